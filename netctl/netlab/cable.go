@@ -1,0 +1,215 @@
+package netlab
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"unsafe"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// End is where a cable is plugged in.
+type End struct {
+	Host      *Host
+	Interface string
+	MAC       net.HardwareAddr // nil: the kernel makes one up
+	Bridge    string           // the bridge of the host that the interface is a port of, if any
+	Isolated  bool             // as a port, it exchanges nothing with other isolated ports
+}
+
+// Cable is a pair of interfaces, one on each of two hosts, whose packets come out at the other. Its methods are for one
+// goroutine at a time.
+type Cable struct {
+	a, b       End
+	mtu        int
+	offloadOff bool
+}
+
+// Connect lays a cable and brings both ends up, with MTU 1500 and segmentation offload on.
+func (w *World) Connect(a, b End) (*Cable, error) {
+	c := &Cable{a: a, b: b, mtu: 1500}
+	return c, c.Plug()
+}
+
+func (c *Cable) String() string {
+	return fmt.Sprintf("cable %s:%s to %s:%s", c.a.Host.name, c.a.Interface, c.b.Host.name, c.b.Interface)
+}
+
+// Plug makes the cable's interfaces anew, after Unplug: they keep their MTU and offload, and those of their MAC addresses
+// that were chosen, but not their index and IP addresses.
+func (c *Cable) Plug() error {
+	if err := c.plug(); err != nil {
+		return fmt.Errorf("plug in %s: %w", c, err)
+	}
+	return nil
+}
+
+func (c *Cable) plug() error {
+	veth := netlink.NewVeth(netlink.LinkAttrs{Name: c.a.Interface, HardwareAddr: c.a.MAC, MTU: c.mtu, TxQLen: -1})
+	veth.PeerName = c.b.Interface
+	veth.PeerHardwareAddr = c.b.MAC
+	veth.PeerMTU = uint32(c.mtu)
+	veth.PeerNamespace = netlink.NsFd(int(c.b.Host.ns.net.Fd()))
+	if err := c.a.Host.ns.link.LinkAdd(veth); err != nil {
+		return err
+	}
+	if c.offloadOff {
+		if err := c.SetOffload(false); err != nil {
+			return err
+		}
+	}
+	for _, end := range []End{c.a, c.b} {
+		if err := end.attach(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// attach makes the interface a port of its bridge and brings it up.
+func (e End) attach() error {
+	if e.Bridge != "" {
+		port, err := e.Host.link(e.Interface)
+		if err != nil {
+			return err
+		}
+		bridge, err := e.Host.link(e.Bridge)
+		if err != nil {
+			return err
+		}
+		if err := e.Host.ns.link.LinkSetMaster(port, bridge); err != nil {
+			return fmt.Errorf("join %s to %s: %w", e.Interface, e.Bridge, err)
+		}
+		if err := e.Host.ns.link.LinkSetIsolated(port, e.Isolated); err != nil {
+			return fmt.Errorf("isolate %s: %w", e.Interface, err)
+		}
+	}
+	return e.Host.SetUp(e.Interface, true)
+}
+
+// Unplug makes both interfaces vanish, as a phone does that is taken off USB.
+func (c *Cable) Unplug() error {
+	link, err := c.a.Host.link(c.a.Interface)
+	if err == nil {
+		err = c.a.Host.ns.link.LinkDel(link)
+	}
+	if err != nil {
+		return fmt.Errorf("unplug %s: %w", c, err)
+	}
+	return nil
+}
+
+// Cut takes the second end down: the first keeps its interface and addresses but loses its carrier.
+func (c *Cable) Cut() error { return c.b.Host.SetUp(c.b.Interface, false) }
+
+// Mend undoes Cut.
+func (c *Cable) Mend() error { return c.b.Host.SetUp(c.b.Interface, true) }
+
+// SetMTU sets both ends' MTU.
+func (c *Cable) SetMTU(mtu int) error {
+	c.mtu = mtu
+	for _, end := range []End{c.a, c.b} {
+		link, err := end.Host.link(end.Interface)
+		if err != nil {
+			return err
+		}
+		if err := end.Host.ns.link.LinkSetMTU(link, mtu); err != nil {
+			return fmt.Errorf("set MTU of %s to %d: %w", c, mtu, err)
+		}
+	}
+	return nil
+}
+
+// SetOffload turns segmentation offload on or off at both ends. With it, TCP sends "packets" of up to 64 kB through the
+// cable, as between two programs of one machine; without, packets are as on a real wire.
+func (c *Cable) SetOffload(on bool) error {
+	c.offloadOff = !on
+	for _, end := range []End{c.a, c.b} {
+		if err := end.Host.Do(func() error { return setOffload(end.Interface, on) }); err != nil {
+			return fmt.Errorf("set offload of %s: %w", c, err)
+		}
+	}
+	return nil
+}
+
+// offloadFeatures are the ethtool commands that set what `ethtool -K` calls tso, gso and gro.
+var offloadFeatures = []uint32{unix.ETHTOOL_STSO, unix.ETHTOOL_SGSO, unix.ETHTOOL_SGRO}
+
+// setOffload works on an interface of the calling thread's namespace.
+func setOffload(name string, on bool) error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	for _, feature := range offloadFeatures {
+		value := struct{ command, data uint32 }{command: feature} // struct ethtool_value of linux/ethtool.h
+		if on {
+			value.data = 1
+		}
+		request := struct { // struct ifreq of linux/if.h, with room for its largest form
+			name [unix.IFNAMSIZ]byte
+			data unsafe.Pointer
+			_    [16]byte
+		}{data: unsafe.Pointer(&value)}
+		copy(request.name[:unix.IFNAMSIZ-1], name)
+		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&request)))
+		if errno != 0 {
+			return fmt.Errorf("ethtool command %#x on %s: %w", feature, name, errno)
+		}
+	}
+	return nil
+}
+
+// AddBridge adds a bridge without an address. Bridged packets do not pass the host's iptables.
+func (h *Host) AddBridge(name string) error {
+	if err := h.addBridge(name); err != nil {
+		return fmt.Errorf("add bridge %s on %s: %w", name, h.name, err)
+	}
+	return nil
+}
+
+func (h *Host) addBridge(name string) error {
+	// The kernel has this parameter only if it can filter bridged packets at all; then it is 1 in a new namespace.
+	if err := h.Sysctl("net/bridge/bridge-nf-call-iptables", "0"); ignoreMissing(err) != nil {
+		return err
+	}
+	if err := h.ns.link.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: name, TxQLen: -1}}); err != nil {
+		return err
+	}
+	return h.SetUp(name, true)
+}
+
+// SetMAC gives an interface another hardware address.
+func (h *Host) SetMAC(name string, mac net.HardwareAddr) error {
+	link, err := h.link(name)
+	if err != nil {
+		return err
+	}
+	if err := h.ns.link.LinkSetHardwareAddr(link, mac); err != nil {
+		return fmt.Errorf("set hardware address of %s on %s to %s: %w", name, h.name, mac, err)
+	}
+	return nil
+}
+
+// RemoveAddresses takes all IPv4 addresses off an interface, and with them its routes.
+func (h *Host) RemoveAddresses(name string) error {
+	link, err := h.link(name)
+	if err != nil {
+		return err
+	}
+	addrs, err := h.ns.link.AddrList(link, netlink.FAMILY_V4)
+	if err != nil {
+		return fmt.Errorf("list addresses of %s on %s: %w", name, h.name, err)
+	}
+	var errs []error
+	for _, addr := range addrs {
+		errs = append(errs, h.ns.link.AddrDel(link, &addr))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("remove addresses of %s on %s: %w", name, h.name, err)
+	}
+	return nil
+}

@@ -1,0 +1,300 @@
+package netlab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/vishvananda/netlink"
+)
+
+// Host is a machine of the world. Its methods are safe for concurrent use.
+type Host struct {
+	world *World
+	name  string
+	ns    *namespace
+	dir   string // its part of the world's temporary files
+
+	mu        sync.Mutex
+	closed    bool
+	procs     map[*Proc]bool
+	resolvers []netip.Addr
+}
+
+// AddHost adds a machine with nothing but a loopback interface. IPv6 is off on every interface that it will have; turn
+// it on with Sysctl before making a cable.
+func (w *World) AddHost(name string) (*Host, error) {
+	if !validName.MatchString(name) {
+		return nil, fmt.Errorf("add host %q: a name is a lower-case word of at most 16 letters and digits", name)
+	}
+	h := &Host{world: w, name: name, dir: filepath.Join(w.dir, name), procs: make(map[*Proc]bool)}
+	w.mu.Lock()
+	taken := w.hosts[name] != nil
+	closed := w.closed
+	if !taken && !closed {
+		w.hosts[name] = h
+	}
+	w.mu.Unlock()
+	if closed {
+		return nil, fmt.Errorf("add host %q: %w", name, errClosed)
+	}
+	if taken {
+		return nil, fmt.Errorf("add host %q: the world has one already", name)
+	}
+	if err := h.build(); err != nil {
+		return nil, fmt.Errorf("add host %q: %w", name, err)
+	}
+	return h, nil
+}
+
+// build makes the host's namespaces and brings its loopback up.
+func (h *Host) build() error {
+	if err := os.MkdirAll(h.Path("/run"), 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(h.resolvConf(), nil, 0o644); err != nil {
+		return err
+	}
+	ns, err := makeNamespace(h.world.id+"-"+h.name, private{run: h.Path("/run"), resolvConf: h.resolvConf()})
+	if err != nil {
+		return err
+	}
+	h.ns = ns
+	if err := h.world.onClose(h.close); err != nil {
+		return err
+	}
+	for _, conf := range []string{"all", "default"} {
+		if err := h.Sysctl("net/ipv6/conf/"+conf+"/disable_ipv6", "1"); err != nil {
+			return err
+		}
+	}
+	return h.SetUp("lo", true)
+}
+
+// close ends what still runs in the host's namespace, started by whomever, and removes the namespace.
+func (h *Host) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
+	defer cancel()
+	return errors.Join(killProcessesIn(ctx, h.ns.path), h.ns.close())
+}
+
+// stopProcs stops every process that was started through the host, and lets none start after that.
+func (h *Host) stopProcs() {
+	h.mu.Lock()
+	h.closed = true
+	procs := make([]*Proc, 0, len(h.procs))
+	for p := range h.procs {
+		procs = append(procs, p)
+	}
+	h.mu.Unlock()
+	var stopping sync.WaitGroup
+	for _, p := range procs {
+		stopping.Go(func() { p.Stop() }) // what a stubborn group leaves behind is killed with the namespace
+	}
+	stopping.Wait()
+}
+
+// addProc starts the process in the host's namespaces.
+func (h *Host) addProc(p *Proc) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return errClosed
+	}
+	if err := h.ns.doWithMounts(p.cmd.Start); err != nil {
+		return err
+	}
+	h.procs[p] = true
+	return nil
+}
+
+func (h *Host) removeProc(p *Proc) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.procs, p)
+}
+
+// Name is the host's name in its world.
+func (h *Host) Name() string { return h.name }
+
+// Namespace is the name that `ip netns exec` knows the host by.
+func (h *Host) Namespace() string { return filepath.Base(h.ns.path) }
+
+// NamespacePath is the file that the host's network namespace is mounted on, for setns and nsenter.
+func (h *Host) NamespacePath() string { return h.ns.path }
+
+// Path is where a file that the host's programs see below /run is found from outside.
+func (h *Host) Path(path string) string { return filepath.Join(h.dir, path) }
+
+func (h *Host) resolvConf() string { return filepath.Join(h.dir, "resolv.conf") }
+
+// Netlink returns a handle in the host's namespace. It is the host's own: Close closes it.
+func (h *Host) Netlink() *netlink.Handle { return h.ns.link }
+
+// Do runs f in the host's network namespace, on a thread that serves nothing else meanwhile; a thread that cannot be
+// brought home afterwards is thrown away. Sockets that f makes stay in the namespace for good, and may be used from
+// anywhere. What f starts with `go` is not in the namespace, nor is whatever makes its sockets later or in goroutines of
+// its own (http.Client, net.Resolver): use HTTPClient, Dial and Lookup. f sees the machine's files, not the host's. It
+// runs on another goroutine than the caller's: it must return its error, not call t.FailNow.
+func (h *Host) Do(f func() error) error { return h.ns.do(f) }
+
+// Sysctl writes a kernel parameter of the namespace, named as a path below /proc/sys, e.g. "net/ipv4/ip_forward".
+func (h *Host) Sysctl(key, value string) error {
+	return h.Do(func() error { return os.WriteFile("/proc/sys/"+key, []byte(value), 0) })
+}
+
+// SetResolvers says whom the host asks for names: its /etc/resolv.conf, and Lookup, Dial and HTTPClient.
+func (h *Host) SetResolvers(servers ...netip.Addr) error {
+	var text strings.Builder
+	for _, server := range servers {
+		fmt.Fprintf(&text, "nameserver %s\n", server)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.resolvers = servers
+	return os.WriteFile(h.resolvConf(), []byte(text.String()), 0o644) // in place: programs see this very file
+}
+
+// AddAddress gives an interface an address with its network's length.
+func (h *Host) AddAddress(name string, address netip.Prefix) error {
+	link, err := h.link(name)
+	if err != nil {
+		return err
+	}
+	if err := h.ns.link.AddrReplace(link, &netlink.Addr{IPNet: ipNet(address)}); err != nil {
+		return fmt.Errorf("add address %s to %s on %s: %w", address, name, h.name, err)
+	}
+	return nil
+}
+
+// AddRoute sends what goes to the network via a neighbour, instead of where it went before.
+func (h *Host) AddRoute(network netip.Prefix, via netip.Addr) error {
+	route := &netlink.Route{Dst: ipNet(network.Masked()), Gw: via.AsSlice()}
+	if err := h.ns.link.RouteReplace(route); err != nil {
+		return fmt.Errorf("add route to %s via %s on %s: %w", network, via, h.name, err)
+	}
+	return nil
+}
+
+// SetUp brings an interface up or down.
+func (h *Host) SetUp(name string, up bool) error {
+	link, err := h.link(name)
+	if err != nil {
+		return err
+	}
+	set, verb := h.ns.link.LinkSetDown, "bring down"
+	if up {
+		set, verb = h.ns.link.LinkSetUp, "bring up"
+	}
+	if err := set(link); err != nil {
+		return fmt.Errorf("%s %s on %s: %w", verb, name, h.name, err)
+	}
+	return nil
+}
+
+// Counters reads how many bytes an interface has received and sent, link headers included.
+func (h *Host) Counters(name string) (rx, tx uint64, err error) {
+	link, err := h.link(name)
+	if err != nil {
+		return 0, 0, err
+	}
+	stats := link.Attrs().Statistics
+	return stats.RxBytes, stats.TxBytes, nil
+}
+
+func (h *Host) link(name string) (netlink.Link, error) {
+	link, err := h.ns.link.LinkByName(name)
+	if err != nil {
+		return nil, fmt.Errorf("find interface %s on %s: %w", name, h.name, err)
+	}
+	return link, nil
+}
+
+// Listen listens on an IP address and port of the host ("tcp"). Close closes the listener.
+func (h *Host) Listen(network, address string) (l net.Listener, err error) {
+	err = h.Do(func() error {
+		l, err = net.Listen(network, address)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", h.name, err)
+	}
+	return l, h.closeLater(l)
+}
+
+// ListenPacket opens a datagram socket on an IP address and port of the host ("udp"). Close closes it.
+func (h *Host) ListenPacket(network, address string) (c net.PacketConn, err error) {
+	err = h.Do(func() error {
+		c, err = net.ListenPacket(network, address)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", h.name, err)
+	}
+	return c, h.closeLater(c)
+}
+
+// closeLater has the world close what may have been closed before.
+func (h *Host) closeLater(c io.Closer) error {
+	return h.world.onClose(func() error {
+		if err := c.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+}
+
+// Dial connects from the host. A name in the address is asked of the host's own resolvers.
+func (h *Host) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	name, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	addrs, err := h.LookupHost(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, addr := range addrs {
+		var conn net.Conn
+		err := h.Do(func() (err error) {
+			var dialer net.Dialer // of a literal address, which is dialled on this very thread
+			conn, err = dialer.DialContext(ctx, network, net.JoinHostPort(addr.String(), port))
+			return err
+		})
+		if err == nil {
+			return conn, nil
+		}
+		errs = append(errs, err)
+	}
+	return nil, errors.Join(errs...)
+}
+
+// HTTPClient returns a client that connects from the host, asks its resolvers, and follows no redirect. It keeps
+// connections alive until the world is closed; its Transport (an *http.Transport) may be changed before use.
+func (h *Host) HTTPClient() *http.Client {
+	transport := &http.Transport{
+		DialContext:           h.Dial,
+		MaxIdleConnsPerHost:   1000,
+		ResponseHeaderTimeout: 30 * time.Second,
+	}
+	client := &http.Client{
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	h.world.onClose(func() error { transport.CloseIdleConnections(); return nil })
+	return client
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}

@@ -1,0 +1,65 @@
+// Package labtest is netlab's part that knows testing: it says when tests may use the real kernel, and ties a world's
+// life to a test's.
+package labtest
+
+import (
+	"flag"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"passerelle/netctl/netlab"
+)
+
+var root = flag.Bool("root", false, "run the tests that need root and the real kernel; fail if they cannot run")
+
+// Root skips the test unless the flag -root is given. With it the test fails if it is not root, or if one of the tools
+// that it names is missing: what should have been tested never passes by being skipped.
+func Root(t testing.TB, tools ...string) {
+	t.Helper()
+	if !*root {
+		t.Skip("needs root and the real kernel: run it as root with `go test PACKAGE -args -root`")
+	}
+	if os.Geteuid() != 0 {
+		t.Fatalf("-root was given, but the user id is %d", os.Geteuid())
+	}
+	for _, tool := range tools {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Fatalf("-root was given, but a tool is missing: %v", err)
+		}
+		if tool == "iptables" {
+			needNfTables(t)
+		}
+	}
+}
+
+// needNfTables fails the test if iptables is the legacy one, whose rules another iptables in the same namespace would not
+// see.
+func needNfTables(t testing.TB) {
+	t.Helper()
+	version, err := exec.Command("iptables", "--version").CombinedOutput()
+	if err != nil || !strings.Contains(string(version), "nf_tables") {
+		t.Fatalf("-root was given, but iptables has not the nf_tables backend: %q, %v", version, err)
+	}
+}
+
+// World makes a world that lives as long as the test. The caller has called Root.
+func World(t testing.TB, name string) *netlab.World {
+	t.Helper()
+	w, err := netlab.New(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	Close(t, w)
+	return w
+}
+
+// Close closes the world when the test ends, and fails it if anything is left behind.
+func Close(t testing.TB, w *netlab.World) {
+	t.Cleanup(func() {
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
