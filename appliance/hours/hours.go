@@ -1,44 +1,133 @@
 // Package hours reads opening hours written in OpenStreetMap's opening_hours syntax, as French public places write them,
 // and answers one question: open or closed at this time, and until when. It knows nothing of what is opened.
+//
+// # What it reads
+//
+// Rules stand one after the other, separated by ";" or ",". A rule says on which days (years, dates, weeks, weekdays,
+// public holidays: those given must all match, none means every day), at which hours (none means the whole day), and
+// whether that is open (the default, or "open") or closed ("off" or "closed"):
+//
+//	Mo-Fr 08:30-12:00,13:30-19:00; Sa 09:00-12:00; PH off
+//	week 1-53/2 We 14:00-17:00; Jul 01-Aug 31 off; Dec 24-Jan 02 off
+//	2026 Jul 14-2026 Aug 15 off; Sa[1,-1] 10:00-12:00; 24/7 "with a comment"
+//
+// Case does not matter, three-letter days are read too, and "00:00-00:00" is a whole day, as places write it. A comment
+// in quotes changes nothing. What has no certain answer here is refused with its position: sunrise and sunset, school
+// holidays (SH), easter, open ends (18:00+), "unknown" and fallback rules (||).
+//
+// # What it means
+//
+// As the specification has it (https://wiki.openstreetmap.org/wiki/Key:opening_hours/specification), a rule after ";"
+// replaces, on the calendar days it matches, all that the rules before it opened, the end of the night before included;
+// a rule after "," adds to it. A closing rule with hours takes only those hours away, one without closes the day. So in
+// "Mo-Th 18:00-02:00; Fr 18:00-03:00" Thursday's night ends at midnight, and with "," at 02:00. Where the specification
+// is silent, this package closes rather than opens: a night that a later rule replaced does not come back after midnight.
+//
+// PH are the eleven public holidays of the whole country (Code du travail, article L3133-1); those of Alsace-Moselle and
+// of the overseas territories alone are not among them.
+//
+// Hours are wall-clock hours in the zone of the time asked about: a clock put forward skips hours, one put back repeats
+// them.
 package hours
 
 import (
-	"errors"
+	"fmt"
 	"time"
 )
 
+// horizon is how far Next looks: a year, and some days so that a yearly opening is found from the day after it.
+const horizon = 400 * 24 * time.Hour
+
 // Schedule is parsed opening hours. It is immutable and safe for concurrent use. A nil *Schedule is always open.
-type Schedule struct{ text string }
+type Schedule struct {
+	text   string
+	rules  []rule
+	always bool
+}
 
 // Error says where opening hours could not be read, and why.
 type Error struct {
-	Pos int    // byte offset in the text
-	Msg string // what is wrong
+	Pos int    // byte offset in the text, from 0
+	Msg string // what is wrong, and what to write instead where that is known
 }
 
-func (e *Error) Error() string { return e.Msg }
+// Error counts bytes from 1, as editors count columns.
+func (e *Error) Error() string { return fmt.Sprintf("at byte %d: %s", e.Pos+1, e.Msg) }
 
-// Parse reads opening hours. The empty text means always open.
+// Parse reads opening hours. Empty text (or white space) means always open. Its errors are of type *Error.
 func Parse(s string) (*Schedule, error) {
-	if s != "" && s != "24/7" {
-		return nil, errors.ErrUnsupported
+	rules, err := parse(s)
+	if err != nil {
+		return nil, err
 	}
-	return &Schedule{text: s}, nil
+	return &Schedule{text: s, rules: rules, always: alwaysOpen(rules)}, nil
 }
 
-// Open tells whether the schedule is open at t, on the wall clock of t's zone.
-func (s *Schedule) Open(t time.Time) bool { return true }
-
-// Next returns the first change of state strictly after t.
-func (s *Schedule) Next(t time.Time) (at time.Time, opens bool, ok bool) { return time.Time{}, false, false }
-
-// Always tells whether the schedule is open at every time.
-func (s *Schedule) Always() bool { return true }
-
-// String returns the text as it was given.
+// String returns the text as it was given to Parse.
 func (s *Schedule) String() string {
 	if s == nil {
 		return ""
 	}
 	return s.text
+}
+
+// Always tells whether the schedule is open at every time. It judges by weekdays only: hours that come to the same by
+// way of dates, weeks or public holidays are not found out.
+func (s *Schedule) Always() bool { return s == nil || s.always }
+
+// Open tells whether the schedule is open at t, on the wall clock of t's zone.
+func (s *Schedule) Open(t time.Time) bool {
+	if s.Always() {
+		return true
+	}
+	return contains(s.day(t.Date()), t.Hour()*60+t.Minute())
+}
+
+// Next returns the first change of state strictly after t, in t's zone, and whether the schedule opens there or closes.
+// ok is false if nothing changes within about 400 days.
+func (s *Schedule) Next(t time.Time) (at time.Time, opens, ok bool) {
+	if s.Always() {
+		return time.Time{}, false, false
+	}
+	was := s.Open(t)
+	end := t.Add(horizon)
+	// Between two changes of the zone's offset the wall clock runs evenly, and only there minutes of a day can be added.
+	for from := t; from.Before(end); {
+		_, to := from.ZoneBounds()
+		if to.IsZero() || to.After(end) {
+			to = end
+		}
+		if at, ok := s.change(from, to, was); ok {
+			return at, !was, true
+		}
+		if s.Open(to) != was {
+			return to, !was, true
+		}
+		from = to
+	}
+	return time.Time{}, false, false
+}
+
+// change returns the first time in (from, to) at which the state is not was. The zone's offset is the same throughout.
+func (s *Schedule) change(from, to time.Time, was bool) (time.Time, bool) {
+	hour, minute, second := from.Clock()
+	sinceMidnight := time.Duration(hour)*time.Hour + time.Duration(minute)*time.Minute +
+		time.Duration(second)*time.Second + time.Duration(from.Nanosecond())
+	midnight := from.Add(-sinceMidnight)
+	year, month, day := from.Date()
+	for ; midnight.Before(to); midnight = midnight.Add(24 * time.Hour) {
+		spans := s.day(year, month, day)
+		edges := []int{0} // the next day's, where a span runs up to midnight
+		for _, open := range spans {
+			edges = append(edges, open.from, open.to)
+		}
+		for _, minute := range edges {
+			at := midnight.Add(time.Duration(minute) * time.Minute)
+			if minute < minutesADay && at.After(from) && at.Before(to) && contains(spans, minute) != was {
+				return at, true
+			}
+		}
+		day++ // day normalizes what runs over the month's end
+	}
+	return time.Time{}, false
 }
