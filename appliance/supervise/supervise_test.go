@@ -1,0 +1,499 @@
+package supervise
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+)
+
+// world is a supervisor in a synctest bubble whose processes are made up. What happens to them is written down with the
+// time since the beginning, so that a case reads as one block.
+type world struct {
+	t     *testing.T
+	s     *Supervisor
+	begin time.Time
+
+	mu     sync.Mutex
+	events []string
+	wakes  int
+	ways
+}
+
+// ways are how processes behave.
+type ways struct {
+	deaf bool               // they ignore TERM
+	life time.Duration      // they end after it; 0: never
+	fail error              // they can't even start
+	say  func(func(string)) // what they write when they start
+}
+
+func (w *world) behave(ways ways) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ways = ways
+}
+
+func (w *world) behaviour() ways {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.ways
+}
+
+// woken returns how often the caller was woken since the last call.
+func (w *world) woken() int {
+	synctest.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := w.wakes
+	w.wakes = 0
+	return n
+}
+
+func (w *world) note(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.events = append(w.events, fmt.Sprintf("%6v ", time.Since(w.begin).Round(time.Millisecond))+fmt.Sprintf(format, args...))
+}
+
+// expect compares what happened since the last call.
+func (w *world) expect(want string) {
+	w.t.Helper()
+	synctest.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var lines []string
+	for line := range strings.Lines(strings.TrimSpace(want)) {
+		if line = strings.TrimSpace(line); line != "" {
+			at, what, _ := strings.Cut(line, " ")
+			lines = append(lines, fmt.Sprintf("%6s ", at)+what)
+		}
+	}
+	if diff := cmp.Diff(lines, w.events); diff != "" {
+		w.t.Errorf("what happened (-want +got):\n%s", diff)
+	}
+	w.events = nil
+}
+
+func (w *world) set(children ...Child) {
+	w.t.Helper()
+	if err := w.s.Set(children); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// pretended is a process that isn't one.
+type pretended struct {
+	w      *world
+	argv   string
+	exited chan struct{}
+	once   sync.Once
+	how    string
+}
+
+func (p *pretended) PID() int                { return os.Getpid() }
+func (p *pretended) Exited() <-chan struct{} { return p.exited }
+func (p *pretended) How() string             { return p.how }
+func (p *pretended) Signal(sig unix.Signal)  { p.w.note("%s gets %v", p.argv, sig) }
+func (p *pretended) SignalGroup(sig unix.Signal) {
+	p.w.note("%s and its group get %v", p.argv, sig)
+	if sig != term || !p.w.behaviour().deaf {
+		p.end("signal: " + sig.String())
+	}
+}
+
+func (p *pretended) end(how string) {
+	p.once.Do(func() {
+		p.how = how
+		close(p.exited)
+	})
+}
+
+func (w *world) spawn(argv []string, line func(string)) (process, error) {
+	p := &pretended{w: w, argv: strings.Join(argv, " "), exited: make(chan struct{})}
+	ways := w.behaviour()
+	if ways.fail != nil {
+		w.note("%s can't start", p.argv)
+		return nil, ways.fail
+	}
+	w.note("%s starts", p.argv)
+	if ways.say != nil {
+		ways.say(line)
+	}
+	if ways.life != 0 {
+		time.AfterFunc(ways.life, func() { p.end("exit status 3") })
+	}
+	return p, nil
+}
+
+// inWorld runs f beside a running supervisor and stops that afterwards.
+func inWorld(t *testing.T, f func(t *testing.T, w *world)) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{t: t, begin: time.Now()}
+		w.s = New(Options{
+			Dir:   filepath.Join(t.TempDir(), "run"),
+			Log:   slog.New(slog.DiscardHandler),
+			Scrub: WithoutAddresses,
+			Wake:  func() { w.mu.Lock(); w.wakes++; w.mu.Unlock() },
+		})
+		w.s.spawn = w.spawn
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- w.s.Run(ctx) }()
+		synctest.Wait()
+		defer func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Errorf("Run: %v", err)
+			}
+			if left, _ := filepath.Glob(filepath.Join(w.s.opt.Dir, "*")); len(left) > 0 {
+				t.Errorf("left behind: %v", left)
+			}
+		}()
+		f(t, w)
+	})
+}
+
+func TestUnchangedListDoesNothing(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		path := filepath.Join(t.TempDir(), "deep", "er", "a.conf")
+		list := func() []Child {
+			return []Child{
+				{Name: "a", Argv: []string{"a", "-x"}, Files: []File{{Path: path, Data: []byte("1"), Mode: 0o644}}},
+				{Name: "b", Argv: []string{"b"}},
+			}
+		}
+		w.set(list()[:1]...)
+		time.Sleep(time.Minute)
+		w.set(list()...)
+		synctest.Wait()
+		before, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if before.Mode() != 0o644 {
+			t.Errorf("mode %v, want 0644", before.Mode())
+		}
+		for range 5 {
+			w.set(list()...)
+			time.Sleep(time.Minute)
+		}
+		after, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !os.SameFile(before, after) || before.ModTime() != after.ModTime() {
+			t.Error("an unchanged file was written again")
+		}
+		w.expect(`
+			0s a -x starts
+			1m0s b starts`)
+		// Only starts wake the caller, or it would never come to rest.
+		if n := w.woken(); n != 2 {
+			t.Errorf("%d wakes, want 2", n)
+		}
+	})
+}
+
+func TestChanges(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		dir := t.TempDir()
+		child := func(argv, conf, servers string) Child {
+			return Child{Name: "dns", Argv: strings.Fields(argv), Files: []File{
+				{Path: filepath.Join(dir, "conf"), Data: []byte(conf)},
+				{Path: filepath.Join(dir, "servers"), Data: []byte(servers), Reload: true},
+			}}
+		}
+		w.set(child("dns -a", "1", "1"))
+		w.expect(`0s dns -a starts`)
+
+		// Too young for SIGHUP: it gets one, once, when it is old enough.
+		w.set(child("dns -a", "1", "2"))
+		w.set(child("dns -a", "1", "3"))
+		time.Sleep(3 * time.Second)
+		w.expect(`1s dns -a gets hangup`)
+
+		w.set(child("dns -a", "1", "4"))
+		w.expect(`3s dns -a gets hangup`)
+
+		w.set(child("dns -a", "2", "4"))
+		w.expect(`
+			3s dns -a and its group get terminated
+			3s dns -a starts`)
+
+		w.set(child("dns -b", "2", "4"))
+		w.expect(`
+			3s dns -a and its group get terminated
+			3s dns -b starts`)
+
+		// What somebody else did to a file is put right, and the child told.
+		time.Sleep(2 * time.Second)
+		if err := os.WriteFile(filepath.Join(dir, "servers"), []byte("nonsense"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		w.set(child("dns -b", "2", "4"))
+		w.expect(`5s dns -b gets hangup`)
+		if err := os.Chmod(filepath.Join(dir, "conf"), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		w.set(child("dns -b", "2", "4"))
+		w.expect(`
+			5s dns -b and its group get terminated
+			5s dns -b starts`)
+
+		// A file that is no longer named goes.
+		fewer := child("dns -b", "2", "4")
+		fewer.Files = fewer.Files[:1]
+		w.set(fewer)
+		w.expect(`
+			5s dns -b and its group get terminated
+			5s dns -b starts`)
+		wantFiles(t, dir, "conf")
+
+		w.set()
+		w.expect(`5s dns -b and its group get terminated`)
+		wantFiles(t, dir)
+		if st := w.s.Status(); len(st) > 0 {
+			t.Errorf("a removed child is still there: %+v", st)
+		}
+	})
+}
+
+func TestCrashLoopSlowsDown(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.behave(ways{life: time.Nanosecond})
+		w.set(Child{Name: "ap", Argv: []string{"ap"}})
+		time.Sleep(2 * time.Minute)
+		w.expect(`
+			0s ap starts
+			100ms ap starts
+			300ms ap starts
+			700ms ap starts
+			1.5s ap starts
+			3.1s ap starts
+			6.3s ap starts
+			12.7s ap starts
+			25.5s ap starts
+			51.1s ap starts
+			1m21.1s ap starts
+			1m51.1s ap starts`)
+		st := w.s.Status()[0]
+		if st.Failures != 12 || st.Starts != 12 || st.LastExit != "exit status 3" || st.PID != 0 || !st.Since.IsZero() {
+			t.Errorf("status %+v", st)
+		}
+
+		// An unchanged list has it wait on; a change is a new chance, at once.
+		w.set(Child{Name: "ap", Argv: []string{"ap"}})
+		w.expect(``)
+		w.behave(ways{})
+		w.woken()
+		w.set(Child{Name: "ap", Argv: []string{"ap", "-better"}})
+		w.expect(`2m0s ap -better starts`)
+		time.Sleep(steady)
+		synctest.Wait()
+		if st := w.s.Status()[0]; st.Failures != 0 || st.PID == 0 {
+			t.Errorf("after having run for %v: %+v", steady, st)
+		}
+		if n := w.woken(); n != 2 {
+			t.Errorf("%d wakes, want one for the start and one for the end of doubt", n)
+		}
+	})
+}
+
+func TestDelayStartsAnewAfterASteadyRun(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.behave(ways{life: steady})
+		w.set(Child{Name: "ap", Argv: []string{"ap"}})
+		time.Sleep(31 * time.Second)
+		w.expect(`
+			0s ap starts
+			10.1s ap starts
+			20.2s ap starts
+			30.3s ap starts`)
+	})
+}
+
+func TestProgramThatCannotStart(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.behave(ways{fail: errors.New("no such program")})
+		w.set(Child{Name: "ap", Argv: []string{"ap"}})
+		time.Sleep(250 * time.Millisecond)
+		w.expect(`
+			0s ap can't start
+			100ms ap can't start`)
+		st := w.s.Status()[0]
+		if st.LastExit != "start ap: no such program" || st.Failures != 2 || st.Starts != 0 {
+			t.Errorf("status %+v", st)
+		}
+		w.behave(ways{})
+		time.Sleep(time.Second)
+		w.expect(`300ms ap starts`)
+	})
+}
+
+func TestTermThenKill(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.behave(ways{deaf: true})
+		path := filepath.Join(t.TempDir(), "conf")
+		child := Child{Name: "a", Argv: []string{"a"}, Files: []File{{Path: path}}}
+		w.set(child)
+		w.expect(`0s a starts`)
+		w.set()
+		w.expect(`0s a and its group get terminated`)
+		if st := w.s.Status(); len(st) != 1 {
+			t.Errorf("a child that is being stopped isn't in %+v", st)
+		}
+		// Wanted again before it is gone: it comes back, and keeps its files.
+		time.Sleep(2 * time.Second)
+		w.set(child)
+		time.Sleep(10 * time.Second)
+		w.expect(`
+			5s a and its group get killed
+			5s a starts`)
+		if _, err := os.Stat(path); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestFileThatCannotBeWritten(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		// A file where a folder should be fails every write, also root's.
+		dir := t.TempDir()
+		blocker := filepath.Join(dir, "blocker")
+		if err := os.WriteFile(blocker, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		good := File{Path: filepath.Join(dir, "good"), Data: []byte("1")}
+		bad := File{Path: filepath.Join(blocker, "bad"), Data: []byte("1")}
+		err := w.s.Set([]Child{
+			{Name: "a", Argv: []string{"a"}, Files: []File{good, bad}},
+			{Name: "b", Argv: []string{"b"}},
+		})
+		if err == nil || !strings.Contains(err.Error(), "child a: write "+bad.Path) || !errors.Is(err, unix.ENOTDIR) {
+			t.Errorf("error %v, want one that names %s", err, bad.Path)
+		}
+		time.Sleep(time.Minute)
+		w.expect(`0s b starts`)
+
+		// Once there is room, the same list works.
+		if err := os.Remove(blocker); err != nil {
+			t.Fatal(err)
+		}
+		w.set(Child{Name: "a", Argv: []string{"a"}, Files: []File{good, bad}}, Child{Name: "b", Argv: []string{"b"}})
+		w.expect(`1m0s a starts`)
+
+		// A running child is left alone while its new files can't be written, and follows when they can.
+		if err := os.RemoveAll(blocker); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(blocker, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		good.Data = []byte("2")
+		list := []Child{{Name: "a", Argv: []string{"a", "2"}, Files: []File{good, bad}}}
+		if err := w.s.Set(list); err == nil {
+			t.Error("no error")
+		}
+		time.Sleep(time.Minute)
+		w.expect(`1m0s b and its group get terminated`)
+		if err := os.Remove(blocker); err != nil {
+			t.Fatal(err)
+		}
+		w.set(list...)
+		w.expect(`
+			2m0s a and its group get terminated
+			2m0s a 2 starts`)
+	})
+}
+
+func TestMalformedListIsRefusedWhole(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		ok := Child{Name: "ok", Argv: []string{"ok"}}
+		for name, bad := range map[string][]Child{
+			"no name":          {{Argv: []string{"a"}}},
+			"a path for name":  {{Name: "../a", Argv: []string{"a"}}},
+			"no program":       {{Name: "a"}},
+			"an empty program": {{Name: "a", Argv: []string{""}}},
+			"twice":            {{Name: "a", Argv: []string{"a"}}, {Name: "a", Argv: []string{"a"}}},
+			"a relative file":  {{Name: "a", Argv: []string{"a"}, Files: []File{{Path: "conf"}}}},
+			"set-uid":          {{Name: "a", Argv: []string{"a"}, Files: []File{{Path: "/conf", Mode: os.ModeSetuid}}}},
+			"a shared file": {
+				{Name: "a", Argv: []string{"a"}, Files: []File{{Path: "/conf"}}},
+				{Name: "b", Argv: []string{"b"}, Files: []File{{Path: "/conf"}}},
+			},
+		} {
+			if err := w.s.Set(append(bad, ok)); err == nil {
+				t.Errorf("%s: no error", name)
+			}
+		}
+		w.expect(``)
+	})
+}
+
+func TestSetBeforeAndAfterRun(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{t: t, begin: time.Now()}
+		w.s = New(Options{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler)})
+		w.s.spawn = w.spawn
+		w.set(Child{Name: "early", Argv: []string{"early"}})
+		w.expect(``)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- w.s.Run(ctx) }()
+		w.expect(`0s early starts`)
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		w.expect(`0s early and its group get terminated`)
+		if err := w.s.Set(nil); !errors.Is(err, ErrStopped) {
+			t.Errorf("Set after Run: %v, want ErrStopped", err)
+		}
+	})
+}
+
+func TestStatusKeepsTheLastScrubbedLines(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.behave(ways{say: func(line func(string)) {
+			for i := range 100 {
+				line(fmt.Sprintf("line %d", i))
+				line(fmt.Sprintf("DHCPACK(wlan0) 10.80.0.%d 02:00:00:00:00:01 phone-of-somebody", i))
+			}
+		}})
+		w.set(Child{Name: "a", Argv: []string{"a"}})
+		synctest.Wait()
+		lines := w.s.Status()[0].Lines
+		if len(lines) != keptLines || lines[0] != "line 36" || lines[keptLines-1] != "line 99" {
+			t.Errorf("kept %q", lines)
+		}
+	})
+}
+
+// wantFiles compares the names of the files in dir, sorted.
+func wantFiles(t *testing.T, dir string, want ...string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	if diff := cmp.Diff(want, names); diff != "" {
+		t.Errorf("files (-want +got):\n%s", diff)
+	}
+}
