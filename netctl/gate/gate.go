@@ -1,0 +1,527 @@
+// Package gate carries a netctl.Plan out on the kernel: addresses, ipsets, iptables, routing rules, HTB. It owns every
+// kernel object whose name begins with ours and is the only user of iptables, ipsets and queues. It must not know why a
+// session or a tranche is given, nor keep anything on disk.
+//
+// [Gate.Apply] is level-triggered. What is cheap to look at is looked at in every round (addresses, sets, rules, routes);
+// what is not is looked at when it may have changed: the firewall when the ruleset's generation moved on, the classes
+// when [Gate.Disturbed] was called after a notification.
+package gate
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	vnl "github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"passerelle/netctl"
+)
+
+// Gate is the kernel. Make one with New.
+type Gate struct {
+	links     *vnl.Handle
+	netfilter wire
+	route     wire
+	now       func() time.Time
+
+	plan     netctl.Plan
+	applied  bool
+	sets     map[string]netctl.Set
+	sessions map[netip.Addr]session
+	firewall firewallState
+	tranches []held
+	shaped   map[string]shaped // by device
+	leaf     string            // kind of leaf queue that this kernel has; "" until tried
+	before   map[string]string // kernel parameters as they were
+	address  bool              // the hotspot's address was added by us
+
+	disturbed atomic.Bool
+}
+
+var _ netctl.Gate = (*Gate)(nil)
+
+// session is a session as admitted.
+type session struct {
+	netctl.Session
+	ends    time.Time // by the monotonic clock
+	start   uint64    // the byte counter's value when it was set
+	counter uint64    // its value when it was last read: should the sets be flushed, the session goes on from there
+}
+
+// shaped is what a device's tree was last made for.
+type shaped struct {
+	link  int
+	spec  string
+	share int // the number of sessions that the shares were made for, as a power of two
+}
+
+// New opens the kernel's sockets in the caller's network namespace. It fails where the gate could not hold its promises:
+// without the right to change the network, or with iptables' legacy backend.
+func New(ctx context.Context, now func() time.Time) (*Gate, error) {
+	if os.Geteuid() != 0 {
+		return nil, fmt.Errorf("change the network: %w: run it as root", os.ErrPermission)
+	}
+	if err := checkBackend(ctx); err != nil {
+		return nil, err
+	}
+	g := &Gate{
+		now:      now,
+		sets:     map[string]netctl.Set{},
+		sessions: map[netip.Addr]session{},
+		shaped:   map[string]shaped{},
+		before:   map[string]string{},
+	}
+	var err error
+	if g.links, err = vnl.NewHandle(unix.NETLINK_ROUTE); err != nil {
+		return nil, fmt.Errorf("open netlink: %w", err)
+	}
+	if g.netfilter, err = dial(unix.NETLINK_NETFILTER); err != nil {
+		g.links.Close()
+		return nil, err
+	}
+	if g.route, err = dial(unix.NETLINK_ROUTE); err != nil {
+		g.links.Close()
+		return nil, errors.Join(err, g.netfilter.Conn.Close())
+	}
+	return g, nil
+}
+
+// Disturbed tells the gate that somebody changed queues or classes: the next Apply looks at them. It may be called from
+// any goroutine, and for the gate's own changes, too: they are then looked at once more.
+func (g *Gate) Disturbed() { g.disturbed.Store(true) }
+
+// Leaf returns the kind of the residents' queues, "" before the first one.
+func (g *Gate) Leaf() string { return g.leaf }
+
+// Apply implements netctl.Gate. What limits comes before what lets through, and forwarding is switched on last.
+func (g *Gate) Apply(ctx context.Context, p netctl.Plan) (changes []string, err error) {
+	note := func(more []string, e error) bool {
+		changes = append(changes, more...)
+		err = e
+		return e == nil
+	}
+	link, more, err := g.applyHotspot(p.Hotspot)
+	g.address = g.address || slices.ContainsFunc(more, func(c string) bool { return strings.HasPrefix(c, "ip address add") })
+	ok := note(more, err)
+	ok = ok && note(g.applySets(ctx, p.Sets))
+	g.plan = p
+	ok = ok && note(g.applySessions())
+	ok = ok && note(g.applyShapers(link))
+	ok = ok && note(g.applyTables(ctx, p.Tables))
+	ok = ok && note(g.applyRules(p.Rules))
+	ok = ok && note(g.applyRoutes(p.Routes))
+	ok = ok && note(g.applySysctls(p.Sysctls))
+	if !ok {
+		return changes, fmt.Errorf("apply the plan: %w", err)
+	}
+	g.applied = true
+	return changes, nil
+}
+
+// applySets makes the sets that are missing. One of another shape is remade, which needs the rules that name it gone.
+func (g *Gate) applySets(ctx context.Context, want []netctl.Set) (changes []string, err error) {
+	for _, w := range want {
+		have, ok, err := g.list(w.Name, true)
+		if err != nil {
+			return changes, err
+		}
+		if ok && have.set != w {
+			if err := errors.Join(g.removeTables(ctx), g.destroySet(w.Name)); err != nil {
+				return changes, err
+			}
+			g.sessions = map[netip.Addr]session{}
+			ok = false
+			changes = append(changes, "ipset destroy "+w.Name)
+		}
+		if !ok {
+			if err := g.createSet(w); err != nil {
+				return changes, err
+			}
+			changes = append(changes, w.String())
+		}
+		g.sets[w.Name] = w
+	}
+	return changes, nil
+}
+
+// applySessions makes the sets hold the sessions and nothing else. The first time it is the other way round: what the
+// sets hold are the sessions.
+func (g *Gate) applySessions() (changes []string, err error) {
+	who, class, err := g.entries()
+	if err != nil {
+		return nil, err
+	}
+	if !g.applied && len(g.sessions) == 0 {
+		for addr, w := range who {
+			if c, ok := class[addr]; ok {
+				g.sessions[addr] = g.adopted(w, c)
+			}
+		}
+	}
+	now := g.now()
+	ended := 0
+	for addr, s := range g.sessions {
+		if !s.ends.After(now) {
+			delete(g.sessions, addr)
+			ended++
+		}
+	}
+	restored, removed := 0, 0
+	for addr, s := range g.sessions {
+		w, okWho := who[addr]
+		c, okClass := class[addr]
+		if okWho && okClass && w.mac == s.MAC && c.class == g.classID(addr) {
+			continue
+		}
+		if s.ends.Sub(now) < 2*time.Second {
+			continue // the kernel's clock of seconds may have ended it already
+		}
+		s.Left = s.ends.Sub(now)
+		if err := g.putSession(s); err != nil {
+			return changes, err
+		}
+		restored++
+	}
+	for _, list := range []struct {
+		set     string
+		entries map[netip.Addr]entry
+	}{{netctl.SetWho, who}, {netctl.SetClass, class}} {
+		for addr := range list.entries {
+			if _, ok := g.sessions[addr]; !ok {
+				if err := g.remove(g.sets[list.set], addr); err != nil {
+					return changes, err
+				}
+				removed++
+			}
+		}
+	}
+	if restored+removed > 0 {
+		changes = append(changes, fmt.Sprintf("ipset: %d sessions restored, %d entries removed", restored, removed))
+	}
+	return changes, nil
+}
+
+// entries lists both sets by address.
+func (g *Gate) entries() (who, class map[netip.Addr]entry, err error) {
+	read := func(name string) (map[netip.Addr]entry, error) {
+		l, _, err := g.list(name, false)
+		if err != nil {
+			return nil, err
+		}
+		m := make(map[netip.Addr]entry, len(l.entries))
+		for _, x := range l.entries {
+			m[x.addr] = x
+		}
+		return m, nil
+	}
+	if who, err = read(netctl.SetWho); err != nil {
+		return nil, nil, err
+	}
+	class, err = read(netctl.SetClass)
+	return who, class, err
+}
+
+// adopted makes a session of what the kernel's sets hold.
+func (g *Gate) adopted(who, class entry) session {
+	s := session{Session: netctl.Session{Addr: who.addr, MAC: who.mac, Left: min(who.timeout, class.timeout)}}
+	s.start, s.counter = class.bytes, class.bytes
+	s.ends = g.now().Add(s.Left)
+	s.Data, s.Spent = dataLeft(class.bytes)
+	return s
+}
+
+// dataLeft reads a session's byte counter. A counter in the lower half was started at 0, without a bound.
+func dataLeft(counter uint64) (left uint64, spent bool) {
+	switch {
+	case counter < netctl.CountLimit/2:
+		return netctl.Unlimited, false
+	case counter >= netctl.CountLimit:
+		return 0, true
+	}
+	return netctl.CountLimit - counter, false
+}
+
+func (g *Gate) classID(addr netip.Addr) uint32 {
+	return handle(uint16(offset(g.sets[netctl.SetClass].Network, addr)))
+}
+
+func (g *Gate) putSession(s session) error {
+	err := g.put(g.sets[netctl.SetClass], entry{addr: s.Addr, timeout: s.Left, bytes: s.counter, class: g.classID(s.Addr)})
+	if err != nil {
+		return err
+	}
+	return g.put(g.sets[netctl.SetWho], entry{addr: s.Addr, mac: s.MAC, timeout: s.Left, mark: netctl.MarkAdmitted})
+}
+
+// Admit implements netctl.Gate.
+func (g *Gate) Admit(s netctl.Session) error {
+	if !g.applied {
+		return errors.New("admit a session: no plan has been applied yet")
+	}
+	if n := g.plan.Hotspot.Address; !n.Masked().Contains(s.Addr) || s.Addr == n.Addr() {
+		return errors.New("admit a session: the address is not a resident's on the hotspot")
+	}
+	x := session{Session: s, ends: g.now().Add(s.Left)}
+	if s.Data < netctl.Unlimited {
+		x.start = netctl.CountLimit - s.Data
+	}
+	x.counter = x.start
+	_, running := g.sessions[s.Addr]
+	g.sessions[s.Addr] = x
+	if !running {
+		if err := g.addResident(s.Addr); err != nil {
+			delete(g.sessions, s.Addr)
+			return fmt.Errorf("admit a session: %w", err)
+		}
+	}
+	if err := g.putSession(x); err != nil {
+		return fmt.Errorf("admit a session: %w", errors.Join(err, g.End(s.Addr)))
+	}
+	return nil
+}
+
+// End implements netctl.Gate.
+func (g *Gate) End(addr netip.Addr) error {
+	delete(g.sessions, addr)
+	if !g.applied {
+		return nil
+	}
+	err := errors.Join(g.remove(g.sets[netctl.SetWho], addr), g.remove(g.sets[netctl.SetClass], addr))
+	minor := uint16(offset(g.sets[netctl.SetClass].Network, addr))
+	for _, s := range g.shaped {
+		err = errors.Join(err, g.deleteClass(s.link, minor))
+	}
+	if err != nil {
+		return fmt.Errorf("end a session: %w", err)
+	}
+	return nil
+}
+
+// Sessions implements netctl.Gate.
+func (g *Gate) Sessions() ([]netctl.Session, error) {
+	who, class, err := g.entries()
+	if err != nil {
+		return nil, err
+	}
+	var all []netctl.Session
+	for addr, w := range who {
+		c, ok := class[addr]
+		if !ok {
+			continue
+		}
+		s := g.adopted(w, c).Session
+		if known, ok := g.sessions[addr]; ok && c.bytes >= known.start {
+			s.Counted = c.bytes - known.start
+		}
+		all = append(all, s)
+	}
+	slices.SortFunc(all, func(a, b netctl.Session) int { return a.Addr.Compare(b.Addr) })
+	return all, nil
+}
+
+// Read implements netctl.Gate.
+func (g *Gate) Read() (s netctl.Sample, err error) {
+	if s.Sessions, err = g.Sessions(); err != nil {
+		return s, err
+	}
+	for _, x := range s.Sessions {
+		if known, ok := g.sessions[x.Addr]; ok {
+			known.counter = known.start + x.Counted
+			g.sessions[x.Addr] = known
+		}
+	}
+	rules, err := g.rules(unix.AF_INET, "filter")
+	if err != nil {
+		return s, err
+	}
+	g.notice(rules)
+	for _, t := range g.tranches {
+		s.Tranches = append(s.Tranches, t.Spent)
+	}
+	return s, nil
+}
+
+// applyShapers drives the queues of all devices: those in the plan have ours, no other has.
+func (g *Gate) applyShapers(hotspot vnl.Link) (changes []string, err error) {
+	look := g.disturbed.Swap(false) || !g.applied
+	share := powerOfTwo(max(8, len(g.sessions)))
+	minors := g.minors()
+	now := map[string]shaped{}
+	for _, s := range g.plan.Shapers {
+		link := hotspot
+		if s.Device != g.plan.Hotspot.Name {
+			if link, err = g.links.LinkByName(s.Device); err != nil {
+				return changes, fmt.Errorf("shape %s: %w", s.Device, err)
+			}
+		}
+		want := shaped{link: link.Attrs().Index, spec: fmt.Sprint(s, g.plan.Class), share: share}
+		now[s.Device] = want
+		if !look && g.shaped[s.Device] == want {
+			continue
+		}
+		more, err := g.applyShaper(want.link, s, g.plan.Class, minors)
+		changes = append(changes, more...)
+		if err != nil {
+			return changes, err
+		}
+	}
+	gone := maps.Clone(g.shaped)
+	g.shaped = now
+	if look {
+		roots, err := g.roots()
+		if err != nil {
+			return changes, err
+		}
+		for _, link := range roots {
+			gone[fmt.Sprintf("interface %d", link)] = shaped{link: link}
+		}
+	}
+	kept := map[int]bool{}
+	for _, s := range now {
+		kept[s.link] = true
+	}
+	for _, s := range gone {
+		if kept[s.link] {
+			continue
+		}
+		kept[s.link] = true
+		if err := g.deleteRoot(s.link); err != nil {
+			return changes, err
+		}
+		changes = append(changes, fmt.Sprintf("tc qdisc del on interface %d", s.link))
+	}
+	return changes, nil
+}
+
+// minors returns the class numbers of the sessions.
+func (g *Gate) minors() []uint16 {
+	m := make([]uint16, 0, len(g.sessions))
+	for addr := range g.sessions {
+		m = append(m, uint16(g.classID(addr)))
+	}
+	slices.Sort(m)
+	return m
+}
+
+// roots returns the devices whose root queue is ours.
+func (g *Gate) roots() (links []int, err error) {
+	qdiscs, err := g.route.get(unix.RTM_GETQDISC, netlink.Dump, trafficHeader(0, 0, 0))
+	if err != nil {
+		return nil, fmt.Errorf("list queues: %w", err)
+	}
+	for _, m := range qdiscs {
+		if len(m) >= 20 && binary.NativeEndian.Uint32(m[8:]) == netctl.HTBMajor<<16 {
+			links = append(links, int(binary.NativeEndian.Uint32(m[4:])))
+		}
+	}
+	return links, nil
+}
+
+// addResident gives a new resident its classes. When the number of sessions passes a power of two, everybody's share
+// changes.
+func (g *Gate) addResident(addr netip.Addr) error {
+	for device, have := range g.shaped {
+		n := slices.IndexFunc(g.plan.Shapers, func(s netctl.Shaper) bool { return s.Device == device })
+		if n < 0 {
+			continue
+		}
+		s := g.plan.Shapers[n]
+		if len(g.sessions) > have.share {
+			if _, err := g.applyShaper(have.link, s, g.plan.Class, g.minors()); err != nil {
+				return err
+			}
+			have.share = powerOfTwo(len(g.sessions))
+			g.shaped[device] = have
+			continue
+		}
+		_, c := wantedClasses(s, g.plan.Class, have.share)
+		c.minor = uint16(g.classID(addr))
+		// A class that is left over from the address's last session may have another's rates and a full queue.
+		if err := g.deleteClass(have.link, c.minor); err != nil {
+			return err
+		}
+		if err := errors.Join(g.putClass(have.link, c), g.putLeaf(have.link, c)); err != nil {
+			return fmt.Errorf("%s: %w", device, err)
+		}
+	}
+	return nil
+}
+
+// Neighbor implements netctl.Gate.
+func (g *Gate) Neighbor(addr netip.Addr) (mac netctl.MAC, err error) {
+	link, err := g.links.LinkByName(g.plan.Hotspot.Name)
+	if err != nil {
+		return mac, fmt.Errorf("hotspot interface %s: %w", g.plan.Hotspot.Name, err)
+	}
+	header := make([]byte, 12) // struct ndmsg
+	header[0] = unix.AF_INET
+	binary.NativeEndian.PutUint32(header[4:], uint32(link.Attrs().Index))
+	b, err := attributes(header, func(e *netlink.AttributeEncoder) { e.Bytes(unix.NDA_DST, addr.AsSlice()) })
+	if err != nil {
+		return mac, err
+	}
+	bodies, err := g.route.get(unix.RTM_GETNEIGH, 0, b)
+	if err != nil {
+		return mac, fmt.Errorf("ask the neighbour table: %w", err)
+	}
+	found := false
+	for _, m := range bodies {
+		if err := decode(m[min(12, len(m)):], func(d *netlink.AttributeDecoder) {
+			if d.Type() == unix.NDA_LLADDR && len(d.Bytes()) == len(mac) {
+				mac, found = netctl.MAC(d.Bytes()), true
+			}
+		}); err != nil {
+			return mac, err
+		}
+	}
+	if !found {
+		return mac, errors.New("ask the neighbour table: no hardware address")
+	}
+	return mac, nil
+}
+
+// Close implements netctl.Gate. It goes on after an error, so that as little as possible is left.
+func (g *Gate) Close(ctx context.Context) error {
+	var errs []error
+	for path, was := range g.before {
+		err := os.WriteFile("/proc/sys/"+path, []byte(was), 0)
+		if err != nil && !errors.Is(err, os.ErrNotExist) { // its interface is gone
+			errs = append(errs, fmt.Errorf("restore kernel parameter: %w", err))
+		}
+	}
+	errs = append(errs, g.removeTables(ctx))
+	_, err := g.applyRules(nil)
+	errs = append(errs, err)
+	_, err = g.applyRoutes(nil)
+	errs = append(errs, err, g.destroySet(netctl.SetWho), g.destroySet(netctl.SetClass))
+	roots, err := g.roots()
+	errs = append(errs, err)
+	for _, link := range roots {
+		errs = append(errs, g.deleteRoot(link))
+	}
+	if g.address {
+		if link, err := g.links.LinkByName(g.plan.Hotspot.Name); err == nil {
+			err = g.links.AddrDel(link, &vnl.Addr{IPNet: ipNet(g.plan.Hotspot.Address)})
+			if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+				errs = append(errs, fmt.Errorf("remove the hotspot's address: %w", err))
+			}
+		}
+	}
+	g.applied = false
+	g.links.Close()
+	errs = append(errs, g.netfilter.Conn.Close(), g.route.Conn.Close())
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("clean up: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,380 @@
+package gate
+
+import (
+	"cmp"
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"math"
+	"math/bits"
+	"slices"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+
+	"passerelle/netctl"
+)
+
+// Attributes of HTB, bfifo and fq_codel (include/uapi/linux/pkt_sched.h).
+const (
+	tcaKind    = 1
+	tcaOptions = 2
+
+	htbParms  = 1
+	htbInit   = 2
+	htbRate64 = 6
+	htbCeil64 = 7
+
+	htbVersion = 3
+	rateToQ    = 10
+
+	fqCodelLimit  = 2
+	fqCodelFlows  = 5
+	fqCodelMemory = 9
+
+	tcRoot = 0xffffffff // TC_H_ROOT
+
+	linkEthernet = 1     // TC_LINKLAYER_ETHERNET: no rate table needed
+	tick         = 64    // nanoseconds in a unit of psched time (PSCHED_SHIFT in include/net/pkt_sched.h)
+	offload      = 65536 // bytes in the largest packet of segmentation offload
+	frame        = 1514  // bytes in a full Ethernet frame
+)
+
+// Leaf queues.
+const (
+	leafFQCodel = "fq_codel"
+	leafBFIFO   = "bfifo"
+)
+
+// class is an HTB class as wanted or as found.
+type class struct {
+	minor   uint16
+	parent  uint16 // 0: the qdisc
+	rate    uint64 // bytes a second that it always gets
+	ceil    uint64 // bytes a second that it may reach by borrowing
+	quantum uint32 // bytes it may send before the next of its kind
+	prio    uint32
+	leaf    bool // it has a queue of its own
+}
+
+func handle(minor uint16) uint32 { return netctl.HTBMajor<<16 | uint32(minor) }
+
+// wantedClasses returns a shaper's fixed classes and the one that each resident gets, whose minor is left 0.
+//
+// A resident's class always gets a small rate, its share if everybody wanted more than twice over, so that who sends
+// little is served at once; the rest is borrowed from the line's total in turns of one quantum. The small rates of all
+// must not exceed the total together, since HTB honours them even then; they follow the number of sessions in powers of
+// two, so that the classes change seldom.
+func wantedClasses(s netctl.Shaper, c netctl.Class, sessions int) (fixed []class, resident class) {
+	total, each := s.Total/8, s.Each(c)/8
+	if total == 0 {
+		// Nothing to borrow from: a limit alone, on a root class.
+		return nil, class{rate: each, ceil: each, quantum: quantum(each), prio: 1, leaf: true}
+	}
+	if each == 0 || each > total {
+		each = total
+	}
+	fixed = append(fixed, class{minor: netctl.MinorTotal, rate: total, ceil: total, quantum: quantum(total)})
+	if own := s.Own / 8; own != 0 {
+		fixed = append(fixed, class{
+			minor: netctl.MinorOwn, parent: netctl.MinorTotal,
+			rate: max(1, own/8), ceil: own, quantum: quantum(total), leaf: true,
+		})
+	}
+	share := total / uint64(2*powerOfTwo(max(8, sessions)))
+	return fixed, class{
+		parent: netctl.MinorTotal,
+		rate:   max(1, min(share, each)), ceil: each, quantum: quantum(total), prio: 1, leaf: true,
+	}
+}
+
+// quantum returns the bytes that a class sends in its turn: at least one frame, at most one offloaded packet, between
+// them 2 ms of the line, so that a turn of all does not take long.
+func quantum(rate uint64) uint32 {
+	return uint32(min(max(rate/500, 2*frame), offload))
+}
+
+func powerOfTwo(n int) int { return 1 << bits.Len(uint(n-1)) }
+
+// burst returns the bytes that may pass at once: 10 ms of the rate, so that a late timer loses nothing.
+func burst(rate uint64) uint64 { return rate/100 + 2*frame }
+
+// queueBytes is the length of a bfifo: 50 ms of the ceiling, with room for an offloaded packet.
+func queueBytes(ceil uint64) uint32 {
+	return uint32(min(max(ceil/20, offload+2*frame), math.MaxInt32))
+}
+
+// trafficHeader is struct tcmsg.
+func trafficHeader(link int, handle, parent uint32) []byte {
+	b := make([]byte, 20)
+	binary.NativeEndian.PutUint32(b[4:], uint32(link))
+	binary.NativeEndian.PutUint32(b[8:], handle)
+	binary.NativeEndian.PutUint32(b[12:], parent)
+	return b
+}
+
+// addRoot replaces a device's root qdisc with ours.
+func (g *Gate) addRoot(link int, fallback uint16) error {
+	init := make([]byte, 20) // struct tc_htb_glob
+	binary.NativeEndian.PutUint32(init[0:], htbVersion)
+	binary.NativeEndian.PutUint32(init[4:], rateToQ)
+	binary.NativeEndian.PutUint32(init[8:], uint32(fallback))
+	b, err := attributes(trafficHeader(link, netctl.HTBMajor<<16, tcRoot), func(e *netlink.AttributeEncoder) {
+		e.String(tcaKind, "htb")
+		e.Nested(tcaOptions, func(n *netlink.AttributeEncoder) error {
+			n.Bytes(htbInit, init)
+			return nil
+		})
+	})
+	if err != nil {
+		return err
+	}
+	if err := g.route.do(unix.RTM_NEWQDISC, netlink.Create|netlink.Replace, b); err != nil {
+		return fmt.Errorf("add the root queue: %w", err)
+	}
+	return nil
+}
+
+// deleteRoot puts a device back to its default queue.
+func (g *Gate) deleteRoot(link int) error {
+	err := g.route.do(unix.RTM_DELQDISC, 0, trafficHeader(link, netctl.HTBMajor<<16, tcRoot))
+	if err != nil && !isErrno(err, unix.ENOENT, unix.EINVAL, unix.ENODEV) {
+		return fmt.Errorf("delete the root queue: %w", err)
+	}
+	return nil
+}
+
+// putClass adds a class, or changes it in place: its packets and its borrowers stay.
+func (g *Gate) putClass(link int, c class) error {
+	opt := make([]byte, 44) // struct tc_htb_opt
+	rateSpec(opt[0:], c.rate)
+	rateSpec(opt[12:], c.ceil)
+	binary.NativeEndian.PutUint32(opt[24:], ticks(burst(c.rate), c.rate))
+	binary.NativeEndian.PutUint32(opt[28:], ticks(burst(c.ceil), c.ceil))
+	binary.NativeEndian.PutUint32(opt[32:], c.quantum)
+	binary.NativeEndian.PutUint32(opt[40:], c.prio)
+	b, err := attributes(trafficHeader(link, handle(c.minor), handle(c.parent)), func(e *netlink.AttributeEncoder) {
+		e.String(tcaKind, "htb")
+		e.Nested(tcaOptions, func(n *netlink.AttributeEncoder) error {
+			n.Bytes(htbParms, opt)
+			n.Uint64(htbRate64, c.rate)
+			n.Uint64(htbCeil64, c.ceil)
+			return nil
+		})
+	})
+	if err != nil {
+		return err
+	}
+	if err := g.route.do(unix.RTM_NEWTCLASS, netlink.Create, b); err != nil {
+		return fmt.Errorf("add class %x:%x: %w", netctl.HTBMajor, c.minor, err)
+	}
+	return nil
+}
+
+func rateSpec(b []byte, rate uint64) {
+	b[1] = linkEthernet
+	binary.NativeEndian.PutUint32(b[8:], uint32(min(rate, math.MaxUint32)))
+}
+
+// ticks returns how long size bytes take at the rate, in psched time.
+func ticks(size, rate uint64) uint32 {
+	return uint32(min(size*1e9/max(rate, 1)/tick, math.MaxUint32))
+}
+
+// putLeaf gives a class its queue: fq_codel where the kernel has it, else a short bfifo.
+func (g *Gate) putLeaf(link int, c class) error {
+	if g.leaf == "" || g.leaf == leafFQCodel {
+		err := g.putQueue(link, c, leafFQCodel)
+		if err == nil || g.leaf == leafFQCodel || !isErrno(err, unix.ENOENT) {
+			g.leaf = leafFQCodel
+			return err
+		}
+		g.leaf = leafBFIFO
+	}
+	return g.putQueue(link, c, leafBFIFO)
+}
+
+func (g *Gate) putQueue(link int, c class, kind string) error {
+	b, err := attributes(trafficHeader(link, 0, handle(c.minor)), func(e *netlink.AttributeEncoder) {
+		e.String(tcaKind, kind)
+		if kind == leafBFIFO {
+			e.Uint32(tcaOptions, queueBytes(c.ceil)) // struct tc_fifo_qopt
+			return
+		}
+		// fq_codel's defaults take 68 kB a leaf: too much for a thousand residents on a board with 512 MB.
+		e.Nested(tcaOptions, func(n *netlink.AttributeEncoder) error {
+			n.Uint32(fqCodelFlows, 32)
+			n.Uint32(fqCodelLimit, 1000)
+			n.Uint32(fqCodelMemory, 4*queueBytes(c.ceil))
+			return nil
+		})
+	})
+	if err != nil {
+		return err
+	}
+	if err := g.route.do(unix.RTM_NEWQDISC, netlink.Create|netlink.Replace, b); err != nil {
+		return fmt.Errorf("add a %s queue to class %x:%x: %w", kind, netctl.HTBMajor, c.minor, err)
+	}
+	return nil
+}
+
+// deleteClass removes a class with its queue; that there is none is no error.
+func (g *Gate) deleteClass(link int, minor uint16) error {
+	err := g.route.do(unix.RTM_DELTCLASS, 0, trafficHeader(link, handle(minor), 0))
+	if err != nil && !isErrno(err, unix.ENOENT, unix.EINVAL, unix.ENODEV) {
+		return fmt.Errorf("delete class %x:%x: %w", netctl.HTBMajor, minor, err)
+	}
+	return nil
+}
+
+// tree is what the kernel has on a device.
+type tree struct {
+	root     bool   // the root qdisc is ours
+	fallback uint16 // its default class
+	classes  map[uint16]class
+	queues   map[uint16]bool // classes with a queue of their own
+}
+
+// readTree reads a device's qdiscs and classes.
+func (g *Gate) readTree(link int) (t tree, err error) {
+	t = tree{classes: map[uint16]class{}, queues: map[uint16]bool{}}
+	qdiscs, err := g.route.get(unix.RTM_GETQDISC, netlink.Dump, trafficHeader(link, 0, 0))
+	if err != nil {
+		return t, fmt.Errorf("list queues: %w", err)
+	}
+	for _, m := range qdiscs {
+		if len(m) < 20 || binary.NativeEndian.Uint32(m[4:]) != uint32(link) {
+			continue
+		}
+		own, parent := binary.NativeEndian.Uint32(m[8:]), binary.NativeEndian.Uint32(m[12:])
+		switch {
+		case parent == tcRoot && own == netctl.HTBMajor<<16:
+			t.root = true
+			if err := decode(m[20:], func(d *netlink.AttributeDecoder) {
+				if d.Type() == tcaOptions {
+					d.Nested(func(n *netlink.AttributeDecoder) error {
+						for n.Next() {
+							if b := n.Bytes(); n.Type() == htbInit && len(b) >= 12 {
+								t.fallback = uint16(binary.NativeEndian.Uint32(b[8:]))
+							}
+						}
+						return nil
+					})
+				}
+			}); err != nil {
+				return t, err
+			}
+		case parent>>16 == netctl.HTBMajor:
+			t.queues[uint16(parent)] = true
+		}
+	}
+	if !t.root {
+		return t, nil
+	}
+	classes, err := g.route.get(unix.RTM_GETTCLASS, netlink.Dump, trafficHeader(link, 0, 0))
+	if err != nil {
+		return t, fmt.Errorf("list classes: %w", err)
+	}
+	for _, m := range classes {
+		if len(m) < 20 || binary.NativeEndian.Uint32(m[8:])>>16 != netctl.HTBMajor {
+			continue
+		}
+		c := class{minor: uint16(binary.NativeEndian.Uint32(m[8:]))}
+		if parent := binary.NativeEndian.Uint32(m[12:]); parent != tcRoot {
+			c.parent = uint16(parent)
+		}
+		if err := decode(m[20:], func(d *netlink.AttributeDecoder) {
+			if d.Type() == tcaOptions {
+				d.Nested(c.read)
+			}
+		}); err != nil {
+			return t, err
+		}
+		t.classes[c.minor] = c
+	}
+	return t, nil
+}
+
+func (c *class) read(n *netlink.AttributeDecoder) error {
+	for n.Next() {
+		switch b := n.Bytes(); n.Type() {
+		case htbParms:
+			if len(b) < 44 {
+				return fmt.Errorf("class parameters of %d bytes", len(b))
+			}
+			c.rate = cmp.Or(c.rate, uint64(binary.NativeEndian.Uint32(b[8:])))
+			c.ceil = cmp.Or(c.ceil, uint64(binary.NativeEndian.Uint32(b[20:])))
+			c.quantum = binary.NativeEndian.Uint32(b[32:])
+			c.prio = binary.NativeEndian.Uint32(b[40:])
+		case htbRate64:
+			c.rate = binary.NativeEndian.Uint64(b)
+		case htbCeil64:
+			c.ceil = binary.NativeEndian.Uint64(b)
+		}
+	}
+	return nil
+}
+
+// applyShaper drives a device's tree to the shaper: a class for each of the residents at these offsets, and no other.
+func (g *Gate) applyShaper(link int, s netctl.Shaper, c netctl.Class, residents []uint16) (changes []string, err error) {
+	fixed, each := wantedClasses(s, c, len(residents))
+	var fallback uint16
+	if s.Own != 0 {
+		fallback = netctl.MinorOwn
+	}
+	have, err := g.readTree(link)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", s.Device, err)
+	}
+	if have.root && have.fallback != fallback {
+		if err := g.deleteRoot(link); err != nil {
+			return nil, fmt.Errorf("%s: %w", s.Device, err)
+		}
+		have = tree{}
+	}
+	if !have.root {
+		if err := g.addRoot(link, fallback); err != nil {
+			return nil, fmt.Errorf("%s: %w", s.Device, err)
+		}
+		changes = append(changes, "tc qdisc replace dev "+s.Device+" root htb")
+	}
+	want := slices.Clone(fixed)
+	for _, minor := range residents {
+		each.minor = minor
+		want = append(want, each)
+	}
+	kept := map[uint16]bool{}
+	for _, w := range want {
+		kept[w.minor] = true
+		h, there := have.classes[w.minor]
+		if there && h.parent != w.parent {
+			// A class keeps its parent for life.
+			if err := g.deleteClass(link, w.minor); err != nil {
+				return changes, fmt.Errorf("%s: %w", s.Device, err)
+			}
+			there, have.queues[w.minor] = false, false
+		}
+		h.leaf = w.leaf
+		if !there || h != w {
+			if err := g.putClass(link, w); err != nil {
+				return changes, fmt.Errorf("%s: %w", s.Device, err)
+			}
+			changes = append(changes, fmt.Sprintf("tc class replace dev %s classid %x:%x", s.Device, netctl.HTBMajor, w.minor))
+		}
+		if w.leaf && (!there || !have.queues[w.minor] || h.ceil != w.ceil) {
+			if err := g.putLeaf(link, w); err != nil {
+				return changes, fmt.Errorf("%s: %w", s.Device, err)
+			}
+		}
+	}
+	// In ascending order: a line's total comes after those who borrow from it.
+	for _, minor := range slices.Sorted(maps.Keys(have.classes)) {
+		if !kept[minor] {
+			if err := g.deleteClass(link, minor); err != nil {
+				return changes, fmt.Errorf("%s: %w", s.Device, err)
+			}
+			changes = append(changes, fmt.Sprintf("tc class del dev %s classid %x:%x", s.Device, netctl.HTBMajor, minor))
+		}
+	}
+	return changes, nil
+}

@@ -1,0 +1,229 @@
+package gate
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+
+	vnl "github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"passerelle/netctl"
+)
+
+// applyHotspot brings the hotspot's interface up with its address. If the interface is a bridge, its ports are kept
+// apart from each other: residents do not meet there.
+func (g *Gate) applyHotspot(i netctl.Interface) (link vnl.Link, changes []string, err error) {
+	link, err = g.links.LinkByName(i.Name)
+	if err != nil {
+		return nil, nil, fmt.Errorf("hotspot interface %s: %w", i.Name, err)
+	}
+	if link.Attrs().Flags&net.FlagUp == 0 {
+		if err := g.links.LinkSetUp(link); err != nil {
+			return nil, nil, fmt.Errorf("set %s up: %w", i.Name, err)
+		}
+		changes = append(changes, "ip link set "+i.Name+" up")
+	}
+	addrs, err := g.links.AddrList(link, unix.AF_INET)
+	if err != nil {
+		return nil, changes, fmt.Errorf("list addresses of %s: %w", i.Name, err)
+	}
+	want := ipNet(i.Address)
+	if !slices.ContainsFunc(addrs, func(a vnl.Addr) bool { return a.IPNet.String() == want.String() }) {
+		if err := g.links.AddrReplace(link, &vnl.Addr{IPNet: want}); err != nil {
+			return nil, changes, fmt.Errorf("add address %s to %s: %w", i.Address, i.Name, err)
+		}
+		changes = append(changes, fmt.Sprintf("ip address add %s dev %s", i.Address, i.Name))
+	}
+	if link.Type() == "bridge" {
+		more, err := g.isolatePorts(link)
+		return link, append(changes, more...), err
+	}
+	return link, changes, nil
+}
+
+func (g *Gate) isolatePorts(bridge vnl.Link) (changes []string, err error) {
+	ports, err := g.links.LinkList()
+	if err != nil {
+		return nil, fmt.Errorf("list ports of %s: %w", bridge.Attrs().Name, err)
+	}
+	for _, p := range ports {
+		if p.Attrs().MasterIndex != bridge.Attrs().Index {
+			continue
+		}
+		info, err := g.links.LinkGetProtinfo(p)
+		if err != nil {
+			return changes, fmt.Errorf("read bridge port %s: %w", p.Attrs().Name, err)
+		}
+		if info.Isolated {
+			continue
+		}
+		if err := g.links.LinkSetIsolated(p, true); err != nil {
+			return changes, fmt.Errorf("isolate bridge port %s: %w", p.Attrs().Name, err)
+		}
+		changes = append(changes, "bridge link set dev "+p.Attrs().Name+" isolated on")
+	}
+	return changes, nil
+}
+
+// applyRules drives the routing policy rules: ours are those that look up a table of ours.
+func (g *Gate) applyRules(want []netctl.Rule) (changes []string, err error) {
+	have, err := g.links.RuleList(unix.AF_INET)
+	if err != nil {
+		return nil, fmt.Errorf("list routing rules: %w", err)
+	}
+	missing := slices.Clone(want)
+	var stale []vnl.Rule
+	for _, r := range have {
+		if r.Table != netctl.TableOnline && r.Table != netctl.TableHeld {
+			continue
+		}
+		n := slices.IndexFunc(missing, func(w netctl.Rule) bool { return sameRule(w, r) })
+		if n < 0 {
+			stale = append(stale, r)
+			continue
+		}
+		missing = slices.Delete(missing, n, n+1)
+	}
+	// What holds packets comes before what lets them through.
+	slices.SortFunc(missing, func(a, b netctl.Rule) int { return b.Priority - a.Priority })
+	for _, w := range missing {
+		r := vnl.NewRule()
+		r.Family, r.Priority, r.IifName, r.Table = unix.AF_INET, w.Priority, w.In, w.Table
+		if w.Mask != 0 {
+			r.Mark, r.Mask = w.Mark, &w.Mask
+		}
+		if err := g.links.RuleAdd(r); err != nil {
+			return changes, fmt.Errorf("%s: %w", w, err)
+		}
+		changes = append(changes, w.String())
+	}
+	for _, r := range stale {
+		if err := g.links.RuleDel(&r); err != nil && !errors.Is(err, unix.ENOENT) {
+			return changes, fmt.Errorf("delete routing rule of table %d: %w", r.Table, err)
+		}
+		changes = append(changes, fmt.Sprintf("ip rule del pref %d", r.Priority))
+	}
+	return changes, nil
+}
+
+func sameRule(w netctl.Rule, r vnl.Rule) bool {
+	var mask uint32
+	if r.Mask != nil {
+		mask = *r.Mask
+	}
+	return r.Priority == w.Priority && r.IifName == w.In && r.Table == w.Table && r.Mark == w.Mark && mask == w.Mask &&
+		r.Src == nil && r.Dst == nil && r.OifName == "" && !r.Invert
+}
+
+// applyRoutes drives our routing tables.
+func (g *Gate) applyRoutes(want []netctl.Route) (changes []string, err error) {
+	for _, table := range []int{netctl.TableHeld, netctl.TableOnline} {
+		have, err := g.links.RouteListFiltered(unix.AF_INET, &vnl.Route{Table: table}, vnl.RT_FILTER_TABLE)
+		if err != nil {
+			return changes, fmt.Errorf("list routes of table %d: %w", table, err)
+		}
+		missing := slices.DeleteFunc(slices.Clone(want), func(w netctl.Route) bool { return w.Table != table })
+		var stale []vnl.Route
+		for _, r := range have {
+			n := slices.IndexFunc(missing, func(w netctl.Route) bool { return g.sameRoute(w, r) })
+			if n < 0 {
+				stale = append(stale, r)
+				continue
+			}
+			missing = slices.Delete(missing, n, n+1)
+		}
+		// A network is closed before the way out is opened.
+		slices.SortStableFunc(missing, func(a, b netctl.Route) int { return b.To.Bits() - a.To.Bits() })
+		for _, r := range stale {
+			if err := g.links.RouteDel(&r); err != nil && !errors.Is(err, unix.ESRCH) {
+				return changes, fmt.Errorf("delete a route of table %d: %w", table, err)
+			}
+			changes = append(changes, fmt.Sprintf("ip route del %s table %d", r.Dst, table))
+		}
+		for _, w := range missing {
+			r, err := g.kernelRoute(w)
+			if err != nil {
+				return changes, err
+			}
+			if err := g.links.RouteReplace(r); err != nil {
+				return changes, fmt.Errorf("%s: %w", w, err)
+			}
+			changes = append(changes, w.String())
+		}
+	}
+	return changes, nil
+}
+
+var routeTypes = map[string]int{"unicast": unix.RTN_UNICAST, "prohibit": unix.RTN_PROHIBIT, "local": unix.RTN_LOCAL}
+
+func (g *Gate) kernelRoute(w netctl.Route) (*vnl.Route, error) {
+	r := &vnl.Route{
+		Family: unix.AF_INET, Table: w.Table, Dst: ipNet(w.To), Type: routeTypes[w.Kind], Protocol: netctl.Protocol,
+	}
+	if w.Device != "" {
+		link, err := g.links.LinkByName(w.Device)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", w, err)
+		}
+		r.LinkIndex = link.Attrs().Index
+		r.Scope = unix.RT_SCOPE_LINK
+	}
+	switch {
+	case w.Kind == "local":
+		r.Scope = unix.RT_SCOPE_HOST
+	case w.Gateway.IsValid():
+		// The gateway lies in the lender's network, which this very table closes: it is on the link, whatever the table says.
+		r.Gw, r.Flags, r.Scope = w.Gateway.AsSlice(), int(vnl.FLAG_ONLINK), unix.RT_SCOPE_UNIVERSE
+	}
+	return r, nil
+}
+
+func (g *Gate) sameRoute(w netctl.Route, r vnl.Route) bool {
+	to := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	if r.Dst != nil {
+		a, _ := netip.AddrFromSlice(r.Dst.IP.To4())
+		bits, _ := r.Dst.Mask.Size()
+		to = netip.PrefixFrom(a, bits)
+	}
+	gateway, _ := netip.AddrFromSlice(r.Gw.To4())
+	if to != w.To || gateway != w.Gateway || r.Type != routeTypes[w.Kind] || r.Protocol != netctl.Protocol || len(r.MultiPath) != 0 {
+		return false
+	}
+	if w.Device == "" {
+		return true
+	}
+	link, err := g.links.LinkByName(w.Device)
+	return err == nil && link.Attrs().Index == r.LinkIndex
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
+
+// applySysctls sets kernel parameters and remembers what they were.
+func (g *Gate) applySysctls(want []netctl.Sysctl) (changes []string, err error) {
+	for _, s := range want {
+		path := "/proc/sys/" + s.Path
+		old, err := os.ReadFile(path)
+		if err != nil {
+			return changes, fmt.Errorf("read kernel parameter: %w", err)
+		}
+		was := strings.TrimSpace(string(old))
+		if was == s.Value {
+			continue
+		}
+		if err := os.WriteFile(path, []byte(s.Value), 0); err != nil {
+			return changes, fmt.Errorf("set kernel parameter: %w", err)
+		}
+		if _, seen := g.before[s.Path]; !seen {
+			g.before[s.Path] = was
+		}
+		changes = append(changes, "sysctl "+s.Path+"="+s.Value)
+	}
+	return changes, nil
+}

@@ -1,0 +1,321 @@
+// Package netctl is the vocabulary between those who decide and those who drive the kernel: the Plan, which is the whole
+// desired box, and the sessions and tranches that live beside it. It owns words, not deeds: its sub-packages compile
+// plans (plan), carry them out (gate) and watch lines (uplink). It imports the standard library only.
+package netctl
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Gate is the kernel as the box's loop sees it. One goroutine at a time may use it.
+type Gate interface {
+	// Apply drives the kernel to the plan and returns what it changed, in shell-like words, one entry a change. An
+	// unchanged plan on an unchanged kernel changes nothing, runs no program and takes well under 2 ms.
+	Apply(ctx context.Context, p Plan) (changes []string, err error)
+	// Admit lets a session through, or gives a running one new limits. Its classes exist before its first packet can pass.
+	Admit(s Session) error
+	// End closes a session; its connections are reset by the rules from then on. Ending none is no error.
+	End(addr netip.Addr) error
+	// Sessions returns the sessions in the kernel's sets, which after a crash are the authority, by address.
+	Sessions() ([]Session, error)
+	// Grant appends a tranche to its donation's quota chain. A tranche that is there already is left as it is.
+	Grant(ctx context.Context, t Tranche) error
+	// Read samples the kernel's counters.
+	Read() (Sample, error)
+	// Neighbor returns the hardware address that the kernel last saw using the address, on the hotspot.
+	Neighbor(addr netip.Addr) (MAC, error)
+	// Close takes everything of ours out of the kernel: the box forwards nothing afterwards.
+	Close(ctx context.Context) error
+}
+
+// Plan is the whole desired kernel, but for the sessions. Plans are compared by their text (String), so everything that
+// matters is in it.
+type Plan struct {
+	Hotspot Interface
+	Sysctls []Sysctl
+	Sets    []Set
+	Rules   []Rule
+	Routes  []Route
+	Tables  []Table
+	Shapers []Shaper
+	Cap     string // the quota chain that forwarded packets pay from, "" when nothing is forwarded
+
+	// Class is what each session gets; it changes without ending sessions.
+	Class Class
+}
+
+// Interface is the hotspot's network interface.
+type Interface struct {
+	Name    string
+	Address netip.Prefix // the box's address with the network's length
+}
+
+// Sysctl is a kernel parameter below /proc/sys, in dotted-free path form ("net/ipv4/ip_forward").
+type Sysctl struct {
+	Path  string
+	Value string
+}
+
+// Names of the kernel's objects of ours. They are constants because whoever repairs a box looks for them.
+const (
+	SetWho   = "pas-who"   // bitmap:ip,mac: who may send
+	SetClass = "pas-class" // bitmap:ip: counts bytes, holds the HTB class
+
+	Prefix    = "PAS-"     // every chain of ours begins with it
+	ChainPaid = "PAS-PAID" // where a tranche's rule leads
+
+	// MarkAdmitted is set on a packet of an admitted resident, under MarkMask.
+	MarkAdmitted = 0x10000000
+	MarkMask     = 0xf0000000
+
+	// TableOnline routes admitted residents to the chosen uplink, TableHeld everybody else into the box itself.
+	TableOnline = 8010
+	TableHeld   = 8011
+
+	// Protocol marks our routes (rtm_protocol, include/uapi/linux/rtnetlink.h: 128 to 255 are free to use).
+	Protocol = 180
+
+	// HTBMajor is the handle of our root qdiscs.
+	HTBMajor = 0x7a5
+	// MinorTotal is the inner class that holds a line's total. In a /16, the widest network allowed, it is the offset of
+	// the broadcast address: never a resident's.
+	MinorTotal = 0xffff
+	// MinorOwn is the leaf of the box's own packets. In a /16 it is the last host's offset, which is kept out of the
+	// address pool.
+	MinorOwn = 0xfffe
+
+	// CountLimit is the constant that a session's byte counter must stay below; a session starts at CountLimit minus
+	// the bytes it may use.
+	CountLimit = uint64(1) << 50
+)
+
+// Set is an ipset of ours.
+type Set struct {
+	Name     string
+	Type     string // "bitmap:ip" or "bitmap:ip,mac"
+	Network  netip.Prefix
+	Counters bool
+}
+
+// Rule is a routing policy rule for packets that come in by an interface.
+type Rule struct {
+	Priority int
+	In       string
+	Mark     uint32 // 0: any
+	Mask     uint32
+	Table    int
+}
+
+// Route is a route in a table of ours.
+type Route struct {
+	Table   int
+	Kind    string // "unicast", "prohibit", "local"
+	To      netip.Prefix
+	Device  string     // unicast and local
+	Gateway netip.Addr // unicast; invalid for a point-to-point line
+}
+
+// Table is the part of an iptables table that is ours.
+type Table struct {
+	IPv6   bool
+	Name   string // "mangle", "nat", "filter"
+	Chains []Chain
+	Jumps  []Jump
+	Keep   []string // append-only chains: created when missing, never flushed or compared
+}
+
+// Chain is a chain of ours with its rules, each as iptables-restore reads it after "-A CHAIN ".
+type Chain struct {
+	Name  string
+	Rules []string
+}
+
+// Jump is a rule at the head of a built-in chain that leads to a chain of ours.
+type Jump struct {
+	From  string // built-in chain
+	Match string // e.g. "-i wlan0"; may be empty
+	To    string
+}
+
+// Shaper is an HTB tree on a device's egress.
+type Shaper struct {
+	Device    string
+	Direction Direction
+	Total     uint64 // bit/s of everything in classes together; 0: no total
+	Own       uint64 // bit/s that the box's own packets may use of it; 0: they pass unshaped
+}
+
+// Child is a program that shall run beside the kernel's part of the plan.
+type Child struct {
+	Name  string
+	Argv  []string
+	Files []File
+}
+
+// File is a file that a child reads.
+type File struct {
+	Path   string
+	Text   string
+	Reload bool // the child reads it again on SIGHUP; a change of any other file restarts the child
+}
+
+// Direction is seen from the resident.
+type Direction string
+
+// The directions.
+const (
+	Download Direction = "download"
+	Upload   Direction = "upload"
+)
+
+// Class is what each resident gets.
+type Class struct {
+	Download uint64 // bit/s, 0: no limit
+	Upload   uint64
+}
+
+// MAC is a hardware address (EUI-48).
+type MAC [6]byte
+
+func (m MAC) String() string {
+	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5])
+}
+
+// Session is a resident's admission.
+type Session struct {
+	Addr    netip.Addr
+	MAC     MAC
+	Left    time.Duration // until the kernel ends it
+	Data    uint64        // bytes it may still use, both directions; Unlimited for no bound
+	Spent   bool          // set by Sessions: its data is used up
+	Counted uint64        // set by Sessions: bytes since its counter was last set by Admit
+}
+
+// Unlimited is the Data of a session without a bound.
+const Unlimited = CountLimit
+
+// Tranche is a part of a donation's cap that the kernel may spend.
+type Tranche struct {
+	Chain string // the donation's quota chain
+	ID    uint64 // unique within the chain
+	Bytes uint64
+}
+
+// Sample is what the kernel counted.
+type Sample struct {
+	Sessions []Session
+	Tranches []Spent
+}
+
+// Spent is a tranche in the kernel and how many bytes were paid from it.
+type Spent struct {
+	Tranche
+	Used uint64 // bytes
+}
+
+// ChainOf returns the name of a donation's quota chain: stable over restarts, distinct by donation's name.
+func ChainOf(donation string) string {
+	// FNV-1a, 32 bits (RFC 9923): a name needs spreading, not secrecy.
+	h := uint32(2166136261)
+	for i := range len(donation) {
+		h = (h ^ uint32(donation[i])) * 16777619
+	}
+	return fmt.Sprintf("%sCAP-%08x", Prefix, h)
+}
+
+// String renders the plan as shell-like text, one object a line.
+func (p Plan) String() string {
+	var b strings.Builder
+	line := func(format string, a ...any) { fmt.Fprintf(&b, format+"\n", a...) }
+	line("ip link set %s up", p.Hotspot.Name)
+	line("ip address add %s dev %s", p.Hotspot.Address, p.Hotspot.Name)
+	for _, s := range p.Sysctls {
+		line("sysctl %s=%s", s.Path, s.Value)
+	}
+	for _, s := range p.Sets {
+		line("%s", s)
+	}
+	for _, r := range p.Rules {
+		line("%s", r)
+	}
+	for _, r := range p.Routes {
+		line("%s", r)
+	}
+	for _, t := range p.Tables {
+		b.WriteString(t.String())
+	}
+	for _, s := range p.Shapers {
+		line("shape %s of %s: total %s, own %s, each %s", s.Direction, s.Device, rate(s.Total), rate(s.Own), rate(s.Each(p.Class)))
+	}
+	if p.Cap != "" {
+		line("pay from %s", p.Cap)
+	}
+	return b.String()
+}
+
+// Each returns the ceiling of one resident in the shaper's direction, in bit/s.
+func (s Shaper) Each(c Class) uint64 {
+	if s.Direction == Download {
+		return c.Download
+	}
+	return c.Upload
+}
+
+func rate(bps uint64) string {
+	if bps == 0 {
+		return "unlimited"
+	}
+	return fmt.Sprintf("%dbit", bps)
+}
+
+func (s Set) String() string {
+	o := ""
+	if s.Counters {
+		o = " counters"
+	}
+	return fmt.Sprintf("ipset create %s %s range %s timeout 0%s skbinfo", s.Name, s.Type, s.Network.Masked(), o)
+}
+
+func (r Rule) String() string {
+	m := ""
+	if r.Mask != 0 {
+		m = fmt.Sprintf(" fwmark %#x/%#x", r.Mark, r.Mask)
+	}
+	return fmt.Sprintf("ip rule add pref %d iif %s%s lookup %d", r.Priority, r.In, m, r.Table)
+}
+
+func (r Route) String() string {
+	via, dev := "", ""
+	if r.Gateway.IsValid() {
+		via = " via " + r.Gateway.String()
+	}
+	if r.Device != "" {
+		dev = " dev " + r.Device
+	}
+	return fmt.Sprintf("ip route add %s %s%s%s table %d", r.Kind, r.To, via, dev, r.Table)
+}
+
+func (t Table) String() string {
+	var b strings.Builder
+	cmd := "iptables"
+	if t.IPv6 {
+		cmd = "ip6tables"
+	}
+	for _, j := range t.Jumps {
+		fmt.Fprintf(&b, "%s -t %s -I %s%s -j %s\n", cmd, t.Name, j.From, strings.TrimRight(" "+j.Match, " "), j.To)
+	}
+	for _, c := range t.Chains {
+		for _, r := range c.Rules {
+			fmt.Fprintf(&b, "%s -t %s -A %s %s\n", cmd, t.Name, c.Name, r)
+		}
+	}
+	for _, k := range slices.Sorted(slices.Values(t.Keep)) {
+		fmt.Fprintf(&b, "%s -t %s -N %s\n", cmd, t.Name, k)
+	}
+	return b.String()
+}

@@ -1,0 +1,126 @@
+package plan
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"path/filepath"
+	"strings"
+
+	"passerelle/appliance/config"
+	"passerelle/netctl"
+)
+
+// Names of the children.
+const (
+	ChildDNS     = "dnsmasq"         // addresses and truthful names
+	ChildCaptive = "dnsmasq-captive" // every name is the box
+)
+
+// Resolver is a name server to ask and the uplink to ask it through.
+type Resolver struct {
+	Addr      netip.Addr
+	Interface string
+}
+
+// Children returns the programs that shall run. Their files lie in run, a folder in memory: leases are residents'
+// addresses. dnsmasq is told nothing by the machine's own configuration files.
+func Children(c *config.Config, resolvers []Resolver, run string) []netctl.Child {
+	first, last := pool(c.Hotspot.Address)
+	network := c.Hotspot.Address.Masked()
+	box := c.Hotspot.Address.Addr()
+	servers := filepath.Join(run, "servers.conf")
+
+	common := []string{
+		"keep-in-foreground",
+		"log-facility=-",
+		"pid-file=",
+		"no-hosts",
+		"no-resolv",
+		"interface=" + c.Hotspot.Interface,
+		"except-interface=lo",
+		"bind-dynamic", // the hotspot's interface may vanish and come back
+		"host-record=" + c.Box.Hostname + "," + box.String(),
+		"localise-queries",
+	}
+	truthful := append([]string{
+		"port=" + fmt.Sprint(PortDNS),
+		"servers-file=" + servers,
+		"domain-needed",
+		"bogus-priv",
+		"stop-dns-rebind", // a name on the internet must not lead into the lender's network
+		"filter-AAAA",     // IPv6 is closed: an address that cannot be reached only costs time
+		"local=/" + c.Box.Hostname + "/",
+		"cache-size=1000",
+		"dns-forward-max=300",
+		fmt.Sprintf("dhcp-range=%s,%s,%s,%d", first, last, netmask(network), int(c.Hotspot.Lease.Seconds())),
+		fmt.Sprintf("dhcp-lease-max=%d", offset(network, last)-offset(network, first)+1),
+		"dhcp-authoritative",
+		"dhcp-leasefile=" + filepath.Join(run, "leases"),
+		"dhcp-ignore-names", // a device's name is its owner's
+		"dhcp-option=option:router," + box.String(),
+		"dhcp-option=option:dns-server," + box.String(),
+		"no-ping",
+		"quiet-dhcp",
+	}, common...)
+	if c.Box.PortalURL != "" {
+		truthful = append(truthful, "dhcp-option=114,"+c.Box.PortalURL) // RFC 8910
+	}
+	captive := append([]string{
+		"port=" + fmt.Sprint(PortCaptive),
+		"no-dhcp-interface=" + c.Hotspot.Interface,
+		"address=/#/" + box.String(),
+		"local=/#/", // else other kinds of question would be refused instead of answered with nothing
+		"local-ttl=0",
+		"cache-size=0",
+	}, common...)
+
+	var list strings.Builder
+	for _, r := range resolvers {
+		fmt.Fprintf(&list, "server=%s@%s\n", r.Addr, r.Interface)
+	}
+	child := func(name string, lines []string, more ...netctl.File) netctl.Child {
+		conf := filepath.Join(run, name+".conf")
+		return netctl.Child{
+			Name:  name,
+			Argv:  []string{"dnsmasq", "--conf-file=" + conf},
+			Files: append([]netctl.File{{Path: conf, Text: strings.Join(lines, "\n") + "\n"}}, more...),
+		}
+	}
+	return []netctl.Child{
+		child(ChildDNS, truthful, netctl.File{Path: servers, Text: list.String(), Reload: true}),
+		child(ChildCaptive, captive),
+	}
+}
+
+// pool returns the first and last address for residents: the longer side of the box's own address.
+func pool(box netip.Prefix) (first, last netip.Addr) {
+	network := box.Masked()
+	hosts := uint32(1) << (32 - network.Bits())
+	end := min(hosts-2, math.MaxUint16-2) // below the broadcast address and netctl.MinorOwn
+	own := offset(network, box.Addr())
+	if own-1 > end-own {
+		return at(network, 1), at(network, own-1)
+	}
+	return at(network, own+1), at(network, end)
+}
+
+// offset returns an address's place in its network.
+func offset(network netip.Prefix, a netip.Addr) uint32 {
+	return number(a) - number(network.Addr())
+}
+
+func at(network netip.Prefix, offset uint32) netip.Addr {
+	n := number(network.Addr()) + offset
+	return netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)})
+}
+
+func number(a netip.Addr) uint32 {
+	b := a.As4()
+	return uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
+}
+
+func netmask(n netip.Prefix) string {
+	m := uint32(math.MaxUint32) << (32 - n.Bits())
+	return fmt.Sprintf("%d.%d.%d.%d", m>>24, m>>16&255, m>>8&255, m&255)
+}
