@@ -1,34 +1,245 @@
 package config
 
-import "strings"
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
 
-// Problems is every complaint about one file, in the order of its lines.
+	"github.com/BurntSushi/toml"
+)
+
+// maxFile bounds the file, in bytes; maxDonations what may stand in it. No box has room for as many interfaces.
+const (
+	maxFile      = 1 << 20
+	maxDonations = 64
+)
+
+// Problems is every complaint about one file, in the order of its lines. It is never empty when it is an error.
 type Problems []Problem
+
+// Error writes one problem per line.
+func (p Problems) Error() string {
+	lines := make([]string, len(p))
+	for i := range p {
+		lines[i] = p[i].String()
+	}
+	return strings.Join(lines, "\n")
+}
 
 // Problem is one complaint about one key.
 type Problem struct {
-	File string
-	Line int    // 1 is the first; 0 when the problem has no line
-	Key  string // dotted, e.g. "hotspot.address"; empty when the problem is the file's
-	Msg  string // what is wrong, and what to do
+	File string // as it was given
+	Line int    // from 1; 0 when the problem is the file's as a whole
+	Key  string // dotted, e.g. "hotspot.address"; "" when the problem is no key's
+	Msg  string // what is wrong, and what to do about it
 }
 
-func (p Problems) Error() string { return strings.Repeat("x", len(p)) }
+// String writes "FILE:LINE: key: what is wrong".
+func (p Problem) String() string {
+	s := p.File + ": "
+	if p.Line > 0 {
+		s = p.File + ":" + strconv.Itoa(p.Line) + ": "
+	}
+	if p.Key != "" {
+		s += p.Key + ": "
+	}
+	return s + p.Msg
+}
 
-// Parse reads a configuration.
-func Parse(file string, text []byte) (*Config, error) { return &Config{}, nil }
+// Load reads the configuration in the file at path. Its error is of type Problems if the file could be read.
+func Load(path string) (*Config, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	return Parse(path, text)
+}
 
-// Load reads the configuration in the file at path.
-func Load(path string) (*Config, error) { return &Config{}, nil }
+// Parse reads a configuration; file names it in complaints. Its error is of type Problems and holds every complaint at
+// once, unless the text is no TOML: then the first place where it is none.
+func Parse(file string, text []byte) (*Config, error) {
+	if len(text) > maxFile {
+		msg := fmt.Sprintf("the file is larger than %d bytes; is it the right one?", maxFile)
+		return nil, Problems{{File: file, Msg: msg}}
+	}
+	lines, tooDeep := keyLines(string(text))
+	if tooDeep > 0 {
+		msg := fmt.Sprintf("nested more than %d deep; is it the right file?", maxDepth)
+		return nil, Problems{{File: file, Line: tooDeep, Msg: msg}}
+	}
+	var values map[string]any
+	if _, err := toml.Decode(string(text), &values); err != nil {
+		return nil, Problems{syntaxProblem(file, err)}
+	}
+	r := &reader{file: file, lines: lines}
+	c := r.config(values)
+	if len(r.problems) > 0 {
+		slices.SortStableFunc(r.problems, func(a, b Problem) int { return cmp.Compare(a.Line, b.Line) })
+		return nil, r.problems
+	}
+	return c, nil
+}
 
-// Format writes the configuration as canonical text.
-func Format(c *Config) []byte { return nil }
+func syntaxProblem(file string, err error) Problem {
+	line, what := 0, err.Error()
+	var syntax toml.ParseError
+	if errors.As(err, &syntax) {
+		line, what = syntax.Position.Line, strings.TrimSuffix(syntax.Message, ".")
+	}
+	const advice = `write key = "text" or key = 1, one on a line, below its [table]`
+	return Problem{File: file, Line: line, Msg: fmt.Sprintf("not valid TOML: %s; %s", what, advice)}
+}
 
-// Example returns a commented configuration to start from.
-func Example() []byte { return nil }
+// config reads the whole file.
+func (r *reader) config(values map[string]any) *Config {
+	root := &table{r: r, values: values}
+	c := &Config{
+		Box:     r.box(root.table("box", true)),
+		Hotspot: r.hotspot(root.table("hotspot", true)),
+		Limits:  r.limits(root.table("limits", false)),
+	}
+	donations := root.tables("donation")
+	if len(donations) > maxDonations {
+		root.problem("donation", "there are %d; write %d at most", len(donations), maxDonations)
+		donations = nil
+	}
+	for _, t := range donations {
+		c.Donations = append(c.Donations, r.donation(t, c))
+	}
+	root.refuseUnknown()
+	return c
+}
 
-// String writes the rate as the file does.
-func (r Rate) String() string { return "" }
+func (r *reader) box(t *table) Box {
+	defer t.refuseUnknown()
+	b := Box{
+		Name:      required(t, "name", `"Centre social des Lilas"`, parseName),
+		Language:  optional(t, "language", "", parseLanguage),
+		Languages: list(t, "languages", []string{"fr", "en"}, parseLanguage),
+		Hostname:  optional(t, "hostname", "partage.internal", parseHostname),
+		Timezone:  optional(t, "timezone", paris, parseTimezone),
+		PortalURL: optional(t, "portal_url", "", parsePortalURL),
+	}
+	if len(b.Languages) == 0 && !t.failed("languages") {
+		t.problem("languages", `no language is offered; write at least one, as in ["fr"]`)
+	}
+	if i := firstRepeated(b.Languages); i >= 0 {
+		t.elementProblem("languages", i, "%q is in the list twice; take one away", b.Languages[i])
+	}
+	switch {
+	case t.failed("language") || t.failed("languages") || len(b.Languages) == 0:
+	case b.Language == "":
+		b.Language = b.Languages[0]
+	case !slices.Contains(b.Languages, b.Language):
+		t.problem("language", "%q is not among languages; add it there, or choose one of them", b.Language)
+	}
+	return b
+}
 
-// String writes the size as the file does.
-func (s Size) String() string { return "" }
+func (r *reader) hotspot(t *table) Hotspot {
+	defer t.refuseUnknown()
+	h := Hotspot{
+		Interface: required(t, "interface", `"wlan0"`, parseInterface),
+		Radio:     required(t, "radio", `"hostapd" (the box makes a Wi-Fi network) or "none" (it is there)`, parseRadio),
+		SSID:      optional(t, "ssid", "", parseSSID),
+		Country:   optional(t, "country", "", parseCountry),
+		Address:   optional(t, "address", netip.MustParsePrefix("10.80.0.1/22"), parseAddress),
+		Lease:     optional(t, "lease", 30*time.Minute, parseDuration(2*time.Minute, 24*time.Hour)),
+	}
+	if h.Radio == "hostapd" {
+		if h.SSID == "" && !t.failed("ssid") {
+			t.problem("ssid", `missing, and "hostapd" needs it; write the Wi-Fi network's name: ssid = "Partage de Co"`)
+		}
+		if h.Country == "" && !t.failed("country") {
+			t.problem("country", `missing, and "hostapd" needs it; write the country's two letters: country = "FR"`)
+		}
+	}
+	return h
+}
+
+func (r *reader) limits(t *table) Limits {
+	defer t.refuseUnknown()
+	return Limits{
+		Session:  optional(t, "session", 2*time.Hour, parseDuration(time.Minute, 24*time.Hour)),
+		Download: optional(t, "download", 0, parseLimitedRate),
+		Upload:   optional(t, "upload", 0, parseLimitedRate),
+		Data:     optional(t, "data", 0, parseLimitedSize),
+	}
+}
+
+// donation reads one donation and holds it against those before it and the hotspot.
+func (r *reader) donation(t *table, c *Config) Donation {
+	defer t.refuseUnknown()
+	d := Donation{
+		Name:      required(t, "name", `"Fibre du centre"`, parseName),
+		Interface: required(t, "interface", `"eth0"`, parseInterface),
+		Download:  optional(t, "download", 0, parseLimitedRate),
+		Upload:    optional(t, "upload", 0, parseLimitedRate),
+		Cap:       required(t, "cap", `"200GB", or "0" for no cap`, parseLimitedSize),
+		Period:    optional(t, "period", "month", parsePeriod),
+		Hours:     optional(t, "hours", nil, parseHours),
+		Priority:  optional(t, "priority", 1, parseBetween(1, 99)),
+		DNS:       list(t, "dns", nil, parseResolver),
+	}
+	last := lastReset(d.Period)
+	switch {
+	case t.failed("period"):
+		optional(t, "resets", 1, parseBetween(1, 31))
+	case last > 0:
+		d.Resets = optional(t, "resets", 1, parseBetween(1, last))
+	case t.has("resets"):
+		t.problem("resets", "period = %q has no day to begin on; take this line away", d.Period)
+	}
+	for i := range c.Donations {
+		other, line := &c.Donations[i], r.line(elementOf("donation", i))
+		if d.Name != "" && other.Name == d.Name {
+			t.problem("name", "%q is also the donation of line %d; give each its own name", d.Name, line)
+		}
+		if d.Interface != "" && other.Interface == d.Interface {
+			t.problem("interface", "%q is also that of the donation of line %d; each needs its own", d.Interface, line)
+		}
+	}
+	if d.Interface != "" && d.Interface == c.Hotspot.Interface {
+		t.problem("interface", "%q is the hotspot's interface; a donation comes in on another one", d.Interface)
+	}
+	for i, addr := range d.DNS {
+		if c.Hotspot.Address.Masked().Contains(addr) {
+			t.elementProblem("dns", i, "%v is inside the hotspot's network %v; write the line's resolvers", addr,
+				c.Hotspot.Address.Masked())
+		}
+	}
+	return d
+}
+
+// lastReset returns the highest day that a period may begin on, 0 for periods that have none.
+func lastReset(period string) int {
+	switch period {
+	case "week":
+		return 7
+	case "month":
+		return 31
+	}
+	return 0
+}
+
+// firstRepeated returns the index of the first element that stands in the list before, -1 if there is none.
+func firstRepeated(list []string) int {
+	for i := range list {
+		if slices.Contains(list[:i], list[i]) {
+			return i
+		}
+	}
+	return -1
+}

@@ -1,5 +1,9 @@
 // Package config turns the box's TOML file into a typed, validated Config and back into canonical, commented text. It
 // owns the file's keys, their defaults and every complaint about them; it knows nothing of what the values are used for.
+//
+// example.toml is the one place where each key is explained: Example returns it, Format fills other values into it. Keys
+// that the file may leave out have the defaults given beside the fields below; the others are required, because only
+// the person who sets up the box knows them.
 package config
 
 import (
@@ -19,44 +23,44 @@ type Config struct {
 
 // Box is the centre as residents see it.
 type Box struct {
-	Name      string   // the centre's name: 1 to 80 characters, one line
-	Language  string   // the language of pages when the phone asks for none of Languages: one of Languages
-	Languages []string // offered, in order: now only "fr" and "en"
-	Hostname  string   // the box's DNS name on the hotspot, lower case, e.g. "partage.internal"
-	Timezone  *time.Location
-	PortalURL string // https URL of the RFC 8908 API that phones trust, "" for none (RFC 8910 option 114 is sent only with it)
+	Name      string         // the centre's name: 1 to 80 characters, one line
+	Language  string         // of pages when the phone asks for none of Languages: one of these; default: the first
+	Languages []string       // offered, in order: now only "fr" and "en"; default: both
+	Hostname  string         // the box's DNS name on the hotspot, lower case; default: "partage.internal"
+	Timezone  *time.Location // never nil, never time.Local; default: Europe/Paris
+	PortalURL string         // https URL of the RFC 8908 API that phones trust, for option 114; "" (default): none
 }
 
 // Hotspot is the network residents join.
 type Hotspot struct {
-	Interface string       // Linux interface name: 1 to 15 bytes, no '/', no white space
-	Radio     string       // "hostapd" or "none"
-	SSID      string       // 1 to 32 bytes; needed with radio "hostapd" only
-	Country   string       // ISO 3166-1 alpha-2; needed with radio "hostapd" only
-	Address   netip.Prefix // the box's address with the network's length: private (RFC 1918), /16 to /29
-	Lease     time.Duration
+	Interface string        // Linux interface name: 1 to 15 letters, digits, '.', '_' or '-'
+	Radio     string        // "hostapd" or "none"
+	SSID      string        // 1 to 32 bytes; needed with radio "hostapd" only
+	Country   string        // ISO 3166-1 alpha-2; needed with radio "hostapd" only
+	Address   netip.Prefix  // the box's address with the network's length: RFC 1918, /16 to /29; default: 10.80.0.1/22
+	Lease     time.Duration // 2 min to 24 h, whole seconds; default: 30 min
 }
 
 // Limits bound each resident.
 type Limits struct {
-	Session  time.Duration // a session's length, 1 min to 24 h
-	Download Rate          // 0: none
-	Upload   Rate          // 0: none
-	Data     Size          // per day; 0: none
+	Session  time.Duration // a session's length: 1 min to 24 h, whole seconds; default: 2 h
+	Download Rate          // 0 (default): none
+	Upload   Rate          // 0 (default): none
+	Data     Size          // per day; 0 (default): none
 }
 
 // Donation is a connection that somebody lends.
 type Donation struct {
-	Name      string // unique, 1 to 80 characters
-	Interface string // the uplink; unique, not the hotspot's
-	Download  Rate   // the share of the line that is lent; 0: all of it
-	Upload    Rate
-	Cap       Size   // per period, both directions; 0: none
-	Period    string // "day", "week", "month" or "once"
-	Resets    int    // day of the month (1 to 31), or of the week (1 Monday to 7), when the period begins
-	Hours     *hours.Schedule
-	Priority  int          // 1 is asked first
-	DNS       []netip.Addr // resolvers to ask through this uplink; empty: the uplink's own
+	Name      string          // unique, 1 to 80 characters, one line
+	Interface string          // the uplink, named as Hotspot.Interface is; unique, not the hotspot's
+	Download  Rate            // the share of the line that is lent; 0 (default): all of it
+	Upload    Rate            // likewise
+	Cap       Size            // per period, both directions; 0: none
+	Period    string          // "day", "week", "month" (default) or "once"
+	Resets    int             // the period's first day: of the month 1 to 31, the week 1 (Monday) to 7; default 1; else 0
+	Hours     *hours.Schedule // when it is lent; nil (default): always
+	Priority  int             // 1 (default) to 99; 1 is asked first
+	DNS       []netip.Addr    // IPv4 resolvers to ask through this uplink; empty (default): the uplink's own
 }
 
 // Rate is in bits per second, decimal, as tc writes it ("4mbit").

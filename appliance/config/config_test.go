@@ -1,0 +1,487 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"io/fs"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"passerelle/appliance/hours"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files of testdata")
+
+// sameConfig compares what has no exported fields by its text.
+var sameConfig = cmp.Options{
+	cmp.Comparer(func(a, b *time.Location) bool { return a.String() == b.String() }),
+	cmp.Comparer(func(a, b *hours.Schedule) bool { return a.String() == b.String() }),
+	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
+	cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
+}
+
+// TestProblems parses the passerelle.toml of each archive and compares with its problems.
+func TestProblems(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no golden files: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			t.Parallel()
+			archive, err := txtar.ParseFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, err := Parse(archive.Files[0].Name, archive.Files[0].Data)
+			var problems Problems
+			if !errors.As(err, &problems) {
+				t.Fatalf("Parse = %v, %v; want Problems", c, err)
+			}
+			got := []byte(err.Error() + "\n")
+			if *update {
+				archive.Files = append(archive.Files[:1], txtar.File{Name: "problems", Data: got})
+				if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if len(archive.Files) != 2 {
+				t.Fatalf("no problems in %s", file)
+			}
+			if diff := cmp.Diff(string(archive.Files[1].Data), string(got)); diff != "" {
+				t.Errorf("problems (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestExample reads what passerelle init writes.
+func TestExample(t *testing.T) {
+	t.Parallel()
+	got, err := Parse("example.toml", Example())
+	if err != nil {
+		t.Fatal(err)
+	}
+	schedule, err := hours.Parse("Mo-Fr 08:30-19:00; Sa 09:00-12:00")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &Config{
+		Box: Box{
+			Name: "Centre social des Lilas", Language: "fr", Languages: []string{"fr", "en"},
+			Hostname: "partage.internal", Timezone: paris,
+		},
+		Hotspot: Hotspot{
+			Interface: "wlan0", Radio: "none", SSID: "Partage de Co - Les Lilas", Country: "FR",
+			Address: netip.MustParsePrefix("10.80.0.1/22"), Lease: 30 * time.Minute,
+		},
+		Limits: Limits{Session: 2 * time.Hour, Download: 4e6, Upload: 1e6, Data: 500e6},
+		Donations: []Donation{{
+			Name: "Fibre du centre", Interface: "eth0", Download: 20e6, Upload: 5e6, Cap: 200e9,
+			Period: "month", Resets: 1, Hours: schedule, Priority: 1,
+		}},
+	}
+	if diff := cmp.Diff(want, got, sameConfig); diff != "" {
+		t.Errorf("Parse(Example()) (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(string(Example()), string(Format(got))); diff != "" {
+		t.Errorf("Format(Parse(Example())) (-want +got):\n%s", diff)
+	}
+}
+
+// TestExampleCommentsEveryKey holds the promise of a comment above each key.
+func TestExampleCommentsEveryKey(t *testing.T) {
+	t.Parallel()
+	previous := ""
+	for line := range strings.Lines(string(Example())) {
+		if strings.Contains(line, " = ") && !strings.HasPrefix(line, "#") && !strings.HasPrefix(previous, "#") {
+			t.Errorf("no comment above %s", line)
+		}
+		previous = line
+	}
+}
+
+const minimal = `
+[box]
+name = "Centre social des Lilas"
+[hotspot]
+interface = "wlan0"
+radio = "none"
+[[donation]]
+name = "Fibre du centre"
+interface = "eth0"
+cap = "0"
+`
+
+func TestDefaults(t *testing.T) {
+	t.Parallel()
+	got, err := Parse("minimal.toml", []byte(minimal))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &Config{
+		Box: Box{
+			Name: "Centre social des Lilas", Language: "fr", Languages: []string{"fr", "en"},
+			Hostname: "partage.internal", Timezone: paris,
+		},
+		Hotspot: Hotspot{Interface: "wlan0", Radio: "none", Address: netip.MustParsePrefix("10.80.0.1/22"), Lease: 30 * time.Minute},
+		Limits:  Limits{Session: 2 * time.Hour},
+		Donations: []Donation{{
+			Name: "Fibre du centre", Interface: "eth0", Period: "month", Resets: 1, Priority: 1,
+		}},
+	}
+	if diff := cmp.Diff(want, got, sameConfig); diff != "" {
+		t.Errorf("defaults (-want +got):\n%s", diff)
+	}
+}
+
+// TestValues tries values one by one, each in the minimal configuration.
+func TestValues(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		table, key string
+		good, bad  []string
+	}{
+		{"box", "name",
+			[]string{`"A"`, `"É"`, `"` + strings.Repeat("é", 80) + `"`},
+			[]string{`""`, `" "`, `"` + strings.Repeat("é", 81) + `"`, `"a\u200e"`}},
+		{"box", "hostname",
+			[]string{`"a.b"`, `"partage.centre-lilas.fr"`, `"1.internal"`, `"xn--caf-dma.internal"`},
+			[]string{`""`, `"partage"`, `"partage."`, `".internal"`, `"a..b"`, `"-a.b"`, `"a-.b"`, `"box.local"`, `"a_b.c"`,
+				`"é.internal"`, `"10.80.0.1"`, `"a.` + strings.Repeat("b", 64) + `"`, `"` + strings.Repeat("a.", 130) + `b"`}},
+		{"box", "timezone",
+			[]string{`"America/Martinique"`, `"Indian/Reunion"`, `"Pacific/Noumea"`, `"UTC"`},
+			[]string{`""`, `"Local"`, `"../Paris"`, `"CEST"`}},
+		{"box", "languages", []string{`["en"]`, `["en", "fr"]`}, []string{`["pt"]`, `["FR"]`, `["fr", "fr"]`, `[]`}},
+		{"box", "portal_url",
+			[]string{`""`, `"https://portail.example.fr/api"`, `"https://portail.example.fr:8443/api?x=1"`},
+			[]string{`"https://"`, `"https:portail"`, `"https://:443/"`, `"ftp://a.fr/"`, `"https://u@a.fr/"`,
+				`"https://a.fr/#x"`, `"https://a.fr/a,b"`, `"https://a.fr/é"`, `"https://a.fr/` + strings.Repeat("a", 255) + `"`}},
+		{"hotspot", "interface", []string{`"br0"`, `"enx001122334455"`, `"wlan0.2"`},
+			[]string{`""`, `"lo"`, `"."`, `".."`, `"-a"`, `"eth+"`, `"eth*"`, `"eth0:1"`, `"a b"`, `"a/b"`, `"sixteen-letters-"`}},
+		{"hotspot", "ssid",
+			[]string{`""`, `"` + strings.Repeat("é", 16) + `"`},
+			[]string{`"` + strings.Repeat("é", 17) + `"`, `"a\nb"`}},
+		{"hotspot", "country", []string{`"FR"`, `"RE"`, `""`}, []string{`"fr"`, `"FRA"`, `"F1"`}},
+		{"hotspot", "address",
+			[]string{`"10.0.0.1/16"`, `"172.16.0.1/16"`, `"172.31.255.254/24"`, `"192.168.1.6/29"`, `"10.80.1.0/22"`, `"10.80.0.255/22"`},
+			[]string{`"10.80.0.1"`, `"10.80.0.1/15"`, `"192.168.1.1/30"`, `"10.80.0.0/22"`, `"10.80.3.255/22"`,
+				`"172.32.0.1/24"`, `"8.8.8.8/24"`, `"100.64.0.1/22"`, `"fd00::1/64"`, `"::ffff:10.80.0.1/120"`, `"10.80.0.01/22"`}},
+		{"hotspot", "lease",
+			[]string{`"2m"`, `"24h"`, `"90m"`},
+			[]string{`"1m59s"`, `"24h1s"`, `"-1h"`, `"30"`, `"2m0.5s"`, `""`}},
+		{"donation", "cap",
+			[]string{`"0"`, `"1MB"`, `"1000TB"`, `"1.5GB"`},
+			[]string{`"999kB"`, `"1001TB"`, `"GB"`, `"-1GB"`, `"1GiB"`, `""`}},
+		{"donation", "download",
+			[]string{`"0"`, `"64kbit"`, `"100gbit"`},
+			[]string{`"63kbit"`, `"101gbit"`, `"64"`, `"1MB"`, `"1Mbit"`}},
+		{"donation", "period", []string{`"day"`, `"week"`, `"month"`, `"once"`}, []string{`"Month"`, `""`}},
+		{"donation", "hours", []string{`""`, `"24/7"`, `"Mo-Fr 08:30-19:00; PH off"`}, []string{`"8h-19h"`}},
+		{"donation", "priority", []string{`1`, `99`}, []string{`0`, `100`, `-1`, `9223372036854775807`}},
+		{"donation", "resets", []string{`1`, `31`}, []string{`0`, `32`, `4294967297`}},
+		{"donation", "dns",
+			[]string{`[]`, `["9.9.9.9", "192.168.1.1"]`},
+			[]string{`["0.0.0.0"]`, `["224.0.0.1"]`, `["255.255.255.255"]`, `["dns.fr"]`, `["10.80.3.1"]`}},
+		{"donation", "interface", []string{`"eth1"`}, []string{`"wlan0"`}},
+	} {
+		t.Run(test.table+"."+test.key, func(t *testing.T) {
+			t.Parallel()
+			for _, value := range slices.Concat(test.good, test.bad) {
+				text := withKey(test.table, test.key, value)
+				_, err := Parse("test.toml", []byte(text))
+				isGood := slices.Contains(test.good, value)
+				var problems Problems
+				switch {
+				case isGood && err != nil:
+					t.Errorf("%s = %s: %v", test.key, value, err)
+				case !isGood && err == nil:
+					t.Errorf("%s = %s was accepted", test.key, value)
+				case !isGood && errors.As(err, &problems):
+					for _, p := range problems {
+						if p.Key != test.table+"."+test.key || !strings.Contains(strings.Split(text, "\n")[p.Line-1], test.key) {
+							t.Errorf("%s = %s: complaint in the wrong place: %v", test.key, value, p)
+						}
+					}
+				}
+			}
+		})
+	}
+}
+
+// withKey returns the minimal configuration with a key put in, or in the place of what it has.
+func withKey(table, key, value string) string {
+	var out strings.Builder
+	inside := false
+	for line := range strings.Lines(minimal) {
+		if strings.HasPrefix(line, "[") {
+			inside = strings.Trim(line, "[]\n") == table
+			out.WriteString(line)
+			if inside {
+				out.WriteString(key + " = " + value + "\n")
+			}
+			continue
+		}
+		if !inside || !strings.HasPrefix(line, key+" =") {
+			out.WriteString(line)
+		}
+	}
+	return out.String()
+}
+
+func TestTooMuch(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ text, want string }{
+		"file":      {strings.Repeat("#", maxFile+1), "test.toml: the file is larger"},
+		"donations": {strings.Repeat("[[donation]]\n", maxDonations+1), "donation: there are 65"},
+		"array":     {"\na = " + strings.Repeat("[", 1<<19), "test.toml:2: nested"},
+		"table":     {"\na = " + strings.Repeat("{a=", 1<<17), "test.toml:2: nested"},
+		"key":       {"\na" + strings.Repeat(".a", 1<<18) + " = 1", "test.toml:2: nested"},
+		"header":    {"\n[a" + strings.Repeat(".a", 1<<18) + "]", "test.toml:2: nested"},
+	} {
+		if _, err := Parse("test.toml", []byte(test.text)); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %v; want %q", name, err, test.want)
+		}
+	}
+}
+
+func TestLoad(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "passerelle.toml")
+	if _, err := Load(path); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), path) {
+		t.Errorf("Load of a missing file: %v", err)
+	}
+	if err := os.WriteFile(path, Example(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(path); err != nil {
+		t.Error(err)
+	}
+	if err := os.WriteFile(path, bytes.Repeat([]byte("#\n"), maxFile), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var problems Problems
+	if _, err := Load(path); !errors.As(err, &problems) || !strings.HasPrefix(err.Error(), path+": the file is larger") {
+		t.Errorf("Load of a large file: %v", err)
+	}
+}
+
+func TestUnits(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]Rate{
+		"0": 0, "0bit": 0, "1bit": 1, "64kbit": 64e3, "4mbit": 4e6, "1gbit": 1e9,
+		"1.5mbit": 1500e3, "0.25kbit": 250, "1.50mbit": 1500e3,
+		"18446744073709551615bit": 1<<64 - 1,
+	} {
+		if got, err := ParseRate(text); err != nil || got != want {
+			t.Errorf("ParseRate(%q) = %d, %v; want %d", text, got, err, want)
+		}
+	}
+	for text, want := range map[string]string{
+		"":                        "has no unit",
+		"4":                       "has no unit",
+		"4 mbit":                  `write "4mbit"`,
+		"4Mbit":                   `write "4mbit"`,
+		"4MB":                     "is not understood",
+		"mbit":                    "is not understood",
+		"-4mbit":                  "is not understood",
+		"+4mbit":                  "is not understood",
+		".5mbit":                  "is not understood",
+		"5.mbit":                  "is not understood",
+		"1.2.3mbit":               "is not a number",
+		"1.5bit":                  "is not a whole number",
+		"1.0001kbit":              "is not a whole number",
+		"18446744073709551616bit": "is too large",
+		"18446744073709551kbit":   "",
+		"18446744073709552kbit":   "is too large",
+		"18446744073.999999gbit":  "is too large",
+	} {
+		_, err := ParseRate(text)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("ParseRate(%q): %v; want %q", text, err, want)
+		}
+	}
+	for size, want := range map[Size]string{0: "0", 1: "1B", 1500: "1500B", 500e6: "500MB", 1500e6: "1500MB", 200e9: "200GB", 1e15: "1000TB"} {
+		if got := size.String(); got != want {
+			t.Errorf("Size(%d) = %q, want %q", uint64(size), got, want)
+		}
+	}
+	for d, want := range map[time.Duration]string{
+		time.Second: "1s", time.Minute: "1m", 90 * time.Minute: "1h30m", 24 * time.Hour: "24h", 10 * time.Hour: "10h",
+		time.Hour + time.Second: "1h0m1s", 2*time.Minute + 20*time.Second: "2m20s", 10 * time.Minute: "10m",
+	} {
+		if got := formatDuration(d); got != want {
+			t.Errorf("formatDuration(%v) = %q, want %q", d, got, want)
+		}
+	}
+}
+
+func TestUnitsRoundTrip(t *testing.T) {
+	t.Parallel()
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for range 10000 {
+		n := rnd.Uint64() >> rnd.IntN(64)
+		for range rnd.IntN(4) {
+			n = n / 1000 * 1000
+		}
+		if got, err := ParseRate(Rate(n).String()); err != nil || got != Rate(n) {
+			t.Fatalf("rate %d came back as %d: %v", n, got, err)
+		}
+		if got, err := ParseSize(Size(n).String()); err != nil || got != Size(n) {
+			t.Fatalf("size %d came back as %d: %v", n, got, err)
+		}
+		d := time.Duration(n%86400+1) * time.Second
+		if got, err := parseDuration(0, 25*time.Hour)(formatDuration(d)); err != nil || got != d {
+			t.Fatalf("duration %v came back as %v: %v", d, got, err)
+		}
+	}
+}
+
+// randomConfig fills every field with something valid that is seldom the default.
+func randomConfig(t *testing.T, rnd *rand.Rand) *Config {
+	pick := func(from ...string) string { return from[rnd.IntN(len(from))] }
+	seconds := func(least, most time.Duration) time.Duration {
+		return least + time.Duration(rnd.Int64N(int64((most-least)/time.Second)+1))*time.Second
+	}
+	rate := func() Rate { return Rate(rnd.IntN(2)) * (minRate + Rate(rnd.Uint64N(uint64(maxRate-minRate)))) }
+	size := func() Size { return Size(rnd.IntN(2)) * (minSize + Size(rnd.Uint64N(uint64(maxSize-minSize)))) }
+	zone, err := time.LoadLocation(pick("Europe/Paris", "America/Cayenne", "UTC"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &Config{
+		Box: Box{
+			Name:     pick("A", `Le "Lilas" \ n°1`, "Maison des habitants – 日本", "é ="),
+			Hostname: pick("a.b", "partage.internal"), Timezone: zone, PortalURL: pick("", "https://portail.example.fr/api?a=b"),
+		},
+		Hotspot: Hotspot{
+			Interface: pick("wlan0", "br-residents"), Radio: pick("hostapd", "none"), SSID: pick("Partage", `a"b\c # d`), Country: pick("FR", "RE"),
+			Address: netip.MustParsePrefix(pick("10.0.0.1/16", "192.168.7.9/29")), Lease: seconds(2*time.Minute, 24*time.Hour),
+		},
+		Limits: Limits{Session: seconds(time.Minute, 24*time.Hour), Download: rate(), Upload: rate(), Data: size()},
+	}
+	c.Box.Languages = [][]string{{"fr"}, {"en"}, {"fr", "en"}, {"en", "fr"}}[rnd.IntN(4)]
+	c.Box.Language = c.Box.Languages[rnd.IntN(len(c.Box.Languages))]
+	for i := range 1 + rnd.IntN(4) {
+		schedule, err := parseHours(pick("", "24/7", "Mo-Fr 08:30-19:00; PH off", `Sa "ouvert"`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := Donation{
+			Name: "ligne " + string(rune('A'+i)), Interface: "eth" + string(rune('0'+i)), Download: rate(), Upload: rate(), Cap: size(),
+			Period: pick("day", "week", "month", "once"), Hours: schedule, Priority: 1 + rnd.IntN(99),
+		}
+		if last := lastReset(d.Period); last > 0 {
+			d.Resets = 1 + rnd.IntN(last)
+		}
+		for range rnd.IntN(3) {
+			d.DNS = append(d.DNS, netip.MustParseAddr(pick("9.9.9.9", "80.67.169.12")))
+		}
+		c.Donations = append(c.Donations, d)
+	}
+	return c
+}
+
+// TestFormatRoundTrip holds Format to every field: what it forgot would come back as a default.
+func TestFormatRoundTrip(t *testing.T) {
+	t.Parallel()
+	rnd := rand.New(rand.NewPCG(5, 8))
+	for range 300 {
+		want := randomConfig(t, rnd)
+		text := Format(want)
+		got, err := Parse("test.toml", text)
+		if err != nil {
+			t.Fatalf("%v in\n%s", err, text)
+		}
+		if diff := cmp.Diff(want, got, sameConfig); diff != "" {
+			t.Fatalf("(-want +got)\n%s of\n%s", diff, text)
+		}
+		if again := Format(got); !bytes.Equal(again, text) {
+			t.Fatalf("Format is no fixed point:\n%s", cmp.Diff(string(text), string(again)))
+		}
+	}
+}
+
+func TestKeyLines(t *testing.T) {
+	t.Parallel()
+	text := strings.Join([]string{
+		`a.b = 1 # c = 2`,     // 1
+		`"d.e" = [ 1, [`,      // 2
+		`  2 ], { f = 3, g.h`, // 3
+		`= "]" } ]`,           // 4
+		`[x.y]`,               // 5
+		`k = '''`,             // 6
+		`l = 1'''`,            // 7
+		`m = 1979-05-27`,      // 8
+		`[[n]]`,               // 9
+		`[n.o]`,               // 10
+		`p = """\"""" # q`,    // 11
+		`[[n]]`,               // 12
+		`[[n.r]]`,             // 13
+		`s = "\\"`,            // 14
+		`"t\"" = 'u\'`,        // 15
+	}, "\n")
+	want := map[string]int{
+		"a": 1, "a.b": 1, `"d.e"`: 2, `"d.e"[0]`: 2, `"d.e"[1]`: 2, `"d.e"[1][0]`: 3, `"d.e"[2]`: 3, `"d.e"[2].f`: 3, `"d.e"[2].g`: 3,
+		`"d.e"[2].g.h`: 3, "x.y": 5, "x.y.k": 6, "x.y.m": 8, "n": 9, "n[0]": 9, "n[0].o": 10, "n[0].o.p": 11, "n[1]": 12, "n[1].r": 13,
+		"n[1].r[0]": 13, "n[1].r[0].s": 14, `n[1].r[0]."t\""`: 15,
+	}
+	got, tooDeep := keyLines(text)
+	if diff := cmp.Diff(want, got); diff != "" || tooDeep != 0 {
+		t.Errorf("keyLines: too deep at %d (-want +got)\n%s", tooDeep, diff)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add(Example())
+	f.Add([]byte(minimal))
+	files, err := filepath.Glob("testdata/*.txtar")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, file := range files {
+		archive, err := txtar.ParseFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(archive.Files[0].Data)
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		c, err := Parse("fuzz.toml", text)
+		if err != nil {
+			var problems Problems
+			if !errors.As(err, &problems) || len(problems) == 0 {
+				t.Fatalf("the error is %#v", err)
+			}
+			lines := bytes.Count(text, []byte("\n")) + 1
+			for _, p := range problems {
+				if p.Line < 0 || p.Line > lines || p.Msg == "" {
+					t.Fatalf("problem %#v of a text of %d lines", p, lines)
+				}
+			}
+			return
+		}
+		formatted := Format(c)
+		again, err := Parse("formatted.toml", formatted)
+		if err != nil {
+			t.Fatalf("Format wrote what Parse refuses: %v\n%s", err, formatted)
+		}
+		if diff := cmp.Diff(c, again, sameConfig); diff != "" {
+			t.Fatalf("Format changed the configuration (-want +got)\n%s", diff)
+		}
+		if !bytes.Equal(Format(again), formatted) {
+			t.Fatal("Format is no fixed point")
+		}
+	})
+}
