@@ -56,7 +56,8 @@ func parse(text string) ([]rule, error) {
 		case t.kind == tokEnd:
 			return rules, nil
 		default:
-			return nil, p.unexpected(`";" and another rule (the order in a rule: years, dates, week, days, hours, open or off)`)
+			return nil, p.misplaced(fmt.Sprintf(`%q cannot follow here; write "," between hours and ";" before another rule, `+
+				"and in a rule years, dates, week, days, hours, open or off in this order", t.text))
 		}
 	}
 }
@@ -173,7 +174,7 @@ func (p *parser) dateRange(year *int) (dateRange, error) {
 	case err != nil:
 		return dateRange{}, err
 	case wholeMonth != toWholeMonth:
-		return dateRange{}, p.wrong(end, "one end of the range has a day and the other has none; write both, as in Jul 01-Aug 31")
+		return dateRange{}, p.wrong(end, "only one end of the range has a day; write both, as in Jul 01-Aug 31")
 	case from < 10000 && to >= 10000:
 		return dateRange{}, p.wrong(end, "a year stands at the end of the range and none at its beginning")
 	case from >= 10000 && to < from && end.kind == tokNumber:
@@ -426,16 +427,22 @@ func (p *parser) wrong(t token, msg string) error { return &Error{t.pos, msg} }
 
 // unexpected complains about the token at hand.
 func (p *parser) unexpected(want string) error {
+	if t := p.peek(); t.kind == tokEnd {
+		return p.wrong(t, "the text ends where "+want+" should come")
+	}
+	return p.misplaced(fmt.Sprintf("%q stands where %s should come", p.peek().text, want))
+}
+
+// misplaced complains about the token at hand with msg, or with what is better to know about it.
+func (p *parser) misplaced(msg string) error {
 	t := p.peek()
 	switch {
-	case t.kind == tokEnd:
-		return p.wrong(t, "the text ends where "+want+" should come")
 	case t.kind == tokWord && t.hint() != "":
 		return p.wrong(t, fmt.Sprintf("%q: %s", t.text, t.hint()))
 	case t.is("||"):
 		return p.wrong(t, `"||" (a fallback) is not supported; say the hours with ";"`)
 	}
-	return p.wrong(t, fmt.Sprintf("%q stands where %s should come", t.text, want))
+	return p.wrong(t, msg)
 }
 
 // token is one word, number, time, sign or comment.

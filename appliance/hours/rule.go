@@ -132,7 +132,7 @@ func (r *rule) replaces() bool {
 	return !r.added
 }
 
-// day returns the open minutes of a date (normalized as by time.Date): sorted, apart from each other, none beyond the day.
+// day returns the open minutes of a date, which is normalized as by time.Date: sorted, apart, none beyond the day.
 func (s *Schedule) day(year int, month time.Month, day int) []span {
 	noon := time.Date(year, month, day, 12, 0, 0, 0, time.UTC)
 	today, yesterday := newCalendarDay(noon), newCalendarDay(noon.AddDate(0, 0, -1))
