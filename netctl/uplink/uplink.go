@@ -1,0 +1,244 @@
+// Package uplink watches the connections that are lent to the box: their links, addresses, default routes and resolvers
+// as the kernel and the machine's network daemon have them (Reader), what changes there (Reader.Watch), and whether the
+// way out really works (Prober). It configures nothing: systemd-networkd or NetworkManager does that. It must not know
+// donations, caps or residents, nor who is chosen.
+//
+// The kernel is asked by netlink only: in a network namespace /sys/class/net may still show another one's interfaces.
+// Everything here is IPv4, as is what the box shares.
+package uplink
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// Status is what an uplink is now.
+type Status struct {
+	Interface string
+	Index     int  // the kernel's number of the interface, another one each time it comes back; 0 if it isn't there
+	Present   bool // the interface exists
+	Up        bool // somebody has switched it on
+	Carrier   bool // it has a link: a cable with something at the other end, a joined Wi-Fi network
+
+	Address  netip.Prefix   // its first lasting address, with the network's length
+	Routed   bool           // the main routing table has a default route through it
+	Gateway  netip.Addr     // of the default route with the lowest metric; not valid for a point-to-point uplink
+	Networks []netip.Prefix // what is connected to it directly, sorted
+	DNS      []netip.Addr   // the resolvers that came with it, the preferred one first
+
+	Works bool   // all that the kernel knows of says that it works: link, address and default route
+	Why   string // if it doesn't work, why, in plain English; else ""
+
+	RxBytes, TxBytes uint64 // since the interface exists, link headers included
+}
+
+// Reader reads uplinks from the kernel of one network namespace. Its methods are safe for concurrent use.
+type Reader struct {
+	ns   netns.NsHandle
+	h    *netlink.Handle
+	root fs.FS
+}
+
+// Open returns a Reader of the calling thread's network namespace. The machine's files (resolvers) are read below root,
+// os.DirFS("/") but in tests.
+func Open(root fs.FS) (*Reader, error) { return OpenAt(netns.None(), root) }
+
+// OpenAt returns a Reader of the namespace, which stays the caller's to close, after the Reader.
+func OpenAt(ns netns.NsHandle, root fs.FS) (*Reader, error) {
+	h, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open rtnetlink: %w", err)
+	}
+	return &Reader{ns: ns, h: h, root: root}, nil
+}
+
+// Close gives up the Reader's socket.
+func (r *Reader) Close() { r.h.Close() }
+
+// Read returns the status of each named interface, in the order of names. It costs three netlink dumps and a few reads of
+// small files. The errors are the kernel's; an interface that isn't there is none.
+func (r *Reader) Read(names []string) ([]Status, error) {
+	s, err := r.snapshot()
+	if err != nil {
+		return nil, err
+	}
+	list := make([]Status, len(names))
+	for i, name := range names {
+		list[i] = s.status(name)
+		if list[i].Present {
+			list[i].DNS = resolvers(r.root, list[i].Index)
+		}
+	}
+	return list, nil
+}
+
+// Networks returns every network that the machine is connected to directly, through whatever interface but the loopback
+// and the one named except, sorted and without duplicates. Residents have no business there.
+func (r *Reader) Networks(except string) ([]netip.Prefix, error) {
+	s, err := r.snapshot()
+	if err != nil {
+		return nil, err
+	}
+	return s.networks(func(link *netlink.LinkAttrs) bool {
+		return link.Name != except && link.RawFlags&unix.IFF_LOOPBACK == 0
+	}), nil
+}
+
+// snapshot is what the kernel says, in its own words.
+type snapshot struct {
+	links  []netlink.Link
+	addrs  []netlink.Addr
+	routes []netlink.Route // of the main table
+}
+
+func (r *Reader) snapshot() (s snapshot, err error) {
+	if s.links, err = dump(r.h.LinkList); err != nil {
+		return s, fmt.Errorf("list interfaces: %w", err)
+	}
+	if s.addrs, err = dump(func() ([]netlink.Addr, error) { return r.h.AddrList(nil, netlink.FAMILY_V4) }); err != nil {
+		return s, fmt.Errorf("list addresses: %w", err)
+	}
+	if s.routes, err = dump(func() ([]netlink.Route, error) { return r.h.RouteList(nil, netlink.FAMILY_V4) }); err != nil {
+		return s, fmt.Errorf("list routes: %w", err)
+	}
+	return s, nil
+}
+
+// dump lists something anew if it changed meanwhile, which makes the kernel leave things out.
+func dump[T any](list func() ([]T, error)) (all []T, err error) {
+	for range 5 {
+		if all, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	return all, err
+}
+
+// status finds out what one uplink is, short of its resolvers.
+func (s snapshot) status(name string) Status {
+	st := Status{Interface: name}
+	i := slices.IndexFunc(s.links, func(l netlink.Link) bool { return l.Attrs().Name == name })
+	if i < 0 {
+		st.Why = name + " does not exist"
+		return st
+	}
+	link := s.links[i].Attrs()
+	st.Index = link.Index
+	st.Present = true
+	st.Up = link.RawFlags&unix.IFF_UP != 0
+	st.Carrier = st.Up && link.RawFlags&unix.IFF_LOWER_UP != 0
+	if link.Statistics != nil {
+		st.RxBytes, st.TxBytes = link.Statistics.RxBytes, link.Statistics.TxBytes
+	}
+	st.Address = s.address(st.Index)
+	st.Gateway, st.Routed = s.defaultRoute(st.Index)
+	st.Networks = s.networks(func(other *netlink.LinkAttrs) bool { return other.Index == st.Index })
+	switch {
+	case !st.Up:
+		st.Why = name + " is switched off"
+	case !st.Carrier:
+		st.Why = name + " has no link"
+	case !st.Address.IsValid():
+		st.Why = name + " has a link but no address"
+	case !st.Routed:
+		st.Why = name + " has a link but no default route"
+	default:
+		st.Works = true
+	}
+	return st
+}
+
+// address returns the interface's first address that is good beyond its link (169.254/16 is not) and not deprecated.
+func (s snapshot) address(index int) netip.Prefix {
+	for _, a := range s.addrs {
+		if a.LinkIndex != index || a.Scope != unix.RT_SCOPE_UNIVERSE || a.Flags&unix.IFA_F_DEPRECATED != 0 {
+			continue
+		}
+		if p, ok := prefix(a.IPNet); ok {
+			return p
+		}
+	}
+	return netip.Prefix{}
+}
+
+// defaultRoute finds the default route through the interface that has the lowest metric.
+func (s snapshot) defaultRoute(index int) (gateway netip.Addr, found bool) {
+	var lowest uint32
+	for _, r := range s.routes {
+		metric := uint32(r.Priority) // an int may have no room for it
+		if !isDefault(r) || found && metric >= lowest {
+			continue
+		}
+		hops := r.MultiPath
+		if len(hops) == 0 {
+			hops = []*netlink.NexthopInfo{{LinkIndex: r.LinkIndex, Gw: r.Gw, Flags: r.Flags}}
+		}
+		for _, hop := range hops {
+			if hop.LinkIndex == index && hop.Flags&unix.RTNH_F_DEAD == 0 {
+				gateway, _ = netip.AddrFromSlice(hop.Gw)
+				gateway, lowest, found = gateway.Unmap(), metric, true
+				break
+			}
+		}
+	}
+	return gateway, found
+}
+
+func isDefault(r netlink.Route) bool {
+	if r.Type != unix.RTN_UNICAST {
+		return false
+	}
+	if r.Dst == nil {
+		return true
+	}
+	ones, _ := r.Dst.Mask.Size()
+	return ones == 0
+}
+
+// networks returns what is connected directly to the wanted interfaces: their addresses' networks, those of
+// point-to-point peers, and every network that has a route without a gateway.
+func (s snapshot) networks(wanted func(*netlink.LinkAttrs) bool) []netip.Prefix {
+	on := make(map[int]bool)
+	for _, l := range s.links {
+		on[l.Attrs().Index] = wanted(l.Attrs())
+	}
+	var list []netip.Prefix
+	add := func(index int, n *net.IPNet) {
+		if p, ok := prefix(n); ok && on[index] {
+			list = append(list, p.Masked())
+		}
+	}
+	for _, a := range s.addrs {
+		add(a.LinkIndex, a.IPNet)
+		add(a.LinkIndex, a.Peer)
+	}
+	for _, r := range s.routes {
+		if r.Type == unix.RTN_UNICAST && !isDefault(r) && r.Gw == nil && r.Via == nil {
+			add(r.LinkIndex, r.Dst)
+		}
+	}
+	slices.SortFunc(list, netip.Prefix.Compare)
+	return slices.Compact(list)
+}
+
+// prefix is the same as n, for IPv4.
+func prefix(n *net.IPNet) (netip.Prefix, bool) {
+	if n == nil {
+		return netip.Prefix{}, false
+	}
+	addr, ok := netip.AddrFromSlice(n.IP)
+	ones, bits := n.Mask.Size()
+	if bits == 128 {
+		ones -= 96
+	}
+	p := netip.PrefixFrom(addr.Unmap(), ones)
+	return p, ok && p.IsValid() && p.Addr().Is4()
+}
