@@ -110,7 +110,7 @@ func Compile(in Input) netctl.Plan {
 	}
 	if uplink != nil {
 		interfaces = append(interfaces, uplink.Interface)
-		p.Cap = netctl.ChainOf(uplink.Name)
+		p.Cap = Chain(*uplink)
 		p.Routes = append(p.Routes, netctl.Route{
 			Table: netctl.TableOnline, Kind: "unicast", To: everywhere, Device: uplink.Interface, Gateway: in.Gateway,
 		})
@@ -128,6 +128,15 @@ func Compile(in Input) netctl.Plan {
 		ipv6(c),
 	}
 	return p
+}
+
+// Chain returns the name of the chain that holds a donation's tranches. One without a cap has another than the same with
+// one: a rule without an end must not be found where a cap was set since.
+func Chain(d config.Donation) string {
+	if d.Cap == 0 {
+		return netctl.ChainOf(d.Name + " without a cap")
+	}
+	return netctl.ChainOf(d.Name)
 }
 
 // closed returns the networks that residents never reach, without those that lie within another.

@@ -1,0 +1,447 @@
+// Package appliance is the box's loop: observe, decide, plan, apply. It owns the box's state, in one goroutine, and the
+// residents' sessions in memory; it wakes on events and then looks at everything again. It touches neither kernel,
+// processes, web nor disk itself: what it drives is handed to it.
+//
+//	observe ──▶ decide ──▶ plan ──▶ apply
+//	   ▲                              │
+//	   └────── wake: netlink, clock, page, command, child
+package appliance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"passerelle/appliance/config"
+	"passerelle/appliance/decide"
+	"passerelle/appliance/ledger"
+	"passerelle/appliance/supervise"
+	"passerelle/netctl"
+	"passerelle/netctl/plan"
+	"passerelle/netctl/uplink"
+)
+
+const (
+	period   = 2 * time.Second        // between rounds when nothing happens
+	debounce = 20 * time.Millisecond  // events come in bunches
+	retry    = 250 * time.Millisecond // after a first failure to apply; then it doubles
+	retryMax = 30 * time.Second
+
+	evidence = 16 << 10 // bytes received in a round that prove a line alive without a question
+)
+
+// Errors of Admit.
+var (
+	ErrNotSharing = errors.New("the box is not sharing a connection now")
+	ErrDataSpent  = errors.New("the resident's data of today is spent")
+	ErrUnknown    = errors.New("no device on the hotspot has this address")
+	ErrStopped    = errors.New("the box is stopping")
+)
+
+// Uplinks is what the loop needs of netctl/uplink's Reader.
+type Uplinks interface {
+	Read(names []string) ([]uplink.Status, error)
+	Networks(except string) ([]netip.Prefix, error)
+}
+
+// Prober is what the loop needs of netctl/uplink's Prober.
+type Prober interface {
+	Set(list []uplink.Status)
+	Alive(name string)
+	Result(name string) (works, known bool, why string)
+}
+
+// Children is what the loop needs of the supervisor.
+type Children interface {
+	Set(children []supervise.Child) error
+	Status() []supervise.ChildStatus
+}
+
+// Parts are what the box is made of.
+type Parts struct {
+	Config   *config.Config
+	Gate     netctl.Gate
+	Uplinks  Uplinks
+	Prober   Prober
+	Children Children
+	RunDir   string // folder in memory for the children's files
+	Now      func() time.Time
+	Log      *slog.Logger
+	// Keep is called with what shall outlive the daemon, but not the machine's memory, whenever it changed.
+	Keep func(Kept) error
+	Kept Kept // what the last daemon kept
+	// Aside are the sessions that the last daemon set aside when it was told to stop.
+	Aside []netctl.Session
+}
+
+// Kept is what the daemon keeps in memory's file system, to go on after a crash. It says nothing of residents.
+type Kept struct {
+	PausedBy string                    `json:"paused_by,omitempty"`
+	Accounts map[string]ledger.Account `json:"accounts"` // by donation
+}
+
+// Box is the appliance. Make one with New; its methods are safe for concurrent use.
+type Box struct {
+	Parts
+	calls   chan call
+	wakes   chan struct{}
+	started time.Time
+
+	// The rest of the loop's state is used by its goroutine alone.
+	pausedBy string
+	accounts map[string]*ledger.Account
+	usage    map[netctl.MAC]uint64 // bytes of today
+	day      time.Time
+	sample   netctl.Sample
+	uplinks  []uplink.Status
+	networks []netip.Prefix
+	decision decide.Decision
+	applied  bool
+	fault    string
+	failures int
+	retryAt  time.Time
+	faultsOf string // the reason that was logged last
+	state    decide.State
+	since    time.Time
+	received uint64 // by the chosen uplink, when it was last looked at
+	kept     string // what Keep was called with last
+	problems []string
+
+	mu       sync.RWMutex // guards what follows: what others may read at any time
+	sessions map[netip.Addr]Session
+	view     View
+	status   Status
+}
+
+// Session is a resident's session.
+type Session struct {
+	netctl.Session
+	Ends    time.Time // by the monotonic clock
+	Length  time.Duration
+	Given   uint64 // bytes it could use today when it began, netctl.Unlimited for no bound
+	counted uint64 // of Counted, already in the day's usage
+}
+
+// View is what residents' pages need to know of the box.
+type View struct {
+	State      decide.State
+	Opens      time.Time
+	Refills    time.Time
+	DataResets time.Time
+	Config     *config.Config
+}
+
+type call struct {
+	f    func(ctx context.Context)
+	done chan struct{}
+}
+
+// New returns a box that has done nothing yet.
+func New(p Parts) *Box {
+	b := &Box{
+		Parts:    p,
+		calls:    make(chan call),
+		wakes:    make(chan struct{}, 1),
+		accounts: map[string]*ledger.Account{},
+		usage:    map[netctl.MAC]uint64{},
+		sessions: map[netip.Addr]Session{},
+		pausedBy: p.Kept.PausedBy,
+		started:  p.Now(),
+		state:    decide.Starting,
+		since:    p.Now(),
+	}
+	for name, a := range p.Kept.Accounts {
+		b.accounts[name] = &a
+	}
+	b.publish()
+	return b
+}
+
+// Wake makes the loop look at everything again soon. It may be called from any goroutine, at any rate.
+func (b *Box) Wake() {
+	select {
+	case b.wakes <- struct{}{}:
+	default:
+	}
+}
+
+// do runs f in the loop's goroutine and waits for it.
+func (b *Box) do(ctx context.Context, f func(ctx context.Context)) error {
+	c := call{f: f, done: make(chan struct{})}
+	select {
+	case b.calls <- c:
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", ErrStopped, ctx.Err())
+	}
+	<-c.done
+	return nil
+}
+
+// Run drives the box until ctx ends, then returns the sessions to set aside, after the gate took all of ours out of the
+// kernel. The caller stops the pages and children before it ends ctx.
+func (b *Box) Run(ctx context.Context) (aside []netctl.Session, err error) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var woken <-chan time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			aside, err := b.Gate.Sessions()
+			// The context that ended must not keep the gate from cleaning up.
+			return aside, errors.Join(err, b.Gate.Close(context.WithoutCancel(ctx)))
+		case c := <-b.calls:
+			c.f(ctx)
+			close(c.done)
+		case <-b.wakes:
+			if woken == nil {
+				woken = time.After(debounce)
+			}
+		case <-woken:
+			woken = nil
+			timer.Reset(b.round(ctx))
+		case <-timer.C:
+			timer.Reset(b.round(ctx))
+		}
+	}
+}
+
+// round looks at everything, decides, and drives the world to the plan. It returns when to look again at the latest.
+func (b *Box) round(ctx context.Context) time.Duration {
+	b.problems = nil
+	b.observe()
+	b.decision = decide.Decide(b.observation())
+	err := b.apply(ctx)
+	if err == nil && b.applied && len(b.Aside) > 0 {
+		b.resume()
+	}
+	b.grant(ctx)
+	b.keep()
+	b.note(err)
+	b.publish()
+	if !b.retryAt.IsZero() {
+		return min(period, max(0, b.retryAt.Sub(b.Now())))
+	}
+	return period
+}
+
+// problem notes something that went wrong in this round without stopping it.
+func (b *Box) problem(err error) {
+	if err != nil {
+		b.problems = append(b.problems, err.Error())
+	}
+}
+
+func (b *Box) observe() {
+	now := b.Now()
+	var names []string
+	for _, d := range b.Config.Donations {
+		names = append(names, d.Interface)
+	}
+	if up, err := b.Uplinks.Read(names); err != nil {
+		b.problem(err)
+	} else {
+		b.uplinks = up
+		b.Prober.Set(up)
+	}
+	if n, err := b.Uplinks.Networks(b.Config.Hotspot.Interface); err != nil {
+		b.problem(err)
+	} else {
+		b.networks = n
+	}
+	local := now.In(b.Config.Box.Timezone)
+	if today := ledger.PeriodStart(local, "day", 0); !today.Equal(b.day) {
+		b.newDay(today)
+	}
+	if b.applied {
+		if s, err := b.Gate.Read(); err != nil {
+			b.problem(err)
+		} else {
+			b.sample = s
+			b.count()
+		}
+	}
+	for i, d := range b.Config.Donations {
+		if i >= len(b.uplinks) {
+			break
+		}
+		a := b.account(d.Name)
+		if begin := ledger.PeriodStart(local, d.Period, d.Resets); begin.After(a.Period) {
+			a.Begin(begin)
+		}
+		if u := b.uplinks[i]; u.Present {
+			a.Count(u.Index, u.RxBytes+u.TxBytes)
+			if i == b.decision.Donation {
+				if u.RxBytes > b.received+evidence {
+					b.Prober.Alive(u.Interface)
+				}
+				b.received = u.RxBytes
+			}
+		}
+	}
+}
+
+func (b *Box) account(donation string) *ledger.Account {
+	a, ok := b.accounts[donation]
+	if !ok {
+		a = &ledger.Account{}
+		b.accounts[donation] = a
+	}
+	return a
+}
+
+// held returns what the kernel may still spend of the tranches in a donation's chain.
+func (b *Box) held(chain string) (bytes uint64) {
+	for _, t := range b.sample.Tranches {
+		if t.Chain == chain {
+			bytes += t.Bytes - t.Used
+		}
+	}
+	return bytes
+}
+
+func (b *Box) observation() decide.Observation {
+	now := b.Now()
+	local := now.In(b.Config.Box.Timezone)
+	o := decide.Observation{
+		Now: local, Applied: b.applied, Configured: true, Paused: b.pausedBy != "", PausedBy: b.pausedBy,
+	}
+	if now.Before(b.retryAt) {
+		o.Fault = b.fault
+	}
+	for i, d := range b.Config.Donations {
+		x := decide.Donation{
+			Name: d.Name, Priority: d.Priority, Open: d.Hours.Open(local),
+			Spent:   b.account(d.Name).Spent(uint64(d.Cap), b.held(plan.Chain(d))),
+			Refills: ledger.PeriodEnd(local, d.Period, d.Resets),
+		}
+		if !x.Open {
+			if at, opens, ok := d.Hours.Next(local); ok && opens {
+				x.Opens = at
+			}
+		}
+		if i < len(b.uplinks) {
+			u := b.uplinks[i]
+			x.Works, x.Why = u.Works, u.Why
+			if overlap(u.Networks, b.Config.Hotspot.Address) {
+				x.Works, x.Why = false, fmt.Sprintf("%s's network overlaps the hotspot's: give hotspot.address another network", d.Interface)
+			} else if u.Works {
+				if works, known, why := b.Prober.Result(d.Interface); known && !works {
+					x.Works, x.Why = false, why
+				}
+			}
+		} else {
+			x.Why = d.Interface + " could not be looked at"
+		}
+		o.Donations = append(o.Donations, x)
+	}
+	return o
+}
+
+func overlap(networks []netip.Prefix, hotspot netip.Prefix) bool {
+	for _, n := range networks {
+		if n.Overlaps(hotspot) {
+			return true
+		}
+	}
+	return false
+}
+
+func (b *Box) apply(ctx context.Context) error {
+	in := plan.Input{Config: b.Config, Decision: b.decision, Networks: b.networks}
+	var resolvers []plan.Resolver
+	if i := b.decision.Donation; i >= 0 {
+		in.Gateway = b.uplinks[i].Gateway
+		d := b.Config.Donations[i]
+		dns := d.DNS
+		if len(dns) == 0 {
+			dns = b.uplinks[i].DNS
+		}
+		for _, a := range dns {
+			resolvers = append(resolvers, plan.Resolver{Addr: a, Interface: d.Interface})
+		}
+	}
+	trying := b.Now().After(b.retryAt) || b.retryAt.IsZero()
+	changes, err := b.Gate.Apply(ctx, plan.Compile(in))
+	if len(changes) > 0 {
+		b.Log.Debug("applied", "changes", len(changes), "first", changes[0])
+	}
+	if err != nil {
+		b.failures++
+		b.retryAt = b.Now().Add(min(retry<<min(b.failures-1, 10), retryMax))
+		// Once may be a line that went away between the look and the deed.
+		if b.failures > 1 {
+			b.fault = err.Error()
+		}
+		return err
+	}
+	if trying {
+		b.fault, b.failures, b.retryAt = "", 0, time.Time{}
+	}
+	if !b.applied {
+		b.applied = true
+		// What a crashed daemon left in the kernel goes on.
+		if b.sample, err = b.Gate.Read(); err != nil {
+			return err
+		}
+		b.count()
+	}
+	var children []supervise.Child
+	for _, c := range plan.Children(b.Config, resolvers, b.RunDir) {
+		child := supervise.Child{Name: c.Name, Argv: c.Argv}
+		for _, f := range c.Files {
+			child.Files = append(child.Files, supervise.File{Path: f.Path, Data: []byte(f.Text), Reload: f.Reload})
+		}
+		children = append(children, child)
+	}
+	b.problem(b.Children.Set(children))
+	// The decision was made before the first plan was applied.
+	b.decision = decide.Decide(b.observation())
+	return nil
+}
+
+// grant gives the chosen donation's chain its next tranche.
+func (b *Box) grant(ctx context.Context) {
+	i := b.decision.Donation
+	if i < 0 || !b.applied {
+		return
+	}
+	d := b.Config.Donations[i]
+	chain := plan.Chain(d)
+	t := netctl.Tranche{Chain: chain, Bytes: netctl.Unlimited}
+	a := b.account(d.Name)
+	if d.Cap != 0 {
+		if t.Bytes = a.Next(uint64(d.Cap), b.held(chain)); t.Bytes == 0 {
+			return
+		}
+		t.ID = a.Granted + 1
+	} else if b.held(chain) > 0 {
+		return
+	}
+	if err := b.Gate.Grant(ctx, t); err != nil {
+		b.problem(err)
+		return
+	}
+	a.Granted = t.ID
+	b.sample.Tranches = append(b.sample.Tranches, netctl.Spent{Tranche: t})
+}
+
+// note logs what changed since the last round: the state, and failures once each.
+func (b *Box) note(err error) {
+	if b.decision.State != b.state {
+		b.state, b.since = b.decision.State, b.Now()
+		b.Log.Info("state", "state", b.state, "why", b.decision.Why)
+	}
+	b.problem(err)
+	now := ""
+	if len(b.problems) > 0 {
+		now = b.problems[0]
+	}
+	if now != "" && now != b.faultsOf {
+		b.Log.Warn("trouble", "error", now)
+	}
+	b.faultsOf = now
+}

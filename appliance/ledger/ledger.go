@@ -1,0 +1,98 @@
+// Package ledger keeps each donation's account: what of its cap the line has carried in this period, and how much more the
+// kernel may be granted. It is pure: it reads no clock, no counter and no disk. It must not know residents.
+package ledger
+
+import "time"
+
+// Bounds of a tranche. A 256th of the cap lets little of a small gift be lost with the kernel's memory and keeps the
+// number of grants in a period small.
+const (
+	parts       = 256
+	MinTranche  = 4 << 20
+	MaxTranche  = 256 << 20
+	packetBytes = 64 << 10 // the largest packet: less than it left is nothing left
+)
+
+// Account is a donation's account in one period. Its zero value is a new one.
+type Account struct {
+	Period  time.Time `json:"period"`  // when it began
+	Used    uint64    `json:"used"`    // bytes that crossed the line, both directions
+	Granted uint64    `json:"granted"` // number of the last tranche
+	Counter uint64    `json:"counter"` // the line's byte counter when it was last read
+	Index   int       `json:"index"`   // the interface that counter was of
+}
+
+// Count books what the line's counter says. A counter of another interface, or one that went back, began at 0.
+func (a *Account) Count(index int, counter uint64) {
+	if a.Index == index && counter >= a.Counter {
+		a.Used += counter - a.Counter
+	} else if a.Index != 0 {
+		a.Used += counter
+	}
+	a.Index, a.Counter = index, counter
+}
+
+// Begin starts a new period.
+func (a *Account) Begin(period time.Time) {
+	a.Period, a.Used = period, 0
+}
+
+// Next returns how many bytes to grant now, 0 for none, when the kernel still holds so many unspent ones.
+func (a *Account) Next(limit, held uint64) uint64 {
+	size := min(max(limit/parts, MinTranche), MaxTranche)
+	if held >= size/2 || a.Used+held >= limit {
+		return 0
+	}
+	if left := limit - a.Used - held; left < size {
+		size = left
+	}
+	if size < packetBytes {
+		return 0
+	}
+	return size
+}
+
+// Spent tells whether the cap is used up: nothing more can be granted and the kernel holds nothing worth a packet.
+func (a *Account) Spent(limit, held uint64) bool {
+	return limit != 0 && held < packetBytes && a.Next(limit, held) == 0
+}
+
+// PeriodStart returns when the period that t lies in began, in t's zone. A month too short for the day resets on its last.
+func PeriodStart(t time.Time, period string, resets int) time.Time {
+	y, m, d := t.Date()
+	midnight := func(y int, m time.Month, d int) time.Time { return time.Date(y, m, d, 0, 0, 0, 0, t.Location()) }
+	switch period {
+	case "day":
+		return midnight(y, m, d)
+	case "week":
+		back := (int(t.Weekday()) - resets + 7) % 7
+		return midnight(y, m, d-back)
+	case "month":
+		on := func(y int, m time.Month) time.Time {
+			last := time.Date(y, m+1, 0, 0, 0, 0, 0, t.Location()).Day()
+			return midnight(y, m, min(resets, last))
+		}
+		if s := on(y, m); !s.After(t) {
+			return s
+		}
+		return on(y, m-1)
+	}
+	return time.Time{} // "once"
+}
+
+// PeriodEnd returns when the period that t lies in ends; zero if never.
+func PeriodEnd(t time.Time, period string, resets int) time.Time {
+	start := PeriodStart(t, period, resets)
+	switch period {
+	case "day":
+		return start.AddDate(0, 0, 1)
+	case "week":
+		return start.AddDate(0, 0, 7)
+	case "month":
+		// The first days of the next month, or of the one after, lie in the next period.
+		y, m, _ := start.Date()
+		last := time.Date(y, m+2, 0, 0, 0, 0, 0, t.Location()).Day()
+		return time.Date(y, m+1, min(resets, last), 0, 0, 0, 0, t.Location())
+	}
+	return time.Time{}
+}

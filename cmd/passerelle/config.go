@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+
+	"passerelle/appliance/config"
+)
+
+// load reads a configuration; what is wrong with it is the user's.
+func load(path string) (*config.Config, error) {
+	c, err := config.Load(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, wrong{fmt.Errorf("%s: there is no such file: passerelle init %s writes one to start from", path, path)}
+	}
+	if err != nil {
+		return nil, wrong{err}
+	}
+	return c, nil
+}
+
+func check(_ context.Context, c *cli, args []string) error {
+	var path string
+	if _, err := c.flags("check", args, 0, func(f *flag.FlagSet) {
+		f.StringVar(&path, "config", defaultConfig, "the configuration `FILE`")
+	}); err != nil {
+		return err
+	}
+	if _, err := load(path); err != nil {
+		return err
+	}
+	fmt.Fprintf(c.out, "%s: fine\n", path)
+	return nil
+}
+
+func initialise(_ context.Context, c *cli, args []string) error {
+	f, err := c.flags("init", args, 1, func(*flag.FlagSet) {})
+	if err != nil {
+		return err
+	}
+	path := defaultConfig
+	if f.NArg() == 1 {
+		path = f.Arg(0)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("make the configuration's folder: %w", err)
+	}
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s is there already and stays as it is: name another file", path)
+	}
+	if err != nil {
+		return fmt.Errorf("write the configuration: %w", err)
+	}
+	_, err = file.Write(config.Example())
+	if err := errors.Join(err, file.Close()); err != nil {
+		return fmt.Errorf("write the configuration: %w", err)
+	}
+	fmt.Fprintf(c.out, "%s: written. Put the names of your interfaces in, then: passerelle check --config %s\n", path, path)
+	return nil
+}
+
+func version(_ context.Context, c *cli, args []string) error {
+	if _, err := c.flags("version", args, 0, func(*flag.FlagSet) {}); err != nil {
+		return err
+	}
+	v := "unknown"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		v = info.Main.Version
+	}
+	fmt.Fprintln(c.out, "passerelle", v)
+	return nil
+}

@@ -1,0 +1,234 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"passerelle/appliance"
+	"passerelle/appliance/config"
+)
+
+// serveControl serves the command line on the control socket, which only root may use.
+func (d *daemon) serveControl(ctx context.Context) error {
+	if err := os.Remove(d.socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove a stale control socket: %w", err)
+	}
+	// Nobody else may connect between bind and chmod: the mask holds for the whole process, which makes no other files
+	// for others to read.
+	old := syscall.Umask(0o177)
+	l, err := net.Listen("unix", d.socket)
+	syscall.Umask(old)
+	if err != nil {
+		return fmt.Errorf("open the control socket: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		if err := e.Encode(d.box.Status()); err != nil {
+			d.log.Debug("status was not taken", "error", err)
+		}
+	})
+	act := func(f func(context.Context) error) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			if err := f(r.Context()); err != nil {
+				http.Error(w, err.Error(), http.StatusInternalServerError)
+				return
+			}
+			w.WriteHeader(http.StatusNoContent)
+		}
+	}
+	mux.Handle("POST /pause", act(func(ctx context.Context) error { return d.box.Pause(ctx, "the command line") }))
+	mux.Handle("POST /resume", act(d.box.Resume))
+	return serve(ctx, &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}, l)
+}
+
+// ask sends one request to the daemon.
+func ask(ctx context.Context, socket, method, path string) ([]byte, error) {
+	client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "unix", socket)
+		},
+	}}
+	defer client.CloseIdleConnections()
+	r, err := http.NewRequestWithContext(ctx, method, "http://passerelle"+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	reply, err := client.Do(r)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return nil, fmt.Errorf("passerelle does not run (nobody answers at %s): start it with passerelle run", socket)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("%s is root's: use sudo", socket)
+	case err != nil:
+		return nil, err
+	}
+	defer reply.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(reply.Body, 1<<20))
+	if err != nil {
+		return nil, fmt.Errorf("read the daemon's answer: %w", err)
+	}
+	if reply.StatusCode/100 != 2 {
+		return nil, fmt.Errorf("the daemon says: %s", strings.TrimSpace(string(body)))
+	}
+	return body, nil
+}
+
+func pause(ctx context.Context, c *cli, args []string) error {
+	return c.act(ctx, "pause", args, "Paused. Residents see it on their page. passerelle resume shares again.")
+}
+
+func resume(ctx context.Context, c *cli, args []string) error {
+	return c.act(ctx, "resume", args, "Not paused any more. passerelle status says what the box does now.")
+}
+
+func (c *cli) act(ctx context.Context, what string, args []string, done string) error {
+	var socket string
+	if _, err := c.flags(what, args, 0, func(f *flag.FlagSet) {
+		f.StringVar(&socket, "socket", defaultSocket, "the daemon's control socket")
+	}); err != nil {
+		return err
+	}
+	if _, err := ask(ctx, socket, http.MethodPost, "/"+what); err != nil {
+		return err
+	}
+	fmt.Fprintln(c.out, done)
+	return nil
+}
+
+func status(ctx context.Context, c *cli, args []string) error {
+	var socket string
+	var asJSON bool
+	if _, err := c.flags("status", args, 0, func(f *flag.FlagSet) {
+		f.StringVar(&socket, "socket", defaultSocket, "the daemon's control socket")
+		f.BoolVar(&asJSON, "json", false, "print JSON; its fields are stable")
+	}); err != nil {
+		return err
+	}
+	body, err := ask(ctx, socket, http.MethodGet, "/status")
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		_, err := c.out.Write(body)
+		return err
+	}
+	var s appliance.Status
+	if err := json.Unmarshal(body, &s); err != nil {
+		return fmt.Errorf("read the daemon's answer: %w", err)
+	}
+	_, err = c.out.Write(describe(s, time.Now()))
+	return err
+}
+
+// describe says a status in words.
+func describe(s appliance.Status, now time.Time) []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "%s: %s\n", s.State, s.Why)
+	fmt.Fprintf(&b, "  since %s\n", ago(now.Sub(s.Since)))
+	if s.Opens != nil {
+		fmt.Fprintf(&b, "  opens %s\n", s.Opens.Format("Mon 2 Jan 15:04"))
+	}
+	if s.Refills != nil {
+		fmt.Fprintf(&b, "  the first cap begins anew %s\n", s.Refills.Format("Mon 2 Jan 15:04"))
+	}
+	fmt.Fprintf(&b, "\n%s\n  hotspot %s, %s", s.Centre, s.Hotspot.Interface, s.Hotspot.Address)
+	if s.Hotspot.Queue != "" {
+		fmt.Fprintf(&b, ", %s queues", s.Hotspot.Queue)
+	}
+	fmt.Fprintf(&b, "\n  %s online, each up to %s down, %s up, %s a day\n\n", plural(s.Residents.Sessions, "resident"),
+		limit(config.Rate(s.Residents.Download)), limit(config.Rate(s.Residents.Upload)), limit(config.Size(s.Residents.Data)))
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "DONATION\tLINE\tSTATE\tUSED\tCAP\tLEFT")
+	for _, d := range s.Donations {
+		state := "ready"
+		switch {
+		case d.Chosen:
+			state = "in use"
+		case !d.Open:
+			state = "closed"
+		case !d.Works:
+			state = d.Why
+		case d.Cap != 0 && d.Left == 0:
+			state = "spent"
+		}
+		left := "-"
+		if d.Cap != 0 {
+			left = round(d.Left)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", d.Name, d.Interface, state, round(d.Used), perPeriod(d), left)
+	}
+	w.Flush()
+	for _, c := range s.Children {
+		if !c.Running {
+			fmt.Fprintf(&b, "\n%s is not running: %s\n", c.Name, c.LastExit)
+		}
+	}
+	for _, p := range s.Problems {
+		fmt.Fprintf(&b, "\nproblem: %s\n", p)
+	}
+	return b.Bytes()
+}
+
+func perPeriod(d appliance.DonationStatus) string {
+	switch {
+	case d.Cap == 0:
+		return "none"
+	case d.Period == "once":
+		return config.Size(d.Cap).String() + " once"
+	}
+	return config.Size(d.Cap).String() + " a " + d.Period
+}
+
+func limit[T interface {
+	~uint64
+	String() string
+}](v T) string {
+	if v == 0 {
+		return "unlimited"
+	}
+	return v.String()
+}
+
+// round says a size to three digits.
+func round(n uint64) string {
+	for _, u := range []struct {
+		name string
+		size float64
+	}{{"TB", 1e12}, {"GB", 1e9}, {"MB", 1e6}, {"kB", 1e3}} {
+		if v := float64(n) / u.size; v >= 1 {
+			return fmt.Sprintf("%.3g%s", v, u.name)
+		}
+	}
+	return fmt.Sprintf("%dB", n)
+}
+
+func plural(n int, word string) string {
+	if n == 1 {
+		return "1 " + word
+	}
+	return fmt.Sprintf("%d %ss", n, word)
+}
+
+func ago(d time.Duration) string {
+	if d < time.Second {
+		return "just now"
+	}
+	return d.Round(time.Second).String()
+}

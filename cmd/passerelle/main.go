@@ -1,0 +1,120 @@
+// Command passerelle is the box: the daemon, and the words by which a technician speaks to it.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+)
+
+// Exit statuses.
+const (
+	exitFine   = 0
+	exitFailed = 1 // it failed while running
+	exitWrong  = 2 // wrong words or a wrong configuration
+)
+
+const (
+	defaultConfig = "/etc/passerelle/passerelle.toml"
+	defaultState  = "/var/lib/passerelle"
+	defaultSocket = "/run/passerelle/passerelle.sock"
+)
+
+// command is a word of the command line.
+type command struct {
+	name  string
+	args  string // for the usage
+	about string
+	run   func(ctx context.Context, c *cli, args []string) error
+}
+
+// cli is where a command reads and writes.
+type cli struct {
+	out, err io.Writer
+}
+
+// wrong is an error of the user's: words or configuration.
+type wrong struct{ error }
+
+func (w wrong) Unwrap() error { return w.error }
+
+var commands = []command{
+	{"run", "[--config FILE] [--state DIR] [--socket FILE]", "share the connections that the configuration names", run},
+	{"check", "[--config FILE]", "say every problem of a configuration", check},
+	{"init", "[FILE]", "write a commented configuration to start from", initialise},
+	{"status", "[--json] [--socket FILE]", "say what the box does, and why", status},
+	{"pause", "[--socket FILE]", "stop sharing until resume", pause},
+	{"resume", "[--socket FILE]", "share again", resume},
+	{"demo", "[--once] [--listen ADDRESS]", "play the whole story in network namespaces on this machine", demo},
+	{"version", "", "say which version this is", version},
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := Main(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// Main runs one command and returns the exit status.
+func Main(ctx context.Context, args []string, out, errs io.Writer) int {
+	c := &cli{out: out, err: errs}
+	if len(args) == 0 {
+		usage(errs)
+		return exitWrong
+	}
+	switch args[0] {
+	case "-h", "-help", "--help", "help":
+		usage(out)
+		return exitFine
+	}
+	for _, cmd := range commands {
+		if cmd.name != args[0] {
+			continue
+		}
+		err := cmd.run(ctx, c, args[1:])
+		var w wrong
+		switch {
+		case err == nil, errors.Is(err, flag.ErrHelp):
+			return exitFine
+		case errors.As(err, &w):
+			fmt.Fprintln(errs, err)
+			return exitWrong
+		}
+		fmt.Fprintf(errs, "passerelle %s: %v\n", cmd.name, err)
+		return exitFailed
+	}
+	fmt.Fprintf(errs, "passerelle: there is no command %q.\n\n", args[0])
+	usage(errs)
+	return exitWrong
+}
+
+func usage(w io.Writer) {
+	fmt.Fprint(w, "Passerelle shares lent connections with residents.\n\n")
+	for _, c := range commands {
+		fmt.Fprintf(w, "  passerelle %s\n      %s\n", strings.TrimSpace(c.name+" "+c.args), c.about)
+	}
+}
+
+// flags makes the flag set of a command and parses its words, of which at most `rest` may follow the flags.
+func (c *cli) flags(name string, args []string, rest int, declare func(*flag.FlagSet)) (*flag.FlagSet, error) {
+	f := flag.NewFlagSet("passerelle "+name, flag.ContinueOnError)
+	f.SetOutput(c.err)
+	declare(f)
+	if err := f.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return f, err
+		}
+		return f, wrong{fmt.Errorf("passerelle %s: see passerelle %s --help", name, name)}
+	}
+	if f.NArg() > rest {
+		return f, wrong{fmt.Errorf("passerelle %s: %q is one word too many: see passerelle %s --help", name, f.Arg(rest), name)}
+	}
+	return f, nil
+}

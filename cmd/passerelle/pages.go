@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+
+	"passerelle/appliance"
+	"passerelle/captive"
+	"passerelle/netctl"
+)
+
+// pages is the box as residents' pages see it.
+type pages struct{ box *appliance.Box }
+
+var _ captive.Box = pages{}
+
+func (p pages) View() captive.View {
+	v := p.box.View()
+	c := v.Config
+	return captive.View{
+		State:  v.State,
+		Centre: c.Box.Name, Address: c.Hotspot.Address.Addr(), Network: c.Hotspot.Address.Masked(), Hostname: c.Box.Hostname,
+		Language: c.Box.Language, Languages: c.Box.Languages, PortalURL: c.Box.PortalURL, Location: c.Box.Timezone,
+		SessionLength: c.Limits.Session, Download: uint64(c.Limits.Download), Upload: uint64(c.Limits.Upload), Data: uint64(c.Limits.Data),
+		Opens: v.Opens, Refills: v.Refills, DataResets: v.DataResets,
+	}
+}
+
+func (p pages) Session(addr netip.Addr) (captive.Session, bool) {
+	s, ok := p.box.Session(addr)
+	return page(s), ok
+}
+
+func (p pages) Admit(ctx context.Context, addr netip.Addr) (captive.Session, error) {
+	s, err := p.box.Admit(ctx, addr)
+	switch {
+	case errors.Is(err, appliance.ErrNotSharing):
+		err = captive.ErrNotSharing
+	case errors.Is(err, appliance.ErrDataSpent):
+		err = captive.ErrDataSpent
+	case errors.Is(err, appliance.ErrUnknown):
+		err = captive.ErrUnknown
+	case errors.Is(err, appliance.ErrStopped):
+		err = captive.ErrBusy
+	}
+	return page(s), err
+}
+
+func (p pages) End(ctx context.Context, addr netip.Addr) error { return p.box.End(ctx, addr) }
+
+func page(s appliance.Session) captive.Session {
+	return captive.Session{
+		Left: s.Left, Length: s.Length,
+		Limited: s.Data < netctl.Unlimited, DataLeft: s.Data, DataGiven: s.Given,
+	}
+}

@@ -1,0 +1,327 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/google/renameio/v2"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"passerelle/appliance"
+	"passerelle/appliance/config"
+	"passerelle/appliance/supervise"
+	"passerelle/captive"
+	"passerelle/netctl"
+	"passerelle/netctl/gate"
+	"passerelle/netctl/plan"
+	"passerelle/netctl/uplink"
+)
+
+// asideFor is how long sessions that a stopping daemon set aside may be taken up again.
+const asideFor = 5 * time.Minute
+
+// paths are the files that the daemon uses.
+type paths struct {
+	config, state, socket string
+}
+
+// runDir is the folder in memory: the socket's.
+func (p paths) runDir() string { return filepath.Dir(p.socket) }
+
+func run(ctx context.Context, c *cli, args []string) error {
+	var p paths
+	var verbose bool
+	if _, err := c.flags("run", args, 0, func(f *flag.FlagSet) {
+		f.StringVar(&p.config, "config", defaultConfig, "the configuration `FILE`")
+		f.StringVar(&p.state, "state", defaultState, "the `FOLDER` for what must survive a power cut")
+		f.StringVar(&p.socket, "socket", defaultSocket, "the control socket; its folder must be in memory")
+		f.BoolVar(&verbose, "verbose", false, "log what changes in the kernel")
+	}); err != nil {
+		return err
+	}
+	conf, err := load(p.config)
+	if err != nil {
+		return err
+	}
+	level := slog.LevelInfo
+	if verbose {
+		level = slog.LevelDebug
+	}
+	d := &daemon{paths: p, config: conf, log: slog.New(slog.NewTextHandler(c.err, &slog.HandlerOptions{Level: level}))}
+	return d.run(ctx)
+}
+
+// daemon wires the parts.
+type daemon struct {
+	paths
+	config *config.Config
+	log    *slog.Logger
+	box    *appliance.Box
+}
+
+func (d *daemon) run(ctx context.Context) error {
+	if d.config.Hotspot.Radio != "none" {
+		return wrong{fmt.Errorf("%s: hotspot.radio: %q cannot be driven yet: write \"none\" and let another program make the access point",
+			d.paths.config, d.config.Hotspot.Radio)}
+	}
+	if err := os.MkdirAll(d.runDir(), 0o755); err != nil {
+		return fmt.Errorf("make the folder in memory: %w", err)
+	}
+	unlock, err := lock(filepath.Join(d.runDir(), "lock"))
+	if err != nil {
+		return err
+	}
+	defer unlock()
+
+	g, err := gate.New(ctx, time.Now)
+	if err != nil {
+		return err
+	}
+	reader, err := uplink.Open(os.DirFS("/"))
+	if err != nil {
+		return err
+	}
+	defer reader.Close()
+
+	wake := func() { d.box.Wake() }
+	prober := uplink.NewProber(uplink.ProberOptions{Log: d.log, Wake: wake})
+	children := supervise.New(supervise.Options{
+		Dir: filepath.Join(d.runDir(), "pids"), Log: d.log, Scrub: supervise.WithoutAddresses, Wake: wake,
+	})
+	d.box = appliance.New(appliance.Parts{
+		Config: d.config, Gate: g, Uplinks: reader, Prober: prober, Children: children,
+		RunDir: d.runDir(), Now: time.Now, Log: d.log,
+		Keep: d.keep, Kept: d.kept(), Aside: d.takeAside(),
+	})
+
+	// Whatever ends, ends all; the loop is told last, so that pages and names are gone when the gate closes.
+	outer, stop := context.WithCancel(ctx)
+	defer stop()
+	loopCtx, stopLoop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopLoop()
+	loop, loopDone := errgroup.Group{}, make(chan struct{})
+	loop.Go(func() error {
+		defer close(loopDone)
+		aside, err := d.box.Run(loopCtx)
+		return errors.Join(err, d.setAside(aside))
+	})
+	tasks, taskCtx := errgroup.WithContext(outer)
+	tasks.Go(func() error {
+		return reader.Watch(taskCtx, func(what uplink.Change) {
+			if what&uplink.Shaping != 0 {
+				g.Disturbed()
+			}
+			d.box.Wake()
+		})
+	})
+	tasks.Go(func() error { return prober.Run(taskCtx) })
+	tasks.Go(func() error { return children.Run(taskCtx) })
+	tasks.Go(func() error { return d.servePages(taskCtx) })
+	tasks.Go(func() error { return d.serveControl(taskCtx) })
+	tasks.Go(func() error { return d.reload(taskCtx) })
+	err = tasks.Wait()
+	stopLoop()
+	<-loopDone
+	err = errors.Join(err, loop.Wait())
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	if err == nil {
+		d.log.Info("stopped: the gate is closed")
+	}
+	return err
+}
+
+// lock makes sure that one daemon at a time drives the box.
+func lock(path string) (unlock func(), err error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("open the lock: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, fmt.Errorf("another passerelle runs already (it holds %s): stop that one first, or see passerelle status", path)
+		}
+		return nil, fmt.Errorf("take the lock %s: %w", path, err)
+	}
+	return func() { f.Close() }, nil
+}
+
+// servePages serves residents. The listener is bound before the hotspot has its address, and outlives its interface.
+func (d *daemon) servePages(ctx context.Context) error {
+	address := netip.AddrPortFrom(d.config.Hotspot.Address.Addr(), plan.PortPortal).String()
+	free := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
+		ctlErr := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_FREEBIND, 1) })
+		return errors.Join(ctlErr, err)
+	}}
+	l, err := free.Listen(ctx, "tcp4", address)
+	if err != nil {
+		return fmt.Errorf("serve residents' pages: %w", err)
+	}
+	s := captive.New(pages{d.box}, d.log, time.Now).HTTPServer()
+	return serve(ctx, s, captive.Limit(l))
+}
+
+// serve serves until ctx ends, then gives running requests a moment.
+func serve(ctx context.Context, s *http.Server, l net.Listener) error {
+	stopped := make(chan error, 1)
+	stop := context.AfterFunc(ctx, func() {
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		if err := s.Shutdown(grace); err != nil {
+			stopped <- s.Close()
+			return
+		}
+		stopped <- nil
+	})
+	err := s.Serve(l)
+	if stop() { // it ended by itself
+		return fmt.Errorf("serve %s: %w", l.Addr(), err)
+	}
+	return <-stopped
+}
+
+// reload takes the configuration up again on SIGHUP. A wrong one changes nothing.
+func (d *daemon) reload(ctx context.Context) error {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-hup:
+		}
+		c, err := config.Load(d.paths.config)
+		if err == nil {
+			err = d.box.Reconfigure(ctx, c)
+		}
+		if err != nil {
+			d.log.Error("the configuration is not taken up, the old one stays", "error", err)
+			continue
+		}
+		d.log.Info("configuration taken up")
+	}
+}
+
+// What the daemon keeps in memory's file system. It holds for one boot of the machine.
+type (
+	keptFile struct {
+		Boot string         `json:"boot"`
+		Kept appliance.Kept `json:"kept"`
+	}
+	asideFile struct {
+		Boot     string           `json:"boot"`
+		At       time.Duration    `json:"at"` // since boot
+		Sessions []netctl.Session `json:"sessions"`
+	}
+)
+
+func (d *daemon) keptPath() string  { return filepath.Join(d.runDir(), "kept.json") }
+func (d *daemon) asidePath() string { return filepath.Join(d.runDir(), "sessions.json") }
+
+func (d *daemon) keep(k appliance.Kept) error {
+	return writeJSON(d.keptPath(), keptFile{Boot: bootID(), Kept: k})
+}
+
+func (d *daemon) kept() appliance.Kept {
+	var f keptFile
+	if err := readJSON(d.keptPath(), &f); err != nil {
+		d.log.Warn("what the last daemon kept cannot be read: this one begins anew", "error", err)
+		return appliance.Kept{}
+	}
+	if f.Boot != bootID() {
+		return appliance.Kept{}
+	}
+	return f.Kept
+}
+
+// setAside writes the sessions for a daemon that starts soon. They hold residents' addresses: they lie in memory, for
+// this boot, and the next daemon removes them.
+func (d *daemon) setAside(s []netctl.Session) error {
+	if len(s) == 0 {
+		return nil
+	}
+	return writeJSON(d.asidePath(), asideFile{Boot: bootID(), At: sinceBoot(), Sessions: s})
+}
+
+// takeAside reads them and removes them.
+func (d *daemon) takeAside() []netctl.Session {
+	var f asideFile
+	err := readJSON(d.asidePath(), &f)
+	if rmErr := os.Remove(d.asidePath()); rmErr != nil && !errors.Is(rmErr, fs.ErrNotExist) {
+		err = errors.Join(err, rmErr)
+	}
+	if err != nil {
+		d.log.Warn("sessions that were set aside cannot be read", "error", err)
+		return nil
+	}
+	elapsed := sinceBoot() - f.At
+	if f.Boot != bootID() || elapsed < 0 || elapsed > asideFor {
+		return nil
+	}
+	for i := range f.Sessions {
+		f.Sessions[i].Left -= elapsed
+	}
+	return f.Sessions
+}
+
+func writeJSON(path string, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	if err := renameio.WriteFile(path, b, 0o600); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return nil
+}
+
+// readJSON leaves v alone if there is no such file.
+func readJSON(path string, v any) error {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = json.Unmarshal(b, v)
+	}
+	if err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	return nil
+}
+
+// bootID names this boot of the machine (Documentation/admin-guide/sysctl/kernel.rst).
+func bootID() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(b))
+}
+
+// sinceBoot is the time since the machine booted, which no wrong clock moves.
+func sinceBoot() time.Duration {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
+		return 0
+	}
+	return time.Duration(t.Nano())
+}
