@@ -393,7 +393,10 @@ func (b *Box) apply(ctx context.Context) error {
 	for _, c := range plan.Children(b.Config, resolvers, b.RunDir) {
 		child := supervise.Child{Name: c.Name, Argv: c.Argv}
 		for _, f := range c.Files {
-			child.Files = append(child.Files, supervise.File{Path: f.Path, Data: []byte(f.Text), Reload: f.Reload})
+			child.Files = append(child.Files, supervise.File{
+				Path: f.Path, Data: []byte(f.Text), Reload: f.Reload,
+				Mode: 0o644, // dnsmasq reads them again after it gave up being root
+			})
 		}
 		children = append(children, child)
 	}

@@ -48,7 +48,6 @@ func Children(c *config.Config, resolvers []Resolver, run string) []netctl.Child
 		"servers-file=" + servers,
 		"domain-needed",
 		"bogus-priv",
-		"stop-dns-rebind", // a name on the internet must not lead into the lender's network
 		"filter-AAAA",     // IPv6 is closed: an address that cannot be reached only costs time
 		"local=/" + c.Box.Hostname + "/",
 		"cache-size=1000",
