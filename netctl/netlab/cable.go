@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"time"
 	"unsafe"
 
 	"github.com/vishvananda/netlink"
@@ -65,7 +66,36 @@ func (c *Cable) plug() error {
 			return err
 		}
 	}
+	for _, end := range []End{c.a, c.b} {
+		if err := end.Host.waitCarrier(end.Interface, true); err != nil {
+			return err
+		}
+		if end.Bridge != "" {
+			if err := end.Host.waitCarrier(end.Bridge, true); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
+}
+
+// carrierLimit is how long the kernel may take to see that a cable is in or out. It looks at once or a second later
+// (net/core/link_watch.c).
+const carrierLimit = 5 * time.Second
+
+// waitCarrier waits until the kernel has seen an interface's carrier come or go. Until then it drops what is sent.
+func (h *Host) waitCarrier(name string, want bool) error {
+	for deadline := time.Now().Add(carrierLimit); ; time.Sleep(time.Millisecond) {
+		link, err := h.link(name)
+		if err != nil {
+			return err
+		}
+		if state := link.Attrs().OperState; (state == netlink.OperUp) == want {
+			return nil
+		} else if time.Now().After(deadline) {
+			return fmt.Errorf("%s on %s is still %v", name, h.name, state)
+		}
+	}
 }
 
 // attach makes the interface a port of its bridge and brings it up.
@@ -102,10 +132,17 @@ func (c *Cable) Unplug() error {
 }
 
 // Cut takes the second end down: the first keeps its interface and addresses but loses its carrier.
-func (c *Cable) Cut() error { return c.b.Host.SetUp(c.b.Interface, false) }
+func (c *Cable) Cut() error { return c.setFar(false) }
 
 // Mend undoes Cut.
-func (c *Cable) Mend() error { return c.b.Host.SetUp(c.b.Interface, true) }
+func (c *Cable) Mend() error { return c.setFar(true) }
+
+func (c *Cable) setFar(up bool) error {
+	if err := c.b.Host.SetUp(c.b.Interface, up); err != nil {
+		return err
+	}
+	return c.a.Host.waitCarrier(c.a.Interface, up)
+}
 
 // SetMTU sets both ends' MTU.
 func (c *Cable) SetMTU(mtu int) error {

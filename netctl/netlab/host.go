@@ -30,8 +30,7 @@ type Host struct {
 	resolvers []netip.Addr
 }
 
-// AddHost adds a machine with nothing but a loopback interface. IPv6 is off on every interface that it will have; turn
-// it on with Sysctl before making a cable.
+// AddHost adds a machine with nothing but a loopback interface. IPv6 is off on every interface that it will have.
 func (w *World) AddHost(name string) (*Host, error) {
 	if !validName.MatchString(name) {
 		return nil, fmt.Errorf("add host %q: a name is a lower-case word of at most 16 letters and digits", name)
@@ -72,9 +71,12 @@ func (h *Host) build() error {
 	if err := h.world.onClose(h.close); err != nil {
 		return err
 	}
-	for _, conf := range []string{"all", "default"} {
-		if err := h.Sysctl("net/ipv6/conf/"+conf+"/disable_ipv6", "1"); err != nil {
-			return err
+	if !h.world.ipv6 {
+		for _, conf := range []string{"all", "default"} {
+			// A kernel without IPv6 has nothing to turn off.
+			if err := ignoreMissing(h.Sysctl("net/ipv6/conf/"+conf+"/disable_ipv6", "1")); err != nil {
+				return err
+			}
 		}
 	}
 	return h.SetUp("lo", true)
@@ -137,7 +139,8 @@ func (h *Host) Path(path string) string { return filepath.Join(h.dir, path) }
 
 func (h *Host) resolvConf() string { return filepath.Join(h.dir, "resolv.conf") }
 
-// Netlink returns a handle in the host's namespace. It is the host's own: Close closes it.
+// Netlink returns a handle in the host's namespace. It is the host's own: the world's Close closes it, and a caller must
+// not.
 func (h *Host) Netlink() *netlink.Handle { return h.ns.link }
 
 // Do runs f in the host's network namespace, on a thread that serves nothing else meanwhile; a thread that cannot be
@@ -282,18 +285,66 @@ func (h *Host) Dial(ctx context.Context, network, address string) (net.Conn, err
 // HTTPClient returns a client that connects from the host, asks its resolvers, and follows no redirect. It keeps
 // connections alive until the world is closed; its Transport (an *http.Transport) may be changed before use.
 func (h *Host) HTTPClient() *http.Client {
-	transport := &http.Transport{
-		DialContext:           h.Dial,
-		MaxIdleConnsPerHost:   1000,
-		ResponseHeaderTimeout: 30 * time.Second,
-	}
-	client := &http.Client{
+	transport := &http.Transport{MaxIdleConnsPerHost: 1000, ResponseHeaderTimeout: 30 * time.Second}
+	h.world.onClose(func() error { transport.CloseIdleConnections(); return nil })
+	return h.newClient(transport)
+}
+
+func (h *Host) newClient(transport *http.Transport) *http.Client {
+	transport.DialContext = h.Dial
+	return &http.Client{
 		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	h.world.onClose(func() error { transport.CloseIdleConnections(); return nil })
-	return client
 }
+
+// Expose lets programs of the caller's network namespace (a browser, say) connect to an address as if they ran on the
+// host: it listens on a loopback address, e.g. "127.0.0.1:0", and relays each connection. Close ends it.
+func (h *Host) Expose(listen, target string) (net.Addr, error) {
+	listener, err := net.Listen("tcp", listen)
+	if err != nil {
+		return nil, fmt.Errorf("expose %s of %s: %w", target, h.name, err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var relays sync.WaitGroup
+	relays.Go(func() {
+		for {
+			near, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			relays.Go(func() { h.relay(ctx, near, target) })
+		}
+	})
+	return listener.Addr(), h.world.onClose(func() error {
+		err := listener.Close()
+		cancel()
+		relays.Wait()
+		return err
+	})
+}
+
+// relay copies both ways between a connection and another that the host makes, until both ways or the context ended.
+func (h *Host) relay(ctx context.Context, near net.Conn, target string) {
+	defer near.Close()
+	far, err := h.Dial(ctx, "tcp", target)
+	if err != nil {
+		return // the near side sees its connection closed
+	}
+	defer far.Close()
+	defer context.AfterFunc(ctx, func() { near.Close(); far.Close() })()
+	var ways sync.WaitGroup
+	oneWay := func(to, from net.Conn) {
+		io.Copy(to, from)
+		to.(*net.TCPConn).CloseWrite()
+	}
+	ways.Go(func() { oneWay(far, near) })
+	ways.Go(func() { oneWay(near, far) })
+	ways.Wait()
+}
+
+// everywhere is the default route's network.
+var everywhere = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 
 func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}

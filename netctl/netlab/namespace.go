@@ -117,7 +117,10 @@ func mount(source, target, kind string, flags uintptr) error {
 // close takes the name away and gives up the files. The kernel ends the namespace with the last socket in it.
 func (ns *namespace) close() error {
 	if ns.link != nil {
-		ns.link.Close()
+		// A closed Handle forgets its sockets and then acts on the network of the calling thread: the machine's own. So
+		// close a copy, and the original's calls fail for ever.
+		handle := *ns.link
+		handle.Close()
 	}
 	for _, f := range []*os.File{ns.net, ns.mounts} {
 		if f != nil {
@@ -142,13 +145,14 @@ func (ns *namespace) do(f func() error) error {
 	go func() {
 		err := errLeft
 		defer func() { result <- err }()
+		runtime.LockOSThread()
 		home, failed := os.Open(currentNetwork)
 		if failed != nil {
+			runtime.UnlockOSThread()
 			err = failed
 			return
 		}
 		defer home.Close()
-		runtime.LockOSThread()
 		if failed := unix.Setns(int(ns.net.Fd()), unix.CLONE_NEWNET); failed != nil {
 			runtime.UnlockOSThread()
 			err = fmt.Errorf("enter %s: %w", ns.path, failed)

@@ -37,6 +37,8 @@ type World struct {
 	id  string // netlab-PID-NUMBER-NAME
 	dir string // temporary files
 
+	ipv6 bool // hosts that are added have IPv6
+
 	mu     sync.Mutex
 	closed bool
 	hosts  map[string]*Host
@@ -62,6 +64,9 @@ func New(ctx context.Context, name string) (*World, error) {
 	}
 	w.dir = dir
 	w.undo = append(w.undo, func() error { return os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil { // for daemons that read their files after they dropped root
+		return nil, errors.Join(fmt.Errorf("make world %q: %w", name, err), w.Close())
+	}
 	return w, nil
 }
 

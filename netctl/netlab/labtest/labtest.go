@@ -55,6 +55,17 @@ func World(t testing.TB, name string) *netlab.World {
 	return w
 }
 
+// Scene makes a scene that lives as long as the test. The caller has called Root.
+func Scene(t testing.TB, o netlab.Options) *netlab.Scene {
+	t.Helper()
+	s, err := netlab.Standard(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	Close(t, s.World)
+	return s
+}
+
 // Close closes the world when the test ends, and fails it if anything is left behind.
 func Close(t testing.TB, w *netlab.World) {
 	t.Cleanup(func() {

@@ -1,0 +1,306 @@
+package netlab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
+)
+
+// Addresses of the internet, all from the blocks that RFC 5737 sets aside for documentation. Each serves pages on port
+// 80, and UDP echo and discard on ports 7 and 9.
+var (
+	DNSAddr     = netip.MustParseAddr("192.0.2.53")    // the name server
+	WebAddr     = netip.MustParseAddr("192.0.2.80")    // www.example
+	NewsAddr    = netip.MustParseAddr("198.51.100.80") // news.example
+	ServiceAddr = netip.MustParseAddr("203.0.113.80")  // service.example, a public service
+)
+
+// What the pages at the root of the internet's web servers and of lenders' own servers say.
+const (
+	InternetPage = "This is the internet.\n"
+	LenderPage   = "These are the lender's own files.\n"
+)
+
+const (
+	echoPort    = 7
+	discardPort = 9
+)
+
+// Internet is the host behind all lenders.
+type Internet struct {
+	*Host
+	Names *Names // what its name server knows
+}
+
+// AddInternet adds the internet: web servers, a name server, UDP echo and discard.
+func (w *World) AddInternet() (*Internet, error) {
+	host, err := w.AddHost("internet")
+	if err != nil {
+		return nil, err
+	}
+	in := &Internet{Host: host, Names: NewNames()}
+	for name, addr := range map[string]netip.Addr{
+		"www.example": WebAddr, "news.example": NewsAddr, "service.example": ServiceAddr,
+	} {
+		in.Names.Set(name, addr)
+	}
+	// Datagram servers listen on each address apart: a reply from a wildcard socket would carry another one.
+	for _, addr := range []netip.Addr{DNSAddr, WebAddr, NewsAddr, ServiceAddr} {
+		err := errors.Join(
+			host.AddAddress("lo", netip.PrefixFrom(addr, addr.BitLen())),
+			host.ServePackets(netip.AddrPortFrom(addr, echoPort), func(b []byte) []byte { return b }),
+			host.ServePackets(netip.AddrPortFrom(addr, discardPort), func([]byte) []byte { return nil }),
+		)
+		if err != nil {
+			return nil, err
+		}
+	}
+	if err := host.ServePackets(netip.AddrPortFrom(DNSAddr, 53), in.Names.Reply); err != nil {
+		return nil, err
+	}
+	return in, host.ServeHTTP(":80", Web())
+}
+
+// ServeHTTP serves HTTP on an address and port of the host until the world is closed.
+func (h *Host) ServeHTTP(address string, handler http.Handler) error {
+	listener, err := h.Listen("tcp4", address)
+	if err != nil {
+		return err
+	}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
+	return h.serve(server, func() { server.Serve(listener) })
+}
+
+// ServePackets answers each datagram with what reply makes of it, unless that is nil, until the world is closed. reply
+// is called by one goroutine and may keep or return nothing of its argument's memory but the reply itself.
+func (h *Host) ServePackets(address netip.AddrPort, reply func([]byte) []byte) error {
+	conn, err := h.ListenPacket("udp4", address.String())
+	if err != nil {
+		return err
+	}
+	return h.serve(conn, func() {
+		buf := make([]byte, 64<<10)
+		for {
+			n, from, err := conn.ReadFrom(buf)
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			if err != nil {
+				continue // an ICMP error of an earlier reply
+			}
+			if b := reply(buf[:n]); b != nil {
+				conn.WriteTo(b, from) // lost, like any datagram, if it cannot be sent
+			}
+		}
+	})
+}
+
+// serve runs a server until the world is closed, and has Close wait for its end.
+func (h *Host) serve(server io.Closer, run func()) error {
+	done := make(chan struct{})
+	go func() { defer close(done); run() }()
+	return h.world.onClose(func() error {
+		server.Close() // closed twice by now, or about to be: there is nothing to learn from the error
+		<-done
+		return nil
+	})
+}
+
+// Web is the internet's web server:
+//
+//	GET  /               InternetPage
+//	GET  /big?bytes=N    N bytes; without N, as many as the client takes
+//	POST /upload         takes a body of any length and answers with it
+//	GET  /slow?after=D   InternetPage, after a Go duration
+func Web() http.Handler {
+	mux := http.NewServeMux()
+	page := func(w http.ResponseWriter) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		io.WriteString(w, InternetPage)
+	}
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { page(w) })
+	mux.HandleFunc("GET /big", func(w http.ResponseWriter, r *http.Request) {
+		left := int64(1<<63 - 1)
+		if text := r.FormValue("bytes"); text != "" {
+			n, err := strconv.ParseInt(text, 10, 64)
+			if err != nil || n < 0 {
+				http.Error(w, "bytes: want a number", http.StatusBadRequest)
+				return
+			}
+			left = n
+			w.Header().Set("Content-Length", text)
+		}
+		w.Header().Set("Content-Type", "application/octet-stream")
+		io.Copy(w, io.LimitReader(zeros{}, left)) // fails when the client has had enough
+	})
+	mux.HandleFunc("POST /upload", func(w http.ResponseWriter, r *http.Request) {
+		n, err := io.Copy(io.Discard, r.Body)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		fmt.Fprintln(w, n)
+	})
+	mux.HandleFunc("GET /slow", func(w http.ResponseWriter, r *http.Request) {
+		after, err := time.ParseDuration(r.FormValue("after"))
+		if err != nil {
+			http.Error(w, "after: want a duration", http.StatusBadRequest)
+			return
+		}
+		select {
+		case <-time.After(after):
+			page(w)
+		case <-r.Context().Done():
+		}
+	})
+	return mux
+}
+
+// zeros is an endless reader.
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) { clear(b); return len(b), nil }
+
+// Names is what a name server knows. Other names do not exist. It is safe for concurrent use.
+type Names struct {
+	mu    sync.Mutex
+	addrs map[string][]netip.Addr // lower case, without the last dot
+	asked map[string]int
+}
+
+// answerTTL is short, so that a changed name shows soon, in seconds.
+const answerTTL = 5
+
+// NewNames knows no name.
+func NewNames() *Names {
+	return &Names{addrs: make(map[string][]netip.Addr), asked: make(map[string]int)}
+}
+
+// Set gives a name its addresses; "*.example" stands for every name below example that has none of its own. Without
+// addresses the name exists no longer.
+func (n *Names) Set(name string, addrs ...netip.Addr) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(addrs) == 0 {
+		delete(n.addrs, strings.ToLower(name))
+		return
+	}
+	n.addrs[strings.ToLower(name)] = addrs
+}
+
+// Asked is how often the server was asked for the name.
+func (n *Names) Asked(name string) int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.asked[strings.ToLower(name)]
+}
+
+// lookup notes that the name was asked for and finds its addresses.
+func (n *Names) lookup(name string) (addrs []netip.Addr, exists bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.asked[name]++
+	if addrs, ok := n.addrs[name]; ok {
+		return addrs, true
+	}
+	for {
+		_, parent, ok := strings.Cut(name, ".")
+		if !ok {
+			return nil, false
+		}
+		if addrs, ok := n.addrs["*."+parent]; ok {
+			return addrs, true
+		}
+		name = parent
+	}
+}
+
+// Reply makes the reply to a DNS query, or nil if it is none.
+func (n *Names) Reply(packet []byte) []byte {
+	var query dnsmessage.Message
+	if query.Unpack(packet) != nil || query.Response || len(query.Questions) != 1 {
+		return nil
+	}
+	question := query.Questions[0]
+	reply := dnsmessage.Message{
+		Header: dnsmessage.Header{
+			ID: query.ID, Response: true, Authoritative: true,
+			RecursionDesired: query.RecursionDesired, RecursionAvailable: true,
+		},
+		Questions: query.Questions,
+	}
+	addrs, exists := n.lookup(strings.ToLower(strings.TrimSuffix(question.Name.String(), ".")))
+	if !exists {
+		reply.RCode = dnsmessage.RCodeNameError
+	}
+	for _, addr := range addrs {
+		header := dnsmessage.ResourceHeader{Name: question.Name, Class: dnsmessage.ClassINET, TTL: answerTTL}
+		switch {
+		case question.Type == dnsmessage.TypeA && addr.Is4():
+			reply.Answers = append(reply.Answers, dnsmessage.Resource{
+				Header: header, Body: &dnsmessage.AResource{A: addr.As4()},
+			})
+		case question.Type == dnsmessage.TypeAAAA && addr.Is6():
+			reply.Answers = append(reply.Answers, dnsmessage.Resource{
+				Header: header, Body: &dnsmessage.AAAAResource{AAAA: addr.As16()},
+			})
+		}
+	}
+	b, err := reply.Pack()
+	if err != nil {
+		return nil
+	}
+	return b
+}
+
+// Echo sends so many small datagrams to an address's echo port, one every interval, and returns how long each took to
+// come back. Those refused, or lost for a second, are missing.
+func (h *Host) Echo(ctx context.Context, addr netip.Addr, count int, every time.Duration) ([]time.Duration, error) {
+	conn, err := h.Dial(ctx, "udp", netip.AddrPortFrom(addr, echoPort).String())
+	if err != nil {
+		return nil, fmt.Errorf("echo from %s to %s: %w", h.name, addr, err)
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+
+	start := time.Now()
+	conn.SetReadDeadline(start.Add(time.Duration(count)*every + time.Second))
+	go func() {
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for range count {
+			// The datagram carries its own time: nothing need be remembered of those that get lost.
+			stamp := strconv.AppendInt(nil, int64(time.Since(start)), 10)
+			if _, err := conn.Write(stamp); errors.Is(err, net.ErrClosed) {
+				return
+			}
+			<-tick.C
+		}
+	}()
+	var trips []time.Duration
+	buf := make([]byte, 64)
+	for len(trips) < count {
+		n, err := conn.Read(buf)
+		if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, net.ErrClosed) {
+			break
+		}
+		if err != nil {
+			continue // an ICMP error of an earlier datagram
+		}
+		if stamp, err := strconv.ParseInt(string(buf[:n]), 10, 64); err == nil {
+			trips = append(trips, time.Since(start)-time.Duration(stamp))
+		}
+	}
+	return trips, ctx.Err()
+}

@@ -1,0 +1,235 @@
+package netlab
+
+import (
+	"bufio"
+	"context"
+	"encoding/hex"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// residentInterface is a resident's Wi-Fi as the resident knows it.
+const residentInterface = "wlan0"
+
+// Resident is a person's device in the hotspot's air, with udhcpc as its DHCP client. Join, Leave and SetMAC are for one
+// goroutine at a time.
+type Resident struct {
+	*Host
+	MAC   net.HardwareAddr
+	Air   *Cable // cutting it is walking out of range
+	lease leaseKeeper
+
+	client *Proc         // nil if not joined
+	ended  chan struct{} // closed when the client's last event has been handled
+}
+
+// Lease is what a DHCP server gave.
+type Lease struct {
+	Address netip.Prefix
+	Router  netip.Addr // invalid if none was given
+	DNS     []netip.Addr
+	Server  netip.Addr
+	Time    time.Duration
+	Portal  string // option 114 of RFC 8910, "" if it was not sent
+}
+
+// leaseKeeper is the lease as it is now: the client's events change it.
+type leaseKeeper struct {
+	mu  sync.Mutex
+	now Lease
+}
+
+func (k *leaseKeeper) set(l Lease) { k.mu.Lock(); defer k.mu.Unlock(); k.now = l }
+func (k *leaseKeeper) get() Lease  { k.mu.Lock(); defer k.mu.Unlock(); return k.now }
+
+// Lease is the resident's lease, renewals included; the zero Lease when there is none.
+func (r *Resident) Lease() Lease { return r.lease.get() }
+
+// eventScript reports what happened to udhcpc, which calls it with the event as its argument and the lease in its
+// environment: to descriptor 5, as lines that end with an empty one. (3 and 4 udhcpc takes for itself.)
+const eventScript = `#!/bin/sh
+{ echo "event=$1"; env; echo; } >&5
+`
+
+// Join brings the interface up, has udhcpc get a lease and configures the resident with it: address, default route,
+// resolvers. The client goes on renewing the lease until Leave.
+func (r *Resident) Join(ctx context.Context) (Lease, error) {
+	lease, err := r.join(ctx)
+	if err != nil {
+		return Lease{}, fmt.Errorf("join %s to the hotspot: %w", r.name, err)
+	}
+	return lease, nil
+}
+
+func (r *Resident) join(ctx context.Context) (Lease, error) {
+	if err := r.Leave(); err != nil {
+		return Lease{}, err
+	}
+	script := filepath.Join(r.dir, "udhcpc.script")
+	if err := os.WriteFile(script, []byte(eventScript), 0o755); err != nil {
+		return Lease{}, err
+	}
+	if err := r.SetUp(residentInterface, true); err != nil {
+		return Lease{}, err
+	}
+	events, report, err := os.Pipe()
+	if err != nil {
+		return Lease{}, err
+	}
+	// Four tries, a second apart, then exit; ask for option 114 too.
+	cmd := exec.Command("busybox", "udhcpc", "-f", "-n", "-t", "4", "-T", "1", "-O", "114", "-i", residentInterface, "-s", script)
+	cmd.ExtraFiles = []*os.File{nil, nil, report} // descriptors 3, 4, 5
+	r.client, err = r.StartCmd(cmd)
+	report.Close()
+	if err != nil {
+		events.Close()
+		return Lease{}, err
+	}
+	bound := make(chan error, 1)
+	ended := make(chan struct{})
+	r.ended = ended
+	go func() {
+		defer close(ended)
+		defer events.Close()
+		r.follow(events, bound)
+	}()
+	if err := r.world.onClose(func() error { <-ended; return nil }); err != nil {
+		return Lease{}, err
+	}
+	select {
+	case err = <-bound:
+	case <-ended:
+		r.client.Stop()
+		err = fmt.Errorf("udhcpc got no lease: %s", strings.TrimSpace(r.client.Output()))
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err != nil {
+		r.Leave()
+		return Lease{}, err
+	}
+	return r.Lease(), nil
+}
+
+// follow does what the client reports, to its end, and tells bound how the first lease was taken up.
+func (r *Resident) follow(events *os.File, bound chan<- error) {
+	fields := make(map[string]string)
+	lines := bufio.NewScanner(events)
+	for lines.Scan() {
+		if key, value, ok := strings.Cut(lines.Text(), "="); ok {
+			fields[key] = value
+			continue
+		}
+		if lines.Text() != "" {
+			continue
+		}
+		switch fields["event"] {
+		case "bound", "renew":
+			err := r.take(fields)
+			select {
+			case bound <- err:
+			default: // a renewal
+			}
+		case "deconfig":
+			r.lease.set(Lease{})
+			r.RemoveAddresses(residentInterface) // fails only when the interface or the world is going away
+		}
+		clear(fields)
+	}
+}
+
+// take configures the resident with a lease.
+func (r *Resident) take(fields map[string]string) error {
+	lease, err := parseLease(fields)
+	if err != nil {
+		return err
+	}
+	if lease.Address != r.Lease().Address {
+		if err := r.RemoveAddresses(residentInterface); err != nil {
+			return err
+		}
+		if err := r.AddAddress(residentInterface, lease.Address); err != nil {
+			return err
+		}
+	}
+	if lease.Router.IsValid() {
+		if err := r.AddRoute(everywhere, lease.Router); err != nil {
+			return err
+		}
+	}
+	if err := r.SetResolvers(lease.DNS...); err != nil {
+		return err
+	}
+	r.lease.set(lease)
+	return nil
+}
+
+// parseLease reads the variables that udhcpc gives its script.
+func parseLease(fields map[string]string) (Lease, error) {
+	address, err := netip.ParsePrefix(fields["ip"] + "/" + fields["mask"])
+	if err != nil {
+		return Lease{}, fmt.Errorf("read lease: %w", err)
+	}
+	seconds, err := strconv.ParseUint(fields["lease"], 10, 32)
+	if err != nil {
+		return Lease{}, fmt.Errorf("read lease time: %w", err)
+	}
+	lease := Lease{Address: address, Time: time.Duration(seconds) * time.Second, Portal: fields["opt114"]}
+	if text, err := hex.DecodeString(lease.Portal); err == nil { // as udhcpc shows an option it has no name for
+		lease.Portal = string(text)
+	}
+	addrs := make(map[string][]netip.Addr)
+	for _, key := range []string{"router", "dns", "serverid"} {
+		for _, word := range strings.Fields(fields[key]) {
+			addr, err := netip.ParseAddr(word)
+			if err != nil {
+				return Lease{}, fmt.Errorf("read lease's %s: %w", key, err)
+			}
+			addrs[key] = append(addrs[key], addr)
+		}
+	}
+	lease.DNS = addrs["dns"]
+	if len(addrs["router"]) > 0 {
+		lease.Router = addrs["router"][0]
+	}
+	if len(addrs["serverid"]) > 0 {
+		lease.Server = addrs["serverid"][0]
+	}
+	return lease, nil
+}
+
+// Leave goes as devices go: without a word to the server. The interface is down afterwards.
+func (r *Resident) Leave() error {
+	if r.client != nil {
+		if err := r.client.Stop(); err != nil {
+			return err
+		}
+		<-r.ended
+		r.client = nil
+	}
+	r.lease.set(Lease{})
+	if err := r.SetUp(residentInterface, false); err != nil {
+		return err
+	}
+	return r.RemoveAddresses(residentInterface)
+}
+
+// SetMAC makes the resident another device to the hotspot, which it leaves for it.
+func (r *Resident) SetMAC(mac net.HardwareAddr) error {
+	if err := r.Leave(); err != nil {
+		return err
+	}
+	if err := r.Host.SetMAC(residentInterface, mac); err != nil {
+		return err
+	}
+	r.MAC = mac
+	return nil
+}

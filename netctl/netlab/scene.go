@@ -1,0 +1,312 @@
+package netlab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+)
+
+const (
+	// HotspotInterface is the box's interface towards residents. It comes up without an address.
+	HotspotInterface = "wlan0"
+
+	airBridge   = "air"
+	maxUplinks  = 8
+	maxResident = 250
+)
+
+// Options says how large a scene is and what it is made of.
+type Options struct {
+	Name      string // "" is "scene"; see New
+	Residents int
+	Uplinks   int   // lenders, each behind an interface eth0, eth1, … of the box; 0 is one
+	Line      Shape // of each lender's line; the zero Shape is as fast as the machine
+	Direct    bool  // the internet itself is each lender's router: no line, no second NAT, no lender's own server
+	NoOffload bool  // no segmentation offload at the box's and the residents' interfaces
+	IPv6      bool  // leave IPv6 on
+}
+
+// Scene is the standard world:
+//
+//	internet ── line ── lender0 ── eth0 ┐
+//	         ── line ── lender1 ── eth1 ┤ box ── wlan0 ── air ── residents
+//	                       └─ nas0      ┘
+//
+// Nothing on the box is configured but its uplinks: forwarding, the hotspot's address and all else are the business of
+// what is tested.
+type Scene struct {
+	*World
+	Internet  *Internet
+	Lenders   []*Lender
+	Box       *Host
+	Residents []*Resident
+
+	air       *Host
+	noOffload bool
+}
+
+// Lender is somebody who lends a connection: a router that masquerades and forwards names, its network with the lender's
+// own server, and the line. Number k has the network 192.168.(k+1).0/24: router .1, box .2, the lender's own server .10.
+type Lender struct {
+	Router, NAS *Host  // no NAS with Options.Direct
+	Interface   string // of the box
+	Box         netip.Prefix
+	Gateway     netip.Addr // the router; it answers for the internet's name server too
+	Own         netip.Addr // the lender's own server, which serves LenderPage on port 80 and no resident may reach
+	LAN         *Cable     // from the box to the router
+	WAN         *Cable     // from the router to its line, or to the internet if there is none; nil with Options.Direct
+	Line        *Line      // nil if Options.Line is zero
+	Far         string     // the internet's interface to this lender: what it sends there is what the line delivers
+
+	box    *Host
+	metric int
+}
+
+// Standard makes a scene. The context bounds the making; the scene lives until Close.
+func Standard(ctx context.Context, o Options) (*Scene, error) {
+	if o.Name == "" {
+		o.Name = "scene"
+	}
+	if o.Uplinks < 0 || o.Uplinks > maxUplinks {
+		return nil, fmt.Errorf("make scene: %d uplinks, at most %d are possible", o.Uplinks, maxUplinks)
+	}
+	w, err := New(ctx, o.Name)
+	if err != nil {
+		return nil, err
+	}
+	w.ipv6 = o.IPv6
+	s := &Scene{World: w, noOffload: o.NoOffload}
+	if err := s.build(ctx, o); err != nil {
+		return nil, errors.Join(fmt.Errorf("make scene %q: %w", o.Name, err), s.Close())
+	}
+	return s, nil
+}
+
+func (s *Scene) build(ctx context.Context, o Options) (err error) {
+	if s.Internet, err = s.AddInternet(); err != nil {
+		return err
+	}
+	if s.Box, err = s.AddHost("box"); err != nil {
+		return err
+	}
+	if s.air, err = s.AddHost("air"); err != nil {
+		return err
+	}
+	if err := s.air.AddBridge(airBridge); err != nil {
+		return err
+	}
+	_, err = s.connect(
+		End{Host: s.Box, Interface: HotspotInterface, MAC: net.HardwareAddr{2, 0, 0, 1, 0, 0}},
+		End{Host: s.air, Interface: "box", Bridge: airBridge},
+	)
+	if err != nil {
+		return err
+	}
+	var resolvers []netip.Addr
+	for k := range max(o.Uplinks, 1) {
+		lender, err := s.addLender(ctx, k, o)
+		if err != nil {
+			return fmt.Errorf("add lender %d: %w", k, err)
+		}
+		s.Lenders = append(s.Lenders, lender)
+		resolvers = append(resolvers, lender.Gateway)
+	}
+	if err := s.Box.SetResolvers(resolvers...); err != nil {
+		return err
+	}
+	for range o.Residents {
+		if _, err := s.AddResident(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// connect lays a cable of the scene's kind.
+func (s *Scene) connect(a, b End) (*Cable, error) {
+	c, err := s.Connect(a, b)
+	if err == nil && s.noOffload {
+		err = c.SetOffload(false)
+	}
+	return c, err
+}
+
+func (s *Scene) addLender(ctx context.Context, k int, o Options) (*Lender, error) {
+	network := netip.AddrFrom4([4]byte{192, 168, byte(k + 1), 0}).As4()
+	at := func(host byte) netip.Addr {
+		network[3] = host
+		return netip.AddrFrom4(network)
+	}
+	l := &Lender{
+		Interface: fmt.Sprintf("eth%d", k),
+		Box:       netip.PrefixFrom(at(2), 24),
+		Gateway:   at(1),
+		Own:       at(10),
+		Far:       fmt.Sprintf("lender%d", k),
+		box:       s.Box,
+		metric:    100 + k,
+	}
+	if o.Direct {
+		return l, errors.Join(s.buildDirect(l), l.Configure())
+	}
+	var err error
+	if l.Router, err = s.AddHost(fmt.Sprintf("lender%d", k)); err != nil {
+		return nil, err
+	}
+	if l.NAS, err = s.AddHost(fmt.Sprintf("nas%d", k)); err != nil {
+		return nil, err
+	}
+	if err := s.buildLAN(l); err != nil {
+		return nil, err
+	}
+	if err := s.buildWAN(ctx, l, k, o.Line); err != nil {
+		return nil, err
+	}
+	return l, l.Configure()
+}
+
+// buildDirect makes the internet the lender's router.
+func (s *Scene) buildDirect(l *Lender) (err error) {
+	l.Router = s.Internet.Host
+	l.LAN, err = s.connect(s.uplinkEnd(l), End{Host: l.Router, Interface: l.Far})
+	if err != nil {
+		return err
+	}
+	if err := l.Router.AddAddress(l.Far, netip.PrefixFrom(l.Gateway, 24)); err != nil {
+		return err
+	}
+	return l.Router.ServePackets(netip.AddrPortFrom(l.Gateway, 53), s.Internet.Names.Reply)
+}
+
+// uplinkEnd is the box's end of the lender's cable.
+func (s *Scene) uplinkEnd(l *Lender) End {
+	third := l.Gateway.As4()[2]
+	return End{Host: s.Box, Interface: l.Interface, MAC: net.HardwareAddr{2, 0, 0, 2, 0, third}}
+}
+
+const (
+	lenderLAN = "lan" // the router's bridge
+	lenderWAN = "wan"
+)
+
+// buildLAN makes the lender's network, with the box and the lender's own server in it.
+func (s *Scene) buildLAN(l *Lender) (err error) {
+	if err := l.Router.AddBridge(lenderLAN); err != nil {
+		return err
+	}
+	l.LAN, err = s.connect(s.uplinkEnd(l), End{Host: l.Router, Interface: "box", Bridge: lenderLAN})
+	if err != nil {
+		return err
+	}
+	_, err = s.connect(End{Host: l.NAS, Interface: "eth0"}, End{Host: l.Router, Interface: "nas", Bridge: lenderLAN})
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		l.Router.AddAddress(lenderLAN, netip.PrefixFrom(l.Gateway, 24)),
+		l.NAS.AddAddress("eth0", netip.PrefixFrom(l.Own, 24)),
+		l.NAS.AddRoute(everywhere, l.Gateway),
+		l.NAS.ServeHTTP(":80", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			io.WriteString(w, LenderPage)
+		})),
+	)
+}
+
+// buildWAN connects the lender's router to the internet, and has it masquerade and forward names.
+func (s *Scene) buildWAN(ctx context.Context, l *Lender, k int, shape Shape) (err error) {
+	near := End{Host: l.Router, Interface: lenderWAN}
+	far := End{Host: s.Internet.Host, Interface: l.Far}
+	if shape == (Shape{}) {
+		l.WAN, err = s.connect(near, far)
+	} else {
+		if l.Line, err = s.AddLine(fmt.Sprintf("line%d", k), near, far, shape); err == nil {
+			l.WAN = l.Line.Near
+		}
+	}
+	if err != nil {
+		return err
+	}
+	// A /30 of the documentation block for each line.
+	provider := netip.AddrFrom4([4]byte{203, 0, 113, byte(4*k + 1)})
+	if err := errors.Join(
+		s.Internet.AddAddress(l.Far, netip.PrefixFrom(provider, 30)),
+		l.Router.AddAddress(lenderWAN, netip.PrefixFrom(provider.Next(), 30)),
+		l.Router.AddRoute(everywhere, provider),
+		l.Router.Sysctl("net/ipv4/ip_forward", "1"),
+	); err != nil {
+		return err
+	}
+	rules := strings.NewReplacer("GATEWAY", l.Gateway.String(), "DNS", DNSAddr.String()).Replace(`*nat
+-A PREROUTING -d GATEWAY -p udp --dport 53 -j DNAT --to-destination DNS
+-A PREROUTING -d GATEWAY -p tcp --dport 53 -j DNAT --to-destination DNS
+-A POSTROUTING -o wan -j MASQUERADE
+COMMIT
+`)
+	_, err = l.Router.run(ctx, rules, "iptables-restore")
+	return err
+}
+
+// Configure gives the box its address and default route on this uplink, as a DHCP client would.
+func (l *Lender) Configure() error {
+	if err := l.box.AddAddress(l.Interface, l.Box); err != nil {
+		return err
+	}
+	link, err := l.box.link(l.Interface)
+	if err != nil {
+		return err
+	}
+	err = l.box.ns.link.RouteReplace(&netlink.Route{
+		LinkIndex: link.Attrs().Index,
+		Dst:       ipNet(everywhere),
+		Gw:        l.Gateway.AsSlice(),
+		Priority:  l.metric,
+	})
+	if err != nil {
+		return fmt.Errorf("add default route by %s on %s: %w", l.Interface, l.box.name, err)
+	}
+	return nil
+}
+
+// Unplug takes the uplink off the box: its interface vanishes.
+func (l *Lender) Unplug() error { return l.LAN.Unplug() }
+
+// Plug puts the uplink back, as an interface with another index, and configures it.
+func (l *Lender) Plug() error {
+	if err := l.LAN.Plug(); err != nil {
+		return err
+	}
+	return l.Configure()
+}
+
+// AddResident adds a resident, who has not joined yet, to the hotspot's air. Residents cannot reach each other there, as
+// with an access point that isolates its stations.
+func (s *Scene) AddResident() (*Resident, error) {
+	k := len(s.Residents) + 1
+	if k > maxResident {
+		return nil, fmt.Errorf("add resident: %d is the most there can be", maxResident)
+	}
+	host, err := s.AddHost(fmt.Sprintf("resident%d", k))
+	if err != nil {
+		return nil, err
+	}
+	r := &Resident{Host: host, MAC: net.HardwareAddr{2, 0, 0, 0, 0, byte(k)}}
+	r.Air, err = s.connect(
+		End{Host: host, Interface: residentInterface, MAC: r.MAC},
+		End{Host: s.air, Interface: fmt.Sprintf("resident%d", k), Bridge: airBridge, Isolated: true},
+	)
+	if err != nil {
+		return nil, err
+	}
+	if err := host.SetUp(residentInterface, false); err != nil {
+		return nil, err
+	}
+	s.Residents = append(s.Residents, r)
+	return r, nil
+}

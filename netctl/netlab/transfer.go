@@ -1,0 +1,306 @@
+package netlab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Tick is how finely a transfer's bytes are counted.
+const Tick = 100 * time.Millisecond
+
+// chunk is what a source writes and a sink takes at once, in bytes.
+const chunk = 256 << 10
+
+// Transfer is data on its way, counted where it arrives and without any headers (goodput). It is safe for concurrent use.
+type Transfer struct {
+	start  time.Time
+	cancel context.CancelFunc
+	done   chan struct{}
+
+	mu    sync.Mutex
+	ticks []int64 // bytes that came in each Tick since start
+	errs  []error
+}
+
+func newTransfer(cancel context.CancelFunc) *Transfer {
+	return &Transfer{start: time.Now(), cancel: cancel, done: make(chan struct{})}
+}
+
+// add counts bytes that have come just now.
+func (t *Transfer) add(n int) {
+	tick := int(time.Since(t.start) / Tick)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for len(t.ticks) <= tick {
+		t.ticks = append(t.ticks, 0)
+	}
+	t.ticks[tick] += int64(n)
+}
+
+// fail notes why a stream broke, unless it was the transfer's own end.
+func (t *Transfer) fail(ctx context.Context, err error) {
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.errs = append(t.errs, err)
+}
+
+// Bytes is how many bytes have arrived between two times since the start, both rounded to Ticks.
+func (t *Transfer) Bytes(from, to time.Duration) int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	first := min(max(int(from/Tick), 0), len(t.ticks))
+	last := min(max(int(to/Tick), first), len(t.ticks))
+	var sum int64
+	for _, n := range t.ticks[first:last] {
+		sum += n
+	}
+	return sum
+}
+
+// Total is how many bytes have arrived so far.
+func (t *Transfer) Total() int64 { return t.Bytes(0, 1<<63-1) }
+
+// Rate is the goodput between two times since the start, in bit/s.
+func (t *Transfer) Rate(from, to time.Duration) float64 {
+	from, to = from.Truncate(Tick), to.Truncate(Tick)
+	if to <= from {
+		return 0
+	}
+	return float64(t.Bytes(from, to)) * 8 / (to - from).Seconds()
+}
+
+// Elapsed is the time since the start, in whole Ticks.
+func (t *Transfer) Elapsed() time.Duration { return time.Since(t.start).Truncate(Tick) }
+
+// Recent is the goodput in the last whole Ticks of so long a time, in bit/s.
+func (t *Transfer) Recent(d time.Duration) float64 {
+	now := t.Elapsed()
+	return t.Rate(max(now-d, 0), now)
+}
+
+// Done is closed when all streams have ended: when all has arrived, when the last one broke, or by Stop.
+func (t *Transfer) Done() <-chan struct{} { return t.done }
+
+// Stop ends the transfer and waits for its end. The error says why streams broke that were not stopped.
+func (t *Transfer) Stop() error {
+	t.cancel()
+	<-t.done
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return errors.Join(t.errs...)
+}
+
+// Run lets the transfer go on for so long, or to its end or the context's, and stops it. The error says why it broke.
+func (t *Transfer) Run(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	case <-t.done:
+	}
+	return errors.Join(t.Stop(), ctx.Err())
+}
+
+// Bulk is TCP traffic between two hosts, like iperf's.
+type Bulk struct {
+	From, To *Host      // From connects
+	Addr     netip.Addr // the address by which From reaches To
+	Streams  int        // at once; 0: one
+	Reverse  bool       // the data goes from To to From
+}
+
+// Start connects all streams, on a port that is free, and sends until the transfer is stopped or the context ends.
+func (b Bulk) Start(ctx context.Context) (*Transfer, error) {
+	t, err := b.start(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("send bulk between %s and %s: %w", b.From.name, b.To.name, err)
+	}
+	return t, nil
+}
+
+func (b Bulk) start(ctx context.Context) (*Transfer, error) {
+	listener, err := b.To.Listen("tcp", netip.AddrPortFrom(b.Addr, 0).String())
+	if err != nil {
+		return nil, err
+	}
+	defer listener.Close()
+	defer context.AfterFunc(ctx, func() { listener.Close() })()
+	var conns []net.Conn
+	closeAll := func() {
+		for _, c := range conns {
+			c.Close()
+		}
+	}
+	type pair struct{ source, sink net.Conn }
+	var pairs []pair
+	for range max(b.Streams, 1) {
+		dialled, err := b.From.Dial(ctx, "tcp", listener.Addr().String())
+		if err != nil {
+			closeAll()
+			return nil, err
+		}
+		conns = append(conns, dialled)
+		accepted, err := listener.Accept()
+		if err != nil {
+			closeAll()
+			return nil, err
+		}
+		conns = append(conns, accepted)
+		if b.Reverse {
+			pairs = append(pairs, pair{accepted, dialled})
+		} else {
+			pairs = append(pairs, pair{dialled, accepted})
+		}
+	}
+
+	ctx, cancel := context.WithCancel(ctx)
+	t := newTransfer(cancel)
+	context.AfterFunc(ctx, closeAll)
+	var running sync.WaitGroup
+	for _, p := range pairs {
+		running.Go(func() { t.fail(ctx, source(p.source)) })
+		running.Go(func() { t.fail(ctx, t.sink(p.sink)) })
+	}
+	return t, t.stopWith(b.From.world, &running)
+}
+
+// stopWith has the world's end stop the transfer, which ends when what is running has.
+func (t *Transfer) stopWith(w *World, running *sync.WaitGroup) error {
+	go func() {
+		defer close(t.done)
+		running.Wait()
+		t.cancel()
+	}()
+	return w.onClose(func() error { t.Stop(); return nil })
+}
+
+// source writes until the connection breaks.
+func source(c net.Conn) error {
+	buf := make([]byte, chunk)
+	for {
+		if _, err := c.Write(buf); err != nil {
+			return err
+		}
+	}
+}
+
+// sink counts what comes until the connection ends. The kernel throws the bytes away without copying them (MSG_TRUNC,
+// tcp(7)): on a small machine the ends must not cost more than what is measured between them.
+func (t *Transfer) sink(c net.Conn) error {
+	defer c.Close()
+	raw, err := c.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		return err
+	}
+	buf := make([]byte, chunk)
+	for {
+		var n int
+		var failed error
+		err := raw.Read(func(fd uintptr) bool {
+			n, _, failed = unix.Recvfrom(int(fd), buf, unix.MSG_TRUNC)
+			return failed != unix.EAGAIN
+		})
+		switch {
+		case err != nil:
+			return err
+		case failed == unix.EINTR:
+			continue
+		case failed != nil:
+			return fmt.Errorf("receive on %s: %w", c.LocalAddr(), failed)
+		case n == 0:
+			return nil
+		}
+		t.add(n)
+	}
+}
+
+// StartDownload fetches a URL over a connection of its own and counts what comes of the body, until all of it has come,
+// the transfer is stopped or the context ends.
+func (h *Host) StartDownload(ctx context.Context, url string) (*Transfer, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	response, err := h.request(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	if response.StatusCode != http.StatusOK {
+		cancel()
+		response.Body.Close()
+		return nil, fmt.Errorf("download %s on %s: %s", url, h.name, response.Status)
+	}
+	t := newTransfer(cancel)
+	var running sync.WaitGroup
+	running.Go(func() {
+		defer response.Body.Close()
+		// A small buffer: net/http fills it before it returns, and what is not returned is not counted.
+		_, err := io.CopyBuffer(counter{t}, response.Body, make([]byte, 4<<10))
+		t.fail(ctx, err)
+	})
+	return t, t.stopWith(h.world, &running)
+}
+
+// counter counts what is written to it as arrived.
+type counter struct{ t *Transfer }
+
+func (c counter) Write(b []byte) (int, error) { c.t.add(len(b)); return len(b), nil }
+
+// Response is a whole HTTP response.
+type Response struct {
+	Status int
+	Header http.Header
+	Body   string
+}
+
+// bodyLimit is how much of a page Get reads, in bytes.
+const bodyLimit = 1 << 20
+
+// Get fetches a page over a connection of its own, and follows no redirect.
+func (h *Host) Get(ctx context.Context, url string) (Response, error) {
+	return h.fetch(ctx, http.MethodGet, url, nil)
+}
+
+// Post sends a form or other body, of the type application/x-www-form-urlencoded, as Get fetches.
+func (h *Host) Post(ctx context.Context, url string, body io.Reader) (Response, error) {
+	return h.fetch(ctx, http.MethodPost, url, body)
+}
+
+func (h *Host) fetch(ctx context.Context, method, url string, body io.Reader) (Response, error) {
+	response, err := h.request(ctx, method, url, body)
+	if err != nil {
+		return Response{}, err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(response.Body, bodyLimit))
+	if err != nil {
+		return Response{}, fmt.Errorf("%s %s on %s: read body: %w", method, url, h.name, err)
+	}
+	return Response{Status: response.StatusCode, Header: response.Header, Body: string(text)}, nil
+}
+
+// request sends one request over a connection that is closed with the response's body.
+func (h *Host) request(ctx context.Context, method, url string, body io.Reader) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(ctx, method, url, body)
+	if err != nil {
+		return nil, err
+	}
+	if body != nil {
+		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	request.Close = true
+	response, err := h.newClient(&http.Transport{}).Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("on %s: %w", h.name, err)
+	}
+	return response, nil
+}
