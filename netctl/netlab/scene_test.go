@@ -202,7 +202,10 @@ func TestUplinks(t *testing.T) {
 
 func TestDirect(t *testing.T) {
 	t.Parallel()
-	s := scene(t, netlab.Options{Direct: true, NoOffload: true})
+	s := scene(t, netlab.Options{Direct: true, NoOffload: true, IPv6: true})
+	if off := ok(s.Box.Run(t.Context(), "cat", "/proc/sys/net/ipv6/conf/eth0/disable_ipv6"))(t); off != "0\n" {
+		t.Errorf("IPv6 was asked for, and disable_ipv6 is %q", off)
+	}
 	if page := ok(s.Box.Get(t.Context(), "http://www.example/"))(t); page.Body != netlab.InternetPage {
 		t.Errorf("the internet answered %d %q", page.Status, page.Body)
 	}
