@@ -1,0 +1,61 @@
+package gatetest
+
+import (
+	"context"
+	"net/netip"
+
+	"passerelle/netctl"
+	"passerelle/netctl/netlab"
+)
+
+// Inside returns a gate whose every call runs in the host's network namespace: where a gate's sockets belong is settled
+// when it is made, but /proc/sys and the programs that it runs follow the calling thread.
+func Inside(h *netlab.Host, make func() (netctl.Gate, error)) (netctl.Gate, error) {
+	g := inside{host: h}
+	err := h.Do(func() (err error) {
+		g.Gate, err = make()
+		return err
+	})
+	return g, err
+}
+
+type inside struct {
+	netctl.Gate
+	host *netlab.Host
+}
+
+func (g inside) Apply(ctx context.Context, p netctl.Plan) (changes []string, err error) {
+	err = g.host.Do(func() error { changes, err = g.Gate.Apply(ctx, p); return err })
+	return changes, err
+}
+
+func (g inside) Admit(s netctl.Session) error {
+	return g.host.Do(func() error { return g.Gate.Admit(s) })
+}
+
+func (g inside) End(addr netip.Addr) error {
+	return g.host.Do(func() error { return g.Gate.End(addr) })
+}
+
+func (g inside) Sessions() (all []netctl.Session, err error) {
+	err = g.host.Do(func() error { all, err = g.Gate.Sessions(); return err })
+	return all, err
+}
+
+func (g inside) Grant(ctx context.Context, t netctl.Tranche) error {
+	return g.host.Do(func() error { return g.Gate.Grant(ctx, t) })
+}
+
+func (g inside) Read() (s netctl.Sample, err error) {
+	err = g.host.Do(func() error { s, err = g.Gate.Read(); return err })
+	return s, err
+}
+
+func (g inside) Neighbor(addr netip.Addr) (mac netctl.MAC, err error) {
+	err = g.host.Do(func() error { mac, err = g.Gate.Neighbor(addr); return err })
+	return mac, err
+}
+
+func (g inside) Close(ctx context.Context) error {
+	return g.host.Do(func() error { return g.Gate.Close(ctx) })
+}
