@@ -85,7 +85,8 @@ func (r *Resident) join(ctx context.Context) (Lease, error) {
 		return Lease{}, err
 	}
 	// Four tries, a second apart, then exit; ask for option 114 too.
-	cmd := exec.Command("busybox", "udhcpc", "-f", "-n", "-t", "4", "-T", "1", "-O", "114", "-i", residentInterface, "-s", script)
+	cmd := exec.Command("busybox", "udhcpc", "-f", "-n", "-t", "4", "-T", "1", "-O", "114",
+		"-i", residentInterface, "-s", script)
 	cmd.ExtraFiles = []*os.File{nil, nil, report} // descriptors 3, 4, 5
 	r.client, err = r.StartCmd(cmd)
 	report.Close()
