@@ -1,0 +1,60 @@
+# Two commands set everything up by themselves on a fresh Debian with Go, as root:
+#   make demo    plays the whole story in network namespaces
+#   make test    checks and tests everything, as CI does
+
+GO ?= go
+export CGO_ENABLED = 0
+
+# What the box and its tests run, as Debian packages. A tool that is there needs no package.
+TOOLS = iptables:iptables ipset:ipset dnsmasq:dnsmasq-base ip:iproute2 busybox:busybox udhcpc:udhcpc
+TEST_TOOLS = $(TOOLS) chromium:chromium
+
+.PHONY: build demo test unit root lint fuzz bench cross tools test-tools clean
+
+build:
+	$(GO) build -trimpath -o bin/passerelle ./cmd/passerelle
+
+demo: tools build
+	bin/passerelle demo $(DEMO)
+
+# The tiers: what needs no root, then the real kernel, dnsmasq, DHCP clients and browser.
+test: test-tools lint cross unit root
+
+unit:
+	$(GO) test ./...
+
+# Packages that declare -root; no silent skips there.
+root:
+	$(GO) test -count=1 -timeout 20m $$($(GO) list -f '{{$$p := .ImportPath}}{{range .XTestImports}}{{if eq . "passerelle/netctl/netlab/labtest"}}{{$$p}}{{"\n"}}{{end}}{{end}}{{range .TestImports}}{{if eq . "passerelle/netctl/netlab/labtest"}}{{$$p}}{{"\n"}}{{end}}{{end}}' ./... | sort -u) -args -root
+
+lint:
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'gofmt would change these files'; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	@$(GO) tool govulncheck ./... || { test $$? -ne 3 || exit 1; echo 'govulncheck could not reach its data: nothing was checked for known holes'; }
+
+cross:
+	GOOS=linux GOARCH=arm64 $(GO) build -o /dev/null ./cmd/passerelle
+	GOOS=linux GOARCH=arm GOARM=6 $(GO) build -o /dev/null ./cmd/passerelle
+
+# Each parser for a moment; FUZZTIME=10m for a night.
+FUZZTIME ?= 20s
+fuzz:
+	@$(GO) list ./... | while read p; do \
+		for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz'); do \
+			echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit 1; \
+		done; \
+	done
+
+# The side-by-side table. The machine should do nothing else.
+bench: tools
+	$(GO) run ./cmd/bench $(BENCH)
+
+tools:
+	@.ci/tools $(TOOLS)
+
+test-tools:
+	@.ci/tools $(TEST_TOOLS)
+
+clean:
+	rm -rf bin

@@ -1,0 +1,123 @@
+package ledger
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+func TestPeriods(t *testing.T) {
+	t.Parallel()
+	paris, err := time.LoadLocation("Europe/Paris")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := func(s string) time.Time {
+		v, err := time.ParseInLocation("2006-01-02 15:04", s, paris)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	for _, c := range []struct {
+		now, period string
+		resets      int
+		start, end  string
+	}{
+		{"2026-11-22 10:00", "day", 0, "2026-11-22 00:00", "2026-11-23 00:00"},
+		{"2026-10-25 23:59", "day", 0, "2026-10-25 00:00", "2026-10-26 00:00"}, // 25 hours long
+		{"2026-11-22 10:00", "week", 1, "2026-11-16 00:00", "2026-11-23 00:00"},
+		{"2026-11-22 10:00", "week", 7, "2026-11-22 00:00", "2026-11-29 00:00"},
+		{"2026-11-22 10:00", "month", 1, "2026-11-01 00:00", "2026-12-01 00:00"},
+		{"2026-11-22 10:00", "month", 23, "2026-10-23 00:00", "2026-11-23 00:00"},
+		{"2026-02-28 00:00", "month", 31, "2026-02-28 00:00", "2026-03-31 00:00"},
+		{"2026-02-27 23:59", "month", 31, "2026-01-31 00:00", "2026-02-28 00:00"},
+		{"2026-03-30 12:00", "month", 31, "2026-02-28 00:00", "2026-03-31 00:00"},
+		{"2026-01-05 12:00", "month", 10, "2025-12-10 00:00", "2026-01-10 00:00"},
+		{"2026-12-15 12:00", "month", 10, "2026-12-10 00:00", "2027-01-10 00:00"},
+	} {
+		if got := PeriodStart(at(c.now), c.period, c.resets); !got.Equal(at(c.start)) {
+			t.Errorf("%s %s %d began %s, want %s", c.now, c.period, c.resets, got, c.start)
+		}
+		if got := PeriodEnd(at(c.now), c.period, c.resets); !got.Equal(at(c.end)) {
+			t.Errorf("%s %s %d ends %s, want %s", c.now, c.period, c.resets, got, c.end)
+		}
+	}
+	if !PeriodStart(at("2026-11-22 10:00"), "once", 0).IsZero() || !PeriodEnd(at("2026-11-22 10:00"), "once", 0).IsZero() {
+		t.Error("a gift given once has no period")
+	}
+}
+
+// TestPeriodsMeet: a period ends when the next one begins, and holds the moment it was asked for.
+func TestPeriodsMeet(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(3, 4))
+	for range 20_000 {
+		now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(r.Int64N(int64(4 * 365 * 24 * time.Hour))))
+		period, resets := "month", 1+r.IntN(31)
+		if r.IntN(3) == 0 {
+			period, resets = "week", 1+r.IntN(7)
+		}
+		start, end := PeriodStart(now, period, resets), PeriodEnd(now, period, resets)
+		if start.After(now) || !end.After(now) {
+			t.Fatalf("%s is not in its %s of day %d: %s to %s", now, period, resets, start, end)
+		}
+		if next := PeriodStart(end, period, resets); !next.Equal(end) {
+			t.Fatalf("the %s of day %d after %s begins %s, not %s", period, resets, now, next, end)
+		}
+		if again := PeriodStart(end.Add(-time.Second), period, resets); !again.Equal(start) {
+			t.Fatalf("the %s of day %d around %s begins %s and %s", period, resets, now, start, again)
+		}
+	}
+}
+
+// TestNeverMoreThanTheCap: whatever is spent when, what was used and what the kernel may still use stay within the cap,
+// and with demand the cap is used but for a packet.
+func TestNeverMoreThanTheCap(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(5, 6))
+	for range 300 {
+		limit := uint64(1 + r.Int64N(5e9))
+		var a Account
+		a.Count(3, 1000)
+		counter, held := uint64(1000), uint64(0)
+		for range 5000 {
+			for {
+				n := a.Next(limit, held)
+				if n == 0 {
+					break
+				}
+				held += n
+			}
+			if a.Used+held > limit {
+				t.Fatalf("cap %d: %d used and %d in the kernel", limit, a.Used, held)
+			}
+			if a.Spent(limit, held) {
+				break
+			}
+			n := min(held, uint64(r.Int64N(int64(MaxTranche))))
+			held -= n
+			counter += n
+			a.Count(3, counter)
+		}
+		if !a.Spent(limit, held) {
+			t.Fatalf("cap %d: not spent at %d with %d in the kernel", limit, a.Used, held)
+		}
+		if a.Used+2*packetBytes < limit {
+			t.Fatalf("cap %d: spent at %d", limit, a.Used)
+		}
+	}
+}
+
+func TestCountersThatComeBackBeginAtZero(t *testing.T) {
+	t.Parallel()
+	var a Account
+	a.Count(3, 5000) // what crossed before the box looked is not this donation's
+	a.Count(3, 6000)
+	a.Count(9, 200) // plugged in again
+	a.Count(9, 300)
+	a.Count(9, 50) // the driver began anew
+	if a.Used != 1000+200+100+50 {
+		t.Fatalf("used %d", a.Used)
+	}
+}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// ban keeps a room from knowing what it must not. A project's package is banned however far away it is imported; a
+// library only in the room's own files, since a type's own package may well need it.
+type ban struct {
+	room    string   // "passerelle/…", or with a trailing slash the rooms below it
+	imports []string // likewise
+	but     []string
+	why     string
+}
+
+var bans = []ban{
+	{"passerelle/appliance", []string{"github.com/vishvananda/netlink", "github.com/mdlayher/netlink", "go.etcd.io/bbolt", "net/http", "os/exec", "periph.io/"}, nil,
+		"the loop drives what it is handed, so that it can be tested without a kernel"},
+	{"passerelle/appliance", []string{"passerelle/netctl/gate", "passerelle/captive"}, nil,
+		"the loop sees the kernel and the pages through interfaces"},
+	{"passerelle/appliance/decide", []string{"passerelle/"}, []string{"passerelle/appliance/config", "passerelle/appliance/hours", "passerelle/appliance/ledger", "passerelle/netctl"},
+		"the decision is pure"},
+	{"passerelle/appliance/config", []string{"passerelle/"}, []string{"passerelle/appliance/hours"},
+		"a configuration is words, not what they do"},
+	{"passerelle/appliance/hours", []string{"passerelle/"}, nil, "a leaf that anyone may use"},
+	{"passerelle/appliance/ledger", []string{"passerelle/netctl/", "go.etcd.io/bbolt", "net/http", "os", "time/tzdata"}, nil,
+		"accounts are pure"},
+	{"passerelle/appliance/supervise", []string{"passerelle/netctl", "passerelle/netctl/", "passerelle/captive"}, nil,
+		"processes, not what they are for"},
+	{"passerelle/captive", []string{"passerelle/netctl", "passerelle/netctl/", "go.etcd.io/bbolt", "os/exec"}, nil,
+		"pages ask for sessions, they make none"},
+	{"passerelle/captive/web", []string{"passerelle/"}, []string{"passerelle/appliance/hours"},
+		"templates and words serve every page"},
+	{"passerelle/netctl", []string{"passerelle/", "github.com/", "golang.org/"}, nil,
+		"the vocabulary is the standard library's"},
+	{"passerelle/netctl/plan", []string{"os/exec", "os", "github.com/vishvananda/netlink", "github.com/mdlayher/netlink", "passerelle/netctl/gate", "passerelle/captive"}, nil,
+		"a plan is text from input"},
+	{"passerelle/netctl/gate", []string{"passerelle/captive", "passerelle/appliance", "passerelle/appliance/"}, nil,
+		"the kernel does not know why"},
+	{"passerelle/netctl/uplink", []string{"passerelle/captive", "passerelle/appliance", "passerelle/appliance/"}, nil,
+		"a line does not know who lends it"},
+	{"passerelle/netctl/netlab", []string{"testing", "passerelle/netctl/gate", "passerelle/appliance", "passerelle/captive"}, nil,
+		"worlds serve the demo as well as tests"},
+}
+
+type listed struct {
+	ImportPath    string
+	Imports, Deps []string
+}
+
+func TestRoomsKeepApart(t *testing.T) {
+	t.Parallel()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports,Deps", "passerelle/...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rooms := map[string]listed{}
+	for d := json.NewDecoder(bufio.NewReader(bytes.NewReader(out))); ; {
+		var p listed
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		rooms[p.ImportPath] = p
+		if !strings.HasPrefix(p.ImportPath, "passerelle/cmd/") && slices.ContainsFunc(p.Imports, func(i string) bool { return strings.HasPrefix(i, "passerelle/cmd") }) {
+			t.Errorf("%s imports a command: nothing does", p.ImportPath)
+		}
+	}
+	matches := func(pattern, path string) bool {
+		return path == pattern || strings.HasSuffix(pattern, "/") && strings.HasPrefix(path, pattern)
+	}
+	for _, b := range bans {
+		room, ok := rooms[b.room]
+		if !ok {
+			t.Errorf("there is no room %s: its ban holds nothing", b.room)
+		}
+		for _, banned := range b.imports {
+			seen := room.Imports
+			if strings.HasPrefix(banned, "passerelle") {
+				seen = room.Deps
+			}
+			for _, i := range seen {
+				if matches(banned, i) && !slices.Contains(b.but, i) {
+					t.Errorf("%s imports %s: %s", b.room, i, b.why)
+				}
+			}
+		}
+	}
+}
