@@ -29,7 +29,7 @@ const (
 	period   = 2 * time.Second        // between rounds when nothing happens
 	debounce = 20 * time.Millisecond  // events come in bunches
 	retry    = 250 * time.Millisecond // after a first failure to apply; then it doubles
-	retryMax = 30 * time.Second
+	retryMax = 2 * time.Second
 
 	evidence = 16 << 10 // bytes received in a round that prove a line alive without a question
 )
@@ -108,7 +108,7 @@ type Box struct {
 	state    decide.State
 	since    time.Time
 	received uint64 // by the chosen uplink, when it was last looked at
-	kept     string // what Keep was called with last
+	kept     Kept   // what Keep was called with last
 	problems []string
 
 	mu       sync.RWMutex // guards what follows: what others may read at any time

@@ -248,17 +248,19 @@ func (b *Box) setPaused(ctx context.Context, by string) error {
 // keep hands on what shall outlive a crash, when it changed.
 func (b *Box) keep() {
 	k := Kept{PausedBy: b.pausedBy, Accounts: map[string]ledger.Account{}}
-	key := b.pausedBy
+	changed := k.PausedBy != b.kept.PausedBy
 	for name, a := range b.accounts {
 		k.Accounts[name] = *a
-		key += "\x00" + name + "\x00" + a.Period.String() + string(rune(a.Granted))
+		// What crossed since then follows from the line's counter.
+		was, ok := b.kept.Accounts[name]
+		changed = changed || !ok || was.Granted != a.Granted || !was.Period.Equal(a.Period) || was.Index != a.Index
 	}
-	if key == b.kept {
+	if !changed {
 		return
 	}
 	if err := b.Keep(k); err != nil {
 		b.problem(err)
 		return
 	}
-	b.kept = key
+	b.kept = k
 }
