@@ -1,0 +1,84 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+)
+
+// contestant is one way of doing what is measured.
+type contestant[T any] struct {
+	name    string
+	measure func(context.Context) (T, error)
+}
+
+// contest lets the contestants take turns, A B C A B C, and returns each one's results, a round each.
+func contest[T fmt.Stringer](ctx context.Context, b *bench, what string, all []contestant[T]) ([][]T, error) {
+	results := make([][]T, len(all))
+	for round := range b.rounds {
+		for i, c := range all {
+			v, err := c.measure(ctx)
+			if err != nil {
+				return nil, fmt.Errorf("%s, %s: %w", what, c.name, err)
+			}
+			results[i] = append(results[i], v)
+			b.say("  %s, round %d of %d, %s: %v", what, round+1, b.rounds, c.name, v)
+		}
+	}
+	return results, nil
+}
+
+// spread is the median of some rounds with the lowest and the highest.
+type spread struct{ median, low, high float64 }
+
+func spreadOf(v []float64) spread {
+	return spread{median(v), slices.Min(v), slices.Max(v)}
+}
+
+// String gives two decimals, and the range if there is one.
+func (s spread) String() string {
+	text := fmt.Sprintf("%.2f", s.median)
+	if s.low != s.high {
+		text += fmt.Sprintf(" (%.2f to %.2f)", s.low, s.high)
+	}
+	return text
+}
+
+// column takes one number out of each result.
+func column[T any](results []T, number func(T) float64) []float64 {
+	v := make([]float64, len(results))
+	for i, r := range results {
+		v[i] = number(r)
+	}
+	return v
+}
+
+// ratio compares two contestants round by round.
+func ratio(a, b []float64) spread {
+	v := make([]float64, len(a))
+	for i := range a {
+		v[i] = a[i] / b[i]
+	}
+	return spreadOf(v)
+}
+
+func median(v []float64) float64 { return quantile(v, 0.5) }
+
+// quantile returns the nearest-rank quantile.
+func quantile[T cmp.Ordered](v []T, q float64) T {
+	s := slices.Sorted(slices.Values(v))
+	return s[min(max(int(math.Ceil(q*float64(len(s))))-1, 0), len(s)-1)]
+}
+
+// pause waits, or until the context ends.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,277 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"passerelle/appliance/config"
+	"passerelle/netctl/netlab"
+)
+
+// memory is what a process has in memory, in bytes (proc_pid_smaps(5)).
+type memory struct{ rss, pss, anonymous uint64 }
+
+func (m memory) String() string {
+	return fmt.Sprintf("%.1f MB resident (%.1f proportional, %.1f its own data)", megabytes(m.rss), megabytes(m.pss), megabytes(m.anonymous))
+}
+
+func megabytes(n uint64) float64 { return float64(n) / 1e6 }
+
+// resources measures the daemon with 250 sessions: what it holds, whether it grows, what it does when nothing happens.
+func resources(ctx context.Context, b *bench) (rows []row, err error) {
+	const hosts, sessions, steps = 25, 250, 5
+	d, err := b.startDaemon(ctx, netlab.Options{Residents: hosts, Direct: true})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	v := &visitors{daemon: d}
+	if err := v.come(ctx, sessions, sessions, true); err != nil {
+		return nil, err
+	}
+	s, err := d.status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if s.Residents.Sessions != sessions {
+		return nil, fmt.Errorf("%d sessions run, want %d", s.Residents.Sessions, sessions)
+	}
+	full, err := memoryOf(d.proc.Pid())
+	if err != nil {
+		return nil, err
+	}
+	b.say("  %d sessions: %v", sessions, full)
+	idle, err := d.idle(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+
+	// The first visitors fill what is kept for use again; what grows after them is growth.
+	each := short(b, 2000, 100)
+	var after []memory
+	for step := range steps + 1 {
+		if err := v.come(ctx, each, sessions, false); err != nil {
+			return nil, err
+		}
+		m, err := memoryOf(d.proc.Pid())
+		if err != nil {
+			return nil, err
+		}
+		after = append(after, m)
+		b.say("  %d sessions more came and went: %v", (step+1)*each, m)
+	}
+	grown := float64(after[steps].rss) - float64(after[0].rss)
+	return []row{
+		{
+			what: "memory of the daemon, 250 sessions", target: "≤ 30 MB",
+			measured: full.String(), beside: "openNDS 5.1 MB with 200 clients, +30 MB of children under load",
+			met: judge(full.rss <= 30e6),
+		},
+		{
+			what:   fmt.Sprintf("its growth over %d sessions come and gone, each another device", steps*each),
+			target: "none (≤ 1 MB)", measured: fmt.Sprintf("%+.2f MB, to %v", grown/1e6, after[steps]),
+			beside: "openNDS 7 to 10 kB a request", met: judge(grown <= 1e6),
+		},
+		{
+			what: "idle CPU of the daemon, 250 sessions", target: "≤ 0.5 % of a core",
+			measured: fmt.Sprintf("%.2f %% (%.2f to %.2f)", idle.median, idle.low, idle.high), met: judge(idle.median <= 0.5),
+		},
+	}, nil
+}
+
+// idle returns per cents of a core.
+func (d *daemon) idle(ctx context.Context, b *bench) (spread, error) {
+	var all []float64
+	for range max(5, b.rounds) {
+		start := time.Now()
+		before, err := processTime(d.proc.Pid())
+		if err != nil {
+			return spread{}, err
+		}
+		if err := pause(ctx, short(b, 5*time.Second, time.Second)); err != nil {
+			return spread{}, err
+		}
+		after, err := processTime(d.proc.Pid())
+		if err != nil {
+			return spread{}, err
+		}
+		all = append(all, 100*float64(after-before)/float64(time.Since(start)))
+		b.say("  idle: %.2f %% of a core", all[len(all)-1])
+	}
+	return spreadOf(all), nil
+}
+
+// visitors are devices that come, each with an address and a MAC of its own, to a few hosts that play them.
+type visitors struct {
+	*daemon
+	seen int // devices so far
+}
+
+// come lets so many visitors press the button, and end their session unless they stay. The first `stayed` addresses are
+// theirs who stay.
+func (v *visitors) come(ctx context.Context, count, stayed int, stay bool) error {
+	var all errgroup.Group
+	for i, r := range v.Residents {
+		first := v.seen
+		all.Go(func() error {
+			for k := i; k < count; k += len(v.Residents) {
+				addr := addressOf(k)
+				if !stay {
+					addr = addressOf(stayed + (first+k)%(mostResidents-stayed))
+				}
+				if err := visit(ctx, r, addr, strangersMAC(first+k), stay); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	v.seen += count
+	return all.Wait()
+}
+
+func visit(ctx context.Context, r *netlab.Resident, addr netip.Addr, mac net.HardwareAddr, stay bool) error {
+	err := errors.Join(
+		r.RemoveAddresses(netlab.HotspotInterface),
+		r.Host.SetMAC(netlab.HotspotInterface, mac),
+		settle(r, addr),
+	)
+	if err != nil {
+		return err
+	}
+	if err := ask(ctx, r.Host, portalAddress, pressButton, "HTTP/1.1 303"); err != nil || stay {
+		return err
+	}
+	return ask(ctx, r.Host, portalAddress, pressEnd, "HTTP/1.1 303")
+}
+
+func memoryOf(pid int) (m memory, err error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	if err != nil {
+		return m, err
+	}
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		if len(fields) != 3 || fields[2] != "kB" {
+			continue
+		}
+		n, err := strconv.ParseUint(fields[1], 10, 64)
+		if err != nil {
+			return m, fmt.Errorf("read memory of process %d: %w", pid, err)
+		}
+		switch fields[0] {
+		case "Rss:":
+			m.rss = n << 10
+		case "Pss:":
+			m.pss = n << 10
+		case "Anonymous:":
+			m.anonymous = n << 10
+		}
+	}
+	return m, nil
+}
+
+// processTime returns how long a process and the children it waited for have computed (proc_pid_stat(5)).
+func processTime(pid int) (time.Duration, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	_, after, _ := bytes.Cut(text, []byte(") ")) // the name may hold spaces
+	fields := strings.Fields(string(after))
+	if len(fields) < 15 {
+		return 0, fmt.Errorf("read times of process %d: %q", pid, text)
+	}
+	var ticks uint64
+	for _, n := range []int{11, 12, 13, 14} { // utime, stime, cutime, cstime
+		v, err := strconv.ParseUint(fields[n], 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("read times of process %d: %w", pid, err)
+		}
+		ticks += v
+	}
+	return time.Duration(ticks) * userTick, nil
+}
+
+// looks is how long it took to look at an unchanged box.
+type looks struct{ p50, p99 time.Duration }
+
+func (l looks) String() string {
+	return fmt.Sprintf("median %.2f ms, p99 %.2f ms", milliseconds(l.p50), milliseconds(l.p99))
+}
+
+// apply applies an unchanged plan to an unchanged kernel, with every limit set and 250 sessions.
+func apply(ctx context.Context, b *bench) (rows []row, err error) {
+	g, err := gatedScene(ctx, netlab.Options{Direct: true},
+		config.Limits{Download: 4e6, Upload: 1e6, Data: 500e6}, config.Donation{Download: 200e6, Upload: 50e6, Cap: 200e9})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, g.Close()) }()
+	if err := g.admitStrangers(0, 250); err != nil {
+		return nil, err
+	}
+	look := func(before func()) func(context.Context) (looks, error) {
+		return func(ctx context.Context) (looks, error) { return g.look(ctx, before) }
+	}
+	names := []string{"unchanged", "unchanged, queues looked at as well"}
+	results, err := contest(ctx, b, "apply", []contestant[looks]{
+		{names[0], look(func() {})},
+		{names[1], look(g.gate.Disturbed)},
+	})
+	if err != nil {
+		return nil, err
+	}
+	for i, name := range names {
+		p50 := median(column(results[i], func(l looks) float64 { return milliseconds(l.p50) }))
+		p99 := median(column(results[i], func(l looks) float64 { return milliseconds(l.p99) }))
+		r := row{
+			what:     "apply of a plan, 250 sessions, " + name,
+			measured: fmt.Sprintf("median %.2f ms, p99 %.2f ms, no program run", p50, p99),
+		}
+		if i == 0 {
+			r.target, r.met = "no exec, ≤ 2 ms", judge(p50 <= 2)
+		}
+		rows = append(rows, r)
+	}
+	return rows, nil
+}
+
+// look applies the plan again and again. Meanwhile no program can be found: an Apply that runs one fails.
+func (g *gated) look(ctx context.Context, before func()) (l looks, err error) {
+	path := os.Getenv("PATH")
+	if err := os.Setenv("PATH", g.Dir()); err != nil {
+		return l, err
+	}
+	defer os.Setenv("PATH", path)
+	var took []time.Duration
+	err = g.Box.Do(func() error {
+		for range 200 {
+			before()
+			start := time.Now()
+			changes, err := g.gate.Apply(ctx, g.plan)
+			if err != nil {
+				return err
+			}
+			took = append(took, time.Since(start))
+			if len(changes) > 0 {
+				return fmt.Errorf("an unchanged plan changed %q", changes)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return l, err
+	}
+	return looks{quantile(took, 0.5), quantile(took, 0.99)}, nil
+}

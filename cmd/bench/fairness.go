@@ -1,0 +1,205 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"passerelle/appliance/config"
+	"passerelle/netctl/netlab"
+)
+
+const (
+	competitors = 8                 // residents who want more than there is; one more only pings
+	greedy      = 16                // streams of one of them; the others have one each
+	lent        = config.Rate(20e6) // bit/s of the donation
+)
+
+// contended is a slow line with a long queue, and the box before it.
+type contended struct {
+	name   string
+	target bool // it is the row that has a target
+	scene  *netlab.Scene
+	close  func() error
+}
+
+// shared is what a full line was to residents.
+type shared struct {
+	jain             float64
+	total            float64       // bit/s of goodput
+	idle50, idle99   time.Duration // round trip through the idle line
+	added50, added99 time.Duration // and what the full one added
+	lost             int           // echoes
+}
+
+// fairness fills lines from eight residents, in one direction after the other. The boxes run at the same time: their
+// lines are slow beside the machine.
+func fairness(ctx context.Context, b *bench) (rows []row, err error) {
+	boxes, err := contendedBoxes(ctx)
+	defer func() {
+		for _, c := range boxes {
+			err = errors.Join(err, c.close())
+		}
+	}()
+	if err != nil {
+		return nil, err
+	}
+	for _, reverse := range []bool{true, false} {
+		results := make([][]shared, len(boxes))
+		for round := range b.rounds {
+			var all errgroup.Group
+			now := make([]shared, len(boxes))
+			for i, c := range boxes {
+				all.Go(func() (err error) { now[i], err = c.run(ctx, b, reverse); return err })
+			}
+			if err := all.Wait(); err != nil {
+				return nil, err
+			}
+			for i, s := range now {
+				results[i] = append(results[i], s)
+				b.say("  round %d of %d, %s, %s: Jain %.4f of %.2f Mbit/s, ping %v and %v, p50 +%v, p99 +%v, %d lost", round+1, b.rounds,
+					direction(reverse), boxes[i].name, s.jain, s.total/1e6, s.idle50, s.idle99, s.added50, s.added99, s.lost)
+			}
+		}
+		plain := results[len(results)-1]
+		for i, c := range boxes {
+			rows = append(rows, c.rows(direction(reverse), results[i], plain)...)
+		}
+	}
+	return rows, nil
+}
+
+func direction(reverse bool) string {
+	if reverse {
+		return "down"
+	}
+	return "up"
+}
+
+// contendedBoxes makes the boxes, the plain one last; those that were made are returned also with an error.
+func contendedBoxes(ctx context.Context) (all []contended, err error) {
+	options := func(line uint64) netlab.Options {
+		return netlab.Options{
+			Residents: competitors + 1, NoOffload: true,
+			Line: netlab.Shape{Down: line, Up: line, Queue: 100 * time.Millisecond},
+		}
+	}
+	for _, line := range []uint64{25e6, 22e6, 20e6} {
+		g, err := gatedScene(ctx, options(line), config.Limits{}, config.Donation{Download: lent, Upload: lent})
+		if err != nil {
+			return all, err
+		}
+		all = append(all, contended{fmt.Sprintf("20 lent of %d Mbit/s", line/1e6), line == 25e6, g.Scene, g.Close})
+		if err := g.admitAll(); err != nil {
+			return all, err
+		}
+	}
+	plain, err := plainScene(ctx, options(25e6))
+	if err != nil {
+		return all, err
+	}
+	return append(all, contended{"plain forwarding, 25 Mbit/s", false, plain, plain.Close}), nil
+}
+
+// run fills the line once.
+func (c contended) run(ctx context.Context, b *bench, reverse bool) (s shared, err error) {
+	bystander := c.scene.Residents[competitors]
+	const every = 10 * time.Millisecond
+	idle, err := bystander.Echo(ctx, netlab.WebAddr, 100, every)
+	if err != nil {
+		return s, err
+	}
+	var transfers []*netlab.Transfer
+	defer func() {
+		for _, t := range transfers {
+			err = errors.Join(err, t.Stop())
+		}
+	}()
+	for k, r := range c.scene.Residents[:competitors] {
+		bulk := netlab.Bulk{From: r.Host, To: c.scene.Internet.Host, Addr: netlab.WebAddr, Streams: 1, Reverse: reverse}
+		if k == 0 {
+			bulk.Streams = greedy
+		}
+		t, err := bulk.Start(ctx)
+		if err != nil {
+			return s, err
+		}
+		transfers = append(transfers, t)
+	}
+	if err := pause(ctx, short(b, 2*time.Second, time.Second)); err != nil {
+		return s, err
+	}
+	start, before := time.Now(), totals(transfers)
+	count := short(b, 600, 200)
+	full, err := bystander.Echo(ctx, netlab.WebAddr, count, every)
+	if err != nil {
+		return s, err
+	}
+	elapsed, after := time.Since(start), totals(transfers)
+	var shares []float64
+	for k := range after {
+		shares = append(shares, (after[k]-before[k])*8/elapsed.Seconds())
+	}
+	if len(idle) == 0 || len(full) == 0 {
+		return s, errors.New("no echo came back")
+	}
+	s.jain, s.total = jain(shares)
+	s.idle50, s.idle99 = quantile(idle, 0.5), quantile(idle, 0.99)
+	s.added50, s.added99 = quantile(full, 0.5)-s.idle50, quantile(full, 0.99)-s.idle99
+	s.lost = count - len(full)
+	return s, nil
+}
+
+func totals(transfers []*netlab.Transfer) []float64 {
+	var all []float64
+	for _, t := range transfers {
+		all = append(all, float64(t.Total()))
+	}
+	return all
+}
+
+// jain returns Jain's index of the shares (1 if all are the same, 1/n if one has it all) and their sum.
+func jain(shares []float64) (index, sum float64) {
+	var squares float64
+	for _, v := range shares {
+		sum += v
+		squares += v * v
+	}
+	if squares == 0 {
+		return 0, 0
+	}
+	return sum * sum / (float64(len(shares)) * squares), sum
+}
+
+func (c contended) rows(direction string, results, plain []shared) []row {
+	value := func(of []shared, f func(shared) float64) spread { return spreadOf(column(of, f)) }
+	index := func(s shared) float64 { return s.jain }
+	added50 := func(s shared) float64 { return milliseconds(s.added50) }
+	added99 := func(s shared) float64 { return milliseconds(s.added99) }
+	lost := func(s shared) float64 { return float64(s.lost) }
+
+	j, jPlain := value(results, index), value(plain, index)
+	fair := row{
+		what: fmt.Sprintf("eight residents, one with 16 streams, %s, %s", direction, c.name),
+		measured: fmt.Sprintf("Jain %.4f (%.4f to %.4f), %.1f Mbit/s together", j.median, j.low, j.high,
+			value(results, func(s shared) float64 { return s.total / 1e6 }).median),
+		beside: fmt.Sprintf("plain forwarding %.2f; openNDS 0.33", jPlain.median),
+	}
+	p50, p99 := value(results, added50), value(results, added99)
+	ping := row{
+		what:     fmt.Sprintf("another's ping meanwhile, %s, %s", direction, c.name),
+		measured: fmt.Sprintf("p50 +%s ms, p99 +%s ms, %.0f of 600 lost", p50, p99, value(results, lost).median),
+		beside: fmt.Sprintf("plain forwarding +%.1f ms, +%.1f ms, %.0f lost; openNDS p50 38 ms", value(plain, added50).median,
+			value(plain, added99).median, value(plain, lost).median),
+	}
+	if c.target {
+		fair.target, fair.met = "Jain ≥ 0.99", judge(j.median >= 0.99)
+		ping.target, ping.met = "p50 ≤ +5 ms, p99 ≤ +30 ms", judge(p50.median <= 5 && p99.median <= 30)
+	}
+	return []row{fair, ping}
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -1,0 +1,301 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"passerelle/appliance/config"
+	"passerelle/netctl/netlab"
+)
+
+const (
+	phones         = 8 // residents who ask
+	connsEach      = 4 // connections of each: 32 in all
+	getFirstPage   = "GET / HTTP/1.1\r\nHost: 10.80.0.1\r\n"
+	getProbe       = "GET /generate_204 HTTP/1.1\r\nHost: connectivitycheck.example\r\n"
+	requestHeaders = "User-Agent: Mozilla/5.0 (Linux; Android 14)\r\nAccept: text/html\r\nAccept-Encoding: gzip, deflate\r\nAccept-Language: fr\r\n"
+)
+
+// pages compares the daemon with a bare Go handler that writes the same bytes, on a plain box and behind the gate's
+// rules. Residents are not admitted; what they ask of the internet is led to the box in all three.
+func pages(ctx context.Context, b *bench) (rows []row, err error) {
+	scenes, err := b.pageScenes(ctx)
+	defer func() {
+		for _, s := range scenes {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	if err != nil {
+		return nil, err
+	}
+	for _, ask := range []struct {
+		name, address, request, status string
+		openNDS                        float64 // a second
+	}{
+		{"first page", portalAddress, getFirstPage, "HTTP/1.1 200", 6.1},
+		{"redirect", webAddress, getProbe, "HTTP/1.1 302", 21},
+	} {
+		for _, keep := range []bool{true, false} {
+			l := load{address: ask.address, request: ask.request + requestHeaders, status: ask.status, keep: keep}
+			what := ask.name + ", a connection each"
+			if keep {
+				what = ask.name + ", keep-alive"
+			}
+			var all []contestant[pace]
+			for _, s := range scenes {
+				all = append(all, contestant[pace]{s.name, func(ctx context.Context) (pace, error) {
+					return l.run(ctx, s.residents, short(b, 1500*time.Millisecond, 500*time.Millisecond))
+				}})
+			}
+			results, err := contest(ctx, b, what, all)
+			if err != nil {
+				return nil, err
+			}
+			number := func(p pace) float64 { return float64(p) }
+			bare, behind, ours := column(results[0], number), column(results[1], number), column(results[2], number)
+			r := ratio(ours, bare)
+			times := median(ours) / ask.openNDS
+			rows = append(rows, row{
+				what: fmt.Sprintf("%s, %d connections", what, phones*connsEach), target: "≥ 0.70 of bare; ≥ 20 times openNDS",
+				measured: pace(median(ours)).String(),
+				beside:   fmt.Sprintf("bare %v, behind the gate's rules %v; openNDS %.3g/s", pace(median(bare)), pace(median(behind)), ask.openNDS),
+				ratio:    fmt.Sprintf("%s; %s of bare behind the rules; %.0f times openNDS", r, ratio(ours, behind), times),
+				met:      judge(r.median >= 0.7 && times >= 20),
+			})
+		}
+	}
+	return rows, nil
+}
+
+// pageScene is a box that serves pages.
+type pageScene struct {
+	name      string
+	residents []*netlab.Resident
+	close     func() error
+}
+
+// pageScenes makes the three boxes; those that were made are returned also with an error.
+func (b *bench) pageScenes(ctx context.Context) (all []pageScene, err error) {
+	o := netlab.Options{Residents: phones, Direct: true}
+	d, err := b.startDaemon(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	ours := pageScene{"passerelle", d.Residents, d.Close}
+	answers, err := record(ctx, d.Residents[0].Host)
+	if err != nil {
+		return []pageScene{ours}, err
+	}
+	plain, err := plainScene(ctx, o)
+	if err != nil {
+		return []pageScene{ours}, err
+	}
+	all = append(all, pageScene{"bare", plain.Residents, plain.Close}, ours)
+	_, err = plain.Box.Run(ctx, "iptables", "-t", "nat", "-A", "PREROUTING", "-i", "wlan0", "-p", "tcp", "--dport", "80", "-j", "REDIRECT")
+	if err := errors.Join(err, startBare(ctx, plain, answers)); err != nil {
+		return all, err
+	}
+	behind, err := gatedScene(ctx, o, config.Limits{}, config.Donation{})
+	if err != nil {
+		return all, err
+	}
+	all = []pageScene{all[0], {"bare behind the gate's rules", behind.Residents, behind.Close}, ours}
+	return all, startBare(ctx, behind.Scene, answers)
+}
+
+// answer is what the daemon answers, for the bare handler to write as well.
+type answer struct {
+	Status int
+	Header http.Header
+	Body   []byte
+}
+
+// record asks the daemon for its page ("/") and its redirect (everything else).
+func record(ctx context.Context, h *netlab.Host) (map[string]answer, error) {
+	client := h.HTTPClient()
+	client.Transport.(*http.Transport).DisableCompression = true // as it comes
+	answers := map[string]answer{}
+	for path, url := range map[string]string{"/": "http://" + portalAddress + "/", "": "http://" + webAddress + "/generate_204"} {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return nil, err
+		}
+		request.Header.Set("Accept-Encoding", "gzip, deflate")
+		request.Header.Set("Accept-Language", "fr")
+		reply, err := client.Do(request)
+		if err != nil {
+			return nil, err
+		}
+		body, err := io.ReadAll(reply.Body)
+		reply.Body.Close()
+		if err != nil {
+			return nil, err
+		}
+		reply.Header.Del("Date") // every server writes its own
+		answers[path] = answer{reply.StatusCode, reply.Header, body}
+	}
+	return answers, nil
+}
+
+// bareVariable makes this program the bare handler, which listens on the address that is its value.
+const bareVariable = "PASSERELLE_BENCH_BARE"
+
+// serveBare writes the recorded answers with what net/http costs and nothing else.
+func serveBare(address string, recorded io.Reader) error {
+	var answers map[string]answer
+	if err := json.NewDecoder(recorded).Decode(&answers); err != nil {
+		return fmt.Errorf("read what to answer: %w", err)
+	}
+	page, redirect := answers["/"], answers[""]
+	return http.ListenAndServe(address, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a := redirect
+		if r.URL.Path == "/" {
+			a = page
+		}
+		h := w.Header()
+		for name, values := range a.Header {
+			h[name] = values
+		}
+		w.WriteHeader(a.Status)
+		w.Write(a.Body)
+	}))
+}
+
+// startBare starts the bare handler on the scene's box, a process of its own like the daemon.
+func startBare(ctx context.Context, s *netlab.Scene, answers map[string]answer) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	text, err := json.Marshal(answers)
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), bareVariable+"=:80")
+	cmd.Stdin = bytes.NewReader(text)
+	p, err := s.Box.StartCmd(cmd)
+	if err != nil {
+		return err
+	}
+	for limit := time.Now().Add(10 * time.Second); ; {
+		err := ask(ctx, s.Residents[0].Host, portalAddress, getFirstPage+"\r\n", "HTTP/1.1 200")
+		if err == nil {
+			return nil
+		}
+		if time.Now().After(limit) || ctx.Err() != nil {
+			return fmt.Errorf("start the bare handler: %w: %s", err, p.Output())
+		}
+		if err := pause(ctx, 10*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// pace is requests a second.
+type pace float64
+
+func (p pace) String() string { return fmt.Sprintf("%.0f/s", float64(p)) }
+
+// load is a request that is sent over and over.
+type load struct {
+	address string
+	request string // without the empty line at its end
+	status  string // how the answer begins
+	keep    bool   // one connection for all, else one for each
+}
+
+// run sends for so long from each resident over several connections at once, and returns the pace of all together.
+func (l load) run(ctx context.Context, residents []*netlab.Resident, d time.Duration) (pace, error) {
+	if l.keep {
+		l.request += "\r\n"
+	} else {
+		l.request += "Connection: close\r\n\r\n"
+	}
+	counts := make([]int, len(residents)*connsEach)
+	var all errgroup.Group
+	start := time.Now()
+	end := start.Add(d)
+	for i := range counts {
+		all.Go(func() (err error) {
+			// On a thread of its own in the namespace: connections are made without a change of threads.
+			return residents[i/connsEach].Do(func() error {
+				for err == nil && time.Now().Before(end) && ctx.Err() == nil {
+					var n int
+					n, err = l.converse(end)
+					counts[i] += n
+				}
+				return err
+			})
+		})
+	}
+	if err := errors.Join(all.Wait(), ctx.Err()); err != nil {
+		return 0, err
+	}
+	sum := 0
+	for _, n := range counts {
+		sum += n
+	}
+	return pace(float64(sum) / time.Since(start).Seconds()), nil
+}
+
+// converse uses one connection, until the end or for one request, and returns how many were answered.
+func (l load) converse(end time.Time) (answered int, err error) {
+	conn, err := net.Dial("tcp4", l.address)
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close()
+	conn.SetDeadline(end.Add(10 * time.Second))
+	request, buf := []byte(l.request), make([]byte, 32<<10)
+	size := 0 // of each answer: all are the same
+	for {
+		if _, err := conn.Write(request); err != nil {
+			return answered, err
+		}
+		got := 0
+		for size == 0 || got < size {
+			n, err := conn.Read(buf[got:])
+			if got += n; err != nil {
+				return answered, fmt.Errorf("after %d bytes of an answer: %w", got, err)
+			}
+			if size == 0 {
+				size = answerSize(buf[:got])
+			}
+		}
+		if got != size || !bytes.HasPrefix(buf, []byte(l.status)) {
+			return answered, fmt.Errorf("an answer of %d bytes, want %d: %.60q", got, size, buf[:got])
+		}
+		answered++
+		if !l.keep || !time.Now().Before(end) {
+			return answered, nil
+		}
+	}
+}
+
+// answerSize returns the length of an HTTP answer by its header, 0 if that is not whole yet.
+func answerSize(b []byte) int {
+	header, _, whole := bytes.Cut(b, []byte("\r\n\r\n"))
+	if !whole {
+		return 0
+	}
+	_, after, _ := bytes.Cut(header, []byte("\r\nContent-Length: "))
+	number, _, _ := bytes.Cut(after, []byte("\r\n"))
+	n, err := strconv.Atoi(string(number))
+	if err != nil {
+		n = 0
+	}
+	return len(header) + 4 + n
+}

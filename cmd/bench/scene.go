@@ -1,0 +1,257 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"time"
+
+	"passerelle/appliance"
+	"passerelle/appliance/config"
+	"passerelle/appliance/decide"
+	"passerelle/netctl"
+	"passerelle/netctl/gate"
+	"passerelle/netctl/netlab"
+	"passerelle/netctl/plan"
+)
+
+var (
+	boxAddress = netip.MustParsePrefix("10.80.0.1/22")
+	everywhere = netip.MustParsePrefix("0.0.0.0/0")
+)
+
+// mostResidents is how many addresses a /22 has for residents.
+const mostResidents = 1021
+
+// addressOf returns the address of resident number k, from 0.
+func addressOf(k int) netip.Addr {
+	a := boxAddress.Addr().As4()
+	binary.BigEndian.PutUint32(a[:], binary.BigEndian.Uint32(a[:])+1+uint32(k))
+	return netip.AddrFrom4(a)
+}
+
+// settle gives a resident an address without DHCP.
+func settle(r *netlab.Resident, addr netip.Addr) error {
+	return errors.Join(
+		r.SetUp(netlab.HotspotInterface, true),
+		r.AddAddress(netlab.HotspotInterface, netip.PrefixFrom(addr, boxAddress.Bits())),
+		r.AddRoute(everywhere, boxAddress.Addr()),
+	)
+}
+
+// settleAll makes a scene whose residents have the first addresses.
+func settleAll(ctx context.Context, o netlab.Options) (*netlab.Scene, error) {
+	s, err := netlab.Standard(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	for k, r := range s.Residents {
+		err = errors.Join(err, settle(r, addressOf(k)))
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// plainScene is a scene whose box forwards and masquerades, and does nothing else.
+func plainScene(ctx context.Context, o netlab.Options) (*netlab.Scene, error) {
+	s, err := settleAll(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	_, masqueradeErr := s.Box.Run(ctx, "iptables", "-t", "nat", "-A", "POSTROUTING", "-o", "eth0", "-j", "MASQUERADE")
+	err = errors.Join(
+		s.Box.AddAddress(netlab.HotspotInterface, boxAddress),
+		s.Box.Sysctl("net/ipv4/ip_forward", "1"),
+		masqueradeErr,
+	)
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// gated is a scene with the gate on its box, driven by this process instead of the daemon: what packets meet is the same.
+type gated struct {
+	*netlab.Scene
+	gate *gate.Gate
+	plan netctl.Plan
+}
+
+// gatedScene makes a gated scene that shares the first lender's line with these limits.
+func gatedScene(ctx context.Context, o netlab.Options, l config.Limits, d config.Donation) (*gated, error) {
+	s, err := settleAll(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	d.Name, d.Interface = "bench", s.Lenders[0].Interface
+	g := &gated{Scene: s}
+	g.plan = plan.Compile(plan.Input{
+		Config: &config.Config{
+			Hotspot:   config.Hotspot{Interface: netlab.HotspotInterface, Address: boxAddress},
+			Limits:    l,
+			Donations: []config.Donation{d},
+		},
+		Decision: decide.Decision{State: decide.Sharing, Internet: decide.AllInternet, Names: true},
+		Gateway:  s.Lenders[0].Gateway,
+		Networks: []netip.Prefix{s.Lenders[0].Box.Masked()},
+	})
+	tranche := netctl.Tranche{Chain: g.plan.Cap, ID: 1, Bytes: netctl.Unlimited}
+	if d.Cap != 0 {
+		tranche.Bytes = uint64(d.Cap)
+	}
+	err = s.Box.Do(func() (err error) {
+		if g.gate, err = gate.New(ctx, time.Now); err != nil {
+			return err
+		}
+		if _, err := g.gate.Apply(ctx, g.plan); err != nil {
+			return err
+		}
+		return g.gate.Grant(ctx, tranche)
+	})
+	if err != nil {
+		return nil, errors.Join(err, g.Close())
+	}
+	return g, nil
+}
+
+// Close closes the gate and the scene.
+func (g *gated) Close() error {
+	var err error
+	if g.gate != nil {
+		err = g.Box.Do(func() error { return g.gate.Close(context.Background()) })
+	}
+	return errors.Join(err, g.Scene.Close())
+}
+
+// admitStrangers admits devices that are not there, at the addresses from number first on.
+func (g *gated) admitStrangers(first, count int) error {
+	return g.Box.Do(func() error {
+		for k := first; k < first+count; k++ {
+			if err := g.gate.Admit(session(addressOf(k), netctl.MAC(strangersMAC(k)))); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// admit admits a resident of the scene at an address.
+func (g *gated) admit(r *netlab.Resident, addr netip.Addr) error {
+	return g.Box.Do(func() error { return g.gate.Admit(session(addr, netctl.MAC(r.MAC))) })
+}
+
+// admitAll admits the scene's residents.
+func (g *gated) admitAll() error {
+	for k, r := range g.Residents {
+		if err := g.admit(r, addressOf(k)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func session(addr netip.Addr, mac netctl.MAC) netctl.Session {
+	return netctl.Session{Addr: addr, MAC: mac, Left: 12 * time.Hour, Data: netctl.Unlimited}
+}
+
+// strangersMAC returns a locally administered address that no host of a scene has.
+func strangersMAC(k int) net.HardwareAddr {
+	return net.HardwareAddr{2, 0x5e, byte(k >> 24), byte(k >> 16), byte(k >> 8), byte(k)}
+}
+
+// daemon is a scene with the daemon running on its box.
+type daemon struct {
+	*netlab.Scene
+	proc   *netlab.Proc
+	socket string
+}
+
+const daemonConfig = `
+[box]
+name = "Centre social des Lilas"
+[hotspot]
+interface = "wlan0"
+radio = "none"
+address = "10.80.0.1/22"
+[limits]
+session = "2h"
+download = "4mbit"
+upload = "1mbit"
+data = "500MB"
+[[donation]]
+name = "Fibre du centre"
+interface = "eth0"
+download = "200mbit"
+upload = "50mbit"
+cap = "200GB"
+`
+
+// startDaemon makes a scene, starts the daemon in it and waits until it shares.
+func (b *bench) startDaemon(ctx context.Context, o netlab.Options) (*daemon, error) {
+	s, err := settleAll(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	d := &daemon{Scene: s, socket: s.Box.Path("/run/passerelle/passerelle.sock")}
+	if err := d.start(ctx, b.binary); err != nil {
+		return nil, errors.Join(fmt.Errorf("start the daemon: %w", err), s.Close())
+	}
+	return d, nil
+}
+
+func (d *daemon) start(ctx context.Context, binary string) (err error) {
+	for _, dir := range []string{d.Dir(), d.Box.Path("/"), d.Box.Path("/run")} {
+		if err := os.Chmod(dir, 0o755); err != nil { // dnsmasq, no longer root, reads its servers below it
+			return err
+		}
+	}
+	conf := d.Box.Path("/passerelle.toml")
+	if err := os.WriteFile(conf, []byte(daemonConfig), 0o644); err != nil {
+		return err
+	}
+	d.proc, err = d.Box.Start(binary, "run", "--config", conf, "--state", d.Box.Path("/state"), "--socket", d.socket)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	for {
+		s, err := d.status(ctx)
+		if err == nil && s.State == decide.Sharing {
+			return nil
+		}
+		select {
+		case <-d.proc.Exited():
+			return fmt.Errorf("it ended: %s", d.proc.Output())
+		case <-ctx.Done():
+			return fmt.Errorf("it does not share: %v, %s: %s\n%s", err, s.State, s.Why, d.proc.Output())
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// status asks the daemon what it does.
+func (d *daemon) status(ctx context.Context) (s appliance.Status, err error) {
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var dialer net.Dialer
+		return dialer.DialContext(ctx, "unix", d.socket)
+	}}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://passerelle/status", nil)
+	if err != nil {
+		return s, err
+	}
+	reply, err := (&http.Client{Transport: transport}).Do(request)
+	if err != nil {
+		return s, err
+	}
+	defer reply.Body.Close()
+	return s, json.NewDecoder(reply.Body).Decode(&s)
+}

@@ -1,0 +1,300 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"passerelle/appliance/config"
+	"passerelle/netctl"
+	"passerelle/netctl/netlab"
+)
+
+// transfer is how fast bytes went and what they cost.
+type transfer struct {
+	rate float64 // bit/s of goodput
+	cpu  float64 // seconds of all cores, for a gigabyte
+}
+
+func (t transfer) String() string {
+	return fmt.Sprintf("%.2f Gbit/s, %.2f s of CPU a GB", t.rate/1e9, t.cpu)
+}
+
+func rateOf(t transfer) float64 { return t.rate }
+func cpuOf(t transfer) float64  { return t.cpu }
+
+// runner is a box that forwards, with the resident whose packets are measured.
+type runner struct {
+	name     string
+	resident *netlab.Resident
+	internet *netlab.Internet
+	close    func() error
+}
+
+const (
+	manySessions = 1000
+	fast         = config.Rate(40e9) // bit/s: above what the line gives
+)
+
+// throughput compares plain forwarding, the gate and the prototype. All boxes stand side by side, each in a world of its
+// own, and are loaded in turn.
+func throughput(ctx context.Context, b *bench) ([]row, error) {
+	var rows []row
+	for _, offload := range []bool{true, false} {
+		runners, err := throughputRunners(ctx, offload)
+		if err == nil {
+			for _, reverse := range []bool{true, false} {
+				more, contestErr := throughputContest(ctx, b, runners, offload, reverse)
+				rows = append(rows, more...)
+				if err = contestErr; err != nil {
+					break
+				}
+			}
+		}
+		for _, r := range runners {
+			err = errors.Join(err, r.close())
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return rows, nil
+}
+
+// throughputRunners makes the contestants; those that were made are returned also with an error.
+func throughputRunners(ctx context.Context, offload bool) (all []runner, err error) {
+	o := netlab.Options{Residents: 1, Direct: true, NoOffload: !offload}
+	plain, err := plainScene(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	all = append(all, runner{"plain forwarding and NAT", plain.Residents[0], plain.Internet, plain.Close})
+	for _, c := range []struct {
+		name     string
+		sessions int
+		limits   config.Limits
+		donation config.Donation
+	}{
+		{name: "gate, 1 session", sessions: 1},
+		{name: "gate, 250 sessions", sessions: 250},
+		{name: "gate, 1,000 sessions", sessions: manySessions},
+		{
+			name: "gate, 1,000 sessions, every limit set, above the line's speed", sessions: manySessions,
+			limits:   config.Limits{Download: fast, Upload: fast, Data: 100e12},
+			donation: config.Donation{Download: fast, Upload: fast, Cap: 100e12},
+		},
+	} {
+		g, err := gatedScene(ctx, o, c.limits, c.donation)
+		if err != nil {
+			return all, err
+		}
+		all = append(all, runner{c.name, g.Residents[0], g.Internet, g.Close})
+		last := addressOf(c.sessions - 1)
+		err = errors.Join(
+			g.admitStrangers(0, c.sessions-1),
+			g.admit(g.Residents[0], last),
+			g.Residents[0].RemoveAddresses(netlab.HotspotInterface),
+			settle(g.Residents[0], last),
+		)
+		if err != nil {
+			return all, err
+		}
+	}
+	prototype, err := prototypeScene(ctx, o)
+	if err != nil {
+		return all, err
+	}
+	return append(all, runner{"prototype, 1,000 classes", prototype.Residents[0], prototype.Internet, prototype.Close}), nil
+}
+
+func throughputContest(ctx context.Context, b *bench, runners []runner, offload, reverse bool) ([]row, error) {
+	direction, way := "up", "offload off"
+	if reverse {
+		direction = "down"
+	}
+	if offload {
+		way = "offload on"
+	}
+	var all []contestant[transfer]
+	for _, r := range runners {
+		all = append(all, contestant[transfer]{r.name, func(ctx context.Context) (transfer, error) {
+			return r.transfer(ctx, b, reverse)
+		}})
+	}
+	what := direction + ", " + way
+	results, err := contest(ctx, b, what, all)
+	if err != nil {
+		return nil, err
+	}
+	plain, one := results[0], results[1]
+	want, cost := 0.85, 1.15
+	if offload {
+		want = 0.95
+	}
+	var rows []row
+	for i, r := range results[1:] {
+		rate, cpu := ratio(column(r, rateOf), column(plain, rateOf)), ratio(column(r, cpuOf), column(plain, cpuOf))
+		line := row{
+			what:     fmt.Sprintf("throughput %s, %s", what, all[i+1].name),
+			measured: transfer{median(column(r, rateOf)), median(column(r, cpuOf))}.String(),
+			beside:   transfer{median(column(plain, rateOf)), median(column(plain, cpuOf))}.String(),
+			ratio:    fmt.Sprintf("%s; CPU %s", rate, cpu),
+		}
+		if i < len(results)-2 {
+			line.target = fmt.Sprintf("≥ %.2f of plain, CPU ≤ %.2f", want, cost)
+			line.met = judge(rate.median >= want && cpu.median <= cost)
+		}
+		rows = append(rows, line)
+	}
+	flat := ratio(column(results[3], rateOf), column(one, rateOf))
+	return append(rows, row{
+		what: "throughput " + what + ", 1,000 sessions beside 1", target: "≥ 0.95",
+		measured: transfer{median(column(results[3], rateOf)), median(column(results[3], cpuOf))}.String(),
+		beside:   transfer{median(column(one, rateOf)), median(column(one, cpuOf))}.String(),
+		ratio:    flat.String(), met: judge(flat.median >= 0.95),
+	}), nil
+}
+
+// transfer sends for a while and counts bytes and CPU, after the connection has found its pace.
+func (r runner) transfer(ctx context.Context, b *bench, reverse bool) (transfer, error) {
+	t, err := netlab.Bulk{From: r.resident.Host, To: r.internet.Host, Addr: netlab.WebAddr, Reverse: reverse}.Start(ctx)
+	if err != nil {
+		return transfer{}, err
+	}
+	defer t.Stop()
+	if err := pause(ctx, 300*time.Millisecond); err != nil {
+		return transfer{}, err
+	}
+	start, bytes := time.Now(), t.Total()
+	busy, err := busyTime()
+	if err != nil {
+		return transfer{}, err
+	}
+	if err := pause(ctx, short(b, 1500*time.Millisecond, 500*time.Millisecond)); err != nil {
+		return transfer{}, err
+	}
+	elapsed, moved := time.Since(start), float64(t.Total()-bytes)
+	after, err := busyTime()
+	if err != nil {
+		return transfer{}, err
+	}
+	if moved == 0 {
+		return transfer{}, errors.New("nothing came through")
+	}
+	return transfer{rate: moved * 8 / elapsed.Seconds(), cpu: (after - busy).Seconds() / (moved / 1e9)}, t.Stop()
+}
+
+// busyTime is how long all cores have worked since boot, for whomever (proc_stat(5)).
+func busyTime() (time.Duration, error) {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, err
+	}
+	line, _, _ := bytes.Cut(text, []byte("\n"))
+	fields := strings.Fields(string(line))
+	if len(fields) < 8 {
+		return 0, fmt.Errorf("read CPU times: %q", line)
+	}
+	var ticks uint64
+	for _, n := range []int{1, 2, 3, 6, 7} { // user, nice, system, irq, softirq
+		v, err := strconv.ParseUint(fields[n], 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("read CPU times: %w", err)
+		}
+		ticks += v
+	}
+	return time.Duration(ticks) * userTick, nil
+}
+
+// userTick is the unit of CPU times in /proc (USER_HZ is 100 on every machine that Go knows).
+const userTick = 10 * time.Millisecond
+
+// prototypeScene is a box with the gate as it was first made by hand from the same ideas, with a thousand classes. It is
+// what the gate has to beat.
+func prototypeScene(ctx context.Context, o netlab.Options) (*netlab.Scene, error) {
+	s, err := settleAll(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := prototype(ctx, s); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func prototype(ctx context.Context, s *netlab.Scene) error {
+	r, last := s.Residents[0], addressOf(manySessions-1)
+	err := errors.Join(
+		r.RemoveAddresses(netlab.HotspotInterface), settle(r, last),
+		s.Box.AddAddress(netlab.HotspotInterface, boxAddress),
+		s.Box.Sysctl("net/ipv4/ip_forward", "1"),
+	)
+	if err != nil {
+		return err
+	}
+	var sets, classes strings.Builder
+	fmt.Fprintf(&sets, "create who bitmap:ip,mac range %s timeout 0 counters skbinfo\n", boxAddress.Masked())
+	fmt.Fprintf(&sets, "create class bitmap:ip range %s timeout 0 counters skbinfo\n", boxAddress.Masked())
+	for _, device := range []string{"wlan0", "eth0"} {
+		fmt.Fprintf(&classes, "qdisc add dev %s root handle 1: htb\n", device)
+		fmt.Fprintf(&classes, "class add dev %s parent 1: classid 1:ffff htb rate 40gbit quantum 60000\n", device)
+	}
+	for k := range manySessions {
+		addr, mac := addressOf(k), strangersMAC(k)
+		if addr == last {
+			mac = r.MAC
+		}
+		minor := k + 2
+		fmt.Fprintf(&sets, "add who %s,%s timeout 36000\n", addr, mac)
+		fmt.Fprintf(&sets, "add class %s timeout 36000 skbprio 1:%x\n", addr, minor)
+		for _, device := range []string{"wlan0", "eth0"} {
+			fmt.Fprintf(&classes, "class add dev %s parent 1:ffff classid 1:%x htb rate 20mbit ceil 40gbit quantum 60000\n", device, minor)
+		}
+	}
+	rules := strings.NewReplacer("LIMIT", fmt.Sprint(netctl.CountLimit), "QUOTA", fmt.Sprint(uint64(100e12))).Replace(`*mangle
+-A PREROUTING -i wlan0 -m set --match-set who src,src -j MARK --set-mark 1
+-A PREROUTING -i wlan0 -m mark --mark 0 -j MARK --set-mark 2
+-A FORWARD -i wlan0 -j SET --map-set class src --map-prio
+-A FORWARD -o wlan0 -j SET --map-set class dst --map-prio
+-A FORWARD -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu
+COMMIT
+*nat
+-A POSTROUTING -o eth0 -j MASQUERADE
+COMMIT
+*filter
+:CAP - [0:0]
+-A FORWARD -i wlan0 -m set --match-set class src ! --update-counters --bytes-lt LIMIT -j CAP
+-A FORWARD -o wlan0 -m set --match-set class dst ! --update-counters --bytes-lt LIMIT -j CAP
+-A FORWARD -j REJECT
+-A CAP -m quota --quota QUOTA -j ACCEPT
+COMMIT
+`)
+	routes := fmt.Sprintf(`route add default via %s dev eth0 table 100
+rule add pref 100 iif wlan0 fwmark 1 lookup 100
+rule add pref 101 iif wlan0 prohibit
+`, s.Lenders[0].Gateway)
+	for _, step := range []struct {
+		file, text string
+		argv       []string
+	}{
+		{"sets", sets.String(), []string{"ipset", "restore", "-file"}},
+		{"classes", classes.String(), []string{"tc", "-batch"}},
+		{"rules", rules, []string{"iptables-restore"}},
+		{"routes", routes, []string{"ip", "-batch"}},
+	} {
+		path := filepath.Join(s.Dir(), step.file)
+		if err := os.WriteFile(path, []byte(step.text), 0o644); err != nil {
+			return err
+		}
+		if _, err := s.Box.Run(ctx, append(step.argv, path)...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
