@@ -69,7 +69,8 @@ const (
 	Prefix    = "PAS-"     // every chain of ours begins with it
 	ChainPaid = "PAS-PAID" // where a tranche's rule leads
 
-	// MarkAdmitted is set on a packet of an admitted resident, under MarkMask.
+	// MarkAdmitted is on a packet to or from an admitted resident, under MarkMask, until it has been paid for: what still
+	// has it when it leaves is dropped.
 	MarkAdmitted = 0x10000000
 	MarkMask     = 0xf0000000
 
@@ -193,7 +194,7 @@ type Session struct {
 	Left    time.Duration // until the kernel ends it
 	Data    uint64        // bytes it may still use, both directions; Unlimited for no bound
 	Spent   bool          // set by Sessions: its data is used up
-	Counted uint64        // set by Sessions: bytes since its counter was last set by Admit
+	Counted uint64        // set by Sessions: bytes since its counter was last set by Admit; where nothing is limited, received only
 }
 
 // Unlimited is the Data of a session without a bound.

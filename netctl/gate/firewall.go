@@ -56,8 +56,13 @@ func nftType(cmd int) netlink.HeaderType {
 
 // firewallState remembers what was written last.
 type firewallState struct {
-	generation  uint32 // of the ruleset when it was last looked at
-	text        string // what was written
+	generation uint32             // of the ruleset when it was last looked at
+	tables     map[string]written // by the table's name and family
+}
+
+// written is a table as it was written last.
+type written struct {
+	text        string
 	fingerprint uint64 // of our rules as read back right after
 }
 
@@ -83,14 +88,14 @@ func (g *Gate) generation() (uint32, error) {
 
 // found is a rule in the kernel.
 type found struct {
-	family byte
-	table  string
-	chain  string
-	index  int    // in its chain, from 1
-	jump   string // the chain it leads to, "" for none
-	bytes  uint64 // counted
-	id     string // our comment on it, "" for none
-	shape  []byte // what it says, without what it counted
+	family  byte
+	table   string
+	chain   string
+	index   int    // in its chain, from 1
+	jump    string // the chain it leads to, "" for none
+	bytes   uint64 // counted
+	comment string // ours, without its prefix; "" for none
+	shape   []byte // what it says, without what it counted
 }
 
 // ours tells whether the rule is ours: in a chain of ours, or leading to one.
@@ -132,7 +137,7 @@ func (f *found) read(d *netlink.AttributeDecoder) {
 	case nftaRuleChain:
 		f.chain = d.String()
 	case nftaRuleUserdata:
-		f.id = comment(d.Bytes())
+		f.comment = comment(d.Bytes())
 	case nftaRuleExpressions:
 		d.Nested(func(list *netlink.AttributeDecoder) error {
 			for list.Next() {
@@ -167,7 +172,7 @@ func (f *found) expression(d *netlink.AttributeDecoder) error {
 			case "match":
 				raw := d.Bytes()
 				f.shape = append(f.shape, raw...)
-				f.id = cmp.Or(f.id, comment(raw))
+				f.comment = cmp.Or(f.comment, comment(raw))
 			default:
 				f.shape = append(f.shape, d.Bytes()...)
 			}
@@ -202,34 +207,36 @@ func (f *found) verdict(d *netlink.AttributeDecoder) error {
 	return nil
 }
 
-// trancheComment marks a tranche's rule: the tranche's number and its bytes.
-const trancheComment = "pas:tranche:"
+// Comments on our rules. A tranche's says its number, its bytes, and how many of them were paid before the rule was made;
+// a memory's says a thing's name and what it was before us.
+const (
+	commentPrefix  = "pas:"
+	trancheComment = "tranche:"
+	memoryComment  = "before:"
+)
 
-// comment finds a tranche's comment in a rule's userdata or in its comment match.
+// comment finds our comment in a rule's userdata or in its comment match; both end it with a zero byte.
 func comment(raw []byte) string {
-	_, after, ok := bytes.Cut(raw, []byte(trancheComment))
+	_, after, ok := bytes.Cut(raw, []byte(commentPrefix))
 	if !ok {
 		return ""
 	}
-	end := bytes.IndexFunc(after, func(r rune) bool { return r != ':' && (r < '0' || r > '9') })
-	if end < 0 {
-		end = len(after)
-	}
-	return string(after[:end])
+	text, _, _ := bytes.Cut(after, []byte{0})
+	return string(text)
 }
 
 // tranche reads a rule as a tranche's.
 func (f found) tranche() (s netctl.Spent, ok bool) {
-	id, size, ok := strings.Cut(f.id, ":")
+	text, ok := strings.CutPrefix(f.comment, trancheComment)
 	if !ok {
 		return s, false
 	}
-	n, err := strconv.ParseUint(id, 10, 64)
-	b, err2 := strconv.ParseUint(size, 10, 64)
-	if errors.Join(err, err2) != nil {
+	var before uint64
+	if n, err := fmt.Sscanf(text, "%d:%d:%d", &s.ID, &s.Bytes, &before); n != 3 || err != nil {
 		return s, false
 	}
-	return netctl.Spent{Tranche: netctl.Tranche{Chain: f.chain, ID: n, Bytes: b}, Used: min(f.bytes, b)}, true
+	s.Chain, s.Used = f.chain, min(before+f.bytes, s.Bytes)
+	return s, true
 }
 
 func familyOf(t netctl.Table) byte {
@@ -239,7 +246,11 @@ func familyOf(t netctl.Table) byte {
 	return unix.AF_INET
 }
 
-// readTables reads our tables' rules.
+func (f found) in(t netctl.Table) bool { return f.family == familyOf(t) && f.table == t.Name }
+
+func keyOf(t netctl.Table) string { return fmt.Sprintf("%s of family %d", t.Name, familyOf(t)) }
+
+// readTables reads the tables' rules.
 func (g *Gate) readTables(tables []netctl.Table) ([]found, error) {
 	var all []found
 	for _, t := range tables {
@@ -254,68 +265,68 @@ func (g *Gate) readTables(tables []netctl.Table) ([]found, error) {
 
 var seed = maphash.MakeSeed()
 
-// fingerprint sums up what our rules say and where the jumps to them stand, but for the quota chains.
-func fingerprint(rules []found) uint64 {
+// fingerprint sums up what our rules in the table say and where the jumps to them stand, but for the quota chains.
+func fingerprint(t netctl.Table, rules []found) uint64 {
 	var h maphash.Hash
 	h.SetSeed(seed)
 	for _, f := range rules {
-		if !f.ours() || strings.HasPrefix(f.chain, netctl.Prefix+"CAP-") {
+		if !f.in(t) || !f.ours() || isQuota(f.chain) {
 			continue
 		}
 		// A jump's place in its built-in chain matters: what stands before it would pass.
-		fmt.Fprintf(&h, "%d %s %s %d %s %d ", f.family, f.table, f.chain, f.index, f.jump, len(f.shape))
+		fmt.Fprintf(&h, "%s %d %s %d ", f.chain, f.index, f.jump, len(f.shape))
 		h.Write(f.shape)
 	}
 	return h.Sum64()
 }
 
-// complete tells whether the kernel has as many rules of ours as the tables say, each in its place.
-func complete(tables []netctl.Table, rules []found) error {
-	for _, t := range tables {
-		if t.IPv6 && !haveIPv6() {
+// complete tells whether the kernel has as many rules of ours as the table says, each in its place.
+func complete(t netctl.Table, rules []found) error {
+	count := map[string]int{}
+	heads := map[string][]string{}
+	for _, f := range rules {
+		if !f.in(t) {
 			continue
 		}
-		count := map[string]int{}
-		heads := map[string][]string{}
-		for _, f := range rules {
-			if f.family != familyOf(t) || f.table != t.Name {
-				continue
-			}
-			if strings.HasPrefix(f.chain, netctl.Prefix) {
-				count[f.chain]++
-			} else if strings.HasPrefix(f.jump, netctl.Prefix) && f.index == len(heads[f.chain])+1 {
-				heads[f.chain] = append(heads[f.chain], f.jump)
-			}
+		if strings.HasPrefix(f.chain, netctl.Prefix) {
+			count[f.chain]++
+		} else if strings.HasPrefix(f.jump, netctl.Prefix) && f.index == len(heads[f.chain])+1 {
+			heads[f.chain] = append(heads[f.chain], f.jump)
 		}
-		for _, c := range t.Chains {
-			if count[c.Name] != len(c.Rules) {
-				return fmt.Errorf("chain %s of table %s has %d rules instead of %d: another program changed it", c.Name, t.Name, count[c.Name], len(c.Rules))
-			}
+	}
+	for _, c := range t.Chains {
+		if count[c.Name] != len(c.Rules) {
+			return fmt.Errorf("chain %s of table %s has %d rules instead of %d: another program changed it",
+				c.Name, t.Name, count[c.Name], len(c.Rules))
 		}
-		want := map[string][]string{}
-		for _, j := range t.Jumps {
-			want[j.From] = append(want[j.From], j.To)
-		}
-		for from, to := range want {
-			if !slices.Equal(heads[from], to) {
-				return fmt.Errorf("chain %s of table %s does not begin with our rules: another program changed it", from, t.Name)
-			}
+	}
+	want := map[string][]string{}
+	for _, j := range t.Jumps {
+		want[j.From] = append(want[j.From], j.To)
+	}
+	for from, to := range want {
+		if !slices.Equal(heads[from], to) {
+			return fmt.Errorf("chain %s of table %s does not begin with our rules: another program changed it", from, t.Name)
 		}
 	}
 	return nil
 }
 
-// applyTables writes the tables if they are not what was written last, or if somebody changed ours since.
+// applyTables writes those tables that are not what was written last, or where somebody changed ours since.
 func (g *Gate) applyTables(ctx context.Context, tables []netctl.Table) (changes []string, err error) {
-	var text strings.Builder
-	for _, t := range tables {
-		text.WriteString(t.String())
+	if !haveIPv6() {
+		tables = slices.DeleteFunc(slices.Clone(tables), func(t netctl.Table) bool { return t.IPv6 })
+	}
+	texts := make([]string, len(tables))
+	same := true
+	for i, t := range tables {
+		texts[i] = t.String()
+		same = same && g.firewall.tables[keyOf(t)].text == texts[i]
 	}
 	now, err := g.generation()
 	if err != nil {
 		return nil, err
 	}
-	same := g.firewall.text == text.String()
 	if same && now == g.firewall.generation {
 		return nil, nil
 	}
@@ -323,20 +334,34 @@ func (g *Gate) applyTables(ctx context.Context, tables []netctl.Table) (changes 
 	if err != nil {
 		return nil, err
 	}
-	lost := g.lost(rules)
-	if same && fingerprint(rules) == g.firewall.fingerprint && len(lost) == 0 {
+	g.notice(rules)
+	var stale []netctl.Table
+	for i, t := range tables {
+		w := g.firewall.tables[keyOf(t)]
+		if w.text != texts[i] || w.fingerprint != fingerprint(t, rules) || len(g.lost(t, rules)) > 0 {
+			stale = append(stale, t)
+		}
+	}
+	if len(stale) == 0 {
 		g.firewall.generation = now
 		return nil, nil
 	}
 	for _, v6 := range []bool{false, true} {
-		script := restoreScript(v6, tables, rules, lost)
+		script, err := g.restoreScript(ctx, v6, stale, rules)
+		if err != nil {
+			return changes, err
+		}
 		if script == "" {
 			continue
 		}
 		if err := restore(ctx, v6, script); err != nil {
 			return changes, err
 		}
-		changes = append(changes, fmt.Sprintf("%s --noflush: %d lines", restoreProgram(v6), strings.Count(script, "\n")))
+		for _, t := range stale {
+			if t.IPv6 == v6 {
+				changes = append(changes, restoreProgram(v6)+" --table "+t.Name)
+			}
+		}
 	}
 	if now, err = g.generation(); err != nil {
 		return changes, err
@@ -344,55 +369,42 @@ func (g *Gate) applyTables(ctx context.Context, tables []netctl.Table) (changes 
 	if rules, err = g.readTables(tables); err != nil {
 		return changes, err
 	}
-	if err := complete(tables, rules); err != nil {
-		return changes, err
-	}
-	g.putBack(lost)
 	g.notice(rules)
-	g.firewall = firewallState{generation: now, text: text.String(), fingerprint: fingerprint(rules)}
+	g.firewall = firewallState{generation: now, tables: map[string]written{}}
+	for i, t := range tables {
+		if err := complete(t, rules); err != nil {
+			return changes, err
+		}
+		g.firewall.tables[keyOf(t)] = written{text: texts[i], fingerprint: fingerprint(t, rules)}
+	}
 	return changes, nil
 }
 
-// restoreScript returns what brings one family's tables from what they are to what they shall be.
-func restoreScript(v6 bool, tables []netctl.Table, rules []found, lost []held) string {
+// restoreScript returns what brings one family's tables from what they are to what they shall be, "" for nothing.
+func (g *Gate) restoreScript(ctx context.Context, v6 bool, tables []netctl.Table, rules []found) (string, error) {
+	tables = slices.DeleteFunc(slices.Clone(tables), func(t netctl.Table) bool { return t.IPv6 != v6 })
+	if len(tables) == 0 {
+		return "", nil
+	}
+	have, err := save(ctx, v6)
+	if err != nil {
+		return "", err
+	}
 	var b strings.Builder
 	for _, t := range tables {
-		if t.IPv6 != v6 || v6 && !haveIPv6() {
-			continue
-		}
+		old := have[t.Name]
 		fmt.Fprintf(&b, "*%s\n", t.Name)
-		wanted := map[string]bool{}
+		keep := map[string]bool{}
 		for _, c := range t.Chains {
-			wanted[c.Name] = true
+			keep[c.Name] = true
 			fmt.Fprintf(&b, ":%s - [0:0]\n", c.Name) // makes it, or empties it
 		}
-		var stale []string
-		var jumps []found
-		quotas := map[string]bool{}
-		for _, f := range rules {
-			switch {
-			case f.family != familyOf(t) || f.table != t.Name:
-			case !strings.HasPrefix(f.chain, netctl.Prefix):
-				if strings.HasPrefix(f.jump, netctl.Prefix) {
-					jumps = append(jumps, f)
-				}
-			case isQuota(f.chain):
-				quotas[f.chain] = true
-			case !wanted[f.chain] && !slices.Contains(stale, f.chain):
-				stale = append(stale, f.chain)
-			}
-		}
 		for _, k := range t.Keep {
-			if !quotas[k] {
+			if !slices.Contains(old.chains, k) {
 				fmt.Fprintf(&b, ":%s - [0:0]\n", k)
 			}
 		}
-		slices.SortFunc(jumps, func(x, y found) int {
-			return cmp.Or(cmp.Compare(x.chain, y.chain), cmp.Compare(y.index, x.index))
-		})
-		for _, f := range jumps {
-			fmt.Fprintf(&b, "-D %s %d\n", f.chain, f.index)
-		}
+		old.removeJumps(&b)
 		at := map[string]int{}
 		for _, j := range t.Jumps {
 			at[j.From]++
@@ -403,32 +415,80 @@ func restoreScript(v6 bool, tables []netctl.Table, rules []found, lost []held) s
 				fmt.Fprintf(&b, "-A %s %s\n", c.Name, r)
 			}
 		}
-		// What the kernel lost of the tranches comes back with what was left when they were last read.
-		for _, s := range lost {
-			if slices.Contains(t.Keep, s.Chain) {
-				b.WriteString(trancheRule(s.Tranche, s.Used))
-			}
+		for _, s := range g.lost(t, rules) {
+			b.WriteString(trancheRule(s))
 		}
-		for _, c := range stale {
-			fmt.Fprintf(&b, "-F %s\n", c)
-		}
-		for _, c := range stale {
-			fmt.Fprintf(&b, "-X %s\n", c)
-		}
+		old.removeChains(&b, func(chain string) bool { return keep[chain] || isQuota(chain) })
 		b.WriteString("COMMIT\n")
 	}
-	return b.String()
+	return b.String(), nil
+}
+
+// saved is what iptables-save says of ours in a table.
+type saved struct {
+	chains []string
+	jumps  []string // rules outside our chains that lead to them, as "-A CHAIN …"
+}
+
+// save asks iptables for our chains, of which those that are empty show no rule in the kernel's list, and for the words
+// of the jumps to them: deleted by their words, no rule of others can be hit, whatever they insert meanwhile.
+func save(ctx context.Context, v6 bool) (map[string]saved, error) {
+	program := "iptables-save"
+	if v6 {
+		program = "ip6tables-save"
+	}
+	out, err := exec.CommandContext(ctx, program).Output()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", program, err)
+	}
+	tables := map[string]saved{}
+	var table string
+	for line := range strings.Lines(string(out)) {
+		line = strings.TrimSpace(line)
+		if name, ok := strings.CutPrefix(line, "*"); ok {
+			table = name
+			continue
+		}
+		s := tables[table]
+		words := strings.Fields(line)
+		if name, ok := strings.CutPrefix(line, ":"+netctl.Prefix); ok {
+			name, _, _ = strings.Cut(name, " ")
+			s.chains = append(s.chains, netctl.Prefix+name)
+		} else if n := len(words); n >= 4 && words[0] == "-A" && !strings.HasPrefix(words[1], netctl.Prefix) &&
+			(words[n-2] == "-j" || words[n-2] == "-g") && strings.HasPrefix(words[n-1], netctl.Prefix) {
+			s.jumps = append(s.jumps, line)
+		}
+		tables[table] = s
+	}
+	return tables, nil
+}
+
+func (s saved) removeJumps(b *strings.Builder) {
+	for _, j := range s.jumps {
+		fmt.Fprintf(b, "-D%s\n", strings.TrimPrefix(j, "-A"))
+	}
+}
+
+func (s saved) removeChains(b *strings.Builder, keep func(string) bool) {
+	stale := slices.DeleteFunc(slices.Clone(s.chains), keep)
+	for _, c := range stale {
+		fmt.Fprintf(b, "-F %s\n", c)
+	}
+	for _, c := range stale {
+		fmt.Fprintf(b, "-X %s\n", c)
+	}
 }
 
 func isQuota(chain string) bool { return strings.HasPrefix(chain, netctl.Prefix+"CAP-") }
 
 // trancheRule returns the rule that spends what is left of a tranche.
-func trancheRule(t netctl.Tranche, used uint64) string {
+func trancheRule(s netctl.Spent) string {
 	quota := ""
-	if t.Bytes != netctl.Unlimited {
-		quota = fmt.Sprintf(" -m quota --quota %d", t.Bytes-used)
+	if s.Bytes != netctl.Unlimited {
+		quota = fmt.Sprintf(" -m quota --quota %d", max(1, s.Bytes-s.Used)) // 0 is refused; no packet has 1 byte
 	}
-	return fmt.Sprintf("-A %s%s -m comment --comment %s%d:%d -g %s\n", t.Chain, quota, trancheComment, t.ID, t.Bytes, netctl.ChainPaid)
+	return fmt.Sprintf("-A %s%s -m comment --comment %s%s%d:%d:%d -g %s\n",
+		s.Chain, quota, commentPrefix, trancheComment, s.ID, s.Bytes, s.Used, netctl.ChainPaid)
 }
 
 func restoreProgram(v6 bool) string {
@@ -440,77 +500,39 @@ func restoreProgram(v6 bool) string {
 
 // restore runs iptables-restore. A failed run has changed nothing of the table that failed.
 func restore(ctx context.Context, v6 bool, script string) error {
-	cmd := exec.CommandContext(ctx, restoreProgram(v6), "--noflush", "--wait", "5")
+	program := restoreProgram(v6)
+	cmd := exec.CommandContext(ctx, program, "--noflush", "--wait", "5")
 	cmd.Stdin = strings.NewReader(script)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w: %s", restoreProgram(v6), err, explain(string(out), script))
+		return fmt.Errorf("%s: %w: %s", program, err, explain(string(out), script))
 	}
 	return nil
 }
 
-// removeTables takes every rule and chain of ours out of the tables.
-func (g *Gate) removeTables(ctx context.Context) error {
+// removeTables takes every rule and chain of ours out of the tables, but for the chains to keep.
+func (g *Gate) removeTables(ctx context.Context, keep func(chain string) bool) error {
+	g.firewall = firewallState{}
 	var errs []error
 	for _, v6 := range []bool{false, true} {
 		if v6 && !haveIPv6() {
 			continue
 		}
-		var empty []netctl.Table
-		for _, name := range []string{"mangle", "nat", "filter"} {
-			empty = append(empty, netctl.Table{IPv6: v6, Name: name})
-		}
-		rules, err := g.readTables(empty)
+		have, err := save(ctx, v6)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		// The chains' names are asked of iptables: an empty chain shows no rule.
-		for _, t := range empty {
-			script, err := removalScript(ctx, t, rules)
-			if err == nil && script != "" {
-				err = restore(ctx, v6, script)
+		// What marks packets goes first: without the mark nothing is forwarded.
+		for _, name := range []string{"mangle", "nat", "filter"} {
+			var b strings.Builder
+			have[name].removeJumps(&b)
+			have[name].removeChains(&b, keep)
+			if b.Len() > 0 {
+				errs = append(errs, restore(ctx, v6, "*"+name+"\n"+b.String()+"COMMIT\n"))
 			}
-			errs = append(errs, err)
 		}
 	}
-	g.firewall = firewallState{}
-	g.tranches = nil
 	return errors.Join(errs...)
-}
-
-func removalScript(ctx context.Context, t netctl.Table, rules []found) (string, error) {
-	var b strings.Builder
-	for i := len(rules) - 1; i >= 0; i-- { // the last first: numbers before it stay
-		f := rules[i]
-		if f.family == familyOf(t) && f.table == t.Name && !strings.HasPrefix(f.chain, netctl.Prefix) && f.ours() {
-			fmt.Fprintf(&b, "-D %s %d\n", f.chain, f.index)
-		}
-	}
-	program := "iptables-save"
-	if t.IPv6 {
-		program = "ip6tables-save"
-	}
-	out, err := exec.CommandContext(ctx, program, "--table", t.Name).Output()
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", program, err)
-	}
-	var chains []string
-	for line := range strings.Lines(string(out)) {
-		if name, ok := strings.CutPrefix(line, ":"+netctl.Prefix); ok {
-			name, _, _ = strings.Cut(name, " ")
-			chains = append(chains, netctl.Prefix+name)
-		}
-	}
-	for _, c := range chains {
-		fmt.Fprintf(&b, "-F %s\n", c)
-	}
-	for _, c := range chains {
-		fmt.Fprintf(&b, "-X %s\n", c)
-	}
-	if b.Len() == 0 {
-		return "", nil
-	}
-	return "*" + t.Name + "\n" + b.String() + "COMMIT\n", nil
 }
 
 // explain puts the line of the script beside the message that names its number.
@@ -527,7 +549,7 @@ func explain(out, script string) string {
 
 // haveIPv6 tells whether this kernel has IPv6 at all: without it nothing needs closing, and its tables cannot be made.
 func haveIPv6() bool {
-	_, err := os.Stat("/proc/self/net/if_inet6")
+	_, err := os.Stat("/proc/thread-self/net/if_inet6")
 	return err == nil
 }
 

@@ -16,7 +16,6 @@ import (
 	"net/netip"
 	"os"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -39,11 +38,10 @@ type Gate struct {
 	sets     map[string]netctl.Set
 	sessions map[netip.Addr]session
 	firewall firewallState
-	tranches []held
+	tranches []netctl.Spent
 	shaped   map[string]shaped // by device
 	leaf     string            // kind of leaf queue that this kernel has; "" until tried
-	before   map[string]string // kernel parameters as they were
-	address  bool              // the hotspot's address was added by us
+	memory   memory            // what was before us
 
 	disturbed atomic.Bool
 }
@@ -79,10 +77,10 @@ func New(ctx context.Context, now func() time.Time) (*Gate, error) {
 		sets:     map[string]netctl.Set{},
 		sessions: map[netip.Addr]session{},
 		shaped:   map[string]shaped{},
-		before:   map[string]string{},
+		memory:   memory{},
 	}
 	var err error
-	if g.links, err = vnl.NewHandle(unix.NETLINK_ROUTE); err != nil {
+	if g.links, err = vnl.NewHandle(unix.NETLINK_ROUTE, unix.NETLINK_NETFILTER); err != nil {
 		return nil, fmt.Errorf("open netlink: %w", err)
 	}
 	if g.netfilter, err = dial(unix.NETLINK_NETFILTER); err != nil {
@@ -110,18 +108,28 @@ func (g *Gate) Apply(ctx context.Context, p netctl.Plan) (changes []string, err 
 		err = e
 		return e == nil
 	}
-	link, more, err := g.applyHotspot(p.Hotspot)
-	g.address = g.address || slices.ContainsFunc(more, func(c string) bool { return strings.HasPrefix(c, "ip address add") })
-	ok := note(more, err)
-	ok = ok && note(g.applySets(ctx, p.Sets))
-	g.plan = p
-	ok = ok && note(g.applySessions())
-	ok = ok && note(g.applyShapers(link))
-	ok = ok && note(g.applyTables(ctx, p.Tables))
-	ok = ok && note(g.applyRules(p.Rules))
-	ok = ok && note(g.applyRoutes(p.Routes))
-	ok = ok && note(g.applySysctls(p.Sysctls))
-	if !ok {
+	apply := func() bool {
+		if !g.applied {
+			if err = g.recall(); err != nil {
+				return false
+			}
+		}
+		link, more, err := g.applyHotspot(p.Hotspot)
+		if !note(more, err) || !note(g.applySets(ctx, p.Sets)) {
+			return false
+		}
+		g.plan = p
+		if !note(g.applySessions()) || !note(g.applyShapers(link)) {
+			return false
+		}
+		parameters, err := g.readSysctls(p.Sysctls)
+		return note(nil, err) &&
+			note(g.applyTables(ctx, g.memory.addTo(p.Tables))) &&
+			note(g.applyRules(p.Rules)) &&
+			note(g.applyRoutes(p.Routes)) &&
+			note(g.writeSysctls(parameters))
+	}
+	if !apply() {
 		return changes, fmt.Errorf("apply the plan: %w", err)
 	}
 	g.applied = true
@@ -136,7 +144,9 @@ func (g *Gate) applySets(ctx context.Context, want []netctl.Set) (changes []stri
 			return changes, err
 		}
 		if ok && have.set != w {
-			if err := errors.Join(g.removeTables(ctx), g.destroySet(w.Name)); err != nil {
+			// The quotas stay, and PAS-PAID, which their rules name.
+			keep := func(chain string) bool { return isQuota(chain) || chain == netctl.ChainPaid }
+			if err := errors.Join(g.removeTables(ctx, keep), g.destroySet(ctx, w.Name)); err != nil {
 				return changes, err
 			}
 			g.sessions = map[netip.Addr]session{}
@@ -169,47 +179,59 @@ func (g *Gate) applySessions() (changes []string, err error) {
 		}
 	}
 	now := g.now()
-	ended := 0
+	var ended []netip.Addr
 	for addr, s := range g.sessions {
 		if !s.ends.After(now) {
+			ended = append(ended, addr)
 			delete(g.sessions, addr)
-			ended++
 		}
 	}
-	restored, removed := 0, 0
+	restored := 0
 	for addr, s := range g.sessions {
-		w, okWho := who[addr]
-		c, okClass := class[addr]
-		if okWho && okClass && w.mac == s.MAC && c.class == g.classID(addr) {
-			continue
-		}
-		if s.ends.Sub(now) < 2*time.Second {
+		left := s.ends.Sub(now)
+		if left < 2*time.Second {
 			continue // the kernel's clock of seconds may have ended it already
 		}
-		s.Left = s.ends.Sub(now)
-		if err := g.putSession(s); err != nil {
-			return changes, err
+		w, c := who[addr], class[addr]
+		if c.class != g.classID(addr) || c.mark != netctl.MarkAdmitted || !near(c.timeout, left) {
+			s.counter = max(s.counter, c.bytes)
+			if err := g.putClassEntry(s, left); err != nil {
+				return changes, err
+			}
+			g.sessions[addr] = s
+			restored++
 		}
-		restored++
+		if w.mac != s.MAC || w.mark != netctl.MarkAdmitted || !near(w.timeout, left) {
+			if err := g.putWho(s, left); err != nil {
+				return changes, err
+			}
+			restored++
+		}
 	}
-	for _, list := range []struct {
-		set     string
-		entries map[netip.Addr]entry
-	}{{netctl.SetWho, who}, {netctl.SetClass, class}} {
-		for addr := range list.entries {
+	removed := 0
+	for set, entries := range map[string]map[netip.Addr]entry{netctl.SetWho: who, netctl.SetClass: class} {
+		for addr := range entries {
 			if _, ok := g.sessions[addr]; !ok {
-				if err := g.remove(g.sets[list.set], addr); err != nil {
+				if err := g.remove(g.sets[set], addr); err != nil {
 					return changes, err
 				}
 				removed++
 			}
 		}
 	}
-	if restored+removed > 0 {
-		changes = append(changes, fmt.Sprintf("ipset: %d sessions restored, %d entries removed", restored, removed))
+	for _, addr := range ended {
+		if err := g.freeClasses(addr); err != nil {
+			return changes, err
+		}
+	}
+	if restored+removed+len(ended) > 0 {
+		changes = append(changes, fmt.Sprintf("ipset: %d sessions ended, %d entries restored, %d removed", len(ended), restored, removed))
 	}
 	return changes, nil
 }
+
+// near tells whether a timeout of the kernel's is a session's, but for whole seconds and clocks that drift apart.
+func near(kernel, left time.Duration) bool { return (kernel - left).Abs() < 10*time.Second }
 
 // entries lists both sets by address.
 func (g *Gate) entries() (who, class map[netip.Addr]entry, err error) {
@@ -255,21 +277,35 @@ func (g *Gate) classID(addr netip.Addr) uint32 {
 	return handle(uint16(offset(g.sets[netctl.SetClass].Network, addr)))
 }
 
-func (g *Gate) putSession(s session) error {
-	err := g.put(g.sets[netctl.SetClass], entry{addr: s.Addr, timeout: s.Left, bytes: s.counter, class: g.classID(s.Addr)})
-	if err != nil {
-		return err
-	}
-	return g.put(g.sets[netctl.SetWho], entry{addr: s.Addr, mac: s.MAC, timeout: s.Left, mark: netctl.MarkAdmitted})
+func (g *Gate) putClassEntry(s session, left time.Duration) error {
+	return g.put(g.sets[netctl.SetClass], entry{
+		addr: s.Addr, timeout: left, bytes: s.counter, mark: netctl.MarkAdmitted, class: g.classID(s.Addr),
+	})
+}
+
+func (g *Gate) putWho(s session, left time.Duration) error {
+	return g.put(g.sets[netctl.SetWho], entry{addr: s.Addr, mac: s.MAC, timeout: left, mark: netctl.MarkAdmitted})
 }
 
 // Admit implements netctl.Gate.
 func (g *Gate) Admit(s netctl.Session) error {
-	if !g.applied {
-		return errors.New("admit a session: no plan has been applied yet")
+	if err := g.admit(s); err != nil {
+		return fmt.Errorf("admit a session: %w", err)
 	}
-	if n := g.plan.Hotspot.Address; !n.Masked().Contains(s.Addr) || s.Addr == n.Addr() {
-		return errors.New("admit a session: the address is not a resident's on the hotspot")
+	return nil
+}
+
+func (g *Gate) admit(s netctl.Session) error {
+	if !g.applied {
+		return errors.New("no plan has been applied yet")
+	}
+	if s.Left <= 0 {
+		return errors.New("it has ended already")
+	}
+	network := g.plan.Hotspot.Address.Masked()
+	if !network.Contains(s.Addr) || s.Addr == g.plan.Hotspot.Address.Addr() || s.Addr == network.Addr() ||
+		s.Addr == lastAddr(network) || offset(network, s.Addr) == netctl.MinorOwn {
+		return errors.New("its address is not a resident's on the hotspot")
 	}
 	x := session{Session: s, ends: g.now().Add(s.Left)}
 	if s.Data < netctl.Unlimited {
@@ -281,11 +317,11 @@ func (g *Gate) Admit(s netctl.Session) error {
 	if !running {
 		if err := g.addResident(s.Addr); err != nil {
 			delete(g.sessions, s.Addr)
-			return fmt.Errorf("admit a session: %w", err)
+			return err
 		}
 	}
-	if err := g.putSession(x); err != nil {
-		return fmt.Errorf("admit a session: %w", errors.Join(err, g.End(s.Addr)))
+	if err := errors.Join(g.putClassEntry(x, s.Left), g.putWho(x, s.Left)); err != nil {
+		return errors.Join(err, g.End(s.Addr))
 	}
 	return nil
 }
@@ -296,15 +332,20 @@ func (g *Gate) End(addr netip.Addr) error {
 	if !g.applied {
 		return nil
 	}
-	err := errors.Join(g.remove(g.sets[netctl.SetWho], addr), g.remove(g.sets[netctl.SetClass], addr))
-	minor := uint16(offset(g.sets[netctl.SetClass].Network, addr))
-	for _, s := range g.shaped {
-		err = errors.Join(err, g.deleteClass(s.link, minor))
-	}
+	err := errors.Join(g.remove(g.sets[netctl.SetWho], addr), g.remove(g.sets[netctl.SetClass], addr), g.freeClasses(addr))
 	if err != nil {
 		return fmt.Errorf("end a session: %w", err)
 	}
 	return nil
+}
+
+// freeClasses deletes a resident's classes on all devices.
+func (g *Gate) freeClasses(addr netip.Addr) (err error) {
+	minor := uint16(g.classID(addr))
+	for _, s := range g.shaped {
+		err = errors.Join(err, g.deleteClass(s.link, minor))
+	}
+	return err
 }
 
 // Sessions implements netctl.Gate.
@@ -345,9 +386,7 @@ func (g *Gate) Read() (s netctl.Sample, err error) {
 		return s, err
 	}
 	g.notice(rules)
-	for _, t := range g.tranches {
-		s.Tranches = append(s.Tranches, t.Spent)
-	}
+	s.Tranches = slices.Clone(g.tranches)
 	return s, nil
 }
 
@@ -493,33 +532,33 @@ func (g *Gate) Neighbor(addr netip.Addr) (mac netctl.MAC, err error) {
 // Close implements netctl.Gate. It goes on after an error, so that as little as possible is left.
 func (g *Gate) Close(ctx context.Context) error {
 	var errs []error
-	for path, was := range g.before {
-		err := os.WriteFile("/proc/sys/"+path, []byte(was), 0)
-		if err != nil && !errors.Is(err, os.ErrNotExist) { // its interface is gone
-			errs = append(errs, fmt.Errorf("restore kernel parameter: %w", err))
-		}
+	try := func(err error) { errs = append(errs, err) }
+	if !g.applied {
+		try(g.recall())
 	}
-	errs = append(errs, g.removeTables(ctx))
-	_, err := g.applyRules(nil)
-	errs = append(errs, err)
+	// Forwarding ends first, if it was not on before.
+	parameters, err := g.readSysctls(nil)
+	try(err)
+	_, err = g.writeSysctls(parameters)
+	try(err)
+	try(g.removeTables(ctx, func(string) bool { return false }))
+	_, err = g.applyRules(nil)
+	try(err)
 	_, err = g.applyRoutes(nil)
-	errs = append(errs, err, g.destroySet(netctl.SetWho), g.destroySet(netctl.SetClass))
+	try(err)
+	try(g.forgetConnections())
+	try(g.destroySet(ctx, netctl.SetWho))
+	try(g.destroySet(ctx, netctl.SetClass))
 	roots, err := g.roots()
-	errs = append(errs, err)
+	try(err)
 	for _, link := range roots {
-		errs = append(errs, g.deleteRoot(link))
+		try(g.deleteRoot(link))
 	}
-	if g.address {
-		if link, err := g.links.LinkByName(g.plan.Hotspot.Name); err == nil {
-			err = g.links.AddrDel(link, &vnl.Addr{IPNet: ipNet(g.plan.Hotspot.Address)})
-			if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
-				errs = append(errs, fmt.Errorf("remove the hotspot's address: %w", err))
-			}
-		}
-	}
+	try(g.restoreHotspot())
 	g.applied = false
 	g.links.Close()
-	errs = append(errs, g.netfilter.Conn.Close(), g.route.Conn.Close())
+	try(g.netfilter.Conn.Close())
+	try(g.route.Conn.Close())
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("clean up: %w", err)
 	}

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -19,7 +20,6 @@ const (
 
 	ipsetCreate  = 2
 	ipsetDestroy = 3
-	ipsetFlush   = 4
 	ipsetList    = 7
 	ipsetAdd     = 9
 	ipsetDel     = 10
@@ -126,9 +126,20 @@ func (g *Gate) createSet(s netctl.Set) error {
 	return nil
 }
 
-// destroySet removes a set; that there is none is no error.
-func (g *Gate) destroySet(name string) error {
-	if err := g.setCommand(ipsetDestroy, name); err != nil && !isErrno(err, unix.ENOENT) {
+// destroySet removes a set; that there is none is no error. The kernel lets go of deleted rules a little later than it
+// says, and of a set only with the last rule that names it.
+func (g *Gate) destroySet(ctx context.Context, name string) error {
+	var err error
+	for range 100 {
+		if err = g.setCommand(ipsetDestroy, name); !isErrno(err, unix.EBUSY) {
+			break
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	if err != nil && !isErrno(err, unix.ENOENT) {
 		return fmt.Errorf("destroy set %s: %w", name, err)
 	}
 	return nil

@@ -58,7 +58,7 @@ func (l *lab) newGate(t *testing.T) netctl.Gate {
 }
 
 // address returns the k-th resident's address.
-func address(k int) netip.Addr { return netip.AddrFrom4([4]byte{10, 80, 1, byte(k + 1)}) }
+func address(k int) netip.Addr { return gatetest.ResidentAddr(k) }
 
 // sharing compiles the plan that shares the k-th lender's connection.
 func (l *lab) sharing(k int) netctl.Plan {

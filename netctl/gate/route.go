@@ -3,6 +3,7 @@ package gate
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -37,6 +38,7 @@ func (g *Gate) applyHotspot(i netctl.Interface) (link vnl.Link, changes []string
 		if err := g.links.AddrReplace(link, &vnl.Addr{IPNet: want}); err != nil {
 			return nil, changes, fmt.Errorf("add address %s to %s: %w", i.Address, i.Name, err)
 		}
+		g.memory.note(memoryAddress+i.Name, i.Address.String())
 		changes = append(changes, fmt.Sprintf("ip address add %s dev %s", i.Address, i.Name))
 	}
 	if link.Type() == "bridge" {
@@ -65,6 +67,7 @@ func (g *Gate) isolatePorts(bridge vnl.Link) (changes []string, err error) {
 		if err := g.links.LinkSetIsolated(p, true); err != nil {
 			return changes, fmt.Errorf("isolate bridge port %s: %w", p.Attrs().Name, err)
 		}
+		g.memory.note(memoryPort+p.Attrs().Name, "off")
 		changes = append(changes, "bridge link set dev "+p.Attrs().Name+" isolated on")
 	}
 	return changes, nil
@@ -139,12 +142,6 @@ func (g *Gate) applyRoutes(want []netctl.Route) (changes []string, err error) {
 		}
 		// A network is closed before the way out is opened.
 		slices.SortStableFunc(missing, func(a, b netctl.Route) int { return b.To.Bits() - a.To.Bits() })
-		for _, r := range stale {
-			if err := g.links.RouteDel(&r); err != nil && !errors.Is(err, unix.ESRCH) {
-				return changes, fmt.Errorf("delete a route of table %d: %w", table, err)
-			}
-			changes = append(changes, fmt.Sprintf("ip route del %s table %d", r.Dst, table))
-		}
 		for _, w := range missing {
 			r, err := g.kernelRoute(w)
 			if err != nil {
@@ -154,6 +151,16 @@ func (g *Gate) applyRoutes(want []netctl.Route) (changes []string, err error) {
 				return changes, fmt.Errorf("%s: %w", w, err)
 			}
 			changes = append(changes, w.String())
+		}
+		for _, r := range stale {
+			err := g.links.RouteDel(&r)
+			if errors.Is(err, unix.ESRCH) {
+				continue // replaced by one of ours
+			}
+			if err != nil {
+				return changes, fmt.Errorf("delete a route of table %d: %w", table, err)
+			}
+			changes = append(changes, fmt.Sprintf("ip route del %s table %d", r.Dst, table))
 		}
 	}
 	return changes, nil
@@ -205,23 +212,38 @@ func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
 
-// applySysctls sets kernel parameters and remembers what they were.
-func (g *Gate) applySysctls(want []netctl.Sysctl) (changes []string, err error) {
+// readSysctls returns the kernel parameters that have to change: those that are not as wanted, whose value is remembered,
+// and those that were changed before and are wanted no longer, whose value of before is forgotten.
+func (g *Gate) readSysctls(want []netctl.Sysctl) (change []netctl.Sysctl, err error) {
+	wanted := map[string]bool{}
 	for _, s := range want {
-		path := "/proc/sys/" + s.Path
-		old, err := os.ReadFile(path)
+		wanted[s.Path] = true
+		old, err := os.ReadFile("/proc/sys/" + s.Path)
 		if err != nil {
-			return changes, fmt.Errorf("read kernel parameter: %w", err)
+			return nil, fmt.Errorf("read kernel parameter: %w", err)
 		}
-		was := strings.TrimSpace(string(old))
-		if was == s.Value {
-			continue
+		if was := strings.TrimSpace(string(old)); was != s.Value {
+			g.memory.note(memorySysctl+s.Path, was)
+			change = append(change, s)
 		}
-		if err := os.WriteFile(path, []byte(s.Value), 0); err != nil {
+	}
+	for _, name := range slices.Sorted(maps.Keys(g.memory)) {
+		if path, ok := strings.CutPrefix(name, memorySysctl); ok && !wanted[path] {
+			change = append(change, netctl.Sysctl{Path: path, Value: g.memory[name]})
+			delete(g.memory, name)
+		}
+	}
+	return change, nil
+}
+
+func (g *Gate) writeSysctls(change []netctl.Sysctl) (changes []string, err error) {
+	for _, s := range change {
+		err := os.WriteFile("/proc/sys/"+s.Path, []byte(s.Value), 0)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // its interface went away since it was read
+		}
+		if err != nil {
 			return changes, fmt.Errorf("set kernel parameter: %w", err)
-		}
-		if _, seen := g.before[s.Path]; !seen {
-			g.before[s.Path] = was
 		}
 		changes = append(changes, "sysctl "+s.Path+"="+s.Value)
 	}

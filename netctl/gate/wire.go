@@ -33,20 +33,27 @@ func (w wire) do(kind netlink.HeaderType, flags netlink.HeaderFlags, body []byte
 	return err
 }
 
-// get sends one request and returns the bodies of its answers.
-func (w wire) get(kind netlink.HeaderType, flags netlink.HeaderFlags, body []byte) ([][]byte, error) {
-	replies, err := w.Execute(netlink.Message{
-		Header: netlink.Header{Type: kind, Flags: netlink.Request | flags},
-		Data:   body,
-	})
-	if err != nil {
-		return nil, err
+// get sends one request and returns the bodies of its answers. A list that was changed while it was read is read again.
+func (w wire) get(kind netlink.HeaderType, flags netlink.HeaderFlags, body []byte) (bodies [][]byte, err error) {
+	for range 10 {
+		replies, err := w.Execute(netlink.Message{
+			Header: netlink.Header{Type: kind, Flags: netlink.Request | flags},
+			Data:   body,
+		})
+		if err != nil {
+			return nil, err
+		}
+		torn := false
+		bodies = make([][]byte, len(replies))
+		for i, r := range replies {
+			bodies[i] = r.Data
+			torn = torn || r.Header.Flags&netlink.DumpInterrupted != 0
+		}
+		if !torn {
+			return bodies, nil
+		}
 	}
-	bodies := make([][]byte, len(replies))
-	for i, r := range replies {
-		bodies[i] = r.Data
-	}
-	return bodies, nil
+	return nil, errors.New("the kernel's list changes faster than it can be read")
 }
 
 // attributes encodes netlink attributes behind a fixed header.

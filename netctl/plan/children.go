@@ -48,7 +48,7 @@ func Children(c *config.Config, resolvers []Resolver, run string) []netctl.Child
 		"servers-file=" + servers,
 		"domain-needed",
 		"bogus-priv",
-		"filter-AAAA",     // IPv6 is closed: an address that cannot be reached only costs time
+		"filter-AAAA", // IPv6 is closed: an address that cannot be reached only costs time
 		"local=/" + c.Box.Hostname + "/",
 		"cache-size=1000",
 		"dns-forward-max=300",

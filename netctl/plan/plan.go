@@ -6,16 +6,19 @@
 //
 // From a resident: mangle/PREROUTING looks the sender's IP and MAC up in the set of admitted residents, whose entry
 // carries the mark (one array look-up, which sets the mark: no match, no second rule). The mark leads to the table of
-// the chosen uplink; without it a packet is routed into the box itself, whose INPUT resets TCP and rejects the rest. So
-// whoever flushes a table closes the gate: without mangle nobody has a mark, without nat nobody has an address the
-// internet knows, without filter the unadmitted still end in the box. In the uplink's table the special-purpose ranges
-// and every network the box is connected to are prohibited: the lender's network is closed by routing, at no cost a packet.
+// the chosen uplink; without it a packet is routed into the box itself, whose INPUT resets TCP and rejects the rest. In
+// the uplink's table the special-purpose ranges and every network the box is connected to are prohibited: the lender's
+// network is closed by routing, at no cost a packet.
+//
+// To a resident: mangle/FORWARD looks the receiver up, and the same mark says that it is admitted.
+//
+// Either way filter/FORWARD sends a marked packet to the quota chain, in the end of which the packet is paid for and
+// loses the mark; mangle/POSTROUTING drops what still has it. So whoever flushes a table closes the gate: without mangle
+// nobody gets a mark, without filter nobody loses it, and without nat nobody new has an address the internet knows.
 //
 // Rules that need looking at only once a connection (the portal's port 80, names, port 25, the bound on connections)
 // stand in the nat table, where only a connection's first packet passes; what they refuse they turn towards a port of
 // the box that INPUT refuses.
-//
-// To a resident: the class set decides (who is admitted, and that data is left), then the quota chain pays.
 //
 // # Two kernel parameters that are less obvious
 //
@@ -81,6 +84,12 @@ var special = []netip.Prefix{
 	netip.MustParsePrefix("240.0.0.0/4"),
 }
 
+// admitted matches a packet to or from an admitted resident that has not been paid for, notAdmitted any other.
+var (
+	admitted    = fmt.Sprintf("-m mark --mark %#x/%#x", netctl.MarkAdmitted, netctl.MarkMask)
+	notAdmitted = fmt.Sprintf("-m mark ! --mark %#x/%#x", netctl.MarkAdmitted, netctl.MarkMask)
+)
+
 var everywhere = netip.MustParsePrefix("0.0.0.0/0")
 
 // Compile returns the desired kernel.
@@ -124,7 +133,7 @@ func Compile(in Input) netctl.Plan {
 	p.Tables = []netctl.Table{
 		mangle(c, uplink, counted),
 		nat(c, uplink, in.Decision.Names),
-		filter(c, uplink, p.Cap, counted),
+		filter(c, uplink, p.Cap),
 		ipv6(c),
 	}
 	return p
@@ -173,8 +182,7 @@ func sysctls(interfaces []string) []netctl.Sysctl {
 		s = append(s,
 			netctl.Sysctl{Path: conf + "rp_filter", Value: "0"},
 			netctl.Sysctl{Path: conf + "accept_local", Value: "1"},
-			// The box must not tell residents of a better way, nor take such advice.
-			netctl.Sysctl{Path: conf + "send_redirects", Value: "0"},
+			// The way is the plan's to choose; nobody on the network may advise another.
 			netctl.Sysctl{Path: conf + "accept_redirects", Value: "0"},
 		)
 	}
@@ -219,18 +227,21 @@ func mangle(c *config.Config, uplink *config.Donation, counted bool) netctl.Tabl
 	t.Chains[0].Rules = []string{"-j SET --map-set " + netctl.SetWho + " src,src --map-mark"}
 	up := netctl.Chain{Name: "PAS-UP"}
 	down := netctl.Chain{Name: "PAS-DOWN"}
+	// Each look-up counts the packet.
+	admit := "-j SET --map-set " + netctl.SetClass + " dst --map-mark"
 	if counted {
-		// Counts and, with it, sets the HTB class.
 		up.Rules = append(up.Rules, "-j SET --map-set "+netctl.SetClass+" src --map-prio")
-		down.Rules = append(down.Rules, "-j SET --map-set "+netctl.SetClass+" dst --map-prio")
+		admit += " --map-prio"
 	}
+	down.Rules = append(down.Rules, admit)
 	const clamp = "-p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu"
 	up.Rules = append(up.Rules, clamp)
 	down.Rules = append(down.Rules, clamp)
-	t.Chains = append(t.Chains, up, down)
+	t.Chains = append(t.Chains, up, down, netctl.Chain{Name: "PAS-UNPAID", Rules: []string{"-j DROP"}})
 	t.Jumps = append(t.Jumps,
 		netctl.Jump{From: "FORWARD", Match: "-i " + hotspot, To: "PAS-UP"},
-		netctl.Jump{From: "FORWARD", Match: "-o " + hotspot, To: "PAS-DOWN"})
+		netctl.Jump{From: "FORWARD", Match: "-o " + hotspot, To: "PAS-DOWN"},
+		netctl.Jump{From: "POSTROUTING", Match: admitted, To: "PAS-UNPAID"})
 	return t
 }
 
@@ -241,7 +252,6 @@ func nat(c *config.Config, uplink *config.Donation, truly bool) netctl.Table {
 	if truly {
 		names = PortDNS
 	}
-	admitted := fmt.Sprintf("-m mark --mark %#x/%#x", netctl.MarkAdmitted, netctl.MarkMask)
 	first := netctl.Chain{Name: "PAS-FIRST", Rules: []string{
 		fmt.Sprintf("-p udp -m udp --dport 53 -j DNAT --to-destination %s:%d", box, names),
 		fmt.Sprintf("-p tcp -m tcp --dport 53 -j DNAT --to-destination %s:%d", box, names),
@@ -270,10 +280,9 @@ func nat(c *config.Config, uplink *config.Donation, truly bool) netctl.Table {
 	return t
 }
 
-func filter(c *config.Config, uplink *config.Donation, quota string, counted bool) netctl.Table {
+func filter(c *config.Config, uplink *config.Donation, quota string) netctl.Table {
 	hotspot := c.Hotspot.Interface
 	box := c.Hotspot.Address.Addr()
-	admitted := fmt.Sprintf("-m mark --mark %#x/%#x", netctl.MarkAdmitted, netctl.MarkMask)
 	refuse := []string{
 		"-p tcp -j REJECT --reject-with tcp-reset",
 		"-j REJECT --reject-with icmp-port-unreachable",
@@ -312,19 +321,16 @@ func filter(c *config.Config, uplink *config.Donation, quota string, counted boo
 		},
 	}
 	if uplink != nil {
-		// Classes are counted in mangle, once a packet.
-		member := "-m set --match-set " + netctl.SetClass + " "
-		bound := ""
-		if counted {
-			bound = " ! --update-counters"
+		pay := func(end string) string {
+			if c.Limits.Data == 0 {
+				return admitted + " -j " + quota
+			}
+			// Counted in mangle, once a packet.
+			return fmt.Sprintf("%s -m set --match-set %s %s ! --update-counters --bytes-lt %d -j %s",
+				admitted, netctl.SetClass, end, netctl.CountLimit, quota)
 		}
-		if c.Limits.Data != 0 {
-			bound += fmt.Sprintf(" --bytes-lt %d", netctl.CountLimit)
-			up.Rules = append(up.Rules, admitted+" "+member+"src"+bound+" -j "+quota)
-		} else {
-			up.Rules = append(up.Rules, admitted+" -j "+quota)
-		}
-		down.Rules = append(down.Rules, member+"dst"+bound+" -j "+quota)
+		up.Rules = append(up.Rules, pay("src"))
+		down.Rules = append(down.Rules, pay("dst"))
 		t.Keep = []string{quota}
 		// What the box itself sends and gets pays as well; it is not refused here, whatever is left.
 		t.Jumps = append(t.Jumps,
@@ -335,8 +341,18 @@ func filter(c *config.Config, uplink *config.Donation, quota string, counted boo
 	down.Rules = append(down.Rules, refuse...)
 	// A tranche's rule goes to PAS-PAID, which accepts what is forwarded and lets the box's own packets return to the
 	// rules of whoever administers the machine.
-	paid := netctl.Chain{Name: netctl.ChainPaid, Rules: []string{"-i " + hotspot + " -j ACCEPT", "-o " + hotspot + " -j ACCEPT"}}
-	t.Chains = []netctl.Chain{in, up, down, paid}
+	paid := netctl.Chain{Name: netctl.ChainPaid, Rules: []string{
+		notAdmitted + " -j RETURN",
+		fmt.Sprintf("-j MARK --set-xmark 0x0/%#x", netctl.MarkMask),
+		"-j ACCEPT",
+	}}
+	// A box that forwards must not join its lenders' networks.
+	apart := netctl.Chain{Name: "PAS-APART"}
+	for _, d := range c.Donations {
+		t.Jumps = append(t.Jumps, netctl.Jump{From: "FORWARD", Match: "-i " + d.Interface, To: "PAS-APART"})
+		apart.Rules = append(apart.Rules, "-o "+d.Interface+" -j DROP")
+	}
+	t.Chains = []netctl.Chain{in, up, down, paid, apart}
 	return t
 }
 

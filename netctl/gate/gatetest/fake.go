@@ -1,0 +1,311 @@
+package gatetest
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"passerelle/netctl"
+)
+
+// Fake is a kernel in memory, for tests that need neither root nor packets. What a gate applies to it is kept as text, so
+// that a test can read it, break it and compare it. It is safe for concurrent use.
+type Fake struct {
+	mu        sync.Mutex
+	now       func() time.Time
+	objects   map[string]bool // lines of a plan's text
+	cap       string          // the quota chain in use
+	sessions  map[netip.Addr]fakeSession
+	classes   map[string]bool
+	tranches  []netctl.Spent
+	neighbors map[netip.Addr]netctl.MAC
+	fail      error
+}
+
+type fakeSession struct {
+	netctl.Session
+	ends  time.Time
+	given uint64
+}
+
+// NewFake makes an untouched kernel whose clock is now. Its neighbour table knows nobody.
+func NewFake(now func() time.Time) *Fake {
+	return &Fake{
+		now:       now,
+		objects:   map[string]bool{},
+		sessions:  map[netip.Addr]fakeSession{},
+		classes:   map[string]bool{},
+		neighbors: map[netip.Addr]netctl.MAC{},
+	}
+}
+
+// Gate returns a gate on the kernel: another one is what another daemon has, after the first one crashed.
+func (k *Fake) Gate() netctl.Gate { return &fakeGate{Fake: k} }
+
+// String shows what the kernel holds, sorted: the plan's objects, the sessions and their classes, the tranches. Times and
+// counts are left out.
+func (k *Fake) String() string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	lines := slices.Collect(maps.Keys(k.objects))
+	for addr, s := range k.sessions {
+		if k.running(s) {
+			lines = append(lines, fmt.Sprintf("ipset add %s %s,%s", netctl.SetWho, addr, s.MAC))
+		}
+	}
+	lines = slices.AppendSeq(lines, maps.Keys(k.classes))
+	slices.Sort(lines)
+	for _, t := range k.tranches {
+		lines = append(lines, fmt.Sprintf("iptables -t filter -A %s -m quota --quota %d # %d", t.Chain, t.Bytes, t.ID))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// SetNeighbor says which hardware address uses an address on the hotspot.
+func (k *Fake) SetNeighbor(addr netip.Addr, mac netctl.MAC) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.neighbors[addr] = mac
+}
+
+// Fail makes every later call of Apply fail, until it is called with nil.
+func (k *Fake) Fail(err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.fail = err
+}
+
+// Remove removes the plan's objects whose text contains a string, as somebody else would, and returns how many.
+func (k *Fake) Remove(part string) (n int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, all := range []map[string]bool{k.objects, k.classes} {
+		maps.DeleteFunc(all, func(line string, _ bool) bool {
+			gone := strings.Contains(line, part)
+			if gone {
+				n++
+			}
+			return gone
+		})
+	}
+	return n
+}
+
+// Flush empties the sets, as somebody else would.
+func (k *Fake) Flush() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	clear(k.sessions)
+}
+
+// Pass sends packets of a resident to the internet, so many bytes of them, and returns how many bytes got there.
+func (k *Fake) Pass(addr netip.Addr, bytes uint64) (passed uint64) {
+	const packet = 1000
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for range (bytes + packet - 1) / packet {
+		s, ok := k.sessions[addr]
+		if !ok || !k.running(s) || k.cap == "" {
+			return passed
+		}
+		s.Counted += packet
+		s.Data = left(s.given, s.Counted)
+		s.Spent = s.Data == 0
+		k.sessions[addr] = s
+		if !s.Spent && k.pay(packet) {
+			passed += packet
+		}
+	}
+	return passed
+}
+
+// left is how many of the given bytes are left.
+func left(given, used uint64) uint64 {
+	if given >= netctl.Unlimited {
+		return netctl.Unlimited
+	}
+	return given - min(given, used)
+}
+
+// pay takes a packet from the first tranche that has as much left. One that has not is over, whatever it still has.
+func (k *Fake) pay(bytes uint64) bool {
+	for i, t := range k.tranches {
+		if t.Chain != k.cap {
+			continue
+		}
+		if t.Bytes >= netctl.Unlimited || t.Used+bytes <= t.Bytes {
+			k.tranches[i].Used += bytes
+			return true
+		}
+	}
+	return false
+}
+
+func (k *Fake) running(s fakeSession) bool { return s.ends.After(k.now()) }
+
+// fakeGate is a gate on a fake kernel: what it knows besides is what it applied last.
+type fakeGate struct {
+	*Fake
+	plan    netctl.Plan
+	applied bool
+	known   map[netip.Addr]fakeSession // as admitted: a flushed set is filled again
+}
+
+func (g *fakeGate) Apply(_ context.Context, p netctl.Plan) (changes []string, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.fail != nil {
+		return nil, fmt.Errorf("apply the plan: %w", g.fail)
+	}
+	if !g.applied {
+		g.known = maps.Clone(g.sessions)
+	}
+	g.plan, g.applied, g.cap = p, true, p.Cap
+	for addr, s := range g.known {
+		if !g.running(s) {
+			delete(g.known, addr)
+		} else if _, ok := g.sessions[addr]; !ok {
+			g.sessions[addr] = s
+			changes = append(changes, fmt.Sprintf("ipset add %s %s,%s", netctl.SetWho, addr, s.MAC))
+		}
+	}
+	maps.DeleteFunc(g.sessions, func(addr netip.Addr, _ fakeSession) bool { _, ok := g.known[addr]; return !ok })
+	want := map[string]bool{}
+	for line := range strings.Lines(p.String()) {
+		want[strings.TrimSpace(line)] = true
+	}
+	changes = append(changes, replace(g.objects, want)...)
+	return append(changes, replace(g.classes, g.wantedClasses())...), nil
+}
+
+func (g *fakeGate) wantedClasses() map[string]bool {
+	want := map[string]bool{}
+	for addr := range g.known {
+		for _, s := range g.plan.Shapers {
+			want[fmt.Sprintf("tc class add dev %s for %s ceil %d", s.Device, addr, s.Each(g.plan.Class))] = true
+		}
+	}
+	return want
+}
+
+// replace makes have what is wanted, and returns the changes.
+func replace(have, want map[string]bool) (changes []string) {
+	for line := range want {
+		if !have[line] {
+			have[line] = true
+			changes = append(changes, line)
+		}
+	}
+	for line := range have {
+		if !want[line] {
+			delete(have, line)
+			changes = append(changes, "undo: "+line)
+		}
+	}
+	slices.Sort(changes)
+	return changes
+}
+
+func (g *fakeGate) Admit(s netctl.Session) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	network := g.plan.Hotspot.Address
+	switch {
+	case !g.applied:
+		return errors.New("admit a session: no plan has been applied yet")
+	case s.Left <= 0:
+		return errors.New("admit a session: it has ended already")
+	case !network.Masked().Contains(s.Addr) || s.Addr == network.Addr() || s.Addr == network.Masked().Addr() ||
+		!network.Masked().Contains(s.Addr.Next()):
+		return errors.New("admit a session: its address is not a resident's on the hotspot")
+	}
+	s.Counted, s.Spent = 0, s.Data == 0
+	x := fakeSession{Session: s, ends: g.now().Add(s.Left), given: s.Data}
+	g.sessions[s.Addr], g.known[s.Addr] = x, x
+	replace(g.classes, g.wantedClasses())
+	return nil
+}
+
+func (g *fakeGate) End(addr netip.Addr) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.sessions, addr)
+	delete(g.known, addr)
+	replace(g.classes, g.wantedClasses())
+	return nil
+}
+
+func (g *fakeGate) Sessions() (all []netctl.Session, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, s := range g.sessions {
+		if g.running(s) {
+			s.Left = s.ends.Sub(g.now()).Truncate(time.Second)
+			all = append(all, s.Session)
+		}
+	}
+	slices.SortFunc(all, func(a, b netctl.Session) int { return a.Addr.Compare(b.Addr) })
+	return all, nil
+}
+
+func (g *fakeGate) Grant(_ context.Context, t netctl.Tranche) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.applied {
+		return fmt.Errorf("grant %d bytes: no plan has been applied yet", t.Bytes)
+	}
+	for _, s := range g.tranches {
+		if s.Tranche == t {
+			return nil
+		}
+	}
+	// Those that the next one has followed are over.
+	spent := map[netctl.Tranche]bool{}
+	var before netctl.Spent
+	for _, s := range g.tranches {
+		if s.Chain != t.Chain {
+			continue
+		}
+		spent[before.Tranche] = s.Used > 0
+		before = s
+	}
+	g.tranches = slices.DeleteFunc(g.tranches, func(s netctl.Spent) bool { return spent[s.Tranche] })
+	g.tranches = append(g.tranches, netctl.Spent{Tranche: t})
+	return nil
+}
+
+func (g *fakeGate) Read() (s netctl.Sample, err error) {
+	s.Sessions, err = g.Sessions()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s.Tranches = slices.Clone(g.tranches)
+	slices.SortStableFunc(s.Tranches, func(a, b netctl.Spent) int { return cmp.Compare(a.Chain, b.Chain) })
+	return s, err
+}
+
+func (g *fakeGate) Neighbor(addr netip.Addr) (netctl.MAC, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	mac, ok := g.neighbors[addr]
+	if !ok {
+		return mac, errors.New("ask the neighbour table: no hardware address")
+	}
+	return mac, nil
+}
+
+func (g *fakeGate) Close(context.Context) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	clear(g.objects)
+	clear(g.sessions)
+	clear(g.classes)
+	g.tranches, g.cap, g.applied, g.known = nil, "", false, nil
+	return nil
+}
