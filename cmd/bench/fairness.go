@@ -60,8 +60,9 @@ func fairness(ctx context.Context, b *bench) (rows []row, err error) {
 			}
 			for i, s := range now {
 				results[i] = append(results[i], s)
-				b.say("  round %d of %d, %s, %s: Jain %.4f of %.2f Mbit/s, ping %v and %v, p50 +%v, p99 +%v, %d lost", round+1, b.rounds,
-					direction(reverse), boxes[i].name, s.jain, s.total/1e6, s.idle50, s.idle99, s.added50, s.added99, s.lost)
+				b.say("  round %d of %d, %s, %s: Jain %.4f of %.2f Mbit/s, ping p50 %.2f %+.2f ms, p99 %.2f %+.2f ms, %d lost", round+1, b.rounds,
+					direction(reverse), boxes[i].name, s.jain, s.total/1e6, milliseconds(s.idle50), milliseconds(s.added50),
+					milliseconds(s.idle99), milliseconds(s.added99), s.lost)
 			}
 		}
 		plain := results[len(results)-1]
@@ -108,6 +109,9 @@ func contendedBoxes(ctx context.Context) (all []contended, err error) {
 func (c contended) run(ctx context.Context, b *bench, reverse bool) (s shared, err error) {
 	bystander := c.scene.Residents[competitors]
 	const every = 10 * time.Millisecond
+	if err := pause(ctx, 500*time.Millisecond); err != nil { // what the last round left in the queues
+		return s, err
+	}
 	idle, err := bystander.Echo(ctx, netlab.WebAddr, 100, every)
 	if err != nil {
 		return s, err
@@ -190,9 +194,10 @@ func (c contended) rows(direction string, results, plain []shared) []row {
 	}
 	p50, p99 := value(results, added50), value(results, added99)
 	ping := row{
-		what:     fmt.Sprintf("another's ping meanwhile, %s, %s", direction, c.name),
-		measured: fmt.Sprintf("p50 +%s ms, p99 +%s ms, %.0f of 600 lost", p50, p99, value(results, lost).median),
-		beside: fmt.Sprintf("plain forwarding +%.1f ms, +%.1f ms, %.0f lost; openNDS p50 38 ms", value(plain, added50).median,
+		what: fmt.Sprintf("another's ping meanwhile, %s, %s", direction, c.name),
+		measured: fmt.Sprintf("p50 %+.2f ms (%+.2f to %+.2f), p99 %+.2f ms (%+.2f to %+.2f), %.0f lost",
+			p50.median, p50.low, p50.high, p99.median, p99.low, p99.high, value(results, lost).median),
+		beside: fmt.Sprintf("plain forwarding p50 %+.1f ms, p99 %+.1f ms, %.0f lost; openNDS p50 38 ms", value(plain, added50).median,
 			value(plain, added99).median, value(plain, lost).median),
 	}
 	if c.target {

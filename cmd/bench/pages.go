@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -191,7 +190,7 @@ func startBare(ctx context.Context, s *netlab.Scene, answers map[string]answer) 
 		return err
 	}
 	for limit := time.Now().Add(10 * time.Second); ; {
-		err := ask(ctx, s.Residents[0].Host, portalAddress, getFirstPage+"\r\n", "HTTP/1.1 200")
+		err := s.Residents[0].Do(func() error { return askOnce(portalAddress, getFirstPage+"\r\n", "HTTP/1.1 200") })
 		if err == nil {
 			return nil
 		}
@@ -253,12 +252,11 @@ func (l load) run(ctx context.Context, residents []*netlab.Resident, d time.Dura
 
 // converse uses one connection, until the end or for one request, and returns how many were answered.
 func (l load) converse(end time.Time) (answered int, err error) {
-	conn, err := net.Dial("tcp4", l.address)
+	conn, err := connect(l.address)
 	if err != nil {
 		return 0, err
 	}
 	defer conn.Close()
-	conn.SetDeadline(end.Add(10 * time.Second))
 	request, buf := []byte(l.request), make([]byte, 32<<10)
 	size := 0 // of each answer: all are the same
 	for {
