@@ -1,0 +1,139 @@
+package captive
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"passerelle/appliance/decide"
+)
+
+// paris is the zone of the fictional centre.
+var paris = time.FixedZone("CET", 3600)
+
+// noon is the tests' now: Saturday 21 November 2026, 15:10.
+var noon = time.Date(2026, 11, 21, 15, 10, 0, 0, paris)
+
+// resident is who asks in most tests.
+const resident = "10.80.0.23"
+
+// fakeBox is a box whose residents' packets go nowhere.
+type fakeBox struct {
+	mu       sync.Mutex
+	view     View
+	sessions map[netip.Addr]Session
+	admit    error // what Admit says
+	endErr   error
+	admits   int
+}
+
+// aView is a box that shares.
+func aView() View {
+	return View{
+		State: decide.Sharing, Centre: "Centre social des Lilas",
+		Address: netip.MustParseAddr("10.80.0.1"), Network: netip.MustParsePrefix("10.80.0.0/22"),
+		Hostname: "partage.internal", Language: "fr", Languages: []string{"fr", "en"}, Location: paris,
+		SessionLength: 2 * time.Hour, Download: 4_000_000, Upload: 1_000_000, Data: 500_000_000,
+		DataResets: time.Date(2026, 11, 22, 0, 0, 0, 0, paris),
+	}
+}
+
+func newFakeBox() *fakeBox { return &fakeBox{view: aView(), sessions: make(map[netip.Addr]Session)} }
+
+func (b *fakeBox) View() View {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.view
+}
+
+// change changes the View.
+func (b *fakeBox) change(f func(*View)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	f(&b.view)
+}
+
+func (b *fakeBox) Session(addr netip.Addr) (Session, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s, ok := b.sessions[addr]
+	return s, ok
+}
+
+func (b *fakeBox) Admit(_ context.Context, addr netip.Addr) (Session, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.admits++
+	if b.admit != nil {
+		return Session{}, b.admit
+	}
+	s := Session{
+		Left: b.view.SessionLength, Length: b.view.SessionLength,
+		DataLeft: b.view.Data, DataGiven: b.view.Data, Limited: b.view.Data > 0,
+	}
+	b.sessions[addr] = s
+	return s, nil
+}
+
+func (b *fakeBox) End(_ context.Context, addr netip.Addr) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.sessions, addr)
+	return b.endErr
+}
+
+// has gives the resident a session that is partly used.
+func (b *fakeBox) has(f func(*Session)) {
+	s := Session{Left: 105 * time.Minute, Length: 2 * time.Hour, DataLeft: 320_000_000, DataGiven: 500_000_000, Limited: true}
+	if f != nil {
+		f(&s)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.sessions[netip.MustParseAddr(resident)] = s
+}
+
+// quiet is a log that nobody reads.
+var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+
+// newServer returns a server for b at noon.
+func newServer(b Box) *Server { return New(b, quiet, func() time.Time { return noon }) }
+
+// ask sends one request from the resident: "GET http://host/path", then headers as "Name: value".
+func ask(t testing.TB, s http.Handler, line string, headers ...string) *http.Response {
+	t.Helper()
+	method, target, _ := strings.Cut(line, " ")
+	if strings.HasPrefix(target, "/") {
+		target = "http://10.80.0.1" + target
+	}
+	r := httptest.NewRequest(method, target, nil)
+	r.RemoteAddr = resident + ":40000"
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ": ")
+		if name == "Host" {
+			r.Host = value
+		} else {
+			r.Header.Add(name, value)
+		}
+	}
+	w := httptest.NewRecorder()
+	s.ServeHTTP(w, r)
+	return w.Result()
+}
+
+// body reads a response's body.
+func body(t testing.TB, res *http.Response) string {
+	t.Helper()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}

@@ -1,0 +1,324 @@
+package captive
+
+import (
+	"errors"
+	"io"
+	"log"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"passerelle/appliance/decide"
+	"passerelle/captive/web"
+)
+
+// Server answers residents. It is the http.Handler of the box's port 80, to which the gate also leads what residents
+// without a session ask of others.
+type Server struct {
+	box   Box
+	log   *slog.Logger
+	now   func() time.Time
+	cross *http.CrossOriginProtection
+	stays stays
+
+	edition atomic.Pointer[edition]
+}
+
+// New returns the residents' handler. The clock is read for calendar words ("tomorrow") and for how long somebody stays.
+func New(box Box, log *slog.Logger, now func() time.Time) *Server {
+	return &Server{box: box, log: log, now: now, cross: http.NewCrossOriginProtection()}
+}
+
+// Bounds on what one request may cost.
+const (
+	maxHeader   = 16 << 10 // bytes of request line and header; more is answered 431
+	maxBody     = 4 << 10  // bytes; our forms send none
+	maxLanguage = 256      // bytes of Accept-Language that are looked at
+)
+
+// HTTPServer returns a server for s whose bounds hold against slow, large and broken clients: a phone on a bad radio
+// needs seconds, never minutes. Serve it on a listener from [Limit], which bounds how many connections each client has.
+func (s *Server) HTTPServer() *http.Server {
+	return &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      15 * time.Second,
+		IdleTimeout:       30 * time.Second,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          log.New(anonymous{s.log}, "", 0),
+	}
+}
+
+// anonymous logs what net/http complains of without the resident's address in it.
+type anonymous struct{ log *slog.Logger }
+
+var anAddress = regexp.MustCompile(`\[[0-9a-fA-F:.]+(%\w+)?\](:\d+)?|\b\d+\.\d+\.\d+\.\d+(:\d+)?`)
+
+func (a anonymous) Write(line []byte) (int, error) {
+	a.log.Warn("serve residents", "err", strings.TrimSpace(anAddress.ReplaceAllString(string(line), "a resident")))
+	return len(line), nil
+}
+
+// request is a request with what is known of who sends it and of the box at that moment.
+type request struct {
+	*http.Request
+	*edition
+	at       time.Time
+	addr     netip.Addr // invalid if the request came over no IP network
+	session  Session
+	admitted bool // session is one
+}
+
+// sharing says whether the box shares a connection.
+func (r *request) sharing() bool { return r.view.State == decide.Sharing }
+
+// online says whether the resident's packets pass.
+func (r *request) online() bool { return r.admitted && r.sharing() && !r.spent() }
+
+// spent says whether the resident has a session without data left in it.
+func (r *request) spent() bool { return r.admitted && r.session.Limited && r.session.DataLeft == 0 }
+
+// letGo asks a resident who is online to open a new connection for the next request. This one was meant for somebody on
+// the internet and came to the box because it is older than the session: the next one gets through.
+func (r *request) letGo(h http.Header) {
+	if r.online() {
+		h["Connection"] = closing
+	}
+}
+
+// Header values that never change, shared by all responses: nothing may write into them.
+var (
+	noStore = []string{"no-store"}
+	closing = []string{"close"}
+	nothing = []string{"0"}
+)
+
+// ServeHTTP answers systems' probes and requests for the box's own names, and leads all others to these.
+func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
+	now, view := s.now(), s.box.View()
+	r := &request{Request: hr, edition: s.current(&view, now), at: now}
+	if from, err := netip.ParseAddrPort(hr.RemoteAddr); err == nil {
+		r.addr = from.Addr().Unmap()
+		r.session, r.admitted = s.box.Session(r.addr)
+	}
+	reads := hr.Method == http.MethodGet || hr.Method == http.MethodHead
+	answer := answerFor(hr.Host, hr.URL.Path)
+	switch {
+	case reads && answer != nil:
+		s.probe(w, r, answer)
+	case r.own(hr):
+		s.route(w, r)
+	case reads:
+		s.redirect(w, r)
+	default:
+		s.page(w, r, refused, http.StatusForbidden)
+	}
+}
+
+// redirect leads to the first page. It is the answer to whatever apps ask in the background, so it costs little.
+func (s *Server) redirect(w http.ResponseWriter, r *request) {
+	h := w.Header()
+	h["Location"] = r.location
+	h["Cache-Control"] = noStore
+	h["Content-Length"] = nothing
+	r.letGo(h)
+	w.WriteHeader(http.StatusFound)
+}
+
+// handler answers one method of one path.
+type handler func(*Server, http.ResponseWriter, *request)
+
+// routes are the box's own paths.
+var routes = map[string]struct{ get, post handler }{
+	"/":                   {get: (*Server).first},
+	"/session":            {get: (*Server).mine, post: (*Server).admit},
+	"/session/end":        {post: (*Server).end},
+	"/stay":               {post: (*Server).stay},
+	"/captive-portal/api": {get: (*Server).api},
+	"/healthz":            {get: (*Server).health},
+	"/favicon.ico":        {get: (*Server).favicon},
+}
+
+// route answers for the box's own names.
+func (s *Server) route(w http.ResponseWriter, r *request) {
+	paths, ok := routes[r.URL.Path]
+	switch {
+	case !ok:
+		s.page(w, r, missing, http.StatusNotFound)
+	case paths.get != nil && (r.Method == http.MethodGet || r.Method == http.MethodHead):
+		paths.get(s, w, r)
+	case paths.post != nil && r.Method == http.MethodPost:
+		s.change(w, r, paths.post)
+	default:
+		var allow []string
+		if paths.get != nil {
+			allow = append(allow, "GET, HEAD")
+		}
+		if paths.post != nil {
+			allow = append(allow, "POST")
+		}
+		w.Header().Set("Allow", strings.Join(allow, ", "))
+		s.page(w, r, refused, http.StatusMethodNotAllowed)
+	}
+}
+
+// change lets a POST through to h if it comes from our own pages. Old phones send neither Origin nor Sec-Fetch-Site: for
+// them the Host header, which is one of ours here, must do.
+func (s *Server) change(w http.ResponseWriter, r *request, h handler) {
+	if err := s.cross.Check(r.Request); err != nil {
+		s.page(w, r, refused, http.StatusForbidden)
+		return
+	}
+	if _, err := io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, maxBody)); err != nil {
+		status := http.StatusBadRequest
+		if _, large := errors.AsType[*http.MaxBytesError](err); large {
+			status = http.StatusRequestEntityTooLarge
+		}
+		w.Header()["Connection"] = closing
+		s.page(w, r, refused, status)
+		return
+	}
+	h(s, w, r)
+}
+
+// page writes a page that is the same for all residents.
+func (s *Server) page(w http.ResponseWriter, r *request, p page, status int) {
+	k := pageKey{page: p, stays: (p == first || p == none || notices[p].OffersStay) && s.staying(r)}
+	k.words, k.chosen = r.words(r.Request)
+	d, err := r.document(k)
+	s.serve(w, r, d, err, status)
+}
+
+// serve writes a page, or that there is none because a template is wrong.
+func (s *Server) serve(w http.ResponseWriter, r *request, d *web.Document, err error, status int) {
+	if err != nil {
+		s.log.Error("make a page", "err", err)
+		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+		return
+	}
+	d.Serve(w, r.Request, status)
+}
+
+// staying says whether the resident pressed "stay here".
+func (s *Server) staying(r *request) bool { return s.stays.has(r.addr, r.at, r.sharing()) }
+
+// standing returns the page that says why the resident cannot be online now, or "" if nothing is in the way.
+func (r *request) standing() page {
+	switch {
+	case !r.sharing():
+		return page(r.view.State)
+	case r.spent():
+		return spent
+	default:
+		return ""
+	}
+}
+
+func (s *Server) first(w http.ResponseWriter, r *request) {
+	p := first
+	if obstacle := r.standing(); obstacle != "" {
+		p = obstacle
+	} else if r.admitted {
+		p = online
+	}
+	s.page(w, r, p, http.StatusOK)
+}
+
+// mine is the resident's session, as a page or as JSON.
+func (s *Server) mine(w http.ResponseWriter, r *request) {
+	w.Header().Set("Vary", "Accept")
+	if strings.Contains(r.Header.Get("Accept"), "application/json") {
+		s.mineJSON(w, r)
+		return
+	}
+	if p := r.standing(); p != "" {
+		s.page(w, r, p, http.StatusOK)
+		return
+	}
+	if !r.admitted {
+		s.page(w, r, none, http.StatusOK)
+		return
+	}
+	words, chosen := r.words(r.Request)
+	d, err := web.NewDocument(r.mySession(words, chosen, r.session, r.URL.Query().Has("hold")))
+	s.serve(w, r, d, err, http.StatusOK)
+}
+
+// admit starts the resident's session.
+func (s *Server) admit(w http.ResponseWriter, r *request) {
+	err := ErrUnknown
+	if r.addr.IsValid() {
+		_, err = s.box.Admit(r.Context(), r.addr)
+	}
+	switch {
+	case err == nil:
+		s.seeOther(w, r, "/session")
+	case errors.Is(err, ErrNotSharing):
+		p := busy // it shares again by now
+		view := s.box.View()
+		r.edition = s.current(&view, r.at)
+		if !r.sharing() {
+			p = page(view.State)
+		}
+		s.page(w, r, p, http.StatusServiceUnavailable)
+	case errors.Is(err, ErrDataSpent):
+		s.page(w, r, spent, http.StatusForbidden)
+	case errors.Is(err, ErrUnknown):
+		s.page(w, r, unknown, http.StatusForbidden)
+	case errors.Is(err, ErrBusy):
+		w.Header().Set("Retry-After", "2")
+		s.page(w, r, busy, http.StatusServiceUnavailable)
+	default:
+		s.log.Error("admit a resident", "err", err)
+		s.page(w, r, failed, http.StatusInternalServerError)
+	}
+}
+
+// end ends the resident's session.
+func (s *Server) end(w http.ResponseWriter, r *request) {
+	if err := s.box.End(r.Context(), r.addr); err != nil {
+		s.log.Error("end a session", "err", err)
+		s.page(w, r, failed, http.StatusInternalServerError)
+		return
+	}
+	s.seeOther(w, r, "/")
+}
+
+// stay makes systems' probes of the resident succeed for an hour, so that the phone keeps the network.
+func (s *Server) stay(w http.ResponseWriter, r *request) {
+	s.stays.add(r.addr, r.at, r.sharing())
+	s.seeOther(w, r, "/")
+}
+
+// seeOther leads from a form to a page, in the language that was chosen.
+func (s *Server) seeOther(w http.ResponseWriter, r *request, path string) {
+	if words, chosen := r.words(r.Request); chosen {
+		path += "?lang=" + words.Code
+	}
+	h := w.Header()
+	h.Set("Location", path)
+	h["Cache-Control"] = noStore
+	h["Content-Length"] = nothing
+	w.WriteHeader(http.StatusSeeOther)
+}
+
+// health is for whoever watches the box: 200 once the first plan has been applied.
+func (s *Server) health(w http.ResponseWriter, r *request) {
+	w.Header()["Cache-Control"] = noStore
+	if r.view.State == decide.Starting {
+		http.Error(w, "starting", http.StatusServiceUnavailable)
+		return
+	}
+	io.WriteString(w, "ok\n") // a client that went away is no concern of ours
+}
+
+// favicon spares browsers that do not know the icon in the page the question.
+func (s *Server) favicon(w http.ResponseWriter, r *request) {
+	w.Header().Set("Cache-Control", "max-age=86400")
+	w.WriteHeader(http.StatusNoContent)
+}

@@ -1,0 +1,168 @@
+// Package web turns what a page says into what goes over the wire. It owns the templates, the words of every language,
+// the pictograms, the Content-Security-Policy and the compression, for the pages of residents and of all others. Pages
+// are made on the server, run no script, load nothing and weigh little. The package knows nothing of the box: callers
+// hand in the structs declared here.
+package web
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"fmt"
+	"html/template"
+	"net/url"
+	"path"
+	"strings"
+)
+
+//go:embed pages/*.html pages/*.css pictograms/*.svg
+var files embed.FS
+
+// Frame is what every page has around its content.
+type Frame struct {
+	Words    *Words
+	Others   []*Words // the other languages offered
+	Language string   // the language's code if the reader chose it by a link: it is carried on, without a cookie
+	Title    string
+	Path     string // this page's path: the links to other languages lead to it
+	Centre   string
+	Hostname string // where to come back to
+	Refresh  int    // seconds until the page loads itself again; 0: never
+	Stays    bool   // the reader pressed "stay here"
+}
+
+// Chosen is the query to put behind the path of a link so that a chosen language stays chosen.
+func (f Frame) Chosen() string {
+	if f.Language == "" {
+		return ""
+	}
+	return "?lang=" + f.Language
+}
+
+// First is the first page: the way to the internet in one press.
+type First struct {
+	Frame
+	Lead   []string
+	Online bool // the reader is on the internet already
+	Time   string
+	Speed  string
+	Data   string
+	Video  string // how long a video may play within the data; "" to say nothing
+}
+
+// Session is a resident's own page.
+type Session struct {
+	Frame
+	TimeLeft  []Amount
+	TimeGiven string
+	TimeShare int // per cent left
+	DataLeft  []Amount
+	DataGiven string // "" if there is no limit
+	DataShare int    // per cent left
+}
+
+// Notice says why something is not to be had, and what to do. Of Home, Press and Retry one at most is set.
+type Notice struct {
+	Frame
+	Pictogram  string
+	Lines      []string
+	Home       bool // offer the way to the first page
+	Press      bool // offer to ask for a session again
+	Retry      bool // offer to look again
+	OffersStay bool
+}
+
+// Page is a struct that has a template.
+type Page interface {
+	template() (name string, words *Words)
+}
+
+func (p First) template() (string, *Words)   { return "first", p.Words }
+func (p Session) template() (string, *Words) { return "session", p.Words }
+func (p Notice) template() (string, *Words)  { return "notice", p.Words }
+
+// Render makes a page's HTML.
+func Render(p Page) ([]byte, error) {
+	name, words := p.template()
+	var b bytes.Buffer
+	if err := templates[words.Code+"/"+name].ExecuteTemplate(&b, "layout", p); err != nil {
+		return nil, fmt.Errorf("render page %q in %q: %w", name, words.Code, err)
+	}
+	return b.Bytes(), nil
+}
+
+var (
+	style = strings.TrimSpace(mustRead("pages/style.css"))
+
+	// Policy is the Content-Security-Policy of every page: nothing is loaded but the style within the page, known by its
+	// hash, and the icon; forms lead here only; no other site may frame a page.
+	Policy = "default-src 'none'; style-src 'sha256-" + hash(style) + "'; img-src data:; " +
+		"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+	pictograms = loadPictograms()
+	templates  = loadTemplates()
+)
+
+func hash(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// mustRead returns an embedded file: one that is missing is a program built wrong.
+func mustRead(name string) string {
+	b, err := files.ReadFile(name)
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
+}
+
+// loadPictograms wraps each drawing, made on a grid of 24 by 24, in its svg element. A pictogram always stands beside a
+// word, so screen readers pass it over.
+func loadPictograms() map[string]template.HTML {
+	entries, err := files.ReadDir("pictograms")
+	if err != nil {
+		panic(err)
+	}
+	all := make(map[string]template.HTML, len(entries))
+	for _, e := range entries {
+		all[strings.TrimSuffix(e.Name(), ".svg")] = template.HTML(`<svg viewBox="0 0 24 24" width="24" height="24" ` +
+			`aria-hidden="true" focusable="false">` + mustRead("pictograms/"+e.Name()) + `</svg>`)
+	}
+	return all
+}
+
+// icon is the page's icon as a data URL, so that no browser asks for one.
+func icon() template.URL {
+	svg := `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" fill="none" stroke="#2a9d8f" stroke-width="2">` +
+		mustRead("pictograms/bridge.svg") + `</svg>`
+	return template.URL("data:image/svg+xml," + url.PathEscape(svg))
+}
+
+// loadTemplates parses each page once for each language, whose words are bound to the functions that pages use.
+func loadTemplates() map[string]*template.Template {
+	all := make(map[string]*template.Template)
+	for code, words := range languages {
+		layout := template.Must(template.New("").Funcs(template.FuncMap{
+			"t":         words.Message,
+			"lines":     func(key string) ([]string, error) { m, err := words.Message(key); return strings.Split(m, "\n"), err },
+			"style":     func() template.CSS { return template.CSS(style) },
+			"icon":      icon,
+			"pictogram": pictogram,
+		}).ParseFS(files, "pages/layout.html"))
+		for _, name := range []string{"first", "session", "notice"} {
+			page := template.Must(layout.Clone())
+			all[code+"/"+name] = template.Must(page.ParseFS(files, path.Join("pages", name+".html")))
+		}
+	}
+	return all
+}
+
+func pictogram(name string) (template.HTML, error) {
+	p, ok := pictograms[name]
+	if !ok {
+		return "", fmt.Errorf("no pictogram %q", name)
+	}
+	return p, nil
+}
