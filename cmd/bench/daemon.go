@@ -13,9 +13,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
-	"passerelle/appliance/config"
 	"passerelle/netctl/netlab"
 )
 
@@ -204,91 +202,4 @@ func processTime(pid int) (time.Duration, error) {
 		ticks += v
 	}
 	return time.Duration(ticks) * userTick, nil
-}
-
-// looks is how long it took to look at an unchanged box.
-type looks struct{ p50, p99, cpu time.Duration }
-
-func (l looks) String() string {
-	return fmt.Sprintf("median %.2f ms, p99 %.2f ms, %.2f ms of CPU each", milliseconds(l.p50), milliseconds(l.p99), milliseconds(l.cpu))
-}
-
-// apply applies an unchanged plan to an unchanged kernel, with every limit set and 250 sessions.
-func apply(ctx context.Context, b *bench) (rows []row, err error) {
-	g, err := gatedScene(ctx, netlab.Options{Direct: true},
-		config.Limits{Download: 4e6, Upload: 1e6, Data: 500e6}, config.Donation{Download: 200e6, Upload: 50e6, Cap: 200e9})
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, g.Close()) }()
-	if err := g.admitStrangers(0, 250); err != nil {
-		return nil, err
-	}
-	look := func(before func()) func(context.Context) (looks, error) {
-		return func(ctx context.Context) (looks, error) { return g.look(ctx, before) }
-	}
-	names := []string{"unchanged", "unchanged, queues looked at as well"}
-	results, err := contest(ctx, b, "apply", []contestant[looks]{
-		{names[0], look(func() {})},
-		{names[1], look(g.gate.Disturbed)},
-	})
-	if err != nil {
-		return nil, err
-	}
-	for i, name := range names {
-		p50 := median(column(results[i], func(l looks) float64 { return milliseconds(l.p50) }))
-		p99 := median(column(results[i], func(l looks) float64 { return milliseconds(l.p99) }))
-		cpu := median(column(results[i], func(l looks) float64 { return milliseconds(l.cpu) }))
-		r := row{
-			what:     "apply of a plan, 250 sessions, " + name,
-			measured: fmt.Sprintf("median %.2f ms, p99 %.2f ms (%.2f ms of CPU), no program run", p50, p99, cpu),
-		}
-		if i == 0 {
-			r.target, r.met = "no exec, ≤ 2 ms", judge(p50 <= 2)
-		}
-		rows = append(rows, r)
-	}
-	return rows, nil
-}
-
-// look applies the plan again and again. Meanwhile no program can be found: an Apply that runs one fails.
-func (g *gated) look(ctx context.Context, before func()) (l looks, err error) {
-	path := os.Getenv("PATH")
-	if err := os.Setenv("PATH", g.Dir()); err != nil {
-		return l, err
-	}
-	defer os.Setenv("PATH", path)
-	const times = 200
-	var took []time.Duration
-	err = g.Box.Do(func() error {
-		computed := threadTime()
-		defer func() { l.cpu = (threadTime() - computed) / times }()
-		for range times {
-			before()
-			start := time.Now()
-			changes, err := g.gate.Apply(ctx, g.plan)
-			if err != nil {
-				return err
-			}
-			took = append(took, time.Since(start))
-			if len(changes) > 0 {
-				return fmt.Errorf("an unchanged plan changed %q", changes)
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return l, err
-	}
-	l.p50, l.p99 = quantile(took, 0.5), quantile(took, 0.99)
-	return l, nil
-}
-
-// threadTime returns how long the calling thread has computed.
-func threadTime() time.Duration {
-	var u unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_THREAD, &u); err != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

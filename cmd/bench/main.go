@@ -64,9 +64,12 @@ var measurements = []measurement{
 var tools = []string{"go", "iptables", "iptables-restore", "ip6tables-restore", "ipset", "ip", "tc", "dnsmasq"}
 
 func main() {
-	if address := os.Getenv(bareVariable); address != "" {
-		fmt.Fprintln(os.Stderr, serveBare(address, os.Stdin))
-		os.Exit(1)
+	if err := playPart(); err != errNoPart {
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends it at once; the next run sweeps up
@@ -74,6 +77,19 @@ func main() {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
+}
+
+var errNoPart = errors.New("no part to play")
+
+// playPart does what this program started itself for in a namespace, if it did.
+func playPart() error {
+	if address := os.Getenv(bareVariable); address != "" {
+		return serveBare(address, os.Stdin)
+	}
+	if queues := os.Getenv(applierVariable); queues != "" {
+		return serveApplier(queues, os.Stdout)
+	}
+	return errNoPart
 }
 
 func run(ctx context.Context, args []string, out, errs io.Writer) error {

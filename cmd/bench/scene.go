@@ -23,6 +23,7 @@ import (
 
 var (
 	boxAddress = netip.MustParsePrefix("10.80.0.1/22")
+	lender     = netip.MustParsePrefix("192.168.1.1/24") // the first lender's router in its network
 	everywhere = netip.MustParsePrefix("0.0.0.0/0")
 )
 
@@ -91,56 +92,62 @@ func gatedScene(ctx context.Context, o netlab.Options, l config.Limits, d config
 	if err != nil {
 		return nil, err
 	}
-	d.Name, d.Interface = "bench", s.Lenders[0].Interface
 	g := &gated{Scene: s}
-	g.plan = plan.Compile(plan.Input{
+	err = s.Box.Do(func() (err error) { g.gate, g.plan, err = openGate(ctx, l, d); return err })
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return g, nil
+}
+
+// openGate opens the gate in the namespace of a scene's box, and shares the first lender's line.
+func openGate(ctx context.Context, l config.Limits, d config.Donation) (*gate.Gate, netctl.Plan, error) {
+	d.Name, d.Interface = "bench", "eth0"
+	p := plan.Compile(plan.Input{
 		Config: &config.Config{
 			Hotspot:   config.Hotspot{Interface: netlab.HotspotInterface, Address: boxAddress},
 			Limits:    l,
 			Donations: []config.Donation{d},
 		},
 		Decision: decide.Decision{State: decide.Sharing, Internet: decide.AllInternet, Names: true},
-		Gateway:  s.Lenders[0].Gateway,
-		Networks: []netip.Prefix{s.Lenders[0].Box.Masked()},
+		Gateway:  lender.Addr(),
+		Networks: []netip.Prefix{lender.Masked()},
 	})
-	tranche := netctl.Tranche{Chain: g.plan.Cap, ID: 1, Bytes: netctl.Unlimited}
+	tranche := netctl.Tranche{Chain: p.Cap, ID: 1, Bytes: netctl.Unlimited}
 	if d.Cap != 0 {
 		tranche.Bytes = uint64(d.Cap)
 	}
-	err = s.Box.Do(func() (err error) {
-		if g.gate, err = gate.New(ctx, time.Now); err != nil {
-			return err
-		}
-		if _, err := g.gate.Apply(ctx, g.plan); err != nil {
-			return err
-		}
-		return g.gate.Grant(ctx, tranche)
-	})
+	g, err := gate.New(ctx, time.Now)
 	if err != nil {
-		return nil, errors.Join(err, g.Close())
+		return nil, p, err
 	}
-	return g, nil
+	if _, err = g.Apply(ctx, p); err == nil {
+		err = g.Grant(ctx, tranche)
+	}
+	if err != nil {
+		return nil, p, errors.Join(err, g.Close(context.WithoutCancel(ctx)))
+	}
+	return g, p, nil
 }
 
 // Close closes the gate and the scene.
 func (g *gated) Close() error {
-	var err error
-	if g.gate != nil {
-		err = g.Box.Do(func() error { return g.gate.Close(context.Background()) })
-	}
+	err := g.Box.Do(func() error { return g.gate.Close(context.Background()) })
 	return errors.Join(err, g.Scene.Close())
 }
 
 // admitStrangers admits devices that are not there, at the addresses from number first on.
 func (g *gated) admitStrangers(first, count int) error {
-	return g.Box.Do(func() error {
-		for k := first; k < first+count; k++ {
-			if err := g.gate.Admit(session(addressOf(k), netctl.MAC(strangersMAC(k)))); err != nil {
-				return err
-			}
+	return g.Box.Do(func() error { return admitStrangers(g.gate, first, count) })
+}
+
+func admitStrangers(g *gate.Gate, first, count int) error {
+	for k := first; k < first+count; k++ {
+		if err := g.Admit(session(addressOf(k), netctl.MAC(strangersMAC(k)))); err != nil {
+			return err
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // admit admits a resident of the scene at an address.
