@@ -215,7 +215,15 @@ func (b *Box) round(ctx context.Context) time.Duration {
 	b.observe()
 	b.decision = decide.Decide(b.observation())
 	err := b.apply(ctx)
-	if err == nil && b.applied && len(b.Aside) > 0 {
+	if b.decision.State != decide.Fault {
+		b.judge(err)
+		// The first plan has been applied, or this one cannot be.
+		b.decision = decide.Decide(b.observation())
+		if b.decision.State == decide.Fault {
+			err = errors.Join(err, b.apply(ctx)) // closes what can be closed
+		}
+	}
+	if err == nil && len(b.Aside) > 0 {
 		b.resume()
 	}
 	b.grant(ctx)
@@ -226,6 +234,20 @@ func (b *Box) round(ctx context.Context) time.Duration {
 		return min(period, max(0, b.retryAt.Sub(b.Now())))
 	}
 	return period
+}
+
+// judge draws the conclusion from an attempt at the plan. One failure may be a line that went away between the look and
+// the deed; two are a fault, and the plan is tried again after a while.
+func (b *Box) judge(err error) {
+	if err == nil {
+		b.fault, b.failures, b.retryAt = "", 0, time.Time{}
+		return
+	}
+	b.failures++
+	b.retryAt = b.Now().Add(min(retry<<min(b.failures-1, 10), retryMax))
+	if b.failures > 1 {
+		b.fault = err.Error()
+	}
 }
 
 // problem notes something that went wrong in this round without stopping it.
@@ -350,6 +372,7 @@ func overlap(networks []netip.Prefix, hotspot netip.Prefix) bool {
 	return false
 }
 
+// apply drives kernel and children to the decision's plan.
 func (b *Box) apply(ctx context.Context) error {
 	in := plan.Input{Config: b.Config, Decision: b.decision, Networks: b.networks}
 	var resolvers []plan.Resolver
@@ -364,22 +387,12 @@ func (b *Box) apply(ctx context.Context) error {
 			resolvers = append(resolvers, plan.Resolver{Addr: a, Interface: d.Interface})
 		}
 	}
-	trying := b.Now().After(b.retryAt) || b.retryAt.IsZero()
 	changes, err := b.Gate.Apply(ctx, plan.Compile(in))
 	if len(changes) > 0 {
 		b.Log.Debug("applied", "changes", len(changes), "first", changes[0])
 	}
 	if err != nil {
-		b.failures++
-		b.retryAt = b.Now().Add(min(retry<<min(b.failures-1, 10), retryMax))
-		// Once may be a line that went away between the look and the deed.
-		if b.failures > 1 {
-			b.fault = err.Error()
-		}
 		return err
-	}
-	if trying {
-		b.fault, b.failures, b.retryAt = "", 0, time.Time{}
 	}
 	if !b.applied {
 		b.applied = true
@@ -401,8 +414,6 @@ func (b *Box) apply(ctx context.Context) error {
 		children = append(children, child)
 	}
 	b.problem(b.Children.Set(children))
-	// The decision was made before the first plan was applied.
-	b.decision = decide.Decide(b.observation())
 	return nil
 }
 

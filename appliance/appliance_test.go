@@ -1,0 +1,448 @@
+package appliance
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"passerelle/appliance/config"
+	"passerelle/appliance/decide"
+	"passerelle/appliance/supervise"
+	"passerelle/netctl"
+	"passerelle/netctl/gate/gatetest"
+	"passerelle/netctl/uplink"
+)
+
+const confText = `
+[box]
+name = "Centre social des Lilas"
+[hotspot]
+interface = "wlan0"
+radio = "none"
+address = "10.80.0.1/22"
+[limits]
+session = "2h"
+download = "8mbit"
+upload = "4mbit"
+data = "500MB"
+[[donation]]
+name = "Fibre du centre"
+interface = "eth0"
+cap = "0"
+hours = "Mo-Su 08:00-20:00"
+`
+
+var (
+	anna = netip.MustParseAddr("10.80.0.9")
+	bilo = netip.MustParseAddr("10.80.0.10")
+	macA = netctl.MAC{2, 0, 0, 0, 0, 9}
+	macB = netctl.MAC{2, 0, 0, 0, 0, 10}
+)
+
+// lines are uplinks that do what the test says.
+type lines struct{ status uplink.Status }
+
+func (l *lines) Read(names []string) ([]uplink.Status, error) {
+	all := make([]uplink.Status, len(names))
+	for i, n := range names {
+		all[i] = l.status
+		all[i].Interface = n
+	}
+	return all, nil
+}
+
+func (l *lines) Networks(string) ([]netip.Prefix, error) {
+	return []netip.Prefix{netip.MustParsePrefix("192.168.1.0/24")}, nil
+}
+
+type prober struct{}
+
+func (prober) Set([]uplink.Status)                {}
+func (prober) Alive(string)                       {}
+func (prober) Result(string) (bool, bool, string) { return true, true, "" }
+
+type children struct{ names []string }
+
+func (c *children) Set(all []supervise.Child) error {
+	c.names = nil
+	for _, x := range all {
+		c.names = append(c.names, x.Name)
+	}
+	return nil
+}
+func (c *children) Status() []supervise.ChildStatus { return nil }
+
+// mortal is a gate whose daemon may die without a word.
+type mortal struct {
+	netctl.Gate
+	dead bool
+}
+
+func (m *mortal) Close(ctx context.Context) error {
+	if m.dead {
+		return nil
+	}
+	return m.Gate.Close(ctx)
+}
+
+// home is a box on a kernel in memory.
+type home struct {
+	*testing.T
+	kernel *gatetest.Fake
+	lines  *lines
+	kids   *children
+	box    *Box
+	gate   *mortal
+	kept   Kept
+	stop   func() []netctl.Session
+}
+
+// inHome runs a test in a bubble of its own time, in which the box starts at that hour of the day in Paris.
+func inHome(t *testing.T, hour int, test func(h *home)) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Duration(hour-1) * time.Hour) // a bubble begins at midnight UTC
+		h := &home{T: t, kernel: gatetest.NewFake(time.Now), lines: &lines{}, kids: &children{}}
+		h.lines.status = uplink.Status{
+			Index: 2, Present: true, Up: true, Carrier: true, Routed: true, Works: true,
+			Gateway: netip.MustParseAddr("192.168.1.1"), DNS: []netip.Addr{netip.MustParseAddr("192.168.1.1")},
+		}
+		h.kernel.SetNeighbor(anna, macA)
+		h.kernel.SetNeighbor(bilo, macB)
+		h.start(confText, nil)
+		defer func() { h.stop() }() // also after a failure: the bubble waits for the loop
+		test(h)
+	})
+}
+
+func (h *home) config(text string) *config.Config {
+	h.Helper()
+	c, err := config.Parse("test.toml", []byte(text))
+	if err != nil {
+		h.Fatal(err)
+	}
+	return c
+}
+
+func (h *home) start(text string, aside []netctl.Session) {
+	h.Helper()
+	h.gate = &mortal{Gate: h.kernel.Gate()}
+	h.box = New(Parts{
+		Config: h.config(text), Gate: h.gate, Uplinks: h.lines, Prober: prober{}, Children: h.kids,
+		RunDir: "/run/passerelle", Now: time.Now, Log: slog.New(slog.DiscardHandler),
+		Keep: func(k Kept) error { h.kept = k; return nil }, Kept: h.kept, Aside: aside,
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan []netctl.Session, 1)
+	go func() {
+		aside, err := h.box.Run(ctx)
+		if err != nil {
+			h.Error(err)
+		}
+		done <- aside
+	}()
+	h.stop = func() []netctl.Session { cancel(); return <-done }
+	h.settle()
+}
+
+// settle lets the loop look again.
+func (h *home) settle() {
+	time.Sleep(2*period + debounce)
+	synctest.Wait()
+}
+
+func (h *home) state(want decide.State) {
+	h.Helper()
+	h.settle()
+	if s := h.box.Status(); s.State != want {
+		h.Fatalf("%s (%s; problems %q), want %s", s.State, s.Why, s.Problems, want)
+	}
+}
+
+func (h *home) admit(addr netip.Addr) Session {
+	h.Helper()
+	s, err := h.box.Admit(h.Context(), addr)
+	if err != nil {
+		h.Fatal(err)
+	}
+	return s
+}
+
+func TestSessionLastsItsTime(t *testing.T) {
+	inHome(t, 10, func(h *home) {
+		h.state(decide.Sharing)
+		if h.kernel.Pass(anna, 1000) != 0 {
+			h.Error("a packet passed before admission")
+		}
+		if s := h.admit(anna); s.Left != 2*time.Hour || s.Data != 500e6 {
+			h.Errorf("admitted for %v and %d bytes", s.Left, s.Data)
+		}
+		if h.kernel.Pass(anna, 1000) == 0 {
+			h.Error("no packet passed right after admission")
+		}
+		time.Sleep(time.Hour)
+		if s := h.admit(anna); s.Left > time.Hour {
+			h.Errorf("a second press made the session longer: %v left", s.Left)
+		}
+		time.Sleep(time.Hour)
+		h.settle()
+		if _, ok := h.box.Session(anna); ok || h.kernel.Pass(anna, 1000) != 0 {
+			h.Error("the session outlived its time")
+		}
+		if left := h.kernel.String(); strings.Contains(left, "class") && strings.Contains(left, ":9 ") {
+			h.Errorf("its class is left:\n%s", left)
+		}
+	})
+}
+
+func TestEndIsAtOnce(t *testing.T) {
+	inHome(t, 10, func(h *home) {
+		h.admit(anna)
+		if err := h.box.End(h.Context(), anna); err != nil {
+			h.Fatal(err)
+		}
+		if _, ok := h.box.Session(anna); ok || h.kernel.Pass(anna, 1000) != 0 {
+			h.Error("the session goes on")
+		}
+		if err := h.box.End(h.Context(), bilo); err != nil {
+			h.Errorf("ending no session: %v", err)
+		}
+	})
+}
+
+func TestOnlyWhoIsThereIsAdmitted(t *testing.T) {
+	inHome(t, 10, func(h *home) {
+		if _, err := h.box.Admit(h.Context(), netip.MustParseAddr("10.80.2.2")); !errors.Is(err, ErrUnknown) {
+			h.Errorf("a stranger: %v", err)
+		}
+	})
+}
+
+func TestDataOfTheDay(t *testing.T) {
+	inHome(t, 19, func(h *home) {
+		h.admit(anna)
+		if n := h.kernel.Pass(anna, 300e6); n != 300e6 {
+			h.Fatalf("%d of 300 MB passed", n)
+		}
+		h.settle()
+		if err := h.box.End(h.Context(), anna); err != nil {
+			h.Fatal(err)
+		}
+		if s := h.admit(anna); s.Data != 200e6 {
+			h.Errorf("%d bytes after 300 MB, want the rest of 500 MB", s.Data)
+		}
+		if n := h.kernel.Pass(anna, 300e6); n > 200e6 {
+			h.Errorf("%d bytes passed of 200 MB", n)
+		}
+		h.settle()
+		if _, err := h.box.Admit(h.Context(), anna); !errors.Is(err, ErrDataSpent) {
+			h.Errorf("pressed with nothing left: %v", err)
+		}
+		if s := h.admit(bilo); s.Data != 500e6 {
+			h.Errorf("another resident has %d bytes", s.Data)
+		}
+		time.Sleep(14 * time.Hour)
+		h.settle()
+		if s := h.admit(anna); s.Data != 500e6 {
+			h.Errorf("%d bytes the next day", s.Data)
+		}
+	})
+}
+
+func TestOneDeviceHasOneSession(t *testing.T) {
+	inHome(t, 10, func(h *home) {
+		h.admit(anna)
+		h.kernel.SetNeighbor(bilo, macA)
+		h.admit(bilo)
+		if _, ok := h.box.Session(anna); ok || h.kernel.Pass(anna, 1000) != 0 {
+			h.Error("the device has two sessions")
+		}
+	})
+}
+
+func TestCrashLosesNothing(t *testing.T) {
+	inHome(t, 10, func(h *home) {
+		h.admit(anna)
+		h.kernel.Pass(anna, 100e6)
+		time.Sleep(30 * time.Minute)
+		h.gate.dead = true
+		h.stop()
+		h.start(confText, nil)
+		s, ok := h.box.Session(anna)
+		if !ok || s.Left > 90*time.Minute || s.Left < 89*time.Minute || s.Data > 400e6 || s.Data < 399e6 {
+			h.Errorf("taken up: %t, %v and %d bytes left", ok, s.Left, s.Data)
+		}
+		if err := h.box.End(h.Context(), anna); err != nil {
+			h.Fatal(err)
+		}
+		if s := h.admit(anna); s.Data > 400e6 {
+			h.Errorf("the crash gave %d bytes back", s.Data)
+		}
+	})
+}
+
+func TestRestartTakesSessionsUp(t *testing.T) {
+	inHome(t, 10, func(h *home) {
+		h.admit(anna)
+		h.kernel.Pass(anna, 100e6)
+		h.settle()
+		aside := h.stop()
+		if h.kernel.Pass(anna, 1000) != 0 || h.kernel.String() != "" {
+			h.Errorf("a stopped box left in the kernel:\n%s", h.kernel)
+		}
+		h.start(confText, aside)
+		s, ok := h.box.Session(anna)
+		if !ok || s.Data != 400e6 || h.kernel.Pass(anna, 1000) == 0 {
+			h.Errorf("taken up: %t with %d bytes", ok, s.Data)
+		}
+	})
+}
+
+func TestFlushedSetIsFilledAgain(t *testing.T) {
+	inHome(t, 10, func(h *home) {
+		h.admit(anna)
+		h.settle()
+		h.kernel.Flush()
+		h.settle()
+		if h.kernel.Pass(anna, 1000) == 0 {
+			h.Error("the session is gone")
+		}
+	})
+}
+
+func TestHoursCloseAndOpen(t *testing.T) {
+	inHome(t, 19, func(h *home) {
+		h.admit(anna)
+		time.Sleep(time.Hour)
+		h.state(decide.Closed)
+		if v := h.box.View(); v.Opens.IsZero() || v.Opens.Sub(time.Now()) > 12*time.Hour {
+			h.Errorf("closed until %v", v.Opens)
+		}
+		if _, err := h.box.Admit(h.Context(), bilo); !errors.Is(err, ErrNotSharing) {
+			h.Errorf("pressed at night: %v", err)
+		}
+		if h.kernel.Pass(anna, 1000) != 0 {
+			h.Error("a packet passed at night")
+		}
+		time.Sleep(12 * time.Hour)
+		h.state(decide.Sharing)
+	})
+}
+
+func TestPauseKeepsSessions(t *testing.T) {
+	inHome(t, 10, func(h *home) {
+		h.admit(anna)
+		if err := h.box.Pause(h.Context(), "the command line"); err != nil {
+			h.Fatal(err)
+		}
+		if s := h.box.Status(); s.State != decide.Paused || !strings.Contains(s.Why, "the command line") {
+			h.Errorf("%s: %s", s.State, s.Why)
+		}
+		if h.kernel.Pass(anna, 1000) != 0 {
+			h.Error("a packet passed in a pause")
+		}
+		if h.kept.PausedBy == "" {
+			h.Error("a crash would end the pause")
+		}
+		if err := h.box.Resume(h.Context()); err != nil {
+			h.Fatal(err)
+		}
+		if h.kernel.Pass(anna, 1000) == 0 {
+			h.Error("the session did not outlive the pause")
+		}
+	})
+}
+
+func TestLineGoesAndComes(t *testing.T) {
+	inHome(t, 10, func(h *home) {
+		h.admit(anna)
+		works := h.lines.status
+		h.lines.status.Works, h.lines.status.Why = false, "eth0 has a link but no default route"
+		h.state(decide.Offline)
+		if s := h.box.Status(); !strings.Contains(s.Why, "no default route") {
+			h.Errorf("why: %s", s.Why)
+		}
+		h.lines.status = works
+		h.state(decide.Sharing)
+		if h.kernel.Pass(anna, 1000) == 0 {
+			h.Error("the session is gone")
+		}
+	})
+}
+
+func TestLineThatOverlapsTheHotspotIsRefused(t *testing.T) {
+	inHome(t, 10, func(h *home) {
+		h.lines.status.Networks = []netip.Prefix{netip.MustParsePrefix("10.80.0.0/16")}
+		h.state(decide.Offline)
+		if s := h.box.Status(); !strings.Contains(s.Why, "overlaps") {
+			h.Errorf("why: %s", s.Why)
+		}
+	})
+}
+
+func TestCapIsSpentAndComesBack(t *testing.T) {
+	inHome(t, 19, func(h *home) {
+		capped := strings.Replace(confText, `cap = "0"`, "cap = \"50MB\"\nperiod = \"day\"", 1)
+		if err := h.box.Reconfigure(h.Context(), h.config(capped)); err != nil {
+			h.Fatal(err)
+		}
+		h.admit(anna)
+		var passed uint64
+		for range 100 {
+			n := h.kernel.Pass(anna, 1e6)
+			passed += n
+			h.lines.status.RxBytes += n
+			h.settle()
+		}
+		if passed > 50e6 || passed < 49e6 {
+			h.Errorf("%d bytes of a cap of 50 MB passed", passed)
+		}
+		h.state(decide.Exhausted)
+		if s := h.box.Status(); s.Donations[0].Left > 1e6 || s.Refills == nil {
+			h.Errorf("left %d, refills %v", s.Donations[0].Left, s.Refills)
+		}
+		time.Sleep(14 * time.Hour)
+		h.state(decide.Sharing)
+	})
+}
+
+func TestFaultSaysWhyAndHeals(t *testing.T) {
+	inHome(t, 10, func(h *home) {
+		h.admit(anna)
+		h.kernel.Fail(errors.New("hotspot interface wlan0: Link not found"))
+		h.state(decide.Fault)
+		if s := h.box.Status(); !strings.Contains(s.Why, "Link not found") {
+			h.Errorf("why: %s", s.Why)
+		}
+		h.kernel.Fail(nil)
+		h.state(decide.Sharing)
+		if _, ok := h.box.Session(anna); !ok {
+			h.Error("the session is gone")
+		}
+	})
+}
+
+func TestReconfigureKeepsSessions(t *testing.T) {
+	inHome(t, 10, func(h *home) {
+		h.admit(anna)
+		h.kernel.Pass(anna, 100e6)
+		h.settle()
+		less := h.config(strings.Replace(confText, "500MB", "200MB", 1))
+		if err := h.box.Reconfigure(h.Context(), less); err != nil {
+			h.Fatal(err)
+		}
+		s, ok := h.box.Session(anna)
+		if !ok || s.Data != 100e6 || s.Left > 2*time.Hour {
+			h.Errorf("%t, %d bytes and %v left", ok, s.Data, s.Left)
+		}
+		moved := h.config(strings.Replace(confText, "10.80.0.1/22", "10.81.0.1/22", 1))
+		if err := h.box.Reconfigure(h.Context(), moved); !errors.Is(err, ErrRestart) {
+			h.Errorf("another address while it runs: %v", err)
+		}
+	})
+}
