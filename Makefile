@@ -6,8 +6,8 @@ GO ?= go
 export CGO_ENABLED = 0
 
 # What the box and its tests run, as Debian packages. A tool that is there needs no package.
-TOOLS = iptables:iptables ipset:ipset dnsmasq:dnsmasq-base ip:iproute2 busybox:busybox udhcpc:udhcpc
-TEST_TOOLS = $(TOOLS) chromium:chromium
+TOOLS = iptables:iptables dnsmasq:dnsmasq-base ip:iproute2 busybox:busybox
+TEST_TOOLS = $(TOOLS) ipset:ipset nft:nftables chromium:chromium
 
 .PHONY: build demo test unit root lint fuzz bench cross tools test-tools clean
 
