@@ -2,8 +2,13 @@ package gate_test
 
 import (
 	"context"
+	"errors"
+	"io"
+	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -103,9 +108,9 @@ func (l *lab) admit(t *testing.T, k int) {
 }
 
 // get fetches a page and returns its body, or how it failed.
-func (l *lab) get(t *testing.T, h *netlab.Host, url string) (string, error) {
+func get(t *testing.T, h *netlab.Host, url string, limit time.Duration) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	page, err := h.Get(ctx, url)
 	return page.Body, err
@@ -126,4 +131,148 @@ func must(t testing.TB, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+const (
+	soon  = 3 * time.Second        // for what must happen
+	never = 300 * time.Millisecond // for what must not: a round trip takes less than 1 ms here
+)
+
+// dial connects from a host and returns how that failed; a connection is closed.
+func dial(t *testing.T, h *netlab.Host, network, address string, limit time.Duration) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	conn, err := h.Dial(ctx, network, address)
+	if err == nil {
+		conn.Close()
+	}
+	return err
+}
+
+// conn is a TCP connection between a resident and the internet.
+type conn struct{ client, server net.Conn }
+
+// connect opens a connection from the k-th resident.
+func (l *lab) connect(t *testing.T, k int) conn {
+	t.Helper()
+	listener := ok(l.Internet.Listen("tcp", netip.AddrPortFrom(netlab.WebAddr, 0).String()))(t)
+	defer listener.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), soon)
+	defer cancel()
+	var c conn
+	c.client = ok(l.Residents[k].Dial(ctx, "tcp", listener.Addr().String()))(t)
+	t.Cleanup(func() { c.client.Close() })
+	c.server = ok(listener.Accept())(t)
+	t.Cleanup(func() { c.server.Close() })
+	return c
+}
+
+// passes sends a word from one end of a connection and tells whether it comes out at the other.
+func passes(from, to net.Conn, limit time.Duration) bool {
+	if _, err := from.Write([]byte("word")); err != nil {
+		return false
+	}
+	to.SetReadDeadline(time.Now().Add(limit))
+	_, err := io.ReadFull(to, make([]byte, 4))
+	return err == nil
+}
+
+// works tells whether both ways of a connection work.
+func (c conn) works() bool {
+	return passes(c.client, c.server, soon) && passes(c.server, c.client, soon)
+}
+
+// reset waits until an end has learned that its connection was reset, writing to it to be told.
+func reset(t *testing.T, end net.Conn) error {
+	t.Helper()
+	deadline := time.Now().Add(soon)
+	for time.Now().Before(deadline) {
+		if _, err := end.Write([]byte("word")); err != nil {
+			return err
+		}
+		end.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+		if _, err := end.Read(make([]byte, 100)); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+	}
+	return errors.New("nothing happened")
+}
+
+// mailbox is a UDP server on a host that remembers what came.
+type mailbox struct {
+	address netip.AddrPort
+	came    chan string
+}
+
+func newMailbox(t *testing.T, h *netlab.Host, addr netip.Addr) mailbox {
+	t.Helper()
+	socket := ok(h.ListenPacket("udp", netip.AddrPortFrom(addr, 0).String()))(t)
+	m := mailbox{address: socket.LocalAddr().(*net.UDPAddr).AddrPort(), came: make(chan string, 10_000)}
+	go func() {
+		buf := make([]byte, 2000)
+		for {
+			n, _, err := socket.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			m.came <- string(buf[:n])
+		}
+	}()
+	return m
+}
+
+// post sends one datagram to the mailbox.
+func (m mailbox) post(t *testing.T, from *netlab.Host, text string) {
+	t.Helper()
+	c := ok(from.Dial(t.Context(), "udp", m.address.String()))(t)
+	defer c.Close()
+	c.Write([]byte(text)) // whether it arrives is what the mailbox tells
+}
+
+// got tells whether a datagram of that text comes.
+func (m mailbox) got(text string, limit time.Duration) bool {
+	timeout := time.After(limit)
+	for {
+		select {
+		case s := <-m.came:
+			if s == text {
+				return true
+			}
+		case <-timeout:
+			return false
+		}
+	}
+}
+
+// flood sends packets of 1000 bytes from a resident to the internet, one after the other has arrived, until one does not,
+// and returns how many arrived. It then sends some more, none of which may arrive.
+func (l *lab) flood(t *testing.T, k int, packets int) (arrived int) {
+	t.Helper()
+	m := newMailbox(t, l.Internet.Host, netlab.WebAddr)
+	c := ok(l.Residents[k].Dial(t.Context(), "udp", m.address.String()))(t)
+	defer c.Close()
+	text := strings.Repeat("x", 1000-28) // and the headers of IP and UDP
+	for range packets {
+		c.Write([]byte(text)) // a refusal of an earlier one is no matter
+		if !m.got(text, never) {
+			break
+		}
+		arrived++
+	}
+	if arrived < packets {
+		for range 20 {
+			c.Write([]byte(text))
+		}
+		if m.got(text, never) {
+			t.Errorf("after %d packets one was refused, but a later one passed", arrived)
+		}
+	}
+	return arrived
+}
+
+// sh runs a shell script on the box.
+func (l *lab) sh(t *testing.T, script string) string {
+	t.Helper()
+	return ok(l.Box.Run(t.Context(), "sh", "-ec", script))(t)
 }

@@ -252,20 +252,23 @@ func nat(c *config.Config, uplink *config.Donation, truly bool) netctl.Table {
 	if truly {
 		names = PortDNS
 	}
+	refuse := fmt.Sprintf("-j DNAT --to-destination %s:%d", box, portRefused)
 	first := netctl.Chain{Name: "PAS-FIRST", Rules: []string{
 		fmt.Sprintf("-p udp -m udp --dport 53 -j DNAT --to-destination %s:%d", box, names),
 		fmt.Sprintf("-p tcp -m tcp --dport 53 -j DNAT --to-destination %s:%d", box, names),
 		fmt.Sprintf("-d %s -j RETURN", box),
 	}}
 	if uplink != nil {
-		refuse := fmt.Sprintf("-j DNAT --to-destination %s:%d", box, portRefused)
 		first.Rules = append(first.Rules,
 			admitted+" -p tcp -m tcp --dport 25 "+refuse,
 			fmt.Sprintf("%s -p tcp -m connlimit --connlimit-above %d --connlimit-mask 32 --connlimit-saddr %s", admitted, connections, refuse),
 			fmt.Sprintf("%s -p udp -m connlimit --connlimit-above %d --connlimit-mask 32 --connlimit-saddr %s", admitted, connections, refuse),
 			admitted+" -j RETURN")
 	}
-	first.Rules = append(first.Rules, fmt.Sprintf("-p tcp -m tcp --dport 80 -j DNAT --to-destination %s:%d", box, PortPortal))
+	first.Rules = append(first.Rules,
+		fmt.Sprintf("-p tcp -m tcp --dport 80 -j DNAT --to-destination %s:%d", box, PortPortal),
+		// A reset may come from any address, an ICMP error only from one of the box's own: this makes it so.
+		"-p udp "+refuse)
 	t := netctl.Table{
 		Name:   "nat",
 		Jumps:  []netctl.Jump{{From: "PREROUTING", Match: "-i " + hotspot, To: "PAS-FIRST"}},

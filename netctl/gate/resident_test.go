@@ -1,0 +1,438 @@
+package gate_test
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"passerelle/netctl"
+	"passerelle/netctl/netlab"
+)
+
+func TestWhoMayPass(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, netlab.Options{Residents: 2})
+	l.share(t)
+	l.admit(t, 0)
+	admitted, other := l.Residents[0], l.Residents[1]
+
+	for _, c := range []struct {
+		host *netlab.Host
+		url  string
+		body string
+	}{
+		{admitted.Host, "http://192.0.2.80/", netlab.InternetPage},
+		{admitted.Host, "http://10.80.0.1/", boxPage},
+		{other.Host, "http://192.0.2.80/", boxPage}, // whatever page is asked for, the box's comes
+		{other.Host, "http://10.80.0.1/", boxPage},
+	} {
+		if body, err := get(t, c.host, c.url, soon); err != nil || body != c.body {
+			t.Errorf("%s from %s: %q, %v, want %q", c.host.Name(), c.url, body, err, c.body)
+		}
+	}
+
+	// Somebody who takes the address of an admitted resident, and then its hardware address instead.
+	m := newMailbox(t, l.Internet.Host, netlab.WebAddr)
+	arrive := func(who, text string, want bool) {
+		t.Helper()
+		m.post(t, other.Host, text)
+		m.post(t, admitted.Host, "honest") // arrives later than what passed before it
+		var came []string
+		for !slices.Contains(came, "honest") {
+			select {
+			case s := <-m.came:
+				came = append(came, s)
+			case <-time.After(soon):
+				t.Fatal("the admitted resident's datagram did not arrive")
+			}
+		}
+		if slices.Contains(came, text) != want {
+			t.Errorf("%s: passed is %v, want %v", who, !want, want)
+		}
+	}
+	move := func(mac net.HardwareAddr, addr netip.Addr) {
+		t.Helper()
+		must(t, other.RemoveAddresses("wlan0"))
+		must(t, other.Host.SetMAC("wlan0", mac))
+		must(t, other.SetUp("wlan0", true))
+		must(t, other.AddAddress("wlan0", netip.PrefixFrom(addr, boxAddress.Bits())))
+		ok(other.Run(t.Context(), "ip", "route", "add", "default", "via", boxAddress.Addr().String(), "dev", "wlan0", "onlink"))(t)
+	}
+	arrive("itself", "nobody", false)
+	move(other.MAC, address(0))
+	arrive("with another's address", "spoofed IP", false)
+	move(admitted.MAC, address(1))
+	arrive("with another's hardware address", "spoofed MAC", false)
+	move(other.MAC, netip.MustParseAddr("192.168.1.77"))
+	arrive("with an address of the lender's network", "spoofed network", false)
+	move(other.MAC, address(1))
+	l.admit(t, 1)
+	arrive("admitted", "admitted", true)
+}
+
+func TestRefusals(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, netlab.Options{Residents: 2})
+	l.share(t)
+	l.admit(t, 0)
+	admitted, other := l.Residents[0].Host, l.Residents[1].Host
+	for _, port := range []int{25, 443, 853, 7000} {
+		must(t, l.Internet.ServeHTTP(fmt.Sprintf("192.0.2.80:%d", port), nil))
+	}
+	must(t, l.Box.ServeHTTP(":443", nil)) // the technicians', say: not for residents
+	for _, c := range []struct {
+		from    *netlab.Host
+		network string
+		to      string
+		want    error
+	}{
+		{other, "tcp", "192.0.2.80:443", unix.ECONNREFUSED},
+		{other, "tcp", "192.0.2.80:853", unix.ECONNREFUSED},
+		{other, "tcp", "192.0.2.80:7000", unix.ECONNREFUSED},
+		{other, "tcp", "10.80.0.1:443", unix.ECONNREFUSED},
+		{other, "tcp", "192.168.1.2:443", unix.ECONNREFUSED}, // the box, by its other address
+		{other, "tcp", "192.168.1.10:7000", unix.ECONNREFUSED},
+		{admitted, "tcp", "192.0.2.80:443", nil},
+		{admitted, "tcp", "192.0.2.80:7000", nil},
+		{admitted, "tcp", "192.0.2.80:25", unix.ECONNREFUSED},
+		{admitted, "tcp", "10.80.0.1:443", unix.ECONNREFUSED},
+		{admitted, "tcp", "192.168.1.2:443", unix.ECONNREFUSED},
+		{admitted, "tcp", "192.0.2.80:9999", unix.ECONNREFUSED}, // by the server itself: refusals come back
+	} {
+		if err := dial(t, c.from, c.network, c.to, soon); !errors.Is(err, c.want) {
+			t.Errorf("%s to %s: %v, want %v", c.from.Name(), c.to, err, c.want)
+		}
+	}
+	// A datagram that is refused makes the socket's next call fail.
+	c := ok(other.Dial(t.Context(), "udp", "192.0.2.80:7"))(t)
+	defer c.Close()
+	ok(c.Write([]byte("hello")))(t)
+	c.SetReadDeadline(time.Now().Add(soon))
+	if _, err := c.Read(make([]byte, 10)); !errors.Is(err, unix.ECONNREFUSED) {
+		t.Errorf("a datagram of who is not admitted: %v, want %v", err, unix.ECONNREFUSED)
+	}
+	if trips := ok(admitted.Echo(t.Context(), netlab.WebAddr, 3, time.Millisecond))(t); len(trips) != 3 {
+		t.Errorf("of 3 datagrams of the admitted came back %v", trips)
+	}
+}
+
+// TestLendersAreClosed tries every way from a resident to the networks around the box, and back.
+func TestLendersAreClosed(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, netlab.Options{Residents: 2, Uplinks: 2})
+	l.share(t)
+	l.admit(t, 0)
+	l.admit(t, 1)
+	resident, neighbour := l.Residents[0], l.Residents[1]
+	must(t, neighbour.ServeHTTP(":80", nil))
+	must(t, l.Lenders[0].Router.ServeHTTP(":80", nil))
+
+	if _, err := get(t, l.Box, "http://192.168.1.10/", soon); err != nil {
+		t.Fatalf("the box itself does not reach the lender's server: %v", err)
+	}
+	// The neighbour is on the same network, where the air isolates it; ask the box to lead there.
+	must(t, resident.AddRoute(netip.PrefixFrom(address(1), 32), boxAddress.Addr()))
+	for _, to := range []string{
+		"192.168.1.10", "192.168.1.1", // the lender's server and router
+		"192.168.2.10", "192.168.2.1", // of another lender, whose line is not in use
+		"192.168.99.1", "10.1.2.3", "172.16.0.1", "169.254.169.254", "100.64.0.1", "198.18.0.1", // networks beyond
+		"224.0.0.251", "240.0.0.1",
+		address(1).String(),
+	} {
+		if err := dial(t, resident.Host, "tcp", to+":80", never); err == nil {
+			t.Errorf("a resident reached %s", to)
+		}
+	}
+
+	// From the lender's network to residents, and on to the next lender's.
+	toResident := newMailbox(t, neighbour.Host, address(1))
+	toLender := newMailbox(t, l.Lenders[1].NAS, netip.MustParseAddr("192.168.2.10"))
+	nas, router := l.Lenders[0].NAS, l.Lenders[0].Router
+	for _, h := range []*netlab.Host{nas, router} {
+		must(t, h.AddRoute(boxAddress.Masked(), netip.MustParseAddr("192.168.1.2")))
+		must(t, h.AddRoute(netip.MustParsePrefix("192.168.2.0/24"), netip.MustParseAddr("192.168.1.2")))
+		toResident.post(t, h, "from "+h.Name())
+		toLender.post(t, h, "from "+h.Name())
+		if err := dial(t, h, "tcp", address(1).String()+":80", never); err == nil {
+			t.Errorf("%s reached a resident", h.Name())
+		}
+	}
+	if toResident.got("from "+nas.Name(), never) || toLender.got("from "+nas.Name(), never) {
+		t.Error("the lender's server reached beyond the box")
+	}
+	// Those same ways are open once nobody closes them.
+	must(t, l.gate.Close(t.Context()))
+	must(t, l.Box.AddAddress("wlan0", boxAddress))
+	must(t, l.Box.Sysctl("net/ipv4/ip_forward", "1"))
+	toResident.post(t, nas, "later")
+	toLender.post(t, nas, "later")
+	if !toResident.got("later", soon) || !toLender.got("later", soon) {
+		t.Error("a way that was closed would not have been open: the test is wrong")
+	}
+}
+
+// TestBridge has residents on a bridge of the box's own, as with several access points on cables.
+func TestBridge(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, netlab.Options{})
+	must(t, l.Box.AddBridge("br0"))
+	var residents []*netlab.Host
+	for k := range 2 {
+		h := ok(l.AddHost(fmt.Sprintf("wired%d", k)))(t)
+		ok(l.Connect(netlab.End{Host: h, Interface: "eth0"},
+			netlab.End{Host: l.Box, Interface: fmt.Sprintf("port%d", k), Bridge: "br0"}))(t)
+		must(t, h.AddAddress("eth0", netip.PrefixFrom(address(k), boxAddress.Bits())))
+		residents = append(residents, h)
+	}
+	m := newMailbox(t, residents[1], address(1))
+	m.post(t, residents[0], "before")
+	if !m.got("before", soon) {
+		t.Fatal("a bridge does not connect its ports: the test is wrong")
+	}
+	l.config.Hotspot.Interface = "br0"
+	l.apply(t, l.paused())
+	if c := l.apply(t, l.paused()); len(c) != 0 {
+		t.Errorf("applied again, it changed %q", c)
+	}
+	m.post(t, residents[0], "during")
+	if m.got("during", never) {
+		t.Error("one resident reached another over the bridge")
+	}
+	if err := dial(t, residents[0], "tcp", boxAddress.Addr().String()+":80", soon); err != nil {
+		t.Errorf("a resident on the bridge does not reach the box: %v", err)
+	}
+	must(t, l.gate.Close(t.Context()))
+	m.post(t, residents[0], "after")
+	if !m.got("after", soon) {
+		t.Error("the ports are still apart though the gate was closed")
+	}
+}
+
+func TestEnd(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, netlab.Options{Residents: 3})
+	l.share(t)
+	for k := range 3 {
+		l.admit(t, k)
+	}
+	ends := map[string]net.Conn{}
+	other := l.connect(t, 1)
+	for name, end := range map[string]func(conn) net.Conn{
+		"resident": func(c conn) net.Conn { return c.client },
+		"server":   func(c conn) net.Conn { return c.server },
+	} {
+		c := l.connect(t, 0)
+		if !c.works() {
+			t.Fatal("a connection through the gate does not work")
+		}
+		ends[name] = end(c)
+	}
+	must(t, l.gate.End(address(0)))
+	for name, end := range ends {
+		if err := reset(t, end); !errors.Is(err, unix.ECONNRESET) && !errors.Is(err, unix.EPIPE) {
+			t.Errorf("session ended, the %s's connection: %v, want a reset", name, err)
+		}
+	}
+	if !other.works() {
+		t.Error("another's connection does not work any more")
+	}
+
+	// By the kernel alone: nobody calls the gate from here on.
+	s := l.session(2)
+	s.Left = time.Second
+	must(t, l.gate.Admit(s))
+	c := l.connect(t, 2)
+	deadline := time.Now().Add(10 * time.Second)
+	for c.works() {
+		if time.Now().After(deadline) {
+			t.Fatal("a session of one second has not ended")
+		}
+	}
+	if err := reset(t, c.client); !errors.Is(err, unix.ECONNRESET) && !errors.Is(err, unix.EPIPE) {
+		t.Errorf("session ended by the kernel, its connection: %v, want a reset", err)
+	}
+	if body, err := get(t, l.Residents[2].Host, "http://192.0.2.80/", soon); err != nil || body != boxPage {
+		t.Errorf("after its end the resident gets %q, %v", body, err)
+	}
+}
+
+// TestData has sessions end by the data they use, with nobody looking.
+func TestData(t *testing.T) {
+	t.Parallel()
+	for name, o := range map[string]netlab.Options{"offload": {Residents: 2}, "frames": {Residents: 2, NoOffload: true}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := newLab(t, o)
+			l.config.Limits.Data = 500e6
+			l.share(t)
+			s := l.session(0)
+			s.Data = 500_000
+			must(t, l.gate.Admit(s))
+			if n := l.flood(t, 0, 1000); n != 499 {
+				t.Errorf("up: of 500 kB %d kB passed, want all but the packet that spends the last of it", n)
+			}
+			s = l.session(1)
+			s.Data = 5_000_000
+			must(t, l.gate.Admit(s))
+			transfer := ok(l.Residents[1].StartDownload(t.Context(), "http://192.0.2.80/big?bytes=20000000"))(t)
+			err := transfer.Run(t.Context(), 30*time.Second)
+			if !errors.Is(err, unix.ECONNRESET) && !strings.Contains(fmt.Sprint(err), "unexpected EOF") {
+				t.Errorf("the download ended with %v, want a reset", err)
+			}
+			// Headers and acknowledgements are a part of it.
+			if n := transfer.Total(); n > 5_000_000 || n < 4_600_000 {
+				t.Errorf("down: of 5 MB %d bytes passed", n)
+			}
+			all := ok(l.gate.Sessions())(t)
+			if len(all) != 2 || !all[0].Spent || !all[1].Spent {
+				t.Errorf("the sessions are %+v", all)
+			}
+		})
+	}
+}
+
+func TestConnectionsAreBounded(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, netlab.Options{Residents: 2})
+	l.share(t)
+	l.admit(t, 0)
+	l.admit(t, 1)
+	const bound = 512
+	open := func(k int) (n int, last error) {
+		for range bound + 20 {
+			c, err := l.Residents[k].Dial(t.Context(), "tcp", "192.0.2.80:80")
+			if err != nil {
+				last = err
+				continue
+			}
+			n++
+			t.Cleanup(func() { c.Close() })
+		}
+		return n, last
+	}
+	if n, err := open(0); n != bound || !errors.Is(err, unix.ECONNREFUSED) {
+		t.Errorf("a resident opened %d connections, then came %v; want %d and a refusal", n, err, bound)
+	}
+	if err := dial(t, l.Residents[1].Host, "tcp", "192.0.2.80:80", soon); err != nil {
+		t.Errorf("another resident: %v", err)
+	}
+	answers := 0
+	for answers <= bound {
+		c := ok(l.Residents[1].Dial(t.Context(), "udp", "192.0.2.80:7"))(t)
+		t.Cleanup(func() { c.Close() })
+		ok(c.Write([]byte("hello")))(t)
+		c.SetReadDeadline(time.Now().Add(soon))
+		if _, err := c.Read(make([]byte, 10)); errors.Is(err, unix.ECONNREFUSED) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		answers++
+	}
+	if answers != bound {
+		t.Errorf("%d datagram conversations were answered, want %d", answers, bound)
+	}
+}
+
+// TestNames checks which server a resident's queries reach, wherever they are sent.
+func TestNames(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, netlab.Options{Residents: 2})
+	l.apply(t, l.paused())
+	for port, answer := range map[uint16]string{53: "the truth", 5300: "the box"} {
+		must(t, l.Box.ServePackets(netip.AddrPortFrom(boxAddress.Addr(), port), func([]byte) []byte { return []byte(answer) }))
+	}
+	ask := func(k int, server string) string {
+		t.Helper()
+		c := ok(l.Residents[k].Dial(t.Context(), "udp", server))(t)
+		defer c.Close()
+		ok(c.Write([]byte("who?")))(t)
+		c.SetReadDeadline(time.Now().Add(soon))
+		answer := make([]byte, 100)
+		return string(answer[:ok(c.Read(answer))(t)])
+	}
+	for _, c := range []struct {
+		plan netctl.Plan
+		want string
+	}{
+		{l.sharing(0), "the truth"}, {l.paused(), "the box"}, {l.sharing(0), "the truth"},
+	} {
+		l.apply(t, c.plan)
+		l.admit(t, 0)
+		for k := range 2 {
+			for _, server := range []string{"10.80.0.1:53", "192.0.2.53:53", "8.8.8.8:53"} {
+				if got := ask(k, server); got != c.want {
+					t.Errorf("resident %d asked %s and was told %q, want %q", k, server, got, c.want)
+				}
+			}
+		}
+	}
+}
+
+func TestIPv6IsClosed(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, netlab.Options{Residents: 1, IPv6: true})
+	// Everybody on a link has a link-local address.
+	hears := func(limit time.Duration, from *netlab.Host, out string, to *netlab.Host, in string) bool {
+		t.Helper()
+		// By number: the standard library remembers the names of all namespaces' interfaces together.
+		zone := ok(from.Netlink().LinkByName(out))(t).Attrs().Index
+		link := ok(to.Netlink().LinkByName(in))(t)
+		addrs := ok(to.Netlink().AddrList(link, unix.AF_INET6))(t)
+		if len(addrs) == 0 {
+			t.Fatalf("%s has no IPv6 address on %s", to.Name(), in)
+		}
+		socket := ok(to.ListenPacket("udp6", "[::]:0"))(t)
+		defer socket.Close()
+		_, port, _ := net.SplitHostPort(socket.LocalAddr().String())
+		deadline := time.Now().Add(limit)
+		for time.Now().Before(deadline) {
+			// An address that is still being checked for duplicates cannot be used yet.
+			from.Do(func() error {
+				c, err := net.Dial("udp6", fmt.Sprintf("[%s%%%d]:%s", addrs[0].IP, zone, port))
+				if err != nil {
+					return err
+				}
+				c.Write([]byte("hello"))
+				return c.Close()
+			})
+			socket.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+			if _, _, err := socket.ReadFrom(make([]byte, 100)); err == nil {
+				return true
+			}
+		}
+		return false
+	}
+	resident, nas := l.Residents[0].Host, l.Lenders[0].NAS
+	ways := map[string]func(limit time.Duration) bool{
+		"resident to box": func(d time.Duration) bool { return hears(d, resident, "wlan0", l.Box, "wlan0") },
+		"box to resident": func(d time.Duration) bool { return hears(d, l.Box, "wlan0", resident, "wlan0") },
+		"lender to box":   func(d time.Duration) bool { return hears(d, nas, "eth0", l.Box, "eth0") },
+		"box to lender":   func(d time.Duration) bool { return hears(d, l.Box, "eth0", nas, "eth0") },
+	}
+	for name, way := range ways {
+		if !way(10 * time.Second) {
+			t.Errorf("%s: closed before there was a gate", name)
+		}
+	}
+	l.share(t)
+	l.admit(t, 0)
+	for name, way := range ways {
+		if way(never) {
+			t.Errorf("%s: IPv6 passes", name)
+		}
+	}
+	must(t, l.gate.Close(t.Context()))
+	for name, way := range ways {
+		if !way(soon) {
+			t.Errorf("%s: still closed after the gate", name)
+		}
+	}
+}

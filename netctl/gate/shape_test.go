@@ -1,0 +1,93 @@
+package gate_test
+
+import (
+	"testing"
+	"time"
+
+	"passerelle/netctl"
+	"passerelle/netctl/netlab"
+)
+
+// rates measures the goodput of transfers that run at once, from one second after their start on, in bit/s.
+func rates(t *testing.T, bulks ...netlab.Bulk) (all []float64) {
+	t.Helper()
+	const settle, run = time.Second, 3 * time.Second
+	var transfers []*netlab.Transfer
+	for _, b := range bulks {
+		transfers = append(transfers, ok(b.Start(t.Context()))(t))
+	}
+	for _, x := range transfers {
+		must(t, x.Run(t.Context(), run-x.Elapsed()))
+		all = append(all, x.Rate(settle, run))
+	}
+	return all
+}
+
+func (l *lab) bulk(k, streams int, down bool) netlab.Bulk {
+	return netlab.Bulk{From: l.Residents[k].Host, To: l.Internet.Host, Addr: netlab.WebAddr, Streams: streams, Reverse: down}
+}
+
+// within checks a rate against a limit on what the wire carries, of which 0.956 is goodput at most. It is a check of the
+// machinery, with room for a busy machine, and for what arrived before but was only now in order; `make bench` measures.
+func within(t *testing.T, what string, rate, limit float64) {
+	t.Helper()
+	t.Logf("%s: %.3f of %.0f Mbit/s", what, rate/limit, limit/1e6)
+	if rate > 1.05*limit || rate < 0.85*limit {
+		t.Errorf("%s: %.2f Mbit/s, want 0.85 to 1.05 of %.0f", what, rate/1e6, limit/1e6)
+	}
+}
+
+func TestLimits(t *testing.T) {
+	t.Parallel()
+	for name, o := range map[string]netlab.Options{
+		"offload": {Residents: 2, Uplinks: 2}, "frames": {Residents: 2, Uplinks: 2, NoOffload: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := newLab(t, o)
+			l.config.Limits.Download, l.config.Limits.Upload = 8e6, 4e6
+			l.share(t)
+			l.admit(t, 0)
+			l.admit(t, 1)
+			r := rates(t, l.bulk(0, 1, true), l.bulk(1, 4, false))
+			within(t, "down, one stream", r[0], 8e6)
+			within(t, "up, four streams", r[1], 4e6)
+
+			// Other limits, on another line, with the sessions as they are.
+			l.config.Limits.Download, l.config.Limits.Upload = 5e6, 6e6
+			second := l.sharing(1)
+			l.apply(t, second)
+			must(t, l.gate.Grant(t.Context(), netctl.Tranche{Chain: second.Cap, Bytes: netctl.Unlimited}))
+			r = rates(t, l.bulk(0, 1, false), l.bulk(1, 4, true))
+			within(t, "another line up, one stream", r[0], 6e6)
+			within(t, "another line down, four streams", r[1], 5e6)
+		})
+	}
+}
+
+// TestTotal has residents share what is lent of a line, of which one wants more than the other. HTB takes turns by packet
+// when packets are larger than a turn, so shares are equal where packets are frames, as on all real wires and radios.
+func TestTotal(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, netlab.Options{Residents: 3, NoOffload: true})
+	l.config.Limits.Upload = 20e6
+	l.config.Donations[0].Download, l.config.Donations[0].Upload = 10e6, 6e6
+	l.share(t)
+	for k := range 3 {
+		l.admit(t, k)
+	}
+	r := rates(t, l.bulk(0, 1, true), l.bulk(1, 8, true), l.bulk(2, 1, false))
+	within(t, "all down", r[0]+r[1], 10e6)
+	within(t, "up", r[2], 6e6)
+	for k, rate := range r[:2] {
+		if share := rate / (r[0] + r[1]); share < 0.4 || share > 0.6 {
+			t.Errorf("resident %d of two has %.2f of the line", k, share)
+		}
+	}
+	// The box's own packets have their place beside a resident who fills the line.
+	busy := ok(l.bulk(0, 4, false).Start(t.Context()))(t)
+	if trips := ok(l.Box.Echo(t.Context(), netlab.WebAddr, 20, 10*time.Millisecond))(t); len(trips) != 20 {
+		t.Errorf("of 20 datagrams of the box came back %d", len(trips))
+	}
+	must(t, busy.Stop())
+}
