@@ -174,16 +174,27 @@ func (s *Server) change(w http.ResponseWriter, r *request, h handler) {
 		s.page(w, r, refused, http.StatusForbidden)
 		return
 	}
-	if _, err := io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, maxBody)); err != nil {
-		status := http.StatusBadRequest
-		if _, large := errors.AsType[*http.MaxBytesError](err); large {
-			status = http.StatusRequestEntityTooLarge
-		}
+	if status := drain(w, r.Request); status != http.StatusOK {
 		w.Header()["Connection"] = closing
 		s.page(w, r, refused, status)
 		return
 	}
 	h(s, w, r)
+}
+
+// drain reads a body, which says nothing, to its end. It returns the status to refuse it with, or 200.
+func drain(w http.ResponseWriter, r *http.Request) int {
+	if r.ContentLength > maxBody {
+		return http.StatusRequestEntityTooLarge
+	}
+	_, err := io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, maxBody))
+	if _, large := errors.AsType[*http.MaxBytesError](err); large {
+		return http.StatusRequestEntityTooLarge
+	}
+	if err != nil {
+		return http.StatusBadRequest
+	}
+	return http.StatusOK
 }
 
 // page writes a page that is the same for all residents.

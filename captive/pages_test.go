@@ -1,0 +1,150 @@
+package captive
+
+import (
+	"flag"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"passerelle/appliance/decide"
+)
+
+var update = flag.Bool("update", false, "write the golden files of what is served now")
+
+// What is in every page alike is left out of the golden files: web's own tests see to it.
+var alike = []struct {
+	what *regexp.Regexp
+	by   string
+}{
+	{regexp.MustCompile(`(?s)^.*<title>`), "<title>"},
+	{regexp.MustCompile(`(?s)<link rel="icon".*</style>\n</head>\n`), ""},
+	{regexp.MustCompile(`<svg viewBox.*?</svg>`), "*"},
+}
+
+// TestPages holds each page in each language to its golden file, testdata/CASE.txtar. In it * is a pictogram.
+func TestPages(t *testing.T) {
+	t.Parallel()
+	monday := time.Date(2026, 11, 23, 8, 30, 0, 0, paris)
+	inState := func(state decide.State) func(*fakeBox) { return func(b *fakeBox) { b.view.State = state } }
+	for _, test := range []struct {
+		name, line string
+		set        func(*fakeBox)
+		stay       bool
+	}{
+		{name: "first", line: "GET /"},
+		{name: "first-no-limits", line: "GET /", set: func(b *fakeBox) { b.view.Download, b.view.Data = 0, 0 }},
+		{name: "first-online", line: "GET /", set: func(b *fakeBox) { b.has(nil) }},
+		{name: "first-stay", line: "GET /", stay: true},
+		{name: "session", line: "GET /session", set: func(b *fakeBox) { b.has(nil) }},
+		{name: "session-hold", line: "GET /session?hold=1", set: func(b *fakeBox) { b.has(nil) }},
+		{name: "session-ending", line: "GET /session", set: func(b *fakeBox) {
+			b.has(func(s *Session) { s.Left, s.DataLeft = 20*time.Second, 900_000 })
+		}},
+		{name: "session-no-limit", line: "GET /session", set: func(b *fakeBox) { b.has(func(s *Session) { s.Limited = false }) }},
+		{name: "session-none", line: "GET /session"},
+		{name: "state-starting", line: "GET /", set: inState(decide.Starting)},
+		{name: "state-fault", line: "GET /", set: inState(decide.Fault)},
+		{name: "state-setup", line: "GET /", set: inState(decide.Setup)},
+		{name: "state-paused", line: "GET /", set: inState(decide.Paused)},
+		{name: "state-closed", line: "GET /", set: func(b *fakeBox) { b.view.State, b.view.Opens = decide.Closed, monday }},
+		{name: "state-closed-unknown", line: "GET /", set: inState(decide.Closed)},
+		{name: "state-exhausted", line: "GET /", set: func(b *fakeBox) {
+			b.view.State, b.view.Refills = decide.Exhausted, time.Date(2026, 12, 1, 0, 0, 0, 0, paris)
+		}},
+		{name: "state-exhausted-unknown", line: "GET /session", set: inState(decide.Exhausted)},
+		{name: "state-offline", line: "GET /", set: inState(decide.Offline)},
+		{name: "state-offline-stay", line: "GET /", set: inState(decide.Offline), stay: true},
+		{name: "spent", line: "GET /session", set: func(b *fakeBox) { b.has(func(s *Session) { s.DataLeft = 0 }) }},
+		{name: "admit-unknown", line: "POST /session", set: func(b *fakeBox) { b.admit = ErrUnknown }},
+		{name: "admit-busy", line: "POST /session", set: func(b *fakeBox) { b.admit = ErrBusy }},
+		{name: "admit-failed", line: "POST /session", set: func(b *fakeBox) { b.admit = io.ErrUnexpectedEOF }},
+		{name: "refused", line: "PUT /session"},
+		{name: "missing", line: "GET /nope"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			b := newFakeBox()
+			if test.set != nil {
+				test.set(b)
+			}
+			s := newServer(b)
+			if test.stay {
+				ask(t, s, "POST /stay")
+			}
+			got := &txtar.Archive{Comment: []byte(test.line + "\n")}
+			for _, lang := range []string{"fr", "en"} {
+				res := ask(t, s, test.line, "Accept-Language: "+lang)
+				page := strconv.Itoa(res.StatusCode) + "\n" + body(t, res)
+				page, status := strings.TrimPrefix(page, page[:4]), page[:4]
+				for _, a := range alike {
+					page = a.what.ReplaceAllString(page, a.by)
+				}
+				got.Files = append(got.Files, txtar.File{Name: lang, Data: []byte(status + page)})
+			}
+			golden := filepath.Join("testdata", test.name+".txtar")
+			if *update {
+				if err := os.WriteFile(golden, txtar.Format(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			wanted, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(wanted), string(txtar.Format(got))); diff != "" {
+				t.Errorf("%s differs (-want +got; -update writes it):\n%s", golden, diff)
+			}
+		})
+	}
+}
+
+// The first page with its icon and headers weighs at most 14 kB on the wire, even uncompressed.
+func TestFirstPageWeight(t *testing.T) {
+	t.Parallel()
+	const most = 14_000
+	addr := serve(t, newServer(newFakeBox()))
+	weights := make(map[string]int)
+	for _, coding := range []string{"identity", "gzip, deflate, br"} {
+		raw := "GET / HTTP/1.1\r\nHost: 10.80.0.1\r\nAccept-Encoding: " + coding + "\r\nConnection: close\r\n\r\n"
+		got, err := exchange(t, "127.0.0.2", addr, raw)
+		if err != nil || !strings.HasPrefix(got, "HTTP/1.1 200") {
+			t.Fatalf("got %.60q, %v", got, err)
+		}
+		if len(got) > most {
+			t.Errorf("Accept-Encoding: %s: %d bytes, more than %d", coding, len(got), most)
+		}
+		weights[coding] = len(got)
+	}
+	if weights["gzip, deflate, br"] >= weights["identity"] {
+		t.Errorf("compression does not help: %v", weights)
+	}
+	t.Log("bytes on the wire:", weights)
+}
+
+// No page loads anything: no address in it leads elsewhere, and nothing in it runs.
+func TestPagesLoadNothing(t *testing.T) {
+	t.Parallel()
+	b := newFakeBox()
+	b.has(nil)
+	s := newServer(b)
+	loads := regexp.MustCompile(`(?i)<(script|img|iframe|object|embed|video|audio|source)|\son\w+=|@import|url\(|src=|javascript:`)
+	links := regexp.MustCompile(`(?:href|action)="([^"]*)"`)
+	for _, line := range []string{"GET /", "GET /session", "GET /nope"} {
+		page := body(t, ask(t, s, line))
+		if found := loads.FindString(page); found != "" {
+			t.Errorf("%s: %q", line, found)
+		}
+		for _, m := range links.FindAllStringSubmatch(page, -1) {
+			if !strings.HasPrefix(m[1], "/") && !strings.HasPrefix(m[1], "data:image/svg") {
+				t.Errorf("%s: a link to %q", line, m[1])
+			}
+		}
+	}
+}

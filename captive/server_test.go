@@ -1,0 +1,474 @@
+package captive
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"passerelle/appliance/decide"
+)
+
+// want fails the test unless the response has the status, and the headers given as "Name: value".
+func want(t *testing.T, res *http.Response, status int, headers ...string) {
+	t.Helper()
+	if res.StatusCode != status {
+		t.Errorf("status %d, want %d", res.StatusCode, status)
+	}
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ": ")
+		if got := res.Header.Get(name); got != value {
+			t.Errorf("%s: %q, want %q", name, got, value)
+		}
+	}
+}
+
+func TestPressAndEnd(t *testing.T) {
+	t.Parallel()
+	b := newFakeBox()
+	s := newServer(b)
+	if got := body(t, ask(t, s, "GET /")); !strings.Contains(got, "Aller sur Internet") {
+		t.Errorf("the first page has no button:\n%s", got)
+	}
+	want(t, ask(t, s, "POST /session"), http.StatusSeeOther, "Location: /session", "Cache-Control: no-store")
+	if got := body(t, ask(t, s, "GET /session")); !strings.Contains(got, "Vous êtes connecté") {
+		t.Errorf("my session does not say that I am connected:\n%s", got)
+	}
+	want(t, ask(t, s, "POST /session/end"), http.StatusSeeOther, "Location: /")
+	if got := body(t, ask(t, s, "GET /session")); !strings.Contains(got, "Vous n’êtes pas connecté") {
+		t.Errorf("my session still runs:\n%s", got)
+	}
+}
+
+func TestChosenLanguageIsCarriedOn(t *testing.T) {
+	t.Parallel()
+	b := newFakeBox()
+	s := newServer(b)
+	page := body(t, ask(t, s, "GET /?lang=en"))
+	for _, part := range []string{`<html lang="en"`, `action="/session?lang=en"`, `href="/?lang=fr" lang="fr"`} {
+		if !strings.Contains(page, part) {
+			t.Errorf("no %s in:\n%s", part, page)
+		}
+	}
+	want(t, ask(t, s, "POST /session?lang=en"), http.StatusSeeOther, "Location: /session?lang=en")
+	want(t, ask(t, s, "POST /stay?lang=en"), http.StatusSeeOther, "Location: /?lang=en")
+	want(t, ask(t, s, "POST /stay?lang=xx"), http.StatusSeeOther, "Location: /")
+	if hold := body(t, ask(t, s, "GET /session?lang=en&hold=1")); strings.Contains(hold, `http-equiv="refresh"`) ||
+		!strings.Contains(hold, `href="/session?lang=en"`) {
+		t.Errorf("the page that should hold still:\n%s", hold)
+	}
+}
+
+func TestLanguage(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		accept, offered, want string
+	}{
+		{"", "fr en", "fr"},
+		{"en", "fr en", "en"},
+		{"en-GB,en;q=0.9,fr;q=0.8", "fr en", "en"},
+		{"fr-CA", "en fr", "fr"},
+		{"de,en;q=0.5", "fr en", "en"},
+		{"zh-Hans-CN", "fr en", "fr"},
+		{"en", "fr", "fr"},
+		{"ar", "fr ar", "fr"}, // asked for by the config, but there are no words for it
+		{"en;q=x;;;,,-\x00\xff", "fr en", "fr"},
+		{strings.Repeat("en-", 100), "fr en", "fr"},
+		{strings.Repeat("a-b,", 50), "fr en", "fr"},
+	} {
+		b := newFakeBox()
+		b.view.Languages = strings.Fields(test.offered)
+		b.view.Language = b.view.Languages[0]
+		s := newServer(b)
+		for range 2 { // the second time from memory
+			if got := body(t, ask(t, s, "GET /", "Accept-Language: "+test.accept)); !strings.Contains(got, `<html lang="`+test.want+`"`) {
+				t.Errorf("Accept-Language %q of %q: not in %q", test.accept, test.offered, test.want)
+			}
+		}
+	}
+}
+
+func TestAdmitErrors(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		err    error
+		state  decide.State
+		status int
+		says   string
+	}{
+		{ErrNotSharing, decide.Paused, http.StatusServiceUnavailable, "Internet est en pause"},
+		{ErrNotSharing, decide.Sharing, http.StatusServiceUnavailable, "en même temps"},
+		{ErrDataSpent, decide.Sharing, http.StatusForbidden, "Vous aurez une nouvelle part demain."},
+		{fmt.Errorf("look up: %w", ErrUnknown), decide.Sharing, http.StatusForbidden, "Nous ne voyons pas votre appareil"},
+		{ErrBusy, decide.Sharing, http.StatusServiceUnavailable, "Attendez quelques secondes"},
+		{errors.New("add an entry: no space"), decide.Sharing, http.StatusInternalServerError, "Cela n’a pas marché"},
+	} {
+		b := newFakeBox()
+		b.admit, b.view.State = test.err, test.state
+		res := ask(t, newServer(b), "POST /session")
+		if got := body(t, res); res.StatusCode != test.status || !strings.Contains(got, test.says) {
+			t.Errorf("Admit says %q: status %d, want %d with %q in:\n%s", test.err, res.StatusCode, test.status, test.says, got)
+		}
+	}
+
+	b := newFakeBox()
+	b.endErr = errors.New("delete an entry: no such set")
+	want(t, ask(t, newServer(b), "POST /session/end"), http.StatusInternalServerError)
+}
+
+// A State that changes between the request's first look and Admit is the one that is shown.
+func TestStateChangesUnderAPress(t *testing.T) {
+	t.Parallel()
+	b := newFakeBox()
+	s := newServer(pausing{b})
+	res := ask(t, s, "POST /session")
+	want(t, res, http.StatusServiceUnavailable)
+	if got := body(t, res); !strings.Contains(got, "Internet est en pause") {
+		t.Errorf("it does not say why:\n%s", got)
+	}
+}
+
+// pausing is a box that pauses when it is asked for a session.
+type pausing struct{ *fakeBox }
+
+func (b pausing) Admit(context.Context, netip.Addr) (Session, error) {
+	b.change(func(v *View) { v.State = decide.Paused })
+	return Session{}, ErrNotSharing
+}
+
+func TestHostNames(t *testing.T) {
+	t.Parallel()
+	s := newServer(newFakeBox())
+	for host, own := range map[string]bool{
+		"10.80.0.1": true, "10.80.0.1:80": true, "partage.internal": true, "partage.internal:80": true,
+		"PARTAGE.Internal": true, "partage.internal.": true, "partage.internal.:80": true,
+		"": false, ":80": false, ":": false, "10.80.0.1:8080": false, "10.80.0.1:http": false, "10.80.0.1:80:80": false,
+		"10.80.0.2": false, "010.080.000.001": false, "0x0a500001": false, "172526593": false, "10.80.0.1.": false,
+		"[10.80.0.1": false, "[::1]": false, "[::1]:80": false, "[fe80::1%25eth0]": false, "[]": false, "::1": false,
+		"[10.80.0.1]x": false, "example.org": false, "partage.internal.example.org": false, "xn--e1aybc": false,
+		"localhost": false, "127.0.0.1": false, "partage.internal/": false, " ": false, "a b": false, "é": false,
+	} {
+		res := ask(t, s, "GET /", "Host: "+host)
+		if own {
+			want(t, res, http.StatusOK, "Cache-Control: no-store")
+		} else {
+			want(t, res, http.StatusFound, "Location: http://10.80.0.1/", "Cache-Control: no-store")
+		}
+		if t.Failed() {
+			t.Fatalf("at Host %q", host)
+		}
+	}
+	want(t, ask(t, s, "GET http://10.80.0.2/session?lang=en"), http.StatusFound, "Location: http://10.80.0.1/")
+}
+
+func TestIPv6Address(t *testing.T) {
+	t.Parallel()
+	b := newFakeBox()
+	b.view.Address = netip.MustParseAddr("fd00:80::1")
+	s := newServer(b)
+	want(t, ask(t, s, "GET /", "Host: [fd00:80::1]"), http.StatusOK)
+	want(t, ask(t, s, "GET /", "Host: [fd00:80::1]:80"), http.StatusOK)
+	want(t, ask(t, s, "GET /", "Host: example.org"), http.StatusFound, "Location: http://[fd00:80::1]/")
+}
+
+func TestCrossSite(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name    string
+		headers []string
+		through bool
+	}{
+		{"an old phone", nil, true},
+		{"our page", []string{"Origin: http://10.80.0.1"}, true},
+		{"our page by name", []string{"Host: partage.internal", "Origin: http://partage.internal"}, true},
+		{"our page, modern", []string{"Sec-Fetch-Site: same-origin"}, true},
+		{"typed in", []string{"Sec-Fetch-Site: none"}, true},
+		{"another site", []string{"Origin: http://example.org"}, false},
+		{"another site, modern", []string{"Sec-Fetch-Site: cross-site", "Origin: http://10.80.0.1"}, false},
+		{"a neighbour site", []string{"Sec-Fetch-Site: same-site"}, false},
+		{"a file or a sandbox", []string{"Origin: null"}, false},
+		{"another port", []string{"Origin: http://10.80.0.1:8080"}, false},
+		{"not for us", []string{"Host: example.org"}, false},
+		{"a site's own post that was led here", []string{"Host: example.org", "Origin: http://example.org"}, false},
+		{"no host", []string{"Host: "}, false},
+	} {
+		for _, path := range []string{"/session", "/session/end", "/stay"} {
+			b := newFakeBox()
+			s := newServer(b)
+			if path == "/session/end" {
+				b.has(nil)
+			}
+			res := ask(t, s, "POST "+path, test.headers...)
+			_, online := b.Session(netip.MustParseAddr(resident))
+			changed := b.admits > 0 || path == "/session/end" && !online || s.stays.has(netip.MustParseAddr(resident), noon, true)
+			status := http.StatusForbidden
+			if test.through {
+				status = http.StatusSeeOther
+			}
+			if res.StatusCode != status || changed != test.through {
+				t.Errorf("%s, POST %s: status %d, want %d; changed something: %v", test.name, path, res.StatusCode, status, changed)
+			}
+		}
+	}
+}
+
+func TestMethodsAndPaths(t *testing.T) {
+	t.Parallel()
+	b := newFakeBox()
+	s := newServer(b)
+	for line, status := range map[string]int{
+		"GET /": 200, "HEAD /": 200, "GET /session": 200, "HEAD /session": 200, "GET /captive-portal/api": 200,
+		"GET /healthz": 200, "GET /favicon.ico": 204,
+		"GET /nope": 404, "GET /session/": 404, "GET //": 404, "GET /../etc/passwd": 404, "GET /%2e%2e/": 404, "POST /nope": 404,
+		"POST /": 405, "PUT /session": 405, "DELETE /session": 405, "OPTIONS /": 405, "PATCH /stay": 405, "TRACE /": 405,
+		"GET /session/end": 405, "GET /stay": 405, "BREW /": 405, "POST /captive-portal/api": 405,
+	} {
+		if res := ask(t, s, line); res.StatusCode != status {
+			t.Errorf("%s: status %d, want %d", line, res.StatusCode, status)
+		}
+	}
+	want(t, ask(t, s, "PUT /session"), 405, "Allow: GET, HEAD, POST")
+	want(t, ask(t, s, "GET /stay"), 405, "Allow: POST")
+	want(t, ask(t, s, "CONNECT http://example.org/"), 403)
+	want(t, ask(t, s, "OPTIONS http://example.org/"), 403)
+	if b.admits > 0 {
+		t.Error("a session was started")
+	}
+}
+
+func TestPageHeaders(t *testing.T) {
+	t.Parallel()
+	b := newFakeBox()
+	s := newServer(b)
+	for _, line := range []string{"GET /", "GET /session", "GET /nope", "PUT /"} {
+		res := ask(t, s, line)
+		want(t, res, res.StatusCode, "Content-Type: text/html; charset=utf-8", "Cache-Control: no-store",
+			"X-Content-Type-Options: nosniff", "Referrer-Policy: same-origin")
+		csp := res.Header.Get("Content-Security-Policy")
+		for _, part := range []string{"default-src 'none'", "form-action 'self'", "base-uri 'none'", "frame-ancestors 'none'"} {
+			if !strings.Contains(csp, part) {
+				t.Errorf("%s: no %s in %q", line, part, csp)
+			}
+		}
+		if strings.Contains(csp, "script") || strings.Contains(csp, "unsafe") {
+			t.Errorf("%s: %q lets something run", line, csp)
+		}
+	}
+}
+
+func TestHealth(t *testing.T) {
+	t.Parallel()
+	b := newFakeBox()
+	s := newServer(b)
+	for _, state := range decide.States {
+		b.change(func(v *View) { v.State = state })
+		status := http.StatusOK
+		if state == decide.Starting {
+			status = http.StatusServiceUnavailable
+		}
+		if res := ask(t, s, "GET /healthz"); res.StatusCode != status {
+			t.Errorf("%s: status %d, want %d", state, res.StatusCode, status)
+		}
+	}
+}
+
+func TestJSON(t *testing.T) {
+	t.Parallel()
+	const portal = "https://portail.example/captive-portal/api"
+	for _, test := range []struct {
+		name         string
+		set          func(*fakeBox)
+		stay         bool
+		session, api string
+	}{
+		{
+			name:    "a stranger",
+			session: `{"state":"sharing","online":false,"seconds_left":0,"seconds_given":0,"stay":false}`,
+			api:     `{"captive":true,"can-extend-session":false}`,
+		},
+		{
+			name: "a stranger, with an https name",
+			set:  func(b *fakeBox) { b.view.PortalURL = portal },
+			api: `{"captive":true,"user-portal-url":"https://portail.example/","venue-info-url":"https://portail.example/",` +
+				`"can-extend-session":false}`,
+		},
+		{
+			name: "a stranger, with a name that is not https",
+			set:  func(b *fakeBox) { b.view.PortalURL = "http://portail.example/" },
+			api:  `{"captive":true,"can-extend-session":false}`,
+		},
+		{
+			name: "online",
+			set:  func(b *fakeBox) { b.has(nil) },
+			session: `{"state":"sharing","online":true,"seconds_left":6300,"seconds_given":7200,` +
+				`"bytes_left":320000000,"bytes_given":500000000,"stay":false}`,
+			api: `{"captive":false,"can-extend-session":false,"seconds-remaining":6300,"bytes-remaining":320000000}`,
+		},
+		{
+			name:    "online without a limit of data",
+			set:     func(b *fakeBox) { b.has(func(s *Session) { s.Limited = false }) },
+			session: `{"state":"sharing","online":true,"seconds_left":6300,"seconds_given":7200,"stay":false}`,
+			api:     `{"captive":false,"can-extend-session":false,"seconds-remaining":6300}`,
+		},
+		{
+			name: "a session in a pause",
+			set:  func(b *fakeBox) { b.has(nil); b.view.State = decide.Paused },
+			session: `{"state":"paused","online":false,"seconds_left":6300,"seconds_given":7200,` +
+				`"bytes_left":320000000,"bytes_given":500000000,"stay":false}`,
+			api: `{"captive":true,"can-extend-session":false}`,
+		},
+		{
+			name: "data spent",
+			set:  func(b *fakeBox) { b.has(func(s *Session) { s.DataLeft = 0 }) },
+			session: `{"state":"sharing","online":false,"seconds_left":6300,"seconds_given":7200,` +
+				`"bytes_left":0,"bytes_given":500000000,"stay":false}`,
+			api: `{"captive":true,"can-extend-session":false}`,
+		},
+		{
+			name:    "staying",
+			set:     func(b *fakeBox) { b.view.State = decide.Offline },
+			stay:    true,
+			session: `{"state":"offline","online":false,"seconds_left":0,"seconds_given":0,"stay":true}`,
+			api:     `{"captive":false,"can-extend-session":false}`,
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			b := newFakeBox()
+			if test.set != nil {
+				test.set(b)
+			}
+			s := newServer(b)
+			if test.stay {
+				want(t, ask(t, s, "POST /stay"), http.StatusSeeOther)
+			}
+			api := ask(t, s, "GET /captive-portal/api")
+			want(t, api, http.StatusOK, "Content-Type: application/captive+json", "Cache-Control: private, no-store")
+			if got := strings.TrimSpace(body(t, api)); got != test.api {
+				t.Errorf("API:\n got %s\nwant %s", got, test.api)
+			}
+			mine := ask(t, s, "GET /session", "Accept: application/json")
+			want(t, mine, http.StatusOK, "Content-Type: application/json", "Cache-Control: no-store")
+			got := body(t, mine)
+			var status Status
+			if err := json.Unmarshal([]byte(got), &status); err != nil {
+				t.Fatal(err)
+			}
+			if test.session != "" && strings.TrimSpace(got) != test.session {
+				t.Errorf("session:\n got %s\nwant %s", got, test.session)
+			}
+		})
+	}
+}
+
+// The https name of the API is one of the box's own: phones ask for it there.
+func TestPortalHost(t *testing.T) {
+	t.Parallel()
+	b := newFakeBox()
+	b.view.PortalURL = "https://portail.example/captive-portal/api"
+	want(t, ask(t, newServer(b), "GET /captive-portal/api", "Host: portail.example"), http.StatusOK)
+}
+
+// A View that differs in any field makes new pages: a field that sameView forgets would be shown as it was.
+func TestSameViewSeesEveryField(t *testing.T) {
+	t.Parallel()
+	base := aView()
+	if same := aView(); !sameView(&base, &same) {
+		t.Fatal("a View is not the same as itself")
+	}
+	for i := range reflect.TypeFor[View]().NumField() {
+		other := aView()
+		other.Languages = slices.Clone(other.Languages)
+		f := reflect.ValueOf(&other).Elem().Field(i)
+		switch v := f.Addr().Interface().(type) {
+		case *decide.State:
+			*v += "x"
+		case *string:
+			*v += "x"
+		case *[]string:
+			(*v)[0] = "en"
+		case *netip.Addr:
+			*v = v.Next()
+		case *netip.Prefix:
+			*v = netip.PrefixFrom(v.Addr(), v.Bits()+1)
+		case **time.Location:
+			*v = time.UTC
+		case *time.Duration:
+			*v++
+		case *uint64:
+			*v++
+		case *time.Time:
+			*v = v.Add(time.Second)
+		default:
+			t.Fatalf("no other value is known for %T", v)
+		}
+		if sameView(&base, &other) {
+			t.Errorf("%s is not compared", reflect.TypeFor[View]().Field(i).Name)
+		}
+	}
+}
+
+// Pages that name a time say it anew when the day changes, or when the time has come.
+func TestWordsOfTimeFollowTheClock(t *testing.T) {
+	t.Parallel()
+	b := newFakeBox()
+	b.view.State = decide.Closed
+	b.view.Opens = time.Date(2026, 11, 23, 8, 30, 0, 0, paris)
+	now := noon
+	s := New(b, quiet, func() time.Time { return now })
+	for _, test := range []struct {
+		now  time.Time
+		says string
+	}{
+		{noon, "ouvre lundi 23 novembre à 8\u202fh\u202f30."},
+		{noon.AddDate(0, 0, 1), "ouvre demain à 8\u202fh\u202f30."},
+		{time.Date(2026, 11, 23, 0, 0, 0, 0, paris), "ouvre aujourd’hui à 8\u202fh\u202f30."},
+		{time.Date(2026, 11, 23, 8, 30, 0, 0, paris), "Demandez les horaires à l’accueil."},
+		{noon, "ouvre lundi 23 novembre à 8\u202fh\u202f30."}, // the clock was put right
+	} {
+		now = test.now
+		if got := body(t, ask(t, s, "GET /")); !strings.Contains(got, test.says) {
+			t.Errorf("at %s: no %q in:\n%s", now, test.says, got)
+		}
+	}
+}
+
+func TestNoAddressInTheLog(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	s := New(newFakeBox(), slog.New(slog.NewTextHandler(&b, nil)), time.Now)
+	l := s.HTTPServer().ErrorLog
+	l.Print("http: panic serving 10.80.0.23:40000: oh")
+	l.Print("http: panic serving [fe80::12:34%wlan0]:40000: oh")
+	l.Print("http: response from 10.80.0.23 was odd")
+	got := b.String()
+	if strings.Contains(got, "10.80") || strings.Contains(got, "fe80") || strings.Contains(got, "40000") {
+		t.Errorf("an address is in the log:\n%s", got)
+	}
+	if strings.Count(got, "a resident") != 3 || !strings.Contains(got, "oh") {
+		t.Errorf("what happened is not in the log:\n%s", got)
+	}
+}
+
+// Somebody whose address cannot be read is served the page, but gets no session.
+func TestNoAddress(t *testing.T) {
+	t.Parallel()
+	b := newFakeBox()
+	s := newServer(b)
+	r := httptest.NewRequest("POST", "http://10.80.0.1/session", nil)
+	r.RemoteAddr = "@"
+	w := httptest.NewRecorder()
+	s.ServeHTTP(w, r)
+	if w.Code != http.StatusForbidden || b.admits > 0 {
+		t.Errorf("status %d after %d admissions", w.Code, b.admits)
+	}
+}

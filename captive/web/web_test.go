@@ -1,0 +1,306 @@
+package web
+
+import (
+	"compress/gzip"
+	"io"
+	"math"
+	"net/http/httptest"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+)
+
+var french, english = Language("fr"), Language("en")
+
+// Every language says all that English says, with the same placeholders; plural forms are each language's own.
+func TestLanguagesSayTheSame(t *testing.T) {
+	t.Parallel()
+	placeholder := regexp.MustCompile(`\{[a-z]+\}`)
+	keys := func(w *Words) (all []string) {
+		for key := range w.messages {
+			if !strings.HasPrefix(key, "unit.") {
+				all = append(all, key)
+			}
+		}
+		slices.Sort(all)
+		return all
+	}
+	for code, w := range languages {
+		if got, want := keys(w), keys(english); !slices.Equal(got, want) {
+			t.Errorf("%s has other keys than en:\n%q\n%q", code, got, want)
+		}
+		for _, key := range keys(w) {
+			got, want := placeholder.FindAllString(w.messages[key], -1), placeholder.FindAllString(english.messages[key], -1)
+			slices.Sort(got)
+			slices.Sort(want)
+			if !slices.Equal(slices.Compact(got), slices.Compact(want)) {
+				t.Errorf("%s: %s has %q, in en %q", code, key, got, want)
+			}
+		}
+		if w.Name == "" || w.Direction != "ltr" && w.Direction != "rtl" {
+			t.Errorf("%s: name %q, direction %q", code, w.Name, w.Direction)
+		}
+		for _, unit := range []string{"hour", "minute", "gigabyte", "megabyte"} {
+			for _, tenths := range []int{0, 10, 15, 20, 30, 50, 110, 210, 1000} {
+				if got := w.unit(unit, tenths); strings.HasPrefix(got, "unit.") {
+					t.Errorf("%s: no %s", code, got)
+				}
+			}
+		}
+	}
+}
+
+func TestBrokenWords(t *testing.T) {
+	t.Parallel()
+	for name, text := range map[string]string{
+		"words/fr.toml":       "[page]\nhome = 1",
+		"words/en.toml":       "home",
+		"words/no-place.toml": "",
+	} {
+		if _, err := load(fstest.MapFS{name: {Data: []byte(text)}}); err == nil {
+			t.Errorf("%s with %q is no error", name, text)
+		}
+	}
+}
+
+func TestMessage(t *testing.T) {
+	t.Parallel()
+	if got, want := french.T("first.data", "size", "2 Go"), "2 Go par jour"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if _, err := french.Message("no.such"); err == nil {
+		t.Error("a message that is not there is no error")
+	}
+	if got := french.T("no.such"); got != "no.such" {
+		t.Errorf("a message that is not there is %q", got)
+	}
+}
+
+func TestFrenchSpaces(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"Quoi ? Non ; si !": "Quoi\u202f? Non\u202f; si\u202f!",
+		"« ici » : là":      "«\u202fici\u202f»\u00a0: là",
+		"http://a ":         "http://a ",
+	} {
+		if got := frenchSpaces(in); got != want {
+			t.Errorf("%q becomes %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestDuration(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		d      time.Duration
+		fr, en string
+	}{
+		{0, "moins de 1 minute", "less than 1 minute"},
+		{-time.Hour, "moins de 1 minute", "less than 1 minute"},
+		{29 * time.Second, "moins de 1 minute", "less than 1 minute"},
+		{30 * time.Second, "1 minute", "1 minute"},
+		{45 * time.Minute, "45 minutes", "45 minutes"},
+		{time.Hour, "1 heure", "1 hour"},
+		{2*time.Hour - time.Second, "2 heures", "2 hours"},
+		{90 * time.Minute, "1 heure 30 minutes", "1 hour 30 minutes"},
+		{24 * time.Hour, "24 heures", "24 hours"},
+	} {
+		same(t, french.Duration(test.d), test.fr)
+		same(t, english.Duration(test.d), test.en)
+	}
+}
+
+// same compares text; its spaces may be of any width.
+func same(t *testing.T, got, want string) {
+	t.Helper()
+	if plain := strings.NewReplacer(noBreak, " ", narrowNoBreak, " ").Replace(got); plain != want {
+		t.Errorf("%q, want %q", plain, want)
+	}
+}
+
+func TestSize(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		bytes  uint64
+		fr, en string
+	}{
+		{0, "moins de 1 mégaoctet", "less than 1 megabyte"},
+		{999_999, "moins de 1 mégaoctet", "less than 1 megabyte"},
+		{1_000_000, "1 mégaoctet", "1 megabyte"},
+		{499_999_999, "499 mégaoctets", "499 megabytes"},
+		{1_000_000_000, "1 gigaoctet", "1 gigabyte"},
+		{1_590_000_000, "1,5 gigaoctet", "1.5 gigabytes"},
+		{2_000_000_000, "2 gigaoctets", "2 gigabytes"},
+		{200_900_000_000, "200 gigaoctets", "200 gigabytes"},
+		{1<<64 - 1, "1000000 gigaoctets", "1000000 gigabytes"},
+	} {
+		same(t, french.Size(test.bytes), test.fr)
+		same(t, english.Size(test.bytes), test.en)
+	}
+}
+
+func TestVideo(t *testing.T) {
+	t.Parallel()
+	for bytes, want := range map[uint64]string{
+		0: "", 50_000_000: "", 100_000_000: "10 minutes", 250_000_000: "30 minutes", 500_000_000: "1 hour",
+		750_000_000: "1 hour 30 minutes", 1_400_000_000: "2 hours", 1<<64 - 1: "100 hours",
+	} {
+		same(t, english.Video(bytes), want)
+	}
+}
+
+func TestSpeed(t *testing.T) {
+	t.Parallel()
+	for bits, want := range map[uint64]string{
+		0: "As fast as it can be", 1: "Fast enough to read and write", 1_000_000: "Fast enough to listen to the radio",
+		4_000_000: "Fast enough to watch a video", 20_000_000: "Fast enough to watch a film",
+	} {
+		same(t, english.Speed(bits), want)
+	}
+}
+
+func TestWhen(t *testing.T) {
+	t.Parallel()
+	zone := time.FixedZone("CET", 3600)
+	now := time.Date(2026, 11, 21, 23, 30, 0, 0, time.UTC) // already the 22nd in the zone
+	at := func(month time.Month, day, hour, minute int) time.Time {
+		return time.Date(2026, month, day, hour, minute, 0, 0, zone)
+	}
+	for _, test := range []struct {
+		t      time.Time
+		fr, en string
+	}{
+		{at(11, 22, 8, 30), "aujourd’hui à 8 h 30", "today at 8:30 am"},
+		{at(11, 22, 14, 0), "aujourd’hui à 14 h", "today at 2 pm"},
+		{at(11, 23, 0, 0), "demain", "tomorrow"},
+		{at(11, 23, 0, 5), "demain à 0 h 05", "tomorrow at 12:05 am"},
+		{at(11, 23, 12, 0), "demain à midi", "tomorrow at noon"},
+		{at(11, 24, 8, 30), "mardi 24 novembre à 8 h 30", "on Tuesday 24 November at 8:30 am"},
+		{at(12, 1, 0, 0), "mardi 1er décembre", "on Tuesday 1 December"},
+		{at(12, 1, 9, 0), "mardi 1er décembre à 9 h", "on Tuesday 1 December at 9 am"},
+	} {
+		same(t, french.When(test.t, now), test.fr)
+		same(t, english.When(test.t, now), test.en)
+	}
+}
+
+// pages has one page of each kind.
+func pages(w *Words) []Page {
+	f := Frame{Words: w, Title: "T", Centre: `L’<b>"atelier"</b> & co`, Hostname: "partage.internal", Path: "/"}
+	return []Page{
+		First{Frame: f, Lead: []string{"a", "<i>"}},
+		Session{Frame: f, TimeLeft: w.DurationParts(time.Hour), DataGiven: "x"},
+		Notice{Frame: f, Pictogram: "closed", OffersStay: true},
+	}
+}
+
+func TestRender(t *testing.T) {
+	t.Parallel()
+	for code, w := range languages {
+		for _, p := range pages(w) {
+			html, err := Render(p)
+			if err != nil {
+				t.Error(err)
+				continue
+			}
+			page := string(html)
+			if !strings.HasPrefix(page, "<!doctype html>\n<html lang=\""+code+"\"") || !strings.HasSuffix(page, "</html>\n") {
+				t.Errorf("no whole page in %s:\n%s", code, page)
+			}
+			if strings.Contains(page, "<b>") || strings.Contains(page, "<i>") || strings.Contains(page, "ZgotmplZ") {
+				t.Errorf("text is not escaped, or too much of it:\n%s", page)
+			}
+			// The style that is sent is the one that the policy allows.
+			_, style, _ := strings.Cut(page, "<style>")
+			style, _, _ = strings.Cut(style, "</style>")
+			if !strings.Contains(Policy, "'sha256-"+hash(style)+"'") {
+				t.Errorf("the style is not the one of %q", Policy)
+			}
+			if strings.Contains(page, "style=") {
+				t.Errorf("a style attribute, which the policy forbids:\n%s", page)
+			}
+		}
+	}
+	if _, err := Render(Notice{Frame: Frame{Words: french}, Pictogram: "no such"}); err == nil {
+		t.Error("a pictogram that is not there is no error")
+	}
+}
+
+func TestServe(t *testing.T) {
+	t.Parallel()
+	d, err := NewDocument(pages(french)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for accept, compressed := range map[string]bool{
+		"": false, "gzip": true, "gzip, deflate, br": true, "br;q=1.0, GZIP;q=0.8": true, "deflate , gzip": true,
+		"gzip;q=0": false, "gzip; q=0.000": false, "gzip;q=0.001": true, "identity": false, "xgzip, gzipx": false, "*": false,
+	} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header.Set("Accept-Encoding", accept)
+		w := httptest.NewRecorder()
+		d.Serve(w, r, 203)
+		if w.Code != 203 || w.Header().Get("Cache-Control") != "no-store" {
+			t.Errorf("status %d, header %v", w.Code, w.Header())
+		}
+		var got io.Reader = w.Body
+		if (w.Header().Get("Content-Encoding") == "gzip") != compressed {
+			t.Errorf("Accept-Encoding %q: Content-Encoding %q", accept, w.Header().Get("Content-Encoding"))
+			continue
+		}
+		if compressed {
+			if got, err = gzip.NewReader(w.Body); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b, err := io.ReadAll(got)
+		if err != nil || string(b) != string(d.html) {
+			t.Errorf("Accept-Encoding %q: %d bytes instead of %d, %v", accept, len(b), len(d.html), err)
+		}
+	}
+}
+
+// Text stands out from what is behind it by 7 to 1 at least (WCAG 2.2, 1.4.6), in the light and in the dark.
+func TestContrast(t *testing.T) {
+	t.Parallel()
+	for _, pair := range [][2]string{
+		{"#1b2624", "#f7f4ed"}, {"#43504d", "#f7f4ed"}, {"#43504d", "#ffffff"}, {"#0b5149", "#f7f4ed"}, {"#1b2624", "#dfece6"},
+		{"#ffffff", "#0b5149"}, {"#0b5149", "#dfece6"}, {"#6a3c00", "#fae6c8"},
+		{"#edf3f1", "#101716"}, {"#bccac6", "#101716"}, {"#bccac6", "#1b2524"}, {"#a3e2d3", "#101716"}, {"#edf3f1", "#1f3531"},
+		{"#06231f", "#a3e2d3"}, {"#a3e2d3", "#1f3531"}, {"#ffd296", "#3d2c12"},
+	} {
+		for _, colour := range pair {
+			if short := strings.Replace(colour, "#ffffff", "#fff", 1); !strings.Contains(style, short) {
+				t.Errorf("%s is not in the style", short)
+			}
+		}
+		if c := contrast(t, pair[0], pair[1]); c < 7 {
+			t.Errorf("%s on %s: %.1f to 1", pair[0], pair[1], c)
+		}
+	}
+}
+
+// contrast is the ratio of WCAG 2.2's definition.
+func contrast(t *testing.T, a, b string) float64 {
+	t.Helper()
+	luminance := func(colour string) float64 {
+		n, err := strconv.ParseUint(colour[1:], 16, 32)
+		if err != nil {
+			t.Fatal(err)
+		}
+		channel := func(shift int) float64 {
+			c := float64(n>>shift&0xff) / 255
+			if c <= 0.04045 {
+				return c / 12.92
+			}
+			return math.Pow((c+0.055)/1.055, 2.4)
+		}
+		return 0.2126*channel(16) + 0.7152*channel(8) + 0.0722*channel(0)
+	}
+	x, y := luminance(a), luminance(b)
+	return (max(x, y) + 0.05) / (min(x, y) + 0.05)
+}
