@@ -82,14 +82,14 @@ func direction(reverse bool) string {
 
 // contendedBoxes makes the boxes, the plain one last; those that were made are returned also with an error.
 func contendedBoxes(ctx context.Context) (all []contended, err error) {
-	options := func(line uint64) netlab.Options {
-		return netlab.Options{
+	scene := func(line uint64) maker {
+		return standard(netlab.Options{
 			Residents: competitors + 1, NoOffload: true,
 			Line: netlab.Shape{Down: line, Up: line, Queue: 100 * time.Millisecond},
-		}
+		})
 	}
 	for _, line := range []uint64{25e6, 22e6, 20e6} {
-		g, err := gatedScene(ctx, options(line), config.Limits{}, config.Donation{Download: lent, Upload: lent})
+		g, err := gatedScene(ctx, scene(line), config.Limits{}, config.Donation{Download: lent, Upload: lent})
 		if err != nil {
 			return all, err
 		}
@@ -98,7 +98,7 @@ func contendedBoxes(ctx context.Context) (all []contended, err error) {
 			return all, err
 		}
 	}
-	plain, err := plainScene(ctx, options(25e6))
+	plain, err := plainScene(ctx, scene(25e6))
 	if err != nil {
 		return all, err
 	}

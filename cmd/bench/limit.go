@@ -37,7 +37,7 @@ func limit(ctx context.Context, b *bench) (rows []row, err error) {
 	}()
 	for _, rate := range []config.Rate{1e6, 5e6, 20e6} {
 		for _, offload := range []bool{true, false} {
-			g, err := gatedScene(ctx, netlab.Options{Residents: 4, Direct: true, NoOffload: !offload},
+			g, err := gatedScene(ctx, standard(netlab.Options{Residents: 4, Direct: true, NoOffload: !offload}),
 				config.Limits{Download: rate, Upload: rate}, config.Donation{Download: 10 * rate, Upload: 10 * rate})
 			if err != nil {
 				return nil, err

@@ -97,7 +97,7 @@ func (b *bench) pageScenes(ctx context.Context) (all []pageScene, err error) {
 	if err != nil {
 		return []pageScene{ours}, err
 	}
-	plain, err := plainScene(ctx, o)
+	plain, err := plainScene(ctx, standard(o))
 	if err != nil {
 		return []pageScene{ours}, err
 	}
@@ -106,7 +106,7 @@ func (b *bench) pageScenes(ctx context.Context) (all []pageScene, err error) {
 	if err := errors.Join(err, startBare(ctx, plain, answers)); err != nil {
 		return all, err
 	}
-	behind, err := gatedScene(ctx, o, config.Limits{}, config.Donation{})
+	behind, err := gatedScene(ctx, standard(o), config.Limits{}, config.Donation{})
 	if err != nil {
 		return all, err
 	}

@@ -24,6 +24,7 @@ import (
 var (
 	boxAddress = netip.MustParsePrefix("10.80.0.1/22")
 	lender     = netip.MustParsePrefix("192.168.1.1/24") // the first lender's router in its network
+	lenderBox  = netip.MustParsePrefix("192.168.1.2/24") // and the box
 	everywhere = netip.MustParsePrefix("0.0.0.0/0")
 )
 
@@ -46,24 +47,78 @@ func settle(r *netlab.Resident, addr netip.Addr) error {
 	)
 }
 
-// settleAll makes a scene whose residents have the first addresses.
-func settleAll(ctx context.Context, o netlab.Options) (*netlab.Scene, error) {
-	s, err := netlab.Standard(ctx, o)
+// maker makes a scene whose residents have the first addresses, and whose box is not configured yet.
+type maker func(context.Context) (*netlab.Scene, error)
+
+// standard makes netlab's standard scene.
+func standard(o netlab.Options) maker {
+	return func(ctx context.Context) (*netlab.Scene, error) {
+		s, err := netlab.Standard(ctx, o)
+		if err != nil {
+			return nil, err
+		}
+		for k, r := range s.Residents {
+			err = errors.Join(err, settle(r, addressOf(k)))
+		}
+		if err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+		return s, nil
+	}
+}
+
+// wired makes the shortest scene there is, internet, box and one resident with nothing between them: what the box costs
+// is not hidden behind what others do.
+func wired(offload bool) maker {
+	return func(ctx context.Context) (*netlab.Scene, error) {
+		w, err := netlab.New(ctx, "wired")
+		if err != nil {
+			return nil, err
+		}
+		s := &netlab.Scene{World: w, Lenders: []*netlab.Lender{{Gateway: lender.Addr(), Box: lenderBox, Interface: "eth0"}}}
+		if err := wire(s, offload); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+		return s, nil
+	}
+}
+
+func wire(s *netlab.Scene, offload bool) (err error) {
+	if s.Internet, err = s.AddInternet(); err != nil {
+		return err
+	}
+	if s.Box, err = s.AddHost("box"); err != nil {
+		return err
+	}
+	resident, err := s.AddHost("resident")
 	if err != nil {
-		return nil, err
+		return err
 	}
-	for k, r := range s.Residents {
-		err = errors.Join(err, settle(r, addressOf(k)))
+	r := &netlab.Resident{Host: resident, MAC: strangersMAC(mostResidents)}
+	s.Residents = []*netlab.Resident{r}
+	for _, ends := range [][2]netlab.End{
+		{{Host: s.Internet.Host, Interface: "box"}, {Host: s.Box, Interface: "eth0"}},
+		{{Host: resident, Interface: netlab.HotspotInterface, MAC: r.MAC}, {Host: s.Box, Interface: netlab.HotspotInterface}},
+	} {
+		cable, err := s.Connect(ends[0], ends[1])
+		if err != nil {
+			return err
+		}
+		if err := cable.SetOffload(offload); err != nil {
+			return err
+		}
 	}
-	if err != nil {
-		return nil, errors.Join(err, s.Close())
-	}
-	return s, nil
+	return errors.Join(
+		s.Internet.AddAddress("box", lender),
+		s.Box.AddAddress("eth0", lenderBox),
+		s.Box.AddRoute(everywhere, lender.Addr()),
+		settle(r, addressOf(0)),
+	)
 }
 
 // plainScene is a scene whose box forwards and masquerades, and does nothing else.
-func plainScene(ctx context.Context, o netlab.Options) (*netlab.Scene, error) {
-	s, err := settleAll(ctx, o)
+func plainScene(ctx context.Context, scene maker) (*netlab.Scene, error) {
+	s, err := scene(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -87,8 +142,8 @@ type gated struct {
 }
 
 // gatedScene makes a gated scene that shares the first lender's line with these limits.
-func gatedScene(ctx context.Context, o netlab.Options, l config.Limits, d config.Donation) (*gated, error) {
-	s, err := settleAll(ctx, o)
+func gatedScene(ctx context.Context, scene maker, l config.Limits, d config.Donation) (*gated, error) {
+	s, err := scene(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +258,7 @@ cap = "200GB"
 
 // startDaemon makes a scene, starts the daemon in it and waits until it shares.
 func (b *bench) startDaemon(ctx context.Context, o netlab.Options) (*daemon, error) {
-	s, err := settleAll(ctx, o)
+	s, err := standard(o)(ctx)
 	if err != nil {
 		return nil, err
 	}

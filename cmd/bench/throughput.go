@@ -69,8 +69,7 @@ func throughput(ctx context.Context, b *bench) ([]row, error) {
 
 // throughputRunners makes the contestants; those that were made are returned also with an error.
 func throughputRunners(ctx context.Context, offload bool) (all []runner, err error) {
-	o := netlab.Options{Residents: 1, Direct: true, NoOffload: !offload}
-	plain, err := plainScene(ctx, o)
+	plain, err := plainScene(ctx, wired(offload))
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +89,7 @@ func throughputRunners(ctx context.Context, offload bool) (all []runner, err err
 			donation: config.Donation{Download: fast, Upload: fast, Cap: 100e12},
 		},
 	} {
-		g, err := gatedScene(ctx, o, c.limits, c.donation)
+		g, err := gatedScene(ctx, wired(offload), c.limits, c.donation)
 		if err != nil {
 			return all, err
 		}
@@ -106,7 +105,7 @@ func throughputRunners(ctx context.Context, offload bool) (all []runner, err err
 			return all, err
 		}
 	}
-	prototype, err := prototypeScene(ctx, o)
+	prototype, err := prototypeScene(ctx, wired(offload))
 	if err != nil {
 		return all, err
 	}
@@ -128,7 +127,10 @@ func throughputContest(ctx context.Context, b *bench, runners []runner, offload,
 		}})
 	}
 	what := direction + ", " + way
-	results, err := contest(ctx, b, what, all)
+	// Turns are short and many: others' load on the machine changes by the second.
+	many := *b
+	many.rounds *= 3
+	results, err := contest(ctx, &many, what, all)
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +170,7 @@ func (r runner) transfer(ctx context.Context, b *bench, reverse bool) (transfer,
 		return transfer{}, err
 	}
 	defer t.Stop()
-	if err := pause(ctx, 300*time.Millisecond); err != nil {
+	if err := pause(ctx, 200*time.Millisecond); err != nil {
 		return transfer{}, err
 	}
 	start, bytes := time.Now(), t.Total()
@@ -176,7 +178,7 @@ func (r runner) transfer(ctx context.Context, b *bench, reverse bool) (transfer,
 	if err != nil {
 		return transfer{}, err
 	}
-	if err := pause(ctx, short(b, 1500*time.Millisecond, 500*time.Millisecond)); err != nil {
+	if err := pause(ctx, short(b, 700*time.Millisecond, 300*time.Millisecond)); err != nil {
 		return transfer{}, err
 	}
 	elapsed, moved := time.Since(start), float64(t.Total()-bytes)
@@ -217,8 +219,8 @@ const userTick = 10 * time.Millisecond
 
 // prototypeScene is a box with the gate as it was first made by hand from the same ideas, with a thousand classes. It is
 // what the gate has to beat.
-func prototypeScene(ctx context.Context, o netlab.Options) (*netlab.Scene, error) {
-	s, err := settleAll(ctx, o)
+func prototypeScene(ctx context.Context, scene maker) (*netlab.Scene, error) {
+	s, err := scene(ctx)
 	if err != nil {
 		return nil, err
 	}
