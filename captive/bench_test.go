@@ -1,0 +1,50 @@
+package captive
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+)
+
+// common are the two answers that residents get most.
+var common = map[string]string{"first": "10.80.0.1", "redirect": "example.org"}
+
+func commonRequest(host string) *http.Request {
+	r := httptest.NewRequest("GET", "http://"+host+"/", nil)
+	r.RemoteAddr = resident + ":40000"
+	r.Header.Set("Accept-Encoding", "gzip, deflate")
+	r.Header.Set("Accept-Language", "fr-FR,fr;q=0.9,en;q=0.8")
+	return r
+}
+
+// discard is a ResponseWriter that costs nothing.
+type discard struct{ header http.Header }
+
+func (d discard) Header() http.Header         { return d.header }
+func (d discard) Write(b []byte) (int, error) { return len(b), nil }
+func (d discard) WriteHeader(int)             {}
+
+// The common answers leave next to nothing for the garbage collector, however many residents ask.
+func TestCommonAnswersAllocateLittle(t *testing.T) {
+	s := newServer(newFakeBox())
+	for name, host := range common {
+		w, r := discard{make(http.Header)}, commonRequest(host)
+		if n := testing.AllocsPerRun(100, func() { s.ServeHTTP(w, r) }); n > 3 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+}
+
+func BenchmarkServe(b *testing.B) {
+	s := newServer(newFakeBox())
+	for name, host := range common {
+		b.Run(name, func(b *testing.B) {
+			w, r := discard{make(http.Header)}, commonRequest(host)
+			b.ReportAllocs()
+			for b.Loop() {
+				clear(w.header)
+				s.ServeHTTP(w, r)
+			}
+		})
+	}
+}
