@@ -97,7 +97,8 @@ type Box struct {
 	usage    map[netctl.MAC]uint64 // bytes of today
 	day      time.Time
 	sample   netctl.Sample
-	uplinks  []uplink.Status
+	uplinks  []uplink.Status // in the donations' order
+	hotspot  int             // the kernel's number of the hotspot's interface, 0 if it isn't there
 	networks []netip.Prefix
 	decision decide.Decision
 	applied  bool
@@ -263,11 +264,11 @@ func (b *Box) observe() {
 	for _, d := range b.Config.Donations {
 		names = append(names, d.Interface)
 	}
-	if up, err := b.Uplinks.Read(names); err != nil {
+	if up, err := b.Uplinks.Read(append(names, b.Config.Hotspot.Interface)); err != nil {
 		b.problem(err)
 	} else {
-		b.uplinks = up
-		b.Prober.Set(up)
+		b.uplinks, b.hotspot = up[:len(names)], up[len(names)].Index
+		b.Prober.Set(b.uplinks)
 	}
 	if n, err := b.Uplinks.Networks(b.Config.Hotspot.Interface); err != nil {
 		b.problem(err)
@@ -403,7 +404,7 @@ func (b *Box) apply(ctx context.Context) error {
 		b.count()
 	}
 	var children []supervise.Child
-	for _, c := range plan.Children(b.Config, resolvers, b.RunDir) {
+	for _, c := range plan.Children(b.Config, b.hotspot, resolvers, b.RunDir) {
 		child := supervise.Child{Name: c.Name, Argv: c.Argv}
 		for _, f := range c.Files {
 			child.Files = append(child.Files, supervise.File{
@@ -413,7 +414,9 @@ func (b *Box) apply(ctx context.Context) error {
 		}
 		children = append(children, child)
 	}
-	b.problem(b.Children.Set(children))
+	if err := b.Children.Set(children); !errors.Is(err, supervise.ErrStopped) {
+		b.problem(err)
+	}
 	return nil
 }
 

@@ -176,7 +176,9 @@ func (b *Box) resume() {
 		n++
 	}
 	b.Aside = nil
-	b.Log.Info("sessions taken up", "count", n)
+	if n > 0 {
+		b.Log.Info("sessions taken up", "count", n)
+	}
 }
 
 // newDay gives everybody the day's data anew, also to those whose session runs.

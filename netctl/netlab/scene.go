@@ -46,6 +46,7 @@ type Scene struct {
 	Internet  *Internet
 	Lenders   []*Lender
 	Box       *Host
+	Hotspot   *Cable // from the box to the air
 	Residents []*Resident
 
 	air       *Host
@@ -102,7 +103,7 @@ func (s *Scene) build(ctx context.Context, o Options) (err error) {
 	if err := s.air.AddBridge(airBridge); err != nil {
 		return err
 	}
-	_, err = s.connect(
+	s.Hotspot, err = s.connect(
 		End{Host: s.Box, Interface: HotspotInterface, MAC: net.HardwareAddr{2, 0, 0, 1, 0, 0}},
 		End{Host: s.air, Interface: "box", Bridge: airBridge},
 	)

@@ -25,7 +25,10 @@ type Resolver struct {
 
 // Children returns the programs that shall run. Their files lie in run, a folder in memory: leases are residents'
 // addresses. dnsmasq is told nothing by the machine's own configuration files.
-func Children(c *config.Config, resolvers []Resolver, run string) []netctl.Child {
+//
+// Index is the kernel's number of the hotspot's interface. The file of the dnsmasq that gives addresses names it, since
+// it has to be started again for another one: it binds its socket to the device, not to the name.
+func Children(c *config.Config, index int, resolvers []Resolver, run string) []netctl.Child {
 	first, last := pool(c.Hotspot.Address)
 	network := c.Hotspot.Address.Masked()
 	box := c.Hotspot.Address.Addr()
@@ -44,6 +47,7 @@ func Children(c *config.Config, resolvers []Resolver, run string) []netctl.Child
 		"localise-queries",
 	}
 	truthful := append([]string{
+		fmt.Sprintf("# %s is interface number %d.", c.Hotspot.Interface, index),
 		"port=" + fmt.Sprint(PortDNS),
 		"servers-file=" + servers,
 		"domain-needed",

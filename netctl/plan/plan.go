@@ -267,8 +267,9 @@ func nat(c *config.Config, uplink *config.Donation, truly bool) netctl.Table {
 	}
 	first.Rules = append(first.Rules,
 		fmt.Sprintf("-p tcp -m tcp --dport 80 -j DNAT --to-destination %s:%d", box, PortPortal),
-		// A reset may come from any address, an ICMP error only from one of the box's own: this makes it so.
-		"-p udp "+refuse)
+		// A reset may come from any address, an ICMP error only from one of the box's own: this makes it so. Who asks all
+		// for an address is left alone.
+		"! -d 255.255.255.255/32 -p udp "+refuse)
 	t := netctl.Table{
 		Name:   "nat",
 		Jumps:  []netctl.Jump{{From: "PREROUTING", Match: "-i " + hotspot, To: "PAS-FIRST"}},
