@@ -354,7 +354,9 @@ func (g *Gate) applyShaper(link int, s netctl.Shaper, c netctl.Class, residents 
 			}
 			there, have.queues[w.minor] = false, false
 		}
-		h.leaf = w.leaf
+		if h.leaf = w.leaf; !h.leaf {
+			h.quantum, h.prio = w.quantum, w.prio // of an inner class, only the rates can be changed (htb_change_class)
+		}
 		if !there || h != w {
 			if err := g.putClass(link, w); err != nil {
 				return changes, fmt.Errorf("%s: %w", s.Device, err)
