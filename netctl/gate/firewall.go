@@ -4,17 +4,16 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/maphash"
 	"os"
 	"os/exec"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"passerelle/netctl"
@@ -45,25 +44,30 @@ const (
 	nftaImmediateData = 2
 	nftaDataVerdict   = 2
 	nftaVerdictChain  = 2
-
-	nftaMatchName = 1
-	nftaMatchInfo = 3
 )
 
-func nftType(cmd int) netlink.HeaderType {
-	return netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | cmd)
-}
+func nftType(cmd int) int { return unix.NFNL_SUBSYS_NFTABLES<<8 | cmd }
 
 // firewallState remembers what was written last.
 type firewallState struct {
-	generation uint32             // of the ruleset when it was last looked at
-	tables     map[string]written // by the table's name and family
+	generation uint32 // of the ruleset when it was last looked at
+	tables     []written
 }
 
 // written is a table as it was written last.
 type written struct {
-	text        string
+	netctl.Table
 	fingerprint uint64 // of our rules as read back right after
+}
+
+// last returns the table as it was written last.
+func (s firewallState) last(t netctl.Table) written {
+	for _, w := range s.tables {
+		if w.Name == t.Name && w.IPv6 == t.IPv6 {
+			return w
+		}
+	}
+	return written{}
 }
 
 // generation returns the ruleset's number, which every change by anybody moves on.
@@ -72,18 +76,14 @@ func (g *Gate) generation() (uint32, error) {
 	if err != nil {
 		return 0, fmt.Errorf("read the ruleset's generation: %w", err)
 	}
-	var id uint32
 	for _, b := range bodies {
-		if err := decode(b[min(4, len(b)):], func(d *netlink.AttributeDecoder) {
-			if d.Type() == nftaGenID {
-				d.ByteOrder = binary.BigEndian
-				id = d.Uint32()
+		for kind, value := range attrs(after(netfilterHeaderSize, b)) {
+			if kind == nftaGenID {
+				return big32Of(value), nil
 			}
-		}); err != nil {
-			return 0, err
 		}
 	}
-	return id, nil
+	return 0, errors.New("read the ruleset's generation: the kernel did not tell")
 }
 
 // found is a rule in the kernel.
@@ -105,11 +105,7 @@ func (f found) ours() bool {
 
 // rules reads every rule of a table in the kernel; family is unix.AF_INET or AF_INET6.
 func (g *Gate) rules(family byte, table string) ([]found, error) {
-	request, err := attributes(netfilterHeader(family), func(e *netlink.AttributeEncoder) { e.String(nftaRuleTable, table) })
-	if err != nil {
-		return nil, err
-	}
-	bodies, err := g.netfilter.get(nftType(nftGetRule), netlink.Dump, request)
+	bodies, err := g.netfilter.get(nftType(nftGetRule), unix.NLM_F_DUMP, netfilterHeader(family), attr(nftaRuleTable, text(table)))
 	if isErrno(err, unix.ENOENT) {
 		return nil, nil
 	}
@@ -120,9 +116,7 @@ func (g *Gate) rules(family byte, table string) ([]found, error) {
 	index := map[string]int{}
 	for _, b := range bodies {
 		f := found{family: family}
-		if err := decode(b[min(4, len(b)):], f.read); err != nil {
-			return nil, fmt.Errorf("list rules of table %s: %w", table, err)
-		}
+		f.read(after(netfilterHeaderSize, b))
 		index[f.chain]++
 		f.index = index[f.chain]
 		all = append(all, f)
@@ -130,81 +124,68 @@ func (g *Gate) rules(family byte, table string) ([]found, error) {
 	return all, nil
 }
 
-func (f *found) read(d *netlink.AttributeDecoder) {
-	switch d.Type() {
-	case nftaRuleTable:
-		f.table = d.String()
-	case nftaRuleChain:
-		f.chain = d.String()
-	case nftaRuleUserdata:
-		f.comment = comment(d.Bytes())
-	case nftaRuleExpressions:
-		d.Nested(func(list *netlink.AttributeDecoder) error {
-			for list.Next() {
-				list.Nested(f.expression)
-			}
-			return nil
-		})
-	}
-}
-
-func (f *found) expression(d *netlink.AttributeDecoder) error {
-	var name string
-	for d.Next() {
-		switch d.Type() {
-		case nftaExprName:
-			name = d.String()
-			f.shape = append(append(f.shape, name...), 0)
-		case nftaExprData:
-			switch name {
-			case "counter":
-				d.Nested(func(c *netlink.AttributeDecoder) error {
-					c.ByteOrder = binary.BigEndian
-					for c.Next() {
-						if c.Type() == nftaCounterBytes {
-							f.bytes = c.Uint64()
-						}
-					}
-					return nil
-				})
-			case "immediate":
-				d.Nested(f.verdict)
-			case "match":
-				raw := d.Bytes()
-				f.shape = append(f.shape, raw...)
-				f.comment = cmp.Or(f.comment, comment(raw))
-			default:
-				f.shape = append(f.shape, d.Bytes()...)
+func (f *found) read(b []byte) {
+	for kind, value := range attrs(b) {
+		switch kind {
+		case nftaRuleTable:
+			f.table = textOf(value)
+		case nftaRuleChain:
+			f.chain = textOf(value)
+		case nftaRuleUserdata:
+			f.comment = comment(value)
+		case nftaRuleExpressions:
+			for kind, value := range attrs(value) {
+				if kind == nftaListElem {
+					f.readExpression(value)
+				}
 			}
 		}
 	}
-	return nil
 }
 
-func (f *found) verdict(d *netlink.AttributeDecoder) error {
-	for d.Next() {
-		if d.Type() != nftaImmediateData {
+func (f *found) readExpression(b []byte) {
+	var name string
+	for kind, value := range attrs(b) {
+		switch {
+		case kind == nftaExprName:
+			name = textOf(value)
+			f.shape = append(f.shape, value...)
+		case kind == nftaExprData && name == "counter":
+			for kind, value := range attrs(value) {
+				if kind == nftaCounterBytes {
+					f.bytes = big64Of(value)
+				}
+			}
+		case kind == nftaExprData:
+			f.shape = append(f.shape, value...)
+			switch name {
+			case "immediate":
+				f.jump = jumpOf(value)
+			case "match":
+				f.comment = cmp.Or(f.comment, comment(value))
+			}
+		}
+	}
+}
+
+// jumpOf returns the chain that an immediate expression leads to, "" for none.
+func jumpOf(b []byte) string {
+	for kind, value := range attrs(b) {
+		if kind != nftaImmediateData {
 			continue
 		}
-		d.Nested(func(v *netlink.AttributeDecoder) error {
-			for v.Next() {
-				raw := v.Bytes()
-				f.shape = append(f.shape, raw...)
-				if v.Type() != nftaDataVerdict {
-					continue
-				}
-				if err := decode(raw, func(c *netlink.AttributeDecoder) {
-					if c.Type() == nftaVerdictChain {
-						f.jump = c.String()
-					}
-				}); err != nil {
-					return err
+		for kind, value := range attrs(value) {
+			if kind != nftaDataVerdict {
+				continue
+			}
+			for kind, value := range attrs(value) {
+				if kind == nftaVerdictChain {
+					return textOf(value)
 				}
 			}
-			return nil
-		})
+		}
 	}
-	return nil
+	return ""
 }
 
 // Comments on our rules. A tranche's says its number, its bytes, and how many of them were paid before the rule was made;
@@ -247,8 +228,6 @@ func familyOf(t netctl.Table) byte {
 }
 
 func (f found) in(t netctl.Table) bool { return f.family == familyOf(t) && f.table == t.Name }
-
-func keyOf(t netctl.Table) string { return fmt.Sprintf("%s of family %d", t.Name, familyOf(t)) }
 
 // readTables reads the tables' rules.
 func (g *Gate) readTables(tables []netctl.Table) ([]found, error) {
@@ -317,11 +296,9 @@ func (g *Gate) applyTables(ctx context.Context, tables []netctl.Table) (changes 
 	if !haveIPv6() {
 		tables = slices.DeleteFunc(slices.Clone(tables), func(t netctl.Table) bool { return t.IPv6 })
 	}
-	texts := make([]string, len(tables))
 	same := true
-	for i, t := range tables {
-		texts[i] = t.String()
-		same = same && g.firewall.tables[keyOf(t)].text == texts[i]
+	for _, t := range tables {
+		same = same && reflect.DeepEqual(g.firewall.last(t).Table, t)
 	}
 	now, err := g.generation()
 	if err != nil {
@@ -336,9 +313,9 @@ func (g *Gate) applyTables(ctx context.Context, tables []netctl.Table) (changes 
 	}
 	g.notice(rules)
 	var stale []netctl.Table
-	for i, t := range tables {
-		w := g.firewall.tables[keyOf(t)]
-		if w.text != texts[i] || w.fingerprint != fingerprint(t, rules) || len(g.lost(t, rules)) > 0 {
+	for _, t := range tables {
+		w := g.firewall.last(t)
+		if !reflect.DeepEqual(w.Table, t) || w.fingerprint != fingerprint(t, rules) || len(g.lost(t, rules)) > 0 {
 			stale = append(stale, t)
 		}
 	}
@@ -370,12 +347,12 @@ func (g *Gate) applyTables(ctx context.Context, tables []netctl.Table) (changes 
 		return changes, err
 	}
 	g.notice(rules)
-	g.firewall = firewallState{generation: now, tables: map[string]written{}}
-	for i, t := range tables {
+	g.firewall = firewallState{generation: now}
+	for _, t := range tables {
 		if err := complete(t, rules); err != nil {
 			return changes, err
 		}
-		g.firewall.tables[keyOf(t)] = written{text: texts[i], fingerprint: fingerprint(t, rules)}
+		g.firewall.tables = append(g.firewall.tables, written{t, fingerprint(t, rules)})
 	}
 	return changes, nil
 }

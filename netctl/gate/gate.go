@@ -19,7 +19,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/mdlayher/netlink"
 	vnl "github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -89,7 +88,8 @@ func New(ctx context.Context, now func() time.Time) (*Gate, error) {
 	}
 	if g.route, err = dial(unix.NETLINK_ROUTE); err != nil {
 		g.links.Close()
-		return nil, errors.Join(err, g.netfilter.Conn.Close())
+		g.netfilter.close()
+		return nil, err
 	}
 	return g, nil
 }
@@ -115,11 +115,15 @@ func (g *Gate) Apply(ctx context.Context, p netctl.Plan) (changes []string, err 
 			}
 		}
 		link, more, err := g.applyHotspot(p.Hotspot)
-		if !note(more, err) || !note(g.applySets(ctx, p.Sets)) {
+		if !note(more, err) {
+			return false
+		}
+		held, more, err := g.applySets(ctx, p.Sets)
+		if !note(more, err) {
 			return false
 		}
 		g.plan = p
-		if !note(g.applySessions()) || !note(g.applyShapers(link)) {
+		if !note(g.applySessions(held)) || !note(g.applyShapers(link)) {
 			return false
 		}
 		parameters, err := g.readSysctls(p.Sysctls)
@@ -136,41 +140,41 @@ func (g *Gate) Apply(ctx context.Context, p netctl.Plan) (changes []string, err 
 	return changes, nil
 }
 
-// applySets makes the sets that are missing. One of another shape is remade, which needs the rules that name it gone.
-func (g *Gate) applySets(ctx context.Context, want []netctl.Set) (changes []string, err error) {
+// applySets makes the sets that are missing, and returns what the sets hold. One of another shape is remade, which needs
+// the rules that name it gone.
+func (g *Gate) applySets(ctx context.Context, want []netctl.Set) (held map[string]listing, changes []string, err error) {
+	held = map[string]listing{}
 	for _, w := range want {
-		have, ok, err := g.list(w.Name, true)
+		have, ok, err := g.list(w.Name)
 		if err != nil {
-			return changes, err
+			return nil, changes, err
 		}
 		if ok && have.set != w {
 			// The quotas stay, and PAS-PAID, which their rules name.
 			keep := func(chain string) bool { return isQuota(chain) || chain == netctl.ChainPaid }
 			if err := errors.Join(g.removeTables(ctx, keep), g.destroySet(ctx, w.Name)); err != nil {
-				return changes, err
+				return nil, changes, err
 			}
 			g.sessions = map[netip.Addr]session{}
-			ok = false
+			ok, have = false, listing{}
 			changes = append(changes, "ipset destroy "+w.Name)
 		}
 		if !ok {
 			if err := g.createSet(w); err != nil {
-				return changes, err
+				return nil, changes, err
 			}
 			changes = append(changes, w.String())
 		}
 		g.sets[w.Name] = w
+		held[w.Name] = have
 	}
-	return changes, nil
+	return held, changes, nil
 }
 
 // applySessions makes the sets hold the sessions and nothing else. The first time it is the other way round: what the
 // sets hold are the sessions.
-func (g *Gate) applySessions() (changes []string, err error) {
-	who, class, err := g.entries()
-	if err != nil {
-		return nil, err
-	}
+func (g *Gate) applySessions(held map[string]listing) (changes []string, err error) {
+	who, class := held[netctl.SetWho].byAddr(), held[netctl.SetClass].byAddr()
 	if !g.applied && len(g.sessions) == 0 {
 		for addr, w := range who {
 			if c, ok := class[addr]; ok {
@@ -235,22 +239,12 @@ func near(kernel, left time.Duration) bool { return (kernel - left).Abs() < 10*t
 
 // entries lists both sets by address.
 func (g *Gate) entries() (who, class map[netip.Addr]entry, err error) {
-	read := func(name string) (map[netip.Addr]entry, error) {
-		l, _, err := g.list(name, false)
-		if err != nil {
-			return nil, err
-		}
-		m := make(map[netip.Addr]entry, len(l.entries))
-		for _, x := range l.entries {
-			m[x.addr] = x
-		}
-		return m, nil
-	}
-	if who, err = read(netctl.SetWho); err != nil {
+	w, _, err := g.list(netctl.SetWho)
+	if err != nil {
 		return nil, nil, err
 	}
-	class, err = read(netctl.SetClass)
-	return who, class, err
+	c, _, err := g.list(netctl.SetClass)
+	return w.byAddr(), c.byAddr(), err
 }
 
 // adopted makes a session of what the kernel's sets hold.
@@ -454,13 +448,13 @@ func (g *Gate) minors() []uint16 {
 
 // roots returns the devices whose root queue is ours.
 func (g *Gate) roots() (links []int, err error) {
-	qdiscs, err := g.route.get(unix.RTM_GETQDISC, netlink.Dump, trafficHeader(0, 0, 0))
+	qdiscs, err := g.route.get(unix.RTM_GETQDISC, unix.NLM_F_DUMP, trafficHeader(0, 0, 0))
 	if err != nil {
 		return nil, fmt.Errorf("list queues: %w", err)
 	}
 	for _, m := range qdiscs {
-		if len(m) >= 20 && binary.NativeEndian.Uint32(m[8:]) == netctl.HTBMajor<<16 {
-			links = append(links, int(binary.NativeEndian.Uint32(m[4:])))
+		if h, ok := trafficOf(m); ok && h.handle == netctl.HTBMajor<<16 {
+			links = append(links, h.link)
 		}
 	}
 	return links, nil
@@ -505,28 +499,18 @@ func (g *Gate) Neighbor(addr netip.Addr) (mac netctl.MAC, err error) {
 	header := make([]byte, 12) // struct ndmsg
 	header[0] = unix.AF_INET
 	binary.NativeEndian.PutUint32(header[4:], uint32(link.Attrs().Index))
-	b, err := attributes(header, func(e *netlink.AttributeEncoder) { e.Bytes(unix.NDA_DST, addr.AsSlice()) })
-	if err != nil {
-		return mac, err
-	}
-	bodies, err := g.route.get(unix.RTM_GETNEIGH, 0, b)
+	bodies, err := g.route.get(unix.RTM_GETNEIGH, 0, header, attr(unix.NDA_DST, addr.AsSlice()))
 	if err != nil {
 		return mac, fmt.Errorf("ask the neighbour table: %w", err)
 	}
-	found := false
 	for _, m := range bodies {
-		if err := decode(m[min(12, len(m)):], func(d *netlink.AttributeDecoder) {
-			if d.Type() == unix.NDA_LLADDR && len(d.Bytes()) == len(mac) {
-				mac, found = netctl.MAC(d.Bytes()), true
+		for kind, value := range attrs(after(len(header), m)) {
+			if kind == unix.NDA_LLADDR && len(value) == len(mac) {
+				return netctl.MAC(value), nil
 			}
-		}); err != nil {
-			return mac, err
 		}
 	}
-	if !found {
-		return mac, errors.New("ask the neighbour table: no hardware address")
-	}
-	return mac, nil
+	return mac, errors.New("ask the neighbour table: no hardware address")
 }
 
 // Close implements netctl.Gate. It goes on after an error, so that as little as possible is left.
@@ -557,8 +541,8 @@ func (g *Gate) Close(ctx context.Context) error {
 	try(g.restoreHotspot())
 	g.applied = false
 	g.links.Close()
-	try(g.netfilter.Conn.Close())
-	try(g.route.Conn.Close())
+	g.netfilter.close()
+	g.route.close()
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("clean up: %w", err)
 	}

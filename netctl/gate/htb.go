@@ -9,7 +9,6 @@ import (
 	"math/bits"
 	"slices"
 
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"passerelle/netctl"
@@ -113,23 +112,34 @@ func trafficHeader(link int, handle, parent uint32) []byte {
 	return b
 }
 
+// traffic is a queue or class as the kernel tells it.
+type traffic struct {
+	link           int
+	handle, parent uint32
+	rest           []byte // its attributes
+}
+
+func trafficOf(m []byte) (h traffic, ok bool) {
+	if len(m) < 20 {
+		return h, false
+	}
+	return traffic{
+		link:   int(native32Of(m[4:])),
+		handle: native32Of(m[8:]),
+		parent: native32Of(m[12:]),
+		rest:   m[20:],
+	}, true
+}
+
 // addRoot replaces a device's root qdisc with ours.
 func (g *Gate) addRoot(link int, fallback uint16) error {
 	init := make([]byte, 20) // struct tc_htb_glob
 	binary.NativeEndian.PutUint32(init[0:], htbVersion)
 	binary.NativeEndian.PutUint32(init[4:], rateToQ)
 	binary.NativeEndian.PutUint32(init[8:], uint32(fallback))
-	b, err := attributes(trafficHeader(link, netctl.HTBMajor<<16, tcRoot), func(e *netlink.AttributeEncoder) {
-		e.String(tcaKind, "htb")
-		e.Nested(tcaOptions, func(n *netlink.AttributeEncoder) error {
-			n.Bytes(htbInit, init)
-			return nil
-		})
-	})
+	err := g.route.do(unix.RTM_NEWQDISC, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, trafficHeader(link, netctl.HTBMajor<<16, tcRoot),
+		attr(tcaKind, text("htb")), nest(tcaOptions, attr(htbInit, init)))
 	if err != nil {
-		return err
-	}
-	if err := g.route.do(unix.RTM_NEWQDISC, netlink.Create|netlink.Replace, b); err != nil {
 		return fmt.Errorf("add the root queue: %w", err)
 	}
 	return nil
@@ -153,19 +163,10 @@ func (g *Gate) putClass(link int, c class) error {
 	binary.NativeEndian.PutUint32(opt[28:], ticks(burst(c.ceil), c.ceil))
 	binary.NativeEndian.PutUint32(opt[32:], c.quantum)
 	binary.NativeEndian.PutUint32(opt[40:], c.prio)
-	b, err := attributes(trafficHeader(link, handle(c.minor), handle(c.parent)), func(e *netlink.AttributeEncoder) {
-		e.String(tcaKind, "htb")
-		e.Nested(tcaOptions, func(n *netlink.AttributeEncoder) error {
-			n.Bytes(htbParms, opt)
-			n.Uint64(htbRate64, c.rate)
-			n.Uint64(htbCeil64, c.ceil)
-			return nil
-		})
-	})
+	err := g.route.do(unix.RTM_NEWTCLASS, unix.NLM_F_CREATE, trafficHeader(link, handle(c.minor), handle(c.parent)),
+		attr(tcaKind, text("htb")),
+		nest(tcaOptions, attr(htbParms, opt), attr(htbRate64, native64(c.rate)), attr(htbCeil64, native64(c.ceil))))
 	if err != nil {
-		return err
-	}
-	if err := g.route.do(unix.RTM_NEWTCLASS, netlink.Create, b); err != nil {
 		return fmt.Errorf("add class %x:%x: %w", netctl.HTBMajor, c.minor, err)
 	}
 	return nil
@@ -195,24 +196,17 @@ func (g *Gate) putLeaf(link int, c class) error {
 }
 
 func (g *Gate) putQueue(link int, c class, kind string) error {
-	b, err := attributes(trafficHeader(link, 0, handle(c.minor)), func(e *netlink.AttributeEncoder) {
-		e.String(tcaKind, kind)
-		if kind == leafBFIFO {
-			e.Uint32(tcaOptions, queueBytes(c.ceil)) // struct tc_fifo_qopt
-			return
-		}
-		// fq_codel's defaults take 68 kB a leaf: too much for a thousand residents on a board with 512 MB.
-		e.Nested(tcaOptions, func(n *netlink.AttributeEncoder) error {
-			n.Uint32(fqCodelFlows, 32)
-			n.Uint32(fqCodelLimit, 1000)
-			n.Uint32(fqCodelMemory, 4*queueBytes(c.ceil))
-			return nil
-		})
-	})
-	if err != nil {
-		return err
+	options := attr(tcaOptions, native32(queueBytes(c.ceil))) // struct tc_fifo_qopt
+	if kind == leafFQCodel {
+		// The defaults take 68 kB a leaf: too much for a thousand residents on a board with 512 MB.
+		options = nest(tcaOptions,
+			attr(fqCodelFlows, native32(32)),
+			attr(fqCodelLimit, native32(1000)),
+			attr(fqCodelMemory, native32(4*queueBytes(c.ceil))))
 	}
-	if err := g.route.do(unix.RTM_NEWQDISC, netlink.Create|netlink.Replace, b); err != nil {
+	err := g.route.do(unix.RTM_NEWQDISC, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, trafficHeader(link, 0, handle(c.minor)),
+		attr(tcaKind, text(kind)), options)
+	if err != nil {
 		return fmt.Errorf("add a %s queue to class %x:%x: %w", kind, netctl.HTBMajor, c.minor, err)
 	}
 	return nil
@@ -238,81 +232,75 @@ type tree struct {
 // readTree reads a device's qdiscs and classes.
 func (g *Gate) readTree(link int) (t tree, err error) {
 	t = tree{classes: map[uint16]class{}, queues: map[uint16]bool{}}
-	qdiscs, err := g.route.get(unix.RTM_GETQDISC, netlink.Dump, trafficHeader(link, 0, 0))
+	qdiscs, err := g.route.get(unix.RTM_GETQDISC, unix.NLM_F_DUMP, trafficHeader(link, 0, 0))
 	if err != nil {
 		return t, fmt.Errorf("list queues: %w", err)
 	}
 	for _, m := range qdiscs {
-		if len(m) < 20 || binary.NativeEndian.Uint32(m[4:]) != uint32(link) {
-			continue
-		}
-		own, parent := binary.NativeEndian.Uint32(m[8:]), binary.NativeEndian.Uint32(m[12:])
+		h, ok := trafficOf(m)
 		switch {
-		case parent == tcRoot && own == netctl.HTBMajor<<16:
+		case !ok || h.link != link:
+		case h.parent == tcRoot && h.handle == netctl.HTBMajor<<16:
 			t.root = true
-			if err := decode(m[20:], func(d *netlink.AttributeDecoder) {
-				if d.Type() == tcaOptions {
-					d.Nested(func(n *netlink.AttributeDecoder) error {
-						for n.Next() {
-							if b := n.Bytes(); n.Type() == htbInit && len(b) >= 12 {
-								t.fallback = uint16(binary.NativeEndian.Uint32(b[8:]))
-							}
-						}
-						return nil
-					})
+			for kind, value := range attrs(h.rest) {
+				if kind == tcaOptions {
+					t.fallback = fallbackOf(value)
 				}
-			}); err != nil {
-				return t, err
 			}
-		case parent>>16 == netctl.HTBMajor:
-			t.queues[uint16(parent)] = true
+		case h.parent>>16 == netctl.HTBMajor:
+			t.queues[uint16(h.parent)] = true
 		}
 	}
 	if !t.root {
 		return t, nil
 	}
-	classes, err := g.route.get(unix.RTM_GETTCLASS, netlink.Dump, trafficHeader(link, 0, 0))
+	classes, err := g.route.get(unix.RTM_GETTCLASS, unix.NLM_F_DUMP, trafficHeader(link, 0, 0))
 	if err != nil {
 		return t, fmt.Errorf("list classes: %w", err)
 	}
 	for _, m := range classes {
-		if len(m) < 20 || binary.NativeEndian.Uint32(m[8:])>>16 != netctl.HTBMajor {
+		h, ok := trafficOf(m)
+		if !ok || h.handle>>16 != netctl.HTBMajor {
 			continue
 		}
-		c := class{minor: uint16(binary.NativeEndian.Uint32(m[8:]))}
-		if parent := binary.NativeEndian.Uint32(m[12:]); parent != tcRoot {
-			c.parent = uint16(parent)
+		c := class{minor: uint16(h.handle)}
+		if h.parent != tcRoot {
+			c.parent = uint16(h.parent)
 		}
-		if err := decode(m[20:], func(d *netlink.AttributeDecoder) {
-			if d.Type() == tcaOptions {
-				d.Nested(c.read)
+		for kind, value := range attrs(h.rest) {
+			if kind == tcaOptions {
+				c.read(value)
 			}
-		}); err != nil {
-			return t, err
 		}
 		t.classes[c.minor] = c
 	}
 	return t, nil
 }
 
-func (c *class) read(n *netlink.AttributeDecoder) error {
-	for n.Next() {
-		switch b := n.Bytes(); n.Type() {
-		case htbParms:
-			if len(b) < 44 {
-				return fmt.Errorf("class parameters of %d bytes", len(b))
-			}
-			c.rate = cmp.Or(c.rate, uint64(binary.NativeEndian.Uint32(b[8:])))
-			c.ceil = cmp.Or(c.ceil, uint64(binary.NativeEndian.Uint32(b[20:])))
-			c.quantum = binary.NativeEndian.Uint32(b[32:])
-			c.prio = binary.NativeEndian.Uint32(b[40:])
-		case htbRate64:
-			c.rate = binary.NativeEndian.Uint64(b)
-		case htbCeil64:
-			c.ceil = binary.NativeEndian.Uint64(b)
+// fallbackOf reads the default class from a root's options.
+func fallbackOf(options []byte) uint16 {
+	for kind, value := range attrs(options) {
+		if kind == htbInit {
+			return uint16(native32Of(after(8, value)))
 		}
 	}
-	return nil
+	return 0
+}
+
+func (c *class) read(options []byte) {
+	for kind, value := range attrs(options) {
+		switch kind {
+		case htbParms:
+			c.rate = cmp.Or(c.rate, uint64(native32Of(after(8, value))))
+			c.ceil = cmp.Or(c.ceil, uint64(native32Of(after(20, value))))
+			c.quantum = native32Of(after(32, value))
+			c.prio = native32Of(after(40, value))
+		case htbRate64:
+			c.rate = native64Of(value)
+		case htbCeil64:
+			c.ceil = native64Of(value)
+		}
+	}
 }
 
 // applyShaper drives a device's tree to the shaper: a class for each of the residents at these offsets, and no other.

@@ -5,9 +5,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"passerelle/netctl"
@@ -29,7 +29,6 @@ const (
 	ipsetAttrTypename = 3
 	ipsetAttrRevision = 4
 	ipsetAttrFamily   = 5
-	ipsetAttrFlags    = 6
 	ipsetAttrData     = 7
 	ipsetAttrADT      = 8
 
@@ -45,7 +44,6 @@ const (
 
 	ipsetAttrIPv4 = 1
 
-	ipsetFlagListHeader   = 1 << 2
 	ipsetFlagWithCounters = 1 << 3
 	ipsetFlagWithSkbinfo  = 1 << 6
 
@@ -62,65 +60,36 @@ type entry struct {
 	class   uint32 // HTB class id, 0: none
 }
 
-func ipsetType(cmd int) netlink.HeaderType {
-	return netlink.HeaderType(unix.NFNL_SUBSYS_IPSET<<8 | cmd)
+// netOrder marks an attribute as a number in network byte order.
+const netOrder = unix.NLA_F_NET_BYTEORDER
+
+func ipsetType(cmd int) int { return unix.NFNL_SUBSYS_IPSET<<8 | cmd }
+
+// ipsetMessage begins a message about a set.
+func ipsetMessage(name string) []byte {
+	return slices.Concat(netfilterHeader(unix.AF_INET), attr(ipsetAttrProtocol, []byte{ipsetProtocol}), attr(ipsetAttrSetname, text(name)))
 }
 
-func ipsetMessage(name string, fill func(*netlink.AttributeEncoder)) ([]byte, error) {
-	return attributes(netfilterHeader(unix.AF_INET), func(e *netlink.AttributeEncoder) {
-		e.ByteOrder = binary.BigEndian
-		e.Uint8(ipsetAttrProtocol, ipsetProtocol)
-		e.String(ipsetAttrSetname, name)
-		if fill != nil {
-			fill(e)
-		}
-	})
-}
-
-// nested encodes a nested attribute; the encoder's byte order carries over.
-func nested(e *netlink.AttributeEncoder, kind uint16, fill func(*netlink.AttributeEncoder)) {
-	e.Nested(kind, func(n *netlink.AttributeEncoder) error {
-		n.ByteOrder = binary.BigEndian
-		fill(n)
-		return nil
-	})
-}
-
-func encodeIP(e *netlink.AttributeEncoder, kind uint16, a netip.Addr) {
-	b := a.As4()
-	nested(e, kind, func(n *netlink.AttributeEncoder) { n.Bytes(ipsetAttrIPv4|netlink.NetByteOrder, b[:]) })
-}
-
-// setCommand sends a command that needs no more than the set's name.
-func (g *Gate) setCommand(cmd int, name string) error {
-	b, err := ipsetMessage(name, nil)
-	if err != nil {
-		return err
-	}
-	return g.netfilter.do(ipsetType(cmd), 0, b)
+func encodeIP(kind uint16, a netip.Addr) []byte {
+	return nest(kind, attr(ipsetAttrIPv4|netOrder, a.AsSlice()))
 }
 
 // createSet makes an empty set.
 func (g *Gate) createSet(s netctl.Set) error {
-	b, err := ipsetMessage(s.Name, func(e *netlink.AttributeEncoder) {
-		e.String(ipsetAttrTypename, s.Type)
-		e.Uint8(ipsetAttrRevision, ipsetRevision)
-		e.Uint8(ipsetAttrFamily, unix.AF_INET)
-		nested(e, ipsetAttrData, func(n *netlink.AttributeEncoder) {
-			encodeIP(n, ipsetAttrIP, s.Network.Addr())
-			encodeIP(n, ipsetAttrIPTo, lastAddr(s.Network))
-			n.Uint32(ipsetAttrTimeout|netlink.NetByteOrder, 0) // timeouts are the entries' own
-			flags := uint32(ipsetFlagWithSkbinfo)
-			if s.Counters {
-				flags |= ipsetFlagWithCounters
-			}
-			n.Uint32(ipsetAttrCADT|netlink.NetByteOrder, flags)
-		})
-	})
-	if err != nil {
-		return err
+	flags := uint32(ipsetFlagWithSkbinfo)
+	if s.Counters {
+		flags |= ipsetFlagWithCounters
 	}
-	if err := g.netfilter.do(ipsetType(ipsetCreate), netlink.Create|netlink.Excl, b); err != nil {
+	err := g.netfilter.do(ipsetType(ipsetCreate), unix.NLM_F_CREATE|unix.NLM_F_EXCL, ipsetMessage(s.Name),
+		attr(ipsetAttrTypename, text(s.Type)),
+		attr(ipsetAttrRevision, []byte{ipsetRevision}),
+		attr(ipsetAttrFamily, []byte{unix.AF_INET}),
+		nest(ipsetAttrData,
+			encodeIP(ipsetAttrIP, s.Network.Addr()),
+			encodeIP(ipsetAttrIPTo, lastAddr(s.Network)),
+			attr(ipsetAttrTimeout|netOrder, big32(0)), // timeouts are the entries' own
+			attr(ipsetAttrCADT|netOrder, big32(flags))))
+	if err != nil {
 		return fmt.Errorf("create set %s: %w", s.Name, err)
 	}
 	return nil
@@ -131,7 +100,7 @@ func (g *Gate) createSet(s netctl.Set) error {
 func (g *Gate) destroySet(ctx context.Context, name string) error {
 	var err error
 	for range 100 {
-		if err = g.setCommand(ipsetDestroy, name); !isErrno(err, unix.EBUSY) {
+		if err = g.netfilter.do(ipsetType(ipsetDestroy), 0, ipsetMessage(name)); !isErrno(err, unix.EBUSY) {
 			break
 		}
 		select {
@@ -148,25 +117,19 @@ func (g *Gate) destroySet(ctx context.Context, name string) error {
 // put adds an entry or replaces the one with its address. Every field is sent: with a timeout alone the kernel would
 // erase the class, and an expired entry's counters would come back to life.
 func (g *Gate) put(set netctl.Set, x entry) error {
-	b, err := ipsetMessage(set.Name, func(e *netlink.AttributeEncoder) {
-		nested(e, ipsetAttrData, func(n *netlink.AttributeEncoder) {
-			encodeIP(n, ipsetAttrIP, x.addr)
-			if set.Type == "bitmap:ip,mac" {
-				n.Bytes(ipsetAttrEther, x.mac[:])
-			}
-			n.Uint32(ipsetAttrTimeout|netlink.NetByteOrder, seconds(x.timeout))
-			if set.Counters {
-				n.Uint64(ipsetAttrBytes|netlink.NetByteOrder, x.bytes)
-				n.Uint64(ipsetAttrPackets|netlink.NetByteOrder, 0)
-			}
-			n.Uint64(ipsetAttrMark|netlink.NetByteOrder, uint64(x.mark)<<32|netctl.MarkMask)
-			n.Uint32(ipsetAttrPrio|netlink.NetByteOrder, x.class)
-		})
-	})
-	if err != nil {
-		return err
+	fields := [][]byte{
+		encodeIP(ipsetAttrIP, x.addr),
+		attr(ipsetAttrTimeout|netOrder, big32(seconds(x.timeout))),
+		attr(ipsetAttrMark|netOrder, big64(uint64(x.mark)<<32|netctl.MarkMask)),
+		attr(ipsetAttrPrio|netOrder, big32(x.class)),
 	}
-	if err := g.netfilter.do(ipsetType(ipsetAdd), 0, b); err != nil {
+	if set.Type == "bitmap:ip,mac" {
+		fields = append(fields, attr(ipsetAttrEther, x.mac[:]))
+	}
+	if set.Counters {
+		fields = append(fields, attr(ipsetAttrBytes|netOrder, big64(x.bytes)), attr(ipsetAttrPackets|netOrder, big64(0)))
+	}
+	if err := g.netfilter.do(ipsetType(ipsetAdd), 0, ipsetMessage(set.Name), nest(ipsetAttrData, fields...)); err != nil {
 		return fmt.Errorf("add an entry to set %s: %w", set.Name, err)
 	}
 	return nil
@@ -174,13 +137,8 @@ func (g *Gate) put(set netctl.Set, x entry) error {
 
 // remove deletes an entry; that there is none is no error.
 func (g *Gate) remove(set netctl.Set, addr netip.Addr) error {
-	b, err := ipsetMessage(set.Name, func(e *netlink.AttributeEncoder) {
-		nested(e, ipsetAttrData, func(n *netlink.AttributeEncoder) { encodeIP(n, ipsetAttrIP, addr) })
-	})
-	if err != nil {
-		return err
-	}
-	if err := g.netfilter.do(ipsetType(ipsetDel), 0, b); err != nil && !isErrno(err, unix.ENOENT) {
+	err := g.netfilter.do(ipsetType(ipsetDel), 0, ipsetMessage(set.Name), nest(ipsetAttrData, encodeIP(ipsetAttrIP, addr)))
+	if err != nil && !isErrno(err, unix.ENOENT) {
 		return fmt.Errorf("delete an entry from set %s: %w", set.Name, err)
 	}
 	return nil
@@ -192,17 +150,17 @@ type listing struct {
 	entries []entry
 }
 
-// list reads a set; ok is false if there is none. With headerOnly its entries are left out.
-func (g *Gate) list(name string, headerOnly bool) (l listing, ok bool, err error) {
-	b, err := ipsetMessage(name, func(e *netlink.AttributeEncoder) {
-		if headerOnly {
-			e.Uint32(ipsetAttrFlags|netlink.NetByteOrder, ipsetFlagListHeader)
-		}
-	})
-	if err != nil {
-		return l, false, err
+func (l listing) byAddr() map[netip.Addr]entry {
+	m := make(map[netip.Addr]entry, len(l.entries))
+	for _, x := range l.entries {
+		m[x.addr] = x
 	}
-	bodies, err := g.netfilter.get(ipsetType(ipsetList), netlink.Dump, b)
+	return m
+}
+
+// list reads a set; ok is false if there is none.
+func (g *Gate) list(name string) (l listing, ok bool, err error) {
+	bodies, err := g.netfilter.get(ipsetType(ipsetList), unix.NLM_F_DUMP, ipsetMessage(name))
 	if isErrno(err, unix.ENOENT) {
 		return l, false, nil
 	}
@@ -211,84 +169,67 @@ func (g *Gate) list(name string, headerOnly bool) (l listing, ok bool, err error
 	}
 	l.set.Name = name
 	for _, body := range bodies {
-		if len(body) < 4 {
-			return l, false, fmt.Errorf("list set %s: an answer of %d bytes", name, len(body))
-		}
-		if err := decode(body[4:], l.read); err != nil {
-			return l, false, fmt.Errorf("list set %s: %w", name, err)
+		for kind, value := range attrs(after(netfilterHeaderSize, body)) {
+			switch kind {
+			case ipsetAttrTypename:
+				l.set.Type = textOf(value)
+			case ipsetAttrData:
+				l.readHeader(value)
+			case ipsetAttrADT:
+				for _, x := range attrs(value) {
+					l.entries = append(l.entries, decodeEntry(x))
+				}
+			}
 		}
 	}
 	return l, true, nil
 }
 
-func (l *listing) read(d *netlink.AttributeDecoder) {
-	switch d.Type() {
-	case ipsetAttrTypename:
-		l.set.Type = d.String()
-	case ipsetAttrData:
-		var first, last netip.Addr
-		d.Nested(func(n *netlink.AttributeDecoder) error {
-			n.ByteOrder = binary.BigEndian
-			for n.Next() {
-				switch n.Type() {
-				case ipsetAttrIP:
-					first = decodeIP(n)
-				case ipsetAttrIPTo:
-					last = decodeIP(n)
-				case ipsetAttrCADT:
-					l.set.Counters = n.Uint32()&ipsetFlagWithCounters != 0
-				}
-			}
-			return nil
-		})
-		for bits := 32; first.IsValid() && bits >= 0; bits-- {
-			if p := netip.PrefixFrom(first, bits); p.Masked() == p && lastAddr(p) == last {
-				l.set.Network = p
-			}
+func (l *listing) readHeader(b []byte) {
+	var first, last netip.Addr
+	for kind, value := range attrs(b) {
+		switch kind {
+		case ipsetAttrIP:
+			first = decodeIP(value)
+		case ipsetAttrIPTo:
+			last = decodeIP(value)
+		case ipsetAttrCADT:
+			l.set.Counters = big32Of(value)&ipsetFlagWithCounters != 0
 		}
-	case ipsetAttrADT:
-		d.Nested(func(n *netlink.AttributeDecoder) error {
-			for n.Next() {
-				n.Nested(func(f *netlink.AttributeDecoder) error {
-					f.ByteOrder = binary.BigEndian
-					l.entries = append(l.entries, decodeEntry(f))
-					return nil
-				})
-			}
-			return nil
-		})
+	}
+	for bits := 32; first.IsValid() && bits >= 0; bits-- {
+		if p := netip.PrefixFrom(first, bits); p.Masked() == p && lastAddr(p) == last {
+			l.set.Network = p
+		}
 	}
 }
 
-func decodeEntry(f *netlink.AttributeDecoder) (x entry) {
-	for f.Next() {
-		switch f.Type() {
+func decodeEntry(b []byte) (x entry) {
+	for kind, value := range attrs(b) {
+		switch kind {
 		case ipsetAttrIP:
-			x.addr = decodeIP(f)
+			x.addr = decodeIP(value)
 		case ipsetAttrEther:
-			copy(x.mac[:], f.Bytes())
+			copy(x.mac[:], value)
 		case ipsetAttrTimeout:
-			x.timeout = time.Duration(f.Uint32()) * time.Second
+			x.timeout = time.Duration(big32Of(value)) * time.Second
 		case ipsetAttrBytes:
-			x.bytes = f.Uint64()
+			x.bytes = big64Of(value)
 		case ipsetAttrMark:
-			x.mark = uint32(f.Uint64() >> 32)
+			x.mark = uint32(big64Of(value) >> 32)
 		case ipsetAttrPrio:
-			x.class = f.Uint32()
+			x.class = big32Of(value)
 		}
 	}
 	return x
 }
 
-func decodeIP(d *netlink.AttributeDecoder) (a netip.Addr) {
-	d.Nested(func(n *netlink.AttributeDecoder) error {
-		for n.Next() {
-			if b := n.Bytes(); n.Type() == ipsetAttrIPv4 && len(b) == 4 {
-				a = netip.AddrFrom4([4]byte(b))
-			}
+func decodeIP(b []byte) (a netip.Addr) {
+	for kind, value := range attrs(b) {
+		if kind == ipsetAttrIPv4 && len(value) == 4 {
+			a = netip.AddrFrom4([4]byte(value))
 		}
-		return nil
-	})
+	}
 	return a
 }
 

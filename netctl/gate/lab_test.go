@@ -35,7 +35,7 @@ type lab struct {
 	config config.Config
 }
 
-func newLab(t *testing.T, o netlab.Options) *lab {
+func newLab(t testing.TB, o netlab.Options) *lab {
 	t.Helper()
 	labtest.Root(t, "iptables", "iptables-restore", "ip6tables-restore")
 	l := &lab{Scene: ok(netlab.Standard(t.Context(), o))(t)}
@@ -57,7 +57,7 @@ func newLab(t *testing.T, o netlab.Options) *lab {
 }
 
 // newGate makes another gate on the same kernel, as a daemon does that starts after a crash.
-func (l *lab) newGate(t *testing.T) netctl.Gate {
+func (l *lab) newGate(t testing.TB) netctl.Gate {
 	t.Helper()
 	return ok(gatetest.Inside(l.Box, func() (netctl.Gate, error) { return gate.New(t.Context(), time.Now) }))(t)
 }
@@ -84,13 +84,13 @@ func (l *lab) paused() netctl.Plan {
 }
 
 // apply applies the plan and returns the changes.
-func (l *lab) apply(t *testing.T, p netctl.Plan) []string {
+func (l *lab) apply(t testing.TB, p netctl.Plan) []string {
 	t.Helper()
 	return ok(l.gate.Apply(t.Context(), p))(t)
 }
 
 // share applies the plan for the first lender's connection and grants it all that anybody may use.
-func (l *lab) share(t *testing.T) {
+func (l *lab) share(t testing.TB) {
 	t.Helper()
 	p := l.sharing(0)
 	l.apply(t, p)
@@ -102,13 +102,13 @@ func (l *lab) session(k int) netctl.Session {
 	return netctl.Session{Addr: address(k), MAC: netctl.MAC(l.Residents[k].MAC), Left: time.Hour, Data: netctl.Unlimited}
 }
 
-func (l *lab) admit(t *testing.T, k int) {
+func (l *lab) admit(t testing.TB, k int) {
 	t.Helper()
 	must(t, l.gate.Admit(l.session(k)))
 }
 
 // get fetches a page and returns its body, or how it failed.
-func get(t *testing.T, h *netlab.Host, url string, limit time.Duration) (string, error) {
+func get(t testing.TB, h *netlab.Host, url string, limit time.Duration) (string, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
@@ -139,7 +139,7 @@ const (
 )
 
 // dial connects from a host and returns how that failed; a connection is closed.
-func dial(t *testing.T, h *netlab.Host, network, address string, limit time.Duration) error {
+func dial(t testing.TB, h *netlab.Host, network, address string, limit time.Duration) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
@@ -154,7 +154,7 @@ func dial(t *testing.T, h *netlab.Host, network, address string, limit time.Dura
 type conn struct{ client, server net.Conn }
 
 // connect opens a connection from the k-th resident.
-func (l *lab) connect(t *testing.T, k int) conn {
+func (l *lab) connect(t testing.TB, k int) conn {
 	t.Helper()
 	listener := ok(l.Internet.Listen("tcp", netip.AddrPortFrom(netlab.WebAddr, 0).String()))(t)
 	defer listener.Close()
@@ -184,7 +184,7 @@ func (c conn) works() bool {
 }
 
 // reset waits until an end has learned that its connection was reset, writing to it to be told.
-func reset(t *testing.T, end net.Conn) error {
+func reset(t testing.TB, end net.Conn) error {
 	t.Helper()
 	deadline := time.Now().Add(soon)
 	for time.Now().Before(deadline) {
@@ -205,7 +205,7 @@ type mailbox struct {
 	came    chan string
 }
 
-func newMailbox(t *testing.T, h *netlab.Host, addr netip.Addr) mailbox {
+func newMailbox(t testing.TB, h *netlab.Host, addr netip.Addr) mailbox {
 	t.Helper()
 	socket := ok(h.ListenPacket("udp", netip.AddrPortFrom(addr, 0).String()))(t)
 	m := mailbox{address: socket.LocalAddr().(*net.UDPAddr).AddrPort(), came: make(chan string, 10_000)}
@@ -223,7 +223,7 @@ func newMailbox(t *testing.T, h *netlab.Host, addr netip.Addr) mailbox {
 }
 
 // post sends one datagram to the mailbox.
-func (m mailbox) post(t *testing.T, from *netlab.Host, text string) {
+func (m mailbox) post(t testing.TB, from *netlab.Host, text string) {
 	t.Helper()
 	c := ok(from.Dial(t.Context(), "udp", m.address.String()))(t)
 	defer c.Close()
@@ -247,7 +247,7 @@ func (m mailbox) got(text string, limit time.Duration) bool {
 
 // flood sends packets of 1000 bytes from a resident to the internet, one after the other has arrived, until one does not,
 // and returns how many arrived. It then sends some more, none of which may arrive.
-func (l *lab) flood(t *testing.T, k int, packets int) (arrived int) {
+func (l *lab) flood(t testing.TB, k int, packets int) (arrived int) {
 	t.Helper()
 	m := newMailbox(t, l.Internet.Host, netlab.WebAddr)
 	c := ok(l.Residents[k].Dial(t.Context(), "udp", m.address.String()))(t)
@@ -272,7 +272,7 @@ func (l *lab) flood(t *testing.T, k int, packets int) (arrived int) {
 }
 
 // sh runs a shell script on the box.
-func (l *lab) sh(t *testing.T, script string) string {
+func (l *lab) sh(t testing.TB, script string) string {
 	t.Helper()
 	return ok(l.Box.Run(t.Context(), "sh", "-ec", script))(t)
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 
@@ -119,11 +118,11 @@ func (g *Gate) joinPort(port string) error {
 // forgetConnections drops the residents' tracked connections if the machine goes on forwarding as it did before us: the
 // translation of their addresses would outlive the rule that asked for it.
 func (g *Gate) forgetConnections() error {
-	forwards, err := os.ReadFile("/proc/sys/net/ipv4/ip_forward")
+	forwards, err := readParameter("net/ipv4/ip_forward")
 	if err != nil {
-		return fmt.Errorf("read kernel parameter: %w", err)
+		return err
 	}
-	if strings.TrimSpace(string(forwards)) == "0" || !g.plan.Hotspot.Address.IsValid() {
+	if forwards == "0" || !g.plan.Hotspot.Address.IsValid() {
 		return nil
 	}
 	var filter vnl.ConntrackFilter

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -29,7 +30,7 @@ func (g *Gate) applyHotspot(i netctl.Interface) (link vnl.Link, changes []string
 		}
 		changes = append(changes, "ip link set "+i.Name+" up")
 	}
-	addrs, err := g.links.AddrList(link, unix.AF_INET)
+	addrs, err := untorn(func() ([]vnl.Addr, error) { return g.links.AddrList(link, unix.AF_INET) })
 	if err != nil {
 		return nil, changes, fmt.Errorf("list addresses of %s: %w", i.Name, err)
 	}
@@ -49,7 +50,7 @@ func (g *Gate) applyHotspot(i netctl.Interface) (link vnl.Link, changes []string
 }
 
 func (g *Gate) isolatePorts(bridge vnl.Link) (changes []string, err error) {
-	ports, err := g.links.LinkList()
+	ports, err := untorn(g.links.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list ports of %s: %w", bridge.Attrs().Name, err)
 	}
@@ -75,7 +76,7 @@ func (g *Gate) isolatePorts(bridge vnl.Link) (changes []string, err error) {
 
 // applyRules drives the routing policy rules: ours are those that look up a table of ours.
 func (g *Gate) applyRules(want []netctl.Rule) (changes []string, err error) {
-	have, err := g.links.RuleList(unix.AF_INET)
+	have, err := untorn(func() ([]vnl.Rule, error) { return g.links.RuleList(unix.AF_INET) })
 	if err != nil {
 		return nil, fmt.Errorf("list routing rules: %w", err)
 	}
@@ -125,43 +126,48 @@ func sameRule(w netctl.Rule, r vnl.Rule) bool {
 
 // applyRoutes drives our routing tables.
 func (g *Gate) applyRoutes(want []netctl.Route) (changes []string, err error) {
-	for _, table := range []int{netctl.TableHeld, netctl.TableOnline} {
-		have, err := g.links.RouteListFiltered(unix.AF_INET, &vnl.Route{Table: table}, vnl.RT_FILTER_TABLE)
+	have, err := untorn(func() ([]vnl.Route, error) {
+		return g.links.RouteListFiltered(unix.AF_INET, &vnl.Route{Table: unix.RT_TABLE_UNSPEC}, vnl.RT_FILTER_TABLE)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list routes: %w", err)
+	}
+	missing := slices.Clone(want)
+	var stale []vnl.Route
+	for _, r := range have {
+		if r.Table != netctl.TableHeld && r.Table != netctl.TableOnline {
+			continue
+		}
+		n := slices.IndexFunc(missing, func(w netctl.Route) bool { return g.sameRoute(w, r) })
+		if n < 0 {
+			stale = append(stale, r)
+			continue
+		}
+		missing = slices.Delete(missing, n, n+1)
+	}
+	// What holds packets comes first, and a network is closed before the way out is opened.
+	slices.SortStableFunc(missing, func(a, b netctl.Route) int {
+		return cmp.Or(cmp.Compare(b.Table, a.Table), cmp.Compare(b.To.Bits(), a.To.Bits()))
+	})
+	for _, w := range missing {
+		r, err := g.kernelRoute(w)
 		if err != nil {
-			return changes, fmt.Errorf("list routes of table %d: %w", table, err)
+			return changes, err
 		}
-		missing := slices.DeleteFunc(slices.Clone(want), func(w netctl.Route) bool { return w.Table != table })
-		var stale []vnl.Route
-		for _, r := range have {
-			n := slices.IndexFunc(missing, func(w netctl.Route) bool { return g.sameRoute(w, r) })
-			if n < 0 {
-				stale = append(stale, r)
-				continue
-			}
-			missing = slices.Delete(missing, n, n+1)
+		if err := g.links.RouteReplace(r); err != nil {
+			return changes, fmt.Errorf("%s: %w", w, err)
 		}
-		// A network is closed before the way out is opened.
-		slices.SortStableFunc(missing, func(a, b netctl.Route) int { return b.To.Bits() - a.To.Bits() })
-		for _, w := range missing {
-			r, err := g.kernelRoute(w)
-			if err != nil {
-				return changes, err
-			}
-			if err := g.links.RouteReplace(r); err != nil {
-				return changes, fmt.Errorf("%s: %w", w, err)
-			}
-			changes = append(changes, w.String())
+		changes = append(changes, w.String())
+	}
+	for _, r := range stale {
+		err := g.links.RouteDel(&r)
+		if errors.Is(err, unix.ESRCH) {
+			continue // replaced by one of ours
 		}
-		for _, r := range stale {
-			err := g.links.RouteDel(&r)
-			if errors.Is(err, unix.ESRCH) {
-				continue // replaced by one of ours
-			}
-			if err != nil {
-				return changes, fmt.Errorf("delete a route of table %d: %w", table, err)
-			}
-			changes = append(changes, fmt.Sprintf("ip route del %s table %d", r.Dst, table))
+		if err != nil {
+			return changes, fmt.Errorf("delete a route of table %d: %w", r.Table, err)
 		}
+		changes = append(changes, fmt.Sprintf("ip route del %s table %d", r.Dst, r.Table))
 	}
 	return changes, nil
 }
@@ -198,7 +204,7 @@ func (g *Gate) sameRoute(w netctl.Route, r vnl.Route) bool {
 		to = netip.PrefixFrom(a, bits)
 	}
 	gateway, _ := netip.AddrFromSlice(r.Gw.To4())
-	if to != w.To || gateway != w.Gateway || r.Type != routeTypes[w.Kind] || r.Protocol != netctl.Protocol || len(r.MultiPath) != 0 {
+	if r.Table != w.Table || to != w.To || gateway != w.Gateway || r.Type != routeTypes[w.Kind] || r.Protocol != netctl.Protocol || len(r.MultiPath) != 0 {
 		return false
 	}
 	if w.Device == "" {
@@ -218,11 +224,11 @@ func (g *Gate) readSysctls(want []netctl.Sysctl) (change []netctl.Sysctl, err er
 	wanted := map[string]bool{}
 	for _, s := range want {
 		wanted[s.Path] = true
-		old, err := os.ReadFile("/proc/sys/" + s.Path)
+		was, err := readParameter(s.Path)
 		if err != nil {
-			return nil, fmt.Errorf("read kernel parameter: %w", err)
+			return nil, err
 		}
-		if was := strings.TrimSpace(string(old)); was != s.Value {
+		if was != s.Value {
 			g.memory.note(memorySysctl+s.Path, was)
 			change = append(change, s)
 		}
@@ -234,6 +240,21 @@ func (g *Gate) readSysctls(want []netctl.Sysctl) (change []netctl.Sysctl, err er
 		}
 	}
 	return change, nil
+}
+
+// readParameter reads a kernel parameter without what os.ReadFile asks the kernel besides: every round reads them all.
+func readParameter(path string) (string, error) {
+	var b [64]byte
+	n := 0
+	fd, err := unix.Open("/proc/sys/"+path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err == nil {
+		n, err = unix.Read(fd, b[:])
+		unix.Close(fd)
+	}
+	if err != nil {
+		return "", fmt.Errorf("read kernel parameter %s: %w", path, err)
+	}
+	return strings.TrimSpace(string(b[:n])), nil
 }
 
 func (g *Gate) writeSysctls(change []netctl.Sysctl) (changes []string, err error) {
