@@ -1,0 +1,174 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// screen is where the story is told: a terminal, whose bars are drawn again in place, or a file, which gets a line now
+// and then.
+type screen struct {
+	out     io.Writer
+	broken  func() // called when it takes no more
+	fd      int    // of the terminal, -1 if it is none
+	colours bool
+
+	drawn int       // lines at the end of the terminal that the next drawing replaces
+	last  time.Time // of the last drawing
+}
+
+// redrawEvery is the time between two drawings on a terminal.
+const redrawEvery = 200 * time.Millisecond
+
+func newScreen(out io.Writer, broken func()) *screen {
+	s := &screen{out: out, broken: broken, fd: -1}
+	if f, ok := out.(*os.File); ok && os.Getenv("TERM") != "dumb" {
+		if _, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS); err == nil {
+			s.fd = int(f.Fd())
+		}
+	}
+	s.colours = s.fd >= 0 && os.Getenv("NO_COLOR") == "" // https://no-color.org
+	return s
+}
+
+func (s *screen) bold(text string) string  { return s.paint("1", text) }
+func (s *screen) green(text string) string { return s.paint("32", text) }
+func (s *screen) red(text string) string   { return s.paint("31", text) }
+
+func (s *screen) paint(code, text string) string {
+	if !s.colours {
+		return text
+	}
+	return "\x1b[" + code + "m" + text + "\x1b[0m"
+}
+
+func (s *screen) write(text string) {
+	if _, err := io.WriteString(s.out, text); err != nil {
+		s.broken()
+	}
+}
+
+// say writes a paragraph.
+func (s *screen) say(format string, args ...any) {
+	s.drawn = 0
+	s.write(strings.TrimRight(fmt.Sprintf(format, args...), "\n") + "\n\n")
+}
+
+func (s *screen) title(number int, text string) {
+	s.write(s.bold(fmt.Sprintf("%2d  %s", number, text)) + "\n")
+}
+
+// outcome writes what was seen as it should be, a line each, and what was not.
+func (s *screen) outcome(seen string, err error) {
+	s.drawn, s.last = 0, time.Time{}
+	for line := range strings.Lines(seen) {
+		s.write("  " + s.green("✓") + " " + strings.TrimSuffix(line, "\n") + "\n")
+	}
+	if err != nil {
+		s.write("  " + s.red("✗") + " " + strings.ReplaceAll(err.Error(), "\n", "\n    ") + "\n")
+	}
+	s.write("\n")
+}
+
+// bar is a rate as a part of what it can be at most, both in bit/s.
+type bar struct {
+	label      string
+	rate, full float64
+}
+
+// draw shows bars below a line of text, if there is one, in the place of those drawn last; they stay when something
+// else is written. On what is no terminal it writes a line, if the last one is old enough.
+func (s *screen) draw(head string, every time.Duration, bars ...bar) {
+	if s.fd >= 0 {
+		every = redrawEvery
+	}
+	if time.Since(s.last) < every {
+		return
+	}
+	s.last = time.Now()
+	if s.fd < 0 {
+		parts := make([]string, 0, len(bars)+1)
+		if head != "" {
+			parts = append(parts, head)
+		}
+		for _, b := range bars {
+			parts = append(parts, b.label+" "+megabits(b.rate))
+		}
+		s.write("    " + strings.Join(parts, ", ") + "\n")
+		return
+	}
+	var text strings.Builder
+	if s.drawn > 0 {
+		fmt.Fprintf(&text, "\x1b[%dA", s.drawn) // cursor up
+	}
+	rows := 0
+	line := func(t string) {
+		text.WriteString("\r\x1b[2K    " + t + "\n")
+		rows++
+	}
+	if head != "" {
+		line(head)
+	}
+	label := 0
+	for _, b := range bars {
+		label = max(label, len([]rune(b.label)))
+	}
+	for _, b := range bars {
+		pad := strings.Repeat(" ", label-len([]rune(b.label)))
+		line(b.label + pad + "  " + s.strip(b.rate/b.full, s.barWidth(label)) + "  " + megabits(b.rate))
+	}
+	s.drawn = rows
+	s.write(text.String())
+}
+
+// barWidth is how many characters a bar may have beside its label, so that no line is broken in two.
+func (s *screen) barWidth(label int) int {
+	const most, least, beside = 50, 4, 24
+	columns := 80
+	if size, err := unix.IoctlGetWinsize(s.fd, unix.TIOCGWINSZ); err == nil && size.Col > 0 {
+		columns = int(size.Col)
+	}
+	return min(max(columns-label-beside, least), most)
+}
+
+// strip draws a part of a whole, to an eighth of a character.
+func (s *screen) strip(part float64, width int) string {
+	eighths := int(min(max(part, 0), 1)*float64(width)*8 + 0.5)
+	full := strings.Repeat("█", eighths/8)
+	if rest := eighths % 8; rest > 0 {
+		full += string([]rune(" ▏▎▍▌▋▊▉")[rest])
+	}
+	return s.paint("36", full) + s.paint("2", strings.Repeat("░", width-len([]rune(full))))
+}
+
+// megabits says a rate in bit/s.
+func megabits(rate float64) string { return fmt.Sprintf("%.1f Mbit/s", rate/1e6) }
+
+// took says how long something took.
+func took(d time.Duration) string {
+	switch {
+	case d < 10*time.Millisecond:
+		return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond))
+	case d < time.Second:
+		return fmt.Sprintf("%d ms", d.Milliseconds())
+	}
+	return fmt.Sprintf("%.1f s", d.Seconds())
+}
+
+func indent(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		b.WriteString(strings.TrimRight("    "+line, " \n") + "\n")
+	}
+	return b.String()
+}
+
+func lastLines(text string, n int) string {
+	all := strings.SplitAfter(strings.TrimSuffix(text, "\n"), "\n")
+	return strings.Join(all[max(len(all)-n, 0):], "") + "\n"
+}
