@@ -1,6 +1,7 @@
 package gate_test
 
 import (
+	"context"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -37,7 +38,19 @@ func (k *realKernel) Gate(t *testing.T) netctl.Gate {
 		return k.last, err
 	})
 	must(t, err)
-	return g
+	return watched{g, k.last}
+}
+
+// watched is a gate that is told of every change of queues before it applies, its own included, as the daemon's watcher
+// does.
+type watched struct {
+	netctl.Gate
+	inner *gate.Gate
+}
+
+func (w watched) Apply(ctx context.Context, p netctl.Plan) ([]string, error) {
+	w.inner.Disturbed()
+	return w.Gate.Apply(ctx, p)
 }
 
 func (k *realKernel) Wait(d time.Duration) { time.Sleep(d) }
@@ -121,7 +134,6 @@ func (k *realKernel) Break(t *testing.T, what gatetest.Object) {
 		t.Fatalf("how to break the %s is not known", what)
 	}
 	ok(k.Box.Run(t.Context(), "sh", "-c", script))(t)
-	k.last.Disturbed()
 }
 
 // sortKey orders lines, but keeps rules in their order within a chain.

@@ -102,8 +102,8 @@ func pool(box netip.Prefix) (first, last netip.Addr) {
 	hosts := uint32(1) << (32 - network.Bits())
 	end := min(hosts-2, math.MaxUint16-2) // below the broadcast address and netctl.MinorOwn
 	own := offset(network, box.Addr())
-	if own-1 > end-own {
-		return at(network, 1), at(network, own-1)
+	if own > end || own-1 > end-own {
+		return at(network, 1), at(network, min(own-1, end))
 	}
 	return at(network, own+1), at(network, end)
 }

@@ -28,7 +28,7 @@ type Kernel interface {
 	Wait(d time.Duration)
 	// Pass sends packets of the resident to the internet, at least so many bytes of them.
 	Pass(t *testing.T, k int, bytes uint64)
-	// Break breaks something that a gate made, as another program would, and lets the gate know if it asked to be told.
+	// Break breaks something that a gate made, as another program would.
 	Break(t *testing.T, what Object)
 }
 

@@ -1,0 +1,201 @@
+package plan_test
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"passerelle/appliance/config"
+	"passerelle/appliance/decide"
+	"passerelle/netctl"
+	"passerelle/netctl/plan"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// TestGolden compiles what each file says and compares: decision (what was decided and observed) and passerelle.toml to
+// plan and children.
+func TestGolden(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("golden files: %v, %v", files, err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			t.Parallel()
+			archive, err := txtar.ParseFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			section := func(name string) *txtar.File {
+				for i := range archive.Files {
+					if archive.Files[i].Name == name {
+						return &archive.Files[i]
+					}
+				}
+				archive.Files = append(archive.Files, txtar.File{Name: name})
+				return &archive.Files[len(archive.Files)-1]
+			}
+			c, err := config.Parse("passerelle.toml", section("passerelle.toml").Data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			in, resolvers := parseDecision(t, c, string(section("decision").Data))
+			for name, got := range map[string]string{
+				"plan":     plan.Compile(in).String(),
+				"children": childrenText(plan.Children(c, 3, resolvers, "/run/passerelle")),
+			} {
+				want := section(name)
+				if *update {
+					want.Data = []byte(got)
+				} else if d := cmp.Diff(strings.Split(string(want.Data), "\n"), strings.Split(got, "\n")); d != "" {
+					t.Errorf("%s (-want +got; `go test -update` takes it over):\n%s", name, d)
+				}
+			}
+			if *update {
+				if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// parseDecision reads lines of a word and its values.
+func parseDecision(t *testing.T, c *config.Config, text string) (in plan.Input, resolvers []plan.Resolver) {
+	t.Helper()
+	in = plan.Input{Config: c, Decision: decide.Decision{Internet: decide.NoInternet, Donation: -1}}
+	for line := range strings.Lines(text) {
+		words := strings.Fields(line)
+		for _, value := range words[1:] {
+			var err error
+			switch words[0] {
+			case "state":
+				in.Decision.State = decide.State(value)
+			case "donation":
+				in.Decision.Internet, in.Decision.Names = decide.AllInternet, true
+				in.Decision.Donation, err = strconv.Atoi(value)
+			case "gateway":
+				in.Gateway, err = netip.ParseAddr(value)
+			case "network":
+				var n netip.Prefix
+				n, err = netip.ParsePrefix(value)
+				in.Networks = append(in.Networks, n)
+			case "resolver":
+				addr, device, _ := strings.Cut(value, "@")
+				var a netip.Addr
+				a, err = netip.ParseAddr(addr)
+				resolvers = append(resolvers, plan.Resolver{Addr: a, Interface: device})
+			default:
+				t.Fatalf("decision: the word %q is not known", words[0])
+			}
+			if err != nil {
+				t.Fatalf("decision: %v", err)
+			}
+		}
+	}
+	return in, resolvers
+}
+
+func childrenText(children []netctl.Child) string {
+	var b bytes.Buffer
+	for _, c := range children {
+		fmt.Fprintf(&b, "%s: %s\n", c.Name, strings.Join(c.Argv, " "))
+		for _, f := range c.Files {
+			again := "restart"
+			if f.Reload {
+				again = "reload"
+			}
+			fmt.Fprintf(&b, "%s (on change: %s)\n", f.Path, again)
+			for line := range strings.Lines(f.Text) {
+				b.WriteString("    " + line)
+			}
+		}
+	}
+	return b.String()
+}
+
+// TestStates has every State but sharing compile to the same plan, whatever was decided besides.
+func TestStates(t *testing.T) {
+	t.Parallel()
+	c := example(t)
+	compile := func(s decide.State, i decide.Internet, donation int) string {
+		return plan.Compile(plan.Input{
+			Config:   c,
+			Decision: decide.Decision{State: s, Internet: i, Donation: donation, Names: s == decide.Sharing},
+			Gateway:  netip.MustParseAddr("192.168.1.1"),
+		}).String()
+	}
+	held := compile(decide.Paused, decide.NoInternet, -1)
+	for _, s := range []decide.State{
+		decide.Starting, decide.Fault, decide.Setup, decide.Closed, decide.Exhausted, decide.Offline,
+	} {
+		if d := cmp.Diff(held, compile(s, decide.NoInternet, -1)); d != "" {
+			t.Errorf("%s (-paused +%s):\n%s", s, s, d)
+		}
+	}
+	for _, forbidden := range []string{"MASQUERADE", "--map-mark", "dev eth0", "shape", "pay from"} {
+		if strings.Contains(held, forbidden) {
+			t.Errorf("the plan that shares nothing says %q", forbidden)
+		}
+	}
+	if compile(decide.Sharing, decide.AllInternet, 0) == held {
+		t.Error("the plan that shares is the one that does not")
+	}
+}
+
+// TestRulesAreConstant counts rules over limits and choices: only the number of donations may change it.
+func TestRulesAreConstant(t *testing.T) {
+	t.Parallel()
+	count := func(p netctl.Plan) string {
+		rules, jumps := 0, 0
+		for _, table := range p.Tables {
+			jumps += len(table.Jumps)
+			for _, c := range table.Chains {
+				rules += len(c.Rules)
+			}
+		}
+		return fmt.Sprintf("%d rules, %d jumps, %d routing rules", rules, jumps, len(p.Rules))
+	}
+	c := example(t)
+	c.Donations = append(c.Donations, c.Donations[0])
+	c.Donations[1].Name, c.Donations[1].Interface = "another", "usb0"
+	var want string
+	for _, rate := range []config.Rate{64e3, 4e6, 1e9} {
+		for _, size := range []config.Size{1e3, 500e6, 1e15} {
+			for donation := range c.Donations {
+				x := *c
+				x.Limits.Download, x.Limits.Data = rate, size
+				got := count(plan.Compile(plan.Input{
+					Config:   &x,
+					Decision: decide.Decision{State: decide.Sharing, Internet: decide.AllInternet, Donation: donation},
+				}))
+				if want == "" {
+					want = got
+				}
+				if got != want {
+					t.Errorf("with %d bit/s, %d bytes and donation %d: %s, want %s", rate, size, donation, got, want)
+				}
+			}
+		}
+	}
+}
+
+func example(t *testing.T) *config.Config {
+	t.Helper()
+	c, err := config.Parse("passerelle.toml", config.Example())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
