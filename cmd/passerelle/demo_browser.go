@@ -28,8 +28,8 @@ func (s *stage) stayOpen(ctx context.Context, l net.Listener) error {
 		return err
 	}
 	w := newWindow(guest.Host, s.conf.Hotspot.Address.Addr(), l.Addr())
-	s.screen.say(`The residents' page is open to your browser, which is a fourth resident. There is an internet for it, too,
-and in that a file without end, to see the limit:
+	s.screen.say(`The residents' page is open to your browser, which is a fourth resident.
+There is an internet for it, too, and in that a file without end, to see the limit:
 
     %s
     %s

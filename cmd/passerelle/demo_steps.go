@@ -83,7 +83,7 @@ func (s *stage) probe(ctx context.Context) (string, error) {
 	if page.weight > bound {
 		return seen, fmt.Errorf("the first page weighs %d bytes on the wire, more than %d", page.weight, bound)
 	}
-	return lines(seen, fmt.Sprintf("first page “%s”, whole with its icons in %.1f kB on the wire, after %s",
+	return lines(seen, fmt.Sprintf("there: “%s”, %.1f kB on the wire, icons included, after %s",
 		page.title, float64(page.weight)/1e3, took(page.took))), nil
 }
 
@@ -91,11 +91,11 @@ func (s *stage) refuse(ctx context.Context) (string, error) {
 	return together(ctx,
 		func(ctx context.Context) (string, error) {
 			how, err := knock(ctx, s.amina, "tcp", netlab.WebAddr.String()+":443", false)
-			return "https is reset at once (" + how + "), without a warning of wrong certificates", err
+			return "https is " + how + ", without a warning of wrong certificates", err
 		},
 		func(ctx context.Context) (string, error) {
 			how, err := knock(ctx, s.amina, "udp", netlab.WebAddr.String()+":7", false)
-			return "other UDP is rejected (" + how + ")", err
+			return "UDP, but for names, is " + how, err
 		},
 		func(ctx context.Context) (string, error) {
 			addrs, err := s.amina.LookupHost(ctx, "www.example")
@@ -116,7 +116,7 @@ func (s *stage) press(ctx context.Context) (string, error) {
 	if err := s.online(ctx, s.amina); err != nil {
 		return "", err
 	}
-	seen := fmt.Sprintf("admitted after %s; %s is there %s after the press",
+	seen := fmt.Sprintf("admitted after %s; %s has come %s after the press",
 		took(admitted), internetPage, took(time.Since(start)))
 	ctx, cancel := context.WithTimeout(ctx, briefly)
 	defer cancel()

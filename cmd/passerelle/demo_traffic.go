@@ -75,8 +75,8 @@ func (s *stage) share(ctx context.Context) (seen string, err error) {
 		}
 		jain := (a + b) * (a + b) / 2 / (a*a + b*b)
 		seen = lines(
-			fmt.Sprintf("Amina %s with 1 connection, Bruno %s with 8: %.2f to 1, Jain's index %.4f",
-				megabits(a), megabits(b), ratio, jain),
+			fmt.Sprintf("Amina %s with 1 connection, Bruno %s with 8", megabits(a), megabits(b)),
+			fmt.Sprintf("that is %.2f to 1, Jain's index %.4f", ratio, jain),
 			sum+" of what is lent, together")
 		return nil
 	}, s.aminas(), flow{"Bruno", brunos})

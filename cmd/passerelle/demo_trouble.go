@@ -60,11 +60,11 @@ func (s *stage) pretend(ctx context.Context) (string, error) {
 	if err == nil && reply.Status != http.StatusFound {
 		return "", fmt.Errorf("with Bruno's address Chloé's phone gets %d: %.40q", reply.Status, reply.Body)
 	}
-	how := "gets no answer at all"
+	how := "no answer at all"
 	if err == nil {
-		how = "is shown the first page, as a stranger"
+		how = "the first page, as for a stranger"
 	}
-	seen := fmt.Sprintf("with Bruno's %s, but not his hardware address, she %s", stolen.Address.Addr(), how)
+	seen := fmt.Sprintf("with Bruno's %s and a hardware address of her own: %s", stolen.Address.Addr(), how)
 
 	// Both come back as themselves: their devices say on the air who they are.
 	if _, err := together(ctx, s.rejoin(s.chloe), s.rejoin(s.bruno)); err != nil {
@@ -172,7 +172,7 @@ func (s *stage) crash(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	seen := "no daemon, and traffic goes on in the kernel, within its limits: " + rate
+	seen := "without it, the kernel lets traffic through as before: " + rate
 	start := time.Now()
 	if err := s.start(); err != nil {
 		return seen, err
@@ -196,8 +196,8 @@ func (s *stage) crash(ctx context.Context) (string, error) {
 		return seen, err
 	}
 	return lines(seen,
-		fmt.Sprintf("started again, it has adopted what it found after %s: %s", took(up), after),
-		"it is the same download all the while, on the same connection"), nil
+		fmt.Sprintf("started again, it has taken up its work after %s: %s", took(up), after),
+		"all the while it is the same download, on the same connection"), nil
 }
 
 func (s *stage) unplug(ctx context.Context) (string, error) {
