@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/netip"
 	"sync"
 	"time"
@@ -31,7 +32,8 @@ const (
 	retry    = 250 * time.Millisecond // after a first failure to apply; then it doubles
 	retryMax = 2 * time.Second
 
-	evidence = 16 << 10 // bytes received in a round that prove a line alive without a question
+	soonest  = 50 * time.Millisecond // between rounds that only watch a tranche being spent
+	evidence = 16 << 10              // bytes received in a round that prove a line alive without a question
 )
 
 // Errors of Admit.
@@ -108,8 +110,11 @@ type Box struct {
 	faultsOf string // the reason that was logged last
 	state    decide.State
 	since    time.Time
-	received uint64 // by the chosen uplink, when it was last looked at
-	kept     Kept   // what Keep was called with last
+	received struct { // by the chosen uplink, when it was last looked at
+		index int
+		bytes uint64
+	}
+	kept     Kept // what Keep was called with last
 	problems []string
 
 	mu       sync.RWMutex // guards what follows: what others may read at any time
@@ -231,10 +236,11 @@ func (b *Box) round(ctx context.Context) time.Duration {
 	b.keep()
 	b.note(err)
 	b.publish()
+	next := min(period, b.lasts())
 	if !b.retryAt.IsZero() {
-		return min(period, max(0, b.retryAt.Sub(b.Now())))
+		next = min(next, max(0, b.retryAt.Sub(b.Now())))
 	}
-	return period
+	return next
 }
 
 // judge draws the conclusion from an attempt at the plan. One failure may be a line that went away between the look and
@@ -268,7 +274,6 @@ func (b *Box) observe() {
 		b.problem(err)
 	} else {
 		b.uplinks, b.hotspot = up[:len(names)], up[len(names)].Index
-		b.Prober.Set(b.uplinks)
 	}
 	if n, err := b.Uplinks.Networks(b.Config.Hotspot.Interface); err != nil {
 		b.problem(err)
@@ -287,6 +292,7 @@ func (b *Box) observe() {
 			b.count()
 		}
 	}
+	var probed []uplink.Status // nothing leaves by a line that is closed or spent
 	for i, d := range b.Config.Donations {
 		if i >= len(b.uplinks) {
 			break
@@ -295,16 +301,21 @@ func (b *Box) observe() {
 		if begin := ledger.PeriodStart(local, d.Period, d.Resets); begin.After(a.Period) {
 			a.Begin(begin)
 		}
-		if u := b.uplinks[i]; u.Present {
+		u := b.uplinks[i]
+		if u.Present {
 			a.Count(u.Index, u.RxBytes+u.TxBytes)
-			if i == b.decision.Donation {
-				if u.RxBytes > b.received+evidence {
-					b.Prober.Alive(u.Interface)
-				}
-				b.received = u.RxBytes
+		}
+		if d.Hours.Open(local) && !b.spent(d) {
+			probed = append(probed, u)
+		}
+		if i == b.decision.Donation && u.Present {
+			if last := b.received; last.index == u.Index && u.RxBytes > last.bytes+evidence {
+				b.Prober.Alive(u.Interface)
 			}
+			b.received.index, b.received.bytes = u.Index, u.RxBytes
 		}
 	}
+	b.Prober.Set(probed)
 }
 
 func (b *Box) account(donation string) *ledger.Account {
@@ -326,6 +337,20 @@ func (b *Box) held(chain string) (bytes uint64) {
 	return bytes
 }
 
+// usable returns how much of its cap a donation's residents may have, 0 without a cap.
+func usable(d config.Donation) uint64 {
+	var rate uint64
+	if d.Download != 0 && d.Upload != 0 {
+		rate = uint64(d.Download + d.Upload)
+	}
+	return ledger.Usable(uint64(d.Cap), rate)
+}
+
+// spent tells whether a donation's cap is used up.
+func (b *Box) spent(d config.Donation) bool {
+	return b.account(d.Name).Spent(usable(d), b.held(plan.Chain(d)))
+}
+
 func (b *Box) observation() decide.Observation {
 	now := b.Now()
 	local := now.In(b.Config.Box.Timezone)
@@ -338,7 +363,7 @@ func (b *Box) observation() decide.Observation {
 	for i, d := range b.Config.Donations {
 		x := decide.Donation{
 			Name: d.Name, Priority: d.Priority, Open: d.Hours.Open(local),
-			Spent:   b.account(d.Name).Spent(uint64(d.Cap), b.held(plan.Chain(d))),
+			Spent:   b.spent(d),
 			Refills: ledger.PeriodEnd(local, d.Period, d.Resets),
 		}
 		if !x.Open {
@@ -431,7 +456,7 @@ func (b *Box) grant(ctx context.Context) {
 	t := netctl.Tranche{Chain: chain, Bytes: netctl.Unlimited}
 	a := b.account(d.Name)
 	if d.Cap != 0 {
-		if t.Bytes = a.Next(uint64(d.Cap), b.held(chain)); t.Bytes == 0 {
+		if t.Bytes = a.Next(usable(d), b.held(chain)); t.Bytes == 0 {
 			return
 		}
 		t.ID = a.Granted + 1
@@ -444,6 +469,33 @@ func (b *Box) grant(ctx context.Context) {
 	}
 	a.Granted = t.ID
 	b.sample.Tranches = append(b.sample.Tranches, netctl.Spent{Tranche: t})
+}
+
+// lasts returns how long the kernel has enough of the chosen donation's tranches, however much residents want: half of
+// what is left of them, at the fastest that it may be spent. Nobody's connections break because the box looked too late.
+func (b *Box) lasts() time.Duration {
+	i := b.decision.Donation
+	if i < 0 || b.Config.Donations[i].Cap == 0 || len(b.sessions) == 0 {
+		return period
+	}
+	d := b.Config.Donations[i]
+	held := b.held(plan.Chain(d))
+	if b.account(d.Name).Used+held >= usable(d) {
+		return period // there is no more to grant
+	}
+	bound := func(line, each config.Rate) float64 {
+		rate := math.Inf(1)
+		if line != 0 {
+			rate = float64(line)
+		}
+		if each != 0 {
+			rate = min(rate, float64(each)*float64(len(b.sessions)))
+		}
+		return rate
+	}
+	l := b.Config.Limits
+	rate := bound(d.Download, l.Download) + bound(d.Upload, l.Upload)
+	return max(soonest, time.Duration(float64(held)/2*8/rate*float64(time.Second)))
 }
 
 // note logs what changed since the last round: the state, and failures once each.

@@ -72,6 +72,7 @@ func (b *Box) admit(addr netip.Addr) (Session, error) {
 		return Session{}, err
 	}
 	b.set(s)
+	b.Wake() // more may be spent from now on
 	return s, nil
 }
 

@@ -56,7 +56,7 @@ type DonationStatus struct {
 	Cap       uint64     `json:"cap"`           // 0: none
 	Used      uint64     `json:"used"`          // in this period, since the machine started
 	Granted   uint64     `json:"granted"`       // the kernel may spend so much more by itself
-	Left      uint64     `json:"left"`          // of the cap; 0 without one
+	Left      uint64     `json:"left"`          // of the cap, for residents; 0 without one
 	Period    string     `json:"period"`
 	Refills   *time.Time `json:"refills,omitzero"` // when the next period begins
 }
@@ -114,7 +114,9 @@ func (b *Box) publish() {
 		}
 		if conf.Cap != 0 {
 			ds.Granted = min(b.held(plan.Chain(conf)), netctl.Unlimited)
-			ds.Left = uint64(conf.Cap) - min(uint64(conf.Cap), used)
+			if !x.Spent {
+				ds.Left = usable(conf) - min(usable(conf), used)
+			}
 		}
 		s.Donations = append(s.Donations, ds)
 	}

@@ -11,6 +11,7 @@ const (
 	MinTranche  = 4 << 20
 	MaxTranche  = 256 << 20
 	packetBytes = 64 << 10 // the largest packet: less than it left is nothing left
+	assumedRate = 100e6    // bit/s of a line that is lent without a limit
 )
 
 // Account is a donation's account in one period. Its zero value is a new one.
@@ -37,9 +38,23 @@ func (a *Account) Begin(period time.Time) {
 	a.Period, a.Used = period, 0
 }
 
+// Usable returns how much of a cap residents may have, on a line that is lent at so many bit/s in both directions together
+// (0: as fast as it is). The rest is kept for what the line carries without its being paid from a tranche: the links'
+// headers and those that offload hides, 3 % of what the kernel holds; what senders pour in after the cut, taken as 100 ms
+// of the line; and the box's own questions. It is at most a 64th, so that a small gift still is one.
+func Usable(limit, rate uint64) uint64 {
+	if rate == 0 {
+		rate = assumedRate
+	}
+	return limit - min(limit/64, tranche(limit)/16+rate/8/10)
+}
+
+// tranche is the size of a cap's tranches.
+func tranche(limit uint64) uint64 { return min(max(limit/parts, MinTranche), MaxTranche) }
+
 // Next returns how many bytes to grant now, 0 for none, when the kernel still holds so many unspent ones.
 func (a *Account) Next(limit, held uint64) uint64 {
-	size := min(max(limit/parts, MinTranche), MaxTranche)
+	size := tranche(limit)
 	if held >= size/2 || a.Used+held >= limit {
 		return 0
 	}

@@ -109,6 +109,20 @@ func TestNeverMoreThanTheCap(t *testing.T) {
 	}
 }
 
+func TestUsable(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ limit, rate, want uint64 }{
+		{0, 0, 0},
+		{20e6, 60e6, 20e6 - 20e6/64},
+		{200e9, 25e6, 200e9 - MaxTranche/16 - 312500},
+		{200e9, 0, 200e9 - MaxTranche/16 - 1250000},
+	} {
+		if got := Usable(c.limit, c.rate); got != c.want {
+			t.Errorf("of %d bytes at %d bit/s, %d are usable, want %d", c.limit, c.rate, got, c.want)
+		}
+	}
+}
+
 func TestCountersThatComeBackBeginAtZero(t *testing.T) {
 	t.Parallel()
 	var a Account
