@@ -3,8 +3,13 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"html"
+	"io"
+	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +20,8 @@ import (
 
 	"passerelle/appliance"
 	"passerelle/appliance/decide"
+	"passerelle/captive"
+	"passerelle/captive/web"
 	"passerelle/netctl/netlab"
 	"passerelle/netctl/netlab/labtest"
 )
@@ -31,137 +38,258 @@ func TestMain(m *testing.M) {
 }
 
 // tools are what the tests with the real box need.
-var tools = []string{"dnsmasq", "iptables", "iptables-restore", "ip6tables-restore", "ipset", "ip", "tc", "busybox"}
+var tools = []string{"dnsmasq", "iptables", "iptables-restore", "iptables-save", "ip6tables-restore", "ip6tables-save",
+	"ipset", "ip", "tc", "busybox"}
 
-// limit bounds every wait of these tests; on a busy machine things take long, never so long.
+// patience bounds every wait of these tests; on a busy machine things take long, never so long.
 const patience = 30 * time.Second
+
+// brief bounds one try of what may be refused by silence.
+const brief = time.Second
+
+const (
+	somePage  = "http://www.example/"
+	bigPage   = "http://www.example/big"
+	portal    = "http://10.80.0.1"
+	boxPrefix = "10.80.0.1/22"
+)
+
+// settings are what tests change of the configuration.
+type settings struct {
+	address       string // the hotspot's
+	session, data string // of a resident
+	down, up      string // of a resident; the donation's are five times that at most
+	cap           string
+	more          string // further donations
+}
+
+func (s settings) String() string {
+	or := func(value, otherwise string) string {
+		if value == "" {
+			return otherwise
+		}
+		return value
+	}
+	return fmt.Sprintf(`
+[box]
+name = "Centre social des Lilas"
+[hotspot]
+interface = "wlan0"
+radio = "none"
+address = %q
+[limits]
+session = %q
+download = %q
+upload = %q
+data = %q
+[[donation]]
+name = "Fibre du centre"
+interface = "eth0"
+download = "40mbit"
+upload = "20mbit"
+cap = %q
+%s`, or(s.address, boxPrefix), or(s.session, "2h"), or(s.down, "8mbit"), or(s.up, "4mbit"), or(s.data, "500MB"),
+		or(s.cap, "200GB"), s.more)
+}
 
 // box is a running daemon in a scene.
 type box struct {
 	t      testing.TB
 	scene  *netlab.Scene
 	proc   *netlab.Proc
-	config string
+	config string // its file
+	state  string // its folder for what survives a power cut
+	log    string // the file that has all that daemons on this box wrote
 }
 
-const testConfig = `
-[box]
-name = "Centre social des Lilas"
-[hotspot]
-interface = "wlan0"
-radio = "none"
-address = "10.80.0.1/22"
-[limits]
-session = "2h"
-download = "8mbit"
-upload = "4mbit"
-data = "500MB"
-[[donation]]
-name = "Fibre du centre"
-interface = "eth0"
-download = "40mbit"
-upload = "20mbit"
-cap = "200GB"
-`
+// newBox makes a scene, starts the daemon in it and waits until it shares.
+func newBox(t testing.TB, s settings, o netlab.Options) *box {
+	t.Helper()
+	b := newScene(t, s, o)
+	b.start()
+	b.waitState(decide.Sharing)
+	return b
+}
 
-// newBox makes a scene and starts the daemon in it.
-func newBox(t testing.TB, config string, o netlab.Options) *box {
+// newScene makes a scene with a configured box on which no daemon runs yet.
+func newScene(t testing.TB, s settings, o netlab.Options) *box {
 	t.Helper()
 	labtest.Root(t, tools...)
-	if o.Residents == 0 {
-		o.Residents = 1
-	}
-	scene, err := netlab.Standard(t.Context(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	labtest.Close(t, scene.World)
+	o.Residents = max(o.Residents, 1)
+	scene := labtest.Scene(t, o)
 	for _, dir := range []string{scene.Dir(), scene.Box.Path("/"), scene.Box.Path("/run")} {
 		if err := os.Chmod(dir, 0o755); err != nil { // dnsmasq, no longer root, reads its servers below it
 			t.Fatal(err)
 		}
 	}
-	b := &box{t: t, scene: scene, config: scene.Box.Path("/passerelle.toml")}
-	b.configure(config)
-	b.start()
+	b := &box{
+		t: t, scene: scene,
+		config: scene.Box.Path("/passerelle.toml"),
+		state:  scene.Box.Path("/state"),
+		log:    scene.Box.Path("/log"),
+	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("the daemon said:\n%s", b.proc.Output())
+			t.Logf("the daemon said:\n%s", b.said())
 		}
 	})
-	b.waitState(decide.Sharing)
+	b.must(scene.Internet.ServeHTTP(":7000", netlab.Web()))
+	b.configure(s)
 	return b
 }
 
-func (b *box) configure(text string) {
+func (b *box) configure(s settings) {
 	b.t.Helper()
-	if err := os.WriteFile(b.config, []byte(text), 0o644); err != nil {
-		b.t.Fatal(err)
-	}
+	b.must(os.WriteFile(b.config, []byte(s.String()), 0o644))
 }
 
-func (b *box) path(name string) string { return filepath.Join(b.scene.Box.Path("/run/passerelle"), name) }
+// path returns where a file of the daemon's folder in memory is found.
+func (b *box) path(name string) string {
+	return filepath.Join(b.scene.Box.Path("/run/passerelle"), name)
+}
 
-func (b *box) command(args ...string) *exec.Cmd {
+func (b *box) socket() string { return b.path("passerelle.sock") }
+
+// program prepares the program to be run with these words.
+func program(args ...string) *exec.Cmd {
 	cmd := exec.Command(os.Args[0], args...)
 	cmd.Env = append(os.Environ(), asProgram+"=1")
 	return cmd
 }
 
+// launch starts a daemon and returns it.
+func (b *box) launch() *netlab.Proc {
+	b.t.Helper()
+	log, err := os.OpenFile(b.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	b.must(err)
+	defer log.Close()
+	cmd := program("run", "--verbose", "--config", b.config, "--state", b.state, "--socket", b.socket())
+	cmd.Stdout, cmd.Stderr = log, log
+	proc, err := b.scene.Box.StartCmd(cmd)
+	b.must(err)
+	return proc
+}
+
+// start starts the daemon.
 func (b *box) start() {
 	b.t.Helper()
-	var err error
-	b.proc, err = b.scene.Box.StartCmd(b.command("run", "--verbose", "--config", b.config,
-		"--state", b.path("state"), "--socket", b.path("passerelle.sock")))
-	if err != nil {
-		b.t.Fatal(err)
+	b.proc = b.launch()
+}
+
+// said returns all that daemons on this box wrote.
+func (b *box) said() string {
+	text, err := os.ReadFile(b.log)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		b.t.Error(err)
 	}
+	return string(text)
 }
 
 // kill ends the daemon as a crash would.
 func (b *box) kill() {
 	b.t.Helper()
-	if err := b.proc.Signal(syscall.SIGKILL); err != nil {
-		b.t.Fatal(err)
-	}
+	b.signal(syscall.SIGKILL)
 	<-b.proc.Exited()
 }
 
 // stop ends the daemon as systemd would.
 func (b *box) stop() {
 	b.t.Helper()
-	if err := b.proc.Signal(syscall.SIGTERM); err != nil {
-		b.t.Fatal(err)
-	}
+	b.signal(syscall.SIGTERM)
 	if err := b.proc.Wait(); err != nil {
-		b.t.Fatalf("the daemon ended with %v:\n%s", err, b.proc.Output())
+		b.t.Fatalf("the daemon ended with %v", err)
 	}
+}
+
+// restart starts a daemon after the last one's end and waits until it shares.
+func (b *box) restart() appliance.Status {
+	b.t.Helper()
+	b.start()
+	return b.waitState(decide.Sharing)
+}
+
+func (b *box) signal(s syscall.Signal) {
+	b.t.Helper()
+	b.must(b.proc.Signal(s))
+}
+
+// frozen runs f while the daemon stands still: what it sees is what the kernel does by itself.
+func (b *box) frozen(f func()) {
+	b.t.Helper()
+	b.signal(syscall.SIGSTOP)
+	defer b.signal(syscall.SIGCONT)
+	f()
 }
 
 // do runs a command of passerelle's on the box.
 func (b *box) do(args ...string) (string, error) {
-	out, err := b.command(append(args, "--socket", b.path("passerelle.sock"))...).CombinedOutput()
+	out, err := program(append(args, "--socket", b.socket())...).CombinedOutput()
 	return string(out), err
 }
 
+// mustDo runs a command of passerelle's that has to succeed.
+func (b *box) mustDo(args ...string) string {
+	b.t.Helper()
+	out, err := b.do(args...)
+	if err != nil {
+		b.t.Fatalf("passerelle %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+// run runs a program on the box that has to succeed.
+func (b *box) run(argv ...string) string {
+	b.t.Helper()
+	out, err := b.scene.Box.Run(b.t.Context(), argv...)
+	b.must(err)
+	return out
+}
+
 func (b *box) status() (s appliance.Status, err error) {
-	out, err := ask(b.t.Context(), b.path("passerelle.sock"), http.MethodGet, "/status")
+	out, err := ask(b.t.Context(), b.socket(), http.MethodGet, "/status")
 	if err != nil {
 		return s, err
 	}
 	return s, json.Unmarshal(out, &s)
 }
 
-// waitState waits until the daemon is in the state, and returns its status then.
-func (b *box) waitState(want decide.State) (s appliance.Status) {
+// waitStatus waits until the daemon's status is as ok, which says what is not, wants it; and returns it.
+func (b *box) waitStatus(what string, ok func(appliance.Status) error) (s appliance.Status) {
 	b.t.Helper()
-	wait(b.t, fmt.Sprintf("state %s", want), func() (err error) {
-		if s, err = b.status(); err == nil && s.State != want {
-			err = fmt.Errorf("%s: %s (problems: %q)", s.State, s.Why, s.Problems)
+	wait(b.t, what, func() (err error) {
+		if s, err = b.status(); err == nil {
+			err = ok(s)
 		}
 		return err
 	})
 	return s
+}
+
+// waitState waits until the daemon is in the state, and returns its status then.
+func (b *box) waitState(want decide.State) appliance.Status {
+	b.t.Helper()
+	return b.waitStatus("state "+string(want), func(s appliance.Status) error {
+		if s.State != want {
+			return fmt.Errorf("%s: %s (problems: %q)", s.State, s.Why, s.Problems)
+		}
+		return nil
+	})
+}
+
+// waitSound waits until both children run and nothing is wrong.
+func (b *box) waitSound() {
+	b.t.Helper()
+	b.waitStatus("a box without problems", func(s appliance.Status) error {
+		if s.State != decide.Sharing || len(s.Problems) > 0 {
+			return fmt.Errorf("%s: %s (problems: %q)", s.State, s.Why, s.Problems)
+		}
+		for _, c := range s.Children {
+			if !c.Running {
+				return fmt.Errorf("%s does not run: %s", c.Name, c.LastExit)
+			}
+		}
+		return nil
+	})
 }
 
 // wait tries until ok returns nil.
@@ -184,58 +312,206 @@ func wait(t testing.TB, what string, ok func() error) {
 	}
 }
 
-// join gives the resident an address.
-func (b *box) join(r *netlab.Resident) netlab.Lease {
+func (b *box) must(err error) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.t.Context(), patience)
-	defer cancel()
-	l, err := r.Join(ctx)
 	if err != nil {
 		b.t.Fatal(err)
 	}
+}
+
+// join gives the resident an address, once the box gives any.
+func (b *box) join(r *netlab.Resident) netlab.Lease {
+	b.t.Helper()
+	var l netlab.Lease
+	wait(b.t, r.Name()+"'s lease", func() (err error) {
+		l, err = r.Join(b.t.Context())
+		return err
+	})
 	return l
 }
 
-// admit presses the button.
-func (b *box) admit(r *netlab.Resident) {
+// get fetches a page that may stay away. Without an answer its error says how that went.
+func (b *box) get(r *netlab.Resident, url string) (netlab.Response, error) {
+	ctx, cancel := context.WithTimeout(b.t.Context(), brief)
+	defer cancel()
+	return r.Get(ctx, url)
+}
+
+// shows fails the test unless the box shows the resident, at its first page, what has the title (a key of the pages'
+// words), in English.
+func (b *box) shows(r *netlab.Resident, title string) {
 	b.t.Helper()
-	reply, err := r.Post(b.t.Context(), "http://10.80.0.1/session", strings.NewReader(""))
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	if reply.Status != http.StatusSeeOther {
-		b.t.Fatalf("the button was answered with %d:\n%s", reply.Status, reply.Body)
+	q := b.request(http.MethodGet, portal+"/")
+	q.Header.Set("Accept-Language", "en")
+	page, err := io.ReadAll(b.send(r, q).Body)
+	b.must(err)
+	if want := html.EscapeString(web.Language("en").T(title)); !strings.Contains(string(page), want) {
+		b.t.Errorf("the first page does not say %q:\n%s", want, page)
 	}
 }
 
-const somePage = "http://www.example/"
+// send sends a request that a test has prepared, over a connection of its own.
+func (b *box) send(r *netlab.Resident, q *http.Request) *http.Response {
+	b.t.Helper()
+	q.Close = true
+	reply, err := r.HTTPClient().Do(q)
+	b.must(err)
+	b.t.Cleanup(func() { reply.Body.Close() })
+	return reply
+}
 
-func TestResidentGoesOnlineAndBack(t *testing.T) {
-	t.Parallel()
-	b := newBox(t, testConfig, netlab.Options{})
-	r := b.scene.Residents[0]
+func (b *box) request(method, url string) *http.Request {
+	b.t.Helper()
+	q, err := http.NewRequestWithContext(b.t.Context(), method, url, nil)
+	b.must(err)
+	return q
+}
+
+// press presses a button of the box's page and returns the answer.
+func (b *box) press(r *netlab.Resident, path string) netlab.Response {
+	b.t.Helper()
+	reply, err := r.Post(b.t.Context(), portal+path, strings.NewReader(""))
+	b.must(err)
+	return reply
+}
+
+// admit presses the button that leads to the internet, which works at once.
+func (b *box) admit(r *netlab.Resident) {
+	b.t.Helper()
+	if reply := b.press(r, "/session"); reply.Status != http.StatusSeeOther {
+		b.t.Fatalf("the button was answered with %d:\n%s", reply.Status, reply.Body)
+	}
+	b.online(r)
+}
+
+// newcomer joins a resident and admits it.
+func (b *box) newcomer(r *netlab.Resident) netlab.Lease {
+	b.t.Helper()
 	l := b.join(r)
-	if l.Router.String() != "10.80.0.1" {
-		t.Fatalf("the lease's router is %s", l.Router)
-	}
-	reply, err := r.Get(t.Context(), somePage)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if reply.Status != http.StatusFound {
-		t.Fatalf("a page before admission: %d, want a redirect", reply.Status)
-	}
 	b.admit(r)
-	if reply, err = r.Get(t.Context(), somePage); err != nil || reply.Status != http.StatusOK {
-		t.Fatalf("a page after admission: %d, %v", reply.Status, err)
+	return l
+}
+
+// online fails the test unless the internet answers the resident at once, by name.
+func (b *box) online(r *netlab.Resident) {
+	b.t.Helper()
+	b.must(b.reaches(r, patience))
+}
+
+// reaches returns nil if the internet answers the resident within the limit, else what it got instead.
+func (b *box) reaches(r *netlab.Resident, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(b.t.Context(), limit)
+	defer cancel()
+	reply, err := r.Get(ctx, somePage)
+	if err == nil && reply.Body != netlab.InternetPage {
+		err = fmt.Errorf("not the internet but %d %q answered", reply.Status, reply.Header.Get("Location"))
 	}
-	if _, err := r.Post(t.Context(), "http://10.80.0.1/session/end", strings.NewReader("")); err != nil {
-		t.Fatal(err)
+	return err
+}
+
+// waitOnline waits until the internet answers the resident.
+func (b *box) waitOnline(r *netlab.Resident) {
+	b.t.Helper()
+	wait(b.t, "the internet's answer to "+r.Name(), func() error { return b.reaches(r, brief) })
+}
+
+// held fails the test if anything of the internet answers the resident: by address, TCP on two ports, and UDP.
+func (b *box) held(r *netlab.Resident) {
+	b.t.Helper()
+	for _, port := range []uint16{80, 7000} {
+		at := netip.AddrPortFrom(netlab.WebAddr, port)
+		if reply, err := b.get(r, "http://"+at.String()+"/"); err == nil && reply.Body == netlab.InternetPage {
+			b.t.Errorf("%s answers %s", at, r.Name())
+		}
 	}
-	if reply, err = r.Get(t.Context(), somePage); err != nil || reply.Status != http.StatusFound {
-		t.Fatalf("a page after the end: %d, %v", reply.Status, err)
+	if err := b.echo(r, brief/4); err == nil {
+		b.t.Errorf("the internet echoes %s's datagrams", r.Name())
 	}
-	out, err := b.do("status")
-	t.Log(out, err)
-	b.stop()
+}
+
+// echo returns nil if the internet sends the resident's datagram back within the limit, else what happened instead.
+func (b *box) echo(r *netlab.Resident, limit time.Duration) error {
+	conn, err := r.Dial(b.t.Context(), "udp", netip.AddrPortFrom(netlab.WebAddr, 7).String())
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(limit))
+	if _, err := conn.Write([]byte("hello")); err != nil {
+		return err
+	}
+	_, err = conn.Read(make([]byte, 5))
+	return err
+}
+
+// mine returns what the box says of the resident's session.
+func (b *box) mine(r *netlab.Resident) (s captive.Status) {
+	b.t.Helper()
+	q := b.request(http.MethodGet, portal+"/session")
+	q.Header.Set("Accept", "application/json")
+	b.must(json.NewDecoder(b.send(r, q).Body).Decode(&s))
+	return s
+}
+
+// download starts a download and waits until it flows.
+func (b *box) download(r *netlab.Resident) *netlab.Transfer {
+	b.t.Helper()
+	d, err := r.StartDownload(b.t.Context(), bigPage)
+	b.must(err)
+	b.flows(d)
+	return d
+}
+
+// flows waits until more of the download has come.
+func (b *box) flows(d *netlab.Transfer) {
+	b.t.Helper()
+	before := d.Total()
+	wait(b.t, "more of the download", func() error {
+		select {
+		case <-d.Done():
+			b.t.Fatalf("the download ended: %v", d.Stop())
+		default:
+		}
+		if d.Total() <= before {
+			return fmt.Errorf("%d bytes have come", before)
+		}
+		return nil
+	})
+}
+
+// stopped fails the test if more of the download comes than what was under way.
+func (b *box) stopped(d *netlab.Transfer) {
+	b.t.Helper()
+	before := int64(-1)
+	wait(b.t, "the end of the download", func() error {
+		if now := d.Total(); now != before {
+			before = now
+			time.Sleep(5 * netlab.Tick)
+			return errors.New("it goes on")
+		}
+		return nil
+	})
+}
+
+// talk opens a connection to the internet that says something again and again: its end learns of a reset.
+func (b *box) talk(r *netlab.Resident) net.Conn {
+	b.t.Helper()
+	conn, err := r.Dial(b.t.Context(), "tcp", netip.AddrPortFrom(netlab.WebAddr, 7000).String())
+	b.must(err)
+	b.t.Cleanup(func() { conn.Close() })
+	_, err = io.WriteString(conn, "GET /slow?after=1m HTTP/1.1\r\nHost: www.example\r\n")
+	b.must(err)
+	return conn
+}
+
+// reset waits until the conversation is reset.
+func (b *box) reset(conn net.Conn) {
+	b.t.Helper()
+	wait(b.t, "the reset of a connection", func() error {
+		_, err := io.WriteString(conn, "X: y\r\n")
+		if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+			return nil
+		}
+		return fmt.Errorf("a write gave %v", err)
+	})
 }

@@ -1,0 +1,276 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"passerelle/appliance"
+	"passerelle/appliance/decide"
+	"passerelle/netctl"
+	"passerelle/netctl/netlab"
+)
+
+// sessions fails the test unless so many sessions run.
+func (b *box) sessions(want int) {
+	b.t.Helper()
+	s, err := b.status()
+	b.must(err)
+	if s.Residents.Sessions != want {
+		b.t.Errorf("%d sessions run, want %d", s.Residents.Sessions, want)
+	}
+}
+
+// TestKillKeepsSessions: without the daemon everything goes on as it was; the next daemon takes all up.
+func TestKillKeepsSessions(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, settings{}, netlab.Options{Residents: 3})
+	first, second, stranger := b.scene.Residents[0], b.scene.Residents[1], b.scene.Residents[2]
+	b.newcomer(first)
+	b.newcomer(second)
+	b.join(stranger)
+	d, c := b.download(first), b.talk(first)
+	before := b.mine(first)
+
+	b.kill()
+	b.flows(d)
+	b.online(second)
+	b.held(stranger)
+
+	b.restart()
+	b.flows(d)
+	b.waitOnline(second) // names are gone for a moment
+	b.held(stranger)
+	b.sessions(2)
+	after := b.mine(first)
+	if !after.Online || after.SecondsLeft > before.SecondsLeft || after.SecondsLeft < before.SecondsLeft-60 {
+		t.Errorf("the session's time: %d s before, %d s after", before.SecondsLeft, after.SecondsLeft)
+	}
+	if *after.BytesLeft >= *before.BytesLeft || *after.BytesGiven != *before.BytesGiven {
+		t.Errorf("the session's data: %d of %d bytes before, %d of %d after",
+			*before.BytesLeft, *before.BytesGiven, *after.BytesLeft, *after.BytesGiven)
+	}
+	b.press(first, "/session/end")
+	b.reset(c)
+	b.stopped(d)
+	b.held(first)
+	b.online(second)
+	b.waitSound()
+}
+
+// shorten has the kernel end a resident's session in two seconds, as if the rest of its time had passed.
+func (b *box) shorten(l netlab.Lease) {
+	b.t.Helper()
+	for _, set := range []string{netctl.SetWho, netctl.SetClass} {
+		for line := range strings.Lines(b.run("ipset", "list", set)) {
+			fields := strings.Fields(line)
+			if len(fields) < 3 || !strings.HasPrefix(fields[0]+",", l.Address.Addr().String()+",") {
+				continue
+			}
+			if fields[1] != "timeout" {
+				b.t.Fatalf("the entry %q has no timeout", line)
+			}
+			fields[2] = "2"
+			b.run(append([]string{"ipset", "-exist", "add", set}, fields...)...)
+		}
+	}
+}
+
+// TestKernelEndsSessions: time and data end a session although no daemon is alive, and the next one does not revive it.
+func TestKernelEndsSessions(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, settings{data: "2MB"}, netlab.Options{Residents: 2})
+	late, greedy := b.scene.Residents[0], b.scene.Residents[1]
+	lease := b.newcomer(late)
+	b.newcomer(greedy)
+	b.kill()
+
+	d, err := greedy.StartDownload(t.Context(), bigPage)
+	b.must(err)
+	b.stopped(d)
+	// What the shaper's queue drops is counted as well.
+	if got := d.Total(); got < 1e6 || got > 2e6 {
+		t.Errorf("%d bytes came of the 2 MB that were given", got)
+	}
+	b.held(greedy)
+
+	b.online(late)
+	b.shorten(lease)
+	wait(t, "the end of the session", func() error {
+		if b.reaches(late, brief) == nil {
+			return errors.New("the internet answers")
+		}
+		return nil
+	})
+	b.held(late)
+
+	b.restart()
+	b.held(late)
+	b.held(greedy)
+	b.sessions(0)
+	b.admit(late)
+	if reply := b.press(greedy, "/session"); reply.Status != 403 {
+		t.Errorf("who used the day's data is answered with %d, want 403", reply.Status)
+	}
+	b.held(greedy)
+}
+
+// traces returns what the daemon may change of the box, in words.
+func (b *box) traces() map[string]string {
+	b.t.Helper()
+	traces := map[string]string{}
+	for _, command := range []string{
+		"iptables-save", "ip6tables-save", "ipset list", "tc qdisc show", "tc class show dev wlan0", "tc class show dev eth0",
+		"ip rule", "ip -4 route show table all", "ip -4 -oneline address",
+		"grep -r . /proc/sys/net/ipv4/conf /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/ip_early_demux",
+	} {
+		var kept []string
+		for line := range strings.Lines(b.run("sh", "-c", command)) {
+			// A table that was looked at is there, with its built-in chains and their counters.
+			if strings.HasSuffix(strings.Fields(command)[0], "-save") && strings.ContainsAny(line[:1], "#*:C") &&
+				!strings.HasPrefix(line, ":PAS-") {
+				continue
+			}
+			kept = append(kept, line)
+		}
+		traces[command] = strings.Join(kept, "")
+	}
+	out, err := exec.Command("ip", "netns", "pids", b.scene.Box.Namespace()).Output()
+	b.must(err)
+	traces["processes"] = string(out)
+	return traces
+}
+
+// TestStopLeavesNothing: a daemon that is told to stop closes the box and leaves the machine as it found it.
+func TestStopLeavesNothing(t *testing.T) {
+	t.Parallel()
+	b := newScene(t, settings{}, netlab.Options{Residents: 1, IPv6: true})
+	r := b.scene.Residents[0]
+	before := b.traces()
+	clean := func(what string) {
+		t.Helper()
+		for command, text := range b.traces() {
+			if text != before[command] {
+				t.Errorf("%s: %s was\n%s\nand is\n%s", what, command, before[command], text)
+			}
+		}
+	}
+	b.start()
+	b.waitState(decide.Sharing)
+	b.newcomer(r)
+	b.stop()
+	clean("after TERM")
+	b.held(r)
+
+	b.restart()
+	b.kill()
+	b.restart()
+	b.stop()
+	clean("after KILL, a start and TERM")
+}
+
+// aside reads, or with change writes anew, what a daemon that stopped set aside.
+func (b *box) aside(change func(*asideFile)) {
+	b.t.Helper()
+	path := b.path("sessions.json")
+	info, err := os.Stat(path)
+	b.must(err)
+	if info.Mode().Perm() != 0o600 {
+		b.t.Errorf("%s has mode %v", path, info.Mode())
+	}
+	var f asideFile
+	b.must(readJSON(path, &f))
+	change(&f)
+	text, err := json.Marshal(f)
+	b.must(err)
+	b.must(os.WriteFile(path, text, 0o600))
+}
+
+// TestSessionsSetAside: a daemon that starts within five minutes takes up the sessions of one that was told to stop.
+func TestSessionsSetAside(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, settings{}, netlab.Options{})
+	r := b.scene.Residents[0]
+	b.newcomer(r)
+	gone := func() {
+		t.Helper()
+		if _, err := os.Stat(b.path("sessions.json")); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("the sessions' file is still there after the start: %v", err)
+		}
+	}
+	before := b.mine(r)
+
+	b.stop()
+	b.aside(func(f *asideFile) { f.At -= 4 * time.Minute })
+	b.restart()
+	b.waitStatus("the session to be taken up", func(s appliance.Status) error {
+		if s.Residents.Sessions != 1 {
+			return fmt.Errorf("%d sessions run", s.Residents.Sessions)
+		}
+		return nil
+	})
+	gone()
+	b.online(r)
+	after := b.mine(r)
+	if passed := before.SecondsLeft - after.SecondsLeft; passed < 240 || passed > 240+30 {
+		t.Errorf("the session's time: %d s before, %d s after 4 min", before.SecondsLeft, after.SecondsLeft)
+	}
+	if *after.BytesLeft > *before.BytesLeft || *after.BytesGiven != *before.BytesGiven {
+		t.Errorf("the session's data: %d of %d bytes before, %d of %d after",
+			*before.BytesLeft, *before.BytesGiven, *after.BytesLeft, *after.BytesGiven)
+	}
+
+	for what, change := range map[string]func(*asideFile){
+		"six minutes old":      func(f *asideFile) { f.At -= 6 * time.Minute },
+		"of another boot":      func(f *asideFile) { f.Boot = "00000000-0000-0000-0000-000000000000" },
+		"of a time to come":    func(f *asideFile) { f.At += time.Hour },
+		"with ended sessions":  func(f *asideFile) { f.Sessions[0].Left = time.Second; f.At -= time.Minute },
+		"with spent sessions":  func(f *asideFile) { f.Sessions[0].Data, f.Sessions[0].Spent = 0, true },
+		"of another network":   func(f *asideFile) { f.Sessions[0].Addr = netlab.WebAddr },
+		"with the box in them": func(f *asideFile) { f.Sessions[0].Addr = netip.MustParsePrefix(boxPrefix).Addr() },
+	} {
+		b.stop()
+		b.aside(change)
+		b.restart()
+		gone()
+		b.sessions(0)
+		if b.reaches(r, brief) == nil {
+			t.Errorf("sessions %s are taken up", what)
+		}
+		b.admit(r)
+	}
+
+	b.stop()
+	b.must(os.WriteFile(b.path("sessions.json"), []byte("{"), 0o600))
+	b.restart()
+	gone()
+	b.sessions(0)
+}
+
+// TestTwoDaemons: the second says why it leaves, and the first goes on.
+func TestTwoDaemons(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, settings{}, netlab.Options{})
+	r := b.scene.Residents[0]
+	b.newcomer(r)
+	d := b.download(r)
+	second := b.launch()
+	var exit *exec.ExitError
+	if err := second.Wait(); !errors.As(err, &exit) || exit.ExitCode() != exitFailed {
+		t.Errorf("the second daemon ended with %v, want exit status %d", err, exitFailed)
+	}
+	if want := "another passerelle runs already"; !strings.Contains(b.said(), want) {
+		t.Errorf("the second daemon does not say %q", want)
+	}
+	b.flows(d)
+	b.waitSound()
+	b.sessions(1)
+	b.stop()
+}

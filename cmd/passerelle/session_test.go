@@ -1,0 +1,342 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"passerelle/appliance"
+	"passerelle/appliance/decide"
+	"passerelle/netctl/netlab"
+)
+
+func TestResidentGoesOnlineAndBack(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, settings{}, netlab.Options{})
+	r := b.scene.Residents[0]
+	if l := b.join(r); l.Router.String() != "10.80.0.1" {
+		t.Fatalf("the lease's router is %s", l.Router)
+	}
+	b.scene.Internet.Names.Set("connectivitycheck.gstatic.com", netlab.WebAddr)
+
+	// The phone's probe leads to the sign-in page, until the press; then it reaches whom it asks.
+	reply, err := r.Get(t.Context(), probe)
+	b.must(err)
+	if reply.Status != http.StatusFound || reply.Header.Get("Location") != portal+"/" {
+		t.Fatalf("a probe before admission: %d to %q, want a redirect to the first page", reply.Status, reply.Header.Get("Location"))
+	}
+	b.held(r)
+	b.admit(r)
+	b.must(b.echo(r, patience))
+	reply, err = r.Get(t.Context(), probe)
+	b.must(err)
+	if reply.Status != http.StatusNotFound { // of the internet's own server, which has no such page
+		t.Errorf("a probe after admission: %d, want the internet's own answer", reply.Status)
+	}
+
+	conn := b.talk(r)
+	d := b.download(r)
+	b.press(r, "/session/end")
+	b.reset(conn)
+	b.stopped(d)
+	if err := b.reaches(r, brief); err == nil {
+		t.Error("the internet answers after the end")
+	}
+	b.held(r)
+	if reply, err = r.Get(t.Context(), probe); err != nil || reply.Status != http.StatusFound {
+		t.Errorf("a probe after the end: %d, %v, want a redirect", reply.Status, err)
+	}
+	b.sessions(0)
+	if classes := b.run("tc", "class", "show", "dev", "wlan0"); strings.Contains(classes, "leaf") {
+		t.Errorf("a class is left:\n%s", classes)
+	}
+}
+
+// TestDataOfTheDay: who has used the day's data is told so, and pressing again gives only what is left. All that is
+// forgotten when the daemon ends.
+func TestDataOfTheDay(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, settings{data: "4MB", down: "20mbit"}, netlab.Options{Residents: 2})
+	r, other := b.scene.Residents[0], b.scene.Residents[1]
+	b.newcomer(r)
+	b.newcomer(other)
+	d, err := r.StartDownload(t.Context(), bigPage+"?bytes=1000000")
+	b.must(err)
+	<-d.Done()
+	if d.Total() != 1000000 {
+		t.Fatalf("%d bytes came of 1 MB: %v", d.Total(), d.Stop())
+	}
+	b.press(r, "/session/end")
+	b.admit(r)
+	if left := *b.mine(r).BytesLeft; left > 3e6 || left < 2e6 {
+		t.Errorf("after 1 of 4 MB, %d bytes are left", left)
+	}
+	d = b.download(r)
+	b.stopped(d)
+	if d.Total() > 3e6 || d.Total() < 1.5e6 {
+		t.Errorf("%d bytes came of the 3 MB that were left", d.Total())
+	}
+	b.held(r)
+	b.waitStatus("the end of the session", func(s appliance.Status) error {
+		if s.Residents.Sessions != 1 {
+			return fmt.Errorf("%d sessions run", s.Residents.Sessions)
+		}
+		return nil
+	})
+	if reply := b.press(r, "/session"); reply.Status != http.StatusForbidden || !strings.Contains(reply.Body, "4") {
+		t.Errorf("the button is answered with %d:\n%s", reply.Status, reply.Body)
+	}
+	b.held(r)
+	b.online(other)
+
+	b.stop()
+	b.restart()
+	b.admit(r)
+}
+
+// TestCapIsAPromise: what crosses the line is at most the cap, as the far end of the line counts it, and residents are
+// told why the internet is gone.
+func TestCapIsAPromise(t *testing.T) {
+	t.Parallel()
+	const limit = 20e6
+	b := newBox(t, settings{cap: "20MB", down: "30mbit"}, netlab.Options{Line: netlab.Shape{Down: 60e6, Up: 30e6, Queue: 50e6}})
+	r, line := b.scene.Residents[0], b.scene.Lenders[0]
+	b.newcomer(r)
+	conn, d := b.talk(r), b.download(r)
+	s := b.waitState(decide.Exhausted)
+	b.reset(conn)
+	b.stopped(d)
+	if used := b.counted(line); used > limit || used < 0.9*limit {
+		t.Errorf("%d bytes crossed the line of a cap of %d", used, int(limit))
+	}
+	if got := d.Total(); got < 0.85*limit {
+		t.Errorf("%d bytes came, of a cap of %d", got, int(limit))
+	}
+	if s.Refills == nil || s.Donations[0].Refills == nil {
+		t.Error("status does not say when the cap begins anew")
+	}
+	b.held(r)
+	b.shows(r, "exhausted.title")
+
+	b.kill()
+	b.start()
+	b.waitState(decide.Exhausted)
+	b.held(r)
+	b.stop()
+	b.start()
+	b.waitState(decide.Exhausted)
+	b.held(r)
+	if used := b.counted(line); used > limit {
+		t.Errorf("%d bytes crossed the line of a cap of %d in the end", used, int(limit))
+	}
+}
+
+// TestCapIsGrantedInTime: the kernel never waits for the next tranche while there is cap left.
+func TestCapIsGrantedInTime(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, settings{cap: "80MB", down: "40mbit"}, netlab.Options{})
+	r := b.scene.Residents[0]
+	b.newcomer(r)
+	conn, d := b.talk(r), b.download(r)
+	wait(t, "40 MB", func() error {
+		select {
+		case <-d.Done():
+			t.Fatalf("the download broke after %d bytes: %v", d.Total(), d.Stop())
+		default:
+		}
+		if d.Total() < 40e6 {
+			return fmt.Errorf("%d bytes", d.Total())
+		}
+		return nil
+	})
+	if _, err := conn.Write([]byte("X: y\r\n")); err != nil {
+		t.Errorf("another connection broke: %v", err)
+	}
+}
+
+// TestPause: it stops traffic at once, says who paused, outlives a crash, and ends no session.
+func TestPause(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, settings{}, netlab.Options{Residents: 2})
+	r, late := b.scene.Residents[0], b.scene.Residents[1]
+	b.newcomer(r)
+	b.join(late)
+	conn, d := b.talk(r), b.download(r)
+	if out := b.mustDo("pause"); !strings.Contains(out, "passerelle resume") {
+		t.Errorf("pause does not say how to go on: %q", out)
+	}
+	b.held(r) // the moment that the command returns
+	b.reset(conn)
+	b.stopped(d)
+	paused := func() {
+		t.Helper()
+		s := b.waitState(decide.Paused)
+		if s.Why != "paused by the command line" || s.Residents.Sessions != 1 {
+			t.Errorf("%s, with %d sessions", s.Why, s.Residents.Sessions)
+		}
+		b.held(r)
+		wait(t, "names, which lead to the page", func() error {
+			reply, err := b.get(r, somePage)
+			if err == nil && reply.Header.Get("Location") != portal+"/" {
+				err = fmt.Errorf("%d", reply.Status)
+			}
+			return err
+		})
+		b.shows(r, "paused.title")
+		if reply := b.press(late, "/session"); reply.Status != http.StatusServiceUnavailable {
+			t.Errorf("the button is answered with %d", reply.Status)
+		}
+	}
+	paused()
+	b.mustDo("pause") // once more changes nothing
+	paused()
+	b.kill()
+	b.start()
+	paused()
+	b.stop()
+	b.start()
+	paused()
+	b.mustDo("resume")
+	b.online(r)
+	b.sessions(1)
+	b.held(late)
+	b.admit(late)
+	b.mustDo("resume")
+	b.online(r)
+}
+
+// TestReload: SIGHUP changes limits without ending sessions; what is wrong, or needs a restart, changes nothing.
+func TestReload(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, settings{}, netlab.Options{})
+	r := b.scene.Residents[0]
+	b.newcomer(r)
+	conn, d := b.talk(r), b.download(r)
+	b.atRate(d, 8e6)
+	reload := func(what, says string) {
+		t.Helper()
+		said := strings.Count(b.said(), says)
+		b.signal(syscall.SIGHUP)
+		wait(t, what, func() error {
+			if strings.Count(b.said(), says) <= said {
+				return fmt.Errorf("the log does not say %q", says)
+			}
+			return nil
+		})
+	}
+	const taken, refused = "configuration taken up", "the old one stays"
+
+	b.configure(settings{down: "3mbit", up: "1mbit"})
+	reload("another limit", taken)
+	b.atRate(d, 3e6)
+	b.configure(settings{down: "12mbit", data: "900MB"})
+	reload("yet another", taken)
+	b.atRate(d, 12e6)
+	if given := *b.mine(r).BytesGiven; given < 800e6 || given > 900e6 {
+		t.Errorf("%d bytes are given of 900 MB", given)
+	}
+
+	b.must(os.WriteFile(b.config, []byte("[box]\nname = 7\n"), 0o644))
+	reload("a wrong configuration", refused)
+	if !strings.Contains(b.said(), "passerelle.toml:2: box.name") {
+		t.Error("the log does not say which line is wrong")
+	}
+	b.configure(settings{address: "10.81.0.1/22", down: "5mbit"})
+	reload("another network", refused)
+	if !strings.Contains(b.said(), appliance.ErrRestart.Error()) {
+		t.Errorf("the log does not say %q", appliance.ErrRestart)
+	}
+	b.must(os.Remove(b.config))
+	reload("no configuration", refused)
+	b.atRate(d, 12e6)
+
+	b.configure(settings{down: "0", up: "0", data: "0"})
+	reload("no limits", taken)
+	b.flows(d)
+	if left := b.mine(r).BytesLeft; left != nil {
+		t.Errorf("%d bytes are left without a limit", *left)
+	}
+	b.configure(settings{down: "6mbit"})
+	reload("limits again", taken)
+	b.atRate(d, 6e6)
+	if _, err := conn.Write([]byte("X: y\r\n")); err != nil {
+		t.Errorf("a connection broke: %v", err)
+	}
+	b.sessions(1)
+	b.waitSound()
+}
+
+// TestStatusNames holds the names of status --json: they are a contract.
+func TestStatusNames(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, settings{more: `
+[[donation]]
+name = "Mairie"
+interface = "eth1"
+cap = "1GB"
+hours = "Jan 01 00:00-00:01"
+`}, netlab.Options{})
+	b.waitSound()
+	var status any
+	b.must(json.Unmarshal([]byte(b.mustDo("status", "--json")), &status))
+	names := map[string]string{}
+	name("", status, names)
+	want := map[string]string{
+		"state": "string", "why": "string", "since": "string", "centre": "string", "started": "string", "problems[]": "empty",
+		"hotspot.interface": "string", "hotspot.address": "string", "hotspot.queue": "string",
+		"residents.sessions": "number", "residents.download": "number", "residents.upload": "number", "residents.data": "number",
+		"donations[].name": "string", "donations[].interface": "string", "donations[].chosen": "bool", "donations[].open": "bool",
+		"donations[].opens": "string", "donations[].works": "bool", "donations[].why": "string", "donations[].cap": "number",
+		"donations[].used": "number", "donations[].granted": "number", "donations[].left": "number",
+		"donations[].period": "string", "donations[].refills": "string",
+		"children[].name": "string", "children[].running": "bool", "children[].restarts": "number",
+	}
+	for n, kind := range want {
+		if names[n] != kind {
+			t.Errorf("status --json has %s as %q, want %q", n, names[n], kind)
+		}
+	}
+	for n := range names {
+		if want[n] == "" {
+			t.Errorf("status --json has %s, which this test does not know", n)
+		}
+	}
+	if _, err := program("status", "--socket", b.path("nobody")).Output(); err == nil {
+		t.Error("status of a box that does not run ends well")
+	} else if exit, ok := errors.AsType[interface {
+		error
+		ExitCode() int
+	}](err); !ok || exit.ExitCode() != exitFailed {
+		t.Errorf("status of a box that does not run: %v, want exit status %d", err, exitFailed)
+	}
+}
+
+// name notes the JSON value's names below a path, each with its kind.
+func name(path string, value any, names map[string]string) {
+	switch v := value.(type) {
+	case map[string]any:
+		for key, inner := range v {
+			name(strings.TrimPrefix(path+"."+key, "."), inner, names)
+		}
+	case []any:
+		if len(v) == 0 {
+			names[path+"[]"] = "empty"
+		}
+		for _, inner := range v {
+			name(path+"[]", inner, names)
+		}
+	case string:
+		names[path] = "string"
+	case float64:
+		names[path] = "number"
+	case bool:
+		names[path] = "bool"
+	default:
+		names[path] = fmt.Sprintf("%T", v)
+	}
+}

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"passerelle/appliance"
+	"passerelle/appliance/decide"
+	"passerelle/netctl/netlab"
+)
+
+// probe is what an Android phone asks to find out whether there is an internet.
+const probe = "http://connectivitycheck.gstatic.com/generate_204"
+
+// TestUplinkGoes: the box says why it is offline, to technicians and residents, and shares again when the line is back.
+func TestUplinkGoes(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, settings{}, netlab.Options{Residents: 2})
+	r, late, l := b.scene.Residents[0], b.scene.Residents[1], b.scene.Lenders[0]
+	b.newcomer(r)
+	b.join(late)
+	for _, c := range []struct {
+		why       string
+		lose, get func() error
+	}{
+		{"eth0 has no link", l.LAN.Cut, l.LAN.Mend},
+		{"eth0 is switched off", func() error { return b.scene.Box.SetUp("eth0", false) }, func() error {
+			if err := b.scene.Box.SetUp("eth0", true); err != nil {
+				return err
+			}
+			return l.Configure()
+		}},
+		{"eth0 has a link but no address", func() error { return b.scene.Box.RemoveAddresses("eth0") }, l.Configure},
+		{"eth0 has a link but no default route", func() error {
+			_, err := b.scene.Box.Run(t.Context(), "ip", "route", "del", "default", "dev", "eth0")
+			return err
+		}, l.Configure},
+		{"eth0 does not exist", l.Unplug, l.Plug}, // with another index then
+	} {
+		conn := b.talk(r)
+		b.must(c.lose())
+		b.waitStatus("the reason "+c.why, func(s appliance.Status) error {
+			if s.State != decide.Offline || s.Why != c.why || s.Donations[0].Why != c.why || s.Donations[0].Works {
+				return fmt.Errorf("%s: %s, the donation %+v", s.State, s.Why, s.Donations[0])
+			}
+			return nil
+		})
+		if out := b.mustDo("status"); !strings.HasPrefix(out, "offline: "+c.why+"\n") {
+			t.Errorf("status does not begin with the reason:\n%s", out)
+		}
+		b.reset(conn)
+		b.shows(r, "offline.title")
+		if reply := b.press(late, "/session"); reply.Status != http.StatusServiceUnavailable {
+			t.Errorf("%s: the button is answered with %d", c.why, reply.Status)
+		}
+
+		b.must(c.get())
+		b.waitState(decide.Sharing)
+		b.waitOnline(r)
+		b.held(late)
+		b.sessions(1)
+		b.waitSound()
+	}
+	limited(t, b, r, 8e6)
+}
+
+// TestStayHere: who stays on the network although there is no internet has its probes succeed until there is one.
+func TestStayHere(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, settings{}, netlab.Options{Residents: 2})
+	r, other := b.scene.Residents[0], b.scene.Residents[1]
+	b.join(r)
+	b.join(other)
+	b.must(b.scene.Lenders[0].Unplug())
+	b.waitState(decide.Offline)
+	answer := func(r *netlab.Resident, want int) {
+		t.Helper()
+		reply, err := r.Get(t.Context(), probe)
+		if err != nil || reply.Status != want {
+			t.Errorf("%s's probe is answered with %d, %v, want %d", r.Name(), reply.Status, err, want)
+		}
+	}
+	answer(r, http.StatusFound)
+	if reply := b.press(r, "/stay"); reply.Status != http.StatusSeeOther {
+		t.Fatalf("the button is answered with %d", reply.Status)
+	}
+	answer(r, http.StatusNoContent)
+	answer(other, http.StatusFound)
+	b.must(b.scene.Lenders[0].Plug())
+	b.scene.Internet.Names.Set("connectivitycheck.gstatic.com", netlab.WebAddr)
+	b.waitState(decide.Sharing)
+	answer(r, http.StatusFound)
+}
+
+// TestLineDead: a line with link, address and route that leads nowhere is found out, and so is its end.
+func TestLineDead(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, settings{}, netlab.Options{})
+	r, l := b.scene.Residents[0], b.scene.Lenders[0]
+	b.newcomer(r)
+	// A line that comes is asked at once, one that worked so far only every now and then.
+	b.must(l.Unplug())
+	b.must(l.WAN.Cut())
+	b.must(l.Plug())
+	s := b.waitState(decide.Offline)
+	wait(t, "the reason", func() (err error) {
+		if s, err = b.status(); err == nil && s.Why != "eth0's gateway does not answer names" {
+			err = fmt.Errorf("%s: %s", s.State, s.Why)
+		}
+		return err
+	})
+	b.must(l.WAN.Mend())
+	b.waitState(decide.Sharing)
+	b.waitOnline(r)
+	b.sessions(1)
+}
+
+// TestNextUplink: another line takes over, and the first one is taken again, without ending sessions.
+func TestNextUplink(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, settings{more: `
+[[donation]]
+name = "Téléphone d'Ana"
+interface = "eth1"
+download = "30mbit"
+upload = "10mbit"
+cap = "2GB"
+priority = 2
+`}, netlab.Options{Uplinks: 2})
+	r := b.scene.Residents[0]
+	b.newcomer(r)
+	chosen := func(want int) {
+		t.Helper()
+		b.waitStatus("the other line", func(s appliance.Status) error {
+			for i, d := range s.Donations {
+				if d.Chosen != (i == want) {
+					return fmt.Errorf("%s: chosen is %t", d.Interface, d.Chosen)
+				}
+			}
+			return nil
+		})
+		b.waitOnline(r)
+		b.sessions(1)
+		b.waitSound()
+		limited(t, b, r, 8e6)
+		if queues := b.run("tc", "qdisc", "show"); strings.Count(queues, "htb 7a5: ") != 2 {
+			t.Errorf("with one hotspot and one line in use, the queues are\n%s", queues)
+		}
+	}
+	chosen(0)
+	before := b.counted(b.scene.Lenders[1])
+	conn := b.talk(r)
+	b.must(b.scene.Lenders[0].LAN.Cut())
+	chosen(1)
+	b.reset(conn)
+	if after := b.counted(b.scene.Lenders[1]); after-before < 500e3 {
+		t.Errorf("%d bytes went by the other line", after-before)
+	}
+	b.must(b.scene.Lenders[0].LAN.Mend())
+	chosen(0)
+	b.must(b.scene.Lenders[1].Unplug())
+	chosen(0)
+}
+
+// counted returns the bytes that have crossed a lender's line, as its far end counts them.
+func (b *box) counted(l *netlab.Lender) uint64 {
+	b.t.Helper()
+	rx, tx, err := b.scene.Internet.Counters(l.Far)
+	b.must(err)
+	return rx + tx
+}
