@@ -115,9 +115,9 @@ type Rule struct {
 // Route is a route in a table of ours.
 type Route struct {
 	Table   int
-	Kind    string // "unicast", "prohibit", "local"
+	Kind    string // "unicast", or "local": into the box itself
 	To      netip.Prefix
-	Device  string     // unicast and local
+	Device  string
 	Gateway netip.Addr // unicast; invalid for a point-to-point line
 }
 
@@ -291,14 +291,11 @@ func (r Rule) String() string {
 }
 
 func (r Route) String() string {
-	via, dev := "", ""
+	via := ""
 	if r.Gateway.IsValid() {
 		via = " via " + r.Gateway.String()
 	}
-	if r.Device != "" {
-		dev = " dev " + r.Device
-	}
-	return fmt.Sprintf("ip route add %s %s%s%s table %d", r.Kind, r.To, via, dev, r.Table)
+	return fmt.Sprintf("ip route add %s %s%s dev %s table %d", r.Kind, r.To, via, r.Device, r.Table)
 }
 
 func (t Table) String() string {

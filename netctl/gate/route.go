@@ -172,19 +172,16 @@ func (g *Gate) applyRoutes(want []netctl.Route) (changes []string, err error) {
 	return changes, nil
 }
 
-var routeTypes = map[string]int{"unicast": unix.RTN_UNICAST, "prohibit": unix.RTN_PROHIBIT, "local": unix.RTN_LOCAL}
+var routeTypes = map[string]int{"unicast": unix.RTN_UNICAST, "local": unix.RTN_LOCAL}
 
 func (g *Gate) kernelRoute(w netctl.Route) (*vnl.Route, error) {
+	link, err := g.links.LinkByName(w.Device)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", w, err)
+	}
 	r := &vnl.Route{
 		Family: unix.AF_INET, Table: w.Table, Dst: ipNet(w.To), Type: routeTypes[w.Kind], Protocol: netctl.Protocol,
-	}
-	if w.Device != "" {
-		link, err := g.links.LinkByName(w.Device)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", w, err)
-		}
-		r.LinkIndex = link.Attrs().Index
-		r.Scope = unix.RT_SCOPE_LINK
+		LinkIndex: link.Attrs().Index, Scope: unix.RT_SCOPE_LINK,
 	}
 	switch {
 	case w.Kind == "local":
@@ -206,9 +203,6 @@ func (g *Gate) sameRoute(w netctl.Route, r vnl.Route) bool {
 	gateway, _ := netip.AddrFromSlice(r.Gw.To4())
 	if r.Table != w.Table || to != w.To || gateway != w.Gateway || r.Type != routeTypes[w.Kind] || r.Protocol != netctl.Protocol || len(r.MultiPath) != 0 {
 		return false
-	}
-	if w.Device == "" {
-		return true
 	}
 	link, err := g.links.LinkByName(w.Device)
 	return err == nil && link.Attrs().Index == r.LinkIndex

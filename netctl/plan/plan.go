@@ -7,8 +7,9 @@
 // From a resident: mangle/PREROUTING looks the sender's IP and MAC up in the set of admitted residents, whose entry
 // carries the mark (one array look-up, which sets the mark: no match, no second rule). The mark leads to the table of
 // the chosen uplink; without it a packet is routed into the box itself, whose INPUT resets TCP and rejects the rest. In
-// the uplink's table the special-purpose ranges and every network the box is connected to are prohibited: the lender's
-// network is closed by routing, at no cost a packet.
+// the uplink's table the special-purpose ranges and every network the box is connected to lead there as well: the
+// lender's network is closed by routing, at no cost a packet, and refused at once. (A prohibit route would answer by ICMP,
+// of which the kernel soon sends a resident no more than one a second.)
 //
 // To a resident: mangle/FORWARD looks the receiver up, and the same mark says that it is admitted.
 //
@@ -127,7 +128,7 @@ func Compile(in Input) netctl.Plan {
 	}
 	p.Sysctls = sysctls(interfaces)
 	for _, n := range closed(in.Networks) {
-		p.Routes = append(p.Routes, netctl.Route{Table: netctl.TableOnline, Kind: "prohibit", To: n})
+		p.Routes = append(p.Routes, netctl.Route{Table: netctl.TableOnline, Kind: "local", To: n, Device: "lo"})
 	}
 	counted := len(p.Shapers) > 0 || c.Limits.Data != 0
 	p.Tables = []netctl.Table{
