@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/vishvananda/netlink"
+
 	"passerelle/appliance/config"
 	"passerelle/netctl/netlab"
 )
@@ -16,18 +18,27 @@ type limited struct {
 	rate    config.Rate
 	offload bool
 	box     *gated
-	trials  []trial
+	trials  []*trial
 }
 
 // trial is one resident's transfer.
 type trial struct {
+	resident int
 	reverse  bool
 	streams  int
 	transfer *netlab.Transfer
+	passed   []reading // by the queue, as it went on
 }
 
-// limit measures goodput in windows of five seconds. All boxes run at the same time: together they move less than a
-// tenth of what the machine can.
+// reading is a counter at a time.
+type reading struct {
+	at    time.Time
+	bytes uint64
+}
+
+// limit measures goodput in windows of five seconds, and beside it what the queue let pass, headers and what TCP sent
+// twice included: the one is what a resident has of the limit, the other what the box does. All boxes run at the same
+// time: together they move less than a tenth of what the machine can.
 func limit(ctx context.Context, b *bench) (rows []row, err error) {
 	var boxes []*limited
 	defer func() {
@@ -56,8 +67,15 @@ func limit(ctx context.Context, b *bench) (rows []row, err error) {
 			return nil, err
 		}
 	}
-	if err := pause(ctx, length+netlab.Tick); err != nil {
-		return nil, err
+	for end := time.Now().Add(length); time.Now().Before(end); {
+		for _, l := range boxes {
+			if err := l.read(); err != nil {
+				return nil, err
+			}
+		}
+		if err := pause(ctx, netlab.Tick); err != nil {
+			return nil, err
+		}
 	}
 	for _, l := range boxes {
 		for _, reverse := range []bool{true, false} {
@@ -67,19 +85,19 @@ func limit(ctx context.Context, b *bench) (rows []row, err error) {
 				if t.reverse != reverse {
 					continue
 				}
-				var windows []float64
-				for from := skip; from+window <= length; from += netlab.Tick {
-					windows = append(windows, t.transfer.Rate(from, from+window)/float64(l.rate))
-				}
-				low, high := slices.Min(windows), slices.Max(windows)
-				good = good && low >= 0.93 && high <= 1
+				low, high := t.goodput(skip, window, length)
+				passedLow, passedHigh := t.wire(skip, window)
+				limit := float64(l.rate)
+				good = good && low/limit >= 0.93 && high/limit <= 1
 				if r.measured != "" {
-					r.measured += "; "
+					r.measured, r.beside = r.measured+"; ", r.beside+"; "
 				}
-				r.measured += fmt.Sprintf("%.3f to %.3f (%s)", low, high, streams(t.streams))
+				r.measured += fmt.Sprintf("%.3f to %.3f (%s)", low/limit, high/limit, streams(t.streams))
+				r.beside += fmt.Sprintf("%.3f to %.3f", passedLow/limit, passedHigh/limit)
 			}
 			r.met = judge(good)
-			b.say("  %s: %s", r.what, r.measured)
+			b.say("  %s: %s; on the wire %s", r.what, r.measured, r.beside)
+			r.beside = "on the wire " + r.beside
 			rows = append(rows, r)
 		}
 	}
@@ -91,10 +109,62 @@ func limit(ctx context.Context, b *bench) (rows []row, err error) {
 	return rows, err
 }
 
+// goodput returns the lowest and the highest goodput of all windows, in bit/s.
+func (t *trial) goodput(skip, window, length time.Duration) (low, high float64) {
+	var all []float64
+	for from := skip; from+window <= length; from += netlab.Tick {
+		all = append(all, t.transfer.Rate(from, from+window))
+	}
+	return slices.Min(all), slices.Max(all)
+}
+
+// wire returns the lowest and the highest rate that the queue let pass in all windows, in bit/s.
+func (t *trial) wire(skip, window time.Duration) (low, high float64) {
+	var all []float64
+	first := t.passed[0].at.Add(skip)
+	for i, from := range t.passed {
+		if from.at.Before(first) {
+			continue
+		}
+		for _, to := range t.passed[i:] {
+			if d := to.at.Sub(from.at); d >= window {
+				all = append(all, float64(to.bytes-from.bytes)*8/d.Seconds())
+				break
+			}
+		}
+	}
+	return slices.Min(all), slices.Max(all)
+}
+
+// read notes what the queues have let pass.
+func (l *limited) read() error {
+	for device, reverse := range map[string]bool{netlab.HotspotInterface: true, "eth0": false} {
+		link, err := l.box.Box.Netlink().LinkByName(device)
+		if err != nil {
+			return err
+		}
+		classes, err := l.box.Box.Netlink().ClassList(link, 0)
+		if err != nil {
+			return fmt.Errorf("list classes of %s: %w", device, err)
+		}
+		now := time.Now()
+		for _, c := range classes {
+			_, minor := netlink.MajorMinor(c.Attrs().Handle)
+			for _, t := range l.trials {
+				// A class's number is its resident's place in the network.
+				if t.reverse == reverse && int(minor) == t.resident+2 {
+					t.passed = append(t.passed, reading{now, c.Attrs().Statistics.Basic.Bytes})
+				}
+			}
+		}
+	}
+	return nil
+}
+
 // start has each resident try the limit in another way.
 func (l *limited) start(ctx context.Context) error {
 	for k, r := range l.box.Residents {
-		t := trial{reverse: k%2 == 0, streams: 1}
+		t := &trial{resident: k, reverse: k%2 == 0, streams: 1}
 		if k/2 == 1 {
 			t.streams = 8
 		}

@@ -48,16 +48,18 @@ func short[T any](b *bench, full, quick T) T {
 type measurement struct {
 	name, about string
 	run         func(context.Context, *bench) ([]row, error)
+	onRequest   bool // only when it is named
 }
 
 var measurements = []measurement{
-	{"throughput", "through the gate, beside plain forwarding and a hand-made prototype", throughput},
-	{"limit", "a resident's limit", limit},
-	{"fairness", "eight residents on one line, and another's ping through it", fairness},
-	{"press", "from the button to the first byte from the internet", press},
-	{"pages", "the first page and the redirect, beside a bare Go handler", pages},
-	{"daemon", "memory and idle CPU of the daemon", resources},
-	{"apply", "applying an unchanged plan", apply},
+	{"throughput", "through the gate, beside plain forwarding and a hand-made prototype", throughput, false},
+	{"wired", "the same with nothing around the box", bareThroughput, true},
+	{"limit", "a resident's limit", limit, false},
+	{"fairness", "eight residents on one line, and another's ping through it", fairness, false},
+	{"press", "from the button to the first byte from the internet", press, false},
+	{"pages", "the first page and the redirect, beside a bare Go handler", pages, false},
+	{"daemon", "memory and idle CPU of the daemon", resources, false},
+	{"apply", "applying an unchanged plan", apply, false},
 }
 
 // tools are the programs that the gate, the daemon and the prototype run.
@@ -96,7 +98,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 	b := &bench{err: errs}
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.SetOutput(errs)
-	names := f.String("rows", "", "comma-separated `NAMES` of what to measure; all without it:\n"+describe())
+	names := f.String("rows", "", "comma-separated `NAMES` of what to measure:\n"+describe())
 	f.IntVar(&b.rounds, "rounds", 5, "how many times the contestants take turns")
 	f.BoolVar(&b.quick, "quick", false, "a look at whether it works: one round, short; its figures mean little")
 	if err := f.Parse(args); err != nil {
@@ -152,7 +154,11 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 func describe() string {
 	var b strings.Builder
 	for _, m := range measurements {
-		fmt.Fprintf(&b, "  %-12s%s\n", m.name, m.about)
+		note := ""
+		if m.onRequest {
+			note = " (only when named)"
+		}
+		fmt.Fprintf(&b, "  %-12s%s%s\n", m.name, m.about, note)
 	}
 	return b.String()
 }
@@ -160,7 +166,7 @@ func describe() string {
 // choose returns the named measurements in the table's order.
 func choose(names string) ([]measurement, error) {
 	if names == "" {
-		return measurements, nil
+		return slices.DeleteFunc(slices.Clone(measurements), func(m measurement) bool { return m.onRequest }), nil
 	}
 	asked := strings.Split(names, ",")
 	var chosen []measurement

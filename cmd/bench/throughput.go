@@ -42,12 +42,23 @@ const (
 	fast         = config.Rate(40e9) // bit/s: above what the line gives
 )
 
-// throughput compares plain forwarding, the gate and the prototype. All boxes stand side by side, each in a world of its
-// own, and are loaded in turn.
+// throughput compares plain forwarding, the gate and the prototype where residents are: behind an access point, which
+// bridges them.
 func throughput(ctx context.Context, b *bench) ([]row, error) {
+	return throughputs(ctx, b, func(offload bool) maker {
+		return standard(netlab.Options{Residents: 1, Direct: true, NoOffload: !offload})
+	})
+}
+
+// bareThroughput is throughput with nothing around the box, so that all of its cost shows. It has the same targets,
+// which were set for residents behind a bridge.
+func bareThroughput(ctx context.Context, b *bench) ([]row, error) { return throughputs(ctx, b, wired) }
+
+// throughputs makes all boxes side by side, each in a world of its own, and loads them in turn.
+func throughputs(ctx context.Context, b *bench, scene func(offload bool) maker) ([]row, error) {
 	var rows []row
 	for _, offload := range []bool{true, false} {
-		runners, err := throughputRunners(ctx, offload)
+		runners, err := throughputRunners(ctx, scene(offload))
 		if err == nil {
 			for _, reverse := range []bool{true, false} {
 				more, contestErr := throughputContest(ctx, b, runners, offload, reverse)
@@ -68,8 +79,8 @@ func throughput(ctx context.Context, b *bench) ([]row, error) {
 }
 
 // throughputRunners makes the contestants; those that were made are returned also with an error.
-func throughputRunners(ctx context.Context, offload bool) (all []runner, err error) {
-	plain, err := plainScene(ctx, wired(offload))
+func throughputRunners(ctx context.Context, scene maker) (all []runner, err error) {
+	plain, err := plainScene(ctx, scene)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +100,7 @@ func throughputRunners(ctx context.Context, offload bool) (all []runner, err err
 			donation: config.Donation{Download: fast, Upload: fast, Cap: 100e12},
 		},
 	} {
-		g, err := gatedScene(ctx, wired(offload), c.limits, c.donation)
+		g, err := gatedScene(ctx, scene, c.limits, c.donation)
 		if err != nil {
 			return all, err
 		}
@@ -105,7 +116,7 @@ func throughputRunners(ctx context.Context, offload bool) (all []runner, err err
 			return all, err
 		}
 	}
-	prototype, err := prototypeScene(ctx, wired(offload))
+	prototype, err := prototypeScene(ctx, scene)
 	if err != nil {
 		return all, err
 	}
