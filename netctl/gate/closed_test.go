@@ -312,3 +312,60 @@ func TestUplinkChange(t *testing.T) {
 		t.Errorf("the sessions are %+v", all)
 	}
 }
+
+// TestTakeover has a gate crash and another one take over, while residents talk.
+func TestTakeover(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, netlab.Options{Residents: 1})
+	l.config.Limits.Download, l.config.Limits.Data = 8e6, 500e6
+	l.share(t)
+	s := l.session(0)
+	s.Data = 1e9
+	must(t, l.gate.Admit(s))
+	c := l.connect(t, 0)
+	for range 3 {
+		if !c.works() {
+			t.Fatal("a connection does not outlive a gate")
+		}
+		l.gate = l.newGate(t)
+		l.apply(t, l.sharing(0))
+	}
+	// With nobody there at all, packets pass and are counted.
+	before := ok(l.gate.Read())(t)
+	if n := l.flood(t, 0, 100); n != 100 {
+		t.Errorf("%d of 100 packets passed", n)
+	}
+	after := ok(l.newGate(t).Sessions())(t)
+	if used := before.Sessions[0].Data - after[0].Data; used < 100_000 || used > 110_000 {
+		t.Errorf("100 kB were counted as %d bytes", used)
+	}
+}
+
+// TestCloseEndsConnections closes the gate of a machine that forwarded before: the translation of residents' addresses
+// must not live on in what the kernel remembers of their connections.
+func TestCloseEndsConnections(t *testing.T) {
+	t.Parallel()
+	for _, forwarding := range []string{"0", "1"} {
+		t.Run("ip_forward="+forwarding, func(t *testing.T) {
+			t.Parallel()
+			l := newLab(t, netlab.Options{Residents: 1})
+			must(t, l.Box.Sysctl("net/ipv4/ip_forward", forwarding))
+			must(t, l.Box.AddAddress("wlan0", boxAddress))
+			// Others translate addresses as well, so the kernel goes on tracking connections.
+			l.sh(t, "iptables -t nat -A PREROUTING -d 198.51.100.7 -j DNAT --to 198.51.100.8; iptables -t nat -A POSTROUTING -d 198.51.100.7 -j MASQUERADE")
+			l.share(t)
+			l.admit(t, 0)
+			c := l.connect(t, 0)
+			if !c.works() {
+				t.Fatal("a connection through the gate does not work")
+			}
+			must(t, l.gate.Close(t.Context()))
+			if passes(c.client, c.server, never) || passes(c.server, c.client, never) {
+				t.Error("after the gate was closed, an open connection goes on")
+			}
+			if got := strings.TrimSpace(l.sh(t, "cat /proc/sys/net/ipv4/ip_forward")); got != forwarding {
+				t.Errorf("ip_forward was %s and is %s", forwarding, got)
+			}
+		})
+	}
+}

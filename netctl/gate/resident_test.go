@@ -218,6 +218,7 @@ func TestBridge(t *testing.T) {
 func TestEnd(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, netlab.Options{Residents: 3})
+	l.config.Limits.Download = 100e6
 	l.share(t)
 	for k := range 3 {
 		l.admit(t, k)
@@ -260,6 +261,17 @@ func TestEnd(t *testing.T) {
 	}
 	if body, err := get(t, l.Residents[2].Host, "http://192.0.2.80/", soon); err != nil || body != boxPage {
 		t.Errorf("after its end the resident gets %q, %v", body, err)
+	}
+	// The next round finds the session over, and frees its class.
+	class := func() bool { return strings.Contains(l.sh(t, "tc class show dev wlan0"), "7a5:103 ") }
+	if !class() {
+		t.Fatal("the resident had no class: the test is wrong")
+	}
+	for deadline := time.Now().Add(soon); class(); {
+		if time.Now().After(deadline) {
+			t.Fatal("the class of a session that the kernel ended is still there")
+		}
+		l.apply(t, l.sharing(0))
 	}
 }
 

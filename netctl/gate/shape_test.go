@@ -89,5 +89,19 @@ func TestTotal(t *testing.T) {
 	if trips := ok(l.Box.Echo(t.Context(), netlab.WebAddr, 20, 10*time.Millisecond))(t); len(trips) != 20 {
 		t.Errorf("of 20 datagrams of the box came back %d", len(trips))
 	}
+	// Classes move in the tree, lose their queues and go while packets stand in them.
+	total := l.config.Donations[0]
+	for range 3 {
+		l.config.Donations[0].Download, l.config.Donations[0].Upload = 0, 0
+		l.apply(t, l.sharing(0))
+		l.config.Donations[0] = total
+		l.apply(t, l.sharing(0))
+		must(t, l.gate.End(address(1)))
+		l.admit(t, 1)
+	}
+	if c := l.apply(t, l.sharing(0)); len(c) != 0 {
+		t.Errorf("applied again, it changed %q", c)
+	}
+	within(t, "up, after changes", rates(t, l.bulk(2, 1, false))[0]*2, 6e6) // beside the busy one
 	must(t, busy.Stop())
 }
