@@ -116,6 +116,7 @@ type Box struct {
 	}
 	kept     Kept // what Keep was called with last
 	problems []string
+	unmet    error // why the plan of the last round is not applied
 
 	mu       sync.RWMutex // guards what follows: what others may read at any time
 	sessions map[netip.Addr]Session
@@ -232,6 +233,7 @@ func (b *Box) round(ctx context.Context) time.Duration {
 	if err == nil && len(b.Aside) > 0 {
 		b.resume()
 	}
+	b.unmet = err
 	b.grant(ctx)
 	b.keep()
 	b.note(err)
@@ -284,14 +286,7 @@ func (b *Box) observe() {
 	if today := ledger.PeriodStart(local, "day", 0); !today.Equal(b.day) {
 		b.newDay(today)
 	}
-	if b.applied {
-		if s, err := b.Gate.Read(); err != nil {
-			b.problem(err)
-		} else {
-			b.sample = s
-			b.count()
-		}
-	}
+	b.read()
 	var probed []uplink.Status // nothing leaves by a line that is closed or spent
 	for i, d := range b.Config.Donations {
 		if i >= len(b.uplinks) {

@@ -265,6 +265,25 @@ func TestOneDeviceHasOneSession(t *testing.T) {
 	})
 }
 
+func TestAddressHandedOn(t *testing.T) {
+	inHome(t, 10, func(h *home) {
+		h.admit(anna)
+		h.kernel.Pass(anna, 100e6)
+		h.kernel.SetNeighbor(anna, macB) // the first device left, and another was given its address
+		if s := h.admit(anna); s.MAC != macB || s.Data != 500e6 {
+			t.Errorf("the other device's session is %v with %d bytes", s.MAC, s.Data)
+		}
+		h.settle()
+		if s, ok := h.box.Session(anna); !ok || s.MAC != macB || h.kernel.Pass(anna, 1000) == 0 {
+			t.Errorf("then it is %v (%t)", s.MAC, ok)
+		}
+		h.kernel.SetNeighbor(anna, macA)
+		if s := h.admit(anna); s.Data > 400e6 {
+			t.Errorf("the first device has %d bytes after 100 of 500 MB", s.Data)
+		}
+	})
+}
+
 func TestCrashLosesNothing(t *testing.T) {
 	inHome(t, 10, func(h *home) {
 		h.admit(anna)

@@ -3,6 +3,7 @@ package appliance
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"net/netip"
 	"time"
@@ -41,27 +42,28 @@ func (b *Box) Admit(ctx context.Context, addr netip.Addr) (s Session, err error)
 }
 
 func (b *Box) admit(addr netip.Addr) (Session, error) {
-	if s, ok := b.Session(addr); ok && s.Data > 0 {
+	mac, err := b.Gate.Neighbor(addr)
+	if err != nil {
+		return Session{}, errors.Join(ErrUnknown, err)
+	}
+	if s, ok := b.Session(addr); ok && s.MAC == mac && s.Data > 0 {
 		return s, nil
 	}
 	if b.decision.State != decide.Sharing {
 		return Session{}, ErrNotSharing
 	}
-	mac, err := b.Gate.Neighbor(addr)
-	if err != nil {
-		return Session{}, errors.Join(ErrUnknown, err)
-	}
-	data := b.dataLeft(mac)
-	if data == 0 {
-		return Session{}, ErrDataSpent
-	}
-	// One device has one session: its last address's ends.
-	for other, s := range b.sessions {
-		if s.MAC == mac && other != addr {
+	// One device has one session: its last address's ends. So does that of whom the address was given to before.
+	for other, s := range maps.Clone(b.sessions) {
+		if (s.MAC == mac) != (other == addr) {
+			b.read()
 			if err := b.end(other); err != nil {
 				return Session{}, err
 			}
 		}
+	}
+	data := b.dataLeft(mac)
+	if data == 0 {
+		return Session{}, ErrDataSpent
 	}
 	length := b.Config.Limits.Session
 	s := Session{
@@ -94,15 +96,26 @@ func (b *Box) set(s Session) {
 // End ends the resident's session. Ending none is no error.
 func (b *Box) End(ctx context.Context, addr netip.Addr) (err error) {
 	if doErr := b.do(ctx, func(context.Context) {
-		if s, readErr := b.Gate.Read(); readErr == nil {
-			b.sample = s
-			b.count()
-		}
+		b.read()
 		err = b.end(addr)
 	}); doErr != nil {
 		return doErr
 	}
 	return err
+}
+
+// read takes over the kernel's counters, once there are any.
+func (b *Box) read() {
+	if !b.applied {
+		return
+	}
+	s, err := b.Gate.Read()
+	if err != nil {
+		b.problem(err)
+		return
+	}
+	b.sample = s
+	b.count()
 }
 
 func (b *Box) end(addr netip.Addr) error {
@@ -189,6 +202,7 @@ func (b *Box) newDay(today time.Time) {
 	if first {
 		return
 	}
+	b.read()
 	b.usage = map[netctl.MAC]uint64{}
 	b.regrant()
 }
@@ -227,6 +241,7 @@ func (b *Box) Reconfigure(ctx context.Context, c *config.Config) (err error) {
 		}
 		b.Config = c
 		if old.Limits.Data != c.Limits.Data {
+			b.read()
 			b.regrant()
 		}
 		b.round(loop)
@@ -240,12 +255,16 @@ func (b *Box) Pause(ctx context.Context, by string) error { return b.setPaused(c
 // Resume ends a pause.
 func (b *Box) Resume(ctx context.Context) error { return b.setPaused(ctx, "") }
 
-// setPaused returns once the kernel follows.
-func (b *Box) setPaused(ctx context.Context, by string) error {
-	return b.do(ctx, func(loop context.Context) {
+// setPaused returns once the kernel follows, or why it does not yet.
+func (b *Box) setPaused(ctx context.Context, by string) (err error) {
+	doErr := b.do(ctx, func(loop context.Context) {
 		b.pausedBy = by
 		b.round(loop)
+		if b.unmet != nil {
+			err = fmt.Errorf("it is noted, but the kernel does not follow yet (passerelle status says when it does): %w", b.unmet)
+		}
 	})
+	return errors.Join(doErr, err)
 }
 
 // keep hands on what shall outlive a crash, when it changed.
