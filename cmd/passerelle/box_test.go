@@ -392,17 +392,17 @@ func (b *box) newcomer(r *netlab.Resident) netlab.Lease {
 	return l
 }
 
-// online fails the test unless the internet answers the resident at once, by name.
+// online fails the test unless the resident's packets pass at once, and names are there soon: dnsmasq may have been
+// started just now.
 func (b *box) online(r *netlab.Resident) {
 	b.t.Helper()
-	b.must(b.reaches(r, patience))
+	b.must(b.echo(r, patience))
+	b.waitOnline(r)
 }
 
-// reaches returns nil if the internet answers the resident within the limit, else what it got instead.
-func (b *box) reaches(r *netlab.Resident, limit time.Duration) error {
-	ctx, cancel := context.WithTimeout(b.t.Context(), limit)
-	defer cancel()
-	reply, err := r.Get(ctx, somePage)
+// reaches returns nil if the internet answers the resident soon, by name, else what it got instead.
+func (b *box) reaches(r *netlab.Resident) error {
+	reply, err := b.get(r, somePage)
 	if err == nil && reply.Body != netlab.InternetPage {
 		err = fmt.Errorf("not the internet but %d %q answered", reply.Status, reply.Header.Get("Location"))
 	}
@@ -412,7 +412,7 @@ func (b *box) reaches(r *netlab.Resident, limit time.Duration) error {
 // waitOnline waits until the internet answers the resident.
 func (b *box) waitOnline(r *netlab.Resident) {
 	b.t.Helper()
-	wait(b.t, "the internet's answer to "+r.Name(), func() error { return b.reaches(r, brief) })
+	wait(b.t, "the internet's answer to "+r.Name(), func() error { return b.reaches(r) })
 }
 
 // held fails the test if anything of the internet answers the resident: by address, TCP on two ports, and UDP.

@@ -17,6 +17,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"passerelle/appliance"
 	"passerelle/appliance/config"
 )
@@ -26,11 +28,12 @@ func (d *daemon) serveControl(ctx context.Context) error {
 	if err := os.Remove(d.socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove a stale control socket: %w", err)
 	}
-	// Nobody else may connect between bind and chmod: the mask holds for the whole process, which makes no other files
-	// for others to read.
-	old := syscall.Umask(0o177)
-	l, err := net.Listen("unix", d.socket)
-	syscall.Umask(old)
+	// A socket's file gets the mode that the socket has when it is bound (unix_bind_bsd in net/unix/af_unix.c).
+	private := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
+		ctlErr := c.Control(func(fd uintptr) { err = unix.Fchmod(int(fd), 0o600) })
+		return errors.Join(ctlErr, err)
+	}}
+	l, err := private.Listen(ctx, "unix", d.socket)
 	if err != nil {
 		return fmt.Errorf("open the control socket: %w", err)
 	}

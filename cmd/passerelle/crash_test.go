@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -46,7 +47,7 @@ func TestKillKeepsSessions(t *testing.T) {
 
 	b.restart()
 	b.flows(d)
-	b.waitOnline(second) // names are gone for a moment
+	b.online(second)
 	b.held(stranger)
 	b.sessions(2)
 	after := b.mine(first)
@@ -104,7 +105,7 @@ func TestKernelEndsSessions(t *testing.T) {
 	b.online(late)
 	b.shorten(lease)
 	wait(t, "the end of the session", func() error {
-		if b.reaches(late, brief) == nil {
+		if b.reaches(late) == nil {
 			return errors.New("the internet answers")
 		}
 		return nil
@@ -241,7 +242,7 @@ func TestSessionsSetAside(t *testing.T) {
 		b.restart()
 		gone()
 		b.sessions(0)
-		if b.reaches(r, brief) == nil {
+		if b.reaches(r) == nil {
 			t.Errorf("sessions %s are taken up", what)
 		}
 		b.admit(r)
@@ -273,4 +274,76 @@ func TestTwoDaemons(t *testing.T) {
 	b.waitSound()
 	b.sessions(1)
 	b.stop()
+}
+
+// TestDiskFull: a box whose folder in memory is full says so and opens to nobody it cannot serve; with room again, it
+// works. One that cannot write there at all does not start.
+func TestDiskFull(t *testing.T) {
+	t.Parallel()
+	b := newScene(t, settings{}, netlab.Options{})
+	r := b.scene.Residents[0]
+	// In the box's own mounts: from outside, the folder is seen by way of the daemon's.
+	dir := b.path("")
+	b.run("mkdir", "-p", dir)
+	b.run("mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", dir)
+	fill := []string{"sh", "-c", "cat /dev/zero > " + dir + "/ballast; true"}
+	b.run(fill...)
+
+	b.start()
+	wait(t, "what is wrong", func() error {
+		out, err := b.inside("status")
+		if err == nil && !strings.Contains(out, "no space left on device") {
+			err = errors.New(out)
+		}
+		return err
+	})
+	b.must(r.SetUp("wlan0", true))
+	b.must(r.AddAddress("wlan0", netip.MustParsePrefix("10.80.0.77/22")))
+	b.must(r.AddRoute(netip.MustParsePrefix("0.0.0.0/0"), netip.MustParseAddr("10.80.0.1")))
+	b.held(r)
+	b.run("rm", dir+"/ballast")
+	wait(t, "a sound box", func() error {
+		out, err := b.inside("status")
+		if err == nil && (!strings.HasPrefix(out, "sharing: ") || strings.Contains(out, "problem") || strings.Contains(out, "not running")) {
+			err = errors.New(out)
+		}
+		return err
+	})
+	b.newcomer(r)
+
+	b.run(fill...)
+	if out, err := b.inside("pause"); err != nil {
+		t.Errorf("pausing on a full disk: %v: %s", err, out)
+	}
+	b.held(r)
+	if out, err := b.inside("resume"); err != nil {
+		t.Errorf("resuming on a full disk: %v: %s", err, out)
+	}
+	b.waitOnline(r)
+	b.stop()
+	b.held(r)
+
+	b.run("mount", "-o", "remount,ro", dir)
+	b.start()
+	var exit *exec.ExitError
+	if err := b.proc.Wait(); !errors.As(err, &exit) || exit.ExitCode() != exitFailed {
+		t.Errorf("the daemon ended with %v, want exit status %d", err, exitFailed)
+	}
+	if want := "read-only file system"; !strings.Contains(b.said(), want) {
+		t.Errorf("the daemon does not say %q", want)
+	}
+	b.held(r)
+}
+
+// inside runs a command of passerelle's among the box's own mounts.
+func (b *box) inside(words ...string) (string, error) {
+	cmd := program(append(words, "--socket", b.socket())...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	p, err := b.scene.Box.StartCmd(cmd)
+	if err != nil {
+		return "", err
+	}
+	err = p.Wait()
+	return out.String(), err
 }

@@ -79,7 +79,7 @@ func TestBroken(t *testing.T) {
 
 // sound returns nil if all of the plan is in the kernel and the resident is online.
 func (b *box) sound(r *netlab.Resident) error {
-	if err := b.reaches(r, brief); err != nil {
+	if err := b.reaches(r); err != nil {
 		return err
 	}
 	for command, want := range map[string][]string{
