@@ -120,7 +120,7 @@ func (g *Gate) put(set netctl.Set, x entry) error {
 	fields := [][]byte{
 		encodeIP(ipsetAttrIP, x.addr),
 		attr(ipsetAttrTimeout|netOrder, big32(seconds(x.timeout))),
-		attr(ipsetAttrMark|netOrder, big64(uint64(x.mark)<<32|netctl.MarkMask)),
+		attr(ipsetAttrMark|netOrder, big64(uint64(x.mark)<<32|uint64(netctl.MarkMask))),
 		attr(ipsetAttrPrio|netOrder, big32(x.class)),
 	}
 	if set.Type == "bitmap:ip,mac" {
