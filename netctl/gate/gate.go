@@ -122,16 +122,21 @@ func (g *Gate) Apply(ctx context.Context, p netctl.Plan) (changes []string, err 
 		if !note(more, err) {
 			return false
 		}
+		closing := g.plan.Cap != "" && p.Cap == ""
 		g.plan = p
 		if !note(g.applySessions(held)) || !note(g.applyShapers(link)) {
 			return false
 		}
 		parameters, err := g.readSysctls(p.Sysctls)
-		return note(nil, err) &&
+		ok := note(nil, err) &&
 			note(g.applyTables(ctx, g.memory.addTo(p.Tables))) &&
 			note(g.applyRules(p.Rules)) &&
 			note(g.applyRoutes(p.Routes)) &&
 			note(g.writeSysctls(parameters))
+		if ok && closing {
+			ok = note(nil, g.cutAll())
+		}
+		return ok
 	}
 	if !apply() {
 		return changes, fmt.Errorf("apply the plan: %w", err)
@@ -224,7 +229,7 @@ func (g *Gate) applySessions(held map[string]listing) (changes []string, err err
 		}
 	}
 	for _, addr := range ended {
-		if err := g.freeClasses(addr); err != nil {
+		if err := errors.Join(g.freeClasses(addr), g.cut(addr)); err != nil {
 			return changes, err
 		}
 	}
@@ -326,7 +331,7 @@ func (g *Gate) End(addr netip.Addr) error {
 	if !g.applied {
 		return nil
 	}
-	err := errors.Join(g.remove(g.sets[netctl.SetWho], addr), g.remove(g.sets[netctl.SetClass], addr), g.freeClasses(addr))
+	err := errors.Join(g.remove(g.sets[netctl.SetWho], addr), g.remove(g.sets[netctl.SetClass], addr), g.freeClasses(addr), g.cut(addr))
 	if err != nil {
 		return fmt.Errorf("end a session: %w", err)
 	}
