@@ -133,11 +133,11 @@ func (c contended) run(ctx context.Context, b *bench, reverse bool) (s shared, e
 		}
 		transfers = append(transfers, t)
 	}
-	if err := pause(ctx, short(b, 2*time.Second, time.Second)); err != nil {
+	if err := pause(ctx, short(b, 3*time.Second, time.Second)); err != nil {
 		return s, err
 	}
 	start, before := time.Now(), totals(transfers)
-	count := short(b, 600, 200)
+	count := short(b, 1000, 200)
 	full, err := bystander.Echo(ctx, netlab.WebAddr, count, every)
 	if err != nil {
 		return s, err
