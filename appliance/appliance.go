@@ -129,7 +129,6 @@ type Session struct {
 	netctl.Session
 	Ends    time.Time // by the monotonic clock
 	Length  time.Duration
-	Given   uint64 // bytes it could use today when it began, netctl.Unlimited for no bound
 	counted uint64 // of Counted, already in the day's usage
 }
 

@@ -68,7 +68,7 @@ func (b *Box) admit(addr netip.Addr) (Session, error) {
 	length := b.Config.Limits.Session
 	s := Session{
 		Session: netctl.Session{Addr: addr, MAC: mac, Left: length, Data: data},
-		Ends:    b.Now().Add(length), Length: length, Given: data,
+		Ends:    b.Now().Add(length), Length: length,
 	}
 	if err := b.Gate.Admit(s.Session); err != nil {
 		return Session{}, err
@@ -163,13 +163,11 @@ func (b *Box) count() {
 // adopt takes up a session that was found in the kernel. How it began is not known; what it used today follows from what
 // it may still use.
 func (b *Box) adopt(k netctl.Session, now time.Time) Session {
-	given := k.Data
 	if limit := uint64(b.Config.Limits.Data); limit != 0 && k.Data <= limit {
-		given = limit
 		b.usage[k.MAC] = max(b.usage[k.MAC], limit-k.Data)
 	}
 	return Session{
-		Session: k, Ends: now.Add(k.Left), Length: max(b.Config.Limits.Session, k.Left), Given: given, counted: k.Counted,
+		Session: k, Ends: now.Add(k.Left), Length: max(b.Config.Limits.Session, k.Left), counted: k.Counted,
 	}
 }
 
@@ -219,7 +217,7 @@ func (b *Box) regrant() {
 		if s.Left <= 0 {
 			continue
 		}
-		s.Given, s.counted = s.Data, 0
+		s.counted = 0
 		if err := b.Gate.Admit(s.Session); err != nil {
 			b.problem(err)
 			continue

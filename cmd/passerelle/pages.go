@@ -29,7 +29,7 @@ func (p pages) View() captive.View {
 
 func (p pages) Session(addr netip.Addr) (captive.Session, bool) {
 	s, ok := p.box.Session(addr)
-	return page(s), ok
+	return p.page(s), ok
 }
 
 func (p pages) Admit(ctx context.Context, addr netip.Addr) (captive.Session, error) {
@@ -44,14 +44,15 @@ func (p pages) Admit(ctx context.Context, addr netip.Addr) (captive.Session, err
 	case errors.Is(err, appliance.ErrStopped):
 		err = captive.ErrBusy
 	}
-	return page(s), err
+	return p.page(s), err
 }
 
 func (p pages) End(ctx context.Context, addr netip.Addr) error { return p.box.End(ctx, addr) }
 
-func page(s appliance.Session) captive.Session {
+func (p pages) page(s appliance.Session) captive.Session {
 	return captive.Session{
 		Left: s.Left, Length: s.Length,
-		Limited: s.Data < netctl.Unlimited, DataLeft: s.Data, DataGiven: s.Given,
+		Limited: s.Data < netctl.Unlimited, DataLeft: s.Data,
+		DataGiven: uint64(p.box.View().Config.Limits.Data),
 	}
 }
