@@ -71,8 +71,8 @@ const (
 
 	// MarkAdmitted is on a packet to or from an admitted resident, under MarkMask, until it has been paid for: what still
 	// has it when it leaves is dropped.
-	MarkAdmitted = 0x10000000
-	MarkMask     = 0xf0000000
+	MarkAdmitted uint32 = 0x10000000
+	MarkMask     uint32 = 0xf0000000
 
 	// TableOnline routes admitted residents to the chosen uplink, TableHeld everybody else into the box itself.
 	TableOnline = 8010
