@@ -132,13 +132,27 @@ func (g *Gate) applyRoutes(want []netctl.Route) (changes []string, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("list routes: %w", err)
 	}
+	index := map[string]int{} // of devices; 0: there is none
+	for _, w := range want {
+		if _, known := index[w.Device]; known {
+			continue
+		}
+		link, err := g.links.LinkByName(w.Device)
+		if err != nil && !errors.As(err, &vnl.LinkNotFoundError{}) {
+			return nil, fmt.Errorf("%s: %w", w, err)
+		}
+		index[w.Device] = 0
+		if err == nil {
+			index[w.Device] = link.Attrs().Index
+		}
+	}
 	missing := slices.Clone(want)
 	var stale []vnl.Route
 	for _, r := range have {
 		if r.Table != netctl.TableHeld && r.Table != netctl.TableOnline {
 			continue
 		}
-		n := slices.IndexFunc(missing, func(w netctl.Route) bool { return g.sameRoute(w, r) })
+		n := slices.IndexFunc(missing, func(w netctl.Route) bool { return r.LinkIndex == index[w.Device] && sameRoute(w, r) })
 		if n < 0 {
 			stale = append(stale, r)
 			continue
@@ -150,11 +164,10 @@ func (g *Gate) applyRoutes(want []netctl.Route) (changes []string, err error) {
 		return cmp.Or(cmp.Compare(b.Table, a.Table), cmp.Compare(b.To.Bits(), a.To.Bits()))
 	})
 	for _, w := range missing {
-		r, err := g.kernelRoute(w)
-		if err != nil {
-			return changes, err
+		if index[w.Device] == 0 {
+			return changes, fmt.Errorf("%s: there is no interface %s", w, w.Device)
 		}
-		if err := g.links.RouteReplace(r); err != nil {
+		if err := g.links.RouteReplace(kernelRoute(w, index[w.Device])); err != nil {
 			return changes, fmt.Errorf("%s: %w", w, err)
 		}
 		changes = append(changes, w.String())
@@ -174,14 +187,10 @@ func (g *Gate) applyRoutes(want []netctl.Route) (changes []string, err error) {
 
 var routeTypes = map[string]int{"unicast": unix.RTN_UNICAST, "local": unix.RTN_LOCAL}
 
-func (g *Gate) kernelRoute(w netctl.Route) (*vnl.Route, error) {
-	link, err := g.links.LinkByName(w.Device)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", w, err)
-	}
+func kernelRoute(w netctl.Route, link int) *vnl.Route {
 	r := &vnl.Route{
 		Family: unix.AF_INET, Table: w.Table, Dst: ipNet(w.To), Type: routeTypes[w.Kind], Protocol: netctl.Protocol,
-		LinkIndex: link.Attrs().Index, Scope: unix.RT_SCOPE_LINK,
+		LinkIndex: link, Scope: unix.RT_SCOPE_LINK,
 	}
 	switch {
 	case w.Kind == "local":
@@ -190,10 +199,11 @@ func (g *Gate) kernelRoute(w netctl.Route) (*vnl.Route, error) {
 		// The gateway lies in the lender's network, which this very table closes: it is on the link, whatever the table says.
 		r.Gw, r.Flags, r.Scope = w.Gateway.AsSlice(), int(vnl.FLAG_ONLINK), unix.RT_SCOPE_UNIVERSE
 	}
-	return r, nil
+	return r
 }
 
-func (g *Gate) sameRoute(w netctl.Route, r vnl.Route) bool {
+// sameRoute tells whether the kernel's route is the wanted one, but for its device.
+func sameRoute(w netctl.Route, r vnl.Route) bool {
 	to := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 	if r.Dst != nil {
 		a, _ := netip.AddrFromSlice(r.Dst.IP.To4())
@@ -201,11 +211,8 @@ func (g *Gate) sameRoute(w netctl.Route, r vnl.Route) bool {
 		to = netip.PrefixFrom(a, bits)
 	}
 	gateway, _ := netip.AddrFromSlice(r.Gw.To4())
-	if r.Table != w.Table || to != w.To || gateway != w.Gateway || r.Type != routeTypes[w.Kind] || r.Protocol != netctl.Protocol || len(r.MultiPath) != 0 {
-		return false
-	}
-	link, err := g.links.LinkByName(w.Device)
-	return err == nil && link.Attrs().Index == r.LinkIndex
+	return r.Table == w.Table && to == w.To && gateway == w.Gateway && r.Type == routeTypes[w.Kind] &&
+		r.Protocol == netctl.Protocol && len(r.MultiPath) == 0
 }
 
 func ipNet(p netip.Prefix) *net.IPNet {

@@ -28,12 +28,13 @@ func (l *lab) bulk(k, streams int, down bool) netlab.Bulk {
 }
 
 // within checks a rate against a limit on what the wire carries, of which 0.956 is goodput at most. It is a check of the
-// machinery, with room for a busy machine, and for what arrived before but was only now in order; `make bench` measures.
+// machinery: a sender that a busy machine slows down stays below, and what arrived before may be in order only now, and
+// count now. `make bench` measures.
 func within(t *testing.T, what string, rate, limit float64) {
 	t.Helper()
 	t.Logf("%s: %.3f of %.0f Mbit/s", what, rate/limit, limit/1e6)
-	if rate > 1.05*limit || rate < 0.85*limit {
-		t.Errorf("%s: %.2f Mbit/s, want 0.85 to 1.05 of %.0f", what, rate/1e6, limit/1e6)
+	if rate > 1.05*limit || rate < limit/2 {
+		t.Errorf("%s: %.2f Mbit/s, want 0.50 to 1.05 of %.0f", what, rate/1e6, limit/1e6)
 	}
 }
 
@@ -102,6 +103,8 @@ func TestTotal(t *testing.T) {
 	if c := l.apply(t, l.sharing(0)); len(c) != 0 {
 		t.Errorf("applied again, it changed %q", c)
 	}
-	within(t, "up, after changes", rates(t, l.bulk(2, 1, false))[0]*2, 6e6) // beside the busy one
+	if r := rates(t, l.bulk(2, 1, false))[0]; r < 0.3*6e6 || r > 0.7*6e6 {
+		t.Errorf("after changes, the second of two who fill the line has %.2f of its 6 Mbit/s", r/1e6)
+	}
 	must(t, busy.Stop())
 }
