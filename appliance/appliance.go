@@ -474,8 +474,9 @@ func (b *Box) lasts() time.Duration {
 	}
 	d := b.Config.Donations[i]
 	held := b.held(plan.Chain(d))
+	least := soonest
 	if b.account(d.Name).Used+held >= usable(d) {
-		return period // there is no more to grant
+		least = period / 4 // there is no more to grant, only another donation to be taken
 	}
 	bound := func(line, each config.Rate) float64 {
 		rate := math.Inf(1)
@@ -489,7 +490,7 @@ func (b *Box) lasts() time.Duration {
 	}
 	l := b.Config.Limits
 	rate := bound(d.Download, l.Download) + bound(d.Upload, l.Upload)
-	return max(soonest, time.Duration(float64(held)/2*8/rate*float64(time.Second)))
+	return max(least, time.Duration(float64(held)/2*8/rate*float64(time.Second)))
 }
 
 // note logs what changed since the last round: the state, and failures once each.

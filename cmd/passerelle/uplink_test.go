@@ -164,6 +164,62 @@ priority = 2
 	chosen(0)
 }
 
+// TestStartsBeforeItsInterfaces: the box says what it waits for, and works once that is there.
+func TestStartsBeforeItsInterfaces(t *testing.T) {
+	t.Parallel()
+	b := newScene(t, settings{}, netlab.Options{})
+	r, l := b.scene.Residents[0], b.scene.Lenders[0]
+	b.must(b.scene.Hotspot.Unplug())
+	b.must(l.Unplug())
+	b.start()
+	if s := b.waitState(decide.Fault); !strings.Contains(s.Why, "wlan0") {
+		t.Errorf("the fault does not name what is missing: %s", s.Why)
+	}
+	b.must(b.scene.Hotspot.Plug())
+	if s := b.waitState(decide.Offline); s.Why != "eth0 does not exist" {
+		t.Errorf("offline: %s", s.Why)
+	}
+	b.join(r)
+	b.shows(r, "offline.title")
+	b.held(r)
+	b.must(l.Plug())
+	b.waitState(decide.Sharing)
+	b.admit(r)
+	b.waitSound()
+}
+
+// TestSpentLine: when a donation's cap is spent, the next donation takes over, and the first one's line stays silent.
+func TestSpentLine(t *testing.T) {
+	t.Parallel()
+	const limit = 8e6
+	b := newBox(t, settings{cap: "8MB", down: "20mbit", more: `
+[[donation]]
+name = "Téléphone d'Ana"
+interface = "eth1"
+cap = "2GB"
+priority = 2
+`}, netlab.Options{Uplinks: 2})
+	r, first := b.scene.Residents[0], b.scene.Lenders[0]
+	b.newcomer(r)
+	d := b.download(r)
+	b.waitStatus("the other line", func(s appliance.Status) error {
+		if !s.Donations[1].Chosen {
+			return fmt.Errorf("%s: %s", s.State, s.Why)
+		}
+		return nil
+	})
+	b.stopped(d)
+	b.online(r)
+	limited(t, b, r, 20e6)
+	b.sessions(1)
+	if used := b.counted(first); used > limit || used < 0.9*limit {
+		t.Errorf("%d bytes crossed the line of a cap of %d", used, int(limit))
+	}
+	if out := b.mustDo("status"); !strings.Contains(out, "spent") {
+		t.Errorf("status does not say that the first is spent:\n%s", out)
+	}
+}
+
 // counted returns the bytes that have crossed a lender's line, as its far end counts them.
 func (b *box) counted(l *netlab.Lender) uint64 {
 	b.t.Helper()
