@@ -339,7 +339,7 @@ func TestHoursCloseAndOpen(t *testing.T) {
 		h.admit(anna)
 		time.Sleep(time.Hour)
 		h.state(decide.Closed)
-		if v := h.box.View(); v.Opens.IsZero() || v.Opens.Sub(time.Now()) > time.Hour {
+		if v := h.box.View(); v.Opens.IsZero() || time.Until(v.Opens) > time.Hour {
 			h.Errorf("closed until %v", v.Opens)
 		}
 		if _, err := h.box.Admit(h.Context(), bilo); !errors.Is(err, ErrNotSharing) {

@@ -128,7 +128,7 @@ func prepare() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := io.WriteString(conn, getFirstPage+"\r\n"); err == nil {
+	if _, err = io.WriteString(conn, getFirstPage+"\r\n"); err == nil {
 		var page *http.Response
 		if page, err = http.ReadResponse(bufio.NewReader(conn), nil); err == nil {
 			_, err = io.Copy(io.Discard, page.Body)
