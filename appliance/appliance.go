@@ -266,7 +266,12 @@ func (b *Box) problem(err error) {
 }
 
 func (b *Box) observe() {
-	now := b.Now()
+	local := b.Now().In(b.Config.Box.Timezone)
+	if today := ledger.PeriodStart(local, "day", 0); !today.Equal(b.day) {
+		b.newDay(today)
+	}
+	// What was paid is read before what crossed the lines: between the two, a byte may be counted twice but never missed.
+	b.read()
 	var names []string
 	for _, d := range b.Config.Donations {
 		names = append(names, d.Interface)
@@ -281,11 +286,6 @@ func (b *Box) observe() {
 	} else {
 		b.networks = n
 	}
-	local := now.In(b.Config.Box.Timezone)
-	if today := ledger.PeriodStart(local, "day", 0); !today.Equal(b.day) {
-		b.newDay(today)
-	}
-	b.read()
 	var probed []uplink.Status // nothing leaves by a line that is closed or spent
 	for i, d := range b.Config.Donations {
 		if i >= len(b.uplinks) {

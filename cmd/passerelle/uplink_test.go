@@ -201,14 +201,7 @@ priority = 2
 `}, netlab.Options{Uplinks: 2})
 	r, first := b.scene.Residents[0], b.scene.Lenders[0]
 	b.newcomer(r)
-	d := b.download(r)
-	b.waitStatus("the other line", func(s appliance.Status) error {
-		if !s.Donations[1].Chosen {
-			return fmt.Errorf("%s: %s", s.State, s.Why)
-		}
-		return nil
-	})
-	b.stopped(d)
+	b.spend(r, func(s appliance.Status) bool { return s.Donations[1].Chosen })
 	b.online(r)
 	limited(t, b, r, 20e6)
 	b.sessions(1)
