@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -228,15 +229,32 @@ func (l load) run(ctx context.Context, residents []*netlab.Resident, d time.Dura
 	start := time.Now()
 	end := start.Add(d)
 	for i := range counts {
-		all.Go(func() (err error) {
-			// On a thread of its own in the namespace: connections are made without a change of threads.
-			return residents[i/connsEach].Do(func() error {
-				for err == nil && time.Now().Before(end) && ctx.Err() == nil {
-					var n int
-					n, err = l.converse(end)
-					counts[i] += n
+		resident := residents[i/connsEach]
+		if l.keep {
+			all.Go(func() error {
+				conn, err := resident.Dial(ctx, "tcp", l.address)
+				if err != nil {
+					return err
 				}
+				counts[i], err = l.converse(conn, end)
 				return err
+			})
+			continue
+		}
+		all.Go(func() error {
+			// On a thread of its own in the namespace: connections are made without a change of threads.
+			return resident.Do(func() error {
+				for time.Now().Before(end) && ctx.Err() == nil {
+					conn, err := connect(l.address)
+					if err != nil {
+						return err
+					}
+					n, err := l.converse(conn, end)
+					if counts[i] += n; err != nil {
+						return err
+					}
+				}
+				return nil
 			})
 		})
 	}
@@ -250,13 +268,12 @@ func (l load) run(ctx context.Context, residents []*netlab.Resident, d time.Dura
 	return pace(float64(sum) / time.Since(start).Seconds()), nil
 }
 
-// converse uses one connection, until the end or for one request, and returns how many were answered.
-func (l load) converse(end time.Time) (answered int, err error) {
-	conn, err := connect(l.address)
-	if err != nil {
+// converse uses up a connection, until the end or for one request, and returns how many were answered.
+func (l load) converse(conn net.Conn, end time.Time) (answered int, err error) {
+	defer conn.Close()
+	if err := conn.SetDeadline(end.Add(patience)); err != nil {
 		return 0, err
 	}
-	defer conn.Close()
 	request, buf := []byte(l.request), make([]byte, 32<<10)
 	size := 0 // of each answer: all are the same
 	for {
