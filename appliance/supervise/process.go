@@ -14,7 +14,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/google/renameio/v2"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
@@ -118,9 +117,10 @@ func writePIDFile(path string, pid int) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	data := fmt.Appendf(nil, "%d\n%s\n", pid, id)
-	if err := renameio.WriteFile(path, data, 0o644, renameio.WithTempDir(filepath.Dir(path))); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
+	// At once, and without waiting for a disk: should the daemon be killed after the child has changed its user and before
+	// its file is there, nobody would ever end it. A half-written file names nobody (parsePIDFile).
+	if err := os.WriteFile(path, fmt.Appendf(nil, "%d\n%s\n", pid, id), 0o644); err != nil {
+		return fmt.Errorf("write the pid file: %w", err)
 	}
 	return nil
 }

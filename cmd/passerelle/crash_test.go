@@ -171,6 +171,7 @@ func TestStopLeavesNothing(t *testing.T) {
 	b.held(r)
 
 	b.restart()
+	b.waitSound()
 	b.kill()
 	b.restart()
 	b.stop()

@@ -159,17 +159,17 @@ func (b *box) spend(r *netlab.Resident, wanted func(appliance.Status) bool) (byt
 // TestCapIsGrantedInTime: the kernel never waits for the next tranche while there is cap left.
 func TestCapIsGrantedInTime(t *testing.T) {
 	t.Parallel()
-	b := newBox(t, settings{cap: "80MB", down: "40mbit"}, netlab.Options{})
+	b := newBox(t, settings{cap: "60MB", down: "20mbit"}, netlab.Options{})
 	r := b.scene.Residents[0]
 	b.newcomer(r)
 	conn, d := b.talk(r), b.download(r)
-	wait(t, "40 MB", func() error {
+	wait(t, "20 MB", func() error {
 		select {
 		case <-d.Done():
 			t.Fatalf("the download broke after %d bytes: %v", d.Total(), d.Stop())
 		default:
 		}
-		if d.Total() < 40e6 {
+		if d.Total() < 20e6 {
 			return fmt.Errorf("%d bytes", d.Total())
 		}
 		return nil
