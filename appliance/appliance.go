@@ -332,14 +332,12 @@ func (b *Box) held(chain string) (bytes uint64) {
 }
 
 // usable returns how much of its cap a donation's residents may have, 0 without a cap.
-func usable(d config.Donation) uint64 { return ledger.Usable(uint64(d.Cap), lent(d)) }
-
-// lent returns how many bit/s of a line are lent, both directions together, 0 without a limit.
-func lent(d config.Donation) uint64 {
-	if d.Download == 0 || d.Upload == 0 {
-		return 0
+func usable(d config.Donation) uint64 {
+	var rate uint64
+	if d.Download != 0 && d.Upload != 0 {
+		rate = uint64(d.Download + d.Upload)
 	}
-	return uint64(d.Download + d.Upload)
+	return ledger.Usable(uint64(d.Cap), rate)
 }
 
 // spent tells whether a donation's cap is used up.
@@ -452,7 +450,7 @@ func (b *Box) grant(ctx context.Context) {
 	t := netctl.Tranche{Chain: chain, Bytes: netctl.Unlimited}
 	a := b.account(d.Name)
 	if d.Cap != 0 {
-		if t.Bytes = a.Next(usable(d), b.held(chain), ledger.Ahead(uint64(d.Cap), lent(d))); t.Bytes == 0 {
+		if t.Bytes = a.Next(usable(d), b.held(chain)); t.Bytes == 0 {
 			return
 		}
 		t.ID = a.Granted + 1

@@ -2,10 +2,7 @@
 // kernel may be granted. It is pure: it reads no clock, no counter and no disk. It must not know residents.
 package ledger
 
-import (
-	"cmp"
-	"time"
-)
+import "time"
 
 // Bounds of a tranche. A 256th of the cap lets little of a small gift be lost with the kernel's memory and keeps the
 // number of grants in a period small.
@@ -46,21 +43,19 @@ func (a *Account) Begin(period time.Time) {
 // headers and those that offload hides, 3 % of what the kernel holds; what senders pour in after the cut, taken as 100 ms
 // of the line; and the box's own questions. It is at most a 64th, so that a small gift still is one.
 func Usable(limit, rate uint64) uint64 {
-	return limit - min(limit/64, tranche(limit)/16+cmp.Or(rate, assumedRate)/8/10)
+	if rate == 0 {
+		rate = assumedRate
+	}
+	return limit - min(limit/64, tranche(limit)/16+rate/8/10)
 }
 
 // tranche is the size of a cap's tranches.
 func tranche(limit uint64) uint64 { return min(max(limit/parts, MinTranche), MaxTranche) }
 
-// Ahead returns how much of a cap the kernel shall hold at the least while there is more: what such a line carries in a
-// second, so that nobody waits for the next tranche, but not more than half of a small gift.
-func Ahead(limit, rate uint64) uint64 { return min(limit/2, cmp.Or(rate, assumedRate)/8) }
-
-// Next returns how many bytes to grant now, 0 for none, when the kernel still holds so many unspent ones and shall hold so
-// many ahead.
-func (a *Account) Next(limit, held, ahead uint64) uint64 {
+// Next returns how many bytes to grant now, 0 for none, when the kernel still holds so many unspent ones.
+func (a *Account) Next(limit, held uint64) uint64 {
 	size := tranche(limit)
-	if held >= max(size/2, ahead) || a.Used+held >= limit {
+	if held >= size/2 || a.Used+held >= limit {
 		return 0
 	}
 	if left := limit - a.Used - held; left < size {
@@ -74,7 +69,7 @@ func (a *Account) Next(limit, held, ahead uint64) uint64 {
 
 // Spent tells whether the cap is used up: nothing more can be granted and the kernel holds nothing worth a packet.
 func (a *Account) Spent(limit, held uint64) bool {
-	return limit != 0 && held < packetBytes && a.Next(limit, held, 0) == 0
+	return limit != 0 && held < packetBytes && a.Next(limit, held) == 0
 }
 
 // PeriodStart returns when the period that t lies in began, in t's zone. A month too short for the day resets on its last.

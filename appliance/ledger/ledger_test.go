@@ -78,13 +78,12 @@ func TestNeverMoreThanTheCap(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	for range 300 {
 		limit := uint64(1 + r.Int64N(5e9))
-		ahead := Ahead(limit, uint64(r.Int64N(1e9)))
 		var a Account
 		a.Count(3, 1000)
 		counter, held := uint64(1000), uint64(0)
 		for range 5000 {
 			for {
-				n := a.Next(limit, held, ahead)
+				n := a.Next(limit, held)
 				if n == 0 {
 					break
 				}

@@ -39,7 +39,7 @@ func TestUplinkGoes(t *testing.T) {
 		}, l.Configure},
 		{"eth0 does not exist", l.Unplug, l.Plug}, // with another index then
 	} {
-		conn, d := b.talk(r), b.download(r)
+		conn := b.talk(r)
 		b.must(c.lose())
 		b.waitStatus("the reason "+c.why, func(s appliance.Status) error {
 			if s.State != decide.Offline || s.Why != c.why || s.Donations[0].Why != c.why || s.Donations[0].Works {
@@ -51,7 +51,6 @@ func TestUplinkGoes(t *testing.T) {
 			t.Errorf("status does not begin with the reason:\n%s", out)
 		}
 		b.reset(conn)
-		b.broken(d)
 		b.shows(r, "offline.title")
 		if reply := b.press(late, "/session"); reply.Status != http.StatusServiceUnavailable {
 			t.Errorf("%s: the button is answered with %d", c.why, reply.Status)
@@ -152,11 +151,10 @@ priority = 2
 	}
 	chosen(0)
 	before := b.counted(b.scene.Lenders[1])
-	conn, d := b.talk(r), b.download(r)
+	conn := b.talk(r)
 	b.must(b.scene.Lenders[0].LAN.Cut())
 	chosen(1)
 	b.reset(conn)
-	b.stopped(d)
 	if after := b.counted(b.scene.Lenders[1]); after-before < 500e3 {
 		t.Errorf("%d bytes went by the other line", after-before)
 	}
