@@ -1,15 +1,11 @@
 package captive
 
 import (
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"sync"
 	"time"
-
-	"golang.org/x/text/language"
 
 	"passerelle/captive/web"
 )
@@ -24,13 +20,12 @@ type edition struct {
 	portalHost string   // of View.PortalURL
 	portal     string   // https URL of the first page for RFC 8908, or ""
 	location   []string // of the first page, by the box's address
+	secure     string   // likewise, where pages that need https begin
 
-	offered []*web.Words // the default language first, never empty
-	matcher language.Matcher
+	languages *web.Languages
 
-	mu      sync.RWMutex
-	accepts map[string]*web.Words // by Accept-Language
-	pages   map[pageKey]*web.Document
+	mu    sync.RWMutex
+	pages map[pageKey]*web.Document
 }
 
 // pageKey names a page that is the same for all residents.
@@ -41,13 +36,10 @@ type pageKey struct {
 	stays  bool
 }
 
-// maxAccepts bounds the Accept-Language values that are remembered. A phone model has a handful.
-const maxAccepts = 256
-
 func newEdition(v View, now time.Time) *edition {
 	e := &edition{
 		view: v, from: now, until: wordsHold(v, now),
-		accepts: make(map[string]*web.Words), pages: make(map[pageKey]*web.Document),
+		languages: web.Offer(append([]string{v.Language}, v.Languages...)...), pages: make(map[pageKey]*web.Document),
 	}
 	host := v.Hostname
 	if v.Address.IsValid() {
@@ -57,23 +49,11 @@ func newEdition(v View, now time.Time) *edition {
 		}
 	}
 	e.location = []string{"http://" + host + "/"}
+	e.secure = "https://" + host
 	if u, err := url.Parse(v.PortalURL); err == nil && u.Scheme == "https" && u.Host != "" {
 		e.portalHost = u.Hostname()
 		e.portal = "https://" + u.Host + "/"
 	}
-	for _, code := range append([]string{v.Language}, v.Languages...) {
-		if w := web.Language(code); w != nil && !slices.Contains(e.offered, w) {
-			e.offered = append(e.offered, w)
-		}
-	}
-	if len(e.offered) == 0 {
-		e.offered = []*web.Words{web.Language("fr")}
-	}
-	tags := make([]language.Tag, len(e.offered))
-	for i, w := range e.offered {
-		tags[i] = w.Tag
-	}
-	e.matcher = language.NewMatcher(tags)
 	return e
 }
 
@@ -115,80 +95,13 @@ func sameView(a, b *View) bool {
 		a.Opens.Equal(b.Opens) && a.Refills.Equal(b.Refills) && a.DataResets.Equal(b.DataResets)
 }
 
-// own says whether a request names the box itself: by address or name, at port 80 or the one it came in by.
+// own says whether a request names the box itself.
 func (e *edition) own(r *http.Request) bool {
-	host, port, ok := splitHost(r.Host)
-	if !ok || host == "" || port != "" && port != "80" && port != localPort(r) {
-		return false
-	}
-	name := strings.TrimSuffix(host, ".")
-	return host == e.address || strings.EqualFold(name, e.view.Hostname) ||
-		e.portalHost != "" && strings.EqualFold(name, e.portalHost)
+	return web.Own(r, "80", e.address, e.view.Hostname, e.portalHost)
 }
 
-// splitHost splits a Host header (RFC 9110, section 7.2) without allocating; net.SplitHostPort makes an error of a
-// missing port.
-func splitHost(s string) (host, port string, ok bool) {
-	if rest, bracketed := strings.CutPrefix(s, "["); bracketed {
-		if host, rest, ok = strings.Cut(rest, "]"); !ok {
-			return "", "", false
-		}
-		if rest == "" {
-			return host, "", true
-		}
-		port, ok = strings.CutPrefix(rest, ":")
-		return host, port, ok
-	}
-	host, port, _ = strings.Cut(s, ":")
-	return host, port, !strings.Contains(port, ":")
-}
-
-// localPort returns the port at which a request came in, or "".
-func localPort(r *http.Request) string {
-	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	if !ok {
-		return ""
-	}
-	_, port, err := net.SplitHostPort(local.String())
-	if err != nil {
-		return ""
-	}
-	return port
-}
-
-// words returns the language for a request, and whether it was chosen by a link: else the phone's, else the box's own.
-func (e *edition) words(r *http.Request) (w *web.Words, chosen bool) {
-	if r.URL.RawQuery != "" {
-		code := r.URL.Query().Get("lang")
-		for _, w := range e.offered {
-			if w.Code == code {
-				return w, true
-			}
-		}
-	}
-	header := r.Header.Get("Accept-Language")
-	if header == "" || len(header) > maxLanguage {
-		return e.offered[0], false
-	}
-	e.mu.RLock()
-	w = e.accepts[header]
-	e.mu.RUnlock()
-	if w != nil {
-		return w, false
-	}
-	w = e.offered[0]
-	if tags, _, err := language.ParseAcceptLanguage(header); err == nil {
-		if _, i, confidence := e.matcher.Match(tags...); confidence != language.No {
-			w = e.offered[i]
-		}
-	}
-	e.mu.Lock()
-	if len(e.accepts) < maxAccepts {
-		e.accepts[strings.Clone(header)] = w // the request's own string holds on to its whole header
-	}
-	e.mu.Unlock()
-	return w, false
-}
+// words returns the language for a request, and whether it was chosen by a link.
+func (e *edition) words(r *http.Request) (w *web.Words, chosen bool) { return e.languages.For(r) }
 
 // document returns a page that is the same for all residents, made when it is first asked for.
 func (e *edition) document(k pageKey) (*web.Document, error) {

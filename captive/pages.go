@@ -41,14 +41,12 @@ var notices = map[page]web.Notice{
 
 // frame is what a page has around it.
 func (e *edition) frame(w *web.Words, chosen bool, path, title string) web.Frame {
-	f := web.Frame{Words: w, Title: title, Path: path, Centre: e.view.Centre, Hostname: e.view.Hostname}
+	f := web.Frame{
+		Words: w, Others: e.languages.Others(w), Title: title, Path: path,
+		Centre: e.view.Centre, Hostname: e.view.Hostname,
+	}
 	if chosen {
 		f.Language = w.Code
-	}
-	for _, other := range e.offered {
-		if other != w {
-			f.Others = append(f.Others, other)
-		}
 	}
 	return f
 }

@@ -3,11 +3,9 @@ package captive
 import (
 	"errors"
 	"io"
-	"log"
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"regexp"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -22,7 +20,6 @@ type Server struct {
 	box   Box
 	log   *slog.Logger
 	now   func() time.Time
-	cross *http.CrossOriginProtection
 	stays stays
 
 	edition atomic.Pointer[edition]
@@ -30,39 +27,12 @@ type Server struct {
 
 // New returns the residents' handler. The clock is read for calendar words ("tomorrow") and for how long somebody stays.
 func New(box Box, log *slog.Logger, now func() time.Time) *Server {
-	return &Server{box: box, log: log, now: now, cross: http.NewCrossOriginProtection()}
+	return &Server{box: box, log: log, now: now}
 }
 
-// Bounds on what one request may cost.
-const (
-	maxHeader   = 16 << 10 // bytes of request line and header; more is answered 431
-	maxBody     = 4 << 10  // bytes; our forms send none
-	maxLanguage = 256      // bytes of Accept-Language that are looked at
-)
-
-// HTTPServer returns a server for s whose bounds hold against slow, large and broken clients: a phone on a bad radio
-// needs seconds, never minutes. Serve it on a listener from [Limit], which bounds how many connections each client has.
-func (s *Server) HTTPServer() *http.Server {
-	return &http.Server{
-		Handler:           s,
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       10 * time.Second,
-		WriteTimeout:      15 * time.Second,
-		IdleTimeout:       30 * time.Second,
-		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          log.New(anonymous{s.log}, "", 0),
-	}
-}
-
-// anonymous logs what net/http complains of without the resident's address in it.
-type anonymous struct{ log *slog.Logger }
-
-var anAddress = regexp.MustCompile(`\[[0-9a-fA-F:.]+(%\w+)?\](:\d+)?|\b\d+\.\d+\.\d+\.\d+(:\d+)?`)
-
-func (a anonymous) Write(line []byte) (int, error) {
-	a.log.Warn("serve residents", "err", strings.TrimSpace(anAddress.ReplaceAllString(string(line), "a resident")))
-	return len(line), nil
-}
+// HTTPServer returns a server for s. Serve it on a listener from [Limit], which bounds how many connections each client
+// has.
+func (s *Server) HTTPServer() *http.Server { return web.NewServer(s, s.log) }
 
 // request is a request with what is known of who sends it and of the box at that moment.
 type request struct {
@@ -130,6 +100,22 @@ func (s *Server) redirect(w http.ResponseWriter, r *request) {
 	w.WriteHeader(http.StatusFound)
 }
 
+// needsHTTPS says whether a path is of the pages that the box serves with its own certificate: they hold a password, or a
+// lender's link.
+func needsHTTPS(path string) bool {
+	first, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	return first == "admin" || first == "lender"
+}
+
+// redirectHTTPS leads to the same on https.
+func (s *Server) redirectHTTPS(w http.ResponseWriter, r *request) {
+	h := w.Header()
+	h.Set("Location", r.secure+r.URL.RequestURI())
+	h["Cache-Control"] = noStore
+	h["Content-Length"] = nothing
+	w.WriteHeader(http.StatusFound)
+}
+
 // handler answers one method of one path.
 type handler func(*Server, http.ResponseWriter, *request)
 
@@ -147,6 +133,9 @@ var routes = map[string]struct{ get, post handler }{
 // route answers for the box's own names.
 func (s *Server) route(w http.ResponseWriter, r *request) {
 	paths, ok := routes[r.URL.Path]
+	if needsHTTPS(r.URL.Path) {
+		paths.get, ok = (*Server).redirectHTTPS, true
+	}
 	switch {
 	case !ok:
 		s.page(w, r, missing, http.StatusNotFound)
@@ -167,34 +156,13 @@ func (s *Server) route(w http.ResponseWriter, r *request) {
 	}
 }
 
-// change lets a POST through to h if it comes from our own pages. Old phones send neither Origin nor Sec-Fetch-Site: for
-// them the Host header, which is one of ours here, must do.
+// change lets a POST through to h if it comes from our own pages.
 func (s *Server) change(w http.ResponseWriter, r *request, h handler) {
-	if err := s.cross.Check(r.Request); err != nil {
-		s.page(w, r, refused, http.StatusForbidden)
-		return
-	}
-	if status := drain(w, r.Request); status != http.StatusOK {
-		w.Header()["Connection"] = closing
+	if status := web.CheckChange(w, r.Request); status != http.StatusOK {
 		s.page(w, r, refused, status)
 		return
 	}
 	h(s, w, r)
-}
-
-// drain reads a body, which says nothing, to its end. It returns the status to refuse it with, or 200.
-func drain(w http.ResponseWriter, r *http.Request) int {
-	if r.ContentLength > maxBody {
-		return http.StatusRequestEntityTooLarge
-	}
-	_, err := io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, maxBody))
-	if _, large := errors.AsType[*http.MaxBytesError](err); large {
-		return http.StatusRequestEntityTooLarge
-	}
-	if err != nil {
-		return http.StatusBadRequest
-	}
-	return http.StatusOK
 }
 
 // page writes a page that is the same for all residents.

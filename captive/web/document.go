@@ -22,8 +22,10 @@ var (
 	gzipCoding = []string{"gzip"}
 	noStore    = []string{"no-store"}
 	noSniff    = []string{"nosniff"}
+	closing    = []string{"close"}
 	policy     = []string{Policy}
-	// With "no-referrer" browsers send "Origin: null" with our own forms, which then look like another site's.
+	// No other site learns where a link to it stood, which matters for a lender's. With "no-referrer" browsers would send
+	// "Origin: null" with our own forms, which then look like another site's.
 	referrer = []string{"same-origin"}
 )
 

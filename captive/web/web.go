@@ -1,7 +1,8 @@
 // Package web turns what a page says into what goes over the wire. It owns the templates, the words of every language,
-// the pictograms, the Content-Security-Policy and the compression, for the pages of residents and of all others. Pages
-// are made on the server, run no script, load nothing and weigh little. The package knows nothing of the box: callers
-// hand in the structs declared here.
+// the pictograms, the Content-Security-Policy, the compression and what all its pages' servers have in common: bounds,
+// languages, the box's own names. It serves the pages of residents and of all others. Pages are made on the server, run
+// no script, load nothing and weigh little. The package knows nothing of the box: callers hand in the structs declared
+// here.
 package web
 
 import (
