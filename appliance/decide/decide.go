@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -26,6 +27,7 @@ type Donation struct {
 	Priority int       // 1 is asked first; equals keep their order
 	Open     bool      // within its opening hours
 	Opens    time.Time // when it opens next, if it is not Open; zero if never
+	Paused   bool      // its lender paused it: it is passed over
 	Spent    bool      // its cap is used up
 	Refills  time.Time // when its cap begins anew, if it is Spent; zero if never
 	Works    bool      // its uplink leads to the internet
@@ -58,11 +60,13 @@ type Decision struct {
 //	starting   until the first plan has been applied
 //	fault      the plan cannot be applied
 //	setup      not configured, or the button asked for it
-//	paused     somebody paused it
+//	paused     somebody paused it, or their lenders all donations that are open
 //	closed     no donation is open
 //	exhausted  every open donation's cap is spent
 //	offline    no open, unspent donation's uplink works
 //	sharing    else
+//
+// A donation that its lender paused counts as none in the rows below.
 //
 // A box that is starting decides all the same what it will be, so that the first plan is the right one: State is then
 // Starting, the rest of the Decision that of the row which comes next.
@@ -102,15 +106,21 @@ func decide(o Observation) Decision {
 		d.Opens = first(o.Donations, func(x Donation) time.Time { return x.Opens })
 		return d
 	}
-	funded := slices.DeleteFunc(slices.Clone(open), func(i int) bool { return o.Donations[i].Spent })
+	lent := slices.DeleteFunc(slices.Clone(open), func(i int) bool { return o.Donations[i].Paused })
+	if len(lent) == 0 {
+		who := "its lender"
+		if len(open) > 1 {
+			who = "their lenders"
+		}
+		return held(Paused, who+" paused "+names(o.Donations, open))
+	}
+	funded := slices.DeleteFunc(slices.Clone(lent), func(i int) bool { return o.Donations[i].Spent })
 	if len(funded) == 0 {
-		var names []string
 		var spent []Donation
-		for _, i := range open {
-			names = append(names, fmt.Sprintf("%q", o.Donations[i].Name))
+		for _, i := range lent {
 			spent = append(spent, o.Donations[i])
 		}
-		d := held(Exhausted, "the cap of "+strings.Join(names, ", ")+" is spent")
+		d := held(Exhausted, "the cap of "+names(o.Donations, lent)+" is spent")
 		d.Refills = first(spent, func(x Donation) time.Time { return x.Refills })
 		return d
 	}
@@ -128,6 +138,15 @@ func decide(o Observation) Decision {
 		whys = append(whys, o.Donations[i].Why)
 	}
 	return held(Offline, strings.Join(whys, "; "))
+}
+
+// names lists the names of the donations of these indices.
+func names(donations []Donation, indices []int) string {
+	var all []string
+	for _, i := range indices {
+		all = append(all, strconv.Quote(donations[i].Name))
+	}
+	return strings.Join(all, ", ")
 }
 
 // first returns the earliest time that is not zero.

@@ -67,6 +67,19 @@ func TestStates(t *testing.T) {
 		{"the first is down", func(o *Observation) { o.Donations[0].Works = false }},
 		{"the first is spent", func(o *Observation) { o.Donations[0].Spent = true }},
 		{"the first is closed", func(o *Observation) { o.Donations[0].Open = false }},
+		{"the first is paused by its lender", func(o *Observation) { o.Donations[0].Paused = true }},
+		{"both are paused by their lenders", func(o *Observation) { o.Donations[0].Paused, o.Donations[1].Paused = true, true }},
+		{"one is paused by its lender, the other closed", func(o *Observation) {
+			o.Donations[0].Paused = true
+			o.Donations[1] = Donation{Name: "Phone", Opens: later, Works: true}
+		}},
+		{"one is paused by its lender, the other spent", func(o *Observation) {
+			o.Donations[0].Paused, o.Donations[0].Refills = true, later
+			o.Donations[1].Spent, o.Donations[1].Refills = true, month
+		}},
+		{"paused by its lender and closed", func(o *Observation) {
+			o.Donations = []Donation{{Name: "Fibre", Opens: later, Paused: true}}
+		}},
 		{"the second comes first", func(o *Observation) { o.Donations[1].Priority = 0 }},
 		{"equals keep their order", func(o *Observation) { o.Donations[0].Priority = 2 }},
 	}
@@ -99,8 +112,8 @@ func TestStates(t *testing.T) {
 	}
 }
 
-// TestNothingPassesWithoutReason holds for any observation: internet is given only with a donation that is open, has data
-// left and works, on a box that is whole, configured and not paused; and every decision says why.
+// TestNothingPassesWithoutReason holds for any observation: internet is given only with a donation that is open, not paused,
+// has data left and works, on a box that is whole, configured and not paused; and every decision says why.
 func TestNothingPassesWithoutReason(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(1, 2))
@@ -113,7 +126,7 @@ func TestNothingPassesWithoutReason(t *testing.T) {
 		}
 		for range r.IntN(4) {
 			o.Donations = append(o.Donations, Donation{
-				Name: "x", Priority: r.IntN(3), Open: coin(), Spent: !coin(), Works: coin(), Why: "down",
+				Name: "x", Priority: r.IntN(3), Open: coin(), Paused: !coin(), Spent: !coin(), Works: coin(), Why: "down",
 			})
 		}
 		d := Decide(o)
@@ -128,11 +141,11 @@ func TestNothingPassesWithoutReason(t *testing.T) {
 		}
 		sharing++
 		x := o.Donations[d.Donation]
-		if !x.Open || x.Spent || !x.Works || o.Fault != "" || !o.Configured || o.SetupAsked || o.Paused {
+		if !x.Open || x.Paused || x.Spent || !x.Works || o.Fault != "" || !o.Configured || o.SetupAsked || o.Paused {
 			t.Fatalf("%+v: internet through %+v", o, x)
 		}
 		for _, y := range o.Donations {
-			if y.Open && !y.Spent && y.Works && y.Priority < x.Priority {
+			if y.Open && !y.Paused && !y.Spent && y.Works && y.Priority < x.Priority {
 				t.Fatalf("%+v: %+v comes before %+v", o, y, x)
 			}
 		}

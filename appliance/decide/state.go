@@ -11,7 +11,7 @@ const (
 	Starting  State = "starting"  // until the first plan has been applied
 	Fault     State = "fault"     // the plan cannot be applied
 	Setup     State = "setup"     // no technician has configured the box, or the button asked for it
-	Paused    State = "paused"    // somebody paused it: the button, staff or a technician
+	Paused    State = "paused"    // the button, staff or a technician paused it, or lenders all that is open
 	Closed    State = "closed"    // outside opening hours
 	Exhausted State = "exhausted" // every open donation's cap is spent
 	Offline   State = "offline"   // no open donation's uplink works
