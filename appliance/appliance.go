@@ -100,7 +100,7 @@ type Box struct {
 	day      time.Time
 	sample   netctl.Sample
 	uplinks  []uplink.Status // in the donations' order
-	hotspot  int             // the kernel's number of the hotspot's interface, 0 if it isn't there
+	hotspot  uplink.Status
 	networks []netip.Prefix
 	decision decide.Decision
 	applied  bool
@@ -279,7 +279,7 @@ func (b *Box) observe() {
 	if up, err := b.Uplinks.Read(append(names, b.Config.Hotspot.Interface)); err != nil {
 		b.problem(err)
 	} else {
-		b.uplinks, b.hotspot = up[:len(names)], up[len(names)].Index
+		b.uplinks, b.hotspot = up[:len(names)], up[len(names)]
 	}
 	if n, err := b.Uplinks.Networks(b.Config.Hotspot.Interface); err != nil {
 		b.problem(err)
@@ -398,6 +398,7 @@ func (b *Box) apply(ctx context.Context) error {
 	var resolvers []plan.Resolver
 	if i := b.decision.Donation; i >= 0 {
 		in.Gateway = b.uplinks[i].Gateway
+		in.Narrow = b.uplinks[i].MTU < b.hotspot.MTU
 		d := b.Config.Donations[i]
 		dns := d.DNS
 		if len(dns) == 0 {
@@ -423,7 +424,7 @@ func (b *Box) apply(ctx context.Context) error {
 		b.count()
 	}
 	var children []supervise.Child
-	for _, c := range plan.Children(b.Config, b.hotspot, resolvers, b.RunDir) {
+	for _, c := range plan.Children(b.Config, b.hotspot.Index, resolvers, b.RunDir) {
 		child := supervise.Child{Name: c.Name, Argv: c.Argv}
 		for _, f := range c.Files {
 			child.Files = append(child.Files, supervise.File{

@@ -84,8 +84,8 @@ func (b *box) sound(r *netlab.Resident) error {
 	}
 	for command, want := range map[string][]string{
 		"iptables-save": {
-			":PAS-PRE ", ":PAS-FIRST ", ":PAS-IN ", "-A PREROUTING -i wlan0 -j PAS-PRE", "-A FORWARD -i wlan0 -j PAS-UP",
-			"-A FORWARD -o wlan0 -j PAS-DOWN", "-A POSTROUTING -s 10.80.0.0/22 -o eth0 -j PAS-LEAVE", "pas:tranche:",
+			":PAS-PRE ", ":PAS-FIRST ", ":PAS-IN ", "-A PREROUTING -i wlan0 -j PAS-PRE", "-A FORWARD -i wlan0 -j PAS-REFUSE",
+			"-j PAS-DOWN", "-A POSTROUTING -s 10.80.0.0/22 -o eth0 -j PAS-LEAVE", "pas:tranche:",
 		},
 		"ip6tables-save":               {"-A PREROUTING -i wlan0 -j PAS-NONE", "-A PREROUTING -i eth0 -j PAS-NONE"},
 		"ipset list pas-who":           {b.scene.Residents[0].Lease().Address.Addr().String() + ","},

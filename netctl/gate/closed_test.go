@@ -35,7 +35,7 @@ func TestFlushedTablesClose(t *testing.T) {
 		"ruleset":         {script: "nft flush ruleset"},
 		"tables":          {script: "for t in mangle nat filter; do nft delete table ip $t; done"},
 		"upwards":         {script: "iptables -t mangle -F PAS-PRE"},
-		"not yet paid":    {script: "iptables -F PAS-UP; iptables -F PAS-DOWN"},
+		"not yet paid":    {script: "iptables -F PAS-PAID; iptables -F PAS-REFUSE"},
 		"nowhere to pay":  {script: "iptables -F PAS-CAP-badb9ecf"},
 		"routing rules":   {script: "ip rule del pref 8010; ip rule del pref 8011", up: true, down: true, admitted: true},
 		"routing tables":  {script: "ip route flush table 8010; ip route flush table 8011", up: true, down: true, admitted: true},

@@ -43,7 +43,7 @@ func TestQuota(t *testing.T) {
 	expect("paused", 10, 0)
 	l.apply(t, l.sharing(1))
 	l.apply(t, p)
-	l.sh(t, "iptables -t mangle -F; iptables -t nat -F; iptables -F PAS-UP; iptables -A PAS-PAID -j DROP")
+	l.sh(t, "iptables -t mangle -F; iptables -t nat -F; iptables -F PAS-REFUSE; iptables -A PAS-PAID -j DROP")
 	l.apply(t, p)
 	expect("after other plans and repairs", 20, 20)
 	if u := used(); len(u) != 3 || u[0] != 100_000 || u[1] != 100_000 || u[2] != 70_000 {

@@ -12,8 +12,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"passerelle/appliance/decide"
 	"passerelle/netctl"
 	"passerelle/netctl/netlab"
+	"passerelle/netctl/plan"
 )
 
 func TestWhoMayPass(t *testing.T) {
@@ -446,5 +448,36 @@ func TestIPv6IsClosed(t *testing.T) {
 		if !way(soon) {
 			t.Errorf("%s: still closed after the gate", name)
 		}
+	}
+}
+
+// TestNarrowLine: on a line that takes only smaller packets than the hotspot, both ends agree on segments that fit, and
+// no resident waits for packets that never come.
+func TestNarrowLine(t *testing.T) {
+	t.Parallel()
+	const mtu = 1400
+	l := newLab(t, netlab.Options{Residents: 1})
+	must(t, l.Lenders[0].LAN.SetMTU(mtu))
+	p := plan.Compile(plan.Input{
+		Config:   &l.config,
+		Decision: decide.Decision{State: decide.Sharing, Internet: decide.AllInternet, Names: true},
+		Gateway:  l.Lenders[0].Gateway,
+		Narrow:   true,
+	})
+	l.apply(t, p)
+	must(t, l.gate.Grant(t.Context(), netctl.Tranche{Chain: p.Cap, Bytes: netctl.Unlimited}))
+	l.admit(t, 0)
+	c := l.connect(t, 0)
+	for end, conn := range map[string]net.Conn{"the resident's": c.client, "the internet's": c.server} {
+		raw := ok(conn.(*net.TCPConn).SyscallConn())(t)
+		var segment int
+		var err error
+		must(t, raw.Control(func(fd uintptr) { segment, err = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_MAXSEG) }))
+		if err != nil || segment+40 > mtu { // the headers of IP and TCP
+			t.Errorf("%s end sends %d bytes at once, %v, on a line of %d", end, segment, err, mtu)
+		}
+	}
+	if !c.works() {
+		t.Error("the connection does not work")
 	}
 }

@@ -77,6 +77,7 @@ func parseDecision(t *testing.T, c *config.Config, text string) (in plan.Input, 
 	in = plan.Input{Config: c, Decision: decide.Decision{Internet: decide.NoInternet, Donation: -1}}
 	for line := range strings.Lines(text) {
 		words := strings.Fields(line)
+		in.Narrow = in.Narrow || len(words) == 1 && words[0] == "narrow"
 		for _, value := range words[1:] {
 			var err error
 			switch words[0] {

@@ -27,6 +27,7 @@ type Status struct {
 	Present   bool // the interface exists
 	Up        bool // somebody has switched it on
 	Carrier   bool // it has a link: a cable with something at the other end, a joined Wi-Fi network
+	MTU       int  // bytes of the largest IP packet that it takes
 
 	Address  netip.Prefix   // its first lasting address, with the network's length
 	Routed   bool           // the main routing table has a default route through it
@@ -133,6 +134,7 @@ func (s snapshot) status(name string) Status {
 	link := s.links[i].Attrs()
 	st.Index = link.Index
 	st.Present = true
+	st.MTU = link.MTU
 	st.Up = link.RawFlags&unix.IFF_UP != 0
 	st.Carrier = st.Up && link.RawFlags&unix.IFF_LOWER_UP != 0
 	if link.Statistics != nil {
