@@ -1,17 +1,15 @@
 package captive
 
 import (
-	"context"
 	"net"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 
+	"passerelle/captive/web/webtest"
 	"passerelle/netctl/netlab/labtest"
 )
 
@@ -26,7 +24,7 @@ func TestPressWithoutScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, asked := browser(t)
+	ctx, asked := webtest.Browser(t)
 	site := "http://partage.internal:" + port
 
 	var title, button, refresh string
@@ -68,40 +66,5 @@ func TestPressWithoutScripts(t *testing.T) {
 		if !strings.HasPrefix(url, site) && !strings.HasPrefix(url, "data:") {
 			t.Errorf("the pages made the browser ask for %s", url)
 		}
-	}
-}
-
-// browser starts a browser for the test, and reports the URLs it asks for.
-func browser(t *testing.T) (ctx context.Context, asked func() []string) {
-	t.Helper()
-	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath("chromium"), chromedp.NoSandbox, chromedp.UserDataDir(t.TempDir()),
-		chromedp.Flag("host-resolver-rules", "MAP partage.internal 127.0.0.1, MAP * ~NOTFOUND"),
-		chromedp.Flag("disable-component-update", true))
-	// Not the test's context: that is over before its cleanups, and the browser shall end in order.
-	ctx, cancelTime := context.WithTimeout(context.Background(), time.Minute)
-	ctx, cancelProcess := chromedp.NewExecAllocator(ctx, options...)
-	ctx, cancel := chromedp.NewContext(ctx)
-	t.Cleanup(func() {
-		if err := chromedp.Cancel(ctx); err != nil { // waits for the browser to be gone
-			t.Error(err)
-		}
-		cancel()
-		cancelProcess()
-		cancelTime()
-	})
-	var mu sync.Mutex
-	var urls []string
-	chromedp.ListenTarget(ctx, func(event any) {
-		if request, ok := event.(*network.EventRequestWillBeSent); ok {
-			mu.Lock()
-			defer mu.Unlock()
-			urls = append(urls, request.Request.URL)
-		}
-	})
-	return ctx, func() []string {
-		mu.Lock()
-		defer mu.Unlock()
-		return urls
 	}
 }

@@ -1,35 +1,19 @@
 package captive
 
 import (
-	"flag"
 	"io"
-	"os"
-	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"passerelle/appliance/decide"
+	"passerelle/captive/web/webtest"
 )
 
-var update = flag.Bool("update", false, "write the golden files of what is served now")
-
-// What is in every page alike is left out of the golden files: web's own tests see to it.
-var alike = []struct {
-	what *regexp.Regexp
-	by   string
-}{
-	{regexp.MustCompile(`(?s)^.*<title>`), "<title>"},
-	{regexp.MustCompile(`(?s)<link rel="icon".*</style>\n</head>\n`), ""},
-	{regexp.MustCompile(`<svg viewBox.*?</svg>`), "*"},
-}
-
-// TestPages holds each page in each language to its golden file, testdata/CASE.txtar. In it * is a pictogram.
+// TestPages holds each page in each language to its golden file, testdata/CASE.txtar.
 func TestPages(t *testing.T) {
 	t.Parallel()
 	monday := time.Date(2026, 11, 23, 8, 30, 0, 0, paris)
@@ -81,26 +65,9 @@ func TestPages(t *testing.T) {
 			got := &txtar.Archive{Comment: []byte(test.line + "\n")}
 			for _, lang := range []string{"fr", "en"} {
 				res := ask(t, s, test.line, "Accept-Language: "+lang)
-				page := strconv.Itoa(res.StatusCode) + "\n" + body(t, res)
-				page, status := strings.TrimPrefix(page, page[:4]), page[:4]
-				for _, a := range alike {
-					page = a.what.ReplaceAllString(page, a.by)
-				}
-				got.Files = append(got.Files, txtar.File{Name: lang, Data: []byte(status + page)})
+				got.Files = append(got.Files, txtar.File{Name: lang, Data: webtest.Gist(res.StatusCode, body(t, res))})
 			}
-			golden := filepath.Join("testdata", test.name+".txtar")
-			if *update {
-				if err := os.WriteFile(golden, txtar.Format(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			wanted, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(wanted), string(txtar.Format(got))); diff != "" {
-				t.Errorf("%s differs (-want +got; -update writes it):\n%s", golden, diff)
-			}
+			webtest.Golden(t, test.name, got)
 		})
 	}
 }

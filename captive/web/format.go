@@ -51,7 +51,7 @@ func (w *Words) SizeParts(bytes uint64) Amount {
 		return w.amount("gigabyte", int(min(bytes/giga, 1_000_000))*10)
 	case bytes >= giga:
 		return w.amount("gigabyte", int(bytes/(giga/10)))
-	case bytes >= mega:
+	case bytes >= mega || bytes == 0:
 		return w.amount("megabyte", int(bytes/mega)*10)
 	default:
 		return Amount{Unit: w.T("unit.less-than", "amount", w.amount("megabyte", 10).String())}
@@ -102,7 +102,6 @@ func (w *Words) Video(bytes uint64) string {
 // When says when t is, seen from now, in t's time zone: "tomorrow at 8:30 am". A day's beginning is just that day, since
 // "Monday at midnight" is understood in two ways.
 func (w *Words) When(t, now time.Time) string {
-	day := t.Day()
 	midnight := t.Hour() == 0 && t.Minute() == 0
 	clock := w.clock(t)
 	switch calendarDays(now.In(t.Location()), t) {
@@ -114,16 +113,26 @@ func (w *Words) When(t, now time.Time) string {
 		}
 		return w.T("when.tomorrow-at", "clock", clock)
 	}
-	key, number := "when.date-at", strconv.Itoa(day)
 	if midnight {
-		key = "when.date"
+		return w.date("when.date", t)
 	}
-	if day == 1 {
+	return w.date("when.date-at", t, "clock", clock)
+}
+
+// Day writes a date without its year, on one line: "21 November".
+func (w *Words) Day(t time.Time) string {
+	return strings.ReplaceAll(w.date("when.day", t), " ", noBreak)
+}
+
+// date fills t's date, and further pairs, into the message of a key.
+func (w *Words) date(key string, t time.Time, pairs ...string) string {
+	number := strconv.Itoa(t.Day())
+	if t.Day() == 1 {
 		number = w.T("when.first-day")
 	}
-	return w.T(key, "clock", clock, "day", number,
+	return w.T(key, append(pairs, "day", number,
 		"weekday", w.T("when.weekday."+strconv.Itoa(int(t.Weekday()))),
-		"month", w.T("when.month."+strconv.Itoa(int(t.Month())-1)))
+		"month", w.T("when.month."+strconv.Itoa(int(t.Month())-1)))...)
 }
 
 // clock writes the time of day by the language's layout, which is one of package time.

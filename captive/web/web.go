@@ -70,7 +70,7 @@ type Notice struct {
 	Lines      []string
 	Home       bool // offer the way to the first page
 	Press      bool // offer to ask for a session again
-	Retry      bool // offer to look again
+	Retry      bool // offer to look at Frame.Path again
 	OffersStay bool
 }
 
@@ -82,6 +82,7 @@ type Page interface {
 func (p First) template() (string, *Words)   { return "first", p.Words }
 func (p Session) template() (string, *Words) { return "session", p.Words }
 func (p Notice) template() (string, *Words)  { return "notice", p.Words }
+func (p Lender) template() (string, *Words)  { return "lender", p.Words }
 
 // Render makes a page's HTML.
 func Render(p Page) ([]byte, error) {
@@ -94,12 +95,13 @@ func Render(p Page) ([]byte, error) {
 }
 
 var (
-	style = strings.TrimSpace(mustRead("pages/style.css"))
+	// styles are what all pages have, and what some have besides, so that the first page stays light.
+	styles = map[string]string{"style": mustRead("pages/style.css"), "lender": mustRead("pages/lender.css")}
 
-	// Policy is the Content-Security-Policy of every page: nothing is loaded but the style within the page, known by its
-	// hash, and the icon; forms lead here only; no other site may frame a page.
-	Policy = "default-src 'none'; style-src 'sha256-" + hash(style) + "'; img-src data:; " +
-		"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+	// Policy is the Content-Security-Policy of every page: nothing is loaded but the styles within the page, known by their
+	// hashes, and the icon; forms lead here only; no other site may frame a page.
+	Policy = "default-src 'none'; style-src 'sha256-" + hash(styles["style"]) + "' 'sha256-" + hash(styles["lender"]) + "'; " +
+		"img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 	pictograms = loadPictograms()
 	templates  = loadTemplates()
@@ -148,11 +150,11 @@ func loadTemplates() map[string]*template.Template {
 		layout := template.Must(template.New("").Funcs(template.FuncMap{
 			"t":         words.Message,
 			"lines":     func(key string) ([]string, error) { m, err := words.Message(key); return strings.Split(m, "\n"), err },
-			"style":     func() template.CSS { return template.CSS(style) },
+			"style":     func(name string) template.CSS { return template.CSS(styles[name]) },
 			"icon":      icon,
 			"pictogram": pictogram,
 		}).ParseFS(files, "pages/layout.html"))
-		for _, name := range []string{"first", "session", "notice"} {
+		for _, name := range []string{"first", "session", "notice", "lender"} {
 			page := template.Must(layout.Clone())
 			all[code+"/"+name] = template.Must(page.ParseFS(files, path.Join("pages", name+".html")))
 		}

@@ -128,7 +128,8 @@ func TestSize(t *testing.T) {
 		bytes  uint64
 		fr, en string
 	}{
-		{0, "moins de 1 mégaoctet", "less than 1 megabyte"},
+		{0, "0 mégaoctet", "0 megabytes"},
+		{1, "moins de 1 mégaoctet", "less than 1 megabyte"},
 		{999_999, "moins de 1 mégaoctet", "less than 1 megabyte"},
 		{1_000_000, "1 mégaoctet", "1 megabyte"},
 		{499_999_999, "499 mégaoctets", "499 megabytes"},
@@ -188,6 +189,15 @@ func TestWhen(t *testing.T) {
 	}
 }
 
+func TestDay(t *testing.T) {
+	t.Parallel()
+	for day, want := range map[int][2]string{1: {"1er novembre", "1 November"}, 21: {"21 novembre", "21 November"}} {
+		date := time.Date(2026, 11, day, 23, 59, 0, 0, time.UTC)
+		same(t, french.Day(date), want[0])
+		same(t, english.Day(date), want[1])
+	}
+}
+
 // pages has one page of each kind.
 func pages(w *Words) []Page {
 	f := Frame{Words: w, Title: "T", Centre: `L’<b>"atelier"</b> & co`, Hostname: "partage.internal", Path: "/"}
@@ -195,6 +205,8 @@ func pages(w *Words) []Page {
 		First{Frame: f, Lead: []string{"a", "<i>"}},
 		Session{Frame: f, TimeLeft: w.DurationParts(time.Hour), DataGiven: "x"},
 		Notice{Frame: f, Pictogram: "closed", OffersStay: true},
+		Lender{Frame: f, Pictogram: "share", Lines: []string{"<i>"}, Why: "<b>", Days: []LentDay{{"<i>", 1}}, Pace: "<b>",
+			Parts: Place(3, []Part{{Kind: "left", Label: "<i>", Bytes: 1}}), Chart: NewChart([]uint64{1, 2}, 7, 1)},
 	}
 }
 
@@ -214,11 +226,15 @@ func TestRender(t *testing.T) {
 			if strings.Contains(page, "<b>") || strings.Contains(page, "<i>") || strings.Contains(page, "ZgotmplZ") {
 				t.Errorf("text is not escaped, or too much of it:\n%s", page)
 			}
-			// The style that is sent is the one that the policy allows.
-			_, style, _ := strings.Cut(page, "<style>")
-			style, _, _ = strings.Cut(style, "</style>")
-			if !strings.Contains(Policy, "'sha256-"+hash(style)+"'") {
-				t.Errorf("the style is not the one of %q", Policy)
+			// The styles that are sent are those that the policy allows.
+			sent := regexp.MustCompile(`(?s)<style>(.*?)</style>`).FindAllStringSubmatch(page, -1)
+			if len(sent) == 0 {
+				t.Errorf("no style:\n%s", page)
+			}
+			for _, style := range sent {
+				if !strings.Contains(Policy, "'sha256-"+hash(style[1])+"'") {
+					t.Errorf("a style is none of those of %q:\n%s", Policy, style[1])
+				}
 			}
 			if strings.Contains(page, "style=") {
 				t.Errorf("a style attribute, which the policy forbids:\n%s", page)
@@ -274,7 +290,7 @@ func TestContrast(t *testing.T) {
 		{"#06231f", "#a3e2d3"}, {"#a3e2d3", "#1f3531"}, {"#ffd296", "#3d2c12"},
 	} {
 		for _, colour := range pair {
-			if short := strings.Replace(colour, "#ffffff", "#fff", 1); !strings.Contains(style, short) {
+			if short := strings.Replace(colour, "#ffffff", "#fff", 1); !strings.Contains(styles["style"], short) {
 				t.Errorf("%s is not in the style", short)
 			}
 		}
@@ -303,4 +319,51 @@ func contrast(t *testing.T, a, b string) float64 {
 	}
 	x, y := luminance(a), luminance(b)
 	return (max(x, y) + 0.05) / (min(x, y) + 0.05)
+}
+
+func TestPlace(t *testing.T) {
+	t.Parallel()
+	parts := Place(1000, []Part{{Bytes: 500}, {Bytes: 0}, {Bytes: 1}, {Bytes: 300}})
+	want := []string{"0.00% 50.00%", "50.00% 0.00%", "50.00% 1.50%", "51.50% 30.00%"} // what there is can be seen
+	for i, p := range parts {
+		if got := p.X.String() + " " + p.Width.String(); got != want[i] {
+			t.Errorf("part %d: %s, want %s", i, got, want[i])
+		}
+	}
+	if p := Place(0, []Part{{Bytes: 1}})[0]; p.Width != 0 {
+		t.Errorf("a part of nothing: %v", p)
+	}
+}
+
+// No drawing leaves its frame, and the highest bar or the line reaches its top.
+func TestChart(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		values []uint64
+		room   int
+		line   uint64
+		bars   int
+		paint  Percent // where the line is, from the top
+	}{
+		{[]uint64{0, 5, 10}, 30, 5, 2, 50},
+		{[]uint64{1, 0, 0}, 30, 100, 1, 0},
+		{[]uint64{1 << 63, 1<<64 - 1}, 2, 0, 2, 100},
+		{nil, 0, 0, 0, 100},
+		{[]uint64{0}, 1, 0, 0, 100},
+	} {
+		c := NewChart(test.values, test.room, test.line)
+		if len(c.Bars) != test.bars || c.Line != test.paint {
+			t.Errorf("%v: %d bars and the line at %v, want %d at %v", test.values, len(c.Bars), c.Line, test.bars, test.paint)
+		}
+		top := c.Line
+		for _, b := range c.Bars {
+			if b.X < 0 || b.X+b.Width > 100 || b.Y < 0 || b.Y+b.Height > 100.001 || b.Height < visible {
+				t.Errorf("%v: a bar at %+v", test.values, b)
+			}
+			top = min(top, b.Y)
+		}
+		if (test.bars > 0 || test.line > 0) && top != 0 {
+			t.Errorf("%v: nothing reaches the top, only %v", test.values, top)
+		}
+	}
 }

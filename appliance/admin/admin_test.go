@@ -1,0 +1,269 @@
+package admin
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"passerelle/captive/web/webtest"
+)
+
+const page = "/lender/" + token
+
+// TestPages holds each page in each language to its golden file, testdata/CASE.txtar.
+func TestPages(t *testing.T) {
+	t.Parallel()
+	monday := time.Date(2026, 11, 23, 8, 30, 0, 0, paris)
+	in := func(state State) func(*Donation) { return func(d *Donation) { d.State = state } }
+	for _, test := range []struct {
+		name, line string
+		set        func(*Donation)
+	}{
+		{name: "shared"},
+		{name: "paused", set: in(Paused)},
+		{name: "held", set: in(Held)},
+		{name: "ready", set: in(Ready)},
+		{name: "closed", set: func(d *Donation) { d.State, d.Until = Closed, monday }},
+		{name: "closed-unknown", set: in(Closed)},
+		{name: "spent", set: func(d *Donation) {
+			d.State, d.Until = Spent, d.Resets
+			d.Left, d.Granted, d.PerDay, d.Used = 0, 0, 0, 197_000_000_000
+		}},
+		{name: "spent-once", set: func(d *Donation) {
+			d.State, d.Period, d.Began, d.Resets = Spent, "once", time.Time{}, time.Time{}
+			d.Left, d.Granted, d.PerDay = 0, 0, 0
+		}},
+		{name: "broken", set: func(d *Donation) { d.State, d.Why = Broken, "eth0 has a link but no default route" }},
+		{name: "no-cap", set: func(d *Donation) { d.Cap, d.Left, d.Reserve, d.Granted, d.PerDay = 0, 0, 0, 0, 0 }},
+		{name: "unused", set: func(d *Donation) { d.Used, d.Days = 0, nil }},
+		{name: "week", set: func(d *Donation) {
+			d.Period, d.Began = "week", time.Date(2026, 11, 16, 0, 0, 0, 0, paris)
+			d.Resets = d.Began.AddDate(0, 0, 7)
+		}},
+		{name: "day", set: func(d *Donation) {
+			d.Period, d.Began = "day", time.Date(2026, 11, 21, 0, 0, 0, 0, paris)
+			d.Resets = d.Began.AddDate(0, 0, 1)
+		}},
+		{name: "lost", line: "GET /lender/k3vqzj5xw7oadcl2ygt4me6rnc"},
+		{name: "refused", line: "POST " + page + "/pause"},
+		{name: "missing", line: "GET /lender/"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			b := newFakeBox()
+			if test.set != nil {
+				b.change(test.set)
+			}
+			s, line := newServer(b, io.Discard), test.line
+			if line == "" {
+				line = "GET " + page
+			}
+			got := &txtar.Archive{Comment: []byte(line + "\n")}
+			for _, lang := range []string{"fr", "en"} {
+				res := ask(t, s, line, "Accept-Language: "+lang, "Origin: https://www.example.org")
+				got.Files = append(got.Files, txtar.File{Name: lang, Data: webtest.Gist(res.StatusCode, body(t, res))})
+			}
+			webtest.Golden(t, test.name, got)
+		})
+	}
+}
+
+func TestPauseAndResume(t *testing.T) {
+	t.Parallel()
+	b := newFakeBox()
+	s := newServer(b, io.Discard)
+	for _, step := range []struct{ press, chosen, says string }{
+		{"pause", "", "Reprendre le prêt"},
+		{"pause", "?lang=en", "Resume the loan"}, // pressed in two windows
+		{"resume", "", "Mettre en pause"},
+	} {
+		res := ask(t, s, "POST "+page+"/"+step.press+step.chosen, "Sec-Fetch-Site: same-origin")
+		if to := res.Header.Get("Location"); res.StatusCode != http.StatusSeeOther || to != page+step.chosen {
+			t.Fatalf("%s: status %d to %q", step.press, res.StatusCode, to)
+		}
+		if got := body(t, ask(t, s, "GET "+page+step.chosen)); !strings.Contains(got, step.says) {
+			t.Errorf("after %s no %q in:\n%s", step.press, step.says, got)
+		}
+	}
+	want := []string{"its lender pauses Fibre du centre", "its lender pauses Fibre du centre", "its lender resumes Fibre du centre"}
+	if !slices.Equal(b.presses, want) {
+		t.Errorf("the box was told %q", b.presses)
+	}
+}
+
+// What does not come from the page, or not with a link, changes nothing.
+func TestPressesThatAreNot(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		line    string
+		headers []string
+		status  int
+	}{
+		{"POST " + page + "/pause", []string{"Sec-Fetch-Site: cross-site"}, 403},
+		{"POST " + page + "/pause", []string{"Origin: null"}, 403},
+		{"POST " + page + "/pause", []string{"Origin: http://partage.internal.example.org"}, 403},
+		{"POST https://www.example.org" + page + "/pause", nil, 421},
+		{"POST https://partage.internal:8443" + page + "/pause", nil, 421},
+		{"POST /lender/" + strings.Repeat("a", 26) + "/pause", nil, 404},
+		{"POST /lender//pause", nil, 404},
+		{"GET " + page + "/pause", nil, 404},
+		{"PUT " + page + "/pause", nil, 404},
+		{"POST " + page, nil, 404},
+		{"POST " + page + "/pause/", nil, 404},
+	} {
+		b := newFakeBox()
+		if res := ask(t, newServer(b, io.Discard), test.line, test.headers...); res.StatusCode != test.status && res.StatusCode/100 != 3 {
+			t.Errorf("%s %q: status %d, want %d", test.line, test.headers, res.StatusCode, test.status)
+		}
+		if len(b.presses) > 0 {
+			t.Errorf("%s %q: %q", test.line, test.headers, b.presses)
+		}
+	}
+}
+
+func TestHostNames(t *testing.T) {
+	t.Parallel()
+	s := newServer(newFakeBox(), io.Discard)
+	for host, status := range map[string]int{
+		"10.80.0.1": 200, "10.80.0.1:443": 200, "partage.internal": 200, "PARTAGE.internal.": 200, "partage.internal:443": 200,
+		"10.80.0.2": 421, "10.80.0.1:80": 421, "partage.internal.example.org": 421, "localhost": 421, "[::1]": 421,
+	} {
+		if res := ask(t, s, "GET https://"+host+page); res.StatusCode != status {
+			t.Errorf("Host %q: status %d, want %d", host, res.StatusCode, status)
+		}
+	}
+}
+
+func TestHeaders(t *testing.T) {
+	t.Parallel()
+	s := newServer(newFakeBox(), io.Discard)
+	for _, line := range []string{"GET " + page, "GET /lender/x", "POST /lender/x/pause", "GET /nope"} {
+		res := ask(t, s, line)
+		for name, want := range map[string]string{
+			"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin",
+			"Content-Type": "text/html; charset=utf-8",
+		} {
+			if got := res.Header.Get(name); got != want {
+				t.Errorf("%s: %s is %q, want %q", line, name, got, want)
+			}
+		}
+		if csp := res.Header.Get("Content-Security-Policy"); !strings.HasPrefix(csp, "default-src 'none'; ") {
+			t.Errorf("%s: Content-Security-Policy %q", line, csp)
+		}
+	}
+	res := ask(t, s, "GET /")
+	if to := res.Header.Get("Location"); res.StatusCode != http.StatusFound || to != "http://10.80.0.1/" {
+		t.Errorf("/ leads to %q with status %d", to, res.StatusCode)
+	}
+}
+
+// A new link replaces the one before, only its hash is kept, and a link to a donation that is gone leads nowhere.
+func TestLinks(t *testing.T) {
+	t.Parallel()
+	b := newFakeBox()
+	s := newServer(b, io.Discard)
+	path, err := IssueLink(b, "Fibre du centre")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !regexp.MustCompile(`^/lender/[a-z2-7]{26}$`).MatchString(path) { // 26 letters of 5 bits
+		t.Errorf("the path is %q", path)
+	}
+	secret := strings.TrimPrefix(path, "/lender/")
+	for h := range b.tokens {
+		if h != sha256.Sum256([]byte(secret)) {
+			t.Errorf("%x is kept, which is not the hash of the new token alone", h)
+		}
+	}
+	for asked, status := range map[string]int{page: 404, path: 200, "/lender/" + strings.ToUpper(secret): 200, path + "a": 404} {
+		if res := ask(t, s, "GET "+asked); res.StatusCode != status {
+			t.Errorf("%s: status %d, want %d", asked, res.StatusCode, status)
+		}
+	}
+	another, err := IssueLink(b, "Fibre du centre")
+	if err != nil || another == path {
+		t.Errorf("another link is %q, %v", another, err)
+	}
+	delete(b.donations, "Fibre du centre")
+	if res := ask(t, s, "GET "+another); res.StatusCode != 404 {
+		t.Errorf("a donation that is gone: status %d", res.StatusCode)
+	}
+	b.err = errors.New("no space left on device")
+	if _, err := IssueLink(b, "Fibre du centre"); !errors.Is(err, b.err) || !strings.Contains(err.Error(), "Fibre du centre") {
+		t.Errorf("a full disk: %v", err)
+	}
+}
+
+// What fails is said on the page and in the log, which never has the token.
+func TestPauseFails(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	b := newFakeBox()
+	b.err = errors.New("no space left on device")
+	res := ask(t, newServer(b, &log), "POST "+page+"/pause")
+	if got := body(t, res); res.StatusCode != 500 || !strings.Contains(got, "Cela n’a pas marché") || !strings.Contains(got, `href="`+page+`"`) {
+		t.Errorf("status %d:\n%s", res.StatusCode, got)
+	}
+	if got := log.String(); !strings.Contains(got, "no space left on device") || strings.Contains(got, token) {
+		t.Errorf("the log has:\n%s", got)
+	}
+}
+
+// Numbers that contradict each other, from a clock that is wrong or a ledger that is new, still make a page.
+func TestOddDonations(t *testing.T) {
+	t.Parallel()
+	for name, set := range map[string]func(*Donation){
+		"nothing known":       func(d *Donation) { *d = Donation{Name: d.Name, State: Ready, Period: "month"} },
+		"the clock is behind": func(d *Donation) { d.Began, d.Resets = d.Began.AddDate(1, 0, 0), d.Resets.AddDate(1, 0, 0) },
+		"the clock is ahead":  func(d *Donation) { d.Began, d.Resets = d.Began.AddDate(-1, 0, 0), d.Resets.AddDate(-1, 0, 0) },
+		"a period of an age":  func(d *Donation) { d.Began = time.Time{} },
+		"ends before it began": func(d *Donation) {
+			d.Began, d.Resets = d.Resets, d.Began
+		},
+		"parts beyond the cap": func(d *Donation) { d.Left, d.Used, d.Granted = 1<<64-1, 1<<64-1, 1<<64-1 },
+		"a tiny cap":           func(d *Donation) { d.Cap = 1 },
+	} {
+		b := newFakeBox()
+		b.change(set)
+		if res := ask(t, newServer(b, io.Discard), "GET "+page); res.StatusCode != 200 || !strings.HasSuffix(body(t, res), "</html>\n") {
+			t.Errorf("%s: status %d", name, res.StatusCode)
+		}
+	}
+}
+
+// The page weighs at most 14 kB on the wire, headers and 31 days included, and loads nothing.
+func TestWeight(t *testing.T) {
+	t.Parallel()
+	b := newFakeBox()
+	b.change(func(d *Donation) {
+		d.Days, d.Period, d.Resets = nil, "once", time.Time{}
+		for i := range 31 {
+			d.Days = append(d.Days, Day{Date: noon.AddDate(0, 0, -i), Bytes: 6_300_000_000})
+		}
+	})
+	s := newServer(b, io.Discard)
+	html := body(t, ask(t, s, "GET "+page))
+	small := body(t, ask(t, s, "GET "+page, "Accept-Encoding: gzip"))
+	const most, header = 14_000, 700
+	if len(small)+header > most || len(html) < 2*len(small) {
+		t.Errorf("%d bytes, compressed %d", len(html), len(small))
+	}
+	t.Logf("%d bytes, compressed %d", len(html), len(small))
+	if found := regexp.MustCompile(`(?i)<(script|img|iframe|object|embed|video|audio|source)|\son\w+=|@import|url\(|src=|javascript:|style=`).
+		FindString(html); found != "" {
+		t.Errorf("the page has %q", found)
+	}
+	for _, m := range regexp.MustCompile(`(?:href|action)="([^"]*)"`).FindAllStringSubmatch(html, -1) {
+		if !strings.HasPrefix(m[1], "/") && !strings.HasPrefix(m[1], "data:image/svg") {
+			t.Errorf("a link to %q", m[1])
+		}
+	}
+}

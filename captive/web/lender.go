@@ -1,0 +1,93 @@
+package web
+
+import "strconv"
+
+// Lender is a lender's own page: what of a donation is used, and the one button, which pauses or resumes it.
+type Lender struct {
+	Frame
+	Donation  string
+	Pictogram string // of the state
+	Good      bool   // nothing is amiss
+	Lines     []string
+	Why       string // in English, for whoever repairs the line; "" for nothing to say
+	Paused    bool   // the button resumes
+
+	Account string   // what Big is
+	Big     []Amount // what is left of the cap, or what is used without one
+	Parts   []Part   // of the cap; none without one
+	Terms   []string // what is lent, and when it begins anew
+
+	Days   []LentDay // up to today, the oldest first; none before anything was used
+	Chart  Chart
+	Pace   string // what a day may use, "" for nothing to say
+	Most   string // the day of most use
+	Begins string // below the chart: its first day
+	Ends   string // its last
+}
+
+// Part is a part of a cap: of the bar, and of the legend below it.
+type Part struct {
+	Kind     string // "left", "reserve", "granted" or "used": its colour
+	Label    string
+	Bytes    uint64
+	X, Width Percent // see Place
+}
+
+// LentDay is a row of the table behind the chart.
+type LentDay struct {
+	Day   string
+	Bytes uint64
+}
+
+// Chart is a drawing of bars side by side, and of a line across them that they are measured by.
+type Chart struct {
+	Bars []Bar
+	Line Percent // from the top; meaningless if there is none
+}
+
+// Bar is a bar of a Chart.
+type Bar struct{ X, Width, Y, Height Percent }
+
+// Percent is a length in a drawing, so that its parts grow with the page while what is round stays round.
+type Percent float64
+
+// String writes it as SVG has it.
+func (p Percent) String() string { return strconv.FormatFloat(float64(p), 'f', 2, 64) + "%" }
+
+// visible is the least that a part, or a bar, is drawn with if there is anything of it.
+const visible = Percent(1.5)
+
+// Place draws parts side by side, each as long as its share of the whole.
+func Place(whole uint64, parts []Part) []Part {
+	var x Percent
+	for i := range parts {
+		p := &parts[i]
+		p.X, p.Width = x, extent(p.Bytes, whole)
+		x += p.Width
+	}
+	return parts
+}
+
+// NewChart draws values from the left, with room for so many, and the line at one value; 0 for no line.
+func NewChart(values []uint64, room int, line uint64) Chart {
+	highest := line
+	for _, v := range values {
+		highest = max(highest, v)
+	}
+	step := 100 / Percent(max(room, 1))
+	c := Chart{Line: 100 - extent(line, highest)}
+	for i, v := range values {
+		if height := extent(v, highest); height > 0 {
+			c.Bars = append(c.Bars, Bar{X: step * (Percent(i) + 0.15), Width: step * 0.7, Y: 100 - height, Height: height})
+		}
+	}
+	return c
+}
+
+// extent is how long a part of the whole is drawn.
+func extent(part, whole uint64) Percent {
+	if part == 0 || whole == 0 {
+		return 0
+	}
+	return min(max(Percent(100*(float64(part)/float64(whole))), visible), 100)
+}

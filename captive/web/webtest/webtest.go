@@ -1,0 +1,98 @@
+// Package webtest is what tests of pages share: their golden files, and a browser to look at them with. It must not know
+// what is on a page.
+package webtest
+
+import (
+	"context"
+	"flag"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/chromedp"
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/txtar"
+)
+
+var update = flag.Bool("update", false, "write the golden files of what is served now")
+
+// What is in every page alike is left out of the golden files: web's own tests see to it.
+var alike = []struct {
+	what *regexp.Regexp
+	by   string
+}{
+	{regexp.MustCompile(`(?s)^.*<title>`), "<title>"},
+	{regexp.MustCompile(`(?s)<link rel="icon".*</style>\n</head>\n`), ""},
+	{regexp.MustCompile(`<svg viewBox.*?</svg>`), "*"},
+}
+
+// Gist is what a golden file holds of an answer: its status, and the page without what all pages have. In it * is a
+// pictogram.
+func Gist(status int, page string) []byte {
+	for _, a := range alike {
+		page = a.what.ReplaceAllString(page, a.by)
+	}
+	return []byte(strconv.Itoa(status) + "\n" + page)
+}
+
+// Golden fails the test unless testdata/NAME.txtar holds the same. With -update it writes it.
+func Golden(t testing.TB, name string, got *txtar.Archive) {
+	t.Helper()
+	golden := filepath.Join("testdata", name+".txtar")
+	if *update {
+		if err := os.MkdirAll("testdata", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(golden, txtar.Format(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wanted, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(wanted), string(txtar.Format(got))); diff != "" {
+		t.Errorf("%s differs (-want +got; -update writes it):\n%s", golden, diff)
+	}
+}
+
+// Browser starts Chromium for the test, and reports the URLs it asks for. It finds the box, and nothing else, by name on
+// loopback, and trusts the box's own certificate as its user would after being asked.
+func Browser(t testing.TB) (ctx context.Context, asked func() []string) {
+	t.Helper()
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath("chromium"), chromedp.NoSandbox, chromedp.UserDataDir(t.TempDir()),
+		chromedp.Flag("host-resolver-rules", "MAP partage.internal 127.0.0.1, MAP * ~NOTFOUND"),
+		chromedp.Flag("disable-component-update", true), chromedp.IgnoreCertErrors)
+	// Not the test's context: that is over before its cleanups, and the browser shall end in order.
+	ctx, cancelTime := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancelProcess := chromedp.NewExecAllocator(ctx, options...)
+	ctx, cancel := chromedp.NewContext(ctx)
+	t.Cleanup(func() {
+		if err := chromedp.Cancel(ctx); err != nil { // waits for the browser to be gone
+			t.Error(err)
+		}
+		cancel()
+		cancelProcess()
+		cancelTime()
+	})
+	var mu sync.Mutex
+	var urls []string
+	chromedp.ListenTarget(ctx, func(event any) {
+		if request, ok := event.(*network.EventRequestWillBeSent); ok {
+			mu.Lock()
+			defer mu.Unlock()
+			urls = append(urls, request.Request.URL)
+		}
+	})
+	return ctx, func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return urls
+	}
+}
