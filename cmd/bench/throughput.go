@@ -6,13 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
 	"passerelle/appliance/config"
-	"passerelle/netctl"
 	"passerelle/netctl/netlab"
 )
 
@@ -42,7 +40,7 @@ const (
 	fast         = config.Rate(40e9) // bit/s: above what the line gives
 )
 
-// throughput compares plain forwarding, the gate and the prototype where residents are: behind an access point, which
+// throughput compares plain forwarding, the gate and gates made by hand where residents are: behind an access point, which
 // bridges them.
 func throughput(ctx context.Context, b *bench) ([]row, error) {
 	return throughputs(ctx, b, func(offload bool) maker {
@@ -116,11 +114,14 @@ func throughputRunners(ctx context.Context, scene maker) (all []runner, err erro
 			return all, err
 		}
 	}
-	prototype, err := prototypeScene(ctx, scene)
-	if err != nil {
-		return all, err
+	for _, h := range byHand {
+		s, err := h.scene(ctx, scene)
+		if err != nil {
+			return all, err
+		}
+		all = append(all, runner{h.name, s.Residents[0], s.Internet, s.Close})
 	}
-	return append(all, runner{"prototype, 1,000 classes", prototype.Residents[0], prototype.Internet, prototype.Close}), nil
+	return all, nil
 }
 
 func throughputContest(ctx context.Context, b *bench, runners []runner, offload, reverse bool) ([]row, error) {
@@ -159,7 +160,7 @@ func throughputContest(ctx context.Context, b *bench, runners []runner, offload,
 			beside:   transfer{median(column(plain, rateOf)), median(column(plain, cpuOf))}.String(),
 			ratio:    fmt.Sprintf("%s; CPU %s", rate, cpu),
 		}
-		if i < len(results)-2 {
+		if i+1 < len(results)-len(byHand) {
 			line.target = fmt.Sprintf("≥ %.2f of plain, CPU ≤ %.2f", want, cost)
 			line.met = judge(rate.median >= want && cpu.median <= cost)
 		}
@@ -227,87 +228,3 @@ func busyTime() (time.Duration, error) {
 
 // userTick is the unit of CPU times in /proc (USER_HZ is 100 on every machine that Go knows).
 const userTick = 10 * time.Millisecond
-
-// prototypeScene is a box with the gate as it was first made by hand from the same ideas, with a thousand classes. It is
-// what the gate has to beat.
-func prototypeScene(ctx context.Context, scene maker) (*netlab.Scene, error) {
-	s, err := scene(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if err := prototype(ctx, s); err != nil {
-		return nil, errors.Join(err, s.Close())
-	}
-	return s, nil
-}
-
-func prototype(ctx context.Context, s *netlab.Scene) error {
-	r, last := s.Residents[0], addressOf(manySessions-1)
-	err := errors.Join(
-		r.RemoveAddresses(netlab.HotspotInterface), settle(r, last),
-		s.Box.AddAddress(netlab.HotspotInterface, boxAddress),
-		s.Box.Sysctl("net/ipv4/ip_forward", "1"),
-	)
-	if err != nil {
-		return err
-	}
-	var sets, classes strings.Builder
-	fmt.Fprintf(&sets, "create who bitmap:ip,mac range %s timeout 0 counters skbinfo\n", boxAddress.Masked())
-	fmt.Fprintf(&sets, "create class bitmap:ip range %s timeout 0 counters skbinfo\n", boxAddress.Masked())
-	for _, device := range []string{"wlan0", "eth0"} {
-		fmt.Fprintf(&classes, "qdisc add dev %s root handle 1: htb\n", device)
-		fmt.Fprintf(&classes, "class add dev %s parent 1: classid 1:ffff htb rate 40gbit quantum 60000\n", device)
-	}
-	for k := range manySessions {
-		addr, mac := addressOf(k), strangersMAC(k)
-		if addr == last {
-			mac = r.MAC
-		}
-		minor := k + 2
-		fmt.Fprintf(&sets, "add who %s,%s timeout 36000\n", addr, mac)
-		fmt.Fprintf(&sets, "add class %s timeout 36000 skbprio 1:%x\n", addr, minor)
-		for _, device := range []string{"wlan0", "eth0"} {
-			fmt.Fprintf(&classes, "class add dev %s parent 1:ffff classid 1:%x htb rate 20mbit ceil 40gbit quantum 60000\n", device, minor)
-		}
-	}
-	rules := strings.NewReplacer("LIMIT", fmt.Sprint(netctl.CountLimit), "QUOTA", fmt.Sprint(uint64(100e12))).Replace(`*mangle
--A PREROUTING -i wlan0 -m set --match-set who src,src -j MARK --set-mark 1
--A PREROUTING -i wlan0 -m mark --mark 0 -j MARK --set-mark 2
--A FORWARD -i wlan0 -j SET --map-set class src --map-prio
--A FORWARD -o wlan0 -j SET --map-set class dst --map-prio
--A FORWARD -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu
-COMMIT
-*nat
--A POSTROUTING -o eth0 -j MASQUERADE
-COMMIT
-*filter
-:CAP - [0:0]
--A FORWARD -i wlan0 -m set --match-set class src ! --update-counters --bytes-lt LIMIT -j CAP
--A FORWARD -o wlan0 -m set --match-set class dst ! --update-counters --bytes-lt LIMIT -j CAP
--A FORWARD -j REJECT
--A CAP -m quota --quota QUOTA -j ACCEPT
-COMMIT
-`)
-	routes := fmt.Sprintf(`route add default via %s dev eth0 table 100
-rule add pref 100 iif wlan0 fwmark 1 lookup 100
-rule add pref 101 iif wlan0 prohibit
-`, s.Lenders[0].Gateway)
-	for _, step := range []struct {
-		file, text string
-		argv       []string
-	}{
-		{"sets", sets.String(), []string{"ipset", "restore", "-file"}},
-		{"classes", classes.String(), []string{"tc", "-batch"}},
-		{"rules", rules, []string{"iptables-restore"}},
-		{"routes", routes, []string{"ip", "-batch"}},
-	} {
-		path := filepath.Join(s.Dir(), step.file)
-		if err := os.WriteFile(path, []byte(step.text), 0o644); err != nil {
-			return err
-		}
-		if _, err := s.Box.Run(ctx, append(step.argv, path)...); err != nil {
-			return err
-		}
-	}
-	return nil
-}
