@@ -87,8 +87,10 @@ func TestExample(t *testing.T) {
 			Address: netip.MustParsePrefix("10.80.0.1/22"), Lease: 30 * time.Minute,
 		},
 		Limits: Limits{Session: 2 * time.Hour, Download: 4e6, Upload: 1e6, Data: 500e6},
+
+		Essential: Essential{Names: []string{"@france"}, Rate: 2e6},
 		Donations: []Donation{{
-			Name: "Fibre du centre", Interface: "eth0", Download: 20e6, Upload: 5e6, Cap: 200e9,
+			Name: "Fibre du centre", Interface: "eth0", Download: 20e6, Upload: 5e6, Cap: 200e9, Reserve: 2e9,
 			Period: "month", Resets: 1, Hours: schedule, Priority: 1,
 		}},
 	}
@@ -118,6 +120,7 @@ name = "Centre social des Lilas"
 [hotspot]
 interface = "wlan0"
 radio = "none"
+[essential]
 [[donation]]
 name = "Fibre du centre"
 interface = "eth0"
@@ -137,12 +140,34 @@ func TestDefaults(t *testing.T) {
 		},
 		Hotspot: Hotspot{Interface: "wlan0", Radio: "none", Address: netip.MustParsePrefix("10.80.0.1/22"), Lease: 30 * time.Minute},
 		Limits:  Limits{Session: 2 * time.Hour},
+
+		Essential: Essential{Names: []string{"@france"}, Rate: 2e6},
 		Donations: []Donation{{
 			Name: "Fibre du centre", Interface: "eth0", Period: "month", Resets: 1, Priority: 1,
 		}},
 	}
 	if diff := cmp.Diff(want, got, sameConfig); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)
+	}
+}
+
+// TestEssential: the box's own list is written out, and what it names is as sound as what a technician may write.
+func TestEssential(t *testing.T) {
+	t.Parallel()
+	if got := (Essential{Names: []string{"b.example", "a.example"}}).All(); !slices.Equal(got, []string{"a.example", "b.example"}) {
+		t.Errorf("two names are %v", got)
+	}
+	all := Essential{Names: []string{"caf.fr", France}}.All()
+	if !slices.Contains(all, "impots.gouv.fr") || slices.Contains(all, France) || len(all) != len(france) {
+		t.Errorf("with caf.fr, which it names too, France is %d names: %v", len(all), all)
+	}
+	for _, name := range france {
+		if _, err := parseService(name); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if !slices.IsSorted(france) {
+		t.Error("the list is not in order")
 	}
 }
 
@@ -181,6 +206,11 @@ func TestValues(t *testing.T) {
 		{"hotspot", "lease",
 			[]string{`"2m"`, `"24h"`, `"90m"`},
 			[]string{`"1m59s"`, `"24h1s"`, `"-1h"`, `"30"`, `"2m0.5s"`, `""`}},
+		{"essential", "names",
+			[]string{`[]`, `["caf.fr"]`, `["@france", "mairie-des-lilas.example"]`, `["droits.lilas.gouv.fr"]`},
+			[]string{`["fr"]`, `["gouv.fr"]`, `["co.uk"]`, `["@france", "@france"]`, `["@spain"]`, `["https://caf.fr"]`,
+				`["caf.fr/aide"]`, `["*.caf.fr"]`, `["192.0.2.1"]`, `["Caf.fr"]`, `"caf.fr"`}},
+		{"essential", "rate", []string{`"64kbit"`, `"100gbit"`}, []string{`"0"`, `"63kbit"`, `2`}},
 		{"donation", "cap",
 			[]string{`"0"`, `"1MB"`, `"1000TB"`, `"1.5GB"`},
 			[]string{`"999kB"`, `"1001TB"`, `"GB"`, `"-1GB"`, `"1GiB"`, `""`}},
@@ -194,6 +224,7 @@ func TestValues(t *testing.T) {
 		{"donation", "dns",
 			[]string{`[]`, `["9.9.9.9", "192.168.1.1"]`},
 			[]string{`["0.0.0.0"]`, `["224.0.0.1"]`, `["255.255.255.255"]`, `["dns.fr"]`, `["10.80.3.1"]`}},
+		{"donation", "reserve", []string{`"0"`}, []string{`"1GB"`, `"1"`}},
 		{"donation", "interface", []string{`"eth1"`}, []string{`"wlan0"`}},
 	} {
 		t.Run(test.table+"."+test.key, func(t *testing.T) {
@@ -370,6 +401,11 @@ func randomConfig(t *testing.T, rnd *rand.Rand) *Config {
 			Address: netip.MustParsePrefix(pick("10.0.0.1/16", "192.168.7.9/29")), Lease: seconds(2*time.Minute, 24*time.Hour),
 		},
 		Limits: Limits{Session: seconds(time.Minute, 24*time.Hour), Download: rate(), Upload: rate(), Data: size()},
+
+		Essential: Essential{
+			Names: [][]string{nil, {France}, {"aide.example"}, {France, "b.example", "a.example"}}[rnd.IntN(4)],
+			Rate:  max(minRate, rate()),
+		},
 	}
 	c.Box.Languages = [][]string{{"fr"}, {"en"}, {"fr", "en"}, {"en", "fr"}}[rnd.IntN(4)]
 	c.Box.Language = c.Box.Languages[rnd.IntN(len(c.Box.Languages))]
@@ -381,6 +417,9 @@ func randomConfig(t *testing.T, rnd *rand.Rand) *Config {
 		d := Donation{
 			Name: "ligne " + string(rune('A'+i)), Interface: "eth" + string(rune('0'+i)), Download: rate(), Upload: rate(), Cap: size(),
 			Period: pick("day", "week", "month", "once"), Hours: schedule, Priority: 1 + rnd.IntN(99),
+		}
+		if d.Cap >= 2*minSize {
+			d.Reserve = Size(rnd.IntN(2)) * (minSize + Size(rnd.Uint64N(uint64(d.Cap/2-minSize)+1)))
 		}
 		if last := lastReset(d.Period); last > 0 {
 			d.Resets = 1 + rnd.IntN(last)

@@ -51,6 +51,8 @@ func (c *Config) values() map[string]string {
 		"[limits] download":   quote(c.Limits.Download.String()),
 		"[limits] upload":     quote(c.Limits.Upload.String()),
 		"[limits] data":       quote(c.Limits.Data.String()),
+		"[essential] names":   quoteAll(c.Essential.Names),
+		"[essential] rate":    quote(c.Essential.Rate.String()),
 	}
 }
 
@@ -62,6 +64,7 @@ func (d *Donation) values() map[string]string {
 		" download":  quote(d.Download.String()),
 		" upload":    quote(d.Upload.String()),
 		" cap":       quote(d.Cap.String()),
+		" reserve":   quote(d.Reserve.String()),
 		" period":    quote(d.Period),
 		" hours":     quote(d.Hours.String()),
 		" priority":  strconv.Itoa(d.Priority),

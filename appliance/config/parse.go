@@ -15,10 +15,12 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// maxFile bounds the file, in bytes; maxDonations what may stand in it. No box has room for as many interfaces.
+// maxFile bounds the file, in bytes; maxDonations and maxEssential what may stand in it. No box has room for as many
+// interfaces, and no list of essential services is as long.
 const (
 	maxFile      = 1 << 20
 	maxDonations = 64
+	maxEssential = 200
 )
 
 // Problems is every complaint about one file, in the order of its lines. It is never empty when it is an error.
@@ -109,6 +111,8 @@ func (r *reader) config(values map[string]any) *Config {
 		Box:     r.box(root.table("box", true)),
 		Hotspot: r.hotspot(root.table("hotspot", true)),
 		Limits:  r.limits(root.table("limits", false)),
+
+		Essential: r.essential(root.table("essential", false)),
 	}
 	donations := root.tables("donation")
 	if len(donations) > maxDonations {
@@ -179,6 +183,21 @@ func (r *reader) limits(t *table) Limits {
 	}
 }
 
+func (r *reader) essential(t *table) Essential {
+	defer t.refuseUnknown()
+	e := Essential{
+		Names: list(t, "names", []string{France}, parseService),
+		Rate:  optional(t, "rate", 2e6, parseNeededRate),
+	}
+	if len(e.Names) > maxEssential {
+		t.problem("names", "there are %d; write %d at most", len(e.Names), maxEssential)
+	}
+	if i := firstRepeated(e.Names); i >= 0 {
+		t.elementProblem("names", i, "%q is in the list twice; take one away", e.Names[i])
+	}
+	return e
+}
+
 // donation reads one donation and holds it against those before it and the hotspot.
 func (r *reader) donation(t *table, c *Config) Donation {
 	defer t.refuseUnknown()
@@ -188,10 +207,18 @@ func (r *reader) donation(t *table, c *Config) Donation {
 		Download:  optional(t, "download", 0, parseLimitedRate),
 		Upload:    optional(t, "upload", 0, parseLimitedRate),
 		Cap:       required(t, "cap", `"200GB", or "0" for no cap`, parseLimitedSize),
+		Reserve:   optional(t, "reserve", 0, parseLimitedSize),
 		Period:    optional(t, "period", "month", parsePeriod),
 		Hours:     optional(t, "hours", nil, parseHours),
 		Priority:  optional(t, "priority", 1, parseBetween(1, 99)),
 		DNS:       list(t, "dns", nil, parseResolver),
+	}
+	switch {
+	case d.Reserve == 0 || t.failed("cap"):
+	case d.Cap == 0:
+		t.problem("reserve", "without a cap nothing runs out; take this line away")
+	case d.Reserve > d.Cap/2:
+		t.problem("reserve", "%v is more than half of the cap of %v, which it is part of; write %v at most", d.Reserve, d.Cap, d.Cap/2)
 	}
 	last := lastReset(d.Period)
 	switch {

@@ -18,6 +18,7 @@ type Config struct {
 	Box       Box
 	Hotspot   Hotspot
 	Limits    Limits
+	Essential Essential
 	Donations []Donation // at least one, names and interfaces unique, in the file's order
 }
 
@@ -49,6 +50,12 @@ type Limits struct {
 	Data     Size          // per day; 0 (default): none
 }
 
+// Essential is what stays open to everybody, without a session and when a resident's data or a donation's cap is spent.
+type Essential struct {
+	Names []string // host names, lower case, unique, each with all names below it, or France; default: France
+	Rate  Rate     // of all residents together, each way; never 0; default: 2 Mbit/s
+}
+
 // Donation is a connection that somebody lends.
 type Donation struct {
 	Name      string          // unique, 1 to 80 characters, one line
@@ -56,6 +63,7 @@ type Donation struct {
 	Download  Rate            // the share of the line that is lent; 0 (default): all of it
 	Upload    Rate            // likewise
 	Cap       Size            // per period, both directions; 0: none
+	Reserve   Size            // of Cap, kept for essential services; at most half of it; 0 (default): none
 	Period    string          // "day", "week", "month" (default) or "once"
 	Resets    int             // the period's first day: of the month 1 to 31, the week 1 (Monday) to 7; default 1; else 0
 	Hours     *hours.Schedule // when it is lent; nil (default): always

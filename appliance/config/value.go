@@ -239,6 +239,14 @@ func parseLimitedRate(s string) (Rate, error) {
 	return r, err
 }
 
+func parseNeededRate(s string) (Rate, error) {
+	r, err := ParseRate(s)
+	if err == nil && (r < minRate || r > maxRate) {
+		return 0, fmt.Errorf("%q is out of bounds; write %q to %q", s, minRate, maxRate)
+	}
+	return r, err
+}
+
 func parseLimitedSize(s string) (Size, error) {
 	size, err := ParseSize(s)
 	if err == nil && size != 0 && (size < minSize || size > maxSize) {
