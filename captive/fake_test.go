@@ -5,14 +5,13 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"net/netip"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"passerelle/appliance/decide"
+	"passerelle/captive/web/webtest"
 )
 
 // paris is the zone of the fictional centre.
@@ -106,34 +105,14 @@ var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 // newServer returns a server for b at noon.
 func newServer(b Box) *Server { return New(b, quiet, func() time.Time { return noon }) }
 
-// ask sends one request from the resident: "GET http://host/path", then headers as "Name: value".
+// ask sends one request to the box from the resident: see [webtest.Ask].
 func ask(t testing.TB, s http.Handler, line string, headers ...string) *http.Response {
 	t.Helper()
-	method, target, _ := strings.Cut(line, " ")
-	if strings.HasPrefix(target, "/") {
-		target = "http://10.80.0.1" + target
-	}
-	r := httptest.NewRequest(method, target, nil)
-	r.RemoteAddr = resident + ":40000"
-	for _, h := range headers {
-		name, value, _ := strings.Cut(h, ": ")
-		if name == "Host" {
-			r.Host = value
-		} else {
-			r.Header.Add(name, value)
-		}
-	}
-	w := httptest.NewRecorder()
-	s.ServeHTTP(w, r)
-	return w.Result()
+	return webtest.Ask(t, s, "http://10.80.0.1", resident+":40000", line, headers...)
 }
 
 // body reads a response's body.
 func body(t testing.TB, res *http.Response) string {
 	t.Helper()
-	b, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
+	return webtest.Body(t, res)
 }

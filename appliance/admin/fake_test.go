@@ -6,12 +6,12 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"net/netip"
-	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"passerelle/captive/web/webtest"
 )
 
 // paris is the zone of the fictional centre.
@@ -120,29 +120,14 @@ func newServer(b *fakeBox, out io.Writer) *Server {
 	})
 }
 
-// ask sends one request: "GET /path" or "GET https://host/path", then headers as "Name: value".
+// ask sends one request to the box: see [webtest.Ask].
 func ask(t testing.TB, s http.Handler, line string, headers ...string) *http.Response {
 	t.Helper()
-	method, target, _ := strings.Cut(line, " ")
-	if strings.HasPrefix(target, "/") {
-		target = "https://partage.internal" + target
-	}
-	r := httptest.NewRequest(method, target, nil)
-	for _, h := range headers {
-		name, value, _ := strings.Cut(h, ": ")
-		r.Header.Add(name, value)
-	}
-	w := httptest.NewRecorder()
-	s.ServeHTTP(w, r)
-	return w.Result()
+	return webtest.Ask(t, s, "https://partage.internal", "10.80.0.23:40000", line, headers...)
 }
 
 // body reads a response's body.
 func body(t testing.TB, res *http.Response) string {
 	t.Helper()
-	b, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
+	return webtest.Body(t, res)
 }

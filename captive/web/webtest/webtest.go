@@ -1,14 +1,18 @@
-// Package webtest is what tests of pages share: their golden files, and a browser to look at them with. It must not know
-// what is on a page.
+// Package webtest is what tests of pages share: requests, golden files, and a browser to look at pages with. It must not
+// know what is on a page.
 package webtest
 
 import (
 	"context"
 	"flag"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -59,6 +63,39 @@ func Golden(t testing.TB, name string, got *txtar.Archive) {
 	if diff := cmp.Diff(string(wanted), string(txtar.Format(got))); diff != "" {
 		t.Errorf("%s differs (-want +got; -update writes it):\n%s", golden, diff)
 	}
+}
+
+// Ask sends a handler one request: "GET /path" of a site such as "http://10.80.0.1", or "GET http://host/path", then
+// headers as "Name: value". It comes from an address with its port.
+func Ask(t testing.TB, h http.Handler, site, from, line string, headers ...string) *http.Response {
+	t.Helper()
+	method, target, _ := strings.Cut(line, " ")
+	if strings.HasPrefix(target, "/") {
+		target = site + target
+	}
+	r := httptest.NewRequest(method, target, nil)
+	r.RemoteAddr = from
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ": ")
+		if name == "Host" {
+			r.Host = value
+		} else {
+			r.Header.Add(name, value)
+		}
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w.Result()
+}
+
+// Body reads a response's body.
+func Body(t testing.TB, res *http.Response) string {
+	t.Helper()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }
 
 // Browser starts Chromium for the test, and reports the URLs it asks for. It finds the box, and nothing else, by name on
