@@ -87,10 +87,14 @@ func ask(ctx context.Context, socket, method, path string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the daemon's answer: %w", err)
 	}
-	if reply.StatusCode/100 != 2 {
-		return nil, fmt.Errorf("the daemon says: %s", strings.TrimSpace(string(body)))
+	if reply.StatusCode/100 == 2 {
+		return body, nil
 	}
-	return body, nil
+	err = fmt.Errorf("the daemon says: %s", strings.TrimSpace(string(body)))
+	if reply.StatusCode/100 == 4 {
+		err = wrong{err}
+	}
+	return nil, err
 }
 
 func pause(ctx context.Context, c *cli, args []string) error {

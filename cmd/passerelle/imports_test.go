@@ -35,6 +35,8 @@ var bans = []ban{
 		"accounts are pure"},
 	{"passerelle/appliance/supervise", []string{"passerelle/netctl", "passerelle/netctl/", "passerelle/captive"}, nil,
 		"processes, not what they are for"},
+	{"passerelle/appliance/admin", []string{"passerelle/netctl/", "passerelle/captive", "go.etcd.io/bbolt", "os/exec", "periph.io/"}, nil,
+		"pages ask for what they show and change, they do nothing themselves"},
 	{"passerelle/captive", []string{"passerelle/netctl", "passerelle/netctl/", "go.etcd.io/bbolt", "os/exec"}, nil,
 		"pages ask for sessions, they make none"},
 	{"passerelle/captive/web", []string{"passerelle/"}, []string{"passerelle/appliance/hours"},

@@ -163,19 +163,24 @@ func lock(path string) (unlock func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-// servePages serves residents. The listener is bound before the hotspot has its address, and outlives its interface.
+// servePages serves residents.
 func (d *daemon) servePages(ctx context.Context) error {
-	address := netip.AddrPortFrom(d.config.Hotspot.Address.Addr(), plan.PortPortal).String()
-	free := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
-		ctlErr := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_FREEBIND, 1) })
-		return errors.Join(ctlErr, err)
-	}}
-	l, err := free.Listen(ctx, "tcp4", address)
+	l, err := d.listen(ctx, plan.PortPortal)
 	if err != nil {
 		return fmt.Errorf("serve residents' pages: %w", err)
 	}
 	s := captive.New(pages{d.box}, d.log, time.Now).HTTPServer()
 	return serve(ctx, s, captive.Limit(l))
+}
+
+// listen listens on the box's address. The listener is bound before the hotspot has its address, and outlives its
+// interface.
+func (d *daemon) listen(ctx context.Context, port uint16) (net.Listener, error) {
+	free := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
+		ctlErr := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_FREEBIND, 1) })
+		return errors.Join(ctlErr, err)
+	}}
+	return free.Listen(ctx, "tcp4", netip.AddrPortFrom(d.config.Hotspot.Address.Addr(), port).String())
 }
 
 // serve serves until ctx ends, then gives running requests a moment.

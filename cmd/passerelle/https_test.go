@@ -1,0 +1,209 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// aCertificate returns a certificate kept in a folder that is not there yet, and its file.
+func aCertificate(t *testing.T, now time.Time, log io.Writer) (c *certificate, path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "state", certificateFile)
+	return &certificate{
+		path: path, log: slog.New(slog.NewTextHandler(log, nil)), now: func() time.Time { return now },
+		site: func() (string, netip.Addr) { return "partage.internal", netip.MustParseAddr("10.80.0.1") },
+	}, path
+}
+
+// leaf returns what c serves now.
+func leaf(t *testing.T, c *certificate) *x509.Certificate {
+	t.Helper()
+	pair, err := c.get()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pair.Leaf
+}
+
+func year(y int) time.Time { return time.Date(y, 6, 1, 12, 0, 0, 0, time.UTC) }
+
+// A certificate made at any hour of a wrong clock is one that a browser with a right clock can be told to trust.
+func TestCertificateOfAWrongClock(t *testing.T) {
+	t.Parallel()
+	for _, now := range []time.Time{{}, year(1970), year(2000), year(2027), year(2038), year(2099)} {
+		c, path := aCertificate(t, now, io.Discard)
+		cert := leaf(t, c)
+		pool := x509.NewCertPool()
+		pool.AddCert(cert)
+		for _, name := range []string{"partage.internal", "10.80.0.1"} {
+			for _, phone := range []int{2016, 2026, 2035} {
+				if _, err := cert.Verify(x509.VerifyOptions{DNSName: name, Roots: pool, CurrentTime: year(phone)}); err != nil {
+					t.Errorf("made when the clock says %d, seen in %d as %s: %v", now.Year(), phone, name, err)
+				}
+			}
+		}
+		if cert.NotBefore.After(time.Date(2019, 6, 30, 0, 0, 0, 0, time.UTC)) {
+			t.Errorf("it begins %s: Apple's systems refuse so long a one", cert.NotBefore)
+		}
+		if cert.IsCA || cert.PublicKeyAlgorithm != x509.ECDSA {
+			t.Errorf("it certifies others: %t; its key is %s", cert.IsCA, cert.PublicKeyAlgorithm)
+		}
+		info, err := os.Stat(path)
+		if err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("its file: %v, %v", info.Mode(), err)
+		}
+	}
+}
+
+// The same certificate serves on, whatever the clock does, until its last year or until the box is called otherwise.
+func TestCertificateStays(t *testing.T) {
+	t.Parallel()
+	c, path := aCertificate(t, year(2027), io.Discard)
+	first := leaf(t, c)
+	again := func(now time.Time) *certificate {
+		return &certificate{path: path, log: c.log, site: c.site, now: func() time.Time { return now }}
+	}
+	for _, now := range []time.Time{year(1970), year(2027), year(2035)} {
+		if !leaf(t, again(now)).Equal(first) {
+			t.Errorf("a daemon of %d makes another", now.Year())
+		}
+	}
+	now := year(2027)
+	c.now = func() time.Time { return now }
+	if now = year(2036).AddDate(0, 0, 1); leaf(t, c).Equal(first) {
+		t.Error("it is not renewed in its last year")
+	}
+	renewed := leaf(t, c)
+	if now = year(2027); !leaf(t, c).Equal(renewed) || !leaf(t, again(now)).Equal(renewed) {
+		t.Error("a clock that goes back makes another")
+	}
+	c.site = func() (string, netip.Addr) { return "lilas.internal", netip.MustParseAddr("10.80.0.1") }
+	if err := leaf(t, c).VerifyHostname("lilas.internal"); err != nil {
+		t.Errorf("after a new name: %v", err)
+	}
+	c.site = func() (string, netip.Addr) { return "lilas.internal", netip.MustParseAddr("10.81.0.1") }
+	if err := leaf(t, c).VerifyHostname("10.81.0.1"); err != nil {
+		t.Errorf("after a new address: %v", err)
+	}
+}
+
+// A file that is damaged is replaced, one that cannot be written is done without, and both are said.
+func TestCertificateTrouble(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	c, path := aCertificate(t, year(2027), &log)
+	leaf(t, c)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, damaged := range map[string][]byte{"empty": {}, "torn": text[:len(text)/2], "other": []byte("no certificate")} {
+		if err := os.WriteFile(path, damaged, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		log.Reset()
+		c.pair = nil
+		leaf(t, c)
+		if _, err := readCertificate(path); err != nil || !strings.Contains(log.String(), "cannot be read") {
+			t.Errorf("%s: the new file: %v; the log: %s", name, err, &log)
+		}
+	}
+	log.Reset()
+	c, path = aCertificate(t, year(2027), &log)
+	if err := os.WriteFile(filepath.Dir(path), nil, 0o600); err != nil { // no folder can be here
+		t.Fatal(err)
+	}
+	first := leaf(t, c)
+	if !leaf(t, c).Equal(first) {
+		t.Error("without a file each client gets another certificate")
+	}
+	if _, err := os.Stat(path); err == nil || errors.Is(err, fs.ErrPermission) || !strings.Contains(log.String(), "will not outlive") {
+		t.Errorf("%v; the log: %s", err, &log)
+	}
+	if strings.Contains(log.String(), "PRIVATE") {
+		t.Error("the key is in the log")
+	}
+}
+
+// Clients that arrive together get one certificate.
+func TestCertificateTogether(t *testing.T) {
+	t.Parallel()
+	c, _ := aCertificate(t, year(2027), io.Discard)
+	var all [8]*tls.Certificate
+	var group sync.WaitGroup
+	for i := range all {
+		group.Go(func() { all[i], _ = c.get() })
+	}
+	group.Wait()
+	for _, pair := range all {
+		if pair == nil || pair != all[0] {
+			t.Fatal("there are several")
+		}
+	}
+}
+
+// Only who asks for the box itself sees its certificate: others find the connection closed.
+func TestOtherSitesNamesSeeNoCertificate(t *testing.T) {
+	t.Parallel()
+	c, _ := aCertificate(t, year(2027), io.Discard)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "the page") })
+	ctx, stop := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- c.serve(ctx, l, page) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	for name, ours := range map[string]bool{
+		"": true, "partage.internal": true, "Partage.Internal": true,
+		"www.caf.fr": false, "partage.internal.example.org": false, "internal": false,
+	} {
+		raw, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var saw int
+		client := tls.Client(raw, &tls.Config{ServerName: name, InsecureSkipVerify: true,
+			VerifyConnection: func(s tls.ConnectionState) error { saw = len(s.PeerCertificates); return nil }})
+		if err := raw.SetDeadline(time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
+		err = client.Handshake()
+		if ours != (err == nil) || ours != (saw == 1) {
+			t.Errorf("%q: %v, %d certificates", name, err, saw)
+		}
+		if !ours && !errors.Is(err, io.EOF) {
+			t.Errorf("%q: %v, want a connection that is closed", name, err)
+		}
+		if ours {
+			if _, err := io.WriteString(client, "GET / HTTP/1.0\r\n\r\n"); err != nil {
+				t.Error(err)
+			}
+			if answer, err := io.ReadAll(client); err != nil || !strings.HasSuffix(string(answer), "the page") {
+				t.Errorf("%q: %.80q, %v", name, answer, err)
+			}
+		}
+		raw.Close()
+	}
+}
