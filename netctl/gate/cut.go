@@ -5,14 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"passerelle/netctl"
 )
 
-// Connections of a session that ended. The rules reset whoever sends something: the device by INPUT's refusal, the other
-// side by FORWARD's. A device that only receives would wait for ever, so it is nudged: it gets an empty segment from the
-// other side's address that fits nowhere, which TCP must answer with what it expects (RFC 9293, section 3.10.7.4), and
-// that answer is refused with a reset that fits.
+// Connections of a session that ended, or of a line that is no longer used. The rules reset whoever sends something: the
+// device by INPUT's refusal, the other side by FORWARD's; by another line, the other side knows nothing of the connection
+// and resets it. A device that only receives would wait for ever, so it is nudged: it gets an empty segment from the other
+// side's address that fits nowhere, which TCP must answer with what it expects (RFC 9293, section 3.10.7.4), and that
+// answer is reset in a way that fits. When a line's interface or address goes, the kernel itself forgets the connections
+// masqueraded with it: whom to nudge is not known then.
 
 // Messages and attributes of connection tracking (include/uapi/linux/netfilter/nfnetlink_conntrack.h).
 const (
@@ -43,55 +48,63 @@ type connection struct {
 	tuple    []byte // the kernel's own words for it
 }
 
-// cut ends a resident's connections to the internet. Those to the box stay.
-func (g *Gate) cut(addr netip.Addr) error {
-	all, err := g.connections(addr)
-	if err != nil {
-		return fmt.Errorf("list a resident's connections: %w", err)
+// cut ends residents' connections to the internet. Those to the box stay.
+func (g *Gate) cut(of residents) error {
+	if len(of) == 0 {
+		return nil
 	}
+	all, err := g.connections(of)
+	if err != nil {
+		return fmt.Errorf("list residents' connections: %w", err)
+	}
+	// Forgotten, so that what comes from either side is answered as what it is: no connection's.
+	var forget []request
 	for _, c := range all {
-		if c.dst.Addr() == g.plan.Hotspot.Address.Addr() {
-			continue
-		}
-		// Forgotten, so that what comes from either side is answered as what it is: no connection's.
-		err := g.netfilter.do(ctType(ctDelete), 0, netfilterHeader(unix.AF_INET), nest(ctaTupleOrig, c.tuple))
-		if err != nil && !isErrno(err, unix.ENOENT) {
-			return fmt.Errorf("forget a connection: %w", err)
-		}
-		if c.proto != unix.IPPROTO_TCP {
-			continue
-		}
-		// A device that is gone cannot be nudged.
-		if err := g.nudge(c); err != nil && !isErrno(err, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.ENODEV, unix.ENOBUFS) {
-			return fmt.Errorf("nudge a connection: %w", err)
-		}
+		forget = append(forget, request{
+			kind: ctType(ctDelete), body: slices.Concat(netfilterHeader(unix.AF_INET), nest(ctaTupleOrig, c.tuple)),
+			deed: "forget a connection", moot: []unix.Errno{unix.ENOENT},
+		})
+	}
+	if err := g.netfilter.do(forget...); err != nil {
+		return err
+	}
+	if err := g.nudge(of, all); err != nil {
+		return fmt.Errorf("nudge connections: %w", err)
 	}
 	return nil
 }
 
 // cutAll ends the connections of all sessions, which go on.
-func (g *Gate) cutAll() (err error) {
-	for addr := range g.sessions {
-		err = errors.Join(err, g.cut(addr))
+func (g *Gate) cutAll() error {
+	all := residents{}
+	for addr, s := range g.sessions {
+		all[addr] = s.MAC
 	}
-	return err
+	return g.cut(all)
 }
 
-// connections lists what the address has begun.
-func (g *Gate) connections(addr netip.Addr) ([]connection, error) {
-	bodies, err := g.netfilter.get(ctType(ctGet), unix.NLM_F_DUMP, netfilterHeader(unix.AF_INET),
-		nest(ctaTupleOrig, nest(ctaTupleIP, attr(ctaIPv4Src, addr.AsSlice()))),
-		nest(ctaFilter, attr(ctaFilterOrig, native32(ctaFilterIPSrc))))
+// connections lists what the residents have begun, but for what they have to say to the box. The kernel goes through all
+// connections for that, so it is asked once for all residents.
+func (g *Gate) connections(of residents) (all []connection, err error) {
+	question := [][]byte{netfilterHeader(unix.AF_INET)}
+	if len(of) == 1 {
+		for addr := range of {
+			question = append(question,
+				nest(ctaTupleOrig, nest(ctaTupleIP, attr(ctaIPv4Src, addr.AsSlice()))),
+				nest(ctaFilter, attr(ctaFilterOrig, native32(ctaFilterIPSrc))))
+		}
+	}
+	bodies, err := g.netfilter.get(ctType(ctGet), unix.NLM_F_DUMP, question...)
 	if err != nil {
 		return nil, err
 	}
-	var all []connection
 	for _, body := range bodies {
 		for kind, value := range attrs(after(netfilterHeaderSize, body)) {
 			if kind != ctaTupleOrig {
 				continue
 			}
-			if c := readConnection(value); c.src.Addr() == addr {
+			c := readConnection(value)
+			if _, ok := of[c.src.Addr()]; ok && c.dst.Addr() != g.plan.Hotspot.Address.Addr() {
 				all = append(all, c)
 			}
 		}
@@ -123,38 +136,61 @@ func readConnection(tuple []byte) connection {
 	return c
 }
 
-// nudge sends the device an empty segment of the connection, as if from the other side.
-func (g *Gate) nudge(c connection) (err error) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
+// nudge sends the devices an empty segment of each TCP connection, as if from the other side. It goes straight to the
+// interface: connection tracking would take it for the beginning of a connection, and what the device answers for that
+// one's, which is not masqueraded.
+func (g *Gate) nudge(of residents, all []connection) (err error) {
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, unix.Close(fd)) }()
-	if err := unix.BindToDevice(fd, g.plan.Hotspot.Name); err != nil {
-		return err
+	to := unix.SockaddrLinklayer{
+		Protocol: binary.NativeEndian.Uint16([]byte{unix.ETH_P_IP >> 8, unix.ETH_P_IP & 0xff}),
+		Ifindex:  g.hotspot, Halen: uint8(len(netctl.MAC{})),
 	}
-	return unix.Sendto(fd, segment(c.dst, c.src), unix.MSG_DONTWAIT, &unix.SockaddrInet4{Addr: c.src.Addr().As4()})
+	for _, c := range all {
+		if c.proto != unix.IPPROTO_TCP {
+			continue
+		}
+		mac := of[c.src.Addr()]
+		copy(to.Addr[:], mac[:])
+		err := unix.Sendto(fd, segment(c.dst, c.src), unix.MSG_DONTWAIT, &to)
+		switch {
+		case isErrno(err, unix.ENXIO, unix.ENODEV, unix.ENETDOWN):
+			return nil // without the hotspot, nobody can be nudged
+		case err != nil && !isErrno(err, unix.ENOBUFS, unix.EAGAIN): // its queue is full
+			return err
+		}
+	}
+	return nil
 }
 
-// segment returns an IPv4 packet with an empty TCP segment, an acknowledgement of nothing in particular. The kernel fills
-// in the IP header's length, identification and checksum (raw(7)).
+// segment returns an IPv4 packet with an empty TCP segment, an acknowledgement of nothing in particular.
 func segment(from, to netip.AddrPort) []byte {
 	const ipLen, tcpLen = 20, 20
 	p := make([]byte, ipLen+tcpLen)
 	src, dst := from.Addr().As4(), to.Addr().As4()
-	p[0] = 4<<4 | ipLen/4
-	p[8] = 64 // hops
-	p[9] = unix.IPPROTO_TCP
-	copy(p[12:], src[:])
-	copy(p[16:], dst[:])
-	tcp := p[ipLen:]
+	ip, tcp := p[:ipLen], p[ipLen:]
+	ip[0] = 4<<4 | ipLen/4
+	binary.BigEndian.PutUint16(ip[2:], uint16(len(p)))
+	ip[8] = 64 // hops
+	ip[9] = unix.IPPROTO_TCP
+	copy(ip[12:], src[:])
+	copy(ip[16:], dst[:])
+	binary.BigEndian.PutUint16(ip[10:], checksum(0, ip))
 	binary.BigEndian.PutUint16(tcp[0:], from.Port())
 	binary.BigEndian.PutUint16(tcp[2:], to.Port())
 	tcp[12] = tcpLen / 4 << 4
 	tcp[13] = 1 << 4 // ACK
-	// The checksum covers a pseudo header too (RFC 9293, section 3.1).
-	sum := uint32(unix.IPPROTO_TCP + tcpLen)
-	for _, part := range [][]byte{src[:], dst[:], tcp} {
+	// It covers a pseudo header too (RFC 9293, section 3.1).
+	binary.BigEndian.PutUint16(tcp[16:], checksum(unix.IPPROTO_TCP+tcpLen, src[:], dst[:], tcp))
+	return p
+}
+
+// checksum is the internet checksum (RFC 1071) of a number and some parts of even length.
+func checksum(sum uint32, parts ...[]byte) uint16 {
+	for _, part := range parts {
 		for i := 0; i < len(part); i += 2 {
 			sum += uint32(binary.BigEndian.Uint16(part[i:]))
 		}
@@ -162,6 +198,5 @@ func segment(from, to netip.AddrPort) []byte {
 	for sum>>16 != 0 {
 		sum = sum&0xffff + sum>>16
 	}
-	binary.BigEndian.PutUint16(tcp[16:], ^uint16(sum))
-	return p
+	return ^uint16(sum)
 }

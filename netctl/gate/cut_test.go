@@ -8,20 +8,26 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"passerelle/netctl"
 	"passerelle/netctl/netlab"
 )
 
 // TestWhoOnlyListensIsTold: a device in the middle of a download, which sends nothing by itself, learns that its session
-// or the sharing ended; and so does the other side. Nobody else's connection suffers.
+// or the sharing ended, or the line changed; and so does the other side. Nobody else's connection suffers.
 func TestWhoOnlyListensIsTold(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(t *testing.T, l *lab){
 		"session": func(t *testing.T, l *lab) { must(t, l.gate.End(address(0))) },
 		"sharing": func(t *testing.T, l *lab) { l.apply(t, l.paused()) },
+		"line": func(t *testing.T, l *lab) {
+			second := l.sharing(1)
+			must(t, l.gate.Grant(t.Context(), netctl.Tranche{Chain: second.Cap, Bytes: netctl.Unlimited}))
+			l.apply(t, second)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l := newLab(t, netlab.Options{Residents: 2})
+			l := newLab(t, netlab.Options{Residents: 2, Uplinks: 2})
 			l.config.Limits.Download = 100e6
 			l.share(t)
 			l.admit(t, 0)

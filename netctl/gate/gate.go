@@ -4,7 +4,7 @@
 //
 // [Gate.Apply] is level-triggered. What is cheap to look at is looked at in every round (addresses, sets, rules, routes);
 // what is not is looked at when it may have changed: the firewall when the ruleset's generation moved on, the classes
-// when [Gate.Disturbed] was called after a notification.
+// when [Gate.Disturbed] was called after another's change.
 package gate
 
 import (
@@ -28,12 +28,13 @@ import (
 // Gate is the kernel. Make one with New.
 type Gate struct {
 	links     *vnl.Handle
-	netfilter wire
-	route     wire
+	netfilter *wire
+	route     *wire
 	now       func() time.Time
 
 	plan     netctl.Plan
 	applied  bool
+	hotspot  int // the kernel's number of its interface, when it was last looked at
 	sets     map[string]netctl.Set
 	sessions map[netip.Addr]session
 	firewall firewallState
@@ -41,6 +42,8 @@ type Gate struct {
 	shaped   map[string]shaped // by device
 	leaf     string            // kind of leaf queue that this kernel has; "" until tried
 	memory   memory            // what was before us
+	way      netctl.Route      // the way out, by which residents' connections have gone so far
+	seen     seen
 
 	disturbed atomic.Bool
 }
@@ -55,11 +58,32 @@ type session struct {
 	counter uint64    // its value when it was last read: should the sets be flushed, the session goes on from there
 }
 
+// residents are some residents' addresses with their devices.
+type residents map[netip.Addr]netctl.MAC
+
+// seen is what Read saw of the sets. The Apply that follows at once need not list them again.
+type seen struct {
+	sets map[string]listing
+	at   time.Time
+}
+
+// fresh is how long it may be relied upon.
+const fresh = 100 * time.Millisecond
+
+func (s *seen) forget() { s.sets = nil }
+
+// take returns a set, which is then forgotten.
+func (s *seen) take(name string, now time.Time) (l listing, ok bool) {
+	l, ok = s.sets[name]
+	delete(s.sets, name)
+	return l, ok && now.Sub(s.at) < fresh
+}
+
 // shaped is what a device's tree was last made for.
 type shaped struct {
 	link  int
 	spec  string
-	share int // the number of sessions that the shares were made for, as a power of two
+	share int // the number of sessions that everybody's share was made for, as a power of two; 0: not everybody has it
 }
 
 // New opens the kernel's sockets in the caller's network namespace. It fails where the gate could not hold its promises:
@@ -95,8 +119,12 @@ func New(ctx context.Context, now func() time.Time) (*Gate, error) {
 }
 
 // Disturbed tells the gate that somebody changed queues or classes: the next Apply looks at them. It may be called from
-// any goroutine, and for the gate's own changes, too: they are then looked at once more.
+// any goroutine.
 func (g *Gate) Disturbed() { g.disturbed.Store(true) }
+
+// Port returns the netlink port of the gate's own changes to queues and classes: a watcher who tells of them by Disturbed
+// would have the gate look at what it did itself.
+func (g *Gate) Port() uint32 { return g.route.port }
 
 // Leaf returns the kind of the residents' queues, "" before the first one.
 func (g *Gate) Leaf() string { return g.leaf }
@@ -118,13 +146,13 @@ func (g *Gate) Apply(ctx context.Context, p netctl.Plan) (changes []string, err 
 		if !note(more, err) {
 			return false
 		}
+		g.hotspot = link.Attrs().Index
 		held, more, err := g.applySets(ctx, p.Sets)
 		if !note(more, err) {
 			return false
 		}
-		closing := g.plan.Cap != "" && p.Cap == ""
 		g.plan = p
-		if !note(g.applySessions(held)) || !note(g.applyShapers(link)) {
+		if !note(g.applySessions(held)) || !note(g.applyShapers()) {
 			return false
 		}
 		parameters, err := g.readSysctls(p.Sysctls)
@@ -133,8 +161,11 @@ func (g *Gate) Apply(ctx context.Context, p netctl.Plan) (changes []string, err 
 			note(g.applyRules(p.Rules)) &&
 			note(g.applyRoutes(p.Routes)) &&
 			note(g.writeSysctls(parameters))
-		if ok && closing {
-			ok = note(nil, g.cutAll())
+		if way := wayOut(p); ok && way != g.way {
+			if g.way != (netctl.Route{}) {
+				ok = note(nil, g.cutAll()) // they were masqueraded for a line that is no longer used
+			}
+			g.way = way
 		}
 		return ok
 	}
@@ -145,14 +176,25 @@ func (g *Gate) Apply(ctx context.Context, p netctl.Plan) (changes []string, err 
 	return changes, nil
 }
 
+// wayOut returns the route that residents' packets leave by, the zero Route if there is none.
+func wayOut(p netctl.Plan) netctl.Route {
+	n := slices.IndexFunc(p.Routes, func(r netctl.Route) bool { return r.Kind == "unicast" })
+	if n < 0 {
+		return netctl.Route{}
+	}
+	return p.Routes[n]
+}
+
 // applySets makes the sets that are missing, and returns what the sets hold. One of another shape is remade, which needs
 // the rules that name it gone.
 func (g *Gate) applySets(ctx context.Context, want []netctl.Set) (held map[string]listing, changes []string, err error) {
 	held = map[string]listing{}
 	for _, w := range want {
-		have, ok, err := g.list(w.Name)
-		if err != nil {
-			return nil, changes, err
+		have, ok := g.seen.take(w.Name, g.now())
+		if !ok {
+			if have, ok, err = g.list(w.Name); err != nil {
+				return nil, changes, err
+			}
 		}
 		if ok && have.set != w {
 			// The quotas stay, and PAS-PAID, which their rules name.
@@ -179,7 +221,7 @@ func (g *Gate) applySets(ctx context.Context, want []netctl.Set) (held map[strin
 // applySessions makes the sets hold the sessions and nothing else. The first time it is the other way round: what the
 // sets hold are the sessions.
 func (g *Gate) applySessions(held map[string]listing) (changes []string, err error) {
-	who, class := held[netctl.SetWho].byAddr(), held[netctl.SetClass].byAddr()
+	who, class := held[netctl.SetWho].entries, held[netctl.SetClass].entries
 	if !g.applied && len(g.sessions) == 0 {
 		for addr, w := range who {
 			if c, ok := class[addr]; ok {
@@ -188,14 +230,14 @@ func (g *Gate) applySessions(held map[string]listing) (changes []string, err err
 		}
 	}
 	now := g.now()
-	var ended []netip.Addr
+	ended := residents{}
 	for addr, s := range g.sessions {
 		if !s.ends.After(now) {
-			ended = append(ended, addr)
+			ended[addr] = s.MAC
 			delete(g.sessions, addr)
 		}
 	}
-	restored := 0
+	var todo []request
 	for addr, s := range g.sessions {
 		left := s.ends.Sub(now)
 		if left < 2*time.Second {
@@ -204,53 +246,30 @@ func (g *Gate) applySessions(held map[string]listing) (changes []string, err err
 		w, c := who[addr], class[addr]
 		if c.class != g.classID(addr) || c.mark != netctl.MarkAdmitted || !near(c.timeout, left) {
 			s.counter = max(s.counter, c.bytes)
-			if err := g.putClassEntry(s, left); err != nil {
-				return changes, err
-			}
 			g.sessions[addr] = s
-			restored++
+			todo = append(todo, g.putClassEntry(s, left))
 		}
 		if w.mac != s.MAC || w.mark != netctl.MarkAdmitted || !near(w.timeout, left) {
-			if err := g.putWho(s, left); err != nil {
-				return changes, err
-			}
-			restored++
+			todo = append(todo, g.putWho(s, left))
 		}
 	}
-	removed := 0
+	restored := len(todo)
 	for set, entries := range map[string]map[netip.Addr]entry{netctl.SetWho: who, netctl.SetClass: class} {
 		for addr := range entries {
 			if _, ok := g.sessions[addr]; !ok {
-				if err := g.remove(g.sets[set], addr); err != nil {
-					return changes, err
-				}
-				removed++
+				todo = append(todo, deleteEntry(g.sets[set], addr))
 			}
 		}
 	}
-	for _, addr := range ended {
-		if err := errors.Join(g.freeClasses(addr), g.cut(addr)); err != nil {
-			return changes, err
-		}
+	if len(todo)+len(ended) > 0 {
+		changes = append(changes, fmt.Sprintf("ipset: %d sessions ended, %d entries restored, %d removed",
+			len(ended), restored, len(todo)-restored))
 	}
-	if restored+removed+len(ended) > 0 {
-		changes = append(changes, fmt.Sprintf("ipset: %d sessions ended, %d entries restored, %d removed", len(ended), restored, removed))
-	}
-	return changes, nil
+	return changes, errors.Join(g.netfilter.do(todo...), g.freeClasses(ended), g.cut(ended))
 }
 
 // near tells whether a timeout of the kernel's is a session's, but for whole seconds and clocks that drift apart.
 func near(kernel, left time.Duration) bool { return (kernel - left).Abs() < 10*time.Second }
-
-// entries lists both sets by address.
-func (g *Gate) entries() (who, class map[netip.Addr]entry, err error) {
-	w, _, err := g.list(netctl.SetWho)
-	if err != nil {
-		return nil, nil, err
-	}
-	c, _, err := g.list(netctl.SetClass)
-	return w.byAddr(), c.byAddr(), err
-}
 
 // adopted makes a session of what the kernel's sets hold.
 func (g *Gate) adopted(who, class entry) session {
@@ -276,14 +295,14 @@ func (g *Gate) classID(addr netip.Addr) uint32 {
 	return handle(uint16(offset(g.sets[netctl.SetClass].Network, addr)))
 }
 
-func (g *Gate) putClassEntry(s session, left time.Duration) error {
-	return g.put(g.sets[netctl.SetClass], entry{
+func (g *Gate) putClassEntry(s session, left time.Duration) request {
+	return putEntry(g.sets[netctl.SetClass], entry{
 		addr: s.Addr, timeout: left, bytes: s.counter, mark: netctl.MarkAdmitted, class: g.classID(s.Addr),
 	})
 }
 
-func (g *Gate) putWho(s session, left time.Duration) error {
-	return g.put(g.sets[netctl.SetWho], entry{addr: s.Addr, mac: s.MAC, timeout: left, mark: netctl.MarkAdmitted})
+func (g *Gate) putWho(s session, left time.Duration) request {
+	return putEntry(g.sets[netctl.SetWho], entry{addr: s.Addr, mac: s.MAC, timeout: left, mark: netctl.MarkAdmitted})
 }
 
 // Admit implements netctl.Gate.
@@ -313,13 +332,14 @@ func (g *Gate) admit(s netctl.Session) error {
 	x.counter = x.start
 	_, running := g.sessions[s.Addr]
 	g.sessions[s.Addr] = x
+	g.seen.forget()
 	if !running {
 		if err := g.addResident(s.Addr); err != nil {
 			delete(g.sessions, s.Addr)
-			return err
+			return errors.Join(err, g.freeClasses(residents{s.Addr: s.MAC}))
 		}
 	}
-	if err := errors.Join(g.putClassEntry(x, s.Left), g.putWho(x, s.Left)); err != nil {
+	if err := g.netfilter.do(g.putClassEntry(x, s.Left), g.putWho(x, s.Left)); err != nil {
 		return errors.Join(err, g.End(s.Addr))
 	}
 	return nil
@@ -327,35 +347,60 @@ func (g *Gate) admit(s netctl.Session) error {
 
 // End implements netctl.Gate.
 func (g *Gate) End(addr netip.Addr) error {
+	ended := residents{}
+	if s, ok := g.sessions[addr]; ok {
+		ended[addr] = s.MAC
+	}
 	delete(g.sessions, addr)
 	if !g.applied {
 		return nil
 	}
-	err := errors.Join(g.remove(g.sets[netctl.SetWho], addr), g.remove(g.sets[netctl.SetClass], addr), g.freeClasses(addr), g.cut(addr))
+	g.seen.forget()
+	err := errors.Join(
+		g.netfilter.do(deleteEntry(g.sets[netctl.SetWho], addr), deleteEntry(g.sets[netctl.SetClass], addr)),
+		g.freeClasses(ended), g.cut(ended),
+	)
 	if err != nil {
 		return fmt.Errorf("end a session: %w", err)
 	}
 	return nil
 }
 
-// freeClasses deletes a resident's classes on all devices.
-func (g *Gate) freeClasses(addr netip.Addr) (err error) {
-	minor := uint16(g.classID(addr))
-	for _, s := range g.shaped {
-		err = errors.Join(err, g.deleteClass(s.link, minor))
+// freeClasses deletes residents' classes on all devices.
+func (g *Gate) freeClasses(of residents) error {
+	var todo []request
+	for name, s := range g.shaped {
+		for addr := range of {
+			todo = append(todo, device{name, s.link}.deleteClass(uint16(g.classID(addr))))
+		}
 	}
-	return err
+	return g.route.do(todo...)
 }
 
 // Sessions implements netctl.Gate.
 func (g *Gate) Sessions() ([]netctl.Session, error) {
-	who, class, err := g.entries()
-	if err != nil {
-		return nil, err
+	sets, err := g.lists()
+	return g.sessionsIn(sets), err
+}
+
+// lists lists both sets, as far as they are there.
+func (g *Gate) lists() (map[string]listing, error) {
+	sets := map[string]listing{}
+	for _, name := range []string{netctl.SetWho, netctl.SetClass} {
+		l, ok, err := g.list(name)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			sets[name] = l
+		}
 	}
-	var all []netctl.Session
-	for addr, w := range who {
-		c, ok := class[addr]
+	return sets, nil
+}
+
+func (g *Gate) sessionsIn(sets map[string]listing) (all []netctl.Session) {
+	for addr, w := range sets[netctl.SetWho].entries {
+		c, ok := sets[netctl.SetClass].entries[addr]
 		if !ok {
 			continue
 		}
@@ -366,14 +411,17 @@ func (g *Gate) Sessions() ([]netctl.Session, error) {
 		all = append(all, s)
 	}
 	slices.SortFunc(all, func(a, b netctl.Session) int { return a.Addr.Compare(b.Addr) })
-	return all, nil
+	return all
 }
 
 // Read implements netctl.Gate.
 func (g *Gate) Read() (s netctl.Sample, err error) {
-	if s.Sessions, err = g.Sessions(); err != nil {
+	sets, err := g.lists()
+	if err != nil {
 		return s, err
 	}
+	g.seen = seen{sets, g.now()}
+	s.Sessions = g.sessionsIn(sets)
 	for _, x := range s.Sessions {
 		if known, ok := g.sessions[x.Addr]; ok {
 			known.counter = known.start + x.Counted
@@ -390,24 +438,31 @@ func (g *Gate) Read() (s netctl.Sample, err error) {
 }
 
 // applyShapers drives the queues of all devices: those in the plan have ours, no other has.
-func (g *Gate) applyShapers(hotspot vnl.Link) (changes []string, err error) {
+func (g *Gate) applyShapers() (changes []string, err error) {
 	look := g.disturbed.Swap(false) || !g.applied
+	defer func() {
+		if err != nil && look {
+			g.disturbed.Store(true) // not all has been looked at
+		}
+	}()
 	share := powerOfTwo(max(8, len(g.sessions)))
 	minors := g.minors()
 	now := map[string]shaped{}
 	for _, s := range g.plan.Shapers {
-		link := hotspot
+		d := device{s.Device, g.hotspot}
 		if s.Device != g.plan.Hotspot.Name {
-			if link, err = g.links.LinkByName(s.Device); err != nil {
+			link, err := g.links.LinkByName(s.Device)
+			if err != nil {
 				return changes, fmt.Errorf("shape %s: %w", s.Device, err)
 			}
+			d.link = link.Attrs().Index
 		}
-		want := shaped{link: link.Attrs().Index, spec: fmt.Sprint(s, g.plan.Class), share: share}
+		want := shaped{link: d.link, spec: fmt.Sprint(s, g.plan.Class), share: share}
 		now[s.Device] = want
 		if !look && g.shaped[s.Device] == want {
 			continue
 		}
-		more, err := g.applyShaper(want.link, s, g.plan.Class, minors)
+		more, err := g.applyShaper(d, s, g.plan.Class, minors)
 		changes = append(changes, more...)
 		if err != nil {
 			return changes, err
@@ -421,22 +476,23 @@ func (g *Gate) applyShapers(hotspot vnl.Link) (changes []string, err error) {
 			return changes, err
 		}
 		for _, link := range roots {
-			gone[fmt.Sprintf("interface %d", link)] = shaped{link: link}
+			gone[fmt.Sprintf("number %d", link)] = shaped{link: link}
 		}
 	}
 	kept := map[int]bool{}
 	for _, s := range now {
 		kept[s.link] = true
 	}
-	for _, s := range gone {
+	for name, s := range gone {
 		if kept[s.link] {
 			continue
 		}
 		kept[s.link] = true
-		if err := g.deleteRoot(s.link); err != nil {
+		r := device{name, s.link}.deleteRoot()
+		if err := g.route.do(r); err != nil {
 			return changes, err
 		}
-		changes = append(changes, fmt.Sprintf("tc qdisc del on interface %d", s.link))
+		changes = append(changes, r.deed)
 	}
 	return changes, nil
 }
@@ -465,45 +521,37 @@ func (g *Gate) roots() (links []int, err error) {
 	return links, nil
 }
 
-// addResident gives a new resident its classes. When the number of sessions passes a power of two, everybody's share
-// changes.
+// addResident gives a new resident its classes. Should there be more residents than the shares were made for, the next
+// Apply makes them anew; until then the newcomers have the share of a full house each, so that all together never exceed
+// the total.
 func (g *Gate) addResident(addr netip.Addr) error {
-	for device, have := range g.shaped {
-		n := slices.IndexFunc(g.plan.Shapers, func(s netctl.Shaper) bool { return s.Device == device })
-		if n < 0 {
-			continue
-		}
-		s := g.plan.Shapers[n]
-		if len(g.sessions) > have.share {
-			if _, err := g.applyShaper(have.link, s, g.plan.Class, g.minors()); err != nil {
-				return err
+	full := 2 << (32 - g.plan.Hotspot.Address.Bits())
+	return g.putClasses(func(leaf string) (todo []request) {
+		for _, s := range g.plan.Shapers {
+			have, ok := g.shaped[s.Device]
+			if !ok {
+				continue
 			}
-			have.share = powerOfTwo(len(g.sessions))
-			g.shaped[device] = have
-			continue
+			share := have.share
+			if len(g.sessions) > share {
+				share, have.share = full, 0
+				g.shaped[s.Device] = have
+			}
+			_, c := wantedClasses(s, g.plan.Class, share)
+			c.minor = uint16(g.classID(addr))
+			d := device{s.Device, have.link}
+			// A class that is left over from the address's last session may have another's rates and a full queue.
+			todo = append(todo, d.deleteClass(c.minor), d.putClass(c), d.putLeaf(c, leaf))
 		}
-		_, c := wantedClasses(s, g.plan.Class, have.share)
-		c.minor = uint16(g.classID(addr))
-		// A class that is left over from the address's last session may have another's rates and a full queue.
-		if err := g.deleteClass(have.link, c.minor); err != nil {
-			return err
-		}
-		if err := errors.Join(g.putClass(have.link, c), g.putLeaf(have.link, c)); err != nil {
-			return fmt.Errorf("%s: %w", device, err)
-		}
-	}
-	return nil
+		return todo
+	})
 }
 
 // Neighbor implements netctl.Gate.
 func (g *Gate) Neighbor(addr netip.Addr) (mac netctl.MAC, err error) {
-	link, err := g.links.LinkByName(g.plan.Hotspot.Name)
-	if err != nil {
-		return mac, fmt.Errorf("hotspot interface %s: %w", g.plan.Hotspot.Name, err)
-	}
 	header := make([]byte, 12) // struct ndmsg
 	header[0] = unix.AF_INET
-	binary.NativeEndian.PutUint32(header[4:], uint32(link.Attrs().Index))
+	binary.NativeEndian.PutUint32(header[4:], uint32(g.hotspot))
 	bodies, err := g.route.get(unix.RTM_GETNEIGH, 0, header, attr(unix.NDA_DST, addr.AsSlice()))
 	if err != nil {
 		return mac, fmt.Errorf("ask the neighbour table: %w", err)
@@ -541,7 +589,7 @@ func (g *Gate) Close(ctx context.Context) error {
 	roots, err := g.roots()
 	try(err)
 	for _, link := range roots {
-		try(g.deleteRoot(link))
+		try(g.route.do(device{fmt.Sprintf("number %d", link), link}.deleteRoot()))
 	}
 	try(g.restoreHotspot())
 	g.applied = false

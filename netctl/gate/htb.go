@@ -131,31 +131,39 @@ func trafficOf(m []byte) (h traffic, ok bool) {
 	}, true
 }
 
+// device is a network interface with queues.
+type device struct {
+	name string
+	link int // the kernel's number
+}
+
 // addRoot replaces a device's root qdisc with ours.
-func (g *Gate) addRoot(link int, fallback uint16) error {
+func (d device) addRoot(fallback uint16) request {
 	init := make([]byte, 20) // struct tc_htb_glob
 	binary.NativeEndian.PutUint32(init[0:], htbVersion)
 	binary.NativeEndian.PutUint32(init[4:], rateToQ)
 	binary.NativeEndian.PutUint32(init[8:], uint32(fallback))
-	err := g.route.do(unix.RTM_NEWQDISC, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, trafficHeader(link, netctl.HTBMajor<<16, tcRoot),
-		attr(tcaKind, text("htb")), nest(tcaOptions, attr(htbInit, init)))
-	if err != nil {
-		return fmt.Errorf("add the root queue: %w", err)
+	return request{
+		kind: unix.RTM_NEWQDISC, flags: unix.NLM_F_CREATE | unix.NLM_F_REPLACE,
+		body: slices.Concat(trafficHeader(d.link, netctl.HTBMajor<<16, tcRoot),
+			attr(tcaKind, text("htb")), nest(tcaOptions, attr(htbInit, init))),
+		deed: fmt.Sprintf("tc qdisc replace dev %s root htb", d.name),
 	}
-	return nil
 }
 
-// deleteRoot puts a device back to its default queue.
-func (g *Gate) deleteRoot(link int) error {
-	err := g.route.do(unix.RTM_DELQDISC, 0, trafficHeader(link, netctl.HTBMajor<<16, tcRoot))
-	if err != nil && !isErrno(err, unix.ENOENT, unix.EINVAL, unix.ENODEV) {
-		return fmt.Errorf("delete the root queue: %w", err)
+// deleteRoot puts a device back to its default queue; that there is none of ours is no error.
+func (d device) deleteRoot() request {
+	return request{
+		kind: unix.RTM_DELQDISC, body: trafficHeader(d.link, netctl.HTBMajor<<16, tcRoot),
+		deed: fmt.Sprintf("tc qdisc del dev %s root", d.name), moot: goneAlready,
 	}
-	return nil
 }
+
+// goneAlready are the kernel's words for a queue or class that is not there, on a device that may not be there either.
+var goneAlready = []unix.Errno{unix.ENOENT, unix.EINVAL, unix.ENODEV}
 
 // putClass adds a class, or changes it in place: its packets and its borrowers stay.
-func (g *Gate) putClass(link int, c class) error {
+func (d device) putClass(c class) request {
 	opt := make([]byte, 44) // struct tc_htb_opt
 	rateSpec(opt[0:], c.rate)
 	rateSpec(opt[12:], c.ceil)
@@ -163,13 +171,12 @@ func (g *Gate) putClass(link int, c class) error {
 	binary.NativeEndian.PutUint32(opt[28:], ticks(burst(c.ceil), c.ceil))
 	binary.NativeEndian.PutUint32(opt[32:], c.quantum)
 	binary.NativeEndian.PutUint32(opt[40:], c.prio)
-	err := g.route.do(unix.RTM_NEWTCLASS, unix.NLM_F_CREATE, trafficHeader(link, handle(c.minor), handle(c.parent)),
-		attr(tcaKind, text("htb")),
-		nest(tcaOptions, attr(htbParms, opt), attr(htbRate64, native64(c.rate)), attr(htbCeil64, native64(c.ceil))))
-	if err != nil {
-		return fmt.Errorf("add class %x:%x: %w", netctl.HTBMajor, c.minor, err)
+	return request{
+		kind: unix.RTM_NEWTCLASS, flags: unix.NLM_F_CREATE,
+		body: slices.Concat(trafficHeader(d.link, handle(c.minor), handle(c.parent)), attr(tcaKind, text("htb")),
+			nest(tcaOptions, attr(htbParms, opt), attr(htbRate64, native64(c.rate)), attr(htbCeil64, native64(c.ceil)))),
+		deed: fmt.Sprintf("tc class replace dev %s classid %x:%x", d.name, netctl.HTBMajor, c.minor),
 	}
-	return nil
 }
 
 func rateSpec(b []byte, rate uint64) {
@@ -182,20 +189,8 @@ func ticks(size, rate uint64) uint32 {
 	return uint32(min(size*1e9/max(rate, 1)/tick, math.MaxUint32))
 }
 
-// putLeaf gives a class its queue: fq_codel where the kernel has it, else a short bfifo.
-func (g *Gate) putLeaf(link int, c class) error {
-	if g.leaf == "" || g.leaf == leafFQCodel {
-		err := g.putQueue(link, c, leafFQCodel)
-		if err == nil || g.leaf == leafFQCodel || !isErrno(err, unix.ENOENT) {
-			g.leaf = leafFQCodel
-			return err
-		}
-		g.leaf = leafBFIFO
-	}
-	return g.putQueue(link, c, leafBFIFO)
-}
-
-func (g *Gate) putQueue(link int, c class, kind string) error {
+// putLeaf gives a class a queue of its own.
+func (d device) putLeaf(c class, kind string) request {
 	options := attr(tcaOptions, native32(queueBytes(c.ceil))) // struct tc_fifo_qopt
 	if kind == leafFQCodel {
 		// The defaults take 68 kB a leaf: too much for a thousand residents on a board with 512 MB.
@@ -204,21 +199,35 @@ func (g *Gate) putQueue(link int, c class, kind string) error {
 			attr(fqCodelLimit, native32(1000)),
 			attr(fqCodelMemory, native32(4*queueBytes(c.ceil))))
 	}
-	err := g.route.do(unix.RTM_NEWQDISC, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, trafficHeader(link, 0, handle(c.minor)),
-		attr(tcaKind, text(kind)), options)
-	if err != nil {
-		return fmt.Errorf("add a %s queue to class %x:%x: %w", kind, netctl.HTBMajor, c.minor, err)
+	return request{
+		kind: unix.RTM_NEWQDISC, flags: unix.NLM_F_CREATE | unix.NLM_F_REPLACE,
+		body: slices.Concat(trafficHeader(d.link, 0, handle(c.minor)), attr(tcaKind, text(kind)), options),
+		deed: fmt.Sprintf("tc qdisc replace dev %s parent %x:%x %s", d.name, netctl.HTBMajor, c.minor, kind),
 	}
-	return nil
+}
+
+// putClasses carries out requests about classes and their leaf queues: fq_codel where the kernel has it, else bfifo. They
+// must be such that doing them again changes nothing.
+func (g *Gate) putClasses(requests func(leaf string) []request) error {
+	all := requests(cmp.Or(g.leaf, leafFQCodel))
+	err := g.route.do(all...)
+	switch {
+	case g.leaf != "":
+	case isErrno(err, unix.ENOENT):
+		g.leaf = leafBFIFO
+		err = g.route.do(requests(g.leaf)...)
+	case err == nil && slices.ContainsFunc(all, func(r request) bool { return r.kind == unix.RTM_NEWQDISC }):
+		g.leaf = leafFQCodel
+	}
+	return err
 }
 
 // deleteClass removes a class with its queue; that there is none is no error.
-func (g *Gate) deleteClass(link int, minor uint16) error {
-	err := g.route.do(unix.RTM_DELTCLASS, 0, trafficHeader(link, handle(minor), 0))
-	if err != nil && !isErrno(err, unix.ENOENT, unix.EINVAL, unix.ENODEV) {
-		return fmt.Errorf("delete class %x:%x: %w", netctl.HTBMajor, minor, err)
+func (d device) deleteClass(minor uint16) request {
+	return request{
+		kind: unix.RTM_DELTCLASS, body: trafficHeader(d.link, handle(minor), 0),
+		deed: fmt.Sprintf("tc class del dev %s classid %x:%x", d.name, netctl.HTBMajor, minor), moot: goneAlready,
 	}
-	return nil
 }
 
 // tree is what the kernel has on a device.
@@ -304,67 +313,73 @@ func (c *class) read(options []byte) {
 }
 
 // applyShaper drives a device's tree to the shaper: a class for each of the residents at these offsets, and no other.
-func (g *Gate) applyShaper(link int, s netctl.Shaper, c netctl.Class, residents []uint16) (changes []string, err error) {
+func (g *Gate) applyShaper(d device, s netctl.Shaper, c netctl.Class, residents []uint16) (changes []string, err error) {
 	fixed, each := wantedClasses(s, c, len(residents))
 	var fallback uint16
 	if s.Own != 0 {
 		fallback = netctl.MinorOwn
 	}
-	have, err := g.readTree(link)
+	have, err := g.readTree(d.link)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", s.Device, err)
+		return nil, fmt.Errorf("%s: %w", d.name, err)
 	}
+	var roots []request
 	if have.root && have.fallback != fallback {
-		if err := g.deleteRoot(link); err != nil {
-			return nil, fmt.Errorf("%s: %w", s.Device, err)
-		}
+		roots = append(roots, d.deleteRoot())
 		have = tree{}
 	}
 	if !have.root {
-		if err := g.addRoot(link, fallback); err != nil {
-			return nil, fmt.Errorf("%s: %w", s.Device, err)
+		roots = append(roots, d.addRoot(fallback))
+	}
+	for _, r := range roots {
+		if err := g.route.do(r); err != nil {
+			return changes, err
 		}
-		changes = append(changes, "tc qdisc replace dev "+s.Device+" root htb")
+		changes = append(changes, r.deed)
 	}
 	want := slices.Clone(fixed)
 	for _, minor := range residents {
 		each.minor = minor
 		want = append(want, each)
 	}
+	var todo []request
+	err = g.putClasses(func(leaf string) []request {
+		todo = have.steps(d, want, leaf)
+		return todo
+	})
+	for _, r := range todo {
+		changes = append(changes, r.deed)
+	}
+	return changes, err
+}
+
+// steps returns what makes a device's classes the wanted ones.
+func (t tree) steps(d device, want []class, leaf string) (todo []request) {
 	kept := map[uint16]bool{}
 	for _, w := range want {
 		kept[w.minor] = true
-		h, there := have.classes[w.minor]
-		if there && h.parent != w.parent {
+		have, there := t.classes[w.minor]
+		queue := t.queues[w.minor]
+		if there && have.parent != w.parent {
 			// A class keeps its parent for life.
-			if err := g.deleteClass(link, w.minor); err != nil {
-				return changes, fmt.Errorf("%s: %w", s.Device, err)
-			}
-			there, have.queues[w.minor] = false, false
+			todo = append(todo, d.deleteClass(w.minor))
+			there, queue = false, false
 		}
-		if h.leaf = w.leaf; !h.leaf {
-			h.quantum, h.prio = w.quantum, w.prio // of an inner class, only the rates can be changed (htb_change_class)
+		if have.leaf = w.leaf; !have.leaf {
+			have.quantum, have.prio = w.quantum, w.prio // of an inner class, only the rates can be changed (htb_change_class)
 		}
-		if !there || h != w {
-			if err := g.putClass(link, w); err != nil {
-				return changes, fmt.Errorf("%s: %w", s.Device, err)
-			}
-			changes = append(changes, fmt.Sprintf("tc class replace dev %s classid %x:%x", s.Device, netctl.HTBMajor, w.minor))
+		if !there || have != w {
+			todo = append(todo, d.putClass(w))
 		}
-		if w.leaf && (!there || !have.queues[w.minor] || h.ceil != w.ceil) {
-			if err := g.putLeaf(link, w); err != nil {
-				return changes, fmt.Errorf("%s: %w", s.Device, err)
-			}
+		if w.leaf && (!queue || have.ceil != w.ceil) {
+			todo = append(todo, d.putLeaf(w, leaf))
 		}
 	}
 	// In ascending order: a line's total comes after those who borrow from it.
-	for _, minor := range slices.Sorted(maps.Keys(have.classes)) {
+	for _, minor := range slices.Sorted(maps.Keys(t.classes)) {
 		if !kept[minor] {
-			if err := g.deleteClass(link, minor); err != nil {
-				return changes, fmt.Errorf("%s: %w", s.Device, err)
-			}
-			changes = append(changes, fmt.Sprintf("tc class del dev %s classid %x:%x", s.Device, netctl.HTBMajor, minor))
+			todo = append(todo, d.deleteClass(minor))
 		}
 	}
-	return changes, nil
+	return todo
 }

@@ -80,27 +80,31 @@ func (g *Gate) createSet(s netctl.Set) error {
 	if s.Counters {
 		flags |= ipsetFlagWithCounters
 	}
-	err := g.netfilter.do(ipsetType(ipsetCreate), unix.NLM_F_CREATE|unix.NLM_F_EXCL, ipsetMessage(s.Name),
-		attr(ipsetAttrTypename, text(s.Type)),
-		attr(ipsetAttrRevision, []byte{ipsetRevision}),
-		attr(ipsetAttrFamily, []byte{unix.AF_INET}),
-		nest(ipsetAttrData,
-			encodeIP(ipsetAttrIP, s.Network.Addr()),
-			encodeIP(ipsetAttrIPTo, lastAddr(s.Network)),
-			attr(ipsetAttrTimeout|netOrder, big32(0)), // timeouts are the entries' own
-			attr(ipsetAttrCADT|netOrder, big32(flags))))
-	if err != nil {
-		return fmt.Errorf("create set %s: %w", s.Name, err)
-	}
-	return nil
+	return g.netfilter.do(request{
+		kind: ipsetType(ipsetCreate), flags: unix.NLM_F_CREATE | unix.NLM_F_EXCL,
+		body: slices.Concat(ipsetMessage(s.Name),
+			attr(ipsetAttrTypename, text(s.Type)),
+			attr(ipsetAttrRevision, []byte{ipsetRevision}),
+			attr(ipsetAttrFamily, []byte{unix.AF_INET}),
+			nest(ipsetAttrData,
+				encodeIP(ipsetAttrIP, s.Network.Addr()),
+				encodeIP(ipsetAttrIPTo, lastAddr(s.Network)),
+				attr(ipsetAttrTimeout|netOrder, big32(0)), // timeouts are the entries' own
+				attr(ipsetAttrCADT|netOrder, big32(flags)))),
+		deed: "create set " + s.Name,
+	})
 }
 
 // destroySet removes a set; that there is none is no error. The kernel lets go of deleted rules a little later than it
 // says, and of a set only with the last rule that names it.
 func (g *Gate) destroySet(ctx context.Context, name string) error {
+	r := request{
+		kind: ipsetType(ipsetDestroy), body: ipsetMessage(name),
+		deed: "destroy set " + name, moot: []unix.Errno{unix.ENOENT},
+	}
 	var err error
 	for range 100 {
-		if err = g.netfilter.do(ipsetType(ipsetDestroy), 0, ipsetMessage(name)); !isErrno(err, unix.EBUSY) {
+		if err = g.netfilter.do(r); !isErrno(err, unix.EBUSY) {
 			break
 		}
 		select {
@@ -108,15 +112,12 @@ func (g *Gate) destroySet(ctx context.Context, name string) error {
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
-	if err != nil && !isErrno(err, unix.ENOENT) {
-		return fmt.Errorf("destroy set %s: %w", name, err)
-	}
-	return nil
+	return err
 }
 
-// put adds an entry or replaces the one with its address. Every field is sent: with a timeout alone the kernel would
+// putEntry adds an entry or replaces the one with its address. Every field is sent: with a timeout alone the kernel would
 // erase the class, and an expired entry's counters would come back to life.
-func (g *Gate) put(set netctl.Set, x entry) error {
+func putEntry(set netctl.Set, x entry) request {
 	fields := [][]byte{
 		encodeIP(ipsetAttrIP, x.addr),
 		attr(ipsetAttrTimeout|netOrder, big32(seconds(x.timeout))),
@@ -129,33 +130,25 @@ func (g *Gate) put(set netctl.Set, x entry) error {
 	if set.Counters {
 		fields = append(fields, attr(ipsetAttrBytes|netOrder, big64(x.bytes)), attr(ipsetAttrPackets|netOrder, big64(0)))
 	}
-	if err := g.netfilter.do(ipsetType(ipsetAdd), 0, ipsetMessage(set.Name), nest(ipsetAttrData, fields...)); err != nil {
-		return fmt.Errorf("add an entry to set %s: %w", set.Name, err)
+	return request{
+		kind: ipsetType(ipsetAdd), body: slices.Concat(ipsetMessage(set.Name), nest(ipsetAttrData, fields...)),
+		deed: "add an entry to set " + set.Name,
 	}
-	return nil
 }
 
-// remove deletes an entry; that there is none is no error.
-func (g *Gate) remove(set netctl.Set, addr netip.Addr) error {
-	err := g.netfilter.do(ipsetType(ipsetDel), 0, ipsetMessage(set.Name), nest(ipsetAttrData, encodeIP(ipsetAttrIP, addr)))
-	if err != nil && !isErrno(err, unix.ENOENT) {
-		return fmt.Errorf("delete an entry from set %s: %w", set.Name, err)
+// deleteEntry deletes an entry; that there is none is no error.
+func deleteEntry(set netctl.Set, addr netip.Addr) request {
+	return request{
+		kind: ipsetType(ipsetDel),
+		body: slices.Concat(ipsetMessage(set.Name), nest(ipsetAttrData, encodeIP(ipsetAttrIP, addr))),
+		deed: "delete an entry from set " + set.Name, moot: []unix.Errno{unix.ENOENT},
 	}
-	return nil
 }
 
 // listing is what the kernel says of a set.
 type listing struct {
 	set     netctl.Set
-	entries []entry
-}
-
-func (l listing) byAddr() map[netip.Addr]entry {
-	m := make(map[netip.Addr]entry, len(l.entries))
-	for _, x := range l.entries {
-		m[x.addr] = x
-	}
-	return m
+	entries map[netip.Addr]entry
 }
 
 // list reads a set; ok is false if there is none.
@@ -167,7 +160,7 @@ func (g *Gate) list(name string) (l listing, ok bool, err error) {
 	if err != nil {
 		return l, false, fmt.Errorf("list set %s: %w", name, err)
 	}
-	l.set.Name = name
+	l = listing{netctl.Set{Name: name}, map[netip.Addr]entry{}}
 	for _, body := range bodies {
 		for kind, value := range attrs(after(netfilterHeaderSize, body)) {
 			switch kind {
@@ -176,8 +169,9 @@ func (g *Gate) list(name string) (l listing, ok bool, err error) {
 			case ipsetAttrData:
 				l.readHeader(value)
 			case ipsetAttrADT:
-				for _, x := range attrs(value) {
-					l.entries = append(l.entries, decodeEntry(x))
+				for _, b := range attrs(value) {
+					x := decodeEntry(b)
+					l.entries[x.addr] = x
 				}
 			}
 		}

@@ -1,6 +1,8 @@
 package gate_test
 
 import (
+	"regexp"
+	"strconv"
 	"testing"
 	"time"
 
@@ -107,4 +109,42 @@ func TestTotal(t *testing.T) {
 		t.Errorf("after changes, the second of two who fill the line has %.2f of its 6 Mbit/s", r/1e6)
 	}
 	must(t, busy.Stop())
+}
+
+// TestNewcomers: however many come between two rounds, what is promised to all together is never more than the line has,
+// and the next round gives each the same.
+func TestNewcomers(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, netlab.Options{Residents: 1})
+	l.config.Donations[0].Download, l.config.Donations[0].Upload = 40e6, 20e6
+	l.share(t)
+	const total = 40e6
+	// Of those who have a queue of their own, in bit/s, of which tc shows whole thousands.
+	guarantee := regexp.MustCompile(`leaf .* rate (\d+)([KM]?)bit`)
+	promised := func() (rates map[uint64]int, sum uint64) {
+		t.Helper()
+		rates = map[uint64]int{}
+		for _, m := range guarantee.FindAllStringSubmatch(l.sh(t, "tc class show dev wlan0"), -1) {
+			rate := ok(strconv.ParseUint(m[1], 10, 64))(t) * map[string]uint64{"": 1, "K": 1e3, "M": 1e6}[m[2]]
+			rates[rate]++
+			sum += rate
+		}
+		return rates, sum
+	}
+	for k := range 100 {
+		must(t, l.gate.Admit(numbered(l, k)))
+		if k%16 != 15 {
+			continue
+		}
+		if _, sum := promised(); sum > total {
+			t.Errorf("%d residents are promised %d bit/s of %d", k+1, sum, int(total))
+		}
+	}
+	l.apply(t, l.sharing(0))
+	if rates, sum := promised(); len(rates) != 1 || sum < uint64(total)/3 || sum > uint64(total)/2 {
+		t.Errorf("after a round they are promised %v, %d in all", rates, sum)
+	}
+	if c := l.apply(t, l.sharing(0)); len(c) != 0 {
+		t.Errorf("applied again, it changed %q", c)
+	}
 }

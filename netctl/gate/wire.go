@@ -6,54 +6,175 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"syscall"
 
 	"github.com/vishvananda/netlink/nl"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
-// wire is a netlink socket of one family, for the messages that no library builds: ipsets with classes, HTB, and the
-// firewall's rules and generation. The kernel answers each request before it reads the next.
+// wire is a netlink socket of one family, for the messages that no library builds: ipsets with classes, HTB, connections,
+// and the firewall's rules and generation. One goroutine at a time may use it.
+//
+// The kernel carries out what is sent before the call that sends it returns, so that nobody ever waits for its answers.
 type wire struct {
-	family  int
-	sockets map[int]*nl.SocketHandle
+	fd     int
+	port   uint32 // the socket's number: what the kernel tells others of changes made through it bears that
+	serial uint32 // of the last message
+	buffer []byte // for what is received
 }
 
-func dial(family int) (wire, error) {
-	socket, err := nl.GetNetlinkSocketAt(netns.None(), netns.None(), family)
+const (
+	bunch   = 64       // requests sent at once: should all of them fail, their answers fit in the socket's queue
+	largest = 64 << 10 // bytes received at once: the kernel makes lists of at most 32 kB (netlink_dump)
+)
+
+func dial(family int) (*wire, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, family)
 	if err != nil {
-		return wire{}, fmt.Errorf("open netlink socket of family %d: %w", family, err)
+		return nil, fmt.Errorf("open netlink socket of family %d: %w", family, err)
 	}
-	if err := socket.SetReceiveTimeout(&unix.Timeval{Sec: 10}); err != nil {
-		socket.Close()
-		return wire{}, fmt.Errorf("open netlink socket of family %d: %w", family, err)
+	w := &wire{fd: fd, buffer: make([]byte, largest)}
+	var own unix.Sockaddr
+	if err = unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err == nil {
+		own, err = unix.Getsockname(fd)
 	}
-	return wire{family, map[int]*nl.SocketHandle{family: {Socket: socket}}}, nil
+	if err == nil {
+		w.port = own.(*unix.SockaddrNetlink).Pid
+		err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 10})
+	}
+	if err != nil {
+		w.close()
+		return nil, fmt.Errorf("open netlink socket of family %d: %w", family, err)
+	}
+	return w, nil
 }
 
-func (w wire) close() {
-	for _, s := range w.sockets {
-		s.Close()
+func (w *wire) close() { unix.Close(w.fd) }
+
+// request is a message that changes something.
+type request struct {
+	kind, flags int
+	body        []byte
+	deed        string       // what it does, for errors
+	moot        []unix.Errno // errors that say that it is so already
+}
+
+// do has the kernel carry out requests, in their order. One that fails does not keep it from those after it.
+func (w *wire) do(all ...request) (err error) {
+	for some := range slices.Chunk(all, bunch) {
+		err = errors.Join(err, w.doBunch(some))
 	}
-}
-
-func (w wire) execute(kind, flags int, body []byte) ([][]byte, error) {
-	r := nl.NewNetlinkRequest(kind, flags)
-	r.Sockets = w.sockets
-	r.AddRawData(body)
-	return r.Execute(w.family, 0)
-}
-
-// do sends one request and waits for its acknowledgement.
-func (w wire) do(kind, flags int, body ...[]byte) error {
-	_, err := w.execute(kind, flags|unix.NLM_F_ACK, slices.Concat(body...))
 	return err
 }
 
-// get sends one request and returns the bodies of its answers.
-func (w wire) get(kind, flags int, body ...[]byte) ([][]byte, error) {
-	return untorn(func() ([][]byte, error) { return w.execute(kind, flags, slices.Concat(body...)) })
+func (w *wire) doBunch(all []request) (err error) {
+	var b []byte
+	first, last := w.serial+1, uint32(len(all)-1)
+	for i, r := range all {
+		if uint32(i) == last {
+			r.flags |= unix.NLM_F_ACK // errors are answered in any case
+		}
+		b = w.appendMessage(b, r.kind, r.flags, r.body)
+	}
+	if err := w.send(b); err != nil {
+		return fmt.Errorf("%s: %w", all[0].deed, err)
+	}
+	for {
+		answers, recvErr := w.receive()
+		if recvErr != nil {
+			return errors.Join(err, fmt.Errorf("%s: %w", all[last].deed, recvErr))
+		}
+		for _, a := range answers {
+			n := a.Header.Seq - first
+			if n > last || a.Header.Type != unix.NLMSG_ERROR {
+				continue
+			}
+			if errno := errnoOf(a); errno != 0 && !slices.Contains(all[n].moot, errno) {
+				err = errors.Join(err, fmt.Errorf("%s: %w", all[n].deed, errno))
+			}
+			if n == last {
+				return err
+			}
+		}
+	}
 }
+
+// get sends one question and returns the bodies of its answers.
+func (w *wire) get(kind, flags int, body ...[]byte) ([][]byte, error) {
+	return untorn(func() ([][]byte, error) { return w.ask(kind, flags, slices.Concat(body...)) })
+}
+
+func (w *wire) ask(kind, flags int, body []byte) (bodies [][]byte, err error) {
+	if err := w.send(w.appendMessage(nil, kind, flags, body)); err != nil {
+		return nil, err
+	}
+	for {
+		answers, recvErr := w.receive()
+		if recvErr != nil {
+			return nil, recvErr
+		}
+		for _, a := range answers {
+			if a.Header.Seq != w.serial {
+				continue
+			}
+			if a.Header.Flags&unix.NLM_F_DUMP_INTR != 0 {
+				err = nl.ErrDumpInterrupted
+			}
+			if a.Header.Type == unix.NLMSG_ERROR || a.Header.Type == unix.NLMSG_DONE {
+				if errno := errnoOf(a); errno != 0 {
+					return nil, errno
+				}
+				return bodies, err
+			}
+			bodies = append(bodies, a.Data)
+			if a.Header.Flags&unix.NLM_F_MULTI == 0 {
+				return bodies, err
+			}
+		}
+	}
+}
+
+// appendMessage adds the next message to b.
+func (w *wire) appendMessage(b []byte, kind, flags int, body []byte) []byte {
+	w.serial++
+	b = binary.NativeEndian.AppendUint32(b, uint32(unix.SizeofNlMsghdr+len(body)))
+	b = binary.NativeEndian.AppendUint16(b, uint16(kind))
+	b = binary.NativeEndian.AppendUint16(b, uint16(flags|unix.NLM_F_REQUEST))
+	b = binary.NativeEndian.AppendUint32(b, w.serial)
+	b = binary.NativeEndian.AppendUint32(b, w.port)
+	b = append(b, body...)
+	return append(b, make([]byte, -len(b)&3)...) // the kernel aligns messages to four bytes
+}
+
+func (w *wire) send(b []byte) error {
+	return whole(func() error { return unix.Sendto(w.fd, b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}) })
+}
+
+// receive returns the kernel's next messages.
+func (w *wire) receive() ([]syscall.NetlinkMessage, error) {
+	var n int
+	var from unix.Sockaddr
+	err := whole(func() (err error) { n, from, err = unix.Recvfrom(w.fd, w.buffer, 0); return err })
+	if err != nil {
+		return nil, err
+	}
+	if a, ok := from.(*unix.SockaddrNetlink); !ok || a.Pid != 0 {
+		return nil, nil // not the kernel
+	}
+	return syscall.ParseNetlinkMessage(slices.Clone(w.buffer[:(n+3)&^3])) // the last one's length may be odd
+}
+
+// whole makes a call again that a signal interrupted.
+func whole(call func() error) error {
+	for {
+		if err := call(); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+// errnoOf reads the negative number that an answer of NLMSG_ERROR begins with, 0 for success; one of NLMSG_DONE may.
+func errnoOf(m syscall.NetlinkMessage) unix.Errno { return unix.Errno(-int32(native32Of(m.Data))) }
 
 // untorn reads a list again that was changed while it was read.
 func untorn[T any](read func() ([]T, error)) (list []T, err error) {
