@@ -127,7 +127,7 @@ func (d *daemon) run(ctx context.Context) error {
 				g.Disturbed()
 			}
 			d.box.Wake()
-		})
+		}, g.Port())
 	})
 	tasks.Go(func() error { return prober.Run(taskCtx) })
 	tasks.Go(func() error { return children.Run(taskCtx) })

@@ -13,7 +13,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 
 	"passerelle/netctl/netlab"
 	"passerelle/netctl/netlab/labtest"
@@ -224,12 +226,12 @@ func (c *changes) take() Change {
 	return seen
 }
 
-func (l *lenderLine) watch() *changes {
+func (l *lenderLine) watch(own ...uint32) *changes {
 	l.t.Helper()
 	c := &changes{}
 	ctx, cancel := context.WithCancel(l.t.Context())
 	done := make(chan error, 1)
-	go func() { done <- l.r.Watch(ctx, c.wake) }()
+	go func() { done <- l.r.Watch(ctx, c.wake, own...) }()
 	l.t.Cleanup(func() {
 		cancel()
 		select {
@@ -292,6 +294,43 @@ func TestWatchTellsWhatChanged(t *testing.T) {
 			return seen&step.want == step.want
 		})
 	}
+}
+
+// What is done through a port of the watcher's own is not told; what others do then is.
+func TestWatchLeavesOutItsOwn(t *testing.T) {
+	l := layLine(t)
+	var socket *nl.NetlinkSocket
+	l.must(l.box.Do(func() (err error) {
+		socket, err = nl.GetNetlinkSocketAt(netns.None(), netns.None(), unix.NETLINK_ROUTE)
+		return err
+	}))
+	defer socket.Close()
+	port, err := socket.GetPid()
+	l.must(err)
+	put := func(sockets map[int]*nl.SocketHandle, link netlink.Link) error {
+		q := nl.NewNetlinkRequest(unix.RTM_NEWQDISC, unix.NLM_F_CREATE|unix.NLM_F_REPLACE|unix.NLM_F_ACK)
+		q.Sockets = sockets
+		q.AddData(&nl.TcMsg{Ifindex: int32(link.Attrs().Index), Parent: netlink.HANDLE_ROOT})
+		q.AddData(nl.NewRtAttr(nl.TCA_KIND, nl.ZeroTerminated("pfifo")))
+		_, err := q.Execute(unix.NETLINK_ROUTE, 0)
+		return err
+	}
+	own, eth0 := map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: socket}}, l.link()
+	c := l.watch(1, port, 2)
+	l.must(put(own, eth0))
+	rule := netlink.NewRule()
+	rule.Priority, rule.Table = 1000, 100
+	l.must(l.box.Netlink().RuleAdd(rule))
+	var seen Change
+	eventually(t, "another's change", func() bool {
+		seen |= c.take()
+		return seen&Rules != 0
+	})
+	if seen&Shaping != 0 {
+		t.Errorf("told is %v, which includes a change of the watcher's own", seen)
+	}
+	l.must(l.box.Do(func() error { return put(nil, eth0) }))
+	eventually(t, "the same by another", func() bool { return c.take()&Shaping != 0 })
 }
 
 // A flood that the socket has no room for is told as everything of its kind, and afterwards the watch goes on.

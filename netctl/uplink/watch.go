@@ -2,8 +2,10 @@ package uplink
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"syscall"
 	"time"
@@ -93,24 +95,29 @@ func classifyNetfilter(kind uint16) Change {
 }
 
 // Watch calls wake whenever something changes, with all that changed since the last call, until ctx ends; then it returns
-// nil. The first calls come at once, as soon as nothing can be missed any more, and together say Everything. The caller's
-// own changes are told like anybody's.
+// nil. The first calls come at once, as soon as nothing can be missed any more, and together say Everything. Changes are
+// told whoever makes them, but for those made through a route socket whose netlink port is in own.
 //
 // Wake is called from two goroutines and should return soon: what it holds up waits in the kernel, and what doesn't fit
 // there is told as everything of its kind. Only a subscription that isn't allowed, or that the kernel hasn't got, is an
 // error.
-func (r *Reader) Watch(ctx context.Context, wake func(Change)) error {
+func (r *Reader) Watch(ctx context.Context, wake func(Change), own ...uint32) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, sub := range subscriptions {
-		g.Go(func() error { return r.watch(ctx, sub, wake) })
+		g.Go(func() error { return r.watch(ctx, sub, wake, own) })
 	}
 	return g.Wait()
 }
 
 // watch keeps one subscription alive.
-func (r *Reader) watch(ctx context.Context, sub subscription, wake func(Change)) error {
+func (r *Reader) watch(ctx context.Context, sub subscription, wake func(Change), own []uint32) error {
 	for {
 		socket, err := nl.SubscribeAt(r.ns, netns.None(), sub.protocol, sub.groups...)
+		if err == nil && sub.protocol == unix.NETLINK_ROUTE {
+			if err = ignore(socket.GetFd(), own); err != nil {
+				socket.Close()
+			}
+		}
 		if err == nil {
 			wake(sub.covers)
 			err = follow(ctx, socket, sub, wake)
@@ -129,6 +136,30 @@ func (r *Reader) watch(ctx context.Context, sub subscription, wake func(Change))
 		case <-time.After(retry):
 		}
 	}
+}
+
+// ignore has the kernel drop messages about what was done through these ports, which stand in nlmsg_pid, before they cost
+// anything (Documentation/networking/filter.rst).
+func ignore(socket int, ports []uint32) error {
+	if len(ports) == 0 {
+		return nil
+	}
+	filter := []unix.SockFilter{{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 12}}
+	for i, port := range ports {
+		filter = append(filter, unix.SockFilter{
+			Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K,
+			K:    binary.BigEndian.Uint32(binary.NativeEndian.AppendUint32(nil, port)), // as the filter loads it
+			Jt:   uint8(len(ports) - i),                                                // to the last instruction
+		})
+	}
+	filter = append(filter,
+		unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: math.MaxUint32}, // all of it
+		unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0})
+	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	if err := unix.SetsockoptSockFprog(socket, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &program); err != nil {
+		return fmt.Errorf("filter netlink messages: %w", err)
+	}
+	return nil
 }
 
 // follow reads messages until something goes wrong or ctx ends, and closes the socket.
