@@ -493,6 +493,20 @@ func (b *box) stopped(d *netlab.Transfer) {
 	})
 }
 
+// broken waits until the download is reset, although its receiver says nothing: before the receiver's own keepalive, after
+// 15 s, would find that out.
+func (b *box) broken(d *netlab.Transfer) {
+	b.t.Helper()
+	select {
+	case <-d.Done():
+	case <-time.After(10 * time.Second):
+		b.t.Error("the download was not reset, it hangs or goes on")
+	}
+	if err := d.Stop(); !errors.Is(err, syscall.ECONNRESET) {
+		b.t.Errorf("the download ended with %v, want a reset", err)
+	}
+}
+
 // talk opens a connection to the internet that says something again and again: its end learns of a reset.
 func (b *box) talk(r *netlab.Resident) net.Conn {
 	b.t.Helper()

@@ -60,7 +60,7 @@ func TestKillKeepsSessions(t *testing.T) {
 	}
 	b.press(first, "/session/end")
 	b.reset(c)
-	b.stopped(d)
+	b.broken(d)
 	b.held(first)
 	b.online(second)
 	b.waitSound()

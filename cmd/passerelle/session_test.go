@@ -42,7 +42,7 @@ func TestResidentGoesOnlineAndBack(t *testing.T) {
 	d := b.download(r)
 	b.press(r, "/session/end")
 	b.reset(conn)
-	b.stopped(d)
+	b.broken(d)
 	if err := b.reaches(r); err == nil {
 		t.Error("the internet answers after the end")
 	}
@@ -192,7 +192,7 @@ func TestPause(t *testing.T) {
 	}
 	b.held(r) // the moment that the command returns
 	b.reset(conn)
-	b.stopped(d)
+	b.broken(d)
 	paused := func() {
 		t.Helper()
 		s := b.waitState(decide.Paused)
