@@ -32,6 +32,10 @@ const (
 	retry    = 250 * time.Millisecond // after a first failure to apply; then it doubles
 	retryMax = 2 * time.Second
 
+	// A line that was lost is taken again once it has worked for so long: one that comes and goes would break everybody's
+	// connections each time.
+	steadyAfter = 30 * time.Second
+
 	soonest  = 50 * time.Millisecond // between rounds that only watch a tranche being spent
 	evidence = 16 << 10              // bytes received in a round that prove a line alive without a question
 )
@@ -102,6 +106,7 @@ type Box struct {
 	uplinks  []uplink.Status // in the donations' order
 	hotspot  uplink.Status
 	networks []netip.Prefix
+	worksAt  map[string]time.Time // by donation that works: since when
 	decision decide.Decision
 	applied  bool
 	fault    string
@@ -158,6 +163,8 @@ func New(p Parts) *Box {
 		pausedBy: p.Kept.PausedBy,
 		started:  p.Now(),
 		state:    decide.Starting,
+		decision: decide.Decision{Donation: -1},
+		worksAt:  map[string]time.Time{},
 		since:    p.Now(),
 	}
 	for name, a := range p.Kept.Accounts {
@@ -350,6 +357,7 @@ func (b *Box) observation() decide.Observation {
 	local := now.In(b.Config.Box.Timezone)
 	o := decide.Observation{
 		Now: local, Applied: b.applied, Configured: true, Paused: b.pausedBy != "", PausedBy: b.pausedBy,
+		Chosen: b.decision.Donation,
 	}
 	if now.Before(b.retryAt) {
 		o.Fault = b.fault
@@ -378,9 +386,23 @@ func (b *Box) observation() decide.Observation {
 		} else {
 			x.Why = d.Interface + " could not be looked at"
 		}
+		x.Steady = x.Works && b.steady(d.Name, now)
+		if !x.Works {
+			delete(b.worksAt, d.Name)
+		}
 		o.Donations = append(o.Donations, x)
 	}
 	return o
+}
+
+// steady tells whether a donation that works has done so for a while.
+func (b *Box) steady(donation string, now time.Time) bool {
+	since, ok := b.worksAt[donation]
+	if !ok {
+		since = now
+		b.worksAt[donation] = now
+	}
+	return now.Sub(since) >= steadyAfter
 }
 
 func overlap(networks []netip.Prefix, hotspot netip.Prefix) bool {

@@ -44,6 +44,10 @@ type Plan struct {
 	Tables  []Table
 	Shapers []Shaper
 	Cap     string // the quota chain that forwarded packets pay from, "" when nothing is forwarded
+	Reserve string // the quota chain that pays for essential services when Cap has nothing left; "" for none
+	// Way names the line that admitted residents' packets leave by, "" for none. When it changes, their connections are
+	// ended: they were masqueraded for another.
+	Way string
 
 	// Class is what each session gets; it changes without ending sessions.
 	Class Class
@@ -66,15 +70,21 @@ const (
 	SetWho   = "pas-who"   // bitmap:ip,mac: who may send
 	SetClass = "pas-class" // bitmap:ip: counts bytes, holds the HTB class
 
+	// SetEssential is a hash:ip with the addresses of essential services, which dnsmasq puts there when it is asked for
+	// them.
+	SetEssential = "pas-essential"
+
 	Prefix    = "PAS-"     // every chain of ours begins with it
 	ChainPaid = "PAS-PAID" // where a tranche's rule leads
 
-	// MarkAdmitted is on a packet to or from an admitted resident, under MarkMask, until it has been paid for: what still
-	// has it when it leaves is dropped.
-	MarkAdmitted uint32 = 0x10000000
-	MarkMask     uint32 = 0xf0000000
+	// MarkAdmitted is on a packet to or from an admitted resident, MarkEssential on one to or from an essential service,
+	// under MarkMask, until it has been paid for. What still has MarkUnpaid, which is in both, when it leaves is dropped.
+	MarkAdmitted  uint32 = 0x10000000
+	MarkEssential uint32 = 0x30000000
+	MarkUnpaid    uint32 = 0x10000000
+	MarkMask      uint32 = 0xf0000000
 
-	// TableOnline routes admitted residents to the chosen uplink, TableHeld everybody else into the box itself.
+	// TableOnline routes what is marked to the chosen uplink, TableHeld everybody else into the box itself.
 	TableOnline = 8010
 	TableHeld   = 8011
 
@@ -89,6 +99,8 @@ const (
 	// MinorOwn is the leaf of the box's own packets. In a /16 it is the last host's offset, which is kept out of the
 	// address pool.
 	MinorOwn = 0xfffe
+	// MinorEssential is the leaf of essential services, likewise.
+	MinorEssential = 0xfffd
 
 	// CountLimit is the constant that a session's byte counter must stay below; a session starts at CountLimit minus
 	// the bytes it may use.
@@ -98,9 +110,10 @@ const (
 // Set is an ipset of ours.
 type Set struct {
 	Name     string
-	Type     string // "bitmap:ip" or "bitmap:ip,mac"
-	Network  netip.Prefix
+	Type     string       // "bitmap:ip" or "bitmap:ip,mac", which hold the sessions; "hash:ip", which others fill
+	Network  netip.Prefix // of a bitmap
 	Counters bool
+	Timeout  time.Duration // how long an entry lasts that comes without one; 0: for ever
 }
 
 // Rule is a routing policy rule for packets that come in by an interface.
@@ -149,6 +162,7 @@ type Shaper struct {
 	Direction Direction
 	Total     uint64 // bit/s of everything in classes together; 0: no total
 	Own       uint64 // bit/s that the box's own packets may use of it; 0: they pass unshaped
+	Essential uint64 // bit/s that essential services may use of it, all together; 0: they have no class
 }
 
 // Child is a program that shall run beside the kernel's part of the plan.
@@ -251,10 +265,17 @@ func (p Plan) String() string {
 		b.WriteString(t.String())
 	}
 	for _, s := range p.Shapers {
-		line("shape %s of %s: total %s, own %s, each %s", s.Direction, s.Device, rate(s.Total), rate(s.Own), rate(s.Each(p.Class)))
+		line("shape %s of %s: total %s, own %s, essential %s, each %s", s.Direction, s.Device,
+			rate(s.Total), rate(s.Own), rate(s.Essential), rate(s.Each(p.Class)))
+	}
+	if p.Way != "" {
+		line("sessions leave by %s", p.Way)
 	}
 	if p.Cap != "" {
 		line("pay from %s", p.Cap)
+	}
+	if p.Reserve != "" {
+		line("pay for essential services from %s", p.Reserve)
 	}
 	return b.String()
 }
@@ -275,12 +296,18 @@ func rate(bps uint64) string {
 }
 
 func (s Set) String() string {
+	if !s.Bitmap() {
+		return fmt.Sprintf("ipset create %s %s timeout %d", s.Name, s.Type, s.Timeout/time.Second)
+	}
 	o := ""
 	if s.Counters {
 		o = " counters"
 	}
 	return fmt.Sprintf("ipset create %s %s range %s timeout 0%s skbinfo", s.Name, s.Type, s.Network.Masked(), o)
 }
+
+// Bitmap tells whether the set is one of those that hold the sessions.
+func (s Set) Bitmap() bool { return strings.HasPrefix(s.Type, "bitmap:") }
 
 func (r Rule) String() string {
 	m := ""

@@ -3,6 +3,7 @@ package decide
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +20,7 @@ type Observation struct {
 	Paused     bool
 	PausedBy   string // who paused it, e.g. "the command line"
 	Donations  []Donation
+	Chosen     int // index of the donation that is used now, -1 for none
 }
 
 // Donation is one donation as observed.
@@ -28,11 +30,17 @@ type Donation struct {
 	Open     bool      // within its opening hours
 	Opens    time.Time // when it opens next, if it is not Open; zero if never
 	Paused   bool      // its lender paused it: it is passed over
-	Spent    bool      // its cap is used up
+	Spent    bool      // its cap is used up, but for what is kept for essential services
+	Reserve  bool      // some of what is kept for essential services is left
 	Refills  time.Time // when its cap begins anew, if it is Spent; zero if never
+	Daily    uint64    // bytes a day that its cap allows until it begins anew; Unlimited without one
 	Works    bool      // its uplink leads to the internet
+	Steady   bool      // it has worked for a while
 	Why      string    // why its uplink does not work, e.g. "eth0 has a link but no default route"
 }
+
+// Unlimited is the Daily of a donation without a cap.
+const Unlimited = math.MaxUint64
 
 // Internet is how far residents' packets may go.
 type Internet string
@@ -49,7 +57,7 @@ type Decision struct {
 	State    State
 	Why      string    // one English sentence without its full stop, for status and logs
 	Internet Internet  // for admitted residents
-	Names    bool      // names resolve truly; else every name leads to the box
+	Names    bool      // names resolve truly; else every name leads to the box, but those of essential services if they are reached
 	Donation int       // index of the chosen donation in Observation.Donations, -1 for none
 	Opens    time.Time // State Closed: the next opening; zero if never
 	Refills  time.Time // State Exhausted: when the first spent cap begins anew; zero if never
@@ -62,11 +70,15 @@ type Decision struct {
 //	setup      not configured, or the button asked for it
 //	paused     somebody paused it, or their lenders all donations that are open
 //	closed     no donation is open
-//	exhausted  every open donation's cap is spent
+//	exhausted  every open donation's cap is spent; one that works and kept something leads to essential services
 //	offline    no open, unspent donation's uplink works
 //	sharing    else
 //
 // A donation that its lender paused counts as none in the rows below.
+//
+// Of the donations that share, the one with the first priority is chosen, among equals the one whose cap allows most a
+// day. What is chosen and works stays so until the better one has worked for a while, and is better by a quarter if it
+// is only its cap: each change breaks connections.
 //
 // A box that is starting decides all the same what it will be, so that the first plan is the right one: State is then
 // Starting, the rest of the Decision that of the row which comes next.
@@ -122,22 +134,46 @@ func decide(o Observation) Decision {
 		}
 		d := held(Exhausted, "the cap of "+names(o.Donations, lent)+" is spent")
 		d.Refills = first(spent, func(x Donation) time.Time { return x.Refills })
+		if i := slices.IndexFunc(lent, func(i int) bool { return o.Donations[i].Reserve && o.Donations[i].Works }); i >= 0 {
+			d.Internet, d.Donation = EssentialOnly, lent[i]
+			d.Why += fmt.Sprintf(", %q keeps essential services open", o.Donations[lent[i]].Name)
+		}
 		return d
 	}
 	var whys []string
 	for _, i := range funded {
-		if x := o.Donations[i]; x.Works {
-			return Decision{
-				State:    Sharing,
-				Why:      fmt.Sprintf("%q is open, has data left and works", x.Name),
-				Internet: AllInternet,
-				Names:    true,
-				Donation: i,
-			}
-		}
 		whys = append(whys, o.Donations[i].Why)
 	}
-	return held(Offline, strings.Join(whys, "; "))
+	i := best(o, slices.DeleteFunc(funded, func(i int) bool { return !o.Donations[i].Works }))
+	if i < 0 {
+		return held(Offline, strings.Join(whys, "; "))
+	}
+	return Decision{
+		State:    Sharing,
+		Why:      fmt.Sprintf("%q is open, has data left and works", o.Donations[i].Name),
+		Internet: AllInternet,
+		Names:    true,
+		Donation: i,
+	}
+}
+
+// best returns which of the donations of these indices is used, -1 if there is none.
+func best(o Observation, from []int) int {
+	if len(from) == 0 {
+		return -1
+	}
+	stays := slices.Contains(from, o.Chosen)
+	if stays {
+		from = slices.DeleteFunc(from, func(i int) bool { return i != o.Chosen && !o.Donations[i].Steady })
+	}
+	i := slices.MinFunc(from, func(a, b int) int {
+		x, y := o.Donations[a], o.Donations[b]
+		return cmp.Or(cmp.Compare(x.Priority, y.Priority), cmp.Compare(y.Daily, x.Daily))
+	})
+	if x := o.Donations[i]; stays && x.Priority == o.Donations[o.Chosen].Priority && x.Daily/5*4 <= o.Donations[o.Chosen].Daily {
+		return o.Chosen
+	}
+	return i
 }
 
 // names lists the names of the donations of these indices.

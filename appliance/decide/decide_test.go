@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,9 +23,9 @@ var (
 )
 
 func fine() Observation {
-	return Observation{Now: now, Applied: true, Configured: true, Donations: []Donation{
-		{Name: "Fibre", Priority: 1, Open: true, Works: true},
-		{Name: "Phone", Priority: 2, Open: true, Works: true},
+	return Observation{Now: now, Applied: true, Configured: true, Chosen: -1, Donations: []Donation{
+		{Name: "Fibre", Priority: 1, Open: true, Daily: 5e9, Works: true, Steady: true},
+		{Name: "Phone", Priority: 2, Open: true, Daily: 1e9, Works: true, Steady: true},
 	}}
 }
 
@@ -81,7 +82,29 @@ func TestStates(t *testing.T) {
 			o.Donations = []Donation{{Name: "Fibre", Opens: later, Paused: true}}
 		}},
 		{"the second comes first", func(o *Observation) { o.Donations[1].Priority = 0 }},
-		{"equals keep their order", func(o *Observation) { o.Donations[0].Priority = 2 }},
+		{"of equals, the one whose cap allows most a day", func(o *Observation) {
+			o.Donations[0].Priority, o.Donations[1].Daily = 2, Unlimited
+		}},
+		{"equals in all keep their order", func(o *Observation) { o.Donations[0].Priority, o.Donations[0].Daily = 2, 1e9 }},
+		{"of equals, the chosen one stays while it is not much worse", func(o *Observation) {
+			o.Chosen, o.Donations[0].Priority, o.Donations[1].Daily = 1, 2, 4e9
+		}},
+		{"of equals, the chosen one has become much worse", func(o *Observation) {
+			o.Chosen, o.Donations[0].Priority, o.Donations[1].Daily = 1, 2, 3.9e9
+		}},
+		{"the first works again, for a moment", func(o *Observation) { o.Chosen, o.Donations[0].Steady = 1, false }},
+		{"the first works again, for a while", func(o *Observation) { o.Chosen = 1 }},
+		{"the first works again, and the chosen one is gone", func(o *Observation) {
+			o.Chosen, o.Donations[0].Steady, o.Donations[1].Works = 1, false, false
+		}},
+		{"all spent, the second keeps something", func(o *Observation) {
+			o.Donations[0].Spent, o.Donations[0].Refills = true, month
+			o.Donations[1].Spent, o.Donations[1].Reserve = true, true
+		}},
+		{"all spent, what keeps something is down", func(o *Observation) {
+			o.Donations[0].Spent, o.Donations[1].Spent = true, true
+			o.Donations[1].Reserve, o.Donations[1].Works = true, false
+		}},
 	}
 	var b strings.Builder
 	for _, c := range cases {
@@ -113,47 +136,64 @@ func TestStates(t *testing.T) {
 }
 
 // TestNothingPassesWithoutReason holds for any observation: internet is given only with a donation that is open, not paused,
-// has data left and works, on a box that is whole, configured and not paused; and every decision says why.
+// has data left and works, on a box that is whole, configured and not paused; essential services are reached only when no
+// donation has more to give, through one that kept something; and every decision says why. A better donation waits only
+// until it is steady, and only where what was chosen works.
 func TestNothingPassesWithoutReason(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(1, 2))
 	coin := func() bool { return r.IntN(3) > 0 }
-	sharing := 0
+	seen := map[Internet]int{}
 	for range 100_000 {
-		o := Observation{Now: now, Applied: coin(), Configured: coin(), SetupAsked: !coin(), Paused: !coin()}
+		o := Observation{Now: now, Applied: coin(), Configured: coin(), SetupAsked: !coin(), Paused: !coin(), Chosen: r.IntN(5) - 1}
 		if !coin() {
 			o.Fault = "broken"
 		}
 		for range r.IntN(4) {
 			o.Donations = append(o.Donations, Donation{
-				Name: "x", Priority: r.IntN(3), Open: coin(), Paused: !coin(), Spent: !coin(), Works: coin(), Why: "down",
+				Name: "x", Priority: r.IntN(3), Open: coin(), Paused: !coin(), Spent: !coin(), Reserve: coin(),
+				Daily: r.Uint64N(100), Works: coin(), Steady: coin(), Why: "down",
 			})
 		}
 		d := Decide(o)
 		if d.Why == "" {
 			t.Fatalf("%+v: %s without a reason", o, d.State)
 		}
+		seen[d.Internet]++
 		if d.Internet == NoInternet {
 			if d.Donation != -1 || d.Names {
 				t.Fatalf("%+v: a way out without internet: %+v", o, d)
 			}
 			continue
 		}
-		sharing++
 		x := o.Donations[d.Donation]
-		if !x.Open || x.Paused || x.Spent || !x.Works || o.Fault != "" || !o.Configured || o.SetupAsked || o.Paused {
+		if !x.Open || x.Paused || !x.Works || o.Fault != "" || !o.Configured || o.SetupAsked || o.Paused {
+			t.Fatalf("%+v: %s through %+v", o, d.Internet, x)
+		}
+		funded := func(y Donation) bool { return y.Open && !y.Paused && !y.Spent }
+		want := Sharing
+		if d.Internet == EssentialOnly {
+			want = Exhausted
+			if !x.Reserve || d.Names || slices.ContainsFunc(o.Donations, funded) {
+				t.Fatalf("%+v: essential services through %+v", o, x)
+			}
+		} else if !funded(x) || !d.Names {
 			t.Fatalf("%+v: internet through %+v", o, x)
 		}
+		stays := o.Chosen >= 0 && o.Chosen < len(o.Donations) && funded(o.Donations[o.Chosen]) && o.Donations[o.Chosen].Works
 		for _, y := range o.Donations {
-			if y.Open && !y.Paused && !y.Spent && y.Works && y.Priority < x.Priority {
+			if funded(y) && y.Works && y.Priority < x.Priority && (!stays || y.Steady) {
 				t.Fatalf("%+v: %+v comes before %+v", o, y, x)
 			}
 		}
-		if (d.State == Sharing) != o.Applied {
+		if !o.Applied {
+			want = Starting
+		}
+		if d.State != want {
 			t.Fatalf("%+v: %s", o, d.State)
 		}
 	}
-	if sharing < 1000 {
-		t.Fatalf("only %d of the observations shared: the test looks away", sharing)
+	if seen[AllInternet] < 1000 || seen[EssentialOnly] < 100 {
+		t.Fatalf("seen %v: the test looks away", seen)
 	}
 }

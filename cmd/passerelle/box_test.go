@@ -42,7 +42,7 @@ var tools = []string{"dnsmasq", "iptables", "iptables-restore", "iptables-save",
 	"ipset", "ip", "tc", "busybox"}
 
 // patience bounds every wait of these tests; on a busy machine things take long, never so long.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // brief bounds one try of what may be refused by silence.
 const brief = time.Second

@@ -51,8 +51,8 @@ func TestResidentGoesOnlineAndBack(t *testing.T) {
 		t.Errorf("a probe after the end: %d, %v, want a redirect", reply.Status, err)
 	}
 	b.sessions(0)
-	if classes := b.run("tc", "class", "show", "dev", "wlan0"); strings.Contains(classes, "leaf") {
-		t.Errorf("a class is left:\n%s", classes)
+	if classes := b.run("tc", "class", "show", "dev", "wlan0"); strings.Count(classes, "leaf") != 1 {
+		t.Errorf("not only the class of essential services is left:\n%s", classes)
 	}
 }
 

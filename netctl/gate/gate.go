@@ -42,7 +42,7 @@ type Gate struct {
 	shaped   map[string]shaped // by device
 	leaf     string            // kind of leaf queue that this kernel has; "" until tried
 	memory   memory            // what was before us
-	way      netctl.Route      // the way out, by which residents' connections have gone so far
+	way      string            // the way out, by which residents' connections have gone so far
 	seen     seen
 
 	disturbed atomic.Bool
@@ -161,11 +161,11 @@ func (g *Gate) Apply(ctx context.Context, p netctl.Plan) (changes []string, err 
 			note(g.applyRules(p.Rules)) &&
 			note(g.applyRoutes(p.Routes)) &&
 			note(g.writeSysctls(parameters))
-		if way := wayOut(p); ok && way != g.way {
-			if g.way != (netctl.Route{}) {
-				ok = note(nil, g.cutAll()) // they were masqueraded for a line that is no longer used
+		if ok && p.Way != g.way {
+			if g.way != "" {
+				ok = note(nil, g.cutAll())
 			}
-			g.way = way
+			g.way = p.Way
 		}
 		return ok
 	}
@@ -176,15 +176,6 @@ func (g *Gate) Apply(ctx context.Context, p netctl.Plan) (changes []string, err 
 	return changes, nil
 }
 
-// wayOut returns the route that residents' packets leave by, the zero Route if there is none.
-func wayOut(p netctl.Plan) netctl.Route {
-	n := slices.IndexFunc(p.Routes, func(r netctl.Route) bool { return r.Kind == "unicast" })
-	if n < 0 {
-		return netctl.Route{}
-	}
-	return p.Routes[n]
-}
-
 // applySets makes the sets that are missing, and returns what the sets hold. One of another shape is remade, which needs
 // the rules that name it gone.
 func (g *Gate) applySets(ctx context.Context, want []netctl.Set) (held map[string]listing, changes []string, err error) {
@@ -192,7 +183,7 @@ func (g *Gate) applySets(ctx context.Context, want []netctl.Set) (held map[strin
 	for _, w := range want {
 		have, ok := g.seen.take(w.Name, g.now())
 		if !ok {
-			if have, ok, err = g.list(w.Name); err != nil {
+			if have, ok, err = g.list(w.Name, w.Bitmap()); err != nil {
 				return nil, changes, err
 			}
 		}
@@ -202,7 +193,9 @@ func (g *Gate) applySets(ctx context.Context, want []netctl.Set) (held map[strin
 			if err := errors.Join(g.removeTables(ctx, keep), g.destroySet(ctx, w.Name)); err != nil {
 				return nil, changes, err
 			}
-			g.sessions = map[netip.Addr]session{}
+			if w.Bitmap() {
+				g.sessions = map[netip.Addr]session{}
+			}
 			ok, have = false, listing{}
 			changes = append(changes, "ipset destroy "+w.Name)
 		}
@@ -322,7 +315,7 @@ func (g *Gate) admit(s netctl.Session) error {
 	}
 	network := g.plan.Hotspot.Address.Masked()
 	if !network.Contains(s.Addr) || s.Addr == g.plan.Hotspot.Address.Addr() || s.Addr == network.Addr() ||
-		s.Addr == lastAddr(network) || offset(network, s.Addr) == netctl.MinorOwn {
+		s.Addr == lastAddr(network) || offset(network, s.Addr) >= netctl.MinorEssential {
 		return errors.New("its address is not a resident's on the hotspot")
 	}
 	x := session{Session: s, ends: g.now().Add(s.Left)}
@@ -387,7 +380,7 @@ func (g *Gate) Sessions() ([]netctl.Session, error) {
 func (g *Gate) lists() (map[string]listing, error) {
 	sets := map[string]listing{}
 	for _, name := range []string{netctl.SetWho, netctl.SetClass} {
-		l, ok, err := g.list(name)
+		l, ok, err := g.list(name, true)
 		if err != nil {
 			return nil, err
 		}
@@ -538,6 +531,9 @@ func (g *Gate) addResident(addr netip.Addr) error {
 				g.shaped[s.Device] = have
 			}
 			_, c := wantedClasses(s, g.plan.Class, share)
+			if c.ceil == 0 {
+				continue
+			}
 			c.minor = uint16(g.classID(addr))
 			d := device{s.Device, have.link}
 			// A class that is left over from the address's last session may have another's rates and a full queue.
@@ -584,8 +580,9 @@ func (g *Gate) Close(ctx context.Context) error {
 	_, err = g.applyRoutes(nil)
 	try(err)
 	try(g.forgetConnections())
-	try(g.destroySet(ctx, netctl.SetWho))
-	try(g.destroySet(ctx, netctl.SetClass))
+	for _, name := range []string{netctl.SetWho, netctl.SetClass, netctl.SetEssential} {
+		try(g.destroySet(ctx, name))
+	}
 	roots, err := g.roots()
 	try(err)
 	for _, link := range roots {

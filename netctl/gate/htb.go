@@ -58,28 +58,39 @@ type class struct {
 
 func handle(minor uint16) uint32 { return netctl.HTBMajor<<16 | uint32(minor) }
 
-// wantedClasses returns a shaper's fixed classes and the one that each resident gets, whose minor is left 0.
+// wantedClasses returns a shaper's fixed classes and the one that each resident gets, whose minor is left 0; its ceil is 0
+// if residents have none.
 //
 // A resident's class always gets a small rate, its share if everybody wanted more than twice over, so that who sends
 // little is served at once; the rest is borrowed from the line's total in turns of one quantum. The small rates of all
 // must not exceed the total together, since HTB honours them even then; they follow the number of sessions in powers of
 // two, so that the classes change seldom.
 func wantedClasses(s netctl.Shaper, c netctl.Class, sessions int) (fixed []class, resident class) {
-	total, each := s.Total/8, s.Each(c)/8
+	total, each, essential := s.Total/8, s.Each(c)/8, s.Essential/8
 	if total == 0 {
-		// Nothing to borrow from: a limit alone, on a root class.
-		return nil, class{rate: each, ceil: each, quantum: quantum(each), prio: 1, leaf: true}
+		// Nothing to borrow from: each limit alone, on a root class.
+		if essential != 0 {
+			fixed = append(fixed, class{
+				minor: netctl.MinorEssential, rate: essential, ceil: essential, quantum: quantum(essential), leaf: true,
+			})
+		}
+		return fixed, class{rate: each, ceil: each, quantum: quantum(each), prio: 1, leaf: true}
 	}
 	if each == 0 || each > total {
 		each = total
 	}
 	fixed = append(fixed, class{minor: netctl.MinorTotal, rate: total, ceil: total, quantum: quantum(total)})
-	if own := s.Own / 8; own != 0 {
-		fixed = append(fixed, class{
-			minor: netctl.MinorOwn, parent: netctl.MinorTotal,
-			rate: max(1, own/8), ceil: own, quantum: quantum(total), leaf: true,
-		})
+	// The box's own packets and essential services come before residents', with an eighth of the line for sure.
+	first := func(minor uint16, most uint64) {
+		if most != 0 {
+			fixed = append(fixed, class{
+				minor: minor, parent: netctl.MinorTotal,
+				rate: max(1, min(most, total/8)), ceil: min(most, total), quantum: quantum(total), leaf: true,
+			})
+		}
 	}
+	first(netctl.MinorOwn, s.Own/8)
+	first(netctl.MinorEssential, essential)
 	share := total / uint64(2*powerOfTwo(max(8, sessions)))
 	return fixed, class{
 		parent: netctl.MinorTotal,
@@ -338,9 +349,11 @@ func (g *Gate) applyShaper(d device, s netctl.Shaper, c netctl.Class, residents 
 		changes = append(changes, r.deed)
 	}
 	want := slices.Clone(fixed)
-	for _, minor := range residents {
-		each.minor = minor
-		want = append(want, each)
+	if each.ceil != 0 {
+		for _, minor := range residents {
+			each.minor = minor
+			want = append(want, each)
+		}
 	}
 	var todo []request
 	err = g.putClasses(func(leaf string) []request {

@@ -29,6 +29,7 @@ const (
 	ipsetAttrTypename = 3
 	ipsetAttrRevision = 4
 	ipsetAttrFamily   = 5
+	ipsetAttrFlags    = 6
 	ipsetAttrData     = 7
 	ipsetAttrADT      = 8
 
@@ -37,6 +38,7 @@ const (
 	ipsetAttrTimeout = 6
 	ipsetAttrCADT    = 8
 	ipsetAttrEther   = 17
+	ipsetAttrMaxElem = 19
 	ipsetAttrBytes   = 24
 	ipsetAttrPackets = 25
 	ipsetAttrMark    = 27
@@ -44,10 +46,15 @@ const (
 
 	ipsetAttrIPv4 = 1
 
+	ipsetFlagListHeader = 1 << 2
+
 	ipsetFlagWithCounters = 1 << 3
 	ipsetFlagWithSkbinfo  = 1 << 6
 
 	ipsetRevision = 3 // of bitmap:ip and bitmap:ip,mac: the first with skbinfo (Linux 3.18)
+	hashRevision  = 0 // of hash:ip: nothing newer is needed
+
+	hashMost = 4096 // entries of a set that others fill
 )
 
 // entry is one element of a set.
@@ -76,21 +83,24 @@ func encodeIP(kind uint16, a netip.Addr) []byte {
 
 // createSet makes an empty set.
 func (g *Gate) createSet(s netctl.Set) error {
-	flags := uint32(ipsetFlagWithSkbinfo)
-	if s.Counters {
-		flags |= ipsetFlagWithCounters
+	revision, options := byte(hashRevision), attr(ipsetAttrMaxElem|netOrder, big32(hashMost))
+	if s.Bitmap() {
+		flags := uint32(ipsetFlagWithSkbinfo)
+		if s.Counters {
+			flags |= ipsetFlagWithCounters
+		}
+		revision, options = ipsetRevision, slices.Concat(
+			encodeIP(ipsetAttrIP, s.Network.Addr()),
+			encodeIP(ipsetAttrIPTo, lastAddr(s.Network)),
+			attr(ipsetAttrCADT|netOrder, big32(flags)))
 	}
 	return g.netfilter.do(request{
 		kind: ipsetType(ipsetCreate), flags: unix.NLM_F_CREATE | unix.NLM_F_EXCL,
 		body: slices.Concat(ipsetMessage(s.Name),
 			attr(ipsetAttrTypename, text(s.Type)),
-			attr(ipsetAttrRevision, []byte{ipsetRevision}),
+			attr(ipsetAttrRevision, []byte{revision}),
 			attr(ipsetAttrFamily, []byte{unix.AF_INET}),
-			nest(ipsetAttrData,
-				encodeIP(ipsetAttrIP, s.Network.Addr()),
-				encodeIP(ipsetAttrIPTo, lastAddr(s.Network)),
-				attr(ipsetAttrTimeout|netOrder, big32(0)), // timeouts are the entries' own
-				attr(ipsetAttrCADT|netOrder, big32(flags)))),
+			nest(ipsetAttrData, options, attr(ipsetAttrTimeout|netOrder, big32(uint32(s.Timeout/time.Second))))),
 		deed: "create set " + s.Name,
 	})
 }
@@ -151,9 +161,13 @@ type listing struct {
 	entries map[netip.Addr]entry
 }
 
-// list reads a set; ok is false if there is none.
-func (g *Gate) list(name string) (l listing, ok bool, err error) {
-	bodies, err := g.netfilter.get(ipsetType(ipsetList), unix.NLM_F_DUMP, ipsetMessage(name))
+// list reads a set, with its entries or without; ok is false if there is none.
+func (g *Gate) list(name string, entries bool) (l listing, ok bool, err error) {
+	message := ipsetMessage(name)
+	if !entries {
+		message = append(message, attr(ipsetAttrFlags|netOrder, big32(ipsetFlagListHeader))...)
+	}
+	bodies, err := g.netfilter.get(ipsetType(ipsetList), unix.NLM_F_DUMP, message)
 	if isErrno(err, unix.ENOENT) {
 		return l, false, nil
 	}
@@ -187,6 +201,8 @@ func (l *listing) readHeader(b []byte) {
 			first = decodeIP(value)
 		case ipsetAttrIPTo:
 			last = decodeIP(value)
+		case ipsetAttrTimeout:
+			l.set.Timeout = time.Duration(big32Of(value)) * time.Second
 		case ipsetAttrCADT:
 			l.set.Counters = big32Of(value)&ipsetFlagWithCounters != 0
 		}

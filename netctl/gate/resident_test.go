@@ -88,7 +88,7 @@ func TestRefusals(t *testing.T) {
 	for _, port := range []int{25, 443, 853, 7000} {
 		must(t, l.Internet.ServeHTTP(fmt.Sprintf("192.0.2.80:%d", port), nil))
 	}
-	must(t, l.Box.ServeHTTP(":443", nil)) // the technicians', say: not for residents
+	must(t, l.Box.ServeHTTP(":8022", nil)) // not for residents
 	for _, c := range []struct {
 		from    *netlab.Host
 		network string
@@ -98,14 +98,14 @@ func TestRefusals(t *testing.T) {
 		{other, "tcp", "192.0.2.80:443", unix.ECONNREFUSED},
 		{other, "tcp", "192.0.2.80:853", unix.ECONNREFUSED},
 		{other, "tcp", "192.0.2.80:7000", unix.ECONNREFUSED},
-		{other, "tcp", "10.80.0.1:443", unix.ECONNREFUSED},
-		{other, "tcp", "192.168.1.2:443", unix.ECONNREFUSED}, // the box, by its other address
+		{other, "tcp", "10.80.0.1:8022", unix.ECONNREFUSED},
+		{other, "tcp", "192.168.1.2:8022", unix.ECONNREFUSED}, // the box, by its other address
 		{other, "tcp", "192.168.1.10:7000", unix.ECONNREFUSED},
 		{admitted, "tcp", "192.0.2.80:443", nil},
 		{admitted, "tcp", "192.0.2.80:7000", nil},
 		{admitted, "tcp", "192.0.2.80:25", unix.ECONNREFUSED},
-		{admitted, "tcp", "10.80.0.1:443", unix.ECONNREFUSED},
-		{admitted, "tcp", "192.168.1.2:443", unix.ECONNREFUSED},
+		{admitted, "tcp", "10.80.0.1:8022", unix.ECONNREFUSED},
+		{admitted, "tcp", "192.168.1.2:8022", unix.ECONNREFUSED},
 		{admitted, "tcp", "192.0.2.80:9999", unix.ECONNREFUSED}, // by the server itself: refusals come back
 	} {
 		if err := dial(t, c.from, c.network, c.to, soon); !errors.Is(err, c.want) {

@@ -33,8 +33,10 @@ func Children(c *config.Config, index int, resolvers []Resolver, run string) []n
 	network := c.Hotspot.Address.Masked()
 	box := c.Hotspot.Address.Addr()
 	servers := filepath.Join(run, "servers.conf")
+	essentialServers := filepath.Join(run, "servers-essential.conf")
 
 	common := []string{
+		"filter-AAAA", // IPv6 is closed: an address that cannot be reached only costs time
 		"keep-in-foreground",
 		"log-facility=-",
 		"pid-file=",
@@ -46,13 +48,20 @@ func Children(c *config.Config, index int, resolvers []Resolver, run string) []n
 		"host-record=" + c.Box.Hostname + "," + box.String(),
 		"localise-queries",
 	}
+	services := c.Essential.All()
+	if len(services) > 0 {
+		ttl := fmt.Sprint(int(essentialTTL.Seconds()))
+		common = append(common, "max-ttl="+ttl, "max-cache-ttl="+ttl)
+	}
+	for _, name := range services { // one a line: dnsmasq reads 1024 bytes of it
+		common = append(common, "ipset=/"+name+"/"+netctl.SetEssential)
+	}
 	truthful := append([]string{
 		fmt.Sprintf("# %s is interface number %d.", c.Hotspot.Interface, index),
 		"port=" + fmt.Sprint(PortDNS),
 		"servers-file=" + servers,
 		"domain-needed",
 		"bogus-priv",
-		"filter-AAAA", // IPv6 is closed: an address that cannot be reached only costs time
 		"local=/" + c.Box.Hostname + "/",
 		"cache-size=1000",
 		"dns-forward-max=300",
@@ -76,11 +85,15 @@ func Children(c *config.Config, index int, resolvers []Resolver, run string) []n
 		"local=/#/", // else other kinds of question would be refused instead of answered with nothing
 		"local-ttl=0",
 		"cache-size=0",
+		"servers-file=" + essentialServers,
 	}, common...)
 
-	var list strings.Builder
+	var list, essentialList strings.Builder
 	for _, r := range resolvers {
 		fmt.Fprintf(&list, "server=%s@%s\n", r.Addr, r.Interface)
+		for _, name := range services {
+			fmt.Fprintf(&essentialList, "server=/%s/%s@%s\n", name, r.Addr, r.Interface)
+		}
 	}
 	child := func(name string, lines []string, more ...netctl.File) netctl.Child {
 		conf := filepath.Join(run, name+".conf")
@@ -92,7 +105,7 @@ func Children(c *config.Config, index int, resolvers []Resolver, run string) []n
 	}
 	return []netctl.Child{
 		child(ChildDNS, truthful, netctl.File{Path: servers, Text: list.String(), Reload: true}),
-		child(ChildCaptive, captive),
+		child(ChildCaptive, captive, netctl.File{Path: essentialServers, Text: essentialList.String(), Reload: true}),
 	}
 }
 
@@ -100,7 +113,7 @@ func Children(c *config.Config, index int, resolvers []Resolver, run string) []n
 func pool(box netip.Prefix) (first, last netip.Addr) {
 	network := box.Masked()
 	hosts := uint32(1) << (32 - network.Bits())
-	end := min(hosts-2, math.MaxUint16-2) // below the broadcast address and netctl.MinorOwn
+	end := min(hosts-2, netctl.MinorEssential-1) // below the broadcast address and the classes that are nobody's
 	own := offset(network, box.Addr())
 	if own > end || own-1 > end-own {
 		return at(network, 1), at(network, min(own-1, end))

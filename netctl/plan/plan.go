@@ -21,6 +21,11 @@
 // Once a packet has the mark, rules ask for the mark and not for the interface: a number is compared in a third of the
 // time of a name (make bench; nft_meta_store_ifname copies 16 bytes for each rule that asks).
 //
+// Essential services have a mark of their own: https to an address that dnsmasq has found for one of their names is marked
+// whoever sends it, unless an admitted resident does, who has more. The general part of the cap pays for them first, and
+// when that refuses, the reserve. An address says little of what is behind it: on a host that several share, the others
+// are reached as well. The rate of all together and the reserve are the walls behind that.
+//
 // Rules that need looking at only once a connection (the portal's port 80, names, port 25, the bound on connections)
 // stand in the nat table, where only a connection's first packet passes; what they refuse they turn towards a port of
 // the box that INPUT refuses.
@@ -38,6 +43,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
+	"time"
 
 	"passerelle/appliance/config"
 	"passerelle/appliance/decide"
@@ -49,7 +56,16 @@ const (
 	PortDNS     = 53   // truthful names
 	PortCaptive = 5300 // every name is the box
 	PortPortal  = 80
-	portRefused = 9 // discard (RFC 863): nothing of ours listens, INPUT refuses it
+	PortSecure  = 443 // the lenders' pages
+	portRefused = 9   // discard (RFC 863): nothing of ours listens, INPUT refuses it
+)
+
+// How long names of essential services are remembered. dnsmasq adds an address to the set when it asks for a name, not
+// when it remembers it, and a phone remembers what it was told: an address must stay longer than both together. An hour
+// lets a connection that is in use go on, whose name nobody asks for again.
+const (
+	essentialTTL  = 5 * time.Minute
+	essentialKept = time.Hour
 )
 
 // Bounds on what one resident may hold or ask, so that none can take it all.
@@ -58,6 +74,7 @@ const (
 	portalConnections = 64  // to the box's page
 	nameQueries       = 100 // queries a second of one address, whose answers are truthful for the admitted
 	heldNameQueries   = 10  // of one that is not admitted: enough to be shown the page, too little for a tunnel
+	essentialConns    = 64  // connections to essential services
 	dhcpRequests      = 20  // a second, of all devices that have no address yet
 )
 
@@ -90,59 +107,93 @@ var special = []netip.Prefix{
 	netip.MustParsePrefix("240.0.0.0/4"),
 }
 
-// admitted matches a packet to or from an admitted resident that has not been paid for, notAdmitted any other.
+// Matches of marks, and what sets them. A packet has one of ours only until it has been paid for.
 var (
-	admitted    = fmt.Sprintf("-m mark --mark %#x/%#x", netctl.MarkAdmitted, netctl.MarkMask)
-	notAdmitted = fmt.Sprintf("-m mark ! --mark %#x/%#x", netctl.MarkAdmitted, netctl.MarkMask)
-	unmark      = fmt.Sprintf("-j MARK --set-xmark 0x0/%#x", netctl.MarkMask)
+	admitted      = fmt.Sprintf("-m mark --mark %#x/%#x", netctl.MarkAdmitted, netctl.MarkMask)
+	essential     = fmt.Sprintf("-m mark --mark %#x/%#x", netctl.MarkEssential, netctl.MarkMask)
+	unmarked      = fmt.Sprintf("-m mark --mark 0x0/%#x", netctl.MarkMask)
+	unpaid        = fmt.Sprintf("-m mark --mark %#x/%#x", netctl.MarkUnpaid, netctl.MarkUnpaid)
+	unmark        = fmt.Sprintf("-j MARK --set-xmark 0x0/%#x", netctl.MarkMask)
+	markEssential = fmt.Sprintf("-j MARK --set-xmark %#x/%#x", netctl.MarkEssential, netctl.MarkMask)
+)
+
+// Secure pages of essential services.
+const (
+	toEssential   = "-p tcp -m tcp --dport 443 -m set --match-set " + netctl.SetEssential + " dst"
+	fromEssential = "-p tcp -m tcp --sport 443 -m set --match-set " + netctl.SetEssential + " src"
 )
 
 var everywhere = netip.MustParsePrefix("0.0.0.0/0")
 
+// compiler is what the parts of a plan are made from.
+type compiler struct {
+	Input
+	hotspot   string
+	box       netip.Addr
+	network   netip.Prefix
+	uplink    *config.Donation // nil: nothing leads out
+	all       bool             // to all of the internet, for admitted residents
+	essential bool             // to essential services, for everybody
+	limited   bool             // residents have classes
+}
+
 // Compile returns the desired kernel.
 func Compile(in Input) netctl.Plan {
-	c := in.Config
-	hotspot := c.Hotspot.Interface
-	network := c.Hotspot.Address.Masked()
+	c := compiler{
+		Input:   in,
+		hotspot: in.Config.Hotspot.Interface,
+		box:     in.Config.Hotspot.Address.Addr(),
+		network: in.Config.Hotspot.Address.Masked(),
+		all:     in.Decision.Internet == decide.AllInternet,
+	}
+	services := len(in.Config.Essential.Names) > 0
+	if d := in.Decision; d.Donation >= 0 && (c.all || services && d.Internet == decide.EssentialOnly) {
+		c.uplink = &in.Config.Donations[d.Donation]
+		c.essential = services
+		l := in.Config.Limits
+		c.limited = c.all && (l.Download != 0 || l.Upload != 0 || c.uplink.Download != 0 || c.uplink.Upload != 0)
+	}
+	return c.compile()
+}
+
+func (c compiler) compile() netctl.Plan {
+	limits := c.Config.Limits
 	p := netctl.Plan{
-		Hotspot: netctl.Interface{Name: hotspot, Address: c.Hotspot.Address},
+		Hotspot: netctl.Interface{Name: c.hotspot, Address: c.Config.Hotspot.Address},
 		Sets: []netctl.Set{
-			{Name: netctl.SetWho, Type: "bitmap:ip,mac", Network: network},
-			{Name: netctl.SetClass, Type: "bitmap:ip", Network: network, Counters: true},
+			{Name: netctl.SetWho, Type: "bitmap:ip,mac", Network: c.network},
+			{Name: netctl.SetClass, Type: "bitmap:ip", Network: c.network, Counters: true},
+			{Name: netctl.SetEssential, Type: "hash:ip", Timeout: essentialKept},
 		},
-		Class: netctl.Class{Download: uint64(c.Limits.Download), Upload: uint64(c.Limits.Upload)},
+		Class: netctl.Class{Download: uint64(limits.Download), Upload: uint64(limits.Upload)},
 		Routes: []netctl.Route{
 			{Table: netctl.TableHeld, Kind: "local", To: everywhere, Device: "lo"},
 		},
 		Rules: []netctl.Rule{
-			{Priority: netctl.TableOnline, In: hotspot, Mark: netctl.MarkAdmitted, Mask: netctl.MarkMask, Table: netctl.TableOnline},
-			{Priority: netctl.TableHeld, In: hotspot, Table: netctl.TableHeld},
+			{Priority: netctl.TableOnline, In: c.hotspot, Mark: netctl.MarkUnpaid, Mask: netctl.MarkUnpaid, Table: netctl.TableOnline},
+			{Priority: netctl.TableHeld, In: c.hotspot, Table: netctl.TableHeld},
 		},
 	}
-	interfaces := []string{hotspot}
-	var uplink *config.Donation
-	if d := in.Decision; d.Internet != decide.NoInternet && d.Donation >= 0 {
-		uplink = &c.Donations[d.Donation]
-	}
-	if uplink != nil {
-		interfaces = append(interfaces, uplink.Interface)
-		p.Cap = Chain(*uplink)
+	interfaces := []string{c.hotspot}
+	if c.uplink != nil {
+		interfaces = append(interfaces, c.uplink.Interface)
+		p.Cap = Chain(*c.uplink)
+		if c.all {
+			p.Way = strings.TrimSuffix(fmt.Sprintf("%s via %s", c.uplink.Interface, c.Gateway), " via invalid IP")
+		}
+		if c.essential && c.uplink.Reserve != 0 {
+			p.Reserve = ReserveChain(*c.uplink)
+		}
 		p.Routes = append(p.Routes, netctl.Route{
-			Table: netctl.TableOnline, Kind: "unicast", To: everywhere, Device: uplink.Interface, Gateway: in.Gateway,
+			Table: netctl.TableOnline, Kind: "unicast", To: everywhere, Device: c.uplink.Interface, Gateway: c.Gateway,
 		})
-		p.Shapers = shapers(c, uplink)
+		p.Shapers = c.shapers()
 	}
 	p.Sysctls = sysctls(interfaces)
-	for _, n := range closed(in.Networks) {
+	for _, n := range closed(c.Networks) {
 		p.Routes = append(p.Routes, netctl.Route{Table: netctl.TableOnline, Kind: "local", To: n, Device: "lo"})
 	}
-	counted := len(p.Shapers) > 0 || c.Limits.Data != 0
-	p.Tables = []netctl.Table{
-		mangle(in, uplink, counted),
-		nat(c, uplink, in.Decision.Names),
-		filter(c, uplink, p.Cap),
-		ipv6(c),
-	}
+	p.Tables = []netctl.Table{c.mangle(), c.nat(), c.filter(p.Cap, p.Reserve), c.ipv6()}
 	return p
 }
 
@@ -153,6 +204,11 @@ func Chain(d config.Donation) string {
 		return netctl.ChainOf(d.Name + " without a cap")
 	}
 	return netctl.ChainOf(d.Name)
+}
+
+// ReserveChain returns the name of the chain that holds the tranches of what a donation keeps for essential services.
+func ReserveChain(d config.Donation) string {
+	return netctl.ChainOf(d.Name + " for essential services")
 }
 
 // closed returns the networks that residents never reach, without those that lie within another.
@@ -198,50 +254,44 @@ func sysctls(interfaces []string) []netctl.Sysctl {
 
 // shapers returns the HTB trees, none where nothing is limited: a queue that limits nothing still costs 10 to 15 % of
 // the throughput (make bench).
-func shapers(c *config.Config, d *config.Donation) []netctl.Shaper {
+func (c compiler) shapers() []netctl.Shaper {
+	l, d := c.Config.Limits, c.uplink
+	var essential uint64
+	if c.essential {
+		essential = uint64(c.Config.Essential.Rate)
+	}
 	var s []netctl.Shaper
-	if c.Limits.Download != 0 || d.Download != 0 {
+	if l.Download != 0 || d.Download != 0 || essential != 0 {
 		s = append(s, netctl.Shaper{
-			Device: c.Hotspot.Interface, Direction: netctl.Download, Total: uint64(d.Download),
+			Device: c.hotspot, Direction: netctl.Download, Total: uint64(d.Download), Essential: essential,
 		})
 	}
-	if c.Limits.Upload != 0 || d.Upload != 0 {
+	if l.Upload != 0 || d.Upload != 0 || essential != 0 {
 		s = append(s, netctl.Shaper{
-			Device: d.Interface, Direction: netctl.Upload, Total: uint64(d.Upload), Own: uint64(d.Upload),
+			Device: d.Interface, Direction: netctl.Upload, Total: uint64(d.Upload), Own: uint64(d.Upload), Essential: essential,
 		})
 	}
 	return s
 }
 
-func mangle(in Input, uplink *config.Donation, counted bool) netctl.Table {
-	hotspot, network := in.Config.Hotspot.Interface, in.Config.Hotspot.Address.Masked()
-	t := netctl.Table{
-		Name: "mangle",
-		Jumps: []netctl.Jump{
-			{From: "PREROUTING", Match: "-i " + hotspot, To: "PAS-PRE"},
-			// Nobody reaches a resident but by answering: an answer is addressed to the line's address here, since
-			// connection tracking turns it to the resident's only after mangle.
-			{From: "PREROUTING", Match: fmt.Sprintf("-d %s ! -i %s", network, hotspot), To: "PAS-STRAY"},
-		},
-		Chains: []netctl.Chain{
-			{Name: "PAS-PRE"},
-			{Name: "PAS-STRAY", Rules: []string{"-i lo -j RETURN", "-j DROP"}},
-		},
-	}
-	if uplink == nil {
-		return t
-	}
-	t.Chains[0].Rules = []string{"-j SET --map-set " + netctl.SetWho + " src,src --map-mark"}
+// mangle decides who may pass and in which class.
+func (c compiler) mangle() netctl.Table {
+	pre := netctl.Chain{Name: "PAS-PRE"}
 	up := netctl.Chain{Name: "PAS-UP"}
 	down := netctl.Chain{Name: "PAS-DOWN"}
-	// Each look-up counts the packet.
-	admit := "-j SET --map-set " + netctl.SetClass + " dst --map-mark"
-	if counted {
-		up.Rules = append(up.Rules, "-j SET --map-set "+netctl.SetClass+" src --map-prio")
-		admit += " --map-prio"
+	services := netctl.Chain{Name: "PAS-ESSENTIAL"}
+	data := c.Config.Limits.Data != 0
+	if c.all {
+		pre.Rules = append(pre.Rules, "-j SET --map-set "+netctl.SetWho+" src,src --map-mark")
+		// Each look-up counts the packet.
+		admit := "-j SET --map-set " + netctl.SetClass + " dst --map-mark"
+		if c.limited || data {
+			up.Rules = append(up.Rules, "-j SET --map-set "+netctl.SetClass+" src --map-prio")
+			admit += " --map-prio"
+		}
+		down.Rules = append(down.Rules, admit)
 	}
-	down.Rules = append(down.Rules, admit)
-	if in.Config.Limits.Data != 0 {
+	if c.all && data {
 		spent := func(end string) string {
 			return fmt.Sprintf("-m set ! --match-set %s %s ! --update-counters --bytes-lt %d %s",
 				netctl.SetClass, end, netctl.CountLimit, unmark)
@@ -249,64 +299,93 @@ func mangle(in Input, uplink *config.Donation, counted bool) netctl.Table {
 		up.Rules = append(up.Rules, spent("src"))
 		down.Rules = append(down.Rules, spent("dst"))
 	}
-	if in.Narrow {
+	if c.essential {
+		pre.Rules = append(pre.Rules, unmarked+" "+toEssential+" "+markEssential)
+		down.Rules = append(down.Rules, unmarked+" "+fromEssential+" "+markEssential)
+		services.Rules = append(services.Rules,
+			fmt.Sprintf("-j CLASSIFY --set-class %04x:%04x", netctl.HTBMajor, netctl.MinorEssential))
+	}
+	if c.Narrow {
 		const clamp = "-p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu"
 		up.Rules = append(up.Rules, clamp)
 		down.Rules = append(down.Rules, clamp)
+		services.Rules = append(services.Rules, clamp)
 	}
-	if len(up.Rules) > 0 {
-		t.Chains = append(t.Chains, up)
-		t.Jumps = append(t.Jumps, netctl.Jump{From: "FORWARD", Match: admitted, To: up.Name})
+	t := netctl.Table{
+		Name: "mangle",
+		Jumps: []netctl.Jump{
+			{From: "PREROUTING", Match: "-i " + c.hotspot, To: pre.Name},
+			// Nobody reaches a resident but by answering: an answer is addressed to the line's address here, since
+			// connection tracking turns it to the resident's only after mangle.
+			{From: "PREROUTING", Match: fmt.Sprintf("-d %s ! -i %s", c.network, c.hotspot), To: "PAS-STRAY"},
+		},
+		Chains: []netctl.Chain{pre, {Name: "PAS-STRAY", Rules: []string{"-i lo -j RETURN", "-j DROP"}}},
 	}
-	t.Chains = append(t.Chains, down, netctl.Chain{Name: "PAS-UNPAID", Rules: []string{"-j DROP"}})
-	t.Jumps = append(t.Jumps,
-		netctl.Jump{From: "FORWARD", Match: notAdmitted, To: down.Name},
-		netctl.Jump{From: "POSTROUTING", Match: admitted, To: "PAS-UNPAID"})
+	if c.uplink == nil {
+		return t
+	}
+	lead := func(from, match string, to netctl.Chain) {
+		t.Jumps = append(t.Jumps, netctl.Jump{From: from, Match: match, To: to.Name})
+		t.Chains = append(t.Chains, to)
+	}
+	if c.all && len(up.Rules) > 0 {
+		lead("FORWARD", admitted, up)
+	}
+	lead("FORWARD", unmarked, down)
+	if c.essential {
+		lead("FORWARD", essential, services)
+	}
+	lead("POSTROUTING", unpaid, netctl.Chain{Name: "PAS-UNPAID", Rules: []string{"-j DROP"}})
 	return t
 }
 
-func nat(c *config.Config, uplink *config.Donation, truly bool) netctl.Table {
-	hotspot := c.Hotspot.Interface
-	box := c.Hotspot.Address.Addr()
+// nat looks at each connection once.
+func (c compiler) nat() netctl.Table {
 	names := PortCaptive
-	if truly {
+	if c.Decision.Names {
 		names = PortDNS
 	}
-	refuse := fmt.Sprintf("-j DNAT --to-destination %s:%d", box, portRefused)
+	refuse := fmt.Sprintf("-j DNAT --to-destination %s:%d", c.box, portRefused)
+	above := func(most int) string {
+		return fmt.Sprintf("-m connlimit --connlimit-above %d --connlimit-mask 32 --connlimit-saddr %s", most, refuse)
+	}
 	first := netctl.Chain{Name: "PAS-FIRST", Rules: []string{
-		fmt.Sprintf("-p udp -m udp --dport 53 -j DNAT --to-destination %s:%d", box, names),
-		fmt.Sprintf("-p tcp -m tcp --dport 53 -j DNAT --to-destination %s:%d", box, names),
-		fmt.Sprintf("-d %s -j RETURN", box),
+		fmt.Sprintf("-p udp -m udp --dport 53 -j DNAT --to-destination %s:%d", c.box, names),
+		fmt.Sprintf("-p tcp -m tcp --dport 53 -j DNAT --to-destination %s:%d", c.box, names),
+		fmt.Sprintf("-d %s -j RETURN", c.box),
 	}}
-	if uplink != nil {
+	if c.all {
 		first.Rules = append(first.Rules,
 			admitted+" -p tcp -m tcp --dport 25 "+refuse,
-			fmt.Sprintf("%s -p tcp -m connlimit --connlimit-above %d --connlimit-mask 32 --connlimit-saddr %s", admitted, connections, refuse),
-			fmt.Sprintf("%s -p udp -m connlimit --connlimit-above %d --connlimit-mask 32 --connlimit-saddr %s", admitted, connections, refuse),
+			admitted+" -p tcp "+above(connections),
+			admitted+" -p udp "+above(connections),
 			admitted+" -j RETURN")
 	}
+	if c.essential {
+		first.Rules = append(first.Rules, essential+" -p tcp "+above(essentialConns), essential+" -j RETURN")
+	}
 	first.Rules = append(first.Rules,
-		fmt.Sprintf("-p tcp -m tcp --dport 80 -j DNAT --to-destination %s:%d", box, PortPortal),
+		fmt.Sprintf("-p tcp -m tcp --dport 80 -j DNAT --to-destination %s:%d", c.box, PortPortal),
 		// A reset may come from any address, an ICMP error only from one of the box's own: this makes it so. Who asks all
 		// for an address is left alone.
 		"! -d 255.255.255.255/32 -p udp "+refuse)
 	t := netctl.Table{
 		Name:   "nat",
-		Jumps:  []netctl.Jump{{From: "PREROUTING", Match: "-i " + hotspot, To: "PAS-FIRST"}},
+		Jumps:  []netctl.Jump{{From: "PREROUTING", Match: "-i " + c.hotspot, To: "PAS-FIRST"}},
 		Chains: []netctl.Chain{first},
 	}
-	if uplink != nil {
+	if c.uplink != nil {
 		t.Jumps = append(t.Jumps, netctl.Jump{
-			From: "POSTROUTING", Match: fmt.Sprintf("-s %s -o %s", c.Hotspot.Address.Masked(), uplink.Interface), To: "PAS-LEAVE",
+			From: "POSTROUTING", Match: fmt.Sprintf("-s %s -o %s", c.network, c.uplink.Interface), To: "PAS-LEAVE",
 		})
 		t.Chains = append(t.Chains, netctl.Chain{Name: "PAS-LEAVE", Rules: []string{"-j MASQUERADE"}})
 	}
 	return t
 }
 
-func filter(c *config.Config, uplink *config.Donation, quota string) netctl.Table {
-	hotspot := c.Hotspot.Interface
-	box := c.Hotspot.Address.Addr()
+// filter lets pay, and refuses. Quota and reserve are the chains to pay from, "" for none.
+func (c compiler) filter(quota, reserve string) netctl.Table {
+	box := c.box
 	refuse := []string{
 		"-p tcp -j REJECT --reject-with tcp-reset",
 		"-j REJECT --reject-with icmp-port-unreachable",
@@ -320,14 +399,14 @@ func filter(c *config.Config, uplink *config.Donation, quota string) netctl.Tabl
 		// pool slowly and those who hold an address go on.
 		fmt.Sprintf("-s 0.0.0.0/32 -p udp -m udp --dport 67 -m limit --limit %d/sec --limit-burst %d -j ACCEPT", dhcpRequests, 5*dhcpRequests),
 		"-s 0.0.0.0/32 -j DROP",
-		fmt.Sprintf("! -s %s -j DROP", c.Hotspot.Address.Masked()),
+		fmt.Sprintf("! -s %s -j DROP", c.network),
 		"-p udp -m udp --dport 67 -j ACCEPT",
 		upto("pas-dns", nameQueries, fmt.Sprintf("%s -d %s -p udp -m multiport --dports %d,%d", admitted, box, PortDNS, PortCaptive)),
 		admitted + fmt.Sprintf(" -d %s -p udp -m multiport --dports %d,%d -j DROP", box, PortDNS, PortCaptive),
 		upto("pas-dns-held", heldNameQueries, fmt.Sprintf("-d %s -p udp -m multiport --dports %d,%d", box, PortDNS, PortCaptive)),
 		fmt.Sprintf("-d %s -p udp -m multiport --dports %d,%d -j DROP", box, PortDNS, PortCaptive),
 		fmt.Sprintf("-d %s -p tcp -m tcp --syn -m connlimit --connlimit-above %d --connlimit-mask 32 --connlimit-saddr -j REJECT --reject-with tcp-reset", box, portalConnections),
-		fmt.Sprintf("-d %s -p tcp -m multiport --dports %d,%d,%d -j ACCEPT", box, PortDNS, PortCaptive, PortPortal),
+		fmt.Sprintf("-d %s -p tcp -m multiport --dports %d,%d,%d,%d -j ACCEPT", box, PortDNS, PortCaptive, PortPortal, PortSecure),
 		upto("pas-ping", 10, fmt.Sprintf("-d %s -p icmp -m icmp --icmp-type 8", box)),
 	}}
 	// Errors about connections that are tracked, e.g. an answer that a phone no longer waits for.
@@ -336,49 +415,60 @@ func filter(c *config.Config, uplink *config.Donation, quota string) netctl.Tabl
 
 	t := netctl.Table{
 		Name:  "filter",
-		Jumps: []netctl.Jump{{From: "INPUT", Match: "-i " + hotspot, To: "PAS-IN"}},
+		Jumps: []netctl.Jump{{From: "INPUT", Match: "-i " + c.hotspot, To: "PAS-IN"}},
 	}
-	if uplink != nil {
+	if c.uplink != nil {
 		t.Keep = []string{quota}
 		// What the box itself sends and gets pays as well; it is not refused here, whatever is left.
 		t.Jumps = append(t.Jumps,
-			netctl.Jump{From: "FORWARD", Match: admitted, To: quota},
-			netctl.Jump{From: "INPUT", Match: "-i " + uplink.Interface, To: quota},
-			netctl.Jump{From: "OUTPUT", Match: "-o " + uplink.Interface, To: quota})
+			netctl.Jump{From: "FORWARD", Match: unpaid, To: quota},
+			netctl.Jump{From: "INPUT", Match: "-i " + c.uplink.Interface, To: quota},
+			netctl.Jump{From: "OUTPUT", Match: "-o " + c.uplink.Interface, To: quota})
+	}
+	if reserve != "" {
+		t.Keep = append(t.Keep, reserve)
+		t.Jumps = append(t.Jumps, netctl.Jump{From: "FORWARD", Match: unpaid, To: "PAS-RESERVE"})
+		t.Chains = append(t.Chains, netctl.Chain{Name: "PAS-RESERVE", Rules: []string{
+			essential + " -j " + reserve,
+			toEssential + " -j " + reserve, // of an admitted resident, when the general part is spent
+			fromEssential + " -j " + reserve,
+		}})
 	}
 	t.Jumps = append(t.Jumps,
-		netctl.Jump{From: "FORWARD", Match: "-i " + hotspot, To: "PAS-REFUSE"},
-		netctl.Jump{From: "FORWARD", Match: "-o " + hotspot, To: "PAS-REFUSE"})
+		netctl.Jump{From: "FORWARD", Match: "-i " + c.hotspot, To: "PAS-REFUSE"},
+		netctl.Jump{From: "FORWARD", Match: "-o " + c.hotspot, To: "PAS-REFUSE"})
 	// A tranche's rule goes to PAS-PAID, which accepts what is forwarded and lets the box's own packets return to the
 	// rules of whoever administers the machine.
 	paid := netctl.Chain{Name: netctl.ChainPaid, Rules: []string{
-		notAdmitted + " -j RETURN",
+		unmarked + " -j RETURN",
 		unmark,
 		"-j ACCEPT",
 	}}
 	// A box that forwards must not join its lenders' networks.
 	apart := netctl.Chain{Name: "PAS-APART"}
-	for _, d := range c.Donations {
+	for _, d := range c.Config.Donations {
 		t.Jumps = append(t.Jumps, netctl.Jump{From: "FORWARD", Match: "-i " + d.Interface, To: "PAS-APART"})
 		apart.Rules = append(apart.Rules, "-o "+d.Interface+" -j DROP")
 	}
-	t.Chains = []netctl.Chain{in, {Name: "PAS-REFUSE", Rules: refuse}, paid, apart}
+	t.Chains = append(t.Chains, in, netctl.Chain{Name: "PAS-REFUSE", Rules: refuse}, paid, apart)
 	return t
 }
 
 // ipv6 closes IPv6 until it is built properly: it would pass beside the gate and beside the count.
-func ipv6(c *config.Config) netctl.Table {
+func (c compiler) ipv6() netctl.Table {
 	t := netctl.Table{
 		IPv6:   true,
 		Name:   "mangle",
 		Chains: []netctl.Chain{{Name: "PAS-NONE", Rules: []string{"-j DROP"}}},
-		Jumps:  []netctl.Jump{{From: "PREROUTING", Match: "-i " + c.Hotspot.Interface, To: "PAS-NONE"}},
 	}
-	t.Jumps = append(t.Jumps, netctl.Jump{From: "OUTPUT", Match: "-o " + c.Hotspot.Interface, To: "PAS-NONE"})
-	for _, d := range c.Donations {
+	interfaces := []string{c.hotspot}
+	for _, d := range c.Config.Donations {
+		interfaces = append(interfaces, d.Interface)
+	}
+	for _, i := range interfaces {
 		t.Jumps = append(t.Jumps,
-			netctl.Jump{From: "PREROUTING", Match: "-i " + d.Interface, To: "PAS-NONE"},
-			netctl.Jump{From: "OUTPUT", Match: "-o " + d.Interface, To: "PAS-NONE"})
+			netctl.Jump{From: "PREROUTING", Match: "-i " + i, To: "PAS-NONE"},
+			netctl.Jump{From: "OUTPUT", Match: "-o " + i, To: "PAS-NONE"})
 	}
 	return t
 }

@@ -86,6 +86,9 @@ func parseDecision(t *testing.T, c *config.Config, text string) (in plan.Input, 
 			case "donation":
 				in.Decision.Internet, in.Decision.Names = decide.AllInternet, true
 				in.Decision.Donation, err = strconv.Atoi(value)
+			case "essential":
+				in.Decision.Internet = decide.EssentialOnly
+				in.Decision.Donation, err = strconv.Atoi(value)
 			case "gateway":
 				in.Gateway, err = netip.ParseAddr(value)
 			case "network":

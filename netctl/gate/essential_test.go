@@ -1,0 +1,137 @@
+package gate_test
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"passerelle/appliance/config"
+	"passerelle/appliance/decide"
+	"passerelle/netctl"
+	"passerelle/netctl/netlab"
+	"passerelle/netctl/plan"
+)
+
+// servicesLab is a lab that shares the first lender's connection, where the address of service.example is known.
+func servicesLab(t *testing.T, residents int) *lab {
+	t.Helper()
+	l := newLab(t, netlab.Options{Residents: residents})
+	l.config.Essential = config.Essential{Names: []string{"service.example"}, Rate: 2e6}
+	l.config.Donations[0].Cap, l.config.Donations[0].Reserve = 100e6, 10e6
+	must(t, l.Internet.ServeHTTP(":443", netlab.Web()))
+	must(t, l.Internet.ServeHTTP(":8443", netlab.Web()))
+	l.apply(t, l.sharing(0))
+	l.sh(t, "ipset add pas-essential "+netlab.ServiceAddr.String()) // as dnsmasq does
+	return l
+}
+
+// exhausted compiles the plan for a cap that is spent but for its reserve.
+func (l *lab) exhausted() netctl.Plan {
+	return plan.Compile(plan.Input{
+		Config:   &l.config,
+		Decision: decide.Decision{State: decide.Exhausted, Internet: decide.EssentialOnly},
+		Gateway:  l.Lenders[0].Gateway,
+		Networks: []netip.Prefix{l.Lenders[0].Box.Masked()},
+	})
+}
+
+// TestEssentialServices: their secure pages are reached by everybody, nothing else is, and all of it is paid for: from
+// the general part first, then from the reserve, which pays for nobody else.
+func TestEssentialServices(t *testing.T) {
+	t.Parallel()
+	const service, web = "203.0.113.80:443", "192.0.2.80:443"
+	l := servicesLab(t, 2)
+	l.admit(t, 0)
+	admitted, other := l.Residents[0].Host, l.Residents[1].Host
+	reached := func(when string, from *netlab.Host, want map[string]bool) {
+		t.Helper()
+		for to, open := range want {
+			err := dial(t, from, "tcp", to, soon)
+			if open && err != nil || !open && !errors.Is(err, unix.ECONNREFUSED) {
+				t.Errorf("%s, %s to %s: %v, want open to be %t", when, from.Name(), to, err, open)
+			}
+		}
+	}
+	nothing := map[string]bool{service: false, web: false, "203.0.113.80:8443": false}
+	services := map[string]bool{service: true, web: false, "203.0.113.80:8443": false, "198.51.100.80:443": false}
+	all := map[string]bool{service: true, web: true, "203.0.113.80:8443": true}
+
+	p := l.sharing(0)
+	grant := func(chain string, id, bytes uint64) {
+		t.Helper()
+		must(t, l.gate.Grant(t.Context(), netctl.Tranche{Chain: chain, ID: id, Bytes: bytes}))
+	}
+	reached("without a tranche", other, nothing)
+	grant(p.Reserve, 1, 1e6)
+	reached("with a reserve alone", other, services)
+	reached("with a reserve alone", admitted, services)
+	grant(p.Cap, 1, 1e6)
+	reached("sharing", other, services)
+	reached("sharing", admitted, all)
+	spent := func(chain string) (used uint64) {
+		for _, s := range ok(l.gate.Read())(t).Tranches {
+			if s.Chain == chain {
+				used += s.Used
+			}
+		}
+		return used
+	}
+	c := ok(other.Dial(t.Context(), "udp", service))(t)
+	defer c.Close()
+	ok(c.Write([]byte("x")))(t)
+	c.SetReadDeadline(time.Now().Add(soon))
+	if _, err := c.Read(make([]byte, 10)); !errors.Is(err, unix.ECONNREFUSED) {
+		t.Errorf("a datagram to a service's secure port: %v", err)
+	}
+	before := spent(p.Reserve)
+	if _, err := get(t, other, "http://"+service+"/", soon); err != nil {
+		t.Error(err)
+	}
+	if spent(p.Cap) == 0 || spent(p.Reserve) != before {
+		t.Errorf("%d bytes were paid from the general part, %d more from the reserve", spent(p.Cap), spent(p.Reserve)-before)
+	}
+	for _, device := range []string{"wlan0", "eth0"} {
+		class := l.sh(t, "tc -s class show dev "+device+" classid 7a5:fffd")
+		if !strings.Contains(class, "ceil 2Mbit") || strings.Contains(class, "Sent 0 bytes") {
+			t.Errorf("the class of essential services on %s is\n%s", device, class)
+		}
+	}
+
+	l.apply(t, l.exhausted())
+	reached("exhausted", other, services)
+	reached("exhausted", admitted, services)
+	if changes := l.apply(t, l.exhausted()); len(changes) > 0 {
+		t.Errorf("applied again: %q", changes)
+	}
+	l.apply(t, l.paused())
+	reached("paused", other, nothing)
+	reached("paused", admitted, nothing)
+	if set := l.sh(t, "ipset list pas-essential"); !strings.Contains(set, netlab.ServiceAddr.String()) {
+		t.Errorf("the addresses did not outlive other plans:\n%s", set)
+	}
+	// A set of another shape is made anew, and the sessions stay.
+	l.sh(t, "iptables -t mangle -F; ipset destroy pas-essential; ipset create pas-essential hash:net")
+	l.apply(t, l.sharing(0))
+	reached("with another set", admitted, map[string]bool{web: true})
+	reached("with another set", other, nothing)
+}
+
+// TestEssentialWithoutLimits: where nothing is limited, essential services still are.
+func TestEssentialWithoutLimits(t *testing.T) {
+	t.Parallel()
+	l := servicesLab(t, 1)
+	p := l.sharing(0)
+	must(t, l.gate.Grant(t.Context(), netctl.Tranche{Chain: p.Cap, ID: 1, Bytes: 50e6}))
+	l.admit(t, 0)
+	if classes := l.sh(t, "tc class show dev wlan0; tc class show dev eth0"); strings.Count(classes, "class htb") != 2 ||
+		strings.Count(classes, "class htb 7a5:fffd root") != 2 {
+		t.Errorf("the classes are\n%s", classes)
+	}
+	if body, err := get(t, l.Residents[0].Host, "http://192.0.2.80/", soon); err != nil || body != netlab.InternetPage {
+		t.Errorf("an admitted resident without a class: %q, %v", body, err)
+	}
+}
