@@ -161,13 +161,40 @@ func TestEssential(t *testing.T) {
 	if !slices.Contains(all, "impots.gouv.fr") || slices.Contains(all, France) || len(all) != len(france) {
 		t.Errorf("with caf.fr, which it names too, France is %d names: %v", len(all), all)
 	}
-	for _, name := range france {
-		if _, err := parseService(name); err != nil {
-			t.Errorf("%s: %v", name, err)
+	seen := map[string]bool{}
+	for _, s := range france {
+		if _, err := parseService(s.Name); err != nil {
+			t.Errorf("%s: %v", s.Name, err)
 		}
+		if s.Site != s.Name && !strings.HasSuffix(s.Site, "."+s.Name) && s.Site != "" {
+			t.Errorf("%s: its site %s is not open with it", s.Name, s.Site)
+		}
+		if (s.Site == "") != (s.Topic == "") {
+			t.Errorf("%s has a site %q and a topic %q", s.Name, s.Site, s.Topic)
+		}
+		if seen[s.Name] {
+			t.Errorf("%s stands there twice", s.Name)
+		}
+		seen[s.Name] = true
 	}
-	if !slices.IsSorted(france) {
-		t.Error("the list is not in order")
+}
+
+// TestServices: what the box knows comes first and as it knows it, whether France is in the list or a name alone is.
+func TestServices(t *testing.T) {
+	t.Parallel()
+	caf := Service{"caf.fr", "www.caf.fr", "rights"}
+	town := Service{"lilas.example", "lilas.example", ""}
+	for _, test := range []struct {
+		names []string
+		want  []Service
+	}{
+		{nil, nil},
+		{[]string{"lilas.example", "caf.fr"}, []Service{caf, town}},
+		{[]string{"lilas.example", France, "caf.fr"}, append(slices.Clone(france), town)},
+	} {
+		if got := (Essential{Names: test.names}).Services(); !slices.Equal(got, test.want) {
+			t.Errorf("%q are %v, want %v", test.names, got, test.want)
+		}
 	}
 }
 

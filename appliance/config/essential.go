@@ -12,32 +12,95 @@ import (
 // France stands, in a list of essential services, for the names in france: a box that is updated learns of new ones.
 const France = "@france"
 
-// france are the public services that a resident of France cannot do without, each with all names below it.
-var france = []string{
-	"1jeune1solution.gouv.fr",
-	"ameli.fr",
-	"ants.gouv.fr",
-	"caf.fr",
-	"franceconnect.gouv.fr",
-	"francetravail.fr",
-	"impots.gouv.fr",
-	"info-retraite.fr",
-	"msa.fr",
-	"service-public.gouv.fr",
+// Service is an essential service as the box knows it.
+type Service struct {
+	Name  string // its host name; all names below it are open, too
+	Site  string // the host that residents go to: Name or one below it; "" if only other services send them there
+	Topic string // what residents look for it under, named as the pages' words are; "" for a technician's own
+}
+
+// france are the public services that a resident of France cannot do without, in the order that pages show them.
+//
+// A name stands here if it was found on 2026-11-22 to be the service's own, and in use. What confirmed it:
+//
+//	(a) numerique-gouv/ami-app-ios, the State's own app: where FranceConnect leads in 2026. Of its providers, yris.eu
+//	    left on 2026-07-01, and oidc.a3bc.io is private and wants an app of its own: they are not here.
+//	(b) banquedesterritoires.fr, 2025-10-01: the successor of service-public.fr
+//	(c) the service's own public code in 2026: MTES-MCT/histologe, solinumasso/soliguide, refugies-info/karfur,
+//	    demarche-numerique/demarche.numerique.gouv.fr, betagouv/aides-jeunes
+//	(d) public collections of links to official steps, most of them checked between May and October 2026
+//	(e) public collections of emergency numbers in 2026, after service-public.gouv.fr/particuliers/vosdroits/F33954
+//	(f) public programs that sign in there, or ask there for an appointment, in 2026
+//
+// Site is written as those sources write it: some services answer at www only.
+var france = []Service{
+	{"service-public.gouv.fr", "www.service-public.gouv.fr", "rights"},     // b, d
+	{"mesdroitssociaux.gouv.fr", "www.mesdroitssociaux.gouv.fr", "rights"}, // d
+	{"caf.fr", "www.caf.fr", "rights"},                                     // d
+	{"msa.fr", "www.msa.fr", "rights"},                                     // a, d
+	{"chequeenergie.gouv.fr", "chequeenergie.gouv.fr", "rights"},           // d
+	{"impots.gouv.fr", "www.impots.gouv.fr", "rights"},                     // a, d
+	{"info-retraite.fr", "www.info-retraite.fr", "rights"},                 // d
+	{"justice.fr", "www.justice.fr", "rights"},                             // d
+	{"demarche.numerique.gouv.fr", "demarche.numerique.gouv.fr", "rights"}, // c
+
+	{"urgence114.fr", "www.info.urgence114.fr", "help"},                          // e
+	{"allo119.gouv.fr", "www.allo119.gouv.fr", "help"},                           // e
+	{"arretonslesviolences.gouv.fr", "arretonslesviolences.gouv.fr", "help"},     // d, e
+	{"3114.fr", "3114.fr", "help"},                                               // e
+	{"masecurite.interieur.gouv.fr", "www.masecurite.interieur.gouv.fr", "help"}, // d
+	{"soliguide.fr", "soliguide.fr", "help"},                                     // c
+
+	{"ameli.fr", "www.ameli.fr", "health"},                                       // a, d
+	{"monespacesante.fr", "www.monespacesante.fr", "health"},                     // d
+	{"monparcourshandicap.gouv.fr", "www.monparcourshandicap.gouv.fr", "health"}, // d
+	{"mdphenligne.cnsa.fr", "mdphenligne.cnsa.fr", "health"},                     // d
+
+	{"demande-logement-social.gouv.fr", "www.demande-logement-social.gouv.fr", "housing"}, // d
+	{"signal-logement.beta.gouv.fr", "signal-logement.beta.gouv.fr", "housing"},           // c
+	{"anil.org", "www.anil.org", "housing"},                                               // d
+
+	{"francetravail.fr", "www.francetravail.fr", "work"},                         // d
+	{"1jeune1solution.gouv.fr", "www.1jeune1solution.gouv.fr", "work"},           // c, d
+	{"messervices.etudiant.gouv.fr", "www.messervices.etudiant.gouv.fr", "work"}, // d
+
+	{"ants.gouv.fr", "ants.gouv.fr", "papers"}, // d
+	{
+		"administration-etrangers-en-france.interieur.gouv.fr", // d
+		"administration-etrangers-en-france.interieur.gouv.fr", "papers",
+	},
+	{"refugies.info", "refugies.info", "papers"}, // c
+
+	{"franceconnect.gouv.fr", "franceconnect.gouv.fr", "accounts"},                 // a, d
+	{"lidentitenumerique.laposte.fr", "lidentitenumerique.laposte.fr", "accounts"}, // a, d
+	{"france-identite.gouv.fr", "france-identite.gouv.fr", "accounts"},             // a, d
+
+	{"sso.anef.dgef.interieur.gouv.fr", "", ""}, // f: administration-etrangers-en-france signs in there
+	{"captcha.liveidentity.com", "", ""},        // f: rendezvouspasseport.ants.gouv.fr asks there whether one is a person
+}
+
+// Services returns all services: those of France as the box knows them and in its order, then a technician's own in the
+// order of Names.
+func (e Essential) Services() []Service {
+	all := slices.DeleteFunc(slices.Clone(france), func(s Service) bool {
+		return !slices.Contains(e.Names, France) && !slices.Contains(e.Names, s.Name)
+	})
+	for _, name := range e.Names {
+		if name != France && !slices.ContainsFunc(all, func(s Service) bool { return s.Name == name }) {
+			all = append(all, Service{Name: name, Site: name})
+		}
+	}
+	return all
 }
 
 // All returns the names of all services, sorted, each once: France is written out.
 func (e Essential) All() []string {
 	var all []string
-	for _, n := range e.Names {
-		if n == France {
-			all = append(all, france...)
-			continue
-		}
-		all = append(all, n)
+	for _, s := range e.Services() {
+		all = append(all, s.Name)
 	}
 	slices.Sort(all)
-	return slices.Compact(all)
+	return all
 }
 
 // parseService reads a host name that one organisation answers for, or France. Below a public suffix (publicsuffix.org)
@@ -55,7 +118,8 @@ func parseService(s string) (string, error) {
 		return "", err
 	}
 	if suffix, _ := publicsuffix.PublicSuffix(s); suffix == s {
-		return "", errors.New("all names below " + s + " would be open, whosever they are; write one organisation's name, as in caf.fr")
+		return "", errors.New("all names below " + s + " would be open, whosever they are; " +
+			"write one organisation's name, as in caf.fr")
 	}
 	return s, nil
 }
