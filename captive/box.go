@@ -52,6 +52,9 @@ type View struct {
 	Opens      time.Time // State closed: the next opening; zero if never or unknown
 	Refills    time.Time // State exhausted: when a cap begins anew; zero if never or unknown
 	DataResets time.Time // when residents' daily data begins anew
+
+	Essential bool     // essential services can be reached now, with no session and whatever is spent
+	Services  []string // which these are, as in [config.Essential]; none: there are none
 }
 
 // Session is a resident's session as the pages show it.

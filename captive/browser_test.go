@@ -68,3 +68,53 @@ func TestPressWithoutScripts(t *testing.T) {
 		}
 	}
 }
+
+// From the first page a browser without scripts gets to the essential services, on a screen of 320 px, where each link is
+// large enough for a finger.
+func TestEssentialWithoutScripts(t *testing.T) {
+	labtest.Root(t, "chromium")
+	t.Parallel()
+	_, port, err := net.SplitHostPort(serve(t, newServer(newFakeBox())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, asked := webtest.Browser(t)
+	site := "http://partage.internal:" + port
+
+	var title, colour string
+	var sideways bool
+	var lowest float64
+	const heights = `[...document.querySelectorAll("main a")].map(a => a.getBoundingClientRect().height)`
+	err = chromedp.Run(ctx,
+		emulation.SetScriptExecutionDisabled(true),
+		network.SetExtraHTTPHeaders(network.Headers{"Accept-Language": "fr-FR"}),
+		chromedp.EmulateViewport(320, 640),
+		chromedp.Navigate(site+"/"),
+		chromedp.Click(`a[href="/essential"]`),
+		chromedp.WaitVisible(`a[href="https://www.caf.fr/"]`),
+		chromedp.Text("h1", &title),
+		chromedp.Evaluate(`getComputedStyle(document.querySelector(".services strong")).color`, &colour),
+		chromedp.Evaluate(`document.documentElement.scrollWidth > innerWidth`, &sideways),
+		chromedp.Evaluate(`Math.min(...`+heights+`)`, &lowest),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if title != "Sites essentiels" {
+		t.Errorf("the title is %q", title)
+	}
+	if colour != "rgb(11, 81, 73)" {
+		t.Errorf("the services are %s: the policy does not let the style through", colour)
+	}
+	if sideways {
+		t.Error("a screen of 320 px must be scrolled sideways (WCAG 2.2, 1.4.10)")
+	}
+	if lowest < 44 {
+		t.Errorf("a link is %v px high", lowest)
+	}
+	for _, url := range asked() {
+		if !strings.HasPrefix(url, site) && !strings.HasPrefix(url, "data:") {
+			t.Errorf("the pages made the browser ask for %s", url)
+		}
+	}
+}

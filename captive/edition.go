@@ -92,7 +92,8 @@ func sameView(a, b *View) bool {
 		a.Hostname == b.Hostname && a.Language == b.Language && slices.Equal(a.Languages, b.Languages) &&
 		a.PortalURL == b.PortalURL && a.Location == b.Location &&
 		a.SessionLength == b.SessionLength && a.Download == b.Download && a.Upload == b.Upload && a.Data == b.Data &&
-		a.Opens.Equal(b.Opens) && a.Refills.Equal(b.Refills) && a.DataResets.Equal(b.DataResets)
+		a.Opens.Equal(b.Opens) && a.Refills.Equal(b.Refills) && a.DataResets.Equal(b.DataResets) &&
+		a.Essential == b.Essential && slices.Equal(a.Services, b.Services)
 }
 
 // own says whether a request names the box itself.

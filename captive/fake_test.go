@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"passerelle/appliance/config"
 	"passerelle/appliance/decide"
 	"passerelle/captive/web/webtest"
 )
@@ -41,6 +42,7 @@ func aView() View {
 		Hostname: "partage.internal", Language: "fr", Languages: []string{"fr", "en"}, Location: paris,
 		SessionLength: 2 * time.Hour, Download: 4_000_000, Upload: 1_000_000, Data: 500_000_000,
 		DataResets: time.Date(2026, 11, 22, 0, 0, 0, 0, paris),
+		Essential:  true, Services: []string{config.France},
 	}
 }
 

@@ -1,8 +1,11 @@
 package captive
 
 import (
+	"cmp"
+	"strings"
 	"time"
 
+	"passerelle/appliance/config"
 	"passerelle/appliance/decide"
 	"passerelle/captive/web"
 )
@@ -20,6 +23,9 @@ const (
 	failed  page = "error"
 	refused page = "refused"
 	missing page = "missing"
+
+	essential       page = "essential"        // the services that are open to everybody
+	essentialOnline page = "essential online" // the same for somebody who is on the internet
 )
 
 // notices are the pages that say why something is not to be had.
@@ -37,6 +43,12 @@ var notices = map[page]web.Notice{
 	failed:                 {Pictogram: "fault", Press: true},
 	refused:                {Pictogram: "fault", Home: true},
 	missing:                {Pictogram: "search", Home: true},
+}
+
+// topics are what residents look for services under, each with its pictogram; "own" is what a technician added.
+var topics = map[string]string{
+	"rights": "euro", "help": "lifebuoy", "health": "cross", "housing": "house", "work": "briefcase", "papers": "card",
+	"accounts": "key", "own": "pin",
 }
 
 // frame is what a page has around it.
@@ -58,7 +70,11 @@ func (e *edition) compose(k pageKey) web.Page {
 		n.Frame = e.frame(w, k.chosen, "/", title)
 		n.Stays = k.stays
 		n.Lines = e.reason(k.page, w)
+		n.Essential = e.view.Essential && (k.page == spent || k.page == page(decide.Exhausted))
 		return n
+	}
+	if k.page == essential || k.page == essentialOnline {
+		return e.services(k)
 	}
 	path := "/"
 	if k.page == none {
@@ -71,6 +87,8 @@ func (e *edition) compose(k pageKey) web.Page {
 		Time:   w.Duration(e.view.SessionLength),
 		Speed:  w.Speed(e.view.Download),
 		Data:   w.T("first.no-data"),
+
+		Essential: e.view.Essential && k.page != online,
 	}
 	p.Stays = k.stays
 	if data := e.view.Data; data > 0 {
@@ -103,6 +121,39 @@ func (e *edition) back(p page, w *web.Words, t time.Time) []string {
 		return w.Lines(string(p) + ".unknown")
 	}
 	return w.Lines(string(p)+".when", "when", w.When(t.In(location(e.view)), e.from))
+}
+
+// services is the page of the services that are open to everybody. Those that only other services lead to are not on it.
+func (e *edition) services(k pageKey) web.Page {
+	w := k.words
+	p := web.Essential{
+		Frame: e.frame(w, k.chosen, "/essential", w.T("essential.title")), OffersStay: k.page == essential,
+	}
+	p.Stays = k.stays
+	for _, s := range (config.Essential{Names: e.view.Services}).Services() {
+		if s.Site == "" {
+			continue
+		}
+		topic := cmp.Or(s.Topic, "own")
+		if last := len(p.Topics) - 1; last < 0 || p.Topics[last].Key != topic {
+			p.Topics = append(p.Topics, web.Topic{
+				Key: topic, Title: w.T("essential.topic." + topic), Pictogram: topics[topic],
+			})
+		}
+		t := &p.Topics[len(p.Topics)-1]
+		t.Services = append(t.Services, service(w, s))
+	}
+	return p
+}
+
+// service is what a page says of a service: a technician's own has but its name.
+func service(w *web.Words, s config.Service) web.Service {
+	label := s.Name
+	if s.Topic != "" {
+		label = w.T("essential.service." + s.Name)
+	}
+	title, purpose, _ := strings.Cut(label, "\n")
+	return web.Service{Title: title, Purpose: purpose, Host: s.Site}
 }
 
 // mySession is the page of a resident's running session.

@@ -9,7 +9,9 @@ import (
 
 	"github.com/rogpeppe/go-internal/txtar"
 
+	"passerelle/appliance/config"
 	"passerelle/appliance/decide"
+	"passerelle/captive/web"
 	"passerelle/captive/web/webtest"
 )
 
@@ -17,7 +19,12 @@ import (
 func TestPages(t *testing.T) {
 	t.Parallel()
 	monday := time.Date(2026, 11, 23, 8, 30, 0, 0, paris)
-	inState := func(state decide.State) func(*fakeBox) { return func(b *fakeBox) { b.view.State = state } }
+	inState := func(state decide.State) func(*fakeBox) {
+		return func(b *fakeBox) { b.view.State, b.view.Essential = state, false }
+	}
+	serves := func(names ...string) func(*fakeBox) {
+		return func(b *fakeBox) { b.view.Services, b.view.Essential = names, len(names) > 0 }
+	}
 	for _, test := range []struct {
 		name, line string
 		set        func(*fakeBox)
@@ -25,6 +32,7 @@ func TestPages(t *testing.T) {
 	}{
 		{name: "first", line: "GET /"},
 		{name: "first-no-limits", line: "GET /", set: func(b *fakeBox) { b.view.Download, b.view.Data = 0, 0 }},
+		{name: "first-no-essential", line: "GET /", set: serves()},
 		{name: "first-online", line: "GET /", set: func(b *fakeBox) { b.has(nil) }},
 		{name: "first-stay", line: "GET /", stay: true},
 		{name: "session", line: "GET /session", set: func(b *fakeBox) { b.has(nil) }},
@@ -38,7 +46,10 @@ func TestPages(t *testing.T) {
 		{name: "state-fault", line: "GET /", set: inState(decide.Fault)},
 		{name: "state-setup", line: "GET /", set: inState(decide.Setup)},
 		{name: "state-paused", line: "GET /", set: inState(decide.Paused)},
-		{name: "state-closed", line: "GET /", set: func(b *fakeBox) { b.view.State, b.view.Opens = decide.Closed, monday }},
+		{name: "state-closed", line: "GET /", set: func(b *fakeBox) {
+			inState(decide.Closed)(b)
+			b.view.Opens = monday
+		}},
 		{name: "state-closed-unknown", line: "GET /", set: inState(decide.Closed)},
 		{name: "state-exhausted", line: "GET /", set: func(b *fakeBox) {
 			b.view.State, b.view.Refills = decide.Exhausted, time.Date(2026, 12, 1, 0, 0, 0, 0, paris)
@@ -46,6 +57,13 @@ func TestPages(t *testing.T) {
 		{name: "state-exhausted-unknown", line: "GET /session", set: inState(decide.Exhausted)},
 		{name: "state-offline", line: "GET /", set: inState(decide.Offline)},
 		{name: "state-offline-stay", line: "GET /", set: inState(decide.Offline), stay: true},
+		{name: "essential", line: "GET /essential"},
+		{name: "essential-online", line: "GET /essential", set: func(b *fakeBox) { b.has(nil); serves("caf.fr")(b) }},
+		{name: "essential-stay", line: "GET /essential", set: serves("caf.fr"), stay: true},
+		{name: "essential-own", line: "GET /essential", set: serves("mairie-des-lilas.example", "caf.fr")},
+		{name: "essential-none", line: "GET /essential", set: serves()},
+		{name: "essential-paused", line: "GET /essential", set: inState(decide.Paused)},
+		{name: "essential-exhausted", line: "GET /essential", set: inState(decide.Exhausted)},
 		{name: "spent", line: "GET /session", set: func(b *fakeBox) { b.has(func(s *Session) { s.DataLeft = 0 }) }},
 		{name: "admit-unknown", line: "POST /session", set: func(b *fakeBox) { b.admit = ErrUnknown }},
 		{name: "admit-busy", line: "POST /session", set: func(b *fakeBox) { b.admit = ErrBusy }},
@@ -95,7 +113,7 @@ func TestFirstPageWeight(t *testing.T) {
 	t.Log("bytes on the wire:", weights)
 }
 
-// No page loads anything: no address in it leads elsewhere, and nothing in it runs.
+// No page loads anything: no address in it leads elsewhere, but to essential services, and nothing in it runs.
 func TestPagesLoadNothing(t *testing.T) {
 	t.Parallel()
 	b := newFakeBox()
@@ -103,14 +121,46 @@ func TestPagesLoadNothing(t *testing.T) {
 	s := newServer(b)
 	loads := regexp.MustCompile(`(?i)<(script|img|iframe|object|embed|video|audio|source)|\son\w+=|@import|url\(|src=|javascript:`)
 	links := regexp.MustCompile(`(?:href|action)="([^"]*)"`)
-	for _, line := range []string{"GET /", "GET /session", "GET /nope"} {
+	services := make(map[string]bool)
+	for _, s := range (config.Essential{Names: b.view.Services}).Services() {
+		services["https://"+s.Site+"/"] = s.Site != ""
+	}
+	for _, line := range []string{"GET /", "GET /session", "GET /essential", "GET /nope"} {
 		page := body(t, ask(t, s, line))
 		if found := loads.FindString(page); found != "" {
 			t.Errorf("%s: %q", line, found)
 		}
 		for _, m := range links.FindAllStringSubmatch(page, -1) {
-			if !strings.HasPrefix(m[1], "/") && !strings.HasPrefix(m[1], "data:image/svg") {
+			if !strings.HasPrefix(m[1], "/") && !strings.HasPrefix(m[1], "#") &&
+				!strings.HasPrefix(m[1], "data:image/svg") && !services[m[1]] {
 				t.Errorf("%s: a link to %q", line, m[1])
+			}
+		}
+	}
+}
+
+// Every service that the box knows is on the page of each language, in that language's words, and once; so is its topic.
+func TestServicesHaveWords(t *testing.T) {
+	t.Parallel()
+	s := newServer(newFakeBox())
+	for _, code := range []string{"fr", "en"} {
+		page, words := body(t, ask(t, s, "GET /essential?lang="+code)), web.Language(code)
+		for _, s := range (config.Essential{Names: []string{config.France}}).Services() {
+			wanted := 1
+			if s.Site == "" {
+				wanted = 0
+			} else if _, err := words.Message("essential.service." + s.Name); err != nil {
+				t.Error(err)
+			} else if _, err := words.Message("essential.topic." + s.Topic); err != nil {
+				t.Error(err)
+			}
+			if got := strings.Count(page, `"https://`+s.Site+`/"`); got != wanted {
+				t.Errorf("%s: %s is linked to %d times, want %d", code, s.Name, got, wanted)
+			}
+		}
+		for topic := range topics {
+			if topic != "own" && strings.Count(page, `id="`+topic+`"`) != 1 {
+				t.Errorf("%s: %s is not one topic", code, topic)
 			}
 		}
 	}

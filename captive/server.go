@@ -124,6 +124,7 @@ var routes = map[string]struct{ get, post handler }{
 	"/":                   {get: (*Server).first},
 	"/session":            {get: (*Server).mine, post: (*Server).admit},
 	"/session/end":        {post: (*Server).end},
+	"/essential":          {get: (*Server).essential},
 	"/stay":               {post: (*Server).stay},
 	"/captive-portal/api": {get: (*Server).api},
 	"/healthz":            {get: (*Server).health},
@@ -167,10 +168,15 @@ func (s *Server) change(w http.ResponseWriter, r *request, h handler) {
 
 // page writes a page that is the same for all residents.
 func (s *Server) page(w http.ResponseWriter, r *request, p page, status int) {
-	k := pageKey{page: p, stays: (p == first || p == none || notices[p].OffersStay) && s.staying(r)}
+	k := pageKey{page: p, stays: offersStay(p) && s.staying(r)}
 	k.words, k.chosen = r.words(r.Request)
 	d, err := r.document(k)
 	s.serve(w, r, d, err, status)
+}
+
+// offersStay says whether a page has the button "stay here".
+func offersStay(p page) bool {
+	return p == first || p == none || p == essential || notices[p].OffersStay
 }
 
 // serve writes a page, or that there is none because a template is wrong.
@@ -206,6 +212,20 @@ func (s *Server) first(w http.ResponseWriter, r *request) {
 		p = online
 	}
 	s.page(w, r, p, http.StatusOK)
+}
+
+// essential shows the services that are open to everybody, while they are.
+func (s *Server) essential(w http.ResponseWriter, r *request) {
+	switch {
+	case r.view.Essential && r.online():
+		s.page(w, r, essentialOnline, http.StatusOK)
+	case r.view.Essential:
+		s.page(w, r, essential, http.StatusOK)
+	case len(r.view.Services) > 0 && !r.sharing():
+		s.page(w, r, page(r.view.State), http.StatusOK)
+	default:
+		s.page(w, r, missing, http.StatusNotFound)
+	}
 }
 
 // mine is the resident's session, as a page or as JSON.

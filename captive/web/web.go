@@ -12,8 +12,10 @@ import (
 	"encoding/base64"
 	"fmt"
 	"html/template"
+	"maps"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -50,6 +52,8 @@ type First struct {
 	Speed  string
 	Data   string
 	Video  string // how long a video may play within the data; "" to say nothing
+
+	Essential bool // lead to the essential services, too
 }
 
 // Session is a resident's own page.
@@ -72,6 +76,29 @@ type Notice struct {
 	Press      bool // offer to ask for a session again
 	Retry      bool // offer to look at Frame.Path again
 	OffersStay bool
+	Essential  bool // essential services are to be had all the same
+}
+
+// Essential is the list of the services that are open to everybody.
+type Essential struct {
+	Frame
+	Topics     []Topic
+	OffersStay bool
+}
+
+// Topic is what several services are about.
+type Topic struct {
+	Key       string // unique on its page
+	Title     string
+	Pictogram string
+	Services  []Service
+}
+
+// Service is one that is open to everybody.
+type Service struct {
+	Title   string
+	Purpose string // "" for nothing to say
+	Host    string // where it is
 }
 
 // Page is a struct that has a template.
@@ -79,10 +106,11 @@ type Page interface {
 	template() (name string, words *Words)
 }
 
-func (p First) template() (string, *Words)   { return "first", p.Words }
-func (p Session) template() (string, *Words) { return "session", p.Words }
-func (p Notice) template() (string, *Words)  { return "notice", p.Words }
-func (p Lender) template() (string, *Words)  { return "lender", p.Words }
+func (p First) template() (string, *Words)     { return "first", p.Words }
+func (p Session) template() (string, *Words)   { return "session", p.Words }
+func (p Notice) template() (string, *Words)    { return "notice", p.Words }
+func (p Essential) template() (string, *Words) { return "essential", p.Words }
+func (p Lender) template() (string, *Words)    { return "lender", p.Words }
 
 // Render makes a page's HTML.
 func Render(p Page) ([]byte, error) {
@@ -96,16 +124,28 @@ func Render(p Page) ([]byte, error) {
 
 var (
 	// styles are what all pages have, and what some have besides, so that the first page stays light.
-	styles = map[string]string{"style": mustRead("pages/style.css"), "lender": mustRead("pages/lender.css")}
+	styles = map[string]string{
+		"style": mustRead("pages/style.css"), "lender": mustRead("pages/lender.css"),
+		"essential": mustRead("pages/essential.css"),
+	}
 
 	// Policy is the Content-Security-Policy of every page: nothing is loaded but the styles within the page, known by their
 	// hashes, and the icon; forms lead here only; no other site may frame a page.
-	Policy = "default-src 'none'; style-src 'sha256-" + hash(styles["style"]) + "' 'sha256-" + hash(styles["lender"]) + "'; " +
+	Policy = "default-src 'none'; style-src" + hashes(styles) + "; " +
 		"img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 	pictograms = loadPictograms()
 	templates  = loadTemplates()
 )
+
+// hashes lists styles as the policy does.
+func hashes(styles map[string]string) string {
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(styles)) {
+		all = append(all, " 'sha256-"+hash(styles[name])+"'")
+	}
+	return strings.Join(all, "")
+}
 
 func hash(s string) string {
 	sum := sha256.Sum256([]byte(s))
@@ -154,7 +194,7 @@ func loadTemplates() map[string]*template.Template {
 			"icon":      icon,
 			"pictogram": pictogram,
 		}).ParseFS(files, "pages/layout.html"))
-		for _, name := range []string{"first", "session", "notice", "lender"} {
+		for _, name := range []string{"first", "session", "notice", "essential", "lender"} {
 			page := template.Must(layout.Clone())
 			all[code+"/"+name] = template.Must(page.ParseFS(files, path.Join("pages", name+".html")))
 		}

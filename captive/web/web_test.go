@@ -205,6 +205,8 @@ func pages(w *Words) []Page {
 		First{Frame: f, Lead: []string{"a", "<i>"}},
 		Session{Frame: f, TimeLeft: w.DurationParts(time.Hour), DataGiven: "x"},
 		Notice{Frame: f, Pictogram: "closed", OffersStay: true},
+		Essential{Frame: f, Topics: []Topic{{Key: "<i>", Title: "<i>", Pictogram: "pin",
+			Services: []Service{{Title: "<b>", Purpose: "<i>", Host: "caf.fr"}}}}, OffersStay: true},
 		Lender{Frame: f, Pictogram: "share", Lines: []string{"<i>"}, Why: "<b>", Days: []LentDay{{"<i>", 1}}, Pace: "<b>",
 			Parts: Place(3, []Part{{Kind: "left", Label: "<i>", Bytes: 1}}), Chart: NewChart([]uint64{1, 2}, 7, 1)},
 	}
