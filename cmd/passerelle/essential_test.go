@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/net/dns/dnsmessage"
+
+	"passerelle/appliance/decide"
+	"passerelle/netctl/netlab"
+)
+
+// servicePage is a page of an essential service. That it is not TLS is no matter to the box, which never looks inside.
+const servicePage = "http://service.example:443/"
+
+const essentialOnly = `
+[essential]
+names = ["service.example"]
+`
+
+// TestEssentialServices: who has not pressed the button reaches the services by their names, and nothing else, whatever
+// he asks whom for.
+func TestEssentialServices(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, settings{more: essentialOnly}, netlab.Options{Residents: 2})
+	b.must(b.scene.Internet.ServeHTTP(":443", netlab.Web()))
+	names := b.scene.Internet.Names
+	names.Set("*.service.example", netlab.NewsAddr)
+	// A name server that lies for the resident, and names that look like the service's.
+	lying := netlab.NewNames()
+	lying.Set("service.example", netlab.WebAddr)
+	b.must(b.scene.Internet.ServePackets(netip.AddrPortFrom(netlab.NewsAddr, 53), lying.Reply))
+	alike := []string{"notservice.example", "service.example.evil.example", "service-example.example"}
+	for _, name := range alike {
+		names.Set(name, netlab.WebAddr)
+	}
+	r, other := b.scene.Residents[0], b.scene.Residents[1]
+	b.join(r)
+
+	wait(t, "the service's page", func() error { return b.serves(r) })
+	for _, name := range alike {
+		if _, err := r.LookupHost(t.Context(), name); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if a, err := r.Query(t.Context(), netlab.NewsAddr, "service.example", dnsmessage.TypeA); err != nil || len(a.Addrs) != 1 ||
+		a.Addrs[0] != netlab.ServiceAddr {
+		t.Errorf("a name server of the resident's own says %v, %v", a, err)
+	}
+	b.refused(r, netlab.WebAddr)
+	b.refused(r, netlab.NewsAddr)
+	b.held(r)
+	if _, err := r.LookupHost(t.Context(), "aide.service.example"); err != nil {
+		t.Error(err)
+	}
+	if err := b.dials(r, netlab.NewsAddr); err != nil {
+		t.Errorf("a name below the service's: %v", err)
+	}
+	// What dnsmasq has put there outlasts what dnsmasq and phones remember.
+	set := b.run("ipset", "list", "pas-essential")
+	for line := range strings.Lines(set) {
+		var addr string
+		var left int
+		if n, _ := fmt.Sscanf(line, "%s timeout %d", &addr, &left); n == 2 && left < 3000 {
+			t.Errorf("%s is forgotten in %d s", addr, left)
+		}
+	}
+	if !strings.Contains(set, netlab.ServiceAddr.String()) || strings.Contains(set, netlab.WebAddr.String()) {
+		t.Errorf("the services' addresses are\n%s", set)
+	}
+	// Another resident's phone that remembers the address needs no name.
+	b.join(other)
+	if err := b.dials(other, netlab.ServiceAddr); err != nil {
+		t.Errorf("by an address that is remembered: %v", err)
+	}
+
+	b.mustDo("pause")
+	b.waitState(decide.Paused)
+	b.refused(r, netlab.ServiceAddr)
+	wait(t, "the service's name to lead to the box", func() error {
+		addrs, err := r.LookupHost(t.Context(), "service.example")
+		if err == nil && addrs[0] != netip.MustParsePrefix(boxPrefix).Addr() {
+			err = fmt.Errorf("it leads to %v", addrs)
+		}
+		return err
+	})
+}
+
+// serves returns nil if the resident gets the service's page.
+func (b *box) serves(r *netlab.Resident) error {
+	page, err := b.get(r, servicePage)
+	if err == nil && page.Body != netlab.InternetPage {
+		err = fmt.Errorf("the page says %q", page.Body)
+	}
+	return err
+}
+
+// dials opens a connection from the resident to an address's secure port.
+func (b *box) dials(r *netlab.Resident, addr netip.Addr) error {
+	ctx, cancel := context.WithTimeout(b.t.Context(), brief)
+	defer cancel()
+	conn, err := r.Dial(ctx, "tcp", netip.AddrPortFrom(addr, 443).String())
+	if err == nil {
+		conn.Close()
+	}
+	return err
+}
+
+func (b *box) refused(r *netlab.Resident, addr netip.Addr) {
+	b.t.Helper()
+	if err := b.dials(r, addr); !errors.Is(err, syscall.ECONNREFUSED) {
+		b.t.Errorf("%s's connection to %s: %v, want a refusal", r.Name(), addr, err)
+	}
+}
