@@ -25,6 +25,8 @@ type Gate interface {
 	Sessions() ([]Session, error)
 	// Grant appends a tranche to its donation's quota chain. A tranche that is there already is left as it is.
 	Grant(ctx context.Context, t Tranche) error
+	// Revoke takes all tranches out of a chain: nothing more is paid from it. That there are none is no error.
+	Revoke(ctx context.Context, chain string) error
 	// Read samples the kernel's counters.
 	Read() (Sample, error)
 	// Neighbor returns the hardware address that the kernel last saw using the address, on the hotspot.

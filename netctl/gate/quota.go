@@ -81,3 +81,18 @@ func (g *Gate) Grant(ctx context.Context, t netctl.Tranche) error {
 	g.tranches = append(g.tranches, netctl.Spent{Tranche: t})
 	return nil
 }
+
+// Revoke implements netctl.Gate.
+func (g *Gate) Revoke(ctx context.Context, chain string) error {
+	rules, err := g.rules(unix.AF_INET, "filter")
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(rules, func(f found) bool { return f.chain == chain }) {
+		if err := restore(ctx, false, fmt.Sprintf("*filter\n-F %s\nCOMMIT\n", chain)); err != nil {
+			return fmt.Errorf("revoke the tranches of %s: %w", chain, err)
+		}
+	}
+	g.tranches = slices.DeleteFunc(g.tranches, func(s netctl.Spent) bool { return s.Chain == chain })
+	return nil
+}

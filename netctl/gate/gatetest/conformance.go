@@ -482,6 +482,23 @@ func testTranches(s *suite) {
 	if got := ids(); !slices.Equal(got, []uint64{3, 4}) {
 		s.Errorf("granted again, there are %v", got)
 	}
+	// Nothing is paid once they are taken out, and other chains are left alone.
+	other := netctl.ChainOf("another")
+	s.must(s.gate.Revoke(s.Context(), other))
+	if got := ids(); len(got) == 0 {
+		s.Error("another chain's tranches were taken out, and these are gone")
+	}
+	s.must(s.gate.Revoke(s.Context(), p.Cap))
+	if got := ids(); len(got) != 0 {
+		s.Errorf("after all were taken out, there are %v", got)
+	}
+	if changes := s.apply(p); len(changes) != 0 {
+		s.Errorf("they came back: %q", changes)
+	}
+	grant(9, 100_000)
+	if got := ids(); !slices.Equal(got, []uint64{9}) {
+		s.Errorf("granted 9, there are %v", got)
+	}
 }
 
 func testRepair(s *suite) {

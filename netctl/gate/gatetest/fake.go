@@ -281,6 +281,13 @@ func (g *fakeGate) Grant(_ context.Context, t netctl.Tranche) error {
 	return nil
 }
 
+func (g *fakeGate) Revoke(_ context.Context, chain string) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.tranches = slices.DeleteFunc(g.tranches, func(s netctl.Spent) bool { return s.Chain == chain })
+	return nil
+}
+
 func (g *fakeGate) Read() (s netctl.Sample, err error) {
 	s.Sessions, err = g.Sessions()
 	g.mu.Lock()

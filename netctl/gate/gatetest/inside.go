@@ -46,6 +46,10 @@ func (g inside) Grant(ctx context.Context, t netctl.Tranche) error {
 	return g.host.Do(func() error { return g.Gate.Grant(ctx, t) })
 }
 
+func (g inside) Revoke(ctx context.Context, chain string) error {
+	return g.host.Do(func() error { return g.Gate.Revoke(ctx, chain) })
+}
+
 func (g inside) Read() (s netctl.Sample, err error) {
 	err = g.host.Do(func() error { s, err = g.Gate.Read(); return err })
 	return s, err
