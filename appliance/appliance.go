@@ -12,11 +12,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"net/netip"
 	"sync"
 	"time"
 
+	"passerelle/appliance/clock"
 	"passerelle/appliance/config"
 	"passerelle/appliance/decide"
 	"passerelle/appliance/ledger"
@@ -31,10 +31,6 @@ const (
 	debounce = 20 * time.Millisecond  // events come in bunches
 	retry    = 250 * time.Millisecond // after a first failure to apply; then it doubles
 	retryMax = 2 * time.Second
-
-	// A line that was lost is taken again once it has worked for so long: one that comes and goes would break everybody's
-	// connections each time.
-	steadyAfter = 30 * time.Second
 
 	soonest  = 50 * time.Millisecond // between rounds that only watch a tranche being spent
 	evidence = 16 << 10              // bytes received in a round that prove a line alive without a question
@@ -67,6 +63,12 @@ type Children interface {
 	Status() []supervise.ChildStatus
 }
 
+// Clock is what the loop needs of clock.Clock.
+type Clock interface {
+	Look() (now time.Time, t clock.Trust)
+	Confirm(by string)
+}
+
 // Parts are what the box is made of.
 type Parts struct {
 	Config   *config.Config
@@ -74,8 +76,13 @@ type Parts struct {
 	Uplinks  Uplinks
 	Prober   Prober
 	Children Children
-	RunDir   string // folder in memory for the children's files
-	Now      func() time.Time
+	Accounts Accounts
+	Books    map[string]*ledger.Book // what the accounts' place has, by donation
+	Paused   map[string]string       // likewise, by whom donations are paused
+	Clock    Clock
+	Boot     string           // names this boot of the machine
+	RunDir   string           // folder in memory for the children's files
+	Now      func() time.Time // its monotonic clock measures sessions and delays; what day it is, Clock tells
 	Log      *slog.Logger
 	// Keep is called with what shall outlive the daemon, but not the machine's memory, whenever it changed.
 	Keep func(Kept) error
@@ -86,8 +93,8 @@ type Parts struct {
 
 // Kept is what the daemon keeps in memory's file system, to go on after a crash. It says nothing of residents.
 type Kept struct {
-	PausedBy string                    `json:"paused_by,omitempty"`
-	Accounts map[string]ledger.Account `json:"accounts"` // by donation
+	PausedBy string      `json:"paused_by,omitempty"`
+	Trust    clock.Trust `json:"trust"` // in the time of day
 }
 
 // Box is the appliance. Make one with New; its methods are safe for concurrent use.
@@ -98,24 +105,25 @@ type Box struct {
 	started time.Time
 
 	// The rest of the loop's state is used by its goroutine alone.
-	pausedBy string
-	accounts map[string]*ledger.Account
-	usage    map[netctl.MAC]uint64 // bytes of today
-	day      time.Time
-	sample   netctl.Sample
-	uplinks  []uplink.Status // in the donations' order
-	hotspot  uplink.Status
-	networks []netip.Prefix
-	worksAt  map[string]time.Time // by donation that works: since when
-	decision decide.Decision
-	applied  bool
-	fault    string
-	failures int
-	retryAt  time.Time
-	faultsOf string // the reason that was logged last
-	state    decide.State
-	since    time.Time
-	received struct { // by the chosen uplink, when it was last looked at
+	pausedBy  string
+	donations []*donation           // in the configuration's order
+	usage     map[netctl.MAC]uint64 // bytes of today, of each device that had a session
+	now       time.Time             // the time of day, in the box's zone
+	trust     clock.Trust           // in it
+	day       time.Time
+	shared    time.Time // when it was last looked at how the day is shared
+	sample    netctl.Sample
+	hotspot   uplink.Status
+	networks  []netip.Prefix
+	decision  decide.Decision
+	applied   bool
+	fault     string
+	failures  int
+	retryAt   time.Time
+	faultsOf  string // the reason that was logged last
+	state     decide.State
+	since     time.Time
+	received  struct { // by the chosen uplink, when it was last looked at
 		index int
 		bytes uint64
 	}
@@ -143,6 +151,7 @@ type View struct {
 	Opens      time.Time
 	Refills    time.Time
 	DataResets time.Time
+	Essential  bool // essential services are reached
 	Config     *config.Config
 }
 
@@ -157,19 +166,16 @@ func New(p Parts) *Box {
 		Parts:    p,
 		calls:    make(chan call),
 		wakes:    make(chan struct{}, 1),
-		accounts: map[string]*ledger.Account{},
 		usage:    map[netctl.MAC]uint64{},
 		sessions: map[netip.Addr]Session{},
 		pausedBy: p.Kept.PausedBy,
 		started:  p.Now(),
 		state:    decide.Starting,
 		decision: decide.Decision{Donation: -1},
-		worksAt:  map[string]time.Time{},
 		since:    p.Now(),
 	}
-	for name, a := range p.Kept.Accounts {
-		b.accounts[name] = &a
-	}
+	b.look()
+	b.configure()
 	b.publish()
 	return b
 }
@@ -205,7 +211,7 @@ func (b *Box) Run(ctx context.Context) (aside []netctl.Session, err error) {
 		case <-ctx.Done():
 			aside, err := b.Gate.Sessions()
 			// The context that ended must not keep the gate from cleaning up.
-			return aside, errors.Join(err, b.Gate.Close(context.WithoutCancel(ctx)))
+			return aside, errors.Join(err, b.Gate.Close(context.WithoutCancel(ctx)), b.close())
 		case c := <-b.calls:
 			c.f(ctx)
 			close(c.done)
@@ -240,7 +246,8 @@ func (b *Box) round(ctx context.Context) time.Duration {
 		b.resume()
 	}
 	b.unmet = err
-	b.grant(ctx)
+	b.settle(ctx)
+	b.share()
 	b.keep()
 	b.note(err)
 	b.publish()
@@ -272,159 +279,55 @@ func (b *Box) problem(err error) {
 	}
 }
 
+// look reads the clock.
+func (b *Box) look() {
+	now, trust := b.Clock.Look()
+	b.now, b.trust = now.In(b.Config.Box.Timezone), trust
+}
+
 func (b *Box) observe() {
-	local := b.Now().In(b.Config.Box.Timezone)
-	if today := ledger.PeriodStart(local, "day", 0); !today.Equal(b.day) {
+	b.look()
+	if today := ledger.PeriodStart(b.now, "day", 0); b.trust.By != "" && !today.Equal(b.day) {
 		b.newDay(today)
 	}
-	// What was paid is read before what crossed the lines: between the two, a byte may be counted twice but never missed.
-	b.read()
-	var names []string
-	for _, d := range b.Config.Donations {
-		names = append(names, d.Interface)
-	}
-	if up, err := b.Uplinks.Read(append(names, b.Config.Hotspot.Interface)); err != nil {
-		b.problem(err)
-	} else {
-		b.uplinks, b.hotspot = up[:len(names)], up[len(names)]
+	counted := b.read()
+	lines := b.observeLines()
+	if counted && lines {
+		b.book()
 	}
 	if n, err := b.Uplinks.Networks(b.Config.Hotspot.Interface); err != nil {
 		b.problem(err)
 	} else {
 		b.networks = n
 	}
-	var probed []uplink.Status // nothing leaves by a line that is closed or spent
-	for i, d := range b.Config.Donations {
-		if i >= len(b.uplinks) {
-			break
-		}
-		a := b.account(d.Name)
-		if begin := ledger.PeriodStart(local, d.Period, d.Resets); begin.After(a.Period) {
-			a.Begin(begin)
-		}
-		u := b.uplinks[i]
-		if u.Present {
-			a.Count(u.Index, u.RxBytes+u.TxBytes)
-		}
-		if d.Hours.Open(local) && !b.spent(d) {
-			probed = append(probed, u)
-		}
-		if i == b.decision.Donation && u.Present {
-			if last := b.received; last.index == u.Index && u.RxBytes > last.bytes+evidence {
-				b.Prober.Alive(u.Interface)
-			}
-			b.received.index, b.received.bytes = u.Index, u.RxBytes
-		}
-	}
-	b.Prober.Set(probed)
-}
-
-func (b *Box) account(donation string) *ledger.Account {
-	a, ok := b.accounts[donation]
-	if !ok {
-		a = &ledger.Account{}
-		b.accounts[donation] = a
-	}
-	return a
-}
-
-// held returns what the kernel may still spend of the tranches in a donation's chain.
-func (b *Box) held(chain string) (bytes uint64) {
-	for _, t := range b.sample.Tranches {
-		if t.Chain == chain {
-			bytes += t.Bytes - t.Used
-		}
-	}
-	return bytes
-}
-
-// usable returns how much of its cap a donation's residents may have, 0 without a cap.
-func usable(d config.Donation) uint64 {
-	var rate uint64
-	if d.Download != 0 && d.Upload != 0 {
-		rate = uint64(d.Download + d.Upload)
-	}
-	return ledger.Usable(uint64(d.Cap), rate)
-}
-
-// spent tells whether a donation's cap is used up.
-func (b *Box) spent(d config.Donation) bool {
-	return b.account(d.Name).Spent(usable(d), b.held(plan.Chain(d)))
+	b.probe()
+	b.watchLines()
 }
 
 func (b *Box) observation() decide.Observation {
-	now := b.Now()
-	local := now.In(b.Config.Box.Timezone)
 	o := decide.Observation{
-		Now: local, Applied: b.applied, Configured: true, Paused: b.pausedBy != "", PausedBy: b.pausedBy,
+		Now: b.now, Applied: b.applied, Configured: true, Paused: b.pausedBy != "", PausedBy: b.pausedBy,
 		Chosen: b.decision.Donation,
 	}
-	if now.Before(b.retryAt) {
+	if b.Now().Before(b.retryAt) {
 		o.Fault = b.fault
 	}
-	for i, d := range b.Config.Donations {
-		x := decide.Donation{
-			Name: d.Name, Priority: d.Priority, Open: d.Hours.Open(local),
-			Spent:   b.spent(d),
-			Refills: ledger.PeriodEnd(local, d.Period, d.Resets),
-		}
-		if !x.Open {
-			if at, opens, ok := d.Hours.Next(local); ok && opens {
-				x.Opens = at
-			}
-		}
-		if i < len(b.uplinks) {
-			u := b.uplinks[i]
-			x.Works, x.Why = u.Works, u.Why
-			if overlap(u.Networks, b.Config.Hotspot.Address) {
-				x.Works, x.Why = false, fmt.Sprintf("%s's network overlaps the hotspot's: give hotspot.address another network", d.Interface)
-			} else if u.Works {
-				if works, known, why := b.Prober.Result(d.Interface); known && !works {
-					x.Works, x.Why = false, why
-				}
-			}
-		} else {
-			x.Why = d.Interface + " could not be looked at"
-		}
-		x.Steady = x.Works && b.steady(d.Name, now)
-		if !x.Works {
-			delete(b.worksAt, d.Name)
-		}
-		o.Donations = append(o.Donations, x)
+	for _, d := range b.donations {
+		o.Donations = append(o.Donations, b.observed(d))
 	}
 	return o
-}
-
-// steady tells whether a donation that works has done so for a while.
-func (b *Box) steady(donation string, now time.Time) bool {
-	since, ok := b.worksAt[donation]
-	if !ok {
-		since = now
-		b.worksAt[donation] = now
-	}
-	return now.Sub(since) >= steadyAfter
-}
-
-func overlap(networks []netip.Prefix, hotspot netip.Prefix) bool {
-	for _, n := range networks {
-		if n.Overlaps(hotspot) {
-			return true
-		}
-	}
-	return false
 }
 
 // apply drives kernel and children to the decision's plan.
 func (b *Box) apply(ctx context.Context) error {
 	in := plan.Input{Config: b.Config, Decision: b.decision, Networks: b.networks}
 	var resolvers []plan.Resolver
-	if i := b.decision.Donation; i >= 0 {
-		in.Gateway = b.uplinks[i].Gateway
-		in.Narrow = b.uplinks[i].MTU < b.hotspot.MTU
-		d := b.Config.Donations[i]
+	if d := b.chosen(); d != nil {
+		in.Gateway = d.uplink.Gateway
+		in.Narrow = d.uplink.MTU < b.hotspot.MTU
 		dns := d.DNS
 		if len(dns) == 0 {
-			dns = b.uplinks[i].DNS
+			dns = d.uplink.DNS
 		}
 		for _, a := range dns {
 			resolvers = append(resolvers, plan.Resolver{Addr: a, Interface: d.Interface})
@@ -440,10 +343,9 @@ func (b *Box) apply(ctx context.Context) error {
 	if !b.applied {
 		b.applied = true
 		// What a crashed daemon left in the kernel goes on.
-		if b.sample, err = b.Gate.Read(); err != nil {
-			return err
+		if b.read() && b.observeLines() {
+			b.book()
 		}
-		b.count()
 	}
 	var children []supervise.Child
 	for _, c := range plan.Children(b.Config, b.hotspot.Index, resolvers, b.RunDir) {
@@ -460,60 +362,6 @@ func (b *Box) apply(ctx context.Context) error {
 		b.problem(err)
 	}
 	return nil
-}
-
-// grant gives the chosen donation's chain its next tranche.
-func (b *Box) grant(ctx context.Context) {
-	i := b.decision.Donation
-	if i < 0 || !b.applied {
-		return
-	}
-	d := b.Config.Donations[i]
-	chain := plan.Chain(d)
-	t := netctl.Tranche{Chain: chain, Bytes: netctl.Unlimited}
-	a := b.account(d.Name)
-	if d.Cap != 0 {
-		if t.Bytes = a.Next(usable(d), b.held(chain)); t.Bytes == 0 {
-			return
-		}
-		t.ID = a.Granted + 1
-	} else if b.held(chain) > 0 {
-		return
-	}
-	if err := b.Gate.Grant(ctx, t); err != nil {
-		b.problem(err)
-		return
-	}
-	a.Granted = t.ID
-	b.sample.Tranches = append(b.sample.Tranches, netctl.Spent{Tranche: t})
-}
-
-// lasts returns how long the kernel has enough of the chosen donation's tranches, however much residents want: half of
-// what is left of them, at the fastest that it may be spent. Nobody's connections break because the box looked too late.
-func (b *Box) lasts() time.Duration {
-	i := b.decision.Donation
-	if i < 0 || b.Config.Donations[i].Cap == 0 || len(b.sessions) == 0 {
-		return period
-	}
-	d := b.Config.Donations[i]
-	held := b.held(plan.Chain(d))
-	least := soonest
-	if b.account(d.Name).Used+held >= usable(d) {
-		least = period / 4 // there is no more to grant, only another donation to be taken
-	}
-	bound := func(line, each config.Rate) float64 {
-		rate := math.Inf(1)
-		if line != 0 {
-			rate = float64(line)
-		}
-		if each != 0 {
-			rate = min(rate, float64(each)*float64(len(b.sessions)))
-		}
-		return rate
-	}
-	l := b.Config.Limits
-	rate := bound(d.Download, l.Download) + bound(d.Upload, l.Upload)
-	return max(least, time.Duration(float64(held)/2*8/rate*float64(time.Second)))
 }
 
 // note logs what changed since the last round: the state, and failures once each.

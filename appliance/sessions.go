@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"passerelle/appliance/config"
 	"passerelle/appliance/decide"
-	"passerelle/appliance/ledger"
 	"passerelle/netctl"
 )
 
@@ -61,7 +61,9 @@ func (b *Box) admit(addr netip.Addr) (Session, error) {
 			}
 		}
 	}
-	data := b.dataLeft(mac)
+	_, came := b.usage[mac]
+	_, running := b.sessions[addr]
+	data := b.rest(b.usage[mac], !running)
 	if data == 0 {
 		return Session{}, ErrDataSpent
 	}
@@ -73,18 +75,15 @@ func (b *Box) admit(addr netip.Addr) (Session, error) {
 	if err := b.Gate.Admit(s.Session); err != nil {
 		return Session{}, err
 	}
+	if !came {
+		b.usage[mac] = 0
+		if d := b.chosen(); d != nil {
+			d.book.Visit()
+		}
+	}
 	b.set(s)
 	b.Wake() // more may be spent from now on
 	return s, nil
-}
-
-// dataLeft returns the bytes that a device may still use today.
-func (b *Box) dataLeft(mac netctl.MAC) uint64 {
-	limit := uint64(b.Config.Limits.Data)
-	if limit == 0 {
-		return netctl.Unlimited
-	}
-	return limit - min(limit, b.usage[mac])
 }
 
 func (b *Box) set(s Session) {
@@ -104,18 +103,19 @@ func (b *Box) End(ctx context.Context, addr netip.Addr) (err error) {
 	return err
 }
 
-// read takes over the kernel's counters, once there are any.
-func (b *Box) read() {
+// read takes over the kernel's counters, once there are any. It returns whether it did.
+func (b *Box) read() bool {
 	if !b.applied {
-		return
+		return false
 	}
 	s, err := b.Gate.Read()
 	if err != nil {
 		b.problem(err)
-		return
+		return false
 	}
 	b.sample = s
 	b.count()
+	return true
 }
 
 func (b *Box) end(addr netip.Addr) error {
@@ -205,10 +205,27 @@ func (b *Box) newDay(today time.Time) {
 	b.regrant()
 }
 
+// share shrinks or widens what running sessions may still use, as the day goes: who came first leaves something for the
+// last. Nobody's is changed by a little, since each change is a message to the kernel.
+func (b *Box) share() {
+	now := b.Now()
+	if d := b.chosen(); d == nil || d.Cap == 0 || b.Config.Limits.Data == 0 || now.Sub(b.shared) < reshare {
+		return
+	}
+	b.shared = now
+	for _, s := range b.sessions {
+		rest := b.rest(b.usage[s.MAC], false)
+		if off := max(rest, s.Data) - min(rest, s.Data); off > s.Data/8+minShare {
+			b.regrant()
+			return
+		}
+	}
+}
+
 // regrant gives running sessions the data that is due to them now. Their time goes on.
 func (b *Box) regrant() {
 	for addr, s := range maps.Clone(b.sessions) {
-		s.Data = b.dataLeft(s.MAC)
+		s.Data = b.rest(b.usage[s.MAC], false)
 		if s.Data == 0 {
 			b.problem(b.end(addr))
 			continue
@@ -238,6 +255,8 @@ func (b *Box) Reconfigure(ctx context.Context, c *config.Config) (err error) {
 			return
 		}
 		b.Config = c
+		b.configure()
+		b.decision.Donation = -1 // the list is another
 		if old.Limits.Data != c.Limits.Data {
 			b.read()
 			b.regrant()
@@ -265,17 +284,38 @@ func (b *Box) setPaused(ctx context.Context, by string) (err error) {
 	return errors.Join(doErr, err)
 }
 
+// SetDonationPaused has a donation passed over until it is resumed; by says who paused it. It outlives a power cut. Of a
+// name that is no donation's it returns false.
+func (b *Box) SetDonationPaused(ctx context.Context, name, by string, paused bool) (known bool, err error) {
+	doErr := b.do(ctx, func(loop context.Context) {
+		n := slices.IndexFunc(b.donations, func(d *donation) bool { return d.Name == name })
+		if known = n >= 0; !known {
+			return
+		}
+		if !paused {
+			by = ""
+		}
+		if err = b.Accounts.SetPaused(name, by); err != nil && !paused {
+			return // what cannot be written must not share more than before
+		}
+		b.donations[n].pausedBy = by
+		b.round(loop)
+	})
+	return known, errors.Join(doErr, err)
+}
+
+// ConfirmTime takes the machine's time of day as right; by says on whose word.
+func (b *Box) ConfirmTime(ctx context.Context, by string) error {
+	return b.do(ctx, func(loop context.Context) {
+		b.Clock.Confirm(by)
+		b.round(loop)
+	})
+}
+
 // keep hands on what shall outlive a crash, when it changed.
 func (b *Box) keep() {
-	k := Kept{PausedBy: b.pausedBy, Accounts: map[string]ledger.Account{}}
-	changed := k.PausedBy != b.kept.PausedBy
-	for name, a := range b.accounts {
-		k.Accounts[name] = *a
-		// What crossed since then follows from the line's counter.
-		was, ok := b.kept.Accounts[name]
-		changed = changed || !ok || was.Granted != a.Granted || !was.Period.Equal(a.Period) || was.Index != a.Index
-	}
-	if !changed {
+	k := Kept{PausedBy: b.pausedBy, Trust: b.trust}
+	if k.PausedBy == b.kept.PausedBy && k.Trust.By == b.kept.Trust.By && (k.Trust.Offset-b.kept.Trust.Offset).Abs() < time.Second {
 		return
 	}
 	if err := b.Keep(k); err != nil {

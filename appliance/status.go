@@ -1,14 +1,13 @@
 package appliance
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
 	"passerelle/appliance/decide"
 	"passerelle/appliance/ledger"
 	"passerelle/appliance/supervise"
-	"passerelle/netctl"
-	"passerelle/netctl/plan"
 )
 
 // Status is what `passerelle status --json` prints. Names and meanings are stable: fields are added, never changed.
@@ -20,6 +19,7 @@ type Status struct {
 	Opens   *time.Time   `json:"opens,omitzero"` // state closed: the next opening
 	Refills *time.Time   `json:"refills,omitzero"`
 
+	Clock     ClockStatus      `json:"clock"`
 	Centre    string           `json:"centre"`
 	Hotspot   HotspotStatus    `json:"hotspot"`
 	Residents ResidentsStatus  `json:"residents"`
@@ -27,6 +27,13 @@ type Status struct {
 	Children  []ChildStatus    `json:"children"`
 	Problems  []string         `json:"problems"` // of the last round, empty if all went well
 	Started   time.Time        `json:"started"`  // the daemon
+}
+
+// ClockStatus is the time of day. Until it is trusted no cap begins anew and no opening hour closes.
+type ClockStatus struct {
+	Now     time.Time `json:"now"`
+	Trusted bool      `json:"trusted"`
+	By      string    `json:"by,omitempty"` // how trust was won
 }
 
 // HotspotStatus is the network residents join.
@@ -44,21 +51,37 @@ type ResidentsStatus struct {
 	Data     uint64 `json:"data"` // each one's data a day, 0: no limit
 }
 
-// DonationStatus is a donation and its line.
+// DonationStatus is a donation and its line. Sizes are bytes on the line, both directions together.
 type DonationStatus struct {
-	Name      string     `json:"name"`
-	Interface string     `json:"interface"`
-	Chosen    bool       `json:"chosen"` // residents' packets go this way
-	Open      bool       `json:"open"`
-	Opens     *time.Time `json:"opens,omitzero"`
-	Works     bool       `json:"works"`
-	Why       string     `json:"why,omitempty"` // it does not work
-	Cap       uint64     `json:"cap"`           // 0: none
-	Used      uint64     `json:"used"`          // in this period, since the machine started
-	Granted   uint64     `json:"granted"`       // the kernel may spend so much more by itself
-	Left      uint64     `json:"left"`          // of the cap, for residents; 0 without one
-	Period    string     `json:"period"`
-	Refills   *time.Time `json:"refills,omitzero"` // when the next period begins
+	Name      string      `json:"name"`
+	Interface string      `json:"interface"`
+	Chosen    bool        `json:"chosen"`    // residents' packets go this way
+	Essential bool        `json:"essential"` // its reserve leads to essential services, and nothing else goes anywhere
+	Open      bool        `json:"open"`
+	Opens     *time.Time  `json:"opens,omitzero"`
+	PausedBy  string      `json:"paused_by,omitempty"`
+	Works     bool        `json:"works"`
+	Why       string      `json:"why,omitempty"` // it does not work
+	Spent     bool        `json:"spent"`         // nothing is left for residents
+	Cap       uint64      `json:"cap"`           // 0: none
+	Used      uint64      `json:"used"`          // in this period
+	Over      uint64      `json:"over"`          // of it, beyond the cap
+	Granted   uint64      `json:"granted"`       // the kernel may spend so much more by itself
+	Left      uint64      `json:"left"`          // of the cap, for residents; 0 without one
+	Reserve   uint64      `json:"reserve"`       // of the cap, left for essential services
+	Margin    uint64      `json:"margin"`        // of the cap, kept for what is under way and for the box's own questions
+	Daily     uint64      `json:"daily"`         // what today may use in all, so that the gift lasts its period; 0: not known
+	Lost      bool        `json:"lost"`          // the account was lost: the cap counts as used until the period is over
+	Period    string      `json:"period"`
+	Began     *time.Time  `json:"began,omitzero"`   // the period, once the clock is trusted
+	Refills   *time.Time  `json:"refills,omitzero"` // when the next period begins
+	Days      []DayStatus `json:"days"`             // sums of the days that are over, oldest first, and of today
+}
+
+// DayStatus is the sum of a day.
+type DayStatus struct {
+	Date  string `json:"date"` // YYYY-MM-DD
+	Bytes uint64 `json:"bytes"`
 }
 
 // ChildStatus is a child process.
@@ -95,6 +118,7 @@ func (b *Box) publish() {
 	s := Status{
 		State: state, Why: d.Why, Since: b.since, Started: b.started,
 		Opens: whenever(d.Opens), Refills: whenever(d.Refills),
+		Clock:     ClockStatus{Now: b.now, Trusted: b.trust.By != "", By: b.trust.By},
 		Centre:    c.Box.Name,
 		Hotspot:   HotspotStatus{Interface: c.Hotspot.Interface, Address: c.Hotspot.Address.String()},
 		Residents: ResidentsStatus{Download: uint64(c.Limits.Download), Upload: uint64(c.Limits.Upload), Data: uint64(c.Limits.Data)},
@@ -105,30 +129,35 @@ func (b *Box) publish() {
 		s.Hotspot.Queue = g.Leaf()
 	}
 	for i, x := range b.observation().Donations {
-		conf := c.Donations[i]
-		used := b.account(conf.Name).Used
-		ds := DonationStatus{
-			Name: x.Name, Interface: conf.Interface, Chosen: i == d.Donation && state == decide.Sharing, Open: x.Open,
-			Opens: whenever(x.Opens), Works: x.Works, Why: x.Why,
-			Cap: uint64(conf.Cap), Used: used, Period: conf.Period, Refills: whenever(x.Refills),
-		}
-		if conf.Cap != 0 {
-			ds.Granted = min(b.held(plan.Chain(conf)), netctl.Unlimited)
-			if !x.Spent {
-				ds.Left = usable(conf) - min(usable(conf), used)
-			}
-		}
-		s.Donations = append(s.Donations, ds)
+		s.Donations = append(s.Donations, b.donations[i].status(x, d.Internet, i == d.Donation && state != decide.Starting))
 	}
 	slices.Sort(s.Problems)
-	now := b.Now().In(c.Box.Timezone)
 	v := View{
-		State: state, Opens: d.Opens, Refills: d.Refills, Config: c,
-		DataResets: ledger.PeriodEnd(now, "day", 0),
+		State: state, Opens: d.Opens, Refills: d.Refills, Config: c, Essential: b.applied && b.essential(),
+		DataResets: ledger.PeriodEnd(b.now, "day", 0),
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.view, b.status = v, s
+}
+
+func (d *donation) status(x decide.Donation, internet decide.Internet, chosen bool) DonationStatus {
+	l := d.standing
+	s := DonationStatus{
+		Name: d.Name, Interface: d.Interface,
+		Chosen: chosen && internet == decide.AllInternet, Essential: chosen && internet == decide.EssentialOnly,
+		Open: x.Open, Opens: whenever(x.Opens), PausedBy: d.pausedBy, Works: x.Works, Why: x.Why, Spent: x.Spent,
+		Cap: uint64(d.Cap), Used: l.Used, Over: l.Over, Granted: l.Granted, Left: l.Left, Reserve: l.Reserve, Margin: l.Margin,
+		Daily: l.Ration, Lost: l.Lost, Period: d.Period, Began: whenever(l.Start), Refills: whenever(l.Resets),
+		Days: []DayStatus{},
+	}
+	for _, day := range append(d.book.Days(), l.Today) {
+		if day.Date != 0 {
+			date := fmt.Sprintf("%04d-%02d-%02d", day.Date/10000, day.Date/100%100, day.Date%100)
+			s.Days = append(s.Days, DayStatus{Date: date, Bytes: day.Bytes})
+		}
+	}
+	return s
 }
 
 func whenever(t time.Time) *time.Time {

@@ -233,6 +233,7 @@ type Sample struct {
 type Spent struct {
 	Tranche
 	Used uint64 // bytes
+	Over bool   // it has refused a packet for which too little was left, and pays for nothing more
 }
 
 // ChainOf returns the name of a donation's quota chain: stable over restarts, distinct by donation's name.

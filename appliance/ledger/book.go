@@ -143,7 +143,11 @@ func (b *Book) collect(t Terms, sample []netctl.Spent) (paid uint64, cut bool) {
 		if !ok {
 			continue
 		}
-		now = append(now, granted{p, s.ID, s.Bytes, min(s.Used, s.Bytes)})
+		g := granted{p, s.ID, s.Bytes, min(s.Used, s.Bytes)}
+		if s.Over {
+			g.bytes = g.used // what is left of it can no longer be spent
+		}
+		now = append(now, g)
 		b.r.LastID = max(b.r.LastID, s.ID) // the record may have been lost
 	}
 	for _, k := range now {

@@ -6,6 +6,8 @@
 //	schema    version → uvarint
 //	accounts  donation's name → ledger.Record
 //	days      donation's name → bucket: date as big-endian uint32 → ledger.Day, the last ledger.KeepDays of them
+//	links     donation's name → SHA-256 of the token in its lender's link
+//	pauses    donation's name → who paused it
 //
 // bbolt never overwrites a page that the last finished transaction needs: it writes new pages, waits until the disk has
 // them, and then writes one of two meta pages with a checksum; so a power cut at any moment leaves the state before or
@@ -44,8 +46,13 @@ var (
 	schemaBucket   = []byte("schema")
 	accountsBucket = []byte("accounts")
 	daysBucket     = []byte("days")
+	linksBucket    = []byte("links")
+	pausesBucket   = []byte("pauses")
 	versionKey     = []byte("version")
 )
+
+// buckets are those beside the schema.
+var buckets = [][]byte{accountsBucket, daysBucket, linksBucket, pausesBucket}
 
 // Errors of Open.
 var (
@@ -134,7 +141,7 @@ func create(path string, records map[string]ledger.Record) (err error) {
 		if err != nil {
 			return err
 		}
-		for _, name := range [][]byte{accountsBucket, daysBucket} {
+		for _, name := range buckets {
 			if _, err := tx.CreateBucket(name); err != nil {
 				return err
 			}
@@ -233,7 +240,8 @@ func (s *Store) check() error {
 			return fmt.Errorf("%w: it has %d of %d bytes", errDamaged, info.Size(), tx.Size())
 		}
 		schema := tx.Bucket(schemaBucket)
-		if schema == nil || tx.Bucket(accountsBucket) == nil || tx.Bucket(daysBucket) == nil {
+		missing := func(name []byte) bool { return tx.Bucket(name) == nil }
+		if schema == nil || slices.ContainsFunc(buckets, missing) {
 			return fmt.Errorf("%w: buckets are missing", errDamaged)
 		}
 		switch v, n := binary.Uvarint(schema.Get(versionKey)); {

@@ -59,7 +59,7 @@ type settings struct {
 	address       string // the hotspot's
 	session, data string // of a resident
 	down, up      string // of a resident; the donation's are five times that at most
-	cap           string
+	cap, reserve  string
 	more          string // further donations
 }
 
@@ -88,8 +88,9 @@ interface = "eth0"
 download = "40mbit"
 upload = "20mbit"
 cap = %q
+reserve = %q
 %s`, or(s.address, boxPrefix), or(s.session, "2h"), or(s.down, "8mbit"), or(s.up, "4mbit"), or(s.data, "500MB"),
-		or(s.cap, "200GB"), s.more)
+		or(s.cap, "200GB"), or(s.reserve, "0"), s.more)
 }
 
 // box is a running daemon in a scene.
@@ -102,12 +103,14 @@ type box struct {
 	log    string // the file that has all that daemons on this box wrote
 }
 
-// newBox makes a scene, starts the daemon in it and waits until it shares.
+// newBox makes a scene, starts the daemon in it and waits until it shares. Its clock is confirmed: no test needs a time
+// server.
 func newBox(t testing.TB, s settings, o netlab.Options) *box {
 	t.Helper()
 	b := newScene(t, s, o)
 	b.start()
 	b.waitState(decide.Sharing)
+	b.mustDo("clock", "--confirm")
 	return b
 }
 

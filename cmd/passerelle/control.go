@@ -20,11 +20,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"passerelle/appliance"
+	"passerelle/appliance/admin"
 	"passerelle/appliance/config"
 )
 
 // serveControl serves the command line on the control socket, which only root may use.
-func (d *daemon) serveControl(ctx context.Context) error {
+func (d *daemon) serveControl(ctx context.Context, tokens admin.Tokens) error {
 	if err := os.Remove(d.socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove a stale control socket: %w", err)
 	}
@@ -57,6 +58,8 @@ func (d *daemon) serveControl(ctx context.Context) error {
 	}
 	mux.Handle("POST /pause", act(func(ctx context.Context) error { return d.box.Pause(ctx, "the command line") }))
 	mux.Handle("POST /resume", act(d.box.Resume))
+	mux.Handle("POST /clock", act(func(ctx context.Context) error { return d.box.ConfirmTime(ctx, "a technician") }))
+	mux.Handle("POST /lender", issueLinks(tokens, func() *config.Config { return d.box.View().Config }, d.log))
 	return serve(ctx, &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}, l)
 }
 
@@ -119,6 +122,37 @@ func (c *cli) act(ctx context.Context, what string, args []string, done string) 
 	return nil
 }
 
+// clockCommand shows the daemon's clock, and confirms it.
+func clockCommand(ctx context.Context, c *cli, args []string) error {
+	var socket string
+	var confirm bool
+	if _, err := c.flags("clock", args, 0, func(f *flag.FlagSet) {
+		f.StringVar(&socket, "socket", defaultSocket, "the daemon's control socket")
+		f.BoolVar(&confirm, "confirm", false, "the machine's time of day is right: trust it until it starts anew")
+	}); err != nil {
+		return err
+	}
+	if confirm {
+		if _, err := ask(ctx, socket, http.MethodPost, "/clock"); err != nil {
+			return err
+		}
+	}
+	body, err := ask(ctx, socket, http.MethodGet, "/status")
+	if err != nil {
+		return err
+	}
+	var s appliance.Status
+	if err := json.Unmarshal(body, &s); err != nil {
+		return fmt.Errorf("read the daemon's answer: %w", err)
+	}
+	trust := "not trusted"
+	if s.Clock.Trusted {
+		trust = "trusted, by " + s.Clock.By
+	}
+	fmt.Fprintf(c.out, "%s, %s\n", s.Clock.Now.Format("Mon 2 Jan 2006 15:04:05 MST"), trust)
+	return nil
+}
+
 func status(ctx context.Context, c *cli, args []string) error {
 	var socket string
 	var asJSON bool
@@ -162,26 +196,37 @@ func describe(s appliance.Status, now time.Time) []byte {
 	fmt.Fprintf(&b, "\n  %s online, each up to %s down, %s up, %s a day\n\n", plural(s.Residents.Sessions, "resident"),
 		limit(config.Rate(s.Residents.Download)), limit(config.Rate(s.Residents.Upload)), limit(config.Size(s.Residents.Data)))
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "DONATION\tLINE\tSTATE\tUSED\tCAP\tLEFT")
+	fmt.Fprintln(w, "DONATION\tLINE\tSTATE\tUSED\tCAP\tGRANTED\tLEFT\tTODAY MAY USE\tBEGINS ANEW")
 	for _, d := range s.Donations {
-		state := "ready"
-		switch {
-		case d.Chosen:
-			state = "in use"
-		case !d.Open:
-			state = "closed"
-		case !d.Works:
-			state = d.Why
-		case d.Cap != 0 && d.Left == 0:
-			state = "spent"
-		}
-		left := "-"
+		granted, left, daily, anew := "-", "-", "-", "-"
 		if d.Cap != 0 {
-			left = round(d.Left)
+			granted, left = round(d.Granted), round(d.Left)
+			if d.Reserve != 0 {
+				left += " and " + round(d.Reserve) + " for essential services"
+			}
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", d.Name, d.Interface, state, round(d.Used), perPeriod(d), left)
+		if d.Daily != 0 {
+			daily = round(d.Daily)
+		}
+		if d.Refills != nil {
+			anew = d.Refills.Format("Mon 2 Jan 15:04")
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
+			d.Name, d.Interface, stateOfLine(d), round(d.Used), perPeriod(d), granted, left, daily, anew)
 	}
 	w.Flush()
+	for _, d := range s.Donations {
+		if d.Over != 0 {
+			fmt.Fprintf(&b, "\n%s: %s crossed the line beyond the cap; the margin grows by it\n", d.Name, round(d.Over))
+		}
+		if d.Lost {
+			fmt.Fprintf(&b, "\n%s: the account was lost, so that the cap counts as spent until the period is over\n", d.Name)
+		}
+	}
+	if !s.Clock.Trusted {
+		b.WriteString("\nThe clock is not trusted: no time server was reached since the machine started. Until one is, no cap begins anew\n" +
+			"and no opening hour closes. If the time is right, say so: passerelle clock --confirm\n")
+	}
 	for _, c := range s.Children {
 		if !c.Running {
 			fmt.Fprintf(&b, "\n%s is not running: %s\n", c.Name, c.LastExit)
@@ -191,6 +236,25 @@ func describe(s appliance.Status, now time.Time) []byte {
 		fmt.Fprintf(&b, "\nproblem: %s\n", p)
 	}
 	return b.Bytes()
+}
+
+// stateOfLine says in a word what a donation does, or why it does nothing.
+func stateOfLine(d appliance.DonationStatus) string {
+	switch {
+	case d.Chosen:
+		return "in use"
+	case d.PausedBy != "":
+		return "paused by " + d.PausedBy
+	case !d.Open:
+		return "closed"
+	case !d.Works:
+		return d.Why
+	case d.Essential:
+		return "spent, essential services only"
+	case d.Spent:
+		return "spent"
+	}
+	return "ready"
 }
 
 func perPeriod(d appliance.DonationStatus) string {

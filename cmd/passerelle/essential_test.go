@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 
+	"passerelle/appliance"
 	"passerelle/appliance/decide"
 	"passerelle/netctl/netlab"
 )
@@ -89,6 +90,71 @@ func TestEssentialServices(t *testing.T) {
 		}
 		return err
 	})
+}
+
+// TestReserve: when the general part of a cap is spent, everybody still reaches essential services, until the reserve is
+// spent too. What crosses the line stays below the cap.
+func TestReserve(t *testing.T) {
+	t.Parallel()
+	const limit = 16e6
+	b := newBox(t, settings{cap: "16MB", reserve: "4MB", down: "20mbit", data: "0", more: essentialOnly + `rate = "20mbit"
+`}, netlab.Options{Residents: 2})
+	b.must(b.scene.Internet.ServeHTTP(":443", netlab.Web()))
+	line := b.scene.Lenders[0]
+	r, other := b.scene.Residents[0], b.scene.Residents[1]
+	b.newcomer(r)
+	b.join(other)
+	b.spend(r, func(s appliance.Status) bool { return s.State == decide.Exhausted && s.Donations[0].Essential })
+	used := b.counted(line)
+	if used > limit-4e6 || used < 10e6 {
+		t.Errorf("of a cap of %d with 4 MB kept, %d bytes crossed the line", int(limit), used)
+	}
+	for _, x := range []*netlab.Resident{r, other} {
+		wait(t, "the service's page", func() error { return b.serves(x) })
+		b.held(x)
+		b.refused(x, netlab.WebAddr)
+		b.shows(x, "exhausted.title")
+	}
+	if reply, err := b.get(other, portal+"/essential"); err != nil || !strings.Contains(reply.Body, "service.example") {
+		t.Errorf("the page of essential services: %v\n%s", err, reply.Body)
+	}
+
+	var d *netlab.Transfer
+	b.waitStatus("the end of the reserve", func(s appliance.Status) error {
+		if s.State != decide.Exhausted {
+			t.Fatalf("%s: %s", s.State, s.Why)
+		}
+		if !s.Donations[0].Essential {
+			return nil
+		}
+		ended := d == nil
+		if d != nil {
+			select {
+			case <-d.Done():
+				ended = true
+			default:
+			}
+		}
+		if ended {
+			if again, err := other.StartDownload(t.Context(), servicePage+"big"); err == nil {
+				d = again
+			}
+		}
+		return fmt.Errorf("%d bytes are left of it", s.Donations[0].Reserve)
+	})
+	if d == nil {
+		t.Fatal("the reserve was never used")
+	}
+	d.Stop()
+	wait(t, "the service to be closed", func() error {
+		if err := b.dials(other, netlab.ServiceAddr); !errors.Is(err, syscall.ECONNREFUSED) {
+			return fmt.Errorf("a connection: %v", err)
+		}
+		return nil
+	})
+	if all := b.counted(line); all > limit || all < used+3e6 {
+		t.Errorf("of a cap of %d, %d bytes crossed the line, %d of them before the reserve", int(limit), all, used)
+	}
 }
 
 // serves returns nil if the resident gets the service's page.

@@ -51,6 +51,7 @@ var commands = []command{
 	{"status", "[--json] [--socket FILE]", "say what the box does, and why", status},
 	{"pause", "[--socket FILE]", "stop sharing until resume", pause},
 	{"resume", "[--socket FILE]", "share again", resume},
+	{"clock", "[--confirm] [--socket FILE]", "say whether the time of day is trusted, or that it is right", clockCommand},
 	{"lender", "[--socket FILE] NAME", "make a new link to the page of a donation's lender", lender},
 	{"demo", "[--once] [--listen ADDRESS]", "play the whole story in network namespaces on this machine", demo},
 	{"version", "", "say which version this is", version},

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 
 	"passerelle/appliance"
-	"passerelle/appliance/decide"
 	"passerelle/captive"
 	"passerelle/netctl"
 )
@@ -25,7 +24,7 @@ func (p pages) View() captive.View {
 		Language: c.Box.Language, Languages: c.Box.Languages, PortalURL: c.Box.PortalURL, Location: c.Box.Timezone,
 		SessionLength: c.Limits.Session, Download: uint64(c.Limits.Download), Upload: uint64(c.Limits.Upload), Data: uint64(c.Limits.Data),
 		Opens: v.Opens, Refills: v.Refills, DataResets: v.DataResets,
-		Essential: v.State == decide.Sharing && len(c.Essential.Names) > 0, Services: c.Essential.Names,
+		Essential: v.Essential, Services: c.Essential.Names,
 	}
 }
 

@@ -23,6 +23,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"passerelle/appliance"
+	"passerelle/appliance/admin"
+	"passerelle/appliance/clock"
 	"passerelle/appliance/config"
 	"passerelle/appliance/supervise"
 	"passerelle/captive"
@@ -62,8 +64,16 @@ func run(ctx context.Context, c *cli, args []string) error {
 	if verbose {
 		level = slog.LevelDebug
 	}
-	d := &daemon{paths: p, config: conf, log: slog.New(slog.NewTextHandler(c.err, &slog.HandlerOptions{Level: level}))}
-	return d.run(ctx)
+	d := &daemon{
+		paths: p, config: conf, log: slog.New(slog.NewTextHandler(c.err, &slog.HandlerOptions{Level: level})),
+		diskPatience: 10 * time.Second,
+	}
+	for {
+		if err := d.run(ctx); !errors.Is(err, errDiskIsBack) || ctx.Err() != nil {
+			return err
+		}
+		d.log.Info("the disk can be written again: starting anew")
+	}
 }
 
 // daemon wires the parts.
@@ -72,6 +82,8 @@ type daemon struct {
 	config *config.Config
 	log    *slog.Logger
 	box    *appliance.Box
+
+	diskPatience time.Duration // between attempts to open the accounts
 }
 
 func (d *daemon) run(ctx context.Context) error {
@@ -103,10 +115,17 @@ func (d *daemon) run(ctx context.Context) error {
 	children := supervise.New(supervise.Options{
 		Dir: filepath.Join(d.runDir(), "pids"), Log: d.log, Scrub: supervise.WithoutAddresses, Wake: wake,
 	})
+	ledger, books, paused, err := d.openAccounts()
+	if err != nil {
+		return err
+	}
+	defer ledger.Close()
+	kept := d.kept()
 	d.box = appliance.New(appliance.Parts{
 		Config: d.config, Gate: g, Uplinks: reader, Prober: prober, Children: children,
+		Accounts: ledger, Books: books, Paused: paused, Clock: clock.New(clock.System(), kept.Trust), Boot: bootID(),
 		RunDir: d.runDir(), Now: time.Now, Log: d.log,
-		Keep: d.keep, Kept: d.kept(), Aside: d.takeAside(),
+		Keep: d.keep, Kept: kept, Aside: d.takeAside(),
 	})
 
 	// Whatever ends, ends all; the loop is told last, so that pages and names are gone when the gate closes.
@@ -132,7 +151,11 @@ func (d *daemon) run(ctx context.Context) error {
 	tasks.Go(func() error { return prober.Run(taskCtx) })
 	tasks.Go(func() error { return children.Run(taskCtx) })
 	tasks.Go(func() error { return d.servePages(taskCtx) })
-	tasks.Go(func() error { return d.serveControl(taskCtx) })
+	tasks.Go(func() error { return d.serveSecure(taskCtx, ledger) })
+	tasks.Go(func() error { return d.serveControl(taskCtx, ledger) })
+	if _, broken := ledger.(noAccounts); broken {
+		tasks.Go(func() error { return d.awaitDisk(taskCtx) })
+	}
 	tasks.Go(func() error { return d.reload(taskCtx) })
 	err = tasks.Wait()
 	stopLoop()
@@ -161,6 +184,18 @@ func lock(path string) (unlock func(), err error) {
 		return nil, fmt.Errorf("take the lock %s: %w", path, err)
 	}
 	return func() { f.Close() }, nil
+}
+
+// serveSecure serves lenders.
+func (d *daemon) serveSecure(ctx context.Context, tokens admin.Tokens) error {
+	l, err := d.listen(ctx, plan.PortSecure)
+	if err != nil {
+		return fmt.Errorf("serve lenders' pages: %w", err)
+	}
+	c := &certificate{path: filepath.Join(d.state, certificateFile), site: d.names, now: time.Now, log: d.log}
+	return c.serve(ctx, l, admin.New(admin.Parts{
+		Site: d.site, Lenders: lenders{d.box}, Tokens: tokens, Now: time.Now, Log: d.log,
+	}))
 }
 
 // servePages serves residents.
@@ -263,7 +298,7 @@ func (d *daemon) setAside(s []netctl.Session) error {
 	if len(s) == 0 {
 		return nil
 	}
-	return writeJSON(d.asidePath(), asideFile{Boot: bootID(), At: sinceBoot(), Sessions: s})
+	return writeJSON(d.asidePath(), asideFile{Boot: bootID(), At: clock.SinceBoot(), Sessions: s})
 }
 
 // takeAside reads them and removes them.
@@ -277,7 +312,7 @@ func (d *daemon) takeAside() []netctl.Session {
 		d.log.Warn("sessions that were set aside cannot be read", "error", err)
 		return nil
 	}
-	elapsed := sinceBoot() - f.At
+	elapsed := clock.SinceBoot() - f.At
 	if f.Boot != bootID() || elapsed < 0 || elapsed > asideFor {
 		return nil
 	}
@@ -320,13 +355,4 @@ func bootID() string {
 		return "unknown"
 	}
 	return strings.TrimSpace(string(b))
-}
-
-// sinceBoot is the time since the machine booted, which no wrong clock moves.
-func sinceBoot() time.Duration {
-	var t unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
-		return 0
-	}
-	return time.Duration(t.Nano())
 }

@@ -103,7 +103,7 @@ func TestDataOfTheDay(t *testing.T) {
 func TestCapIsAPromise(t *testing.T) {
 	t.Parallel()
 	const limit = 20e6
-	b := newBox(t, settings{cap: "20MB", down: "30mbit"}, netlab.Options{Line: netlab.Shape{Down: 60e6, Up: 30e6, Queue: 50e6}})
+	b := newBox(t, settings{cap: "20MB", data: "0", down: "30mbit"}, netlab.Options{Line: netlab.Shape{Down: 60e6, Up: 30e6, Queue: 50e6}})
 	r, line := b.scene.Residents[0], b.scene.Lenders[0]
 	b.newcomer(r)
 	conn := b.talk(r)
@@ -159,7 +159,7 @@ func (b *box) spend(r *netlab.Resident, wanted func(appliance.Status) bool) (byt
 // TestCapIsGrantedInTime: the kernel never waits for the next tranche while there is cap left.
 func TestCapIsGrantedInTime(t *testing.T) {
 	t.Parallel()
-	b := newBox(t, settings{cap: "60MB", down: "20mbit"}, netlab.Options{})
+	b := newBox(t, settings{cap: "60MB", data: "0", down: "20mbit"}, netlab.Options{})
 	r := b.scene.Residents[0]
 	b.newcomer(r)
 	conn, d := b.talk(r), b.download(r)
@@ -313,7 +313,11 @@ hours = "Jan 01 00:00-00:01"
 		"donations[].name": "string", "donations[].interface": "string", "donations[].chosen": "bool", "donations[].open": "bool",
 		"donations[].opens": "string", "donations[].works": "bool", "donations[].why": "string", "donations[].cap": "number",
 		"donations[].used": "number", "donations[].granted": "number", "donations[].left": "number",
-		"donations[].period": "string", "donations[].refills": "string",
+		"donations[].period": "string", "donations[].refills": "string", "donations[].began": "string",
+		"donations[].essential": "bool", "donations[].spent": "bool", "donations[].lost": "bool",
+		"donations[].over": "number", "donations[].reserve": "number", "donations[].margin": "number",
+		"donations[].daily": "number", "donations[].days[].date": "string", "donations[].days[].bytes": "number",
+		"clock.now": "string", "clock.trusted": "bool", "clock.by": "string",
 		"children[].name": "string", "children[].running": "bool", "children[].restarts": "number",
 	}
 	for n, kind := range want {

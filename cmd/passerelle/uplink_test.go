@@ -200,7 +200,7 @@ func TestStartsBeforeItsInterfaces(t *testing.T) {
 func TestSpentLine(t *testing.T) {
 	t.Parallel()
 	const limit = 8e6
-	b := newBox(t, settings{cap: "8MB", down: "20mbit", more: `
+	b := newBox(t, settings{cap: "8MB", data: "0", down: "20mbit", more: `
 [[donation]]
 name = "Téléphone d'Ana"
 interface = "eth1"

@@ -11,13 +11,21 @@ import (
 	"passerelle/netctl"
 )
 
-// notice remembers the tranches in the kernel and what was paid from them.
+// notice remembers the tranches in the kernel and what was paid from them. One is over when the next one in its chain has
+// paid: a quota that once refused a packet refuses all (quota_mt in net/netfilter/xt_quota.c).
 func (g *Gate) notice(rules []found) {
-	for _, f := range rules {
+	last := map[string]int{} // by chain: the last rule that has paid
+	for i, f := range rules {
+		if f.bytes > 0 {
+			last[f.chain] = i
+		}
+	}
+	for i, f := range rules {
 		s, ok := f.tranche()
 		if !ok {
 			continue
 		}
+		s.Over = i < last[f.chain] && s.Bytes != netctl.Unlimited
 		n := slices.IndexFunc(g.tranches, func(t netctl.Spent) bool { return t.Tranche == s.Tranche })
 		if n < 0 {
 			g.tranches = append(g.tranches, s)
@@ -31,7 +39,7 @@ func (g *Gate) notice(rules []found) {
 // last read: what passed since then, at most in the time between two rounds, is paid from the line's own count alone.
 func (g *Gate) lost(t netctl.Table, rules []found) (all []netctl.Spent) {
 	for _, s := range g.tranches {
-		if slices.Contains(t.Keep, s.Chain) && !slices.ContainsFunc(rules, func(f found) bool {
+		if !s.Over && slices.Contains(t.Keep, s.Chain) && !slices.ContainsFunc(rules, func(f found) bool {
 			there, ok := f.tranche()
 			return ok && there.Tranche == s.Tranche
 		}) {
@@ -64,11 +72,11 @@ func (g *Gate) Grant(ctx context.Context, t netctl.Tranche) error {
 		fmt.Fprintf(&b, ":%s - [0:0]\n", t.Chain)
 	}
 	var spent []netctl.Tranche
-	for i := len(chain) - 2; i >= 0; i-- { // the last number first
-		s, ok := chain[i].tranche()
-		// The next one pays only once this one has refused a packet.
-		if ok && chain[i+1].bytes > 0 && s.Bytes != netctl.Unlimited {
-			fmt.Fprintf(&b, "-D %s %d\n", t.Chain, chain[i].index)
+	for _, f := range slices.Backward(chain) { // the last number first
+		s, ok := f.tranche()
+		over := func(k netctl.Spent) bool { return k.Tranche == s.Tranche && k.Over }
+		if ok && slices.ContainsFunc(g.tranches, over) {
+			fmt.Fprintf(&b, "-D %s %d\n", t.Chain, f.index)
 			spent = append(spent, s.Tranche)
 		}
 	}

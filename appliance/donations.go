@@ -1,0 +1,377 @@
+package appliance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net/netip"
+	"time"
+
+	"passerelle/appliance/config"
+	"passerelle/appliance/decide"
+	"passerelle/appliance/ledger"
+	"passerelle/netctl"
+	"passerelle/netctl/plan"
+	"passerelle/netctl/uplink"
+)
+
+const (
+	// A line that was lost is taken again once it has worked for so long: one that comes and goes would break everybody's
+	// connections each time.
+	steadyAfter = 30 * time.Second
+
+	rewrite  = 5 * time.Second // between attempts to write to a disk that failed
+	reshare  = time.Minute     // between looks at how a day that runs low is shared
+	minShare = 1 << 20         // bytes: a share that is off by less is left alone
+)
+
+// Accounts is where what was used of donations is written down.
+type Accounts interface {
+	// Put writes records by donation, and returns once they would survive a power cut.
+	Put(records map[string]ledger.Record) error
+	// SetPaused writes down who paused a donation, "" for nobody.
+	SetPaused(donation, by string) error
+}
+
+// donation is a donation as the loop knows it. It goes by its name: one that is renamed is another.
+type donation struct {
+	config.Donation
+	terms     ledger.Terms
+	book      *ledger.Book
+	observed  bool // the book has seen the kernel since the daemon started
+	standing  ledger.Standing
+	uplink    uplink.Status
+	worksAt   time.Time // since when its uplink has worked, zero if it does not
+	pausedBy  string    // who paused it, "" if nobody
+	unwritten error     // why its account cannot be written
+	tried     time.Time // when that was tried last
+	dayLeft   struct {  // see Box.dayLeft
+		until time.Time
+		part  float64
+	}
+}
+
+// configure takes up the configuration's donations.
+func (b *Box) configure() {
+	old := map[string]*donation{}
+	for _, d := range b.donations {
+		old[d.Name] = d
+	}
+	b.donations = nil
+	for _, c := range b.Config.Donations {
+		d := old[c.Name]
+		if d == nil {
+			d = &donation{book: b.Books[c.Name], pausedBy: b.Paused[c.Name]}
+		}
+		if d.book == nil {
+			d.book = ledger.Open(nil, nil)
+			b.Books[c.Name] = d.book
+		}
+		d.Donation, d.terms = c, terms(c)
+		d.standing = d.book.Standing(d.terms)
+		b.donations = append(b.donations, d)
+	}
+}
+
+// terms are what the lender agreed to, in the ledger's words.
+func terms(c config.Donation) ledger.Terms {
+	t := ledger.Terms{
+		Cap: uint64(c.Cap), Reserve: uint64(c.Reserve), Period: c.Period, Resets: c.Resets, Chain: plan.Chain(c),
+	}
+	if c.Reserve != 0 {
+		t.ReserveChain = plan.ReserveChain(c)
+	}
+	if c.Download != 0 && c.Upload != 0 {
+		t.Rate = uint64(c.Download + c.Upload)
+	}
+	return t
+}
+
+// chosen returns the donation that residents' packets go by now, nil if there is none.
+func (b *Box) chosen() *donation {
+	if i := b.decision.Donation; i >= 0 {
+		return b.donations[i]
+	}
+	return nil
+}
+
+// observeLines looks at all uplinks. It returns whether it could.
+func (b *Box) observeLines() bool {
+	names := make([]string, 0, len(b.donations)+1)
+	for _, d := range b.donations {
+		names = append(names, d.Interface)
+	}
+	up, err := b.Uplinks.Read(append(names, b.Config.Hotspot.Interface))
+	if err != nil {
+		b.problem(err)
+		return false
+	}
+	for i, d := range b.donations {
+		d.uplink = up[i]
+	}
+	b.hotspot = up[len(b.donations)]
+	if d := b.chosen(); d != nil && d.uplink.Present {
+		u := d.uplink
+		if last := b.received; last.index == u.Index && u.RxBytes > last.bytes+evidence {
+			b.Prober.Alive(u.Interface)
+		}
+		b.received.index, b.received.bytes = u.Index, u.RxBytes
+	}
+	return true
+}
+
+// book shows the books what the kernel and the lines have counted. Both must have been read, the kernel first: between
+// the two a byte may be counted twice, but none is missed.
+func (b *Box) book() {
+	for _, d := range b.donations {
+		d.observe(b.reading(d, b.sample.Tranches))
+	}
+}
+
+func (d *donation) observe(r ledger.Reading) {
+	d.book.Observe(d.terms, r)
+	d.standing, d.observed = d.book.Standing(d.terms), true
+}
+
+func (b *Box) reading(d *donation, tranches []netctl.Spent) ledger.Reading {
+	r := ledger.Reading{
+		Now: b.now, Trusted: b.trust.By != "", Boot: b.Boot, Line: ledger.Line{Name: d.Interface}, Tranches: tranches,
+	}
+	if d.uplink.Present {
+		r.Line.Index, r.Line.Bytes = d.uplink.Index, d.uplink.RxBytes+d.uplink.TxBytes
+	}
+	return r
+}
+
+// open tells whether the donation is within its hours. A clock that cannot be trusted closes nothing.
+func (b *Box) open(d *donation) bool { return b.trust.By == "" || d.Hours.Open(b.now) }
+
+// probe has those lines asked that something may leave by.
+func (b *Box) probe() {
+	var probed []uplink.Status
+	for _, d := range b.donations {
+		s := d.standing
+		if b.open(d) && d.pausedBy == "" && (d.Cap == 0 || !s.AllSpent && s.Own > 0) {
+			probed = append(probed, d.uplink)
+		}
+	}
+	b.Prober.Set(probed)
+}
+
+// judgeLine tells whether a donation leads to the internet, and why not.
+func (b *Box) judgeLine(d *donation) (works bool, why string) {
+	switch {
+	case d.unwritten != nil:
+		return false, fmt.Sprintf("what %q gives cannot be written down, so nothing is taken: %v", d.Name, d.unwritten)
+	case overlap(d.uplink.Networks, b.Config.Hotspot.Address):
+		return false, fmt.Sprintf("%s's network overlaps the hotspot's: give hotspot.address another network", d.Interface)
+	case !d.uplink.Works:
+		return false, d.uplink.Why
+	}
+	if works, known, why := b.Prober.Result(d.Interface); known && !works {
+		return false, why
+	}
+	return true, ""
+}
+
+func overlap(networks []netip.Prefix, hotspot netip.Prefix) bool {
+	for _, n := range networks {
+		if n.Overlaps(hotspot) {
+			return true
+		}
+	}
+	return false
+}
+
+// watchLines notes since when each line has worked.
+func (b *Box) watchLines() {
+	now := b.Now()
+	for _, d := range b.donations {
+		if works, _ := b.judgeLine(d); !works {
+			d.worksAt = time.Time{}
+		} else if d.worksAt.IsZero() {
+			d.worksAt = now
+		}
+	}
+}
+
+// observed is the donation as Decide looks at it.
+func (b *Box) observed(d *donation) decide.Donation {
+	s := d.standing
+	x := decide.Donation{
+		Name: d.Name, Priority: d.Priority, Open: b.open(d), Paused: d.pausedBy != "",
+		Spent: s.Spent, Reserve: d.Reserve != 0 && !s.AllSpent, Refills: s.Resets,
+		Daily: decide.Unlimited,
+	}
+	if d.Cap != 0 {
+		x.Daily = s.Ration
+	}
+	if !x.Open {
+		if at, opens, ok := d.Hours.Next(b.now); ok && opens {
+			x.Opens = at
+		}
+	}
+	x.Works, x.Why = b.judgeLine(d)
+	x.Steady = x.Works && !d.worksAt.IsZero() && b.Now().Sub(d.worksAt) >= steadyAfter
+	return x
+}
+
+// settle writes down what must be, and then grants what was written down. Where that fails, nothing is granted: sharing
+// ends before the promise breaks. A donation without a cap promises nothing and is given all the same.
+func (b *Box) settle(ctx context.Context) {
+	if !b.applied {
+		return
+	}
+	now := b.Now()
+	chosen := b.chosen()
+	records := map[string]ledger.Record{}
+	writes := map[*donation]ledger.Write{}
+	for _, d := range b.donations {
+		if !d.observed || d.unwritten != nil && now.Sub(d.tried) < rewrite {
+			continue
+		}
+		if d.standing.Excess {
+			b.revoke(ctx, d)
+			continue
+		}
+		w, due := d.book.Due(d.terms, d == chosen)
+		if d.unwritten != nil { // does the disk take it now?
+			w.Record, due = d.book.Final(d.terms)
+		}
+		if due {
+			records[d.Name], writes[d] = w.Record, w
+		}
+	}
+	if len(writes) == 0 {
+		return
+	}
+	err := b.Accounts.Put(records)
+	b.problem(err)
+	for d, w := range writes {
+		d.tried = now
+		if err != nil && d.Cap != 0 {
+			d.unwritten = err
+			b.Wake()
+			continue
+		}
+		d.unwritten = nil
+		d.book.Wrote(w)
+		for _, t := range w.Grants {
+			if err := b.Gate.Grant(ctx, t); err != nil {
+				b.problem(err)
+				continue
+			}
+			d.book.Granted(d.terms, t)
+		}
+		d.standing = d.book.Standing(d.terms)
+	}
+}
+
+// revoke takes out of the kernel what is more than the lender gives.
+func (b *Box) revoke(ctx context.Context, d *donation) {
+	// A cap that came or went has another chain.
+	capped, uncapped := d.Donation, d.Donation
+	capped.Cap, uncapped.Cap = 1, 0
+	for _, chain := range []string{plan.Chain(capped), plan.Chain(uncapped), plan.ReserveChain(d.Donation)} {
+		b.problem(b.Gate.Revoke(ctx, chain))
+	}
+	b.Wake() // what is left is granted anew
+}
+
+// close writes the accounts once nothing is left in the kernel, so that of what it held nothing is lost.
+func (b *Box) close() error {
+	if !b.observeLines() {
+		return errors.Join(errors.New("the accounts cannot be closed"))
+	}
+	records := map[string]ledger.Record{}
+	for _, d := range b.donations {
+		if !d.observed {
+			continue
+		}
+		d.observe(b.reading(d, nil))
+		if r, due := d.book.Final(d.terms); due {
+			records[d.Name] = r
+		}
+	}
+	if len(records) == 0 {
+		return nil
+	}
+	return b.Accounts.Put(records)
+}
+
+// lasts returns how long the kernel has enough of the chosen donation's tranches, however much residents want: half of
+// what is left of them, at the fastest that it may be spent. Nobody's connections break because the box looked too late.
+func (b *Box) lasts() time.Duration {
+	d := b.chosen()
+	if d == nil || d.Cap == 0 || len(b.sessions) == 0 && !b.essential() {
+		return period
+	}
+	least := soonest
+	if d.standing.Left <= d.standing.Granted {
+		least = period / 4 // there is no more to grant, only another donation to be taken
+	}
+	bound := func(line, each config.Rate) float64 {
+		rate := math.Inf(1)
+		if line != 0 {
+			rate = float64(line)
+		}
+		if each != 0 {
+			rate = min(rate, float64(each)*float64(len(b.sessions))+float64(b.Config.Essential.Rate))
+		}
+		return rate
+	}
+	l := b.Config.Limits
+	rate := bound(d.Download, l.Download) + bound(d.Upload, l.Upload)
+	return max(least, time.Duration(float64(d.standing.Granted)/2*8/rate*float64(time.Second)))
+}
+
+// essential tells whether essential services are reached now.
+func (b *Box) essential() bool {
+	return b.decision.Internet != decide.NoInternet && len(b.Config.Essential.Names) > 0
+}
+
+// rest returns how many bytes a resident who used so many today may still use: his share of the day, and no more than
+// the limit of each.
+func (b *Box) rest(used uint64, newcomer bool) uint64 {
+	limit := uint64(b.Config.Limits.Data)
+	if limit == 0 {
+		return netctl.Unlimited // nothing in the kernel counts a resident's data
+	}
+	rest := limit - min(limit, used)
+	d := b.chosen()
+	if d == nil || d.Cap == 0 || d.standing.Ration == 0 {
+		return rest
+	}
+	here, come := len(b.sessions), len(b.usage)
+	if newcomer {
+		here++
+	}
+	// As the day goes fewer are still to come than there were in the morning.
+	coming := float64(max(0, ledger.Expected(d.book.Days())-come)) * b.dayLeft(d)
+	today := ledger.Sharing{
+		Left:     d.standing.Ration - min(d.standing.Ration, d.standing.Today.Bytes),
+		Expected: come + int(math.Ceil(coming)),
+		Come:     come, Here: here, Limit: limit,
+	}
+	return min(rest, today.Rest(used))
+}
+
+// dayLeft returns which part of the time that a donation is lent today is still to come.
+func (b *Box) dayLeft(d *donation) float64 {
+	const step = 15 * time.Minute
+	if d.dayLeft.until.After(b.now) {
+		return d.dayLeft.part
+	}
+	var all, left int
+	for t := ledger.PeriodStart(b.now, "day", 0); t.Before(ledger.PeriodEnd(b.now, "day", 0)); t = t.Add(step) {
+		if d.Hours.Open(t) {
+			all++
+			if t.After(b.now) {
+				left++
+			}
+		}
+	}
+	d.dayLeft.until, d.dayLeft.part = b.now.Add(step/3), float64(left)/float64(max(all, 1))
+	return d.dayLeft.part
+}

@@ -1,0 +1,61 @@
+package store
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+
+	"go.etcd.io/bbolt"
+)
+
+// Set makes this the hash of the token in a donation's link. The link before it is forgotten.
+func (s *Store) Set(donation string, hash [sha256.Size]byte) error {
+	err := s.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(linksBucket).Put([]byte(donation), hash[:]) })
+	if err != nil {
+		return fmt.Errorf("write the link of %q: %w", donation, err)
+	}
+	return nil
+}
+
+// Donation returns the name of the donation whose link has a token of this hash.
+func (s *Store) Donation(hash [sha256.Size]byte) (name string, ok bool) {
+	// Reading fails only once the store is closed.
+	_ = s.db.View(func(tx *bbolt.Tx) error {
+		return tx.Bucket(linksBucket).ForEach(func(donation, kept []byte) error {
+			if bytes.Equal(kept, hash[:]) {
+				name, ok = string(donation), true
+			}
+			return nil
+		})
+	})
+	return name, ok
+}
+
+// SetPaused writes down who paused a donation, "" for nobody. It returns once that would survive a power cut.
+func (s *Store) SetPaused(donation, by string) error {
+	err := s.db.Update(func(tx *bbolt.Tx) error {
+		if by == "" {
+			return tx.Bucket(pausesBucket).Delete([]byte(donation))
+		}
+		return tx.Bucket(pausesBucket).Put([]byte(donation), []byte(by))
+	})
+	if err != nil {
+		return fmt.Errorf("write that %q is paused: %w", donation, err)
+	}
+	return nil
+}
+
+// Paused returns by whom donations are paused.
+func (s *Store) Paused() (map[string]string, error) {
+	paused := map[string]string{}
+	err := s.db.View(func(tx *bbolt.Tx) error {
+		return tx.Bucket(pausesBucket).ForEach(func(donation, by []byte) error {
+			paused[string(donation)] = string(by)
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read who is paused: %w", err)
+	}
+	return paused, nil
+}
