@@ -20,6 +20,8 @@ func TestWhoOnlyListensIsTold(t *testing.T) {
 		"session": func(t *testing.T, l *lab) { must(t, l.gate.End(address(0))) },
 		"sharing": func(t *testing.T, l *lab) { l.apply(t, l.paused()) },
 		"line": func(t *testing.T, l *lab) {
+			// Nobody beyond the line says for the box that the connection is over.
+			ok(l.Internet.Run(t.Context(), "iptables", "-A", "OUTPUT", "-p", "tcp", "--tcp-flags", "RST", "RST", "-j", "DROP"))(t)
 			second := l.sharing(1)
 			must(t, l.gate.Grant(t.Context(), netctl.Tranche{Chain: second.Cap, Bytes: netctl.Unlimited}))
 			l.apply(t, second)

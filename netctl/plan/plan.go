@@ -354,15 +354,19 @@ func (c compiler) nat() netctl.Table {
 		fmt.Sprintf("-p tcp -m tcp --dport 53 -j DNAT --to-destination %s:%d", c.box, names),
 		fmt.Sprintf("-d %s -j RETURN", c.box),
 	}}
+	// A connection that was begun over another line, or before the box knew it, is reset at once: nobody beyond the line may
+	// answer for it.
+	const midway = " -p tcp -m tcp ! --syn "
 	if c.all {
 		first.Rules = append(first.Rules,
+			admitted+midway+refuse,
 			admitted+" -p tcp -m tcp --dport 25 "+refuse,
 			admitted+" -p tcp "+above(connections),
 			admitted+" -p udp "+above(connections),
 			admitted+" -j RETURN")
 	}
 	if c.essential {
-		first.Rules = append(first.Rules, essential+" -p tcp "+above(essentialConns), essential+" -j RETURN")
+		first.Rules = append(first.Rules, essential+midway+refuse, essential+" -p tcp "+above(essentialConns), essential+" -j RETURN")
 	}
 	first.Rules = append(first.Rules,
 		fmt.Sprintf("-p tcp -m tcp --dport 80 -j DNAT --to-destination %s:%d", c.box, PortPortal),
