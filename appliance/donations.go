@@ -282,7 +282,7 @@ func (b *Box) revoke(ctx context.Context, d *donation) {
 // close writes the accounts once nothing is left in the kernel, so that of what it held nothing is lost.
 func (b *Box) close() error {
 	if !b.observeLines() {
-		return errors.Join(errors.New("the accounts cannot be closed"))
+		return errors.New("close the accounts: the lines cannot be read")
 	}
 	records := map[string]ledger.Record{}
 	for _, d := range b.donations {
