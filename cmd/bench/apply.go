@@ -91,7 +91,7 @@ func serveApplier(queues string, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, g.Close(ctx)) }()
-	if err := admitStrangers(g, 0, applySessions); err != nil {
+	if err := admitStrangers(g, applySessions); err != nil {
 		return err
 	}
 	if _, err := g.Apply(ctx, p); err != nil {

@@ -94,7 +94,7 @@ func contendedBoxes(ctx context.Context) (all []contended, err error) {
 			return all, err
 		}
 		all = append(all, contended{fmt.Sprintf("20 lent of %d Mbit/s", line/1e6), line == 25e6, g.Scene, g.Close})
-		if err := g.admitAll(); err != nil {
+		if err := g.admit(ctx, 0); err != nil {
 			return all, err
 		}
 	}
@@ -133,7 +133,7 @@ func (c contended) run(ctx context.Context, b *bench, reverse bool) (s shared, e
 		}
 		transfers = append(transfers, t)
 	}
-	if err := pause(ctx, short(b, 3*time.Second, time.Second)); err != nil {
+	if err := pause(ctx, 3*time.Second); err != nil { // so long sixteen beginnings fill the line's own queue
 		return s, err
 	}
 	start, before := time.Now(), totals(transfers)

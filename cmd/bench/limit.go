@@ -54,7 +54,7 @@ func limit(ctx context.Context, b *bench) (rows []row, err error) {
 				return nil, err
 			}
 			boxes = append(boxes, &limited{rate: rate, offload: offload, box: g})
-			if err := g.admitAll(); err != nil {
+			if err := g.admit(ctx, 0); err != nil {
 				return nil, err
 			}
 		}

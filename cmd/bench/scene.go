@@ -191,13 +191,9 @@ func (g *gated) Close() error {
 	return errors.Join(err, g.Scene.Close())
 }
 
-// admitStrangers admits devices that are not there, at the addresses from number first on.
-func (g *gated) admitStrangers(first, count int) error {
-	return g.Box.Do(func() error { return admitStrangers(g.gate, first, count) })
-}
-
-func admitStrangers(g *gate.Gate, first, count int) error {
-	for k := first; k < first+count; k++ {
+// admitStrangers admits so many devices that are not there, at the first addresses.
+func admitStrangers(g *gate.Gate, count int) error {
+	for k := range count {
 		if err := g.Admit(session(addressOf(k), netctl.MAC(strangersMAC(k)))); err != nil {
 			return err
 		}
@@ -205,19 +201,21 @@ func admitStrangers(g *gate.Gate, first, count int) error {
 	return nil
 }
 
-// admit admits a resident of the scene at an address.
-func (g *gated) admit(r *netlab.Resident, addr netip.Addr) error {
-	return g.Box.Do(func() error { return g.gate.Admit(session(addr, netctl.MAC(r.MAC))) })
-}
-
-// admitAll admits the scene's residents.
-func (g *gated) admitAll() error {
-	for k, r := range g.Residents {
-		if err := g.admit(r, addressOf(k)); err != nil {
+// admit admits so many strangers, and the scene's residents at the addresses after theirs. Then it applies the plan, as the
+// daemon's next round would: until then newcomers have less than their share of the line.
+func (g *gated) admit(ctx context.Context, strangers int) error {
+	return g.Box.Do(func() error {
+		if err := admitStrangers(g.gate, strangers); err != nil {
 			return err
 		}
-	}
-	return nil
+		for k, r := range g.Residents {
+			if err := g.gate.Admit(session(addressOf(strangers+k), netctl.MAC(r.MAC))); err != nil {
+				return err
+			}
+		}
+		_, err := g.gate.Apply(ctx, g.plan)
+		return err
+	})
 }
 
 func session(addr netip.Addr, mac netctl.MAC) netctl.Session {

@@ -105,8 +105,7 @@ func throughputRunners(ctx context.Context, scene maker) (all []runner, err erro
 		all = append(all, runner{c.name, g.Residents[0], g.Internet, g.Close})
 		last := addressOf(c.sessions - 1)
 		err = errors.Join(
-			g.admitStrangers(0, c.sessions-1),
-			g.admit(g.Residents[0], last),
+			g.admit(ctx, c.sessions-1),
 			g.Residents[0].RemoveAddresses(netlab.HotspotInterface),
 			settle(g.Residents[0], last),
 		)
