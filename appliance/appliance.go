@@ -114,6 +114,7 @@ type Box struct {
 	shared    time.Time // when it was last looked at how the day is shared
 	sample    netctl.Sample
 	hotspot   uplink.Status
+	asked     int // the number of the uplink that names were last asked through
 	networks  []netip.Prefix
 	decision  decide.Decision
 	applied   bool
@@ -332,6 +333,7 @@ func (b *Box) apply(ctx context.Context) error {
 		for _, a := range dns {
 			resolvers = append(resolvers, plan.Resolver{Addr: a, Interface: d.Interface})
 		}
+		b.asked = d.uplink.Index
 	}
 	changes, err := b.Gate.Apply(ctx, plan.Compile(in))
 	if len(changes) > 0 {
@@ -348,7 +350,7 @@ func (b *Box) apply(ctx context.Context) error {
 		}
 	}
 	var children []supervise.Child
-	for _, c := range plan.Children(b.Config, b.hotspot.Index, resolvers, b.RunDir) {
+	for _, c := range plan.Children(b.Config, b.hotspot.Index, b.asked, resolvers, b.RunDir) {
 		child := supervise.Child{Name: c.Name, Argv: c.Argv}
 		for _, f := range c.Files {
 			child.Files = append(child.Files, supervise.File{

@@ -27,8 +27,10 @@ type Resolver struct {
 // addresses. dnsmasq is told nothing by the machine's own configuration files.
 //
 // Index is the kernel's number of the hotspot's interface. The file of the dnsmasq that gives addresses names it, since
-// it has to be started again for another one: it binds its socket to the device, not to the name.
-func Children(c *config.Config, index int, resolvers []Resolver, run string) []netctl.Child {
+// it has to be started again for another one: it binds its socket to the device, not to the name. So do both with their
+// sockets towards resolvers, which they keep when they read of others (dnsmasq 2.90 takes over a server's place in its
+// list together with its socket): asked is the number of the uplink that names were last asked through.
+func Children(c *config.Config, index, asked int, resolvers []Resolver, run string) []netctl.Child {
 	first, last := pool(c.Hotspot.Address)
 	network := c.Hotspot.Address.Masked()
 	box := c.Hotspot.Address.Addr()
@@ -36,6 +38,7 @@ func Children(c *config.Config, index int, resolvers []Resolver, run string) []n
 	essentialServers := filepath.Join(run, "servers-essential.conf")
 
 	common := []string{
+		fmt.Sprintf("# Names are asked through interface number %d.", asked),
 		"filter-AAAA", // IPv6 is closed: an address that cannot be reached only costs time
 		"keep-in-foreground",
 		"log-facility=-",

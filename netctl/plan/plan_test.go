@@ -53,7 +53,7 @@ func TestGolden(t *testing.T) {
 			in, resolvers := parseDecision(t, c, string(section("decision").Data))
 			for name, got := range map[string]string{
 				"plan":     plan.Compile(in).String(),
-				"children": childrenText(plan.Children(c, 3, resolvers, "/run/passerelle")),
+				"children": childrenText(plan.Children(c, 3, 2, resolvers, "/run/passerelle")),
 			} {
 				want := section(name)
 				if *update {
