@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 	"time"
 
 	"passerelle/appliance/config"
@@ -231,12 +232,14 @@ func (b *Box) settle(ctx context.Context) {
 		if !d.observed || d.unwritten != nil && now.Sub(d.tried) < rewrite {
 			continue
 		}
+		b.forget(ctx, d)
 		if d.standing.Excess {
 			b.revoke(ctx, d)
 			continue
 		}
 		w, due := d.book.Due(d.terms, d == chosen)
 		if d.unwritten != nil { // does the disk take it now?
+			w = ledger.Write{}
 			w.Record, due = d.book.Final(d.terms)
 		}
 		if due {
@@ -270,13 +273,25 @@ func (b *Box) settle(ctx context.Context) {
 
 // revoke takes out of the kernel what is more than the lender gives.
 func (b *Box) revoke(ctx context.Context, d *donation) {
-	// A cap that came or went has another chain.
+	for _, chain := range []string{d.terms.Chain, d.terms.ReserveChain} {
+		if chain != "" {
+			b.problem(b.Gate.Revoke(ctx, chain))
+		}
+	}
+	b.Wake() // what is left is granted anew
+}
+
+// forget takes out of the kernel the tranches that a donation had under other terms: a cap that came or went has another
+// chain, and a reserve that went has none. Should those terms come back, they would be paid from and booked again.
+func (b *Box) forget(ctx context.Context, d *donation) {
 	capped, uncapped := d.Donation, d.Donation
 	capped.Cap, uncapped.Cap = 1, 0
 	for _, chain := range []string{plan.Chain(capped), plan.Chain(uncapped), plan.ReserveChain(d.Donation)} {
-		b.problem(b.Gate.Revoke(ctx, chain))
+		held := func(s netctl.Spent) bool { return s.Chain == chain }
+		if chain != d.terms.Chain && chain != d.terms.ReserveChain && slices.ContainsFunc(b.sample.Tranches, held) {
+			b.problem(b.Gate.Revoke(ctx, chain))
+		}
 	}
-	b.Wake() // what is left is granted anew
 }
 
 // close writes the accounts once nothing is left in the kernel, so that of what it held nothing is lost.

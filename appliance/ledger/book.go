@@ -377,9 +377,13 @@ func (b *Book) spent() uint64 {
 }
 
 // excess tells whether the kernel holds more than the terms leave: they were changed, or the line carries more beside
-// the tranches than they allow for.
+// the tranches than they allow for. A kernel that holds nothing holds no excess, however much was used.
 func (b *Book) excess(t Terms) bool {
-	return t.Cap != 0 && (b.unlimited() || b.spent()+b.committed()+t.flight(b.extra) > t.limit())
+	if t.Cap == 0 {
+		return false
+	}
+	held := b.committed()
+	return b.unlimited() || held > 0 && b.spent()+held+t.flight(b.extra) > t.limit()
 }
 
 // unlimited tells whether the kernel has the tranche of a donation without a cap.

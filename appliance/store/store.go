@@ -97,14 +97,14 @@ func Open(path string, donations []string, now time.Time) (s *Store, damage *Dam
 	damage = &Damage{Aside: asideName(path, now), Cause: err}
 	// The damaged file keeps its name until the other is complete: whenever the power fails, one of the two is there.
 	if err := os.Link(path, damage.Aside); err != nil {
-		return nil, damage, fmt.Errorf("set the damaged ledger aside: %w", err)
+		return nil, nil, fmt.Errorf("set the damaged ledger aside: %w: %w", err, damage.Cause)
 	}
 	lost := map[string]ledger.Record{}
 	for _, name := range donations {
 		lost[name] = ledger.LostRecord()
 	}
-	if err := create(path, lost); err != nil {
-		return nil, damage, err
+	if err := create(path, lost); err != nil { // on a full disk this is tried again and again
+		return nil, nil, errors.Join(err, damage.Cause, os.Remove(damage.Aside))
 	}
 	s, err = open(path)
 	return s, damage, err

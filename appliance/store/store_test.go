@@ -190,6 +190,35 @@ func TestDamage(t *testing.T) {
 	}
 }
 
+// TestDamagedAndNoRoom: while no other file can be made in its place, the damaged one stays where it is, and is not set
+// aside again and again.
+func TestDamagedAndNoRoom(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "ledger.db")
+	obstacle := filepath.Join(path+".new", "obstacle")
+	if err := errors.Join(os.WriteFile(path, []byte("rubbish"), 0o600), os.MkdirAll(obstacle, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, damage, err := Open(path, nil, now); err == nil || damage != nil || !strings.Contains(err.Error(), "damaged") {
+			t.Errorf("%v, %v", damage, err)
+		}
+		if all, err := os.ReadDir(filepath.Dir(path)); err != nil || len(all) != 2 {
+			t.Errorf("there are %v, %v", all, err)
+		}
+	}
+	if err := os.Remove(obstacle); err != nil {
+		t.Fatal(err)
+	}
+	s, damage, err := Open(path, nil, now)
+	if err != nil || damage == nil {
+		t.Fatal(damage, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestBitsFlip: whatever bytes turn, the store opens, or says that it is damaged; the daemon does not die.
 func TestBitsFlip(t *testing.T) {
 	t.Parallel()

@@ -1,0 +1,152 @@
+package appliance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"passerelle/appliance/decide"
+	"passerelle/appliance/ledger"
+	"passerelle/netctl"
+)
+
+// recap gives the donation another cap; residents' data has no limit.
+func (h *home) recap(size string) {
+	h.Helper()
+	text := strings.Replace(confText, `cap = "0"`, fmt.Sprintf("cap = %q", size), 1)
+	if err := h.box.Reconfigure(h.Context(), h.config(strings.Replace(text, "500MB", "0", 1))); err != nil {
+		h.Fatal(err)
+	}
+}
+
+// inLoop runs f while the loop stands still.
+func (h *home) inLoop(f func()) {
+	h.Helper()
+	if err := h.box.do(h.Context(), func(context.Context) { f() }); err != nil {
+		h.Fatal(err)
+	}
+}
+
+// use has a resident use bytes in small pieces, as far as they pass, and the line carry them.
+func (h *home) use(bytes uint64) (passed uint64) {
+	for range bytes / 1e6 {
+		n := h.kernel.Pass(anna, 1e6)
+		h.inLoop(func() { h.lines.status.RxBytes += n })
+		passed += n
+		h.settle()
+	}
+	return passed
+}
+
+// onPaper returns the donation's record.
+func (h *home) onPaper() (r ledger.Record) {
+	h.inLoop(func() { r = h.paper.records["Fibre du centre"] })
+	return r
+}
+
+func (h *home) donation() DonationStatus { return h.box.Status().Donations[0] }
+
+// TestDiskFull: what cannot be written down is not given, and no more than what was written down is spent; with room
+// again the box shares.
+func TestDiskFull(t *testing.T) {
+	inHome(t, 10, func(h *home) {
+		h.inLoop(func() { h.paper.full = errors.New("no space left") })
+		h.recap("50MB")
+		h.state(decide.Offline)
+		if s := h.box.Status(); !strings.Contains(s.Why, "no space left") || s.Donations[0].Granted != 0 {
+			h.Errorf("%s; %+v", s.Why, s.Donations[0])
+		}
+		h.inLoop(func() { h.paper.full = nil })
+		time.Sleep(rewrite)
+		h.state(decide.Sharing)
+		h.admit(anna)
+		if n := h.use(10e6); n != 10e6 {
+			h.Errorf("%d of 10 MB passed", n)
+		}
+		h.inLoop(func() { h.paper.full = errors.New("no space left") })
+		held := h.donation().Granted
+		if n := h.use(40e6); n > held {
+			h.Errorf("with a full disk %d bytes passed, the kernel held %d", n, held)
+		}
+		h.state(decide.Offline)
+		h.inLoop(func() { h.paper.full = nil })
+		time.Sleep(rewrite)
+		h.state(decide.Sharing)
+		r := h.onPaper()
+		if d := h.donation(); d.Granted == 0 || r.Promised < d.Used+d.Granted {
+			h.Errorf("%+v, and on paper %+v", d, r)
+		}
+	})
+}
+
+// TestCapComesAndGoes: what was paid under earlier terms is not booked again when they come back.
+func TestCapComesAndGoes(t *testing.T) {
+	inHome(t, 10, func(h *home) {
+		h.recap("50MB")
+		h.admit(anna)
+		used := h.use(10e6)
+		for _, size := range []string{"0", "60MB", "0", "50MB"} {
+			h.recap(size)
+			h.settle()
+			used += h.use(2e6)
+			if d := h.donation(); d.Used != used || d.Spent {
+				h.Errorf("with a cap of %s %d bytes are used: %+v", size, used, d)
+			}
+		}
+	})
+}
+
+// reads counts how often the loop looks.
+type reads struct {
+	netctl.Gate
+	n int
+}
+
+func (r *reads) Read() (netctl.Sample, error) {
+	r.n++
+	return r.Gate.Read()
+}
+
+// looks returns how often the loop looks in ten periods.
+func (h *home) looks() int {
+	r := &reads{Gate: h.kernel.Gate()}
+	h.inLoop(func() { r.Gate, h.gate.Gate = h.gate.Gate, r })
+	time.Sleep(10 * period)
+	h.inLoop(func() { h.gate.Gate = r.Gate })
+	return r.n
+}
+
+// TestSpentBoxRests: with a cap below what was used, or an account that was lost, the box has nothing to do but to write
+// the day down.
+func TestSpentBoxRests(t *testing.T) {
+	inHome(t, 23, func(h *home) {
+		h.recap("50MB")
+		h.admit(anna)
+		h.use(20e6)
+		h.recap("10MB")
+		h.state(decide.Exhausted)
+		if n := h.looks(); n > 20 {
+			h.Errorf("with a cap below what was used there are %d looks in 10 periods", n)
+		}
+		date := h.onPaper().Today.Date
+		time.Sleep(time.Hour)
+		h.settle()
+		if now := h.onPaper().Today.Date; now != date+1 {
+			h.Errorf("the day on paper was %d and is %d after midnight", date, now)
+		}
+
+		h.stop()
+		h.paper.records["Fibre du centre"] = ledger.LostRecord()
+		h.start(strings.Replace(confText, `cap = "0"`, `cap = "50MB"`, 1), nil)
+		h.state(decide.Exhausted)
+		if n := h.looks(); n > 20 {
+			h.Errorf("with an account that was lost there are %d looks in 10 periods", n)
+		}
+		if r := h.onPaper(); !r.Lost || r.Period == "" {
+			h.Errorf("on paper is not when its period ends: %+v", r)
+		}
+	})
+}
