@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -14,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"passerelle/appliance/config"
 	"passerelle/netctl/netlab"
 )
 
@@ -27,12 +30,23 @@ func (s *stage) stayOpen(ctx context.Context, l net.Listener) error {
 	if _, err := guest.Join(ctx); err != nil {
 		return err
 	}
-	w := newWindow(guest.Host, s.conf.Hotspot.Address.Addr(), l.Addr())
-	s.screen.say(`The residents' page is open to your browser, which is a fourth resident.
+	w, err := newWindow(guest.Host, s.conf, s.trust, l.Addr())
+	if err != nil {
+		return err
+	}
+	link, err := url.Parse(s.link)
+	if err != nil {
+		return err
+	}
+	s.screen.say(`The residents' page is open to your browser, which is one more resident.
 There is an internet for it, too, and in that a file without end, to see the limit:
 
     %s
     %s
+    %s
+
+This is the page of Élise, who lends the fibre:
+
     %s
 
 From another terminal, for instance:
@@ -40,8 +54,8 @@ From another terminal, for instance:
     %s pause --socket %s
     ip netns exec %s iptables-save
 
-Ctrl-C ends it.`, s.screen.bold(w.portalURL()), s.screen.bold(w.internetURL()),
-		s.screen.bold(w.internetURL()+"big"), os.Args[0], s.socket(), s.Box.Namespace())
+Ctrl-C ends it.`, s.screen.bold(w.url("")+"/"), s.screen.bold(w.url(internetName)+"/"),
+		s.screen.bold(w.url(internetName)+"/big"), s.screen.bold(w.url(lenderName)+link.Path), os.Args[0], s.socket(), s.Box.Namespace())
 
 	ctx, stop := context.WithCancel(ctx)
 	var living sync.WaitGroup
@@ -107,59 +121,69 @@ func (r *lineRates) read(h *netlab.Host, name string) {
 // showTraffic draws what the box does.
 func (s *stage) showTraffic(ctx context.Context, line *lineRates) {
 	const nowAndThen = 5 * time.Second
-	donation := s.conf.Donations[0]
+	donation := s.conf.Donations[fibre]
 	line.read(s.Box, donation.Interface)
 	head := "the box does not answer"
 	if status, err := s.status(ctx); err == nil {
 		head = fmt.Sprintf("%s, %s online", status.State, plural(status.Residents.Sessions, "resident"))
 	}
 	s.screen.draw(head, nowAndThen,
-		bar{"down", line.down, float64(donation.Download)}, bar{"up", line.up, float64(donation.Upload)})
+		rateBar("down", line.down, float64(donation.Download)), rateBar("up", line.up, float64(donation.Upload)))
 }
 
 // window shows this machine's browsers what a resident sees: the residents' page under the address that it listens on,
-// and the internet under a name that browsers look for on their own machine (RFC 6761, section 6.3).
+// and the internet and lenders' pages under names that browsers look for on their own machine (RFC 6761, section 6.3).
 //
 // The box takes only its own names for itself, and forms only from its own pages. So requests get the names that they
 // would have from the resident, and what redirects to the residents' page leads back here.
 type window struct {
-	portal, internet *url.URL // as the resident sees them
-	address          string   // host and port, as browsers see it
-	transport        *http.Transport
+	sites   map[string]*url.URL // as the resident sees them, by the name that browsers have for them
+	host    string              // as browsers see it
+	port    string
+	portal  string // its address, as the resident sees it
+	forward *http.Transport
 }
 
-func newWindow(resident *netlab.Host, box netip.Addr, listening net.Addr) *window {
+// Names of sites beside the residents' page, which has none.
+const internetName, lenderName = "internet.localhost", "lender.localhost"
+
+func newWindow(resident *netlab.Host, c *config.Config, trust *tls.Config, listening net.Addr) (*window, error) {
 	transport := resident.HTTPClient().Transport.(*http.Transport)
 	transport.DisableKeepAlives = true // what the gate decides holds from the next request on
-	w := &window{
-		portal:    &url.URL{Scheme: "http", Host: box.String()},
-		internet:  &url.URL{Scheme: "http", Host: "www.example"},
-		address:   listening.String(),
-		transport: transport,
+	transport.TLSClientConfig = trust
+	host, port, err := net.SplitHostPort(listening.String())
+	if err != nil {
+		return nil, err
 	}
-	if a, err := netip.ParseAddrPort(w.address); err == nil && a.Addr().IsUnspecified() {
-		w.address = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), a.Port()).String()
+	if a, err := netip.ParseAddr(host); err == nil && a.IsUnspecified() {
+		host = "127.0.0.1"
 	}
-	return w
+	portal := &url.URL{Scheme: "http", Host: c.Hotspot.Address.Addr().String()}
+	return &window{
+		sites: map[string]*url.URL{
+			"":           portal,
+			internetName: {Scheme: "http", Host: "www.example"},
+			lenderName:   {Scheme: "https", Host: c.Box.Hostname},
+		},
+		host: host, port: port, portal: portal.String(), forward: transport,
+	}, nil
 }
 
-const internetName = "internet.localhost"
-
-func (w *window) portalURL() string { return "http://" + w.address + "/" }
-
-func (w *window) internetURL() string {
-	_, port, _ := net.SplitHostPort(w.address) // an address of ours
-	return "http://" + net.JoinHostPort(internetName, port) + "/"
+// url is where browsers find the site of a name.
+func (w *window) url(name string) string {
+	return "http://" + net.JoinHostPort(cmp.Or(name, w.host), w.port)
 }
 
 func (w *window) ServeHTTP(out http.ResponseWriter, in *http.Request) {
-	target, here := w.portal, "http://"+in.Host
-	home := here + "/"
-	if strings.HasPrefix(in.Host, internetName) {
-		target, home = w.internet, w.portalURL()
+	here := "http://" + in.Host
+	name, _, _ := strings.Cut(in.Host, ":")
+	home := w.url("")
+	target, ok := w.sites[name]
+	if !ok {
+		target, home = w.sites[""], here
 	}
 	proxy := httputil.ReverseProxy{
-		Transport: w.transport,
+		Transport: w.forward,
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(target)
 			for _, name := range []string{"Origin", "Referer"} {
@@ -169,8 +193,8 @@ func (w *window) ServeHTTP(out http.ResponseWriter, in *http.Request) {
 			}
 		},
 		ModifyResponse: func(r *http.Response) error {
-			if path, ok := strings.CutPrefix(r.Header.Get("Location"), w.portal.String()+"/"); ok {
-				r.Header.Set("Location", home+path)
+			if path, ok := strings.CutPrefix(r.Header.Get("Location"), w.portal+"/"); ok {
+				r.Header.Set("Location", home+"/"+path)
 			}
 			return nil
 		},

@@ -75,10 +75,25 @@ func (s *screen) outcome(seen string, err error) {
 	s.write("\n")
 }
 
-// bar is a rate as a part of what it can be at most, both in bit/s.
+// bar is a whole, and its parts from the left.
 type bar struct {
-	label      string
-	rate, full float64
+	label string
+	parts []part
+	says  string // beside it
+}
+
+// part is a part of a bar, drawn with a character in a colour.
+type part struct {
+	of     float64 // the whole
+	glyph  string
+	colour string
+}
+
+const solid = "█" // which has parts of its own
+
+// rateBar shows a rate as a part of what it can be at most, both in bit/s.
+func rateBar(label string, rate, full float64) bar {
+	return bar{label, []part{{rate / full, solid, "36"}}, megabits(rate)}
 }
 
 // draw shows bars below a line of text, if there is one, in the place of those drawn last; they stay when something
@@ -97,7 +112,7 @@ func (s *screen) draw(head string, every time.Duration, bars ...bar) {
 			parts = append(parts, head)
 		}
 		for _, b := range bars {
-			parts = append(parts, b.label+" "+megabits(b.rate))
+			parts = append(parts, b.label+" "+b.says)
 		}
 		s.write("    " + strings.Join(parts, ", ") + "\n")
 		return
@@ -120,7 +135,7 @@ func (s *screen) draw(head string, every time.Duration, bars ...bar) {
 	}
 	for _, b := range bars {
 		pad := strings.Repeat(" ", label-len([]rune(b.label)))
-		line(b.label + pad + "  " + s.strip(b.rate/b.full, s.barWidth(label)) + "  " + megabits(b.rate))
+		line(b.label + pad + "  " + s.strip(b.parts, s.barWidth(label)) + "  " + b.says)
 	}
 	s.drawn = rows
 	s.write(text.String())
@@ -136,18 +151,32 @@ func (s *screen) barWidth(label int) int {
 	return min(max(columns-label-beside, least), most)
 }
 
-// strip draws a part of a whole, to an eighth of a character.
-func (s *screen) strip(part float64, width int) string {
-	eighths := int(min(max(part, 0), 1)*float64(width)*8 + 0.5)
-	full := strings.Repeat("█", eighths/8)
-	if rest := eighths % 8; rest > 0 {
-		full += string([]rune(" ▏▎▍▌▋▊▉")[rest])
+// strip draws parts of a whole; the end of the last one, if it is solid, to an eighth of a character.
+func (s *screen) strip(parts []part, width int) string {
+	var b strings.Builder
+	end, drawn := 0.0, 0
+	for i, p := range parts {
+		end = min(end+max(p.of, 0), 1)
+		eighths := int(end*float64(width)*8 + 0.5)
+		to, rest := (eighths+4)/8, 0
+		if p.glyph == solid && i == len(parts)-1 {
+			to, rest = eighths/8, eighths%8
+		}
+		text := strings.Repeat(p.glyph, to-drawn)
+		if drawn = to; rest > 0 {
+			text += string([]rune(" ▏▎▍▌▋▊▉")[rest])
+			drawn++
+		}
+		b.WriteString(s.paint(p.colour, text))
 	}
-	return s.paint("36", full) + s.paint("2", strings.Repeat("░", width-len([]rune(full))))
+	return b.String() + s.paint("2", strings.Repeat("░", width-drawn))
 }
 
 // megabits says a rate in bit/s.
 func megabits(rate float64) string { return fmt.Sprintf("%.1f Mbit/s", rate/1e6) }
+
+// megabytes says a size in bytes.
+func megabytes(n uint64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
 
 // took says how long something took.
 func took(d time.Duration) string {

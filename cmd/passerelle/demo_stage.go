@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,7 +18,8 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// demoConfig is the box of the story. What is lent is less than two residents' limits, and than the line.
+// demoConfig is the box of the story. What is lent is less than two residents' limits, and than the line. The card is
+// small enough to be spent before one's eyes, and prepaid, so that its first megabytes need not last a month.
 const demoConfig = `
 [box]
 name = "Centre social des Lilas"
@@ -39,7 +41,26 @@ interface = "eth0"
 download = "12mbit"
 upload = "4mbit"
 cap = "200GB"
+priority = 2
+dns = ["192.168.1.1"]
+
+[[donation]]
+name = "Carte prépayée de Nadia"
+interface = "eth1"
+download = "12mbit"
+upload = "4mbit"
+cap = "10MB"
+reserve = "2MB"
+period = "once"
+priority = 1
+dns = ["192.168.2.1"]
+
+[essential]
+names = ["service.example"]
 `
+
+// The donations, as their places in the configuration.
+const fibre, card = 0, 1
 
 // demoLine is the line of whom lends it, with the queue of a cheap modem.
 var demoLine = netlab.Shape{Down: 30e6, Up: 10e6, Queue: 100 * time.Millisecond}
@@ -51,9 +72,12 @@ type stage struct {
 	conf   *config.Config
 	daemon *netlab.Proc // nil before the box is plugged in
 
-	amina, bruno, chloe person
+	amina, bruno, chloe, david person
+	elise                      person // who lends the fibre
 
 	download *netlab.Transfer // Amina's, which goes on through all that happens
+	link     string           // of the fibre's lender, once there is one
+	trust    *tls.Config      // of the box's certificate, once somebody was asked
 }
 
 // person is a resident with a name.
@@ -67,7 +91,7 @@ func newStage(ctx context.Context, p performance) (*stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	scene, err := netlab.Standard(ctx, netlab.Options{Name: "demo", Residents: 3, Line: demoLine})
+	scene, err := netlab.Standard(ctx, netlab.Options{Name: "demo", Residents: 5, Uplinks: 2, Line: demoLine})
 	if err != nil {
 		return nil, err
 	}
@@ -76,6 +100,8 @@ func newStage(ctx context.Context, p performance) (*stage, error) {
 		amina: person{scene.Residents[0], "Amina"},
 		bruno: person{scene.Residents[1], "Bruno"},
 		chloe: person{scene.Residents[2], "Chloé"},
+		david: person{scene.Residents[3], "David"},
+		elise: person{scene.Residents[4], "Élise"},
 	}
 	if err := s.furnish(); err != nil {
 		return nil, errors.Join(fmt.Errorf("set the stage: %w", err), s.Close())
@@ -91,8 +117,9 @@ func (s *stage) furnish() error {
 	err := errors.Join(
 		// Something to reach, so that a refusal is the box's and not for want of a server.
 		s.Internet.ServeHTTP(":443", page("This is the internet's other door.")),
-		s.Lenders[0].Router.ServeHTTP(":80", page("These are the router's settings.")),
+		s.Lenders[fibre].Router.ServeHTTP(":80", page("These are the router's settings.")),
 		s.amina.ServeHTTP(":80", page("These are Amina's photos.")),
+		s.Lenders[card].Unplug(), // its time will come
 		os.WriteFile(s.Box.Path("/passerelle.toml"), []byte(demoConfig), 0o644),
 	)
 	if err == nil && s.prepare != nil {
@@ -103,11 +130,12 @@ func (s *stage) furnish() error {
 
 // scenery says what there is to see.
 func (s *stage) scenery() string {
-	d, l := s.conf.Donations[0], s.conf.Limits
+	d, l := s.conf.Donations[fibre], s.conf.Limits
 	return fmt.Sprintf(`%s
 
-    internet ───%.0f Mbit/s─── router ───eth0─── box ───wlan0─── Amina, Bruno, Chloé
-                                └── NAS
+    internet ───%.0f Mbit/s─── router ───eth0─── box ───wlan0─── Amina, Bruno, Chloé, David
+                                └── NAS          ┊
+                                                eth1, for the phone that Nadia will lend
 
     The centre lends %s of its line, and each resident may have %s.
     Packets, names, leases and rules are real, in network namespaces of this machine.
@@ -145,8 +173,8 @@ func (s *stage) daemonSaid() string {
 }
 
 // command runs a command of the program's, as a technician would on the box.
-func (s *stage) command(name string) (string, error) {
-	out, err := s.program(name, "--socket", s.socket()).CombinedOutput()
+func (s *stage) command(name string, args ...string) (string, error) {
+	out, err := s.program(append([]string{name, "--socket", s.socket()}, args...)...).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("passerelle %s: %w: %s", name, err, strings.TrimSpace(string(out)))
 	}

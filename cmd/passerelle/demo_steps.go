@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"passerelle/appliance/decide"
@@ -13,9 +14,10 @@ import (
 
 // story is what happens on the stage.
 func (s *stage) story() story {
-	d, l := s.conf.Donations[0], s.conf.Limits
+	d, c, l := s.conf.Donations[fibre], s.conf.Donations[card], s.conf.Limits
 	return story{
 		{"The box is plugged in", s.plugIn},
+		{"The technician says that the box's time is right", s.confirmTime},
 		{"Three residents join its network", s.join},
 		{"Amina's phone asks whether this is the internet", s.probe},
 		{"Before she presses the button, Amina tries to go past it", s.refuse},
@@ -26,7 +28,13 @@ func (s *stage) story() story {
 		{"Chloé pretends to be Bruno", s.pretend},
 		{"The centre pauses the sharing, and resumes it", s.pause},
 		{"The daemon is killed (kill -9) while Amina downloads", s.crash},
-		{"The uplink's cable is pulled out, and plugged in again", s.unplug},
+		{"The fibre's cable is pulled out", s.unplug},
+		{fmt.Sprintf("Nadia plugs in her phone: %s of a prepaid card, %s of them kept for essential services", c.Cap, c.Reserve),
+			s.plugPhone},
+		{"The residents use the card up; the fibre takes over", s.spend},
+		{"Élise, who lends the fibre, looks at her page, and pauses her loan", s.pauseLoan},
+		{"The card's reserve: David, who has pressed no button, needs a public service", s.needService},
+		{"Élise resumes her loan", s.resumeLoan},
 	}
 }
 
@@ -43,6 +51,24 @@ func (s *stage) plugIn(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return fmt.Sprintf("%s after %s: %s", status.State, took(time.Since(start)), status.Why), nil
+}
+
+// confirmTime wins trust in the time of day, unless the machine's clock follows a time server, of which the box knows.
+func (s *stage) confirmTime(ctx context.Context) (string, error) {
+	before, err := s.status(ctx)
+	if err != nil {
+		return "", err
+	}
+	why := "the machine's clock follows a time server: the box knows by itself"
+	if !before.Clock.Trusted {
+		why = lines("a board has no clock battery, and no time server was reached: until somebody says that the time is right,",
+			"no cap begins anew and no opening hour closes")
+	}
+	said, err := s.command("clock", "--confirm")
+	if err == nil && !strings.Contains(said, ", trusted, by ") {
+		err = fmt.Errorf("after passerelle clock --confirm the clock is %s", said)
+	}
+	return lines(why, "passerelle clock --confirm: "+said), err
 }
 
 func (s *stage) join(ctx context.Context) (string, error) {

@@ -58,7 +58,7 @@ func TestScreenDraws(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer null.Close()
-	bars := []bar{{"Amina", 2e6, 8e6}, {"Bo", 8e6, 8e6}}
+	bars := []bar{rateBar("Amina", 2e6, 8e6), rateBar("Bo", 8e6, 8e6)}
 
 	var out bytes.Buffer
 	terminal := screen{out: &out, fd: int(null.Fd())} // of unknown width: 80
@@ -71,6 +71,14 @@ func TestScreenDraws(t *testing.T) {
 		clear + "Bo     " + strings.Repeat("█", 50) + "  8.0 Mbit/s\n"
 	if want := frame + "\x1b[3A" + frame; out.String() != want {
 		t.Errorf("on a terminal %q, want %q", out.String(), want)
+	}
+
+	out.Reset()
+	terminal.drawn, terminal.last = 0, time.Time{}
+	terminal.draw("", time.Hour, bar{"card", []part{{0.5, solid, ""}, {0.26, "▓", ""}, {0.2, "▚", ""}}, "10.0 MB"})
+	want := clear + "card  " + strings.Repeat("█", 25) + strings.Repeat("▓", 13) + strings.Repeat("▚", 10) + "░░  10.0 MB\n"
+	if out.String() != want {
+		t.Errorf("a bar of parts is %q, want %q", out.String(), want)
 	}
 
 	out.Reset()
@@ -242,12 +250,12 @@ func TestDemoFailsWithoutLine(t *testing.T) {
 	var out bytes.Buffer
 	err := performance{
 		screen: newScreen(&out, func() {}), once: true, program: program, limit: 2 * time.Second,
-		prepare: func(s *netlab.Scene) error { return s.Lenders[0].LAN.Cut() },
+		prepare: func(s *netlab.Scene) error { return s.Lenders[fibre].LAN.Cut() },
 	}.run(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "step 1 was not as it should be") {
 		t.Errorf("without a line the demo ended with %v", err)
 	}
-	if !strings.Contains(out.String(), "✗ the box is offline and not sharing: eth0") {
+	if !strings.Contains(out.String(), "✗ the box is offline and not sharing: eth1 does not exist; eth0 has no link") {
 		t.Errorf("the reason is not said:\n%s", &out)
 	}
 }
@@ -258,6 +266,7 @@ func TestDemoBrowser(t *testing.T) {
 	demo := startDemo(t, "--listen", "127.0.0.1:0")
 	demo.until(t, "open to your browser")
 	base := strings.TrimSuffix(demo.until(t, `http://127\.0\.0\.1:\d+/`), "/")
+	link := demo.until(t, "/lender/[a-z2-7]{26}")
 	demo.until(t, "resident.* online, down") // it shows what goes on
 
 	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
@@ -289,7 +298,7 @@ func TestDemoBrowser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	internet := "internet.localhost:" + port
+	internet := internetName + ":" + port
 
 	if r, _ := send("GET", internet, "/", ""); r.StatusCode != http.StatusFound || r.Header.Get("Location") != base+"/" {
 		t.Errorf("the internet before the press: %d %s, want the way to %s/", r.StatusCode, r.Header.Get("Location"), base)
@@ -309,6 +318,18 @@ func TestDemoBrowser(t *testing.T) {
 	}
 	if _, body := send("GET", internet, "/", ""); body != netlab.InternetPage {
 		t.Errorf("the internet after the press: %q", body)
+	}
+
+	lenders := lenderName + ":" + port
+	if _, body := send("GET", lenders, link, ""); !strings.Contains(body, `action="`+link+`/pause"`) {
+		t.Errorf("the lender's page: %q", body)
+	}
+	r, _ = send("POST", lenders, link+"/pause", "http://"+lenders)
+	if r.StatusCode != http.StatusSeeOther || r.Header.Get("Location") != link {
+		t.Errorf("the lender's press: %d %s, want %d %s", r.StatusCode, r.Header.Get("Location"), http.StatusSeeOther, link)
+	}
+	if _, body := send("GET", lenders, link, ""); !strings.Contains(body, `action="`+link+`/resume"`) {
+		t.Errorf("the lender's page after the press: %q", body)
 	}
 
 	if err := demo.Process.Signal(os.Interrupt); err != nil {

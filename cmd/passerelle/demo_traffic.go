@@ -61,7 +61,7 @@ func (s *stage) share(ctx context.Context) (seen string, err error) {
 		return "", err
 	}
 	defer brunos.Stop()
-	lent := s.conf.Donations[0].Download
+	lent := s.conf.Donations[fibre].Download
 	err = s.watch(ctx, func() error {
 		a, b := s.download.Recent(span), brunos.Recent(span)
 		sum, err := judged(a+b, lent, brunos.Elapsed()-settling)
@@ -157,7 +157,11 @@ func ended(t *netlab.Transfer) bool {
 func (s *stage) show(flows ...flow) {
 	bars := make([]bar, len(flows))
 	for i, f := range flows {
-		bars[i] = bar{f.name, f.Recent(5 * netlab.Tick), float64(s.conf.Limits.Download)}
+		bars[i] = s.rate(f)
 	}
 	s.screen.draw("", time.Second, bars...)
+}
+
+func (s *stage) rate(f flow) bar {
+	return rateBar(f.name, f.Recent(5*netlab.Tick), float64(s.conf.Limits.Download))
 }

@@ -1,0 +1,271 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"passerelle/appliance"
+	"passerelle/appliance/decide"
+	"passerelle/netctl/netlab"
+)
+
+// service is a public service that the box keeps open, as its pages and people know it.
+const service = "service.example"
+
+func (s *stage) plugPhone(ctx context.Context) (string, error) {
+	before, err := s.status(ctx)
+	if err != nil {
+		return "", err
+	}
+	start := time.Now()
+	if err := s.Lenders[card].Plug(); err != nil {
+		return "", err
+	}
+	if _, err := s.reach(ctx, decide.Sharing); err != nil {
+		return "", err
+	}
+	seen := fmt.Sprintf("sharing again after %s, by her phone", took(time.Since(start)))
+	flows, err := s.goOn(ctx)
+	if err != nil {
+		return seen, err
+	}
+	if err := s.Lenders[fibre].LAN.Mend(); err != nil {
+		return seen, err
+	}
+	err = s.until(ctx, func() error {
+		status, err := s.status(ctx)
+		if err == nil && !status.Donations[fibre].Works {
+			err = errors.New(status.Donations[fibre].Why)
+		}
+		return err
+	})
+	if err != nil {
+		return seen, err
+	}
+	after, err := s.sameSessions(ctx, before)
+	if err == nil {
+		err = s.inUse(ctx, card)
+	}
+	return lines(seen, after, flows,
+		"the fibre's cable is in again; the card, which ends anyway, is used first (priority = 1)"), err
+}
+
+// inUse makes sure that residents are online by a donation.
+func (s *stage) inUse(ctx context.Context, donation int) error {
+	status, err := s.status(ctx)
+	if err == nil && !status.Donations[donation].Chosen {
+		err = fmt.Errorf("%q is not in use; the box is %s: %s", status.Donations[donation].Name, status.State, status.Why)
+	}
+	return err
+}
+
+// spend has residents use the card's cap up.
+func (s *stage) spend(ctx context.Context) (string, error) {
+	before, err := s.status(ctx)
+	if err != nil {
+		return "", err
+	}
+	bulk := netlab.Bulk{From: s.bruno.Host, To: s.Internet.Host, Addr: netlab.WebAddr, Reverse: true}
+	brunos, err := bulk.Start(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer brunos.Stop() // it broke with the line
+	var status appliance.Status
+	start := time.Now()
+	err = s.until(ctx, func() (err error) {
+		if status, err = s.status(ctx); err != nil {
+			return err
+		}
+		s.showCap(status.Donations[card], s.rate(s.aminas()), s.rate(flow{"Bruno", brunos}))
+		if !status.Donations[fibre].Chosen {
+			return fmt.Errorf("the fibre does not take over: the box is %s: %s", status.State, status.Why)
+		}
+		return nil
+	})
+	if err != nil {
+		return "", err
+	}
+	spent := took(time.Since(start))
+	flows, err := s.goOn(ctx)
+	if err != nil {
+		return "", err
+	}
+	// What the kernel counted on the line, apart from the box's own account.
+	rx, tx, err := s.Box.Counters(s.Lenders[card].Interface)
+	if err != nil {
+		return "", err
+	}
+	d, carried := status.Donations[card], rx+tx
+	if general := d.Cap - d.Reserve; carried > general {
+		return "", fmt.Errorf("the card's line has carried %d bytes, more than the %d before its reserve", carried, general)
+	}
+	seen := fmt.Sprintf("after %s its line has carried %s: the %s less its reserve and a margin for what is under way",
+		spent, megabytes(carried), s.conf.Donations[card].Cap)
+	after, err := s.sameSessions(ctx, before)
+	return lines(seen, "the fibre has taken over: "+after, flows), err
+}
+
+// showCap draws what is left of a donation, and other bars below.
+func (s *stage) showCap(d appliance.DonationStatus, others ...bar) {
+	left, granted := apart(d)
+	all := []struct {
+		name, glyph, colour string
+		bytes               uint64
+	}{
+		{"used", solid, "36", d.Used}, {"granted", "▓", "33", granted}, {"left", "▒", "32", left}, {"reserve", "▚", "35", d.Reserve},
+	}
+	var words []string
+	whole := bar{label: "card", says: megabytes(d.Cap)}
+	for _, x := range all {
+		words = append(words, fmt.Sprintf("%s %s %s", s.screen.paint(x.colour, x.glyph), megabytes(x.bytes), x.name))
+		whole.parts = append(whole.parts, part{float64(x.bytes) / float64(d.Cap), x.glyph, x.colour})
+	}
+	s.screen.draw(strings.Join(words, "  "), time.Second, append([]bar{whole}, others...)...)
+}
+
+// pauseLoan has the fibre's lender open her link, and press the button of her page.
+func (s *stage) pauseLoan(ctx context.Context) (string, error) {
+	said, err := s.command("lender", s.conf.Donations[fibre].Name)
+	if err != nil {
+		return "", err
+	}
+	s.link, _, _ = strings.Cut(said, "\n")
+	joining, cancel := context.WithTimeout(ctx, s.limit)
+	defer cancel()
+	if _, err := s.elise.Join(joining); err != nil {
+		return "", err
+	}
+	if err := s.trustBox(ctx); err != nil {
+		return "", err
+	}
+	page, err := s.lenders(ctx, http.MethodGet, s.link, http.StatusOK)
+	if err != nil {
+		return "", err
+	}
+	seen := lines("passerelle lender prints, as a QR code, too: "+s.link,
+		fmt.Sprintf("there, on https with the box's own certificate: “%s”", title(page)))
+	if _, err := s.lenders(ctx, http.MethodPost, s.link+"/pause", http.StatusSeeOther); err != nil {
+		return seen, err
+	}
+	status, err := s.reach(ctx, decide.Exhausted)
+	if err != nil {
+		return seen, err
+	}
+	return lines(seen, "she presses “pause”, and only the card is left", fmt.Sprintf("%s: %s", status.State, status.Why)), nil
+}
+
+// lenders asks for a page of the lender's as her phone does, which trusts the box's certificate by now.
+func (s *stage) lenders(ctx context.Context, method, page string, want int) (body string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, briefly)
+	defer cancel()
+	client := s.elise.HTTPClient()
+	defer client.CloseIdleConnections()
+	client.Transport.(*http.Transport).TLSClientConfig = s.trust
+	q, err := http.NewRequestWithContext(ctx, method, page, nil)
+	if err != nil {
+		return "", err
+	}
+	q.Header.Set("Accept-Language", "en")
+	reply, err := client.Do(q)
+	if err != nil {
+		return "", fmt.Errorf("the lender's page: %w", err)
+	}
+	defer reply.Body.Close()
+	text, err := io.ReadAll(reply.Body)
+	if err == nil && reply.StatusCode != want {
+		err = fmt.Errorf("the lender's page answers %d, not %d: “%s”", reply.StatusCode, want, title(string(text)))
+	}
+	return string(text), err
+}
+
+// trustBox remembers the box's certificate, as a browser does whose user is asked whether to.
+func (s *stage) trustBox(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, briefly)
+	defer cancel()
+	conn, err := s.elise.Dial(ctx, "tcp", net.JoinHostPort(s.conf.Box.Hostname, "443"))
+	if err != nil {
+		return err
+	}
+	secure := tls.Client(conn, &tls.Config{ServerName: s.conf.Box.Hostname, InsecureSkipVerify: true})
+	defer secure.Close()
+	if err := secure.HandshakeContext(ctx); err != nil {
+		return fmt.Errorf("look at the box's certificate: %w", err)
+	}
+	s.trust = &tls.Config{RootCAs: x509.NewCertPool()}
+	s.trust.RootCAs.AddCert(secure.ConnectionState().PeerCertificates[0])
+	return nil
+}
+
+// needService has people ask for a public service while a reserve is all there is.
+func (s *stage) needService(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.limit)
+	defer cancel()
+	if _, err := s.david.Join(ctx); err != nil {
+		return "", err
+	}
+	closed := func(p person) func(context.Context) (string, error) {
+		return func(ctx context.Context) (string, error) {
+			how, err := knock(ctx, p, "tcp", netlab.WebAddr.String()+":443", false)
+			return fmt.Sprintf("another site, for %s: %s", p.name, how), err
+		}
+	}
+	seen, err := together(ctx, s.serves(s.david), s.serves(s.amina), closed(s.david), closed(s.amina))
+	if err != nil {
+		return seen, err
+	}
+	status, err := s.status(ctx)
+	if err != nil {
+		return seen, err
+	}
+	d := status.Donations[card]
+	if !d.Essential {
+		return seen, fmt.Errorf("the card does not lead to essential services; the box is %s: %s", status.State, status.Why)
+	}
+	s.showCap(d)
+	return lines(seen, fmt.Sprintf("%s of the reserve are left for it", megabytes(d.Reserve))), nil
+}
+
+// serves makes sure that the public service answers a person.
+func (s *stage) serves(p person) func(context.Context) (string, error) {
+	return func(ctx context.Context) (string, error) {
+		start := time.Now()
+		reply, err := s.get(ctx, p.Host, (&url.URL{Scheme: "http", Host: service + ":443"}).String())
+		if err == nil && reply.Status != http.StatusOK {
+			err = fmt.Errorf("%s gets %d from %s", p.name, reply.Status, service)
+		}
+		return fmt.Sprintf("%s answers %s on port 443, after %s", service, p.name, took(time.Since(start))), err
+	}
+}
+
+// resumeLoan has the fibre's lender press the button again.
+func (s *stage) resumeLoan(ctx context.Context) (string, error) {
+	before, err := s.status(ctx)
+	if err != nil {
+		return "", err
+	}
+	if _, err := s.lenders(ctx, http.MethodPost, s.link+"/resume", http.StatusSeeOther); err != nil {
+		return "", err
+	}
+	if _, err := s.reach(ctx, decide.Sharing); err != nil {
+		return "", err
+	}
+	flows, err := s.goOn(ctx)
+	if err != nil {
+		return "", err
+	}
+	after, err := s.sameSessions(ctx, before)
+	if err == nil {
+		err = s.inUse(ctx, fibre)
+	}
+	return lines("sharing: "+after, flows), err
+}
