@@ -24,10 +24,14 @@ func (l lenders) Donation(name string) (admin.Donation, bool) {
 		return admin.Donation{}, false
 	}
 	d := s.Donations[i]
+	left, granted := apart(d)
 	a := admin.Donation{
 		Name: d.Name, State: stateOf(d, s.State), Why: d.Why,
-		Cap: d.Cap, Left: d.Left - min(d.Left, d.Granted), Reserve: d.Reserve, Granted: min(d.Granted, d.Cap), Used: d.Used,
+		Cap: d.Cap, Left: left, Reserve: d.Reserve, Granted: granted, Used: d.Used,
 		PerDay: d.Daily, Period: d.Period, Began: moment(d.Began), Resets: moment(d.Refills),
+	}
+	if a.State != admin.Shared {
+		a.Left, a.Granted = d.Left, 0 // what the kernel holds is not in use
 	}
 	switch a.State {
 	case admin.Closed:
@@ -42,6 +46,13 @@ func (l lenders) Donation(name string) (admin.Donation, bool) {
 		}
 	}
 	return a, true
+}
+
+// apart splits what a status counts twice: what is granted is left, too, of the cap or of the reserve. What it returns
+// overlaps neither each other nor what is used, nor the reserve.
+func apart(d appliance.DonationStatus) (left, granted uint64) {
+	granted = min(d.Granted, d.Left)
+	return d.Left - granted, granted
 }
 
 // stateOf returns the first of admin's States that applies.
