@@ -11,13 +11,14 @@ import (
 )
 
 // Status is what `passerelle status --json` prints. Names and meanings are stable: fields are added, never changed.
-// Times are RFC 3339, sizes bytes, rates bits per second. It says nothing of a single resident.
+// Times are RFC 3339 in the box's zone, sizes bytes, rates bits per second. It says nothing of a single resident.
 type Status struct {
 	State   decide.State `json:"state"`          // see decide.State
 	Why     string       `json:"why"`            // one English sentence
 	Since   time.Time    `json:"since"`          // of the state
 	Opens   *time.Time   `json:"opens,omitzero"` // state closed: the next opening
 	Refills *time.Time   `json:"refills,omitzero"`
+	Setup   *time.Time   `json:"setup,omitzero"` // until then technicians may come in: the button asked for it
 
 	Clock     ClockStatus      `json:"clock"`
 	Centre    string           `json:"centre"`
@@ -114,10 +115,10 @@ func childStatus(all []supervise.ChildStatus) []ChildStatus {
 func (b *Box) publish() {
 	c := b.Config
 	d := b.decision
-	state := b.state
+	state, zone := b.state, c.Box.Timezone
 	s := Status{
 		State: state, Why: d.Why, Since: b.since, Started: b.started,
-		Opens: whenever(d.Opens), Refills: whenever(d.Refills),
+		Opens: whenever(d.Opens, zone), Refills: whenever(d.Refills, zone),
 		Clock:     ClockStatus{Now: b.now, Trusted: b.trust.By != "", By: b.trust.By},
 		Centre:    c.Box.Name,
 		Hotspot:   HotspotStatus{Interface: c.Hotspot.Interface, Address: c.Hotspot.Address.String()},
@@ -128,8 +129,12 @@ func (b *Box) publish() {
 	if g, ok := b.Gate.(interface{ Leaf() string }); ok {
 		s.Hotspot.Queue = g.Leaf()
 	}
+	if b.setupAsked() {
+		until := b.now.Add(b.setupEnd.Sub(b.Now()))
+		s.Setup = &until
+	}
 	for i, x := range b.observation().Donations {
-		s.Donations = append(s.Donations, b.donations[i].status(x, d.Internet, i == d.Donation && state != decide.Starting))
+		s.Donations = append(s.Donations, b.donations[i].status(x, d.Internet, i == d.Donation && state != decide.Starting, zone))
 	}
 	slices.Sort(s.Problems)
 	v := View{
@@ -141,14 +146,14 @@ func (b *Box) publish() {
 	b.view, b.status = v, s
 }
 
-func (d *donation) status(x decide.Donation, internet decide.Internet, chosen bool) DonationStatus {
+func (d *donation) status(x decide.Donation, internet decide.Internet, chosen bool, zone *time.Location) DonationStatus {
 	l := d.standing
 	s := DonationStatus{
 		Name: d.Name, Interface: d.Interface,
 		Chosen: chosen && internet == decide.AllInternet, Essential: chosen && internet == decide.EssentialOnly,
-		Open: x.Open, Opens: whenever(x.Opens), PausedBy: d.pausedBy, Works: x.Works, Why: x.Why, Spent: x.Spent,
+		Open: x.Open, Opens: whenever(x.Opens, zone), PausedBy: d.pausedBy, Works: x.Works, Why: x.Why, Spent: x.Spent,
 		Cap: uint64(d.Cap), Used: l.Used, Over: l.Over, Granted: l.Granted, Left: l.Left, Reserve: l.Reserve, Margin: l.Margin,
-		Daily: l.Ration, Lost: l.Lost, Period: d.Period, Began: whenever(l.Start), Refills: whenever(l.Resets),
+		Daily: l.Ration, Lost: l.Lost, Period: d.Period, Began: whenever(l.Start, zone), Refills: whenever(l.Resets, zone),
 		Days: []DayStatus{},
 	}
 	for _, day := range append(d.book.Days(), l.Today) {
@@ -160,9 +165,11 @@ func (d *donation) status(x decide.Donation, internet decide.Internet, chosen bo
 	return s
 }
 
-func whenever(t time.Time) *time.Time {
+// whenever returns a time in the box's zone, nil for none.
+func whenever(t time.Time, zone *time.Location) *time.Time {
 	if t.IsZero() {
 		return nil
 	}
+	t = t.In(zone)
 	return &t
 }
