@@ -1,0 +1,86 @@
+package hw
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+)
+
+// Line is a line of a GPIO chip. The chip is named by its label: its number changes from kernel to kernel (on a Pi 5 the
+// header was gpiochip4 and became gpiochip0: github.com/raspberrypi/linux/pull/6144).
+type Line struct {
+	Chip      string
+	Offset    int
+	ActiveLow bool
+}
+
+func (l Line) String() string {
+	s := fmt.Sprintf("line %d of %s", l.Offset, l.Chip)
+	if l.ActiveLow {
+		s += ", active low"
+	}
+	return s
+}
+
+// Board is what is known of a kind of board.
+type Board struct {
+	Name   string
+	models []string // as the device tree has them; the firmware adds a revision
+	LED    string   // its activity LED in /sys/class/leds; "": those that the device tree gives the function "status"
+	Light  *Line    // where a light may be wired
+	Button *Line    // where a button may be wired
+}
+
+// The header of every Raspberry Pi since the B+ has GPIO17 on pin 11, beside the ground of pin 9, and GPIO27 on pin 13,
+// beside the ground of pin 14 (periph.io/x/host/v3/rpi, documentation of the header). Neither has another function that a
+// box needs. A button connects pin 11 to ground, so that the chip's own pull-up is enough and it is pressed while low. A
+// light with its resistor goes from pin 13 to ground.
+func header(chip string) (light, button *Line) {
+	return &Line{Chip: chip, Offset: 27}, &Line{Chip: chip, Offset: 17, ActiveLow: true}
+}
+
+// boards is the table. Sources, in the kernel: the models from arch/arm/boot/dts/broadcom/bcm2837-rpi-zero-2-w.dts,
+// bcm2837-rpi-3-b.dts, bcm2837-rpi-3-b-plus.dts, bcm2711-rpi-4-b.dts and arch/arm64/boot/dts/broadcom/bcm2712-rpi-5-b.dts;
+// the chips' labels from drivers/pinctrl/bcm/pinctrl-bcm2835.c (bcm2835_gpio_chip, bcm2711_gpio_chip) and
+// drivers/pinctrl/pinctrl-rp1.c (rp1_gpio_chip); the LED's name from bcm283x-rpi-led-deprecated.dtsi, and for the Pi 5
+// from the Raspberry Pi kernel's bcm2712-rpi-5-b.dts: the kernel knows which pin it is and which way it shines. The red
+// LED beside it says that there is power, and goes on saying that.
+var boards = []Board{
+	raspberry("Raspberry Pi Zero 2 W", "pinctrl-bcm2835", "Raspberry Pi Zero 2 W"),
+	raspberry("Raspberry Pi 3 B", "pinctrl-bcm2835", "Raspberry Pi 3 Model B"),
+	// The Raspberry Pi's own firmware writes "Plus".
+	raspberry("Raspberry Pi 3 B+", "pinctrl-bcm2835", "Raspberry Pi 3 Model B+", "Raspberry Pi 3 Model B Plus"),
+	raspberry("Raspberry Pi 4 B", "pinctrl-bcm2711", "Raspberry Pi 4 Model B"),
+	raspberry("Raspberry Pi 5", "pinctrl-rp1", "Raspberry Pi 5"),
+}
+
+func raspberry(name, chip string, models ...string) Board {
+	light, button := header(chip)
+	return Board{Name: name, models: models, LED: "ACT", Light: light, Button: button}
+}
+
+// Generic is a board that is not in the table: nothing is known of its pins.
+var Generic = Board{Name: "generic"}
+
+// Identify returns the board and its model as the device tree has it, "" where there is none (a PC).
+func Identify(root fs.FS) (b Board, model string, err error) {
+	text, err := fs.ReadFile(root, "proc/device-tree/model")
+	if errors.Is(err, fs.ErrNotExist) {
+		return Generic, "", nil
+	}
+	if err != nil {
+		return Generic, "", fmt.Errorf("read the board's model: %w", err)
+	}
+	model = strings.TrimRight(string(text), "\x00\n")
+	b, longest := Generic, 0
+	for _, x := range boards {
+		for _, m := range x.models {
+			rest, ok := strings.CutPrefix(model, m)
+			if ok && (rest == "" || rest[0] == ' ') && len(m) > longest {
+				b, longest = x, len(m)
+			}
+		}
+	}
+	return b, model, nil
+}

@@ -1,0 +1,217 @@
+package hw
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"periph.io/x/conn/v3/driver/driverreg"
+	"periph.io/x/conn/v3/gpio"
+	"periph.io/x/host/v3/gpioioctl"
+	"periph.io/x/host/v3/sysfs"
+)
+
+// Devices are what a board has. Close gives them back.
+type Devices struct {
+	Board   Board
+	Model   string
+	Chips   []string // the GPIO chips of the kernel, to be read by people
+	Lights  []Light
+	Contact *Contact // nil: no button
+	Amiss   []error  // what the board should have, and why it cannot be used
+}
+
+// kernel is what Open needs of the machine.
+type kernel interface {
+	chips() []string
+	leds() []string // the names of the LED class
+	led(name string) (gpio.PinOut, func() error, error)
+	line(Line) (gpio.PinIO, func() error, error)
+}
+
+// Open finds the board and takes its lights and its button. root is the machine's file system. What cannot be had is left
+// out and said in Amiss: a box shares without a light.
+func Open(root fs.FS) *Devices {
+	// Not host.Init: its driver for the Pi's chips takes a Pi 5 for an older one. What a driver failed at shows below, as
+	// a chip or LED that is not there.
+	if _, err := driverreg.Init(); err != nil {
+		return &Devices{Board: Generic, Amiss: []error{fmt.Errorf("look for GPIO chips and LEDs: %w", err)}}
+	}
+	return open(root, linux{dir: "/sys/class/leds"})
+}
+
+func open(root fs.FS, k kernel) *Devices {
+	b, model, err := Identify(root)
+	d := &Devices{Board: b, Model: model, Chips: k.chips()}
+	d.amiss(err)
+	for _, name := range k.leds() {
+		if c, ok := b.lights(name); ok {
+			pin, release, err := k.led(name)
+			if err != nil {
+				d.amiss(fmt.Errorf("light %s: %w", name, err))
+				continue
+			}
+			d.Lights = append(d.Lights, Light{Name: "LED " + name, Pin: pin, Colour: c, release: release})
+		}
+	}
+	if b.Light != nil {
+		d.takeLight(k, *b.Light)
+	}
+	if b.Button != nil {
+		d.takeButton(k, *b.Button)
+	}
+	return d
+}
+
+func (d *Devices) takeLight(k kernel, l Line) {
+	pin, release, err := k.line(l)
+	if err == nil {
+		if err = pin.Out(gpio.Level(l.ActiveLow)); err != nil {
+			err = errors.Join(err, release())
+		}
+	}
+	if err != nil {
+		d.amiss(fmt.Errorf("light at %s: %w", l, err))
+		return
+	}
+	d.Lights = append(d.Lights, Light{Name: l.String(), Pin: pin, Colour: White, ActiveLow: l.ActiveLow, release: release})
+}
+
+func (d *Devices) takeButton(k kernel, l Line) {
+	pull := gpio.PullDown
+	if l.ActiveLow {
+		pull = gpio.PullUp
+	}
+	pin, release, err := k.line(l)
+	if err == nil {
+		if err = pin.In(pull, gpio.NoEdge); err != nil {
+			err = errors.Join(err, release())
+		}
+	}
+	if err != nil {
+		d.amiss(fmt.Errorf("button at %s: %w", l, err))
+		return
+	}
+	d.Contact = &Contact{Name: l.String(), Pin: pin, ActiveLow: l.ActiveLow, release: release}
+}
+
+func (d *Devices) amiss(err error) {
+	if err != nil {
+		d.Amiss = append(d.Amiss, err)
+	}
+}
+
+// Empty says that there is nothing to show and nothing to press.
+func (d *Devices) Empty() bool { return len(d.Lights) == 0 && d.Contact == nil }
+
+// Close gives everything back: pins to the kernel, LEDs to what lit them before.
+func (d *Devices) Close() error {
+	var errs []error
+	for _, l := range d.Lights {
+		errs = append(errs, l.release())
+	}
+	if d.Contact != nil {
+		errs = append(errs, d.Contact.release())
+	}
+	return errors.Join(errs...)
+}
+
+// lights says whether an LED of the LED class shows the box's state, and its colour. A device tree names LEDs
+// device:colour:function (Documentation/leds/leds-class.rst); "status" is the function of an LED that is left to the
+// system (include/dt-bindings/leds/common.h), and boards with three colours have one for each.
+func (b Board) lights(led string) (Colour, bool) {
+	if b.LED != "" {
+		return White, led == b.LED
+	}
+	parts := strings.Split(led, ":")
+	if len(parts) < 2 || parts[len(parts)-1] != "status" {
+		return Dark, false
+	}
+	switch parts[len(parts)-2] {
+	case "red":
+		return Red, true
+	case "green":
+		return Green, true
+	case "blue":
+		return Blue, true
+	case "amber", "orange", "yellow":
+		return Amber, true
+	}
+	return White, true
+}
+
+// linux is the kernel that runs; dir is the folder of its LED class.
+type linux struct{ dir string }
+
+func (linux) chips() (all []string) {
+	for _, c := range gpioioctl.Chips {
+		all = append(all, fmt.Sprintf("%s, %s, %d lines", c.Label(), c.Path(), c.LineCount()))
+	}
+	return all
+}
+
+func (linux) leds() (names []string) {
+	for _, l := range sysfs.LEDs {
+		names = append(names, l.Name())
+	}
+	return names
+}
+
+// led takes an LED. Its trigger, which blinks it at the SD card's pace for instance, ends by itself when a 0 is written
+// (Documentation/ABI/testing/sysfs-class-led) and is put back when it is released.
+func (k linux) led(name string) (gpio.PinOut, func() error, error) {
+	path := filepath.Join(k.dir, name, "trigger")
+	trigger, err := readTrigger(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	l, err := sysfs.LEDByName(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := l.Out(gpio.Low); err != nil {
+		return nil, nil, fmt.Errorf("switch it off: %w", err)
+	}
+	return l, func() error { return writeTrigger(path, trigger) }, nil
+}
+
+// readTrigger returns the one in brackets of the list in an LED's trigger file, e.g. "none timer [mmc0]".
+func readTrigger(path string) (string, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("read what lights it: %w", err)
+	}
+	_, rest, _ := strings.Cut(string(text), "[")
+	name, _, ok := strings.Cut(rest, "]")
+	if !ok {
+		return "", fmt.Errorf("read what lights it: %s has no trigger in brackets", path)
+	}
+	return name, nil
+}
+
+func writeTrigger(path, trigger string) error {
+	if err := os.WriteFile(path, []byte(trigger), 0o644); err != nil {
+		return fmt.Errorf("put back what lights the LED: %w", err)
+	}
+	return nil
+}
+
+func (linux) line(l Line) (gpio.PinIO, func() error, error) {
+	for _, c := range gpioioctl.Chips {
+		if c.Label() != l.Chip {
+			continue
+		}
+		if l.Offset >= c.LineCount() {
+			return nil, nil, fmt.Errorf("the chip has %d lines", c.LineCount())
+		}
+		line := c.ByNumber(l.Offset)
+		if user := line.Consumer(); user != "" {
+			return nil, nil, fmt.Errorf("%s uses it", user)
+		}
+		return line, func() error { line.Close(); return nil }, nil
+	}
+	return nil, nil, errors.New("there is no such chip")
+}

@@ -1,0 +1,181 @@
+package hw
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"periph.io/x/conn/v3/gpio"
+	"periph.io/x/conn/v3/gpio/gpiotest"
+)
+
+func machine(model string) fstest.MapFS {
+	if model == "" {
+		return fstest.MapFS{}
+	}
+	return fstest.MapFS{"proc/device-tree/model": {Data: []byte(model + "\x00")}}
+}
+
+func TestIdentify(t *testing.T) {
+	t.Parallel()
+	for model, want := range map[string]string{
+		"":                                    "generic",
+		"Raspberry Pi Zero 2 W":               "Raspberry Pi Zero 2 W",
+		"Raspberry Pi Zero 2 W Rev 1.0":       "Raspberry Pi Zero 2 W",
+		"Raspberry Pi Zero W Rev 1.1":         "generic",
+		"Raspberry Pi 3 Model B Rev 1.2":      "Raspberry Pi 3 B",
+		"Raspberry Pi 3 Model B+":             "Raspberry Pi 3 B+",
+		"Raspberry Pi 3 Model B Plus Rev 1.3": "Raspberry Pi 3 B+",
+		"Raspberry Pi 3 Model A Plus Rev 1.0": "generic",
+		"Raspberry Pi 4 Model B Rev 1.5":      "Raspberry Pi 4 B",
+		"Raspberry Pi 400 Rev 1.0":            "generic",
+		"Raspberry Pi 5":                      "Raspberry Pi 5",
+		"Raspberry Pi 5 Model B Rev 1.0":      "Raspberry Pi 5",
+		"Raspberry Pi 500 Rev 1.0":            "generic",
+		"Radxa ROCK 3A":                       "generic",
+	} {
+		b, read, err := Identify(machine(model))
+		if err != nil || b.Name != want || read != model {
+			t.Errorf("%q: %s, %q, %v; not %s", model, b.Name, read, err, want)
+		}
+	}
+}
+
+// fakeKernel has chips and LEDs; "broken" in a name or label cannot be had.
+type fakeKernel struct {
+	labels, names []string
+	pins          map[string]*gpiotest.Pin
+	held          []string
+}
+
+func (k *fakeKernel) chips() []string { return k.labels }
+func (k *fakeKernel) leds() []string  { return k.names }
+
+func (k *fakeKernel) take(name string) (*gpiotest.Pin, func() error, error) {
+	if strings.Contains(name, "broken") {
+		return nil, nil, errors.New("it is broken")
+	}
+	p := &gpiotest.Pin{N: name}
+	k.pins[name] = p
+	k.held = append(k.held, name)
+	return p, func() error {
+		k.held = slices.DeleteFunc(k.held, func(s string) bool { return s == name })
+		return nil
+	}, nil
+}
+
+func (k *fakeKernel) led(name string) (gpio.PinOut, func() error, error) { return k.take(name) }
+
+func (k *fakeKernel) line(l Line) (gpio.PinIO, func() error, error) {
+	if !slices.Contains(k.labels, l.Chip) {
+		return nil, nil, errors.New("there is no such chip")
+	}
+	return k.take(fmt.Sprintf("%s %d", l.Chip, l.Offset))
+}
+
+func TestOpen(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		what, model          string
+		labels, leds         []string
+		lights, button, amis string
+	}{
+		{what: "a PC", leds: []string{"input3::capslock", "platform::micmute"}},
+		{
+			what: "a Pi 4", model: "Raspberry Pi 4 Model B Rev 1.4",
+			labels: []string{"raspberrypi-exp-gpio", "pinctrl-bcm2711"}, leds: []string{"ACT", "PWR", "mmc0::"},
+			lights: "LED ACT white, line 27 of pinctrl-bcm2711 white", button: "line 17 of pinctrl-bcm2711, active low",
+		},
+		{
+			what: "a Pi 5 whose header is not there", model: "Raspberry Pi 5 Model B Rev 1.0",
+			labels: []string{"gpio-brcmstb@107d508500"}, leds: []string{"ACT", "PWR"},
+			lights: "LED ACT white",
+			amis: "light at line 27 of pinctrl-rp1: there is no such chip, " +
+				"button at line 17 of pinctrl-rp1, active low: there is no such chip",
+		},
+		{
+			what: "a router with three", model: "Some Router", labels: []string{"gpio0"},
+			leds:   []string{"red:status", "router:green:status", "blue:status", "green:lan", "status"},
+			lights: "LED red:status red, LED router:green:status green, LED blue:status blue",
+		},
+		{
+			what: "one of two is broken", model: "Some Router", leds: []string{"broken:red:status", "green:status"},
+			lights: "LED green:status green", amis: "light broken:red:status: it is broken",
+		},
+	} {
+		k := &fakeKernel{labels: c.labels, names: c.leds, pins: map[string]*gpiotest.Pin{}}
+		d := open(machine(c.model), k)
+		var lights, amiss []string
+		for _, l := range d.Lights {
+			lights = append(lights, l.Name+" "+l.Colour.String())
+		}
+		for _, err := range d.Amiss {
+			amiss = append(amiss, err.Error())
+		}
+		button := ""
+		if d.Contact != nil {
+			button = d.Contact.Name
+			if pin := d.Contact.Pin.(*gpiotest.Pin); pin.P != gpio.PullUp || d.Contact.Pressed() {
+				t.Errorf("%s: the button is pulled %s, pressed %t", c.what, pin.P, d.Contact.Pressed())
+			}
+		}
+		if got := strings.Join(lights, ", "); got != c.lights {
+			t.Errorf("%s: lights %s, not %s", c.what, got, c.lights)
+		}
+		if button != c.button {
+			t.Errorf("%s: button %s, not %s", c.what, button, c.button)
+		}
+		if got := strings.Join(amiss, ", "); got != c.amis {
+			t.Errorf("%s: amiss %s, not %s", c.what, got, c.amis)
+		}
+		if d.Empty() != (c.lights == "" && c.button == "") {
+			t.Errorf("%s: empty %t", c.what, d.Empty())
+		}
+		if err := d.Close(); err != nil || len(k.held) > 0 {
+			t.Errorf("%s: %v, and %s is held after the end", c.what, err, k.held)
+		}
+	}
+}
+
+// TestThisMachine: wherever the tests run, looking is no error, and what was found can be given back.
+func TestThisMachine(t *testing.T) {
+	d := Open(machine("Raspberry Pi 9 of tomorrow"))
+	if d.Board.Name != "generic" {
+		t.Errorf("it is a %s", d.Board.Name)
+	}
+	if err := d.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTriggerComesBack(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "trigger")
+	for text, want := range map[string]string{
+		"none timer [mmc0] heartbeat\n": "mmc0",
+		"[none] timer mmc0\n":           "none",
+		"none timer\n":                  "",
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		got, err := readTrigger(path)
+		if got != want || (err != nil) != (want == "") {
+			t.Errorf("%q: %q, %v", text, got, err)
+		}
+	}
+	if err := writeTrigger(path, "mmc0"); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(path); err != nil || string(text) != "mmc0" {
+		t.Errorf("written: %q, %v", text, err)
+	}
+	if err := writeTrigger(filepath.Join(path, "x"), "mmc0"); err == nil {
+		t.Error("nothing was written, without an error")
+	}
+}

@@ -1,0 +1,260 @@
+package hw
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"periph.io/x/conn/v3/gpio"
+	"periph.io/x/conn/v3/gpio/gpiotest"
+
+	"passerelle/appliance/decide"
+)
+
+// recorder is a pin that notes when its level changes.
+type recorder struct {
+	gpiotest.Pin
+	began time.Time
+	slow  time.Duration // each write takes so long
+	err   error
+	notes []string
+}
+
+func (r *recorder) Out(l gpio.Level) error {
+	if l != r.Read() {
+		r.notes = append(r.notes, fmt.Sprint(time.Since(r.began).Milliseconds()))
+	}
+	time.Sleep(r.slow)
+	return errors.Join(r.err, r.Pin.Out(l))
+}
+
+// take returns the notes since it was called last.
+func (r *recorder) take() string {
+	s := strings.Join(r.notes, " ")
+	r.notes = nil
+	return s
+}
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// runs runs a panel within a synctest bubble until the test ends.
+func runs(t *testing.T, p *Panel) {
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); p.Run(ctx) }()
+	t.Cleanup(func() { stop(); <-ended })
+}
+
+func TestLightKeepsTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		led := &recorder{began: time.Now()}
+		p := NewPanel(&Devices{Lights: []Light{{Pin: led, Colour: White}}}, quiet())
+		runs(t, p)
+		time.Sleep(999 * ms)
+		if got, want := led.take(), "0 125 250 375 500 625 750 875"; got != want {
+			t.Errorf("starting: %s, not %s", got, want)
+		}
+		time.Sleep(1 * ms)
+		p.Show(decide.Offline)
+		p.Show(decide.Exhausted) // the newest counts
+		time.Sleep(2500 * ms)
+		p.Show(decide.Exhausted) // nothing new: it goes on
+		time.Sleep(1400 * ms)
+		if got, want := led.take(), "1000 1150 1300 1450 3000 3150 3300 3450"; got != want {
+			t.Errorf("exhausted: %s, not %s", got, want)
+		}
+		p.Show(decide.Sharing)
+		time.Sleep(time.Hour)
+		if got, want := led.take(), "4900"; got != want {
+			t.Errorf("sharing: %s, not %s", got, want)
+		}
+	})
+}
+
+// TestLightKeepsTimeUnderLoad: however late a machine sets the light, it looks at the time again and is not later still
+// after an hour.
+func TestLightKeepsTimeUnderLoad(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		led := &recorder{began: time.Now()}
+		p := NewPanel(&Devices{Lights: []Light{{Pin: led, Colour: White}}}, quiet())
+		runs(t, p)
+		synctest.Wait()
+		p.Show(decide.Paused)
+		synctest.Wait()
+		led.slow = 70 * ms
+		time.Sleep(time.Hour + 500*ms)
+		led.take()
+		time.Sleep(3 * time.Second)
+		if got, want := led.take(), "3601000 3602000 3603000"; got != want {
+			t.Errorf("%s, not %s", got, want)
+		}
+	})
+}
+
+func TestLightIsDarkAfterwards(t *testing.T) {
+	t.Parallel()
+	for _, low := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			led := &recorder{}
+			p := NewPanel(&Devices{Lights: []Light{{Pin: led, Colour: White, ActiveLow: low}}}, quiet())
+			p.Show(decide.Sharing)
+			ctx, stop := context.WithTimeout(t.Context(), time.Second)
+			defer stop()
+			go func() {
+				time.Sleep(500 * ms)
+				if bool(led.Read()) == low {
+					t.Errorf("active low %t: it does not shine", low)
+				}
+			}()
+			p.Run(ctx)
+			if bool(led.Read()) != low {
+				t.Errorf("active low %t: it shines", low)
+			}
+		})
+	}
+}
+
+func TestColours(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		has  []Colour
+		show Colour
+		want string
+	}{
+		{[]Colour{White}, Red, "1"},
+		{[]Colour{Green}, Red, "1"}, // better than nothing
+		{[]Colour{Green}, Dark, "0"},
+		{[]Colour{Red, Green, Blue}, Amber, "110"},
+		{[]Colour{Red, Green, Blue}, White, "111"},
+		{[]Colour{Red, Green, Blue}, Dark, "000"},
+		{[]Colour{Red, Green}, Blue, "11"},
+		{[]Colour{Red, Green}, Green, "01"},
+		{[]Colour{White, White}, Blue, "11"}, // the board's own and the one that is wired
+	} {
+		var lights []Light
+		for _, x := range c.has {
+			lights = append(lights, Light{Pin: &gpiotest.Pin{}, Colour: x})
+		}
+		p := NewPanel(&Devices{Lights: lights}, quiet())
+		p.light(c.show)
+		got := ""
+		for _, l := range lights {
+			got += map[gpio.Level]string{false: "0", true: "1"}[l.Pin.(*gpiotest.Pin).Read()]
+		}
+		if got != c.want {
+			t.Errorf("%s on %s: %s, not %s", c.show, c.has, got, c.want)
+		}
+	}
+}
+
+// pressing is a panel with a button between a pin and ground.
+func pressing(t *testing.T, offers ...Gesture) (p *Panel, led *recorder, hold func(time.Duration)) {
+	led = &recorder{began: time.Now()}
+	contact := &gpiotest.Pin{L: gpio.High}
+	p = NewPanel(&Devices{
+		Lights: []Light{{Pin: led, Colour: White}}, Contact: &Contact{Pin: contact, ActiveLow: true},
+	}, quiet(), offers...)
+	p.Show(decide.Sharing)
+	runs(t, p)
+	time.Sleep(time.Second)
+	led.take()
+	led.began = time.Now()
+	return p, led, func(d time.Duration) {
+		if err := contact.Out(gpio.Low); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(d)
+		if err := contact.Out(gpio.High); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestLightSaysWhatLettingGoDoes follows a finger through all rows.
+func TestLightSaysWhatLettingGoDoes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p, led, hold := pressing(t, Gestures...)
+		sees := func(what string, want Colour) {
+			t.Helper()
+			if p.shown != want {
+				t.Errorf("%s: %s, not %s", what, p.shown, want)
+			}
+		}
+		go hold(16 * time.Second)
+		for _, s := range []struct {
+			at   time.Duration // since it is pressed
+			want Colour
+		}{
+			{100 * ms, Dark}, {300 * ms, White}, {600 * ms, Dark}, {1900 * ms, White}, // press
+			{2100 * ms, Dark}, {4900 * ms, Dark}, // nothing
+			{5100 * ms, Blue}, {5900 * ms, Amber}, // setup
+			{10100 * ms, Dark}, {14900 * ms, Dark},
+			{15030 * ms, Red}, {15080 * ms, Dark}, {15130 * ms, Red}, // reset
+			{16100 * ms, White}, // done
+			{17200 * ms, Green}, // the state again
+		} {
+			time.Sleep(s.at - time.Since(led.began))
+			synctest.Wait()
+			sees(s.at.String(), s.want)
+		}
+		if g := <-p.Gestures(); g != Reset {
+			t.Errorf("asked for %s", g)
+		}
+	})
+}
+
+func TestNobodyWaitsForGestures(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p, led, hold := pressing(t, Press)
+		for range 5 {
+			hold(100 * ms)
+			time.Sleep(100 * ms)
+		}
+		if g := <-p.Gestures(); g != Press {
+			t.Errorf("asked for %s", g)
+		}
+		select {
+		case g := <-p.Gestures():
+			t.Errorf("%s is left of a press that nobody took", g)
+		default:
+		}
+		time.Sleep(2 * time.Second)
+		led.take()
+		hold(7 * time.Second)
+		time.Sleep(time.Second)
+		select {
+		case g := <-p.Gestures():
+			t.Errorf("%s, which is not offered", g)
+		default:
+		}
+	})
+}
+
+// TestBrokenLight: a light that cannot be set is said once, and the button works on.
+func TestBrokenLight(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p, led, hold := pressing(t, Press)
+		var said bytes.Buffer
+		p.log = slog.New(slog.NewTextHandler(&said, nil))
+		led.err = errors.New("no such device")
+		hold(100 * ms)
+		if g := <-p.Gestures(); g != Press {
+			t.Errorf("asked for %s", g)
+		}
+		time.Sleep(10 * time.Second)
+		if n := strings.Count(said.String(), "no such device"); n != 1 {
+			t.Errorf("said %d times: %s", n, said.String())
+		}
+	})
+}
