@@ -106,6 +106,7 @@ type Box struct {
 
 	// The rest of the loop's state is used by its goroutine alone.
 	pausedBy  string
+	setupEnd  time.Time             // of the technicians' window, by the monotonic clock
 	donations []*donation           // in the configuration's order
 	usage     map[netctl.MAC]uint64 // bytes of today, of each device that had a session
 	now       time.Time             // the time of day, in the box's zone
@@ -307,8 +308,8 @@ func (b *Box) observe() {
 
 func (b *Box) observation() decide.Observation {
 	o := decide.Observation{
-		Now: b.now, Applied: b.applied, Configured: true, Paused: b.pausedBy != "", PausedBy: b.pausedBy,
-		Chosen: b.decision.Donation,
+		Now: b.now, Applied: b.applied, Configured: true, SetupAsked: b.setupAsked(), Paused: b.pausedBy != "",
+		PausedBy: b.pausedBy, Chosen: b.decision.Donation,
 	}
 	if b.Now().Before(b.retryAt) {
 		o.Fault = b.fault

@@ -426,6 +426,60 @@ func TestPauseKeepsSessions(t *testing.T) {
 	})
 }
 
+func TestButtonTogglesPause(t *testing.T) {
+	inHome(t, 10, func(h *home) {
+		for _, want := range []decide.State{decide.Paused, decide.Sharing, decide.Paused} {
+			if err := h.box.TogglePause(h.Context(), "the button"); err != nil {
+				h.Fatal(err)
+			}
+			if s := h.box.Status(); s.State != want {
+				h.Errorf("%s: %s, not %s", s.State, s.Why, want)
+			}
+		}
+		if err := h.box.Pause(h.Context(), "the command line"); err != nil {
+			h.Fatal(err)
+		}
+		if err := h.box.TogglePause(h.Context(), "the button"); err != nil {
+			h.Fatal(err)
+		}
+		h.state(decide.Sharing) // whoever paused it
+	})
+}
+
+// TestSetupIsAWindow: it closes by itself or when it is asked for again, and sessions outlive it.
+func TestSetupIsAWindow(t *testing.T) {
+	inHome(t, 10, func(h *home) {
+		h.admit(anna)
+		toggle := func() {
+			h.Helper()
+			if err := h.box.ToggleSetup(h.Context(), 15*time.Minute); err != nil {
+				h.Fatal(err)
+			}
+		}
+		toggle()
+		s := h.box.Status()
+		if s.State != decide.Setup || s.Setup == nil || s.Setup.Sub(s.Clock.Now) != 15*time.Minute {
+			h.Errorf("%s until %v", s.State, s.Setup)
+		}
+		if h.kernel.Pass(anna, 1000) != 0 {
+			h.Error("a packet passed in a set-up")
+		}
+		time.Sleep(14 * time.Minute)
+		h.state(decide.Setup)
+		time.Sleep(time.Minute + period)
+		h.state(decide.Sharing)
+		if s := h.box.Status(); s.Setup != nil {
+			h.Errorf("the window is open until %v", s.Setup)
+		}
+		if h.kernel.Pass(anna, 1000) == 0 {
+			h.Error("the session did not outlive the set-up")
+		}
+		toggle()
+		toggle()
+		h.state(decide.Sharing)
+	})
+}
+
 func TestLineGoesAndComes(t *testing.T) {
 	inHome(t, 10, func(h *home) {
 		h.admit(anna)

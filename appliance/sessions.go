@@ -267,15 +267,42 @@ func (b *Box) Reconfigure(ctx context.Context, c *config.Config) (err error) {
 }
 
 // Pause stops sharing until Resume; by says who, for status. Sessions keep their time.
-func (b *Box) Pause(ctx context.Context, by string) error { return b.setPaused(ctx, by) }
+func (b *Box) Pause(ctx context.Context, by string) error {
+	return b.change(ctx, func() { b.pausedBy = by })
+}
 
 // Resume ends a pause.
-func (b *Box) Resume(ctx context.Context) error { return b.setPaused(ctx, "") }
+func (b *Box) Resume(ctx context.Context) error {
+	return b.change(ctx, func() { b.pausedBy = "" })
+}
 
-// setPaused returns once the kernel follows, or why it does not yet.
-func (b *Box) setPaused(ctx context.Context, by string) (err error) {
-	doErr := b.do(ctx, func(loop context.Context) {
+// TogglePause ends a pause, whoever made it, or pauses: for a button that has no other way to say which.
+func (b *Box) TogglePause(ctx context.Context, by string) error {
+	return b.change(ctx, func() {
+		if b.pausedBy != "" {
+			by = ""
+		}
 		b.pausedBy = by
+	})
+}
+
+// ToggleSetup opens the technicians' window for so long, or closes it. While it is open the State is setup. It ends with
+// the daemon too.
+func (b *Box) ToggleSetup(ctx context.Context, length time.Duration) error {
+	return b.change(ctx, func() {
+		if b.setupAsked() {
+			length = 0
+		}
+		b.setupEnd = b.Now().Add(length)
+	})
+}
+
+func (b *Box) setupAsked() bool { return b.Now().Before(b.setupEnd) }
+
+// change returns once the kernel follows what f changed, or why it does not yet.
+func (b *Box) change(ctx context.Context, f func()) (err error) {
+	doErr := b.do(ctx, func(loop context.Context) {
+		f()
 		b.round(loop)
 		if b.unmet != nil {
 			err = fmt.Errorf("it is noted, but the kernel does not follow yet (passerelle status says when it does): %w", b.unmet)
