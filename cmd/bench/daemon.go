@@ -29,7 +29,7 @@ func megabytes(n uint64) float64 { return float64(n) / 1e6 }
 // resources measures the daemon with 250 sessions: what it holds, whether it grows, what it does when nothing happens.
 func resources(ctx context.Context, b *bench) (rows []row, err error) {
 	const hosts, sessions, steps = 25, 250, 5
-	d, err := b.startDaemon(ctx, netlab.Options{Residents: hosts, Direct: true})
+	d, err := b.startDaemon(ctx, netlab.Options{Residents: hosts, Direct: true}, setup{})
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,6 @@
 // Command bench measures the box beside what it is compared with, and prints a table in Markdown. It is a developer's
 // program: `make bench`, or as root
 //
-//	go run ./cmd/bench [--rows NAME,…] [--rounds N] [--quick]
 //
 // It owns what is measured and how; how a world of namespaces is made it leaves to netlab. Every figure that has
 // something beside it is the median of rounds in which all contestants take turns, so that whatever else the machine
@@ -60,6 +59,7 @@ var measurements = []measurement{
 	{"pages", "the first page and the redirect, beside a bare Go handler", pages, false},
 	{"daemon", "memory and idle CPU of the daemon", resources, false},
 	{"apply", "applying an unchanged plan", apply, false},
+	{"failover", "how long no new connection is answered when the line in use fails", failover, false},
 }
 
 // tools are the programs that the gate, the daemon and the prototype run.

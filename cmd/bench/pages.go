@@ -89,7 +89,7 @@ type pageScene struct {
 // pageScenes makes the three boxes; those that were made are returned also with an error.
 func (b *bench) pageScenes(ctx context.Context) (all []pageScene, err error) {
 	o := netlab.Options{Residents: phones, Direct: true}
-	d, err := b.startDaemon(ctx, o)
+	d, err := b.startDaemon(ctx, o, setup{})
 	if err != nil {
 		return nil, err
 	}

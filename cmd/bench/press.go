@@ -45,7 +45,7 @@ func (p presses) String() string {
 // so they are as small as can be, and the same is measured with residents who have their sessions already: what those
 // wait for is not the admission.
 func press(ctx context.Context, b *bench) (rows []row, err error) {
-	d, err := b.startDaemon(ctx, netlab.Options{Residents: 50, Direct: true})
+	d, err := b.startDaemon(ctx, netlab.Options{Residents: 50, Direct: true}, setup{})
 	if err != nil {
 		return nil, err
 	}

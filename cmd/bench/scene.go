@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -201,8 +202,8 @@ func admitStrangers(g *gate.Gate, count int) error {
 	return nil
 }
 
-// admit admits so many strangers, and the scene's residents at the addresses after theirs. Then it applies the plan, as the
-// daemon's next round would: until then newcomers have less than their share of the line.
+// admit admits so many strangers, and the scene's residents at the addresses after theirs. Then it applies the plan, as
+// the daemon's next round would: until then newcomers have less than their share of the line.
 func (g *gated) admit(ctx context.Context, strangers int) error {
 	return g.Box.Do(func() error {
 		if err := admitStrangers(g.gate, strangers); err != nil {
@@ -234,7 +235,16 @@ type daemon struct {
 	socket string
 }
 
-const daemonConfig = `
+// setup is how a daemon is configured, where it matters to what is measured.
+type setup struct {
+	limits   string // lines of the section for each resident
+	donation string // lines of the first donation beside name and interface
+	more     string // further donations
+	state    string // the folder for what survives a power cut, "" for one in the scene
+}
+
+func (s setup) String() string {
+	return fmt.Sprintf(`
 [box]
 name = "Centre social des Lilas"
 [hotspot]
@@ -243,41 +253,46 @@ radio = "none"
 address = "10.80.0.1/22"
 [limits]
 session = "2h"
-download = "4mbit"
-upload = "1mbit"
-data = "500MB"
+%s
 [[donation]]
 name = "Fibre du centre"
 interface = "eth0"
+%s
+%s
+`, cmp.Or(s.limits, `
+download = "4mbit"
+upload = "1mbit"
+data = "500MB"`), cmp.Or(s.donation, `
 download = "200mbit"
 upload = "50mbit"
-cap = "200GB"
-`
+cap = "200GB"`), s.more)
+}
 
 // startDaemon makes a scene, starts the daemon in it and waits until it shares.
-func (b *bench) startDaemon(ctx context.Context, o netlab.Options) (*daemon, error) {
+func (b *bench) startDaemon(ctx context.Context, o netlab.Options, how setup) (*daemon, error) {
 	s, err := standard(o)(ctx)
 	if err != nil {
 		return nil, err
 	}
 	d := &daemon{Scene: s, socket: s.Box.Path("/run/passerelle/passerelle.sock")}
-	if err := d.start(ctx, b.binary); err != nil {
+	if err := d.start(ctx, b.binary, how); err != nil {
 		return nil, errors.Join(fmt.Errorf("start the daemon: %w", err), s.Close())
 	}
 	return d, nil
 }
 
-func (d *daemon) start(ctx context.Context, binary string) (err error) {
+func (d *daemon) start(ctx context.Context, binary string, how setup) (err error) {
 	for _, dir := range []string{d.Dir(), d.Box.Path("/"), d.Box.Path("/run")} {
 		if err := os.Chmod(dir, 0o755); err != nil { // dnsmasq, no longer root, reads its servers below it
 			return err
 		}
 	}
 	conf := d.Box.Path("/passerelle.toml")
-	if err := os.WriteFile(conf, []byte(daemonConfig), 0o644); err != nil {
+	if err := os.WriteFile(conf, []byte(how.String()), 0o644); err != nil {
 		return err
 	}
-	d.proc, err = d.Box.Start(binary, "run", "--config", conf, "--state", d.Box.Path("/state"), "--socket", d.socket)
+	state := cmp.Or(how.state, d.Box.Path("/state"))
+	d.proc, err = d.Box.Start(binary, "run", "--config", conf, "--state", state, "--socket", d.socket)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,234 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"passerelle/netctl/netlab"
+)
+
+const threeLines = `
+[[donation]]
+name = "Box de la mairie"
+interface = "eth1"
+cap = "20GB"
+priority = 2
+[[donation]]
+name = "Téléphone d'Ana"
+interface = "eth2"
+cap = "2GB"
+priority = 3
+`
+
+// failure is a way in which a line fails, and how it comes back.
+type failure struct {
+	what       string
+	limit      time.Duration // until another line has taken over
+	fail, mend func(context.Context, *daemon, *netlab.Lender) error
+}
+
+var failures = []failure{
+	{
+		"its link is cut", 5 * time.Second,
+		func(_ context.Context, _ *daemon, l *netlab.Lender) error { return l.LAN.Cut() },
+		func(_ context.Context, _ *daemon, l *netlab.Lender) error { return l.LAN.Mend() },
+	},
+	{
+		"its address is lost", 5 * time.Second,
+		func(_ context.Context, d *daemon, l *netlab.Lender) error { return d.Box.RemoveAddresses(l.Interface) },
+		func(_ context.Context, _ *daemon, l *netlab.Lender) error { return l.Configure() },
+	},
+	{
+		"its default route is lost", 5 * time.Second,
+		func(ctx context.Context, d *daemon, l *netlab.Lender) error {
+			_, err := d.Box.Run(ctx, "ip", "route", "del", "default", "dev", l.Interface)
+			return err
+		},
+		func(_ context.Context, _ *daemon, l *netlab.Lender) error { return l.Configure() },
+	},
+	{
+		"it is unplugged", 5 * time.Second,
+		func(_ context.Context, _ *daemon, l *netlab.Lender) error { return l.Unplug() },
+		func(_ context.Context, _ *daemon, l *netlab.Lender) error { return l.Plug() },
+	},
+	{
+		"its way out is dead beyond the lender's router", 30 * time.Second,
+		func(_ context.Context, _ *daemon, l *netlab.Lender) error { return l.WAN.Cut() },
+		func(_ context.Context, _ *daemon, l *netlab.Lender) error { return l.WAN.Mend() },
+	},
+}
+
+// failover fails the line in use of three, and measures how long a resident who begins a connection every 50 ms has no
+// answer: from the last byte before to the first one after.
+func failover(ctx context.Context, b *bench) (rows []row, err error) {
+	d, err := b.startDaemon(ctx, netlab.Options{Residents: 1, Uplinks: 3}, setup{more: threeLines})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	if err := servePage(d.Internet.Host); err != nil {
+		return nil, err
+	}
+	r := d.Residents[0]
+	if err := r.Do(func() error { return askOnce(portalAddress, pressButton, "HTTP/1.1 303") }); err != nil {
+		return nil, err
+	}
+	calls := startCalls(ctx, r)
+	defer calls.stop()
+
+	var all []contestant[time.Duration]
+	for _, f := range failures {
+		all = append(all, contestant[time.Duration]{f.what, func(ctx context.Context) (time.Duration, error) {
+			return d.gap(ctx, calls, f)
+		}})
+	}
+	results, err := contest(ctx, b, "no answer after", all)
+	if err != nil {
+		return nil, err
+	}
+	for i, f := range failures {
+		gap := spreadOf(column(results[i], time.Duration.Seconds))
+		rows = append(rows, row{
+			what:     "no answer to new connections when a line is lost: " + f.what,
+			target:   fmt.Sprintf("≤ %v", f.limit),
+			measured: gap.String() + " s",
+			met:      judge(gap.high <= f.limit.Seconds()),
+		})
+	}
+	return rows, nil
+}
+
+// gap fails the line in use and returns how long no answer came. The line works again when it returns.
+func (d *daemon) gap(ctx context.Context, c *calls, f failure) (time.Duration, error) {
+	used, err := d.chosen(ctx)
+	if err != nil {
+		return 0, err
+	}
+	l := d.Lenders[used]
+	if err := c.await(ctx, time.Now()); err != nil {
+		return 0, err
+	}
+	start := time.Now()
+	if err := f.fail(ctx, d, l); err != nil {
+		return 0, err
+	}
+	if err := d.until(ctx, func() (bool, error) {
+		now, err := d.chosen(ctx)
+		return now >= 0 && now != used, err
+	}); err != nil {
+		return 0, fmt.Errorf("no other line takes over: %w", err)
+	}
+	if err := c.await(ctx, time.Now()); err != nil {
+		return 0, err
+	}
+	gap := c.longest(start)
+	if err := f.mend(ctx, d, l); err != nil {
+		return 0, err
+	}
+	return gap, d.until(ctx, func() (bool, error) {
+		s, err := d.status(ctx)
+		return err == nil && s.Donations[used].Works, err
+	})
+}
+
+// chosen returns which line residents' packets go by, -1 for none.
+func (d *daemon) chosen(ctx context.Context) (int, error) {
+	s, err := d.status(ctx)
+	for i, x := range s.Donations {
+		if x.Chosen {
+			return i, err
+		}
+	}
+	return -1, err
+}
+
+// until asks again and again, for a minute at most.
+func (d *daemon) until(ctx context.Context, ok func() (bool, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		if done, err := ok(); done || err != nil {
+			return err
+		}
+		if err := pause(ctx, 20*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// calls are the connections of a resident who begins one every so often, and waits a second for its answer.
+type calls struct {
+	cancel context.CancelFunc
+	all    sync.WaitGroup
+
+	mu      sync.Mutex
+	answers []time.Time // when their first bytes came
+}
+
+func startCalls(ctx context.Context, r *netlab.Resident) *calls {
+	ctx, cancel := context.WithCancel(ctx)
+	c := &calls{cancel: cancel}
+	c.all.Go(func() {
+		for pause(ctx, 50*time.Millisecond) == nil {
+			c.all.Go(func() {
+				if call(ctx, r) == nil {
+					c.mu.Lock()
+					defer c.mu.Unlock()
+					c.answers = append(c.answers, time.Now())
+				}
+			})
+		}
+	})
+	return c
+}
+
+// call fetches the first bytes of a page over a new connection.
+func call(ctx context.Context, r *netlab.Resident) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	conn, err := r.Dial(ctx, "tcp4", pageAddress.String())
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
+	return ask(conn, getInternet, "HTTP/1.1 200")
+}
+
+func (c *calls) stop() {
+	c.cancel()
+	c.all.Wait()
+}
+
+// await waits for an answer later than a moment.
+func (c *calls) await(ctx context.Context, moment time.Time) error {
+	for deadline := time.Now().Add(patience); ; {
+		c.mu.Lock()
+		there := len(c.answers) > 0 && c.answers[len(c.answers)-1].After(moment)
+		c.mu.Unlock()
+		switch {
+		case there:
+			return nil
+		case time.Now().After(deadline):
+			return errors.New("the resident gets no answers")
+		}
+		if err := pause(ctx, 10*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// longest returns the longest time without an answer since the last one before a moment.
+func (c *calls) longest(since time.Time) (gap time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	first, _ := slices.BinarySearchFunc(c.answers, since, time.Time.Compare)
+	for i := max(first, 1); i < len(c.answers); i++ {
+		gap = max(gap, c.answers[i].Sub(c.answers[i-1]))
+	}
+	return gap
+}
