@@ -1,6 +1,7 @@
 // Command bench measures the box beside what it is compared with, and prints a table in Markdown. It is a developer's
 // program: `make bench`, or as root
 //
+//	go run ./cmd/bench [--rows NAME,…] [--rounds N] [--quick] [--plots FOLDER]
 //
 // It owns what is measured and how; how a world of namespaces is made it leaves to netlab. Every figure that has
 // something beside it is the median of rounds in which all contestants take turns, so that whatever else the machine
@@ -29,6 +30,7 @@ type bench struct {
 	rounds int
 	quick  bool
 	binary string // the daemon, built for this run
+	plots  string // folder for drawings, "" for none
 	err    io.Writer
 }
 
@@ -60,6 +62,7 @@ var measurements = []measurement{
 	{"daemon", "memory and idle CPU of the daemon", resources, false},
 	{"apply", "applying an unchanged plan", apply, false},
 	{"failover", "how long no new connection is answered when the line in use fails", failover, false},
+	{"shares", "a month of a gift shared fairly, beside first come, first served: a simulation", shares, false},
 }
 
 // tools are the programs that the gate, the daemon and the prototype run.
@@ -100,6 +103,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 	f.SetOutput(errs)
 	names := f.String("rows", "", "comma-separated `NAMES` of what to measure:\n"+describe())
 	f.IntVar(&b.rounds, "rounds", 5, "how many times the contestants take turns")
+	f.StringVar(&b.plots, "plots", "", "write drawings to this `FOLDER`")
 	f.BoolVar(&b.quick, "quick", false, "a look at whether it works: one round, short; its figures mean little")
 	if err := f.Parse(args); err != nil {
 		return err
