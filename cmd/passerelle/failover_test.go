@@ -108,8 +108,8 @@ func (f failover) connects() error {
 	return conn.Close()
 }
 
-// TestLinesFailInTurn: whatever a line loses, the next one takes over, and the first is taken again when it has worked for
-// a while.
+// TestLinesFailInTurn: whatever a line loses, the next one takes over, and the first is taken again when it has worked
+// for a while.
 func TestLinesFailInTurn(t *testing.T) {
 	t.Parallel()
 	f := newFailover(t)
@@ -153,8 +153,8 @@ func TestLinesFailInTurn(t *testing.T) {
 }
 
 // TestDeadWayOut: a line that keeps link, address and route but leads nowhere any more is left, although its lender's
-// router says nothing; and is known to work soon after it does. Meanwhile a line that nobody uses carries a few questions,
-// which are counted.
+// router says nothing; and is known to work soon after it does. Meanwhile a line that nobody uses carries a few
+// questions, which are counted.
 func TestDeadWayOut(t *testing.T) {
 	t.Parallel()
 	f := newFailover(t)
