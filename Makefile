@@ -9,7 +9,7 @@ export CGO_ENABLED = 0
 TOOLS = iptables:iptables dnsmasq:dnsmasq-base ip:iproute2 busybox:busybox
 TEST_TOOLS = $(TOOLS) ipset:ipset nft:nftables chromium:chromium
 
-.PHONY: build demo test unit root lint fuzz bench cross tools test-tools clean
+.PHONY: build demo test unit root histories lint fuzz bench cross tools test-tools clean
 
 build:
 	$(GO) build -trimpath -o bin/passerelle ./cmd/passerelle
@@ -26,6 +26,11 @@ unit:
 # The packages that declare -root, where nothing is skipped in silence; one after the other, since they measure rates.
 root:
 	$(GO) test -count=1 -p 1 -timeout 20m $$($(GO) list -f '{{$$p := .ImportPath}}{{range .XTestImports}}{{if eq . "passerelle/netctl/netlab/labtest"}}{{$$p}}{{"\n"}}{{end}}{{end}}{{range .TestImports}}{{if eq . "passerelle/netctl/netlab/labtest"}}{{$$p}}{{"\n"}}{{end}}{{end}}' ./... | sort -u) -args -root
+
+# The lender's promise in many more random histories than in a test: crashes, power cuts, clocks that jump.
+HISTORIES ?= 1000000
+histories:
+	$(GO) test ./appliance/ledger -count=1 -timeout 12h -run '^TestPromise$$' -args -histories $(HISTORIES)
 
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'gofmt would change these files'; exit 1; }
