@@ -54,8 +54,10 @@ From another terminal, for instance:
     %s pause --socket %s
     ip netns exec %s iptables-save
 
-Ctrl-C ends it.`, s.screen.bold(w.url("")+"/"), s.screen.bold(w.url(internetName)+"/"),
-		s.screen.bold(w.url(internetName)+"/big"), s.screen.bold(w.url(lenderName)+link.Path), os.Args[0], s.socket(), s.Box.Namespace())
+Ctrl-C ends it.`,
+		s.screen.bold(w.url("")+"/"), s.screen.bold(w.url(internetName)+"/"),
+		s.screen.bold(w.url(internetName)+"/big"), s.screen.bold(w.url(lenderName)+link.Path),
+		os.Args[0], s.socket(), s.Box.Namespace())
 
 	ctx, stop := context.WithCancel(ctx)
 	var living sync.WaitGroup

@@ -122,7 +122,8 @@ func (s *stage) showCap(d appliance.DonationStatus, others ...bar) {
 		name, glyph, colour string
 		bytes               uint64
 	}{
-		{"used", solid, "36", d.Used}, {"granted", "▓", "33", granted}, {"left", "▒", "32", left}, {"reserve", "▚", "35", d.Reserve},
+		{"used", solid, "36", d.Used}, {"granted", "▓", "33", granted},
+		{"left", "▒", "32", left}, {"reserve", "▚", "35", d.Reserve},
 	}
 	var words []string
 	whole := bar{label: "card", says: megabytes(d.Cap)}
@@ -161,7 +162,8 @@ func (s *stage) pauseLoan(ctx context.Context) (string, error) {
 	if err != nil {
 		return seen, err
 	}
-	return lines(seen, "she presses “pause”, and only the card is left", fmt.Sprintf("%s: %s", status.State, status.Why)), nil
+	return lines(seen, "she presses the button, and only the card is left",
+		fmt.Sprintf("%s: %s", status.State, status.Why)), nil
 }
 
 // lenders asks for a page of the lender's as her phone does, which trusts the box's certificate by now.

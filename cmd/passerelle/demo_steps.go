@@ -23,7 +23,8 @@ func (s *stage) story() story {
 		{"Before she presses the button, Amina tries to go past it", s.refuse},
 		{"Amina presses the button", s.press},
 		{fmt.Sprintf("Amina downloads; her limit is %s", megabits(float64(l.Download))), s.downloadAlone},
-		{fmt.Sprintf("Bruno downloads too, with 8 connections at once; %s are lent", megabits(float64(d.Download))), s.share},
+		{fmt.Sprintf("Bruno downloads too, with 8 connections at once; %s are lent", megabits(float64(d.Download))),
+			s.share},
 		{"Chloé tries the lender's network, and Amina's phone", s.pry},
 		{"Chloé pretends to be Bruno", s.pretend},
 		{"The centre pauses the sharing, and resumes it", s.pause},
@@ -61,8 +62,8 @@ func (s *stage) confirmTime(ctx context.Context) (string, error) {
 	}
 	why := "the machine's clock follows a time server: the box knows by itself"
 	if !before.Clock.Trusted {
-		why = lines("a board has no clock battery, and no time server was reached: until somebody says that the time is right,",
-			"no cap begins anew and no opening hour closes")
+		why = lines("a board has no clock battery, and no time server was reached",
+			"until somebody says that the time is right, no cap begins anew and no opening hour closes")
 	}
 	said, err := s.command("clock", "--confirm")
 	if err == nil && !strings.Contains(said, ", trusted, by ") {

@@ -76,7 +76,8 @@ func TestScreenDraws(t *testing.T) {
 	out.Reset()
 	terminal.drawn, terminal.last = 0, time.Time{}
 	terminal.draw("", time.Hour, bar{"card", []part{{0.5, solid, ""}, {0.26, "▓", ""}, {0.2, "▚", ""}}, "10.0 MB"})
-	want := clear + "card  " + strings.Repeat("█", 25) + strings.Repeat("▓", 13) + strings.Repeat("▚", 10) + "░░  10.0 MB\n"
+	want := clear + "card  " +
+		strings.Repeat("█", 25) + strings.Repeat("▓", 13) + strings.Repeat("▚", 10) + "░░  10.0 MB\n"
 	if out.String() != want {
 		t.Errorf("a bar of parts is %q, want %q", out.String(), want)
 	}
