@@ -134,7 +134,8 @@ func (b *Box) publish() {
 		s.Setup = &until
 	}
 	for i, x := range b.observation().Donations {
-		s.Donations = append(s.Donations, b.donations[i].status(x, d.Internet, i == d.Donation && state != decide.Starting, zone))
+		chosen := i == d.Donation && state != decide.Starting
+		s.Donations = append(s.Donations, b.donations[i].status(x, d.Internet, chosen, zone))
 	}
 	slices.Sort(s.Problems)
 	v := View{
@@ -146,14 +147,18 @@ func (b *Box) publish() {
 	b.view, b.status = v, s
 }
 
-func (d *donation) status(x decide.Donation, internet decide.Internet, chosen bool, zone *time.Location) DonationStatus {
+func (d *donation) status(
+	x decide.Donation, internet decide.Internet, chosen bool, zone *time.Location,
+) DonationStatus {
 	l := d.standing
 	s := DonationStatus{
 		Name: d.Name, Interface: d.Interface,
 		Chosen: chosen && internet == decide.AllInternet, Essential: chosen && internet == decide.EssentialOnly,
-		Open: x.Open, Opens: whenever(x.Opens, zone), PausedBy: d.pausedBy, Works: x.Works, Why: x.Why, Spent: x.Spent,
+		Open: x.Open, Opens: whenever(x.Opens, zone),
+		PausedBy: d.pausedBy, Works: x.Works, Why: x.Why, Spent: x.Spent,
 		Cap: uint64(d.Cap), Used: l.Used, Over: l.Over, Granted: l.Granted, Left: l.Left, Reserve: l.Reserve, Margin: l.Margin,
-		Daily: l.Ration, Lost: l.Lost, Period: d.Period, Began: whenever(l.Start, zone), Refills: whenever(l.Resets, zone),
+		Daily: l.Ration, Lost: l.Lost,
+		Period: d.Period, Began: whenever(l.Start, zone), Refills: whenever(l.Resets, zone),
 		Days: []DayStatus{},
 	}
 	for _, day := range append(d.book.Days(), l.Today) {
