@@ -189,6 +189,9 @@ func describe(s appliance.Status, now time.Time) []byte {
 	if s.Refills != nil {
 		fmt.Fprintf(&b, "  the first cap begins anew %s\n", s.Refills.Format("Mon 2 Jan 15:04"))
 	}
+	if s.Setup != nil {
+		fmt.Fprintf(&b, "  technicians may come in until %s: the button asked for it\n", s.Setup.Format("15:04"))
+	}
 	fmt.Fprintf(&b, "\n%s\n  hotspot %s, %s", s.Centre, s.Hotspot.Interface, s.Hotspot.Address)
 	if s.Hotspot.Queue != "" {
 		fmt.Fprintf(&b, ", %s queues", s.Hotspot.Queue)

@@ -52,6 +52,9 @@ var bans = []ban{
 		"the kernel does not know why"},
 	{"passerelle/netctl/uplink", []string{"passerelle/captive", "passerelle/appliance", "passerelle/appliance/"}, nil,
 		"a line does not know who lends it"},
+	{"passerelle/hw", []string{"passerelle/netctl", "passerelle/netctl/", "passerelle/captive", "passerelle/captive/", "net", "os/exec"}, nil,
+		"a light and a button move no packets"},
+	{"passerelle/hw", []string{"periph.io/x/host/v3"}, nil, "its drivers for the Pi's chips take a Pi 5 for an older one"},
 	{"passerelle/netctl/netlab", []string{"testing", "passerelle/netctl/gate", "passerelle/appliance", "passerelle/captive"}, nil,
 		"worlds serve the demo as well as tests"},
 }

@@ -156,6 +156,7 @@ func (d *daemon) run(ctx context.Context) error {
 	if _, broken := ledger.(noAccounts); broken {
 		tasks.Go(func() error { return d.awaitDisk(taskCtx) })
 	}
+	tasks.Go(func() error { return d.servePanel(taskCtx) })
 	tasks.Go(func() error { return d.reload(taskCtx) })
 	err = tasks.Wait()
 	stopLoop()

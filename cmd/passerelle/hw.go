@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"passerelle/appliance/decide"
+	"passerelle/hw"
+)
+
+// setupFor is how long technicians may come in after the button asked for it.
+const setupFor = 15 * time.Minute
+
+// look is how often the light is told the state. It is a glance at memory.
+const look = 200 * time.Millisecond
+
+// servePanel has the board's light show the state, and does what its button asks for. A board without either has nothing
+// to serve.
+func (d *daemon) servePanel(ctx context.Context) error {
+	found := hw.Open(os.DirFS("/"))
+	defer func() {
+		if err := found.Close(); err != nil {
+			d.log.Warn("the light and the button cannot be given back", "error", err)
+		}
+	}()
+	for _, err := range found.Amiss {
+		d.log.Warn("a light or button cannot be used", "board", found.Board.Name, "error", err)
+	}
+	if found.Empty() {
+		return nil
+	}
+	panel := hw.NewPanel(found, d.log, hw.Press, hw.Setup)
+	tasks, ctx := errgroup.WithContext(ctx)
+	tasks.Go(func() error { panel.Run(ctx); return nil })
+	tasks.Go(func() error {
+		every(ctx, look, func() { panel.Show(d.box.View().State) })
+		return nil
+	})
+	tasks.Go(func() error {
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case g := <-panel.Gestures():
+				d.asked(ctx, g)
+			}
+		}
+	})
+	return tasks.Wait()
+}
+
+// asked does what somebody asked for with the button.
+func (d *daemon) asked(ctx context.Context, g hw.Gesture) {
+	var err error
+	switch g {
+	case hw.Press:
+		err = d.box.TogglePause(ctx, "the button")
+	case hw.Setup:
+		err = d.box.ToggleSetup(ctx, setupFor)
+	}
+	if err != nil {
+		d.log.Warn("what the button asked for is not done", "gesture", g, "error", err)
+	}
+}
+
+// every calls f at once and then at this pace, until ctx ends.
+func every(ctx context.Context, pace time.Duration, f func()) {
+	t := time.NewTicker(pace)
+	defer t.Stop()
+	for {
+		f()
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+	}
+}
+
+// hardware shows which lights and buttons the board has, and tries them.
+func hardware(ctx context.Context, c *cli, args []string) error {
+	var length time.Duration
+	if _, err := c.flags("hw", args, 0, func(f *flag.FlagSet) {
+		f.DurationVar(&length, "for", 30*time.Second, "try the light and the button for so `LONG`; 0 to only look")
+	}); err != nil {
+		return err
+	}
+	found := hw.Open(os.DirFS("/"))
+	fmt.Fprint(c.out, describeHardware(found))
+	if length > 0 && !found.Empty() {
+		tryHardware(ctx, c.out, found, length)
+	}
+	return found.Close()
+}
+
+func describeHardware(d *hw.Devices) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "board   %s", d.Board.Name)
+	if d.Model != "" {
+		fmt.Fprintf(&b, " (%s)", d.Model)
+	}
+	b.WriteString("\n")
+	for _, chip := range d.Chips {
+		fmt.Fprintf(&b, "chip    %s\n", chip)
+	}
+	for _, l := range d.Lights {
+		fmt.Fprintf(&b, "light   %s, %s\n", l.Name, l.Colour)
+	}
+	if d.Contact != nil {
+		fmt.Fprintf(&b, "button  %s", d.Contact.Name)
+		if d.Contact.Pressed() {
+			b.WriteString(", pressed")
+		}
+		b.WriteString("\n")
+	}
+	for _, err := range d.Amiss {
+		fmt.Fprintf(&b, "amiss   %v\n", err)
+	}
+	if d.Empty() {
+		b.WriteString("\nThere is no light and no button here that the box can use. It shares all the same.\n")
+	}
+	return b.String()
+}
+
+// tryHardware lights the pattern of each State for an equal part of a while, and says what the button asks for.
+func tryHardware(ctx context.Context, out io.Writer, d *hw.Devices, length time.Duration) {
+	ctx, stop := context.WithTimeout(ctx, length)
+	defer stop()
+	panel := hw.NewPanel(d, slog.New(slog.NewTextHandler(out, nil)), hw.Gestures...)
+	var running sync.WaitGroup
+	defer running.Wait()
+	running.Go(func() { panel.Run(ctx) })
+	turn := time.NewTicker(length / time.Duration(len(decide.States)))
+	defer turn.Stop()
+	left := decide.States
+	next := func() {
+		if len(d.Lights) == 0 || len(left) == 0 {
+			return
+		}
+		fmt.Fprintf(out, "shows   %s\n", left[0])
+		panel.Show(left[0])
+		left = left[1:]
+	}
+	for next(); ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-turn.C:
+			next()
+		case g := <-panel.Gestures():
+			fmt.Fprintf(out, "asks    %s\n", g)
+		}
+	}
+}

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"periph.io/x/conn/v3/gpio"
+	"periph.io/x/conn/v3/gpio/gpiotest"
+
+	"passerelle/hw"
+)
+
+func someHardware() (d *hw.Devices, contact *gpiotest.Pin) {
+	contact = &gpiotest.Pin{L: gpio.High}
+	return &hw.Devices{
+		Board:   hw.Board{Name: "Raspberry Pi 4 B"},
+		Model:   "Raspberry Pi 4 Model B Rev 1.4",
+		Chips:   []string{"pinctrl-bcm2711, /dev/gpiochip0, 58 lines"},
+		Lights:  []hw.Light{{Name: "LED ACT", Pin: &gpiotest.Pin{}, Colour: hw.White}},
+		Contact: &hw.Contact{Name: "line 17 of pinctrl-bcm2711, active low", Pin: contact, ActiveLow: true},
+		Amiss:   []error{errors.New("light at line 27 of pinctrl-bcm2711: another uses it")},
+	}, contact
+}
+
+func TestHardwareIsDescribed(t *testing.T) {
+	t.Parallel()
+	d, contact := someHardware()
+	if err := contact.Out(gpio.Low); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(`board   Raspberry Pi 4 B (Raspberry Pi 4 Model B Rev 1.4)
+chip    pinctrl-bcm2711, /dev/gpiochip0, 58 lines
+light   LED ACT, white
+button  line 17 of pinctrl-bcm2711, active low, pressed
+amiss   light at line 27 of pinctrl-bcm2711: another uses it
+`, describeHardware(d)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestHardwareIsTried(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d, contact := someHardware()
+		go func() {
+			time.Sleep(time.Second)
+			_ = contact.Out(gpio.Low)
+			time.Sleep(16 * time.Second)
+			_ = contact.Out(gpio.High)
+		}()
+		var out bytes.Buffer
+		tryHardware(t.Context(), &out, d, 40*time.Second)
+		if diff := cmp.Diff("shows starting shows fault shows setup shows paused asks reset "+
+			"shows closed shows exhausted shows offline shows sharing", strings.Join(strings.Fields(out.String()), " ")); diff != "" {
+			t.Errorf("-want +got:\n%s", diff)
+		}
+	})
+}
