@@ -57,12 +57,26 @@ func (p Percent) String() string { return strconv.FormatFloat(float64(p), 'f', 2
 // visible is the least that a part, or a bar, is drawn with if there is anything of it.
 const visible = Percent(1.5)
 
-// Place draws parts side by side, each as long as its share of the whole.
+// Place draws parts side by side, each as long as its share of the whole. What small ones are drawn longer, so as to be
+// seen, the longest is drawn shorter.
 func Place(whole uint64, parts []Part) []Part {
+	var all Percent
+	longest := 0
+	for i := range parts {
+		p := &parts[i]
+		p.Width = extent(p.Bytes, whole)
+		all += p.Width
+		if p.Width > parts[longest].Width {
+			longest = i
+		}
+	}
 	var x Percent
 	for i := range parts {
 		p := &parts[i]
-		p.X, p.Width = x, extent(p.Bytes, whole)
+		if i == longest {
+			p.Width -= min(max(all-100, 0), p.Width)
+		}
+		p.X = x
 		x += p.Width
 	}
 	return parts

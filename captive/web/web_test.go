@@ -332,6 +332,10 @@ func TestPlace(t *testing.T) {
 			t.Errorf("part %d: %s, want %s", i, got, want[i])
 		}
 	}
+	full := Place(1000, []Part{{Bytes: 2}, {Bytes: 990}, {Bytes: 8}})
+	if last := full[2]; full[1].X != visible || full[1].Width != 97 || last.X+last.Width != 100 {
+		t.Errorf("small parts leave the whole: %+v", full)
+	}
 	if p := Place(0, []Part{{Bytes: 1}})[0]; p.Width != 0 {
 		t.Errorf("a part of nothing: %v", p)
 	}
