@@ -63,6 +63,7 @@ var measurements = []measurement{
 	{"apply", "applying an unchanged plan", apply, false},
 	{"failover", "how long no new connection is answered when the line in use fails", failover, false},
 	{"shares", "a month of a gift shared fairly, beside first come, first served: a simulation", shares, false},
+	{"flash", "what the daemon writes, at a block device", flash, false},
 }
 
 // tools are the programs that the gate, the daemon and the prototype run.

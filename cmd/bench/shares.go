@@ -13,8 +13,7 @@ import (
 	"passerelle/appliance/ledger"
 )
 
-// simulated is a month that asks for half as much again as its gift has: 20 residents a day, whose wishes have a mean of
-// about 120 MB and a median of 75.
+// simulated is a month whose residents want half as much again as the gift has.
 var simulated = ledger.Month{Cap: 50e9, Days: 30, Residents: 20, Typical: 75e6, Spread: 1, Limit: 500e6}
 
 // outcome is how a month went for those who came.
