@@ -23,14 +23,18 @@ func (l Line) String() string {
 	return s
 }
 
-// Board is what is known of a kind of board.
+// Board is what is known of a board.
 type Board struct {
-	Name   string
-	models []string // as the device tree has them; the firmware adds a revision
-	LED    string   // its activity LED in /sys/class/leds; "": those that the device tree gives the function "status"
+	Name   string   // of its kind
+	Model  string   // as the device tree has it; "" where there is none (a PC)
+	LED    string   // the name in /sys/class/leds of the LED that shows the box's state, or StatusLEDs; "": none does
 	Light  *Line    // where a light may be wired
 	Button *Line    // where a button may be wired
+	models []string // as the device tree of the kind has them; the firmware adds a revision
 }
+
+// StatusLEDs are all LEDs that the device tree gives the function "status".
+const StatusLEDs = "*:status"
 
 // The header of every Raspberry Pi since the B+ has GPIO17 on pin 11, beside the ground of pin 9, and GPIO27 on pin 13,
 // beside the ground of pin 14 (periph.io/x/host/v3/rpi, documentation of the header). Neither has another function that a
@@ -60,20 +64,20 @@ func raspberry(name, chip string, models ...string) Board {
 	return Board{Name: name, models: models, LED: "ACT", Light: light, Button: button}
 }
 
-// Generic is a board that is not in the table: nothing is known of its pins.
-var Generic = Board{Name: "generic"}
+// generic is a board that is not in the table: nothing is known of its pins.
+var generic = Board{Name: "generic", LED: StatusLEDs}
 
-// Identify returns the board and its model as the device tree has it, "" where there is none (a PC).
-func Identify(root fs.FS) (b Board, model string, err error) {
+// Identify returns the machine's board; root is its file system.
+func Identify(root fs.FS) (Board, error) {
 	text, err := fs.ReadFile(root, "proc/device-tree/model")
 	if errors.Is(err, fs.ErrNotExist) {
-		return Generic, "", nil
+		return generic, nil
 	}
 	if err != nil {
-		return Generic, "", fmt.Errorf("read the board's model: %w", err)
+		return generic, fmt.Errorf("read the board's model: %w", err)
 	}
-	model = strings.TrimRight(string(text), "\x00\n")
-	b, longest := Generic, 0
+	model := strings.TrimRight(string(text), "\x00\n")
+	b, longest := generic, 0
 	for _, x := range boards {
 		for _, m := range x.models {
 			rest, ok := strings.CutPrefix(model, m)
@@ -82,5 +86,6 @@ func Identify(root fs.FS) (b Board, model string, err error) {
 			}
 		}
 	}
-	return b, model, nil
+	b.Model = model
+	return b, nil
 }

@@ -3,9 +3,9 @@ package hw
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"periph.io/x/conn/v3/driver/driverreg"
@@ -17,8 +17,8 @@ import (
 // Devices are what a board has. Close gives them back.
 type Devices struct {
 	Board   Board
-	Model   string
-	Chips   []string // the GPIO chips of the kernel, to be read by people
+	Chips   []string // the kernel's GPIO chips, to be read by people
+	LEDs    []string // the names of the kernel's LEDs
 	Lights  []Light
 	Contact *Contact // nil: no button
 	Amiss   []error  // what the board should have, and why it cannot be used
@@ -32,30 +32,26 @@ type kernel interface {
 	line(Line) (gpio.PinIO, func() error, error)
 }
 
-// Open finds the board and takes its lights and its button. root is the machine's file system. What cannot be had is left
-// out and said in Amiss: a box shares without a light.
-func Open(root fs.FS) *Devices {
+// Open takes the lights and the button of a board. What cannot be had is left out and said in Amiss: a box shares without
+// a light.
+func Open(b Board) *Devices {
 	// Not host.Init: its driver for the Pi's chips takes a Pi 5 for an older one. What a driver failed at shows below, as
 	// a chip or LED that is not there.
 	if _, err := driverreg.Init(); err != nil {
-		return &Devices{Board: Generic, Amiss: []error{fmt.Errorf("look for GPIO chips and LEDs: %w", err)}}
+		return &Devices{Board: b, Amiss: []error{fmt.Errorf("look for GPIO chips and LEDs: %w", err)}}
 	}
-	return open(root, linux{dir: "/sys/class/leds"})
+	return open(b, linux{dir: "/sys/class/leds"})
 }
 
-func open(root fs.FS, k kernel) *Devices {
-	b, model, err := Identify(root)
-	d := &Devices{Board: b, Model: model, Chips: k.chips()}
-	d.amiss(err)
-	for _, name := range k.leds() {
+func open(b Board, k kernel) *Devices {
+	d := &Devices{Board: b, Chips: k.chips(), LEDs: k.leds()}
+	for _, name := range d.LEDs {
 		if c, ok := b.lights(name); ok {
-			pin, release, err := k.led(name)
-			if err != nil {
-				d.amiss(fmt.Errorf("light %s: %w", name, err))
-				continue
-			}
-			d.Lights = append(d.Lights, Light{Name: "LED " + name, Pin: pin, Colour: c, release: release})
+			d.takeLED(k, name, c)
 		}
+	}
+	if b.LED != "" && b.LED != StatusLEDs && !slices.Contains(d.LEDs, b.LED) {
+		d.amiss(fmt.Errorf("light %s: there is no such LED", b.LED))
 	}
 	if b.Light != nil {
 		d.takeLight(k, *b.Light)
@@ -64,6 +60,15 @@ func open(root fs.FS, k kernel) *Devices {
 		d.takeButton(k, *b.Button)
 	}
 	return d
+}
+
+func (d *Devices) takeLED(k kernel, name string, c Colour) {
+	pin, release, err := k.led(name)
+	if err != nil {
+		d.amiss(fmt.Errorf("light %s: %w", name, err))
+		return
+	}
+	d.Lights = append(d.Lights, Light{Name: "LED " + name, Pin: pin, Colour: c, release: release})
 }
 
 func (d *Devices) takeLight(k kernel, l Line) {
@@ -98,11 +103,7 @@ func (d *Devices) takeButton(k kernel, l Line) {
 	d.Contact = &Contact{Name: l.String(), Pin: pin, ActiveLow: l.ActiveLow, release: release}
 }
 
-func (d *Devices) amiss(err error) {
-	if err != nil {
-		d.Amiss = append(d.Amiss, err)
-	}
-}
+func (d *Devices) amiss(err error) { d.Amiss = append(d.Amiss, err) }
 
 // Empty says that there is nothing to show and nothing to press.
 func (d *Devices) Empty() bool { return len(d.Lights) == 0 && d.Contact == nil }
@@ -123,7 +124,7 @@ func (d *Devices) Close() error {
 // device:colour:function (Documentation/leds/leds-class.rst); "status" is the function of an LED that is left to the
 // system (include/dt-bindings/leds/common.h), and boards with three colours have one for each.
 func (b Board) lights(led string) (Colour, bool) {
-	if b.LED != "" {
+	if b.LED != StatusLEDs {
 		return White, led == b.LED
 	}
 	parts := strings.Split(led, ":")

@@ -39,9 +39,9 @@ func TestIdentify(t *testing.T) {
 		"Raspberry Pi 500 Rev 1.0":            "generic",
 		"Radxa ROCK 3A":                       "generic",
 	} {
-		b, read, err := Identify(machine(model))
-		if err != nil || b.Name != want || read != model {
-			t.Errorf("%q: %s, %q, %v; not %s", model, b.Name, read, err, want)
+		b, err := Identify(machine(model))
+		if err != nil || b.Name != want || b.Model != model {
+			t.Errorf("%q: %s, %q, %v; not %s", model, b.Name, b.Model, err, want)
 		}
 	}
 }
@@ -81,9 +81,9 @@ func (k *fakeKernel) line(l Line) (gpio.PinIO, func() error, error) {
 func TestOpen(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		what, model          string
-		labels, leds         []string
-		lights, button, amis string
+		what, model           string
+		labels, leds          []string
+		lights, button, amiss string
 	}{
 		{what: "a PC", leds: []string{"input3::capslock", "platform::micmute"}},
 		{
@@ -95,7 +95,7 @@ func TestOpen(t *testing.T) {
 			what: "a Pi 5 whose header is not there", model: "Raspberry Pi 5 Model B Rev 1.0",
 			labels: []string{"gpio-brcmstb@107d508500"}, leds: []string{"ACT", "PWR"},
 			lights: "LED ACT white",
-			amis: "light at line 27 of pinctrl-rp1: there is no such chip, " +
+			amiss: "light at line 27 of pinctrl-rp1: there is no such chip, " +
 				"button at line 17 of pinctrl-rp1, active low: there is no such chip",
 		},
 		{
@@ -104,12 +104,21 @@ func TestOpen(t *testing.T) {
 			lights: "LED red:status red, LED router:green:status green, LED blue:status blue",
 		},
 		{
+			what: "a Pi 4 whose kernel has no name for its LED", model: "Raspberry Pi 4 Model B", labels: []string{"pinctrl-bcm2711"},
+			lights: "line 27 of pinctrl-bcm2711 white", button: "line 17 of pinctrl-bcm2711, active low",
+			amiss: "light ACT: there is no such LED",
+		},
+		{
 			what: "one of two is broken", model: "Some Router", leds: []string{"broken:red:status", "green:status"},
-			lights: "LED green:status green", amis: "light broken:red:status: it is broken",
+			lights: "LED green:status green", amiss: "light broken:red:status: it is broken",
 		},
 	} {
 		k := &fakeKernel{labels: c.labels, names: c.leds, pins: map[string]*gpiotest.Pin{}}
-		d := open(machine(c.model), k)
+		b, err := Identify(machine(c.model))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := open(b, k)
 		var lights, amiss []string
 		for _, l := range d.Lights {
 			lights = append(lights, l.Name+" "+l.Colour.String())
@@ -130,8 +139,8 @@ func TestOpen(t *testing.T) {
 		if button != c.button {
 			t.Errorf("%s: button %s, not %s", c.what, button, c.button)
 		}
-		if got := strings.Join(amiss, ", "); got != c.amis {
-			t.Errorf("%s: amiss %s, not %s", c.what, got, c.amis)
+		if got := strings.Join(amiss, ", "); got != c.amiss {
+			t.Errorf("%s: amiss %s, not %s", c.what, got, c.amiss)
 		}
 		if d.Empty() != (c.lights == "" && c.button == "") {
 			t.Errorf("%s: empty %t", c.what, d.Empty())
@@ -144,10 +153,11 @@ func TestOpen(t *testing.T) {
 
 // TestThisMachine: wherever the tests run, looking is no error, and what was found can be given back.
 func TestThisMachine(t *testing.T) {
-	d := Open(machine("Raspberry Pi 9 of tomorrow"))
-	if d.Board.Name != "generic" {
-		t.Errorf("it is a %s", d.Board.Name)
+	b, err := Identify(machine("Raspberry Pi 9 of tomorrow"))
+	if err != nil || b.Name != "generic" {
+		t.Errorf("it is a %s: %v", b.Name, err)
 	}
+	d := Open(b)
 	if err := d.Close(); err != nil {
 		t.Error(err)
 	}

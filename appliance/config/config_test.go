@@ -121,6 +121,7 @@ name = "Centre social des Lilas"
 interface = "wlan0"
 radio = "none"
 [essential]
+[hw]
 [[donation]]
 name = "Fibre du centre"
 interface = "eth0"
@@ -237,6 +238,11 @@ func TestValues(t *testing.T) {
 			[]string{`[]`, `["caf.fr"]`, `["@france", "mairie-des-lilas.example"]`, `["droits.lilas.gouv.fr"]`},
 			[]string{`["fr"]`, `["gouv.fr"]`, `["co.uk"]`, `["@france", "@france"]`, `["@spain"]`, `["https://caf.fr"]`,
 				`["caf.fr/aide"]`, `["*.caf.fr"]`, `["192.0.2.1"]`, `["Caf.fr"]`, `"caf.fr"`}},
+		{"hw", "led",
+			[]string{`"board"`, `"none"`, `"ACT"`, `"tpacpi::power"`, `"pinctrl-rp1 27 high"`, `" pinctrl-rp1  0 low"`},
+			[]string{`""`, `" "`, `"../ACT"`, `".."`, `"pinctrl-rp1 27"`, `"pinctrl-rp1 -1 low"`, `"pinctrl-rp1 1024 low"`,
+				`"pinctrl-rp1 x low"`, `"pinctrl-rp1 27 up"`, `"é"`, `27`, `"` + strings.Repeat("a", 64) + `"`}},
+		{"hw", "button", []string{`"board"`, `"none"`, `"pinctrl-rp1 17 low"`}, []string{`"ACT"`, `""`}},
 		{"essential", "rate", []string{`"64kbit"`, `"100gbit"`}, []string{`"0"`, `"63kbit"`, `2`}},
 		{"donation", "cap",
 			[]string{`"0"`, `"1MB"`, `"1000TB"`, `"1.5GB"`},
@@ -432,6 +438,10 @@ func randomConfig(t *testing.T, rnd *rand.Rand) *Config {
 		Essential: Essential{
 			Names: [][]string{nil, {France}, {"aide.example"}, {France, "b.example", "a.example"}}[rnd.IntN(4)],
 			Rate:  max(minRate, rate()),
+		},
+		Hardware: Hardware{
+			LED:    []Pin{{}, {None: true}, {LED: "green:status"}, {Chip: "gpio0", Line: 7}}[rnd.IntN(4)],
+			Button: []Pin{{}, {None: true}, {Chip: "gpio-brcmstb@107d508500", Line: maxLine, Low: true}}[rnd.IntN(3)],
 		},
 	}
 	c.Box.Languages = [][]string{{"fr"}, {"en"}, {"fr", "en"}, {"en", "fr"}}[rnd.IntN(4)]

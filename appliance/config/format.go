@@ -53,6 +53,8 @@ func (c *Config) values() map[string]string {
 		"[limits] data":       quote(c.Limits.Data.String()),
 		"[essential] names":   quoteAll(c.Essential.Names),
 		"[essential] rate":    quote(c.Essential.Rate.String()),
+		"[hw] led":            quote(c.Hardware.LED.String()),
+		"[hw] button":         quote(c.Hardware.Button.String()),
 	}
 }
 

@@ -113,6 +113,7 @@ func (r *reader) config(values map[string]any) *Config {
 		Limits:  r.limits(root.table("limits", false)),
 
 		Essential: r.essential(root.table("essential", false)),
+		Hardware:  r.hardware(root.table("hw", false)),
 	}
 	donations := root.tables("donation")
 	if len(donations) > maxDonations {
@@ -196,6 +197,14 @@ func (r *reader) essential(t *table) Essential {
 		t.elementProblem("names", i, "%q is in the list twice; take one away", e.Names[i])
 	}
 	return e
+}
+
+func (r *reader) hardware(t *table) Hardware {
+	defer t.refuseUnknown()
+	return Hardware{
+		LED:    optional(t, "led", Pin{}, parsePin),
+		Button: optional(t, "button", Pin{}, parseButton),
+	}
 }
 
 // donation reads one donation and holds it against those before it and the hotspot.

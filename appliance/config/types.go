@@ -19,6 +19,7 @@ type Config struct {
 	Hotspot   Hotspot
 	Limits    Limits
 	Essential Essential
+	Hardware  Hardware
 	Donations []Donation // at least one, names and interfaces unique, in the file's order
 }
 
@@ -54,6 +55,21 @@ type Limits struct {
 type Essential struct {
 	Names []string // host names, lower case, unique, each with all names below it, or France; default: France
 	Rate  Rate     // of all residents together, each way; never 0; default: 2 Mbit/s
+}
+
+// Hardware is the box's own light and button.
+type Hardware struct {
+	LED    Pin
+	Button Pin // never an LED of the kernel
+}
+
+// Pin is where something is wired; the zero value (default): where such boards have it.
+type Pin struct {
+	None bool   // nowhere
+	LED  string // an LED of the kernel, by its name in /sys/class/leds
+	Chip string // a GPIO chip, by its label
+	Line int    // of the chip, from 0
+	Low  bool   // lit or pressed while the line is low
 }
 
 // Donation is a connection that somebody lends.

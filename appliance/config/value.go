@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	_ "time/tzdata" // the box's image has no zone files
@@ -182,6 +183,63 @@ func parseCountry(s string) (string, error) {
 		return "", fmt.Errorf("%q is not a country's two capital letters, as in FR, RE or GP", s)
 	}
 	return s, nil
+}
+
+// Bounds of names in the kernel: of an LED (LED_MAX_NAME_SIZE in linux/uleds.h) and a GPIO chip's label
+// (GPIO_MAX_NAME_SIZE in linux/gpio.h), each with the zero that ends it. No chip has as many lines.
+const (
+	maxLED   = 63
+	maxLabel = 31
+	maxLine  = 1023
+)
+
+// String writes a pin as the file has it.
+func (p Pin) String() string {
+	switch {
+	case p.None:
+		return "none"
+	case p.LED != "":
+		return p.LED
+	case p.Chip == "":
+		return "board"
+	}
+	level := "high"
+	if p.Low {
+		level = "low"
+	}
+	return fmt.Sprintf("%s %d %s", p.Chip, p.Line, level)
+}
+
+func parsePin(s string) (Pin, error) {
+	words := strings.Fields(s)
+	for _, w := range words {
+		if w == "." || w == ".." || strings.ContainsFunc(w, func(r rune) bool { return r <= ' ' || r > '~' || r == '/' }) {
+			return Pin{}, fmt.Errorf("%q names no LED and no GPIO chip; passerelle hw shows which there are", w)
+		}
+	}
+	switch {
+	case s == "board":
+		return Pin{}, nil
+	case s == "none":
+		return Pin{None: true}, nil
+	case len(words) == 1 && len(words[0]) <= maxLED:
+		return Pin{LED: words[0]}, nil
+	case len(words) == 3 && len(words[0]) <= maxLabel && (words[2] == "high" || words[2] == "low"):
+		line, err := strconv.Atoi(words[1])
+		if err == nil && line >= 0 && line <= maxLine {
+			return Pin{Chip: words[0], Line: line, Low: words[2] == "low"}, nil
+		}
+	}
+	const advice = `"board", "none", or a GPIO chip's label, a line of it, and its level, as in "pinctrl-bcm2711 27 high"`
+	return Pin{}, fmt.Errorf("%q is no place for it; write %s", s, advice)
+}
+
+func parseButton(s string) (Pin, error) {
+	p, err := parsePin(s)
+	if err == nil && p.LED != "" {
+		return Pin{}, fmt.Errorf(`%q is no place for a button; write "board", "none", or as "pinctrl-bcm2711 17 low"`, s)
+	}
+	return p, err
 }
 
 // private is the address space of RFC 1918.

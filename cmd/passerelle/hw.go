@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"strings"
@@ -13,6 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"passerelle/appliance/config"
 	"passerelle/appliance/decide"
 	"passerelle/hw"
 )
@@ -26,7 +29,11 @@ const look = 200 * time.Millisecond
 // servePanel has the board's light show the state, and does what its button asks for. A board without either has nothing
 // to serve.
 func (d *daemon) servePanel(ctx context.Context) error {
-	found := hw.Open(os.DirFS("/"))
+	board, err := hw.Identify(os.DirFS("/"))
+	if err != nil {
+		d.log.Warn("the board is not known", "error", err)
+	}
+	found := hw.Open(wired(board, d.config.Hardware))
 	defer func() {
 		if err := found.Close(); err != nil {
 			d.log.Warn("the light and the button cannot be given back", "error", err)
@@ -56,6 +63,23 @@ func (d *daemon) servePanel(ctx context.Context) error {
 		}
 	})
 	return tasks.Wait()
+}
+
+// wired returns the board with what the configuration says of it.
+func wired(b hw.Board, c config.Hardware) hw.Board {
+	line := func(p config.Pin) *hw.Line {
+		if p.Chip == "" {
+			return nil
+		}
+		return &hw.Line{Chip: p.Chip, Offset: p.Line, ActiveLow: p.Low}
+	}
+	if c.LED != (config.Pin{}) {
+		b.LED, b.Light = c.LED.LED, line(c.LED)
+	}
+	if c.Button != (config.Pin{}) {
+		b.Button = line(c.Button)
+	}
+	return b
 }
 
 // asked does what somebody asked for with the button.
@@ -89,12 +113,25 @@ func every(ctx context.Context, pace time.Duration, f func()) {
 // hardware shows which lights and buttons the board has, and tries them.
 func hardware(ctx context.Context, c *cli, args []string) error {
 	var length time.Duration
+	var path string
 	if _, err := c.flags("hw", args, 0, func(f *flag.FlagSet) {
+		f.StringVar(&path, "config", defaultConfig, "the configuration `FILE`, which may say where they are")
 		f.DurationVar(&length, "for", 30*time.Second, "try the light and the button for so `LONG`; 0 to only look")
 	}); err != nil {
 		return err
 	}
-	found := hw.Open(os.DirFS("/"))
+	board, err := hw.Identify(os.DirFS("/"))
+	if err != nil {
+		return err
+	}
+	conf, err := config.Load(path)
+	switch {
+	case err == nil:
+		board = wired(board, conf.Hardware)
+	case !errors.Is(err, fs.ErrNotExist):
+		return wrong{err}
+	}
+	found := hw.Open(board)
 	fmt.Fprint(c.out, describeHardware(found))
 	if length > 0 && !found.Empty() {
 		tryHardware(ctx, c.out, found, length)
@@ -105,12 +142,15 @@ func hardware(ctx context.Context, c *cli, args []string) error {
 func describeHardware(d *hw.Devices) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "board   %s", d.Board.Name)
-	if d.Model != "" {
-		fmt.Fprintf(&b, " (%s)", d.Model)
+	if d.Board.Model != "" {
+		fmt.Fprintf(&b, " (%s)", d.Board.Model)
 	}
 	b.WriteString("\n")
 	for _, chip := range d.Chips {
 		fmt.Fprintf(&b, "chip    %s\n", chip)
+	}
+	if len(d.LEDs) > 0 {
+		fmt.Fprintf(&b, "leds    %s\n", strings.Join(d.LEDs, ", "))
 	}
 	for _, l := range d.Lights {
 		fmt.Fprintf(&b, "light   %s, %s\n", l.Name, l.Colour)

@@ -12,15 +12,16 @@ import (
 	"periph.io/x/conn/v3/gpio"
 	"periph.io/x/conn/v3/gpio/gpiotest"
 
+	"passerelle/appliance/config"
 	"passerelle/hw"
 )
 
 func someHardware() (d *hw.Devices, contact *gpiotest.Pin) {
 	contact = &gpiotest.Pin{L: gpio.High}
 	return &hw.Devices{
-		Board:   hw.Board{Name: "Raspberry Pi 4 B"},
-		Model:   "Raspberry Pi 4 Model B Rev 1.4",
+		Board:   hw.Board{Name: "Raspberry Pi 4 B", Model: "Raspberry Pi 4 Model B Rev 1.4"},
 		Chips:   []string{"pinctrl-bcm2711, /dev/gpiochip0, 58 lines"},
+		LEDs:    []string{"ACT", "PWR"},
 		Lights:  []hw.Light{{Name: "LED ACT", Pin: &gpiotest.Pin{}, Colour: hw.White}},
 		Contact: &hw.Contact{Name: "line 17 of pinctrl-bcm2711, active low", Pin: contact, ActiveLow: true},
 		Amiss:   []error{errors.New("light at line 27 of pinctrl-bcm2711: another uses it")},
@@ -35,6 +36,7 @@ func TestHardwareIsDescribed(t *testing.T) {
 	}
 	if diff := cmp.Diff(`board   Raspberry Pi 4 B (Raspberry Pi 4 Model B Rev 1.4)
 chip    pinctrl-bcm2711, /dev/gpiochip0, 58 lines
+leds    ACT, PWR
 light   LED ACT, white
 button  line 17 of pinctrl-bcm2711, active low, pressed
 amiss   light at line 27 of pinctrl-bcm2711: another uses it
@@ -60,4 +62,30 @@ func TestHardwareIsTried(t *testing.T) {
 			t.Errorf("-want +got:\n%s", diff)
 		}
 	})
+}
+
+func TestConfigurationSaysWhereThingsAre(t *testing.T) {
+	t.Parallel()
+	b := hw.Board{
+		LED: "ACT", Light: &hw.Line{Chip: "pinctrl-rp1", Offset: 27}, Button: &hw.Line{Chip: "pinctrl-rp1", Offset: 17, ActiveLow: true},
+	}
+	for _, c := range []struct {
+		what           string
+		led, button    config.Pin
+		name           string
+		light, pressed *hw.Line
+	}{
+		{"nothing", config.Pin{}, config.Pin{}, b.LED, b.Light, b.Button},
+		{"none", config.Pin{None: true}, config.Pin{None: true}, "", nil, nil},
+		{"another LED", config.Pin{LED: "PWR"}, config.Pin{}, "PWR", nil, b.Button},
+		{
+			"lines", config.Pin{Chip: "sim", Line: 3, Low: true}, config.Pin{Chip: "sim", Line: 4}, "",
+			&hw.Line{Chip: "sim", Offset: 3, ActiveLow: true}, &hw.Line{Chip: "sim", Offset: 4},
+		},
+	} {
+		got := wired(b, config.Hardware{LED: c.led, Button: c.button})
+		if diff := cmp.Diff([]any{c.name, c.light, c.pressed}, []any{got.LED, got.Light, got.Button}); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.what, diff)
+		}
+	}
 }
