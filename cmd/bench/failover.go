@@ -129,10 +129,15 @@ func (d *daemon) gap(ctx context.Context, c *calls, f failure) (time.Duration, e
 	if err := f.mend(ctx, d, l); err != nil {
 		return 0, err
 	}
-	return gap, d.until(ctx, func() (bool, error) {
+	if err := d.until(ctx, func() (bool, error) {
 		s, err := d.status(ctx)
 		return err == nil && s.Donations[used].Works, err
-	})
+	}); err != nil {
+		return 0, err
+	}
+	// The lender's bridge may see a second later than the box that a link has come (net/core/link_watch.c). Who fails over
+	// to that line must not wait for it.
+	return gap, pause(ctx, 2*time.Second)
 }
 
 // chosen returns which line residents' packets go by, -1 for none.

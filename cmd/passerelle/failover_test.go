@@ -66,9 +66,8 @@ func (f failover) waitWorks(line int, want bool) {
 }
 
 // lose fails the line that is in use, and returns when another one has taken over: residents keep their sessions, their
-// new connections go by that line, and those that they had are reset. Some of those are told only if `told`, who only
-// receive: with an address, the kernel forgets the connections that it had.
-func (f failover) lose(what string, to int, told bool, fail func() error) {
+// new connections go by that line, and those that they had are reset, of those who send and of those who only receive.
+func (f failover) lose(what string, to int, fail func() error) {
 	f.t.Helper()
 	conn, download := f.talk(f.resident), f.download(f.resident)
 	next := f.scene.Lenders[to]
@@ -81,12 +80,7 @@ func (f failover) lose(what string, to int, told bool, fail func() error) {
 	f.t.Logf("%s: the next line is chosen after %v, and the first new connection answered after %v",
 		what, chosen.Round(time.Millisecond), time.Since(start).Round(time.Millisecond))
 	f.reset(conn)
-	if told {
-		f.broken(download)
-	} else {
-		f.stopped(download)
-		download.Stop() // however it ended
-	}
+	f.broken(download)
 	const bytes = 200e3
 	again, err := f.resident.StartDownload(f.t.Context(), fmt.Sprintf("%s?bytes=%d", bigPage, int(bytes)))
 	f.must(err)
@@ -114,20 +108,20 @@ func TestLinesFailInTurn(t *testing.T) {
 	t.Parallel()
 	f := newFailover(t)
 	l := f.scene.Lenders
-	f.lose("a link is cut", 1, true, l[0].LAN.Cut)
-	f.lose("an address is lost", 2, false, func() error { return f.scene.Box.RemoveAddresses("eth1") })
+	f.lose("a link is cut", 1, l[0].LAN.Cut)
+	f.lose("an address is lost", 2, func() error { return f.scene.Box.RemoveAddresses("eth1") })
 	f.must(l[1].Configure())
 	f.waitWorks(1, true)
-	f.lose("a default route is lost", 1, true, func() error {
+	f.lose("a default route is lost", 1, func() error {
 		_, err := f.scene.Box.Run(t.Context(), "ip", "route", "del", "default", "dev", "eth2")
 		return err
 	})
 	f.must(l[2].Configure())
 	f.waitWorks(2, true)
-	f.lose("a line is unplugged", 2, false, l[1].Unplug)
+	f.lose("a line is unplugged", 2, l[1].Unplug)
 	f.must(l[1].Plug())
 	f.waitWorks(1, true)
-	f.lose("another is, the one before is plugged in with another number", 1, false, l[2].Unplug)
+	f.lose("another is, the one before is plugged in with another number", 1, l[2].Unplug)
 	f.must(l[2].Plug())
 	f.waitWorks(2, true)
 
@@ -163,7 +157,7 @@ func TestDeadWayOut(t *testing.T) {
 	f.must(err)
 	start, carried := time.Now(), f.counted(idle)
 
-	f.lose("the way out is dead", 1, true, dead.Cut)
+	f.lose("the way out is dead", 1, dead.Cut)
 	s, err := f.status()
 	f.must(err)
 	if why := s.Donations[0].Why; !strings.HasPrefix(why, "eth0 has a link and a route, but no answer from ") {
