@@ -33,7 +33,6 @@ func shares(_ context.Context, b *bench) ([]row, error) {
 		fair = append(fair, simulate(seed, true))
 		first = append(first, simulate(seed, false))
 	}
-	what := "a month of residents who want half as much again as the gift has, "
 	of := func(all []outcome, number func(outcome) float64) float64 { return median(column(all, number)) }
 	say := func(all []outcome) string {
 		return fmt.Sprintf("%.1f %% went short; the gift lasts to day %.0f; %.0f %% of it given",
@@ -42,7 +41,8 @@ func shares(_ context.Context, b *bench) ([]row, error) {
 			of(all, func(o outcome) float64 { return 100 * float64(o.given) / float64(simulated.Cap) }))
 	}
 	r := row{
-		what: what + fmt.Sprintf("median of %d", months), target: "it lasts the month",
+		what:     fmt.Sprintf("a month of residents who want half as much again as the gift has, median of %d", months),
+		target:   "it lasts the month",
 		measured: say(fair), beside: "first come, first served: " + say(first),
 		met: judge(of(fair, func(o outcome) float64 { return float64(o.last) }) == float64(simulated.Days)),
 	}
@@ -75,7 +75,7 @@ const (
 	plotLeft, plotTop      = 72, 104
 	plotDay, plotBar       = 22, 14 // width of a day, and of its bar
 	plotHeight, plotApart  = 150, 96
-	plotMost, plotGridStep = 250e6, 50e6 // bytes that the height stands for, and between the lines
+	plotMost, plotGridStep = 300e6, 50e6 // bytes that the height stands for, and between the lines
 )
 
 type (
