@@ -72,6 +72,7 @@ func run(ctx context.Context, c *cli, args []string) error {
 		if err := d.run(ctx); !errors.Is(err, errDiskIsBack) || ctx.Err() != nil {
 			return err
 		}
+		d.config = d.box.Config // as of the last SIGHUP
 		d.log.Info("the disk can be written again: starting anew")
 	}
 }
@@ -328,7 +329,8 @@ func writeJSON(path string, v any) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	if err := renameio.WriteFile(path, b, 0o600); err != nil {
+	// Beside it, not in /tmp: what a killed daemon did not finish goes with the rest.
+	if err := renameio.WriteFile(path, b, 0o600, renameio.WithTempDir(filepath.Dir(path))); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
