@@ -1,0 +1,549 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"passerelle/appliance"
+	"passerelle/appliance/decide"
+	"passerelle/netctl/netlab"
+)
+
+// slice is the tranche of these tests' caps, the smallest there is.
+const slice = 1 << 20
+
+// underWay is the most that crosses a line once it is not shared any more: what was under way, and the box's questions.
+const underWay = 300e3
+
+// bigByAddress is bigPage for residents who need no name server for it.
+var bigByAddress = "http://" + netlab.WebAddr.String() + "/big"
+
+// hungry has the resident download until the test ends, anew when a download broke or hangs.
+func (b *box) hungry(r *netlab.Resident) {
+	var eating sync.WaitGroup
+	ctx := b.t.Context()
+	eating.Go(func() {
+		for ctx.Err() == nil {
+			eat(ctx, r)
+		}
+	})
+	b.t.Cleanup(eating.Wait)
+}
+
+// eat downloads until that breaks or nothing comes any more.
+func eat(ctx context.Context, r *netlab.Resident) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	hangs := time.AfterFunc(brief, cancel)
+	d, err := r.StartDownload(ctx, bigByAddress)
+	hangs.Stop()
+	if err != nil { // nothing is shared now
+		time.Sleep(netlab.Tick / 2)
+		return
+	}
+	for came := int64(-1); d.Total() > came; {
+		came = d.Total()
+		select {
+		case <-d.Done():
+		case <-time.After(brief):
+		}
+	}
+	d.Stop() // however it ended
+}
+
+// reload has the daemon take up other settings.
+func (b *box) reload(s settings) {
+	b.t.Helper()
+	const taken = "configuration taken up"
+	said := strings.Count(b.said(), taken)
+	b.configure(s)
+	b.signal(syscall.SIGHUP)
+	wait(b.t, "the other configuration", func() error {
+		if strings.Count(b.said(), taken) <= said {
+			return errors.New("the log does not say so")
+		}
+		return nil
+	})
+}
+
+// granted returns the tranches' rules in the kernel.
+func (b *box) granted() (rules []string) {
+	b.t.Helper()
+	for line := range strings.Lines(b.run("iptables-save", "-t", "filter")) {
+		if strings.Contains(line, "pas:tranche:") {
+			rules = append(rules, line)
+		}
+	}
+	return rules
+}
+
+// carries waits until the line has carried so many bytes, and returns the status then.
+func (b *box) carries(bytes uint64) appliance.Status {
+	b.t.Helper()
+	return b.waitStatus(fmt.Sprintf("%d bytes", bytes), func(s appliance.Status) error {
+		if s.Donations[0].Used < bytes {
+			return fmt.Errorf("%s: %s; %+v", s.State, s.Why, s.Donations[0])
+		}
+		return nil
+	})
+}
+
+// waitSpent waits until the cap is spent and nothing that would carry a packet is left in the kernel: an account may
+// count as spent for a moment while more is taken back than was used.
+func (b *box) waitSpent() appliance.Status {
+	b.t.Helper()
+	return b.waitStatus("the end of the cap", func(s appliance.Status) error {
+		if s.State != decide.Exhausted || s.Donations[0].Granted >= 64<<10 {
+			return fmt.Errorf("%s: %s; %+v", s.State, s.Why, s.Donations[0])
+		}
+		return nil
+	})
+}
+
+// within fails the test unless the line has carried at most the cap. It logs the sums.
+func (b *box) within(limit uint64, when string) (counted uint64) {
+	b.t.Helper()
+	counted = b.counted(b.scene.Lenders[0])
+	s, err := b.status()
+	b.must(err)
+	d := s.Donations[0]
+	b.t.Logf("%s: %d of %d bytes crossed the line, %d count as used, %d are over, the margin is %d",
+		when, counted, limit, d.Used, d.Over, d.Margin)
+	if counted > limit {
+		b.t.Errorf("%s: %d bytes crossed the line of a cap of %d", when, counted, limit)
+	}
+	return counted
+}
+
+// TestPromiseOutlivesKills: killed again and again while residents download, also while it starts, the daemon lets no
+// more than the cap cross the line, and loses less than a tranche of the gift.
+func TestPromiseOutlivesKills(t *testing.T) {
+	t.Parallel()
+	const limit, kills = 60e6, 50
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	b := newBox(t, settings{cap: "60MB", data: "0", down: "14mbit"}, netlab.Options{Residents: 2})
+	for _, r := range b.scene.Residents {
+		b.newcomer(r)
+		b.hungry(r)
+	}
+	last := uint64(0)
+	for range kills {
+		time.Sleep(time.Duration(random.Int64N(int64(400 * time.Millisecond))))
+		b.kill()
+		last = b.counted(b.scene.Lenders[0])
+		b.start()
+		if random.IntN(3) == 0 {
+			b.waitStatus("a daemon that has begun", func(s appliance.Status) error {
+				if s.State == decide.Starting {
+					return errors.New(s.Why)
+				}
+				return nil
+			})
+		}
+	}
+	t.Logf("at the last of %d kills %d bytes had crossed the line", kills, last)
+	s := b.waitSpent()
+	counted := b.within(limit, "after 50 kills")
+	if lost := limit - int64(counted) - int64(s.Donations[0].Margin); lost > slice {
+		t.Errorf("%d bytes of the gift are lost, a tranche is %d", lost, slice)
+	} else {
+		t.Logf("lost: %d bytes beside the margin", lost)
+	}
+}
+
+// pour has the internet send the resident datagrams, at the rate in bit/s, whoever hears them, until the returned
+// function is called. heard is the bytes of the packets that came, without link headers.
+func (b *box) pour(r *netlab.Resident, rate int) (heard *atomic.Int64, stop func()) {
+	b.t.Helper()
+	const size, headers, step = 1200, 28, 5 * time.Millisecond
+	to := netip.AddrPortFrom(netlab.WebAddr, 9000)
+	source, err := b.scene.Internet.ListenPacket("udp", to.String())
+	b.must(err)
+	sink, err := r.Dial(b.t.Context(), "udp", to.String())
+	b.must(err)
+	heard = new(atomic.Int64)
+	var running sync.WaitGroup
+	done := make(chan struct{})
+	running.Go(func() {
+		buf := make([]byte, 2*size)
+		for {
+			n, err := sink.Read(buf)
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			if n > 0 {
+				heard.Add(int64(n + headers))
+			}
+		}
+	})
+	_, err = sink.Write([]byte("go"))
+	b.must(err)
+	b.must(source.SetReadDeadline(time.Now().Add(patience)))
+	_, from, err := source.ReadFrom(make([]byte, size))
+	b.must(err)
+	running.Go(func() {
+		tick := time.NewTicker(step)
+		defer tick.Stop()
+		for datagram := make([]byte, size); ; {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+			}
+			for range rate / 8 / (size + headers) / int(time.Second/step) {
+				source.WriteTo(datagram, from) // refused at its end: this sender does not care
+			}
+		}
+	})
+	stop = sync.OnceFunc(func() {
+		close(done)
+		sink.Close()
+		running.Wait()
+		source.Close()
+	})
+	b.t.Cleanup(stop)
+	return heard, stop
+}
+
+// TestSenderThatDoesNotStop: of what is poured into the line after the cut nothing is forwarded, all is booked and
+// told, and more is kept free the next time.
+func TestSenderThatDoesNotStop(t *testing.T) {
+	t.Parallel()
+	const limit, next = 12e6, 30e6
+	given := settings{cap: "12MB", data: "0", down: "35mbit"}
+	b := newBox(t, given, netlab.Options{})
+	r, line := b.scene.Residents[0], b.scene.Lenders[0]
+	b.newcomer(r)
+	started, err := b.status()
+	b.must(err)
+	forwarded := func() int64 {
+		_, tx, err := b.scene.Box.Counters("wlan0")
+		b.must(err)
+		return int64(tx)
+	}
+	pages := forwarded() // of the box itself
+
+	heard, stop := b.pour(r, 24e6)
+	b.waitSpent()
+	atCut := heard.Load()
+	over := b.waitStatus("what comes all the same", func(s appliance.Status) error {
+		if s.Donations[0].Over < 2e6 {
+			return fmt.Errorf("%+v", s.Donations[0])
+		}
+		return nil
+	}).Donations[0]
+	if out := b.mustDo("status"); !strings.Contains(out, "crossed the line beyond the cap") {
+		t.Errorf("status does not say how much was over:\n%s", out)
+	}
+	if now := heard.Load(); now > limit || now-atCut > limit/100 {
+		t.Errorf("%d bytes were forwarded of a cap of %d, %d of them after the cut", now, int(limit), now-atCut)
+	}
+	if all := forwarded() - pages; all > limit {
+		t.Errorf("%d bytes went to the resident", all)
+	}
+	if over.Margin <= started.Donations[0].Margin {
+		t.Errorf("the margin was %d and is %d", started.Donations[0].Margin, over.Margin)
+	}
+	stop()
+	var counted uint64
+	booked := b.waitStatus("all to be booked", func(s appliance.Status) error {
+		counted = b.counted(line)
+		if d := s.Donations[0]; d.Used < counted-counted/1000 || d.Used > counted+counted/20 || d.Over != d.Used-d.Cap {
+			return fmt.Errorf("%d bytes crossed the line, %+v", counted, d)
+		}
+		return nil
+	}).Donations[0]
+	t.Logf("%d bytes crossed the line of a cap of %d, %d were forwarded, %d booked, %d over; the margin was %d, is %d",
+		counted, int(limit), heard.Load(), booked.Used, booked.Over, started.Donations[0].Margin, booked.Margin)
+
+	b.kill()
+	b.start()
+	again := b.waitSpent().Donations[0]
+	if again.Margin < booked.Margin || again.Used < booked.Used {
+		t.Errorf("after a crash %+v, before it %+v", again, booked)
+	}
+	given.cap = "30MB"
+	b.reload(given)
+	if s := b.waitState(decide.Sharing); s.Donations[0].Margin <= booked.Margin {
+		t.Errorf("with a larger cap the margin is %d", s.Donations[0].Margin)
+	}
+	free := int64(next) - int64(counted)
+	heard, stop = b.pour(r, 24e6)
+	last := b.waitSpent().Donations[0]
+	stop()
+	now := heard.Load()
+	t.Logf("of the %d bytes that a larger cap left %d were forwarded; %+v", free, now, last)
+	if now > free || now < free/2 {
+		t.Errorf("%d bytes were forwarded, of %d that were left", now, free)
+	}
+}
+
+// TestPromiseReplugged: the line's counter begins anew each time its interface is plugged in, with the daemon dead or
+// alive, and the promise holds.
+func TestPromiseReplugged(t *testing.T) {
+	t.Parallel()
+	const limit, times = 40e6, 6
+	b := newBox(t, settings{cap: "40MB", data: "0", down: "20mbit"}, netlab.Options{})
+	r, l := b.scene.Residents[0], b.scene.Lenders[0]
+	b.newcomer(r)
+	b.hungry(r)
+	for n := range uint64(times) {
+		b.carries(b.counted(l) + 2e6)
+		dead := n%2 == 0
+		if dead {
+			b.kill()
+		}
+		b.must(l.Unplug())
+		b.must(l.Plug())
+		if dead {
+			b.start()
+		}
+		b.waitStatus("the line, or its end", func(s appliance.Status) error {
+			if s.State != decide.Sharing && s.State != decide.Exhausted {
+				return fmt.Errorf("%s: %s", s.State, s.Why)
+			}
+			return nil
+		})
+	}
+	s := b.waitSpent()
+	counted := b.within(limit, "plugged in again six times")
+	// Each time, what was promised beside the tranches counts as used: for what is under way, and for what rules miss.
+	if lost := limit - int64(counted) - int64(s.Donations[0].Margin); lost > slice+times*2e6 {
+		t.Errorf("%d bytes of the gift are lost", lost)
+	} else {
+		t.Logf("lost: %d bytes beside the margin", lost)
+	}
+}
+
+// TestCapChanges: in mid-period no change of the cap forgives what was used.
+func TestCapChanges(t *testing.T) {
+	t.Parallel()
+	given := settings{cap: "40MB", data: "0", down: "20mbit"}
+	b := newBox(t, given, netlab.Options{})
+	r := b.scene.Residents[0]
+	b.newcomer(r)
+	b.hungry(r)
+	become := func(size string) {
+		t.Helper()
+		given.cap = size
+		b.reload(given)
+	}
+	overspent := func() {
+		t.Helper()
+		before := b.counted(b.scene.Lenders[0])
+		s := b.waitSpent()
+		b.held(r)
+		if d := s.Donations[0]; d.Over == 0 || d.Left != 0 {
+			t.Errorf("%+v", d)
+		}
+		wait(t, "the kernel to hold nothing", func() error {
+			if rules := b.granted(); len(rules) > 0 {
+				return fmt.Errorf("%q", rules)
+			}
+			return nil
+		})
+		if after := b.counted(b.scene.Lenders[0]); after > before+underWay {
+			t.Errorf("%d bytes crossed the line of a spent cap", after-before)
+		}
+	}
+
+	b.carries(10e6)
+	become("8MB")
+	overspent()
+	become("20MB")
+	b.waitState(decide.Sharing)
+	b.waitSpent()
+	b.within(20e6, "raised to 20 MB")
+
+	become("0")
+	b.waitState(decide.Sharing)
+	b.carries(30e6)
+	become("25MB")
+	overspent()
+	become("0")
+	b.waitState(decide.Sharing)
+	b.carries(b.counted(b.scene.Lenders[0]) + 3e6)
+	become("60MB")
+	b.waitState(decide.Sharing)
+	s := b.waitSpent()
+	counted := b.within(60e6, "with no cap, and then 60 MB")
+	if lost := 60e6 - int64(counted) - int64(s.Donations[0].Margin); lost > slice {
+		t.Errorf("%d bytes of the gift are lost", lost)
+	}
+}
+
+// unwritable fails the test unless the daemon shares nothing and says that it cannot write, in these words, while its
+// pages are there.
+func (b *box) unwritable(r *netlab.Resident, why string) {
+	b.t.Helper()
+	b.waitStatus("the reason "+why, func(s appliance.Status) error {
+		said := strings.Contains(s.Why, "cannot be written down") && strings.Contains(s.Why, why)
+		if s.State != decide.Offline || !said {
+			return fmt.Errorf("%s: %s", s.State, s.Why)
+		}
+		return nil
+	})
+	if out := b.mustDo("status"); !strings.HasPrefix(out, "offline: ") || !strings.Contains(out, why) {
+		b.t.Errorf("status does not say %q:\n%s", why, out)
+	}
+	b.held(r)
+	b.shows(r, "offline.title")
+}
+
+// TestStateFull: with no room to begin the accounts no capped line is shared, the pages are there, and with room again
+// the box shares by itself.
+func TestStateFull(t *testing.T) {
+	t.Parallel()
+	const limit = 25e6
+	given := settings{cap: "30MB", data: "0", down: "30mbit"}
+	b := newScene(t, given, netlab.Options{})
+	r := b.scene.Residents[0]
+	b.run("mkdir", "-p", b.state)
+	b.run("mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", b.state)
+	fill := func() { b.run("sh", "-c", "cat /dev/zero > "+b.state+"/ballast; true") }
+	empty := func() { b.run("rm", b.state+"/ballast") }
+	const full = "no space left on device"
+
+	fill()
+	b.start()
+	b.join(r)
+	b.unwritable(r, full)
+	if rules := b.granted(); len(rules) > 0 {
+		t.Errorf("granted all the same: %q", rules)
+	}
+	given.cap = "25MB"
+	b.reload(given)
+	empty()
+	if s := b.waitState(decide.Sharing); s.Donations[0].Cap != limit {
+		t.Errorf("the cap is %d, as before the disk was full", s.Donations[0].Cap)
+	}
+	b.mustDo("clock", "--confirm")
+	b.admit(r)
+	b.hungry(r)
+	b.carries(4e6)
+
+	// The file that is there needs no more room: a disk that others fill does not end the sharing.
+	fill()
+	b.carries(12e6)
+	b.kill()
+	b.restart()
+	s := b.waitSpent()
+	counted := b.within(limit, "with a full disk")
+	if lost := limit - int64(counted) - int64(s.Donations[0].Margin); lost > slice {
+		t.Errorf("%d bytes of the gift are lost", lost)
+	}
+}
+
+// TestStateReadOnly: as the kernel does with a card that fails, the file system becomes read-only.
+func TestStateReadOnly(t *testing.T) {
+	t.Parallel()
+	const limit = 30e6
+	b := newScene(t, settings{cap: "30MB", data: "0", down: "30mbit"}, netlab.Options{})
+	r := b.scene.Residents[0]
+	b.run("mkdir", "-p", b.state)
+	card := b.scene.Box.Path("/card")
+	b.must(os.WriteFile(card, nil, 0o600))
+	b.must(os.Truncate(card, 8<<20))
+	b.run("mkfs.ext4", "-q", card)
+	b.run("mount", "-o", "loop,errors=remount-ro", card, b.state)
+	b.start()
+	b.waitState(decide.Sharing)
+	b.mustDo("clock", "--confirm")
+	b.newcomer(r)
+	b.hungry(r)
+	b.carries(4e6)
+	b.run("mount", "-o", "remount,abort", b.state)
+	b.unwritable(r, "") // "read-only file system" or "input/output error"
+	b.within(limit, "with a card that failed")
+	b.kill()
+	b.start()
+	b.unwritable(r, "read-only file system")
+	b.within(limit, "with a card that failed, and a crash")
+}
+
+// TestLedgerDamaged: a file that cannot be read is kept, what it said counts as spent, and that is said.
+func TestLedgerDamaged(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, settings{cap: "60MB", data: "0", down: "20mbit"}, netlab.Options{})
+	r := b.scene.Residents[0]
+	b.newcomer(r)
+	b.hungry(r)
+	b.carries(2e6)
+	b.kill()
+	file := filepath.Join(b.state, ledgerFile)
+	rubbish := bytes.Repeat([]byte("rubbish "), 4096)
+	b.must(os.WriteFile(file, rubbish, 0o600))
+	b.start()
+	for range 2 {
+		s := b.waitSpent()
+		if !s.Donations[0].Lost || s.Donations[0].Left != 0 {
+			t.Errorf("%+v", s.Donations[0])
+		}
+		if out := b.mustDo("status"); !strings.Contains(out, "the account was lost") {
+			t.Errorf("status does not say what happened:\n%s", out)
+		}
+		b.held(r)
+		if rules := b.granted(); len(rules) > 0 {
+			t.Errorf("the kernel still holds %q", rules)
+		}
+		b.kill()
+		b.start()
+	}
+	aside, err := filepath.Glob(file + ".damaged-*")
+	b.must(err)
+	if len(aside) != 1 {
+		t.Fatalf("set aside are %q", aside)
+	}
+	if text, err := os.ReadFile(aside[0]); err != nil || !bytes.Equal(text, rubbish) {
+		t.Errorf("what is set aside is not what was there: %v", err)
+	}
+	if !strings.Contains(b.said(), aside[0]) || !strings.Contains(b.said(), "level=ERROR") {
+		t.Errorf("the log does not name %s", aside[0])
+	}
+}
+
+// TestLedgerNewer: a file of a newer version is left as it is, and the daemon says why it does not start.
+func TestLedgerNewer(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, settings{}, netlab.Options{})
+	b.stop()
+	file := filepath.Join(b.state, ledgerFile)
+	text, err := os.ReadFile(file)
+	b.must(err)
+	newer := bytes.ReplaceAll(text, []byte("version\x01"), []byte("version\x02"))
+	if bytes.Equal(text, newer) {
+		t.Fatal("the file has no version to change")
+	}
+	b.must(os.WriteFile(file, newer, 0o600))
+	b.start()
+	var exit *exec.ExitError
+	if err := b.proc.Wait(); !errors.As(err, &exit) || exit.ExitCode() != exitFailed {
+		t.Errorf("the daemon ended with %v, want exit status %d", err, exitFailed)
+	}
+	if want := "newer version of passerelle"; !strings.Contains(b.said(), want) || !strings.Contains(b.said(), file) {
+		t.Errorf("the daemon does not say %q of %s", want, file)
+	}
+	if now, err := os.ReadFile(file); err != nil || !bytes.Equal(now, newer) {
+		t.Errorf("the file was touched: %v", err)
+	}
+	if names, err := filepath.Glob(file + "?*"); err != nil || len(names) > 0 {
+		t.Errorf("beside it there are %q, %v", names, err)
+	}
+	b.held(b.scene.Residents[0])
+}
