@@ -33,7 +33,8 @@ func demo(ctx context.Context, c *cli, args []string) error {
 	p := performance{screen: newScreen(c.out, cancel), program: thisProgram, limit: 20 * time.Second}
 	if _, err := c.flags("demo", args, 0, func(f *flag.FlagSet) {
 		f.BoolVar(&p.once, "once", false, "end after the story: exit status 0 if every step was as it should be")
-		f.StringVar(&p.listen, "listen", "", "`ADDRESS` of the residents' page for this machine's browser, such as 127.0.0.1:8080")
+		f.StringVar(&p.listen, "listen", "",
+			"`ADDRESS` of the residents' page for this machine's browser, such as 127.0.0.1:8080")
 	}); err != nil {
 		return err
 	}

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -52,11 +51,14 @@ func (s *stage) plugPhone(ctx context.Context) (string, error) {
 		return seen, err
 	}
 	after, err := s.sameSessions(ctx, before)
-	if err == nil {
-		err = s.inUse(ctx, card)
+	if err != nil {
+		return seen, err
 	}
-	return lines(seen, after, flows,
-		"the fibre's cable is in again; the card, which ends anyway, is used first (priority = 1)"), err
+	seen = lines(seen, after, flows)
+	if err := s.inUse(ctx, card); err != nil {
+		return seen, err
+	}
+	return lines(seen, "the fibre's cable is in again; the card, which ends anyway, is used first (priority = 1)"), nil
 }
 
 // inUse makes sure that residents are online by a donation.
@@ -109,29 +111,31 @@ func (s *stage) spend(ctx context.Context) (string, error) {
 	if general := d.Cap - d.Reserve; carried > general {
 		return "", fmt.Errorf("the card's line has carried %d bytes, more than the %d before its reserve", carried, general)
 	}
-	seen := fmt.Sprintf("after %s its line has carried %s: the %s less its reserve and a margin for what is under way",
+	seen := fmt.Sprintf("spent after %s: the line has carried %s, that is %s less the reserve and the margin",
 		spent, megabytes(carried), s.conf.Donations[card].Cap)
 	after, err := s.sameSessions(ctx, before)
-	return lines(seen, "the fibre has taken over: "+after, flows), err
+	if err != nil {
+		return seen, err
+	}
+	return lines(seen, "the fibre has taken over: "+after, flows), nil
 }
 
 // showCap draws what is left of a donation, and other bars below.
 func (s *stage) showCap(d appliance.DonationStatus, others ...bar) {
 	left, granted := apart(d)
-	all := []struct {
+	words, whole := "MB:", bar{label: "card", says: megabytes(d.Cap)}
+	for _, x := range []struct {
 		name, glyph, colour string
 		bytes               uint64
 	}{
 		{"used", solid, "36", d.Used}, {"granted", "▓", "33", granted},
 		{"left", "▒", "32", left}, {"reserve", "▚", "35", d.Reserve},
-	}
-	var words []string
-	whole := bar{label: "card", says: megabytes(d.Cap)}
-	for _, x := range all {
-		words = append(words, fmt.Sprintf("%s %s %s", s.screen.paint(x.colour, x.glyph), megabytes(x.bytes), x.name))
+		{"margin", blank, dim, d.Cap - min(d.Cap, d.Used+granted+left+d.Reserve)},
+	} {
+		words += fmt.Sprintf("  %s %.1f %s", s.screen.paint(x.colour, x.glyph), float64(x.bytes)/1e6, x.name)
 		whole.parts = append(whole.parts, part{float64(x.bytes) / float64(d.Cap), x.glyph, x.colour})
 	}
-	s.screen.draw(strings.Join(words, "  "), time.Second, append([]bar{whole}, others...)...)
+	s.screen.draw(words, time.Second, append([]bar{whole}, others...)...)
 }
 
 // pauseLoan has the fibre's lender open her link, and press the button of her page.
@@ -241,10 +245,13 @@ func (s *stage) needService(ctx context.Context) (string, error) {
 func (s *stage) serves(p person) func(context.Context) (string, error) {
 	return func(ctx context.Context) (string, error) {
 		start := time.Now()
-		reply, err := s.get(ctx, p.Host, (&url.URL{Scheme: "http", Host: service + ":443"}).String())
-		if err == nil && reply.Status != http.StatusOK {
-			err = fmt.Errorf("%s gets %d from %s", p.name, reply.Status, service)
-		}
+		err := s.until(ctx, func() error { // names are asked for through the card from just now on
+			reply, err := s.get(ctx, p.Host, "http://"+service+":443/")
+			if err == nil && reply.Status != http.StatusOK {
+				err = fmt.Errorf("%s gets %d from %s", p.name, reply.Status, service)
+			}
+			return err
+		})
 		return fmt.Sprintf("%s answers %s on port 443, after %s", service, p.name, took(time.Since(start))), err
 	}
 }
@@ -265,9 +272,12 @@ func (s *stage) resumeLoan(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	after, err := s.sameSessions(ctx, before)
-	if err == nil {
-		err = s.inUse(ctx, fibre)
+	if err := s.inUse(ctx, fibre); err != nil {
+		return "", err
 	}
-	return lines("sharing: "+after, flows), err
+	after, err := s.sameSessions(ctx, before)
+	if err != nil {
+		return "", err
+	}
+	return lines("sharing: "+after, flows), nil
 }

@@ -89,7 +89,11 @@ type part struct {
 	colour string
 }
 
-const solid = "█" // which has parts of its own
+const (
+	solid = "█" // which has parts of its own
+	blank = "░" // what is no part
+	dim   = "2" // its colour
+)
 
 // rateBar shows a rate as a part of what it can be at most, both in bit/s.
 func rateBar(label string, rate, full float64) bar {
@@ -169,7 +173,7 @@ func (s *screen) strip(parts []part, width int) string {
 		}
 		b.WriteString(s.paint(p.colour, text))
 	}
-	return b.String() + s.paint("2", strings.Repeat("░", width-drawn))
+	return b.String() + s.paint(dim, strings.Repeat(blank, width-drawn))
 }
 
 // megabits says a rate in bit/s.

@@ -329,9 +329,12 @@ func TestDemoBrowser(t *testing.T) {
 	if r.StatusCode != http.StatusSeeOther || r.Header.Get("Location") != link {
 		t.Errorf("the lender's press: %d %s, want %d %s", r.StatusCode, r.Header.Get("Location"), http.StatusSeeOther, link)
 	}
-	if _, body := send("GET", lenders, link, ""); !strings.Contains(body, `action="`+link+`/resume"`) {
-		t.Errorf("the lender's page after the press: %q", body)
-	}
+	wait(t, "the lender's page after the press, from a dnsmasq that was started anew for another line", func() error {
+		if _, body := send("GET", lenders, link, ""); !strings.Contains(body, `action="`+link+`/resume"`) {
+			return fmt.Errorf("it is %q", body)
+		}
+		return nil
+	})
 
 	if err := demo.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
