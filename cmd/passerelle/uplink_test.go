@@ -98,6 +98,10 @@ func TestStayHere(t *testing.T) {
 	b.must(b.scene.Lenders[0].Plug())
 	b.scene.Internet.Names.Set("connectivitycheck.gstatic.com", netlab.WebAddr)
 	b.waitState(decide.Sharing)
+	wait(t, "names, from a dnsmasq that was started anew for another interface", func() error {
+		_, err := r.LookupHost(t.Context(), "connectivitycheck.gstatic.com")
+		return err
+	})
 	answer(r, http.StatusFound)
 }
 
