@@ -81,6 +81,7 @@ func (f failover) lose(what string, to int, fail func() error) {
 		what, chosen.Round(time.Millisecond), time.Since(start).Round(time.Millisecond))
 	f.reset(conn)
 	f.broken(download)
+	f.waitOnline(f.resident) // dnsmasq is started anew for another line
 	const bytes = 200e3
 	again, err := f.resident.StartDownload(f.t.Context(), fmt.Sprintf("%s?bytes=%d", bigPage, int(bytes)))
 	f.must(err)
