@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Line is a line of a GPIO chip. The chip is named by its label: its number changes from kernel to kernel (on a Pi 5 the
-// header was gpiochip4 and became gpiochip0: github.com/raspberrypi/linux/pull/6144).
+// Line is a line of a GPIO chip. The chip is named by its label: its number changes from kernel to kernel (on a Pi 5
+// the header was gpiochip4 and became gpiochip0: github.com/raspberrypi/linux/pull/6144).
 type Line struct {
 	Chip      string
 	Offset    int
@@ -37,19 +37,20 @@ type Board struct {
 const StatusLEDs = "*:status"
 
 // The header of every Raspberry Pi since the B+ has GPIO17 on pin 11, beside the ground of pin 9, and GPIO27 on pin 13,
-// beside the ground of pin 14 (periph.io/x/host/v3/rpi, documentation of the header). Neither has another function that a
-// box needs. A button connects pin 11 to ground, so that the chip's own pull-up is enough and it is pressed while low. A
-// light with its resistor goes from pin 13 to ground.
+// beside the ground of pin 14 (documentation of periph.io/x/host/v3/rpi). Neither has another function that a box needs.
+// A button connects pin 11 to ground: the chip's own pull-up is enough, and it is pressed while low. A light with its
+// resistor goes from pin 13 to ground.
 func header(chip string) (light, button *Line) {
 	return &Line{Chip: chip, Offset: 27}, &Line{Chip: chip, Offset: 17, ActiveLow: true}
 }
 
-// boards is the table. Sources, in the kernel: the models from arch/arm/boot/dts/broadcom/bcm2837-rpi-zero-2-w.dts,
-// bcm2837-rpi-3-b.dts, bcm2837-rpi-3-b-plus.dts, bcm2711-rpi-4-b.dts and arch/arm64/boot/dts/broadcom/bcm2712-rpi-5-b.dts;
-// the chips' labels from drivers/pinctrl/bcm/pinctrl-bcm2835.c (bcm2835_gpio_chip, bcm2711_gpio_chip) and
-// drivers/pinctrl/pinctrl-rp1.c (rp1_gpio_chip); the LED's name from bcm283x-rpi-led-deprecated.dtsi, and for the Pi 5
-// from the Raspberry Pi kernel's bcm2712-rpi-5-b.dts: the kernel knows which pin it is and which way it shines. The red
-// LED beside it says that there is power, and goes on saying that.
+// boards is the table. Sources, in the kernel:
+//   - models: bcm2837-rpi-zero-2-w.dts, bcm2837-rpi-3-b.dts, bcm2837-rpi-3-b-plus.dts and bcm2711-rpi-4-b.dts in
+//     arch/arm/boot/dts/broadcom, and what bcm2712-rpi-5-b.dts includes in arch/arm64/boot/dts/broadcom
+//   - labels: bcm2835_gpio_chip and bcm2711_gpio_chip in drivers/pinctrl/bcm/pinctrl-bcm2835.c, and rp1_gpio_chip in
+//     drivers/pinctrl/pinctrl-rp1.c
+//   - LED: bcm283x-rpi-led-deprecated.dtsi, and for the Pi 5 the Raspberry Pi kernel's own bcm2712-rpi-5-b.dts. Which pin
+//     it is and which way it shines is the kernel's business. The red LED beside it goes on saying that there is power.
 var boards = []Board{
 	raspberry("Raspberry Pi Zero 2 W", "pinctrl-bcm2835", "Raspberry Pi Zero 2 W"),
 	raspberry("Raspberry Pi 3 B", "pinctrl-bcm2835", "Raspberry Pi 3 Model B"),

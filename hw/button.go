@@ -19,8 +19,8 @@ const (
 // Gestures lists those that ask for something.
 var Gestures = []Gesture{Press, Setup, Reset}
 
-// holds is what letting go does, by how long the button has been held. Between two gestures, and after the last, is room
-// to change one's mind: a reset asks to be let go within its five seconds, neither early nor late.
+// holds is what letting go does, by how long the button has been held. Between two gestures, and after the last, is
+// room to change one's mind: a reset asks to be let go within its five seconds, neither early nor late.
 var holds = []struct {
 	from time.Duration
 	does Gesture

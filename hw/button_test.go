@@ -133,8 +133,8 @@ func TestUnseen(t *testing.T) {
 	}
 }
 
-// TestBouncesChangeNothing: however a contact bounces for less than it takes to settle, when it is pressed, held and let
-// go, exactly what the finger did is asked for, and the light says so before.
+// TestBouncesChangeNothing: however a contact bounces for less than it takes to settle, when it is pressed, held and
+// let go, exactly what the finger did is asked for, and the light says so before.
 func TestBouncesChangeNothing(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(1, 2))

@@ -32,8 +32,8 @@ type kernel interface {
 	line(Line) (gpio.PinIO, func() error, error)
 }
 
-// Open takes the lights and the button of a board. What cannot be had is left out and said in Amiss: a box shares without
-// a light.
+// Open takes the lights and the button of a board. What cannot be had is left out and said in Amiss: a box shares
+// without a light.
 func Open(b Board) *Devices {
 	// Not host.Init: its driver for the Pi's chips takes a Pi 5 for an older one. What a driver failed at shows below, as
 	// a chip or LED that is not there.

@@ -104,7 +104,8 @@ func TestOpen(t *testing.T) {
 			lights: "LED red:status red, LED router:green:status green, LED blue:status blue",
 		},
 		{
-			what: "a Pi 4 whose kernel has no name for its LED", model: "Raspberry Pi 4 Model B", labels: []string{"pinctrl-bcm2711"},
+			what: "a Pi 4 whose kernel has no name for its LED", model: "Raspberry Pi 4 Model B",
+			labels: []string{"pinctrl-bcm2711"},
 			lights: "line 27 of pinctrl-bcm2711 white", button: "line 17 of pinctrl-bcm2711, active low",
 			amiss: "light ACT: there is no such LED",
 		},

@@ -12,8 +12,8 @@ import (
 )
 
 // poll is how often the button is read. Edges would save some of these reads, and cost more than they save: a bouncing
-// contact overflows the kernel's queue of events (16 of a line, struct gpio_v2_line_request in linux/gpio.h), and who holds a button must be
-// looked at anyway.
+// contact overflows the kernel's queue of events (16 of a line, struct gpio_v2_line_request in linux/gpio.h), and a
+// button that is held must be looked at anyway.
 const poll = 10 * time.Millisecond
 
 // Light is one LED.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,24 +22,39 @@ import (
 type recorder struct {
 	gpiotest.Pin
 	began time.Time
+
+	mu    sync.Mutex
 	slow  time.Duration // each write takes so long
 	err   error
 	notes []string
 }
 
 func (r *recorder) Out(l gpio.Level) error {
+	r.mu.Lock()
 	if l != r.Read() {
 		r.notes = append(r.notes, fmt.Sprint(time.Since(r.began).Milliseconds()))
 	}
-	time.Sleep(r.slow)
-	return errors.Join(r.err, r.Pin.Out(l))
+	slow, err := r.slow, r.err
+	r.mu.Unlock()
+	time.Sleep(slow)
+	return errors.Join(err, r.Pin.Out(l))
 }
 
 // take returns the notes since it was called last.
 func (r *recorder) take() string {
+	synctest.Wait()
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	s := strings.Join(r.notes, " ")
 	r.notes = nil
 	return s
+}
+
+// becomes makes the pin slow or broken.
+func (r *recorder) becomes(slow time.Duration, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.slow, r.err = slow, err
 }
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
@@ -89,7 +105,7 @@ func TestLightKeepsTimeUnderLoad(t *testing.T) {
 		synctest.Wait()
 		p.Show(decide.Paused)
 		synctest.Wait()
-		led.slow = 70 * ms
+		led.becomes(70*ms, nil)
 		time.Sleep(time.Hour + 500*ms)
 		led.take()
 		time.Sleep(3 * time.Second)
@@ -155,41 +171,51 @@ func TestColours(t *testing.T) {
 	}
 }
 
-// pressing is a panel with a button between a pin and ground.
-func pressing(t *testing.T, offers ...Gesture) (p *Panel, led *recorder, hold func(time.Duration)) {
-	led = &recorder{began: time.Now()}
-	contact := &gpiotest.Pin{L: gpio.High}
-	p = NewPanel(&Devices{
-		Lights: []Light{{Pin: led, Colour: White}}, Contact: &Contact{Pin: contact, ActiveLow: true},
-	}, quiet(), offers...)
+// pressing is a panel with a button between a pin and ground, and lights of three colours.
+type pressing struct {
+	*Panel
+	leds [3]*recorder // red, green, blue
+	pin  *gpiotest.Pin
+}
+
+func newPressing(t *testing.T, log *slog.Logger, offers ...Gesture) *pressing {
+	p := &pressing{pin: &gpiotest.Pin{L: gpio.High}}
+	d := &Devices{Contact: &Contact{Pin: p.pin, ActiveLow: true}}
+	for i, c := range []Colour{Red, Green, Blue} {
+		p.leds[i] = &recorder{}
+		d.Lights = append(d.Lights, Light{Pin: p.leds[i], Colour: c})
+	}
+	p.Panel = NewPanel(d, log, offers...)
 	p.Show(decide.Sharing)
-	runs(t, p)
+	runs(t, p.Panel)
 	time.Sleep(time.Second)
-	led.take()
-	led.began = time.Now()
-	return p, led, func(d time.Duration) {
-		if err := contact.Out(gpio.Low); err != nil {
-			t.Error(err)
-		}
-		time.Sleep(d)
-		if err := contact.Out(gpio.High); err != nil {
-			t.Error(err)
+	return p
+}
+
+// shows returns the colour that the lights make.
+func (p *pressing) shows() (c Colour) {
+	synctest.Wait()
+	for i, led := range p.leds {
+		if led.Read() {
+			c |= 1 << i
 		}
 	}
+	return c
+}
+
+func (p *pressing) hold(d time.Duration) {
+	_ = p.pin.Out(gpio.Low) // a test's pin never fails
+	time.Sleep(d)
+	_ = p.pin.Out(gpio.High)
 }
 
 // TestLightSaysWhatLettingGoDoes follows a finger through all rows.
 func TestLightSaysWhatLettingGoDoes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p, led, hold := pressing(t, Gestures...)
-		sees := func(what string, want Colour) {
-			t.Helper()
-			if p.shown != want {
-				t.Errorf("%s: %s, not %s", what, p.shown, want)
-			}
-		}
-		go hold(16 * time.Second)
+		p := newPressing(t, quiet(), Gestures...)
+		pressed := time.Now()
+		go p.hold(16 * time.Second)
 		for _, s := range []struct {
 			at   time.Duration // since it is pressed
 			want Colour
@@ -202,9 +228,10 @@ func TestLightSaysWhatLettingGoDoes(t *testing.T) {
 			{16100 * ms, White}, // done
 			{17200 * ms, Green}, // the state again
 		} {
-			time.Sleep(s.at - time.Since(led.began))
-			synctest.Wait()
-			sees(s.at.String(), s.want)
+			time.Sleep(s.at - time.Since(pressed))
+			if got := p.shows(); got != s.want {
+				t.Errorf("after %v: %s, not %s", s.at, got, s.want)
+			}
 		}
 		if g := <-p.Gestures(); g != Reset {
 			t.Errorf("asked for %s", g)
@@ -215,9 +242,9 @@ func TestLightSaysWhatLettingGoDoes(t *testing.T) {
 func TestNobodyWaitsForGestures(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p, led, hold := pressing(t, Press)
+		p := newPressing(t, quiet(), Press)
 		for range 5 {
-			hold(100 * ms)
+			p.hold(100 * ms)
 			time.Sleep(100 * ms)
 		}
 		if g := <-p.Gestures(); g != Press {
@@ -228,9 +255,7 @@ func TestNobodyWaitsForGestures(t *testing.T) {
 			t.Errorf("%s is left of a press that nobody took", g)
 		default:
 		}
-		time.Sleep(2 * time.Second)
-		led.take()
-		hold(7 * time.Second)
+		p.hold(7 * time.Second)
 		time.Sleep(time.Second)
 		select {
 		case g := <-p.Gestures():
@@ -244,15 +269,15 @@ func TestNobodyWaitsForGestures(t *testing.T) {
 func TestBrokenLight(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p, led, hold := pressing(t, Press)
 		var said bytes.Buffer
-		p.log = slog.New(slog.NewTextHandler(&said, nil))
-		led.err = errors.New("no such device")
-		hold(100 * ms)
+		p := newPressing(t, slog.New(slog.NewTextHandler(&said, nil)), Press)
+		p.leds[0].becomes(0, errors.New("no such device"))
+		p.hold(100 * ms)
 		if g := <-p.Gestures(); g != Press {
 			t.Errorf("asked for %s", g)
 		}
 		time.Sleep(10 * time.Second)
+		synctest.Wait()
 		if n := strings.Count(said.String(), "no such device"); n != 1 {
 			t.Errorf("said %d times: %s", n, said.String())
 		}

@@ -83,8 +83,8 @@ func flashes(c Colour, n int, each, period time.Duration) (p Pattern) {
 	return p
 }
 
-// sos is Morse's signal of distress, in the proportions of ITU-R M.1677-1: a dash is three dots long, dots and dashes of
-// a letter are a dot apart, letters three, words seven.
+// sos is Morse's signal of distress, in the proportions of ITU-R M.1677-1: a dash is three dots long, dots and dashes
+// of a letter are a dot apart, letters three, words seven.
 func sos(c Colour, dot time.Duration) (p Pattern) {
 	for _, letter := range []time.Duration{dot, 3 * dot, dot} {
 		for range 3 {

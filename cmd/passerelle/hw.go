@@ -23,11 +23,11 @@ import (
 // setupFor is how long technicians may come in after the button asked for it.
 const setupFor = 15 * time.Minute
 
-// look is how often the light is told the state. It is a glance at memory.
-const look = 200 * time.Millisecond
+// panelPace is how often the light is told the state, at the cost of a glance at memory.
+const panelPace = 200 * time.Millisecond
 
-// servePanel has the board's light show the state, and does what its button asks for. A board without either has nothing
-// to serve.
+// servePanel has the board's light show the state, and does what its button asks for. A board without either has
+// nothing to serve.
 func (d *daemon) servePanel(ctx context.Context) error {
 	board, err := hw.Identify(os.DirFS("/"))
 	if err != nil {
@@ -49,7 +49,7 @@ func (d *daemon) servePanel(ctx context.Context) error {
 	tasks, ctx := errgroup.WithContext(ctx)
 	tasks.Go(func() error { panel.Run(ctx); return nil })
 	tasks.Go(func() error {
-		every(ctx, look, func() { panel.Show(d.box.View().State) })
+		every(ctx, panelPace, func() { panel.Show(d.box.View().State) })
 		return nil
 	})
 	tasks.Go(func() error {
@@ -179,7 +179,7 @@ func tryHardware(ctx context.Context, out io.Writer, d *hw.Devices, length time.
 	var running sync.WaitGroup
 	defer running.Wait()
 	running.Go(func() { panel.Run(ctx) })
-	turn := time.NewTicker(length / time.Duration(len(decide.States)))
+	turn := time.NewTicker(max(time.Millisecond, length/time.Duration(len(decide.States))))
 	defer turn.Stop()
 	left := decide.States
 	next := func() {

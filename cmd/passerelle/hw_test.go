@@ -57,8 +57,9 @@ func TestHardwareIsTried(t *testing.T) {
 		}()
 		var out bytes.Buffer
 		tryHardware(t.Context(), &out, d, 40*time.Second)
-		if diff := cmp.Diff("shows starting shows fault shows setup shows paused asks reset "+
-			"shows closed shows exhausted shows offline shows sharing", strings.Join(strings.Fields(out.String()), " ")); diff != "" {
+		want := "shows starting shows fault shows setup shows paused asks reset " +
+			"shows closed shows exhausted shows offline shows sharing"
+		if diff := cmp.Diff(want, strings.Join(strings.Fields(out.String()), " ")); diff != "" {
 			t.Errorf("-want +got:\n%s", diff)
 		}
 	})
@@ -67,7 +68,8 @@ func TestHardwareIsTried(t *testing.T) {
 func TestConfigurationSaysWhereThingsAre(t *testing.T) {
 	t.Parallel()
 	b := hw.Board{
-		LED: "ACT", Light: &hw.Line{Chip: "pinctrl-rp1", Offset: 27}, Button: &hw.Line{Chip: "pinctrl-rp1", Offset: 17, ActiveLow: true},
+		LED: "ACT", Light: &hw.Line{Chip: "pinctrl-rp1", Offset: 27},
+		Button: &hw.Line{Chip: "pinctrl-rp1", Offset: 17, ActiveLow: true},
 	}
 	for _, c := range []struct {
 		what           string
