@@ -37,7 +37,7 @@ type Board struct {
 const StatusLEDs = "*:status"
 
 // The header of every Raspberry Pi since the B+ has GPIO17 on pin 11, beside the ground of pin 9, and GPIO27 on pin 13,
-// beside the ground of pin 14 (documentation of periph.io/x/host/v3/rpi). Neither has another function that a box needs.
+// beside the ground of pin 14 (documentation of periph.io/x/host/v3/rpi); a box has no other use for them.
 // A button connects pin 11 to ground: the chip's own pull-up is enough, and it is pressed while low. A light with its
 // resistor goes from pin 13 to ground.
 func header(chip string) (light, button *Line) {
@@ -49,8 +49,8 @@ func header(chip string) (light, button *Line) {
 //     arch/arm/boot/dts/broadcom, and what bcm2712-rpi-5-b.dts includes in arch/arm64/boot/dts/broadcom
 //   - labels: bcm2835_gpio_chip and bcm2711_gpio_chip in drivers/pinctrl/bcm/pinctrl-bcm2835.c, and rp1_gpio_chip in
 //     drivers/pinctrl/pinctrl-rp1.c
-//   - LED: bcm283x-rpi-led-deprecated.dtsi, and for the Pi 5 the Raspberry Pi kernel's own bcm2712-rpi-5-b.dts. Which pin
-//     it is and which way it shines is the kernel's business. The red LED beside it goes on saying that there is power.
+//   - LED: bcm283x-rpi-led-deprecated.dtsi, and for the Pi 5 the Raspberry Pi kernel's own bcm2712-rpi-5-b.dts; which
+//     pin it is and which way it shines is the kernel's business. The red LED goes on saying that there is power.
 var boards = []Board{
 	raspberry("Raspberry Pi Zero 2 W", "pinctrl-bcm2835", "Raspberry Pi Zero 2 W"),
 	raspberry("Raspberry Pi 3 B", "pinctrl-bcm2835", "Raspberry Pi 3 Model B"),
