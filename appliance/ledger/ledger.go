@@ -34,7 +34,7 @@
 // A tranche is a 256th of the cap, between 1 MiB and 256 MiB, and the kernel holds at least a second of the line (at
 // most a quarter of the cap). The disk is written once a tranche, when a day or a period begins, and when the box's own
 // questions used up their part of what was promised; a write is 12 kB (three pages of bbolt; measured by store's
-// TestBytesWritten). On a line of 25 Mbit/s:
+// TestBytesWritten), to which ext4 adds 2 to 4 kB at the device (bench --rows flash). On a line of 25 Mbit/s:
 //
 //	                                     cap of 200 GB    cap of 2 GB    each month
 //	tranche                                     268 MB         7.8 MB

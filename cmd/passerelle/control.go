@@ -137,13 +137,9 @@ func clockCommand(ctx context.Context, c *cli, args []string) error {
 			return err
 		}
 	}
-	body, err := ask(ctx, socket, http.MethodGet, "/status")
+	_, s, err := askStatus(ctx, socket)
 	if err != nil {
 		return err
-	}
-	var s appliance.Status
-	if err := json.Unmarshal(body, &s); err != nil {
-		return fmt.Errorf("read the daemon's answer: %w", err)
 	}
 	trust := "not trusted"
 	if s.Clock.Trusted {
@@ -162,20 +158,25 @@ func status(ctx context.Context, c *cli, args []string) error {
 	}); err != nil {
 		return err
 	}
-	body, err := ask(ctx, socket, http.MethodGet, "/status")
-	if err != nil {
-		return err
+	body, s, err := askStatus(ctx, socket)
+	if err == nil && !asJSON {
+		body = describe(s, time.Now())
 	}
-	if asJSON {
-		_, err := c.out.Write(body)
-		return err
+	if err == nil {
+		_, err = c.out.Write(body)
 	}
-	var s appliance.Status
-	if err := json.Unmarshal(body, &s); err != nil {
-		return fmt.Errorf("read the daemon's answer: %w", err)
-	}
-	_, err = c.out.Write(describe(s, time.Now()))
 	return err
+}
+
+// askStatus returns the daemon's status, as it came and as it is meant.
+func askStatus(ctx context.Context, socket string) (body []byte, s appliance.Status, err error) {
+	if body, err = ask(ctx, socket, http.MethodGet, "/status"); err != nil {
+		return nil, s, err
+	}
+	if err := json.Unmarshal(body, &s); err != nil {
+		return nil, s, fmt.Errorf("read the daemon's answer: %w", err)
+	}
+	return body, s, nil
 }
 
 // describe says a status in words.
