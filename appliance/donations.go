@@ -358,16 +358,19 @@ func (b *Box) rest(used uint64, newcomer bool) uint64 {
 	if d == nil || d.Cap == 0 || d.standing.Ration == 0 {
 		return rest
 	}
-	here, come := len(b.sessions), len(b.usage)
+	here, come, had := len(b.sessions), len(b.usage), uint64(0)
+	for _, s := range b.sessions {
+		had += b.usage[s.MAC]
+	}
 	if newcomer {
-		here++
+		here, had = here+1, had+used
 	}
 	// As the day goes fewer are still to come than there were in the morning.
 	coming := float64(max(0, ledger.Expected(d.book.Days())-come)) * b.dayLeft(d)
 	today := ledger.Sharing{
-		Left:     d.standing.Ration - min(d.standing.Ration, d.standing.Today.Bytes),
+		Left:     min(ledger.DayRest(d.standing.Ration, d.standing.Today.Bytes), d.standing.Left),
 		Expected: come + int(math.Ceil(coming)),
-		Come:     come, Here: here, Limit: limit,
+		Come:     come, Here: here, Had: had, Limit: limit,
 	}
 	return min(rest, today.Rest(used))
 }

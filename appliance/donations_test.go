@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -147,6 +148,38 @@ func TestSpentBoxRests(t *testing.T) {
 		}
 		if r := h.onPaper(); !r.Lost || r.Period == "" {
 			h.Errorf("on paper is not when its period ends: %+v", r)
+		}
+	})
+}
+
+// TestSharesOfADay: of a gift that is small for its month, who comes first leaves as much for the next, and who comes when
+// the day's part is used still finds something.
+func TestSharesOfADay(t *testing.T) {
+	inHome(t, 10, func(h *home) {
+		small := strings.Replace(confText, `cap = "0"`, `cap = "3GB"`, 1)
+		if err := h.box.Reconfigure(h.Context(), h.config(small)); err != nil {
+			h.Fatal(err)
+		}
+		h.state(decide.Sharing)
+		carry := func(bytes uint64) {
+			h.inLoop(func() { h.lines.status.RxBytes += bytes })
+			h.settle()
+		}
+		first := h.admit(anna)
+		daily := h.box.Status().Donations[0].Daily
+		if daily < 90e6 || daily > 100e6 || first.Data > daily/5 || first.Data < daily/20 {
+			h.Errorf("of %d bytes for the day the first resident gets %d", daily, first.Data)
+		}
+		carry(h.kernel.Pass(anna, 500e6))
+		if second := h.admit(bilo); second.Data < first.Data*4/5 { // residents come in whole numbers
+			h.Errorf("the second resident gets %d bytes, the first had %d", second.Data, first.Data)
+		}
+		// The line carries the rest of the day's part, and more.
+		carry(daily)
+		third := netip.MustParseAddr("10.80.0.11")
+		h.kernel.SetNeighbor(third, netctl.MAC{2, 0, 0, 0, 0, 11})
+		if s := h.admit(third); s.Data == 0 || s.Data > daily/32 {
+			h.Errorf("when the day's part is used, another resident gets %d bytes of %d", s.Data, daily)
 		}
 	})
 }

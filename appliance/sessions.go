@@ -61,7 +61,12 @@ func (b *Box) admit(addr netip.Addr) (Session, error) {
 			}
 		}
 	}
-	_, came := b.usage[mac]
+	if _, came := b.usage[mac]; !came {
+		b.usage[mac] = 0
+		if d := b.chosen(); d != nil {
+			d.book.Visit()
+		}
+	}
 	_, running := b.sessions[addr]
 	data := b.rest(b.usage[mac], !running)
 	if data == 0 {
@@ -74,12 +79,6 @@ func (b *Box) admit(addr netip.Addr) (Session, error) {
 	}
 	if err := b.Gate.Admit(s.Session); err != nil {
 		return Session{}, err
-	}
-	if !came {
-		b.usage[mac] = 0
-		if d := b.chosen(); d != nil {
-			d.book.Visit()
-		}
 	}
 	b.set(s)
 	b.Wake() // more may be spent from now on

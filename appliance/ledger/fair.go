@@ -24,6 +24,10 @@ func Ration(left, today uint64, days int) uint64 {
 	return (min(left, maxCap) + min(today, maxCap)) / uint64(max(days, 1))
 }
 
+// DayRest returns what a day may still use, when so much of its ration was used. Once all of it is, a 32nd goes on being
+// shared: who comes last is not sent away while there is a gift, and the days to come have that much less.
+func DayRest(ration, today uint64) uint64 { return max(sub(ration, today), ration/32) }
+
 // Expected returns how many residents a day brings, from the sums of the days before, oldest first.
 func Expected(days []Day) int {
 	var sum, n uint64

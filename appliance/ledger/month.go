@@ -41,7 +41,7 @@ func (m Month) Simulate(r *rand.Rand, fair bool) []MonthDay {
 				may = min(may, m.Limit)
 			}
 			if fair {
-				s := Sharing{Left: sub(ration, d.Given), Expected: expected, Come: come + 1, Here: 1, Limit: m.Limit}
+				s := Sharing{Left: min(DayRest(ration, d.Given), left), Expected: expected, Come: come + 1, Here: 1, Limit: m.Limit}
 				may = min(may, s.Rest(0))
 			}
 			d.Wanted += want

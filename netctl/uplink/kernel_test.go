@@ -122,7 +122,7 @@ func TestReadFollowsTheKernel(t *testing.T) {
 	l := layLine(t)
 	first := l.why("")
 	want := Status{
-		Interface: "eth0", Index: first.Index, Present: true, Up: true, Carrier: true, Routed: true, Works: true,
+		Interface: "eth0", Index: first.Index, Present: true, Up: true, Carrier: true, MTU: 1500, Routed: true, Works: true,
 		Address: netip.MustParsePrefix("192.168.1.7/24"), Gateway: gateway,
 		Networks: []netip.Prefix{netip.MustParsePrefix("192.168.1.0/24")}, DNS: []netip.Addr{gateway},
 		RxBytes: first.RxBytes, TxBytes: first.TxBytes,
