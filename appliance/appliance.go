@@ -176,6 +176,9 @@ func New(p Parts) *Box {
 		decision: decide.Decision{Donation: -1},
 		since:    p.Now(),
 	}
+	if b.Paused == nil {
+		b.Paused = map[string]string{}
+	}
 	b.look()
 	b.configure()
 	b.publish()

@@ -120,6 +120,14 @@ func (w *wall) Confirm(by string) { w.by = by }
 type mortal struct {
 	netctl.Gate
 	dead bool
+	full error // why it takes no tranche
+}
+
+func (m *mortal) Grant(ctx context.Context, t netctl.Tranche) error {
+	if m.full != nil {
+		return m.full
+	}
+	return m.Gate.Grant(ctx, t)
 }
 
 func (m *mortal) Close(ctx context.Context) error {

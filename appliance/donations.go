@@ -22,7 +22,7 @@ const (
 	// connections each time.
 	steadyAfter = 30 * time.Second
 
-	rewrite  = 5 * time.Second // between attempts to write to a disk that failed
+	rewrite  = 5 * time.Second // between attempts to write to a disk that failed, or for a kernel that took nothing
 	reshare  = time.Minute     // between looks at how a day that runs low is shared
 	minShare = 1 << 20         // bytes: a share that is off by less is left alone
 )
@@ -46,7 +46,8 @@ type donation struct {
 	worksAt   time.Time // since when its uplink has worked, zero if it does not
 	pausedBy  string    // who paused it, "" if nobody
 	unwritten error     // why its account cannot be written
-	tried     time.Time // when that was tried last
+	refused   error     // why the kernel did not take its last tranche
+	tried     time.Time // when it was last written
 	dayLeft   struct {  // see Box.dayLeft
 		until time.Time
 		part  float64
@@ -229,7 +230,8 @@ func (b *Box) settle(ctx context.Context) {
 	records := map[string]ledger.Record{}
 	writes := map[*donation]ledger.Write{}
 	for _, d := range b.donations {
-		if !d.observed || d.unwritten != nil && now.Sub(d.tried) < rewrite {
+		if !d.observed || (d.unwritten != nil || d.refused != nil) && now.Sub(d.tried) < rewrite {
+			b.problem(d.refused)
 			continue
 		}
 		b.forget(ctx, d)
@@ -258,10 +260,11 @@ func (b *Box) settle(ctx context.Context) {
 			b.Wake()
 			continue
 		}
-		d.unwritten = nil
+		d.unwritten, d.refused = nil, nil
 		d.book.Wrote(w)
 		for _, t := range w.Grants {
 			if err := b.Gate.Grant(ctx, t); err != nil {
+				d.refused = err
 				b.problem(err)
 				continue
 			}

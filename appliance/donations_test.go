@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"passerelle/appliance/config"
 	"passerelle/appliance/decide"
 	"passerelle/appliance/ledger"
 	"passerelle/netctl"
@@ -180,6 +181,49 @@ func TestSharesOfADay(t *testing.T) {
 		h.kernel.SetNeighbor(third, netctl.MAC{2, 0, 0, 0, 0, 11})
 		if s := h.admit(third); s.Data == 0 || s.Data > daily/32 {
 			h.Errorf("when the day's part is used, another resident gets %d bytes of %d", s.Data, daily)
+		}
+	})
+}
+
+// TestKernelTakesNoTranche: each attempt is a write to flash, so there are few; and it heals.
+func TestKernelTakesNoTranche(t *testing.T) {
+	inHome(t, 10, func(h *home) {
+		h.inLoop(func() { h.gate.full = errors.New("iptables-restore: exit status 4") })
+		h.recap("3GB")
+		h.admit(anna)
+		var before, after int
+		h.inLoop(func() { before = h.paper.writes })
+		time.Sleep(time.Minute)
+		h.inLoop(func() { after = h.paper.writes })
+		if after-before < 3 || after-before > int(time.Minute/rewrite)+1 {
+			h.Errorf("in a minute it wrote %d times", after-before)
+		}
+		if s := h.box.Status(); len(s.Problems) == 0 || !strings.Contains(s.Problems[0], "exit status 4") {
+			h.Errorf("status says of it: %q", s.Problems)
+		}
+		h.inLoop(func() { h.gate.full = nil })
+		time.Sleep(rewrite)
+		h.settle()
+		if h.kernel.Pass(anna, 1000) == 0 {
+			h.Error("no packet passes when the kernel takes tranches again")
+		}
+	})
+}
+
+// TestPauseOutlivesTheConfiguration: a donation that is taken out of the configuration and put in again is still paused.
+func TestPauseOutlivesTheConfiguration(t *testing.T) {
+	inHome(t, 10, func(h *home) {
+		if known, err := h.box.SetDonationPaused(h.Context(), "Fibre du centre", "its lender", true); !known || err != nil {
+			h.Fatal(known, err)
+		}
+		other := h.config(strings.Replace(confText, "Fibre du centre", "Mairie", 1))
+		for _, c := range []*config.Config{other, h.config(confText)} {
+			if err := h.box.Reconfigure(h.Context(), c); err != nil {
+				h.Fatal(err)
+			}
+		}
+		if d := h.donation(); d.PausedBy != "its lender" {
+			h.Errorf("it is paused by %q", d.PausedBy)
 		}
 	})
 }

@@ -324,7 +324,7 @@ func (b *Box) SetDonationPaused(ctx context.Context, name, by string, paused boo
 		if err = b.Accounts.SetPaused(name, by); err != nil && !paused {
 			return // what cannot be written must not share more than before
 		}
-		b.donations[n].pausedBy = by
+		b.donations[n].pausedBy, b.Paused[name] = by, by
 		b.round(loop)
 	})
 	return known, errors.Join(doErr, err)
