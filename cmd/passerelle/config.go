@@ -40,13 +40,13 @@ func check(_ context.Context, c *cli, args []string) error {
 }
 
 func initialise(_ context.Context, c *cli, args []string) error {
-	f, err := c.flags("init", args, 1, func(*flag.FlagSet) {})
+	words, err := c.flags("init", args, 1, func(*flag.FlagSet) {})
 	if err != nil {
 		return err
 	}
 	path := defaultConfig
-	if f.NArg() == 1 {
-		path = f.Arg(0)
+	if len(words) == 1 {
+		path = words[0]
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("make the configuration's folder: %w", err)

@@ -50,16 +50,16 @@ func issueLinks(tokens admin.Tokens, current func() *config.Config, log *slog.Lo
 
 func lender(ctx context.Context, c *cli, args []string) error {
 	var socket string
-	f, err := c.flags("lender", args, 1, func(f *flag.FlagSet) {
+	words, err := c.flags("lender", args, 1, func(f *flag.FlagSet) {
 		f.StringVar(&socket, "socket", defaultSocket, "the daemon's control socket")
 	})
 	if err != nil {
 		return err
 	}
-	if f.NArg() == 0 {
+	if len(words) == 0 {
 		return wrong{fmt.Errorf("passerelle lender: name the donation as the configuration does; passerelle status lists them")}
 	}
-	body, err := ask(ctx, socket, http.MethodPost, "/lender?"+url.Values{"donation": {f.Arg(0)}}.Encode())
+	body, err := ask(ctx, socket, http.MethodPost, "/lender?"+url.Values{"donation": {words[0]}}.Encode())
 	if err != nil {
 		return err
 	}
@@ -77,7 +77,7 @@ func lender(ctx context.Context, c *cli, args []string) error {
 Give this link to the lender of %q, and to nobody else: it shows the donation and can pause it.
 It works on the box's own network, where the browser asks once whether to trust the box.
 Links given before it work no more.
-`, l.Link, halfBlocks(code), f.Arg(0))
+`, l.Link, halfBlocks(code), words[0])
 	return nil
 }
 

@@ -105,19 +105,28 @@ func usage(w io.Writer) {
 	}
 }
 
-// flags makes the flag set of a command and parses its words, of which at most `rest` may follow the flags.
-func (c *cli) flags(name string, args []string, rest int, declare func(*flag.FlagSet)) (*flag.FlagSet, error) {
+// flags reads a command's flags, wherever they stand, and returns its other words, of which there may be so many.
+func (c *cli) flags(name string, args []string, most int, declare func(*flag.FlagSet)) (words []string, err error) {
 	f := flag.NewFlagSet("passerelle "+name, flag.ContinueOnError)
 	f.SetOutput(c.err)
 	declare(f)
-	if err := f.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return f, err
+	for len(args) > 0 {
+		if err := f.Parse(args); err != nil {
+			if errors.Is(err, flag.ErrHelp) {
+				return nil, err
+			}
+			return nil, wrong{fmt.Errorf("passerelle %s: see passerelle %s --help", name, name)}
 		}
-		return f, wrong{fmt.Errorf("passerelle %s: see passerelle %s --help", name, name)}
+		rest := f.Args()
+		if read := len(args) - len(rest); read > 0 && args[read-1] == "--" {
+			words = append(words, rest...) // what follows is no flag
+			break
+		}
+		words = append(words, rest[:min(1, len(rest))]...)
+		args = rest[min(1, len(rest)):]
 	}
-	if f.NArg() > rest {
-		return f, wrong{fmt.Errorf("passerelle %s: %q is one word too many: see passerelle %s --help", name, f.Arg(rest), name)}
+	if len(words) > most {
+		return nil, wrong{fmt.Errorf("passerelle %s: %q is one word too many: see passerelle %s --help", name, words[most], name)}
 	}
-	return f, nil
+	return words, nil
 }
