@@ -108,7 +108,7 @@ type Box struct {
 	pausedBy  string
 	setupEnd  time.Time             // of the technicians' window, by the monotonic clock
 	donations []*donation           // in the configuration's order
-	usage     map[netctl.MAC]uint64 // bytes of today, of each device that had a session
+	usage     map[netctl.MAC]uint64 // bytes of today, of each device that asked for a session
 	now       time.Time             // the time of day, in the box's zone
 	trust     clock.Trust           // in it
 	day       time.Time

@@ -349,33 +349,32 @@ func (b *Box) essential() bool {
 	return b.decision.Internet != decide.NoInternet && len(b.Config.Essential.Names) > 0
 }
 
-// rest returns how many bytes a resident who used so many today may still use: his share of the day, and no more than
-// the limit of each.
-func (b *Box) rest(used uint64, newcomer bool) uint64 {
-	limit := uint64(b.Config.Limits.Data)
-	if limit == 0 {
-		return netctl.Unlimited // nothing in the kernel counts a resident's data
+// sharing is how the day is shared among those who are here. Without a cap, or before it is known what a day may use,
+// only the limit of each counts.
+func (b *Box) sharing() ledger.Sharing {
+	s := ledger.Sharing{
+		Left: math.MaxUint64, Limit: uint64(b.Config.Limits.Data), Come: len(b.usage), Here: len(b.sessions),
 	}
-	rest := limit - min(limit, used)
 	d := b.chosen()
 	if d == nil || d.Cap == 0 || d.standing.Ration == 0 {
-		return rest
+		return s
 	}
-	here, come, had := len(b.sessions), len(b.usage), uint64(0)
-	for _, s := range b.sessions {
-		had += b.usage[s.MAC]
-	}
-	if newcomer {
-		here, had = here+1, had+used
-	}
+	s.Left = min(ledger.DayRest(d.standing.Ration, d.standing.Today.Bytes), d.standing.Left)
 	// As the day goes fewer are still to come than there were in the morning.
-	coming := float64(max(0, ledger.Expected(d.book.Days())-come)) * b.dayLeft(d)
-	today := ledger.Sharing{
-		Left:     min(ledger.DayRest(d.standing.Ration, d.standing.Today.Bytes), d.standing.Left),
-		Expected: come + int(math.Ceil(coming)),
-		Come:     come, Here: here, Had: had, Limit: limit,
+	coming := float64(max(0, ledger.Expected(d.book.Days())-s.Come)) * b.dayLeft(d)
+	s.Expected = s.Come + int(math.Ceil(coming))
+	for _, x := range b.sessions {
+		s.Had += b.usage[x.MAC]
 	}
-	return min(rest, today.Rest(used))
+	return s
+}
+
+// rest returns how many bytes a resident who used so many today may still use.
+func rest(s ledger.Sharing, used uint64) uint64 {
+	if s.Limit == 0 {
+		return netctl.Unlimited // nothing in the kernel counts a resident's data
+	}
+	return s.Rest(used)
 }
 
 // dayLeft returns which part of the time that a donation is lent today is still to come.

@@ -67,8 +67,11 @@ func (b *Box) admit(addr netip.Addr) (Session, error) {
 			d.book.Visit()
 		}
 	}
-	_, running := b.sessions[addr]
-	data := b.rest(b.usage[mac], !running)
+	today := b.sharing()
+	if _, running := b.sessions[addr]; !running {
+		today.Here, today.Had = today.Here+1, today.Had+b.usage[mac]
+	}
+	data := rest(today, b.usage[mac])
 	if data == 0 {
 		return Session{}, ErrDataSpent
 	}
@@ -212,9 +215,10 @@ func (b *Box) share() {
 		return
 	}
 	b.shared = now
+	today := b.sharing()
 	for _, s := range b.sessions {
-		rest := b.rest(b.usage[s.MAC], false)
-		if off := max(rest, s.Data) - min(rest, s.Data); off > s.Data/8+minShare {
+		due := rest(today, b.usage[s.MAC])
+		if off := max(due, s.Data) - min(due, s.Data); off > s.Data/8+minShare {
 			b.regrant()
 			return
 		}
@@ -223,8 +227,9 @@ func (b *Box) share() {
 
 // regrant gives running sessions the data that is due to them now. Their time goes on.
 func (b *Box) regrant() {
+	today := b.sharing()
 	for addr, s := range maps.Clone(b.sessions) {
-		s.Data = b.rest(b.usage[s.MAC], false)
+		s.Data = rest(today, b.usage[s.MAC])
 		if s.Data == 0 {
 			b.problem(b.end(addr))
 			continue
@@ -256,11 +261,10 @@ func (b *Box) Reconfigure(ctx context.Context, c *config.Config) (err error) {
 		b.Config = c
 		b.configure()
 		b.decision.Donation = -1 // the list is another
-		if old.Limits.Data != c.Limits.Data {
-			b.read()
-			b.regrant()
-		}
 		b.round(loop)
+		if old.Limits.Data != c.Limits.Data {
+			b.regrant() // by what is shared now
+		}
 	})
 	return errors.Join(doErr, err)
 }

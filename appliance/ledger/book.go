@@ -265,7 +265,7 @@ func unix(t time.Time) int64 {
 	return t.Unix()
 }
 
-// Visit notes that a resident who was not there today has begun a session.
+// Visit notes that a resident has asked for a session, for the first time today.
 func (b *Book) Visit() { b.r.Today.Residents++ }
 
 // Write is a record that must be on disk before the grants may be given to the kernel.

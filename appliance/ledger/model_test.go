@@ -260,6 +260,11 @@ func (w *world) look(deadly bool) {
 	}
 	start := w.book.r.Start
 	w.book.Observe(w.terms, reading)
+	// From the last reading on, not from the last write: it is what a line that is unplugged takes along.
+	w.own = replugBytes
+	if w.terms.Cap != 0 {
+		w.own = min(w.own, w.terms.flight(0))
+	}
 	if w.trusted {
 		if w.book.r.Start < start {
 			w.broken = "a period went back"
@@ -316,9 +321,9 @@ func (w *world) look(deadly bool) {
 	if w.landing--; w.landing <= 0 {
 		w.flight = 0
 	}
-	w.unpaid, w.own = w.terms.flight(0), min(replugBytes, w.terms.flight(0))
+	w.unpaid = w.terms.flight(0)
 	if w.terms.Cap == 0 {
-		w.unpaid, w.own = ownRound, replugBytes
+		w.unpaid = ownRound
 	}
 }
 

@@ -15,6 +15,9 @@ import (
 	"passerelle/appliance/store"
 )
 
+// diskPatience is the time between attempts to open the accounts.
+const diskPatience = 10 * time.Second
+
 // ledgerFile is where the state folder has the accounts.
 const ledgerFile = "ledger.db"
 
@@ -85,7 +88,7 @@ func (d *daemon) awaitDisk(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(d.diskPatience):
+		case <-time.After(diskPatience):
 		}
 		if s, err := d.openStore(); err == nil {
 			return errors.Join(errDiskIsBack, s.Close())

@@ -66,7 +66,6 @@ func run(ctx context.Context, c *cli, args []string) error {
 	}
 	d := &daemon{
 		paths: p, config: conf, log: slog.New(slog.NewTextHandler(c.err, &slog.HandlerOptions{Level: level})),
-		diskPatience: 10 * time.Second,
 	}
 	for {
 		if err := d.run(ctx); !errors.Is(err, errDiskIsBack) || ctx.Err() != nil {
@@ -83,8 +82,6 @@ type daemon struct {
 	config *config.Config
 	log    *slog.Logger
 	box    *appliance.Box
-
-	diskPatience time.Duration // between attempts to open the accounts
 }
 
 func (d *daemon) run(ctx context.Context) error {

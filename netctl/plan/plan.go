@@ -18,8 +18,8 @@
 // loses the mark; mangle/POSTROUTING drops what still has it. So whoever flushes a table closes the gate: without mangle
 // nobody gets a mark, without filter nobody loses it, and without nat nobody new has an address the internet knows.
 //
-// Once a packet has the mark, rules ask for the mark and not for the interface: a number is compared in a third of the
-// time of a name (make bench; nft_meta_store_ifname copies 16 bytes for each rule that asks).
+// Once a packet has the mark, rules ask for the mark and not for the interface: a number is cheaper than a name, of which
+// nft_meta_store_ifname (net/netfilter/nft_meta.c) copies 16 bytes for each rule that asks.
 //
 // Essential services have a mark of their own: https to an address that dnsmasq has found for one of their names is marked
 // whoever sends it, unless an admitted resident does, who has more. The general part of the cap pays for them first, and
@@ -43,7 +43,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"passerelle/appliance/config"
@@ -179,7 +178,10 @@ func (c compiler) compile() netctl.Plan {
 		interfaces = append(interfaces, c.uplink.Interface)
 		p.Cap = Chain(*c.uplink)
 		if c.all {
-			p.Way = strings.TrimSuffix(fmt.Sprintf("%s via %s", c.uplink.Interface, c.Gateway), " via invalid IP")
+			p.Way = c.uplink.Interface
+			if c.Gateway.IsValid() {
+				p.Way += " via " + c.Gateway.String()
+			}
 		}
 		if c.essential && c.uplink.Reserve != 0 {
 			p.Reserve = ReserveChain(*c.uplink)
