@@ -93,7 +93,7 @@ func (b *Book) Observe(t Terms, in Reading) {
 	b.r.Today.Bytes += carried
 	if in.Trusted {
 		b.turn(t, in.Now)
-		b.r.Sure = b.used()
+		b.r.Sure, b.r.SureLink = b.used(), b.r.Link
 	}
 }
 
@@ -131,7 +131,7 @@ func (b *Book) boot(id string) (rebooted bool) {
 }
 
 // settle makes what was used so far the base from which line and tranches count on.
-func (b *Book) settle(used uint64) { b.r.Base, b.r.Link, b.r.Paid = used, 0, 0 }
+func (b *Book) settle(used uint64) { b.r.Base, b.r.Link, b.r.Paid, b.r.SureLink = used, 0, 0, 0 }
 
 // collect takes over what the kernel says of the donation's tranches. It returns the bytes that were paid since the
 // last reading, and whether a part came to its end.
@@ -234,7 +234,8 @@ func (b *Book) today(date int32) {
 }
 
 // turn begins a new period once the old one is over. What was carried since time was last sure counts in both: nobody
-// knows on which side of midnight it was.
+// knows on which side of midnight it was. The line's own count of it is asked, too: where bytes were booked twice, because
+// they passed between the two readings, what was used grows by less than the line carries until it has caught up.
 func (b *Book) turn(t Terms, now time.Time) {
 	over := b.r.End != 0 && now.Unix() >= b.r.End
 	switch {
@@ -249,7 +250,7 @@ func (b *Book) turn(t Terms, now time.Time) {
 		}
 	default:
 		b.r.Start = unix(PeriodStart(now, t.Period, t.Resets))
-		b.settle(sub(b.used(), b.r.Sure))
+		b.settle(max(sub(b.used(), b.r.Sure), sub(b.r.Link, b.r.SureLink)))
 		b.r.Reserve, b.r.Lost = 0, false
 	}
 	b.r.Period, b.r.Resets = t.Period, t.Resets

@@ -20,7 +20,7 @@ type Record struct {
 
 	// Used is Base and, since the line's interface appeared, the larger of what its counter says and what was paid.
 	Base, Link, Paid uint64
-	Sure             uint64 // Used when time was last trusted
+	Sure, SureLink   uint64 // Used and Link when time was last trusted
 	Promised         uint64 // what counts as used after a power cut
 	Reserve          uint64 // what essential services used of their reserve
 	ReservePromised  uint64
@@ -78,7 +78,7 @@ func (r Record) Append(to []byte) []byte {
 	e.int(int64(r.Resets))
 	e.flag(r.Lost)
 	for _, v := range []uint64{
-		r.Base, r.Link, r.Paid, r.Sure, r.Promised, r.Reserve, r.ReservePromised, r.Extra, r.LastID,
+		r.Base, r.Link, r.Paid, r.Sure, r.SureLink, r.Promised, r.Reserve, r.ReservePromised, r.Extra, r.LastID,
 	} {
 		e.uint(v)
 	}
@@ -108,7 +108,7 @@ func Decode(b []byte) (r Record, err error) {
 	r.Period, r.Resets = d.text(), int(d.int())
 	r.Lost = d.uint() != 0
 	for _, v := range []*uint64{
-		&r.Base, &r.Link, &r.Paid, &r.Sure, &r.Promised, &r.Reserve, &r.ReservePromised, &r.Extra, &r.LastID,
+		&r.Base, &r.Link, &r.Paid, &r.Sure, &r.SureLink, &r.Promised, &r.Reserve, &r.ReservePromised, &r.Extra, &r.LastID,
 	} {
 		*v = d.uint()
 	}
