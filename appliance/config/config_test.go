@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
@@ -83,7 +85,7 @@ func TestExample(t *testing.T) {
 			Hostname: "partage.internal", Timezone: paris,
 		},
 		Hotspot: Hotspot{
-			Interface: "wlan0", Radio: "none", SSID: "Partage de Co - Les Lilas", Country: "FR",
+			Interface: "wlan0", Radio: "none", SSID: "Partage de Co - Les Lilas", Country: "FR", Band: "2.4GHz",
 			Address: netip.MustParsePrefix("10.80.0.1/22"), Lease: 30 * time.Minute,
 		},
 		Limits: Limits{Session: 2 * time.Hour, Download: 4e6, Upload: 1e6, Data: 500e6},
@@ -139,7 +141,7 @@ func TestDefaults(t *testing.T) {
 			Name: "Centre social des Lilas", Language: "fr", Languages: []string{"fr", "en"},
 			Hostname: "partage.internal", Timezone: paris,
 		},
-		Hotspot: Hotspot{Interface: "wlan0", Radio: "none", Address: netip.MustParsePrefix("10.80.0.1/22"), Lease: 30 * time.Minute},
+		Hotspot: Hotspot{Interface: "wlan0", Radio: "none", Band: "2.4GHz", Address: netip.MustParsePrefix("10.80.0.1/22"), Lease: 30 * time.Minute},
 		Limits:  Limits{Session: 2 * time.Hour},
 
 		Essential: Essential{Names: []string{"@france"}, Rate: 2e6},
@@ -226,6 +228,11 @@ func TestValues(t *testing.T) {
 		{"hotspot", "ssid",
 			[]string{`""`, `"` + strings.Repeat("é", 16) + `"`},
 			[]string{`"` + strings.Repeat("é", 17) + `"`, `"a\nb"`}},
+		{"hotspot", "password",
+			[]string{`""`, `"12345678"`, `"` + strings.Repeat("a", 63) + `"`},
+			[]string{`"1234567"`, `"` + strings.Repeat("a", 64) + `"`, `"éééééééé"`, `"1234567\n"`}},
+		{"hotspot", "band", []string{`"2.4GHz"`, `"5GHz"`}, []string{`""`, `"6GHz"`}},
+		{"hotspot", "channel", []string{`0`, `1`, `14`}, []string{`15`, `36`, `-1`, `"1"`}},
 		{"hotspot", "country", []string{`"FR"`, `"RE"`, `""`}, []string{`"fr"`, `"FRA"`, `"F1"`}},
 		{"hotspot", "address",
 			[]string{`"10.0.0.1/16"`, `"172.16.0.1/16"`, `"172.31.255.254/24"`, `"192.168.1.6/29"`, `"10.80.1.0/22"`, `"10.80.0.255/22"`},
@@ -258,7 +265,8 @@ func TestValues(t *testing.T) {
 			[]string{`[]`, `["9.9.9.9", "192.168.1.1"]`},
 			[]string{`["0.0.0.0"]`, `["224.0.0.1"]`, `["255.255.255.255"]`, `["dns.fr"]`, `["10.80.3.1"]`}},
 		{"donation", "reserve", []string{`"0"`}, []string{`"1GB"`, `"1"`}},
-		{"donation", "interface", []string{`"eth1"`}, []string{`"wlan0"`}},
+		{"donation", "interface", []string{`"eth1"`, `"usb"`}, []string{`"wlan0"`}},
+		{"donation", "wifi", []string{`{}`}, []string{`"Chez Lucie"`, `{ ssid = "Chez Lucie" }`}},
 	} {
 		t.Run(test.table+"."+test.key, func(t *testing.T) {
 			t.Parallel()
@@ -431,6 +439,7 @@ func randomConfig(t *testing.T, rnd *rand.Rand) *Config {
 		},
 		Hotspot: Hotspot{
 			Interface: pick("wlan0", "br-residents"), Radio: pick("hostapd", "none"), SSID: pick("Partage", `a"b\c # d`), Country: pick("FR", "RE"),
+			Password: pick("", `a"\ 12345678`), Band: "5GHz", Channel: rnd.IntN(2) * 36,
 			Address: netip.MustParsePrefix(pick("10.0.0.1/16", "192.168.7.9/29")), Lease: seconds(2*time.Minute, 24*time.Hour),
 		},
 		Limits: Limits{Session: seconds(time.Minute, 24*time.Hour), Download: rate(), Upload: rate(), Data: size()},
@@ -455,6 +464,9 @@ func randomConfig(t *testing.T, rnd *rand.Rand) *Config {
 			Name: "ligne " + string(rune('A'+i)), Interface: "eth" + string(rune('0'+i)), Download: rate(), Upload: rate(), Cap: size(),
 			Period: pick("day", "week", "month", "once"), Hours: schedule, Priority: 1 + rnd.IntN(99),
 		}
+		if rnd.IntN(2) == 0 {
+			d.WiFi = &WiFi{SSID: SSID(pick("Chez Lucie", "\xe9\\ \"x\" ☺", "\x00\n")), Passphrase: pick("", `8 "letters\`)}
+		}
 		if d.Cap >= 2*minSize {
 			d.Reserve = Size(rnd.IntN(2)) * (minSize + Size(rnd.Uint64N(uint64(d.Cap/2-minSize)+1)))
 		}
@@ -467,6 +479,25 @@ func randomConfig(t *testing.T, rnd *rand.Rand) *Config {
 		c.Donations = append(c.Donations, d)
 	}
 	return c
+}
+
+// FuzzSSID holds that whatever a radio heard can be written down, is safe on a terminal, and is read back as it was.
+func FuzzSSID(f *testing.F) {
+	f.Add([]byte("Chez Lucie"))
+	f.Add([]byte("\xe9\\x00\x1b[31m\u202e"))
+	f.Fuzz(func(t *testing.T, name []byte) {
+		want := SSID(name)
+		text := want.String()
+		if !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			t.Errorf("%q is written as %q", name, text)
+		}
+		got, err := ParseSSID(text)
+		if allowed := len(name) > 0 && len(name) <= 32; allowed != (err == nil) {
+			t.Errorf("%q: %v", text, err)
+		} else if allowed && got != want {
+			t.Errorf("%q is read back as %q", name, got)
+		}
+	})
 }
 
 // TestFormatRoundTrip holds Format to every field: what it forgot would come back as a default.

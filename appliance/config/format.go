@@ -44,7 +44,10 @@ func (c *Config) values() map[string]string {
 		"[hotspot] interface": quote(c.Hotspot.Interface),
 		"[hotspot] radio":     quote(c.Hotspot.Radio),
 		"[hotspot] ssid":      quote(c.Hotspot.SSID),
+		"[hotspot] password":  quote(c.Hotspot.Password),
 		"[hotspot] country":   quote(c.Hotspot.Country),
+		"[hotspot] band":      quote(c.Hotspot.Band),
+		"[hotspot] channel":   strconv.Itoa(c.Hotspot.Channel),
 		"[hotspot] address":   quote(c.Hotspot.Address.String()),
 		"[hotspot] lease":     quote(formatDuration(c.Hotspot.Lease)),
 		"[limits] session":    quote(formatDuration(c.Limits.Session)),
@@ -63,6 +66,7 @@ func (d *Donation) values() map[string]string {
 	values := map[string]string{
 		" name":      quote(d.Name),
 		" interface": quote(d.Interface),
+		" wifi":      d.WiFi.format(),
 		" download":  quote(d.Download.String()),
 		" upload":    quote(d.Upload.String()),
 		" cap":       quote(d.Cap.String()),
@@ -76,6 +80,13 @@ func (d *Donation) values() map[string]string {
 		values[" resets"] = strconv.Itoa(d.Resets)
 	}
 	return values
+}
+
+func (w *WiFi) format() string {
+	if w == nil {
+		return "{}"
+	}
+	return fmt.Sprintf("{ ssid = %s, passphrase = %s }", quote(w.SSID.String()), quote(w.Passphrase))
 }
 
 // fill writes values into a template: each "key = value" line gets the value of "[table] key", and goes, with the comment

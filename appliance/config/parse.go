@@ -159,7 +159,10 @@ func (r *reader) hotspot(t *table) Hotspot {
 		Interface: required(t, "interface", `"wlan0"`, parseInterface),
 		Radio:     required(t, "radio", `"hostapd" (the box makes a Wi-Fi network) or "none" (it is there)`, parseRadio),
 		SSID:      optional(t, "ssid", "", parseSSID),
+		Password:  optional(t, "password", "", parsePassphrase),
 		Country:   optional(t, "country", "", parseCountry),
+		Band:      optional(t, "band", "2.4GHz", parseBand),
+		Channel:   optional(t, "channel", 0, parseBetween(0, 177)),
 		Address:   optional(t, "address", netip.MustParsePrefix("10.80.0.1/22"), parseAddress),
 		Lease:     optional(t, "lease", 30*time.Minute, parseDuration(2*time.Minute, 24*time.Hour)),
 	}
@@ -170,6 +173,10 @@ func (r *reader) hotspot(t *table) Hotspot {
 		if h.Country == "" && !t.failed("country") {
 			t.problem("country", `missing, and "hostapd" needs it; write the country's two letters: country = "FR"`)
 		}
+	}
+	if known := Channels(h.Band); h.Channel != 0 && !t.failed("band") && !slices.Contains(known, h.Channel) {
+		t.problem("channel", "%s has no channel %d; write one of %s, or 0 and the box chooses", h.Band, h.Channel,
+			strings.Trim(fmt.Sprint(known), "[]"))
 	}
 	return h
 }
@@ -213,6 +220,7 @@ func (r *reader) donation(t *table, c *Config) Donation {
 	d := Donation{
 		Name:      required(t, "name", `"Fibre du centre"`, parseName),
 		Interface: required(t, "interface", `"eth0"`, parseInterface),
+		WiFi:      r.wifi(t.inline("wifi")),
 		Download:  optional(t, "download", 0, parseLimitedRate),
 		Upload:    optional(t, "upload", 0, parseLimitedRate),
 		Cap:       required(t, "cap", `"200GB", or "0" for no cap`, parseLimitedSize),
@@ -247,6 +255,13 @@ func (r *reader) donation(t *table, c *Config) Donation {
 			t.problem("interface", "%q is also that of the donation of line %d; each needs its own", d.Interface, line)
 		}
 	}
+	switch {
+	case d.WiFi == nil:
+	case d.Interface == USB:
+		t.problem("wifi", "a phone on USB has no Wi-Fi network to join; take this line away, or write the radio's interface")
+	case c.Hotspot.Country == "" && r.lines["hotspot.country"] == 0:
+		t.problem("wifi", `the rules of the country's radio are needed for it; write country = "FR" below [hotspot]`)
+	}
 	if d.Interface != "" && d.Interface == c.Hotspot.Interface {
 		t.problem("interface", "%q is the hotspot's interface; a donation comes in on another one", d.Interface)
 	}
@@ -257,6 +272,18 @@ func (r *reader) donation(t *table, c *Config) Donation {
 		}
 	}
 	return d
+}
+
+// wifi reads the network that a donation joins, nil for none.
+func (r *reader) wifi(t *table) *WiFi {
+	defer t.refuseUnknown()
+	if len(t.values) == 0 {
+		return nil
+	}
+	return &WiFi{
+		SSID:       required(t, "ssid", `"the network's name"`, ParseSSID),
+		Passphrase: optional(t, "passphrase", "", parsePassphrase),
+	}
 }
 
 // lastReset returns the highest day that a period may begin on, 0 for periods that have none.

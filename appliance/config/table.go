@@ -90,6 +90,20 @@ func (t *table) table(key string, needed bool) *table {
 	return inner
 }
 
+// inline returns a table that stands in one line of this one. One that is missing or wrong is as if empty.
+func (t *table) inline(key string) *table {
+	inner := &table{r: t.r, path: joinPath(t.path, key), name: joinPath(t.name, key)}
+	if !t.has(key) {
+		return inner
+	}
+	values, ok := t.values[key].(map[string]any)
+	if !ok {
+		t.problem(key, "%s stands where a table should; write %s = { ... }", describe(t.values[key]), key)
+	}
+	inner.values = values
+	return inner
+}
+
 // tables returns the array of tables under key, of which there must be at least one.
 func (t *table) tables(key string) []*table {
 	if !t.has(key) {

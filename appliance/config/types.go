@@ -38,7 +38,10 @@ type Hotspot struct {
 	Interface string        // Linux interface name: 1 to 15 letters, digits, '.', '_' or '-'
 	Radio     string        // "hostapd" or "none"
 	SSID      string        // 1 to 32 bytes; needed with radio "hostapd" only
-	Country   string        // ISO 3166-1 alpha-2; needed with radio "hostapd" only
+	Password  string        // of the Wi-Fi network, as Passphrase of WiFi; "" (default): open
+	Country   string        // ISO 3166-1 alpha-2; needed where the box uses a radio
+	Band      string        // "2.4GHz" (default) or "5GHz"
+	Channel   int           // of Band, by its number; 0 (default): the box chooses
 	Address   netip.Prefix  // the box's address with the network's length: RFC 1918, /16 to /29; default: 10.80.0.1/22
 	Lease     time.Duration // 2 min to 24 h, whole seconds; default: 30 min
 }
@@ -75,7 +78,8 @@ type Pin struct {
 // Donation is a connection that somebody lends.
 type Donation struct {
 	Name      string          // unique, 1 to 80 characters, one line
-	Interface string          // the uplink, named as Hotspot.Interface is; unique, not the hotspot's
+	Interface string          // the uplink, named as Hotspot.Interface is, or USB; unique, not the hotspot's
+	WiFi      *WiFi           // the network that Interface joins; nil (default): none, somebody else sees to its link
 	Download  Rate            // the share of the line that is lent; 0 (default): all of it
 	Upload    Rate            // likewise
 	Cap       Size            // per period, both directions; 0: none
@@ -86,6 +90,18 @@ type Donation struct {
 	Priority  int             // 1 (default) to 99; 1 is asked first
 	DNS       []netip.Addr    // IPv4 resolvers to ask through this uplink; empty (default): the uplink's own
 }
+
+// USB is the Interface of whatever phone is plugged in: its own name changes from plug to plug on many systems.
+const USB = "usb"
+
+// WiFi is a lender's Wi-Fi network.
+type WiFi struct {
+	SSID       SSID
+	Passphrase string // 8 to 63 characters of printable ASCII; "": an open network
+}
+
+// SSID is the name of a Wi-Fi network: 1 to 32 bytes, of any kind (IEEE 802.11-2020, 9.4.2.2).
+type SSID string
 
 // Rate is in bits per second, decimal, as tc writes it ("4mbit").
 type Rate uint64

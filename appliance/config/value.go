@@ -177,6 +177,90 @@ func parseSSID(s string) (string, error) {
 	return s, nil
 }
 
+// ParseSSID reads the name of a network as String writes it: "\xE9" is a byte that is no text, "\\" a backslash.
+func ParseSSID(s string) (SSID, error) {
+	var b []byte
+	for i := 0; i < len(s); i++ {
+		if s[i] != '\\' {
+			b = append(b, s[i])
+			continue
+		}
+		switch rest := s[i+1:]; {
+		case strings.HasPrefix(rest, `\`):
+			b = append(b, '\\')
+			i++
+		default:
+			if !strings.HasPrefix(rest, "x") || len(rest) < 3 {
+				return "", fmt.Errorf(`%q has a backslash that means nothing; write \\ for one, or a byte as \xE9`, s)
+			}
+			n, err := strconv.ParseUint(rest[1:3], 16, 8)
+			if err != nil {
+				return "", fmt.Errorf(`%q has a backslash that means nothing; write \\ for one, or a byte as \xE9`, s)
+			}
+			b = append(b, byte(n))
+			i += 3
+		}
+	}
+	switch {
+	case len(b) == 0:
+		return "", errors.New("empty; write the Wi-Fi network's name (passerelle wifi scan shows them)")
+	case len(b) > 32:
+		return "", fmt.Errorf("%d bytes long (an accented letter is two); Wi-Fi allows 32", len(b))
+	}
+	return SSID(b), nil
+}
+
+// String writes the name as text that ParseSSID reads: what cannot be printed is written as bytes. It is what a radio
+// heard, and safe on a terminal.
+func (s SSID) String() string {
+	var b strings.Builder
+	for rest := string(s); rest != ""; {
+		r, n := utf8.DecodeRuneInString(rest)
+		switch {
+		case r == '\\':
+			b.WriteString(`\\`)
+		case r == utf8.RuneError && n == 1 || !unicode.IsPrint(r):
+			for i := range n {
+				fmt.Fprintf(&b, `\x%02X`, rest[i])
+			}
+		default:
+			b.WriteRune(r)
+		}
+		rest = rest[n:]
+	}
+	return b.String()
+}
+
+// parsePassphrase reads what IEEE 802.11-2020, J.4.1, allows; "" is none.
+func parsePassphrase(s string) (string, error) {
+	switch {
+	case s == "":
+	case len(s) < 8 || len(s) > 63:
+		return "", fmt.Errorf("%d characters long; Wi-Fi asks for 8 to 63", len(s))
+	case strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }):
+		return "", errors.New("a letter with an accent or another unusual character is in it; Wi-Fi allows those of an English keyboard")
+	}
+	return s, nil
+}
+
+func parseBand(s string) (string, error) { return parseChoice(s, "2.4GHz", "5GHz") }
+
+// Channels returns the numbers of a band's channels that any country allows (IEEE 802.11-2020, annex E), in order.
+func Channels(band string) (numbers []int) {
+	if band == "2.4GHz" {
+		for n := 1; n <= 14; n++ {
+			numbers = append(numbers, n)
+		}
+		return numbers
+	}
+	for _, of := range [][2]int{{36, 64}, {100, 144}, {149, 177}} {
+		for n := of[0]; n <= of[1]; n += 4 {
+			numbers = append(numbers, n)
+		}
+	}
+	return numbers
+}
+
 func parseCountry(s string) (string, error) {
 	isCode := len(s) == 2 && !strings.ContainsFunc(s, func(r rune) bool { return r < 'A' || r > 'Z' })
 	if s != "" && !isCode {
