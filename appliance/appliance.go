@@ -71,19 +71,21 @@ type Clock interface {
 
 // Parts are what the box is made of.
 type Parts struct {
-	Config   *config.Config
-	Gate     netctl.Gate
-	Uplinks  Uplinks
-	Prober   Prober
-	Children Children
-	Accounts Accounts
-	Books    map[string]*ledger.Book // what the accounts' place has, by donation
-	Paused   map[string]string       // likewise, by whom donations are paused
-	Clock    Clock
-	Boot     string           // names this boot of the machine
-	RunDir   string           // folder in memory for the children's files
-	Now      func() time.Time // its monotonic clock measures sessions and delays; what day it is, Clock tells
-	Log      *slog.Logger
+	Config *config.Config
+	// Configured tells whether a technician wrote Config; else it is what a box has when it leaves the factory.
+	Configured bool
+	Gate       netctl.Gate
+	Uplinks    Uplinks
+	Prober     Prober
+	Children   Children
+	Accounts   Accounts
+	Books      map[string]*ledger.Book // what the accounts' place has, by donation
+	Paused     map[string]string       // likewise, by whom donations are paused
+	Clock      Clock
+	Boot       string           // names this boot of the machine
+	RunDir     string           // folder in memory for the children's files
+	Now        func() time.Time // its monotonic clock measures sessions and delays; what day it is, Clock tells
+	Log        *slog.Logger
 	// Keep is called with what shall outlive the daemon, but not the machine's memory, whenever it changed.
 	Keep func(Kept) error
 	Kept Kept // what the last daemon kept
@@ -311,7 +313,7 @@ func (b *Box) observe() {
 
 func (b *Box) observation() decide.Observation {
 	o := decide.Observation{
-		Now: b.now, Applied: b.applied, Configured: true, SetupAsked: b.setupAsked(), Paused: b.pausedBy != "",
+		Now: b.now, Applied: b.applied, Configured: b.Configured, SetupAsked: b.setupAsked(), Paused: b.pausedBy != "",
 		PausedBy: b.pausedBy, Chosen: b.decision.Donation,
 	}
 	if b.Now().Before(b.retryAt) {

@@ -189,7 +189,7 @@ func (h *home) start(text string, aside []netctl.Session) {
 		books[name] = ledger.Open(&r, nil)
 	}
 	h.box = New(Parts{
-		Config: h.config(text), Gate: h.gate, Uplinks: h.lines, Prober: prober{}, Children: h.kids,
+		Config: h.config(text), Configured: true, Gate: h.gate, Uplinks: h.lines, Prober: prober{}, Children: h.kids,
 		Accounts: h.paper, Books: books, Paused: maps.Clone(h.paper.paused), Clock: h.clock, Boot: h.boot,
 		RunDir: "/run/passerelle", Now: time.Now, Log: slog.New(slog.DiscardHandler),
 		Keep: func(k Kept) error { h.kept = k; return nil }, Kept: h.kept, Aside: aside,
@@ -572,7 +572,7 @@ func TestReconfigureKeepsSessions(t *testing.T) {
 			h.Errorf("%t, %d bytes and %v left", ok, s.Data, s.Left)
 		}
 		moved := h.config(strings.Replace(confText, "10.80.0.1/22", "10.81.0.1/22", 1))
-		if err := h.box.Reconfigure(h.Context(), moved); !errors.Is(err, ErrRestart) {
+		if err := h.box.Reconfigure(h.Context(), moved); !errors.Is(err, ErrAnew) {
 			h.Errorf("another address while it runs: %v", err)
 		}
 	})

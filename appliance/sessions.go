@@ -247,15 +247,25 @@ func (b *Box) regrant() {
 	}
 }
 
-// ErrRestart says that a configuration cannot be taken up while the daemon runs.
-var ErrRestart = errors.New("hotspot.interface, hotspot.address or box.hostname changed: restart passerelle to take it up")
+// ErrAnew says that a configuration cannot be taken up by a box that runs: another must begin in its place.
+var ErrAnew = errors.New("the hotspot's interface, radio or address, the box's host name or its light and button changed")
+
+// identity is what a box cannot change while it runs: its addresses on the network, and what is wired to it.
+func identity(c *config.Config) any {
+	type what struct {
+		hotspot, radio, hostname string
+		address                  netip.Prefix
+		hardware                 config.Hardware
+	}
+	return what{c.Hotspot.Interface, c.Hotspot.Radio, c.Box.Hostname, c.Hotspot.Address, c.Hardware}
+}
 
 // Reconfigure takes up another configuration. Sessions go on, with the new limits.
 func (b *Box) Reconfigure(ctx context.Context, c *config.Config) (err error) {
 	doErr := b.do(ctx, func(loop context.Context) {
 		old := b.Config
-		if old.Hotspot.Address != c.Hotspot.Address || old.Hotspot.Interface != c.Hotspot.Interface || old.Box.Hostname != c.Box.Hostname {
-			err = ErrRestart
+		if !b.Configured || identity(old) != identity(c) {
+			err = ErrAnew
 			return
 		}
 		b.Config = c

@@ -59,6 +59,7 @@ type Plan struct {
 type Interface struct {
 	Name    string
 	Address netip.Prefix // the box's address with the network's length
+	MAC     MAC          // of a bridge of ours, which is made if it is not there; zero: it is somebody else's interface
 }
 
 // Sysctl is a kernel parameter below /proc/sys, in dotted-free path form ("net/ipv4/ip_forward").
@@ -75,6 +76,10 @@ const (
 	// SetEssential is a hash:ip with the addresses of essential services, which dnsmasq puts there when it is asked for
 	// them.
 	SetEssential = "pas-essential"
+
+	// Bridge is the hotspot where the box makes the Wi-Fi network itself: its access points are the bridge's ports, so that
+	// addresses, names and sessions outlive a radio that is unplugged and a hostapd that died.
+	Bridge = "pas-hotspot"
 
 	Prefix    = "PAS-"     // every chain of ours begins with it
 	ChainPaid = "PAS-PAID" // where a tranche's rule leads
@@ -178,7 +183,8 @@ type Child struct {
 type File struct {
 	Path   string
 	Text   string
-	Reload bool // the child reads it again on SIGHUP; a change of any other file restarts the child
+	Reload bool // the child reads it again on SIGHUP
+	Later  bool // a change waits until the child starts again for another reason; of any other file it restarts it
 }
 
 // Direction is seen from the resident.
@@ -250,6 +256,9 @@ func ChainOf(donation string) string {
 func (p Plan) String() string {
 	var b strings.Builder
 	line := func(format string, a ...any) { fmt.Fprintf(&b, format+"\n", a...) }
+	if p.Hotspot.MAC != (MAC{}) {
+		line("ip link add %s address %s type bridge", p.Hotspot.Name, p.Hotspot.MAC)
+	}
 	line("ip link set %s up", p.Hotspot.Name)
 	line("ip address add %s dev %s", p.Hotspot.Address, p.Hotspot.Name)
 	for _, s := range p.Sysctls {

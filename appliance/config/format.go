@@ -17,6 +17,18 @@ const donationHeader = "[[donation]]\n"
 // Example returns a commented configuration to start from. It is valid, and Format's own writing.
 func Example() []byte { return []byte(example) }
 
+// Factory returns what a box has until a technician configures it: a hotspot to find it by, and nobody's connection. It is
+// the only valid Config without a donation.
+func Factory() *Config {
+	c, err := Parse("example.toml", Example())
+	if err != nil {
+		panic("config: the example is not valid: " + err.Error())
+	}
+	c.Box.Name, c.Hotspot.Radio, c.Hotspot.SSID = "Passerelle", "hostapd", "Passerelle"
+	c.Donations = nil
+	return c
+}
+
 // Format writes a valid configuration as canonical text: every key with its comment. Parse reads the same Config from it.
 func Format(c *Config) []byte {
 	head, donation, _ := strings.Cut(example, donationHeader)

@@ -51,7 +51,8 @@ type File struct {
 	Path   string // absolute; missing folders are made with mode 0755
 	Data   []byte
 	Mode   os.FileMode // permission bits; 0 means 0600
-	Reload bool        // the child reads it again on SIGHUP; a change of any other file restarts the child
+	Reload bool        // the child reads it again on SIGHUP
+	Later  bool        // a change waits until the child starts again for another reason; of any other file it restarts it
 }
 
 // Options are what a Supervisor needs from outside.
@@ -445,6 +446,7 @@ func (c *child) give(want Child) error {
 		switch changed, err := f.write(); {
 		case err != nil:
 			errs = append(errs, fmt.Errorf("child %s: %w", c.name, err))
+		case changed && f.Later:
 		case changed && f.Reload:
 			c.reload = true
 		case changed:

@@ -206,6 +206,27 @@ func TestUnchangedListDoesNothing(t *testing.T) {
 	})
 }
 
+// TestLater: what is only for the next start disturbs nobody, and is there then.
+func TestLater(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		path := filepath.Join(t.TempDir(), "conf")
+		child := func(argv, conf string) Child {
+			return Child{Name: "ap", Argv: strings.Fields(argv), Files: []File{{Path: path, Data: []byte(conf), Later: true}}}
+		}
+		w.set(child("ap -a", "channel=1"))
+		w.expect(`0s ap -a starts`)
+		w.set(child("ap -a", "channel=6"))
+		w.expect(``)
+		if text, err := os.ReadFile(path); err != nil || string(text) != "channel=6" {
+			t.Errorf("the file says %q, %v", text, err)
+		}
+		w.set(child("ap -b", "channel=6"))
+		w.expect(`
+			0s ap -a and its group get terminated
+			0s ap -b starts`)
+	})
+}
+
 func TestChanges(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		dir := t.TempDir()

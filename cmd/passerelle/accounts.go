@@ -79,10 +79,7 @@ func (n noAccounts) Set(string, [sha256.Size]byte) error       { return n.error 
 func (n noAccounts) Donation([sha256.Size]byte) (string, bool) { return "", false }
 func (n noAccounts) Close() error                              { return nil }
 
-// errDiskIsBack says that the accounts can be opened now, which a daemon does when it starts.
-var errDiskIsBack = errors.New("the disk can be written again")
-
-// awaitDisk ends with errDiskIsBack once the store can be opened.
+// awaitDisk ends with anew once the store can be opened, which a daemon does when it starts.
 func (d *daemon) awaitDisk(ctx context.Context) error {
 	for {
 		select {
@@ -91,7 +88,8 @@ func (d *daemon) awaitDisk(ctx context.Context) error {
 		case <-time.After(diskPatience):
 		}
 		if s, err := d.openStore(); err == nil {
-			return errors.Join(errDiskIsBack, s.Close())
+			again := anew{why: "the disk can be written again", config: d.box.Config, configured: d.configured}
+			return errors.Join(again, s.Close())
 		}
 	}
 }

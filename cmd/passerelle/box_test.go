@@ -160,13 +160,14 @@ func program(args ...string) *exec.Cmd {
 	return cmd
 }
 
-// launch starts a daemon and returns it.
-func (b *box) launch() *netlab.Proc {
+// launch starts a daemon, with more words to it, and returns it.
+func (b *box) launch(words ...string) *netlab.Proc {
 	b.t.Helper()
 	log, err := os.OpenFile(b.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	b.must(err)
 	defer log.Close()
-	cmd := program("run", "--verbose", "--config", b.config, "--state", b.state, "--socket", b.socket())
+	words = append([]string{"run", "--verbose", "--config", b.config, "--state", b.state, "--socket", b.socket()}, words...)
+	cmd := program(words...)
 	cmd.Stdout, cmd.Stderr = log, log
 	proc, err := b.scene.Box.StartCmd(cmd)
 	b.must(err)

@@ -17,7 +17,7 @@ import (
 func load(path string) (*config.Config, error) {
 	c, err := config.Load(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, wrong{fmt.Errorf("%s: there is no such file: passerelle init %s writes one to start from", path, path)}
+		return nil, wrong{fmt.Errorf("%s: %w: passerelle init %s writes one to start from", path, fs.ErrNotExist, path)}
 	}
 	if err != nil {
 		return nil, wrong{err}

@@ -45,7 +45,7 @@ func (d *daemon) servePanel(ctx context.Context) error {
 	if found.Empty() {
 		return nil
 	}
-	panel := hw.NewPanel(found, d.log, hw.Press, hw.Setup)
+	panel := hw.NewPanel(found, d.log, hw.Gestures...)
 	tasks, ctx := errgroup.WithContext(ctx)
 	tasks.Go(func() error { panel.Run(ctx); return nil })
 	tasks.Go(func() error {
@@ -58,6 +58,9 @@ func (d *daemon) servePanel(ctx context.Context) error {
 			case <-ctx.Done():
 				return nil
 			case g := <-panel.Gestures():
+				if g == hw.Reset {
+					return anew{why: "the button asked for a factory reset", reset: true}
+				}
 				d.asked(ctx, g)
 			}
 		}

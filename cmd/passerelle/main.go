@@ -45,7 +45,7 @@ type wrong struct{ error }
 func (w wrong) Unwrap() error { return w.error }
 
 var commands = []command{
-	{"run", "[--config FILE] [--state DIR] [--socket FILE]", "share the connections that the configuration names", run},
+	{"run", "[--setup] [--config FILE] [--state DIR] [--socket FILE]", "share the connections that the configuration names", run},
 	{"check", "[--config FILE]", "say every problem of a configuration", check},
 	{"init", "[FILE]", "write a commented configuration to start from", initialise},
 	{"status", "[--json] [--socket FILE]", "say what the box does, and why", status},

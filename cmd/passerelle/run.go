@@ -47,48 +47,44 @@ func (p paths) runDir() string { return filepath.Dir(p.socket) }
 
 func run(ctx context.Context, c *cli, args []string) error {
 	var p paths
-	var verbose bool
+	var verbose, setup bool
 	if _, err := c.flags("run", args, 0, func(f *flag.FlagSet) {
 		f.StringVar(&p.config, "config", defaultConfig, "the configuration `FILE`")
 		f.StringVar(&p.state, "state", defaultState, "the `FOLDER` for what must survive a power cut")
 		f.StringVar(&p.socket, "socket", defaultSocket, "the control socket; its folder must be in memory")
+		f.BoolVar(&setup, "setup", false, "without a configuration wait for one in State setup, as a box does; else that is an error")
 		f.BoolVar(&verbose, "verbose", false, "log what changes in the kernel")
 	}); err != nil {
-		return err
-	}
-	conf, err := load(p.config)
-	if err != nil {
 		return err
 	}
 	level := slog.LevelInfo
 	if verbose {
 		level = slog.LevelDebug
 	}
-	d := &daemon{
-		paths: p, config: conf, log: slog.New(slog.NewTextHandler(c.err, &slog.HandlerOptions{Level: level})),
+	d := &daemon{paths: p, log: slog.New(slog.NewTextHandler(c.err, &slog.HandlerOptions{Level: level}))}
+	conf, err := load(p.config)
+	switch {
+	case err == nil:
+		d.config, d.configured = conf, true
+	case setup && errors.Is(err, fs.ErrNotExist):
+		d.log.Warn("no technician has configured this box: passerelle init writes a configuration to start from", "missing", p.config)
+		d.config = config.Factory()
+	default:
+		return err
 	}
-	for {
-		if err := d.run(ctx); !errors.Is(err, errDiskIsBack) || ctx.Err() != nil {
-			return err
-		}
-		d.config = d.box.Config // as of the last SIGHUP
-		d.log.Info("the disk can be written again: starting anew")
-	}
+	return d.runAgain(ctx)
 }
 
 // daemon wires the parts.
 type daemon struct {
 	paths
-	config *config.Config
-	log    *slog.Logger
-	box    *appliance.Box
+	config     *config.Config
+	configured bool // by a technician
+	log        *slog.Logger
+	box        *appliance.Box
 }
 
 func (d *daemon) run(ctx context.Context) error {
-	if d.config.Hotspot.Radio != "none" {
-		return wrong{fmt.Errorf("%s: hotspot.radio: %q cannot be driven yet: write \"none\" and let another program make the access point",
-			d.paths.config, d.config.Hotspot.Radio)}
-	}
 	if err := os.MkdirAll(d.runDir(), 0o755); err != nil {
 		return fmt.Errorf("make the folder in memory: %w", err)
 	}
@@ -120,7 +116,7 @@ func (d *daemon) run(ctx context.Context) error {
 	defer ledger.Close()
 	kept := d.kept()
 	d.box = appliance.New(appliance.Parts{
-		Config: d.config, Gate: g, Uplinks: reader, Prober: prober, Children: children,
+		Config: d.config, Configured: d.configured, Gate: g, Uplinks: reader, Prober: prober, Children: children,
 		Accounts: ledger, Books: books, Paused: paused, Clock: clock.New(clock.System(), kept.Trust), Boot: bootID(),
 		RunDir: d.runDir(), Now: time.Now, Log: d.log,
 		Keep: d.keep, Kept: kept, Aside: d.takeAside(),
@@ -250,6 +246,9 @@ func (d *daemon) reload(ctx context.Context) error {
 		c, err := config.Load(d.paths.config)
 		if err == nil {
 			err = d.box.Reconfigure(ctx, c)
+		}
+		if errors.Is(err, appliance.ErrAnew) {
+			return anew{why: err.Error(), config: c, configured: true}
 		}
 		if err != nil {
 			d.log.Error("the configuration is not taken up, the old one stays", "error", err)

@@ -230,7 +230,7 @@ func TestPause(t *testing.T) {
 	b.online(r)
 }
 
-// TestReload: SIGHUP changes limits without ending sessions; what is wrong, or needs a restart, changes nothing.
+// TestReload: SIGHUP changes limits without ending sessions; what is wrong, or what changes the hotspot itself starts the daemon anew.
 func TestReload(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{})
@@ -266,11 +266,6 @@ func TestReload(t *testing.T) {
 	if !strings.Contains(b.said(), "passerelle.toml:2: box.name") {
 		t.Error("the log does not say which line is wrong")
 	}
-	b.configure(settings{address: "10.81.0.1/22", down: "5mbit"})
-	reload("another network", refused)
-	if !strings.Contains(b.said(), appliance.ErrRestart.Error()) {
-		t.Errorf("the log does not say %q", appliance.ErrRestart)
-	}
 	b.must(os.Remove(b.config))
 	reload("no configuration", refused)
 	b.atRate(d, 12e6)
@@ -289,6 +284,32 @@ func TestReload(t *testing.T) {
 	}
 	b.sessions(1)
 	b.waitSound()
+
+	b.configure(settings{address: "10.81.0.1/22"})
+	reload("another network", "starting anew")
+	b.waitStatus("the other network", func(s appliance.Status) error {
+		if s.State != decide.Sharing || s.Hotspot.Address != "10.81.0.1/22" || s.Residents.Sessions != 0 {
+			return fmt.Errorf("%s at %s with %d sessions", s.State, s.Hotspot.Address, s.Residents.Sessions)
+		}
+		return nil
+	})
+}
+
+// TestNotConfigured: a box that nobody configured yet is in State setup, and takes a configuration up once there is one.
+func TestNotConfigured(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, settings{}, netlab.Options{})
+	b.stop()
+	b.must(os.Remove(b.config))
+	b.proc = b.launch("--setup")
+	b.waitState(decide.Setup)
+	if s, err := b.status(); err != nil || !strings.Contains(s.Why, "no technician") {
+		t.Errorf("why it is in setup: %q, %v", s.Why, err)
+	}
+	b.configure(settings{})
+	b.signal(syscall.SIGHUP)
+	b.waitState(decide.Sharing)
+	b.newcomer(b.scene.Residents[0])
 }
 
 // TestStatusNames holds the names of status --json: they are a contract.

@@ -589,6 +589,7 @@ func (g *Gate) Close(ctx context.Context) error {
 		try(g.route.do(device{fmt.Sprintf("number %d", link), link}.deleteRoot()))
 	}
 	try(g.restoreHotspot())
+	try(g.removeBridge())
 	g.applied = false
 	g.links.Close()
 	g.netfilter.close()

@@ -217,6 +217,40 @@ func TestBridge(t *testing.T) {
 	}
 }
 
+// TestOwnBridge has the box make the hotspot's bridge itself, which an access point then joins.
+func TestOwnBridge(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, netlab.Options{})
+	l.config.Hotspot.Radio, l.config.Hotspot.SSID = "hostapd", "Partage de Co - Les Lilas"
+	if c := l.apply(t, l.paused()); !slices.ContainsFunc(c, func(s string) bool { return strings.HasPrefix(s, "ip link add "+netctl.Bridge) }) {
+		t.Errorf("no bridge was made: %q", c)
+	}
+	var residents []*netlab.Host
+	for k := range 2 {
+		h := ok(l.AddHost(fmt.Sprintf("phone%d", k)))(t)
+		ok(l.Connect(netlab.End{Host: h, Interface: "wlan0"},
+			netlab.End{Host: l.Box, Interface: fmt.Sprintf("ap%d", k), Bridge: netctl.Bridge}))(t)
+		must(t, h.AddAddress("wlan0", netip.PrefixFrom(address(k), boxAddress.Bits())))
+		residents = append(residents, h)
+	}
+	l.apply(t, l.paused())
+	if c := l.apply(t, l.paused()); len(c) != 0 {
+		t.Errorf("applied again, it changed %q", c)
+	}
+	m := newMailbox(t, residents[1], address(1))
+	m.post(t, residents[0], "across")
+	if m.got("across", never) {
+		t.Error("one resident reached another over the bridge")
+	}
+	if err := dial(t, residents[0], "tcp", boxAddress.Addr().String()+":80", soon); err != nil {
+		t.Errorf("a resident on the bridge does not reach the box: %v", err)
+	}
+	must(t, l.gate.Close(t.Context()))
+	if _, err := l.Box.Netlink().LinkByName(netctl.Bridge); err == nil {
+		t.Error("the bridge is still there though the gate was closed")
+	}
+}
+
 func TestEnd(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, netlab.Options{Residents: 3})

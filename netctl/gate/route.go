@@ -20,13 +20,18 @@ import (
 // applyHotspot brings the hotspot's interface up with its address. If the interface is a bridge, its ports are kept
 // apart from each other: residents do not meet there.
 func (g *Gate) applyHotspot(i netctl.Interface) (link vnl.Link, changes []string, err error) {
+	if i.MAC != (netctl.MAC{}) {
+		if changes, err = g.makeBridge(i); err != nil {
+			return nil, nil, err
+		}
+	}
 	link, err = g.links.LinkByName(i.Name)
 	if err != nil {
-		return nil, nil, fmt.Errorf("hotspot interface %s: %w", i.Name, err)
+		return nil, changes, fmt.Errorf("hotspot interface %s: %w", i.Name, err)
 	}
 	if link.Attrs().Flags&net.FlagUp == 0 {
 		if err := g.links.LinkSetUp(link); err != nil {
-			return nil, nil, fmt.Errorf("set %s up: %w", i.Name, err)
+			return nil, changes, fmt.Errorf("set %s up: %w", i.Name, err)
 		}
 		changes = append(changes, "ip link set "+i.Name+" up")
 	}
@@ -47,6 +52,38 @@ func (g *Gate) applyHotspot(i netctl.Interface) (link vnl.Link, changes []string
 		return link, append(changes, more...), err
 	}
 	return link, changes, nil
+}
+
+// makeBridge makes a bridge if there is none. Its hardware address is given: else it would be one of its ports', and with
+// each that comes and goes the residents' devices would ask the old one.
+func (g *Gate) makeBridge(i netctl.Interface) (changes []string, err error) {
+	_, err = g.links.LinkByName(i.Name)
+	if !errors.As(err, &vnl.LinkNotFoundError{}) {
+		return nil, nil // what else is wrong shows when it is used
+	}
+	attrs := vnl.NewLinkAttrs()
+	attrs.Name, attrs.HardwareAddr = i.Name, i.MAC[:]
+	// Nobody on a hotspot has groups to listen to that a flood would burden.
+	snooping := false
+	if err := g.links.LinkAdd(&vnl.Bridge{LinkAttrs: attrs, MulticastSnooping: &snooping}); err != nil {
+		return nil, fmt.Errorf("make bridge %s: %w", i.Name, err)
+	}
+	return []string{fmt.Sprintf("ip link add %s address %s type bridge", i.Name, i.MAC)}, nil
+}
+
+// removeBridge takes away the bridge of ours.
+func (g *Gate) removeBridge() error {
+	link, err := g.links.LinkByName(netctl.Bridge)
+	if errors.As(err, &vnl.LinkNotFoundError{}) {
+		return nil
+	}
+	if err == nil {
+		err = g.links.LinkDel(link)
+	}
+	if err != nil {
+		return fmt.Errorf("remove bridge %s: %w", netctl.Bridge, err)
+	}
+	return nil
 }
 
 func (g *Gate) isolatePorts(bridge vnl.Link) (changes []string, err error) {

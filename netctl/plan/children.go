@@ -45,7 +45,7 @@ func Children(c *config.Config, index, asked int, resolvers []Resolver, run stri
 		"pid-file=",
 		"no-hosts",
 		"no-resolv",
-		"interface=" + c.Hotspot.Interface,
+		"interface=" + Hotspot(c),
 		"except-interface=lo",
 		"bind-dynamic", // the hotspot's interface may vanish and come back
 		"host-record=" + c.Box.Hostname + "," + box.String(),
@@ -60,7 +60,7 @@ func Children(c *config.Config, index, asked int, resolvers []Resolver, run stri
 		common = append(common, "ipset=/"+name+"/"+netctl.SetEssential)
 	}
 	truthful := append([]string{
-		fmt.Sprintf("# %s is interface number %d.", c.Hotspot.Interface, index),
+		fmt.Sprintf("# %s is interface number %d.", Hotspot(c), index),
 		"port=" + fmt.Sprint(PortDNS),
 		"servers-file=" + servers,
 		"domain-needed",
@@ -83,7 +83,7 @@ func Children(c *config.Config, index, asked int, resolvers []Resolver, run stri
 	}
 	captive := append([]string{
 		"port=" + fmt.Sprint(PortCaptive),
-		"no-dhcp-interface=" + c.Hotspot.Interface,
+		"no-dhcp-interface=" + Hotspot(c),
 		"address=/#/" + box.String(),
 		"local=/#/", // else other kinds of question would be refused instead of answered with nothing
 		"local-ttl=0",

@@ -41,6 +41,7 @@ package plan
 
 import (
 	"fmt"
+	"hash/fnv"
 	"net/netip"
 	"slices"
 	"time"
@@ -140,7 +141,7 @@ type compiler struct {
 func Compile(in Input) netctl.Plan {
 	c := compiler{
 		Input:   in,
-		hotspot: in.Config.Hotspot.Interface,
+		hotspot: Hotspot(in.Config),
 		box:     in.Config.Hotspot.Address.Addr(),
 		network: in.Config.Hotspot.Address.Masked(),
 		all:     in.Decision.Internet == decide.AllInternet,
@@ -158,7 +159,7 @@ func Compile(in Input) netctl.Plan {
 func (c compiler) compile() netctl.Plan {
 	limits := c.Config.Limits
 	p := netctl.Plan{
-		Hotspot: netctl.Interface{Name: c.hotspot, Address: c.Config.Hotspot.Address},
+		Hotspot: netctl.Interface{Name: c.hotspot, Address: c.Config.Hotspot.Address, MAC: c.bridge()},
 		Sets: []netctl.Set{
 			{Name: netctl.SetWho, Type: "bitmap:ip,mac", Network: c.network},
 			{Name: netctl.SetClass, Type: "bitmap:ip", Network: c.network, Counters: true},
@@ -197,6 +198,27 @@ func (c compiler) compile() netctl.Plan {
 	}
 	p.Tables = []netctl.Table{c.mangle(), c.nat(), c.filter(p.Cap, p.Reserve), c.ipv6()}
 	return p
+}
+
+// Hotspot returns the name of the interface that residents' packets come in by.
+func Hotspot(c *config.Config) string {
+	if c.Hotspot.Radio == "hostapd" {
+		return netctl.Bridge
+	}
+	return c.Hotspot.Interface
+}
+
+// bridge returns the hardware address of the box's own bridge, none where it has none. It is the same each time, so that
+// devices which know it find the box again, and administered locally (IEEE 802-2014, 8.4); on another network than this
+// one it is never seen.
+func (c compiler) bridge() (mac netctl.MAC) {
+	if c.hotspot == netctl.Bridge {
+		mac[0] = 2
+		sum := fnv.New32a()
+		sum.Write([]byte(c.Config.Box.Hostname))
+		sum.Sum(mac[2:2])
+	}
+	return mac
 }
 
 // Chain returns the name of the chain that holds a donation's tranches. One without a cap has another than the same with

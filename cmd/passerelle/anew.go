@@ -1,0 +1,55 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"passerelle/appliance/config"
+)
+
+// anew ends a daemon for another to begin in its place, in the same process. Sessions go on, as after a restart.
+type anew struct {
+	why        string
+	config     *config.Config // of the next
+	configured bool           // by a technician
+	reset      bool           // as it left the factory: nothing of the above
+}
+
+func (a anew) Error() string { return a.why }
+
+// runAgain runs one daemon after the other, until ctx ends or one cannot go on.
+func (d *daemon) runAgain(ctx context.Context) error {
+	for {
+		err := d.run(ctx)
+		var next anew
+		if !errors.As(err, &next) || ctx.Err() != nil {
+			return err
+		}
+		if next.reset {
+			if err := d.forgetAll(); err != nil {
+				d.log.Error("the box cannot be reset and goes on as it was", "error", err)
+			} else {
+				d.config, d.configured = config.Factory(), false
+			}
+		} else {
+			d.config, d.configured = next.config, next.configured
+		}
+		d.log.Info("starting anew", "why", err)
+	}
+}
+
+// forgetAll makes the box as it left the factory: without configuration, accounts, certificate and whatever lies in
+// memory. It goes by what must not be half done: as long as the configuration cannot be removed, nothing is.
+func (d *daemon) forgetAll() error {
+	for _, path := range []string{
+		d.paths.config, filepath.Join(d.state, ledgerFile), filepath.Join(d.state, certificateFile), d.keptPath(), d.asidePath(),
+	} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
