@@ -52,6 +52,8 @@ var bans = []ban{
 		"the kernel does not know why"},
 	{"passerelle/netctl/uplink", []string{"passerelle/captive", "passerelle/appliance", "passerelle/appliance/"}, nil,
 		"a line does not know who lends it"},
+	{"passerelle/netctl/radio", []string{"passerelle/captive", "passerelle/appliance", "passerelle/appliance/", "os/exec"}, nil,
+		"a radio does not know what its network is for"},
 	{"passerelle/hw", []string{"passerelle/netctl", "passerelle/netctl/", "passerelle/captive", "passerelle/captive/", "net", "os/exec"}, nil,
 		"a light and a button move no packets"},
 	{"passerelle/hw", []string{"periph.io/x/host/v3"}, nil, "its drivers for the Pi's chips take a Pi 5 for an older one"},

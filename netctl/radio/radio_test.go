@@ -1,0 +1,636 @@
+package radio
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/mdlayher/genetlink"
+	"github.com/mdlayher/genetlink/genltest"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+
+	"passerelle/netctl"
+)
+
+var family = genetlink.Family{
+	ID: 28, Version: 1, Name: unix.NL80211_GENL_NAME,
+	Groups: []genetlink.MulticastGroup{{ID: 4, Name: unix.NL80211_MULTICAST_GROUP_CONFIG}, {ID: 5, Name: unix.NL80211_MULTICAST_GROUP_SCAN}},
+}
+
+// kernel answers the commands that it knows, and keeps what it was asked.
+type kernel struct {
+	answers map[uint8]genltest.Func
+	events  chan genetlink.Message
+	group   uint32
+	asked   []genetlink.Message
+	flags   []netlink.HeaderFlags
+}
+
+func (k *kernel) open(t *testing.T) *Reader {
+	t.Helper()
+	k.events = make(chan genetlink.Message, 8)
+	dial := func() (*genetlink.Conn, error) {
+		return genltest.Dial(genltest.ServeFamily(family, func(g genetlink.Message, n netlink.Message) ([]genetlink.Message, error) {
+			answer, ok := k.answers[g.Header.Command]
+			if !ok || n.Header.Type != netlink.HeaderType(family.ID) {
+				t.Errorf("unexpected command %d of family %d", g.Header.Command, n.Header.Type)
+				return nil, genltest.Error(int(unix.EOPNOTSUPP))
+			}
+			k.asked, k.flags = append(k.asked, g), append(k.flags, n.Header.Flags)
+			return answer(g, n)
+		})), nil
+	}
+	r, err := open(dial, func(group uint32) (listener, error) {
+		k.group = group
+		return &ear{events: k.events, late: make(chan struct{})}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// ear hears the kernel's events.
+type ear struct {
+	events chan genetlink.Message
+	late   chan struct{}
+}
+
+func (e *ear) Receive() ([]genetlink.Message, []netlink.Message, error) {
+	select {
+	case m := <-e.events:
+		return []genetlink.Message{m}, nil, nil
+	case <-e.late:
+		return nil, nil, errors.New("i/o timeout")
+	}
+}
+func (e *ear) SetReadDeadline(time.Time) error { close(e.late); return nil }
+func (e *ear) Close() error                    { return nil }
+
+// message builds one of the kernel's messages.
+func message(command uint8, fill func(*netlink.AttributeEncoder)) genetlink.Message {
+	return genetlink.Message{Header: genetlink.Header{Command: command, Version: 1}, Data: encode(fill)}
+}
+
+func encode(fill func(*netlink.AttributeEncoder)) []byte {
+	e := netlink.NewAttributeEncoder()
+	fill(e)
+	b, err := e.Encode()
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+// in nests attributes as the kernel does: in older ones without the flag.
+func in(e *netlink.AttributeEncoder, t uint16, fill func(*netlink.AttributeEncoder)) {
+	e.Bytes(t, encode(fill))
+}
+
+func answer(m ...genetlink.Message) genltest.Func {
+	return func(genetlink.Message, netlink.Message) ([]genetlink.Message, error) {
+		if len(m) == 0 {
+			return nil, io.EOF
+		}
+		return m, nil
+	}
+}
+
+// refuse answers with an error, or 0: an acknowledgement.
+func refuse(errno unix.Errno) genltest.Func {
+	return func(genetlink.Message, netlink.Message) ([]genetlink.Message, error) {
+		if errno == 0 {
+			return nil, genltest.Error(0)
+		}
+		return nil, errno
+	}
+}
+
+func TestNone(t *testing.T) {
+	t.Parallel()
+	_, err := open(func() (*genetlink.Conn, error) { return genltest.Dial(refuse(unix.ENOENT)), nil }, nil)
+	if !errors.Is(err, ErrNone) {
+		t.Errorf("without nl80211: %v", err)
+	}
+	_, err = open(func() (*genetlink.Conn, error) { return nil, fs.ErrPermission }, nil)
+	if !errors.Is(err, fs.ErrPermission) || errors.Is(err, ErrNone) {
+		t.Errorf("without permission: %v", err)
+	}
+}
+
+// TestThisKernel opens what the machine has, which may be no Wi-Fi at all.
+func TestThisKernel(t *testing.T) {
+	t.Parallel()
+	r, err := Open()
+	if errors.Is(err, ErrNone) {
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Radios(); err != nil {
+		t.Error(err)
+	}
+	if _, err := r.Interfaces(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestInterfaces(t *testing.T) {
+	t.Parallel()
+	one := func(index uint32, name string, phy, kind, mhz uint32) genetlink.Message {
+		return message(unix.NL80211_CMD_NEW_INTERFACE, func(e *netlink.AttributeEncoder) {
+			e.Uint32(unix.NL80211_ATTR_WIPHY, phy)
+			if index != 0 {
+				e.Uint32(unix.NL80211_ATTR_IFINDEX, index)
+				e.String(unix.NL80211_ATTR_IFNAME, name)
+			}
+			e.Uint32(unix.NL80211_ATTR_IFTYPE, kind)
+			e.Bytes(unix.NL80211_ATTR_MAC, []byte{2, 0, 0, 0, 0, byte(index)})
+			if mhz != 0 {
+				e.Uint32(unix.NL80211_ATTR_WIPHY_FREQ, mhz)
+			}
+		})
+	}
+	k := &kernel{answers: map[uint8]genltest.Func{unix.NL80211_CMD_GET_INTERFACE: answer(
+		one(3, "wlan0", 0, unix.NL80211_IFTYPE_AP, 2437),
+		one(4, "wlan1", 1, unix.NL80211_IFTYPE_STATION, 0),
+		one(0, "", 1, unix.NL80211_IFTYPE_P2P_DEVICE, 0),
+		one(5, "mon0", 1, unix.NL80211_IFTYPE_MONITOR, 0),
+	)}}
+	got, err := k.open(t).Interfaces()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []netctl.RadioInterface{
+		{Name: "wlan0", Index: 3, Radio: 0, Kind: netctl.RadioAccessPoint, MHz: 2437, Address: netctl.MAC{2, 0, 0, 0, 0, 3}},
+		{Name: "wlan1", Index: 4, Radio: 1, Kind: netctl.RadioStation, Address: netctl.MAC{2, 0, 0, 0, 0, 4}},
+		{Name: "mon0", Index: 5, Radio: 1, Kind: netctl.RadioOther, Address: netctl.MAC{2, 0, 0, 0, 0, 5}},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("interfaces (-want +got):\n%s", d)
+	}
+}
+
+func TestStations(t *testing.T) {
+	t.Parallel()
+	there := map[uint32]int{3: 2, 4: 0, 5: 1}
+	k := &kernel{answers: map[uint8]genltest.Func{unix.NL80211_CMD_GET_STATION: func(g genetlink.Message, _ netlink.Message) ([]genetlink.Message, error) {
+		n := there[attributes(t, g)[unix.NL80211_ATTR_IFINDEX]]
+		if n == 0 {
+			return nil, io.EOF
+		}
+		return slices.Repeat([]genetlink.Message{message(unix.NL80211_CMD_NEW_STATION, func(e *netlink.AttributeEncoder) {
+			e.Bytes(unix.NL80211_ATTR_MAC, []byte{2, 0, 0, 0, 0, 99})
+		})}, n), nil
+	}}}
+	r := k.open(t)
+	n, err := r.Stations([]netctl.RadioInterface{{Name: "wlan0", Index: 3}, {Name: "wlan1", Index: 4}, {Name: "wlan2", Index: 5}})
+	if n != 3 || err != nil {
+		t.Errorf("%d stations, %v; want 3", n, err)
+	}
+	k.answers[unix.NL80211_CMD_GET_STATION] = refuse(unix.ENODEV)
+	if _, err := r.Stations([]netctl.RadioInterface{{Name: "wlan0", Index: 3}}); !errors.Is(err, unix.ENODEV) {
+		t.Errorf("of an interface that's gone: %v", err)
+	}
+}
+
+// attributes returns a request's attributes of 4 bytes.
+func attributes(t *testing.T, g genetlink.Message) map[uint16]uint32 {
+	t.Helper()
+	all := map[uint16]uint32{}
+	if err := each(g.Data, func(d *netlink.AttributeDecoder) error {
+		if len(d.Bytes()) == 4 {
+			all[d.Type()] = d.Uint32()
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
+	}
+	return all
+}
+
+func TestCountry(t *testing.T) {
+	t.Parallel()
+	k := &kernel{answers: map[uint8]genltest.Func{
+		unix.NL80211_CMD_GET_REG: answer(message(unix.NL80211_CMD_GET_REG, func(e *netlink.AttributeEncoder) {
+			e.String(unix.NL80211_ATTR_REG_ALPHA2, "FR")
+		})),
+	}}
+	r := k.open(t)
+	if c, err := r.Country(); c != "FR" || err != nil {
+		t.Errorf("country %q, %v", c, err)
+	}
+	k.answers[unix.NL80211_CMD_GET_REG] = answer(message(unix.NL80211_CMD_GET_REG, func(*netlink.AttributeEncoder) {}))
+	if c, err := r.Country(); err == nil {
+		t.Errorf("no country told, got %q", c)
+	}
+}
+
+func TestAddRemove(t *testing.T) {
+	t.Parallel()
+	made := message(unix.NL80211_CMD_NEW_INTERFACE, func(e *netlink.AttributeEncoder) { e.Uint32(unix.NL80211_ATTR_IFINDEX, 9) })
+	k := &kernel{answers: map[uint8]genltest.Func{
+		unix.NL80211_CMD_NEW_INTERFACE: answer(made),
+		unix.NL80211_CMD_DEL_INTERFACE: refuse(0),
+	}}
+	r := k.open(t)
+	if err := r.Add(netctl.Radio{Index: 1, Name: "phy1"}, "wlan9", netctl.RadioStation); err != nil {
+		t.Fatal(err)
+	}
+	got := attributes(t, k.asked[0])
+	if got[unix.NL80211_ATTR_WIPHY] != 1 || got[unix.NL80211_ATTR_IFTYPE] != unix.NL80211_IFTYPE_STATION {
+		t.Errorf("asked for %v", got)
+	}
+	if k.flags[0]&netlink.Acknowledge != 0 {
+		t.Error("NEW_INTERFACE answers by itself: an acknowledgement too would be left on the socket")
+	}
+	if err := r.Add(netctl.Radio{}, "wlan9", netctl.RadioOther); err == nil {
+		t.Error("an interface of no known kind was added")
+	}
+	if err := r.Remove(netctl.RadioInterface{Name: "wlan9", Index: 9}); err != nil {
+		t.Error(err)
+	}
+	if got := attributes(t, k.asked[1]); got[unix.NL80211_ATTR_IFINDEX] != 9 {
+		t.Errorf("asked to remove %v", got)
+	}
+	k.answers[unix.NL80211_CMD_DEL_INTERFACE] = refuse(unix.ENODEV)
+	if err := r.Remove(netctl.RadioInterface{Name: "wlan9", Index: 9}); err != nil {
+		t.Errorf("what is gone can't be removed: %v", err)
+	}
+	k.answers[unix.NL80211_CMD_NEW_INTERFACE] = refuse(unix.EPERM)
+	if err := r.Add(netctl.Radio{Name: "phy1"}, "wlan9", netctl.RadioAccessPoint); !errors.Is(err, unix.EPERM) {
+		t.Errorf("without permission: %v", err)
+	}
+}
+
+// card is a radio in the kernel's words.
+type card struct {
+	types    []uint16
+	combos   []combination
+	commands []uint32
+	features uint32
+	ciphers  []uint32
+	sme      bool
+	stations uint32
+}
+
+// messages splits it as the kernel does: the bands channel by channel.
+func (c card) messages(index uint32, name string) []genetlink.Message {
+	part := func(fill func(*netlink.AttributeEncoder)) genetlink.Message {
+		return message(unix.NL80211_CMD_NEW_WIPHY, func(e *netlink.AttributeEncoder) {
+			e.Uint32(unix.NL80211_ATTR_WIPHY, index)
+			e.String(unix.NL80211_ATTR_WIPHY_NAME, name)
+			fill(e)
+		})
+	}
+	type E = *netlink.AttributeEncoder
+	freq := func(band uint16, mhz uint32, set ...uint16) genetlink.Message {
+		return part(func(e E) {
+			in(e, unix.NL80211_ATTR_WIPHY_BANDS, func(e E) {
+				in(e, band, func(e E) {
+					in(e, unix.NL80211_BAND_ATTR_FREQS, func(e E) {
+						in(e, 0, func(e E) {
+							e.Uint32(unix.NL80211_FREQUENCY_ATTR_FREQ, mhz)
+							for _, s := range set {
+								e.Flag(s, true)
+							}
+							e.Uint32(unix.NL80211_FREQUENCY_ATTR_MAX_TX_POWER, 2000)
+						})
+					})
+				})
+			})
+		})
+	}
+	caps := func(band uint16, ht uint16, vht uint32) genetlink.Message {
+		return part(func(e E) {
+			in(e, unix.NL80211_ATTR_WIPHY_BANDS, func(e E) {
+				in(e, band, func(e E) {
+					e.Uint16(unix.NL80211_BAND_ATTR_HT_CAPA, ht)
+					if vht != 0 {
+						e.Uint32(unix.NL80211_BAND_ATTR_VHT_CAPA, vht)
+					}
+				})
+			})
+		})
+	}
+	list := func(e E, t uint16, types []uint16) {
+		in(e, t, func(e E) {
+			for _, t := range types {
+				e.Flag(t, true)
+			}
+		})
+	}
+	return []genetlink.Message{
+		part(func(e E) {
+			list(e, unix.NL80211_ATTR_SUPPORTED_IFTYPES, c.types)
+			e.Do(unix.NL80211_ATTR_CIPHER_SUITES, func() (b []byte, err error) {
+				for _, c := range c.ciphers {
+					b = append(b, encodeUint32(c)...)
+				}
+				return b, nil
+			})
+			if c.stations != 0 {
+				e.Uint32(unix.NL80211_ATTR_MAX_AP_ASSOC_STA, c.stations)
+			}
+			if c.sme {
+				e.Uint32(unix.NL80211_ATTR_DEVICE_AP_SME, 0)
+			}
+			e.Uint32(unix.NL80211_ATTR_FEATURE_FLAGS, c.features)
+		}),
+		caps(unix.NL80211_BAND_5GHZ, 0x1ef, 0x339071b2),
+		freq(unix.NL80211_BAND_5GHZ, 5180),
+		freq(unix.NL80211_BAND_5GHZ, 5200, unix.NL80211_FREQUENCY_ATTR_NO_HT40_PLUS, unix.NL80211_FREQUENCY_ATTR_NO_80MHZ),
+		freq(unix.NL80211_BAND_5GHZ, 5260, unix.NL80211_FREQUENCY_ATTR_RADAR, unix.NL80211_FREQUENCY_ATTR_NO_IR),
+		caps(unix.NL80211_BAND_2GHZ, 0x1062, 0),
+		freq(unix.NL80211_BAND_2GHZ, 2412, unix.NL80211_FREQUENCY_ATTR_NO_HT40_MINUS),
+		freq(unix.NL80211_BAND_2GHZ, 2467, unix.NL80211_FREQUENCY_ATTR_NO_IR),
+		freq(unix.NL80211_BAND_2GHZ, 2484, unix.NL80211_FREQUENCY_ATTR_DISABLED),
+		freq(unix.NL80211_BAND_6GHZ, 5955),
+		part(func(e E) {
+			in(e, unix.NL80211_ATTR_SUPPORTED_COMMANDS, func(e E) {
+				for i, c := range c.commands {
+					e.Uint32(uint16(i+1), c)
+				}
+			})
+			in(e, unix.NL80211_ATTR_INTERFACE_COMBINATIONS, func(e E) {
+				for i, c := range c.combos {
+					in(e, uint16(i+1), func(e E) {
+						in(e, unix.NL80211_IFACE_COMB_LIMITS, func(e E) {
+							for i, l := range c.limits {
+								in(e, uint16(i+1), func(e E) {
+									list(e, unix.NL80211_IFACE_LIMIT_TYPES, l.types)
+									e.Uint32(unix.NL80211_IFACE_LIMIT_MAX, l.most)
+								})
+							}
+						})
+						e.Uint32(unix.NL80211_IFACE_COMB_MAXNUM, c.total)
+						e.Uint32(unix.NL80211_IFACE_COMB_NUM_CHANNELS, c.channels)
+					})
+				}
+			})
+		}),
+	}
+}
+
+func encodeUint32(v uint32) []byte {
+	return encode(func(e *netlink.AttributeEncoder) { e.Uint32(1, v) })[4:8]
+}
+
+const (
+	tAP      = unix.NL80211_IFTYPE_AP
+	tStation = unix.NL80211_IFTYPE_STATION
+	tMonitor = unix.NL80211_IFTYPE_MONITOR
+	tP2P     = unix.NL80211_IFTYPE_P2P_DEVICE
+)
+
+func TestRadios(t *testing.T) {
+	t.Parallel()
+	onBoard := card{ // as brcmfmac on a Raspberry Pi 4 describes itself
+		types:    []uint16{unix.NL80211_IFTYPE_ADHOC, tStation, tAP, tP2P},
+		combos:   []combination{{limits: []limit{{1, []uint16{tStation}}, {1, []uint16{tP2P}}, {1, []uint16{tAP}}}, total: 3, channels: 2}},
+		commands: []uint32{unix.NL80211_CMD_NEW_INTERFACE, unix.NL80211_CMD_START_AP},
+		ciphers:  []uint32{0x000fac04, bipCMAC},
+		sme:      true,
+	}
+	onUSB := card{ // as a mac80211 driver does
+		types:    []uint16{tStation, tAP, tMonitor},
+		combos:   []combination{{limits: []limit{{2, []uint16{tStation, tAP}}}, total: 2, channels: 1}},
+		commands: []uint32{unix.NL80211_CMD_SET_BSS},
+		ciphers:  []uint32{0x000fac04, bipCMAC},
+		features: unix.NL80211_FEATURE_AP_SCAN,
+		stations: 32,
+	}
+	listens := card{types: []uint16{tMonitor}}
+	k := &kernel{answers: map[uint8]genltest.Func{unix.NL80211_CMD_GET_WIPHY: answer(slices.Concat(
+		onUSB.messages(1, "phy1"), onBoard.messages(0, "phy0"), listens.messages(2, "phy2"))...)}}
+	got, err := k.open(t).Radios()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bands := []netctl.Band{
+		{Name: netctl.Band24, HT: true, HTCaps: 0x1062, Channels: []netctl.Channel{
+			{Number: 1, MHz: 2412, Allowed: true, Power: 20, Above: true, Wide80: true},
+			{Number: 12, MHz: 2467, Power: 20, Above: true, Below: true, Wide80: true},
+			{Number: 14, MHz: 2484, Power: 20, Above: true, Below: true, Wide80: true},
+		}},
+		{Name: netctl.Band5, HT: true, HTCaps: 0x1ef, VHT: true, VHTCaps: 0x339071b2, Channels: []netctl.Channel{
+			{Number: 36, MHz: 5180, Allowed: true, Power: 20, Above: true, Below: true, Wide80: true},
+			{Number: 40, MHz: 5200, Allowed: true, Power: 20, Below: true},
+			{Number: 52, MHz: 5260, Power: 20, Above: true, Below: true, Wide80: true},
+		}},
+	}
+	want := []netctl.Radio{
+		{Index: 0, Name: "phy0", AccessPoint: true, Joins: true, Networks: 1, NetworksJoined: 1, Channels: 2, MFP: true, Bands: bands},
+		{Index: 1, Name: "phy1", AccessPoint: true, Joins: true, Networks: 2, NetworksJoined: 1, Channels: 1,
+			Isolates: true, ListensServing: true, Stations: 32, MFP: true, SAE: true, OWE: true, Bands: bands},
+		{Index: 2, Name: "phy2", Bands: bands},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("radios (-want +got):\n%s", d)
+	}
+}
+
+func TestCombinations(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		combination
+		alone, joined int
+	}{
+		"apart":         {combination{limits: []limit{{1, []uint16{tStation}}, {4, []uint16{tAP}}}, total: 4}, 4, 3},
+		"either":        {combination{limits: []limit{{1, []uint16{tStation, tAP}}}, total: 1}, 1, 0},
+		"total of one":  {combination{limits: []limit{{1, []uint16{tStation}}, {1, []uint16{tAP}}}, total: 1}, 1, 0},
+		"mixed":         {combination{limits: []limit{{1, []uint16{tStation}}, {2, []uint16{tStation, tAP}}, {1, []uint16{tAP}}}, total: 8}, 3, 3},
+		"stations only": {combination{limits: []limit{{2, []uint16{tStation}}}, total: 2}, 0, 0},
+		"no station":    {combination{limits: []limit{{8, []uint16{tAP}}}, total: 8}, 8, 0},
+		"nothing":       {combination{}, 0, 0},
+	} {
+		if alone, joined := c.networks(0), c.networks(1); alone != c.alone || joined != c.joined {
+			t.Errorf("%s: room for %d networks, %d beside a station; want %d, %d", name, alone, joined, c.alone, c.joined)
+		}
+	}
+}
+
+// done announces that a scan ended.
+func done(command uint8, index uint32) genetlink.Message {
+	return message(command, func(e *netlink.AttributeEncoder) {
+		e.Uint32(unix.NL80211_ATTR_WIPHY, 0)
+		e.Uint32(unix.NL80211_ATTR_IFINDEX, index)
+	})
+}
+
+func bss(mhz uint32, mbm int32, capability uint16, elements []byte) genetlink.Message {
+	return message(unix.NL80211_CMD_NEW_SCAN_RESULTS, func(e *netlink.AttributeEncoder) {
+		in(e, unix.NL80211_ATTR_BSS, func(e *netlink.AttributeEncoder) {
+			e.Bytes(unix.NL80211_BSS_BSSID, []byte{2, 0, 0, 0, 0, 7})
+			e.Uint32(unix.NL80211_BSS_FREQUENCY, mhz)
+			e.Uint16(unix.NL80211_BSS_CAPABILITY, capability)
+			e.Int32(unix.NL80211_BSS_SIGNAL_MBM, mbm)
+			e.Bytes(unix.NL80211_BSS_INFORMATION_ELEMENTS, elements)
+		})
+	})
+}
+
+func survey(mhz uint32, time, busy uint64) genetlink.Message {
+	return message(unix.NL80211_CMD_NEW_SURVEY_RESULTS, func(e *netlink.AttributeEncoder) {
+		in(e, unix.NL80211_ATTR_SURVEY_INFO, func(e *netlink.AttributeEncoder) {
+			e.Uint32(unix.NL80211_SURVEY_INFO_FREQUENCY, mhz)
+			e.Int8(unix.NL80211_SURVEY_INFO_NOISE, -92)
+			if time != 0 {
+				e.Uint64(unix.NL80211_SURVEY_INFO_TIME, time)
+				e.Uint64(unix.NL80211_SURVEY_INFO_TIME_BUSY, busy)
+			}
+		})
+	})
+}
+
+func TestScan(t *testing.T) {
+	t.Parallel()
+	k := &kernel{answers: map[uint8]genltest.Func{
+		unix.NL80211_CMD_TRIGGER_SCAN: refuse(0),
+		unix.NL80211_CMD_GET_SCAN: answer(
+			bss(2412, -4200, 0x11, []byte("\x00\x04Caf\xe9")),
+			bss(5180, -7050, 0x01, []byte("\x00\x05Lilas")),
+			message(unix.NL80211_CMD_NEW_SCAN_RESULTS, func(*netlink.AttributeEncoder) {}),
+		),
+		unix.NL80211_CMD_GET_SURVEY: answer(survey(2412, 200, 50), survey(2417, 0, 0), survey(2422, 10, 11)),
+	}}
+	r := k.open(t)
+	k.events <- done(unix.NL80211_CMD_NEW_SCAN_RESULTS, 8) // another interface's
+	k.events <- done(unix.NL80211_CMD_TRIGGER_SCAN, 3)
+	k.events <- done(unix.NL80211_CMD_NEW_SCAN_RESULTS, 3)
+	heard, busy, err := r.Scan(t.Context(), netctl.RadioInterface{Name: "wlan0", Index: 3, Kind: netctl.RadioAccessPoint})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff([]netctl.Heard{
+		{SSID: "Caf\xe9", MHz: 2412, Signal: -42, Security: netctl.SecurityOld},
+		{SSID: "Lilas", MHz: 5180, Signal: -70, Security: netctl.SecurityOpen},
+	}, heard); d != "" {
+		t.Errorf("heard (-want +got):\n%s", d)
+	}
+	if d := cmp.Diff([]netctl.Busy{{MHz: 2412, Share: 0.25, Noise: -92}, {MHz: 2422, Share: 1, Noise: -92}}, busy); d != "" {
+		t.Errorf("busy (-want +got):\n%s", d)
+	}
+	asked := attributes(t, k.asked[0])
+	if k.group != 5 || asked[unix.NL80211_ATTR_IFINDEX] != 3 || asked[unix.NL80211_ATTR_SCAN_FLAGS]&unix.NL80211_SCAN_FLAG_AP == 0 {
+		t.Errorf("asked for %v, listened to group %d", asked, k.group)
+	}
+}
+
+func TestScanFails(t *testing.T) {
+	t.Parallel()
+	ap := netctl.RadioInterface{Name: "wlan0", Index: 3, Kind: netctl.RadioAccessPoint}
+	station := netctl.RadioInterface{Name: "wlan1", Index: 4, Kind: netctl.RadioStation}
+	for name, c := range map[string]struct {
+		i       netctl.RadioInterface
+		trigger unix.Errno
+		survey  unix.Errno
+		event   uint8
+		want    error // nil: it succeeds
+	}{
+		"while serving":     {ap, unix.EOPNOTSUPP, 0, 0, ErrServing},
+		"down":              {station, unix.ENETDOWN, 0, 0, unix.ENETDOWN},
+		"another is going":  {station, unix.EBUSY, 0, 0, unix.EBUSY},
+		"not a real one":    {station, unix.EOPNOTSUPP, 0, 0, unix.EOPNOTSUPP},
+		"survey gone wrong": {station, 0, unix.ENODEV, unix.NL80211_CMD_NEW_SCAN_RESULTS, unix.ENODEV},
+		"no survey":         {station, 0, unix.EOPNOTSUPP, unix.NL80211_CMD_NEW_SCAN_RESULTS, nil},
+	} {
+		k := &kernel{answers: map[uint8]genltest.Func{
+			unix.NL80211_CMD_TRIGGER_SCAN: refuse(c.trigger),
+			unix.NL80211_CMD_GET_SCAN:     answer(),
+			unix.NL80211_CMD_GET_SURVEY:   refuse(c.survey),
+		}}
+		r := k.open(t)
+		if c.event != 0 {
+			k.events <- done(c.event, uint32(c.i.Index))
+		}
+		if _, _, err := r.Scan(t.Context(), c.i); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", name, err, c.want)
+		}
+	}
+
+	k := &kernel{answers: map[uint8]genltest.Func{unix.NL80211_CMD_TRIGGER_SCAN: refuse(0)}}
+	r := k.open(t)
+	k.events <- done(unix.NL80211_CMD_SCAN_ABORTED, 4)
+	if _, _, err := r.Scan(t.Context(), station); err == nil {
+		t.Error("a scan that was broken off succeeded")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, _, err := r.Scan(ctx, station); !errors.Is(err, context.Canceled) {
+		t.Errorf("a scan that nobody waits for any more: %v", err)
+	}
+}
+
+// rsn builds the body of an RSN element from suites of IEEE 802.11.
+func rsn(pairwise, akm []byte) []byte {
+	b := []byte{1, 0, 0x00, 0x0f, 0xac, 4}
+	for _, list := range [][]byte{pairwise, akm} {
+		b = append(b, byte(len(list)), 0)
+		for _, n := range list {
+			b = append(b, 0x00, 0x0f, 0xac, n)
+		}
+	}
+	return append(b, 0xc0, 0x00)
+}
+
+func TestSecurity(t *testing.T) {
+	t.Parallel()
+	element := func(id byte, b []byte) []byte { return append([]byte{id, byte(len(b))}, b...) }
+	for name, c := range map[string]struct {
+		elements []byte
+		private  bool
+		want     netctl.Security
+	}{
+		"open":           {nil, false, netctl.SecurityOpen},
+		"WEP":            {nil, true, netctl.SecurityOld},
+		"WPA":            {element(221, []byte{0x00, 0x50, 0xf2, 1, 1, 0}), true, netctl.SecurityOld},
+		"WPS only":       {element(221, []byte{0x00, 0x50, 0xf2, 4}), false, netctl.SecurityOpen},
+		"WPA2":           {element(48, rsn([]byte{4}, []byte{2})), true, netctl.SecurityWPA2},
+		"WPA and WPA2":   {append(element(221, []byte{0x00, 0x50, 0xf2, 1}), element(48, rsn([]byte{4, 2}, []byte{2}))...), true, netctl.SecurityWPA2},
+		"TKIP":           {element(48, rsn([]byte{2}, []byte{2})), true, netctl.SecurityOld},
+		"PSK-SHA256":     {element(48, rsn([]byte{4}, []byte{6})), true, netctl.SecurityWPA2},
+		"transition":     {element(48, rsn([]byte{4}, []byte{2, 8})), true, netctl.SecurityWPA2SAE},
+		"WPA3":           {element(48, rsn([]byte{4}, []byte{8})), true, netctl.SecuritySAE},
+		"OWE":            {element(48, rsn([]byte{4}, []byte{18})), true, netctl.SecurityOWE},
+		"enterprise":     {element(48, rsn([]byte{4}, []byte{1})), true, netctl.SecurityEnterprise},
+		"all by default": {element(48, []byte{1, 0}), true, netctl.SecurityEnterprise},
+		"version 2":      {element(48, []byte{2, 0}), true, netctl.SecurityUnknown},
+		"other's suite":  {element(48, rsn([]byte{4}, []byte{200})), true, netctl.SecurityUnknown},
+		"too many":       {element(48, []byte{1, 0, 0, 0x0f, 0xac, 4, 255, 255}), true, netctl.SecurityUnknown},
+		"cut off":        {element(48, rsn([]byte{4}, []byte{2}))[:9], true, netctl.SecurityOld},
+	} {
+		if _, got := readElements(c.elements, c.private); got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+	for elements, want := range map[string]string{
+		"\x00\x00": "", "\x00\x03\x00\x00\x00": "", "\x00\x02\xff\xfe": "\xff\xfe", "\x00\x09cut": "", "\x07\x01x\x00\x01y": "y",
+		"\x00\x21" + string(make([]byte, 32)) + "a": "",
+	} {
+		if got, _ := readElements([]byte(elements), false); got != want {
+			t.Errorf("SSID in %q: %q, want %q", elements, got, want)
+		}
+	}
+}
+
+func FuzzHeard(f *testing.F) {
+	f.Add([]byte("\x00\x04Caf\xe9\x30\x02\x01\x00"), true)
+	f.Add(append([]byte{48, 22}, rsn([]byte{4}, []byte{2, 8})...), true)
+	f.Fuzz(func(t *testing.T, elements []byte, private bool) {
+		ssid, s := readElements(elements, private)
+		if len(ssid) > 32 || s == "" {
+			t.Errorf("%q: SSID %q, %q", elements, ssid, s)
+		}
+		if h, ok := readHeard(elements); ok && (len(h.SSID) > 32 || h.MHz == 0) {
+			t.Errorf("%q: heard %+v", elements, h)
+		}
+	})
+}
