@@ -153,9 +153,10 @@ type Busy struct {
 // AccessPoint is what the box's access point shall be.
 type AccessPoint struct {
 	Interface string
-	Second    string // the name of the interface of the encrypted open network, where there's one (Transition)
-	Bridge    string // that hostapd puts its interfaces into; "": none
+	Index     int    // the kernel's number of Interface
 	Address   MAC    // of Interface
+	Bridge    string // that hostapd puts its interfaces into; "": none
+	Second    string // the name that the interface of an open network's encrypted twin would have (Transition)
 	Radio     Radio
 	Joined    bool // the radio is a station of a lender's network as well, and follows its channel
 
@@ -168,9 +169,10 @@ type AccessPoint struct {
 }
 
 // Transition tells that the open network has an encrypted twin, which phones that know OWE choose by themselves
-// (Opportunistic Wireless Encryption Specification, 2.2: OWE transition mode).
+// (Opportunistic Wireless Encryption Specification, 2.2: OWE transition mode). The two are one network to the box, so
+// it takes a bridge; and that has to keep its ports apart, since hostapd isolates the stations of each network only.
 func (a AccessPoint) Transition() bool {
-	return a.Password == "" && a.Second != "" && a.Radio.OWE && a.Radio.Room(a.Joined) >= 2
+	return a.Password == "" && a.Bridge != "" && a.Second != "" && a.Radio.OWE && a.Radio.Room(a.Joined) >= 2
 }
 
 // Interfaces returns the interfaces that stations are on.
