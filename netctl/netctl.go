@@ -185,6 +185,7 @@ type File struct {
 	Text   string
 	Reload bool // the child reads it again on SIGHUP
 	Later  bool // a change waits until the child starts again for another reason; of any other file it restarts it
+	Secret bool // only root may read it: there is a passphrase in it
 }
 
 // Direction is seen from the resident.
