@@ -23,8 +23,8 @@ func SupplicantSocket(device, run string) string { return filepath.Join(run, "wp
 // memory: it holds the network's passphrase. Country is that of the radio rules, "" to leave them as they are.
 //
 // The box shows its lasting hardware address to the lender's phone: one that changes would be a new device for it each
-// time, of which it takes only so many, and that its owner could not tell from a stranger's. Who stands still with a sign
-// on the door has nothing to hide by it.
+// time, of which it takes only so many, and that its owner could not tell from a stranger's. A box that stands still,
+// with a sign on the door, would hide nothing by it.
 func SupplicantChild(d config.Donation, country, run string) netctl.Child {
 	lines := []string{"ctrl_interface=" + filepath.Dir(SupplicantSocket(d.Interface, run))}
 	if country != "" {
@@ -61,8 +61,8 @@ var withoutDots = strings.NewReplacer("_", "__", ".", "_-")
 
 // secret returns the lines that tell the passphrase. In quotation marks it goes as it is, and serves for all kinds of
 // network; but for one thing: behind the second mark of a line wpa_supplicant 2.10 takes # for the begin of a comment
-// (wpa_config_get_line in config_file.c). Then it gets the key that is made of the passphrase (IEEE 802.11-2020, J.4.1),
-// and for SAE, which needs more than the key, the passphrase in hexadecimal.
+// (wpa_config_get_line in config_file.c). Then it gets the key that is made of the passphrase (IEEE 802.11-2020,
+// J.4.1), and for SAE, which needs more than the key, the passphrase in hexadecimal.
 func secret(w *config.WiFi) []string {
 	if _, behind, _ := strings.Cut(w.Passphrase, `"`); !strings.Contains(behind, "#") {
 		return []string{`psk="` + w.Passphrase + `"`}
