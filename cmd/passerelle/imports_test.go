@@ -54,6 +54,8 @@ var bans = []ban{
 		"a line does not know who lends it"},
 	{"passerelle/netctl/radio", []string{"passerelle/captive", "passerelle/appliance", "passerelle/appliance/", "os/exec"}, nil,
 		"a radio does not know what its network is for"},
+	{"passerelle/netctl/wpa", []string{"passerelle/", "os/exec", "net/http"}, nil,
+		"a radio's program is spoken with, whoever started it and whatever for"},
 	{"passerelle/hw", []string{"passerelle/netctl", "passerelle/netctl/", "passerelle/captive", "passerelle/captive/", "net", "os/exec"}, nil,
 		"a light and a button move no packets"},
 	{"passerelle/hw", []string{"periph.io/x/host/v3"}, nil, "its drivers for the Pi's chips take a Pi 5 for an older one"},

@@ -1,0 +1,261 @@
+package wpa
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// limit is how long a test waits for what must come.
+const limit = 20 * time.Second
+
+// fake is a program with a control socket.
+type fake struct {
+	path string
+	conn *net.UnixConn
+
+	mu       sync.Mutex
+	answers  map[string]string // by command; others get "OK\n", "" no answer
+	asked    []string
+	listener *net.UnixAddr // who has sent ATTACH
+}
+
+// dir makes a folder with a short name, as sockets need it.
+func dir(t *testing.T) string {
+	t.Helper()
+	d, err := os.MkdirTemp("", "wpa")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		left, err := filepath.Glob(filepath.Join(d, "*.sock"))
+		if err != nil || len(left) > 0 {
+			t.Errorf("sockets are left: %v, %v", left, err)
+		}
+		os.RemoveAll(d)
+	})
+	return d
+}
+
+func serve(t *testing.T, path string, answers map[string]string) *fake {
+	t.Helper()
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &fake{path: path, conn: conn, answers: answers}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f.serve()
+	}()
+	t.Cleanup(func() { f.stop(); <-done })
+	return f
+}
+
+func (f *fake) serve() {
+	buffer := make([]byte, 4096)
+	for {
+		n, from, err := f.conn.ReadFromUnix(buffer)
+		if err != nil {
+			return
+		}
+		command := string(buffer[:n])
+		f.mu.Lock()
+		f.asked = append(f.asked, command)
+		answer, ok := f.answers[command]
+		if !ok {
+			answer = "OK\n"
+		}
+		if command == "ATTACH" {
+			f.listener = from
+		}
+		f.mu.Unlock()
+		if answer != "" {
+			_, _ = f.conn.WriteToUnix([]byte(answer), from)
+		}
+	}
+}
+
+// stop is the program's end, its socket's file included.
+func (f *fake) stop() {
+	f.conn.Close()
+	os.Remove(f.path)
+}
+
+// tell sends an event to who is attached.
+func (f *fake) tell(t *testing.T, message string) {
+	t.Helper()
+	var to *net.UnixAddr
+	until(t, "somebody listens", func() bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		to = f.listener
+		return to != nil
+	})
+	if _, err := f.conn.WriteToUnix([]byte(message), to); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (f *fake) commands() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]string(nil), f.asked...)
+}
+
+func until(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	for end := time.Now().Add(limit); !cond(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+func TestConn(t *testing.T) {
+	t.Parallel()
+	d := dir(t)
+	f := serve(t, filepath.Join(d, "wlan1"), map[string]string{
+		"STATUS": "wpa_state=SCANNING\n", "BAD": "UNKNOWN COMMAND\n", "CHAN_SWITCH 1": "FAIL\n",
+	})
+	c, err := Dial(f.path, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := c.Attach(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f.tell(t, "<3>AP-STA-CONNECTED 02:00:00:00:02:00")
+	f.tell(t, "<3>AP-ENABLED ")
+	if got, err := c.Request(t.Context(), "STATUS"); err != nil || got != "wpa_state=SCANNING\n" {
+		t.Errorf("%q, %v", got, err)
+	}
+	select {
+	case e := <-c.Events():
+		if e.Kind != APEnabled {
+			t.Errorf("told was %v", e)
+		}
+	case <-time.After(limit):
+		t.Fatal("no event")
+	}
+	for _, command := range []string{"BAD", "CHAN_SWITCH 1"} {
+		verb, _, _ := strings.Cut(command, " ")
+		_, err := c.Request(t.Context(), command)
+		if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), verb) {
+			t.Errorf("%s: %v", command, err)
+		}
+	}
+	// Events that nobody takes do not keep an answer from coming.
+	for range 3 * keptEvents {
+		f.tell(t, "<3>CTRL-EVENT-SCAN-RESULTS ")
+		if _, err := c.Request(t.Context(), "PING"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestNobodyThere(t *testing.T) {
+	t.Parallel()
+	d := dir(t)
+	if _, err := Dial(filepath.Join(d, "none"), d); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a program that does not run: %v", err)
+	}
+	f := serve(t, filepath.Join(d, "wlan1"), map[string]string{"STATUS": ""})
+	c, err := Dial(f.path, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := c.Request(ctx, "STATUS"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a program that hangs: %v", err)
+	}
+	f.stop()
+	if _, err := c.Request(t.Context(), "PING"); err == nil {
+		t.Error("a program that is gone answers")
+	}
+}
+
+// TestHostapdComesBack has events of one hostapd after the other, and a channel switch.
+func TestHostapdComesBack(t *testing.T) {
+	t.Parallel()
+	d := dir(t)
+	events := make(chan Event, 10)
+	h := NewHostapd(HostapdOptions{
+		Socket: filepath.Join(d, "wlan0"), Dir: d, Log: slog.New(slog.DiscardHandler),
+		On: func(e Event) { events <- e },
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- h.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := h.SwitchChannel(t.Context(), Channel{MHz: 2437, Width: 20}); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("without hostapd: %v", err)
+	}
+	f := serve(t, filepath.Join(d, "wlan0"), nil)
+	f.tell(t, "<3>AP-CSA-FINISHED freq=2437 dfs=0")
+	select {
+	case e := <-events:
+		if want := (Event{Kind: APSwitched, MHz: 2437}); e != want {
+			t.Errorf("told was %+v, want %+v", e, want)
+		}
+	case <-time.After(limit):
+		t.Fatal("no event")
+	}
+	if err := h.SwitchChannel(t.Context(), Channel{MHz: 2437, Width: 20, HT: true}); err != nil {
+		t.Error(err)
+	}
+	asked := f.commands()
+	if got := asked[len(asked)-1]; got != "CHAN_SWITCH 10 2437 bandwidth=20 ht" {
+		t.Errorf("asked for %q", got)
+	}
+	f.stop()
+}
+
+func TestChannels(t *testing.T) {
+	t.Parallel()
+	for want, c := range map[string]Channel{
+		"CHAN_SWITCH 10 2412 bandwidth=20":                                            {MHz: 2412, Width: 20},
+		"CHAN_SWITCH 10 2412 bandwidth=40 sec_channel_offset=1 center_freq1=2422 ht":  {MHz: 2412, Width: 40, HT: true},
+		"CHAN_SWITCH 10 2472 bandwidth=40 sec_channel_offset=-1 center_freq1=2462 ht": {MHz: 2472, Width: 40, HT: true},
+		"CHAN_SWITCH 10 5180 bandwidth=80 sec_channel_offset=1 center_freq1=5210 ht vht": {
+			MHz: 5180, Width: 80, HT: true, VHT: true,
+		},
+		"CHAN_SWITCH 10 5240 bandwidth=80 sec_channel_offset=-1 center_freq1=5210 ht vht": {
+			MHz: 5240, Width: 80, HT: true, VHT: true,
+		},
+		"CHAN_SWITCH 10 5260 bandwidth=80 sec_channel_offset=1 center_freq1=5290 ht vht he": {
+			MHz: 5260, Width: 80, HT: true, VHT: true, HE: true,
+		},
+		"CHAN_SWITCH 10 5520 bandwidth=40 sec_channel_offset=-1 center_freq1=5510 ht": {
+			MHz: 5520, Width: 40, HT: true},
+		"CHAN_SWITCH 10 5785 bandwidth=80 sec_channel_offset=1 center_freq1=5775 ht vht": {
+			MHz: 5785, Width: 80, HT: true, VHT: true,
+		},
+		"CHAN_SWITCH 10 5805 bandwidth=40 sec_channel_offset=-1 center_freq1=5795 ht": {
+			MHz: 5805, Width: 40, HT: true},
+	} {
+		if got := c.command(); got != want {
+			t.Errorf("%+v: %s, want %s", c, got, want)
+		}
+	}
+}
