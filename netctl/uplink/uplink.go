@@ -3,7 +3,8 @@
 // way out really works (Prober). It configures nothing: systemd-networkd or NetworkManager does that. It must not know
 // donations, caps or residents, nor who is chosen.
 //
-// The kernel is asked by netlink only: in a network namespace /sys/class/net may still show another one's interfaces.
+// The kernel is asked by netlink, and for drivers by ethtool's ioctl, but never by sysfs: in a network namespace
+// /sys/class/net may still show another one's interfaces.
 // Everything here is IPv4, as is what the box shares.
 package uplink
 
@@ -14,20 +15,23 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
 // Status is what an uplink is now.
 type Status struct {
-	Interface string
-	Index     int  // the kernel's number of the interface, another one each time it comes back; 0 if it isn't there
-	Present   bool // the interface exists
-	Up        bool // somebody has switched it on
-	Carrier   bool // it has a link: a cable with something at the other end, a joined Wi-Fi network
-	MTU       int  // bytes of the largest IP packet that it takes
+	Interface string // as the kernel calls it, or USB while no phone is plugged in
+	Kind      string // what it is, in plain English, e.g. "network cable" or "phone on USB (Android)"; "" if not known
+	Index     int    // the kernel's number of the interface, another one each time it comes back; 0 if it isn't there
+	Present   bool   // the interface exists
+	Up        bool   // somebody has switched it on
+	Carrier   bool   // it has a link: a cable with something at the other end, a joined Wi-Fi network
+	MTU       int    // bytes of the largest IP packet that it takes
 
 	Address  netip.Prefix   // its first lasting address, with the network's length
 	Routed   bool           // the main routing table has a default route through it
@@ -43,9 +47,14 @@ type Status struct {
 
 // Reader reads uplinks from the kernel of one network namespace. Its methods are safe for concurrent use.
 type Reader struct {
-	ns   netns.NsHandle
-	h    *netlink.Handle
-	root fs.FS
+	ns      netns.NsHandle
+	h       *netlink.Handle
+	generic *nl.SocketHandle // generic netlink, for what rtnetlink doesn't tell
+	root    fs.FS
+	driver  func(name string) string // of an interface; "" for none; replaced by tests
+
+	mu    sync.Mutex
+	known map[identity]kind // of the interfaces that were there last
 }
 
 // Open returns a Reader of the calling thread's network namespace. The machine's files (resolvers) are read below root,
@@ -54,27 +63,45 @@ func Open(root fs.FS) (*Reader, error) { return OpenAt(netns.None(), root) }
 
 // OpenAt returns a Reader of the namespace, which stays the caller's to close, after the Reader.
 func OpenAt(ns netns.NsHandle, root fs.FS) (*Reader, error) {
-	h, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
+	h, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE, unix.NETLINK_GENERIC)
 	if err != nil {
-		return nil, fmt.Errorf("open rtnetlink: %w", err)
+		return nil, fmt.Errorf("open netlink: %w", err)
 	}
-	return &Reader{ns: ns, h: h, root: root}, nil
+	generic, err := openGeneric(ns)
+	if err != nil {
+		h.Close()
+		return nil, err
+	}
+	r := &Reader{ns: ns, h: h, generic: generic, root: root}
+	r.driver = r.askDriver
+	return r, nil
 }
 
-// Close gives up the Reader's socket.
-func (r *Reader) Close() { r.h.Close() }
+// Close gives up the Reader's sockets.
+func (r *Reader) Close() {
+	r.h.Close()
+	r.generic.Close()
+}
 
-// Read returns the status of each named interface, in the order of names. It costs three netlink dumps and a few reads of
-// small files. The errors are the kernel's; an interface that isn't there is none.
+// Read returns the status of each named interface, in the order of names. The name USB stands for the phone that is
+// plugged in, other than the interfaces that names has by their own names. It costs three netlink dumps, a few reads of
+// small files, and two questions about each interface that is new. The errors are the kernel's; an interface that isn't
+// there is none.
 func (r *Reader) Read(names []string) ([]Status, error) {
 	s, err := r.snapshot()
 	if err != nil {
 		return nil, err
 	}
+	kinds := r.kinds(s.links)
 	list := make([]Status, len(names))
 	for i, name := range names {
-		list[i] = s.status(name)
+		if name == USB {
+			list[i] = s.phone(kinds, names)
+		} else {
+			list[i] = s.status(name)
+		}
 		if list[i].Present {
+			list[i].Kind = kinds[list[i].identity()].words
 			list[i].DNS = resolvers(r.root, list[i].Index)
 		}
 	}

@@ -1,0 +1,145 @@
+package uplink
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// USB stands for the interface of whatever phone is plugged in: its own name and index change from plug to plug.
+const USB = "usb"
+
+// kind is what an interface is, as far as its driver tells.
+type kind struct {
+	words string // for people
+	usb   usb
+}
+
+// usb says how likely an interface is a phone's.
+type usb int
+
+const (
+	noPhone usb = iota
+	maybePhone
+	surelyPhone
+)
+
+// usbKinds are the drivers in the kernel's drivers/net/usb that phones, and modem sticks, are used with. Android shares
+// by RNDIS (rndis_host), and since version 11 also by the class of network adapters, CDC-NCM, which is how a few real
+// adapters come as well. Adapters with a driver of their own (r8152, ax88179_178a, smsc95xx, ...) are network cables.
+var usbKinds = map[string]kind{
+	"rndis_host":     {"phone on USB (Android)", surelyPhone},
+	"ipheth":         {"iPhone on USB", surelyPhone},
+	"cdc_ether":      {"phone or network adapter on USB (CDC-ECM)", maybePhone},
+	"cdc_eem":        {"phone or network adapter on USB (CDC-EEM)", maybePhone},
+	"cdc_ncm":        {"phone or network adapter on USB (CDC-NCM)", maybePhone},
+	"cdc_mbim":       {"mobile modem on USB (MBIM)", maybePhone},
+	"huawei_cdc_ncm": {"mobile modem on USB (Huawei)", maybePhone},
+}
+
+// kindOf says what a link is. What the kernel makes itself (bridges, tunnels, veths) is of no kind.
+func kindOf(link netlink.Link, driver string, wifi bool) kind {
+	if k, ok := usbKinds[driver]; ok {
+		return k
+	}
+	switch {
+	case wifi:
+		return kind{words: "Wi-Fi"}
+	case link.Type() == "device" && link.Attrs().EncapType == "ether":
+		return kind{words: "network cable"}
+	}
+	return kind{}
+}
+
+// identity is what an interface keeps its driver for. A driver is asked by name, which another interface may have by
+// then: so a new name is asked anew.
+type identity struct {
+	index int
+	name  string
+}
+
+// kinds returns what each link is. It asks only of those that were not there before.
+func (r *Reader) kinds(links []netlink.Link) map[identity]kind {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := make(map[identity]kind, len(links))
+	for _, link := range links {
+		id := identity{link.Attrs().Index, link.Attrs().Name}
+		k, ok := r.known[id]
+		if !ok {
+			k = kindOf(link, r.driver(id.name), r.isWiFi(id.index))
+		}
+		now[id] = k
+	}
+	r.known = now
+	return now
+}
+
+// askDriver returns the name of the interface's driver, as `ethtool -i` shows it; "" if it has none. The request needs
+// no privilege and works on a socket of any family (sock_do_ioctl in net/socket.c).
+func (r *Reader) askDriver(name string) string {
+	info, err := unix.IoctlGetEthtoolDrvinfo(r.generic.Socket.GetFd(), name)
+	if err != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(info.Driver[:])
+}
+
+// isWiFi asks cfg80211 whether the interface is one of its own.
+func (r *Reader) isWiFi(index int) bool {
+	family, err := r.h.GenlFamilyGet(unix.NL80211_GENL_NAME)
+	if err != nil {
+		return false // the kernel has no Wi-Fi
+	}
+	request := nl.NewNetlinkRequest(int(family.ID), unix.NLM_F_ACK)
+	request.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_GENERIC: r.generic}
+	request.AddData(&nl.Genlmsg{Command: unix.NL80211_CMD_GET_INTERFACE})
+	request.AddData(nl.NewRtAttr(unix.NL80211_ATTR_IFINDEX, nl.Uint32Attr(uint32(index))))
+	_, err = request.Execute(unix.NETLINK_GENERIC, 0)
+	return err == nil
+}
+
+// openGeneric returns a socket of the namespace for questions about drivers.
+func openGeneric(ns netns.NsHandle) (*nl.SocketHandle, error) {
+	socket, err := nl.GetNetlinkSocketAt(ns, netns.None(), unix.NETLINK_GENERIC)
+	if err != nil {
+		return nil, fmt.Errorf("open generic netlink: %w", err)
+	}
+	if err := socket.SetReceiveTimeout(&nl.SocketTimeoutTv); err != nil {
+		socket.Close()
+		return nil, fmt.Errorf("limit how long generic netlink takes: %w", err)
+	}
+	return &nl.SocketHandle{Socket: socket}, nil
+}
+
+// phone finds the phone on USB among the links that are not named otherwise: one that works before one that doesn't, a
+// sure one before a likely one, and the one that was plugged in first.
+func (s snapshot) phone(kinds map[identity]kind, named []string) Status {
+	best := Status{Interface: USB, Why: "no phone is plugged in by USB"}
+	for _, link := range s.links {
+		a := link.Attrs()
+		if kinds[identity{a.Index, a.Name}].usb == noPhone || slices.Contains(named, a.Name) {
+			continue
+		}
+		if st := s.status(a.Name); !best.Present || better(st, best, kinds) {
+			best = st
+		}
+	}
+	return best
+}
+
+func (st Status) identity() identity { return identity{st.Index, st.Interface} }
+
+func better(a, b Status, kinds map[identity]kind) bool {
+	if a.Works != b.Works {
+		return a.Works
+	}
+	if x, y := kinds[a.identity()].usb, kinds[b.identity()].usb; x != y {
+		return x > y
+	}
+	return a.Index < b.Index
+}
