@@ -18,9 +18,7 @@ const (
 
 // rootQuery returns a question for the root's SOA, and its number.
 func rootQuery() (question []byte, id uint16) {
-	var random [2]byte
-	rand.Read(random[:]) // never fails
-	id = binary.BigEndian.Uint16(random[:])
+	id = randomID()
 	question = make([]byte, 0, dnsHeader+5)
 	for _, word := range []uint16{id, dnsRecurse, 1, 0, 0, 0} {
 		question = binary.BigEndian.AppendUint16(question, word)
@@ -29,6 +27,12 @@ func rootQuery() (question []byte, id uint16) {
 	question = binary.BigEndian.AppendUint16(question, dnsSOA)
 	question = binary.BigEndian.AppendUint16(question, dnsInternet)
 	return question, id
+}
+
+func randomID() uint16 {
+	var random [2]byte
+	rand.Read(random[:]) // never fails
+	return binary.BigEndian.Uint16(random[:])
 }
 
 // parseReply says what a datagram tells; silent if it isn't the answer.

@@ -397,13 +397,14 @@ func (l *lenderLine) serveNames(code uint16) (stop func()) {
 	return stop
 }
 
-func (l *lenderLine) probe() *Prober {
+func (l *lenderLine) probe(pages ...Page) *Prober {
 	l.t.Helper()
 	p := NewProber(ProberOptions{
-		Log: slog.New(slog.DiscardHandler),
-		Dial: func(ctx context.Context, name string, to netip.AddrPort) (conn net.Conn, err error) {
+		Log:   slog.New(slog.DiscardHandler),
+		Pages: append([]Page{}, pages...),
+		Dial: func(ctx context.Context, network, name string, to netip.AddrPort) (conn net.Conn, err error) {
 			err = l.box.Do(func() error {
-				conn, err = DialDevice(ctx, name, to)
+				conn, err = DialDevice(ctx, network, name, to)
 				return err
 			})
 			return conn, err

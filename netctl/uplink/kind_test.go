@@ -19,7 +19,7 @@ func TestKindOf(t *testing.T) {
 	}{
 		"Android":          {&netlink.Device{LinkAttrs: ether}, "rndis_host", false, "phone on USB (Android)"},
 		"iPhone":           {&netlink.Device{LinkAttrs: ether}, "ipheth", false, "iPhone on USB"},
-		"NCM":              {&netlink.Device{LinkAttrs: ether}, "cdc_ncm", false, "phone or network adapter on USB (CDC-NCM)"},
+		"NCM":              {&netlink.Device{LinkAttrs: ether}, "cdc_ncm", false, usbKinds["cdc_ncm"].words},
 		"an adapter":       {&netlink.Device{LinkAttrs: ether}, "r8152", false, "network cable"},
 		"the Pi's Wi-Fi":   {&netlink.Device{LinkAttrs: ether}, "brcmfmac", true, "Wi-Fi"},
 		"the Pi's socket":  {&netlink.Device{LinkAttrs: ether}, "bcmgenet", false, "network cable"},
@@ -42,6 +42,7 @@ func TestWhichPhone(t *testing.T) {
 	works := func(index int) ([]netlink.Addr, []netlink.Route) {
 		return []netlink.Addr{address(index, "192.168.1.7/24")}, []netlink.Route{defaultVia(index, "192.168.1.1", 0)}
 	}
+	both := map[string]uint32{"usb0": upAndLinked, "usb1": upAndLinked}
 	for name, c := range map[string]struct {
 		flags map[string]uint32 // of the interfaces there
 		works int               // the index of the one that has an address and a route
@@ -50,8 +51,8 @@ func TestWhichPhone(t *testing.T) {
 	}{
 		"none":                               {map[string]uint32{"eth0": upAndLinked}, 2, nil, USB},
 		"the one there is":                   {map[string]uint32{"eth0": upAndLinked, "usb0": off}, 2, nil, "usb0"},
-		"the one that works":                 {map[string]uint32{"usb0": upAndLinked, "usb1": upAndLinked}, 4, nil, "usb1"},
-		"the first of two":                   {map[string]uint32{"usb0": off, "usb1": upAndLinked}, 0, nil, "usb0"},
+		"the one that works":                 {both, 4, nil, "usb1"},
+		"the first of two":                   {both, 0, nil, "usb0"},
 		"a sure one before an adapter":       {map[string]uint32{"enx1": off, "usb1": off}, 0, nil, "usb1"},
 		"an adapter that works before it":    {map[string]uint32{"enx1": upAndLinked, "usb1": off}, 1, nil, "enx1"},
 		"not one that a donation names":      {map[string]uint32{"usb0": upAndLinked, "usb1": off}, 3, []string{"usb0"}, "usb1"},

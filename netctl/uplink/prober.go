@@ -32,8 +32,11 @@ type ProberOptions struct {
 	Log *slog.Logger
 	// Wake is called, from any goroutine, whenever a result has changed. Nil for none.
 	Wake func()
-	// Dial returns a connected UDP socket that sends and receives through the interface only. Nil means DialDevice.
-	Dial func(ctx context.Context, device string, to netip.AddrPort) (net.Conn, error)
+	// Dial returns a connected socket, of network "udp4" or "tcp4", that sends and receives through the interface only. Nil
+	// means DialDevice.
+	Dial func(ctx context.Context, network, device string, to netip.AddrPort) (net.Conn, error)
+	// Pages tell a sign-in page from the web. Nil means the package's Pages; if there are none, the web isn't asked.
+	Pages []Page
 }
 
 // Prober finds out whether the way out through each uplink really works, by asking the uplink's own resolvers. A try is
@@ -44,9 +47,14 @@ type ProberOptions struct {
 // proves the same (Alive).
 //
 // The query is for the SOA of the root: every resolver knows it, and the answer is half as long as the root's NS.
+//
+// A network may answer names and still lead everybody to a sign-in page. So as soon as a new way out answers names, the
+// web is asked for a known page (Pages), and then once an hour: 0.5 kB out and up to 1 kB back, so 36 kB a day. While a sign-in page stands there, the uplink doesn't work, and the web is asked every two minutes, or when the uplink
+// is kicked: at most 12 kB for both pages, on a network that lets nobody pass yet.
 type Prober struct {
 	opt ProberOptions
 	ask func(ctx context.Context, device string, resolver netip.Addr) reply // replaced by tests
+	web func(ctx context.Context, device string, resolver netip.Addr) (sight, traffic)
 
 	mu      sync.Mutex // guards what follows
 	uplinks map[string]*probed
@@ -70,14 +78,23 @@ type probed struct {
 	tried  time.Time  // when the last try began
 	alive  time.Time  // when bytes last came back by themselves
 	kicked bool
+
+	portal   bool      // a sign-in page stands before the web
+	webAsked time.Time // when the web was last asked for it
 }
 
+// traffic is what something took, in bytes, IP headers included.
 type traffic struct{ sent, received uint64 }
+
+func (t *traffic) add(more traffic) {
+	t.sent += more.sent
+	t.received += more.received
+}
 
 // reply is what became of one query.
 type reply struct {
-	verdict        verdict
-	sent, received int // bytes, IP and UDP headers included
+	verdict verdict
+	traffic
 }
 
 type verdict int
@@ -96,8 +113,11 @@ func NewProber(opt ProberOptions) *Prober {
 	if opt.Dial == nil {
 		opt.Dial = DialDevice
 	}
+	if opt.Pages == nil {
+		opt.Pages = Pages
+	}
 	p := &Prober{opt: opt, uplinks: make(map[string]*probed), spent: make(map[string]traffic)}
-	p.ask = p.query
+	p.ask, p.web = p.query, p.look
 	return p
 }
 
@@ -130,6 +150,7 @@ func (p *Prober) Set(list []Status) {
 		if changed {
 			u.round++
 			u.known, u.works, u.why, u.fails, u.kicked = false, false, "", 0, true
+			u.portal, u.webAsked = false, time.Time{}
 			u.wake()
 		}
 	}
@@ -259,7 +280,11 @@ func (p *Prober) due(u *probed) (wait time.Duration, wanted bool) {
 		if u.alive.After(last) {
 			last = u.alive
 		}
-		return max(0, time.Until(last.Add(healthyPeriod))), true
+		next := last.Add(healthyPeriod)
+		if u.webDue().Before(next) { // whatever crosses the uplink: what is left of a sign-in that has expired does, too
+			next = later(u.webDue(), u.tried.Add(healthyPeriod))
+		}
+		return max(0, time.Until(next)), true
 	case u.fails <= patientAfter:
 		return max(0, time.Until(u.tried.Add(doubtPeriod))), true
 	}
@@ -269,7 +294,9 @@ func (p *Prober) due(u *probed) (wait time.Duration, wanted bool) {
 // try asks once and notes what came of it.
 func (p *Prober) try(ctx context.Context, u *probed) {
 	p.mu.Lock()
-	u.kicked, u.tried = false, time.Now()
+	began := time.Now()
+	wantWeb := u.kicked && u.portal || !began.Before(u.webDue())
+	u.kicked, u.tried = false, began
 	name, round, ask := u.st.Interface, u.round, u.st.DNS
 	if u.fails == 0 && slices.Contains(ask, u.likes) {
 		ask = []netip.Addr{u.likes}
@@ -277,14 +304,25 @@ func (p *Prober) try(ctx context.Context, u *probed) {
 	p.mu.Unlock()
 
 	best, by, used := p.askAll(ctx, name, ask)
+	p.pay(name, used)
+	wantWeb = wantWeb && best == answered
+	var seen sight
+	if wantWeb {
+		seen, used = p.web(ctx, name, by)
+		p.pay(name, used)
+	}
 
 	p.mu.Lock()
-	t := p.spent[name]
-	p.spent[name] = traffic{t.sent + used.sent, t.received + used.received}
 	changed := false
 	if u.round == round && ctx.Err() == nil {
 		if best == answered {
 			u.likes = by
+		}
+		if wantWeb {
+			u.webAsked = began
+		}
+		if seen != unseen {
+			u.portal = seen == portal
 		}
 		changed = u.judge(best)
 	}
@@ -296,11 +334,30 @@ func (p *Prober) try(ctx context.Context, u *probed) {
 	}
 }
 
+// pay notes what was spent on an interface.
+func (p *Prober) pay(name string, used traffic) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	used.add(p.spent[name])
+	p.spent[name] = used
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
 // judge draws the conclusion from a try. Prober.mu is held. It returns whether the result changed.
 func (u *probed) judge(v verdict) (changed bool) {
 	if v == answered {
-		changed = !u.known || !u.works
-		u.known, u.works, u.why, u.fails = true, true, "", 0
+		why := ""
+		if u.portal {
+			why = "the network behind " + u.st.Interface + " asks for a sign-in first"
+		}
+		changed = !u.known || u.works == u.portal || u.why != why
+		u.known, u.works, u.why, u.fails = true, !u.portal, why, 0
 		return changed
 	}
 	u.fails++
@@ -344,8 +401,7 @@ func (p *Prober) askAll(ctx context.Context, name string, resolvers []netip.Addr
 	}
 	for range resolvers {
 		r := <-results
-		used.sent += uint64(r.sent)
-		used.received += uint64(r.received)
+		used.add(r.traffic)
 		if r.verdict > best {
 			best, by = r.verdict, r.from
 		}
@@ -366,37 +422,47 @@ func (u *probed) wake() {
 // headers are what a datagram has beside its payload: IPv4 without options, UDP.
 const headers = 20 + 8
 
-// query asks one resolver, through the interface and nothing else.
+// query asks one resolver.
 func (p *Prober) query(ctx context.Context, device string, resolver netip.Addr) (r reply) {
-	conn, err := p.opt.Dial(ctx, device, netip.AddrPortFrom(resolver, 53))
+	question, id := rootQuery()
+	r.traffic = p.exchange(ctx, device, resolver, question, func(data []byte) bool {
+		r.verdict = parseReply(data, id)
+		return r.verdict != silent
+	})
+	return r
+}
+
+// exchange sends one datagram to a resolver, through the interface and nothing else, and reads until one is the answer.
+func (p *Prober) exchange(
+	ctx context.Context, device string, resolver netip.Addr, question []byte, isAnswer func(data []byte) bool,
+) (used traffic) {
+	conn, err := p.opt.Dial(ctx, "udp4", device, netip.AddrPortFrom(resolver, 53))
 	if err != nil {
-		return r
+		return used
 	}
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	question, id := rootQuery()
 	if _, err := conn.Write(question); err != nil {
-		return r
+		return used
 	}
-	r.sent = len(question) + headers
+	used.sent = uint64(len(question) + headers)
 	buffer := make([]byte, 1500)
 	for {
 		n, err := conn.Read(buffer)
 		if err != nil {
-			return r // out of time, or the resolver's machine says that nobody listens
+			return used // out of time, or the resolver's machine says that nobody listens
 		}
-		r.received += n + headers
-		if v := parseReply(buffer[:n], id); v != silent {
-			r.verdict = v
-			return r
+		used.received += uint64(n + headers)
+		if isAnswer(buffer[:n]) {
+			return used
 		}
 	}
 }
 
-// DialDevice returns a connected UDP socket that sends and receives through the device only (SO_BINDTODEVICE). The kernel
-// then takes the device's own default route, whatever the metrics of others.
-func DialDevice(ctx context.Context, device string, to netip.AddrPort) (net.Conn, error) {
+// DialDevice returns a connected socket, of network "udp4" or "tcp4", that sends and receives through the device only
+// (SO_BINDTODEVICE). The kernel then takes the device's own default route, whatever the metrics of others.
+func DialDevice(ctx context.Context, network, device string, to netip.AddrPort) (net.Conn, error) {
 	dialer := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
 		var failed error
 		if err := c.Control(func(fd uintptr) { failed = unix.BindToDevice(int(fd), device) }); err != nil {
@@ -404,7 +470,7 @@ func DialDevice(ctx context.Context, device string, to netip.AddrPort) (net.Conn
 		}
 		return failed
 	}}
-	conn, err := dialer.DialContext(ctx, "udp4", to.String())
+	conn, err := dialer.DialContext(ctx, network, to.String())
 	if err != nil {
 		return nil, fmt.Errorf("open a socket on %s: %w", device, err)
 	}

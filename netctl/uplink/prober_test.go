@@ -39,7 +39,24 @@ type line struct {
 	mu       sync.Mutex
 	events   []string
 	verdicts map[netip.Addr]verdict // silent, which is what is not in it, takes until the try is over
+	sight    sight
 	wakes    int
+}
+
+// look writes down only what tells something, as most tests aren't about it.
+func (l *line) look(_ context.Context, device string, resolver netip.Addr) (sight, traffic) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.sight != unseen {
+		l.events = append(l.events, fmt.Sprintf("%v %s web by %s", time.Since(l.begin), device, resolver))
+	}
+	return l.sight, traffic{}
+}
+
+func (l *line) show(s sight) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sight = s
 }
 
 func (l *line) ask(ctx context.Context, device string, resolver netip.Addr) reply {
@@ -49,9 +66,9 @@ func (l *line) ask(ctx context.Context, device string, resolver netip.Addr) repl
 	l.mu.Unlock()
 	if v == silent {
 		<-ctx.Done()
-		return reply{silent, 45, 0}
+		return reply{silent, traffic{45, 0}}
 	}
-	return reply{v, 45, 100}
+	return reply{v, traffic{45, 100}}
 }
 
 func (l *line) answer(resolver netip.Addr, v verdict) {
@@ -104,7 +121,7 @@ func onLine(t *testing.T, f func(t *testing.T, l *line)) {
 			Log:  slog.New(slog.DiscardHandler),
 			Wake: func() { l.mu.Lock(); l.wakes++; l.mu.Unlock() },
 		})
-		l.p.ask = l.ask
+		l.p.ask, l.p.web = l.ask, l.look
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- l.p.Run(ctx) }()
@@ -353,7 +370,7 @@ func pipeTo(t *testing.T, answer func(query []byte) [][]byte) *Prober {
 	}()
 	return NewProber(ProberOptions{
 		Log: slog.New(slog.DiscardHandler),
-		Dial: func(ctx context.Context, _ string, to netip.AddrPort) (net.Conn, error) {
+		Dial: func(ctx context.Context, _, _ string, to netip.AddrPort) (net.Conn, error) {
 			if to != netip.AddrPortFrom(gateway, 53) {
 				return nil, fmt.Errorf("dialled %v", to)
 			}
@@ -374,7 +391,7 @@ func TestQuery(t *testing.T) {
 	for name, c := range map[string]struct {
 		answer func(query []byte) [][]byte
 		want   verdict
-		bytes  int
+		bytes  uint64
 	}{
 		"an answer": {func(q []byte) [][]byte { return [][]byte{respond(q, 0)} }, answered, 45},
 		"refused":   {func(q []byte) [][]byte { return [][]byte{respond(q, 5)} }, answered, 45},
@@ -389,7 +406,7 @@ func TestQuery(t *testing.T) {
 			t.Parallel()
 			p := pipeTo(t, c.answer)
 			got := p.query(t.Context(), "eth0", gateway)
-			if want := (reply{c.want, 45, c.bytes}); got != want {
+			if want := (reply{c.want, traffic{45, c.bytes}}); got != want {
 				t.Errorf("got %+v, want %+v", got, want)
 			}
 		})
@@ -408,10 +425,10 @@ func TestQueryEndsWithItsContext(t *testing.T) {
 		<-asked
 		cancel()
 	}()
-	if got := p.query(ctx, "eth0", gateway); got != (reply{silent, 45, 0}) {
+	if got := p.query(ctx, "eth0", gateway); got != (reply{silent, traffic{45, 0}}) {
 		t.Errorf("got %+v", got)
 	}
-	p.opt.Dial = func(context.Context, string, netip.AddrPort) (net.Conn, error) {
+	p.opt.Dial = func(context.Context, string, string, netip.AddrPort) (net.Conn, error) {
 		return nil, errors.New("no such device")
 	}
 	if got := p.query(t.Context(), "eth0", gateway); got != (reply{}) {
