@@ -49,8 +49,9 @@ type ProberOptions struct {
 // The query is for the SOA of the root: every resolver knows it, and the answer is half as long as the root's NS.
 //
 // A network may answer names and still lead everybody to a sign-in page. So as soon as a new way out answers names, the
-// web is asked for a known page (Pages), and then once an hour: 0.5 kB out and up to 1 kB back, so 36 kB a day. While a sign-in page stands there, the uplink doesn't work, and the web is asked every two minutes, or when the uplink
-// is kicked: at most 12 kB for both pages, on a network that lets nobody pass yet.
+// web is asked for a known page (Pages), and then once an hour: 0.5 kB out and up to 1 kB back, so 36 kB a day. While a
+// sign-in page stands there, the uplink doesn't work, and the web is asked every two minutes, or when the uplink is
+// kicked: at most 12 kB for both pages, on a network that lets nobody pass yet.
 type Prober struct {
 	opt ProberOptions
 	ask func(ctx context.Context, device string, resolver netip.Addr) reply // replaced by tests
