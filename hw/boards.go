@@ -30,8 +30,28 @@ type Board struct {
 	LED    string   // the name in /sys/class/leds of the LED that shows the box's state, or StatusLEDs; "": none does
 	Light  *Line    // where a light may be wired
 	Button *Line    // where a button may be wired
+	Radio  Radio    // that is built in; the zero value: none is known
 	models []string // as the device tree of the kind has them; the firmware adds a revision
 }
+
+// Radio is a Wi-Fi chip of the board's own.
+type Radio struct {
+	Interface string // the kernel's name of it, as long as no other radio was there first
+	Chip      string
+	Stations  int // the most devices that it serves as an access point at a time, with the firmware that comes with it
+}
+
+// The limits are the firmware's, which has to do with the chip's own memory: it refuses more devices, or halts. Nobody
+// publishes them, and they change from version to version. These are what people have counted since 2020, on the low side:
+//   - BCM43455: 7 or 8 (github.com/raspberrypi/linux/issues/3010, github.com/raspberrypi/firmware/issues/1403); 19 with
+//     cyfmac43455-sdio-minimal.bin of the same package (github.com/raspberrypi/documentation/issues/2520)
+//   - BCM43430: 10 (github.com/iiab/iiab/issues/823)
+//   - BCM43436: not measured; the lower end of the "between 7 and 10" that the documentation's issue gives for all
+var (
+	bcm43430 = Radio{Interface: "wlan0", Chip: "BCM43430", Stations: 10}
+	bcm43436 = Radio{Interface: "wlan0", Chip: "BCM43436", Stations: 7}
+	bcm43455 = Radio{Interface: "wlan0", Chip: "BCM43455", Stations: 7}
+)
 
 // StatusLEDs are all LEDs that the device tree gives the function "status".
 const StatusLEDs = "*:status"
@@ -52,20 +72,20 @@ func header(chip string) (light, button *Line) {
 //   - LED: bcm283x-rpi-led-deprecated.dtsi, and for the Pi 5 the Raspberry Pi kernel's own bcm2712-rpi-5-b.dts; which
 //     pin it is and which way it shines is the kernel's business. The red LED goes on saying that there is power.
 var boards = []Board{
-	raspberry("Raspberry Pi Zero 2 W", "pinctrl-bcm2835", "Raspberry Pi Zero 2 W"),
-	raspberry("Raspberry Pi 3 B", "pinctrl-bcm2835", "Raspberry Pi 3 Model B"),
+	raspberry("Raspberry Pi Zero 2 W", "pinctrl-bcm2835", bcm43436, "Raspberry Pi Zero 2 W"),
+	raspberry("Raspberry Pi 3 B", "pinctrl-bcm2835", bcm43430, "Raspberry Pi 3 Model B"),
 	// The Raspberry Pi's own firmware writes "Plus".
-	raspberry("Raspberry Pi 3 B+", "pinctrl-bcm2835", "Raspberry Pi 3 Model B+", "Raspberry Pi 3 Model B Plus"),
-	raspberry("Raspberry Pi 4 B", "pinctrl-bcm2711", "Raspberry Pi 4 Model B"),
-	raspberry("Raspberry Pi 5", "pinctrl-rp1", "Raspberry Pi 5"),
+	raspberry("Raspberry Pi 3 B+", "pinctrl-bcm2835", bcm43455, "Raspberry Pi 3 Model B+", "Raspberry Pi 3 Model B Plus"),
+	raspberry("Raspberry Pi 4 B", "pinctrl-bcm2711", bcm43455, "Raspberry Pi 4 Model B"),
+	raspberry("Raspberry Pi 5", "pinctrl-rp1", bcm43455, "Raspberry Pi 5"),
 }
 
-func raspberry(name, chip string, models ...string) Board {
+func raspberry(name, chip string, radio Radio, models ...string) Board {
 	light, button := header(chip)
-	return Board{Name: name, models: models, LED: "ACT", Light: light, Button: button}
+	return Board{Name: name, models: models, LED: "ACT", Light: light, Button: button, Radio: radio}
 }
 
-// generic is a board that is not in the table: nothing is known of its pins.
+// generic is a board that is not in the table: nothing is known of its pins and radios.
 var generic = Board{Name: "generic", LED: StatusLEDs}
 
 // Identify returns the machine's board; root is its file system.

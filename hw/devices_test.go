@@ -46,6 +46,23 @@ func TestIdentify(t *testing.T) {
 	}
 }
 
+func TestBuiltInRadios(t *testing.T) {
+	t.Parallel()
+	for model, want := range map[string]Radio{
+		"Raspberry Pi Zero 2 W Rev 1.0":       {"wlan0", "BCM43436", 7},
+		"Raspberry Pi 3 Model B Rev 1.2":      {"wlan0", "BCM43430", 10},
+		"Raspberry Pi 3 Model B Plus Rev 1.3": {"wlan0", "BCM43455", 7},
+		"Raspberry Pi 4 Model B Rev 1.5":      {"wlan0", "BCM43455", 7},
+		"Raspberry Pi 5 Model B Rev 1.0":      {"wlan0", "BCM43455", 7},
+		"Some Router":                         {},
+	} {
+		b, err := Identify(machine(model))
+		if err != nil || b.Radio != want {
+			t.Errorf("%q: %+v, %v; not %+v", model, b.Radio, err, want)
+		}
+	}
+}
+
 // fakeKernel has chips and LEDs; "broken" in a name or label cannot be had.
 type fakeKernel struct {
 	labels, names []string

@@ -149,6 +149,10 @@ func describeHardware(d *hw.Devices) string {
 		fmt.Fprintf(&b, " (%s)", d.Board.Model)
 	}
 	b.WriteString("\n")
+	if r := d.Board.Radio; r != (hw.Radio{}) {
+		fmt.Fprintf(&b, "radio   %s (%s) serves %d devices at a time, with the firmware that comes with it\n",
+			r.Interface, r.Chip, r.Stations)
+	}
 	for _, chip := range d.Chips {
 		fmt.Fprintf(&b, "chip    %s\n", chip)
 	}

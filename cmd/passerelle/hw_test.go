@@ -19,7 +19,10 @@ import (
 func someHardware() (d *hw.Devices, contact *gpiotest.Pin) {
 	contact = &gpiotest.Pin{L: gpio.High}
 	return &hw.Devices{
-		Board:   hw.Board{Name: "Raspberry Pi 4 B", Model: "Raspberry Pi 4 Model B Rev 1.4"},
+		Board: hw.Board{
+			Name: "Raspberry Pi 4 B", Model: "Raspberry Pi 4 Model B Rev 1.4",
+			Radio: hw.Radio{Interface: "wlan0", Chip: "BCM43455", Stations: 7},
+		},
 		Chips:   []string{"pinctrl-bcm2711, /dev/gpiochip0, 58 lines"},
 		LEDs:    []string{"ACT", "PWR"},
 		Lights:  []hw.Light{{Name: "LED ACT", Pin: &gpiotest.Pin{}, Colour: hw.White}},
@@ -35,6 +38,7 @@ func TestHardwareIsDescribed(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(`board   Raspberry Pi 4 B (Raspberry Pi 4 Model B Rev 1.4)
+radio   wlan0 (BCM43455) serves 7 devices at a time, with the firmware that comes with it
 chip    pinctrl-bcm2711, /dev/gpiochip0, 58 lines
 leds    ACT, PWR
 light   LED ACT, white
