@@ -42,7 +42,8 @@ type Radio struct {
 }
 
 // The limits are the firmware's, which has to do with the chip's own memory: it refuses more devices, or halts. Nobody
-// publishes them, and they change from version to version. These are what people have counted since 2020, on the low side:
+// publishes them, and they change from version to version. These are what people have counted since 2020, on the low
+// side:
 //   - BCM43455: 7 or 8 (github.com/raspberrypi/linux/issues/3010, github.com/raspberrypi/firmware/issues/1403); 19 with
 //     cyfmac43455-sdio-minimal.bin of the same package (github.com/raspberrypi/documentation/issues/2520)
 //   - BCM43430: 10 (github.com/iiab/iiab/issues/823)

@@ -135,14 +135,14 @@ func hardware(ctx context.Context, c *cli, args []string) error {
 		return wrong{err}
 	}
 	found := hw.Open(board)
-	fmt.Fprint(c.out, describeHardware(found))
+	fmt.Fprint(c.out, describeHardware(found, hw.NewSensors(os.DirFS("/"), time.Now).Read()))
 	if length > 0 && !found.Empty() {
 		tryHardware(ctx, c.out, found, length)
 	}
 	return found.Close()
 }
 
-func describeHardware(d *hw.Devices) string {
+func describeHardware(d *hw.Devices, health hw.Health) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "board   %s", d.Board.Name)
 	if d.Board.Model != "" {
@@ -153,6 +153,7 @@ func describeHardware(d *hw.Devices) string {
 		fmt.Fprintf(&b, "radio   %s (%s) serves %d devices at a time, with the firmware that comes with it\n",
 			r.Interface, r.Chip, r.Stations)
 	}
+	fmt.Fprintf(&b, "health  %v\n", health)
 	for _, chip := range d.Chips {
 		fmt.Fprintf(&b, "chip    %s\n", chip)
 	}
@@ -171,6 +172,9 @@ func describeHardware(d *hw.Devices) string {
 	}
 	for _, err := range d.Amiss {
 		fmt.Fprintf(&b, "amiss   %v\n", err)
+	}
+	for _, complaint := range health.Complaints() {
+		fmt.Fprintf(&b, "amiss   %s\n", complaint)
 	}
 	if d.Empty() {
 		b.WriteString("\nThere is no light and no button here that the box can use. It shares all the same.\n")

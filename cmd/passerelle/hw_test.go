@@ -39,12 +39,14 @@ func TestHardwareIsDescribed(t *testing.T) {
 	}
 	if diff := cmp.Diff(`board   Raspberry Pi 4 B (Raspberry Pi 4 Model B Rev 1.4)
 radio   wlan0 (BCM43455) serves 7 devices at a time, with the firmware that comes with it
+health  82 °C, too hot; power fine
 chip    pinctrl-bcm2711, /dev/gpiochip0, 58 lines
 leds    ACT, PWR
 light   LED ACT, white
 button  line 17 of pinctrl-bcm2711, active low, pressed
 amiss   light at line 27 of pinctrl-bcm2711: another uses it
-`, describeHardware(d)); diff != "" {
+amiss   the board is too hot (82 °C) and slows down: give it air, and no sun
+`, describeHardware(d, hw.Health{Known: true, Temperature: 82, PowerKnown: true})); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }
