@@ -250,6 +250,9 @@ func TestValues(t *testing.T) {
 			[]string{`""`, `" "`, `"../ACT"`, `".."`, `"pinctrl-rp1 27"`, `"pinctrl-rp1 -1 low"`, `"pinctrl-rp1 1024 low"`,
 				`"pinctrl-rp1 x low"`, `"pinctrl-rp1 27 up"`, `"é"`, `27`, `"` + strings.Repeat("a", 64) + `"`}},
 		{"hw", "button", []string{`"board"`, `"none"`, `"pinctrl-rp1 17 low"`}, []string{`"ACT"`, `""`}},
+		{"hw", "watchdog",
+			[]string{`"none"`, `"/dev/watchdog"`, `"/dev/watchdog0"`, `"/dev/watchdog12"`},
+			[]string{`""`, `"watchdog0"`, `"/dev/watchdogs"`, `"/dev/watchdog0/.."`, `"/dev/sda"`, `0`, `true`}},
 		{"essential", "rate", []string{`"64kbit"`, `"100gbit"`}, []string{`"0"`, `"63kbit"`, `2`}},
 		{"donation", "cap",
 			[]string{`"0"`, `"1MB"`, `"1000TB"`, `"1.5GB"`},
@@ -451,6 +454,8 @@ func randomConfig(t *testing.T, rnd *rand.Rand) *Config {
 		Hardware: Hardware{
 			LED:    []Pin{{}, {None: true}, {LED: "green:status"}, {Chip: "gpio0", Line: 7}}[rnd.IntN(4)],
 			Button: []Pin{{}, {None: true}, {Chip: "gpio-brcmstb@107d508500", Line: maxLine, Low: true}}[rnd.IntN(3)],
+
+			Watchdog: pick("", "/dev/watchdog1"),
 		},
 	}
 	c.Box.Languages = [][]string{{"fr"}, {"en"}, {"fr", "en"}, {"en", "fr"}}[rnd.IntN(4)]

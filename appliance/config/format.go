@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	_ "embed"
 	"fmt"
 	"net/netip"
@@ -70,6 +71,7 @@ func (c *Config) values() map[string]string {
 		"[essential] rate":    quote(c.Essential.Rate.String()),
 		"[hw] led":            quote(c.Hardware.LED.String()),
 		"[hw] button":         quote(c.Hardware.Button.String()),
+		"[hw] watchdog":       quote(cmp.Or(c.Hardware.Watchdog, "none")),
 	}
 }
 

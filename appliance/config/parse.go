@@ -211,6 +211,8 @@ func (r *reader) hardware(t *table) Hardware {
 	return Hardware{
 		LED:    optional(t, "led", Pin{}, parsePin),
 		Button: optional(t, "button", Pin{}, parseButton),
+
+		Watchdog: optional(t, "watchdog", "", parseWatchdog),
 	}
 }
 

@@ -60,10 +60,11 @@ type Essential struct {
 	Rate  Rate     // of all residents together, each way; never 0; default: 2 Mbit/s
 }
 
-// Hardware is the box's own light and button.
+// Hardware is the box's own light and button, and what restarts it.
 type Hardware struct {
-	LED    Pin
-	Button Pin // never an LED of the kernel
+	LED      Pin
+	Button   Pin    // never an LED of the kernel
+	Watchdog string // the device of the hardware watchdog, e.g. "/dev/watchdog0"; "" (default): none
 }
 
 // Pin is where something is wired; the zero value (default): where such boards have it.

@@ -326,6 +326,18 @@ func parseButton(s string) (Pin, error) {
 	return p, err
 }
 
+// parseWatchdog takes watchdogs as the kernel names them (drivers/watchdog/watchdog_dev.c).
+func parseWatchdog(s string) (string, error) {
+	number, ok := strings.CutPrefix(s, "/dev/watchdog")
+	switch {
+	case s == "none":
+		return "", nil
+	case ok && len(number) <= 2 && strings.Trim(number, "0123456789") == "":
+		return s, nil
+	}
+	return "", fmt.Errorf(`%q is no watchdog; write "none", or one that is there, such as "/dev/watchdog0"`, s)
+}
+
 // private is the address space of RFC 1918.
 var private = []netip.Prefix{
 	netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("192.168.0.0/16"),
