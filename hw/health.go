@@ -124,8 +124,8 @@ func (s *Sensors) Read() Health {
 	return h
 }
 
-// read returns the number in a sensor's file. Where that isn't known, it looks for a folder whose label, among those that
-// the pattern matches, is one of the names.
+// read returns the number in a sensor's file. Where that isn't known, it looks for a folder whose label, among those
+// that the pattern matches, is one of the names.
 func (s *Sensors) read(file *string, labels, value string, names ...string) (number int64, ok bool) {
 	if *file == "" {
 		*file = s.find(labels, value, names)

@@ -1,0 +1,274 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// A real socket, as systemd makes it: with a path, or in the abstract namespace.
+func TestManagerHears(t *testing.T) {
+	for _, address := range []string{
+		filepath.Join(t.TempDir(), "notify"), "@passerelle-test-" + strconv.Itoa(os.Getpid()),
+	} {
+		socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: address, Net: "unixgram"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer socket.Close()
+		t.Setenv("NOTIFY_SOCKET", address)
+		m := newManager(slog.New(slog.DiscardHandler))
+		m.ready("sharing\nWATCHDOG=trigger")
+		m.reloading()
+		m.status("closed, opens at 8:30")
+		m.alive()
+		m.stopping()
+		var got []string
+		buffer := make([]byte, 512)
+		for range 5 {
+			if err := socket.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			n, err := socket.Read(buffer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, string(buffer[:n]))
+		}
+		if diff := cmp.Diff([]string{
+			"READY=1\nSTATUS=sharing WATCHDOG=trigger", "RELOADING=1", "STATUS=closed, opens at 8:30", "WATCHDOG=1", "STOPPING=1",
+		}, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", address, diff)
+		}
+	}
+}
+
+func TestNobodyToTellIsNoError(t *testing.T) {
+	var log strings.Builder
+	m := newManager(slog.New(slog.NewTextHandler(&log, nil)))
+	t.Setenv("NOTIFY_SOCKET", "")
+	m.ready("sharing")
+	if log.Len() > 0 {
+		t.Errorf("without systemd: %s", &log)
+	}
+	t.Setenv("NOTIFY_SOCKET", filepath.Join(t.TempDir(), "gone"))
+	m.alive()
+	if !strings.Contains(log.String(), "WATCHDOG=1") {
+		t.Errorf("the log doesn't say what could not be told: %q", &log)
+	}
+}
+
+func TestHowOftenSystemdWantsToHear(t *testing.T) {
+	for _, c := range []struct {
+		usec, pid string
+		want      time.Duration
+		fails     bool
+	}{
+		{"", "", 0, false},
+		{"30000000", "", 30 * time.Second, false},
+		{"30000000", strconv.Itoa(os.Getpid()), 30 * time.Second, false},
+		{"30000000", "1", 0, false}, // meant for another process
+		{"soon", "", 0, true},
+	} {
+		t.Setenv("WATCHDOG_USEC", c.usec)
+		t.Setenv("WATCHDOG_PID", c.pid)
+		w, err := newWatchdog(nil, manager{}, "")
+		if (err != nil) != c.fails || err == nil && w.hears != c.want {
+			t.Errorf("%+v: %+v, %v", c, w, err)
+		}
+	}
+}
+
+// kennel is a box with a watchdog or two, and writes down what they hear and when.
+type kennel struct {
+	began time.Time
+
+	mu    sync.Mutex
+	heard []string
+	ill   error
+
+	patient  time.Duration // as the hardware has it; less than nothing: it cannot be set
+	loose    bool          // it cannot be stopped
+	missing  error
+	log      strings.Builder
+	watchdog *watchdog
+}
+
+func newKennel(systemd, board time.Duration) *kennel {
+	k := &kennel{began: time.Now(), patient: board}
+	log := slog.New(slog.NewTextHandler(&k.log, nil))
+	k.watchdog = &watchdog{
+		log: log, hears: systemd,
+		manager: manager{log, func(state string) error { k.note("systemd " + state); return nil }},
+		open: func(device string) (boardWatchdog, error) {
+			k.note("open " + device)
+			return k, k.missing
+		},
+	}
+	if board != 0 {
+		k.watchdog.device = "/dev/watchdog0"
+	}
+	return k
+}
+
+func (k *kennel) healthy() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.ill
+}
+
+func (k *kennel) become(ill error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.ill = ill
+}
+
+func (k *kennel) note(what string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.heard = append(k.heard, fmt.Sprintf("%v %s", time.Since(k.began), what))
+}
+
+func (k *kennel) Write(b []byte) (int, error) {
+	k.note(fmt.Sprintf("board %q", b))
+	return len(b), nil
+}
+
+func (k *kennel) Close() error {
+	k.note("close")
+	return nil
+}
+
+func (k *kennel) patience(wanted time.Duration) (time.Duration, error) {
+	if k.patient < 0 {
+		return 0, errors.New("inappropriate ioctl")
+	}
+	return min(wanted, k.patient), nil
+}
+
+func (k *kennel) stoppable() bool { return !k.loose }
+
+// run has the watchdog run for a while.
+func (k *kennel) run(t *testing.T, f func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- k.watchdog.Run(ctx, k.healthy) }()
+	synctest.Wait()
+	f()
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func (k *kennel) expect(t *testing.T, want ...string) {
+	t.Helper()
+	synctest.Wait()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if diff := cmp.Diff(want, k.heard); diff != "" {
+		t.Errorf("heard (-want +got):\n%s", diff)
+	}
+	k.heard = nil
+}
+
+func TestWatchdogsHearOnlyWhileHealthy(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		k := newKennel(30*time.Second, time.Hour)
+		k.run(t, func() {
+			time.Sleep(20 * time.Second)
+			k.expect(t, "0s open /dev/watchdog0", "0s systemd WATCHDOG=1", `0s board "\x00"`,
+				"15s systemd WATCHDOG=1", `15s board "\x00"`)
+			k.become(errors.New("the loop stands still"))
+			time.Sleep(time.Minute)
+			k.expect(t)
+			if n := strings.Count(k.log.String(), "the loop stands still"); n != 1 {
+				t.Errorf("said %d times why, want once", n)
+			}
+			k.become(nil)
+			time.Sleep(15 * time.Second)
+			k.expect(t, "1m30s systemd WATCHDOG=1", `1m30s board "\x00"`)
+		})
+		k.expect(t, `1m35s board "V"`, "1m35s close")
+	})
+}
+
+func TestEachWatchdogAlone(t *testing.T) {
+	t.Parallel()
+	for what, c := range map[string]struct {
+		systemd, board time.Duration
+		loose          bool
+		missing        error
+		want           []string
+		said           string
+	}{
+		"none":    {want: nil},
+		"systemd": {systemd: 30 * time.Second, want: []string{"0s systemd WATCHDOG=1", "15s systemd WATCHDOG=1"}},
+		"an old Pi": {
+			board: 15 * time.Second, loose: true,
+			want: []string{
+				"0s open /dev/watchdog0", `0s board "\x00"`, `7.5s board "\x00"`, `15s board "\x00"`,
+				`21s board "V"`, "21s close",
+			},
+			said: "cannot be stopped",
+		},
+		"a device that is none": {
+			board: -time.Second, want: []string{"0s open /dev/watchdog0", `0s board "V"`, "0s close"}, said: "inappropriate",
+		},
+		"a device that is not there": {
+			systemd: 20 * time.Second, board: time.Minute, missing: os.ErrNotExist,
+			want: []string{"0s open /dev/watchdog0", "0s systemd WATCHDOG=1", "10s systemd WATCHDOG=1", "20s systemd WATCHDOG=1"},
+			said: "file does not exist",
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				k := newKennel(c.systemd, c.board)
+				k.loose, k.missing = c.loose, c.missing
+				k.run(t, func() { time.Sleep(21 * time.Second) })
+				k.expect(t, c.want...)
+				if log := k.log.String(); !strings.Contains(log, c.said) {
+					t.Errorf("log %q, want %q in it", log, c.said)
+				}
+			})
+		})
+	}
+}
+
+// A file that is no watchdog, and none at all.
+func TestOpenWatchdog(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "watchdog0")
+	if _, err := openWatchdog(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("nothing there: %v", err)
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w, err := openWatchdog(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	if got, err := w.patience(time.Minute); err == nil {
+		t.Errorf("a file waits %v", got)
+	}
+	if !w.stoppable() {
+		t.Error("a watchdog that nothing is known of cannot be stopped")
+	}
+}
