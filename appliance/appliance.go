@@ -13,9 +13,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"sync"
 	"time"
 
+	"passerelle/appliance/air"
 	"passerelle/appliance/clock"
 	"passerelle/appliance/config"
 	"passerelle/appliance/decide"
@@ -24,6 +26,7 @@ import (
 	"passerelle/netctl"
 	"passerelle/netctl/plan"
 	"passerelle/netctl/uplink"
+	"passerelle/netctl/wpa"
 )
 
 const (
@@ -63,6 +66,18 @@ type Children interface {
 	Status() []supervise.ChildStatus
 }
 
+// Joiner is what the loop needs of wpa.Joiner.
+type Joiner interface {
+	Set(list []wpa.Network)
+	State(device string) wpa.Join
+}
+
+// Air is what the loop needs of air.Keeper.
+type Air interface {
+	Set(w air.Wanted)
+	State() air.State
+}
+
 // Clock is what the loop needs of clock.Clock.
 type Clock interface {
 	Look() (now time.Time, t clock.Trust)
@@ -77,6 +92,9 @@ type Parts struct {
 	Gate       netctl.Gate
 	Uplinks    Uplinks
 	Prober     Prober
+	Joiner     Joiner
+	Air        Air
+	Board      func() BoardStatus // what the board feels
 	Children   Children
 	Accounts   Accounts
 	Books      map[string]*ledger.Book // what the accounts' place has, by donation
@@ -117,6 +135,7 @@ type Box struct {
 	shared    time.Time // when it was last looked at how the day is shared
 	sample    netctl.Sample
 	hotspot   uplink.Status
+	air       air.State
 	asked     int // the number of the uplink that names were last asked through
 	networks  []netip.Prefix
 	decision  decide.Decision
@@ -302,11 +321,12 @@ func (b *Box) observe() {
 	if counted && lines {
 		b.book()
 	}
-	if n, err := b.Uplinks.Networks(b.Config.Hotspot.Interface); err != nil {
+	if n, err := b.Uplinks.Networks(plan.Hotspot(b.Config)); err != nil {
 		b.problem(err)
 	} else {
 		b.networks = n
 	}
+	b.observeAir()
 	b.probe()
 	b.watchLines()
 }
@@ -319,6 +339,9 @@ func (b *Box) observation() decide.Observation {
 	if b.Now().Before(b.retryAt) {
 		o.Fault = b.fault
 	}
+	if o.Fault == "" {
+		o.Fault = b.airFault()
+	}
 	for _, d := range b.donations {
 		o.Donations = append(o.Donations, b.observed(d))
 	}
@@ -328,8 +351,9 @@ func (b *Box) observation() decide.Observation {
 // apply drives kernel and children to the decision's plan.
 func (b *Box) apply(ctx context.Context) error {
 	in := plan.Input{Config: b.Config, Decision: b.decision, Networks: b.networks}
-	var resolvers []plan.Resolver
+	out := plan.Outside{Hotspot: b.hotspot.Index, AccessPoint: b.air.AccessPoint, Radios: b.radios()}
 	if d := b.chosen(); d != nil {
+		in.Line = d.uplink.Interface
 		in.Gateway = d.uplink.Gateway
 		in.Narrow = d.uplink.MTU < b.hotspot.MTU
 		dns := d.DNS
@@ -337,10 +361,11 @@ func (b *Box) apply(ctx context.Context) error {
 			dns = d.uplink.DNS
 		}
 		for _, a := range dns {
-			resolvers = append(resolvers, plan.Resolver{Addr: a, Interface: d.Interface})
+			out.Resolvers = append(out.Resolvers, plan.Resolver{Addr: a, Interface: d.uplink.Interface})
 		}
 		b.asked = d.uplink.Index
 	}
+	out.Asked = b.asked
 	changes, err := b.Gate.Apply(ctx, plan.Compile(in))
 	if len(changes) > 0 {
 		b.Log.Debug("applied", "changes", len(changes), "first", changes[0])
@@ -356,12 +381,15 @@ func (b *Box) apply(ctx context.Context) error {
 		}
 	}
 	var children []supervise.Child
-	for _, c := range plan.Children(b.Config, b.hotspot.Index, b.asked, resolvers, b.RunDir) {
+	for _, c := range plan.Children(b.Config, out, b.RunDir) {
 		child := supervise.Child{Name: c.Name, Argv: c.Argv}
 		for _, f := range c.Files {
+			mode := os.FileMode(0o644) // dnsmasq reads them again after it gave up being root
+			if f.Secret {
+				mode = 0o600
+			}
 			child.Files = append(child.Files, supervise.File{
-				Path: f.Path, Data: []byte(f.Text), Reload: f.Reload,
-				Mode: 0o644, // dnsmasq reads them again after it gave up being root
+				Path: f.Path, Data: []byte(f.Text), Mode: mode, Reload: f.Reload, Later: f.Later,
 			})
 		}
 		children = append(children, child)

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"passerelle/appliance/air"
 	"passerelle/appliance/clock"
 	"passerelle/appliance/config"
 	"passerelle/appliance/decide"
@@ -19,6 +20,7 @@ import (
 	"passerelle/netctl"
 	"passerelle/netctl/gate/gatetest"
 	"passerelle/netctl/uplink"
+	"passerelle/netctl/wpa"
 )
 
 const confText = `
@@ -48,13 +50,18 @@ var (
 )
 
 // lines are uplinks that do what the test says.
-type lines struct{ status uplink.Status }
+type lines struct {
+	status uplink.Status
+	phone  string // the name of the one on USB
+}
 
 func (l *lines) Read(names []string) ([]uplink.Status, error) {
 	all := make([]uplink.Status, len(names))
 	for i, n := range names {
 		all[i] = l.status
-		all[i].Interface = n
+		if all[i].Interface = n; n == uplink.USB {
+			all[i].Interface = l.phone
+		}
 	}
 	return all, nil
 }
@@ -69,7 +76,28 @@ func (prober) Set([]uplink.Status)                {}
 func (prober) Alive(string)                       {}
 func (prober) Result(string) (bool, bool, string) { return true, true, "" }
 
-type children struct{ names []string }
+// joiner knows how it stands with every lender's network.
+type joiner struct {
+	join wpa.Join
+	list []wpa.Network
+}
+
+func (j *joiner) Set(list []wpa.Network) { j.list = list }
+func (j *joiner) State(string) wpa.Join  { return j.join }
+
+// sky is how the radios are, and what they are asked for.
+type sky struct {
+	state  air.State
+	wanted air.Wanted
+}
+
+func (s *sky) Set(w air.Wanted) { s.wanted = w }
+func (s *sky) State() air.State { return s.state }
+
+type children struct {
+	names  []string
+	status []supervise.ChildStatus
+}
 
 func (c *children) Set(all []supervise.Child) error {
 	c.names = nil
@@ -78,7 +106,7 @@ func (c *children) Set(all []supervise.Child) error {
 	}
 	return nil
 }
-func (c *children) Status() []supervise.ChildStatus { return nil }
+func (c *children) Status() []supervise.ChildStatus { return c.status }
 
 // paper is where accounts are written down, if it can be written on.
 type paper struct {
@@ -143,6 +171,8 @@ type home struct {
 	kernel *gatetest.Fake
 	lines  *lines
 	kids   *children
+	joiner *joiner
+	air    *sky
 	box    *Box
 	gate   *mortal
 	paper  *paper
@@ -157,7 +187,7 @@ func inHome(t *testing.T, hour int, test func(h *home)) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(time.Duration(hour-1) * time.Hour) // a bubble begins at midnight UTC
-		h := &home{T: t, kernel: gatetest.NewFake(time.Now), lines: &lines{}, kids: &children{},
+		h := &home{T: t, kernel: gatetest.NewFake(time.Now), lines: &lines{}, kids: &children{}, joiner: &joiner{}, air: &sky{},
 			paper: &paper{records: map[string]ledger.Record{}, paused: map[string]string{}},
 			clock: &wall{by: clock.ByServer}, boot: "first"}
 		h.lines.status = uplink.Status{
@@ -190,6 +220,7 @@ func (h *home) start(text string, aside []netctl.Session) {
 	}
 	h.box = New(Parts{
 		Config: h.config(text), Configured: true, Gate: h.gate, Uplinks: h.lines, Prober: prober{}, Children: h.kids,
+		Joiner: h.joiner, Air: h.air, Board: func() BoardStatus { return BoardStatus{} },
 		Accounts: h.paper, Books: books, Paused: maps.Clone(h.paper.paused), Clock: h.clock, Boot: h.boot,
 		RunDir: "/run/passerelle", Now: time.Now, Log: slog.New(slog.DiscardHandler),
 		Keep: func(k Kept) error { h.kept = k; return nil }, Kept: h.kept, Aside: aside,

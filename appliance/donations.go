@@ -104,7 +104,7 @@ func (b *Box) observeLines() bool {
 	for _, d := range b.donations {
 		names = append(names, d.Interface)
 	}
-	up, err := b.Uplinks.Read(append(names, b.Config.Hotspot.Interface))
+	up, err := b.Uplinks.Read(append(names, plan.Hotspot(b.Config)))
 	if err != nil {
 		b.problem(err)
 		return false
@@ -167,11 +167,17 @@ func (b *Box) judgeLine(d *donation) (works bool, why string) {
 	case d.unwritten != nil:
 		return false, fmt.Sprintf("what %q gives cannot be written down, so nothing is taken: %v", d.Name, d.unwritten)
 	case overlap(d.uplink.Networks, b.Config.Hotspot.Address):
-		return false, fmt.Sprintf("%s's network overlaps the hotspot's: give hotspot.address another network", d.Interface)
-	case !d.uplink.Works:
+		return false, fmt.Sprintf("%s's network overlaps the hotspot's: give hotspot.address another network", d.uplink.Interface)
+	}
+	if d.WiFi != nil && d.uplink.Present {
+		if j := b.Joiner.State(d.Interface); !j.Joined && j.Why != "" {
+			return false, j.Why
+		}
+	}
+	if !d.uplink.Works {
 		return false, d.uplink.Why
 	}
-	if works, known, why := b.Prober.Result(d.Interface); known && !works {
+	if works, known, why := b.Prober.Result(d.uplink.Interface); known && !works {
 		return false, why
 	}
 	return true, ""

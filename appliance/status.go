@@ -25,6 +25,7 @@ type Status struct {
 	Hotspot   HotspotStatus    `json:"hotspot"`
 	Residents ResidentsStatus  `json:"residents"`
 	Donations []DonationStatus `json:"donations"` // in the configuration's order
+	Board     BoardStatus      `json:"board"`
 	Children  []ChildStatus    `json:"children"`
 	Problems  []string         `json:"problems"` // of the last round, empty if all went well
 	Started   time.Time        `json:"started"`  // the daemon
@@ -42,6 +43,32 @@ type HotspotStatus struct {
 	Interface string `json:"interface"`
 	Address   string `json:"address"`
 	Queue     string `json:"queue,omitempty"` // kind of each resident's queue: "fq_codel" or "bfifo"; "" before the first
+
+	WiFi *WiFiStatus `json:"wifi,omitempty"` // where the box makes the Wi-Fi network itself
+}
+
+// WiFiStatus is the Wi-Fi network that the box makes.
+type WiFiStatus struct {
+	SSID     string `json:"ssid"`
+	Security string `json:"security,omitempty"` // in words
+	On       bool   `json:"on"`
+	Why      string `json:"why,omitempty"` // it is not
+	Band     string `json:"band,omitempty"`
+	Channel  int    `json:"channel,omitempty"`
+	MHz      int    `json:"mhz,omitempty"`
+	Stations int    `json:"stations"` // devices that have joined it
+	Most     int    `json:"most"`     // that the radio serves; 0: not known
+	Full     bool   `json:"full"`     // it turned one away
+	Isolates bool   `json:"isolates"` // the radio takes the order to keep devices apart
+	Follows  bool   `json:"follows"`  // it shares its radio with a lender's network, and its channel
+}
+
+// BoardStatus is what the board feels itself.
+type BoardStatus struct {
+	Model       string   `json:"model,omitempty"`
+	Temperature *float64 `json:"temperature,omitempty"` // of the processor, in °C
+	PowerWeak   *bool    `json:"power_weak,omitempty"`  // the supply gives too little now
+	Complaints  []string `json:"complaints,omitempty"`  // what is wrong and what to do, one English sentence each
 }
 
 // ResidentsStatus counts residents.
@@ -56,8 +83,11 @@ type ResidentsStatus struct {
 type DonationStatus struct {
 	Name      string      `json:"name"`
 	Interface string      `json:"interface"`
-	Chosen    bool        `json:"chosen"`    // residents' packets go this way
-	Essential bool        `json:"essential"` // its reserve leads to essential services, and nothing else goes anywhere
+	Line      string      `json:"line,omitempty"`   // its name in the kernel, where it is there
+	Kind      string      `json:"kind,omitempty"`   // what it is, in words
+	Signal    int         `json:"signal,omitempty"` // of a lender's Wi-Fi network, in dBm
+	Chosen    bool        `json:"chosen"`           // residents' packets go this way
+	Essential bool        `json:"essential"`        // its reserve leads to essential services, and nothing else goes anywhere
 	Open      bool        `json:"open"`
 	Opens     *time.Time  `json:"opens,omitzero"`
 	PausedBy  string      `json:"paused_by,omitempty"`
@@ -121,7 +151,8 @@ func (b *Box) publish() {
 		Opens: whenever(d.Opens, zone), Refills: whenever(d.Refills, zone),
 		Clock:     ClockStatus{Now: b.now, Trusted: b.trust.By != "", By: b.trust.By},
 		Centre:    c.Box.Name,
-		Hotspot:   HotspotStatus{Interface: c.Hotspot.Interface, Address: c.Hotspot.Address.String()},
+		Hotspot:   HotspotStatus{Interface: c.Hotspot.Interface, Address: c.Hotspot.Address.String(), WiFi: b.wifi()},
+		Board:     b.Board(),
 		Residents: ResidentsStatus{Download: uint64(c.Limits.Download), Upload: uint64(c.Limits.Upload), Data: uint64(c.Limits.Data)},
 		Problems:  append([]string{}, b.problems...),
 		Donations: []DonationStatus{},
@@ -135,7 +166,11 @@ func (b *Box) publish() {
 	}
 	for i, x := range b.observation().Donations {
 		chosen := i == d.Donation && state != decide.Starting
-		s.Donations = append(s.Donations, b.donations[i].status(x, d.Internet, chosen, zone))
+		status := b.donations[i].status(x, d.Internet, chosen, zone)
+		if b.donations[i].WiFi != nil {
+			status.Signal = b.Joiner.State(status.Interface).Signal
+		}
+		s.Donations = append(s.Donations, status)
 	}
 	slices.Sort(s.Problems)
 	v := View{
@@ -154,12 +189,15 @@ func (d *donation) status(
 	s := DonationStatus{
 		Name: d.Name, Interface: d.Interface,
 		Chosen: chosen && internet == decide.AllInternet, Essential: chosen && internet == decide.EssentialOnly,
-		Open: x.Open, Opens: whenever(x.Opens, zone),
+		Kind: d.uplink.Kind, Open: x.Open, Opens: whenever(x.Opens, zone),
 		PausedBy: d.pausedBy, Works: x.Works, Why: x.Why, Spent: x.Spent,
 		Cap: uint64(d.Cap), Used: l.Used, Over: l.Over, Granted: l.Granted, Left: l.Left, Reserve: l.Reserve, Margin: l.Margin,
 		Daily: l.Ration, Lost: l.Lost,
 		Period: d.Period, Began: whenever(l.Start, zone), Refills: whenever(l.Resets, zone),
 		Days: []DayStatus{},
+	}
+	if d.uplink.Present {
+		s.Line = d.uplink.Interface
 	}
 	for _, day := range append(d.book.Days(), l.Today) {
 		if day.Date != 0 {

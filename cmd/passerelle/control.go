@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -197,6 +198,9 @@ func describe(s appliance.Status, now time.Time) []byte {
 	if s.Hotspot.Queue != "" {
 		fmt.Fprintf(&b, ", %s queues", s.Hotspot.Queue)
 	}
+	if w := s.Hotspot.WiFi; w != nil {
+		describeWiFi(&b, *w)
+	}
 	fmt.Fprintf(&b, "\n  %s online, each up to %s down, %s up, %s a day\n\n", plural(s.Residents.Sessions, "resident"),
 		limit(config.Rate(s.Residents.Download)), limit(config.Rate(s.Residents.Upload)), limit(config.Size(s.Residents.Data)))
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
@@ -231,6 +235,9 @@ func describe(s appliance.Status, now time.Time) []byte {
 		b.WriteString("\nThe clock is not trusted: no time server was reached since the machine started. Until one is, no cap begins anew\n" +
 			"and no opening hour closes. If the time is right, say so: passerelle clock --confirm\n")
 	}
+	for _, complaint := range s.Board.Complaints {
+		fmt.Fprintf(&b, "\nproblem: %s\n", complaint)
+	}
 	for _, c := range s.Children {
 		if !c.Running {
 			fmt.Fprintf(&b, "\n%s is not running: %s\n", c.Name, c.LastExit)
@@ -240,6 +247,31 @@ func describe(s appliance.Status, now time.Time) []byte {
 		fmt.Fprintf(&b, "\nproblem: %s\n", p)
 	}
 	return b.Bytes()
+}
+
+// describeWiFi says what the box's own network is, and what its radio cannot do.
+func describeWiFi(b *bytes.Buffer, w appliance.WiFiStatus) {
+	fmt.Fprintf(b, "\n  Wi-Fi %q, ", w.SSID)
+	if !w.On {
+		fmt.Fprintf(b, "off: %s", cmp.Or(w.Why, "the access point is being started"))
+		return
+	}
+	fmt.Fprintf(b, "%s, channel %d of %s, %s", w.Security, w.Channel, w.Band, plural(w.Stations, "device"))
+	if w.Most != 0 {
+		fmt.Fprintf(b, " of %d that its radio serves", w.Most)
+	}
+	switch {
+	case w.Full:
+		b.WriteString("\n  a device was turned away: the radio serves no more at once; a second box, or another Wi-Fi adapter, would")
+	case w.Most != 0 && w.Stations*5 >= w.Most*4:
+		b.WriteString("\n  soon the radio serves no more devices")
+	}
+	if w.Follows {
+		b.WriteString("\n  the radio joins a lender's network too: each has half its time, and both are on the lender's channel")
+	}
+	if !w.Isolates {
+		b.WriteString("\n  this radio may let devices of the Wi-Fi network reach each other: it does not take the order to keep them apart")
+	}
 }
 
 // stateOfLine says in a word what a donation does, or why it does nothing.

@@ -28,11 +28,7 @@ const panelPace = 200 * time.Millisecond
 
 // servePanel has the board's light show the state, and does what its button asks for. A board without either has
 // nothing to serve.
-func (d *daemon) servePanel(ctx context.Context) error {
-	board, err := hw.Identify(os.DirFS("/"))
-	if err != nil {
-		d.log.Warn("the board is not known", "error", err)
-	}
+func (d *daemon) servePanel(ctx context.Context, board hw.Board) error {
 	found := hw.Open(wired(board, d.config.Hardware))
 	defer func() {
 		if err := found.Close(); err != nil {

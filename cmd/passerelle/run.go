@@ -28,6 +28,7 @@ import (
 	"passerelle/appliance/config"
 	"passerelle/appliance/supervise"
 	"passerelle/captive"
+	"passerelle/hw"
 	"passerelle/netctl"
 	"passerelle/netctl/gate"
 	"passerelle/netctl/plan"
@@ -115,8 +116,11 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	defer ledger.Close()
 	kept := d.kept()
+	board := d.board()
+	radios := d.newRadios(board, wake)
 	d.box = appliance.New(appliance.Parts{
 		Config: d.config, Configured: d.configured, Gate: g, Uplinks: reader, Prober: prober, Children: children,
+		Joiner: radios.joiner, Air: radios.keeper, Board: boardStatus(board, hw.NewSensors(os.DirFS("/"), time.Now)),
 		Accounts: ledger, Books: books, Paused: paused, Clock: clock.New(clock.System(), kept.Trust), Boot: bootID(),
 		RunDir: d.runDir(), Now: time.Now, Log: d.log,
 		Keep: d.keep, Kept: kept, Aside: d.takeAside(),
@@ -150,7 +154,8 @@ func (d *daemon) run(ctx context.Context) error {
 	if _, broken := ledger.(noAccounts); broken {
 		tasks.Go(func() error { return d.awaitDisk(taskCtx) })
 	}
-	tasks.Go(func() error { return d.servePanel(taskCtx) })
+	radios.start(taskCtx, tasks)
+	tasks.Go(func() error { return d.servePanel(taskCtx, board) })
 	tasks.Go(func() error { return d.reload(taskCtx) })
 	err = tasks.Wait()
 	stopLoop()

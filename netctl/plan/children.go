@@ -5,6 +5,7 @@ import (
 	"math"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"passerelle/appliance/config"
@@ -23,14 +24,36 @@ type Resolver struct {
 	Interface string
 }
 
+// Outside is what the programs depend on besides the configuration.
+type Outside struct {
+	Hotspot     int // the kernel's number of the hotspot's interface
+	Asked       int // that of the uplink that names were last asked through
+	Resolvers   []Resolver
+	AccessPoint *netctl.AccessPoint // that hostapd shall make; nil: none
+	Radios      []string            // the interfaces that are there, of those that join lenders' networks
+}
+
 // Children returns the programs that shall run. Their files lie in run, a folder in memory: leases are residents'
-// addresses. dnsmasq is told nothing by the machine's own configuration files.
+// addresses, and there are passphrases in some. dnsmasq is told nothing by the machine's own configuration files.
 //
-// Index is the kernel's number of the hotspot's interface. The file of the dnsmasq that gives addresses names it, since
-// it has to be started again for another one: it binds its socket to the device, not to the name. So do both with their
-// sockets towards resolvers, which they keep when they read of others (dnsmasq 2.90 takes over a server's place in its
-// list together with its socket): asked is the number of the uplink that names were last asked through.
-func Children(c *config.Config, index, asked int, resolvers []Resolver, run string) []netctl.Child {
+// The file of the dnsmasq that gives addresses names the number of the hotspot's interface, since it has to be started
+// again for another one: it binds its socket to the device, not to the name. So do both with their sockets towards
+// resolvers, which they keep when they read of others (dnsmasq 2.90 takes over a server's place in its list together with
+// its socket).
+func Children(c *config.Config, o Outside, run string) []netctl.Child {
+	children := dnsmasqs(c, o, run)
+	if o.AccessPoint != nil {
+		children = append(children, HostapdChild(*o.AccessPoint, run))
+	}
+	for _, d := range c.Donations {
+		if d.WiFi != nil && slices.Contains(o.Radios, d.Interface) {
+			children = append(children, SupplicantChild(d, c.Hotspot.Country, run))
+		}
+	}
+	return children
+}
+
+func dnsmasqs(c *config.Config, o Outside, run string) []netctl.Child {
 	first, last := pool(c.Hotspot.Address)
 	network := c.Hotspot.Address.Masked()
 	box := c.Hotspot.Address.Addr()
@@ -38,7 +61,7 @@ func Children(c *config.Config, index, asked int, resolvers []Resolver, run stri
 	essentialServers := filepath.Join(run, "servers-essential.conf")
 
 	common := []string{
-		fmt.Sprintf("# Names are asked through interface number %d.", asked),
+		fmt.Sprintf("# Names are asked through interface number %d.", o.Asked),
 		"filter-AAAA", // IPv6 is closed: an address that cannot be reached only costs time
 		"keep-in-foreground",
 		"log-facility=-",
@@ -60,7 +83,7 @@ func Children(c *config.Config, index, asked int, resolvers []Resolver, run stri
 		common = append(common, "ipset=/"+name+"/"+netctl.SetEssential)
 	}
 	truthful := append([]string{
-		fmt.Sprintf("# %s is interface number %d.", Hotspot(c), index),
+		fmt.Sprintf("# %s is interface number %d.", Hotspot(c), o.Hotspot),
 		"port=" + fmt.Sprint(PortDNS),
 		"servers-file=" + servers,
 		"domain-needed",
@@ -92,7 +115,7 @@ func Children(c *config.Config, index, asked int, resolvers []Resolver, run stri
 	}, common...)
 
 	var list, essentialList strings.Builder
-	for _, r := range resolvers {
+	for _, r := range o.Resolvers {
 		fmt.Fprintf(&list, "server=%s@%s\n", r.Addr, r.Interface)
 		for _, name := range services {
 			fmt.Fprintf(&essentialList, "server=/%s/%s@%s\n", name, r.Addr, r.Interface)

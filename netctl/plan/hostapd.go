@@ -3,6 +3,7 @@ package plan
 import (
 	"encoding/hex"
 	"fmt"
+	"hash/crc32"
 	"path/filepath"
 	"strings"
 	"time"
@@ -25,13 +26,21 @@ const idle = 2 * time.Minute
 // HostapdChild returns the program that makes the box an access point. Its file, which lies in run, holds the password.
 // The file names the interface's number, since hostapd has to be started again for another one: it doesn't find its way
 // back to what was unplugged.
+//
+// Where the radio follows a lender's network, hostapd is told of another channel while it runs: the file is then for the
+// next start only, and its name stands for all else in it.
 func HostapdChild(a netctl.AccessPoint, run string) netctl.Child {
-	path := filepath.Join(run, "hostapd.conf")
-	return netctl.Child{
-		Name:  ChildHostapd,
-		Argv:  []string{"hostapd", path},
-		Files: []netctl.File{{Path: path, Text: strings.Join(hostapd(a, filepath.Join(run, HostapdControl)), "\n") + "\n"}},
+	text := func(a netctl.AccessPoint) string {
+		return strings.Join(hostapd(a, filepath.Join(run, HostapdControl)), "\n") + "\n"
 	}
+	file := netctl.File{Path: filepath.Join(run, "hostapd.conf"), Text: text(a), Secret: true}
+	if a.Joined {
+		anywhere := a
+		anywhere.Channel = 0
+		file.Path = filepath.Join(run, fmt.Sprintf("hostapd-%08x.conf", crc32.ChecksumIEEE([]byte(text(anywhere)))))
+		file.Later = true
+	}
+	return netctl.Child{Name: ChildHostapd, Argv: []string{"hostapd", file.Path}, Files: []netctl.File{file}}
 }
 
 // hostapd returns the lines of hostapd.conf, for version 2.10: first what holds for the radio, then for its networks.

@@ -40,6 +40,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"hash/fnv"
 	"net/netip"
@@ -82,6 +83,7 @@ const (
 type Input struct {
 	Config   *config.Config
 	Decision decide.Decision
+	Line     string         // the chosen donation's interface as the kernel calls it; "": as the configuration does
 	Gateway  netip.Addr     // of the chosen donation's uplink; invalid for a point-to-point line
 	Networks []netip.Prefix // connected to the machine elsewhere than on the hotspot: closed to residents
 	Narrow   bool           // the chosen uplink takes only smaller packets than the hotspot: TCP must learn of it
@@ -132,6 +134,7 @@ type compiler struct {
 	box       netip.Addr
 	network   netip.Prefix
 	uplink    *config.Donation // nil: nothing leads out
+	line      string           // its interface
 	all       bool             // to all of the internet, for admitted residents
 	essential bool             // to essential services, for everybody
 	limited   bool             // residents have classes
@@ -149,6 +152,7 @@ func Compile(in Input) netctl.Plan {
 	services := len(in.Config.Essential.Names) > 0
 	if d := in.Decision; d.Donation >= 0 && (c.all || services && d.Internet == decide.EssentialOnly) {
 		c.uplink = &in.Config.Donations[d.Donation]
+		c.line = cmp.Or(in.Line, c.uplink.Interface)
 		c.essential = services
 		l := in.Config.Limits
 		c.limited = c.all && (l.Download != 0 || l.Upload != 0 || c.uplink.Download != 0 || c.uplink.Upload != 0)
@@ -176,10 +180,10 @@ func (c compiler) compile() netctl.Plan {
 	}
 	interfaces := []string{c.hotspot}
 	if c.uplink != nil {
-		interfaces = append(interfaces, c.uplink.Interface)
+		interfaces = append(interfaces, c.line)
 		p.Cap = Chain(*c.uplink)
 		if c.all {
-			p.Way = c.uplink.Interface
+			p.Way = c.line
 			if c.Gateway.IsValid() {
 				p.Way += " via " + c.Gateway.String()
 			}
@@ -188,7 +192,7 @@ func (c compiler) compile() netctl.Plan {
 			p.Reserve = ReserveChain(*c.uplink)
 		}
 		p.Routes = append(p.Routes, netctl.Route{
-			Table: netctl.TableOnline, Kind: "unicast", To: everywhere, Device: c.uplink.Interface, Gateway: c.Gateway,
+			Table: netctl.TableOnline, Kind: "unicast", To: everywhere, Device: c.line, Gateway: c.Gateway,
 		})
 		p.Shapers = c.shapers()
 	}
@@ -292,7 +296,7 @@ func (c compiler) shapers() []netctl.Shaper {
 	}
 	if l.Upload != 0 || d.Upload != 0 || essential != 0 {
 		s = append(s, netctl.Shaper{
-			Device: d.Interface, Direction: netctl.Upload, Total: uint64(d.Upload), Own: uint64(d.Upload), Essential: essential,
+			Device: c.line, Direction: netctl.Upload, Total: uint64(d.Upload), Own: uint64(d.Upload), Essential: essential,
 		})
 	}
 	return s
@@ -404,7 +408,7 @@ func (c compiler) nat() netctl.Table {
 	}
 	if c.uplink != nil {
 		t.Jumps = append(t.Jumps, netctl.Jump{
-			From: "POSTROUTING", Match: fmt.Sprintf("-s %s -o %s", c.network, c.uplink.Interface), To: "PAS-LEAVE",
+			From: "POSTROUTING", Match: fmt.Sprintf("-s %s -o %s", c.network, c.line), To: "PAS-LEAVE",
 		})
 		t.Chains = append(t.Chains, netctl.Chain{Name: "PAS-LEAVE", Rules: []string{"-j MASQUERADE"}})
 	}
@@ -450,8 +454,8 @@ func (c compiler) filter(quota, reserve string) netctl.Table {
 		// What the box itself sends and gets pays as well; it is not refused here, whatever is left.
 		t.Jumps = append(t.Jumps,
 			netctl.Jump{From: "FORWARD", Match: unpaid, To: quota},
-			netctl.Jump{From: "INPUT", Match: "-i " + c.uplink.Interface, To: quota},
-			netctl.Jump{From: "OUTPUT", Match: "-o " + c.uplink.Interface, To: quota})
+			netctl.Jump{From: "INPUT", Match: "-i " + c.line, To: quota},
+			netctl.Jump{From: "OUTPUT", Match: "-o " + c.line, To: quota})
 	}
 	if reserve != "" {
 		t.Keep = append(t.Keep, reserve)

@@ -53,7 +53,7 @@ func TestGolden(t *testing.T) {
 			in, resolvers := parseDecision(t, c, string(section("decision").Data))
 			for name, got := range map[string]string{
 				"plan":     plan.Compile(in).String(),
-				"children": childrenText(plan.Children(c, 3, 2, resolvers, "/run/passerelle")),
+				"children": childrenText(plan.Children(c, plan.Outside{Hotspot: 3, Asked: 2, Resolvers: resolvers}, "/run/passerelle")),
 			} {
 				want := section(name)
 				if *update {
@@ -117,6 +117,9 @@ func childrenText(children []netctl.Child) string {
 		fmt.Fprintf(&b, "%s: %s\n", c.Name, strings.Join(c.Argv, " "))
 		for _, f := range c.Files {
 			again := "restart"
+			if f.Later {
+				again = "nothing yet"
+			}
 			if f.Reload {
 				again = "reload"
 			}

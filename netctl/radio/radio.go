@@ -15,6 +15,7 @@ import (
 
 	"github.com/mdlayher/genetlink"
 	"github.com/mdlayher/netlink"
+	vnl "github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"passerelle/netctl"
@@ -173,6 +174,26 @@ func (r *Reader) Country() (string, error) {
 		return "", errors.New("ask for the radios' country: the kernel told none")
 	}
 	return country, nil
+}
+
+// SetCountry has the radios follow a country's rules, given as its ISO 3166-1 alpha-2 code. They do a moment later, as
+// Country tells; not all radios can.
+func (r *Reader) SetCountry(alpha2 string) error {
+	if _, err := r.ask(unix.NL80211_CMD_REQ_SET_REG, netlink.Acknowledge, func(e *netlink.AttributeEncoder) {
+		e.String(unix.NL80211_ATTR_REG_ALPHA2, alpha2)
+	}); err != nil {
+		return fmt.Errorf("have the radios follow the rules of %s: %w", alpha2, err)
+	}
+	return nil
+}
+
+// SetUp switches an interface on, without which it hears nothing.
+func (r *Reader) SetUp(i netctl.RadioInterface) error {
+	link := &vnl.GenericLink{LinkAttrs: vnl.LinkAttrs{Index: i.Index, Name: i.Name}}
+	if err := vnl.LinkSetUp(link); err != nil {
+		return fmt.Errorf("set %s up: %w", i.Name, err)
+	}
+	return nil
 }
 
 // Add gives a radio one more interface, which is down and nobody's yet.

@@ -1,0 +1,144 @@
+package appliance
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"passerelle/appliance/air"
+	"passerelle/appliance/decide"
+	"passerelle/appliance/supervise"
+	"passerelle/netctl"
+	"passerelle/netctl/plan"
+	"passerelle/netctl/wpa"
+)
+
+// radioText is a box that makes the Wi-Fi network itself, and joins a lender's.
+var radioText = strings.NewReplacer(
+	`radio = "none"`, "radio = \"hostapd\"\nssid = \"Partage de Co\"\ncountry = \"FR\"",
+	"[[donation]]", "[[donation]]\nwifi = { ssid = \"Chez Lucie\", passphrase = \"trois petits chats\" }",
+).Replace(confText)
+
+// anew stops the box and starts it with another configuration.
+func (h *home) anew(text string) {
+	h.stop()
+	h.start(text, nil)
+}
+
+func TestHostapdRunsOnceTheRadioIsReady(t *testing.T) {
+	inHome(t, 10, func(h *home) {
+		h.anew(radioText)
+		if slices.Contains(h.kids.names, plan.ChildHostapd) {
+			t.Error("hostapd runs before there is a channel")
+		}
+		if h.air.wanted.Hotspot.SSID != "Partage de Co" || len(h.air.wanted.Joins) != 1 {
+			t.Errorf("the radios are asked for %+v", h.air.wanted)
+		}
+		h.air.state = air.State{AccessPoint: &netctl.AccessPoint{Interface: "wlan0", Channel: 6, Band: netctl.Band24}, On: true}
+		h.settle()
+		if !slices.Contains(h.kids.names, plan.ChildHostapd) {
+			t.Errorf("hostapd does not run, only %q", h.kids.names)
+		}
+		w := h.box.Status().Hotspot.WiFi
+		if w == nil || !w.On || w.Channel != 6 || w.Security != "open" {
+			t.Errorf("status says %+v", w)
+		}
+	})
+}
+
+func TestWithoutARadioItIsAFault(t *testing.T) {
+	inHome(t, 10, func(h *home) {
+		h.anew(radioText)
+		h.state(decide.Sharing)
+		h.admit(anna)
+		h.air.state = air.State{Failed: true, Why: "there is no radio wlan0"}
+		h.state(decide.Fault)
+		if why := h.box.Status().Why; why != "there is no radio wlan0" {
+			t.Errorf("why: %q", why)
+		}
+		h.air.state = air.State{}
+		h.state(decide.Sharing)
+		if _, ok := h.box.Session(anna); !ok {
+			t.Error("a radio that was away for a moment ended a session")
+		}
+	})
+}
+
+func TestHostapdThatKeepsDyingIsAFault(t *testing.T) {
+	inHome(t, 10, func(h *home) {
+		h.anew(radioText)
+		died := func(n int) {
+			h.kids.status = []supervise.ChildStatus{{
+				Name: plan.ChildHostapd, Failures: n, LastExit: "exit status 1", Lines: []string{"Interface initialization failed."},
+			}}
+		}
+		died(dying - 1)
+		h.state(decide.Sharing)
+		died(dying)
+		h.state(decide.Fault)
+		if why := h.box.Status().Why; !strings.Contains(why, "Interface initialization failed") {
+			t.Errorf("why: %q", why)
+		}
+		died(0)
+		h.state(decide.Sharing)
+	})
+}
+
+func TestLendersWiFiSaysWhatIsWrong(t *testing.T) {
+	inHome(t, 10, func(h *home) {
+		h.anew(radioText)
+		h.joiner.join = wpa.Join{Cause: wpa.Passphrase, Why: "the network takes another passphrase"}
+		h.state(decide.Offline)
+		if s := h.box.Status(); s.Why != "the network takes another passphrase" {
+			t.Errorf("why: %q", s.Why)
+		}
+		if !slices.Contains(h.kids.names, "wpa-eth0") {
+			t.Errorf("children: %q", h.kids.names)
+		}
+		if n := h.joiner.list; len(n) != 1 || n[0].SSID != "Chez Lucie" || n[0].Socket != "/run/passerelle/wpa/eth0" {
+			t.Errorf("watched: %+v", n)
+		}
+		h.joiner.join = wpa.Join{Joined: true, MHz: 2462, Signal: -50}
+		h.state(decide.Sharing)
+		if j := h.air.wanted.Joins[0]; j.MHz != 2462 {
+			t.Errorf("the access point is not told where the lender's network is: %+v", j)
+		}
+		if d := h.box.Status().Donations[0]; d.Signal != -50 {
+			t.Errorf("signal %d", d.Signal)
+		}
+	})
+}
+
+func TestSomebodyHereKeepsTheChannel(t *testing.T) {
+	inHome(t, 10, func(h *home) {
+		h.anew(radioText)
+		h.state(decide.Sharing)
+		if h.air.wanted.Busy {
+			t.Error("nobody is here, and the channel may not change")
+		}
+		h.admit(anna)
+		h.settle()
+		if !h.air.wanted.Busy {
+			t.Error("somebody is here, and the channel may change")
+		}
+	})
+}
+
+// TestPhoneWithAnotherName has a phone on USB plugged in again under another name and number.
+func TestPhoneWithAnotherName(t *testing.T) {
+	inHome(t, 10, func(h *home) {
+		h.anew(strings.Replace(confText, `interface = "eth0"`, `interface = "usb"`, 1))
+		for n, name := range []string{"usb0", "enx02a1b2c3d4e5"} {
+			h.lines.phone, h.lines.status.Index = name, 7+n
+			h.state(decide.Sharing)
+			if text := h.kernel.String(); !strings.Contains(text, "dev "+name) {
+				t.Errorf("nothing goes by %s:\n%s", name, text)
+			}
+			if d := h.box.Status().Donations[0]; d.Line != name || d.Interface != "usb" {
+				t.Errorf("status says %s on %s", d.Interface, d.Line)
+			}
+			time.Sleep(time.Minute)
+		}
+	})
+}
