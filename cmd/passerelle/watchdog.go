@@ -30,8 +30,8 @@ type watchdog struct {
 	open    func(device string) (boardWatchdog, error) // replaced by tests
 }
 
-// boardWatchdog is a watchdog device (Documentation/watchdog/watchdog-api.rst). Each byte written restarts its clock; after a
-// 'V' as the last one, Close stops it.
+// boardWatchdog is a watchdog device (Documentation/watchdog/watchdog-api.rst). Each byte written restarts its clock;
+// after a 'V' as the last one, Close stops it.
 type boardWatchdog interface {
 	io.WriteCloser
 	// patience sets how long it waits before it restarts the board, and returns what it really will.

@@ -272,3 +272,29 @@ func TestOpenWatchdog(t *testing.T) {
 		t.Error("a watchdog that nothing is known of cannot be stopped")
 	}
 }
+
+// The service restarts the daemon, and the new one speaks to the board's watchdog, before that loses patience.
+func TestServiceRestartsBeforeTheBoard(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../image/passerelle.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all time.Duration
+	for _, key := range []string{"WatchdogSec", "RestartSec"} {
+		_, rest, found := strings.Cut(string(text), "\n"+key+"=")
+		value, _, _ := strings.Cut(rest, "\n")
+		d, err := time.ParseDuration(value)
+		if !found || err != nil {
+			t.Fatalf("%s=%s: %v", key, value, err)
+		}
+		all += d
+	}
+	const start = 20 * time.Second // until the daemon has opened the device
+	if all+start > boardPatience {
+		t.Errorf("the daemon is back after %v, but the board waits %v", all+start, boardPatience)
+	}
+	if !strings.Contains(string(text), "\nWatchdogSignal=SIGKILL\n") {
+		t.Error("a daemon that hangs may take its time to end, and writes residents' addresses into the journal")
+	}
+}
