@@ -7,8 +7,10 @@ import (
 	"testing"
 
 	"passerelle/appliance"
+	"passerelle/appliance/config"
 	"passerelle/appliance/decide"
 	"passerelle/netctl/netlab"
+	"passerelle/netctl/uplink"
 )
 
 // probe is what an Android phone asks to find out whether there is an internet.
@@ -231,4 +233,12 @@ func (b *box) counted(l *netlab.Lender) uint64 {
 	rx, tx, err := b.scene.Internet.Counters(l.Far)
 	b.must(err)
 	return rx + tx
+}
+
+// The configuration and the kernel's reader mean the same by "usb", though neither knows the other.
+func TestUSBIsOneWord(t *testing.T) {
+	t.Parallel()
+	if config.USB != uplink.USB {
+		t.Errorf("%q in the configuration is %q to the reader of lines", config.USB, uplink.USB)
+	}
 }

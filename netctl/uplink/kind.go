@@ -42,17 +42,17 @@ var usbKinds = map[string]kind{
 }
 
 // kindOf says what a link is. What the kernel makes itself (bridges, tunnels, veths) is of no kind.
-func kindOf(link netlink.Link, driver string, wifi bool) kind {
+func kindOf(link netlink.Link, driver string, isWiFi func(index int) bool) kind {
 	if k, ok := usbKinds[driver]; ok {
 		return k
 	}
 	switch {
-	case wifi:
+	case link.Type() != "device" || link.Attrs().EncapType != "ether":
+		return kind{}
+	case isWiFi(link.Attrs().Index):
 		return kind{words: "Wi-Fi"}
-	case link.Type() == "device" && link.Attrs().EncapType == "ether":
-		return kind{words: "network cable"}
 	}
-	return kind{}
+	return kind{words: "network cable"}
 }
 
 // identity is what an interface keeps its driver for. A driver is asked by name, which another interface may have by
@@ -71,7 +71,7 @@ func (r *Reader) kinds(links []netlink.Link) map[identity]kind {
 		id := identity{link.Attrs().Index, link.Attrs().Name}
 		k, ok := r.known[id]
 		if !ok {
-			k = kindOf(link, r.driver(id.name), r.isWiFi(id.index))
+			k = kindOf(link, r.driver(id.name), r.isWiFi)
 		}
 		now[id] = k
 	}
@@ -95,7 +95,7 @@ func (r *Reader) isWiFi(index int) bool {
 	if err != nil {
 		return false // the kernel has no Wi-Fi
 	}
-	request := nl.NewNetlinkRequest(int(family.ID), unix.NLM_F_ACK)
+	request := nl.NewNetlinkRequest(int(family.ID), 0)
 	request.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_GENERIC: r.generic}
 	request.AddData(&nl.Genlmsg{Command: unix.NL80211_CMD_GET_INTERFACE})
 	request.AddData(nl.NewRtAttr(unix.NL80211_ATTR_IFINDEX, nl.Uint32Attr(uint32(index))))

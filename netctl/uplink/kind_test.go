@@ -29,7 +29,7 @@ func TestKindOf(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := kindOf(c.link, c.driver, c.wifi).words; got != c.want {
+			if got := kindOf(c.link, c.driver, func(int) bool { return c.wifi }).words; got != c.want {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
 		})
@@ -67,7 +67,7 @@ func TestWhichPhone(t *testing.T) {
 			for name, flags := range c.flags {
 				link := device(indices[name], name, flags)
 				s.links = append(s.links, link)
-				kinds[identity{indices[name], name}] = kindOf(link, drivers[name], false)
+				kinds[identity{indices[name], name}] = kindOf(link, drivers[name], func(int) bool { return false })
 			}
 			s.addrs, s.routes = works(c.works)
 			got := s.phone(kinds, append(c.named, USB))

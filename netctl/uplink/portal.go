@@ -32,7 +32,7 @@ type Page struct {
 // Pages are the well-known ones that a Prober asks for, each only if those before it haven't shown the web. They were
 // made for just this question, say a few bytes to everybody, and are kept up for every Firefox (its setting
 // network.connectivity-service.IPv4.url) and every GNOME desktop (uri in NetworkManager.conf(5), section connectivity):
-// two, because no line may be called shut for what became of one server.
+// two, because no line may be called shut for what became of one server, while the other answers.
 var Pages = []Page{
 	{Host: "detectportal.firefox.com", Path: "/success.txt?ipv4", Text: "success"},
 	{Host: "nmcheck.gnome.org", Path: "/check_network_status.txt", Text: "NetworkManager is online"},
@@ -103,10 +103,11 @@ func (p *Prober) fetch(ctx context.Context, device string, resolver netip.Addr, 
 	return seen, used
 }
 
-// judge asks for the page and says what the answer means. HTTP/1.0 has the server close the connection, and send the
-// page in one piece.
+// judge asks for the page and says what the answer means.
 func (page Page) judge(conn io.ReadWriter) sight {
-	if _, err := io.WriteString(conn, "GET "+page.Path+" HTTP/1.0\r\nHost: "+page.Host+"\r\n\r\n"); err != nil {
+	request := "GET " + page.Path + " HTTP/1.1\r\nHost: " + page.Host +
+		"\r\nUser-Agent: passerelle\r\nConnection: close\r\n\r\n"
+	if _, err := io.WriteString(conn, request); err != nil {
 		return unseen
 	}
 	resp, err := http.ReadResponse(bufio.NewReader(io.LimitReader(conn, webBytes)), nil)
@@ -118,11 +119,15 @@ func (page Page) judge(conn io.ReadWriter) sight {
 	case code == http.StatusNoContent && page.Text == "":
 		return open
 	case code == http.StatusOK && page.Text != "":
-		body, _ := io.ReadAll(resp.Body) // a part is enough to tell another page
-		if strings.TrimSpace(string(body)) == page.Text {
+		body, err := io.ReadAll(resp.Body)
+		text := strings.TrimSpace(string(body))
+		switch {
+		case text == page.Text:
 			return open
+		case err != nil && strings.HasPrefix(page.Text, text):
+			return unseen // cut short
 		}
-		return portal
+		return portal // a part of another page is enough
 	case code == http.StatusOK, code/100 == 3, code == http.StatusNetworkAuthenticationRequired: // RFC 6585, section 6
 		return portal
 	}

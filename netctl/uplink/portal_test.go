@@ -132,6 +132,8 @@ func TestPageJudge(t *testing.T) {
 		"another page":          {text, "HTTP/1.1 200 OK\r\n\r\n<title>Sign in</title>", portal},
 		"a page for no content": {empty, "HTTP/1.1 200 OK\r\n\r\nsuccess", portal},
 		"a page without end":    {text, "HTTP/1.1 200 OK\r\n\r\n" + strings.Repeat("success\n", 1000), portal},
+		"cut short":             {text, "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nsucc", unseen},
+		"a long page":           {text, "HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n<title>", portal},
 		"a redirect":            {text, "HTTP/1.1 302 Found\r\nLocation: http://login.example/\r\n\r\n", portal},
 		"for good":              {empty, "HTTP/1.1 301 Moved Permanently\r\nLocation: https://probe.example/\r\n\r\n", portal},
 		"RFC 6585":              {text, "HTTP/1.1 511 Network Authentication Required\r\n\r\nSign in", portal},
@@ -151,7 +153,8 @@ func TestPageJudge(t *testing.T) {
 			if s.read > webBytes {
 				t.Errorf("%d bytes are read, want %d at most", s.read, webBytes)
 			}
-			want := "GET " + c.page.Path + " HTTP/1.0\r\nHost: probe.example\r\n\r\n"
+			want := "GET " + c.page.Path + " HTTP/1.1\r\nHost: probe.example\r\n" +
+				"User-Agent: passerelle\r\nConnection: close\r\n\r\n"
 			if got := s.request.String(); got != want {
 				t.Errorf("asked %q, want %q", got, want)
 			}

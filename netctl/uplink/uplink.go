@@ -4,8 +4,7 @@
 // donations, caps or residents, nor who is chosen.
 //
 // The kernel is asked by netlink, and for drivers by ethtool's ioctl, but never by sysfs: in a network namespace
-// /sys/class/net may still show another one's interfaces.
-// Everything here is IPv4, as is what the box shares.
+// /sys/class/net may still show another one's interfaces. Everything here is IPv4, as is what the box shares.
 package uplink
 
 import (
