@@ -141,7 +141,7 @@ func openWatchdog(path string) (boardWatchdog, error) {
 	return device{f}, nil
 }
 
-// patience asks for less where that is all the hardware can: 15 s on a Raspberry Pi with an older kernel.
+// patience takes what it gets where the hardware cannot wait so long: 15 s on a Raspberry Pi with an older kernel.
 func (d device) patience(wanted time.Duration) (time.Duration, error) {
 	set := unix.IoctlSetPointerInt(int(d.Fd()), unix.WDIOC_SETTIMEOUT, int(wanted/time.Second))
 	seconds, err := unix.IoctlGetInt(int(d.Fd()), unix.WDIOC_GETTIMEOUT)
