@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 
 	"passerelle/appliance/config"
 )
@@ -25,6 +26,15 @@ func load(path string) (*config.Config, error) {
 	return c, nil
 }
 
+// warnOfReaders says so if others than root may read lenders' passwords.
+func (c *cli) warnOfReaders(path string, conf *config.Config) {
+	info, err := os.Stat(path)
+	secret := func(d config.Donation) bool { return d.WiFi != nil && d.WiFi.Passphrase != "" }
+	if err == nil && info.Mode()&0o077 != 0 && slices.ContainsFunc(conf.Donations, secret) {
+		fmt.Fprintf(c.err, "%s: others may read the lender's password in it: chmod 600 %s\n", path, path)
+	}
+}
+
 func check(_ context.Context, c *cli, args []string) error {
 	var path string
 	if _, err := c.flags("check", args, 0, func(f *flag.FlagSet) {
@@ -32,9 +42,11 @@ func check(_ context.Context, c *cli, args []string) error {
 	}); err != nil {
 		return err
 	}
-	if _, err := load(path); err != nil {
+	conf, err := load(path)
+	if err != nil {
 		return err
 	}
+	c.warnOfReaders(path, conf)
 	fmt.Fprintf(c.out, "%s: fine\n", path)
 	return nil
 }
@@ -51,7 +63,7 @@ func initialise(_ context.Context, c *cli, args []string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("make the configuration's folder: %w", err)
 	}
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("%s is there already and stays as it is: name another file", path)
 	}

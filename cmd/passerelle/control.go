@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"text/tabwriter"
@@ -60,9 +61,25 @@ func (d *daemon) serveControl(ctx context.Context, tokens admin.Tokens) error {
 	mux.Handle("POST /pause", act(func(ctx context.Context) error { return d.box.Pause(ctx, "the command line") }))
 	mux.Handle("POST /resume", act(d.box.Resume))
 	mux.Handle("POST /clock", act(func(ctx context.Context) error { return d.box.ConfirmTime(ctx, "a technician") }))
+	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, _ *http.Request) {
+		path, err := filepath.Abs(d.paths.config)
+		if err == nil {
+			_, err = config.Load(path)
+		}
+		if err == nil {
+			err = unix.Kill(unix.Getpid(), unix.SIGHUP) // as whoever has no socket at hand
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		fmt.Fprintln(w, path)
+	})
 	mux.Handle("POST /lender", issueLinks(tokens, func() *config.Config { return d.box.View().Config }, d.log))
 	return serve(ctx, &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}, l)
 }
+
+var errNotRunning = errors.New("passerelle does not run")
 
 // ask sends one request to the daemon.
 func ask(ctx context.Context, socket, method, path string) ([]byte, error) {
@@ -80,7 +97,7 @@ func ask(ctx context.Context, socket, method, path string) ([]byte, error) {
 	reply, err := client.Do(r)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return nil, fmt.Errorf("passerelle does not run (nobody answers at %s): start it with passerelle run", socket)
+		return nil, fmt.Errorf("%w (nobody answers at %s): start it with passerelle run", errNotRunning, socket)
 	case errors.Is(err, fs.ErrPermission):
 		return nil, fmt.Errorf("%s is root's: use sudo", socket)
 	case err != nil:

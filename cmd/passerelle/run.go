@@ -67,6 +67,7 @@ func run(ctx context.Context, c *cli, args []string) error {
 	switch {
 	case err == nil:
 		d.config, d.configured = conf, true
+		c.warnOfReaders(p.config, conf)
 	case setup && errors.Is(err, fs.ErrNotExist):
 		d.log.Warn("no technician has configured this box: passerelle init writes a configuration to start from", "missing", p.config)
 		d.config = config.Factory()
