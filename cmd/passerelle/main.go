@@ -53,7 +53,7 @@ var commands = []command{
 	{"resume", "[--socket FILE]", "share again", resume},
 	{"clock", "[--confirm] [--socket FILE]", "say whether the time of day is trusted, or that it is right", clockCommand},
 	{"lender", "[--socket FILE] NAME", "make a new link to the page of a donation's lender", lender},
-	{"wifi", "lend ...", "lend a phone's Wi-Fi; passerelle wifi help says how", wifi},
+	{"wifi", "scan | lend", "list the Wi-Fi networks in range, or lend one; passerelle wifi help says how", wifi},
 	{"hw", "[--for LONG]", "say which light and button the board has, and try them", hardware},
 	{"demo", "[--once] [--listen ADDRESS]", "play the whole story in network namespaces on this machine", demo},
 	{"version", "", "say which version this is", version},
