@@ -132,7 +132,8 @@ func sameFile(a, b string) bool {
 // or left out comes from in, unseen by others: in a process list stands every word of a command.
 func (c *cli) network(ctx context.Context, words []string, in *os.File) (config.WiFi, error) {
 	if len(words) == 0 {
-		return config.WiFi{}, wrong{errors.New(`passerelle wifi lend: name the network, or give the text of its QR code ("-": on standard input)`)}
+		const advice = `name the network, or give the text of its QR code ("-": on standard input)`
+		return config.WiFi{}, wrong{errors.New("passerelle wifi lend: " + advice)}
 	}
 	ssid := words[0]
 	if ssid == "-" {
@@ -143,7 +144,8 @@ func (c *cli) network(ctx context.Context, words []string, in *os.File) (config.
 	}
 	if words[0] == "-" || len(ssid) >= 5 && strings.EqualFold(ssid[:5], "WIFI:") {
 		if len(words) > 1 {
-			return config.WiFi{}, wrong{errors.New("passerelle wifi lend: the password is in the QR code's text; take the second word away")}
+			const advice = "the password is in the QR code's text; take the second word away"
+			return config.WiFi{}, wrong{errors.New("passerelle wifi lend: " + advice)}
 		}
 		w, err := config.ParseWiFiQR(ssid)
 		if err != nil {
@@ -211,7 +213,7 @@ func (l loan) edit(old *config.Config, text []byte) (d config.Donation, edited [
 	if isNew {
 		switch {
 		case l.cap == "":
-			return refuse("say how much %q gives, so that its lender gets no bill: --cap 2GB, or --cap 0 for as much as comes", l.name)
+			return refuse("say how much %q gives, so that its lender gets no bill: --cap 2GB, or --cap 0 for no end", l.name)
 		case l.device == "" && old.Hotspot.Radio != "hostapd":
 			return refuse("say which radio joins the network, as --interface wlan1 (ip link shows them)")
 		case l.device == "":
@@ -239,9 +241,6 @@ func (l loan) edit(old *config.Config, text []byte) (d config.Donation, edited [
 	want.Donations[at] = d
 
 	canonical := config.Format(&want)
-	if _, err := config.Parse(l.config, canonical); err != nil {
-		return refuse("%w", withoutLines(err))
-	}
 	var keys []string
 	for _, k := range []struct {
 		key  string
@@ -252,8 +251,13 @@ func (l loan) edit(old *config.Config, text []byte) (d config.Donation, edited [
 		}
 	}
 	edited = []byte(put(string(text), string(canonical), at, keys))
-	if got, err := config.Parse(l.config, edited); err != nil || string(config.Format(got)) != string(canonical) {
-		return refuse("%s writes this donation in a way of its own: change its wifi, interface, cap and period there, by hand", l.config)
+	got, err := config.Parse(l.config, edited)
+	var problems config.Problems
+	switch {
+	case errors.As(err, &problems) && problems[0].Key != "":
+		return refuse("%s", withoutLines(problems))
+	case err != nil || string(config.Format(got)) != string(canonical):
+		return refuse("%s writes this donation in a way of its own: change it there, by hand", l.config)
 	}
 	return d, edited, nil
 }
@@ -268,17 +272,13 @@ func freeInterface(c *config.Config) string {
 	}
 }
 
-// withoutLines returns what is wrong with a configuration that is in no file.
-func withoutLines(err error) error {
-	var problems config.Problems
-	if !errors.As(err, &problems) {
-		return err
-	}
+// withoutLines says what is wrong with a configuration that is in no file yet.
+func withoutLines(problems config.Problems) string {
 	var list []string
 	for _, p := range problems {
 		list = append(list, strings.TrimPrefix(p.Key, "donation.")+": "+p.Msg)
 	}
-	return errors.New(strings.Join(list, "; "))
+	return strings.Join(list, "; ")
 }
 
 var (

@@ -92,7 +92,7 @@ func scan(ctx context.Context, by ears, conf *config.Config, device string) ([]i
 	heard, _, err := by.Scan(ctx, i)
 	switch {
 	case errors.Is(err, radio.ErrServing):
-		return nil, fmt.Errorf("%w, which %s is: plug in a second radio and name its interface, as --interface wlan1", err, i.Name)
+		return nil, fmt.Errorf("%w, which %s is: name another radio's interface, as --interface wlan1", err, i.Name)
 	case errors.Is(err, unix.EPERM):
 		return nil, fmt.Errorf("%w: only root may listen around: use sudo", err)
 	case errors.Is(err, unix.ENETDOWN):
@@ -146,9 +146,9 @@ func listener(all []netctl.RadioInterface, conf *config.Config, device string) (
 
 // suits says how well an interface serves to listen: one that joins lenders' networks hears what can be joined.
 func suits(i netctl.RadioInterface, conf *config.Config) int {
-	joins := slices.ContainsFunc(conf.Donations, func(d config.Donation) bool { return d.WiFi != nil && d.Interface == i.Name })
+	joinedBy := func(d config.Donation) bool { return d.WiFi != nil && d.Interface == i.Name }
 	switch {
-	case joins:
+	case slices.ContainsFunc(conf.Donations, joinedBy):
 		return 2
 	case i.Kind == netctl.RadioStation:
 		return 1

@@ -105,12 +105,12 @@ func TestWiFiScanFails(t *testing.T) {
 	t.Parallel()
 	wlan0 := []netctl.RadioInterface{{Name: "wlan0"}}
 	for want, f := range map[string]*fakeEars{
-		"no radio":             {},
-		"a second radio":       {interfaces: wlan0, err: fmt.Errorf("scan: %w", radio.ErrServing)},
-		"use sudo":             {interfaces: wlan0, err: fmt.Errorf("scan: %w", unix.EPERM)},
-		"ip link set wlan0 up": {interfaces: wlan0, err: fmt.Errorf("scan: %w", unix.ENETDOWN)},
-		"try again":            {interfaces: wlan0, err: fmt.Errorf("scan: %w", unix.EBUSY)},
-		"input/output error":   {interfaces: wlan0, err: unix.EIO},
+		"no radio":                  {},
+		"another radio's interface": {interfaces: wlan0, err: fmt.Errorf("scan: %w", radio.ErrServing)},
+		"use sudo":                  {interfaces: wlan0, err: fmt.Errorf("scan: %w", unix.EPERM)},
+		"ip link set wlan0 up":      {interfaces: wlan0, err: fmt.Errorf("scan: %w", unix.ENETDOWN)},
+		"try again":                 {interfaces: wlan0, err: fmt.Errorf("scan: %w", unix.EBUSY)},
+		"input/output error":        {interfaces: wlan0, err: unix.EIO},
 	} {
 		if list, err := scan(t.Context(), f, lucie(), ""); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, %v; want %q", list, err, want)
