@@ -79,6 +79,7 @@ func (d *daemon) serveControl(ctx context.Context, tokens admin.Tokens) error {
 	return serve(ctx, &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}, l)
 }
 
+// errNotRunning says that there is no daemon to ask.
 var errNotRunning = errors.New("passerelle does not run")
 
 // ask sends one request to the daemon.

@@ -59,7 +59,7 @@ func wifiLend(ctx context.Context, c *cli, args []string) error {
 	if l.wifi.Passphrase == "" {
 		kind = "which is open"
 	}
-	fmt.Fprintf(c.out, "%s: %q gives %s through the Wi-Fi network %q, %s, joined by %s.\n",
+	fmt.Fprintf(c.out, "%s: \"%s\" gives %s through the Wi-Fi network \"%s\", %s, joined by %s.\n",
 		l.config, d.Name, given(d), d.WiFi.SSID, kind, d.Interface)
 	return c.takeUp(ctx, l)
 }
@@ -95,6 +95,7 @@ func writeSecret(path string, text []byte) error {
 	return f.CloseAtomicallyReplace()
 }
 
+// given says what a donation gives.
 func given(d config.Donation) string {
 	if d.Cap == 0 {
 		return "as much as comes"
@@ -160,7 +161,7 @@ func (c *cli) network(ctx context.Context, words []string, in *os.File) (config.
 	if len(words) == 2 && words[1] != "-" {
 		return config.WiFi{SSID: name, Passphrase: words[1]}, nil
 	}
-	secret, err := c.line(ctx, in, fmt.Sprintf("Password of %q (none for an open network): ", name))
+	secret, err := c.line(ctx, in, fmt.Sprintf("Password of \"%s\" (none for an open network): ", name))
 	return config.WiFi{SSID: name, Passphrase: secret}, err
 }
 
@@ -213,7 +214,7 @@ func (l loan) edit(old *config.Config, text []byte) (d config.Donation, edited [
 	if isNew {
 		switch {
 		case l.cap == "":
-			return refuse("say how much %q gives, so that its lender gets no bill: --cap 2GB, or --cap 0 for no end", l.name)
+			return refuse("say how much \"%s\" gives, so that its lender gets no bill: --cap 2GB, or --cap 0 for no end", l.name)
 		case l.device == "" && old.Hotspot.Radio != "hostapd":
 			return refuse("say which radio joins the network, as --interface wlan1 (ip link shows them)")
 		case l.device == "":

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -196,6 +197,18 @@ func TestWiFiLendHides(t *testing.T) {
 	now, err := unix.IoctlGetTermios(int(terminal.Fd()), unix.TCGETS)
 	if err != nil || now.Lflag&unix.ECHO == 0 {
 		t.Errorf("the terminal does not show what is typed any more; %v", err)
+	}
+}
+
+// TestInitIsPrivate looks at who may read a new configuration, into which passwords will come.
+func TestInitIsPrivate(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "passerelle.toml")
+	if code := Main(t.Context(), []string{"init", path}, io.Discard, io.Discard); code != exitFine {
+		t.Fatalf("exit status %d", code)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info.Mode(), err)
 	}
 }
 

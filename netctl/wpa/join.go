@@ -63,7 +63,7 @@ type Join struct {
 type JoinerOptions struct {
 	Log  *slog.Logger
 	Dir  string        // for sockets of its own, as Dial has it
-	Scan time.Duration // how often wpa_supplicant shall look for a network that is not there
+	Scan time.Duration // how often wpa_supplicant shall look for a network that is not there: whole seconds, not 0
 	// Wake is called, from any goroutine, whenever a Join has changed, but for its Signal alone. Nil for none.
 	Wake func()
 }
