@@ -2,6 +2,7 @@ package wpa
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -20,16 +21,7 @@ func TestRealSupplicant(t *testing.T) {
 	d := dir(t)
 	conf := filepath.Join(d, "wpa.conf")
 	text := "ctrl_interface=" + filepath.Join(d, "wpa") + "\nnetwork={\nssid=436166c3a9\nkey_mgmt=NONE\n}\n"
-	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command("wpa_supplicant", "-D", "none", "-i", "lo", "-c", conf)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer cmd.Wait()
-	defer cmd.Process.Kill()
+	program := start(t, conf, text, "wpa_supplicant", "-D", "none", "-i", "lo", "-c", conf)
 	j := NewJoiner(JoinerOptions{Log: slog.New(slog.DiscardHandler), Dir: d, Scan: 20 * time.Second})
 	j.Set([]Network{{Interface: "lo", Socket: filepath.Join(d, "wpa", "lo"), SSID: "Café"}})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -46,7 +38,7 @@ func TestRealSupplicant(t *testing.T) {
 	if err := c.Close(); err != nil {
 		t.Error(err)
 	}
-	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := program.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	until(t, "its end is noticed", func() bool { return j.State("lo").Cause == NotRunning })
@@ -54,4 +46,77 @@ func TestRealSupplicant(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+}
+
+// TestRealHostapd controls the real hostapd with a driver that has no radio, and so switches no channel.
+func TestRealHostapd(t *testing.T) {
+	t.Parallel()
+	labtest.Root(t, "hostapd")
+	d := dir(t)
+	conf, socket := filepath.Join(d, "hostapd.conf"), filepath.Join(d, "hostapd", "lo")
+	start(t, conf, "interface=lo\ndriver=none\nctrl_interface="+filepath.Dir(socket)+"\nssid=x\n", "hostapd", conf)
+	events := make(chan Event, 10)
+	h := NewHostapd(HostapdOptions{
+		Socket: socket, Dir: d, Log: slog.New(slog.DiscardHandler),
+		On: func(e Event) {
+			select {
+			case events <- e:
+			default: // one is enough
+			}
+		},
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- h.Run(ctx) }()
+	var c *Conn
+	until(t, "hostapd can be reached", func() (ok bool) {
+		var err error
+		c, err = Dial(socket, d)
+		return err == nil
+	})
+	if err := h.SwitchChannel(t.Context(), Channel{MHz: 5180, Width: 80, HT: true, VHT: true}); !errors.Is(err, ErrRefused) {
+		t.Errorf("without a radio: %v", err)
+	}
+	got := func(want Kind) func() bool { // what it is told to do, it tells all who are attached
+		return func() bool {
+			for _, command := range []string{"DISABLE", "ENABLE"} {
+				if _, err := c.Request(t.Context(), command); err != nil && !errors.Is(err, ErrRefused) {
+					t.Fatal(err)
+				}
+			}
+			select {
+			case e := <-events:
+				return e.Kind == want
+			default:
+				return false
+			}
+		}
+	}
+	until(t, "its end as an access point is told", got(APDisabled))
+	until(t, "its start as an access point is told", got(APEnabled))
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// start runs a program, with its configuration, as long as the test.
+func start(t *testing.T, conf, text string, argv ...string) *os.Process {
+	t.Helper()
+	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill() // it may have ended
+		_ = cmd.Wait()
+	})
+	return cmd.Process
 }
