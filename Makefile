@@ -1,6 +1,8 @@
-# Two commands set everything up by themselves on a fresh Debian with Go, as root:
+# Three commands set everything up by themselves on a fresh Debian with Go, as root:
 #   make demo    plays the whole story in network namespaces
-#   make test    checks and tests everything, as CI does
+#   make test    checks and tests everything that this machine's own kernel can
+#   make test-vm tests radio, button, light and queues on Debian's kernel in a virtual machine
+# CI does both tests.
 
 GO ?= go
 export CGO_ENABLED = 0
@@ -8,8 +10,10 @@ export CGO_ENABLED = 0
 # What the box and its tests run, as Debian packages. A tool that is there needs no package.
 TOOLS = iptables:iptables dnsmasq:dnsmasq-base ip:iproute2 busybox:busybox
 TEST_TOOLS = $(TOOLS) ipset:ipset nft:nftables chromium:chromium
+VM_TOOLS = qemu-system-x86_64:qemu-system-x86 mmdebstrap:mmdebstrap mksquashfs:squashfs-tools cpio:cpio xz:xz-utils \
+	gcc:gcc make:make flock:util-linux
 
-.PHONY: build demo test unit root histories lint fuzz bench cross tools test-tools clean
+.PHONY: build demo test test-vm unit root histories lint fuzz bench cross tools test-tools vm-tools clean
 
 build:
 	$(GO) build -trimpath -o bin/passerelle ./cmd/passerelle
@@ -31,6 +35,10 @@ root:
 HISTORIES ?= 1000000
 histories:
 	$(GO) test ./appliance/ledger -count=1 -timeout 12h -run '^TestPromise$$' -args -histories $(HISTORIES)
+
+# Radio, button, light and queues, on Debian's kernel in a virtual machine; RUN=NAME for some of its tests.
+test-vm: vm-tools
+	GO=$(GO) vm/run $(if $(RUN),-test.run '$(RUN)')
 
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'gofmt would change these files'; exit 1; }
@@ -60,6 +68,9 @@ tools:
 
 test-tools:
 	@.ci/tools $(TEST_TOOLS)
+
+vm-tools:
+	@.ci/tools $(VM_TOOLS)
 
 clean:
 	rm -rf bin

@@ -1,7 +1,7 @@
 // Command bench measures the box beside what it is compared with, and prints a table in Markdown. It is a developer's
 // program: `make bench`, or as root
 //
-//	go run ./cmd/bench [--rows NAME,…] [--rounds N] [--quick] [--plots FOLDER]
+//	go run ./cmd/bench [--rows NAME,…] [--rounds N] [--quick] [--plots FOLDER] [--daemon FILE]
 //
 // It owns what is measured and how; how a world of namespaces is made it leaves to netlab. Every figure that has
 // something beside it is the median of rounds in which all contestants take turns, so that whatever else the machine
@@ -29,7 +29,7 @@ import (
 type bench struct {
 	rounds int
 	quick  bool
-	binary string // the daemon, built for this run
+	binary string // the daemon
 	plots  string // folder for drawings, "" for none
 	err    io.Writer
 }
@@ -67,7 +67,7 @@ var measurements = []measurement{
 }
 
 // tools are the programs that the gate, the daemon and the prototype run.
-var tools = []string{"go", "iptables", "iptables-restore", "ip6tables-restore", "ipset", "ip", "tc", "dnsmasq"}
+var tools = []string{"iptables", "iptables-restore", "ip6tables-restore", "ipset", "ip", "tc", "dnsmasq"}
 
 func main() {
 	if err := playPart(); err != errNoPart {
@@ -105,6 +105,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 	names := f.String("rows", "", "comma-separated `NAMES` of what to measure:\n"+describe())
 	f.IntVar(&b.rounds, "rounds", 5, "how many times the contestants take turns")
 	f.StringVar(&b.plots, "plots", "", "write drawings to this `FOLDER`")
+	f.StringVar(&b.binary, "daemon", "", "measure this `FILE` instead of building the daemon from its source")
 	f.BoolVar(&b.quick, "quick", false, "a look at whether it works: one round, short; its figures mean little")
 	if err := f.Parse(args); err != nil {
 		return err
@@ -124,16 +125,16 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 			return fmt.Errorf("%w: install it", err)
 		}
 	}
-	dir, err := os.MkdirTemp("", "passerelle-bench-")
-	if err != nil {
-		return fmt.Errorf("make a folder for the daemon: %w", err)
-	}
-	defer os.RemoveAll(dir)
-	b.binary = filepath.Join(dir, "passerelle")
-	build := exec.CommandContext(ctx, "go", "build", "-o", b.binary, "passerelle/cmd/passerelle")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as it is shipped
-	if text, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("build the daemon: %w\n%s", err, text)
+	if b.binary == "" {
+		dir, err := os.MkdirTemp("", "passerelle-bench-")
+		if err != nil {
+			return fmt.Errorf("make a folder for the daemon: %w", err)
+		}
+		defer os.RemoveAll(dir)
+		b.binary = filepath.Join(dir, "passerelle")
+		if err := buildDaemon(ctx, b.binary); err != nil {
+			return err
+		}
 	}
 
 	started := time.Now()
@@ -154,6 +155,16 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 		b.rounds, time.Since(started).Round(time.Second), loadAverage()))
 	_, err = io.WriteString(out, markdown(facts, rows))
 	return err
+}
+
+// buildDaemon builds the daemon from its source, as it is shipped.
+func buildDaemon(ctx context.Context, file string) error {
+	build := exec.CommandContext(ctx, "go", "build", "-o", file, "passerelle/cmd/passerelle")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if text, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build the daemon: %w\n%s", err, text)
+	}
+	return nil
 }
 
 func describe() string {

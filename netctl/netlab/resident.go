@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -62,22 +63,24 @@ const eventScript = `#!/bin/sh
 // Join brings the interface up, has udhcpc get a lease and configures the resident with it: address, default route,
 // resolvers. The client goes on renewing the lease until Leave.
 func (r *Resident) Join(ctx context.Context) (Lease, error) {
-	lease, err := r.join(ctx)
-	if err != nil {
+	if err := errors.Join(r.Leave(), r.SetUp(residentInterface, true)); err != nil {
 		return Lease{}, fmt.Errorf("join %s to the hotspot: %w", r.name, err)
+	}
+	return r.AskLease(ctx)
+}
+
+// AskLease does the same on an interface that is up and without a lease: a Wi-Fi that has just joined its network.
+func (r *Resident) AskLease(ctx context.Context) (Lease, error) {
+	lease, err := r.askLease(ctx)
+	if err != nil {
+		return Lease{}, fmt.Errorf("get a lease for %s: %w", r.name, err)
 	}
 	return lease, nil
 }
 
-func (r *Resident) join(ctx context.Context) (Lease, error) {
-	if err := r.Leave(); err != nil {
-		return Lease{}, err
-	}
+func (r *Resident) askLease(ctx context.Context) (Lease, error) {
 	script := filepath.Join(r.dir, "udhcpc.script")
 	if err := os.WriteFile(script, []byte(eventScript), 0o755); err != nil {
-		return Lease{}, err
-	}
-	if err := r.SetUp(residentInterface, true); err != nil {
 		return Lease{}, err
 	}
 	events, report, err := os.Pipe()

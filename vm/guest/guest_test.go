@@ -1,0 +1,111 @@
+package guest_test
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"net"
+	"testing"
+	"time"
+
+	"passerelle/appliance"
+	"passerelle/appliance/decide"
+	"passerelle/netctl/netlab"
+	"passerelle/vm/guest"
+)
+
+var vm = flag.Bool("vm", false, "run the tests that need the virtual machine; fail if they cannot run")
+
+// needMachine skips the test unless the flag -vm is given. With it, what the machine lacks fails the tests that use it.
+func needMachine(t *testing.T) {
+	t.Helper()
+	if !*vm {
+		t.Skip("needs the virtual machine: run it with `make test-vm`")
+	}
+}
+
+// patience returns a context that ends if what the test waits for never comes. Emulated machines are slow.
+func patience(t *testing.T, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// closeWorld closes a world at the test's end, and fails it if anything is left behind.
+func closeWorld(t *testing.T, w *netlab.World) {
+	t.Cleanup(func() {
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// newStation adds a resident's phone to a world. Its number makes its MAC.
+func newStation(t *testing.T, w *netlab.World, number byte) *guest.Station {
+	t.Helper()
+	s, err := guest.AddStation(patience(t, time.Minute), w, fmt.Sprintf("station%d", number), stationMAC(number))
+	must(t, err)
+	t.Cleanup(func() {
+		if err := s.Leave(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// stationMAC returns a locally administered address.
+func stationMAC(number byte) net.HardwareAddr { return net.HardwareAddr{2, 0, 0, 0, 0, number} }
+
+// startBox starts the daemon on the box of a scene, on the veth hotspot, with further lines of configuration, and waits
+// until it shares.
+func startBox(t *testing.T, s *netlab.Scene, more string) *guest.Box {
+	t.Helper()
+	ctx := patience(t, time.Minute)
+	b, err := guest.StartBox(ctx, s.Box, `
+[box]
+name = "Centre social des Lilas"
+[hotspot]
+interface = "wlan0"
+radio = "none"
+address = "10.80.0.1/22"
+[limits]
+session = "2h"
+download = "8mbit"
+upload = "4mbit"
+data = "500MB"
+[[donation]]
+name = "Fibre du centre"
+interface = "eth0"
+download = "40mbit"
+upload = "20mbit"
+`+more)
+	must(t, err)
+	t.Cleanup(func() {
+		if err := b.Stop(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Logf("the daemon wrote:\n%s", b.Log())
+		}
+	})
+	waitState(t, b, decide.Sharing)
+	return b
+}
+
+// waitState waits until the box is in a State.
+func waitState(t *testing.T, b *guest.Box, want decide.State) appliance.Status {
+	t.Helper()
+	s, err := b.WaitFor(patience(t, 30*time.Second), "it is "+string(want), func(s appliance.Status) bool {
+		return s.State == want
+	})
+	must(t, err)
+	return s
+}

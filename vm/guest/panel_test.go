@@ -1,0 +1,117 @@
+package guest_test
+
+import (
+	"testing"
+	"time"
+
+	"passerelle/appliance/decide"
+	"passerelle/hw"
+	"passerelle/netctl/netlab"
+	"passerelle/vm/guest"
+)
+
+// TestPanel: the light shows what the box does and the button asks for what the hold says, through the kernel's
+// character device.
+func TestPanel(t *testing.T) {
+	needMachine(t)
+	chip, err := guest.NewChip("panel", 8)
+	must(t, err)
+	t.Cleanup(func() {
+		if err := chip.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	scene, err := netlab.Standard(patience(t, time.Minute), netlab.Options{Name: "panel"})
+	must(t, err)
+	closeWorld(t, scene.World)
+	light, button := chip.Light(2), chip.Button(5)
+	box := startBox(t, scene, `
+[hw]
+led = "panel 2 high"
+button = "panel 5 low"
+`)
+	shows := func(t *testing.T, s decide.State) {
+		t.Helper()
+		waitState(t, box, s)
+		waitMatch(t, light, hw.States[s], 15*time.Second)
+		waitState(t, box, s)
+	}
+	hold := func(t *testing.T, d time.Duration) {
+		t.Helper()
+		must(t, button.Hold(patience(t, time.Minute), d))
+	}
+
+	shows(t, decide.Sharing)
+	t.Run("a press pauses and another resumes", func(t *testing.T) {
+		hold(t, 300*time.Millisecond)
+		shows(t, decide.Paused)
+		hold(t, 300*time.Millisecond)
+		shows(t, decide.Sharing)
+	})
+	t.Run("between two gestures nothing is asked for", func(t *testing.T) {
+		hold(t, 3500*time.Millisecond)
+		shows(t, decide.Sharing)
+	})
+	t.Run("five seconds open the window for technicians, and close it", func(t *testing.T) {
+		hold(t, 7*time.Second)
+		shows(t, decide.Setup)
+		if s, err := box.Status(patience(t, 10*time.Second)); err != nil || s.Setup == nil {
+			t.Errorf("status says nothing of the window: %v", err)
+		}
+		hold(t, 7*time.Second)
+		shows(t, decide.Sharing)
+	})
+	t.Run("a contact that bounces is one press", func(t *testing.T) {
+		must(t, button.Bounce(20*time.Millisecond, true))
+		must(t, button.Hold(t.Context(), 300*time.Millisecond))
+		must(t, button.Bounce(20*time.Millisecond, false))
+		shows(t, decide.Paused)
+		hold(t, 300*time.Millisecond)
+		shows(t, decide.Sharing)
+	})
+	t.Run("a line that fails shows", func(t *testing.T) {
+		must(t, scene.Lenders[0].LAN.Cut())
+		shows(t, decide.Offline)
+		must(t, scene.Lenders[0].LAN.Mend())
+		must(t, scene.Lenders[0].Configure())
+		shows(t, decide.Sharing)
+	})
+	t.Run("a stuck button asks for nothing", func(t *testing.T) {
+		must(t, button.Set(true))
+		// Held, the light promises what letting go would do; stuck, it shows the State again.
+		waitMatch(t, light, hw.Holds[hw.Setup], 15*time.Second)
+		waitMatch(t, light, hw.Holds[hw.Nothing], 15*time.Second)
+		waitMatch(t, light, hw.States[decide.Sharing], 45*time.Second)
+		must(t, button.Set(false))
+		s, err := box.Status(patience(t, 10*time.Second))
+		must(t, err)
+		if s.State != decide.Sharing || s.Setup != nil {
+			t.Errorf("it is %s: %s", s.State, s.Why)
+		}
+		hold(t, 300*time.Millisecond)
+		shows(t, decide.Paused)
+	})
+}
+
+// slack is how much too long or too short a stretch of light may be on an emulated machine. Patterns differ by more:
+// TestMatchTellsPatternsApart.
+const slack = 80 * time.Millisecond
+
+// waitMatch waits until the light shows a pattern. What a gesture's confirmation lights before is no match: it is over
+// within a second.
+func waitMatch(t *testing.T, l *guest.Light, p hw.Pattern, limit time.Duration) {
+	t.Helper()
+	length := 2 * time.Second
+	for _, step := range p {
+		length += step.For
+	}
+	var last error
+	for end := time.Now().Add(limit); time.Now().Before(end); {
+		seen, err := l.Watch(patience(t, time.Minute), length)
+		must(t, err)
+		if last = guest.Match(seen, p, slack); last == nil {
+			return
+		}
+	}
+	t.Fatal(last)
+}

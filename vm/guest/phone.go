@@ -1,0 +1,125 @@
+package guest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+
+	"passerelle/netctl/netlab"
+)
+
+// A lender's phone: its own network, and its way to the internet.
+var (
+	phoneAddress = netip.MustParsePrefix("192.168.43.1/24")
+	phoneFar     = netip.MustParsePrefix("203.0.113.201/30") // the internet's end
+	phoneNear    = netip.MustParsePrefix("203.0.113.202/30")
+)
+
+// Phone is a lender's phone that shares its line by Wi-Fi: a host with a radio, hostapd and dnsmasq, and the internet
+// behind it. Its methods are for one goroutine at a time. Switch it off before its world is closed.
+type Phone struct {
+	*netlab.Host
+	procs   []*netlab.Proc // none when it is off
+	control *control
+}
+
+// AddPhone adds a phone that is off. An internet has one phone at most.
+func AddPhone(ctx context.Context, in *netlab.Internet, w *netlab.World) (*Phone, error) {
+	h, err := w.AddHost("phone")
+	if err != nil {
+		return nil, err
+	}
+	_, err = w.Connect(netlab.End{Host: h, Interface: "rmnet0"}, netlab.End{Host: in.Host, Interface: "phone"})
+	if err != nil {
+		return nil, err
+	}
+	return &Phone{Host: h}, errors.Join(
+		TakeRadio(ctx, h, radioName),
+		in.AddAddress("phone", phoneFar),
+		in.AddRoute(phoneAddress.Masked(), phoneNear.Addr()),
+		h.AddAddress("rmnet0", phoneNear),
+		h.AddRoute(netip.MustParsePrefix("0.0.0.0/0"), phoneFar.Addr()),
+		h.AddAddress(radioName, phoneAddress),
+		h.Sysctl("net/ipv4/ip_forward", "1"),
+	)
+}
+
+// On has the phone share as this network, also after it shared as another.
+func (p *Phone) On(ctx context.Context, n Network) error {
+	if err := p.on(ctx, n); err != nil {
+		return fmt.Errorf("switch on %s as %q (%s): %w", p.Name(), n.SSID, n.Security, errors.Join(err, p.Off()))
+	}
+	return nil
+}
+
+func (p *Phone) on(ctx context.Context, n Network) error {
+	if err := p.Off(); err != nil {
+		return err
+	}
+	conf := p.Path("/hostapd.conf")
+	if err := os.WriteFile(conf, []byte(n.hostapd()), 0o600); err != nil {
+		return err
+	}
+	hostapd, err := p.Start("hostapd", conf)
+	if err != nil {
+		return err
+	}
+	p.procs = append(p.procs, hostapd)
+	socket := p.Path(controlDir + "/" + radioName)
+	if p.control, err = dialControl(ctx, socket, p.Path("/control"), hostapd.Exited()); err != nil {
+		return fmt.Errorf("%w: %s", err, hostapd.Output())
+	}
+	if err := p.waitEnabled(ctx); err != nil {
+		return fmt.Errorf("%w: %s", err, hostapd.Output())
+	}
+	dnsmasq, err := p.Start("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts",
+		"--server="+netlab.DNSAddr.String(), "--interface="+radioName, "--bind-interfaces", "--pid-file=", "--user=root",
+		"--dhcp-range=192.168.43.50,192.168.43.150,10m", "--dhcp-leasefile=/run/leases", "--dhcp-authoritative", "--no-ping")
+	if err != nil {
+		return err
+	}
+	p.procs = append(p.procs, dnsmasq)
+	return nil
+}
+
+// waitEnabled waits until the phone sends beacons. The event may have come before anybody listened, so it asks.
+func (p *Phone) waitEnabled(ctx context.Context) error {
+	for {
+		status, err := p.control.ask(ctx, "STATUS")
+		if err != nil {
+			return err
+		}
+		if strings.Contains(status, "state=ENABLED\n") {
+			return nil
+		}
+		if err := pause(ctx, glance); err != nil {
+			return fmt.Errorf("it sends no beacons: %w: %s", err, status)
+		}
+	}
+}
+
+// Move changes the channel within the band, announced to those who have joined, and waits until it is done.
+func (p *Phone) Move(ctx context.Context, channel int) error {
+	const beacons = 5 // that announce it
+	if err := p.control.must(ctx, fmt.Sprintf("CHAN_SWITCH %d %d", beacons, frequency(channel))); err != nil {
+		return err
+	}
+	_, err := p.control.wait(ctx, "AP-CSA-FINISHED")
+	return err
+}
+
+// Off switches the sharing off. Who has joined is told.
+func (p *Phone) Off() error {
+	if p.control != nil {
+		p.control.close()
+		p.control = nil
+	}
+	for _, proc := range p.procs {
+		proc.Stop() // its exit status says that it was told to
+	}
+	p.procs = nil
+	return p.SetUp(radioName, false)
+}

@@ -1,0 +1,95 @@
+package guest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"passerelle/netctl/netlab"
+)
+
+// phys has a folder for each radio that nobody has taken: those in the machine's own network namespace.
+const phys = "/sys/class/ieee80211"
+
+// glance is how long a wait for what the kernel or a program is about to do lasts between two looks.
+const glance = 50 * time.Millisecond
+
+// TakeRadio moves one of the machine's radios into a host, where its interface has the name and is down. The radio
+// comes back when the host's world is closed; a radio on its way back is waited for.
+func TakeRadio(ctx context.Context, h *netlab.Host, name string) error {
+	phy, link, err := freeRadio(ctx)
+	if err != nil {
+		return fmt.Errorf("take a radio for %s: %w", h.Name(), err)
+	}
+	// On its way it has a name that nobody there has.
+	err = errors.Join(netlink.LinkSetDown(link), netlink.LinkSetName(link, "moving"))
+	if err == nil {
+		err = run(ctx, "iw", "phy", phy, "set", "netns", "name", h.Namespace())
+	}
+	if err == nil {
+		link, err = h.Netlink().LinkByName("moving")
+	}
+	if err == nil {
+		err = h.Netlink().LinkSetName(link, name)
+	}
+	if err != nil {
+		return fmt.Errorf("move radio %s to %s: %w", phy, h.Name(), err)
+	}
+	return nil
+}
+
+// freeRadio returns a radio that nobody has taken, and its interface.
+func freeRadio(ctx context.Context) (phy string, link netlink.Link, err error) {
+	for {
+		found, err := filepath.Glob(phys + "/*/device/net/*")
+		if err != nil {
+			return "", nil, err
+		}
+		if len(found) > 0 {
+			link, err := netlink.LinkByName(filepath.Base(found[0]))
+			return phyOf(found[0]), link, err
+		}
+		if err := pause(ctx, glance); err != nil {
+			return "", nil, fmt.Errorf("none is free: %w", err)
+		}
+	}
+}
+
+// phyOf cuts a radio's name out of PHYS/NAME/device/net/INTERFACE.
+func phyOf(path string) string {
+	return filepath.Base(filepath.Dir(filepath.Dir(filepath.Dir(path))))
+}
+
+// freeRadios counts the radios that nobody has taken.
+func freeRadios() (int, error) {
+	all, err := os.ReadDir(phys)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	return len(all), err
+}
+
+// run runs a command in the machine's own namespaces.
+func run(ctx context.Context, argv ...string) error {
+	if out, err := exec.CommandContext(ctx, argv[0], argv[1:]...).CombinedOutput(); err != nil {
+		return fmt.Errorf("run %q: %w: %s", argv, err, out)
+	}
+	return nil
+}
+
+// pause waits, or until the context ends.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

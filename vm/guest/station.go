@@ -1,0 +1,130 @@
+package guest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+
+	"passerelle/netctl/netlab"
+)
+
+// On every host with a radio: what its interface is called, and where its hostapd or wpa_supplicant has its socket.
+const (
+	radioName  = netlab.HotspotInterface
+	controlDir = "/run/radio"
+)
+
+// ErrWrongKey is why a network with another passphrase is not joined.
+var ErrWrongKey = errors.New("the passphrase is wrong")
+
+// Station is a resident's phone: a host with a radio and wpa_supplicant. Its methods are for one goroutine at a time.
+// Leave before its world is closed.
+type Station struct {
+	*netlab.Resident
+	supplicant *netlab.Proc // nil when it has joined nothing
+	control    *control
+}
+
+// AddStation adds a phone that has joined nothing to the world.
+func AddStation(ctx context.Context, w *netlab.World, name string, mac net.HardwareAddr) (*Station, error) {
+	h, err := w.AddHost(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := TakeRadio(ctx, h, radioName); err != nil {
+		return nil, err
+	}
+	s := &Station{Resident: &netlab.Resident{Host: h}}
+	return s, s.Resident.SetMAC(mac)
+}
+
+// Join joins a network and gets a lease there.
+func (s *Station) Join(ctx context.Context, n Network) (netlab.Lease, error) {
+	if err := s.Associate(ctx, n); err != nil {
+		return netlab.Lease{}, err
+	}
+	return s.AskLease(ctx)
+}
+
+// Associate joins a network, without a lease. It goes on trying until the context ends, but with a wrong passphrase,
+// as far as the network's kind of security tells that (ErrWrongKey).
+func (s *Station) Associate(ctx context.Context, n Network) error {
+	if err := s.associate(ctx, n); err != nil {
+		return fmt.Errorf("join %s to %q (%s): %w", s.Name(), n.SSID, n.Security, errors.Join(err, s.Leave()))
+	}
+	return nil
+}
+
+func (s *Station) associate(ctx context.Context, n Network) (err error) {
+	if err := s.Leave(); err != nil {
+		return err
+	}
+	s.supplicant, err = s.Start("wpa_supplicant", "-Dnl80211", "-i"+radioName, "-C"+controlDir)
+	if err != nil {
+		return err
+	}
+	socket := s.Path(controlDir + "/" + radioName)
+	if s.control, err = dialControl(ctx, socket, s.Path("/control"), s.supplicant.Exited()); err != nil {
+		return fmt.Errorf("%w: %s", err, s.supplicant.Output())
+	}
+	id, err := s.control.ask(ctx, "ADD_NETWORK")
+	if err != nil {
+		return err
+	}
+	commands := []string{"SET sae_pwe 2"}
+	for _, setting := range n.supplicant() {
+		commands = append(commands, fmt.Sprintf("SET_NETWORK %s %s %s", id, setting[0], setting[1]))
+	}
+	if err := s.control.must(ctx, append(commands, "ENABLE_NETWORK "+id)...); err != nil {
+		return err
+	}
+	for {
+		event, err := s.control.wait(ctx, "CTRL-EVENT-CONNECTED", "CTRL-EVENT-SSID-TEMP-DISABLED")
+		switch {
+		case err != nil:
+			return err
+		case strings.HasPrefix(event, "CTRL-EVENT-CONNECTED"):
+			return nil
+		case strings.Contains(event, "reason=WRONG_KEY"):
+			return ErrWrongKey
+		}
+	}
+}
+
+// Lost waits until the network has gone, or has sent the station away.
+func (s *Station) Lost(ctx context.Context) error {
+	_, err := s.control.wait(ctx, "CTRL-EVENT-DISCONNECTED")
+	return err
+}
+
+// Back waits until wpa_supplicant has joined the network again by itself.
+func (s *Station) Back(ctx context.Context) error {
+	_, err := s.control.wait(ctx, "CTRL-EVENT-CONNECTED")
+	return err
+}
+
+// Leave leaves the network, if it has joined one.
+func (s *Station) Leave() error {
+	if s.control != nil {
+		s.control.close()
+		s.control = nil
+	}
+	if s.supplicant != nil {
+		s.supplicant.Stop() // its exit status says that it was told to
+		s.supplicant = nil
+	}
+	return s.Resident.Leave()
+}
+
+// SetMAC makes the phone another device to every network. It leaves for it.
+func (s *Station) SetMAC(mac net.HardwareAddr) error {
+	return errors.Join(s.Leave(), s.Resident.SetMAC(mac))
+}
+
+// Ping fails if no echo comes back.
+func (s *Station) Ping(ctx context.Context, addr string) error {
+	_, err := s.Run(ctx, "busybox", "ping", "-c", "3", "-W", "2", addr)
+	return err
+}
