@@ -86,6 +86,7 @@ name = "Fibre du centre"
 interface = "eth0"
 download = "40mbit"
 upload = "20mbit"
+cap = "0"
 `+more)
 	must(t, err)
 	t.Cleanup(func() {

@@ -40,12 +40,19 @@ func AddStation(ctx context.Context, w *netlab.World, name string, mac net.Hardw
 	return s, s.Resident.SetMAC(mac)
 }
 
-// Join joins a network and gets a lease there.
+// Join joins a network and gets a lease there. A network with OWE is joined again if there is none, until the context
+// ends: an access point's first key exchange takes so long on an emulated machine that the kernel, after 200 ms
+// (IEEE80211_ASSOC_TIMEOUT in net/mac80211/mlme.c), asks for a second one, and the two ends may keep different keys.
 func (s *Station) Join(ctx context.Context, n Network) (netlab.Lease, error) {
-	if err := s.Associate(ctx, n); err != nil {
-		return netlab.Lease{}, err
+	for {
+		if err := s.Associate(ctx, n); err != nil {
+			return netlab.Lease{}, err
+		}
+		lease, err := s.AskLease(ctx)
+		if err == nil || n.Security != OWE || ctx.Err() != nil {
+			return lease, err
+		}
 	}
-	return s.AskLease(ctx)
 }
 
 // Associate joins a network, without a lease. It goes on trying until the context ends, but with a wrong passphrase,
