@@ -20,10 +20,11 @@ const (
 
 // contended is a slow line with a long queue, and the box before it.
 type contended struct {
-	name   string
-	target bool // it is the row that has a target
-	scene  *netlab.Scene
-	close  func() error
+	name    string
+	target  bool // it is the row that has a target
+	streams int  // of the first resident
+	scene   *netlab.Scene
+	close   func() error
 }
 
 // shared is what a full line was to residents.
@@ -33,6 +34,49 @@ type shared struct {
 	idle50, idle99   time.Duration // round trip through the idle line
 	added50, added99 time.Duration // and what the full one added
 	lost             int           // echoes
+}
+
+func (s shared) String() string {
+	return fmt.Sprintf("Jain %.4f of %.2f Mbit/s, ping p50 %.2f %+.2f ms, p99 %.2f %+.2f ms, %d lost", s.jain, s.total/1e6,
+		milliseconds(s.idle50), milliseconds(s.added50), milliseconds(s.idle99), milliseconds(s.added99), s.lost)
+}
+
+const (
+	slowLine    = 10e6 // bit/s: an emulated machine fills it without being full itself
+	slowStreams = 8    // with as much of it for each as in fairness
+)
+
+// bystander fills a slow line from one resident, and is another's ping meanwhile. The boxes take turns: this is for
+// machines that are slow beside their lines, as emulated ones are, where fairness would measure the machine.
+func bystander(ctx context.Context, b *bench) (rows []row, err error) {
+	scene := contendedLine(1, slowLine)
+	g, err := gatedScene(ctx, scene, config.Limits{}, config.Donation{Download: slowLine * 8 / 10, Upload: slowLine * 8 / 10})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, g.Close()) }()
+	if err := g.admit(ctx, 0); err != nil {
+		return nil, err
+	}
+	plain, err := plainScene(ctx, scene)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, plain.Close()) }()
+	box := contended{name: "8 lent of 10 Mbit/s, " + g.gate.Leaf(), target: true, streams: slowStreams, scene: g.Scene}
+	beside := contended{name: "plain forwarding, 10 Mbit/s", streams: slowStreams, scene: plain}
+	for _, reverse := range []bool{true, false} {
+		results, err := contest(ctx, b, "bystander "+direction(reverse), []contestant[shared]{
+			{box.name, func(ctx context.Context) (shared, error) { return box.run(ctx, b, reverse) }},
+			{beside.name, func(ctx context.Context) (shared, error) { return beside.run(ctx, b, reverse) }},
+		})
+		if err != nil {
+			return nil, err
+		}
+		what := fmt.Sprintf("a ping while a neighbour's %d streams fill the line, %s, %s", slowStreams, direction(reverse), box.name)
+		rows = append(rows, box.pingRow(what, results[0], results[1]))
+	}
+	return rows, nil
 }
 
 // fairness fills lines from eight residents, in one direction after the other. The boxes run at the same time: their
@@ -60,9 +104,7 @@ func fairness(ctx context.Context, b *bench) (rows []row, err error) {
 			}
 			for i, s := range now {
 				results[i] = append(results[i], s)
-				b.say("  round %d of %d, %s, %s: Jain %.4f of %.2f Mbit/s, ping p50 %.2f %+.2f ms, p99 %.2f %+.2f ms, %d lost", round+1, b.rounds,
-					direction(reverse), boxes[i].name, s.jain, s.total/1e6, milliseconds(s.idle50), milliseconds(s.added50),
-					milliseconds(s.idle99), milliseconds(s.added99), s.lost)
+				b.say("  round %d of %d, %s, %s: %v", round+1, b.rounds, direction(reverse), boxes[i].name, s)
 			}
 		}
 		plain := results[len(results)-1]
@@ -80,34 +122,37 @@ func direction(reverse bool) string {
 	return "up"
 }
 
+// contendedLine makes a scene of so many who want a line and one more who only pings.
+func contendedLine(wanting int, line uint64) maker {
+	return standard(netlab.Options{
+		Residents: wanting + 1, NoOffload: true,
+		Line: netlab.Shape{Down: line, Up: line, Queue: 100 * time.Millisecond},
+	})
+}
+
 // contendedBoxes makes the boxes, the plain one last; those that were made are returned also with an error.
 func contendedBoxes(ctx context.Context) (all []contended, err error) {
-	scene := func(line uint64) maker {
-		return standard(netlab.Options{
-			Residents: competitors + 1, NoOffload: true,
-			Line: netlab.Shape{Down: line, Up: line, Queue: 100 * time.Millisecond},
-		})
-	}
 	for _, line := range []uint64{25e6, 22e6, 20e6} {
-		g, err := gatedScene(ctx, scene(line), config.Limits{}, config.Donation{Download: lent, Upload: lent})
+		g, err := gatedScene(ctx, contendedLine(competitors, line), config.Limits{}, config.Donation{Download: lent, Upload: lent})
 		if err != nil {
 			return all, err
 		}
-		all = append(all, contended{fmt.Sprintf("20 lent of %d Mbit/s", line/1e6), line == 25e6, g.Scene, g.Close})
+		all = append(all, contended{fmt.Sprintf("20 lent of %d Mbit/s", line/1e6), line == 25e6, greedy, g.Scene, g.Close})
 		if err := g.admit(ctx, 0); err != nil {
 			return all, err
 		}
 	}
-	plain, err := plainScene(ctx, scene(25e6))
+	plain, err := plainScene(ctx, contendedLine(competitors, 25e6))
 	if err != nil {
 		return all, err
 	}
-	return append(all, contended{"plain forwarding, 25 Mbit/s", false, plain, plain.Close}), nil
+	return append(all, contended{"plain forwarding, 25 Mbit/s", false, greedy, plain, plain.Close}), nil
 }
 
 // run fills the line once.
 func (c contended) run(ctx context.Context, b *bench, reverse bool) (s shared, err error) {
-	bystander := c.scene.Residents[competitors]
+	last := len(c.scene.Residents) - 1
+	bystander := c.scene.Residents[last]
 	const every = 10 * time.Millisecond
 	if err := pause(ctx, 500*time.Millisecond); err != nil { // what the last round left in the queues
 		return s, err
@@ -122,10 +167,10 @@ func (c contended) run(ctx context.Context, b *bench, reverse bool) (s shared, e
 			err = errors.Join(err, t.Stop())
 		}
 	}()
-	for k, r := range c.scene.Residents[:competitors] {
+	for k, r := range c.scene.Residents[:last] {
 		bulk := netlab.Bulk{From: r.Host, To: c.scene.Internet.Host, Addr: netlab.WebAddr, Streams: 1, Reverse: reverse}
 		if k == 0 {
-			bulk.Streams = greedy
+			bulk.Streams = c.streams
 		}
 		t, err := bulk.Start(ctx)
 		if err != nil {
@@ -179,32 +224,42 @@ func jain(shares []float64) (index, sum float64) {
 }
 
 func (c contended) rows(direction string, results, plain []shared) []row {
-	value := func(of []shared, f func(shared) float64) spread { return spreadOf(column(of, f)) }
 	index := func(s shared) float64 { return s.jain }
-	added50 := func(s shared) float64 { return milliseconds(s.added50) }
-	added99 := func(s shared) float64 { return milliseconds(s.added99) }
-	lost := func(s shared) float64 { return float64(s.lost) }
-
-	j, jPlain := value(results, index), value(plain, index)
+	j, jPlain := spreadIn(results, index), spreadIn(plain, index)
 	fair := row{
 		what: fmt.Sprintf("eight residents, one with 16 streams, %s, %s", direction, c.name),
 		measured: fmt.Sprintf("Jain %.4f (%.4f to %.4f), %.1f Mbit/s together", j.median, j.low, j.high,
-			value(results, func(s shared) float64 { return s.total / 1e6 }).median),
+			spreadIn(results, func(s shared) float64 { return s.total / 1e6 }).median),
 		beside: fmt.Sprintf("plain forwarding %.2f; openNDS 0.33", jPlain.median),
-	}
-	p50, p99 := value(results, added50), value(results, added99)
-	ping := row{
-		what: fmt.Sprintf("another's ping meanwhile, %s, %s", direction, c.name),
-		measured: fmt.Sprintf("p50 %+.2f ms (%+.2f to %+.2f), p99 %+.2f ms (%+.2f to %+.2f), %.0f lost",
-			p50.median, p50.low, p50.high, p99.median, p99.low, p99.high, value(results, lost).median),
-		beside: fmt.Sprintf("plain forwarding p50 %+.1f ms, p99 %+.1f ms, %.0f lost; openNDS p50 38 ms", value(plain, added50).median,
-			value(plain, added99).median, value(plain, lost).median),
 	}
 	if c.target {
 		fair.target, fair.met = "Jain ≥ 0.99", judge(j.median >= 0.99)
+	}
+	return []row{fair, c.pingRow(fmt.Sprintf("another's ping meanwhile, %s, %s", direction, c.name), results, plain)}
+}
+
+// pingRow says what the full line was to the one who only pings.
+func (c contended) pingRow(what string, results, plain []shared) row {
+	added50 := func(s shared) float64 { return milliseconds(s.added50) }
+	added99 := func(s shared) float64 { return milliseconds(s.added99) }
+	lost := func(s shared) float64 { return float64(s.lost) }
+	p50, p99 := spreadIn(results, added50), spreadIn(results, added99)
+	ping := row{
+		what: what,
+		measured: fmt.Sprintf("p50 %+.2f ms (%+.2f to %+.2f), p99 %+.2f ms (%+.2f to %+.2f), %.0f lost",
+			p50.median, p50.low, p50.high, p99.median, p99.low, p99.high, spreadIn(results, lost).median),
+		beside: fmt.Sprintf("plain forwarding p50 %+.1f ms, p99 %+.1f ms, %.0f lost; openNDS p50 38 ms", spreadIn(plain, added50).median,
+			spreadIn(plain, added99).median, spreadIn(plain, lost).median),
+	}
+	if c.target {
 		ping.target, ping.met = "p50 ≤ +5 ms, p99 ≤ +30 ms", judge(p50.median <= 5 && p99.median <= 30)
 	}
-	return []row{fair, ping}
+	return ping
+}
+
+// spreadIn is the spread of one number of the results.
+func spreadIn(results []shared, number func(shared) float64) spread {
+	return spreadOf(column(results, number))
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -57,6 +57,7 @@ var measurements = []measurement{
 	{"wired", "the same with nothing around the box", bareThroughput, true},
 	{"limit", "a resident's limit", limit, false},
 	{"fairness", "eight residents on one line, and another's ping through it", fairness, false},
+	{"bystander", "the ping alone, on a slow line with one neighbour: for emulated machines", bystander, true},
 	{"press", "from the button to the first byte from the internet", press, false},
 	{"pages", "the first page and the redirect, beside a bare Go handler", pages, false},
 	{"daemon", "memory and idle CPU of the daemon", resources, false},

@@ -10,9 +10,9 @@ import (
 	"passerelle/vm/guest"
 )
 
-// TestPanel: the light shows what the box does and the button asks for what the hold says, through the kernel's
-// character device.
-func TestPanel(t *testing.T) {
+// TestBox: the box on a wired hotspot. Its queues are this kernel's fair ones, its light shows what it does and its
+// button asks for what the hold says, through the kernel's character device.
+func TestBox(t *testing.T) {
 	needMachine(t)
 	chip, err := guest.NewChip("panel", 8)
 	must(t, err)
@@ -21,7 +21,7 @@ func TestPanel(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	scene, err := netlab.Standard(patience(t, time.Minute), netlab.Options{Name: "panel"})
+	scene, err := netlab.Standard(patience(t, time.Minute), netlab.Options{Name: "box"})
 	must(t, err)
 	closeWorld(t, scene.World)
 	light, button := chip.Light(2), chip.Button(5)
@@ -41,7 +41,14 @@ button = "panel 5 low"
 		must(t, button.Hold(patience(t, time.Minute), d))
 	}
 
-	shows(t, decide.Sharing)
+	t.Run("shares with fair queues", func(t *testing.T) {
+		shows(t, decide.Sharing)
+		s, err := box.Status(patience(t, 10*time.Second))
+		must(t, err)
+		if s.Hotspot.Queue != "fq_codel" {
+			t.Errorf("residents' queues are %q", s.Hotspot.Queue)
+		}
+	})
 	t.Run("a press pauses and another resumes", func(t *testing.T) {
 		hold(t, 300*time.Millisecond)
 		shows(t, decide.Paused)
@@ -49,16 +56,16 @@ button = "panel 5 low"
 		shows(t, decide.Sharing)
 	})
 	t.Run("between two gestures nothing is asked for", func(t *testing.T) {
-		hold(t, 3500*time.Millisecond)
+		hold(t, 3*time.Second)
 		shows(t, decide.Sharing)
 	})
 	t.Run("five seconds open the window for technicians, and close it", func(t *testing.T) {
-		hold(t, 7*time.Second)
+		hold(t, 6*time.Second)
 		shows(t, decide.Setup)
 		if s, err := box.Status(patience(t, 10*time.Second)); err != nil || s.Setup == nil {
 			t.Errorf("status says nothing of the window: %v", err)
 		}
-		hold(t, 7*time.Second)
+		hold(t, 6*time.Second)
 		shows(t, decide.Sharing)
 	})
 	t.Run("a contact that bounces is one press", func(t *testing.T) {
@@ -79,8 +86,7 @@ button = "panel 5 low"
 	t.Run("a stuck button asks for nothing", func(t *testing.T) {
 		must(t, button.Set(true))
 		// Held, the light promises what letting go would do; stuck, it shows the State again.
-		waitMatch(t, light, hw.Holds[hw.Setup], 15*time.Second)
-		waitMatch(t, light, hw.Holds[hw.Nothing], 15*time.Second)
+		waitMatch(t, light, hw.Holds[hw.Nothing], 20*time.Second)
 		waitMatch(t, light, hw.States[decide.Sharing], 45*time.Second)
 		must(t, button.Set(false))
 		s, err := box.Status(patience(t, 10*time.Second))
@@ -101,7 +107,7 @@ const slack = 80 * time.Millisecond
 // within a second.
 func waitMatch(t *testing.T, l *guest.Light, p hw.Pattern, limit time.Duration) {
 	t.Helper()
-	length := 2 * time.Second
+	length := 1500 * time.Millisecond
 	for _, step := range p {
 		length += step.For
 	}
