@@ -158,6 +158,7 @@ type Box struct {
 	sessions map[netip.Addr]Session
 	view     View
 	status   Status
+	looked   time.Time // when the last round ended
 }
 
 // Session is a resident's session.

@@ -179,7 +179,14 @@ func (b *Box) publish() {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.view, b.status = v, s
+	b.view, b.status, b.looked = v, s, b.Now()
+}
+
+// Looked returns when the loop last finished a round, by the clock of Parts.Now. One does at least every few seconds.
+func (b *Box) Looked() time.Time {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.looked
 }
 
 func (d *donation) status(

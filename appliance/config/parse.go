@@ -261,7 +261,7 @@ func (r *reader) donation(t *table, c *Config) Donation {
 	case d.WiFi == nil:
 	case d.Interface == USB:
 		t.problem("wifi", "a phone on USB has no Wi-Fi network to join; take this line away, or write the radio's interface")
-	case c.Hotspot.Country == "" && r.lines["hotspot.country"] == 0:
+	case c.Hotspot.Country == "" && !slices.ContainsFunc(r.problems, func(p Problem) bool { return p.Key == "hotspot.country" }):
 		t.problem("wifi", `the rules of the country's radio are needed for it; write country = "FR" below [hotspot]`)
 	}
 	if d.Interface != "" && d.Interface == c.Hotspot.Interface {

@@ -25,12 +25,24 @@ func (f File) write() (changed bool, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return false, fmt.Errorf("write %s: %w", f.Path, err)
 	}
-	// Without a given folder, renameio would try out $TMPDIR with files of its own.
-	err = renameio.WriteFile(f.Path, f.Data, mode, renameio.WithTempDir(dir), renameio.WithStaticPermissions(mode))
-	if err != nil {
+	if err := f.replace(dir, mode); err != nil {
 		return false, fmt.Errorf("write %s: %w", f.Path, err)
 	}
 	return true, nil
+}
+
+// replace is renameio.WriteFile, but that would keep the mode of the file that is there.
+func (f File) replace(dir string, mode os.FileMode) error {
+	// Without a given folder, renameio would try out $TMPDIR with files of its own.
+	p, err := renameio.NewPendingFile(f.Path, renameio.WithTempDir(dir), renameio.WithStaticPermissions(mode))
+	if err != nil {
+		return err
+	}
+	defer p.Cleanup()
+	if _, err := p.Write(f.Data); err != nil {
+		return err
+	}
+	return p.CloseAtomicallyReplace()
 }
 
 // removeAll removes the files; one that isn't there is no error.

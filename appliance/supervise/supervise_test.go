@@ -272,6 +272,8 @@ func TestChanges(t *testing.T) {
 		w.expect(`
 			5s dns -b and its group get terminated
 			5s dns -b starts`)
+		w.set(child("dns -b", "2", "4"))
+		w.expect(``) // its mode is as it should be
 
 		// A file that is no longer named goes.
 		fewer := child("dns -b", "2", "4")

@@ -22,12 +22,14 @@ func (a anew) Error() string { return a.why }
 
 // runAgain runs one daemon after the other, until ctx ends or one cannot go on.
 func (d *daemon) runAgain(ctx context.Context) error {
+	defer context.AfterFunc(ctx, d.manager.stopping)()
 	for {
 		err := d.run(ctx)
 		var next anew
 		if !errors.As(err, &next) || ctx.Err() != nil {
 			return err
 		}
+		d.manager.reloading()
 		if next.reset {
 			if err := d.forgetAll(); err != nil {
 				d.log.Error("the box cannot be reset and goes on as it was", "error", err)

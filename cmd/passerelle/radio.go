@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -49,7 +50,7 @@ func (d *daemon) newRadios(board hw.Board, wake func()) radios {
 				return board.Radio.Stations
 			},
 		}),
-		joiner: wpa.NewJoiner(wpa.JoinerOptions{Log: d.log, Dir: d.runDir(), Scan: plan.ScanInterval, Wake: wake}),
+		joiner: wpa.NewJoiner(wpa.JoinerOptions{Log: d.log, Dir: d.runDir(), Scan: plan.ScanInterval * time.Second, Wake: wake}),
 	}
 	if h := d.config.Hotspot; h.Radio == "hostapd" {
 		o := control(h.Interface)

@@ -62,7 +62,8 @@ func run(ctx context.Context, c *cli, args []string) error {
 	if verbose {
 		level = slog.LevelDebug
 	}
-	d := &daemon{paths: p, log: slog.New(slog.NewTextHandler(c.err, &slog.HandlerOptions{Level: level}))}
+	log := slog.New(slog.NewTextHandler(c.err, &slog.HandlerOptions{Level: level}))
+	d := &daemon{paths: p, log: log, manager: newManager(log)}
 	conf, err := load(p.config)
 	switch {
 	case err == nil:
@@ -83,6 +84,7 @@ type daemon struct {
 	config     *config.Config
 	configured bool // by a technician
 	log        *slog.Logger
+	manager    manager
 	box        *appliance.Box
 }
 
@@ -127,6 +129,11 @@ func (d *daemon) run(ctx context.Context) error {
 		Keep: d.keep, Kept: kept, Aside: d.takeAside(),
 	})
 
+	dog, err := newWatchdog(d.log, d.manager, d.config.Hardware.Watchdog)
+	if err != nil {
+		return errors.Join(err, ledger.Close())
+	}
+
 	// Whatever ends, ends all; the loop is told last, so that pages and names are gone when the gate closes.
 	outer, stop := context.WithCancel(ctx)
 	defer stop()
@@ -158,6 +165,8 @@ func (d *daemon) run(ctx context.Context) error {
 	radios.start(taskCtx, tasks)
 	tasks.Go(func() error { return d.servePanel(taskCtx, board) })
 	tasks.Go(func() error { return d.reload(taskCtx) })
+	tasks.Go(func() error { return d.tellManager(taskCtx) })
+	tasks.Go(func() error { return dog.Run(taskCtx, d.healthy) })
 	err = tasks.Wait()
 	stopLoop()
 	<-loopDone

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"passerelle/appliance/decide"
+	"passerelle/netctl/plan"
+)
+
+// A healthy loop looks every two seconds, unless the kernel takes its time; a page takes milliseconds.
+const (
+	roundLimit = 20 * time.Second
+	pageLimit  = 2 * time.Second
+)
+
+// healthy tells whether the box works: its loop goes round and its pages answer, as a resident would ask for them. What
+// its loop knows to be wrong, a missing radio for instance, does not count: to be started anew mends none of that.
+func (d *daemon) healthy() error {
+	if since := time.Since(d.box.Looked()); since > roundLimit {
+		return fmt.Errorf("the loop has not gone round for %v", since.Round(time.Second))
+	}
+	if s := d.box.View().State; s == decide.Starting || s == decide.Fault {
+		return nil
+	}
+	ctx, stop := context.WithTimeout(context.Background(), pageLimit)
+	defer stop()
+	url := "http://" + netip.AddrPortFrom(d.config.Hotspot.Address.Addr(), plan.PortPortal).String() + "/healthz"
+	q, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return fmt.Errorf("ask the box's own pages: %w", err)
+	}
+	q.Close = true
+	r, err := http.DefaultClient.Do(q)
+	if err != nil {
+		return fmt.Errorf("ask the box's own pages: %w", err)
+	}
+	defer r.Body.Close()
+	if r.StatusCode != http.StatusOK {
+		return fmt.Errorf("ask the box's own pages: the answer is %s", r.Status)
+	}
+	return nil
+}
+
+// tellManager tells systemd that the box is ready, as soon as its first plan has been applied or cannot be, then each
+// new state.
+func (d *daemon) tellManager(ctx context.Context) error {
+	told := decide.Starting
+	every(ctx, panelPace, func() {
+		now := d.box.View().State
+		if now == told {
+			return
+		}
+		tell := d.manager.status
+		if told == decide.Starting {
+			tell = d.manager.ready
+		}
+		tell(string(now) + ": " + d.box.Status().Why)
+		told = now
+	})
+	return nil
+}
