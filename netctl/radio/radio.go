@@ -196,7 +196,7 @@ func (r *Reader) SetUp(i netctl.RadioInterface) error {
 	return nil
 }
 
-// Add gives a radio one more interface, which is down and nobody's yet.
+// Add gives a radio one more interface, which is down and nobody's yet. The error is fs.ErrExist if the name is taken.
 func (r *Reader) Add(radio netctl.Radio, name string, kind netctl.RadioKind) error {
 	types := map[netctl.RadioKind]uint32{
 		netctl.RadioAccessPoint: unix.NL80211_IFTYPE_AP,
@@ -206,11 +206,15 @@ func (r *Reader) Add(radio netctl.Radio, name string, kind netctl.RadioKind) err
 	if !ok {
 		return fmt.Errorf("add the interface %s to %s: an interface of kind %q can't be asked for", name, radio.Name, kind)
 	}
-	if _, err := r.ask(unix.NL80211_CMD_NEW_INTERFACE, 0, func(e *netlink.AttributeEncoder) {
+	_, err := r.ask(unix.NL80211_CMD_NEW_INTERFACE, 0, func(e *netlink.AttributeEncoder) {
 		e.Uint32(unix.NL80211_ATTR_WIPHY, uint32(radio.Index))
 		e.String(unix.NL80211_ATTR_IFNAME, name)
 		e.Uint32(unix.NL80211_ATTR_IFTYPE, t)
-	}); err != nil {
+	})
+	if errors.Is(err, unix.ENFILE) { // what dev_alloc_name (net/core/dev.c) says of a name that's taken
+		err = fs.ErrExist
+	}
+	if err != nil {
 		return fmt.Errorf("add the interface %s to %s: %w", name, radio.Name, err)
 	}
 	return nil

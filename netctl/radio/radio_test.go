@@ -268,6 +268,10 @@ func TestAddRemove(t *testing.T) {
 	if err := r.Add(netctl.Radio{Name: "phy1"}, "wlan9", netctl.RadioAccessPoint); !errors.Is(err, unix.EPERM) {
 		t.Errorf("without permission: %v", err)
 	}
+	k.answers[unix.NL80211_CMD_NEW_INTERFACE] = refuse(unix.ENFILE)
+	if err := r.Add(netctl.Radio{Name: "phy1"}, "wlan9", netctl.RadioStation); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("a name that's taken: %v", err)
+	}
 }
 
 // card is a radio in the kernel's words.

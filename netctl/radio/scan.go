@@ -290,7 +290,7 @@ func suites(b []byte) (numbers []byte, rest []byte, ok bool) {
 
 // readBusy reads what was measured on one channel; ok tells that something was.
 func readBusy(b []byte) (s netctl.Busy, ok bool, err error) {
-	var time, busy uint64 // milliseconds
+	var there, busy uint64 // milliseconds
 	err = each(b, func(d *netlink.AttributeDecoder) error {
 		if d.Type() != unix.NL80211_ATTR_SURVEY_INFO {
 			return nil
@@ -302,16 +302,16 @@ func readBusy(b []byte) (s netctl.Busy, ok bool, err error) {
 			case unix.NL80211_SURVEY_INFO_NOISE:
 				s.Noise = int(d.Int8())
 			case unix.NL80211_SURVEY_INFO_TIME:
-				time = d.Uint64()
+				there = d.Uint64()
 			case unix.NL80211_SURVEY_INFO_TIME_BUSY:
 				busy = d.Uint64()
 			}
 			return nil
 		})
 	})
-	if err != nil || time == 0 {
+	if err != nil || there == 0 {
 		return netctl.Busy{}, false, err
 	}
-	s.Share = min(1, float64(busy)/float64(time))
+	s.Share = min(1, float64(busy)/float64(there))
 	return s, true, nil
 }
