@@ -1,6 +1,10 @@
 package plan
 
-import "passerelle/netctl"
+import (
+	"slices"
+
+	"passerelle/netctl"
+)
 
 // apart are the channels of 2.4 GHz that don't disturb each other. Channel 13 isn't one of them: a network there would
 // disturb and be disturbed by 11, where many are, and phones bought in America don't hear it; nor is 14, for 802.11b in
@@ -64,23 +68,22 @@ func ChooseChannel(band netctl.Band, heard []netctl.Heard, busy []netctl.Busy, n
 
 // candidates are the channels to choose from, the first preferred among equals.
 func candidates(band netctl.Band) []netctl.Channel {
-	var list []netctl.Channel
-	if band.Name == netctl.Band24 {
-		for _, n := range apart {
-			if c, ok := band.Channel(n); ok && c.Allowed {
-				list = append(list, c)
-			}
-		}
-	}
-	if len(list) > 0 {
-		return list
-	}
+	var usual, allowed []netctl.Channel
 	for _, c := range band.Channels {
-		if c.Allowed {
-			list = append(list, c)
+		if !c.Allowed {
+			continue
+		}
+		allowed = append(allowed, c)
+		// On 5 GHz, those between and above the blocks are cars' (802.11p): phones don't look there.
+		first := block(c.Number)
+		if slices.Contains(apart, c.Number) || first != 0 && (c.Number-first)%4 == 0 {
+			usual = append(usual, c)
 		}
 	}
-	return list
+	if len(usual) > 0 {
+		return usual
+	}
+	return allowed
 }
 
 // overlap returns how much of the time of a network in the channel one at the other frequency takes, were it loud.

@@ -59,6 +59,7 @@ func TestChooseChannel(t *testing.T) {
 		"5 GHz, on 2.4 GHz only":     {france5, near(2412, 2437, 2462), nil, 0, 36},
 		"5 GHz, all of a block":      {france5, near(5180, 5200, 5220, 5240), nil, 0, 149},
 		"5 GHz, all of a block, low": {only(france5, 36, 40, 44, 48), near(5180, 5200, 5220, 5240), nil, 44, 44},
+		"5 GHz, beyond phones":       {only(france5, 40, 166), near(5200), nil, 0, 40},
 		"5 GHz, radar only":          {only(france5), nil, nil, 0, 0},
 	} {
 		if got := plan.ChooseChannel(c.band, c.heard, c.busy, c.now); got != c.want {
