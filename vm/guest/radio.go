@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"time"
@@ -65,15 +63,6 @@ func freeRadio(ctx context.Context) (phy string, link netlink.Link, err error) {
 // phyOf cuts a radio's name out of PHYS/NAME/device/net/INTERFACE.
 func phyOf(path string) string {
 	return filepath.Base(filepath.Dir(filepath.Dir(filepath.Dir(path))))
-}
-
-// freeRadios counts the radios that nobody has taken.
-func freeRadios() (int, error) {
-	all, err := os.ReadDir(phys)
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
-	}
-	return len(all), err
 }
 
 // run runs a command in the machine's own namespaces.
