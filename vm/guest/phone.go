@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"passerelle/netctl/netlab"
+	"passerelle/netctl/wpa"
 )
 
 // A lender's phone: its own network, and its way to the internet.
@@ -23,7 +24,7 @@ var (
 type Phone struct {
 	*netlab.Host
 	procs   []*netlab.Proc // none when it is off
-	control *control
+	control *wpa.Conn
 }
 
 // AddPhone adds a phone that is off. An internet has one phone at most.
@@ -68,9 +69,8 @@ func (p *Phone) on(ctx context.Context, n Network) error {
 		return err
 	}
 	p.procs = append(p.procs, hostapd)
-	socket := p.Path(controlDir + "/" + radioName)
-	if p.control, err = dialControl(ctx, socket, p.Path("/control"), hostapd.Exited()); err != nil {
-		return fmt.Errorf("%w: %s", err, hostapd.Output())
+	if p.control, err = listen(ctx, p.Host, hostapd); err != nil {
+		return err
 	}
 	if err := p.waitEnabled(ctx); err != nil {
 		return fmt.Errorf("%w: %s", err, hostapd.Output())
@@ -88,7 +88,7 @@ func (p *Phone) on(ctx context.Context, n Network) error {
 // waitEnabled waits until the phone sends beacons. The event may have come before anybody listened, so it asks.
 func (p *Phone) waitEnabled(ctx context.Context) error {
 	for {
-		status, err := p.control.ask(ctx, "STATUS")
+		status, err := p.control.Request(ctx, "STATUS")
 		if err != nil {
 			return err
 		}
@@ -104,22 +104,23 @@ func (p *Phone) waitEnabled(ctx context.Context) error {
 // Move changes the channel within the band, announced to those who have joined, and waits until it is done.
 func (p *Phone) Move(ctx context.Context, channel int) error {
 	const beacons = 5 // that announce it
-	if err := p.control.must(ctx, fmt.Sprintf("CHAN_SWITCH %d %d", beacons, frequency(channel))); err != nil {
-		return err
+	_, err := p.control.Request(ctx, fmt.Sprintf("CHAN_SWITCH %d %d", beacons, frequency(channel)))
+	if err == nil {
+		_, err = await(ctx, p.control, wpa.APSwitched)
 	}
-	_, err := p.control.wait(ctx, "AP-CSA-FINISHED")
 	return err
 }
 
 // Off switches the sharing off. Who has joined is told.
 func (p *Phone) Off() error {
+	var err error
 	if p.control != nil {
-		p.control.close()
+		err = p.control.Close()
 		p.control = nil
 	}
 	for _, proc := range p.procs {
 		proc.Stop() // its exit status says that it was told to
 	}
 	p.procs = nil
-	return p.SetUp(radioName, false)
+	return errors.Join(err, p.SetUp(radioName, false))
 }

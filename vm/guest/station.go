@@ -8,12 +8,7 @@ import (
 	"strings"
 
 	"passerelle/netctl/netlab"
-)
-
-// On every host with a radio: what its interface is called, and where its hostapd or wpa_supplicant has its socket.
-const (
-	radioName  = netlab.HotspotInterface
-	controlDir = "/run/radio"
+	"passerelle/netctl/wpa"
 )
 
 // ErrWrongKey is why a network with another passphrase is not joined.
@@ -24,7 +19,7 @@ var ErrWrongKey = errors.New("the passphrase is wrong")
 type Station struct {
 	*netlab.Resident
 	supplicant *netlab.Proc // nil when it has joined nothing
-	control    *control
+	control    *wpa.Conn
 }
 
 // AddStation adds a phone that has joined nothing to the world.
@@ -72,29 +67,31 @@ func (s *Station) associate(ctx context.Context, n Network) (err error) {
 	if err != nil {
 		return err
 	}
-	socket := s.Path(controlDir + "/" + radioName)
-	if s.control, err = dialControl(ctx, socket, s.Path("/control"), s.supplicant.Exited()); err != nil {
-		return fmt.Errorf("%w: %s", err, s.supplicant.Output())
+	if s.control, err = listen(ctx, s.Host, s.supplicant); err != nil {
+		return err
 	}
-	id, err := s.control.ask(ctx, "ADD_NETWORK")
+	id, err := s.control.Request(ctx, "ADD_NETWORK")
 	if err != nil {
 		return err
 	}
+	id = strings.TrimSpace(id)
 	commands := []string{"SET sae_pwe 2"}
 	for _, setting := range n.supplicant() {
 		commands = append(commands, fmt.Sprintf("SET_NETWORK %s %s %s", id, setting[0], setting[1]))
 	}
-	if err := s.control.must(ctx, append(commands, "ENABLE_NETWORK "+id)...); err != nil {
-		return err
+	for _, command := range append(commands, "ENABLE_NETWORK "+id) {
+		if _, err := s.control.Request(ctx, command); err != nil {
+			return err
+		}
 	}
 	for {
-		event, err := s.control.wait(ctx, "CTRL-EVENT-CONNECTED", "CTRL-EVENT-SSID-TEMP-DISABLED")
+		event, err := await(ctx, s.control, wpa.Connected, wpa.TempDisabled)
 		switch {
 		case err != nil:
 			return err
-		case strings.HasPrefix(event, "CTRL-EVENT-CONNECTED"):
+		case event.Kind == wpa.Connected:
 			return nil
-		case strings.Contains(event, "reason=WRONG_KEY"):
+		case event.WrongKey:
 			return ErrWrongKey
 		}
 	}
@@ -102,27 +99,28 @@ func (s *Station) associate(ctx context.Context, n Network) (err error) {
 
 // Lost waits until the network has gone, or has sent the station away.
 func (s *Station) Lost(ctx context.Context) error {
-	_, err := s.control.wait(ctx, "CTRL-EVENT-DISCONNECTED")
+	_, err := await(ctx, s.control, wpa.Disconnected)
 	return err
 }
 
 // Back waits until wpa_supplicant has joined the network again by itself.
 func (s *Station) Back(ctx context.Context) error {
-	_, err := s.control.wait(ctx, "CTRL-EVENT-CONNECTED")
+	_, err := await(ctx, s.control, wpa.Connected)
 	return err
 }
 
 // Leave leaves the network, if it has joined one.
 func (s *Station) Leave() error {
+	var err error
 	if s.control != nil {
-		s.control.close()
+		err = s.control.Close()
 		s.control = nil
 	}
 	if s.supplicant != nil {
 		s.supplicant.Stop() // its exit status says that it was told to
 		s.supplicant = nil
 	}
-	return s.Resident.Leave()
+	return errors.Join(err, s.Resident.Leave())
 }
 
 // SetMAC makes the phone another device to every network. It leaves for it.
