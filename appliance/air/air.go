@@ -1,7 +1,7 @@
-// Package air keeps the box's radios as the configuration wants them: under the rules of the country, with the interfaces
-// that are named, on a quiet channel. It works in a goroutine of its own, since to listen around takes seconds and the
-// loop must not wait: the loop says what it wants (Set) and reads how it stands (State). It starts no program: what
-// hostapd is to make, the loop takes from the State.
+// Package air keeps the box's radios as the configuration wants them: under the rules of the country, with the
+// interfaces that are named, on a quiet channel. It works in a goroutine of its own, since to listen around takes seconds
+// and the loop must not wait: the loop says what it wants (Set) and reads how it stands (State). It starts no program:
+// what hostapd is to make, the loop takes from the State. It must not know who is there, only how many.
 //
 // # Which channel
 //
@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -29,12 +30,13 @@ import (
 )
 
 const (
-	period    = 5 * time.Second  // between looks at the radios
-	forget    = time.Minute      // what they can do is asked again after it
-	patience  = 5 * time.Second  // for the rules of a country to be taken up
-	listening = 15 * time.Second // for a scan: all channels of two bands, those with radar for a tenth of a second each
-	settled   = 24 * time.Hour   // a channel is kept for so long at least
-	again     = 10 * time.Second // between attempts at something that failed
+	period    = 5 * time.Second       // between looks at the radios
+	forget    = time.Minute           // what they can do is asked again after it; and then no answer at all is a failure
+	patience  = 5 * time.Second       // for the rules of a country to be taken up
+	glance    = 50 * time.Millisecond // between looks whether they are
+	listening = 15 * time.Second      // for a scan: all channels of two bands, those with radar for a tenth of a second each
+	settled   = 24 * time.Hour        // a channel is kept for so long at least
+	again     = 10 * time.Second      // between attempts at something that failed
 )
 
 // twin is the interface of an open network's encrypted twin (see netctl.AccessPoint).
@@ -91,17 +93,8 @@ type State struct {
 	MHz      int  // where
 	Stations int  // devices that have joined it
 	Most     int  // that it serves, 0: not known
-	Full     bool // it has turned one away since that was last less than Most
+	Full     bool // it turned one away, and as many are there still
 	Follows  bool // it shares its radio with a lender's network
-}
-
-func (s State) equal(o State) bool {
-	a, b := s.AccessPoint, o.AccessPoint
-	s.AccessPoint, o.AccessPoint = nil, nil
-	if s != o || (a == nil) != (b == nil) {
-		return false
-	}
-	return a == nil || fmt.Sprint(*a) == fmt.Sprint(*b)
 }
 
 // Keeper keeps the radios. Make one with New; its methods are safe for concurrent use.
@@ -115,17 +108,16 @@ type Keeper struct {
 	state  State
 
 	// The rest is Run's alone.
-	radios   Radios
-	can      []netctl.Radio // as asked last
-	asked    time.Time      // then
-	country  string         // that the kernel was last asked for
-	since    time.Time      // then
-	chosen   int            // the channel, 0: none yet
-	at       time.Time      // when it was
-	restless bool           // another is to be chosen
-	tried    time.Time      // when the access point was last told to move
-	learned  int            // stations at which a device was turned away
-	said     string         // the complaint that was logged last
+	radios  Radios
+	seen    time.Time         // when they last answered
+	can     []netctl.Radio    // as asked last
+	asked   time.Time         // then
+	country string            // whose rules they follow, or were asked to in vain
+	chosen  int               // the channel, 0: none yet
+	at      time.Time         // when it was
+	tried   time.Time         // when the access point was last told to move
+	learned int               // stations that there were when one was turned away, 0: none was
+	said    map[string]string // the complaints that were logged last, by what went wrong
 }
 
 // New returns a keeper that wants nothing yet.
@@ -136,7 +128,7 @@ func New(opt Options) *Keeper {
 	if opt.Stations == nil {
 		opt.Stations = func(string) int { return 0 }
 	}
-	return &Keeper{opt: opt, poke: make(chan struct{}, 1)}
+	return &Keeper{opt: opt, poke: make(chan struct{}, 1), said: map[string]string{}}
 }
 
 // String names the task in the daemon's log.
@@ -145,7 +137,7 @@ func (k *Keeper) String() string { return "radios" }
 // Set says what is wanted from now on. It never waits.
 func (k *Keeper) Set(w Wanted) {
 	k.mu.Lock()
-	changed := fmt.Sprint(w) != fmt.Sprint(k.wanted)
+	changed := !reflect.DeepEqual(w, k.wanted)
 	k.wanted = w
 	k.mu.Unlock()
 	if changed {
@@ -188,7 +180,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 		k.mu.Lock()
 		k.state = now
 		k.mu.Unlock()
-		if !now.equal(before) {
+		if !reflect.DeepEqual(now, before) {
 			k.opt.Wake()
 		}
 		select {
@@ -200,16 +192,16 @@ func (k *Keeper) Run(ctx context.Context) error {
 	}
 }
 
-// complain logs what is wrong, once.
-func (k *Keeper) complain(err error) {
-	said := ""
-	if err != nil {
-		said = err.Error()
+// complain logs the error of an action, once until it succeeds or fails in another way.
+func (k *Keeper) complain(action string, err error) {
+	if err == nil {
+		delete(k.said, action)
+		return
 	}
-	if said != "" && said != k.said {
+	if text := err.Error(); text != k.said[action] {
+		k.said[action] = text
 		k.opt.Log.Warn("the radios are not as they should be", "error", err)
 	}
-	k.said = said
 }
 
 // round looks at the radios, does what is missing, and returns how they are.
@@ -218,22 +210,33 @@ func (k *Keeper) round(ctx context.Context, w Wanted, before State) State {
 	if !serves && len(w.Joins) == 0 {
 		return State{}
 	}
-	interfaces, err := k.look(w)
-	if err == nil {
-		interfaces, err = k.complete(w, interfaces)
+	interfaces, err := k.look(ctx, w.Hotspot.Country)
+	k.complain("look", err)
+	if err != nil {
+		k.radios, k.country = nil, "" // their driver may have been loaded anew
+		if !serves {
+			return State{}
+		}
+		if before.AccessPoint != nil && time.Since(k.seen) < forget {
+			return before // nothing is known: what runs, runs on
+		}
+		return State{Why: err.Error(), Failed: true}
 	}
-	k.complain(err)
+	k.seen = time.Now()
+	interfaces, err = k.complete(w, interfaces)
+	k.complain("complete", err)
 	if !serves {
 		return State{}
 	}
-	if err != nil && len(interfaces) == 0 {
-		return State{Why: err.Error(), Failed: true}
-	}
 	i := find(interfaces, w.Hotspot.Interface)
 	if i == nil {
-		return State{Why: fmt.Sprintf("there is no radio %s (passerelle hw shows which there are)", w.Hotspot.Interface), Failed: true}
+		return failed("there is no radio %s: plug its adapter in, or write another interface", w.Hotspot.Interface)
 	}
 	return k.serve(ctx, w, before, *i, interfaces)
+}
+
+func failed(format string, a ...any) State {
+	return State{Why: fmt.Sprintf(format, a...), Failed: true}
 }
 
 func find(list []netctl.RadioInterface, name string) *netctl.RadioInterface {
@@ -244,49 +247,54 @@ func find(list []netctl.RadioInterface, name string) *netctl.RadioInterface {
 	return &list[n]
 }
 
-// look asks what radios there are, and has them follow the country's rules.
-func (k *Keeper) look(w Wanted) ([]netctl.RadioInterface, error) {
+// look has the radios follow a country's rules, and returns their interfaces. What they can do, it asks now and then.
+func (k *Keeper) look(ctx context.Context, country string) (interfaces []netctl.RadioInterface, err error) {
 	if k.radios == nil {
-		r, err := k.opt.Open()
-		if err != nil {
+		if k.radios, err = k.opt.Open(); err != nil {
 			return nil, err
 		}
-		k.radios = r
 	}
-	now := time.Now()
-	if k.country != w.Hotspot.Country {
-		if err := k.radios.SetCountry(w.Hotspot.Country); err != nil {
-			return nil, err
-		}
-		k.country, k.since, k.asked = w.Hotspot.Country, now, time.Time{}
+	if err := k.rule(ctx, country); err != nil {
+		return nil, err
 	}
-	interfaces, err := k.radios.Interfaces()
-	if err != nil {
+	if interfaces, err = k.radios.Interfaces(); err != nil {
 		return nil, err
 	}
 	known := !slices.ContainsFunc(interfaces, func(i netctl.RadioInterface) bool { return k.radio(i) == nil })
-	if !known || now.Sub(k.asked) > forget {
+	if !known || time.Since(k.asked) > forget {
 		if k.can, err = k.radios.Radios(); err != nil {
 			return nil, err
 		}
-		k.asked = now
+		k.asked = time.Now()
 	}
 	return interfaces, nil
 }
 
-// ruled tells whether the radios follow the country's rules, or can be expected to do so no more: some know their own
-// only.
-func (k *Keeper) ruled() bool {
-	if time.Since(k.since) > patience {
-		return true
+// rule has the radios follow a country's rules, and waits until they do. Some never will: they know their own only.
+func (k *Keeper) rule(ctx context.Context, country string) error {
+	if k.country == country {
+		return nil
 	}
-	have, err := k.radios.Country()
-	if err != nil || have != k.country {
-		return false
+	if err := k.radios.SetCountry(country); err != nil {
+		return err
 	}
-	k.since = k.since.Add(-patience) // once is enough
-	k.asked = time.Time{}            // what is allowed has changed
-	return true
+	ctx, stop := context.WithTimeout(ctx, patience)
+	defer stop()
+	for ctx.Err() == nil {
+		have, err := k.radios.Country()
+		if err != nil {
+			return err
+		}
+		if have == country {
+			break
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(glance):
+		}
+	}
+	k.country, k.asked = country, time.Time{} // what is allowed has changed
+	return nil
 }
 
 // radio returns the radio of an interface.
@@ -298,40 +306,46 @@ func (k *Keeper) radio(i netctl.RadioInterface) *netctl.Radio {
 	return &k.can[n]
 }
 
-// complete makes the wanted interfaces that are missing, on a radio of another one that can do both.
+// complete makes the wanted interfaces that are missing, each on the radio of a wanted one of the other kind, if that
+// radio can do both. It returns the interfaces that there are then.
 func (k *Keeper) complete(w Wanted, have []netctl.RadioInterface) ([]netctl.RadioInterface, error) {
-	kinds := map[string]netctl.RadioKind{}
-	for _, j := range w.Joins {
-		kinds[j.Interface] = netctl.RadioStation
+	type want struct {
+		name string
+		kind netctl.RadioKind
 	}
+	var wants []want
 	if w.Hotspot.Radio == "hostapd" {
-		kinds[w.Hotspot.Interface] = netctl.RadioAccessPoint
+		wants = append(wants, want{w.Hotspot.Interface, netctl.RadioAccessPoint})
+	}
+	for _, j := range w.Joins {
+		wants = append(wants, want{j.Interface, netctl.RadioStation})
 	}
 	made := false
 	var errs []error
-	for name, kind := range kinds {
-		if find(have, name) != nil {
+	for _, missing := range wants {
+		if find(have, missing.name) != nil {
 			continue
 		}
-		for _, other := range have {
-			r := k.radio(other)
-			if kinds[other.Name] == "" || kinds[other.Name] == kind || r == nil || r.NetworksJoined == 0 {
+		for _, other := range wants {
+			i := find(have, other.name)
+			if i == nil || other.kind == missing.kind {
 				continue
 			}
-			err := k.radios.Add(*r, name, kind)
-			errs = append(errs, err)
-			made = made || err == nil
-			break
+			if r := k.radio(*i); r != nil && r.NetworksJoined > 0 {
+				err := k.radios.Add(*r, missing.name, missing.kind)
+				errs, made = append(errs, err), made || err == nil
+				break
+			}
 		}
 	}
-	if !made {
-		return have, errors.Join(errs...)
+	if made {
+		now, err := k.radios.Interfaces()
+		if err == nil {
+			have = now
+		}
+		errs = append(errs, err)
 	}
-	now, err := k.radios.Interfaces()
-	if err != nil {
-		return have, errors.Join(append(errs, err)...)
-	}
-	return now, errors.Join(errs...)
+	return have, errors.Join(errs...)
 }
 
 // serve says what the access point shall be, and how it is.
@@ -339,7 +353,6 @@ func (k *Keeper) serve(
 	ctx context.Context, w Wanted, before State, i netctl.RadioInterface, interfaces []netctl.RadioInterface,
 ) State {
 	h := w.Hotspot
-	failed := func(format string, a ...any) State { return State{Why: fmt.Sprintf(format, a...), Failed: true} }
 	r := k.radio(i)
 	if r == nil {
 		return State{Why: "the radio has just come"}
@@ -347,57 +360,52 @@ func (k *Keeper) serve(
 	if !r.AccessPoint {
 		return failed("the radio of %s cannot be an access point: another Wi-Fi adapter can", i.Name)
 	}
-	s := State{
-		On: i.Kind == netctl.RadioAccessPoint && i.MHz != 0, MHz: i.MHz,
-		Most: cmp.Or(r.Stations, k.opt.Stations(i.Name), k.learned),
-	}
-	if !s.On && !k.ruled() {
-		return State{Why: "the radio takes up the rules of " + h.Country}
-	}
-	if r = k.radio(i); r == nil {
-		return State{Why: "the radio has just come"}
-	}
+	most := cmp.Or(r.Stations, k.opt.Stations(i.Name))
 	a := netctl.AccessPoint{
 		Interface: i.Name, Index: i.Index, Address: i.Address, Bridge: netctl.Bridge, Second: twin, Radio: *r,
-		SSID: h.SSID, Password: h.Password, Country: h.Country, Band: h.Band, Stations: cmp.Or(r.Stations, k.opt.Stations(i.Name)),
+		SSID: h.SSID, Password: h.Password, Country: h.Country, Band: h.Band, Stations: most,
 	}
-	followed := k.follow(w, &a, i, interfaces)
+	on := i.Kind == netctl.RadioAccessPoint && i.MHz != 0
+	followed := follow(w, &a, i, interfaces)
 	if !followed {
 		band, ok := r.Band(h.Band)
 		if !ok {
 			return failed("the radio of %s does not have the band %s", i.Name, h.Band)
 		}
-		c, ok := band.Channel(h.Channel)
 		switch {
-		case h.Channel != 0 && (!ok || !c.Allowed):
+		case h.Channel != 0 && !allowed(band, h.Channel):
 			return failed("a network may not be begun on channel %d here: write another one, or 0", h.Channel)
 		case h.Channel != 0:
 			a.Channel = h.Channel
+		case !slices.ContainsFunc(band.Channels, func(c netctl.Channel) bool { return c.Allowed }):
+			return failed("the rules of %s allow no network on %s with this radio: write the other band", h.Country, h.Band)
+		case !k.choose(ctx, w.Busy, on, i, band):
+			return State{Why: "the radio listens which channel is the quietest"} // once the access point has ended
 		default:
-			if waits := k.choose(ctx, w, s, i, band); waits != "" {
-				return State{Why: waits}
-			}
-			if k.chosen == 0 {
-				return failed("the rules of %s allow no network on %s with this radio: write the other band", h.Country, h.Band)
-			}
 			a.Channel = k.chosen
 		}
 	}
-	s.AccessPoint, s.Follows = &a, a.Joined
-	if !s.On {
-		s.MHz = 0
+	s := State{AccessPoint: &a, On: on, Most: most, Follows: a.Joined}
+	if !on {
 		return s
 	}
+	s.MHz = i.MHz
 	if followed {
 		k.move(ctx, a, i)
 	}
-	k.count(&s, before, a, interfaces)
+	k.count(&s, before, interfaces)
 	return s
+}
+
+// allowed tells whether a network may be begun on a channel of the band.
+func allowed(band netctl.Band, number int) bool {
+	c, ok := band.Channel(number)
+	return ok && c.Allowed
 }
 
 // follow has the access point go by a lender's network that its radio joins as well, where it must. It returns whether
 // the channel is decided by that.
-func (k *Keeper) follow(w Wanted, a *netctl.AccessPoint, i netctl.RadioInterface, interfaces []netctl.RadioInterface) bool {
+func follow(w Wanted, a *netctl.AccessPoint, i netctl.RadioInterface, interfaces []netctl.RadioInterface) bool {
 	for _, j := range w.Joins {
 		other := find(interfaces, j.Interface)
 		if other == nil || other.Radio != i.Radio {
@@ -406,7 +414,7 @@ func (k *Keeper) follow(w Wanted, a *netctl.AccessPoint, i netctl.RadioInterface
 		a.Joined = true
 		number, name := netctl.ChannelNumber(j.MHz)
 		band, _ := a.Radio.Band(name)
-		if c, ok := band.Channel(number); ok && c.Allowed && a.Radio.Channels <= 1 {
+		if allowed(band, number) && a.Radio.Channels <= 1 {
 			a.Band, a.Channel = name, number
 			return true
 		}
@@ -414,45 +422,40 @@ func (k *Keeper) follow(w Wanted, a *netctl.AccessPoint, i netctl.RadioInterface
 	return false
 }
 
-// choose sees to it that a channel is chosen; else it returns what that waits for.
-func (k *Keeper) choose(ctx context.Context, w Wanted, s State, i netctl.RadioInterface, band netctl.Band) (waits string) {
-	const quiet = "the radio listens which channel is the quietest"
-	now := time.Now()
-	if c, ok := band.Channel(k.chosen); k.chosen != 0 && (!ok || !c.Allowed) {
-		k.chosen = 0 // another band, or another country
+// choose sees to it that a channel is chosen. It returns false if the access point has to end first: few radios listen
+// around while they are one.
+func (k *Keeper) choose(ctx context.Context, busy, on bool, i netctl.RadioInterface, band netctl.Band) bool {
+	if !allowed(band, k.chosen) {
+		k.chosen = 0 // none yet, or of another band or country
+	}
+	if number, name := netctl.ChannelNumber(i.MHz); k.chosen == 0 && on && name == band.Name && allowed(band, number) {
+		k.chosen, k.at = number, time.Now() // it was begun under another configuration
 	}
 	switch {
-	case s.On && k.chosen == 0 && !k.restless: // an access point that a daemon before this one began
-		if number, name := netctl.ChannelNumber(i.MHz); name == band.Name {
-			k.chosen, k.at = number, now
-		}
-	case s.On && !k.restless && !w.Busy && now.Sub(k.at) > settled:
-		k.restless = true
+	case k.chosen != 0 && (busy || time.Since(k.at) <= settled):
+		return true
+	case on:
+		return false
 	}
-	switch {
-	case k.chosen != 0 && !k.restless:
-		return ""
-	case s.On:
-		return quiet // once the access point has ended
-	}
-	k.chosen = k.listen(ctx, i, band)
-	k.restless, k.at = false, now
-	return ""
+	k.chosen, k.at = k.listen(ctx, i, band), time.Now()
+	return true
 }
 
 // listen chooses a channel by what is on the air. Where that cannot be found out, any is better than none.
 func (k *Keeper) listen(ctx context.Context, i netctl.RadioInterface, band netctl.Band) int {
-	ctx, stop := context.WithTimeout(ctx, listening)
+	limited, stop := context.WithTimeout(ctx, listening)
 	defer stop()
 	var heard []netctl.Heard
 	var busy []netctl.Busy
 	err := k.radios.SetUp(i)
 	if err == nil {
-		heard, busy, err = k.radios.Scan(ctx, i)
+		heard, busy, err = k.radios.Scan(limited, i)
 	}
-	k.complain(err)
 	number := plan.ChooseChannel(band, heard, busy, k.chosen)
-	k.opt.Log.Info("channel chosen", "interface", i.Name, "channel", number, "networks", len(heard))
+	if ctx.Err() == nil {
+		k.complain("listen", err)
+		k.opt.Log.Info("channel chosen", "interface", i.Name, "channel", number, "networks", len(heard))
+	}
 	return number
 }
 
@@ -466,30 +469,32 @@ func (k *Keeper) move(ctx context.Context, a netctl.AccessPoint, i netctl.RadioI
 	k.tried = time.Now()
 	to, _ := a.Radio.Band(a.Band)
 	c, _ := to.Channel(a.Channel)
-	err := k.opt.Switch(ctx, a.Interface, wpa.Channel{MHz: c.MHz, Width: 20, HT: to.HT, VHT: to.VHT && a.Band == netctl.Band5})
-	k.complain(err)
+	err := k.opt.Switch(ctx, a.Interface, wpa.Channel{
+		MHz: c.MHz, Width: 20, HT: to.HT, VHT: to.VHT && a.Band == netctl.Band5,
+	})
+	k.complain("move", err)
 	if err == nil {
 		k.opt.Log.Info("the access point follows a lender's network", "interface", a.Interface, "channel", a.Channel)
 	}
 }
 
 // count counts who has joined.
-func (k *Keeper) count(s *State, before State, a netctl.AccessPoint, interfaces []netctl.RadioInterface) {
+func (k *Keeper) count(s *State, before State, interfaces []netctl.RadioInterface) {
 	var own []netctl.RadioInterface
-	for _, name := range a.Interfaces() {
+	for _, name := range s.AccessPoint.Interfaces() {
 		if i := find(interfaces, name); i != nil {
 			own = append(own, *i)
 		}
 	}
 	n, err := k.radios.Stations(own)
+	k.complain("count", err)
 	if err != nil {
-		k.complain(err)
 		n = before.Stations
 	}
-	s.Stations = n
-	if k.full.Swap(false) {
-		k.learned, s.Full = n, true
-		s.Most = cmp.Or(s.Most, n)
+	refused := k.full.Swap(false)
+	s.Stations, s.Full = n, refused || before.Full && n == k.learned
+	if refused || k.learned != 0 && n > k.learned {
+		k.learned = n
 	}
-	s.Full = s.Full || before.Full && n >= before.Stations
+	s.Most = cmp.Or(s.Most, k.learned)
 }
