@@ -438,8 +438,9 @@ func TestSomebodyComes(t *testing.T) {
 		time.Sleep(time.Hour)
 		s.expect(t, "0s country FR", "50ms listen with wlan0", "1.05s wlan0 sends on 2412")
 		s.change(func() { s.slow = time.Minute })
-		for s.State().AccessPoint != nil {
-			time.Sleep(time.Second)
+		time.Sleep(settled - time.Hour + 10*time.Second)
+		if s.State().AccessPoint != nil {
+			t.Error("the channel is not to be chosen anew")
 		}
 		s.Set(Wanted{Hotspot: hotspot(0), Busy: true})
 		time.Sleep(time.Hour)

@@ -20,16 +20,21 @@ const (
 // healthy tells whether the box works: its loop goes round and its pages answer, as a resident would ask for them. What
 // its loop knows to be wrong, a missing radio for instance, does not count: to be started anew mends none of that.
 func (d *daemon) healthy() error {
-	if since := time.Since(d.box.Looked()); since > roundLimit {
-		return fmt.Errorf("the loop has not gone round for %v", since.Round(time.Second))
+	pages := netip.AddrPortFrom(d.config.Hotspot.Address.Addr(), plan.PortPortal)
+	return healthy(time.Since(d.box.Looked()), d.box.View().State, pages)
+}
+
+// healthy is about a box that looked so long ago, is in a state and has its pages there.
+func healthy(looked time.Duration, state decide.State, pages netip.AddrPort) error {
+	if looked > roundLimit {
+		return fmt.Errorf("the loop has not gone round for %v", looked.Round(time.Second))
 	}
-	if s := d.box.View().State; s == decide.Starting || s == decide.Fault {
+	if state == decide.Starting || state == decide.Fault {
 		return nil
 	}
 	ctx, stop := context.WithTimeout(context.Background(), pageLimit)
 	defer stop()
-	url := "http://" + netip.AddrPortFrom(d.config.Hotspot.Address.Addr(), plan.PortPortal).String() + "/healthz"
-	q, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	q, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+pages.String()+"/healthz", nil)
 	if err != nil {
 		return fmt.Errorf("ask the box's own pages: %w", err)
 	}
