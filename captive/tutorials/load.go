@@ -1,0 +1,202 @@
+package tutorials
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path"
+	"regexp"
+	"slices"
+)
+
+// folder is a folder of lessons: ours, or a pack's. Each lesson is a folder, whose name is its slug, with one file a
+// language (fr.md) and its pictures. An optional paths.toml orders them.
+type folder struct {
+	files fs.FS
+	name  string // for errors
+	pack  string // "" for ours
+	title string // of the pack
+}
+
+var (
+	slugForm     = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
+	languageFile = regexp.MustCompile(`^[a-z]{2,3}(-[A-Za-z0-9]{2,8})?\.md$`)
+)
+
+// ownLink is where a link of our own texts to one of our own lessons leads.
+func ownLink(slug string) string {
+	if _, err := fs.Stat(ownFiles, "lessons/"+slug+"/"+mainLanguage+".md"); err != nil {
+		return ""
+	}
+	return "/tutorials/" + slug
+}
+
+// slug returns what a lesson of the folder is called in the library: a pack's cannot hide ours.
+func (f folder) slug(name string) string {
+	if f.pack == "" {
+		return name
+	}
+	return f.pack + "-" + name
+}
+
+// add reads a folder into the library. It returns every problem, and adds nothing if there is one.
+func (l *Library) add(f folder) error {
+	entries, err := fs.ReadDir(f.files, ".")
+	if err != nil {
+		return fmt.Errorf("%s: %w", f.name, err)
+	}
+	names := make(map[string]bool) // of lessons
+	for _, e := range entries {
+		if e.IsDir() && slugForm.MatchString(e.Name()) {
+			names[e.Name()] = true
+		}
+	}
+	link := func(slug string) string {
+		if names[slug] {
+			return "/tutorials/" + f.slug(slug)
+		}
+		return ownLink(slug)
+	}
+	var problems []error
+	lessons := make(map[string]map[string]*Lesson)
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		files, err := fs.Glob(f.files, name+"/*.md")
+		if err != nil {
+			return fmt.Errorf("%s: %w", f.name, err)
+		}
+		for _, file := range files {
+			if !languageFile.MatchString(path.Base(file)) {
+				problems = append(problems, fmt.Errorf("%s/%s: a lesson's file is named by its language: fr.md", f.name, file))
+				continue
+			}
+			s := source{name: f.name + "/" + file, link: link, picture: func(picture, alt string) (Drawing, error) {
+				return f.picture(name, picture, alt)
+			}}
+			lesson, err := s.lesson(f.files, file)
+			if err != nil {
+				problems = append(problems, err)
+				continue
+			}
+			lesson.Slug, lesson.Pack = f.slug(name), f.pack
+			if lesson.Next != "" {
+				if names[lesson.Next] {
+					lesson.Next = f.slug(lesson.Next)
+				} else if ownLink(lesson.Next) == "" {
+					problems = append(problems, s.errorf(2, "next: there is no lesson %q", lesson.Next))
+				}
+			}
+			for _, step := range lesson.Steps {
+				if step.Drawing.Media != nil {
+					lesson.Weight += step.Drawing.Media.Size
+				}
+			}
+			if lessons[lesson.Slug] == nil {
+				lessons[lesson.Slug] = make(map[string]*Lesson)
+			}
+			lessons[lesson.Slug][lesson.Language] = lesson
+		}
+	}
+	switch {
+	case len(problems) > 0:
+		return errors.Join(problems...)
+	case len(lessons) == 0:
+		return fmt.Errorf("%s: there is no lesson in it: a folder with a file fr.md", f.name)
+	}
+	paths, err := f.paths(lessons)
+	if err != nil {
+		return err
+	}
+	maps.Copy(l.lessons, lessons)
+	l.paths = append(l.paths, paths...)
+	return nil
+}
+
+// paths reads paths.toml and writes into each lesson which path it belongs to. Lessons of a pack that are in no path
+// make up one of their own.
+func (f folder) paths(lessons map[string]map[string]*Lesson) ([]Path, error) {
+	var file struct {
+		Path []struct {
+			Slug      string            `toml:"slug"`
+			Pictogram string            `toml:"pictogram"`
+			Lessons   []string          `toml:"lessons"`
+			Title     map[string]string `toml:"title"`
+			Need      map[string]string `toml:"need"`
+		} `toml:"path"`
+	}
+	s := source{name: f.name + "/paths.toml"}
+	b, err := readSmall(f.files, "paths.toml")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: %w", s.name, err)
+	}
+	if err := s.decode(string(b), 1, &file); err != nil {
+		return nil, err
+	}
+	var paths []Path
+	var problems []error
+	placed := make(map[string]bool)
+	known := make(map[string]bool)
+	for _, p := range file.Path {
+		path := Path{Slug: f.slug(p.Slug), Pictogram: p.Pictogram, Title: french(p.Title), Need: french(p.Need)}
+		_, drawn := ownKit().symbols[p.Pictogram]
+		switch {
+		case !slugForm.MatchString(p.Slug) || known[p.Slug]:
+			problems = append(problems, s.errorf(1, "path %q: a slug is lower-case letters, digits and -, each once", p.Slug))
+		case len(p.Title) == 0:
+			problems = append(problems, s.errorf(1, "path %q: it needs a title", p.Slug))
+		case p.Pictogram != "" && !drawn:
+			problems = append(problems, s.errorf(1, "path %q: there is no pictogram %q", p.Slug, p.Pictogram))
+		}
+		known[p.Slug] = true
+		for _, name := range p.Lessons {
+			slug := f.slug(name)
+			if lessons[slug] == nil || placed[slug] {
+				problems = append(problems, s.errorf(1, "path %q: lesson %q is not there, or in a path already", p.Slug, name))
+			}
+			placed[slug] = true
+			path.Lessons = append(path.Lessons, slug)
+		}
+		paths = append(paths, path)
+	}
+	rest := Path{Slug: f.pack, Title: map[string]string{mainLanguage: f.title}}
+	for _, slug := range slices.Sorted(maps.Keys(lessons)) {
+		if !placed[slug] {
+			rest.Lessons = append(rest.Lessons, slug)
+		}
+	}
+	switch {
+	case len(rest.Lessons) > 0 && f.pack == "":
+		problems = append(problems, s.errorf(1, "lessons in no path: %q", rest.Lessons))
+	case len(rest.Lessons) > 0:
+		paths = append(paths, rest)
+	}
+	for _, p := range paths {
+		for _, slug := range p.Lessons {
+			for _, lesson := range lessons[slug] {
+				lesson.Path = p.Slug
+			}
+		}
+	}
+	return paths, errors.Join(problems...)
+}
+
+// french prepares the French among a path's words.
+func french(words map[string]string) map[string]string {
+	if t, ok := words[mainLanguage]; ok {
+		words[mainLanguage] = frenchSpaces(t)
+	}
+	return words
+}
+
+// picture reads a step's picture.
+func (f folder) picture(lesson, name, alt string) (Drawing, error) {
+	b, err := fs.ReadFile(f.files, lesson+"/"+name)
+	if err != nil {
+		return Drawing{}, err
+	}
+	s, err := ownKit().draw(b)
+	if err != nil {
+		return Drawing{}, err
+	}
+	return s.drawing(alt), nil
+}

@@ -1,0 +1,201 @@
+// Package tutorials owns the lessons: those that are part of the program, and packs that a technician brings. It reads
+// Markdown and drawings, checks them, keeps them in memory, and finds words in them. Packs are checked completely when
+// they are imported, and again, as far as memory and pages are concerned, when they are loaded.
+//
+// It does not know how a page looks, who reads it or what the box does: handlers ask a Library. A Library never changes;
+// after an import a new one is loaded.
+package tutorials
+
+import (
+	"cmp"
+	"embed"
+	"fmt"
+	"html/template"
+	"io/fs"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+)
+
+//go:embed lessons kit.svg lessons.css helpers
+var ownFiles embed.FS
+
+// The language that lessons fall back to.
+const mainLanguage = "fr"
+
+// Library holds lessons, paths and packs. It is immutable and safe for concurrent use.
+type Library struct {
+	lessons map[string]map[string]*Lesson // by slug and language
+	paths   []Path
+	packs   []Pack
+	dir     string            // where the packs' folders are
+	indexes map[string]*index // by language
+}
+
+// Path orders the lessons for one need.
+type Path struct {
+	Slug        string
+	Pictogram   string            // a symbol of the kit: see Pictogram
+	Title, Need map[string]string // by language
+	Lessons     []string          // slugs, in order
+}
+
+// In returns the path's title and need in a language, else in French, else in any.
+func (p Path) In(language string) (title, need string) {
+	return inLanguage(p.Title, language), inLanguage(p.Need, language)
+}
+
+// Lesson is one lesson in one language.
+type Lesson struct {
+	Slug, Language, Title, Summary string
+	Help                           string   // where to find help with it
+	Next                           string   // slug of the lesson to go on with, or ""
+	Path                           string   // slug of the path that it belongs to
+	Pack                           string   // name of the pack that it came with, "" for ours
+	Level                          int      // 1: first time, 2: knows the basics, 3: at ease
+	Minutes                        int      // to do it; 0 if nobody said
+	Services                       []string // words of the schema "lieux de médiation numérique"
+	Intro                          []template.HTML
+	Steps                          []Step
+	Questions                      []Question
+	Weight                         int64 // bytes of its media; 0 for ours
+}
+
+// Step is one step of a lesson. Its heading alone tells it: that is what the picture story shows.
+type Step struct {
+	Heading string
+	Drawing Drawing
+	Text    template.HTML // paragraphs and lists
+
+	plain string // the text without marks, for the search
+}
+
+// Question is for readers to check themselves; nobody keeps a score.
+type Question struct{ Ask, Answer string }
+
+// Drawing is a step's picture or film: SVG to put into the page, or Media to point to. Both are empty if the step of a
+// pack's lesson has none.
+type Drawing struct {
+	SVG   template.HTML // a whole element, named by Alt; its symbols come from Library.Symbols
+	Alt   string        // what it shows
+	Media *Media
+
+	uses []string // symbols
+}
+
+// Media is a pack's picture or film.
+type Media struct {
+	Kind     string // "image" or "video"
+	Path     string // of its URL, e.g. "/tutorials/media/PACK/LESSON/film.mp4"
+	Type     string // media type
+	Size     int64  // bytes
+	Captions []Captions
+}
+
+// Captions are a film's words in one language (WebVTT).
+type Captions struct{ Language, Path string }
+
+// Pack is what a technician imported.
+type Pack struct {
+	Name, Title string
+	Kind        string // "lessons" or "pages"
+	Size        int64  // bytes on the disk
+	Lessons     int
+	Imported    time.Time
+}
+
+// Text is a page of our own that is no lesson.
+type Text struct {
+	Language, Title, Summary string
+	Intro                    []template.HTML
+	Sections                 []Section
+}
+
+// Section is a part of a Text.
+type Section struct {
+	Heading string
+	Text    template.HTML
+}
+
+// Own returns the lessons that are part of the program.
+func Own() *Library { return own() }
+
+var own = sync.OnceValue(func() *Library {
+	l := &Library{lessons: make(map[string]map[string]*Lesson)}
+	files, err := fs.Sub(ownFiles, "lessons")
+	if err == nil {
+		err = l.add(folder{files: files, name: "lessons"})
+	}
+	if err != nil {
+		panic(fmt.Errorf("read our own lessons: %w", err)) // they are part of the program: it was built wrong
+	}
+	l.buildIndexes()
+	return l
+})
+
+// Paths returns all paths in order: ours first, then each pack's; the lessons of a pack that are in none of its paths
+// make up a path named like the pack.
+func (l *Library) Paths() []Path { return l.paths }
+
+// Path returns a path by its slug.
+func (l *Library) Path(slug string) (Path, bool) {
+	i := slices.IndexFunc(l.paths, func(p Path) bool { return p.Slug == slug })
+	if i < 0 {
+		return Path{}, false
+	}
+	return l.paths[i], true
+}
+
+// Lesson returns a lesson in a language, else in French, else in any: Lesson.Language says which.
+func (l *Library) Lesson(slug, language string) (*Lesson, bool) {
+	all := l.lessons[slug]
+	if len(all) == 0 {
+		return nil, false
+	}
+	return inLanguage(all, language), true
+}
+
+// Packs returns what was imported, by name.
+func (l *Library) Packs() []Pack { return l.packs }
+
+// inLanguage returns what there is in a language, else in French, else in the first of the others.
+func inLanguage[T any](all map[string]T, language string) T {
+	for _, code := range append([]string{language, mainLanguage}, slices.Sorted(maps.Keys(all))...) {
+		if v, ok := all[code]; ok {
+			return v
+		}
+	}
+	var none T
+	return none
+}
+
+// Helpers returns the page for those who help others, in a language or else in French.
+func Helpers(language string) Text { return inLanguage(helpers(), language) }
+
+var helpers = sync.OnceValue(func() map[string]Text {
+	all := make(map[string]Text)
+	names, err := fs.Glob(ownFiles, "helpers/*.md")
+	if err != nil || len(names) == 0 {
+		panic(cmp.Or(err, fs.ErrNotExist)) // likewise
+	}
+	for _, name := range names {
+		t, err := readText(ownFiles, name)
+		if err != nil {
+			panic(err) // likewise
+		}
+		all[t.Language] = t
+	}
+	return all
+})
+
+// Style returns the style sheet of the drawings.
+func Style() template.CSS { return style() }
+
+var style = sync.OnceValue(func() template.CSS {
+	b, err := ownFiles.ReadFile("lessons.css")
+	if err != nil {
+		panic(err) // likewise
+	}
+	return template.CSS(b)
+})
