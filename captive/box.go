@@ -10,12 +10,15 @@ import (
 	"time"
 
 	"passerelle/appliance/decide"
+	"passerelle/captive/tutorials"
 )
 
 // Box is what the pages need of the appliance. All methods are safe for concurrent use and answer in milliseconds.
 type Box interface {
 	// View returns the box as it is now: a copy, cheap enough for every request.
 	View() View
+	// Lessons returns the lessons as they are now: another library after a pack was imported or removed.
+	Lessons() *tutorials.Library
 	// Session returns the resident's session, if one is running.
 	Session(addr netip.Addr) (Session, bool)
 	// Admit starts a session for the resident, or returns the running one. Packets pass when it returns.

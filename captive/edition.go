@@ -7,13 +7,15 @@ import (
 	"sync"
 	"time"
 
+	"passerelle/captive/tutorials"
 	"passerelle/captive/web"
 )
 
-// edition is all that is made from one View: names, languages and finished pages. It is thrown away as a whole when the
-// View changes, or when the words for its times do ("today", "tomorrow").
+// edition is all that is made from one View and one library: names, languages and finished pages. It is thrown away as a
+// whole when these change, or when the words for its times do ("today", "tomorrow").
 type edition struct {
 	view        View
+	lessons     *tutorials.Library
 	from, until time.Time // while the words hold
 
 	address    string   // the box's address as a Host header has it, without brackets
@@ -24,22 +26,23 @@ type edition struct {
 
 	languages *web.Languages
 
-	mu    sync.RWMutex
-	pages map[pageKey]*web.Document
+	pages shelf
 }
 
 // pageKey names a page that is the same for all residents.
 type pageKey struct {
 	page   page
+	about  string // slug of a lesson or a path
+	number int    // of a lesson's picture
 	words  *web.Words
 	chosen bool // the language was chosen by a link
 	stays  bool
 }
 
-func newEdition(v View, now time.Time) *edition {
+func newEdition(v View, lessons *tutorials.Library, now time.Time) *edition {
 	e := &edition{
-		view: v, from: now, until: wordsHold(v, now),
-		languages: web.Offer(append([]string{v.Language}, v.Languages...)...), pages: make(map[pageKey]*web.Document),
+		view: v, lessons: lessons, from: now, until: wordsHold(v, now),
+		languages: web.Offer(append([]string{v.Language}, v.Languages...)...),
 	}
 	host := v.Hostname
 	if v.Address.IsValid() {
@@ -76,12 +79,13 @@ func location(v View) *time.Location {
 	return v.Location
 }
 
-// current returns the edition for a View.
+// current returns the edition for a View and the lessons as they are now.
 func (s *Server) current(v *View, now time.Time) *edition {
-	if e := s.edition.Load(); e != nil && sameView(&e.view, v) && !now.Before(e.from) && now.Before(e.until) {
+	e, lessons := s.edition.Load(), s.box.Lessons()
+	if e != nil && e.lessons == lessons && sameView(&e.view, v) && !now.Before(e.from) && now.Before(e.until) {
 		return e
 	}
-	e := newEdition(*v, now)
+	e = newEdition(*v, lessons, now)
 	s.edition.Store(e)
 	return e
 }
@@ -106,18 +110,51 @@ func (e *edition) words(r *http.Request) (w *web.Words, chosen bool) { return e.
 
 // document returns a page that is the same for all residents, made when it is first asked for.
 func (e *edition) document(k pageKey) (*web.Document, error) {
-	e.mu.RLock()
-	d := e.pages[k]
-	e.mu.RUnlock()
-	if d != nil {
+	if d := e.pages.get(k); d != nil {
 		return d, nil
 	}
 	d, err := web.NewDocument(e.compose(k))
 	if err != nil {
 		return nil, err
 	}
-	e.mu.Lock()
-	e.pages[k] = d
-	e.mu.Unlock()
+	e.pages.put(k, d)
 	return d, nil
+}
+
+// maxPages bounds the finished pages that are kept, in bytes. All lessons with all their pictures take 3 MB in two
+// languages, those that residents really look at much less.
+const maxPages = 4 << 20
+
+// shelf keeps finished pages: at most maxPages, those that were asked for last. The zero value is empty.
+type shelf struct {
+	mu         sync.RWMutex
+	young, old map[pageKey]*web.Document // a page of the old ones that is asked for is young again
+	size       int                       // of the young ones, in bytes
+}
+
+// get returns a page, or nil.
+func (s *shelf) get(k pageKey) *web.Document {
+	s.mu.RLock()
+	d, young := s.young[k]
+	if !young {
+		d = s.old[k]
+	}
+	s.mu.RUnlock()
+	if !young && d != nil {
+		s.put(k, d)
+	}
+	return d
+}
+
+// put keeps a page. When half the room is filled with young ones, these are old and the old ones go.
+func (s *shelf) put(k pageKey, d *web.Document) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.young == nil || s.size+d.Size() > maxPages/2 {
+		s.old, s.young, s.size = s.young, make(map[pageKey]*web.Document), 0
+	}
+	if s.young[k] == nil {
+		s.size += d.Size()
+	}
+	s.young[k] = d
 }

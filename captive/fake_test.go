@@ -12,6 +12,7 @@ import (
 
 	"passerelle/appliance/config"
 	"passerelle/appliance/decide"
+	"passerelle/captive/tutorials"
 	"passerelle/captive/web/webtest"
 )
 
@@ -28,6 +29,7 @@ const resident = "10.80.0.23"
 type fakeBox struct {
 	mu       sync.Mutex
 	view     View
+	lessons  *tutorials.Library
 	sessions map[netip.Addr]Session
 	admit    error // what Admit says
 	endErr   error
@@ -46,12 +48,20 @@ func aView() View {
 	}
 }
 
-func newFakeBox() *fakeBox { return &fakeBox{view: aView(), sessions: make(map[netip.Addr]Session)} }
+func newFakeBox() *fakeBox {
+	return &fakeBox{view: aView(), lessons: tutorials.Own(), sessions: make(map[netip.Addr]Session)}
+}
 
 func (b *fakeBox) View() View {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.view
+}
+
+func (b *fakeBox) Lessons() *tutorials.Library {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.lessons
 }
 
 // change changes the View.

@@ -24,6 +24,14 @@ const (
 	refused page = "refused"
 	missing page = "missing"
 
+	noLesson      page = "tutorials.missing"
+	lessons       page = "tutorials"
+	lessonPath    page = "path"
+	lesson        page = "lesson"
+	story         page = "story"
+	helpers       page = "help"
+	accessibility page = "accessibility"
+
 	essential       page = "essential"        // the services that are open to everybody
 	essentialOnline page = "essential online" // the same for somebody who is on the internet
 )
@@ -43,12 +51,20 @@ var notices = map[page]web.Notice{
 	failed:                 {Pictogram: "fault", Press: true},
 	refused:                {Pictogram: "fault", Home: true},
 	missing:                {Pictogram: "search", Home: true},
+	noLesson:               {Pictogram: "search", Lessons: true},
 }
 
 // topics are what residents look for services under, each with its pictogram; "own" is what a technician added.
 var topics = map[string]string{
 	"rights": "euro", "help": "lifebuoy", "health": "cross", "housing": "house", "work": "briefcase", "papers": "card",
 	"accounts": "key", "own": "pin",
+}
+
+// composers make the pages that are neither a notice nor like the first page.
+var composers = map[page]func(*edition, pageKey) web.Page{
+	essential: (*edition).services, essentialOnline: (*edition).services,
+	lessons: (*edition).tutorialsPage, lessonPath: (*edition).pathPage, lesson: (*edition).lessonPage,
+	story: (*edition).storyPage, helpers: (*edition).helpersPage, accessibility: (*edition).accessibilityPage,
 }
 
 // frame is what a page has around it.
@@ -65,6 +81,9 @@ func (e *edition) frame(w *web.Words, chosen bool, path, title string) web.Frame
 
 // compose says what a page that is the same for all residents contains.
 func (e *edition) compose(k pageKey) web.Page {
+	if make := composers[k.page]; make != nil {
+		return make(e, k)
+	}
 	w, title := k.words, k.words.T(string(k.page)+".title")
 	if n, ok := notices[k.page]; ok {
 		n.Frame = e.frame(w, k.chosen, "/", title)
@@ -72,9 +91,6 @@ func (e *edition) compose(k pageKey) web.Page {
 		n.Lines = e.reason(k.page, w)
 		n.Essential = e.view.Essential && (k.page == spent || k.page == page(decide.Exhausted))
 		return n
-	}
-	if k.page == essential || k.page == essentialOnline {
-		return e.services(k)
 	}
 	path := "/"
 	if k.page == none {

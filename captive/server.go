@@ -100,14 +100,8 @@ func (s *Server) redirect(w http.ResponseWriter, r *request) {
 	w.WriteHeader(http.StatusFound)
 }
 
-// needsHTTPS says whether a path is of the pages that the box serves with its own certificate: they hold a password, or a
-// lender's link.
-func needsHTTPS(path string) bool {
-	first, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
-	return first == "admin" || first == "lender"
-}
-
-// redirectHTTPS leads to the same on https.
+// redirectHTTPS leads to the same on https: pages that hold a password, or a lender's link, are served with the box's own
+// certificate.
 func (s *Server) redirectHTTPS(w http.ResponseWriter, r *request) {
 	h := w.Header()
 	h.Set("Location", r.secure+r.URL.RequestURI())
@@ -129,13 +123,25 @@ var routes = map[string]struct{ get, post handler }{
 	"/captive-portal/api": {get: (*Server).api},
 	"/healthz":            {get: (*Server).health},
 	"/favicon.ico":        {get: (*Server).favicon},
+	"/tutorials":          {get: (*Server).tutorials},
+	"/helpers":            {get: (*Server).helpers},
+	"/accessibility":      {get: (*Server).accessibility},
+}
+
+// folders are the box's own paths with something below them, by their first part.
+var folders = map[string]handler{
+	"admin":     (*Server).redirectHTTPS,
+	"lender":    (*Server).redirectHTTPS,
+	"tutorials": (*Server).lesson,
+	"packs":     (*Server).pack,
 }
 
 // route answers for the box's own names.
 func (s *Server) route(w http.ResponseWriter, r *request) {
 	paths, ok := routes[r.URL.Path]
-	if needsHTTPS(r.URL.Path) {
-		paths.get, ok = (*Server).redirectHTTPS, true
+	if !ok {
+		first, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+		paths.get, ok = folders[first]
 	}
 	switch {
 	case !ok:
@@ -168,7 +174,11 @@ func (s *Server) change(w http.ResponseWriter, r *request, h handler) {
 
 // page writes a page that is the same for all residents.
 func (s *Server) page(w http.ResponseWriter, r *request, p page, status int) {
-	k := pageKey{page: p, stays: offersStay(p) && s.staying(r)}
+	s.keyed(w, r, pageKey{page: p, stays: offersStay(p) && s.staying(r)}, status)
+}
+
+// keyed writes a page of which all is known but the language.
+func (s *Server) keyed(w http.ResponseWriter, r *request, k pageKey, status int) {
 	k.words, k.chosen = r.words(r.Request)
 	d, err := r.document(k)
 	s.serve(w, r, d, err, status)

@@ -262,7 +262,7 @@ func TestWeight(t *testing.T) {
 		t.Errorf("the page has %q", found)
 	}
 	for _, m := range regexp.MustCompile(`(?:href|action)="([^"]*)"`).FindAllStringSubmatch(html, -1) {
-		if !strings.HasPrefix(m[1], "/") && !strings.HasPrefix(m[1], "data:image/svg") {
+		if !strings.HasPrefix(m[1], "/") && !strings.HasPrefix(m[1], "#") && !strings.HasPrefix(m[1], "data:image/svg") {
 			t.Errorf("a link to %q", m[1])
 		}
 	}

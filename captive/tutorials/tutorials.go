@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-//go:embed lessons kit.svg lessons.css helpers
+//go:embed lessons kit.svg helpers
 var ownFiles embed.FS
 
 // The language that lessons fall back to.
@@ -187,15 +187,4 @@ var helpers = sync.OnceValue(func() map[string]Text {
 		all[t.Language] = t
 	}
 	return all
-})
-
-// Style returns the style sheet of the drawings.
-func Style() template.CSS { return style() }
-
-var style = sync.OnceValue(func() template.CSS {
-	b, err := ownFiles.ReadFile("lessons.css")
-	if err != nil {
-		panic(err) // likewise
-	}
-	return template.CSS(b)
 })

@@ -4,17 +4,22 @@ import (
 	"bytes"
 	"compress/gzip"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
 	"sync"
 )
 
-// Document is a finished page, compressed once and written as often as it is asked for.
+// Document is a finished page, compressed once and written as often as it is asked for. Only the compressed bytes are
+// kept: for the rare client that doesn't take them they are unpacked each time.
 type Document struct {
-	html, gzip             []byte
+	gzip                   []byte
 	htmlLength, gzipLength []string
 }
+
+// Size is what the document takes of memory, in bytes.
+func (d *Document) Size() int { return len(d.gzip) }
 
 // Header values that never change, shared by all responses: nothing may write into them.
 var (
@@ -55,8 +60,8 @@ func NewDocument(p Page) (*Document, error) {
 		return nil, fmt.Errorf("compress a page: %w", err)
 	}
 	return &Document{
-		html: html, htmlLength: []string{strconv.Itoa(len(html))},
-		gzip: bytes.Clone(b.Bytes()), gzipLength: []string{strconv.Itoa(b.Len())},
+		gzip:       bytes.Clone(b.Bytes()),
+		htmlLength: []string{strconv.Itoa(len(html))}, gzipLength: []string{strconv.Itoa(b.Len())},
 	}, nil
 }
 
@@ -68,16 +73,18 @@ func (d *Document) Serve(w http.ResponseWriter, r *http.Request, status int) {
 	h["Content-Security-Policy"] = policy
 	h["Referrer-Policy"] = referrer
 	h["X-Content-Type-Options"] = noSniff
-	body := d.html
 	if acceptsGzip(r.Header) {
 		h["Content-Encoding"] = gzipCoding
 		h["Content-Length"] = d.gzipLength
-		body = d.gzip
-	} else {
-		h["Content-Length"] = d.htmlLength
+		w.WriteHeader(status)
+		w.Write(d.gzip) // a client that went away is no concern of ours
+		return
 	}
+	h["Content-Length"] = d.htmlLength
 	w.WriteHeader(status)
-	w.Write(body) // a client that went away is no concern of ours
+	if z, err := gzip.NewReader(bytes.NewReader(d.gzip)); err == nil { // we made it: it can be read
+		io.Copy(w, z) // likewise
+	}
 }
 
 // acceptsGzip reads Accept-Encoding (RFC 9110, section 12.5.3) as far as one coding needs it.

@@ -16,6 +16,8 @@ import (
 const (
 	maxHeader = 16 << 10 // bytes of request line and header; more is answered 431
 	maxBody   = 4 << 10  // bytes; our forms send none
+
+	writeTimeout = 15 * time.Second
 )
 
 // NewServer returns a server for h whose bounds hold against slow, large and broken clients: a phone on a bad radio
@@ -25,7 +27,7 @@ func NewServer(h http.Handler, l *slog.Logger) *http.Server {
 		Handler:           h,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
-		WriteTimeout:      15 * time.Second,
+		WriteTimeout:      writeTimeout,
 		IdleTimeout:       30 * time.Second,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          log.New(anonymous{l}, "", 0),
@@ -75,6 +77,24 @@ func drain(w http.ResponseWriter, r *http.Request) (status int) {
 		return http.StatusBadRequest
 	}
 	return http.StatusOK
+}
+
+// Patient returns w for an answer that is larger than can be sent in the time that a page has: the client must take some
+// of it within that time, again and again.
+func Patient(w http.ResponseWriter) http.ResponseWriter {
+	return patient{w, http.NewResponseController(w)}
+}
+
+type patient struct {
+	http.ResponseWriter
+	control *http.ResponseController
+}
+
+func (p patient) Write(b []byte) (int, error) {
+	if err := p.control.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return 0, err
+	}
+	return p.ResponseWriter.Write(b)
 }
 
 // Own says whether a request names the box itself, by its address (without brackets) or by one of its names, at the

@@ -16,10 +16,11 @@ import (
 	"net/url"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 )
 
-//go:embed pages/*.html pages/*.css pictograms/*.svg
+//go:embed pages/*.html pages/*.css pages/scene.svg pictograms/*.svg
 var files embed.FS
 
 // Frame is what every page has around its content.
@@ -29,6 +30,7 @@ type Frame struct {
 	Language string   // the language's code if the reader chose it by a link: it is carried on, without a cookie
 	Title    string
 	Path     string // this page's path: the links to other languages lead to it
+	Query    string // what these links carry besides the language, e.g. "q=caf"
 	Centre   string
 	Hostname string // where to come back to
 	Refresh  int    // seconds until the page loads itself again; 0: never
@@ -41,6 +43,15 @@ func (f Frame) Chosen() string {
 		return ""
 	}
 	return "?lang=" + f.Language
+}
+
+// In is this page in another language.
+func (f Frame) In(code string) string {
+	link := f.Path + "?lang=" + code
+	if f.Query != "" {
+		link += "&" + f.Query
+	}
+	return link
 }
 
 // First is the first page: the way to the internet in one press.
@@ -67,15 +78,16 @@ type Session struct {
 	DataShare int    // per cent left
 }
 
-// Notice says why something is not to be had, and what to do. Of Home, Press and Retry one at most is set.
+// Notice says why something is not to be had, and what to do. Of Home, Lessons, Press and Retry one at most is set.
 type Notice struct {
 	Frame
 	Pictogram  string
 	Lines      []string
 	Home       bool // offer the way to the first page
+	Lessons    bool // offer the way to the lessons
 	Press      bool // offer to ask for a session again
 	Retry      bool // offer to look at Frame.Path again
-	OffersStay bool
+	OffersStay bool // there is no internet: offer to stay all the same, and what there is without
 	Essential  bool // essential services are to be had all the same
 }
 
@@ -126,13 +138,23 @@ var (
 	// styles are what all pages have, and what some have besides, so that the first page stays light.
 	styles = map[string]string{
 		"style": mustRead("pages/style.css"), "lender": mustRead("pages/lender.css"),
-		"essential": mustRead("pages/essential.css"),
+		"essential": mustRead("pages/essential.css"), "drawing": mustRead("pages/drawing.css"),
+		"first": mustRead("pages/first.css"), "lessons": mustRead("pages/lessons.css"),
 	}
 
 	// Policy is the Content-Security-Policy of every page: nothing is loaded but the styles within the page, known by their
-	// hashes, and the icon; forms lead here only; no other site may frame a page.
+	// hashes, the icon, and the box's own pictures and films; forms lead here only; no other site may frame a page.
 	Policy = "default-src 'none'; style-src" + hashes(styles) + "; " +
-		"img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+		"img-src 'self' data:; media-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+	// kinds are the templates, each with those files of parts that it needs besides the layout.
+	kinds = map[string][]string{
+		"first": nil, "session": nil, "notice": nil, "essential": nil, "lender": nil, "accessibility": {"lessons"},
+		"tutorials": {"lessons"}, "path": {"lessons"}, "lesson": {"lessons"}, "story": {"lessons"}, "text": {"lessons"},
+	}
+
+	// scene is the drawing on the first page: people who meet on a footbridge.
+	scene = template.HTML(mustRead("pages/scene.svg"))
 
 	pictograms = loadPictograms()
 	templates  = loadTemplates()
@@ -162,7 +184,7 @@ func mustRead(name string) string {
 }
 
 // loadPictograms wraps each drawing, made on a grid of 24 by 24, in its svg element. A pictogram always stands beside a
-// word, so screen readers pass it over.
+// word, so screen readers pass it over. Arrows turn where one reads from the right.
 func loadPictograms() map[string]template.HTML {
 	entries, err := files.ReadDir("pictograms")
 	if err != nil {
@@ -170,8 +192,12 @@ func loadPictograms() map[string]template.HTML {
 	}
 	all := make(map[string]template.HTML, len(entries))
 	for _, e := range entries {
-		all[strings.TrimSuffix(e.Name(), ".svg")] = template.HTML(`<svg viewBox="0 0 24 24" width="24" height="24" ` +
-			`aria-hidden="true" focusable="false">` + mustRead("pictograms/"+e.Name()) + `</svg>`)
+		name, class := strings.TrimSuffix(e.Name(), ".svg"), ""
+		if name == "go" || name == "back" {
+			class = ` class="turns"`
+		}
+		all[name] = template.HTML(`<svg viewBox="0 0 24 24" width="24" height="24"` + class +
+			` aria-hidden="true" focusable="false">` + mustRead("pictograms/"+e.Name()) + `</svg>`)
 	}
 	return all
 }
@@ -188,15 +214,24 @@ func loadTemplates() map[string]*template.Template {
 	all := make(map[string]*template.Template)
 	for code, words := range languages {
 		layout := template.Must(template.New("").Funcs(template.FuncMap{
-			"t":         words.Message,
-			"lines":     func(key string) ([]string, error) { m, err := words.Message(key); return strings.Split(m, "\n"), err },
+			"t": words.Message,
+			"lines": func(key string, pairs ...string) ([]string, error) {
+				m, err := words.Message(key, pairs...)
+				return strings.Split(strings.TrimSpace(m), "\n"), err
+			},
 			"style":     func(name string) template.CSS { return template.CSS(styles[name]) },
 			"icon":      icon,
+			"scene":     func() template.HTML { return scene },
 			"pictogram": pictogram,
+			"text":      strconv.Itoa,
+			"number":    func(i int) int { return i + 1 },
 		}).ParseFS(files, "pages/layout.html"))
-		for _, name := range []string{"first", "session", "notice", "essential", "lender"} {
+		for name, shared := range kinds {
 			page := template.Must(layout.Clone())
-			all[code+"/"+name] = template.Must(page.ParseFS(files, path.Join("pages", name+".html")))
+			for _, file := range append(shared, name) {
+				template.Must(page.ParseFS(files, path.Join("pages", file+".html")))
+			}
+			all[code+"/"+name] = page
 		}
 	}
 	return all

@@ -7,6 +7,7 @@ import (
 
 	"passerelle/appliance"
 	"passerelle/captive"
+	"passerelle/captive/tutorials"
 	"passerelle/netctl"
 )
 
@@ -27,6 +28,8 @@ func (p pages) View() captive.View {
 		Essential: v.Essential, Services: c.Essential.Names,
 	}
 }
+
+func (p pages) Lessons() *tutorials.Library { return tutorials.Own() }
 
 func (p pages) Session(addr netip.Addr) (captive.Session, bool) {
 	s, ok := p.box.Session(addr)

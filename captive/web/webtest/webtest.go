@@ -32,7 +32,7 @@ var alike = []struct {
 }{
 	{regexp.MustCompile(`(?s)^.*<title>`), "<title>"},
 	{regexp.MustCompile(`(?s)<link rel="icon".*</style>\n</head>\n`), ""},
-	{regexp.MustCompile(`<svg viewBox.*?</svg>`), "*"},
+	{regexp.MustCompile(`(?s)<svg [^>]*viewBox.*?</svg>`), "*"},
 }
 
 // Gist is what a golden file holds of an answer: its status, and the page without what all pages have. In it * is a

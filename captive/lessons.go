@@ -1,0 +1,302 @@
+package captive
+
+import (
+	"errors"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"passerelle/captive/tutorials"
+	"passerelle/captive/web"
+)
+
+// Bounds on a search.
+const (
+	maxQuery = 200 // characters that are looked for and shown: more is no question
+	maxHits  = 12
+)
+
+// tutorials leads to all lessons, or to those in which something was found.
+func (s *Server) tutorials(w http.ResponseWriter, r *request) {
+	asked := strings.TrimSpace(r.URL.Query().Get("q"))
+	if asked == "" {
+		s.page(w, r, lessons, http.StatusOK)
+		return
+	}
+	if cut := []rune(asked); len(cut) > maxQuery {
+		asked = string(cut[:maxQuery])
+	}
+	k := pageKey{page: lessons}
+	k.words, k.chosen = r.words(r.Request)
+	d, err := web.NewDocument(r.searchPage(k, strings.ToValidUTF8(asked, "")))
+	s.serve(w, r, d, err, http.StatusOK)
+}
+
+// lesson serves what is below /tutorials/: a path, a lesson, one of its pictures, or a pack's file.
+func (s *Server) lesson(w http.ResponseWriter, r *request) {
+	slug, rest, deeper := strings.Cut(strings.TrimPrefix(r.URL.Path, "/tutorials/"), "/")
+	k := pageKey{page: lesson, about: slug}
+	if slug == "media" {
+		s.packFile(w, r, rest, mediaPolicy)
+		return
+	}
+	_, isPath := r.lessons.Path(slug)
+	l, isLesson := r.lessons.Lesson(slug, r.view.Language)
+	switch {
+	case slug == "":
+		s.tutorials(w, r)
+		return
+	case isPath && !deeper:
+		k.page = lessonPath
+	case isLesson && deeper:
+		k.page, k.number = story, pictureNumber(rest, len(l.Steps))
+		isLesson = k.number > 0
+	}
+	if !isLesson && k.page != lessonPath {
+		s.page(w, r, noLesson, http.StatusNotFound)
+		return
+	}
+	s.keyed(w, r, k, http.StatusOK)
+}
+
+// pictureNumber reads the number of a picture, which may be one more than there are, for the end; 0 if it is none.
+func pictureNumber(text string, pictures int) int {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > pictures+1 || strconv.Itoa(n) != text {
+		return 0
+	}
+	return n
+}
+
+func (s *Server) helpers(w http.ResponseWriter, r *request) { s.page(w, r, helpers, http.StatusOK) }
+
+func (s *Server) accessibility(w http.ResponseWriter, r *request) {
+	s.page(w, r, accessibility, http.StatusOK)
+}
+
+// Policies of what packs bring. None of it is ours, so each file is, for the browser, a site of its own that can neither
+// read our pages nor send a form. A pack's pages may run their scripts, which is what makes an exercise of them: these
+// reach nothing but the files of the packs.
+const (
+	mediaPolicy = "sandbox; default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+	packSources = "'unsafe-inline' data: "
+)
+
+// packPolicy is that of a pack's pages. They have no origin of their own in the sandbox, so that 'self' would mean nothing:
+// their files are named by the address that the request came to.
+func packPolicy(r *http.Request) string {
+	from := "http://" + r.Host + "/packs/"
+	return "sandbox allow-scripts; default-src 'none'; connect-src 'none'; form-action 'none'; frame-ancestors 'none'; " +
+		"base-uri 'none'; script-src " + packSources + from + "; style-src " + packSources + from +
+		"; img-src data: " + from + "; media-src " + from + "; font-src data: " + from
+}
+
+// pack serves what is below /packs/: the pages of packs.
+func (s *Server) pack(w http.ResponseWriter, r *request) {
+	name := strings.TrimPrefix(r.URL.Path, "/packs/")
+	if name == "" || strings.HasSuffix(name, "/") {
+		name += "index.html"
+	}
+	s.packFile(w, r, name, packPolicy(r.Request))
+}
+
+// packFile serves a file by its pack's name and its path in there. Files are large, so that a part can be asked for, and
+// stay the same until the pack changes.
+func (s *Server) packFile(w http.ResponseWriter, r *request, name, policy string) {
+	pack, name, _ := strings.Cut(name, "/")
+	f, mediaType, err := r.lessons.Open(pack, name)
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			s.log.Error("open a file of a pack", "err", err)
+		}
+		s.page(w, r, noLesson, http.StatusNotFound)
+		return
+	}
+	defer f.Close()
+	var changed time.Time
+	if info, err := f.Stat(); err == nil {
+		changed = info.ModTime()
+	}
+	h := w.Header()
+	h.Set("Content-Type", mediaType)
+	h.Set("Content-Security-Policy", policy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cache-Control", "no-cache") // kept, and asked for whether it changed
+	http.ServeContent(web.Patient(w), r.Request, "", changed, f)
+}
+
+// tutorialsPage leads to all lessons.
+func (e *edition) tutorialsPage(k pageKey) web.Page {
+	p := web.Tutorials{Frame: e.frame(k.words, k.chosen, "/tutorials", k.words.T("tutorials.title"))}
+	var pictures []tutorials.Drawing
+	for _, path := range e.lessons.Paths() {
+		picture := tutorials.Pictogram(path.Pictogram)
+		pictures = append(pictures, picture)
+		title, need := path.In(k.words.Code)
+		p.Paths = append(p.Paths, web.Tile{
+			Href: "/tutorials/" + path.Slug, Title: title, Text: need, Picture: picture.SVG, Tongue: pathTongue(k.words, path),
+			Meta: []web.Fact{{Text: k.words.Lessons(len(path.Lessons))}},
+		})
+	}
+	for _, pack := range e.lessons.Packs() {
+		if pack.Kind == "pages" {
+			p.Packs = append(p.Packs, web.Tile{Href: "/packs/" + pack.Name + "/", Title: pack.Title})
+		}
+	}
+	p.Kit = e.lessons.Symbols(pictures...)
+	return p
+}
+
+// searchPage is the same with what was found.
+func (e *edition) searchPage(k pageKey, asked string) web.Page {
+	p := e.tutorialsPage(k).(web.Tutorials)
+	p.Asked, p.Query = asked, "q="+url.QueryEscape(asked)
+	for _, hit := range e.lessons.Search(k.words.Code, asked, maxHits) {
+		h := web.Hit{Tile: e.tile(k.words, hit.Lesson)}
+		if hit.Step >= 0 {
+			n := strconv.Itoa(hit.Step + 1)
+			h.Step = k.words.T("tutorials.in-step", "number", n, "heading", hit.Lesson.Steps[hit.Step].Heading)
+			h.At = "s" + n
+		}
+		p.Hits = append(p.Hits, h)
+	}
+	return p
+}
+
+// pathTongue is the language of a path's title and need.
+func pathTongue(w *web.Words, p tutorials.Path) *web.Tongue {
+	for _, code := range []string{w.Code, "fr"} {
+		if p.Title[code] != "" {
+			return w.Tongue(code)
+		}
+	}
+	return nil
+}
+
+// pathPage shows the lessons for one need.
+func (e *edition) pathPage(k pageKey) web.Page {
+	path, _ := e.lessons.Path(k.about)
+	title, need := path.In(k.words.Code)
+	p := web.Path{Frame: e.frame(k.words, k.chosen, "/tutorials/"+path.Slug, title), Need: need, Tongue: pathTongue(k.words, path)}
+	var pictures []tutorials.Drawing
+	for _, slug := range path.Lessons {
+		l, ok := e.lessons.Lesson(slug, k.words.Code)
+		if !ok {
+			continue
+		}
+		t := e.tile(k.words, l)
+		if i := slices.IndexFunc(l.Steps, func(s tutorials.Step) bool { return s.Drawing.SVG != "" }); i >= 0 {
+			pictures = append(pictures, l.Steps[i].Drawing)
+			t.Picture = l.Steps[i].Drawing.SVG
+		}
+		p.Lessons = append(p.Lessons, t)
+	}
+	p.Kit = e.lessons.Symbols(pictures...)
+	return p
+}
+
+// tile leads to a lesson.
+func (e *edition) tile(w *web.Words, l *tutorials.Lesson) web.Tile {
+	return web.Tile{
+		Href: "/tutorials/" + l.Slug, Title: l.Title, Text: l.Summary, Meta: minutes(w, l), Tongue: w.Tongue(l.Language),
+	}
+}
+
+// minutes says how long a lesson takes, if somebody said so.
+func minutes(w *web.Words, l *tutorials.Lesson) []web.Fact {
+	if l.Minutes == 0 {
+		return nil
+	}
+	return []web.Fact{{Pictogram: "clock", Text: w.Duration(time.Duration(l.Minutes) * time.Minute)}}
+}
+
+// content is what a lesson's page and its pictures' have in common.
+func (e *edition) content(w *web.Words, l *tutorials.Lesson) web.Content {
+	c := web.Content{
+		Slug: l.Slug, Name: l.Title, Summary: l.Summary, Tongue: w.Tongue(l.Language),
+		Meta: append(minutes(w, l),
+			web.Fact{Pictogram: "steps", Text: w.Steps(len(l.Steps))},
+			web.Fact{Pictogram: "level", Text: w.T("lesson.level." + strconv.Itoa(l.Level))}),
+	}
+	if path, ok := e.lessons.Path(l.Path); ok {
+		c.PathTitle, _ = path.In(w.Code)
+		c.PathHref, c.PathTongue = "/tutorials/"+path.Slug, pathTongue(w, path)
+	}
+	if next, ok := e.lessons.Lesson(l.Next, w.Code); ok {
+		t := e.tile(w, next)
+		c.Next = &t
+	}
+	return c
+}
+
+// lessonPage shows a lesson as a text with drawings.
+func (e *edition) lessonPage(k pageKey) web.Page {
+	l, _ := e.lessons.Lesson(k.about, k.words.Code)
+	p := web.Lesson{
+		Frame:   e.frame(k.words, k.chosen, "/tutorials/"+l.Slug, l.Title),
+		Content: e.content(k.words, l), Intro: l.Intro, Help: l.Help,
+	}
+	var pictures []tutorials.Drawing
+	for _, s := range l.Steps {
+		pictures = append(pictures, s.Drawing)
+		p.Steps = append(p.Steps, step(k.words, s))
+	}
+	for _, q := range l.Questions {
+		p.Questions = append(p.Questions, web.Question(q))
+	}
+	p.Kit = e.lessons.Symbols(pictures...)
+	return p
+}
+
+// storyPage shows one picture of a lesson, or the end.
+func (e *edition) storyPage(k pageKey) web.Page {
+	l, _ := e.lessons.Lesson(k.about, k.words.Code)
+	number := min(k.number, len(l.Steps)+1) // the same lesson may have fewer steps in this language
+	p := web.Story{
+		Frame:   e.frame(k.words, k.chosen, "/tutorials/"+l.Slug+"/"+strconv.Itoa(k.number), l.Title),
+		Content: e.content(k.words, l), Number: number, Count: len(l.Steps), Questions: len(l.Questions) > 0,
+	}
+	if !p.End() {
+		s := l.Steps[number-1]
+		p.Step = step(k.words, s)
+		p.Title = k.words.T("story.progress", "number", strconv.Itoa(number), "count", strconv.Itoa(p.Count)) + " – " + l.Title
+		p.Kit = e.lessons.Symbols(s.Drawing)
+	}
+	return p
+}
+
+func step(w *web.Words, s tutorials.Step) web.Step {
+	picture := web.Picture{Drawing: s.Drawing.SVG, Alt: s.Drawing.Alt}
+	if m := s.Drawing.Media; m != nil {
+		picture.Src = m.Path
+		if m.Kind == "video" {
+			picture.Type, picture.Size = m.Type, w.Size(uint64(m.Size))
+		}
+		for _, c := range m.Captions {
+			picture.Captions = append(picture.Captions, web.Captions{Src: c.Path, Language: c.Language, Name: web.TongueName(c.Language)})
+		}
+	}
+	return web.Step{Heading: s.Heading, Picture: picture, Text: s.Text}
+}
+
+// helpersPage is for those who help others.
+func (e *edition) helpersPage(k pageKey) web.Page {
+	t := tutorials.Helpers(k.words.Code)
+	p := web.Text{
+		Frame: e.frame(k.words, k.chosen, "/helpers", t.Title), Lead: t.Summary, Intro: t.Intro,
+		Tongue: k.words.Tongue(t.Language),
+	}
+	for _, s := range t.Sections {
+		p.Sections = append(p.Sections, web.Section(s))
+	}
+	return p
+}
+
+func (e *edition) accessibilityPage(k pageKey) web.Page {
+	return web.Accessibility{Frame: e.frame(k.words, k.chosen, "/accessibility", k.words.T("accessibility.title"))}
+}
