@@ -5,7 +5,6 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -156,14 +155,18 @@ func (e *edition) tutorialsPage(k pageKey) web.Page {
 func (e *edition) searchPage(k pageKey, asked string) web.Page {
 	p := e.tutorialsPage(k).(web.Tutorials)
 	p.Asked, p.Query = asked, "q="+url.QueryEscape(asked)
+	var pictures []tutorials.Drawing
 	for _, hit := range e.lessons.Search(k.words.Code, asked, maxHits) {
-		h := web.Hit{Tile: e.tile(k.words, hit.Lesson)}
+		t, picture := e.tile(k.words, hit.Lesson, max(hit.Step, 0))
 		if hit.Step >= 0 {
 			n := strconv.Itoa(hit.Step + 1)
-			h.Step = k.words.T("tutorials.in-step", "number", n, "heading", hit.Lesson.Steps[hit.Step].Heading)
-			h.At = "s" + n
+			t.Text = k.words.T("tutorials.in-step", "number", n, "heading", hit.Lesson.Steps[hit.Step].Heading)
+			t.At, t.Meta = "s"+n, nil
 		}
-		p.Hits = append(p.Hits, h)
+		p.Hits, pictures = append(p.Hits, t), append(pictures, picture)
+	}
+	if len(p.Hits) > 0 {
+		p.Paths, p.Kit = nil, e.lessons.Symbols(pictures...)
 	}
 	return p
 }
@@ -189,22 +192,23 @@ func (e *edition) pathPage(k pageKey) web.Page {
 		if !ok {
 			continue
 		}
-		t := e.tile(k.words, l)
-		if i := slices.IndexFunc(l.Steps, func(s tutorials.Step) bool { return s.Drawing.SVG != "" }); i >= 0 {
-			pictures = append(pictures, l.Steps[i].Drawing)
-			t.Picture = l.Steps[i].Drawing.SVG
-		}
-		p.Lessons = append(p.Lessons, t)
+		t, picture := e.tile(k.words, l, 0)
+		p.Lessons, pictures = append(p.Lessons, t), append(pictures, picture)
 	}
 	p.Kit = e.lessons.Symbols(pictures...)
 	return p
 }
 
-// tile leads to a lesson.
-func (e *edition) tile(w *web.Words, l *tutorials.Lesson) web.Tile {
-	return web.Tile{
-		Href: "/tutorials/" + l.Slug, Title: l.Title, Text: l.Summary, Meta: minutes(w, l), Tongue: w.Tongue(l.Language),
+// tile leads to a lesson, with the drawing of one of its steps.
+func (e *edition) tile(w *web.Words, l *tutorials.Lesson, step int) (web.Tile, tutorials.Drawing) {
+	var picture tutorials.Drawing
+	if step < len(l.Steps) {
+		picture = l.Steps[step].Drawing
 	}
+	return web.Tile{
+		Href: "/tutorials/" + l.Slug, Title: l.Title, Text: l.Summary, Meta: minutes(w, l), Picture: picture.SVG,
+		Tongue: w.Tongue(l.Language),
+	}, picture
 }
 
 // minutes says how long a lesson takes, if somebody said so.
@@ -215,9 +219,9 @@ func minutes(w *web.Words, l *tutorials.Lesson) []web.Fact {
 	return []web.Fact{{Pictogram: "clock", Text: w.Duration(time.Duration(l.Minutes) * time.Minute)}}
 }
 
-// content is what a lesson's page and its pictures' have in common.
-func (e *edition) content(w *web.Words, l *tutorials.Lesson) web.Content {
-	c := web.Content{
+// content is what a lesson's page and its pictures' have in common; next is the drawing of the next lesson.
+func (e *edition) content(w *web.Words, l *tutorials.Lesson) (c web.Content, next tutorials.Drawing) {
+	c = web.Content{
 		Slug: l.Slug, Name: l.Title, Summary: l.Summary, Tongue: w.Tongue(l.Language),
 		Meta: append(minutes(w, l),
 			web.Fact{Pictogram: "steps", Text: w.Steps(len(l.Steps))},
@@ -227,21 +231,23 @@ func (e *edition) content(w *web.Words, l *tutorials.Lesson) web.Content {
 		c.PathTitle, _ = path.In(w.Code)
 		c.PathHref, c.PathTongue = "/tutorials/"+path.Slug, pathTongue(w, path)
 	}
-	if next, ok := e.lessons.Lesson(l.Next, w.Code); ok {
-		t := e.tile(w, next)
+	if l, ok := e.lessons.Lesson(l.Next, w.Code); ok {
+		var t web.Tile
+		t, next = e.tile(w, l, 0)
 		c.Next = &t
 	}
-	return c
+	return c, next
 }
 
 // lessonPage shows a lesson as a text with drawings.
 func (e *edition) lessonPage(k pageKey) web.Page {
 	l, _ := e.lessons.Lesson(k.about, k.words.Code)
+	content, next := e.content(k.words, l)
 	p := web.Lesson{
 		Frame:   e.frame(k.words, k.chosen, "/tutorials/"+l.Slug, l.Title),
-		Content: e.content(k.words, l), Intro: l.Intro, Help: l.Help,
+		Content: content, Intro: l.Intro, Help: l.Help,
 	}
-	var pictures []tutorials.Drawing
+	pictures := []tutorials.Drawing{next}
 	for _, s := range l.Steps {
 		pictures = append(pictures, s.Drawing)
 		p.Steps = append(p.Steps, step(k.words, s))
@@ -256,12 +262,15 @@ func (e *edition) lessonPage(k pageKey) web.Page {
 // storyPage shows one picture of a lesson, or the end.
 func (e *edition) storyPage(k pageKey) web.Page {
 	l, _ := e.lessons.Lesson(k.about, k.words.Code)
+	content, next := e.content(k.words, l)
 	number := min(k.number, len(l.Steps)+1) // the same lesson may have fewer steps in this language
 	p := web.Story{
 		Frame:   e.frame(k.words, k.chosen, "/tutorials/"+l.Slug+"/"+strconv.Itoa(k.number), l.Title),
-		Content: e.content(k.words, l), Number: number, Count: len(l.Steps), Questions: len(l.Questions) > 0,
+		Content: content, Number: number, Count: len(l.Steps), Questions: len(l.Questions) > 0,
 	}
-	if !p.End() {
+	if p.End() {
+		p.Kit = e.lessons.Symbols(next)
+	} else {
 		s := l.Steps[number-1]
 		p.Step = step(k.words, s)
 		p.Title = k.words.T("story.progress", "number", strconv.Itoa(number), "count", strconv.Itoa(p.Count)) + " – " + l.Title

@@ -9,22 +9,16 @@ import (
 type Tutorials struct {
 	Frame
 	Asked string // what the reader looked for; "" for nothing
-	Hits  []Hit
+	Hits  []Tile
 	Paths []Tile
 	Packs []Tile        // pages that the centre added
 	Kit   template.HTML // the symbols of the page's drawings
 }
 
-// Hit is a step in which something was found.
-type Hit struct {
-	Tile
-	Step string // "" if it is the lesson as a whole
-	At   string // the step's place on the lesson's page
-}
-
 // Tile leads to a path or a lesson.
 type Tile struct {
 	Href    string // path
+	At      string // the place on that page, "" for its top
 	Title   string
 	Text    string
 	Meta    []Fact
