@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net/url"
 	"path"
 	"regexp"
 	"slices"
+	"strings"
 )
 
 // folder is a folder of lessons: ours, or a pack's. Each lesson is a folder, whose name is its slug, with one file a
@@ -21,7 +23,7 @@ type folder struct {
 
 var (
 	slugForm     = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
-	languageFile = regexp.MustCompile(`^[a-z]{2,3}(-[A-Za-z0-9]{2,8})?\.md$`)
+	languageForm = regexp.MustCompile(`^[a-z]{2,3}(-[A-Za-z0-9]{2,8})?$`)
 )
 
 // ownLink is where a link of our own texts to one of our own lessons leads.
@@ -66,13 +68,12 @@ func (l *Library) add(f folder) error {
 			return fmt.Errorf("%s: %w", f.name, err)
 		}
 		for _, file := range files {
-			if !languageFile.MatchString(path.Base(file)) {
+			if !languageForm.MatchString(strings.TrimSuffix(path.Base(file), ".md")) {
 				problems = append(problems, fmt.Errorf("%s/%s: a lesson's file is named by its language: fr.md", f.name, file))
 				continue
 			}
-			s := source{name: f.name + "/" + file, link: link, picture: func(picture, alt string) (Drawing, error) {
-				return f.picture(name, picture, alt)
-			}}
+			s := source{name: f.name + "/" + file, link: link}
+			s.picture = func(picture, alt string) (Drawing, error) { return f.picture(name, s.language, picture, alt) }
 			lesson, err := s.lesson(f.files, file)
 			if err != nil {
 				problems = append(problems, err)
@@ -107,9 +108,25 @@ func (l *Library) add(f folder) error {
 	if err != nil {
 		return err
 	}
+	for slug := range lessons {
+		if l.taken(slug) {
+			return fmt.Errorf("%s: there is a lesson or path %q already: choose another name", f.name, slug)
+		}
+	}
+	for _, p := range paths {
+		if l.taken(p.Slug) || lessons[p.Slug] != nil {
+			return fmt.Errorf("%s: there is a lesson or path %q already: choose another name", f.name, p.Slug)
+		}
+	}
 	maps.Copy(l.lessons, lessons)
 	l.paths = append(l.paths, paths...)
 	return nil
+}
+
+// taken says whether an address is a lesson's or a path's already.
+func (l *Library) taken(slug string) bool {
+	_, path := l.Path(slug)
+	return path || l.lessons[slug] != nil
 }
 
 // paths reads paths.toml and writes into each lesson which path it belongs to. Lessons of a pack that are in no path
@@ -188,15 +205,68 @@ func french(words map[string]string) map[string]string {
 	return words
 }
 
-// picture reads a step's picture.
-func (f folder) picture(lesson, name, alt string) (Drawing, error) {
-	b, err := fs.ReadFile(f.files, lesson+"/"+name)
+// picture reads a step's picture or film, by its name in the lesson's folder. A pack's drawing that is more than shapes
+// is shown as a picture of its own, where it can do no harm.
+func (f folder) picture(lesson, language, name, alt string) (Drawing, error) {
+	file := path.Join(lesson, name)
+	if !fs.ValidPath(file) {
+		return Drawing{}, errors.New("it is outside")
+	}
+	info, err := fs.Stat(f.files, file)
 	if err != nil {
 		return Drawing{}, err
 	}
-	s, err := ownKit().draw(b)
-	if err != nil {
-		return Drawing{}, err
+	ending := strings.ToLower(path.Ext(name))
+	if ending == ".svg" && (info.Size() <= maxDrawing || f.pack == "") {
+		b, err := fs.ReadFile(f.files, file)
+		if err != nil {
+			return Drawing{}, err
+		}
+		s, err := ownKit().draw(b)
+		if err == nil {
+			return s.drawing(alt), nil
+		}
+		if f.pack == "" {
+			return Drawing{}, err
+		}
 	}
-	return s.drawing(alt), nil
+	m := &Media{Path: f.mediaPath(file), Type: fileTypes[ending].media, Size: info.Size()}
+	m.Kind, _, _ = strings.Cut(m.Type, "/")
+	if f.pack == "" || m.Kind != "image" && m.Kind != "video" {
+		return Drawing{}, errors.New("it is neither a drawing nor, in a pack, a picture or a film (PNG, JPEG, WebP, MP4, WebM)")
+	}
+	if m.Kind == "video" {
+		if m.Captions, err = f.captions(strings.TrimSuffix(file, path.Ext(file)), language); err != nil {
+			return Drawing{}, err
+		}
+	}
+	return Drawing{Alt: alt, Media: m}, nil
+}
+
+// captions finds a film's captions: film.vtt in the lesson's language, film.ar.vtt in another.
+func (f folder) captions(film, language string) (all []Captions, err error) {
+	files, err := fs.ReadDir(f.files, path.Dir(film))
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range files {
+		middle, ok := strings.CutPrefix(strings.TrimSuffix(e.Name(), ".vtt"), path.Base(film))
+		if !ok || path.Ext(e.Name()) != ".vtt" {
+			continue
+		}
+		in, named := strings.CutPrefix(middle, ".")
+		if !named {
+			in = language
+		}
+		if middle == "" || languageForm.MatchString(in) {
+			all = append(all, Captions{Language: in, Path: f.mediaPath(path.Join(path.Dir(film), e.Name()))})
+		}
+	}
+	return all, nil
+}
+
+// mediaPath returns the path of the URL of a pack's file.
+func (f folder) mediaPath(file string) string {
+	u := url.URL{Path: "/tutorials/media/" + f.pack + "/" + file}
+	return u.EscapedPath()
 }

@@ -1,41 +1,102 @@
 package tutorials
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 )
+
+// A pack is a folder in the state folder's "tutorials", made by an Importer. A hidden file in it says what was imported.
+
+// Kinds of packs.
+const (
+	kindLessons = "lessons" // folders of Markdown, as ours
+	kindPages   = "pages"   // static HTML that begins with index.html
+)
+
+// recordFile is the record's name in the pack. No imported file is hidden, so that none can be in its place.
+const recordFile = ".pack.json"
+
+// record is what is written down about a pack.
+type record struct {
+	Title    string    `json:"title"`
+	Kind     string    `json:"kind"`
+	Size     int64     `json:"size"`
+	Lessons  int       `json:"lessons"`
+	Imported time.Time `json:"imported"`
+}
 
 // Load returns our own lessons and the packs of a folder, which need not be there. A broken pack is left out, and what
 // is wrong with it is returned.
-func Load(dir string) (*Library, []error) {
-	l := *Own()
-	l.dir = dir
-	return &l, nil
+func Load(dir string) (*Library, []error) { return load(dir, "") }
+
+// load is Load without one pack.
+func load(dir, but string) (*Library, []error) {
+	o := Own()
+	l := &Library{lessons: maps.Clone(o.lessons), paths: slices.Clone(o.paths), dir: dir}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+		return o, slices.DeleteFunc([]error{err}, func(err error) bool { return err == nil })
+	}
+	var problems []error
+	for _, e := range entries {
+		if e.Name() == but || !e.IsDir() || strings.HasPrefix(e.Name(), ".") {
+			continue
+		}
+		if err := l.addPack(e.Name()); err != nil {
+			problems = append(problems, fmt.Errorf("pack %s is left out: %w", e.Name(), err))
+		}
+	}
+	l.buildIndexes()
+	return l, problems
 }
 
-// mediaTypes are the files that a pack may have, by ending.
-var mediaTypes = map[string]string{
-	".md": "text/markdown; charset=utf-8", ".toml": "application/toml",
-	".svg": "image/svg+xml", ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp",
-	".mp4": "video/mp4", ".webm": "video/webm", ".vtt": "text/vtt; charset=utf-8", ".pdf": "application/pdf",
-	".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8",
-	".json": "application/json", ".woff": "font/woff", ".woff2": "font/woff2",
+// addPack reads an imported pack.
+func (l *Library) addPack(name string) error {
+	root, err := os.OpenRoot(filepath.Join(l.dir, name))
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	b, err := root.ReadFile(recordFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return errors.New("it was not imported: use passerelle tutorials import")
+	}
+	var r record
+	if err == nil {
+		err = json.Unmarshal(b, &r)
+	}
+	if err != nil {
+		return fmt.Errorf("read %s: %w", recordFile, err)
+	}
+	if r.Kind == kindLessons {
+		if err := l.add(folder{files: root.FS(), name: name, pack: name, title: r.Title}); err != nil {
+			return err
+		}
+	}
+	l.packs = append(l.packs, Pack{
+		Name: name, Title: r.Title, Kind: r.Kind, Size: r.Size, Lessons: r.Lessons, Imported: r.Imported,
+	})
+	return nil
 }
 
 // Open opens a file of a pack, by its path inside it, and says its media type. The error is fs.ErrNotExist if there is
 // no such file.
 func (l *Library) Open(pack, name string) (file *os.File, mediaType string, err error) {
-	mediaType = mediaTypes[strings.ToLower(path.Ext(name))]
-	known := false
-	for _, p := range l.packs {
-		known = known || p.Name == pack
-	}
-	if !known || mediaType == "" || !fs.ValidPath(name) {
+	t, ok := fileTypes[strings.ToLower(path.Ext(name))]
+	known := slices.ContainsFunc(l.packs, func(p Pack) bool { return p.Name == pack })
+	if !ok || !known || !fs.ValidPath(name) {
 		return nil, "", fmt.Errorf("%s of pack %s: %w", name, pack, fs.ErrNotExist)
 	}
 	f, err := os.OpenInRoot(filepath.Join(l.dir, pack), name)
@@ -44,10 +105,10 @@ func (l *Library) Open(pack, name string) (file *os.File, mediaType string, err 
 	}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
-		err = fs.ErrNotExist
+		err = fmt.Errorf("%s of pack %s is no file: %w", name, pack, fs.ErrNotExist)
 	}
 	if err != nil {
 		return nil, "", errors.Join(err, f.Close())
 	}
-	return f, mediaType, nil
+	return f, t.media, nil
 }

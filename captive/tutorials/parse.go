@@ -91,7 +91,7 @@ func (s *source) open(files fs.FS, name string, head any) error {
 	s.language = strings.TrimSuffix(path.Base(name), ".md")
 	b, err := readSmall(files, name)
 	if err != nil {
-		return fmt.Errorf("%s: %w", s.name, err)
+		return s.errorf(1, "%w", err)
 	}
 	if valid := bytes.ToValidUTF8(b, nil); len(valid) != len(b) {
 		i := 0
@@ -119,21 +119,28 @@ func (s *source) open(files fs.FS, name string, head any) error {
 	return nil
 }
 
+// mistyped is what the TOML package says about a value of the wrong type.
+var mistyped = regexp.MustCompile(`^toml: line (\d+) \(last key "(.*)"\): (.*)$`)
+
 // decode reads TOML that begins on a line of the file, and says the line of what is wrong.
 func (s *source) decode(matter string, first int, into any) error {
+	matter = strings.Repeat("\n", first-1) + matter // so that lines are the file's
 	meta, err := toml.Decode(matter, into)
 	var parse toml.ParseError
-	switch {
-	case errors.As(err, &parse):
-		return s.errorf(first-1+max(parse.Position.Line, 1), "%s", parse.Message)
-	case err != nil:
+	if errors.As(err, &parse) {
+		return s.errorf(max(parse.Position.Line, first), "%s", parse.Message)
+	}
+	if err != nil {
+		if m := mistyped.FindStringSubmatch(err.Error()); m != nil {
+			return fmt.Errorf("%s:%s: %s: %s", s.name, m[1], m[2], m[3])
+		}
 		return s.errorf(first, "%w", err)
 	}
 	for _, key := range meta.Undecoded() {
 		line := first
 		last := regexp.QuoteMeta(key[len(key)-1])
-		if at := regexp.MustCompile(`(?m)^[\s\[{"]*([\w."]+\.)?` + last + `["\s]*[=\]]`).FindStringIndex(matter); at != nil {
-			line += strings.Count(matter[:at[1]], "\n")
+		if at := regexp.MustCompile(`(?m)^[ \t\[{"]*([\w."]+\.)?` + last + `["\s]*[=\]]`).FindStringIndex(matter); at != nil {
+			line = 1 + strings.Count(matter[:at[1]], "\n")
 		}
 		return s.errorf(line, "there is no key %q", key)
 	}
@@ -284,7 +291,11 @@ func (s *source) block(n ast.Node, p *part) error {
 		if s.picture == nil {
 			return s.errorf(p.line, "no picture here: %s", i.Destination)
 		}
-		d, err := s.picture(string(i.Destination), s.plain(i))
+		name, err := url.PathUnescape(string(i.Destination))
+		if err != nil {
+			return s.errorf(p.line, "picture %s: %w", i.Destination, err)
+		}
+		d, err := s.picture(name, s.plain(i))
 		if err != nil {
 			return s.errorf(p.line, "picture %s: %w", i.Destination, err)
 		}

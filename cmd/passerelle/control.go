@@ -75,6 +75,10 @@ func (d *daemon) serveControl(ctx context.Context, tokens admin.Tokens) error {
 		}
 		fmt.Fprintln(w, path)
 	})
+	mux.HandleFunc("POST /tutorials", func(w http.ResponseWriter, _ *http.Request) {
+		d.readLessons()
+		w.WriteHeader(http.StatusNoContent)
+	})
 	mux.Handle("POST /lender", issueLinks(tokens, func() *config.Config { return d.box.View().Config }, d.log))
 	return serve(ctx, &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}, l)
 }

@@ -54,6 +54,7 @@ var commands = []command{
 	{"clock", "[--confirm] [--socket FILE]", "say whether the time of day is trusted, or that it is right", clockCommand},
 	{"lender", "[--socket FILE] NAME", "make a new link to the page of a donation's lender", lender},
 	{"wifi", "scan | lend", "list the Wi-Fi networks in range, or lend one; passerelle wifi help says how", wifi},
+	{"tutorials", "import | list | remove | find", "bring packs of lessons, and see which there are; passerelle tutorials help says how", tutorialsCommand},
 	{"hw", "[--for LONG]", "say which light and button the board has, and try them", hardware},
 	{"demo", "[--once] [--listen ADDRESS]", "play the whole story in network namespaces on this machine", demo},
 	{"version", "", "say which version this is", version},
@@ -104,6 +105,22 @@ func usage(w io.Writer) {
 	for _, c := range commands {
 		fmt.Fprintf(w, "  passerelle %s\n      %s\n", strings.TrimSpace(c.name+" "+c.args), c.about)
 	}
+}
+
+// subcommand runs one of the words behind a command.
+func subcommand(ctx context.Context, c *cli, name string, words []command, args []string) error {
+	var known []string
+	for _, w := range words {
+		if len(args) > 0 && args[0] == w.name {
+			return w.run(ctx, c, args[1:])
+		}
+		known = append(known, fmt.Sprintf("passerelle %s %s %s\n      %s", name, w.name, w.args, w.about))
+	}
+	if len(args) > 0 && strings.TrimLeft(args[0], "-") == "help" {
+		fmt.Fprintln(c.err, strings.Join(known, "\n"))
+		return flag.ErrHelp
+	}
+	return wrong{fmt.Errorf("passerelle %s: which of these?\n%s", name, strings.Join(known, "\n"))}
 }
 
 // flags reads a command's flags, wherever they stand, and returns its other words, of which there may be so many.

@@ -12,7 +12,10 @@ import (
 )
 
 // pages is the box as residents' pages see it.
-type pages struct{ box *appliance.Box }
+type pages struct {
+	box     *appliance.Box
+	lessons func() *tutorials.Library
+}
 
 var _ captive.Box = pages{}
 
@@ -29,7 +32,7 @@ func (p pages) View() captive.View {
 	}
 }
 
-func (p pages) Lessons() *tutorials.Library { return tutorials.Own() }
+func (p pages) Lessons() *tutorials.Library { return p.lessons() }
 
 func (p pages) Session(addr netip.Addr) (captive.Session, bool) {
 	s, ok := p.box.Session(addr)

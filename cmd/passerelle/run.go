@@ -15,6 +15,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -28,6 +29,7 @@ import (
 	"passerelle/appliance/config"
 	"passerelle/appliance/supervise"
 	"passerelle/captive"
+	"passerelle/captive/tutorials"
 	"passerelle/hw"
 	"passerelle/netctl"
 	"passerelle/netctl/gate"
@@ -86,6 +88,7 @@ type daemon struct {
 	log        *slog.Logger
 	manager    manager
 	box        *appliance.Box
+	lessons    atomic.Pointer[tutorials.Library]
 }
 
 func (d *daemon) run(ctx context.Context) error {
@@ -118,6 +121,7 @@ func (d *daemon) run(ctx context.Context) error {
 		return err
 	}
 	defer ledger.Close()
+	d.readLessons()
 	kept := d.kept()
 	board := d.board()
 	radios := d.newRadios(board, wake)
@@ -214,7 +218,7 @@ func (d *daemon) servePages(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("serve residents' pages: %w", err)
 	}
-	s := captive.New(pages{d.box}, d.log, time.Now).HTTPServer()
+	s := captive.New(pages{d.box, d.lessons.Load}, d.log, time.Now).HTTPServer()
 	return serve(ctx, s, captive.Limit(l))
 }
 

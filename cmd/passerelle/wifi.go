@@ -1,11 +1,6 @@
 package main
 
-import (
-	"context"
-	"flag"
-	"fmt"
-	"strings"
-)
+import "context"
 
 // wifiWords are the words behind "passerelle wifi".
 var wifiWords = []command{
@@ -16,16 +11,5 @@ var wifiWords = []command{
 
 // wifi has the commands about lenders' networks.
 func wifi(ctx context.Context, c *cli, args []string) error {
-	var known []string
-	for _, w := range wifiWords {
-		if len(args) > 0 && args[0] == w.name {
-			return w.run(ctx, c, args[1:])
-		}
-		known = append(known, fmt.Sprintf("passerelle wifi %s %s\n      %s", w.name, w.args, w.about))
-	}
-	if len(args) > 0 && strings.TrimLeft(args[0], "-") == "help" {
-		fmt.Fprintln(c.err, strings.Join(known, "\n"))
-		return flag.ErrHelp
-	}
-	return wrong{fmt.Errorf("passerelle wifi: which of these?\n%s", strings.Join(known, "\n"))}
+	return subcommand(ctx, c, "wifi", wifiWords, args)
 }
