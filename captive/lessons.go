@@ -77,36 +77,35 @@ func (s *Server) accessibility(w http.ResponseWriter, r *request) {
 	s.page(w, r, accessibility, http.StatusOK)
 }
 
-// Policies of what packs bring. None of it is ours, so each file is, for the browser, a site of its own that can neither
-// read our pages nor send a form. A pack's pages may run their scripts, which is what makes an exercise of them: these
-// reach nothing but the files of the packs.
-const (
-	mediaPolicy = "sandbox; default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
-	packSources = "'unsafe-inline' data: "
-)
+// mediaPolicy is that of a pack's pictures and films. What packs bring is not ours, so each file is, for the browser, a
+// site of its own that can neither read our pages nor send a form.
+const mediaPolicy = "sandbox; default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 
-// packPolicy is that of a pack's pages. They have no origin of their own in the sandbox, so that 'self' would mean nothing:
-// their files are named by the address that the request came to.
-func packPolicy(r *http.Request) string {
-	from := "http://" + r.Host + "/packs/"
-	return "sandbox allow-scripts; default-src 'none'; connect-src 'none'; form-action 'none'; frame-ancestors 'none'; " +
-		"base-uri 'none'; script-src " + packSources + from + "; style-src " + packSources + from +
-		"; img-src data: " + from + "; media-src " + from + "; font-src data: " + from
+// packPolicy is that of a pack's pages. They may run scripts, without which an exercise is none: these have no origin, so
+// they cannot read or send anything as their reader, and they reach nothing but their own pack's files. These are named
+// by the address that the request came to, since not every browser knows what 'self' is where there is no origin.
+func packPolicy(r *http.Request, pack string) string {
+	files := "http://" + r.Host + "/packs/" + url.PathEscape(pack) + "/"
+	code := " 'unsafe-inline' data: " + files
+	return "sandbox allow-scripts; default-src 'none'; script-src" + code + "; style-src" + code + "; img-src data: " + files +
+		"; media-src " + files + "; font-src data: " + files +
+		"; connect-src 'none'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 }
 
 // pack serves what is below /packs/: the pages of packs.
 func (s *Server) pack(w http.ResponseWriter, r *request) {
-	name := strings.TrimPrefix(r.URL.Path, "/packs/")
-	if name == "" || strings.HasSuffix(name, "/") {
-		name += "index.html"
+	path := strings.TrimPrefix(r.URL.Path, "/packs/")
+	if strings.HasSuffix(path, "/") {
+		path += "index.html"
 	}
-	s.packFile(w, r, name, packPolicy(r.Request))
+	pack, _, _ := strings.Cut(path, "/")
+	s.packFile(w, r, path, packPolicy(r.Request, pack))
 }
 
-// packFile serves a file by its pack's name and its path in there. Files are large, so that a part can be asked for, and
-// stay the same until the pack changes.
-func (s *Server) packFile(w http.ResponseWriter, r *request, name, policy string) {
-	pack, name, _ := strings.Cut(name, "/")
+// packFile serves a file by its path, which begins with its pack's name. Files are large, so that a part can be asked for,
+// and stay the same until the pack changes.
+func (s *Server) packFile(w http.ResponseWriter, r *request, path, policy string) {
+	pack, name, _ := strings.Cut(path, "/")
 	f, mediaType, err := r.lessons.Open(pack, name)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {

@@ -1,12 +1,16 @@
 package captive
 
 import (
+	"errors"
 	"html"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"passerelle/appliance/decide"
 	"passerelle/captive/tutorials"
@@ -206,18 +210,103 @@ func TestShelf(t *testing.T) {
 	}
 }
 
-// After an import the lessons are others, and so are the pages.
-func TestLessonsChange(t *testing.T) {
+// withPack gives the box a pack of lessons with a film, and one of pages.
+func withPack(t *testing.T, b *fakeBox) {
+	t.Helper()
+	dir, from := t.TempDir(), t.TempDir()
+	for name, text := range map[string]string{
+		"jardin/arroser/en.md": `+++
+title = "Watering"
+level = 1
++++
+For whoever has a garden.
+
+## Watch the film.
+![A can.](can.mp4)
+
+## Look at the flower.
+![A flower.](flower.svg)
+`,
+		"jardin/arroser/can.mp4":    "\x00\x00\x00\x18ftypisom" + strings.Repeat("film", 500_000),
+		"jardin/arroser/can.fr.vtt": "WEBVTT\n",
+		"jardin/arroser/flower.svg": `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><text>Flower</text></svg>`,
+		"jeu/index.html":            `<script src="jeu.js"></script>`,
+		"jeu/jeu.js":                "1",
+	} {
+		path := filepath.Join(from, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	i := tutorials.Importer{Dir: dir, Most: tutorials.MostBytes, Now: time.Now, Progress: func(int64, int64) {}}
+	for _, name := range []string{"jardin", "jeu"} {
+		if _, err := i.Import(t.Context(), filepath.Join(from, name), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lessons, problems := tutorials.Load(dir)
+	if problems != nil {
+		t.Fatal(problems)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.lessons = lessons
+}
+
+// A pack is there as soon as it was imported. A lesson that is in another language says so. Its film says its size before
+// anything of it is loaded, and can be asked for in parts.
+func TestPack(t *testing.T) {
 	t.Parallel()
 	b := newFakeBox()
 	s := newServer(b)
-	ask(t, s, "GET /tutorials")
-	before := s.edition.Load()
-	if ask(t, s, "GET /tutorials"); s.edition.Load() != before {
-		t.Error("the edition changed for nothing")
+	const lesson = "/tutorials/jardin-arroser"
+	if res := ask(t, s, "GET "+lesson); res.StatusCode != http.StatusNotFound {
+		t.Fatalf("before the import: status %d", res.StatusCode)
 	}
-	b.lessons, _ = tutorials.Load(t.TempDir())
-	if ask(t, s, "GET /tutorials"); s.edition.Load() == before {
-		t.Error("the edition is still the old one")
+	withPack(t, b)
+	page := body(t, ask(t, s, "GET "+lesson))
+	for _, part := range []string{
+		"Cette leçon n’est pas encore dans votre langue.", `<article lang="en" dir="ltr">`,
+		`<video controls preload="none"`, `src="/tutorials/media/jardin/arroser/can.mp4" type="video/mp4"`,
+		`srclang="fr" label="Français"`, "Ce film pèse 2\u00a0mégaoctets.", `<img class="drawing" src="/tutorials/media/jardin/arroser/flower.svg"`,
+	} {
+		if !strings.Contains(page, part) {
+			t.Errorf("the lesson lacks %q:\n%s", part, page)
+		}
+	}
+	if page := body(t, ask(t, s, "GET /tutorials")); !strings.Contains(page, `href="/packs/jeu/"`) {
+		t.Error("no way to the pack's pages")
+	}
+	for _, test := range []struct {
+		path, mediaType, policy string
+		header                  string
+		status, size            int
+	}{
+		{"/tutorials/media/jardin/arroser/can.mp4", "video/mp4", "sandbox; default-src 'none';", "Range: bytes=0-99", 206, 100},
+		{"/tutorials/media/jardin/arroser/can.fr.vtt", "text/vtt; charset=utf-8", "sandbox; default-src 'none';", "", 200, 7},
+		{"/tutorials/media/jardin/arroser/flower.svg", "image/svg+xml", "sandbox; default-src 'none';", "", 200, 83},
+		{"/packs/jeu/", "text/html; charset=utf-8", "sandbox allow-scripts; default-src 'none';", "", 200, 30},
+		{"/packs/jeu/jeu.js", "text/javascript; charset=utf-8", "sandbox allow-scripts; default-src 'none';", "", 200, 1},
+	} {
+		headers := []string{"Accept: */*"}
+		if test.header != "" {
+			headers = append(headers, test.header)
+		}
+		res := ask(t, s, "GET "+test.path, headers...)
+		size, h := len(body(t, res)), res.Header
+		if res.StatusCode != test.status || size != test.size {
+			t.Errorf("%s: status %d and %d bytes", test.path, res.StatusCode, size)
+		}
+		if h.Get("Content-Type") != test.mediaType || h.Get("X-Content-Type-Options") != "nosniff" {
+			t.Errorf("%s: %v", test.path, h)
+		}
+		if policy := h.Get("Content-Security-Policy"); !strings.HasPrefix(policy, test.policy) || strings.Contains(policy, "allow-same-origin") {
+			t.Errorf("%s: policy %q", test.path, policy)
+		}
+	}
+	for _, path := range []string{"/tutorials/media/jardin/.pack.json", "/packs/jeu/nope.js", "/packs/jeu/../jardin/arroser/en.md", "/packs/jeu"} {
+		if res := ask(t, s, "GET "+path); res.StatusCode != http.StatusNotFound {
+			t.Errorf("%s: status %d", path, res.StatusCode)
+		}
 	}
 }

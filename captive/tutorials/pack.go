@@ -96,7 +96,7 @@ func (l *Library) addPack(name string) error {
 func (l *Library) Open(pack, name string) (file *os.File, mediaType string, err error) {
 	t, ok := fileTypes[strings.ToLower(path.Ext(name))]
 	known := slices.ContainsFunc(l.packs, func(p Pack) bool { return p.Name == pack })
-	if !ok || !known || !fs.ValidPath(name) {
+	if !ok || !known || !fs.ValidPath(name) || name == recordFile {
 		return nil, "", fmt.Errorf("%s of pack %s: %w", name, pack, fs.ErrNotExist)
 	}
 	f, err := os.OpenInRoot(filepath.Join(l.dir, pack), name)
