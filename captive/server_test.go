@@ -78,7 +78,10 @@ func TestLanguage(t *testing.T) {
 		{"de,en;q=0.5", "fr en", "en"},
 		{"zh-Hans-CN", "fr en", "fr"},
 		{"en", "fr", "fr"},
-		{"ar", "fr ar", "fr"}, // asked for by the config, but there are no words for it
+		{"ar-DZ,fr;q=0.5", "fr ar", "ar"},
+		{"pt-BR", "fr pt", "pt"},
+		{"ru,uk;q=0.8,en;q=0.5", "fr en uk", "uk"},
+		{"de", "fr de", "fr"}, // there are no words for it
 		{"en;q=x;;;,,-\x00\xff", "fr en", "fr"},
 		{strings.Repeat("en-", 100), "fr en", "fr"},
 		{strings.Repeat("a-b,", 50), "fr en", "fr"},

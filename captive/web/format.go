@@ -4,31 +4,30 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/text/number"
 )
 
 // Amount is a number with its unit, apart so that a page can show the number large.
 type Amount struct{ Number, Unit string }
 
 // String joins number and unit by a space that does not break.
-func (a Amount) String() string { return strings.TrimPrefix(a.Number+noBreak+a.Unit, noBreak) }
-
-// join writes amounts one after the other.
-func join(amounts []Amount) string {
-	parts := make([]string, len(amounts))
-	for i, a := range amounts {
-		parts[i] = a.String()
-	}
-	return strings.Join(parts, " ")
-}
+func (a Amount) String() string { return strings.Trim(a.Number+noBreak+a.Unit, noBreak) }
 
 // Duration writes a duration in hours and minutes, rounded to the minute: "1 hour 30 minutes".
-func (w *Words) Duration(d time.Duration) string { return join(w.DurationParts(d)) }
+func (w *Words) Duration(d time.Duration) string {
+	parts := w.DurationParts(d)
+	if len(parts) == 2 {
+		return w.T("unit.hours-minutes", "hours", parts[0].String(), "minutes", parts[1].String())
+	}
+	return parts[0].String()
+}
 
 // DurationParts is Duration with its numbers apart.
 func (w *Words) DurationParts(d time.Duration) []Amount {
 	minutes := int(d.Round(time.Minute) / time.Minute)
 	if minutes < 1 {
-		return []Amount{{Unit: w.T("unit.less-than", "amount", w.amount("minute", 10).String())}}
+		return []Amount{{Unit: w.T("unit.under-minute")}}
 	}
 	var parts []Amount
 	if h := minutes / 60; h > 0 {
@@ -54,18 +53,21 @@ func (w *Words) SizeParts(bytes uint64) Amount {
 	case bytes >= mega || bytes == 0:
 		return w.amount("megabyte", int(bytes/mega)*10)
 	default:
-		return Amount{Unit: w.T("unit.less-than", "amount", w.amount("megabyte", 10).String())}
+		return Amount{Unit: w.T("unit.under-megabyte")}
 	}
 }
 
-// amount writes a number of tenths with its unit.
+// amount writes a number of tenths with its unit. A plural form may have the number in its word, as Arabic's dual has.
 func (w *Words) amount(unit string, tenths int) Amount {
-	number := strconv.Itoa(tenths / 10)
-	if f := tenths % 10; f != 0 {
-		number += w.T("language.decimal") + strconv.Itoa(f)
+	form := w.T("unit." + unit + "." + w.form(tenths))
+	if name, counted := strings.CutPrefix(form, countedBy); counted {
+		return Amount{Number: w.numbers.Sprint(number.Decimal(float64(tenths) / 10)), Unit: name}
 	}
-	return Amount{Number: number, Unit: w.unit(unit, tenths)}
+	return Amount{Number: form}
 }
+
+// countedBy is what a unit's plural form begins with if its number is written beside it.
+const countedBy = "{number} "
 
 // Speed says what a rate in bit/s is good for; 0 is no limit. A film in high definition wants some 8 Mbit/s, a video on
 // a phone 2, radio and calls half of one.
@@ -103,20 +105,20 @@ func (w *Words) Video(bytes uint64) string {
 // "Monday at midnight" is understood in two ways.
 func (w *Words) When(t, now time.Time) string {
 	midnight := t.Hour() == 0 && t.Minute() == 0
-	clock := w.clock(t)
+	at := w.at(t)
 	switch calendarDays(now.In(t.Location()), t) {
 	case 0:
-		return w.T("when.today-at", "clock", clock)
+		return w.T("when.today-at", "at", at)
 	case 1:
 		if midnight {
 			return w.T("when.tomorrow")
 		}
-		return w.T("when.tomorrow-at", "clock", clock)
+		return w.T("when.tomorrow-at", "at", at)
 	}
 	if midnight {
 		return w.date("when.date", t)
 	}
-	return w.date("when.date-at", t, "clock", clock)
+	return w.date("when.date-at", t, "at", at)
 }
 
 // Day writes a date without its year, on one line: "21 November".
@@ -126,25 +128,33 @@ func (w *Words) Day(t time.Time) string {
 
 // date fills t's date, and further pairs, into the message of a key.
 func (w *Words) date(key string, t time.Time, pairs ...string) string {
-	number := strconv.Itoa(t.Day())
+	day := strconv.Itoa(t.Day())
 	if t.Day() == 1 {
-		number = w.T("when.first-day")
+		day = w.T("when.first-day")
 	}
-	return w.T(key, append(pairs, "day", number,
+	return w.T(key, append(pairs, "day", day,
 		"weekday", w.T("when.weekday."+strconv.Itoa(int(t.Weekday()))),
 		"month", w.T("when.month."+strconv.Itoa(int(t.Month())-1)))...)
 }
 
-// clock writes the time of day by the language's layout, which is one of package time.
-func (w *Words) clock(t time.Time) string {
+// at writes the time of day with its preposition, which may be of its own before some hours: "a la 1:30", "a las 8:30".
+func (w *Words) at(t time.Time) string {
 	if t.Hour() == 12 && t.Minute() == 0 {
 		return w.T("when.noon")
 	}
-	key := "when.clock"
-	if t.Minute() == 0 {
-		key = "when.whole-hour"
+	if own, err := w.Message("when.at."+strconv.Itoa(t.Hour()), "clock", w.clock(t)); err == nil {
+		return own
 	}
-	s := t.Format(w.T(key))
+	return w.T("when.at.any", "clock", w.clock(t))
+}
+
+// clock writes the time of day by the language's layout, which is one of package time.
+func (w *Words) clock(t time.Time) string {
+	layout := w.T("when.clock")
+	if t.Minute() == 0 {
+		layout = w.T("when.whole-hour")
+	}
+	s := t.Format(layout)
 	if len(s) > 1 && s[0] == '0' && s[1] >= '0' && s[1] <= '9' {
 		s = s[1:] // package time has no 24-hour clock without the zero
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/BurntSushi/toml"
 	"golang.org/x/text/feature/plural"
 	"golang.org/x/text/language"
+	"golang.org/x/text/message"
 )
 
 //go:embed words/*.toml
@@ -24,7 +25,10 @@ type Words struct {
 	Code      string // as the file is named and as pages say it in their lang attribute, e.g. "fr"
 	Name      string // the language's name in itself
 	Direction string // "ltr" or "rtl"
+	Reviewed  bool   // by somebody who speaks it
 
+	locale   language.Tag      // whose numbers and plural forms it has
+	numbers  *message.Printer  // writes them
 	messages map[string]string // by "section.key"; an array's items by "section.key.0" and on
 }
 
@@ -40,38 +44,62 @@ var languages = func() map[string]*Words {
 // Language returns a language's words, or nil if there are none.
 func Language(code string) *Words { return languages[code] }
 
-// load reads every words/CODE.toml.
+// load reads every words/CODE.toml. Its error names each broken file, and the key if there is one. That a whole file says
+// what pages ask for is not looked at here, on the box: the tests do.
 func load(files fs.FS) (map[string]*Words, error) {
 	names, err := fs.Glob(files, "words/*.toml")
 	if err != nil {
 		return nil, fmt.Errorf("list the languages: %w", err)
 	}
 	all := make(map[string]*Words, len(names))
+	var problems []error
 	for _, name := range names {
-		code := strings.TrimSuffix(path.Base(name), ".toml")
-		w, err := parse(code, files, name)
+		w, err := parse(files, name)
 		if err != nil {
-			return nil, fmt.Errorf("read the words of %q: %w", code, err)
+			problems = append(problems, fmt.Errorf("%s: %w", name, err))
+			continue
 		}
-		all[code] = w
+		w.typeset()
+		all[w.Code] = w
 	}
-	return all, nil
+	return all, errors.Join(problems...)
 }
 
-func parse(code string, files fs.FS, name string) (*Words, error) {
-	tag, err := language.Parse(code)
+// parse reads a language's file, its messages as they were typed.
+func parse(files fs.FS, name string) (*Words, error) {
+	var sections map[string]toml.Primitive
+	file, err := toml.DecodeFS(files, name, &sections)
 	if err != nil {
 		return nil, err
 	}
-	var tree map[string]any
-	if _, err := toml.DecodeFS(files, name, &tree); err != nil {
+	var head struct {
+		Name, Direction, Locale string
+		Reviewed                bool
+	}
+	if err := file.PrimitiveDecode(sections["language"], &head); err != nil {
 		return nil, err
 	}
-	w := &Words{Tag: tag, Code: code, messages: make(map[string]string)}
-	if err := w.add("", tree); err != nil {
+	delete(sections, "language")
+	w := &Words{
+		Code: strings.TrimSuffix(path.Base(name), ".toml"), Name: head.Name, Direction: head.Direction,
+		Reviewed: head.Reviewed, messages: make(map[string]string),
+	}
+	if w.Tag, err = language.Parse(w.Code); err != nil {
 		return nil, err
 	}
-	w.Name, w.Direction = w.messages["language.name"], w.messages["language.direction"]
+	if w.locale, err = language.Parse(head.Locale); err != nil {
+		return nil, fmt.Errorf("language.locale: %q: %w", head.Locale, err)
+	}
+	w.numbers = message.NewPrinter(w.locale)
+	for name, section := range sections {
+		var tree map[string]any
+		if err := file.PrimitiveDecode(section, &tree); err != nil {
+			return nil, err
+		}
+		if err := w.add(name, tree); err != nil {
+			return nil, err
+		}
+	}
 	return w, nil
 }
 
@@ -79,10 +107,7 @@ func parse(code string, files fs.FS, name string) (*Words, error) {
 func (w *Words) add(key string, value any) error {
 	switch v := value.(type) {
 	case string:
-		if w.Code == "fr" {
-			v = frenchSpaces(v)
-		}
-		w.messages[key] = strings.ReplaceAll(v, "Wi-Fi", "Wi\u2011Fi") // no line ends within it
+		w.messages[key] = v
 	case []any:
 		for i, item := range v {
 			if err := w.add(key+"."+strconv.Itoa(i), item); err != nil {
@@ -91,7 +116,7 @@ func (w *Words) add(key string, value any) error {
 		}
 	case map[string]any:
 		for k, item := range v {
-			if err := w.add(strings.TrimPrefix(key+"."+k, "."), item); err != nil {
+			if err := w.add(key+"."+k, item); err != nil {
 				return err
 			}
 		}
@@ -111,7 +136,7 @@ func (w *Words) Message(key string, pairs ...string) (string, error) {
 		return "", fmt.Errorf("%q in %q: %w", key, w.Code, errNoMessage)
 	}
 	for i := 0; i+1 < len(pairs); i += 2 {
-		m = strings.ReplaceAll(m, "{"+pairs[i]+"}", pairs[i+1])
+		m = strings.ReplaceAll(m, "{"+pairs[i]+"}", w.Isolate(pairs[i+1]))
 	}
 	return m, nil
 }
@@ -130,31 +155,75 @@ func (w *Words) Lines(key string, pairs ...string) []string {
 	return strings.Split(w.T(key, pairs...), "\n")
 }
 
-// pluralForms are the names that CLDR gives to plural forms, as the words files use them.
-var pluralForms = map[plural.Form]string{
+// Isolate keeps a text that is not the language's own, such as a name or an address, from mixing with what stands around
+// it where that is written from right to left (UAX #9, section 2.4.1). It does so by characters and not by elements
+// because they hold in titles, attributes and messages, too, and pages from left to right stay as they are.
+func (w *Words) Isolate(s string) string {
+	if w.Direction != "rtl" || s == "" {
+		return s
+	}
+	return firstStrongIsolate + s + popIsolate
+}
+
+// forms are the names that CLDR gives to plural forms, as the words files use them.
+var forms = map[plural.Form]string{
 	plural.Other: "other", plural.Zero: "zero", plural.One: "one",
 	plural.Two: "two", plural.Few: "few", plural.Many: "many",
 }
 
-// unit returns the name of a unit in the plural form that goes with a number of tenths: 15 is 1.5.
-func (w *Words) unit(name string, tenths int) string {
+// form returns the name of the plural form that goes with a number of tenths: 15 is 1.5.
+func (w *Words) form(tenths int) string {
 	visible, fraction := 0, tenths%10
 	if fraction != 0 {
 		visible = 1
 	}
-	form := plural.Cardinal.MatchPlural(w.Tag, tenths/10, visible, visible, fraction, fraction)
-	return w.T("unit." + name + "." + pluralForms[form])
+	return forms[plural.Cardinal.MatchPlural(w.locale, tenths/10, visible, visible, fraction, fraction)]
 }
 
 const (
-	noBreak       = "\u00a0"
-	narrowNoBreak = "\u202f"
+	noBreak            = "\u00a0"
+	narrowNoBreak      = "\u202f"
+	firstStrongIsolate = "\u2068"
+	popIsolate         = "\u2069"
 )
+
+// typeset puts into messages what translators need not type.
+func (w *Words) typeset() {
+	for key, m := range w.messages {
+		m = strings.ReplaceAll(m, "Wi-Fi", "Wi\u2011Fi") // no line ends within it
+		if strings.HasPrefix(key, "unit.") {
+			m = numbered.ReplaceAllString(m, "$1"+noBreak)
+		}
+		if w.Code == "fr" {
+			m = frenchSpaces(m)
+		}
+		if w.Direction == "rtl" {
+			m = latinRun.ReplaceAllStringFunc(m, w.isolateLatin)
+		}
+		w.messages[key] = m
+	}
+}
+
+// numbered is a number before its unit.
+var numbered = regexp.MustCompile(`(\d) `)
 
 var frenchMarks = regexp.MustCompile(` ([;!?»])|(«) `)
 
-// frenchSpaces puts the spaces that French typography wants around its marks, so that translators need not type them.
+// frenchSpaces puts the spaces that French typography wants around its marks.
 func frenchSpaces(s string) string {
 	s = frenchMarks.ReplaceAllString(s, "$2"+narrowNoBreak+"$1")
 	return strings.ReplaceAll(s, " :", noBreak+":")
+}
+
+// latinRun is a name in Latin letters with what stands within it, as in "1 jeune 1 solution" and "France Titres (ANTS)"; or
+// a placeholder, which is none.
+var latinRun = regexp.MustCompile(`\{[a-z]+\}|` +
+	`(?:\d+ )?\p{Latin}(?:[\p{Latin}\d ’.@:/\x{2011}-]*[\p{Latin}\d])?(?: \([\p{Latin}\d ]+\))?`)
+
+// isolateLatin isolates what latinRun found.
+func (w *Words) isolateLatin(run string) string {
+	if run[0] == '{' {
+		return run
+	}
+	return w.Isolate(run)
 }

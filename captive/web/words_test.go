@@ -1,0 +1,150 @@
+package web
+
+import (
+	"errors"
+	"io/fs"
+	"strings"
+	"testing"
+	"testing/fstest"
+)
+
+// Each way to break a file is an error that names file and key, and the words that were there go on.
+func TestBrokenWords(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		file, old, new, problem string
+	}{
+		{"uk", `title = "`, "title", "words/uk.toml: toml: line "},
+		{"uk", `home = "`, "home = 1 # \"", "words/uk.toml: page.home: a message must be text, not int64"},
+		{"uk", "home = ", "house = ", "words/uk.toml: page.home: not there"},
+		{"uk", "home = ", "house = ", "words/uk.toml: page.house: fr has no such message"},
+		{"uk", "{size}", "{Size}", "words/uk.toml: first.data: '{' does not belong into a text"},
+		{"uk", "{size}", "{time}", "words/uk.toml: first.data: fr has no {time}"},
+		{"uk", "{size}", "", "words/uk.toml: first.data: "},
+		{"uk", "hour.few", "hour.two", "words/uk.toml: unit.hour.two: the language has no such plural form"},
+		{"uk", "hour.few", "hour.two", "words/uk.toml: unit.hour.few: this plural form is not there"},
+		{"ar", "minute.many = \"{number} ", "minute.many = \"مدة {number} ", "words/ar.toml: unit.minute.many: {number} does not stand first"},
+		{"es", "at.1 =", "at.24 =", "words/es.toml: when.at.24: no hour of the day"},
+		{"pt", `name = "Português"`, `name = ""`, "words/pt.toml: language.name: empty"},
+		{"ar", `direction = "rtl"`, `direction = "ltr"`, `words/ar.toml: language.direction: "ltr", and its script is written "rtl"`},
+		{"pt", `locale = "pt-PT"`, `locale = "fr-FR"`, `words/pt.toml: language.locale: "fr-FR" is no place's pt`},
+		{"pt", `locale = "pt-PT"`, `locale = ""`, `words/pt.toml: language.locale: `},
+		{"fr", "Bienvenue", "Bienvenue ", "words/fr.toml: first.title: a space too many"},
+		{"fr", "Bienvenue", "Bienvenue\\n", "words/fr.toml: first.title: a space too many, or an empty line"},
+		{"fr", "Bienvenue", "", "words/fr.toml: first.title: a space too many, or an empty line"},
+		{"fr", "Bienvenue", "l'accueil", `words/fr.toml: first.title: '\'' does not belong into a text`},
+		{"fr", "Bienvenue", "<b>Bienvenue</b>", `words/fr.toml: first.title: '<' does not belong into a text`},
+		{"fr", "Bienvenue", "Bien\u200bvenue", `words/fr.toml: first.title: '\u200b' does not belong into a text`},
+		{"fr", "Bienvenue", "Bienvenue\u00a0!", `words/fr.toml: first.title: '\u00a0' does not belong into a text`},
+		{"fr", "Bienvenue", "Cafe\u0301", "words/fr.toml: first.title: not in Unicode's form NFC"},
+		{"fr", "Bienvenue", "Вienvenue", `words/fr.toml: first.title: "Вienvenue" has a letter that is not the language's`},
+		{"uk", "Ласкаво", "Лаcкаво", `words/uk.toml: first.title: "Лаcкаво" has a letter that is not the language's`},
+		{"uk", "Ласкаво", "Ласкавы", `words/uk.toml: first.title: "Ласкавы" has a letter that is not the language's`},
+		{"ar", "مرحبا", "مرحبا?", `words/ar.toml: first.title: '?' does not belong into a text`},
+		{"ar", "مرحبا", "مرحبا ١", `words/ar.toml: first.title: '١' does not belong into a text`},
+	} {
+		files := theFiles(t)
+		name := "words/" + test.file + ".toml"
+		text := string(files[name].Data)
+		if !strings.Contains(text, test.old) {
+			t.Errorf("%s has no %q to break", name, test.old)
+			continue
+		}
+		files[name].Data = []byte(strings.Replace(text, test.old, test.new, 1))
+		if err := loadAndCheck(files); err == nil || !strings.Contains(err.Error(), test.problem) {
+			t.Errorf("%s with %q for %q: %v, want %s", name, test.new, test.old, err, test.problem)
+		}
+	}
+	if err := loadAndCheck(fstest.MapFS{"words/no-place.toml": {}}); err == nil || !strings.Contains(err.Error(), "no-place") {
+		t.Errorf("words of no language: %v", err)
+	}
+	if err := loadAndCheck(fstest.MapFS{}); err == nil {
+		t.Error("no words are no error")
+	}
+	if err := loadAndCheck(theFiles(t)); err != nil {
+		t.Errorf("the files as they are:\n%v", err)
+	}
+}
+
+// loadAndCheck says all that is wrong with words files.
+func loadAndCheck(files fstest.MapFS) error {
+	_, err := load(files)
+	problems := []error{err}
+	all := map[string]*Words{}
+	for name := range files {
+		if w, err := parse(files, name); err == nil {
+			all[w.Code] = w
+		}
+	}
+	return errors.Join(append(problems, check(all)...)...)
+}
+
+// theFiles is a copy of the words files.
+func theFiles(t *testing.T) fstest.MapFS {
+	t.Helper()
+	files := fstest.MapFS{}
+	names, err := fs.Glob(wordFiles, "words/*.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		data, err := fs.ReadFile(wordFiles, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[name] = &fstest.MapFile{Data: data}
+	}
+	return files
+}
+
+func TestMessage(t *testing.T) {
+	t.Parallel()
+	if got, want := french.T("first.data", "size", "2 Go"), "2 Go par jour"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if _, err := french.Message("no.such"); err == nil {
+		t.Error("a message that is not there is no error")
+	}
+	if got := french.T("no.such"); got != "no.such" {
+		t.Errorf("a message that is not there is %q", got)
+	}
+}
+
+// What is not Arabic stands apart in Arabic, and typesetting leaves placeholders alone.
+func TestIsolate(t *testing.T) {
+	t.Parallel()
+	w := &Words{Direction: "rtl", messages: map[string]string{}}
+	for typed, want := range map[string]string{
+		"France Titres (ANTS)\nاسم": "\u2068France Titres (ANTS)\u2069\nاسم",
+		"1 jeune 1 solution":        "\u20681 jeune 1 solution\u2069",
+		"شبكة Wi-Fi هنا":            "شبكة \u2068Wi\u2011Fi\u2069 هنا",
+		"{size} في اليوم":           "\u20682 Go\u2069 في اليوم",
+		"Anil et Adil، RSA.":        "\u2068Anil et Adil\u2069، \u2068RSA\u2069.",
+		"http://a.fr/b-c":           "\u2068http://a.fr/b-c\u2069",
+	} {
+		w.messages["key"] = typed
+		w.typeset()
+		if got := w.T("key", "size", "2 Go"); got != want {
+			t.Errorf("%s: %q, want %q", typed, got, want)
+		}
+	}
+	if got := french.Isolate("a"); got != "a" {
+		t.Errorf("in French %q", got)
+	}
+	if got := w.Isolate(""); got != "" {
+		t.Errorf("nothing becomes %q", got)
+	}
+}
+
+func TestFrenchSpaces(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"Quoi ? Non ; si !": "Quoi\u202f? Non\u202f; si\u202f!",
+		"« ici » : là":      "«\u202fici\u202f»\u00a0: là",
+		"http://a ":         "http://a ",
+	} {
+		if got := frenchSpaces(in); got != want {
+			t.Errorf("%q becomes %q, want %q", in, got, want)
+		}
+	}
+}
