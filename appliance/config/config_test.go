@@ -218,7 +218,7 @@ func TestValues(t *testing.T) {
 		{"box", "timezone",
 			[]string{`"America/Martinique"`, `"Indian/Reunion"`, `"Pacific/Noumea"`, `"UTC"`},
 			[]string{`""`, `"Local"`, `"../Paris"`, `"CEST"`}},
-		{"box", "languages", []string{`["en"]`, `["en", "fr"]`}, []string{`["pt"]`, `["FR"]`, `["fr", "fr"]`, `[]`}},
+		{"box", "languages", []string{`["en"]`, `["uk", "ar", "fr", "en", "pt", "es"]`}, []string{`["de"]`, `["FR"]`, `["pt-PT"]`, `["fr", "fr"]`, `[]`}},
 		{"box", "portal_url",
 			[]string{`""`, `"https://portail.example.fr/api"`, `"https://portail.example.fr:8443/api?x=1"`},
 			[]string{`"https://"`, `"https:portail"`, `"https://:443/"`, `"ftp://a.fr/"`, `"https://u@a.fr/"`,
@@ -458,7 +458,7 @@ func randomConfig(t *testing.T, rnd *rand.Rand) *Config {
 			Watchdog: pick("", "/dev/watchdog1"),
 		},
 	}
-	c.Box.Languages = [][]string{{"fr"}, {"en"}, {"fr", "en"}, {"en", "fr"}}[rnd.IntN(4)]
+	c.Box.Languages = [][]string{{"fr"}, {"en"}, {"fr", "en"}, {"uk", "fr", "ar"}}[rnd.IntN(4)]
 	c.Box.Language = c.Box.Languages[rnd.IntN(len(c.Box.Languages))]
 	for i := range 1 + rnd.IntN(4) {
 		schedule, err := parseHours(pick("", "24/7", "Mo-Fr 08:30-19:00; PH off", `Sa "ouvert"`))

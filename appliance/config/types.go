@@ -27,7 +27,7 @@ type Config struct {
 type Box struct {
 	Name      string         // the centre's name: 1 to 80 characters, one line
 	Language  string         // of pages when the phone asks for none of Languages: one of these; default: the first
-	Languages []string       // offered, in order: now only "fr" and "en"; default: both
+	Languages []string       // offered, in order, of "fr", "en", "ar", "es", "pt", "uk"; default: "fr" and "en"
 	Hostname  string         // the box's DNS name on the hotspot, lower case; default: "partage.internal"
 	Timezone  *time.Location // never nil, never time.Local; default: Europe/Paris
 	PortalURL string         // https URL of the RFC 8908 API that phones trust, for option 114; "" (default): none

@@ -17,11 +17,8 @@ import (
 	"passerelle/appliance/hours"
 )
 
-// languages are those that residents' pages are written in; laterLanguages have been promised.
-var (
-	languages      = []string{"fr", "en"}
-	laterLanguages = []string{"ar", "es", "pt", "uk"}
-)
+// languages are those that pages are written in.
+var languages = []string{"fr", "en", "ar", "es", "pt", "uk"}
 
 // Bounds of rates and sizes that are not 0. The lowest keep a page usable, the highest tell a slip of the finger.
 const (
@@ -46,13 +43,10 @@ func parseName(s string) (string, error) {
 }
 
 func parseLanguage(s string) (string, error) {
-	switch {
-	case slices.Contains(languages, s):
-		return s, nil
-	case slices.Contains(laterLanguages, s):
-		return "", fmt.Errorf("%q comes in a later version; for now write %s", s, quoteChoice(languages))
+	if !slices.Contains(languages, s) {
+		return "", fmt.Errorf("there are no pages in %q; write %s", s, quoteChoice(languages))
 	}
-	return "", fmt.Errorf("%q is not offered; write %s", s, quoteChoice(languages))
+	return s, nil
 }
 
 // parseHostname reads a name by RFC 1123, section 2.1, with two labels at least: a phone looks single words up elsewhere

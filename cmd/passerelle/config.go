@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"passerelle/appliance/config"
+	"passerelle/captive/web"
 )
 
 // load reads a configuration; what is wrong with it is the user's.
@@ -35,6 +36,15 @@ func (c *cli) warnOfReaders(path string, conf *config.Config) {
 	}
 }
 
+// warnOfLanguages names the languages offered whose pages nobody who speaks them has read.
+func (c *cli) warnOfLanguages(path string, conf *config.Config) {
+	for _, code := range conf.Box.Languages {
+		if w := web.Language(code); !w.Reviewed {
+			fmt.Fprintf(c.err, "%s: box.languages: %q (%s) is not yet reviewed by a speaker\n", path, code, w.Name)
+		}
+	}
+}
+
 func check(_ context.Context, c *cli, args []string) error {
 	var path string
 	if _, err := c.flags("check", args, 0, func(f *flag.FlagSet) {
@@ -47,6 +57,7 @@ func check(_ context.Context, c *cli, args []string) error {
 		return err
 	}
 	c.warnOfReaders(path, conf)
+	c.warnOfLanguages(path, conf)
 	fmt.Fprintf(c.out, "%s: fine\n", path)
 	return nil
 }
