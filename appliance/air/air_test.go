@@ -345,6 +345,19 @@ func TestAnotherCountry(t *testing.T) {
 	})
 }
 
+// The access point's channel is forbidden, but not those beside it: whoever is there, it has to go.
+func TestChannelIsForbidden(t *testing.T) {
+	under(t, func(s *sky) {
+		s.Set(Wanted{Hotspot: hotspot(0)})
+		time.Sleep(10 * time.Second)
+		s.expect(t, "0s country FR", "50ms listen with wlan0", "1.05s wlan0 sends on 2412")
+		s.Set(Wanted{Hotspot: hotspot(0), Busy: true})
+		s.change(func() { s.radios[0].Bands[0].Channels[0].Allowed = false })
+		time.Sleep(2 * forget)
+		s.expect(t, "1m6s wlan0 sends on 0", "1m10s listen with wlan0", "1m11s wlan0 sends on 2437")
+	})
+}
+
 func TestNoAccessPoint(t *testing.T) {
 	for want, spoil := range map[string]func(*sky, *config.Hotspot){
 		"no radio at all": func(s *sky, _ *config.Hotspot) { s.fails["Open"] = errors.New("no radio at all") },
@@ -520,7 +533,10 @@ func TestMissingInterfaces(t *testing.T) {
 		},
 		{what: "none", there: []netctl.RadioInterface{wlan(0, 0), wlan(1, 1)}, serves: "hostapd", joins: join},
 		{what: "of a radio that cannot", there: []netctl.RadioInterface{wlan(0, 0)}, serves: "hostapd", joins: join, alone: true},
-		{what: "of no access point", there: []netctl.RadioInterface{wlan(0, 0)}, serves: "none", joins: join},
+		{
+			what: "of no access point", there: []netctl.RadioInterface{wlan(2, 0)}, serves: "none",
+			joins: []Join{{Interface: "wlan2"}, {Interface: "wlan1"}},
+		},
 		{
 			what: "in vain", there: []netctl.RadioInterface{wlan(0, 0)}, serves: "hostapd", joins: join,
 			fails: errors.New("device busy"), said: "device busy",
@@ -686,6 +702,9 @@ func TestRadiosDoNotAnswer(t *testing.T) {
 		if diff := gocmp.Diff(good, s.State()); diff != "" {
 			t.Errorf("again (-before +now):\n%s", diff)
 		}
+		s.change(func() { s.fails = map[string]error{"Interfaces": errors.New("no buffer space")} })
+		time.Sleep(20 * time.Second)
+		s.complained(t, "no buffer space", 2) // it is news
 	})
 }
 
