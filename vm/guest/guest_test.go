@@ -64,9 +64,24 @@ func newStation(t *testing.T, w *netlab.World, number byte) *guest.Station {
 // stationMAC returns a locally administered address.
 func stationMAC(number byte) net.HardwareAddr { return net.HardwareAddr{2, 0, 0, 0, 0, number} }
 
-// startBox starts the daemon on the box of a scene, on the veth hotspot, with further lines of configuration, and waits
-// until it shares.
+// startBox starts the daemon on the box of a scene, with its line and further lines of configuration, and waits until it
+// shares.
 func startBox(t *testing.T, s *netlab.Scene, more string) *guest.Box {
+	t.Helper()
+	b := startBoxOn(t, s, `
+[[donation]]
+name = "Fibre du centre"
+interface = "eth0"
+download = "40mbit"
+upload = "20mbit"
+cap = "0"
+`+more)
+	waitState(t, b, decide.Sharing)
+	return b
+}
+
+// startBoxOn starts the daemon on the box of a scene, on the veth hotspot, with these lines of configuration.
+func startBoxOn(t *testing.T, s *netlab.Scene, more string) *guest.Box {
 	t.Helper()
 	ctx := patience(t, time.Minute)
 	b, err := guest.StartBox(ctx, s.Box, `
@@ -81,12 +96,6 @@ session = "2h"
 download = "8mbit"
 upload = "4mbit"
 data = "500MB"
-[[donation]]
-name = "Fibre du centre"
-interface = "eth0"
-download = "40mbit"
-upload = "20mbit"
-cap = "0"
 `+more)
 	must(t, err)
 	t.Cleanup(func() {
@@ -97,7 +106,6 @@ cap = "0"
 			t.Logf("the daemon wrote:\n%s", b.Log())
 		}
 	})
-	waitState(t, b, decide.Sharing)
 	return b
 }
 

@@ -29,6 +29,15 @@ type Phone struct {
 
 // AddPhone adds a phone that is off. An internet has one phone at most.
 func AddPhone(ctx context.Context, in *netlab.Internet, w *netlab.World) (*Phone, error) {
+	h, err := addLine(in, w)
+	if err != nil {
+		return nil, err
+	}
+	return &Phone{Host: h}, errors.Join(TakeRadio(ctx, h, radioName), h.AddAddress(radioName, phoneAddress))
+}
+
+// addLine adds a phone's way to the internet, which leads back to phoneAddress.
+func addLine(in *netlab.Internet, w *netlab.World) (*netlab.Host, error) {
 	h, err := w.AddHost("phone")
 	if err != nil {
 		return nil, err
@@ -37,13 +46,11 @@ func AddPhone(ctx context.Context, in *netlab.Internet, w *netlab.World) (*Phone
 	if err != nil {
 		return nil, err
 	}
-	return &Phone{Host: h}, errors.Join(
-		TakeRadio(ctx, h, radioName),
+	return h, errors.Join(
 		in.AddAddress("phone", phoneFar),
 		in.AddRoute(phoneAddress.Masked(), phoneNear.Addr()),
 		h.AddAddress("rmnet0", phoneNear),
 		h.AddRoute(netip.MustParsePrefix("0.0.0.0/0"), phoneFar.Addr()),
-		h.AddAddress(radioName, phoneAddress),
 		h.Sysctl("net/ipv4/ip_forward", "1"),
 	)
 }
