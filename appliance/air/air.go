@@ -141,7 +141,7 @@ func (k *Keeper) Set(w Wanted) {
 	k.wanted = w
 	k.mu.Unlock()
 	if changed {
-		k.wake()
+		k.Wake()
 	}
 }
 
@@ -155,10 +155,11 @@ func (k *Keeper) State() State {
 // TurnedAway tells that a device was sent away since there are as many as may be.
 func (k *Keeper) TurnedAway() {
 	k.full.Store(true)
-	k.wake()
+	k.Wake()
 }
 
-func (k *Keeper) wake() {
+// Wake has it look at the radios again soon. It never waits.
+func (k *Keeper) Wake() {
 	select {
 	case k.poke <- struct{}{}:
 	default:

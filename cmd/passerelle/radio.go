@@ -58,7 +58,7 @@ func (d *daemon) newRadios(board hw.Board, wake func()) radios {
 			if e.Kind == wpa.APFull {
 				r.keeper.TurnedAway()
 			}
-			wake()
+			r.keeper.Wake()
 		}
 		r.hostapd = wpa.NewHostapd(o)
 	}
