@@ -43,8 +43,9 @@ func (d *daemon) runAgain(ctx context.Context) error {
 	}
 }
 
-// forgetAll makes the box as it left the factory: without configuration, accounts, certificate and whatever lies in
-// memory. It goes by what must not be half done: as long as the configuration cannot be removed, nothing is.
+// forgetAll makes the box as it left the factory: without configuration, accounts, certificate, packs of lessons and
+// whatever lies in memory. It goes by what must not be half done: as long as the configuration cannot be removed, nothing
+// is.
 func (d *daemon) forgetAll() error {
 	for _, path := range []string{
 		d.paths.config, filepath.Join(d.state, ledgerFile), filepath.Join(d.state, certificateFile), d.keptPath(), d.asidePath(),
@@ -53,5 +54,5 @@ func (d *daemon) forgetAll() error {
 			return err
 		}
 	}
-	return nil
+	return os.RemoveAll(filepath.Join(d.state, packsFolder))
 }
