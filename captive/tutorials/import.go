@@ -32,11 +32,12 @@ const (
 	maxFiles     = 20_000
 	maxContents  = 8 << 20 // bytes that may be read to list a zip: its table of contents
 	maxLessons   = 300
-	maxTexts     = 8 << 20 // bytes of all Markdown: it stays in memory
+	maxTexts     = 2_000_000 // bytes of all Markdown: it stays in memory
 	maxDepth     = 8
 	maxPath      = 240 // bytes
 	maxElement   = 100 // bytes of one name in a path
 	maxPackName  = 40
+	maxHead      = 64 << 10    // bytes of index.html in which its title is looked for
 	spareRoom    = 100_000_000 // bytes that an import leaves free on the disk
 	sniffed      = 512         // bytes of a file that show its type
 	stagePattern = ".import-*" // what an import unpacks into
@@ -501,7 +502,7 @@ func (i Importer) inspect(s *packSource, stage, name string) (record, error) {
 		return record{}, err
 	}
 	if s.kind == kindPages && about.Title == "" {
-		b, err := readBeginning(root, "index.html", maxText)
+		b, err := readBeginning(root, "index.html", maxHead)
 		if err != nil {
 			return record{}, err
 		}

@@ -23,9 +23,10 @@ import (
 
 // Bounds on a lesson, which stays in memory.
 const (
-	maxText  = 128 << 10 // bytes of a Markdown or TOML file
-	maxTitle = 200       // bytes of a title or heading
-	maxSteps = 30
+	maxText   = 20_000 // bytes of a Markdown or TOML file; the time to read odd ones grows with the square
+	maxBraces = 200    // in TOML: to read many in one another takes the cube of their number
+	maxTitle  = 200    // bytes of a title or heading
+	maxSteps  = 30
 )
 
 // markdown is CommonMark without HTML: tags in a text are shown as they were written. A line in the source is a line on
@@ -124,6 +125,9 @@ var mistyped = regexp.MustCompile(`^toml: line (\d+) \(last key "(.*)"\): (.*)$`
 
 // decode reads TOML that begins on a line of the file, and says the line of what is wrong.
 func (s *source) decode(matter string, first int, into any) error {
+	if strings.Count(matter, "{") > maxBraces {
+		return s.errorf(first, "more than %d braces", maxBraces)
+	}
 	matter = strings.Repeat("\n", first-1) + matter // so that lines are the file's
 	meta, err := toml.Decode(matter, into)
 	var parse toml.ParseError

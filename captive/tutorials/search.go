@@ -222,8 +222,8 @@ func (x *index) lookUp(word string) map[int]float64 {
 	return found
 }
 
-// distance returns how many letters must be changed, added, left out or swapped with the next to make b of a, or more
-// than most if that is so (optimal string alignment).
+// distance returns how many letters must be changed, added, left out or swapped with the next to make b of a, or most+1
+// if there are more (optimal string alignment).
 func distance(a, b []rune, most int) int {
 	if d := len(a) - len(b); d > most || -d > most {
 		return most + 1
@@ -254,7 +254,7 @@ func distance(a, b []rune, most int) int {
 			return most + 1
 		}
 	}
-	return rows[len(a)%3][len(b)]
+	return min(rows[len(a)%3][len(b)], most+1)
 }
 
 // word is a word of a text with its parts: of "e-mail", "e" and "mail".
