@@ -157,6 +157,7 @@ func FuzzSearch(f *testing.F) {
 	for _, q := range []string{"wifi", "l’adresse", "سقي", "\xff\xfe", "-'-'", strings.Repeat("été ", 3000), "e-mail e-mail"} {
 		f.Add(q, 3)
 	}
+	f.Add("d", 114) // many words begin with it
 	l := Own()
 	f.Fuzz(func(t *testing.T, query string, most int) {
 		hits := l.Search("fr", query, most)
