@@ -108,7 +108,7 @@ func (i Importer) Import(ctx context.Context, from, name string) (Pack, error) {
 	}
 	defer src.close()
 	if src.size > i.Most {
-		return Pack{}, fmt.Errorf("%s: %d MB are more than the %d MB that a pack may have", from, src.size/1e6, i.Most/1e6)
+		return Pack{}, fmt.Errorf("%s: %.1f MB are more than the %.1f MB that a pack may have", from, float64(src.size)/1e6, float64(i.Most)/1e6)
 	}
 	unlock, err := lockPacks(i.Dir)
 	if err != nil {
@@ -524,7 +524,7 @@ func (i Importer) inspect(s *packSource, stage, name string) (record, error) {
 		}
 	}
 	if texts > maxTexts {
-		return record{}, fmt.Errorf("%d MB of Markdown are more than the %d MB that lessons may have", texts/1e6, int64(maxTexts)/1e6)
+		return record{}, fmt.Errorf("%.1f MB of Markdown are more than the %.1f MB that lessons may have", float64(texts)/1e6, maxTexts/1e6)
 	}
 	others, _ := load(i.Dir, name) // what is wrong with the others does not matter here
 	before := len(others.lessons)

@@ -154,7 +154,7 @@ func (f folder) paths(lessons map[string]map[string]*Lesson) ([]Path, error) {
 	placed := make(map[string]bool)
 	known := make(map[string]bool)
 	for _, p := range file.Path {
-		path := Path{Slug: f.slug(p.Slug), Pictogram: p.Pictogram, Title: french(p.Title), Need: french(p.Need)}
+		path := Path{Slug: f.slug(p.Slug), Pictogram: p.Pictogram, Title: spaced(p.Title), Need: spaced(p.Need)}
 		_, drawn := ownKit().symbols[p.Pictogram]
 		switch {
 		case !slugForm.MatchString(p.Slug) || known[p.Slug]:
@@ -197,10 +197,10 @@ func (f folder) paths(lessons map[string]map[string]*Lesson) ([]Path, error) {
 	return paths, errors.Join(problems...)
 }
 
-// french prepares the French among a path's words.
-func french(words map[string]string) map[string]string {
-	if t, ok := words[mainLanguage]; ok {
-		words[mainLanguage] = frenchSpaces(t)
+// spaced prepares the words of a path.
+func spaced(words map[string]string) map[string]string {
+	for language, text := range words {
+		words[language] = spaces(text)
 	}
 	return words
 }

@@ -113,10 +113,7 @@ func (s *source) open(files fs.FS, name string, head any) error {
 	if err := s.decode(string(matter), 2, head); err != nil {
 		return err
 	}
-	s.body, s.line = body, 3+bytes.Count(matter, []byte("\n"))+1
-	if s.language == "fr" {
-		s.body = []byte(frenchSpaces(string(body)))
-	}
+	s.body, s.line = []byte(spaces(string(body))), 4+bytes.Count(matter, []byte("\n"))
 	return nil
 }
 
@@ -140,8 +137,8 @@ func (s *source) decode(matter string, first int, into any) error {
 		}
 		return s.errorf(first, "%w", err)
 	}
-	for _, key := range meta.Undecoded() {
-		line := first
+	if unknown := meta.Undecoded(); len(unknown) > 0 {
+		key, line := unknown[0], first
 		last := regexp.QuoteMeta(key[len(key)-1])
 		if at := regexp.MustCompile(`(?m)^[ \t\[{"]*([\w."]+\.)?` + last + `["\s]*[=\]]`).FindStringIndex(matter); at != nil {
 			line = 1 + strings.Count(matter[:at[1]], "\n")
@@ -169,9 +166,8 @@ func (s *source) lesson(files fs.FS, name string) (*Lesson, error) {
 	if err := s.open(files, name, &f); err != nil {
 		return nil, err
 	}
-	words := s.words
 	l := &Lesson{
-		Language: s.language, Title: words(f.Title), Summary: words(f.Summary), Help: words(f.Help), Next: f.Next,
+		Language: s.language, Title: spaces(f.Title), Summary: spaces(f.Summary), Help: spaces(f.Help), Next: f.Next,
 		Level: f.Level, Minutes: f.Minutes, Services: f.Services,
 	}
 	switch {
@@ -186,7 +182,7 @@ func (s *source) lesson(files fs.FS, name string) (*Lesson, error) {
 		if q.Ask == "" || q.Answer == "" {
 			return nil, s.errorf(2, "question: each needs ask and answer")
 		}
-		l.Questions = append(l.Questions, Question{words(q.Ask), words(q.Answer)})
+		l.Questions = append(l.Questions, Question{spaces(q.Ask), spaces(q.Answer)})
 	}
 	parts, err := s.parts()
 	if err != nil {
@@ -197,7 +193,7 @@ func (s *source) lesson(files fs.FS, name string) (*Lesson, error) {
 			if !p.drawing.empty() {
 				return nil, s.errorf(p.line, "a picture before the first step")
 			}
-			l.Intro = p.blocks
+			l.Intro, l.plain = p.blocks, p.plain
 			continue
 		}
 		l.Steps = append(l.Steps, Step{Heading: p.heading, Drawing: p.drawing, Text: join(p.blocks), plain: p.plain})
@@ -222,7 +218,7 @@ func readText(files fs.FS, name string) (Text, error) {
 	if err != nil {
 		return Text{}, err
 	}
-	t := Text{Language: s.language, Title: s.words(f.Title), Summary: s.words(f.Summary)}
+	t := Text{Language: s.language, Title: spaces(f.Title), Summary: spaces(f.Summary)}
 	for _, p := range parts {
 		if p.heading == "" {
 			t.Intro = p.blocks
@@ -392,19 +388,12 @@ func (s *source) plain(n ast.Node) string {
 	return strings.TrimSpace(b.String())
 }
 
-// words prepares a text of the front matter.
-func (s *source) words(t string) string {
-	if s.language == "fr" {
-		return frenchSpaces(t)
-	}
-	return t
-}
+var marks = regexp.MustCompile(` ([;!?»])|(«) `)
 
-var frenchMarks = regexp.MustCompile(` ([;!?»])|(«) `)
-
-// frenchSpaces puts the spaces that French typography wants around its marks, so that authors need not type them.
-func frenchSpaces(s string) string {
-	s = frenchMarks.ReplaceAllString(s, "$2\u202f$1")
+// spaces puts the spaces that French typography wants around its marks, so that authors need not type them. No other
+// language has a space there.
+func spaces(s string) string {
+	s = marks.ReplaceAllString(s, "$2\u202f$1")
 	return strings.ReplaceAll(s, " :", "\u00a0:")
 }
 

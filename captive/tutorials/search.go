@@ -86,6 +86,7 @@ func newIndex(l *Library, language string) *index {
 			lesson, _ := l.Lesson(slug, language)
 			note(lesson.Title, -1, inTitle)
 			note(lesson.Summary, -1, inSummary)
+			note(lesson.plain, -1, inPlain)
 			for i, step := range lesson.Steps {
 				note(step.Heading, i, inHeading)
 				note(step.plain, i, inPlain)

@@ -60,6 +60,8 @@ type Lesson struct {
 	Steps                          []Step
 	Questions                      []Question
 	Weight                         int64 // bytes of its media; 0 for ours
+
+	plain string // the introduction without marks, for the search
 }
 
 // Step is one step of a lesson. Its heading alone tells it: that is what the picture story shows.

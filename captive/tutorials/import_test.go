@@ -1,0 +1,461 @@
+package tutorials
+
+import (
+	"archive/zip"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const (
+	lessonText = "+++\ntitle = \"Semer\"\nlevel = 1\n+++\n## Semez.\n"
+	pngText    = "\x89PNG\r\n\x1a\n and so on"
+)
+
+var imported = time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
+
+func importer(dir string) Importer {
+	return Importer{Dir: dir, Most: 1 << 20, Now: func() time.Time { return imported }, Progress: func(int64, int64) {}}
+}
+
+// item is a file of a zip that a test makes.
+type item struct {
+	name, text string
+	header     func(*zip.FileHeader)
+}
+
+func writeZip(t testing.TB, items ...item) string {
+	t.Helper()
+	var b bytes.Buffer
+	z := zip.NewWriter(&b)
+	for _, i := range items {
+		h := &zip.FileHeader{Name: i.name, Method: zip.Deflate}
+		if i.header != nil {
+			i.header(h)
+		}
+		w, err := z.CreateHeader(h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(w, i.text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return writeFile(t, b.Bytes())
+}
+
+func writeFile(t testing.TB, b []byte) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "Mon Jardin été.zip")
+	if err := os.WriteFile(name, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+func mode(m fs.FileMode) func(*zip.FileHeader) { return func(h *zip.FileHeader) { h.SetMode(m) } }
+
+// tree lists what is in a folder, with the first bytes.
+func tree(t testing.TB, dir string) string {
+	t.Helper()
+	var b strings.Builder
+	err := fs.WalkDir(os.DirFS(dir), ".", func(name string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		fmt.Fprintf(&b, "%s %.20q\n", name, text)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func TestImport(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "tutorials")
+	ctx := context.Background()
+	i := importer(dir)
+	var last, all int64
+	i.Progress = func(done, of int64) { last, all = done, of }
+	from := writeZip(t, item{name: "Jardin/semer/fr.md", text: lessonText + "![Une graine.](1.png)\n"}, item{name: "Jardin/semer/1.png", text: pngText},
+		item{name: "Jardin/semer/", header: mode(fs.ModeDir | 0o755)}, item{name: "Jardin/pack.toml", text: `title = "Au jardin"`},
+		item{name: "__MACOSX/Jardin/._semer", text: "x"}, item{name: "Jardin/.DS_Store", text: "x"})
+	got, err := i.Import(ctx, from, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	size := int64(len(lessonText) + len("![Une graine.](1.png)\n") + len(pngText) + len(`title = "Au jardin"`))
+	want := Pack{Name: "mon-jardin-ete", Title: "Au jardin", Kind: "lessons", Size: size, Lessons: 1, Imported: imported}
+	if got != want {
+		t.Errorf("imported %+v, want %+v", got, want)
+	}
+	if last != all || all != size {
+		t.Errorf("progress ends at %d of %d, want %d", last, all, size)
+	}
+	l, problems := Load(dir)
+	if len(problems) > 0 || !slices.Equal(l.Packs(), []Pack{want}) {
+		t.Fatalf("loaded %+v %v, want %+v", l.Packs(), problems, want)
+	}
+	lesson, ok := l.Lesson("mon-jardin-ete-semer", "en")
+	if !ok || lesson.Pack != "mon-jardin-ete" || lesson.Path != "mon-jardin-ete" || lesson.Weight != int64(len(pngText)) {
+		t.Fatalf("lesson %+v", lesson)
+	}
+	if hits := l.Search("fr", "semer", 1); len(hits) != 1 || hits[0].Lesson != lesson {
+		t.Errorf("found %v", hits)
+	}
+	media := lesson.Steps[0].Drawing.Media
+	if media == nil || media.Path != "/tutorials/media/mon-jardin-ete/semer/1.png" {
+		t.Fatalf("media %+v", media)
+	}
+	f, mediaType, err := l.Open("mon-jardin-ete", "semer/1.png")
+	if err != nil || mediaType != "image/png" {
+		t.Fatal(mediaType, err)
+	}
+	b, err := io.ReadAll(f)
+	if err != nil || string(b) != pngText || f.Close() != nil {
+		t.Errorf("read %q, %v", b, err)
+	}
+	for _, name := range []string{"semer/2.png", "semer", ".pack.json", "../mon-jardin-ete/semer/1.png", "/etc/passwd", "semer/../semer/1.png", ""} {
+		if f, _, err := l.Open("mon-jardin-ete", name); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%q: opened %v, %v", name, f, err)
+		}
+	}
+	if _, _, err := l.Open("no-pack", "semer/1.png"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a pack that is not there: %v", err)
+	}
+
+	// Static pages take its place, from a folder.
+	stick := t.TempDir()
+	for name, text := range map[string]string{"index.html": "<!doctype html><title>Le\n jardin &amp; moi</title>", "a/b.css": "b{}", "a/Photo.JPG": "\xff\xd8\xff"} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(stick, name)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(stick, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if kind, files, size, err := Look(stick); kind != "pages" || files != 3 || size != 56 || err != nil {
+		t.Errorf("a look says %s, %d files, %d bytes, %v", kind, files, size, err)
+	}
+	if got, err = importer(dir).Import(ctx, stick, "mon-jardin-ete"); err != nil || got.Kind != "pages" || got.Title != "Le jardin & moi" {
+		t.Fatalf("imported %+v, %v", got, err)
+	}
+	there := tree(t, dir)
+	for _, want := range []string{".pack.json", "a/Photo.JPG", "a/b.css", "index.html"} {
+		if !strings.Contains(there, "mon-jardin-ete/"+want+" ") || strings.Count(there, "\n") != 4 {
+			t.Errorf("there is\n%s\nwant %s and three more", there, want)
+		}
+	}
+
+	if err := Remove(dir, "mon-jardin-ete"); err != nil {
+		t.Fatal(err)
+	}
+	if err := Remove(dir, "mon-jardin-ete"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("removed twice: %v", err)
+	}
+	if l, problems := Load(dir); len(l.Packs()) != 0 || len(problems) != 0 || len(l.Paths()) != len(Own().Paths()) {
+		t.Errorf("after it was removed there is %v, %v", l.Packs(), problems)
+	}
+	if got := tree(t, dir); got != "" {
+		t.Errorf("what is left: %s", got)
+	}
+}
+
+// TestImportRefuses tries packs that are wrong, over one that is right: that one stays.
+func TestImportRefuses(t *testing.T) {
+	t.Parallel()
+	lesson := item{name: "semer/fr.md", text: lessonText}
+	raw := func(change func([]byte) []byte, items ...item) func(testing.TB) string {
+		return func(t testing.TB) string {
+			b, err := os.ReadFile(writeZip(t, items...))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return writeFile(t, change(b))
+		}
+	}
+	packed := func(items ...item) func(testing.TB) string {
+		return func(t testing.TB) string { return writeZip(t, items...) }
+	}
+	named := func(name string) func(testing.TB) string { return packed(lesson, item{name: name, text: pngText}) }
+	// lie writes another size into the table of contents and the header of a stored file (APPNOTE.TXT, 4.3.7 and 4.3.12).
+	lie := func(size uint32) func(b []byte) []byte {
+		return func(b []byte) []byte {
+			at := bytes.Index(b, []byte("PK\x01\x02"))
+			binary.LittleEndian.PutUint32(b[at+24:], size)
+			return b
+		}
+	}
+	many := func(n int) func(testing.TB) string {
+		return func(t testing.TB) string {
+			items := make([]item, n)
+			for i := range items {
+				items[i] = item{name: fmt.Sprintf("%d.png", i), header: func(h *zip.FileHeader) { h.Method = zip.Store }}
+			}
+			return writeZip(t, items...)
+		}
+	}
+	dir := filepath.Join(t.TempDir(), "tutorials")
+	if _, err := importer(dir).Import(context.Background(), writeZip(t, lesson), "jardin"); err != nil {
+		t.Fatal(err)
+	}
+	before := tree(t, dir)
+	for name, c := range map[string]struct {
+		make func(testing.TB) string
+		want string
+	}{
+		"nothing there":  {func(t testing.TB) string { return filepath.Join(t.TempDir(), "none.zip") }, "no such file"},
+		"empty":          {func(t testing.TB) string { return writeFile(t, nil) }, "no whole zip; was it copied completely?"},
+		"no zip":         {func(t testing.TB) string { return writeFile(t, []byte(lessonText)) }, "no whole zip"},
+		"half":           {raw(func(b []byte) []byte { return b[:len(b)/2] }, lesson, item{name: "1.png", text: pngText}), "no whole zip"},
+		"empty zip":      {packed(), "there is nothing in it"},
+		"device":         {func(testing.TB) string { return "/dev/null" }, "neither a zip nor a folder"},
+		"damaged":        {raw(func(b []byte) []byte { b[60] ^= 0xff; return b }, lesson), `"semer/fr.md": `},
+		"dots":           {named("../semer/1.png"), "leads out of the pack"},
+		"dots within":    {named("semer/../../1.png"), "leads out of the pack"},
+		"absolute":       {named("/etc/1.png"), "leads out of the pack"},
+		"backslash":      {named(`semer\1.png`), "not every system takes"},
+		"drive":          {named("C:/1.png"), "not every system takes"},
+		"nul":            {named("1\x00.png"), "not every system takes"},
+		"line end":       {named("1\n.png"), "not every system takes"},
+		"latin-1":        {named("\xe9t\xe9.png"), "is not UTF-8"},
+		"reserved":       {named("semer/con.png"), "is reserved"},
+		"point":          {named("semer./1.png"), "a space or point at an end"},
+		"empty element":  {named("semer//1.png"), "leads out of the pack, or nowhere"},
+		"deep":           {named(strings.Repeat("a/", 9) + "1.png"), "too deep"},
+		"long":           {named(strings.Repeat("a", 101) + ".png"), "too long"},
+		"twice":          {packed(lesson, lesson), "too much alike"},
+		"capitals":       {packed(lesson, item{name: "semer/FR.md"}), "too much alike"},
+		"folders":        {packed(lesson, item{name: "Semer/1.png", text: pngText}), "too much alike"},
+		"file or folder": {packed(lesson, item{name: "a.png", text: pngText}, item{name: "a.png/1.png", text: pngText}), "too much alike"},
+		"link":           {packed(lesson, item{name: "1.png", text: "/etc/passwd", header: mode(fs.ModeSymlink | 0o777)}), "is a link or a device"},
+		"pipe":           {packed(lesson, item{name: "1.png", header: mode(fs.ModeNamedPipe | 0o600)}), "is a link or a device"},
+		"encrypted":      {raw(func(b []byte) []byte { b[bytes.Index(b, []byte("PK\x01\x02"))+8] |= 1; return b }, lesson), "is encrypted"},
+		"method": {raw(func(b []byte) []byte { b[bytes.Index(b, []byte("PK\x01\x02"))+10] = 99; return b }, lesson),
+			"unsupported compression"},
+		"too large": {packed(lesson, item{name: "1.png", text: pngText + strings.Repeat("a", 1<<20)}), "1.0 MB are more than the 1.0 MB"},
+		"says less": {raw(lie(20), item{name: "1.png", text: pngText + strings.Repeat("a", 5000)}, lesson), `"1.png": `},
+		"says more": {raw(lie(900_000), item{name: "1.png", text: pngText}, lesson), `"1.png": `},
+		"says 4 GB": {raw(lie(1<<32-2), item{name: "1.png", text: pngText}, lesson), "more than the 1.0 MB"},
+		"many":      {many(20_001), "more than 20000 files"},
+		"very many": {many(100_000), "more than 20000 files"},
+		"type":      {packed(lesson, item{name: "semer/a.exe"}), `no ".exe" files`},
+		"no type":   {packed(lesson, item{name: "semer/a"}), `no "" files`},
+		"html":      {packed(lesson, item{name: "semer/a.html"}), `a pack of lessons has no ".html" files`},
+		"no png":    {packed(lesson, item{name: "semer/1.png", text: "<script>"}), `"semer/1.png": what is in it is not what its ending .png says`},
+		"no text":   {packed(item{name: "semer/fr.md", text: "\x00"}), "not what its ending .md says"},
+		"no mp4":    {packed(lesson, item{name: "semer/1.mp4", text: "MZ"}), "not what its ending .mp4 says"},
+		"lesson":    {packed(item{name: "semer/fr.md", text: "Semez."}), "jardin/semer/fr.md:1: the first line must be +++"},
+		"latin-1 text": {packed(item{name: "semer/fr.md", text: "+++\n\xe9"}),
+			"jardin/semer/fr.md:2: a character that is not UTF-8"},
+		"no lesson":   {packed(item{name: "semer/1.png", text: pngText}), "there is no lesson in it"},
+		"misplaced":   {packed(lesson, item{name: "semer/plus/fr.md", text: lessonText}), "a lesson is a folder"},
+		"folder name": {packed(lesson, item{name: "Ma leçon/fr.md", text: lessonText}), "a lesson is a folder"},
+		"language":    {packed(lesson, item{name: "arroser/lisezmoi.md", text: lessonText}), "a lesson's file is named by its language"},
+		"paths":       {packed(lesson, item{name: "paths.toml", text: "[[path]]\nslug = \"a\"\nlessons = [\"b\"]\n"}), "jardin/paths.toml:1: path \"a\": "},
+		"pack.toml":   {packed(lesson, item{name: "pack.toml", text: "titre = \"a\"\n"}), "pack.toml:1: there is no key \"titre\""},
+		"links in a folder": {func(t testing.TB) string {
+			dir := t.TempDir()
+			if err := errors.Join(os.MkdirAll(dir+"/semer", 0o700), os.WriteFile(dir+"/semer/fr.md", []byte(lessonText), 0o600),
+				os.Symlink("/etc/passwd", dir+"/semer/1.png")); err != nil {
+				t.Fatal(err)
+			}
+			return dir
+		}, "is a link or a device"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if p, err := importer(dir).Import(context.Background(), c.make(t), "jardin"); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("imported %+v, %v, want %s", p, err, c.want)
+			}
+			if after := tree(t, dir); after != before {
+				t.Errorf("there is\n%s\nwant\n%s", after, before)
+			}
+		})
+	}
+}
+
+func TestImportNeedsRoom(t *testing.T) {
+	t.Parallel()
+	stick := t.TempDir()
+	film, err := os.Create(filepath.Join(stick, "film.mp4"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer film.Close()
+	if err := film.Truncate(8e12); err != nil { // a hole
+		t.Fatal(err)
+	}
+	i := importer(t.TempDir())
+	i.Most = 9e12
+	if _, err := i.Import(context.Background(), stick, "film"); err == nil || !strings.Contains(err.Error(), " MB are needed") {
+		t.Errorf("imported more than a disk has: %v", err)
+	}
+}
+
+func TestImportedNames(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "tutorials")
+	from := writeZip(t, item{name: "caf/fr.md", text: lessonText})
+	for name, want := range map[string]string{
+		"compte": "there is a lesson or path \"compte-caf\" already", // that would be ours
+		"wifi":   "there is a lesson or path \"wifi\" already",
+		"media":  "cannot be a pack's name", "Jardin": "cannot be a pack's name", "../x": "cannot be a pack's name",
+		"a--b": "cannot be a pack's name", strings.Repeat("a", 41): "cannot be a pack's name",
+	} {
+		if p, err := importer(dir).Import(context.Background(), from, name); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: imported %+v, %v, want %s", name, p, err, want)
+		}
+	}
+	for from, want := range map[string]string{
+		"/media/stick/PUBLIC": "public", "Pack n° 3 (été).ZIP": "pack-n-3-ete", "кот.zip": "",
+	} {
+		if got := packName(from); got != want {
+			t.Errorf("%q is called %q, want %q", from, got, want)
+		}
+	}
+}
+
+func TestBrokenPacksAreLeftOut(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if _, err := importer(dir).Import(context.Background(), writeZip(t, item{name: "semer/fr.md", text: lessonText}), "a"); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"b/.pack.json": "{", "c/semer/fr.md": lessonText, "d/.pack.json": `{"kind":"lessons"}`} {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700), os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l, problems := Load(dir)
+	if len(l.Packs()) != 1 || l.Packs()[0].Name != "a" {
+		t.Errorf("packs %+v", l.Packs())
+	}
+	got := errors.Join(problems...).Error()
+	for _, want := range []string{"pack b is left out: read .pack.json", "pack c is left out: it was not imported", "pack d is left out: d: there is no lesson"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%s\nwant %s", got, want)
+		}
+	}
+}
+
+func TestImportStops(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	ctx, cancel := context.WithCancel(context.Background())
+	i := importer(dir)
+	i.Progress = func(int64, int64) { cancel() }
+	from := writeZip(t, item{name: "semer/fr.md", text: lessonText}, item{name: "1.png", text: pngText})
+	if _, err := i.Import(ctx, from, "jardin"); !errors.Is(err, context.Canceled) {
+		t.Errorf("it ends with %v", err)
+	}
+	if got := tree(t, dir); got != "" {
+		t.Errorf("there is %s", got)
+	}
+	i.Progress = func(int64, int64) {
+		if _, err := importer(dir).Import(context.Background(), from, "other"); err == nil || !strings.Contains(err.Error(), "another import runs") {
+			t.Errorf("a second import at the same time: %v", err)
+		}
+	}
+	if _, err := i.Import(context.Background(), from, "jardin"); err != nil {
+		t.Error(err)
+	}
+}
+
+// killMe, in the environment, has this program import a pack and kill itself on the way.
+const killMe = "TUTORIALS_TEST_IMPORT"
+
+func TestMain(m *testing.M) {
+	if args := strings.Split(os.Getenv(killMe), "|"); len(args) == 3 {
+		i := importer(args[0])
+		i.Progress = func(done, _ int64) {
+			if fmt.Sprint(done) == args[2] {
+				syscall.Kill(os.Getpid(), syscall.SIGKILL)
+				select {}
+			}
+		}
+		if _, err := i.Import(context.Background(), args[1], "jardin"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func TestKilledImport(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	old := writeZip(t, item{name: "semer/fr.md", text: lessonText})
+	if _, err := importer(dir).Import(context.Background(), old, "jardin"); err != nil {
+		t.Fatal(err)
+	}
+	before := tree(t, filepath.Join(dir, "jardin"))
+	text := strings.ReplaceAll(lessonText, "Semer", "Arroser")
+	from := writeZip(t, item{name: "arroser/fr.md", text: text}, item{name: "1.png", text: pngText}, item{name: "2.png", text: pngText})
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s|%s|%d", killMe, dir, from, len(text)+len(pngText)))
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		t.Fatalf("it was not killed: %v, %s", err, out)
+	}
+	left, err := filepath.Glob(filepath.Join(dir, stagePattern))
+	if err != nil || len(left) != 1 {
+		t.Fatalf("the import was killed too early or too late: it left %q, %v", left, err)
+	}
+	if after := tree(t, filepath.Join(dir, "jardin")); after != before {
+		t.Errorf("there is\n%s\nwant\n%s", after, before)
+	}
+	if l, problems := Load(dir); len(problems) > 0 || len(l.Packs()) != 1 {
+		t.Errorf("loaded %v, %v", l.Packs(), problems)
+	}
+	if _, err := importer(dir).Import(context.Background(), from, "jardin"); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 1 {
+		t.Errorf("beside the pack there is %v, %v", entries, err)
+	}
+	if l, _ := Load(dir); len(l.Packs()) != 1 || l.lessons["jardin-arroser"] == nil || l.lessons["jardin-semer"] != nil {
+		t.Errorf("loaded %v", l.Packs())
+	}
+}
+
+func FuzzImport(f *testing.F) {
+	for _, items := range [][]item{{{name: "semer/fr.md", text: lessonText}}, {{name: "a/index.html", text: "<title>a"}, {name: "a/1.png", text: pngText}}} {
+		b, err := os.ReadFile(writeZip(f, items...))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		dir := filepath.Join(t.TempDir(), "tutorials")
+		p, err := importer(dir).Import(context.Background(), writeFile(t, b), "jardin")
+		l, problems := Load(dir)
+		if len(problems) > 0 {
+			t.Fatalf("imported %v, %v, but %v", p, err, problems)
+		}
+		if err != nil && len(l.Packs()) > 0 || err == nil && !slices.Equal(l.Packs(), []Pack{p}) {
+			t.Fatalf("imported %v, %v, but there is %v", p, err, l.Packs())
+		}
+	})
+}
