@@ -1,14 +1,20 @@
 package captive
 
 import (
+	"bytes"
+	"context"
+	"fmt"
 	"net"
 	"strings"
 	"testing"
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/network"
+	print "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 
+	"passerelle/appliance/decide"
+	"passerelle/captive/tutorials"
 	"passerelle/captive/web/webtest"
 	"passerelle/netctl/netlab/labtest"
 )
@@ -115,6 +121,119 @@ func TestEssentialWithoutScripts(t *testing.T) {
 	for _, url := range asked() {
 		if !strings.HasPrefix(url, site) && !strings.HasPrefix(url, "data:") {
 			t.Errorf("the pages made the browser ask for %s", url)
+		}
+	}
+}
+
+// A browser without scripts reads a lesson, clicks through its pictures and finds one by a search, on a screen of 320 px,
+// where nothing must be scrolled sideways and each link is large enough for a finger.
+func TestLessonsWithoutScripts(t *testing.T) {
+	labtest.Root(t, "chromium")
+	t.Parallel()
+	b := newFakeBox()
+	b.view.State = decide.Offline
+	_, port, err := net.SplitHostPort(serve(t, newServer(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, asked := webtest.Browser(t)
+	site := "http://partage.internal:" + port
+	run := func(actions ...chromedp.Action) {
+		t.Helper()
+		if err := chromedp.Run(ctx, actions...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// fits checks the page that is shown, once something of it is.
+	fits := func(selector string) {
+		t.Helper()
+		var page string
+		var sideways bool
+		var small []string
+		run(chromedp.WaitVisible(selector, chromedp.ByQuery), chromedp.Location(&page),
+			chromedp.Evaluate(`document.documentElement.scrollWidth > innerWidth`, &sideways),
+			chromedp.Evaluate(`[...document.querySelectorAll("a,button,input:not([type=hidden]),summary")]
+				.filter(e => !e.closest(".prose p,.skip") && e.getBoundingClientRect().height < 44).map(e => e.outerHTML)`, &small))
+		if sideways {
+			t.Errorf("%s must be scrolled sideways (WCAG 2.2, 1.4.10)", page)
+		}
+		if len(small) > 0 {
+			t.Errorf("%s has what is less than 44 px high: %q", page, small)
+		}
+	}
+	follow := func(link, selector string) {
+		t.Helper()
+		run(chromedp.Click(link, chromedp.ByQuery))
+		fits(selector)
+	}
+
+	run(emulation.SetScriptExecutionDisabled(true),
+		network.SetExtraHTTPHeaders(network.Headers{"Accept-Language": "fr-FR"}),
+		chromedp.EmulateViewport(320, 640), chromedp.Navigate(site+"/"))
+	fits(`form[action="/stay"]`)
+	follow(`a[href="/helpers"]`, `.prose`)
+	follow(`a[href="/accessibility"]`, `.prose`)
+	follow(`a.centre`, `a[href="/tutorials"]`)
+	follow(`a[href="/tutorials"]`, `a[href="/tutorials/premiers-pas"]`)
+	follow(`a[href="/tutorials/premiers-pas"]`, `a[href="/tutorials/wifi"]`)
+	follow(`a[href="/tutorials/wifi"]`, `.steps`)
+	follow(`a[href="/tutorials/wifi/1"]`, `.story`)
+	lesson, _ := tutorials.Own().Lesson("wifi", "fr")
+	for n, step := range lesson.Steps {
+		var heading, progress string
+		run(chromedp.WaitVisible(fmt.Sprintf(`a[href="/tutorials/wifi/%d"]`, n+2), chromedp.ByQuery),
+			chromedp.Text("h1", &heading), chromedp.Text(".progress span", &progress))
+		if want := fmt.Sprintf("Image %d sur %d", n+1, len(lesson.Steps)); heading != step.Heading || progress != want {
+			t.Errorf("picture %d says %q and %q", n+1, heading, progress)
+		}
+		follow(`a[rel="next"]`, `.trail`)
+	}
+	var title, answer string
+	run(chromedp.WaitVisible(`.again`, chromedp.ByQuery), chromedp.Text("h1", &title))
+	if title != "Bravo\u202f!" {
+		t.Errorf("the end says %q", title)
+	}
+	follow(`a[href="/tutorials/wifi#questions"]`, `summary`)
+	run(chromedp.Click(`summary`, chromedp.ByQuery), chromedp.WaitVisible(`details p`, chromedp.ByQuery),
+		chromedp.Text(`details p`, &answer, chromedp.ByQuery))
+	if answer != lesson.Questions[0].Answer {
+		t.Errorf("the answer is %q", answer)
+	}
+	follow(`a[href="/tutorials"]`, `form[role="search"]`)
+	run(chromedp.SendKeys(`#q`, "roue dente\r", chromedp.ByQuery))
+	fits(`a[href="/tutorials/wifi#s2"]`)
+	follow(`a[href="/tutorials/wifi#s2"]`, `#s2`)
+	follow(`nav a[lang="en"]`, `html[lang="en"] .steps`)
+	for _, url := range asked() {
+		if !strings.HasPrefix(url, site) && !strings.HasPrefix(url, "data:") {
+			t.Errorf("the pages made the browser ask for %s", url)
+		}
+	}
+}
+
+// Each lesson is printed on one or two pages.
+func TestLessonsPrint(t *testing.T) {
+	labtest.Root(t, "chromium")
+	t.Parallel()
+	_, port, err := net.SplitHostPort(serve(t, newServer(newFakeBox())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, _ := webtest.Browser(t)
+	for _, path := range tutorials.Own().Paths() {
+		for _, slug := range path.Lessons {
+			err := chromedp.Run(ctx, chromedp.Navigate("http://partage.internal:"+port+"/tutorials/"+slug+"?lang=fr"),
+				chromedp.ActionFunc(func(ctx context.Context) error {
+					const a4Width, a4Height = 8.27, 11.69 // inches
+					pdf, _, err := print.PrintToPDF().WithPaperWidth(a4Width).WithPaperHeight(a4Height).Do(ctx)
+					if n := bytes.Count(pdf, []byte("/Type /Page\n")); n < 1 || n > 2 {
+						t.Errorf("%s: %d pages", slug, n)
+					}
+					return err
+				}))
+			if err != nil {
+				t.Fatalf("print %s: %v", slug, err)
+			}
 		}
 	}
 }
