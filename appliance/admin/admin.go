@@ -65,6 +65,7 @@ func New(p Parts) *Server {
 	s := &Server{Parts: p, routes: http.NewServeMux()}
 	for pattern, h := range map[string]func(*Server, http.ResponseWriter, *request){
 		"GET /{$}":                    (*Server).residents,
+		"GET /accessibility":          (*Server).residents,
 		"GET /lender/{token}":         (*Server).lender,
 		"POST /lender/{token}/pause":  (*Server).pause,
 		"POST /lender/{token}/resume": (*Server).resume,
@@ -124,10 +125,10 @@ func (s *Server) serve(w http.ResponseWriter, r *request, p web.Page, status int
 	d.Serve(w, r.Request, status)
 }
 
-// residents leads to the residents' first page, which is not on https: no phone trusts the box's certificate.
+// residents leads to the residents' page of the same path, which is not on https: no phone trusts the box's certificate.
 func (s *Server) residents(w http.ResponseWriter, r *request) {
 	w.Header().Set("Cache-Control", "no-store")
-	http.Redirect(w, r.Request, "http://"+r.site.Address.String()+"/", http.StatusFound)
+	http.Redirect(w, r.Request, "http://"+r.site.Address.String()+r.URL.RequestURI(), http.StatusFound)
 }
 
 func (s *Server) missing(w http.ResponseWriter, r *request) {

@@ -197,7 +197,7 @@ func loadPictograms() map[string]template.HTML {
 			class = ` class="turns"`
 		}
 		all[name] = template.HTML(`<svg viewBox="0 0 24 24" width="24" height="24"` + class +
-			` aria-hidden="true" focusable="false">` + mustRead("pictograms/"+e.Name()) + `</svg>`)
+			` aria-hidden="true">` + mustRead("pictograms/"+e.Name()) + `</svg>`)
 	}
 	return all
 }
