@@ -16,7 +16,7 @@ func (s said) check(t *testing.T, what any, say func(w *Words) string) {
 		t.Errorf("%v: %d languages are looked at, of %d", what, len(s), len(languages))
 	}
 	for code, want := range s {
-		if got := plain.Replace(say(languages[code])); got != want {
+		if got := plain.Replace(say(Language(code))); got != want {
 			t.Errorf("%v in %s: %q, want %q", what, code, got, want)
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 //go:embed pages/*.html pages/*.css pages/scene.svg pictograms/*.svg
@@ -128,7 +129,7 @@ func (p Lender) template() (string, *Words)    { return "lender", p.Words }
 func Render(p Page) ([]byte, error) {
 	name, words := p.template()
 	var b bytes.Buffer
-	if err := templates[words.Code+"/"+name].ExecuteTemplate(&b, "layout", p); err != nil {
+	if err := templates[words.Code]()[name].ExecuteTemplate(&b, "layout", p); err != nil {
 		return nil, fmt.Errorf("render page %q in %q: %w", name, words.Code, err)
 	}
 	return b.Bytes(), nil
@@ -157,7 +158,15 @@ var (
 	scene = template.HTML(mustRead("pages/scene.svg"))
 
 	pictograms = loadPictograms()
-	templates  = loadTemplates()
+
+	// templates are each language's, by kind.
+	templates = func() map[string]func() map[string]*template.Template {
+		all := make(map[string]func() map[string]*template.Template, len(languages))
+		for code := range languages {
+			all[code] = sync.OnceValue(func() map[string]*template.Template { return loadTemplates(Language(code)) })
+		}
+		return all
+	}()
 )
 
 // hashes lists styles as the policy does.
@@ -209,30 +218,28 @@ func icon() template.URL {
 	return template.URL("data:image/svg+xml," + url.PathEscape(svg))
 }
 
-// loadTemplates parses each page once for each language, whose words are bound to the functions that pages use.
-func loadTemplates() map[string]*template.Template {
-	all := make(map[string]*template.Template)
-	for code, words := range languages {
-		layout := template.Must(template.New("").Funcs(template.FuncMap{
-			"t": words.Message,
-			"lines": func(key string, pairs ...string) ([]string, error) {
-				m, err := words.Message(key, pairs...)
-				return strings.Split(strings.TrimSpace(m), "\n"), err
-			},
-			"style":     func(name string) template.CSS { return template.CSS(styles[name]) },
-			"icon":      icon,
-			"scene":     func() template.HTML { return scene },
-			"pictogram": pictogram,
-			"text":      strconv.Itoa,
-			"number":    func(i int) int { return i + 1 },
-		}).ParseFS(files, "pages/layout.html"))
-		for name, shared := range kinds {
-			page := template.Must(layout.Clone())
-			for _, file := range append(shared, name) {
-				template.Must(page.ParseFS(files, path.Join("pages", file+".html")))
-			}
-			all[code+"/"+name] = page
+// loadTemplates parses every kind of page, with a language's words bound to the functions that pages use.
+func loadTemplates(words *Words) map[string]*template.Template {
+	all := make(map[string]*template.Template, len(kinds))
+	layout := template.Must(template.New("").Funcs(template.FuncMap{
+		"t": words.Message,
+		"lines": func(key string, pairs ...string) ([]string, error) {
+			m, err := words.Message(key, pairs...)
+			return strings.Split(strings.TrimSpace(m), "\n"), err
+		},
+		"style":     func(name string) template.CSS { return template.CSS(styles[name]) },
+		"icon":      icon,
+		"scene":     func() template.HTML { return scene },
+		"pictogram": pictogram,
+		"text":      strconv.Itoa,
+		"number":    func(i int) int { return i + 1 },
+	}).ParseFS(files, "pages/layout.html"))
+	for name, shared := range kinds {
+		page := template.Must(layout.Clone())
+		for _, file := range append(shared, name) {
+			template.Must(page.ParseFS(files, path.Join("pages", file+".html")))
 		}
+		all[name] = page
 	}
 	return all
 }

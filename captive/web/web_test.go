@@ -44,7 +44,8 @@ func pages(w *Words) []Page {
 
 func TestRender(t *testing.T) {
 	t.Parallel()
-	for code, w := range languages {
+	for code := range languages {
+		w := Language(code)
 		for _, p := range pages(w) {
 			html, err := Render(p)
 			if err != nil {

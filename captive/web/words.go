@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/BurntSushi/toml"
 	"golang.org/x/text/feature/plural"
@@ -32,37 +33,46 @@ type Words struct {
 	messages map[string]string // by "section.key"; an array's items by "section.key.0" and on
 }
 
-// languages holds every language there is, by code.
-var languages = func() map[string]*Words {
-	all, err := load(wordFiles)
+// languages has every language there is, by code. Each is read when it is first asked for: a small board feels what it
+// reads, and most boxes offer two, most commands none.
+var languages = func() map[string]func() *Words {
+	names, err := fs.Glob(wordFiles, "words/*.toml")
 	if err != nil {
-		panic(err) // the files are part of the program: it was built wrong
+		panic(err) // the pattern is a constant
+	}
+	all := make(map[string]func() *Words, len(names))
+	for _, name := range names {
+		all[code(name)] = sync.OnceValue(func() *Words {
+			w, err := load(wordFiles, name)
+			if err != nil {
+				panic(err) // the files are part of the program: it was built wrong
+			}
+			return w
+		})
 	}
 	return all
 }()
 
 // Language returns a language's words, or nil if there are none.
-func Language(code string) *Words { return languages[code] }
+func Language(code string) *Words {
+	if read, ok := languages[code]; ok {
+		return read()
+	}
+	return nil
+}
 
-// load reads every words/CODE.toml. Its error names each broken file, and the key if there is one. That a whole file says
+// code returns the code of the language of a words file.
+func code(name string) string { return strings.TrimSuffix(path.Base(name), ".toml") }
+
+// load reads words/CODE.toml. Its error names the file, and the key if there is one. That a file which can be read says
 // what pages ask for is not looked at here, on the box: the tests do.
-func load(files fs.FS) (map[string]*Words, error) {
-	names, err := fs.Glob(files, "words/*.toml")
+func load(files fs.FS, name string) (*Words, error) {
+	w, err := parse(files, name)
 	if err != nil {
-		return nil, fmt.Errorf("list the languages: %w", err)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	all := make(map[string]*Words, len(names))
-	var problems []error
-	for _, name := range names {
-		w, err := parse(files, name)
-		if err != nil {
-			problems = append(problems, fmt.Errorf("%s: %w", name, err))
-			continue
-		}
-		w.typeset()
-		all[w.Code] = w
-	}
-	return all, errors.Join(problems...)
+	w.typeset()
+	return w, nil
 }
 
 // parse reads a language's file, its messages as they were typed.
@@ -81,8 +91,8 @@ func parse(files fs.FS, name string) (*Words, error) {
 	}
 	delete(sections, "language")
 	w := &Words{
-		Code: strings.TrimSuffix(path.Base(name), ".toml"), Name: head.Name, Direction: head.Direction,
-		Reviewed: head.Reviewed, messages: make(map[string]string),
+		Code: code(name), Name: head.Name, Direction: head.Direction, Reviewed: head.Reviewed,
+		messages: make(map[string]string),
 	}
 	if w.Tag, err = language.Parse(w.Code); err != nil {
 		return nil, err

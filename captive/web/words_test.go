@@ -68,11 +68,12 @@ func TestBrokenWords(t *testing.T) {
 
 // loadAndCheck says all that is wrong with words files.
 func loadAndCheck(files fstest.MapFS) error {
-	_, err := load(files)
-	problems := []error{err}
+	var problems []error
 	all := map[string]*Words{}
 	for name := range files {
-		if w, err := parse(files, name); err == nil {
+		if _, err := load(files, name); err != nil {
+			problems = append(problems, err)
+		} else if w, err := parse(files, name); err == nil { // as it was typed
 			all[w.Code] = w
 		}
 	}
