@@ -76,6 +76,27 @@ func TestPages(t *testing.T) {
 	}
 }
 
+// Whoever has chosen a language keeps it, on every page and from here to the residents'.
+func TestChoiceIsOnEveryLink(t *testing.T) {
+	t.Parallel()
+	s := newServer(newFakeBox(), io.Discard)
+	if got := ask(t, s, "GET /?lang=en").Header.Get("Location"); got != "http://10.80.0.1/?lang=en" {
+		t.Errorf("residents are led to %q", got)
+	}
+	for _, line := range []string{"GET " + page, "GET /lender/k3vqzj5xw7oadcl2ygt4me6rnc", "POST " + page + "/pause", "GET /lender/"} {
+		text := body(t, ask(t, s, line+"?lang=en", "Origin: https://www.example.org"))
+		links := regexp.MustCompile(`<(?:a|form) [^>]*(?:href|action)="/[^>]*>`).FindAllString(text, -1)
+		for _, link := range links {
+			if !strings.Contains(link, "lang=") {
+				t.Errorf("%s: %s", line, link)
+			}
+		}
+		if len(links) < 2 {
+			t.Errorf("%s: only the links %q", line, links)
+		}
+	}
+}
+
 func TestPauseAndResume(t *testing.T) {
 	t.Parallel()
 	b := newFakeBox()

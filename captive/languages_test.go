@@ -1,0 +1,78 @@
+package captive
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+
+	"passerelle/appliance/decide"
+)
+
+var (
+	aLink   = regexp.MustCompile(`<a [^>]*href="([^"]*)"[^>]*>`)
+	aForm   = regexp.MustCompile(`(?s)<form ([^>]*)>(.*?)</form>`)
+	anAttr  = regexp.MustCompile(`(method|action)="([^"]*)"`)
+	ownLink = regexp.MustCompile(`^/($|[^/])`)
+)
+
+// Whoever has chosen a language keeps it: on every page that can be reached, every link and form within the box has it,
+// but those that change it, and those to pages that somebody else has made.
+func TestChoiceIsOnEveryLink(t *testing.T) {
+	t.Parallel()
+	const choice = "lang=ar"
+	for name, change := range map[string]func(b *fakeBox){
+		"a session":   func(b *fakeBox) { b.has(nil) },
+		"spent":       func(b *fakeBox) { b.has(func(s *Session) { s.DataLeft = 0 }) },
+		"paused":      func(b *fakeBox) { b.view.State = decide.Paused },
+		"closed":      func(b *fakeBox) { b.view.State = decide.Closed },
+		"exhausted":   func(b *fakeBox) { b.view.State = decide.Exhausted },
+		"no sessions": func(*fakeBox) {},
+	} {
+		b := newFakeBox()
+		withPack(t, b)
+		b.view.Languages = []string{"fr", "en", "ar"}
+		change(b)
+		s := newServer(b)
+		asked := []string{"/?" + choice, "/session?hold=1&" + choice, "/tutorials?q=wifi&" + choice, "/tutorials?q=qqq&" + choice,
+			"/nowhere?" + choice}
+		seen := map[string]bool{}
+		for len(asked) > 0 {
+			link := asked[0]
+			asked = asked[1:]
+			if seen[link] || name != "no sessions" && strings.HasPrefix(link, "/tutorials/") {
+				continue // lessons are the same in every state
+			}
+			seen[link] = true
+			page := body(t, ask(t, s, "GET "+link))
+			if !strings.Contains(page, `<html lang="ar" dir="rtl">`) {
+				t.Errorf("%s: %s is in another language", name, link)
+			}
+			for _, a := range aLink.FindAllStringSubmatch(page, -1) {
+				href := strings.ReplaceAll(a[1], "&amp;", "&")
+				if !ownLink.MatchString(href) || strings.HasPrefix(href, "/packs/") || strings.Contains(a[0], "hreflang=") {
+					continue
+				}
+				if !strings.Contains(href, choice) {
+					t.Errorf("%s: %s leads to %s", name, link, href)
+					continue
+				}
+				href, _, _ = strings.Cut(href, "#")
+				asked = append(asked, href)
+			}
+			for _, form := range aForm.FindAllStringSubmatch(page, -1) {
+				attrs := map[string]string{}
+				for _, a := range anAttr.FindAllStringSubmatch(form[1], -1) {
+					attrs[a[1]] = a[2]
+				}
+				// A browser takes the query from the fields of a form that asks, and from the address of one that changes.
+				if attrs["method"] != "post" && !strings.Contains(form[2], `name="lang" value="ar"`) ||
+					attrs["method"] == "post" && !strings.Contains(attrs["action"], choice) {
+					t.Errorf("%s: %s has the form %s", name, link, form[0])
+				}
+			}
+		}
+		if len(seen) < 5 || name == "no sessions" && len(seen) < 100 {
+			t.Errorf("%s: only %d pages were found", name, len(seen))
+		}
+	}
+}
