@@ -227,6 +227,7 @@ func loadTemplates(words *Words) map[string]*template.Template {
 			m, err := words.Message(key, pairs...)
 			return strings.Split(strings.TrimSpace(m), "\n"), err
 		},
+		"isolate":   words.Isolate,
 		"style":     func(name string) template.CSS { return template.CSS(styles[name]) },
 		"icon":      icon,
 		"scene":     func() template.HTML { return scene },
