@@ -1,6 +1,7 @@
 package captive
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"net/http"
@@ -159,7 +160,8 @@ func (e *edition) searchPage(k pageKey, asked string) web.Page {
 		t, picture := e.tile(k.words, hit.Lesson, max(hit.Step, 0))
 		if hit.Step >= 0 {
 			n := strconv.Itoa(hit.Step + 1)
-			t.Text = k.words.T("tutorials.in-step", "number", n, "heading", hit.Lesson.Steps[hit.Step].Heading)
+			words := cmp.Or(web.Language(hit.Lesson.Language), k.words) // the tile is in the lesson's language
+			t.Text = words.T("tutorials.in-step", "number", n, "heading", hit.Lesson.Steps[hit.Step].Heading)
 			t.At, t.Meta = "s"+n, nil
 		}
 		p.Hits, pictures = append(p.Hits, t), append(pictures, picture)

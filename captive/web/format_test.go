@@ -22,7 +22,7 @@ func (s said) check(t *testing.T, what any, say func(w *Words) string) {
 	}
 }
 
-var plain = strings.NewReplacer(noBreak, " ", narrowNoBreak, " ", firstStrongIsolate, "", popIsolate, "")
+var plain = strings.NewReplacer(noBreak, " ", narrowNoBreak, " ", leftToRightIsolate, "", popIsolate, "")
 
 func TestDuration(t *testing.T) {
 	t.Parallel()

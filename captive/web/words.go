@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"unicode"
 
 	"github.com/BurntSushi/toml"
 	"golang.org/x/text/feature/plural"
@@ -165,15 +166,20 @@ func (w *Words) Lines(key string, pairs ...string) []string {
 	return strings.Split(w.T(key, pairs...), "\n")
 }
 
-// Isolate keeps a text that is not the language's own, such as a name or an address, from mixing with what stands around
-// it where that is written from right to left (UAX #9, section 2.4.1). It does so by characters and not by elements
-// because they hold in titles, attributes and messages, too, and pages from left to right stay as they are.
+// Isolate keeps a text that is written from left to right, such as a name or an address, from mixing with what stands
+// around it in a language that is written from right to left (UAX #9, section 2.4.1). It does so by characters and not by
+// elements because they hold in titles, attributes and messages, too, and pages from left to right stay as they are. Not
+// by FIRST STRONG ISOLATE: a text that is made of others would be taken for what it is around them.
 func (w *Words) Isolate(s string) string {
-	if w.Direction != "rtl" || s == "" {
+	first := strings.IndexFunc(s, unicode.IsLetter)
+	if w.Direction != "rtl" || s == "" || first >= 0 && rightToLeft.MatchString(s[first:]) {
 		return s
 	}
-	return firstStrongIsolate + s + popIsolate
+	return leftToRightIsolate + s + popIsolate
 }
+
+// rightToLeft is a text that begins with a letter of such a script.
+var rightToLeft = regexp.MustCompile(`^[\p{Arabic}\p{Hebrew}]`)
 
 // forms are the names that CLDR gives to plural forms, as the words files use them.
 var forms = map[plural.Form]string{
@@ -193,7 +199,7 @@ func (w *Words) form(tenths int) string {
 const (
 	noBreak            = "\u00a0"
 	narrowNoBreak      = "\u202f"
-	firstStrongIsolate = "\u2068"
+	leftToRightIsolate = "\u2066"
 	popIsolate         = "\u2069"
 )
 

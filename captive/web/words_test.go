@@ -6,11 +6,13 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 )
 
-// Each way to break a file is an error that names file and key, and the words that were there go on.
+// Each way to break a file is an error that names file and key; the files as they are have none.
 func TestBrokenWords(t *testing.T) {
 	t.Parallel()
+	files := theFiles(t)
 	for _, test := range []struct {
 		file, old, new, problem string
 	}{
@@ -43,15 +45,16 @@ func TestBrokenWords(t *testing.T) {
 		{"ar", "مرحبا", "مرحبا?", `words/ar.toml: first.title: '?' does not belong into a text`},
 		{"ar", "مرحبا", "مرحبا ١", `words/ar.toml: first.title: '١' does not belong into a text`},
 	} {
-		files := theFiles(t)
 		name := "words/" + test.file + ".toml"
 		text := string(files[name].Data)
 		if !strings.Contains(text, test.old) {
 			t.Errorf("%s has no %q to break", name, test.old)
 			continue
 		}
-		files[name].Data = []byte(strings.Replace(text, test.old, test.new, 1))
-		if err := loadAndCheck(files); err == nil || !strings.Contains(err.Error(), test.problem) {
+		broken := fstest.MapFS{
+			"words/fr.toml": files["words/fr.toml"], name: {Data: []byte(strings.Replace(text, test.old, test.new, 1))},
+		}
+		if err := loadAndCheck(broken); err == nil || !strings.Contains(err.Error(), test.problem) {
 			t.Errorf("%s with %q for %q: %v, want %s", name, test.new, test.old, err, test.problem)
 		}
 	}
@@ -61,7 +64,7 @@ func TestBrokenWords(t *testing.T) {
 	if err := loadAndCheck(fstest.MapFS{}); err == nil {
 		t.Error("no words are no error")
 	}
-	if err := loadAndCheck(theFiles(t)); err != nil {
+	if err := loadAndCheck(files); err != nil {
 		t.Errorf("the files as they are:\n%v", err)
 	}
 }
@@ -116,18 +119,27 @@ func TestIsolate(t *testing.T) {
 	t.Parallel()
 	w := &Words{Direction: "rtl", messages: map[string]string{}}
 	for typed, want := range map[string]string{
-		"France Titres (ANTS)\nاسم": "\u2068France Titres (ANTS)\u2069\nاسم",
-		"1 jeune 1 solution":        "\u20681 jeune 1 solution\u2069",
-		"شبكة Wi-Fi هنا":            "شبكة \u2068Wi\u2011Fi\u2069 هنا",
-		"{size} في اليوم":           "\u20682 Go\u2069 في اليوم",
-		"Anil et Adil، RSA.":        "\u2068Anil et Adil\u2069، \u2068RSA\u2069.",
-		"http://a.fr/b-c":           "\u2068http://a.fr/b-c\u2069",
+		"France Titres (ANTS)\nاسم": "\u2066France Titres (ANTS)\u2069\nاسم",
+		"1 jeune 1 solution":        "\u20661 jeune 1 solution\u2069",
+		"شبكة Wi-Fi هنا":            "شبكة \u2066Wi\u2011Fi\u2069 هنا",
+		"{size} في اليوم":           "\u20662 Go\u2069 في اليوم",
+		"Anil et Adil، RSA.":        "\u2066Anil et Adil\u2069، \u2066RSA\u2069.",
+		"http://a.fr/b-c":           "\u2066http://a.fr/b-c\u2069",
 	} {
 		w.messages["key"] = typed
 		w.typeset()
 		if got := w.T("key", "size", "2 Go"); got != want {
 			t.Errorf("%s: %q, want %q", typed, got, want)
 		}
+	}
+	// A text of the language's own that is put together from others stays as it is: it would turn round.
+	arabic := Language("ar")
+	day := arabic.Day(time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC))
+	if want := "\u206623\u2069" + noBreak + "نوفمبر"; day != want {
+		t.Errorf("a day is %q, want %q", day, want)
+	}
+	if got, want := arabic.T("closed.when", "when", day), "تفتح "+day+"."; got != want {
+		t.Errorf("in a sentence it is %q, want %q", got, want)
 	}
 	if got := french.Isolate("a"); got != "a" {
 		t.Errorf("in French %q", got)
