@@ -6,11 +6,13 @@ import (
 	"testing"
 )
 
-// common are the two answers that residents get most.
-var common = map[string]string{"first": "10.80.0.1", "redirect": "example.org"}
+// common are the answers that residents get most.
+var common = map[string]string{
+	"first": "10.80.0.1/", "redirect": "example.org/", "lesson": "10.80.0.1/tutorials/wifi", "picture": "10.80.0.1/tutorials/wifi/3",
+}
 
-func commonRequest(host string) *http.Request {
-	r := httptest.NewRequest("GET", "http://"+host+"/", nil)
+func commonRequest(url string) *http.Request {
+	r := httptest.NewRequest("GET", "http://"+url, nil)
 	r.RemoteAddr = resident + ":40000"
 	r.Header.Set("Accept-Encoding", "gzip, deflate")
 	r.Header.Set("Accept-Language", "fr-FR,fr;q=0.9,en;q=0.8")
@@ -27,8 +29,8 @@ func (d discard) WriteHeader(int)             {}
 // The common answers leave next to nothing for the garbage collector, however many residents ask.
 func TestCommonAnswersAllocateLittle(t *testing.T) {
 	s := newServer(newFakeBox())
-	for name, host := range common {
-		w, r := discard{make(http.Header)}, commonRequest(host)
+	for name, url := range common {
+		w, r := discard{make(http.Header)}, commonRequest(url)
 		if n := testing.AllocsPerRun(100, func() { s.ServeHTTP(w, r) }); n > 3 {
 			t.Errorf("%s: %v allocations", name, n)
 		}
@@ -37,9 +39,9 @@ func TestCommonAnswersAllocateLittle(t *testing.T) {
 
 func BenchmarkServe(b *testing.B) {
 	s := newServer(newFakeBox())
-	for name, host := range common {
+	for name, url := range common {
 		b.Run(name, func(b *testing.B) {
-			w, r := discard{make(http.Header)}, commonRequest(host)
+			w, r := discard{make(http.Header)}, commonRequest(url)
 			b.ReportAllocs()
 			for b.Loop() {
 				clear(w.header)

@@ -1,6 +1,7 @@
 package captive
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -108,12 +109,19 @@ func (e *edition) own(r *http.Request) bool {
 // words returns the language for a request, and whether it was chosen by a link.
 func (e *edition) words(r *http.Request) (w *web.Words, chosen bool) { return e.languages.For(r) }
 
+// errNoPage is returned for a page of a lesson that is not there.
+var errNoPage = errors.New("no such page")
+
 // document returns a page that is the same for all residents, made when it is first asked for.
 func (e *edition) document(k pageKey) (*web.Document, error) {
 	if d := e.pages.get(k); d != nil {
 		return d, nil
 	}
-	d, err := web.NewDocument(e.compose(k))
+	p := e.compose(k)
+	if p == nil {
+		return nil, errNoPage
+	}
+	d, err := web.NewDocument(p)
 	if err != nil {
 		return nil, err
 	}

@@ -40,33 +40,32 @@ func (s *Server) tutorials(w http.ResponseWriter, r *request) {
 func (s *Server) lesson(w http.ResponseWriter, r *request) {
 	slug, rest, deeper := strings.Cut(strings.TrimPrefix(r.URL.Path, "/tutorials/"), "/")
 	k := pageKey{page: lesson, about: slug}
-	if slug == "media" {
-		s.packFile(w, r, rest, mediaPolicy)
-		return
-	}
 	_, isPath := r.lessons.Path(slug)
-	l, isLesson := r.lessons.Lesson(slug, r.view.Language)
 	switch {
 	case slug == "":
 		s.tutorials(w, r)
 		return
-	case isPath && !deeper:
+	case slug == "media":
+		s.packFile(w, r, rest, mediaPolicy)
+		return
+	case deeper:
+		k.page, k.number = story, pictureNumber(rest)
+	case isPath:
 		k.page = lessonPath
-	case isLesson && deeper:
-		k.page, k.number = story, pictureNumber(rest, len(l.Steps))
-		isLesson = k.number > 0
 	}
-	if !isLesson && k.page != lessonPath {
+	k.words, k.chosen = r.words(r.Request)
+	d, err := r.document(k)
+	if errors.Is(err, errNoPage) {
 		s.page(w, r, noLesson, http.StatusNotFound)
 		return
 	}
-	s.keyed(w, r, k, http.StatusOK)
+	s.serve(w, r, d, err, http.StatusOK)
 }
 
-// pictureNumber reads the number of a picture, which may be one more than there are, for the end; 0 if it is none.
-func pictureNumber(text string, pictures int) int {
+// pictureNumber reads the number of a picture, 0 if it is none.
+func pictureNumber(text string) int {
 	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 || n > pictures+1 || strconv.Itoa(n) != text {
+	if err != nil || n < 1 || strconv.Itoa(n) != text {
 		return 0
 	}
 	return n
@@ -240,9 +239,12 @@ func (e *edition) content(w *web.Words, l *tutorials.Lesson) (c web.Content, nex
 	return c, next
 }
 
-// lessonPage shows a lesson as a text with drawings.
+// lessonPage shows a lesson as a text with drawings; nil if there is no such lesson.
 func (e *edition) lessonPage(k pageKey) web.Page {
-	l, _ := e.lessons.Lesson(k.about, k.words.Code)
+	l, ok := e.lessons.Lesson(k.about, k.words.Code)
+	if !ok {
+		return nil
+	}
 	content, next := e.content(k.words, l)
 	p := web.Lesson{
 		Frame:   e.frame(k.words, k.chosen, "/tutorials/"+l.Slug, l.Title),
@@ -260,21 +262,24 @@ func (e *edition) lessonPage(k pageKey) web.Page {
 	return p
 }
 
-// storyPage shows one picture of a lesson, or the end.
+// storyPage shows one picture of a lesson, or the end; nil if there is no such picture.
 func (e *edition) storyPage(k pageKey) web.Page {
-	l, _ := e.lessons.Lesson(k.about, k.words.Code)
+	l, ok := e.lessons.Lesson(k.about, k.words.Code)
+	if !ok || k.number < 1 || k.number > len(l.Steps)+1 {
+		return nil
+	}
+	number := strconv.Itoa(k.number)
 	content, next := e.content(k.words, l)
-	number := min(k.number, len(l.Steps)+1) // the same lesson may have fewer steps in this language
 	p := web.Story{
-		Frame:   e.frame(k.words, k.chosen, "/tutorials/"+l.Slug+"/"+strconv.Itoa(k.number), l.Title),
-		Content: content, Number: number, Count: len(l.Steps), Questions: len(l.Questions) > 0,
+		Frame:   e.frame(k.words, k.chosen, "/tutorials/"+l.Slug+"/"+number, l.Title),
+		Content: content, Number: k.number, Count: len(l.Steps), Questions: len(l.Questions) > 0,
 	}
 	if p.End() {
 		p.Kit = e.lessons.Symbols(next)
 	} else {
-		s := l.Steps[number-1]
+		s := l.Steps[k.number-1]
 		p.Step = step(k.words, s)
-		p.Title = k.words.T("story.progress", "number", strconv.Itoa(number), "count", strconv.Itoa(p.Count)) + " – " + l.Title
+		p.Title = k.words.T("story.progress", "number", number, "count", strconv.Itoa(p.Count)) + " – " + l.Title
 		p.Kit = e.lessons.Symbols(s.Drawing)
 	}
 	return p

@@ -79,7 +79,7 @@ func (e *edition) frame(w *web.Words, chosen bool, path, title string) web.Frame
 	return f
 }
 
-// compose says what a page that is the same for all residents contains.
+// compose says what a page that is the same for all residents contains, nil if there is no such page.
 func (e *edition) compose(k pageKey) web.Page {
 	if make := composers[k.page]; make != nil {
 		return make(e, k)

@@ -174,11 +174,7 @@ func (s *Server) change(w http.ResponseWriter, r *request, h handler) {
 
 // page writes a page that is the same for all residents.
 func (s *Server) page(w http.ResponseWriter, r *request, p page, status int) {
-	s.keyed(w, r, pageKey{page: p, stays: offersStay(p) && s.staying(r)}, status)
-}
-
-// keyed writes a page of which all is known but the language.
-func (s *Server) keyed(w http.ResponseWriter, r *request, k pageKey, status int) {
+	k := pageKey{page: p, stays: offersStay(p) && s.staying(r)}
 	k.words, k.chosen = r.words(r.Request)
 	d, err := r.document(k)
 	s.serve(w, r, d, err, status)
