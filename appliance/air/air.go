@@ -37,6 +37,7 @@ const (
 	listening = 15 * time.Second      // for a scan: all channels of two bands, those with radar for a tenth of a second each
 	settled   = 24 * time.Hour        // a channel is kept for so long at least
 	again     = 10 * time.Second      // between attempts at something that failed
+	beginning = 30 * time.Second      // that an access point may take to begin; then it is looked what keeps it
 )
 
 // twin is the interface of an open network's encrypted twin (see netctl.AccessPoint).
@@ -117,6 +118,7 @@ type Keeper struct {
 	at      time.Time         // when it was
 	tried   time.Time         // when the access point was last told to move
 	learned int               // stations that there were when one was turned away, 0: none was
+	silent  time.Time         // since when an access point is wanted that does not send, zero: it does
 	said    map[string]string // the complaints that were logged last, by what went wrong
 }
 
@@ -388,13 +390,31 @@ func (k *Keeper) serve(
 	}
 	s := State{AccessPoint: &a, On: on, Most: most, Follows: a.Joined}
 	if !on {
-		return s
+		return k.await(s, i)
 	}
+	k.silent = time.Time{}
 	s.MHz = i.MHz
 	if followed {
 		k.move(ctx, a, i)
 	}
 	k.count(&s, before, interfaces)
+	return s
+}
+
+// await gives an access point the time to begin. Where its radio was switched off meanwhile, hostapd says nothing, and
+// waits; on some radios in vain. So it ends, and is started again once the radio can be switched on.
+func (k *Keeper) await(s State, i netctl.RadioInterface) State {
+	now := time.Now()
+	if k.silent.IsZero() {
+		k.silent = now
+	}
+	if now.Sub(k.silent) < beginning {
+		return s
+	}
+	if err := k.radios.SetUp(i); err != nil {
+		return failed("%v", err)
+	}
+	k.silent = now
 	return s
 }
 

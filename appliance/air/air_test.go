@@ -37,6 +37,7 @@ type sky struct {
 	takes      time.Duration    // for a country to be taken up; 0: it never is
 	fails      map[string]error // what is done or asked in vain, by the method's name
 	deaf       bool             // listening does not end
+	off        bool             // the radio is switched off
 	slow       time.Duration    // that hostapd takes beyond its second
 	done       []string
 	asked      int // how often for what they can do
@@ -174,6 +175,9 @@ func (s *sky) SetCountry(alpha2 string) error {
 func (s *sky) SetUp(i netctl.RadioInterface) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.off {
+		return errors.New("the radio is switched off")
+	}
 	return s.fails["SetUp"]
 }
 
@@ -226,7 +230,7 @@ func (s *sky) woken() {
 // hostapd begins an access point, ends it or takes it to another band, as the State says.
 func (s *sky) hostapd() {
 	a := s.State().AccessPoint
-	if a == nil {
+	if a == nil || s.off {
 		s.air("wlan0", 0)
 		return
 	}
@@ -324,6 +328,30 @@ func TestRulesOfTheCountry(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A radio that is switched off while it serves is a fault, until it is on again.
+func TestSwitchedOff(t *testing.T) {
+	under(t, func(s *sky) {
+		s.Set(Wanted{Hotspot: hotspot(6)})
+		time.Sleep(time.Minute)
+		s.expect(t, "0s country FR", "1.05s wlan0 sends on 2437")
+		s.change(func() { s.off = true })
+		s.air("wlan0", 0)
+		time.Sleep(beginning)
+		if got := s.State(); got.Failed || got.AccessPoint == nil {
+			t.Errorf("hostapd has no time to begin: %+v", got)
+		}
+		time.Sleep(2 * period)
+		if got := s.State(); !got.Failed || got.AccessPoint != nil || got.Why != "the radio is switched off" {
+			t.Errorf("%+v", got)
+		}
+		s.change(func() { s.off = false })
+		time.Sleep(2 * period)
+		if got := s.State(); !got.On || got.Failed {
+			t.Errorf("it is on again: %+v", got)
+		}
+	})
 }
 
 // Another country is asked for while the access point sends, on a channel that its rules forbid.

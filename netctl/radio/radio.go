@@ -187,10 +187,14 @@ func (r *Reader) SetCountry(alpha2 string) error {
 	return nil
 }
 
-// SetUp switches an interface on, without which it hears nothing.
+// SetUp switches an interface on, without which it hears nothing. It can't where the whole radio is switched off.
 func (r *Reader) SetUp(i netctl.RadioInterface) error {
 	link := &vnl.GenericLink{LinkAttrs: vnl.LinkAttrs{Index: i.Index, Name: i.Name}}
-	if err := vnl.LinkSetUp(link); err != nil {
+	err := vnl.LinkSetUp(link)
+	if errors.Is(err, unix.ERFKILL) {
+		return fmt.Errorf("set %s up: the radio is switched off, rfkill unblock wifi switches it on: %w", i.Name, err)
+	}
+	if err != nil {
 		return fmt.Errorf("set %s up: %w", i.Name, err)
 	}
 	return nil
