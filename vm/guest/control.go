@@ -21,7 +21,10 @@ func listen(ctx context.Context, h *netlab.Host, program *netlab.Proc) (*wpa.Con
 		// Answers come to a socket in the host's folder, which the program sees under the same path, unlike its /run.
 		c, err := wpa.Dial(h.Path(controlDir+"/"+radioName), h.Path("/"))
 		if err == nil {
-			return c, c.Attach(ctx)
+			if err = c.Attach(ctx); err == nil {
+				return c, nil
+			}
+			c.Close() // it has opened its socket, but is busy with its radio
 		}
 		select {
 		case <-program.Exited():
