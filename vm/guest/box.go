@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -29,24 +31,43 @@ func Program(name string) (string, error) {
 	return filepath.Join(filepath.Dir(self), name), err
 }
 
-// StartBox starts the daemon on a host with this configuration and waits until it has applied its first plan.
+// StartBox starts the daemon on a host with this configuration, "" for none, and waits until it has applied its first
+// plan.
 func StartBox(ctx context.Context, h *netlab.Host, configuration string) (*Box, error) {
 	b := &Box{
 		Host: h, config: h.Path("/passerelle.toml"), state: h.Path("/state"), socket: h.Path("/run/passerelle/passerelle.sock"),
 	}
-	err := errors.Join( // dnsmasq, no longer root, reads its servers below the last two
-		os.WriteFile(b.config, []byte(configuration), 0o600), os.Chmod(h.Path("/"), 0o755), os.Chmod(h.Path("/run"), 0o755))
+	// dnsmasq, no longer root, reads its servers below these.
+	err := errors.Join(os.Chmod(h.Path("/"), 0o755), os.Chmod(h.Path("/run"), 0o755))
+	if configuration != "" {
+		err = errors.Join(err, b.Configure(configuration))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("prepare the box: %w", err)
 	}
 	return b, b.Start(ctx)
 }
 
+// Configure writes the configuration; Reload has the daemon take it up.
+func (b *Box) Configure(configuration string) error {
+	return os.WriteFile(b.config, []byte(configuration), 0o600)
+}
+
+// Configured tells whether the box has a configuration.
+func (b *Box) Configured() bool {
+	_, err := os.Stat(b.config)
+	return err == nil
+}
+
+// Reload has the daemon take the configuration up.
+func (b *Box) Reload() error { return b.proc.Signal(syscall.SIGHUP) }
+
 // Start starts the daemon, anew after Stop or Kill, and waits until it has applied its first plan.
 func (b *Box) Start(ctx context.Context) error {
 	program, err := Program("passerelle")
 	if err == nil {
-		b.proc, err = b.Host.Start(program, "run", "--config", b.config, "--state", b.state, "--socket", b.socket)
+		b.proc, err = b.Host.Start(program, "run", "--setup", "--verbose",
+			"--config", b.config, "--state", b.state, "--socket", b.socket)
 	}
 	if err != nil {
 		return fmt.Errorf("start the daemon: %w", err)
@@ -62,13 +83,14 @@ func (b *Box) Start(ctx context.Context) error {
 	return err
 }
 
-// Status asks the daemon what it does.
+// StatusText asks the daemon what it does.
+func (b *Box) StatusText(ctx context.Context) (string, error) {
+	return b.Do(ctx, "status", "--json", "--socket", b.socket)
+}
+
+// Status is StatusText, read.
 func (b *Box) Status(ctx context.Context) (s appliance.Status, err error) {
-	program, err := Program("passerelle")
-	if err != nil {
-		return s, err
-	}
-	out, err := b.Run(ctx, program, "status", "--json", "--socket", b.socket)
+	out, err := b.StatusText(ctx)
 	if err != nil {
 		return s, err
 	}
@@ -94,6 +116,41 @@ func (b *Box) WaitFor(ctx context.Context, what string, wanted func(appliance.St
 			return s, fmt.Errorf("wait until %s: %v; it is %s: %s\n%s", what, err, s.State, s.Why, b.proc.Output())
 		}
 	}
+}
+
+// Do runs a command of the program's on the box and returns what it prints.
+func (b *Box) Do(ctx context.Context, words ...string) (string, error) {
+	program, err := Program("passerelle")
+	if err != nil {
+		return "", err
+	}
+	return b.Run(ctx, append([]string{program}, words...)...)
+}
+
+// Scan returns what the command to list the networks in range says, by one of the box's interfaces.
+func (b *Box) Scan(ctx context.Context, device string) (string, error) {
+	return b.Do(ctx, "wifi", "scan", "--config", b.config, "--interface", device)
+}
+
+// Lend has the box join a lender's network, given as the text of its QR code, by one of its interfaces: "" leaves the
+// choice to the box. The name is the donation's.
+func (b *Box) Lend(ctx context.Context, code, name, device string) error {
+	words := []string{"wifi", "lend", "--config", b.config, "--socket", b.socket, "--cap", "0", "--name", name}
+	if device != "" {
+		words = append(words, "--interface", device)
+	}
+	_, err := b.Do(ctx, append(words, code)...)
+	return err
+}
+
+// Child returns the process number of one of the daemon's children.
+func (b *Box) Child(name string) (int, error) {
+	text, err := os.ReadFile(filepath.Join(filepath.Dir(b.socket), "pids", name+".pid"))
+	if err != nil {
+		return 0, err
+	}
+	first, _, _ := strings.Cut(string(text), "\n")
+	return strconv.Atoi(first)
 }
 
 // Log returns the end of what the daemon wrote.

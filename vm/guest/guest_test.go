@@ -112,7 +112,7 @@ data = "500MB"
 // waitState waits until the box is in a State.
 func waitState(t *testing.T, b *guest.Box, want decide.State) appliance.Status {
 	t.Helper()
-	s, err := b.WaitFor(patience(t, 30*time.Second), "it is "+string(want), func(s appliance.Status) bool {
+	s, err := b.WaitFor(patience(t, time.Minute), "it is "+string(want), func(s appliance.Status) bool {
 		return s.State == want
 	})
 	must(t, err)

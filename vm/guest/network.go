@@ -23,7 +23,7 @@ type Network struct {
 	SSID       string
 	Security   Security
 	Passphrase string // of WPA2, SAE and Transition
-	Channel    int    // 1 to 13, or of the 5 GHz band
+	Channel    int    // 1 to 13, or of the 5 GHz band; to stations 0 is anywhere
 }
 
 // frequency returns a channel's, in MHz (IEEE 802.11-2020, 17.3.8.4.2 and 18.4.2).
@@ -70,9 +70,9 @@ func (n Network) hostapd() string {
 // supplicant returns the settings of a station that knows the network.
 func (n Network) supplicant() [][2]string {
 	quoted := `"` + n.Passphrase + `"`
-	settings := [][2]string{
-		{"ssid", hex.EncodeToString([]byte(n.SSID))},
-		{"scan_freq", fmt.Sprint(frequency(n.Channel))},
+	settings := [][2]string{{"ssid", hex.EncodeToString([]byte(n.SSID))}}
+	if n.Channel != 0 {
+		settings = append(settings, [2]string{"scan_freq", fmt.Sprint(frequency(n.Channel))})
 	}
 	switch n.Security {
 	case Open:

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -41,6 +42,17 @@ func TakeRadio(ctx context.Context, h *netlab.Host, name string) error {
 		return fmt.Errorf("move radio %s to %s: %w", phy, h.Name(), err)
 	}
 	return nil
+}
+
+// GiveRadio moves the radio of an interface, with all its interfaces, from one host to another, where they are down.
+// For the first it is as if an adapter were pulled out, for the second as if it were plugged in.
+func GiveRadio(ctx context.Context, from, to *netlab.Host, name string) error {
+	number, err := from.Run(ctx, "cat", "/sys/class/net/"+name+"/phy80211/index")
+	if err != nil {
+		return err
+	}
+	return run(ctx, "ip", "netns", "exec", from.Namespace(),
+		"iw", "phy#"+strings.TrimSpace(number), "set", "netns", "name", to.Namespace())
 }
 
 // freeRadio returns a radio that nobody has taken, and its interface.

@@ -1,0 +1,346 @@
+package guest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"passerelle/appliance"
+	"passerelle/appliance/decide"
+	"passerelle/netctl/netlab"
+	"passerelle/netctl/plan"
+	"passerelle/vm/guest"
+)
+
+// The hotspot's network in these tests.
+const (
+	ssid   = "Partage à ouvrir"
+	portal = "http://10.80.0.1"
+)
+
+// radioScene makes a scene whose box has radios in the place of the wired hotspot, under these names.
+func radioScene(t *testing.T, name string, radios ...string) *netlab.Scene {
+	t.Helper()
+	ctx := patience(t, time.Minute)
+	scene, err := netlab.Standard(ctx, netlab.Options{Name: name})
+	must(t, err)
+	closeWorld(t, scene.World)
+	must(t, scene.Hotspot.Unplug())
+	for _, r := range radios {
+		must(t, guest.TakeRadio(ctx, scene.Box, r))
+	}
+	return scene
+}
+
+// newPhone adds a phone that is off.
+func newPhone(t *testing.T, s *netlab.Scene) *guest.Phone {
+	t.Helper()
+	p, err := guest.AddPhone(patience(t, time.Minute), s.Internet, s.World)
+	must(t, err)
+	t.Cleanup(func() {
+		if err := p.Off(); err != nil {
+			t.Error(err)
+		}
+	})
+	return p
+}
+
+// serving is a configuration by which the box makes the network, with further lines of the hotspot and at the end.
+func serving(hotspot, more string) string {
+	return fmt.Sprintf(`
+[box]
+name = "Centre social des Lilas"
+[hotspot]
+interface = "wlan0"
+radio = "hostapd"
+ssid = %q
+country = "FR"
+address = "10.80.0.1/22"
+%s
+[limits]
+session = "2h"
+download = "8mbit"
+upload = "4mbit"
+data = "500MB"
+[[donation]]
+name = "Fibre du centre"
+interface = "eth0"
+download = "40mbit"
+upload = "20mbit"
+cap = "0"
+%s`, ssid, hotspot, more)
+}
+
+// startAirBox starts the daemon on the box of a scene.
+func startAirBox(t *testing.T, s *netlab.Scene, configuration string) *guest.Box {
+	t.Helper()
+	b, err := guest.StartBox(patience(t, time.Minute), s.Box, configuration)
+	must(t, err)
+	t.Cleanup(func() {
+		if err := b.Stop(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Logf("the daemon wrote:\n%s", b.Log())
+		}
+	})
+	return b
+}
+
+// waitAir waits until the box's network is as wanted, and returns it.
+func waitAir(t *testing.T, b *guest.Box, what string, wanted func(appliance.WiFiStatus) bool) appliance.WiFiStatus {
+	t.Helper()
+	s, err := b.WaitFor(patience(t, time.Minute), what, func(s appliance.Status) bool {
+		return s.Hotspot.WiFi != nil && wanted(*s.Hotspot.WiFi)
+	})
+	if err != nil {
+		t.Fatalf("%v; its network: %+v", err, s.Hotspot.WiFi)
+	}
+	return *s.Hotspot.WiFi
+}
+
+// waitOn waits until the box's network is on the air, and returns it.
+func waitOn(t *testing.T, b *guest.Box) appliance.WiFiStatus {
+	t.Helper()
+	return waitAir(t, b, "its network is on the air", func(w appliance.WiFiStatus) bool { return w.On })
+}
+
+// joins has a station join the hotspot.
+func joins(t *testing.T, s *guest.Station, n guest.Network) netlab.Lease {
+	t.Helper()
+	l, err := s.Join(patience(t, time.Minute), n)
+	must(t, err)
+	return l
+}
+
+// held fails the test unless the box answers the station in the internet's place, with the way to its first page.
+func held(t *testing.T, s *guest.Station) {
+	t.Helper()
+	ctx := patience(t, 30*time.Second)
+	reply, err := s.Get(ctx, "http://www.example/")
+	must(t, err)
+	if reply.Status != http.StatusFound {
+		t.Fatalf("%s got %d, not the way to the first page: %s", s.Name(), reply.Status, reply.Body)
+	}
+	page, err := s.Get(ctx, reply.Header.Get("Location"))
+	must(t, err)
+	if page.Status != http.StatusOK || !strings.Contains(page.Body, "Centre social des Lilas") {
+		t.Errorf("the first page is %d: %s", page.Status, page.Body)
+	}
+}
+
+// press presses the button that leads to the internet.
+func press(t *testing.T, s *guest.Station) {
+	t.Helper()
+	reply, err := s.Post(patience(t, 30*time.Second), portal+"/session", strings.NewReader(""))
+	must(t, err)
+	if reply.Status != http.StatusSeeOther {
+		t.Fatalf("the button was answered with %d: %s", reply.Status, reply.Body)
+	}
+}
+
+// online waits until the internet answers a station.
+func online(t *testing.T, s *guest.Station) {
+	t.Helper()
+	ctx := patience(t, 30*time.Second)
+	for {
+		one, stop := context.WithTimeout(ctx, 5*time.Second)
+		reply, err := s.Get(one, "http://www.example/")
+		stop()
+		if err == nil && reply.Body == netlab.InternetPage {
+			return
+		}
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-ctx.Done():
+			t.Fatalf("the internet does not answer %s: %d %v", s.Name(), reply.Status, err)
+		}
+	}
+}
+
+// admitted has a station join the hotspot and begin a session.
+func admitted(t *testing.T, s *guest.Station, n guest.Network) netlab.Lease {
+	t.Helper()
+	l := joins(t, s, n)
+	held(t, s)
+	press(t, s)
+	online(t, s)
+	return l
+}
+
+// reaches tells whether an echo of one station's comes back from another: straight, though it never asked for the
+// other's hardware address, or through the box.
+func reaches(t *testing.T, from, to *guest.Station) bool {
+	t.Helper()
+	ctx := patience(t, time.Minute)
+	address := to.Lease().Address.Addr().String()
+	for _, way := range [][]string{
+		{"ip", "neighbour", "replace", address, "lladdr", to.MAC.String(), "dev", "wlan0"},
+		{"ip", "route", "replace", address, "via", "10.80.0.1", "dev", "wlan0"},
+	} {
+		_, err := from.Run(ctx, way...)
+		must(t, err)
+		if _, err := from.Run(ctx, "busybox", "ping", "-c", "1", "-W", "1", address); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// apart fails the test if one of two stations reaches the other, or one does not reach the box.
+func apart(t *testing.T, a, b *guest.Station) {
+	t.Helper()
+	for _, s := range []*guest.Station{a, b} {
+		must(t, s.Ping(patience(t, 30*time.Second), "10.80.0.1"))
+	}
+	if reaches(t, a, b) || reaches(t, b, a) {
+		t.Errorf("%s and %s reach each other", a.Name(), b.Name())
+	}
+}
+
+// TestHotspot: the network that the box makes.
+func TestHotspot(t *testing.T) {
+	needMachine(t)
+	scene := radioScene(t, "hotspot", "wlan0")
+	neighbour := newPhone(t, scene)
+	must(t, neighbour.On(patience(t, 30*time.Second), guest.Network{SSID: "voisins", Security: guest.Open, Channel: 1}))
+	box := startAirBox(t, scene, serving("", ""))
+	first, second := newStation(t, scene.World, 1), newStation(t, scene.World, 2)
+	var open, owe guest.Network
+	var before netlab.Lease
+
+	t.Run("begins on a quiet channel", func(t *testing.T) {
+		w := waitOn(t, box)
+		if w.Channel < 5 || w.MHz != 2407+5*w.Channel || !w.Isolates || !strings.Contains(w.Security, "OWE") {
+			t.Errorf("beside a network on channel 1 it is %+v", w)
+		}
+		must(t, neighbour.Off())
+		open = guest.Network{SSID: ssid, Security: guest.Open, Channel: w.Channel}
+		owe = guest.Network{SSID: ssid, Security: guest.OWE, Channel: w.Channel}
+	})
+	if t.Failed() {
+		return
+	}
+	t.Run("residents join, press and use the line", func(t *testing.T) {
+		before = admitted(t, first, open)
+		admitted(t, second, open)
+		waitAir(t, box, "it has two stations", func(w appliance.WiFiStatus) bool { return w.Stations == 2 })
+		apart(t, first, second)
+	})
+	t.Run("an encrypted twin leads to the same hotspot", func(t *testing.T) {
+		joins(t, second, owe)
+		online(t, second)
+		waitAir(t, box, "it has two stations", func(w appliance.WiFiStatus) bool { return w.Stations == 2 })
+		apart(t, first, second)
+	})
+	t.Run("under a new MAC a device is a new one", func(t *testing.T) {
+		must(t, first.SetMAC(stationMAC(9)))
+		if l := joins(t, first, open); l.Address == before.Address {
+			t.Errorf("another device got the same address, %s", l.Address)
+		}
+		held(t, first)
+		must(t, first.SetMAC(stationMAC(1)))
+		if l := joins(t, first, open); l.Address != before.Address {
+			t.Errorf("it came back and got %s, not %s", l.Address, before.Address)
+		}
+		online(t, first)
+	})
+	t.Run("a killed hostapd costs nobody the session", func(t *testing.T) {
+		joins(t, second, open)
+		pid, err := box.Child(plan.ChildHostapd)
+		must(t, err)
+		must(t, syscall.Kill(pid, syscall.SIGKILL))
+		ctx := patience(t, time.Minute)
+		for _, s := range []*guest.Station{first, second} {
+			must(t, s.Lost(ctx))
+			must(t, s.Back(ctx))
+			online(t, s)
+		}
+		joins(t, second, owe)
+		online(t, second)
+		apart(t, first, second)
+	})
+	t.Run("a radio that is pulled out is a fault", func(t *testing.T) {
+		ctx := patience(t, time.Minute)
+		drawer, err := scene.AddHost("drawer")
+		must(t, err)
+		must(t, guest.GiveRadio(ctx, scene.Box, drawer, "wlan0"))
+		if s := waitState(t, box, decide.Fault); !strings.Contains(s.Why, "wlan0") {
+			t.Errorf("it says %q", s.Why)
+		}
+		must(t, guest.GiveRadio(ctx, drawer, scene.Box, "wlan0"))
+		waitState(t, box, decide.Sharing)
+		w := waitOn(t, box)
+		open.Channel, owe.Channel = w.Channel, w.Channel
+		joins(t, first, open)
+		online(t, first)
+	})
+	t.Run("nobody's address is told", func(t *testing.T) {
+		status, err := box.StatusText(patience(t, 30*time.Second))
+		must(t, err)
+		log := box.Log()
+		if !strings.Contains(log, "level=DEBUG") {
+			t.Error("the log is not a verbose one")
+		}
+		nobodyIsTold(t, box, map[string]string{"status": status, "the log": log}, first, second)
+	})
+	t.Run("with a password", func(t *testing.T) {
+		ctx := patience(t, time.Minute)
+		must(t, box.Configure(serving(`password = "trois mots doux"`, "")))
+		must(t, box.Reload())
+		w := waitAir(t, box, "its network has a password", func(w appliance.WiFiStatus) bool {
+			return w.On && strings.Contains(w.Security, "WPA3")
+		})
+		wpa2 := guest.Network{SSID: ssid, Security: guest.WPA2, Passphrase: "trois mots doux", Channel: w.Channel}
+		sae := wpa2
+		sae.Security = guest.SAE
+		wrong := wpa2
+		wrong.Passphrase = "quatre mots doux"
+		if err := first.Associate(ctx, wrong); !errors.Is(err, guest.ErrWrongKey) {
+			t.Errorf("joined with the wrong password: %v", err)
+		}
+		joins(t, first, wpa2)
+		online(t, first)
+		joins(t, second, sae)
+		online(t, second)
+	})
+}
+
+// nobodyIsTold fails the test if a text, or a file of the box's, has a station's address. Leases have: they lie in
+// memory.
+func nobodyIsTold(t *testing.T, b *guest.Box, texts map[string]string, stations ...*guest.Station) {
+	t.Helper()
+	var addresses []string
+	for _, s := range stations {
+		mac := s.MAC.String()
+		addresses = append(addresses, s.Lease().Address.Addr().String(), mac, strings.ReplaceAll(mac, ":", ""))
+	}
+	looked := 0
+	must(t, filepath.WalkDir(b.Path("/"), func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() || e.Name() == "leases" {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		texts[path] = string(text)
+		looked++
+		return err
+	}))
+	if looked < 4 {
+		t.Errorf("only %d files were looked at", looked)
+	}
+	for where, text := range texts {
+		for _, a := range addresses {
+			if strings.Contains(strings.ToLower(where+text), a) {
+				t.Errorf("%s tells %s", where, a)
+			}
+		}
+	}
+}
