@@ -268,6 +268,18 @@ func TestHotspot(t *testing.T) {
 		online(t, second)
 		apart(t, first, second)
 	})
+	t.Run("a radio that is switched off is a fault", func(t *testing.T) {
+		ctx := patience(t, time.Minute)
+		must(t, guest.BlockRadio(ctx, scene.Box, "wlan0", true))
+		if s := waitState(t, box, decide.Fault); !strings.Contains(s.Why, "rfkill") {
+			t.Errorf("it says %q", s.Why)
+		}
+		must(t, guest.BlockRadio(ctx, scene.Box, "wlan0", false))
+		waitState(t, box, decide.Sharing)
+		waitOn(t, box)
+		joins(t, first, open)
+		online(t, first)
+	})
 	t.Run("a radio that is pulled out is a fault", func(t *testing.T) {
 		ctx := patience(t, time.Minute)
 		drawer, err := scene.AddHost("drawer")

@@ -55,6 +55,17 @@ func GiveRadio(ctx context.Context, from, to *netlab.Host, name string) error {
 		"iw", "phy#"+strings.TrimSpace(number), "set", "netns", "name", to.Namespace())
 }
 
+// BlockRadio switches the radio of a host's interface off, or on again, as the system's rfkill does.
+func BlockRadio(ctx context.Context, h *netlab.Host, name string, off bool) error {
+	value := "0"
+	if off {
+		value = "1"
+	}
+	_, err := h.Run(ctx, "sh", "-c", fmt.Sprintf(
+		`for s in /sys/class/net/%s/phy80211/rfkill*/soft; do echo %s >"$s"; done`, name, value))
+	return err
+}
+
 // freeRadio returns a radio that nobody has taken, and its interface.
 func freeRadio(ctx context.Context) (phy string, link netlink.Link, err error) {
 	for {
