@@ -113,7 +113,7 @@ func TestLentNetwork(t *testing.T) {
 // TestOneRadio: a lender's Wi-Fi, by the hotspot's radio.
 func TestOneRadio(t *testing.T) {
 	needMachine(t)
-	box, _, station := lendingScene(t, "one", "wlan0")
+	box, phone, station := lendingScene(t, "one", "wlan0")
 	follows := func(t *testing.T, mhz int) {
 		t.Helper()
 		w := waitAir(t, box, fmt.Sprintf("its network is on %d MHz", mhz), func(w appliance.WiFiStatus) bool {
@@ -130,5 +130,13 @@ func TestOneRadio(t *testing.T) {
 		must(t, box.Lend(patience(t, 30*time.Second), code(marias), lent, "")) // no interface is named: lend0 is made
 		asksAddress(t, box, "lend0")
 		follows(t, 2462)
+	})
+	t.Run("follows the phone to another", func(t *testing.T) {
+		must(t, phone.Off())
+		waitState(t, box, decide.Offline)
+		moved := marias
+		moved.Channel = 1
+		must(t, phone.On(patience(t, 30*time.Second), moved))
+		follows(t, 2412)
 	})
 }
