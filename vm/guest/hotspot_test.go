@@ -82,7 +82,7 @@ cap = "0"
 // startAirBox starts the daemon on the box of a scene.
 func startAirBox(t *testing.T, s *netlab.Scene, configuration string) *guest.Box {
 	t.Helper()
-	b, err := guest.StartBox(patience(t, time.Minute), s.Box, configuration)
+	b, err := guest.StartBox(patience(t, 2*time.Minute), s.Box, configuration)
 	must(t, err)
 	t.Cleanup(func() {
 		if err := b.Stop(); err != nil {
