@@ -52,6 +52,7 @@ type Radios interface {
 	SetCountry(alpha2 string) error
 	SetUp(netctl.RadioInterface) error
 	Add(r netctl.Radio, name string, kind netctl.RadioKind) error
+	Remove(netctl.RadioInterface) error
 	Scan(context.Context, netctl.RadioInterface) ([]netctl.Heard, []netctl.Busy, error)
 }
 
@@ -116,7 +117,8 @@ type Keeper struct {
 	country string            // whose rules they follow, or were asked to in vain
 	chosen  int               // the channel, 0: none yet
 	at      time.Time         // when it was
-	tried   time.Time         // when the access point was last told to move
+	tried   time.Time         // when the access point was told to move to where it is not yet; zero: it was not
+	made    []string          // interfaces
 	learned int               // stations that there were when one was turned away, 0: none was
 	silent  time.Time         // since when an access point is wanted that does not send, zero: it does
 	said    map[string]string // the complaints that were logged last, by what went wrong
@@ -178,6 +180,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 		k.mu.Unlock()
 		now := k.round(ctx, w, before)
 		if ctx.Err() != nil {
+			k.drop(Wanted{})
 			return nil
 		}
 		k.mu.Lock()
@@ -188,6 +191,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
+			k.drop(Wanted{})
 			return nil
 		case <-tick.C:
 		case <-k.poke:
@@ -209,6 +213,7 @@ func (k *Keeper) complain(action string, err error) {
 
 // round looks at the radios, does what is missing, and returns how they are.
 func (k *Keeper) round(ctx context.Context, w Wanted, before State) State {
+	k.drop(w)
 	serves := w.Hotspot.Radio == "hostapd"
 	if !serves && len(w.Joins) == 0 {
 		return State{}
@@ -309,20 +314,42 @@ func (k *Keeper) radio(i netctl.RadioInterface) *netctl.Radio {
 	return &k.can[n]
 }
 
+// want is a wanted interface.
+type want struct {
+	name string
+	kind netctl.RadioKind
+}
+
+func (w Wanted) interfaces() (list []want) {
+	if w.Hotspot.Radio == "hostapd" {
+		list = append(list, want{w.Hotspot.Interface, netctl.RadioAccessPoint})
+	}
+	for _, j := range w.Joins {
+		list = append(list, want{j.Interface, netctl.RadioStation})
+	}
+	return list
+}
+
+// drop takes the interfaces away that it made and that are wanted no more.
+func (k *Keeper) drop(w Wanted) {
+	wanted := w.interfaces()
+	k.made = slices.DeleteFunc(k.made, func(name string) bool {
+		if slices.ContainsFunc(wanted, func(w want) bool { return w.name == name }) || k.radios == nil {
+			return false
+		}
+		have, err := k.radios.Interfaces()
+		if i := find(have, name); err == nil && i != nil {
+			err = k.radios.Remove(*i)
+		}
+		k.complain("drop", err)
+		return err == nil
+	})
+}
+
 // complete makes the wanted interfaces that are missing, each on the radio of a wanted one of the other kind, if that
 // radio can do both. It returns the interfaces that there are then.
 func (k *Keeper) complete(w Wanted, have []netctl.RadioInterface) ([]netctl.RadioInterface, error) {
-	type want struct {
-		name string
-		kind netctl.RadioKind
-	}
-	var wants []want
-	if w.Hotspot.Radio == "hostapd" {
-		wants = append(wants, want{w.Hotspot.Interface, netctl.RadioAccessPoint})
-	}
-	for _, j := range w.Joins {
-		wants = append(wants, want{j.Interface, netctl.RadioStation})
-	}
+	wants := w.interfaces()
 	made := false
 	var errs []error
 	for _, missing := range wants {
@@ -336,7 +363,9 @@ func (k *Keeper) complete(w Wanted, have []netctl.RadioInterface) ([]netctl.Radi
 			}
 			if r := k.radio(*i); r != nil && r.NetworksJoined > 0 {
 				err := k.radios.Add(*r, missing.name, missing.kind)
-				errs, made = append(errs, err), made || err == nil
+				if errs = append(errs, err); err == nil {
+					k.made, made = append(k.made, missing.name), true
+				}
 				break
 			}
 		}
@@ -390,12 +419,13 @@ func (k *Keeper) serve(
 	}
 	s := State{AccessPoint: &a, On: on, Most: most, Follows: a.Joined}
 	if !on {
+		k.tried = time.Time{}
 		return k.await(s, i)
 	}
 	k.silent = time.Time{}
 	s.MHz = i.MHz
-	if followed {
-		k.move(ctx, a, i)
+	if followed && !k.move(ctx, a, i) {
+		return State{Why: "the access point begins anew where the lender's network is now"}
 	}
 	k.count(&s, before, interfaces)
 	return s
@@ -480,23 +510,31 @@ func (k *Keeper) listen(ctx context.Context, i netctl.RadioInterface, band netct
 	return number
 }
 
-// move has an access point that sends follow the lender's network to another channel. Until it has, the network cannot
-// be joined.
-func (k *Keeper) move(ctx context.Context, a netctl.AccessPoint, i netctl.RadioInterface) {
+// move has an access point that sends follow the lender's network to another channel: until it is there, that network
+// cannot be joined. It returns false where the access point has to begin anew for it, since hostapd refused to move, or
+// nothing came of it.
+func (k *Keeper) move(ctx context.Context, a netctl.AccessPoint, i netctl.RadioInterface) bool {
 	number, band := netctl.ChannelNumber(i.MHz)
-	if number == a.Channel || band != a.Band || time.Since(k.tried) < again {
-		return // to another band it goes by being started again
+	switch {
+	case number == a.Channel || band != a.Band: // to another band it goes by being started again
+		k.tried = time.Time{}
+		return true
+	case !k.tried.IsZero():
+		return time.Since(k.tried) < again
 	}
-	k.tried = time.Now()
 	to, _ := a.Radio.Band(a.Band)
 	c, _ := to.Channel(a.Channel)
 	err := k.opt.Switch(ctx, a.Interface, wpa.Channel{
 		MHz: c.MHz, Width: 20, HT: to.HT, VHT: to.VHT && a.Band == netctl.Band5,
 	})
 	k.complain("move", err)
-	if err == nil {
-		k.opt.Log.Info("the access point follows a lender's network", "interface", a.Interface, "channel", a.Channel)
+	k.tried = time.Now()
+	if err != nil {
+		k.tried = k.tried.Add(-again)
+		return false
 	}
+	k.opt.Log.Info("the access point follows a lender's network", "interface", a.Interface, "channel", a.Channel)
+	return true
 }
 
 // count counts who has joined.

@@ -37,6 +37,7 @@ type sky struct {
 	takes      time.Duration    // for a country to be taken up; 0: it never is
 	fails      map[string]error // what is done or asked in vain, by the method's name
 	deaf       bool             // listening does not end
+	stuck      bool             // hostapd does not move, whatever it said
 	off        bool             // the radio is switched off
 	slow       time.Duration    // that hostapd takes beyond its second
 	done       []string
@@ -193,6 +194,14 @@ func (s *sky) Add(r netctl.Radio, name string, kind netctl.RadioKind) error {
 	return nil
 }
 
+func (s *sky) Remove(i netctl.RadioInterface) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.note("remove %s", i.Name)
+	s.interfaces = slices.DeleteFunc(s.interfaces, func(j netctl.RadioInterface) bool { return j.Name == i.Name })
+	return s.fails["Remove"]
+}
+
 func (s *sky) Scan(ctx context.Context, i netctl.RadioInterface) ([]netctl.Heard, []netctl.Busy, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -216,7 +225,9 @@ func (s *sky) move(_ context.Context, device string, to wpa.Channel) error {
 	if err := s.fails["Switch"]; err != nil {
 		return err
 	}
-	time.AfterFunc(7*time.Second, func() { s.air(device, to.MHz) })
+	if !s.stuck {
+		time.AfterFunc(7*time.Second, func() { s.air(device, to.MHz) })
+	}
 	return nil
 }
 
@@ -601,6 +612,23 @@ func TestMissingInterfaces(t *testing.T) {
 	}
 }
 
+// What it made, it takes away when it is wanted no more, or when it ends; what was there stays.
+func TestTakesAwayWhatItMade(t *testing.T) {
+	under(t, func(s *sky) {
+		join := Wanted{Hotspot: hotspot(6), Joins: []Join{{Interface: "wlan1"}}}
+		s.Set(join)
+		time.Sleep(10 * time.Second)
+		s.expect(t, "0s country FR", "50ms add station wlan1 to phy0", "1.05s wlan0 sends on 2437")
+		s.Set(Wanted{Hotspot: hotspot(6)})
+		s.expect(t, "10s remove wlan1")
+		s.Set(join)
+		time.Sleep(10 * time.Second)
+		s.expect(t, "10s add station wlan1 to phy0")
+		s.stop()
+		s.expect(t, "20s remove wlan1")
+	})
+}
+
 // The access point follows a lender's network that its radio joins too.
 func TestFollowsALender(t *testing.T) {
 	at := func(mhz int) Wanted {
@@ -622,17 +650,19 @@ func TestFollowsALender(t *testing.T) {
 		}
 
 		s.change(func() { s.fails["Switch"] = errors.New("hostapd is busy") })
-		s.Set(at(2412))
-		time.Sleep(24 * time.Second)
-		s.expect(t, "1m10s move wlan0 to 2412", "1m20s move wlan0 to 2412", "1m30s move wlan0 to 2412")
-		s.complained(t, "hostapd is busy", 1)
-		s.change(func() { s.fails = nil })
+		s.Set(at(2412)) // where it does not want to go it begins anew
 		time.Sleep(time.Minute)
-		s.expect(t, "1m40s move wlan0 to 2412", "1m47s wlan0 sends on 2412")
+		s.expect(t, "1m10s move wlan0 to 2412", "1m11s wlan0 sends on 0", "1m16s wlan0 sends on 2412")
+		s.complained(t, "hostapd is busy", 1)
+		s.change(func() { s.fails, s.stuck = nil, true })
+		s.Set(at(2437)) // likewise where it says that it will, and does not
+		time.Sleep(time.Minute)
+		s.expect(t, "2m10s move wlan0 to 2437", "2m21s wlan0 sends on 0", "2m26s wlan0 sends on 2437")
+		s.change(func() { s.stuck = false })
 
 		s.Set(at(5180)) // to another band hostapd goes by being started again
 		time.Sleep(time.Minute)
-		s.expect(t, "2m35s wlan0 sends on 5180")
+		s.expect(t, "3m11s wlan0 sends on 5180")
 		if a := s.State().AccessPoint; a.Band != netctl.Band5 || a.Channel != 36 {
 			t.Errorf("%+v", a)
 		}
