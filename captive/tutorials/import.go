@@ -528,11 +528,10 @@ func (i Importer) inspect(s *packSource, stage, name string) (record, error) {
 	}
 	others, _ := load(i.Dir, name) // what is wrong with the others does not matter here
 	before := len(others.lessons)
-	l := &Library{lessons: others.lessons, paths: others.paths}
-	if err := l.add(folder{files: root.FS(), name: name, pack: name, title: r.Title}); err != nil {
+	if err := others.add(folder{files: root.FS(), name: name, pack: name, title: r.Title}); err != nil {
 		return record{}, err
 	}
-	if r.Lessons = len(l.lessons) - before; r.Lessons > maxLessons {
+	if r.Lessons = len(others.lessons) - before; r.Lessons > maxLessons {
 		return record{}, fmt.Errorf("%d lessons are more than the %d that a pack may have", r.Lessons, maxLessons)
 	}
 	return r, nil

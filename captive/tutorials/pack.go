@@ -36,18 +36,23 @@ type record struct {
 
 // Load returns our own lessons and the packs of a folder, which need not be there. A broken pack is left out, and what
 // is wrong with it is returned.
-func Load(dir string) (*Library, []error) { return load(dir, "") }
+func Load(dir string) (*Library, []error) {
+	l, problems := load(dir, "")
+	if len(l.lessons) == len(Own().lessons) {
+		l.indexes = Own().indexes
+	} else {
+		l.buildIndexes()
+	}
+	return l, problems
+}
 
-// load is Load without one pack.
+// load is Load without one pack, and without a search.
 func load(dir, but string) (*Library, []error) {
 	o := Own()
 	l := &Library{lessons: maps.Clone(o.lessons), paths: slices.Clone(o.paths), dir: dir}
 	entries, err := os.ReadDir(dir)
-	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			err = nil
-		}
-		return o, slices.DeleteFunc([]error{err}, func(err error) bool { return err == nil })
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return l, []error{err}
 	}
 	var problems []error
 	for _, e := range entries {
@@ -58,7 +63,6 @@ func load(dir, but string) (*Library, []error) {
 			problems = append(problems, fmt.Errorf("pack %s is left out: %w", e.Name(), err))
 		}
 	}
-	l.buildIndexes()
 	return l, problems
 }
 
