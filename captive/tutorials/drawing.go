@@ -21,17 +21,20 @@ const (
 	svgNamespace = "http://www.w3.org/2000/svg"
 	maxDrawing   = 16 << 10 // bytes of a drawing that is put into a page
 	maxNesting   = 8        // elements in one another
+
+	classNames = "line|thin|ink|paper|screen|mute|touch|skin|dark|good|bad|calm" // KIT.md says what they mean
 )
 
 // Which attributes a shape has, and what their values look like.
 var (
-	number    = regexp.MustCompile(`^-?[0-9.]{1,12}$`)
-	numbers   = regexp.MustCompile(`^[-0-9., ]*$`)
-	box       = regexp.MustCompile(`^0 0 [0-9]{1,4} [0-9]{1,4}$`)
-	pathData  = regexp.MustCompile(`^[MmLlHhVvCcSsQqTtAaZz0-9,. \n-]*$`)
-	transform = regexp.MustCompile(`^((translate|scale|rotate)\([-0-9., ]*\) ?)*$`)
-	reference = regexp.MustCompile(`^#[a-z-]+$`)
-	classes   = regexp.MustCompile(`^(line|thin|ink|paper|screen|mute|touch|skin|dark|good|bad|calm)( (line|ink|paper|screen|mute|touch|skin|dark|good|bad|calm))?$`)
+	identifier = regexp.MustCompile(`^[a-z-]+$`)
+	number     = regexp.MustCompile(`^-?[0-9.]{1,12}$`)
+	numbers    = regexp.MustCompile(`^[-0-9., ]*$`)
+	box        = regexp.MustCompile(`^0 0 [0-9]{1,4} [0-9]{1,4}$`)
+	pathData   = regexp.MustCompile(`^[MmLlHhVvCcSsQqTtAaZz0-9,. \n-]*$`)
+	transform  = regexp.MustCompile(`^((translate|scale|rotate)\([-0-9., ]*\) ?)*$`)
+	reference  = regexp.MustCompile(`^#[a-z-]+$`)
+	classes    = regexp.MustCompile(`^(line )?(` + classNames + `)$`)
 )
 
 var shapes = map[string]map[string]*regexp.Regexp{
@@ -79,7 +82,7 @@ func readKit(b []byte) (kit, error) {
 		return kit{}, err
 	}
 	for {
-		attrs, err := startOf(d, "symbol", map[string]*regexp.Regexp{"id": regexp.MustCompile(`^[a-z-]+$`), "viewBox": box})
+		attrs, err := startOf(d, "symbol", map[string]*regexp.Regexp{"id": identifier, "viewBox": box})
 		if errors.Is(err, errEnd) {
 			break
 		}
@@ -238,8 +241,8 @@ func (s *symbol) read(d *xml.Decoder) error {
 // drawing makes a whole element of a symbol, named by alt.
 func (s symbol) drawing(alt string) Drawing {
 	return Drawing{
-		SVG: template.HTML(`<svg class="drawing" viewBox="` + s.viewBox + `" role="img" aria-label="` + template.HTMLEscapeString(alt) +
-			`">` + s.body + `</svg>`),
+		SVG: template.HTML(`<svg class="drawing" viewBox="` + s.viewBox + `" role="img" aria-label="` +
+			template.HTMLEscapeString(alt) + `">` + s.body + `</svg>`),
 		Alt:  alt,
 		uses: s.uses,
 	}
@@ -253,7 +256,8 @@ func Pictogram(name string) Drawing {
 		return Drawing{}
 	}
 	return Drawing{
-		SVG:  template.HTML(`<svg class="pictogram" viewBox="` + s.viewBox + `" aria-hidden="true"><use href="#` + name + `"/></svg>`),
+		SVG: template.HTML(`<svg class="pictogram" viewBox="` + s.viewBox + `" aria-hidden="true">` +
+			`<use href="#` + name + `"/></svg>`),
 		uses: []string{name},
 	}
 }
@@ -282,7 +286,8 @@ func (l *Library) Symbols(drawings ...Drawing) template.HTML {
 	b.WriteString(`<svg class="kit" aria-hidden="true">`)
 	for _, id := range k.order {
 		if used[id] {
-			b.WriteString(`<symbol id="` + id + `" viewBox="` + k.symbols[id].viewBox + `">` + k.symbols[id].body + `</symbol>`)
+			s := k.symbols[id]
+			b.WriteString(`<symbol id="` + id + `" viewBox="` + s.viewBox + `">` + s.body + `</symbol>`)
 		}
 	}
 	b.WriteString(`</svg>`)

@@ -59,10 +59,10 @@ var fileTypes = map[string]fileType{
 	".png":   {"image/png", false, begins("\x89PNG\r\n\x1a\n")},
 	".jpg":   {"image/jpeg", false, begins("\xff\xd8\xff")},
 	".jpeg":  {"image/jpeg", false, begins("\xff\xd8\xff")},
-	".webp":  {"image/webp", false, func(b []byte) bool { return begins("RIFF")(b) && at(8, "WEBPVP")(b) }},
+	".webp":  {"image/webp", false, at(8, "WEBPVP")},
 	".mp4":   {"video/mp4", false, at(4, "ftyp")},
 	".webm":  {"video/webm", false, begins("\x1a\x45\xdf\xa3")},
-	".vtt":   {"text/vtt; charset=utf-8", false, func(b []byte) bool { return begins("WEBVTT")(bytes.TrimPrefix(b, []byte("\ufeff"))) }},
+	".vtt":   {"text/vtt; charset=utf-8", false, isCaptions},
 	".pdf":   {"application/pdf", false, begins("%PDF-")},
 	".html":  {"text/html; charset=utf-8", true, isText},
 	".htm":   {"text/html; charset=utf-8", true, isText},
@@ -82,6 +82,10 @@ func begins(with string) func([]byte) bool { return at(0, with) }
 
 func at(offset int, with string) func([]byte) bool {
 	return func(b []byte) bool { return len(b) >= offset && bytes.HasPrefix(b[offset:], []byte(with)) }
+}
+
+func isCaptions(b []byte) bool {
+	return bytes.HasPrefix(bytes.TrimPrefix(b, []byte("\ufeff")), []byte("WEBVTT"))
 }
 
 func isText(b []byte) bool { return !bytes.ContainsRune(b, 0) }
@@ -108,7 +112,8 @@ func (i Importer) Import(ctx context.Context, from, name string) (Pack, error) {
 	}
 	defer src.close()
 	if src.size > i.Most {
-		return Pack{}, fmt.Errorf("%s: %.1f MB are more than the %.1f MB that a pack may have", from, float64(src.size)/1e6, float64(i.Most)/1e6)
+		return Pack{}, fmt.Errorf("%s: %.1f MB are more than the %.1f MB that a pack may have",
+			from, float64(src.size)/1e6, float64(i.Most)/1e6)
 	}
 	unlock, err := lockPacks(i.Dir)
 	if err != nil {
@@ -136,7 +141,7 @@ func (i Importer) Import(ctx context.Context, from, name string) (Pack, error) {
 	if err := put(stage, filepath.Join(i.Dir, name), r); err != nil {
 		return Pack{}, err
 	}
-	return Pack{Name: name, Title: r.Title, Kind: r.Kind, Size: r.Size, Lessons: r.Lessons, Imported: r.Imported}, nil
+	return r.pack(name), nil
 }
 
 // Remove removes a pack. The error is fs.ErrNotExist if there is none of that name.
@@ -175,8 +180,8 @@ var reservedNames = []string{"media", "pages", "search", "path", "paths", "story
 
 func checkPackName(name string) error {
 	if !slugForm.MatchString(name) || len(name) > maxPackName || slices.Contains(reservedNames, name) {
-		return fmt.Errorf("%q cannot be a pack's name: lower-case letters, digits and single - (%d at most), not %s; --name chooses one",
-			name, maxPackName, strings.Join(reservedNames, ", "))
+		return fmt.Errorf("%q cannot be a pack's name (--name chooses one): lower-case letters, digits and single -, "+
+			"%d at most, and not %s", name, maxPackName, strings.Join(reservedNames, ", "))
 	}
 	return nil
 }
@@ -246,7 +251,7 @@ func (s *packSource) add(f packFile) error {
 	if err := checkName(f.name); err != nil {
 		return err
 	}
-	if f.size < 0 || f.size > 1<<50 {
+	if f.size < 0 || f.size > 1<<48 { // so that the sum of all fits
 		return fmt.Errorf("%q says that it has %d bytes", f.name, f.size)
 	}
 	s.size += f.size
@@ -339,7 +344,7 @@ func checkName(name string) error {
 	switch {
 	case !utf8.ValidString(name):
 		return fmt.Errorf("the name %q is not UTF-8", name)
-	case strings.ContainsFunc(name, func(r rune) bool { return unicode.IsControl(r) || strings.ContainsRune(`\:*?"<>|`, r) }):
+	case strings.ContainsAny(name, `\:*?"<>|`), strings.ContainsFunc(name, unicode.IsControl):
 		return fmt.Errorf("the name %q has a character that not every system takes", name)
 	case !fs.ValidPath(name) || name == ".":
 		return fmt.Errorf("the name %q leads out of the pack, or nowhere", name)
@@ -396,7 +401,8 @@ func (s *packSource) settle() error {
 		}
 		if folder, _, _ := strings.Cut(f.name, "/"); s.kind == kindLessons && ending == ".md" &&
 			(!slugForm.MatchString(folder) || strings.Count(f.name, "/") != 1) {
-			return fmt.Errorf("%q: a lesson is a folder, named in lower-case letters, digits and -, with a file fr.md", f.name)
+			return fmt.Errorf("%q: a lesson is a folder, named in lower-case letters, digits and -, with a file fr.md",
+				f.name)
 		}
 	}
 	return nil
@@ -411,7 +417,7 @@ func room(dir string, s *packSource) error {
 	block := int64(st.Bsize)
 	free := int64(st.Bavail) * block
 	if need := s.size + int64(len(s.files))*block + spareRoom; free < need {
-		return fmt.Errorf("the disk of %s has %d MB free, %d MB are needed: remove a pack first (passerelle tutorials list)",
+		return fmt.Errorf("the disk of %s has %d MB free, %d MB are needed: passerelle tutorials list, and remove one",
 			dir, free/1e6, need/1e6)
 	}
 	return nil
@@ -524,7 +530,8 @@ func (i Importer) inspect(s *packSource, stage, name string) (record, error) {
 		}
 	}
 	if texts > maxTexts {
-		return record{}, fmt.Errorf("%.1f MB of Markdown are more than the %.1f MB that lessons may have", float64(texts)/1e6, maxTexts/1e6)
+		return record{}, fmt.Errorf("%.1f MB of Markdown are more than the %.1f MB that lessons may have",
+			float64(texts)/1e6, maxTexts/1e6)
 	}
 	others, _ := load(i.Dir, name) // what is wrong with the others does not matter here
 	before := len(others.lessons)

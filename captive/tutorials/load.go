@@ -69,7 +69,8 @@ func (l *Library) add(f folder) error {
 		}
 		for _, file := range files {
 			if !languageForm.MatchString(strings.TrimSuffix(path.Base(file), ".md")) {
-				problems = append(problems, fmt.Errorf("%s/%s: a lesson's file is named by its language: fr.md", f.name, file))
+				err := fmt.Errorf("%s/%s: a lesson's file is named by its language: fr.md", f.name, file)
+				problems = append(problems, err)
 				continue
 			}
 			s := source{name: f.name + "/" + file, link: link}
@@ -158,7 +159,7 @@ func (f folder) paths(lessons map[string]map[string]*Lesson) ([]Path, error) {
 		_, drawn := ownKit().symbols[p.Pictogram]
 		switch {
 		case !slugForm.MatchString(p.Slug) || known[p.Slug]:
-			problems = append(problems, s.errorf(1, "path %q: a slug is lower-case letters, digits and -, each once", p.Slug))
+			problems = append(problems, s.errorf(1, "path %q: a slug has lower-case letters, digits, -; each once", p.Slug))
 		case len(p.Title) == 0:
 			problems = append(problems, s.errorf(1, "path %q: it needs a title", p.Slug))
 		case p.Pictogram != "" && !drawn:
@@ -168,7 +169,7 @@ func (f folder) paths(lessons map[string]map[string]*Lesson) ([]Path, error) {
 		for _, name := range p.Lessons {
 			slug := f.slug(name)
 			if lessons[slug] == nil || placed[slug] {
-				problems = append(problems, s.errorf(1, "path %q: lesson %q is not there, or in a path already", p.Slug, name))
+				problems = append(problems, s.errorf(1, "path %q: lesson %q is not there, or placed already", p.Slug, name))
 			}
 			placed[slug] = true
 			path.Lessons = append(path.Lessons, slug)
@@ -233,7 +234,7 @@ func (f folder) picture(lesson, language, name, alt string) (Drawing, error) {
 	m := &Media{Path: f.mediaPath(file), Type: fileTypes[ending].media, Size: info.Size()}
 	m.Kind, _, _ = strings.Cut(m.Type, "/")
 	if f.pack == "" || m.Kind != "image" && m.Kind != "video" {
-		return Drawing{}, errors.New("it is neither a drawing nor, in a pack, a picture or a film (PNG, JPEG, WebP, MP4, WebM)")
+		return Drawing{}, errors.New("it is neither a drawing nor a pack's picture or film (PNG, JPEG, WebP, MP4, WebM)")
 	}
 	if m.Kind == "video" {
 		if m.Captions, err = f.captions(strings.TrimSuffix(file, path.Ext(file)), language); err != nil {

@@ -14,7 +14,8 @@ import (
 	"time"
 )
 
-// A pack is a folder in the state folder's "tutorials", made by an Importer. A hidden file in it says what was imported.
+// A pack is a folder in the state folder's "tutorials", made by an Importer. A hidden file in it says what was
+// imported.
 
 // Kinds of packs.
 const (
@@ -32,6 +33,10 @@ type record struct {
 	Size     int64     `json:"size"`
 	Lessons  int       `json:"lessons"`
 	Imported time.Time `json:"imported"`
+}
+
+func (r record) pack(name string) Pack {
+	return Pack{Name: name, Title: r.Title, Kind: r.Kind, Size: r.Size, Lessons: r.Lessons, Imported: r.Imported}
 }
 
 // Load returns our own lessons and the packs of a folder, which need not be there. A broken pack is left out, and what
@@ -89,9 +94,7 @@ func (l *Library) addPack(name string) error {
 			return err
 		}
 	}
-	l.packs = append(l.packs, Pack{
-		Name: name, Title: r.Title, Kind: r.Kind, Size: r.Size, Lessons: r.Lessons, Imported: r.Imported,
-	})
+	l.packs = append(l.packs, r.pack(name))
 	return nil
 }
 

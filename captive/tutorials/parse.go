@@ -87,19 +87,21 @@ func (s *source) errorf(line int, format string, args ...any) error {
 	return fmt.Errorf("%s:%d: %w", s.name, line, fmt.Errorf(format, args...))
 }
 
-// open reads a file's front matter into head and keeps the rest.
+// open reads a file's front matter into head, and keeps the rest with the spaces that it needs.
 func (s *source) open(files fs.FS, name string, head any) error {
 	s.language = strings.TrimSuffix(path.Base(name), ".md")
 	b, err := readSmall(files, name)
 	if err != nil {
 		return s.errorf(1, "%w", err)
 	}
-	if valid := bytes.ToValidUTF8(b, nil); len(valid) != len(b) {
-		i := 0
-		for r, size := utf8.DecodeRune(b); r != utf8.RuneError || size != 1; r, size = utf8.DecodeRune(b[i:]) {
-			i += size
+	if !utf8.Valid(b) {
+		line := 1
+		for l := range bytes.Lines(b) {
+			if !utf8.Valid(l) {
+				return s.errorf(line, "a character that is not UTF-8: save the file as UTF-8, not as Latin-1")
+			}
+			line++
 		}
-		return s.errorf(1+bytes.Count(b[:i], []byte("\n")), "a character that is not UTF-8: save the file as UTF-8, not as Latin-1")
 	}
 	b = bytes.ReplaceAll(bytes.TrimPrefix(b, []byte("\ufeff")), []byte("\r\n"), []byte("\n"))
 	rest, ok := bytes.CutPrefix(b, []byte("+++\n"))
@@ -199,7 +201,8 @@ func (s *source) lesson(files fs.FS, name string) (*Lesson, error) {
 		l.Steps = append(l.Steps, Step{Heading: p.heading, Drawing: p.drawing, Text: join(p.blocks), plain: p.plain})
 	}
 	if len(l.Steps) == 0 || len(l.Steps) > maxSteps {
-		return nil, s.errorf(s.line, "%d steps: a lesson has 1 to %d, each begins with a heading: ## Do this.", len(l.Steps), maxSteps)
+		return nil, s.errorf(s.line, "%d steps: a lesson has 1 to %d, each begins with a heading: ## Do this.",
+			len(l.Steps), maxSteps)
 	}
 	return l, nil
 }
@@ -350,8 +353,7 @@ func (s *source) target(to string) string {
 	case u.Scheme == "lesson":
 		return s.link(u.Opaque)
 	case u.Scheme == "" && u.Host == "" && u.RawQuery == "":
-		slug, ok := strings.CutSuffix(u.Path, ".md")
-		if ok {
+		if slug, ok := strings.CutSuffix(u.Path, ".md"); ok {
 			return s.link(strings.TrimSuffix(strings.TrimPrefix(slug, "../"), "/"+s.language))
 		}
 	}

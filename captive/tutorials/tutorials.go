@@ -2,8 +2,8 @@
 // Markdown and drawings, checks them, keeps them in memory, and finds words in them. Packs are checked completely when
 // they are imported, and again, as far as memory and pages are concerned, when they are loaded.
 //
-// It does not know how a page looks, who reads it or what the box does: handlers ask a Library. A Library never changes;
-// after an import a new one is loaded.
+// It does not know how a page looks, who reads it or what the box does: handlers ask a Library. A Library never
+// changes; after an import a new one is loaded.
 package tutorials
 
 import (

@@ -62,7 +62,8 @@ func tutorialsImport(ctx context.Context, c *cli, args []string) error {
 		return err
 	}
 	if len(words) == 0 {
-		return wrong{errors.New("passerelle tutorials import: name the zip or the folder; passerelle tutorials find lists those on USB sticks")}
+		return wrong{errors.New("passerelle tutorials import: name the zip or the folder; " +
+			"passerelle tutorials find lists those on USB sticks")}
 	}
 	i := tutorials.Importer{
 		Dir: filepath.Join(state, packsFolder), Most: int64(most), Now: time.Now, Progress: showProgress(c.err),
@@ -130,7 +131,8 @@ func tutorialsList(_ context.Context, c *cli, args []string) error {
 			if p.Kind == "lessons" {
 				lessons = fmt.Sprint(p.Lessons)
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", p.Name, p.Kind, lessons, round(uint64(p.Size)), p.Imported.Local().Format("2 Jan 2006 15:04"), p.Title)
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", p.Name, p.Kind, lessons, round(uint64(p.Size)),
+				p.Imported.Local().Format("2 Jan 2006 15:04"), p.Title)
 		}
 		if err := w.Flush(); err != nil {
 			return err
@@ -166,7 +168,8 @@ func tutorialsFind(_ context.Context, c *cli, args []string) error {
 		}
 	}
 	if found == 0 {
-		fmt.Fprintln(c.out, "No pack found: a stick must be mounted below /media, /run/media or /mnt, with a PUBLIC folder or zip files.")
+		fmt.Fprintln(c.out, "No pack found: a stick must be mounted below /media, /run/media or /mnt, "+
+			"and have a PUBLIC folder or zip files.")
 		return nil
 	}
 	if err := w.Flush(); err != nil {
@@ -203,7 +206,8 @@ func packsOn(stick string) (paths []string) {
 	}
 	for _, e := range entries {
 		name := strings.ToLower(e.Name())
-		if e.IsDir() && name == "public" || e.Type().IsRegular() && strings.HasSuffix(name, ".zip") && !strings.HasPrefix(name, ".") {
+		isZip := e.Type().IsRegular() && strings.HasSuffix(name, ".zip") && !strings.HasPrefix(name, ".")
+		if isZip || e.IsDir() && name == "public" {
 			paths = append(paths, filepath.Join(stick, e.Name()))
 		}
 	}
