@@ -363,15 +363,15 @@ func checkName(name string) error {
 	return nil
 }
 
-// settle takes away a folder that all is in, and decides what kind of pack it is. No two names may be the same on a
-// system that does not tell capitals from small letters.
+// settle takes away a folder that all is in, decides what kind of pack it is, and checks its names as a whole.
 func (s *packSource) settle() error {
 	if len(s.files) == 0 {
 		return errors.New("there is nothing in it")
 	}
 	if top, _, ok := strings.Cut(s.files[0].name, "/"); ok && !slices.ContainsFunc(s.files, func(f packFile) bool {
 		rest, inside := strings.CutPrefix(f.name, top+"/")
-		return !inside || languageForm.MatchString(strings.TrimSuffix(rest, ".md")) && path.Ext(rest) == ".md"
+		isLesson := path.Ext(rest) == ".md" && languageForm.MatchString(strings.TrimSuffix(rest, ".md"))
+		return !inside || isLesson
 	}) {
 		for n := range s.files {
 			s.files[n].name = s.files[n].name[len(top)+1:]
@@ -381,28 +381,43 @@ func (s *packSource) settle() error {
 	if slices.ContainsFunc(s.files, func(f packFile) bool { return f.name == "index.html" }) {
 		s.kind = kindPages
 	}
-	seen := make(map[string]string, len(s.files)) // names and their folders, by how a careless system sees them
+	for _, f := range s.files {
+		if err := s.allowed(f.name); err != nil {
+			return err
+		}
+	}
+	return s.distinct()
+}
+
+// allowed says whether a pack of this kind may have a file of that name.
+func (s *packSource) allowed(name string) error {
+	ending := path.Ext(name)
+	t, ok := fileTypes[strings.ToLower(ending)]
+	if !ok || t.pages && s.kind != kindPages {
+		return fmt.Errorf("%q: a pack of %s has no %q files", name, s.kind, ending)
+	}
+	lesson, _, _ := strings.Cut(name, "/")
+	if s.kind == kindLessons && ending == ".md" && (!slugForm.MatchString(lesson) || strings.Count(name, "/") != 1) {
+		return fmt.Errorf("%q: a lesson is a folder, named in lower-case letters, digits and -, with a file fr.md", name)
+	}
+	return nil
+}
+
+// distinct checks that no two names, of files or their folders, are the same on a system that does not tell capitals
+// from small letters.
+func (s *packSource) distinct() error {
+	type entry struct {
+		name string
+		file bool
+	}
+	seen := make(map[string]entry, len(s.files))
 	for _, f := range s.files {
 		for name := f.name; name != "."; name = path.Dir(name) {
-			key := strings.ToLower(norm.NFC.String(name))
-			kind := "folder " + name
-			if name == f.name {
-				kind = "file " + name
+			key, e := strings.ToLower(norm.NFC.String(name)), entry{name, name == f.name}
+			if other, ok := seen[key]; ok && (e.file || other != e) {
+				return fmt.Errorf("the names %q and %q are too much alike", other.name, name)
 			}
-			if other, ok := seen[key]; ok && (other != kind || name == f.name) {
-				return fmt.Errorf("the names %q and %q are too much alike", strings.SplitN(other, " ", 2)[1], name)
-			}
-			seen[key] = kind
-		}
-		ending := path.Ext(f.name)
-		t, ok := fileTypes[strings.ToLower(ending)]
-		if !ok || t.pages && s.kind != kindPages {
-			return fmt.Errorf("%q: a pack of %s has no %q files", f.name, s.kind, ending)
-		}
-		if folder, _, _ := strings.Cut(f.name, "/"); s.kind == kindLessons && ending == ".md" &&
-			(!slugForm.MatchString(folder) || strings.Count(f.name, "/") != 1) {
-			return fmt.Errorf("%q: a lesson is a folder, named in lower-case letters, digits and -, with a file fr.md",
-				f.name)
+			seen[key] = e
 		}
 	}
 	return nil
