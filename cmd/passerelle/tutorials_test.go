@@ -1,17 +1,17 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"passerelle/captive/tutorials"
 )
 
 func TestSticks(t *testing.T) {
@@ -40,24 +40,53 @@ func TestSticks(t *testing.T) {
 	}
 }
 
-func TestLessonsAreTakenUpAgain(t *testing.T) {
+// TestPacksOfARunningDaemon brings a pack, and takes it away, by the commands, while a daemon's control socket is open.
+func TestPacksOfARunningDaemon(t *testing.T) {
 	t.Parallel()
-	d := &daemon{paths: paths{state: t.TempDir()}, log: slog.New(slog.DiscardHandler)}
+	dir := t.TempDir()
+	d := &daemon{paths: paths{state: dir, socket: filepath.Join(dir, "s")}, log: slog.New(slog.DiscardHandler)}
 	d.readLessons()
 	own := d.lessons.Load()
 	if _, ok := own.Lesson("wifi", "fr"); !ok || len(own.Packs()) != 0 {
 		t.Fatal("without packs there are not just our own lessons")
 	}
-	from := filepath.Join(t.TempDir(), "carte")
-	if err := errors.Join(os.Mkdir(from, 0o700), os.WriteFile(filepath.Join(from, "index.html"), []byte("<title>La carte</title>"), 0o600)); err != nil {
+	ctx, stop := context.WithCancel(context.Background())
+	stopped := make(chan error, 1)
+	go func() { stopped <- d.serveControl(ctx, nil) }()
+	defer func() {
+		stop()
+		if err := <-stopped; err != nil {
+			t.Error(err)
+		}
+	}()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		c, err := net.Dial("unix", d.socket)
+		if err == nil {
+			c.Close()
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+	command := func(words ...string) {
+		t.Helper()
+		var out, errs bytes.Buffer
+		if code := Main(ctx, append([]string{"tutorials"}, words...), &out, &errs); code != exitFine || strings.Contains(out.String(), "not run") {
+			t.Fatalf("%q exits %d: %s%s", words, code, &out, &errs)
+		}
+	}
+	from := filepath.Join(dir, "carte")
+	page := []byte("<title>La carte</title>")
+	if err := errors.Join(os.Mkdir(from, 0o700), os.WriteFile(filepath.Join(from, "index.html"), page, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	i := tutorials.Importer{Dir: filepath.Join(d.state, packsFolder), Most: tutorials.MostBytes, Now: time.Now, Progress: func(int64, int64) {}}
-	if _, err := i.Import(context.Background(), from, ""); err != nil {
-		t.Fatal(err)
-	}
-	d.readLessons()
+	command("import", "--state", dir, "--socket", d.socket, from)
 	if got := d.lessons.Load().Packs(); len(got) != 1 || got[0].Name != "carte" || len(own.Packs()) != 0 {
+		t.Errorf("packs %v", got)
+	}
+	command("remove", "--state", dir, "--socket", d.socket, "carte")
+	if got := d.lessons.Load().Packs(); len(got) != 0 {
 		t.Errorf("packs %v", got)
 	}
 }
