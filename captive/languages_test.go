@@ -33,8 +33,10 @@ func TestChoiceIsOnEveryLink(t *testing.T) {
 		b.view.Languages = []string{"fr", "en", "ar"}
 		change(b)
 		s := newServer(b)
-		asked := []string{"/?" + choice, "/session?hold=1&" + choice, "/tutorials?q=wifi&" + choice, "/tutorials?q=qqq&" + choice,
-			"/nowhere?" + choice}
+		asked := []string{
+			"/?" + choice, "/session?hold=1&" + choice, "/tutorials?q=wifi&" + choice, "/tutorials?q=qqq&" + choice,
+			"/nowhere?" + choice,
+		}
 		seen := map[string]bool{}
 		for len(asked) > 0 {
 			link := asked[0]

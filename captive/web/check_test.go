@@ -52,7 +52,7 @@ func (w *Words) checkHead(say func(key, format string, args ...any)) {
 		direction = "rtl"
 	}
 	if w.Direction != direction {
-		say("language.direction", "%q, and its script is written %q", w.Direction, direction)
+		say("language.direction", "%q, and its script is %q", w.Direction, direction)
 	}
 	base, _ := w.Tag.Base()
 	if of, _ := w.locale.Base(); of != base || w.locale == language.Und {

@@ -17,9 +17,9 @@ import (
 	syntax "text/template/parse"
 )
 
-// Every key that code or a template names is a message, and every message is named. Named in a call whose key the test
-// cannot see it fails, too, so that nothing is missed. A key made of parts, as "lender."+state+".title", names all messages
-// whose changing parts are strings of the code: an old one that is called as something else is may pass.
+// Every key that code or a template names is a message, and every message is named. A call whose key cannot be seen fails,
+// too, so that nothing is missed. A key made of parts, as "lender."+state+".title", names all messages whose changing parts
+// are strings of the code: one that nobody says any more may pass if it is called as something else is.
 func TestKeysAreUsed(t *testing.T) {
 	t.Parallel()
 	u := newUses()
@@ -35,7 +35,8 @@ func TestKeysAreUsed(t *testing.T) {
 		}
 	}
 	for pattern, where := range u.patterns {
-		if !slices.ContainsFunc(slices.Collect(maps.Keys(french.messages)), func(key string) bool { return matches(pattern, key) != nil }) {
+		named := func(key string) bool { return matches(pattern, key) != nil }
+		if !slices.ContainsFunc(slices.Collect(maps.Keys(french.messages)), named) {
 			t.Errorf("%s: no message %q in words/fr.toml", where, pattern)
 		}
 	}

@@ -66,7 +66,7 @@ func Language(code string) *Words {
 func code(name string) string { return strings.TrimSuffix(path.Base(name), ".toml") }
 
 // load reads words/CODE.toml. Its error names the file, and the key if there is one. That a file which can be read says
-// what pages ask for is not looked at here, on the box: the tests do.
+// what pages ask for is not looked at here, on the box: tests do that.
 func load(files fs.FS, name string) (*Words, error) {
 	w, err := parse(files, name)
 	if err != nil {
@@ -231,8 +231,8 @@ func frenchSpaces(s string) string {
 	return strings.ReplaceAll(s, " :", noBreak+":")
 }
 
-// latinRun is a name in Latin letters with what stands within it, as in "1 jeune 1 solution" and "France Titres (ANTS)"; or
-// a placeholder, which is none.
+// latinRun is a name in Latin letters with what stands within it, as in "1 jeune 1 solution" and "France Titres (ANTS)";
+// or a placeholder, which is none.
 var latinRun = regexp.MustCompile(`\{[a-z]+\}|` +
 	`(?:\d+ )?\p{Latin}(?:[\p{Latin}\d ’.@:/\x{2011}-]*[\p{Latin}\d])?(?: \([\p{Latin}\d ]+\))?`)
 
