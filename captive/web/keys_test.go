@@ -127,89 +127,73 @@ func (u *uses) readCode(root string) error {
 		u.patterns, u.problems = map[string]string{}, nil
 		for _, file := range files {
 			for _, d := range file.Decls {
-				u.readDecl(d)
+				u.walk(d, scope{decl: d})
 			}
 		}
 	}
 	return nil
 }
 
-// readDecl looks through a function for calls that name keys.
-func (u *uses) readDecl(decl ast.Decl) {
-	var function *ast.FuncDecl
-	if f, ok := decl.(*ast.FuncDecl); ok {
-		function = f
+// scope is the function that a call stands in.
+type scope struct {
+	decl       ast.Decl // which it is, or is within
+	parameters []string
+	forward    func(parameter int) // called with the parameter that the function hands on as a key
+}
+
+// scopeOf returns the scope of a function's body.
+func scopeOf(decl ast.Decl, signature *ast.FuncType, forward func(int)) scope {
+	s := scope{decl: decl, forward: forward}
+	for _, field := range signature.Params.List {
+		for _, name := range field.Names {
+			s.parameters = append(s.parameters, name.Name)
+		}
 	}
-	ast.Inspect(decl, func(n ast.Node) bool {
+	return s
+}
+
+// walk looks through code for calls that name keys, and for functions of templates that do.
+func (u *uses) walk(node ast.Node, s scope) {
+	ast.Inspect(node, func(n ast.Node) bool {
 		switch n := n.(type) {
+		case *ast.FuncDecl:
+			u.walk(n.Body, scopeOf(n, n.Type, func(i int) { u.keyed[n.Name.Name] = i }))
+			return false
 		case *ast.KeyValueExpr: // of a template.FuncMap
 			name, named := text(n.Key)
-			if !named {
-				return true
-			}
-			if method, ok := n.Value.(*ast.SelectorExpr); ok {
+			if method, ok := n.Value.(*ast.SelectorExpr); ok && named {
 				if i, ok := u.keyed[method.Sel.Name]; ok {
 					u.templates[name] = i
 				}
 			}
-			if literal, ok := n.Value.(*ast.FuncLit); ok {
-				u.readBody(literal.Body, literal.Type, decl, func(i int) { u.templates[name] = i })
+			if function, ok := n.Value.(*ast.FuncLit); ok && named {
+				u.walk(function.Body, scopeOf(s.decl, function.Type, func(i int) { u.templates[name] = i }))
 				return false
 			}
-		case *ast.BlockStmt:
-			if function != nil && n == function.Body {
-				u.readBody(n, function.Type, decl, func(i int) { u.keyed[function.Name.Name] = i })
-				return false
-			}
+		case *ast.CallExpr:
+			u.readCall(n, s)
 		}
 		return true
 	})
 }
 
-// readBody looks through a function's body; forward is called with the parameter that the function hands on as a key.
-func (u *uses) readBody(body *ast.BlockStmt, signature *ast.FuncType, decl ast.Decl, forward func(parameter int)) {
-	var parameters []string
-	for _, field := range signature.Params.List {
-		for _, name := range field.Names {
-			parameters = append(parameters, name.Name)
-		}
+// readCall notes the key that a call names, if it is one that does.
+func (u *uses) readCall(call *ast.CallExpr, s scope) {
+	method, ok := call.Fun.(*ast.SelectorExpr)
+	if !ok {
+		return
 	}
-	ast.Inspect(body, func(n ast.Node) bool {
-		if pair, ok := n.(*ast.KeyValueExpr); ok {
-			if _, literal := pair.Value.(*ast.FuncLit); literal {
-				u.readDecl(&ast.GenDecl{Specs: []ast.Spec{&ast.ValueSpec{Values: []ast.Expr{pair}}}})
-				return false
-			}
-			if name, named := text(pair.Key); named {
-				if method, ok := pair.Value.(*ast.SelectorExpr); ok {
-					if i, ok := u.keyed[method.Sel.Name]; ok {
-						u.templates[name] = i
-					}
-				}
-			}
-		}
-		call, ok := n.(*ast.CallExpr)
-		if !ok {
-			return true
-		}
-		method, ok := call.Fun.(*ast.SelectorExpr)
-		if !ok {
-			return true
-		}
-		i, ok := u.keyed[method.Sel.Name]
-		if !ok || i >= len(call.Args) {
-			return true
-		}
-		if name, ok := call.Args[i].(*ast.Ident); ok && slices.Contains(parameters, name.Name) {
-			forward(slices.Index(parameters, name.Name))
-			return true
-		}
-		where := u.fset.Position(call.Pos()).String()
-		for _, pattern := range patternsOf(call.Args[i], decl) {
-			u.add(pattern, where)
-		}
-		return true
-	})
+	i, ok := u.keyed[method.Sel.Name]
+	if !ok || i >= len(call.Args) {
+		return
+	}
+	if name, ok := call.Args[i].(*ast.Ident); ok && slices.Contains(s.parameters, name.Name) {
+		s.forward(slices.Index(s.parameters, name.Name))
+		return
+	}
+	for _, pattern := range patternsOf(call.Args[i], s.decl) {
+		u.add(pattern, u.fset.Position(call.Pos()).String())
+	}
 }
 
 // add notes a key. One of which nothing is known would be every message.
