@@ -74,10 +74,12 @@ func common(key string) string {
 // checkForms looks for the plural forms that the language's rules have, and for no others. Of the rules it knows what
 // they say of numbers up to 200 and of their halves.
 func (w *Words) checkForms(say func(key, format string, args ...any)) {
-	want := map[string]bool{}
+	want := map[string]int{} // how many numbers have each form
 	for n := range 200 {
-		want[w.form(10*n)], want[w.form(10*n+5)] = true, true
+		want[w.form(10*n)]++
+		want[w.form(10*n+5)]++
 	}
+	number := strings.TrimSpace(countedBy)
 	have := map[string]map[string]bool{}
 	for key, m := range w.messages {
 		v := variants.FindStringSubmatch(key)
@@ -92,11 +94,14 @@ func (w *Words) checkForms(say func(key, format string, args ...any)) {
 				have[v[1]] = map[string]bool{}
 			}
 			have[v[1]][v[2]] = true
-			if !want[v[2]] {
+			switch {
+			case want[v[2]] == 0:
 				say(key, "the language has no such plural form")
-			}
-			if strings.HasPrefix(key, "unit.") && strings.LastIndex(m, strings.TrimSpace(countedBy)) > 0 {
-				say(key, "%s does not stand first", strings.TrimSpace(countedBy))
+			case !strings.HasPrefix(key, "unit."):
+			case strings.Contains(m, number) && !strings.HasPrefix(m, countedBy):
+				say(key, "%s does not stand first, with a space behind it", number)
+			case !strings.Contains(m, number) && want[v[2]] > 1:
+				say(key, "lacks %s, and the form is that of several numbers", number)
 			}
 		}
 	}
@@ -176,7 +181,7 @@ func (w *Words) compare(first *Words, say func(key, format string, args ...any))
 			}
 		}
 		for _, p := range slices.Sorted(maps.Keys(all)) {
-			inWord := strings.HasPrefix(key, "unit.") && p+" " == countedBy
+			inWord := strings.HasPrefix(key, "unit.") && p+" " == countedBy // checkForms looks at that
 			if !inWord && !strings.Contains(w.messages[key], p) {
 				say(key, "lacks %s", p)
 			}
