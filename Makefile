@@ -10,6 +10,7 @@ export CGO_ENABLED = 0
 # What the box and its tests run, as Debian packages. A tool that is there needs no package.
 TOOLS = iptables:iptables dnsmasq:dnsmasq-base ip:iproute2 busybox:busybox
 TEST_TOOLS = $(TOOLS) ipset:ipset nft:nftables hostapd:hostapd wpa_supplicant:wpasupplicant chromium:chromium
+AXE = bin/axe.min.js
 VM_TOOLS = qemu-system-x86_64:qemu-system-x86 mmdebstrap:mmdebstrap mksquashfs:squashfs-tools cpio:cpio xz:xz-utils \
 	gcc:gcc make:make flock:util-linux
 
@@ -66,8 +67,15 @@ bench: tools
 tools:
 	@.ci/tools $(TOOLS)
 
-test-tools:
+test-tools: $(AXE)
 	@.ci/tools $(TEST_TOOLS)
+
+# What looks for barriers on pages; only the tests need it.
+$(AXE):
+	@.ci/tools npm:npm
+	mkdir -p $(@D)
+	npm pack --silent --pack-destination $(@D) axe-core@4.14.1
+	tar -xzf $(@D)/axe-core-4.14.1.tgz -C $(@D) --strip-components=1 package/$(@F)
 
 vm-tools:
 	@.ci/tools $(VM_TOOLS)

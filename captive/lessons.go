@@ -301,8 +301,9 @@ func step(w *web.Words, s tutorials.Step) web.Step {
 
 // helpersPage is for those who help others.
 func (e *edition) helpersPage(k pageKey) web.Page {
-	t := tutorials.Helpers(k.words.Code)
+	t, picture := tutorials.Helpers(k.words.Code), tutorials.Pictogram("two-people")
 	p := web.Text{
+		Picture: picture.SVG, Kit: e.lessons.Symbols(picture),
 		Frame: e.frame(k.words, k.chosen, "/helpers", t.Title), Lead: t.Summary, Intro: t.Intro,
 		Tongue: k.words.Tongue(t.Language),
 	}

@@ -154,6 +154,8 @@ func (c Content) Lesson() string { return "/tutorials/" + c.Slug }
 type Text struct {
 	Frame
 	Lead     string
+	Picture  template.HTML
+	Kit      template.HTML
 	Intro    []template.HTML
 	Sections []Section
 	Tongue   *Tongue // likewise
