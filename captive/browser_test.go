@@ -249,12 +249,18 @@ func TestNoBarriers(t *testing.T) {
 	if err != nil {
 		t.Fatalf("-root was given, but axe-core is missing: run make test-tools: %v", err)
 	}
-	const run = `axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag2aaa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]})
+	const run = `axe.run(document, {runOnly:
+			["wcag2a", "wcag2aa", "wcag2aaa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]})
 		.then(r => r.passes.length == 0 ? ["nothing was looked at"] :
 			r.violations.flatMap(v => v.nodes.map(n => v.id + ": " + n.html + ": " + n.failureSummary)))`
-	most := []string{"/", "/session", "/essential", "/tutorials", "/tutorials/premiers-pas", "/tutorials/wifi", "/tutorials/wifi/3", "/helpers"}
-	all := append([]string{"/nope", "/tutorials/wifi/9", "/tutorials?q=wifi", "/tutorials?q=zzqq", "/tutorials/jardin-arroser", "/accessibility"},
-		most...)
+	most := []string{
+		"/", "/session", "/essential", "/tutorials", "/tutorials/premiers-pas", "/tutorials/wifi", "/tutorials/wifi/3",
+		"/helpers",
+	}
+	all := append([]string{
+		"/nope", "/tutorials/wifi/9", "/tutorials?q=wifi", "/tutorials?q=zzqq", "/tutorials/jardin-arroser",
+		"/accessibility",
+	}, most...)
 	some := []string{"/", "/tutorials/wifi", "/accessibility"}
 	states := []decide.State{
 		decide.Starting, decide.Fault, decide.Setup, decide.Paused, decide.Closed, decide.Exhausted, decide.Offline,
@@ -281,11 +287,12 @@ func TestNoBarriers(t *testing.T) {
 				link.Path, link.RawQuery, _ = strings.Cut(path, "?")
 				link.RawQuery += "&lang=" + test.language
 				var barriers []string
+				colours := []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: test.colours}}
+				await := func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }
 				err := chromedp.Run(ctx,
-					emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: test.colours}}),
+					emulation.SetEmulatedMedia().WithFeatures(colours),
 					chromedp.EmulateViewport(390, 800), chromedp.Navigate(link.String()),
-					chromedp.Evaluate(string(axe)+"; true", nil),
-					chromedp.Evaluate(run, &barriers, func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }))
+					chromedp.Evaluate(string(axe)+"; true", nil), chromedp.Evaluate(run, &barriers, await))
 				if err != nil {
 					t.Fatalf("%s: %v", path, err)
 				}
@@ -322,7 +329,8 @@ func TestKeyboard(t *testing.T) {
 	for _, path := range []string{"/", "/tutorials", "/tutorials/wifi", "/tutorials/wifi/2"} {
 		var wanted []string
 		err := chromedp.Run(ctx, chromedp.Navigate("http://partage.internal:"+port+path),
-			chromedp.Evaluate(`[...document.querySelectorAll("a,button,input:not([type=hidden]),summary")].map(e => e.outerHTML)`, &wanted))
+			chromedp.Evaluate(`[...document.querySelectorAll("a,button,input:not([type=hidden]),summary")]
+				.map(e => e.outerHTML)`, &wanted))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -340,7 +348,8 @@ func TestKeyboard(t *testing.T) {
 		}
 	}
 	var there string
-	err = chromedp.Run(ctx, chromedp.Focus(`a[rel="next"]`, chromedp.ByQuery), chromedp.KeyEvent(kb.Enter),
+	err = chromedp.Run(ctx,
+		chromedp.Focus(`a[rel="next"]`, chromedp.ByQuery), chromedp.KeyEvent(kb.Enter),
 		chromedp.WaitVisible(`a[href="/tutorials/wifi/4"]`, chromedp.ByQuery), chromedp.Location(&there))
 	if err != nil || !strings.HasSuffix(there, "/tutorials/wifi/3") {
 		t.Errorf("Enter leads to %s, %v", there, err)

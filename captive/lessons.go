@@ -77,8 +77,8 @@ func (s *Server) accessibility(w http.ResponseWriter, r *request) {
 	s.page(w, r, accessibility, http.StatusOK)
 }
 
-// mediaPolicy is that of a pack's pictures and films. What packs bring is not ours, so each file is, for the browser, a
-// site of its own that can neither read our pages nor send a form.
+// mediaPolicy is that of a pack's pictures and films. What packs bring is not ours, so each file is, for the browser,
+// a site of its own that can neither read our pages nor send a form.
 const mediaPolicy = "sandbox; default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 
 // packPolicy is that of a pack's pages. They may run scripts, without which an exercise is none: these have no origin, so
@@ -87,8 +87,8 @@ const mediaPolicy = "sandbox; default-src 'none'; style-src 'unsafe-inline'; fra
 func packPolicy(r *http.Request, pack string) string {
 	files := "http://" + r.Host + "/packs/" + url.PathEscape(pack) + "/"
 	code := " 'unsafe-inline' data: " + files
-	return "sandbox allow-scripts; default-src 'none'; script-src" + code + "; style-src" + code + "; img-src data: " + files +
-		"; media-src " + files + "; font-src data: " + files +
+	return "sandbox allow-scripts; default-src 'none'; script-src" + code + "; style-src" + code +
+		"; img-src data: " + files + "; media-src " + files + "; font-src data: " + files +
 		"; connect-src 'none'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 }
 
@@ -102,8 +102,8 @@ func (s *Server) pack(w http.ResponseWriter, r *request) {
 	s.packFile(w, r, path, packPolicy(r.Request, pack))
 }
 
-// packFile serves a file by its path, which begins with its pack's name. Files are large, so that a part can be asked for,
-// and stay the same until the pack changes.
+// packFile serves a file by its path, which begins with its pack's name. Files are large, so that a part can be asked
+// for, and stay the same until the pack changes.
 func (s *Server) packFile(w http.ResponseWriter, r *request, path, policy string) {
 	pack, name, _ := strings.Cut(path, "/")
 	f, mediaType, err := r.lessons.Open(pack, name)
@@ -185,7 +185,10 @@ func pathTongue(w *web.Words, p tutorials.Path) *web.Tongue {
 func (e *edition) pathPage(k pageKey) web.Page {
 	path, _ := e.lessons.Path(k.about)
 	title, need := path.In(k.words.Code)
-	p := web.Path{Frame: e.frame(k.words, k.chosen, "/tutorials/"+path.Slug, title), Need: need, Tongue: pathTongue(k.words, path)}
+	p := web.Path{
+		Frame: e.frame(k.words, k.chosen, "/tutorials/"+path.Slug, title),
+		Need:  need, Tongue: pathTongue(k.words, path),
+	}
 	var pictures []tutorials.Drawing
 	for _, slug := range path.Lessons {
 		l, ok := e.lessons.Lesson(slug, k.words.Code)
@@ -293,7 +296,9 @@ func step(w *web.Words, s tutorials.Step) web.Step {
 			picture.Type, picture.Size = m.Type, w.Size(uint64(m.Size))
 		}
 		for _, c := range m.Captions {
-			picture.Captions = append(picture.Captions, web.Captions{Src: c.Path, Language: c.Language, Name: web.TongueName(c.Language)})
+			picture.Captions = append(picture.Captions, web.Captions{
+				Src: c.Path, Language: c.Language, Name: web.TongueName(c.Language),
+			})
 		}
 	}
 	return web.Step{Heading: s.Heading, Picture: picture, Text: s.Text}

@@ -2,9 +2,14 @@ package web
 
 import (
 	"bytes"
+	"errors"
+	"io"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestNoAddressInTheLog(t *testing.T) {
@@ -21,5 +26,34 @@ func TestNoAddressInTheLog(t *testing.T) {
 	}
 	if strings.Count(got, "a client") != 3 || !strings.Contains(got, "oh") {
 		t.Errorf("what happened is not in the log:\n%s", got)
+	}
+}
+
+// deadlines is a ResponseWriter that counts how often its client is given more time.
+type deadlines struct {
+	*httptest.ResponseRecorder
+	given int
+}
+
+func (d *deadlines) SetWriteDeadline(t time.Time) error {
+	if time.Until(t) <= 0 {
+		return errors.New("no time at all")
+	}
+	d.given++
+	return nil
+}
+
+// A large answer has its time for each piece, and goes to those as well that know no deadlines.
+func TestPatient(t *testing.T) {
+	t.Parallel()
+	film := strings.Repeat("film", 100_000)
+	d := &deadlines{ResponseRecorder: httptest.NewRecorder()}
+	for _, w := range []http.ResponseWriter{d, httptest.NewRecorder()} {
+		if n, err := io.Copy(Patient(w), io.LimitReader(strings.NewReader(film), int64(len(film)))); err != nil || n != int64(len(film)) {
+			t.Errorf("%d bytes, %v", n, err)
+		}
+	}
+	if d.given < 10 || d.Body.String() != film {
+		t.Errorf("more time was given %d times, %d bytes arrived", d.given, d.Body.Len())
 	}
 }

@@ -59,7 +59,7 @@ var measurements = []measurement{
 	{"fairness", "eight residents on one line, and another's ping through it", fairness, false},
 	{"bystander", "the ping alone, on a slow line with one neighbour: for emulated machines", bystander, true},
 	{"press", "from the button to the first byte from the internet", press, false},
-	{"pages", "the first page and the redirect, beside a bare Go handler", pages, false},
+	{"pages", "the first page, the redirect and a lesson, beside a bare Go handler", pages, false},
 	{"daemon", "memory and idle CPU of the daemon", resources, false},
 	{"apply", "applying an unchanged plan", apply, false},
 	{"failover", "how long no new connection is answered when the line in use fails", failover, false},
