@@ -1,8 +1,8 @@
 // Package web turns what a page says into what goes over the wire. It owns the templates, the words of every language,
 // the pictograms, the Content-Security-Policy, the compression and what all its pages' servers have in common: bounds,
 // languages, the box's own names. It serves the pages of residents and of all others. Pages are made on the server, run
-// no script, load nothing and weigh little. The package knows nothing of the box: callers hand in the structs declared
-// here.
+// no script, load nothing but what packs bring to a lesson, and weigh little. The package knows nothing of the box:
+// callers hand in the structs declared here.
 package web
 
 import (
@@ -136,7 +136,10 @@ func Render(p Page) ([]byte, error) {
 }
 
 var (
-	// styles are what all pages have, and what some have besides, so that the first page stays light.
+	// styles are what all pages have, and what some have besides, so that the first page stays light. Colours go by what
+	// they mean: ground, card and tint lie behind; ink and soft are text; go is what one presses; warn is a sign; look
+	// shows where the keyboard is. At night, and in print, the same names have other values. A drawing has its own: see
+	// tutorials/KIT.md.
 	styles = map[string]string{
 		"style": mustRead("pages/style.css"), "lender": mustRead("pages/lender.css"),
 		"essential": mustRead("pages/essential.css"), "drawing": mustRead("pages/drawing.css"),
