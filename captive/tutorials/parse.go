@@ -393,9 +393,10 @@ func (s *source) plain(n ast.Node) string {
 var marks = regexp.MustCompile(` ([;!?»])|(«) `)
 
 // spaces puts the spaces that French typography wants around its marks, so that authors need not type them. No other
-// language has a space there.
+// language has a space there. No line ends within "Wi-Fi".
 func spaces(s string) string {
 	s = marks.ReplaceAllString(s, "$2\u202f$1")
+	s = strings.ReplaceAll(s, "Wi-Fi", "Wi\u2011Fi")
 	return strings.ReplaceAll(s, " :", "\u00a0:")
 }
 
