@@ -78,3 +78,19 @@ func TestChoiceIsOnEveryLink(t *testing.T) {
 		}
 	}
 }
+
+// A lesson that is not in the reader's language says so, and every part of the page says which language it is in.
+func TestLessonInAnotherLanguage(t *testing.T) {
+	t.Parallel()
+	b := newFakeBox()
+	b.view.Languages = []string{"fr", "ar"}
+	page := body(t, ask(t, newServer(b), "GET /tutorials/wifi?lang=ar"))
+	for _, want := range []string{`<html lang="ar" dir="rtl">`, `<article lang="fr" dir="ltr">`, `<h2 lang="ar" dir="rtl">`} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page has no %s", want)
+		}
+	}
+	if page := body(t, ask(t, newServer(b), "GET /tutorials/wifi?lang=fr")); strings.Contains(page, "<article lang") {
+		t.Error("a lesson in the reader's own language names it")
+	}
+}
