@@ -29,8 +29,9 @@ unit:
 	$(GO) test ./...
 
 # The packages that declare -root, where nothing is skipped in silence; one after the other, since they measure rates.
+# What the pages looked like is left in screenshots/.
 root:
-	$(GO) test -count=1 -p 1 -timeout 20m $$($(GO) list -f '{{$$p := .ImportPath}}{{range .XTestImports}}{{if eq . "passerelle/netctl/netlab/labtest"}}{{$$p}}{{"\n"}}{{end}}{{end}}{{range .TestImports}}{{if eq . "passerelle/netctl/netlab/labtest"}}{{$$p}}{{"\n"}}{{end}}{{end}}' ./... | sort -u) -args -root
+	SCREENSHOTS=$(CURDIR)/screenshots $(GO) test -count=1 -p 1 -timeout 20m $$($(GO) list -f '{{$$p := .ImportPath}}{{range .XTestImports}}{{if eq . "passerelle/netctl/netlab/labtest"}}{{$$p}}{{"\n"}}{{end}}{{end}}{{range .TestImports}}{{if eq . "passerelle/netctl/netlab/labtest"}}{{$$p}}{{"\n"}}{{end}}{{end}}' ./... | sort -u) -args -root
 
 # The lender's promise in many more random histories than in a test: crashes, power cuts, clocks that jump.
 HISTORIES ?= 1000000

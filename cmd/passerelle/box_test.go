@@ -60,6 +60,7 @@ type settings struct {
 	session, data string // of a resident
 	down, up      string // of a resident; the donation's are five times that at most
 	cap, reserve  string
+	languages     string // of the pages, as in the file
 	more          string // further donations
 }
 
@@ -73,6 +74,7 @@ func (s settings) String() string {
 	return fmt.Sprintf(`
 [box]
 name = "Centre social des Lilas"
+languages = %s
 [hotspot]
 interface = "wlan0"
 radio = "none"
@@ -89,8 +91,8 @@ download = "40mbit"
 upload = "20mbit"
 cap = %q
 reserve = %q
-%s`, or(s.address, boxPrefix), or(s.session, "2h"), or(s.down, "8mbit"), or(s.up, "4mbit"), or(s.data, "500MB"),
-		or(s.cap, "200GB"), or(s.reserve, "0"), s.more)
+%s`, or(s.languages, `["fr", "en"]`), or(s.address, boxPrefix), or(s.session, "2h"),
+		or(s.down, "8mbit"), or(s.up, "4mbit"), or(s.data, "500MB"), or(s.cap, "200GB"), or(s.reserve, "0"), s.more)
 }
 
 // box is a running daemon in a scene.
