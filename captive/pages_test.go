@@ -15,9 +15,28 @@ import (
 	"passerelle/captive/web/webtest"
 )
 
-// TestPages holds each page in each language to its golden file, testdata/CASE.txtar.
-func TestPages(t *testing.T) {
-	t.Parallel()
+// pageCase is a page that residents may see.
+type pageCase struct {
+	name, line string
+	set        func(*fakeBox)
+	stay       bool
+}
+
+// server returns a server that shows the page.
+func (c pageCase) server(t testing.TB, b *fakeBox) *Server {
+	t.Helper()
+	if c.set != nil {
+		c.set(b)
+	}
+	s := newServer(b)
+	if c.stay {
+		ask(t, s, "POST /stay")
+	}
+	return s
+}
+
+// pageCases are all pages but those of lessons: each State's, and each answer to a press.
+func pageCases() []pageCase {
 	monday := time.Date(2026, 11, 23, 8, 30, 0, 0, paris)
 	inState := func(state decide.State) func(*fakeBox) {
 		return func(b *fakeBox) { b.view.State, b.view.Essential = state, false }
@@ -25,11 +44,7 @@ func TestPages(t *testing.T) {
 	serves := func(names ...string) func(*fakeBox) {
 		return func(b *fakeBox) { b.view.Services, b.view.Essential = names, len(names) > 0 }
 	}
-	for _, test := range []struct {
-		name, line string
-		set        func(*fakeBox)
-		stay       bool
-	}{
+	return []pageCase{
 		{name: "first", line: "GET /"},
 		{name: "first-no-limits", line: "GET /", set: func(b *fakeBox) { b.view.Download, b.view.Data = 0, 0 }},
 		{name: "first-no-essential", line: "GET /", set: serves()},
@@ -70,16 +85,15 @@ func TestPages(t *testing.T) {
 		{name: "admit-failed", line: "POST /session", set: func(b *fakeBox) { b.admit = io.ErrUnexpectedEOF }},
 		{name: "refused", line: "PUT /session"},
 		{name: "missing", line: "GET /nope"},
-	} {
+	}
+}
+
+// TestPages holds each page in each language to its golden file, testdata/CASE.txtar.
+func TestPages(t *testing.T) {
+	t.Parallel()
+	for _, test := range pageCases() {
 		t.Run(test.name, func(t *testing.T) {
-			b := newFakeBox()
-			if test.set != nil {
-				test.set(b)
-			}
-			s := newServer(b)
-			if test.stay {
-				ask(t, s, "POST /stay")
-			}
+			s := test.server(t, newFakeBox())
 			got := &txtar.Archive{Comment: []byte(test.line + "\n")}
 			for _, lang := range []string{"fr", "en"} {
 				res := ask(t, s, test.line, "Accept-Language: "+lang)

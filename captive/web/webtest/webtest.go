@@ -98,8 +98,11 @@ func Body(t testing.TB, res *http.Response) string {
 	return string(b)
 }
 
-// Browser starts Chromium for the test, and reports the URLs it asks for. It finds the box, and nothing else, by name on
-// loopback, and trusts the box's own certificate as its user would after being asked.
+// browserLife bounds how long a test may use its browser.
+const browserLife = 5 * time.Minute
+
+// Browser starts Chromium for the test, and reports the URLs that its first tab asks for. It finds the box, and nothing
+// else, by name on loopback, and trusts the box's own certificate as its user would after being asked.
 func Browser(t testing.TB) (ctx context.Context, asked func() []string) {
 	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
@@ -107,7 +110,7 @@ func Browser(t testing.TB) (ctx context.Context, asked func() []string) {
 		chromedp.Flag("host-resolver-rules", "MAP partage.internal 127.0.0.1, MAP * ~NOTFOUND"),
 		chromedp.Flag("disable-component-update", true), chromedp.IgnoreCertErrors)
 	// Not the test's context: that is over before its cleanups, and the browser shall end in order.
-	ctx, cancelTime := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancelTime := context.WithTimeout(context.Background(), browserLife)
 	ctx, cancelProcess := chromedp.NewExecAllocator(ctx, options...)
 	ctx, cancel := chromedp.NewContext(ctx)
 	t.Cleanup(func() {
@@ -118,6 +121,23 @@ func Browser(t testing.TB) (ctx context.Context, asked func() []string) {
 		cancelProcess()
 		cancelTime()
 	})
+	asked = listen(ctx)
+	if err := chromedp.Run(ctx); err != nil { // starts it: a tab opened before would be another browser's
+		t.Fatal(err)
+	}
+	return ctx, asked
+}
+
+// Tab opens one more tab of a browser, and reports the URLs that it asks for.
+func Tab(t testing.TB, browser context.Context) (ctx context.Context, asked func() []string) {
+	t.Helper()
+	ctx, cancel := chromedp.NewContext(browser)
+	t.Cleanup(cancel)
+	return ctx, listen(ctx)
+}
+
+// listen reports the URLs that a tab asks for.
+func listen(ctx context.Context) (asked func() []string) {
 	var mu sync.Mutex
 	var urls []string
 	chromedp.ListenTarget(ctx, func(event any) {
@@ -127,7 +147,7 @@ func Browser(t testing.TB) (ctx context.Context, asked func() []string) {
 			urls = append(urls, request.Request.URL)
 		}
 	})
-	return ctx, func() []string {
+	return func() []string {
 		mu.Lock()
 		defer mu.Unlock()
 		return urls
