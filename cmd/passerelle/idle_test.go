@@ -2,8 +2,12 @@ package main
 
 import (
 	"fmt"
+	"html"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -61,6 +65,80 @@ func TestIdle(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestMemory: after every page was read in every language that the centre offers, the daemon soon is as small as it shall
+// be. Of the 35 MB that it may take with two languages some 16 are the program's own pages, which are left out here: the
+// tests are part of this one.
+func TestMemory(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		languages string
+		pages     int    // at least
+		most      uint64 // bytes
+	}{
+		{`["fr", "en"]`, 500, 19e6},
+		{`["fr", "en", "ar", "es", "pt", "uk"]`, 1500, 30e6},
+	} {
+		t.Run(test.languages, func(t *testing.T) {
+			b := newBox(t, settings{languages: test.languages}, netlab.Options{})
+			pages := b.readAll(b.scene.Residents[0])
+			if pages < test.pages {
+				t.Errorf("only %d pages were found", pages)
+			}
+			first := b.anonymous()
+			wait(t, "a small daemon", func() error {
+				if now := b.anonymous(); now > test.most {
+					return fmt.Errorf("it takes %d bytes, more than %d", now, test.most)
+				}
+				return nil
+			})
+			t.Logf("after %d pages the daemon took %d kB, then %d kB", pages, first/1e3, b.anonymous()/1e3)
+		})
+	}
+}
+
+// readAll has a resident read every page that links lead to, in every language, and returns how many these are.
+func (b *box) readAll(r *netlab.Resident) int {
+	b.t.Helper()
+	b.join(r)
+	client, links := r.HTTPClient(), regexp.MustCompile(`href="(/[^"#]*)`)
+	seen := make(map[string]bool)
+	for next := []string{"/?lang=fr"}; len(next) > 0; {
+		path := next[0]
+		next = next[1:]
+		if seen[path] {
+			continue
+		}
+		seen[path] = true
+		reply, err := client.Do(b.request(http.MethodGet, portal+path))
+		b.must(err)
+		page, err := io.ReadAll(reply.Body)
+		reply.Body.Close()
+		b.must(err)
+		if reply.StatusCode != http.StatusOK {
+			b.t.Errorf("%s is answered with %d", path, reply.StatusCode)
+		}
+		for _, link := range links.FindAllStringSubmatch(string(page), -1) {
+			next = append(next, html.UnescapeString(link[1]))
+		}
+	}
+	return len(seen)
+}
+
+// anonymous returns how much memory the daemon takes beside its program's pages, in bytes (RssAnon of
+// proc_pid_status(5)).
+func (b *box) anonymous() (bytes uint64) {
+	b.t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", b.proc.Pid()))
+	b.must(err)
+	_, rest, found := strings.Cut(string(status), "RssAnon:")
+	if !found {
+		b.t.Fatalf("the daemon's memory is not told:\n%s", status)
+	}
+	kilobytes, err := strconv.ParseUint(strings.Fields(rest)[0], 10, 64)
+	b.must(err)
+	return kilobytes << 10
 }
 
 // reaped returns the page faults of all children of the daemon that have ended and been waited for (cminflt of proc(5)):

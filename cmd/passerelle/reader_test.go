@@ -133,6 +133,7 @@ func TestReader(t *testing.T) {
 			r.visit(web.Language(test.language), web.Language(test.other), test.typo, test.finds)
 		}
 	}
+	b.admit(resident)
 	shots := os.Getenv("SCREENSHOTS")
 	r.shoot(shots, "session")
 	b.must(b.scene.Lenders[0].Unplug())

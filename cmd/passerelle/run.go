@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -65,6 +66,7 @@ func run(ctx context.Context, c *cli, args []string) error {
 		level = slog.LevelDebug
 	}
 	log := slog.New(slog.NewTextHandler(c.err, &slog.HandlerOptions{Level: level}))
+	debug.SetGCPercent(40) // on a board of 512 MB memory is dearer than the time to clean it up
 	d := &daemon{paths: p, log: log, manager: newManager(log)}
 	conf, err := load(p.config)
 	switch {
