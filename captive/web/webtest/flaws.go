@@ -19,7 +19,7 @@ import (
 var findFlaws string
 
 // axe is where `make test-tools` puts axe-core, below the module's folder.
-const axe = "bin/axe/node_modules/axe-core/axe.min.js"
+const axe = "bin/axe.min.js"
 
 // Judge looks at pages in one of a browser's tabs and says what is wrong with them.
 type Judge struct{ ctx context.Context }

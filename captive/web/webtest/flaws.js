@@ -13,6 +13,7 @@ async ({whole, lang, dir}) => {
 			{type: "rule", values: ["color-contrast-enhanced"]},
 		rules: whole ? {"color-contrast-enhanced": {enabled: true}, "target-size": {enabled: true}} : {},
 	});
+	if (!found.passes.length) say("axe-core looked at nothing");
 	for (const rule of found.violations)
 		for (const node of rule.nodes)
 			flaws.push(`axe-core's ${rule.id}: ${node.target.join(" ")}: ${node.failureSummary.replace(/\s+/g, " ")}`);
