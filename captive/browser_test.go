@@ -5,15 +5,12 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/url"
-	"os"
 	"strings"
 	"testing"
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/network"
 	print "github.com/chromedp/cdproto/page"
-	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
@@ -239,81 +236,6 @@ func TestLessonsPrint(t *testing.T) {
 				t.Fatalf("print %s: %v", slug, err)
 			}
 		}
-	}
-}
-
-// axe-core finds no barrier, up to level AAA, on any kind of page, in any State, by day and by night, in any language.
-func TestNoBarriers(t *testing.T) {
-	labtest.Root(t, "chromium")
-	axe, err := os.ReadFile("../bin/axe.min.js")
-	if err != nil {
-		t.Fatalf("-root was given, but axe-core is missing: run make test-tools: %v", err)
-	}
-	const run = `axe.run(document, {runOnly:
-			["wcag2a", "wcag2aa", "wcag2aaa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]})
-		.then(r => r.passes.length == 0 ? ["nothing was looked at"] :
-			r.violations.flatMap(v => v.nodes.map(n => v.id + ": " + n.html + ": " + n.failureSummary)))`
-	most := []string{
-		"/", "/session", "/essential", "/tutorials", "/tutorials/premiers-pas", "/tutorials/wifi", "/tutorials/wifi/3",
-		"/helpers",
-	}
-	all := append([]string{
-		"/nope", "/tutorials/wifi/9", "/tutorials?q=wifi", "/tutorials?q=zzqq", "/tutorials/jardin-arroser",
-		"/accessibility",
-	}, most...)
-	some := []string{"/", "/tutorials/wifi", "/accessibility"}
-	states := []decide.State{
-		decide.Starting, decide.Fault, decide.Setup, decide.Paused, decide.Closed, decide.Exhausted, decide.Offline,
-	}
-	for _, test := range []struct {
-		language, colours string
-		paths             []string
-	}{
-		{"fr", "light", all}, {"fr", "dark", all}, {"ar", "dark", most},
-		{"en", "light", some}, {"es", "light", some}, {"pt", "light", some}, {"uk", "light", some},
-	} {
-		t.Run(test.language+" "+test.colours, func(t *testing.T) {
-			b := newFakeBox()
-			b.view.Languages = []string{"fr", "en", "ar", "es", "pt", "uk"}
-			withPack(t, b)
-			_, port, err := net.SplitHostPort(serve(t, newServer(b)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			ctx, _ := webtest.Browser(t)
-			look := func(path string) {
-				t.Helper()
-				link := url.URL{Scheme: "http", Host: "partage.internal:" + port}
-				link.Path, link.RawQuery, _ = strings.Cut(path, "?")
-				link.RawQuery += "&lang=" + test.language
-				var barriers []string
-				colours := []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: test.colours}}
-				await := func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }
-				err := chromedp.Run(ctx,
-					emulation.SetEmulatedMedia().WithFeatures(colours),
-					chromedp.EmulateViewport(390, 800), chromedp.Navigate(link.String()),
-					chromedp.Evaluate(string(axe)+"; true", nil), chromedp.Evaluate(run, &barriers, await))
-				if err != nil {
-					t.Fatalf("%s: %v", path, err)
-				}
-				for _, barrier := range barriers {
-					t.Errorf("%s, %s: %s", path, b.View().State, barrier)
-				}
-			}
-			for _, path := range test.paths {
-				look(path)
-			}
-			if test.colours == "light" && test.language == "fr" {
-				for _, state := range states {
-					b.change(func(v *View) { v.State, v.Essential = state, state == decide.Exhausted })
-					look("/")
-				}
-				return
-			}
-			b.has(nil)
-			look("/")
-			look("/session")
-		})
 	}
 }
 
