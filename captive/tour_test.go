@@ -17,7 +17,8 @@ import (
 var everyLanguage = []string{"fr", "en", "ar", "es", "pt", "uk"}
 
 // TestNoFlaw looks at every page in every language for whatever would keep somebody from using it: see [webtest.Judge].
-// Lessons are all made alike: it looks at all in French, and at some in the other languages.
+// Lessons are all made alike: it looks at all in French, and at some in the other languages. So are colours and wide
+// screens: it looks at them in French.
 func TestNoFlaw(t *testing.T) {
 	labtest.Root(t, "chromium")
 	t.Parallel()

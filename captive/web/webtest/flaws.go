@@ -71,15 +71,15 @@ type look struct {
 // looks are light and dark, on a narrow phone and on a screen.
 var looks = []look{{320, false, true}, {1280, true, false}, {320, true, false}, {1280, false, false}}
 
-// Page opens a page, which should be in the language and direction, and returns its flaws. It looks at it light and narrow,
-// dark and wide; if told to be thorough, dark and narrow, light and wide, too.
+// Page opens a page, which should be in the language and direction, and returns its flaws. It looks at it light and narrow; if
+// told to be thorough, dark and wide, dark and narrow, light and wide, too.
 func (j *Judge) Page(url, lang, dir string, thorough bool) (flaws []string, err error) {
 	if err := chromedp.Run(j.ctx, chromedp.EmulateViewport(320, 800), chromedp.Navigate(url)); err != nil {
 		return nil, fmt.Errorf("open %s: %w", url, err)
 	}
 	looks := looks
 	if !thorough {
-		looks = looks[:2]
+		looks = looks[:1]
 	}
 	for _, look := range looks {
 		scheme := "light"
