@@ -37,7 +37,7 @@ const (
 	listening = 15 * time.Second      // for a scan: all channels of two bands, those with radar for a tenth of a second each
 	settled   = 24 * time.Hour        // a channel is kept for so long at least
 	again     = 10 * time.Second      // between attempts at something that failed
-	beginning = 30 * time.Second      // that an access point may take to begin; then it is looked what keeps it
+	beginning = 15 * time.Second      // that an access point may take to begin; then it is looked what keeps it
 )
 
 // twin is the interface of an open network's encrypted twin (see netctl.AccessPoint).

@@ -358,7 +358,7 @@ func TestSwitchedOff(t *testing.T) {
 			t.Errorf("%+v", got)
 		}
 		s.change(func() { s.off = false })
-		time.Sleep(2 * period)
+		time.Sleep(3 * period)
 		if got := s.State(); !got.On || got.Failed {
 			t.Errorf("it is on again: %+v", got)
 		}
