@@ -10,8 +10,8 @@ import (
 	"passerelle/vm/guest"
 )
 
-// TestBox: the box on a wired hotspot. Its queues are this kernel's fair ones, its light shows what it does and its
-// button asks for what the hold says, through the kernel's character device.
+// TestBox: the box on a wired hotspot. Its queues are this kernel's fair ones, its light shows what it does, its button
+// asks for what the hold says, through the kernel's character device, and the watchdog hears that it works.
 func TestBox(t *testing.T) {
 	needMachine(t)
 	chip, err := guest.NewChip("panel", 8)
@@ -29,6 +29,7 @@ func TestBox(t *testing.T) {
 [hw]
 led = "panel 2 high"
 button = "panel 5 low"
+watchdog = "/dev/watchdog0"
 `)
 	shows := func(t *testing.T, s decide.State) {
 		t.Helper()
@@ -53,10 +54,6 @@ button = "panel 5 low"
 		hold(t, 300*time.Millisecond)
 		shows(t, decide.Paused)
 		hold(t, 300*time.Millisecond)
-		shows(t, decide.Sharing)
-	})
-	t.Run("between two gestures nothing is asked for", func(t *testing.T) {
-		hold(t, 3*time.Second)
 		shows(t, decide.Sharing)
 	})
 	t.Run("five seconds open the window for technicians, and close it", func(t *testing.T) {
@@ -97,27 +94,24 @@ button = "panel 5 low"
 		hold(t, 300*time.Millisecond)
 		shows(t, decide.Paused)
 	})
+	t.Run("the watchdog has heard of it, and ends with it", func(t *testing.T) {
+		ctx := patience(t, 30*time.Second)
+		if state, err := guest.Watchdog(ctx); err != nil || state != "active" {
+			t.Errorf("the watchdog is %q: %v", state, err)
+		}
+		must(t, box.Stop())
+		if state, err := guest.Watchdog(ctx); err != nil || state != "inactive" {
+			t.Errorf("without the daemon the watchdog is %q: %v", state, err)
+		}
+	})
 }
 
 // slack is how much too long or too short a stretch of light may be on an emulated machine. Patterns differ by more:
 // TestMatchTellsPatternsApart.
 const slack = 80 * time.Millisecond
 
-// waitMatch waits until the light shows a pattern. What a gesture's confirmation lights before is no match: it is over
-// within a second.
+// waitMatch waits until the light shows a pattern.
 func waitMatch(t *testing.T, l *guest.Light, p hw.Pattern, limit time.Duration) {
 	t.Helper()
-	length := 1500 * time.Millisecond
-	for _, step := range p {
-		length += step.For
-	}
-	var last error
-	for end := time.Now().Add(limit); time.Now().Before(end); {
-		seen, err := l.Watch(patience(t, time.Minute), length)
-		must(t, err)
-		if last = guest.Match(seen, p, slack); last == nil {
-			return
-		}
-	}
-	t.Fatal(last)
+	must(t, l.Await(patience(t, limit), p, slack))
 }

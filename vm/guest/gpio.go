@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"passerelle/hw"
 )
 
 // simulators is where gpio-sim makes chips (Documentation/admin-guide/gpio/gpio-sim.rst).
@@ -106,27 +108,20 @@ func (l *Light) On() (bool, error) {
 	return level == "1", err
 }
 
-// Watch looks at the light for a while and returns how long it was on and off in turn. The first and the last stretch
-// are cut off by the watch.
-func (l *Light) Watch(ctx context.Context, d time.Duration) ([]Stretch, error) {
+// Await looks at the light until it has just shown a pattern for LookFor. It fails when the context ends.
+func (l *Light) Await(ctx context.Context, p hw.Pattern, slack time.Duration) error {
 	const every = 5 * time.Millisecond
-	var seen []Stretch
-	began, since := time.Now(), time.Now()
-	for {
+	var seen Look
+	for last := time.Now(); ; {
 		on, err := l.On()
 		if err != nil {
-			return nil, err
+			return err
 		}
 		now := time.Now()
-		if len(seen) == 0 || seen[len(seen)-1].On != on {
-			seen, since = append(seen, Stretch{On: on}), now
-		}
-		seen[len(seen)-1].For = now.Sub(since)
-		if now.Sub(began) >= d {
-			return seen, nil
-		}
-		if err := pause(ctx, every); err != nil {
-			return nil, err
+		seen.Add(on, now.Sub(last), LookFor(p))
+		last = now
+		if err := Match(seen, p, slack); err == nil || pause(ctx, every) != nil {
+			return err
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"time"
 
 	"passerelle/netctl/netlab"
 	"passerelle/netctl/wpa"
@@ -128,8 +129,8 @@ func (s *Station) SetMAC(mac net.HardwareAddr) error {
 	return errors.Join(s.Leave(), s.Resident.SetMAC(mac))
 }
 
-// Ping fails if no echo comes back.
-func (s *Station) Ping(ctx context.Context, addr string) error {
-	_, err := s.Run(ctx, "busybox", "ping", "-c", "3", "-W", "2", addr)
+// Ping fails if no echo comes back within a time of whole seconds.
+func (s *Station) Ping(ctx context.Context, addr string, within time.Duration) error {
+	_, err := s.Run(ctx, "busybox", "ping", "-c", "1", "-W", fmt.Sprint(int(within.Seconds())), addr)
 	return err
 }

@@ -9,27 +9,24 @@ import (
 	"passerelle/vm/guest"
 )
 
-// look is what a watch sees of a pattern, from some moment of it on.
-func look(p hw.Pattern, from, length time.Duration) (seen []guest.Stretch) {
+// look is what is seen of a pattern, from some moment of it on, by who waits for another.
+func look(shown hw.Pattern, from time.Duration, awaited hw.Pattern) (seen guest.Look) {
 	const step = 5 * time.Millisecond
-	for at := from; at <= from+length; at += step {
-		c, _ := p.At(at)
-		if on := c != hw.Dark; len(seen) == 0 || seen[len(seen)-1].On != on {
-			seen = append(seen, guest.Stretch{On: on})
-			continue
-		}
-		seen[len(seen)-1].For += step
+	// What was seen long ago is forgotten.
+	for at := from - time.Second; at <= from+guest.LookFor(awaited); at += step {
+		c, _ := shown.At(at + time.Minute)
+		seen.Add(c != hw.Dark, step, guest.LookFor(awaited))
 	}
 	return seen
 }
 
-// TestMatchTellsPatternsApart: whenever the watch begins, it sees the pattern that is shown and no other.
+// TestMatchTellsPatternsApart: whenever the look begins, it sees the pattern that is shown and no other.
 func TestMatchTellsPatternsApart(t *testing.T) {
 	t.Parallel()
 	for _, shown := range decide.States {
 		for from := time.Duration(0); from < 8*time.Second; from += 145 * time.Millisecond {
-			seen := look(hw.States[shown], from, 15*time.Second)
 			for _, s := range decide.States {
+				seen := look(hw.States[shown], from, hw.States[s])
 				err := guest.Match(seen, hw.States[s], slack)
 				if (err == nil) != (s == shown) {
 					t.Fatalf("%s, seen %v after it began, matched with %s: %v", shown, from, s, err)
@@ -42,18 +39,18 @@ func TestMatchTellsPatternsApart(t *testing.T) {
 func TestMatchAllowsNoMoreThanSlack(t *testing.T) {
 	t.Parallel()
 	const ms = time.Millisecond
-	blink := hw.Pattern{{Colour: hw.White, For: 500 * ms}, {Colour: hw.Dark, For: 300 * ms}}
+	blink := hw.Pattern{{Colour: hw.White, For: 600 * ms}, {Colour: hw.Dark, For: 400 * ms}}
 	for _, c := range []struct {
 		what string
-		seen []guest.Stretch
+		seen guest.Look
 		ok   bool
 	}{
-		{"exact", []guest.Stretch{{true, 100 * ms}, {false, 300 * ms}, {true, 500 * ms}, {false, 10 * ms}}, true},
-		{"a little off", []guest.Stretch{{false, 350 * ms}, {true, 440 * ms}, {false, 360 * ms}, {true, 10 * ms}}, true},
-		{"too short", []guest.Stretch{{false, 300 * ms}, {true, 400 * ms}, {false, 300 * ms}}, false},
-		{"too long", []guest.Stretch{{false, 300 * ms}, {true, 600 * ms}, {false, 300 * ms}}, false},
-		{"a part that is too long", []guest.Stretch{{false, 500 * ms}, {true, 500 * ms}, {false, 300 * ms}}, false},
-		{"seen for too short a time", []guest.Stretch{{false, 300 * ms}, {true, 500 * ms}}, false},
+		{"exact", guest.Look{{true, 100 * ms}, {false, 400 * ms}, {true, 600 * ms}, {false, 400 * ms}}, true},
+		{"a little off", guest.Look{{false, 450 * ms}, {true, 540 * ms}, {false, 460 * ms}, {true, 60 * ms}}, true},
+		{"too short", guest.Look{{false, 400 * ms}, {true, 500 * ms}, {false, 400 * ms}, {true, 200 * ms}}, false},
+		{"too long", guest.Look{{false, 400 * ms}, {true, 700 * ms}, {false, 400 * ms}}, false},
+		{"a part that is too long", guest.Look{{false, 500 * ms}, {true, 600 * ms}, {false, 400 * ms}}, false},
+		{"seen for too short a time", guest.Look{{false, 400 * ms}, {true, 600 * ms}, {false, 400 * ms}}, false},
 		{"nothing", nil, false},
 	} {
 		if err := guest.Match(c.seen, blink, slack); (err == nil) != c.ok {
