@@ -1,11 +1,14 @@
 package guest_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/vishvananda/netlink"
 
 	"passerelle/appliance"
 	"passerelle/appliance/decide"
@@ -41,7 +44,7 @@ func used(d appliance.DonationStatus) bool { return d.Chosen && d.Works }
 // asksAddress does the system's part on the interface of the phone's donation, once it is there.
 func asksAddress(t *testing.T, b *guest.Box, device string) {
 	t.Helper()
-	waitLent(t, b, device+" is there", func(d appliance.DonationStatus) bool { return d.Line != "" })
+	waitLent(t, b, device+" is there", func(d appliance.DonationStatus) bool { return d.Line == device })
 	must(t, guest.StartDHCP(b.Host, device))
 }
 
@@ -53,28 +56,35 @@ func code(n guest.Network) string {
 // marias is the network of the phone.
 var marias = guest.Network{SSID: "Maria 4G", Security: guest.WPA2, Passphrase: "trois mots doux", Channel: 11}
 
-// lendingScene starts a box that has these radios and makes its network on channel 6, beside a phone that shares
-// marias. A station has a session; then the fibre fails.
-func lendingScene(t *testing.T, name string, radios ...string) (*guest.Box, *guest.Phone, *guest.Station) {
-	t.Helper()
-	scene := radioScene(t, name, radios...)
+// TestLentNetwork: a lender's Wi-Fi, by a radio of its own and by the hotspot's.
+func TestLentNetwork(t *testing.T) {
+	needMachine(t)
+	scene := radioScene(t, "lent", "wlan0", "wlan1")
 	phone := newPhone(t, scene)
 	must(t, phone.On(patience(t, 30*time.Second), marias))
 	box := startAirBox(t, scene, serving("channel = 6", ""))
 	station := newStation(t, scene.World, 1)
-	if w := waitOn(t, box); w.Channel != 6 {
-		t.Fatalf("its network is %+v", w)
-	}
+	waitMHz(t, box, 2437)
 	admitted(t, station, guest.Network{SSID: ssid, Security: guest.Open})
 	must(t, scene.Lenders[0].LAN.Cut())
 	waitState(t, box, decide.Offline)
-	return box, phone, station
-}
 
-// TestLentNetwork: a lender's Wi-Fi, by a radio of its own.
-func TestLentNetwork(t *testing.T) {
-	needMachine(t)
-	box, phone, station := lendingScene(t, "lent", "wlan0", "wlan1")
+	usable := func(t *testing.T) {
+		t.Helper()
+		waitLent(t, box, "the phone's line is used", used)
+		online(t, station)
+	}
+	follows := func(t *testing.T, mhz int) {
+		t.Helper()
+		if w := waitMHz(t, box, mhz); !w.Follows {
+			t.Errorf("its network is %+v", w)
+		}
+		usable(t)
+	}
+	lend := func(t *testing.T, n guest.Network, device string) {
+		t.Helper()
+		must(t, box.Lend(patience(t, 30*time.Second), code(n), lent, device))
+	}
 
 	t.Run("is listed", func(t *testing.T) {
 		must(t, box.SetUp("wlan1", true))
@@ -84,59 +94,57 @@ func TestLentNetwork(t *testing.T) {
 			t.Errorf("passerelle wifi scan said:\n%s", out)
 		}
 	})
-	t.Run("is joined and used", func(t *testing.T) {
-		must(t, box.Lend(patience(t, 30*time.Second), code(marias), lent, "wlan1"))
-		asksAddress(t, box, "wlan1")
-		waitLent(t, box, "the phone's line is used", used)
-		online(t, station)
+	t.Run("with another passphrase is not joined, and says so", func(t *testing.T) {
+		wrong := marias
+		wrong.Passphrase = "quatre mots doux"
+		lend(t, wrong, "wlan1")
+		waitLent(t, box, "the passphrase is wrong", func(d appliance.DonationStatus) bool {
+			return strings.Contains(d.Why, "another passphrase")
+		})
 	})
-	t.Run("goes and comes back", func(t *testing.T) {
+	t.Run("with the right one is joined and used", func(t *testing.T) {
+		lend(t, marias, "")
+		asksAddress(t, box, "wlan1")
+		usable(t)
+		if w := waitMHz(t, box, 2437); w.Follows {
+			t.Errorf("though another radio joins it, its network is %+v", w)
+		}
+	})
+	t.Run("by the hotspot's radio takes the hotspot to its channel", func(t *testing.T) {
+		lend(t, marias, "lend0") // an interface that the box makes
+		asksAddress(t, box, "lend0")
+		follows(t, 2462)
+	})
+	t.Run("moves, and the hotspot follows", func(t *testing.T) {
+		must(t, phone.Move(patience(t, 30*time.Second), 1))
+		follows(t, 2412)
+	})
+	t.Run("goes and comes back elsewhere", func(t *testing.T) {
 		must(t, phone.Off())
 		waitLent(t, box, "the phone's network is gone", func(d appliance.DonationStatus) bool {
 			return strings.Contains(d.Why, "is gone")
 		})
 		waitState(t, box, decide.Offline)
-		must(t, phone.On(patience(t, 30*time.Second), marias))
-		waitLent(t, box, "the phone's line is used", used)
-		online(t, station)
+		elsewhere := marias
+		elsewhere.Channel = 6
+		must(t, phone.On(patience(t, 30*time.Second), elsewhere))
+		follows(t, 2437)
 	})
-	t.Run("with another passphrase is not joined, and says so", func(t *testing.T) {
-		wrong := marias
-		wrong.Passphrase = "quatre mots doux"
-		must(t, box.Lend(patience(t, 30*time.Second), code(wrong), lent, ""))
-		waitLent(t, box, "the passphrase is wrong", func(d appliance.DonationStatus) bool {
-			return strings.Contains(d.Why, "another passphrase")
-		})
+	t.Run("leaves no interface behind", func(t *testing.T) {
+		if _, err := box.Netlink().LinkByName("lend0"); err != nil {
+			t.Error(err)
+		}
+		must(t, box.Stop())
+		if _, err := box.Netlink().LinkByName("lend0"); !errors.As(err, new(netlink.LinkNotFoundError)) {
+			t.Errorf("lend0 is there: %v", err)
+		}
 	})
 }
 
-// TestOneRadio: a lender's Wi-Fi, by the hotspot's radio.
-func TestOneRadio(t *testing.T) {
-	needMachine(t)
-	box, phone, station := lendingScene(t, "one", "wlan0")
-	follows := func(t *testing.T, mhz int) {
-		t.Helper()
-		w := waitAir(t, box, fmt.Sprintf("its network is on %d MHz", mhz), func(w appliance.WiFiStatus) bool {
-			return w.On && w.MHz == mhz
-		})
-		if !w.Follows {
-			t.Errorf("its network is %+v", w)
-		}
-		waitLent(t, box, "the phone's line is used", used)
-		online(t, station)
-	}
-
-	t.Run("takes the hotspot to the phone's channel", func(t *testing.T) {
-		must(t, box.Lend(patience(t, 30*time.Second), code(marias), lent, "")) // no interface is named: lend0 is made
-		asksAddress(t, box, "lend0")
-		follows(t, 2462)
-	})
-	t.Run("follows the phone to another", func(t *testing.T) {
-		must(t, phone.Off())
-		waitState(t, box, decide.Offline)
-		moved := marias
-		moved.Channel = 1
-		must(t, phone.On(patience(t, 30*time.Second), moved))
-		follows(t, 2412)
+// waitMHz waits until the box's network is on the air there, and returns it.
+func waitMHz(t *testing.T, b *guest.Box, mhz int) appliance.WiFiStatus {
+	t.Helper()
+	return waitAir(t, b, fmt.Sprintf("its network is on %d MHz", mhz), func(w appliance.WiFiStatus) bool {
+		return w.On && w.MHz == mhz
 	})
 }
