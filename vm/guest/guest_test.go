@@ -48,7 +48,7 @@ func closeWorld(t *testing.T, w *netlab.World) {
 	})
 }
 
-// newStation adds a resident's phone to a world. Its number makes its MAC.
+// newStation adds a resident's phone to a world. Its number makes its MAC: worlds beside each other have different ones.
 func newStation(t *testing.T, w *netlab.World, number byte) *guest.Station {
 	t.Helper()
 	s, err := guest.AddStation(patience(t, time.Minute), w, fmt.Sprintf("station%d", number), stationMAC(number))

@@ -20,7 +20,7 @@ import (
 	"passerelle/vm/guest"
 )
 
-// The hotspot's network in these tests.
+// The hotspot's network; tests that run beside TestHotspot have others.
 const (
 	ssid   = "Partage à ouvrir"
 	portal = "http://10.80.0.1"
@@ -53,8 +53,9 @@ func newPhone(t *testing.T, s *netlab.Scene) *guest.Phone {
 	return p
 }
 
-// serving is a configuration by which the box makes the network, with further lines of the hotspot and at the end.
-func serving(hotspot, more string) string {
+// serving is a configuration by which the box makes a network of that name, with further lines of the hotspot and at
+// the end.
+func serving(ssid, hotspot, more string) string {
 	return fmt.Sprintf(`
 [box]
 name = "Centre social des Lilas"
@@ -176,8 +177,8 @@ func admitted(t *testing.T, s *guest.Station, n guest.Network) netlab.Lease {
 	return l
 }
 
-// straight tells whether an echo of one station's comes back from another, though it never asked for the other's hardware
-// address.
+// straight tells whether an echo of one station's comes back from another, though it never asked for the other's
+// hardware address.
 func straight(t *testing.T, from, to *guest.Station) bool {
 	t.Helper()
 	return reaches(t, from, to, "ip", "neighbour", "replace", address(to), "lladdr", to.MAC.String(), "dev", "wlan0")
@@ -213,6 +214,7 @@ func apart(t *testing.T, a, b *guest.Station) {
 // TestHotspot: the network that the box makes.
 func TestHotspot(t *testing.T) {
 	needMachine(t)
+	t.Parallel()
 	scene := radioScene(t, "hotspot", "wlan0")
 	neighbour := newPhone(t, scene)
 	voisins := guest.Network{SSID: "voisins", Security: guest.Open, Channel: 1}
@@ -225,7 +227,7 @@ func TestHotspot(t *testing.T) {
 			t.Error("these two do not: nothing is proven by that on the box's network")
 		}
 	})
-	box := startAirBox(t, scene, serving("", ""))
+	box := startAirBox(t, scene, serving(ssid, "", ""))
 	var open, owe guest.Network
 	var before netlab.Lease
 
@@ -313,7 +315,7 @@ func TestHotspot(t *testing.T) {
 	})
 	t.Run("with a password, at 5 GHz", func(t *testing.T) {
 		ctx := patience(t, time.Minute)
-		must(t, box.Configure(serving("password = \"trois mots doux\"\nband = \"5GHz\"\nchannel = 40", "")))
+		must(t, box.Configure(serving(ssid, "password = \"trois mots doux\"\nband = \"5GHz\"\nchannel = 40", "")))
 		must(t, box.Reload())
 		waitAir(t, box, "its network has a password", func(w appliance.WiFiStatus) bool {
 			return w.On && strings.Contains(w.Security, "WPA3") && w.MHz == 5200

@@ -15,8 +15,11 @@ import (
 	"passerelle/vm/guest"
 )
 
-// lent is the donation of the phone in these tests.
-const lent = "Téléphone de Maria"
+// The phone's donation, and the hotspot's network. The channels here leave those from 5 on to TestHotspot.
+const (
+	lent    = "Téléphone de Maria"
+	lending = "Partage de Maria"
+)
 
 // donationOf returns what a status says of a donation.
 func donationOf(s appliance.Status, name string) (d appliance.DonationStatus) {
@@ -54,18 +57,20 @@ func code(n guest.Network) string {
 }
 
 // marias is the network of the phone.
-var marias = guest.Network{SSID: "Maria 4G", Security: guest.WPA2, Passphrase: "trois mots doux", Channel: 11}
+var marias = guest.Network{SSID: "Maria 4G", Security: guest.WPA2, Passphrase: "trois mots doux", Channel: 4}
 
-// TestLentNetwork: a lender's Wi-Fi, by a radio of its own and by the hotspot's.
+// TestLentNetwork: a lender's Wi-Fi, by a radio of its own and by the hotspot's. It takes long enough for the watchdog
+// to act if it heard nothing.
 func TestLentNetwork(t *testing.T) {
 	needMachine(t)
+	t.Parallel()
 	scene := radioScene(t, "lent", "wlan0", "wlan1")
 	phone := newPhone(t, scene)
 	must(t, phone.On(patience(t, 30*time.Second), marias))
-	box := startAirBox(t, scene, serving("channel = 6", ""))
-	station := newStation(t, scene.World, 1)
-	waitMHz(t, box, 2437)
-	admitted(t, station, guest.Network{SSID: ssid, Security: guest.Open})
+	box := startAirBox(t, scene, serving(lending, "channel = 2", "[hw]\nwatchdog = \"/dev/watchdog0\"\n"))
+	station := newStation(t, scene.World, 3)
+	waitMHz(t, box, 2417)
+	admitted(t, station, guest.Network{SSID: lending, Security: guest.Open})
 	must(t, scene.Lenders[0].LAN.Cut())
 	waitState(t, box, decide.Offline)
 
@@ -106,14 +111,14 @@ func TestLentNetwork(t *testing.T) {
 		lend(t, marias, "")
 		asksAddress(t, box, "wlan1")
 		usable(t)
-		if w := waitMHz(t, box, 2437); w.Follows {
+		if w := waitMHz(t, box, 2417); w.Follows {
 			t.Errorf("though another radio joins it, its network is %+v", w)
 		}
 	})
 	t.Run("by the hotspot's radio takes the hotspot to its channel", func(t *testing.T) {
 		lend(t, marias, "lend0") // an interface that the box makes
 		asksAddress(t, box, "lend0")
-		follows(t, 2462)
+		follows(t, 2427)
 	})
 	t.Run("moves, and the hotspot follows", func(t *testing.T) {
 		must(t, phone.Move(patience(t, 30*time.Second), 1))
@@ -126,17 +131,24 @@ func TestLentNetwork(t *testing.T) {
 		})
 		waitState(t, box, decide.Offline)
 		elsewhere := marias
-		elsewhere.Channel = 6
+		elsewhere.Channel = 3
 		must(t, phone.On(patience(t, 30*time.Second), elsewhere))
-		follows(t, 2437)
+		follows(t, 2422)
 	})
-	t.Run("leaves no interface behind", func(t *testing.T) {
+	t.Run("leaves no interface behind, and no watchdog", func(t *testing.T) {
+		ctx := patience(t, 30*time.Second)
+		if state, err := guest.Watchdog(ctx); err != nil || state != "active" {
+			t.Errorf("the watchdog is %q: %v", state, err)
+		}
 		if _, err := box.Netlink().LinkByName("lend0"); err != nil {
 			t.Error(err)
 		}
 		must(t, box.Stop())
 		if _, err := box.Netlink().LinkByName("lend0"); !errors.As(err, new(netlink.LinkNotFoundError)) {
 			t.Errorf("lend0 is there: %v", err)
+		}
+		if state, err := guest.Watchdog(ctx); err != nil || state != "inactive" {
+			t.Errorf("without the daemon the watchdog is %q: %v", state, err)
 		}
 	})
 }

@@ -12,8 +12,8 @@ func TestMachine(t *testing.T) {
 	needMachine(t)
 	radios, err := os.ReadDir("/sys/class/ieee80211")
 	must(t, err)
-	if len(radios) != 6 {
-		t.Errorf("%d radios, want 6", len(radios))
+	if len(radios) != 8 {
+		t.Errorf("%d radios, want 8", len(radios))
 	}
 	for _, name := range []string{"passerelle", "bench"} {
 		path, err := guest.Program(name)

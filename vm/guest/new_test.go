@@ -14,6 +14,8 @@ import (
 // TestNewBox: a box that no technician has configured, and one that is reset.
 func TestNewBox(t *testing.T) {
 	needMachine(t)
+	t.Parallel()
+	const ssid = "Partage neuf"
 	chip, err := guest.NewChip("reset", 8)
 	must(t, err)
 	t.Cleanup(func() {
@@ -24,7 +26,7 @@ func TestNewBox(t *testing.T) {
 	scene := radioScene(t, "new", "wlan0")
 	light, button := chip.Light(2), chip.Button(5)
 	box := startAirBox(t, scene, "")
-	station := newStation(t, scene.World, 1)
+	station := newStation(t, scene.World, 4)
 
 	waits := func(t *testing.T) {
 		t.Helper()
@@ -42,7 +44,7 @@ func TestNewBox(t *testing.T) {
 	}
 	t.Run("waits for a technician", waits)
 	t.Run("takes up its configuration", func(t *testing.T) {
-		must(t, box.Configure(serving("", "[hw]\nled = \"reset 2 high\"\nbutton = \"reset 5 low\"\n")))
+		must(t, box.Configure(serving(ssid, "", "[hw]\nled = \"reset 2 high\"\nbutton = \"reset 5 low\"\n")))
 		must(t, box.Reload())
 		waitState(t, box, decide.Sharing)
 		w := waitAir(t, box, "its network has its name", func(w appliance.WiFiStatus) bool { return w.On && w.SSID == ssid })

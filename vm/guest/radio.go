@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -20,15 +21,22 @@ const phys = "/sys/class/ieee80211"
 // glance is how long a wait for what the kernel or a program is about to do lasts between two looks.
 const glance = 50 * time.Millisecond
 
+// moving is held while an interface of the machine's own namespace has that name, on its way into a host: there nobody
+// has it.
+var moving sync.Mutex
+
 // TakeRadio moves one of the machine's radios into a host, where its interface has the name and is down. The radio
 // comes back when the host's world is closed; a radio on its way back is waited for.
 func TakeRadio(ctx context.Context, h *netlab.Host, name string) error {
+	moving.Lock()
+	defer moving.Unlock()
 	phy, link, err := freeRadio(ctx)
 	if err != nil {
 		return fmt.Errorf("take a radio for %s: %w", h.Name(), err)
 	}
-	// On its way it has a name that nobody there has.
-	err = errors.Join(netlink.LinkSetDown(link), netlink.LinkSetName(link, "moving"))
+	// Who had it before may have given it another hardware address, which is somebody else's now.
+	err = errors.Join(netlink.LinkSetDown(link), netlink.LinkSetHardwareAddr(link, link.Attrs().PermHWAddr),
+		netlink.LinkSetName(link, "moving"))
 	if err == nil {
 		err = run(ctx, "iw", "phy", phy, "set", "netns", "name", h.Namespace())
 	}

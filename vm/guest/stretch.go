@@ -23,7 +23,7 @@ func (s Stretch) String() string {
 // Look is what was seen of a light. The first and the last stretch are cut off by the look.
 type Look []Stretch
 
-// Add adds that the light is on, or not, so long after it was looked at last; what is longer ago than most is forgotten.
+// Add adds that the light is on, or not, so long after the last look at it; what is longer ago than most is forgotten.
 func (l *Look) Add(on bool, after, most time.Duration) {
 	seen := *l
 	if len(seen) == 0 {
@@ -51,7 +51,7 @@ func (l Look) length() (d time.Duration) {
 	return d
 }
 
-// LookFor returns how long a light must be looked at to tell a pattern from all others: one and a half times its length.
+// LookFor returns how long a light must be looked at to tell a pattern from all others: one and a half of its periods.
 // What a gesture's confirmation lights, for a second, is no pattern.
 func LookFor(p hw.Pattern) (d time.Duration) {
 	for _, step := range p {

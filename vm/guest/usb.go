@@ -106,6 +106,8 @@ func takeLink(h *netlab.Host, link netlink.Link, name string) error {
 		return err
 	}
 	defer ns.Close()
+	moving.Lock()
+	defer moving.Unlock()
 	err = errors.Join(netlink.LinkSetDown(link), netlink.LinkSetName(link, "moving"), netlink.LinkSetNsFd(link, int(ns.Fd())))
 	if err == nil {
 		link, err = h.Netlink().LinkByName("moving")

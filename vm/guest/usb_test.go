@@ -14,6 +14,7 @@ import (
 // TestPhoneOnUSB: a phone on a cable is recognised by its driver, and the same donation however often it is plugged in.
 func TestPhoneOnUSB(t *testing.T) {
 	needMachine(t)
+	t.Parallel()
 	ctx := patience(t, 2*time.Minute)
 	scene, err := netlab.Standard(ctx, netlab.Options{Name: "usb"})
 	must(t, err)

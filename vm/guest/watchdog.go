@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Watchdog returns whether the machine's watchdog (softdog) is "active" or "inactive". It is an error that it once heard
-// nothing for so long that it would have restarted a board.
+// Watchdog returns whether the machine's watchdog (softdog) is "active" or "inactive". It is an error that it once
+// heard nothing for so long that it would have restarted a board.
 func Watchdog(ctx context.Context) (state string, err error) {
 	log, err := exec.CommandContext(ctx, "dmesg").Output()
 	if err != nil {
