@@ -35,6 +35,7 @@ const (
 	retry    = 250 * time.Millisecond // after a first failure to apply; then it doubles
 	retryMax = 2 * time.Second
 
+	together = 20 * time.Millisecond // within which counters are read that are held against each other
 	soonest  = 50 * time.Millisecond // between rounds that only watch a tranche being spent
 	evidence = 16 << 10              // bytes received in a round that prove a line alive without a question
 )
@@ -317,9 +318,7 @@ func (b *Box) observe() {
 	if today := ledger.PeriodStart(b.now, "day", 0); b.trust.By != "" && !today.Equal(b.day) {
 		b.newDay(today)
 	}
-	counted := b.read()
-	lines := b.observeLines()
-	if counted && lines {
+	if b.tally() {
 		b.book()
 	}
 	if n, err := b.Uplinks.Networks(plan.Hotspot(b.Config)); err != nil {
@@ -330,6 +329,21 @@ func (b *Box) observe() {
 	b.observeAir()
 	b.probe()
 	b.watchLines()
+}
+
+// tally reads the kernel's counters and then the lines', and returns whether it could. What passes between the two looks
+// as if it were used twice: where the machine was too busy to do both at once, it does them again, lest a small cap seem
+// to be spent for a moment.
+func (b *Box) tally() (ok bool) {
+	for range 3 {
+		began := b.Now()
+		kernel := b.read()
+		ok = b.observeLines() && kernel
+		if b.Now().Sub(began) < together {
+			break
+		}
+	}
+	return ok
 }
 
 func (b *Box) observation() decide.Observation {
@@ -377,7 +391,7 @@ func (b *Box) apply(ctx context.Context) error {
 	if !b.applied {
 		b.applied = true
 		// What a crashed daemon left in the kernel goes on.
-		if b.read() && b.observeLines() {
+		if b.tally() {
 			b.book()
 		}
 	}
