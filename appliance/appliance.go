@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"os"
 	"sync"
 	"time"
 
@@ -399,12 +398,8 @@ func (b *Box) apply(ctx context.Context) error {
 	for _, c := range plan.Children(b.Config, out, b.RunDir) {
 		child := supervise.Child{Name: c.Name, Argv: c.Argv}
 		for _, f := range c.Files {
-			mode := os.FileMode(0o644) // dnsmasq reads them again after it gave up being root
-			if f.Secret {
-				mode = 0o600
-			}
 			child.Files = append(child.Files, supervise.File{
-				Path: f.Path, Data: []byte(f.Text), Mode: mode, Reload: f.Reload, Later: f.Later,
+				Path: f.Path, Data: []byte(f.Text), Owner: f.Owner, Reload: f.Reload, Later: f.Later, Keep: f.Keep,
 			})
 		}
 		children = append(children, child)

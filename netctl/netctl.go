@@ -179,13 +179,14 @@ type Child struct {
 	Files []File
 }
 
-// File is a file that a child reads.
+// File is a file that a child reads. Nobody but its owner and root may.
 type File struct {
 	Path   string
 	Text   string
-	Reload bool // the child reads it again on SIGHUP
-	Later  bool // a change waits until the child starts again for another reason; of any other file it restarts it
-	Secret bool // only root may read it: there is a passphrase in it
+	Owner  string // the user whose the file and its folder are, which others' files are not in; "" for root
+	Reload bool   // the child reads it again on SIGHUP
+	Later  bool   // a change waits until the child starts again for another reason; of any other file it restarts it
+	Keep   bool   // the child writes it: it is made empty if it is missing, and outlives the child
 }
 
 // Direction is seen from the resident.

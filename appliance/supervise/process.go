@@ -119,7 +119,7 @@ func writePIDFile(path string, pid int) error {
 	}
 	// At once, and without waiting for a disk: should the daemon be killed after the child has changed its user and before
 	// its file is there, nobody would ever end it. A half-written file names nobody (parsePIDFile).
-	if err := os.WriteFile(path, fmt.Appendf(nil, "%d\n%s\n", pid, id), 0o644); err != nil {
+	if err := os.WriteFile(path, fmt.Appendf(nil, "%d\n%s\n", pid, id), 0o600); err != nil {
 		return fmt.Errorf("write the pid file: %w", err)
 	}
 	return nil

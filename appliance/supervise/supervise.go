@@ -46,13 +46,16 @@ type Child struct {
 	Files []File   // written before the child starts, removed once it is no longer wanted
 }
 
-// File is a file that a child reads. No two children share one.
+// File is a file that a child reads. No two children share one. Its mode is 0600.
 type File struct {
-	Path   string // absolute; missing folders are made with mode 0755
-	Data   []byte
-	Mode   os.FileMode // permission bits; 0 means 0600
-	Reload bool        // the child reads it again on SIGHUP
-	Later  bool        // a change waits until the child starts again for another reason; of any other file it restarts it
+	Path string // absolute; missing folders are made with mode 0700
+	Data []byte
+	// Owner is the name of the user who owns the file, and with it the folder that it lies in; "" for who runs the
+	// supervisor.
+	Owner  string
+	Reload bool // the child reads it again on SIGHUP
+	Later  bool // a change waits until the child starts again for another reason; of any other file it restarts it
+	Keep   bool // the child writes it: it is made empty if it is missing, else its content stays, also without the child
 }
 
 // Options are what a Supervisor needs from outside.
@@ -110,7 +113,7 @@ type child struct {
 // program is what is remembered of a Child: the disk remembers its files' content.
 type program struct {
 	argv  []string
-	paths []string
+	paths []string // of what goes with it
 }
 
 type startRequest struct {
@@ -208,7 +211,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
-	if err := os.MkdirAll(s.opt.Dir, 0o755); err != nil {
+	if err := os.MkdirAll(s.opt.Dir, 0o700); err != nil {
 		return fmt.Errorf("create the folder of pid files: %w", err)
 	}
 	if err := endLeftovers(s.opt.Dir, s.opt.StopLimit, s.opt.Log); err != nil {
@@ -442,7 +445,9 @@ func (c *child) give(want Child) error {
 	var errs []error
 	p := &program{argv: slices.Clone(want.Argv)}
 	for _, f := range want.Files {
-		p.paths = append(p.paths, f.Path)
+		if !f.Keep {
+			p.paths = append(p.paths, f.Path)
+		}
 		switch changed, err := f.write(); {
 		case err != nil:
 			errs = append(errs, fmt.Errorf("child %s: %w", c.name, err))
@@ -510,8 +515,6 @@ func validate(children []Child) error {
 				return fmt.Errorf("child %s: file %q: not an absolute path", c.Name, f.Path)
 			case twice:
 				return fmt.Errorf("child %s: file %s: already a file of %s", c.Name, f.Path, other)
-			case f.Mode&^os.ModePerm != 0:
-				return fmt.Errorf("child %s: file %s: mode %v has more than permission bits", c.Name, f.Path, f.Mode)
 			}
 			paths[f.Path] = c.Name
 		}

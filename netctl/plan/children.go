@@ -18,6 +18,12 @@ const (
 	ChildCaptive = "dnsmasq-captive" // every name is the box
 )
 
+// DNSUser is the user that dnsmasq becomes, which Debian's dnsmasq-base makes.
+const DNSUser = "dnsmasq"
+
+// Leases returns the file, below run, of who has which address until when.
+func Leases(run string) string { return filepath.Join(run, "leases") }
+
 // Resolver is a name server to ask and the uplink to ask it through.
 type Resolver struct {
 	Addr      netip.Addr
@@ -40,6 +46,10 @@ type Outside struct {
 // again for another one: it binds its socket to the device, not to the name. So do both with their sockets towards
 // resolvers, which they keep when they read of others (dnsmasq 2.90 takes over a server's place in its list together with
 // its socket).
+//
+// Only what dnsmasq reads again, on SIGHUP, lies in a folder of its user's. The rest it opens while it still is root, and
+// a file of a folder that is its user's could by then be another: a configuration that runs a program, a link that has
+// the leases written over any file of the machine.
 func Children(c *config.Config, o Outside, run string) []netctl.Child {
 	children := dnsmasqs(c, o, run)
 	if o.AccessPoint != nil {
@@ -57,12 +67,13 @@ func dnsmasqs(c *config.Config, o Outside, run string) []netctl.Child {
 	first, last := pool(c.Hotspot.Address)
 	network := c.Hotspot.Address.Masked()
 	box := c.Hotspot.Address.Addr()
-	servers := filepath.Join(run, "servers.conf")
-	essentialServers := filepath.Join(run, "servers-essential.conf")
+	servers := filepath.Join(run, "dnsmasq", "servers.conf")
+	essentialServers := filepath.Join(run, "dnsmasq", "servers-essential.conf")
 
 	common := []string{
 		fmt.Sprintf("# Names are asked through interface number %d.", o.Asked),
 		"filter-AAAA", // IPv6 is closed: an address that cannot be reached only costs time
+		"user=" + DNSUser,
 		"keep-in-foreground",
 		"log-facility=-",
 		"pid-file=",
@@ -94,7 +105,7 @@ func dnsmasqs(c *config.Config, o Outside, run string) []netctl.Child {
 		fmt.Sprintf("dhcp-range=%s,%s,%s,%d", first, last, netmask(network), int(c.Hotspot.Lease.Seconds())),
 		fmt.Sprintf("dhcp-lease-max=%d", offset(network, last)-offset(network, first)+1),
 		"dhcp-authoritative",
-		"dhcp-leasefile=" + filepath.Join(run, "leases"),
+		"dhcp-leasefile=" + Leases(run),
 		"dhcp-ignore-names", // a device's name is its owner's
 		"dhcp-option=option:router," + box.String(),
 		"dhcp-option=option:dns-server," + box.String(),
@@ -130,8 +141,11 @@ func dnsmasqs(c *config.Config, o Outside, run string) []netctl.Child {
 		}
 	}
 	return []netctl.Child{
-		child(ChildDNS, truthful, netctl.File{Path: servers, Text: list.String(), Reload: true}),
-		child(ChildCaptive, captive, netctl.File{Path: essentialServers, Text: essentialList.String(), Reload: true}),
+		child(ChildDNS, truthful,
+			netctl.File{Path: servers, Text: list.String(), Owner: DNSUser, Reload: true},
+			netctl.File{Path: Leases(run), Keep: true}),
+		child(ChildCaptive, captive,
+			netctl.File{Path: essentialServers, Text: essentialList.String(), Owner: DNSUser, Reload: true}),
 	}
 }
 

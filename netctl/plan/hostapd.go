@@ -33,7 +33,7 @@ func HostapdChild(a netctl.AccessPoint, run string) netctl.Child {
 	text := func(a netctl.AccessPoint) string {
 		return strings.Join(hostapd(a, filepath.Join(run, HostapdControl)), "\n") + "\n"
 	}
-	file := netctl.File{Path: filepath.Join(run, "hostapd.conf"), Text: text(a), Secret: true}
+	file := netctl.File{Path: filepath.Join(run, "hostapd.conf"), Text: text(a)}
 	if a.Joined {
 		anywhere := a
 		anywhere.Channel = 0

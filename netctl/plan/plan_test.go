@@ -123,7 +123,14 @@ func childrenText(children []netctl.Child) string {
 			if f.Reload {
 				again = "reload"
 			}
-			fmt.Fprintf(&b, "%s (on change: %s)\n", f.Path, again)
+			if f.Keep {
+				again = "nothing, it is the child's"
+			}
+			owner := ""
+			if f.Owner != "" {
+				owner = f.Owner + "'s, "
+			}
+			fmt.Fprintf(&b, "%s (%son change: %s)\n", f.Path, owner, again)
 			for line := range strings.Lines(f.Text) {
 				b.WriteString("    " + line)
 			}

@@ -52,7 +52,7 @@ func SupplicantChild(d config.Donation, country, run string) netctl.Child {
 	return netctl.Child{
 		Name:  name,
 		Argv:  []string{"wpa_supplicant", "-D", "nl80211", "-i", d.Interface, "-c", conf},
-		Files: []netctl.File{{Path: conf, Text: strings.Join(lines, "\n") + "\n", Secret: true}},
+		Files: []netctl.File{{Path: conf, Text: strings.Join(lines, "\n") + "\n"}},
 	}
 }
 
