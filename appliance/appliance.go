@@ -13,10 +13,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
 	"passerelle/appliance/air"
+	"passerelle/appliance/bindings"
 	"passerelle/appliance/clock"
 	"passerelle/appliance/config"
 	"passerelle/appliance/decide"
@@ -96,6 +98,9 @@ type Parts struct {
 	Air        Air
 	Board      func() BoardStatus // what the board feels
 	Children   Children
+	Leases     func() ([]bindings.Lease, error) // of the hotspot, as far as any were given
+	Asker      Asker
+	Memory     uint64 // bytes of the machine's; 0: not known
 	Accounts   Accounts
 	Books      map[string]*ledger.Book // what the accounts' place has, by donation
 	Paused     map[string]string       // likewise, by whom donations are paused
@@ -138,6 +143,7 @@ type Box struct {
 	air       air.State
 	asked     int // the number of the uplink that names were last asked through
 	networks  []netip.Prefix
+	devices   devices
 	decision  decide.Decision
 	applied   bool
 	fault     string
@@ -328,6 +334,7 @@ func (b *Box) observe() {
 	b.observeAir()
 	b.probe()
 	b.watchLines()
+	b.bind()
 }
 
 // tally reads the kernel's counters and then the lines', and returns whether it could. What passes between the two looks
@@ -364,8 +371,13 @@ func (b *Box) observation() decide.Observation {
 
 // apply drives kernel and children to the decision's plan.
 func (b *Box) apply(ctx context.Context) error {
-	in := plan.Input{Config: b.Config, Decision: b.decision, Networks: b.networks}
-	out := plan.Outside{Hotspot: b.hotspot.Index, AccessPoint: b.air.AccessPoint, Radios: b.radios()}
+	in := plan.Input{
+		Config: b.Config, Decision: b.decision, Networks: b.networks, Memory: b.Memory, Tracked: b.sample.Tracked,
+	}
+	out := plan.Outside{
+		Hotspot: b.hotspot.Index, AccessPoint: b.air.AccessPoint, Radios: b.radios(), Hosts: b.devices.hosts,
+		Essential: b.decision.Internet == decide.EssentialOnly,
+	}
 	if d := b.chosen(); d != nil {
 		in.Line = d.uplink.Interface
 		in.Gateway = d.uplink.Gateway
@@ -374,9 +386,20 @@ func (b *Box) apply(ctx context.Context) error {
 		if len(dns) == 0 {
 			dns = d.uplink.DNS
 		}
+		// A line's own name server comes first: not all of a machine's are reached by every line, and few are asked.
+		near, far := []netip.Addr{}, []netip.Addr{}
+		for _, a := range dns {
+			if slices.ContainsFunc(d.uplink.Networks, func(n netip.Prefix) bool { return n.Contains(a) }) {
+				near = append(near, a)
+			} else {
+				far = append(far, a)
+			}
+		}
+		dns = append(near, far...)
 		for _, a := range dns {
 			out.Resolvers = append(out.Resolvers, plan.Resolver{Addr: a, Interface: d.uplink.Interface})
 		}
+		in.NameServers = len(out.Resolvers)
 		b.asked = d.uplink.Index
 	}
 	out.Asked = b.asked
@@ -393,6 +416,7 @@ func (b *Box) apply(ctx context.Context) error {
 		if b.tally() {
 			b.book()
 		}
+		b.bind()
 	}
 	var children []supervise.Child
 	for _, c := range plan.Children(b.Config, out, b.RunDir) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"passerelle/appliance/air"
+	"passerelle/appliance/bindings"
 	"passerelle/appliance/clock"
 	"passerelle/appliance/config"
 	"passerelle/appliance/decide"
@@ -75,6 +76,22 @@ type prober struct{}
 func (prober) Set([]uplink.Status)                {}
 func (prober) Alive(string)                       {}
 func (prober) Result(string) (bool, bool, string) { return true, true, "" }
+
+// asker has the answers that a test gives it.
+type asker struct {
+	asked []netip.Addr
+	knows map[netip.Addr][]netctl.MAC
+}
+
+func (a *asker) Ask(addrs []netip.Addr) { a.asked = append(a.asked, addrs...) }
+
+func (a *asker) Answers() (all []netctl.Claim) {
+	for _, addr := range a.asked {
+		all = append(all, netctl.Claim{Addr: addr, MACs: a.knows[addr]})
+	}
+	a.asked = nil
+	return all
+}
 
 // joiner knows how it stands with every lender's network.
 type joiner struct {
@@ -179,6 +196,8 @@ type home struct {
 	clock  *wall
 	boot   string
 	kept   Kept
+	leases []bindings.Lease
+	asker  asker
 	stop   func() []netctl.Session
 }
 
@@ -222,6 +241,7 @@ func (h *home) start(text string, aside []netctl.Session) {
 		Config: h.config(text), Configured: true, Gate: h.gate, Uplinks: h.lines, Prober: prober{}, Children: h.kids,
 		Joiner: h.joiner, Air: h.air, Board: func() BoardStatus { return BoardStatus{} },
 		Accounts: h.paper, Books: books, Paused: maps.Clone(h.paper.paused), Clock: h.clock, Boot: h.boot,
+		Leases: func() ([]bindings.Lease, error) { return h.leases, nil }, Asker: &h.asker,
 		RunDir: "/run/passerelle", Now: time.Now, Log: slog.New(slog.DiscardHandler),
 		Keep: func(k Kept) error { h.kept = k; return nil }, Kept: h.kept, Aside: aside,
 	})

@@ -31,6 +31,13 @@ type Gate interface {
 	Read() (Sample, error)
 	// Neighbor returns the hardware address that the kernel last saw using the address, on the hotspot.
 	Neighbor(addr netip.Addr) (MAC, error)
+	// Bind makes these the devices that may speak from their addresses, besides those that the kernel bound itself when they
+	// got a lease, and besides sessions'. An address that is listed is nobody else's; one that was listed in the last call
+	// and no longer is, nobody's. It returns how many entries of the kernel it changed.
+	Bind(all []Binding) (changed int, err error)
+	// Strangers returns those that spoke from an address that is not bound to them, since it was last called. It is a
+	// sample: there is room for few of each port.
+	Strangers() ([]Stranger, error)
 	// Close takes everything of ours out of the kernel: the box forwards nothing afterwards.
 	Close(ctx context.Context) error
 }
@@ -44,6 +51,7 @@ type Plan struct {
 	Rules   []Rule
 	Routes  []Route
 	Tables  []Table
+	Filters []Filter
 	Shapers []Shaper
 	Cap     string // the quota chain that forwarded packets pay from, "" when nothing is forwarded
 	Reserve string // the quota chain that pays for essential services when Cap has nothing left; "" for none
@@ -66,6 +74,9 @@ type Interface struct {
 type Sysctl struct {
 	Path  string
 	Value string
+	// AtLeast says that Value is a number, that more is good too, and that the box does without where it may not be
+	// changed, as in a network namespace other than the machine's first.
+	AtLeast bool
 }
 
 // Names of the kernel's objects of ours. They are constants because whoever repairs a box looks for them.
@@ -91,6 +102,27 @@ const (
 	MarkUnpaid    uint32 = 0x10000000
 	MarkMask      uint32 = 0xf0000000
 
+	// MarkNames is on what the box's name servers exchange with a line's: it pays as a resident's packets do. Their
+	// connections have it too.
+	MarkNames uint32 = 0x50000000
+
+	// A resident's question for a name is marked with who answers it, under MarkResolverMask. MarkCaptive comes first from the bound
+	// on a device's questions.
+	MarkCaptive      uint32 = 0x04000000
+	MarkGuest        uint32 = 0x08000000
+	MarkTruthful     uint32 = 0x0c000000
+	MarkResolverMask uint32 = 0x0c000000
+
+	// MarkBound is on a packet whose sender may use its source address.
+	MarkBound uint32 = 0x02000000
+
+	// FilterName is the name of our tables of nf_tables; SetBindings and SetSettled are sets in the one of family netdev that
+	// Gate.Bind fills, SetExtra in the one of family ip.
+	FilterName  = "passerelle"
+	SetBindings = "bindings" // hardware address and address: who may speak from where
+	SetSettled  = "settled"  // hardware address: stays, so that its lease counts no more among its port's newcomers
+	SetExtra    = "extra"    // address: a second one of a device that has another
+
 	// TableOnline routes what is marked to the chosen uplink, TableHeld everybody else into the box itself.
 	TableOnline = 8010
 	TableHeld   = 8011
@@ -108,6 +140,10 @@ const (
 	MinorOwn = 0xfffe
 	// MinorEssential is the leaf of essential services, likewise.
 	MinorEssential = 0xfffd
+	// MinorNames is the leaf of the questions for names that residents ask, likewise.
+	MinorNames = 0xfffc
+	// MinorFirst is the first that is not a resident's.
+	MinorFirst = MinorNames
 
 	// CountLimit is the constant that a session's byte counter must stay below; a session starts at CountLimit minus
 	// the bytes it may use.
@@ -156,6 +192,36 @@ type Chain struct {
 	Rules []string
 }
 
+// Filter is a table of nf_tables that is ours as a whole, named FilterName: for what iptables cannot say, because it is about
+// frames or because its state is kept by hardware address. What its sets hold outlives a change of its rules, as long as no
+// set changes its shape.
+type Filter struct {
+	Family string // as in nft(8): "netdev", "ip"
+	Sets   []FilterSet
+	Chains []FilterChain
+}
+
+// FilterSet is a set in the words of nft(8). Of one for each port the name and text have PortName and PortNumber in the
+// port's place.
+type FilterSet struct {
+	Name, Spec string
+	EachPort   bool
+}
+
+// FilterChain is a chain in the words of nft(8), likewise.
+type FilterChain struct {
+	Name     string
+	Hook     string // "" for a chain that others lead to
+	Rules    []string
+	EachPort bool
+}
+
+// What stands for a port of the hotspot in a Filter's text: the ports of its bridge, or the interface itself if it is none.
+const (
+	PortName   = "$port" // its interface
+	PortNumber = "$n"    // the kernel's number of it
+)
+
 // Jump is a rule at the head of a built-in chain that leads to a chain of ours.
 type Jump struct {
 	From  string // built-in chain
@@ -170,6 +236,7 @@ type Shaper struct {
 	Total     uint64 // bit/s of everything in classes together; 0: no total
 	Own       uint64 // bit/s that the box's own packets may use of it; 0: they pass unshaped
 	Essential uint64 // bit/s that essential services may use of it, all together; 0: they have no class
+	Names     uint64 // bit/s that residents' questions for names may use of it; 0: they have no class
 }
 
 // Child is a program that shall run beside the kernel's part of the plan.
@@ -211,6 +278,29 @@ func (m MAC) String() string {
 	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5])
 }
 
+// Binding says that an address on the hotspot is a device's. Packets and ARP from the address by another device are
+// dropped where they come in (what switches call IP source guard and dynamic ARP inspection).
+type Binding struct {
+	Addr    netip.Addr
+	MAC     MAC
+	Left    time.Duration // until the kernel ends it
+	Settled bool          // the device stays: its lease is no newcomer's
+	Extra   bool          // the device has another address: from this one it has no essential services
+}
+
+// Stranger is a device that spoke from an address that is not bound to it.
+type Stranger struct {
+	Port int // of the hotspot, by the kernel's number
+	Addr netip.Addr
+	MAC  MAC
+}
+
+// Claim says which devices said that an address is theirs, when all were asked: none, one, or several that disagree.
+type Claim struct {
+	Addr netip.Addr
+	MACs []MAC
+}
+
 // Session is a resident's admission.
 type Session struct {
 	Addr    netip.Addr
@@ -235,6 +325,7 @@ type Tranche struct {
 type Sample struct {
 	Sessions []Session
 	Tranches []Spent
+	Tracked  uint64 // how many connections the kernel has room for; 0: not known
 }
 
 // Spent is a tranche in the kernel and how many bytes were paid from it.
@@ -264,7 +355,7 @@ func (p Plan) String() string {
 	line("ip link set %s up", p.Hotspot.Name)
 	line("ip address add %s dev %s", p.Hotspot.Address, p.Hotspot.Name)
 	for _, s := range p.Sysctls {
-		line("sysctl %s=%s", s.Path, s.Value)
+		line("%s", s)
 	}
 	for _, s := range p.Sets {
 		line("%s", s)
@@ -278,9 +369,12 @@ func (p Plan) String() string {
 	for _, t := range p.Tables {
 		b.WriteString(t.String())
 	}
+	for _, f := range p.Filters {
+		b.WriteString(f.String())
+	}
 	for _, s := range p.Shapers {
-		line("shape %s of %s: total %s, own %s, essential %s, each %s", s.Direction, s.Device,
-			rate(s.Total), rate(s.Own), rate(s.Essential), rate(s.Each(p.Class)))
+		line("shape %s of %s: total %s, own %s, essential %s, names %s, each %s", s.Direction, s.Device,
+			rate(s.Total), rate(s.Own), rate(s.Essential), rate(s.Names), rate(s.Each(p.Class)))
 	}
 	if p.Way != "" {
 		line("sessions leave by %s", p.Way)
@@ -292,6 +386,13 @@ func (p Plan) String() string {
 		line("pay for essential services from %s", p.Reserve)
 	}
 	return b.String()
+}
+
+func (s Sysctl) String() string {
+	if s.AtLeast {
+		return "sysctl " + s.Path + ">=" + s.Value
+	}
+	return "sysctl " + s.Path + "=" + s.Value
 }
 
 // Each returns the ceiling of one resident in the shaper's direction, in bit/s.
@@ -337,6 +438,25 @@ func (r Route) String() string {
 		via = " via " + r.Gateway.String()
 	}
 	return fmt.Sprintf("ip route add %s %s%s dev %s table %d", r.Kind, r.To, via, r.Device, r.Table)
+}
+
+func (f Filter) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "nft add table %s %s\n", f.Family, FilterName)
+	for _, s := range f.Sets {
+		fmt.Fprintf(&b, "nft add set %s %s %s { %s }\n", f.Family, FilterName, s.Name, s.Spec)
+	}
+	for _, c := range f.Chains {
+		hook := ""
+		if c.Hook != "" {
+			hook = " { " + c.Hook + " }"
+		}
+		fmt.Fprintf(&b, "nft add chain %s %s %s%s\n", f.Family, FilterName, c.Name, hook)
+		for _, r := range c.Rules {
+			fmt.Fprintf(&b, "nft add rule %s %s %s %s\n", f.Family, FilterName, c.Name, r)
+		}
+	}
+	return b.String()
 }
 
 func (t Table) String() string {

@@ -43,7 +43,7 @@ func TestIdle(t *testing.T) {
 	rounds(3) // what the admission brought about is over
 	applied := strings.Count(b.said(), "msg=applied")
 	faults, children := b.reaped(), b.offspring()
-	if len(children) != 2 {
+	if len(children) != 3 {
 		t.Errorf("the daemon's children are %v", children)
 	}
 	rounds(20)

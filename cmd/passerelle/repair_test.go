@@ -37,9 +37,12 @@ func TestBroken(t *testing.T) {
 		{"filter flushed", "iptables -F; iptables -X", false},
 		{"all flushed", "for t in mangle nat filter; do iptables -t $t -F; iptables -t $t -X; done", false},
 		{"IPv6 flushed", "ip6tables -t mangle -F; ip6tables -t mangle -X", true},
+		{"tables of frames flushed", "nft flush table netdev passerelle; nft flush table ip passerelle", true},
+		{"tables of frames deleted", "nft delete table netdev passerelle; nft delete table ip passerelle", true},
+		{"bindings flushed", "nft flush set netdev passerelle bindings", false},
 		{"set of members flushed", "ipset flush pas-who", false},
 		{"set of classes flushed", "ipset flush pas-class", false},
-		{"sets destroyed", "iptables -t mangle -F; iptables -F; ipset destroy pas-who; ipset destroy pas-class", false},
+		{"sets destroyed", "iptables -t raw -F; iptables -t mangle -F; iptables -F; ipset destroy pas-who; ipset destroy pas-class", false},
 		{"hotspot's queue deleted", "tc qdisc del dev wlan0 root", true},
 		{"uplink's queue deleted", "tc qdisc del dev eth0 root", true},
 		{"a class deleted", "for c in $(tc class show dev wlan0 | grep leaf | cut -d' ' -f3); do tc class del dev wlan0 classid $c; done", true},
@@ -87,9 +90,13 @@ func (b *box) sound(r *netlab.Resident) error {
 			":PAS-PRE ", ":PAS-FIRST ", ":PAS-IN ", "-A PREROUTING -i wlan0 -j PAS-PRE", "-A FORWARD -i wlan0 -j PAS-REFUSE",
 			"-j PAS-DOWN", "-A POSTROUTING -s 10.80.0.0/22 -o eth0 -j PAS-LEAVE", "pas:tranche:",
 		},
-		"ip6tables-save":               {"-A PREROUTING -i wlan0 -j PAS-NONE", "-A PREROUTING -i eth0 -j PAS-NONE"},
-		"ipset list pas-who":           {b.scene.Residents[0].Lease().Address.Addr().String() + ","},
-		"ipset list pas-class":         {b.scene.Residents[0].Lease().Address.Addr().String() + " "},
+		"ip6tables-save":       {"-A PREROUTING ! -i lo -j PAS-NONE", "-A OUTPUT ! -o lo -j PAS-NONE"},
+		"ipset list pas-who":   {b.scene.Residents[0].Lease().Address.Addr().String() + ","},
+		"ipset list pas-class": {b.scene.Residents[0].Lease().Address.Addr().String() + " "},
+		"nft list table netdev passerelle": {
+			`hook ingress device "wlan0"`, `hook egress device "wlan0"`, "add @strangers-", "update @guest-rate", "update @bindings",
+		},
+		"nft list table ip passerelle": {"ct state invalid drop", "add @others { ether saddr ct count over"},
 		"tc qdisc show dev wlan0":      {"htb 7a5: root"},
 		"tc qdisc show dev eth0":       {"htb 7a5: root"},
 		"tc class show dev wlan0":      {"parent 7a5:ffff leaf", "ceil 8Mbit"},
@@ -140,7 +147,7 @@ func TestChildrenKilled(t *testing.T) {
 	b.newcomer(r)
 	b.waitSound()
 	pids := b.children()
-	if len(pids) != 2 {
+	if len(pids) != 3 {
 		t.Fatalf("the children are %v", pids)
 	}
 	for _, pid := range pids {

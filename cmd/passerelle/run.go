@@ -26,6 +26,7 @@ import (
 
 	"passerelle/appliance"
 	"passerelle/appliance/admin"
+	"passerelle/appliance/bindings"
 	"passerelle/appliance/clock"
 	"passerelle/appliance/config"
 	"passerelle/appliance/supervise"
@@ -33,6 +34,7 @@ import (
 	"passerelle/captive/tutorials"
 	"passerelle/hw"
 	"passerelle/netctl"
+	"passerelle/netctl/arp"
 	"passerelle/netctl/gate"
 	"passerelle/netctl/plan"
 	"passerelle/netctl/uplink"
@@ -127,9 +129,11 @@ func (d *daemon) run(ctx context.Context) error {
 	kept := d.kept()
 	board := d.board()
 	radios := d.newRadios(board, wake)
+	asker := arp.New(plan.Hotspot(d.config), d.config.Hotspot.Address.Addr(), d.log, wake)
 	d.box = appliance.New(appliance.Parts{
 		Config: d.config, Configured: d.configured, Gate: g, Uplinks: reader, Prober: prober, Children: children,
 		Joiner: radios.joiner, Air: radios.keeper, Board: boardStatus(board, hw.NewSensors(os.DirFS("/"), time.Now)),
+		Leases: d.leases, Asker: asker, Memory: memory(),
 		Accounts: ledger, Books: books, Paused: paused, Clock: clock.New(clock.System(), kept.Trust), Boot: bootID(),
 		RunDir: d.runDir(), Now: time.Now, Log: d.log,
 		Keep: d.keep, Kept: kept, Aside: d.takeAside(),
@@ -161,6 +165,7 @@ func (d *daemon) run(ctx context.Context) error {
 		}, g.Port())
 	})
 	tasks.Go(func() error { return prober.Run(taskCtx) })
+	tasks.Go(func() error { return asker.Run(taskCtx) })
 	tasks.Go(func() error { return children.Run(taskCtx) })
 	tasks.Go(func() error { return d.servePages(taskCtx) })
 	tasks.Go(func() error { return d.serveSecure(taskCtx, ledger) })
@@ -200,6 +205,24 @@ func lock(path string) (unlock func(), err error) {
 		return nil, fmt.Errorf("take the lock %s: %w", path, err)
 	}
 	return func() { f.Close() }, nil
+}
+
+// leases reads what dnsmasq has leased. Before it starts there is no file.
+func (d *daemon) leases() ([]bindings.Lease, error) {
+	text, err := os.ReadFile(plan.Leases(d.runDir()))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read leases: %w", err)
+	}
+	return bindings.ParseLeases(string(text), time.Now(), d.config.Hotspot.Lease), nil
+}
+
+// memory returns the bytes of memory that the machine has, 0 if it does not say.
+func memory() uint64 {
+	var i unix.Sysinfo_t
+	if err := unix.Sysinfo(&i); err != nil {
+		return 0
+	}
+	return uint64(i.Totalram) * uint64(i.Unit)
 }
 
 // serveSecure serves lenders.

@@ -212,7 +212,7 @@ func TestUnchangedRulesAreRecognised(t *testing.T) {
 	l.admit(t, 0)
 	l.apply(t, l.sharing(0))
 	for _, r := range l.Residents {
-		for _, to := range []string{"192.0.2.80:7", "10.80.0.1:53", "10.80.0.1:5300", "10.80.0.1:67", "192.0.2.53:53"} {
+		for _, to := range []string{"192.0.2.80:7", "10.80.0.1:53", "10.80.0.1:530", "10.80.0.1:531", "10.80.0.1:67", "192.0.2.53:53"} {
 			c := ok(r.Dial(t.Context(), "udp", to))(t)
 			for range 10 {
 				c.Write([]byte("hello"))

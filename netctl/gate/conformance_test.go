@@ -63,10 +63,12 @@ ip rule
 ip route show table 8010 2>/dev/null
 ip route show table 8011 2>/dev/null
 cd /proc/sys/net/ipv4
-grep . ip_forward ip_early_demux conf/*/rp_filter conf/*/accept_local conf/*/accept_redirects
+grep . ip_forward ip_early_demux conf/*/rp_filter conf/*/accept_local conf/*/accept_redirects conf/*/arp_ignore conf/*/arp_announce conf/*/proxy_arp
 iptables-save
 ip6tables-save | sed 's/^/6 /'
 ipset save
+nft -st list table netdev passerelle 2>/dev/null
+nft -st list table ip passerelle 2>/dev/null
 tc qdisc show
 for i in wlan0 eth0 eth1; do tc class show dev $i; done
 `

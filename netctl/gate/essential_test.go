@@ -127,8 +127,8 @@ func TestEssentialWithoutLimits(t *testing.T) {
 	p := l.sharing(0)
 	must(t, l.gate.Grant(t.Context(), netctl.Tranche{Chain: p.Cap, ID: 1, Bytes: 50e6}))
 	l.admit(t, 0)
-	if classes := l.sh(t, "tc class show dev wlan0; tc class show dev eth0"); strings.Count(classes, "class htb") != 2 ||
-		strings.Count(classes, "class htb 7a5:fffd root") != 2 {
+	if classes := l.sh(t, "tc class show dev wlan0; tc class show dev eth0"); strings.Count(classes, "class htb") != 3 ||
+		strings.Count(classes, "class htb 7a5:fffd root") != 2 || strings.Count(classes, "class htb 7a5:fffc root") != 1 {
 		t.Errorf("the classes are\n%s", classes)
 	}
 	if body, err := get(t, l.Residents[0].Host, "http://192.0.2.80/", soon); err != nil || body != netlab.InternetPage {

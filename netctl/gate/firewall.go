@@ -500,7 +500,7 @@ func (g *Gate) removeTables(ctx context.Context, keep func(chain string) bool) e
 			continue
 		}
 		// What marks packets goes first: without the mark nothing is forwarded.
-		for _, name := range []string{"mangle", "nat", "filter"} {
+		for _, name := range []string{"mangle", "raw", "nat", "filter"} {
 			var b strings.Builder
 			have[name].removeJumps(&b)
 			have[name].removeChains(&b, keep)

@@ -32,18 +32,24 @@ type Gate struct {
 	route     *wire
 	now       func() time.Time
 
-	plan     netctl.Plan
-	applied  bool
-	hotspot  int // the kernel's number of its interface, when it was last looked at
-	sets     map[string]netctl.Set
-	sessions map[netip.Addr]session
-	firewall firewallState
-	tranches []netctl.Spent
-	shaped   map[string]shaped // by device
-	leaf     string            // kind of leaf queue that this kernel has; "" until tried
-	memory   memory            // what was before us
-	way      string            // the way out, by which residents' connections have gone so far
-	seen     seen
+	plan        netctl.Plan
+	applied     bool
+	hotspot     int // the kernel's number of its interface, when it was last looked at
+	sets        map[string]netctl.Set
+	sessions    map[netip.Addr]session
+	firewall    firewallState
+	ports       []port                 // that residents' frames come in by
+	filters     map[string]filterState // by family
+	bindings    map[netip.Addr]binding // as Bind was told
+	bound       map[netip.Addr]binding // what the kernel was last made to hold; nil: not known
+	unbound     []bindingOf            // what Bind was told no longer, until the kernel has forgotten it
+	filtersSeen uint32                 // the ruleset's generation when the filters were last looked at
+	tranches    []netctl.Spent
+	shaped      map[string]shaped // by device
+	leaf        string            // kind of leaf queue that this kernel has; "" until tried
+	memory      memory            // what was before us
+	way         string            // the way out, by which residents' connections have gone so far
+	seen        seen
 
 	disturbed atomic.Bool
 }
@@ -100,6 +106,7 @@ func New(ctx context.Context, now func() time.Time) (*Gate, error) {
 		sets:     map[string]netctl.Set{},
 		sessions: map[netip.Addr]session{},
 		shaped:   map[string]shaped{},
+		filters:  map[string]filterState{},
 		memory:   memory{},
 	}
 	var err error
@@ -157,6 +164,7 @@ func (g *Gate) Apply(ctx context.Context, p netctl.Plan) (changes []string, err 
 		}
 		parameters, err := g.readSysctls(p.Sysctls)
 		ok := note(nil, err) &&
+			note(g.applyFilters(ctx, p.Filters)) &&
 			note(g.applyTables(ctx, g.memory.addTo(p.Tables))) &&
 			note(g.applyRules(p.Rules)) &&
 			note(g.applyRoutes(p.Routes)) &&
@@ -315,7 +323,7 @@ func (g *Gate) admit(s netctl.Session) error {
 	}
 	network := g.plan.Hotspot.Address.Masked()
 	if !network.Contains(s.Addr) || s.Addr == g.plan.Hotspot.Address.Addr() || s.Addr == network.Addr() ||
-		s.Addr == lastAddr(network) || offset(network, s.Addr) >= netctl.MinorEssential {
+		s.Addr == lastAddr(network) || offset(network, s.Addr) >= netctl.MinorFirst {
 		return errors.New("its address is not a resident's on the hotspot")
 	}
 	x := session{Session: s, ends: g.now().Add(s.Left)}
@@ -334,6 +342,12 @@ func (g *Gate) admit(s netctl.Session) error {
 	}
 	if err := g.netfilter.do(g.putClassEntry(x, s.Left), g.putWho(x, s.Left)); err != nil {
 		return errors.Join(err, g.End(s.Addr))
+	}
+	// A device that pressed had its address bound to it before: this has it last as long as the session.
+	if b, ok := g.bound[s.Addr]; !ok || b.MAC != s.MAC || b.ends.Add(late).Before(x.ends) {
+		if _, err := g.bind(); err != nil {
+			return errors.Join(err, g.End(s.Addr))
+		}
 	}
 	return nil
 }
@@ -427,7 +441,8 @@ func (g *Gate) Read() (s netctl.Sample, err error) {
 	}
 	g.notice(rules)
 	s.Tranches = slices.Clone(g.tranches)
-	return s, nil
+	s.Tracked, err = readNumber("net/netfilter/nf_conntrack_max")
+	return s, err
 }
 
 // applyShapers drives the queues of all devices: those in the plan have ours, no other has.
@@ -575,6 +590,7 @@ func (g *Gate) Close(ctx context.Context) error {
 	_, err = g.writeSysctls(parameters)
 	try(err)
 	try(g.removeTables(ctx, func(string) bool { return false }))
+	try(g.removeFilters(ctx))
 	_, err = g.applyRules(nil)
 	try(err)
 	_, err = g.applyRoutes(nil)

@@ -66,13 +66,17 @@ func handle(minor uint16) uint32 { return netctl.HTBMajor<<16 | uint32(minor) }
 // must not exceed the total together, since HTB honours them even then; they follow the number of sessions in powers of
 // two, so that the classes change seldom.
 func wantedClasses(s netctl.Shaper, c netctl.Class, sessions int) (fixed []class, resident class) {
-	total, each, essential := s.Total/8, s.Each(c)/8, s.Essential/8
+	total, each := s.Total/8, s.Each(c)/8
+	some := []struct {
+		minor uint16
+		most  uint64
+	}{{netctl.MinorEssential, s.Essential / 8}, {netctl.MinorNames, s.Names / 8}}
 	if total == 0 {
 		// Nothing to borrow from: each limit alone, on a root class.
-		if essential != 0 {
-			fixed = append(fixed, class{
-				minor: netctl.MinorEssential, rate: essential, ceil: essential, quantum: quantum(essential), leaf: true,
-			})
+		for _, x := range some {
+			if x.most != 0 {
+				fixed = append(fixed, class{minor: x.minor, rate: x.most, ceil: x.most, quantum: quantum(x.most), leaf: true})
+			}
 		}
 		return fixed, class{rate: each, ceil: each, quantum: quantum(each), prio: 1, leaf: true}
 	}
@@ -80,7 +84,7 @@ func wantedClasses(s netctl.Shaper, c netctl.Class, sessions int) (fixed []class
 		each = total
 	}
 	fixed = append(fixed, class{minor: netctl.MinorTotal, rate: total, ceil: total, quantum: quantum(total)})
-	// The box's own packets and essential services come before residents', with an eighth of the line for sure.
+	// The box's own packets, essential services and names come before residents', with an eighth of the line for sure.
 	first := func(minor uint16, most uint64) {
 		if most != 0 {
 			fixed = append(fixed, class{
@@ -90,7 +94,9 @@ func wantedClasses(s netctl.Shaper, c netctl.Class, sessions int) (fixed []class
 		}
 	}
 	first(netctl.MinorOwn, s.Own/8)
-	first(netctl.MinorEssential, essential)
+	for _, x := range some {
+		first(x.minor, x.most)
+	}
 	share := total / uint64(2*powerOfTwo(max(8, sessions)))
 	return fixed, class{
 		parent: netctl.MinorTotal,

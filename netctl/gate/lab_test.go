@@ -56,10 +56,20 @@ func newLab(t testing.TB, o netlab.Options) *lab {
 	return l
 }
 
-// newGate makes another gate on the same kernel, as a daemon does that starts after a crash.
+// newGate makes another gate on the same kernel, as a daemon does that starts after a crash. Residents' addresses are theirs.
 func (l *lab) newGate(t testing.TB) netctl.Gate {
 	t.Helper()
-	return ok(gatetest.Inside(l.Box, func() (netctl.Gate, error) { return gate.New(t.Context(), time.Now) }))(t)
+	g := ok(gatetest.Inside(l.Box, func() (netctl.Gate, error) { return gate.New(t.Context(), time.Now) }))(t)
+	ok(g.Bind(l.bindings()))(t)
+	return g
+}
+
+// bindings are those of all residents.
+func (l *lab) bindings() (all []netctl.Binding) {
+	for k, r := range l.Residents {
+		all = append(all, netctl.Binding{Addr: address(k), MAC: netctl.MAC(r.MAC), Left: time.Hour})
+	}
+	return all
 }
 
 // address returns the k-th resident's address.

@@ -186,13 +186,16 @@ func TestBridge(t *testing.T) {
 	l := newLab(t, netlab.Options{})
 	must(t, l.Box.AddBridge("br0"))
 	var residents []*netlab.Host
+	var bound []netctl.Binding
 	for k := range 2 {
 		h := ok(l.AddHost(fmt.Sprintf("wired%d", k)))(t)
 		ok(l.Connect(netlab.End{Host: h, Interface: "eth0"},
 			netlab.End{Host: l.Box, Interface: fmt.Sprintf("port%d", k), Bridge: "br0"}))(t)
 		must(t, h.AddAddress("eth0", netip.PrefixFrom(address(k), boxAddress.Bits())))
 		residents = append(residents, h)
+		bound = append(bound, bindingTo(t, h, "eth0", address(k)))
 	}
+	ok(l.gate.Bind(bound))(t)
 	m := newMailbox(t, residents[1], address(1))
 	m.post(t, residents[0], "before")
 	if !m.got("before", soon) {
@@ -226,13 +229,16 @@ func TestOwnBridge(t *testing.T) {
 		t.Errorf("no bridge was made: %q", c)
 	}
 	var residents []*netlab.Host
+	var bound []netctl.Binding
 	for k := range 2 {
 		h := ok(l.AddHost(fmt.Sprintf("phone%d", k)))(t)
 		ok(l.Connect(netlab.End{Host: h, Interface: "wlan0"},
 			netlab.End{Host: l.Box, Interface: fmt.Sprintf("ap%d", k), Bridge: netctl.Bridge}))(t)
 		must(t, h.AddAddress("wlan0", netip.PrefixFrom(address(k), boxAddress.Bits())))
 		residents = append(residents, h)
+		bound = append(bound, bindingTo(t, h, "wlan0", address(k)))
 	}
+	ok(l.gate.Bind(bound))(t)
 	l.apply(t, l.paused())
 	if c := l.apply(t, l.paused()); len(c) != 0 {
 		t.Errorf("applied again, it changed %q", c)
@@ -249,6 +255,13 @@ func TestOwnBridge(t *testing.T) {
 	if _, err := l.Box.Netlink().LinkByName(netctl.Bridge); err == nil {
 		t.Error("the bridge is still there though the gate was closed")
 	}
+}
+
+// bindingTo binds an address to a host's interface.
+func bindingTo(t testing.TB, h *netlab.Host, device string, addr netip.Addr) netctl.Binding {
+	t.Helper()
+	link := ok(h.Netlink().LinkByName(device))(t)
+	return netctl.Binding{Addr: addr, MAC: netctl.MAC(link.Attrs().HardwareAddr), Left: time.Hour}
 }
 
 func TestEnd(t *testing.T) {
@@ -395,18 +408,24 @@ func TestConnectionsAreBounded(t *testing.T) {
 	}
 }
 
-// TestNames checks which server a resident's queries reach, wherever they are sent.
+// TestNames checks which name server a resident's questions reach, wherever they are sent, also those of a device that asks
+// from one port all the time: who answers goes by the packet, not by how the conversation began.
 func TestNames(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, netlab.Options{Residents: 2})
 	l.apply(t, l.paused())
-	for port, answer := range map[uint16]string{53: "the truth", 5300: "the box"} {
+	for port, answer := range map[uint16]string{
+		plan.PortDNS: "the truth", plan.PortGuest: "a guest's truth", plan.PortCaptive: "the box",
+	} {
 		must(t, l.Box.ServePackets(netip.AddrPortFrom(boxAddress.Addr(), port), func([]byte) []byte { return []byte(answer) }))
 	}
-	ask := func(k int, server string) string {
+	type asker struct {
+		k      int
+		server string
+	}
+	fixed := map[asker]net.Conn{}
+	ask := func(c net.Conn) string {
 		t.Helper()
-		c := ok(l.Residents[k].Dial(t.Context(), "udp", server))(t)
-		defer c.Close()
 		ok(c.Write([]byte("who?")))(t)
 		c.SetReadDeadline(time.Now().Add(soon))
 		answer := make([]byte, 100)
@@ -414,19 +433,88 @@ func TestNames(t *testing.T) {
 	}
 	for _, c := range []struct {
 		plan netctl.Plan
-		want string
+		want [2]string // by resident, of whom the first is admitted
 	}{
-		{l.sharing(0), "the truth"}, {l.paused(), "the box"}, {l.sharing(0), "the truth"},
+		{l.sharing(0), [2]string{"the truth", "a guest's truth"}},
+		{l.paused(), [2]string{"the box", "the box"}},
+		{l.sharing(0), [2]string{"the truth", "a guest's truth"}},
 	} {
 		l.apply(t, c.plan)
 		l.admit(t, 0)
 		for k := range 2 {
 			for _, server := range []string{"10.80.0.1:53", "192.0.2.53:53", "8.8.8.8:53"} {
-				if got := ask(k, server); got != c.want {
-					t.Errorf("resident %d asked %s and was told %q, want %q", k, server, got, c.want)
+				a := asker{k, server}
+				if fixed[a] == nil {
+					fixed[a] = ok(l.Residents[k].Dial(t.Context(), "udp", server))(t)
+					t.Cleanup(func() { fixed[a].Close() })
 				}
+				once := ok(l.Residents[k].Dial(t.Context(), "udp", server))(t)
+				for how, conn := range map[string]net.Conn{"from a port of its own": once, "from the same port": fixed[a]} {
+					if got := ask(conn); got != c.want[k] {
+						t.Errorf("resident %d asked %s %s and was told %q, want %q", k, server, how, got, c.want[k])
+					}
+				}
+				once.Close()
 			}
 		}
+	}
+	must(t, l.gate.End(address(0)))
+	if got := ask(fixed[asker{0, "8.8.8.8:53"}]); got != "a guest's truth" {
+		t.Errorf("whose session ended was told %q", got)
+	}
+	for _, port := range []uint16{plan.PortGuest, plan.PortCaptive} {
+		c := ok(l.Residents[0].Dial(t.Context(), "udp", netip.AddrPortFrom(boxAddress.Addr(), port).String()))(t)
+		c.Write([]byte("who?"))
+		c.SetReadDeadline(time.Now().Add(never))
+		if n, err := c.Read(make([]byte, 100)); err == nil {
+			t.Errorf("port %d answered %d bytes beside the bounds on port 53", port, n)
+		}
+		c.Close()
+	}
+}
+
+// TestGuestsNames asks more than a device, and then all of them, may: the captive name server answers, whatever is asked.
+func TestGuestsNames(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, netlab.Options{Residents: 12})
+	l.apply(t, l.sharing(0))
+	l.admit(t, 11)
+	for port, answer := range map[uint16]string{
+		plan.PortDNS: "the truth", plan.PortGuest: "a guest's truth", plan.PortCaptive: "the box",
+	} {
+		must(t, l.Box.ServePackets(netip.AddrPortFrom(boxAddress.Addr(), port), func([]byte) []byte { return []byte(answer) }))
+	}
+	// ask asks n questions and returns who answered how many.
+	ask := func(k, n int) map[string]int {
+		t.Helper()
+		count := map[string]int{}
+		c := ok(l.Residents[k].Dial(t.Context(), "udp", "10.80.0.1:53"))(t)
+		defer c.Close()
+		for range n {
+			ok(c.Write([]byte("who?")))(t)
+			c.SetReadDeadline(time.Now().Add(soon))
+			answer := make([]byte, 100)
+			count[string(answer[:ok(c.Read(answer))(t)])]++
+		}
+		return count
+	}
+	const burst = 45 // questions, and one in half a second
+	got := ask(0, 3*burst)
+	if n := got["a guest's truth"]; n < burst || n > 2*burst || n+got["the box"] != 3*burst {
+		t.Errorf("one device beyond its bound was answered by %v", got)
+	}
+	if got := ask(1, 1); got["a guest's truth"] != 1 {
+		t.Errorf("another was answered by %v", got)
+	}
+	all := 0
+	for k := 1; k < 10; k++ {
+		all += ask(k, burst)["a guest's truth"]
+	}
+	if got := ask(10, 5); got["the box"] == 0 {
+		t.Errorf("after %d answers to all guests, the next is answered by %v", all, got)
+	}
+	if got := ask(11, 2*burst); got["the truth"] != 2*burst {
+		t.Errorf("an admitted device was answered by %v", got)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	vnl "github.com/vishvananda/netlink"
@@ -47,6 +48,7 @@ func (g *Gate) applyHotspot(i netctl.Interface) (link vnl.Link, changes []string
 		g.memory.note(memoryAddress+i.Name, i.Address.String())
 		changes = append(changes, fmt.Sprintf("ip address add %s dev %s", i.Address, i.Name))
 	}
+	g.ports = []port{{i.Name, link.Attrs().Index}}
 	if link.Type() == "bridge" {
 		more, err := g.isolatePorts(link)
 		return link, append(changes, more...), err
@@ -91,10 +93,12 @@ func (g *Gate) isolatePorts(bridge vnl.Link) (changes []string, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("list ports of %s: %w", bridge.Attrs().Name, err)
 	}
+	g.ports = nil
 	for _, p := range ports {
 		if p.Attrs().MasterIndex != bridge.Attrs().Index {
 			continue
 		}
+		g.ports = append(g.ports, port{p.Attrs().Name, p.Attrs().Index})
 		info, err := g.links.LinkGetProtinfo(p)
 		if err != nil {
 			return changes, fmt.Errorf("read bridge port %s: %w", p.Attrs().Name, err)
@@ -263,10 +267,13 @@ func (g *Gate) readSysctls(want []netctl.Sysctl) (change []netctl.Sysctl, err er
 	for _, s := range want {
 		wanted[s.Path] = true
 		was, err := readParameter(s.Path)
+		if s.AtLeast && (errors.Is(err, os.ErrNotExist) || unix.Access("/proc/sys/"+s.Path, unix.W_OK) != nil) {
+			continue // a network namespace has no say in it
+		}
 		if err != nil {
 			return nil, err
 		}
-		if was != s.Value {
+		if was != s.Value && !(s.AtLeast && atLeast(was, s.Value)) {
 			g.memory.note(memorySysctl+s.Path, was)
 			change = append(change, s)
 		}
@@ -278,6 +285,24 @@ func (g *Gate) readSysctls(want []netctl.Sysctl) (change []netctl.Sysctl, err er
 		}
 	}
 	return change, nil
+}
+
+// atLeast compares two numbers. What is none is left alone.
+func atLeast(is, least string) bool {
+	a, errA := strconv.ParseUint(is, 10, 64)
+	b, errB := strconv.ParseUint(least, 10, 64)
+	return errA != nil || errB != nil || a >= b
+}
+
+func readNumber(path string) (uint64, error) {
+	text, err := readParameter(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseUint(text, 10, 64)
 }
 
 // readParameter reads a kernel parameter without what os.ReadFile asks the kernel besides: every round reads them all.

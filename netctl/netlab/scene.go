@@ -31,6 +31,7 @@ type Options struct {
 	Direct    bool  // the internet itself is each lender's router: no line, no second NAT, no lender's own server
 	NoOffload bool  // no segmentation offload at the box's and the residents' interfaces
 	IPv6      bool  // leave IPv6 on
+	Ports     bool  // the box's interface towards residents is a bridge, and each of them has a port of it to himself
 }
 
 // Scene is the standard world:
@@ -46,10 +47,11 @@ type Scene struct {
 	Internet  *Internet
 	Lenders   []*Lender
 	Box       *Host
-	Hotspot   *Cable // from the box to the air
+	Hotspot   *Cable // from the box to the air; nil with Options.Ports
 	Residents []*Resident
 
 	air       *Host
+	bridge    string // of the air, that residents are on
 	noOffload bool
 }
 
@@ -97,17 +99,7 @@ func (s *Scene) build(ctx context.Context, o Options) (err error) {
 	if s.Box, err = s.AddHost("box"); err != nil {
 		return err
 	}
-	if s.air, err = s.AddHost("air"); err != nil {
-		return err
-	}
-	if err := s.air.AddBridge(airBridge); err != nil {
-		return err
-	}
-	s.Hotspot, err = s.connect(
-		End{Host: s.Box, Interface: HotspotInterface, MAC: net.HardwareAddr{2, 0, 0, 1, 0, 0}},
-		End{Host: s.air, Interface: "box", Bridge: airBridge},
-	)
-	if err != nil {
+	if err := s.buildAir(o.Ports); err != nil {
 		return err
 	}
 	var resolvers []netip.Addr
@@ -128,6 +120,26 @@ func (s *Scene) build(ctx context.Context, o Options) (err error) {
 		}
 	}
 	return nil
+}
+
+// buildAir makes what residents join.
+func (s *Scene) buildAir(ports bool) (err error) {
+	if ports {
+		s.air, s.bridge = s.Box, HotspotInterface
+		return s.air.AddBridge(s.bridge)
+	}
+	if s.air, err = s.AddHost("air"); err != nil {
+		return err
+	}
+	s.bridge = airBridge
+	if err := s.air.AddBridge(s.bridge); err != nil {
+		return err
+	}
+	s.Hotspot, err = s.connect(
+		End{Host: s.Box, Interface: HotspotInterface, MAC: net.HardwareAddr{2, 0, 0, 1, 0, 0}},
+		End{Host: s.air, Interface: "box", Bridge: s.bridge},
+	)
+	return err
 }
 
 // connect lays a cable of the scene's kind.
@@ -300,7 +312,7 @@ func (s *Scene) AddResident() (*Resident, error) {
 	r := &Resident{Host: host, MAC: net.HardwareAddr{2, 0, 0, 0, 0, byte(k)}}
 	r.Air, err = s.connect(
 		End{Host: host, Interface: residentInterface, MAC: r.MAC},
-		End{Host: s.air, Interface: fmt.Sprintf("resident%d", k), Bridge: airBridge, Isolated: true},
+		End{Host: s.air, Interface: fmt.Sprintf("resident%d", k), Bridge: s.bridge, Isolated: true},
 	)
 	if err != nil {
 		return nil, err

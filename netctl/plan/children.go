@@ -14,7 +14,8 @@ import (
 
 // Names of the children.
 const (
-	ChildDNS     = "dnsmasq"         // addresses and truthful names
+	ChildDNS     = "dnsmasq"         // addresses, and truthful names for admitted residents
+	ChildGuests  = "dnsmasq-guests"  // names for the others
 	ChildCaptive = "dnsmasq-captive" // every name is the box
 )
 
@@ -30,11 +31,20 @@ type Resolver struct {
 	Interface string
 }
 
+// Host is what dnsmasq is told of a device on the hotspot.
+type Host struct {
+	MAC     netctl.MAC
+	Addr    netip.Addr // that it uses, and nobody else may get; invalid: none
+	Settled bool       // its lease is as long as the configuration says
+}
+
 // Outside is what the programs depend on besides the configuration.
 type Outside struct {
-	Hotspot     int // the kernel's number of the hotspot's interface
-	Asked       int // that of the uplink that names were last asked through
-	Resolvers   []Resolver
+	Hotspot     int        // the kernel's number of the hotspot's interface
+	Asked       int        // that of the uplink that names were last asked through
+	Resolvers   []Resolver // in the order in which they are to be asked
+	Essential   bool       // guests are told the truth of essential services' names only
+	Hosts       []Host
 	AccessPoint *netctl.AccessPoint // that hostapd shall make; nil: none
 	Radios      []string            // the interfaces that are there, of those that join lenders' networks
 }
@@ -43,7 +53,7 @@ type Outside struct {
 // addresses, and there are passphrases in some. dnsmasq is told nothing by the machine's own configuration files.
 //
 // The file of the dnsmasq that gives addresses names the number of the hotspot's interface, since it has to be started
-// again for another one: it binds its socket to the device, not to the name. So do both with their sockets towards
+// again for another one: it binds its socket to the device, not to the name. So do all with their sockets towards
 // resolvers, which they keep when they read of others (dnsmasq 2.90 takes over a server's place in its list together with
 // its socket).
 //
@@ -67,8 +77,8 @@ func dnsmasqs(c *config.Config, o Outside, run string) []netctl.Child {
 	first, last := pool(c.Hotspot.Address)
 	network := c.Hotspot.Address.Masked()
 	box := c.Hotspot.Address.Addr()
-	servers := filepath.Join(run, "dnsmasq", "servers.conf")
-	essentialServers := filepath.Join(run, "dnsmasq", "servers-essential.conf")
+	owned := func(name string) string { return filepath.Join(run, "dnsmasq", name) }
+	servers, guestServers, hosts := owned("servers.conf"), owned("servers-guests.conf"), owned("hosts")
 
 	common := []string{
 		fmt.Sprintf("# Names are asked through interface number %d.", o.Asked),
@@ -84,53 +94,94 @@ func dnsmasqs(c *config.Config, o Outside, run string) []netctl.Child {
 		"bind-dynamic", // the hotspot's interface may vanish and come back
 		"host-record=" + c.Box.Hostname + "," + box.String(),
 		"localise-queries",
+		fmt.Sprintf("max-tcp-connections=%d", mostTCP),
 	}
 	services := c.Essential.All()
 	if len(services) > 0 {
 		ttl := fmt.Sprint(int(essentialTTL.Seconds()))
 		common = append(common, "max-ttl="+ttl, "max-cache-ttl="+ttl)
 	}
-	for _, name := range services { // one a line: dnsmasq reads 1024 bytes of it
-		common = append(common, "ipset=/"+name+"/"+netctl.SetEssential)
+	asking := []string{
+		"edns-packet-max=512", // names.go counts on it
 	}
-	truthful := append([]string{
-		fmt.Sprintf("# %s is interface number %d.", Hotspot(c), o.Hotspot),
-		"port=" + fmt.Sprint(PortDNS),
-		"servers-file=" + servers,
+	// A name of the internet that leads to an address that is nobody's there leads a browser somewhere else than its page says
+	// (DNS rebinding). dnsmasq's stop-dns-rebind means that, but counts the documentation's networks among them, which are
+	// open here, and not all that are closed.
+	for _, n := range special {
+		asking = append(asking, "bogus-nxdomain="+n.String())
+	}
+	for _, name := range services { // one a line: dnsmasq reads 1024 bytes of it
+		asking = append(asking, "ipset=/"+name+"/"+netctl.SetEssential)
+	}
+	believing := []string{
 		"domain-needed",
 		"bogus-priv",
 		"local=/" + c.Box.Hostname + "/",
-		"cache-size=1000",
-		"dns-forward-max=300",
-		fmt.Sprintf("dhcp-range=%s,%s,%s,%d", first, last, netmask(network), int(c.Hotspot.Lease.Seconds())),
-		fmt.Sprintf("dhcp-lease-max=%d", offset(network, last)-offset(network, first)+1),
-		"dhcp-authoritative",
-		"dhcp-leasefile=" + Leases(run),
-		"dhcp-ignore-names", // a device's name is its owner's
-		"dhcp-option=option:router," + box.String(),
-		"dhcp-option=option:dns-server," + box.String(),
-		"no-ping",
-		"quiet-dhcp",
-	}, common...)
-	if c.Box.PortalURL != "" {
-		truthful = append(truthful, "dhcp-option=114,"+c.Box.PortalURL) // RFC 8910
 	}
-	captive := append([]string{
-		"port=" + fmt.Sprint(PortCaptive),
-		"no-dhcp-interface=" + Hotspot(c),
+	everyName := []string{
 		"address=/#/" + box.String(),
 		"local=/#/", // else other kinds of question would be refused instead of answered with nothing
 		"local-ttl=0",
 		"cache-size=0",
-		"servers-file=" + essentialServers,
-	}, common...)
+	}
+	truthful := slices.Concat([]string{
+		fmt.Sprintf("# %s is interface number %d.", Hotspot(c), o.Hotspot),
+		fmt.Sprintf("port=%d", PortDNS),
+		"servers-file=" + servers,
+		"cache-size=1000",
+		fmt.Sprintf("dns-forward-max=%d", mostTruthful),
+		fmt.Sprintf("dhcp-range=%s,%s,%s,%d", first, last, netmask(network), int(FirstLease(c.Hotspot.Lease).Seconds())),
+		"dhcp-hostsfile=" + hosts,
+		fmt.Sprintf("dhcp-lease-max=%d", offset(network, last)-offset(network, first)+1),
+		"dhcp-authoritative",
+		"dhcp-leasefile=" + Leases(run),
+		"dhcp-ignore-names", // a device's name is its owner's
+		"dhcp-ignore-clid",  // a device is its hardware address, and has one lease
+		"dhcp-option=option:router," + box.String(),
+		"dhcp-option=option:dns-server," + box.String(),
+		"no-ping",
+		"quiet-dhcp",
+	}, common, believing, asking)
+	if c.Box.PortalURL != "" {
+		truthful = append(truthful, "dhcp-option=114,"+c.Box.PortalURL) // RFC 8910
+	}
+	guest := slices.Concat([]string{
+		fmt.Sprintf("port=%d", PortGuest),
+		"no-dhcp-interface=" + Hotspot(c),
+		"servers-file=" + guestServers,
+		fmt.Sprintf("dns-forward-max=%d", mostGuest),
+	}, common, asking)
+	if o.Essential {
+		guest = append(guest, everyName...)
+	} else {
+		guest = append(guest, believing...)
+	}
+	captive := slices.Concat([]string{
+		fmt.Sprintf("port=%d", PortCaptive),
+		"no-dhcp-interface=" + Hotspot(c),
+	}, common, everyName)
 
-	var list, essentialList strings.Builder
-	for _, r := range o.Resolvers {
-		fmt.Fprintf(&list, "server=%s@%s\n", r.Addr, r.Interface)
-		for _, name := range services {
-			fmt.Fprintf(&essentialList, "server=/%s/%s@%s\n", name, r.Addr, r.Interface)
+	var list, guestList, hostList strings.Builder
+	for _, r := range o.Resolvers[:min(len(o.Resolvers), nameServers)] {
+		line := fmt.Sprintf("server=%s@%s\n", r.Addr, r.Interface)
+		list.WriteString(line)
+		if !o.Essential {
+			guestList.WriteString(line)
+			continue
 		}
+		for _, name := range services {
+			fmt.Fprintf(&guestList, "server=/%s/%s@%s\n", name, r.Addr, r.Interface)
+		}
+	}
+	for _, h := range o.Hosts {
+		hostList.WriteString(h.MAC.String())
+		if h.Addr.IsValid() {
+			hostList.WriteString("," + h.Addr.String())
+		}
+		if h.Settled {
+			fmt.Fprintf(&hostList, ",%d", int(c.Hotspot.Lease.Seconds()))
+		}
+		hostList.WriteString("\n")
 	}
 	child := func(name string, lines []string, more ...netctl.File) netctl.Child {
 		conf := filepath.Join(run, name+".conf")
@@ -143,9 +194,11 @@ func dnsmasqs(c *config.Config, o Outside, run string) []netctl.Child {
 	return []netctl.Child{
 		child(ChildDNS, truthful,
 			netctl.File{Path: servers, Text: list.String(), Owner: DNSUser, Reload: true},
+			netctl.File{Path: hosts, Text: hostList.String(), Owner: DNSUser, Reload: true},
 			netctl.File{Path: Leases(run), Keep: true}),
-		child(ChildCaptive, captive,
-			netctl.File{Path: essentialServers, Text: essentialList.String(), Owner: DNSUser, Reload: true}),
+		child(ChildGuests, guest,
+			netctl.File{Path: guestServers, Text: guestList.String(), Owner: DNSUser, Reload: true}),
+		child(ChildCaptive, captive),
 	}
 }
 
@@ -153,7 +206,7 @@ func dnsmasqs(c *config.Config, o Outside, run string) []netctl.Child {
 func pool(box netip.Prefix) (first, last netip.Addr) {
 	network := box.Masked()
 	hosts := uint32(1) << (32 - network.Bits())
-	end := min(hosts-2, netctl.MinorEssential-1) // below the broadcast address and the classes that are nobody's
+	end := min(hosts-2, netctl.MinorFirst-1) // below the broadcast address and the classes that are nobody's
 	own := offset(network, box.Addr())
 	if own > end || own-1 > end-own {
 		return at(network, 1), at(network, min(own-1, end))

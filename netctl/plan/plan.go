@@ -52,10 +52,8 @@ import (
 	"passerelle/netctl"
 )
 
-// Ports of the box that residents may reach.
+// Ports of the box that residents may reach, besides those for names (names.go).
 const (
-	PortDNS     = 53   // truthful names
-	PortCaptive = 5300 // every name is the box
 	PortPortal  = 80
 	PortSecure  = 443 // the lenders' pages
 	portRefused = 9   // discard (RFC 863): nothing of ours listens, INPUT refuses it
@@ -69,14 +67,18 @@ const (
 	essentialKept = time.Hour
 )
 
-// Bounds on what one resident may hold or ask, so that none can take it all.
+// Bounds on what one resident may hold, so that none can take it all.
 const (
-	connections       = 512 // tracked connections to the internet
-	portalConnections = 64  // to the box's page
-	nameQueries       = 100 // queries a second of one address, whose answers are truthful for the admitted
-	heldNameQueries   = 10  // of one that is not admitted: enough to be shown the page, too little for a tunnel
+	connections       = 512 // tracked connections to the internet, of each protocol
+	portalConnections = 64  // to the box
 	essentialConns    = 64  // connections to essential services
-	dhcpRequests      = 20  // a second, of all devices that have no address yet
+)
+
+// What one device may use of the reserve for essential services: a part of what the reserve has for a day, but enough for
+// a form.
+const (
+	reservePart  = 10
+	reserveLeast = 2_000_000 // bytes
 )
 
 // Input is what a plan is made from.
@@ -87,6 +89,10 @@ type Input struct {
 	Gateway  netip.Addr     // of the chosen donation's uplink; invalid for a point-to-point line
 	Networks []netip.Prefix // connected to the machine elsewhere than on the hotspot: closed to residents
 	Narrow   bool           // the chosen uplink takes only smaller packets than the hotspot: TCP must learn of it
+
+	NameServers int    // of the chosen uplink, that names are asked of
+	Memory      uint64 // bytes of the machine's; 0: not known
+	Tracked     uint64 // connections that the kernel has room for; 0: not known
 }
 
 // special are the blocks of IANA's IPv4 special-purpose registry (RFC 6890 and its updates) and multicast, but for the
@@ -111,16 +117,23 @@ var special = []netip.Prefix{
 
 // Matches of marks, and what sets them. A packet has one of ours only until it has been paid for.
 var (
-	admitted      = fmt.Sprintf("-m mark --mark %#x/%#x", netctl.MarkAdmitted, netctl.MarkMask)
-	essential     = fmt.Sprintf("-m mark --mark %#x/%#x", netctl.MarkEssential, netctl.MarkMask)
-	unmarked      = fmt.Sprintf("-m mark --mark 0x0/%#x", netctl.MarkMask)
-	unpaid        = fmt.Sprintf("-m mark --mark %#x/%#x", netctl.MarkUnpaid, netctl.MarkUnpaid)
+	admitted      = marked(netctl.MarkAdmitted, netctl.MarkMask)
+	essential     = marked(netctl.MarkEssential, netctl.MarkMask)
+	asked         = marked(netctl.MarkNames, netctl.MarkMask)
+	unmarked      = marked(0, netctl.MarkMask)
+	unpaid        = marked(netctl.MarkUnpaid, netctl.MarkUnpaid)
 	unmark        = fmt.Sprintf("-j MARK --set-xmark 0x0/%#x", netctl.MarkMask)
 	markEssential = fmt.Sprintf("-j MARK --set-xmark %#x/%#x", netctl.MarkEssential, netctl.MarkMask)
 )
 
-// Secure pages of essential services.
+func marked(mark, mask uint32) string { return fmt.Sprintf("-m mark --mark %#x/%#x", mark, mask) }
+
+// Secure pages of essential services, and errors about connections to them: without those that say that a packet is too
+// large, an upload hangs where the line's path is narrower than the line.
 const (
+	relatedErrors = "-p icmp -m conntrack --ctstate RELATED"
+	redirect      = "-p icmp -m icmp --icmp-type 5"
+
 	toEssential   = "-p tcp -m tcp --dport 443 -m set --match-set " + netctl.SetEssential + " dst"
 	fromEssential = "-p tcp -m tcp --sport 443 -m set --match-set " + netctl.SetEssential + " src"
 )
@@ -196,11 +209,12 @@ func (c compiler) compile() netctl.Plan {
 		})
 		p.Shapers = c.shapers()
 	}
-	p.Sysctls = sysctls(interfaces)
+	p.Sysctls = c.sysctls(interfaces)
 	for _, n := range closed(c.Networks) {
 		p.Routes = append(p.Routes, netctl.Route{Table: netctl.TableOnline, Kind: "local", To: n, Device: "lo"})
 	}
-	p.Tables = []netctl.Table{c.mangle(), c.nat(), c.filter(p.Cap, p.Reserve), c.ipv6()}
+	p.Tables = []netctl.Table{c.raw(), c.mangle(), c.nat(), c.filter(p.Cap, p.Reserve), c.ipv6()}
+	p.Filters = []netctl.Filter{c.frames(), c.connected()}
 	return p
 }
 
@@ -262,11 +276,21 @@ func closed(connected []netip.Prefix) []netip.Prefix {
 	return kept
 }
 
-func sysctls(interfaces []string) []netctl.Sysctl {
+func (c compiler) sysctls(interfaces []string) []netctl.Sysctl {
+	room := fmt.Sprint(tracked(c.Memory))
 	s := []netctl.Sysctl{
 		{Path: "net/ipv4/ip_forward", Value: "1"},
 		{Path: "net/ipv4/ip_early_demux", Value: "0"},
 		{Path: "net/ipv4/conf/all/rp_filter", Value: "0"},
+		{Path: "net/netfilter/nf_conntrack_buckets", Value: room, AtLeast: true},
+		{Path: "net/netfilter/nf_conntrack_max", Value: room, AtLeast: true},
+	}
+	// The neighbour table has room for the network, and for the machine's others.
+	hosts := 1 << (32 - c.network.Bits())
+	for i, times := range []int{1, 2, 4} {
+		s = append(s, netctl.Sysctl{
+			Path: fmt.Sprintf("net/ipv4/neigh/default/gc_thresh%d", i+1), Value: fmt.Sprint(times * max(hosts, 256)), AtLeast: true,
+		})
 	}
 	for _, i := range interfaces {
 		conf := "net/ipv4/conf/" + i + "/"
@@ -275,6 +299,11 @@ func sysctls(interfaces []string) []netctl.Sysctl {
 			netctl.Sysctl{Path: conf + "accept_local", Value: "1"},
 			// The way is the plan's to choose; nobody on the network may advise another.
 			netctl.Sysctl{Path: conf + "accept_redirects", Value: "0"},
+			// Every address is local to who is held (TableHeld), and all of the box's are on every link: it answers ARP for
+			// those of the link alone, and asks with one of them.
+			netctl.Sysctl{Path: conf + "arp_ignore", Value: "1"},
+			netctl.Sysctl{Path: conf + "arp_announce", Value: "2"},
+			netctl.Sysctl{Path: conf + "proxy_arp", Value: "0"},
 		)
 	}
 	return s
@@ -295,8 +324,13 @@ func (c compiler) shapers() []netctl.Shaper {
 		})
 	}
 	if l.Upload != 0 || d.Upload != 0 || essential != 0 {
+		names := allGuestNames + admittedNames // bytes a second
+		if !c.all {
+			names = 0 // they are essential services'
+		}
 		s = append(s, netctl.Shaper{
 			Device: c.line, Direction: netctl.Upload, Total: uint64(d.Upload), Own: uint64(d.Upload), Essential: essential,
+			Names: uint64(8 * names),
 		})
 	}
 	return s
@@ -304,13 +338,15 @@ func (c compiler) shapers() []netctl.Shaper {
 
 // mangle decides who may pass and in which class.
 func (c compiler) mangle() netctl.Table {
-	pre := netctl.Chain{Name: "PAS-PRE"}
+	pre := netctl.Chain{Name: "PAS-PRE", Rules: []string{redirect + " -j DROP"}}
 	up := netctl.Chain{Name: "PAS-UP"}
 	down := netctl.Chain{Name: "PAS-DOWN"}
 	services := netctl.Chain{Name: "PAS-ESSENTIAL"}
 	data := c.Config.Limits.Data != 0
+	var others []netctl.Chain // that those lead to
 	if c.all {
 		pre.Rules = append(pre.Rules, "-j SET --map-set "+netctl.SetWho+" src,src --map-mark")
+		down.Rules = append(down.Rules, redirect+" -j DROP")
 		// Each look-up counts the packet.
 		admit := "-j SET --map-set " + netctl.SetClass + " dst --map-mark"
 		if c.limited || data {
@@ -328,8 +364,13 @@ func (c compiler) mangle() netctl.Table {
 		down.Rules = append(down.Rules, spent("dst"))
 	}
 	if c.essential {
-		pre.Rules = append(pre.Rules, unmarked+" "+toEssential+" "+markEssential)
-		down.Rules = append(down.Rules, unmarked+" "+fromEssential+" "+markEssential)
+		related := netctl.Chain{Name: "PAS-RELATED"}
+		for _, kind := range []int{3, 11, 12} { // unreachable (too large is one), time exceeded, wrong parameter
+			related.Rules = append(related.Rules, fmt.Sprintf("-p icmp -m icmp --icmp-type %d %s", kind, markEssential))
+		}
+		others = append(others, related)
+		pre.Rules = append(pre.Rules, unmarked+" "+toEssential+" "+markEssential, unmarked+" "+relatedErrors+" -j "+related.Name)
+		down.Rules = append(down.Rules, unmarked+" "+fromEssential+" "+markEssential, unmarked+" "+relatedErrors+" -j "+related.Name)
 		services.Rules = append(services.Rules,
 			fmt.Sprintf("-j CLASSIFY --set-class %04x:%04x", netctl.HTBMajor, netctl.MinorEssential))
 	}
@@ -347,11 +388,12 @@ func (c compiler) mangle() netctl.Table {
 			// connection tracking turns it to the resident's only after mangle.
 			{From: "PREROUTING", Match: fmt.Sprintf("-d %s ! -i %s", c.network, c.hotspot), To: "PAS-STRAY"},
 		},
-		Chains: []netctl.Chain{pre, {Name: "PAS-STRAY", Rules: []string{"-i lo -j RETURN", "-j DROP"}}},
+		Chains: append(others, pre, netctl.Chain{Name: "PAS-STRAY", Rules: []string{"-i lo -j RETURN", "-j DROP"}}),
 	}
 	if c.uplink == nil {
 		return t
 	}
+
 	lead := func(from, match string, to netctl.Chain) {
 		t.Jumps = append(t.Jumps, netctl.Jump{From: from, Match: match, To: to.Name})
 		t.Chains = append(t.Chains, to)
@@ -369,19 +411,11 @@ func (c compiler) mangle() netctl.Table {
 
 // nat looks at each connection once.
 func (c compiler) nat() netctl.Table {
-	names := PortCaptive
-	if c.Decision.Names {
-		names = PortDNS
-	}
 	refuse := fmt.Sprintf("-j DNAT --to-destination %s:%d", c.box, portRefused)
 	above := func(most int) string {
 		return fmt.Sprintf("-m connlimit --connlimit-above %d --connlimit-mask 32 --connlimit-saddr %s", most, refuse)
 	}
-	first := netctl.Chain{Name: "PAS-FIRST", Rules: []string{
-		fmt.Sprintf("-p udp -m udp --dport 53 -j DNAT --to-destination %s:%d", c.box, names),
-		fmt.Sprintf("-p tcp -m tcp --dport 53 -j DNAT --to-destination %s:%d", c.box, names),
-		fmt.Sprintf("-d %s -j RETURN", c.box),
-	}}
+	first := netctl.Chain{Name: "PAS-FIRST", Rules: append(c.toAnswerers(), fmt.Sprintf("-d %s -j RETURN", c.box))}
 	// A connection that was begun over another line, or before the box knew it, is reset at once: nobody beyond the line may
 	// answer for it.
 	const midway = " -p tcp -m tcp ! --syn "
@@ -422,24 +456,14 @@ func (c compiler) filter(quota, reserve string) netctl.Table {
 		"-p tcp -j REJECT --reject-with tcp-reset",
 		"-j REJECT --reject-with icmp-port-unreachable",
 	}
-	upto := func(name string, perSecond int, match string) string {
-		return fmt.Sprintf("%s -m hashlimit --hashlimit-upto %d/sec --hashlimit-burst %d --hashlimit-mode srcip --hashlimit-name %s -j ACCEPT",
-			match, perSecond, 5*perSecond, name)
-	}
 	in := netctl.Chain{Name: "PAS-IN", Rules: []string{
-		// Who holds an address renews it from there; who has none yet shares a bound, so that made-up devices fill the
-		// pool slowly and those who hold an address go on.
-		fmt.Sprintf("-s 0.0.0.0/32 -p udp -m udp --dport 67 -m limit --limit %d/sec --limit-burst %d -j ACCEPT", dhcpRequests, 5*dhcpRequests),
-		"-s 0.0.0.0/32 -j DROP",
-		fmt.Sprintf("! -s %s -j DROP", c.network),
+		// Also from an address of another network, to be told that it is none here.
 		"-p udp -m udp --dport 67 -j ACCEPT",
-		upto("pas-dns", nameQueries, fmt.Sprintf("%s -d %s -p udp -m multiport --dports %d,%d", admitted, box, PortDNS, PortCaptive)),
-		admitted + fmt.Sprintf(" -d %s -p udp -m multiport --dports %d,%d -j DROP", box, PortDNS, PortCaptive),
-		upto("pas-dns-held", heldNameQueries, fmt.Sprintf("-d %s -p udp -m multiport --dports %d,%d", box, PortDNS, PortCaptive)),
-		fmt.Sprintf("-d %s -p udp -m multiport --dports %d,%d -j DROP", box, PortDNS, PortCaptive),
+		fmt.Sprintf("! -s %s -j DROP", c.network),
+		fmt.Sprintf("-d %s -p udp -m multiport --dports %d,%d,%d -j ACCEPT", box, PortDNS, PortGuest, PortCaptive),
 		fmt.Sprintf("-d %s -p tcp -m tcp --syn -m connlimit --connlimit-above %d --connlimit-mask 32 --connlimit-saddr -j REJECT --reject-with tcp-reset", box, portalConnections),
-		fmt.Sprintf("-d %s -p tcp -m multiport --dports %d,%d,%d,%d -j ACCEPT", box, PortDNS, PortCaptive, PortPortal, PortSecure),
-		upto("pas-ping", 10, fmt.Sprintf("-d %s -p icmp -m icmp --icmp-type 8", box)),
+		fmt.Sprintf("-d %s -p tcp -m multiport --dports %d,%d,%d,%d,%d -j ACCEPT", box, PortDNS, PortGuest, PortCaptive, PortPortal, PortSecure),
+		fmt.Sprintf("-d %s -p icmp -m icmp --icmp-type 8 -m hashlimit --hashlimit-upto 10/sec --hashlimit-burst 50 --hashlimit-mode srcip --hashlimit-name pas-ping -j ACCEPT", box),
 	}}
 	// Errors about connections that are tracked, e.g. an answer that a phone no longer waits for.
 	in.Rules = append(in.Rules, "-p icmp -j DROP")
@@ -451,7 +475,12 @@ func (c compiler) filter(quota, reserve string) netctl.Table {
 	}
 	if c.uplink != nil {
 		t.Keep = []string{quota}
-		// What the box itself sends and gets pays as well; it is not refused here, whatever is left.
+		ask, told := c.onLine()
+		t.Chains = append(t.Chains, ask, told)
+		t.Jumps = append(t.Jumps,
+			netctl.Jump{From: "OUTPUT", Match: c.asks(), To: ask.Name},
+			netctl.Jump{From: "INPUT", Match: "-i " + c.line, To: told.Name})
+		// What the box itself sends and gets pays as well; it is not refused, whatever is left. Names are.
 		t.Jumps = append(t.Jumps,
 			netctl.Jump{From: "FORWARD", Match: unpaid, To: quota},
 			netctl.Jump{From: "INPUT", Match: "-i " + c.line, To: quota},
@@ -459,12 +488,23 @@ func (c compiler) filter(quota, reserve string) netctl.Table {
 	}
 	if reserve != "" {
 		t.Keep = append(t.Keep, reserve)
-		t.Jumps = append(t.Jumps, netctl.Jump{From: "FORWARD", Match: unpaid, To: "PAS-RESERVE"})
-		t.Chains = append(t.Chains, netctl.Chain{Name: "PAS-RESERVE", Rules: []string{
+		pay := netctl.Chain{Name: "PAS-RESERVE", Rules: []string{
 			essential + " -j " + reserve,
 			toEssential + " -j " + reserve, // of an admitted resident, when the general part is spent
 			fromEssential + " -j " + reserve,
-		}})
+		}}
+		t.Jumps = append(t.Jumps, netctl.Jump{From: "FORWARD", Match: unpaid, To: pay.Name})
+		if !c.all { // names are those of essential services
+			pay.Rules = append(pay.Rules, asked+" -j "+reserve)
+			t.Jumps = append(t.Jumps,
+				netctl.Jump{From: "INPUT", Match: "-i " + c.line + " " + asked, To: pay.Name},
+				netctl.Jump{From: "OUTPUT", Match: "-o " + c.line + " " + asked, To: pay.Name})
+		}
+		t.Chains = append(t.Chains, pay)
+	}
+	if c.uplink != nil {
+		t.Jumps = append(t.Jumps, netctl.Jump{From: "INPUT", Match: "-i " + c.line + " " + asked, To: "PAS-UNPAID"})
+		t.Chains = append(t.Chains, netctl.Chain{Name: "PAS-UNPAID", Rules: []string{"-j DROP"}})
 	}
 	t.Jumps = append(t.Jumps,
 		netctl.Jump{From: "FORWARD", Match: "-i " + c.hotspot, To: "PAS-REFUSE"},
@@ -476,31 +516,29 @@ func (c compiler) filter(quota, reserve string) netctl.Table {
 		unmark,
 		"-j ACCEPT",
 	}}
-	// A box that forwards must not join its lenders' networks.
-	apart := netctl.Chain{Name: "PAS-APART"}
-	for _, d := range c.Config.Donations {
-		t.Jumps = append(t.Jumps, netctl.Jump{From: "FORWARD", Match: "-i " + d.Interface, To: "PAS-APART"})
-		apart.Rules = append(apart.Rules, "-o "+d.Interface+" -j DROP")
-	}
+	// A box that forwards must not join its lenders' networks, whatever their interfaces are called.
+	t.Jumps = append(t.Jumps, netctl.Jump{
+		From: "FORWARD", Match: fmt.Sprintf("! -i %s ! -o %s", c.hotspot, c.hotspot), To: "PAS-APART",
+	})
+	apart := netctl.Chain{Name: "PAS-APART", Rules: []string{"-j DROP"}}
 	t.Chains = append(t.Chains, in, netctl.Chain{Name: "PAS-REFUSE", Rules: refuse}, paid, apart)
 	return t
 }
 
-// ipv6 closes IPv6 until it is built properly: it would pass beside the gate and beside the count.
+// ipv6 closes IPv6 until it is built properly: it would pass beside the gate and beside the count. Only the machine itself
+// may use it for itself: a line that has another name, or appears later, is closed too.
 func (c compiler) ipv6() netctl.Table {
-	t := netctl.Table{
+	const to = "PAS-NONE"
+	return netctl.Table{
 		IPv6:   true,
 		Name:   "mangle",
-		Chains: []netctl.Chain{{Name: "PAS-NONE", Rules: []string{"-j DROP"}}},
+		Chains: []netctl.Chain{{Name: to, Rules: []string{"-j DROP"}}},
+		Jumps:  []netctl.Jump{{From: "PREROUTING", Match: "! -i lo", To: to}, {From: "OUTPUT", Match: "! -o lo", To: to}},
 	}
-	interfaces := []string{c.hotspot}
-	for _, d := range c.Config.Donations {
-		interfaces = append(interfaces, d.Interface)
-	}
-	for _, i := range interfaces {
-		t.Jumps = append(t.Jumps,
-			netctl.Jump{From: "PREROUTING", Match: "-i " + i, To: "PAS-NONE"},
-			netctl.Jump{From: "OUTPUT", Match: "-o " + i, To: "PAS-NONE"})
-	}
-	return t
+}
+
+// essentialEach returns how many bytes of the reserve one device may use in a day.
+func (c compiler) essentialEach() uint64 {
+	days := map[string]uint64{"week": 7, "month": 30}[c.uplink.Period]
+	return max(reserveLeast, uint64(c.uplink.Reserve)/max(1, days)/reservePart)
 }

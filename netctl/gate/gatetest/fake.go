@@ -26,6 +26,8 @@ type Fake struct {
 	classes   map[string]bool
 	tranches  []netctl.Spent
 	neighbors map[netip.Addr]netctl.MAC
+	bindings  map[netip.Addr]netctl.Binding
+	strangers []netctl.Stranger
 	fail      error
 }
 
@@ -43,6 +45,7 @@ func NewFake(now func() time.Time) *Fake {
 		sessions:  map[netip.Addr]fakeSession{},
 		classes:   map[string]bool{},
 		neighbors: map[netip.Addr]netctl.MAC{},
+		bindings:  map[netip.Addr]netctl.Binding{},
 	}
 }
 
@@ -73,6 +76,22 @@ func (k *Fake) SetNeighbor(addr netip.Addr, mac netctl.MAC) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.neighbors[addr] = mac
+}
+
+// Speak has a device speak from an address. Unless the address is bound to it, it is a stranger.
+func (k *Fake) Speak(s netctl.Stranger) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.bindings[s.Addr].MAC != s.MAC {
+		k.strangers = append(k.strangers, s)
+	}
+}
+
+// Bindings returns what is bound, by address.
+func (k *Fake) Bindings() []netctl.Binding {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.SortedFunc(maps.Values(k.bindings), func(a, b netctl.Binding) int { return a.Addr.Compare(b.Addr) })
 }
 
 // Fail makes every later call of Apply fail, until it is called with nil.
@@ -307,12 +326,34 @@ func (g *fakeGate) Neighbor(addr netip.Addr) (netctl.MAC, error) {
 	return mac, nil
 }
 
+func (g *fakeGate) Bind(all []netctl.Binding) (changed int, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	bound := map[netip.Addr]netctl.Binding{}
+	for _, b := range all {
+		bound[b.Addr] = b
+		if have, ok := g.bindings[b.Addr]; !ok || have.MAC != b.MAC || have.Settled != b.Settled || have.Extra != b.Extra {
+			changed++
+		}
+	}
+	g.bindings = bound
+	return changed, nil
+}
+
+func (g *fakeGate) Strangers() (all []netctl.Stranger, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	all, g.strangers = g.strangers, nil
+	return all, nil
+}
+
 func (g *fakeGate) Close(context.Context) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	clear(g.objects)
 	clear(g.sessions)
 	clear(g.classes)
+	clear(g.bindings)
 	g.tranches, g.cap, g.applied, g.known = nil, "", false, nil
 	return nil
 }

@@ -63,3 +63,13 @@ func (g inside) Neighbor(addr netip.Addr) (mac netctl.MAC, err error) {
 func (g inside) Close(ctx context.Context) error {
 	return g.host.Do(func() error { return g.Gate.Close(ctx) })
 }
+
+func (g inside) Bind(all []netctl.Binding) (changed int, err error) {
+	err = g.host.Do(func() error { changed, err = g.Gate.Bind(all); return err })
+	return changed, err
+}
+
+func (g inside) Strangers() (all []netctl.Stranger, err error) {
+	err = g.host.Do(func() error { all, err = g.Gate.Strangers(); return err })
+	return all, err
+}

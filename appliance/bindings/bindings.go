@@ -1,0 +1,304 @@
+// Package bindings keeps the book of which device has which address on the hotspot: by its lease, by its session, or
+// because it alone answered when the box asked who has the address. It owns that judgement, the bounds on it, and what
+// dnsmasq is told so that an address in use is never leased to another. It is pure: what it knows is handed in, what is to
+// be done is returned, and nothing of it outlives the process.
+package bindings
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"passerelle/netctl"
+	"passerelle/netctl/plan"
+)
+
+const (
+	// A device that keeps its address over a power cut of the box, or has it set by hand, is asked for; each question is a
+	// broadcast to everybody.
+	questionsPerSecond = 5
+	questionBurst      = 40
+	askAgain           = 2 * time.Second // the same address, at the earliest
+
+	mostAddresses = 2 // of one device
+
+	knownFor   = 10 * time.Minute // after its last answer
+	confirmAt  = 5 * time.Minute  // before that ends, it is asked again
+	settleTime = 30 * time.Second // after which a device with a lease is one that stays
+	disputes   = 4                // after as many addresses that it and another claimed, a device's answers count no more
+	disputeFor = 10 * time.Minute
+)
+
+// Lease is an address that dnsmasq gave to a device.
+type Lease struct {
+	Addr netip.Addr
+	MAC  netctl.MAC
+	Left time.Duration
+}
+
+// Observation is what is known of the hotspot's devices at a time.
+type Observation struct {
+	Now       time.Time // monotonic
+	Leases    []Lease
+	Sessions  []netctl.Session
+	Strangers []netctl.Stranger // that spoke since the last observation
+	Answers   []netctl.Claim    // to questions that earlier results asked for
+}
+
+// Result is what follows from it.
+type Result struct {
+	Bindings []netctl.Binding // by address
+	Hosts    []plan.Host      // by address and device
+	Ask      []netip.Addr     // who has it?
+}
+
+// Book is the book. Make one with New.
+type Book struct {
+	network netip.Prefix // with the box's address
+	known   map[netip.Addr]known
+	seen    map[netctl.MAC]stay
+	quarrel map[netctl.MAC]quarrel
+	asked   map[netip.Addr]time.Time
+	tokens  float64
+	at      time.Time
+}
+
+// known is a device that answered for an address.
+type known struct {
+	mac   netctl.MAC
+	until time.Time
+}
+
+// stay is since when, and when last, a device had a lease or a session.
+type stay struct{ first, last time.Time }
+
+// quarrel counts the addresses that a device claimed beside another one.
+type quarrel struct {
+	count int
+	until time.Time
+}
+
+// New returns an empty book for a network, which is given with the box's address.
+func New(network netip.Prefix) *Book {
+	return &Book{
+		network: network,
+		known:   map[netip.Addr]known{},
+		seen:    map[netctl.MAC]stay{},
+		quarrel: map[netctl.MAC]quarrel{},
+		asked:   map[netip.Addr]time.Time{},
+		tokens:  questionBurst,
+	}
+}
+
+// Update takes an observation and returns what follows.
+func (b *Book) Update(o Observation) Result {
+	b.pass(o.Now)
+	held := b.held(o)
+	for _, a := range o.Answers {
+		b.learn(a, held, o.Now)
+	}
+	for addr, k := range b.known {
+		if h, ok := held[addr]; ok && h.MAC != k.mac {
+			delete(b.known, addr) // leased to another since
+		} else if !ok {
+			held[addr] = netctl.Binding{Addr: addr, MAC: k.mac, Left: k.until.Sub(o.Now)}
+		}
+	}
+	b.settle(held, o)
+	return Result{Bindings: b.bindings(held, o), Hosts: b.hosts(held, o), Ask: b.questions(held, o)}
+}
+
+// pass forgets what is over.
+func (b *Book) pass(now time.Time) {
+	if !b.at.IsZero() {
+		b.tokens = min(questionBurst, b.tokens+now.Sub(b.at).Seconds()*questionsPerSecond)
+	}
+	b.at = now
+	maps.DeleteFunc(b.known, func(_ netip.Addr, k known) bool { return !k.until.After(now) })
+	maps.DeleteFunc(b.asked, func(_ netip.Addr, at time.Time) bool { return now.Sub(at) >= askAgain })
+	maps.DeleteFunc(b.quarrel, func(_ netctl.MAC, q quarrel) bool { return !q.until.After(now) })
+	maps.DeleteFunc(b.seen, func(_ netctl.MAC, s stay) bool { return now.Sub(s.last) > knownFor })
+}
+
+// held returns what leases and sessions say, by address.
+func (b *Book) held(o Observation) map[netip.Addr]netctl.Binding {
+	held := map[netip.Addr]netctl.Binding{}
+	for _, l := range o.Leases {
+		if b.possible(l.Addr) && l.Left > 0 {
+			held[l.Addr] = netctl.Binding{Addr: l.Addr, MAC: l.MAC, Left: l.Left}
+		}
+	}
+	for _, s := range o.Sessions {
+		h, ok := held[s.Addr]
+		switch {
+		case !ok:
+			held[s.Addr] = netctl.Binding{Addr: s.Addr, MAC: s.MAC, Left: s.Left}
+		case h.MAC == s.MAC && s.Left > h.Left:
+			h.Left = s.Left
+			held[s.Addr] = h
+		}
+	}
+	return held
+}
+
+// possible tells whether an address may be a resident's.
+func (b *Book) possible(a netip.Addr) bool {
+	n := b.network.Masked()
+	return n.Contains(a) && a != b.network.Addr() && a != n.Addr() && n.Contains(a.Next())
+}
+
+// learn takes an answer.
+func (b *Book) learn(a netctl.Claim, held map[netip.Addr]netctl.Binding, now time.Time) {
+	claims := slices.DeleteFunc(slices.Clone(a.MACs), func(m netctl.MAC) bool {
+		// No device has an address of a group (IEEE 802, 8.2.2), nor none.
+		return m[0]&1 != 0 || m == netctl.MAC{} || b.quarrel[m].count >= disputes ||
+			b.known[a.Addr].mac != m && b.addresses(m, held) >= mostAddresses
+	})
+	h, taken := held[a.Addr]
+	switch {
+	case !b.possible(a.Addr), taken && !slices.Contains(claims, h.MAC):
+		return
+	case len(claims) > 1:
+		for _, m := range claims {
+			if m != h.MAC && m != b.known[a.Addr].mac {
+				b.quarrel[m] = quarrel{b.quarrel[m].count + 1, now.Add(disputeFor)}
+			}
+		}
+		return
+	case len(claims) == 1 && (!taken || h.MAC == claims[0]):
+		if k, ok := b.known[a.Addr]; ok && k.mac != claims[0] {
+			return // the one who was there answers again, or is forgotten when its time is up
+		}
+		b.known[a.Addr] = known{claims[0], now.Add(knownFor)}
+	}
+}
+
+// addresses counts a device's.
+func (b *Book) addresses(m netctl.MAC, held map[netip.Addr]netctl.Binding) (n int) {
+	for _, h := range held {
+		if h.MAC == m {
+			n++
+		}
+	}
+	for addr, k := range b.known {
+		if _, ok := held[addr]; !ok && k.mac == m {
+			n++
+		}
+	}
+	return n
+}
+
+// settle notes who has been here for how long.
+func (b *Book) settle(held map[netip.Addr]netctl.Binding, o Observation) {
+	for _, h := range held {
+		s, ok := b.seen[h.MAC]
+		if !ok {
+			s.first = o.Now
+		}
+		s.last = o.Now
+		b.seen[h.MAC] = s
+	}
+	for _, x := range o.Sessions { // who pressed has shown what a made-up device does not
+		if s, ok := b.seen[x.MAC]; ok {
+			s.first = s.last.Add(-settleTime)
+			b.seen[x.MAC] = s
+		}
+	}
+}
+
+func (b *Book) settled(m netctl.MAC) bool {
+	s, ok := b.seen[m]
+	return ok && s.last.Sub(s.first) >= settleTime
+}
+
+func (b *Book) bindings(held map[netip.Addr]netctl.Binding, o Observation) []netctl.Binding {
+	online := map[netip.Addr]bool{}
+	for _, s := range o.Sessions {
+		online[s.Addr] = true
+	}
+	leased := map[netip.Addr]bool{}
+	for _, l := range o.Leases {
+		leased[l.Addr] = true
+	}
+	// Of a device's addresses, the first in this order is the one it has essential services from.
+	rank := func(a netip.Addr) int {
+		switch {
+		case online[a]:
+			return 0
+		case leased[a]:
+			return 1
+		}
+		return 2
+	}
+	order := slices.SortedFunc(maps.Keys(held), func(x, y netip.Addr) int {
+		return cmp.Or(cmp.Compare(rank(x), rank(y)), x.Compare(y))
+	})
+	has := map[netctl.MAC]bool{}
+	var all []netctl.Binding
+	for _, addr := range order {
+		h := held[addr]
+		h.Settled, h.Extra = b.settled(h.MAC), has[h.MAC]
+		has[h.MAC] = true
+		all = append(all, h)
+	}
+	slices.SortFunc(all, func(x, y netctl.Binding) int { return x.Addr.Compare(y.Addr) })
+	return all
+}
+
+// hosts returns what dnsmasq must know: which addresses are taken although it did not lease them, and whose lease is long.
+func (b *Book) hosts(held map[netip.Addr]netctl.Binding, o Observation) (all []plan.Host) {
+	leased := map[netip.Addr]netctl.MAC{}
+	told := map[netctl.MAC]bool{}
+	for _, l := range o.Leases {
+		leased[l.Addr] = l.MAC
+	}
+	for addr, h := range held {
+		if m, ok := leased[addr]; !ok || m != h.MAC {
+			all = append(all, plan.Host{MAC: h.MAC, Addr: addr, Settled: b.settled(h.MAC)})
+			told[h.MAC] = true
+		}
+	}
+	for _, l := range o.Leases {
+		if b.settled(l.MAC) && !told[l.MAC] {
+			all = append(all, plan.Host{MAC: l.MAC, Settled: true})
+			told[l.MAC] = true
+		}
+	}
+	slices.SortFunc(all, func(x, y plan.Host) int {
+		return cmp.Or(x.Addr.Compare(y.Addr), slices.Compare(x.MAC[:], y.MAC[:]))
+	})
+	return all
+}
+
+// questions returns whom to ask for, as far as the bound allows: known devices whose time is nearly up, and strangers, of
+// whom each port has its turn.
+func (b *Book) questions(held map[netip.Addr]netctl.Binding, o Observation) (ask []netip.Addr) {
+	add := func(a netip.Addr) {
+		if _, did := b.asked[a]; !did && b.tokens >= 1 {
+			b.tokens--
+			b.asked[a] = o.Now
+			ask = append(ask, a)
+		}
+	}
+	byPort := map[int][]netip.Addr{}
+	for _, s := range o.Strangers {
+		if _, taken := held[s.Addr]; !taken && b.possible(s.Addr) && b.addresses(s.MAC, held) < mostAddresses {
+			byPort[s.Port] = append(byPort[s.Port], s.Addr)
+		}
+	}
+	ports := slices.Sorted(maps.Keys(byPort))
+	for turn := 0; len(ports) > 0; turn++ {
+		ports = slices.DeleteFunc(ports, func(p int) bool { return len(byPort[p]) <= turn })
+		for _, p := range ports {
+			add(byPort[p][turn])
+		}
+	}
+	for _, addr := range slices.SortedFunc(maps.Keys(b.known), netip.Addr.Compare) {
+		if b.known[addr].until.Sub(o.Now) < confirmAt {
+			add(addr)
+		}
+	}
+	return ask
+}

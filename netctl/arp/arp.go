@@ -1,0 +1,183 @@
+// Package arp asks a network who has an address, and listens for who says so (RFC 826). It owns the socket, which is open
+// only while it waits for answers. It must not know what an address is asked for.
+package arp
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"passerelle/netctl"
+)
+
+const (
+	// wait is how long answers may take: a device wakes up for a broadcast a few times a second.
+	wait = 400 * time.Millisecond
+
+	size        = 28 // bytes of a packet about IPv4 on Ethernet
+	opRequest   = 1
+	opReply     = 2
+	mostAnswers = 4 // devices that are remembered to have claimed one address
+)
+
+// Asker asks. Make one with New; its methods are safe for concurrent use.
+type Asker struct {
+	device string
+	from   netip.Addr
+	log    *slog.Logger
+	wake   func()
+	todo   chan []netip.Addr
+
+	mu      sync.Mutex
+	answers []netctl.Claim
+}
+
+// New returns an Asker that asks on the device, in the name of an address of the box's. Wake is called, from any goroutine,
+// when there are answers.
+func New(device string, from netip.Addr, log *slog.Logger, wake func()) *Asker {
+	return &Asker{device: device, from: from, log: log, wake: wake, todo: make(chan []netip.Addr, 1)}
+}
+
+// String names the task in the daemon's log.
+func (a *Asker) String() string { return "questions who has an address" }
+
+// Ask has addresses asked for soon. While it still waits for the answers to those before, these are dropped: the caller
+// asks again if it still wants to know.
+func (a *Asker) Ask(addrs []netip.Addr) {
+	if len(addrs) == 0 {
+		return
+	}
+	select {
+	case a.todo <- slices.Clone(addrs):
+	default:
+	}
+}
+
+// Answers returns the answers since it was last called.
+func (a *Asker) Answers() []netctl.Claim {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	answers := a.answers
+	a.answers = nil
+	return answers
+}
+
+// Run asks until ctx ends.
+func (a *Asker) Run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case addrs := <-a.todo:
+			answers, err := a.ask(ctx, addrs)
+			if err != nil {
+				// The device may have gone away; who asked will ask again.
+				a.log.Debug("nobody was asked who has an address", "error", err)
+				continue
+			}
+			a.mu.Lock()
+			a.answers = append(a.answers, answers...)
+			a.mu.Unlock()
+			a.wake()
+		}
+	}
+}
+
+// ask sends the questions and collects the answers.
+func (a *Asker) ask(ctx context.Context, addrs []netip.Addr) (answers []netctl.Claim, err error) {
+	link, err := net.InterfaceByName(a.device)
+	if err != nil {
+		return nil, fmt.Errorf("find %s: %w", a.device, err)
+	}
+	if len(link.HardwareAddr) != len(netctl.MAC{}) {
+		return nil, fmt.Errorf("%s is no Ethernet", a.device)
+	}
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open a packet socket: %w", err)
+	}
+	defer func() { err = errors.Join(err, unix.Close(fd)) }()
+	// Only answers wake this process, whatever else is said.
+	filter := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_ABS, K: 6},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 1, K: opReply},
+		{Code: unix.BPF_RET | unix.BPF_K, K: size},
+		{Code: unix.BPF_RET | unix.BPF_K, K: 0},
+	}
+	program := unix.SockFprog{Len: uint16(len(filter)), Filter: (*unix.SockFilter)(unsafe.Pointer(&filter[0]))}
+	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &program); err != nil {
+		return nil, fmt.Errorf("filter a packet socket: %w", err)
+	}
+	protocol := binary.NativeEndian.Uint16([]byte{unix.ETH_P_ARP >> 8, unix.ETH_P_ARP & 0xff})
+	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: protocol, Ifindex: link.Index}); err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", a.device, err)
+	}
+	all := unix.SockaddrLinklayer{Protocol: protocol, Ifindex: link.Index, Halen: 6, Addr: [8]byte{255, 255, 255, 255, 255, 255}}
+	claims := map[netip.Addr][]netctl.MAC{}
+	for _, addr := range addrs {
+		claims[addr] = nil
+		if err := unix.Sendto(fd, question(netctl.MAC(link.HardwareAddr), a.from, addr), 0, &all); err != nil {
+			return nil, fmt.Errorf("ask on %s: %w", a.device, err)
+		}
+	}
+	for deadline := time.Now().Add(wait); ctx.Err() == nil; {
+		left := time.Until(deadline)
+		if left <= 0 {
+			break
+		}
+		timeout := unix.NsecToTimeval(int64(max(left, time.Millisecond)))
+		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout); err != nil {
+			return nil, fmt.Errorf("wait for answers: %w", err)
+		}
+		var b [size]byte
+		n, from, err := unix.Recvfrom(fd, b[:], 0)
+		if err == unix.EAGAIN || err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read answers: %w", err)
+		}
+		sender, ok := from.(*unix.SockaddrLinklayer)
+		if !ok {
+			continue
+		}
+		addr, mac, ok := claim(b[:n], netctl.MAC(sender.Addr[:6]), a.from)
+		if known, asked := claims[addr]; ok && asked && len(known) < mostAnswers && !slices.Contains(known, mac) {
+			claims[addr] = append(known, mac)
+		}
+	}
+	for _, addr := range addrs {
+		answers = append(answers, netctl.Claim{Addr: addr, MACs: claims[addr]})
+	}
+	return answers, nil
+}
+
+// question returns the packet that asks who has an address.
+func question(mac netctl.MAC, from, addr netip.Addr) []byte {
+	b := make([]byte, 0, size)
+	b = append(b, 0, 1, 8, 0, 6, 4, 0, opRequest) // Ethernet, IPv4, and how long their addresses are
+	b = append(b, mac[:]...)
+	b = append(b, from.AsSlice()...)
+	b = append(b, make([]byte, 6)...)
+	return append(b, addr.AsSlice()...)
+}
+
+// claim reads an answer to the box: it counts if the frame's sender speaks for itself.
+func claim(b []byte, sender netctl.MAC, to netip.Addr) (addr netip.Addr, mac netctl.MAC, ok bool) {
+	if len(b) < size || !slices.Equal(b[:8], []byte{0, 1, 8, 0, 6, 4, 0, opReply}) {
+		return addr, mac, false
+	}
+	mac = netctl.MAC(b[8:14])
+	addr = netip.AddrFrom4([4]byte(b[14:18]))
+	return addr, mac, mac == sender && netip.AddrFrom4([4]byte(b[24:28])) == to
+}

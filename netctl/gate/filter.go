@@ -1,0 +1,580 @@
+package gate
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"maps"
+	"net/netip"
+	"os/exec"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"passerelle/netctl"
+)
+
+// The tables of nf_tables that are ours as a whole are written by nft(8), each in one transaction, and read back over
+// netlink as iptables' are. What their sets hold is ours to put in (bindings) or the kernel's.
+
+// Messages and attributes of nf_tables, besides those in firewall.go.
+const (
+	nftGetChain    = 4
+	nftGetSet      = 10
+	nftNewSetElem  = 12
+	nftGetSetElem  = 13
+	nftDelSetElem  = 14
+	nftaChainTable = 1
+	nftaChainName  = 3
+	nftaSetTable   = 1
+	nftaSetName    = 2
+
+	nftaElemsTable = 1
+	nftaElemsSet   = 2
+	nftaElemsList  = 3
+
+	nftaElemKey        = 1
+	nftaElemTimeout    = 4
+	nftaElemExpiration = 5
+	nftaDataValue      = 1
+)
+
+// familyNetdev is NFPROTO_NETDEV (include/uapi/linux/netfilter.h).
+const familyNetdev = 5
+
+var filterFamilies = map[string]byte{"netdev": familyNetdev, "ip": unix.AF_INET}
+
+// port is an interface that residents' frames come in by: a port of the hotspot's bridge, or the hotspot itself.
+type port struct {
+	name string
+	link int
+}
+
+// filterState is a Filter as it was written last.
+type filterState struct {
+	netctl.Filter        // for the ports that there were
+	fingerprint   uint64 // of its rules as read back right after
+}
+
+// expand returns the filter for these ports.
+func expand(f netctl.Filter, ports []port) netctl.Filter {
+	x := netctl.Filter{Family: f.Family}
+	for _, s := range f.Sets {
+		if !s.EachPort {
+			x.Sets = append(x.Sets, s)
+			continue
+		}
+		for _, p := range ports {
+			x.Sets = append(x.Sets, netctl.FilterSet{Name: p.in(s.Name), Spec: p.in(s.Spec)})
+		}
+	}
+	for _, c := range f.Chains {
+		if !c.EachPort {
+			x.Chains = append(x.Chains, c)
+			continue
+		}
+		for _, p := range ports {
+			y := netctl.FilterChain{Name: p.in(c.Name), Hook: p.in(c.Hook)}
+			for _, r := range c.Rules {
+				y.Rules = append(y.Rules, p.in(r))
+			}
+			x.Chains = append(x.Chains, y)
+		}
+	}
+	return x
+}
+
+// in puts the port's name and number in their place.
+func (p port) in(text string) string {
+	return strings.NewReplacer(netctl.PortName, p.name, netctl.PortNumber, strconv.Itoa(p.link)).Replace(text)
+}
+
+// applyFilters writes those filters that are not what was written last, or that somebody changed since. Where a set has
+// changed its shape the table is made from nothing, with the bindings that are known here.
+func (g *Gate) applyFilters(ctx context.Context, want []netctl.Filter) (changes []string, err error) {
+	generation, err := g.generation()
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range want {
+		f = expand(f, g.ports)
+		last := g.filters[f.Family]
+		if reflect.DeepEqual(last.Filter, f) {
+			if generation == g.filtersSeen {
+				continue
+			}
+			sum, err := g.filterSum(f.Family)
+			if err != nil {
+				return changes, err
+			}
+			if sum == last.fingerprint {
+				continue
+			}
+		}
+		delete(g.filters, f.Family)
+		remade, err := g.writeFilter(ctx, f)
+		if err != nil {
+			return changes, err
+		}
+		if remade {
+			g.bound = nil
+		}
+		sum, err := g.filterSum(f.Family)
+		if err != nil {
+			return changes, err
+		}
+		g.filters[f.Family] = filterState{f, sum}
+		changes = append(changes, fmt.Sprintf("nft: table %s %s", f.Family, netctl.FilterName))
+	}
+	if g.bound == nil {
+		// The table is new to this gate: what is bound is looked for and put in.
+		if _, err := g.bind(); err != nil {
+			return changes, err
+		}
+	}
+	g.filtersSeen, err = g.generation()
+	return changes, err
+}
+
+// writeFilter has nft write a filter. Sets that are there keep what they hold; remade says that there were none, or that
+// they had to go.
+func (g *Gate) writeFilter(ctx context.Context, f netctl.Filter) (remade bool, err error) {
+	chains, err := g.names(nftGetChain, f.Family, nftaChainTable, nftaChainName)
+	if err != nil {
+		return false, err
+	}
+	sets, err := g.names(nftGetSet, f.Family, nftaSetTable, nftaSetName)
+	if err != nil {
+		return false, err
+	}
+	remade = len(sets) == 0
+	err = runNFT(ctx, filterScript(f, chains, sets))
+	if err != nil && len(sets) > 0 {
+		// A set's type or size, or a chain's place, is another than it was.
+		remade = true
+		err = runNFT(ctx, fmt.Sprintf("delete table %s %s\n", f.Family, netctl.FilterName)+filterScript(f, nil, nil))
+	}
+	return remade, err
+}
+
+// filterScript returns what brings a filter's table, of which these chains and sets are there, to what it should be.
+func filterScript(f netctl.Filter, chains, sets []string) string {
+	var b strings.Builder
+	table := f.Family + " " + netctl.FilterName
+	fmt.Fprintf(&b, "add table %s\n", table)
+	stale := slices.DeleteFunc(slices.Clone(chains), func(name string) bool {
+		return slices.ContainsFunc(f.Chains, func(c netctl.FilterChain) bool { return c.Name == name })
+	})
+	for _, c := range chains {
+		fmt.Fprintf(&b, "flush chain %s %s\n", table, c)
+	}
+	for _, c := range stale {
+		fmt.Fprintf(&b, "delete chain %s %s\n", table, c)
+	}
+	for _, name := range sets {
+		if !slices.ContainsFunc(f.Sets, func(s netctl.FilterSet) bool { return s.Name == name }) {
+			fmt.Fprintf(&b, "delete set %s %s\n", table, name)
+		}
+	}
+	for _, s := range f.Sets {
+		fmt.Fprintf(&b, "add set %s %s { %s }\n", table, s.Name, s.Spec)
+	}
+	for _, c := range f.Chains {
+		hook := ""
+		if c.Hook != "" {
+			hook = " { " + c.Hook + " }"
+		}
+		fmt.Fprintf(&b, "add chain %s %s%s\n", table, c.Name, hook)
+	}
+	for _, c := range f.Chains {
+		for _, r := range c.Rules {
+			fmt.Fprintf(&b, "add rule %s %s %s\n", table, c.Name, r)
+		}
+	}
+	return b.String()
+}
+
+// runNFT has nft carry out a script, as a whole or not at all.
+func runNFT(ctx context.Context, script string) error {
+	cmd := exec.CommandContext(ctx, "nft", "-f", "-")
+	cmd.Stdin = strings.NewReader(script)
+	out, err := cmd.CombinedOutput()
+	if errors.Is(err, exec.ErrNotFound) {
+		return fmt.Errorf("%w: install the nftables package", err)
+	}
+	if err != nil {
+		return fmt.Errorf("nft: %w: %s", err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+// removeFilters takes our tables away.
+func (g *Gate) removeFilters(ctx context.Context) error {
+	var b strings.Builder
+	for _, family := range slices.Sorted(maps.Keys(filterFamilies)) {
+		// Added first, so that it is there to delete.
+		fmt.Fprintf(&b, "add table %s %s\ndelete table %s %s\n", family, netctl.FilterName, family, netctl.FilterName)
+	}
+	g.filters, g.bound = map[string]filterState{}, nil
+	return runNFT(ctx, b.String())
+}
+
+// names lists the chains or sets of our table of a family.
+func (g *Gate) names(message int, family string, table, name uint16) (all []string, err error) {
+	bodies, err := g.netfilter.get(nftType(message), unix.NLM_F_DUMP, netfilterHeader(filterFamilies[family]),
+		attr(table, text(netctl.FilterName)))
+	if err != nil && !isErrno(err, unix.ENOENT) {
+		return nil, fmt.Errorf("list our table of family %s: %w", family, err)
+	}
+	for _, b := range bodies {
+		var in, of string
+		for kind, value := range attrs(after(netfilterHeaderSize, b)) {
+			switch kind {
+			case table:
+				in = textOf(value)
+			case name:
+				of = textOf(value)
+			}
+		}
+		// Those that rules hold themselves go with them.
+		if in == netctl.FilterName && !strings.HasPrefix(of, "__") {
+			all = append(all, of)
+		}
+	}
+	return all, nil
+}
+
+// filterSum sums up what the rules of our table of a family say, and which sets it has.
+func (g *Gate) filterSum(family string) (uint64, error) {
+	rules, err := g.rules(filterFamilies[family], netctl.FilterName)
+	if err != nil {
+		return 0, err
+	}
+	sets, err := g.names(nftGetSet, family, nftaSetTable, nftaSetName)
+	if err != nil {
+		return 0, err
+	}
+	chains, err := g.names(nftGetChain, family, nftaChainTable, nftaChainName)
+	if err != nil {
+		return 0, err
+	}
+	var h maphash.Hash
+	h.SetSeed(seed)
+	fmt.Fprintln(&h, sets, chains)
+	for _, f := range rules {
+		if f.table != netctl.FilterName {
+			continue
+		}
+		fmt.Fprintf(&h, "%s %d %d ", f.chain, f.index, len(f.shape))
+		h.Write(f.shape)
+	}
+	return h.Sum64(), nil
+}
+
+// element is an element of a set of ours.
+type element struct {
+	key  string        // in the kernel's form
+	left time.Duration // until it ends
+}
+
+// Keys in the kernel's form: each part fills whole registers of four bytes.
+func deviceKey(mac netctl.MAC) string   { return string(mac[:]) }
+func addressKey(addr netip.Addr) string { return string(addr.AsSlice()) }
+func bindingKey(b bindingOf) string     { return string(b.mac[:]) + "\x00\x00" + string(b.addr.AsSlice()) }
+func readBinding(key []byte) (b bindingOf, ok bool) {
+	if len(key) < 12 {
+		return b, false
+	}
+	copy(b.mac[:], key)
+	b.addr = netip.AddrFrom4([4]byte(key[8:12]))
+	return b, true
+}
+
+// bindingOf is an address and the device that it is bound to.
+type bindingOf struct {
+	addr netip.Addr
+	mac  netctl.MAC
+}
+
+// elements lists what a set holds.
+func (g *Gate) elements(family, set string) (all []element, err error) {
+	bodies, err := g.netfilter.get(nftType(nftGetSetElem), unix.NLM_F_DUMP, netfilterHeader(filterFamilies[family]),
+		attr(nftaElemsTable, text(netctl.FilterName)), attr(nftaElemsSet, text(set)))
+	if isErrno(err, unix.ENOENT) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list set %s: %w", set, err)
+	}
+	for _, b := range bodies {
+		for kind, value := range attrs(after(netfilterHeaderSize, b)) {
+			if kind != nftaElemsList {
+				continue
+			}
+			for _, value := range attrs(value) {
+				all = append(all, readElement(value))
+			}
+		}
+	}
+	return all, nil
+}
+
+func readElement(b []byte) (e element) {
+	for kind, value := range attrs(b) {
+		switch kind {
+		case nftaElemKey:
+			for kind, value := range attrs(value) {
+				if kind == nftaDataValue {
+					e.key = string(value)
+				}
+			}
+		case nftaElemExpiration:
+			e.left = time.Duration(big64Of(value)) * time.Millisecond
+		}
+	}
+	return e
+}
+
+// setChange removes elements from a set and adds others.
+type setChange struct {
+	family, set string
+	remove, add []element
+}
+
+// changeSets carries changes out, as one transaction.
+func (g *Gate) changeSets(changes ...setChange) error {
+	var todo []request
+	for _, c := range changes {
+		for _, part := range []struct {
+			kind, flags int
+			list        []element
+		}{{nftDelSetElem, 0, c.remove}, {nftNewSetElem, unix.NLM_F_CREATE, c.add}} {
+			for some := range slices.Chunk(part.list, bunch) {
+				var list []byte
+				for _, e := range some {
+					x := nest(nftaElemKey, attr(nftaDataValue, []byte(e.key)))
+					if part.kind == nftNewSetElem {
+						x = append(x, attr(nftaElemTimeout, big64(uint64(max(e.left, time.Second)/time.Millisecond)))...)
+					}
+					list = append(list, nest(nftaListElem, x)...)
+				}
+				todo = append(todo, request{
+					kind: nftType(part.kind), flags: part.flags, deed: "change set " + c.set,
+					body: slices.Concat(netfilterHeader(filterFamilies[c.family]), attr(nftaElemsTable, text(netctl.FilterName)),
+						attr(nftaElemsSet, text(c.set)), nest(nftaElemsList, list)),
+				})
+			}
+		}
+	}
+	return g.netfilter.transact(todo)
+}
+
+// transact has the kernel carry out requests about nf_tables all together, or none.
+func (w *wire) transact(all []request) error {
+	if len(all) == 0 {
+		return nil
+	}
+	// The subsystem's number is res_id (nfnetlink_rcv_batch in net/netfilter/nfnetlink.c).
+	frame := []byte{unix.AF_UNSPEC, 0, 0, 0}
+	binary.BigEndian.PutUint16(frame[2:], unix.NFNL_SUBSYS_NFTABLES)
+	b := w.appendMessage(nil, unix.NFNL_MSG_BATCH_BEGIN, 0, frame)
+	first := w.serial + 1
+	for _, r := range all {
+		b = w.appendMessage(b, r.kind, r.flags|unix.NLM_F_ACK, r.body)
+	}
+	b = w.appendMessage(b, unix.NFNL_MSG_BATCH_END, 0, frame)
+	if err := w.send(b); err != nil {
+		return fmt.Errorf("%s: %w", all[0].deed, err)
+	}
+	var errs []error
+	for answered := 0; answered < len(all); {
+		answers, err := w.receive()
+		if err != nil {
+			return errors.Join(append(errs, fmt.Errorf("%s: %w", all[0].deed, err))...)
+		}
+		for _, a := range answers {
+			n := int(int32(a.Header.Seq - first))
+			if a.Header.Type != unix.NLMSG_ERROR || n < -1 || n >= len(all) {
+				continue
+			}
+			errno := errnoOf(a)
+			if n < 0 { // the batch itself
+				return fmt.Errorf("%s: %w", all[0].deed, errno)
+			}
+			answered++
+			if errno != 0 {
+				errs = append(errs, fmt.Errorf("%s: %w", all[n].deed, errno))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Bind implements netctl.Gate.
+func (g *Gate) Bind(all []netctl.Binding) (changed int, err error) {
+	now := g.now()
+	wanted := map[netip.Addr]binding{}
+	for _, b := range all {
+		wanted[b.Addr] = binding{b, now.Add(b.Left)}
+	}
+	// Who was listed and is no longer has nothing bound.
+	for addr, b := range g.bindings {
+		if w, ok := wanted[addr]; (!ok || w.MAC != b.MAC) && g.sessions[addr].MAC != b.MAC {
+			g.unbound = append(g.unbound, bindingOf{addr, b.MAC})
+		}
+	}
+	g.bindings = wanted
+	if !g.applied {
+		return 0, nil
+	}
+	changed, err = g.bind()
+	if err != nil {
+		return changed, fmt.Errorf("bind addresses to devices: %w", err)
+	}
+	return changed, nil
+}
+
+// binding is a binding with its end by the monotonic clock.
+type binding struct {
+	netctl.Binding
+	ends time.Time
+}
+
+// late is by how much the kernel's time for a binding may be short before it is put right: each change is a transaction.
+const late = 10 * time.Second
+
+// bind makes the kernel's sets hold what is bound. Bindings that the kernel made itself stay, but for those of an address
+// that is known to be another's.
+func (g *Gate) bind() (changed int, err error) {
+	have, err := g.elements("netdev", netctl.SetBindings)
+	if err != nil {
+		return 0, err
+	}
+	now := g.now()
+	want := map[netip.Addr]binding{}
+	maps.Copy(want, g.bindings)
+	for addr, s := range g.sessions {
+		b := want[addr]
+		if b.MAC != s.MAC {
+			b = binding{Binding: netctl.Binding{Addr: addr, MAC: s.MAC}}
+		}
+		if b.ends.Before(s.ends) {
+			b.ends = s.ends
+		}
+		want[addr] = b
+	}
+	bindings := setChange{family: "netdev", set: netctl.SetBindings}
+	held := map[bindingOf]time.Duration{}
+	for _, e := range have {
+		of, ok := readBinding([]byte(e.key))
+		w, known := want[of.addr]
+		switch {
+		case !ok:
+		case known && w.MAC != of.mac, !known && slices.Contains(g.unbound, of):
+			bindings.remove = append(bindings.remove, e)
+		default:
+			held[of] = e.left
+		}
+	}
+	settled, extra := map[string]time.Duration{}, map[string]time.Duration{}
+	for addr, w := range want {
+		left := w.ends.Sub(now)
+		if left <= 0 {
+			continue
+		}
+		of := bindingOf{addr, w.MAC}
+		if has, ok := held[of]; !ok || left-has > late {
+			e := element{bindingKey(of), left}
+			if ok {
+				bindings.remove = append(bindings.remove, e)
+			}
+			bindings.add = append(bindings.add, e)
+		}
+		if w.Settled {
+			settled[deviceKey(w.MAC)] = max(settled[deviceKey(w.MAC)], left)
+		}
+		if w.Extra {
+			extra[addressKey(addr)] = left
+		}
+	}
+	changes := []setChange{bindings}
+	for _, s := range []struct {
+		family, set string
+		want        map[string]time.Duration
+	}{{"netdev", netctl.SetSettled, settled}, {"ip", netctl.SetExtra, extra}} {
+		c, err := g.changeTo(s.family, s.set, s.want)
+		if err != nil {
+			return 0, err
+		}
+		changes = append(changes, c)
+	}
+	for _, c := range changes {
+		changed += len(c.remove) + len(c.add)
+	}
+	if err := g.changeSets(changes...); err != nil {
+		return 0, err
+	}
+	g.unbound = nil
+	g.bound = want
+	return changed, nil
+}
+
+// changeTo returns what makes a set hold what is wanted. Whose time is up leaves it by itself.
+func (g *Gate) changeTo(family, set string, want map[string]time.Duration) (c setChange, err error) {
+	c = setChange{family: family, set: set}
+	have, err := g.elements(family, set)
+	if err != nil {
+		return c, err
+	}
+	held := map[string]time.Duration{}
+	for _, e := range have {
+		if _, ok := want[e.key]; !ok {
+			c.remove = append(c.remove, e)
+			continue
+		}
+		held[e.key] = e.left
+	}
+	for key, left := range want {
+		has, ok := held[key]
+		if ok && left-has <= late {
+			continue
+		}
+		if ok {
+			c.remove = append(c.remove, element{key: key})
+		}
+		c.add = append(c.add, element{key, left})
+	}
+	return c, nil
+}
+
+// Strangers implements netctl.Gate.
+func (g *Gate) Strangers() (all []netctl.Stranger, err error) {
+	if !g.applied {
+		return nil, nil
+	}
+	for _, p := range g.ports {
+		set := p.in("strangers-" + netctl.PortNumber)
+		list, err := g.elements("netdev", set)
+		if err != nil {
+			return all, err
+		}
+		var forget []element
+		for _, e := range list {
+			if of, ok := readBinding([]byte(e.key)); ok {
+				all = append(all, netctl.Stranger{Port: p.link, Addr: of.addr, MAC: of.mac})
+				forget = append(forget, e)
+			}
+		}
+		// They may have left by themselves meanwhile.
+		if err := g.changeSets(setChange{family: "netdev", set: set, remove: forget}); err != nil && !isErrno(err, unix.ENOENT) {
+			return all, err
+		}
+	}
+	return all, nil
+}

@@ -1,0 +1,215 @@
+package plan
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"passerelle/netctl"
+)
+
+// # Whose frame it is
+//
+// A resident is an address and a hardware address, bound to each other: by the lease that the device got, by its session,
+// or because it alone answered the box's question who has the address. What comes from an address that is not bound to its
+// sender is dropped where it comes in, before connections are tracked, names are answered, or anything is written of it.
+// That also holds for ARP: nobody can tell the box that another's address is his.
+//
+// The kernel makes a lease's binding itself, from the acknowledgement on its way out, so that a device may speak as soon as
+// it has its address, and no binding outlives its lease by more than the daemon's life.
+//
+// The two tables below are those of nf_tables, since iptables sees no frames and keeps no state by hardware address.
+const (
+	dhcpMessages = 4 // a second, of one device; a client that gets no answer asks again after 1 to 4 s
+	dhcpBurst    = 10
+	arpMessages  = 50 // a second, of one device
+	arpBurst     = 100
+
+	// Newcomers are devices with a lease that have not stayed long enough to be settled. There may be so many on a port at a
+	// time: who makes up hardware addresses uses up the pool for nobody on another port. Their leases are short.
+	newcomers    = 64
+	firstLease   = 2 * time.Minute
+	mostStranger = 64 // on a port, between two looks
+
+	// acknowledgement matches a DHCPACK of dnsmasq, which writes the message's type as the first option (RFC 2132, section
+	// 9.6), after the 8 bytes of UDP, the fixed part of 236 and the cookie of four.
+	acknowledgement = "@th,1984,24 0x350105"
+)
+
+// Parts of a frame, as nft(8) writes payload: a base, an offset and a length, in bits.
+const (
+	senderMAC  = "@ll,48,48"
+	sender     = "@ll,48,48 . @nh,96,32"  // hardware address and IPv4 source
+	arpSender  = "@ll,48,48 . @nh,112,32" // hardware address and ARP's protocol address of the sender
+	arpClaim   = "@nh,64,48 . @nh,112,32" // ARP's own hardware address and protocol address of the sender
+	leased     = "@th,288,48 . @th,192,32"
+	leasedMAC  = "@th,288,48" // chaddr (RFC 2131, figure 1), after 8 bytes of UDP
+	leasedAddr = "@th,192,32" // yiaddr
+)
+
+// otherHardware matches a DHCP message that names another hardware address than the frame's: classic BPF, since nothing
+// else compares two fields of a packet. It loads the frame's source address (SKF_LL_OFF in include/uapi/linux/filter.h) and
+// chaddr in two parts, after the IPv4 header's length.
+const otherHardware = `-m bpf --bytecode "14,32 0 0 4292870150,2 0 0 0,177 0 0 0,64 0 0 36,97 0 0 0,29 0 6 0,40 0 0 4292870154,2 0 0 1,177 0 0 0,72 0 0 40,97 0 0 1,29 1 0 0,6 0 0 1,6 0 0 0"`
+
+// frames holds frames against the bindings.
+func (c compiler) frames() netctl.Filter {
+	hosts := 1 << (32 - c.network.Bits())
+	const dynamic = "flags dynamic,timeout; "
+	keyed := func(key string, size int, timeout time.Duration) string {
+		return fmt.Sprintf("%s; size %d; %stimeout %s;", key, size, dynamic, seconds(timeout))
+	}
+	const device = "type ether_addr"
+	on := func(hook, device string, priority int) string {
+		return fmt.Sprintf(`type filter hook %s device "%s" priority %d; policy accept;`, hook, device, priority)
+	}
+	// over bounds what a device sends; what is above goes on to the verdict.
+	over := func(set, rate, verdict string) string {
+		return fmt.Sprintf("update @%s { ether saddr limit rate over %s } %s", set, rate, verdict)
+	}
+	const ip, arp = "meta protocol ip ", "meta protocol arp "
+	bound := fmt.Sprintf("meta mark set meta mark or %#x", netctl.MarkBound)
+	own := fmt.Sprintf("{ %s, %s, %s }", c.network.Addr(), c.box, broadcast(c.network))
+	strange := "add @strangers-" + netctl.PortNumber
+	return netctl.Filter{
+		Family: "netdev",
+		Sets: []netctl.FilterSet{
+			{Name: netctl.SetBindings, Spec: fmt.Sprintf("typeof %s; size %d; flags dynamic,timeout;", sender, 2*hosts)},
+			{Name: netctl.SetSettled, Spec: fmt.Sprintf("typeof %s; size %d; flags timeout;", senderMAC, 2*hosts)},
+			{Name: "newcomers-" + netctl.PortNumber, Spec: keyed(device, newcomers, firstLease), EachPort: true},
+			{Name: "strangers-" + netctl.PortNumber, Spec: keyed("typeof "+sender, mostStranger, 10*time.Second), EachPort: true},
+			{Name: "dhcp-rate", Spec: keyed(device, 2*hosts, time.Minute)},
+			{Name: "arp-rate", Spec: keyed(device, 2*hosts, time.Minute)},
+			{Name: "names-rate", Spec: keyed(device, 2*hosts, time.Minute)},
+			{Name: "guest-rate", Spec: keyed(device, 2*hosts, time.Minute)},
+			{Name: "answer-rate", Spec: keyed(device, 2*hosts, time.Minute)},
+		},
+		Chains: []netctl.FilterChain{
+			{Name: "dhcp-" + netctl.PortNumber, EachPort: true, Rules: []string{
+				over("dhcp-rate", fmt.Sprintf("%d/second burst %d packets", dhcpMessages, dhcpBurst), "drop"),
+				senderMAC + " @" + netctl.SetSettled + " accept",
+				"ether saddr @newcomers-" + netctl.PortNumber + " accept",
+				"add @newcomers-" + netctl.PortNumber + " { ether saddr } accept",
+				"drop",
+			}},
+			{Name: "arp-" + netctl.PortNumber, EachPort: true, Rules: []string{
+				over("arp-rate", fmt.Sprintf("%d/second burst %d packets", arpMessages, arpBurst), "drop"),
+				"arp saddr ip 0.0.0.0 accept", // does anybody have it? (RFC 5227, section 1.1)
+				arpClaim + " @" + netctl.SetBindings + " " + arpSender + " @" + netctl.SetBindings + " accept",
+				fmt.Sprintf("arp saddr ip %s arp saddr ip != %s %s { %s }", c.network, own, strange, arpSender),
+				"drop",
+			}},
+			{Name: "port-" + netctl.PortNumber, EachPort: true, Hook: on("ingress", netctl.PortName, -310), Rules: []string{
+				ip + "udp dport 67 goto dhcp-" + netctl.PortNumber,
+				ip + sender + " @" + netctl.SetBindings + " " + bound + " accept",
+				arp + "goto arp-" + netctl.PortNumber,
+				fmt.Sprintf("%sip saddr %s ip saddr != %s %s { %s }", ip, c.network, own, strange, sender),
+				ip + "drop",
+			}},
+			{Name: "names", Rules: []string{
+				"th dport != 53 drop", // the name servers' other ports: the box alone leads there
+				"meta l4proto tcp accept",
+				over("names-rate", fmt.Sprintf("%d/second burst %d packets", admittedNames/c.question(), admittedBurst), "drop"),
+				over("guest-rate", fmt.Sprintf("%d/minute burst %d packets", 60*guestNames/c.question(), guestBurst/c.question()),
+					fmt.Sprintf("meta mark set meta mark or %#x", netctl.MarkCaptive)),
+			}},
+			{Name: "bound", Rules: []string{
+				fmt.Sprintf("meta l4proto { tcp, udp } th dport { %d, %d, %d } goto names", PortDNS, PortGuest, PortCaptive),
+				"accept",
+			}},
+			// What a port's chain did not see comes from a port that has none yet.
+			{Name: "hotspot", Hook: on("ingress", c.hotspot, -300), Rules: []string{
+				fmt.Sprintf("%smeta mark and %#x != 0 goto bound", ip, netctl.MarkBound),
+				ip + "udp dport 67 accept",
+				ip + sender + " @" + netctl.SetBindings + " goto bound",
+				ip + "drop",
+				arp + "arp saddr ip 0.0.0.0 accept",
+				arp + arpClaim + " @" + netctl.SetBindings + " " + arpSender + " @" + netctl.SetBindings + " accept",
+				arp + "drop",
+			}},
+			{Name: "answers", Hook: on("egress", c.hotspot, 0), Rules: []string{
+				"udp sport 67 " + acknowledgement + " " + leasedAddr + " != 0 goto leases",
+				fmt.Sprintf("tcp sport 53 update @answer-rate { ether daddr limit rate over %d bytes/second burst %d bytes } drop",
+					admittedNames*9/10, tcpNamesBurst),
+			}},
+			{Name: "leases", Rules: []string{
+				fmt.Sprintf("%s @%s update @%s { %s timeout %s } accept",
+					leasedMAC, netctl.SetSettled, netctl.SetBindings, leased, seconds(max(firstLease, c.Config.Hotspot.Lease))),
+				fmt.Sprintf("update @%s { %s timeout %s }", netctl.SetBindings, leased, seconds(firstLease)),
+			}},
+		},
+	}
+}
+
+// Bounds on what a device may have tracked, as parts of what the kernel has room for.
+const (
+	mostTracked     = 1200
+	admittedPart    = 8
+	unadmittedPart  = 16
+	trackedAtLeast  = 16384
+	bytesForTracked = 32 << 10 // of memory for each connection that may be tracked: they take some 320 bytes
+)
+
+// tracked returns for how many connections the kernel should have room on a machine with so much memory.
+func tracked(memory uint64) uint64 { return max(trackedAtLeast, memory/bytesForTracked) }
+
+// connections holds connections against bounds that go by device.
+func (c compiler) connected() netctl.Filter {
+	room := c.Tracked
+	if room == 0 {
+		room = trackedAtLeast
+	}
+	hosts := 1 << (32 - c.network.Bits())
+	counted := func(name string) netctl.FilterSet {
+		return netctl.FilterSet{Name: name, Spec: fmt.Sprintf("type ether_addr; size %d; flags dynamic;", 2*hosts)}
+	}
+	count := func(set string, most uint64, verdict string) string {
+		return fmt.Sprintf("add @%s { ether saddr ct count over %d } %s", set, most, verdict)
+	}
+	isAdmitted := fmt.Sprintf("meta mark and %#x == %#x ", netctl.MarkMask, netctl.MarkAdmitted)
+	notAdmitted := fmt.Sprintf("meta mark and %#x != %#x ", netctl.MarkMask, netctl.MarkAdmitted)
+	f := netctl.Filter{
+		Family: "ip",
+		Sets: []netctl.FilterSet{
+			counted("admitted"), counted("others"), counted("asking"),
+			{Name: netctl.SetExtra, Spec: fmt.Sprintf("type ipv4_addr; size %d; flags timeout;", hosts)},
+			{Name: "essential", Spec: fmt.Sprintf("type ipv4_addr; size %d; flags dynamic,timeout; timeout 1d;", hosts)},
+		},
+		Chains: []netctl.FilterChain{
+			// After mangle, which marks.
+			{Name: "first", Hook: "type filter hook prerouting priority -149; policy accept;", Rules: []string{
+				fmt.Sprintf("iifname != %q accept", c.hotspot),
+				// It would leave as it came, with a resident's address.
+				"ct state invalid drop",
+				"ct state != new accept",
+				"tcp dport 53 " + count("asking", nameConnections, "reject with tcp reset"),
+				isAdmitted + count("admitted", max(1, min(mostTracked, room/admittedPart)), "drop"),
+				notAdmitted + count("others", max(1, min(mostTracked, room/unadmittedPart)), "drop"),
+			}},
+		},
+	}
+	// While essential services are paid from what is kept for them, one device has its part of it.
+	if c.essential && !c.all && c.uplink.Reserve != 0 {
+		spend := func(end, verdict string) string {
+			return fmt.Sprintf("add @essential { %s quota over %d bytes } %s", end, c.essentialEach(), verdict)
+		}
+		up, down := fmt.Sprintf("iifname %q ", c.hotspot), fmt.Sprintf("oifname %q ", c.hotspot)
+		f.Chains = append(f.Chains, netctl.FilterChain{Name: "essential", Hook: "type filter hook forward priority -149; policy accept;", Rules: []string{
+			fmt.Sprintf("meta mark and %#x != %#x accept", netctl.MarkMask, netctl.MarkEssential),
+			up + "ip saddr @" + netctl.SetExtra + " reject with tcp reset",
+			down + "ip daddr @" + netctl.SetExtra + " drop",
+			up + "meta l4proto tcp " + spend("ip saddr", "reject with tcp reset"),
+			up + "meta l4proto != tcp " + spend("ip saddr", "drop"),
+			down + spend("ip daddr", "drop"),
+		}})
+	}
+	return f
+}
+
+// seconds says a duration as nft(8) reads it.
+func seconds(d time.Duration) string { return fmt.Sprintf("%ds", int(d.Seconds())) }
+
+// FirstLease returns how long the first lease of a device is where those of devices that stay are so long.
+func FirstLease(lease time.Duration) time.Duration { return min(firstLease, lease) }
+
+func broadcast(n netip.Prefix) netip.Addr { return at(n, uint32(1)<<(32-n.Bits())-1) }
