@@ -167,10 +167,17 @@ func options(opened func(*os.File)) *bbolt.Options {
 		NoStatistics: true,
 		OpenFile: func(name string, flag int, perm os.FileMode) (*os.File, error) {
 			f, err := os.OpenFile(name, flag, perm)
-			if err == nil && opened != nil {
+			if err != nil {
+				return nil, err
+			}
+			if opened != nil {
 				opened(f)
 			}
-			return f, err
+			// Who may read the file may hold its lock. Where the mode cannot be changed, nothing can be written, either.
+			if info, err := f.Stat(); err == nil && info.Mode().Perm()&^perm != 0 {
+				f.Chmod(perm)
+			}
+			return f, nil
 		},
 	}
 }

@@ -126,6 +126,24 @@ func TestNewerIsLeftAlone(t *testing.T) {
 	}
 }
 
+// TestOthersCannotLock: who can read the file can hold its lock, so that only its owner may.
+func TestOthersCannotLock(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "ledger.db")
+	for range 2 { // made, then found with another mode
+		s, damage, err := Open(path, nil, now)
+		if err != nil || damage != nil {
+			t.Fatal(err, damage)
+		}
+		if info, err := os.Stat(path); err != nil || info.Mode() != mode {
+			t.Errorf("it has mode %v: %v", info.Mode(), err)
+		}
+		if err := errors.Join(s.Close(), os.Chmod(path, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestDamage: a file that cannot be read is set aside whole, and every donation counts as spent, also after the next
 // start.
 func TestDamage(t *testing.T) {

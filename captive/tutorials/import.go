@@ -23,6 +23,8 @@ import (
 
 	"golang.org/x/sys/unix"
 	"golang.org/x/text/unicode/norm"
+
+	"passerelle/appliance/private"
 )
 
 // Bounds on a pack.
@@ -41,6 +43,7 @@ const (
 	spareRoom    = 100_000_000 // bytes that an import leaves free on the disk
 	sniffed      = 512         // bytes of a file that show its type
 	stagePattern = ".import-*" // what an import unpacks into
+	lockFile     = ".lock"     // what an import holds; a pack's name begins with a letter or digit
 )
 
 // fileType is what a file with some ending must be.
@@ -612,21 +615,17 @@ func withFolder(dir string, do func(*os.File) error) error {
 
 // lockPacks makes the packs' folder, keeps other imports out of it, and removes what a killed one left.
 func lockPacks(dir string) (unlock func(), err error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := private.Folder(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the folder of packs: %w", err)
 	}
-	f, err := os.Open(dir)
+	f, err := private.Lock(filepath.Join(dir, lockFile))
+	if errors.Is(err, private.ErrLocked) {
+		return nil, errors.New("another import runs: wait until it is done")
+	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("keep other imports out: %w", err)
 	}
 	unlock = func() { f.Close() }
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		unlock()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, errors.New("another import runs: wait until it is done")
-		}
-		return nil, fmt.Errorf("lock %s: %w", dir, err)
-	}
 	left, err := filepath.Glob(filepath.Join(dir, stagePattern))
 	for _, name := range left {
 		err = errors.Join(err, os.RemoveAll(name))

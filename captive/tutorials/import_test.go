@@ -17,6 +17,11 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"passerelle/appliance/private"
+	"passerelle/netctl/netlab/labtest"
 )
 
 const (
@@ -75,7 +80,7 @@ func tree(t testing.TB, dir string) string {
 	t.Helper()
 	var b strings.Builder
 	err := fs.WalkDir(os.DirFS(dir), ".", func(name string, e fs.DirEntry, err error) error {
-		if err != nil || e.IsDir() {
+		if err != nil || e.IsDir() || name == lockFile {
 			return err
 		}
 		text, err := os.ReadFile(filepath.Join(dir, name))
@@ -379,6 +384,48 @@ func TestImportStops(t *testing.T) {
 	}
 }
 
+// TestImportAmongOthers: another user can neither keep packs from being imported, nor have a say in what becomes one.
+func TestImportAmongOthers(t *testing.T) {
+	t.Parallel()
+	labtest.Root(t)
+	top := t.TempDir()
+	if err := errors.Join(os.Chmod(filepath.Dir(top), 0o755), os.Chmod(top, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	// The folder of a box that was set up long ago.
+	dir := filepath.Join(top, "tutorials")
+	if err := errors.Join(os.Mkdir(dir, 0o755), os.WriteFile(filepath.Join(dir, lockFile), nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{dir, filepath.Join(dir, lockFile)} {
+		labtest.AsNobody(t, func() error {
+			f, err := os.Open(path)
+			if err == nil {
+				t.Cleanup(func() { f.Close() })
+				err = unix.Flock(int(f.Fd()), unix.LOCK_EX)
+			}
+			return err
+		})
+	}
+	from := writeZip(t, item{name: "semer/fr.md", text: lessonText})
+	if _, err := importer(dir).Import(context.Background(), from, "jardin"); err != nil {
+		t.Errorf("while nobody holds what could be held: %v", err)
+	}
+	if err := Remove(dir, "jardin"); err != nil {
+		t.Error(err)
+	}
+
+	open := filepath.Join(top, "open")
+	if err := errors.Join(os.Mkdir(open, 0o755), os.Chmod(open, 0o777|os.ModeSticky)); err != nil {
+		t.Fatal(err)
+	}
+	theirs := filepath.Join(open, "tutorials")
+	labtest.AsNobody(t, func() error { return os.Mkdir(theirs, 0o755) })
+	if _, err := importer(theirs).Import(context.Background(), from, "jardin"); !errors.Is(err, private.ErrUnsafe) {
+		t.Errorf("into a folder of nobody's: %v", err)
+	}
+}
+
 // killMe, in the environment, has this program import a pack and kill itself on the way.
 const killMe = "TUTORIALS_TEST_IMPORT"
 
@@ -431,8 +478,8 @@ func TestKilledImport(t *testing.T) {
 		t.Fatal(err)
 	}
 	entries, err := os.ReadDir(dir)
-	if err != nil || len(entries) != 1 {
-		t.Errorf("beside the pack there is %v, %v", entries, err)
+	if err != nil || len(entries) != 2 || entries[0].Name() != lockFile {
+		t.Errorf("beside the pack and the lock there is %v, %v", entries, err)
 	}
 	if l, _ := Load(dir); len(l.Packs()) != 1 || l.lessons["jardin-arroser"] == nil || l.lessons["jardin-semer"] != nil {
 		t.Errorf("loaded %v", l.Packs())

@@ -1,0 +1,158 @@
+package private
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"passerelle/netctl/netlab/labtest"
+)
+
+func must(t *testing.T, errs ...error) {
+	t.Helper()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func mode(t *testing.T, path string) os.FileMode {
+	t.Helper()
+	info, err := os.Lstat(path)
+	must(t, err)
+	return info.Mode().Perm()
+}
+
+// TestFolder: what is missing is made with the mode, what is there keeps its own, and what was open is closed.
+func TestFolder(t *testing.T) {
+	t.Parallel()
+	top := t.TempDir()
+	made := filepath.Join(top, "a", "b")
+	must(t, Folder(made, 0o711))
+	if mode(t, filepath.Dir(made)) != 0o711 || mode(t, made) != 0o711 {
+		t.Errorf("made with modes %v and %v", mode(t, filepath.Dir(made)), mode(t, made))
+	}
+	must(t, os.Chmod(made, 0o755), Folder(made, 0o700))
+	if mode(t, made) != 0o755 {
+		t.Errorf("one that only its owner may write now has mode %v", mode(t, made))
+	}
+	must(t, os.WriteFile(filepath.Join(made, "own"), nil, 0o600))
+	for _, open := range []os.FileMode{0o777, 0o777 | os.ModeSticky, 0o770, 0o757} {
+		must(t, os.Chmod(made, open), Folder(made, 0o700))
+		if mode(t, made) != 0o700 {
+			t.Errorf("one with mode %v now has %v", open, mode(t, made))
+		}
+	}
+	must(t, os.Symlink("a/../a/b", filepath.Join(top, "link")), Folder(filepath.Join(top, "link", "c"), 0o700))
+	must(t, os.Symlink("loop", filepath.Join(top, "loop")))
+	if err := Folder(filepath.Join(top, "loop"), 0o700); !errors.Is(err, unix.ELOOP) {
+		t.Errorf("a link to itself: %v", err)
+	}
+	if err := Folder(filepath.Join(made, "own"), 0o700); !errors.Is(err, unix.ENOTDIR) {
+		t.Errorf("a file: %v", err)
+	}
+	must(t, os.Chmod(filepath.Dir(made), 0o777))
+	if err := Folder(made, 0o700); !errors.Is(err, ErrUnsafe) {
+		t.Errorf("one that others may rename: %v", err)
+	}
+	must(t, os.Chmod(filepath.Dir(made), 0o777|os.ModeSticky), Folder(made, 0o700))
+	before, err := os.Stat("/tmp")
+	must(t, err)
+	if err := Folder("/tmp", 0o700); !errors.Is(err, ErrUnsafe) {
+		t.Errorf("/tmp itself: %v", err)
+	}
+	if after, err := os.Stat("/tmp"); err != nil || after.Mode() != before.Mode() {
+		t.Errorf("/tmp now has mode %v: %v", after.Mode(), err)
+	}
+}
+
+// TestFolderOfOthers: whatever another user has made is refused, and left as it is.
+func TestFolderOfOthers(t *testing.T) {
+	t.Parallel()
+	labtest.Root(t)
+	for what, plant := range map[string]func(open, path string) error{
+		"the folder":          func(_, path string) error { return os.Mkdir(path, 0o711) },
+		"a link in its place": func(_, path string) error { return os.Symlink("/root", path) },
+		"a file in its place": func(_, path string) error { return os.WriteFile(path, nil, 0o600) },
+		"a link above it": func(open, _ string) error {
+			return os.Symlink("/root", filepath.Join(open, "above"))
+		},
+		"the folder above it": func(open, _ string) error { return os.Mkdir(filepath.Join(open, "above"), 0o755) },
+	} {
+		open := t.TempDir()
+		must(t, os.Chmod(filepath.Dir(open), 0o755), os.Chmod(open, 0o777|os.ModeSticky))
+		path := filepath.Join(open, "ours")
+		labtest.AsNobody(t, func() error { return plant(open, path) })
+		if _, err := os.Lstat(filepath.Join(open, "above")); err == nil {
+			path = filepath.Join(open, "above", "ours")
+		}
+		before, _ := os.Lstat(path)
+		if err := Folder(path, 0o700); !errors.Is(err, ErrUnsafe) {
+			t.Errorf("%s is another user's: %v", what, err)
+		}
+		after, _ := os.Lstat(path)
+		if (before == nil) != (after == nil) || before != nil && before.Mode() != after.Mode() {
+			t.Errorf("%s is another user's, and was changed: %v, %v", what, before, after)
+		}
+	}
+	open := t.TempDir()
+	must(t, os.Chmod(filepath.Dir(open), 0o755), os.Chmod(open, 0o777))
+	labtest.AsNobody(t, func() error { return os.Symlink("/etc/passwd", filepath.Join(open, "lock")) })
+	if err := Folder(open, 0o700); !errors.Is(err, ErrUnsafe) || mode(t, open) != 0o777 {
+		t.Errorf("something in the folder is another user's: %v, %v", err, mode(t, open))
+	}
+}
+
+// TestLock: one holds it at a time, until the file is closed.
+func TestLock(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "lock")
+	f, err := Lock(path)
+	must(t, err)
+	if mode(t, path) != 0o600 {
+		t.Errorf("the lock has mode %v", mode(t, path))
+	}
+	if _, err := Lock(path); !errors.Is(err, ErrLocked) {
+		t.Errorf("a second one: %v", err)
+	}
+	must(t, f.Close())
+	f, err = Lock(path)
+	must(t, err)
+	must(t, f.Close(), os.Remove(path), os.Symlink("elsewhere", path))
+	if _, err := Lock(path); !errors.Is(err, unix.ELOOP) {
+		t.Errorf("a link in its place: %v", err)
+	}
+}
+
+// TestLockOfOthers: a lock that others can open, and hold, is replaced; one of ours they cannot open.
+func TestLockOfOthers(t *testing.T) {
+	t.Parallel()
+	labtest.Root(t)
+	dir := t.TempDir()
+	must(t, os.Chmod(filepath.Dir(dir), 0o755), os.Chmod(dir, 0o755))
+	path := filepath.Join(dir, "lock")
+	must(t, os.WriteFile(path, nil, 0o644))
+	var theirs *os.File
+	labtest.AsNobody(t, func() (err error) {
+		if theirs, err = os.Open(path); err == nil {
+			err = unix.Flock(int(theirs.Fd()), unix.LOCK_SH)
+		}
+		return err
+	})
+	defer theirs.Close()
+	f, err := Lock(path)
+	must(t, err)
+	defer f.Close()
+	labtest.AsNobody(t, func() error {
+		if f, err := os.Open(path); err == nil {
+			f.Close()
+			return errors.New("nobody can open the lock")
+		}
+		return nil
+	})
+	if _, err := Lock(path); !errors.Is(err, ErrLocked) {
+		t.Errorf("a second one: %v", err)
+	}
+}
