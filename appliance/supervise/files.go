@@ -54,7 +54,7 @@ func (f File) uid() (int, error) {
 	}
 	u, err := user.Lookup(f.Owner)
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("%w: install what needs it, or adduser --system --no-create-home %s", err, f.Owner)
 	}
 	return strconv.Atoi(u.Uid)
 }

@@ -211,7 +211,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
-	if err := os.MkdirAll(s.opt.Dir, 0o700); err != nil {
+	if err := ownFolder(s.opt.Dir, os.Geteuid()); err != nil {
 		return fmt.Errorf("create the folder of pid files: %w", err)
 	}
 	if err := endLeftovers(s.opt.Dir, s.opt.StopLimit, s.opt.Log); err != nil {

@@ -9,12 +9,15 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"passerelle/netctl/netlab/labtest"
 )
 
 // world is a supervisor in a synctest bubble whose processes are made up. What happens to them is written down with the
@@ -224,6 +227,113 @@ func TestLater(t *testing.T) {
 		w.expect(`
 			0s ap -a and its group get terminated
 			0s ap -b starts`)
+	})
+}
+
+// TestKeep: what a child writes is there before it starts, for nobody else to read, and is left to it.
+func TestKeep(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "leases")
+		child := Child{Name: "dns", Argv: []string{"dns"}, Files: []File{{Path: path, Keep: true}}}
+		is := func(want string) {
+			t.Helper()
+			w.set(child)
+			text, err := os.ReadFile(path)
+			if err != nil || string(text) != want {
+				t.Errorf("it says %q, want %q: %v", text, want, err)
+			}
+			if info, err := os.Lstat(path); err != nil || info.Mode() != 0o600 {
+				t.Errorf("it has mode %v: %v", info.Mode(), err)
+			}
+		}
+		is("")
+		w.expect(`0s dns starts`)
+		if err := errors.Join(os.WriteFile(path, []byte("who"), 0o600), os.Chmod(path, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		is("who")
+		w.expect(``)
+		other := filepath.Join(dir, "other")
+		if err := errors.Join(os.Rename(path, other), os.Symlink(other, path)); err != nil {
+			t.Fatal(err)
+		}
+		is("")
+		w.expect(``)
+		w.set()
+		w.expect(`0s dns and its group get terminated`)
+		wantFiles(t, dir, "leases", "other")
+	})
+}
+
+// TestOwner: what a child reads as another user is that user's alone, whatever he puts in its place.
+func TestOwner(t *testing.T) {
+	labtest.Root(t)
+	inWorld(t, func(t *testing.T, w *world) {
+		top := t.TempDir()
+		if err := errors.Join(os.Chmod(filepath.Dir(top), 0o755), os.Chmod(top, 0o711)); err != nil {
+			t.Fatal(err)
+		}
+		dir := filepath.Join(top, "dns")
+		path := filepath.Join(dir, "servers")
+		child := Child{Name: "dns", Argv: []string{"dns"}, Files: []File{
+			{Path: path, Data: []byte("1"), Owner: "nobody", Reload: true},
+			{Path: filepath.Join(top, "conf"), Data: []byte("1")},
+		}}
+		is := func(path string, mode os.FileMode, owner uint32) {
+			t.Helper()
+			info, err := os.Lstat(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if uid := info.Sys().(*syscall.Stat_t).Uid; info.Mode() != mode || uid != owner {
+				t.Errorf("%s has mode %v and is %d's, want %v and %d", path, info.Mode(), uid, mode, owner)
+			}
+		}
+		sound := func(want string) {
+			t.Helper()
+			time.Sleep(settle)
+			w.set(child)
+			time.Sleep(time.Second)
+			w.expect(want)
+			is(top, os.ModeDir|0o711, 0)
+			is(filepath.Join(top, "conf"), 0o600, 0)
+			is(dir, os.ModeDir|0o700, labtest.Nobody)
+			is(path, 0o600, labtest.Nobody)
+			if text, err := os.ReadFile(path); err != nil || string(text) != "1" {
+				t.Errorf("it says %q: %v", text, err)
+			}
+		}
+		sound(`1s dns starts`)
+		sound(``)
+		for n, change := range []func() error{
+			func() error { return os.WriteFile(path, []byte("2"), 0o600) },
+			func() error { return os.Chmod(path, 0o644) },
+			func() error { return os.Remove(path) },
+			func() error { return os.Symlink(filepath.Join(top, "conf"), path) },
+			func() error { return unix.Mkfifo(path, 0o600) },
+		} {
+			labtest.AsNobody(t, func() error {
+				if n > 2 {
+					if err := os.Remove(path); err != nil {
+						return err
+					}
+				}
+				return change()
+			})
+			sound(fmt.Sprintf(`%ds dns gets hangup`, 5+2*n))
+		}
+		// Somebody with root gave both away.
+		if err := errors.Join(os.Chown(path, 0, 0), os.Chown(dir, 0, 0), os.Chmod(dir, 0o755)); err != nil {
+			t.Fatal(err)
+		}
+		sound(`15s dns gets hangup`)
+
+		child.Files[0].Owner = "no-such-user"
+		if err := w.s.Set([]Child{child}); err == nil || !strings.Contains(err.Error(), "unknown user no-such-user: ") {
+			t.Errorf("without the user: %v", err)
+		}
+		w.expect(``)
 	})
 }
 

@@ -5,13 +5,13 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
 	"passerelle/appliance"
 	"passerelle/appliance/admin"
 	"passerelle/appliance/ledger"
+	"passerelle/appliance/private"
 	"passerelle/appliance/store"
 )
 
@@ -35,6 +35,8 @@ var _ accounts = (*store.Store)(nil)
 func (d *daemon) openAccounts() (a accounts, books map[string]*ledger.Book, paused map[string]string, err error) {
 	s, err := d.openStore()
 	switch {
+	case errors.Is(err, private.ErrUnsafe): // that doesn't mend itself
+		return nil, nil, nil, wrong{err}
 	case errors.Is(err, store.ErrNewer), errors.Is(err, store.ErrLocked):
 		return nil, nil, nil, err
 	case err != nil:
@@ -56,7 +58,7 @@ func (d *daemon) openAccounts() (a accounts, books map[string]*ledger.Book, paus
 }
 
 func (d *daemon) openStore() (*store.Store, error) {
-	if err := os.MkdirAll(d.state, 0o700); err != nil {
+	if err := private.Folder(d.state, 0o700); err != nil {
 		return nil, fmt.Errorf("make the state folder: %w", err)
 	}
 	var names []string

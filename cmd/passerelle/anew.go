@@ -48,11 +48,11 @@ func (d *daemon) runAgain(ctx context.Context) error {
 // is.
 func (d *daemon) forgetAll() error {
 	for _, path := range []string{
-		d.paths.config, filepath.Join(d.state, ledgerFile), filepath.Join(d.state, certificateFile), d.keptPath(), d.asidePath(),
+		d.paths.config, filepath.Join(d.state, ledgerFile), filepath.Join(d.state, certificateFile), d.keptPath(),
 	} {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
-	return os.RemoveAll(filepath.Join(d.state, packsFolder))
+	return errors.Join(d.forgetResidents(), os.RemoveAll(filepath.Join(d.state, packsFolder)))
 }

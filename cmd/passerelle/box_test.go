@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -103,6 +104,7 @@ type box struct {
 	config string // its file
 	state  string // its folder for what survives a power cut
 	log    string // the file that has all that daemons on this box wrote
+	env    []string
 }
 
 // newBox makes a scene, starts the daemon in it and waits until it shares. Its clock is confirmed: no test needs a time
@@ -170,6 +172,7 @@ func (b *box) launch(words ...string) *netlab.Proc {
 	defer log.Close()
 	words = append([]string{"run", "--verbose", "--config", b.config, "--state", b.state, "--socket", b.socket()}, words...)
 	cmd := program(words...)
+	cmd.Env = append(cmd.Env, b.env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	proc, err := b.scene.Box.StartCmd(cmd)
 	b.must(err)
@@ -241,6 +244,53 @@ func (b *box) mustDo(args ...string) string {
 		b.t.Fatalf("passerelle %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
 	return out
+}
+
+// processes returns the numbers of the processes on the box.
+func (b *box) processes() string {
+	b.t.Helper()
+	out, err := exec.Command("ip", "netns", "pids", b.scene.Box.Namespace()).Output()
+	b.must(err)
+	return string(out)
+}
+
+// waitProcesses waits until there are these processes on the box.
+func (b *box) waitProcesses(want string) {
+	b.t.Helper()
+	wait(b.t, "the end of processes", func() error {
+		if got := b.processes(); got != want {
+			return fmt.Errorf("there are %q, want %q", got, want)
+		}
+		return nil
+	})
+}
+
+// forgetter returns the number of the process that a daemon leaves behind to forget residents, 0 if there is none.
+func (b *box) forgetter() int {
+	b.t.Helper()
+	for _, field := range strings.Fields(b.processes()) {
+		words, err := os.ReadFile("/proc/" + field + "/cmdline")
+		if err == nil && strings.Contains(string(words), "\x00forget\x00") {
+			pid, err := strconv.Atoi(field)
+			b.must(err)
+			return pid
+		}
+	}
+	return 0
+}
+
+// endForgetter ends that process.
+func (b *box) endForgetter() {
+	b.t.Helper()
+	if pid := b.forgetter(); pid != 0 {
+		b.must(syscall.Kill(pid, syscall.SIGKILL))
+		wait(b.t, "its end", func() error {
+			if b.forgetter() != 0 {
+				return errors.New("it is still there")
+			}
+			return nil
+		})
+	}
 }
 
 // run runs a program on the box that has to succeed.

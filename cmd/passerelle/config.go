@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/user"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
 
 	"passerelle/appliance/config"
 	"passerelle/captive/web"
+	"passerelle/netctl/plan"
 )
 
 // load reads a configuration; what is wrong with it is the user's.
@@ -33,6 +35,15 @@ func (c *cli) warnOfReaders(path string, conf *config.Config) {
 	secret := func(d config.Donation) bool { return d.WiFi != nil && d.WiFi.Passphrase != "" }
 	if err == nil && info.Mode()&0o077 != 0 && slices.ContainsFunc(conf.Donations, secret) {
 		fmt.Fprintf(c.err, "%s: others may read the lender's password in it: chmod 600 %s\n", path, path)
+	}
+}
+
+// warnOfUser says so if dnsmasq has no user to become.
+func (c *cli) warnOfUser() {
+	var unknown user.UnknownUserError
+	if _, err := user.Lookup(plan.DNSUser); errors.As(err, &unknown) {
+		fmt.Fprintf(c.err, "there is no user %s, whom dnsmasq is to run as: nobody gets an address before dnsmasq-base is installed, "+
+			"or adduser --system --no-create-home %[1]s\n", plan.DNSUser)
 	}
 }
 

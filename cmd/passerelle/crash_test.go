@@ -143,9 +143,7 @@ func (b *box) traces() map[string]string {
 		}
 		traces[command] = strings.Join(kept, "")
 	}
-	out, err := exec.Command("ip", "netns", "pids", b.scene.Box.Namespace()).Output()
-	b.must(err)
-	traces["processes"] = string(out)
+	traces["processes"] = b.processes()
 	return traces
 }
 
@@ -167,6 +165,9 @@ func TestStopLeavesNothing(t *testing.T) {
 	b.waitState(decide.Sharing)
 	b.newcomer(r)
 	b.stop()
+	// Who waits to remove what is set aside ends with it.
+	b.must(os.Remove(b.path("sessions.json")))
+	b.waitProcesses(before["processes"])
 	clean("after TERM")
 	b.held(r)
 
@@ -175,12 +176,15 @@ func TestStopLeavesNothing(t *testing.T) {
 	b.kill()
 	b.restart()
 	b.stop()
+	b.must(os.RemoveAll(b.path("")))
+	b.waitProcesses(before["processes"])
 	clean("after KILL, a start and TERM")
 }
 
-// aside reads, or with change writes anew, what a daemon that stopped set aside.
+// aside changes what a daemon that stopped set aside, for the next one alone to see.
 func (b *box) aside(change func(*asideFile)) {
 	b.t.Helper()
+	b.endForgetter()
 	path := b.path("sessions.json")
 	info, err := os.Stat(path)
 	b.must(err)
@@ -207,6 +211,14 @@ func TestSessionsSetAside(t *testing.T) {
 			t.Errorf("the sessions' file is still there after the start: %v", err)
 		}
 	}
+	leased := func(what string, want bool) {
+		t.Helper()
+		text, err := os.ReadFile(b.path("leases"))
+		b.must(err)
+		if strings.Contains(string(text), r.MAC.String()) != want {
+			t.Errorf("leases %s are taken up: %v, want %v", what, !want, want)
+		}
+	}
 	before := b.mine(r)
 
 	b.stop()
@@ -219,6 +231,7 @@ func TestSessionsSetAside(t *testing.T) {
 		return nil
 	})
 	gone()
+	leased("four minutes old", true)
 	b.online(r)
 	after := b.mine(r)
 	if passed := before.SecondsLeft - after.SecondsLeft; passed < 240 || passed > 240+30 {
@@ -229,19 +242,24 @@ func TestSessionsSetAside(t *testing.T) {
 			*before.BytesLeft, *before.BytesGiven, *after.BytesLeft, *after.BytesGiven)
 	}
 
-	for what, change := range map[string]func(*asideFile){
-		"six minutes old":      func(f *asideFile) { f.At -= 6 * time.Minute },
-		"of another boot":      func(f *asideFile) { f.Boot = "00000000-0000-0000-0000-000000000000" },
-		"of a time to come":    func(f *asideFile) { f.At += time.Hour },
-		"with ended sessions":  func(f *asideFile) { f.Sessions[0].Left = time.Second; f.At -= time.Minute },
-		"with spent sessions":  func(f *asideFile) { f.Sessions[0].Data, f.Sessions[0].Spent = 0, true },
-		"of another network":   func(f *asideFile) { f.Sessions[0].Addr = netlab.WebAddr },
-		"with the box in them": func(f *asideFile) { f.Sessions[0].Addr = netip.MustParsePrefix(boxPrefix).Addr() },
+	for what, is := range map[string]struct {
+		leased bool
+		change func(*asideFile)
+	}{
+		"six minutes old":      {false, func(f *asideFile) { f.At -= 6 * time.Minute }},
+		"of another boot":      {false, func(f *asideFile) { f.Boot = "00000000-0000-0000-0000-000000000000" }},
+		"of a time to come":    {false, func(f *asideFile) { f.At += time.Hour }},
+		"with ended sessions":  {true, func(f *asideFile) { f.Sessions[0].Left = time.Second; f.At -= time.Minute }},
+		"with spent sessions":  {true, func(f *asideFile) { f.Sessions[0].Data, f.Sessions[0].Spent = 0, true }},
+		"of another network":   {true, func(f *asideFile) { f.Sessions[0].Addr = netlab.WebAddr }},
+		"with the box in them": {true, func(f *asideFile) { f.Sessions[0].Addr = netip.MustParsePrefix(boxPrefix).Addr() }},
 	} {
+		b.join(r)
 		b.stop()
-		b.aside(change)
+		b.aside(is.change)
 		b.restart()
 		gone()
+		leased(what, is.leased)
 		b.sessions(0)
 		if b.reaches(r) == nil {
 			t.Errorf("sessions %s are taken up", what)
@@ -249,11 +267,24 @@ func TestSessionsSetAside(t *testing.T) {
 		b.admit(r)
 	}
 
+	b.join(r)
 	b.stop()
+	b.endForgetter()
 	b.must(os.WriteFile(b.path("sessions.json"), []byte("{"), 0o600))
 	b.restart()
 	gone()
+	leased("of an unknown age", false)
 	b.sessions(0)
+
+	// After a crash nothing is set aside. The leases are in use, unless they are of another boot.
+	b.join(r)
+	b.kill()
+	b.restart()
+	leased("after a crash", true)
+	b.kill()
+	b.must(os.WriteFile(b.path("lock"), []byte("00000000-0000-0000-0000-000000000000"), 0o600))
+	b.restart()
+	leased("of another boot, after a crash", false)
 }
 
 // TestTwoDaemons: the second says why it leaves, and the first goes on.

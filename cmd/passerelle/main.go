@@ -30,7 +30,7 @@ const (
 type command struct {
 	name  string
 	args  string // for the usage
-	about string
+	about string // "" for one that people need not know
 	run   func(ctx context.Context, c *cli, args []string) error
 }
 
@@ -57,6 +57,7 @@ var commands = []command{
 	{"tutorials", "import | list | remove | find", "bring packs of lessons, and see which there are; passerelle tutorials help says how", tutorialsCommand},
 	{"hw", "[--for LONG]", "say which light and button the board has, and try them", hardware},
 	{"demo", "[--once] [--listen ADDRESS]", "play the whole story in network namespaces on this machine", demo},
+	{"forget", "[--after TIME] [--socket FILE]", "", forget},
 	{"version", "", "say which version this is", version},
 }
 
@@ -103,6 +104,9 @@ func Main(ctx context.Context, args []string, out, errs io.Writer) int {
 func usage(w io.Writer) {
 	fmt.Fprint(w, "Passerelle shares lent connections with residents.\n\n")
 	for _, c := range commands {
+		if c.about == "" {
+			continue
+		}
 		fmt.Fprintf(w, "  passerelle %s\n      %s\n", strings.TrimSpace(c.name+" "+c.args), c.about)
 	}
 }

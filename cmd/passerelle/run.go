@@ -40,9 +40,6 @@ import (
 	"passerelle/netctl/uplink"
 )
 
-// asideFor is how long sessions that a stopping daemon set aside may be taken up again.
-const asideFor = 5 * time.Minute
-
 // paths are the files that the daemon uses.
 type paths struct {
 	config, state, socket string
@@ -68,6 +65,7 @@ func run(ctx context.Context, c *cli, args []string) error {
 		level = slog.LevelDebug
 	}
 	log := slog.New(slog.NewTextHandler(c.err, &slog.HandlerOptions{Level: level}))
+	unix.Umask(0o077)      // what is made here or by a child is for nobody else, but for what says so
 	debug.SetGCPercent(40) // on a board of 512 MB memory is dearer than the time to clean it up
 	d := &daemon{paths: p, log: log, manager: newManager(log)}
 	conf, err := load(p.config)
@@ -75,12 +73,14 @@ func run(ctx context.Context, c *cli, args []string) error {
 	case err == nil:
 		d.config, d.configured = conf, true
 		c.warnOfReaders(p.config, conf)
+		c.warnOfUser()
 	case setup && errors.Is(err, fs.ErrNotExist):
 		d.log.Warn("no technician has configured this box: passerelle init writes a configuration to start from", "missing", p.config)
 		d.config = config.Factory()
 	default:
 		return err
 	}
+	defer d.forgetLater(log)
 	return d.runAgain(ctx)
 }
 
@@ -96,14 +96,12 @@ type daemon struct {
 }
 
 func (d *daemon) run(ctx context.Context) error {
-	if err := os.MkdirAll(d.runDir(), 0o755); err != nil {
-		return fmt.Errorf("make the folder in memory: %w", err)
-	}
-	unlock, err := lock(filepath.Join(d.runDir(), "lock"))
+	unlock, err := d.takeMemory(ctx)
 	if err != nil {
 		return err
 	}
 	defer unlock()
+	aside := d.aside()
 
 	g, err := gate.New(ctx, time.Now)
 	if err != nil {
@@ -136,7 +134,7 @@ func (d *daemon) run(ctx context.Context) error {
 		Leases: d.leases, Asker: asker, Memory: memory(),
 		Accounts: ledger, Books: books, Paused: paused, Clock: clock.New(clock.System(), kept.Trust), Boot: bootID(),
 		RunDir: d.runDir(), Now: time.Now, Log: d.log,
-		Keep: d.keep, Kept: kept, Aside: d.takeAside(),
+		Keep: d.keep, Kept: kept, Aside: aside,
 	})
 
 	dog, err := newWatchdog(d.log, d.manager, d.config.Hardware.Watchdog)
@@ -152,6 +150,10 @@ func (d *daemon) run(ctx context.Context) error {
 	loop, loopDone := errgroup.Group{}, make(chan struct{})
 	loop.Go(func() error {
 		defer close(loopDone)
+		// From here on the kernel knows better. A daemon that ends earlier leaves it to the next.
+		if err := os.Remove(d.asidePath()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			d.log.Warn("what was set aside stays there", "error", err)
+		}
 		aside, err := d.box.Run(loopCtx)
 		return errors.Join(err, d.setAside(aside))
 	})
@@ -189,22 +191,6 @@ func (d *daemon) run(ctx context.Context) error {
 		d.log.Info("stopped: the gate is closed")
 	}
 	return err
-}
-
-// lock makes sure that one daemon at a time drives the box.
-func lock(path string) (unlock func(), err error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return nil, fmt.Errorf("open the lock: %w", err)
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("another passerelle runs already (it holds %s): stop that one first, or see passerelle status", path)
-		}
-		return nil, fmt.Errorf("take the lock %s: %w", path, err)
-	}
-	return func() { f.Close() }, nil
 }
 
 // leases reads what dnsmasq has leased. Before it starts there is no file.
@@ -315,9 +301,6 @@ type (
 	}
 )
 
-func (d *daemon) keptPath() string  { return filepath.Join(d.runDir(), "kept.json") }
-func (d *daemon) asidePath() string { return filepath.Join(d.runDir(), "sessions.json") }
-
 func (d *daemon) keep(k appliance.Kept) error {
 	return writeJSON(d.keptPath(), keptFile{Boot: bootID(), Kept: k})
 }
@@ -334,34 +317,32 @@ func (d *daemon) kept() appliance.Kept {
 	return f.Kept
 }
 
-// setAside writes the sessions for a daemon that starts soon. They hold residents' addresses: they lie in memory, for
-// this boot, and the next daemon removes them.
+// setAside writes the sessions for a daemon that starts soon. They hold residents' addresses, as the leases do: they lie
+// in memory, for this boot and for five minutes. Also without a session it says since when the leases are nobody's.
 func (d *daemon) setAside(s []netctl.Session) error {
-	if len(s) == 0 {
-		return nil
+	err := writeJSON(d.asidePath(), asideFile{Boot: bootID(), At: clock.SinceBoot(), Sessions: s})
+	if err != nil {
+		err = errors.Join(err, d.forgetResidents()) // nobody would know how old they are
 	}
-	return writeJSON(d.asidePath(), asideFile{Boot: bootID(), At: clock.SinceBoot(), Sessions: s})
+	return err
 }
 
-// takeAside reads them and removes them.
-func (d *daemon) takeAside() []netctl.Session {
-	var f asideFile
-	err := readJSON(d.asidePath(), &f)
-	if rmErr := os.Remove(d.asidePath()); rmErr != nil && !errors.Is(rmErr, fs.ErrNotExist) {
-		err = errors.Join(err, rmErr)
+// aside returns the sessions that were set aside, and forgets what is too old, leases included.
+func (d *daemon) aside() []netctl.Session {
+	f, err := d.readAside()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	if err != nil {
+	if left := f.left(asideFor); err == nil && left > 0 {
+		for i := range f.Sessions {
+			f.Sessions[i].Left -= asideFor - left
+		}
+		return f.Sessions
+	}
+	if err = errors.Join(err, d.forgetResidents()); err != nil {
 		d.log.Warn("sessions that were set aside cannot be read", "error", err)
-		return nil
 	}
-	elapsed := clock.SinceBoot() - f.At
-	if f.Boot != bootID() || elapsed < 0 || elapsed > asideFor {
-		return nil
-	}
-	for i := range f.Sessions {
-		f.Sessions[i].Left -= elapsed
-	}
-	return f.Sessions
+	return nil
 }
 
 func writeJSON(path string, v any) error {
