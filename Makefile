@@ -8,8 +8,8 @@ GO ?= go
 export CGO_ENABLED = 0
 
 # What the box and its tests run, as Debian packages. A tool that is there needs no package.
-TOOLS = iptables:iptables dnsmasq:dnsmasq-base ip:iproute2 busybox:busybox
-TEST_TOOLS = $(TOOLS) ipset:ipset nft:nftables hostapd:hostapd wpa_supplicant:wpasupplicant chromium:chromium
+TOOLS = iptables:iptables nft:nftables dnsmasq:dnsmasq-base ip:iproute2 busybox:busybox
+TEST_TOOLS = $(TOOLS) ipset:ipset hostapd:hostapd wpa_supplicant:wpasupplicant chromium:chromium
 AXE = bin/axe.min.js
 VM_TOOLS = qemu-system-x86_64:qemu-system-x86 mmdebstrap:mmdebstrap mksquashfs:squashfs-tools cpio:cpio xz:xz-utils \
 	gcc:gcc make:make flock:util-linux

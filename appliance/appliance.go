@@ -320,6 +320,7 @@ func (b *Box) look() {
 
 func (b *Box) observe() {
 	b.look()
+	b.measure()
 	if today := ledger.PeriodStart(b.now, "day", 0); b.trust.By != "" && !today.Equal(b.day) {
 		b.newDay(today)
 	}
@@ -335,6 +336,16 @@ func (b *Box) observe() {
 	b.probe()
 	b.watchLines()
 	b.bind()
+}
+
+// measure reads, before the first plan, how many connections the kernel has room for.
+func (b *Box) measure() {
+	if b.applied || b.sample.Tracked != 0 {
+		return
+	}
+	s, err := b.Gate.Read()
+	b.problem(err)
+	b.sample.Tracked = s.Tracked
 }
 
 // tally reads the kernel's counters and then the lines', and returns whether it could. What passes between the two looks

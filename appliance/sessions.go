@@ -94,9 +94,16 @@ func (b *Box) set(s Session) {
 	b.sessions[s.Addr] = s
 }
 
-// End ends the resident's session. Ending none is no error.
+// End ends the resident's session, if it is that of the device that has the address now. That there is none is fine.
 func (b *Box) End(ctx context.Context, addr netip.Addr) (err error) {
 	if doErr := b.do(ctx, func(context.Context) {
+		if s, ok := b.sessions[addr]; ok {
+			mac, neighborErr := b.Gate.Neighbor(addr)
+			if neighborErr != nil || mac != s.MAC {
+				err = errors.Join(ErrUnknown, neighborErr)
+				return
+			}
+		}
 		b.read()
 		err = b.end(addr)
 	}); doErr != nil {

@@ -8,6 +8,7 @@ import (
 	"passerelle/appliance/decide"
 	"passerelle/appliance/ledger"
 	"passerelle/appliance/supervise"
+	"passerelle/netctl/plan"
 )
 
 // Status is what `passerelle status --json` prints. Names and meanings are stable: fields are added, never changed.
@@ -43,6 +44,9 @@ type HotspotStatus struct {
 	Interface string `json:"interface"`
 	Address   string `json:"address"`
 	Queue     string `json:"queue,omitempty"` // kind of each resident's queue: "fq_codel" or "bfifo"; "" before the first
+
+	Tracked       uint64 `json:"tracked,omitempty"`        // connections that the kernel has room for; residents' bounds follow it
+	TrackedWanted uint64 `json:"tracked_wanted,omitempty"` // for how many there should be room; 0: there is
 
 	WiFi *WiFiStatus `json:"wifi,omitempty"` // where the box makes the Wi-Fi network itself
 }
@@ -156,6 +160,11 @@ func (b *Box) publish() {
 		Residents: ResidentsStatus{Download: uint64(c.Limits.Download), Upload: uint64(c.Limits.Upload), Data: uint64(c.Limits.Data)},
 		Problems:  append([]string{}, b.problems...),
 		Donations: []DonationStatus{},
+	}
+	if s.Hotspot.Tracked = b.sample.Tracked; s.Hotspot.Tracked != 0 {
+		if want := plan.Tracked(b.Memory); want > s.Hotspot.Tracked {
+			s.Hotspot.TrackedWanted = want
+		}
 	}
 	if g, ok := b.Gate.(interface{ Leaf() string }); ok {
 		s.Hotspot.Queue = g.Leaf()

@@ -220,6 +220,10 @@ func describe(s appliance.Status, now time.Time) []byte {
 	if s.Hotspot.Queue != "" {
 		fmt.Fprintf(&b, ", %s queues", s.Hotspot.Queue)
 	}
+	if s.Hotspot.TrackedWanted != 0 {
+		fmt.Fprintf(&b, "\n  the kernel has room for %d tracked connections, where there should be %d, and it may not be changed from here: "+
+			"each device may open fewer", s.Hotspot.Tracked, s.Hotspot.TrackedWanted)
+	}
 	if w := s.Hotspot.WiFi; w != nil {
 		describeWiFi(&b, *w)
 	}

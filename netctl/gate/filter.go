@@ -504,6 +504,20 @@ func (g *Gate) bind() (changed int, err error) {
 		}
 	}
 	changes := []setChange{bindings}
+	// Who has settled makes room for the next newcomer on his port.
+	for _, p := range g.ports {
+		left := setChange{family: "netdev", set: p.in("newcomers-" + netctl.PortNumber)}
+		newcomers, err := g.elements(left.family, left.set)
+		if err != nil {
+			return 0, err
+		}
+		for _, e := range newcomers {
+			if _, ok := settled[e.key]; ok {
+				left.remove = append(left.remove, e)
+			}
+		}
+		changes = append(changes, left)
+	}
 	for _, s := range []struct {
 		family, set string
 		want        map[string]time.Duration

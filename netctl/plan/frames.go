@@ -147,11 +147,14 @@ const (
 	admittedPart    = 8
 	unadmittedPart  = 16
 	trackedAtLeast  = 16384
+	trackedAtMost   = 262144
 	bytesForTracked = 32 << 10 // of memory for each connection that may be tracked: they take some 320 bytes
 )
 
-// tracked returns for how many connections the kernel should have room on a machine with so much memory.
-func tracked(memory uint64) uint64 { return max(trackedAtLeast, memory/bytesForTracked) }
+// Tracked returns for how many connections the kernel should have room on a machine with so much memory.
+func Tracked(memory uint64) uint64 {
+	return min(max(trackedAtLeast, memory/bytesForTracked), trackedAtMost)
+}
 
 // connections holds connections against bounds that go by device.
 func (c compiler) connected() netctl.Filter {

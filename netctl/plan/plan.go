@@ -277,7 +277,7 @@ func closed(connected []netip.Prefix) []netip.Prefix {
 }
 
 func (c compiler) sysctls(interfaces []string) []netctl.Sysctl {
-	room := fmt.Sprint(tracked(c.Memory))
+	room := fmt.Sprint(Tracked(c.Memory))
 	s := []netctl.Sysctl{
 		{Path: "net/ipv4/ip_forward", Value: "1"},
 		{Path: "net/ipv4/ip_early_demux", Value: "0"},
