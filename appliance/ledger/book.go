@@ -23,6 +23,10 @@ type Line struct {
 	Name  string // as the configuration says
 	Index int    // the kernel's number, another one each time it is plugged in; 0: it is not there
 	Bytes uint64 // received and sent since then
+
+	// Broadcasts that came from the line's own network, in bytes since some moment, as counted before Bytes was read and
+	// after. The counts go back when they were lost.
+	BroadcastsBefore, BroadcastsAfter uint64
 }
 
 // part is one of the two parts of a cap, each with a chain and tranches of its own.
@@ -78,7 +82,7 @@ func (b *Book) Observe(t Terms, in Reading) {
 	before := b.used()
 	rebooted := b.boot(in.Boot)
 	paid, cut := b.collect(t, in.Tranches)
-	b.line(in.Line, paid, cut || b.cut)
+	b.line(t, in.Line, paid, cut || b.cut)
 	b.cut = cut
 
 	// A margin that was too small: what a power cut would now lose is more than the record says.
@@ -187,7 +191,7 @@ func (b *Book) pay(p part, bytes uint64) uint64 {
 
 // line books what the line carried. Its counter says it, as long as it goes on; what was paid says the least that it
 // can have been.
-func (b *Book) line(l Line, paid uint64, cut bool) {
+func (b *Book) line(t Terms, l Line, paid uint64, cut bool) {
 	was := b.r.Line
 	switch {
 	case l.Index == 0:
@@ -196,7 +200,7 @@ func (b *Book) line(l Line, paid uint64, cut bool) {
 		}
 		return
 	case l.Index == was.Index && l.Bytes >= was.Bytes:
-		b.r.Link += l.Bytes - was.Bytes
+		b.r.Link += b.billed(t, l)
 		b.r.Paid += paid
 	default:
 		b.settle(b.unseen(paid, cut))
@@ -208,6 +212,19 @@ func (b *Book) line(l Line, paid uint64, cut bool) {
 		}
 	}
 	b.r.Line, b.blind = l, false
+}
+
+// billed returns what counts of what the line has carried since the last reading: all but broadcasts of its own network,
+// which nobody bills. Only those are left out that were counted after the line was read the last time and before it was
+// read now: they are all in what it has carried since.
+func (b *Book) billed(t Terms, l Line) uint64 {
+	carried := l.Bytes - b.r.Line.Bytes
+	broadcasts := min(sub(l.BroadcastsBefore, b.r.Line.BroadcastsAfter), carried)
+	b.r.Broadcasts += broadcasts
+	if t.Broadcast {
+		return carried
+	}
+	return carried - broadcasts
 }
 
 // unseen returns what counts as used when the counter that saw it is gone: what was paid. But after a cut senders still
@@ -251,7 +268,7 @@ func (b *Book) turn(t Terms, now time.Time) {
 	default:
 		b.r.Start = unix(PeriodStart(now, t.Period, t.Resets))
 		b.settle(max(sub(b.used(), b.r.Sure), sub(b.r.Link, b.r.SureLink)))
-		b.r.Reserve, b.r.Lost = 0, false
+		b.r.Reserve, b.r.Broadcasts, b.r.Lost = 0, 0, false
 	}
 	b.r.Period, b.r.Resets = t.Period, t.Resets
 	b.r.End = unix(PeriodEnd(now, t.Period, t.Resets))

@@ -466,8 +466,8 @@ func TestRecordBytes(t *testing.T) {
 		want := Record{
 			Start: int64(n()), End: -int64(n() >> 1), Period: "week", Resets: r.IntN(32), Lost: r.IntN(2) == 0,
 			Base: n(), Link: n(), Paid: n(), Sure: n(), Promised: n(), Reserve: n(), ReservePromised: n(), Extra: n(),
-			LastID: n(),
-			Boot:   "4fa7bd0b", Line: Line{Name: "eth0", Index: r.IntN(1e6), Bytes: n()},
+			Broadcasts: n(), LastID: n(),
+			Boot: "4fa7bd0b", Line: Line{Name: "eth0", Index: r.IntN(1e6), Bytes: n(), BroadcastsAfter: n()},
 			Today: Day{int32(n() >> 33), n(), r.Uint32()}, Last: Day{int32(n() >> 33), n(), r.Uint32()},
 		}
 		for range r.IntN(4) {
@@ -482,6 +482,124 @@ func TestRecordBytes(t *testing.T) {
 		b[r.IntN(len(b))] ^= 1 << r.IntN(8)
 		if _, err := Decode(b); !errors.Is(err, ErrDamaged) {
 			t.Fatalf("with a bit turned: %v", err)
+		}
+	}
+}
+
+// TestRecordBefore reads a record of a version that did not count broadcasts.
+func TestRecordBefore(t *testing.T) {
+	t.Parallel()
+	want := Record{Base: 5, Boot: "first", Line: Line{Name: "eth0", Index: 3, Bytes: 7}, tranches: []granted{{general, 1, 2, 1}}}
+	b := want.Append(nil)
+	b = b[:len(b)-4-2] // the checksum, and a byte for each of the two counts
+	b[0] = 1
+	got, err := Decode(resum(append(b, 0, 0, 0, 0)))
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(Record{}, granted{})); diff != "" || err != nil {
+		t.Error(diff, err)
+	}
+}
+
+// TestBroadcasts: what the line's own network sends to all on it is told apart and does not count, unless the terms say so.
+func TestBroadcasts(t *testing.T) {
+	t.Parallel()
+	for _, counts := range []bool{false, true} {
+		d := newDesk(t, Terms{Cap: 2e9, Rate: 25e6, Broadcast: counts})
+		var counted, apart uint64
+		// carry lets the line carry bytes, so many of which are known to be broadcasts.
+		carry := func(bytes, broadcasts uint64) {
+			d.reading.Line.Bytes += bytes
+			d.reading.Line.BroadcastsBefore += broadcasts
+			d.reading.Line.BroadcastsAfter = d.reading.Line.BroadcastsBefore
+			if counted, apart = counted+bytes-broadcasts, apart+broadcasts; counts {
+				counted += broadcasts
+			}
+		}
+		want := func(when string) {
+			t.Helper()
+			d.wantUsed(counted, when)
+			if s := d.round(); s.Broadcasts != apart || s.Today.Bytes != counted {
+				t.Errorf("%s, %d bytes of broadcasts are told, want %d; today used %d, want %d", when, s.Broadcasts, apart, s.Today.Bytes, counted)
+			}
+		}
+		carry(6e6, 1e6-14_000)
+		want("after broadcasts, whose link headers are not known as such")
+		d.restart()
+		carry(6e6, 1e6)
+		want("when the daemon was dead meanwhile")
+		d.reading.Line.BroadcastsBefore = 0
+		carry(6e6, 0)
+		want("when the count of broadcasts was lost")
+		carry(3e6, 2e6)
+		want("when it went on from nothing")
+		d.reading.Line.BroadcastsAfter += 1e6
+		want("when more came right after the line was read")
+		d.reading.Line.BroadcastsBefore = d.reading.Line.BroadcastsAfter
+		d.reading.Line.Bytes += 1e6
+		counted += 1e6
+		want("when the line is read again: they may have been in its count before")
+		d.reading.Line.Index++
+		d.reading.Line.Bytes = 3e6
+		counted += replugBytes + 3e6
+		want("when the line was plugged in again")
+		carry(3e6, 2e6)
+		want("after that")
+		d.terms.Broadcast = !counts
+		want("under the other terms")
+		d.terms.Broadcast = counts
+		want("and back")
+		carry(3e6, 2e6)
+		want("and more")
+		d.reading.Now = d.reading.Now.AddDate(0, 1, 0)
+		if s := d.round(); s.Used != 0 || s.Broadcasts != 0 {
+			t.Errorf("a new period begins with %d bytes used and %d of broadcasts", s.Used, s.Broadcasts)
+		}
+	}
+}
+
+// TestBroadcastsNeverHide: whatever becomes of the counters, each byte that is no broadcast counts.
+func TestBroadcastsNeverHide(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(7, 3))
+	for range 5000 {
+		d := newDesk(t, Terms{Cap: 200e9})
+		d.book = Open(nil, nil)
+		line, now := &d.reading.Line, d.reading.Line // what the book is shown, and what there is
+		seen, others := uint64(r.IntN(1e6)), uint64(0)
+		carry := func() {
+			bytes := uint64(r.IntN(1e6))
+			if now.Bytes += bytes; r.IntN(2) == 0 {
+				seen += bytes
+			} else {
+				others += bytes
+			}
+		}
+		// look shows the book one count after the other, while frames come, and returns the others until the line was read.
+		look := func() (until uint64) {
+			line.BroadcastsBefore = seen
+			carry()
+			line.Index, line.Bytes, until = now.Index, now.Bytes, others
+			carry()
+			line.BroadcastsAfter = seen
+			d.round()
+			return until
+		}
+		others -= look() // the first time that the book sees the line
+		for range 30 {
+			switch r.IntN(6) {
+			case 0:
+				d.restart()
+			case 1:
+				seen = 0
+			case 2:
+				d.terms.Broadcast = r.IntN(2) == 0
+			case 3:
+				now.Index, now.Bytes, others = now.Index+1, 0, d.book.used() // the rest went with its counter
+			default:
+				carry()
+			}
+			if least := look(); d.book.used() < least || d.book.used() > 1e12 {
+				t.Fatalf("%d bytes count, %d were no broadcasts", d.book.used(), least)
+			}
 		}
 	}
 }

@@ -85,6 +85,9 @@ type world struct {
 	boot    int
 	line    Line
 	plugged bool
+
+	broadcasts uint64 // of the line's own network, since they are counted
+
 	kernel  []netctl.Spent
 	open    bool // the kernel lets residents through
 	openAll bool // it lets essential services through
@@ -103,6 +106,7 @@ type world struct {
 	landing   int    // looks until that has arrived
 	own       uint64 // likewise, the box's own
 	before    uint64 // carried in an earlier period, that the account may count in this one
+	headers   uint64 // of broadcasts, and those that nobody saw to be some: what the account may count besides
 	steady    bool   // nothing happened that costs a part of the gift
 }
 
@@ -219,6 +223,24 @@ func (w *world) want(bytes uint64, essential bool) {
 // for both together.
 func (w *world) dead() uint64 { return min(ownRound, w.terms.flight(0)/2) }
 
+// shout lets the line carry broadcasts of its own network. Nobody promised anything about them; their link headers count.
+func (w *world) shout(bytes uint64) {
+	if !w.plugged {
+		return
+	}
+	headers := bytes / 64
+	w.line.Bytes += bytes + headers
+	w.broadcasts += bytes
+	w.headers += headers
+}
+
+// shoutUnseen is shout while counters are read one after the other: it is not known which of them has counted it.
+func (w *world) shoutUnseen() {
+	bytes := w.upTo(1e5)
+	w.shout(bytes)
+	w.headers += bytes
+}
+
 // ask is what the box itself sends and gets.
 func (w *world) ask() {
 	if !w.plugged || w.silent {
@@ -251,10 +273,17 @@ func (w *world) look(deadly bool) {
 		dies = w.r.IntN(5)
 	}
 	reading := Reading{Now: w.clock(), Trusted: w.trusted, Boot: bootNames[w.boot], Tranches: slices.Clone(w.kernel)}
+	broadcasts := w.broadcasts
 	if deadly && w.r.IntN(4) == 0 {
 		w.want(w.upTo(1e6), false) // between the two looks
+		w.shoutUnseen()
 	}
 	reading.Line = w.line
+	reading.Line.BroadcastsBefore = broadcasts
+	if deadly && w.r.IntN(4) == 0 {
+		w.shoutUnseen()
+	}
+	reading.Line.BroadcastsAfter = w.broadcasts
 	if !w.plugged {
 		reading.Line.Index = 0
 	}
@@ -367,7 +396,7 @@ func (w *world) die(power bool) {
 
 func (w *world) step() {
 	r := w.r
-	switch r.IntN(20) {
+	switch r.IntN(22) {
 	case 0, 1, 2, 3:
 		n := w.upTo(2*w.held() + 1000)
 		w.tell("residents want %d", n)
@@ -401,6 +430,14 @@ func (w *world) step() {
 		w.configure()
 	case 19:
 		w.full = !w.full && r.IntN(3) == 0
+	case 20:
+		n := w.upTo(2 * w.capOr() % 1e12)
+		w.tell("broadcasts of %d", n)
+		w.shout(n)
+	case 21:
+		w.steady = false // those that were not read yet count
+		w.tell("the count of broadcasts is lost")
+		w.broadcasts = 0
 	}
 }
 
@@ -489,7 +526,7 @@ func (w *world) drain() {
 	for n := 0; ; n++ {
 		w.look(false)
 		s = w.book.Standing(w.terms)
-		if s.AllSpent || w.broken != "" {
+		if s.AllSpent && !s.Excess || w.broken != "" { // what is taken out is granted anew
 			break
 		}
 		if n > 10_000 {
@@ -498,7 +535,7 @@ func (w *world) drain() {
 		}
 		w.want(w.held(), s.Spent)
 	}
-	given := w.carried + w.before
+	given := w.carried + w.before + w.headers
 	tranche := max(tranche256(w.terms.limit()), tranche256(w.terms.reserve()))
 	least := sub(w.terms.limit(), s.Margin+w.terms.flight(0)+tranche+2*packetBytes)
 	if given < least && w.broken == "" {

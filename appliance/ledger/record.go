@@ -25,10 +25,11 @@ type Record struct {
 	Reserve          uint64 // what essential services used of their reserve
 	ReservePromised  uint64
 	Extra            uint64 // what the margin grew by, because it once fell short
+	Broadcasts       uint64 // that came from the line's own network
 	LastID           uint64 // of the last tranche
 	Boot             string
-	Line             Line
-	Today, Last      Day // Last: the day before it on which the box ran
+	Line             Line // without BroadcastsBefore
+	Today, Last      Day  // Last: the day before it on which the box ran
 
 	tranches []granted // in the kernel
 }
@@ -66,7 +67,8 @@ var (
 	ErrDamaged = errors.New("it is damaged")
 )
 
-const recordVersion = 1
+// recordVersion 2 has the counts of broadcasts.
+const recordVersion = 2
 
 // Append appends the record's bytes: the version, the fields as varints and short texts, and a checksum (CRC-32, IEEE).
 func (r Record) Append(to []byte) []byte {
@@ -95,6 +97,8 @@ func (r Record) Append(to []byte) []byte {
 			e.uint(v)
 		}
 	}
+	e.uint(r.Broadcasts)
+	e.uint(r.Line.BroadcastsAfter)
 	return binary.LittleEndian.AppendUint32(e.b, crc32.ChecksumIEEE(e.b[from:]))
 }
 
@@ -121,6 +125,9 @@ func Decode(b []byte) (r Record, err error) {
 			d.err = ErrDamaged
 		}
 		r.tranches = append(r.tranches, g)
+	}
+	if d.version >= 2 {
+		r.Broadcasts, r.Line.BroadcastsAfter = d.uint(), d.uint()
 	}
 	if d.err != nil || len(d.b) > 0 {
 		return Record{}, fmt.Errorf("read a donation's account: %w", ErrDamaged)
@@ -170,8 +177,9 @@ func (e *encoder) day(d Day) {
 
 // decoder reads fields; after the first error it reads zeros.
 type decoder struct {
-	b   []byte
-	err error
+	version byte
+	b       []byte
+	err     error
 }
 
 // open checks version and checksum.
@@ -186,7 +194,7 @@ func open(b []byte) (decoder, error) {
 	if body[0] > recordVersion {
 		return decoder{}, ErrNewer
 	}
-	return decoder{b: body[1:]}, nil
+	return decoder{version: body[0], b: body[1:]}, nil
 }
 
 func (d *decoder) uint() uint64 {

@@ -4,13 +4,15 @@ import "time"
 
 // Standing is how a donation's account stands, for those who decide and for pages. Sizes are bytes.
 type Standing struct {
-	Used    uint64 // what the line carried in this period, both directions
+	Used    uint64 // what counts of what the line carried in this period, both directions
 	Granted uint64 // what the kernel may spend by itself
 	Left    uint64 // of the cap, for everybody; 0 without a cap
 	Reserve uint64 // of the reserve, for essential services
 	Over    uint64 // what the line carried beyond the cap
 	Own     uint64 // what the box itself may still ask; 0: it must be silent on this line
 	Margin  uint64 // what forwarding keeps free of the cap
+
+	Broadcasts uint64 // that came from the line's own network in this period
 
 	Spent    bool // nothing is left for residents
 	AllSpent bool // nor for essential services
@@ -29,6 +31,8 @@ func (b *Book) Standing(t Terms) Standing {
 		Granted: b.held(general) + b.held(reserve),
 		Lost:    b.r.Lost,
 		Today:   b.r.Today,
+
+		Broadcasts: b.r.Broadcasts,
 	}
 	if b.r.End != 0 {
 		s.Start, s.Resets = time.Unix(b.r.Start, 0), time.Unix(b.r.End, 0)

@@ -8,6 +8,7 @@ type Terms struct {
 	Reserve      uint64 // the part of Cap that only essential services may use
 	Period       string // "day", "week", "month" or "once"
 	Resets       int    // the period's first day, as in the configuration
+	Broadcast    bool   // broadcasts that come from the line's own network count
 	Rate         uint64 // bit/s that are lent, both directions together; 0: as fast as the line is
 	Chain        string // the quota chain that everybody pays from
 	ReserveChain string // the one of essential services once that is spent
