@@ -468,6 +468,7 @@ func randomConfig(t *testing.T, rnd *rand.Rand) *Config {
 		d := Donation{
 			Name: "ligne " + string(rune('A'+i)), Interface: "eth" + string(rune('0'+i)), Download: rate(), Upload: rate(), Cap: size(),
 			Period: pick("day", "week", "month", "once"), Hours: schedule, Priority: 1 + rnd.IntN(99),
+			Broadcast: rnd.IntN(2) == 0,
 		}
 		if rnd.IntN(2) == 0 {
 			d.WiFi = &WiFi{SSID: SSID(pick("Chez Lucie", "\xe9\\ \"x\" ☺", "\x00\n")), Passphrase: pick("", `8 "letters\`)}

@@ -85,6 +85,7 @@ func (d *Donation) values() map[string]string {
 		" upload":    quote(d.Upload.String()),
 		" cap":       quote(d.Cap.String()),
 		" reserve":   quote(d.Reserve.String()),
+		" broadcast": strconv.FormatBool(d.Broadcast),
 		" period":    quote(d.Period),
 		" hours":     quote(d.Hours.String()),
 		" priority":  strconv.Itoa(d.Priority),

@@ -227,6 +227,7 @@ func (r *reader) donation(t *table, c *Config) Donation {
 		Upload:    optional(t, "upload", 0, parseLimitedRate),
 		Cap:       required(t, "cap", `"200GB", or "0" for no cap`, parseLimitedSize),
 		Reserve:   optional(t, "reserve", 0, parseLimitedSize),
+		Broadcast: optional(t, "broadcast", false, parseFlag),
 		Period:    optional(t, "period", "month", parsePeriod),
 		Hours:     optional(t, "hours", nil, parseHours),
 		Priority:  optional(t, "priority", 1, parseBetween(1, 99)),

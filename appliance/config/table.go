@@ -205,7 +205,11 @@ func convert[V, T any](value any, parse func(V) (T, error)) (T, error) {
 	typed, ok := value.(V)
 	if !ok {
 		var zero T
-		return zero, fmt.Errorf("%s stands where %s should", describe(value), describe(typed))
+		wanted := describe(typed)
+		if _, ok := any(typed).(bool); ok {
+			wanted = "true or false"
+		}
+		return zero, fmt.Errorf("%s stands where %s should", describe(value), wanted)
 	}
 	return parse(typed)
 }

@@ -85,6 +85,7 @@ type Donation struct {
 	Upload    Rate            // likewise
 	Cap       Size            // per period, both directions; 0: none
 	Reserve   Size            // of Cap, kept for essential services; at most half of it; 0 (default): none
+	Broadcast bool            // broadcasts that come from the line's own network count, too; default: false
 	Period    string          // "day", "week", "month" (default) or "once"
 	Resets    int             // the period's first day: of the month 1 to 31, the week 1 (Monday) to 7; default 1; else 0
 	Hours     *hours.Schedule // when it is lent; nil (default): always

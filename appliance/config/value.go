@@ -49,6 +49,8 @@ func parseLanguage(s string) (string, error) {
 	return s, nil
 }
 
+func parseFlag(v bool) (bool, error) { return v, nil }
+
 // parseHostname reads a name by RFC 1123, section 2.1, with two labels at least: a phone looks single words up elsewhere
 // first, and .local by multicast (RFC 6762).
 func parseHostname(s string) (string, error) {
