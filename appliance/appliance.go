@@ -160,6 +160,9 @@ type Box struct {
 	problems []string
 	unmet    error // why the plan of the last round is not applied
 
+	// Broadcasts, by the line's interface, as counted before the lines were last read and after.
+	broadcastsBefore, broadcastsAfter map[string]uint64
+
 	mu       sync.RWMutex // guards what follows: what others may read at any time
 	sessions map[netip.Addr]Session
 	view     View
@@ -354,8 +357,8 @@ func (b *Box) measure() {
 func (b *Box) tally() (ok bool) {
 	for range 3 {
 		began := b.Now()
-		kernel := b.read()
-		ok = b.observeLines() && kernel
+		kernel := b.read() && b.readBroadcasts(&b.broadcastsBefore)
+		ok = b.observeLines() && b.readBroadcasts(&b.broadcastsAfter) && kernel
 		if b.Now().Sub(began) < together {
 			break
 		}
@@ -384,6 +387,7 @@ func (b *Box) observation() decide.Observation {
 func (b *Box) apply(ctx context.Context) error {
 	in := plan.Input{
 		Config: b.Config, Decision: b.decision, Networks: b.networks, Memory: b.Memory, Tracked: b.sample.Tracked,
+		LANs: b.lans(),
 	}
 	out := plan.Outside{
 		Hotspot: b.hotspot.Index, AccessPoint: b.air.AccessPoint, Radios: b.radios(), Hosts: b.devices.hosts,

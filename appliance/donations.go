@@ -80,6 +80,7 @@ func (b *Box) configure() {
 func terms(c config.Donation) ledger.Terms {
 	t := ledger.Terms{
 		Cap: uint64(c.Cap), Reserve: uint64(c.Reserve), Period: c.Period, Resets: c.Resets, Chain: plan.Chain(c),
+		Broadcast: c.Broadcast,
 	}
 	if c.Reserve != 0 {
 		t.ReserveChain = plan.ReserveChain(c)
@@ -140,10 +141,32 @@ func (b *Box) reading(d *donation, tranches []netctl.Spent) ledger.Reading {
 	r := ledger.Reading{
 		Now: b.now, Trusted: b.trust.By != "", Boot: b.Boot, Line: ledger.Line{Name: d.Interface}, Tranches: tranches,
 	}
-	if d.uplink.Present {
-		r.Line.Index, r.Line.Bytes = d.uplink.Index, d.uplink.RxBytes+d.uplink.TxBytes
+	if u := d.uplink; u.Present {
+		r.Line.Index, r.Line.Bytes = u.Index, u.RxBytes+u.TxBytes
+		r.Line.BroadcastsBefore, r.Line.BroadcastsAfter = b.broadcastsBefore[u.Interface], b.broadcastsAfter[u.Interface]
 	}
 	return r
+}
+
+// readBroadcasts reads what was counted of the lines' broadcasts, and returns whether it could.
+func (b *Box) readBroadcasts(to *map[string]uint64) bool {
+	all, err := b.Gate.Broadcasts()
+	if err != nil {
+		b.problem(err)
+		return false
+	}
+	*to = all
+	return true
+}
+
+// lans are the lines that are there, with their lenders' own networks.
+func (b *Box) lans() (all []plan.LAN) {
+	for _, d := range b.donations {
+		if d.uplink.Present {
+			all = append(all, plan.LAN{Interface: d.uplink.Interface, Networks: d.uplink.Networks})
+		}
+	}
+	return all
 }
 
 // open tells whether the donation is within its hours. A clock that cannot be trusted closes nothing.
@@ -305,6 +328,7 @@ func (b *Box) forget(ctx context.Context, d *donation) {
 
 // close writes the accounts once nothing is left in the kernel, so that of what it held nothing is lost.
 func (b *Box) close() error {
+	b.broadcastsBefore = b.broadcastsAfter // their counts are gone: what came since then counts
 	if !b.observeLines() {
 		return errors.New("close the accounts: the lines cannot be read")
 	}

@@ -29,6 +29,10 @@ type Gate interface {
 	Revoke(ctx context.Context, chain string) error
 	// Read samples the kernel's counters.
 	Read() (Sample, error)
+	// Broadcasts returns how many bytes of broadcasts came in by each line from its own network, by the line's interface and
+	// since some moment. A count goes back when it was lost. It is a call of its own because who holds it against the line's
+	// counter needs it from before and after that.
+	Broadcasts() (map[string]uint64, error)
 	// Neighbor returns the hardware address that the kernel last saw using the address, on the hotspot.
 	Neighbor(addr netip.Addr) (MAC, error)
 	// Bind makes these the devices that may speak from their addresses, besides those that the kernel bound itself when they
@@ -94,6 +98,11 @@ const (
 
 	Prefix    = "PAS-"     // every chain of ours begins with it
 	ChainPaid = "PAS-PAID" // where a tranche's rule leads
+
+	// ChainBroadcasts counts broadcasts that come from a line's own network. Each of its rules says by a comment, this and
+	// an interface, whose they are.
+	ChainBroadcasts   = "PAS-BROADCASTS"
+	CommentBroadcasts = "pas:broadcasts:"
 
 	// MarkAdmitted is on a packet to or from an admitted resident, MarkEssential on one to or from an essential service,
 	// under MarkMask, until it has been paid for. What still has MarkUnpaid, which is in both, when it leaves is dropped.

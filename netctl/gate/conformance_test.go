@@ -111,6 +111,21 @@ func (k *realKernel) Pass(t *testing.T, resident int, bytes uint64) {
 	}
 }
 
+func (k *realKernel) Shout(t *testing.T, lender int, bytes uint64, all bool) {
+	t.Helper()
+	const packet = 1000
+	l := k.Lenders[lender]
+	to := l.Box.Addr()
+	if all {
+		to = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+	}
+	conn := ok(l.NAS.Dial(t.Context(), "udp", netip.AddrPortFrom(to, 9).String()))(t)
+	defer conn.Close()
+	for range (bytes + packet - 1) / packet {
+		conn.Write(make([]byte, packet-28)) // with its headers; a refusal of an earlier one is no matter
+	}
+}
+
 // flushAll empties every table, in which rules name the sets, and then waits for the kernel to let go of them.
 const flushAll = "nft flush ruleset; "
 

@@ -312,6 +312,7 @@ func (g *Gate) applyTables(ctx context.Context, tables []netctl.Table) (changes 
 		return nil, err
 	}
 	g.notice(rules)
+	g.noticeBroadcasts(rules)
 	var stale []netctl.Table
 	for _, t := range tables {
 		w := g.firewall.last(t)
@@ -347,6 +348,8 @@ func (g *Gate) applyTables(ctx context.Context, tables []netctl.Table) (changes 
 		return changes, err
 	}
 	g.notice(rules)
+	g.noticeBroadcasts(rules)
+	g.forgetBroadcasts(tables)
 	g.firewall = firewallState{generation: now}
 	for _, t := range tables {
 		if err := complete(t, rules); err != nil {
@@ -387,9 +390,10 @@ func (g *Gate) restoreScript(ctx context.Context, v6 bool, tables []netctl.Table
 			at[j.From]++
 			fmt.Fprintf(&b, "-I %s %d %s -j %s\n", j.From, at[j.From], j.Match, j.To)
 		}
+		counter := g.counters(t)
 		for _, c := range t.Chains {
 			for _, r := range c.Rules {
-				fmt.Fprintf(&b, "-A %s %s\n", c.Name, r)
+				fmt.Fprintf(&b, "%s-A %s %s\n", counter(r), c.Name, r)
 			}
 		}
 		for _, s := range g.lost(t, rules) {
@@ -478,7 +482,7 @@ func restoreProgram(v6 bool) string {
 // restore runs iptables-restore. A failed run has changed nothing of the table that failed.
 func restore(ctx context.Context, v6 bool, script string) error {
 	program := restoreProgram(v6)
-	cmd := exec.CommandContext(ctx, program, "--noflush", "--wait", "5")
+	cmd := exec.CommandContext(ctx, program, "--noflush", "--counters", "--wait", "5")
 	cmd.Stdin = strings.NewReader(script)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w: %s", program, err, explain(string(out), script))

@@ -51,6 +51,8 @@ type Gate struct {
 	way         string            // the way out, by which residents' connections have gone so far
 	seen        seen
 
+	broadcasts map[lanCounter]uint64 // bytes, as they were last read
+
 	disturbed atomic.Bool
 }
 
@@ -108,6 +110,8 @@ func New(ctx context.Context, now func() time.Time) (*Gate, error) {
 		shaped:   map[string]shaped{},
 		filters:  map[string]filterState{},
 		memory:   memory{},
+
+		broadcasts: map[lanCounter]uint64{},
 	}
 	var err error
 	if g.links, err = vnl.NewHandle(unix.NETLINK_ROUTE, unix.NETLINK_NETFILTER); err != nil {

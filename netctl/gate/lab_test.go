@@ -82,7 +82,16 @@ func (l *lab) sharing(k int) netctl.Plan {
 		Decision: decide.Decision{State: decide.Sharing, Internet: decide.AllInternet, Names: true, Donation: k},
 		Gateway:  l.Lenders[k].Gateway,
 		Networks: []netip.Prefix{l.Lenders[k].Box.Masked()},
+		LANs:     l.lans(),
 	})
+}
+
+// lans are the lenders' lines.
+func (l *lab) lans() (all []plan.LAN) {
+	for _, lender := range l.Lenders {
+		all = append(all, plan.LAN{Interface: lender.Interface, Networks: []netip.Prefix{lender.Box.Masked()}})
+	}
+	return all
 }
 
 // paused compiles the plan that shares nothing.
@@ -90,6 +99,7 @@ func (l *lab) paused() netctl.Plan {
 	return plan.Compile(plan.Input{
 		Config:   &l.config,
 		Decision: decide.Decision{State: decide.Paused, Internet: decide.NoInternet, Donation: -1},
+		LANs:     l.lans(),
 	})
 }
 

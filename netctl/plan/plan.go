@@ -88,6 +88,7 @@ type Input struct {
 	Line     string         // the chosen donation's interface as the kernel calls it; "": as the configuration does
 	Gateway  netip.Addr     // of the chosen donation's uplink; invalid for a point-to-point line
 	Networks []netip.Prefix // connected to the machine elsewhere than on the hotspot: closed to residents
+	LANs     []LAN          // the donations' lines that are there
 	Narrow   bool           // the chosen uplink takes only smaller packets than the hotspot: TCP must learn of it
 
 	NameServers int    // of the chosen uplink, that names are asked of
@@ -213,7 +214,7 @@ func (c compiler) compile() netctl.Plan {
 	for _, n := range closed(c.Networks) {
 		p.Routes = append(p.Routes, netctl.Route{Table: netctl.TableOnline, Kind: "local", To: n, Device: "lo"})
 	}
-	p.Tables = []netctl.Table{c.raw(), c.mangle(), c.nat(), c.filter(p.Cap, p.Reserve), c.ipv6()}
+	p.Tables = c.withLANs([]netctl.Table{c.raw(), c.mangle(), c.nat(), c.filter(p.Cap, p.Reserve), c.ipv6()})
 	p.Filters = []netctl.Filter{c.frames(), c.connected()}
 	return p
 }
@@ -474,16 +475,18 @@ func (c compiler) filter(quota, reserve string) netctl.Table {
 		Jumps: []netctl.Jump{{From: "INPUT", Match: "-i " + c.hotspot, To: "PAS-IN"}},
 	}
 	if c.uplink != nil {
+		billed, more := c.billed(quota)
 		t.Keep = []string{quota}
 		ask, told := c.onLine()
 		t.Chains = append(t.Chains, ask, told)
+		t.Chains = append(t.Chains, more...)
 		t.Jumps = append(t.Jumps,
 			netctl.Jump{From: "OUTPUT", Match: c.asks(), To: ask.Name},
 			netctl.Jump{From: "INPUT", Match: "-i " + c.line, To: told.Name})
 		// What the box itself sends and gets pays as well; it is not refused, whatever is left. Names are.
 		t.Jumps = append(t.Jumps,
 			netctl.Jump{From: "FORWARD", Match: unpaid, To: quota},
-			netctl.Jump{From: "INPUT", Match: "-i " + c.line, To: quota},
+			netctl.Jump{From: "INPUT", Match: "-i " + c.line, To: billed},
 			netctl.Jump{From: "OUTPUT", Match: "-o " + c.line, To: quota})
 	}
 	if reserve != "" {

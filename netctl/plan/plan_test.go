@@ -95,6 +95,15 @@ func parseDecision(t *testing.T, c *config.Config, text string) (in plan.Input, 
 				var n netip.Prefix
 				n, err = netip.ParsePrefix(value)
 				in.Networks = append(in.Networks, n)
+			case "lan": // INTERFACE=NETWORK,NETWORK
+				name, networks, _ := strings.Cut(value, "=")
+				lan := plan.LAN{Interface: name}
+				for network := range strings.FieldsFuncSeq(networks, func(r rune) bool { return r == ',' }) {
+					var n netip.Prefix
+					n, err = netip.ParsePrefix(network)
+					lan.Networks = append(lan.Networks, n)
+				}
+				in.LANs = append(in.LANs, lan)
 			case "resolver":
 				addr, device, _ := strings.Cut(value, "@")
 				var a netip.Addr

@@ -28,6 +28,9 @@ type Kernel interface {
 	Wait(d time.Duration)
 	// Pass sends packets of the resident to the internet, at least so many bytes of them.
 	Pass(t *testing.T, k int, bytes uint64)
+	// Shout has somebody on the lender's own network send packets to all on it, or to the box alone: so many bytes of them,
+	// without link headers.
+	Shout(t *testing.T, lender int, bytes uint64, all bool)
 	// Break breaks something that a gate made, as another program would.
 	Break(t *testing.T, what Object)
 }
@@ -85,13 +88,23 @@ func Sharing(c *config.Config, donation int) netctl.Plan {
 		Decision: decide.Decision{State: decide.Sharing, Internet: decide.AllInternet, Names: true, Donation: donation},
 		Gateway:  netip.AddrFrom4([4]byte{192, 168, third, 1}),
 		Networks: []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 168, third, 0}), 24)},
+		LANs:     lans(c),
 	})
+}
+
+// lans are the donations' lines, all of which are there.
+func lans(c *config.Config) (all []plan.LAN) {
+	for k, d := range c.Donations {
+		network := netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 168, byte(k + 1), 0}), 24)
+		all = append(all, plan.LAN{Interface: d.Interface, Networks: []netip.Prefix{network}})
+	}
+	return all
 }
 
 // Held is the plan that shares nothing.
 func Held(c *config.Config) netctl.Plan {
 	return plan.Compile(plan.Input{
-		Config: c, Decision: decide.Decision{State: decide.Paused, Internet: decide.NoInternet, Donation: -1},
+		Config: c, Decision: decide.Decision{State: decide.Paused, Internet: decide.NoInternet, Donation: -1}, LANs: lans(c),
 	})
 }
 
@@ -111,6 +124,7 @@ func Conformance(t *testing.T, newKernel func(t *testing.T) Kernel) {
 	run("Data", testData)
 	run("Crash", testCrash)
 	run("Tranches", testTranches)
+	run("Broadcasts", testBroadcasts)
 	run("Repair", testRepair)
 	run("Close", testClose)
 }
@@ -499,6 +513,64 @@ func testTranches(s *suite) {
 	if got := ids(); !slices.Equal(got, []uint64{9}) {
 		s.Errorf("granted 9, there are %v", got)
 	}
+}
+
+// testBroadcasts: a line's broadcasts are counted, and nothing else; and what was counted stays.
+func testBroadcasts(s *suite) {
+	p := Sharing(s.config, 0)
+	s.apply(p)
+	line, other := s.config.Donations[0].Interface, s.config.Donations[1].Interface
+	read := func() map[string]uint64 {
+		counted, err := s.gate.Broadcasts()
+		s.must(err)
+		return counted
+	}
+	before := read()
+	// shout has the first lender's network send 20 kB to all, and says how many bytes of broadcasts were counted then.
+	shout := func() (counted uint64) {
+		was := read()[line]
+		s.Shout(s.T, 0, 20_000, true)
+		s.eventually("the broadcasts are counted", func() bool { counted = read()[line]; return counted >= was+20_000 })
+		return counted
+	}
+	s.Shout(s.T, 0, 100_000, false)
+	counted := shout()
+	if now := read(); counted > before[line]+40_000 || now[other] > before[other]+10_000 {
+		s.Errorf("of 100 kB to the box and 20 kB to all, %d bytes are broadcasts; on another line %d", counted-before[line], now[other])
+	}
+	stays := func(when string) {
+		s.Helper()
+		if now := read()[line]; now < counted || now > counted+10_000 {
+			s.Errorf("%s, the count of broadcasts went from %d to %d", when, counted, now)
+		}
+		counted = shout()
+	}
+	for _, q := range []netctl.Plan{Held(s.config), Sharing(s.config, 1), p} {
+		s.apply(q)
+		stays("with another plan")
+	}
+	for _, object := range []Object{Mangle, AllTables} {
+		s.Break(s.T, object)
+		s.apply(p)
+		stays("when somebody broke: " + string(object))
+	}
+	s.gate = s.Gate(s.T)
+	if now := read()[line]; now < counted {
+		s.Errorf("before its first plan the next gate counted %d bytes of %d", now, counted)
+	}
+	s.apply(p)
+	stays("when the next gate took over")
+
+	// A line that is not there is forgotten: what comes back under its name is another.
+	gone := *s.config
+	gone.Donations = gone.Donations[1:]
+	s.apply(Sharing(&gone, 0))
+	s.apply(p)
+	if now := read()[line]; now > 10_000 {
+		s.Errorf("%d bytes are counted of a line that has just come", now)
+	}
+	s.must(s.gate.Close(s.Context()))
+	s.same(s.before, "though all was closed")
 }
 
 func testRepair(s *suite) {

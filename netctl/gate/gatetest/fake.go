@@ -29,6 +29,8 @@ type Fake struct {
 	bindings  map[netip.Addr]netctl.Binding
 	strangers []netctl.Stranger
 	fail      error
+
+	broadcasts map[string]uint64 // bytes, by the line's interface
 }
 
 type fakeSession struct {
@@ -46,6 +48,8 @@ func NewFake(now func() time.Time) *Fake {
 		classes:   map[string]bool{},
 		neighbors: map[netip.Addr]netctl.MAC{},
 		bindings:  map[netip.Addr]netctl.Binding{},
+
+		broadcasts: map[string]uint64{},
 	}
 }
 
@@ -145,6 +149,25 @@ func (k *Fake) Pass(addr netip.Addr, bytes uint64) (passed uint64) {
 	return passed
 }
 
+// Shout has somebody on a line's own network send so many bytes to all on it, or to the box alone.
+func (k *Fake) Shout(line string, bytes uint64, all bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if all && k.counts(line) {
+		k.broadcasts[line] += bytes
+	}
+}
+
+// counts tells whether there is a rule that counts the line's broadcasts.
+func (k *Fake) counts(line string) bool {
+	for object := range k.objects {
+		if strings.Contains(object, netctl.CommentBroadcasts+line+" ") {
+			return true
+		}
+	}
+	return false
+}
+
 // left is how many of the given bytes are left.
 func left(given, used uint64) uint64 {
 	if given >= netctl.Unlimited {
@@ -201,6 +224,7 @@ func (g *fakeGate) Apply(_ context.Context, p netctl.Plan) (changes []string, er
 		want[strings.TrimSpace(line)] = true
 	}
 	changes = append(changes, replace(g.objects, want)...)
+	maps.DeleteFunc(g.broadcasts, func(line string, _ uint64) bool { return !g.counts(line) })
 	return append(changes, replace(g.classes, g.wantedClasses())...), nil
 }
 
@@ -316,6 +340,12 @@ func (g *fakeGate) Read() (s netctl.Sample, err error) {
 	return s, err
 }
 
+func (g *fakeGate) Broadcasts() (map[string]uint64, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return maps.Clone(g.broadcasts), nil
+}
+
 func (g *fakeGate) Neighbor(addr netip.Addr) (netctl.MAC, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -354,6 +384,7 @@ func (g *fakeGate) Close(context.Context) error {
 	clear(g.sessions)
 	clear(g.classes)
 	clear(g.bindings)
+	clear(g.broadcasts)
 	g.tranches, g.cap, g.applied, g.known = nil, "", false, nil
 	return nil
 }

@@ -21,6 +21,10 @@ func (k fakeKernel) Pass(_ *testing.T, resident int, bytes uint64) {
 	k.Fake.Pass(gatetest.ResidentAddr(resident), bytes)
 }
 
+func (k fakeKernel) Shout(_ *testing.T, line int, bytes uint64, all bool) {
+	k.Fake.Shout(gatetest.Config().Donations[line].Interface, bytes, all)
+}
+
 func (k fakeKernel) Break(t *testing.T, what gatetest.Object) {
 	part := map[gatetest.Object]string{
 		gatetest.Address:    "ip address",

@@ -55,6 +55,11 @@ func (g inside) Read() (s netctl.Sample, err error) {
 	return s, err
 }
 
+func (g inside) Broadcasts() (all map[string]uint64, err error) {
+	err = g.host.Do(func() error { all, err = g.Gate.Broadcasts(); return err })
+	return all, err
+}
+
 func (g inside) Neighbor(addr netip.Addr) (mac netctl.MAC, err error) {
 	err = g.host.Do(func() error { mac, err = g.Gate.Neighbor(addr); return err })
 	return mac, err
