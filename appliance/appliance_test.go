@@ -212,6 +212,7 @@ func inHome(t *testing.T, hour int, test func(h *home)) {
 		h.lines.status = uplink.Status{
 			Index: 2, Present: true, Up: true, Carrier: true, Routed: true, Works: true,
 			Gateway: netip.MustParseAddr("192.168.1.1"), DNS: []netip.Addr{netip.MustParseAddr("192.168.1.1")},
+			Networks: []netip.Prefix{netip.MustParsePrefix("192.168.1.0/24")},
 		}
 		h.kernel.SetNeighbor(anna, macA)
 		h.kernel.SetNeighbor(bilo, macB)

@@ -101,6 +101,68 @@ func TestCapComesAndGoes(t *testing.T) {
 	})
 }
 
+// TestBroadcasts: those of the lender's own network spend nothing, whatever becomes of the daemon, unless the donation says
+// that they count.
+func TestBroadcasts(t *testing.T) {
+	inHome(t, 10, func(h *home) {
+		const text = `cap = "50MB"`
+		capped := strings.Replace(confText, `cap = "0"`, text, 1)
+		if err := h.box.Reconfigure(h.Context(), h.config(capped)); err != nil {
+			h.Fatal(err)
+		}
+		h.settle()
+		var used, apart uint64
+		// shout lets the line carry broadcasts, with link headers of a 50th of that.
+		shout := func(bytes uint64, counts bool) {
+			h.inLoop(func() {
+				h.kernel.Shout("eth0", bytes, true)
+				h.lines.status.RxBytes += bytes + bytes/50
+			})
+			if used, apart = used+bytes/50, apart+bytes; counts {
+				used += bytes
+			}
+		}
+		want := func(when string) {
+			h.Helper()
+			h.state(decide.Sharing)
+			if d := h.donation(); d.Used != used || d.Broadcasts != apart {
+				h.Errorf("%s, %d bytes are used, want %d; of broadcasts there are %d, want %d", when, d.Used, used, d.Broadcasts, apart)
+			}
+		}
+		shout(80e6, false)
+		want("after more than the cap")
+		h.inLoop(func() { h.kernel.Shout("eth0", 1e6, false); h.lines.status.RxBytes += 1e6 })
+		used += 1e6
+		want("after frames to the box alone")
+
+		h.gate.dead = true
+		h.stop()
+		h.kernel.Shout("eth0", 80e6, true)
+		h.lines.status.RxBytes += 80e6
+		apart += 80e6
+		h.start(capped, nil)
+		want("after a crash")
+		h.stop()
+		h.lines.status.RxBytes += 1e6 // nobody knows what they are
+		used += 1e6
+		h.start(capped, nil)
+		want("after a stop")
+		shout(80e6, false)
+		want("after that")
+
+		given := strings.Replace(capped, text, text+"\nbroadcast = true", 1)
+		if err := h.box.Reconfigure(h.Context(), h.config(given)); err != nil {
+			h.Fatal(err)
+		}
+		want("when broadcasts count from now on")
+		shout(5e6, true)
+		want("after those that count")
+		if r := h.onPaper(); r.Promised < used {
+			h.Errorf("%d bytes are promised, %d are used", r.Promised, used)
+		}
+	})
+}
+
 // reads counts how often the loop looks.
 type reads struct {
 	netctl.Gate

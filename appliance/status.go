@@ -111,6 +111,9 @@ type DonationStatus struct {
 	Began     *time.Time  `json:"began,omitzero"`   // the period, once the clock is trusted
 	Refills   *time.Time  `json:"refills,omitzero"` // when the next period begins
 	Days      []DayStatus `json:"days"`             // sums of the days that are over, oldest first, and of today
+
+	Broadcasts      uint64 `json:"broadcast"`        // that came from the line's own network in this period
+	BroadcastsCount bool   `json:"broadcast_counts"` // they are in Used, as the configuration says; else beside it
 }
 
 // DayStatus is the sum of a day.
@@ -208,7 +211,7 @@ func (d *donation) status(
 		Kind: d.uplink.Kind, Open: x.Open, Opens: whenever(x.Opens, zone),
 		PausedBy: d.pausedBy, Works: x.Works, Why: x.Why, Spent: x.Spent,
 		Cap: uint64(d.Cap), Used: l.Used, Over: l.Over, Granted: l.Granted, Left: l.Left, Reserve: l.Reserve, Margin: l.Margin,
-		Daily: l.Ration, Lost: l.Lost,
+		Daily: l.Ration, Lost: l.Lost, Broadcasts: l.Broadcasts, BroadcastsCount: d.Broadcast,
 		Period: d.Period, Began: whenever(l.Start, zone), Refills: whenever(l.Resets, zone),
 		Days: []DayStatus{},
 	}

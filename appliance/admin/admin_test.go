@@ -44,6 +44,8 @@ func TestPages(t *testing.T) {
 		}},
 		{name: "broken", set: func(d *Donation) { d.State, d.Why = Broken, "eth0 has a link but no default route" }},
 		{name: "no-cap", set: func(d *Donation) { d.Cap, d.Left, d.Reserve, d.Granted, d.PerDay = 0, 0, 0, 0, 0 }},
+		{name: "broadcast-apart", set: func(d *Donation) { d.Broadcasts = 12_300_000_000 }},
+		{name: "broadcast-counts", set: func(d *Donation) { d.Broadcasts, d.BroadcastsCount = 300, true }},
 		{name: "unused", set: func(d *Donation) { d.Used, d.Days = 0, nil }},
 		{name: "week", set: func(d *Donation) {
 			d.Period, d.Began = "week", time.Date(2026, 11, 16, 0, 0, 0, 0, paris)

@@ -26,6 +26,9 @@ type Donation struct {
 	Used    uint64 // crossed the line in this period, counted without a cap, too
 	PerDay  uint64 // what a day may use so that the cap lasts the period; 0: nothing to say
 
+	Broadcasts      uint64 // that came from the lender's own network in this period
+	BroadcastsCount bool   // they are in Used
+
 	Period        string    // "day", "week", "month" or "once"
 	Began, Resets time.Time // the period; Resets is zero if it never ends
 	Days          []Day     // those of the last 31 that are known, or more, in any order
@@ -153,6 +156,11 @@ func (r *request) lenderPage(path string, d Donation, now time.Time) web.Lender 
 		p.Lines = append(w.Lines(key+".text"), p.Lines...)
 	}
 	r.account(&p, d, now)
+	if d.Broadcasts != 0 && d.BroadcastsCount {
+		p.Terms = append(p.Terms, w.Lines("lender.broadcast-counts", "size", w.Size(d.Broadcasts))...)
+	} else if d.Broadcasts != 0 {
+		p.Terms = append(p.Terms, w.Lines("lender.broadcast-apart", "size", w.Size(d.Broadcasts))...)
+	}
 	r.days(&p, d, now)
 	return p
 }

@@ -526,7 +526,7 @@ func (w *world) drain() {
 	for n := 0; ; n++ {
 		w.look(false)
 		s = w.book.Standing(w.terms)
-		if s.AllSpent && !s.Excess || w.broken != "" { // what is taken out is granted anew
+		if s.AllSpent && !s.Excess || w.broken != "" { // what is taken out is granted again
 			break
 		}
 		if n > 10_000 {

@@ -253,6 +253,11 @@ func describe(s appliance.Status, now time.Time) []byte {
 		if d.Over != 0 {
 			fmt.Fprintf(&b, "\n%s: %s crossed the line beyond the cap; the margin grows by it\n", d.Name, round(d.Over))
 		}
+		if d.Broadcasts != 0 && d.BroadcastsCount {
+			fmt.Fprintf(&b, "\n%s: %s of broadcasts came from its own network, which count as used\n", d.Name, round(d.Broadcasts))
+		} else if d.Broadcasts != 0 {
+			fmt.Fprintf(&b, "\n%s: %s of broadcasts came from its own network, which don't count\n", d.Name, round(d.Broadcasts))
+		}
 		if d.Lost {
 			fmt.Fprintf(&b, "\n%s: the account was lost, so that the cap counts as spent until the period is over\n", d.Name)
 		}

@@ -98,8 +98,12 @@ func TestDescribe(t *testing.T) {
 			{
 				Name: "Fibre du centre", Interface: "eth0", Chosen: true, Open: true, Works: true, Cap: 200e9, Used: 12345e6,
 				Granted: 781e6, Left: 187e9, Reserve: 1e9, Daily: 23e9, Period: "month", Refills: &refills,
+				Broadcasts: 4.5e6,
 			},
-			{Name: "Chez Lucie", Interface: "wlan1", Open: true, Why: "its network is not in range"},
+			{
+				Name: "Chez Lucie", Interface: "wlan1", Open: true, Why: "its network is not in range",
+				Broadcasts: 999, BroadcastsCount: true,
+			},
 		},
 		Board: appliance.BoardStatus{Complaints: []string{
 			"the power supply is too weak: use the one that came with the board",
@@ -121,6 +125,10 @@ Centre social des Lilas
 DONATION         LINE   STATE                        USED    CAP            GRANTED  LEFT                                  TODAY MAY USE  BEGINS ANEW
 Fibre du centre  eth0   in use                       12.3GB  200GB a month  781MB    187GB and 1GB for essential services  23GB           Tue 1 Dec 00:00
 Chez Lucie       wlan1  its network is not in range  0B      none           -        -                                     -              -
+
+Fibre du centre: 4.5MB of broadcasts came from its own network, which don't count
+
+Chez Lucie: 999B of broadcasts came from its own network, which count as used
 
 problem: the power supply is too weak: use the one that came with the board
 

@@ -28,6 +28,7 @@ func (l lenders) Donation(name string) (admin.Donation, bool) {
 	a := admin.Donation{
 		Name: d.Name, State: stateOf(d, s.State), Why: d.Why,
 		Cap: d.Cap, Left: left, Reserve: d.Reserve, Granted: granted, Used: d.Used,
+		Broadcasts: d.Broadcasts, BroadcastsCount: d.BroadcastsCount,
 		PerDay: d.Daily, Period: d.Period, Began: moment(d.Began), Resets: moment(d.Refills),
 	}
 	if a.State != admin.Shared {

@@ -26,6 +26,11 @@ const (
 // Broadcasts are told by the frame (pkttype is what the link's destination says), since only a frame to all or several
 // stays on the lender's network; its packet may name whom it likes. The box's own come back to it without having crossed
 // the line once more (ip_mc_output in net/ipv4/ip_output.c): they are not counted.
+//
+// What a rule counts is less than the line does, never more: it does not see the link header, nor what fills up a short
+// frame. Adding the header would hide bytes that are billed, since some drivers don't count it either: usbnet_skb_return
+// (drivers/net/usb/usbnet.c), of most phones on USB, and gem_rx (drivers/net/ethernet/cadence/macb_main.c), of the
+// Raspberry Pi 5, take the length of what is behind it.
 const (
 	notUnicast = "-m pkttype ! --pkt-type unicast"
 	notOurs    = "-m addrtype ! --src-type LOCAL"
