@@ -168,6 +168,7 @@ func openGate(ctx context.Context, l config.Limits, d config.Donation) (*gate.Ga
 		Decision: decide.Decision{State: decide.Sharing, Internet: decide.AllInternet, Names: true},
 		Gateway:  lender.Addr(),
 		Networks: []netip.Prefix{lender.Masked()},
+		LANs:     []plan.LAN{{Interface: d.Interface, Networks: []netip.Prefix{lender.Masked()}}},
 	})
 	tranche := netctl.Tranche{Chain: p.Cap, ID: 1, Bytes: netctl.Unlimited}
 	if d.Cap != 0 {

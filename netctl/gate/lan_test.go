@@ -146,7 +146,9 @@ func TestBroadcastsOfTheLender(t *testing.T) {
 			}
 		}
 	}
+	// What the hosts' kernels tell of the groups that they are in (RFC 3376) is less than a frame of these.
 	const frames, size = 10, 500
+	about := func(got, want uint64) bool { return got >= want && got < want+size }
 	for _, c := range []struct {
 		name      string
 		send      func()
@@ -182,7 +184,7 @@ func TestBroadcastsOfTheLender(t *testing.T) {
 		if c.broadcast {
 			least += frames * size
 		}
-		if now := settle(least); now != least+last {
+		if now := settle(least); !about(now, least+last) {
 			t.Errorf("%s: %d bytes of broadcasts are counted, want %d", c.name, now-before-last, least-before)
 		}
 		want := uint64(0)
@@ -194,7 +196,7 @@ func TestBroadcastsOfTheLender(t *testing.T) {
 		}
 		now, _, err := l.Box.Counters(line)
 		must(t, err)
-		if carried := uint64(frames*(size+14) + last + 14); now-rx != carried && c.name != "on another line" {
+		if carried := uint64(frames*(size+14) + last + 14); !about(now-rx, carried) && c.name != "on another line" {
 			t.Errorf("%s: the line carried %d bytes, want %d", c.name, now-rx, carried)
 		}
 	}
@@ -206,7 +208,7 @@ func TestBroadcastsOfTheLender(t *testing.T) {
 	for range frames {
 		ok(own.Write(make([]byte, size)))(t)
 	}
-	if now := settle(before); now != before+last {
+	if now := settle(before); !about(now, before+last) {
 		t.Errorf("the box's own broadcasts are counted as %d bytes", now-before-last)
 	}
 
@@ -215,7 +217,7 @@ func TestBroadcastsOfTheLender(t *testing.T) {
 	l.apply(t, l.sharing(0))
 	before, paid := settle(counted()), used()
 	n.send(t, everybody, datagram(n.addr, all, 9, size))
-	if now := settle(before + size); now != before+size+last || used() != paid+size+last {
+	if now := settle(before + size); !about(now, before+size+last) || used() != paid+size+last {
 		t.Errorf("of %d bytes to all, %d are counted and %d paid", size+last, now-before, used()-paid)
 	}
 }
