@@ -65,6 +65,9 @@ var bans = []ban{
 	{"passerelle/hw", []string{"periph.io/x/host/v3"}, nil, "its drivers for the Pi's chips take a Pi 5 for an older one"},
 	{"passerelle/netctl/netlab", []string{"testing", "passerelle/netctl/gate", "passerelle/appliance", "passerelle/captive"}, nil,
 		"worlds serve the demo as well as tests"},
+	{"passerelle/netctl/netlab/hostile", []string{"testing", "passerelle/netctl/gate", "passerelle/appliance", "passerelle/captive"}, nil,
+		"it knows protocols, not what is attacked"},
+	{"passerelle/cmd/passerelle", []string{"passerelle/netctl/netlab/hostile"}, nil, "what is shipped attacks nobody"},
 }
 
 type listed struct {

@@ -1,0 +1,252 @@
+package hostile_test
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
+
+	"passerelle/netctl/netlab"
+	"passerelle/netctl/netlab/hostile"
+	"passerelle/netctl/netlab/labtest"
+)
+
+var (
+	network  = netip.MustParsePrefix("10.80.0.1/24")
+	victim   = network.Addr() // the other host's address
+	madeUp   = netip.MustParseAddr("10.80.0.77")
+	attacker = net.HardwareAddr{2, 0xbd, 0, 0, 0, 1}
+)
+
+// TestRead: what frames say is what was put in, and what is cut short says nothing.
+func TestRead(t *testing.T) {
+	to := net.HardwareAddr{2, 0, 0, 0, 0, 9}
+	link := hostile.Link{To: to, From: attacker}
+	from, dest := netip.AddrPortFrom(madeUp, 4000), netip.AddrPortFrom(victim, 53)
+	for name, c := range map[string]struct {
+		frame []byte
+		read  func([]byte) bool
+	}{
+		"ARP": {hostile.ARP{Link: link, Reply: true, Sender: victim, Target: madeUp, TargetMAC: to}.Frame(), func(f []byte) bool {
+			a, ok := hostile.ReadARP(f)
+			return ok && a.Reply && a.Sender == victim && a.Target == madeUp && bytes.Equal(a.SenderMAC, attacker) && bytes.Equal(a.To, to)
+		}},
+		"IPv4": {hostile.IPv4{Link: link, Source: madeUp, Destination: victim, Protocol: 47, Options: []byte{7, 4, 4, 0}, Payload: []byte("gre")}.Frame(), func(f []byte) bool {
+			p, ok := hostile.ReadIPv4(f)
+			return ok && p.Source == madeUp && p.Destination == victim && p.Protocol == 47 && len(p.Options) == 4 && string(p.Payload) == "gre"
+		}},
+		"UDP": {hostile.UDP{Link: link, Source: from, Destination: dest, Payload: []byte("hello")}.Frame(), func(f []byte) bool {
+			d, ok := hostile.ReadUDP(f)
+			return ok && d.Source == from && d.Destination == dest && string(d.Payload) == "hello"
+		}},
+		"TCP": {hostile.TCP{Link: link, Source: from, Destination: dest, Flags: hostile.SYN, Sequence: 7, Payload: []byte("x")}.Frame(), func(f []byte) bool {
+			s, ok := hostile.ReadTCP(f)
+			return ok && s.Source == from && s.Destination == dest && s.Flags == hostile.SYN && s.Sequence == 7 && string(s.Payload) == "x"
+		}},
+	} {
+		if !c.read(c.frame) {
+			t.Errorf("%s is read otherwise than it was written: %x", name, c.frame)
+		}
+		for n := range c.frame {
+			if c.read(c.frame[:n]) {
+				t.Errorf("%s is read from its first %d of %d bytes", name, n, len(c.frame))
+			}
+		}
+	}
+}
+
+// lab is two hosts on a cable: the kernel of one answers at the address `victim`, at the other is a wire.
+func lab(t *testing.T) (*netlab.Host, *hostile.Wire) {
+	t.Helper()
+	labtest.Root(t)
+	w := labtest.World(t, "hostile")
+	a := must(w.AddHost("victim"))(t)
+	b := must(w.AddHost("attacker"))(t)
+	must(w.Connect(netlab.End{Host: a, Interface: "eth0"}, netlab.End{Host: b, Interface: "eth0"}))(t)
+	check(t, a.AddAddress("eth0", network))
+	return a, open(t, b, "eth0")
+}
+
+func open(t *testing.T, h *netlab.Host, name string) *hostile.Wire {
+	t.Helper()
+	wire := must(hostile.Open(h, name))(t)
+	t.Cleanup(func() { wire.Close() })
+	return wire
+}
+
+func must[T any](v T, err error) func(*testing.T) T {
+	return func(t *testing.T) T {
+		t.Helper()
+		check(t, err)
+		return v
+	}
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// until waits until ok says so.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
+// receive waits for a frame.
+func receive(t *testing.T, w *hostile.Wire, wanted func([]byte) bool) []byte {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	return must(w.Receive(ctx, wanted))(t)
+}
+
+// find asks for the victim's hardware address.
+func find(t *testing.T, w *hostile.Wire, me hostile.ARP) net.HardwareAddr {
+	t.Helper()
+	me.From, me.Target = attacker, victim
+	check(t, w.Send(me.Frame()))
+	answer, _ := hostile.ReadARP(receive(t, w, func(f []byte) bool {
+		a, ok := hostile.ReadARP(f)
+		return ok && a.Reply && a.Sender == victim
+	}))
+	return answer.SenderMAC
+}
+
+// TestKernelAnswers: the kernel takes these frames for real ones, checksums included.
+func TestKernelAnswers(t *testing.T) {
+	t.Parallel()
+	host, wire := lab(t)
+	names := netlab.NewNames()
+	names.Set("www.example", netlab.WebAddr)
+	check(t, host.ServePackets(netip.AddrPortFrom(victim, 53), names.Reply))
+	must(host.Listen("tcp4", "10.80.0.1:80"))(t)
+
+	mac := find(t, wire, hostile.ARP{})
+	if again := find(t, wire, hostile.ARP{Sender: madeUp}); !bytes.Equal(again, mac) {
+		t.Errorf("a probe was answered with %s, a question with %s", mac, again)
+	}
+	link := hostile.Link{To: mac, From: attacker}
+	check(t, wire.Send(hostile.TCP{
+		Link: link, Source: netip.AddrPortFrom(madeUp, 4000), Destination: netip.AddrPortFrom(victim, 80), Flags: hostile.SYN, Sequence: 41,
+	}.Frame()))
+	receive(t, wire, func(f []byte) bool {
+		s, ok := hostile.ReadTCP(f)
+		return ok && s.Destination.Addr() == madeUp && s.Flags == hostile.SYN|hostile.ACK && s.Ack == 42
+	})
+	check(t, wire.Send(hostile.UDP{
+		Link: link, Source: netip.AddrPortFrom(madeUp, 4001), Destination: netip.AddrPortFrom(victim, 53),
+		Payload: hostile.Question(5, "www.example", dnsmessage.TypeA),
+	}.Frame()))
+	answer, _ := hostile.ReadUDP(receive(t, wire, func(f []byte) bool {
+		d, ok := hostile.ReadUDP(f)
+		return ok && d.Source.Port() == 53
+	}))
+	var reply dnsmessage.Message
+	if err := reply.Unpack(answer.Payload); err != nil || reply.ID != 5 || len(reply.Answers) != 1 {
+		t.Errorf("the answer is %+v, %v", reply, err)
+	}
+}
+
+// TestAnswerARP: a wire is as many devices as it says.
+func TestAnswerARP(t *testing.T) {
+	t.Parallel()
+	host, wire := lab(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	answered := make(chan error, 1)
+	go func() {
+		answered <- wire.AnswerARP(ctx, func(a netip.Addr) net.HardwareAddr {
+			if a == victim {
+				return nil
+			}
+			b := a.As4()
+			return net.HardwareAddr{2, 0xbd, 0, 0, 1, b[3]}
+		})
+	}()
+	conn := must(host.Dial(t.Context(), "udp", "10.80.0.99:9"))(t)
+	defer conn.Close()
+	until(t, "the kernel to learn who has the address", func() bool {
+		must(conn.Write([]byte("who are you?")))(t)
+		return strings.Contains(must(host.Run(t.Context(), "ip", "neigh", "show", "10.80.0.99"))(t), "02:bd:00:00:01:63")
+	})
+	cancel()
+	check(t, <-answered)
+}
+
+// TestTally: nothing is counted twice, left out, or counted that the host sent itself.
+func TestTally(t *testing.T) {
+	t.Parallel()
+	labtest.Root(t)
+	w := labtest.World(t, "tally")
+	a := must(w.AddHost("near"))(t)
+	b := must(w.AddHost("far"))(t)
+	must(w.Connect(netlab.End{Host: a, Interface: "eth0"}, netlab.End{Host: b, Interface: "eth0"}))(t)
+	near, far := open(t, a, "eth0"), open(t, b, "eth0")
+	ours := func(f []byte) bool {
+		p, ok := hostile.ReadUDP(f)
+		return ok && p.Source.Addr() == madeUp
+	}
+	here, there := near.Tally(ours), far.Tally(ours)
+	frame := hostile.UDP{
+		Link: hostile.Link{From: attacker}, Source: netip.AddrPortFrom(madeUp, 1), Destination: netip.AddrPortFrom(victim, 2), Payload: make([]byte, 58),
+	}.Frame()
+	ctx, cancel := context.WithCancel(t.Context())
+	const count = 500
+	sent := must(near.Flood(ctx, 20000, func(n int) []byte {
+		if n == count-1 {
+			cancel()
+		}
+		return frame
+	}))(t)
+	if sent < count {
+		t.Errorf("%d frames were sent, want %d at least", sent, count)
+	}
+	until(t, "all that were sent", func() bool { n, _ := there.Count(); return n >= sent })
+	if frames, size, err := there.Stop(); err != nil || frames != sent || size != sent*100 {
+		t.Errorf("%d frames of %d bytes in all came, %v; want %d of 100 each", frames, size, err, sent)
+	}
+	if frames, _, err := here.Stop(); err != nil || frames != 0 {
+		t.Errorf("%d frames came back to who sent them, %v", frames, err)
+	}
+}
+
+// TestLease: a real server gives leases to made-up devices; who sends the frame and whose the message is may differ.
+func TestLease(t *testing.T) {
+	t.Parallel()
+	labtest.Root(t, "dnsmasq")
+	w := labtest.World(t, "lease")
+	a := must(w.AddHost("server"))(t)
+	b := must(w.AddHost("attacker"))(t)
+	must(w.Connect(netlab.End{Host: a, Interface: "eth0"}, netlab.End{Host: b, Interface: "eth0"}))(t)
+	check(t, a.AddAddress("eth0", network))
+	server := must(a.Start("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--pid-file=", "--log-facility=-", "--no-ping",
+		"--dhcp-authoritative", "--bind-dynamic", "--interface=eth0", "--port=0", "--leasefile-ro",
+		"--dhcp-range=10.80.0.50,10.80.0.150,255.255.255.0,30m"))(t)
+	until(t, "the server to be ready", func() bool { return strings.Contains(server.Output(), "DHCP, IP range") })
+	wire := open(t, b, "eth0")
+	seen := map[netip.Addr]bool{}
+	for k := range byte(3) {
+		lease := must(wire.Lease(t.Context(), net.HardwareAddr{2, 0xbd, 0, 0, 2, k}))(t)
+		if !network.Masked().Contains(lease.Yours) || lease.Server != victim || seen[lease.Yours] {
+			t.Errorf("lease %d is of %s by %s", k, lease.Yours, lease.Server)
+		}
+		seen[lease.Yours] = true
+	}
+	other := net.HardwareAddr{2, 0xbd, 0, 0, 3, 1}
+	check(t, wire.Send(hostile.DHCP{Link: hostile.Link{From: attacker}, Hardware: other, Kind: hostile.Discover, ID: 9, Source: madeUp}.Frame()))
+	receive(t, wire, func(f []byte) bool {
+		d, ok := hostile.ReadDHCP(f)
+		return ok && d.Kind == hostile.Offer && d.ID == 9 && bytes.Equal(d.Hardware, other) && !seen[d.Yours]
+	})
+}
