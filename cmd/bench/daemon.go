@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"passerelle/cmd/internal/box"
 	"passerelle/netctl/netlab"
 )
 
@@ -29,7 +30,7 @@ func megabytes(n uint64) float64 { return float64(n) / 1e6 }
 // resources measures the daemon with 250 sessions: what it holds, whether it grows, what it does when nothing happens.
 func resources(ctx context.Context, b *bench) (rows []row, err error) {
 	const hosts, sessions, steps = 25, 250, 5
-	d, err := b.startDaemon(ctx, netlab.Options{Residents: hosts, Direct: true}, setup{})
+	d, err := b.startDaemon(ctx, netlab.Options{Residents: hosts, Direct: true}, box.Setup{})
 	if err != nil {
 		return nil, err
 	}
@@ -38,14 +39,14 @@ func resources(ctx context.Context, b *bench) (rows []row, err error) {
 	if err := v.come(ctx, sessions, sessions, true); err != nil {
 		return nil, err
 	}
-	s, err := d.status(ctx)
+	s, err := d.Status(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if s.Residents.Sessions != sessions {
 		return nil, fmt.Errorf("%d sessions run, want %d", s.Residents.Sessions, sessions)
 	}
-	full, err := memoryOf(d.proc.Pid())
+	full, err := memoryOf(d.Proc.Pid())
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +63,7 @@ func resources(ctx context.Context, b *bench) (rows []row, err error) {
 		if err := v.come(ctx, each, sessions, false); err != nil {
 			return nil, err
 		}
-		m, err := memoryOf(d.proc.Pid())
+		m, err := memoryOf(d.Proc.Pid())
 		if err != nil {
 			return nil, err
 		}
@@ -93,14 +94,14 @@ func (d *daemon) idle(ctx context.Context, b *bench) (spread, error) {
 	var all []float64
 	for range max(5, b.rounds) {
 		start := time.Now()
-		before, err := processTime(d.proc.Pid())
+		before, err := processTime(d.Proc.Pid())
 		if err != nil {
 			return spread{}, err
 		}
 		if err := pause(ctx, short(b, 5*time.Second, time.Second)); err != nil {
 			return spread{}, err
 		}
-		after, err := processTime(d.proc.Pid())
+		after, err := processTime(d.Proc.Pid())
 		if err != nil {
 			return spread{}, err
 		}

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"passerelle/cmd/internal/box"
 	"passerelle/netctl/netlab"
 )
 
@@ -65,7 +66,7 @@ var failures = []failure{
 // failover fails the line in use of three, and measures how long a resident who begins a connection every 50 ms has no
 // answer: from the last byte before to the first one after.
 func failover(ctx context.Context, b *bench) (rows []row, err error) {
-	d, err := b.startDaemon(ctx, netlab.Options{Residents: 1, Uplinks: 3}, setup{more: threeLines})
+	d, err := b.startDaemon(ctx, netlab.Options{Residents: 1, Uplinks: 3}, box.Setup{More: threeLines})
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +105,7 @@ func failover(ctx context.Context, b *bench) (rows []row, err error) {
 
 // gap fails the line in use and returns how long no answer came. The line works again when it returns.
 func (d *daemon) gap(ctx context.Context, c *calls, f failure) (time.Duration, error) {
-	used, err := d.chosen(ctx)
+	used, err := d.Chosen(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -116,11 +117,14 @@ func (d *daemon) gap(ctx context.Context, c *calls, f failure) (time.Duration, e
 	if err := f.fail(ctx, d, l); err != nil {
 		return 0, err
 	}
-	if err := d.until(ctx, func() (bool, error) {
-		now, err := d.chosen(ctx)
-		return now >= 0 && now != used, err
+	if err := d.Until(ctx, "another line to take over", func() error {
+		now, err := d.Chosen(ctx)
+		if err == nil && (now < 0 || now == used) {
+			err = fmt.Errorf("line %d is used", now)
+		}
+		return err
 	}); err != nil {
-		return 0, fmt.Errorf("no other line takes over: %w", err)
+		return 0, err
 	}
 	if err := c.await(ctx, time.Now()); err != nil {
 		return 0, err
@@ -129,40 +133,18 @@ func (d *daemon) gap(ctx context.Context, c *calls, f failure) (time.Duration, e
 	if err := f.mend(ctx, d, l); err != nil {
 		return 0, err
 	}
-	if err := d.until(ctx, func() (bool, error) {
-		s, err := d.status(ctx)
-		return err == nil && s.Donations[used].Works, err
+	if err := d.Until(ctx, "the line to work again", func() error {
+		s, err := d.Status(ctx)
+		if err == nil && !s.Donations[used].Works {
+			err = errors.New(s.Donations[used].Why)
+		}
+		return err
 	}); err != nil {
 		return 0, err
 	}
 	// The lender's bridge may see a second later than the box that a link has come (net/core/link_watch.c). Who fails over
 	// to that line must not wait for it.
 	return gap, pause(ctx, 2*time.Second)
-}
-
-// chosen returns which line residents' packets go by, -1 for none.
-func (d *daemon) chosen(ctx context.Context) (int, error) {
-	s, err := d.status(ctx)
-	for i, x := range s.Donations {
-		if x.Chosen {
-			return i, err
-		}
-	}
-	return -1, err
-}
-
-// until asks again and again, for a minute at most.
-func (d *daemon) until(ctx context.Context, ok func() (bool, error)) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	for {
-		if done, err := ok(); done || err != nil {
-			return err
-		}
-		if err := pause(ctx, 20*time.Millisecond); err != nil {
-			return err
-		}
-	}
 }
 
 // calls are the connections of a resident who begins one every so often, and waits a second for its answer.

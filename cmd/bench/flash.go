@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"passerelle/appliance/config"
+	"passerelle/cmd/internal/box"
 	"passerelle/netctl/netlab"
 )
 
@@ -162,10 +163,10 @@ func flash(ctx context.Context, b *bench) (rows []row, err error) {
 	}
 	for _, s := range all {
 		// No limit of each: nothing but the line and the cap bounds the one who takes all.
-		s.daemon, err = b.startDaemon(ctx, netlab.Options{Residents: 1, Direct: true, NoOffload: true}, setup{
-			limits:   "download = \"0\"\nupload = \"0\"\ndata = \"0\"",
-			donation: fmt.Sprintf("download = %q\nupload = %q\ncap = %q", sharedDown, sharedUp, s.cap),
-			state:    s.disk.dir,
+		s.daemon, err = b.startDaemon(ctx, netlab.Options{Residents: 1, Direct: true, NoOffload: true}, box.Setup{
+			Limits:   "download = \"0\"\nupload = \"0\"\ndata = \"0\"",
+			Donation: fmt.Sprintf("download = %q\nupload = %q\ncap = %q", sharedDown, sharedUp, s.cap),
+			State:    s.disk.dir,
 		})
 		if err != nil {
 			return nil, err
@@ -225,7 +226,7 @@ func (s *spending) follow(ctx context.Context, b *bench, t *netlab.Transfer) err
 	var before written
 	var held uint64
 	for first := true; ; first = false {
-		now, err := s.daemon.status(ctx)
+		now, err := s.daemon.Status(ctx)
 		if err != nil {
 			return err
 		}

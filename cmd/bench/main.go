@@ -16,13 +16,14 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"time"
+
+	"passerelle/cmd/internal/box"
 )
 
 // bench is what all measurements need.
@@ -66,9 +67,6 @@ var measurements = []measurement{
 	{"shares", "a month of a gift shared fairly, beside first come, first served: a simulation", shares, false},
 	{"flash", "what the daemon writes, at a block device", flash, false},
 }
-
-// tools are the programs that the gate, the daemon and the prototype run.
-var tools = []string{"iptables", "iptables-restore", "ip6tables-restore", "ipset", "ip", "tc", "dnsmasq"}
 
 func main() {
 	if err := playPart(); err != errNoPart {
@@ -118,13 +116,8 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 	if b.quick {
 		b.rounds = 1
 	}
-	if os.Geteuid() != 0 {
-		return errors.New("network namespaces need root: use sudo")
-	}
-	for _, t := range tools {
-		if _, err := exec.LookPath(t); err != nil {
-			return fmt.Errorf("%w: install it", err)
-		}
+	if err := box.Ready(); err != nil {
+		return err
 	}
 	if b.binary == "" {
 		dir, err := os.MkdirTemp("", "passerelle-bench-")
@@ -133,7 +126,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 		}
 		defer os.RemoveAll(dir)
 		b.binary = filepath.Join(dir, "passerelle")
-		if err := buildDaemon(ctx, b.binary); err != nil {
+		if err := box.Build(ctx, b.binary); err != nil {
 			return err
 		}
 	}
@@ -156,16 +149,6 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 		b.rounds, time.Since(started).Round(time.Second), loadAverage()))
 	_, err = io.WriteString(out, markdown(facts, rows))
 	return err
-}
-
-// buildDaemon builds the daemon from its source, as it is shipped.
-func buildDaemon(ctx context.Context, file string) error {
-	build := exec.CommandContext(ctx, "go", "build", "-o", file, "passerelle/cmd/passerelle")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if text, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("build the daemon: %w\n%s", err, text)
-	}
-	return nil
 }
 
 func describe() string {

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"passerelle/appliance/config"
+	"passerelle/cmd/internal/box"
 	"passerelle/netctl/netlab"
 )
 
@@ -101,7 +102,7 @@ type pageScene struct {
 // pageScenes makes the three boxes; those that were made are returned also with an error.
 func (b *bench) pageScenes(ctx context.Context) (all []pageScene, err error) {
 	o := netlab.Options{Residents: phones, Direct: true}
-	d, err := b.startDaemon(ctx, o, setup{})
+	d, err := b.startDaemon(ctx, o, box.Setup{})
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"passerelle/cmd/internal/box"
 	"passerelle/netctl/netlab"
 )
 
@@ -45,7 +46,7 @@ func (p presses) String() string {
 // so they are as small as can be, and the same is measured with residents who have their sessions already: what those
 // wait for is not the admission.
 func press(ctx context.Context, b *bench) (rows []row, err error) {
-	d, err := b.startDaemon(ctx, netlab.Options{Residents: 50, Direct: true}, setup{})
+	d, err := b.startDaemon(ctx, netlab.Options{Residents: 50, Direct: true}, box.Setup{})
 	if err != nil {
 		return nil, err
 	}

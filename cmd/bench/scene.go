@@ -1,21 +1,16 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"net"
-	"net/http"
 	"net/netip"
-	"os"
 	"time"
 
-	"passerelle/appliance"
 	"passerelle/appliance/config"
 	"passerelle/appliance/decide"
+	"passerelle/cmd/internal/box"
 	"passerelle/netctl"
 	"passerelle/netctl/gate"
 	"passerelle/netctl/netlab"
@@ -229,105 +224,18 @@ func strangersMAC(k int) net.HardwareAddr {
 	return net.HardwareAddr{2, 0x5e, byte(k >> 24), byte(k >> 16), byte(k >> 8), byte(k)}
 }
 
-// daemon is a scene with the daemon running on its box.
-type daemon struct {
-	*netlab.Scene
-	proc   *netlab.Proc
-	socket string
-}
+// daemon is a box that is measured.
+type daemon struct{ *box.Daemon }
 
-// setup is how a daemon is configured, where it matters to what is measured.
-type setup struct {
-	limits   string // lines of the section for each resident
-	donation string // lines of the first donation beside name and interface
-	more     string // further donations
-	state    string // the folder for what survives a power cut, "" for one in the scene
-}
-
-func (s setup) String() string {
-	return fmt.Sprintf(`
-[box]
-name = "Centre social des Lilas"
-[hotspot]
-interface = "wlan0"
-radio = "none"
-address = "10.80.0.1/22"
-[limits]
-session = "2h"
-%s
-[[donation]]
-name = "Fibre du centre"
-interface = "eth0"
-%s
-%s
-`, cmp.Or(s.limits, `
-download = "4mbit"
-upload = "1mbit"
-data = "500MB"`), cmp.Or(s.donation, `
-download = "200mbit"
-upload = "50mbit"
-cap = "200GB"`), s.more)
-}
-
-// startDaemon makes a scene, starts the daemon in it and waits until it shares.
-func (b *bench) startDaemon(ctx context.Context, o netlab.Options, how setup) (*daemon, error) {
+// startDaemon makes a scene and starts the daemon in it.
+func (b *bench) startDaemon(ctx context.Context, o netlab.Options, how box.Setup) (*daemon, error) {
 	s, err := standard(o)(ctx)
 	if err != nil {
 		return nil, err
 	}
-	d := &daemon{Scene: s, socket: s.Box.Path("/run/passerelle/passerelle.sock")}
-	if err := d.start(ctx, b.binary, how); err != nil {
-		return nil, errors.Join(fmt.Errorf("start the daemon: %w", err), s.Close())
-	}
-	return d, nil
-}
-
-func (d *daemon) start(ctx context.Context, binary string, how setup) (err error) {
-	for _, dir := range []string{d.Dir(), d.Box.Path("/"), d.Box.Path("/run")} {
-		if err := os.Chmod(dir, 0o755); err != nil { // dnsmasq, no longer root, reads its servers below it
-			return err
-		}
-	}
-	conf := d.Box.Path("/passerelle.toml")
-	if err := os.WriteFile(conf, []byte(how.String()), 0o644); err != nil {
-		return err
-	}
-	state := cmp.Or(how.state, d.Box.Path("/state"))
-	d.proc, err = d.Box.Start(binary, "run", "--config", conf, "--state", state, "--socket", d.socket)
+	d, err := box.Start(ctx, b.binary, s, how)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	for {
-		s, err := d.status(ctx)
-		if err == nil && s.State == decide.Sharing {
-			return nil
-		}
-		select {
-		case <-d.proc.Exited():
-			return fmt.Errorf("it ended: %s", d.proc.Output())
-		case <-ctx.Done():
-			return fmt.Errorf("it does not share: %v, %s: %s\n%s", err, s.State, s.Why, d.proc.Output())
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
-}
-
-// status asks the daemon what it does.
-func (d *daemon) status(ctx context.Context) (s appliance.Status, err error) {
-	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var dialer net.Dialer
-		return dialer.DialContext(ctx, "unix", d.socket)
-	}}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://passerelle/status", nil)
-	if err != nil {
-		return s, err
-	}
-	reply, err := (&http.Client{Transport: transport}).Do(request)
-	if err != nil {
-		return s, err
-	}
-	defer reply.Body.Close()
-	return s, json.NewDecoder(reply.Body).Decode(&s)
+	return &daemon{d}, nil
 }
