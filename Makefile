@@ -61,7 +61,7 @@ fuzz:
 		done; \
 	done
 
-# The side-by-side table. The machine should do nothing else.
+# The side-by-side table. The machine should do nothing else. BENCH='-beside FILE' holds the daemon against another build.
 bench: tools
 	$(GO) run ./cmd/bench $(BENCH)
 

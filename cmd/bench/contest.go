@@ -7,6 +7,8 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // contestant is one way of doing what is measured.
@@ -15,17 +17,46 @@ type contestant[T any] struct {
 	measure func(context.Context) (T, error)
 }
 
-// contest lets the contestants take turns, A B C A B C, and returns each one's results, a round each.
+// contest lets the contestants take turns, there and back, A B C C B A, and returns each one's results, a round each.
 func contest[T fmt.Stringer](ctx context.Context, b *bench, what string, all []contestant[T]) ([][]T, error) {
 	results := make([][]T, len(all))
 	for round := range b.rounds {
-		for i, c := range all {
-			v, err := c.measure(ctx)
+		for n := range all {
+			i := n
+			if round%2 == 1 {
+				i = len(all) - 1 - n
+			}
+			v, err := all[i].measure(ctx)
 			if err != nil {
-				return nil, fmt.Errorf("%s, %s: %w", what, c.name, err)
+				return nil, fmt.Errorf("%s, %s: %w", what, all[i].name, err)
 			}
 			results[i] = append(results[i], v)
-			b.say("  %s, round %d of %d, %s: %v", what, round+1, b.rounds, c.name, v)
+			b.say("  %s, round %d of %d, %s: %v", what, round+1, b.rounds, all[i].name, v)
+		}
+	}
+	return results, nil
+}
+
+// abreast is contest for what waits more than it works: all contestants are measured at the same time.
+func abreast[T fmt.Stringer](ctx context.Context, b *bench, what string, all []contestant[T]) ([][]T, error) {
+	results := make([][]T, len(all))
+	for round := range b.rounds {
+		now := make([]T, len(all))
+		var running errgroup.Group
+		for i, c := range all {
+			running.Go(func() (err error) {
+				if now[i], err = c.measure(ctx); err != nil {
+					err = fmt.Errorf("%s, %s: %w", what, c.name, err)
+				}
+				return err
+			})
+		}
+		if err := running.Wait(); err != nil {
+			return nil, err
+		}
+		for i, v := range now {
+			results[i] = append(results[i], v)
+			b.say("  %s, round %d of %d, %s: %v", what, round+1, b.rounds, all[i].name, v)
 		}
 	}
 	return results, nil

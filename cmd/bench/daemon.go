@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"passerelle/cmd/internal/box"
 	"passerelle/netctl/netlab"
@@ -203,4 +204,14 @@ func processTime(pid int) (time.Duration, error) {
 		ticks += v
 	}
 	return time.Duration(ticks) * userTick, nil
+}
+
+// cpuTime returns how long a process has computed, to the nanosecond, without its children. The clock of another process
+// is that of clock_getcpuclockid(3): its id, inverted, beside the kind of clock (CPUCLOCK_SCHED of linux/posix-timers.h).
+func cpuTime(pid int) (time.Duration, error) {
+	var t unix.Timespec
+	if err := unix.ClockGettime(int32(^pid<<3|2), &t); err != nil {
+		return 0, fmt.Errorf("read the CPU time of process %d: %w", pid, err)
+	}
+	return time.Duration(t.Nano()), nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"sync"
 	"time"
@@ -29,22 +30,23 @@ priority = 3
 type failure struct {
 	what       string
 	limit      time.Duration // until another line has taken over
+	typical    bool          // it stands for the others when two builds are compared
 	fail, mend func(context.Context, *daemon, *netlab.Lender) error
 }
 
 var failures = []failure{
 	{
-		"its link is cut", 5 * time.Second,
+		"its link is cut", 5 * time.Second, true,
 		func(_ context.Context, _ *daemon, l *netlab.Lender) error { return l.LAN.Cut() },
 		func(_ context.Context, _ *daemon, l *netlab.Lender) error { return l.LAN.Mend() },
 	},
 	{
-		"its address is lost", 5 * time.Second,
+		"its address is lost", 5 * time.Second, false,
 		func(_ context.Context, d *daemon, l *netlab.Lender) error { return d.Box.RemoveAddresses(l.Interface) },
 		func(_ context.Context, _ *daemon, l *netlab.Lender) error { return l.Configure() },
 	},
 	{
-		"its default route is lost", 5 * time.Second,
+		"its default route is lost", 5 * time.Second, false,
 		func(ctx context.Context, d *daemon, l *netlab.Lender) error {
 			_, err := d.Box.Run(ctx, "ip", "route", "del", "default", "dev", l.Interface)
 			return err
@@ -52,12 +54,12 @@ var failures = []failure{
 		func(_ context.Context, _ *daemon, l *netlab.Lender) error { return l.Configure() },
 	},
 	{
-		"it is unplugged", 5 * time.Second,
+		"it is unplugged", 5 * time.Second, false,
 		func(_ context.Context, _ *daemon, l *netlab.Lender) error { return l.Unplug() },
 		func(_ context.Context, _ *daemon, l *netlab.Lender) error { return l.Plug() },
 	},
 	{
-		"its way out is dead beyond the lender's router", 30 * time.Second,
+		"its way out is dead beyond the lender's router", 30 * time.Second, true,
 		func(_ context.Context, _ *daemon, l *netlab.Lender) error { return l.WAN.Cut() },
 		func(_ context.Context, _ *daemon, l *netlab.Lender) error { return l.WAN.Mend() },
 	},
@@ -78,7 +80,7 @@ func failover(ctx context.Context, b *bench) (rows []row, err error) {
 	if err := r.Do(func() error { return askOnce(portalAddress, pressButton, "HTTP/1.1 303") }); err != nil {
 		return nil, err
 	}
-	calls := startCalls(ctx, r)
+	calls := startCalls(ctx, 50*time.Millisecond, r)
 	defer calls.stop()
 
 	var all []contestant[time.Duration]
@@ -147,7 +149,7 @@ func (d *daemon) gap(ctx context.Context, c *calls, f failure) (time.Duration, e
 	return gap, pause(ctx, 2*time.Second)
 }
 
-// calls are the connections of a resident who begins one every so often, and waits a second for its answer.
+// calls are the connections of residents who begin one every so often, in turn, and wait a second for its answer.
 type calls struct {
 	cancel context.CancelFunc
 	all    sync.WaitGroup
@@ -156,11 +158,12 @@ type calls struct {
 	answers []time.Time // when their first bytes came
 }
 
-func startCalls(ctx context.Context, r *netlab.Resident) *calls {
+func startCalls(ctx context.Context, every time.Duration, residents ...*netlab.Resident) *calls {
 	ctx, cancel := context.WithCancel(ctx)
 	c := &calls{cancel: cancel}
 	c.all.Go(func() {
-		for pause(ctx, 50*time.Millisecond) == nil {
+		for k := 0; pause(ctx, every) == nil; k++ {
+			r := residents[k%len(residents)]
 			c.all.Go(func() {
 				if call(ctx, r) == nil {
 					c.mu.Lock()
@@ -173,7 +176,8 @@ func startCalls(ctx context.Context, r *netlab.Resident) *calls {
 	return c
 }
 
-// call fetches the first bytes of a page over a new connection.
+// call fetches the first bytes of a page over a new connection, and resets it: the box need not remember it for minutes,
+// since nobody begins so many.
 func call(ctx context.Context, r *netlab.Resident) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
@@ -182,6 +186,9 @@ func call(ctx context.Context, r *netlab.Resident) error {
 		return err
 	}
 	defer conn.Close()
+	if err := conn.(*net.TCPConn).SetLinger(0); err != nil {
+		return err
+	}
 	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
 	return ask(conn, getInternet, "HTTP/1.1 200")
 }

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"passerelle/appliance/config"
 	"passerelle/netctl/netlab"
 )
@@ -67,8 +65,8 @@ func bystander(ctx context.Context, b *bench) (rows []row, err error) {
 	beside := contended{name: "plain forwarding, 10 Mbit/s", streams: slowStreams, scene: plain}
 	for _, reverse := range []bool{true, false} {
 		results, err := contest(ctx, b, "bystander "+direction(reverse), []contestant[shared]{
-			{box.name, func(ctx context.Context) (shared, error) { return box.run(ctx, b, reverse) }},
-			{beside.name, func(ctx context.Context) (shared, error) { return beside.run(ctx, b, reverse) }},
+			{box.name, func(ctx context.Context) (shared, error) { return box.run(ctx, echoes(b), reverse) }},
+			{beside.name, func(ctx context.Context) (shared, error) { return beside.run(ctx, echoes(b), reverse) }},
 		})
 		if err != nil {
 			return nil, err
@@ -92,20 +90,15 @@ func fairness(ctx context.Context, b *bench) (rows []row, err error) {
 		return nil, err
 	}
 	for _, reverse := range []bool{true, false} {
-		results := make([][]shared, len(boxes))
-		for round := range b.rounds {
-			var all errgroup.Group
-			now := make([]shared, len(boxes))
-			for i, c := range boxes {
-				all.Go(func() (err error) { now[i], err = c.run(ctx, b, reverse); return err })
-			}
-			if err := all.Wait(); err != nil {
-				return nil, err
-			}
-			for i, s := range now {
-				results[i] = append(results[i], s)
-				b.say("  round %d of %d, %s, %s: %v", round+1, b.rounds, direction(reverse), boxes[i].name, s)
-			}
+		var all []contestant[shared]
+		for _, c := range boxes {
+			all = append(all, contestant[shared]{c.name, func(ctx context.Context) (shared, error) {
+				return c.run(ctx, echoes(b), reverse)
+			}})
+		}
+		results, err := abreast(ctx, b, direction(reverse), all)
+		if err != nil {
+			return nil, err
 		}
 		plain := results[len(results)-1]
 		for i, c := range boxes {
@@ -122,13 +115,15 @@ func direction(reverse bool) string {
 	return "up"
 }
 
-// contendedLine makes a scene of so many who want a line and one more who only pings.
-func contendedLine(wanting int, line uint64) maker {
-	return standard(netlab.Options{
+// contendedOptions are those of a scene of so many who want a line and one more who only pings.
+func contendedOptions(wanting int, line uint64) netlab.Options {
+	return netlab.Options{
 		Residents: wanting + 1, NoOffload: true,
 		Line: netlab.Shape{Down: line, Up: line, Queue: 100 * time.Millisecond},
-	})
+	}
 }
+
+func contendedLine(wanting int, line uint64) maker { return standard(contendedOptions(wanting, line)) }
 
 // contendedBoxes makes the boxes, the plain one last; those that were made are returned also with an error.
 func contendedBoxes(ctx context.Context) (all []contended, err error) {
@@ -149,8 +144,11 @@ func contendedBoxes(ctx context.Context) (all []contended, err error) {
 	return append(all, contended{"plain forwarding, 25 Mbit/s", false, greedy, plain, plain.Close}), nil
 }
 
-// run fills the line once.
-func (c contended) run(ctx context.Context, b *bench, reverse bool) (s shared, err error) {
+// echoes is how many pings there are while the line is full.
+func echoes(b *bench) int { return short(b, 1000, 200) }
+
+// run fills the line once, for so many pings.
+func (c contended) run(ctx context.Context, count int, reverse bool) (s shared, err error) {
 	last := len(c.scene.Residents) - 1
 	bystander := c.scene.Residents[last]
 	const every = 10 * time.Millisecond
@@ -182,7 +180,6 @@ func (c contended) run(ctx context.Context, b *bench, reverse bool) (s shared, e
 		return s, err
 	}
 	start, before := time.Now(), totals(transfers)
-	count := short(b, 1000, 200)
 	full, err := bystander.Echo(ctx, netlab.WebAddr, count, every)
 	if err != nil {
 		return s, err

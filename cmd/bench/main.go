@@ -1,7 +1,14 @@
 // Command bench measures the box beside what it is compared with, and prints a table in Markdown. It is a developer's
 // program: `make bench`, or as root
 //
-//	go run ./cmd/bench [--rows NAME,…] [--rounds N] [--quick] [--plots FOLDER] [--daemon FILE]
+//	go run ./cmd/bench [--rows NAME,…] [--rounds N] [--quick] [--plots FOLDER] [--daemon FILE] [--beside FILE]
+//
+// With --beside it holds this build against another one instead, e.g. of the commit before, whose daemon was built by
+//
+//	go build -trimpath -o FILE ./cmd/passerelle
+//
+// there. Both programs do the same work in worlds that are alike, in turns; it fails if this one is worse. Nothing else is
+// asked of FILE than to be a passerelle daemon with these options and a control socket. All rows take about ten minutes.
 //
 // It owns what is measured and how; how a world of namespaces is made it leaves to netlab. Every figure that has
 // something beside it is the median of rounds in which all contestants take turns, so that whatever else the machine
@@ -31,6 +38,7 @@ type bench struct {
 	rounds int
 	quick  bool
 	binary string // the daemon
+	other  string // another build of it to compare with, "" for none
 	plots  string // folder for drawings, "" for none
 	err    io.Writer
 }
@@ -46,26 +54,27 @@ func short[T any](b *bench, full, quick T) T {
 	return full
 }
 
-// measurement fills some rows of the table.
-type measurement struct {
+// measurement fills some rows of a table.
+type measurement[R any] struct {
 	name, about string
-	run         func(context.Context, *bench) ([]row, error)
-	onRequest   bool // only when it is named
+	run         func(context.Context, *bench) ([]R, error)
+	onRequest   bool          // only when it is named
+	round       time.Duration // about what a round takes; 0: it is not foretold
 }
 
-var measurements = []measurement{
-	{"throughput", "through the gate, beside plain forwarding and a hand-made prototype", throughput, false},
-	{"wired", "the same with nothing around the box", bareThroughput, true},
-	{"limit", "a resident's limit", limit, false},
-	{"fairness", "eight residents on one line, and another's ping through it", fairness, false},
-	{"bystander", "the ping alone, on a slow line with one neighbour: for emulated machines", bystander, true},
-	{"press", "from the button to the first byte from the internet", press, false},
-	{"pages", "the first page, the redirect and a lesson, beside a bare Go handler", pages, false},
-	{"daemon", "memory and idle CPU of the daemon", resources, false},
-	{"apply", "applying an unchanged plan", apply, false},
-	{"failover", "how long no new connection is answered when the line in use fails", failover, false},
-	{"shares", "a month of a gift shared fairly, beside first come, first served: a simulation", shares, false},
-	{"flash", "what the daemon writes, at a block device", flash, false},
+var measurements = []measurement[row]{
+	{name: "throughput", about: "through the gate, beside plain forwarding and a hand-made prototype", run: throughput},
+	{name: "wired", about: "the same with nothing around the box", run: bareThroughput, onRequest: true},
+	{name: "limit", about: "a resident's limit", run: limit},
+	{name: "fairness", about: "eight residents on one line, and another's ping through it", run: fairness},
+	{name: "bystander", about: "the ping alone, on a slow line with one neighbour: for emulated machines", run: bystander, onRequest: true},
+	{name: "press", about: "from the button to the first byte from the internet", run: press},
+	{name: "pages", about: "the first page, the redirect and a lesson, beside a bare Go handler", run: pages},
+	{name: "daemon", about: "memory and idle CPU of the daemon", run: resources},
+	{name: "apply", about: "applying an unchanged plan", run: apply},
+	{name: "failover", about: "how long no new connection is answered when the line in use fails", run: failover},
+	{name: "shares", about: "a month of a gift shared fairly, beside first come, first served: a simulation", run: shares},
+	{name: "flash", about: "what the daemon writes, at a block device", run: flash},
 }
 
 func main() {
@@ -101,17 +110,20 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 	b := &bench{err: errs}
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.SetOutput(errs)
-	names := f.String("rows", "", "comma-separated `NAMES` of what to measure:\n"+describe())
-	f.IntVar(&b.rounds, "rounds", 5, "how many times the contestants take turns")
+	names := f.String("rows", "", "comma-separated `NAMES` of what to measure:\n"+describe(measurements))
+	f.StringVar(&b.other, "beside", "", "hold this build against another one, the daemon's program in `FILE`, at these rows:\n"+describe(comparisons))
+	f.IntVar(&b.rounds, "rounds", 0, fmt.Sprintf("how many times the contestants take turns (default 5, with --beside %d)", leastRounds))
 	f.StringVar(&b.plots, "plots", "", "write drawings to this `FOLDER`")
 	f.StringVar(&b.binary, "daemon", "", "measure this `FILE` instead of building the daemon from its source")
 	f.BoolVar(&b.quick, "quick", false, "a look at whether it works: one round, short; its figures mean little")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
-	chosen, err := choose(*names)
-	if err != nil {
-		return err
+	if b.rounds == 0 {
+		b.rounds = 5
+		if b.other != "" {
+			b.rounds = leastRounds
+		}
 	}
 	if b.quick {
 		b.rounds = 1
@@ -133,27 +145,51 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 
 	started := time.Now()
 	facts := machine()
-	var rows []row
-	for _, m := range chosen {
-		b.say("%s: %s", m.name, m.about)
-		more, err := m.run(ctx, b)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if err != nil {
-			return fmt.Errorf("measure %s: %w", m.name, err)
-		}
-		rows = append(rows, more...)
+	more, table, err := b.tables(ctx, *names)
+	if err != nil && !errors.Is(err, errWorse) {
+		return err
 	}
-	facts = append(facts, fmt.Sprintf("%d rounds, %s in all; load average %s at the end",
+	facts = append(append(facts, more...), fmt.Sprintf("%d rounds, %s in all; load average %s at the end",
 		b.rounds, time.Since(started).Round(time.Second), loadAverage()))
-	_, err = io.WriteString(out, markdown(facts, rows))
+	if _, writeErr := io.WriteString(out, markdown(facts)+table); writeErr != nil {
+		return writeErr
+	}
 	return err
 }
 
-func describe() string {
+// tables measures what is named, and returns facts of it and the table.
+func (b *bench) tables(ctx context.Context, names string) (facts []string, table string, err error) {
+	if b.other != "" {
+		return b.compare(ctx, names)
+	}
+	chosen, err := choose(measurements, names)
+	if err != nil {
+		return nil, "", err
+	}
+	var rows []row
+	for _, m := range chosen {
+		more, err := m.fill(ctx, b)
+		if err != nil {
+			return nil, "", err
+		}
+		rows = append(rows, more...)
+	}
+	return nil, tableOf(rows), nil
+}
+
+// fill measures.
+func (m measurement[R]) fill(ctx context.Context, b *bench) ([]R, error) {
+	b.say("%s: %s", m.name, m.about)
+	rows, err := m.run(ctx, b)
+	if err != nil {
+		return nil, fmt.Errorf("measure %s: %w", m.name, err)
+	}
+	return rows, nil
+}
+
+func describe[R any](all []measurement[R]) string {
 	var b strings.Builder
-	for _, m := range measurements {
+	for _, m := range all {
 		note := ""
 		if m.onRequest {
 			note = " (only when named)"
@@ -164,20 +200,20 @@ func describe() string {
 }
 
 // choose returns the named measurements in the table's order.
-func choose(names string) ([]measurement, error) {
+func choose[R any](all []measurement[R], names string) ([]measurement[R], error) {
 	if names == "" {
-		return slices.DeleteFunc(slices.Clone(measurements), func(m measurement) bool { return m.onRequest }), nil
+		return slices.DeleteFunc(slices.Clone(all), func(m measurement[R]) bool { return m.onRequest }), nil
 	}
 	asked := strings.Split(names, ",")
-	var chosen []measurement
-	for _, m := range measurements {
+	var chosen []measurement[R]
+	for _, m := range all {
 		if n := slices.Index(asked, m.name); n >= 0 {
 			chosen = append(chosen, m)
 			asked = slices.Delete(asked, n, n+1)
 		}
 	}
 	if len(asked) > 0 {
-		return nil, fmt.Errorf("--rows: nothing is named %q; there are:\n%s", asked[0], describe())
+		return nil, fmt.Errorf("--rows: nothing is named %q; there are:\n%s", asked[0], describe(all))
 	}
 	return chosen, nil
 }

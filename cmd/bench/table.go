@@ -37,12 +37,18 @@ func judge(ok bool) verdict {
 	return missed
 }
 
-// markdown writes the facts and the table.
-func markdown(facts []string, rows []row) string {
+// markdown writes the facts.
+func markdown(facts []string) string {
 	var b strings.Builder
 	for _, f := range facts {
 		fmt.Fprintf(&b, "- %s\n", f)
 	}
+	return b.String()
+}
+
+// tableOf writes the table.
+func tableOf(rows []row) string {
+	var b strings.Builder
 	b.WriteString("\n| what | target | measured | beside it | ratio | met |\n|---|---|---|---|---|---|\n")
 	for _, r := range rows {
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", r.what, r.target, r.measured, r.beside, r.ratio, r.met)

@@ -124,20 +124,13 @@ func throughputRunners(ctx context.Context, scene maker) (all []runner, err erro
 }
 
 func throughputContest(ctx context.Context, b *bench, runners []runner, offload, reverse bool) ([]row, error) {
-	direction, way := "up", "offload off"
-	if reverse {
-		direction = "down"
-	}
-	if offload {
-		way = "offload on"
-	}
 	var all []contestant[transfer]
 	for _, r := range runners {
 		all = append(all, contestant[transfer]{r.name, func(ctx context.Context) (transfer, error) {
 			return r.transfer(ctx, b, reverse)
 		}})
 	}
-	what := direction + ", " + way
+	what := kindOf(reverse, offload)
 	// Turns are short and many: others' load on the machine changes by the second.
 	many := *b
 	many.rounds *= 3
@@ -172,6 +165,14 @@ func throughputContest(ctx context.Context, b *bench, runners []runner, offload,
 		beside:   transfer{median(column(one, rateOf)), median(column(one, cpuOf))}.String(),
 		ratio:    flat.String(), met: judge(flat.median >= 0.95),
 	}), nil
+}
+
+// kindOf names a kind of transfer.
+func kindOf(reverse, offload bool) string {
+	if offload {
+		return direction(reverse) + ", offload on"
+	}
+	return direction(reverse) + ", offload off"
 }
 
 // transfer sends for a while and counts bytes and CPU, after the connection has found its pace.

@@ -1,0 +1,506 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"passerelle/cmd/internal/box"
+	"passerelle/netctl/netlab"
+)
+
+// comparisons hold this build of the daemon against another one, by what both do as a whole: the other may be older than
+// any code of this program.
+var comparisons = []measurement[compared]{
+	{
+		name: "throughput", about: "through the box, and what it costs, with no limit and with every one",
+		run: throughputBeside, round: 33 * time.Second,
+	},
+	{name: "press", about: "from the button to the first byte from the internet", run: pressBeside, round: 2 * time.Second},
+	{name: "pages", about: "the first page, a lesson and the redirect", run: pagesBeside, round: 7 * time.Second},
+	{name: "names", about: "names that the box remembers, and that it asks for", run: namesBeside, round: 6 * time.Second},
+	{name: "daemon", about: "memory, what idling and a round of the loop cost", run: daemonBeside, round: 8 * time.Second},
+	{
+		name: "failover", about: "how long no new connection is answered when the line in use fails",
+		run: failoverBeside, round: 30 * time.Second,
+	},
+	{name: "fairness", about: "eight residents on one line, and another's ping through it", run: fairnessBeside, round: 21 * time.Second},
+}
+
+const (
+	leastRounds = 7 // of a comparison: with fewer the median is of little worth
+	leastRatio  = 0.95
+	mostCost    = 1.05
+)
+
+// errWorse is a figure of this build beyond its limit.
+var errWorse = errors.New("this build is worse")
+
+// compare holds both builds against each other at what is named. The error is errWorse, beside facts and table, if this
+// one is beyond a limit.
+func (b *bench) compare(ctx context.Context, names string) (facts []string, table string, err error) {
+	chosen, err := choose(comparisons, names)
+	if err != nil {
+		return nil, "", err
+	}
+	if _, err := os.Stat(b.other); err != nil {
+		return nil, "", fmt.Errorf("--beside: %w", err)
+	}
+	takes := func(m measurement[compared]) time.Duration { return 10*time.Second + time.Duration(b.rounds)*m.round }
+	var all time.Duration
+	for _, m := range chosen {
+		all += takes(m)
+	}
+	b.say("this takes about %.0f minutes", math.Ceil(all.Minutes()))
+	var rows []compared
+	for _, m := range chosen {
+		// What hangs is not waited for; a busy machine is.
+		within, cancel := context.WithTimeout(ctx, 4*takes(m)+time.Minute)
+		more, err := m.fill(within, b)
+		cancel()
+		if err != nil {
+			return nil, "", err
+		}
+		for _, r := range more {
+			r.measurement = m.name
+			rows = append(rows, r)
+		}
+	}
+	return b.verdict(rows)
+}
+
+// verdict returns facts and table, and errWorse if something is.
+func (b *bench) verdict(rows []compared) (facts []string, table string, err error) {
+	facts = []string{
+		"now: this build; before: " + b.other,
+		fmt.Sprintf("ratio: how much better now is than before, round by round (of CPU a GB: how much more it is); "+
+			"in brackets the lowest and highest of the %d rounds, in which the builds take turns", b.rounds),
+	}
+	var worse []string
+	for _, r := range rows {
+		if !r.ok() && (len(worse) == 0 || worse[len(worse)-1] != r.measurement) {
+			worse = append(worse, r.measurement)
+		}
+	}
+	if len(worse) > 0 {
+		err = fmt.Errorf("%w: see the table. Measure these again, alone, with nothing else on the machine:\n"+
+			"  make bench BENCH='-beside %s -rows %s'\nWhat is beyond its limit once more counts, unless the ranges of "+
+			"before and now overlap there", errWorse, b.other, strings.Join(worse, ","))
+	}
+	return facts, besideMarkdown(rows), err
+}
+
+// compared is a figure of both builds.
+type compared struct {
+	measurement, what, unit string
+	before, now, ratio      spread
+	limit                   float64
+	most                    bool // the limit is the most that the ratio may be, else the least
+}
+
+func (c compared) ok() bool {
+	if c.most {
+		return c.ratio.median <= c.limit
+	}
+	return c.ratio.median >= c.limit
+}
+
+// overlap tells whether some round of each build was as one of the other's could have been.
+func (c compared) overlap() bool { return c.before.low <= c.now.high && c.now.low <= c.before.high }
+
+func besideMarkdown(rows []compared) string {
+	var b strings.Builder
+	b.WriteString("\n| what | before | now | ratio | limit | |\n|---|---|---|---|---|---|\n")
+	for _, r := range rows {
+		limit, verdict := fmt.Sprintf("≥ %.2f", r.limit), "ok"
+		if r.most {
+			limit = fmt.Sprintf("≤ %.2f", r.limit)
+		}
+		if !r.ok() {
+			verdict = "**worse**, the ranges are apart"
+			if r.overlap() {
+				verdict = "**worse**, the ranges overlap"
+			}
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", r.what, significant(r.before, r.unit), significant(r.now, r.unit),
+			r.ratio, limit, verdict)
+	}
+	return b.String()
+}
+
+// significant is a spread with its unit, with three digits that count.
+func significant(s spread, unit string) string {
+	digits := func(v float64) string {
+		if v == 0 {
+			return "0"
+		}
+		return strconv.FormatFloat(v, 'f', max(0, 2-int(math.Floor(math.Log10(math.Abs(v))))), 64)
+	}
+	text := digits(s.median)
+	if unit != "" {
+		text += " " + unit
+	}
+	if s.low != s.high {
+		text += fmt.Sprintf(" (%s to %s)", digits(s.low), digits(s.high))
+	}
+	return text
+}
+
+// figure is a number of what was measured.
+type figure[T any] struct {
+	what, unit string
+	number     func(T) float64
+	kind       kind
+}
+
+// kind says what is better.
+type kind int
+
+const (
+	lower  kind = iota // of waiting, memory
+	higher             // of speed
+	cost               // lower, and with a limit of its own
+)
+
+// compare holds the results of both builds against each other.
+func (f figure[T]) compare(of string, results [][]T) compared {
+	before, now := column(results[0], f.number), column(results[1], f.number)
+	c := compared{what: of, unit: f.unit, before: spreadOf(before), now: spreadOf(now), limit: leastRatio}
+	if f.what != "" {
+		c.what += ", " + f.what
+	}
+	switch f.kind {
+	case higher:
+		c.ratio = ratio(now, before)
+	case lower:
+		c.ratio = ratio(before, now)
+	case cost:
+		c.ratio, c.limit, c.most = ratio(now, before), mostCost, true
+	}
+	return c
+}
+
+// pair are both builds, each in a scene of its own: before, and now.
+type pair [2]*daemon
+
+// startPair starts both builds in scenes that are alike, whose residents get their leases as real devices do: how the box
+// treats an address that is set by hand may be what differs.
+func (b *bench) startPair(ctx context.Context, o netlab.Options, how box.Setup, admit bool) (p pair, err error) {
+	for i, program := range []string{b.other, b.binary} {
+		s, err := netlab.Standard(ctx, o)
+		if err != nil {
+			return p, errors.Join(err, p.close())
+		}
+		d, err := box.Start(ctx, program, s, how)
+		if err != nil {
+			return p, errors.Join(fmt.Errorf("%s: %w", program, err), p.close())
+		}
+		p[i] = &daemon{d}
+		if err = d.Join(ctx, s.Residents...); err == nil && admit {
+			err = d.Admit(ctx, s.Residents...)
+		}
+		if err != nil {
+			return p, errors.Join(fmt.Errorf("%s: %w", program, err), p.close())
+		}
+	}
+	return p, nil
+}
+
+func (p pair) close() error {
+	var errs []error
+	for _, d := range p {
+		if d != nil {
+			errs = append(errs, d.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// contestants are both builds at the same.
+func contestants[T any](p pair, measure func(context.Context, *daemon) (T, error)) []contestant[T] {
+	return []contestant[T]{
+		{"before", func(ctx context.Context) (T, error) { return measure(ctx, p[0]) }},
+		{"now", func(ctx context.Context) (T, error) { return measure(ctx, p[1]) }},
+	}
+}
+
+// rowsOf are the figures of results.
+func rowsOf[T any](what string, results [][]T, figures ...figure[T]) (rows []compared) {
+	for _, f := range figures {
+		rows = append(rows, f.compare(what, results))
+	}
+	return rows
+}
+
+// unlimited is a box without any limit, everyHigh one with every limit, each above what the machine can.
+var (
+	unlimited = box.Setup{Limits: "download = \"0\"\nupload = \"0\"\ndata = \"0\"", Donation: `cap = "0"`}
+	everyHigh = box.Setup{
+		Limits:   "download = \"40gbit\"\nupload = \"40gbit\"\ndata = \"100TB\"",
+		Donation: "download = \"40gbit\"\nupload = \"40gbit\"\ncap = \"100TB\"",
+	}
+)
+
+func throughputBeside(ctx context.Context, b *bench) (rows []compared, err error) {
+	for _, offload := range []bool{true, false} {
+		for _, c := range []struct {
+			name string
+			how  box.Setup
+		}{{"no limit", unlimited}, {"every limit set, above the line's speed", everyHigh}} {
+			more, err := b.throughputPair(ctx, offload, c.name, c.how)
+			if err != nil {
+				return nil, err
+			}
+			rows = append(rows, more...)
+		}
+	}
+	return rows, nil
+}
+
+func (b *bench) throughputPair(ctx context.Context, offload bool, limits string, how box.Setup) (rows []compared, err error) {
+	p, err := b.startPair(ctx, netlab.Options{Residents: 1, Direct: true, NoOffload: !offload}, how, true)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, p.close()) }()
+	for _, reverse := range []bool{true, false} {
+		what := fmt.Sprintf("throughput %s, %s", kindOf(reverse, offload), limits)
+		many := *b // turns are short: others' load on the machine changes by the second
+		many.rounds = 2*b.rounds + 1
+		results, err := contest(ctx, &many, what, contestants(p, func(ctx context.Context, d *daemon) (transfer, error) {
+			return runner{resident: d.Residents[0], internet: d.Internet}.transfer(ctx, b, reverse)
+		}))
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, rowsOf(what, results,
+			figure[transfer]{"", "Gbit/s", func(t transfer) float64 { return t.rate / 1e9 }, higher},
+			figure[transfer]{"CPU", "s a GB", cpuOf, cost})...)
+	}
+	return rows, nil
+}
+
+func pressBeside(ctx context.Context, b *bench) (rows []compared, err error) {
+	p, err := b.startPair(ctx, netlab.Options{Residents: 50, Direct: true}, box.Setup{}, false)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, p.close()) }()
+	for _, d := range p {
+		if err := servePage(d.Internet.Host); err != nil {
+			return nil, err
+		}
+	}
+	p50 := figure[presses]{"median", "ms", func(p presses) float64 { return milliseconds(p.p50) }, lower}
+	p99 := figure[presses]{"p99", "ms", func(p presses) float64 { return milliseconds(p.p99) }, lower}
+	const what = "press to first forwarded byte"
+	each := map[*daemon]int{} // so far: each time others press, as nobody presses so often
+	results, err := contest(ctx, b, what+", 20 in a row", contestants(p, func(ctx context.Context, d *daemon) (presses, error) {
+		k := each[d] % len(d.Residents)
+		each[d]++
+		return d.press(ctx, d.Residents[k:k+1], 20, pressEnd)
+	}))
+	if err != nil {
+		return nil, err
+	}
+	rows = rowsOf(what+", 20 in a row", results, p50)
+	results, err = contest(ctx, b, what+", 50 at once", contestants(p, func(ctx context.Context, d *daemon) (presses, error) {
+		return d.press(ctx, d.Residents, 2, pressEnd)
+	}))
+	return append(rows, rowsOf(what+", 50 at once", results, p50, p99)...), err
+}
+
+func pagesBeside(ctx context.Context, b *bench) (rows []compared, err error) {
+	p, err := b.startPair(ctx, netlab.Options{Residents: phones, Direct: true}, box.Setup{}, false)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, p.close()) }()
+	for _, c := range []struct{ name, address, request, status string }{
+		{"first page", portalAddress, getFirstPage, "HTTP/1.1 200"},
+		{"a lesson", portalAddress, getLesson, "HTTP/1.1 200"},
+		{"redirect", webAddress, getProbe, "HTTP/1.1 302"},
+	} {
+		l := load{address: c.address, request: c.request + requestHeaders, status: c.status, keep: true}
+		what := fmt.Sprintf("%s, keep-alive, %d connections", c.name, phones*connsEach)
+		results, err := contest(ctx, b, what, contestants(p, func(ctx context.Context, d *daemon) (pace, error) {
+			return l.run(ctx, d.Residents, short(b, 700*time.Millisecond, 300*time.Millisecond))
+		}))
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, rowsOf(what, results, figure[pace]{"", "a second", func(p pace) float64 { return float64(p) }, higher})...)
+
+		what = c.name + ", a connection each, one after the other"
+		l.keep = false
+		l.request += "Connection: close\r\n\r\n"
+		waits, err := contest(ctx, b, what, contestants(p, func(ctx context.Context, d *daemon) (presses, error) {
+			return l.oneByOne(ctx, d.Residents[0], 40)
+		}))
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, rowsOf(what, waits,
+			figure[presses]{"median", "ms", func(p presses) float64 { return milliseconds(p.p50) }, lower})...)
+	}
+	return rows, nil
+}
+
+// oneByOne asks so many times, over a connection each, and returns how long the whole answers took.
+func (l load) oneByOne(ctx context.Context, r *netlab.Resident, times int) (presses, error) {
+	var took []time.Duration
+	err := r.Do(func() error {
+		for range times {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			start := time.Now()
+			conn, err := connect(l.address)
+			if err != nil {
+				return err
+			}
+			if _, err := l.converse(conn, start); err != nil {
+				return err
+			}
+			took = append(took, time.Since(start))
+		}
+		return nil
+	})
+	if err != nil {
+		return presses{}, err
+	}
+	return presses{quantile(took, 0.5), quantile(took, 0.99)}, nil
+}
+
+// use is what a daemon took.
+type use struct {
+	memory
+	idle  float64       // per cents of a core
+	round time.Duration // of CPU for a round that an event wakes
+}
+
+func daemonBeside(ctx context.Context, b *bench) (rows []compared, err error) {
+	p, err := b.startPair(ctx, netlab.Options{Residents: 50, Direct: true}, box.Setup{}, true)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, p.close()) }()
+	const what = "the daemon with 50 sessions"
+	// Nobody has to wait for the other's idling.
+	results, err := abreast(ctx, b, what, contestants(p, func(ctx context.Context, d *daemon) (use, error) {
+		return d.use(ctx, short(b, 5*time.Second, 500*time.Millisecond))
+	}))
+	return rowsOf(what, results,
+		figure[use]{"memory", "MB resident", func(u use) float64 { return megabytes(u.rss) }, lower},
+		figure[use]{"memory of its own", "MB", func(u use) float64 { return megabytes(u.anonymous) }, lower},
+		figure[use]{"idle", "% of a core", func(u use) float64 { return u.idle }, lower},
+		figure[use]{"a round with an unchanged plan", "ms of CPU", func(u use) float64 { return milliseconds(u.round) }, lower},
+	), err
+}
+
+func (u use) String() string {
+	return fmt.Sprintf("%v, idle %.2f %%, %.2f ms of CPU a round", u.memory, u.idle, milliseconds(u.round))
+}
+
+// use lets the daemon idle so long, and then wakes it by an event some times, far enough apart for a round each.
+func (d *daemon) use(ctx context.Context, idle time.Duration) (u use, err error) {
+	pid := d.Proc.Pid()
+	spent := func(f func() error) (time.Duration, error) {
+		before, err := cpuTime(pid)
+		if err != nil {
+			return 0, err
+		}
+		if err := f(); err != nil {
+			return 0, err
+		}
+		after, err := cpuTime(pid)
+		return after - before, err
+	}
+	start := time.Now()
+	busy, err := spent(func() error { return pause(ctx, idle) })
+	if err != nil {
+		return u, err
+	}
+	u.idle = 100 * float64(busy) / float64(time.Since(start))
+	link, err := d.Box.Netlink().LinkByName("eth0")
+	if err != nil {
+		return u, err
+	}
+	const wakes, apart = 20, 100 * time.Millisecond
+	busy, err = spent(func() error {
+		for k := range wakes {
+			if err := d.Box.Netlink().LinkSetAlias(link, fmt.Sprint("fibre ", k)); err != nil {
+				return err
+			}
+			if err := pause(ctx, apart); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return u, err
+	}
+	u.round = busy / wakes
+	u.memory, err = memoryOf(pid)
+	return u, err
+}
+
+func failoverBeside(ctx context.Context, b *bench) (rows []compared, err error) {
+	p, err := b.startPair(ctx, netlab.Options{Residents: 2, Uplinks: 3}, box.Setup{More: threeLines}, true)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, p.close()) }()
+	going := map[*daemon]*calls{}
+	for _, d := range p {
+		if err := servePage(d.Internet.Host); err != nil {
+			return nil, err
+		}
+		going[d] = startCalls(ctx, 25*time.Millisecond, d.Residents...)
+		defer going[d].stop()
+	}
+	for _, f := range failures {
+		if !f.typical {
+			continue
+		}
+		results, err := abreast(ctx, b, "no answer after "+f.what, contestants(p, func(ctx context.Context, d *daemon) (time.Duration, error) {
+			return d.gap(ctx, going[d], f)
+		}))
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, rowsOf("no answer to new connections when a line is lost: "+f.what, results,
+			figure[time.Duration]{"", "s", time.Duration.Seconds, lower})...)
+	}
+	return rows, nil
+}
+
+func fairnessBeside(ctx context.Context, b *bench) (rows []compared, err error) {
+	lends := fmt.Sprintf("download = %q\nupload = %q\ncap = \"0\"", lent, lent)
+	p, err := b.startPair(ctx, contendedOptions(competitors, 25e6), box.Setup{Limits: unlimited.Limits, Donation: lends}, true)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, p.close()) }()
+	for _, reverse := range []bool{true, false} {
+		what := fmt.Sprintf("eight residents, one with %d streams, %s", greedy, direction(reverse))
+		results, err := abreast(ctx, b, what, contestants(p, func(ctx context.Context, d *daemon) (shared, error) {
+			return contended{streams: greedy, scene: d.Scene}.run(ctx, short(b, 500, 200), reverse)
+		}))
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, rowsOf(what, results,
+			figure[shared]{"Jain's index", "", func(s shared) float64 { return s.jain }, higher},
+			figure[shared]{"all together", "Mbit/s", func(s shared) float64 { return s.total / 1e6 }, higher},
+			figure[shared]{"another's ping, median", "ms", func(s shared) float64 { return milliseconds(s.idle50 + s.added50) }, lower},
+			figure[shared]{"another's ping, p99", "ms", func(s shared) float64 { return milliseconds(s.idle99 + s.added99) }, lower})...)
+	}
+	return rows, nil
+}
