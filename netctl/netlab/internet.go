@@ -2,6 +2,7 @@ package netlab
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -66,7 +67,7 @@ func (w *World) AddInternet() (*Internet, error) {
 			return nil, err
 		}
 	}
-	if err := host.ServePackets(netip.AddrPortFrom(DNSAddr, 53), in.Names.Reply); err != nil {
+	if err := host.serveNames(DNSAddr, in.Names); err != nil {
 		return nil, err
 	}
 	return in, host.ServeHTTP(":80", Web())
@@ -104,6 +105,53 @@ func (h *Host) ServePackets(address netip.AddrPort, reply func([]byte) []byte) e
 			}
 		}
 	})
+}
+
+// serveNames answers questions for names at an address, over UDP and TCP, until the world is closed.
+func (h *Host) serveNames(addr netip.Addr, names *Names) error {
+	at := netip.AddrPortFrom(addr, 53)
+	if err := h.ServePackets(at, names.Reply); err != nil {
+		return err
+	}
+	listener, err := h.Listen("tcp4", at.String())
+	if err != nil {
+		return err
+	}
+	return h.serve(listener, func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			if h.closeLater(conn) != nil {
+				return
+			}
+			go answerStream(conn, names.Reply)
+		}
+	})
+}
+
+// answerStream answers the DNS queries of a connection in their order (RFC 7766), until one gets no answer or the
+// connection ends.
+func answerStream(conn net.Conn, reply func([]byte) []byte) {
+	defer conn.Close()
+	var length [2]byte
+	for {
+		if _, err := io.ReadFull(conn, length[:]); err != nil {
+			return
+		}
+		query := make([]byte, binary.BigEndian.Uint16(length[:]))
+		if _, err := io.ReadFull(conn, query); err != nil {
+			return
+		}
+		answer := reply(query)
+		if answer == nil {
+			return
+		}
+		if _, err := conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(answer))), answer...)); err != nil {
+			return
+		}
+	}
 }
 
 // serve runs a server until the world is closed, and has Close wait for its end.
@@ -176,6 +224,7 @@ func (zeros) Read(b []byte) (int, error) { clear(b); return len(b), nil }
 type Names struct {
 	mu    sync.Mutex
 	addrs map[string][]netip.Addr // lower case, without the last dot
+	zones map[string]func(dnsmessage.Question) []dnsmessage.ResourceBody
 	asked map[string]int
 }
 
@@ -184,7 +233,11 @@ const answerTTL = 5
 
 // NewNames knows no name.
 func NewNames() *Names {
-	return &Names{addrs: make(map[string][]netip.Addr), asked: make(map[string]int)}
+	return &Names{
+		addrs: make(map[string][]netip.Addr),
+		zones: make(map[string]func(dnsmessage.Question) []dnsmessage.ResourceBody),
+		asked: make(map[string]int),
+	}
 }
 
 // Set gives a name its addresses; "*.example" stands for every name below example that has none of its own. Without
@@ -197,6 +250,30 @@ func (n *Names) Set(name string, addrs ...netip.Addr) {
 		return
 	}
 	n.addrs[strings.ToLower(name)] = addrs
+}
+
+// Answer has every question for the zone, or a name below it, answered with the records that answer returns, or with
+// silence if these are nil. It goes before what was set.
+func (n *Names) Answer(zone string, answer func(dnsmessage.Question) []dnsmessage.ResourceBody) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.zones[strings.ToLower(zone)] = answer
+}
+
+// zone returns who answers for the name, nil if nobody was named.
+func (n *Names) zone(name string) func(dnsmessage.Question) []dnsmessage.ResourceBody {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for {
+		if answer := n.zones[name]; answer != nil {
+			return answer
+		}
+		_, parent, ok := strings.Cut(name, ".")
+		if !ok {
+			return nil
+		}
+		name = parent
+	}
 }
 
 // Asked is how often the server was asked for the name.
@@ -240,12 +317,23 @@ func (n *Names) Reply(packet []byte) []byte {
 		},
 		Questions: query.Questions,
 	}
-	addrs, exists := n.lookup(strings.ToLower(strings.TrimSuffix(question.Name.String(), ".")))
+	header := dnsmessage.ResourceHeader{Name: question.Name, Class: dnsmessage.ClassINET, TTL: answerTTL}
+	name := strings.ToLower(strings.TrimSuffix(question.Name.String(), "."))
+	addrs, exists := n.lookup(name)
+	if answer := n.zone(name); answer != nil {
+		bodies := answer(question)
+		if bodies == nil {
+			return nil
+		}
+		addrs, exists = nil, true
+		for _, body := range bodies {
+			reply.Answers = append(reply.Answers, dnsmessage.Resource{Header: header, Body: body})
+		}
+	}
 	if !exists {
 		reply.RCode = dnsmessage.RCodeNameError
 	}
 	for _, addr := range addrs {
-		header := dnsmessage.ResourceHeader{Name: question.Name, Class: dnsmessage.ClassINET, TTL: answerTTL}
 		switch {
 		case question.Type == dnsmessage.TypeA && addr.Is4():
 			reply.Answers = append(reply.Answers, dnsmessage.Resource{

@@ -195,7 +195,7 @@ func (s *Scene) buildDirect(l *Lender) (err error) {
 	if err := l.Router.AddAddress(l.Far, netip.PrefixFrom(l.Gateway, 24)); err != nil {
 		return err
 	}
-	return l.Router.ServePackets(netip.AddrPortFrom(l.Gateway, 53), s.Internet.Names.Reply)
+	return l.Router.serveNames(l.Gateway, s.Internet.Names)
 }
 
 // uplinkEnd is the box's end of the lender's cable.
