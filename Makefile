@@ -14,7 +14,7 @@ AXE = bin/axe.min.js
 VM_TOOLS = qemu-system-x86_64:qemu-system-x86 mmdebstrap:mmdebstrap mksquashfs:squashfs-tools cpio:cpio xz:xz-utils \
 	gcc:gcc make:make flock:util-linux
 
-.PHONY: build demo test test-vm unit root histories lint fuzz bench cross tools test-tools vm-tools clean
+.PHONY: build demo test test-vm unit root attack histories lint fuzz bench cross tools test-tools vm-tools clean
 
 build:
 	$(GO) build -trimpath -o bin/passerelle ./cmd/passerelle
@@ -32,6 +32,11 @@ unit:
 # What the pages looked like is left in screenshots/.
 root:
 	SCREENSHOTS=$(CURDIR)/screenshots $(GO) test -count=1 -p 1 -timeout 20m $$($(GO) list -f '{{$$p := .ImportPath}}{{range .XTestImports}}{{if eq . "passerelle/netctl/netlab/labtest"}}{{$$p}}{{"\n"}}{{end}}{{end}}{{range .TestImports}}{{if eq . "passerelle/netctl/netlab/labtest"}}{{$$p}}{{"\n"}}{{end}}{{end}}' ./... | sort -u) -args -root
+
+# What people in bad faith do to the box, as one table; ATTACK='-only NAME' for some of it. It measures waiting: the machine
+# should do nothing else.
+attack: tools
+	$(GO) run ./cmd/attack $(ATTACK)
 
 # The lender's promise in many more random histories than in a test: crashes, power cuts, clocks that jump.
 HISTORIES ?= 1000000

@@ -128,7 +128,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 	if b.quick {
 		b.rounds = 1
 	}
-	if err := box.Ready(); err != nil {
+	if err := box.Ready("ipset", "tc"); err != nil {
 		return err
 	}
 	if b.binary == "" {

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,15 +24,15 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// Tools are the programs that the daemon and a scene run.
-var Tools = []string{"iptables", "iptables-restore", "ip6tables-restore", "ipset", "ip", "tc", "dnsmasq", "busybox"}
+// tools are the programs that the daemon and a scene run.
+var tools = []string{"iptables", "iptables-restore", "ip6tables-restore", "ip", "dnsmasq", "busybox"}
 
-// Ready returns an error that says what is missing to run a box here.
-func Ready() error {
+// Ready returns an error that says what is missing to run a box here, and these programs beside it.
+func Ready(programs ...string) error {
 	if os.Geteuid() != 0 {
 		return errors.New("network namespaces need root: use sudo")
 	}
-	for _, t := range Tools {
+	for _, t := range slices.Concat(tools, programs) {
 		if _, err := exec.LookPath(t); err != nil {
 			return fmt.Errorf("%w: install it", err)
 		}

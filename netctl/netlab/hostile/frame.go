@@ -244,6 +244,40 @@ func ReadTCP(frame []byte) (s TCP, ok bool) {
 	}, true
 }
 
+// ICMP is a message of ICMP (RFC 792).
+type ICMP struct {
+	Link
+	Source, Destination netip.Addr
+	Type, Code          byte
+	Rest                uint32 // of the header: of an echo the identifier and the number
+	Payload             []byte
+}
+
+const icmpLength = 8
+
+// Frame returns the frame.
+func (m ICMP) Frame() []byte {
+	b := make([]byte, icmpLength, icmpLength+len(m.Payload))
+	b[0], b[1] = m.Type, m.Code
+	binary.BigEndian.PutUint32(b[4:], m.Rest)
+	b = append(b, m.Payload...)
+	binary.BigEndian.PutUint16(b[2:], checksum(b))
+	return IPv4{Link: m.Link, Source: m.Source, Destination: m.Destination, Protocol: unix.IPPROTO_ICMP, Payload: b}.Frame()
+}
+
+// ReadICMP reads a frame; ok is false for one that carries no whole message.
+func ReadICMP(frame []byte) (m ICMP, ok bool) {
+	p, ok := ReadIPv4(frame)
+	b := p.Payload
+	if !ok || p.Protocol != unix.IPPROTO_ICMP || p.Fragment&0x3fff != 0 || len(b) < icmpLength {
+		return m, false
+	}
+	return ICMP{
+		Link: p.Link, Source: p.Source, Destination: p.Destination,
+		Type: b[0], Code: b[1], Rest: binary.BigEndian.Uint32(b[4:]), Payload: b[icmpLength:],
+	}, true
+}
+
 // Question returns a DNS query for the name, which has to be a valid one.
 func Question(id uint16, name string, kind dnsmessage.Type) []byte {
 	if name[len(name)-1] != '.' {

@@ -48,6 +48,10 @@ func TestRead(t *testing.T) {
 			s, ok := hostile.ReadTCP(f)
 			return ok && s.Source == from && s.Destination == dest && s.Flags == hostile.SYN && s.Sequence == 7 && string(s.Payload) == "x"
 		}},
+		"ICMP": {hostile.ICMP{Link: link, Source: madeUp, Destination: victim, Type: 8, Rest: 7, Payload: []byte("x")}.Frame(), func(f []byte) bool {
+			m, ok := hostile.ReadICMP(f)
+			return ok && m.Source == madeUp && m.Destination == victim && m.Type == 8 && m.Rest == 7 && string(m.Payload) == "x"
+		}},
 	} {
 		if !c.read(c.frame) {
 			t.Errorf("%s is read otherwise than it was written: %x", name, c.frame)
@@ -144,6 +148,11 @@ func TestKernelAnswers(t *testing.T) {
 	receive(t, wire, func(f []byte) bool {
 		s, ok := hostile.ReadTCP(f)
 		return ok && s.Destination.Addr() == madeUp && s.Flags == hostile.SYN|hostile.ACK && s.Ack == 42
+	})
+	check(t, wire.Send(hostile.ICMP{Link: link, Source: madeUp, Destination: victim, Type: 8, Rest: 7}.Frame()))
+	receive(t, wire, func(f []byte) bool {
+		m, ok := hostile.ReadICMP(f)
+		return ok && m.Destination == madeUp && m.Type == 0 && m.Rest == 7
 	})
 	check(t, wire.Send(hostile.UDP{
 		Link: link, Source: netip.AddrPortFrom(madeUp, 4001), Destination: netip.AddrPortFrom(victim, 53),
@@ -249,4 +258,19 @@ func TestLease(t *testing.T) {
 		d, ok := hostile.ReadDHCP(f)
 		return ok && d.Kind == hostile.Offer && d.ID == 9 && bytes.Equal(d.Hardware, other) && !seen[d.Yours]
 	})
+}
+
+// TestOdd: every kind has a name of its own and carries the mark.
+func TestOdd(t *testing.T) {
+	mark := []byte("this is odd")
+	seen := map[string]bool{}
+	for _, p := range hostile.Odd(hostile.Link{From: attacker}, madeUp, victim, mark) {
+		if seen[p.Kind] || len(p.Frame) < 34 || !bytes.Contains(p.Frame, mark) {
+			t.Errorf("%q: %x", p.Kind, p.Frame)
+		}
+		seen[p.Kind] = true
+	}
+	if len(seen) < 50 {
+		t.Errorf("there are %d kinds", len(seen))
+	}
 }

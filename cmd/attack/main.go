@@ -1,0 +1,153 @@
+// Command attack plays what people in bad faith and odd networks do to the box, against the daemon's real program in a
+// world of namespaces, and prints one table: what was done, what the others kept, what they have to keep. It is a
+// developer's program and a part of CI: `make attack`, or as root
+//
+//	go run ./cmd/attack [--only NAME,…] [--daemon FILE]
+//
+// It fails if somebody keeps less. Since it measures waiting, each limit of time is at least three times what was seen on
+// a small machine, and it runs alone. Progress goes to standard error. Whatever it makes is gone at the end, also after
+// Ctrl-C.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"passerelle/cmd/internal/box"
+)
+
+// attack is one row of the table, played in a world of its own.
+type attack struct {
+	name  string // for --only
+	what  string // is done
+	limit string // of what the others keep
+	world world
+	play  func(context.Context, *stage) (outcome, error)
+}
+
+// outcome is what the others kept.
+type outcome struct {
+	kept string
+	ok   bool
+}
+
+var attacks = slices.Concat(nameAttacks, deviceAttacks, trackingAttacks, pageAttacks, packetAttacks)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends it at once; the next run sweeps up
+	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "attack:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, out, errs io.Writer) error {
+	f := flag.NewFlagSet("attack", flag.ContinueOnError)
+	f.SetOutput(errs)
+	only := f.String("only", "", "comma-separated `NAMES` of what to play:\n"+describe())
+	program := f.String("daemon", "", "attack this `FILE` instead of building the daemon from its source")
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	chosen, err := choose(*only)
+	if err != nil {
+		return err
+	}
+	if err := box.Ready(); err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "passerelle-attack-")
+	if err != nil {
+		return fmt.Errorf("make a folder: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	if *program == "" {
+		*program = filepath.Join(dir, "passerelle")
+		if err := box.Build(ctx, *program); err != nil {
+			return err
+		}
+	}
+
+	started := time.Now()
+	var rows []string
+	failed := 0
+	for _, a := range chosen {
+		fmt.Fprintf(errs, "%s: %s\n", a.name, a.what)
+		begun := time.Now()
+		o, err := a.run(ctx, *program, dir)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			o = outcome{kept: "could not be played: " + oneLine(err)}
+		}
+		verdict := "yes"
+		if !o.ok {
+			verdict = "**no**"
+			failed++
+		}
+		fmt.Fprintf(errs, "  %s (limit: %s): %s, %.0f s\n", o.kept, a.limit, verdict, time.Since(begun).Seconds())
+		rows = append(rows, fmt.Sprintf("| %s | %s | %s | %s |\n", a.what, o.kept, a.limit, verdict))
+	}
+	fmt.Fprintf(out, "\n| what was done | what the others kept | limit | ok |\n|---|---|---|---|\n%s", strings.Join(rows, ""))
+	fmt.Fprintf(errs, "%d attacks in %.0f s\n", len(rows), time.Since(started).Seconds())
+	if failed > 0 {
+		return fmt.Errorf("%d of %d attacks cost the others more than they may", failed, len(rows))
+	}
+	return nil
+}
+
+// longest is how long an attack may last: one that hangs is a failure.
+const longest = 90 * time.Second
+
+// run plays the attack.
+func (a attack) run(ctx context.Context, program, dir string) (o outcome, err error) {
+	ctx, cancel := context.WithTimeout(ctx, longest)
+	defer cancel()
+	s, err := newStage(ctx, program, dir, a.world)
+	if err != nil {
+		return o, err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	return a.play(ctx, s)
+}
+
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
+
+func describe() string {
+	var b strings.Builder
+	for _, a := range attacks {
+		fmt.Fprintf(&b, "  %-12s%s\n", a.name, a.what)
+	}
+	return b.String()
+}
+
+// choose returns the named attacks in the table's order.
+func choose(names string) ([]attack, error) {
+	if names == "" {
+		return attacks, nil
+	}
+	asked := strings.Split(names, ",")
+	var chosen []attack
+	for _, a := range attacks {
+		if n := slices.Index(asked, a.name); n >= 0 {
+			chosen = append(chosen, a)
+			asked = slices.Delete(asked, n, n+1)
+		}
+	}
+	if len(asked) > 0 {
+		return nil, fmt.Errorf("--only: nothing is named %q; there are:\n%s", asked[0], describe())
+	}
+	return chosen, nil
+}

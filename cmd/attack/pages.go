@@ -1,0 +1,242 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"passerelle/netctl/netlab"
+)
+
+const (
+	crowd    = 32 // attacking devices
+	each     = 30 // connections of one of them
+	others   = 4  // the last residents, who only want to be served
+	besieged = 6 * time.Second
+)
+
+var pageAttacks = []attack{
+	{
+		name: "search", what: fmt.Sprintf("%d devices search for 12 unknown words over %d connections", crowd, crowd*each),
+		limit: "others' page p95 ≤ 1 s; the daemon's longest silence towards systemd ≤ 10 s",
+		world: world{residents: crowd + others, joined: crowd + others}, play: searchFlood,
+	},
+	{
+		name: "press30", what: fmt.Sprintf("a device presses and ends over %d connections", each),
+		limit: "others' press p95 ≤ 0.3 s",
+		world: world{residents: 1 + others, joined: 1 + others}, play: pressFlood,
+	},
+	{
+		name: "press", what: fmt.Sprintf("%d devices press and end over %d connections", crowd, crowd*each),
+		limit: "others' press p95 ≤ 0.3 s",
+		world: world{residents: crowd + others, joined: crowd + others}, play: pressFlood,
+	},
+	{
+		name: "reset", what: fmt.Sprintf("a device presses and ends, and resets its connection before the answer, %d at a time, 6 s", each),
+		limit: "≤ 10 kB of log",
+		world: world{residents: 1, joined: 1}, play: pressAndReset,
+	},
+}
+
+// What residents send, over connections that are kept.
+const (
+	host      = " HTTP/1.1\r\nHost: 10.80.0.1\r\nOrigin: http://10.80.0.1\r\n"
+	pressing  = "POST /session" + host + "Content-Length: 0\r\n\r\n"
+	ending    = "POST /session/end" + host + "Content-Length: 0\r\n\r\n"
+	firstPage = "GET /" + host + "Connection: close\r\n\r\n"
+	endOnce   = "POST /session/end" + host + "Content-Length: 0\r\nConnection: close\r\n\r\n"
+	pressOnce = "POST /session" + host + "Content-Length: 0\r\nConnection: close\r\n\r\n"
+)
+
+// unknown is a search for words that no lesson has, different ones each time.
+func unknown(k int) string {
+	var words []string
+	for w := range 12 {
+		words = append(words, fmt.Sprintf("zq%dxw%dkv", k, w))
+	}
+	return "GET /tutorials?q=" + url.QueryEscape(strings.Join(words, " ")) + host + "\r\n"
+}
+
+// siege has the devices send requests over so many connections each, until it is stopped. A connection that is refused
+// or ends is begun again.
+func siege(ctx context.Context, residents []*netlab.Resident, connections int, request func(n int) string) (stop func() error) {
+	return background(ctx, func(ctx context.Context) error {
+		var all errgroup.Group
+		for i, r := range residents {
+			for c := range connections {
+				all.Go(func() error {
+					for n := (i*connections + c) << 16; ctx.Err() == nil; {
+						n += converse(ctx, r, n, request)
+						pause(ctx, 50*time.Millisecond)
+					}
+					return nil
+				})
+			}
+		}
+		return all.Wait()
+	})
+}
+
+// converse asks over one connection until it ends, and returns how often.
+func converse(ctx context.Context, r *netlab.Resident, first int, request func(n int) string) (n int) {
+	within, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	conn, err := r.Dial(within, "tcp4", portal)
+	if err != nil {
+		return 1
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	answers := bufio.NewReaderSize(conn, 4<<10)
+	for ; ; n++ {
+		if _, err := io.WriteString(conn, request(first+n)); err != nil {
+			return n + 1
+		}
+		reply, err := http.ReadResponse(answers, nil)
+		if err != nil {
+			return n + 1
+		}
+		_, err = io.Copy(io.Discard, reply.Body)
+		reply.Body.Close()
+		if err != nil || reply.Close {
+			return n + 1
+		}
+	}
+}
+
+// once asks over a connection of its own and returns when the whole answer has come.
+func once(ctx context.Context, r *netlab.Resident, request string, status int) error {
+	within, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	conn, err := r.Dial(within, "tcp4", portal)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	deadline, _ := within.Deadline()
+	conn.SetDeadline(deadline)
+	if _, err := io.WriteString(conn, request); err != nil {
+		return err
+	}
+	reply, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		return err
+	}
+	defer reply.Body.Close()
+	if _, err := io.Copy(io.Discard, reply.Body); err != nil {
+		return err
+	}
+	if reply.StatusCode != status {
+		return fmt.Errorf("status %d", reply.StatusCode)
+	}
+	return nil
+}
+
+// besiege has all residents but the last ones send requests, and lets these ask meanwhile, each again and again for as
+// long as the siege lasts. What they do after each is not waited for.
+func (s *stage) besiege(ctx context.Context, request func(n int) string, ask func(*netlab.Resident) error, after func(*netlab.Resident)) (*waits, error) {
+	first := len(s.Residents) - others
+	stop := siege(ctx, s.Residents[:first], each, request)
+	if err := pause(ctx, 2*time.Second); err != nil {
+		return nil, errors.Join(err, stop())
+	}
+	w := new(waits)
+	var mu sync.Mutex
+	var all errgroup.Group
+	for _, r := range s.Residents[first:] {
+		all.Go(func() error {
+			for end := time.Now().Add(besieged); time.Now().Before(end); {
+				start := time.Now()
+				err := ask(r)
+				took := time.Since(start)
+				mu.Lock()
+				w.add(took, err)
+				mu.Unlock()
+				after(r)
+				if err := pause(ctx, 100*time.Millisecond); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return w, errors.Join(all.Wait(), stop())
+}
+
+func searchFlood(ctx context.Context, s *stage) (outcome, error) {
+	w, err := s.besiege(ctx, unknown,
+		func(r *netlab.Resident) error { return once(ctx, r, firstPage, http.StatusOK) }, func(*netlab.Resident) {})
+	if err != nil {
+		return outcome{}, err
+	}
+	o := w.p95(time.Second)
+	silence := s.heart.longest()
+	o.kept += fmt.Sprintf("; the daemon said nothing for %s", said(silence))
+	o.ok = o.ok && silence <= 10*time.Second
+	return o, nil
+}
+
+func pressFlood(ctx context.Context, s *stage) (outcome, error) {
+	w, err := s.besiege(ctx, func(n int) string {
+		if n%2 == 0 {
+			return pressing
+		}
+		return ending
+	},
+		func(r *netlab.Resident) error { return once(ctx, r, pressOnce, http.StatusSeeOther) },
+		func(r *netlab.Resident) { once(ctx, r, endOnce, http.StatusSeeOther) })
+	if err != nil {
+		return outcome{}, err
+	}
+	return w.p95(300 * time.Millisecond), nil
+}
+
+func pressAndReset(ctx context.Context, s *stage) (outcome, error) {
+	r := s.Residents[0]
+	before := len(s.Log())
+	within, cancel := context.WithTimeout(ctx, besieged)
+	defer cancel()
+	var all errgroup.Group
+	for range each {
+		all.Go(func() error {
+			// On a thread of its own in the namespace: a connection costs no change of threads.
+			return r.Do(func() error {
+				dialer := net.Dialer{Timeout: time.Second}
+				for k := 0; within.Err() == nil; k++ {
+					conn, err := dialer.Dial("tcp4", portal)
+					if err != nil { // it has enough
+						pause(within, 10*time.Millisecond)
+						continue
+					}
+					if k%2 == 0 {
+						io.WriteString(conn, pressing)
+					} else {
+						io.WriteString(conn, ending)
+					}
+					time.Sleep(time.Duration(k%20) * 100 * time.Microsecond) // in any moment of the press
+					conn.(*net.TCPConn).SetLinger(0)
+					conn.Close()
+				}
+				return nil
+			})
+		})
+	}
+	if err := all.Wait(); err != nil {
+		return outcome{}, err
+	}
+	if err := once(ctx, r, firstPage, http.StatusOK); err != nil { // what came before is over
+		return outcome{}, err
+	}
+	grown := len(s.Log()) - before
+	return outcome{kept: fmt.Sprintf("%.1f kB of log", float64(grown)/1e3), ok: grown <= 10e3}, nil
+}
