@@ -2,7 +2,7 @@
 #   make demo    plays the whole story in network namespaces
 #   make test    checks and tests everything that this machine's own kernel can
 #   make test-vm tests radio, button, light and queues on Debian's kernel in a virtual machine
-# CI does both tests.
+# CI does both tests, and make attack between them.
 
 GO ?= go
 export CGO_ENABLED = 0
