@@ -88,7 +88,8 @@ func TestBroadcastsAreNotTheGift(t *testing.T) {
 	b.waitState(decide.Sharing)
 	sent = b.shout(l, 5e6)
 	b.waitStatus("broadcasts to count", func(s appliance.Status) error {
-		if d := s.Donations[0]; !d.BroadcastsCount || d.Broadcasts < before.Broadcasts+sent || d.Used < before.Used+sent {
+		// Those that come while rules are written are not told apart.
+		if d := s.Donations[0]; !d.BroadcastsCount || d.Broadcasts < before.Broadcasts+sent*9/10 || d.Used < before.Used+sent {
 			return errors.New("not yet")
 		}
 		return nil

@@ -337,7 +337,7 @@ hours = "Jan 01 00:00-00:01"
 		"donations[].period": "string", "donations[].refills": "string", "donations[].began": "string",
 		"donations[].essential": "bool", "donations[].spent": "bool", "donations[].lost": "bool",
 		"donations[].over": "number", "donations[].reserve": "number", "donations[].margin": "number",
-		"donations[].daily": "number", "donations[].days[].date": "string", "donations[].days[].bytes": "number",
+		"donations[].daily": "number", "donations[].broadcast": "number", "donations[].broadcast_counts": "bool", "donations[].days[].date": "string", "donations[].days[].bytes": "number",
 		"clock.now": "string", "clock.trusted": "bool", "clock.by": "string",
 		"children[].name": "string", "children[].running": "bool", "children[].restarts": "number",
 	}
