@@ -141,9 +141,14 @@ func (c compiler) frames() netctl.Filter {
 	}
 }
 
-// Bounds on what a device may have tracked, as parts of what the kernel has room for.
+// Bounds on what a device may have tracked, as parts of what the kernel has room for. The kernel counts no connection that was
+// closed (already_closed in net/netfilter/nf_conncount.c), but remembers it for a while: so few may be begun in that time.
 const (
 	mostTracked     = 1200
+	begun           = 30  // TCP connections a second
+	begunBurst      = 200 // a page with many pictures, twice
+	closedSeconds   = 10  // that a closed one is remembered
+	mostClosed      = begunBurst + begun*closedSeconds
 	admittedPart    = 8
 	unadmittedPart  = 16
 	trackedAtLeast  = 16384
@@ -162,6 +167,13 @@ func (c compiler) connected() netctl.Filter {
 	if room == 0 {
 		room = trackedAtLeast
 	}
+	// open returns how many of a part may be open. In a table that is too small for this, each has a few all the same.
+	open := func(part uint64) uint64 {
+		if most := min(mostTracked, room/part); most > 2*mostClosed {
+			return most - mostClosed
+		}
+		return max(1, room/part/2)
+	}
 	hosts := 1 << (32 - c.network.Bits())
 	counted := func(name string) netctl.FilterSet {
 		return netctl.FilterSet{Name: name, Spec: fmt.Sprintf("type ether_addr; size %d; flags dynamic;", 2*hosts)}
@@ -175,6 +187,7 @@ func (c compiler) connected() netctl.Filter {
 		Family: "ip",
 		Sets: []netctl.FilterSet{
 			counted("admitted"), counted("others"), counted("asking"),
+			{Name: "begun", Spec: fmt.Sprintf("type ether_addr; size %d; flags dynamic,timeout; timeout 1m;", 2*hosts)},
 			{Name: netctl.SetExtra, Spec: fmt.Sprintf("type ipv4_addr; size %d; flags timeout;", hosts)},
 			{Name: "essential", Spec: fmt.Sprintf("type ipv4_addr; size %d; flags dynamic,timeout; timeout 1d;", hosts)},
 		},
@@ -186,8 +199,9 @@ func (c compiler) connected() netctl.Filter {
 				"ct state invalid drop",
 				"ct state != new accept",
 				"tcp dport 53 " + count("asking", nameConnections, "reject with tcp reset"),
-				isAdmitted + count("admitted", max(1, min(mostTracked, room/admittedPart)), "drop"),
-				notAdmitted + count("others", max(1, min(mostTracked, room/unadmittedPart)), "drop"),
+				fmt.Sprintf("meta l4proto tcp update @begun { ether saddr limit rate over %d/second burst %d packets } drop", begun, begunBurst),
+				isAdmitted + count("admitted", open(admittedPart), "drop"),
+				notAdmitted + count("others", open(unadmittedPart), "drop"),
 			}},
 		},
 	}

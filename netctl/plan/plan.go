@@ -286,6 +286,11 @@ func (c compiler) sysctls(interfaces []string) []netctl.Sysctl {
 		{Path: "net/netfilter/nf_conntrack_buckets", Value: room, AtLeast: true},
 		{Path: "net/netfilter/nf_conntrack_max", Value: room, AtLeast: true},
 	}
+	for _, state := range []string{"time_wait", "close"} { // see mostClosed
+		s = append(s, netctl.Sysctl{
+			Path: "net/netfilter/nf_conntrack_tcp_timeout_" + state, Value: fmt.Sprint(closedSeconds),
+		})
+	}
 	// The neighbour table has room for the network, and for the machine's others.
 	hosts := 1 << (32 - c.network.Bits())
 	for i, times := range []int{1, 2, 4} {
