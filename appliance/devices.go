@@ -10,8 +10,13 @@ import (
 	"passerelle/netctl/plan"
 )
 
-// settleEvery is the least time between two changes of what dnsmasq knows of devices that stay: each has it read all again.
-const settleEvery = 20 * time.Second
+const (
+	// bindEvery is the least time between two looks at who has which address, but for answers that have come: while a tranche is
+	// being spent there are many rounds a second.
+	bindEvery = time.Second
+	// settleEvery is the least time between two changes of what dnsmasq knows of devices that stay: each has it read all again.
+	settleEvery = 20 * time.Second
+)
 
 // Asker is what the loop needs of arp.Asker.
 type Asker interface {
@@ -25,6 +30,7 @@ type devices struct {
 	of    netip.Prefix // the network that the book is about
 	hosts []plan.Host  // what dnsmasq is told
 	told  time.Time    // since when
+	bound time.Time    // when it was last seen to that addresses are bound
 }
 
 // bind has each address on the hotspot bound to its device, and strangers asked whether theirs is.
@@ -36,6 +42,12 @@ func (b *Box) bind() {
 	if network := b.Config.Hotspot.Address; d.book == nil || d.of != network {
 		d.book, d.of = bindings.New(network), network
 	}
+	now := b.Now()
+	answers := b.Asker.Answers()
+	if now.Sub(d.bound) < bindEvery && len(answers) == 0 {
+		return
+	}
+	d.bound = now
 	leases, err := b.Leases()
 	if err != nil {
 		b.problem(err)
@@ -43,8 +55,7 @@ func (b *Box) bind() {
 	}
 	strangers, err := b.Gate.Strangers()
 	b.problem(err)
-	now := b.Now()
-	o := bindings.Observation{Now: now, Leases: leases, Strangers: strangers, Answers: b.Asker.Answers()}
+	o := bindings.Observation{Now: now, Leases: leases, Strangers: strangers, Answers: answers}
 	for _, s := range b.sessions {
 		s.Left = s.Ends.Sub(now)
 		o.Sessions = append(o.Sessions, s.Session)

@@ -524,6 +524,10 @@ func (c compiler) filter(quota, reserve string) netctl.Table {
 		unmark,
 		"-j ACCEPT",
 	}}
+	// The server of leases answers where a client says it is, which may be anywhere: on the hotspot only.
+	t.Jumps = append(t.Jumps, netctl.Jump{
+		From: "OUTPUT", Match: fmt.Sprintf("! -o %s -p udp -m udp --sport 67 -m owner --uid-owner %s", c.hotspot, DNSUser), To: "PAS-APART",
+	})
 	// A box that forwards must not join its lenders' networks, whatever their interfaces are called.
 	t.Jumps = append(t.Jumps, netctl.Jump{
 		From: "FORWARD", Match: fmt.Sprintf("! -i %s ! -o %s", c.hotspot, c.hotspot), To: "PAS-APART",
