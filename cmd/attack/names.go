@@ -58,6 +58,13 @@ var nameAttacks = []attack{
 		world: world{residents: 6}, play: useUpNames,
 	},
 	{
+		name: "phones", what: "50 phones come at once (nobody attacks)",
+		limit: "a sign-in window for 50 of 50 within 3 s",
+		world: world{residents: 50}, play: func(ctx context.Context, s *stage) (outcome, error) {
+			return s.newcomers(ctx, s.Residents, window).within(3 * time.Second), nil
+		},
+	},
+	{
 		name: "floodnames", what: "a device that is not admitted asks 5,000 names a second",
 		limit: "20 of 20 names of another within 1 s",
 		world: world{residents: 2, joined: 2, admitted: 1}, play: floodOne,
