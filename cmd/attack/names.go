@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
@@ -33,6 +34,9 @@ const (
 
 func tunnelLimit() float64 { return nameBurst + nameRate*tunnelled.Seconds() }
 
+// admittedLimit is what an admitted device's names may take: 256 kbit/s, after what twelve connections bring at once.
+func admittedLimit() float64 { return 12*64e3 + 66e3 + 32e3*tunnelled.Seconds() }
+
 var nameAttacks = []attack{
 	{
 		name: "tcptunnel", what: "a device that is not admitted tunnels 10 s through names over TCP",
@@ -43,6 +47,23 @@ var nameAttacks = []attack{
 		name: "udptunnel", what: "the same over UDP, from its own address and 100 that it made up",
 		limit: fmt.Sprintf("≤ %.0f kB on the line beside the box's own", tunnelLimit()/1e3),
 		world: world{residents: 1, joined: 1}, play: tunnelUDP,
+	},
+	{
+		name: "tcpadmitted", what: "an admitted device tunnels through four connections for names",
+		limit: fmt.Sprintf("≤ %.0f kB on the line beside the box's own", admittedLimit()/1e3),
+		world: world{residents: 1, joined: 1, admitted: 1}, play: tunnelAdmitted,
+	},
+	{
+		name: "udpadmitted", what: "an admitted device asks 1,000 long names a second",
+		limit: fmt.Sprintf("≤ %.0f kB on the line beside the box's own", admittedLimit()/1e3),
+		world: world{residents: 1, joined: 1, admitted: 1}, play: func(ctx context.Context, s *stage) (o outcome, err error) {
+			within, cancel := context.WithTimeout(ctx, tunnelled)
+			defer cancel()
+			if err := floodNames(within, s.Residents[0], 1000, dnsmessage.TypeTXT, "long.example"); err != nil {
+				return o, err
+			}
+			return s.onLine(0, admittedLimit())
+		},
 	},
 	{
 		name: "promise", what: "three devices that are not admitted tunnel 20 s, also below an essential service; cap 60 MB, reserve 10 MB",
@@ -179,18 +200,35 @@ func question(mac net.HardwareAddr, from netip.Addr, k int, kind dnsmessage.Type
 }
 
 // onLine is the outcome of a tunnel.
-func (s *stage) onLine(tunnelled int) (outcome, error) {
+func (s *stage) onLine(tunnelled int, limit float64) (outcome, error) {
 	crossed, err := s.crossed()
 	return outcome{
 		kept: fmt.Sprintf("%.1f kB on the line, of them %.1f kB through the tunnel", float64(crossed)/1e3, float64(tunnelled)/1e3),
-		ok:   float64(crossed) <= tunnelLimit()+ownUse,
+		ok:   float64(crossed) <= limit+ownUse,
 	}, err
 }
 
 func tunnelTCP(ctx context.Context, s *stage) (outcome, error) {
 	within, cancel := context.WithTimeout(ctx, tunnelled)
 	defer cancel()
-	return s.onLine(tunnel(within, s.Residents[0], "huge.example"))
+	return s.onLine(tunnel(within, s.Residents[0], "huge.example"), tunnelLimit())
+}
+
+func tunnelAdmitted(ctx context.Context, s *stage) (outcome, error) {
+	within, cancel := context.WithTimeout(ctx, tunnelled)
+	defer cancel()
+	var got atomic.Int64
+	var all errgroup.Group
+	for k := range 4 {
+		all.Go(func() error {
+			got.Add(int64(tunnel(within, s.Residents[0], fmt.Sprintf("c%d.huge.example", k))))
+			return nil
+		})
+	}
+	if err := all.Wait(); err != nil {
+		return outcome{}, err
+	}
+	return s.onLine(int(got.Load()), admittedLimit())
 }
 
 func tunnelUDP(ctx context.Context, s *stage) (o outcome, err error) {
@@ -236,7 +274,7 @@ func tunnelUDP(ctx context.Context, s *stage) (o outcome, err error) {
 	if err != nil {
 		return o, err
 	}
-	return s.onLine(bytes)
+	return s.onLine(bytes, tunnelLimit())
 }
 
 func spendCap(ctx context.Context, s *stage) (outcome, error) {

@@ -130,7 +130,7 @@ func (c compiler) frames() netctl.Filter {
 			{Name: "answers", Hook: on("egress", c.hotspot, 0), Rules: []string{
 				"udp sport 67 " + acknowledgement + " " + leasedAddr + " != 0 goto leases",
 				fmt.Sprintf("tcp sport 53 update @answer-rate { ether daddr limit rate over %d bytes/second burst %d bytes } drop",
-					admittedNames*9/10, tcpNamesBurst),
+					tcpNames, tcpNamesBurst),
 			}},
 			{Name: "leases", Rules: []string{
 				fmt.Sprintf("%s @%s update @%s { %s timeout %s } accept",
@@ -178,6 +178,9 @@ func (c compiler) connected() netctl.Filter {
 	counted := func(name string) netctl.FilterSet {
 		return netctl.FilterSet{Name: name, Spec: fmt.Sprintf("type ether_addr; size %d; flags dynamic;", 2*hosts)}
 	}
+	begunBy := func(name string) netctl.FilterSet {
+		return netctl.FilterSet{Name: name, Spec: fmt.Sprintf("type ether_addr; size %d; flags dynamic,timeout; timeout 1m;", 2*hosts)}
+	}
 	count := func(set string, most uint64, verdict string) string {
 		return fmt.Sprintf("add @%s { ether saddr ct count over %d } %s", set, most, verdict)
 	}
@@ -187,7 +190,7 @@ func (c compiler) connected() netctl.Filter {
 		Family: "ip",
 		Sets: []netctl.FilterSet{
 			counted("admitted"), counted("others"), counted("asking"),
-			{Name: "begun", Spec: fmt.Sprintf("type ether_addr; size %d; flags dynamic,timeout; timeout 1m;", 2*hosts)},
+			begunBy("begun"), begunBy("begun-names"),
 			{Name: netctl.SetExtra, Spec: fmt.Sprintf("type ipv4_addr; size %d; flags timeout;", hosts)},
 			{Name: "essential", Spec: fmt.Sprintf("type ipv4_addr; size %d; flags dynamic,timeout; timeout 1d;", hosts)},
 		},
@@ -199,6 +202,8 @@ func (c compiler) connected() netctl.Filter {
 				"ct state invalid drop",
 				"ct state != new accept",
 				"tcp dport 53 " + count("asking", nameConnections, "reject with tcp reset"),
+				fmt.Sprintf("tcp dport 53 update @begun-names { ether saddr limit rate over %d/minute burst %d packets } reject with tcp reset",
+					tcpBegun, tcpBegunBurst),
 				fmt.Sprintf("meta l4proto tcp update @begun { ether saddr limit rate over %d/second burst %d packets } drop", begun, begunBurst),
 				isAdmitted + count("admitted", open(admittedPart), "drop"),
 				notAdmitted + count("others", open(unadmittedPart), "drop"),

@@ -44,7 +44,13 @@ const (
 	allGuestBurst = 300000
 	admittedNames = 32000 // bytes a second, of an admitted device: 256 kbit/s
 	admittedBurst = 150   // questions: pages with many names, opened together
-	tcpNamesBurst = 128 << 10
+
+	// Over TCP, an answer of 64 kB crosses the line before the first of it can be held back. So few connections may be begun,
+	// and what they bring is half of what an admitted device's names may take, the other half being for what was asked in vain.
+	tcpNames      = admittedNames / 2 // bytes a second
+	tcpNamesBurst = 66000             // bytes: no packet is larger
+	tcpBegun      = 12                // connections a minute
+	tcpBegunBurst = 12
 
 	// nameServers is how many of a line's name servers are used. Each more makes a question dearer: a name server that is not
 	// sure asks all.
