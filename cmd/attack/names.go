@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -59,7 +57,7 @@ var nameAttacks = []attack{
 		world: world{residents: 1, joined: 1, admitted: 1}, play: func(ctx context.Context, s *stage) (o outcome, err error) {
 			within, cancel := context.WithTimeout(ctx, tunnelled)
 			defer cancel()
-			if err := floodNames(within, s.Residents[0], 1000, dnsmessage.TypeTXT, "long.example"); err != nil {
+			if err := hostile.FloodNames(within, s.Residents[0].Host, nameServer, 1000, dnsmessage.TypeTXT, "long.example"); err != nil {
 				return o, err
 			}
 			return s.onLine(0, admittedLimit())
@@ -129,66 +127,6 @@ func zones(n *netlab.Names) {
 // nameServer is the box's.
 var nameServer = netip.AddrPortFrom(hotspot.Addr(), 53)
 
-// tunnel fetches as much as it can through names over TCP below a zone until the context ends, over new connections when
-// one is refused, and returns the bytes.
-func tunnel(ctx context.Context, r *netlab.Resident, zone string) (got int) {
-	for k := 0; ctx.Err() == nil; {
-		conn, err := r.Dial(ctx, "tcp4", nameServer.String())
-		if err != nil {
-			pause(ctx, 100*time.Millisecond)
-			continue
-		}
-		stop := context.AfterFunc(ctx, func() { conn.Close() })
-		for ; ctx.Err() == nil; k++ {
-			conn.SetDeadline(time.Now().Add(2 * time.Second))
-			answer, err := askTCP(conn, fmt.Sprintf("n%d-%s.%s", k, r.Name(), zone), dnsmessage.TypeTXT)
-			got += len(answer)
-			if err != nil {
-				break
-			}
-		}
-		k++
-		stop()
-		conn.Close()
-	}
-	return got
-}
-
-// askTCP asks over a connection and returns the whole answer.
-func askTCP(conn net.Conn, name string, kind dnsmessage.Type) ([]byte, error) {
-	q := hostile.Question(1, name, kind)
-	if _, err := conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(q))), q...)); err != nil {
-		return nil, err
-	}
-	var length [2]byte
-	if _, err := io.ReadFull(conn, length[:]); err != nil {
-		return nil, err
-	}
-	answer := make([]byte, binary.BigEndian.Uint16(length[:]))
-	n, err := io.ReadFull(conn, answer)
-	return answer[:n], err
-}
-
-// floodNames asks over UDP, so many names a second, and waits for no answer.
-func floodNames(ctx context.Context, r *netlab.Resident, rate int, kind dnsmessage.Type, zone string) error {
-	conn, err := r.Dial(ctx, "udp4", nameServer.String())
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	tick := time.NewTicker(time.Second / time.Duration(rate))
-	defer tick.Stop()
-	for k := 0; ; k++ {
-		// Refused at its end: whoever floods does not care.
-		conn.Write(hostile.Question(uint16(k), fmt.Sprintf("n%d-%s.%s", k, r.Name(), zone), kind))
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-	}
-}
-
 // question is a frame that asks the box for a name.
 func question(mac net.HardwareAddr, from netip.Addr, k int, kind dnsmessage.Type, zone string) []byte {
 	return hostile.UDP{
@@ -211,7 +149,7 @@ func (s *stage) onLine(tunnelled int, limit float64) (outcome, error) {
 func tunnelTCP(ctx context.Context, s *stage) (outcome, error) {
 	within, cancel := context.WithTimeout(ctx, tunnelled)
 	defer cancel()
-	return s.onLine(tunnel(within, s.Residents[0], "huge.example"), tunnelLimit())
+	return s.onLine(hostile.TunnelTCP(within, s.Residents[0].Host, nameServer, "huge.example"), tunnelLimit())
 }
 
 func tunnelAdmitted(ctx context.Context, s *stage) (outcome, error) {
@@ -221,7 +159,7 @@ func tunnelAdmitted(ctx context.Context, s *stage) (outcome, error) {
 	var all errgroup.Group
 	for k := range 4 {
 		all.Go(func() error {
-			got.Add(int64(tunnel(within, s.Residents[0], fmt.Sprintf("c%d.huge.example", k))))
+			got.Add(int64(hostile.TunnelTCP(within, s.Residents[0].Host, nameServer, fmt.Sprintf("c%d.huge.example", k))))
 			return nil
 		})
 	}
@@ -250,7 +188,9 @@ func tunnelUDP(ctx context.Context, s *stage) (o outcome, err error) {
 	within, cancel := context.WithTimeout(ctx, tunnelled)
 	defer cancel()
 	all, within := errgroup.WithContext(within)
-	all.Go(func() error { return floodNames(within, r, 100, dnsmessage.TypeTXT, "long.example") })
+	all.Go(func() error {
+		return hostile.FloodNames(within, r.Host, nameServer, 100, dnsmessage.TypeTXT, "long.example")
+	})
 	all.Go(func() error {
 		_, err := w.Flood(within, 1000, func(k int) []byte {
 			_, addr := madeUp(k % 100)
@@ -287,8 +227,10 @@ func spendCap(ctx context.Context, s *stage) (outcome, error) {
 		if k == 0 {
 			zone = "huge.example"
 		}
-		all.Go(func() error { tunnel(within, r, zone); return nil })
-		all.Go(func() error { return floodNames(within, r, 50, dnsmessage.TypeTXT, "long.example") })
+		all.Go(func() error { hostile.TunnelTCP(within, r.Host, nameServer, zone); return nil })
+		all.Go(func() error {
+			return hostile.FloodNames(within, r.Host, nameServer, 50, dnsmessage.TypeTXT, "long.example")
+		})
 	}
 	if err := all.Wait(); err != nil {
 		return outcome{}, err
@@ -399,7 +341,7 @@ func oneName(ctx context.Context, r *netlab.Resident, network, name string) erro
 	}
 	var answer []byte
 	if network == "tcp4" {
-		answer, err = askTCP(conn, name, dnsmessage.TypeA)
+		answer, err = hostile.AskTCP(conn, name, dnsmessage.TypeA)
 	} else {
 		answer = make([]byte, 4096)
 		if _, err = conn.Write(hostile.Question(1, name, dnsmessage.TypeA)); err == nil {
@@ -449,7 +391,7 @@ func floodOne(ctx context.Context, s *stage) (outcome, error) {
 
 func askSilence(ctx context.Context, s *stage) (outcome, error) {
 	stop := background(ctx, func(ctx context.Context) error {
-		return floodNames(ctx, s.Residents[1], 100, dnsmessage.TypeA, "silent.example")
+		return hostile.FloodNames(ctx, s.Residents[1].Host, nameServer, 100, dnsmessage.TypeA, "silent.example")
 	})
 	if err := pause(ctx, fills); err != nil {
 		return outcome{}, err

@@ -18,9 +18,12 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/net/dns/dnsmessage"
+
 	"passerelle/appliance"
 	"passerelle/appliance/decide"
 	"passerelle/netctl/netlab"
+	"passerelle/netctl/netlab/hostile"
 )
 
 // slice is the tranche of these tests' caps, the smallest there is.
@@ -137,11 +140,12 @@ func TestPromiseOutlivesKills(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
-	b := newBox(t, settings{cap: "60MB", data: "0", down: "14mbit"}, netlab.Options{Residents: 2})
-	for _, r := range b.scene.Residents {
+	b := newBox(t, settings{cap: "60MB", data: "0", down: "14mbit"}, netlab.Options{Residents: 3})
+	for _, r := range b.scene.Residents[:2] {
 		b.newcomer(r)
 		b.hungry(r)
 	}
+	b.tunnels(b.scene.Residents[2])
 	last := uint64(0)
 	for range kills {
 		time.Sleep(time.Duration(random.Int64N(int64(400 * time.Millisecond))))
@@ -165,6 +169,30 @@ func TestPromiseOutlivesKills(t *testing.T) {
 	} else {
 		t.Logf("lost: %d bytes beside the margin", lost)
 	}
+}
+
+// tunnels joins a resident, who is not admitted, and has him fetch what he can through names, over UDP and TCP, until the test
+// ends.
+func (b *box) tunnels(r *netlab.Resident) {
+	b.t.Helper()
+	b.join(r)
+	text := make([]string, 200)
+	for i := range text {
+		text[i] = strings.Repeat("x", 250)
+	}
+	b.scene.Internet.Names.Answer("huge.example", func(dnsmessage.Question) []dnsmessage.ResourceBody {
+		return []dnsmessage.ResourceBody{&dnsmessage.TXTResource{TXT: text}}
+	})
+	server := netip.AddrPortFrom(netip.MustParsePrefix(boxPrefix).Addr(), 53)
+	ctx, cancel := context.WithCancel(b.t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { hostile.TunnelTCP(ctx, r.Host, server, "huge.example") })
+	running.Go(func() {
+		if err := hostile.FloodNames(ctx, r.Host, server, 100, dnsmessage.TypeTXT, "huge.example"); err != nil {
+			b.t.Error(err)
+		}
+	})
+	b.t.Cleanup(func() { cancel(); running.Wait() })
 }
 
 // pour has the internet send the resident datagrams, at the rate in bit/s, whoever hears them, until the returned

@@ -1,6 +1,7 @@
 package gate_test
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 	"strings"
@@ -118,6 +119,26 @@ func TestEssentialServices(t *testing.T) {
 	l.apply(t, l.sharing(0))
 	reached("with another set", admitted, map[string]bool{web: true})
 	reached("with another set", other, nothing)
+}
+
+// TestNarrowPath: an upload by somebody who is not admitted goes on where the path beyond the lender's router takes only
+// smaller packets: the router's word that one was too large comes through. What it may not advise does not.
+func TestNarrowPath(t *testing.T) {
+	t.Parallel()
+	l := servicesLab(t, 1)
+	p := l.sharing(0)
+	must(t, l.gate.Grant(t.Context(), netctl.Tranche{Chain: p.Cap, ID: 1, Bytes: 50e6}))
+	// Its way out alone: neither end of a connection knows of it.
+	router := l.Lenders[0].Router.Netlink()
+	must(t, router.LinkSetMTU(ok(router.LinkByName("wan"))(t), 1280))
+	ctx, cancel := context.WithTimeout(t.Context(), 4*soon)
+	defer cancel()
+	if _, err := l.Residents[0].Post(ctx, "http://"+netip.AddrPortFrom(netlab.ServiceAddr, 443).String()+"/", strings.NewReader(strings.Repeat("x", 300e3))); err != nil {
+		t.Errorf("an upload over a narrow path: %v", err)
+	}
+	if rules := l.sh(t, "iptables -t mangle -S"); strings.Count(rules, "--icmp-type 5 -j DROP") != 2 {
+		t.Errorf("redirects are not dropped in both directions:\n%s", rules)
+	}
 }
 
 // TestEssentialWithoutLimits: where nothing is limited, essential services still are.
