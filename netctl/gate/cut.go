@@ -2,7 +2,6 @@ package gate
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -139,12 +138,7 @@ func readConnection(tuple []byte) connection {
 // nudge sends the devices an empty segment of each TCP connection, as if from the other side. It goes straight to the
 // interface: connection tracking would take it for the beginning of a connection, and what the device answers for that
 // one's, which is not masqueraded.
-func (g *Gate) nudge(of residents, all []connection) (err error) {
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, unix.Close(fd)) }()
+func (g *Gate) nudge(of residents, all []connection) error {
 	to := unix.SockaddrLinklayer{
 		Protocol: binary.NativeEndian.Uint16([]byte{unix.ETH_P_IP >> 8, unix.ETH_P_IP & 0xff}),
 		Ifindex:  g.hotspot, Halen: uint8(len(netctl.MAC{})),
@@ -155,7 +149,7 @@ func (g *Gate) nudge(of residents, all []connection) (err error) {
 		}
 		mac := of[c.src.Addr()]
 		copy(to.Addr[:], mac[:])
-		err := unix.Sendto(fd, segment(c.dst, c.src), unix.MSG_DONTWAIT, &to)
+		err := unix.Sendto(g.packets, segment(c.dst, c.src), unix.MSG_DONTWAIT, &to)
 		switch {
 		case isErrno(err, unix.ENXIO, unix.ENODEV, unix.ENETDOWN):
 			return nil // without the hotspot, nobody can be nudged

@@ -30,6 +30,7 @@ type Gate struct {
 	links     *vnl.Handle
 	netfilter *wire
 	route     *wire
+	packets   int // a socket for packets that go straight to an interface: see nudge
 	now       func() time.Time
 
 	plan        netctl.Plan
@@ -125,6 +126,14 @@ func New(ctx context.Context, now func() time.Time) (*Gate, error) {
 		g.links.Close()
 		g.netfilter.close()
 		return nil, err
+	}
+	// Of no protocol, so that it receives nothing. It stays open: the kernel takes 10 ms to close one (synchronize_net in
+	// packet_release of net/packet/af_packet.c), and everybody who presses a button would wait behind that.
+	if g.packets, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
+		g.links.Close()
+		g.netfilter.close()
+		g.route.close()
+		return nil, fmt.Errorf("open a socket for packets: %w", err)
 	}
 	return g, nil
 }
@@ -614,6 +623,7 @@ func (g *Gate) Close(ctx context.Context) error {
 	g.links.Close()
 	g.netfilter.close()
 	g.route.close()
+	try(unix.Close(g.packets))
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("clean up: %w", err)
 	}
