@@ -10,7 +10,6 @@ package appliance
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -127,6 +126,7 @@ type Box struct {
 	Parts
 	calls   chan call
 	wakes   chan struct{}
+	stopped chan struct{} // closed when the loop answers no more calls
 	started time.Time
 
 	// The rest of the loop's state is used by its goroutine alone.
@@ -199,6 +199,7 @@ func New(p Parts) *Box {
 		Parts:    p,
 		calls:    make(chan call),
 		wakes:    make(chan struct{}, 1),
+		stopped:  make(chan struct{}),
 		usage:    map[netctl.MAC]uint64{},
 		sessions: map[netip.Addr]Session{},
 		pausedBy: p.Kept.PausedBy,
@@ -224,20 +225,23 @@ func (b *Box) Wake() {
 	}
 }
 
-// do runs f in the loop's goroutine and waits for it.
+// do runs f in the loop's goroutine and waits for it. If ctx ends before f began, f is not run and ctx's error returned:
+// it says that the caller went away, and nothing of the box. ErrStopped says that the loop has ended.
 func (b *Box) do(ctx context.Context, f func(ctx context.Context)) error {
 	c := call{f: f, done: make(chan struct{})}
 	select {
 	case b.calls <- c:
 	case <-ctx.Done():
-		return fmt.Errorf("%w: %w", ErrStopped, ctx.Err())
+		return ctx.Err()
+	case <-b.stopped:
+		return ErrStopped
 	}
 	<-c.done
 	return nil
 }
 
 // Run drives the box until ctx ends, then returns the sessions to set aside, after the gate took all of ours out of the
-// kernel. The caller stops the pages and children before it ends ctx.
+// kernel. The caller stops the pages and children before it ends ctx. It is called once.
 func (b *Box) Run(ctx context.Context) (aside []netctl.Session, err error) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -245,6 +249,7 @@ func (b *Box) Run(ctx context.Context) (aside []netctl.Session, err error) {
 	for {
 		select {
 		case <-ctx.Done():
+			close(b.stopped)
 			aside, err := b.Gate.Sessions()
 			// The context that ended must not keep the gate from cleaning up.
 			return aside, errors.Join(err, b.Gate.Close(context.WithoutCancel(ctx)), b.close())

@@ -309,6 +309,43 @@ func TestSessionLastsItsTime(t *testing.T) {
 	})
 }
 
+// Who asks and goes away before it is his turn is told so, and nothing is done for him; that the box is stopping is said
+// only when it is.
+func TestAskersGoAway(t *testing.T) {
+	inHome(t, 10, func(h *home) {
+		free, done := make(chan struct{}), make(chan error, 1)
+		go func() { done <- h.box.do(h.Context(), func(context.Context) { <-free }) }()
+		synctest.Wait()
+		ctx, leave := context.WithCancel(h.Context())
+		go func() {
+			_, err := h.box.Admit(ctx, anna)
+			done <- err
+		}()
+		synctest.Wait()
+		leave()
+		if err := <-done; !errors.Is(err, context.Canceled) || errors.Is(err, ErrStopped) {
+			h.Errorf("a press whose sender went away: %v", err)
+		}
+		close(free)
+		if err := <-done; err != nil {
+			h.Error(err)
+		}
+		if _, ok := h.box.Session(anna); ok {
+			h.Error("a press was followed whose sender went away before")
+		}
+		h.stop()
+		for what, err := range map[string]error{
+			"a press": func() error { _, err := h.box.Admit(h.Context(), anna); return err }(),
+			"an end":  h.box.End(h.Context(), anna), "a pause": h.box.Pause(h.Context(), "a test"),
+		} {
+			if !errors.Is(err, ErrStopped) {
+				h.Errorf("%s at a box that has stopped: %v", what, err)
+			}
+		}
+		h.start(confText, nil)
+	})
+}
+
 func TestEndIsAtOnce(t *testing.T) {
 	inHome(t, 10, func(h *home) {
 		h.admit(anna)
