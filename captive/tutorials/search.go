@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"math"
+	"math/bits"
 	"slices"
 	"strings"
 	"unicode"
@@ -15,7 +16,8 @@ import (
 // The search looks for every word of a query among the words of the lessons as a reader of one language gets them.
 // Words are compared folded: without accents, capitals, plural endings and articles that stick to them. A word that
 // nobody wrote counts as its beginning, or as the word that it was probably meant to be. There are a few thousand words
-// at most, so that a sorted list is index enough: to look at each takes a tenth of a millisecond.
+// in our own lessons and some ten thousand in a large pack, so that a sorted list is index enough. A word that was meant
+// to be another is compared only with those that have about as many letters, and about the same ones: see outline.
 
 // Bounds on a query.
 const (
@@ -41,8 +43,9 @@ type Hit struct {
 // index is the words of one language's lessons.
 type index struct {
 	lessons []*Lesson
-	words   []string // sorted
-	from    []int32  // places of words[i] are places[from[i]:from[i+1]]
+	words   []string  // sorted
+	shapes  []outline // of words
+	from    []int32   // places of words[i] are places[from[i]:from[i+1]]
 	places  []place
 }
 
@@ -98,6 +101,7 @@ func newIndex(l *Library, language string) *index {
 	x.from = make([]int32, 1, len(x.words)+1)
 	for i, w := range x.words {
 		x.words[i] = strings.Clone(w) // not the whole text that it stands in
+		x.shapes = append(x.shapes, outlineOf([]rune(w)))
 		x.places = append(x.places, found[w]...)
 		x.from = append(x.from, int32(len(x.places)))
 	}
@@ -222,8 +226,12 @@ func (x *index) lookUp(word string) (found []match) {
 	default:
 		return nil
 	}
-	for i, w := range x.words {
-		d := distance(letters, []rune(w), fewest)
+	shape := outlineOf(letters)
+	for i, other := range x.shapes {
+		if shape.apart(other) > fewest {
+			continue
+		}
+		d := distance(letters, []rune(x.words[i]), fewest)
 		if d > fewest {
 			continue
 		}
@@ -233,6 +241,27 @@ func (x *index) lookUp(word string) (found []match) {
 		note(i, typos[d])
 	}
 	return found
+}
+
+// outline is what a word can be compared by at a glance: how many letters it has, and which, in 64 classes.
+type outline struct {
+	letters uint64
+	length  int32
+}
+
+func outlineOf(word []rune) (o outline) {
+	o.length = int32(len(word))
+	for _, letter := range word {
+		o.letters |= 1 << (letter % 64)
+	}
+	return o
+}
+
+// apart returns a number that the distance of two words is not below. A letter that is added or left out changes one
+// class at most, one that becomes another two, and two that are swapped none.
+func (o outline) apart(other outline) int {
+	length := int(o.length - other.length)
+	return max(length, -length, (bits.OnesCount64(o.letters^other.letters)+1)/2)
 }
 
 // distance returns how many letters must be changed, added, left out or swapped with the next to make b of a, or most+1

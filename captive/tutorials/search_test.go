@@ -147,6 +147,8 @@ func TestDistance(t *testing.T) {
 			t.Fatalf("%q and %q: not the same both ways", string(a), string(b))
 		case d != min(exact, most+1):
 			t.Fatalf("%q and %q: %d, and %d at most %d", string(a), string(b), exact, d, most)
+		case outlineOf(a).apart(outlineOf(b)) > exact:
+			t.Fatalf("%q and %q: %d, and their outlines are %d apart", string(a), string(b), exact, outlineOf(a).apart(outlineOf(b)))
 		case (exact == 0) != (string(a) == string(b)):
 			t.Fatalf("%q and %q: %d", string(a), string(b), exact)
 		}
@@ -177,9 +179,13 @@ func FuzzSearch(f *testing.F) {
 	})
 }
 
+// unknownWords are as many as are looked for, none of which anybody wrote.
+const unknownWords = "zqvkawoxbu zqvkbwoxcu zqvkcwoxdu zqvkdwoxeu zqvkewoxfu zqvkfwoxgu " +
+	"zqvkgwoxhu zqvkhwoxiu zqvkiwoxju zqvkjwoxku zqvkkwoxlu zqvklwoxmu"
+
 func BenchmarkSearch(b *testing.B) {
 	l := Own()
-	for _, query := range []string{"wifi", "mot de pase oublie", strings.Repeat("téléphonne ", 1000)} {
+	for _, query := range []string{"wifi", "mot de pase oublie", strings.Repeat("téléphonne ", 1000), unknownWords} {
 		b.Run(query[:4], func(b *testing.B) {
 			for b.Loop() {
 				l.Search("fr", query, 10)
