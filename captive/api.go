@@ -17,9 +17,15 @@ type Status struct {
 	BytesLeft    *uint64      `json:"bytes_left,omitempty"`  // of today; absent if there is no limit or no session
 	BytesGiven   *uint64      `json:"bytes_given,omitempty"` // for the whole day
 	Stay         bool         `json:"stay"`                  // "stay here" was pressed within the hour
+	Busy         bool         `json:"busy,omitempty"`        // what was asked for was not done: ask again, after Retry-After
 }
 
 func (s *Server) mineJSON(w http.ResponseWriter, r *request) {
+	s.writeJSON(w, "application/json", "no-store", http.StatusOK, s.status(r))
+}
+
+// status is how things are for the resident.
+func (s *Server) status(r *request) Status {
 	st := Status{State: r.view.State, Online: r.online(), Stay: s.staying(r)}
 	if r.admitted {
 		st.SecondsLeft, st.SecondsGiven = seconds(r.session.Left), seconds(r.session.Length)
@@ -27,7 +33,7 @@ func (s *Server) mineJSON(w http.ResponseWriter, r *request) {
 			st.BytesLeft, st.BytesGiven = &r.session.DataLeft, &r.session.DataGiven
 		}
 	}
-	s.writeJSON(w, "application/json", "no-store", st)
+	return st
 }
 
 // captivity is the state of captivity, by RFC 8908, section 5. The URLs must be https there, so they are given only if
@@ -51,12 +57,12 @@ func (s *Server) api(w http.ResponseWriter, r *request) {
 			c.BytesRemaining = &r.session.DataLeft
 		}
 	}
-	s.writeJSON(w, "application/captive+json", "private, no-store", c)
+	s.writeJSON(w, "application/captive+json", "private, no-store", http.StatusOK, c)
 }
 
 func seconds(d time.Duration) int64 { return int64(max(d, 0) / time.Second) }
 
-func (s *Server) writeJSON(w http.ResponseWriter, contentType, cacheControl string, v any) {
+func (s *Server) writeJSON(w http.ResponseWriter, contentType, cacheControl string, status int, v any) {
 	b, err := json.Marshal(v)
 	if err != nil {
 		s.log.Error("write JSON", "err", err)
@@ -67,5 +73,6 @@ func (s *Server) writeJSON(w http.ResponseWriter, contentType, cacheControl stri
 	h.Set("Content-Type", contentType)
 	h.Set("Cache-Control", cacheControl)
 	h["X-Content-Type-Options"] = []string{"nosniff"}
+	w.WriteHeader(status)
 	w.Write(append(b, '\n')) // a client that went away is no concern of ours
 }

@@ -27,7 +27,7 @@ type Box interface {
 	End(ctx context.Context, addr netip.Addr) error
 }
 
-// Errors of Admit.
+// Errors of Admit; ErrBusy is one of End, too.
 var (
 	ErrNotSharing = errors.New("the box is not sharing a connection now")       // the State says why
 	ErrDataSpent  = errors.New("the resident's data of today is spent")         // comes back at View.DataResets

@@ -106,6 +106,7 @@ func (s *Server) pack(w http.ResponseWriter, r *request) {
 // for, and stay the same until the pack changes.
 func (s *Server) packFile(w http.ResponseWriter, r *request, path, policy string) {
 	pack, name, _ := strings.Cut(path, "/")
+	web.Yield(r.Request) // for the disk
 	f, mediaType, err := r.lessons.Open(pack, name)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {

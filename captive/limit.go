@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+
+	"passerelle/captive/web"
 )
 
 // Bounds of Limit. A browser opens six connections to a site and a phone's apps try a dozen more; 1024 of them cost the
@@ -16,13 +18,21 @@ const (
 
 // Limit returns l with a bound on the connections of each client address and of all together, so that no resident keeps
 // the others from the page. Who is over its own bound is reset at once. When the box is full, whoever holds the most
-// gives up its oldest connection, unless that would be the newcomer, who is then reset.
-func Limit(l net.Listener) net.Listener {
-	return &limiter{Listener: l, perClient: connsPerClient, inAll: connsInAll, clients: make(map[netip.Addr][]*limited)}
+// gives up its oldest connection, unless that would be the newcomer, who is then reset. What comes in is worked on in
+// slots.
+func Limit(l net.Listener, slots *web.Slots) net.Listener {
+	return limit(l, slots, connsPerClient, connsInAll)
+}
+
+func limit(l net.Listener, slots *web.Slots, perClient, inAll int) *limiter {
+	return &limiter{
+		Listener: l, slots: slots, perClient: perClient, inAll: inAll, clients: make(map[netip.Addr][]*limited),
+	}
 }
 
 type limiter struct {
 	net.Listener
+	slots            *web.Slots
 	perClient, inAll int
 
 	mu      sync.Mutex
@@ -35,6 +45,7 @@ type limiter struct {
 type limited struct {
 	net.Conn
 	from   *limiter
+	work   *web.Work
 	client netip.Addr
 	serial uint64 // rises with each connection
 }
@@ -78,7 +89,7 @@ func (l *limiter) enter(conn net.Conn) (in *limited, out net.Conn) {
 		out = victim.Conn
 	}
 	l.serial++
-	in = &limited{Conn: conn, from: l, client: client, serial: l.serial}
+	in = &limited{Conn: conn, from: l, work: l.slots.Work(client), client: client, serial: l.serial}
 	l.clients[client] = append(l.clients[client], in)
 	l.open++
 	return in, out
@@ -116,8 +127,15 @@ func (c *limited) Close() error {
 	c.from.mu.Lock()
 	c.from.remove(c)
 	c.from.mu.Unlock()
+	c.work.Yield()
 	return c.Conn.Close()
 }
+
+func (c *limited) Read(b []byte) (int, error)  { return c.work.Read(c.Conn, b) }
+func (c *limited) Write(b []byte) (int, error) { return c.work.Write(c.Conn, b) }
+
+// Work is for package web.
+func (c *limited) Work() *web.Work { return c.work }
 
 // reset closes a connection with RST: nothing of it lingers in the kernel, and the other side learns it at once.
 func reset(c net.Conn) {

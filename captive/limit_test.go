@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"passerelle/captive/web"
 )
 
 // serve serves s on loopback as the box does, until the test ends.
@@ -20,7 +22,7 @@ func serve(t testing.TB, s *Server) (addr string) {
 		t.Fatal(err)
 	}
 	server, served := s.HTTPServer(), make(chan error, 1)
-	go func() { served <- server.Serve(Limit(l)) }()
+	go func() { served <- server.Serve(Limit(l, web.NewSlots(2))) }()
 	t.Cleanup(func() {
 		server.Close()
 		<-served
@@ -124,7 +126,7 @@ func TestLimitIsFair(t *testing.T) {
 	t.Parallel()
 	const perClient, inAll, clients = 4, 20, 12
 	random := rand.New(rand.NewPCG(1, 2))
-	l := &limiter{perClient: perClient, inAll: inAll, clients: make(map[netip.Addr][]*limited)}
+	l := limit(nil, web.NewSlots(1), perClient, inAll)
 	var open []*limited
 	held := func(a netip.Addr) int { return len(l.clients[a]) }
 	refusals, evictions := 0, 0

@@ -19,7 +19,7 @@ const (
 	none    page = "none"    // "my session" of somebody who has none
 	spent   page = "spent"   // the resident's data is used up
 	unknown page = "unknown" // no such device on the hotspot
-	busy    page = "busy"
+	busy    page = "busy"    // there is no turn for what was to be done
 	failed  page = "error"
 	refused page = "refused"
 	missing page = "missing"
@@ -47,7 +47,7 @@ var notices = map[page]web.Notice{
 	page(decide.Offline):   {Pictogram: "offline", Retry: true, OffersStay: true},
 	spent:                  {Pictogram: "empty", OffersStay: true},
 	unknown:                {Pictogram: "wifi", Press: true},
-	busy:                   {Pictogram: "wait", Press: true},
+	busy:                   {Pictogram: "wait", Repeat: true},
 	failed:                 {Pictogram: "fault", Press: true},
 	refused:                {Pictogram: "fault", Home: true},
 	missing:                {Pictogram: "search", Home: true},

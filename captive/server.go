@@ -1,6 +1,7 @@
 package captive
 
 import (
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -20,14 +21,43 @@ type Server struct {
 	box   Box
 	log   *slog.Logger
 	now   func() time.Time
+	began time.Time
 	stays stays
 
+	calls   *web.Turns     // to have the box admit somebody, or end a session
+	presses *web.Allowance // of each device
+
 	edition atomic.Pointer[edition]
+	served  atomic.Int64 // when a page was last served, in nanoseconds after began; 0: never
 }
+
+// Bounds on what the box is asked to do for residents. A session's end takes the kernel ten milliseconds where it has room
+// for many connections: so each device has one thing done at a time, who pressed less often lately comes first, and who
+// presses again and again is told to wait.
+const (
+	callsAtOnce  = 1
+	waitingCalls = 64
+
+	pressBurst = 100
+	pressEvery = 5 * time.Second
+)
+
+// retryAfter is what a device is told that asks for more, in seconds.
+const retryAfter = "2"
 
 // New returns the residents' handler. The clock is read for calendar words ("tomorrow") and for how long somebody stays.
 func New(box Box, log *slog.Logger, now func() time.Time) *Server {
-	return &Server{box: box, log: log, now: now}
+	return &Server{
+		box: box, log: log, now: now, began: now(),
+		calls:   web.NewTurns(callsAtOnce, waitingCalls),
+		presses: web.NewAllowance(pressBurst, pressEvery),
+	}
+}
+
+// Served returns for how long no page was served to anybody; the box itself asks for none. That some are is the best proof
+// that residents are.
+func (s *Server) Served() time.Duration {
+	return s.now().Sub(s.began.Add(time.Duration(s.served.Load())))
 }
 
 // HTTPServer returns a server for s. Serve it on a listener from [Limit], which bounds how many connections each client
@@ -180,6 +210,23 @@ func (s *Server) page(w http.ResponseWriter, r *request, p page, status int) {
 	s.serve(w, r, d, err, status)
 }
 
+// busy says that there is no turn for what the resident asked for, with a button that asks for it again.
+func (s *Server) busy(w http.ResponseWriter, r *request) {
+	if r.Context().Err() != nil {
+		return // who asked went away
+	}
+	w.Header().Set("Retry-After", retryAfter)
+	if wantsJSON(r) {
+		st := s.status(r)
+		st.Busy = true
+		s.writeJSON(w, "application/json", "no-store", http.StatusServiceUnavailable, st)
+		return
+	}
+	s.page(w, r, busy, http.StatusServiceUnavailable)
+}
+
+func wantsJSON(r *request) bool { return strings.Contains(r.Header.Get("Accept"), "application/json") }
+
 // offersStay says whether a page has the button "stay here".
 func offersStay(p page) bool {
 	return p == first || p == none || p == essential || notices[p].OffersStay
@@ -193,6 +240,9 @@ func (s *Server) serve(w http.ResponseWriter, r *request, d *web.Document, err e
 		return
 	}
 	d.Serve(w, r.Request, status)
+	if status == http.StatusOK {
+		s.served.Store(int64(r.at.Sub(s.began)))
+	}
 }
 
 // staying says whether the resident pressed "stay here".
@@ -237,7 +287,7 @@ func (s *Server) essential(w http.ResponseWriter, r *request) {
 // mine is the resident's session, as a page or as JSON.
 func (s *Server) mine(w http.ResponseWriter, r *request) {
 	w.Header().Set("Vary", "Accept")
-	if strings.Contains(r.Header.Get("Accept"), "application/json") {
+	if wantsJSON(r) {
 		s.mineJSON(w, r)
 		return
 	}
@@ -254,11 +304,29 @@ func (s *Server) mine(w http.ResponseWriter, r *request) {
 	s.serve(w, r, d, err, http.StatusOK)
 }
 
+// call has the box do something for the resident, when it is the resident's turn.
+func (s *Server) call(r *request, f func(context.Context) error) error {
+	had, ok := s.presses.Take(r.addr, r.at)
+	if !ok {
+		return ErrBusy
+	}
+	web.Yield(r.Request)
+	done, ok := s.calls.Take(r.Context(), r.addr, had)
+	if !ok {
+		return ErrBusy
+	}
+	defer done()
+	return f(r.Context())
+}
+
 // admit starts the resident's session.
 func (s *Server) admit(w http.ResponseWriter, r *request) {
 	err := ErrUnknown
 	if r.addr.IsValid() {
-		_, err = s.box.Admit(r.Context(), r.addr)
+		err = s.call(r, func(ctx context.Context) error {
+			_, err := s.box.Admit(ctx, r.addr)
+			return err
+		})
 	}
 	switch {
 	case err == nil:
@@ -275,21 +343,30 @@ func (s *Server) admit(w http.ResponseWriter, r *request) {
 		s.page(w, r, spent, http.StatusForbidden)
 	case errors.Is(err, ErrUnknown):
 		s.page(w, r, unknown, http.StatusForbidden)
-	case errors.Is(err, ErrBusy):
-		w.Header().Set("Retry-After", "2")
-		s.page(w, r, busy, http.StatusServiceUnavailable)
 	default:
-		s.log.Error("admit a resident", "err", err)
+		s.fail(w, r, "admit a resident", err)
+	}
+}
+
+// fail says that something could not be done for the resident.
+func (s *Server) fail(w http.ResponseWriter, r *request, what string, err error) {
+	switch {
+	case errors.Is(err, ErrBusy):
+		s.busy(w, r)
+	case r.Context().Err() != nil: // who asked went away
+	default:
+		s.log.Error(what, "err", err)
 		s.page(w, r, failed, http.StatusInternalServerError)
 	}
 }
 
-// end ends the resident's session.
+// end ends the resident's session, if there is one.
 func (s *Server) end(w http.ResponseWriter, r *request) {
-	if err := s.box.End(r.Context(), r.addr); err != nil {
-		s.log.Error("end a session", "err", err)
-		s.page(w, r, failed, http.StatusInternalServerError)
-		return
+	if r.admitted {
+		if err := s.call(r, func(ctx context.Context) error { return s.box.End(ctx, r.addr) }); err != nil {
+			s.fail(w, r, "end a session", err)
+			return
+		}
 	}
 	s.seeOther(w, r, "/")
 }

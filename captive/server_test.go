@@ -122,6 +122,7 @@ func TestAdmitErrors(t *testing.T) {
 	}
 
 	b := newFakeBox()
+	b.has(nil)
 	b.endErr = errors.New("delete an entry: no such set")
 	want(t, ask(t, newServer(b), "POST /session/end"), http.StatusInternalServerError)
 }

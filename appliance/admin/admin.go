@@ -14,6 +14,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"passerelle/captive/web"
@@ -58,6 +60,7 @@ type Parts struct {
 type Server struct {
 	Parts
 	routes *http.ServeMux
+	head   atomic.Pointer[head]
 }
 
 // New returns the handler.
@@ -78,26 +81,45 @@ func New(p Parts) *Server {
 
 // ServeHTTP answers for the box's own names only: another site's name that leads here is no page of ours.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	site := s.Site()
-	if !web.Own(r, "443", site.Address.String(), site.Hostname) {
+	h := s.current()
+	if !web.Own(r, "443", h.site.Address.String(), h.site.Hostname) {
 		http.Error(w, http.StatusText(http.StatusMisdirectedRequest), http.StatusMisdirectedRequest)
 		return
 	}
 	s.routes.ServeHTTP(w, r)
 }
 
+// head is what all pages have in common as long as the Site is the same.
+type head struct {
+	site      Site
+	languages *web.Languages
+}
+
+// current returns the head for the Site as it is now.
+func (s *Server) current() *head {
+	h, site := s.head.Load(), s.Site()
+	if h == nil || !h.site.equal(site) {
+		h = &head{site, web.Offer(append([]string{site.Language}, site.Languages...)...)}
+		s.head.Store(h)
+	}
+	return h
+}
+
+func (s Site) equal(t Site) bool {
+	return s.Centre == t.Centre && s.Address == t.Address && s.Hostname == t.Hostname && s.Language == t.Language &&
+		slices.Equal(s.Languages, t.Languages) && s.Location == t.Location
+}
+
 // request is a request with what its page is headed by.
 type request struct {
 	*http.Request
-	site      Site
-	languages *web.Languages
-	words     *web.Words
-	chosen    bool // the language was chosen by a link
+	*head
+	words  *web.Words
+	chosen bool // the language was chosen by a link
 }
 
 func (s *Server) request(hr *http.Request) *request {
-	r := &request{Request: hr, site: s.Site()}
-	r.languages = web.Offer(append([]string{r.site.Language}, r.site.Languages...)...)
+	r := &request{Request: hr, head: s.current()}
 	r.words, r.chosen = r.languages.For(hr)
 	return r
 }

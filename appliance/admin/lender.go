@@ -111,7 +111,10 @@ func (s *Server) setPaused(w http.ResponseWriter, r *request, paused bool) {
 		s.serve(w, r, notice, status)
 		return
 	}
-	if err := s.Lenders.SetDonationPaused(r.Context(), d.Name, itsLender, paused); err != nil {
+	web.Yield(r.Request)
+	if err := s.Lenders.SetDonationPaused(r.Context(), d.Name, itsLender, paused); r.Context().Err() != nil {
+		return // who pressed went away
+	} else if err != nil {
 		s.Log.Error("pause or resume a donation", "donation", d.Name, "paused", paused, "err", err)
 		notice.Frame = r.frame(path, r.words.T("error.title"))
 		notice.Lines = r.words.Lines("error.text")

@@ -21,10 +21,11 @@ const (
 )
 
 // NewServer returns a server for h whose bounds hold against slow, large and broken clients: a phone on a bad radio
-// needs seconds, never minutes. What net/http complains of is logged without anybody's address.
+// needs seconds, never minutes. Connections that take part in Slots, as captive.Limit's do, are worked on in one. What net/http complains of is logged without anybody's address.
 func NewServer(h http.Handler, l *slog.Logger) *http.Server {
 	return &http.Server{
-		Handler:           h,
+		Handler:           working(h),
+		ConnContext:       withWork,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      writeTimeout,
@@ -34,17 +35,27 @@ func NewServer(h http.Handler, l *slog.Logger) *http.Server {
 	}
 }
 
-// anonymous logs what net/http complains of without the client's address in it.
+// anonymous logs what net/http complains of without the client's address in it, and not at length.
 type anonymous struct{ log *slog.Logger }
 
 var anAddress = regexp.MustCompile(`\[[0-9a-fA-F:.]+(%\w+)?\](:\d+)?|\b\d+\.\d+\.\d+\.\d+(:\d+)?`)
 
+const maxComplaint = 2000 // bytes: of a panic, where it was
+
 func (a anonymous) Write(line []byte) (int, error) {
-	say := a.log.Warn
-	if strings.HasPrefix(string(line), "http: TLS handshake error") {
-		say = a.log.Debug // every browser that asks its user before it trusts the box's own certificate ends one
+	text := strings.TrimSpace(anAddress.ReplaceAllString(string(line), "a client"))
+	if len(text) > maxComplaint {
+		text = strings.ToValidUTF8(text[:maxComplaint], "") + " …"
 	}
-	say("serve pages", "err", strings.TrimSpace(anAddress.ReplaceAllString(string(line), "a client")))
+	switch {
+	case strings.HasPrefix(text, "http: panic serving"):
+		a.log.Error("a page could not be served", "err", text)
+	case strings.HasPrefix(text, "http: TLS handshake error"), // each browser that asks its user before it trusts the box ends one
+		strings.HasPrefix(text, "http: URL query contains semicolon"): // a client's fault
+		a.log.Debug("serve pages", "err", text)
+	default:
+		a.log.Warn("serve pages", "err", text)
+	}
 	return len(line), nil
 }
 
@@ -66,6 +77,9 @@ func CheckChange(w http.ResponseWriter, r *http.Request) (status int) {
 
 // drain reads a body to its end.
 func drain(w http.ResponseWriter, r *http.Request) (status int) {
+	if r.ContentLength != 0 {
+		Yield(r)
+	}
 	if r.ContentLength > maxBody {
 		return http.StatusRequestEntityTooLarge
 	}

@@ -19,6 +19,7 @@ func TestNoAddressInTheLog(t *testing.T) {
 	l.Print("http: panic serving 10.80.0.23:40000: oh")
 	l.Print("http: panic serving [fe80::12:34%wlan0]:40000: oh")
 	l.Print("http: TLS handshake error from 10.80.0.23:40000: remote error: tls: unknown certificate")
+	l.Print("http: URL query contains semicolon, which is no longer a supported separator")
 	l.Print("http: response from 10.80.0.23 was odd")
 	got := b.String()
 	if strings.Contains(got, "10.80") || strings.Contains(got, "fe80") || strings.Contains(got, "40000") {
@@ -26,6 +27,14 @@ func TestNoAddressInTheLog(t *testing.T) {
 	}
 	if strings.Count(got, "a client") != 3 || !strings.Contains(got, "oh") {
 		t.Errorf("what happened is not in the log:\n%s", got)
+	}
+	if strings.Count(got, "\n") != 3 || strings.Count(got, "level=ERROR") != 2 {
+		t.Errorf("not two faults of ours and a warning:\n%s", got)
+	}
+	b.Reset()
+	l.Print("http: panic serving 10.80.0.23:40000: oh\n" + strings.Repeat("where é\n", 10_000))
+	if b.Len() > 2*maxComplaint || !strings.Contains(b.String(), "oh") {
+		t.Errorf("a panic makes %d bytes", b.Len())
 	}
 }
 

@@ -79,7 +79,7 @@ type Session struct {
 	DataShare int    // per cent left
 }
 
-// Notice says why something is not to be had, and what to do. Of Home, Lessons, Press and Retry one at most is set.
+// Notice says why something is not to be had, and what to do. Of Home, Lessons, Press, Repeat and Retry one at most is set.
 type Notice struct {
 	Frame
 	Pictogram  string
@@ -87,6 +87,7 @@ type Notice struct {
 	Home       bool // offer the way to the first page
 	Lessons    bool // offer the way to the lessons
 	Press      bool // offer to ask for a session again
+	Repeat     bool // offer to send the form again that led here
 	Retry      bool // offer to look at Frame.Path again
 	OffersStay bool // there is no internet: offer to stay all the same, and what there is without
 	Essential  bool // essential services are to be had all the same

@@ -26,7 +26,6 @@ import (
 
 	"github.com/google/renameio/v2"
 
-	"passerelle/captive"
 	"passerelle/captive/web"
 )
 
@@ -180,7 +179,7 @@ func (c *certificate) tlsConfig() *tls.Config {
 	}
 }
 
-// serve serves h on l with the certificate until ctx ends.
+// serve serves h on l, which is limited, with the certificate until ctx ends.
 func (c *certificate) serve(ctx context.Context, l net.Listener, h http.Handler) error {
-	return serve(ctx, web.NewServer(h, c.log), tls.NewListener(captive.Limit(l), c.tlsConfig()))
+	return serve(ctx, web.NewServer(h, c.log), tls.NewListener(l, c.tlsConfig()))
 }

@@ -18,6 +18,9 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"passerelle/captive"
+	"passerelle/captive/web"
 )
 
 // aCertificate returns a certificate kept in a folder that is not there yet, and its file.
@@ -157,9 +160,9 @@ func TestCertificateTogether(t *testing.T) {
 	}
 }
 
-// Only who asks for the box itself sees its certificate: others find the connection closed.
-func TestOtherSitesNamesSeeNoCertificate(t *testing.T) {
-	t.Parallel()
+// serveSecurely serves a page on loopback as the box does on https, until the test ends.
+func serveSecurely(t *testing.T) (address string) {
+	t.Helper()
 	c, _ := aCertificate(t, year(2027), io.Discard)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -168,18 +171,25 @@ func TestOtherSitesNamesSeeNoCertificate(t *testing.T) {
 	page := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "the page") })
 	ctx, stop := context.WithCancel(t.Context())
 	served := make(chan error, 1)
-	go func() { served <- c.serve(ctx, l, page) }()
+	go func() { served <- c.serve(ctx, captive.Limit(l, web.NewSlots(1)), page) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-served; err != nil {
 			t.Error(err)
 		}
 	})
+	return l.Addr().String()
+}
+
+// Only who asks for the box itself sees its certificate: others find the connection closed.
+func TestOtherSitesNamesSeeNoCertificate(t *testing.T) {
+	t.Parallel()
+	address := serveSecurely(t)
 	for name, ours := range map[string]bool{
 		"": true, "partage.internal": true, "Partage.Internal": true,
 		"www.caf.fr": false, "partage.internal.example.org": false, "internal": false,
 	} {
-		raw, err := net.Dial("tcp", l.Addr().String())
+		raw, err := net.Dial("tcp", address)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -41,20 +41,25 @@ func (p pages) Session(addr netip.Addr) (captive.Session, bool) {
 
 func (p pages) Admit(ctx context.Context, addr netip.Addr) (captive.Session, error) {
 	s, err := p.box.Admit(ctx, addr)
-	switch {
-	case errors.Is(err, appliance.ErrNotSharing):
-		err = captive.ErrNotSharing
-	case errors.Is(err, appliance.ErrDataSpent):
-		err = captive.ErrDataSpent
-	case errors.Is(err, appliance.ErrUnknown):
-		err = captive.ErrUnknown
-	case errors.Is(err, appliance.ErrStopped):
-		err = captive.ErrBusy
-	}
-	return p.page(s), err
+	return p.page(s), asPage(err)
 }
 
-func (p pages) End(ctx context.Context, addr netip.Addr) error { return p.box.End(ctx, addr) }
+func (p pages) End(ctx context.Context, addr netip.Addr) error { return asPage(p.box.End(ctx, addr)) }
+
+// asPage returns an error of the box's as the pages know it.
+func asPage(err error) error {
+	for ours, theirs := range map[error]error{
+		appliance.ErrNotSharing: captive.ErrNotSharing,
+		appliance.ErrDataSpent:  captive.ErrDataSpent,
+		appliance.ErrUnknown:    captive.ErrUnknown,
+		appliance.ErrStopped:    captive.ErrBusy, // the next daemon, which begins soon, is asked again
+	} {
+		if errors.Is(err, ours) {
+			return theirs
+		}
+	}
+	return err
+}
 
 func (p pages) page(s appliance.Session) captive.Session {
 	return captive.Session{

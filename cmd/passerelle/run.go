@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync/atomic"
@@ -32,6 +33,7 @@ import (
 	"passerelle/appliance/supervise"
 	"passerelle/captive"
 	"passerelle/captive/tutorials"
+	"passerelle/captive/web"
 	"passerelle/hw"
 	"passerelle/netctl"
 	"passerelle/netctl/arp"
@@ -68,6 +70,9 @@ func run(ctx context.Context, c *cli, args []string) error {
 	unix.Umask(0o077)      // what is made here or by a child is for nobody else, but for what says so
 	debug.SetGCPercent(40) // on a board of 512 MB memory is dearer than the time to clean it up
 	d := &daemon{paths: p, log: log, manager: newManager(log)}
+	// As many as there are cores: so the loop, which loses its place with each message to the kernel, has it again after a
+	// request or two, and not after all that came in.
+	d.slots = web.NewSlots(runtime.GOMAXPROCS(0))
 	conf, err := load(p.config)
 	switch {
 	case err == nil:
@@ -92,6 +97,8 @@ type daemon struct {
 	log        *slog.Logger
 	manager    manager
 	box        *appliance.Box
+	portal     *captive.Server
+	slots      *web.Slots // for the requests of all pages
 	lessons    atomic.Pointer[tutorials.Library]
 }
 
@@ -136,6 +143,8 @@ func (d *daemon) run(ctx context.Context) error {
 		RunDir: d.runDir(), Now: time.Now, Log: d.log,
 		Keep: d.keep, Kept: kept, Aside: aside,
 	})
+
+	d.portal = captive.New(pages{d.box, d.lessons.Load}, d.log, time.Now)
 
 	dog, err := newWatchdog(d.log, d.manager, d.config.Hardware.Watchdog)
 	if err != nil {
@@ -218,7 +227,7 @@ func (d *daemon) serveSecure(ctx context.Context, tokens admin.Tokens) error {
 		return fmt.Errorf("serve lenders' pages: %w", err)
 	}
 	c := &certificate{path: filepath.Join(d.state, certificateFile), site: d.names, now: time.Now, log: d.log}
-	return c.serve(ctx, l, admin.New(admin.Parts{
+	return c.serve(ctx, captive.Limit(l, d.slots), admin.New(admin.Parts{
 		Site: d.site, Lenders: lenders{d.box}, Tokens: tokens, Now: time.Now, Log: d.log,
 	}))
 }
@@ -229,8 +238,7 @@ func (d *daemon) servePages(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("serve residents' pages: %w", err)
 	}
-	s := captive.New(pages{d.box, d.lessons.Load}, d.log, time.Now).HTTPServer()
-	return serve(ctx, s, captive.Limit(l))
+	return serve(ctx, d.portal.HTTPServer(), captive.Limit(l, d.slots))
 }
 
 // listen listens on the box's address. The listener is bound before the hotspot has its address, and outlives its
