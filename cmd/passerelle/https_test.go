@@ -181,6 +181,51 @@ func serveSecurely(t *testing.T) (address string) {
 	return l.Addr().String()
 }
 
+// TLS is 1.3, or 1.2 with encryption that authenticates: every suite that this program knows is tried by itself.
+func TestSuitesOfTLS(t *testing.T) {
+	t.Parallel()
+	address := serveSecurely(t)
+	accepted := map[string]bool{}
+	try := func(version, suite uint16) {
+		t.Helper()
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
+		client := tls.Client(conn, &tls.Config{
+			InsecureSkipVerify: true, MinVersion: version, MaxVersion: version, CipherSuites: []uint16{suite},
+		})
+		if err := client.Handshake(); err == nil {
+			s := client.ConnectionState()
+			accepted[tls.VersionName(s.Version)+" "+tls.CipherSuiteName(s.CipherSuite)] = true
+		}
+	}
+	tried := 0
+	for _, suite := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
+		for _, version := range suite.SupportedVersions {
+			try(version, suite.ID)
+			tried++
+		}
+	}
+	secure := 0
+	for name := range accepted {
+		switch {
+		case strings.HasPrefix(name, "TLS 1.3 "), strings.HasPrefix(name, "TLS 1.2 TLS_ECDHE_ECDSA_WITH_") &&
+			(strings.Contains(name, "_GCM_") || strings.Contains(name, "_POLY1305_")):
+			secure++
+		default:
+			t.Errorf("accepted: %s", name)
+		}
+	}
+	if secure < 4 || tried < 30 {
+		t.Errorf("of %d tries, accepted: %v", tried, accepted)
+	}
+}
+
 // Only who asks for the box itself sees its certificate: others find the connection closed.
 func TestOtherSitesNamesSeeNoCertificate(t *testing.T) {
 	t.Parallel()
