@@ -18,18 +18,20 @@ const (
 )
 
 // healthy tells whether the box works: its loop goes round and its pages answer, as a resident would ask for them. What
-// its loop knows to be wrong, a missing radio for instance, does not count: to be started anew mends none of that.
+// its loop knows to be wrong, a missing radio for instance, does not count: a restart mends none of that.
 func (d *daemon) healthy() error {
 	pages := netip.AddrPortFrom(d.config.Hotspot.Address.Addr(), plan.PortPortal)
-	return healthy(time.Since(d.box.Looked()), d.box.View().State, pages)
+	return healthy(time.Since(d.box.Looked()), d.portal.Served(), d.box.View().State, pages)
 }
 
-// healthy is about a box that looked so long ago, is in a state and has its pages there.
-func healthy(looked time.Duration, state decide.State, pages netip.AddrPort) error {
+// healthy is about a box that looked and served a page so long ago, is in a state and has its pages there. Where residents
+// were served just now, that proves more than a question of the box's own, which would wait among theirs: however many
+// there are, the answer is there at once.
+func healthy(looked, served time.Duration, state decide.State, pages netip.AddrPort) error {
 	if looked > roundLimit {
 		return fmt.Errorf("the loop has not gone round for %v", looked.Round(time.Second))
 	}
-	if state == decide.Starting || state == decide.Fault {
+	if state == decide.Starting || state == decide.Fault || served < pageLimit {
 		return nil
 	}
 	ctx, stop := context.WithTimeout(context.Background(), pageLimit)

@@ -45,28 +45,30 @@ func TestHealthy(t *testing.T) {
 	}
 	t.Cleanup(func() { mute.Close() })
 	hung := netip.MustParseAddrPort(mute.Addr().String())
+	const idle = pageLimit + time.Second
 	for _, c := range []struct {
-		what   string
-		looked time.Duration
-		state  decide.State
-		pages  netip.AddrPort
-		want   string // in the error; "": none
+		what           string
+		looked, served time.Duration
+		state          decide.State
+		pages          netip.AddrPort
+		want           string // in the error; "": none
 	}{
-		{"all is well", time.Second, decide.Sharing, well, ""},
-		{"closed", time.Second, decide.Closed, well, ""},
-		{"a round that took its time", roundLimit, decide.Sharing, well, ""},
-		{"a loop that stands", roundLimit + time.Second, decide.Sharing, well, "has not gone round for 21s"},
-		{"a loop that stands at a fault", roundLimit + time.Second, decide.Fault, well, "has not gone round"},
-		{"a loop that never went", roundLimit + time.Second, decide.Starting, well, "has not gone round"},
-		{"no pages yet", time.Second, decide.Starting, ill, ""},
-		{"no pages at a fault", time.Second, decide.Fault, ill, ""},
-		{"pages that refuse", time.Second, decide.Sharing, ill, "503"},
-		{"pages that hang", time.Second, decide.Sharing, hung, "deadline exceeded"},
-		{"pages that hang while it is closed", time.Second, decide.Closed, hung, "deadline exceeded"},
+		{"all is well", time.Second, idle, decide.Sharing, well, ""},
+		{"closed", time.Second, idle, decide.Closed, well, ""},
+		{"a round that took its time", roundLimit, idle, decide.Sharing, well, ""},
+		{"a loop that stands", roundLimit + time.Second, 0, decide.Sharing, well, "has not gone round for 21s"},
+		{"a loop that stands at a fault", roundLimit + time.Second, idle, decide.Fault, well, "has not gone round"},
+		{"a loop that never went", roundLimit + time.Second, idle, decide.Starting, well, "has not gone round"},
+		{"no pages yet", time.Second, idle, decide.Starting, ill, ""},
+		{"no pages at a fault", time.Second, idle, decide.Fault, ill, ""},
+		{"pages that refuse", time.Second, idle, decide.Sharing, ill, "503"},
+		{"pages that hang", time.Second, idle, decide.Sharing, hung, "deadline exceeded"},
+		{"pages that hang while it is closed", time.Second, idle, decide.Closed, hung, "deadline exceeded"},
+		{"pages that residents queue for, and have", time.Second, pageLimit / 2, decide.Sharing, hung, ""},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			t.Parallel()
-			err := healthy(c.looked, c.state, c.pages)
+			err := healthy(c.looked, c.served, c.state, c.pages)
 			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 				t.Errorf("%v, want %q", err, c.want)
 			}

@@ -49,10 +49,13 @@ func newWatchdog(log *slog.Logger, m manager, device string) (*watchdog, error) 
 	return &watchdog{log: log, manager: m, hears: hears, device: device, open: openWatchdog}, nil
 }
 
+// looks is how often the box is checked in the time after which the first watchdog acts: one check that fails for a reason
+// that passes, or two, has nobody act.
+const looks = 8
+
 // Run tells systemd and the hardware that the box works, as long as healthy returns nil, until ctx ends; then it stops
-// the hardware's clock. healthy is asked twice in the time after which the first of them acts, and must return soon: as
-// long as it doesn't, the box isn't healthy. A device that cannot be had is no error, but logged: the box shares all the
-// same.
+// the hardware's clock. healthy must return soon: as long as it doesn't, the box isn't healthy. A device that cannot be had
+// ends nothing, but is logged: the box shares all the same.
 func (w *watchdog) Run(ctx context.Context, healthy func() error) error {
 	board, patience := w.start()
 	if board != nil {
@@ -60,8 +63,8 @@ func (w *watchdog) Run(ctx context.Context, healthy func() error) error {
 	}
 	var pace time.Duration
 	for _, limit := range []time.Duration{w.hears, patience} {
-		if limit > 0 && (pace == 0 || limit/2 < pace) {
-			pace = limit / 2
+		if limit > 0 && (pace == 0 || limit/looks < pace) {
+			pace = limit / looks
 		}
 	}
 	if pace == 0 {

@@ -188,11 +188,11 @@ func (k *kennel) expect(t *testing.T, want ...string) {
 func TestWatchdogsHearOnlyWhileHealthy(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		k := newKennel(30*time.Second, time.Hour)
+		k := newKennel(32*time.Second, time.Hour)
 		k.run(t, func() {
-			time.Sleep(20 * time.Second)
+			time.Sleep(5 * time.Second)
 			k.expect(t, "0s open /dev/watchdog0", "0s systemd WATCHDOG=1", `0s board "\x00"`,
-				"15s systemd WATCHDOG=1", `15s board "\x00"`)
+				"4s systemd WATCHDOG=1", `4s board "\x00"`)
 			k.become(errors.New("the loop stands still"))
 			time.Sleep(time.Minute)
 			k.expect(t)
@@ -200,10 +200,10 @@ func TestWatchdogsHearOnlyWhileHealthy(t *testing.T) {
 				t.Errorf("said %d times why, want once", n)
 			}
 			k.become(nil)
-			time.Sleep(15 * time.Second)
-			k.expect(t, "1m30s systemd WATCHDOG=1", `1m30s board "\x00"`)
+			time.Sleep(4 * time.Second)
+			k.expect(t, "1m8s systemd WATCHDOG=1", `1m8s board "\x00"`)
 		})
-		k.expect(t, `1m35s board "V"`, "1m35s close")
+		k.expect(t, `1m9s board "V"`, "1m9s close")
 	})
 }
 
@@ -217,12 +217,12 @@ func TestEachWatchdogAlone(t *testing.T) {
 		said           string
 	}{
 		"none":    {want: nil},
-		"systemd": {systemd: 30 * time.Second, want: []string{"0s systemd WATCHDOG=1", "15s systemd WATCHDOG=1"}},
+		"systemd": {systemd: 32 * time.Second, want: []string{"0s systemd WATCHDOG=1", "4s systemd WATCHDOG=1"}},
 		"an old Pi": {
-			board: 15 * time.Second, loose: true,
+			board: 16 * time.Second, loose: true,
 			want: []string{
-				"0s open /dev/watchdog0", `0s board "\x00"`, `7.5s board "\x00"`, `15s board "\x00"`,
-				`21s board "V"`, "21s close",
+				"0s open /dev/watchdog0", `0s board "\x00"`, `2s board "\x00"`, `4s board "\x00"`,
+				`5s board "V"`, "5s close",
 			},
 			said: "cannot be stopped",
 		},
@@ -230,8 +230,8 @@ func TestEachWatchdogAlone(t *testing.T) {
 			board: -time.Second, want: []string{"0s open /dev/watchdog0", `0s board "V"`, "0s close"}, said: "inappropriate",
 		},
 		"a device that is not there": {
-			systemd: 20 * time.Second, board: time.Minute, missing: os.ErrNotExist,
-			want: []string{"0s open /dev/watchdog0", "0s systemd WATCHDOG=1", "10s systemd WATCHDOG=1", "20s systemd WATCHDOG=1"},
+			systemd: 16 * time.Second, board: time.Minute, missing: os.ErrNotExist,
+			want: []string{"0s open /dev/watchdog0", "0s systemd WATCHDOG=1", "2s systemd WATCHDOG=1", "4s systemd WATCHDOG=1"},
 			said: "file does not exist",
 		},
 	} {
@@ -240,7 +240,7 @@ func TestEachWatchdogAlone(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				k := newKennel(c.systemd, c.board)
 				k.loose, k.missing = c.loose, c.missing
-				k.run(t, func() { time.Sleep(21 * time.Second) })
+				k.run(t, func() { time.Sleep(5 * time.Second) })
 				k.expect(t, c.want...)
 				if log := k.log.String(); !strings.Contains(log, c.said) {
 					t.Errorf("log %q, want %q in it", log, c.said)
