@@ -66,7 +66,9 @@ func run(ctx context.Context, c *cli, args []string) error {
 	if verbose {
 		level = slog.LevelDebug
 	}
-	log := slog.New(slog.NewTextHandler(c.err, &slog.HandlerOptions{Level: level}))
+	bounded := newLog(c.err, level)
+	defer bounded.Close()
+	log := slog.New(bounded)
 	unix.Umask(0o077)      // what is made here or by a child is for nobody else, but for what says so
 	debug.SetGCPercent(40) // on a board of 512 MB memory is dearer than the time to clean it up
 	d := &daemon{paths: p, log: log, manager: newManager(log)}
