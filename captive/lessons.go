@@ -2,7 +2,10 @@ package captive
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/http"
 	"net/url"
@@ -46,7 +49,7 @@ func (s *Server) lesson(w http.ResponseWriter, r *request) {
 		s.tutorials(w, r)
 		return
 	case slug == "media":
-		s.packFile(w, r, rest, mediaPolicy)
+		s.media(w, r, rest)
 		return
 	case deeper:
 		k.page, k.number = story, pictureNumber(rest)
@@ -81,25 +84,65 @@ func (s *Server) accessibility(w http.ResponseWriter, r *request) {
 // a site of its own that can neither read our pages nor send a form.
 const mediaPolicy = "sandbox; default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 
-// packPolicy is that of a pack's pages. They may run scripts, without which an exercise is none: these have no origin, so
-// they cannot read or send anything as their reader, and they reach nothing but their own pack's files. These are named
-// by the address that the request came to, since not every browser knows what 'self' is where there is no origin.
-func packPolicy(r *http.Request, pack string) string {
-	files := "http://" + r.Host + "/packs/" + url.PathEscape(pack) + "/"
+// packPolicy is that of a pack's pages, whose files are below a URL. They may run scripts, without which an exercise is
+// none: these have no origin, so they cannot read or send anything as their reader, and they reach nothing but their own
+// pack's files. Only our pages may frame them. All is named by the address that the request came to, since not every
+// browser knows what 'self' is where there is no origin.
+func packPolicy(site, files string) string {
 	code := " 'unsafe-inline' data: " + files
 	return "sandbox allow-scripts; default-src 'none'; script-src" + code + "; style-src" + code +
 		"; img-src data: " + files + "; media-src " + files + "; font-src data: " + files +
-		"; connect-src 'none'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+		"; connect-src 'none'; form-action 'none'; base-uri 'none'; frame-ancestors " + site
 }
 
-// pack serves what is below /packs/: the pages of packs.
-func (s *Server) pack(w http.ResponseWriter, r *request) {
-	path := strings.TrimPrefix(r.URL.Path, "/packs/")
-	if strings.HasSuffix(path, "/") {
-		path += "index.html"
-	}
+// media serves what is below /tutorials/media/: pictures, films and captions that packs bring to lessons. Nothing leads to
+// them but pages of ours, which show them. A drawing that is opened by itself is kept and not shown: links in it would lead
+// the window away.
+func (s *Server) media(w http.ResponseWriter, r *request, path string) {
 	pack, _, _ := strings.Cut(path, "/")
-	s.packFile(w, r, path, packPolicy(r.Request, pack))
+	if _, pages := r.lessons.Pages(pack); pages {
+		s.page(w, r, noLesson, http.StatusNotFound)
+		return
+	}
+	s.packFile(w, r, path, mediaPolicy)
+}
+
+// framePath is where the page of ours is that shows a pack's pages in a frame.
+func framePath(p tutorials.Pack) string { return "/packs/" + p.Name }
+
+// filesPath is where a pack's pages are. They belong into the frame: in a window of their own they could lead it to another
+// site, which would look like one of the centre's. On plain HTTP no browser says what it asks for a page for
+// (Sec-Fetch-Dest is for https alone), so that the time of the import is part of the path: no link from elsewhere, nor the
+// pack itself, can have it.
+func filesPath(p tutorials.Pack) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d", p.Name, p.Imported.UnixNano()))
+	return framePath(p) + "/" + hex.EncodeToString(sum[:8]) + "/"
+}
+
+// pack serves what is below /packs/: the page with a pack's frame, what belongs into it, and the way to it from all else.
+func (s *Server) pack(w http.ResponseWriter, r *request) {
+	name, _, below := strings.Cut(strings.TrimPrefix(r.URL.Path, "/packs/"), "/")
+	p, ok := r.lessons.Pages(name)
+	if !ok {
+		s.page(w, r, noLesson, http.StatusNotFound)
+		return
+	}
+	file, framed := strings.CutPrefix(r.URL.Path, filesPath(p))
+	switch {
+	case !below:
+		k := pageKey{page: packFrame, about: name}
+		k.words, k.chosen = r.words(r.Request)
+		d, err := r.document(k)
+		s.serve(w, r, d, err, http.StatusOK)
+	case !framed, r.Header.Get("Sec-Fetch-Dest") == "document":
+		s.lead(w, r, http.StatusFound, framePath(p))
+	default:
+		if file == "" || strings.HasSuffix(file, "/") {
+			file += "index.html"
+		}
+		site := "http://" + r.Host
+		s.packFile(w, r, name+"/"+file, packPolicy(site, site+filesPath(p)))
+	}
 }
 
 // packFile serves a file by its path, which begins with its pack's name. Files are large, so that a part can be asked
@@ -112,6 +155,12 @@ func (s *Server) packFile(w http.ResponseWriter, r *request, path, policy string
 		if !errors.Is(err, fs.ErrNotExist) {
 			s.log.Error("open a file of a pack", "err", err)
 		}
+		if policy != mediaPolicy { // it would be shown in a frame, where no page of ours may be
+			words, _ := r.words(r.Request)
+			w.Header().Set("Content-Security-Policy", policy)
+			http.Error(w, words.T(string(noLesson)+".title"), http.StatusNotFound)
+			return
+		}
 		s.page(w, r, noLesson, http.StatusNotFound)
 		return
 	}
@@ -122,6 +171,9 @@ func (s *Server) packFile(w http.ResponseWriter, r *request, path, policy string
 	}
 	h := w.Header()
 	h.Set("Content-Type", mediaType)
+	if policy == mediaPolicy && mediaType == "image/svg+xml" {
+		h.Set("Content-Disposition", "attachment")
+	}
 	h.Set("Content-Security-Policy", policy)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
@@ -143,12 +195,18 @@ func (e *edition) tutorialsPage(k pageKey) web.Page {
 		})
 	}
 	for _, pack := range e.lessons.Packs() {
-		if pack.Kind == "pages" {
-			p.Packs = append(p.Packs, web.Tile{Href: "/packs/" + pack.Name + "/", Title: pack.Title})
+		if _, pages := e.lessons.Pages(pack.Name); pages {
+			p.Packs = append(p.Packs, web.Tile{Href: framePath(pack), Title: pack.Title})
 		}
 	}
 	p.Kit = e.lessons.Symbols(pictures...)
 	return p
+}
+
+// packPage shows the pages of a pack in a frame.
+func (e *edition) packPage(k pageKey) web.Page {
+	p, _ := e.lessons.Pages(k.about)
+	return web.Pack{Frame: e.frame(k.words, k.chosen, framePath(p), p.Title), Src: filesPath(p)}
 }
 
 // searchPage is the same with what was found.

@@ -274,9 +274,15 @@ func TestPack(t *testing.T) {
 			t.Errorf("the lesson lacks %q:\n%s", part, page)
 		}
 	}
-	if page := body(t, ask(t, s, "GET /tutorials")); !strings.Contains(page, `href="/packs/jeu/"`) {
+	if page := body(t, ask(t, s, "GET /tutorials")); !strings.Contains(page, `href="/packs/jeu"`) {
 		t.Error("no way to the pack's pages")
 	}
+	frame := body(t, ask(t, s, "GET /packs/jeu"))
+	m := regexp.MustCompile(`<iframe class="pack" src="(/packs/jeu/[0-9a-f]{16}/)" title="jeu" sandbox="allow-scripts">`).FindStringSubmatch(frame)
+	if m == nil {
+		t.Fatalf("no frame:\n%s", frame)
+	}
+	jeu := m[1]
 	for _, test := range []struct {
 		path, mediaType, policy string
 		header                  string
@@ -285,8 +291,9 @@ func TestPack(t *testing.T) {
 		{"/tutorials/media/jardin/arroser/can.mp4", "video/mp4", "sandbox; default-src 'none';", "Range: bytes=0-99", 206, 100},
 		{"/tutorials/media/jardin/arroser/can.fr.vtt", "text/vtt; charset=utf-8", "sandbox; default-src 'none';", "", 200, 7},
 		{"/tutorials/media/jardin/arroser/flower.svg", "image/svg+xml", "sandbox; default-src 'none';", "", 200, 83},
-		{"/packs/jeu/", "text/html; charset=utf-8", "sandbox allow-scripts; default-src 'none';", "", 200, 30},
-		{"/packs/jeu/jeu.js", "text/javascript; charset=utf-8", "sandbox allow-scripts; default-src 'none';", "", 200, 1},
+		{jeu, "text/html; charset=utf-8", "sandbox allow-scripts; default-src 'none';", "", 200, 30},
+		{jeu + "index.html", "text/html; charset=utf-8", "sandbox allow-scripts; default-src 'none';", "", 200, 30},
+		{jeu + "jeu.js", "text/javascript; charset=utf-8", "sandbox allow-scripts; default-src 'none';", "", 200, 1},
 	} {
 		headers := []string{"Accept: */*"}
 		if test.header != "" {
@@ -304,9 +311,22 @@ func TestPack(t *testing.T) {
 			t.Errorf("%s: policy %q", test.path, policy)
 		}
 	}
-	for _, path := range []string{"/tutorials/media/jardin/.pack.json", "/packs/jeu/nope.js", "/packs/jeu/../jardin/arroser/en.md", "/packs/jeu"} {
+	for _, path := range []string{
+		"/tutorials/media/jardin/.pack.json", "/tutorials/media/jeu/index.html", "/packs/jardin", "/packs/jardin/arroser/en.md",
+		jeu + "nope.js", jeu + "../jardin/arroser/en.md", jeu + ".pack.json",
+	} {
 		if res := ask(t, s, "GET "+path); res.StatusCode != http.StatusNotFound {
 			t.Errorf("%s: status %d", path, res.StatusCode)
 		}
+	}
+	// A pack's page is shown in its frame, whatever else leads to it.
+	for _, path := range []string{"/packs/jeu/", "/packs/jeu/index.html", "/packs/jeu/0123456789abcdef/index.html?lang=en", strings.TrimSuffix(jeu, "/")} {
+		res := ask(t, s, "GET "+path)
+		if to, _, _ := strings.Cut(res.Header.Get("Location"), "?"); res.StatusCode != http.StatusFound || to != "/packs/jeu" {
+			t.Errorf("%s: status %d to %q", path, res.StatusCode, to)
+		}
+	}
+	if res := ask(t, s, "GET "+jeu, "Sec-Fetch-Dest: document"); res.StatusCode != http.StatusFound {
+		t.Errorf("in a window of its own: status %d", res.StatusCode)
 	}
 }

@@ -29,6 +29,7 @@ const (
 	lessonPath    page = "path"
 	lesson        page = "lesson"
 	story         page = "story"
+	packFrame     page = "pack"
 	helpers       page = "help"
 	accessibility page = "accessibility"
 
@@ -64,7 +65,7 @@ var topics = map[string]string{
 var composers = map[page]func(*edition, pageKey) web.Page{
 	essential: (*edition).services, essentialOnline: (*edition).services,
 	lessons: (*edition).tutorialsPage, lessonPath: (*edition).pathPage, lesson: (*edition).lessonPage,
-	story: (*edition).storyPage, helpers: (*edition).helpersPage, accessibility: (*edition).accessibilityPage,
+	story: (*edition).storyPage, packFrame: (*edition).packPage, helpers: (*edition).helpersPage, accessibility: (*edition).accessibilityPage,
 }
 
 // frame is what a page has around it.

@@ -377,8 +377,13 @@ func (s *Server) stay(w http.ResponseWriter, r *request) {
 	s.seeOther(w, r, "/")
 }
 
-// seeOther leads from a form to a page, in the language that was chosen.
+// seeOther leads from a form to a page.
 func (s *Server) seeOther(w http.ResponseWriter, r *request, path string) {
+	s.lead(w, r, http.StatusSeeOther, path)
+}
+
+// lead leads to a page of ours, in the language that was chosen.
+func (s *Server) lead(w http.ResponseWriter, r *request, status int, path string) {
 	if words, chosen := r.words(r.Request); chosen {
 		path += "?lang=" + words.Code
 	}
@@ -386,7 +391,7 @@ func (s *Server) seeOther(w http.ResponseWriter, r *request, path string) {
 	h.Set("Location", path)
 	h["Cache-Control"] = noStore
 	h["Content-Length"] = nothing
-	w.WriteHeader(http.StatusSeeOther)
+	w.WriteHeader(status)
 }
 
 // health is for whoever watches the box: 200 once the first plan has been applied.

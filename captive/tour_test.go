@@ -50,8 +50,9 @@ func TestNoFlaw(t *testing.T) {
 		_, path, _ := strings.Cut(c.line, " ")
 		send(site+path, everyLanguage...)
 	}
-	site := show(t, pageCase{line: "GET /"})
+	site := show(t, pageCase{line: "GET /", set: func(b *fakeBox) { withPack(t, b) }})
 	own[site] = true
+	send(site+"/packs/jeu", everyLanguage...)
 	for _, path := range []string{
 		"", "?q=wifi", "?q=zzzz", "/premiers-pas", "/wifi", "/wifi/1", "/wifi/4", "/wifi/9", "/nope",
 	} {

@@ -161,6 +161,15 @@ func (l *Library) Lesson(slug, language string) (*Lesson, bool) {
 // Packs returns what was imported, by name.
 func (l *Library) Packs() []Pack { return l.packs }
 
+// Pages returns a pack of pages by its name.
+func (l *Library) Pages(name string) (Pack, bool) {
+	i := slices.IndexFunc(l.packs, func(p Pack) bool { return p.Name == name && p.Kind == kindPages })
+	if i < 0 {
+		return Pack{}, false
+	}
+	return l.packs[i], true
+}
+
 // inLanguage returns what there is in a language, else in French, else in the first of the others.
 func inLanguage[T any](all map[string]T, language string) T {
 	for _, code := range append([]string{language, mainLanguage}, slices.Sorted(maps.Keys(all))...) {

@@ -16,6 +16,7 @@ import (
 type Document struct {
 	gzip                   []byte
 	htmlLength, gzipLength []string
+	policy                 []string
 }
 
 // Size is what the document takes of memory, in bytes.
@@ -29,6 +30,7 @@ var (
 	noSniff    = []string{"nosniff"}
 	closing    = []string{"close"}
 	policy     = []string{Policy}
+	framing    = []string{packPolicy}
 	// No other site learns where a link to it stood, which matters for a lender's. With "no-referrer" browsers would send
 	// "Origin: null" with our own forms, which then look like another site's.
 	referrer = []string{"same-origin"}
@@ -59,8 +61,12 @@ func NewDocument(p Page) (*Document, error) {
 	if err := z.Close(); err != nil {
 		return nil, fmt.Errorf("compress a page: %w", err)
 	}
+	its := policy
+	if _, frames := p.(Pack); frames {
+		its = framing
+	}
 	return &Document{
-		gzip:       bytes.Clone(b.Bytes()),
+		policy: its, gzip: bytes.Clone(b.Bytes()),
 		htmlLength: []string{strconv.Itoa(len(html))}, gzipLength: []string{strconv.Itoa(b.Len())},
 	}, nil
 }
@@ -70,7 +76,7 @@ func (d *Document) Serve(w http.ResponseWriter, r *http.Request, status int) {
 	h := w.Header()
 	h["Content-Type"] = htmlType
 	h["Cache-Control"] = noStore
-	h["Content-Security-Policy"] = policy
+	h["Content-Security-Policy"] = d.policy
 	h["Referrer-Policy"] = referrer
 	h["X-Content-Type-Options"] = noSniff
 	if acceptsGzip(r.Header) {

@@ -150,6 +150,12 @@ func (s Story) Seen() []bool {
 // Lesson is the path of the lesson's page.
 func (c Content) Lesson() string { return "/tutorials/" + c.Slug }
 
+// Pack shows pages that a pack brought. They are not ours: what they do stays within their frame.
+type Pack struct {
+	Frame
+	Src string // path of the first of them
+}
+
 // Text is a page of headings and paragraphs.
 type Text struct {
 	Frame
@@ -169,9 +175,10 @@ type Section struct {
 
 // Accessibility says how far everybody can use the pages, and whom to tell when something is in the way. It must stay
 // true: what its words promise is held by tests, by the criterion's number of RGAA 4.1 (those that apply: there are no
-// frames, scripts, time limits, data tables for layout or moving things).
+// scripts, time limits, data tables for layout or moving things). What packs bring into a frame is their makers'.
 //
 //	1.1, 1.2   drawings have role="img" and a name, pictograms stand beside a word and are hidden
+//	2.1, 2.2   the frame of a pack's pages is named by the pack's title
 //	3.1        nothing is said by colour alone: a press has a shape, a drawing's right and wrong a sign
 //	3.2, 3.3   text 7:1, drawings and frames of fields 3:1 (TestContrast)
 //	4.1, 4.10  films of packs: captions where the pack has them; nothing plays by itself
@@ -190,6 +197,7 @@ type Section struct {
 type Accessibility struct{ Frame }
 
 func (p Tutorials) template() (string, *Words)     { return "tutorials", p.Words }
+func (p Pack) template() (string, *Words)          { return "pack", p.Words }
 func (p Path) template() (string, *Words)          { return "path", p.Words }
 func (p Lesson) template() (string, *Words)        { return "lesson", p.Words }
 func (p Story) template() (string, *Words)         { return "story", p.Words }

@@ -152,10 +152,15 @@ var (
 	Policy = "default-src 'none'; style-src" + hashes(styles) + "; " +
 		"img-src 'self' data:; media-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
+	// packPolicy is that of the page with a pack's frame, which shows pages of the box and no others, wherever a script or a
+	// link in it leads. That sends the frame only: its sandbox lets nothing in it reach the window.
+	packPolicy = Policy + "; frame-src 'self'"
+
 	// kinds are the templates, each with those files of parts that it needs besides the layout.
 	kinds = map[string][]string{
 		"first": nil, "session": nil, "notice": nil, "essential": nil, "lender": nil, "accessibility": {"lessons"},
 		"tutorials": {"lessons"}, "path": {"lessons"}, "lesson": {"lessons"}, "story": {"lessons"}, "text": {"lessons"},
+		"pack": {"lessons"},
 	}
 
 	// scene is the drawing on the first page: people who meet on a footbridge.
