@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"net/netip"
 	"slices"
 	"sync"
@@ -111,8 +112,9 @@ type Parts struct {
 	// Keep is called with what shall outlive the daemon, but not the machine's memory, whenever it changed.
 	Keep func(Kept) error
 	Kept Kept // what the last daemon kept
-	// Aside are the sessions that the last daemon set aside when it was told to stop.
-	Aside []netctl.Session
+	// Aside is what the last daemon set aside when it was told to stop. TookUp is called when it has been taken up.
+	Aside  Aside
+	TookUp func() error
 }
 
 // Kept is what the daemon keeps in memory's file system, to go on after a crash. It says nothing of residents.
@@ -133,11 +135,12 @@ type Box struct {
 	pausedBy  string
 	setupEnd  time.Time             // of the technicians' window, by the monotonic clock
 	donations []*donation           // in the configuration's order
-	usage     map[netctl.MAC]uint64 // bytes of today, of each device that asked for a session
+	usage     map[netctl.MAC]uint64 // bytes of today, of devices that asked for a session: see use
+	tookUp    bool                  // what the last daemon left
+	limit     config.Size           // of data, by which running sessions were last given theirs
 	now       time.Time             // the time of day, in the box's zone
 	trust     clock.Trust           // in it
 	day       time.Time
-	shared    time.Time // when it was last looked at how the day is shared
 	sample    netctl.Sample
 	hotspot   uplink.Status
 	air       air.State
@@ -173,9 +176,8 @@ type Box struct {
 // Session is a resident's session.
 type Session struct {
 	netctl.Session
-	Ends    time.Time // by the monotonic clock
-	Length  time.Duration
-	counted uint64 // of Counted, already in the day's usage
+	Ends   time.Time // by the monotonic clock
+	Length time.Duration
 }
 
 // View is what residents' pages need to know of the box.
@@ -201,6 +203,7 @@ func New(p Parts) *Box {
 		wakes:    make(chan struct{}, 1),
 		stopped:  make(chan struct{}),
 		usage:    map[netctl.MAC]uint64{},
+		limit:    math.MaxUint64, // not known
 		sessions: map[netip.Addr]Session{},
 		pausedBy: p.Kept.PausedBy,
 		started:  p.Now(),
@@ -240,9 +243,10 @@ func (b *Box) do(ctx context.Context, f func(ctx context.Context)) error {
 	return nil
 }
 
-// Run drives the box until ctx ends, then returns the sessions to set aside, after the gate took all of ours out of the
-// kernel. The caller stops the pages and children before it ends ctx. It is called once.
-func (b *Box) Run(ctx context.Context) (aside []netctl.Session, err error) {
+// Run drives the box until ctx ends, then returns what to set aside for the next daemon, after the gate took all of ours
+// out of the kernel. The caller stops the pages and children before it ends ctx. It is called
+// once.
+func (b *Box) Run(ctx context.Context) (aside Aside, err error) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var woken <-chan time.Time
@@ -250,7 +254,7 @@ func (b *Box) Run(ctx context.Context) (aside []netctl.Session, err error) {
 		select {
 		case <-ctx.Done():
 			close(b.stopped)
-			aside, err := b.Gate.Sessions()
+			aside, err := b.setAside()
 			// The context that ended must not keep the gate from cleaning up.
 			return aside, errors.Join(err, b.Gate.Close(context.WithoutCancel(ctx)), b.close())
 		case c := <-b.calls:
@@ -283,12 +287,13 @@ func (b *Box) round(ctx context.Context) time.Duration {
 			err = errors.Join(err, b.apply(ctx)) // closes what can be closed
 		}
 	}
-	if err == nil && len(b.Aside) > 0 {
-		b.resume()
+	if err == nil {
+		b.takeUp()
 	}
 	b.unmet = err
 	b.settle(ctx)
 	b.share()
+	b.remember()
 	b.keep()
 	b.note(err)
 	b.publish()

@@ -161,25 +161,73 @@ func (w *wall) Look() (time.Time, clock.Trust) {
 }
 func (w *wall) Confirm(by string) { w.by = by }
 
-// mortal is a gate whose daemon may die without a word.
+// mortal is a gate whose daemon may die without a word: from then on nothing that it does reaches the kernel.
 type mortal struct {
 	netctl.Gate
 	dead bool
+	last int   // how many calls it still makes, if any; then it dies
 	full error // why it takes no tranche
+}
+
+var errDead = errors.New("the daemon is dead")
+
+// calls makes a call, unless it is dead.
+func (m *mortal) calls(call func() error) error {
+	if m.last > 0 {
+		m.last--
+		m.dead = m.dead || m.last == 0
+	}
+	if m.dead {
+		return errDead
+	}
+	return call()
+}
+
+func (m *mortal) Apply(ctx context.Context, p netctl.Plan) (changes []string, err error) {
+	err = m.calls(func() error { changes, err = m.Gate.Apply(ctx, p); return err })
+	return changes, err
+}
+
+func (m *mortal) Sessions() (all []netctl.Session, err error) {
+	err = m.calls(func() error { all, err = m.Gate.Sessions(); return err })
+	return all, err
+}
+
+func (m *mortal) Remembered() (used map[netctl.MAC]uint64, err error) {
+	err = m.calls(func() error { used, err = m.Gate.Remembered(); return err })
+	return used, err
+}
+
+func (m *mortal) Read() (s netctl.Sample, err error) {
+	err = m.calls(func() error { s, err = m.Gate.Read(); return err })
+	return s, err
+}
+
+func (m *mortal) Admit(s netctl.Session) error {
+	return m.calls(func() error { return m.Gate.Admit(s) })
+}
+
+func (m *mortal) End(addr netip.Addr) error {
+	return m.calls(func() error { return m.Gate.End(addr) })
+}
+
+func (m *mortal) Remember(used map[netctl.MAC]uint64, left time.Duration) error {
+	return m.calls(func() error { return m.Gate.Remember(used, left) })
+}
+
+func (m *mortal) Revoke(ctx context.Context, chain string) error {
+	return m.calls(func() error { return m.Gate.Revoke(ctx, chain) })
 }
 
 func (m *mortal) Grant(ctx context.Context, t netctl.Tranche) error {
 	if m.full != nil {
 		return m.full
 	}
-	return m.Gate.Grant(ctx, t)
+	return m.calls(func() error { return m.Gate.Grant(ctx, t) })
 }
 
 func (m *mortal) Close(ctx context.Context) error {
-	if m.dead {
-		return nil
-	}
-	return m.Gate.Close(ctx)
+	return m.calls(func() error { return m.Gate.Close(ctx) })
 }
 
 // home is a box on a kernel in memory.
@@ -198,7 +246,8 @@ type home struct {
 	kept   Kept
 	leases []bindings.Lease
 	asker  asker
-	stop   func() []netctl.Session
+	aside  Aside // the file with it
+	stop   func() Aside
 }
 
 // inHome runs a test in a bubble of its own time, in which the box starts at that hour of the day in Paris.
@@ -216,7 +265,7 @@ func inHome(t *testing.T, hour int, test func(h *home)) {
 		}
 		h.kernel.SetNeighbor(anna, macA)
 		h.kernel.SetNeighbor(bilo, macB)
-		h.start(confText, nil)
+		h.start(confText, Aside{})
 		defer func() { h.stop() }() // also after a failure: the bubble waits for the loop
 		test(h)
 	})
@@ -231,9 +280,10 @@ func (h *home) config(text string) *config.Config {
 	return c
 }
 
-func (h *home) start(text string, aside []netctl.Session) {
+func (h *home) start(text string, aside Aside) {
 	h.Helper()
-	h.gate = &mortal{Gate: h.kernel.Gate()}
+	gate := &mortal{Gate: h.kernel.Gate()}
+	h.gate = gate
 	books := map[string]*ledger.Book{}
 	for name, r := range h.paper.records {
 		books[name] = ledger.Open(&r, nil)
@@ -245,17 +295,18 @@ func (h *home) start(text string, aside []netctl.Session) {
 		Leases: func() ([]bindings.Lease, error) { return h.leases, nil }, Asker: &h.asker,
 		RunDir: "/run/passerelle", Now: time.Now, Log: slog.New(slog.DiscardHandler),
 		Keep: func(k Kept) error { h.kept = k; return nil }, Kept: h.kept, Aside: aside,
+		TookUp: func() error { return gate.calls(func() error { h.aside = Aside{}; return nil }) },
 	})
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan []netctl.Session, 1)
+	done := make(chan Aside, 1)
 	go func() {
 		aside, err := h.box.Run(ctx)
-		if err != nil {
+		if err != nil && !gate.dead {
 			h.Error(err)
 		}
 		done <- aside
 	}()
-	h.stop = func() []netctl.Session { cancel(); return <-done }
+	h.stop = func() Aside { cancel(); return <-done }
 	h.settle()
 }
 
@@ -342,7 +393,7 @@ func TestAskersGoAway(t *testing.T) {
 				h.Errorf("%s at a box that has stopped: %v", what, err)
 			}
 		}
-		h.start(confText, nil)
+		h.start(confText, Aside{})
 	})
 }
 
@@ -437,7 +488,7 @@ func TestCrashLosesNothing(t *testing.T) {
 		time.Sleep(30 * time.Minute)
 		h.gate.dead = true
 		h.stop()
-		h.start(confText, nil)
+		h.start(confText, Aside{})
 		s, ok := h.box.Session(anna)
 		if !ok || s.Left > 90*time.Minute || s.Left < 89*time.Minute || s.Data > 400e6 || s.Data < 399e6 {
 			h.Errorf("taken up: %t, %v and %d bytes left", ok, s.Left, s.Data)

@@ -23,7 +23,6 @@ const (
 	steadyAfter = 30 * time.Second
 
 	rewrite  = 5 * time.Second // between attempts to write to a disk that failed, or for a kernel that took nothing
-	reshare  = time.Minute     // between looks at how a day that runs low is shared
 	minShare = 1 << 20         // bytes: a share that is off by less is left alone
 )
 

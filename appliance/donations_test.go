@@ -140,12 +140,12 @@ func TestBroadcasts(t *testing.T) {
 		h.kernel.Shout("eth0", 80e6, true)
 		h.lines.status.RxBytes += 80e6
 		apart += 80e6
-		h.start(capped, nil)
+		h.start(capped, Aside{})
 		want("after a crash")
 		h.stop()
 		h.lines.status.RxBytes += 1e6 // nobody knows what they are
 		used += 1e6
-		h.start(capped, nil)
+		h.start(capped, Aside{})
 		want("after a stop")
 		shout(80e6, false)
 		want("after that")
@@ -204,7 +204,7 @@ func TestSpentBoxRests(t *testing.T) {
 
 		h.stop()
 		h.paper.records["Fibre du centre"] = ledger.LostRecord()
-		h.start(strings.Replace(confText, `cap = "0"`, `cap = "50MB"`, 1), nil)
+		h.start(strings.Replace(confText, `cap = "0"`, `cap = "50MB"`, 1), Aside{})
 		h.state(decide.Exhausted)
 		if n := h.looks(); n > 20 {
 			h.Errorf("with an account that was lost there are %d looks in 10 periods", n)

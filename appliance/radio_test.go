@@ -23,7 +23,7 @@ var radioText = strings.NewReplacer(
 // anew stops the box and starts it with another configuration.
 func (h *home) anew(text string) {
 	h.stop()
-	h.start(text, nil)
+	h.start(text, Aside{})
 }
 
 func TestHostapdRunsOnceTheRadioIsReady(t *testing.T) {

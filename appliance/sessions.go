@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 
 	"passerelle/appliance/config"
 	"passerelle/appliance/decide"
+	"passerelle/appliance/ledger"
 	"passerelle/netctl"
 )
 
@@ -49,35 +51,41 @@ func (b *Box) admit(addr netip.Addr) (Session, error) {
 	if s, ok := b.Session(addr); ok && s.MAC == mac && s.Data > 0 {
 		return s, nil
 	}
-	if b.decision.State != decide.Sharing {
+	if b.decision.State != decide.Sharing || !b.tookUp {
 		return Session{}, ErrNotSharing
 	}
 	// One device has one session: its last address's ends. So does that of whom the address was given to before.
 	for other, s := range maps.Clone(b.sessions) {
-		if (s.MAC == mac) != (other == addr) {
-			b.read()
+		if s.MAC != mac && other != addr {
+			continue
+		}
+		b.read()
+		if s.MAC != mac || other != addr {
 			if err := b.end(other); err != nil {
 				return Session{}, err
 			}
 		}
 	}
-	if _, came := b.usage[mac]; !came {
-		b.usage[mac] = 0
+	used, came := b.usage[mac]
+	if !came {
+		if b.use(mac, 0) {
+			b.remember() // the kernel has room for no more either
+		}
 		if d := b.chosen(); d != nil {
 			d.book.Visit()
 		}
 	}
 	today := b.sharing()
 	if _, running := b.sessions[addr]; !running {
-		today.Here, today.Had = today.Here+1, today.Had+b.usage[mac]
+		today.Here, today.Had = today.Here+1, today.Had+used
 	}
-	data := rest(today, b.usage[mac])
+	data := rest(today, used)
 	if data == 0 {
 		return Session{}, ErrDataSpent
 	}
 	length := b.Config.Limits.Session
 	s := Session{
-		Session: netctl.Session{Addr: addr, MAC: mac, Left: length, Data: data},
+		Session: netctl.Session{Addr: addr, MAC: mac, Left: length, Data: data, Used: used},
 		Ends:    b.Now().Add(length), Length: length,
 	}
 	if err := b.Gate.Admit(s.Session); err != nil {
@@ -145,11 +153,8 @@ func (b *Box) count() {
 		if !ok || s.MAC != k.MAC {
 			s = b.adopt(k, now)
 		}
-		if k.Counted > s.counted {
-			b.usage[k.MAC] += k.Counted - s.counted
-		}
-		s.counted = k.Counted
-		s.Data = k.Data
+		b.use(k.MAC, k.Used)
+		s.Used, s.Data = k.Used, k.Data
 		if k.Spent {
 			spent = append(spent, k.Addr)
 		}
@@ -169,40 +174,142 @@ func (b *Box) count() {
 	}
 }
 
-// adopt takes up a session that was found in the kernel. How it began is not known; what it used today follows from what
-// it may still use.
+// adopt takes up a session that another daemon began. How it began is not known.
 func (b *Box) adopt(k netctl.Session, now time.Time) Session {
-	if limit := uint64(b.Config.Limits.Data); limit != 0 && k.Data <= limit {
-		b.usage[k.MAC] = max(b.usage[k.MAC], limit-k.Data)
+	return Session{Session: k, Ends: now.Add(k.Left), Length: max(b.Config.Limits.Session, k.Left)}
+}
+
+// use notes what a device used today. As many are remembered as the network has addresses: when there are more, those
+// who used least are forgotten, which somebody who makes devices up cannot have happen to who used much, and never who has
+// a session. It returns whether one was.
+func (b *Box) use(mac netctl.MAC, bytes uint64) (forgot bool) {
+	most := 1<<(32-b.Config.Hotspot.Address.Bits()) - 3 // without the network's address, its broadcast address and the box's
+	if _, known := b.usage[mac]; !known && len(b.usage) >= most {
+		running := b.running()
+		var least netctl.MAC
+		for m, n := range b.usage {
+			if !running[m] && (!forgot || n < b.usage[least]) {
+				least, forgot = m, true
+			}
+		}
+		if forgot {
+			delete(b.usage, least)
+		}
 	}
-	return Session{
-		Session: k, Ends: now.Add(k.Left), Length: max(b.Config.Limits.Session, k.Left), counted: k.Counted,
+	b.usage[mac] = bytes
+	return forgot
+}
+
+// running returns the devices that have a session.
+func (b *Box) running() map[netctl.MAC]bool {
+	all := make(map[netctl.MAC]bool, len(b.sessions))
+	for _, s := range b.sessions {
+		all[s.MAC] = true
+	}
+	return all
+}
+
+// remember has the kernel remember what devices used, for a daemon that comes after a crash.
+func (b *Box) remember() {
+	if b.tookUp {
+		b.problem(b.Gate.Remember(b.usage, b.restOfDay()))
 	}
 }
 
-// resume takes up the sessions that the last daemon set aside.
-func (b *Box) resume() {
+func (b *Box) restOfDay() time.Duration { return ledger.PeriodEnd(b.now, "day", 0).Sub(b.now) }
+
+// Aside is what a daemon that was told to stop hands to the next one.
+type Aside struct {
+	Sessions []netctl.Session `json:"sessions"`
+	Used     []Used           `json:"used"` // by those who have no session, too
+	Day      time.Duration    `json:"day"`  // until the day is over on which that was used
+}
+
+// Used is what a device used in a day.
+type Used struct {
+	MAC   netctl.MAC `json:"mac"`
+	Bytes uint64     `json:"bytes"`
+}
+
+// After returns what is left of it after so long.
+func (a Aside) After(elapsed time.Duration) (left Aside) {
+	if left.Day = a.Day - elapsed; left.Day > 0 {
+		left.Used = a.Used
+	}
+	for _, s := range a.Sessions {
+		if s.Left -= elapsed; s.Left > 0 && !s.Spent {
+			left.Sessions = append(left.Sessions, s)
+		}
+	}
+	return left
+}
+
+// takeUp takes up what the last daemon left in the kernel, if it crashed, and what it set aside, if it was told to stop.
+// Until then nobody is admitted, and the kernel is told nothing: it knows better.
+func (b *Box) takeUp() {
+	if b.tookUp {
+		return
+	}
+	remembered, err := b.Gate.Remembered()
+	if err != nil {
+		b.problem(err)
+		return
+	}
+	b.tookUp = true
+	for mac, bytes := range remembered {
+		b.use(mac, bytes)
+	}
 	now := b.Now()
-	n := 0
-	for _, k := range b.Aside {
-		if _, ok := b.sessions[k.Addr]; ok || k.Left <= 0 || k.Spent {
+	aside := b.Aside.After(now.Sub(b.started))
+	b.Aside = Aside{}
+	slices.SortFunc(aside.Used, func(x, y Used) int { return cmp.Compare(x.Bytes, y.Bytes) })
+	for _, u := range aside.Used {
+		b.use(u.MAC, max(b.usage[u.MAC], u.Bytes))
+	}
+	for _, k := range aside.Sessions {
+		if _, ok := b.sessions[k.Addr]; ok {
 			continue
 		}
+		k.Used = b.usage[k.MAC]
 		if err := b.Gate.Admit(k); err != nil {
 			b.problem(err)
 			continue
 		}
-		k.Counted = 0
+		b.use(k.MAC, k.Used)
 		b.set(b.adopt(k, now))
-		n++
 	}
-	b.Aside = nil
-	if n > 0 {
+	if n := len(b.sessions); n > 0 {
 		b.Log.Info("sessions taken up", "count", n)
 	}
+	b.problem(b.TookUp())
 }
 
-// newDay gives everybody the day's data anew, also to those whose session runs.
+// setAside returns what the next daemon is to take up.
+func (b *Box) setAside() (Aside, error) {
+	sessions, err := b.Gate.Sessions()
+	used := maps.Clone(b.usage)
+	if !b.tookUp { // what the daemons before left
+		var remembered error
+		used, remembered = b.Gate.Remembered()
+		err = errors.Join(err, remembered)
+	}
+	before := b.Aside.After(b.Now().Sub(b.started))
+	a := Aside{Sessions: sessions, Used: before.Used, Day: b.restOfDay()}
+	for _, s := range sessions {
+		used[s.MAC] = s.Used
+	}
+	for mac, bytes := range used {
+		a.Used = append(a.Used, Used{mac, bytes})
+	}
+	for _, s := range before.Sessions {
+		if !slices.ContainsFunc(sessions, func(x netctl.Session) bool { return x.Addr == s.Addr }) {
+			a.Sessions = append(a.Sessions, s)
+		}
+	}
+	return a, err
+}
+
+// newDay gives everybody the day's data again, also to those whose session runs.
 func (b *Box) newDay(today time.Time) {
 	first := b.day.IsZero()
 	b.day = today
@@ -210,33 +317,37 @@ func (b *Box) newDay(today time.Time) {
 		return
 	}
 	b.read()
-	b.usage = map[netctl.MAC]uint64{}
-	b.regrant()
+	clear(b.usage)
+	for mac := range b.running() {
+		b.usage[mac] = 0
+	}
+	b.remember()
 }
 
-// share shrinks or widens what running sessions may still use, as the day goes: who came first leaves something for the
-// last. Nobody's is changed by a little, since each change is a message to the kernel.
+// share gives running sessions what is due to them as the day goes: who came first leaves something for the last.
+// Nobody's is changed by a little, since each change is a message to the kernel.
 func (b *Box) share() {
-	now := b.Now()
-	if d := b.chosen(); d == nil || d.Cap == 0 || b.Config.Limits.Data == 0 || now.Sub(b.shared) < reshare {
+	if b.chosen() == nil || !b.tookUp {
 		return
 	}
-	b.shared = now
 	today := b.sharing()
+	due := b.Config.Limits.Data != b.limit
 	for _, s := range b.sessions {
-		due := rest(today, b.usage[s.MAC])
-		if off := max(due, s.Data) - min(due, s.Data); off > s.Data/8+minShare {
-			b.regrant()
-			return
-		}
+		n := rest(today, b.usage[s.MAC])
+		due = due || max(n, s.Data)-min(n, s.Data) > s.Data/8+minShare
+	}
+	if due {
+		b.limit = b.Config.Limits.Data
+		b.read() // a new counter forgets what was counted since
+		b.regrant(today)
 	}
 }
 
 // regrant gives running sessions the data that is due to them now. Their time goes on.
-func (b *Box) regrant() {
-	today := b.sharing()
+func (b *Box) regrant(today ledger.Sharing) {
 	for addr, s := range maps.Clone(b.sessions) {
-		s.Data = rest(today, b.usage[s.MAC])
+		s.Used = b.usage[s.MAC]
+		s.Data = rest(today, s.Used)
 		if s.Data == 0 {
 			b.problem(b.end(addr))
 			continue
@@ -245,7 +356,6 @@ func (b *Box) regrant() {
 		if s.Left <= 0 {
 			continue
 		}
-		s.counted = 0
 		if err := b.Gate.Admit(s.Session); err != nil {
 			b.problem(err)
 			continue
@@ -279,9 +389,6 @@ func (b *Box) Reconfigure(ctx context.Context, c *config.Config) (err error) {
 		b.configure()
 		b.decision.Donation = -1 // the list is another
 		b.round(loop)
-		if old.Limits.Data != c.Limits.Data {
-			b.regrant() // by what is shared now
-		}
 	})
 	return errors.Join(doErr, err)
 }

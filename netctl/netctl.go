@@ -23,6 +23,13 @@ type Gate interface {
 	End(addr netip.Addr) error
 	// Sessions returns the sessions in the kernel's sets, which after a crash are the authority, by address.
 	Sessions() ([]Session, error)
+	// Remember has the kernel remember what devices used today, in bytes, until the day is over in so long, and forget
+	// all others. A running session counts on from there. It is kept until Close, also when the daemon is dead. There is
+	// room for as many devices as the hotspot's network has addresses.
+	Remember(used map[MAC]uint64, left time.Duration) error
+	// Remembered returns what the kernel remembers, with what running sessions used since. After a crash that is the
+	// authority, but for a session that ended since: its last bytes, at most [Forgotten], may be missing.
+	Remembered() (map[MAC]uint64, error)
 	// Grant appends a tranche to its donation's quota chain. A tranche that is there already is left as it is.
 	Grant(ctx context.Context, t Tranche) error
 	// Revoke takes all tranches out of a chain: nothing more is paid from it. That there are none is no error.
@@ -87,6 +94,7 @@ type Sysctl struct {
 const (
 	SetWho   = "pas-who"   // bitmap:ip,mac: who may send
 	SetClass = "pas-class" // bitmap:ip: counts bytes, holds the HTB class
+	SetDay   = "pas-day"   // bitmap:ip,mac: remembers what devices used today, one in each place; no rule asks it
 
 	// SetEssential is a hash:ip with the addresses of essential services, which dnsmasq puts there when it is asked for
 	// them.
@@ -162,7 +170,7 @@ const (
 // Set is an ipset of ours.
 type Set struct {
 	Name     string
-	Type     string       // "bitmap:ip" or "bitmap:ip,mac", which hold the sessions; "hash:ip", which others fill
+	Type     string       // "bitmap:ip" or "bitmap:ip,mac", which hold the sessions and the day; "hash:ip", which others fill
 	Network  netip.Prefix // of a bitmap
 	Counters bool
 	Timeout  time.Duration // how long an entry lasts that comes without one; 0: for ever
@@ -312,13 +320,19 @@ type Claim struct {
 
 // Session is a resident's admission.
 type Session struct {
-	Addr    netip.Addr
-	MAC     MAC
-	Left    time.Duration // until the kernel ends it
-	Data    uint64        // bytes it may still use, both directions; Unlimited for no bound
-	Spent   bool          // set by Sessions: its data is used up
-	Counted uint64        // set by Sessions: bytes since its counter was last set by Admit; where nothing is limited, received only
+	Addr  netip.Addr
+	MAC   MAC
+	Left  time.Duration // until the kernel ends it
+	Data  uint64        // bytes it may still use, both directions; Unlimited for no bound
+	Spent bool          // set by Sessions: its data is used up
+	// Used is how many bytes the device has used today: until now for Admit, and set by Sessions, which adds what was
+	// counted since; where nothing is limited, that is what it received. Where the day was over while no daemon lived to
+	// say so, it is what was used since one lives again.
+	Used uint64
 }
+
+// Forgotten is how many bytes of a running session the kernel's memory of the day may lag behind its counter.
+const Forgotten = 1 << 20
 
 // Unlimited is the Data of a session without a bound.
 const Unlimited = CountLimit
@@ -430,7 +444,7 @@ func (s Set) String() string {
 	return fmt.Sprintf("ipset create %s %s range %s timeout 0%s skbinfo", s.Name, s.Type, s.Network.Masked(), o)
 }
 
-// Bitmap tells whether the set is one of those that hold the sessions.
+// Bitmap tells whether the set is one of those that hold the sessions and the day.
 func (s Set) Bitmap() bool { return strings.HasPrefix(s.Type, "bitmap:") }
 
 func (r Rule) String() string {

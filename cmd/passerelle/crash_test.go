@@ -287,6 +287,68 @@ func TestSessionsSetAside(t *testing.T) {
 	leased("of another boot, after a crash", false)
 }
 
+// TestRestartKeepsShares: under a cap that leaves each resident less than the limit, another daemon knows what each has
+// used, of running sessions and of ended ones, however the last one ended.
+func TestRestartKeepsShares(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, settings{cap: "3GB", down: "20mbit"}, netlab.Options{Residents: 2})
+	r, gone := b.scene.Residents[0], b.scene.Residents[1]
+	use := func(who *netlab.Resident) {
+		t.Helper()
+		d, err := who.StartDownload(t.Context(), bigPage+"?bytes=8000000")
+		b.must(err)
+		<-d.Done()
+		if d.Total() != 8e6 {
+			t.Fatalf("%d bytes came of 8 MB: %v", d.Total(), d.Stop())
+		}
+	}
+	// near checks a resident's data, which changes with the hour, but not by a little.
+	near := func(what string, who *netlab.Resident, was uint64) {
+		t.Helper()
+		if left := *b.mine(who).BytesLeft; max(left, was)-min(left, was) > was/8+2e6 {
+			t.Errorf("%s, %d bytes are left, before %d", what, left, was)
+		}
+	}
+	b.newcomer(r)
+	b.newcomer(gone)
+	if share := *b.mine(r).BytesLeft; share > 400e6 {
+		t.Fatalf("a share of %d bytes is not scarce", share)
+	}
+	use(gone)
+	b.press(gone, "/session/end")
+	// again returns the data of one who presses again and leaves.
+	again := func() uint64 {
+		b.admit(gone)
+		left := *b.mine(gone).BytesLeft
+		b.press(gone, "/session/end")
+		return left
+	}
+	for what, end := range map[string]func(){"after SIGTERM": b.stop, "after SIGKILL": b.kill} {
+		use(r)
+		c := b.talk(r)
+		before, others := *b.mine(r).BytesLeft, again()
+		end()
+		b.restart()
+		b.waitStatus("the session to be taken up", func(s appliance.Status) error {
+			if s.Residents.Sessions != 1 {
+				return fmt.Errorf("%d sessions run", s.Residents.Sessions)
+			}
+			return nil
+		})
+		near(what, r, before)
+		b.online(r)
+		if _, err := c.Write([]byte("X: y\r\n")); what == "after SIGKILL" && err != nil {
+			t.Errorf("%s, a connection broke: %v", what, err)
+		}
+		b.press(r, "/session/end")
+		b.admit(r)
+		near(what+", and a press", r, before)
+		if left := again(); left < others-others/20 || left > others+others/20 {
+			t.Errorf("%s, another who had left and comes again has %d bytes, before %d", what, left, others)
+		}
+	}
+}
+
 // TestTwoDaemons: the second says why it leaves, and the first goes on.
 func TestTwoDaemons(t *testing.T) {
 	t.Parallel()

@@ -35,7 +35,6 @@ import (
 	"passerelle/captive/tutorials"
 	"passerelle/captive/web"
 	"passerelle/hw"
-	"passerelle/netctl"
 	"passerelle/netctl/arp"
 	"passerelle/netctl/gate"
 	"passerelle/netctl/plan"
@@ -143,7 +142,7 @@ func (d *daemon) run(ctx context.Context) error {
 		Leases: d.leases, Asker: asker, Memory: memory(),
 		Accounts: ledger, Books: books, Paused: paused, Clock: clock.New(clock.System(), kept.Trust), Boot: bootID(),
 		RunDir: d.runDir(), Now: time.Now, Log: d.log,
-		Keep: d.keep, Kept: kept, Aside: aside,
+		Keep: d.keep, Kept: kept, Aside: aside, TookUp: d.removeAside,
 	})
 
 	d.portal = captive.New(pages{d.box, d.lessons.Load}, d.log, time.Now)
@@ -161,10 +160,6 @@ func (d *daemon) run(ctx context.Context) error {
 	loop, loopDone := errgroup.Group{}, make(chan struct{})
 	loop.Go(func() error {
 		defer close(loopDone)
-		// From here on the kernel knows better. A daemon that ends earlier leaves it to the next.
-		if err := os.Remove(d.asidePath()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			d.log.Warn("what was set aside stays there", "error", err)
-		}
 		aside, err := d.box.Run(loopCtx)
 		return errors.Join(err, d.setAside(aside))
 	})
@@ -305,9 +300,9 @@ type (
 		Kept appliance.Kept `json:"kept"`
 	}
 	asideFile struct {
-		Boot     string           `json:"boot"`
-		At       time.Duration    `json:"at"` // since boot
-		Sessions []netctl.Session `json:"sessions"`
+		Boot string        `json:"boot"`
+		At   time.Duration `json:"at"` // since boot
+		appliance.Aside
 	}
 )
 
@@ -327,30 +322,35 @@ func (d *daemon) kept() appliance.Kept {
 	return f.Kept
 }
 
-// setAside writes the sessions for a daemon that starts soon. They hold residents' addresses, as the leases do: they lie
-// in memory, for this boot and for five minutes. Also without a session it says since when the leases are nobody's.
-func (d *daemon) setAside(s []netctl.Session) error {
-	err := writeJSON(d.asidePath(), asideFile{Boot: bootID(), At: clock.SinceBoot(), Sessions: s})
+// setAside writes what is for a daemon that starts soon. It holds residents' addresses, as the leases do: it lies in memory,
+// for this boot and for five minutes. Also with nothing in it, it says since when the leases are nobody's.
+func (d *daemon) setAside(a appliance.Aside) error {
+	err := writeJSON(d.asidePath(), asideFile{Boot: bootID(), At: clock.SinceBoot(), Aside: a})
 	if err != nil {
 		err = errors.Join(err, d.forgetResidents()) // nobody would know how old they are
 	}
 	return err
 }
 
-// aside returns the sessions that were set aside, and forgets what is too old, leases included.
-func (d *daemon) aside() []netctl.Session {
+// aside returns what was set aside, and forgets what is too old, leases included.
+func (d *daemon) aside() (a appliance.Aside) {
 	f, err := d.readAside()
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return a
 	}
 	if left := f.left(asideFor); err == nil && left > 0 {
-		for i := range f.Sessions {
-			f.Sessions[i].Left -= asideFor - left
-		}
-		return f.Sessions
+		return f.After(asideFor - left)
 	}
 	if err = errors.Join(err, d.forgetResidents()); err != nil {
-		d.log.Warn("sessions that were set aside cannot be read", "error", err)
+		d.log.Warn("what was set aside cannot be taken up", "error", err)
+	}
+	return a
+}
+
+// removeAside removes what was set aside, once it has been taken up.
+func (d *daemon) removeAside() error {
+	if err := os.Remove(d.asidePath()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove what was set aside: %w", err)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"passerelle/appliance"
 	"passerelle/appliance/decide"
@@ -56,8 +57,8 @@ func TestResidentGoesOnlineAndBack(t *testing.T) {
 	}
 }
 
-// TestDataOfTheDay: who has used the day's data is told so, and pressing again gives only what is left. All that is
-// forgotten when the daemon ends.
+// TestDataOfTheDay: who has used the day's data is told so, and pressing again gives only what is left, also when the
+// daemon crashed or was started again. A while after it was stopped for good, that is forgotten.
 func TestDataOfTheDay(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{data: "4MB", down: "20mbit"}, netlab.Options{Residents: 2})
@@ -93,7 +94,18 @@ func TestDataOfTheDay(t *testing.T) {
 	b.held(r)
 	b.online(other)
 
+	for _, end := range []func(){b.stop, b.kill} {
+		end()
+		b.restart()
+		if reply := b.press(r, "/session"); reply.Status != http.StatusForbidden {
+			t.Errorf("when another daemon has started, the button is answered with %d", reply.Status)
+		}
+		b.held(r)
+		b.online(other)
+	}
+
 	b.stop()
+	b.aside(func(f *asideFile) { f.At -= 6 * time.Minute })
 	b.restart()
 	b.admit(r)
 }

@@ -134,8 +134,8 @@ func (k *realKernel) Break(t *testing.T, what gatetest.Object) {
 	script, known := map[gatetest.Object]string{
 		gatetest.Address:    "ip address del 10.80.0.1/22 dev wlan0",
 		gatetest.Link:       "ip link set wlan0 down",
-		gatetest.Sets:       flushAll + "for s in pas-who pas-class; do until ipset destroy $s; do sleep 0.01; done; done",
-		gatetest.Entries:    "ipset flush pas-who && ipset flush pas-class",
+		gatetest.Sets:       flushAll + "for s in pas-who pas-class pas-day; do until ipset destroy $s; do sleep 0.01; done; done",
+		gatetest.Entries:    "ipset flush pas-who && ipset flush pas-class && ipset flush pas-day",
 		gatetest.WhoEntry:   "ipset del pas-who " + address(0).String(),
 		gatetest.Rules:      "ip rule del pref 8010 && ip rule del pref 8011",
 		gatetest.Routes:     "ip route flush table 8010 && ip route flush table 8011",

@@ -38,6 +38,8 @@ type Gate struct {
 	hotspot     int // the kernel's number of its interface, when it was last looked at
 	sets        map[string]netctl.Set
 	sessions    map[netip.Addr]session
+	day         map[netctl.MAC]usage
+	dayEnds     time.Time
 	firewall    firewallState
 	ports       []port                 // that residents' frames come in by
 	filters     map[string]filterState // by family
@@ -63,9 +65,12 @@ var _ netctl.Gate = (*Gate)(nil)
 type session struct {
 	netctl.Session
 	ends    time.Time // by the monotonic clock
-	start   uint64    // the byte counter's value when it was set
+	start   uint64    // the byte counter's value when the device had used Used
 	counter uint64    // its value when it was last read: should the sets be flushed, the session goes on from there
 }
+
+// used returns what the session's device has used today when its counter has a value.
+func (s session) used(counter uint64) uint64 { return s.Used + counter - min(s.start, counter) }
 
 // residents are some residents' addresses with their devices.
 type residents map[netip.Addr]netctl.MAC
@@ -108,6 +113,7 @@ func New(ctx context.Context, now func() time.Time) (*Gate, error) {
 		now:      now,
 		sets:     map[string]netctl.Set{},
 		sessions: map[netip.Addr]session{},
+		day:      map[netctl.MAC]usage{},
 		shaped:   map[string]shaped{},
 		filters:  map[string]filterState{},
 		memory:   memory{},
@@ -215,7 +221,7 @@ func (g *Gate) applySets(ctx context.Context, want []netctl.Set) (held map[strin
 				return nil, changes, err
 			}
 			if w.Bitmap() {
-				g.sessions = map[netip.Addr]session{}
+				g.sessions, g.day = map[netip.Addr]session{}, map[netctl.MAC]usage{}
 			}
 			ok, have = false, listing{}
 			changes = append(changes, "ipset destroy "+w.Name)
@@ -237,9 +243,10 @@ func (g *Gate) applySets(ctx context.Context, want []netctl.Set) (held map[strin
 func (g *Gate) applySessions(held map[string]listing) (changes []string, err error) {
 	who, class := held[netctl.SetWho].entries, held[netctl.SetClass].entries
 	if !g.applied && len(g.sessions) == 0 {
+		g.adoptDay(held)
 		for addr, w := range who {
 			if c, ok := class[addr]; ok {
-				g.sessions[addr] = g.adopted(w, c)
+				g.sessions[addr] = g.adopted(w, c, g.day)
 			}
 		}
 	}
@@ -247,6 +254,7 @@ func (g *Gate) applySessions(held map[string]listing) (changes []string, err err
 	ended := residents{}
 	for addr, s := range g.sessions {
 		if !s.ends.After(now) {
+			g.finish(s) // the repair of the day tells the kernel
 			ended[addr] = s.MAC
 			delete(g.sessions, addr)
 		}
@@ -267,6 +275,7 @@ func (g *Gate) applySessions(held map[string]listing) (changes []string, err err
 			todo = append(todo, g.putWho(s, left))
 		}
 	}
+	todo = append(todo, g.repairDay(held[netctl.SetDay].entries)...)
 	restored := len(todo)
 	for set, entries := range map[string]map[netip.Addr]entry{netctl.SetWho: who, netctl.SetClass: class} {
 		for addr := range entries {
@@ -285,10 +294,14 @@ func (g *Gate) applySessions(held map[string]listing) (changes []string, err err
 // near tells whether a timeout of the kernel's is a session's, but for whole seconds and clocks that drift apart.
 func near(kernel, left time.Duration) bool { return (kernel - left).Abs() < 10*time.Second }
 
-// adopted makes a session of what the kernel's sets hold.
-func (g *Gate) adopted(who, class entry) session {
+// adopted makes a session of what the kernel's sets hold. Without a memory of the day its device has used nothing: that
+// day is over.
+func (g *Gate) adopted(who, class entry, day map[netctl.MAC]usage) session {
 	s := session{Session: netctl.Session{Addr: who.addr, MAC: who.mac, Left: min(who.timeout, class.timeout)}}
 	s.start, s.counter = class.bytes, class.bytes
+	if u, ok := day[who.mac]; ok {
+		s.Used, s.start = u.bytes, min(u.counter, class.bytes)
+	}
 	s.ends = g.now().Add(s.Left)
 	s.Data, s.Spent = dataLeft(class.bytes)
 	return s
@@ -353,7 +366,12 @@ func (g *Gate) admit(s netctl.Session) error {
 			return errors.Join(err, g.freeClasses(residents{s.Addr: s.MAC}))
 		}
 	}
-	if err := g.netfilter.do(g.putClassEntry(x, s.Left), g.putWho(x, s.Left)); err != nil {
+	// They are sent at once, so that a daemon which dies leaves all of them or none.
+	day, err := g.remember(s.MAC, s.Used, x.start)
+	if err == nil {
+		err = g.netfilter.do(day, g.putClassEntry(x, s.Left), g.putWho(x, s.Left))
+	}
+	if err != nil {
 		return errors.Join(err, g.End(s.Addr))
 	}
 	// A device that pressed had its address bound to it before: this has it last as long as the session.
@@ -368,16 +386,19 @@ func (g *Gate) admit(s netctl.Session) error {
 // End implements netctl.Gate.
 func (g *Gate) End(addr netip.Addr) error {
 	ended := residents{}
-	if s, ok := g.sessions[addr]; ok {
-		ended[addr] = s.MAC
-	}
+	s, ok := g.sessions[addr]
 	delete(g.sessions, addr)
 	if !g.applied {
 		return nil
 	}
 	g.seen.forget()
+	todo := []request{deleteEntry(g.sets[netctl.SetWho], addr), deleteEntry(g.sets[netctl.SetClass], addr)}
+	if ok {
+		ended[addr] = s.MAC
+		todo = append(todo, g.finish(s)...)
+	}
 	err := errors.Join(
-		g.netfilter.do(deleteEntry(g.sets[netctl.SetWho], addr), deleteEntry(g.sets[netctl.SetClass], addr)),
+		g.netfilter.do(todo...),
 		g.freeClasses(ended), g.cut(ended),
 	)
 	if err != nil {
@@ -403,10 +424,10 @@ func (g *Gate) Sessions() ([]netctl.Session, error) {
 	return g.sessionsIn(sets), err
 }
 
-// lists lists both sets, as far as they are there.
+// lists lists our bitmaps, as far as they are there.
 func (g *Gate) lists() (map[string]listing, error) {
 	sets := map[string]listing{}
-	for _, name := range []string{netctl.SetWho, netctl.SetClass} {
+	for _, name := range []string{netctl.SetWho, netctl.SetClass, netctl.SetDay} {
 		l, ok, err := g.list(name, true)
 		if err != nil {
 			return nil, err
@@ -419,16 +440,21 @@ func (g *Gate) lists() (map[string]listing, error) {
 }
 
 func (g *Gate) sessionsIn(sets map[string]listing) (all []netctl.Session) {
+	day := g.day
+	if !g.applied {
+		day = dayIn(sets)
+	}
 	for addr, w := range sets[netctl.SetWho].entries {
 		c, ok := sets[netctl.SetClass].entries[addr]
 		if !ok {
 			continue
 		}
-		s := g.adopted(w, c).Session
-		if known, ok := g.sessions[addr]; ok && c.bytes >= known.start {
-			s.Counted = c.bytes - known.start
+		s := g.adopted(w, c, day)
+		if known, ok := g.sessions[addr]; ok && known.MAC == s.MAC {
+			s.Used, s.start = known.Used, known.start
 		}
-		all = append(all, s)
+		s.Used = s.used(c.bytes)
+		all = append(all, s.Session)
 	}
 	slices.SortFunc(all, func(a, b netctl.Session) int { return a.Addr.Compare(b.Addr) })
 	return all
@@ -444,7 +470,7 @@ func (g *Gate) Read() (s netctl.Sample, err error) {
 	s.Sessions = g.sessionsIn(sets)
 	for _, x := range s.Sessions {
 		if known, ok := g.sessions[x.Addr]; ok {
-			known.counter = known.start + x.Counted
+			known.counter = max(known.start, sets[netctl.SetClass].entries[x.Addr].bytes)
 			g.sessions[x.Addr] = known
 		}
 	}
@@ -609,7 +635,7 @@ func (g *Gate) Close(ctx context.Context) error {
 	_, err = g.applyRoutes(nil)
 	try(err)
 	try(g.forgetConnections())
-	for _, name := range []string{netctl.SetWho, netctl.SetClass, netctl.SetEssential} {
+	for _, name := range []string{netctl.SetWho, netctl.SetClass, netctl.SetDay, netctl.SetEssential} {
 		try(g.destroySet(ctx, name))
 	}
 	roots, err := g.roots()

@@ -62,7 +62,8 @@ type entry struct {
 	addr    netip.Addr
 	mac     netctl.MAC // sets of type bitmap:ip,mac only
 	timeout time.Duration
-	bytes   uint64 // sets with counters only
+	bytes   uint64 // sets with counters only, as packets
+	packets uint64
 	mark    uint32 // under netctl.MarkMask, 0: none
 	class   uint32 // HTB class id, 0: none
 }
@@ -138,7 +139,7 @@ func putEntry(set netctl.Set, x entry) request {
 		fields = append(fields, attr(ipsetAttrEther, x.mac[:]))
 	}
 	if set.Counters {
-		fields = append(fields, attr(ipsetAttrBytes|netOrder, big64(x.bytes)), attr(ipsetAttrPackets|netOrder, big64(0)))
+		fields = append(fields, attr(ipsetAttrBytes|netOrder, big64(x.bytes)), attr(ipsetAttrPackets|netOrder, big64(x.packets)))
 	}
 	return request{
 		kind: ipsetType(ipsetAdd), body: slices.Concat(ipsetMessage(set.Name), nest(ipsetAttrData, fields...)),
@@ -225,6 +226,8 @@ func decodeEntry(b []byte) (x entry) {
 			x.timeout = time.Duration(big32Of(value)) * time.Second
 		case ipsetAttrBytes:
 			x.bytes = big64Of(value)
+		case ipsetAttrPackets:
+			x.packets = big64Of(value)
 		case ipsetAttrMark:
 			x.mark = uint32(big64Of(value) >> 32)
 		case ipsetAttrPrio:

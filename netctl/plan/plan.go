@@ -181,6 +181,7 @@ func (c compiler) compile() netctl.Plan {
 		Sets: []netctl.Set{
 			{Name: netctl.SetWho, Type: "bitmap:ip,mac", Network: c.network},
 			{Name: netctl.SetClass, Type: "bitmap:ip", Network: c.network, Counters: true},
+			{Name: netctl.SetDay, Type: "bitmap:ip,mac", Network: c.network, Counters: true},
 			{Name: netctl.SetEssential, Type: "hash:ip", Timeout: essentialKept},
 		},
 		Class: netctl.Class{Download: uint64(limits.Download), Upload: uint64(limits.Upload)},

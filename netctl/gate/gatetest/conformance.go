@@ -43,7 +43,7 @@ const (
 	Address    Object = "hotspot's address"
 	Link       Object = "hotspot's interface up"
 	Sets       Object = "sets"
-	Entries    Object = "entries of both sets"
+	Entries    Object = "entries of all sets"
 	WhoEntry   Object = "entry of who may send"
 	Rules      Object = "routing rules"
 	Routes     Object = "routes"
@@ -123,6 +123,7 @@ func Conformance(t *testing.T, newKernel func(t *testing.T) Kernel) {
 	run("Expiry", testExpiry)
 	run("Data", testData)
 	run("Crash", testCrash)
+	run("Day", testDay)
 	run("Tranches", testTranches)
 	run("Broadcasts", testBroadcasts)
 	run("Repair", testRepair)
@@ -179,7 +180,7 @@ func (s *suite) hold(want ...netctl.Session) {
 		if i < len(want) && got[i].Left <= want[i].Left && got[i].Left > want[i].Left-time.Minute {
 			got[i].Left = want[i].Left
 		}
-		got[i].Counted = 0
+		got[i].Used = 0
 	}
 	if d := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); d != "" {
 		s.Errorf("sessions (-want +got):\n%s", d)
@@ -300,6 +301,7 @@ func testSessions(s *suite) {
 	s.hold(second)
 	s.must(s.gate.End(second.Addr))
 	s.hold()
+	s.must(s.gate.Remember(nil, time.Hour))
 	s.same(alone, "after the sessions came and went")
 
 	s.Pass(s.T, 0, 1)
@@ -341,11 +343,12 @@ func testExpiry(s *suite) {
 	s.hold(short, long)
 	all, err := s.gate.Sessions()
 	s.must(err)
-	if all[0].Counted != 0 {
-		s.Errorf("a new session begins with %d bytes counted", all[0].Counted)
+	if all[0].Used != 0 {
+		s.Errorf("a new session begins with %d bytes used", all[0].Used)
 	}
 	s.must(s.gate.End(short.Addr))
 	s.must(s.gate.End(long.Addr))
+	s.must(s.gate.Remember(nil, time.Hour))
 	if got := withoutTranches(s.Kernel.String()); got != alone {
 		s.Errorf("the sessions left something behind:\n%s", cmp.Diff(alone, got))
 	}
@@ -362,7 +365,7 @@ func testData(s *suite) {
 	s.apply(p)
 	s.must(s.gate.Grant(s.Context(), netctl.Tranche{Chain: p.Cap, ID: 1, Bytes: 1e9}))
 	x := session(0)
-	x.Data = 100_000
+	x.Data, x.Used = 100_000, 3e6
 	s.must(s.gate.Admit(x))
 	counted := func() netctl.Session {
 		sample, err := s.gate.Read()
@@ -373,14 +376,14 @@ func testData(s *suite) {
 		return sample.Sessions[0]
 	}
 	s.Pass(s.T, 0, 40_000)
-	s.eventually("the bytes are counted", func() bool { return counted().Counted >= 40_000 })
+	s.eventually("the bytes are counted", func() bool { return counted().Used >= x.Used+40_000 })
 	got := counted()
-	if got.Spent || got.Counted > 60_000 || got.Data+got.Counted != x.Data {
+	if got.Spent || got.Used > x.Used+60_000 || got.Data+got.Used != x.Data+x.Used {
 		s.Errorf("40 kB were counted as %+v", got)
 	}
 	s.apply(Sharing(s.config, 0))
-	if again := counted(); again.Counted != got.Counted {
-		s.Errorf("an applied plan changed the count from %d to %d", got.Counted, again.Counted)
+	if again := counted(); again.Used != got.Used {
+		s.Errorf("an applied plan changed the count from %d to %d", got.Used, again.Used)
 	}
 	s.Pass(s.T, 0, 100_000)
 	s.eventually("the data is spent", func() bool { return counted().Spent })
@@ -389,8 +392,8 @@ func testData(s *suite) {
 	}
 	// New data for a running session.
 	s.must(s.gate.Admit(x))
-	if got := counted(); got.Spent || got.Counted != 0 || got.Data != x.Data {
-		s.Errorf("admitted anew, the session is %+v", got)
+	if got := counted(); got.Spent || got.Used != x.Used || got.Data != x.Data {
+		s.Errorf("admitted again, the session is %+v", got)
 	}
 }
 
@@ -434,6 +437,132 @@ func testCrash(s *suite) {
 	s.hold(first)
 	// One that never got to apply anything can close all the same.
 	s.gate = s.Gate(s.T)
+	s.must(s.gate.Close(s.Context()))
+	s.same(s.before, "though all was closed")
+}
+
+// testDay: what devices used today is known to the next gate, whatever became of their sessions and of the last gate.
+func testDay(s *suite) {
+	p := Sharing(s.config, 0)
+	gone, other := netctl.MAC{2, 0, 0, 0, 1, 0}, netctl.MAC{2, 0, 0, 0, 1, 1}
+	if err := s.gate.Remember(map[netctl.MAC]uint64{gone: 1}, time.Hour); err == nil {
+		s.Error("what a device used was to be remembered before there was a plan")
+	}
+	s.apply(p)
+	s.must(s.gate.Grant(s.Context(), netctl.Tranche{Chain: p.Cap, ID: 1, Bytes: 1e9}))
+	bounded, unbounded := session(0), session(1)
+	bounded.Data, bounded.Used = 10e6, 7e6
+	unbounded.Used = 5e6
+	s.must(s.gate.Admit(bounded))
+	s.must(s.gate.Admit(unbounded))
+	used := map[netctl.MAC]uint64{bounded.MAC: bounded.Used, unbounded.MAC: unbounded.Used, gone: 3e6}
+	remember := func() {
+		s.Helper()
+		s.must(s.gate.Remember(used, time.Hour))
+	}
+	// holds checks what is remembered.
+	holds := func(when string) {
+		s.Helper()
+		got, err := s.gate.Remembered()
+		s.must(err)
+		if d := cmp.Diff(used, got); d != "" {
+			s.Errorf("%s, what devices used is remembered as (-want +got):\n%s", when, d)
+		}
+		all, err := s.gate.Sessions()
+		s.must(err)
+		for _, x := range all {
+			if x.Used != used[x.MAC] {
+				s.Errorf("%s, the device of a session used %d bytes, not %d", when, x.Used, used[x.MAC])
+			}
+		}
+	}
+	// crash has another gate take over.
+	crash := func() {
+		s.Helper()
+		s.gate = s.Gate(s.T)
+		holds("after a crash, before the first plan")
+		s.apply(p)
+		holds("after a crash")
+	}
+	pass := func(k int, x netctl.Session) {
+		s.Helper()
+		before := used[x.MAC]
+		s.Pass(s.T, k, 40_000)
+		s.eventually("the bytes are counted", func() bool {
+			sample, err := s.gate.Read()
+			s.must(err)
+			used[x.MAC] = sample.Sessions[k].Used
+			return used[x.MAC] >= before+40_000
+		})
+		if n := used[x.MAC] - before; n > 60_000 {
+			s.Errorf("40 kB were counted as %d bytes", n)
+		}
+	}
+	remember()
+	holds("at first")
+	for range 3 {
+		pass(0, bounded)
+		holds("while a session runs")
+		crash()
+		remember()
+		s.apply(p)
+		holds("remembered again")
+	}
+	// Other limits do not forgive what was used.
+	bounded.Data, bounded.Used = 2e6, used[bounded.MAC]
+	s.must(s.gate.Admit(bounded))
+	holds("with other limits")
+	crash()
+	pass(0, bounded)
+	s.must(s.gate.End(bounded.Addr))
+	holds("after the session's end")
+	crash()
+	// Somebody empties the sets.
+	s.Break(s.T, Entries)
+	s.apply(p)
+	holds("after the sets were emptied")
+	// What was used grows by much while a session runs, and by that of others.
+	used[unbounded.MAC] += 5 * netctl.Forgotten
+	used[other], used[gone] = 1, 4e6
+	remember()
+	holds("after more was used")
+	crash()
+	// A new day.
+	used = map[netctl.MAC]uint64{unbounded.MAC: 0}
+	remember()
+	holds("on a new day")
+	crash()
+	// A day that ends while no daemon lives.
+	used[unbounded.MAC], used[other] = 9e6, 1e6
+	s.must(s.gate.Remember(used, time.Second))
+	s.apply(p)
+	s.gate = s.Gate(s.T)
+	s.eventually("the day is over", func() bool {
+		got, err := s.gate.Remembered()
+		s.must(err)
+		return len(got) == 1
+	})
+	used = map[netctl.MAC]uint64{unbounded.MAC: 0}
+	holds("when the day is over")
+	s.apply(p)
+	holds("when the day is over and a gate has taken over")
+	// There is room for as many as the network has addresses, and what is forgotten makes room.
+	all := map[netctl.MAC]uint64{}
+	for round := range 3 {
+		clear(all)
+		for k := range 1 << 10 {
+			all[netctl.MAC{6, byte(round), 0, 0, byte(k >> 8), byte(k)}] = uint64(k)
+		}
+		s.must(s.gate.End(unbounded.Addr))
+		used = all
+		remember()
+		holds("with a full network")
+	}
+	crash()
+	if err := s.gate.Admit(bounded); err == nil {
+		s.Error("a device was admitted whose use cannot be remembered")
+	}
+	holds("after one too many")
 	s.must(s.gate.Close(s.Context()))
 	s.same(s.before, "though all was closed")
 }

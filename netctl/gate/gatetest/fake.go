@@ -23,6 +23,7 @@ type Fake struct {
 	objects   map[string]bool // lines of a plan's text
 	cap       string          // the quota chain in use
 	sessions  map[netip.Addr]fakeSession
+	day       map[netctl.MAC]usage
 	classes   map[string]bool
 	tranches  []netctl.Spent
 	neighbors map[netip.Addr]netctl.MAC
@@ -35,8 +36,19 @@ type Fake struct {
 
 type fakeSession struct {
 	netctl.Session
-	ends  time.Time
-	given uint64
+	ends    time.Time
+	given   uint64
+	counted uint64 // bytes since it was admitted
+	start   uint64 // of counted, when the device had used Used
+}
+
+// used returns what the session's device has used today when so much is counted.
+func (s fakeSession) used(counted uint64) uint64 { return s.Used + counted - s.start }
+
+// usage is what is remembered of a device's day, and what its session had counted then.
+type usage struct {
+	bytes, counted uint64
+	ends           time.Time
 }
 
 // NewFake makes an untouched kernel whose clock is now. Its neighbour table knows nobody.
@@ -45,6 +57,7 @@ func NewFake(now func() time.Time) *Fake {
 		now:       now,
 		objects:   map[string]bool{},
 		sessions:  map[netip.Addr]fakeSession{},
+		day:       map[netctl.MAC]usage{},
 		classes:   map[string]bool{},
 		neighbors: map[netip.Addr]netctl.MAC{},
 		bindings:  map[netip.Addr]netctl.Binding{},
@@ -56,8 +69,8 @@ func NewFake(now func() time.Time) *Fake {
 // Gate returns a gate on the kernel: another one is what another daemon has, after the first one crashed.
 func (k *Fake) Gate() netctl.Gate { return &fakeGate{Fake: k} }
 
-// String shows what the kernel holds, sorted: the plan's objects, the sessions and their classes, the tranches. Times and
-// counts are left out.
+// String shows what the kernel holds, sorted: the plan's objects, the sessions and their classes, whose day is remembered,
+// the tranches. Times and counts are left out.
 func (k *Fake) String() string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -66,6 +79,9 @@ func (k *Fake) String() string {
 		if k.running(s) {
 			lines = append(lines, fmt.Sprintf("ipset add %s %s,%s", netctl.SetWho, addr, s.MAC))
 		}
+	}
+	for mac := range k.remembered() {
+		lines = append(lines, fmt.Sprintf("ipset add %s %s", netctl.SetDay, mac))
 	}
 	lines = slices.AppendSeq(lines, maps.Keys(k.classes))
 	slices.Sort(lines)
@@ -126,6 +142,7 @@ func (k *Fake) Flush() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	clear(k.sessions)
+	clear(k.day)
 }
 
 // Pass sends packets of a resident to the internet, so many bytes of them, and returns how many bytes got there.
@@ -138,8 +155,8 @@ func (k *Fake) Pass(addr netip.Addr, bytes uint64) (passed uint64) {
 		if !ok || !k.running(s) || k.cap == "" {
 			return passed
 		}
-		s.Counted += packet
-		s.Data = left(s.given, s.Counted)
+		s.counted += packet
+		s.Data = left(s.given, s.counted)
 		s.Spent = s.Data == 0
 		k.sessions[addr] = s
 		if !s.Spent && k.pay(packet) {
@@ -192,12 +209,32 @@ func (k *Fake) pay(bytes uint64) bool {
 
 func (k *Fake) running(s fakeSession) bool { return s.ends.After(k.now()) }
 
+// remembered returns the day's entries that have not ended, with what running sessions counted since.
+func (k *Fake) remembered() map[netctl.MAC]uint64 {
+	used := map[netctl.MAC]uint64{}
+	for mac, u := range k.day {
+		if u.ends.After(k.now()) {
+			used[mac] = u.bytes
+		}
+	}
+	for _, s := range k.sessions {
+		if n, ok := used[s.MAC]; ok && k.running(s) {
+			used[s.MAC] = n + s.counted - k.day[s.MAC].counted
+		} else if k.running(s) {
+			used[s.MAC] = 0 // that day is over
+		}
+	}
+	return used
+}
+
 // fakeGate is a gate on a fake kernel: what it knows besides is what it applied last.
 type fakeGate struct {
 	*Fake
 	plan    netctl.Plan
 	applied bool
 	known   map[netip.Addr]fakeSession // as admitted: a flushed set is filled again
+	day     map[netctl.MAC]usage       // likewise
+	ends    time.Time                  // the day
 }
 
 func (g *fakeGate) Apply(_ context.Context, p netctl.Plan) (changes []string, err error) {
@@ -207,18 +244,19 @@ func (g *fakeGate) Apply(_ context.Context, p netctl.Plan) (changes []string, er
 		return nil, fmt.Errorf("apply the plan: %w", g.fail)
 	}
 	if !g.applied {
-		g.known = maps.Clone(g.sessions)
+		g.adopt()
 	}
 	g.plan, g.applied, g.cap = p, true, p.Cap
 	for addr, s := range g.known {
 		if !g.running(s) {
-			delete(g.known, addr)
+			g.finish(addr)
 		} else if _, ok := g.sessions[addr]; !ok {
 			g.sessions[addr] = s
 			changes = append(changes, fmt.Sprintf("ipset add %s %s,%s", netctl.SetWho, addr, s.MAC))
 		}
 	}
 	maps.DeleteFunc(g.sessions, func(addr netip.Addr, _ fakeSession) bool { _, ok := g.known[addr]; return !ok })
+	changes = append(changes, g.repairDay()...)
 	want := map[string]bool{}
 	for line := range strings.Lines(p.String()) {
 		want[strings.TrimSpace(line)] = true
@@ -226,6 +264,25 @@ func (g *fakeGate) Apply(_ context.Context, p netctl.Plan) (changes []string, er
 	changes = append(changes, replace(g.objects, want)...)
 	maps.DeleteFunc(g.broadcasts, func(line string, _ uint64) bool { return !g.counts(line) })
 	return append(changes, replace(g.classes, g.wantedClasses())...), nil
+}
+
+// adopt takes over what another gate left.
+func (g *fakeGate) adopt() {
+	g.known, g.day, g.ends = maps.Clone(g.sessions), maps.Clone(g.Fake.day), g.now().Add(24*time.Hour)
+	for mac, u := range g.day {
+		if !u.ends.After(g.now()) {
+			delete(g.day, mac)
+			continue
+		}
+		g.ends = u.ends
+	}
+	for addr, s := range g.known {
+		s.Used, s.start = 0, s.counted // that day is over
+		if u, ok := g.day[s.MAC]; ok {
+			s.Used, s.start = u.bytes, u.counted
+		}
+		g.known[addr] = s
+	}
 }
 
 func (g *fakeGate) wantedClasses() map[string]bool {
@@ -269,7 +326,10 @@ func (g *fakeGate) Admit(s netctl.Session) error {
 		!network.Masked().Contains(s.Addr.Next()):
 		return errors.New("admit a session: its address is not a resident's on the hotspot")
 	}
-	s.Counted, s.Spent = 0, s.Data == 0
+	if err := g.remember(s.MAC, s.Used, 0); err != nil {
+		return fmt.Errorf("admit a session: %w", err)
+	}
+	s.Spent = s.Data == 0
 	x := fakeSession{Session: s, ends: g.now().Add(s.Left), given: s.Data}
 	g.sessions[s.Addr], g.known[s.Addr] = x, x
 	replace(g.classes, g.wantedClasses())
@@ -279,8 +339,7 @@ func (g *fakeGate) Admit(s netctl.Session) error {
 func (g *fakeGate) End(addr netip.Addr) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	delete(g.sessions, addr)
-	delete(g.known, addr)
+	g.finish(addr)
 	replace(g.classes, g.wantedClasses())
 	return nil
 }
@@ -288,14 +347,94 @@ func (g *fakeGate) End(addr netip.Addr) error {
 func (g *fakeGate) Sessions() (all []netctl.Session, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	var used map[netctl.MAC]uint64
+	if !g.applied {
+		used = g.remembered()
+	}
 	for _, s := range g.sessions {
 		if g.running(s) {
 			s.Left = s.ends.Sub(g.now()).Truncate(time.Second)
+			if s.Used = used[s.MAC]; g.applied {
+				s.Used = g.known[s.Addr].used(s.counted)
+			}
 			all = append(all, s.Session)
 		}
 	}
 	slices.SortFunc(all, func(a, b netctl.Session) int { return a.Addr.Compare(b.Addr) })
 	return all, nil
+}
+
+// finish ends a session, and remembers what its device used.
+func (g *fakeGate) finish(addr netip.Addr) {
+	if s, ok := g.known[addr]; ok {
+		g.day[s.MAC] = usage{bytes: s.used(s.counted), ends: g.ends}
+		g.Fake.day[s.MAC] = g.day[s.MAC]
+	}
+	delete(g.sessions, addr)
+	delete(g.known, addr)
+}
+
+// remember remembers what a device used, if there is room.
+func (g *fakeGate) remember(mac netctl.MAC, bytes, counted uint64) error {
+	if _, ok := g.day[mac]; !ok && len(g.day) >= 1<<(32-g.plan.Hotspot.Address.Bits()) {
+		return errors.New("remember what a device used: there is no room")
+	}
+	g.day[mac] = usage{bytes, counted, g.ends}
+	g.Fake.day[mac] = g.day[mac]
+	return nil
+}
+
+// repairDay makes the kernel remember what it was told.
+func (g *fakeGate) repairDay() (changes []string) {
+	for mac, u := range g.day {
+		if u.ends = g.ends; g.Fake.day[mac] != u && g.ends.After(g.now()) {
+			g.day[mac], g.Fake.day[mac] = u, u
+			changes = append(changes, fmt.Sprintf("ipset add %s %s", netctl.SetDay, mac))
+		}
+	}
+	return changes
+}
+
+func (g *fakeGate) Remember(used map[netctl.MAC]uint64, left time.Duration) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.applied {
+		return errors.New("remember what devices used: no plan has been applied yet")
+	}
+	g.ends = g.now().Add(left)
+	running := map[netctl.MAC]bool{}
+	var errs []error
+	for addr, s := range g.known {
+		running[s.MAC] = true
+		if n := used[s.MAC]; n != s.used(s.counted) {
+			s.Used, s.start = n, s.counted
+			g.known[addr] = s
+		}
+	}
+	for mac := range g.day {
+		if _, ok := used[mac]; !ok && !running[mac] {
+			delete(g.day, mac)
+			delete(g.Fake.day, mac)
+		}
+	}
+	for _, s := range g.known {
+		n := used[s.MAC]
+		if u, ok := g.day[s.MAC]; !ok || u.bytes+s.counted-u.counted != n || n-u.bytes >= netctl.Forgotten {
+			errs = append(errs, g.remember(s.MAC, n, s.counted))
+		}
+	}
+	for mac, n := range used {
+		if u, ok := g.day[mac]; !running[mac] && (!ok || u.bytes != n) {
+			errs = append(errs, g.remember(mac, n, 0))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (g *fakeGate) Remembered() (map[netctl.MAC]uint64, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.remembered(), nil
 }
 
 func (g *fakeGate) Grant(_ context.Context, t netctl.Tranche) error {
@@ -335,6 +474,12 @@ func (g *fakeGate) Read() (s netctl.Sample, err error) {
 	s.Sessions, err = g.Sessions()
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	for addr, was := range g.known {
+		if now, ok := g.sessions[addr]; ok {
+			now.Used, now.start = was.Used, was.start
+			g.known[addr] = now
+		}
+	}
 	s.Tranches = slices.Clone(g.tranches)
 	slices.SortStableFunc(s.Tranches, func(a, b netctl.Spent) int { return cmp.Compare(a.Chain, b.Chain) })
 	return s, err
@@ -382,9 +527,10 @@ func (g *fakeGate) Close(context.Context) error {
 	defer g.mu.Unlock()
 	clear(g.objects)
 	clear(g.sessions)
+	clear(g.Fake.day)
 	clear(g.classes)
 	clear(g.bindings)
 	clear(g.broadcasts)
-	g.tranches, g.cap, g.applied, g.known = nil, "", false, nil
+	g.tranches, g.cap, g.applied, g.known, g.day = nil, "", false, nil, nil
 	return nil
 }

@@ -3,6 +3,7 @@ package gatetest
 import (
 	"context"
 	"net/netip"
+	"time"
 
 	"passerelle/netctl"
 	"passerelle/netctl/netlab"
@@ -40,6 +41,15 @@ func (g inside) End(addr netip.Addr) error {
 func (g inside) Sessions() (all []netctl.Session, err error) {
 	err = g.host.Do(func() error { all, err = g.Gate.Sessions(); return err })
 	return all, err
+}
+
+func (g inside) Remember(used map[netctl.MAC]uint64, left time.Duration) error {
+	return g.host.Do(func() error { return g.Gate.Remember(used, left) })
+}
+
+func (g inside) Remembered() (used map[netctl.MAC]uint64, err error) {
+	err = g.host.Do(func() error { used, err = g.Gate.Remembered(); return err })
+	return used, err
 }
 
 func (g inside) Grant(ctx context.Context, t netctl.Tranche) error {

@@ -1,0 +1,258 @@
+package appliance
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"passerelle/netctl"
+)
+
+// device returns the address and the hardware address of the n-th device, of which any number can be made up.
+func (h *home) device(n int) (netip.Addr, netctl.MAC) {
+	addr := netip.AddrFrom4([4]byte{10, 80, byte(n >> 8 & 3), byte(n)})
+	mac := netctl.MAC{2, 0, 0, byte(n >> 16), byte(n >> 8), byte(n)}
+	h.kernel.SetNeighbor(addr, mac)
+	return addr, mac
+}
+
+// pass sends a resident's bytes, and has the line carry those that pass.
+func (h *home) pass(addr netip.Addr, bytes uint64) (passed uint64) {
+	h.inLoop(func() {
+		passed = h.kernel.Pass(addr, bytes)
+		h.lines.status.RxBytes += passed
+	})
+	return passed
+}
+
+// used returns what devices used today.
+func (h *home) used() (used map[netctl.MAC]uint64) {
+	h.inLoop(func() {
+		h.box.read()
+		used = maps.Clone(h.box.usage)
+	})
+	return used
+}
+
+// history is a random life of a box, and what its residents' devices used today by their own count.
+type history struct {
+	*home
+	*rand.Rand
+	cap, limit string
+	day        int
+	passed     map[netctl.MAC]uint64 // bytes that got to the internet
+	tried      map[netctl.MAC]uint64 // with those that may have been counted and then refused
+	lost       map[netctl.MAC]uint64 // of a session that ended while no daemon lived, nobody can tell so many
+	log        []string
+}
+
+func (h *history) say(format string, a ...any) {
+	h.log = append(h.log, time.Now().UTC().Format("02 15:04:05 ")+fmt.Sprintf(format, a...))
+}
+
+func (h *history) text() string {
+	text := strings.Replace(confText, `cap = "0"`, fmt.Sprintf("cap = %q", h.cap), 1)
+	text = strings.Replace(text, `session = "2h"`, `session = "20m"`, 1)
+	return strings.Replace(text, `data = "500MB"`, fmt.Sprintf("data = %q", h.limit), 1)
+}
+
+func (h *history) choose(of ...string) string { return of[h.IntN(len(of))] }
+
+// midnight forgets what was used when another day has begun.
+func (h *history) midnight() {
+	if day := time.Now().In(h.box.Config.Box.Timezone).YearDay(); day != h.day {
+		h.day = day
+		clear(h.passed)
+		clear(h.tried)
+		clear(h.lost)
+		h.say("a new day")
+	}
+}
+
+// traffic has a resident use some bytes by way of pass.
+func (h *history) traffic(pass func(addr netip.Addr, bytes uint64) uint64) {
+	h.midnight()
+	addr, mac := h.device(9 + h.IntN(4))
+	bytes := 1000 * h.Uint64N(1+uint64(1)<<h.IntN(15))
+	n := pass(addr, bytes)
+	h.passed[mac] += n
+	h.tried[mac] += bytes
+	h.say("%v: %d of %d bytes pass", addr, n, bytes)
+}
+
+// deed is what residents and technicians do.
+func (h *history) deed() {
+	addr, _ := h.device(9 + h.IntN(4))
+	switch h.IntN(5) {
+	case 0, 1, 2:
+		s, err := h.box.Admit(h.Context(), addr)
+		h.say("%v presses: %d bytes, %v", addr, s.Data, err)
+	case 3:
+		h.say("%v ends: %v", addr, h.box.End(h.Context(), addr))
+	case 4:
+		h.limit = h.choose("0", "3MB", "40MB", "500MB")
+		h.say("limit %s: %v", h.limit, h.box.Reconfigure(h.Context(), h.config(h.text())))
+	}
+}
+
+func (h *history) wait(most time.Duration) {
+	d := time.Duration(h.Int64N(int64(most)))
+	h.say("%v go by", d)
+	time.Sleep(d)
+}
+
+// check compares what the box knows with what residents know.
+func (h *history) check() {
+	h.Helper()
+	h.settle()
+	h.midnight()
+	used := h.used()
+	for n := range 4 {
+		addr, mac := h.device(9 + n)
+		if got := used[mac]; got+h.lost[mac] < h.passed[mac] || got > h.tried[mac] {
+			h.Fatalf("%v used %d to %d bytes (%d may be lost), the box says %d:\n%s", addr, h.passed[mac], h.tried[mac], h.lost[mac], got,
+				strings.Join(h.log, "\n"))
+		}
+	}
+}
+
+// restart ends the daemon, by a crash in the midst of anything or as it is told to, and starts another one.
+func (h *history) restart() {
+	gate := h.gate
+	var left []netctl.Session
+	var down time.Duration
+	if h.IntN(2) == 0 {
+		last := h.IntN(20)
+		h.inLoop(func() { gate.last = last })
+		h.say("it crashes after %d calls", last)
+		h.deed()
+		h.deed()
+		h.inLoop(func() { gate.dead = true })
+		h.stop()
+		dead := map[netctl.MAC]uint64{}
+		for range h.IntN(3) {
+			h.traffic(func(addr netip.Addr, bytes uint64) uint64 {
+				n := h.kernel.Pass(addr, bytes)
+				h.lines.status.RxBytes += n
+				dead[h.box.sessions[addr].MAC] += n
+				return n
+			})
+		}
+		left, _ = h.kernel.Gate().Sessions()
+		down = time.Duration(h.Int64N(int64(30 * time.Minute)))
+		for _, s := range left {
+			if s.Left < down+10*time.Second {
+				h.lost[s.MAC] += dead[s.MAC] + netctl.Forgotten
+			}
+		}
+	} else {
+		h.aside = h.stop()
+		left = h.aside.Sessions
+		down = time.Duration(h.Int64N(int64(4 * time.Minute)))
+	}
+	time.Sleep(down)
+	before := h.limit
+	h.limit = h.choose(h.limit, h.limit, h.limit, "0", "3MB", "40MB", "500MB")
+	h.start(h.text(), h.aside.After(down))
+	h.say("after %v another daemon starts, with a limit of %s", down, h.limit)
+	for _, s := range left {
+		// Shares change with the hour, and nobody's is changed by a little.
+		if h.limit == before && s.Data > 4*minShare && s.Left > down+10*time.Second {
+			if now, ok := h.box.Session(s.Addr); !ok || now.MAC != s.MAC {
+				h.Fatalf("the session of %v, with %d bytes and %v left, is gone:\n%s", s.Addr, s.Data, s.Left-down, strings.Join(h.log, "\n"))
+			}
+		}
+	}
+}
+
+// TestRestartKeepsWhatWasUsed: whatever the cap and the limit, and whenever the daemon dies or is told to stop, the next
+// one knows what each device used today, and sessions go on.
+func TestRestartKeepsWhatWasUsed(t *testing.T) {
+	for seed := range uint64(24) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			inHome(t, 1+int(seed)%24, func(home *home) {
+				h := &history{
+					home: home, Rand: rand.New(rand.NewPCG(seed, 0)),
+					passed: map[netctl.MAC]uint64{}, tried: map[netctl.MAC]uint64{}, lost: map[netctl.MAC]uint64{},
+				}
+				h.cap, h.limit = h.choose("0", "3GB", "30GB", "200GB"), h.choose("0", "3MB", "40MB", "500MB")
+				if err := h.box.Reconfigure(h.Context(), h.config(h.text())); err != nil {
+					h.Fatal(err)
+				}
+				h.say("a cap of %s, a limit of %s", h.cap, h.limit)
+				for range 30 {
+					switch h.IntN(4) {
+					case 0:
+						h.traffic(h.pass)
+					case 1:
+						h.deed()
+					case 2:
+						h.wait(15 * time.Minute)
+					case 3:
+						h.restart()
+					}
+					h.check()
+				}
+			})
+		})
+	}
+}
+
+// TestMidnightWhileStopped: a day that ends while no daemon lives is over for the next one.
+func TestMidnightWhileStopped(t *testing.T) {
+	for _, crash := range []bool{false, true} {
+		t.Run(fmt.Sprintf("crash %t", crash), func(t *testing.T) {
+			inHome(t, 23, func(h *home) {
+				time.Sleep(57*time.Minute + 30*time.Second)
+				h.admit(anna)
+				h.admit(bilo)
+				h.pass(anna, 100e6)
+				h.pass(bilo, 600e6)
+				h.settle()
+				h.gate.dead = crash
+				aside := h.stop()
+				const down = 3 * time.Minute
+				time.Sleep(down)
+				h.start(confText, aside.After(down))
+				if s, ok := h.box.Session(anna); !ok || s.Data != 500e6 {
+					h.Errorf("who used some yesterday has a session (%t) with %d bytes", ok, s.Data)
+				}
+				if s := h.admit(bilo); s.Data != 500e6 {
+					h.Errorf("who used all yesterday has %d bytes", s.Data)
+				}
+				for mac, n := range h.used() {
+					if n != 0 {
+						h.Errorf("today %v used %d bytes", mac, n)
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestStoppedAtOnce: what was set aside is handed on by a daemon that was told to stop before it could take it up.
+func TestStoppedAtOnce(t *testing.T) {
+	inHome(t, 10, func(h *home) {
+		h.admit(anna)
+		h.pass(anna, 100e6)
+		h.settle()
+		h.aside = h.stop()
+		h.kernel.Fail(errors.New("hotspot interface wlan0: Link not found"))
+		for range 2 {
+			h.start(confText, h.aside)
+			time.Sleep(time.Minute)
+			h.aside = h.stop()
+		}
+		h.kernel.Fail(nil)
+		h.start(confText, h.aside)
+		s, ok := h.box.Session(anna)
+		if !ok || s.Data != 400e6 || s.Left > 118*time.Minute || s.Left < 117*time.Minute {
+			h.Errorf("taken up: %t, with %d bytes for %v", ok, s.Data, s.Left)
+		}
+	})
+}
