@@ -378,22 +378,17 @@ func (b *Box) essential() bool {
 	return b.decision.Internet != decide.NoInternet && len(b.Config.Essential.Names) > 0
 }
 
-// sharing is how the day is shared among those who are here. Without a cap, or before it is known what a day may use,
-// only the limit of each counts.
-func (b *Box) sharing() ledger.Sharing {
-	s := ledger.Sharing{
-		Left: math.MaxUint64, Limit: uint64(b.Config.Limits.Data), Come: len(b.usage), Here: len(b.sessions),
+// sharing is how the day is shared among those who came and those who are here. Without a cap, or before it is known what
+// a day may use, only the limit of each counts.
+func (b *Box) sharing(here map[netctl.MAC]bool) ledger.Sharing {
+	s := ledger.Sharing{Left: math.MaxUint64, Limit: uint64(b.Config.Limits.Data)}
+	if d := b.chosen(); d != nil && d.Cap != 0 && d.standing.Ration != 0 {
+		s.Ration = d.standing.Ration
+		s.Left = min(ledger.DayRest(s.Ration, d.standing.Today.Bytes), d.standing.Left)
+		s.Expected, s.Coming = ledger.Expected(d.book.Days()), b.dayLeft(d)
 	}
-	d := b.chosen()
-	if d == nil || d.Cap == 0 || d.standing.Ration == 0 {
-		return s
-	}
-	s.Left = min(ledger.DayRest(d.standing.Ration, d.standing.Today.Bytes), d.standing.Left)
-	// As the day goes fewer are still to come than there were in the morning.
-	coming := float64(max(0, ledger.Expected(d.book.Days())-s.Come)) * b.dayLeft(d)
-	s.Expected = s.Come + int(math.Ceil(coming))
-	for _, x := range b.sessions {
-		s.Had += b.usage[x.MAC]
+	for mac, used := range b.usage {
+		s.Count(used, here[mac])
 	}
 	return s
 }

@@ -67,19 +67,12 @@ func (b *Box) admit(addr netip.Addr) (Session, error) {
 		}
 	}
 	used, came := b.usage[mac]
-	if !came {
-		if b.use(mac, 0) {
-			b.remember() // the kernel has room for no more either
-		}
-		if d := b.chosen(); d != nil {
-			d.book.Visit()
-		}
+	if !came && b.use(mac, 0) {
+		b.remember() // the kernel has room for no more either
 	}
-	today := b.sharing()
-	if _, running := b.sessions[addr]; !running {
-		today.Here, today.Had = today.Here+1, today.Had+used
-	}
-	data := rest(today, used)
+	here := b.running()
+	here[mac] = true
+	data := rest(b.sharing(here), used)
 	if data == 0 {
 		return Session{}, ErrDataSpent
 	}
@@ -327,10 +320,12 @@ func (b *Box) newDay(today time.Time) {
 // share gives running sessions what is due to them as the day goes: who came first leaves something for the last.
 // Nobody's is changed by a little, since each change is a message to the kernel.
 func (b *Box) share() {
-	if b.chosen() == nil || !b.tookUp {
+	d := b.chosen()
+	if d == nil || !b.tookUp {
 		return
 	}
-	today := b.sharing()
+	today := b.sharing(b.running())
+	d.book.Came(today.People())
 	due := b.Config.Limits.Data != b.limit
 	for _, s := range b.sessions {
 		n := rest(today, b.usage[s.MAC])

@@ -10,6 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"passerelle/appliance/decide"
 	"passerelle/netctl"
 )
 
@@ -203,6 +206,58 @@ func TestRestartKeepsWhatWasUsed(t *testing.T) {
 	}
 }
 
+// TestScarceRestart: under a cap that leaves little for each, a restart throws nobody out and gives nobody another share.
+func TestScarceRestart(t *testing.T) {
+	for _, crash := range []bool{false, true} {
+		t.Run(fmt.Sprintf("crash %t", crash), func(t *testing.T) {
+			inHome(t, 10, func(h *home) {
+				small := strings.Replace(confText, `cap = "0"`, `cap = "3GB"`, 1)
+				if err := h.box.Reconfigure(h.Context(), h.config(small)); err != nil {
+					h.Fatal(err)
+				}
+				h.state(decide.Sharing)
+				h.admit(anna)
+				h.admit(bilo)
+				gone, _ := h.device(11)
+				share := h.admit(gone).Data
+				if share > 50e6 {
+					h.Fatalf("a share of %d bytes is not scarce", share)
+				}
+				// One has used some, one nothing, one all.
+				h.pass(anna, share/2)
+				h.pass(gone, 2*share)
+				h.settle()
+				if _, err := h.box.Admit(h.Context(), gone); !errors.Is(err, ErrDataSpent) {
+					h.Fatalf("who used all presses: %v", err)
+				}
+				before := h.used()
+				data := map[netip.Addr]uint64{}
+				for _, addr := range []netip.Addr{anna, bilo} {
+					s, _ := h.box.Session(addr)
+					data[addr] = s.Data
+				}
+				h.gate.dead = crash
+				h.aside = h.stop()
+				h.start(small, h.aside)
+				if d := cmp.Diff(before, h.used()); d != "" {
+					h.Errorf("what was used (-before +after):\n%s", d)
+				}
+				for addr, was := range data {
+					if s, ok := h.box.Session(addr); !ok || max(s.Data, was)-min(s.Data, was) > was/8+minShare {
+						h.Errorf("%v has %d bytes (%t), and had %d", addr, s.Data, ok, was)
+					}
+					if h.pass(addr, 1000) == 0 {
+						h.Errorf("nothing of %v passes", addr)
+					}
+				}
+				if _, err := h.box.Admit(h.Context(), gone); !errors.Is(err, ErrDataSpent) {
+					h.Errorf("who used all presses again: %v", err)
+				}
+			})
+		})
+	}
+}
+
 // TestMidnightWhileStopped: a day that ends while no daemon lives is over for the next one.
 func TestMidnightWhileStopped(t *testing.T) {
 	for _, crash := range []bool{false, true} {
@@ -255,4 +310,86 @@ func TestStoppedAtOnce(t *testing.T) {
 			h.Errorf("taken up: %t, with %d bytes for %v", ok, s.Data, s.Left)
 		}
 	})
+}
+
+// TestMadeUpDevices: devices that somebody makes up are no residents. What is known of devices is bounded, who used much
+// is not forgotten, and a newcomer is admitted and finds the day as it would be without them.
+func TestMadeUpDevices(t *testing.T) {
+	const most = 1<<10 - 3 // devices of a network of 22 bits
+	for size, presses := range map[string]int{"3GB": 2000, "30GB": 2000, "200GB": 20_000} {
+		t.Run(size, func(t *testing.T) {
+			inHome(t, 9, func(h *home) {
+				if err := h.box.Reconfigure(h.Context(), h.config(strings.Replace(confText, `cap = "0"`, fmt.Sprintf("cap = %q", size), 1))); err != nil {
+					h.Fatal(err)
+				}
+				h.state(decide.Sharing)
+				// day returns what a newcomer may use today.
+				newcomers := 500
+				day := func() float64 {
+					newcomers++
+					addr, _ := h.device(newcomers)
+					s := h.admit(addr)
+					if err := h.box.End(h.Context(), addr); err != nil {
+						h.Fatal(err)
+					}
+					return float64(s.Data)
+				}
+				people := func() (n uint32) {
+					h.settle()
+					h.inLoop(func() { n = h.box.donations[0].book.Standing(h.box.donations[0].terms).Today.Residents })
+					return n
+				}
+				h.admit(anna)
+				h.pass(anna, 5e6)
+				h.settle()
+				if err := h.box.End(h.Context(), anna); err != nil {
+					h.Fatal(err)
+				}
+				honest := people()
+				left := h.donation()
+				before := day()
+				near := func(what string, passed uint64) {
+					h.Helper()
+					// What they used is gone, as after anybody.
+					gone := float64(passed) / float64(left.Daily-5e6)
+					if now := day(); now < before*(0.95-gone) || now > before*1.05 {
+						h.Errorf("%s, a newcomer has %.0f bytes, before %.0f", what, now, before)
+					}
+					if n := people(); n != honest {
+						h.Errorf("%s, %d residents have come, before %d", what, n, honest)
+					}
+					if n := len(h.used()); n > most {
+						h.Errorf("%s, %d devices are known", what, n)
+					}
+				}
+				var passed uint64
+				for n := range 150 {
+					addr, _ := h.device(1<<16 + 16 + n)
+					h.admit(addr)
+					passed += h.pass(addr, 20e3)
+				}
+				near("with 150 that use 20 kB each", passed)
+				for n := range 150 {
+					addr, _ := h.device(1<<16 + 16 + n)
+					if err := h.box.End(h.Context(), addr); err != nil {
+						h.Fatal(err)
+					}
+				}
+				near("when they are gone", passed)
+				for n := range presses {
+					h.kernel.SetNeighbor(bilo, netctl.MAC{6, 0, 0, 0, byte(n >> 8), byte(n)})
+					h.admit(bilo)
+					if n%1000 == 999 {
+						near(fmt.Sprintf("with %d that press", n+1), passed)
+					}
+				}
+				if n := h.used()[macA]; n != 5e6 {
+					h.Errorf("an honest resident used 5 MB, and %d are known", n)
+				}
+				if s := h.admit(anna); s.Used != 5e6 {
+					h.Errorf("when he comes back he used %d", s.Used)
+				}
+			})
+		})
+	}
 }

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -283,8 +284,11 @@ func unix(t time.Time) int64 {
 	return t.Unix()
 }
 
-// Visit notes that a resident has asked for a session, for the first time today.
-func (b *Book) Visit() { b.r.Today.Residents++ }
+// Came notes how many residents have come today until now, see [Sharing.People]. Who forgot some says fewer: the most
+// that was said of the day counts.
+func (b *Book) Came(people float64) {
+	b.r.Today.Residents = max(b.r.Today.Residents, uint32(min(math.Round(people), math.MaxUint32)))
+}
 
 // Write is a record that must be on disk before the grants may be given to the kernel.
 type Write struct {

@@ -422,7 +422,8 @@ func TestStopLosesNothing(t *testing.T) {
 func TestDays(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, Terms{Cap: 2e9, Rate: 25e6})
-	d.book.Visit()
+	d.book.Came(1.6)
+	d.book.Came(0.2) // who forgot some
 	d.use(1e6)
 	d.round()
 	d.reading.Now, d.reading.Trusted = d.reading.Now.AddDate(0, 0, 1), false
@@ -430,8 +431,8 @@ func TestDays(t *testing.T) {
 	d.round()
 	writes := d.writes
 	d.reading.Trusted = true
-	for range 3 {
-		d.book.Visit()
+	for n := range 3 {
+		d.book.Came(float64(n))
 		d.round()
 	}
 	if d.writes != writes+1 {

@@ -3,8 +3,28 @@ package ledger
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
+
+// day is a day that is shared, in the morning unless coming says otherwise.
+func day(left, ration, limit uint64, expected float64) Sharing {
+	return Sharing{Left: left, Ration: ration, Limit: limit, Expected: expected, Coming: 1}
+}
+
+// with returns the day when devices have used so much, those of here with a session.
+func (s Sharing) with(here, gone []uint64) Sharing {
+	for _, n := range here {
+		s.Count(n, true)
+	}
+	for _, n := range gone {
+		s.Count(n, false)
+	}
+	return s
+}
+
+// each returns the uses of so many devices that used the same.
+func each(devices int, used uint64) []uint64 { return slices.Repeat([]uint64{used}, devices) }
 
 func TestRest(t *testing.T) {
 	t.Parallel()
@@ -14,17 +34,19 @@ func TestRest(t *testing.T) {
 		used    uint64
 		want    uint64
 	}{
-		{"plenty", Sharing{Left: 100e9, Expected: 20, Come: 1, Here: 1, Limit: 500e6}, 0, 500e6},
-		{"plenty, some used", Sharing{Left: 100e9, Expected: 20, Come: 1, Here: 1, Limit: 500e6}, 200e6, 300e6},
-		{"the first of ten", Sharing{Left: 100, Expected: 10, Come: 1, Here: 1}, 0, 10},
-		{"who had it all", Sharing{Left: 90, Expected: 10, Come: 1, Here: 1, Had: 10}, 10, 0},
-		{"the second, and the first stayed", Sharing{Left: 90, Expected: 10, Come: 2, Here: 2, Had: 10}, 0, 10},
-		{"the second, and the first is gone", Sharing{Left: 90, Expected: 10, Come: 2, Here: 1}, 0, 10},
-		{"the first left all", Sharing{Left: 100, Expected: 10, Come: 2, Here: 1}, 0, 11},
-		{"more than ever", Sharing{Left: 100, Expected: 8, Come: 30, Here: 1}, 0, 50},
-		{"nothing left", Sharing{Expected: 10, Come: 3, Here: 3, Limit: 5}, 0, 0},
-		{"no cap, no limit", Sharing{Left: math.MaxUint64, Expected: 10, Come: 3, Here: 3}, 1e9, math.MaxUint64},
-		{"no cap", Sharing{Left: math.MaxUint64, Expected: 10, Come: 3, Here: 3, Limit: 5}, 3, 2},
+		{"plenty", day(100e9, 100e9, 500e6, 20).with(each(1, 0), nil), 0, 500e6},
+		{"plenty, some used", day(100e9, 100e9, 500e6, 20).with(each(1, 200e6), nil), 200e6, 300e6},
+		{"the first of ten", day(100, 100, 0, 10).with(each(1, 0), nil), 0, 10},
+		{"who had it all", day(90, 100, 0, 10).with(each(1, 10), nil), 10, 0},
+		{"the second, and the first stayed", day(90, 100, 0, 10).with([]uint64{10, 0}, nil), 0, 10},
+		{"the second, and the first has just come", day(100, 100, 0, 10).with(each(2, 0), nil), 0, 10},
+		{"the second, and the first is gone", day(90, 100, 0, 10).with(each(1, 0), each(1, 10)), 0, 10},
+		{"the first left all", day(100, 100, 0, 10).with(each(1, 0), each(1, 0)), 0, 10},
+		{"half of a day is over", Sharing{Left: 100, Ration: 100, Expected: 10, Coming: 0.5}.with(each(1, 0), nil), 0, 18},
+		{"more than ever", day(100, 800, 0, 8).with(each(1, 0), each(30, 100)), 0, 20},
+		{"nothing left", day(0, 100, 5, 10).with(each(3, 4), nil), 0, 0},
+		{"no cap, no limit", day(math.MaxUint64, 0, 0, 10).with(each(3, 1e9), nil), 1e9, math.MaxUint64},
+		{"no cap", day(math.MaxUint64, 0, 5, 10).with(each(3, 3), nil), 3, 2},
 	} {
 		if got := c.sharing.Rest(c.used); got != c.want {
 			t.Errorf("%s: %d, want %d", c.name, got, c.want)
@@ -39,31 +61,109 @@ func TestLastOnesShare(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 3))
 	for range 20_000 {
 		ration := r.Uint64N(1e10)
-		s := Sharing{Left: ration, Expected: 1 + r.IntN(60), Limit: r.Uint64N(1e9)}
-		var here []uint64 // what each of them used
+		left, expected, limit := ration, 1+r.IntN(60), r.Uint64N(1e9)
+		var here, gone []uint64 // what each of them used
 		first := uint64(0)
-		for s.Come = 1; s.Come <= s.Expected-(s.Expected+7)/8; s.Come++ {
+		for come := 1; come <= expected-(expected+7)/8; come++ {
 			if r.IntN(2) == 0 {
-				here = nil // they went
+				here, gone = nil, append(gone, here...) // they went
 			}
 			here = append(here, 0)
-			s.Here, s.Had = len(here), sum(here)
+			now := func() Sharing { return day(left, ration, limit, float64(expected)).with(here, gone) }
+			s := now()
 			share := s.Rest(0)
-			if s.Come == 1 {
+			if come == 1 {
 				first = share
 			}
-			if share+uint64(s.Come) < first { // but for the rounding
-				t.Fatalf("of %d bytes the first of %d had %d, number %d %d", ration, s.Expected, first, s.Come, share)
+			if float64(share) < float64(first)*0.999-float64(come) { // but for the rounding
+				t.Fatalf("of %d bytes the first of %d had %d, number %d %d", ration, expected, first, come, share)
 			}
 			for i := range here {
-				n := min(s.Rest(here[i]), r.Uint64N(2*ration/uint64(s.Expected)+2))
-				if n > s.Left {
-					t.Fatalf("%d of %d", n, s.Left)
+				s := now()
+				n := min(s.Rest(here[i]), r.Uint64N(2*ration/uint64(expected)+2))
+				if n > left {
+					t.Fatalf("%d of %d", n, left)
 				}
 				here[i] += n
-				s.Had += n
-				s.Left -= n
+				left -= n
 			}
+		}
+	}
+}
+
+// TestMadeUpDevices: devices that somebody made up take from a newcomer no more of the day than they used, whatever the
+// gift, the hour and who came before, and whether their sessions run or not.
+func TestMadeUpDevices(t *testing.T) {
+	t.Parallel()
+	for _, monthly := range []uint64{3e9, 10e9, 30e9, 200e9, math.MaxUint64} {
+		for _, coming := range []float64{1, 0.8, 0.5, 0.2, 0} {
+			for _, honest := range []int{0, 3, 8} {
+				for _, made := range []struct {
+					devices int
+					used    uint64
+				}{{150, 20e3}, {20_000, 0}} {
+					s := Sharing{Left: monthly, Limit: 500e6, Expected: 10, Coming: coming}
+					var had []uint64
+					lost := 1.0 // what the made-up devices left of what there was
+					if monthly != math.MaxUint64 {
+						s.Ration = monthly / 30
+						had = each(honest, min(s.Limit, s.Ration/10))
+						s.Left = DayRest(s.Ration, sum(had))
+						lost = 1 - float64(made.devices)*float64(made.used)/float64(s.Left)
+					}
+					before := s.with(each(1, 0), had)
+					want := float64(before.Rest(0))
+					if lost < 1 {
+						s.Left = uint64(float64(s.Left) * lost)
+					}
+					for _, stay := range []bool{true, false} {
+						here, gone := each(1, 0), slices.Clone(had)
+						if fakes := each(made.devices, made.used); stay {
+							here = append(here, fakes...)
+						} else {
+							gone = append(gone, fakes...)
+						}
+						after := s.with(here, gone)
+						if got := float64(after.Rest(0)); got < 0.95*lost*want || got > 1.05*want {
+							t.Errorf("a gift of %d a month, %v of the day to come, %d honest residents before, %+v made up (here: %t): "+
+								"a newcomer has %.0f bytes, %.0f without them", monthly, coming, honest, made, stay, got, want)
+						}
+						if people := after.People() - before.People(); people > 0.1 {
+							t.Errorf("a gift of %d a month: %+v made up count as %.2f residents", monthly, made, people)
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestPeople: who used a tenth of a share counts as one, however the share is found.
+func TestPeople(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name  string
+		s     Sharing
+		tenth uint64
+	}{
+		{"by the limit", day(math.MaxUint64, 0, 500e6, 10), 50e6},
+		{"by the limit of a large gift", day(1e12, 1e12, 500e6, 10), 50e6},
+		{"by the ration", day(1, 100e6, 500e6, 10), 1e6},
+		{"by the ration, without a limit", day(1, 100e6, 0, 10), 1e6},
+		{"nothing known", day(math.MaxUint64, 0, 0, 10), assumedShare / 10},
+	} {
+		count := func(used ...uint64) float64 {
+			s := c.s.with(used, nil)
+			return s.People()
+		}
+		if n := count(c.tenth, 5*c.tenth, math.MaxUint64); n != 3 {
+			t.Errorf("%s, three who used a tenth or more count as %v", c.name, n)
+		}
+		if n := count(c.tenth / 2); n < 0.2 || n > 0.5 {
+			t.Errorf("%s, who used half a tenth counts as %v", c.name, n)
+		}
+		if n := count(each(1000, 0)...); n != 0 {
+			t.Errorf("%s, a thousand who used nothing count as %v", c.name, n)
 		}
 	}
 }
@@ -77,15 +177,50 @@ func sum(all []uint64) (total uint64) {
 
 func TestExpected(t *testing.T) {
 	t.Parallel()
-	if got := Expected(nil); got != assumedResidents {
-		t.Errorf("before the first day %d", got)
+	// days returns days of use with so many residents, each followed by one on which nobody came.
+	days := func(residents ...uint32) (all []Day) {
+		for _, n := range residents {
+			all = append(all, Day{Residents: n}, Day{})
+		}
+		return all
 	}
-	days := []Day{{1, 0, 900}}
-	for i := range 14 {
-		days = append(days, Day{int32(2 + i), 0, uint32(20 + i%2)}, Day{Date: int32(20 + i)})
+	fortnight := []uint32{20, 21, 20, 21, 20, 21, 20, 21, 20, 21, 20, 21, 20, 21}
+	for _, c := range []struct {
+		name string
+		days []Day
+		want float64
+	}{
+		{"before the first day", nil, assumedResidents},
+		{"after the first day, whatever it was", days(20_000), assumedResidents},
+		{"after two days", days(30, 30), 20},
+		{"after four days", days(30, 30, 30, 30), 30},
+		{"after two weeks", days(append([]uint32{900}, fortnight...)...), 20.5},
+		{"after an attack", days(append(fortnight, 20_000)...), 20.625},
+		{"after three days of it", days(append(fortnight, 20_000, 20_000, 20_000)...), 20.75},
+		{"after an empty day", days(append(fortnight, 1)...), 20.5},
+	} {
+		if got := Expected(c.days); got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
 	}
-	if got := Expected(days); got != 21 {
-		t.Errorf("after two weeks of 20 and 21: %d", got)
+}
+
+// TestOneBadDay: whatever one day counted, what is expected lies between what the other days brought.
+func TestOneBadDay(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 2000 {
+		good := make([]uint32, 3+r.IntN(learnDays-3))
+		var days []Day
+		for i := range good {
+			good[i] = 1 + uint32(poisson(r, 20))
+			days = append(days, Day{Residents: good[i]})
+		}
+		days = slices.Insert(days, r.IntN(len(days)+1), Day{Residents: 1 + r.Uint32N(math.MaxUint32)})
+		least, most := float64(slices.Min(good)), float64(slices.Max(good))
+		if got := Expected(days); got < least || got > most {
+			t.Fatalf("by %v %v are expected", days, got)
+		}
 	}
 }
 

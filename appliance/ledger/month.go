@@ -34,16 +34,19 @@ func (m Month) Simulate(r *rand.Rand, fair bool) []MonthDay {
 		d.Residents = poisson(r, m.Residents)
 		ration := Ration(left, 0, m.Days-i)
 		expected := Expected(sums)
-		for come := range d.Residents {
+		today := Sharing{Ration: ration, Limit: m.Limit, Expected: expected, Coming: 1}
+		for range d.Residents {
 			want := uint64(min(float64(m.Typical)*math.Exp(m.Spread*r.NormFloat64()), 1e15))
 			may := min(left, want)
 			if m.Limit != 0 {
 				may = min(may, m.Limit)
 			}
 			if fair {
-				s := Sharing{Left: min(DayRest(ration, d.Given), left), Expected: expected, Come: come + 1, Here: 1, Limit: m.Limit}
+				s := today // those before are gone
+				s.Left = min(DayRest(ration, d.Given), left)
 				may = min(may, s.Rest(0))
 			}
+			today.Count(may, false)
 			d.Wanted += want
 			d.Given += may
 			left -= may
@@ -51,7 +54,7 @@ func (m Month) Simulate(r *rand.Rand, fair bool) []MonthDay {
 				d.Short++
 			}
 		}
-		sums = append(sums, Day{Date: int32(i + 1), Bytes: d.Given, Residents: uint32(d.Residents)})
+		sums = append(sums, Day{Date: int32(i + 1), Bytes: d.Given, Residents: uint32(math.Round(today.People()))})
 	}
 	return out
 }

@@ -38,7 +38,7 @@ type Record struct {
 type Day struct {
 	Date      int32  // as the number yyyymmdd, 0: no day
 	Bytes     uint64 // that crossed the line, both directions
-	Residents uint32 // how many asked for a session
+	Residents uint32 // how many came, by what their devices used: see Sharing.People
 }
 
 // KeepDays is for how many days of use a donation's sums are kept.
