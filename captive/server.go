@@ -35,8 +35,8 @@ type Server struct {
 // for many connections: so each device has one thing done at a time, who pressed less often lately comes first, and who
 // presses again and again is told to wait.
 const (
-	callsAtOnce  = 1
-	waitingCalls = 64
+	callsAtOnce  = 2 // one is being done, the next is at hand
+	waitingCalls = 128
 
 	pressBurst = 100
 	pressEvery = 5 * time.Second
