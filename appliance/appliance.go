@@ -100,7 +100,8 @@ type Parts struct {
 	Children   Children
 	Leases     func() ([]bindings.Lease, error) // of the hotspot, as far as any were given
 	Asker      Asker
-	Memory     uint64 // bytes of the machine's; 0: not known
+	Memory     uint64        // bytes of the machine's; 0: not known
+	NamesUser  func() string // the number of the user plan.DNSUser, "" if there is none
 	Accounts   Accounts
 	Books      map[string]*ledger.Book // what the accounts' place has, by donation
 	Paused     map[string]string       // likewise, by whom donations are paused
@@ -397,7 +398,8 @@ func (b *Box) observation() decide.Observation {
 func (b *Box) apply(ctx context.Context) error {
 	in := plan.Input{
 		Config: b.Config, Decision: b.decision, Networks: b.networks, Memory: b.Memory, Tracked: b.sample.Tracked,
-		LANs: b.lans(),
+		NamesUser: b.NamesUser(),
+		LANs:      b.lans(),
 	}
 	out := plan.Outside{
 		Hotspot: b.hotspot.Index, AccessPoint: b.air.AccessPoint, Radios: b.radios(), Hosts: b.devices.hosts,

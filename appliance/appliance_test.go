@@ -293,7 +293,8 @@ func (h *home) start(text string, aside Aside) {
 		Joiner: h.joiner, Air: h.air, Board: func() BoardStatus { return BoardStatus{} },
 		Accounts: h.paper, Books: books, Paused: maps.Clone(h.paper.paused), Clock: h.clock, Boot: h.boot,
 		Leases: func() ([]bindings.Lease, error) { return h.leases, nil }, Asker: &h.asker,
-		RunDir: "/run/passerelle", Now: time.Now, Log: slog.New(slog.DiscardHandler),
+		NamesUser: func() string { return "104" },
+		RunDir:    "/run/passerelle", Now: time.Now, Log: slog.New(slog.DiscardHandler),
 		Keep: func(k Kept) error { h.kept = k; return nil }, Kept: h.kept, Aside: aside,
 		TookUp: func() error { return gate.calls(func() error { h.aside = Aside{}; return nil }) },
 	})

@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"os/user"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
@@ -139,7 +140,7 @@ func (d *daemon) run(ctx context.Context) error {
 	d.box = appliance.New(appliance.Parts{
 		Config: d.config, Configured: d.configured, Gate: g, Uplinks: reader, Prober: prober, Children: children,
 		Joiner: radios.joiner, Air: radios.keeper, Board: boardStatus(board, hw.NewSensors(os.DirFS("/"), time.Now)),
-		Leases: d.leases, Asker: asker, Memory: memory(),
+		Leases: d.leases, Asker: asker, Memory: memory(), NamesUser: namesUser,
 		Accounts: ledger, Books: books, Paused: paused, Clock: clock.New(clock.System(), kept.Trust), Boot: bootID(),
 		RunDir: d.runDir(), Now: time.Now, Log: d.log,
 		Keep: d.keep, Kept: kept, Aside: aside, TookUp: d.removeAside,
@@ -206,6 +207,15 @@ func (d *daemon) leases() ([]bindings.Lease, error) {
 		return nil, fmt.Errorf("read leases: %w", err)
 	}
 	return bindings.ParseLeases(string(text), time.Now(), d.config.Hotspot.Lease), nil
+}
+
+// namesUser returns the number of the user that dnsmasq becomes, "" while there is none.
+func namesUser() string {
+	u, err := user.Lookup(plan.DNSUser)
+	if err != nil {
+		return ""
+	}
+	return u.Uid
 }
 
 // memory returns the bytes of memory that the machine has, 0 if it does not say.

@@ -33,10 +33,11 @@ func servicesLab(t *testing.T, residents int) *lab {
 // exhausted compiles the plan for a cap that is spent but for its reserve.
 func (l *lab) exhausted() netctl.Plan {
 	return plan.Compile(plan.Input{
-		Config:   &l.config,
-		Decision: decide.Decision{State: decide.Exhausted, Internet: decide.EssentialOnly},
-		Gateway:  l.Lenders[0].Gateway,
-		Networks: []netip.Prefix{l.Lenders[0].Box.Masked()},
+		NamesUser: "65533",
+		Config:    &l.config,
+		Decision:  decide.Decision{State: decide.Exhausted, Internet: decide.EssentialOnly},
+		Gateway:   l.Lenders[0].Gateway,
+		Networks:  []netip.Prefix{l.Lenders[0].Box.Masked()},
 	})
 }
 

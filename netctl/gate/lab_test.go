@@ -78,11 +78,12 @@ func address(k int) netip.Addr { return gatetest.ResidentAddr(k) }
 // sharing compiles the plan that shares the k-th lender's connection.
 func (l *lab) sharing(k int) netctl.Plan {
 	return plan.Compile(plan.Input{
-		Config:   &l.config,
-		Decision: decide.Decision{State: decide.Sharing, Internet: decide.AllInternet, Names: true, Donation: k},
-		Gateway:  l.Lenders[k].Gateway,
-		Networks: []netip.Prefix{l.Lenders[k].Box.Masked()},
-		LANs:     l.lans(),
+		NamesUser: "65533",
+		Config:    &l.config,
+		Decision:  decide.Decision{State: decide.Sharing, Internet: decide.AllInternet, Names: true, Donation: k},
+		Gateway:   l.Lenders[k].Gateway,
+		Networks:  []netip.Prefix{l.Lenders[k].Box.Masked()},
+		LANs:      l.lans(),
 	})
 }
 
@@ -97,9 +98,10 @@ func (l *lab) lans() (all []plan.LAN) {
 // paused compiles the plan that shares nothing.
 func (l *lab) paused() netctl.Plan {
 	return plan.Compile(plan.Input{
-		Config:   &l.config,
-		Decision: decide.Decision{State: decide.Paused, Internet: decide.NoInternet, Donation: -1},
-		LANs:     l.lans(),
+		NamesUser: "65533",
+		Config:    &l.config,
+		Decision:  decide.Decision{State: decide.Paused, Internet: decide.NoInternet, Donation: -1},
+		LANs:      l.lans(),
 	})
 }
 

@@ -167,5 +167,5 @@ func (c compiler) onLine() (ask, told netctl.Chain) {
 	return ask, told
 }
 
-// asks matches what the name servers send to a line.
-func (c compiler) asks() string { return fmt.Sprintf("-o %s -m owner --uid-owner %s", c.line, DNSUser) }
+// ofNames matches what the box's name servers send.
+func (c compiler) ofNames() string { return " -m owner --uid-owner " + c.NamesUser }

@@ -92,6 +92,7 @@ type Input struct {
 	Narrow   bool           // the chosen uplink takes only smaller packets than the hotspot: TCP must learn of it
 
 	NameServers int    // of the chosen uplink, that names are asked of
+	NamesUser   string // the number of the user DNSUser; "": there is none, and so no name server of the box's runs
 	Memory      uint64 // bytes of the machine's; 0: not known
 	Tracked     uint64 // connections that the kernel has room for; 0: not known
 }
@@ -486,9 +487,10 @@ func (c compiler) filter(quota, reserve string) netctl.Table {
 		ask, told := c.onLine()
 		t.Chains = append(t.Chains, ask, told)
 		t.Chains = append(t.Chains, more...)
-		t.Jumps = append(t.Jumps,
-			netctl.Jump{From: "OUTPUT", Match: c.asks(), To: ask.Name},
-			netctl.Jump{From: "INPUT", Match: "-i " + c.line, To: told.Name})
+		if c.NamesUser != "" {
+			t.Jumps = append(t.Jumps, netctl.Jump{From: "OUTPUT", Match: "-o " + c.line + c.ofNames(), To: ask.Name})
+		}
+		t.Jumps = append(t.Jumps, netctl.Jump{From: "INPUT", Match: "-i " + c.line, To: told.Name})
 		// What the box itself sends and gets pays as well; it is not refused, whatever is left. Names are.
 		t.Jumps = append(t.Jumps,
 			netctl.Jump{From: "FORWARD", Match: unpaid, To: quota},
@@ -526,9 +528,11 @@ func (c compiler) filter(quota, reserve string) netctl.Table {
 		"-j ACCEPT",
 	}}
 	// The server of leases answers where a client says it is, which may be anywhere: on the hotspot only.
-	t.Jumps = append(t.Jumps, netctl.Jump{
-		From: "OUTPUT", Match: fmt.Sprintf("! -o %s -p udp -m udp --sport 67 -m owner --uid-owner %s", c.hotspot, DNSUser), To: "PAS-APART",
-	})
+	if c.NamesUser != "" {
+		t.Jumps = append(t.Jumps, netctl.Jump{
+			From: "OUTPUT", Match: "! -o " + c.hotspot + " -p udp -m udp --sport 67" + c.ofNames(), To: "PAS-APART",
+		})
+	}
 	// A box that forwards must not join its lenders' networks, whatever their interfaces are called.
 	t.Jumps = append(t.Jumps, netctl.Jump{
 		From: "FORWARD", Match: fmt.Sprintf("! -i %s ! -o %s", c.hotspot, c.hotspot), To: "PAS-APART",

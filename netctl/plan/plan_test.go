@@ -74,7 +74,7 @@ func TestGolden(t *testing.T) {
 // parseDecision reads lines of a word and its values.
 func parseDecision(t *testing.T, c *config.Config, text string) (in plan.Input, resolvers []plan.Resolver) {
 	t.Helper()
-	in = plan.Input{Config: c, Decision: decide.Decision{Internet: decide.NoInternet, Donation: -1}}
+	in = plan.Input{Config: c, NamesUser: "104", Decision: decide.Decision{Internet: decide.NoInternet, Donation: -1}}
 	for line := range strings.Lines(text) {
 		words := strings.Fields(line)
 		in.Narrow = in.Narrow || len(words) == 1 && words[0] == "narrow"

@@ -84,11 +84,12 @@ func Config() *config.Config {
 func Sharing(c *config.Config, donation int) netctl.Plan {
 	third := byte(donation + 1)
 	return plan.Compile(plan.Input{
-		Config:   c,
-		Decision: decide.Decision{State: decide.Sharing, Internet: decide.AllInternet, Names: true, Donation: donation},
-		Gateway:  netip.AddrFrom4([4]byte{192, 168, third, 1}),
-		Networks: []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 168, third, 0}), 24)},
-		LANs:     lans(c),
+		NamesUser: "65533",
+		Config:    c,
+		Decision:  decide.Decision{State: decide.Sharing, Internet: decide.AllInternet, Names: true, Donation: donation},
+		Gateway:   netip.AddrFrom4([4]byte{192, 168, third, 1}),
+		Networks:  []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 168, third, 0}), 24)},
+		LANs:      lans(c),
 	})
 }
 
@@ -104,7 +105,8 @@ func lans(c *config.Config) (all []plan.LAN) {
 // Held is the plan that shares nothing.
 func Held(c *config.Config) netctl.Plan {
 	return plan.Compile(plan.Input{
-		Config: c, Decision: decide.Decision{State: decide.Paused, Internet: decide.NoInternet, Donation: -1}, LANs: lans(c),
+		NamesUser: "65533",
+		Config:    c, Decision: decide.Decision{State: decide.Paused, Internet: decide.NoInternet, Donation: -1}, LANs: lans(c),
 	})
 }
 
