@@ -42,9 +42,10 @@ type Gate interface {
 	Broadcasts() (map[string]uint64, error)
 	// Neighbor returns the hardware address that the kernel last saw using the address, on the hotspot.
 	Neighbor(addr netip.Addr) (MAC, error)
-	// Bind makes these the devices that may speak from their addresses, besides those that the kernel bound itself when they
-	// got a lease, and besides sessions'. An address that is listed is nobody else's; one that was listed in the last call
-	// and no longer is, nobody's. It returns how many entries of the kernel it changed.
+	// Bind makes these the devices that may speak from their addresses, besides sessions', and besides those that the kernel
+	// bound itself when they got a lease, until they are not listed for the second time. An address that is listed is nobody
+	// else's; one that was listed in the last call and no longer is, nobody's. It returns how many entries of the kernel it
+	// changed.
 	Bind(all []Binding) (changed int, err error)
 	// Strangers returns those that spoke from an address that is not bound to them, since it was last called. It is a
 	// sample: there is room for few of each port.
@@ -130,7 +131,7 @@ const (
 	MarkTruthful     uint32 = 0x0c000000
 	MarkResolverMask uint32 = 0x0c000000
 
-	// MarkBound is on a packet whose sender may use its source address.
+	// MarkBound is on a packet whose sender may use its source address, and on ARP that the kernel may take.
 	MarkBound uint32 = 0x02000000
 
 	// FilterName is the name of our tables of nf_tables; SetBindings and SetSettled are sets in the one of family netdev that
@@ -213,7 +214,7 @@ type Chain struct {
 // frames or because its state is kept by hardware address. What its sets hold outlives a change of its rules, as long as no
 // set changes its shape.
 type Filter struct {
-	Family string // as in nft(8): "netdev", "ip"
+	Family string // as in nft(8): "arp", "netdev", "ip"
 	Sets   []FilterSet
 	Chains []FilterChain
 }

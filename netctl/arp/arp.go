@@ -24,11 +24,9 @@ const (
 	// wait is how long answers may take: a device wakes up for a broadcast a few times a second.
 	wait = 400 * time.Millisecond
 
-	size           = 28 // bytes of a packet about IPv4 on Ethernet
-	opRequest      = 1
-	opReply        = 2
-	protocolOffset = 1<<32 - 0x1000 // where a filter finds a frame's protocol (SKF_AD_OFF + SKF_AD_PROTOCOL, linux/filter.h)
-
+	size        = 28 // bytes of a packet about IPv4 on Ethernet
+	opRequest   = 1
+	opReply     = 2
 	mostAnswers = 4 // devices that are remembered to have claimed one address
 )
 
@@ -111,8 +109,6 @@ func (a *Asker) ask(ctx context.Context, addrs []netip.Addr) (answers []netctl.C
 	defer func() { err = errors.Join(err, unix.Close(fd)) }()
 	// Only answers wake this process, whatever else is said.
 	filter := []unix.SockFilter{
-		{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_ABS, K: protocolOffset},
-		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 3, K: unix.ETH_P_ARP},
 		{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_ABS, K: 6},
 		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 1, K: opReply},
 		{Code: unix.BPF_RET | unix.BPF_K, K: size},
@@ -122,11 +118,11 @@ func (a *Asker) ask(ctx context.Context, addrs []netip.Addr) (answers []netctl.C
 	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &program); err != nil {
 		return nil, fmt.Errorf("filter a packet socket: %w", err)
 	}
-	// A socket for everything hears before the gate drops what is not bound yet; one for ARP alone, after.
-	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: network(unix.ETH_P_ALL), Ifindex: link.Index}); err != nil {
+	protocol := binary.NativeEndian.Uint16([]byte{unix.ETH_P_ARP >> 8, unix.ETH_P_ARP & 0xff})
+	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: protocol, Ifindex: link.Index}); err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", a.device, err)
 	}
-	all := unix.SockaddrLinklayer{Protocol: network(unix.ETH_P_ARP), Ifindex: link.Index, Halen: 6, Addr: [8]byte{255, 255, 255, 255, 255, 255}}
+	all := unix.SockaddrLinklayer{Protocol: protocol, Ifindex: link.Index, Halen: 6, Addr: [8]byte{255, 255, 255, 255, 255, 255}}
 	claims := map[netip.Addr][]netctl.MAC{}
 	for _, addr := range addrs {
 		claims[addr] = nil
@@ -165,9 +161,6 @@ func (a *Asker) ask(ctx context.Context, addrs []netip.Addr) (answers []netctl.C
 	}
 	return answers, nil
 }
-
-// network puts a number into network byte order.
-func network(n uint16) uint16 { return binary.NativeEndian.Uint16([]byte{byte(n >> 8), byte(n)}) }
 
 // question returns the packet that asks who has an address.
 func question(mac netctl.MAC, from, addr netip.Addr) []byte {

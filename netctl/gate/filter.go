@@ -45,10 +45,13 @@ const (
 	nftaDataValue      = 1
 )
 
-// familyNetdev is NFPROTO_NETDEV (include/uapi/linux/netfilter.h).
-const familyNetdev = 5
+// NFPROTO_ARP and NFPROTO_NETDEV (include/uapi/linux/netfilter.h).
+const (
+	familyARP    = 3
+	familyNetdev = 5
+)
 
-var filterFamilies = map[string]byte{"netdev": familyNetdev, "ip": unix.AF_INET}
+var filterFamilies = map[string]byte{"arp": familyARP, "netdev": familyNetdev, "ip": unix.AF_INET}
 
 // port is an interface that residents' frames come in by: a port of the hotspot's bridge, or the hotspot itself.
 type port struct {
@@ -134,7 +137,7 @@ func (g *Gate) applyFilters(ctx context.Context, want []netctl.Filter) (changes 
 	}
 	if g.bound == nil {
 		// The table is new to this gate: what is bound is looked for and put in.
-		if _, err := g.bind(); err != nil {
+		if _, err := g.bind(nil); err != nil {
 			return changes, err
 		}
 	}
@@ -433,7 +436,9 @@ func (g *Gate) Bind(all []netctl.Binding) (changed int, err error) {
 	if !g.applied {
 		return 0, nil
 	}
-	changed, err = g.bind()
+	before := g.unlisted
+	g.unlisted = map[bindingOf]bool{}
+	changed, err = g.bind(before)
 	if err != nil {
 		return changed, fmt.Errorf("bind addresses to devices: %w", err)
 	}
@@ -450,8 +455,8 @@ type binding struct {
 const late = 10 * time.Second
 
 // bind makes the kernel's sets hold what is bound. Bindings that the kernel made itself stay, but for those of an address
-// that is known to be another's.
-func (g *Gate) bind() (changed int, err error) {
+// that is known to be another's, and for the stale ones: Bind knew of none of them twice.
+func (g *Gate) bind(stale map[bindingOf]bool) (changed int, err error) {
 	have, err := g.elements("netdev", netctl.SetBindings)
 	if err != nil {
 		return 0, err
@@ -476,9 +481,12 @@ func (g *Gate) bind() (changed int, err error) {
 		w, known := want[of.addr]
 		switch {
 		case !ok:
-		case known && w.MAC != of.mac, !known && slices.Contains(g.unbound, of):
+		case known && w.MAC != of.mac, !known && (stale[of] || slices.Contains(g.unbound, of)):
 			bindings.remove = append(bindings.remove, e)
 		default:
+			if !known {
+				g.unlisted[of] = true
+			}
 			held[of] = e.left
 		}
 	}

@@ -45,6 +45,7 @@ type Gate struct {
 	filters     map[string]filterState // by family
 	bindings    map[netip.Addr]binding // as Bind was told
 	bound       map[netip.Addr]binding // what the kernel was last made to hold; nil: not known
+	unlisted    map[bindingOf]bool     // what the kernel bound itself that Bind, when last called, did not list
 	unbound     []bindingOf            // what Bind was told no longer, until the kernel has forgotten it
 	filtersSeen uint32                 // the ruleset's generation when the filters were last looked at
 	tranches    []netctl.Spent
@@ -116,6 +117,7 @@ func New(ctx context.Context, now func() time.Time) (*Gate, error) {
 		day:      map[netctl.MAC]usage{},
 		shaped:   map[string]shaped{},
 		filters:  map[string]filterState{},
+		unlisted: map[bindingOf]bool{},
 		memory:   memory{},
 
 		broadcasts: map[lanCounter]uint64{},
@@ -376,7 +378,7 @@ func (g *Gate) admit(s netctl.Session) error {
 	}
 	// A device that pressed had its address bound to it before: this has it last as long as the session.
 	if b, ok := g.bound[s.Addr]; !ok || b.MAC != s.MAC || b.ends.Add(late).Before(x.ends) {
-		if _, err := g.bind(); err != nil {
+		if _, err := g.bind(nil); err != nil {
 			return errors.Join(err, g.End(s.Addr))
 		}
 	}

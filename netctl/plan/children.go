@@ -214,6 +214,12 @@ func pool(box netip.Prefix) (first, last netip.Addr) {
 	return at(network, own+1), at(network, end)
 }
 
+// Resident tells whether an address of the network may be a resident's: the last of a network as large as can be have the
+// numbers of classes that are nobody's.
+func Resident(network netip.Prefix, a netip.Addr) bool {
+	return network.Contains(a) && offset(network.Masked(), a) < netctl.MinorFirst
+}
+
 // offset returns an address's place in its network.
 func offset(network netip.Prefix, a netip.Addr) uint32 {
 	return number(a) - number(network.Addr())

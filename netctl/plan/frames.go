@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"passerelle/netctl"
@@ -13,12 +14,14 @@ import (
 // A resident is an address and a hardware address, bound to each other: by the lease that the device got, by its session,
 // or because it alone answered the box's question who has the address. What comes from an address that is not bound to its
 // sender is dropped where it comes in, before connections are tracked, names are answered, or anything is written of it.
-// That also holds for ARP: nobody can tell the box that another's address is his.
+// That also holds for ARP: nobody can tell the box that another's address is his. Only answers to the box come in from
+// anybody, since that is how an address becomes bound; they reach who asked (netctl/arp), and not the kernel, which takes
+// marked ARP alone.
 //
 // The kernel makes a lease's binding itself, from the acknowledgement on its way out, so that a device may speak as soon as
 // it has its address, and no binding outlives its lease by more than the daemon's life.
 //
-// The two tables below are those of nf_tables, since iptables sees no frames and keeps no state by hardware address.
+// The tables below are those of nf_tables, since iptables sees no frames and keeps no state by hardware address.
 const (
 	dhcpMessages = 4 // a second, of one device; a client that gets no answer asks again after 1 to 4 s
 	dhcpBurst    = 10
@@ -45,6 +48,10 @@ const (
 	leased     = "@th,288,48 . @th,192,32"
 	leasedMAC  = "@th,288,48" // chaddr (RFC 2131, figure 1), after 8 bytes of UDP
 	leasedAddr = "@th,192,32" // yiaddr
+	hardware   = "@th,72,16"  // htype and hlen
+	relay      = "@th,256,32" // giaddr
+
+	ethernet = "0x0106" // of hardware: addresses of six bytes
 )
 
 // otherHardware matches a DHCP message that names another hardware address than the frame's: classic BPF, since nothing
@@ -70,6 +77,14 @@ func (c compiler) frames() netctl.Filter {
 	const ip, arp = "meta protocol ip ", "meta protocol arp "
 	bound := fmt.Sprintf("meta mark set meta mark or %#x", netctl.MarkBound)
 	own := fmt.Sprintf("{ %s, %s, %s }", c.network.Addr(), c.box, broadcast(c.network))
+	// The kernel takes a tag for priorities off when it has looked at the hooks (__netif_receive_skb_core in net/core/dev.c):
+	// within two of them anything would pass unseen.
+	const tagged = "meta protocol { 8021q, 8021ad } drop"
+	arpAccepted := []string{
+		"arp saddr ip 0.0.0.0 " + bound + " accept", // does anybody have it? (RFC 5227, section 1.1)
+		arpClaim + " @" + netctl.SetBindings + " " + arpSender + " @" + netctl.SetBindings + " " + bound + " accept",
+		fmt.Sprintf("arp operation reply arp daddr ip %s accept", c.box),
+	}
 	strange := "add @strangers-" + netctl.PortNumber
 	return netctl.Filter{
 		Family: "netdev",
@@ -86,25 +101,25 @@ func (c compiler) frames() netctl.Filter {
 		},
 		Chains: []netctl.FilterChain{
 			{Name: "dhcp-" + netctl.PortNumber, EachPort: true, Rules: []string{
+				"ether saddr and 01:00:00:00:00:00 != 00:00:00:00:00:00 drop", // a group's: all would get its answers
 				over("dhcp-rate", fmt.Sprintf("%d/second burst %d packets", dhcpMessages, dhcpBurst), "drop"),
 				senderMAC + " @" + netctl.SetSettled + " accept",
 				"ether saddr @newcomers-" + netctl.PortNumber + " accept",
 				"add @newcomers-" + netctl.PortNumber + " { ether saddr } accept",
 				"drop",
 			}},
-			{Name: "arp-" + netctl.PortNumber, EachPort: true, Rules: []string{
-				over("arp-rate", fmt.Sprintf("%d/second burst %d packets", arpMessages, arpBurst), "drop"),
-				"arp saddr ip 0.0.0.0 accept", // does anybody have it? (RFC 5227, section 1.1)
-				arpClaim + " @" + netctl.SetBindings + " " + arpSender + " @" + netctl.SetBindings + " accept",
-				fmt.Sprintf("arp saddr ip %s arp saddr ip != %s %s { %s }", c.network, own, strange, arpSender),
-				"drop",
-			}},
+			{Name: "arp-" + netctl.PortNumber, EachPort: true, Rules: slices.Concat(
+				[]string{over("arp-rate", fmt.Sprintf("%d/second burst %d packets", arpMessages, arpBurst), "drop")},
+				arpAccepted,
+				[]string{fmt.Sprintf("arp saddr ip %s arp saddr ip != %s %s { %s }", c.network, own, strange, arpSender), "drop"},
+			)},
 			{Name: "port-" + netctl.PortNumber, EachPort: true, Hook: on("ingress", netctl.PortName, -310), Rules: []string{
 				ip + "udp dport 67 goto dhcp-" + netctl.PortNumber,
 				ip + sender + " @" + netctl.SetBindings + " " + bound + " accept",
 				arp + "goto arp-" + netctl.PortNumber,
 				fmt.Sprintf("%sip saddr %s ip saddr != %s %s { %s }", ip, c.network, own, strange, sender),
 				ip + "drop",
+				tagged,
 			}},
 			{Name: "names", Rules: []string{
 				"th dport != 53 drop", // the name servers' other ports: the box alone leads there
@@ -123,12 +138,12 @@ func (c compiler) frames() netctl.Filter {
 				ip + "udp dport 67 accept",
 				ip + sender + " @" + netctl.SetBindings + " goto bound",
 				ip + "drop",
-				arp + "arp saddr ip 0.0.0.0 accept",
-				arp + arpClaim + " @" + netctl.SetBindings + " " + arpSender + " @" + netctl.SetBindings + " accept",
-				arp + "drop",
+				arp + "goto claims",
+				tagged,
 			}},
+			{Name: "claims", Rules: append(slices.Clone(arpAccepted), "drop")},
 			{Name: "answers", Hook: on("egress", c.hotspot, 0), Rules: []string{
-				"udp sport 67 " + acknowledgement + " " + leasedAddr + " != 0 goto leases",
+				fmt.Sprintf("ip saddr %s udp sport 67 ", c.box) + acknowledgement + " " + leasedAddr + " != 0 goto leases",
 				fmt.Sprintf("tcp sport 53 update @answer-rate { ether daddr limit rate over %d bytes/second burst %d bytes } drop",
 					tcpNames, tcpNamesBurst),
 			}},
@@ -139,6 +154,15 @@ func (c compiler) frames() netctl.Filter {
 			}},
 		},
 	}
+}
+
+// arpTaken lets the kernel take no ARP of the hotspot but what frames has marked.
+func (c compiler) arpTaken() netctl.Filter {
+	return netctl.Filter{Family: "arp", Chains: []netctl.FilterChain{
+		{Name: "taken", Hook: "type filter hook input priority 0; policy accept;", Rules: []string{
+			fmt.Sprintf("iifname %q meta mark and %#x == 0 drop", c.hotspot, netctl.MarkBound),
+		}},
+	}}
 }
 
 // Bounds on what a device may have tracked, as parts of what the kernel has room for. The kernel counts no connection that was
@@ -195,12 +219,22 @@ func (c compiler) connected() netctl.Filter {
 			{Name: "essential", Spec: fmt.Sprintf("type ipv4_addr; size %d; flags dynamic,timeout; timeout 1d;", hosts)},
 		},
 		Chains: []netctl.FilterChain{
+			// Here datagrams are whole. A device has one hardware address and hence one lease, it names no address as given to it,
+			// since dnsmasq repeats that, and is no relay.
+			{Name: "dhcp", Rules: []string{
+				hardware + " != " + ethernet + " drop",
+				leasedAddr + " != 0 drop",
+				relay + " != 0 drop",
+				"accept",
+			}},
 			// After mangle, which marks.
 			{Name: "first", Hook: "type filter hook prerouting priority -149; policy accept;", Rules: []string{
 				fmt.Sprintf("iifname != %q accept", c.hotspot),
+				"udp dport 67 goto dhcp",
 				// It would leave as it came, with a resident's address.
 				"ct state invalid drop",
 				"ct state != new accept",
+				"fib daddr type { broadcast, multicast } drop", // the box would answer in everybody's name
 				"tcp dport 53 " + count("asking", nameConnections, "reject with tcp reset"),
 				fmt.Sprintf("tcp dport 53 update @begun-names { ether saddr limit rate over %d/minute burst %d packets } reject with tcp reset",
 					tcpBegun, tcpBegunBurst),

@@ -100,7 +100,13 @@ func (c compiler) asksForGuests() bool {
 
 // raw decides, before connections are tracked, who answers a question, and drops leases asked for in another's name.
 func (c compiler) raw() netctl.Table {
-	first := netctl.Chain{Name: "PAS-RAW", Rules: []string{"-p udp -m udp --dport 67 " + otherHardware + " -j DROP"}}
+	const toServer, fromServer, untracked = "-p udp -m udp --dport 67 ", "-p udp -m udp --sport 67 ", "-j CT --notrack"
+	first := netctl.Chain{Name: "PAS-RAW", Rules: []string{
+		toServer + otherHardware + " -j DROP",
+		// Any source may ask for a lease; none is remembered for that.
+		"-d 255.255.255.255/32 " + toServer + untracked,
+		fmt.Sprintf("-d %s %s", c.box, toServer) + untracked,
+	}}
 	for _, p := range nameProtocols {
 		first.Rules = append(first.Rules, fmt.Sprintf("-p %s -m %s --dport 53 -j PAS-NAMES", p, p))
 	}
@@ -123,7 +129,7 @@ func (c compiler) raw() netctl.Table {
 			{From: "OUTPUT", Match: "-o " + c.hotspot, To: "PAS-ANSWERS"},
 		},
 	}
-	answers := netctl.Chain{Name: "PAS-ANSWERS"}
+	answers := netctl.Chain{Name: "PAS-ANSWERS", Rules: []string{fromServer + untracked}}
 	for _, a := range answerers {
 		zone := fmt.Sprintf("-j CT --zone %d", a.zone)
 		t.Chains = append(t.Chains, netctl.Chain{Name: a.to, Rules: []string{

@@ -217,7 +217,7 @@ func (c compiler) compile() netctl.Plan {
 		p.Routes = append(p.Routes, netctl.Route{Table: netctl.TableOnline, Kind: "local", To: n, Device: "lo"})
 	}
 	p.Tables = c.withLANs([]netctl.Table{c.raw(), c.mangle(), c.nat(), c.filter(p.Cap, p.Reserve), c.ipv6()})
-	p.Filters = []netctl.Filter{c.frames(), c.connected()}
+	p.Filters = []netctl.Filter{c.arpTaken(), c.frames(), c.connected()}
 	return p
 }
 
