@@ -20,7 +20,8 @@ const (
 	// broadcast to everybody.
 	questionsPerSecond = 5
 	questionBurst      = 40
-	askAgain           = 2 * time.Second // the same address, at the earliest
+	askAgain           = 2 * time.Second  // the same address, at the earliest
+	confirmAgain       = 30 * time.Second // the same known device, which may be asleep
 
 	mostAddresses = 2 // of one device
 
@@ -29,6 +30,10 @@ const (
 	settleTime = 30 * time.Second // after which a device with a lease is one that stays
 	disputes   = 4                // after as many addresses that it and another claimed, a device's answers count no more
 	disputeFor = 10 * time.Minute
+
+	// leaseGrace is how long a lease counts that the file of leases no longer has: dnsmasq empties the file and writes it anew,
+	// and who reads it meanwhile sees some of it, or nothing.
+	leaseGrace = 3 * time.Second
 )
 
 // Lease is an address that dnsmasq gave to a device.
@@ -57,12 +62,19 @@ type Result struct {
 // Book is the book. Make one with New.
 type Book struct {
 	network netip.Prefix // with the box's address
+	leases  map[netip.Addr]lease
 	known   map[netip.Addr]known
 	seen    map[netctl.MAC]stay
 	quarrel map[netctl.MAC]quarrel
-	asked   map[netip.Addr]time.Time
+	asked   map[netip.Addr]time.Time // until when not again
 	tokens  float64
 	at      time.Time
+}
+
+// lease is a lease as it was last seen in the file.
+type lease struct {
+	mac        netctl.MAC
+	ends, seen time.Time
 }
 
 // known is a device that answered for an address.
@@ -74,9 +86,9 @@ type known struct {
 // stay is since when, and when last, a device had a lease or a session.
 type stay struct{ first, last time.Time }
 
-// quarrel counts the addresses that a device claimed beside another one.
+// quarrel lists addresses that a device claimed beside another one.
 type quarrel struct {
-	count int
+	addrs []netip.Addr
 	until time.Time
 }
 
@@ -84,6 +96,7 @@ type quarrel struct {
 func New(network netip.Prefix) *Book {
 	return &Book{
 		network: network,
+		leases:  map[netip.Addr]lease{},
 		known:   map[netip.Addr]known{},
 		seen:    map[netctl.MAC]stay{},
 		quarrel: map[netctl.MAC]quarrel{},
@@ -95,6 +108,7 @@ func New(network netip.Prefix) *Book {
 // Update takes an observation and returns what follows.
 func (b *Book) Update(o Observation) Result {
 	b.pass(o.Now)
+	o.Leases = b.current(o)
 	held := b.held(o)
 	for _, a := range o.Answers {
 		b.learn(a, held, o.Now)
@@ -117,18 +131,35 @@ func (b *Book) pass(now time.Time) {
 	}
 	b.at = now
 	maps.DeleteFunc(b.known, func(_ netip.Addr, k known) bool { return !k.until.After(now) })
-	maps.DeleteFunc(b.asked, func(_ netip.Addr, at time.Time) bool { return now.Sub(at) >= askAgain })
+	maps.DeleteFunc(b.asked, func(_ netip.Addr, until time.Time) bool { return !until.After(now) })
 	maps.DeleteFunc(b.quarrel, func(_ netctl.MAC, q quarrel) bool { return !q.until.After(now) })
 	maps.DeleteFunc(b.seen, func(_ netctl.MAC, s stay) bool { return now.Sub(s.last) > knownFor })
+}
+
+// current returns the leases that count: those of the file, and those that it had a moment ago, unless their devices have
+// others.
+func (b *Book) current(o Observation) (all []Lease) {
+	has := map[netctl.MAC]bool{}
+	for _, l := range o.Leases {
+		if b.possible(l.Addr) && l.Left > 0 {
+			b.leases[l.Addr] = lease{l.MAC, o.Now.Add(l.Left), o.Now}
+			has[l.MAC] = true
+		}
+	}
+	maps.DeleteFunc(b.leases, func(_ netip.Addr, l lease) bool {
+		return !l.ends.After(o.Now) || o.Now.Sub(l.seen) >= leaseGrace || l.seen.Before(o.Now) && has[l.mac]
+	})
+	for addr, l := range b.leases {
+		all = append(all, Lease{Addr: addr, MAC: l.mac, Left: l.ends.Sub(o.Now)})
+	}
+	return all
 }
 
 // held returns what leases and sessions say, by address.
 func (b *Book) held(o Observation) map[netip.Addr]netctl.Binding {
 	held := map[netip.Addr]netctl.Binding{}
 	for _, l := range o.Leases {
-		if b.possible(l.Addr) && l.Left > 0 {
-			held[l.Addr] = netctl.Binding{Addr: l.Addr, MAC: l.MAC, Left: l.Left}
-		}
+		held[l.Addr] = netctl.Binding{Addr: l.Addr, MAC: l.MAC, Left: l.Left}
 	}
 	for _, s := range o.Sessions {
 		h, ok := held[s.Addr]
@@ -146,33 +177,47 @@ func (b *Book) held(o Observation) map[netip.Addr]netctl.Binding {
 // possible tells whether an address may be a resident's.
 func (b *Book) possible(a netip.Addr) bool {
 	n := b.network.Masked()
-	return n.Contains(a) && a != b.network.Addr() && a != n.Addr() && n.Contains(a.Next())
+	return n.Contains(a) && a != b.network.Addr() && a != n.Addr() && n.Contains(a.Next()) && plan.Resident(n, a)
 }
 
 // learn takes an answer.
 func (b *Book) learn(a netctl.Claim, held map[netip.Addr]netctl.Binding, now time.Time) {
+	if !b.possible(a.Addr) {
+		return
+	}
+	here, isKnown := b.known[a.Addr]
+	holder, isHeld := held[a.Addr]
+	if isHeld && (!isKnown || !slices.Contains(a.MACs, holder.MAC)) {
+		return // what else gives the address to its device need not be answered for
+	}
 	claims := slices.DeleteFunc(slices.Clone(a.MACs), func(m netctl.MAC) bool {
 		// No device has an address of a group (IEEE 802, 8.2.2), nor none.
-		return m[0]&1 != 0 || m == netctl.MAC{} || b.quarrel[m].count >= disputes ||
-			b.known[a.Addr].mac != m && b.addresses(m, held) >= mostAddresses
+		return m[0]&1 != 0 || m == netctl.MAC{} || len(b.quarrel[m].addrs) >= disputes ||
+			m != here.mac && b.addresses(m, held) >= mostAddresses
 	})
-	h, taken := held[a.Addr]
 	switch {
-	case !b.possible(a.Addr), taken && !slices.Contains(claims, h.MAC):
-		return
-	case len(claims) > 1:
-		for _, m := range claims {
-			if m != h.MAC && m != b.known[a.Addr].mac {
-				b.quarrel[m] = quarrel{b.quarrel[m].count + 1, now.Add(disputeFor)}
-			}
-		}
-		return
-	case len(claims) == 1 && (!taken || h.MAC == claims[0]):
-		if k, ok := b.known[a.Addr]; ok && k.mac != claims[0] {
-			return // the one who was there answers again, or is forgotten when its time is up
-		}
+	case isKnown && slices.Contains(claims, here.mac): // who was there first, and still is, stays
+		b.known[a.Addr] = known{here.mac, now.Add(knownFor)}
+	case !isKnown && len(claims) == 1:
 		b.known[a.Addr] = known{claims[0], now.Add(knownFor)}
 	}
+	if len(claims) > 1 {
+		for _, m := range claims {
+			if m != here.mac {
+				b.dispute(m, a.Addr, now)
+			}
+		}
+	}
+}
+
+// dispute notes that a device claimed an address beside another one.
+func (b *Book) dispute(m netctl.MAC, addr netip.Addr, now time.Time) {
+	q := b.quarrel[m]
+	if !slices.Contains(q.addrs, addr) {
+		q.addrs = append(q.addrs, addr)
+	}
+	q.until = now.Add(disputeFor)
+	b.quarrel[m] = q
 }
 
 // addresses counts a device's.
@@ -275,10 +320,10 @@ func (b *Book) hosts(held map[netip.Addr]netctl.Binding, o Observation) (all []p
 // questions returns whom to ask for, as far as the bound allows: known devices whose time is nearly up, and strangers, of
 // whom each port has its turn.
 func (b *Book) questions(held map[netip.Addr]netctl.Binding, o Observation) (ask []netip.Addr) {
-	add := func(a netip.Addr) {
+	add := func(a netip.Addr, again time.Duration) {
 		if _, did := b.asked[a]; !did && b.tokens >= 1 {
 			b.tokens--
-			b.asked[a] = o.Now
+			b.asked[a] = o.Now.Add(again)
 			ask = append(ask, a)
 		}
 	}
@@ -292,12 +337,12 @@ func (b *Book) questions(held map[netip.Addr]netctl.Binding, o Observation) (ask
 	for turn := 0; len(ports) > 0; turn++ {
 		ports = slices.DeleteFunc(ports, func(p int) bool { return len(byPort[p]) <= turn })
 		for _, p := range ports {
-			add(byPort[p][turn])
+			add(byPort[p][turn], askAgain)
 		}
 	}
 	for _, addr := range slices.SortedFunc(maps.Keys(b.known), netip.Addr.Compare) {
 		if b.known[addr].until.Sub(o.Now) < confirmAt {
-			add(addr)
+			add(addr, confirmAgain)
 		}
 	}
 	return ask

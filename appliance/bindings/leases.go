@@ -11,12 +11,13 @@ import (
 )
 
 // ParseLeases reads dnsmasq's file of leases: a line for each, of the second when it ends (since 1970, 0: never), the
-// device, its address, its name and its identifier (lease_update_file in dnsmasq's lease.c). What is none is passed over.
-// A lease counts for at most as long as longest, whatever the clock did since it was given.
+// device, its address, its name and its identifier (lease_update_file in dnsmasq's lease.c). What is none is passed over, and
+// so is a line that ends before its time: dnsmasq may be writing it. A lease counts for at most as long as longest,
+// whatever the clock did since it was given.
 func ParseLeases(text string, now time.Time, longest time.Duration) (all []Lease) {
 	for line := range strings.Lines(text) {
 		words := strings.Fields(line)
-		if len(words) < 3 {
+		if len(words) != 5 || !strings.HasSuffix(line, "\n") {
 			continue
 		}
 		ends, err := strconv.ParseInt(words[0], 10, 64)

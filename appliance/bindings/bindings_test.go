@@ -1,0 +1,357 @@
+package bindings_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"passerelle/appliance/bindings"
+	"passerelle/netctl"
+	"passerelle/netctl/plan"
+)
+
+var network = netip.MustParsePrefix("10.80.0.1/22")
+
+// addr returns the address with this number in the network.
+func addr(n int) netip.Addr { return netip.AddrFrom4([4]byte{10, 80, byte(n >> 8), byte(n)}) }
+
+// mac returns the hardware address of the device with this number.
+func mac(n int) netctl.MAC { return netctl.MAC{2, 0, 0, 0, byte(n >> 8), byte(n)} }
+
+func lease(a, m int) bindings.Lease {
+	return bindings.Lease{Addr: addr(a), MAC: mac(m), Left: time.Minute}
+}
+
+func session(a, m int) netctl.Session {
+	return netctl.Session{Addr: addr(a), MAC: mac(m), Left: time.Hour}
+}
+
+func stranger(port, a, m int) netctl.Stranger {
+	return netctl.Stranger{Port: port, Addr: addr(a), MAC: mac(m)}
+}
+
+func claim(a int, ms ...int) netctl.Claim {
+	c := netctl.Claim{Addr: addr(a)}
+	for _, m := range ms {
+		c.MACs = append(c.MACs, mac(m))
+	}
+	return c
+}
+
+// text says a result in short: addresses with their devices, of which those that stay are marked with "!" and second ones
+// with "+"; what dnsmasq is told; who is asked for.
+func text(r bindings.Result) string {
+	var words []string
+	number := func(a netip.Addr) int { b := a.As4(); return int(b[2])<<8 | int(b[3]) }
+	device := func(m netctl.MAC) int { return int(m[4])<<8 | int(m[5]) }
+	for _, b := range r.Bindings {
+		w := fmt.Sprintf("%d:%d", number(b.Addr), device(b.MAC))
+		if b.Settled {
+			w += "!"
+		}
+		if b.Extra {
+			w += "+"
+		}
+		words = append(words, w)
+	}
+	for _, h := range r.Hosts {
+		w := fmt.Sprintf("host %d", device(h.MAC))
+		if h.Addr.IsValid() {
+			w += fmt.Sprintf("@%d", number(h.Addr))
+		}
+		if h.Settled {
+			w += "!"
+		}
+		words = append(words, w)
+	}
+	for _, a := range r.Ask {
+		words = append(words, fmt.Sprintf("ask %d", number(a)))
+	}
+	return strings.Join(words, " ")
+}
+
+// TestBook plays observations, each so long after the one before, and compares what follows.
+func TestBook(t *testing.T) {
+	t.Parallel()
+	type step struct {
+		after time.Duration
+		o     bindings.Observation
+		want  string
+	}
+	type seen = bindings.Observation
+	leases := func(l ...bindings.Lease) []bindings.Lease { return l }
+	sessions := func(s ...netctl.Session) []netctl.Session { return s }
+	strangers := func(s ...netctl.Stranger) []netctl.Stranger { return s }
+	answers := func(c ...netctl.Claim) []netctl.Claim { return c }
+	both := leases(lease(5, 1), lease(6, 2))
+
+	for name, steps := range map[string][]step{
+		"a lease": {
+			{0, seen{Leases: leases(lease(5, 1))}, "5:1"},
+			{29 * time.Second, seen{Leases: leases(lease(5, 1))}, "5:1"},
+			// It stays: its next lease is long.
+			{time.Second, seen{Leases: leases(lease(5, 1))}, "5:1! host 1!"},
+		},
+		"who presses stays": {
+			{0, seen{Leases: leases(lease(5, 1)), Sessions: sessions(session(5, 1))}, "5:1! host 1!"},
+		},
+		"a session outlives its lease, and nobody gets its address": {
+			{0, seen{Leases: leases(lease(5, 1)), Sessions: sessions(session(5, 1))}, "5:1! host 1!"},
+			{2 * time.Minute, seen{Sessions: sessions(session(5, 1))}, "5:1! host 1@5!"},
+		},
+		"the file of leases is being written": {
+			{0, seen{Leases: both}, "5:1 6:2"},
+			{2 * time.Second, seen{}, "5:1 6:2"},
+			{2 * time.Second, seen{Leases: both}, "5:1 6:2"},
+			{time.Second, seen{Leases: leases(lease(6, 2))}, "5:1 6:2"},
+			{time.Second, seen{Leases: both}, "5:1 6:2"},
+		},
+		"a lease that was given back": {
+			{0, seen{Leases: both}, "5:1 6:2"},
+			{2 * time.Second, seen{Leases: leases(lease(6, 2))}, "5:1 6:2"},
+			{2 * time.Second, seen{Leases: leases(lease(6, 2))}, "6:2"},
+		},
+		"the next holder of a lease has it at once": {
+			{0, seen{Leases: leases(lease(5, 1))}, "5:1"},
+			{time.Second, seen{Leases: leases(lease(5, 2))}, "5:2"},
+		},
+		"another lease of the same device": {
+			{0, seen{Leases: leases(lease(5, 1))}, "5:1"},
+			{time.Second, seen{Leases: leases(lease(7, 1))}, "7:1"},
+		},
+		"an address set by hand": {
+			{0, seen{Strangers: strangers(stranger(1, 5, 1))}, "ask 5"},
+			{time.Second, seen{Strangers: strangers(stranger(1, 5, 1))}, ""}, // it was asked just now
+			{time.Second, seen{Answers: answers(claim(5, 1))}, "5:1 host 1@5"},
+			{time.Minute, seen{}, "5:1! host 1@5!"},
+			// Well before its time is up, it is asked again, and not too often.
+			{5 * time.Minute, seen{}, "5:1! host 1@5! ask 5"},
+			{10 * time.Second, seen{}, "5:1! host 1@5!"},
+			{20 * time.Second, seen{Answers: answers(claim(5))}, "5:1! host 1@5! ask 5"},
+			{time.Second, seen{Answers: answers(claim(5, 1))}, "5:1! host 1@5!"},
+			{9*time.Minute + 59*time.Second, seen{}, "5:1! host 1@5! ask 5"},
+			{time.Second, seen{}, ""},
+		},
+		"nobody has it": {
+			{0, seen{Strangers: strangers(stranger(1, 5, 1))}, "ask 5"},
+			{time.Second, seen{Answers: answers(claim(5))}, ""},
+		},
+		"another one has it": {
+			{0, seen{Strangers: strangers(stranger(1, 5, 1))}, "ask 5"},
+			{time.Second, seen{Answers: answers(claim(5, 2))}, "5:2 host 2@5"},
+		},
+		"two say that they have it": {
+			{0, seen{Strangers: strangers(stranger(1, 5, 1))}, "ask 5"},
+			{time.Second, seen{Answers: answers(claim(5, 1, 2))}, ""},
+		},
+		"who was there first and still is, stays": {
+			{0, seen{Answers: answers(claim(5, 1))}, "5:1 host 1@5"},
+			{9 * time.Minute, seen{Answers: answers(claim(5, 1, 2))}, "5:1! host 1@5!"},
+			{9 * time.Minute, seen{Answers: answers(claim(5, 2, 1))}, "5:1! host 1@5!"},
+			{time.Minute, seen{Answers: answers(claim(5, 2))}, "5:1! host 1@5!"},
+		},
+		"another one who has it after the first has gone": {
+			{0, seen{Answers: answers(claim(5, 1))}, "5:1 host 1@5"},
+			{10 * time.Minute, seen{Answers: answers(claim(5, 2))}, "5:2 host 2@5"},
+		},
+		"who claims what others have is believed no more": {
+			{0, seen{Answers: answers(claim(5, 1, 9), claim(6, 2, 9), claim(7, 3, 9), claim(8, 4, 9))}, ""},
+			{time.Second, seen{Answers: answers(claim(5, 1, 9), claim(9, 9))}, "5:1 host 1@5"},
+			{10 * time.Minute, seen{Answers: answers(claim(9, 9))}, "9:9 host 9@9"},
+		},
+		"one quarrel, however long, is one": {
+			{0, seen{Answers: answers(claim(5, 1, 9))}, ""},
+			{time.Second, seen{Answers: answers(claim(5, 1, 9))}, ""},
+			{time.Second, seen{Answers: answers(claim(5, 1, 9))}, ""},
+			{time.Second, seen{Answers: answers(claim(5, 1, 9))}, ""},
+			{time.Second, seen{Answers: answers(claim(5, 1, 9))}, ""},
+			{time.Second, seen{Answers: answers(claim(5, 1))}, "5:1 host 1@5"},
+		},
+		"a leased address is not another's": {
+			{0, seen{Leases: leases(lease(5, 1)), Answers: answers(claim(5, 2))}, "5:1"},
+			{time.Second, seen{Leases: leases(lease(5, 1)), Answers: answers(claim(5, 1, 2))}, "5:1"},
+			{time.Second, seen{Leases: leases(lease(5, 1)), Strangers: strangers(stranger(1, 5, 2))}, "5:1"},
+		},
+		"a known address that was leased to another all the same": {
+			{0, seen{Answers: answers(claim(5, 1))}, "5:1 host 1@5"},
+			{time.Second, seen{Leases: leases(lease(5, 2))}, "5:2"},
+			{time.Second, seen{Leases: leases(lease(5, 2)), Strangers: strangers(stranger(1, 5, 1))}, "5:2"},
+		},
+		"two addresses of a device and no more": {
+			{0, seen{Answers: answers(claim(5, 1), claim(6, 1), claim(7, 1))}, "5:1 6:1+ host 1@5 host 1@6"},
+			{time.Second, seen{Strangers: strangers(stranger(1, 8, 1))}, "5:1 6:1+ host 1@5 host 1@6"},
+			{time.Second, seen{Answers: answers(claim(8, 1))}, "5:1 6:1+ host 1@5 host 1@6"},
+		},
+		"a lease comes before an address set by hand, a session before both": {
+			{0, seen{Leases: leases(lease(7, 1)), Answers: answers(claim(5, 1))}, "5:1+ 7:1 host 1@5"},
+			{time.Second, seen{Leases: leases(lease(7, 1)), Sessions: sessions(session(5, 1))}, "5:1! 7:1!+ host 1@5!"},
+		},
+		"addresses that are nobody's": {
+			{0, seen{
+				Strangers: strangers(stranger(1, 0, 1), stranger(1, 1, 1), stranger(1, 1023, 1), stranger(1, 1024, 1)),
+				Answers:   answers(claim(0, 1), claim(1, 2), claim(1023, 3), claim(1024, 4)),
+				Leases:    leases(lease(0, 5), lease(1, 6), lease(1023, 7), lease(1024, 8)),
+			}, ""},
+		},
+		"devices that are none": {
+			{0, seen{Answers: []netctl.Claim{
+				{Addr: addr(5), MACs: []netctl.MAC{{255, 255, 255, 255, 255, 255}}},
+				{Addr: addr(6), MACs: []netctl.MAC{{}}},
+				{Addr: addr(7), MACs: []netctl.MAC{{1, 0, 94, 0, 0, 1}, mac(3)}},
+			}}, "7:3 host 3@7"},
+		},
+		"each port has its turn": {
+			{0, seen{Strangers: append(many(1, 100, 100), stranger(2, 5, 5), stranger(3, 6, 6))},
+				"ask 100 ask 5 ask 6" + asks(101, 37)},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := bindings.New(network)
+			now := time.Now()
+			for i, s := range steps {
+				now = now.Add(s.after)
+				s.o.Now = now
+				if got := text(b.Update(s.o)); got != s.want {
+					t.Errorf("step %d: %q, want %q", i, got, s.want)
+				}
+			}
+		})
+	}
+}
+
+// many returns as many strangers on a port.
+func many(port, first, count int) (all []netctl.Stranger) {
+	for n := range count {
+		all = append(all, stranger(port, first+n, first+n))
+	}
+	return all
+}
+
+func asks(first, count int) string {
+	var b strings.Builder
+	for n := range count {
+		fmt.Fprintf(&b, " ask %d", first+n)
+	}
+	return b.String()
+}
+
+// TestLargest: the last addresses of the largest network have no class, and are no resident's.
+func TestLargest(t *testing.T) {
+	t.Parallel()
+	b := bindings.New(netip.MustParsePrefix("10.80.0.1/16"))
+	r := b.Update(bindings.Observation{Now: time.Now(), Answers: []netctl.Claim{
+		claim(netctl.MinorFirst-1, 1), claim(netctl.MinorFirst, 2), claim(0xfffe, 3), claim(0xffff, 4),
+	}})
+	if got, want := text(r), fmt.Sprintf("%d:1 host 1@%d", netctl.MinorFirst-1, netctl.MinorFirst-1); got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// TestProperties plays random observations, of honest devices, of some that claim everything, and of a server of leases
+// that gives what it should not, and holds each result against what must always be true.
+func TestProperties(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(20) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		b := bindings.New(network)
+		start := time.Now()
+		now := start
+		asked := 0
+		type at struct {
+			mac  netctl.MAC
+			last time.Time
+		}
+		leased := map[netip.Addr]at{}
+		for step := range 400 {
+			now = now.Add(time.Duration(random.IntN(4000)) * time.Millisecond)
+			if random.IntN(100) == 0 {
+				now = now.Add(10 * time.Minute)
+			}
+			o := bindings.Observation{Now: now}
+			used := map[netip.Addr]bool{}
+			for range random.IntN(12) {
+				l := lease(random.IntN(20), random.IntN(12))
+				if !used[l.Addr] {
+					used[l.Addr] = true
+					o.Leases = append(o.Leases, l)
+				}
+			}
+			used = map[netip.Addr]bool{}
+			for range random.IntN(4) {
+				s := session(2+random.IntN(18), random.IntN(12))
+				if !used[s.Addr] {
+					used[s.Addr] = true
+					o.Sessions = append(o.Sessions, s)
+				}
+			}
+			for range random.IntN(60) {
+				o.Strangers = append(o.Strangers, stranger(random.IntN(3), random.IntN(1100), random.IntN(20)))
+			}
+			for range random.IntN(20) {
+				c := claim(random.IntN(30))
+				for range random.IntN(3) {
+					c.MACs = append(c.MACs, mac(random.IntN(20)))
+				}
+				o.Answers = append(o.Answers, c)
+			}
+			r := b.Update(o)
+
+			fail := func(format string, a ...any) {
+				t.Helper()
+				t.Fatalf("seed %d, step %d: %s\n%s", seed, step, fmt.Sprintf(format, a...), text(r))
+			}
+			for _, l := range o.Leases {
+				leased[l.Addr] = at{l.MAC, now}
+			}
+			asked += len(r.Ask)
+			if most := 40 + 5*now.Sub(start).Seconds(); float64(asked) > most {
+				fail("%d questions, at most %.0f may be asked", asked, most)
+			}
+			holds := map[netip.Addr]netctl.MAC{}
+			own := map[netctl.MAC]int{} // addresses that nothing but its answer gives it
+			for _, x := range r.Bindings {
+				if _, twice := holds[x.Addr]; twice {
+					fail("%s has two devices", x.Addr)
+				}
+				holds[x.Addr] = x.MAC
+				if x.Left <= 0 {
+					fail("%s has %v left", x.Addr, x.Left)
+				}
+				given := leased[x.Addr].mac == x.MAC
+				session := slices.ContainsFunc(o.Sessions, func(s netctl.Session) bool { return s.Addr == x.Addr && s.MAC == x.MAC })
+				if !given && !session {
+					if own[x.MAC]++; own[x.MAC] > 2 {
+						fail("%s has more than two addresses by its answers", x.MAC)
+					}
+				}
+				// An address that dnsmasq has not leased to its device, it must not lease to another.
+				kept := slices.ContainsFunc(r.Hosts, func(h plan.Host) bool { return h.Addr == x.Addr && h.MAC == x.MAC })
+				if !kept && (!given || now.Sub(leased[x.Addr].last) >= 3*time.Second) {
+					fail("%s may be leased to another", x.Addr)
+				}
+			}
+			for _, l := range o.Leases {
+				if b := network.Masked(); b.Contains(l.Addr) && l.Addr != addr(0) && l.Addr != addr(1) && holds[l.Addr] != l.MAC {
+					fail("%s is leased to %s and bound to %s", l.Addr, l.MAC, holds[l.Addr])
+				}
+			}
+			seen := map[netip.Addr]bool{}
+			for _, h := range r.Hosts {
+				if h.Addr.IsValid() && (seen[h.Addr] || holds[h.Addr] != h.MAC) {
+					fail("dnsmasq is told that %s is %s's", h.Addr, h.MAC)
+				}
+				seen[h.Addr] = true
+			}
+			for _, a := range r.Ask {
+				if !network.Masked().Contains(a) || a == network.Addr() {
+					fail("%s is asked for", a)
+				}
+			}
+		}
+	}
+}
