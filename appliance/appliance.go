@@ -289,7 +289,7 @@ func (b *Box) round(ctx context.Context) time.Duration {
 		}
 	}
 	if err == nil {
-		b.takeUp()
+		b.takeUp() // if the kernel could not tell at first
 	}
 	b.unmet = err
 	b.settle(ctx)
@@ -402,7 +402,7 @@ func (b *Box) apply(ctx context.Context) error {
 		LANs:      b.lans(),
 	}
 	out := plan.Outside{
-		Hotspot: b.hotspot.Index, AccessPoint: b.air.AccessPoint, Radios: b.radios(), Hosts: b.devices.hosts,
+		Hotspot: b.hotspot.Index, AccessPoint: b.air.AccessPoint, Radios: b.radios(),
 		Essential: b.decision.Internet == decide.EssentialOnly,
 	}
 	if d := b.chosen(); d != nil {
@@ -443,8 +443,10 @@ func (b *Box) apply(ctx context.Context) error {
 		if b.tally() {
 			b.book()
 		}
+		b.takeUp()
 		b.bind()
 	}
+	out.Hosts = b.devices.hosts // before any address is leased, those in use are known
 	var children []supervise.Child
 	for _, c := range plan.Children(b.Config, out, b.RunDir) {
 		child := supervise.Child{Name: c.Name, Argv: c.Argv}

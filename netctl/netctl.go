@@ -47,8 +47,8 @@ type Gate interface {
 	// else's; one that was listed in the last call and no longer is, nobody's. It returns how many entries of the kernel it
 	// changed.
 	Bind(all []Binding) (changed int, err error)
-	// Strangers returns those that spoke from an address that is not bound to them, since it was last called. It is a
-	// sample: there is room for few of each port.
+	// Strangers returns those that spoke from an address that is not bound to them, or was only until now, since it was last
+	// called. It is a sample: there is room for few of each port.
 	Strangers() ([]Stranger, error)
 	// Close takes everything of ours out of the kernel: the box forwards nothing afterwards.
 	Close(ctx context.Context) error
@@ -308,7 +308,7 @@ type Binding struct {
 
 // Stranger is a device that spoke from an address that is not bound to it.
 type Stranger struct {
-	Port int // of the hotspot, by the kernel's number
+	Port int // of the hotspot, by the kernel's number; 0: not known
 	Addr netip.Addr
 	MAC  MAC
 }

@@ -451,7 +451,7 @@ type binding struct {
 	ends time.Time
 }
 
-// late is by how much the kernel's time for a binding may be short before it is put right: each change is a transaction.
+// late is by how much the kernel's time for a binding may be wrong before it is put right: each change is a transaction.
 const late = 10 * time.Second
 
 // bind makes the kernel's sets hold what is bound. Bindings that the kernel made itself stay, but for those of an address
@@ -481,8 +481,11 @@ func (g *Gate) bind(stale map[bindingOf]bool) (changed int, err error) {
 		w, known := want[of.addr]
 		switch {
 		case !ok:
-		case known && w.MAC != of.mac, !known && (stale[of] || slices.Contains(g.unbound, of)):
+		case known && w.MAC != of.mac, !known && slices.Contains(g.unbound, of):
 			bindings.remove = append(bindings.remove, e)
+		case !known && stale[of]:
+			bindings.remove = append(bindings.remove, e)
+			g.stale = append(g.stale, of)
 		default:
 			if !known {
 				g.unlisted[of] = true
@@ -497,7 +500,7 @@ func (g *Gate) bind(stale map[bindingOf]bool) (changed int, err error) {
 			continue
 		}
 		of := bindingOf{addr, w.MAC}
-		if has, ok := held[of]; !ok || left-has > late {
+		if has, ok := held[of]; !ok || (left-has).Abs() > late {
 			e := element{bindingKey(of), left}
 			if ok {
 				bindings.remove = append(bindings.remove, e)
@@ -542,9 +545,36 @@ func (g *Gate) bind(stale map[bindingOf]bool) (changed int, err error) {
 	if err := g.changeSets(changes...); err != nil {
 		return 0, err
 	}
+	moved := false
+	for addr, w := range want {
+		moved = moved || g.bound[addr].MAC != w.MAC
+	}
 	g.unbound = nil
 	g.bound = want
-	return changed, nil
+	if !moved {
+		return changed, nil
+	}
+	mended, err := g.mendNeighbors(want)
+	return changed + mended, err
+}
+
+// mendNeighbors has the kernel send to the devices that addresses are bound to: it goes on with who had an address before
+// until that one is found gone, unless the new one says that it has it, which not all do.
+func (g *Gate) mendNeighbors(want map[netip.Addr]binding) (changed int, err error) {
+	all, err := g.neighbors(netip.Addr{})
+	if err != nil {
+		return 0, err
+	}
+	var todo []request
+	for addr, mac := range all {
+		if w, ok := want[addr]; ok && w.MAC != mac {
+			todo = append(todo, request{
+				kind: unix.RTM_NEWNEIGH, flags: unix.NLM_F_REPLACE, deed: "change a neighbour",
+				body: slices.Concat(g.neighborHeader(unix.NUD_STALE), attr(unix.NDA_DST, addr.AsSlice()), attr(unix.NDA_LLADDR, w.MAC[:])),
+			})
+		}
+	}
+	return len(todo), g.route.do(todo...)
 }
 
 // changeTo returns what makes a set hold what is wanted. Whose time is up leaves it by itself.
@@ -564,7 +594,7 @@ func (g *Gate) changeTo(family, set string, want map[string]time.Duration) (c se
 	}
 	for key, left := range want {
 		has, ok := held[key]
-		if ok && left-has <= late {
+		if ok && (left-has).Abs() <= late {
 			continue
 		}
 		if ok {
@@ -580,6 +610,10 @@ func (g *Gate) Strangers() (all []netctl.Stranger, err error) {
 	if !g.applied {
 		return nil, nil
 	}
+	for _, of := range g.stale {
+		all = append(all, netctl.Stranger{Addr: of.addr, MAC: of.mac})
+	}
+	g.stale = nil
 	for _, p := range g.ports {
 		set := p.in("strangers-" + netctl.PortNumber)
 		list, err := g.elements("netdev", set)

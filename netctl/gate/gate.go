@@ -46,6 +46,7 @@ type Gate struct {
 	bindings    map[netip.Addr]binding // as Bind was told
 	bound       map[netip.Addr]binding // what the kernel was last made to hold; nil: not known
 	unlisted    map[bindingOf]bool     // what the kernel bound itself that Bind, when last called, did not list
+	stale       []bindingOf            // of those, the ones that ended for it since Strangers was last called
 	unbound     []bindingOf            // what Bind was told no longer, until the kernel has forgotten it
 	filtersSeen uint32                 // the ruleset's generation when the filters were last looked at
 	tranches    []netctl.Spent
@@ -601,21 +602,58 @@ func (g *Gate) addResident(addr netip.Addr) error {
 
 // Neighbor implements netctl.Gate.
 func (g *Gate) Neighbor(addr netip.Addr) (mac netctl.MAC, err error) {
-	header := make([]byte, 12) // struct ndmsg
+	all, err := g.neighbors(addr)
+	if err != nil {
+		return mac, err
+	}
+	mac, ok := all[addr]
+	if !ok {
+		return mac, errors.New("ask the neighbour table: no hardware address")
+	}
+	return mac, nil
+}
+
+// neighborHeader is struct ndmsg about the hotspot.
+func (g *Gate) neighborHeader(state uint16) []byte {
+	header := make([]byte, 12)
 	header[0] = unix.AF_INET
 	binary.NativeEndian.PutUint32(header[4:], uint32(g.hotspot))
-	bodies, err := g.route.get(unix.RTM_GETNEIGH, 0, header, attr(unix.NDA_DST, addr.AsSlice()))
-	if err != nil {
-		return mac, fmt.Errorf("ask the neighbour table: %w", err)
+	binary.NativeEndian.PutUint16(header[8:], state)
+	return header
+}
+
+// neighbors returns the devices that the kernel knows on the hotspot, or the one that has the address.
+func (g *Gate) neighbors(of netip.Addr) (residents, error) {
+	header, flags := g.neighborHeader(0), unix.NLM_F_DUMP
+	var which []byte
+	if of.IsValid() {
+		which, flags = attr(unix.NDA_DST, of.AsSlice()), 0
 	}
+	bodies, err := g.route.get(unix.RTM_GETNEIGH, flags, header, which)
+	if err != nil {
+		return nil, fmt.Errorf("ask the neighbour table: %w", err)
+	}
+	all := residents{}
 	for _, m := range bodies {
+		if len(m) < len(header) || binary.NativeEndian.Uint32(m[4:]) != uint32(g.hotspot) {
+			continue
+		}
+		var addr netip.Addr
+		var mac netctl.MAC
+		known := false
 		for kind, value := range attrs(after(len(header), m)) {
-			if kind == unix.NDA_LLADDR && len(value) == len(mac) {
-				return netctl.MAC(value), nil
+			switch {
+			case kind == unix.NDA_DST:
+				addr, _ = netip.AddrFromSlice(value)
+			case kind == unix.NDA_LLADDR && len(value) == len(mac):
+				mac, known = netctl.MAC(value), true
 			}
 		}
+		if known {
+			all[addr] = mac
+		}
 	}
-	return mac, errors.New("ask the neighbour table: no hardware address")
+	return all, nil
 }
 
 // Close implements netctl.Gate. It goes on after an error, so that as little as possible is left.

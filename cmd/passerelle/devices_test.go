@@ -1,0 +1,296 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"passerelle/netctl/netlab"
+	"passerelle/netctl/netlab/hostile"
+)
+
+// resident is a resident's interface.
+const resident = "wlan0"
+
+var (
+	hotspot = netip.MustParsePrefix(boxPrefix)
+)
+
+// wire opens a wire on the resident's interface, which is then up.
+func (b *box) wire(r *netlab.Resident) *hostile.Wire {
+	b.t.Helper()
+	b.must(r.SetUp(resident, true))
+	w, err := hostile.Open(r.Host, resident)
+	b.must(err)
+	b.t.Cleanup(func() { w.Close() })
+	return w
+}
+
+// byHand gives the resident an address as somebody does who types it in, or a device that kept it over a power cut.
+func (b *box) byHand(r *netlab.Resident, addr netip.Addr) {
+	b.t.Helper()
+	b.must(r.SetUp(resident, true))
+	b.must(r.AddAddress(resident, netip.PrefixFrom(addr, hotspot.Bits())))
+	b.must(r.AddRoute(everywhere, hotspot.Addr()))
+	b.must(r.SetResolvers(hotspot.Addr()))
+}
+
+// welcomed waits until the box shows the resident its first page.
+func (b *box) welcomed(r *netlab.Resident) {
+	b.t.Helper()
+	wait(b.t, r.Name()+"'s page", func() error {
+		reply, err := b.get(r, portal+"/")
+		if err == nil && reply.Status != http.StatusOK {
+			err = fmt.Errorf("it was answered with %d", reply.Status)
+		}
+		return err
+	})
+}
+
+// ask sends a DHCP message and returns the server's answer, an error if there is none for a moment.
+func (b *box) ask(w *hostile.Wire, m hostile.DHCP) (hostile.DHCP, error) {
+	b.t.Helper()
+	m.ID = rand.Uint32()
+	b.must(w.Send(m.Frame()))
+	ctx, cancel := context.WithTimeout(b.t.Context(), brief)
+	defer cancel()
+	frame, err := w.Receive(ctx, func(f []byte) bool {
+		d, ok := hostile.ReadDHCP(f)
+		return ok && d.ID == m.ID
+	})
+	answer, _ := hostile.ReadDHCP(frame)
+	return answer, err
+}
+
+// leases asks for an address in the device's name, for that one if it is to be had, and returns the one that it got.
+func (b *box) leases(w *hostile.Wire, mac net.HardwareAddr, wanted netip.Addr) (got netip.Addr) {
+	b.t.Helper()
+	wait(b.t, "a lease", func() error {
+		link := hostile.Link{From: mac}
+		offer, err := b.ask(w, hostile.DHCP{Link: link, Kind: hostile.Discover, Wanted: wanted})
+		if err != nil {
+			return err
+		}
+		ack, err := b.ask(w, hostile.DHCP{Link: link, Kind: hostile.Request, Wanted: offer.Yours, Server: offer.Server})
+		if err == nil && ack.Kind != hostile.Acknowledged {
+			err = fmt.Errorf("the server's word is of kind %d", ack.Kind)
+		}
+		got = ack.Yours
+		return err
+	})
+	return got
+}
+
+// givesBack gives the device's lease back.
+func (b *box) givesBack(w *hostile.Wire, mac net.HardwareAddr, addr netip.Addr) {
+	b.t.Helper()
+	release := hostile.DHCP{
+		Link: hostile.Link{From: mac}, Source: addr, Kind: hostile.Release, Client: addr, Server: hotspot.Addr(),
+	}
+	wait(b.t, "the end of a lease", func() error {
+		b.must(w.Send(release.Frame()))
+		ctx, cancel := context.WithTimeout(b.t.Context(), brief)
+		defer cancel()
+		for ctx.Err() == nil {
+			leases, err := os.ReadFile(b.path("leases"))
+			b.must(err)
+			if !strings.Contains(string(leases), " "+addr.String()+" ") {
+				return nil
+			}
+			time.Sleep(netlab.Tick)
+		}
+		return errors.New("it still runs")
+	})
+}
+
+// TestByHand: a device with an address that nobody gave it has its page, and the internet if it wants.
+func TestByHand(t *testing.T) {
+	t.Parallel()
+	for name, ports := range map[string]bool{"interface": false, "bridge": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBox(t, settings{}, netlab.Options{Residents: 1, Ports: ports})
+			r := b.scene.Residents[0]
+			b.byHand(r, netip.MustParseAddr("10.80.1.77"))
+			b.welcomed(r)
+			b.admit(r)
+			// It still is one whose address is known when another daemon runs that knows of no device yet.
+			b.kill()
+			b.restart()
+			b.online(r)
+			b.welcomed(r)
+		})
+	}
+}
+
+// TestManyByHand: fifty devices that kept their addresses over a power cut of the box all have their page, also those that do
+// not come by ports of their own.
+func TestManyByHand(t *testing.T) {
+	t.Parallel()
+	const devices = 50
+	b := newBox(t, settings{}, netlab.Options{Residents: devices})
+	var all sync.WaitGroup
+	for k, r := range b.scene.Residents {
+		b.byHand(r, netip.AddrFrom4([4]byte{10, 80, 2, byte(k + 1)}))
+	}
+	missing := make(chan string, devices)
+	for _, r := range b.scene.Residents {
+		all.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			for ctx.Err() == nil {
+				if reply, err := b.get(r, portal+"/"); err == nil && reply.Status == http.StatusOK {
+					return
+				}
+			}
+			missing <- r.Name()
+		})
+	}
+	all.Wait()
+	close(missing)
+	for name := range missing {
+		t.Errorf("%s has no page", name)
+	}
+}
+
+// TestSameAddress: an address that somebody uses without a lease is leased to nobody else, be its holder online or not, and
+// whatever became of the daemon.
+func TestSameAddress(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, settings{}, netlab.Options{Residents: 2, Ports: true})
+	holder, other := b.scene.Residents[0], b.scene.Residents[1]
+	w := b.wire(other)
+	// The address that dnsmasq has for the other device, which has left.
+	addr := b.leases(w, other.MAC, netip.Addr{})
+	b.givesBack(w, other.MAC, addr)
+	b.byHand(holder, addr)
+	b.welcomed(holder)
+
+	kept := func(when string) {
+		t.Helper()
+		for _, wanted := range []netip.Addr{{}, addr} {
+			for k := range 3 {
+				mac := bytes.Clone(other.MAC)
+				mac[1] = byte(k)
+				got := b.leases(w, mac, wanted)
+				if got == addr {
+					t.Fatalf("%s, the address is leased to another", when)
+				}
+				b.givesBack(w, mac, got)
+			}
+		}
+	}
+	kept("with its holder at the first page")
+	b.admit(holder)
+	d := b.download(holder)
+	kept("with its holder online")
+	b.kill()
+	b.restart()
+	kept("after a crash")
+	b.flows(d)
+	b.stop()
+	b.restart()
+	kept("after a restart")
+	b.online(holder)
+	b.press(holder, "/session/end")
+	b.welcomed(holder)
+	kept("after the end of its holder's session")
+	b.welcomed(holder)
+}
+
+// takes has a device take over an address whose last holder gives it back, once the box lets go of it.
+func (b *box) takes(from, to *hostile.Wire, last, next net.HardwareAddr, addr netip.Addr) {
+	b.t.Helper()
+	wait(b.t, "an address that was another's", func() error {
+		b.givesBack(from, last, addr)
+		got := b.leases(to, next, addr)
+		if got != addr {
+			b.givesBack(to, next, got)
+			return fmt.Errorf("the other device got %s", got)
+		}
+		return nil
+	})
+}
+
+// TestNextHolder: who gets an address that was another's is reached at it, be it new on the network, known to it with another
+// address, or without a daemon.
+func TestNextHolder(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, settings{}, netlab.Options{Residents: 2, Ports: true})
+	first, second := b.scene.Residents[0], b.scene.Residents[1]
+	addr := b.newcomer(first).Address.Addr()
+	b.press(first, "/session/end")
+	b.welcomed(first) // the box has its hardware address
+	ofFirst, ofSecond := b.wire(first), b.wire(second)
+
+	// It knows the box's hardware address, and asks nobody for it.
+	own := b.leases(ofSecond, second.MAC, netip.Addr{})
+	b.byHand(second, own)
+	b.welcomed(second)
+	b.givesBack(ofSecond, second.MAC, own)
+	b.takes(ofFirst, ofSecond, first.MAC, second.MAC, addr)
+	b.must(second.RemoveAddresses(resident))
+	b.byHand(second, addr)
+	b.welcomed(second)
+	b.admit(second)
+	b.press(second, "/session/end")
+	b.unheard(first)
+
+	b.takes(ofSecond, ofFirst, second.MAC, first.MAC, addr)
+	b.welcomed(first)
+	b.must(second.SetUp(resident, false))
+	b.must(second.RemoveAddresses(resident))
+	ofSecond = b.wire(second)
+	b.givesBack(ofFirst, first.MAC, addr)
+	b.frozen(func() {
+		if got := b.leases(ofSecond, second.MAC, addr); got != addr {
+			t.Fatalf("without a daemon, the next holder got %s", got)
+		}
+		b.byHand(second, addr)
+		ctx, cancel := context.WithTimeout(t.Context(), brief)
+		defer cancel()
+		conn, err := second.Dial(ctx, "tcp", "10.80.0.1:80")
+		if err != nil {
+			t.Fatalf("without a daemon, the next holder does not reach the box: %v", err)
+		}
+		conn.Close()
+	})
+}
+
+// TestBindingsEnd: what the kernel holds of who has which address ends by itself, when the daemon has died too.
+func TestBindingsEnd(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, settings{}, netlab.Options{Residents: 3})
+	leased, online, byHand := b.scene.Residents[0], b.scene.Residents[1], b.scene.Residents[2]
+	b.join(leased)
+	b.newcomer(online)
+	b.byHand(byHand, netip.MustParseAddr("10.80.1.77"))
+	b.welcomed(byHand)
+	b.kill()
+	held := b.run("nft", "list", "set", "netdev", "passerelle", "bindings")
+	_, elements, _ := strings.Cut(held, "elements = {")
+	elements, _, _ = strings.Cut(elements, "}")
+	count := 0
+	for e := range strings.SplitSeq(elements, ",") {
+		count++
+		if !strings.Contains(e, "expires") {
+			t.Errorf("an entry has no end: %s", e)
+		}
+	}
+	if count != 3 {
+		t.Errorf("%d addresses are bound, want 3:\n%s", count, held)
+	}
+	if fixed := b.run("ip", "neigh", "show", "nud", "permanent"); fixed != "" {
+		t.Errorf("the neighbour table has entries without an end:\n%s", fixed)
+	}
+}
