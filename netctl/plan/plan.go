@@ -312,6 +312,8 @@ func (c compiler) sysctls(interfaces []string) []netctl.Sysctl {
 			netctl.Sysctl{Path: conf + "arp_ignore", Value: "1"},
 			netctl.Sysctl{Path: conf + "arp_announce", Value: "2"},
 			netctl.Sysctl{Path: conf + "proxy_arp", Value: "0"},
+			// What is addressed to one is not said to all (RFC 1122, section 3.3.6).
+			netctl.Sysctl{Path: conf + "drop_unicast_in_l2_multicast", Value: "1"},
 		)
 	}
 	return s
