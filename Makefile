@@ -9,7 +9,9 @@ export CGO_ENABLED = 0
 
 # What the box and its tests run, as Debian packages. A tool that is there needs no package.
 TOOLS = iptables:iptables nft:nftables dnsmasq:dnsmasq-base ip:iproute2 busybox:busybox
-TEST_TOOLS = $(TOOLS) ipset:ipset hostapd:hostapd wpa_supplicant:wpasupplicant chromium:chromium
+TEST_TOOLS = $(TOOLS) ipset:ipset hostapd:hostapd wpa_supplicant:wpasupplicant chromium:chromium \
+	unshare:util-linux dhcpcd:dhcpcd-base dhclient:isc-dhcp-client NetworkManager:network-manager dbus-daemon:dbus-daemon \
+	/lib/systemd/systemd-networkd:systemd
 AXE = bin/axe.min.js
 VM_TOOLS = qemu-system-x86_64:qemu-system-x86 mmdebstrap:mmdebstrap mksquashfs:squashfs-tools cpio:cpio xz:xz-utils \
 	gcc:gcc make:make flock:util-linux
