@@ -80,7 +80,7 @@ func (s *Schedule) Open(t time.Time) bool {
 	if s.Always() {
 		return true
 	}
-	return contains(s.day(t.Date()), t.Hour()*60+t.Minute())
+	return contains(s.day(t.Date()), minuteOf(t))
 }
 
 // Next returns the first change of state strictly after t, in t's zone, and whether the schedule opens there or closes.
@@ -89,45 +89,26 @@ func (s *Schedule) Next(t time.Time) (at time.Time, opens, ok bool) {
 	if s.Always() {
 		return time.Time{}, false, false
 	}
-	was := s.Open(t)
 	end := t.Add(horizon)
-	// Between two changes of the zone's offset the wall clock runs evenly, and only there minutes of a day can be added.
-	for from := t; from.Before(end); {
-		_, to := from.ZoneBounds()
-		if to.IsZero() || to.After(end) {
-			to = end
+	was := s.Open(t)
+	for from, to := t, t; !from.After(end); from = to {
+		to = evenly(from)
+		spans := s.day(from.Date())
+		if contains(spans, minuteOf(from)) != was {
+			return from, !was, true
 		}
-		if at, ok := s.change(from, to, was); ok {
-			return at, !was, true
+		midnight := from.Add(-sinceMidnight(from))
+		for _, open := range spans {
+			for _, edge := range []int{open.from, open.to} {
+				at := midnight.Add(time.Duration(edge) * time.Minute)
+				if at.After(from) && at.Before(to) && !at.After(end) && contains(spans, edge) != was {
+					return at, !was, true
+				}
+			}
 		}
-		if s.Open(to) != was {
-			return to, !was, true
-		}
-		from = to
 	}
 	return time.Time{}, false, false
 }
 
-// change returns the first time in (from, to) at which the state is not was. The zone's offset is the same throughout.
-func (s *Schedule) change(from, to time.Time, was bool) (time.Time, bool) {
-	hour, minute, second := from.Clock()
-	sinceMidnight := time.Duration(hour)*time.Hour + time.Duration(minute)*time.Minute +
-		time.Duration(second)*time.Second + time.Duration(from.Nanosecond())
-	midnight := from.Add(-sinceMidnight)
-	year, month, day := from.Date()
-	for ; midnight.Before(to); midnight = midnight.Add(24 * time.Hour) {
-		spans := s.day(year, month, day)
-		edges := []int{0} // the next day's, where a span runs up to midnight
-		for _, open := range spans {
-			edges = append(edges, open.from, open.to)
-		}
-		for _, minute := range edges {
-			at := midnight.Add(time.Duration(minute) * time.Minute)
-			if minute < minutesADay && at.After(from) && at.Before(to) && contains(spans, minute) != was {
-				return at, true
-			}
-		}
-		day++ // day normalizes what runs over the month's end
-	}
-	return time.Time{}, false
-}
+// minuteOf returns the minute of the day on t's wall clock.
+func minuteOf(t time.Time) int { return t.Hour()*60 + t.Minute() }
