@@ -1,44 +1,51 @@
 package ledger
 
-import "time"
+import (
+	"time"
 
-// PeriodStart returns when the period that t lies in began, in t's zone. A month too short for the day resets on its
-// last.
+	"passerelle/appliance/hours"
+)
+
+// PeriodStart returns when the period that t lies in began, in t's zone; zero for "once". A month too short for the day
+// resets on its last.
 func PeriodStart(t time.Time, period string, resets int) time.Time {
-	y, m, d := t.Date()
-	midnight := func(y int, m time.Month, d int) time.Time { return time.Date(y, m, d, 0, 0, 0, 0, t.Location()) }
-	switch period {
-	case "day":
-		return midnight(y, m, d)
-	case "week":
-		back := (int(t.Weekday()) - resets + 7) % 7
-		return midnight(y, m, d-back)
-	case "month":
-		on := func(y int, m time.Month) time.Time {
-			last := time.Date(y, m+1, 0, 0, 0, 0, 0, t.Location()).Day()
-			return midnight(y, m, min(resets, last))
-		}
-		if s := on(y, m); !s.After(t) {
-			return s
-		}
-		return on(y, m-1)
-	}
-	return time.Time{} // "once"
+	start, _ := around(t, period, resets)
+	return start
 }
 
-// PeriodEnd returns when the period that t lies in ends; zero if never.
+// PeriodEnd returns when the period that t lies in ends, which is always after t; zero if never.
 func PeriodEnd(t time.Time, period string, resets int) time.Time {
-	start := PeriodStart(t, period, resets)
+	_, end := around(t, period, resets)
+	return end
+}
+
+// around returns when the period around t begins and ends. Of all moments at which one begins they are the last that is
+// not after t and the first that is: what t's date says is a guess, because a clock that is put back over midnight shows
+// a date that is over.
+func around(t time.Time, period string, resets int) (start, end time.Time) {
+	y, m, d := t.Date()
+	var begins func(n int) time.Time // of the nth period from the one that t's date says
 	switch period {
 	case "day":
-		return start.AddDate(0, 0, 1)
+		begins = func(n int) time.Time { return hours.DayStart(y, m, d+n, t.Location()) }
 	case "week":
-		return start.AddDate(0, 0, 7)
+		back := (int(t.Weekday()) - resets + 7) % 7
+		begins = func(n int) time.Time { return hours.DayStart(y, m, d-back+7*n, t.Location()) }
 	case "month":
-		// The first days of the next month, or of the one after, lie in the next period.
-		y, m, _ := start.Date()
-		last := time.Date(y, m+2, 0, 0, 0, 0, 0, t.Location()).Day()
-		return time.Date(y, m+1, min(resets, last), 0, 0, 0, 0, t.Location())
+		begins = func(n int) time.Time {
+			m := m + time.Month(n)
+			last := time.Date(y, m+1, 0, 0, 0, 0, 0, time.UTC).Day()
+			return hours.DayStart(y, m, min(resets, last), t.Location())
+		}
+	default:
+		return time.Time{}, time.Time{}
 	}
-	return time.Time{}
+	n := 0
+	for begins(n).After(t) {
+		n--
+	}
+	for !begins(n + 1).After(t) {
+		n++
+	}
+	return begins(n), begins(n + 1)
 }

@@ -49,7 +49,21 @@ func TestPeriods(t *testing.T) {
 	}
 }
 
-// TestPeriodsMeet: a period ends when the next one begins, and holds the moment it was asked for.
+// meet checks that a period holds the moment it was asked for, and ends when the next one begins.
+func meet(t *testing.T, now time.Time, period string, resets int) {
+	t.Helper()
+	start, end := PeriodStart(now, period, resets), PeriodEnd(now, period, resets)
+	if start.After(now) || !end.After(now) {
+		t.Fatalf("%s is not in its %s of day %d: %s to %s", now, period, resets, start, end)
+	}
+	if next := PeriodStart(end, period, resets); !next.Equal(end) {
+		t.Fatalf("the %s of day %d after %s begins %s, not %s", period, resets, now, next, end)
+	}
+	if again := PeriodStart(end.Add(-time.Second), period, resets); !again.Equal(start) {
+		t.Fatalf("the %s of day %d around %s begins %s and %s", period, resets, now, start, again)
+	}
+}
+
 func TestPeriodsMeet(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(3, 4))
@@ -59,15 +73,48 @@ func TestPeriodsMeet(t *testing.T) {
 		if r.IntN(3) == 0 {
 			period, resets = "week", 1+r.IntN(7)
 		}
-		start, end := PeriodStart(now, period, resets), PeriodEnd(now, period, resets)
-		if start.After(now) || !end.After(now) {
-			t.Fatalf("%s is not in its %s of day %d: %s to %s", now, period, resets, start, end)
-		}
-		if next := PeriodStart(end, period, resets); !next.Equal(end) {
-			t.Fatalf("the %s of day %d after %s begins %s, not %s", period, resets, now, next, end)
-		}
-		if again := PeriodStart(end.Add(-time.Second), period, resets); !again.Equal(start) {
-			t.Fatalf("the %s of day %d around %s begins %s and %s", period, resets, now, start, again)
-		}
+		meet(t, now, period, resets)
+	}
+}
+
+// TestPeriodsMeetWhereClocksAreChanged: around each change of the clock, every half hour, in zones where that is at
+// midnight, over it, or of a whole day.
+func TestPeriodsMeetWhereClocksAreChanged(t *testing.T) {
+	t.Parallel()
+	for zone, years := range map[string][2]int{
+		"Europe/Paris": {2024, 2040}, "America/Miquelon": {2024, 2040}, "Atlantic/Azores": {2024, 2040},
+		"America/Havana": {2024, 2040}, "America/Nuuk": {2024, 2040}, "America/Santiago": {2024, 2040},
+		"Asia/Beirut": {2024, 2040}, "Africa/Cairo": {2024, 2040}, "America/Asuncion": {2020, 2024},
+		"America/St_Johns": {2004, 2011}, "Pacific/Apia": {2011, 2012}, "Africa/Casablanca": {2024, 2040},
+	} {
+		t.Run(zone, func(t *testing.T) {
+			t.Parallel()
+			loc, err := time.LoadLocation(zone)
+			if err != nil {
+				t.Fatal(err)
+			}
+			changes := 0
+			now := time.Date(years[0], 1, 1, 0, 0, 0, 0, time.UTC).In(loc)
+			for _, was := now.Zone(); now.Year() <= years[1]; now = now.Add(time.Hour) {
+				_, is := now.Zone()
+				if is == was {
+					continue
+				}
+				was = is
+				changes++
+				for n := -60; n <= 60; n++ {
+					at := now.Add(time.Duration(n) * 30 * time.Minute)
+					meet(t, at, "day", 0)
+					for days := range 3 { // the change is on the period's first day, or near it
+						on := now.AddDate(0, 0, days-1)
+						meet(t, at, "week", (int(on.Weekday())+6)%7+1)
+						meet(t, at, "month", on.Day())
+					}
+				}
+			}
+			if changes < 3 {
+				t.Errorf("the clock was changed %d times: the test proves little", changes)
+			}
+		})
 	}
 }
