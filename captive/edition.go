@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"passerelle/appliance/hours"
 	"passerelle/captive/tutorials"
 	"passerelle/captive/web"
 )
@@ -64,7 +65,7 @@ func newEdition(v View, lessons *tutorials.Library, now time.Time) *edition {
 // wordsHold returns when the words for a View's times are no longer right: at the next midnight, or when one comes.
 func wordsHold(v View, now time.Time) time.Time {
 	y, m, d := now.In(location(v)).Date()
-	until := time.Date(y, m, d+1, 0, 0, 0, 0, location(v))
+	until := hours.DayStart(y, m, d+1, location(v))
 	for _, t := range []time.Time{v.Opens, v.Refills, v.DataResets} {
 		if t.After(now) && t.Before(until) {
 			until = t

@@ -461,7 +461,7 @@ func randomConfig(t *testing.T, rnd *rand.Rand) *Config {
 	c.Box.Languages = [][]string{{"fr"}, {"en"}, {"fr", "en"}, {"uk", "fr", "ar"}}[rnd.IntN(4)]
 	c.Box.Language = c.Box.Languages[rnd.IntN(len(c.Box.Languages))]
 	for i := range 1 + rnd.IntN(4) {
-		schedule, err := parseHours(pick("", "24/7", "Mo-Fr 08:30-19:00; PH off", `Sa "ouvert"`))
+		schedule, err := parseHours(pick("", "24/7", "Mo-Fr 08:30-19:00; PH off", `Sa open "ouvert"`))
 		if err != nil {
 			t.Fatal(err)
 		}

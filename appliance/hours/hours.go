@@ -1,5 +1,7 @@
 // Package hours reads opening hours written in OpenStreetMap's opening_hours syntax, as French public places write them,
-// and answers one question: open or closed at this time, and until when. It knows nothing of what is opened.
+// and answers one question: open or closed at this time, and until when. It says what it understood, for people to check
+// ([Schedule.Week], [Schedule.Doubts]), and when a date begins on a zone's clock ([DayStart]). It knows nothing of what is
+// opened.
 //
 // # What it reads
 //
@@ -12,8 +14,11 @@
 //	2026 Jul 14-2026 Aug 15 off; Sa[1,-1] 10:00-12:00; 24/7 "with a comment"
 //
 // Case does not matter, three-letter days are read too, and "00:00-00:00" is a whole day, as places write it. A comment
-// in quotes changes nothing. What has no certain answer here is refused with its position: sunrise and sunset, school
-// holidays (SH), easter, open ends (18:00+), "unknown" and fallback rules (||).
+// in quotes beside hours changes nothing. What has no certain answer here is refused with its position: sunrise and sunset,
+// school holidays (SH), easter, open ends (18:00+), "unknown" and fallback rules (||).
+//
+// So is what the specification reads as open day and night and people mean otherwise: a day with nothing but a comment
+// (Sa "sur rendez-vous"), and an open rule without hours that a comma joins to another rule (Mo-Fr, 09:00-17:00).
 //
 // # What it means
 //

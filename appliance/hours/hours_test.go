@@ -236,6 +236,32 @@ func TestParseErrors(t *testing.T) {
 		{"Mo \xff", `   ^`, "no meaning"},
 		{`tous les jours`, `^`, "unknown word"},
 		{strings.Repeat("Mo off;", 300), strings.Repeat(" ", maxText) + "^", "longer than"},
+
+		// What a comma joins to a rule without hours would be open day and night.
+		{`Mo-Fr, 09:00-17:00`, `^`, `"Mo-Fr" has no hours of its own`},
+		{`Mo-Fr , 09:00-12:00,13:30-17:00; Sa 09:00-12:00`, `^`, "without a comma"},
+		{`Mo-Fr 09:00-17:00, Sa`, `                   ^`, `"Sa" has no hours of its own`},
+		{`Tu off; Mo,We, 09:00-17:00`, `        ^`, `"Mo,We" has no hours`},
+		{`09:00-17:00, Mo-Fr`, `             ^`, "no hours of its own"},
+		{`Jul-Aug, 09:00-12:00`, `^`, `"Jul-Aug" has no hours`},
+		{`week 1-53/2, We 14:00-17:00`, `^`, "no hours of its own"},
+		{`2026 Jul 14, Mo-Fr 09:00-17:00`, `^`, "no hours of its own"},
+		{`PH, 10:00-12:00`, `^`, "no hours of its own"},
+		{`Mo-Fr open, 09:00-17:00`, `^`, `"Mo-Fr open" has no hours`},
+		{`Mo[1], 09:00-17:00`, `^`, `"Mo[1]" has no hours`},
+		{`Mo-Fr:, 09:00-17:00`, `^`, "no hours of its own"},
+		{`Mo-Fr 09:00-17:00; PH, Dec 24 off`, `                   ^`, `"PH" has no hours`}, // both were to be off
+		{`Mo-Fr, Jul-Aug`, `^`, `"Mo-Fr" has no hours`},
+
+		// So would be a day with nothing but a comment.
+		{`Sa "sur rendez-vous"`, `   ^`, `"sur rendez-vous" is no hours`},
+		{`Mo-Fr 09:00-17:00; Sa ＂sur rendez-vous＂`, `                      ^`, "is no hours"},
+		{`"sur rendez-vous": Sa`, `^`, "is no hours"},
+		{`PH "fermé"`, `   ^`, `"fermé" is no hours`},
+		{`Mo-Fr 09:00-17:00; Jul-Aug: "fermé"`, `                            ^`, "00:00 to 24:00"},
+		{`2026 Dec 24-Jan 02 "congés"`, `                   ^`, `"off"`},
+		{`week 10 "travaux"`, `        ^`, "is no hours"},
+		{`Sa "sur rendez-vous", Su 10:00-12:00`, `   ^`, "is no hours"},
 	} {
 		t.Run(test.text[:min(len(test.text), 30)], func(t *testing.T) {
 			t.Parallel()
@@ -361,21 +387,24 @@ var zones = []string{"Europe/Paris", "America/Martinique", "Pacific/Noumea", "Am
 func randomHours(rnd *rand.Rand) string {
 	pick := func(from ...string) string { return from[rnd.IntN(len(from))] }
 	var text strings.Builder
+	bare := false // a rule without hours, which a comma may not join
 	for i := range 1 + rnd.IntN(4) {
 		dates := pick("", "", "", "Mar ", "Mar 20-Apr 05 ", "Oct 25 ", "2026 Oct 20-28 ",
 			"Dec 24-Jan 02 ", "week 1-53/2 ", "week 13,43-44 ")
 		days := pick("", "Mo-Fr ", "Sa-Su ", "Fr-Mo ", "PH ", "Su,PH ", "Su[-1] ", "PH Mo-Fr ", "We ")
 		hours := pick("", "09:00-12:00,14:00-18:00 ", "22:00-02:30 ", "02:15-02:45 ", "00:00-00:00 ",
 			"10:00-10:00 ", "23:00-30:00 ", "01:00-03:00,03:00-05:00 ", "18:00-24:00 ")
-		rule := dates + days + hours + pick("", "", "off", "open")
+		state := pick("", "", "off", "open")
+		rule, wasBare := dates+days+hours+state, bare
 		if rule == "" {
 			rule = "24/7"
 		}
+		bare = hours == "" && state != "off" && rule != "24/7"
 		separator := pick("; ", ", ")
 		switch {
 		case i == 0:
 			separator = ""
-		case days == "PH Mo-Fr ": // after a comma it might go on with a list of days, and is refused
+		case bare, wasBare, days == "PH Mo-Fr ": // the last: after a comma it might go on with a list of days, and is refused
 			separator = "; "
 		}
 		text.WriteString(separator + rule)

@@ -36,7 +36,34 @@ func parse(text string) ([]rule, error) {
 		return nil, err
 	}
 	p := &parser{tokens: tokens}
-	var rules []rule
+	rules, err := p.rules()
+	if err != nil {
+		return nil, err
+	}
+	for i := range rules {
+		if err := refuseJoined(text, rules, i); err != nil {
+			return nil, err
+		}
+	}
+	return rules, nil
+}
+
+// refuseJoined refuses an open rule that says no hours beside a comma: by the specification it would be open day and
+// night, where people mean the hours that stand on the other side ("Mo-Fr, 09:00-17:00", "Sa 09:00-12:00, Su") or its "off"
+// ("PH, Dec 24 off").
+func refuseJoined(text string, rules []rule, i int) error {
+	r := &rules[i]
+	joined := r.added || i+1 < len(rules) && rules[i+1].added
+	if !joined || r.off || r.hasHours() {
+		return nil
+	}
+	said := text[r.pos:r.end]
+	return &Error{r.pos, fmt.Sprintf(`%q has no hours of its own, and a comma joins it to another rule; write its hours behind it `+
+		`without a comma, as in Mo-Fr 09:00-17:00, or "off", or 00:00-24:00 if it is open day and night`, said)}
+}
+
+// rules reads the rules up to the end of the text.
+func (p *parser) rules() (rules []rule, err error) {
 	added := false
 	for {
 		r, err := p.rule()
@@ -64,13 +91,16 @@ func parse(text string) ([]rule, error) {
 
 // rule reads one rule, up to the separator after it.
 func (p *parser) rule() (rule, error) {
-	var r rule
+	r := rule{pos: p.peek().pos}
 	start := p.next
-	if p.peek().kind == tokComment && p.at(1).is(":") {
+	var comment *token
+	if t := p.peek(); t.kind == tokComment && p.at(1).is(":") {
+		comment = &t
 		p.next += 2
 		start = p.next
 	}
 	if p.peek().is("24/7") {
+		r.always = true
 		p.next++
 	} else {
 		for _, selector := range []func(*rule) error{p.dates, p.weeks, p.weekdays, p.times} {
@@ -79,6 +109,7 @@ func (p *parser) rule() (rule, error) {
 			}
 		}
 	}
+	said := true // whether it is open
 	switch t := p.peek(); {
 	case p.acceptWord("off"), p.acceptWord("closed"):
 		r.off = true
@@ -89,10 +120,19 @@ func (p *parser) rule() (rule, error) {
 		return r, p.wrong(t, "a comment alone gives no hours")
 	case p.next == start:
 		return r, p.unexpected("a day, a date or hours")
+	default:
+		said = r.hasHours()
 	}
-	if p.peek().kind == tokComment {
+	if t := p.peek(); t.kind == tokComment {
+		comment = &t
 		p.next++
 	}
+	if !said && comment != nil {
+		return r, p.wrong(*comment, fmt.Sprintf(`%s is no hours: with nothing but a comment the day would be open from 00:00 to 24:00; `+
+			`write hours before it, or "off" if it is open for few only`, comment.text))
+	}
+	last := p.tokens[p.next-1]
+	r.end = last.pos + len(last.text)
 	return r, nil
 }
 

@@ -25,8 +25,14 @@ type rule struct {
 	holiday  bool        // PH
 	both     bool        // "PH Mo-Fr": holiday and weekday; else, "PH,Mo-Fr", one is enough
 
-	times []span // none: the whole day
+	times  []span // none: the whole day
+	always bool   // 24/7
+
+	pos, end int // where it stands in the text, in bytes
 }
+
+// hasHours tells whether the rule itself says its hours.
+func (r *rule) hasHours() bool { return r.always || len(r.times) > 0 }
 
 // dateRange is dates from and to, both inclusive, as year*10000 + month*100 + day. Without a year it is every year, and
 // runs over the year's end when to is before from.
