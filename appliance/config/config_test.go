@@ -85,7 +85,7 @@ func TestExample(t *testing.T) {
 			Hostname: "partage.internal", Timezone: paris,
 		},
 		Hotspot: Hotspot{
-			Interface: "wlan0", Radio: "none", SSID: "Partage de Co - Les Lilas", Country: "FR", Band: "2.4GHz",
+			Interface: "wlan0", Radio: "hostapd", SSID: "Partage de Co - Les Lilas", Country: "FR", Band: "2.4GHz",
 			Address: netip.MustParsePrefix("10.80.0.1/22"), Lease: 30 * time.Minute,
 		},
 		Limits: Limits{Session: 2 * time.Hour, Download: 4e6, Upload: 1e6, Data: 500e6},

@@ -25,7 +25,7 @@ func Factory() *Config {
 	if err != nil {
 		panic("config: the example is not valid: " + err.Error())
 	}
-	c.Box.Name, c.Hotspot.Radio, c.Hotspot.SSID = "Passerelle", "hostapd", "Passerelle"
+	c.Box.Name, c.Hotspot.SSID = "Passerelle", "Passerelle"
 	c.Donations = nil
 	return c
 }

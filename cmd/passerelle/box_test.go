@@ -32,6 +32,10 @@ const asProgram = "PASSERELLE_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
+		if path := os.Getenv(machineSeen); path != "" {
+			c := cli{out: os.Stdout, err: os.Stderr, look: func() (machine, error) { return readMachine(path) }}
+			os.Exit(c.main(context.Background(), os.Args[1:]))
+		}
 		main()
 		return
 	}

@@ -37,6 +37,7 @@ type command struct {
 // cli is where a command reads and writes.
 type cli struct {
 	out, err io.Writer
+	look     func() (machine, error)
 }
 
 // wrong is an error of the user's: words or configuration.
@@ -46,8 +47,8 @@ func (w wrong) Unwrap() error { return w.error }
 
 var commands = []command{
 	{"run", "[--setup] [--config FILE] [--state DIR] [--socket FILE]", "share the connections that the configuration names", run},
-	{"check", "[--config FILE]", "say every problem of a configuration", check},
-	{"init", "[FILE]", "write a commented configuration to start from", initialise},
+	{"check", "[--config FILE]", "say every problem of a configuration, the hours that it means, and what does not fit this machine", check},
+	{"init", "[FILE]", "write a commented configuration that fits this machine, to start from", initialise},
 	{"status", "[--json] [--socket FILE]", "say what the box does, and why", status},
 	{"pause", "[--socket FILE]", "stop sharing until resume", pause},
 	{"resume", "[--socket FILE]", "share again", resume},
@@ -70,14 +71,17 @@ func main() {
 
 // Main runs one command and returns the exit status.
 func Main(ctx context.Context, args []string, out, errs io.Writer) int {
-	c := &cli{out: out, err: errs}
+	return (&cli{out: out, err: errs, look: lookAround}).main(ctx, args)
+}
+
+func (c *cli) main(ctx context.Context, args []string) int {
 	if len(args) == 0 {
-		usage(errs)
+		usage(c.err)
 		return exitWrong
 	}
 	switch args[0] {
 	case "-h", "-help", "--help", "help":
-		usage(out)
+		usage(c.out)
 		return exitFine
 	}
 	for _, cmd := range commands {
@@ -90,14 +94,14 @@ func Main(ctx context.Context, args []string, out, errs io.Writer) int {
 		case err == nil, errors.Is(err, flag.ErrHelp):
 			return exitFine
 		case errors.As(err, &w):
-			fmt.Fprintln(errs, err)
+			fmt.Fprintln(c.err, err)
 			return exitWrong
 		}
-		fmt.Fprintf(errs, "passerelle %s: %v\n", cmd.name, err)
+		fmt.Fprintf(c.err, "passerelle %s: %v\n", cmd.name, err)
 		return exitFailed
 	}
-	fmt.Fprintf(errs, "passerelle: there is no command %q.\n\n", args[0])
-	usage(errs)
+	fmt.Fprintf(c.err, "passerelle: there is no command %q.\n\n", args[0])
+	usage(c.err)
 	return exitWrong
 }
 

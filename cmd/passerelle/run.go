@@ -81,6 +81,7 @@ func run(ctx context.Context, c *cli, args []string) error {
 		d.config, d.configured = conf, true
 		c.warnOfReaders(p.config, conf)
 		c.warnOfUser()
+		c.warnOfMisfits(log, conf)
 	case setup && errors.Is(err, fs.ErrNotExist):
 		d.log.Warn("no technician has configured this box: passerelle init writes a configuration to start from", "missing", p.config)
 		d.config = config.Factory()

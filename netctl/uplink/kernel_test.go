@@ -497,3 +497,50 @@ func TestQueriesStayOnTheirUplink(t *testing.T) {
 		t.Error("a query for another interface left by eth0")
 	}
 }
+
+// TestLines: what somebody who sets the box up is shown, the machine's own way out first.
+func TestLines(t *testing.T) {
+	l := layLine(t)
+	h := l.box.Netlink()
+	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0", TxQLen: -1}}
+	l.must(h.LinkAdd(bridge))
+	for _, name := range []string{"hot", "port"} {
+		veth := netlink.NewVeth(netlink.LinkAttrs{Name: name, TxQLen: -1})
+		veth.PeerName = name + "peer"
+		l.must(h.LinkAdd(veth))
+	}
+	port, err := h.LinkByName("port")
+	l.must(err)
+	l.must(h.LinkSetMaster(port, bridge))
+	l.must(l.box.AddAddress("hot", netip.MustParsePrefix("192.168.8.2/24")))
+	l.must(l.box.SetUp("hot", true))
+	l.must(l.box.SetUp("hotpeer", true))
+	lines := func() (names []string, all map[string]Line) {
+		list, err := l.r.Lines()
+		l.must(err)
+		all = map[string]Line{}
+		for _, line := range list {
+			names, all[line.Interface] = append(names, line.Interface), line
+		}
+		return names, all
+	}
+	names, all := lines()
+	if names[0] != "eth0" || len(names) != 6 {
+		t.Errorf("the interfaces are %q", names)
+	}
+	if x := all["eth0"]; !x.Works || !x.Wired || x.Port || x.Phone || len(x.DNS) != 1 {
+		t.Errorf("eth0 is %+v", x)
+	}
+	if x := all["port"]; !x.Port || x.Works {
+		t.Errorf("port is %+v", x)
+	}
+	if x := all["br0"]; x.Wired || x.Port {
+		t.Errorf("br0 is %+v", x)
+	}
+	l.must(h.RouteDel(&netlink.Route{Dst: network("0.0.0.0/0"), Gw: gateway.AsSlice()}))
+	l.must(h.RouteAdd(&netlink.Route{Dst: network("0.0.0.0/0"), Gw: gateway.AsSlice(), Priority: 600}))
+	l.must(h.RouteAdd(&netlink.Route{Dst: network("0.0.0.0/0"), Gw: netip.MustParseAddr("192.168.8.1").AsSlice(), Priority: 100}))
+	if names, _ = lines(); names[0] != "hot" || names[1] != "eth0" {
+		t.Errorf("with a better way out by hot, the interfaces are %q", names)
+	}
+}

@@ -41,6 +41,9 @@ var usbKinds = map[string]kind{
 	"huawei_cdc_ncm": {"mobile modem on USB (Huawei)", maybePhone},
 }
 
+// cable is the kind of what takes one.
+const cable = "network cable"
+
 // kindOf says what a link is. What the kernel makes itself (bridges, tunnels, veths) is of no kind.
 func kindOf(link netlink.Link, driver string, isWiFi func(index int) bool) kind {
 	if k, ok := usbKinds[driver]; ok {
@@ -52,7 +55,7 @@ func kindOf(link netlink.Link, driver string, isWiFi func(index int) bool) kind 
 	case isWiFi(link.Attrs().Index):
 		return kind{words: "Wi-Fi"}
 	}
-	return kind{words: "network cable"}
+	return kind{words: cable}
 }
 
 // identity is what an interface keeps its driver for. A driver is asked by name, which another interface may have by
