@@ -5,9 +5,11 @@ import (
 	"crypto/sha256"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -41,6 +43,25 @@ func TestPages(t *testing.T) {
 		{name: "spent-once", set: func(d *Donation) {
 			d.State, d.Period, d.Began, d.Resets = Spent, "once", time.Time{}, time.Time{}
 			d.Left, d.Granted, d.PerDay = 0, 0, 0
+		}},
+		{name: "spent-untimed", set: func(d *Donation) {
+			d.State, d.ClockUnsure, d.Began, d.Resets = Spent, true, time.Time{}, time.Time{}
+			d.Left, d.Granted, d.PerDay, d.Used = 0, 0, 0, 197_000_000_000
+		}},
+		{name: "untimed", set: func(d *Donation) { // of the days before it knows, not what came since
+			d.ClockUnsure, d.PerDay = true, 0
+			d.Began, d.Resets, d.Days = time.Time{}, time.Time{}, d.Days[:5]
+		}},
+		{name: "undated", set: func(d *Donation) {
+			d.Cap, d.Left, d.Reserve, d.Granted, d.Used = 20_000_000_000, 19_700_000_000, 0, 268_000_000, 3_000_000
+			d.ClockUnsure, d.PerDay, d.Began, d.Resets, d.Days = true, 0, time.Time{}, time.Time{}, nil
+		}},
+		{name: "small", set: func(d *Donation) {
+			d.Cap, d.Left, d.Reserve, d.Granted, d.Used = 20_000_000_000, 19_870_000_000, 0, 78_125_000, 6_100_000
+			d.Days = []Day{{Date: noon, Bytes: 6_100_000}}
+		}},
+		{name: "unused-since", set: func(d *Donation) {
+			d.Used, d.Days = 0, []Day{{Date: d.Began.AddDate(0, 0, -1), Bytes: 5_000_000_000}}
 		}},
 		{name: "broken", set: func(d *Donation) { d.State, d.Why = Broken, "eth0 has a link but no default route" }},
 		{name: "no-cap", set: func(d *Donation) { d.Cap, d.Left, d.Reserve, d.Granted, d.PerDay = 0, 0, 0, 0, 0 }},
@@ -258,6 +279,70 @@ func TestOddDonations(t *testing.T) {
 		b.change(set)
 		if res := ask(t, newServer(b, io.Discard), "GET "+page); res.StatusCode != 200 || !strings.HasSuffix(body(t, res), "</html>\n") {
 			t.Errorf("%s: status %d", name, res.StatusCode)
+		}
+	}
+}
+
+// TestPartsAddUp: as they are written, the parts make up the cap, whatever they are; at most the last digit of one is
+// missing.
+func TestPartsAddUp(t *testing.T) {
+	t.Parallel()
+	rnd := rand.New(rand.NewPCG(5, 8))
+	units := map[string]float64{"megabytes": 1e6, "megabyte": 1e6, "gigabytes": 1e9, "gigabyte": 1e9}
+	size := regexp.MustCompile(`<strong>([\d.,]+)\x{a0}(\w+)</strong></p></li>`)
+	for range 300 {
+		b := newFakeBox()
+		var whole uint64
+		b.change(func(d *Donation) {
+			d.Cap = []uint64{100e6, 2e9, 20e9, 50e9, 99e9, 200e9, 1e12}[rnd.IntN(7)]
+			whole = d.Cap
+			part := func(of uint64) uint64 { return rnd.Uint64N(of/uint64(1+rnd.IntN(1000)) + 1) }
+			rest := d.Cap - d.Cap/256
+			for _, p := range []*uint64{&d.Used, &d.Reserve, &d.Granted} {
+				*p = part(rest)
+				rest -= *p
+			}
+			d.Left = rest
+		})
+		html := body(t, ask(t, newServer(b, io.Discard), "GET "+page+"?lang=en"))
+		var sum float64
+		for _, m := range size.FindAllStringSubmatch(html, -1) {
+			n, err := strconv.ParseFloat(strings.ReplaceAll(m[1], ",", ""), 64)
+			if err != nil || units[m[2]] == 0 {
+				t.Fatalf("a part is %q", m)
+			}
+			sum += n * units[m[2]]
+		}
+		digit := 1e9
+		if whole < 100e9 {
+			digit = 1e8
+		}
+		if missing := float64(whole) - sum; missing < -1 || missing >= digit {
+			t.Errorf("of %d bytes, %.0f are missing:\n%s", whole, missing, strings.Join(size.FindAllString(html, -1), "\n"))
+		}
+	}
+}
+
+// TestButton: pausing is the page's main button as long as there is something to pause, and resuming always is.
+func TestButton(t *testing.T) {
+	t.Parallel()
+	const minor = `<button class="second" `
+	for name, test := range map[string]struct {
+		set   func(*Donation)
+		minor bool
+	}{
+		"shared":           {func(*Donation) {}, false},
+		"without a cap":    {func(d *Donation) { d.Cap, d.Left, d.Granted, d.Reserve = 0, 0, 0, 0 }, false},
+		"the last tranche": {func(d *Donation) { d.Left = 0 }, false},
+		"spent":            {func(d *Donation) { d.State, d.Left, d.Granted = Spent, 0, 0 }, true},
+		"spent for ever":   {func(d *Donation) { d.State, d.Period, d.Left, d.Granted, d.Reserve = Spent, "once", 0, 0, 0 }, true},
+		"spent and closed": {func(d *Donation) { d.State, d.Left, d.Granted = Closed, 0, 0 }, true},
+		"spent and paused": {func(d *Donation) { d.State, d.Left, d.Granted = Paused, 0, 0 }, false},
+	} {
+		b := newFakeBox()
+		b.change(test.set)
+		if html := body(t, ask(t, newServer(b, io.Discard), "GET "+page)); strings.Contains(html, minor) != test.minor {
+			t.Errorf("%s: the button is minor: %v, want %v", name, !test.minor, test.minor)
 		}
 	}
 }

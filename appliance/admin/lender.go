@@ -16,13 +16,13 @@ import (
 type Donation struct {
 	Name  string
 	State State
-	Until time.Time // State Closed: when it opens; Spent: when it begins anew; zero if never or unknown
+	Until time.Time // State Closed: when it opens; Spent: when its cap refills; zero if never or unknown
 	Why   string    // State Broken: an English sentence for whoever repairs the line
 
 	Cap     uint64 // per period; 0: none
 	Left    uint64 // for residents
 	Reserve uint64 // left for essential services only
-	Granted uint64 // the kernel may spend it by itself
+	Granted uint64 // set aside: the kernel may spend it by itself
 	Used    uint64 // crossed the line in this period, counted without a cap, too
 	PerDay  uint64 // what a day may use so that the cap lasts the period; 0: nothing to say
 
@@ -32,6 +32,8 @@ type Donation struct {
 	Period        string    // "day", "week", "month" or "once"
 	Began, Resets time.Time // the period; Resets is zero if it never ends
 	Days          []Day     // those of the last 31 that are known, or more, in any order
+
+	ClockUnsure bool // nobody knows what time it is: until somebody does, no cap refills
 }
 
 // Day is what crossed the line in a day.
@@ -146,10 +148,13 @@ func (r *request) lenderPage(path string, d Donation, now time.Time) web.Lender 
 		Good:      d.State == Shared || d.State == Ready,
 		Why:       d.Why,
 		Paused:    d.State == Paused,
+		Minor:     d.State != Paused && d.Cap != 0 && d.Left+d.Granted == 0, // nothing is left to pause
 	}
 	switch when := w.When(d.Until.In(r.site.Location), now); {
 	case d.State != Closed && d.State != Spent:
 		p.Lines = w.Lines(key + ".text")
+	case d.State == Spent && d.Period != "once" && (d.ClockUnsure || d.Until.IsZero()):
+		p.Lines = w.Lines("lender.untimed")
 	case d.Until.After(now):
 		p.Lines = w.Lines(key+".when", "when", when)
 	default:
@@ -178,17 +183,38 @@ func (r *request) account(p *web.Lender, d Donation, now time.Time) {
 	}
 	p.Account, p.Big = w.T("lender.left."+d.Period), []web.Amount{w.SizeParts(d.Left)}
 	p.Terms = w.Lines("lender.cap."+d.Period, "size", w.Size(d.Cap))
-	if d.Resets.After(now) {
+	switch {
+	case d.ClockUnsure && d.Period != "once" && d.State != Spent: // there it is said above
+		p.Terms = append(p.Terms, w.Lines("lender.untimed")...)
+	case d.Resets.After(now) && !d.ClockUnsure:
 		p.Terms = append(p.Terms, w.T("lender.resets", "when", w.When(d.Resets.In(r.site.Location), now)))
+	}
+	r.parts(p, d)
+}
+
+// parts cuts the cap up. What the other parts leave of it is kept, for the box's own use and so that nothing goes over;
+// it is written as what they leave as they are written, so that all add up to the cap.
+func (r *request) parts(p *web.Lender, d Donation) {
+	w := r.words
+	rest, shown := d.Cap, d.Cap
+	add := func(kind string, bytes uint64, size string) {
+		p.Parts = append(p.Parts, web.Part{Kind: kind, Label: w.T("lender.part-" + kind), Bytes: bytes, Size: size})
 	}
 	for _, part := range []struct {
 		kind  string
 		bytes uint64
-		shown bool
-	}{{"left", d.Left, true}, {"reserve", d.Reserve, d.Reserve > 0}, {"granted", d.Granted, d.Granted > 0}, {"used", d.Used, true}} {
-		if part.shown {
-			p.Parts = append(p.Parts, web.Part{Kind: part.kind, Label: w.T("lender.part-" + part.kind), Bytes: part.bytes})
+	}{{"left", d.Left}, {"reserve", d.Reserve}, {"granted", d.Granted}, {"used", d.Used}} {
+		rest -= min(rest, part.bytes)
+		shown -= min(shown, web.Shown(part.bytes))
+		if part.bytes > 0 || part.kind == "left" || part.kind == "used" {
+			add(part.kind, part.bytes, w.Size(part.bytes))
 		}
+	}
+	if web.Shown(shown) > 0 {
+		used := p.Parts[len(p.Parts)-1]
+		p.Parts = p.Parts[:len(p.Parts)-1]
+		add("kept", rest, w.Size(shown))
+		p.Parts = append(p.Parts, used)
 	}
 	web.Place(d.Cap, p.Parts)
 }
@@ -196,23 +222,32 @@ func (r *request) account(p *web.Lender, d Donation, now time.Time) {
 // chartDays is how many days are drawn if the period has not a good number of them.
 const chartDays = 31
 
-// days fills in what each day used: the period's, or the last 31 if the period is a day or never ends.
+// days fills in what each day used: the period's, or the last 31 if the period is a day or never ends. If nobody knows
+// what day it is, the last one that is known stands for today.
 func (r *request) days(p *web.Lender, d Donation, now time.Time) {
 	w := r.words
 	date := func(t time.Time) time.Time {
 		y, m, day := t.In(r.site.Location).Date()
 		return time.Date(y, m, day, 0, 0, 0, 0, time.UTC) // where every day has 24 hours
 	}
-	today := date(now)
 	const day = 24 * time.Hour
+	today, last, all := date(now), time.Time{}, d.Used
+	used := map[time.Time]uint64{}
+	for _, x := range d.Days {
+		used[date(x.Date)] = x.Bytes
+		all = max(all, x.Bytes)
+		if x.Date.After(last) {
+			last = x.Date
+		}
+	}
+	if d.ClockUnsure {
+		today = date(last)
+	}
 	begin, end := today.AddDate(0, 0, 1-chartDays), today.Add(day)
 	if length := date(d.Resets).Sub(date(d.Began)); length > day && length <= chartDays*day {
 		begin, end = date(d.Began), date(d.Resets)
 	}
-	used, most, best := map[time.Time]uint64{}, uint64(0), today
-	for _, x := range d.Days {
-		used[date(x.Date)] = x.Bytes
-	}
+	most, best := uint64(0), today
 	var values []uint64
 	for t := begin; !t.After(today) && t.Before(end); t = t.Add(day) {
 		bytes := used[t]
@@ -224,12 +259,24 @@ func (r *request) days(p *web.Lender, d Donation, now time.Time) {
 	}
 	if most == 0 {
 		p.Days = nil
+		switch {
+		case all == 0:
+			p.Unused = w.Lines("lender.unused")
+		case d.ClockUnsure || d.Used > 0:
+			p.Unused = w.Lines("lender.undated")
+		default:
+			p.Unused = w.Lines("lender.unused-since", "day", w.Day(begin))
+		}
 		return
 	}
 	p.Most = w.T("lender.most", "day", w.Day(best), "size", w.Size(most))
 	p.Begins, p.Ends = w.Day(begin), w.Day(end.Add(-day))
-	if d.PerDay > 0 {
-		p.Pace = w.T("lender.pace", "size", w.Size(d.PerDay))
+	line := d.PerDay
+	if d.Left+d.Granted == 0 {
+		line = 0 // no day may use anything
 	}
-	p.Chart = web.NewChart(values, int(end.Sub(begin)/day), d.PerDay)
+	if line > 0 {
+		p.Pace = w.T("lender.pace", "size", w.Size(line))
+	}
+	p.Chart = web.NewChart(values, int(end.Sub(begin)/day), line)
 }

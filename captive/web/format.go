@@ -42,19 +42,31 @@ func (w *Words) DurationParts(d time.Duration) []Amount {
 // Size writes a number of bytes in decimal units: "1.5 gigabytes", "320 megabytes". It never shows more than there is.
 func (w *Words) Size(bytes uint64) string { return w.SizeParts(bytes).String() }
 
+const mega, giga = 1_000_000, 1_000_000_000
+
 // SizeParts is Size with its number apart.
 func (w *Words) SizeParts(bytes uint64) Amount {
-	const mega, giga = 1_000_000, 1_000_000_000
-	switch {
-	case bytes >= 10*giga:
-		return w.amount("gigabyte", int(min(bytes/giga, 1_000_000))*10)
-	case bytes >= giga:
-		return w.amount("gigabyte", int(bytes/(giga/10)))
-	case bytes >= mega || bytes == 0:
-		return w.amount("megabyte", int(bytes/mega)*10)
+	bytes = min(bytes, 1_000_000*giga)
+	switch shown := Shown(bytes); {
+	case shown >= giga:
+		return w.amount("gigabyte", int(shown/(giga/10)))
+	case shown > 0 || bytes == 0:
+		return w.amount("megabyte", int(shown/mega)*10)
 	default:
 		return Amount{Unit: w.T("unit.under-megabyte")}
 	}
+}
+
+// Shown returns what Size shows of a number of bytes: whole gigabytes from 100 on, tenths of them below, whole megabytes
+// below one. So the parts of something can be made to add up as they are read.
+func Shown(bytes uint64) uint64 {
+	switch {
+	case bytes >= 100*giga:
+		return bytes / giga * giga
+	case bytes >= giga:
+		return bytes / (giga / 10) * (giga / 10)
+	}
+	return bytes / mega * mega
 }
 
 // amount writes a number of tenths with its unit. A plural form may have the number in its word, as Arabic's dual has.

@@ -11,13 +11,15 @@ type Lender struct {
 	Lines     []string
 	Why       string // in English, for whoever repairs the line; "" for nothing to say
 	Paused    bool   // the button resumes
+	Minor     bool   // the button is not the page's main one
 
 	Account string   // what Big is
 	Big     []Amount // what is left of the cap, or what is used without one
 	Parts   []Part   // of the cap; none without one
 	Terms   []string // what is lent, and when it begins anew
 
-	Days   []LentDay // up to today, the oldest first; none before anything was used
+	Days   []LentDay // up to today, the oldest first; none if nothing was used on them
+	Unused []string  // what is said instead
 	Chart  Chart
 	Pace   string // what a day may use, "" for nothing to say
 	Most   string // the day of most use
@@ -27,9 +29,10 @@ type Lender struct {
 
 // Part is a part of a cap: of the bar, and of the legend below it.
 type Part struct {
-	Kind     string // "left", "reserve", "granted" or "used": its colour
+	Kind     string // "left", "reserve", "granted", "kept" or "used": its colour
 	Label    string
 	Bytes    uint64
+	Size     string  // as it is written
 	X, Width Percent // see Place
 }
 

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"text/tabwriter"
@@ -24,6 +25,7 @@ import (
 	"passerelle/appliance"
 	"passerelle/appliance/admin"
 	"passerelle/appliance/config"
+	"passerelle/appliance/decide"
 )
 
 // serveControl serves the command line on the control socket, which only root may use.
@@ -227,7 +229,7 @@ func describe(s appliance.Status, now time.Time) []byte {
 	if w := s.Hotspot.WiFi; w != nil {
 		describeWiFi(&b, *w)
 	}
-	fmt.Fprintf(&b, "\n  %s online, each up to %s down, %s up, %s a day\n\n", plural(s.Residents.Sessions, "resident"),
+	fmt.Fprintf(&b, "\n  %s, each up to %s down, %s up, %s a day\n\n", residents(s),
 		limit(config.Rate(s.Residents.Download)), limit(config.Rate(s.Residents.Upload)), limit(config.Size(s.Residents.Data)))
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "DONATION\tLINE\tSTATE\tUSED\tCAP\tGRANTED\tLEFT\tTODAY MAY USE\tBEGINS ANEW")
@@ -278,6 +280,20 @@ func describe(s appliance.Status, now time.Time) []byte {
 		fmt.Fprintf(&b, "\nproblem: %s\n", p)
 	}
 	return b.Bytes()
+}
+
+// residents says how many have a session, and how far they get with it.
+func residents(s appliance.Status) string {
+	n := plural(s.Residents.Sessions, "resident")
+	switch {
+	case s.State == decide.Sharing:
+		return n + " online"
+	case slices.ContainsFunc(s.Donations, func(d appliance.DonationStatus) bool { return d.Essential }):
+		return n + " admitted, to essential services only"
+	case s.Residents.Sessions == 0:
+		return "nobody online"
+	}
+	return n + " admitted, nobody online"
 }
 
 // describeWiFi says what the box's own network is, and what its radio cannot do.

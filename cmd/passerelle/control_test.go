@@ -80,6 +80,37 @@ func TestDescribeWiFi(t *testing.T) {
 	}
 }
 
+// TestDescribeResidents: who has a session is online only where the State lets them.
+func TestDescribeResidents(t *testing.T) {
+	t.Parallel()
+	for _, state := range decide.States {
+		want := map[decide.State]string{decide.Sharing: "3 residents online"}[state]
+		if want == "" {
+			want = "3 residents admitted, nobody online"
+		}
+		s := appliance.Status{State: state, Residents: appliance.ResidentsStatus{Sessions: 3}}
+		if got := residents(s); got != want {
+			t.Errorf("%s: %q, want %q", state, got, want)
+		}
+	}
+	essential := []appliance.DonationStatus{{}, {Essential: true}}
+	for _, c := range []struct {
+		state     decide.State
+		sessions  int
+		donations []appliance.DonationStatus
+		want      string
+	}{
+		{decide.Exhausted, 1, essential, "1 resident admitted, to essential services only"},
+		{decide.Sharing, 0, nil, "0 residents online"},
+		{decide.Paused, 0, nil, "nobody online"},
+	} {
+		s := appliance.Status{State: c.state, Residents: appliance.ResidentsStatus{Sessions: c.sessions}, Donations: c.donations}
+		if got := residents(s); got != c.want {
+			t.Errorf("%s: %q, want %q", c.state, got, c.want)
+		}
+	}
+}
+
 func TestDescribe(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC) // a Tuesday

@@ -127,7 +127,7 @@ func (s *stage) showTraffic(ctx context.Context, line *lineRates) {
 	line.read(s.Box, donation.Interface)
 	head := "the box does not answer"
 	if status, err := s.status(ctx); err == nil {
-		head = fmt.Sprintf("%s, %s online", status.State, plural(status.Residents.Sessions, "resident"))
+		head = fmt.Sprintf("%s, %s", status.State, residents(status))
 	}
 	s.screen.draw(head, nowAndThen,
 		rateBar("down", line.down, float64(donation.Download)), rateBar("up", line.up, float64(donation.Upload)))
