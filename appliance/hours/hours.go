@@ -17,8 +17,9 @@
 // in quotes beside hours changes nothing. What has no certain answer here is refused with its position: sunrise and sunset,
 // school holidays (SH), easter, open ends (18:00+), "unknown" and fallback rules (||).
 //
-// So is what the specification reads as open day and night and people mean otherwise: a day with nothing but a comment
-// (Sa "sur rendez-vous"), and an open rule without hours that a comma joins to another rule (Mo-Fr, 09:00-17:00).
+// So is what the specification reads in a way that nobody means: as open day and night a day with nothing but a comment
+// (Sa "sur rendez-vous"), and an open rule without hours that a comma joins to another rule (Mo-Fr, 09:00-17:00); as
+// replacing everything hours alone after a semicolon (Mo-Fr 09:00-12:00; 14:00-18:00).
 //
 // # What it means
 //

@@ -253,7 +253,13 @@ func TestParseErrors(t *testing.T) {
 		{`Mo-Fr 09:00-17:00; PH, Dec 24 off`, `                   ^`, `"PH" has no hours`}, // both were to be off
 		{`Mo-Fr, Jul-Aug`, `^`, `"Mo-Fr" has no hours`},
 
-		// So would be a day with nothing but a comment.
+		// Hours alone would replace all that stands before them, on every day.
+		{`Mo-Fr 09:00-12:00; 14:00-18:00`, `                   ^`, `write "," instead of ";"`},
+		{`Mo-Fr; 09:00-17:00`, `       ^`, "is for every day"},
+		{`Aug off; 09:00-18:00 open`, `         ^`, "or put it first"},
+		{`Mo-Fr 09:00-12:00; "après-midi": 14:00-18:00; Sa off`, `                   ^`, "is for every day"},
+
+		// A day with nothing but a comment would be open day and night, too.
 		{`Sa "sur rendez-vous"`, `   ^`, `"sur rendez-vous" is no hours`},
 		{`Mo-Fr 09:00-17:00; Sa ＂sur rendez-vous＂`, `                      ^`, "is no hours"},
 		{`"sur rendez-vous": Sa`, `^`, "is no hours"},
@@ -395,6 +401,9 @@ func randomHours(rnd *rand.Rand) string {
 		hours := pick("", "09:00-12:00,14:00-18:00 ", "22:00-02:30 ", "02:15-02:45 ", "00:00-00:00 ",
 			"10:00-10:00 ", "23:00-30:00 ", "01:00-03:00,03:00-05:00 ", "18:00-24:00 ")
 		state := pick("", "", "off", "open")
+		if i > 0 && dates+days == "" && hours != "" { // alone they would replace everything
+			state = "off"
+		}
 		rule, wasBare := dates+days+hours+state, bare
 		if rule == "" {
 			rule = "24/7"

@@ -41,25 +41,31 @@ func parse(text string) ([]rule, error) {
 		return nil, err
 	}
 	for i := range rules {
-		if err := refuseJoined(text, rules, i); err != nil {
+		if err := refuseSlip(text, rules, i); err != nil {
 			return nil, err
 		}
 	}
 	return rules, nil
 }
 
-// refuseJoined refuses an open rule that says no hours beside a comma: by the specification it would be open day and
-// night, where people mean the hours that stand on the other side ("Mo-Fr, 09:00-17:00", "Sa 09:00-12:00, Su") or its "off"
-// ("PH, Dec 24 off").
-func refuseJoined(text string, rules []rule, i int) error {
+// refuseSlip refuses what the specification reads in a way that nobody means: an open rule without hours beside a comma
+// would be open day and night, where people mean the hours on the other side ("Mo-Fr, 09:00-17:00", "Sa 09:00-12:00, Su") or
+// its "off" ("PH, Dec 24 off"); and hours alone after a semicolon would replace all that stands before them, on every day
+// ("Mo-Fr 09:00-12:00; 14:00-18:00").
+func refuseSlip(text string, rules []rule, i int) error {
 	r := &rules[i]
-	joined := r.added || i+1 < len(rules) && rules[i+1].added
-	if !joined || r.off || r.hasHours() {
-		return nil
-	}
 	said := text[r.pos:r.end]
-	return &Error{r.pos, fmt.Sprintf(`%q has no hours of its own, and a comma joins it to another rule; write its hours behind it `+
-		`without a comma, as in Mo-Fr 09:00-17:00, or "off", or 00:00-24:00 if it is open day and night`, said)}
+	joined := r.added || i+1 < len(rules) && rules[i+1].added
+	switch {
+	case r.off:
+	case joined && !r.hasHours():
+		return &Error{r.pos, fmt.Sprintf(`%q has no hours of its own, and a comma joins it to another rule; write its hours behind it `+
+			`without a comma, as in Mo-Fr 09:00-17:00, or "off", or 00:00-24:00 if it is open day and night`, said)}
+	case i > 0 && !r.added && !r.selects() && len(r.times) > 0:
+		return &Error{r.pos, fmt.Sprintf(`%q is for every day and would replace all that stands before it; write "," instead of ";" `+
+			`between hours of the same days, or its own days before it, or put it first`, said)}
+	}
+	return nil
 }
 
 // rules reads the rules up to the end of the text.

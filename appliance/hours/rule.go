@@ -34,6 +34,14 @@ type rule struct {
 // hasHours tells whether the rule itself says its hours.
 func (r *rule) hasHours() bool { return r.always || len(r.times) > 0 }
 
+// dated tells whether the rule is about dates, weeks or public holidays and not about all of the year.
+func (r *rule) dated() bool {
+	return r.years.from != 0 || len(r.dates) > 0 || len(r.weeks) > 0 || r.holiday
+}
+
+// selects tells whether the rule is about some days and not all.
+func (r *rule) selects() bool { return r.dated() || r.weekdays != [7]nthSet{} }
+
 // dateRange is dates from and to, both inclusive, as year*10000 + month*100 + day. Without a year it is every year, and
 // runs over the year's end when to is before from.
 type dateRange struct{ from, to int }

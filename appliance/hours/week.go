@@ -140,11 +140,3 @@ func (s *Schedule) undone(i int) (matches, undone, by int) {
 	}
 	return matches, undone, by
 }
-
-// dated tells whether the rule is about dates, weeks or public holidays and not about all of the year.
-func (r *rule) dated() bool {
-	return r.years.from != 0 || len(r.dates) > 0 || len(r.weeks) > 0 || r.holiday
-}
-
-// selects tells whether the rule is about some days and not all.
-func (r *rule) selects() bool { return r.dated() || r.weekdays != [7]nthSet{} }

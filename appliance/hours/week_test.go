@@ -72,10 +72,10 @@ func TestDoubts(t *testing.T) {
 		"Mo-Fr 08:30-19:00; Sa":                 `"Sa" has no hours`,
 		"Mo-Fr 08:30-19:00; PH":                 `"PH" has no hours`,
 		`Sa open "sur rendez-vous"`:             `"Sa open \"sur rendez-vous\"" has no hours`,
-		"Mo-Fr 09:00-12:00; 14:00-18:00":        `"Mo-Fr 09:00-12:00" has no effect: "14:00-18:00" comes after it`,
+		"Mo-Fr 09:00-12:00; Mo-Su 14:00-18:00":  `"Mo-Fr 09:00-12:00" has no effect: "Mo-Su 14:00-18:00" comes after it`,
 		"PH off; Mo-Fr 09:00-18:00; Dec 25 off": `"PH off" does not hold on some of its days, because "Mo-Fr 09:00-18:00"`,
 		"We off; Mo-Fr 09:00-18:00":             `"We off" has no effect`,
-		"Aug off; 09:00-18:00":                  `"Aug off" has no effect`,
+		"Aug off; Mo-Su 09:00-18:00":            `"Aug off" has no effect`,
 		"Jul-Aug 09:00-12:00; Mo-Fr 09:00-18:00": `"Jul-Aug 09:00-12:00" does not hold on some of its days, ` +
 			`because "Mo-Fr 09:00-18:00"`,
 		"Dec 24-Jan 02 off, 10:00-11:00":                  `"Dec 24-Jan 02 off" has no effect`,
