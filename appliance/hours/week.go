@@ -87,7 +87,7 @@ func describe(open []span) string {
 var doubtYears = span{2024, 2051}
 
 // Doubts returns what was read as the specification has it and may not be what was meant, one English sentence each: rules
-// without hours, and rules that a later one leaves without effect.
+// without hours or with hours of a 12-hour clock, and rules that a later one leaves without effect.
 func (s *Schedule) Doubts() (list []string) {
 	if s == nil {
 		return nil
@@ -96,6 +96,9 @@ func (s *Schedule) Doubts() (list []string) {
 	for i := range s.rules {
 		if r := &s.rules[i]; !r.off && !r.hasHours() && r.selects() {
 			list = append(list, fmt.Sprintf(`%q has no hours, and so is open day and night; if it is not, write them, or "off"`, said(i)))
+		}
+		if s.rules[i].halfClock() {
+			list = append(list, fmt.Sprintf("%q runs far over midnight, or goes back; hours are counted from 00:00 to 24:00", said(i)))
 		}
 		matches, undone, by := s.undone(i)
 		switch {
@@ -109,6 +112,17 @@ func (s *Schedule) Doubts() (list []string) {
 		}
 	}
 	return list
+}
+
+// halfClock tells whether the rule's hours look as if they were counted to 12 twice a day: 09:00-05:00, or
+// 08:00-12:00,02:00-06:00. What opens for the night opens for less than 16 hours.
+func (r *rule) halfClock() bool {
+	for i, t := range r.times {
+		if t.to > minutesADay && t.to-t.from >= 16*60 || i > 0 && t.from < r.times[i-1].to {
+			return true
+		}
+	}
+	return false
 }
 
 // undone returns on how many days a rule matches, on how many of them a later rule opens in its place, and the first such
