@@ -31,7 +31,7 @@ const (
 	disputes   = 4                // after as many addresses that it and another claimed, a device's answers count no more
 	disputeFor = 10 * time.Minute
 
-	// leaseGrace is how long a lease counts that the file of leases no longer has: dnsmasq empties the file and writes it anew,
+	// leaseGrace is how long a lease counts that the file of leases no longer has: dnsmasq empties the file and writes it again,
 	// and who reads it meanwhile sees some of it, or nothing.
 	leaseGrace = 3 * time.Second
 )

@@ -37,7 +37,7 @@ func forgeries(box, attacker, victim net.HardwareAddr, addr netip.Addr) (all [][
 	return all
 }
 
-// TestForgedARP: whoever says in whatever way that a resident's address is his gets none of the resident's packets, and the
+// TestForgedARP: a device that says in whatever way that a resident's address is his gets none of the resident's packets, and the
 // resident goes on; nor does he get at the session.
 func TestForgedARP(t *testing.T) {
 	t.Parallel()

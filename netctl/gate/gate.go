@@ -35,7 +35,7 @@ type Gate struct {
 
 	plan        netctl.Plan
 	applied     bool
-	hotspot     int // the kernel's number of its interface, when it was last looked at
+	hotspot     int // the kernel's number of its interface, when it was last read
 	sets        map[string]netctl.Set
 	sessions    map[netip.Addr]session
 	day         map[netctl.MAC]usage
@@ -48,7 +48,7 @@ type Gate struct {
 	unlisted    map[bindingOf]bool     // what the kernel bound itself that Bind, when last called, did not list
 	stale       []bindingOf            // of those, the ones that ended for it since Strangers was last called
 	unbound     []bindingOf            // what Bind was told no longer, until the kernel has forgotten it
-	filtersSeen uint32                 // the ruleset's generation when the filters were last looked at
+	filtersSeen uint32                 // the ruleset's generation when the filters were last checked
 	tranches    []netctl.Spent
 	shaped      map[string]shaped // by device
 	leaf        string            // kind of leaf queue that this kernel has; "" until tried

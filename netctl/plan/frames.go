@@ -77,7 +77,7 @@ func (c compiler) frames() netctl.Filter {
 	const ip, arp = "meta protocol ip ", "meta protocol arp "
 	bound := fmt.Sprintf("meta mark set meta mark or %#x", netctl.MarkBound)
 	own := fmt.Sprintf("{ %s, %s, %s }", c.network.Addr(), c.box, broadcast(c.network))
-	// The kernel takes a tag for priorities off when it has looked at the hooks (__netif_receive_skb_core in net/core/dev.c):
+	// The kernel takes a tag for priorities off after the hooks (__netif_receive_skb_core in net/core/dev.c):
 	// within two of them anything would pass unseen.
 	const tagged = "meta protocol { 8021q, 8021ad } drop"
 	arpAccepted := []string{

@@ -19,7 +19,7 @@ import (
 )
 
 // Wire is a raw socket on one interface of a host: it sends frames as they are, and receives all that come in there,
-// whoever they are for. What the host itself sends it does not see. Sending is safe for concurrent use; only one call at
+// for all receivers. What the host itself sends it does not see. Sending is safe for concurrent use; only one call at
 // a time may receive (Receive, Lease, AnswerARP, a Tally): for more, open another Wire.
 type Wire struct {
 	name   string // for errors
@@ -84,7 +84,7 @@ func (w *Wire) Send(frames ...[]byte) error {
 // step is how often Flood sends what is due.
 const step = 5 * time.Millisecond
 
-// Flood sends the frames that make returns for 0, 1, 2 …, so many a second, until the context ends, which is no error. It
+// Flood sends the frames that make returns for 0, 1, 2 …, so many a second, until the context ends. It
 // returns how many it sent. A rate of 0 is as fast as it can.
 func (w *Wire) Flood(ctx context.Context, rate int, frame func(n int) []byte) (sent int, err error) {
 	start := time.Now()
@@ -188,7 +188,7 @@ func (t *Tally) Count() (frames, bytes int) {
 	return t.frames, t.bytes
 }
 
-// Stop ends the count and returns it. It is an error if frames came faster than they were looked at, since then there may
+// Stop ends the count and returns it. It is an error if frames came faster than they were read, since then there may
 // have been more.
 func (t *Tally) Stop() (frames, bytes int, err error) {
 	t.cancel()
@@ -211,7 +211,7 @@ func (w *Wire) lost() (int, error) {
 }
 
 // AnswerARP answers who asks for an address with the hardware address that owner returns for it, none for nil, until the
-// context ends, which is no error. So a wire can be many devices, or pose as one.
+// context ends. So a wire can be many devices, or pose as one.
 func (w *Wire) AnswerARP(ctx context.Context, owner func(netip.Addr) net.HardwareAddr) error {
 	for {
 		frame, err := w.Receive(ctx, func(frame []byte) bool {
