@@ -184,9 +184,12 @@ func (g *Gate) Apply(ctx context.Context, p netctl.Plan) (changes []string, err 
 		if !note(g.applySessions(held)) || !note(g.applyShapers()) {
 			return false
 		}
+		// The filters come first: some parameters are not there before something tracks connections.
+		if !note(g.applyFilters(ctx, p.Filters)) {
+			return false
+		}
 		parameters, err := g.readSysctls(p.Sysctls)
 		ok := note(nil, err) &&
-			note(g.applyFilters(ctx, p.Filters)) &&
 			note(g.applyTables(ctx, g.memory.addTo(p.Tables))) &&
 			note(g.applyRules(p.Rules)) &&
 			note(g.applyRoutes(p.Routes)) &&
