@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -23,6 +24,7 @@ import (
 type Box struct {
 	*netlab.Host
 	config, socket, state string
+	within                []string // what leads a program into the box's network, where that is not the host's
 	proc                  *netlab.Proc
 }
 
@@ -35,8 +37,13 @@ func Program(name string) (string, error) {
 // StartBox starts the daemon on a host with this configuration, "" for none, and waits until it has applied its first
 // plan.
 func StartBox(ctx context.Context, h *netlab.Host, configuration string) (*Box, error) {
+	return startBox(ctx, h, nil, configuration)
+}
+
+func startBox(ctx context.Context, h *netlab.Host, within []string, configuration string) (*Box, error) {
 	b := &Box{
-		Host: h, config: h.Path("/passerelle.toml"), state: h.Path("/state"), socket: h.Path("/run/passerelle/passerelle.sock"),
+		within: within,
+		Host:   h, config: h.Path("/passerelle.toml"), state: h.Path("/state"), socket: h.Path("/run/passerelle/passerelle.sock"),
 	}
 	// dnsmasq, no longer root, reads its servers below these.
 	err := errors.Join(os.Chmod(h.Path("/"), 0o755), os.Chmod(h.Path("/run"), 0o755))
@@ -67,8 +74,8 @@ func (b *Box) Reload() error { return b.proc.Signal(syscall.SIGHUP) }
 func (b *Box) Start(ctx context.Context) error {
 	program, err := Program("passerelle")
 	if err == nil {
-		b.proc, err = b.Host.Start(program, "run", "--setup", "--verbose",
-			"--config", b.config, "--state", b.state, "--socket", b.socket)
+		b.proc, err = b.Host.Start(append(slices.Clone(b.within), program, "run", "--setup", "--verbose",
+			"--config", b.config, "--state", b.state, "--socket", b.socket)...)
 	}
 	if err != nil {
 		return fmt.Errorf("start the daemon: %w", err)
@@ -78,10 +85,19 @@ func (b *Box) Start(ctx context.Context) error {
 		if err != nil {
 			return false
 		}
-		page, err := b.Get(ctx, "http://"+address.Addr().String()+"/healthz")
-		return err == nil && page.Status == http.StatusOK
+		return b.healthy(ctx, "http://"+address.Addr().String()+"/healthz")
 	})
 	return err
+}
+
+// healthy tells whether a page of the box's answers, to itself, that all is well.
+func (b *Box) healthy(ctx context.Context, url string) bool {
+	if b.within == nil {
+		page, err := b.Get(ctx, url)
+		return err == nil && page.Status == http.StatusOK
+	}
+	_, err := b.Run(ctx, append(slices.Clone(b.within), "curl", "--silent", "--fail", url)...)
+	return err == nil
 }
 
 // StatusText has the program say what the daemon does.
@@ -169,9 +185,15 @@ func (b *Box) Child(name string) (int, error) {
 // Log returns the end of what the daemon wrote.
 func (b *Box) Log() string { return b.proc.Output() }
 
-// Stop asks the daemon to end, and fails if it does not end well.
+// Stop asks the daemon to end, and fails if it does not end well. On a busy emulated machine it takes longer than
+// processes of a world are given.
 func (b *Box) Stop() error {
-	if err := b.proc.Stop(); err != nil {
+	err := b.proc.Signal(syscall.SIGTERM)
+	select {
+	case <-b.proc.Exited():
+	case <-time.After(30 * time.Second):
+	}
+	if err := errors.Join(err, b.proc.Stop(), b.proc.Wait()); err != nil {
 		return fmt.Errorf("stop the daemon: %w\n%s", err, b.proc.Output())
 	}
 	return nil

@@ -7,5 +7,6 @@
 // live in a world of netlab. The daemon is the program as it is shipped (Box): the package must not know its inside, but
 // for what `status --json` says and which pattern the light has for a State.
 //
-// The tests run with the flag -vm only, which the machine gives them.
+// The tests run with the flag -vm only, which the machine gives them. Of those that run beside each other, go test begins
+// with the first in the order of files, and goes on from the last backwards: the longest are in these files.
 package guest

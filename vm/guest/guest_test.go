@@ -83,21 +83,20 @@ cap = "0"
 // startBoxOn starts the daemon on the box of a scene, on the veth hotspot, with these lines of configuration.
 func startBoxOn(t *testing.T, s *netlab.Scene, more string) *guest.Box {
 	t.Helper()
-	ctx := patience(t, time.Minute)
-	b, err := guest.StartBox(ctx, s.Box, `
-[box]
-name = "Centre social des Lilas"
-[hotspot]
-interface = "wlan0"
-radio = "none"
-address = "10.80.0.1/22"
-[limits]
-session = "2h"
-download = "8mbit"
-upload = "4mbit"
-data = "500MB"
-`+more)
+	return startConfigured(t, s, wired(netlab.HotspotInterface, more))
+}
+
+// startConfigured starts the daemon on the box of a scene with a configuration, "" for none.
+func startConfigured(t *testing.T, s *netlab.Scene, configuration string) *guest.Box {
+	t.Helper()
+	b, err := guest.StartBox(patience(t, 2*time.Minute), s.Box, configuration)
 	must(t, err)
+	stops(t, b)
+	return b
+}
+
+// stops has the daemon end with the test, and tells what it wrote if the test failed.
+func stops(t *testing.T, b *guest.Box) {
 	t.Cleanup(func() {
 		if err := b.Stop(); err != nil {
 			t.Error(err)
@@ -106,7 +105,23 @@ data = "500MB"
 			t.Logf("the daemon wrote:\n%s", b.Log())
 		}
 	})
-	return b
+}
+
+// wired is a configuration with a hotspot that is a network already, and with further lines.
+func wired(hotspot, more string) string {
+	return fmt.Sprintf(`
+[box]
+name = "Centre social des Lilas"
+[hotspot]
+interface = %q
+radio = "none"
+address = "10.80.0.1/22"
+[limits]
+session = "2h"
+download = "8mbit"
+upload = "4mbit"
+data = "500MB"
+%s`, hotspot, more)
 }
 
 // waitState waits until the box is in a State.

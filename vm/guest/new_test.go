@@ -25,7 +25,7 @@ func TestNewBox(t *testing.T) {
 	})
 	scene := radioScene(t, "new", "wlan0")
 	light, button := chip.Light(2), chip.Button(5)
-	box := startAirBox(t, scene, "")
+	box := startConfigured(t, scene, "")
 	station := newStation(t, scene.World, 4)
 
 	waits := func(t *testing.T) {

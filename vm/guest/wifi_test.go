@@ -80,22 +80,6 @@ cap = "0"
 %s`, ssid, hotspot, more)
 }
 
-// startAirBox starts the daemon on the box of a scene.
-func startAirBox(t *testing.T, s *netlab.Scene, configuration string) *guest.Box {
-	t.Helper()
-	b, err := guest.StartBox(patience(t, 2*time.Minute), s.Box, configuration)
-	must(t, err)
-	t.Cleanup(func() {
-		if err := b.Stop(); err != nil {
-			t.Error(err)
-		}
-		if t.Failed() {
-			t.Logf("the daemon wrote:\n%s", b.Log())
-		}
-	})
-	return b
-}
-
 // waitAir waits until the box's network is as wanted, and returns it.
 func waitAir(t *testing.T, b *guest.Box, what string, wanted func(appliance.WiFiStatus) bool) appliance.WiFiStatus {
 	t.Helper()
@@ -227,7 +211,7 @@ func TestHotspot(t *testing.T) {
 			t.Error("these two do not: nothing is proven by that on the box's network")
 		}
 	})
-	box := startAirBox(t, scene, serving(ssid, "", ""))
+	box := startConfigured(t, scene, serving(ssid, "", ""))
 	var open, owe guest.Network
 	var before netlab.Lease
 
