@@ -5,9 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,6 +19,7 @@ import (
 
 	"passerelle/appliance"
 	"passerelle/appliance/decide"
+	"passerelle/netctl"
 	"passerelle/netctl/netlab"
 	"passerelle/netctl/plan"
 	"passerelle/vm/guest"
@@ -195,6 +200,73 @@ func apart(t *testing.T, a, b *guest.Station) {
 	}
 }
 
+// alsoAt gives a station a further address, and returns what takes it away.
+func alsoAt(t *testing.T, s *guest.Station, address string) (undo func()) {
+	t.Helper()
+	must(t, s.AddAddress("wlan0", netip.MustParsePrefix(address+"/22")))
+	return func() {
+		if _, err := s.Run(t.Context(), "ip", "address", "del", address+"/22", "dev", "wlan0"); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// getsFrom tells whether a station gets the box's first page from one of its addresses.
+func getsFrom(ctx context.Context, s *guest.Station, address string) bool {
+	_, err := s.Run(ctx, "curl", "--silent", "--fail", "--max-time", "2", "--interface", address, portal+"/")
+	return err == nil
+}
+
+// says has a station send the box a datagram for its name server, from one of its addresses and a port.
+func says(t *testing.T, s *guest.Station, address string, port int) {
+	t.Helper()
+	must(t, s.Do(func() error {
+		c, err := net.DialUDP("udp4", &net.UDPAddr{IP: net.ParseIP(address), Port: port}, &net.UDPAddr{IP: net.IPv4(10, 80, 0, 1), Port: 53})
+		if err != nil {
+			return err
+		}
+		_, err = c.Write(make([]byte, 12))
+		return errors.Join(err, c.Close())
+	}))
+}
+
+// forges fails the test if the box takes anything from a station that says it has another's address: by ARP, unasked and as
+// an answer, or in a packet.
+func forges(t *testing.T, b *guest.Box, thief, victim *guest.Station) {
+	t.Helper()
+	ctx := patience(t, time.Minute)
+	own, stolen := address(thief), address(victim)
+	defer alsoAt(t, thief, stolen)()
+	for _, how := range []string{"-U", "-A"} {
+		_, err := thief.Run(ctx, "busybox", "arping", how, "-c", "2", "-I", "wlan0", "-s", stolen, stolen)
+		must(t, err)
+	}
+	// What comes from its own address afterwards shows that what came before it was heard.
+	const forged, honest = 40053, 40054
+	says(t, thief, stolen, forged)
+	says(t, thief, own, honest)
+	tracks := func(port int) bool {
+		t.Helper()
+		out, err := b.Run(ctx, "conntrack", "-L", "-p", "udp", "--orig-port-src", strconv.Itoa(port))
+		must(t, err)
+		return strings.Contains(out, "dport=53 ")
+	}
+	for !tracks(honest) {
+		must(t, ctx.Err())
+	}
+	if tracks(forged) {
+		t.Errorf("what %s said from the address of %s was heard", thief.Name(), victim.Name())
+	}
+	if getsFrom(ctx, thief, stolen) {
+		t.Errorf("%s got a page at the address of %s", thief.Name(), victim.Name())
+	}
+	known, err := b.Run(ctx, "ip", "neighbour", "show", stolen, "dev", netctl.Bridge)
+	must(t, err)
+	if !strings.Contains(known, victim.MAC.String()) {
+		t.Errorf("to the box the device at the address of %s is %q", victim.Name(), known)
+	}
+}
+
 // TestHotspot: the network that the box makes.
 func TestHotspot(t *testing.T) {
 	needMachine(t)
@@ -233,6 +305,21 @@ func TestHotspot(t *testing.T) {
 		waitAir(t, box, "it has two stations", func(w appliance.WiFiStatus) bool { return w.Stations == 2 })
 		apart(t, first, second)
 	})
+	t.Run("who forges another's address gets nothing", func(t *testing.T) {
+		forges(t, box, second, first)
+		online(t, first)
+		online(t, second)
+	})
+	t.Run("an address that was set by hand is its device's", func(t *testing.T) {
+		ctx := patience(t, time.Minute)
+		must(t, second.SetMAC(stationMAC(8)))
+		must(t, second.Associate(ctx, open))
+		const byHand = "10.80.2.99"
+		defer alsoAt(t, second, byHand)()
+		for !getsFrom(ctx, second, byHand) {
+			must(t, ctx.Err())
+		}
+	})
 	t.Run("under a new MAC a device is a new one", func(t *testing.T) {
 		must(t, first.SetMAC(stationMAC(9)))
 		if l := joins(t, first, open); l.Address == before.Address {
@@ -244,6 +331,9 @@ func TestHotspot(t *testing.T) {
 			t.Errorf("it came back and got %s, not %s", l.Address, before.Address)
 		}
 		online(t, first)
+		must(t, second.SetMAC(stationMAC(2)))
+		joins(t, second, open)
+		online(t, second)
 	})
 	t.Run("a killed hostapd costs nobody the session", func(t *testing.T) {
 		pid, err := box.Child(plan.ChildHostapd)
@@ -319,8 +409,8 @@ func TestHotspot(t *testing.T) {
 	})
 }
 
-// nobodyIsTold fails the test if a text, or a file of the box's, has a station's address. Leases have: they lie in
-// memory.
+// nobodyIsTold fails the test if a text, or a file of the box's, has a station's address. Two of dnsmasq's have, which lie
+// in memory: its leases, and what it is told of devices.
 func nobodyIsTold(t *testing.T, b *guest.Box, texts map[string]string, stations ...*guest.Station) {
 	t.Helper()
 	var addresses []string
@@ -328,9 +418,10 @@ func nobodyIsTold(t *testing.T, b *guest.Box, texts map[string]string, stations 
 		mac := s.MAC.String()
 		addresses = append(addresses, s.Lease().Address.Addr().String(), mac, strings.ReplaceAll(mac, ":", ""))
 	}
+	known := []string{"leases", "hosts"}
 	looked := 0
 	must(t, filepath.WalkDir(b.Path("/"), func(path string, e fs.DirEntry, err error) error {
-		if err != nil || !e.Type().IsRegular() || e.Name() == "leases" {
+		if err != nil || !e.Type().IsRegular() || slices.Contains(known, e.Name()) {
 			return err
 		}
 		text, err := os.ReadFile(path)
