@@ -518,9 +518,9 @@ func TestGuestsNames(t *testing.T) {
 	}
 }
 
-func TestIPv6IsClosed(t *testing.T) {
-	t.Parallel()
-	l := newLab(t, netlab.Options{Residents: 1, IPv6: true})
+// ipv6Ways are the ways of IPv6 between the box, a resident and a lender's server, each of which tells whether a datagram
+// passes within the limit.
+func (l *lab) ipv6Ways(t *testing.T) map[string]func(limit time.Duration) bool {
 	// Everybody on a link has a link-local address.
 	hears := func(limit time.Duration, from *netlab.Host, out string, to *netlab.Host, in string) bool {
 		t.Helper()
@@ -553,12 +553,18 @@ func TestIPv6IsClosed(t *testing.T) {
 		return false
 	}
 	resident, nas := l.Residents[0].Host, l.Lenders[0].NAS
-	ways := map[string]func(limit time.Duration) bool{
+	return map[string]func(limit time.Duration) bool{
 		"resident to box": func(d time.Duration) bool { return hears(d, resident, "wlan0", l.Box, "wlan0") },
 		"box to resident": func(d time.Duration) bool { return hears(d, l.Box, "wlan0", resident, "wlan0") },
 		"lender to box":   func(d time.Duration) bool { return hears(d, nas, "eth0", l.Box, "eth0") },
 		"box to lender":   func(d time.Duration) bool { return hears(d, l.Box, "eth0", nas, "eth0") },
 	}
+}
+
+func TestIPv6IsClosed(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, netlab.Options{Residents: 1, IPv6: true})
+	ways := l.ipv6Ways(t)
 	for name, way := range ways {
 		if !way(10 * time.Second) {
 			t.Errorf("%s: closed before there was a gate", name)

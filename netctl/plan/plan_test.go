@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -50,10 +52,10 @@ func TestGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			in, resolvers := parseDecision(t, c, string(section("decision").Data))
+			in, out := parseDecision(t, c, string(section("decision").Data))
 			for name, got := range map[string]string{
 				"plan":     plan.Compile(in).String(),
-				"children": childrenText(plan.Children(c, plan.Outside{Hotspot: 3, Asked: 2, Resolvers: resolvers}, "/run/passerelle")),
+				"children": childrenText(plan.Children(c, out, "/run/passerelle")),
 			} {
 				want := section(name)
 				if *update {
@@ -72,8 +74,9 @@ func TestGolden(t *testing.T) {
 }
 
 // parseDecision reads lines of a word and its values.
-func parseDecision(t *testing.T, c *config.Config, text string) (in plan.Input, resolvers []plan.Resolver) {
+func parseDecision(t *testing.T, c *config.Config, text string) (in plan.Input, out plan.Outside) {
 	t.Helper()
+	out = plan.Outside{Hotspot: 3, Asked: 2}
 	in = plan.Input{Config: c, NamesUser: "104", Decision: decide.Decision{Internet: decide.NoInternet, Donation: -1}}
 	for line := range strings.Lines(text) {
 		words := strings.Fields(line)
@@ -108,7 +111,11 @@ func parseDecision(t *testing.T, c *config.Config, text string) (in plan.Input, 
 				addr, device, _ := strings.Cut(value, "@")
 				var a netip.Addr
 				a, err = netip.ParseAddr(addr)
-				resolvers = append(resolvers, plan.Resolver{Addr: a, Interface: device})
+				out.Resolvers = append(out.Resolvers, plan.Resolver{Addr: a, Interface: device})
+			case "line":
+				in.Line = value
+			case "radio":
+				out.Radios = append(out.Radios, value)
 			default:
 				t.Fatalf("decision: the word %q is not known", words[0])
 			}
@@ -117,7 +124,7 @@ func parseDecision(t *testing.T, c *config.Config, text string) (in plan.Input, 
 			}
 		}
 	}
-	return in, resolvers
+	return in, out
 }
 
 func childrenText(children []netctl.Child) string {
@@ -174,6 +181,56 @@ func TestStates(t *testing.T) {
 	}
 	if compile(decide.Sharing, decide.AllInternet, 0) == held {
 		t.Error("the plan that shares is the one that does not")
+	}
+}
+
+// TestClosedByNoName: what closes names no line, so that it holds for one that has another name than the configuration says,
+// or that comes later. A rule that names a line leads to what pays, translates or asks for names, and a plan that shares
+// nothing has none.
+func TestClosedByNoName(t *testing.T) {
+	t.Parallel()
+	c := example(t)
+	compile := func(configured, line string, d decide.Decision) string {
+		x := *c
+		x.Donations = slices.Clone(c.Donations)
+		x.Donations[0].Interface = configured
+		return plan.Compile(plan.Input{Config: &x, Decision: d, Line: line}).String()
+	}
+	shared := decide.Decision{State: decide.Sharing, Internet: decide.AllInternet, Names: true}
+	names := func(text, line string) string {
+		return regexp.MustCompile(`\b`+line+`\b`).ReplaceAllString(text, "LINE")
+	}
+	want := names(compile("line0", "", shared), "line0")
+	for _, name := range []string{"usb", "usb0", "enx020000000001", "wlan1"} {
+		for configured, line := range map[string]string{name: "", "usb": name} {
+			if d := cmp.Diff(want, names(compile(configured, line, shared), name)); d != "" {
+				t.Errorf("configured as %q, called %q:\n%s", configured, line, d)
+			}
+		}
+	}
+	opens := []string{"-j MASQUERADE", "-j PAS-CAP-", "-j PAS-LEAVE", "-j PAS-ASK", "-j PAS-TOLD", "-j PAS-RESERVE",
+		"-j PAS-UNPAID"} // of the answers to the box's own questions for names
+	for line := range strings.Lines(want) {
+		rule := strings.HasPrefix(line, "iptables") || strings.HasPrefix(line, "ip6tables") || strings.HasPrefix(line, "nft")
+		if rule && strings.Contains(line, "LINE") && !slices.ContainsFunc(opens, func(o string) bool { return strings.Contains(line, o) }) {
+			t.Errorf("a rule that names the line: %s", line)
+		}
+	}
+	held := compile("line0", "line0", decide.Decision{State: decide.Offline, Donation: -1})
+	if strings.Contains(held, "line0") {
+		t.Error("a plan that shares nothing names a line")
+	}
+	for _, closing := range []string{
+		"ip6tables -t mangle -I PREROUTING ! -i lo -j PAS-NONE\n", "ip6tables -t mangle -I OUTPUT ! -o lo -j PAS-NONE\n",
+		"ip6tables -t mangle -A PAS-NONE -j DROP\n",
+		"iptables -t filter -I FORWARD -i wlan0 -j PAS-REFUSE\n", "iptables -t filter -I FORWARD -o wlan0 -j PAS-REFUSE\n",
+		"iptables -t filter -I FORWARD ! -i wlan0 ! -o wlan0 -j PAS-APART\n", "iptables -t filter -A PAS-APART -j DROP\n",
+	} {
+		for name, p := range map[string]string{"shares": want, "shares nothing": held} {
+			if !strings.Contains(p, closing) {
+				t.Errorf("the plan that %s has no %q", name, closing)
+			}
+		}
 	}
 }
 
