@@ -23,17 +23,20 @@ const (
 	askAgain           = 2 * time.Second  // the same address, at the earliest
 	confirmAgain       = 30 * time.Second // the same known device, which may be asleep
 
-	mostAddresses = 2 // of one device
+	mostAddresses = 2  // of one device
+	mostKnown     = 64 // by their answers, on a port of the hotspot: each is an address that nobody else gets
 
 	knownFor   = 10 * time.Minute // after its last answer
 	confirmAt  = 5 * time.Minute  // before that ends, it is asked again
-	settleTime = 30 * time.Second // after which a device with a lease is one that stays
+	settleTime = 30 * time.Second // after which a device is one that stays, if it has shown that it is still there
 	disputes   = 4                // after as many addresses that it and another claimed, a device's answers count no more
 	disputeFor = 10 * time.Minute
 
 	// leaseGrace is how long a lease counts that the file of leases no longer has: dnsmasq empties the file and writes it again,
 	// and who reads it meanwhile sees some of it, or nothing.
 	leaseGrace = 3 * time.Second
+
+	renewal = 10 * time.Second // by which a lease ends later when it was renewed, and not because clocks drift apart
 )
 
 // Lease is an address that dnsmasq gave to a device.
@@ -66,7 +69,7 @@ type Book struct {
 	known   map[netip.Addr]known
 	seen    map[netctl.MAC]stay
 	quarrel map[netctl.MAC]quarrel
-	asked   map[netip.Addr]time.Time // until when not again
+	asked   map[netip.Addr]asked
 	tokens  float64
 	at      time.Time
 }
@@ -80,11 +83,22 @@ type lease struct {
 // known is a device that answered for an address.
 type known struct {
 	mac   netctl.MAC
+	port  int // that it was first heard from
 	until time.Time
 }
 
-// stay is since when, and when last, a device had a lease or a session.
-type stay struct{ first, last time.Time }
+// asked is a question that is not asked again for a while.
+type asked struct {
+	port  int // of who made it be asked
+	until time.Time
+}
+
+// stay is since when, and when last, a device had an address, and whether it has shown meanwhile that it is still there: a
+// made-up device need not be there to have a lease.
+type stay struct {
+	first, last time.Time
+	shown       bool
+}
 
 // quarrel lists addresses that a device claimed beside another one.
 type quarrel struct {
@@ -100,7 +114,7 @@ func New(network netip.Prefix) *Book {
 		known:   map[netip.Addr]known{},
 		seen:    map[netctl.MAC]stay{},
 		quarrel: map[netctl.MAC]quarrel{},
-		asked:   map[netip.Addr]time.Time{},
+		asked:   map[netip.Addr]asked{},
 		tokens:  questionBurst,
 	}
 }
@@ -131,7 +145,7 @@ func (b *Book) pass(now time.Time) {
 	}
 	b.at = now
 	maps.DeleteFunc(b.known, func(_ netip.Addr, k known) bool { return !k.until.After(now) })
-	maps.DeleteFunc(b.asked, func(_ netip.Addr, until time.Time) bool { return !until.After(now) })
+	maps.DeleteFunc(b.asked, func(_ netip.Addr, a asked) bool { return !a.until.After(now) })
 	maps.DeleteFunc(b.quarrel, func(_ netctl.MAC, q quarrel) bool { return !q.until.After(now) })
 	maps.DeleteFunc(b.seen, func(_ netctl.MAC, s stay) bool { return now.Sub(s.last) > knownFor })
 }
@@ -142,7 +156,13 @@ func (b *Book) current(o Observation) (all []Lease) {
 	has := map[netctl.MAC]bool{}
 	for _, l := range o.Leases {
 		if b.possible(l.Addr) && l.Left > 0 {
-			b.leases[l.Addr] = lease{l.MAC, o.Now.Add(l.Left), o.Now}
+			ends := o.Now.Add(l.Left)
+			// It was renewed, or is one that only a device gets that stays.
+			before := b.leases[l.Addr]
+			if before.mac == l.MAC && ends.Sub(before.ends) > renewal || plan.FirstLease(l.Left) < l.Left {
+				b.show(l.MAC)
+			}
+			b.leases[l.Addr] = lease{l.MAC, ends, o.Now}
 			has[l.MAC] = true
 		}
 	}
@@ -195,11 +215,14 @@ func (b *Book) learn(a netctl.Claim, held map[netip.Addr]netctl.Binding, now tim
 		return m[0]&1 != 0 || m == netctl.MAC{} || len(b.quarrel[m].addrs) >= disputes ||
 			m != here.mac && b.addresses(m, held) >= mostAddresses
 	})
+	port := b.asked[a.Addr].port
 	switch {
 	case isKnown && slices.Contains(claims, here.mac): // who was there first, and still is, stays
-		b.known[a.Addr] = known{here.mac, now.Add(knownFor)}
-	case !isKnown && len(claims) == 1:
-		b.known[a.Addr] = known{claims[0], now.Add(knownFor)}
+		b.known[a.Addr] = known{here.mac, here.port, now.Add(knownFor)}
+		b.show(here.mac)
+	case !isKnown && len(claims) == 1 && b.knownOn(port) < mostKnown:
+		b.known[a.Addr] = known{claims[0], port, now.Add(knownFor)}
+		b.show(claims[0])
 	}
 	if len(claims) > 1 {
 		for _, m := range claims {
@@ -235,27 +258,43 @@ func (b *Book) addresses(m netctl.MAC, held map[netip.Addr]netctl.Binding) (n in
 	return n
 }
 
+// knownOn counts the addresses that devices on a port have by their answers.
+func (b *Book) knownOn(port int) (n int) {
+	for _, k := range b.known {
+		if k.port == port {
+			n++
+		}
+	}
+	return n
+}
+
+// show notes that a device is there.
+func (b *Book) show(m netctl.MAC) {
+	s := b.seen[m]
+	s.shown = true
+	b.seen[m] = s
+}
+
 // settle notes who has been here for how long.
 func (b *Book) settle(held map[netip.Addr]netctl.Binding, o Observation) {
 	for _, h := range held {
-		s, ok := b.seen[h.MAC]
-		if !ok {
+		s := b.seen[h.MAC]
+		if s.first.IsZero() {
 			s.first = o.Now
 		}
 		s.last = o.Now
 		b.seen[h.MAC] = s
 	}
-	for _, x := range o.Sessions { // who pressed has shown what a made-up device does not
+	for _, x := range o.Sessions { // who pressed need not wait
 		if s, ok := b.seen[x.MAC]; ok {
-			s.first = s.last.Add(-settleTime)
-			b.seen[x.MAC] = s
+			b.seen[x.MAC] = stay{s.last.Add(-settleTime), s.last, true}
 		}
 	}
 }
 
 func (b *Book) settled(m netctl.MAC) bool {
 	s, ok := b.seen[m]
-	return ok && s.last.Sub(s.first) >= settleTime
+	return ok && s.shown && s.last.Sub(s.first) >= settleTime
 }
 
 func (b *Book) bindings(held map[netip.Addr]netctl.Binding, o Observation) []netctl.Binding {
@@ -320,16 +359,16 @@ func (b *Book) hosts(held map[netip.Addr]netctl.Binding, o Observation) (all []p
 // questions returns whom to ask for, as far as the bound allows: known devices whose time is nearly up, and strangers, of
 // whom each port has its turn.
 func (b *Book) questions(held map[netip.Addr]netctl.Binding, o Observation) (ask []netip.Addr) {
-	add := func(a netip.Addr, again time.Duration) {
+	add := func(a netip.Addr, port int, again time.Duration) {
 		if _, did := b.asked[a]; !did && b.tokens >= 1 {
 			b.tokens--
-			b.asked[a] = o.Now.Add(again)
+			b.asked[a] = asked{port, o.Now.Add(again)}
 			ask = append(ask, a)
 		}
 	}
 	byPort := map[int][]netip.Addr{}
 	for _, s := range o.Strangers {
-		if _, taken := held[s.Addr]; !taken && b.possible(s.Addr) && b.addresses(s.MAC, held) < mostAddresses {
+		if _, taken := held[s.Addr]; !taken && b.possible(s.Addr) && b.addresses(s.MAC, held) < mostAddresses && b.knownOn(s.Port) < mostKnown {
 			byPort[s.Port] = append(byPort[s.Port], s.Addr)
 		}
 	}
@@ -337,12 +376,12 @@ func (b *Book) questions(held map[netip.Addr]netctl.Binding, o Observation) (ask
 	for turn := 0; len(ports) > 0; turn++ {
 		ports = slices.DeleteFunc(ports, func(p int) bool { return len(byPort[p]) <= turn })
 		for _, p := range ports {
-			add(byPort[p][turn], askAgain)
+			add(byPort[p][turn], p, askAgain)
 		}
 	}
 	for _, addr := range slices.SortedFunc(maps.Keys(b.known), netip.Addr.Compare) {
 		if b.known[addr].until.Sub(o.Now) < confirmAt {
-			add(addr, confirmAgain)
+			add(addr, b.known[addr].port, confirmAgain)
 		}
 	}
 	return ask

@@ -26,6 +26,10 @@ func lease(a, m int) bindings.Lease {
 	return bindings.Lease{Addr: addr(a), MAC: mac(m), Left: time.Minute}
 }
 
+func leaseFor(a, m, left int) bindings.Lease {
+	return bindings.Lease{Addr: addr(a), MAC: mac(m), Left: time.Duration(left) * time.Second}
+}
+
 func session(a, m int) netctl.Session {
 	return netctl.Session{Addr: addr(a), MAC: mac(m), Left: time.Hour}
 }
@@ -90,11 +94,21 @@ func TestBook(t *testing.T) {
 	both := leases(lease(5, 1), lease(6, 2))
 
 	for name, steps := range map[string][]step{
-		"a lease": {
-			{0, seen{Leases: leases(lease(5, 1))}, "5:1"},
-			{29 * time.Second, seen{Leases: leases(lease(5, 1))}, "5:1"},
+		"a lease that is renewed": {
+			{0, seen{Leases: leases(leaseFor(5, 1, 120))}, "5:1"},
+			{29 * time.Second, seen{Leases: leases(leaseFor(5, 1, 120))}, "5:1"},
 			// It stays: its next lease is long.
-			{time.Second, seen{Leases: leases(lease(5, 1))}, "5:1! host 1!"},
+			{time.Second, seen{Leases: leases(leaseFor(5, 1, 119))}, "5:1! host 1!"},
+		},
+		"a lease that nobody renews": {
+			{0, seen{Leases: leases(leaseFor(5, 1, 120))}, "5:1"},
+			{time.Minute, seen{Leases: leases(leaseFor(5, 1, 61))}, "5:1"}, // the clock is not exact
+			{59 * time.Second, seen{Leases: leases(leaseFor(5, 1, 1))}, "5:1"},
+			{time.Second, seen{}, ""},
+		},
+		"a long lease, after a restart": {
+			{0, seen{Leases: leases(leaseFor(5, 1, 900))}, "5:1"},
+			{30 * time.Second, seen{Leases: leases(leaseFor(5, 1, 870))}, "5:1! host 1!"},
 		},
 		"who presses stays": {
 			{0, seen{Leases: leases(lease(5, 1)), Sessions: sessions(session(5, 1))}, "5:1! host 1!"},
@@ -249,6 +263,34 @@ func TestLargest(t *testing.T) {
 	}})
 	if got, want := text(r), fmt.Sprintf("%d:1 host 1@%d", netctl.MinorFirst-1, netctl.MinorFirst-1); got != want {
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// TestKnownOfPort: however many devices say that they have addresses, there is a bound on each port.
+func TestKnownOfPort(t *testing.T) {
+	t.Parallel()
+	b := bindings.New(network)
+	now := time.Now()
+	number := 100
+	learn := func(port, count int) (known int) {
+		for range count {
+			now = now.Add(time.Second)
+			r := b.Update(bindings.Observation{Now: now, Strangers: many(port, number, 4)})
+			o := bindings.Observation{Now: now.Add(time.Second / 2)}
+			for _, a := range r.Ask {
+				n := int(a.As4()[2])<<8 | int(a.As4()[3])
+				o.Answers = append(o.Answers, claim(n, n))
+			}
+			number += 4
+			known = len(b.Update(o).Bindings)
+		}
+		return known
+	}
+	if got := learn(1, 30); got != 64 {
+		t.Errorf("%d devices of a port are known, want 64", got)
+	}
+	if got := learn(2, 2); got != 64+8 {
+		t.Errorf("%d devices are known with those of another port, want 72", got)
 	}
 }
 

@@ -208,6 +208,66 @@ func TestSameAddress(t *testing.T) {
 	b.welcomed(holder)
 }
 
+// TestLongLease: the first lease is short; a device that has pressed stays, and its next one is long.
+func TestLongLease(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, settings{}, netlab.Options{Residents: 1})
+	r := b.scene.Residents[0]
+	first := b.newcomer(r)
+	if first.Time != 2*time.Minute {
+		t.Errorf("the first lease is for %v", first.Time)
+	}
+	wait(t, "a long lease", func() error {
+		if l := b.join(r); l.Time != 30*time.Minute || l.Address != first.Address {
+			return fmt.Errorf("the lease of %s is for %v", l.Address, l.Time)
+		}
+		return nil
+	})
+	b.online(r)
+}
+
+// TestFewAddresses: of all the addresses that one device gives itself, two are its own, and one of them is leased to others
+// no more than before.
+func TestFewAddresses(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, settings{}, netlab.Options{Residents: 1})
+	r := b.scene.Residents[0]
+	const addresses = 6
+	var all []netip.Addr
+	for n := range byte(addresses) {
+		all = append(all, netip.AddrFrom4([4]byte{10, 80, 1, 100 + n}))
+		b.byHand(r, all[n])
+	}
+	// served tells from which addresses the device reaches the box.
+	served := func() (from []netip.Addr) {
+		for _, addr := range all {
+			err := r.Do(func() error {
+				d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(addr, 0)), Timeout: brief / 4}
+				c, err := d.DialContext(t.Context(), "tcp", netip.AddrPortFrom(hotspot.Addr(), 80).String())
+				if err == nil {
+					c.Close()
+				}
+				return err
+			})
+			if err == nil {
+				from = append(from, addr)
+			}
+		}
+		return from
+	}
+	wait(t, "two addresses", func() error {
+		if from := served(); len(from) != 2 {
+			return fmt.Errorf("it is answered at %v", from)
+		}
+		return nil
+	})
+	for range 3 {
+		if from := served(); len(from) != 2 {
+			t.Errorf("the device is answered at %v", from)
+		}
+	}
+}
+
 // takes has a device take over an address whose last holder gives it back, once the box lets go of it.
 func (b *box) takes(from, to *hostile.Wire, last, next net.HardwareAddr, addr netip.Addr) {
 	b.t.Helper()
