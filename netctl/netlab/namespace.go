@@ -139,6 +139,17 @@ func removeNamespace(path string) error {
 	return ignoreMissing(os.Remove(path))
 }
 
+// enter takes the calling thread to a namespace. The file may be closed meanwhile: what still dials when its world ends must
+// not get to where another file of the same number leads.
+func enter(f *os.File, kind int) error {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	controlErr := raw.Control(func(fd uintptr) { err = unix.Setns(int(fd), kind) })
+	return errors.Join(controlErr, err)
+}
+
 // do runs f in the network namespace, on a thread that serves nothing else meanwhile.
 func (ns *namespace) do(f func() error) error {
 	result := make(chan error, 1)
@@ -153,7 +164,7 @@ func (ns *namespace) do(f func() error) error {
 			return
 		}
 		defer home.Close()
-		if failed := unix.Setns(int(ns.net.Fd()), unix.CLONE_NEWNET); failed != nil {
+		if failed := enter(ns.net, unix.CLONE_NEWNET); failed != nil {
 			runtime.UnlockOSThread()
 			err = fmt.Errorf("enter %s: %w", ns.path, failed)
 			return
@@ -176,13 +187,13 @@ var errLeft = errors.New("the function left its goroutine instead of returning (
 // cannot share it again. Processes that f starts live in both.
 func (ns *namespace) doWithMounts(f func() error) error {
 	return onOwnThread(func() error {
-		if err := unix.Setns(int(ns.net.Fd()), unix.CLONE_NEWNET); err != nil {
+		if err := enter(ns.net, unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("enter %s: %w", ns.path, err)
 		}
 		if err := unix.Unshare(unix.CLONE_FS); err != nil {
 			return fmt.Errorf("unshare working directory: %w", err)
 		}
-		if err := unix.Setns(int(ns.mounts.Fd()), unix.CLONE_NEWNS); err != nil {
+		if err := enter(ns.mounts, unix.CLONE_NEWNS); err != nil {
 			return fmt.Errorf("enter mounts of %s: %w", ns.path, err)
 		}
 		return f()
