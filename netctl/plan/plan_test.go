@@ -192,6 +192,7 @@ func TestClosedByNoName(t *testing.T) {
 	c := example(t)
 	compile := func(configured, line string, d decide.Decision) string {
 		x := *c
+		x.Hotspot.Radio = "none"
 		x.Donations = slices.Clone(c.Donations)
 		x.Donations[0].Interface = configured
 		return plan.Compile(plan.Input{Config: &x, Decision: d, Line: line}).String()
