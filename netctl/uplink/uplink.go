@@ -8,6 +8,8 @@
 package uplink
 
 import (
+	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -33,7 +35,7 @@ type Status struct {
 	MTU       int    // bytes of the largest IP packet that it takes
 
 	Address  netip.Prefix   // its first lasting address, with the network's length
-	Routed   bool           // the main routing table has a default route through it
+	Routed   bool           // the main routing table has a default route through it, or several that together are one
 	Gateway  netip.Addr     // of the default route with the lowest metric; not valid for a point-to-point uplink
 	Networks []netip.Prefix // what is connected to it directly, sorted
 	DNS      []netip.Addr   // the resolvers that came with it, the preferred one first
@@ -197,38 +199,83 @@ func (s snapshot) address(index int) netip.Prefix {
 	return netip.Prefix{}
 }
 
-// defaultRoute finds the default route through the interface that has the lowest metric.
+// defaultRoute finds the way to everywhere through the interface: its default route with the lowest metric, or routes that
+// together cover what a default route would (0.0.0.0/1 and 128.0.0.0/1, as some DHCP clients and tunnels write it). Of
+// those, the widest with the lowest metric has the gateway.
 func (s snapshot) defaultRoute(index int) (gateway netip.Addr, found bool) {
+	var best netip.Prefix
 	var lowest uint32
+	var all []netip.Prefix
 	for _, r := range s.routes {
-		metric := uint32(r.Priority) // an int may have no room for it
-		if !isDefault(r) || found && metric >= lowest {
+		to, ok := destination(r)
+		if !ok {
 			continue
 		}
+		metric := uint32(r.Priority) // an int may have no room for it
 		hops := r.MultiPath
 		if len(hops) == 0 {
 			hops = []*netlink.NexthopInfo{{LinkIndex: r.LinkIndex, Gw: r.Gw, Flags: r.Flags}}
 		}
 		for _, hop := range hops {
-			if hop.LinkIndex == index && hop.Flags&unix.RTNH_F_DEAD == 0 {
-				gateway, _ = netip.AddrFromSlice(hop.Gw)
-				gateway, lowest, found = gateway.Unmap(), metric, true
-				break
+			if hop.LinkIndex != index || hop.Flags&unix.RTNH_F_DEAD != 0 {
+				continue
 			}
+			all = append(all, to)
+			if !best.IsValid() || cmp.Or(cmp.Compare(to.Bits(), best.Bits()), cmp.Compare(metric, lowest)) < 0 {
+				gateway, _ = netip.AddrFromSlice(hop.Gw)
+				gateway, lowest, best = gateway.Unmap(), metric, to
+			}
+			break
 		}
 	}
-	return gateway, found
+	if !coverTheInternet(all) {
+		return netip.Addr{}, false
+	}
+	return gateway, true
 }
 
-func isDefault(r netlink.Route) bool {
+// destination returns where a route leads, if it leads anywhere.
+func destination(r netlink.Route) (netip.Prefix, bool) {
 	if r.Type != unix.RTN_UNICAST {
-		return false
+		return netip.Prefix{}, false
 	}
 	if r.Dst == nil {
-		return true
+		return netip.PrefixFrom(netip.IPv4Unspecified(), 0), true
 	}
-	ones, _ := r.Dst.Mask.Size()
-	return ones == 0
+	to, ok := prefix(r.Dst)
+	return to.Masked(), ok
+}
+
+// elsewhere are the parts of the address space that are nobody's on the internet, which routes that stand for a default
+// route may leave out (IANA's special-purpose registry, RFC 6890, and multicast).
+var elsewhere = []netip.Prefix{
+	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("100.64.0.0/10"),
+	netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("172.16.0.0/12"),
+	netip.MustParsePrefix("192.168.0.0/16"), netip.MustParsePrefix("198.18.0.0/15"), netip.MustParsePrefix("224.0.0.0/3"),
+}
+
+// coverTheInternet tells whether every address of the internet is in one of the prefixes.
+func coverTheInternet(all []netip.Prefix) bool {
+	all = append(slices.Clone(elsewhere), all...)
+	slices.SortFunc(all, netip.Prefix.Compare)
+	next := uint64(0) // the first address that is not covered yet
+	for _, p := range all {
+		first := p.Addr().As4()
+		from := uint64(binary.BigEndian.Uint32(first[:]))
+		if from > next {
+			return false
+		}
+		next = max(next, from+1<<(32-p.Bits()))
+	}
+	return next == 1<<32
+}
+
+// widest is the length of the longest prefix that is no network of a line's but a part of the way to everywhere.
+const widest = 7
+
+func wide(r netlink.Route) bool {
+	to, ok := destination(r)
+	return ok && to.Bits() <= widest
 }
 
 // networks returns what is connected directly to the wanted interfaces: their addresses' networks, those of
@@ -249,7 +296,7 @@ func (s snapshot) networks(wanted func(*netlink.LinkAttrs) bool) []netip.Prefix 
 		add(a.LinkIndex, a.Peer)
 	}
 	for _, r := range s.routes {
-		if r.Type == unix.RTN_UNICAST && !isDefault(r) && r.Gw == nil && r.Via == nil {
+		if r.Type == unix.RTN_UNICAST && !wide(r) && r.Gw == nil && r.Via == nil {
 			add(r.LinkIndex, r.Dst)
 		}
 	}

@@ -37,6 +37,13 @@ func defaultVia(index int, gateway string, metric int) netlink.Route {
 	return r
 }
 
+// through is a route to a part of the address space.
+func through(index int, dst, gateway string, metric int) netlink.Route {
+	r := defaultVia(index, gateway, metric)
+	r.Dst = network(dst)
+	return r
+}
+
 func onLink(index int, dst string) netlink.Route {
 	return netlink.Route{LinkIndex: index, Dst: network(dst), Type: unix.RTN_UNICAST, Scope: unix.RT_SCOPE_LINK}
 }
@@ -149,6 +156,26 @@ func TestStatus(t *testing.T) {
 				st.Routed, st.Works = true, true
 			}),
 		},
+		"two halves of a default route, without a gateway": {
+			snapshot{
+				links:  []netlink.Link{device(2, "eth0", upAndLinked)},
+				addrs:  []netlink.Addr{address(2, "192.168.1.7/24")},
+				routes: []netlink.Route{onLink(2, "0.0.0.0/1"), onLink(2, "128.0.0.0/1")},
+			},
+			with(func(st *Status) {
+				st.Address, st.Networks, st.Routed, st.Works = lan, lanOnly, true, true
+			}),
+		},
+		"half of a default route": {
+			snapshot{
+				links:  []netlink.Link{device(2, "eth0", upAndLinked)},
+				addrs:  []netlink.Addr{address(2, "192.168.1.7/24")},
+				routes: []netlink.Route{through(2, "0.0.0.0/1", "192.168.1.1", 0), through(3, "128.0.0.0/1", "192.168.3.1", 0)},
+			},
+			with(func(st *Status) {
+				st.Address, st.Networks, st.Why = lan, lanOnly, "eth0 has a link but no default route"
+			}),
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -156,6 +183,41 @@ func TestStatus(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestWayToEverywhere: routes that together cover the internet are a default route, however they are cut.
+func TestWayToEverywhere(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		routes []netlink.Route
+		want   string // the gateway; "": there is no way
+	}{
+		{"halves", []netlink.Route{through(2, "0.0.0.0/1", "192.168.1.1", 0), through(2, "128.0.0.0/1", "192.168.1.1", 0)}, "192.168.1.1"},
+		{"one half twice", []netlink.Route{through(2, "0.0.0.0/1", "192.168.1.1", 0), through(2, "0.0.0.0/1", "192.168.1.1", 5)}, ""},
+		{"the widest has the gateway", []netlink.Route{
+			through(2, "0.0.0.0/2", "192.168.1.2", 0), through(2, "64.0.0.0/2", "192.168.1.2", 0),
+			through(2, "128.0.0.0/1", "192.168.1.1", 9),
+		}, "192.168.1.1"},
+		{"a default route goes before halves", []netlink.Route{
+			through(2, "0.0.0.0/1", "192.168.1.2", 0), through(2, "128.0.0.0/1", "192.168.1.2", 0), defaultVia(2, "192.168.1.1", 100),
+		}, "192.168.1.1"},
+		{"all but what is nobody's", []netlink.Route{
+			through(2, "1.0.0.0/8", "192.168.1.1", 0), through(2, "2.0.0.0/7", "192.168.1.1", 0), through(2, "4.0.0.0/6", "192.168.1.1", 0),
+			through(2, "8.0.0.0/7", "192.168.1.1", 0), through(2, "11.0.0.0/8", "192.168.1.1", 0), through(2, "12.0.0.0/6", "192.168.1.1", 0),
+			through(2, "16.0.0.0/4", "192.168.1.1", 0), through(2, "32.0.0.0/3", "192.168.1.1", 0), through(2, "64.0.0.0/2", "192.168.1.1", 0),
+			through(2, "128.0.0.0/2", "192.168.1.1", 0), through(2, "192.0.0.0/3", "192.168.1.1", 0),
+		}, "192.168.1.1"},
+		{"all but a network of the internet", []netlink.Route{
+			through(2, "0.0.0.0/1", "192.168.1.1", 0), through(2, "128.0.0.0/2", "192.168.1.1", 0), through(2, "208.0.0.0/4", "192.168.1.1", 0),
+		}, ""},
+		{"through another interface", []netlink.Route{through(3, "0.0.0.0/1", "192.168.1.1", 0), through(2, "128.0.0.0/1", "192.168.1.1", 0)}, ""},
+	} {
+		gateway, found := snapshot{routes: c.routes}.defaultRoute(2)
+		if want, _ := netip.ParseAddr(c.want); gateway != want || found != want.IsValid() {
+			t.Errorf("%s: gateway %v, %t; want %q", c.name, gateway, found, c.want)
+		}
 	}
 }
 
