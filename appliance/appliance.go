@@ -8,6 +8,7 @@
 package appliance
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -386,7 +387,7 @@ func (b *Box) observation() decide.Observation {
 		o.Fault = b.fault
 	}
 	if o.Fault == "" {
-		o.Fault = b.airFault()
+		o.Fault = cmp.Or(b.airFault(), b.childFault())
 	}
 	for _, d := range b.donations {
 		o.Donations = append(o.Donations, b.observed(d))

@@ -50,13 +50,27 @@ func (b *Box) airFault() string {
 	if b.air.Failed {
 		return b.air.Why
 	}
+	return ""
+}
+
+// vital are the children without which the box is of no use to anybody, and what they do.
+var vital = map[string]string{
+	plan.ChildDNS:     "which gives addresses and names",
+	plan.ChildGuests:  "which gives names to those who are not online",
+	plan.ChildCaptive: "which leads to the box's pages",
+	plan.ChildHostapd: "which makes the Wi-Fi network",
+}
+
+// childFault says which essential child does not stay up, with the last line that it wrote; "" if all do.
+func (b *Box) childFault() string {
 	for _, c := range b.Children.Status() {
-		if c.Name != plan.ChildHostapd || c.Failures < dying || b.air.On {
+		does := vital[c.Name]
+		if does == "" || c.Failures < dying || c.Name == plan.ChildHostapd && b.air.On {
 			continue
 		}
-		why := fmt.Sprintf("hostapd, which makes the Wi-Fi network, keeps ending (%s)", c.LastExit)
-		if n := len(c.Lines); n > 0 {
-			why += ": " + strings.TrimSuffix(c.Lines[n-1], ".")
+		why := fmt.Sprintf("%s, %s, keeps ending (%s)", c.Name, does, c.LastExit)
+		if c.LastLine != "" {
+			why += ": " + strings.TrimSuffix(c.LastLine, ".")
 		}
 		return why
 	}

@@ -65,23 +65,29 @@ func TestWithoutARadioItIsAFault(t *testing.T) {
 	})
 }
 
-func TestHostapdThatKeepsDyingIsAFault(t *testing.T) {
+// TestVitalChildThatKeepsDyingIsAFault: with the last line that it wrote.
+func TestVitalChildThatKeepsDyingIsAFault(t *testing.T) {
 	inHome(t, 10, func(h *home) {
 		h.anew(radioText)
-		died := func(n int) {
-			h.kids.status = []supervise.ChildStatus{{
-				Name: plan.ChildHostapd, Failures: n, LastExit: "exit status 1", Lines: []string{"Interface initialization failed."},
-			}}
+		for _, name := range []string{plan.ChildHostapd, plan.ChildDNS, plan.ChildGuests, plan.ChildCaptive} {
+			died := func(n int) {
+				h.inLoop(func() {
+					h.kids.status = []supervise.ChildStatus{
+						{Name: "wpa-eth0", Failures: 50}, // its line alone is lost
+						{Name: name, Failures: n, LastExit: "exit status 1", LastLine: "Interface initialization failed."},
+					}
+				})
+			}
+			died(dying - 1)
+			h.state(decide.Sharing)
+			died(dying)
+			h.state(decide.Fault)
+			if why := h.box.Status().Why; !strings.HasPrefix(why, name+", ") || !strings.Contains(why, "Interface initialization failed") {
+				t.Errorf("why: %q", why)
+			}
+			died(0)
+			h.state(decide.Sharing)
 		}
-		died(dying - 1)
-		h.state(decide.Sharing)
-		died(dying)
-		h.state(decide.Fault)
-		if why := h.box.Status().Why; !strings.Contains(why, "Interface initialization failed") {
-			t.Errorf("why: %q", why)
-		}
-		died(0)
-		h.state(decide.Sharing)
 	})
 }
 

@@ -397,8 +397,8 @@ func (s *Server) lead(w http.ResponseWriter, r *request, status int, path string
 // health is for whoever watches the box: 200 once the first plan has been applied.
 func (s *Server) health(w http.ResponseWriter, r *request) {
 	w.Header()["Cache-Control"] = noStore
-	if r.view.State == decide.Starting {
-		http.Error(w, "starting", http.StatusServiceUnavailable)
+	if s := r.view.State; s == decide.Starting || s == decide.Fault {
+		http.Error(w, string(s), http.StatusServiceUnavailable)
 		return
 	}
 	io.WriteString(w, "ok\n") // a client that went away is no concern of ours

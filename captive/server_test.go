@@ -296,7 +296,7 @@ func TestHealth(t *testing.T) {
 	for _, state := range decide.States {
 		b.change(func(v *View) { v.State = state })
 		status := http.StatusOK
-		if state == decide.Starting {
+		if state == decide.Starting || state == decide.Fault {
 			status = http.StatusServiceUnavailable
 		}
 		if res := ask(t, s, "GET /healthz"); res.StatusCode != status {

@@ -66,6 +66,12 @@ func printable(line []byte) string {
 	}, strings.TrimSpace(strings.ToValidUTF8(string(line), "")))
 }
 
+// complaint matches what programs write when something is wrong. Many go on to say other things before they end.
+var complaint = regexp.MustCompile(`(?i)\b(cannot|can't|could not|couldn't|unable|fail(ed|ure)?|errors?|fatal|denied|junk|bad|illegal|invalid|` +
+	`no such|not found|unknown|unrecognized|in use|missing|out of memory)\b`)
+
+func complains(line string) bool { return complaint.MatchString(line) }
+
 // addressLike matches whatever could be a device's address: IPv4 in dots (in-addr.arpa names too), IPv6, and a MAC with
 // colons, dashes, dots or nothing between its bytes. Times of day match as well; that costs a line, not a secret.
 var addressLike = regexp.MustCompile(`(?i)` + strings.Join([]string{

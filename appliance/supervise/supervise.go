@@ -82,6 +82,7 @@ type ChildStatus struct {
 	Starts   int       `json:"starts"`              // how often it was started
 	Failures int       `json:"failures"`            // ends in a row that nobody asked for; 0 once it has run for 10 s
 	LastExit string    `json:"last_exit,omitempty"` // how it ended last, or why it couldn't start; "" if it never did
+	LastLine string    `json:"last_line,omitempty"` // the last that it wrote before that, of those that complain if any does; scrubbed
 	Lines    []string  `json:"lines,omitempty"`     // the last of what it wrote, scrubbed, oldest first
 }
 
@@ -103,11 +104,13 @@ type child struct {
 	wanted  bool
 	want    *program // what the last list said whose files could all be written; nil if there was none yet
 	restart bool     // what runs is out of date
+	fail    string   // why what runs is to be ended as a failure; "": it is not
 	reload  bool     // what runs has to read its files again
 	poke    chan struct{}
 
 	status ChildStatus
 	lines  ring
+	said   string // the last line of what runs; what is no complaint does not replace one
 }
 
 // program is what is remembered of a Child: the disk remembers its files' content.
@@ -186,6 +189,17 @@ func (s *Supervisor) Set(children []Child) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// Fail ends a running child that does not do its work, for the reason why: an end that nobody asked for. It is started
+// again with a delay that grows, as one that ended by itself.
+func (s *Supervisor) Fail(name, why string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.children[name]; c != nil && c.status.PID != 0 && c.fail == "" {
+		c.fail, c.status.LastLine = why, c.said // what it says when it is told to end explains nothing
+		c.wake()
+	}
 }
 
 // Status returns how every child is that is wanted or still running, sorted by name.
@@ -268,7 +282,7 @@ func (s *Supervisor) keep(ctx context.Context, c *child) error {
 			delay = 0
 		}
 		delay = min(max(2*delay, firstDelay), lastDelay)
-		s.opt.Log.Warn("child ended by itself", "child", c.name, "how", how, "again_in", delay)
+		s.opt.Log.Warn("child failed", "child", c.name, "how", how, "again_in", delay)
 		timer := time.NewTimer(delay)
 		if c.wait(ctx, timer.C) {
 			delay = 0 // something changed: it deserves a new chance
@@ -285,7 +299,7 @@ func (s *Supervisor) next(ctx context.Context, c *child) (*program, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c.wanted && ctx.Err() == nil {
-		c.restart, c.reload = false, false
+		c.restart, c.reload, c.fail = false, false, ""
 		select {
 		case <-c.poke: // about what is now done
 		default:
@@ -325,6 +339,7 @@ func (s *Supervisor) attend(ctx context.Context, c *child, want *program) (asked
 	trusted := time.NewTimer(steady)
 	defer trusted.Stop()
 	var hangup <-chan time.Time
+	why := "" // it was ended as a failure
 	for {
 		select {
 		case <-p.Exited():
@@ -343,6 +358,9 @@ func (s *Supervisor) attend(ctx context.Context, c *child, want *program) (asked
 			case doStop:
 				asked = true
 				s.end(p)
+			case doFail:
+				why = s.failure(c)
+				s.end(p)
 			case doReload:
 				if hangup == nil {
 					hangup = time.After(max(0, settle-time.Since(started)))
@@ -358,6 +376,9 @@ func (s *Supervisor) attend(ctx context.Context, c *child, want *program) (asked
 		s.opt.Log.Warn("a child's pid file stays behind", "child", c.name, "err", err)
 	}
 	how = p.How()
+	if why != "" {
+		how = "ended because it " + why
+	}
 	s.ended(c, how, asked)
 	return asked, how
 }
@@ -381,6 +402,7 @@ const (
 	doNothing action = iota
 	doReload
 	doStop // to be started again if still wanted
+	doFail // likewise, but as if it had ended by itself
 )
 
 // todo returns what a running child needs after a change.
@@ -390,11 +412,20 @@ func (s *Supervisor) todo(c *child) action {
 	switch {
 	case !c.wanted || c.restart:
 		return doStop
+	case c.fail != "":
+		return doFail
 	case c.reload:
 		c.reload = false
 		return doReload
 	}
 	return doNothing
+}
+
+// failure returns why the child is ended as a failure.
+func (s *Supervisor) failure(c *child) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return c.fail
 }
 
 func (s *Supervisor) started(c *child, pid int, now time.Time) {
@@ -409,6 +440,10 @@ func (s *Supervisor) started(c *child, pid int, now time.Time) {
 func (s *Supervisor) ended(c *child, how string, asked bool) {
 	s.mu.Lock()
 	c.status.PID, c.status.Since, c.status.LastExit = 0, time.Time{}, how
+	if c.fail == "" {
+		c.status.LastLine = c.said
+	}
+	c.said = ""
 	if asked {
 		c.status.Failures = 0
 	} else {
@@ -436,6 +471,9 @@ func (s *Supervisor) heard(c *child, line string) {
 	}
 	s.mu.Lock()
 	c.lines.add(line)
+	if complains(line) || !complains(c.said) {
+		c.said = line
+	}
 	s.mu.Unlock()
 	s.opt.Log.Debug("child says", "child", c.name, "line", line)
 }

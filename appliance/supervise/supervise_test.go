@@ -475,6 +475,46 @@ func TestProgramThatCannotStart(t *testing.T) {
 	})
 }
 
+// TestFail: a child that does not do its work is ended, and counts as one that ended by itself. What it said before that
+// is kept, also when another run has said more.
+func TestFail(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.behave(ways{say: func(line func(string)) {
+			line("started")
+			line("cannot read names")
+			line("going on all the same")
+		}})
+		child := Child{Name: "a", Argv: []string{"a"}}
+		w.s.Fail("a", "is not there yet")
+		w.set(child)
+		synctest.Wait()
+		w.s.Fail("a", "knows no name")
+		w.s.Fail("a", "knows no name")
+		time.Sleep(time.Second)
+		w.expect(`
+			0s a starts
+			0s a and its group get terminated
+			100ms a starts`)
+		want := ChildStatus{Failures: 1, Starts: 2, LastExit: "ended because it knows no name", LastLine: "cannot read names"}
+		got := w.s.Status()[0]
+		if got.Failures != want.Failures || got.Starts != want.Starts || got.LastExit != want.LastExit || got.LastLine != want.LastLine {
+			t.Errorf("status %+v, want %+v", got, want)
+		}
+		w.s.Fail("a", "knows no name")
+		time.Sleep(time.Second)
+		w.expect(`
+			1s a and its group get terminated
+			1.2s a starts`)
+		if got := w.s.Status()[0]; got.Failures != 2 {
+			t.Errorf("after the second time: %+v", got)
+		}
+		time.Sleep(steady)
+		if got := w.s.Status()[0]; got.Failures != 0 || got.PID == 0 {
+			t.Errorf("after having run for %v: %+v", steady, got)
+		}
+	})
+}
+
 func TestTermThenKill(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.behave(ways{deaf: true})

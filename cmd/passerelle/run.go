@@ -38,6 +38,7 @@ import (
 	"passerelle/hw"
 	"passerelle/netctl/arp"
 	"passerelle/netctl/gate"
+	"passerelle/netctl/names"
 	"passerelle/netctl/plan"
 	"passerelle/netctl/uplink"
 )
@@ -177,6 +178,13 @@ func (d *daemon) run(ctx context.Context) error {
 	tasks.Go(func() error { return prober.Run(taskCtx) })
 	tasks.Go(func() error { return asker.Run(taskCtx) })
 	tasks.Go(func() error { return children.Run(taskCtx) })
+	keeper := &names.Keeper{Name: plan.FileName, Fail: children.Fail}
+	for _, s := range plan.NameServers {
+		keeper.Servers = append(keeper.Servers, names.Server{
+			Child: s.Child, Addr: netip.AddrPortFrom(d.config.Hotspot.Address.Addr(), s.Port),
+		})
+	}
+	tasks.Go(func() error { return keeper.Run(taskCtx) })
 	tasks.Go(func() error { return d.servePages(taskCtx) })
 	tasks.Go(func() error { return d.serveSecure(taskCtx, ledger) })
 	tasks.Go(func() error { return d.serveControl(taskCtx, ledger) })

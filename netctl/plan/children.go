@@ -22,6 +22,10 @@ const (
 // DNSUser is the user that dnsmasq becomes, which Debian's dnsmasq-base makes.
 const DNSUser = "dnsmasq"
 
+// FileName is a name that each of the box's name servers knows without asking anybody, but only once it has read all of its
+// files: dnsmasq goes on without one that it cannot open.
+const FileName = "files.passerelle.internal"
+
 // Leases returns the file, below run, of who has which address until when.
 func Leases(run string) string { return filepath.Join(run, "leases") }
 
@@ -162,6 +166,9 @@ func dnsmasqs(c *config.Config, o Outside, run string) []netctl.Child {
 	}, common, everyName)
 
 	var list, guestList, hostList strings.Builder
+	read := "server=/" + FileName + "/\n" // who has read this knows that there is no such name
+	list.WriteString(read)
+	guestList.WriteString(read)
 	for _, r := range o.Resolvers[:min(len(o.Resolvers), nameServers)] {
 		line := fmt.Sprintf("server=%s@%s\n", r.Addr, r.Interface)
 		list.WriteString(line)

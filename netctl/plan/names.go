@@ -32,6 +32,12 @@ const (
 	PortCaptive = 531 // every name is the box
 )
 
+// NameServers are the box's own, by their children, with their ports.
+var NameServers = []struct {
+	Child string
+	Port  uint16
+}{{ChildDNS, PortDNS}, {ChildGuests, PortGuest}, {ChildCaptive, PortCaptive}}
+
 // What names may use of a line.
 const (
 	// questionBytes is the most that a question and its answer take on a line: 14 + 20 + 8 bytes of headers each, 12 + 255 +
