@@ -14,7 +14,6 @@ import (
 	"log/slog"
 	"math"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 
@@ -39,7 +38,6 @@ const (
 
 	together = 20 * time.Millisecond // within which counters are read that are held against each other
 	soonest  = 50 * time.Millisecond // between rounds that only watch a tranche being spent
-	evidence = 16 << 10              // bytes received in a round that prove a line alive without a question
 )
 
 // Errors of Admit.
@@ -58,9 +56,8 @@ type Uplinks interface {
 
 // Prober is what the loop needs of netctl/uplink's Prober.
 type Prober interface {
-	Set(list []uplink.Status)
-	Alive(name string)
-	Result(name string) (works, known bool, why string)
+	Set(list []uplink.Line, zones []uplink.Zone)
+	Health(name string) uplink.Health
 }
 
 // Children is what the loop needs of the supervisor.
@@ -157,13 +154,9 @@ type Box struct {
 	faultsOf  string // the reason that was logged last
 	state     decide.State
 	since     time.Time
-	received  struct { // by the chosen uplink, when it was last looked at
-		index int
-		bytes uint64
-	}
-	kept     Kept // what Keep was called with last
-	problems []string
-	unmet    error // why the plan of the last round is not applied
+	kept      Kept // what Keep was called with last
+	problems  []string
+	unmet     error // why the plan of the last round is not applied
 
 	// Broadcasts, by the line's interface, as counted before the lines were last read and after.
 	broadcastsBefore, broadcastsAfter map[string]uint64
@@ -410,21 +403,7 @@ func (b *Box) apply(ctx context.Context) error {
 		in.Line = d.uplink.Interface
 		in.Gateway = d.uplink.Gateway
 		in.Narrow = d.uplink.MTU < b.hotspot.MTU
-		dns := d.DNS
-		if len(dns) == 0 {
-			dns = d.uplink.DNS
-		}
-		// A line's own name server comes first: not all of a machine's are reached by every line, and few are asked.
-		near, far := []netip.Addr{}, []netip.Addr{}
-		for _, a := range dns {
-			if slices.ContainsFunc(d.uplink.Networks, func(n netip.Prefix) bool { return n.Contains(a) }) {
-				near = append(near, a)
-			} else {
-				far = append(far, a)
-			}
-		}
-		dns = append(near, far...)
-		for _, a := range dns {
+		for _, a := range d.servers() {
 			out.Resolvers = append(out.Resolvers, plan.Resolver{Addr: a, Interface: d.uplink.Interface})
 		}
 		in.NameServers = len(out.Resolvers)

@@ -71,11 +71,15 @@ func (l *lines) Networks(string) ([]netip.Prefix, error) {
 	return []netip.Prefix{netip.MustParsePrefix("192.168.1.0/24")}, nil
 }
 
-type prober struct{}
+// prober finds every line well, but as the test says otherwise.
+type prober struct {
+	lines  []uplink.Line
+	zones  []uplink.Zone
+	health uplink.Health
+}
 
-func (prober) Set([]uplink.Status)                {}
-func (prober) Alive(string)                       {}
-func (prober) Result(string) (bool, bool, string) { return true, true, "" }
+func (p *prober) Set(list []uplink.Line, zones []uplink.Zone) { p.lines, p.zones = list, zones }
+func (p *prober) Health(string) uplink.Health                 { return p.health }
 
 // asker has the answers that a test gives it.
 type asker struct {
@@ -237,6 +241,7 @@ type home struct {
 	lines  *lines
 	kids   *children
 	joiner *joiner
+	prober *prober
 	air    *sky
 	box    *Box
 	gate   *mortal
@@ -255,7 +260,7 @@ func inHome(t *testing.T, hour int, test func(h *home)) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(time.Duration(hour-1) * time.Hour) // a bubble begins at midnight UTC
-		h := &home{T: t, kernel: gatetest.NewFake(time.Now), lines: &lines{}, kids: &children{}, joiner: &joiner{}, air: &sky{},
+		h := &home{T: t, kernel: gatetest.NewFake(time.Now), lines: &lines{}, kids: &children{}, joiner: &joiner{}, prober: &prober{health: uplink.Health{Known: true, Works: true}}, air: &sky{},
 			paper: &paper{records: map[string]ledger.Record{}, paused: map[string]string{}},
 			clock: &wall{by: clock.ByServer}, boot: "first"}
 		h.lines.status = uplink.Status{
@@ -289,7 +294,7 @@ func (h *home) start(text string, aside Aside) {
 		books[name] = ledger.Open(&r, nil)
 	}
 	h.box = New(Parts{
-		Config: h.config(text), Configured: true, Gate: h.gate, Uplinks: h.lines, Prober: prober{}, Children: h.kids,
+		Config: h.config(text), Configured: true, Gate: h.gate, Uplinks: h.lines, Prober: h.prober, Children: h.kids,
 		Joiner: h.joiner, Air: h.air, Board: func() BoardStatus { return BoardStatus{} },
 		Accounts: h.paper, Books: books, Paused: maps.Clone(h.paper.paused), Clock: h.clock, Boot: h.boot,
 		Leases: func() ([]bindings.Lease, error) { return h.leases, nil }, Asker: &h.asker,

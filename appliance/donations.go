@@ -42,7 +42,7 @@ type donation struct {
 	observed  bool // the book has seen the kernel since the daemon started
 	standing  ledger.Standing
 	uplink    uplink.Status
-	worksAt   time.Time // since when its uplink has worked, zero if it does not
+	worksAt   time.Time // since when its uplink has worked and was not slow, zero if it does not
 	pausedBy  string    // who paused it, "" if nobody
 	unwritten error     // why its account cannot be written
 	refused   error     // why the kernel did not take its last tranche
@@ -113,13 +113,6 @@ func (b *Box) observeLines() bool {
 		d.uplink = up[i]
 	}
 	b.hotspot = up[len(b.donations)]
-	if d := b.chosen(); d != nil && d.uplink.Present {
-		u := d.uplink
-		if last := b.received; last.index == u.Index && u.RxBytes > last.bytes+evidence {
-			b.Prober.Alive(u.Interface)
-		}
-		b.received.index, b.received.bytes = u.Index, u.RxBytes
-	}
 	return true
 }
 
@@ -173,14 +166,45 @@ func (b *Box) open(d *donation) bool { return b.trust.By == "" || d.Hours.Open(b
 
 // probe has those lines asked that something may leave by.
 func (b *Box) probe() {
-	var probed []uplink.Status
+	var probed []uplink.Line
 	for _, d := range b.donations {
 		s := d.standing
 		if b.open(d) && d.pausedBy == "" && (d.Cap == 0 || !s.AllSpent && s.Own > 0) {
-			probed = append(probed, d.uplink)
+			line := uplink.Line{Status: d.uplink, Busy: b.busy(d)}
+			line.DNS = d.servers()
+			probed = append(probed, line)
 		}
 	}
-	b.Prober.Set(probed)
+	var zones []uplink.Zone
+	for _, z := range b.Config.Health.Zones {
+		zones = append(zones, uplink.Zone{Name: z.Name, In: z.Network})
+	}
+	b.Prober.Set(probed, zones)
+}
+
+// busy tells whether residents who are online use the donation's line now.
+func (b *Box) busy(d *donation) bool {
+	return b.applied && b.state == decide.Sharing && d == b.chosen() && len(b.sessions) > 0
+}
+
+// servers returns the name servers that residents' names go to by the donation's line: the donation's own, else those that
+// came with the line. One in the line's network comes first: not all of a machine's are reached by every line, and few
+// are asked.
+func (d *donation) servers() []netip.Addr {
+	dns := d.DNS
+	if len(dns) == 0 {
+		dns = d.uplink.DNS
+	}
+	var near, far []netip.Addr
+	for _, a := range dns {
+		if slices.ContainsFunc(d.uplink.Networks, func(n netip.Prefix) bool { return n.Contains(a) }) {
+			near = append(near, a)
+		} else {
+			far = append(far, a)
+		}
+	}
+	all := append(near, far...)
+	return all[:min(len(all), plan.MostServers)]
 }
 
 // judgeLine tells whether a donation leads to the internet, and why not.
@@ -199,8 +223,8 @@ func (b *Box) judgeLine(d *donation) (works bool, why string) {
 	if !d.uplink.Works {
 		return false, d.uplink.Why
 	}
-	if works, known, why := b.Prober.Result(d.uplink.Interface); known && !works {
-		return false, why
+	if h := b.Prober.Health(d.uplink.Interface); h.Known && !h.Works {
+		return false, h.Why
 	}
 	return true, ""
 }
@@ -214,11 +238,11 @@ func overlap(networks []netip.Prefix, hotspot netip.Prefix) bool {
 	return false
 }
 
-// watchLines notes since when each line has worked.
+// watchLines notes since when each line has worked, and was not slow.
 func (b *Box) watchLines() {
 	now := b.Now()
 	for _, d := range b.donations {
-		if works, _ := b.judgeLine(d); !works {
+		if works, _ := b.judgeLine(d); !works || b.Prober.Health(d.uplink.Interface).Slow {
 			d.worksAt = time.Time{}
 		} else if d.worksAt.IsZero() {
 			d.worksAt = now
@@ -243,6 +267,7 @@ func (b *Box) observed(d *donation) decide.Donation {
 		}
 	}
 	x.Works, x.Why = b.judgeLine(d)
+	x.Slow = x.Works && b.Prober.Health(d.uplink.Interface).Slow
 	x.Steady = x.Works && !d.worksAt.IsZero() && b.Now().Sub(d.worksAt) >= steadyAfter
 	return x
 }

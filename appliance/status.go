@@ -9,6 +9,7 @@ import (
 	"passerelle/appliance/ledger"
 	"passerelle/appliance/supervise"
 	"passerelle/netctl/plan"
+	"passerelle/netctl/uplink"
 )
 
 // Status is what `passerelle status --json` prints. Names and meanings are stable: fields are added, never changed.
@@ -97,6 +98,8 @@ type DonationStatus struct {
 	PausedBy  string      `json:"paused_by,omitempty"`
 	Works     bool        `json:"works"`
 	Why       string      `json:"why,omitempty"` // it does not work
+	Slow      bool        `json:"slow"`          // it works, but names take long
+	Servers   []string    `json:"servers"`       // the name servers that residents' names go to by it
 	Spent     bool        `json:"spent"`         // nothing is left for residents
 	Cap       uint64      `json:"cap"`           // 0: none
 	Used      uint64      `json:"used"`          // in this period
@@ -112,8 +115,18 @@ type DonationStatus struct {
 	Refills   *time.Time  `json:"refills,omitzero"` // when the next period begins
 	Days      []DayStatus `json:"days"`             // sums of the days that are over, oldest first, and of today
 
+	ProvedNames   *ProofStatus `json:"proved_names,omitzero"`   // when a name last came by it, and how
+	ProvedPage    *ProofStatus `json:"proved_page,omitzero"`    // likewise a page
+	ProvedTraffic *ProofStatus `json:"proved_traffic,omitzero"` // likewise residents' exchanges
+
 	Broadcasts      uint64 `json:"broadcast"`        // that came from the line's own network in this period
 	BroadcastsCount bool   `json:"broadcast_counts"` // they are in Used, as the configuration says; else beside it
+}
+
+// ProofStatus is something that showed that a line works. That it failed since takes nothing away.
+type ProofStatus struct {
+	At   time.Time `json:"at"`
+	What string    `json:"what"` // e.g. "a name of github.io, from 192.168.1.1, in 12ms"
 }
 
 // DayStatus is the sum of a day.
@@ -179,6 +192,7 @@ func (b *Box) publish() {
 	for i, x := range b.observation().Donations {
 		chosen := i == d.Donation && state != decide.Starting
 		status := b.donations[i].status(x, d.Internet, chosen, zone)
+		b.prove(&status, b.Prober.Health(b.donations[i].uplink.Interface))
 		if b.donations[i].WiFi != nil {
 			status.Signal = b.Joiner.State(status.Interface).Signal
 		}
@@ -209,7 +223,7 @@ func (d *donation) status(
 		Name: d.Name, Interface: d.Interface,
 		Chosen: chosen && internet == decide.AllInternet, Essential: chosen && internet == decide.EssentialOnly,
 		Kind: d.uplink.Kind, Open: x.Open, Opens: whenever(x.Opens, zone),
-		PausedBy: d.pausedBy, Works: x.Works, Why: x.Why, Spent: x.Spent,
+		PausedBy: d.pausedBy, Works: x.Works, Why: x.Why, Slow: x.Slow, Servers: []string{}, Spent: x.Spent,
 		Cap: uint64(d.Cap), Used: l.Used, Over: l.Over, Granted: l.Granted, Left: l.Left, Reserve: l.Reserve, Margin: l.Margin,
 		Daily: l.Ration, Lost: l.Lost, Broadcasts: l.Broadcasts, BroadcastsCount: d.Broadcast,
 		Period: d.Period, Began: whenever(l.Start, zone), Refills: whenever(l.Resets, zone),
@@ -218,6 +232,9 @@ func (d *donation) status(
 	if d.uplink.Present {
 		s.Line = d.uplink.Interface
 	}
+	for _, a := range d.servers() {
+		s.Servers = append(s.Servers, a.String())
+	}
 	for _, day := range append(d.book.Days(), l.Today) {
 		if day.Date != 0 {
 			date := fmt.Sprintf("%04d-%02d-%02d", day.Date/10000, day.Date/100%100, day.Date%100)
@@ -225,6 +242,18 @@ func (d *donation) status(
 		}
 	}
 	return s
+}
+
+// prove says what a line was last proved by.
+func (b *Box) prove(s *DonationStatus, h uplink.Health) {
+	for to, p := range map[**ProofStatus]uplink.Proof{
+		&s.ProvedNames: h.Names, &s.ProvedPage: h.Page, &s.ProvedTraffic: h.Traffic,
+	} {
+		if !p.At.IsZero() {
+			// As long ago by the time of day, which may have been set since.
+			*to = &ProofStatus{At: b.now.Add(p.At.Sub(b.Now())).Round(time.Millisecond), What: p.What}
+		}
+	}
 }
 
 // whenever returns a time in the box's zone, nil for none.

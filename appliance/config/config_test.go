@@ -91,6 +91,7 @@ func TestExample(t *testing.T) {
 		Limits: Limits{Session: 2 * time.Hour, Download: 4e6, Upload: 1e6, Data: 500e6},
 
 		Essential: Essential{Names: []string{"@france"}, Rate: 2e6},
+		Health:    Health{Zones: zones},
 		Donations: []Donation{{
 			Name: "Fibre du centre", Interface: "eth0", Download: 20e6, Upload: 5e6, Cap: 200e9, Reserve: 2e9,
 			Period: "month", Resets: 1, Hours: schedule, Priority: 1,
@@ -123,6 +124,7 @@ name = "Centre social des Lilas"
 interface = "wlan0"
 radio = "none"
 [essential]
+[health]
 [hw]
 [[donation]]
 name = "Fibre du centre"
@@ -145,6 +147,7 @@ func TestDefaults(t *testing.T) {
 		Limits:  Limits{Session: 2 * time.Hour},
 
 		Essential: Essential{Names: []string{"@france"}, Rate: 2e6},
+		Health:    Health{Zones: zones},
 		Donations: []Donation{{
 			Name: "Fibre du centre", Interface: "eth0", Period: "month", Resets: 1, Priority: 1,
 		}},
@@ -245,6 +248,17 @@ func TestValues(t *testing.T) {
 			[]string{`[]`, `["caf.fr"]`, `["@france", "mairie-des-lilas.example"]`, `["droits.lilas.gouv.fr"]`},
 			[]string{`["fr"]`, `["gouv.fr"]`, `["co.uk"]`, `["@france", "@france"]`, `["@spain"]`, `["https://caf.fr"]`,
 				`["caf.fr/aide"]`, `["*.caf.fr"]`, `["192.0.2.1"]`, `["Caf.fr"]`, `"caf.fr"`}},
+		{"health", "zones",
+			[]string{`["*.a.example 192.0.2.1/32", "*.b.example 192.0.2.0/24", "*.x.c.example 8.0.0.0/8"]`},
+			[]string{`[]`, `["*.a.example 192.0.2.1/32", "*.b.example 192.0.2.0/24"]`,
+				`["*.a.example 192.0.2.1/32", "*.b.example 192.0.2.0/24", "*.x.b.example 192.0.2.0/24"]`,
+				`["*.a.example 192.0.2.1/32", "*.b.example 192.0.2.0/24", "c.example 192.0.2.0/24"]`,
+				`["*.a.example 192.0.2.1/32", "*.b.example 192.0.2.0/24", "*.c.example"]`,
+				`["*.a.example 192.0.2.1/32", "*.b.example 192.0.2.0/24", "*.c.example 10.0.0.0/8"]`,
+				`["*.a.example 192.0.2.1/32", "*.b.example 192.0.2.0/24", "*.c.example 127.0.0.1/32"]`,
+				`["*.a.example 192.0.2.1/32", "*.b.example 192.0.2.0/24", "*.c.example 192.0.2.1/24"]`,
+				`["*.a.example 192.0.2.1/32", "*.b.example 192.0.2.0/24", "*.c.example 2001:db8::/32"]`,
+				`["*.a.example 192.0.2.1/32", "*.b.example 192.0.2.0/24", "*.C.example 192.0.2.0/24"]`, `"*.a.example 192.0.2.1/32"`}},
 		{"hw", "led",
 			[]string{`"board"`, `"none"`, `"ACT"`, `"tpacpi::power"`, `"pinctrl-rp1 27 high"`, `" pinctrl-rp1  0 low"`},
 			[]string{`""`, `" "`, `"../ACT"`, `".."`, `"pinctrl-rp1 27"`, `"pinctrl-rp1 -1 low"`, `"pinctrl-rp1 1024 low"`,
@@ -451,6 +465,10 @@ func randomConfig(t *testing.T, rnd *rand.Rand) *Config {
 			Names: [][]string{nil, {France}, {"aide.example"}, {France, "b.example", "a.example"}}[rnd.IntN(4)],
 			Rate:  max(minRate, rate()),
 		},
+		Health: Health{Zones: [][]Zone{zones, {
+			{"a.example", netip.MustParsePrefix("192.0.2.0/24")}, {"x.b.example", netip.MustParsePrefix("8.0.0.0/8")},
+			{"c.example", netip.MustParsePrefix("9.9.9.9/32")},
+		}}[rnd.IntN(2)]},
 		Hardware: Hardware{
 			LED:    []Pin{{}, {None: true}, {LED: "green:status"}, {Chip: "gpio0", Line: 7}}[rnd.IntN(4)],
 			Button: []Pin{{}, {None: true}, {Chip: "gpio-brcmstb@107d508500", Line: maxLine, Low: true}}[rnd.IntN(3)],

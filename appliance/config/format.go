@@ -69,6 +69,7 @@ func (c *Config) values() map[string]string {
 		"[limits] data":       quote(c.Limits.Data.String()),
 		"[essential] names":   quoteAll(c.Essential.Names),
 		"[essential] rate":    quote(c.Essential.Rate.String()),
+		"[health] zones":      quoteAll(zoneStrings(c.Health.Zones)),
 		"[hw] led":            quote(c.Hardware.LED.String()),
 		"[hw] button":         quote(c.Hardware.Button.String()),
 		"[hw] watchdog":       quote(cmp.Or(c.Hardware.Watchdog, "none")),
@@ -155,6 +156,14 @@ func quoteAll(list []string) string {
 		quoted[i] = quote(s)
 	}
 	return "[" + strings.Join(quoted, ", ") + "]"
+}
+
+func zoneStrings(zones []Zone) []string {
+	list := make([]string, len(zones))
+	for i, z := range zones {
+		list[i] = z.String()
+	}
+	return list
 }
 
 func addrStrings(addrs []netip.Addr) []string {

@@ -113,6 +113,7 @@ func (r *reader) config(values map[string]any) *Config {
 		Limits:  r.limits(root.table("limits", false)),
 
 		Essential: r.essential(root.table("essential", false)),
+		Health:    r.health(root.table("health", false)),
 		Hardware:  r.hardware(root.table("hw", false)),
 	}
 	donations := root.tables("donation")
@@ -204,6 +205,28 @@ func (r *reader) essential(t *table) Essential {
 		t.elementProblem("names", i, "%q is in the list twice; take one away", e.Names[i])
 	}
 	return e
+}
+
+// fewestZones are so many that one operator's trouble leaves others to ask.
+const (
+	fewestZones = 3
+	mostZones   = 9
+)
+
+func (r *reader) health(t *table) Health {
+	defer t.refuseUnknown()
+	h := Health{Zones: list(t, "zones", zones, parseZone)}
+	if n := len(h.Zones); (n < fewestZones || n > mostZones) && !t.failed("zones") {
+		t.problem("zones", "there are %d; write %d to %d, of different operators", n, fewestZones, mostZones)
+	}
+	for i, z := range h.Zones {
+		for _, other := range h.Zones[:i] {
+			if domain(other.Name) == domain(z.Name) {
+				t.elementProblem("zones", i, "%s is in the list twice; write zones of different operators", domain(z.Name))
+			}
+		}
+	}
+	return h
 }
 
 func (r *reader) hardware(t *table) Hardware {

@@ -19,6 +19,7 @@ type Config struct {
 	Hotspot   Hotspot
 	Limits    Limits
 	Essential Essential
+	Health    Health
 	Hardware  Hardware
 	Donations []Donation // at least one, names and interfaces unique, in the file's order
 }
@@ -59,6 +60,20 @@ type Essential struct {
 	Names []string // host names, lower case, unique, each with all names below it, or France; default: France
 	Rate  Rate     // of all residents together, each way; never 0; default: 2 Mbit/s
 }
+
+// Health is how the box finds out whether a line works.
+type Health struct {
+	Zones []Zone // three to nine, none below a domain that another has; default: sslip.io, github.io, wordpress.com
+}
+
+// Zone is a zone that answers every name below it with an address, and is not signed (DNSSEC).
+type Zone struct {
+	Name    string       // e.g. "9-9-9-9.sslip.io"
+	Network netip.Prefix // where its addresses lie, IPv4
+}
+
+// String is what stands for it in the file.
+func (z Zone) String() string { return "*." + z.Name + " " + z.Network.String() }
 
 // Hardware is the box's own light and button, and what restarts it.
 type Hardware struct {

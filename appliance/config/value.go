@@ -78,6 +78,45 @@ func parseHostname(s string) (string, error) {
 	return s, nil
 }
 
+// zones are the default ones. Each answers every label and is not signed, so that no cache knows a fresh name or can prove
+// that there is none (RFC 8198): sslip.io answers with the address in the name, of which nobody asks anything, GitHub Pages and
+// WordPress.com with their own servers. (nip.io has the operator of sslip.io.)
+var zones = []Zone{
+	{"9-9-9-9.sslip.io", netip.MustParsePrefix("9.9.9.9/32")},
+	{"github.io", netip.MustParsePrefix("185.199.108.0/22")},
+	{"wordpress.com", netip.MustParsePrefix("192.0.64.0/18")},
+}
+
+// parseZone reads what Zone.String writes. An address that is none of the internet's would be filtered as rebinding.
+func parseZone(s string) (Zone, error) {
+	name, network, ok := strings.Cut(s, " ")
+	name, star := strings.CutPrefix(name, "*.")
+	if !ok || !star {
+		return Zone{}, fmt.Errorf(`%q is no zone; write its name and the network of its addresses, as in %q`, s, zones[0])
+	}
+	if _, err := parseHostname(name); err != nil {
+		return Zone{}, err
+	}
+	if len(name) > 200 {
+		return Zone{}, fmt.Errorf("%d characters long; write 200 at most", len(name))
+	}
+	p, err := netip.ParsePrefix(strings.TrimSpace(network))
+	switch {
+	case err != nil || !p.Addr().Is4() || p != p.Masked() || p.Bits() < 8:
+		return Zone{}, fmt.Errorf(`%q is no IPv4 network of addresses; write one as in %q`, network, zones[0])
+	case p.Addr().IsPrivate() || p.Addr().IsLoopback() || p.Addr().IsMulticast() || p.Addr().IsUnspecified() ||
+		p.Addr().IsLinkLocalUnicast():
+		return Zone{}, fmt.Errorf("%v is none of the internet's, and its answers would be filtered; write a zone with others", p)
+	}
+	return Zone{name, p}, nil
+}
+
+// domain returns the last two labels of a name.
+func domain(name string) string {
+	labels := strings.Split(name, ".")
+	return strings.Join(labels[max(0, len(labels)-2):], ".")
+}
+
 func notHostnameChar(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' }
 
 // paris is the default zone. The embedded zone data has it.

@@ -36,6 +36,7 @@ type Donation struct {
 	Daily    uint64    // bytes a day that its cap allows until it begins anew; Unlimited without one
 	Works    bool      // its uplink leads to the internet
 	Steady   bool      // it has worked for a while
+	Slow     bool      // it works, but names take long
 	Why      string    // why its uplink does not work, e.g. "eth0 has a link but no default route"
 }
 
@@ -76,8 +77,8 @@ type Decision struct {
 //
 // A donation that its lender paused counts as none in the rows below.
 //
-// Of the donations that share, the one with the first priority is chosen, among equals the one whose cap allows most a
-// day. What is chosen and works stays so until the better one has worked for a while, and is better by a quarter if it
+// Of the donations that share, one that is not slow is chosen before those that are, then the one with the first priority,
+// among equals the one whose cap allows most a day. What is chosen and works stays so until the better one has worked for a while, and is better by a quarter if it
 // is only its cap: each change breaks connections.
 //
 // A box that is starting decides all the same what it will be, so that the first plan is the right one: State is then
@@ -166,11 +167,21 @@ func best(o Observation, from []int) int {
 	if stays {
 		from = slices.DeleteFunc(from, func(i int) bool { return i != o.Chosen && !o.Donations[i].Steady })
 	}
+	slow := func(x Donation) int {
+		if x.Slow {
+			return 1
+		}
+		return 0
+	}
 	i := slices.MinFunc(from, func(a, b int) int {
 		x, y := o.Donations[a], o.Donations[b]
-		return cmp.Or(cmp.Compare(x.Priority, y.Priority), cmp.Compare(y.Daily, x.Daily))
+		return cmp.Or(cmp.Compare(slow(x), slow(y)), cmp.Compare(x.Priority, y.Priority), cmp.Compare(y.Daily, x.Daily))
 	})
-	if x := o.Donations[i]; stays && x.Priority == o.Donations[o.Chosen].Priority && x.Daily/5*4 <= o.Donations[o.Chosen].Daily {
+	if !stays {
+		return i
+	}
+	x, chosen := o.Donations[i], o.Donations[o.Chosen]
+	if x.Slow == chosen.Slow && x.Priority == chosen.Priority && x.Daily/5*4 <= chosen.Daily {
 		return o.Chosen
 	}
 	return i

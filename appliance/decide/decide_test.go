@@ -92,6 +92,14 @@ func TestStates(t *testing.T) {
 		{"of equals, the chosen one has become much worse", func(o *Observation) {
 			o.Chosen, o.Donations[0].Priority, o.Donations[1].Daily = 1, 2, 3.9e9
 		}},
+		{"the first is slow", func(o *Observation) { o.Chosen, o.Donations[0].Slow = 0, true }},
+		{"the first is slow, and the second works only since a moment", func(o *Observation) {
+			o.Chosen, o.Donations[0].Slow, o.Donations[1].Steady = 0, true, false
+		}},
+		{"the only one that works is slow", func(o *Observation) {
+			o.Chosen, o.Donations[0].Slow, o.Donations[1].Works = 0, true, false
+		}},
+		{"both are slow", func(o *Observation) { o.Donations[0].Slow, o.Donations[1].Slow = true, true }},
 		{"the first works again, for a moment", func(o *Observation) { o.Chosen, o.Donations[0].Steady = 1, false }},
 		{"the first works again, for a while", func(o *Observation) { o.Chosen = 1 }},
 		{"the first works again, and the chosen one is gone", func(o *Observation) {
@@ -152,7 +160,7 @@ func TestNothingPassesWithoutReason(t *testing.T) {
 		for range r.IntN(4) {
 			o.Donations = append(o.Donations, Donation{
 				Name: "x", Priority: r.IntN(3), Open: coin(), Paused: !coin(), Spent: !coin(), Reserve: coin(),
-				Daily: r.Uint64N(100), Works: coin(), Steady: coin(), Why: "down",
+				Daily: r.Uint64N(100), Works: coin(), Slow: !coin(), Steady: coin(), Why: "down",
 			})
 		}
 		d := Decide(o)
@@ -182,7 +190,8 @@ func TestNothingPassesWithoutReason(t *testing.T) {
 		}
 		stays := o.Chosen >= 0 && o.Chosen < len(o.Donations) && funded(o.Donations[o.Chosen]) && o.Donations[o.Chosen].Works
 		for _, y := range o.Donations {
-			if funded(y) && y.Works && y.Priority < x.Priority && (!stays || y.Steady) {
+			better := y.Slow == x.Slow && y.Priority < x.Priority || x.Slow && !y.Slow
+			if funded(y) && y.Works && better && (!stays || y.Steady) {
 				t.Fatalf("%+v: %+v comes before %+v", o, y, x)
 			}
 		}

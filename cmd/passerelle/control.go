@@ -252,6 +252,9 @@ func describe(s appliance.Status, now time.Time) []byte {
 	}
 	w.Flush()
 	for _, d := range s.Donations {
+		describeLine(&b, d, s.Clock.Now)
+	}
+	for _, d := range s.Donations {
 		if d.Over != 0 {
 			fmt.Fprintf(&b, "\n%s: %s crossed the line beyond the cap; the margin grows by it\n", d.Name, round(d.Over))
 		}
@@ -294,6 +297,24 @@ func residents(s appliance.Status) string {
 		return "nobody online"
 	}
 	return n + " admitted, nobody online"
+}
+
+// describeLine says whom a donation's line asks for names, and what it was last proved by.
+func describeLine(b *bytes.Buffer, d appliance.DonationStatus, now time.Time) {
+	fmt.Fprintf(b, "\n%s: names by %s", d.Name, cmp.Or(strings.Join(d.Servers, ", "), "nobody"))
+	if d.Slow {
+		b.WriteString(", slowly")
+	}
+	b.WriteString("\n")
+	for _, p := range []*appliance.ProofStatus{d.ProvedNames, d.ProvedPage, d.ProvedTraffic} {
+		if p != nil {
+			when := ago(now.Sub(p.At))
+			if now.Sub(p.At) >= time.Second {
+				when += " ago"
+			}
+			fmt.Fprintf(b, "  proved %s: %s\n", when, p.What)
+		}
+	}
 }
 
 // describeWiFi says what the box's own network is, and what its radio cannot do.

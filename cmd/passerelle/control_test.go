@@ -129,7 +129,9 @@ func TestDescribe(t *testing.T) {
 			{
 				Name: "Fibre du centre", Interface: "eth0", Chosen: true, Open: true, Works: true, Cap: 200e9, Used: 12345e6,
 				Granted: 781e6, Left: 187e9, Reserve: 1e9, Daily: 23e9, Period: "month", Refills: &refills,
-				Broadcasts: 4.5e6,
+				Broadcasts: 4.5e6, Slow: true, Servers: []string{"192.168.1.1", "9.9.9.9"},
+				ProvedNames: &appliance.ProofStatus{At: now.Add(-12 * time.Second), What: "a name of github.io, from 192.168.1.1, in 2.3s"},
+				ProvedPage:  &appliance.ProofStatus{At: now, What: "the page of nmcheck.gnome.org"},
 			},
 			{
 				Name: "Chez Lucie", Interface: "wlan1", Open: true, Why: "its network is not in range",
@@ -156,6 +158,12 @@ Centre social des Lilas
 DONATION         LINE   STATE                        USED    CAP            GRANTED  LEFT                                  TODAY MAY USE  BEGINS ANEW
 Fibre du centre  eth0   in use                       12.3GB  200GB a month  781MB    187GB and 1GB for essential services  23GB           Tue 1 Dec 00:00
 Chez Lucie       wlan1  its network is not in range  0B      none           -        -                                     -              -
+
+Fibre du centre: names by 192.168.1.1, 9.9.9.9, slowly
+  proved 12s ago: a name of github.io, from 192.168.1.1, in 2.3s
+  proved just now: the page of nmcheck.gnome.org
+
+Chez Lucie: names by nobody
 
 Fibre du centre: 4.5MB of broadcasts came from its own network, which don't count
 

@@ -125,9 +125,13 @@ func (d *daemon) run(ctx context.Context) error {
 	defer reader.Close()
 
 	wake := func() { d.box.Wake() }
-	prober := uplink.NewProber(uplink.ProberOptions{Log: d.log, Wake: wake})
 	children := supervise.New(supervise.Options{
 		Dir: filepath.Join(d.runDir(), "pids"), Log: d.log, Scrub: supervise.WithoutAddresses, Wake: wake,
+	})
+	prober := uplink.NewProber(uplink.ProberOptions{
+		Log: d.log, Wake: wake, Flows: reader.Flows,
+		Own:       netip.AddrPortFrom(d.config.Hotspot.Address.Addr(), plan.PortDNS),
+		OwnFailed: func(why string) { children.Fail(plan.ChildDNS, why) },
 	})
 	ledger, books, paused, err := d.openAccounts()
 	if err != nil {

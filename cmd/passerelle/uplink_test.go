@@ -235,6 +235,23 @@ func (b *box) counted(l *netlab.Lender) uint64 {
 	return rx + tx
 }
 
+// The lab's internet has the zones and pages that tell whether a line works, as the real one does: without them every lab is
+// offline.
+func TestLabHasWhatHealthAsksFor(t *testing.T) {
+	t.Parallel()
+	for _, z := range config.Factory().Health.Zones {
+		if addr, ok := netlab.WildZones[z.Name]; !ok || !z.Network.Contains(addr) {
+			t.Errorf("names of %s lead to %v in the lab, want an address in %v", z.Name, addr, z.Network)
+		}
+	}
+	for _, page := range uplink.Pages {
+		path, _, _ := strings.Cut(page.Path, "?")
+		if known := netlab.KnownPages[page.Host]; known.Path != path || strings.TrimSpace(known.Text) != page.Text {
+			t.Errorf("the page of %s is %+v in the lab, want %+v", page.Host, known, page)
+		}
+	}
+}
+
 // The configuration and the kernel's reader mean the same by "usb", though neither knows the other.
 func TestUSBIsOneWord(t *testing.T) {
 	t.Parallel()

@@ -27,6 +27,26 @@ var (
 	ServiceAddr = netip.MustParseAddr("203.0.113.80")  // service.example, a public service
 )
 
+// WildZones answer every label below them with an address, as zones of the real internet do whose names these are.
+var WildZones = map[string]netip.Addr{
+	"9-9-9-9.sslip.io": netip.MustParseAddr("9.9.9.9"),
+	"github.io":        netip.MustParseAddr("185.199.108.153"),
+	"wordpress.com":    netip.MustParseAddr("192.0.78.12"),
+}
+
+// KnownPages say the same to everybody, so that a sign-in page in their place is recognised, by their hosts. They are
+// served for these hosts at every address of the internet.
+var KnownPages = map[string]KnownPage{
+	"detectportal.firefox.com": {WebAddr, "/success.txt", "success\n"},
+	"nmcheck.gnome.org":        {NewsAddr, "/check_network_status.txt", "NetworkManager is online\n"},
+}
+
+// KnownPage is one of them.
+type KnownPage struct {
+	Addr       netip.Addr // of its host
+	Path, Text string
+}
+
 // What the pages at the root of the internet's web servers and of lenders' own servers say.
 const (
 	InternetPage = "This is the internet.\n"
@@ -55,6 +75,12 @@ func (w *World) AddInternet() (*Internet, error) {
 		"www.example": WebAddr, "news.example": NewsAddr, "service.example": ServiceAddr,
 	} {
 		in.Names.Set(name, addr)
+	}
+	for zone, addr := range WildZones {
+		in.Names.Set("*."+zone, addr)
+	}
+	for host, page := range KnownPages {
+		in.Names.Set(host, page.Addr)
 	}
 	// Datagram servers listen on each address apart: a reply from a wildcard socket would carry another one.
 	for _, addr := range []netip.Addr{DNSAddr, WebAddr, NewsAddr, ServiceAddr} {
@@ -171,11 +197,16 @@ func (h *Host) serve(server io.Closer, run func()) error {
 //	GET  /big?bytes=N    N bytes; without N, as many as the client takes
 //	POST /upload         takes a body of any length and answers with it
 //	GET  /slow?after=D   InternetPage, after a Go duration
+//
+// and the KnownPages, for their hosts.
 func Web() http.Handler {
 	mux := http.NewServeMux()
 	page := func(w http.ResponseWriter) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		io.WriteString(w, InternetPage)
+	}
+	for host, known := range KnownPages {
+		mux.HandleFunc("GET "+host+known.Path, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, known.Text) })
 	}
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { page(w) })
 	mux.HandleFunc("GET /big", func(w http.ResponseWriter, r *http.Request) {

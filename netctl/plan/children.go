@@ -169,7 +169,7 @@ func dnsmasqs(c *config.Config, o Outside, run string) []netctl.Child {
 	read := "server=/" + FileName + "/\n" // who has read this knows that there is no such name
 	list.WriteString(read)
 	guestList.WriteString(read)
-	for _, r := range o.Resolvers[:min(len(o.Resolvers), nameServers)] {
+	for _, r := range o.Resolvers[:min(len(o.Resolvers), MostServers)] {
 		line := fmt.Sprintf("server=%s@%s\n", r.Addr, r.Interface)
 		list.WriteString(line)
 		if !o.Essential {

@@ -58,9 +58,9 @@ const (
 	tcpBegun      = 12                // connections a minute
 	tcpBegunBurst = 12
 
-	// nameServers is how many of a line's name servers are used. Each more makes a question dearer: a name server that is not
+	// MostServers is how many of a line's name servers are used. Each more makes a question dearer: a name server that is not
 	// sure asks all.
-	nameServers = 2
+	MostServers = 2
 
 	// nameConnections is how many connections to a name server a device may hold. Each takes a process of the name server.
 	nameConnections = 4
@@ -95,7 +95,7 @@ var (
 var nameProtocols = []string{"udp", "tcp"}
 
 // question is how many bytes of a line a question may take, by the number of name servers that it may be sent to.
-func (c compiler) question() int { return questionBytes * max(1, min(c.NameServers, nameServers)) }
+func (c compiler) question() int { return questionBytes * max(1, min(c.NameServers, MostServers)) }
 
 // truthfulNames tells whether somebody is answered truthfully, guestNames whether the guests' name server asks anybody.
 func (c compiler) truthfulNames() bool { return c.Decision.Names && c.all }

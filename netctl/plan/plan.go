@@ -287,6 +287,8 @@ func (c compiler) sysctls(interfaces []string) []netctl.Sysctl {
 		{Path: "net/ipv4/conf/all/rp_filter", Value: "0"},
 		{Path: "net/netfilter/nf_conntrack_buckets", Value: room, AtLeast: true},
 		{Path: "net/netfilter/nf_conntrack_max", Value: room, AtLeast: true},
+		// Residents' exchanges are evidence that a line works (netctl/uplink); without their bytes the box asks instead.
+		{Path: "net/netfilter/nf_conntrack_acct", Value: "1", AtLeast: true},
 	}
 	for _, state := range []string{"time_wait", "close"} { // see mostClosed
 		s = append(s, netctl.Sysctl{

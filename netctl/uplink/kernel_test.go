@@ -2,11 +2,15 @@ package uplink
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"os/exec"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -15,8 +19,10 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
+	"golang.org/x/net/dns/dnsmessage"
 	"golang.org/x/sys/unix"
 
+	"passerelle/netctl/names"
 	"passerelle/netctl/netlab"
 	"passerelle/netctl/netlab/labtest"
 )
@@ -24,7 +30,8 @@ import (
 // These tests ask the real kernel, in a world of two machines: the box, and a lender's router at the end of a cable. They
 // run with -root.
 
-const patience = 20 * time.Second
+// atMost bounds every wait.
+const atMost = 20 * time.Second
 
 // lenderLine is the box's side of a cable to a router that may answer names.
 type lenderLine struct {
@@ -32,6 +39,7 @@ type lenderLine struct {
 	box    *netlab.Host
 	router *netlab.Host
 	cable  *netlab.Cable
+	world  *netlab.World
 	r      *Reader
 }
 
@@ -40,7 +48,7 @@ func layLine(t *testing.T) *lenderLine {
 	labtest.Root(t)
 	t.Parallel()
 	w := labtest.World(t, "uplink")
-	l := &lenderLine{t: t}
+	l := &lenderLine{t: t, world: w}
 	var err error
 	if l.box, err = w.AddHost("box"); err != nil {
 		t.Fatal(err)
@@ -111,9 +119,9 @@ func (l *lenderLine) link() netlink.Link {
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(atMost); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited %v in vain for %s", patience, what)
+			t.Fatalf("waited %v in vain for %s", atMost, what)
 		}
 	}
 }
@@ -239,7 +247,7 @@ func (l *lenderLine) watch(own ...uint32) *changes {
 			if err != nil {
 				l.t.Errorf("Watch: %v", err)
 			}
-		case <-time.After(patience):
+		case <-time.After(atMost):
 			l.t.Error("Watch doesn't end")
 		}
 	})
@@ -373,35 +381,61 @@ func TestWatchSurvivesLostMessages(t *testing.T) {
 	})
 }
 
-// serveNames has the router answer every query as the caller says.
-func (l *lenderLine) serveNames(code uint16) (stop func()) {
+// street makes the router what is beyond the line: its name server knows the zones and the pages' hosts, and it serves the
+// pages.
+func (l *lenderLine) street() (known *netlab.Names, pages *router) {
 	l.t.Helper()
-	conn, err := l.router.ListenPacket("udp", "192.168.1.1:53")
-	l.must(err)
-	served := make(chan struct{})
-	go func() {
-		defer close(served)
-		for buffer := make([]byte, 512); ; {
-			n, from, err := conn.ReadFrom(buffer)
-			if err != nil {
-				return
-			}
-			conn.WriteTo(respond(buffer[:n], code), from)
+	known = netlab.NewNames()
+	for _, z := range testZones {
+		known.Set("*."+z.Name, z.In.Addr())
+	}
+	for _, page := range testPages {
+		known.Set(page.Host, webAddr)
+	}
+	pages = &router{}
+	l.must(l.router.AddAddress("lo", netip.PrefixFrom(webAddr, 32)))
+	l.must(l.router.ServePackets(netip.AddrPortFrom(gateway, 53), func(question []byte) []byte {
+		if pages.code.Load() < 0 {
+			return nil
 		}
-	}()
-	stop = sync.OnceFunc(func() {
-		conn.Close()
-		<-served
-	})
-	l.t.Cleanup(stop)
-	return stop
+		reply := known.Reply(question)
+		if code := pages.code.Load(); code > 0 && reply != nil {
+			var m dnsmessage.Message
+			if m.Unpack(reply) != nil {
+				return nil
+			}
+			m.Answers, m.RCode = nil, dnsmessage.RCode(code)
+			reply, _ = m.Pack()
+		}
+		return reply
+	}))
+	l.must(l.router.ServeHTTP(webAddr.String()+":80", pages))
+	l.must(l.router.ServeHTTP(gateway.String()+":80", http.RedirectHandler("http://login.example/", http.StatusFound)))
+	return known, pages
 }
 
-func (l *lenderLine) probe(pages ...Page) *Prober {
+// router is what a lender's router does.
+type router struct {
+	code  atomic.Int32 // that every name is answered with; 0: it is answered well; less: it is not
+	asked atomic.Int32 // for pages
+}
+
+func (r *router) ServeHTTP(w http.ResponseWriter, q *http.Request) {
+	r.asked.Add(1)
+	for _, page := range testPages {
+		if q.Host == page.Host && q.URL.Path == page.Path {
+			fmt.Fprintln(w, page.Text)
+			return
+		}
+	}
+	http.NotFound(w, q)
+}
+
+func (l *lenderLine) probe() *Prober {
 	l.t.Helper()
 	p := NewProber(ProberOptions{
 		Log:   slog.New(slog.DiscardHandler),
-		Pages: append([]Page{}, pages...),
+		Pages: testPages,
 		Dial: func(ctx context.Context, network, name string, to netip.AddrPort) (conn net.Conn, err error) {
 			err = l.box.Do(func() error {
 				conn, err = DialDevice(ctx, network, name, to)
@@ -422,40 +456,77 @@ func (l *lenderLine) probe(pages ...Page) *Prober {
 	return p
 }
 
-func TestProberOnARealLine(t *testing.T) {
-	l := layLine(t)
-	stop := l.serveNames(0)
-	p := l.probe()
-	await := func(want string) {
-		t.Helper()
-		eventually(t, want, func() bool {
-			p.Kick("eth0") // the limit of one try a second holds all the same
-			works, known, why := p.Result("eth0")
-			return known && works == (want == "") && why == want
-		})
-	}
-	p.Set([]Status{l.read()})
-	await("")
-	if sent, received := p.Spent("eth0"); sent == 0 || sent%45 != 0 || received == 0 || received > sent {
-		t.Errorf("spent %d and %d bytes on queries of 45 with echoes for answers", sent, received)
-	}
-
-	// The gateway is there, but nobody answers names.
-	stop()
-	await("eth0's gateway does not answer names")
-	stop = l.serveNames(0)
-	await("")
-
-	// It answers, but says itself that it reaches nobody.
-	stop()
-	l.serveNames(dnsServFail)
-	await("eth0's resolvers answer, but reach nothing beyond")
+// health waits until what is known of the line is as wanted.
+func (l *lenderLine) health(p *Prober, want string) Health {
+	l.t.Helper()
+	eventually(l.t, want, func() bool {
+		p.Kick("eth0") // the limit of one try a second holds all the same
+		return said(p.Health("eth0")) == want
+	})
+	return p.Health("eth0")
 }
 
-// A query leaves by its own uplink even where another one's default route is better, and by none if its own has gone.
+func (l *lenderLine) line() Line { return Line{Status: l.read()} }
+
+func TestProberOnARealLine(t *testing.T) {
+	l := layLine(t)
+	_, beyond := l.street()
+	p := l.probe()
+	p.Set([]Line{l.line()}, testZones)
+	h := l.health(p, "works")
+	if !strings.HasPrefix(h.Names.What, "a name of one.example, from 192.168.1.1, in ") || h.Page.What != "the page of page-a.example" {
+		t.Errorf("the line is proved by %q and %q", h.Names.What, h.Page.What)
+	}
+	for code, want := range map[int32]string{
+		-1: "eth0's gateway does not answer names",
+		2:  "eth0 gives no names: 192.168.1.1 answers, but reaches nothing beyond (SERVFAIL)",
+		3:  "eth0 gives no names: 192.168.1.1 says that no name exists",
+		5:  "eth0 gives no names: 192.168.1.1 refuses every name",
+	} {
+		beyond.code.Store(code)
+		l.health(p, want)
+		beyond.code.Store(0)
+		l.health(p, "works")
+	}
+}
+
+// A lender's router that asks for a sign-in: it answers every name with its own address, and every page with its own.
+func TestPortalOnARealLine(t *testing.T) {
+	l := layLine(t)
+	known, beyond := l.street()
+	resolve := func(to netip.Addr) {
+		for _, page := range testPages {
+			known.Set(page.Host, to)
+		}
+	}
+	resolve(gateway)
+	p := l.probe()
+	p.Set([]Line{l.line()}, testZones)
+	l.health(p, "the network behind eth0 asks for a sign-in first")
+	if n := known.Asked(testPages[1].Host); n == 0 {
+		t.Error("one page was enough to call a line shut")
+	}
+	beforeTx, beforeRx := p.Spent("eth0")
+	resolve(webAddr)
+	l.health(p, "works")
+	if beyond.asked.Load() == 0 {
+		t.Error("the page was not asked for")
+	}
+	// What was counted is what crossed the cable, but for link headers and what closes connections.
+	tx, rx := p.Spent("eth0")
+	if sent, received := tx-beforeTx, rx-beforeRx; sent < 400 || sent > 4000 || received < 400 || received > 4000 {
+		t.Errorf("some questions and a page took %d bytes out and %d back", sent, received)
+	}
+	st := l.read()
+	if tx > st.TxBytes || rx > st.RxBytes {
+		t.Errorf("counted are %d and %d bytes, but only %d and %d crossed the cable", tx, rx, st.TxBytes, st.RxBytes)
+	}
+}
+
+// A question leaves by its own uplink even where another one's default route is better, and by none if its own has gone.
 func TestQueriesStayOnTheirUplink(t *testing.T) {
 	l := layLine(t)
-	l.serveNames(0)
+	known, _ := l.street()
 	veth := netlink.NewVeth(netlink.LinkAttrs{Name: "eth1", TxQLen: -1})
 	veth.PeerName = "eth1peer"
 	l.must(l.box.Netlink().LinkAdd(veth))
@@ -466,35 +537,22 @@ func TestQueriesStayOnTheirUplink(t *testing.T) {
 	anywhere := network("0.0.0.0/0")
 	l.must(h.RouteReplace(&netlink.Route{Dst: anywhere, Gw: net.IPv4(192, 168, 2, 1), Priority: 0}))
 	l.must(h.RouteAdd(&netlink.Route{Dst: anywhere, Gw: gateway.AsSlice(), Priority: 500}))
-	// The resolver is one beyond the gateway, so that the default route decides.
+	// The server is one beyond the gateway, so that the default route decides.
 	l.must(l.router.AddAddress("lo", netip.PrefixFrom(second, 32)))
-	conn, err := l.router.ListenPacket("udp", second.String()+":53")
-	l.must(err)
-	served := make(chan struct{})
-	go func() {
-		defer close(served)
-		buffer := make([]byte, 512)
-		if n, from, err := conn.ReadFrom(buffer); err == nil {
-			conn.WriteTo(respond(buffer[:n], 0), from)
-		}
-	}()
-	defer func() {
-		conn.Close()
-		<-served
-	}()
+	l.must(l.router.ServePackets(netip.AddrPortFrom(second, 53), known.Reply))
 	p := l.probe()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), atMost)
 	defer cancel()
-	if got := p.query(ctx, "eth0", second); got.verdict != answered {
+	name := names.Label() + "." + testZones[0].Name
+	if got := p.query(ctx, "eth0", second, name); testZones[0].judge(got) != good {
 		t.Errorf("through eth0: %+v", got)
 	}
-	before, err := h.LinkByName("eth0")
-	l.must(err)
-	if got := p.query(ctx, "nowhere", second); got != (reply{}) {
+	before := l.read()
+	if got := p.query(ctx, "nowhere", second, name); got != (reply{}) {
 		t.Errorf("through an interface that doesn't exist: %+v", got)
 	}
-	if after := l.link(); after.Attrs().Statistics.TxPackets != before.Attrs().Statistics.TxPackets {
-		t.Error("a query for another interface left by eth0")
+	if after := l.read(); after.TxBytes != before.TxBytes {
+		t.Error("a question for another interface left by eth0")
 	}
 }
 
@@ -543,4 +601,65 @@ func TestLines(t *testing.T) {
 	if names, _ = lines(); names[0] != "hot" || names[1] != "eth0" {
 		t.Errorf("with a better way out by hot, the interfaces are %q", names)
 	}
+}
+
+// TestFlows: what residents and the box's name servers exchange is told by the line that it goes by, with its bytes.
+func TestFlows(t *testing.T) {
+	labtest.Root(t, "iptables", "iptables-restore")
+	l := layLine(t)
+	w := l.world
+	resident, err := w.AddHost("resident")
+	l.must(err)
+	_, err = w.Connect(netlab.End{Host: resident, Interface: "eth0"}, netlab.End{Host: l.box, Interface: "hot"})
+	l.must(err)
+	l.must(l.box.AddAddress("hot", netip.MustParsePrefix("10.80.0.1/22")))
+	l.must(resident.AddAddress("eth0", netip.MustParsePrefix("10.80.0.9/22")))
+	l.must(resident.AddRoute(netip.MustParsePrefix("0.0.0.0/0"), netip.MustParseAddr("10.80.0.1")))
+	l.must(l.box.Sysctl("net/ipv4/ip_forward", "1"))
+	l.must(l.box.Sysctl("net/netfilter/nf_conntrack_acct", "1"))
+	l.must(l.box.Do(func() error {
+		for _, rule := range []string{
+			"-t nat -A POSTROUTING -o eth0 -j MASQUERADE",
+			"-A OUTPUT -o eth0 -p udp --dport 53 -j CONNMARK --set-xmark 0x50000000/0xf0000000",
+		} {
+			if out, err := exec.Command("iptables", append([]string{"-w"}, strings.Fields(rule)...)...).CombinedOutput(); err != nil {
+				return fmt.Errorf("%w: %s", err, out)
+			}
+		}
+		return nil
+	}))
+	l.street()
+	line := netip.MustParseAddr("192.168.1.7")
+
+	conn, err := l.box.Dial(t.Context(), "udp", "192.168.1.1:53")
+	l.must(err)
+	defer conn.Close()
+	_, _, err = names.Ask(t.Context(), conn, "www.example")
+	l.must(err)
+	other, err := l.box.Dial(t.Context(), "tcp", webAddr.String()+":80") // the box's own is no resident's
+	l.must(err)
+	defer other.Close()
+	reply, err := resident.HTTPClient().Get("http://" + webAddr.String() + "/")
+	l.must(err)
+	reply.Body.Close()
+
+	flows, err := l.r.Flows(line)
+	l.must(err)
+	if len(flows) != 2 {
+		t.Fatalf("flows: %+v", flows)
+	}
+	if flows[0].Names {
+		flows[0], flows[1] = flows[1], flows[0]
+	}
+	web, asked := flows[0], flows[1]
+	if !web.TCP || web.Port != 80 || web.Names || web.Ended || web.Up < 100 || web.Down < 100 || web.UpPackets < 3 || web.DownPackets < 2 {
+		t.Errorf("a page: %+v", web)
+	}
+	if asked.TCP || asked.Port != 53 || !asked.Names || asked.UpPackets != 1 || asked.DownPackets != 1 || asked.Up < 40 || asked.Far == web.Far {
+		t.Errorf("a question: %+v", asked)
+	}
+	if none, err := l.r.Flows(netip.MustParseAddr("192.168.9.9")); err != nil || len(none) != 0 {
+		t.Errorf("of another line: %+v, %v", none, err)
+	}
+	resident.HTTPClient().CloseIdleConnections()
 }

@@ -106,15 +106,15 @@ func (r *Reader) isWiFi(index int) bool {
 	return err == nil
 }
 
-// openGeneric returns a socket of the namespace for questions about drivers.
-func openGeneric(ns netns.NsHandle) (*nl.SocketHandle, error) {
-	socket, err := nl.GetNetlinkSocketAt(ns, netns.None(), unix.NETLINK_GENERIC)
+// openSocket returns a netlink socket of the namespace for questions that the library has no words for.
+func openSocket(ns netns.NsHandle, protocol int) (*nl.SocketHandle, error) {
+	socket, err := nl.GetNetlinkSocketAt(ns, netns.None(), protocol)
 	if err != nil {
-		return nil, fmt.Errorf("open generic netlink: %w", err)
+		return nil, fmt.Errorf("open netlink protocol %d: %w", protocol, err)
 	}
 	if err := socket.SetReceiveTimeout(&nl.SocketTimeoutTv); err != nil {
 		socket.Close()
-		return nil, fmt.Errorf("limit how long generic netlink takes: %w", err)
+		return nil, fmt.Errorf("limit how long netlink protocol %d takes: %w", protocol, err)
 	}
 	return &nl.SocketHandle{Socket: socket}, nil
 }

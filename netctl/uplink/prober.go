@@ -7,104 +7,52 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
-)
 
-// When an uplink is asked. A dead one is noticed 2*doubtPeriod + tryLimit after the first try that fails, and so at most
-// 23 s after it died.
-const (
-	healthyPeriod = 15 * time.Second // between tries while it works
-	doubtPeriod   = 3 * time.Second  // between tries while that is in doubt
-	tryLimit      = 2 * time.Second  // for an answer
-	kickGap       = time.Second      // between tries at least, however often the prober is kicked
-	deadAfter     = 3                // failed tries in a row
-	patientAfter  = 20               // failed tries in a row: a minute; then healthyPeriod is soon enough
+	"passerelle/netctl/names"
 )
 
 // ProberOptions are what a Prober needs from outside.
 type ProberOptions struct {
 	Log *slog.Logger
-	// Wake is called, from any goroutine, whenever a result has changed. Nil for none.
+	// Wake is called, from any goroutine, whenever the health of a line has changed. Nil for none.
 	Wake func()
 	// Dial returns a connected socket, of network "udp4" or "tcp4", that sends and receives through the interface only. Nil
 	// means DialDevice.
 	Dial func(ctx context.Context, network, device string, to netip.AddrPort) (net.Conn, error)
-	// Pages tell a sign-in page from the web. Nil means the package's Pages; if there are none, the web isn't asked.
+	// Own is the box's own name server, that residents who are online ask. Not valid: there is none.
+	Own netip.AddrPort
+	// OwnFailed is told that it gives no names, although the line does. Nil for none.
+	OwnFailed func(why string)
+	// Flows lists the connections that residents and the box's name servers have through a line, by its address. Nil: their
+	// traffic is no evidence.
+	Flows func(line netip.Addr) ([]Flow, error)
+	// Pages tell a sign-in page from the web. Nil means the package's Pages.
 	Pages []Page
 }
 
-// Prober finds out whether the way out through each uplink really works, by asking the uplink's own resolvers. A try is
-// one small query, to the resolver that answered last; in doubt, to all of them: one datagram each. Every answer counts
-// but SERVFAIL, with which a forwarder says that it reaches nobody itself.
-//
-// What that costs: 45 bytes out and about 131 back, so 1 MB a day at most, and nothing while residents' own traffic
-// proves the same (Alive).
-//
-// The query is for the SOA of the root: every resolver knows it, and the answer is half as long as the root's NS.
-//
-// A network may answer names and still lead everybody to a sign-in page. So as soon as a new way out answers names, the
-// web is asked for a known page (Pages), and then once an hour: 0.5 kB out and up to 1 kB back, so 36 kB a day. While a
-// sign-in page stands there, the uplink doesn't work, and the web is asked every two minutes, or when the uplink is
-// kicked: at most 12 kB for both pages, on a network that lets nobody pass yet.
+// Prober finds out whether lines work; health.go has the law.
 type Prober struct {
-	opt ProberOptions
-	ask func(ctx context.Context, device string, resolver netip.Addr) reply // replaced by tests
-	web func(ctx context.Context, device string, resolver netip.Addr) (sight, traffic)
+	opt  ProberOptions
+	ask  func(ctx context.Context, device string, server netip.Addr, name string) reply // replaced by tests
+	page func(ctx context.Context, device string, addr netip.Addr, page Page) (sight, bool, names.Traffic)
+	open func(ctx context.Context, device string, to netip.AddrPort) (bool, names.Traffic)
+
+	background sync.WaitGroup // questions that may outlast the try that they belong to
 
 	mu      sync.Mutex // guards what follows
 	uplinks map[string]*probed
-	spent   map[string]traffic
-	adopt   func(*probed) // starts a goroutine that probes the uplink; nil until Run
+	spent   map[string]names.Traffic
+	zones   []Zone
+	asked   map[string]time.Time // when a zone was last asked, by its name
+	adopt   func(*probed)        // starts a goroutine that probes the uplink; nil until Run
 	stopped bool
 }
-
-// probed is an uplink and what is known of it. Its fields are guarded by Prober.mu, except poke.
-type probed struct {
-	st    Status
-	round int           // another one for each change of the uplink: results of an earlier one don't count
-	gone  bool          // no longer in the list
-	poke  chan struct{} // something here has changed
-
-	known  bool
-	works  bool
-	why    string
-	fails  int        // tries in a row
-	likes  netip.Addr // the resolver that answered last
-	tried  time.Time  // when the last try began
-	alive  time.Time  // when bytes last came back by themselves
-	kicked bool
-
-	portal   bool      // a sign-in page stands before the web
-	webAsked time.Time // when the web was last asked for it
-}
-
-// traffic is what something took, in bytes, IP headers included.
-type traffic struct{ sent, received uint64 }
-
-func (t *traffic) add(more traffic) {
-	t.sent += more.sent
-	t.received += more.received
-}
-
-// reply is what became of one query.
-type reply struct {
-	verdict verdict
-	traffic
-}
-
-type verdict int
-
-const (
-	silent   verdict = iota // no answer, or no way to ask
-	stranded                // SERVFAIL
-	answered
-)
 
 // NewProber returns a prober that has nothing to probe yet.
 func NewProber(opt ProberOptions) *Prober {
@@ -114,44 +62,53 @@ func NewProber(opt ProberOptions) *Prober {
 	if opt.Dial == nil {
 		opt.Dial = DialDevice
 	}
+	if opt.OwnFailed == nil {
+		opt.OwnFailed = func(string) {}
+	}
 	if opt.Pages == nil {
 		opt.Pages = Pages
 	}
-	p := &Prober{opt: opt, uplinks: make(map[string]*probed), spent: make(map[string]traffic)}
-	p.ask, p.web = p.query, p.look
+	p := &Prober{
+		opt: opt, uplinks: map[string]*probed{}, spent: map[string]names.Traffic{},
+		asked: map[string]time.Time{},
+	}
+	p.ask, p.page, p.open = p.query, p.load, p.reach
 	return p
 }
 
 // String names the task in the daemon's log.
 func (p *Prober) String() string { return "uplink prober" }
 
-// Set makes list all the uplinks that are probed, as Reader.Read returned them; the caller may have replaced their DNS.
-// One that doesn't work by its Status, or has no resolver, is not asked. One that has changed (index, address,
-// gateway, resolvers) is asked anew at once, and works until that has failed. An unchanged list does nothing.
-func (p *Prober) Set(list []Status) {
+// Set makes list all the lines that are probed, as Reader.Read returned them; DNS are the servers that residents' names
+// go to. Names are asked for in zones, of which there must be one at least. A line that doesn't work by its
+// Status, or has no server, is not asked. One that has changed (index, address, gateway, servers) is asked again at once,
+// and works until that has failed. An unchanged list does nothing.
+func (p *Prober) Set(list []Line, zones []Zone) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.stopped {
 		return
 	}
+	p.zones = zones
 	listed := make(map[string]bool, len(list))
-	for _, st := range list {
-		listed[st.Interface] = true
-		u := p.uplinks[st.Interface]
+	for _, line := range list {
+		listed[line.Interface] = true
+		u := p.uplinks[line.Interface]
 		if u == nil {
-			u = &probed{st: st, poke: make(chan struct{}, 1)}
-			p.uplinks[st.Interface] = u
+			u = &probed{line: line, poke: make(chan struct{}, 1)}
+			u.reset()
+			p.uplinks[line.Interface] = u
 			if p.adopt != nil {
 				p.adopt(u)
 			}
 			continue
 		}
-		changed := !u.st.samePath(st)
-		u.st = st
+		changed, busier := !u.line.samePath(line.Status), line.Busy && !u.line.Busy
+		u.line = line
 		if changed {
-			u.round++
-			u.known, u.works, u.why, u.fails, u.kicked = false, false, "", 0, true
-			u.portal, u.webAsked = false, time.Time{}
+			u.reset()
+		}
+		if changed || busier {
 			u.wake()
 		}
 	}
@@ -164,12 +121,6 @@ func (p *Prober) Set(list []Status) {
 	}
 }
 
-// samePath says whether queries go the same way as before.
-func (st Status) samePath(other Status) bool {
-	return st.Works == other.Works && st.Index == other.Index && st.Address == other.Address &&
-		st.Gateway == other.Gateway && slices.Equal(st.DNS, other.DNS)
-}
-
 // Kick has an uplink asked now instead of when its time comes.
 func (p *Prober) Kick(name string) {
 	p.mu.Lock()
@@ -180,45 +131,33 @@ func (p *Prober) Kick(name string) {
 	}
 }
 
-// Alive tells that bytes from beyond the uplink have just come in for somebody: as good as an answer.
-func (p *Prober) Alive(name string) {
-	p.mu.Lock()
-	u := p.uplinks[name]
-	changed := false
-	if u != nil && u.st.Works {
-		u.alive = time.Now()
-		changed = u.judge(answered)
-	}
-	p.mu.Unlock()
-	if changed {
-		p.opt.Wake()
-	}
-}
-
-// Result says whether an uplink works, and if it doesn't, why. As long as it isn't known, an uplink works if it has link,
-// address and route; of one that isn't in the list nothing is known.
-func (p *Prober) Result(name string) (works, known bool, why string) {
+// Health returns what is known of a line; of one that isn't in the list, nothing.
+func (p *Prober) Health(name string) Health {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	switch u := p.uplinks[name]; {
-	case u == nil:
-		return false, false, ""
-	case !u.st.Works:
-		return false, true, u.st.Why
-	case !u.known:
-		return true, false, ""
-	default:
-		return u.works, true, u.why
+	u := p.uplinks[name]
+	if u == nil {
+		return Health{}
 	}
+	h := u.health
+	switch {
+	case !u.line.Works:
+		h.Known, h.Works, h.Why = true, false, u.line.Why
+	case len(u.line.DNS) == 0:
+		h.Known, h.Works, h.Why = true, false, u.line.Status.nobodyToAsk()
+	case !h.Known:
+		h.Works = true
+	}
+	return h
 }
 
-// Spent returns what queries through an interface and their answers have taken so far: bytes, IP and UDP headers included,
-// since the prober was made. Answers that came too late are not in it.
+// Spent returns what questions and pages through an interface, and the answers, have taken so far: bytes, IP headers
+// included, since the prober was made.
 func (p *Prober) Spent(name string) (sent, received uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	t := p.spent[name]
-	return t.sent, t.received
+	return t.Sent, t.Received
 }
 
 // Run probes until ctx ends. It may be called once.
@@ -235,230 +174,189 @@ func (p *Prober) Run(ctx context.Context) error {
 		p.adopt(u)
 	}
 	p.mu.Unlock()
+	if p.opt.Flows != nil {
+		p.watchTraffic(ctx)
+	}
 	<-ctx.Done()
 	p.mu.Lock()
 	p.stopped = true // no uplink is adopted from here on
 	p.mu.Unlock()
-	return g.Wait()
+	err := g.Wait()
+	p.background.Wait()
+	return err
 }
 
 // probe asks one uplink again and again until it is gone or ctx ends.
 func (p *Prober) probe(ctx context.Context, u *probed) {
 	for {
-		wait, wanted := p.due(u)
+		p.mu.Lock()
+		now := time.Now()
+		pause, wanted := u.due(now, p.zonesRest())
+		var r round
+		if wanted && pause == 0 { // the zone is taken before another line looks for one
+			r = p.begin(u, now)
+		}
+		p.mu.Unlock()
 		if !wanted || ctx.Err() != nil {
 			return
 		}
-		if wait == 0 {
-			p.try(ctx, u)
+		if pause == 0 {
+			p.round(ctx, u, r)
 			continue
 		}
 		var timer <-chan time.Time
-		if wait > 0 {
-			timer = time.After(wait)
+		if pause > 0 {
+			timer = time.After(pause)
 		}
 		select {
 		case <-ctx.Done():
 		case <-u.poke:
-		case <-timer: // but the uplink may have shown that it is alive meanwhile
+		case <-timer: // but much may have changed meanwhile
 		}
 	}
 }
 
-// due returns how long to wait for the next try, less than nothing if for ever, and whether the uplink is still wanted.
-func (p *Prober) due(u *probed) (wait time.Duration, wanted bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+// round is a try with what it is about.
+type round struct {
+	job
+	number int // of the uplink's
+	cause  cause
+}
+
+// begin says what the next try is to find out. p.mu is held.
+func (p *Prober) begin(u *probed, now time.Time) round {
+	r := round{number: u.round}
+	if u.affords(now) {
+		r.cause = u.cause
+	}
+	r.job = job{
+		device: u.line.Interface, servers: u.line.DNS, first: u.line.DNS, zones: p.nextZones(u, now), hurry: r.cause == strong,
+		own:  u.line.Busy && p.opt.Own.IsValid(),
+		soon: u.soon(), patience: max(patience, u.soon()+patience-soon),
+	}
+	one := u.line.DNS[:1]
+	if slices.Contains(u.line.DNS, u.likes) {
+		one = []netip.Addr{u.likes}
+	}
 	switch {
-	case u.gone:
-		return 0, false
-	case !u.st.Works || len(u.st.DNS) == 0:
-		return -1, true
-	case u.kicked:
-		return max(0, time.Until(u.tried.Add(kickGap))), true
-	case u.fails == 0:
-		last := u.tried
-		if u.alive.After(last) {
-			last = u.alive
+	case !u.dead.IsZero():
+		r.brief = true
+		if r.wanted = u.tries%pagesAmong == 0; u.paged {
+			r.first = one
 		}
-		next := last.Add(healthyPeriod)
-		if u.webDue().Before(next) { // whatever crosses the uplink: what is left of a sign-in that has expired does, too
-			next = later(u.webDue(), u.tried.Add(healthyPeriod))
+	case !u.doubt.IsZero() || !u.health.Known:
+		r.wanted = true
+	default:
+		if r.first = one; r.own {
+			r.first = nil
 		}
-		return max(0, time.Until(next)), true
-	case u.fails <= patientAfter:
-		return max(0, time.Until(u.tried.Add(doubtPeriod))), true
+		r.wanted = !now.Before(u.pageDue()) || r.cause != noCause && !now.Before(u.looked.Add(causePages))
 	}
-	return max(0, time.Until(u.tried.Add(healthyPeriod))), true
+	u.kicked, u.cause = false, noCause
+	return r
 }
 
-// try asks once and notes what came of it.
-func (p *Prober) try(ctx context.Context, u *probed) {
-	p.mu.Lock()
-	began := time.Now()
-	wantWeb := u.kicked && u.portal || !began.Before(u.webDue())
-	u.kicked, u.tried = false, began
-	name, round, ask := u.st.Interface, u.round, u.st.DNS
-	if u.fails == 0 && slices.Contains(ask, u.likes) {
-		ask = []netip.Addr{u.likes}
-	}
-	p.mu.Unlock()
-
-	best, by, used := p.askAll(ctx, name, ask)
-	p.pay(name, used)
-	wantWeb = wantWeb && best == answered
-	var seen sight
-	if wantWeb {
-		seen, used = p.web(ctx, name, by)
-		p.pay(name, used)
-	}
+// round makes one try and notes what came of it.
+func (p *Prober) round(ctx context.Context, u *probed, r round) {
+	o := p.try(ctx, r.job, func(took time.Duration) { p.late(u, r.number, took) })
 
 	p.mu.Lock()
-	changed := false
-	if u.round == round && ctx.Err() == nil {
-		if best == answered {
-			u.likes = by
-		}
-		if wantWeb {
-			u.webAsked = began
-		}
-		if seen != unseen {
-			u.portal = seen == portal
-		}
-		changed = u.judge(best)
+	if r.cause != noCause {
+		u.purse.left(o.ended)
+		u.purse.bytes -= float64(o.used.Sent + o.used.Received)
 	}
-	works, why := u.works, u.why
+	changed, failed := false, false
+	if u.round == r.number && ctx.Err() == nil {
+		if o.by.IsValid() {
+			u.likes = o.by
+		}
+		if o.own == good {
+			u.mute = 0
+		} else if r.own && len(r.first) == 0 && o.names == good { // else it may not have been waited for
+			u.mute++
+		}
+		if failed = u.mute >= muteBefore; failed {
+			u.mute = 0
+		}
+		changed = u.judge(o)
+	}
+	h := u.health
 	p.mu.Unlock()
+	if failed {
+		p.opt.OwnFailed("gives no names, although " + r.device + " does")
+	}
 	if changed {
-		p.opt.Log.Info("uplink probed", "interface", name, "works", works, "why", why)
+		p.opt.Log.Info("uplink probed", "interface", r.device, "works", h.Works, "slow", h.Slow, "why", h.Why)
 		p.opt.Wake()
 	}
 }
 
-// pay notes what was spent on an interface.
-func (p *Prober) pay(name string, used traffic) {
+// late takes note of a good answer that came when its try was over: the next waits as long.
+func (p *Prober) late(u *probed, number int, took time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	used.add(p.spent[name])
+	if u.round == number && (took > u.took || u.filtered) {
+		u.took, u.kicked, u.filtered = max(took, u.took), true, false
+		u.wake()
+	}
+}
+
+// nextZones returns the zones in the order in which they are asked for a line, the one first that was asked longest ago, and
+// takes that one. p.mu is held.
+func (p *Prober) nextZones(u *probed, now time.Time) []Zone {
+	zones := slices.Clone(p.zones)
+	slices.SortStableFunc(zones, func(a, b Zone) int {
+		if x, y := u.aside[a.Name].After(now), u.aside[b.Name].After(now); x != y {
+			if x {
+				return 1
+			}
+			return -1
+		}
+		return p.asked[a.Name].Compare(p.asked[b.Name])
+	})
+	p.asked[zones[0].Name] = now
+	return zones
+}
+
+// zonesRest returns from when on a zone may be asked while all is well. p.mu is held.
+func (p *Prober) zonesRest() (at time.Time) {
+	for i, z := range p.zones {
+		if rest := p.asked[z.Name].Add(zoneRest); i == 0 || rest.Before(at) {
+			at = rest
+		}
+	}
+	return at
+}
+
+// pay notes what was spent on an interface.
+func (p *Prober) pay(name string, used names.Traffic) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	used.Add(p.spent[name])
 	p.spent[name] = used
 }
 
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
+// query asks a server through the device and nothing else, or the box's own if it has no address.
+func (p *Prober) query(ctx context.Context, device string, server netip.Addr, name string) (r reply) {
+	to := netip.AddrPortFrom(server, 53)
+	dial := p.opt.Dial
+	if !server.IsValid() {
+		to, dial = p.opt.Own, dialOwn
 	}
-	return b
-}
-
-// judge draws the conclusion from a try. Prober.mu is held. It returns whether the result changed.
-func (u *probed) judge(v verdict) (changed bool) {
-	if v == answered {
-		why := ""
-		if u.portal {
-			why = "the network behind " + u.st.Interface + " asks for a sign-in first"
-		}
-		changed = !u.known || u.works == u.portal || u.why != why
-		u.known, u.works, u.why, u.fails = true, !u.portal, why, 0
-		return changed
+	conn, err := dial(ctx, "udp4", device, to)
+	if err != nil {
+		return r
 	}
-	u.fails++
-	if u.fails < deadAfter {
-		return false
-	}
-	why := u.st.complaint(v)
-	changed = !u.known || u.works || u.why != why
-	u.known, u.works, u.why = true, false, why
-	return changed
-}
-
-// complaint says why an uplink with link and route doesn't work.
-func (st Status) complaint(v verdict) string {
-	switch {
-	case v == stranded:
-		return st.Interface + "'s resolvers answer, but reach nothing beyond"
-	case len(st.DNS) == 1 && st.DNS[0] == st.Gateway:
-		return st.Interface + "'s gateway does not answer names"
-	}
-	words := make([]string, len(st.DNS))
-	for i, addr := range st.DNS {
-		words[i] = addr.String()
-	}
-	return fmt.Sprintf("%s has a link and a route, but no answer from %s", st.Interface, strings.Join(words, ", "))
-}
-
-// askAll asks the resolvers at the same time and returns the best of what came back, up to the first answer.
-func (p *Prober) askAll(ctx context.Context, name string, resolvers []netip.Addr) (
-	best verdict, by netip.Addr, used traffic,
-) {
-	ctx, cancel := context.WithTimeout(ctx, tryLimit)
-	defer cancel()
-	type result struct {
-		reply
-		from netip.Addr
-	}
-	results := make(chan result, len(resolvers))
-	for _, resolver := range resolvers {
-		go func() { results <- result{p.ask(ctx, name, resolver), resolver} }()
-	}
-	for range resolvers {
-		r := <-results
-		used.add(r.traffic)
-		if r.verdict > best {
-			best, by = r.verdict, r.from
-		}
-		if best == answered {
-			cancel() // the others need not wait
-		}
-	}
-	return best, by, used
-}
-
-func (u *probed) wake() {
-	select {
-	case u.poke <- struct{}{}:
-	default:
-	}
-}
-
-// headers are what a datagram has beside its payload: IPv4 without options, UDP.
-const headers = 20 + 8
-
-// query asks one resolver.
-func (p *Prober) query(ctx context.Context, device string, resolver netip.Addr) (r reply) {
-	question, id := rootQuery()
-	r.traffic = p.exchange(ctx, device, resolver, question, func(data []byte) bool {
-		r.verdict = parseReply(data, id)
-		return r.verdict != silent
-	})
+	defer conn.Close()
+	r.Answer, r.used, err = names.Ask(ctx, conn, name)
+	r.ok = err == nil
 	return r
 }
 
-// exchange sends one datagram to a resolver, through the interface and nothing else, and reads until one is the answer.
-func (p *Prober) exchange(
-	ctx context.Context, device string, resolver netip.Addr, question []byte, isAnswer func(data []byte) bool,
-) (used traffic) {
-	conn, err := p.opt.Dial(ctx, "udp4", device, netip.AddrPortFrom(resolver, 53))
-	if err != nil {
-		return used
-	}
-	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-	if _, err := conn.Write(question); err != nil {
-		return used
-	}
-	used.sent = uint64(len(question) + headers)
-	buffer := make([]byte, 1500)
-	for {
-		n, err := conn.Read(buffer)
-		if err != nil {
-			return used // out of time, or the resolver's machine says that nobody listens
-		}
-		used.received += uint64(n + headers)
-		if isAnswer(buffer[:n]) {
-			return used
-		}
-	}
+// dialOwn dials an address of the box's own, which no device leads to.
+func dialOwn(ctx context.Context, network, _ string, to netip.AddrPort) (net.Conn, error) {
+	var d net.Dialer
+	return d.DialContext(ctx, network, to.String())
 }
 
 // DialDevice returns a connected socket, of network "udp4" or "tcp4", that sends and receives through the device only

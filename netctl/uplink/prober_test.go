@@ -2,11 +2,8 @@ package uplink
 
 import (
 	"context"
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"strings"
 	"sync"
@@ -14,117 +11,90 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	"golang.org/x/net/dns/dnsmessage"
+
+	"passerelle/netctl/names"
 )
 
 var (
 	gateway = netip.MustParseAddr("192.168.1.1")
 	second  = netip.MustParseAddr("192.0.2.53")
+	webAddr = netip.MustParseAddr("192.0.2.80")
+
+	testZones = []Zone{
+		{"one.example", netip.MustParsePrefix("198.51.100.1/32")},
+		{"two.example", netip.MustParsePrefix("198.51.100.2/32")},
+		{"three.example", netip.MustParsePrefix("198.51.100.3/32")},
+	}
+	testPages = []Page{{Host: "page-a.example", Path: "/", Text: "a"}, {Host: "page-b.example", Path: "/", Text: "b"}}
 )
 
 // lent is an uplink that works as far as the kernel knows.
-func lent(name string, dns ...netip.Addr) Status {
-	return Status{
+func lent(name string, dns ...netip.Addr) Line {
+	return Line{Status: Status{
 		Interface: name, Index: 2, Present: true, Up: true, Carrier: true, Routed: true, Works: true,
 		Address: netip.MustParsePrefix("192.168.1.7/24"), Gateway: gateway, DNS: dns,
-	}
+	}}
 }
 
-// line is a prober in a synctest bubble and the resolvers that it asks: every query is written down with its time.
-type line struct {
+// habit is what a name server does.
+type habit struct {
+	mode string
+	slow time.Duration
+}
+
+// Modes of name servers and of the web.
+const (
+	fine     = "fine"
+	mute     = "mute"
+	caching  = "answers what it remembers, the pages' hosts, and SERVFAIL"
+	hijacked = "every name leads to one address"
+	filtered = "the zones do not exist, all else does"
+	empties  = "no name has an address"
+
+	shut      = "another page"
+	dropped   = "no connection gets through"
+	forbidden = "403"
+)
+
+var codes = map[string]dnsmessage.RCode{
+	"REFUSED": dnsmessage.RCodeRefused, "NXDOMAIN": dnsmessage.RCodeNameError, "SERVFAIL": dnsmessage.RCodeServerFailure,
+}
+
+// street is a prober in a synctest bubble with all that is beyond its lines.
+type street struct {
 	t     *testing.T
 	p     *Prober
 	begin time.Time
 
-	mu       sync.Mutex
-	events   []string
-	verdicts map[netip.Addr]verdict // silent, which is what is not in it, takes until the try is over
-	sight    sight
-	wakes    int
+	mu      sync.Mutex
+	servers map[netip.Addr]habit // the box's own is the one without an address
+	web     string
+	tries   bool // a resident tries a new page every two seconds
+	flows   []Flow
+	id      uint64
+	asked   []string // "15s eth0 192.168.1.1 one.example", labels left out
+	seen    map[string]bool
+	loads   []time.Duration
+	wakes   int
+	failed  []string
 }
 
-// look writes down only what tells something, as most tests aren't about it.
-func (l *line) look(_ context.Context, device string, resolver netip.Addr) (sight, traffic) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.sight != unseen {
-		l.events = append(l.events, fmt.Sprintf("%v %s web by %s", time.Since(l.begin), device, resolver))
-	}
-	return l.sight, traffic{}
-}
-
-func (l *line) show(s sight) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.sight = s
-}
-
-func (l *line) ask(ctx context.Context, device string, resolver netip.Addr) reply {
-	l.mu.Lock()
-	l.events = append(l.events, fmt.Sprintf("%v %s %s", time.Since(l.begin), device, resolver))
-	v := l.verdicts[resolver]
-	l.mu.Unlock()
-	if v == silent {
-		<-ctx.Done()
-		return reply{silent, traffic{45, 0}}
-	}
-	return reply{v, traffic{45, 100}}
-}
-
-func (l *line) answer(resolver netip.Addr, v verdict) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.verdicts[resolver] = v
-}
-
-// expect compares the queries since the last call.
-func (l *line) expect(want ...string) {
-	l.t.Helper()
-	synctest.Wait()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if diff := cmp.Diff(want, l.events); diff != "" {
-		l.t.Errorf("queries (-want +got):\n%s", diff)
-	}
-	l.events = nil
-}
-
-func (l *line) forget() {
-	synctest.Wait()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.events, l.wakes = nil, 0
-}
-
-func (l *line) result(name, want string) {
-	l.t.Helper()
-	synctest.Wait()
-	works, known, why := l.p.Result(name)
-	got := fmt.Sprintf("works=%v known=%v %s", works, known, why)
-	if got = strings.TrimSpace(got); got != want {
-		l.t.Errorf("result %q, want %q", got, want)
-	}
-}
-
-const (
-	fine     = "works=true known=true"
-	presumed = "works=true known=false"
-	dead     = "works=false known=true eth0's gateway does not answer names"
-)
-
-// onLine runs f beside a running prober.
-func onLine(t *testing.T, f func(t *testing.T, l *line)) {
+func onStreet(t *testing.T, f func(t *testing.T, s *street)) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l := &line{t: t, begin: time.Now(), verdicts: map[netip.Addr]verdict{}}
-		l.p = NewProber(ProberOptions{
-			Log:  slog.New(slog.DiscardHandler),
-			Wake: func() { l.mu.Lock(); l.wakes++; l.mu.Unlock() },
+		s := &street{t: t, begin: time.Now(), web: fine, seen: map[string]bool{}, servers: map[netip.Addr]habit{{}: {mode: fine}, gateway: {mode: fine}}}
+		s.p = NewProber(ProberOptions{
+			Log:       slog.New(slog.DiscardHandler),
+			Wake:      func() { s.mu.Lock(); s.wakes++; s.mu.Unlock() },
+			Own:       netip.MustParseAddrPort("10.80.0.1:53"),
+			OwnFailed: func(why string) { s.failed = append(s.failed, why) },
+			Flows:     s.traffic, Pages: testPages,
 		})
-		l.p.ask, l.p.web = l.ask, l.look
+		s.p.ask, s.p.page, s.p.open = s.ask, s.load, s.reach
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
-		go func() { done <- l.p.Run(ctx) }()
+		go func() { done <- s.p.Run(ctx) }()
 		synctest.Wait()
 		defer func() {
 			cancel()
@@ -132,319 +102,518 @@ func onLine(t *testing.T, f func(t *testing.T, l *line)) {
 				t.Errorf("Run: %v", err)
 			}
 		}()
-		f(t, l)
+		f(t, s)
 	})
 }
 
-func TestHealthyUplinkIsAskedSeldom(t *testing.T) {
-	onLine(t, func(t *testing.T, l *line) {
-		l.answer(gateway, answered)
-		l.result("eth0", "works=false known=false")
-		for range 3 {
-			l.p.Set([]Status{lent("eth0", gateway)})
-		}
-		time.Sleep(40 * time.Second)
-		l.expect("0s eth0 192.168.1.1", "15s eth0 192.168.1.1", "30s eth0 192.168.1.1")
-		l.result("eth0", fine)
-		if sent, received := l.p.Spent("eth0"); sent != 3*45 || received != 3*100 {
-			t.Errorf("spent %d and %d bytes", sent, received)
-		}
-		if l.wakes != 1 {
-			t.Errorf("%d wakes, want 1", l.wakes)
-		}
-	})
+func (s *street) set(lines ...Line) { s.p.Set(lines, testZones) }
+
+// change makes the servers, the box's own among them, and the web behave otherwise.
+func (s *street) change(web string, servers map[netip.Addr]habit) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.web = web
+	for addr, h := range servers {
+		s.servers[addr] = h
+	}
 }
 
-func TestDeadUplinkIsNoticedWithin30Seconds(t *testing.T) {
-	onLine(t, func(t *testing.T, l *line) {
-		l.answer(gateway, answered)
-		l.p.Set([]Status{lent("eth0", gateway)})
-		time.Sleep(time.Millisecond)
-		l.answer(gateway, silent)
-		l.forget()
-		time.Sleep(22 * time.Second)
-		l.result("eth0", fine) // three tries are not over
-		time.Sleep(2 * time.Second)
-		l.expect("15s eth0 192.168.1.1", "18s eth0 192.168.1.1", "21s eth0 192.168.1.1", "24s eth0 192.168.1.1")
-		l.result("eth0", dead)
+func all(h habit) map[netip.Addr]habit { return map[netip.Addr]habit{{}: h, gateway: h} }
 
-		// It comes back with the first answer.
-		l.answer(gateway, answered)
-		time.Sleep(3 * time.Second)
-		l.result("eth0", fine)
-		if l.wakes != 2 {
-			t.Errorf("%d wakes, want one for each change", l.wakes)
+func (s *street) ask(ctx context.Context, device string, server netip.Addr, name string) (r reply) {
+	label, zone, _ := strings.Cut(name, ".")
+	var in *Zone
+	for i := range testZones {
+		if testZones[i].Name == zone {
+			in = &testZones[i]
 		}
-	})
+	}
+	s.mu.Lock()
+	h := s.servers[server]
+	what := name
+	if in != nil {
+		if what = zone; s.seen[label] {
+			s.t.Errorf("the label %s is asked for again", label)
+		}
+		s.seen[label] = true
+	}
+	from := server.String()
+	if !server.IsValid() {
+		from = "own"
+	}
+	s.asked = append(s.asked, fmt.Sprint(time.Since(s.begin), " ", device, " ", from, " ", what))
+	s.mu.Unlock()
+	r.used = names.Traffic{Sent: 73}
+	if h.mode == mute || h.mode == "" {
+		<-ctx.Done()
+		return r
+	}
+	select {
+	case <-time.After(h.slow):
+	case <-ctx.Done():
+		return r
+	}
+	r.ok, r.used.Received = true, 100
+	r.Code = codes[h.mode]
+	switch {
+	case h.mode == caching && in != nil:
+		r.Code = dnsmessage.RCodeServerFailure
+	case h.mode == filtered && in != nil:
+		r.Code = dnsmessage.RCodeNameError
+	case h.mode == hijacked:
+		r.Addr = gateway
+	case r.Code != 0 || h.mode == empties:
+	case in != nil:
+		r.Addr = in.In.Addr()
+	default:
+		r.Addr = webAddr
+	}
+	return r
 }
 
-func TestLongDeadUplinkIsAskedSeldom(t *testing.T) {
-	onLine(t, func(t *testing.T, l *line) {
-		l.p.Set([]Status{lent("eth0", gateway)})
-		time.Sleep(6 * time.Second)
-		l.result("eth0", presumed)
-		time.Sleep(2 * time.Second)
-		l.result("eth0", dead)
-		time.Sleep(2 * time.Minute)
-		l.forget()
+func (s *street) load(ctx context.Context, _ string, _ netip.Addr, _ Page) (sight, bool, names.Traffic) {
+	s.mu.Lock()
+	web := s.web
+	s.loads = append(s.loads, time.Since(s.begin))
+	s.mu.Unlock()
+	used := names.Traffic{Sent: 600, Received: 1000}
+	switch web {
+	case dropped:
+		<-ctx.Done()
+		return unseen, false, names.Traffic{Sent: unanswered}
+	case shut:
+		return portal, true, used
+	case forbidden:
+		return unseen, true, used
+	}
+	return open, true, used
+}
+
+func (s *street) reach(ctx context.Context, _ string, _ netip.AddrPort) (bool, names.Traffic) {
+	s.mu.Lock()
+	web := s.web
+	s.mu.Unlock()
+	if web == dropped {
+		<-ctx.Done()
+		return false, names.Traffic{Sent: unanswered}
+	}
+	return true, names.Traffic{Sent: 300, Received: 200}
+}
+
+// traffic is what a resident's browser leaves behind who tries one page after the other.
+func (s *street) traffic(netip.Addr) ([]Flow, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.tries {
+		return s.flows, nil
+	}
+	h, id := s.servers[netip.Addr{}], s.id+1
+	s.id += 3
+	question := Flow{ID: id, Names: true, Up: 73, UpPackets: 1, Down: 100, DownPackets: 1}
+	if h.mode == mute {
+		question.Down, question.DownPackets = 0, 0
+	}
+	again := question
+	again.ID++
+	page := Flow{ID: id + 2, Far: id, Port: 443, TCP: true, UpPackets: 1, Up: 60}
+	for i, f := range s.flows {
+		if f.TCP && f.DownPackets == 0 {
+			s.flows[i].UpPackets++ // SYN again
+		}
+	}
+	if named := h.mode == fine || h.mode == hijacked || h.mode == caching; !named {
+		s.flows = append(s.flows, question, again)
+	} else if s.web == dropped {
+		s.flows = append(s.flows, question, page)
+	} else {
+		page.UpPackets, page.DownPackets, page.Up, page.Down, page.Ended = 6, 6, 900, 2000, true
+		s.flows = append(s.flows, question, page)
+	}
+	return s.flows, nil
+}
+
+func (s *street) health(name, want string) {
+	s.t.Helper()
+	synctest.Wait()
+	if got := said(s.p.Health(name)); got != want {
+		s.t.Errorf("after %v: %q, want %q", time.Since(s.begin), got, want)
+	}
+}
+
+func said(h Health) string {
+	switch {
+	case !h.Known && h.Works:
+		return "presumed"
+	case !h.Known:
+		return "unknown"
+	case h.Works && h.Slow:
+		return "slow"
+	case h.Works:
+		return "works"
+	}
+	return h.Why
+}
+
+// until waits for a health and returns how long that took.
+func (s *street) until(name, want string, most time.Duration) time.Duration {
+	s.t.Helper()
+	began := time.Now()
+	for {
+		synctest.Wait()
+		got := said(s.p.Health(name))
+		if got == want {
+			return time.Since(began)
+		}
+		if time.Since(began) > most {
+			s.t.Fatalf("after %v: %q, want %q", most, got, want)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// questions returns what was asked since the last call.
+func (s *street) questions() []string {
+	synctest.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	asked := s.asked
+	s.asked = nil
+	return asked
+}
+
+// TestSituations is the law as a table: a line that was well, on which a resident then tries one page after the other,
+// comes into a situation and out of it again.
+func TestSituations(t *testing.T) {
+	const noPage = "eth0 answers names, but no connection gets through"
+	for _, c := range []struct {
+		name    string
+		web     string
+		servers map[netip.Addr]habit
+		want    string
+		within  time.Duration
+	}{
+		{"REFUSED", fine, all(habit{mode: "REFUSED"}), "eth0 gives no names: 192.168.1.1 refuses every name", 30 * time.Second},
+		{"NXDOMAIN", fine, all(habit{mode: "NXDOMAIN"}), "eth0 gives no names: 192.168.1.1 says that no name exists", 30 * time.Second},
+		{"no address", fine, all(habit{mode: empties}), "eth0 gives no names: 192.168.1.1 has an address of no name", 30 * time.Second},
+		{"SERVFAIL", fine, all(habit{mode: "SERVFAIL"}), "eth0 gives no names: 192.168.1.1 answers, but reaches nothing beyond (SERVFAIL)", 30 * time.Second},
+		{"no answer", dropped, all(habit{mode: mute}), "eth0's gateway does not answer names", 10 * time.Second},
+		{"a caching router whose way out is cut", dropped, all(habit{mode: caching}),
+			"eth0 gives no names: 192.168.1.1 answers, but reaches nothing beyond (SERVFAIL)", 10 * time.Second},
+		{"all TCP is dropped", dropped, all(habit{mode: fine}), noPage, 30 * time.Second},
+		{"a sign-in page", shut, all(habit{mode: fine}), "the network behind eth0 asks for a sign-in first", 30 * time.Second},
+		{"a sign-in page, to which all names lead", shut, all(habit{mode: hijacked}), "the network behind eth0 asks for a sign-in first", 30 * time.Second},
+		{"all names lead where nobody is", dropped, all(habit{mode: hijacked}), noPage, 30 * time.Second},
+		{"a filter that does not like the zones", fine, all(habit{mode: filtered}), "works", 0},
+		{"a filter that does not like the pages", forbidden, all(habit{mode: fine}), "works", 0},
+		{"a slow server", fine, all(habit{mode: fine, slow: 2200 * time.Millisecond}), "slow", 2 * time.Minute},
+		{"a slower server", fine, all(habit{mode: fine, slow: 4 * time.Second}), "slow", 2 * time.Minute},
+		{"one that hardly anybody waits for", fine, all(habit{mode: fine, slow: 7 * time.Second}), "slow", 4 * time.Minute},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			onStreet(t, func(t *testing.T, s *street) {
+				line := lent("eth0", gateway)
+				line.Busy = true
+				s.tries = true
+				s.set(line)
+				s.until("eth0", "works", 0)
+				time.Sleep(70 * time.Second)
+				s.change(c.web, c.servers)
+				took := s.until("eth0", c.want, c.within)
+				time.Sleep(5 * time.Minute)
+				s.health("eth0", c.want)
+				if c.want == "works" {
+					return
+				}
+				t.Logf("found after %v", took)
+				s.change(fine, all(habit{mode: fine}))
+				s.until("eth0", "works", 3*time.Minute)
+			})
+		})
+	}
+}
+
+// TestIdleLineIsFoundOut: without residents too, within the period of its questions or of its pages.
+func TestIdleLineIsFoundOut(t *testing.T) {
+	for name, c := range map[string]struct {
+		web, mode, want string
+		within          time.Duration
+	}{
+		"no answer":      {dropped, mute, "eth0's gateway does not answer names", idleNames + patience},
+		"REFUSED":        {fine, "REFUSED", "eth0 gives no names: 192.168.1.1 refuses every name", idleNames + 2*patience},
+		"a sign-in page": {shut, fine, "the network behind eth0 asks for a sign-in first", pages},
+		"no TCP":         {dropped, fine, "eth0 answers names, but no connection gets through", pages + 2*patience},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onStreet(t, func(t *testing.T, s *street) {
+				s.set(lent("eth0", gateway))
+				s.until("eth0", "works", 0)
+				s.change(c.web, all(habit{mode: c.mode}))
+				s.until("eth0", c.want, c.within)
+			})
+		})
+	}
+}
+
+// TestBackAfterAMoment: a line that was dead for a short time is known to work again soon, and only when both names and pages
+// come.
+func TestBackAfterAMoment(t *testing.T) {
+	onStreet(t, func(t *testing.T, s *street) {
+		s.change(dropped, all(habit{mode: mute}))
+		s.set(lent("eth0", gateway))
+		s.until("eth0", "eth0's gateway does not answer names", patience)
+		time.Sleep(20 * time.Second)
+		s.change(dropped, all(habit{mode: fine}))
+		s.until("eth0", "eth0 answers names, but no connection gets through", 20*time.Second)
 		time.Sleep(time.Minute)
-		synctest.Wait()
-		if n := len(l.events); n != 4 {
-			t.Errorf("%d queries in a minute, want 4", n)
+		s.change(fine, nil)
+		s.until("eth0", "works", 30*time.Second)
+	})
+}
+
+// TestAllIsWell: zones take turns, none is asked more than once a minute, and the pages are not asked for between.
+func TestAllIsWell(t *testing.T) {
+	onStreet(t, func(t *testing.T, s *street) {
+		line := lent("eth0", gateway)
+		line.Busy = true
+		s.set(line)
+		time.Sleep(3*time.Minute + time.Second)
+		want := []string{
+			"0s eth0 192.168.1.1 one.example", "0s eth0 own one.example", "0s eth0 192.168.1.1 page-a.example",
+			"1m0s eth0 own two.example", "2m0s eth0 own three.example", "3m0s eth0 own one.example",
 		}
-		if l.wakes != 0 {
-			t.Errorf("%d wakes without a change", l.wakes)
+		got := s.questions()
+		for _, w := range want {
+			if !strings.Contains(strings.Join(got, "\n")+"\n", w+"\n") {
+				t.Errorf("not asked: %s", w)
+			}
+		}
+		if len(got) != len(want) {
+			t.Errorf("asked: %q", got)
+		}
+		// Nobody is online any more, and there are other lines.
+		var lines []Line
+		for i := range 6 {
+			lines = append(lines, lent(fmt.Sprint("eth", i), gateway))
+		}
+		s.set(lines...)
+		time.Sleep(time.Minute)
+		s.questions()
+		time.Sleep(30 * time.Minute)
+		last := map[string]time.Duration{}
+		asked := map[string]int{}
+		for _, q := range s.questions() {
+			f := strings.Fields(q)
+			at, err := time.ParseDuration(f[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.HasPrefix(f[3], "page") {
+				continue
+			}
+			asked[f[1]]++
+			if before, ok := last[f[3]]; ok && at-before < time.Minute {
+				t.Errorf("%s: again after %v", q, at-before)
+			}
+			last[f[3]] = at
+		}
+		for _, line := range lines {
+			if n := asked[line.Interface]; n < 4 || n > 20 {
+				t.Errorf("%s was asked %d times", line.Interface, n)
+			}
+		}
+		if s.wakes != 6 {
+			t.Errorf("%d wakes, want one for each line", s.wakes)
 		}
 	})
 }
 
-func TestKick(t *testing.T) {
-	onLine(t, func(t *testing.T, l *line) {
-		l.answer(gateway, answered)
-		l.p.Set([]Status{lent("eth0", gateway)})
-		time.Sleep(5 * time.Second)
-		l.forget()
-		l.answer(gateway, silent)
-		l.p.Kick("eth0")
-		l.p.Kick("nobody")
-		time.Sleep(8 * time.Second)
-		l.expect("5s eth0 192.168.1.1", "8s eth0 192.168.1.1", "11s eth0 192.168.1.1")
-		l.result("eth0", dead)
-
-		// However often it is kicked, it asks once a second at most.
-		l.answer(gateway, answered)
-		time.Sleep(10 * time.Second)
-		l.forget()
-		for range 100 {
-			l.p.Kick("eth0")
-			time.Sleep(20 * time.Millisecond)
+// TestOneZoneFails: its operator's trouble is no line's, and it is left out for a while.
+func TestOneZoneFails(t *testing.T) {
+	onStreet(t, func(t *testing.T, s *street) {
+		ask := s.p.ask
+		s.p.ask = func(ctx context.Context, device string, server netip.Addr, name string) reply {
+			r := ask(ctx, device, server, name)
+			if strings.HasSuffix(name, ".two.example") {
+				r.Answer = names.Answer{Code: dnsmessage.RCodeNameError}
+			}
+			return r
 		}
-		synctest.Wait()
-		if n := len(l.events); n < 2 || n > 3 {
-			t.Errorf("%d queries in two seconds: %q", n, l.events)
+		s.set(lent("eth0", gateway))
+		time.Sleep(9 * time.Minute)
+		s.health("eth0", "works")
+		n := strings.Count(strings.Join(s.questions(), "\n"), "two.example")
+		if n != 1 {
+			t.Errorf("it was asked %d times", n)
 		}
 	})
 }
 
-func TestTrafficIsAsGoodAsAnAnswer(t *testing.T) {
-	onLine(t, func(t *testing.T, l *line) {
-		l.answer(gateway, answered)
-		l.p.Set([]Status{lent("eth0", gateway)})
-		l.expect("0s eth0 192.168.1.1")
-		for range 60 {
-			time.Sleep(time.Second)
-			l.p.Alive("eth0")
+// TestServers: of a line's servers the one that answered last is asked alone, until it does not.
+func TestServers(t *testing.T) {
+	onStreet(t, func(t *testing.T, s *street) {
+		s.change(fine, map[netip.Addr]habit{gateway: {mode: mute}, second: {mode: fine}})
+		s.set(lent("eth0", gateway, second))
+		time.Sleep(time.Minute)
+		s.health("eth0", "works")
+		s.questions()
+		time.Sleep(idleNames)
+		if got := s.questions(); len(got) != 1 || !strings.Contains(got[0], " 192.0.2.53 ") {
+			t.Errorf("asked: %q", got)
 		}
-		l.expect()
-		l.result("eth0", fine)
-		time.Sleep(16 * time.Second)
-		l.expect("1m15s eth0 192.168.1.1")
+		s.change(fine, map[netip.Addr]habit{gateway: {mode: "REFUSED"}, second: {mode: mute}})
+		s.until("eth0", "eth0 gives no names: 192.168.1.1 refuses every name, 192.0.2.53 does not answer", idleNames+2*patience)
+		s.change(fine, map[netip.Addr]habit{gateway: {mode: mute}})
+		s.until("eth0", "eth0 has a link and a route, but no answer from 192.168.1.1, 192.0.2.53", time.Minute)
+		s.change(fine, map[netip.Addr]habit{gateway: {mode: fine}})
+		s.until("eth0", "works", time.Minute)
+	})
+}
 
-		// It ends every doubt.
-		l.answer(gateway, silent)
-		time.Sleep(30 * time.Second)
-		l.result("eth0", dead)
-		l.forget()
-		l.p.Alive("eth0")
-		l.p.Alive("nobody")
-		l.result("eth0", fine)
-		if l.wakes != 1 {
-			t.Errorf("%d wakes, want 1", l.wakes)
+// TestOwnNameServerAlone: where the line's servers answer and the box's own does not, that is no fault of the line.
+func TestOwnNameServerAlone(t *testing.T) {
+	onStreet(t, func(t *testing.T, s *street) {
+		line := lent("eth0", gateway)
+		line.Busy = true
+		s.set(line)
+		time.Sleep(time.Minute / 2)
+		s.change(fine, map[netip.Addr]habit{{}: {mode: "REFUSED"}})
+		time.Sleep(2 * time.Minute)
+		s.health("eth0", "works")
+		if len(s.failed) == 0 || s.failed[0] != "gives no names, although eth0 does" {
+			t.Errorf("failures: %q", s.failed)
 		}
 	})
 }
 
-func TestInDoubtAllResolversAreAsked(t *testing.T) {
-	onLine(t, func(t *testing.T, l *line) {
-		l.answer(second, answered)
-		l.p.Set([]Status{lent("eth0", gateway, second)})
-		synctest.Wait()
-		if len(l.events) != 2 {
-			t.Errorf("first queries %q, want one to each resolver", l.events)
+func TestNobodyToAsk(t *testing.T) {
+	onStreet(t, func(t *testing.T, s *street) {
+		line := lent("eth0")
+		s.set(line)
+		s.health("eth0", "eth0 has no name server: write one as dns of the donation")
+		line.NotDNS = []string{"127.0.0.1", "2001:db8::1"}
+		s.set(line)
+		s.health("eth0", "eth0 has no name server that can be asked through it, only 127.0.0.1, 2001:db8::1: write one as dns of the donation")
+		time.Sleep(time.Hour)
+		if got := s.questions(); got != nil {
+			t.Errorf("asked: %q", got)
 		}
-		l.forget()
-		// The one that answered is asked alone, until it doesn't.
-		time.Sleep(16 * time.Second)
-		l.expect("15s eth0 192.0.2.53")
-		l.answer(second, silent)
-		time.Sleep(15 * time.Second)
-		l.expect("30s eth0 192.0.2.53")
-		l.answer(gateway, answered)
-		time.Sleep(3 * time.Second)
-		synctest.Wait()
-		if len(l.events) != 2 {
-			t.Errorf("queries in doubt %q, want one to each resolver", l.events)
-		}
-		l.result("eth0", fine)
-		l.forget()
-		time.Sleep(15 * time.Second)
-		l.expect("48s eth0 192.168.1.1")
-
-		l.answer(gateway, silent)
-		time.Sleep(30 * time.Second)
-		l.result("eth0", "works=false known=true eth0 has a link and a route, but no answer from 192.168.1.1, 192.0.2.53")
-		l.answer(second, stranded)
-		time.Sleep(6 * time.Second)
-		l.result("eth0", "works=false known=true eth0's resolvers answer, but reach nothing beyond")
+		line.DNS = []netip.Addr{gateway}
+		s.set(line)
+		s.until("eth0", "works", 0)
 	})
 }
 
 func TestChangedUplinkIsAskedAnew(t *testing.T) {
-	onLine(t, func(t *testing.T, l *line) {
-		st := lent("eth0", gateway)
-		l.p.Set([]Status{st})
+	onStreet(t, func(t *testing.T, s *street) {
+		line := lent("eth0", gateway)
+		s.change(dropped, all(habit{mode: mute}))
+		s.health("eth0", "unknown")
+		s.set(line)
+		s.health("eth0", "presumed")
 		time.Sleep(10 * time.Second)
-		l.result("eth0", dead)
-		l.forget()
+		s.health("eth0", "eth0's gateway does not answer names")
 
 		// Unplugged and plugged in again: another index.
-		down := Status{Interface: "eth0", Why: "eth0 does not exist"}
-		l.p.Set([]Status{down})
-		l.result("eth0", "works=false known=true eth0 does not exist")
+		s.set(Line{Status: Status{Interface: "eth0", Why: "eth0 does not exist"}})
+		s.health("eth0", "eth0 does not exist")
 		time.Sleep(time.Minute)
-		l.expect()
-		st.Index = 9
-		l.answer(gateway, answered)
-		l.p.Set([]Status{st})
-		l.expect("1m10s eth0 192.168.1.1")
-		l.result("eth0", fine)
+		s.questions()
+		time.Sleep(time.Minute)
+		if got := s.questions(); got != nil {
+			t.Errorf("asked: %q", got)
+		}
+		line.Index = 9
+		s.change(fine, all(habit{mode: fine}))
+		s.set(line)
+		s.until("eth0", "works", 0)
 
 		// Counters change all the time; that is no change of the way.
-		st.RxBytes = 1000
-		l.p.Set([]Status{st})
-		l.expect()
-
-		// Without a resolver there is nobody to ask.
-		st.DNS = nil
-		l.p.Set([]Status{st})
-		time.Sleep(time.Minute)
-		l.expect()
-		l.result("eth0", presumed)
+		s.questions()
+		line.RxBytes = 1000
+		s.set(line)
+		if got := s.questions(); got != nil {
+			t.Errorf("asked: %q", got)
+		}
 
 		// Off the list, it is forgotten, but not what was spent on it.
-		sent, _ := l.p.Spent("eth0")
-		l.p.Set(nil)
-		l.result("eth0", "works=false known=false")
-		if again, _ := l.p.Spent("eth0"); again != sent || sent == 0 {
+		sent, _ := s.p.Spent("eth0")
+		s.set()
+		s.health("eth0", "unknown")
+		if again, _ := s.p.Spent("eth0"); again < sent || sent == 0 {
 			t.Errorf("spent %d, then %d bytes", sent, again)
 		}
 	})
 }
 
 // An answer that comes in after the uplink has changed says nothing about the new one.
-func TestLateResultDoesNotCount(t *testing.T) {
-	onLine(t, func(t *testing.T, l *line) {
-		st := lent("eth0", gateway)
-		l.p.Set([]Status{st})
-		time.Sleep(7 * time.Second) // the third try is on its way
-		st.Index = 9
-		l.p.Set([]Status{st})
-		time.Sleep(1500 * time.Millisecond)
-		l.result("eth0", presumed)
+func TestResultOfAnotherUplink(t *testing.T) {
+	onStreet(t, func(t *testing.T, s *street) {
+		s.change(dropped, all(habit{mode: mute}))
+		line := lent("eth0", gateway)
+		s.set(line)
+		time.Sleep(4 * time.Second)
+		line.Index = 9
+		s.set(line)
+		time.Sleep(4 * time.Second)
+		s.health("eth0", "presumed")
 	})
 }
 
-// pipeTo has a prober's queries answered by a server on the loopback.
-func pipeTo(t *testing.T, answer func(query []byte) [][]byte) *Prober {
-	t.Helper()
-	server, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan struct{})
-	t.Cleanup(func() {
-		server.Close()
-		<-served
-	})
-	go func() {
-		defer close(served)
-		for buffer := make([]byte, 512); ; {
-			n, from, err := server.ReadFromUDPAddrPort(buffer)
-			if err != nil {
-				return
-			}
-			for _, reply := range answer(buffer[:n]) {
-				server.WriteToUDPAddrPort(reply, from)
-			}
+func TestKick(t *testing.T) {
+	onStreet(t, func(t *testing.T, s *street) {
+		s.set(lent("eth0", gateway))
+		time.Sleep(5 * time.Second)
+		s.questions()
+		s.p.Kick("nobody")
+		for range 100 { // however often it is kicked, it asks once a second at most
+			s.p.Kick("eth0")
+			time.Sleep(20 * time.Millisecond)
 		}
-	}()
-	return NewProber(ProberOptions{
-		Log: slog.New(slog.DiscardHandler),
-		Dial: func(ctx context.Context, _, _ string, to netip.AddrPort) (net.Conn, error) {
-			if to != netip.AddrPortFrom(gateway, 53) {
-				return nil, fmt.Errorf("dialled %v", to)
-			}
-			return (&net.Dialer{}).DialContext(ctx, "udp4", server.LocalAddr().String())
-		},
+		if got := s.questions(); len(got) < 2 || len(got) > 3 {
+			t.Errorf("asked in two seconds: %q", got)
+		}
 	})
 }
 
-// respond makes an answer with the given code out of a query.
-func respond(query []byte, code uint16) []byte {
-	reply := append([]byte(nil), query...)
-	binary.BigEndian.PutUint16(reply[2:], dnsResponse|dnsRecurse|code)
-	return reply
-}
-
-func TestQuery(t *testing.T) {
-	t.Parallel()
+// TestSpentInADay: health costs what its comment says, whatever happens.
+func TestSpentInADay(t *testing.T) {
 	for name, c := range map[string]struct {
-		answer func(query []byte) [][]byte
-		want   verdict
-		bytes  uint64
+		web   string
+		mode  string
+		busy  bool
+		tries bool
+		most  uint64
 	}{
-		"an answer": {func(q []byte) [][]byte { return [][]byte{respond(q, 0)} }, answered, 45},
-		"refused":   {func(q []byte) [][]byte { return [][]byte{respond(q, 5)} }, answered, 45},
-		"SERVFAIL":  {func(q []byte) [][]byte { return [][]byte{respond(q, dnsServFail)} }, stranded, 45},
-		"after others that aren't it": {func(q []byte) [][]byte {
-			other := respond(q, 0)
-			other[0]++
-			return [][]byte{{}, {1, 2, 3}, q, other, respond(q, 0)}
-		}, answered, 28 + 31 + 3*45},
+		"idle":                               {fine, fine, false, false, 300e3},
+		"idle, no answer":                    {dropped, mute, false, false, 300e3},
+		"idle, REFUSED":                      {fine, "REFUSED", false, false, 300e3},
+		"idle, a sign-in page":               {shut, fine, false, false, 300e3},
+		"idle, no TCP":                       {dropped, fine, false, false, 300e3},
+		"idle, a filter of zones":            {fine, filtered, false, false, 1e6},
+		"residents":                          {fine, fine, true, false, 1e6},
+		"residents who try in vain":          {fine, fine, true, true, 1e6},
+		"residents where all TCP is dropped": {dropped, fine, true, true, 1e6},
+		"residents behind a filter of zones": {fine, filtered, true, true, 1e6},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			p := pipeTo(t, c.answer)
-			got := p.query(t.Context(), "eth0", gateway)
-			if want := (reply{c.want, traffic{45, c.bytes}}); got != want {
-				t.Errorf("got %+v, want %+v", got, want)
-			}
+			onStreet(t, func(t *testing.T, s *street) {
+				h := habit{mode: c.mode}
+				s.change(c.web, map[netip.Addr]habit{{}: h, gateway: h, second: h})
+				line := lent("eth0", gateway, second)
+				line.Busy = c.busy
+				s.set(line)
+				for range 24 * 60 {
+					time.Sleep(time.Minute)
+					s.mu.Lock()
+					s.flows, s.asked, s.tries = nil, nil, c.tries
+					s.mu.Unlock()
+				}
+				sent, received := s.p.Spent("eth0")
+				t.Logf("%d bytes a day", sent+received)
+				if sent+received > c.most || sent == 0 {
+					t.Errorf("%d bytes a day, want %d at most", sent+received, c.most)
+				}
+			})
 		})
 	}
-}
-
-func TestQueryEndsWithItsContext(t *testing.T) {
-	t.Parallel()
-	asked := make(chan struct{}, 1)
-	p := pipeTo(t, func([]byte) [][]byte {
-		asked <- struct{}{}
-		return nil
-	})
-	ctx, cancel := context.WithCancel(t.Context())
-	go func() {
-		<-asked
-		cancel()
-	}()
-	if got := p.query(ctx, "eth0", gateway); got != (reply{silent, traffic{45, 0}}) {
-		t.Errorf("got %+v", got)
-	}
-	p.opt.Dial = func(context.Context, string, string, netip.AddrPort) (net.Conn, error) {
-		return nil, errors.New("no such device")
-	}
-	if got := p.query(t.Context(), "eth0", gateway); got != (reply{}) {
-		t.Errorf("without a socket: %+v", got)
-	}
-}
-
-func FuzzParseReply(f *testing.F) {
-	question, id := rootQuery()
-	f.Add(question, id)
-	f.Add(respond(question, dnsServFail), id)
-	f.Fuzz(func(t *testing.T, data []byte, id uint16) {
-		got := parseReply(data, id)
-		isReply := len(data) >= dnsHeader && binary.BigEndian.Uint16(data) == id && data[2]&0x80 != 0
-		if (got != silent) != isReply {
-			t.Errorf("verdict %v of %x for %x", got, data, id)
-		}
-	})
 }

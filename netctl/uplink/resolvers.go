@@ -18,11 +18,12 @@ const (
 
 // resolvers returns the resolvers of the interface with that number: those that the machine's network daemon keeps for
 // it, else those of the whole machine. None of the files is a stable interface, so each is only a try, but what they say
-// is all there is short of D-Bus.
-func resolvers(root fs.FS, index int) []netip.Addr {
+// is all there is short of D-Bus. Where none can be asked, others are those that stand there
+// instead.
+func resolvers(root fs.FS, index int) (list []netip.Addr, others []string) {
 	for _, source := range []struct {
 		path  string
-		parse func([]byte) []netip.Addr
+		parse func([]byte) []string
 	}{
 		// systemd-networkd: what it hands on for the link (static servers and UseDNS= considered), then the bare lease.
 		{fmt.Sprintf("run/systemd/netif/links/%d", index), keyed("", "DNS")},
@@ -36,11 +37,26 @@ func resolvers(root fs.FS, index int) []netip.Addr {
 		{"run/systemd/resolve/resolv.conf", parseResolvConf},
 		{"run/NetworkManager/no-stub-resolv.conf", parseResolvConf},
 	} {
-		if list := source.parse(readSmall(root, source.path)); len(list) > 0 {
-			return list
+		words := source.parse(readSmall(root, source.path))
+		if list := addresses(words); len(list) > 0 {
+			return list, nil
+		}
+		for _, word := range words {
+			if addr, ok := parseResolver(word); ok && len(others) < maxResolvers && !slices.Contains(others, addr.String()) {
+				others = append(others, addr.String())
+			}
 		}
 	}
-	return nil
+	return nil, others
+}
+
+// nobodyToAsk says that the uplink has no resolver that can be asked.
+func (st Status) nobodyToAsk() string {
+	if len(st.NotDNS) == 0 {
+		return st.Interface + " has no name server: write one as dns of the donation"
+	}
+	return fmt.Sprintf("%s has no name server that can be asked through it, only %s: write one as dns of the donation",
+		st.Interface, strings.Join(st.NotDNS, ", "))
 }
 
 // readSmall returns the file's beginning, nothing of one that can't be read.
@@ -57,10 +73,10 @@ func readSmall(root fs.FS, path string) []byte {
 	return data
 }
 
-// keyed returns a parser of files made of [section]s and key=value lines, for the addresses in one value. Section "" is
+// keyed returns a parser of files made of [section]s and key=value lines, for the words in one value. Section "" is
 // what stands before the first heading.
-func keyed(section, key string) func([]byte) []netip.Addr {
-	return func(data []byte) []netip.Addr {
+func keyed(section, key string) func([]byte) []string {
+	return func(data []byte) []string {
 		in := ""
 		for line := range lines(data) {
 			if strings.HasPrefix(line, "[") && strings.HasSuffix(line, "]") {
@@ -69,9 +85,9 @@ func keyed(section, key string) func([]byte) []netip.Addr {
 			}
 			name, value, ok := strings.Cut(line, "=")
 			if ok && in == section && strings.TrimSpace(name) == key {
-				return addresses(strings.FieldsFunc(strings.Trim(value, ` "'`), func(r rune) bool {
+				return strings.FieldsFunc(strings.Trim(value, ` "'`), func(r rune) bool {
 					return r == ' ' || r == ',' || r == ';' || r == '\t'
-				}))
+				})
 			}
 		}
 		return nil
@@ -79,14 +95,13 @@ func keyed(section, key string) func([]byte) []netip.Addr {
 }
 
 // parseResolvConf reads resolv.conf(5).
-func parseResolvConf(data []byte) []netip.Addr {
-	var words []string
+func parseResolvConf(data []byte) (words []string) {
 	for line := range lines(data) {
 		if fields := strings.Fields(line); len(fields) >= 2 && fields[0] == "nameserver" {
 			words = append(words, fields[1])
 		}
 	}
-	return addresses(words)
+	return words
 }
 
 // lines yields the lines without surrounding space, empty ones and comments.
@@ -105,19 +120,11 @@ func lines(data []byte) func(yield func(string) bool) {
 }
 
 // addresses keeps what is a resolver that can be asked through an uplink: IPv4, on port 53, not this machine itself.
-// systemd may add a port, an interface and a server name: ADDRESS:PORT%INTERFACE#NAME.
 func addresses(words []string) []netip.Addr {
 	var list []netip.Addr
 	for _, word := range words {
-		word, _, _ = strings.Cut(word, "#")
-		word, _, _ = strings.Cut(word, "%")
-		word = strings.TrimSuffix(word, ":53")
-		addr, err := netip.ParseAddr(word)
-		if err != nil {
-			continue
-		}
-		addr = addr.Unmap()
-		if !addr.Is4() || addr.IsLoopback() || addr.IsUnspecified() || addr.IsMulticast() || slices.Contains(list, addr) {
+		addr, ok := parseResolver(word)
+		if !ok || !addr.Is4() || addr.IsLoopback() || addr.IsUnspecified() || addr.IsMulticast() || slices.Contains(list, addr) {
 			continue
 		}
 		if list = append(list, addr); len(list) == maxResolvers {
@@ -125,4 +132,13 @@ func addresses(words []string) []netip.Addr {
 		}
 	}
 	return list
+}
+
+// parseResolver reads a resolver on port 53. systemd may add a port, an interface and a server name:
+// ADDRESS:PORT%INTERFACE#NAME.
+func parseResolver(word string) (netip.Addr, bool) {
+	word, _, _ = strings.Cut(word, "#")
+	word, _, _ = strings.Cut(word, "%")
+	addr, err := netip.ParseAddr(strings.TrimSuffix(word, ":53"))
+	return addr.Unmap(), err == nil
 }

@@ -3,7 +3,6 @@ package uplink
 import (
 	"fmt"
 	"io/fs"
-	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -78,7 +77,10 @@ func TestResolvers(t *testing.T) {
 			"etc/resolv.conf":                 stub,
 			"run/systemd/resolve/resolv.conf": upstream,
 		}, "192.168.7.10 192.168.7.11"},
-		"a forwarder alone": {files{"etc/resolv.conf": stub}, ""},
+		"a forwarder alone": {files{"etc/resolv.conf": stub}, "not 127.0.0.53"},
+		"only what cannot be asked through the line": {files{
+			"run/systemd/netif/links/5": "DNS=2001:db8::1 127.0.0.1 2001:db8::1 dns.example\n", "etc/resolv.conf": stub,
+		}, "not 2001:db8::1 not 127.0.0.1 not 127.0.0.53"},
 		"no more than four": {files{
 			"etc/resolv.conf": strings.Repeat("nameserver 192.0.2.9\n", 9) +
 				"nameserver 192.0.2.1\nnameserver 192.0.2.2\nnameserver 192.0.2.3\nnameserver 192.0.2.4\n",
@@ -91,8 +93,12 @@ func TestResolvers(t *testing.T) {
 				root[path] = &fstest.MapFile{Data: []byte(data)}
 			}
 			var got []string
-			for _, addr := range resolvers(root, 5) {
+			list, others := resolvers(root, 5)
+			for _, addr := range list {
 				got = append(got, addr.String())
+			}
+			for _, addr := range others {
+				got = append(got, "not "+addr)
 			}
 			if diff := cmp.Diff(c.want, strings.Join(got, " ")); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
@@ -108,8 +114,8 @@ func TestReadSmall(t *testing.T) {
 		"etc/resolv.conf": {Mode: fs.ModeDir},
 		"big":             {Data: make([]byte, 2*maxFileSize)},
 	}
-	if got := resolvers(root, 1); got != nil {
-		t.Errorf("got %v", got)
+	if got, others := resolvers(root, 1); got != nil || others != nil {
+		t.Errorf("got %v, %v", got, others)
 	}
 	if got := len(readSmall(root, "big")); got != maxFileSize {
 		t.Errorf("read %d bytes, want %d", got, maxFileSize)
@@ -123,10 +129,10 @@ func FuzzResolvers(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		for _, parse := range []func([]byte) []netip.Addr{
+		for _, parse := range []func([]byte) []string{
 			parseResolvConf, keyed("", "DNS"), keyed("", "SERVERS"), keyed("dhcp4", "domain_name_servers"),
 		} {
-			list := parse(data)
+			list := addresses(parse(data))
 			if len(list) > maxResolvers {
 				t.Errorf("%d resolvers", len(list))
 			}
@@ -141,7 +147,7 @@ func FuzzResolvers(f *testing.F) {
 			for _, addr := range list {
 				fmt.Fprintf(&again, "nameserver %s\n", addr)
 			}
-			if got := parseResolvConf([]byte(again.String())); !slices.Equal(got, list) {
+			if got := addresses(parseResolvConf([]byte(again.String()))); !slices.Equal(got, list) {
 				t.Errorf("%v became %v", list, got)
 			}
 		}

@@ -39,6 +39,7 @@ type Status struct {
 	Gateway  netip.Addr     // of the default route with the lowest metric; not valid for a point-to-point uplink
 	Networks []netip.Prefix // what is connected to it directly, sorted
 	DNS      []netip.Addr   // the resolvers that came with it, the preferred one first
+	NotDNS   []string       // what came with it as a resolver where DNS is empty, but cannot be asked through it
 
 	Works bool   // all that the kernel knows of says that it works: link, address and default route
 	Why   string // if it doesn't work, why, in plain English; else ""
@@ -48,11 +49,12 @@ type Status struct {
 
 // Reader reads uplinks from the kernel of one network namespace. Its methods are safe for concurrent use.
 type Reader struct {
-	ns      netns.NsHandle
-	h       *netlink.Handle
-	generic *nl.SocketHandle // generic netlink, for what rtnetlink doesn't tell
-	root    fs.FS
-	driver  func(name string) string // of an interface; "" for none; replaced by tests
+	ns        netns.NsHandle
+	h         *netlink.Handle
+	generic   *nl.SocketHandle // generic netlink, for what rtnetlink doesn't tell
+	netfilter *nl.SocketHandle // for connections; used by one goroutine at a time
+	root      fs.FS
+	driver    func(name string) string // of an interface; "" for none; replaced by tests
 
 	mu    sync.Mutex
 	known map[identity]kind // of the interfaces that were there last
@@ -68,12 +70,16 @@ func OpenAt(ns netns.NsHandle, root fs.FS) (*Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open netlink: %w", err)
 	}
-	generic, err := openGeneric(ns)
-	if err != nil {
+	r := &Reader{ns: ns, h: h, root: root}
+	if r.generic, err = openSocket(ns, unix.NETLINK_GENERIC); err != nil {
 		h.Close()
 		return nil, err
 	}
-	r := &Reader{ns: ns, h: h, generic: generic, root: root}
+	if r.netfilter, err = openSocket(ns, unix.NETLINK_NETFILTER); err != nil {
+		h.Close()
+		r.generic.Close()
+		return nil, err
+	}
 	r.driver = r.askDriver
 	return r, nil
 }
@@ -82,6 +88,7 @@ func OpenAt(ns netns.NsHandle, root fs.FS) (*Reader, error) {
 func (r *Reader) Close() {
 	r.h.Close()
 	r.generic.Close()
+	r.netfilter.Close()
 }
 
 // Read returns the status of each named interface, in the order of names. The name USB stands for the phone that is
@@ -103,7 +110,7 @@ func (r *Reader) Read(names []string) ([]Status, error) {
 		}
 		if list[i].Present {
 			list[i].Kind = kinds[list[i].identity()].words
-			list[i].DNS = resolvers(r.root, list[i].Index)
+			list[i].DNS, list[i].NotDNS = resolvers(r.root, list[i].Index)
 		}
 	}
 	return list, nil
