@@ -8,7 +8,9 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
+	"sync"
 
 	"github.com/vishvananda/netlink"
 )
@@ -285,6 +287,38 @@ func (l *Lender) Configure() error {
 		return fmt.Errorf("add default route by %s on %s: %w", l.Interface, l.box.name, err)
 	}
 	return nil
+}
+
+// AnswerNames has the lender's router answer questions for names itself, instead of passing them on: with what answer makes
+// of each, in a goroutine of its own, or not at all if that is nil. It may be called once.
+func (l *Lender) AnswerNames(ctx context.Context, answer func(question []byte) []byte) error {
+	if _, err := l.Router.Run(ctx, "iptables", "-w", "-t", "nat", "-F", "PREROUTING"); err != nil {
+		return err
+	}
+	conn, err := l.Router.ListenPacket("udp4", netip.AddrPortFrom(l.Gateway, 53).String())
+	if err != nil {
+		return err
+	}
+	return l.Router.serve(conn, func() {
+		var answering sync.WaitGroup
+		defer answering.Wait()
+		buf := make([]byte, 64<<10)
+		for {
+			n, from, err := conn.ReadFrom(buf)
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			if err != nil {
+				continue // an ICMP error of an earlier answer
+			}
+			question := slices.Clone(buf[:n])
+			answering.Go(func() {
+				if b := answer(question); b != nil {
+					conn.WriteTo(b, from) // lost, like any datagram, if it cannot be sent
+				}
+			})
+		}
+	})
 }
 
 // Unplug takes the uplink off the box: its interface vanishes.

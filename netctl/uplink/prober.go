@@ -251,6 +251,7 @@ func (p *Prober) begin(u *probed, now time.Time) round {
 			r.first = nil
 		}
 		r.wanted = !now.Before(u.pageDue()) || r.cause != noCause && !now.Before(u.looked.Add(causePages))
+		r.reach = r.cause == strong
 	}
 	u.kicked, u.cause = false, noCause
 	return r

@@ -139,6 +139,9 @@ func addresses(words []string) []netip.Addr {
 func parseResolver(word string) (netip.Addr, bool) {
 	word, _, _ = strings.Cut(word, "#")
 	word, _, _ = strings.Cut(word, "%")
-	addr, err := netip.ParseAddr(strings.TrimSuffix(word, ":53"))
+	if with, err := netip.ParseAddrPort(word); err == nil {
+		return with.Addr().Unmap(), with.Port() == 53
+	}
+	addr, err := netip.ParseAddr(word)
 	return addr.Unmap(), err == nil
 }

@@ -79,8 +79,8 @@ func TestResolvers(t *testing.T) {
 		}, "192.168.7.10 192.168.7.11"},
 		"a forwarder alone": {files{"etc/resolv.conf": stub}, "not 127.0.0.53"},
 		"only what cannot be asked through the line": {files{
-			"run/systemd/netif/links/5": "DNS=2001:db8::1 127.0.0.1 2001:db8::1 dns.example\n", "etc/resolv.conf": stub,
-		}, "not 2001:db8::1 not 127.0.0.1 not 127.0.0.53"},
+			"run/systemd/netif/links/5": "DNS=2001:db8::53 127.0.0.1 [2001:db8::53]:53 dns.example\n", "etc/resolv.conf": stub,
+		}, "not 2001:db8::53 not 127.0.0.1 not 127.0.0.53"},
 		"no more than four": {files{
 			"etc/resolv.conf": strings.Repeat("nameserver 192.0.2.9\n", 9) +
 				"nameserver 192.0.2.1\nnameserver 192.0.2.2\nnameserver 192.0.2.3\nnameserver 192.0.2.4\n",

@@ -22,7 +22,8 @@ type job struct {
 	zones    []Zone       // in the order in which they are asked
 	wanted   bool         // a page is wanted in any case
 	brief    bool         // the line is known not to work: only one zone is asked, and one page where names are answered
-	hurry    bool         // there is a cause: the second page is not waited for
+	hurry    bool         // there is a strong cause: the second page is not waited for
+	reach    bool         // likewise, and it is too soon for a page: a connection to where a name leads
 	soon     time.Duration
 	patience time.Duration
 }
@@ -56,14 +57,16 @@ func (p *Prober) try(ctx context.Context, j job, late func(took time.Duration)) 
 
 	inTime, stop := context.WithTimeout(ctx, j.patience)
 	defer stop()
+	prompt, done := context.WithTimeout(ctx, j.soon)
+	defer done()
 	looking, looked := context.WithCancel(ctx)
 	defer looked()
 	page := make(chan struct{})
 	look := sync.OnceFunc(func() {
 		a.p.background.Go(func() {
 			defer close(page)
-			if a.look(looking) == open {
-				stop() // names need not be waited for
+			if a.look(looking) == open { // names need not be waited for any longer than in any try
+				context.AfterFunc(prompt, stop)
 			}
 		})
 	})
@@ -76,7 +79,7 @@ func (p *Prober) try(ctx context.Context, j job, late func(took time.Duration)) 
 	}
 	named := a.names(inTime, doubt)
 	switch {
-	case named && !j.wanted && !j.brief: // doubt is over, if there was any
+	case named && !j.wanted && !j.brief && (!j.reach || a.reached(inTime)): // doubt is over, if there was any
 		looked()
 		cancel()
 		return a.end(false)
@@ -102,7 +105,7 @@ func (p *Prober) try(ctx context.Context, j job, late func(took time.Duration)) 
 	if o.life(true) {
 		cancel()
 	}
-	context.AfterFunc(questions, cancel)
+	context.AfterFunc(questions, cancel) // else what is open goes on until nobody waits for a name any more
 	return o
 }
 
@@ -293,6 +296,16 @@ func (a *attempt) fetch(ctx context.Context, page Page) bool {
 	seen, tcp, used := a.p.page(ctx, a.device, addr, page)
 	a.note(seen, tcp, page.Host, used)
 	return seen == open
+}
+
+// reached tells whether a connection to where a name of a zone leads gets through soon.
+func (a *attempt) reached(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, a.soon)
+	defer cancel()
+	a.connect(ctx)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.o.tcp
 }
 
 // connect opens a connection to where a name of a zone leads, if one is needed.
