@@ -56,7 +56,7 @@ type Uplinks interface {
 
 // Prober is what the loop needs of netctl/uplink's Prober.
 type Prober interface {
-	Set(list []uplink.Line, zones []uplink.Zone)
+	Set(list []uplink.Candidate, zones []uplink.Zone)
 	Health(name string) uplink.Health
 }
 

@@ -73,13 +73,13 @@ func (l *lines) Networks(string) ([]netip.Prefix, error) {
 
 // prober finds every line well, but as the test says otherwise.
 type prober struct {
-	lines  []uplink.Line
+	lines  []uplink.Candidate
 	zones  []uplink.Zone
 	health uplink.Health
 }
 
-func (p *prober) Set(list []uplink.Line, zones []uplink.Zone) { p.lines, p.zones = list, zones }
-func (p *prober) Health(string) uplink.Health                 { return p.health }
+func (p *prober) Set(list []uplink.Candidate, zones []uplink.Zone) { p.lines, p.zones = list, zones }
+func (p *prober) Health(string) uplink.Health                      { return p.health }
 
 // asker has the answers that a test gives it.
 type asker struct {

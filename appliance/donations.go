@@ -166,11 +166,11 @@ func (b *Box) open(d *donation) bool { return b.trust.By == "" || d.Hours.Open(b
 
 // probe has those lines asked that something may leave by.
 func (b *Box) probe() {
-	var probed []uplink.Line
+	var probed []uplink.Candidate
 	for _, d := range b.donations {
 		s := d.standing
 		if b.open(d) && d.pausedBy == "" && (d.Cap == 0 || !s.AllSpent && s.Own > 0) {
-			line := uplink.Line{Status: d.uplink, Busy: b.busy(d)}
+			line := uplink.Candidate{Status: d.uplink, Busy: b.busy(d)}
 			line.DNS = d.servers()
 			probed = append(probed, line)
 		}

@@ -89,8 +89,8 @@ type Zone struct {
 	In   netip.Prefix // where its addresses lie
 }
 
-// Line is an uplink to be probed.
-type Line struct {
+// Candidate is an uplink to be probed.
+type Candidate struct {
 	Status
 	// Busy says that residents' names and packets go by it now: the box's own name server is asked, and traffic is evidence.
 	Busy bool
@@ -173,7 +173,7 @@ func (o outcome) life(works bool) bool {
 
 // probed is an uplink and what is known of it. Its fields are guarded by Prober.mu, except poke.
 type probed struct {
-	line  Line
+	line  Candidate
 	round int           // another one for each change of the uplink: results of an earlier one don't count
 	gone  bool          // no longer in the list
 	poke  chan struct{} // something here has changed

@@ -466,13 +466,13 @@ func (l *lenderLine) health(p *Prober, want string) Health {
 	return p.Health("eth0")
 }
 
-func (l *lenderLine) line() Line { return Line{Status: l.read()} }
+func (l *lenderLine) line() Candidate { return Candidate{Status: l.read()} }
 
 func TestProberOnARealLine(t *testing.T) {
 	l := layLine(t)
 	_, beyond := l.street()
 	p := l.probe()
-	p.Set([]Line{l.line()}, testZones)
+	p.Set([]Candidate{l.line()}, testZones)
 	h := l.health(p, "works")
 	if !strings.HasPrefix(h.Names.What, "a name of one.example, from 192.168.1.1, in ") || h.Page.What != "the page of page-a.example" {
 		t.Errorf("the line is proved by %q and %q", h.Names.What, h.Page.What)
@@ -501,7 +501,7 @@ func TestPortalOnARealLine(t *testing.T) {
 	}
 	resolve(gateway)
 	p := l.probe()
-	p.Set([]Line{l.line()}, testZones)
+	p.Set([]Candidate{l.line()}, testZones)
 	l.health(p, "the network behind eth0 asks for a sign-in first")
 	if n := known.Asked(testPages[1].Host); n == 0 {
 		t.Error("one page was enough to call a line shut")

@@ -47,7 +47,7 @@ func (r *Reader) Lines() ([]Line, error) {
 		l := Line{Status: s.status(a.Name), Phone: k.usb != noPhone, Port: a.MasterIndex != 0}
 		l.Kind = k.words
 		l.Wired = k.words == cable || link.Type() == "veth"
-		l.DNS = resolvers(r.root, l.Index)
+		l.DNS, _ = resolvers(r.root, l.Index)
 		list = append(list, l)
 	}
 	slices.SortStableFunc(list, func(a, b Line) int {

@@ -83,7 +83,7 @@ func (p *Prober) String() string { return "uplink prober" }
 // go to. Names are asked for in zones, of which there must be one at least. A line that doesn't work by its
 // Status, or has no server, is not asked. One that has changed (index, address, gateway, servers) is asked again at once,
 // and works until that has failed. An unchanged list does nothing.
-func (p *Prober) Set(list []Line, zones []Zone) {
+func (p *Prober) Set(list []Candidate, zones []Zone) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.stopped {

@@ -30,8 +30,8 @@ var (
 )
 
 // lent is an uplink that works as far as the kernel knows.
-func lent(name string, dns ...netip.Addr) Line {
-	return Line{Status: Status{
+func lent(name string, dns ...netip.Addr) Candidate {
+	return Candidate{Status: Status{
 		Interface: name, Index: 2, Present: true, Up: true, Carrier: true, Routed: true, Works: true,
 		Address: netip.MustParsePrefix("192.168.1.7/24"), Gateway: gateway, DNS: dns,
 	}}
@@ -106,7 +106,7 @@ func onStreet(t *testing.T, f func(t *testing.T, s *street)) {
 	})
 }
 
-func (s *street) set(lines ...Line) { s.p.Set(lines, testZones) }
+func (s *street) set(lines ...Candidate) { s.p.Set(lines, testZones) }
 
 // change makes the servers, the box's own among them, and the web behave otherwise.
 func (s *street) change(web string, servers map[netip.Addr]habit) {
@@ -391,7 +391,7 @@ func TestAllIsWell(t *testing.T) {
 			t.Errorf("asked: %q", got)
 		}
 		// Nobody is online any more, and there are other lines.
-		var lines []Line
+		var lines []Candidate
 		for i := range 6 {
 			lines = append(lines, lent(fmt.Sprint("eth", i), gateway))
 		}
@@ -514,7 +514,7 @@ func TestChangedUplinkIsAskedAnew(t *testing.T) {
 		s.health("eth0", "eth0's gateway does not answer names")
 
 		// Unplugged and plugged in again: another index.
-		s.set(Line{Status: Status{Interface: "eth0", Why: "eth0 does not exist"}})
+		s.set(Candidate{Status: Status{Interface: "eth0", Why: "eth0 does not exist"}})
 		s.health("eth0", "eth0 does not exist")
 		time.Sleep(time.Minute)
 		s.questions()
