@@ -8,5 +8,5 @@
 // for what `status --json` says and which pattern the light has for a State.
 //
 // The tests run with the flag -vm only, which the machine gives them. Of those that run beside each other, go test begins
-// with the first in the order of files, and goes on from the last backwards: the longest are in these files.
+// with the first in the order of files: the longest is there.
 package guest
