@@ -333,8 +333,15 @@ name = "Mairie"
 interface = "eth1"
 cap = "1GB"
 hours = "Jan 01 00:00-00:01"
+dns = ["9.9.9.9"]
 `}, netlab.Options{})
 	b.waitSound()
+	b.waitStatus("proofs", func(s appliance.Status) error {
+		if d := s.Donations[0]; d.ProvedNames == nil || d.ProvedPage == nil {
+			return errors.New("there are none yet")
+		}
+		return nil
+	})
 	var status any
 	b.must(json.Unmarshal([]byte(b.mustDo("status", "--json")), &status))
 	names := map[string]string{}
@@ -348,6 +355,8 @@ hours = "Jan 01 00:00-00:01"
 		"donations[].used": "number", "donations[].granted": "number", "donations[].left": "number",
 		"donations[].period": "string", "donations[].refills": "string", "donations[].began": "string",
 		"donations[].essential": "bool", "donations[].spent": "bool", "donations[].lost": "bool",
+		"donations[].slow": "bool", "donations[].servers[]": "string", "donations[].proved_names.at": "string",
+		"donations[].proved_names.what": "string", "donations[].proved_page.at": "string", "donations[].proved_page.what": "string",
 		"donations[].over": "number", "donations[].reserve": "number", "donations[].margin": "number",
 		"donations[].daily": "number", "donations[].broadcast": "number", "donations[].broadcast_counts": "bool", "donations[].days[].date": "string", "donations[].days[].bytes": "number",
 		"clock.now": "string", "clock.trusted": "bool", "clock.by": "string",
