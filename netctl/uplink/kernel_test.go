@@ -3,6 +3,7 @@ package uplink
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -479,8 +480,6 @@ func TestProberOnARealLine(t *testing.T) {
 	}
 	for code, want := range map[int32]string{
 		-1: "eth0's gateway does not answer names",
-		2:  "eth0 gives no names: 192.168.1.1 answers, but reaches nothing beyond (SERVFAIL)",
-		3:  "eth0 gives no names: 192.168.1.1 says that no name exists",
 		5:  "eth0 gives no names: 192.168.1.1 refuses every name",
 	} {
 		beyond.code.Store(code)
@@ -639,7 +638,10 @@ func TestFlows(t *testing.T) {
 	other, err := l.box.Dial(t.Context(), "tcp", webAddr.String()+":80") // the box's own is no resident's
 	l.must(err)
 	defer other.Close()
-	reply, err := resident.HTTPClient().Get("http://" + webAddr.String() + "/")
+	client := resident.HTTPClient()
+	reply, err := client.Get("http://" + webAddr.String() + "/")
+	l.must(err)
+	_, err = io.Copy(io.Discard, reply.Body) // else the connection is closed
 	l.must(err)
 	reply.Body.Close()
 
@@ -661,5 +663,5 @@ func TestFlows(t *testing.T) {
 	if none, err := l.r.Flows(netip.MustParseAddr("192.168.9.9")); err != nil || len(none) != 0 {
 		t.Errorf("of another line: %+v, %v", none, err)
 	}
-	resident.HTTPClient().CloseIdleConnections()
+	client.CloseIdleConnections()
 }
