@@ -334,15 +334,21 @@ func (b *Book) bindings(held map[netip.Addr]netctl.Binding, o Observation) []net
 // hosts returns what dnsmasq must know: which addresses are taken although it did not lease them, and whose lease is long.
 func (b *Book) hosts(held map[netip.Addr]netctl.Binding, o Observation) (all []plan.Host) {
 	leased := map[netip.Addr]netctl.MAC{}
-	told := map[netctl.MAC]bool{}
+	told, leases := map[netctl.MAC]bool{}, map[netctl.MAC]bool{}
 	for _, l := range o.Leases {
-		leased[l.Addr] = l.MAC
+		leased[l.Addr], leases[l.MAC] = l.MAC, true
 	}
 	for addr, h := range held {
-		if m, ok := leased[addr]; !ok || m != h.MAC {
-			all = append(all, plan.Host{MAC: h.MAC, Addr: addr, Settled: b.settled(h.MAC)})
+		if m, ok := leased[addr]; ok && m == h.MAC {
+			continue
+		}
+		host := plan.Host{MAC: h.MAC, Addr: addr, Settled: b.settled(h.MAC)}
+		if leases[h.MAC] {
+			host = plan.Host{Addr: addr} // its lease is for another address, and stays so
+		} else {
 			told[h.MAC] = true
 		}
+		all = append(all, host)
 	}
 	for _, l := range o.Leases {
 		if b.settled(l.MAC) && !told[l.MAC] {

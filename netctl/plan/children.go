@@ -37,7 +37,7 @@ type Resolver struct {
 
 // Host is what dnsmasq is told of a device on the hotspot.
 type Host struct {
-	MAC     netctl.MAC
+	MAC     netctl.MAC // zero: nobody is to get Addr
 	Addr    netip.Addr // that it uses, and nobody else may get; invalid: none
 	Settled bool       // its lease is as long as the configuration says
 }
@@ -181,7 +181,11 @@ func dnsmasqs(c *config.Config, o Outside, run string) []netctl.Child {
 		}
 	}
 	for _, h := range o.Hosts {
-		hostList.WriteString(h.MAC.String())
+		if h.MAC != (netctl.MAC{}) {
+			hostList.WriteString(h.MAC.String())
+		} else {
+			hostList.WriteString("id:taken") // no device's, since identifiers are ignored
+		}
 		if h.Addr.IsValid() {
 			hostList.WriteString("," + h.Addr.String())
 		}
