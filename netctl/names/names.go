@@ -1,5 +1,5 @@
 // Package names asks name servers, and watches over the box's own. It knows a question for an address, what may come of
-// it, and what it took; it must not know lines, residents or who shall be asked.
+// it, and what it took; it must not know lines, residents or who is to be asked.
 package names
 
 import (
