@@ -239,8 +239,7 @@ func (b *Box) do(ctx context.Context, f func(ctx context.Context)) error {
 }
 
 // Run drives the box until ctx ends, then returns what to set aside for the next daemon, after the gate took all of ours
-// out of the kernel. The caller stops the pages and children before it ends ctx. It is called
-// once.
+// out of the kernel. The caller stops the pages and children before it ends ctx. It is called once.
 func (b *Box) Run(ctx context.Context) (aside Aside, err error) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()

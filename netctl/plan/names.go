@@ -21,8 +21,8 @@ import (
 //
 // Their ports are below 1024: no program of the machine's but root's can take one of them first.
 //
-// A device's bound is kept by hardware address, where frames come in (frames.go). Whoever is beyond it, or beyond what
-// all guests share, is answered by the captive name server, so that a sign-in page opens in any case.
+// A device's bound is kept by hardware address, where frames come in (frames.go). A device that is beyond it, or beyond
+// what all guests share, is answered by the captive name server, so that a sign-in page opens in any case.
 //
 // Each name server has a conntrack zone of its own: who answers is decided for every packet, also for those of a device that
 // asks from the same port each time, whose translation would otherwise go on for as long as it asks.
@@ -97,9 +97,10 @@ var nameProtocols = []string{"udp", "tcp"}
 // question is how many bytes of a line a question may take, by the number of name servers that it may be sent to.
 func (c compiler) question() int { return questionBytes * max(1, min(c.NameServers, MostServers)) }
 
-// truthfulNames tells whether somebody is answered truthfully, guestNames whether the guests' name server asks anybody.
+// truthfulNames tells whether admitted residents are answered truthfully.
 func (c compiler) truthfulNames() bool { return c.Decision.Names && c.all }
 
+// asksForGuests tells whether the guests' name server asks anybody.
 func (c compiler) asksForGuests() bool {
 	return c.Decision.Names || c.essential && c.Decision.Internet == decide.EssentialOnly
 }

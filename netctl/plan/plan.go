@@ -4,7 +4,8 @@
 //
 // # How a packet goes
 //
-// From a resident: mangle/PREROUTING looks the sender's IP and MAC up in the set of admitted residents, whose entry
+// From a resident, a frame is first held against the bindings of addresses to devices (frames.go), and a question for a name
+// is given to one of the box's name servers (names.go). Then mangle/PREROUTING looks the sender's IP and MAC up in the set of admitted residents, whose entry
 // carries the mark (one array look-up, which sets the mark: no match, no second rule). The mark leads to the table of
 // the chosen uplink; without it a packet is routed into the box itself, whose INPUT resets TCP and rejects the rest. In
 // the uplink's table the special-purpose ranges and every network the box is connected to lead there as well: the
