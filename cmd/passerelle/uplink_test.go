@@ -235,6 +235,14 @@ func (b *box) counted(l *netlab.Lender) uint64 {
 	return rx + tx
 }
 
+// received returns how many bytes have come to a resident's interface, link headers included.
+func (b *box) received(r *netlab.Resident) int64 {
+	b.t.Helper()
+	rx, _, err := r.Counters("wlan0")
+	b.must(err)
+	return int64(rx)
+}
+
 // The lab's internet has the zones and pages that tell whether a line works, as the real one does: without them every lab is
 // offline.
 func TestLabHasWhatHealthAsksFor(t *testing.T) {
