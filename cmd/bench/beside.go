@@ -21,6 +21,7 @@ var comparisons = []measurement[compared]{
 		name: "throughput", about: "through the box, and what it costs, with no limit and with every one",
 		run: throughputBeside, round: 33 * time.Second,
 	},
+	{name: "packets", about: "CPU of a packet, with no limit and with every one", run: packetsBeside, round: 2 * time.Second},
 	{name: "press", about: "from the button to the first byte from the internet", run: pressBeside, round: 2 * time.Second},
 	{name: "pages", about: "the first page, a lesson and the redirect", run: pagesBeside, round: 7 * time.Second},
 	{name: "names", about: "names that the box remembers, and that it asks for", run: namesBeside, round: 6 * time.Second},

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"passerelle/cmd/internal/box"
+	"passerelle/netctl/netlab"
+)
+
+// perPacket is what a packet of the line's size takes on its way from one end to the other: CPU time of the thread that
+// sends it, in which the kernel does everything as far as the receiver's socket. It is the least of many short times, since
+// others' load on the machine only adds.
+type perPacket time.Duration
+
+func (p perPacket) String() string { return fmt.Sprintf("%d ns a packet", int64(p)) }
+
+// datagram is the payload of a packet of 1500 bytes.
+const datagram = 1472
+
+// packets sends datagrams through a box for a while.
+func (r runner) packets(ctx context.Context, b *bench, reverse bool) (p perPacket, err error) {
+	far, err := r.internet.ListenPacket("udp4", netip.AddrPortFrom(netlab.WebAddr, 0).String())
+	if err != nil {
+		return 0, err
+	}
+	defer far.Close()
+	near, err := r.resident.Dial(ctx, "udp4", far.LocalAddr().String())
+	if err != nil {
+		return 0, err
+	}
+	defer near.Close()
+	// Both ways once: then the flow is established.
+	hello := make([]byte, datagram)
+	deadline := time.Now().Add(2 * time.Second)
+	err = errors.Join(far.SetDeadline(deadline), near.SetDeadline(deadline))
+	if err != nil {
+		return 0, err
+	}
+	if _, err := near.Write(hello); err != nil {
+		return 0, err
+	}
+	_, from, err := far.ReadFrom(hello)
+	if err != nil {
+		return 0, err
+	}
+	if _, err := far.WriteTo(hello, from); err != nil {
+		return 0, err
+	}
+	if _, err := near.Read(hello); err != nil {
+		return 0, err
+	}
+	send := func() error { _, err := near.Write(hello); return err }
+	if reverse {
+		send = func() error { _, err := far.WriteTo(hello, from); return err }
+	}
+	err = errors.Join(far.SetDeadline(time.Time{}), near.SetDeadline(time.Time{}),
+		far.(*net.UDPConn).SetReadBuffer(1), near.(*net.UDPConn).SetReadBuffer(1))
+	if err != nil {
+		return 0, err
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	const slices, each = 40, 1000
+	for range slices {
+		before, err := threadTime()
+		if err != nil {
+			return 0, err
+		}
+		for range each {
+			if err := send(); err != nil {
+				return 0, err
+			}
+		}
+		after, err := threadTime()
+		if err := errors.Join(err, ctx.Err()); err != nil {
+			return 0, err
+		}
+		if cost := perPacket((after - before) / each); p == 0 || cost < p {
+			p = cost
+		}
+	}
+	return p, nil
+}
+
+// threadTime is how long this thread has worked.
+func threadTime() (time.Duration, error) {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t); err != nil {
+		return 0, fmt.Errorf("read the CPU time of a thread: %w", err)
+	}
+	return time.Duration(t.Nano()), nil
+}
+
+// packetsBeside compares what a packet costs, with no limit and with every one.
+func packetsBeside(ctx context.Context, b *bench) (rows []compared, err error) {
+	for _, c := range []struct {
+		name string
+		how  box.Setup
+	}{{"no limit", unlimited}, {"every limit set, above the line's speed", everyHigh}} {
+		more, err := b.packetsPair(ctx, c.name, c.how)
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, more...)
+	}
+	return rows, nil
+}
+
+func (b *bench) packetsPair(ctx context.Context, limits string, how box.Setup) (rows []compared, err error) {
+	p, err := b.startPair(ctx, netlab.Options{Residents: 1, Direct: true, NoOffload: true}, how, true)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, p.close()) }()
+	for _, reverse := range []bool{true, false} {
+		what := fmt.Sprintf("CPU of a packet %s, %s", direction(reverse), limits)
+		results, err := contest(ctx, b, what, contestants(p, func(ctx context.Context, d *daemon) (perPacket, error) {
+			return runner{resident: d.Residents[0], internet: d.Internet}.packets(ctx, b, reverse)
+		}))
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, rowsOf(what, results,
+			figure[perPacket]{"", "ns", func(p perPacket) float64 { return float64(p) }, cost})...)
+	}
+	return rows, nil
+}
