@@ -131,8 +131,11 @@ const (
 	MarkTruthful     uint32 = 0x0c000000
 	MarkResolverMask uint32 = 0x0c000000
 
-	// MarkBound is on a packet whose sender may use its source address, and on ARP that the kernel may take.
+	// MarkBound is on a packet whose sender may use its source address, and on ARP that the kernel may take. MarkPlain is
+	// beside it on what is neither a question for a name nor about a lease: nothing decides about that before its connection
+	// is tracked.
 	MarkBound uint32 = 0x02000000
+	MarkPlain uint32 = 0x01000000
 
 	// FilterName is the name of our tables of nf_tables; SetBindings and SetSettled are sets in the one of family netdev that
 	// Gate.Bind fills, SetExtra in the one of family ip.
@@ -232,6 +235,7 @@ type FilterChain struct {
 	Hook     string // "" for a chain that others lead to
 	Rules    []string
 	EachPort bool
+	Bridged  bool // it is there only where the hotspot is a bridge, beside those for its ports
 }
 
 // What stands for a port of the hotspot in a Filter's text: the ports of its bridge, or the interface itself if it is none.

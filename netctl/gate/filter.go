@@ -65,8 +65,9 @@ type filterState struct {
 	fingerprint   uint64 // of its rules as read back right after
 }
 
-// expand returns the filter for these ports.
-func expand(f netctl.Filter, ports []port) netctl.Filter {
+// expand returns the filter for a hotspot of this number with these ports.
+func expand(f netctl.Filter, hotspot int, ports []port) netctl.Filter {
+	bridged := !slices.ContainsFunc(ports, func(p port) bool { return p.link == hotspot })
 	x := netctl.Filter{Family: f.Family}
 	for _, s := range f.Sets {
 		if !s.EachPort {
@@ -78,6 +79,9 @@ func expand(f netctl.Filter, ports []port) netctl.Filter {
 		}
 	}
 	for _, c := range f.Chains {
+		if c.Bridged && !bridged {
+			continue
+		}
 		if !c.EachPort {
 			x.Chains = append(x.Chains, c)
 			continue
@@ -106,7 +110,7 @@ func (g *Gate) applyFilters(ctx context.Context, want []netctl.Filter) (changes 
 		return nil, err
 	}
 	for _, f := range want {
-		f = expand(f, g.ports)
+		f = expand(f, g.hotspot, g.ports)
 		last := g.filters[f.Family]
 		if reflect.DeepEqual(last.Filter, f) {
 			if generation == g.filtersSeen {

@@ -4,7 +4,11 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
+
+	"golang.org/x/net/bpf"
 
 	"passerelle/netctl"
 )
@@ -23,6 +27,7 @@ import (
 //
 // The tables below are those of nf_tables, since iptables sees no frames and keeps no state by hardware address.
 const (
+	portDHCP     = 67
 	dhcpMessages = 4 // a second, of one device; a client that gets no answer asks again after 1 to 4 s
 	dhcpBurst    = 10
 	arpMessages  = 50 // a second, of one device
@@ -48,16 +53,57 @@ const (
 	leased     = "@th,288,48 . @th,192,32"
 	leasedMAC  = "@th,288,48" // chaddr (RFC 2131, figure 1), after 8 bytes of UDP
 	leasedAddr = "@th,192,32" // yiaddr
-	hardware   = "@th,72,16"  // htype and hlen
-	relay      = "@th,256,32" // giaddr
-
-	ethernet = "0x0106" // of hardware: addresses of six bytes
 )
 
-// otherHardware matches a DHCP message that names another hardware address than the frame's: classic BPF, since nothing
-// else compares two fields of a packet. It loads the frame's source address (SKF_LL_OFF in include/uapi/linux/filter.h) and
-// chaddr in two parts, after the IPv4 header's length.
-const otherHardware = `-m bpf --bytecode "14,32 0 0 4292870150,2 0 0 0,177 0 0 0,64 0 0 36,97 0 0 0,29 0 6 0,40 0 0 4292870154,2 0 0 1,177 0 0 0,72 0 0 40,97 0 0 1,29 1 0 0,6 0 0 1,6 0 0 0"`
+// askedForOthers matches a DHCP message that names another hardware address than the frame's or an address of another kind,
+// since a device has one and hence one lease, one that names an address as given to it, since dnsmasq repeats that, and a
+// relay's. It is in classic BPF, since nothing else compares two fields of a packet.
+var askedForOthers = func() string {
+	const (
+		linkLayer = 0xffe00000 // SKF_LL_OFF in include/uapi/linux/filter.h
+		source    = linkLayer + 6
+
+		// Behind the IPv4 header and eight bytes of UDP (RFC 2131, figure 1).
+		hardware = 8 + 1 // htype and hlen
+		yiaddr   = 8 + 16
+		giaddr   = 8 + 24
+		chaddr   = 8 + 28
+
+		ethernet = 0x0106 // addresses of six bytes
+	)
+	skip := func(from, to int) uint8 { return uint8(to - from - 1) }
+	const match, noMatch = 18, 19
+	program, err := bpf.Assemble([]bpf.Instruction{
+		0:       bpf.LoadMemShift{},
+		1:       bpf.LoadIndirect{Off: hardware, Size: 2},
+		2:       bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: ethernet, SkipTrue: skip(2, match)},
+		3:       bpf.LoadIndirect{Off: yiaddr, Size: 4},
+		4:       bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 0, SkipTrue: skip(4, match)},
+		5:       bpf.LoadIndirect{Off: giaddr, Size: 4},
+		6:       bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 0, SkipTrue: skip(6, match)},
+		7:       bpf.LoadAbsolute{Off: source, Size: 4},
+		8:       bpf.StoreScratch{Src: bpf.RegA, N: 0},
+		9:       bpf.LoadIndirect{Off: chaddr, Size: 4},
+		10:      bpf.LoadScratch{Dst: bpf.RegX, N: 0},
+		11:      bpf.JumpIfX{Cond: bpf.JumpNotEqual, SkipTrue: skip(11, match)},
+		12:      bpf.LoadAbsolute{Off: source + 4, Size: 2},
+		13:      bpf.StoreScratch{Src: bpf.RegA, N: 0},
+		14:      bpf.LoadMemShift{},
+		15:      bpf.LoadIndirect{Off: chaddr + 4, Size: 2},
+		16:      bpf.LoadScratch{Dst: bpf.RegX, N: 0},
+		17:      bpf.JumpIfX{Cond: bpf.JumpEqual, SkipTrue: skip(17, noMatch)},
+		match:   bpf.RetConstant{Val: 1},
+		noMatch: bpf.RetConstant{Val: 0},
+	})
+	if err != nil {
+		panic(err)
+	}
+	code := []string{strconv.Itoa(len(program))}
+	for _, i := range program {
+		code = append(code, fmt.Sprintf("%d %d %d %d", i.Op, i.Jt, i.Jf, i.K))
+	}
+	return fmt.Sprintf("-m bpf --bytecode %q", strings.Join(code, ","))
+}()
 
 // frames holds frames against the bindings.
 func (c compiler) frames() netctl.Filter {
@@ -75,8 +121,31 @@ func (c compiler) frames() netctl.Filter {
 		return fmt.Sprintf("update @%s { ether saddr limit rate over %s } %s", set, rate, verdict)
 	}
 	const ip, arp = "meta protocol ip ", "meta protocol arp "
-	bound := fmt.Sprintf("meta mark set meta mark or %#x", netctl.MarkBound)
+	mark := func(m uint32) string { return fmt.Sprintf("meta mark set %#x", m) }
+	bound := mark(netctl.MarkBound)
+	plain := mark(netctl.MarkBound|netctl.MarkPlain) + " accept"
 	own := fmt.Sprintf("{ %s, %s, %s }", c.network.Addr(), c.box, broadcast(c.network))
+	// to tells messages about leases and questions for names from all else, which mostly goes to a higher port: a comparison is
+	// cheaper than a look-up. The name servers' other ports are not for residents: the box alone leads there.
+	to := func(leases string) []string {
+		last := portDHCP
+		ways := []string{fmt.Sprintf("udp . %d : %s", portDHCP, leases)}
+		for _, protocol := range nameProtocols {
+			for _, a := range answerers {
+				last = max(last, int(a.port))
+				way := "drop"
+				if a.port == PortDNS {
+					way = "goto names"
+				}
+				ways = append(ways, fmt.Sprintf("%s . %d : %s", protocol, a.port, way))
+			}
+		}
+		return []string{
+			fmt.Sprintf("th dport > %d %s", last, plain),
+			"meta l4proto . th dport vmap { " + strings.Join(ways, ", ") + " }",
+			plain,
+		}
+	}
 	// The kernel takes a tag for priorities off after the hooks (__netif_receive_skb_core in net/core/dev.c):
 	// within two of them anything would pass unseen.
 	const tagged = "meta protocol { 8021q, 8021ad } drop"
@@ -113,36 +182,37 @@ func (c compiler) frames() netctl.Filter {
 				arpAccepted,
 				[]string{fmt.Sprintf("arp saddr ip %s arp saddr ip != %s %s { %s }", c.network, own, strange, arpSender), "drop"},
 			)},
+			{Name: "names", Rules: []string{
+				bound,
+				"meta l4proto tcp accept",
+				over("names-rate", fmt.Sprintf("%d/second burst %d packets", admittedNames/c.question(), admittedBurst), "drop"),
+				over("guest-rate", fmt.Sprintf("%d/minute burst %d packets", 60*guestNames/c.question(), guestBurst/c.question()),
+					mark(netctl.MarkBound|netctl.MarkCaptive)),
+				"accept",
+			}},
+			{Name: "bound-" + netctl.PortNumber, EachPort: true, Rules: to("goto dhcp-" + netctl.PortNumber)},
 			{Name: "port-" + netctl.PortNumber, EachPort: true, Hook: on("ingress", netctl.PortName, -310), Rules: []string{
+				ip + sender + " @" + netctl.SetBindings + " goto bound-" + netctl.PortNumber,
 				ip + "udp dport 67 goto dhcp-" + netctl.PortNumber,
-				ip + sender + " @" + netctl.SetBindings + " " + bound + " accept",
 				arp + "goto arp-" + netctl.PortNumber,
 				fmt.Sprintf("%sip saddr %s ip saddr != %s %s { %s }", ip, c.network, own, strange, sender),
 				ip + "drop",
 				tagged,
 			}},
-			{Name: "names", Rules: []string{
-				"th dport != 53 drop", // the name servers' other ports: the box alone leads there
-				"meta l4proto tcp accept",
-				over("names-rate", fmt.Sprintf("%d/second burst %d packets", admittedNames/c.question(), admittedBurst), "drop"),
-				over("guest-rate", fmt.Sprintf("%d/minute burst %d packets", 60*guestNames/c.question(), guestBurst/c.question()),
-					fmt.Sprintf("meta mark set meta mark or %#x", netctl.MarkCaptive)),
-			}},
-			{Name: "bound", Rules: []string{
-				fmt.Sprintf("meta l4proto { tcp, udp } th dport { %d, %d, %d } goto names", PortDNS, PortGuest, PortCaptive),
-				"accept",
-			}},
 			// What a port's chain did not see comes from a port that has none yet.
-			{Name: "hotspot", Hook: on("ingress", c.hotspot, -300), Rules: []string{
-				fmt.Sprintf("%smeta mark and %#x != 0 goto bound", ip, netctl.MarkBound),
+			{Name: "bound", Bridged: true, Rules: to("accept")},
+			{Name: "hotspot", Bridged: true, Hook: on("ingress", c.hotspot, -300), Rules: []string{
+				fmt.Sprintf("%smeta mark and %#x != 0 accept", ip, netctl.MarkBound),
 				ip + "udp dport 67 accept",
 				ip + sender + " @" + netctl.SetBindings + " goto bound",
 				ip + "drop",
 				arp + "goto claims",
 				tagged,
 			}},
-			{Name: "claims", Rules: append(slices.Clone(arpAccepted), "drop")},
-			{Name: "answers", Hook: on("egress", c.hotspot, 0), Rules: []string{
+			{Name: "claims", Bridged: true, Rules: append(slices.Clone(arpAccepted), "drop")},
+			// Only the box's own packets have a socket here. Those that are forwarded are the many.
+			{Name: "answers", Hook: on("egress", c.hotspot, 0), Rules: []string{"meta skuid >= 0 goto own"}},
+			{Name: "own", Rules: []string{
 				fmt.Sprintf("ip saddr %s udp sport 67 ", c.box) + acknowledgement + " " + leasedAddr + " != 0 goto leases",
 				fmt.Sprintf("tcp sport 53 update @answer-rate { ether daddr limit rate over %d bytes/second burst %d bytes } drop",
 					tcpNames, tcpNamesBurst),
@@ -219,21 +289,9 @@ func (c compiler) connected() netctl.Filter {
 			{Name: "essential", Spec: fmt.Sprintf("type ipv4_addr; size %d; flags dynamic,timeout; timeout 1d;", hosts)},
 		},
 		Chains: []netctl.FilterChain{
-			// Here datagrams are whole. A device has one hardware address and hence one lease, it names no address as given to it,
-			// since dnsmasq repeats that, and is no relay.
-			{Name: "dhcp", Rules: []string{
-				hardware + " != " + ethernet + " drop",
-				leasedAddr + " != 0 drop",
-				relay + " != 0 drop",
-				"accept",
-			}},
-			// After mangle, which marks.
-			{Name: "first", Hook: "type filter hook prerouting priority -149; policy accept;", Rules: []string{
+			// After mangle, which marks. Of a connection only the first packet comes here.
+			{Name: "first", Hook: "type nat hook prerouting priority -101; policy accept;", Rules: []string{
 				fmt.Sprintf("iifname != %q accept", c.hotspot),
-				"udp dport 67 goto dhcp",
-				// It would leave as it came, with a resident's address.
-				"ct state invalid drop",
-				"ct state != new accept",
 				"fib daddr type { broadcast, multicast } drop", // the box would answer in everybody's name
 				"tcp dport 53 " + count("asking", nameConnections, "reject with tcp reset"),
 				fmt.Sprintf("tcp dport 53 update @begun-names { ether saddr limit rate over %d/minute burst %d packets } reject with tcp reset",

@@ -62,7 +62,9 @@ func (c compiler) withLANs(tables []netctl.Table) []netctl.Table {
 	for i := range tables {
 		switch t := &tables[i]; {
 		case t.Name == "mangle":
-			t.Jumps = append([]netctl.Jump{{From: "PREROUTING", Match: notUnicast, To: netctl.ChainBroadcasts}}, t.Jumps...)
+			if t.IPv6 {
+				t.Jumps = append([]netctl.Jump{{From: "PREROUTING", Match: notUnicast, To: netctl.ChainBroadcasts}}, t.Jumps...)
+			}
 			t.Chains = append(t.Chains, c.broadcasts(t.IPv6))
 		case t.Name == "filter":
 			t.Jumps = append(t.Jumps, netctl.Jump{

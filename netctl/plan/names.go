@@ -19,7 +19,8 @@ import (
 // asked for by TCP, which only admitted residents get; a name server handles one question of a connection at a time, and
 // what it sends the resident is bounded in bytes, which it waits for.
 //
-// Their ports are below 1024: no program of the machine's but root's can take one of them first.
+// Their ports are below 1024: no program of the machine's but root's can take one of them first. They are next to each other,
+// so that one look tells most packets from questions (frames.go).
 //
 // A device's bound is kept by hardware address, where frames come in (frames.go). A device that is beyond it, or beyond
 // what all guests share, is answered by the captive name server, so that a sign-in page opens in any case.
@@ -27,9 +28,9 @@ import (
 // Each name server has a conntrack zone of its own: who answers is decided for every packet, also for those of a device that
 // asks from the same port each time, whose translation would otherwise go on for as long as it asks.
 const (
-	PortDNS     = 53  // truthful names, for admitted residents
-	PortGuest   = 530 // names for the others
-	PortCaptive = 531 // every name is the box
+	PortDNS     = 53 // truthful names, for admitted residents
+	PortGuest   = 54 // names for the others
+	PortCaptive = 55 // every name is the box
 )
 
 // NameServers are the box's own, by their children, with their ports.
@@ -105,11 +106,12 @@ func (c compiler) asksForGuests() bool {
 	return c.Decision.Names || c.essential && c.Decision.Internet == decide.EssentialOnly
 }
 
-// raw decides, before connections are tracked, who answers a question, and drops leases asked for in another's name.
+// raw decides, before connections are tracked, who answers a question, and drops leases asked for in another's name. What
+// frames found to be neither is left out; where frames are not held against anything, nothing is.
 func (c compiler) raw() netctl.Table {
 	const toServer, fromServer, untracked = "-p udp -m udp --dport 67 ", "-p udp -m udp --sport 67 ", "-j CT --notrack"
 	first := netctl.Chain{Name: "PAS-RAW", Rules: []string{
-		toServer + otherHardware + " -j DROP",
+		toServer + askedForOthers + " -j DROP",
 		// Any source may ask for a lease; none is remembered for that.
 		"-d 255.255.255.255/32 " + toServer + untracked,
 		fmt.Sprintf("-d %s %s", c.box, toServer) + untracked,
@@ -132,7 +134,7 @@ func (c compiler) raw() netctl.Table {
 	t := netctl.Table{
 		Name: "raw",
 		Jumps: []netctl.Jump{
-			{From: "PREROUTING", Match: "-i " + c.hotspot, To: first.Name},
+			{From: "PREROUTING", Match: "-i " + c.hotspot + " " + notPlain, To: first.Name},
 			{From: "OUTPUT", Match: "-o " + c.hotspot, To: "PAS-ANSWERS"},
 		},
 	}

@@ -125,6 +125,8 @@ var (
 	asked         = marked(netctl.MarkNames, netctl.MarkMask)
 	unmarked      = marked(0, netctl.MarkMask)
 	unpaid        = marked(netctl.MarkUnpaid, netctl.MarkUnpaid)
+	notPlain      = marked(0, netctl.MarkPlain)
+	chosen        = fmt.Sprintf("-m mark ! --mark 0x0/%#x", netctl.MarkResolverMask) // who answers
 	unmark        = fmt.Sprintf("-j MARK --set-xmark 0x0/%#x", netctl.MarkMask)
 	markEssential = fmt.Sprintf("-j MARK --set-xmark %#x/%#x", netctl.MarkEssential, netctl.MarkMask)
 )
@@ -352,11 +354,19 @@ func (c compiler) shapers() []netctl.Shaper {
 // mangle decides who may pass and in which class.
 func (c compiler) mangle() netctl.Table {
 	pre := netctl.Chain{Name: "PAS-PRE", Rules: []string{redirect + " -j DROP"}}
+	line := netctl.Chain{Name: "PAS-BEYOND"}
 	up := netctl.Chain{Name: "PAS-UP"}
 	down := netctl.Chain{Name: "PAS-DOWN"}
 	services := netctl.Chain{Name: "PAS-ESSENTIAL"}
 	data := c.Config.Limits.Data != 0
 	var others []netctl.Chain // that those lead to
+	if len(c.LANs) > 0 {
+		// They are counted before anything drops them.
+		line.Rules = append(line.Rules, notUnicast+" -j "+netctl.ChainBroadcasts)
+	}
+	// Nobody reaches a resident but by answering: an answer is addressed to the line's address here, since connection tracking
+	// turns it to the resident's only after mangle.
+	line.Rules = append(line.Rules, fmt.Sprintf("-d %s -j PAS-STRAY", c.network))
 	if c.all {
 		pre.Rules = append(pre.Rules, "-j SET --map-set "+netctl.SetWho+" src,src --map-mark")
 		down.Rules = append(down.Rules, redirect+" -j DROP")
@@ -381,9 +391,12 @@ func (c compiler) mangle() netctl.Table {
 		for _, kind := range []int{3, 11, 12} { // unreachable (too large is one), time exceeded, wrong parameter
 			related.Rules = append(related.Rules, fmt.Sprintf("-p icmp -m icmp --icmp-type %d %s", kind, markEssential))
 		}
-		others = append(others, related)
-		pre.Rules = append(pre.Rules, unmarked+" "+toEssential+" "+markEssential, unmarked+" "+relatedErrors+" -j "+related.Name)
-		down.Rules = append(down.Rules, unmarked+" "+fromEssential+" "+markEssential, unmarked+" "+relatedErrors+" -j "+related.Name)
+		// Of an admitted resident's packets it takes one look to know that they are none.
+		to := netctl.Chain{Name: "PAS-TO-ESSENTIAL", Rules: []string{toEssential + " " + markEssential, relatedErrors + " -j " + related.Name}}
+		from := netctl.Chain{Name: "PAS-OF-ESSENTIAL", Rules: []string{fromEssential + " " + markEssential, relatedErrors + " -j " + related.Name}}
+		others = append(others, related, to, from)
+		pre.Rules = append(pre.Rules, unmarked+" -j "+to.Name)
+		down.Rules = append(down.Rules, unmarked+" -j "+from.Name)
 		services.Rules = append(services.Rules,
 			fmt.Sprintf("-j CLASSIFY --set-class %04x:%04x", netctl.HTBMajor, netctl.MinorEssential))
 	}
@@ -396,12 +409,11 @@ func (c compiler) mangle() netctl.Table {
 	t := netctl.Table{
 		Name: "mangle",
 		Jumps: []netctl.Jump{
-			{From: "PREROUTING", Match: "-i " + c.hotspot, To: pre.Name},
-			// Nobody reaches a resident but by answering: an answer is addressed to the line's address here, since
-			// connection tracking turns it to the resident's only after mangle.
-			{From: "PREROUTING", Match: fmt.Sprintf("-d %s ! -i %s", c.network, c.hotspot), To: "PAS-STRAY"},
+			// What belongs to no connection would leave as it came, with a resident's address.
+			{From: "PREROUTING", Match: "-i " + c.hotspot + " -m conntrack ! --ctstate INVALID", To: pre.Name},
+			{From: "PREROUTING", Match: "! -i " + c.hotspot, To: line.Name},
 		},
-		Chains: append(others, pre, netctl.Chain{Name: "PAS-STRAY", Rules: []string{"-i lo -j RETURN", "-j DROP"}}),
+		Chains: append(others, pre, line, netctl.Chain{Name: "PAS-STRAY", Rules: []string{"-i lo -j RETURN", "-j DROP"}}),
 	}
 	if c.uplink == nil {
 		return t
@@ -473,9 +485,12 @@ func (c compiler) filter(quota, reserve string) netctl.Table {
 		// Also from an address of another network, to be told that it is none here.
 		"-p udp -m udp --dport 67 -j ACCEPT",
 		fmt.Sprintf("! -s %s -j DROP", c.network),
-		fmt.Sprintf("-d %s -p udp -m multiport --dports %d,%d,%d -j ACCEPT", box, PortDNS, PortGuest, PortCaptive),
+		"-m conntrack --ctstate INVALID -j DROP",
+		// A name server answers who was given to it: where nothing chose one, nobody is.
+		fmt.Sprintf("-d %s -p udp -m multiport --dports %d,%d,%d %s -j ACCEPT", box, PortDNS, PortGuest, PortCaptive, chosen),
 		fmt.Sprintf("-d %s -p tcp -m tcp --syn -m connlimit --connlimit-above %d --connlimit-mask 32 --connlimit-saddr -j REJECT --reject-with tcp-reset", box, portalConnections),
-		fmt.Sprintf("-d %s -p tcp -m multiport --dports %d,%d,%d,%d,%d -j ACCEPT", box, PortDNS, PortGuest, PortCaptive, PortPortal, PortSecure),
+		fmt.Sprintf("-d %s -p tcp -m multiport --dports %d,%d -j ACCEPT", box, PortPortal, PortSecure),
+		fmt.Sprintf("-d %s -p tcp -m multiport --dports %d,%d,%d %s -j ACCEPT", box, PortDNS, PortGuest, PortCaptive, chosen),
 		fmt.Sprintf("-d %s -p icmp -m icmp --icmp-type 8 -m hashlimit --hashlimit-upto 10/sec --hashlimit-burst 50 --hashlimit-mode srcip --hashlimit-name pas-ping -j ACCEPT", box),
 	}}
 	// Errors about connections that are tracked, e.g. an answer that a phone no longer waits for.
