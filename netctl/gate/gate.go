@@ -380,8 +380,9 @@ func (g *Gate) admit(s netctl.Session) error {
 	if err != nil {
 		return errors.Join(err, g.End(s.Addr))
 	}
-	// A device that pressed had its address bound to it before: this has it last as long as the session.
-	if b, ok := g.bound[s.Addr]; !ok || b.MAC != s.MAC || b.ends.Add(late).Before(x.ends) {
+	// A device that pressed had its address bound to it before. That it stays so for as long as the session is written with the
+	// next Bind, for all who pressed at once: the kernel takes milliseconds for it.
+	if b, ok := g.bound[s.Addr]; !ok || b.MAC != s.MAC || b.ends.Before(g.now().Add(late)) {
 		if _, err := g.bind(nil); err != nil {
 			return errors.Join(err, g.End(s.Addr))
 		}
