@@ -90,7 +90,7 @@ func terms(c config.Donation) ledger.Terms {
 	return t
 }
 
-// chosen returns the donation that residents' packets go by now, nil if there is none.
+// chosen returns the donation that residents' packets go by now, in a pause their questions for names; nil if there is none.
 func (b *Box) chosen() *donation {
 	if i := b.decision.Donation; i >= 0 {
 		return b.donations[i]
@@ -374,9 +374,10 @@ func (b *Box) close() error {
 
 // lasts returns how long the kernel has enough of the chosen donation's tranches, however much residents want: half of
 // what is left of them, at the fastest that it may be spent. Nobody's connections break because the box looked too late.
+// Names alone take little.
 func (b *Box) lasts() time.Duration {
 	d := b.chosen()
-	if d == nil || d.Cap == 0 || len(b.sessions) == 0 && !b.essential() {
+	if d == nil || d.Cap == 0 || b.decision.Internet == decide.NoInternet || len(b.sessions) == 0 && !b.essential() {
 		return period
 	}
 	least := soonest

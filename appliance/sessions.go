@@ -318,10 +318,10 @@ func (b *Box) newDay(today time.Time) {
 }
 
 // share gives running sessions what is due to them as the day goes: who came first leaves something for the last.
-// Nobody's is changed by a little, since each change is a message to the kernel.
+// Nobody's is changed by a little, since each change is a message to the kernel. In a pause nothing is shared.
 func (b *Box) share() {
 	d := b.chosen()
-	if d == nil || !b.tookUp {
+	if d == nil || b.decision.Internet == decide.NoInternet || !b.tookUp {
 		return
 	}
 	today := b.sharing(b.running())

@@ -59,7 +59,7 @@ type Decision struct {
 	Why      string    // one English sentence without its full stop, for status and logs
 	Internet Internet  // for admitted residents
 	Names    bool      // names resolve truly; else every name leads to the box, but those of essential services if they are reached
-	Donation int       // index of the chosen donation in Observation.Donations, -1 for none
+	Donation int       // index in Observation.Donations of the one whose line that goes by, -1 for none
 	Opens    time.Time // State Closed: the next opening; zero if never
 	Refills  time.Time // State Exhausted: when the first spent cap begins anew; zero if never
 }
@@ -76,6 +76,9 @@ type Decision struct {
 //	sharing    else
 //
 // A donation that its lender paused counts as none in the rows below.
+//
+// A browser keeps what it was told of a name for a minute: told in a pause that every name is the box, it would stay on the
+// box's page after the pause. So where somebody paused the box, names go by the line that would be used.
 //
 // Of the donations that share, one that is not slow is chosen before those that are, then the one with the first priority,
 // among equals the one whose cap allows most a day. What is chosen and works stays so until the better one has worked for a while, and is better by a quarter if it
@@ -95,6 +98,20 @@ func decide(o Observation) Decision {
 	held := func(s State, why string) Decision {
 		return Decision{State: s, Why: why, Internet: NoInternet, Donation: -1}
 	}
+	order := make([]int, len(o.Donations))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int {
+		return cmp.Compare(o.Donations[a].Priority, o.Donations[b].Priority)
+	})
+	those := func(from []int, are func(Donation) bool) []int {
+		return slices.DeleteFunc(slices.Clone(from), func(i int) bool { return !are(o.Donations[i]) })
+	}
+	open := those(order, func(x Donation) bool { return x.Open })
+	lent := those(open, func(x Donation) bool { return !x.Paused })
+	funded := those(lent, func(x Donation) bool { return !x.Spent })
+	chosen := best(o, those(funded, func(x Donation) bool { return x.Works }))
 	switch {
 	case o.Fault != "":
 		return held(Fault, o.Fault)
@@ -103,58 +120,44 @@ func decide(o Observation) Decision {
 	case o.SetupAsked:
 		return held(Setup, "the button asked for set-up")
 	case o.Paused:
-		return held(Paused, "paused by "+cmp.Or(o.PausedBy, "somebody"))
-	}
-
-	order := make([]int, len(o.Donations))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(a, b int) int {
-		return cmp.Compare(o.Donations[a].Priority, o.Donations[b].Priority)
-	})
-	open := slices.DeleteFunc(slices.Clone(order), func(i int) bool { return !o.Donations[i].Open })
-	if len(open) == 0 {
+		d := held(Paused, "paused by "+cmp.Or(o.PausedBy, "somebody"))
+		d.Names, d.Donation = chosen >= 0, chosen
+		return d
+	case len(open) == 0:
 		d := held(Closed, "outside the opening hours of every donation")
 		d.Opens = first(o.Donations, func(x Donation) time.Time { return x.Opens })
 		return d
-	}
-	lent := slices.DeleteFunc(slices.Clone(open), func(i int) bool { return o.Donations[i].Paused })
-	if len(lent) == 0 {
+	case len(lent) == 0:
 		who := "its lender"
 		if len(open) > 1 {
 			who = "their lenders"
 		}
 		return held(Paused, who+" paused "+names(o.Donations, open))
-	}
-	funded := slices.DeleteFunc(slices.Clone(lent), func(i int) bool { return o.Donations[i].Spent })
-	if len(funded) == 0 {
+	case len(funded) == 0:
 		var spent []Donation
 		for _, i := range lent {
 			spent = append(spent, o.Donations[i])
 		}
 		d := held(Exhausted, "the cap of "+names(o.Donations, lent)+" is spent")
 		d.Refills = first(spent, func(x Donation) time.Time { return x.Refills })
-		if i := slices.IndexFunc(lent, func(i int) bool { return o.Donations[i].Reserve && o.Donations[i].Works }); i >= 0 {
-			d.Internet, d.Donation = EssentialOnly, lent[i]
-			d.Why += fmt.Sprintf(", %q keeps essential services open", o.Donations[lent[i]].Name)
+		if kept := those(lent, func(x Donation) bool { return x.Reserve && x.Works }); len(kept) > 0 {
+			d.Internet, d.Donation = EssentialOnly, kept[0]
+			d.Why += fmt.Sprintf(", %q keeps essential services open", o.Donations[kept[0]].Name)
 		}
 		return d
-	}
-	var whys []string
-	for _, i := range funded {
-		whys = append(whys, o.Donations[i].Why)
-	}
-	i := best(o, slices.DeleteFunc(funded, func(i int) bool { return !o.Donations[i].Works }))
-	if i < 0 {
+	case chosen < 0:
+		var whys []string
+		for _, i := range funded {
+			whys = append(whys, o.Donations[i].Why)
+		}
 		return held(Offline, strings.Join(whys, "; "))
 	}
 	return Decision{
 		State:    Sharing,
-		Why:      fmt.Sprintf("%q is open, has data left and works", o.Donations[i].Name),
+		Why:      fmt.Sprintf("%q is open, has data left and works", o.Donations[chosen].Name),
 		Internet: AllInternet,
 		Names:    true,
-		Donation: i,
+		Donation: chosen,
 	}
 }
 

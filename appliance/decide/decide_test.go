@@ -48,6 +48,18 @@ func TestStates(t *testing.T) {
 			o.Donations[0].Open, o.Donations[1].Open = false, false
 		}},
 		{"paused by nobody known", func(o *Observation) { o.Paused = true }},
+		{"paused, and the first is down", func(o *Observation) { o.Paused, o.Donations[0].Works = true, false }},
+		{"paused, and the chosen one stays while it is not much worse", func(o *Observation) {
+			o.Paused, o.Chosen, o.Donations[0].Priority, o.Donations[1].Daily = true, 1, 2, 4e9
+		}},
+		{"paused, one is paused by its lender, the other closed", func(o *Observation) {
+			o.Paused, o.Donations[0].Paused, o.Donations[1].Open = true, true, false
+		}},
+		{"paused and spent, the second keeps something", func(o *Observation) {
+			o.Paused, o.Donations[0].Spent = true, true
+			o.Donations[1].Spent, o.Donations[1].Reserve = true, true
+		}},
+		{"paused, and set-up asked for", func(o *Observation) { o.Paused, o.SetupAsked = true, true }},
 		{"closed and spent", func(o *Observation) {
 			o.Donations[0] = Donation{Name: "Fibre", Opens: month, Spent: true}
 			o.Donations[1] = Donation{Name: "Phone", Opens: later}
@@ -144,14 +156,14 @@ func TestStates(t *testing.T) {
 }
 
 // TestNothingPassesWithoutReason holds for any observation: internet is given only with a donation that is open, not paused,
-// has data left and works, on a box that is whole, configured and not paused; essential services are reached only when no
-// donation has more to give, through one that kept something; and every decision says why. A better donation waits only
-// until it is steady, and only where what was chosen works.
+// has data left and works, on a box that is whole, configured and not paused; on one that is paused, names alone go by such
+// a donation; essential services are reached only when no donation has more to give, through one that kept something; and
+// every decision says why. A better donation waits only until it is steady, and only where what was chosen works.
 func TestNothingPassesWithoutReason(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(1, 2))
 	coin := func() bool { return r.IntN(3) > 0 }
-	seen := map[Internet]int{}
+	seen, paused := map[Internet]int{}, 0
 	for range 100_000 {
 		o := Observation{Now: now, Applied: coin(), Configured: coin(), SetupAsked: !coin(), Paused: !coin(), Chosen: r.IntN(5) - 1}
 		if !coin() {
@@ -168,25 +180,34 @@ func TestNothingPassesWithoutReason(t *testing.T) {
 			t.Fatalf("%+v: %s without a reason", o, d.State)
 		}
 		seen[d.Internet]++
-		if d.Internet == NoInternet {
-			if d.Donation != -1 || d.Names {
-				t.Fatalf("%+v: a way out without internet: %+v", o, d)
+		if d.Donation < 0 {
+			if d.Internet != NoInternet || d.Names {
+				t.Fatalf("%+v: a way out without a donation: %+v", o, d)
 			}
 			continue
 		}
 		x := o.Donations[d.Donation]
-		if !x.Open || x.Paused || !x.Works || o.Fault != "" || !o.Configured || o.SetupAsked || o.Paused {
+		if !x.Open || x.Paused || !x.Works || o.Fault != "" || !o.Configured || o.SetupAsked || o.Paused && d.Internet != NoInternet {
 			t.Fatalf("%+v: %s through %+v", o, d.Internet, x)
 		}
 		funded := func(y Donation) bool { return y.Open && !y.Paused && !y.Spent }
 		want := Sharing
-		if d.Internet == EssentialOnly {
+		switch d.Internet {
+		case NoInternet:
+			paused++
+			want = Paused
+			if !o.Paused || !funded(x) || !d.Names {
+				t.Fatalf("%+v: names through %+v", o, x)
+			}
+		case EssentialOnly:
 			want = Exhausted
 			if !x.Reserve || d.Names || slices.ContainsFunc(o.Donations, funded) {
 				t.Fatalf("%+v: essential services through %+v", o, x)
 			}
-		} else if !funded(x) || !d.Names {
-			t.Fatalf("%+v: internet through %+v", o, x)
+		case AllInternet:
+			if !funded(x) || !d.Names {
+				t.Fatalf("%+v: internet through %+v", o, x)
+			}
 		}
 		stays := o.Chosen >= 0 && o.Chosen < len(o.Donations) && funded(o.Donations[o.Chosen]) && o.Donations[o.Chosen].Works
 		for _, y := range o.Donations {
@@ -202,7 +223,7 @@ func TestNothingPassesWithoutReason(t *testing.T) {
 			t.Fatalf("%+v: %s", o, d.State)
 		}
 	}
-	if seen[AllInternet] < 1000 || seen[EssentialOnly] < 100 {
-		t.Fatalf("seen %v: the test looks away", seen)
+	if seen[AllInternet] < 1000 || seen[EssentialOnly] < 100 || paused < 1000 {
+		t.Fatalf("seen %v, and names alone %d times: the test looks away", seen, paused)
 	}
 }

@@ -47,6 +47,11 @@ var nameAttacks = []attack{
 		world: world{residents: 1, joined: 1}, play: tunnelUDP,
 	},
 	{
+		name: "pausetunnel", what: "an admitted device tunnels 10 s over TCP and UDP while the box is paused",
+		limit: fmt.Sprintf("≤ %.0f kB on the line beside the box's own", tunnelLimit()/1e3),
+		world: world{residents: 1, joined: 1, admitted: 1}, play: tunnelInPause,
+	},
+	{
 		name: "tcpadmitted", what: "an admitted device tunnels through four connections for names",
 		limit: fmt.Sprintf("≤ %.0f kB on the line beside the box's own", admittedLimit()/1e3),
 		world: world{residents: 1, joined: 1, admitted: 1}, play: tunnelAdmitted,
@@ -167,6 +172,22 @@ func tunnelAdmitted(ctx context.Context, s *stage) (outcome, error) {
 		return outcome{}, err
 	}
 	return s.onLine(int(got.Load()), admittedLimit())
+}
+
+func tunnelInPause(ctx context.Context, s *stage) (outcome, error) {
+	if err := s.Do(ctx, "pause"); err != nil {
+		return outcome{}, err
+	}
+	within, cancel := context.WithTimeout(ctx, tunnelled)
+	defer cancel()
+	over := make(chan int)
+	go func() { over <- hostile.TunnelTCP(within, s.Residents[0].Host, nameServer, "huge.example") }()
+	err := hostile.FloodNames(within, s.Residents[0].Host, nameServer, 100, dnsmessage.TypeTXT, "long.example")
+	got := <-over
+	if err != nil {
+		return outcome{}, err
+	}
+	return s.onLine(got, tunnelLimit())
 }
 
 func tunnelUDP(ctx context.Context, s *stage) (o outcome, err error) {

@@ -109,6 +109,7 @@ type box struct {
 	state  string // its folder for what survives a power cut
 	log    string // the file that has all that daemons on this box wrote
 	env    []string
+	fresh  int // names that nobody knew: see leads
 }
 
 // newBox makes a scene, starts the daemon in it and waits until it shares. Its clock is confirmed: no test needs a time
@@ -473,6 +474,23 @@ func (b *box) reaches(r *netlab.Resident) error {
 func (b *box) waitOnline(r *netlab.Resident) {
 	b.t.Helper()
 	wait(b.t, "the internet's answer to "+r.Name(), func() error { return b.reaches(r) })
+}
+
+// leads fails the test unless a name leads the resident to the address. Nobody knows the name yet; whether the box asked for
+// it is returned. The first tries may meet a name server that is being started.
+func (b *box) leads(r *netlab.Resident, to netip.Addr) (asked bool) {
+	b.t.Helper()
+	b.fresh++
+	name := fmt.Sprintf("n%d.fresh.example", b.fresh)
+	b.scene.Internet.Names.Set(name, netlab.NewsAddr)
+	wait(b.t, "an answer to a name", func() error {
+		addrs, err := r.LookupHost(b.t.Context(), name)
+		if err == nil && addrs[0] != to {
+			b.t.Errorf("%s leads %s to %v, want %s", name, r.Name(), addrs, to)
+		}
+		return err
+	})
+	return b.scene.Internet.Names.Asked(name) > 0
 }
 
 // held fails the test if anything of the internet answers the resident: by address, TCP on two ports, and UDP.

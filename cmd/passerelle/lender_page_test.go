@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -142,6 +143,9 @@ func TestLenderPage(t *testing.T) {
 	button(path, "/pause")
 	b.waitPaused(true)
 	b.held(r)
+	if b.leads(r, netip.MustParsePrefix(boxPrefix).Addr()) {
+		t.Error("the box asks for a name by a line that its lender paused")
+	}
 	b.kill()
 	b.start()
 	b.waitPaused(true)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"os"
 	"strings"
 	"syscall"
@@ -194,7 +195,8 @@ func TestCapIsGrantedInTime(t *testing.T) {
 	}
 }
 
-// TestPause: it stops traffic at once, says who paused, outlives a crash, and ends no session.
+// TestPause: it stops traffic at once, says who paused, outlives a crash, and ends no session. Names lead where they lead, so
+// that nobody stays on the box's page after it; outside its hours, nothing is asked by the line.
 func TestPause(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{Residents: 2})
@@ -215,13 +217,17 @@ func TestPause(t *testing.T) {
 			t.Errorf("%s, with %d sessions", s.Why, s.Residents.Sessions)
 		}
 		b.held(r)
-		wait(t, "names, which lead to the page", func() error {
+		wait(t, "what is not encrypted to lead to the page", func() error {
 			reply, err := b.get(r, somePage)
 			if err == nil && reply.Header.Get("Location") != portal+"/" {
 				err = fmt.Errorf("%d", reply.Status)
 			}
 			return err
 		})
+		for _, x := range []*netlab.Resident{r, late} {
+			b.leads(x, netlab.NewsAddr)
+		}
+		b.refused(r, netlab.NewsAddr)
 		b.shows(r, "paused.title")
 		if reply := b.press(late, "/session"); reply.Status != http.StatusServiceUnavailable {
 			t.Errorf("the button is answered with %d", reply.Status)
@@ -236,13 +242,30 @@ func TestPause(t *testing.T) {
 	b.stop()
 	b.start()
 	paused()
+	remembered, err := r.LookupHost(t.Context(), "news.example")
+	b.must(err)
 	b.mustDo("resume")
+	if reply, err := b.get(r, "http://"+remembered[0].String()+"/"); err != nil || reply.Body != netlab.InternetPage {
+		t.Errorf("who asked for a name in the pause got %d %q, %v after it", reply.Status, reply.Header.Get("Location"), err)
+	}
 	b.online(r)
 	b.sessions(1)
 	b.held(late)
 	b.admit(late)
 	b.mustDo("resume")
 	b.online(r)
+
+	b.configure(settings{more: `hours = "Jan 01 00:00-00:01"`})
+	b.signal(syscall.SIGHUP)
+	b.waitState(decide.Closed)
+	box := netip.MustParsePrefix(boxPrefix).Addr()
+	if b.leads(r, box) {
+		t.Error("the box asks for a name outside the line's hours")
+	}
+	b.mustDo("pause")
+	if b.leads(r, box) {
+		t.Error("the box asks for a name outside the line's hours, in a pause")
+	}
 }
 
 // TestReload: SIGHUP changes limits without ending sessions; what is wrong, or what changes the hotspot itself starts the daemon anew.

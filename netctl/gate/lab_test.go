@@ -77,12 +77,23 @@ func address(k int) netip.Addr { return gatetest.ResidentAddr(k) }
 
 // sharing compiles the plan that shares the k-th lender's connection.
 func (l *lab) sharing(k int) netctl.Plan {
+	return l.using(decide.Decision{State: decide.Sharing, Internet: decide.AllInternet, Names: true, Donation: k})
+}
+
+// named compiles the plan of a pause in which names are asked for through the k-th lender's connection.
+func (l *lab) named(k int) netctl.Plan {
+	return l.using(decide.Decision{State: decide.Paused, Internet: decide.NoInternet, Names: true, Donation: k})
+}
+
+// using compiles the plan by which a lender's connection is used.
+func (l *lab) using(d decide.Decision) netctl.Plan {
+	lender := l.Lenders[d.Donation]
 	return plan.Compile(plan.Input{
 		NamesUser: "65533",
 		Config:    &l.config,
-		Decision:  decide.Decision{State: decide.Sharing, Internet: decide.AllInternet, Names: true, Donation: k},
-		Gateway:   l.Lenders[k].Gateway,
-		Networks:  []netip.Prefix{l.Lenders[k].Box.Masked()},
+		Decision:  d,
+		Gateway:   lender.Gateway,
+		Networks:  []netip.Prefix{lender.Box.Masked()},
 		LANs:      l.lans(),
 	})
 }

@@ -436,6 +436,7 @@ func TestNames(t *testing.T) {
 		want [2]string // by resident, of whom the first is admitted
 	}{
 		{l.sharing(0), [2]string{"the truth", "a guest's truth"}},
+		{l.named(0), [2]string{"a guest's truth", "a guest's truth"}},
 		{l.paused(), [2]string{"the box", "the box"}},
 		{l.sharing(0), [2]string{"the truth", "a guest's truth"}},
 	} {

@@ -3,15 +3,14 @@ package plan
 import (
 	"fmt"
 
-	"passerelle/appliance/decide"
 	"passerelle/netctl"
 )
 
 // # Who answers for names
 //
 // Three name servers run on the box (children.go). The one for admitted residents answers truthfully. The guests' one
-// answers everybody else: truthfully while a line may be used, and of essential services' names only where no more than those
-// are reached. The captive one asks nobody: every name is the box.
+// answers everybody else: truthfully while a line may be used, also on a box that is paused, and of essential services' names
+// only where no more than those are reached. The captive one asks nobody: every name is the box.
 //
 // What a question costs on the line is bounded before it is answered, since an answer that has arrived has been billed. So
 // questions are counted, not bytes, and each counts as the largest that a question and its answer can be (questionBytes): no
@@ -102,9 +101,7 @@ func (c compiler) question() int { return questionBytes * max(1, min(c.NameServe
 func (c compiler) truthfulNames() bool { return c.Decision.Names && c.all }
 
 // asksForGuests tells whether the guests' name server asks anybody.
-func (c compiler) asksForGuests() bool {
-	return c.Decision.Names || c.essential && c.Decision.Internet == decide.EssentialOnly
-}
+func (c compiler) asksForGuests() bool { return c.Decision.Names || c.onlyEssential() }
 
 // raw decides, before connections are tracked, who answers a question, and drops leases asked for in another's name. What
 // frames found to be neither is left out; where frames are not held against anything, nothing is.
@@ -169,8 +166,8 @@ func (c compiler) toAnswerers() (rules []string) {
 // ip_route_me_harder in net/ipv4/netfilter.c).
 func (c compiler) onLine() (ask, told netctl.Chain) {
 	minor := netctl.MinorNames
-	if !c.all {
-		minor = netctl.MinorEssential // it is for essential services alone
+	if c.onlyEssential() {
+		minor = netctl.MinorEssential
 	}
 	mark := fmt.Sprintf("%#x/%#x", netctl.MarkNames, netctl.MarkMask)
 	ask = netctl.Chain{Name: "PAS-ASK", Rules: []string{

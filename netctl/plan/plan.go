@@ -152,7 +152,7 @@ type compiler struct {
 	box       netip.Addr
 	network   netip.Prefix
 	uplink    *config.Donation // nil: nothing leads out
-	line      string           // its interface
+	line      string           // its interface; without all and essential, names alone go by it
 	all       bool             // to all of the internet, for admitted residents
 	essential bool             // to essential services, for everybody
 	limited   bool             // residents have classes
@@ -167,8 +167,9 @@ func Compile(in Input) netctl.Plan {
 		network: in.Config.Hotspot.Address.Masked(),
 		all:     in.Decision.Internet == decide.AllInternet,
 	}
-	services := len(in.Config.Essential.Names) > 0
-	if d := in.Decision; d.Donation >= 0 && (c.all || services && d.Internet == decide.EssentialOnly) {
+	d := in.Decision
+	services := len(in.Config.Essential.Names) > 0 && (c.all || d.Internet == decide.EssentialOnly)
+	if d.Donation >= 0 && (c.all || services || d.Names) {
 		c.uplink = &in.Config.Donations[d.Donation]
 		c.line = cmp.Or(in.Line, c.uplink.Interface)
 		c.essential = services
@@ -177,6 +178,12 @@ func Compile(in Input) netctl.Plan {
 	}
 	return c.compile()
 }
+
+// forwards tells whether anything of residents' is forwarded. What is not is closed by having no rule, route or translation.
+func (c compiler) forwards() bool { return c.uplink != nil && (c.all || c.essential) }
+
+// onlyEssential tells whether no more than essential services is reached, so that only their names are asked for.
+func (c compiler) onlyEssential() bool { return c.essential && !c.all }
 
 func (c compiler) compile() netctl.Plan {
 	limits := c.Config.Limits
@@ -210,9 +217,11 @@ func (c compiler) compile() netctl.Plan {
 		if c.essential && c.uplink.Reserve != 0 {
 			p.Reserve = ReserveChain(*c.uplink)
 		}
-		p.Routes = append(p.Routes, netctl.Route{
-			Table: netctl.TableOnline, Kind: "unicast", To: everywhere, Device: c.line, Gateway: c.Gateway,
-		})
+		if c.forwards() {
+			p.Routes = append(p.Routes, netctl.Route{
+				Table: netctl.TableOnline, Kind: "unicast", To: everywhere, Device: c.line, Gateway: c.Gateway,
+			})
+		}
 		p.Shapers = c.shapers()
 	}
 	p.Sysctls = c.sysctls(interfaces)
@@ -333,14 +342,14 @@ func (c compiler) shapers() []netctl.Shaper {
 		essential = uint64(c.Config.Essential.Rate)
 	}
 	var s []netctl.Shaper
-	if l.Download != 0 || d.Download != 0 || essential != 0 {
+	if c.forwards() && (l.Download != 0 || d.Download != 0 || essential != 0) {
 		s = append(s, netctl.Shaper{
 			Device: c.hotspot, Direction: netctl.Download, Total: uint64(d.Download), Essential: essential,
 		})
 	}
 	if l.Upload != 0 || d.Upload != 0 || essential != 0 {
 		names := allGuestNames + admittedNames // bytes a second
-		if !c.all {
+		if c.onlyEssential() {
 			names = 0 // they are essential services'
 		}
 		s = append(s, netctl.Shaper{
@@ -426,7 +435,9 @@ func (c compiler) mangle() netctl.Table {
 	if c.all && len(up.Rules) > 0 {
 		lead("FORWARD", admitted, up)
 	}
-	lead("FORWARD", unmarked, down)
+	if c.forwards() {
+		lead("FORWARD", unmarked, down)
+	}
 	if c.essential {
 		lead("FORWARD", essential, services)
 	}
@@ -465,7 +476,7 @@ func (c compiler) nat() netctl.Table {
 		Jumps:  []netctl.Jump{{From: "PREROUTING", Match: "-i " + c.hotspot, To: "PAS-FIRST"}},
 		Chains: []netctl.Chain{first},
 	}
-	if c.uplink != nil {
+	if c.forwards() {
 		t.Jumps = append(t.Jumps, netctl.Jump{
 			From: "POSTROUTING", Match: fmt.Sprintf("-s %s -o %s", c.network, c.line), To: "PAS-LEAVE",
 		})
@@ -512,8 +523,10 @@ func (c compiler) filter(quota, reserve string) netctl.Table {
 		}
 		t.Jumps = append(t.Jumps, netctl.Jump{From: "INPUT", Match: "-i " + c.line, To: told.Name})
 		// What the box itself sends and gets pays as well; it is not refused, whatever is left. Names are.
+		if c.forwards() {
+			t.Jumps = append(t.Jumps, netctl.Jump{From: "FORWARD", Match: unpaid, To: quota})
+		}
 		t.Jumps = append(t.Jumps,
-			netctl.Jump{From: "FORWARD", Match: unpaid, To: quota},
 			netctl.Jump{From: "INPUT", Match: "-i " + c.line, To: billed},
 			netctl.Jump{From: "OUTPUT", Match: "-o " + c.line, To: quota})
 	}

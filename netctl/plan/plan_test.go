@@ -92,6 +92,9 @@ func parseDecision(t *testing.T, c *config.Config, text string) (in plan.Input, 
 			case "essential":
 				in.Decision.Internet = decide.EssentialOnly
 				in.Decision.Donation, err = strconv.Atoi(value)
+			case "names":
+				in.Decision.Names = true
+				in.Decision.Donation, err = strconv.Atoi(value)
 			case "gateway":
 				in.Gateway, err = netip.ParseAddr(value)
 			case "network":
@@ -155,7 +158,8 @@ func childrenText(children []netctl.Child) string {
 	return b.String()
 }
 
-// TestStates has every State but sharing compile to the same plan, whatever was decided besides.
+// TestStates has every State but sharing compile to the same plan, whatever was decided besides. Where names go on in a pause,
+// nothing is forwarded all the same.
 func TestStates(t *testing.T) {
 	t.Parallel()
 	c := example(t)
@@ -174,10 +178,27 @@ func TestStates(t *testing.T) {
 			t.Errorf("%s (-paused +%s):\n%s", s, s, d)
 		}
 	}
-	for _, forbidden := range []string{"MASQUERADE", "--map-mark", "dev eth0", "shape", "pay from"} {
+	forwarding := []string{"MASQUERADE", "--map-mark", "dev eth0", "0x30000000", "-I FORWARD -m mark", "shape download", "sessions leave"}
+	for _, forbidden := range append(forwarding, "shape", "pay from", "PAS-ASK") {
 		if strings.Contains(held, forbidden) {
 			t.Errorf("the plan that shares nothing says %q", forbidden)
 		}
+	}
+	named := plan.Compile(plan.Input{
+		Config: c, Decision: decide.Decision{State: decide.Paused, Internet: decide.NoInternet, Names: true}, NamesUser: "104",
+	}).String()
+	for _, forbidden := range forwarding {
+		if strings.Contains(named, forbidden) {
+			t.Errorf("the plan by which names alone are asked for says %q", forbidden)
+		}
+	}
+	for _, asking := range []string{"PAS-ASK", "-g PAS-GUESTS", "pay from"} {
+		if !strings.Contains(named, asking) {
+			t.Errorf("the plan by which names are asked for has no %q", asking)
+		}
+	}
+	if strings.Contains(named, "-g PAS-TRUTHFUL") {
+		t.Error("an admitted resident is answered beyond the guests' rate in a pause")
 	}
 	if compile(decide.Sharing, decide.AllInternet, 0) == held {
 		t.Error("the plan that shares is the one that does not")

@@ -22,6 +22,7 @@ type Fake struct {
 	now       func() time.Time
 	objects   map[string]bool // lines of a plan's text
 	cap       string          // the quota chain in use
+	way       string          // by which residents' packets leave, "" for none
 	sessions  map[netip.Addr]fakeSession
 	day       map[netctl.MAC]usage
 	classes   map[string]bool
@@ -152,7 +153,7 @@ func (k *Fake) Pass(addr netip.Addr, bytes uint64) (passed uint64) {
 	defer k.mu.Unlock()
 	for range (bytes + packet - 1) / packet {
 		s, ok := k.sessions[addr]
-		if !ok || !k.running(s) || k.cap == "" {
+		if !ok || !k.running(s) || k.way == "" {
 			return passed
 		}
 		s.counted += packet
@@ -246,7 +247,7 @@ func (g *fakeGate) Apply(_ context.Context, p netctl.Plan) (changes []string, er
 	if !g.applied {
 		g.adopt()
 	}
-	g.plan, g.applied, g.cap = p, true, p.Cap
+	g.plan, g.applied, g.cap, g.way = p, true, p.Cap, p.Way
 	for addr, s := range g.known {
 		if !g.running(s) {
 			g.finish(addr)
@@ -531,6 +532,6 @@ func (g *fakeGate) Close(context.Context) error {
 	clear(g.classes)
 	clear(g.bindings)
 	clear(g.broadcasts)
-	g.tranches, g.cap, g.applied, g.known, g.day = nil, "", false, nil, nil
+	g.tranches, g.cap, g.way, g.applied, g.known, g.day = nil, "", "", false, nil, nil
 	return nil
 }
