@@ -86,7 +86,6 @@ func dnsmasqs(c *config.Config, o Outside, run string) []netctl.Child {
 
 	common := []string{
 		fmt.Sprintf("# Names are asked through interface number %d.", o.Asked),
-		"filter-AAAA", // IPv6 is closed: an address that cannot be reached only costs time
 		"user=" + DNSUser,
 		"keep-in-foreground",
 		"log-facility=-",
@@ -110,8 +109,14 @@ func dnsmasqs(c *config.Config, o Outside, run string) []netctl.Child {
 	}
 	// A name of the internet that leads to an address that is nobody's there leads a browser somewhere else than its page says
 	// (DNS rebinding). dnsmasq's stop-dns-rebind means that, but counts the documentation's networks among them, which are
-	// open here, and not all that are closed.
+	// open here, and not all that are closed. Addresses of IPv6 pass: a name that is signed would be taken for forged without
+	// them (dnsmasq's filter-AAAA leaves out the proof that there are none), and who has no IPv6 does not use them (RFC 6724,
+	// section 5, rule 1). The box forwards none, so what counts are those that lead elsewhere than through it.
 	for _, n := range special {
+		mapped := netip.PrefixFrom(netip.AddrFrom16(n.Addr().As16()), 96+n.Bits()) // RFC 4291, section 2.5.5.2
+		asking = append(asking, "bogus-nxdomain="+n.String(), "bogus-nxdomain="+mapped.String())
+	}
+	for _, n := range special6 {
 		asking = append(asking, "bogus-nxdomain="+n.String())
 	}
 	for _, name := range services { // one a line: dnsmasq reads 1024 bytes of it

@@ -118,6 +118,14 @@ var special = []netip.Prefix{
 	netip.MustParsePrefix("240.0.0.0/4"),
 }
 
+// special6 are the addresses of IPv6 that lead to a device itself or to who is on a link or site with it (RFC 4291, RFC 4193).
+var special6 = []netip.Prefix{
+	netip.MustParsePrefix("::/127"),
+	netip.MustParsePrefix("fc00::/7"),
+	netip.MustParsePrefix("fe80::/10"),
+	netip.MustParsePrefix("ff00::/8"),
+}
+
 // Matches of marks, and what sets them. A packet has one of ours only until it has been paid for.
 var (
 	admitted      = marked(netctl.MarkAdmitted, netctl.MarkMask)
