@@ -500,6 +500,27 @@ func TestRecordBefore(t *testing.T) {
 	}
 }
 
+// TestRecordAfter reads a record of the next version, which has more at its end, and none of the one after it.
+func TestRecordAfter(t *testing.T) {
+	t.Parallel()
+	want := Record{Base: 5, Boot: "first", Line: Line{Name: "eth0", Index: 3, Bytes: 7}, tranches: []granted{{general, 1, 2, 1}}}
+	day := Day{Date: 20261122, Bytes: 9, Residents: 2}
+	later := func(b []byte, version byte) []byte {
+		b[0] = version
+		return resum(append(b[:len(b)-4], "more and its sum"...))
+	}
+	for version, wantErr := range map[byte]error{recordWrites: ErrDamaged, recordWrites + 1: nil, recordWrites + 2: ErrNewer} {
+		got, err := Decode(later(want.Append(nil), version))
+		if !errors.Is(err, wantErr) || err == nil && !cmp.Equal(want, got, cmp.AllowUnexported(Record{}, granted{})) {
+			t.Errorf("version %d: %+v, %v", version, got, err)
+		}
+		gotDay, err := DecodeDay(day.Date, later(day.Append(nil), version))
+		if !errors.Is(err, wantErr) || err == nil && gotDay != day {
+			t.Errorf("a day of version %d: %+v, %v", version, gotDay, err)
+		}
+	}
+}
+
 // TestBroadcasts: what the line's own network sends to all on it is told apart and does not count, unless the terms say so.
 func TestBroadcasts(t *testing.T) {
 	t.Parallel()

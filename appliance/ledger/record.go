@@ -67,13 +67,17 @@ var (
 	ErrDamaged = errors.New("it is damaged")
 )
 
-// recordVersion 2 has the counts of broadcasts.
-const recordVersion = 2
+// The versions of a record's form, by the rule in store's package comment: a newer one that is read has more fields at its
+// end. Version 2 has the counts of broadcasts.
+const (
+	recordWrites = 2
+	recordReads  = recordWrites + 1
+)
 
 // Append appends the record's bytes: the version, the fields as varints and short texts, and a checksum (CRC-32, IEEE).
 func (r Record) Append(to []byte) []byte {
 	from := len(to)
-	e := encoder{append(to, recordVersion)}
+	e := encoder{append(to, recordWrites)}
 	e.int(r.Start)
 	e.int(r.End)
 	e.text(r.Period)
@@ -129,7 +133,7 @@ func Decode(b []byte) (r Record, err error) {
 	if d.version >= 2 {
 		r.Broadcasts, r.Line.BroadcastsAfter = d.uint(), d.uint()
 	}
-	if d.err != nil || len(d.b) > 0 {
+	if !d.finished() {
 		return Record{}, fmt.Errorf("read a donation's account: %w", ErrDamaged)
 	}
 	return r, nil
@@ -138,7 +142,7 @@ func Decode(b []byte) (r Record, err error) {
 // Append appends the day's sums without its date, with a checksum.
 func (d Day) Append(to []byte) []byte {
 	from := len(to)
-	e := encoder{append(to, recordVersion)}
+	e := encoder{append(to, recordWrites)}
 	e.uint(d.Bytes)
 	e.uint(uint64(d.Residents))
 	return binary.LittleEndian.AppendUint32(e.b, crc32.ChecksumIEEE(e.b[from:]))
@@ -151,7 +155,7 @@ func DecodeDay(date int32, b []byte) (Day, error) {
 		return Day{}, fmt.Errorf("read the sums of day %d: %w", date, err)
 	}
 	day := Day{Date: date, Bytes: d.uint(), Residents: uint32(d.uint())}
-	if d.err != nil || len(d.b) > 0 {
+	if !d.finished() {
 		return Day{}, fmt.Errorf("read the sums of day %d: %w", date, ErrDamaged)
 	}
 	return day, nil
@@ -191,10 +195,15 @@ func open(b []byte) (decoder, error) {
 	if crc32.ChecksumIEEE(body) != binary.LittleEndian.Uint32(sum) {
 		return decoder{}, ErrDamaged
 	}
-	if body[0] > recordVersion {
+	if body[0] > recordReads {
 		return decoder{}, ErrNewer
 	}
 	return decoder{version: body[0], b: body[1:]}, nil
+}
+
+// finished tells whether all was read. What a newer version has at its end is passed over.
+func (d *decoder) finished() bool {
+	return d.err == nil && (len(d.b) == 0 || d.version > recordWrites)
 }
 
 func (d *decoder) uint() uint64 {
