@@ -103,6 +103,7 @@ type Parts struct {
 	Accounts   Accounts
 	Books      map[string]*ledger.Book // what the accounts' place has, by donation
 	Paused     map[string]string       // likewise, by whom donations are paused
+	Lost       error                   // why accounts were lost, as far as any are
 	Clock      Clock
 	Boot       string           // names this boot of the machine
 	RunDir     string           // folder in memory for the children's files

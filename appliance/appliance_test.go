@@ -285,6 +285,9 @@ func (h *home) config(text string) *config.Config {
 	return c
 }
 
+// errUnread is why accounts were lost, if any were.
+var errUnread = errors.New("the accounts cannot be read")
+
 func (h *home) start(text string, aside Aside) {
 	h.Helper()
 	gate := &mortal{Gate: h.kernel.Gate()}
@@ -298,8 +301,8 @@ func (h *home) start(text string, aside Aside) {
 		Joiner: h.joiner, Air: h.air, Board: func() BoardStatus { return BoardStatus{} },
 		Accounts: h.paper, Books: books, Paused: maps.Clone(h.paper.paused), Clock: h.clock, Boot: h.boot,
 		Leases: func() ([]bindings.Lease, error) { return h.leases, nil }, Asker: &h.asker,
-		NamesUser: func() string { return "104" },
-		RunDir:    "/run/passerelle", Now: time.Now, Log: slog.New(slog.DiscardHandler),
+		NamesUser: func() string { return "104" }, Lost: errUnread,
+		RunDir: "/run/passerelle", Now: time.Now, Log: slog.New(slog.DiscardHandler),
 		Keep: func(k Kept) error { h.kept = k; return nil }, Kept: h.kept, Aside: aside,
 		TookUp: func() error { return gate.calls(func() error { h.aside = Aside{}; return nil }) },
 	})

@@ -255,7 +255,7 @@ func (b *Box) observed(d *donation) decide.Donation {
 	s := d.standing
 	x := decide.Donation{
 		Name: d.Name, Priority: d.Priority, Open: b.open(d), Paused: d.pausedBy != "",
-		Spent: s.Spent, Reserve: d.Reserve != 0 && !s.AllSpent, Refills: s.Resets,
+		Spent: s.Spent, Lost: s.Lost, Reserve: d.Reserve != 0 && !s.AllSpent, Refills: s.Resets,
 		Daily: decide.Unlimited,
 	}
 	if d.Cap != 0 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -206,6 +207,9 @@ func TestSpentBoxRests(t *testing.T) {
 		h.paper.records["Fibre du centre"] = ledger.LostRecord()
 		h.start(strings.Replace(confText, `cap = "0"`, `cap = "50MB"`, 1), Aside{})
 		h.state(decide.Exhausted)
+		if s := h.box.Status(); !slices.Contains(s.Problems, errUnread.Error()) || !strings.Contains(s.Why, "the account was lost") {
+			h.Errorf("why the account was lost is not said: %s, %q", s.Why, s.Problems)
+		}
 		if n := h.looks(); n > 20 {
 			h.Errorf("with an account that was lost there are %d looks in 10 periods", n)
 		}

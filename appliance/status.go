@@ -29,7 +29,7 @@ type Status struct {
 	Donations []DonationStatus `json:"donations"` // in the configuration's order
 	Board     BoardStatus      `json:"board"`
 	Children  []ChildStatus    `json:"children"`
-	Problems  []string         `json:"problems"` // of the last round, empty if all went well
+	Problems  []string         `json:"problems"` // of the last round, and what needs somebody; empty if all is well
 	Started   time.Time        `json:"started"`  // the daemon
 }
 
@@ -174,7 +174,7 @@ func (b *Box) publish() {
 		Hotspot:   HotspotStatus{Interface: c.Hotspot.Interface, Address: c.Hotspot.Address.String(), WiFi: b.wifi()},
 		Board:     b.Board(),
 		Residents: ResidentsStatus{Download: uint64(c.Limits.Download), Upload: uint64(c.Limits.Upload), Data: uint64(c.Limits.Data)},
-		Problems:  append([]string{}, b.problems...),
+		Problems:  append(b.standing(), b.problems...),
 		Donations: []DonationStatus{},
 	}
 	if s.Hotspot.Tracked = b.sample.Tracked; s.Hotspot.Tracked != 0 {
@@ -208,6 +208,15 @@ func (b *Box) publish() {
 	b.view, b.status, b.looked = v, s, b.Now()
 }
 
+// standing returns the problems that last until somebody, or a period's end, mends them.
+func (b *Box) standing() []string {
+	all := []string{}
+	if b.Lost != nil && slices.ContainsFunc(b.donations, func(d *donation) bool { return d.Cap != 0 && d.standing.Lost }) {
+		all = append(all, b.Lost.Error())
+	}
+	return all
+}
+
 // Looked returns when the loop last finished a round, by the clock of Parts.Now. One does at least every few seconds.
 func (b *Box) Looked() time.Time {
 	b.mu.RLock()
@@ -225,7 +234,7 @@ func (d *donation) status(
 		Kind: d.uplink.Kind, Open: x.Open, Opens: whenever(x.Opens, zone),
 		PausedBy: d.pausedBy, Works: x.Works, Why: x.Why, Slow: x.Slow, Servers: []string{}, Spent: x.Spent,
 		Cap: uint64(d.Cap), Used: l.Used, Over: l.Over, Granted: l.Granted, Left: l.Left, Reserve: l.Reserve, Margin: l.Margin,
-		Daily: l.Ration, Lost: l.Lost, Broadcasts: l.Broadcasts, BroadcastsCount: d.Broadcast,
+		Daily: l.Ration, Lost: d.Cap != 0 && l.Lost, Broadcasts: l.Broadcasts, BroadcastsCount: d.Broadcast,
 		Period: d.Period, Began: whenever(l.Start, zone), Refills: whenever(l.Resets, zone),
 		Days: []DayStatus{},
 	}

@@ -40,6 +40,10 @@ func TestPages(t *testing.T) {
 			d.State, d.Until = Spent, d.Resets
 			d.Left, d.Granted, d.PerDay, d.Used = 0, 0, 0, 197_000_000_000
 		}},
+		{name: "uncounted", set: func(d *Donation) {
+			d.State, d.Until, d.Lost = Spent, d.Resets, true
+			d.Left, d.Granted, d.PerDay, d.Reserve, d.Used, d.Days = 0, 0, 0, 0, 0, nil
+		}},
 		{name: "spent-once", set: func(d *Donation) {
 			d.State, d.Period, d.Began, d.Resets = Spent, "once", time.Time{}, time.Time{}
 			d.Left, d.Granted, d.PerDay = 0, 0, 0

@@ -33,6 +33,7 @@ type Donation struct {
 	Began, Resets time.Time // the period; Resets is zero if it never ends
 	Days          []Day     // those of the last 31 that are known, or more, in any order
 
+	Lost        bool // the account was lost: the cap counts as used until the period is over
 	ClockUnsure bool // nobody knows what time it is: until somebody does, no cap refills
 }
 
@@ -160,7 +161,11 @@ func (r *request) lenderPage(path string, d Donation, now time.Time) web.Lender 
 	default:
 		p.Lines = w.Lines(key + ".unknown")
 	}
-	if d.State == Spent {
+	switch {
+	case d.State == Spent && d.Lost:
+		p.Title = w.T("lender.uncounted.title")
+		p.Lines = append(w.Lines("lender.uncounted.text"), p.Lines...)
+	case d.State == Spent:
 		p.Lines = append(w.Lines(key+".text"), p.Lines...)
 	}
 	r.account(&p, d, now)
@@ -189,7 +194,9 @@ func (r *request) account(p *web.Lender, d Donation, now time.Time) {
 	case d.Resets.After(now) && !d.ClockUnsure:
 		p.Terms = append(p.Terms, w.T("lender.resets", "when", w.When(d.Resets.In(r.site.Location), now)))
 	}
-	r.parts(p, d)
+	if !d.Lost { // what was used is not known
+		r.parts(p, d)
+	}
 }
 
 // parts cuts the cap up. What the other parts leave of it is kept, for the box's own use and so that nothing goes over;
@@ -260,6 +267,8 @@ func (r *request) days(p *web.Lender, d Donation, now time.Time) {
 	if most == 0 {
 		p.Days = nil
 		switch {
+		case d.Lost:
+			p.Unused = w.Lines("lender.undated")
 		case all == 0:
 			p.Unused = w.Lines("lender.unused")
 		case d.ClockUnsure || d.Used > 0:

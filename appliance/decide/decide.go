@@ -31,6 +31,7 @@ type Donation struct {
 	Opens    time.Time // when it opens next, if it is not Open; zero if never
 	Paused   bool      // its lender paused it: it is passed over
 	Spent    bool      // its cap is used up, but for what is kept for essential services
+	Lost     bool      // it counts as Spent, because its account was lost
 	Reserve  bool      // some of what is kept for essential services is left
 	Refills  time.Time // when its cap begins anew, if it is Spent; zero if never
 	Daily    uint64    // bytes a day that its cap allows until it begins anew; Unlimited without one
@@ -138,7 +139,7 @@ func decide(o Observation) Decision {
 		for _, i := range lent {
 			spent = append(spent, o.Donations[i])
 		}
-		d := held(Exhausted, "the cap of "+names(o.Donations, lent)+" is spent")
+		d := held(Exhausted, spentOf(o.Donations, lent))
 		d.Refills = first(spent, func(x Donation) time.Time { return x.Refills })
 		if kept := those(lent, func(x Donation) bool { return x.Reserve && x.Works }); len(kept) > 0 {
 			d.Internet, d.Donation = EssentialOnly, kept[0]
@@ -188,6 +189,26 @@ func best(o Observation, from []int) int {
 		return o.Chosen
 	}
 	return i
+}
+
+// spentOf says why nothing is left of the donations of these indices.
+func spentOf(donations []Donation, indices []int) string {
+	var spent, lost []int
+	for _, i := range indices {
+		if donations[i].Lost {
+			lost = append(lost, i)
+		} else {
+			spent = append(spent, i)
+		}
+	}
+	var whys []string
+	if len(spent) > 0 {
+		whys = append(whys, "the cap of "+names(donations, spent)+" is spent")
+	}
+	if len(lost) > 0 {
+		whys = append(whys, "the cap of "+names(donations, lost)+" counts as spent, since the account was lost")
+	}
+	return strings.Join(whys, ", ")
 }
 
 // names lists the names of the donations of these indices.

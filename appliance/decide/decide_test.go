@@ -69,6 +69,10 @@ func TestStates(t *testing.T) {
 			o.Donations[0] = Donation{Name: "Fibre", Open: true, Spent: true, Refills: month, Why: "eth0 has no link"}
 			o.Donations[1] = Donation{Name: "Phone", Open: true, Spent: true}
 		}},
+		{"lost and spent", func(o *Observation) {
+			o.Donations[0] = Donation{Name: "Fibre", Open: true, Spent: true, Lost: true, Refills: month}
+			o.Donations[1] = Donation{Name: "Phone", Open: true, Spent: true}
+		}},
 		{"one spent, the other closed", func(o *Observation) {
 			o.Donations[0] = Donation{Name: "Fibre", Open: true, Spent: true, Refills: month, Works: true}
 			o.Donations[1] = Donation{Name: "Phone", Opens: later, Works: true}

@@ -261,3 +261,56 @@ func TestBytesWritten(t *testing.T) {
 		t.Errorf("a write costs %d bytes, not %d", got, documented)
 	}
 }
+
+// TestTakenBackKeepsTheCap: an account that no release could read for a while gives nothing meanwhile, and then what is
+// left of the cap.
+func TestTakenBackKeepsTheCap(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "ledger.db")
+	terms := ledger.Terms{Cap: 2e9, Period: "month", Resets: 1, Rate: 25e6, Chain: "PAS-CAP-1"}
+	l := &line{terms: terms, boot: "first"}
+	// daemon runs one until the line has carried so much, or nothing is left, and returns what of it was set aside.
+	daemon := func(until uint64) (aside *Aside) {
+		s, aside, err := Open(path, []string{donation}, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := s.Load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.tranches, l.book = nil, ledger.Open(nil, nil)
+		if a, ok := all[donation]; ok {
+			l.book = ledger.Open(&a.Record, a.Days)
+		}
+		put := func(r ledger.Record) error { return s.Put(map[string]ledger.Record{donation: r}) }
+		for left := true; left && l.carried < until; {
+			if left, err = l.round(put); err != nil {
+				t.Fatal(err)
+			}
+			l.spend(l.held())
+			l.counter += 1000 // comes unasked
+			l.carried += 1000
+		}
+		if r, due := l.book.Final(terms); due {
+			if err := put(r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return aside
+	}
+	daemon(terms.Cap / 2)
+	setVersion(t, path, reads+1)
+	half := l.carried
+	aside := daemon(terms.Cap)
+	if aside == nil || l.carried > half+1000 {
+		t.Fatalf("%d bytes were given while aside was %v", l.carried-half, aside)
+	}
+	setVersion(t, aside.File, reads)
+	if aside := daemon(terms.Cap); aside != nil || l.carried > terms.Cap || l.carried < terms.Cap*95/100 {
+		t.Errorf("in all the line carried %d bytes of a cap of %d; aside is %v", l.carried, terms.Cap, aside)
+	}
+}

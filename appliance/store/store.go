@@ -3,7 +3,7 @@
 //
 // # The file
 //
-//	schema    version → uvarint
+//	schema    version → uvarint; stands for → the name of the file in whose place this one was begun, if it was
 //	accounts  donation's name → ledger.Record
 //	days      donation's name → bucket: date as big-endian uint32 → ledger.Day, the last ledger.KeepDays of them
 //	links     donation's name → SHA-256 of the token in its lender's link
@@ -13,11 +13,32 @@
 // them, and then writes one of two meta pages with a checksum; so a power cut at any moment leaves the state before or
 // after. Records carry checksums of their own, because bbolt has none on data pages.
 //
+// # Versions
+//
+// The file has a form, which its version names, and a box may be given back the release before the one that it runs. So a
+// form is read by one release before any writes it: the release that writes it comes after the one that reads it was
+// marked good. In code, each release [writes] one form, and reads all up to [reads], the next one:
+//
+//   - The form after the one that is written may have more: other buckets, other keys in schema, fields at the end of
+//     records (which have versions of their own by the same rule). It changes nothing of what there is, above all not what
+//     counts as used: a release that does not know what was added goes by the rest. And since that release goes on writing
+//     what it knows, what was added may be missing or out of date.
+//   - Such a file is read, and stays in its form: what this release does not know is passed over and left alone, and the
+//     version is not lowered, so that the newer release finds its additions again. Records are written as this release
+//     writes them, which every newer one reads.
+//   - A form that is no such addition takes the version after the next, so that no release reads it which has no code for
+//     it. One release reads it and the one after that writes it, as ever: there, reads is two more than writes.
+//   - A file of a newer form is set aside as it is, under a dated name, and another begun in its place, as for one that is
+//     damaged: the caps of all donations that are configured count as spent until their periods end. The new file says
+//     for which one it stands. The first release that can read that one takes it back: accounts go on from both files
+//     (ledger.Join), links and pauses come back where no newer ones are known.
+//
 // The list of free pages is written along (4 kB more a transaction): rebuilding it, bbolt reads the file in a goroutine
 // of its own, where a damaged page would end the daemon instead of being noticed (etcd-io/bbolt issue 778).
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -37,7 +58,9 @@ import (
 )
 
 const (
-	version     = 1
+	writes = 1          // the form of the file, see Versions
+	reads  = writes + 1 // the newest form that is read
+
 	lockTimeout = 2 * time.Second
 	mode        = 0o600
 )
@@ -49,80 +72,45 @@ var (
 	linksBucket    = []byte("links")
 	pausesBucket   = []byte("pauses")
 	versionKey     = []byte("version")
+	standsForKey   = []byte("stands for")
 )
 
 // buckets are those beside the schema.
 var buckets = [][]byte{accountsBucket, daysBucket, linksBucket, pausesBucket}
 
-// Errors of Open.
-var (
-	ErrNewer = errors.New("it was written by a newer version of passerelle: " +
-		"install that one again, or move the file away, whereupon nothing is known of what was used")
-	ErrLocked = errors.New("another passerelle has it open: stop that one first")
-)
+// ErrLocked is an error of Open.
+var ErrLocked = errors.New("another passerelle has it open: stop that one first")
 
 // Store is an open database. Make one with Open. Its methods are safe for concurrent use.
 type Store struct {
-	db *bbolt.DB
+	db        *bbolt.DB
+	standsFor string // the name of a file, "" for none
 }
 
-// Damage says that the database could not be read, and where it was put.
-type Damage struct {
-	Aside string // where the damaged file lies now
-	Cause error
-}
-
-func (d *Damage) Error() string {
-	return fmt.Sprintf("the record of what was used of the donations is damaged: it is kept as %s, "+
-		"and until their periods end all donations with a cap count as spent: %v", d.Aside, d.Cause)
-}
-
-func (d *Damage) Unwrap() error { return d.Cause }
-
-// Open opens the database, or makes one. One that cannot be read is set aside under a name with the date of now, and
-// one made in its place in which each of the donations counts as spent; that is told by damage, with a store that
-// works. An error is final: without a store nothing may be promised.
-func Open(path string, donations []string, now time.Time) (s *Store, damage *Damage, err error) {
+// Open opens the database, or makes one. One that cannot be read is set aside, and one made in its place in which each of
+// the donations counts as spent; that is told by aside, with a store that works, at this start and at each that follows,
+// until a release that reads the file has taken it back. An error is final: without a store nothing may be promised.
+func Open(path string, donations []string, now time.Time) (s *Store, aside *Aside, err error) {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		if err := create(path, nil); err != nil {
+		if err := create(path, "", nil); err != nil {
 			return nil, nil, err
 		}
 	} else if err != nil {
 		return nil, nil, fmt.Errorf("open the ledger: %w", err)
 	}
-	s, err = open(path)
-	if !errors.Is(err, errDamaged) {
-		return s, nil, err
+	s, err = open(path, false)
+	switch {
+	case errors.Is(err, errNewer), errors.Is(err, errDamaged):
+		return setAside(path, err, donations, now)
+	case err != nil:
+		return nil, nil, err
 	}
-	damage = &Damage{Aside: asideName(path, now), Cause: err}
-	// The damaged file keeps its name until the other is complete: whenever the power fails, one of the two is there.
-	if err := os.Link(path, damage.Aside); err != nil {
-		return nil, nil, fmt.Errorf("set the damaged ledger aside: %w: %w", err, damage.Cause)
-	}
-	lost := map[string]ledger.Record{}
-	for _, name := range donations {
-		lost[name] = ledger.LostRecord()
-	}
-	if err := create(path, lost); err != nil { // on a full disk this is tried again and again
-		return nil, nil, errors.Join(err, damage.Cause, os.Remove(damage.Aside))
-	}
-	s, err = open(path)
-	return s, damage, err
+	return s, s.takeBack(), nil
 }
 
-// asideName returns a name that is not taken.
-func asideName(path string, now time.Time) string {
-	name := path + now.Format(".damaged-20060102-150405")
-	for n := 1; ; n++ {
-		if _, err := os.Lstat(name); errors.Is(err, fs.ErrNotExist) {
-			return name
-		}
-		name = fmt.Sprintf("%s%s-%d", path, now.Format(".damaged-20060102-150405"), n)
-	}
-}
-
-// create puts a new database with these records in the path's place, complete or not at all.
-func create(path string, records map[string]ledger.Record) (err error) {
+// create puts a new database with these records in the path's place, complete or not at all. It stands for another file,
+// or for none.
+func create(path, standsFor string, records map[string]ledger.Record) (err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("make a new ledger: %w", err)
@@ -132,7 +120,7 @@ func create(path string, records map[string]ledger.Record) (err error) {
 	if err := os.Remove(unfinished); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	db, err := bbolt.Open(unfinished, mode, options(nil))
+	db, err := bbolt.Open(unfinished, mode, options(false, nil))
 	if err != nil {
 		return fmt.Errorf("%s: %w", unfinished, err)
 	}
@@ -146,7 +134,8 @@ func create(path string, records map[string]ledger.Record) (err error) {
 				return err
 			}
 		}
-		return errors.Join(schema.Put(versionKey, binary.AppendUvarint(nil, version)), put(tx, records))
+		return errors.Join(schema.Put(versionKey, binary.AppendUvarint(nil, writes)),
+			putStandsFor(tx, standsFor), put(tx, records))
 	})
 	if err := errors.Join(err, db.Close()); err != nil {
 		return fmt.Errorf("%s: %w", unfinished, err)
@@ -161,8 +150,9 @@ func create(path string, records map[string]ledger.Record) (err error) {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-func options(opened func(*os.File)) *bbolt.Options {
+func options(readOnly bool, opened func(*os.File)) *bbolt.Options {
 	return &bbolt.Options{
+		ReadOnly:     readOnly,
 		Timeout:      lockTimeout,
 		NoStatistics: true,
 		OpenFile: func(name string, flag int, perm os.FileMode) (*os.File, error) {
@@ -182,11 +172,15 @@ func options(opened func(*os.File)) *bbolt.Options {
 	}
 }
 
-var errDamaged = errors.New("the file is damaged")
+// Why a file cannot be read.
+var (
+	errNewer   = errors.New("a newer version of passerelle wrote it")
+	errDamaged = errors.New("the file is damaged")
+)
 
-// open opens a database that is there and reads all of it. Its error is errDamaged, or what keeps a sound one from
-// being opened.
-func open(path string) (s *Store, err error) {
+// open opens a database that is there and reads all of it. Its error is errNewer, errDamaged, or what keeps a sound one
+// from being opened.
+func open(path string, readOnly bool) (s *Store, err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("open the ledger %s: %w", path, err)
@@ -195,7 +189,7 @@ func open(path string) (s *Store, err error) {
 	var file *os.File
 	var db *bbolt.DB
 	err = guard(func() (err error) {
-		db, err = bbolt.Open(path, mode, options(func(f *os.File) { file = f }))
+		db, err = bbolt.Open(path, mode, options(readOnly, func(f *os.File) { file = f }))
 		return err
 	})
 	if err != nil {
@@ -220,7 +214,7 @@ func classify(err error) error {
 	case errors.Is(err, bolterrors.ErrTimeout):
 		return ErrLocked
 	case errors.Is(err, bolterrors.ErrVersionMismatch):
-		return ErrNewer
+		return errNewer
 	case errors.As(err, &errno):
 		return err
 	}
@@ -238,7 +232,7 @@ func guard(f func() error) (err error) {
 	return f()
 }
 
-// check reads everything. It changes nothing.
+// check reads everything. It changes nothing on disk.
 func (s *Store) check() error {
 	return s.db.View(func(tx *bbolt.Tx) error {
 		if info, err := os.Stat(s.db.Path()); err != nil {
@@ -254,11 +248,21 @@ func (s *Store) check() error {
 		switch v, n := binary.Uvarint(schema.Get(versionKey)); {
 		case n <= 0:
 			return fmt.Errorf("%w: it has no version", errDamaged)
-		case v > version:
-			return ErrNewer
+		case v > reads:
+			return errNewer
 		}
+		s.standsFor = string(schema.Get(standsForKey))
 		if _, err := load(tx); err != nil {
 			return err
+		}
+		for _, bucket := range [][]byte{linksBucket, pausesBucket} {
+			err := tx.Bucket(bucket).ForEach(func(donation, value []byte) error {
+				_, _ = bytes.Clone(donation), bytes.Clone(value)
+				return nil
+			})
+			if err != nil {
+				return err
+			}
 		}
 		// Every page has been touched, so that this, in a goroutine of its own, finds no fault of the memory map.
 		var wrong []error
@@ -325,7 +329,7 @@ func load(tx *bbolt.Tx) (map[string]Account, error) {
 func translate(err error) error {
 	switch {
 	case errors.Is(err, ledger.ErrNewer):
-		return fmt.Errorf("%w: %w", ErrNewer, err)
+		return fmt.Errorf("%w: %w", errNewer, err)
 	case errors.Is(err, ledger.ErrDamaged):
 		return fmt.Errorf("%w: %w", errDamaged, err)
 	}
@@ -355,12 +359,18 @@ func put(tx *bbolt.Tx, records map[string]ledger.Record) error {
 	return nil
 }
 
-// putDay writes a day that is over, once, and lets the oldest go.
+// putDay writes a day that is over, once.
 func putDay(tx *bbolt.Tx, name string, d ledger.Day) error {
 	key := binary.BigEndian.AppendUint32(nil, uint32(d.Date))
 	if b := tx.Bucket(daysBucket).Bucket([]byte(name)); b != nil && b.Get(key) != nil {
 		return nil
 	}
+	return setDay(tx, name, d)
+}
+
+// setDay writes a day, whatever there was of it, and lets the oldest go.
+func setDay(tx *bbolt.Tx, name string, d ledger.Day) error {
+	key := binary.BigEndian.AppendUint32(nil, uint32(d.Date))
 	b, err := tx.Bucket(daysBucket).CreateBucketIfNotExists([]byte(name))
 	if err != nil {
 		return err

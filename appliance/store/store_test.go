@@ -92,37 +92,211 @@ func TestOneAtATime(t *testing.T) {
 	}
 }
 
-// TestNewerIsLeftAlone: neither a newer schema nor a newer record is touched.
-func TestNewerIsLeftAlone(t *testing.T) {
+// change changes a store's file as another release might have.
+func change(t *testing.T, path string, f func(tx *bbolt.Tx) error) {
+	t.Helper()
+	db, err := bbolt.Open(path, mode, options(false, nil))
+	if err == nil {
+		err = errors.Join(db.Update(f), db.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func setVersion(t *testing.T, path string, version uint64) {
+	t.Helper()
+	change(t, path, func(tx *bbolt.Tx) error {
+		return tx.Bucket(schemaBucket).Put(versionKey, binary.AppendUvarint(nil, version))
+	})
+}
+
+// newer returns bytes with a checksum as if a version of so many later had written them, with more at their end.
+func newer(b []byte, by byte) []byte {
+	b[0] += by
+	b = append(b[:len(b)-crc32.Size], "more"...)
+	return binary.LittleEndian.AppendUint32(b, crc32.ChecksumIEEE(b))
+}
+
+// TestNextIsRead: a file of the next form is read, written to, and stays in its form, with what is unknown in it.
+func TestNextIsRead(t *testing.T) {
 	t.Parallel()
-	newer := ledger.Record{}.Append(nil)
-	newer[0]++
-	body := newer[:len(newer)-crc32.Size]
-	newer = binary.LittleEndian.AppendUint32(body, crc32.ChecksumIEEE(body))
-	for name, change := range map[string]func(tx *bbolt.Tx) error{
-		"schema": func(tx *bbolt.Tx) error { return tx.Bucket(schemaBucket).Put(versionKey, []byte{version + 1}) },
-		"record": func(tx *bbolt.Tx) error { return tx.Bucket(accountsBucket).Put([]byte("Fibre"), newer) },
+	path := filepath.Join(t.TempDir(), "ledger.db")
+	s, _, err := Open(path, nil, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustPut(t, s, map[string]ledger.Record{"4G": {Base: 7}})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	added := []byte("added")
+	setVersion(t, path, reads)
+	change(t, path, func(tx *bbolt.Tx) error {
+		more, err := tx.CreateBucket(added)
+		return errors.Join(err, more.Put(added, added), tx.Bucket(schemaBucket).Put(added, added),
+			tx.Bucket(accountsBucket).Put([]byte("Fibre"), newer(ledger.Record{Base: 5}.Append(nil), 1)))
+	})
+	for base := range uint64(2) {
+		s, aside, err := Open(path, nil, now)
+		if err != nil || aside != nil {
+			t.Fatal(err, aside)
+		}
+		all, err := s.Load()
+		if err != nil || all["Fibre"].Record.Base != 5+base || all["4G"].Record.Base != 7 {
+			t.Errorf("it has %+v: %v", all, err)
+		}
+		mustPut(t, s, map[string]ledger.Record{"Fibre": {Base: 6}})
+		err = s.db.View(func(tx *bbolt.Tx) error {
+			version, _ := binary.Uvarint(tx.Bucket(schemaBucket).Get(versionKey))
+			if version != reads || !bytes.Equal(tx.Bucket(schemaBucket).Get(added), added) || !bytes.Equal(tx.Bucket(added).Get(added), added) {
+				t.Errorf("it is of version %d, and what was added is gone", version)
+			}
+			return nil
+		})
+		if err := errors.Join(err, s.check(), s.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestNewerIsSetAside: a file of a newer form than the next is set aside as it is, and every donation counts as spent. That
+// is said at each start, until the file can be read.
+func TestNewerIsSetAside(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(t *testing.T, path string){
+		"schema": func(t *testing.T, path string) { setVersion(t, path, reads+1) },
+		"record": func(t *testing.T, path string) {
+			change(t, path, func(tx *bbolt.Tx) error {
+				return tx.Bucket(accountsBucket).Put([]byte("Fibre"), newer(ledger.Record{}.Append(nil), 2))
+			})
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir := t.TempDir()
-			path := filepath.Join(dir, "ledger.db")
+			path := filepath.Join(t.TempDir(), "ledger.db")
 			s, _, err := Open(path, nil, now)
-			if err == nil {
-				err = errors.Join(s.db.Update(change), s.Close())
+			if err := errors.Join(err, s.Close()); err != nil {
+				t.Fatal(err)
 			}
+			change(t, path)
+			before, err := os.ReadFile(path)
 			if err != nil {
 				t.Fatal(err)
 			}
-			before, _ := os.ReadFile(path)
-			if _, damage, err := Open(path, nil, now); !errors.Is(err, ErrNewer) || damage != nil {
-				t.Errorf("it was opened: %v, %v", err, damage)
+			for start := range 3 {
+				s, aside, err := Open(path, []string{"Fibre", "4G"}, now.AddDate(0, 0, start))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if aside == nil || !aside.Newer || aside.File != path+".newer-20261122-100000" || !errors.Is(aside, errNewer) {
+					t.Fatalf("at start %d, aside is %v", start, aside)
+				}
+				if after, err := os.ReadFile(aside.File); err != nil || !bytes.Equal(before, after) {
+					t.Errorf("what was set aside was touched: %v", err)
+				}
+				if all, err := s.Load(); err != nil || len(all) != 2 || !all["Fibre"].Record.Lost || !all["4G"].Record.Lost {
+					t.Errorf("the new one has %+v: %v", all, err)
+				}
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
+				}
 			}
-			after, _ := os.ReadFile(path)
-			if files, _ := os.ReadDir(dir); !bytes.Equal(before, after) || len(files) != 1 {
-				t.Errorf("it was touched; there are %d files", len(files))
+			if files, _ := os.ReadDir(filepath.Dir(path)); len(files) != 2 {
+				t.Errorf("there are %v", files)
 			}
 		})
+	}
+}
+
+// TestTakenBack: what was set aside is taken back by the release that reads it, one file after the other.
+func TestTakenBack(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "ledger.db")
+	donations := []string{"Fibre", "4G"}
+	// use opens the store, lets f use it, and closes it.
+	use := func(f func(*Store)) (aside *Aside) {
+		t.Helper()
+		s, aside, err := Open(path, donations, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f(s)
+		if err := errors.Join(s.check(), s.Close()); err != nil {
+			t.Fatal(err)
+		}
+		return aside
+	}
+	must := func(errs ...error) {
+		t.Helper()
+		if err := errors.Join(errs...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	month := func(base uint64, lost bool) ledger.Record {
+		return ledger.Record{Base: base, Promised: base, Lost: lost, Start: 100, End: 200, Period: "month", Resets: 1}
+	}
+	yesterday, today := ledger.Day{Date: 20261121, Bytes: 3}, ledger.Day{Date: 20261122, Bytes: 5}
+	use(func(s *Store) {
+		fibre := month(1000, false)
+		fibre.Last, fibre.Today = yesterday, today
+		must(s.Put(map[string]ledger.Record{"Fibre": fibre, "Ana's": {Base: 9}}),
+			s.Set("Fibre", [32]byte{1}), s.Set("4G", [32]byte{2}), s.SetPaused("Fibre", "its lender"))
+	})
+	setVersion(t, path, reads+2)
+	first := use(func(s *Store) {
+		fibre := month(20, true)
+		fibre.Last = ledger.Day{Date: today.Date, Bytes: 2}
+		fibre.Today = ledger.Day{Date: 20261123, Bytes: 1}
+		must(s.Put(map[string]ledger.Record{"Fibre": fibre}), s.Set("4G", [32]byte{3}))
+	})
+	setVersion(t, path, reads+1)
+	second := use(func(s *Store) { must(s.Put(map[string]ledger.Record{"Fibre": month(3, true)})) })
+	if first == nil || second == nil || first.File == second.File {
+		t.Fatalf("set aside are %v and %v", first, second)
+	}
+
+	setVersion(t, second.File, reads)
+	aside := use(func(s *Store) {
+		all, err := s.Load()
+		if err != nil || all["Fibre"].Record.Base != 23 || !all["Fibre"].Record.Lost || !all["4G"].Record.Lost {
+			t.Errorf("with one file there is %+v, %v", all, err)
+		}
+	})
+	if aside == nil || aside.File != first.File {
+		t.Errorf("then aside is %v", aside)
+	}
+	setVersion(t, first.File, writes)
+	for range 2 {
+		aside = use(func(s *Store) {
+			all, err := s.Load()
+			fibre := all["Fibre"].Record
+			if err != nil || fibre.Base != 1023 || fibre.Promised < 1023 || fibre.Lost || fibre.Today.Bytes != 1 {
+				t.Errorf("with both there is %+v, %v", all, err)
+			}
+			if all["Ana's"].Record.Base != 9 {
+				t.Errorf("of a donation that was not configured there is %+v", all["Ana's"])
+			}
+			want := []ledger.Day{yesterday, {Date: today.Date, Bytes: 7}}
+			if diff := cmp.Diff(want, all["Fibre"].Days); diff != "" {
+				t.Error(diff)
+			}
+			paused, err := s.Paused()
+			if err != nil || paused["Fibre"] != "its lender" {
+				t.Errorf("paused are %v, %v", paused, err)
+			}
+			for hash, want := range map[[32]byte]string{{1}: "Fibre", {2}: "", {3}: "4G"} {
+				if name, _ := s.Donation(hash); name != want {
+					t.Errorf("the link %x… leads to %q, want %q", hash[:1], name, want)
+				}
+			}
+		})
+		if aside != nil {
+			t.Errorf("aside is still %v", aside)
+		}
+	}
+	if files, _ := os.ReadDir(filepath.Dir(path)); len(files) != 1 {
+		t.Errorf("there are %v", files)
 	}
 }
 
@@ -191,18 +365,25 @@ func TestDamage(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if report == nil || !strings.HasSuffix(report.Aside, ".damaged-20261122-100000") {
+			if report == nil || !strings.HasSuffix(report.File, ".damaged-20261122-100000") {
 				t.Fatalf("the report is %v", report)
 			}
-			if aside, err := os.ReadFile(report.Aside); err != nil || !bytes.Equal(aside, broken) {
+			if aside, err := os.ReadFile(report.File); err != nil || !bytes.Equal(aside, broken) {
 				t.Errorf("what was set aside is not what was there: %v", err)
 			}
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			all, err := openChecked(t, path).Load()
+			s, again, err := Open(path, nil, now)
+			if err != nil || again == nil || again.File != report.File {
+				t.Fatal(err, again)
+			}
+			all, err := s.Load()
 			if err != nil || len(all) != 2 || !all["Fibre"].Record.Lost || !all["4G"].Record.Lost {
 				t.Errorf("the new one has %+v: %v", all, err)
+			}
+			if err := errors.Join(s.check(), s.Close()); err != nil {
+				t.Error(err)
 			}
 		})
 	}
@@ -246,8 +427,9 @@ func TestBitsFlip(t *testing.T) {
 	for d := range int32(500) {
 		mustPut(t, s, map[string]ledger.Record{"Fibre": {Base: 1, Last: ledger.Day{Date: d + 1}}, "4G": {Base: 2}})
 	}
-	file, err := os.ReadFile(sound)
-	if err != nil {
+	err := errors.Join(s.SetPaused("Fibre", "its lender"), s.Set("4G", [32]byte{1}))
+	file, readErr := os.ReadFile(sound)
+	if err := errors.Join(err, readErr); err != nil {
 		t.Fatal(err)
 	}
 	r := rand.New(rand.NewPCG(1, 2))
@@ -263,13 +445,15 @@ func TestBitsFlip(t *testing.T) {
 		}
 		s, report, err := Open(path, nil, now)
 		switch {
-		case err != nil && !errors.Is(err, ErrNewer):
+		case err != nil:
 			t.Fatal(err)
 		case report != nil:
 			damaged++
 		}
 		if err == nil {
-			if err := s.Close(); err != nil {
+			s.Donation([32]byte{1})
+			_, err := s.Paused()
+			if err := errors.Join(err, s.Close()); err != nil {
 				t.Fatal(err)
 			}
 		}

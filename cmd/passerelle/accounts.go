@@ -31,45 +31,62 @@ type accounts interface {
 
 var _ accounts = (*store.Store)(nil)
 
-// openAccounts opens the store and reads all of it. A file of a newer version is refused.
-func (d *daemon) openAccounts() (a accounts, books map[string]*ledger.Book, paused map[string]string, err error) {
+// opened is what the accounts' place has when the daemon starts.
+type opened struct {
+	accounts
+	books  map[string]*ledger.Book
+	paused map[string]string
+	aside  error // says which file could not be read, and that this one stands for it; nil if none is set aside
+}
+
+// openAccounts opens the store and reads all of it.
+func (d *daemon) openAccounts() (o opened, err error) {
 	s, err := d.openStore()
 	switch {
 	case errors.Is(err, private.ErrUnsafe): // that doesn't mend itself
-		return nil, nil, nil, wrong{err}
-	case errors.Is(err, store.ErrNewer), errors.Is(err, store.ErrLocked):
-		return nil, nil, nil, err
+		return o, wrong{err}
+	case errors.Is(err, store.ErrLocked):
+		return o, err
 	case err != nil:
 		d.log.Error("what is used of donations cannot be written down: lines with a cap are not shared", "error", err)
-		return noAccounts{err}, map[string]*ledger.Book{}, nil, nil
+		return opened{accounts: noAccounts{err}, books: map[string]*ledger.Book{}}, nil
 	}
 	all, err := s.Load()
 	if err == nil {
-		paused, err = s.Paused()
+		o.paused, err = s.Paused()
 	}
 	if err != nil {
-		return nil, nil, nil, errors.Join(err, s.Close())
+		return o, errors.Join(err, s.Close())
 	}
-	books = map[string]*ledger.Book{}
+	o.accounts, o.books = s.Store, map[string]*ledger.Book{}
 	for name, a := range all {
-		books[name] = ledger.Open(&a.Record, a.Days)
+		o.books[name] = ledger.Open(&a.Record, a.Days)
 	}
-	return s, books, paused, nil
+	if s.aside != nil {
+		o.aside = s.aside
+	}
+	return o, nil
 }
 
-func (d *daemon) openStore() (*store.Store, error) {
+// openedStore is a store with what lies aside, nil if nothing does.
+type openedStore struct {
+	*store.Store
+	aside *store.Aside
+}
+
+func (d *daemon) openStore() (o openedStore, err error) {
 	if err := private.Folder(d.state, 0o700); err != nil {
-		return nil, fmt.Errorf("make the state folder: %w", err)
+		return o, fmt.Errorf("make the state folder: %w", err)
 	}
 	var names []string
 	for _, c := range d.config.Donations {
 		names = append(names, c.Name)
 	}
-	s, damage, err := store.Open(filepath.Join(d.state, ledgerFile), names, time.Now())
-	if damage != nil {
-		d.log.Error(damage.Error())
+	o.Store, o.aside, err = store.Open(filepath.Join(d.state, ledgerFile), names, time.Now())
+	if o.aside != nil {
+		d.log.Error(o.aside.Error())
 	}
-	return s, err
+	return o, err
 }
 
 // noAccounts says why there is no store.

@@ -355,6 +355,8 @@ func stateOfLine(d appliance.DonationStatus) string {
 		return d.Why
 	case d.Essential:
 		return "spent, essential services only"
+	case d.Lost:
+		return "counts as spent: the account was lost"
 	case d.Spent:
 		return "spent"
 	}

@@ -30,7 +30,7 @@ func (l lenders) Donation(name string) (admin.Donation, bool) {
 		Cap: d.Cap, Left: left, Reserve: d.Reserve, Granted: granted, Used: d.Used,
 		Broadcasts: d.Broadcasts, BroadcastsCount: d.BroadcastsCount,
 		PerDay: d.Daily, Period: d.Period, Began: moment(d.Began), Resets: moment(d.Refills),
-		ClockUnsure: !s.Clock.Trusted,
+		ClockUnsure: !s.Clock.Trusted, Lost: d.Lost,
 	}
 	if a.State != admin.Shared {
 		a.Left, a.Granted = d.Left, 0 // what the kernel holds is not in use

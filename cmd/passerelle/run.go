@@ -133,7 +133,7 @@ func (d *daemon) run(ctx context.Context) error {
 		Own:       netip.AddrPortFrom(d.config.Hotspot.Address.Addr(), plan.PortDNS),
 		OwnFailed: func(why string) { children.Fail(plan.ChildDNS, why) },
 	})
-	ledger, books, paused, err := d.openAccounts()
+	ledger, err := d.openAccounts()
 	if err != nil {
 		return err
 	}
@@ -147,7 +147,7 @@ func (d *daemon) run(ctx context.Context) error {
 		Config: d.config, Configured: d.configured, Gate: g, Uplinks: reader, Prober: prober, Children: children,
 		Joiner: radios.joiner, Air: radios.keeper, Board: boardStatus(board, hw.NewSensors(os.DirFS("/"), time.Now)),
 		Leases: d.leases, Asker: asker, Memory: memory(), NamesUser: namesUser,
-		Accounts: ledger, Books: books, Paused: paused, Clock: clock.New(clock.System(), kept.Trust), Boot: bootID(),
+		Accounts: ledger, Books: ledger.books, Paused: ledger.paused, Lost: ledger.aside, Clock: clock.New(clock.System(), kept.Trust), Boot: bootID(),
 		RunDir: d.runDir(), Now: time.Now, Log: d.log,
 		Keep: d.keep, Kept: kept, Aside: aside, TookUp: d.removeAside,
 	})
@@ -192,7 +192,7 @@ func (d *daemon) run(ctx context.Context) error {
 	tasks.Go(func() error { return d.servePages(taskCtx) })
 	tasks.Go(func() error { return d.serveSecure(taskCtx, ledger) })
 	tasks.Go(func() error { return d.serveControl(taskCtx, ledger) })
-	if _, broken := ledger.(noAccounts); broken {
+	if _, broken := ledger.accounts.(noAccounts); broken {
 		tasks.Go(func() error { return d.awaitDisk(taskCtx) })
 	}
 	radios.start(taskCtx, tasks)
