@@ -115,6 +115,10 @@ type Parts struct {
 	// Aside is what the last daemon set aside when it was told to stop. TookUp is called when it has been taken up.
 	Aside  Aside
 	TookUp func() error
+	// Accept is called once a plan of a Config that a technician wrote has been applied, and again after an error.
+	Accept func(*config.Config) error
+	// Refused says why Config is not what the technician wrote last, nil if it is.
+	Refused error
 }
 
 // Kept is what the daemon keeps in memory's file system, to go on after a crash. It says nothing of residents.
@@ -158,6 +162,10 @@ type Box struct {
 	kept      Kept // what Keep was called with last
 	problems  []string
 	unmet     error // why the plan of the last round is not applied
+
+	accepted   *config.Config // what Accept was called with last
+	acceptedAt time.Time      // when
+	unaccepted error          // why that failed
 
 	// Broadcasts, by the line's interface, as counted before the lines were last read and after.
 	broadcastsBefore, broadcastsAfter map[string]uint64
@@ -284,6 +292,7 @@ func (b *Box) round(ctx context.Context) time.Duration {
 	}
 	if err == nil {
 		b.takeUp() // if the kernel could not tell at first
+		b.accept()
 	}
 	b.unmet = err
 	b.settle(ctx)
@@ -311,6 +320,18 @@ func (b *Box) judge(err error) {
 	if b.failures > 1 {
 		b.fault = err.Error()
 	}
+}
+
+// accept hands on a configuration that has been applied. One with which the box cannot work is not taken for that.
+func (b *Box) accept() {
+	switch now := b.Now(); {
+	case !b.Configured || b.decision.State == decide.Fault:
+		return
+	case b.Config != b.accepted || b.unaccepted != nil && now.Sub(b.acceptedAt) >= rewrite:
+		b.accepted, b.acceptedAt = b.Config, now
+		b.unaccepted = b.Accept(b.Config)
+	}
+	b.problem(b.unaccepted)
 }
 
 // problem notes something that went wrong in this round without stopping it.
@@ -375,6 +396,9 @@ func (b *Box) observation() decide.Observation {
 	o := decide.Observation{
 		Now: b.now, Applied: b.applied, Configured: b.Configured, SetupAsked: b.setupAsked(), Paused: b.pausedBy != "",
 		PausedBy: b.pausedBy, Chosen: b.decision.Donation,
+	}
+	if b.Refused != nil {
+		o.Refused = b.Refused.Error()
 	}
 	if b.Now().Before(b.retryAt) {
 		o.Fault = b.fault

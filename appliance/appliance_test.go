@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -252,6 +253,7 @@ type home struct {
 	leases []bindings.Lease
 	asker  asker
 	aside  Aside // the file with it
+	accept func(*config.Config) error
 	stop   func() Aside
 }
 
@@ -261,8 +263,9 @@ func inHome(t *testing.T, hour int, test func(h *home)) {
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(time.Duration(hour-1) * time.Hour) // a bubble begins at midnight UTC
 		h := &home{T: t, kernel: gatetest.NewFake(time.Now), lines: &lines{}, kids: &children{}, joiner: &joiner{}, prober: &prober{health: uplink.Health{Known: true, Works: true}}, air: &sky{},
-			paper: &paper{records: map[string]ledger.Record{}, paused: map[string]string{}},
-			clock: &wall{by: clock.ByServer}, boot: "first"}
+			accept: func(*config.Config) error { return nil },
+			paper:  &paper{records: map[string]ledger.Record{}, paused: map[string]string{}},
+			clock:  &wall{by: clock.ByServer}, boot: "first"}
 		h.lines.status = uplink.Status{
 			Index: 2, Present: true, Up: true, Carrier: true, Routed: true, Works: true,
 			Gateway: netip.MustParseAddr("192.168.1.1"), DNS: []netip.Addr{netip.MustParseAddr("192.168.1.1")},
@@ -305,6 +308,7 @@ func (h *home) start(text string, aside Aside) {
 		RunDir: "/run/passerelle", Now: time.Now, Log: slog.New(slog.DiscardHandler),
 		Keep: func(k Kept) error { h.kept = k; return nil }, Kept: h.kept, Aside: aside,
 		TookUp: func() error { return gate.calls(func() error { h.aside = Aside{}; return nil }) },
+		Accept: func(c *config.Config) error { return h.accept(c) },
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan Aside, 1)
@@ -703,6 +707,41 @@ func TestFaultSaysWhyAndHeals(t *testing.T) {
 		h.state(decide.Sharing)
 		if _, ok := h.box.Session(anna); !ok {
 			h.Error("the session is gone")
+		}
+	})
+}
+
+// TestAccepted: a configuration is accepted once it has been applied, once, and again where that could not be written.
+func TestAccepted(t *testing.T) {
+	inHome(t, 10, func(h *home) {
+		var accepted []*config.Config
+		full := errors.New("no space left on device")
+		refuse := full
+		h.inLoop(func() {
+			h.box.Accept = func(c *config.Config) error { accepted = append(accepted, c); return refuse }
+		})
+		h.kernel.Fail(errors.New("hotspot interface wlan0: Link not found"))
+		c := h.config(strings.Replace(confText, "500MB", "200MB", 1))
+		if err := h.box.Reconfigure(h.Context(), c); err != nil {
+			h.Fatal(err)
+		}
+		h.state(decide.Fault)
+		if len(accepted) > 0 {
+			h.Error("accepted is what cannot be applied")
+		}
+		h.kernel.Fail(nil)
+		h.state(decide.Sharing)
+		if len(accepted) == 0 || accepted[0] != c || !slices.Contains(h.box.Status().Problems, full.Error()) {
+			h.Errorf("accepted %d times, problems: %q", len(accepted), h.box.Status().Problems)
+		}
+		h.inLoop(func() { refuse = nil })
+		time.Sleep(time.Minute)
+		h.settle()
+		n := len(accepted)
+		time.Sleep(time.Minute)
+		h.settle()
+		if len(accepted) != n || n > 20 || len(h.box.Status().Problems) > 0 {
+			h.Errorf("accepted %d times and then %d, problems: %q", n, len(accepted), h.box.Status().Problems)
 		}
 	})
 }

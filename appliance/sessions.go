@@ -380,7 +380,7 @@ func (b *Box) Reconfigure(ctx context.Context, c *config.Config) (err error) {
 			err = ErrAnew
 			return
 		}
-		b.Config = c
+		b.Config, b.Refused = c, nil
 		b.configure()
 		b.decision.Donation = -1 // the list is another
 		b.round(loop)

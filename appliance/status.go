@@ -211,6 +211,9 @@ func (b *Box) publish() {
 // standing returns the problems that last until somebody, or a period's end, mends them.
 func (b *Box) standing() []string {
 	all := []string{}
+	if b.Refused != nil {
+		all = append(all, b.Refused.Error())
+	}
 	if b.Lost != nil && slices.ContainsFunc(b.donations, func(d *donation) bool { return d.Cap != 0 && d.standing.Lost }) {
 		all = append(all, b.Lost.Error())
 	}

@@ -616,3 +616,26 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestBasics: of a file with keys of a newer release, what makes the hotspot and the pages is read, and nobody's connection.
+func TestBasics(t *testing.T) {
+	t.Parallel()
+	newer := strings.NewReplacer("[hotspot]\n", "[hotspot]\nnew = 1\n", "[[donation]]\n", "[new]\nx = 1\n[[donation]]\nnew = true\n").
+		Replace(string(Example()))
+	want, err := Parse("passerelle.toml", Example())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Parse("passerelle.toml", []byte(newer)); err == nil {
+		t.Error("unknown keys are not refused")
+	}
+	got, err := Basics("passerelle.toml", []byte(newer))
+	if err != nil || got.Box.Name != want.Box.Name || got.Hotspot != want.Hotspot || got.Hardware != want.Hardware || len(got.Donations) > 0 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for _, wrong := range []string{"[box", strings.Replace(newer, "[hotspot]\n", "[hotspot]\nradio = 7\n", 1), "[box]\nname = \"A\"\n"} {
+		if c, err := Basics("passerelle.toml", []byte(wrong)); err == nil {
+			t.Errorf("%+v is made of %q", c, wrong)
+		}
+	}
+}

@@ -30,6 +30,22 @@ func Factory() *Config {
 	return c
 }
 
+// Basics returns what a box can do of a configuration that Parse refuses because it has keys that are not known here: what
+// the centre and its hotspot are called and where they are. Nobody's connection is in it, since what a lender asked for may
+// be among what is not known. Its error is that of Parse.
+func Basics(file string, text []byte) (*Config, error) {
+	values, r, err := decode(file, text)
+	if err != nil {
+		return nil, err
+	}
+	r.basics = true
+	root := &table{r: r, values: values}
+	c := Factory()
+	c.Box, c.Hotspot = r.box(root.table("box", true)), r.hotspot(root.table("hotspot", true))
+	c.Hardware = r.hardware(root.table("hw", false))
+	return c, r.verdict()
+}
+
 // Format writes a valid configuration as canonical text: every key with its comment. Parse reads the same Config from it.
 func Format(c *Config) []byte {
 	head, donation, _ := strings.Cut(example, donationHeader)

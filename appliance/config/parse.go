@@ -57,41 +57,64 @@ func (p Problem) String() string {
 
 // Load reads the configuration in the file at path. Its error is of type Problems if the file could be read.
 func Load(path string) (*Config, error) {
+	text, err := Read(path)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(path, text)
+}
+
+// Read returns the text of the configuration in the file at path, for Parse.
+func Read(path string) (text []byte, err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
+	if text, err = io.ReadAll(io.LimitReader(f, maxFile+1)); err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
-	return Parse(path, text)
+	return text, nil
 }
 
 // Parse reads a configuration; file names it in complaints. Its error is of type Problems and holds every complaint at
 // once, unless the text is no TOML: then the first place where it is none.
 func Parse(file string, text []byte) (*Config, error) {
+	values, r, err := decode(file, text)
+	if err != nil {
+		return nil, err
+	}
+	c := r.config(values)
+	if err := r.verdict(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// decode reads TOML, for a reader to make something of it.
+func decode(file string, text []byte) (values map[string]any, r *reader, err error) {
 	if len(text) > maxFile {
 		msg := fmt.Sprintf("the file is larger than %d bytes; is it the right one?", maxFile)
-		return nil, Problems{{File: file, Msg: msg}}
+		return nil, nil, Problems{{File: file, Msg: msg}}
 	}
 	lines, tooDeep := keyLines(string(text))
 	if tooDeep > 0 {
 		msg := fmt.Sprintf("nested more than %d deep; is it the right file?", maxDepth)
-		return nil, Problems{{File: file, Line: tooDeep, Msg: msg}}
+		return nil, nil, Problems{{File: file, Line: tooDeep, Msg: msg}}
 	}
-	var values map[string]any
 	if _, err := toml.Decode(string(text), &values); err != nil {
-		return nil, Problems{syntaxProblem(file, err)}
+		return nil, nil, Problems{syntaxProblem(file, err)}
 	}
-	r := &reader{file: file, lines: lines}
-	c := r.config(values)
-	if len(r.problems) > 0 {
-		slices.SortStableFunc(r.problems, func(a, b Problem) int { return cmp.Compare(a.Line, b.Line) })
-		return nil, r.problems
+	return values, &reader{file: file, lines: lines}, nil
+}
+
+// verdict returns the problems in the order of their lines, nil if there are none.
+func (r *reader) verdict() error {
+	if len(r.problems) == 0 {
+		return nil
 	}
-	return c, nil
+	slices.SortStableFunc(r.problems, func(a, b Problem) int { return cmp.Compare(a.Line, b.Line) })
+	return r.problems
 }
 
 func syntaxProblem(file string, err error) Problem {

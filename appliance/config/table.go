@@ -14,6 +14,7 @@ type reader struct {
 	file     string
 	lines    map[string]int // by path
 	problems Problems
+	basics   bool // unknown keys are passed over
 }
 
 // line returns the line of a path, or of the nearest thing around it that has one; 1 at last.
@@ -142,6 +143,9 @@ func (t *table) tables(key string) []*table {
 
 // refuseUnknown complains about each key that was never asked for.
 func (t *table) refuseUnknown() {
+	if t.r.basics {
+		return
+	}
 	for _, key := range slices.Sorted(maps.Keys(t.values)) {
 		if slices.Contains(t.known, key) {
 			continue

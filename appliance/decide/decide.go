@@ -16,6 +16,7 @@ type Observation struct {
 	Applied    bool   // a plan has been applied since the daemon started
 	Fault      string // why the last plan cannot be applied, "" if it can
 	Configured bool   // a technician has configured the box
+	Refused    string // why what a technician configured is not used, "" if it is
 	SetupAsked bool   // the button asked for set-up
 	Paused     bool
 	PausedBy   string // who paused it, e.g. "the command line"
@@ -117,7 +118,7 @@ func decide(o Observation) Decision {
 	case o.Fault != "":
 		return held(Fault, o.Fault)
 	case !o.Configured:
-		return held(Setup, "no technician has configured this box yet")
+		return held(Setup, cmp.Or(o.Refused, "no technician has configured this box yet"))
 	case o.SetupAsked:
 		return held(Setup, "the button asked for set-up")
 	case o.Paused:

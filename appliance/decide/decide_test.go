@@ -69,6 +69,8 @@ func TestStates(t *testing.T) {
 			o.Donations[0] = Donation{Name: "Fibre", Open: true, Spent: true, Refills: month, Why: "eth0 has no link"}
 			o.Donations[1] = Donation{Name: "Phone", Open: true, Spent: true}
 		}},
+		{"the configuration is refused", func(o *Observation) { o.Configured, o.Refused = false, "its line 7 is wrong" }},
+		{"the configuration is refused, and another used", func(o *Observation) { o.Refused = "its line 7 is wrong" }},
 		{"lost and spent", func(o *Observation) {
 			o.Donations[0] = Donation{Name: "Fibre", Open: true, Spent: true, Lost: true, Refills: month}
 			o.Donations[1] = Donation{Name: "Phone", Open: true, Spent: true}

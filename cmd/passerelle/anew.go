@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -43,14 +42,18 @@ func (d *daemon) runAgain(ctx context.Context) error {
 	}
 }
 
-// forgetAll makes the box as it left the factory: without configuration, accounts, certificate, packs of lessons and
-// whatever lies in memory. It goes by what must not be half done: as long as the configuration cannot be removed, nothing
-// is.
+// forgetAll makes the box as it left the factory: without configuration, accounts (those that were set aside, too),
+// certificate, packs of lessons and whatever lies in memory. It goes by what must not be half done: as long as the
+// configuration cannot be removed, nothing is.
 func (d *daemon) forgetAll() error {
-	for _, path := range []string{
-		d.paths.config, filepath.Join(d.state, ledgerFile), filepath.Join(d.state, certificateFile), d.keptPath(),
-	} {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	ledgers, err := filepath.Glob(filepath.Join(d.state, ledgerFile) + "*")
+	if err != nil {
+		return err
+	}
+	for _, path := range append([]string{
+		d.paths.config, filepath.Join(d.state, acceptedFolder), filepath.Join(d.state, certificateFile), d.keptPath(),
+	}, ledgers...) {
+		if err := os.RemoveAll(path); err != nil {
 			return err
 		}
 	}

@@ -188,10 +188,14 @@ func version(_ context.Context, c *cli, args []string) error {
 	if _, err := c.flags("version", args, 0, func(*flag.FlagSet) {}); err != nil {
 		return err
 	}
-	v := "unknown"
-	if info, ok := debug.ReadBuildInfo(); ok {
-		v = info.Main.Version
-	}
-	fmt.Fprintln(c.out, "passerelle", v)
+	fmt.Fprintln(c.out, "passerelle", release())
 	return nil
+}
+
+// release is the version of this program.
+func release() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Main.Version
+	}
+	return "unknown"
 }

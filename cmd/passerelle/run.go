@@ -76,18 +76,17 @@ func run(ctx context.Context, c *cli, args []string) error {
 	// As many as there are cores: so the loop, which loses its place with each message to the kernel, has it again after a
 	// request or two, and not after all that came in.
 	d.slots = web.NewSlots(runtime.GOMAXPROCS(0))
-	conf, err := load(p.config)
-	switch {
-	case err == nil:
-		d.config, d.configured = conf, true
-		c.warnOfReaders(p.config, conf)
-		c.warnOfUser()
-		c.warnOfMisfits(log, conf)
-	case setup && errors.Is(err, fs.ErrNotExist):
-		d.log.Warn("no technician has configured this box: passerelle init writes a configuration to start from", "missing", p.config)
-		d.config = config.Factory()
-	default:
+	if err := d.begin(setup); err != nil {
 		return err
+	}
+	if d.refused != nil {
+		fmt.Fprintln(c.err, d.refused.cause) // each problem
+		log.Error(d.refused.Error())
+	}
+	if d.configured {
+		c.warnOfReaders(p.config, d.config)
+		c.warnOfUser()
+		c.warnOfMisfits(log, d.config)
 	}
 	defer d.forgetLater(log)
 	return d.runAgain(ctx)
@@ -97,7 +96,8 @@ func run(ctx context.Context, c *cli, args []string) error {
 type daemon struct {
 	paths
 	config     *config.Config
-	configured bool // by a technician
+	configured bool     // by a technician
+	refused    *refusal // of what the technician wrote, nil if there was none
 	log        *slog.Logger
 	manager    manager
 	box        *appliance.Box
@@ -147,9 +147,11 @@ func (d *daemon) run(ctx context.Context) error {
 		Config: d.config, Configured: d.configured, Gate: g, Uplinks: reader, Prober: prober, Children: children,
 		Joiner: radios.joiner, Air: radios.keeper, Board: boardStatus(board, hw.NewSensors(os.DirFS("/"), time.Now)),
 		Leases: d.leases, Asker: asker, Memory: memory(), NamesUser: namesUser,
-		Accounts: ledger, Books: ledger.books, Paused: ledger.paused, Lost: ledger.aside, Clock: clock.New(clock.System(), kept.Trust), Boot: bootID(),
+		Accounts: ledger, Books: ledger.books, Paused: ledger.paused, Lost: ledger.aside,
+		Clock: clock.New(clock.System(), kept.Trust), Boot: bootID(),
 		RunDir: d.runDir(), Now: time.Now, Log: d.log,
 		Keep: d.keep, Kept: kept, Aside: aside, TookUp: d.removeAside,
+		Accept: d.accept, Refused: d.refused.whileUsing(d.config),
 	})
 
 	d.portal = captive.New(pages{d.box, d.lessons.Load}, d.log, time.Now)
