@@ -344,7 +344,8 @@ func TestBrokenPacksAreLeftOut(t *testing.T) {
 	if _, err := importer(dir).Import(context.Background(), writeZip(t, item{name: "semer/fr.md", text: lessonText}), "a"); err != nil {
 		t.Fatal(err)
 	}
-	for name, text := range map[string]string{"b/.pack.json": "{", "c/semer/fr.md": lessonText, "d/.pack.json": `{"kind":"lessons"}`} {
+	for name, text := range map[string]string{"b/.pack.json": "{", "c/semer/fr.md": lessonText, "d/.pack.json": `{"kind":"lessons"}`,
+		"e/.pack.json": `{"kind":"games","more":[1]}`} {
 		if err := errors.Join(os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700), os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600)); err != nil {
 			t.Fatal(err)
 		}
@@ -354,7 +355,8 @@ func TestBrokenPacksAreLeftOut(t *testing.T) {
 		t.Errorf("packs %+v", l.Packs())
 	}
 	got := errors.Join(problems...).Error()
-	for _, want := range []string{"pack b is left out: read .pack.json", "pack c is left out: it was not imported", "pack d is left out: d: there is no lesson"} {
+	for _, want := range []string{"pack b is left out: read .pack.json", "pack c is left out: it was not imported", "pack d is left out: d: there is no lesson",
+		`pack e is left out: its kind "games" is not known`} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%s\nwant %s", got, want)
 		}

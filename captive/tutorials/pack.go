@@ -89,10 +89,14 @@ func (l *Library) addPack(name string) error {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", recordFile, err)
 	}
-	if r.Kind == kindLessons {
+	switch r.Kind {
+	case kindLessons:
 		if err := l.add(folder{files: root.FS(), name: name, pack: name, title: r.Title}); err != nil {
 			return err
 		}
+	case kindPages:
+	default:
+		return fmt.Errorf("its kind %q is not known: a newer version imported it", r.Kind)
 	}
 	l.packs = append(l.packs, r.pack(name))
 	return nil
