@@ -94,7 +94,7 @@ func TestExample(t *testing.T) {
 		Health:    Health{Zones: zones},
 		Donations: []Donation{{
 			Name: "Fibre du centre", Interface: "eth0", Download: 20e6, Upload: 5e6, Cap: 200e9, Reserve: 2e9,
-			Period: "month", Resets: 1, Hours: schedule, Priority: 1,
+			Metered: Auto, Period: "month", Resets: 1, Hours: schedule, Priority: 1,
 		}},
 	}
 	if diff := cmp.Diff(want, got, sameConfig); diff != "" {
@@ -149,7 +149,7 @@ func TestDefaults(t *testing.T) {
 		Essential: Essential{Names: []string{"@france"}, Rate: 2e6},
 		Health:    Health{Zones: zones},
 		Donations: []Donation{{
-			Name: "Fibre du centre", Interface: "eth0", Period: "month", Resets: 1, Priority: 1,
+			Name: "Fibre du centre", Interface: "eth0", Metered: Auto, Period: "month", Resets: 1, Priority: 1,
 		}},
 	}
 	if diff := cmp.Diff(want, got, sameConfig); diff != "" {
@@ -275,6 +275,7 @@ func TestValues(t *testing.T) {
 			[]string{`"0"`, `"64kbit"`, `"100gbit"`},
 			[]string{`"63kbit"`, `"101gbit"`, `"64"`, `"1MB"`, `"1Mbit"`}},
 		{"donation", "period", []string{`"day"`, `"week"`, `"month"`, `"once"`}, []string{`"Month"`, `""`}},
+		{"donation", "metered", []string{`"auto"`, `"yes"`, `"no"`}, []string{`true`, `""`, `"Yes"`, `"maybe"`}},
 		{"donation", "hours", []string{`""`, `"24/7"`, `"Mo-Fr 08:30-19:00; PH off"`}, []string{`"8h-19h"`}},
 		{"donation", "priority", []string{`1`, `99`}, []string{`0`, `100`, `-1`, `9223372036854775807`}},
 		{"donation", "resets", []string{`1`, `31`}, []string{`0`, `32`, `4294967297`}},
@@ -486,7 +487,7 @@ func randomConfig(t *testing.T, rnd *rand.Rand) *Config {
 		d := Donation{
 			Name: "ligne " + string(rune('A'+i)), Interface: "eth" + string(rune('0'+i)), Download: rate(), Upload: rate(), Cap: size(),
 			Period: pick("day", "week", "month", "once"), Hours: schedule, Priority: 1 + rnd.IntN(99),
-			Broadcast: rnd.IntN(2) == 0,
+			Broadcast: rnd.IntN(2) == 0, Metered: pick(Auto, "yes", "no"),
 		}
 		if rnd.IntN(2) == 0 {
 			d.WiFi = &WiFi{SSID: SSID(pick("Chez Lucie", "\xe9\\ \"x\" ☺", "\x00\n")), Passphrase: pick("", `8 "letters\`)}

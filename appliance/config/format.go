@@ -103,6 +103,7 @@ func (d *Donation) values() map[string]string {
 		" cap":       quote(d.Cap.String()),
 		" reserve":   quote(d.Reserve.String()),
 		" broadcast": strconv.FormatBool(d.Broadcast),
+		" metered":   quote(d.Metered),
 		" period":    quote(d.Period),
 		" hours":     quote(d.Hours.String()),
 		" priority":  strconv.Itoa(d.Priority),

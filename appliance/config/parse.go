@@ -274,6 +274,7 @@ func (r *reader) donation(t *table, c *Config) Donation {
 		Cap:       required(t, "cap", `"200GB", or "0" for no cap`, parseLimitedSize),
 		Reserve:   optional(t, "reserve", 0, parseLimitedSize),
 		Broadcast: optional(t, "broadcast", false, parseFlag),
+		Metered:   optional(t, "metered", Auto, parseMetered),
 		Period:    optional(t, "period", "month", parsePeriod),
 		Hours:     optional(t, "hours", nil, parseHours),
 		Priority:  optional(t, "priority", 1, parseBetween(1, 99)),

@@ -101,12 +101,17 @@ type Donation struct {
 	Cap       Size            // per period, both directions; 0: none
 	Reserve   Size            // of Cap, kept for essential services; at most half of it; 0 (default): none
 	Broadcast bool            // broadcasts that come from the line's own network count, too; default: false
+	Metered   string          // devices are told that the line is metered: "yes", "no", or Auto (default)
 	Period    string          // "day", "week", "month" (default) or "once"
 	Resets    int             // the period's first day: of the month 1 to 31, the week 1 (Monday) to 7; default 1; else 0
 	Hours     *hours.Schedule // when it is lent; nil (default): always
 	Priority  int             // 1 (default) to 99; 1 is asked first
 	DNS       []netip.Addr    // IPv4 resolvers to ask through this uplink; empty (default): the uplink's own
 }
+
+// Auto is the Metered of a line that is metered if it has a cap, or is a phone's (USB or WiFi): most phones' contracts have a
+// cap, also where their lenders set none.
+const Auto = "auto"
 
 // USB is the Interface of whatever phone is plugged in: its own name changes from plug to plug on many systems.
 const USB = "usb"

@@ -183,6 +183,8 @@ func notInterfaceChar(r rune) bool {
 
 func parseRadio(s string) (string, error) { return parseChoice(s, "hostapd", "none") }
 
+func parseMetered(s string) (string, error) { return parseChoice(s, Auto, "yes", "no") }
+
 func parsePeriod(s string) (string, error) { return parseChoice(s, "day", "week", "month", "once") }
 
 func parseChoice(s string, choice ...string) (string, error) {

@@ -221,7 +221,7 @@ func (l loan) edit(old *config.Config, text []byte) (d config.Donation, edited [
 			l.device = freeInterface(old)
 		}
 		at = len(old.Donations)
-		want.Donations = append(want.Donations, config.Donation{Name: l.name, Period: "month", Priority: 1})
+		want.Donations = append(want.Donations, config.Donation{Name: l.name, Metered: config.Auto, Period: "month", Priority: 1})
 	}
 	d = want.Donations[at]
 	d.WiFi = &l.wifi
