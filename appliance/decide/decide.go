@@ -22,6 +22,7 @@ type Observation struct {
 	PausedBy   string // who paused it, e.g. "the command line"
 	Donations  []Donation
 	Chosen     int // index of the donation that is used now, -1 for none
+	Last       int // index of the donation that was used last, -1 if none was since the daemon started
 }
 
 // Donation is one donation as observed.
@@ -40,6 +41,7 @@ type Donation struct {
 	Steady   bool      // it has worked for a while
 	Slow     bool      // it works, but names take long
 	Why      string    // why its uplink does not work, e.g. "eth0 has a link but no default route"
+	Metered  string    // why its line is metered, e.g. `"Fibre" has a cap of 200GB`; "" if it is not
 }
 
 // Unlimited is the Daily of a donation without a cap.
@@ -64,6 +66,7 @@ type Decision struct {
 	Donation int       // index in Observation.Donations of the one whose line that goes by, -1 for none
 	Opens    time.Time // State Closed: the next opening; zero if never
 	Refills  time.Time // State Exhausted: when the first spent cap begins anew; zero if never
+	Metered  string    // why devices are told that the line is metered, as Donation.Metered; "" if they are not
 }
 
 // Decide returns what the box shall do. The first row that applies is the State:
@@ -93,7 +96,26 @@ func Decide(o Observation) Decision {
 	if !o.Applied && o.Fault == "" {
 		d.State = Starting
 	}
+	d.Metered = metered(o, d.Donation)
 	return d
+}
+
+// metered says why devices are told that the line is metered, "" if they are not: what holds for the chosen donation. While
+// none is chosen, it stays as it was for the last one, so that no device begins its backups because the box pauses. Before
+// the first, one that is metered among those that may come is enough.
+func metered(o Observation, chosen int) string {
+	if chosen < 0 {
+		chosen = o.Last
+	}
+	if chosen >= 0 {
+		return o.Donations[chosen].Metered
+	}
+	for _, x := range o.Donations {
+		if x.Metered != "" {
+			return x.Metered
+		}
+	}
+	return ""
 }
 
 func decide(o Observation) Decision {

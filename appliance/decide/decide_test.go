@@ -23,7 +23,7 @@ var (
 )
 
 func fine() Observation {
-	return Observation{Now: now, Applied: true, Configured: true, Chosen: -1, Donations: []Donation{
+	return Observation{Now: now, Applied: true, Configured: true, Chosen: -1, Last: -1, Donations: []Donation{
 		{Name: "Fibre", Priority: 1, Open: true, Daily: 5e9, Works: true, Steady: true},
 		{Name: "Phone", Priority: 2, Open: true, Daily: 1e9, Works: true, Steady: true},
 	}}
@@ -161,6 +161,41 @@ func TestStates(t *testing.T) {
 	}
 }
 
+// TestMetered: devices are told what holds for the line in use, and what they were told last while there is none.
+func TestMetered(t *testing.T) {
+	t.Parallel()
+	const phone = `"Phone" has a cap of 2GB`
+	for _, c := range []struct {
+		name   string
+		change func(*Observation)
+		want   string
+	}{
+		{"the fibre is in use", func(o *Observation) {}, ""},
+		{"the phone is in use", func(o *Observation) { o.Donations[0].Open = false }, phone},
+		{"the phone's reserve is in use", func(o *Observation) {
+			o.Last, o.Donations[0].Spent = 0, true
+			o.Donations[1].Spent, o.Donations[1].Reserve = true, true
+		}, phone},
+		{"paused, the fibre was in use", func(o *Observation) { o.Paused, o.Last = true, 0 }, ""},
+		{"paused, the phone was in use", func(o *Observation) { o.Paused, o.Last = true, 1 }, phone},
+		{"a fault, the phone was in use", func(o *Observation) { o.Fault, o.Last = "no radio", 1 }, phone},
+		{"the fibre is in use after the phone", func(o *Observation) { o.Last = 1 }, ""},
+		{"nothing was in use yet", func(o *Observation) { o.Donations[0].Works, o.Donations[1].Works = false, false }, phone},
+		{"nothing was in use yet, and nothing is metered", func(o *Observation) {
+			o.Paused, o.Donations[1].Metered = true, ""
+		}, ""},
+		{"before the first plan", func(o *Observation) { o.Applied = false }, ""},
+		{"nothing is lent", func(o *Observation) { o.Donations = nil }, ""},
+	} {
+		o := fine()
+		o.Donations[1].Metered = phone
+		c.change(&o)
+		if got := Decide(o).Metered; got != c.want {
+			t.Errorf("%s: devices are told %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
 // TestNothingPassesWithoutReason holds for any observation: internet is given only with a donation that is open, not paused,
 // has data left and works, on a box that is whole, configured and not paused; on one that is paused, names alone go by such
 // a donation; essential services are reached only when no donation has more to give, through one that kept something; and
@@ -181,6 +216,7 @@ func TestNothingPassesWithoutReason(t *testing.T) {
 				Daily: r.Uint64N(100), Works: coin(), Slow: !coin(), Steady: coin(), Why: "down",
 			})
 		}
+		o.Last = r.IntN(len(o.Donations)+1) - 1
 		d := Decide(o)
 		if d.Why == "" {
 			t.Fatalf("%+v: %s without a reason", o, d.State)
