@@ -47,6 +47,7 @@ type Outside struct {
 	Hotspot     int        // the kernel's number of the hotspot's interface
 	Asked       int        // that of the uplink that names were last asked through
 	Resolvers   []Resolver // in the order in which they are to be asked
+	Metered     bool       // devices are told that the line is metered
 	Essential   bool       // guests are told the truth of essential services' names only
 	Hosts       []Host
 	AccessPoint *netctl.AccessPoint // that hostapd shall make; nil: none
@@ -67,7 +68,7 @@ type Outside struct {
 func Children(c *config.Config, o Outside, run string) []netctl.Child {
 	children := dnsmasqs(c, o, run)
 	if o.AccessPoint != nil {
-		children = append(children, HostapdChild(*o.AccessPoint, run))
+		children = append(children, HostapdChild(*o.AccessPoint, o.Metered, run))
 	}
 	for _, d := range c.Donations {
 		if d.WiFi != nil && slices.Contains(o.Radios, d.Interface) {
@@ -153,6 +154,12 @@ func dnsmasqs(c *config.Config, o Outside, run string) []netctl.Child {
 	}, common, believing, asking)
 	if c.Box.PortalURL != "" {
 		truthful = append(truthful, "dhcp-option=114,"+c.Box.PortalURL) // RFC 8910
+	}
+	if o.Metered {
+		// What a phone that shares its line tells its guests, as vendor-specific information (RFC 2132, 8.4). Android reads it
+		// (hasMeteredHint in DhcpResults.java), ChromeOS (tethering.cc of shill) and NetworkManager (nm-dhcp-nettools.c), which
+		// does not ask for it. Another line restarts dnsmasq in any case: nothing would be gained by a file that it reads again.
+		truthful = append(truthful, "dhcp-option-force=43,ANDROID_METERED")
 	}
 	guest := slices.Concat([]string{
 		fmt.Sprintf("port=%d", PortGuest),

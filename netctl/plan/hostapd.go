@@ -27,25 +27,47 @@ const idle = 2 * time.Minute
 // The file names the interface's number, since hostapd has to be started again for another one: it doesn't find its way
 // back to what was unplugged.
 //
-// Where the radio follows a lender's network, hostapd is told of another channel while it runs: the file is then for the
-// next start only, and its name stands for all else in it.
-func HostapdChild(a netctl.AccessPoint, run string) netctl.Child {
-	text := func(a netctl.AccessPoint) string {
-		return strings.Join(hostapd(a, filepath.Join(run, HostapdControl)), "\n") + "\n"
+// Whether the line is metered, and where the radio follows a lender's network also the channel, hostapd is told while it
+// runs: in the file that is for the next start only, and the file's name stands for all else in it.
+func HostapdChild(a netctl.AccessPoint, metered bool, run string) netctl.Child {
+	text := func(a netctl.AccessPoint, metered bool) string {
+		return strings.Join(hostapd(a, metered, filepath.Join(run, HostapdControl)), "\n") + "\n"
 	}
-	file := netctl.File{Path: filepath.Join(run, "hostapd.conf"), Text: text(a)}
+	fixed := a
 	if a.Joined {
-		anywhere := a
-		anywhere.Channel = 0
-		file.Path = filepath.Join(run, fmt.Sprintf("hostapd-%08x.conf", crc32.ChecksumIEEE([]byte(text(anywhere)))))
-		file.Later = true
+		fixed.Channel = 0
 	}
+	name := fmt.Sprintf("hostapd-%08x.conf", crc32.ChecksumIEEE([]byte(text(fixed, false))))
+	file := netctl.File{Path: filepath.Join(run, name), Text: text(a, metered), Later: true}
 	return netctl.Child{Name: ChildHostapd, Argv: []string{"hostapd", file.Path}, Files: []netctl.File{file}}
+}
+
+// HostapdSockets returns where hostapd listens for each of the access point's networks.
+func HostapdSockets(a netctl.AccessPoint, run string) (paths []string) {
+	for _, name := range a.Interfaces() {
+		paths = append(paths, filepath.Join(run, HostapdControl, name))
+	}
+	return paths
+}
+
+// NetworkCost returns what beacons say of the line's cost, in hexadecimal digits: Microsoft's element for it, of the level
+// Fixed ("usage counts toward a fixed allotment of data") or Unrestricted ([MS-NCT] 2.2.1, with an example in 4). Windows
+// reads it from 8 on. NetworkManager takes another byte for the level, and Android reads no such element: both go by DHCP.
+// Apple's systems leave the choice to their users.
+//
+// 802.11u has "chargeable public network" among its types of networks (access_network_type of hostapd.conf). It is not said: a
+// resident pays nothing here, and Android, which takes such a network for metered (ClientModeImpl.java), hears so by DHCP.
+func NetworkCost(metered bool) string {
+	level := 0x01
+	if metered {
+		level = 0x02
+	}
+	return fmt.Sprintf("dd080050f211%02x000000", level)
 }
 
 // hostapd returns the lines of hostapd.conf, for version 2.10: first what holds for the radio, then for its networks.
 // What isn't here is as hostapd has it, such as a beacon every 102.4 ms and the slow rates that old phones begin with.
-func hostapd(a netctl.AccessPoint, control string) []string {
+func hostapd(a netctl.AccessPoint, metered bool, control string) []string {
 	lines := []string{
 		fmt.Sprintf("# %s is interface number %d.", a.Interface, a.Index),
 		"interface=" + a.Interface,
@@ -65,7 +87,7 @@ func hostapd(a netctl.AccessPoint, control string) []string {
 		fmt.Sprintf("channel=%d", a.Channel),
 		"wmm_enabled=1") // 802.11n and what followed ask for it
 	lines = append(lines, speeds(a)...)
-	lines = append(lines, network(a, control, a.SSID)...)
+	lines = append(lines, network(a, metered, control, a.SSID)...)
 	switch {
 	case a.Password != "" && a.Radio.SAE:
 		lines = append(lines,
@@ -88,7 +110,7 @@ func hostapd(a netctl.AccessPoint, control string) []string {
 			"owe_transition_ifname="+a.Second,
 			"bss="+a.Second,
 			"bssid="+twinAddress(a.Address).String())
-		lines = append(lines, network(a, control, twinSSID(a.SSID))...)
+		lines = append(lines, network(a, metered, control, twinSSID(a.SSID))...)
 		lines = append(lines,
 			"ignore_broadcast_ssid=1", // phones find it through the open one
 			"wpa=2",
@@ -101,7 +123,7 @@ func hostapd(a netctl.AccessPoint, control string) []string {
 }
 
 // network returns what both networks have in common.
-func network(a netctl.AccessPoint, control, ssid string) []string {
+func network(a netctl.AccessPoint, metered bool, control, ssid string) []string {
 	lines := []string{
 		// Only warnings: what goes on with each station, by its address, is nobody's business.
 		"logger_syslog=0",
@@ -109,6 +131,7 @@ func network(a netctl.AccessPoint, control, ssid string) []string {
 		"logger_stdout_level=4",
 		"ctrl_interface=" + control,
 		"ssid2=" + hex.EncodeToString([]byte(ssid)), // bytes, of any kind
+		"vendor_elements=" + NetworkCost(metered),
 	}
 	if a.Bridge != "" {
 		lines = append(lines, "bridge="+a.Bridge)

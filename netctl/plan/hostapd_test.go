@@ -59,9 +59,9 @@ func testBand(name string, ht uint16, vht uint32) netctl.Band {
 }
 
 // parseAccessPoint reads lines of a word and its value.
-func parseAccessPoint(t *testing.T, text string) netctl.AccessPoint {
+func parseAccessPoint(t *testing.T, text string) (a netctl.AccessPoint, metered bool) {
 	t.Helper()
-	a := netctl.AccessPoint{
+	a = netctl.AccessPoint{
 		Interface: "wlan0", Index: 3, Address: netctl.MAC{0x02, 0, 0, 0, 0, 0x01},
 		SSID: "Partage de Co - Les Lilas", Country: "FR", Band: netctl.Band24, Channel: 6,
 	}
@@ -91,6 +91,8 @@ func parseAccessPoint(t *testing.T, text string) netctl.AccessPoint {
 			copy(a.Address[:], m)
 		case "joined":
 			a.Joined = true
+		case "metered":
+			metered = true
 		default:
 			err = fmt.Errorf("unknown word %q", word)
 		}
@@ -98,7 +100,7 @@ func parseAccessPoint(t *testing.T, text string) netctl.AccessPoint {
 			t.Fatalf("%s: %v", line, err)
 		}
 	}
-	return a
+	return a, metered
 }
 
 // TestHostapd compares what hostapd would read with the golden files, and has it read that, if it's installed.
@@ -115,8 +117,8 @@ func TestHostapd(t *testing.T) {
 			if err != nil || len(archive.Files) == 0 {
 				t.Fatalf("%v, %d sections", err, len(archive.Files))
 			}
-			a := parseAccessPoint(t, string(archive.Files[0].Data))
-			child := plan.HostapdChild(a, "/run/passerelle")
+			a, metered := parseAccessPoint(t, string(archive.Files[0].Data))
+			child := plan.HostapdChild(a, metered, "/run/passerelle")
 			got := fmt.Sprintf("# %s\n%s", strings.Join(child.Argv, " "), child.Files[0].Text)
 			if *update {
 				archive.Files = append(archive.Files[:1], txtar.File{Name: "hostapd.conf", Data: []byte(got)})
@@ -128,13 +130,22 @@ func TestHostapd(t *testing.T) {
 			} else if d := cmp.Diff(strings.Split(string(archive.Files[1].Data), "\n"), strings.Split(got, "\n")); d != "" {
 				t.Errorf("hostapd.conf (-want +got; `go test -update` takes it over):\n%s", d)
 			}
-			readByHostapd(t, a)
+			other := plan.HostapdChild(a, !metered, "/run/passerelle")
+			if d := cmp.Diff(child.Argv, other.Argv); d != "" || other.Files[0].Text == child.Files[0].Text {
+				t.Errorf("whether the line is metered restarts hostapd, or is not in its file:\n%s", d)
+			}
+			another := a
+			another.Password += "a new password"
+			if cmp.Equal(child.Argv, plan.HostapdChild(another, metered, "/run/passerelle").Argv) {
+				t.Error("another password does not restart hostapd")
+			}
+			readByHostapd(t, a, metered)
 		})
 	}
 }
 
 // readByHostapd has hostapd read the configuration. It has no driver to go on with, so it fails, but not at a line.
-func readByHostapd(t *testing.T, a netctl.AccessPoint) {
+func readByHostapd(t *testing.T, a netctl.AccessPoint, metered bool) {
 	t.Helper()
 	program, err := exec.LookPath("hostapd")
 	if err != nil {
@@ -146,7 +157,7 @@ func readByHostapd(t *testing.T, a netctl.AccessPoint) {
 	if a.Transition() {
 		a.Second, a.Bridge = "pas-none1", "pas-none2"
 	}
-	child := plan.HostapdChild(a, run)
+	child := plan.HostapdChild(a, metered, run)
 	conf := child.Files[0].Path
 	if err := os.WriteFile(conf, []byte(child.Files[0].Text), 0o600); err != nil {
 		t.Fatal(err)

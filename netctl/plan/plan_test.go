@@ -81,6 +81,7 @@ func parseDecision(t *testing.T, c *config.Config, text string) (in plan.Input, 
 	for line := range strings.Lines(text) {
 		words := strings.Fields(line)
 		in.Narrow = in.Narrow || len(words) == 1 && words[0] == "narrow"
+		out.Metered = out.Metered || len(words) == 1 && words[0] == "metered"
 		for _, value := range words[1:] {
 			var err error
 			switch words[0] {
