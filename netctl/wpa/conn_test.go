@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -103,6 +104,13 @@ func (f *fake) tell(t *testing.T, message string) {
 	if _, err := f.conn.WriteToUnix([]byte(message), to); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// answer has it answer a command otherwise from now on.
+func (f *fake) answer(command, with string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.answers[command] = with
 }
 
 func (f *fake) commands() []string {
@@ -229,6 +237,66 @@ func TestHostapdComesBack(t *testing.T) {
 		t.Errorf("asked for %q", got)
 	}
 	f.stop()
+}
+
+// TestBeacon: every network of a hostapd that sends gets what is wanted, once; what is refused is tried again, and the next
+// hostapd is told, too.
+func TestBeacon(t *testing.T) {
+	t.Parallel()
+	d := dir(t)
+	starting := func() map[string]string { return map[string]string{"STATUS": "state=COUNTRY_UPDATE\nphy=phy0\n"} }
+	open, twin := serve(t, filepath.Join(d, "wlan0"), starting()), serve(t, filepath.Join(d, "twin"), starting())
+	told := func(f *fake) (all []string) {
+		for _, c := range f.commands() {
+			if elements, ok := strings.CutPrefix(c, "SET vendor_elements "); ok {
+				all = append(all, elements)
+			} else if c == "UPDATE_BEACON" && len(all) > 0 {
+				all[len(all)-1] += " sent"
+			}
+		}
+		return all
+	}
+	h := NewHostapd(HostapdOptions{
+		Socket: open.path, Dir: d, Log: slog.New(slog.DiscardHandler), On: func(Event) {},
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- h.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	want := Beacon{Sockets: []string{open.path, twin.path}, Elements: "dd01"}
+	h.SetBeacon(want)
+	until(t, "it is asked whether it sends", func() bool { return slices.Contains(open.commands(), "STATUS") })
+	if got := told(open); got != nil {
+		t.Errorf("before it sends it is told %q", got)
+	}
+	open.answer("STATUS", "state=ENABLED\nphy=phy0\n")
+	open.tell(t, "<3>AP-ENABLED ")
+	until(t, "both networks have it", func() bool { return len(told(twin)) > 0 && strings.HasSuffix(told(twin)[0], "sent") })
+	h.SetBeacon(want) // the same
+
+	twin.answer("UPDATE_BEACON", "FAIL\n")
+	want.Elements = "dd02"
+	h.SetBeacon(want)
+	until(t, "it refuses", func() bool { return len(told(twin)) == 2 && strings.HasSuffix(told(twin)[1], "sent") })
+	twin.answer("UPDATE_BEACON", "OK\n")
+	open.tell(t, "<3>AP-CSA-FINISHED freq=2437 dfs=0")
+	until(t, "it is told again", func() bool { return len(told(twin)) == 3 && strings.HasSuffix(told(twin)[2], "sent") })
+	if got := told(open); !slices.Equal(got, []string{"dd01 sent", "dd02 sent", "dd02 sent"}) {
+		t.Errorf("the open network is told %q", got)
+	}
+
+	open.stop()
+	twin.stop()
+	want.Elements = "dd03"
+	h.SetBeacon(want)
+	next := serve(t, filepath.Join(d, "twin"), starting())
+	serve(t, filepath.Join(d, "wlan0"), map[string]string{"STATUS": "state=ENABLED\n"})
+	until(t, "the next hostapd is told", func() bool { return slices.Equal(told(next), []string{"dd03 sent"}) })
 }
 
 func TestChannels(t *testing.T) {

@@ -2,8 +2,11 @@ package wpa
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"sync"
 	"time"
 )
 
@@ -19,16 +22,50 @@ type HostapdOptions struct {
 	On func(Event)
 }
 
+// Beacon is what hostapd's networks add to their beacons.
+type Beacon struct {
+	Sockets  []string // hostapd's control sockets, one for each network
+	Elements string   // in hexadecimal digits, as hostapd.conf has them as vendor_elements
+}
+
+func (b Beacon) equal(o Beacon) bool {
+	return b.Elements == o.Elements && slices.Equal(b.Sockets, o.Sockets)
+}
+
 // Hostapd is the control of an access point, whether it runs or not.
-type Hostapd struct{ opt HostapdOptions }
+type Hostapd struct {
+	opt  HostapdOptions
+	poke chan struct{}
+
+	mu     sync.Mutex
+	beacon Beacon // as it is wanted
+}
 
 // NewHostapd returns the control of an access point that may not run yet.
-func NewHostapd(opt HostapdOptions) *Hostapd { return &Hostapd{opt} }
+func NewHostapd(opt HostapdOptions) *Hostapd {
+	return &Hostapd{opt: opt, poke: make(chan struct{}, 1)}
+}
 
 // String names the task in the daemon's log.
 func (h *Hostapd) String() string { return "access point's events" }
 
-// Run passes events on until ctx ends, from one hostapd after the other.
+// SetBeacon says what beacons are to have from now on. It never waits: Run has each hostapd change those that it sends,
+// without a station noticing more than that.
+func (h *Hostapd) SetBeacon(b Beacon) {
+	h.mu.Lock()
+	changed := !h.beacon.equal(b)
+	h.beacon = b
+	h.mu.Unlock()
+	if !changed {
+		return
+	}
+	select {
+	case h.poke <- struct{}{}:
+	default:
+	}
+}
+
+// Run passes events on, and tells what beacons are to have, until ctx ends, from and to one hostapd after the other.
 func (h *Hostapd) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		err := h.listen(ctx)
@@ -38,7 +75,7 @@ func (h *Hostapd) Run(ctx context.Context) error {
 	return nil
 }
 
-// listen passes the events of one hostapd on.
+// listen passes the events of one hostapd on, and tells it what its beacons are to have.
 func (h *Hostapd) listen(ctx context.Context) error {
 	c, err := Dial(h.opt.Socket, h.opt.Dir)
 	if err != nil {
@@ -50,18 +87,67 @@ func (h *Hostapd) listen(ctx context.Context) error {
 	}
 	alive := time.NewTicker(pollPeriod)
 	defer alive.Stop()
+	var told Beacon // what it began with was wanted when it was started, and may be out of date
 	for {
+		if err := h.tell(ctx, c, &told); err != nil {
+			return err
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case e := <-c.Events():
 			h.opt.On(e)
+		case <-h.poke:
 		case <-alive.C:
 			if _, err := c.Request(ctx, "PING"); err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// tell has a hostapd that sends change its beacons, unless they are as wanted. What it refuses is tried again at the next
+// event or poll: it changes none while it moves to another channel.
+func (h *Hostapd) tell(ctx context.Context, c *Conn, told *Beacon) error {
+	h.mu.Lock()
+	want := h.beacon
+	h.mu.Unlock()
+	if want.equal(*told) {
+		return nil
+	}
+	status, err := c.Request(ctx, "STATUS")
+	if err != nil && !errors.Is(err, ErrRefused) {
+		return err
+	}
+	if parseLines(status)["state"] != enabled {
+		return nil // to change its beacons now would begin its network before its time
+	}
+	for _, socket := range want.Sockets {
+		if err := setBeacon(ctx, socket, h.opt.Dir, want.Elements); err != nil {
+			h.opt.Log.Debug("hostapd does not change its beacons", "error", err)
+			return nil
+		}
+	}
+	*told = want
+	return nil
+}
+
+// enabled is the state of a hostapd that sends (hostapd_state_text in hostapd.c).
+const enabled = "ENABLED"
+
+// setBeacon changes the beacons of one network (ieee802_11_set_beacon in hostapd's beacon.c).
+func setBeacon(ctx context.Context, socket, dir, elements string) error {
+	c, err := Dial(socket, dir)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	for _, command := range []string{"SET vendor_elements " + elements, "UPDATE_BEACON"} {
+		if _, err := c.Request(ctx, command); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Channel is where an access point sends.

@@ -94,6 +94,15 @@ func TestRealHostapd(t *testing.T) {
 	}
 	until(t, "its end as an access point is told", got(APDisabled))
 	until(t, "its start as an access point is told", got(APEnabled))
+	if status, err := c.Request(t.Context(), "STATUS"); err != nil || parseLines(status)["state"] != enabled {
+		t.Errorf("an access point that sends says %q, %v", status, err)
+	}
+	if err := setBeacon(t.Context(), socket, d, "dd080050f21102000000"); err != nil {
+		t.Errorf("beacons do not change: %v", err)
+	}
+	if err := setBeacon(t.Context(), socket, d, "dd08x"); !errors.Is(err, ErrRefused) {
+		t.Errorf("with what is no element: %v", err)
+	}
 	if err := c.Close(); err != nil {
 		t.Error(err)
 	}
