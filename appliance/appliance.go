@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"math"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -78,6 +79,11 @@ type Air interface {
 	State() air.State
 }
 
+// Beacons is what the loop needs of wpa.Hostapd.
+type Beacons interface {
+	SetBeacon(b wpa.Beacon)
+}
+
 // Clock is what the loop needs of clock.Clock.
 type Clock interface {
 	Look() (now time.Time, t clock.Trust)
@@ -94,6 +100,7 @@ type Parts struct {
 	Prober     Prober
 	Joiner     Joiner
 	Air        Air
+	Beacons    Beacons            // the access point's, where the box is one
 	Board      func() BoardStatus // what the board feels
 	Children   Children
 	Leases     func() ([]bindings.Lease, error) // of the hotspot, as far as any were given
@@ -148,7 +155,8 @@ type Box struct {
 	sample    netctl.Sample
 	hotspot   uplink.Status
 	air       air.State
-	asked     int // the number of the uplink that names were last asked through
+	asked     int       // the number of the uplink that names were last asked through
+	last      *donation // that was chosen last, nil if none was
 	networks  []netip.Prefix
 	devices   devices
 	decision  decide.Decision
@@ -395,7 +403,7 @@ func (b *Box) tally() (ok bool) {
 func (b *Box) observation() decide.Observation {
 	o := decide.Observation{
 		Now: b.now, Applied: b.applied, Configured: b.Configured, SetupAsked: b.setupAsked(), Paused: b.pausedBy != "",
-		PausedBy: b.pausedBy, Chosen: b.decision.Donation,
+		PausedBy: b.pausedBy, Chosen: b.decision.Donation, Last: slices.Index(b.donations, b.last),
 	}
 	if b.Refused != nil {
 		o.Refused = b.Refused.Error()
@@ -422,6 +430,7 @@ func (b *Box) apply(ctx context.Context) error {
 	out := plan.Outside{
 		Hotspot: b.hotspot.Index, AccessPoint: b.air.AccessPoint, Radios: b.radios(),
 		Essential: b.decision.Internet == decide.EssentialOnly,
+		Metered:   b.decision.Metered != "",
 	}
 	if d := b.chosen(); d != nil {
 		in.Line = d.uplink.Interface
@@ -432,6 +441,7 @@ func (b *Box) apply(ctx context.Context) error {
 		}
 		in.NameServers = len(out.Resolvers)
 		b.asked = d.uplink.Index
+		b.last = d
 	}
 	out.Asked = b.asked
 	changes, err := b.Gate.Apply(ctx, plan.Compile(in))
@@ -463,6 +473,9 @@ func (b *Box) apply(ctx context.Context) error {
 	}
 	if err := b.Children.Set(children); !errors.Is(err, supervise.ErrStopped) {
 		b.problem(err)
+	}
+	if a := out.AccessPoint; a != nil { // after the file that hostapd begins with
+		b.Beacons.SetBeacon(wpa.Beacon{Sockets: plan.HostapdSockets(*a, b.RunDir), Elements: plan.NetworkCost(out.Metered)})
 	}
 	return nil
 }

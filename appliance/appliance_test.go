@@ -116,6 +116,11 @@ type sky struct {
 func (s *sky) Set(w air.Wanted) { s.wanted = w }
 func (s *sky) State() air.State { return s.state }
 
+// beacons are what the access point is to send.
+type beacons struct{ wanted wpa.Beacon }
+
+func (b *beacons) SetBeacon(w wpa.Beacon) { b.wanted = w }
+
 type children struct {
 	names  []string
 	status []supervise.ChildStatus
@@ -244,6 +249,7 @@ type home struct {
 	joiner *joiner
 	prober *prober
 	air    *sky
+	beacon beacons
 	box    *Box
 	gate   *mortal
 	paper  *paper
@@ -301,7 +307,7 @@ func (h *home) start(text string, aside Aside) {
 	}
 	h.box = New(Parts{
 		Config: h.config(text), Configured: true, Gate: h.gate, Uplinks: h.lines, Prober: h.prober, Children: h.kids,
-		Joiner: h.joiner, Air: h.air, Board: func() BoardStatus { return BoardStatus{} },
+		Joiner: h.joiner, Air: h.air, Beacons: &h.beacon, Board: func() BoardStatus { return BoardStatus{} },
 		Accounts: h.paper, Books: books, Paused: maps.Clone(h.paper.paused), Clock: h.clock, Boot: h.boot,
 		Leases: func() ([]bindings.Lease, error) { return h.leases, nil }, Asker: &h.asker,
 		NamesUser: func() string { return "104" }, Lost: errUnread,

@@ -256,7 +256,7 @@ func (b *Box) observed(d *donation) decide.Donation {
 	x := decide.Donation{
 		Name: d.Name, Priority: d.Priority, Open: b.open(d), Paused: d.pausedBy != "",
 		Spent: s.Spent, Lost: s.Lost, Reserve: d.Reserve != 0 && !s.AllSpent, Refills: s.Resets,
-		Daily: decide.Unlimited,
+		Daily: decide.Unlimited, Metered: metered(d.Donation),
 	}
 	if d.Cap != 0 {
 		x.Daily = s.Ration
@@ -270,6 +270,23 @@ func (b *Box) observed(d *donation) decide.Donation {
 	x.Slow = x.Works && b.Prober.Health(d.uplink.Interface).Slow
 	x.Steady = x.Works && !d.worksAt.IsZero() && b.Now().Sub(d.worksAt) >= steadyAfter
 	return x
+}
+
+// metered says why a donation's line is metered, "" if it is not.
+func metered(d config.Donation) string {
+	switch {
+	case d.Metered == "yes":
+		return fmt.Sprintf("the configuration says so of %q", d.Name)
+	case d.Metered == "no":
+		return ""
+	case d.Cap != 0:
+		return fmt.Sprintf("%q has a cap of %v", d.Name, d.Cap)
+	case d.Interface == config.USB:
+		return fmt.Sprintf("%q is a phone's line", d.Name)
+	case d.WiFi != nil:
+		return fmt.Sprintf("%q comes by Wi-Fi, as a phone's line does", d.Name)
+	}
+	return ""
 }
 
 // settle writes down what must be, and then grants what was written down. Where that fails, nothing is granted: sharing

@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -145,6 +146,60 @@ func TestPhoneWithAnotherName(t *testing.T) {
 				t.Errorf("status says %s on %s", d.Interface, d.Line)
 			}
 			time.Sleep(time.Minute)
+		}
+	})
+}
+
+// TestMetered: beacons say of the line in use whether it is metered, and go on to say so while nothing is shared.
+func TestMetered(t *testing.T) {
+	inHome(t, 10, func(h *home) {
+		told := func(when, why string) {
+			h.Helper()
+			h.settle()
+			s := h.box.Status().Hotspot
+			want := wpa.Beacon{Sockets: []string{"/run/passerelle/hostapd/wlan0"}, Elements: plan.NetworkCost(why != "")}
+			if !reflect.DeepEqual(h.beacon.wanted, want) || s.Metered != (why != "") || s.MeteredWhy != why {
+				t.Errorf("%s: beacons say %q, status %t, %q; want %q", when, h.beacon.wanted, s.Metered, s.MeteredWhy, why)
+			}
+		}
+		fixed := strings.Replace(radioText, "wifi = ", "# ", 1)
+		with := func(line string) string { return strings.Replace(fixed, `cap = "0"`, line, 1) }
+		for _, c := range []struct{ text, why string }{
+			{fixed, ""},
+			{with(`cap = "2GB"`), `"Fibre du centre" has a cap of 2GB`},
+			{with("cap = \"2GB\"\nmetered = \"no\""), ""},
+			{with("cap = \"0\"\nmetered = \"yes\""), `the configuration says so of "Fibre du centre"`},
+			{radioText, `"Fibre du centre" comes by Wi-Fi, as a phone's line does`},
+			{strings.Replace(fixed, `"eth0"`, `"usb"`, 1), `"Fibre du centre" is a phone's line`},
+		} {
+			h.joiner.join, h.lines.phone = wpa.Join{Joined: true}, "usb0"
+			h.air.state = air.State{AccessPoint: &netctl.AccessPoint{Interface: "wlan0"}, On: true}
+			h.anew(c.text)
+			h.state(decide.Sharing)
+			told("in use", c.why)
+			if err := h.box.Pause(h.Context(), "the button"); err != nil {
+				h.Fatal(err)
+			}
+			told("paused", c.why)
+			if err := h.box.Resume(h.Context()); err != nil {
+				h.Fatal(err)
+			}
+			// A phone that takes its place and goes away again.
+			both := c.text + "[[donation]]\nname = \"Chez Lucie\"\ninterface = \"eth1\"\ncap = \"1GB\"\npriority = 2\n"
+			if err := h.box.Reconfigure(h.Context(), h.config(both)); err != nil {
+				h.Fatal(err)
+			}
+			told("beside another one", c.why)
+			lent := func(paused bool) {
+				if _, err := h.box.SetDonationPaused(h.Context(), "Fibre du centre", "its lender", paused); err != nil {
+					h.Fatal(err)
+				}
+			}
+			lent(true)
+			told("the other one in its place", `"Chez Lucie" has a cap of 1GB`)
+			lent(false)
+			time.Sleep(time.Minute)
+			told("in use again", c.why)
 		}
 	})
 }

@@ -49,6 +49,9 @@ type HotspotStatus struct {
 	Tracked       uint64 `json:"tracked,omitempty"`        // connections that the kernel has room for; residents' bounds follow it
 	TrackedWanted uint64 `json:"tracked_wanted,omitempty"` // for how many there should be room; 0: there is
 
+	Metered    bool   `json:"metered"`               // devices are told that the line is metered
+	MeteredWhy string `json:"metered_why,omitempty"` // in words, of which line
+
 	WiFi *WiFiStatus `json:"wifi,omitempty"` // where the box makes the Wi-Fi network itself
 }
 
@@ -177,6 +180,7 @@ func (b *Box) publish() {
 		Problems:  append(b.standing(), b.problems...),
 		Donations: []DonationStatus{},
 	}
+	s.Hotspot.Metered, s.Hotspot.MeteredWhy = d.Metered != "", d.Metered
 	if s.Hotspot.Tracked = b.sample.Tracked; s.Hotspot.Tracked != 0 {
 		if want := plan.Tracked(b.Memory); want > s.Hotspot.Tracked {
 			s.Hotspot.TrackedWanted = want

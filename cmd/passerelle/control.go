@@ -229,6 +229,9 @@ func describe(s appliance.Status, now time.Time) []byte {
 	if w := s.Hotspot.WiFi; w != nil {
 		describeWiFi(&b, *w)
 	}
+	if s.Hotspot.Metered {
+		fmt.Fprintf(&b, "\n  devices are told that the line is metered: %s", s.Hotspot.MeteredWhy)
+	}
 	fmt.Fprintf(&b, "\n  %s, each up to %s down, %s up, %s a day\n\n", residents(s),
 		limit(config.Rate(s.Residents.Download)), limit(config.Rate(s.Residents.Upload)), limit(config.Size(s.Residents.Data)))
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)

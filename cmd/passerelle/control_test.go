@@ -120,6 +120,7 @@ func TestDescribe(t *testing.T) {
 		Centre: "Centre social des Lilas", Clock: appliance.ClockStatus{Now: now, Trusted: true, By: "a time server"},
 		Hotspot: appliance.HotspotStatus{
 			Interface: "wlan0", Address: "10.80.0.1/22", Queue: "fq_codel",
+			Metered: true, MeteredWhy: `"Fibre du centre" has a cap of 200GB`,
 			WiFi: &appliance.WiFiStatus{
 				SSID: "Partage de Co", Security: "open", On: true, Band: "2.4GHz", Channel: 6, Stations: 2, Isolates: true,
 			},
@@ -153,6 +154,7 @@ func TestDescribe(t *testing.T) {
 Centre social des Lilas
   hotspot wlan0, 10.80.0.1/22, fq_codel queues
   Wi-Fi "Partage de Co", open, channel 6 of 2.4GHz, 2 devices
+  devices are told that the line is metered: "Fibre du centre" has a cap of 200GB
   1 resident online, each up to 8mbit down, 2mbit up, unlimited a day
 
 DONATION         LINE   STATE                        USED    CAP            GRANTED  LEFT                                  TODAY MAY USE  BEGINS ANEW

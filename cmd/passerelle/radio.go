@@ -20,7 +20,8 @@ import (
 type radios struct {
 	keeper  *air.Keeper
 	joiner  *wpa.Joiner
-	hostapd *wpa.Hostapd // nil: the box is no access point
+	hostapd *wpa.Hostapd
+	serves  bool // the box is an access point: there is a hostapd
 }
 
 func (d *daemon) newRadios(board hw.Board, wake func()) radios {
@@ -52,16 +53,14 @@ func (d *daemon) newRadios(board hw.Board, wake func()) radios {
 		}),
 		joiner: wpa.NewJoiner(wpa.JoinerOptions{Log: d.log, Dir: d.runDir(), Scan: plan.ScanInterval * time.Second, Wake: wake}),
 	}
-	if h := d.config.Hotspot; h.Radio == "hostapd" {
-		o := control(h.Interface)
-		o.On = func(e wpa.Event) {
-			if e.Kind == wpa.APFull {
-				r.keeper.TurnedAway()
-			}
-			r.keeper.Wake()
+	o := control(d.config.Hotspot.Interface)
+	o.On = func(e wpa.Event) {
+		if e.Kind == wpa.APFull {
+			r.keeper.TurnedAway()
 		}
-		r.hostapd = wpa.NewHostapd(o)
+		r.keeper.Wake()
 	}
+	r.hostapd, r.serves = wpa.NewHostapd(o), d.config.Hotspot.Radio == "hostapd"
 	return r
 }
 
@@ -69,7 +68,7 @@ func (d *daemon) newRadios(board hw.Board, wake func()) radios {
 func (r radios) start(ctx context.Context, tasks *errgroup.Group) {
 	tasks.Go(func() error { return r.keeper.Run(ctx) })
 	tasks.Go(func() error { return r.joiner.Run(ctx) })
-	if r.hostapd != nil {
+	if r.serves {
 		tasks.Go(func() error { return r.hostapd.Run(ctx) })
 	}
 }

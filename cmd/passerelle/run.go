@@ -145,7 +145,8 @@ func (d *daemon) run(ctx context.Context) error {
 	asker := arp.New(plan.Hotspot(d.config), d.config.Hotspot.Address.Addr(), d.log, wake)
 	d.box = appliance.New(appliance.Parts{
 		Config: d.config, Configured: d.configured, Gate: g, Uplinks: reader, Prober: prober, Children: children,
-		Joiner: radios.joiner, Air: radios.keeper, Board: boardStatus(board, hw.NewSensors(os.DirFS("/"), time.Now)),
+		Joiner: radios.joiner, Air: radios.keeper, Beacons: radios.hostapd,
+		Board:  boardStatus(board, hw.NewSensors(os.DirFS("/"), time.Now)),
 		Leases: d.leases, Asker: asker, Memory: memory(), NamesUser: namesUser,
 		Accounts: ledger, Books: ledger.books, Paused: ledger.paused, Lost: ledger.aside,
 		Clock: clock.New(clock.System(), kept.Trust), Boot: bootID(),

@@ -375,6 +375,7 @@ dns = ["9.9.9.9"]
 	want := map[string]string{
 		"state": "string", "why": "string", "since": "string", "centre": "string", "started": "string", "problems[]": "empty",
 		"hotspot.interface": "string", "hotspot.address": "string", "hotspot.queue": "string", "hotspot.tracked": "number",
+		"hotspot.metered": "bool", "hotspot.metered_why": "string",
 		"residents.sessions": "number", "residents.download": "number", "residents.upload": "number", "residents.data": "number",
 		"donations[].name": "string", "donations[].interface": "string", "donations[].line": "string", "donations[].chosen": "bool", "donations[].open": "bool",
 		"donations[].opens": "string", "donations[].works": "bool", "donations[].why": "string", "donations[].cap": "number",
