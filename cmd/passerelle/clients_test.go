@@ -1,15 +1,19 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"passerelle/appliance"
+	"passerelle/appliance/decide"
 	"passerelle/netctl/netlab"
 	"passerelle/netctl/netlab/labtest"
 )
@@ -176,4 +180,56 @@ func TestClients(t *testing.T) {
 		}
 		hold(t, r, func() string { return "" })
 	})
+}
+
+// TestMetered: a real client is told that the line is metered, though it does not ask for it; and that it no longer is when
+// it connects again. (A renewed lease says so as well, but NetworkManager 1.42 then does not look.)
+func TestMetered(t *testing.T) {
+	t.Parallel()
+	labtest.Root(t, "unshare", "nsenter", "dbus-daemon", "NetworkManager", "nmcli")
+	b := newBox(t, settings{}, netlab.Options{})
+	r := b.scene.Residents[0]
+	b.must(r.SetUp(resident, true))
+	p, err := r.Start("unshare", "--mount", "--propagation", "private", "sh", "-ec", clients["NetworkManager"])
+	b.must(err)
+	defer func() { b.must(p.Kill()) }()
+	nmcli := func(words ...string) (string, error) {
+		in := []string{"nsenter", "--target", fmt.Sprint(p.Pid()), "--mount", "nmcli"}
+		return r.Run(t.Context(), append(in, words...)...)
+	}
+	reconnect := func() {
+		t.Helper()
+		_, err := nmcli("connection", "up", "hotspot")
+		b.must(err)
+	}
+	says := func(want string) {
+		t.Helper()
+		wait(t, "NetworkManager to say "+want, func() error {
+			out, err := nmcli("--get-values", "GENERAL.STATE,GENERAL.METERED", "device", "show", "wlan0")
+			if err == nil && out != "100 (connected)\n"+want+"\n" {
+				err = fmt.Errorf("it says %q", out)
+			}
+			return err
+		})
+	}
+	says("yes (guessed)")
+	if out := b.mustDo("status"); !strings.Contains(out, `the line is metered: "Fibre du centre" has a cap of 200GB`) {
+		t.Errorf("status does not say so:\n%s", out)
+	}
+	b.mustDo("pause")
+	b.waitState(decide.Paused)
+	reconnect()
+	says("yes (guessed)")
+	b.mustDo("resume")
+
+	b.configure(settings{cap: "0"})
+	b.signal(syscall.SIGHUP)
+	b.waitStatus("a line without a cap", func(s appliance.Status) error {
+		if s.Hotspot.Metered {
+			return errors.New(s.Hotspot.MeteredWhy)
+		}
+		return nil
+	})
+	reconnect()
+	says("no (guessed)")
 }
