@@ -110,6 +110,21 @@ func (s *Station) Back(ctx context.Context) error {
 	return err
 }
 
+// Elements returns what a network of that channel and hardware address says of itself in its beacons, in hexadecimal digits;
+// "" if it is not heard. The station listens for it, and stays in the network that it has joined.
+func (s *Station) Elements(ctx context.Context, channel int, bssid net.HardwareAddr) (string, error) {
+	if _, err := s.control.Request(ctx, fmt.Sprintf("SCAN freq=%d", frequency(channel))); err != nil {
+		return "", errors.Join(err, pause(ctx, glance)) // another scan is under way
+	}
+	if _, err := await(ctx, s.control, wpa.ScanResults, wpa.ScanFailed); err != nil {
+		return "", err
+	}
+	reply, err := s.control.Request(ctx, "BSS "+bssid.String())
+	_, elements, _ := strings.Cut(reply, "\nbeacon_ie=")
+	elements, _, _ = strings.Cut(elements, "\n")
+	return elements, err
+}
+
 // Leave leaves the network, if it has joined one.
 func (s *Station) Leave() error {
 	var err error

@@ -305,6 +305,39 @@ func TestHotspot(t *testing.T) {
 		waitAir(t, box, "it has two stations", func(w appliance.WiFiStatus) bool { return w.Stations == 2 })
 		apart(t, first, second)
 	})
+	t.Run("beacons say whether the line is metered", func(t *testing.T) {
+		says := func(level string) {
+			t.Helper()
+			ctx := patience(t, 30*time.Second)
+			want := "dd080050f211" + level + "000000"
+			for _, device := range []string{"wlan0", "pas-twin"} {
+				link, err := scene.Box.Netlink().LinkByName(device)
+				must(t, err)
+				for said := ""; !strings.Contains(said, want); {
+					if said, err = second.Elements(ctx, open.Channel, link.Attrs().HardwareAddr); ctx.Err() != nil {
+						t.Fatalf("%s does not say %s, but %q, %v", device, want, said, err)
+					}
+				}
+			}
+		}
+		pid, err := box.Child(plan.ChildHostapd)
+		must(t, err)
+		connected := connectedFor(t, first)
+		says("01")
+		must(t, box.Configure(strings.Replace(serving(ssid, "", ""), `cap = "0"`, `cap = "2GB"`, 1)))
+		must(t, box.Reload())
+		says("02")
+		must(t, box.Configure(serving(ssid, "", "")))
+		must(t, box.Reload())
+		says("01")
+		if now, err := box.Child(plan.ChildHostapd); err != nil || now != pid {
+			t.Errorf("hostapd was process %d and is %d, %v", pid, now, err)
+		}
+		if now := connectedFor(t, first); now < connected {
+			t.Errorf("a station that was connected for %d s is connected for %d s now", connected, now)
+		}
+		online(t, first)
+	})
 	t.Run("who forges another's address gets nothing", func(t *testing.T) {
 		forges(t, box, second, first)
 		online(t, first)
@@ -407,6 +440,18 @@ func TestHotspot(t *testing.T) {
 		joins(t, second, sae)
 		online(t, second)
 	})
+}
+
+// connectedFor returns for how many seconds a station has been connected.
+func connectedFor(t *testing.T, s *guest.Station) int {
+	t.Helper()
+	out, err := s.Run(patience(t, 30*time.Second), "iw", "dev", "wlan0", "station", "dump")
+	must(t, err)
+	_, rest, _ := strings.Cut(out, "connected time:")
+	rest, _, _ = strings.Cut(rest, " seconds")
+	n, err := strconv.Atoi(strings.TrimSpace(rest))
+	must(t, err)
+	return n
 }
 
 // nobodyIsTold fails the test if a text, or a file of the box's, has a station's address. Two of dnsmasq's have, which lie
