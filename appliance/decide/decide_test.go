@@ -176,8 +176,13 @@ func TestMetered(t *testing.T) {
 			o.Last, o.Donations[0].Spent = 0, true
 			o.Donations[1].Spent, o.Donations[1].Reserve = true, true
 		}, phone},
-		{"paused, the fibre was in use", func(o *Observation) { o.Paused, o.Last = true, 0 }, ""},
-		{"paused, the phone was in use", func(o *Observation) { o.Paused, o.Last = true, 1 }, phone},
+		{"paused, names go by the fibre", func(o *Observation) { o.Paused, o.Last = true, 1 }, ""},
+		{"paused by the lenders, the fibre was in use", func(o *Observation) {
+			o.Last, o.Donations[0].Paused, o.Donations[1].Paused = 0, true, true
+		}, ""},
+		{"paused by the lenders, the phone was in use", func(o *Observation) {
+			o.Last, o.Donations[0].Paused, o.Donations[1].Paused = 1, true, true
+		}, phone},
 		{"a fault, the phone was in use", func(o *Observation) { o.Fault, o.Last = "no radio", 1 }, phone},
 		{"the fibre is in use after the phone", func(o *Observation) { o.Last = 1 }, ""},
 		{"nothing was in use yet", func(o *Observation) { o.Donations[0].Works, o.Donations[1].Works = false, false }, phone},
