@@ -3,18 +3,22 @@ package captive
 import (
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 )
 
 // common are the answers that residents get most.
 var common = map[string]string{
-	"first": "10.80.0.1/", "redirect": "example.org/", "lesson": "10.80.0.1/tutorials/wifi", "picture": "10.80.0.1/tutorials/wifi/3",
+	"first": "10.80.0.1/", "redirect": "example.org/", "program": "example.org/feed.xml", "lesson": "10.80.0.1/tutorials/wifi", "picture": "10.80.0.1/tutorials/wifi/3",
 }
 
 func commonRequest(url string) *http.Request {
 	r := httptest.NewRequest("GET", "http://"+url, nil)
 	r.RemoteAddr = resident + ":40000"
 	r.Header.Set("Accept-Encoding", "gzip, deflate")
+	if !strings.HasSuffix(url, ".xml") {
+		r.Header.Set("Accept", "text/html,*/*;q=0.8")
+	}
 	r.Header.Set("Accept-Language", "fr-FR,fr;q=0.9,en;q=0.8")
 	return r
 }

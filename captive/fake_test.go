@@ -114,12 +114,18 @@ func (b *fakeBox) has(f func(*Session)) {
 // quiet is a log that nobody reads.
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 
+// aBrowser is the header by which a browser that opens a page is known.
+const aBrowser = "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
 // newServer returns a server for b at noon.
 func newServer(b Box) *Server { return New(b, quiet, func() time.Time { return noon }) }
 
-// ask sends one request to the box from the resident: see [webtest.Ask].
+// ask sends one request to the box from the resident, by a browser if no headers are given: see [webtest.Ask].
 func ask(t testing.TB, s http.Handler, line string, headers ...string) *http.Response {
 	t.Helper()
+	if len(headers) == 0 {
+		headers = []string{aBrowser}
+	}
 	return webtest.Ask(t, s, "http://10.80.0.1", resident+":40000", line, headers...)
 }
 

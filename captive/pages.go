@@ -24,6 +24,8 @@ const (
 	refused page = "refused"
 	missing page = "missing"
 
+	signpost page = "signpost" // the way to the first page, for what is no browser
+
 	noLesson      page = "tutorials.missing"
 	lessons       page = "tutorials"
 	lessonPath    page = "path"
@@ -63,6 +65,7 @@ var topics = map[string]string{
 
 // composers make the pages that are neither a notice nor like the first page.
 var composers = map[page]func(*edition, pageKey) web.Page{
+	signpost:  (*edition).signpost,
 	essential: (*edition).services, essentialOnline: (*edition).services,
 	lessons: (*edition).tutorialsPage, lessonPath: (*edition).pathPage, lesson: (*edition).lessonPage,
 	story: (*edition).storyPage, packFrame: (*edition).packPage, helpers: (*edition).helpersPage, accessibility: (*edition).accessibilityPage,
@@ -138,6 +141,11 @@ func (e *edition) back(p page, w *web.Words, t time.Time) []string {
 		return w.Lines(string(p) + ".unknown")
 	}
 	return w.Lines(string(p)+".when", "when", w.When(t.In(location(e.view)), e.from))
+}
+
+// signpost is RFC 6585's answer to a program (section 6).
+func (e *edition) signpost(k pageKey) web.Page {
+	return web.Signpost{Words: k.words, Title: k.words.T("none.title"), To: e.location[0]}
 }
 
 // services is the page of the services that are open to everybody. Those that only other services lead to are not on it.

@@ -65,6 +65,10 @@ var (
 	}
 )
 
+// appleProbe is how the User-Agent of Apple's probe begins. It asks at hosts and paths that change, too, and for the page that
+// it is led to.
+const appleProbe = "CaptiveNetworkSupport"
+
 // answerFor returns what the system expects that asks for this, or nil if it is no system's probe. Windows' /redirect is
 // none: it is what Windows opens for people once its probe failed.
 func answerFor(host, path string) *answer {

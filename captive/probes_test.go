@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -96,13 +97,31 @@ func staying(t *testing.T) *Server {
 	return s
 }
 
+// Apple's probe is known by its name where its host and path are not, but not where it asks for the page that it was led to.
+func TestAppleProbesAnywhere(t *testing.T) {
+	t.Parallel()
+	const probe, agent = "GET http://www.ibook.info/6fvFq8Nc/tULPvzrv.html", "User-Agent: CaptiveNetworkSupport-277.10.5 wispr"
+	b := newFakeBox()
+	s := newServer(b)
+	want(t, ask(t, s, probe, agent), http.StatusFound, "Location: http://10.80.0.1/")
+	want(t, ask(t, s, "GET /", agent), http.StatusOK)
+	b.has(nil)
+	if got := body(t, ask(t, s, probe, agent)); !strings.Contains(got, "<TITLE>Success</TITLE>") {
+		t.Errorf("got %q", got)
+	}
+	if got := body(t, ask(t, s, "GET /", agent)); strings.Contains(got, "Success") {
+		t.Errorf("the first page is %q", got)
+	}
+}
+
 // What Windows opens for people leads to the first page whoever asks; so does any other site.
 func TestNoProbes(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{"http://www.msftconnecttest.com/redirect", "http://www.google.com/", "http://example.org/generate_2040"} {
 		want(t, ask(t, staying(t), "GET "+url), http.StatusFound, "Location: http://10.80.0.1/")
 	}
-	want(t, ask(t, newServer(newFakeBox()), "POST http://connectivitycheck.gstatic.com/generate_204"), http.StatusForbidden)
+	want(t, ask(t, newServer(newFakeBox()), "POST http://connectivitycheck.gstatic.com/generate_204"),
+		http.StatusNetworkAuthenticationRequired)
 }
 
 // A connection that is older than the resident's session is given up, so that the next request gets through the gate.
@@ -116,6 +135,7 @@ func TestOldConnectionIsLetGo(t *testing.T) {
 	b.has(nil)
 	want(t, ask(t, s, probe), http.StatusNoContent, "Connection: close")
 	want(t, ask(t, s, site), http.StatusFound, "Connection: close")
+	want(t, ask(t, s, site, "Accept: */*"), http.StatusNetworkAuthenticationRequired, "Connection: close")
 	want(t, ask(t, s, "GET /session"), http.StatusOK, "Connection: ")
 }
 

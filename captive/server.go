@@ -98,7 +98,8 @@ var (
 	nothing = []string{"0"}
 )
 
-// ServeHTTP answers systems' probes and requests for the box's own names, and leads all others to these.
+// ServeHTTP answers systems' probes and requests for the box's own names, leads people's browsers to these, and tells
+// programs that ask others that this was not they.
 func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	now, view := s.now(), s.box.View()
 	r := &request{Request: hr, edition: s.current(&view, now), at: now}
@@ -113,14 +114,17 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 		s.probe(w, r, answer)
 	case r.own(hr):
 		s.route(w, r)
-	case reads:
+	case reads && strings.HasPrefix(hr.UserAgent(), appleProbe):
+		s.probe(w, r, apple)
+	case reads && showsPage(hr.Header):
 		s.redirect(w, r)
 	default:
-		s.page(w, r, refused, http.StatusForbidden)
+		r.letGo(w.Header())
+		s.page(w, r, signpost, http.StatusNetworkAuthenticationRequired)
 	}
 }
 
-// redirect leads to the first page. It is the answer to whatever apps ask in the background, so it costs little.
+// redirect leads to the first page.
 func (s *Server) redirect(w http.ResponseWriter, r *request) {
 	h := w.Header()
 	h["Location"] = r.location

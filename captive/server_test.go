@@ -159,7 +159,7 @@ func TestHostNames(t *testing.T) {
 		"[10.80.0.1]x": false, "example.org": false, "partage.internal.example.org": false, "xn--e1aybc": false,
 		"localhost": false, "127.0.0.1": false, "partage.internal/": false, " ": false, "a b": false, "é": false,
 	} {
-		res := ask(t, s, "GET /", "Host: "+host)
+		res := ask(t, s, "GET /", "Host: "+host, aBrowser)
 		if own {
 			want(t, res, http.StatusOK, "Cache-Control: no-store")
 		} else {
@@ -200,7 +200,7 @@ func TestIPv6Address(t *testing.T) {
 	s := newServer(b)
 	want(t, ask(t, s, "GET /", "Host: [fd00:80::1]"), http.StatusOK)
 	want(t, ask(t, s, "GET /", "Host: [fd00:80::1]:80"), http.StatusOK)
-	want(t, ask(t, s, "GET /", "Host: example.org"), http.StatusFound, "Location: http://[fd00:80::1]/")
+	want(t, ask(t, s, "GET /", "Host: example.org", aBrowser), http.StatusFound, "Location: http://[fd00:80::1]/")
 }
 
 func TestCrossSite(t *testing.T) {
@@ -208,21 +208,21 @@ func TestCrossSite(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		headers []string
-		through bool
+		status  int
 	}{
-		{"an old phone", nil, true},
-		{"our page", []string{"Origin: http://10.80.0.1"}, true},
-		{"our page by name", []string{"Host: partage.internal", "Origin: http://partage.internal"}, true},
-		{"our page, modern", []string{"Sec-Fetch-Site: same-origin"}, true},
-		{"typed in", []string{"Sec-Fetch-Site: none"}, true},
-		{"another site", []string{"Origin: http://example.org"}, false},
-		{"another site, modern", []string{"Sec-Fetch-Site: cross-site", "Origin: http://10.80.0.1"}, false},
-		{"a neighbour site", []string{"Sec-Fetch-Site: same-site"}, false},
-		{"a file or a sandbox", []string{"Origin: null"}, false},
-		{"another port", []string{"Origin: http://10.80.0.1:8080"}, false},
-		{"not for us", []string{"Host: example.org"}, false},
-		{"a site's own post that was led here", []string{"Host: example.org", "Origin: http://example.org"}, false},
-		{"no host", []string{"Host: "}, false},
+		{"an old phone", nil, http.StatusSeeOther},
+		{"our page", []string{"Origin: http://10.80.0.1"}, http.StatusSeeOther},
+		{"our page by name", []string{"Host: partage.internal", "Origin: http://partage.internal"}, http.StatusSeeOther},
+		{"our page, modern", []string{"Sec-Fetch-Site: same-origin"}, http.StatusSeeOther},
+		{"typed in", []string{"Sec-Fetch-Site: none"}, http.StatusSeeOther},
+		{"another site", []string{"Origin: http://example.org"}, http.StatusForbidden},
+		{"another site, modern", []string{"Sec-Fetch-Site: cross-site", "Origin: http://10.80.0.1"}, http.StatusForbidden},
+		{"a neighbour site", []string{"Sec-Fetch-Site: same-site"}, http.StatusForbidden},
+		{"a file or a sandbox", []string{"Origin: null"}, http.StatusForbidden},
+		{"another port", []string{"Origin: http://10.80.0.1:8080"}, http.StatusForbidden},
+		{"not for us", []string{"Host: example.org"}, http.StatusNetworkAuthenticationRequired},
+		{"a site's own post that was led here", []string{"Host: example.org", "Origin: http://example.org"}, http.StatusNetworkAuthenticationRequired},
+		{"no host", []string{"Host: "}, http.StatusNetworkAuthenticationRequired},
 	} {
 		for _, path := range []string{"/session", "/session/end", "/stay"} {
 			b := newFakeBox()
@@ -233,12 +233,8 @@ func TestCrossSite(t *testing.T) {
 			res := ask(t, s, "POST "+path, test.headers...)
 			_, online := b.Session(netip.MustParseAddr(resident))
 			changed := b.admits > 0 || path == "/session/end" && !online || s.stays.has(netip.MustParseAddr(resident), noon, true)
-			status := http.StatusForbidden
-			if test.through {
-				status = http.StatusSeeOther
-			}
-			if res.StatusCode != status || changed != test.through {
-				t.Errorf("%s, POST %s: status %d, want %d; changed something: %v", test.name, path, res.StatusCode, status, changed)
+			if res.StatusCode != test.status || changed != (test.status == http.StatusSeeOther) {
+				t.Errorf("%s, POST %s: status %d, want %d; changed something: %v", test.name, path, res.StatusCode, test.status, changed)
 			}
 		}
 	}
@@ -262,8 +258,8 @@ func TestMethodsAndPaths(t *testing.T) {
 	want(t, ask(t, s, "PUT /session"), 405, "Allow: GET, HEAD, POST")
 	want(t, ask(t, s, "POST /lender/abc"), 405, "Allow: GET, HEAD")
 	want(t, ask(t, s, "GET /stay"), 405, "Allow: POST")
-	want(t, ask(t, s, "CONNECT http://example.org/"), 403)
-	want(t, ask(t, s, "OPTIONS http://example.org/"), 403)
+	want(t, ask(t, s, "CONNECT http://example.org/"), 511)
+	want(t, ask(t, s, "OPTIONS http://example.org/"), 511)
 	if b.admits > 0 {
 		t.Error("a session was started")
 	}

@@ -93,6 +93,14 @@ type Notice struct {
 	Essential  bool // essential services are to be had all the same
 }
 
+// Signpost is for a program that asked for something else, and for the person who sees it all the same: it is short, says
+// why that is not to be had, and leads a browser on.
+type Signpost struct {
+	Words *Words
+	Title string
+	To    string // URL of the first page
+}
+
 // Essential is the list of the services that are open to everybody.
 type Essential struct {
 	Frame
@@ -124,6 +132,7 @@ func (p First) template() (string, *Words)     { return "first", p.Words }
 func (p Session) template() (string, *Words)   { return "session", p.Words }
 func (p Notice) template() (string, *Words)    { return "notice", p.Words }
 func (p Essential) template() (string, *Words) { return "essential", p.Words }
+func (p Signpost) template() (string, *Words)  { return "signpost", p.Words }
 func (p Lender) template() (string, *Words)    { return "lender", p.Words }
 
 // Render makes a page's HTML.
@@ -158,7 +167,7 @@ var (
 
 	// kinds are the templates, each with those files of parts that it needs besides the layout.
 	kinds = map[string][]string{
-		"first": nil, "session": nil, "notice": nil, "essential": nil, "lender": nil, "accessibility": {"lessons"},
+		"first": nil, "session": nil, "notice": nil, "essential": nil, "lender": nil, "signpost": nil, "accessibility": {"lessons"},
 		"tutorials": {"lessons"}, "path": {"lessons"}, "lesson": {"lessons"}, "story": {"lessons"}, "text": {"lessons"},
 		"pack": {"lessons"},
 	}

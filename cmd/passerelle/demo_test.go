@@ -280,6 +280,7 @@ func TestDemoBrowser(t *testing.T) {
 		if host != "" {
 			q.Host = host
 		}
+		q.Header.Set("Accept", "text/html")
 		if site != "" {
 			q.Header.Set("Origin", site)
 			q.Header.Set("Referer", site+"/")

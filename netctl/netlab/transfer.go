@@ -229,7 +229,7 @@ func (t *Transfer) sink(c net.Conn) error {
 // the transfer is stopped or the context ends.
 func (h *Host) StartDownload(ctx context.Context, url string) (*Transfer, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	response, err := h.request(ctx, http.MethodGet, url, nil)
+	response, err := h.request(ctx, http.MethodGet, url, nil, anything)
 	if err != nil {
 		cancel()
 		return nil, err
@@ -265,7 +265,7 @@ type Response struct {
 // bodyLimit is how much of a page Get reads, in bytes.
 const bodyLimit = 1 << 20
 
-// Get fetches a page over a connection of its own, and follows no redirect.
+// Get fetches a page over a connection of its own, as a browser opens one, and follows no redirect.
 func (h *Host) Get(ctx context.Context, url string) (Response, error) {
 	return h.fetch(ctx, http.MethodGet, url, nil)
 }
@@ -276,7 +276,7 @@ func (h *Host) Post(ctx context.Context, url string, body io.Reader) (Response, 
 }
 
 func (h *Host) fetch(ctx context.Context, method, url string, body io.Reader) (Response, error) {
-	response, err := h.request(ctx, method, url, body)
+	response, err := h.request(ctx, method, url, body, aPage)
 	if err != nil {
 		return Response{}, err
 	}
@@ -288,8 +288,14 @@ func (h *Host) fetch(ctx context.Context, method, url string, body io.Reader) (R
 	return Response{Status: response.StatusCode, Header: response.Header, Body: string(text)}, nil
 }
 
+// What the world's requests accept: as browsers say it when they open a page, and as programs do.
+const (
+	aPage    = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+	anything = "*/*"
+)
+
 // request sends one request over a connection that is closed with the response's body.
-func (h *Host) request(ctx context.Context, method, url string, body io.Reader) (*http.Response, error) {
+func (h *Host) request(ctx context.Context, method, url string, body io.Reader, accept string) (*http.Response, error) {
 	request, err := http.NewRequestWithContext(ctx, method, url, body)
 	if err != nil {
 		return nil, err
@@ -297,6 +303,7 @@ func (h *Host) request(ctx context.Context, method, url string, body io.Reader) 
 	if body != nil {
 		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
+	request.Header.Set("Accept", accept)
 	request.Close = true
 	response, err := h.newClient(&http.Transport{}).Do(request)
 	if err != nil {
