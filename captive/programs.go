@@ -39,6 +39,20 @@ func showsPage(h http.Header) bool {
 	return page
 }
 
+// refuse tells a program that what it asked for is not to be had yet, as RFC 6585 has it (section 6).
+func (s *Server) refuse(w http.ResponseWriter, r *request) {
+	r.letGo(w.Header())
+	if strings.HasPrefix(r.UserAgent(), "curl/") {
+		// Unless it is told to fail, it writes the body of whatever answer into the file, ends well, and goes on behind that with
+		// the rest of the file another time. So none comes, of the one byte that is announced: that is a failed transfer.
+		w.Header()["Cache-Control"] = noStore
+		w.Header()["Content-Length"] = one
+		w.WriteHeader(http.StatusNetworkAuthenticationRequired)
+		return
+	}
+	s.page(w, r, signpost, http.StatusNetworkAuthenticationRequired)
+}
+
 var (
 	// pageTypes are what browsers show: HTML, its XML form, also for phones (OMA XHTML Mobile Profile), and WML.
 	pageTypes = []string{"text/html", "application/xhtml+xml", "application/vnd.wap.xhtml+xml", "text/vnd.wap.wml"}

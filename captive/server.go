@@ -96,6 +96,7 @@ var (
 	noStore = []string{"no-store"}
 	closing = []string{"close"}
 	nothing = []string{"0"}
+	one     = []string{"1"}
 )
 
 // ServeHTTP answers systems' probes and requests for the box's own names, leads people's browsers to these, and tells
@@ -119,8 +120,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	case reads && showsPage(hr.Header):
 		s.redirect(w, r)
 	default:
-		r.letGo(w.Header())
-		s.page(w, r, signpost, http.StatusNetworkAuthenticationRequired)
+		s.refuse(w, r)
 	}
 }
 

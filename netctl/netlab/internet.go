@@ -61,7 +61,8 @@ const (
 // Internet is the host behind all lenders.
 type Internet struct {
 	*Host
-	Names *Names // what its name server knows
+	Names *Names         // what its name server knows
+	Pages *http.ServeMux // what its web servers have on port 80: see Web
 }
 
 // AddInternet adds the internet: web servers, a name server, UDP echo and discard.
@@ -70,7 +71,7 @@ func (w *World) AddInternet() (*Internet, error) {
 	if err != nil {
 		return nil, err
 	}
-	in := &Internet{Host: host, Names: NewNames()}
+	in := &Internet{Host: host, Names: NewNames(), Pages: Web()}
 	for name, addr := range map[string]netip.Addr{
 		"www.example": WebAddr, "news.example": NewsAddr, "service.example": ServiceAddr,
 	} {
@@ -96,7 +97,7 @@ func (w *World) AddInternet() (*Internet, error) {
 	if err := host.serveNames(DNSAddr, in.Names); err != nil {
 		return nil, err
 	}
-	return in, host.ServeHTTP(":80", Web())
+	return in, host.ServeHTTP(":80", in.Pages)
 }
 
 // ServeHTTP serves HTTP on an address and port of the host until the world is closed.
@@ -199,7 +200,7 @@ func (h *Host) serve(server io.Closer, run func()) error {
 //	GET  /slow?after=D   InternetPage, after a Go duration
 //
 // and the KnownPages, for their hosts.
-func Web() http.Handler {
+func Web() *http.ServeMux {
 	mux := http.NewServeMux()
 	page := func(w http.ResponseWriter) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
