@@ -379,6 +379,65 @@ func TestSessionLastsItsTime(t *testing.T) {
 	})
 }
 
+// A press in a session's last ten minutes makes it as long again as a new one, and gives no data.
+func TestSessionIsExtended(t *testing.T) {
+	inHome(t, 10, func(h *home) {
+		h.admit(anna)
+		h.kernel.Pass(anna, 100e6)
+		time.Sleep(110*time.Minute - time.Second)
+		if s := h.admit(anna); s.Left > 11*time.Minute || s.Extends() {
+			h.Errorf("a press too early: %v left, and another helps: %v", s.Left, s.Extends())
+		}
+		time.Sleep(2 * time.Second)
+		if err := h.box.Pause(h.Context(), "a test"); err != nil {
+			h.Fatal(err)
+		}
+		if s := h.admit(anna); s.Left > 10*time.Minute || !s.Extends() {
+			h.Errorf("a press in a pause: %v left, and another helps: %v", s.Left, s.Extends())
+		}
+		if err := h.box.Resume(h.Context()); err != nil {
+			h.Fatal(err)
+		}
+		h.kernel.Pass(anna, 50e6) // since the loop last looked
+		for range 2 {
+			if s := h.admit(anna); s.Left != 2*time.Hour || s.Length != 2*time.Hour || s.Data != 350e6 || s.Extends() {
+				h.Errorf("a press in the last ten minutes: %v of %v and %d bytes left", s.Left, s.Length, s.Data)
+			}
+		}
+		h.start(confText, h.stop()) // what is set aside says it too
+		h.state(decide.Sharing)
+		time.Sleep(time.Hour)
+		h.settle()
+		if n := h.kernel.Pass(anna, 400e6); n > 350e6 {
+			h.Errorf("%d bytes passed, of 350 MB", n)
+		}
+		h.settle()
+		if _, err := h.box.Admit(h.Context(), anna); !errors.Is(err, ErrDataSpent) {
+			h.Errorf("with nothing left: %v", err)
+		}
+	})
+}
+
+// In a short session it is the second half.
+func TestExtends(t *testing.T) {
+	for _, test := range []struct {
+		left, length time.Duration
+		want         bool
+	}{
+		{10*time.Minute + 1, 24 * time.Hour, false},
+		{10 * time.Minute, 24 * time.Hour, true},
+		{10 * time.Minute, 20 * time.Minute, true},
+		{9 * time.Minute, 15 * time.Minute, false},
+		{time.Minute, time.Minute, false},
+		{30 * time.Second, time.Minute, true},
+		{0, time.Minute, true},
+	} {
+		if got := (Session{Session: netctl.Session{Left: test.left}, Length: test.length}).Extends(); got != test.want {
+			t.Errorf("with %v left of %v: %v", test.left, test.length, got)
+		}
+	}
+}
+
 // Who asks and goes away before it is his turn is told so, and nothing is done for him; that the box is stopping is said
 // only when it is.
 func TestAskersGoAway(t *testing.T) {

@@ -35,7 +35,15 @@ func (b *Box) View() View {
 	return b.view
 }
 
-// Admit starts a session for the resident, or returns the running one. Packets pass when it returns.
+// extends is how long before its end a session can be made longer.
+const extends = 10 * time.Minute
+
+// Extends tells whether Admit makes the session longer: in its last ten minutes, or the second half of one of less than
+// twice that.
+func (s Session) Extends() bool { return s.Left <= min(extends, s.Length/2) }
+
+// Admit starts a session for the resident, or returns the running one. One that is about to end is made as long again as a
+// new one, and nothing that goes on in it is broken. Packets pass when it returns.
 func (b *Box) Admit(ctx context.Context, addr netip.Addr) (s Session, err error) {
 	if doErr := b.do(ctx, func(context.Context) { s, err = b.admit(addr) }); doErr != nil {
 		return s, doErr
@@ -49,7 +57,12 @@ func (b *Box) admit(addr netip.Addr) (Session, error) {
 		return Session{}, errors.Join(ErrUnknown, err)
 	}
 	if s, ok := b.Session(addr); ok && s.MAC == mac && s.Data > 0 {
-		return s, nil
+		if !s.Extends() || b.decision.State != decide.Sharing || !b.read() {
+			return s, nil
+		}
+		if s, ok = b.sessions[addr]; ok { // it has not just ended
+			return b.extend(s)
+		}
 	}
 	if b.decision.State != decide.Sharing || !b.tookUp {
 		return Session{}, ErrNotSharing
@@ -86,6 +99,21 @@ func (b *Box) admit(addr netip.Addr) (Session, error) {
 	}
 	b.set(s)
 	b.Wake() // more may be spent from now on
+	return s, nil
+}
+
+// extend gives a session the time of a new one, from now on, and the data that it has left as the kernel was just read.
+func (b *Box) extend(s Session) (Session, error) {
+	s.Left = s.Ends.Sub(b.Now())
+	if s.Left >= b.Config.Limits.Session { // the limit is another since
+		return s, nil
+	}
+	s.Length = b.Config.Limits.Session
+	s.Left, s.Ends = s.Length, b.Now().Add(s.Length)
+	if err := b.Gate.Admit(s.Session); err != nil {
+		return Session{}, err
+	}
+	b.set(s)
 	return s, nil
 }
 

@@ -16,6 +16,7 @@ type Status struct {
 	SecondsGiven int64        `json:"seconds_given"`         // the session's whole length
 	BytesLeft    *uint64      `json:"bytes_left,omitempty"`  // of today; absent if there is no limit or no session
 	BytesGiven   *uint64      `json:"bytes_given,omitempty"` // for the whole day
+	CanExtend    bool         `json:"can_extend"`            // POST /session makes the session as long again as a new one
 	Stay         bool         `json:"stay"`                  // "stay here" was pressed within the hour
 	Busy         bool         `json:"busy,omitempty"`        // what was asked for was not done: ask again, after Retry-After
 }
@@ -29,6 +30,7 @@ func (s *Server) status(r *request) Status {
 	st := Status{State: r.view.State, Online: r.online(), Stay: s.staying(r)}
 	if r.admitted {
 		st.SecondsLeft, st.SecondsGiven = seconds(r.session.Left), seconds(r.session.Length)
+		st.CanExtend = r.extends()
 		if r.session.Limited {
 			st.BytesLeft, st.BytesGiven = &r.session.DataLeft, &r.session.DataGiven
 		}
@@ -37,7 +39,7 @@ func (s *Server) status(r *request) Status {
 }
 
 // captivity is the state of captivity, by RFC 8908, section 5. The URLs must be https there, so they are given only if
-// the box has one. A running session is never extended: can-extend-session is false.
+// the box has one. can-extend-session is true once a press on user-portal-url makes the session longer.
 type captivity struct {
 	Captive          bool    `json:"captive"`
 	UserPortalURL    string  `json:"user-portal-url,omitempty"`
@@ -52,7 +54,7 @@ func (s *Server) api(w http.ResponseWriter, r *request) {
 	c := captivity{Captive: !r.online() && !s.staying(r), UserPortalURL: r.portal, VenueInfoURL: r.portal}
 	if r.online() {
 		left := seconds(r.session.Left)
-		c.SecondsRemaining = &left
+		c.SecondsRemaining, c.CanExtendSession = &left, r.extends()
 		if r.session.Limited {
 			c.BytesRemaining = &r.session.DataLeft
 		}

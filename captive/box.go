@@ -21,7 +21,7 @@ type Box interface {
 	Lessons() *tutorials.Library
 	// Session returns the resident's session, if one is running.
 	Session(addr netip.Addr) (Session, bool)
-	// Admit starts a session for the resident, or returns the running one. Packets pass when it returns.
+	// Admit starts a session for the resident, or returns the running one, longer if it Extends. Packets pass when it returns.
 	Admit(ctx context.Context, addr netip.Addr) (Session, error)
 	// End ends the resident's session and resets its connections. Ending none is no error.
 	End(ctx context.Context, addr netip.Addr) error
@@ -64,6 +64,7 @@ type View struct {
 type Session struct {
 	Left      time.Duration // until it ends by itself
 	Length    time.Duration // as it was granted
+	Extends   bool          // it is about to end: Admit makes it as long again as a new one
 	DataLeft  uint64        // bytes; meaningless if !Limited
 	DataGiven uint64        // bytes the resident may use today
 	Limited   bool          // there is a daily limit of data

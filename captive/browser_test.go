@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/network"
@@ -56,6 +57,25 @@ func TestPressWithoutScripts(t *testing.T) {
 	if button != "rgb(11, 81, 73)" {
 		t.Errorf("the button is %s: the policy does not let the style through", button)
 	}
+
+	// In the last minutes the first page and the session's have a button that makes it longer.
+	b.pass(func(s *Session) { s.Left, s.Extends = 8*time.Minute, true })
+	var before, after string
+	err = chromedp.Run(ctx,
+		chromedp.Navigate(site+"/"),
+		chromedp.Click(`a[href="/session"]`),
+		chromedp.WaitVisible(`form[action="/session/end"] button`),
+		chromedp.Text(`.big`, &before, chromedp.ByQuery),
+		chromedp.Navigate(site+"/"),
+		chromedp.Click(`form[action="/session"] button`),
+		chromedp.WaitVisible(`form[action="/session/end"] button`),
+		chromedp.Text(`.big`, &after, chromedp.ByQuery),
+		chromedp.WaitNotPresent(`form[action="/session"] button`),
+	)
+	if err != nil || before != "8 minutes" || after != "2 heures" {
+		t.Errorf("before the press there are %q, after it %q, %v", before, after, err)
+	}
+
 	err = chromedp.Run(ctx,
 		chromedp.Click(`form[action="/session/end"] button`),
 		chromedp.WaitVisible(`form[action="/session"] button`),

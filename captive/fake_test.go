@@ -111,6 +111,16 @@ func (b *fakeBox) has(f func(*Session)) {
 	b.sessions[netip.MustParseAddr(resident)] = s
 }
 
+// pass changes every session.
+func (b *fakeBox) pass(f func(*Session)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for addr, s := range b.sessions {
+		f(&s)
+		b.sessions[addr] = s
+	}
+}
+
 // quiet is a log that nobody reads.
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 

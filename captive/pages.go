@@ -16,6 +16,7 @@ type page string
 const (
 	first   page = "first"   // the way to the internet
 	online  page = "online"  // the first page of somebody who is on the internet
+	ending  page = "ending"  // the same when the session is about to end
 	none    page = "none"    // "my session" of somebody who has none
 	spent   page = "spent"   // the resident's data is used up
 	unknown page = "unknown" // no such device on the hotspot
@@ -88,7 +89,11 @@ func (e *edition) compose(k pageKey) web.Page {
 	if make := composers[k.page]; make != nil {
 		return make(e, k)
 	}
-	w, title := k.words, k.words.T(string(k.page)+".title")
+	w, soon := k.words, k.page == ending
+	if soon {
+		k.page = online
+	}
+	title := w.T(string(k.page) + ".title")
 	if n, ok := notices[k.page]; ok {
 		n.Frame = e.frame(w, k.chosen, "/", title)
 		n.Stays = k.stays
@@ -107,8 +112,10 @@ func (e *edition) compose(k pageKey) web.Page {
 		Time:   w.Duration(e.view.SessionLength),
 		Speed:  w.Speed(e.view.Download),
 		Data:   w.T("first.no-data"),
-
-		Essential: e.view.Essential && k.page != online,
+	}
+	p.Essential = e.view.Essential && !p.Online
+	if soon {
+		p.More = p.Time
 	}
 	p.Stays = k.stays
 	if data := e.view.Data; data > 0 {
@@ -191,6 +198,9 @@ func (e *edition) mySession(w *web.Words, chosen bool, s Session, hold bool) web
 	}
 	if !hold {
 		p.Refresh = 60
+	}
+	if s.Extends {
+		p.More = w.Duration(e.view.SessionLength)
 	}
 	if s.Limited {
 		p.DataLeft = []web.Amount{w.SizeParts(s.DataLeft)}

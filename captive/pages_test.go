@@ -49,11 +49,12 @@ func pageCases() []pageCase {
 		{name: "first-no-limits", line: "GET /", set: func(b *fakeBox) { b.view.Download, b.view.Data = 0, 0 }},
 		{name: "first-no-essential", line: "GET /", set: serves()},
 		{name: "first-online", line: "GET /", set: func(b *fakeBox) { b.has(nil) }},
+		{name: "first-ending", line: "GET /", set: func(b *fakeBox) { b.has(func(s *Session) { s.Extends = true }) }},
 		{name: "first-stay", line: "GET /", stay: true},
 		{name: "session", line: "GET /session", set: func(b *fakeBox) { b.has(nil) }},
 		{name: "session-hold", line: "GET /session?hold=1", set: func(b *fakeBox) { b.has(nil) }},
 		{name: "session-ending", line: "GET /session", set: func(b *fakeBox) {
-			b.has(func(s *Session) { s.Left, s.DataLeft = 20*time.Second, 900_000 })
+			b.has(func(s *Session) { s.Left, s.DataLeft, s.Extends = 20*time.Second, 900_000, true })
 		}},
 		{name: "session-no-limit", line: "GET /session", set: func(b *fakeBox) { b.has(func(s *Session) { s.Limited = false }) }},
 		{name: "session-none", line: "GET /session"},

@@ -80,6 +80,9 @@ func (r *request) sharing() bool { return r.view.State == decide.Sharing }
 // online says whether the resident's packets pass.
 func (r *request) online() bool { return r.admitted && r.sharing() && !r.spent() }
 
+// extends says whether a press makes the resident's session longer.
+func (r *request) extends() bool { return r.online() && r.session.Extends }
+
 // spent says whether the resident has a session without data left in it.
 func (r *request) spent() bool { return r.admitted && r.session.Limited && r.session.DataLeft == 0 }
 
@@ -268,6 +271,8 @@ func (s *Server) first(w http.ResponseWriter, r *request) {
 	p := first
 	if obstacle := r.standing(); obstacle != "" {
 		p = obstacle
+	} else if r.extends() {
+		p = ending
 	} else if r.admitted {
 		p = online
 	}
@@ -323,7 +328,7 @@ func (s *Server) call(r *request, f func(context.Context) error) error {
 	return f(r.Context())
 }
 
-// admit starts the resident's session.
+// admit starts the resident's session, or makes it longer.
 func (s *Server) admit(w http.ResponseWriter, r *request) {
 	err := ErrUnknown
 	if r.addr.IsValid() {

@@ -312,7 +312,7 @@ func TestJSON(t *testing.T) {
 	}{
 		{
 			name:    "a stranger",
-			session: `{"state":"sharing","online":false,"seconds_left":0,"seconds_given":0,"stay":false}`,
+			session: `{"state":"sharing","online":false,"seconds_left":0,"seconds_given":0,"can_extend":false,"stay":false}`,
 			api:     `{"captive":true,"can-extend-session":false}`,
 		},
 		{
@@ -330,34 +330,50 @@ func TestJSON(t *testing.T) {
 			name: "online",
 			set:  func(b *fakeBox) { b.has(nil) },
 			session: `{"state":"sharing","online":true,"seconds_left":6300,"seconds_given":7200,` +
-				`"bytes_left":320000000,"bytes_given":500000000,"stay":false}`,
+				`"bytes_left":320000000,"bytes_given":500000000,"can_extend":false,"stay":false}`,
 			api: `{"captive":false,"can-extend-session":false,"seconds-remaining":6300,"bytes-remaining":320000000}`,
 		},
 		{
 			name:    "online without a limit of data",
 			set:     func(b *fakeBox) { b.has(func(s *Session) { s.Limited = false }) },
-			session: `{"state":"sharing","online":true,"seconds_left":6300,"seconds_given":7200,"stay":false}`,
+			session: `{"state":"sharing","online":true,"seconds_left":6300,"seconds_given":7200,"can_extend":false,"stay":false}`,
 			api:     `{"captive":false,"can-extend-session":false,"seconds-remaining":6300}`,
 		},
 		{
 			name: "a session in a pause",
 			set:  func(b *fakeBox) { b.has(nil); b.view.State = decide.Paused },
 			session: `{"state":"paused","online":false,"seconds_left":6300,"seconds_given":7200,` +
-				`"bytes_left":320000000,"bytes_given":500000000,"stay":false}`,
+				`"bytes_left":320000000,"bytes_given":500000000,"can_extend":false,"stay":false}`,
 			api: `{"captive":true,"can-extend-session":false}`,
 		},
 		{
 			name: "data spent",
 			set:  func(b *fakeBox) { b.has(func(s *Session) { s.DataLeft = 0 }) },
 			session: `{"state":"sharing","online":false,"seconds_left":6300,"seconds_given":7200,` +
-				`"bytes_left":0,"bytes_given":500000000,"stay":false}`,
+				`"bytes_left":0,"bytes_given":500000000,"can_extend":false,"stay":false}`,
 			api: `{"captive":true,"can-extend-session":false}`,
+		},
+		{
+			name: "a session about to end",
+			set:  func(b *fakeBox) { b.has(func(s *Session) { s.Left, s.Extends = 9*time.Minute, true }) },
+			session: `{"state":"sharing","online":true,"seconds_left":540,"seconds_given":7200,` +
+				`"bytes_left":320000000,"bytes_given":500000000,"can_extend":true,"stay":false}`,
+			api: `{"captive":false,"can-extend-session":true,"seconds-remaining":540,"bytes-remaining":320000000}`,
+		},
+		{
+			name: "one in a pause",
+			set: func(b *fakeBox) {
+				b.has(func(s *Session) { s.Left, s.Limited, s.Extends = 9*time.Minute, false, true })
+				b.view.State = decide.Paused
+			},
+			session: `{"state":"paused","online":false,"seconds_left":540,"seconds_given":7200,"can_extend":false,"stay":false}`,
+			api:     `{"captive":true,"can-extend-session":false}`,
 		},
 		{
 			name:    "staying",
 			set:     func(b *fakeBox) { b.view.State = decide.Offline },
 			stay:    true,
-			session: `{"state":"offline","online":false,"seconds_left":0,"seconds_given":0,"stay":true}`,
+			session: `{"state":"offline","online":false,"seconds_left":0,"seconds_given":0,"can_extend":false,"stay":true}`,
 			api:     `{"captive":false,"can-extend-session":false}`,
 		},
 	} {

@@ -59,7 +59,8 @@ func (f Frame) In(code string) string {
 type First struct {
 	Frame
 	Lead   []string
-	Online bool // the reader is on the internet already
+	Online bool   // the reader is on the internet already
+	More   string // how long the session is again if the button is pressed; "" as long as that changes nothing
 	Time   string
 	Speed  string
 	Data   string
@@ -73,7 +74,8 @@ type Session struct {
 	Frame
 	TimeLeft  []Amount
 	TimeGiven string
-	TimeShare int // per cent left
+	TimeShare int    // per cent left
+	More      string // as First has it
 	DataLeft  []Amount
 	DataGiven string // "" if there is no limit
 	DataShare int    // per cent left

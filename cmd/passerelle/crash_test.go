@@ -243,6 +243,41 @@ func TestSessionsSetAside(t *testing.T) {
 			*before.BytesLeft, *before.BytesGiven, *after.BytesLeft, *after.BytesGiven)
 	}
 
+	// About to end, it is made as long again as a new one by a press: what goes on in it lives on past the old end, also in a
+	// kernel whose daemon is dead, and counts as before.
+	b.stop()
+	b.aside(func(f *asideFile) { f.Sessions[0].Left = 10 * time.Second })
+	b.restart()
+	b.online(r)
+	conn, d := b.talk(r), b.download(r)
+	before = b.mine(r)
+	end := time.Now().Add(time.Duration(before.SecondsLeft+1) * time.Second)
+	if !before.CanExtend {
+		t.Errorf("with %d s left, a press would not make the session longer", before.SecondsLeft)
+	}
+	b.press(r, "/session")
+	after = b.mine(r)
+	if after.SecondsLeft < 7190 || after.CanExtend || *after.BytesLeft > *before.BytesLeft {
+		t.Errorf("after a press there are %d s and %d bytes left, of %d", after.SecondsLeft, *after.BytesLeft, *before.BytesLeft)
+	}
+	b.frozen(func() {
+		wait(t, "the old end", func() error {
+			if left := time.Until(end); left > -time.Second {
+				return fmt.Errorf("it comes in %v", left)
+			}
+			return nil
+		})
+		b.flows(d)
+	})
+	b.sessions(1)
+	if _, err := conn.Write([]byte("X: y\r\n")); err != nil {
+		t.Errorf("a connection broke: %v", err)
+	}
+	if last := b.mine(r); *last.BytesLeft > *after.BytesLeft-1e6 {
+		t.Errorf("%d bytes are left, of %d before some seconds of a download", *last.BytesLeft, *after.BytesLeft)
+	}
+	d.Stop()
+
 	for what, is := range map[string]struct {
 		leased bool
 		change func(*asideFile)

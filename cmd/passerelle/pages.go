@@ -63,7 +63,7 @@ func asPage(err error) error {
 
 func (p pages) page(s appliance.Session) captive.Session {
 	return captive.Session{
-		Left: s.Left, Length: s.Length,
+		Left: s.Left, Length: s.Length, Extends: s.Extends(),
 		Limited: s.Data < netctl.Unlimited, DataLeft: s.Data,
 		DataGiven: uint64(p.box.View().Config.Limits.Data),
 	}
