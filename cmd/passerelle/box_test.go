@@ -215,10 +215,20 @@ func (b *box) stop() {
 	}
 }
 
-// restart starts a daemon after the last one's end and waits until it shares.
+// restart starts a daemon after the last one's end and waits until it shares. As soon as it is healthy, it tells its status.
 func (b *box) restart() appliance.Status {
 	b.t.Helper()
 	b.start()
+	wait(b.t, "a healthy box", func() error {
+		reply, err := b.scene.Box.Get(b.t.Context(), portal+"/healthz")
+		if err == nil && reply.Status != http.StatusOK {
+			err = fmt.Errorf("%d", reply.Status)
+		}
+		return err
+	})
+	if _, err := b.status(); err != nil {
+		b.t.Errorf("a healthy box does not tell its status: %v", err)
+	}
 	return b.waitState(decide.Sharing)
 }
 

@@ -28,10 +28,10 @@ import (
 	"passerelle/appliance/decide"
 )
 
-// serveControl serves the command line on the control socket, which only root may use.
-func (d *daemon) serveControl(ctx context.Context, tokens admin.Tokens) error {
+// openControl opens the control socket, which only root may use.
+func (d *daemon) openControl(ctx context.Context) (net.Listener, error) {
 	if err := os.Remove(d.socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove a stale control socket: %w", err)
+		return nil, fmt.Errorf("remove a stale control socket: %w", err)
 	}
 	// A socket's file gets the mode that the socket has when it is bound (unix_bind_bsd in net/unix/af_unix.c).
 	private := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
@@ -40,8 +40,13 @@ func (d *daemon) serveControl(ctx context.Context, tokens admin.Tokens) error {
 	}}
 	l, err := private.Listen(ctx, "unix", d.socket)
 	if err != nil {
-		return fmt.Errorf("open the control socket: %w", err)
+		return nil, fmt.Errorf("open the control socket: %w", err)
 	}
+	return l, nil
+}
+
+// serveControl serves the command line on the control socket.
+func (d *daemon) serveControl(ctx context.Context, l net.Listener, tokens admin.Tokens) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")

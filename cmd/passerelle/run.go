@@ -162,6 +162,13 @@ func (d *daemon) run(ctx context.Context) error {
 		return errors.Join(err, ledger.Close())
 	}
 
+	// It is open before the box says by a page, or to systemd, that it is healthy: who is told so may ask for its status.
+	control, err := d.openControl(ctx)
+	if err != nil {
+		return errors.Join(err, ledger.Close())
+	}
+	defer control.Close()
+
 	// Whatever ends, ends all; the loop is told last, so that pages and names are gone when the gate closes.
 	outer, stop := context.WithCancel(ctx)
 	defer stop()
@@ -194,7 +201,7 @@ func (d *daemon) run(ctx context.Context) error {
 	tasks.Go(func() error { return keeper.Run(taskCtx) })
 	tasks.Go(func() error { return d.servePages(taskCtx) })
 	tasks.Go(func() error { return d.serveSecure(taskCtx, ledger) })
-	tasks.Go(func() error { return d.serveControl(taskCtx, ledger) })
+	tasks.Go(func() error { return d.serveControl(taskCtx, control, ledger) })
 	if _, broken := ledger.accounts.(noAccounts); broken {
 		tasks.Go(func() error { return d.awaitDisk(taskCtx) })
 	}

@@ -5,13 +5,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 func TestSticks(t *testing.T) {
@@ -51,24 +49,18 @@ func TestPacksOfARunningDaemon(t *testing.T) {
 		t.Fatal("without packs there are not just our own lessons")
 	}
 	ctx, stop := context.WithCancel(context.Background())
+	control, err := d.openControl(ctx) // from here on commands wait for their answer
+	if err != nil {
+		t.Fatal(err)
+	}
 	stopped := make(chan error, 1)
-	go func() { stopped <- d.serveControl(ctx, nil) }()
+	go func() { stopped <- d.serveControl(ctx, control, nil) }()
 	defer func() {
 		stop()
 		if err := <-stopped; err != nil {
 			t.Error(err)
 		}
 	}()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		c, err := net.Dial("unix", d.socket)
-		if err == nil {
-			c.Close()
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-	}
 	command := func(words ...string) {
 		t.Helper()
 		var out, errs bytes.Buffer
