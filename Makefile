@@ -11,7 +11,7 @@ export CGO_ENABLED = 0
 TOOLS = iptables:iptables nft:nftables dnsmasq:dnsmasq-base ip:iproute2 busybox:busybox
 TEST_TOOLS = $(TOOLS) ipset:ipset hostapd:hostapd wpa_supplicant:wpasupplicant chromium:chromium \
 	unshare:util-linux dhcpcd:dhcpcd-base dhclient:isc-dhcp-client NetworkManager:network-manager dbus-daemon:dbus-daemon \
-	/lib/systemd/systemd-networkd:systemd wget:wget curl:curl aria2c:aria2 git:git
+	/lib/systemd/systemd-networkd:systemd wget:wget curl:curl aria2c:aria2 git:git traceroute:traceroute
 AXE = bin/axe.min.js
 VM_TOOLS = qemu-system-x86_64:qemu-system-x86 mmdebstrap:mmdebstrap mksquashfs:squashfs-tools cpio:cpio xz:xz-utils \
 	gcc:gcc make:make flock:util-linux

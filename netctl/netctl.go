@@ -144,9 +144,14 @@ const (
 	SetSettled  = "settled"  // hardware address: stays, so that its lease counts no more among its port's newcomers
 	SetExtra    = "extra"    // address: a second one of a device that has another
 
-	// TableOnline routes what is marked to the chosen uplink, TableHeld everybody else into the box itself.
-	TableOnline = 8010
-	TableHeld   = 8011
+	// MarkProbe is on a packet that would not come far anyway, of somebody who is held.
+	MarkProbe uint32 = 0x80000000
+
+	// TableOnline routes what is marked to the chosen uplink, TableHeld everybody else into the box itself. TableRefused has
+	// the kernel answer that the way is closed.
+	TableRefused = 8009
+	TableOnline  = 8010
+	TableHeld    = 8011
 
 	// Protocol marks our routes (rtm_protocol, include/uapi/linux/rtnetlink.h: 128 to 255 are free to use).
 	Protocol = 180
@@ -192,9 +197,9 @@ type Rule struct {
 // Route is a route in a table of ours.
 type Route struct {
 	Table   int
-	Kind    string // "unicast", or "local": into the box itself
+	Kind    string // "unicast", "local": into the box itself, or "prohibit": an ICMP error of the box's answers
 	To      netip.Prefix
-	Device  string
+	Device  string     // "" for prohibit
 	Gateway netip.Addr // unicast; invalid for a point-to-point line
 }
 
@@ -465,7 +470,10 @@ func (r Route) String() string {
 	if r.Gateway.IsValid() {
 		via = " via " + r.Gateway.String()
 	}
-	return fmt.Sprintf("ip route add %s %s%s dev %s table %d", r.Kind, r.To, via, r.Device, r.Table)
+	if r.Device != "" {
+		via += " dev " + r.Device
+	}
+	return fmt.Sprintf("ip route add %s %s%s table %d", r.Kind, r.To, via, r.Table)
 }
 
 func (f Filter) String() string {

@@ -103,7 +103,7 @@ func (b *box) sound(r *netlab.Resident) error {
 		"tc qdisc show dev eth0":       {"htb 7a5: root"},
 		"tc class show dev wlan0":      {"parent 7a5:ffff leaf", "ceil 8Mbit"},
 		"tc class show dev eth0":       {"parent 7a5:ffff leaf", "ceil 4Mbit"},
-		"ip rule":                      {"8010:", "8011:"},
+		"ip rule":                      {"8009:", "8010:", "8011:"},
 		"ip route show table 8010":     {"default via 192.168.1.1 dev eth0", "local 192.168.0.0/16"},
 		"ip route show table 8011":     {"local default dev lo"},
 		"ip -4 address show dev wlan0": {boxPrefix},

@@ -130,7 +130,7 @@ ip route show table 77; ip route show; ip -o -4 address show dev wlan0; iptables
 		lines := strings.Split(l.sh(t, look), "\n")
 		lines = slices.DeleteFunc(lines, func(line string) bool {
 			ours := strings.Contains(line, "PAS-") && !strings.Contains(line, "not ours") || strings.Contains(line, "pas-") ||
-				strings.Contains(line, "8010") || strings.Contains(line, "8011") || strings.Contains(line, "10.80.0.")
+				strings.Contains(line, "8009") || strings.Contains(line, "8010") || strings.Contains(line, "8011") || strings.Contains(line, "10.80.0.")
 			return ours || strings.HasPrefix(line, "#")
 		})
 		text := strings.Join(lines, "\n")

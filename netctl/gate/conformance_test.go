@@ -60,6 +60,7 @@ const stateScript = `
 ip -o -4 address show dev wlan0
 ip -o link show dev wlan0 up
 ip rule
+ip route show table 8009 2>/dev/null
 ip route show table 8010 2>/dev/null
 ip route show table 8011 2>/dev/null
 cd /proc/sys/net/ipv4
@@ -137,8 +138,8 @@ func (k *realKernel) Break(t *testing.T, what gatetest.Object) {
 		gatetest.Sets:       flushAll + "for s in pas-who pas-class pas-day; do until ipset destroy $s; do sleep 0.01; done; done",
 		gatetest.Entries:    "ipset flush pas-who && ipset flush pas-class && ipset flush pas-day",
 		gatetest.WhoEntry:   "ipset del pas-who " + address(0).String(),
-		gatetest.Rules:      "ip rule del pref 8010 && ip rule del pref 8011",
-		gatetest.Routes:     "ip route flush table 8010 && ip route flush table 8011",
+		gatetest.Rules:      "ip rule del pref 8009 && ip rule del pref 8010 && ip rule del pref 8011",
+		gatetest.Routes:     "ip route flush table 8009 && ip route flush table 8010 && ip route flush table 8011",
 		gatetest.Mangle:     "iptables -t mangle -F",
 		gatetest.NAT:        "iptables -t nat -F",
 		gatetest.Filter:     "iptables -F",

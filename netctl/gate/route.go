@@ -124,7 +124,7 @@ func (g *Gate) applyRules(want []netctl.Rule) (changes []string, err error) {
 	missing := slices.Clone(want)
 	var stale []vnl.Rule
 	for _, r := range have {
-		if r.Table != netctl.TableOnline && r.Table != netctl.TableHeld {
+		if !ourTable(r.Table) {
 			continue
 		}
 		n := slices.IndexFunc(missing, func(w netctl.Rule) bool { return sameRule(w, r) })
@@ -156,6 +156,11 @@ func (g *Gate) applyRules(want []netctl.Rule) (changes []string, err error) {
 	return changes, nil
 }
 
+// ourTable tells whether a routing table is ours.
+func ourTable(t int) bool {
+	return t == netctl.TableRefused || t == netctl.TableOnline || t == netctl.TableHeld
+}
+
 func sameRule(w netctl.Rule, r vnl.Rule) bool {
 	var mask uint32
 	if r.Mask != nil {
@@ -175,7 +180,7 @@ func (g *Gate) applyRoutes(want []netctl.Route) (changes []string, err error) {
 	}
 	index := map[string]int{} // of devices; 0: there is none
 	for _, w := range want {
-		if _, known := index[w.Device]; known {
+		if _, known := index[w.Device]; known || w.Device == "" {
 			continue
 		}
 		link, err := g.links.LinkByName(w.Device)
@@ -190,7 +195,7 @@ func (g *Gate) applyRoutes(want []netctl.Route) (changes []string, err error) {
 	missing := slices.Clone(want)
 	var stale []vnl.Route
 	for _, r := range have {
-		if r.Table != netctl.TableHeld && r.Table != netctl.TableOnline {
+		if !ourTable(r.Table) {
 			continue
 		}
 		n := slices.IndexFunc(missing, func(w netctl.Route) bool { return r.LinkIndex == index[w.Device] && sameRoute(w, r) })
@@ -205,7 +210,7 @@ func (g *Gate) applyRoutes(want []netctl.Route) (changes []string, err error) {
 		return cmp.Or(cmp.Compare(b.Table, a.Table), cmp.Compare(b.To.Bits(), a.To.Bits()))
 	})
 	for _, w := range missing {
-		if index[w.Device] == 0 {
+		if index[w.Device] == 0 && w.Device != "" {
 			return changes, fmt.Errorf("%s: there is no interface %s", w, w.Device)
 		}
 		if err := g.links.RouteReplace(kernelRoute(w, index[w.Device])); err != nil {
@@ -226,7 +231,7 @@ func (g *Gate) applyRoutes(want []netctl.Route) (changes []string, err error) {
 	return changes, nil
 }
 
-var routeTypes = map[string]int{"unicast": unix.RTN_UNICAST, "local": unix.RTN_LOCAL}
+var routeTypes = map[string]int{"unicast": unix.RTN_UNICAST, "local": unix.RTN_LOCAL, "prohibit": unix.RTN_PROHIBIT}
 
 func kernelRoute(w netctl.Route, link int) *vnl.Route {
 	r := &vnl.Route{
@@ -236,6 +241,8 @@ func kernelRoute(w netctl.Route, link int) *vnl.Route {
 	switch {
 	case w.Kind == "local":
 		r.Scope = unix.RT_SCOPE_HOST
+	case w.Kind == "prohibit":
+		r.Scope = unix.RT_SCOPE_UNIVERSE
 	case w.Gateway.IsValid():
 		// The gateway lies in the lender's network, which this very table closes: it is on the link, whatever the table says.
 		r.Gw, r.Flags, r.Scope = w.Gateway.AsSlice(), int(vnl.FLAG_ONLINK), unix.RT_SCOPE_UNIVERSE

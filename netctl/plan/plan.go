@@ -29,7 +29,8 @@
 //
 // Rules that need looking at only once a connection (the portal's port 80, names, port 25, the bound on connections)
 // stand in the nat table, where only a connection's first packet passes; what they refuse they turn towards a port of
-// the box that INPUT refuses.
+// the box that INPUT refuses. What has few hops left, as traceroute sends it, is refused there by a prohibit route, whose
+// error comes from the box's own address.
 //
 // # Two kernel parameters that are less obvious
 //
@@ -67,6 +68,11 @@ const (
 	essentialTTL  = 5 * time.Minute
 	essentialKept = time.Hour
 )
+
+// probeHops is below the hops that any device's own packets have left when they come, 64 or more at first, and 32 of the
+// oldest. What has fewer looks for the routers on its way, and is told by the box's own address that it goes no further: a
+// reset or an error that seems to come from whom it asked would say that this one is the next hop.
+const probeHops = 16
 
 // Bounds on what one resident may hold, so that none can take it all.
 const (
@@ -206,8 +212,10 @@ func (c compiler) compile() netctl.Plan {
 		Class: netctl.Class{Download: uint64(limits.Download), Upload: uint64(limits.Upload)},
 		Routes: []netctl.Route{
 			{Table: netctl.TableHeld, Kind: "local", To: everywhere, Device: "lo"},
+			{Table: netctl.TableRefused, Kind: "prohibit", To: everywhere},
 		},
 		Rules: []netctl.Rule{
+			{Priority: netctl.TableRefused, In: c.hotspot, Mark: netctl.MarkProbe, Mask: netctl.MarkProbe, Table: netctl.TableRefused},
 			{Priority: netctl.TableOnline, In: c.hotspot, Mark: netctl.MarkUnpaid, Mask: netctl.MarkUnpaid, Table: netctl.TableOnline},
 			{Priority: netctl.TableHeld, In: c.hotspot, Table: netctl.TableHeld},
 		},
@@ -474,7 +482,10 @@ func (c compiler) nat() netctl.Table {
 	if c.essential {
 		first.Rules = append(first.Rules, essential+midway+refuse, essential+" -p tcp "+above(essentialConns), essential+" -j RETURN")
 	}
+	probe := marked(netctl.MarkProbe, netctl.MarkProbe)
 	first.Rules = append(first.Rules,
+		fmt.Sprintf("-m ttl --ttl-lt %d -j MARK --set-xmark %#x/%#x", probeHops, netctl.MarkProbe, netctl.MarkProbe),
+		probe+" -j RETURN",
 		fmt.Sprintf("-p tcp -m tcp --dport 80 -j DNAT --to-destination %s:%d", c.box, PortPortal),
 		// A reset may come from any address, an ICMP error only from one of the box's own: this makes it so. Who asks all
 		// for an address is left alone.
