@@ -29,15 +29,8 @@ mount -t tmpfs -o mode=755 tmpfs /var/lib
 mount -o remount,bind,ro /sys
 `
 
-// clients are what people's devices have, as scripts that get a lease for wlan0 and hold it.
-var clients = map[string]string{
-	// It asks whether anybody else has the address, and defends it (RFC 5227).
-	"dhcpcd": alone + `
-mkdir -p /var/lib/dhcpcd /run/dhcpcd
-echo > /etc/dhcpcd.conf
-exec dhcpcd --nobackground --debug --ipv4only --script /bin/true wlan0`,
-
-	"dhclient": alone + `
+// dhclient names the machine by a client identifier, whatever interface it asks by.
+const dhclient = alone + `
 cat > /run/script <<'END'
 #!/bin/sh
 case $reason in
@@ -49,7 +42,18 @@ EXPIRE | FAIL | STOP | RELEASE) ip address flush dev "$interface" ;;
 esac
 END
 chmod +x /run/script
-exec dhclient -4 -d -v -sf /run/script -lf /run/leases -pf /run/dhclient.pid wlan0`,
+echo 'send dhcp-client-identifier "laptop";' >/run/dhclient.conf
+exec dhclient -4 -d -v -cf /run/dhclient.conf -sf /run/script -lf /run/leases -pf /run/dhclient.pid wlan0`
+
+// clients are what people's devices have, as scripts that get a lease for wlan0 and hold it.
+var clients = map[string]string{
+	// It asks whether anybody else has the address, and defends it (RFC 5227).
+	"dhcpcd": alone + `
+mkdir -p /var/lib/dhcpcd /run/dhcpcd
+echo > /etc/dhcpcd.conf
+exec dhcpcd --nobackground --debug --ipv4only --script /bin/true wlan0`,
+
+	"dhclient": dhclient,
 
 	"systemd-networkd": alone + `
 mkdir -p /run/systemd/network /run/systemd/netif/leases /run/systemd/netif/links /run/systemd/netif/lldp
@@ -105,32 +109,37 @@ exec NetworkManager --no-daemon --config=/run/NetworkManager.conf --log-level=DE
 }
 
 // TestClients: real DHCP clients get a lease and hold it for half a minute, each in its own way of finding out whether anybody
-// else has the address.
+// else has the address. One that comes by two interfaces, and names itself alike by both, has two addresses.
 func TestClients(t *testing.T) {
 	t.Parallel()
 	const held = 30 * time.Second
 	labtest.Root(t, "unshare", "dhcpcd", "dhclient", "dbus-daemon", "NetworkManager", "/lib/systemd/systemd-networkd")
-	b := newBox(t, settings{}, netlab.Options{Residents: 1 + len(clients)})
-	hold := func(t *testing.T, r *netlab.Resident, said func() string) {
+	b := newBox(t, settings{}, netlab.Options{Residents: 3 + len(clients)})
+	addresses := func(t *testing.T, r *netlab.Resident) string {
 		t.Helper()
-		addresses := func() string {
-			out, err := r.Run(t.Context(), "ip", "-4", "-oneline", "address", "show", "dev", "wlan0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			var all []string
-			for line := range strings.Lines(out) {
-				all = append(all, strings.Fields(line)[3])
-			}
-			return strings.Join(all, " ")
+		out, err := r.Run(t.Context(), "ip", "-4", "-oneline", "address", "show", "dev", "wlan0")
+		if err != nil {
+			t.Fatal(err)
 		}
-		var addr string
+		var all []string
+		for line := range strings.Lines(out) {
+			all = append(all, strings.Fields(line)[3])
+		}
+		return strings.Join(all, " ")
+	}
+	first := func(t *testing.T, r *netlab.Resident, said func() string) (addr string) {
+		t.Helper()
 		wait(t, "an address", func() error {
-			if addr = addresses(); addr == "" {
+			if addr = addresses(t, r); addr == "" {
 				return fmt.Errorf("the client says:\n%s", said())
 			}
 			return nil
 		})
+		return addr
+	}
+	hold := func(t *testing.T, r *netlab.Resident, said func() string) {
+		t.Helper()
+		addr := first(t, r, said)
 		if p, err := netip.ParsePrefix(addr); err != nil || !hotspot.Contains(p.Addr()) || p.Bits() != hotspot.Bits() {
 			t.Fatalf("the client's address is %q", addr)
 		}
@@ -139,7 +148,7 @@ func TestClients(t *testing.T) {
 		}
 		pages := 0
 		for end := time.Now().Add(held); time.Now().Before(end); time.Sleep(netlab.Tick) {
-			if now := addresses(); now != addr {
+			if now := addresses(t, r); now != addr {
 				t.Fatalf("the client had %s and has %q; it says:\n%s", addr, now, said())
 			}
 			if reply, err := b.get(r, portal+"/"); err == nil && reply.Status == http.StatusOK {
@@ -150,17 +159,32 @@ func TestClients(t *testing.T) {
 			t.Error("the client's device never had its page")
 		}
 	}
+	start := func(t *testing.T, r *netlab.Resident, script string) *netlab.Proc {
+		t.Helper()
+		if err := r.SetUp(resident, true); err != nil {
+			t.Fatal(err)
+		}
+		p, err := r.Start("unshare", "--mount", "--propagation", "private", "sh", "-ec", script)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	t.Run("one identifier", func(t *testing.T) { // RFC 2132, section 9.14
+		var had []string
+		for _, r := range b.scene.Residents[1+len(clients):] {
+			addr := first(t, r, start(t, r, dhclient).Output)
+			if slices.Contains(had, addr) {
+				t.Errorf("two interfaces have %s", addr)
+			}
+			had = append(had, addr)
+		}
+	})
 	for k, name := range slices.Sorted(maps.Keys(clients)) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := b.scene.Residents[k]
-			if err := r.SetUp(resident, true); err != nil {
-				t.Fatal(err)
-			}
-			p, err := r.Start("unshare", "--mount", "--propagation", "private", "sh", "-ec", clients[name])
-			if err != nil {
-				t.Fatal(err)
-			}
+			p := start(t, r, clients[name])
 			hold(t, r, p.Output)
 			select {
 			case <-p.Exited():
