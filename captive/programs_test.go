@@ -69,7 +69,7 @@ var asked = []struct {
 	{"nothing at all", "", false},
 }
 
-// Whoever shows pages to a person is led to the first page; all others are told by a status that none takes for success, and
+// Who shows pages to a person is led to the first page; all others are told by a status that none takes for success, and
 // by a page that leads a person on.
 func TestProgramsAreNotLed(t *testing.T) {
 	t.Parallel()
@@ -104,7 +104,7 @@ func TestProgramsAreNotLed(t *testing.T) {
 	}
 }
 
-// The box's own pages, and what a probe looks for, are the same for whoever asks.
+// The box's own pages, and what a probe looks for, are the same for all who ask.
 func TestProgramsHaveTheBoxesOwnPages(t *testing.T) {
 	t.Parallel()
 	s := newServer(newFakeBox())

@@ -403,7 +403,7 @@ func (s *Server) lead(w http.ResponseWriter, r *request, status int, path string
 	w.WriteHeader(status)
 }
 
-// health is for whoever watches the box: 200 once the first plan has been applied. The command line is answered by then.
+// health is for who watches the box: 200 once the first plan has been applied. The command line is answered by then.
 func (s *Server) health(w http.ResponseWriter, r *request) {
 	w.Header()["Cache-Control"] = noStore
 	if s := r.view.State; s == decide.Starting || s == decide.Fault {
