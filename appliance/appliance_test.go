@@ -825,7 +825,7 @@ func TestReconfigureKeepsSessions(t *testing.T) {
 			h.Errorf("%t, %d bytes and %v left", ok, s.Data, s.Left)
 		}
 		moved := h.config(strings.Replace(confText, "10.80.0.1/22", "10.81.0.1/22", 1))
-		if err := h.box.Reconfigure(h.Context(), moved); !errors.Is(err, ErrAnew) {
+		if err := h.box.Reconfigure(h.Context(), moved); !errors.Is(err, ErrRestart) {
 			h.Errorf("another address while it runs: %v", err)
 		}
 	})

@@ -387,8 +387,8 @@ func (b *Box) regrant(today ledger.Sharing) {
 	}
 }
 
-// ErrAnew says that a configuration cannot be taken up by a box that runs: another must begin in its place.
-var ErrAnew = errors.New("the hotspot's interface, radio or address, the box's host name or its light and button changed")
+// ErrRestart says that a configuration cannot be taken up by a box that runs: another must begin in its place.
+var ErrRestart = errors.New("the hotspot's interface, radio or address, the box's host name or its light and button changed")
 
 // identity is what a box cannot change while it runs: its addresses on the network, and what is wired to it.
 func identity(c *config.Config) any {
@@ -405,7 +405,7 @@ func (b *Box) Reconfigure(ctx context.Context, c *config.Config) (err error) {
 	doErr := b.do(ctx, func(loop context.Context) {
 		old := b.Config
 		if !b.Configured || identity(old) != identity(c) {
-			err = ErrAnew
+			err = ErrRestart
 			return
 		}
 		b.Config, b.Refused = c, nil

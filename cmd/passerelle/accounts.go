@@ -98,7 +98,7 @@ func (n noAccounts) Set(string, [sha256.Size]byte) error       { return n.error 
 func (n noAccounts) Donation([sha256.Size]byte) (string, bool) { return "", false }
 func (n noAccounts) Close() error                              { return nil }
 
-// awaitDisk ends with anew once the store can be opened, which a daemon does when it starts.
+// awaitDisk ends with restart once the store can be opened, which a daemon does when it starts.
 func (d *daemon) awaitDisk(ctx context.Context) error {
 	for {
 		select {
@@ -107,7 +107,7 @@ func (d *daemon) awaitDisk(ctx context.Context) error {
 		case <-time.After(diskPatience):
 		}
 		if s, err := d.openStore(); err == nil {
-			again := anew{why: "the disk can be written again", config: d.box.Config, configured: d.configured}
+			again := restart{why: "the disk can be written again", config: d.box.View().Config, configured: d.configured}
 			return errors.Join(again, s.Close())
 		}
 	}

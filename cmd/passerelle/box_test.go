@@ -109,7 +109,8 @@ type box struct {
 	state  string // its folder for what survives a power cut
 	log    string // the file that has all that daemons on this box wrote
 	env    []string
-	fresh  int // names that nobody knew: see leads
+	fresh  int    // names that nobody knew: see leads
+	dir    string // in which daemons are started; "": the test's own
 }
 
 // newBox makes a scene, starts the daemon in it and waits until it shares. Its clock is confirmed: no test needs a time
@@ -177,7 +178,7 @@ func (b *box) launch(words ...string) *netlab.Proc {
 	defer log.Close()
 	words = append([]string{"run", "--verbose", "--config", b.config, "--state", b.state, "--socket", b.socket()}, words...)
 	cmd := program(words...)
-	cmd.Env = append(cmd.Env, b.env...)
+	cmd.Env, cmd.Dir = append(cmd.Env, b.env...), b.dir
 	cmd.Stdout, cmd.Stderr = log, log
 	proc, err := b.scene.Box.StartCmd(cmd)
 	b.must(err)

@@ -13,7 +13,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -68,19 +67,19 @@ func (d *daemon) serveControl(ctx context.Context, l net.Listener, tokens admin.
 	mux.Handle("POST /pause", act(func(ctx context.Context) error { return d.box.Pause(ctx, "the command line") }))
 	mux.Handle("POST /resume", act(d.box.Resume))
 	mux.Handle("POST /clock", act(func(ctx context.Context) error { return d.box.ConfirmTime(ctx, "a technician") }))
-	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, _ *http.Request) {
-		path, err := filepath.Abs(d.paths.config)
-		if err == nil {
-			_, err = config.Load(path)
-		}
-		if err == nil {
-			err = unix.Kill(unix.Getpid(), unix.SIGHUP) // as whoever has no socket at hand
-		}
-		if err != nil {
+	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, r *http.Request) {
+		err := d.takeUp(ctx, r.Context())
+		var refused wrong
+		switch {
+		case err == nil:
+			fmt.Fprintln(w, d.paths.config)
+		case errors.As(err, &refused):
+			http.Error(w, err.Error(), http.StatusUnprocessableEntity)
+		case errors.Is(err, appliance.ErrStopped):
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		default:
 			http.Error(w, err.Error(), http.StatusInternalServerError)
-			return
 		}
-		fmt.Fprintln(w, path)
 	})
 	mux.HandleFunc("POST /tutorials", func(w http.ResponseWriter, _ *http.Request) {
 		d.readLessons()
@@ -136,6 +135,10 @@ func pause(ctx context.Context, c *cli, args []string) error {
 
 func resume(ctx context.Context, c *cli, args []string) error {
 	return c.act(ctx, "resume", args, "Not paused any more. passerelle status says what the box does now.")
+}
+
+func reload(ctx context.Context, c *cli, args []string) error {
+	return c.act(ctx, "reload", args, "The configuration is taken up. passerelle status says what the box does now.")
 }
 
 func (c *cli) act(ctx context.Context, what string, args []string, done string) error {

@@ -41,10 +41,8 @@ func demo(ctx context.Context, c *cli, args []string) error {
 	if err := demoNeeds(os.Geteuid()); err != nil {
 		return err
 	}
-	// A closed terminal and a reader that went away end the story as Ctrl-C does: by cleaning up. SIGPIPE comes for every
-	// broken connection of the story as well, so it is the failed write that counts.
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGHUP)
-	defer stop()
+	// A reader that went away ends the story as Ctrl-C does: by cleaning up. SIGPIPE comes for every broken connection of
+	// the story as well, so it is the failed write that counts.
 	pipes := make(chan os.Signal, 1)
 	signal.Notify(pipes, syscall.SIGPIPE)
 	defer signal.Stop(pipes)

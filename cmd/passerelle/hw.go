@@ -55,7 +55,7 @@ func (d *daemon) servePanel(ctx context.Context, board hw.Board) error {
 				return nil
 			case g := <-panel.Gestures():
 				if g == hw.Reset {
-					return anew{why: "the button asked for a factory reset", reset: true}
+					return restart{why: "the button asked for a factory reset", reset: true}
 				}
 				d.asked(ctx, g)
 			}

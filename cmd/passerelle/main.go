@@ -26,6 +26,9 @@ const (
 	defaultSocket = "/run/passerelle/passerelle.sock"
 )
 
+// wordRun is the daemon's command: to it alone SIGHUP says that its configuration changed, to all others that they end.
+const wordRun = "run"
+
 // command is a word of the command line.
 type command struct {
 	name  string
@@ -38,6 +41,7 @@ type command struct {
 type cli struct {
 	out, err io.Writer
 	look     func() (machine, error)
+	hangups  chan os.Signal // SIGHUP, from when the process began
 }
 
 // wrong is an error of the user's: words or configuration.
@@ -46,9 +50,10 @@ type wrong struct{ error }
 func (w wrong) Unwrap() error { return w.error }
 
 var commands = []command{
-	{"run", "[--setup] [--config FILE] [--state DIR] [--socket FILE]", "share the connections that the configuration names", run},
+	{wordRun, "[--setup] [--config FILE] [--state DIR] [--socket FILE]", "share the connections that the configuration names", run},
 	{"check", "[--config FILE]", "say every problem of a configuration, the hours that it means, and what does not fit this machine", check},
 	{"init", "[FILE]", "write a commented configuration that fits this machine, to start from", initialise},
+	{"reload", "[--socket FILE]", "take up the changed configuration, or say every problem of it", reload},
 	{"status", "[--json] [--socket FILE]", "say what the box does, and why", status},
 	{"pause", "[--socket FILE]", "stop sharing until resume", pause},
 	{"resume", "[--socket FILE]", "share again", resume},
@@ -62,9 +67,13 @@ var commands = []command{
 	{"version", "", "say which version this is", version},
 }
 
+// main owns the process's signals, from its first statement to its end: one that nobody asked for ends a Go program at
+// once, and a daemon has moments in which no part of it could ask.
 func main() {
+	hangups := make(chan os.Signal, 1) // one that waits stands for all that come meanwhile
+	signal.Notify(hangups, syscall.SIGHUP)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := Main(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	code := (&cli{out: os.Stdout, err: os.Stderr, look: lookAround, hangups: hangups}).main(ctx, os.Args[1:])
 	stop()
 	os.Exit(code)
 }
@@ -87,6 +96,11 @@ func (c *cli) main(ctx context.Context, args []string) int {
 	for _, cmd := range commands {
 		if cmd.name != args[0] {
 			continue
+		}
+		if cmd.name != wordRun {
+			var stop context.CancelFunc
+			ctx, stop = signal.NotifyContext(ctx, syscall.SIGHUP) // its terminal was closed
+			defer stop()
 		}
 		err := cmd.run(ctx, c, args[1:])
 		var w wrong

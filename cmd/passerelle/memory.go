@@ -64,7 +64,9 @@ func (d *daemon) lock(ctx context.Context) (*os.File, error) {
 			return f, nil
 		case !errors.Is(err, private.ErrLocked):
 			return nil, fmt.Errorf("take the lock: %w", err)
-		case time.Now().After(deadline) || ctx.Err() != nil:
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case time.Now().After(deadline):
 			return nil, fmt.Errorf("another passerelle runs already (it holds %s): stop that one first, or see passerelle status", d.lockPath())
 		}
 		select {
@@ -144,17 +146,13 @@ func (p paths) forgetLater(log *slog.Logger) {
 	if _, err := os.Lstat(p.asidePath()); err != nil {
 		return
 	}
-	socket, err := filepath.Abs(p.socket)
-	if slices.Contains(filepath.SplitList(os.Getenv("RUNTIME_DIRECTORY")), filepath.Dir(socket)) {
+	if slices.Contains(filepath.SplitList(os.Getenv("RUNTIME_DIRECTORY")), p.runDir()) {
 		return
 	}
-	cmd := exec.Command("/proc/self/exe", "forget", "--socket", socket)
+	cmd := exec.Command("/proc/self/exe", "forget", "--socket", p.socket)
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
+	if err := cmd.Start(); err != nil {
 		log.Warn("residents' leases stay in memory until the next start", "error", errors.Join(err, p.forgetResidents()))
 	}
 }

@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
-	"os/signal"
 	"os/user"
 	"path/filepath"
 	"runtime"
@@ -43,9 +42,21 @@ import (
 	"passerelle/netctl/uplink"
 )
 
-// paths are the files that the daemon uses.
+// paths are the files that the daemon uses. They are absolute: its children have working directories of their own.
 type paths struct {
 	config, state, socket string
+}
+
+// absolute makes the paths absolute that a command was given.
+func (p *paths) absolute() error {
+	for _, path := range []*string{&p.config, &p.state, &p.socket} {
+		full, err := filepath.Abs(*path)
+		if err != nil {
+			return fmt.Errorf("find %s: %w", *path, err)
+		}
+		*path = full
+	}
+	return nil
 }
 
 // runDir is the folder in memory: the socket's.
@@ -63,6 +74,9 @@ func run(ctx context.Context, c *cli, args []string) error {
 	}); err != nil {
 		return err
 	}
+	if err := p.absolute(); err != nil {
+		return err
+	}
 	level := slog.LevelInfo
 	if verbose {
 		level = slog.LevelDebug
@@ -72,7 +86,7 @@ func run(ctx context.Context, c *cli, args []string) error {
 	log := slog.New(bounded)
 	unix.Umask(0o077)      // what is made here or by a child is for nobody else, but for what says so
 	debug.SetGCPercent(40) // on a board of 512 MB memory is dearer than the time to clean it up
-	d := &daemon{paths: p, log: log, manager: newManager(log)}
+	d := &daemon{paths: p, log: log, manager: newManager(log), hangups: c.hangups, reloads: make(chan chan<- error)}
 	// As many as there are cores: so the loop, which loses its place with each message to the kernel, has it again after a
 	// request or two, and not after all that came in.
 	d.slots = web.NewSlots(runtime.GOMAXPROCS(0))
@@ -89,7 +103,7 @@ func run(ctx context.Context, c *cli, args []string) error {
 		c.warnOfMisfits(log, d.config)
 	}
 	defer d.forgetLater(log)
-	return d.runAgain(ctx)
+	return d.runAll(ctx)
 }
 
 // daemon wires the parts.
@@ -104,6 +118,8 @@ type daemon struct {
 	portal     *captive.Server
 	slots      *web.Slots // for the requests of all pages
 	lessons    atomic.Pointer[tutorials.Library]
+	hangups    chan os.Signal    // SIGHUP, also one from before this daemon began
+	reloads    chan chan<- error // see takeUp
 }
 
 func (d *daemon) run(ctx context.Context) error {
@@ -114,7 +130,7 @@ func (d *daemon) run(ctx context.Context) error {
 	defer unlock()
 	aside := d.aside()
 
-	g, err := gate.New(ctx, time.Now)
+	g, err := gate.New(context.WithoutCancel(ctx), time.Now) // a program that it asks is not killed: that would look like a fault
 	if err != nil {
 		return err
 	}
@@ -207,20 +223,13 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	radios.start(taskCtx, tasks)
 	tasks.Go(func() error { return d.servePanel(taskCtx, board) })
-	tasks.Go(func() error { return d.reload(taskCtx) })
+	tasks.Go(func() error { return d.awaitReloads(taskCtx) })
 	tasks.Go(func() error { return d.tellManager(taskCtx) })
 	tasks.Go(func() error { return dog.Run(taskCtx, d.healthy) })
 	err = tasks.Wait()
 	stopLoop()
 	<-loopDone
-	err = errors.Join(err, loop.Wait())
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		err = nil
-	}
-	if err == nil {
-		d.log.Info("stopped: the gate is closed")
-	}
-	return err
+	return errors.Join(err, loop.Wait())
 }
 
 // leases reads what dnsmasq has leased. Before it starts there is no file.
@@ -229,7 +238,7 @@ func (d *daemon) leases() ([]bindings.Lease, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read leases: %w", err)
 	}
-	return bindings.ParseLeases(string(text), time.Now(), d.config.Hotspot.Lease), nil
+	return bindings.ParseLeases(string(text), time.Now(), d.box.View().Config.Hotspot.Lease), nil
 }
 
 // namesUser returns the number of the user that dnsmasq becomes, "" while there is none.
@@ -298,32 +307,6 @@ func serve(ctx context.Context, s *http.Server, l net.Listener) error {
 		return fmt.Errorf("serve %s: %w", l.Addr(), err)
 	}
 	return <-stopped
-}
-
-// reload takes the configuration up again on SIGHUP. A wrong one changes nothing.
-func (d *daemon) reload(ctx context.Context) error {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-hup:
-		}
-		c, err := config.Load(d.paths.config)
-		if err == nil {
-			err = d.box.Reconfigure(ctx, c)
-		}
-		if errors.Is(err, appliance.ErrAnew) {
-			return anew{why: err.Error(), config: c, configured: true}
-		}
-		if err != nil {
-			d.log.Error("the configuration is not taken up, the old one stays", "error", err)
-			continue
-		}
-		d.log.Info("configuration taken up")
-	}
 }
 
 // What the daemon keeps in memory's file system. It holds for one boot of the machine.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -268,7 +269,8 @@ func TestPause(t *testing.T) {
 	}
 }
 
-// TestReload: SIGHUP changes limits without ending sessions; what is wrong, or what changes the hotspot itself starts the daemon anew.
+// TestReload: SIGHUP and the command change limits without ending sessions; what is wrong is refused, and the command says
+// why; what changes the hotspot itself restarts the daemon.
 func TestReload(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{})
@@ -299,17 +301,28 @@ func TestReload(t *testing.T) {
 		t.Errorf("%d bytes are given of 900 MB", given)
 	}
 
-	b.must(os.WriteFile(b.config, []byte("[box]\nname = 7\n"), 0o644))
+	b.must(os.WriteFile(b.config, []byte("[box]\nname = 7\nlanguage = \"tlh\"\n"), 0o644))
 	reload("a wrong configuration", refused)
-	if !strings.Contains(b.said(), "passerelle.toml:2: box.name") {
-		t.Error("the log does not say which line is wrong")
+	out, err := b.do("reload")
+	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != exitWrong {
+		t.Errorf("a wrong configuration is answered with %v", err)
+	}
+	for _, problem := range []string{b.config + ":2: box.name: ", b.config + ":3: box.language: "} {
+		if !strings.Contains(b.said(), problem) || !strings.Contains(out, problem) {
+			t.Errorf("%q is not in the log, or not in the answer %q", problem, out)
+		}
 	}
 	b.must(os.Remove(b.config))
-	reload("no configuration", refused)
+	if out, err := b.do("reload"); err == nil || !strings.Contains(out, b.config+": file does not exist") {
+		t.Errorf("no configuration is answered with %v, %q", err, out)
+	}
 	b.atRate(d, 12e6)
 
 	b.configure(settings{down: "0", up: "0", data: "0"})
-	reload("no limits", taken)
+	b.mustDo("reload")
+	if s, err := b.status(); err != nil || s.Residents.Data != 0 {
+		t.Errorf("after the answer a day's data is %d: %v", s.Residents.Data, err)
+	}
 	b.flows(d)
 	if left := b.mine(r).BytesLeft; left != nil {
 		t.Errorf("%d bytes are left without a limit", *left)
@@ -324,7 +337,7 @@ func TestReload(t *testing.T) {
 	b.waitSound()
 
 	b.configure(settings{address: "10.81.0.1/22"})
-	reload("another network", "starting anew")
+	b.mustDo("reload")
 	b.waitStatus("the other network", func(s appliance.Status) error {
 		if s.State != decide.Sharing || s.Hotspot.Address != "10.81.0.1/22" || s.Residents.Sessions != 0 {
 			return fmt.Errorf("%s at %s with %d sessions", s.State, s.Hotspot.Address, s.Residents.Sessions)

@@ -106,7 +106,7 @@ func given(d config.Donation) string {
 	return d.Cap.String() + " a " + d.Period
 }
 
-// takeUp asks the daemon to read the configuration again.
+// takeUp has the daemon read the configuration again.
 func (c *cli) takeUp(ctx context.Context, l loan) error {
 	body, err := ask(ctx, l.socket, http.MethodPost, "/reload")
 	if errors.Is(err, errNotRunning) {
@@ -119,7 +119,7 @@ func (c *cli) takeUp(ctx context.Context, l loan) error {
 	if read := strings.TrimSpace(string(body)); !sameFile(read, l.config) {
 		return fmt.Errorf("the configuration is written, but the box that runs reads another one, %s", read)
 	}
-	fmt.Fprintln(c.out, "The box takes it up now. passerelle status says whether it has joined the network.")
+	fmt.Fprintln(c.out, "The box has taken it up. passerelle status says whether it has joined the network.")
 	return nil
 }
 

@@ -20,7 +20,7 @@ func TestWiFiLendIsTakenUp(t *testing.T) {
 	b.must(os.WriteFile(b.config, french, 0o644))
 	out := b.mustDo("wifi", "lend", "--config", b.config, "--interface", "wlan7", "--cap", "2GB",
 		"Chez Lucie", "trois petits chats")
-	if !strings.Contains(out, "The box takes it up now") || strings.Contains(out, "petits") {
+	if !strings.Contains(out, "The box has taken it up") || strings.Contains(out, "petits") {
 		t.Errorf("lend says %q", out)
 	}
 	b.waitStatus("the network's donation", func(s appliance.Status) error {

@@ -9,36 +9,41 @@ import (
 	"passerelle/appliance/config"
 )
 
-// anew ends a daemon for another to begin in its place, in the same process. Sessions go on, as after a restart.
-type anew struct {
+// restart ends a daemon for another to begin in its place, in the same process. Sessions go on.
+type restart struct {
 	why        string
 	config     *config.Config // of the next
 	configured bool           // by a technician
 	reset      bool           // as it left the factory: nothing of the above
 }
 
-func (a anew) Error() string { return a.why }
+func (r restart) Error() string { return r.why }
 
-// runAgain runs one daemon after the other, until ctx ends or one cannot go on.
-func (d *daemon) runAgain(ctx context.Context) error {
+// runAll runs one daemon after the other, until ctx ends or one cannot go on. That ctx ends is fine, whenever it does.
+func (d *daemon) runAll(ctx context.Context) error {
 	defer context.AfterFunc(ctx, d.manager.stopping)()
 	for {
 		err := d.run(ctx)
-		var next anew
-		if !errors.As(err, &next) || ctx.Err() != nil {
-			return err
-		}
-		d.manager.reloading()
-		if next.reset {
+		var next restart
+		again := errors.As(err, &next)
+		if again && next.reset {
 			if err := d.forgetAll(); err != nil {
 				d.log.Error("the box cannot be reset and goes on as it was", "error", err)
 			} else {
 				d.config, d.configured = config.Factory(), false
 			}
-		} else {
+		} else if again {
 			d.config, d.configured = next.config, next.configured
 		}
-		d.log.Info("starting anew", "why", err)
+		switch {
+		case ctx.Err() != nil && (err == nil || again || errors.Is(err, ctx.Err())):
+			d.log.Info("stopped: the gate is closed")
+			return nil
+		case !again:
+			return err
+		}
+		d.manager.reloading()
+		d.log.Info("restarting", "why", err)
 	}
 }
 
