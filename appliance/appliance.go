@@ -131,7 +131,9 @@ type Parts struct {
 // Kept is what the daemon keeps in memory's file system, to go on after a crash. It says nothing of residents.
 type Kept struct {
 	PausedBy string      `json:"paused_by,omitempty"`
-	Trust    clock.Trust `json:"trust"` // in the time of day
+	Trust    clock.Trust `json:"trust"`              // in the time of day
+	Donation string      `json:"donation,omitempty"` // in use, by its name: after a crash connections go on by its line
+	Day      time.Time   `json:"day,omitzero"`       // the last one whose data was given, as its midnight in UTC
 }
 
 // Box is the appliance. Make one with New; its methods are safe for concurrent use.
@@ -151,7 +153,7 @@ type Box struct {
 	limit     config.Size           // of data, by which running sessions were last given theirs
 	now       time.Time             // the time of day, in the box's zone
 	trust     clock.Trust           // in it
-	day       time.Time
+	day       time.Time             // the last one whose data was given, see date; zero until the clock is trusted
 	sample    netctl.Sample
 	hotspot   uplink.Status
 	air       air.State
@@ -218,6 +220,7 @@ func New(p Parts) *Box {
 		limit:    math.MaxUint64, // not known
 		sessions: map[netip.Addr]Session{},
 		pausedBy: p.Kept.PausedBy,
+		day:      p.Kept.Day,
 		started:  p.Now(),
 		state:    decide.Starting,
 		decision: decide.Decision{Donation: -1},
@@ -228,6 +231,7 @@ func New(p Parts) *Box {
 	}
 	b.look()
 	b.configure()
+	b.decision.Donation = slices.IndexFunc(b.donations, func(d *donation) bool { return d.Name == p.Kept.Donation })
 	b.publish()
 	return b
 }
@@ -265,6 +269,8 @@ func (b *Box) Run(ctx context.Context) (aside Aside, err error) {
 		select {
 		case <-ctx.Done():
 			close(b.stopped)
+			b.decision.Donation = -1 // connections end here
+			b.keep()
 			aside, err := b.setAside()
 			// The context that ended must not keep the gate from cleaning up.
 			return aside, errors.Join(err, b.Gate.Close(context.WithoutCancel(ctx)), b.close())
@@ -358,8 +364,8 @@ func (b *Box) look() {
 func (b *Box) observe() {
 	b.look()
 	b.measure()
-	if today := ledger.PeriodStart(b.now, "day", 0); b.trust.By != "" && !today.Equal(b.day) {
-		b.newDay(today)
+	if b.trust.By != "" {
+		b.turnDay()
 	}
 	if b.tally() {
 		b.book()

@@ -3,6 +3,7 @@ package appliance
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"net/netip"
@@ -312,7 +313,7 @@ func (h *home) start(text string, aside Aside) {
 		Leases: func() ([]bindings.Lease, error) { return h.leases, nil }, Asker: &h.asker,
 		NamesUser: func() string { return "104" }, Lost: errUnread,
 		RunDir: "/run/passerelle", Now: time.Now, Log: slog.New(slog.DiscardHandler),
-		Keep: func(k Kept) error { h.kept = k; return nil }, Kept: h.kept, Aside: aside,
+		Keep: func(k Kept) error { return gate.calls(func() error { h.kept = k; return nil }) }, Kept: h.kept, Aside: aside,
 		TookUp: func() error { return gate.calls(func() error { h.aside = Aside{}; return nil }) },
 		Accept: func(c *config.Config) error { return h.accept(c) },
 	})
@@ -564,7 +565,7 @@ func TestCrashLosesNothing(t *testing.T) {
 		h.admit(anna)
 		h.kernel.Pass(anna, 100e6)
 		time.Sleep(30 * time.Minute)
-		h.gate.dead = true
+		h.inLoop(func() { h.gate.dead = true })
 		h.stop()
 		h.start(confText, Aside{})
 		s, ok := h.box.Session(anna)
@@ -710,12 +711,12 @@ func TestLineGoesAndComes(t *testing.T) {
 	inHome(t, 10, func(h *home) {
 		h.admit(anna)
 		works := h.lines.status
-		h.lines.status.Works, h.lines.status.Why = false, "eth0 has a link but no default route"
+		h.inLoop(func() { h.lines.status.Works, h.lines.status.Why = false, "eth0 has a link but no default route" })
 		h.state(decide.Offline)
 		if s := h.box.Status(); !strings.Contains(s.Why, "no default route") {
 			h.Errorf("why: %s", s.Why)
 		}
-		h.lines.status = works
+		h.inLoop(func() { h.lines.status = works })
 		h.state(decide.Sharing)
 		if h.kernel.Pass(anna, 1000) == 0 {
 			h.Error("the session is gone")
@@ -725,7 +726,7 @@ func TestLineGoesAndComes(t *testing.T) {
 
 func TestLineThatOverlapsTheHotspotIsRefused(t *testing.T) {
 	inHome(t, 10, func(h *home) {
-		h.lines.status.Networks = []netip.Prefix{netip.MustParsePrefix("10.80.0.0/16")}
+		h.inLoop(func() { h.lines.status.Networks = []netip.Prefix{netip.MustParsePrefix("10.80.0.0/16")} })
 		h.state(decide.Offline)
 		if s := h.box.Status(); !strings.Contains(s.Why, "overlaps") {
 			h.Errorf("why: %s", s.Why)
@@ -745,7 +746,7 @@ func TestCapIsSpentAndComesBack(t *testing.T) {
 		for range 100 {
 			n := h.kernel.Pass(anna, 1e6)
 			passed += n
-			h.lines.status.RxBytes += n
+			h.inLoop(func() { h.lines.status.RxBytes += n })
 			h.settle()
 		}
 		if passed > 50e6 || passed < 47e6 {
@@ -827,6 +828,54 @@ func TestReconfigureKeepsSessions(t *testing.T) {
 		moved := h.config(strings.Replace(confText, "10.80.0.1/22", "10.81.0.1/22", 1))
 		if err := h.box.Reconfigure(h.Context(), moved); !errors.Is(err, ErrRestart) {
 			h.Errorf("another address while it runs: %v", err)
+		}
+	})
+}
+
+// TestReconfigureKeepsLine: the line in use stays in use when other donations come, go or change places, and after a crash,
+// although another one would be chosen by a box that begins.
+func TestReconfigureKeepsLine(t *testing.T) {
+	inHome(t, 10, func(h *home) {
+		donation := func(name, device string, cap int) string {
+			return fmt.Sprintf("[[donation]]\nname = %q\ninterface = %q\ncap = \"%dGB\"\n", name, device, cap)
+		}
+		head, _, _ := strings.Cut(confText, "[[donation]]")
+		fibre, mairie, more := donation("Fibre", "eth0", 100), donation("Mairie", "eth1", 110), donation("Ana", "eth2", 110)
+		inUse := func(when string) {
+			h.Helper()
+			for _, d := range h.box.Status().Donations {
+				if d.Chosen != (d.Name == "Fibre") {
+					h.Errorf("%s, %q is in use: %t", when, d.Name, d.Chosen)
+				}
+			}
+		}
+		reload := func(when, text string) {
+			h.Helper()
+			if err := h.box.Reconfigure(h.Context(), h.config(head+text)); err != nil {
+				h.Fatal(err)
+			}
+			inUse(when)
+		}
+		reload("alone", fibre)
+		time.Sleep(time.Minute)
+		h.settle()
+		reload("with another", fibre+mairie)
+		time.Sleep(time.Minute) // the other one has worked for a while
+		h.settle()
+		inUse("beside one that is better by a little")
+		reload("in another place", mairie+fibre)
+		reload("in the midst", mairie+fibre+more)
+		reload("with one gone", fibre+more)
+		reload("in the last place", mairie+more+fibre)
+
+		h.inLoop(func() { h.gate.dead = true })
+		h.stop()
+		h.start(head+mairie+fibre, Aside{})
+		inUse("after a crash")
+		h.stop()
+		h.start(head+mairie+fibre, Aside{})
+		if d := h.box.Status().Donations[0]; !d.Chosen {
+			h.Errorf("a box that begins uses another than the better line: %+v", d)
 		}
 	})
 }

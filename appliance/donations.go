@@ -53,8 +53,9 @@ type donation struct {
 	}
 }
 
-// configure takes up the configuration's donations.
+// configure takes up the configuration's donations. The one in use stays in use, wherever it stands now.
 func (b *Box) configure() {
+	chosen := b.chosen()
 	old := map[string]*donation{}
 	for _, d := range b.donations {
 		old[d.Name] = d
@@ -69,10 +70,15 @@ func (b *Box) configure() {
 			d.book = ledger.Open(nil, nil)
 			b.Books[c.Name] = d.book
 		}
+		if d.Interface != c.Interface { // another line
+			d.uplink, d.worksAt = uplink.Status{}, time.Time{}
+		}
+		d.dayLeft.until = time.Time{} // the hours may be others
 		d.Donation, d.terms = c, terms(c)
 		d.standing = d.book.Standing(d.terms)
 		b.donations = append(b.donations, d)
 	}
+	b.decision.Donation = slices.Index(b.donations, chosen)
 }
 
 // terms are what the lender agreed to, in the ledger's words.
@@ -447,7 +453,7 @@ func rest(s ledger.Sharing, used uint64) uint64 {
 // dayLeft returns which part of the time that a donation is lent today is still to come.
 func (b *Box) dayLeft(d *donation) float64 {
 	const step = 15 * time.Minute
-	if d.dayLeft.until.After(b.now) {
+	if left := d.dayLeft.until.Sub(b.now); left > 0 && left <= step/3 { // else the clock was set back
 		return d.dayLeft.part
 	}
 	var all, left int

@@ -136,7 +136,7 @@ func TestBroadcasts(t *testing.T) {
 		used += 1e6
 		want("after frames to the box alone")
 
-		h.gate.dead = true
+		h.inLoop(func() { h.gate.dead = true })
 		h.stop()
 		h.kernel.Shout("eth0", 80e6, true)
 		h.lines.status.RxBytes += 80e6

@@ -36,7 +36,9 @@ func TestHostapdRunsOnceTheRadioIsReady(t *testing.T) {
 		if h.air.wanted.Hotspot.SSID != "Partage de Co" || len(h.air.wanted.Joins) != 1 {
 			t.Errorf("the radios are asked for %+v", h.air.wanted)
 		}
-		h.air.state = air.State{AccessPoint: &netctl.AccessPoint{Interface: "wlan0", Channel: 6, Band: netctl.Band24}, On: true}
+		h.inLoop(func() {
+			h.air.state = air.State{AccessPoint: &netctl.AccessPoint{Interface: "wlan0", Channel: 6, Band: netctl.Band24}, On: true}
+		})
 		h.settle()
 		if !slices.Contains(h.kids.names, plan.ChildHostapd) {
 			t.Errorf("hostapd does not run, only %q", h.kids.names)
@@ -53,12 +55,12 @@ func TestWithoutARadioItIsAFault(t *testing.T) {
 		h.anew(radioText)
 		h.state(decide.Sharing)
 		h.admit(anna)
-		h.air.state = air.State{Failed: true, Why: "there is no radio wlan0"}
+		h.inLoop(func() { h.air.state = air.State{Failed: true, Why: "there is no radio wlan0"} })
 		h.state(decide.Fault)
 		if why := h.box.Status().Why; why != "there is no radio wlan0" {
 			t.Errorf("why: %q", why)
 		}
-		h.air.state = air.State{}
+		h.inLoop(func() { h.air.state = air.State{} })
 		h.state(decide.Sharing)
 		if _, ok := h.box.Session(anna); !ok {
 			t.Error("a radio that was away for a moment ended a session")
@@ -95,7 +97,7 @@ func TestVitalChildThatKeepsDyingIsAFault(t *testing.T) {
 func TestLendersWiFiSaysWhatIsWrong(t *testing.T) {
 	inHome(t, 10, func(h *home) {
 		h.anew(radioText)
-		h.joiner.join = wpa.Join{Cause: wpa.Passphrase, Why: "the network takes another passphrase"}
+		h.inLoop(func() { h.joiner.join = wpa.Join{Cause: wpa.Passphrase, Why: "the network takes another passphrase"} })
 		h.state(decide.Offline)
 		if s := h.box.Status(); s.Why != "the network takes another passphrase" {
 			t.Errorf("why: %q", s.Why)
@@ -106,7 +108,7 @@ func TestLendersWiFiSaysWhatIsWrong(t *testing.T) {
 		if n := h.joiner.list; len(n) != 1 || n[0].SSID != "Chez Lucie" || n[0].Socket != "/run/passerelle/wpa/eth0" {
 			t.Errorf("watched: %+v", n)
 		}
-		h.joiner.join = wpa.Join{Joined: true, MHz: 2462, Signal: -50}
+		h.inLoop(func() { h.joiner.join = wpa.Join{Joined: true, MHz: 2462, Signal: -50} })
 		h.state(decide.Sharing)
 		if j := h.air.wanted.Joins[0]; j.MHz != 2462 {
 			t.Errorf("the access point is not told where the lender's network is: %+v", j)
@@ -137,7 +139,7 @@ func TestPhoneWithAnotherName(t *testing.T) {
 	inHome(t, 10, func(h *home) {
 		h.anew(strings.Replace(confText, `interface = "eth0"`, `interface = "usb"`, 1))
 		for n, name := range []string{"usb0", "enx02a1b2c3d4e5"} {
-			h.lines.phone, h.lines.status.Index = name, 7+n
+			h.inLoop(func() { h.lines.phone, h.lines.status.Index = name, 7+n })
 			h.state(decide.Sharing)
 			if text := h.kernel.String(); !strings.Contains(text, "dev "+name) {
 				t.Errorf("nothing goes by %s:\n%s", name, text)

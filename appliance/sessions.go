@@ -237,7 +237,37 @@ func (b *Box) remember() {
 	}
 }
 
-func (b *Box) restOfDay() time.Duration { return ledger.PeriodEnd(b.now, "day", 0).Sub(b.now) }
+// date returns a day of the calendar, as its midnight in UTC, so that days compare whatever the zone.
+func date(year int, month time.Month, day int) time.Time {
+	return time.Date(year, month, day, 0, 0, 0, 0, time.UTC)
+}
+
+// today returns the day that the clock shows.
+func (b *Box) today() time.Time { return date(ledger.PeriodStart(b.now, "day", 0).Date()) }
+
+// dayEnds returns when the day's data is given again.
+func (b *Box) dayEnds() time.Time {
+	day := b.today()
+	if b.day.After(day) {
+		day = b.day
+	}
+	y, m, d := day.Date()
+	return ledger.PeriodEnd(time.Date(y, m, d, 12, 0, 0, 0, b.now.Location()), "day", 0)
+}
+
+// restOfDay returns for how long what was used counts. While the clock is not trusted no day ends: the kernel is told of a
+// later end before this one comes.
+func (b *Box) restOfDay() time.Duration {
+	const day = 24 * time.Hour
+	rest := b.dayEnds().Sub(b.now)
+	if rest > 2*day { // the clock was set far back, and is not trusted
+		rest = day + rest%day
+	}
+	if b.trust.By == "" {
+		rest += day
+	}
+	return rest
+}
 
 // Aside is what a daemon that was told to stop hands to the next one.
 type Aside struct {
@@ -277,6 +307,7 @@ func (b *Box) takeUp() {
 		return
 	}
 	b.tookUp = true
+	over := !b.Kept.Day.IsZero() && b.day.After(b.Kept.Day) // the day in which that was used
 	for mac, bytes := range remembered {
 		b.use(mac, bytes)
 	}
@@ -298,6 +329,9 @@ func (b *Box) takeUp() {
 		}
 		b.use(k.MAC, k.Used)
 		b.set(b.adopt(k, now))
+	}
+	if over {
+		b.giveDay()
 	}
 	if n := len(b.sessions); n > 0 {
 		b.Log.Info("sessions taken up", "count", n)
@@ -330,13 +364,26 @@ func (b *Box) setAside() (Aside, error) {
 	return a, err
 }
 
-// newDay gives everybody the day's data again, also to those whose session runs.
-func (b *Box) newDay(today time.Time) {
-	first := b.day.IsZero()
-	b.day = today
-	if first {
+// turnDay begins a new day when the clock, which is trusted, shows one that is later than all before. A clock that is set
+// back gives no day's data again: it stays in the day that it was in until that is over. Where it was further ahead, that
+// is at the end of tomorrow: between two givings lies a day at least, and no more than two.
+func (b *Box) turnDay() {
+	today := b.today()
+	if tomorrow := today.AddDate(0, 0, 1); b.day.After(tomorrow) {
+		b.day = tomorrow
+	}
+	if !today.After(b.day) {
 		return
 	}
+	first := b.day.IsZero()
+	b.day = today
+	if !first && b.tookUp { // else takeUp does
+		b.giveDay()
+	}
+}
+
+// giveDay gives everybody the day's data again, also to those whose session runs.
+func (b *Box) giveDay() {
 	b.read()
 	clear(b.usage)
 	for mac := range b.running() {
@@ -410,7 +457,6 @@ func (b *Box) Reconfigure(ctx context.Context, c *config.Config) (err error) {
 		}
 		b.Config, b.Refused = c, nil
 		b.configure()
-		b.decision.Donation = -1 // the list is another
 		b.round(loop)
 	})
 	return errors.Join(doErr, err)
@@ -491,8 +537,15 @@ func (b *Box) ConfirmTime(ctx context.Context, by string) error {
 
 // keep hands on what shall outlive a crash, when it changed.
 func (b *Box) keep() {
-	k := Kept{PausedBy: b.pausedBy, Trust: b.trust}
-	if k.PausedBy == b.kept.PausedBy && k.Trust.By == b.kept.Trust.By && (k.Trust.Offset-b.kept.Trust.Offset).Abs() < time.Second {
+	k := Kept{PausedBy: b.pausedBy, Trust: b.trust, Day: b.day}
+	if d := b.chosen(); d != nil {
+		k.Donation = d.Name
+	}
+	same := b.kept
+	if (k.Trust.Offset - same.Trust.Offset).Abs() < time.Second {
+		same.Trust.Offset = k.Trust.Offset
+	}
+	if k == same {
 		return
 	}
 	if err := b.Keep(k); err != nil {

@@ -236,7 +236,7 @@ func TestScarceRestart(t *testing.T) {
 					s, _ := h.box.Session(addr)
 					data[addr] = s.Data
 				}
-				h.gate.dead = crash
+				h.inLoop(func() { h.gate.dead = crash })
 				h.aside = h.stop()
 				h.start(small, h.aside)
 				if d := cmp.Diff(before, h.used()); d != "" {
@@ -269,7 +269,7 @@ func TestMidnightWhileStopped(t *testing.T) {
 				h.pass(anna, 100e6)
 				h.pass(bilo, 600e6)
 				h.settle()
-				h.gate.dead = crash
+				h.inLoop(func() { h.gate.dead = crash })
 				aside := h.stop()
 				const down = 3 * time.Minute
 				time.Sleep(down)
@@ -288,6 +288,101 @@ func TestMidnightWhileStopped(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestClockSetBack: a clock that is set back over midnight, trusted or not, gives the day's data once, also when a daemon dies
+// meanwhile or is told to stop. The next day gives it again, and one that follows a clock that was far ahead.
+func TestClockSetBack(t *testing.T) {
+	for _, c := range []struct {
+		what      string
+		back      time.Duration // from five minutes after midnight
+		untrusted bool
+		given     time.Duration // when the data is given again, after the setting
+	}{
+		{"by ten minutes", 10 * time.Minute, false, 24*time.Hour + 5*time.Minute},
+		{"by ten minutes, unknown", 10 * time.Minute, true, 0},
+		{"by nine days", 9 * 24 * time.Hour, false, 47*time.Hour + 55*time.Minute},
+	} {
+		for _, end := range []string{"none", "a crash", "a stop"} {
+			t.Run(c.what+", "+end, func(t *testing.T) {
+				inHome(t, 23, func(h *home) {
+					data := func(when string, want uint64) {
+						h.Helper()
+						h.settle()
+						if err := h.box.End(h.Context(), anna); err != nil {
+							h.Fatal(err)
+						}
+						if s := h.admit(anna); s.Data != want {
+							h.Errorf("%s a press is worth %d bytes, want %d", when, s.Data, want)
+						}
+					}
+					open := strings.Replace(confText, `hours = "Mo-Su 00:00-20:00,21:00-24:00"`, "", 1)
+					if err := h.box.Reconfigure(h.Context(), h.config(open)); err != nil {
+						h.Fatal(err)
+					}
+					h.admit(anna)
+					h.pass(anna, 400e6)
+					data("in the evening", 100e6)
+					// at has the clock show that long after five minutes past midnight.
+					at := func(after time.Duration) {
+						h.inLoop(func() {
+							h.clock.off = time.Until(time.Date(2000, 1, 2, 0, 5, 0, 0, h.box.Config.Box.Timezone)) + after
+						})
+					}
+					at(0)
+					data("after midnight", 500e6)
+					h.pass(anna, 300e6)
+					data("after some use", 200e6)
+
+					at(-c.back)
+					if c.untrusted {
+						h.inLoop(func() { h.clock.by = "" })
+					}
+					data("after the clock was set back", 200e6)
+					if end != "none" {
+						dies := end == "a crash"
+						h.inLoop(func() { h.gate.dead = dies })
+						aside := h.stop()
+						time.Sleep(4 * time.Minute)
+						h.start(open, aside.After(4*time.Minute))
+						data("at the next daemon", 200e6)
+					}
+					at(15*time.Minute - c.back)
+					data("after midnight came again", 200e6)
+					if c.untrusted {
+						at(25*time.Hour - c.back)
+						data("on the day that nobody is sure of", 200e6)
+						return
+					}
+					at(c.given - time.Minute - c.back)
+					data("on the same day", 200e6)
+					if resets := h.box.View().DataResets.Sub(h.box.Status().Clock.Now); resets > time.Minute {
+						h.Errorf("pages say that data comes back in %v", resets)
+					}
+					at(c.given - c.back)
+					data("on the next day", 500e6)
+				})
+			})
+		}
+	}
+}
+
+// TestZoneIsNoNewDay: another time zone of the configuration gives the day's data no second time.
+func TestZoneIsNoNewDay(t *testing.T) {
+	inHome(t, 12, func(h *home) {
+		h.admit(anna)
+		h.pass(anna, 300e6)
+		for _, zone := range []string{"America/Martinique", "Europe/Paris", "Indian/Reunion"} {
+			there := strings.Replace(confText, "[hotspot]", fmt.Sprintf("timezone = %q\n[hotspot]", zone), 1)
+			if err := h.box.Reconfigure(h.Context(), h.config(there)); err != nil {
+				h.Fatal(err)
+			}
+			h.settle()
+			if n := h.used()[macA]; n != 300e6 {
+				h.Errorf("in %s %d of 300 MB were used", zone, n)
+			}
+		}
+	})
 }
 
 // TestStoppedAtOnce: what was set aside is handed on by a daemon that was told to stop before it could take it up.

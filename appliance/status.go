@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"passerelle/appliance/decide"
-	"passerelle/appliance/ledger"
 	"passerelle/appliance/supervise"
 	"passerelle/netctl/plan"
 	"passerelle/netctl/uplink"
@@ -205,7 +204,7 @@ func (b *Box) publish() {
 	slices.Sort(s.Problems)
 	v := View{
 		State: state, Opens: d.Opens, Refills: d.Refills, Config: c, Essential: b.applied && b.essential(),
-		DataResets: ledger.PeriodEnd(b.now, "day", 0),
+		DataResets: b.dayEnds(),
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

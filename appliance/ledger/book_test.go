@@ -448,6 +448,14 @@ func TestDays(t *testing.T) {
 	if diff := cmp.Diff(want, Open(d.disk, nil).Days()); diff != "" {
 		t.Error(diff)
 	}
+	// A clock that is set back over midnight gives no other part of the gift: today is still the day that had begun.
+	d.use(1e6)
+	before := d.round()
+	d.reading.Now = d.reading.Now.Add(-13 * time.Hour)
+	if s := d.round(); s.Today != before.Today || s.Ration != before.Ration || s.Ration == 0 {
+		t.Errorf("set back over midnight, a day of %d bytes is one of %d, %+v", before.Ration, s.Ration, s.Today)
+	}
+	d.reading.Now = d.reading.Now.Add(13 * time.Hour)
 	for range KeepDays + 50 {
 		d.reading.Now = d.reading.Now.AddDate(0, 0, 1)
 		d.round()

@@ -1,6 +1,10 @@
 package ledger
 
-import "time"
+import (
+	"time"
+
+	"passerelle/appliance/hours"
+)
 
 // Standing is how a donation's account stands, for those who decide and for pages. Sizes are bytes.
 type Standing struct {
@@ -50,18 +54,22 @@ func (b *Book) Standing(t Terms) Standing {
 	if !s.Spent {
 		s.Left = sub(t.limit(), s.Used+s.Reserve+s.Margin)
 	}
-	if days := daysLeft(b.now, s.Resets); days > 0 {
+	if days := daysLeft(b.now, s.Resets, b.r.Today.Date); days > 0 {
 		s.Ration = Ration(s.Left, s.Today.Bytes, days)
 	}
 	return s
 }
 
-// daysLeft returns how many days the period still has, today included; 0 if that is not known.
-func daysLeft(now, resets time.Time) int {
+// daysLeft returns how many days the period still has, today included; 0 if that is not known. After a clock was set back,
+// today is still the day that had begun.
+func daysLeft(now, resets time.Time, today int32) int {
 	if now.IsZero() || !resets.After(now) {
 		return 0
 	}
 	midnight := PeriodStart(now, "day", 0)
+	if dateOf(midnight) < today {
+		midnight = hours.DayStart(int(today/10000), time.Month(today/100%100), int(today%100), now.Location())
+	}
 	// Half a day more, because of days of 23 and 25 hours.
 	return max(1, int((resets.Sub(midnight)+12*time.Hour)/(24*time.Hour)))
 }
