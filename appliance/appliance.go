@@ -15,6 +15,7 @@ import (
 	"math"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -166,7 +167,7 @@ type Box struct {
 	fault     string
 	failures  int
 	retryAt   time.Time
-	faultsOf  string // the reason that was logged last
+	noted     []string // the problems of the round before
 	state     decide.State
 	since     time.Time
 	kept      Kept // what Keep was called with last
@@ -247,6 +248,9 @@ func (b *Box) Wake() {
 // do runs f in the loop's goroutine and waits for it. If ctx ends before f began, f is not run and ctx's error returned:
 // it says that the caller went away, and nothing of the box. ErrStopped says that the loop has ended.
 func (b *Box) do(ctx context.Context, f func(ctx context.Context)) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	c := call{f: f, done: make(chan struct{})}
 	select {
 	case b.calls <- c:
@@ -296,6 +300,11 @@ func (b *Box) round(ctx context.Context) time.Duration {
 	b.observe()
 	b.decision = decide.Decide(b.observation())
 	err := b.apply(ctx)
+	if ctx.Err() != nil { // what is cut off by a stop is no trouble
+		b.unmet = ErrStopped
+		b.keep()
+		return period
+	}
 	if b.decision.State != decide.Fault {
 		b.judge(err)
 		// The first plan has been applied, or this one cannot be.
@@ -313,7 +322,9 @@ func (b *Box) round(ctx context.Context) time.Duration {
 	b.share()
 	b.remember()
 	b.keep()
-	b.note(err)
+	if ctx.Err() == nil {
+		b.note(err)
+	}
 	b.publish()
 	next := min(period, b.lasts())
 	if !b.retryAt.IsZero() {
@@ -486,19 +497,21 @@ func (b *Box) apply(ctx context.Context) error {
 	return nil
 }
 
-// note logs what changed since the last round: the state, and failures once each.
+// note logs what changed since the last round: the state, and problems, each when it comes.
 func (b *Box) note(err error) {
 	if b.decision.State != b.state {
 		b.state, b.since = b.decision.State, b.Now()
 		b.Log.Info("state", "state", b.state, "why", b.decision.Why)
 	}
 	b.problem(err)
-	now := ""
-	if len(b.problems) > 0 {
-		now = b.problems[0]
+	var fresh []string
+	for _, p := range b.problems {
+		if !slices.Contains(b.noted, p) && !slices.Contains(fresh, p) {
+			fresh = append(fresh, p)
+		}
 	}
-	if now != "" && now != b.faultsOf {
-		b.Log.Warn("trouble", "error", now)
+	if len(fresh) > 0 {
+		b.Log.Warn("trouble", "error", strings.Join(fresh, "; "))
 	}
-	b.faultsOf = now
+	b.noted = slices.Clone(b.problems)
 }

@@ -178,6 +178,7 @@ type mortal struct {
 	dead bool
 	last int   // how many calls it still makes, if any; then it dies
 	full error // why it takes no tranche
+	hang bool  // the next plan is applied until the box is told to stop
 }
 
 var errDead = errors.New("the daemon is dead")
@@ -195,6 +196,10 @@ func (m *mortal) calls(call func() error) error {
 }
 
 func (m *mortal) Apply(ctx context.Context, p netctl.Plan) (changes []string, err error) {
+	if m.hang {
+		<-ctx.Done()
+		return nil, fmt.Errorf("nft: %w", ctx.Err())
+	}
 	err = m.calls(func() error { changes, err = m.Gate.Apply(ctx, p); return err })
 	return changes, err
 }
@@ -259,7 +264,8 @@ type home struct {
 	kept   Kept
 	leases []bindings.Lease
 	asker  asker
-	aside  Aside // the file with it
+	log    strings.Builder // warnings; read it when the box has stopped
+	aside  Aside           // the file with it
 	accept func(*config.Config) error
 	stop   func() Aside
 }
@@ -312,7 +318,7 @@ func (h *home) start(text string, aside Aside) {
 		Accounts: h.paper, Books: books, Paused: maps.Clone(h.paper.paused), Clock: h.clock, Boot: h.boot,
 		Leases: func() ([]bindings.Lease, error) { return h.leases, nil }, Asker: &h.asker,
 		NamesUser: func() string { return "104" }, Lost: errUnread,
-		RunDir: "/run/passerelle", Now: time.Now, Log: slog.New(slog.DiscardHandler),
+		RunDir: "/run/passerelle", Now: time.Now, Log: slog.New(slog.NewTextHandler(&h.log, &slog.HandlerOptions{Level: slog.LevelWarn})),
 		Keep: func(k Kept) error { return gate.calls(func() error { h.kept = k; return nil }) }, Kept: h.kept, Aside: aside,
 		TookUp: func() error { return gate.calls(func() error { h.aside = Aside{}; return nil }) },
 		Accept: func(c *config.Config) error { return h.accept(c) },
@@ -878,4 +884,48 @@ func TestReconfigureKeepsLine(t *testing.T) {
 			h.Errorf("a box that begins uses another than the better line: %+v", d)
 		}
 	})
+}
+
+// TestCutOffByStop: a round that a stop cuts off is no trouble, and what was asked for in it is kept for the next daemon.
+func TestCutOffByStop(t *testing.T) {
+	inHome(t, 10, func(h *home) {
+		h.inLoop(func() { h.gate.hang = true })
+		asked := make(chan error, 1)
+		go func() { asked <- h.box.Pause(h.Context(), "a test") }()
+		synctest.Wait()
+		h.stop()
+		if err := <-asked; !errors.Is(err, ErrStopped) {
+			h.Errorf("a pause that a stop cuts off: %v", err)
+		}
+		if h.log.Len() > 0 || h.kept.PausedBy != "a test" {
+			h.Errorf("the pause is kept as %q, and the log says %s", h.kept.PausedBy, h.log.String())
+		}
+		h.start(confText, Aside{})
+		h.state(decide.Paused)
+	})
+}
+
+// TestProblemsAreLogged: each of them, once, when it comes.
+func TestProblemsAreLogged(t *testing.T) {
+	t.Parallel()
+	var log strings.Builder
+	b := &Box{Parts: Parts{Log: slog.New(slog.NewTextHandler(&log, nil))}}
+	for _, c := range []struct {
+		problems []string
+		want     string
+	}{
+		{nil, ""},
+		{[]string{"no disk", "no room"}, "no disk; no room"},
+		{[]string{"no disk", "no room"}, ""},
+		{[]string{"no room", "no name", "no name"}, "no name"},
+		{[]string{"no name"}, ""},
+		{[]string{"no disk"}, "no disk"},
+	} {
+		log.Reset()
+		b.problems = c.problems
+		b.note(nil)
+		if got := log.String(); c.want == "" && got != "" || !strings.Contains(got, c.want) || strings.Count(got, "no ") != strings.Count(c.want, "no ") {
+			t.Errorf("%q is logged as %q, want %q", c.problems, got, c.want)
+		}
+	}
 }
