@@ -48,6 +48,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -106,6 +107,22 @@ func Open(path string, donations []string, now time.Time) (s *Store, aside *Asid
 		return nil, nil, err
 	}
 	return s, s.takeBack(), nil
+}
+
+// Remove removes the database at path, with all that Open set aside or did not finish: what has its name before a dot.
+func Remove(path string) error {
+	name := filepath.Base(path)
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove the ledger: %w", err)
+	}
+	var errs []error
+	for _, e := range entries {
+		if e.Name() == name || strings.HasPrefix(e.Name(), name+".") {
+			errs = append(errs, os.Remove(filepath.Join(filepath.Dir(path), e.Name())))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // create puts a new database with these records in the path's place, complete or not at all. It stands for another file,

@@ -170,34 +170,6 @@ func TestBegin(t *testing.T) {
 	}
 }
 
-// TestForgetAll: a factory reset leaves nothing in the state folder.
-func TestForgetAll(t *testing.T) {
-	t.Parallel()
-	d := inFolders(t)
-	if err := os.MkdirAll(filepath.Join(d.state, packsFolder, "pack"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	c, err := config.Parse("passerelle.toml", []byte(settings{}.String()))
-	if err := errors.Join(err, d.accept(c)); err != nil {
-		t.Fatal(err)
-	}
-	mustWrite(t, d.paths.config, "")
-	for _, name := range []string{ledgerFile, ledgerFile + ".damaged-20261122-100000", ledgerFile + ".newer-20261122-100000-1",
-		ledgerFile + ".new", certificateFile, acceptedFolder + "/." + acceptedLast + "123"} {
-		mustWrite(t, filepath.Join(d.state, name), "")
-	}
-	if err := d.forgetAll(); err != nil {
-		t.Fatal(err)
-	}
-	left, err := os.ReadDir(d.state)
-	if err != nil || len(left) > 0 {
-		t.Errorf("%v are left, %v", left, err)
-	}
-	if _, err := os.Stat(d.paths.config); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the configuration is left: %v", err)
-	}
-}
-
 // TestConfigurationRefused: a box whose configuration is refused works with the one that it accepted last, and says so,
 // until the configuration is mended. Where it knows none, people find the pages, and why nothing is shared.
 func TestConfigurationRefused(t *testing.T) {

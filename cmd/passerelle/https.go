@@ -151,7 +151,8 @@ func writeCertificate(path string, text []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("make the state folder: %w", err)
 	}
-	if err := renameio.WriteFile(path, text, 0o600); err != nil {
+	// Beside it: /tmp is no place for a key, and a factory reset does not look there.
+	if err := renameio.WriteFile(path, text, 0o600, renameio.WithTempDir(filepath.Dir(path))); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil

@@ -3,10 +3,13 @@ package main
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"passerelle/appliance/config"
+	"passerelle/appliance/store"
 )
 
 // restart ends a daemon for another to begin in its place, in the same process. Sessions go on.
@@ -51,16 +54,36 @@ func (d *daemon) runAll(ctx context.Context) error {
 // certificate, packs of lessons and whatever lies in memory. It goes by what must not be half done: as long as the
 // configuration cannot be removed, nothing is.
 func (d *daemon) forgetAll() error {
-	ledgers, err := filepath.Glob(filepath.Join(d.state, ledgerFile) + "*")
-	if err != nil {
+	if err := removeWritten(d.paths.config); err != nil {
 		return err
 	}
-	for _, path := range append([]string{
-		d.paths.config, filepath.Join(d.state, acceptedFolder), filepath.Join(d.state, certificateFile), d.keptPath(),
-	}, ledgers...) {
-		if err := os.RemoveAll(path); err != nil {
-			return err
+	return errors.Join(
+		os.RemoveAll(filepath.Join(d.state, acceptedFolder)),
+		store.Remove(filepath.Join(d.state, ledgerFile)),
+		removeWritten(filepath.Join(d.state, certificateFile)),
+		removeWritten(d.keptPath()),
+		removeWritten(d.asidePath()),
+		d.forgetResidents(),
+		os.RemoveAll(filepath.Join(d.state, packsFolder)),
+	)
+}
+
+// removeWritten removes a file that is written by renameio, and beside it what a power cut left of one that was being
+// written: its name with a dot before it and something behind.
+func removeWritten(path string) error {
+	err := os.Remove(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	entries, listErr := os.ReadDir(filepath.Dir(path))
+	if errors.Is(listErr, fs.ErrNotExist) {
+		listErr = nil
+	}
+	errs := []error{err, listErr}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), "."+filepath.Base(path)) {
+			errs = append(errs, os.Remove(filepath.Join(filepath.Dir(path), e.Name())))
 		}
 	}
-	return errors.Join(d.forgetResidents(), os.RemoveAll(filepath.Join(d.state, packsFolder)))
+	return errors.Join(errs...)
 }
