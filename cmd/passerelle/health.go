@@ -17,6 +17,9 @@ const (
 	pageLimit  = 2 * time.Second
 )
 
+// ownPages asks the box's own pages: there, whatever proxy its environment names.
+var ownPages = http.Client{Transport: &http.Transport{}}
+
 // healthy tells whether the box works: its loop goes round and its pages answer, as a resident would ask for them. What
 // its loop knows to be wrong, a missing radio for instance, does not count: a restart mends none of that.
 func (d *daemon) healthy() error {
@@ -41,7 +44,7 @@ func healthy(looked, served time.Duration, state decide.State, pages netip.AddrP
 		return fmt.Errorf("ask the box's own pages: %w", err)
 	}
 	q.Close = true
-	r, err := http.DefaultClient.Do(q)
+	r, err := ownPages.Do(q)
 	if err != nil {
 		return fmt.Errorf("ask the box's own pages: %w", err)
 	}

@@ -166,6 +166,7 @@ func (s *serviceManager) count() int {
 func TestSystemdHears(t *testing.T) {
 	labtest.Root(t, tools...)
 	s := listenAsSystemd(t, time.Second)
+	t.Setenv("HTTP_PROXY", "http://127.0.0.1:9") // where nobody listens: the box asks its own pages by no proxy
 	b := newBox(t, settings{}, netlab.Options{})
 	s.hears(t, decide.Sharing, "READY=1")
 	s.lives(t)

@@ -5,6 +5,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io"
 	"os/exec"
 	"slices"
@@ -113,5 +116,52 @@ func TestRoomsKeepApart(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestNoProxy: no HTTP client of the project's obeys the environment's proxy variables, as those of net/http that are ready
+// made do.
+func TestNoProxy(t *testing.T) {
+	t.Parallel()
+	out, err := exec.Command("go", "list", "-f", `{{$d := .Dir}}{{range .GoFiles}}{{$d}}/{{.}}{{"\n"}}{{end}}`, "passerelle/...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ready := []string{"DefaultClient", "DefaultTransport", "Get", "Head", "Post", "PostForm", "ProxyFromEnvironment"}
+	isHTTP := func(e ast.Expr) (name string) {
+		if s, ok := e.(*ast.SelectorExpr); ok {
+			if x, ok := s.X.(*ast.Ident); ok && x.Name == "http" {
+				return s.Sel.Name
+			}
+		}
+		return ""
+	}
+	files := token.NewFileSet()
+	for _, path := range strings.Fields(string(out)) {
+		f, err := parser.ParseFile(files, path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.SelectorExpr:
+				if name := isHTTP(n); slices.Contains(ready, name) {
+					t.Errorf("%s: http.%s obeys proxy variables", files.Position(n.Pos()), name)
+				}
+			case *ast.CompositeLit:
+				named := func(e ast.Expr) bool {
+					kv, ok := e.(*ast.KeyValueExpr)
+					if !ok {
+						return false
+					}
+					key, ok := kv.Key.(*ast.Ident)
+					return ok && key.Name == "Transport"
+				}
+				if isHTTP(n.Type) == "Client" && !slices.ContainsFunc(n.Elts, named) {
+					t.Errorf("%s: a client without a transport of its own obeys proxy variables", files.Position(n.Pos()))
+				}
+			}
+			return true
+		})
 	}
 }

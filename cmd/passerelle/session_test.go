@@ -273,7 +273,7 @@ func TestPause(t *testing.T) {
 // why; what changes the hotspot itself restarts the daemon.
 func TestReload(t *testing.T) {
 	t.Parallel()
-	b := newBox(t, settings{}, netlab.Options{})
+	b := newBox(t, settings{}, netlab.Options{Uplinks: 2})
 	r := b.scene.Residents[0]
 	b.newcomer(r)
 	conn, d := b.talk(r), b.download(r)
@@ -300,6 +300,19 @@ func TestReload(t *testing.T) {
 	if given := *b.mine(r).BytesGiven; given < 800e6 || given > 900e6 {
 		t.Errorf("%d bytes are given of 900 MB", given)
 	}
+
+	// A donation that a box which begins would choose comes behind, goes to the front and is taken away: what is under way
+	// goes on by its line.
+	const mairie = "\n[[donation]]\nname = \"Mairie\"\ninterface = \"eth1\"\ncap = \"210GB\"\n"
+	text := settings{down: "12mbit", data: "900MB"}.String()
+	top, fibre, _ := strings.Cut(text, "[[donation]]")
+	for _, order := range []string{text + mairie, top + mairie + "[[donation]]" + fibre, text} {
+		b.must(os.WriteFile(b.config, []byte(order), 0o644))
+		b.mustDo("reload")
+		b.waitSound()
+		b.flows(d)
+	}
+	b.atRate(d, 12e6)
 
 	b.must(os.WriteFile(b.config, []byte("[box]\nname = 7\nlanguage = \"tlh\"\n"), 0o644))
 	reload("a wrong configuration", refused)
