@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -30,6 +31,13 @@ func (p *paper) Write(line []byte) (int, error) {
 	defer p.mu.Unlock()
 	p.lines = append(p.lines, written{time.Now(), string(line)})
 	return len(line), nil
+}
+
+// all returns what was written until now.
+func (p *paper) all() []written {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.lines)
 }
 
 // floods are what residents make the box say: see logBurst.
@@ -82,9 +90,9 @@ func TestLogIsBounded(t *testing.T) {
 			floods[kind](log, said[kind])
 			said[kind]++
 			if !time.Now().Before(next) {
-				before := len(out.lines)
+				before := len(out.all())
 				log.Info("state", "state", "sharing", "why", "a test", "number", own)
-				if len(out.lines) != before+1 {
+				if len(out.all()) != before+1 {
 					t.Fatalf("after %v the box's own line was held back", time.Since(began))
 				}
 				own++
@@ -96,10 +104,11 @@ func TestLogIsBounded(t *testing.T) {
 
 		lines := map[string]int{}
 		last, dropped, most := map[string]int{}, map[string]int{}, 0
-		for i, line := range out.lines {
+		all := out.all()
+		for i, line := range all {
 			sum := 0
-			for j := i; j >= 0 && line.at.Sub(out.lines[j].at) < time.Minute; j-- {
-				sum += len(out.lines[j].text)
+			for j := i; j >= 0 && line.at.Sub(all[j].at) < time.Minute; j-- {
+				sum += len(all[j].text)
 			}
 			most = max(most, sum)
 			if strings.Contains(line.text, "msg=state") {
@@ -132,7 +141,7 @@ func TestLogIsBounded(t *testing.T) {
 		if len(last) != len(floods) {
 			t.Errorf("the kinds are %v", last)
 		}
-		t.Logf("%d bytes in the worst minute, %d lines of %v", most, len(out.lines), said)
+		t.Logf("%d bytes in the worst minute, %d lines of %v", most, len(all), said)
 	})
 }
 
