@@ -88,7 +88,8 @@ func (b *box) sound(r *netlab.Resident) error {
 	}
 	for command, want := range map[string][]string{
 		"iptables-save": {
-			":PAS-PRE ", ":PAS-FIRST ", ":PAS-IN ", "-A PREROUTING -i wlan0 -j PAS-PRE", "-A FORWARD -i wlan0 -j PAS-REFUSE",
+			":PAS-PRE ", ":PAS-FIRST ", ":PAS-IN ", "-A PREROUTING -i wlan0 -m conntrack ! --ctstate INVALID -j PAS-PRE",
+			"-A FORWARD -i wlan0 -j PAS-REFUSE",
 			"-j PAS-DOWN", "-A POSTROUTING -s 10.80.0.0/22 -o eth0 -j PAS-LEAVE", "pas:tranche:",
 		},
 		"ip6tables-save":       {"-A PREROUTING ! -i lo -j PAS-NONE", "-A OUTPUT ! -o lo -j PAS-NONE"},
@@ -97,7 +98,7 @@ func (b *box) sound(r *netlab.Resident) error {
 		"nft list table netdev passerelle": {
 			`hook ingress device "wlan0"`, `hook egress device "wlan0"`, "add @strangers-", "update @guest-rate", "update @bindings",
 		},
-		"nft list table ip passerelle": {"ct state invalid drop", "add @others { ether saddr ct count over"},
+		"nft list table ip passerelle": {"type nat hook prerouting", "add @others { ether saddr ct count over"},
 		"ipset list pas-day":           {strings.ToUpper(b.scene.Residents[0].MAC.String()) + " "},
 		"tc qdisc show dev wlan0":      {"htb 7a5: root"},
 		"tc qdisc show dev eth0":       {"htb 7a5: root"},
