@@ -30,10 +30,11 @@ test: test-tools lint cross unit root
 unit:
 	$(GO) test ./...
 
-# The packages that declare -root, where nothing is skipped in silence; one after the other, since they measure rates.
+# The packages that declare -root, where nothing is skipped in silence; one after the other, since they measure rates. Within
+# one, tests mostly wait: twice as many as there are cores run at a time.
 # What the pages looked like is left in screenshots/.
 root:
-	SCREENSHOTS=$(CURDIR)/screenshots $(GO) test -count=1 -p 1 -timeout 20m $$($(GO) list -f '{{$$p := .ImportPath}}{{range .XTestImports}}{{if eq . "passerelle/netctl/netlab/labtest"}}{{$$p}}{{"\n"}}{{end}}{{end}}{{range .TestImports}}{{if eq . "passerelle/netctl/netlab/labtest"}}{{$$p}}{{"\n"}}{{end}}{{end}}' ./... | sort -u) -args -root
+	SCREENSHOTS=$(CURDIR)/screenshots $(GO) test -count=1 -p 1 -parallel $$((2 * $$(nproc))) -timeout 20m $$($(GO) list -f '{{$$p := .ImportPath}}{{range .XTestImports}}{{if eq . "passerelle/netctl/netlab/labtest"}}{{$$p}}{{"\n"}}{{end}}{{end}}{{range .TestImports}}{{if eq . "passerelle/netctl/netlab/labtest"}}{{$$p}}{{"\n"}}{{end}}{{end}}' ./... | sort -u) -args -root
 
 # What people in bad faith do to the box, as one table; ATTACK='-only NAME' for some of it. It measures waiting: the machine
 # should do nothing else.
