@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"math"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -158,21 +159,25 @@ type Box struct {
 	sample    netctl.Sample
 	hotspot   uplink.Status
 	air       air.State
-	asked     int       // the number of the uplink that names were last asked through
-	last      *donation // that was chosen last, nil if none was
-	networks  []netip.Prefix
-	devices   devices
-	decision  decide.Decision
-	applied   bool
-	fault     string
-	failures  int
-	retryAt   time.Time
-	noted     []string // the problems of the round before
-	state     decide.State
-	since     time.Time
-	kept      Kept // what Keep was called with last
-	problems  []string
-	unmet     error // why the plan of the last round is not applied
+	asked     int      // the number of the uplink that names were last asked through
+	compiled  struct { // the last plan, and what it was made from
+		from plan.Input
+		plan netctl.Plan
+	}
+	last     *donation // that was chosen last, nil if none was
+	networks []netip.Prefix
+	devices  devices
+	decision decide.Decision
+	applied  bool
+	fault    string
+	failures int
+	retryAt  time.Time
+	noted    []string // the problems of the round before
+	state    decide.State
+	since    time.Time
+	kept     Kept // what Keep was called with last
+	problems []string
+	unmet    error // why the plan of the last round is not applied
 
 	accepted   *config.Config // what Accept was called with last
 	acceptedAt time.Time      // when
@@ -461,7 +466,10 @@ func (b *Box) apply(ctx context.Context) error {
 		b.last = d
 	}
 	out.Asked = b.asked
-	changes, err := b.Gate.Apply(ctx, plan.Compile(in))
+	if !reflect.DeepEqual(b.compiled.from, in) { // most rounds find what the last one did
+		b.compiled.from, b.compiled.plan = in, plan.Compile(in)
+	}
+	changes, err := b.Gate.Apply(ctx, b.compiled.plan)
 	if len(changes) > 0 {
 		b.Log.Debug("applied", "changes", len(changes), "first", changes[0])
 	}

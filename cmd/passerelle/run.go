@@ -145,7 +145,7 @@ func (d *daemon) run(ctx context.Context) error {
 		Dir: filepath.Join(d.runDir(), "pids"), Log: d.log, Scrub: supervise.WithoutAddresses, Wake: wake,
 	})
 	prober := uplink.NewProber(uplink.ProberOptions{
-		Log: d.log, Wake: wake, Flows: reader.Flows,
+		Log: d.log, Wake: wake, Flows: reader.Flows, Sent: reader.Sent,
 		Own:       netip.AddrPortFrom(d.config.Hotspot.Address.Addr(), plan.PortDNS),
 		OwnFailed: func(why string) { children.Fail(plan.ChildDNS, why) },
 	})

@@ -61,8 +61,10 @@ type port struct {
 
 // filterState is a Filter as it was written last.
 type filterState struct {
-	netctl.Filter        // for the ports that there were
-	fingerprint   uint64 // of its rules as read back right after
+	netctl.Filter
+	hotspot     int
+	ports       []port // that there were
+	fingerprint uint64 // of its rules as read back right after
 }
 
 // expand returns the filter for a hotspot of this number with these ports.
@@ -110,9 +112,8 @@ func (g *Gate) applyFilters(ctx context.Context, want []netctl.Filter) (changes 
 		return nil, err
 	}
 	for _, f := range want {
-		f = expand(f, g.hotspot, g.ports)
 		last := g.filters[f.Family]
-		if reflect.DeepEqual(last.Filter, f) {
+		if last.hotspot == g.hotspot && slices.Equal(last.ports, g.ports) && reflect.DeepEqual(last.Filter, f) {
 			if generation == g.filtersSeen {
 				continue
 			}
@@ -125,7 +126,7 @@ func (g *Gate) applyFilters(ctx context.Context, want []netctl.Filter) (changes 
 			}
 		}
 		delete(g.filters, f.Family)
-		remade, err := g.writeFilter(ctx, f)
+		remade, err := g.writeFilter(ctx, expand(f, g.hotspot, g.ports))
 		if err != nil {
 			return changes, err
 		}
@@ -136,7 +137,7 @@ func (g *Gate) applyFilters(ctx context.Context, want []netctl.Filter) (changes 
 		if err != nil {
 			return changes, err
 		}
-		g.filters[f.Family] = filterState{f, sum}
+		g.filters[f.Family] = filterState{f, g.hotspot, slices.Clone(g.ports), sum}
 		changes = append(changes, fmt.Sprintf("nft: table %s %s", f.Family, netctl.FilterName))
 	}
 	if g.bound == nil {

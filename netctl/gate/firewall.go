@@ -103,9 +103,24 @@ func (f found) ours() bool {
 	return strings.HasPrefix(f.chain, netctl.Prefix) || strings.HasPrefix(f.jump, netctl.Prefix)
 }
 
-// rules reads every rule of a table in the kernel; family is unix.AF_INET or AF_INET6.
-func (g *Gate) rules(family byte, table string) ([]found, error) {
-	bodies, err := g.netfilter.get(nftType(nftGetRule), unix.NLM_F_DUMP, netfilterHeader(family), attr(nftaRuleTable, text(table)))
+// rules reads every rule of a table in the kernel, or those of some chains alone; family is unix.AF_INET or AF_INET6.
+func (g *Gate) rules(family byte, table string, chains ...string) (all []found, err error) {
+	if len(chains) == 0 {
+		return g.dumpRules(family, table)
+	}
+	for _, chain := range chains {
+		more, err := g.dumpRules(family, table, attr(nftaRuleChain, text(chain)))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, more...)
+	}
+	return all, nil
+}
+
+func (g *Gate) dumpRules(family byte, table string, of ...[]byte) ([]found, error) {
+	question := append([][]byte{netfilterHeader(family), attr(nftaRuleTable, text(table))}, of...)
+	bodies, err := g.netfilter.get(nftType(nftGetRule), unix.NLM_F_DUMP, question...)
 	if isErrno(err, unix.ENOENT) {
 		return nil, nil
 	}

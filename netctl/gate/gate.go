@@ -481,7 +481,7 @@ func (g *Gate) Read() (s netctl.Sample, err error) {
 			g.sessions[x.Addr] = known
 		}
 	}
-	rules, err := g.rules(unix.AF_INET, "filter")
+	rules, err := g.rules(unix.AF_INET, "filter", g.quotaChains()...)
 	if err != nil {
 		return s, err
 	}

@@ -72,7 +72,7 @@ func (g *Gate) Broadcasts() (map[string]uint64, error) {
 		families = append(families, unix.AF_INET6)
 	}
 	for _, family := range families {
-		rules, err := g.rules(family, "mangle")
+		rules, err := g.rules(family, "mangle", netctl.ChainBroadcasts)
 		if err != nil {
 			return nil, err
 		}

@@ -35,6 +35,19 @@ func (g *Gate) notice(rules []found) {
 	}
 }
 
+// quotaChains are the chains that have tranches. Before a plan was applied they are not known: none stands for all.
+func (g *Gate) quotaChains() (chains []string) {
+	for _, t := range g.plan.Tables {
+		chains = append(chains, t.Keep...)
+	}
+	for _, s := range g.tranches {
+		if len(chains) > 0 && !slices.Contains(chains, s.Chain) {
+			chains = append(chains, s.Chain) // of a donation that was in use before
+		}
+	}
+	return chains
+}
+
 // lost returns the table's tranches that are no longer in the kernel. They come back with what was left when they were
 // last read: what passed since then, at most in the time between two rounds, is paid from the line's own count alone.
 func (g *Gate) lost(t netctl.Table, rules []found) (all []netctl.Spent) {

@@ -32,6 +32,9 @@ type ProberOptions struct {
 	// Flows lists the connections that residents and the box's name servers have through a line, by its address. Nil: their
 	// traffic is no evidence.
 	Flows func(line netip.Addr) ([]Flow, error)
+	// Sent counts the packets that an interface has sent, by its number: while there are no more, Flows is not asked. It is
+	// needed with Flows.
+	Sent func(index int) (uint64, error)
 	// Pages tell a sign-in page from the web. Nil means the package's Pages.
 	Pages []Page
 }

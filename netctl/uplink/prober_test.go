@@ -78,6 +78,9 @@ type street struct {
 	loads   []time.Duration
 	wakes   int
 	failed  []string
+	quiet   bool // the line sends nothing
+	sent    uint64
+	listed  int // times that flows were asked for
 }
 
 func onStreet(t *testing.T, f func(t *testing.T, s *street)) {
@@ -89,7 +92,7 @@ func onStreet(t *testing.T, f func(t *testing.T, s *street)) {
 			Wake:      func() { s.mu.Lock(); s.wakes++; s.mu.Unlock() },
 			Own:       netip.MustParseAddrPort("10.80.0.1:53"),
 			OwnFailed: func(why string) { s.failed = append(s.failed, why) },
-			Flows:     s.traffic, Pages: testPages,
+			Flows:     s.traffic, Sent: s.packets, Pages: testPages,
 		})
 		s.p.ask, s.p.page, s.p.open = s.ask, s.load, s.reach
 		ctx, cancel := context.WithCancel(t.Context())
@@ -201,9 +204,40 @@ func (s *street) reach(ctx context.Context, _ string, _ netip.AddrPort) (bool, n
 }
 
 // traffic is what a resident's browser leaves behind who tries one page after the other.
+// packets says that the line goes on sending, unless it is quiet.
+func (s *street) packets(int) (uint64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.quiet {
+		s.sent++
+	}
+	return s.sent, nil
+}
+
+// TestQuietLine: the kernel is not asked for connections again and again while a line sends nothing.
+func TestQuietLine(t *testing.T) {
+	onStreet(t, func(t *testing.T, s *street) {
+		line := lent("eth0", gateway)
+		line.Busy = true
+		s.set(line)
+		time.Sleep(time.Minute)
+		s.mu.Lock()
+		busy := s.listed
+		s.listed, s.quiet = 0, true
+		s.mu.Unlock()
+		time.Sleep(time.Minute)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if busy < 20 || s.listed > 1 {
+			t.Errorf("they were listed %d times in a minute, and %d times in a quiet one", busy, s.listed)
+		}
+	})
+}
+
 func (s *street) traffic(netip.Addr) ([]Flow, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.listed++
 	if !s.tries {
 		return s.flows, nil
 	}

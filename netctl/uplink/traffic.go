@@ -74,7 +74,14 @@ type tracker struct {
 	flowed  bool            // much, in the last look but those that are still
 	still   int             // looks in which nothing did
 	started bool
+
+	sent uint64 // packets that the line had sent by the last look
+	open bool   // the last look left a question that time alone answers
 }
+
+// unchanged tells whether a look would see nothing new, when the line has sent so many packets: the kernel goes through its
+// whole table of connections for one, which is most of what an idle box does.
+func (t *tracker) unchanged(sent uint64) bool { return t.started && !t.open && sent == t.sent }
 
 // look takes the flows as they are now. It returns whether they prove the line, and what cause to ask they give.
 func (t *tracker) look(now time.Time, flows []Flow) (proof bool, why cause) {
@@ -87,7 +94,7 @@ func (t *tracker) look(now time.Time, flows []Flow) (proof bool, why cause) {
 	raise := func(c cause) { why = max(why, c) }
 	var down uint64
 	sends := map[uint64]bool{}
-	asked, named, mute := 0, false, false // questions for names
+	asked, named, mute, waits := 0, false, false, false // questions for names
 	lost, answered, tcp := false, false, false
 	for _, f := range flows {
 		was := t.flows[f.ID]
@@ -104,6 +111,7 @@ func (t *tracker) look(now time.Time, flows []Flow) (proof bool, why cause) {
 			if !known && t.started {
 				asked++
 			}
+			waits = waits || f.DownPackets == 0
 			mute = mute || known && f.DownPackets == 0
 			named = named || f.DownPackets > 0 && was.DownPackets == 0
 		} else {
@@ -168,6 +176,7 @@ func (t *tracker) look(now time.Time, flows []Flow) (proof bool, why cause) {
 	if mute && !named {
 		raise(strong)
 	}
+	t.open = lost || waits || t.flowed || t.asked >= vainNames
 	if proof = len(t.far) >= several; proof {
 		t.window(now)
 	}
@@ -197,8 +206,12 @@ func (p *Prober) watchTraffic(ctx context.Context) {
 		began := time.Now()
 		for _, u := range p.busy() {
 			p.mu.Lock()
-			addr, round := u.line.Address.Addr(), u.round
+			addr, index, round := u.line.Address.Addr(), u.line.Index, u.round
 			p.mu.Unlock()
+			sent, err := p.opt.Sent(index)
+			if err == nil && p.unchanged(u, sent) {
+				continue
+			}
 			flows, err := p.opt.Flows(addr)
 			if err != nil {
 				p.opt.Log.Debug("residents' traffic cannot be read", "error", err)
@@ -206,12 +219,19 @@ func (p *Prober) watchTraffic(ctx context.Context) {
 			}
 			p.mu.Lock()
 			if u.round == round {
+				u.tracks.sent = sent
 				u.traffic(time.Now(), flows)
 			}
 			p.mu.Unlock()
 		}
 		pause = max(trafficPeriod, trafficShare*time.Since(began))
 	}
+}
+
+func (p *Prober) unchanged(u *probed, sent uint64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return u.tracks.unchanged(sent)
 }
 
 // busy returns the lines whose traffic is evidence.
@@ -289,6 +309,15 @@ func (r *Reader) Flows(line netip.Addr) (flows []Flow, err error) {
 		}
 	}
 	return flows, nil
+}
+
+// Sent counts the packets that an interface has sent.
+func (r *Reader) Sent(index int) (uint64, error) {
+	link, err := r.h.LinkByIndex(index)
+	if err != nil {
+		return 0, fmt.Errorf("interface %d: %w", index, err)
+	}
+	return link.Attrs().Statistics.TxPackets, nil
 }
 
 // readFlow reads a tracked connection, if it is one of the line's.

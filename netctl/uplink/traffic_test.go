@@ -95,7 +95,18 @@ func TestTraffic(t *testing.T) {
 			t.Parallel()
 			var tr tracker
 			var got []string
+			var line uint64 // packets that it has sent
+			known := map[uint64]uint64{}
 			for i, flows := range c.looks {
+				for _, f := range flows {
+					line += f.UpPackets - min(f.UpPackets, known[f.ID])
+					known[f.ID] = f.UpPackets
+				}
+				if tr.unchanged(line) {
+					got = append(got, "") // nothing is missed, as the table is the same
+					continue
+				}
+				tr.sent = line
 				proof, why := tr.look(time.Unix(int64(2*i), 0), flows)
 				word := map[cause]string{weak: "weak", strong: "strong"}[why]
 				if proof {
