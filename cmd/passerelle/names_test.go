@@ -116,8 +116,8 @@ func (b *box) asks(r *netlab.Resident, kind dnsmessage.Type, validates bool) (re
 	return reply
 }
 
-// TestSignedNames: what a resolver that validates asks for comes as it was signed, with the proof of what is not there, to
-// whoever asks, before a session, in one, and in a pause; and so do addresses of IPv6 to who asks without that.
+// TestSignedNames: what a resolver that validates asks for comes as it was signed, with the proof of what is not there,
+// before a session, in one, and in a pause. So do addresses of IPv6 where no signatures are asked for.
 // Names that lead elsewhere than through the box do not exist. Where every name is the box, there is nothing of another kind.
 func TestSignedNames(t *testing.T) {
 	t.Parallel()
