@@ -21,15 +21,15 @@ var radioText = strings.NewReplacer(
 	"[[donation]]", "[[donation]]\nwifi = { ssid = \"Chez Lucie\", passphrase = \"trois petits chats\" }",
 ).Replace(confText)
 
-// anew stops the box and starts it with another configuration.
-func (h *home) anew(text string) {
+// restart stops the box and starts it with another configuration.
+func (h *home) restart(text string) {
 	h.stop()
 	h.start(text, Aside{})
 }
 
 func TestHostapdRunsOnceTheRadioIsReady(t *testing.T) {
 	inHome(t, 10, func(h *home) {
-		h.anew(radioText)
+		h.restart(radioText)
 		if slices.Contains(h.kids.names, plan.ChildHostapd) {
 			t.Error("hostapd runs before there is a channel")
 		}
@@ -52,7 +52,7 @@ func TestHostapdRunsOnceTheRadioIsReady(t *testing.T) {
 
 func TestWithoutARadioItIsAFault(t *testing.T) {
 	inHome(t, 10, func(h *home) {
-		h.anew(radioText)
+		h.restart(radioText)
 		h.state(decide.Sharing)
 		h.admit(anna)
 		h.inLoop(func() { h.air.state = air.State{Failed: true, Why: "there is no radio wlan0"} })
@@ -71,7 +71,7 @@ func TestWithoutARadioItIsAFault(t *testing.T) {
 // TestVitalChildThatKeepsDyingIsAFault: with the last line that it wrote.
 func TestVitalChildThatKeepsDyingIsAFault(t *testing.T) {
 	inHome(t, 10, func(h *home) {
-		h.anew(radioText)
+		h.restart(radioText)
 		for _, name := range []string{plan.ChildHostapd, plan.ChildDNS, plan.ChildGuests, plan.ChildCaptive} {
 			died := func(n int) {
 				h.inLoop(func() {
@@ -96,7 +96,7 @@ func TestVitalChildThatKeepsDyingIsAFault(t *testing.T) {
 
 func TestLendersWiFiSaysWhatIsWrong(t *testing.T) {
 	inHome(t, 10, func(h *home) {
-		h.anew(radioText)
+		h.restart(radioText)
 		h.inLoop(func() { h.joiner.join = wpa.Join{Cause: wpa.Passphrase, Why: "the network takes another passphrase"} })
 		h.state(decide.Offline)
 		if s := h.box.Status(); s.Why != "the network takes another passphrase" {
@@ -121,7 +121,7 @@ func TestLendersWiFiSaysWhatIsWrong(t *testing.T) {
 
 func TestSomebodyHereKeepsTheChannel(t *testing.T) {
 	inHome(t, 10, func(h *home) {
-		h.anew(radioText)
+		h.restart(radioText)
 		h.state(decide.Sharing)
 		if h.air.wanted.Busy {
 			t.Error("nobody is here, and the channel may not change")
@@ -137,7 +137,7 @@ func TestSomebodyHereKeepsTheChannel(t *testing.T) {
 // TestPhoneWithAnotherName has a phone on USB plugged in again under another name and number.
 func TestPhoneWithAnotherName(t *testing.T) {
 	inHome(t, 10, func(h *home) {
-		h.anew(strings.Replace(confText, `interface = "eth0"`, `interface = "usb"`, 1))
+		h.restart(strings.Replace(confText, `interface = "eth0"`, `interface = "usb"`, 1))
 		for n, name := range []string{"usb0", "enx02a1b2c3d4e5"} {
 			h.inLoop(func() { h.lines.phone, h.lines.status.Index = name, 7+n })
 			h.state(decide.Sharing)
@@ -176,7 +176,7 @@ func TestMetered(t *testing.T) {
 		} {
 			h.joiner.join, h.lines.phone = wpa.Join{Joined: true}, "usb0"
 			h.air.state = air.State{AccessPoint: &netctl.AccessPoint{Interface: "wlan0"}, On: true}
-			h.anew(c.text)
+			h.restart(c.text)
 			h.state(decide.Sharing)
 			told("in use", c.why)
 			if err := h.box.Pause(h.Context(), "the button"); err != nil {
