@@ -1,0 +1,408 @@
+package autorate
+
+import (
+	"math"
+	"time"
+)
+
+// direction is the law of one direction. Rates are in bit/s.
+type direction struct {
+	up          bool
+	least, most float64
+	rate        float64
+	previous    float64 // the rate of the time that was measured last
+
+	// What was measured.
+	carried    [2]float64 // by the line, in the last two ticks
+	backlog    bool
+	backlogged time.Duration // the last time with a backlog
+	busy       bool          // something is to be learnt
+	active     bool          // the residents' traffic is large enough to make a queue
+	loaded     time.Duration // the last time that it was
+	flowing    bool
+	delay      float64 // ms; of the last tick with a known delay
+	smooth     float64 // ms; its mean
+	seenDelay  bool
+
+	// What is believed.
+	capacity float64 // what the line carried while there was a queue
+	safe     float64 // what the line carries without one, as far as is known; 0: unknown
+	past     [5]float64
+	pasts    int
+
+	// A guess of this moment.
+	guessed   float64 // the rate before it; 0: there is none
+	guessedAt time.Duration
+	before    float64 // the rate before one that was just decided
+
+	// The queue of now.
+	shared     bool // an upload's queue, that may be the download's
+	innocent   bool // the queue is in the other direction
+	queued     bool
+	since      time.Duration // the start of the queue
+	last       time.Duration // the last tick with a queue
+	hadQueue   bool
+	ticks      int
+	risen      time.Duration // the last time that the rate rose
+	rateBefore float64
+	safeBefore float64
+	peak       float64 // the most that was carried in a tick since
+	answered   bool    // an answer proved the queue
+	stubborn   bool    // the queue stays though the residents' part is small
+
+	// Without probes.
+	suspect float64       // the line carried no more than this; 0: unknown
+	dry     int           // ticks in a row with less than the rate and without a backlog
+	resume  float64       // the rate after the queue had time to drain; 0: none
+	drainBy time.Duration // the end of that time
+}
+
+func newDirection(most float64, up bool) direction {
+	d := direction{up: up}
+	d.limit(most)
+	return d
+}
+
+func (d *direction) limit(most float64) {
+	if !(most > 0) || math.IsInf(most, 1) { // also if it is no number
+		most = 0
+	}
+	d.most, d.least = most, floorPart*most
+	if d.rate == 0 {
+		d.rate = startPart * most
+	}
+	d.clamp()
+}
+
+func (d *direction) clamp() { d.rate = max(d.least, min(d.most, d.rate)) }
+
+// pause is a time without updates.
+func (d *direction) pause(passed time.Duration) {
+	d.queued, d.backlog, d.busy, d.active, d.flowing, d.dry = false, false, false, false, false, 0
+	d.carried, d.guessed = [2]float64{}, 0
+	if passed > idle {
+		d.begin()
+	}
+}
+
+// begin starts on a line that was not used for a while.
+func (d *direction) begin() {
+	d.rate = startPart * d.most
+	if d.safe > 0 {
+		d.rate = max(d.rate, againPart*d.safe)
+	}
+	d.queued, d.hadQueue, d.suspect, d.resume = false, false, 0, 0
+	d.clamp()
+}
+
+// measure takes the counters.
+func (d *direction) measure(now, passed time.Duration, t Traffic) {
+	if d.most == 0 {
+		return
+	}
+	carried := float64(t.Bytes) * 8 / passed.Seconds()
+	d.carried[0], d.carried[1] = d.carried[1], carried
+	d.backlog = t.Backlog > backlogBytes
+	if d.backlog {
+		d.backlogged = now
+	}
+	d.busy = d.backlog || carried > busyPart*d.rate || d.queued
+	if d.backlog || carried > .5*d.rate {
+		if d.loaded != 0 && now-d.loaded > idle {
+			d.begin()
+		}
+		d.loaded = now
+	}
+	d.active = d.loaded != 0 && now-d.loaded <= 2*time.Second
+	d.flowing = carried > busyPart*d.rate
+	d.previous = d.rate
+}
+
+func (d *direction) mean() float64 { return (d.carried[0] + d.carried[1]) / 2 }
+
+// drained reports that the backlog in the box is gone, since a moment.
+func (d *direction) drained(now time.Duration) bool {
+	return d.active && !d.backlog && d.backlogged != 0 && now-d.backlogged <= 2*time.Second
+}
+
+// alert reports that a queue may be there, or is.
+func (d *direction) alert(now time.Duration) bool {
+	return d.queued || d.drained(now) || d.busy && d.smooth > uneasyMs
+}
+
+// unsettled reports that no probe was answered that was sent after the backlog was gone. The line may carry very little
+// now, so that its load says nothing.
+func (d *direction) unsettled(now, answered time.Duration) bool {
+	return d.drained(now) && answered <= d.backlogged
+}
+
+// searching reports that the rate rises.
+func (d *direction) searching() bool { return d.backlog && d.rate < d.most }
+
+func (d *direction) update(now, passed time.Duration, e evidence) {
+	if e.passive {
+		d.queued = false
+		d.blind(now, e)
+		d.clamp()
+		return
+	}
+	d.dry, d.resume = 0, 0
+	carried, mean := d.carried[1], d.mean()
+	packet := min(packetMostMs, mtuBits/d.rate*1000)
+	more := packet + noiseWeight*max(0, e.noise-quietMs)
+	good, bad := goodMs+more, badMs+more
+	if e.known {
+		if d.up && d.seenDelay {
+			// What was sent is not what the line carried: the rest is in the queue, which grew.
+			f := 1 / max(.3, min(3, 1+(e.delay-d.delay)/ms(passed)))
+			carried, mean = carried*f, mean*f
+		}
+		d.delay, d.seenDelay = e.delay, true
+		d.smooth += smoothing * (min(e.delay, 50) - d.smooth)
+	}
+	d.peak = max(d.peak, carried)
+	d.guess(now, e, bad)
+	switch {
+	case !e.known || !d.active && !d.queued || d.innocent:
+	case e.delay > bad:
+		d.cut(now, e, mean)
+	case e.delay < good:
+		switch {
+		case d.queued:
+			d.end(now)
+		case d.backlog:
+			d.grow(now, good)
+		}
+		d.stubborn = false
+	case d.queued:
+		d.rate = max(d.rate, backCapacity*min(d.capacity, d.safe))
+	case d.guessed == 0:
+		d.rate *= 1 - easing
+	}
+	d.before = 0
+	d.clamp()
+}
+
+// guess gives way before a sample can tell: the line carries clearly less than the rate, and the backlog in the box, which
+// was there a tick ago, is gone. Either the capacity fell, or the residents ask for less. The next sample decides.
+func (d *direction) guess(now time.Duration, e evidence, bad float64) {
+	switch {
+	case d.guessed > 0 && (e.delay > bad || e.lastSent >= d.guessedAt || now-d.guessedAt > time.Second):
+		d.before = d.guessed
+		if e.lastSent >= d.guessedAt && e.last < bad && e.delay <= bad || !e.known {
+			d.rate = max(d.rate, d.guessed)
+		}
+		d.guessed = 0
+	case d.up || d.queued || d.guessed > 0:
+	case d.drained(now) && now-d.backlogged <= 3*Tick/2 && d.flowing && d.carried[1] < saturatedPart*d.rate:
+		if e.known && e.delay > bad {
+			d.before = d.rate // it is decided
+		} else {
+			d.guessed, d.guessedAt = d.rate, now
+		}
+		d.rate = max(d.carried[1], d.least)
+	}
+}
+
+// cut reacts to a queue. What comes out of a line with a queue is its capacity.
+func (d *direction) cut(now time.Duration, e evidence, mean float64) {
+	if !d.queued {
+		d.queued, d.since, d.ticks, d.answered = true, now, 0, false
+		d.rateBefore, d.safeBefore, d.peak = max(d.rate, d.before), d.safe, 0
+		d.capacity = mean
+		x := math.Pow(d.rateBefore, 1-dipWeight) * math.Pow(max(mean, d.least), dipWeight)
+		if d.safe == 0 {
+			d.safe = x
+		} else {
+			d.safe *= math.Pow(x/d.safe, trust)
+		}
+	}
+	d.ticks++
+	d.answered = d.answered || e.late
+	d.last, d.hadQueue = now, true
+	d.capacity = (d.capacity + mean) / 2
+	if c := max(d.capacity, d.least); c < d.safe {
+		d.safe *= math.Pow(c/d.safe, sinking)
+	}
+	if a, b := d.carried[0], d.carried[1]; !d.up && d.ticks >= 2 && max(a, b) < sureFactor*min(a, b) {
+		d.safe = min(d.safe, max(d.least, surePart*mean))
+	}
+	drain := float64(drainMs)
+	if d.up {
+		drain = drainUpMs
+	}
+	k := max(leastCut, firstCut-(e.delay-goodMs)/drain)
+	d.rate = min((1-easing)*d.rate, k*d.capacity)
+	d.stubborn = now-d.since >= 1500*time.Millisecond && d.mean() >= .85*d.previous && d.mean() < .6*d.rateBefore
+}
+
+// end is the end of a queue.
+func (d *direction) end(now time.Duration) {
+	d.queued = false
+	if !d.answered {
+		// Only a probe was lost.
+		d.rate, d.safe = max(d.rate, d.rateBefore), d.safeBefore
+		return
+	}
+	shared := d.shared && now-d.since < sharedFor
+	d.shared = false
+	if shared {
+		// It was as likely the download's, whose bytes say more: this one gives a little only.
+		d.rate, d.safe = max(d.rate, .97*d.rateBefore), max(d.safe, d.safeBefore)
+		return
+	}
+	if d.peak > blipFactor*d.rateBefore {
+		// The line stood still for a moment, and then carried more than the rate: it is not the rate that was wrong.
+		d.rate = max(d.rate, d.rateBefore)
+		d.safe = max(d.safe, d.safeBefore)
+	}
+	d.past[d.pasts%len(d.past)] = d.capacity
+	d.pasts++
+	if d.pasts == 2*len(d.past) {
+		d.pasts = len(d.past)
+	}
+	if d.steady() {
+		n := d.pasts + len(d.past)
+		d.safe = plateauPart * (d.past[(n-1)%len(d.past)] + d.past[(n-2)%len(d.past)] + d.past[(n-3)%len(d.past)]) / 3
+		d.rate = max(d.rate, d.safe)
+	}
+	d.rate = max(d.rate, backCapacity*min(d.capacity, d.safe), backSafe*d.safe)
+}
+
+// steady reports that three queues in a row showed the same capacity.
+func (d *direction) steady() bool {
+	return d.within(3, steadyFactor)
+}
+
+// within reports whether the last capacities agree within a factor.
+func (d *direction) within(number int, factor float64) bool {
+	if d.pasts < number {
+		return false
+	}
+	least, most := inf, 0.0
+	for i := d.pasts - number; i < d.pasts; i++ {
+		c := d.past[i%len(d.past)]
+		least, most = min(least, c), max(most, c)
+	}
+	return most < factor*least
+}
+
+// grow is a tick without a queue beyond, while residents wait in the box.
+func (d *direction) grow(now time.Duration, good float64) {
+	g := fastRise
+	if d.safe > 0 && d.rate > nearSafe*d.safe {
+		calm := idle.Seconds()
+		if d.hadQueue {
+			calm = (now - d.last).Seconds()
+		}
+		switch {
+		case d.steady():
+			g = min(riseMost, steadyRise+steadyRiseMore*calm)
+		case d.within(calmCount, calmFactor):
+			g = min(calmRiseMost, calmRise+calmRiseMore*calm)
+		default:
+			g = min(riseMost, wildRise+wildRiseMore*calm)
+		}
+	}
+	g *= 1 + eagerness*max(0, 1-d.smooth/good)
+	if d.rate < d.most {
+		d.risen = now
+	}
+	d.rate *= 1 + g
+	if d.safe > 0 && surePart*d.rate > d.safe {
+		d.safe = surePart * d.rate
+	}
+}
+
+// grew reports that the rate rose in the last moments.
+func (d *direction) grew(now time.Duration) bool { return d.risen != 0 && now-d.risen <= 2*time.Second }
+
+// restore undoes a cut that had no effect.
+func (d *direction) restore() {
+	if d.most == 0 || !d.queued {
+		return
+	}
+	d.queued, d.stubborn = false, false
+	d.rate = max(d.rate, .8*d.rateBefore)
+	d.safe = max(d.safe, d.safeBefore)
+	d.clamp()
+}
+
+// blind controls without probes. A queue beyond shows by two signs: the line carries less than the rate and the box has
+// no backlog, or no new connection of the residents is short any more. Only short ones allow the last tenth.
+func (d *direction) blind(now time.Duration, e evidence) {
+	top := d.most * blindPart
+	if d.suspect > 0 {
+		top = min(top, d.suspect)
+	}
+	waiting := d.drained(now) && d.mean() > busyPart*d.rate ||
+		d.loaded != 0 && now-d.loaded < idle && !d.backlog && e.highs >= e.enough/2 && d.mean() > d.least/2
+	if waiting && d.mean() < d.rate {
+		d.dry++
+	} else {
+		d.dry = 0
+	}
+	if d.resume > 0 {
+		if now < d.drainBy {
+			return
+		}
+		d.rate, d.resume = max(d.rate, d.resume), 0
+	}
+	switch {
+	case d.dry >= 2 && d.mean() < saturatedPart*d.rate || d.dry >= dryTicks:
+		// The queue is about what came in above the capacity, in these ticks and a round trip before them.
+		m := d.mean()
+		excess := min(2, (d.rate/m-1)*blindLag)
+		d.suspect = blindAgain * m
+		d.resume = min(d.rate, blindCut*m)
+		d.rate = min(d.rate, m*max(.25, blindCut-excess))
+		d.drainBy = now + max(blindDrain, time.Duration(excess/(1-d.rate/m)*float64(time.Second)))
+		d.last, d.hadQueue = now, true
+		d.dry = 0
+	case e.highs >= e.enough && d.active && now-d.last > blindHold:
+		d.suspect = .95 * d.rate
+		d.rate *= blindCut
+		d.last, d.hadQueue = now, true
+	case e.proof && d.backlog:
+		if d.rate >= .97*top {
+			// Near the lent rate, a line that carries just that shows no other sign.
+			step := blindStep
+			switch {
+			case d.rate > blindNear*d.most:
+				step = blindProof
+			case d.suspect > 0 && d.rate > .9*d.suspect:
+				step = 2 * blindProof
+			}
+			d.rate *= 1 + step
+			if d.suspect > 0 {
+				d.suspect = max(d.suspect, d.rate)
+			}
+		}
+	case e.highs >= e.enough/2 && (d.rate > blindNear*d.most || d.suspect > 0 && d.rate > .9*d.suspect):
+		d.rate *= 1 - blindEasing
+	case !d.backlog || e.highs >= e.enough/3:
+	case d.rate < top:
+		d.rate = min(top, d.rate*(1+blindRise))
+	case d.suspect > 0 && d.rate < d.most*blindPart:
+		d.suspect *= 1 + min(blindRise, blindCreep*(now-d.last).Seconds())
+	}
+}
+
+// sharedFor is the length of a queue up to which it is not counted against both directions.
+const sharedFor = 1500 * time.Millisecond
+
+const mtuBits = 1500 * 8
+
+func (d *direction) held(now time.Duration, e evidence) Held {
+	switch {
+	case d.most == 0:
+		return HeldNothing
+	case e.known && !e.passive && e.delay > badMs && !d.active, d.stubborn:
+		return HeldLender
+	case !d.backlog && !d.queued || !d.active:
+		return HeldNothing
+	case d.rate >= .98*d.most:
+		return HeldLimit
+	}
+	return HeldLine
+}

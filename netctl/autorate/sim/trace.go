@@ -1,0 +1,119 @@
+package sim
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"math"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+)
+
+// A Trace is a line's capacity: element t is the number of packets of [MTU] bytes that the line can carry in the
+// millisecond t.
+type Trace []uint16
+
+// MTU is the size of a full packet in bytes.
+const MTU = 1500
+
+// ReadTrace reads a trace in the format of Mahimahi (https://github.com/ravinet/mahimahi): one line for each chance to
+// send a packet, with its time in milliseconds. It ends at the limit in milliseconds.
+func ReadTrace(r io.Reader, limit int) (Trace, error) {
+	var t Trace
+	s := bufio.NewScanner(r)
+	for n := 1; s.Scan(); n++ {
+		text := strings.TrimSpace(s.Text())
+		if text == "" {
+			continue
+		}
+		ms, err := strconv.Atoi(text)
+		if err != nil {
+			return nil, fmt.Errorf("line %d: %w", n, err)
+		}
+		if ms < 0 || ms < len(t)-1 {
+			return nil, fmt.Errorf("line %d: time %d ms goes backwards", n, ms)
+		}
+		if ms >= limit {
+			break
+		}
+		for len(t) <= ms {
+			t = append(t, 0)
+		}
+		if t[ms] < math.MaxUint16 {
+			t[ms]++
+		}
+	}
+	return t, s.Err()
+}
+
+// Varying makes a trace from a rate in Mbit/s for each millisecond.
+func Varying(ms int, rate func(t int) float64) Trace {
+	trace, credit := make(Trace, ms), 0.0
+	for t := range trace {
+		credit += rate(t) * 1000 / 8 / MTU
+		n := math.Floor(credit)
+		credit -= n
+		trace[t] = uint16(min(n, math.MaxUint16))
+	}
+	return trace
+}
+
+// Steady is a line of constant capacity in Mbit/s.
+func Steady(mbit float64, ms int) Trace {
+	return Varying(ms, func(int) float64 { return mbit })
+}
+
+// Steps is a line that has each of the capacities in Mbit/s in turn, each for the time in milliseconds.
+func Steps(every, ms int, mbit ...float64) Trace {
+	return Varying(ms, func(t int) float64 { return mbit[t/every%len(mbit)] })
+}
+
+// Fading is a fictional radio line: the logarithm of its capacity is the sum of slow shadowing and fast fading, both
+// autoregressive, and now and then it is out of reach.
+type Fading struct {
+	Mbit    float64 // median
+	Slow    float64 // standard deviation of the shadowing, in natural logarithm
+	SlowMs  float64 // its correlation time
+	Fast    float64 // likewise of the fading
+	FastMs  float64
+	OutMs   float64 // mean duration of an outage; 0: none
+	EveryMs float64 // mean time between outages
+	MaxMbit float64 // what the cell gives at most
+}
+
+// Trace makes the trace of a seed.
+func (f Fading) Trace(ms int, seed uint64) Trace {
+	r := rand.New(rand.NewPCG(seed, 0))
+	slow, fast := f.Slow*r.NormFloat64(), f.Fast*r.NormFloat64()
+	// What an autoregressive process keeps in a millisecond, and the noise that holds its variance.
+	keep := func(ms float64) (float64, float64) { a := math.Exp(-1 / ms); return a, math.Sqrt(1 - a*a) }
+	ks, ns := keep(f.SlowMs)
+	kf, nf := keep(f.FastMs)
+	next, out := math.Inf(1), 0.0
+	if f.OutMs > 0 {
+		next = f.EveryMs * r.ExpFloat64()
+	}
+	return Varying(ms, func(t int) float64 {
+		slow = ks*slow + ns*f.Slow*r.NormFloat64()
+		fast = kf*fast + nf*f.Fast*r.NormFloat64()
+		if float64(t) >= next {
+			out = f.OutMs * r.ExpFloat64()
+			next = float64(t) + out + f.EveryMs*r.ExpFloat64()
+		}
+		if out > 0 {
+			out--
+			return 0
+		}
+		return min(f.MaxMbit, f.Mbit*math.Exp(slow+fast))
+	})
+}
+
+// Mean is the mean capacity in bit/s.
+func (t Trace) Mean() float64 {
+	sum := 0.0
+	for _, n := range t {
+		sum += float64(n)
+	}
+	return sum * MTU * 8 * 1000 / float64(max(len(t), 1))
+}
