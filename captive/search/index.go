@@ -1,0 +1,263 @@
+package search
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Whole stands for a document as a whole, beside its parts.
+const Whole = -1
+
+// MaxWeight is the greatest weight of a text.
+const MaxWeight = 15
+
+// maxLetters is the length of the longest word that is compared with misspellings.
+const maxLetters = 63
+
+// Index is the words of documents, and where they are. It is immutable and safe for concurrent use.
+type Index struct {
+	docs     int
+	text     string   // all words, sorted, without anything between them
+	ends     []uint32 // the end of each word in text
+	letters  []uint64 // the words' outlines
+	lengths  []uint8
+	stops    []uint32 // the end of each word's postings
+	postings io.ReaderAt
+}
+
+// posting is where a word occurs.
+type posting struct{ doc, part, weight int32 }
+
+// Builder builds an index.
+type Builder struct {
+	docs  int32
+	words map[string]*occurrences
+}
+
+// occurrences are the postings of a word: for each, the distance from the last document, the weight and whether it has a
+// part in one number, then the part.
+type occurrences struct {
+	last    posting
+	encoded []byte
+}
+
+// Document begins the next document, and returns its number, from 0 on.
+func (b *Builder) Document() int {
+	b.docs++
+	return int(b.docs) - 1
+}
+
+// Add adds a text of the document, with its part or Whole, and its weight, from 1 to MaxWeight. Of a word that occurs
+// several times in a row in the same part only the first counts, so the heavier text comes first.
+func (b *Builder) Add(text string, part, weight int) { b.AddForms(Forms(text), part, weight) }
+
+// AddForms is Add for the forms of a text, which many documents may have.
+func (b *Builder) AddForms(forms []string, part, weight int) {
+	if b.words == nil {
+		b.words = make(map[string]*occurrences)
+	}
+	for _, form := range forms {
+		b.add(form, posting{b.docs - 1, int32(part), int32(weight)})
+	}
+}
+
+// Forms returns the folded words of a text, as an index has them.
+func Forms(text string) (all []string) {
+	for _, w := range split(text) {
+		all = append(all, w.forms()...)
+	}
+	return all
+}
+
+func (b *Builder) add(word string, p posting) {
+	o := b.words[word]
+	if o == nil {
+		o = new(occurrences)
+		b.words[strings.Clone(word)] = o // a copy: a part would keep the whole text in memory
+	} else if o.last.doc == p.doc && o.last.part == p.part {
+		return
+	}
+	head := uint64(p.doc-o.last.doc)<<5 | uint64(p.weight)<<1
+	if p.part == Whole {
+		o.encoded = binary.AppendUvarint(o.encoded, head)
+	} else {
+		o.encoded = binary.AppendUvarint(binary.AppendUvarint(o.encoded, head|1), uint64(p.part))
+	}
+	o.last = p
+}
+
+// Index returns the index of what was added.
+func (b *Builder) Index() *Index {
+	x := &Index{docs: int(b.docs)}
+	words := slices.Sorted(maps.Keys(b.words))
+	var text strings.Builder
+	var postings bytes.Buffer
+	for _, w := range words {
+		text.WriteString(w)
+		postings.Write(b.words[w].encoded)
+		x.ends = append(x.ends, uint32(text.Len()))
+		x.stops = append(x.stops, uint32(postings.Len()))
+	}
+	x.text = strings.Clone(text.String())
+	x.ends, x.stops = slices.Clip(x.ends), slices.Clip(x.stops)
+	x.postings = bytes.NewReader(bytes.Clone(postings.Bytes()))
+	x.outline()
+	return x
+}
+
+// outline computes the outlines of the words.
+func (x *Index) outline() {
+	x.letters, x.lengths = make([]uint64, len(x.ends)), make([]uint8, len(x.ends))
+	for i := range x.ends {
+		o := outlineOf([]rune(x.word(i)))
+		x.letters[i], x.lengths[i] = o.letters, uint8(min(o.length, maxLetters+1))
+	}
+}
+
+// Docs returns how many documents the index has.
+func (x *Index) Docs() int { return x.docs }
+
+// word returns a word by its number.
+func (x *Index) word(i int) string { return x.text[before(x.ends, i):x.ends[i]] }
+
+// before returns where the item i begins, from the ends of all.
+func before(ends []uint32, i int) uint32 {
+	if i == 0 {
+		return 0
+	}
+	return ends[i-1]
+}
+
+// find returns the number of a word, or of the first after it.
+func (x *Index) find(word string) (i int, ok bool) {
+	low, high := 0, len(x.ends)
+	for low < high {
+		if mid := (low + high) / 2; x.word(mid) < word {
+			low = mid + 1
+		} else {
+			high = mid
+		}
+	}
+	return low, low < len(x.ends) && x.word(low) == word
+}
+
+func (x *Index) has(word string) bool {
+	_, ok := x.find(word)
+	return ok
+}
+
+// size returns how many bytes the postings of words have: at least as many as there are postings.
+func (x *Index) size(from, to int) int { return int(x.stops[to-1] - before(x.stops, from)) }
+
+var errDamaged = errors.New("the index of words is damaged")
+
+// read calls each with the postings of words, from inclusive, to exclusive. It returns the buffer, grown if necessary.
+func (x *Index) read(buffer []byte, from, to int, each func(posting)) ([]byte, error) {
+	start, size := before(x.stops, from), x.size(from, to)
+	buffer = slices.Grow(buffer[:0], size)[:size]
+	if err := readAt(x.postings, buffer, int64(start)); err != nil {
+		return buffer, err
+	}
+	for i := from; i < to; i++ {
+		rest := buffer[before(x.stops, i)-start : x.stops[i]-start]
+		p := posting{}
+		for len(rest) > 0 {
+			head, n := binary.Uvarint(rest)
+			if n <= 0 {
+				return buffer, errDamaged
+			}
+			rest = rest[n:]
+			p.doc += int32(head >> 5)
+			p.weight, p.part = int32(head>>1&MaxWeight), Whole
+			if head&1 != 0 {
+				part, n := binary.Uvarint(rest)
+				if n <= 0 || part > maxPart {
+					return buffer, errDamaged
+				}
+				rest, p.part = rest[n:], int32(part)
+			}
+			if p.doc < 0 || int(p.doc) >= x.docs {
+				return buffer, errDamaged
+			}
+			each(p)
+		}
+	}
+	return buffer, nil
+}
+
+// maxPart bounds a damaged index.
+const maxPart = 1 << 16
+
+func readAt(r io.ReaderAt, b []byte, at int64) error {
+	if _, err := io.ReadFull(io.NewSectionReader(r, at, int64(len(b))), b); err != nil {
+		return fmt.Errorf("read the index of words: %w", err)
+	}
+	return nil
+}
+
+// WriteTo writes the index for Read.
+func (x *Index) WriteTo(w io.Writer) (int64, error) {
+	size := int64(before(x.stops, len(x.stops)))
+	head := make([]byte, 0, 16+8*len(x.ends)+len(x.text))
+	for _, n := range []int{x.docs, len(x.ends), len(x.text), int(size)} {
+		head = binary.LittleEndian.AppendUint32(head, uint32(n))
+	}
+	for _, list := range [][]uint32{x.ends, x.stops} {
+		for _, n := range list {
+			head = binary.LittleEndian.AppendUint32(head, n)
+		}
+	}
+	head = append(head, x.text...)
+	n, err := w.Write(head)
+	if err != nil {
+		return int64(n), err
+	}
+	copied, err := io.Copy(w, io.NewSectionReader(x.postings, 0, size))
+	return int64(n) + copied, err
+}
+
+// Read reads an index of WriteTo from r, which has size bytes of it. The words are read into memory; where they are is
+// read from r in every search.
+func Read(r io.ReaderAt, size int64) (*Index, error) {
+	var counts [4]uint32
+	head := make([]byte, 16)
+	if err := readAt(r, head, 0); err != nil {
+		return nil, err
+	}
+	for i := range counts {
+		counts[i] = binary.LittleEndian.Uint32(head[4*i:])
+	}
+	words, text := int64(counts[1]), int64(counts[2])
+	if 16+8*words+text+int64(counts[3]) != size {
+		return nil, errDamaged
+	}
+	body := make([]byte, 8*words+text)
+	if err := readAt(r, body, 16); err != nil {
+		return nil, err
+	}
+	x := &Index{docs: int(counts[0]), ends: make([]uint32, words), stops: make([]uint32, words)}
+	ordered := func(list []uint32, b []byte, end uint32) bool {
+		last := uint32(0)
+		for i := range list {
+			list[i] = binary.LittleEndian.Uint32(b[4*i:])
+			if list[i] < last {
+				return false
+			}
+			last = list[i]
+		}
+		return last == end
+	}
+	if !ordered(x.ends, body, counts[2]) || !ordered(x.stops, body[4*words:], counts[3]) {
+		return nil, errDamaged
+	}
+	x.text = string(body[8*words:])
+	x.postings = io.NewSectionReader(r, 16+int64(len(body)), int64(counts[3]))
+	x.outline()
+	return x, nil
+}
