@@ -1,7 +1,7 @@
-// Package private keeps what one user owns from all others: folders in which nobody else can put, exchange or remove
-// anything, and locks that nobody else can hold. A lock that everybody may read, everybody may hold (flock(2) asks for no
-// more), and a folder below one of somebody else's is that user's to rename. It owns these checks; it must not know what
-// lies in a folder, nor what a lock is for.
+// Package private protects what one user owns from all others: folders in which nobody else can create, replace or
+// remove anything, and locks that nobody else can hold. Anybody who can read a lock file can hold its lock (flock(2)
+// asks for no more), and a folder inside another user's folder can be renamed by that user. The package owns these
+// checks, and syncing a folder's content to the disk; it must not know what a folder contains, nor what a lock is for.
 package private
 
 import (
@@ -21,23 +21,26 @@ import (
 
 // Errors of Folder and Lock.
 var (
-	// ErrUnsafe says that somebody else may change what is in a folder, or has made it.
+	// ErrUnsafe says that another user may change the content of a folder, or created it.
 	ErrUnsafe = errors.New("it is not safe from other users")
 	// ErrLocked says that another process holds the lock.
 	ErrLocked = errors.New("another process holds it")
 )
 
-// maxLinks is how many links a path may lead over (MAXSYMLINKS in include/linux/namei.h).
+// ErrReplaced says that something is another one than when it was seen.
+var ErrReplaced = errors.New("somebody else has replaced it meanwhile")
+
+// maxLinks is how many symbolic links a path may have (MAXSYMLINKS in include/linux/namei.h).
 const maxLinks = 40
 
-// shared are the folders that all users share (file-hierarchy(7)). One of these is never closed to them.
-var shared = []string{"/tmp", "/var/tmp", "/dev/shm"}
+// sharedFolders are shared by all users (file-hierarchy(7)). Their permissions are never changed.
+var sharedFolders = []string{"/tmp", "/var/tmp", "/dev/shm"}
 
-// Folder makes the folder at path, and those above it, with the permission bits mode, which let nobody else write. One
-// that is there keeps its own, unless others may write in it and have not: then it gets the mode. The error is
-// ErrUnsafe, with the reason and what to do, if the folder, or what is in one that is open to others, is another user's
-// than root's and this process's; if it is one that all users share; or if a folder above it is another user's, or open
-// to others without the sticky bit, which /tmp has.
+// Folder creates the folder at path, and its parents, with the permission bits mode, which let nobody else write. An
+// existing folder keeps its permissions, unless others may write in it and have not: then it gets the mode. The error
+// is ErrUnsafe, with the reason and a remedy, if the folder, or something in one that is writable by others, belongs to
+// another user than root and this process's; if all users share the folder; or if a parent belongs to another user, or
+// is writable by others without the sticky bit, which /tmp has.
 func Folder(path string, mode os.FileMode) error {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -47,12 +50,12 @@ func Folder(path string, mode os.FileMode) error {
 	for links := 0; len(rest) > 0; {
 		name := rest[0]
 		rest = rest[1:]
-		if name == ".." { // of a link
+		if name == ".." { // from a link's target
 			at = filepath.Dir(at)
 			continue
 		}
 		here := filepath.Join(at, name)
-		info, err := look(here, mode)
+		info, err := statOrCreate(here, mode)
 		if err != nil {
 			return err
 		}
@@ -72,12 +75,12 @@ func Folder(path string, mode os.FileMode) error {
 			continue
 		case !info.IsDir():
 			return &fs.PathError{Op: "open", Path: here, Err: unix.ENOTDIR}
-		case !open(info):
+		case !writableByOthers(info):
 		case len(rest) > 0 && info.Mode()&fs.ModeSticky != 0:
-		case len(rest) > 0 || slices.Contains(shared, here):
-			err = unsafe(here)
+		case len(rest) > 0 || slices.Contains(sharedFolders, here):
+			err = unsafeError(here)
 		default:
-			err = shut(here, info.Mode(), mode)
+			err = restrict(here, info.Mode(), mode)
 		}
 		if err != nil {
 			return err
@@ -87,14 +90,14 @@ func Folder(path string, mode os.FileMode) error {
 	return nil
 }
 
-// look returns what is at the path, a folder of this mode if there was nothing. The error is ErrUnsafe if it is another
-// user's.
-func look(path string, mode os.FileMode) (fs.FileInfo, error) {
+// statOrCreate returns what is at the path, after creating a folder of this mode if there was nothing. The error is
+// ErrUnsafe if it belongs to another user.
+func statOrCreate(path string, mode os.FileMode) (fs.FileInfo, error) {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = os.Mkdir(path, mode)
 		if err == nil {
-			err = os.Chmod(path, mode) // whatever the umask
+			err = os.Chmod(path, mode) // independent of the umask
 		}
 		if err == nil || errors.Is(err, fs.ErrExist) {
 			info, err = os.Lstat(path)
@@ -103,7 +106,7 @@ func look(path string, mode os.FileMode) (fs.FileInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	if ours(info) {
+	if trusted(info) {
 		return info, nil
 	}
 	name := strconv.Itoa(owner(info))
@@ -113,26 +116,26 @@ func look(path string, mode os.FileMode) (fs.FileInfo, error) {
 	return nil, fmt.Errorf("%s: %w: it belongs to %s: remove it, or name another", path, ErrUnsafe, name)
 }
 
-// open says whether others may write in a folder.
-func open(folder fs.FileInfo) bool { return folder.Mode()&0o022 != 0 }
+// writableByOthers tells whether other users may write in a folder.
+func writableByOthers(folder fs.FileInfo) bool { return folder.Mode()&0o022 != 0 }
 
-// shut gives the folder, in which others may write, its mode, unless something in it is theirs.
-func shut(path string, is, mode os.FileMode) error {
-	if err := noneOfOthers(path); err != nil {
+// restrict sets the mode of a folder that is writable by others, unless something in it belongs to them.
+func restrict(path string, is, mode os.FileMode) error {
+	if err := checkOwners(path); err != nil {
 		return err
 	}
 	if err := os.Chmod(path, mode); err != nil {
 		return err
 	}
-	err := noneOfOthers(path) // it may have come just before
+	err := checkOwners(path) // something may have been created just before
 	if err != nil {
 		err = errors.Join(err, os.Chmod(path, is))
 	}
 	return err
 }
 
-// noneOfOthers is ErrUnsafe if something in the folder is another user's.
-func noneOfOthers(path string) error {
+// checkOwners returns ErrUnsafe if something in the folder belongs to another user.
+func checkOwners(path string) error {
 	entries, err := os.ReadDir(path)
 	if err != nil {
 		return err
@@ -142,31 +145,32 @@ func noneOfOthers(path string) error {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		if err == nil && !ours(info) {
-			return unsafe(path)
+		if err == nil && !trusted(info) {
+			return unsafeError(path)
 		}
 	}
 	return nil
 }
 
-func unsafe(path string) error {
-	return fmt.Errorf("%s: %w: they may write in it: see what is in it, then chmod go-w %[1]s", path, ErrUnsafe)
+func unsafeError(path string) error {
+	return fmt.Errorf("%s: %w: others may write in it: check its content, then chmod go-w %[1]s", path, ErrUnsafe)
 }
 
-// split returns the names in a path.
+// split returns the elements of a path.
 func split(path string) []string {
 	return strings.FieldsFunc(filepath.Clean(path), func(r rune) bool { return r == '/' })
 }
 
-// Lock takes the lock at path, in a folder that Folder has made, and makes its file if it is missing. It does not wait:
-// the error is ErrLocked if another process holds it. Closing the file gives it back; what is in it is the holder's.
+// Lock takes the lock at path, in a folder that Folder has checked, and creates its file if it is missing. It does not
+// block: the error is ErrLocked if another process holds it. Closing the file releases the lock; the file's content
+// belongs to the holder.
 func Lock(path string) (*os.File, error) {
 	for {
 		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 		if err != nil {
 			return nil, err
 		}
-		held, err := take(f, path)
+		held, err := tryLock(f, path)
 		if held {
 			return f, nil
 		}
@@ -177,14 +181,14 @@ func Lock(path string) (*os.File, error) {
 	}
 }
 
-// take locks the open file. It is not held, without an error, if the path now names another one.
-func take(f *os.File, path string) (held bool, err error) {
+// tryLock locks the open file. It returns false without an error if the path now names another file.
+func tryLock(f *os.File, path string) (held bool, err error) {
 	info, err := f.Stat()
 	if err != nil {
 		return false, err
 	}
-	if info.Mode().Perm()&0o077 != 0 || !ours(info) {
-		// Whoever could open this file may hold it for ever: it makes place for another.
+	if info.Mode().Perm()&0o077 != 0 || !trusted(info) {
+		// A user who could open this file may hold it for ever: it is replaced.
 		if now, err := os.Lstat(path); err != nil || !os.SameFile(info, now) {
 			return false, ignoreMissing(err)
 		}
@@ -200,6 +204,67 @@ func take(f *os.File, path string) (held bool, err error) {
 	return err == nil && os.SameFile(info, now), ignoreMissing(err)
 }
 
+// ClaimForImport creates a folder of mode 0700, takes the lock of this name in it, and removes what a killed import left
+// there, by a pattern of filepath.Match that does not match the lock. It does not block: the error is ErrLocked, with what to
+// do, while another import runs.
+func ClaimForImport(dir, lock, leftovers string) (release func(), err error) {
+	if err := Folder(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("create %s: %w", dir, err)
+	}
+	f, err := Lock(filepath.Join(dir, lock))
+	if errors.Is(err, ErrLocked) {
+		return nil, busyError{}
+	}
+	if err != nil {
+		return nil, err
+	}
+	left, err := filepath.Glob(filepath.Join(dir, leftovers))
+	for _, path := range left {
+		err = errors.Join(err, os.RemoveAll(path))
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("remove an import's leftovers: %w", err)
+	}
+	return func() {
+		// A child that this process is just starting has a copy of the file until its program runs: closing is not enough.
+		unix.Flock(int(f.Fd()), unix.LOCK_UN)
+		f.Close()
+	}, nil
+}
+
+// busyError is ErrLocked in the words of those who import.
+type busyError struct{}
+
+func (busyError) Error() string { return "another import is running; wait until it has finished" }
+func (busyError) Unwrap() error { return ErrLocked }
+
+// Edition identifies the file that is at a path now: another one has another edition, if it was not written in place. It is
+// "none" without a file.
+func Edition(path string) (string, error) {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "none", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%x-%x-%x", info.Sys().(*syscall.Stat_t).Ino, info.ModTime().UnixNano(), info.Size()), nil
+}
+
+// CheckEdition returns ErrReplaced if the file at a path has another edition than the one that was seen; "" stands for any.
+// The caller holds the lock of the file's folder.
+func CheckEdition(path, seen string) error {
+	if seen == "" {
+		return nil
+	}
+	now, err := Edition(path)
+	if err == nil && now != seen {
+		err = ErrReplaced
+	}
+	return err
+}
+
 func ignoreMissing(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -207,6 +272,26 @@ func ignoreMissing(err error) error {
 	return err
 }
 
-func ours(info fs.FileInfo) bool { return owner(info) == 0 || owner(info) == os.Geteuid() }
+func trusted(info fs.FileInfo) bool { return owner(info) == 0 || owner(info) == os.Geteuid() }
 
 func owner(info fs.FileInfo) int { return int(info.Sys().(*syscall.Stat_t).Uid) }
+
+// SyncFolder returns once a folder's entries are on the disk.
+func SyncFolder(path string) error { return sync(path, (*os.File).Sync) }
+
+// SyncFileSystem returns once the whole file system of a folder is on the disk: one sync instead of one for each of
+// thousands of files.
+func SyncFileSystem(path string) error {
+	return sync(path, func(f *os.File) error { return unix.Syncfs(int(f.Fd())) })
+}
+
+func sync(path string, do func(*os.File) error) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(do(f), f.Close()); err != nil {
+		return fmt.Errorf("sync %s: %w", path, err)
+	}
+	return nil
+}

@@ -68,7 +68,7 @@ func TestFolder(t *testing.T) {
 	}
 }
 
-// TestFolderOfOthers: whatever another user has made is refused, and left as it is.
+// TestFolderOfOthers: what another user has made is refused, and left as it is.
 func TestFolderOfOthers(t *testing.T) {
 	t.Parallel()
 	labtest.Root(t)
