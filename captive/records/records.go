@@ -1,0 +1,189 @@
+// Package records keeps a share's small data, such as an agenda, in one JSON file. The daemon and the command line change the
+// same file, one after the other. A change is whole: after a power cut the file has the old content or the new one. The
+// package owns the file's form, its versions, and what happens to a file that cannot be read; it does not know what is in it.
+//
+// A box may go back to the release before, which sets a form aside that it does not know. So a release that knows a new form
+// goes on in the old one; the release after it writes the new one. All files have had one form so far.
+package records
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/google/renameio/v2"
+
+	"passerelle/appliance/private"
+)
+
+// maxFile bounds a file, in bytes.
+const maxFile = 16 << 20
+
+// lockWait is how long a change waits for another process's.
+const lockWait = 5 * time.Second
+
+// File is the file of records of a type. Its methods are safe for concurrent use, also by several processes.
+type File[T any] struct {
+	Path    string // in a folder that only its owner writes; Update creates the folder
+	Version int    // of the content's form, from 1
+
+	// Upgrade reads the content of an older version; nil if there is none.
+	Upgrade func(version int, content json.RawMessage) (T, error)
+}
+
+// envelope is what the file has.
+type envelope struct {
+	Version int             `json:"version"`
+	Content json.RawMessage `json:"content"`
+}
+
+// UnreadableError says that a file could not be read, and what it is called now.
+type UnreadableError struct {
+	Path, Aside string
+	Err         error
+}
+
+func (e *UnreadableError) Error() string {
+	return fmt.Sprintf("%s cannot be read, and is now %s: %v", e.Path, e.Aside, e.Err)
+}
+
+func (e *UnreadableError) Unwrap() error { return e.Err }
+
+// Read returns the records; without a file, none. A damaged file, and one of a newer version, are not changed: the error says
+// why, and the next Update sets the file aside.
+func (f File[T]) Read() (records T, err error) {
+	text, err := os.ReadFile(f.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return records, nil
+	}
+	if err != nil {
+		return records, err
+	}
+	return f.decode(text)
+}
+
+// decode returns the records of a file's text.
+func (f File[T]) decode(text []byte) (records T, err error) {
+	if len(text) > maxFile {
+		return records, fmt.Errorf("%s is larger than %d bytes", f.Path, maxFile)
+	}
+	var e envelope
+	if err := json.Unmarshal(text, &e); err != nil {
+		return records, fmt.Errorf("%s is damaged: %w", f.Path, err)
+	}
+	switch {
+	case e.Version == f.Version:
+		err = json.Unmarshal(e.Content, &records)
+	case e.Version > f.Version:
+		err = fmt.Errorf("it has the form %d of a newer release; this one knows %d", e.Version, f.Version)
+	case e.Version < 1 || f.Upgrade == nil:
+		err = fmt.Errorf("unknown form %d", e.Version)
+	default:
+		records, err = f.Upgrade(e.Version, e.Content)
+	}
+	if err != nil {
+		var none T
+		return none, fmt.Errorf("%s: %w", f.Path, err)
+	}
+	return records, nil
+}
+
+// Update changes the records and returns the new ones. It writes only if change does not fail and the text is another one. If
+// the file could not be read, the change is made to no records, the file is kept under another name, and the error is an
+// *UnreadableError next to the new records. After any other error the file is as it was.
+func (f File[T]) Update(change func(*T) error) (records T, err error) {
+	if err := private.Folder(filepath.Dir(f.Path), 0o700); err != nil {
+		return records, err
+	}
+	unlock, err := f.lock()
+	if err != nil {
+		return records, err
+	}
+	defer unlock()
+	before, err := os.ReadFile(f.Path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return records, err
+	}
+	var unreadable *UnreadableError
+	if err == nil {
+		if records, err = f.decode(before); err != nil {
+			unreadable = &UnreadableError{Path: f.Path, Err: err}
+		}
+	}
+	if err := change(&records); err != nil {
+		return records, err
+	}
+	content, err := json.Marshal(records)
+	if err != nil {
+		return records, err
+	}
+	after, err := json.Marshal(envelope{f.Version, content})
+	if err != nil {
+		return records, err
+	}
+	if len(after) > maxFile {
+		return records, fmt.Errorf("%s would be larger than %d bytes", f.Path, maxFile)
+	}
+	if bytes.Equal(before, after) {
+		return records, nil
+	}
+	if unreadable != nil {
+		if unreadable.Aside, err = f.setAside(); err != nil {
+			return records, errors.Join(unreadable.Err, err)
+		}
+	}
+	if err := f.write(after); err != nil {
+		return records, err
+	}
+	if unreadable != nil {
+		return records, unreadable
+	}
+	return records, nil
+}
+
+// lock waits until no other process changes the file. The lock has a file of its own, because the records' file is replaced.
+func (f File[T]) lock() (unlock func(), err error) {
+	for waited := time.Duration(0); ; waited += lockWait / 100 {
+		l, err := private.Lock(f.Path + ".lock")
+		if err == nil {
+			return func() { l.Close() }, nil
+		}
+		if !errors.Is(err, private.ErrLocked) || waited >= lockWait {
+			return nil, err
+		}
+		time.Sleep(lockWait / 100)
+	}
+}
+
+// setAside renames an unreadable file. An earlier one keeps its name.
+func (f File[T]) setAside() (name string, err error) {
+	for n := 1; ; n++ {
+		name = fmt.Sprintf("%s.unreadable-%d", f.Path, n)
+		if _, err := os.Lstat(name); errors.Is(err, fs.ErrNotExist) {
+			return name, os.Rename(f.Path, name)
+		} else if err != nil {
+			return name, err
+		}
+	}
+}
+
+// write replaces the file.
+func (f File[T]) write(text []byte) error {
+	p, err := renameio.NewPendingFile(f.Path, renameio.WithPermissions(0o600))
+	if err != nil {
+		return err
+	}
+	defer p.Cleanup()
+	if _, err := p.Write(text); err != nil {
+		return err
+	}
+	if err := p.CloseAtomicallyReplace(); err != nil {
+		return err
+	}
+	return private.SyncFolder(filepath.Dir(f.Path))
+}
