@@ -1,0 +1,112 @@
+package health
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"passerelle/appliance/state"
+)
+
+// Times of a trial.
+const (
+	// Settle is how long the box must work without a break before its slot is good. What does not last shows by then: a
+	// hostapd that keeps ending is a fault after some 10 s, a radio may listen a minute before it is on the air, names are
+	// asked again after a minute, and systemd's watchdog has had four chances.
+	Settle = 2 * time.Minute
+	// TrialLimit is when a box must work at the latest, after the start of the kernel. The slowest board is up within two
+	// minutes, the repair of a large data partition takes some more, and a phone as a line may be plugged in again.
+	TrialLimit = 10 * time.Minute
+)
+
+// Verdict is what a trial has shown.
+type Verdict int
+
+// The verdicts.
+const (
+	Undecided Verdict = iota
+	Good              // the box has worked for long enough
+	Expired           // it has not, and its time is over: the next try, or the slot before, is better
+)
+
+// Trial judges a slot that has not proved itself yet. The zero value has seen nothing. Times are those since the start of the
+// kernel, which no clock changes.
+type Trial struct {
+	works bool
+	since time.Duration // while it works: from when on
+}
+
+// Judge returns the verdict at a time, when the box works or, with an error, does not. A box that works when its time is over
+// has Settle to go on with it. Times must not go back.
+func (t *Trial) Judge(at time.Duration, failing error) Verdict {
+	if failing != nil {
+		t.works = false
+		if at >= TrialLimit {
+			return Expired
+		}
+		return Undecided
+	}
+	if !t.works {
+		t.works, t.since = true, at
+	}
+	if at-t.since >= Settle {
+		return Good
+	}
+	return Undecided
+}
+
+// Proves returns nil if the status shows that the software works, and else why it does not, or not yet: the plan is applied,
+// the ledger is open, and names resolve or no line could have shown it. What lies outside the box is no reason: a cable that
+// is not plugged in, a cap that is spent, a centre that is closed. A line that has link, address and route, and on which no name ever
+// resolved, is: a provider's outage looks the same, and the slot before is then no worse.
+func Proves(s state.Status) error {
+	switch s.State {
+	case state.Starting, state.Fault:
+		return fmt.Errorf("the box is in state %s: %s", s.State, s.Why)
+	}
+	for _, p := range s.Problems {
+		if p.Code == state.DiskFails || p.Code == state.DiskReadOnly || p.Code == state.PlanRefused {
+			return fmt.Errorf("%s", p)
+		}
+	}
+	var silent error
+	for _, d := range s.Donations {
+		switch {
+		case !d.ProvedNames.At.IsZero():
+			return nil
+		case d.Open && d.PausedBy == "" && d.Up && !d.Spent && s.State != state.Paused:
+			silent = fmt.Errorf("no name has resolved on the line of %q: %s", d.Name, d.Why)
+		}
+	}
+	return silent
+}
+
+// trialInterval is the time between two looks at the box.
+const trialInterval = 5 * time.Second
+
+// Run asks works again and again whether the box works, until there is a verdict or ctx ends. uptime is the time since the
+// start of the kernel. says hears each answer that differs from the one before.
+func (t *Trial) Run(ctx context.Context, uptime func() time.Duration, works func(context.Context) error, says func(error)) Verdict {
+	tick := time.NewTicker(trialInterval)
+	defer tick.Stop()
+	last := errors.New("nothing has been asked yet")
+	for {
+		failing := works(ctx)
+		if ctx.Err() != nil {
+			return Undecided
+		}
+		if fmt.Sprint(failing) != fmt.Sprint(last) {
+			says(failing)
+		}
+		last = failing
+		if v := t.Judge(uptime(), failing); v != Undecided {
+			return v
+		}
+		select {
+		case <-ctx.Done():
+			return Undecided
+		case <-tick.C:
+		}
+	}
+}
