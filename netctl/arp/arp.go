@@ -1,5 +1,5 @@
-// Package arp asks a network who has an address, and listens for who says so (RFC 826). It owns the socket, which is open
-// only while it waits for answers. It must not know what an address is asked for.
+// Package arp sends ARP requests for addresses and collects the replies (RFC 826). It owns the socket, which is open only while
+// it waits for replies. It must not know the purpose of a request.
 package arp
 
 import (
@@ -21,16 +21,16 @@ import (
 )
 
 const (
-	// wait is how long answers may take: a device wakes up for a broadcast a few times a second.
-	wait = 400 * time.Millisecond
+	// timeout is how long to wait for replies: a sleeping device wakes for broadcasts a few times a second.
+	timeout = 400 * time.Millisecond
 
-	size        = 28 // bytes of a packet about IPv4 on Ethernet
-	opRequest   = 1
-	opReply     = 2
-	mostAnswers = 4 // devices that are remembered to have claimed one address
+	size      = 28 // bytes of a packet for IPv4 on Ethernet
+	opRequest = 1
+	opReply   = 2
+	maxClaims = 4 // devices recorded for one address
 )
 
-// Asker asks. Make one with New; its methods are safe for concurrent use.
+// Asker sends ARP requests. Make one with New; its methods are safe for concurrent use.
 type Asker struct {
 	device string
 	from   netip.Addr
@@ -42,17 +42,16 @@ type Asker struct {
 	answers []netctl.Claim
 }
 
-// New returns an Asker that asks on the device, in the name of an address of the box's. Wake is called, from any goroutine,
-// when there are answers.
+// New returns an Asker for the device, with one of the box's addresses as sender. Wake is called, from any goroutine, when
+// there are replies.
 func New(device string, from netip.Addr, log *slog.Logger, wake func()) *Asker {
 	return &Asker{device: device, from: from, log: log, wake: wake, todo: make(chan []netip.Addr, 1)}
 }
 
 // String names the task in the daemon's log.
-func (a *Asker) String() string { return "questions who has an address" }
+func (a *Asker) String() string { return "ARP requests" }
 
-// Ask has addresses asked for soon. While it still waits for the answers to those before, these are dropped: the caller
-// asks again if it still wants to know.
+// Ask requests addresses soon. While earlier requests wait for replies, further calls may be dropped: the caller tries again.
 func (a *Asker) Ask(addrs []netip.Addr) {
 	if len(addrs) == 0 {
 		return
@@ -63,7 +62,7 @@ func (a *Asker) Ask(addrs []netip.Addr) {
 	}
 }
 
-// Answers returns the answers since it was last called.
+// Answers returns the replies since the last call.
 func (a *Asker) Answers() []netctl.Claim {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -72,7 +71,7 @@ func (a *Asker) Answers() []netctl.Claim {
 	return answers
 }
 
-// Run asks until ctx ends.
+// Run sends requests until ctx ends.
 func (a *Asker) Run(ctx context.Context) error {
 	for {
 		select {
@@ -81,8 +80,8 @@ func (a *Asker) Run(ctx context.Context) error {
 		case addrs := <-a.todo:
 			answers, err := a.ask(ctx, addrs)
 			if err != nil {
-				// The device may have gone away; who asked will ask again.
-				a.log.Debug("nobody was asked who has an address", "error", err)
+				// The device may be gone; the caller tries again.
+				a.log.Debug("cannot send ARP requests", "error", err)
 				continue
 			}
 			a.mu.Lock()
@@ -93,21 +92,21 @@ func (a *Asker) Run(ctx context.Context) error {
 	}
 }
 
-// ask sends the questions and collects the answers.
+// ask sends the requests and collects the replies.
 func (a *Asker) ask(ctx context.Context, addrs []netip.Addr) (answers []netctl.Claim, err error) {
 	link, err := net.InterfaceByName(a.device)
 	if err != nil {
 		return nil, fmt.Errorf("find %s: %w", a.device, err)
 	}
 	if len(link.HardwareAddr) != len(netctl.MAC{}) {
-		return nil, fmt.Errorf("%s is no Ethernet", a.device)
+		return nil, fmt.Errorf("%s is not Ethernet", a.device)
 	}
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open a packet socket: %w", err)
 	}
 	defer func() { err = errors.Join(err, unix.Close(fd)) }()
-	// Only answers wake this process, whatever else is said.
+	// Only replies wake this process.
 	filter := []unix.SockFilter{
 		{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_ABS, K: 6},
 		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 1, K: opReply},
@@ -130,7 +129,7 @@ func (a *Asker) ask(ctx context.Context, addrs []netip.Addr) (answers []netctl.C
 			return nil, fmt.Errorf("ask on %s: %w", a.device, err)
 		}
 	}
-	for deadline := time.Now().Add(wait); ctx.Err() == nil; {
+	for deadline := time.Now().Add(timeout); ctx.Err() == nil; {
 		left := time.Until(deadline)
 		if left <= 0 {
 			break
@@ -152,7 +151,7 @@ func (a *Asker) ask(ctx context.Context, addrs []netip.Addr) (answers []netctl.C
 			continue
 		}
 		addr, mac, ok := claim(b[:n], netctl.MAC(sender.Addr[:6]), a.from)
-		if known, asked := claims[addr]; ok && asked && len(known) < mostAnswers && !slices.Contains(known, mac) {
+		if known, asked := claims[addr]; ok && asked && len(known) < maxClaims && !slices.Contains(known, mac) {
 			claims[addr] = append(known, mac)
 		}
 	}
@@ -162,17 +161,17 @@ func (a *Asker) ask(ctx context.Context, addrs []netip.Addr) (answers []netctl.C
 	return answers, nil
 }
 
-// question returns the packet that asks who has an address.
+// question returns an ARP request for an address.
 func question(mac netctl.MAC, from, addr netip.Addr) []byte {
 	b := make([]byte, 0, size)
-	b = append(b, 0, 1, 8, 0, 6, 4, 0, opRequest) // Ethernet, IPv4, and how long their addresses are
+	b = append(b, 0, 1, 8, 0, 6, 4, 0, opRequest) // Ethernet, IPv4, and their address lengths
 	b = append(b, mac[:]...)
 	b = append(b, from.AsSlice()...)
 	b = append(b, make([]byte, 6)...)
 	return append(b, addr.AsSlice()...)
 }
 
-// claim reads an answer to the box: it counts if the frame's sender speaks for itself.
+// claim parses a reply to the box. It counts only if the frame's sender is the replying device.
 func claim(b []byte, sender netctl.MAC, to netip.Addr) (addr netip.Addr, mac netctl.MAC, ok bool) {
 	if len(b) < size || !slices.Equal(b[:8], []byte{0, 1, 8, 0, 6, 4, 0, opReply}) {
 		return addr, mac, false

@@ -20,7 +20,7 @@ const hotspot = "wlan0"
 
 var network = netip.MustParsePrefix("10.80.0.1/22")
 
-// lab is a box with a bridge, and an Asker that asks there.
+// lab is a box with a bridge and an Asker on it.
 type lab struct {
 	t     *testing.T
 	world *netlab.World
@@ -73,7 +73,7 @@ func (l *lab) device(name string, mac netctl.MAC, addr netip.Addr) *netlab.Host 
 	return h
 }
 
-// ask asks for the addresses and returns the answers.
+// ask requests the addresses and returns the replies.
 func (l *lab) ask(addrs ...netip.Addr) []netctl.Claim {
 	l.t.Helper()
 	l.asker.Ask(addrs)
@@ -85,7 +85,7 @@ func (l *lab) ask(addrs ...netip.Addr) []netctl.Claim {
 	return l.asker.Answers()
 }
 
-// TestAsk asks real devices: one that has the address, none, two that have the same, and one that lies.
+// TestAsk requests addresses of real devices: one device, none, two with the same address, and a spoofing one.
 func TestAsk(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -110,7 +110,7 @@ func TestAsk(t *testing.T) {
 			me, other := mac(4), mac(n)
 			link := hostile.Link{To: q.From, From: me[:]}
 			liar.Send(
-				// In another's name, for an address that was not asked for, to somebody else, as a question.
+				// Spoofed: another sender, an address that was not requested, another target, a request.
 				hostile.ARP{Link: link, Reply: true, SenderMAC: other[:], Sender: q.Target, TargetMAC: q.From, Target: q.Sender}.Frame(),
 				hostile.ARP{Link: link, Reply: true, Sender: at(200), TargetMAC: q.From, Target: q.Sender}.Frame(),
 				hostile.ARP{Link: link, Reply: true, Sender: q.Target, TargetMAC: q.From, Target: at(201)}.Frame(),
@@ -120,7 +120,7 @@ func TestAsk(t *testing.T) {
 	}()
 	answers := l.ask(at(1), at(2), at(3))
 	if len(answers) == 3 && len(answers[1].MACs) == 2 && answers[1].MACs[0] == mac(3) {
-		answers[1].MACs[0], answers[1].MACs[1] = mac(2), mac(3) // in whatever order
+		answers[1].MACs[0], answers[1].MACs[1] = mac(2), mac(3) // in any order
 	}
 	if want := []netctl.Claim{
 		{Addr: at(1), MACs: []netctl.MAC{mac(1)}},
@@ -136,7 +136,7 @@ func TestAsk(t *testing.T) {
 	}
 }
 
-// TestAskMany: the answers of a whole burst of questions are heard, and however many claim one address, few are remembered.
+// TestAskMany checks that the replies to a burst of requests are received, and that few claims for one address are recorded.
 func TestAskMany(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -178,8 +178,8 @@ func TestAskMany(t *testing.T) {
 	l.must(<-done)
 }
 
-// TestAskNobody: where the device is not there, or is no Ethernet, nothing is answered, and the next question is asked.
-func TestAskNobody(t *testing.T) {
+// TestAskFails checks that a missing device, or one that is not Ethernet, gives no replies, and that later requests work.
+func TestAskFails(t *testing.T) {
 	t.Parallel()
 	labtest.Root(t)
 	world := labtest.World(t, "arp")
@@ -214,7 +214,7 @@ func TestAskNobody(t *testing.T) {
 	}
 }
 
-// tell is a log that tells of each message.
+// tell is a log that signals each message.
 type tell struct {
 	slog.Handler
 	to chan<- string

@@ -16,7 +16,7 @@ var (
 	device = netctl.MAC{2, 0, 0, 0, 0, 7}
 )
 
-// Packets of RFC 826, field by field: kinds of addresses and their lengths, what it is, sender, target.
+// Packets of RFC 826, field by field: types and lengths of addresses, operation, sender, target.
 const (
 	aQuestion = "0001" + "0800" + "0604" + "0001" + "020000010000" + "0a500001" + "000000000000" + "0a50014d"
 	anAnswer  = "0001" + "0800" + "0604" + "0002" + "020000000007" + "0a50014d" + "020000010000" + "0a500001"
@@ -29,7 +29,7 @@ func TestQuestion(t *testing.T) {
 	}
 }
 
-// TestClaim: only an answer to the box by the device itself counts.
+// TestClaim checks that only a reply to the box by the device itself counts.
 func TestClaim(t *testing.T) {
 	t.Parallel()
 	answer, err := hex.DecodeString(anAnswer)
@@ -39,7 +39,7 @@ func TestClaim(t *testing.T) {
 	if addr, mac, ok := claim(answer, device, box); !ok || addr != asked || mac != device {
 		t.Errorf("an answer is read as %v, %v, %v", addr, mac, ok)
 	}
-	if _, _, ok := claim(append(bytes.Clone(answer), make([]byte, 18)...), device, box); !ok { // Ethernet's least length
+	if _, _, ok := claim(append(bytes.Clone(answer), make([]byte, 18)...), device, box); !ok { // Ethernet's minimum length
 		t.Error("a padded answer is none")
 	}
 	for n := range answer {
