@@ -2,6 +2,8 @@
 #   make demo    plays the whole story in network namespaces
 #   make test    checks and tests everything that this machine's own kernel can
 #   make test-vm tests radio, button, light and queues on Debian's kernel in a virtual machine
+# make deb builds Debian packages, and make test-deb tests one.
+# make image builds the image of a card for Raspberry Pi, and make test-image boots it in emulated boards.
 # CI does both tests, and make attack between them.
 
 GO ?= go
@@ -11,12 +13,24 @@ export CGO_ENABLED = 0
 TOOLS = iptables:iptables nft:nftables dnsmasq:dnsmasq-base ip:iproute2 busybox:busybox
 TEST_TOOLS = $(TOOLS) ipset:ipset hostapd:hostapd wpa_supplicant:wpasupplicant chromium:chromium \
 	unshare:util-linux dhcpcd:dhcpcd-base dhclient:isc-dhcp-client NetworkManager:network-manager dbus-daemon:dbus-daemon \
-	/lib/systemd/systemd-networkd:systemd wget:wget curl:curl aria2c:aria2 git:git traceroute:traceroute
+	/lib/systemd/systemd-networkd:systemd systemd-analyze:systemd wget:wget curl:curl aria2c:aria2 git:git traceroute:traceroute \
+	pdftoppm:poppler-utils
 AXE = bin/axe.min.js
+# What the race detector is linked with.
+RACE_TOOLS = gcc:gcc /usr/include/stdlib.h:libc6-dev
 VM_TOOLS = qemu-system-x86_64:qemu-system-x86 mmdebstrap:mmdebstrap mksquashfs:squashfs-tools cpio:cpio xz:xz-utils \
-	gcc:gcc make:make flock:util-linux
+	modprobe:kmod gcc:gcc make:make flock:util-linux chromium:chromium ip:iproute2
 
-.PHONY: build demo test test-vm unit root attack histories lint fuzz bench cross tools test-tools vm-tools clean
+DEB_TEST_TOOLS = mmdebstrap:mmdebstrap systemd-nspawn:systemd-container lintian:lintian nft:nftables ip:iproute2 \
+	unshare:util-linux
+IMAGE_TOOLS = curl:curl git:git \
+	mksquashfs:squashfs-tools mkimage:u-boot-tools depmod:kmod mkfs.vfat:dosfstools mcopy:mtools mke2fs:e2fsprogs sfdisk:fdisk \
+	zstd:zstd cpio:cpio xz:xz-utils flock:util-linux
+IMAGE_TEST_TOOLS = qemu-system-aarch64:qemu-system-arm /usr/share/qemu/qemu_vga.ndrv:qemu-system-data \
+	dumpimage:u-boot-tools zstd:zstd mcopy:mtools flock:util-linux
+
+.PHONY: build demo deb test test-deb test-vm image image-lock test-image unit race root attack histories lint fuzz bench cross tools \
+	test-tools race-tools deb-test-tools vm-tools image-tools image-test-tools clean
 
 build:
 	$(GO) build -trimpath -o bin/passerelle ./cmd/passerelle
@@ -24,16 +38,27 @@ build:
 demo: tools build
 	bin/passerelle demo $(DEMO)
 
+# Debian packages in bin/deb; DEB=arm64 for one of the architectures.
+deb:
+	GO=$(GO) image/deb/build bin/deb $(DEB)
+
 # The tiers: what needs no root, then the real kernel, dnsmasq, DHCP clients and browser.
 test: test-tools lint cross unit root
 
 unit:
 	$(GO) test ./...
 
+# The unit tests under the race detector, which needs C. The pure sums of hours and ledger run no goroutine. bbolt reads
+# pages by pointers that Go's own check of pointers refuses where a page is damaged, as pages are in the store's tests.
+race: race-tools
+	CGO_ENABLED=1 $(GO) test -race $$($(GO) list ./... | grep -vE 'appliance/(store|hours|ledger)$$')
+	CGO_ENABLED=1 $(GO) test -race -gcflags=all=-d=checkptr=0 ./appliance/store
+
 # The packages that declare -root, where nothing is skipped in silence; one after the other, since they measure rates. Within
 # one, tests mostly wait: twice as many as there are cores run at a time.
 # What the pages looked like is left in screenshots/.
 root:
+	@mkdir -p screenshots
 	SCREENSHOTS=$(CURDIR)/screenshots $(GO) test -count=1 -p 1 -parallel $$((2 * $$(nproc))) -timeout 20m $$($(GO) list -f '{{$$p := .ImportPath}}{{range .XTestImports}}{{if eq . "passerelle/netctl/netlab/labtest"}}{{$$p}}{{"\n"}}{{end}}{{end}}{{range .TestImports}}{{if eq . "passerelle/netctl/netlab/labtest"}}{{$$p}}{{"\n"}}{{end}}{{end}}' ./... | sort -u) -args -root
 
 # What people in bad faith do to the box, as one table; ATTACK='-only NAME' for some of it. It measures waiting: the machine
@@ -48,12 +73,30 @@ histories:
 
 # Radio, button, light and queues, on Debian's kernel in a virtual machine; RUN=NAME for some of its tests.
 test-vm: vm-tools
-	GO=$(GO) vm/run $(if $(RUN),-test.run '$(RUN)')
+	@mkdir -p screenshots
+	SCREENSHOTS=$(CURDIR)/screenshots GO=$(GO) image/vm/run $(if $(RUN),-test.run '$(RUN)')
+
+# The Debian package, installed and run in a Debian root; SUITE=trixie for another one than bookworm.
+test-deb: deb-test-tools
+	GO=$(GO) image/deb/test $(SUITE)
+
+# The image of a card, in bin/. As root, for the owners of its files.
+VERSION ?= $(shell git log -1 --date=format:%Y.%m.%d --format=%cd-%h)
+image: image-tools
+	GO=$(GO) image/build bin $(VERSION)
+
+# The newest versions of Debian's packages; then look at git diff image/lock, and build.
+image-lock: image-tools
+	image/renew
+
+# The image in bin/ in emulated boards; RUN=NAME for some of its tests.
+test-image: image-test-tools
+	$(GO) test ./image/check -count=1 -v -timeout 60m $(if $(RUN),-run '$(RUN)') -args -image $(CURDIR)/bin/passerelle-$(VERSION)-arm64.img.zst
 
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'gofmt would change these files'; exit 1; }
-	$(GO) vet ./...
-	$(GO) tool staticcheck ./...
+	$(GO) vet ./... ./testdata
+	$(GO) tool staticcheck ./... ./testdata
 	@$(GO) tool govulncheck ./... || { test $$? -ne 3 || exit 1; echo 'govulncheck could not reach its data: nothing was checked for known holes'; }
 
 cross:
@@ -61,13 +104,9 @@ cross:
 	GOOS=linux GOARCH=arm GOARM=6 $(GO) build -o /dev/null ./cmd/passerelle
 
 # Each parser for a moment; FUZZTIME=10m for a night.
-FUZZTIME ?= 20s
+FUZZTIME ?= 10s
 fuzz:
-	@$(GO) list ./... | while read p; do \
-		for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz'); do \
-			echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit 1; \
-		done; \
-	done
+	@GO=$(GO) .ci/fuzz $(FUZZTIME)
 
 # The side-by-side table. The machine should do nothing else. BENCH='-beside FILE' holds the daemon against another build.
 bench: tools
@@ -87,8 +126,20 @@ $(AXE): .ci/axe/package.json .ci/axe/package-lock.json
 	npm ci --silent --prefix bin/axe --ignore-scripts --no-audit --no-fund
 	cp bin/axe/node_modules/axe-core/axe.min.js $@
 
+race-tools:
+	@.ci/tools $(RACE_TOOLS)
+
+deb-test-tools:
+	@.ci/tools $(DEB_TEST_TOOLS)
+
 vm-tools:
 	@.ci/tools $(VM_TOOLS)
+
+image-tools:
+	@.ci/tools $(IMAGE_TOOLS)
+
+image-test-tools:
+	@.ci/tools $(IMAGE_TEST_TOOLS)
 
 clean:
 	rm -rf bin

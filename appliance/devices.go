@@ -6,16 +6,17 @@ import (
 	"time"
 
 	"passerelle/appliance/bindings"
+	"passerelle/appliance/plan"
+	"passerelle/appliance/state"
 	"passerelle/netctl"
-	"passerelle/netctl/plan"
 )
 
 const (
-	// bindEvery is the least time between two looks at who has which address, but for answers that have come: while a tranche is
-	// being spent there are many rounds a second.
-	bindEvery = time.Second
-	// settleEvery is the least time between two changes of what dnsmasq knows of devices that stay: each has it read all again.
-	settleEvery = 20 * time.Second
+	// bindInterval is the minimum time between two updates of the bindings, unless ARP replies have arrived: while a tranche is
+	// in use the loop runs many times a second.
+	bindInterval = time.Second
+	// hostsInterval is the minimum time between two changes of dnsmasq's hosts file for bound devices: each makes it reload all.
+	hostsInterval = 20 * time.Second
 )
 
 // Asker is what the loop needs of arp.Asker.
@@ -24,54 +25,60 @@ type Asker interface {
 	Answers() []netctl.Claim
 }
 
-// devices are who has which address on the hotspot, as the loop knows it.
+// devices are the bindings of addresses to devices on the hotspot.
 type devices struct {
-	book  *bindings.Book
-	of    netip.Prefix // the network that the book is about
-	hosts []plan.Host  // what dnsmasq is told
-	told  time.Time    // since when
-	bound time.Time    // when it was last seen to that addresses are bound
+	gate    deviceGate
+	asker   Asker
+	leases  func() ([]bindings.Lease, error)
+	problem report // records errors that stop nothing
+
+	table      *bindings.Table
+	network    netip.Prefix // of the table
+	hosts      []plan.Host  // dnsmasq's
+	hostsSince time.Time    // when they last changed
+	lastBind   time.Time    // when the bindings were last updated
 }
 
-// bind has each address on the hotspot bound to its device, and strangers asked whether theirs is.
-func (b *Box) bind() {
-	if !b.applied {
+// deviceGate is what devices need of netctl.Gate.
+type deviceGate interface {
+	Bind(all []netctl.Binding) (changed int, err error)
+	UnknownSources() ([]netctl.UnknownSource, error)
+}
+
+// bind binds each address of the hotspot's network to its device, and probes unknown devices for their addresses.
+func (d *devices) bind(network netip.Prefix, sessions map[netip.Addr]session, now time.Time) {
+	if d.table == nil || d.network != network {
+		d.table, d.network = bindings.New(network), network
+	}
+	answers := d.asker.Answers()
+	if now.Sub(d.lastBind) < bindInterval && len(answers) == 0 {
 		return
 	}
-	d := &b.devices
-	if network := b.Config.Hotspot.Address; d.book == nil || d.of != network {
-		d.book, d.of = bindings.New(network), network
-	}
-	now := b.Now()
-	answers := b.Asker.Answers()
-	if now.Sub(d.bound) < bindEvery && len(answers) == 0 {
-		return
-	}
-	d.bound = now
-	leases, err := b.Leases()
+	d.lastBind = now
+	leases, err := d.leases()
 	if err != nil {
-		b.problem(err)
-		return // an address whose lease is not known is not taken away for that
+		d.problem(state.Failed, err)
+		return // without the leases, no binding may be removed
 	}
-	strangers, err := b.Gate.Strangers()
-	b.problem(err)
-	o := bindings.Observation{Now: now, Leases: leases, Strangers: strangers, Answers: answers}
-	for _, s := range b.sessions {
+	strangers, err := d.gate.UnknownSources()
+	d.problem(state.KernelFails, err)
+	o := bindings.Observation{Now: now, Leases: leases, UnknownSources: strangers, Answers: answers}
+	for _, s := range sessions {
 		s.Left = s.Ends.Sub(now)
 		o.Sessions = append(o.Sessions, s.Session)
 	}
-	r := d.book.Update(o)
-	if _, err := b.Gate.Bind(r.Bindings); err != nil {
-		b.problem(err)
+	r := d.table.Update(o)
+	if _, err := d.gate.Bind(r.Bindings); err != nil {
+		d.problem(state.KernelFails, err)
 	}
-	b.Asker.Ask(r.Ask)
-	if !slices.Equal(r.Hosts, d.hosts) && (now.Sub(d.told) >= settleEvery || !slices.Equal(taken(r.Hosts), taken(d.hosts))) {
-		d.hosts, d.told = r.Hosts, now
+	d.asker.Ask(r.Probe)
+	if !slices.Equal(r.Hosts, d.hosts) && (now.Sub(d.hostsSince) >= hostsInterval || !slices.Equal(boundHosts(r.Hosts), boundHosts(d.hosts))) {
+		d.hosts, d.hostsSince = r.Hosts, now
 	}
 }
 
-// taken returns the addresses that dnsmasq must not lease, with their devices.
-func taken(hosts []plan.Host) (all []plan.Host) {
+// boundHosts returns the addresses that dnsmasq must not lease to others, with their devices.
+func boundHosts(hosts []plan.Host) (all []plan.Host) {
 	for _, h := range hosts {
 		if h.Addr.IsValid() {
 			all = append(all, plan.Host{MAC: h.MAC, Addr: h.Addr})

@@ -1,93 +1,80 @@
 package appliance
 
 import (
-	"fmt"
 	"strings"
 
-	"passerelle/appliance/air"
-	"passerelle/netctl/plan"
-	"passerelle/netctl/wpa"
+	"passerelle/appliance/config"
+	"passerelle/appliance/plan"
+	"passerelle/appliance/radios"
+	"passerelle/appliance/state"
+	"passerelle/appliance/supervise"
 )
 
-// A hostapd that ended so often in a row by itself keeps dying: the box has no hotspot.
-const dying = 3
+// failureLimit is how many failures in a row of a required child are a fault: the box has no hotspot.
+const failureLimit = 3
 
-// observeAir looks at the radios, after the lines, and says what they are for.
-func (b *Box) observeAir() {
-	b.air = b.Air.State()
-	b.mu.RLock()
-	busy := len(b.sessions) > 0
-	b.mu.RUnlock()
-	w := air.Wanted{Hotspot: b.Config.Hotspot, Busy: busy || b.air.Stations > 0}
-	var networks []wpa.Network
-	for _, d := range b.donations {
-		if d.WiFi == nil {
+// observeRadios reads the state of the radios and sets what they are used for. It runs after the lines were read.
+func (b *Box) observeRadios() {
+	b.radios = b.parts.Radios.State()
+	w := radios.Config{Hotspot: b.config.Hotspot, InUse: b.residents.online() > 0 || b.radios.Stations > 0}
+	w.Uplinks = b.lines.joins()
+	b.parts.Radios.Set(w)
+	b.parts.Joiner.Set(b.lines.lentNetworks(b.parts.RunDir))
+}
+
+// faults returns why there is no hotspot, the first cause first; none if there is one, or will be soon.
+func (b *Box) faults() (all []state.Problem) {
+	if why := b.attempts.fault(b.parts.Now()); why != "" {
+		all = append(all, state.NewProblem(state.PlanRefused, "error", why))
+	}
+	if b.radios.Failed {
+		all = append(all, state.NewProblem(state.HotspotRadio, "error", b.radios.Why))
+	}
+	return append(all, childFaults(b.parts.Children.Status(), b.radios)...)
+}
+
+// untouched tells whether nobody has configured the box yet. Its radio is then not what somebody chose.
+func (b *Box) untouched() bool { return !b.parts.Configured && b.refused == nil }
+
+// noWiFi returns why a radio that failed makes no network.
+func (b *Box) noWiFi() string {
+	if b.radios.Missing {
+		return "no radio was found"
+	}
+	return "the radio cannot be used (" + b.radios.Why + ")"
+}
+
+// requiredChildren are the children without which the box is of no use, and what they do.
+var requiredChildren = map[string]string{
+	plan.ChildDNS:     "which serves DHCP and DNS",
+	plan.ChildGuests:  "which serves DNS to captive devices",
+	plan.ChildCaptive: "which redirects names to the box's pages",
+	plan.ChildHostapd: "which runs the access point",
+}
+
+// childFaults returns a problem for each required child that keeps failing, with the last text that it wrote.
+func childFaults(children []supervise.ChildStatus, air radios.State) (all []state.Problem) {
+	for _, c := range children {
+		role := requiredChildren[c.Name]
+		if role == "" || c.Failures < failureLimit || c.Name == plan.ChildHostapd && air.Beaconing {
 			continue
 		}
-		w.Joins = append(w.Joins, air.Join{Interface: d.Interface, MHz: b.Joiner.State(d.Interface).MHz})
-		if d.uplink.Present {
-			networks = append(networks, wpa.Network{
-				Interface: d.Interface, Socket: plan.SupplicantSocket(d.Interface, b.RunDir), SSID: string(d.WiFi.SSID),
-			})
-		}
+		all = append(all, state.NewProblem(state.ChildFails,
+			"child", c.Name, "role", role, "exit", c.LastExit, "line", strings.TrimSuffix(c.LastLine, ".")))
 	}
-	b.Air.Set(w)
-	b.Joiner.Set(networks)
+	return all
 }
 
-// radios returns the interfaces that are there, of those that join lenders' networks.
-func (b *Box) radios() (names []string) {
-	for _, d := range b.donations {
-		if d.WiFi != nil && d.uplink.Present {
-			names = append(names, d.Interface)
-		}
-	}
-	return names
-}
-
-// airFault says why there is no hotspot, "" if there is one, or will be soon.
-func (b *Box) airFault() string {
-	if b.air.Failed {
-		return b.air.Why
-	}
-	return ""
-}
-
-// vital are the children without which the box is of no use to anybody, and what they do.
-var vital = map[string]string{
-	plan.ChildDNS:     "which gives addresses and names",
-	plan.ChildGuests:  "which gives names to those who are not online",
-	plan.ChildCaptive: "which leads to the box's pages",
-	plan.ChildHostapd: "which makes the Wi-Fi network",
-}
-
-// childFault says which essential child does not stay up, with the last line that it wrote; "" if all do.
-func (b *Box) childFault() string {
-	for _, c := range b.Children.Status() {
-		does := vital[c.Name]
-		if does == "" || c.Failures < dying || c.Name == plan.ChildHostapd && b.air.On {
-			continue
-		}
-		why := fmt.Sprintf("%s, %s, keeps ending (%s)", c.Name, does, c.LastExit)
-		if c.LastLine != "" {
-			why += ": " + strings.TrimSuffix(c.LastLine, ".")
-		}
-		return why
-	}
-	return ""
-}
-
-// wifi says what the hotspot's own network is, nil where somebody else makes it.
-func (b *Box) wifi() *WiFiStatus {
-	h, a := b.Config.Hotspot, b.air
+// wifiStatus returns the status of the hotspot's Wi-Fi network, nil if the box is not its access point.
+func wifiStatus(h config.Hotspot, a radios.State) *state.WiFi {
 	if h.Radio != "hostapd" {
 		return nil
 	}
-	s := &WiFiStatus{
-		SSID: h.SSID, On: a.On, Why: a.Why, MHz: a.MHz, Stations: a.Stations, Most: a.Most, Full: a.Full, Follows: a.Follows,
+	s := &state.WiFi{
+		SSID: h.SSID, On: a.Beaconing, Why: a.Why, MHz: a.MHz, Stations: a.Stations, MaxStations: a.MaxStations, AtCapacity: a.Full, SharedChannel: a.SharedChannel,
 	}
 	if p := a.AccessPoint; p != nil {
-		s.Band, s.Channel, s.Isolates = p.Band, p.Channel, p.Radio.Isolates
+		s.Band, s.Channel, s.ClientIsolation = p.Band, p.Channel, p.Radio.CanIsolate
 		switch {
 		case p.Password != "" && p.Radio.SAE:
 			s.Security = "WPA2/WPA3"

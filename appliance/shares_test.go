@@ -12,45 +12,45 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"passerelle/appliance/decide"
+	"passerelle/appliance/state"
 	"passerelle/netctl"
 )
 
-// device returns the address and the hardware address of the n-th device, of which any number can be made up.
-func (h *home) device(n int) (netip.Addr, netctl.MAC) {
+// device returns the IP and MAC address of the n-th device.
+func (h *testBox) device(n int) (netip.Addr, netctl.MAC) {
 	addr := netip.AddrFrom4([4]byte{10, 80, byte(n >> 8 & 3), byte(n)})
 	mac := netctl.MAC{2, 0, 0, byte(n >> 16), byte(n >> 8), byte(n)}
 	h.kernel.SetNeighbor(addr, mac)
 	return addr, mac
 }
 
-// pass sends a resident's bytes, and has the line carry those that pass.
-func (h *home) pass(addr netip.Addr, bytes uint64) (passed uint64) {
+// pass sends a resident's bytes, and counts those that pass on the line.
+func (h *testBox) pass(addr netip.Addr, bytes uint64) (passed uint64) {
 	h.inLoop(func() {
 		passed = h.kernel.Pass(addr, bytes)
-		h.lines.status.RxBytes += passed
+		h.uplinks.status.RxBytes += passed
 	})
 	return passed
 }
 
 // used returns what devices used today.
-func (h *home) used() (used map[netctl.MAC]uint64) {
+func (h *testBox) used() (used map[netctl.MAC]uint64) {
 	h.inLoop(func() {
-		h.box.read()
-		used = maps.Clone(h.box.usage)
+		h.box.readSample()
+		used = maps.Clone(h.box.residents.usage)
 	})
 	return used
 }
 
-// history is a random life of a box, and what its residents' devices used today by their own count.
+// history is a random history of a box, and what its residents' devices used today by their own count.
 type history struct {
-	*home
+	*testBox
 	*rand.Rand
 	cap, limit string
 	day        int
-	passed     map[netctl.MAC]uint64 // bytes that got to the internet
-	tried      map[netctl.MAC]uint64 // with those that may have been counted and then refused
-	lost       map[netctl.MAC]uint64 // of a session that ended while no daemon lived, nobody can tell so many
+	passed     map[netctl.MAC]uint64 // bytes that reached the internet
+	tried      map[netctl.MAC]uint64 // including those that may have been counted and then dropped
+	lost       map[netctl.MAC]uint64 // that may be uncounted, of sessions that ended while no daemon ran
 	log        []string
 }
 
@@ -66,9 +66,9 @@ func (h *history) text() string {
 
 func (h *history) choose(of ...string) string { return of[h.IntN(len(of))] }
 
-// midnight forgets what was used when another day has begun.
+// midnight resets the counts when another day has begun.
 func (h *history) midnight() {
-	if day := time.Now().In(h.box.Config.Box.Timezone).YearDay(); day != h.day {
+	if day := time.Now().In(h.box.config.Box.Timezone).YearDay(); day != h.day {
 		h.day = day
 		clear(h.passed)
 		clear(h.tried)
@@ -77,7 +77,7 @@ func (h *history) midnight() {
 	}
 }
 
-// traffic has a resident use some bytes by way of pass.
+// traffic sends some bytes of a resident through pass.
 func (h *history) traffic(pass func(addr netip.Addr, bytes uint64) uint64) {
 	h.midnight()
 	addr, mac := h.device(9 + h.IntN(4))
@@ -88,28 +88,29 @@ func (h *history) traffic(pass func(addr netip.Addr, bytes uint64) uint64) {
 	h.say("%v: %d of %d bytes pass", addr, n, bytes)
 }
 
-// deed is what residents and technicians do.
-func (h *history) deed() {
+// act does something that residents or technicians do.
+func (h *history) act() {
 	addr, _ := h.device(9 + h.IntN(4))
 	switch h.IntN(5) {
 	case 0, 1, 2:
-		s, err := h.box.Admit(h.Context(), addr)
-		h.say("%v presses: %d bytes, %v", addr, s.Data, err)
+		s, err := h.box.Authorize(h.Context(), addr)
+		h.say("%v presses: %d bytes, %v", addr, s.DataLeft, err)
 	case 3:
 		h.say("%v ends: %v", addr, h.box.End(h.Context(), addr))
 	case 4:
 		h.limit = h.choose("0", "3MB", "40MB", "500MB")
-		h.say("limit %s: %v", h.limit, h.box.Reconfigure(h.Context(), h.config(h.text())))
+		_, err := h.box.Reconfigure(h.Context(), h.config(h.text()))
+		h.say("limit %s: %v", h.limit, err)
 	}
 }
 
 func (h *history) wait(most time.Duration) {
 	d := time.Duration(h.Int64N(int64(most)))
-	h.say("%v go by", d)
+	h.say("%v pass", d)
 	time.Sleep(d)
 }
 
-// check compares what the box knows with what residents know.
+// check compares the box's counts with the residents' own.
 func (h *history) check() {
 	h.Helper()
 	h.settle()
@@ -118,13 +119,13 @@ func (h *history) check() {
 	for n := range 4 {
 		addr, mac := h.device(9 + n)
 		if got := used[mac]; got+h.lost[mac] < h.passed[mac] || got > h.tried[mac] {
-			h.Fatalf("%v used %d to %d bytes (%d may be lost), the box says %d:\n%s", addr, h.passed[mac], h.tried[mac], h.lost[mac], got,
+			h.Fatalf("%v used %d to %d bytes (%d may be lost), the box counted %d:\n%s", addr, h.passed[mac], h.tried[mac], h.lost[mac], got,
 				strings.Join(h.log, "\n"))
 		}
 	}
 }
 
-// restart ends the daemon, by a crash in the midst of anything or as it is told to, and starts another one.
+// restart ends the daemon, by a crash at any call or by a stop, and starts another one.
 func (h *history) restart() {
 	gate := h.gate
 	var left []netctl.Session
@@ -133,16 +134,16 @@ func (h *history) restart() {
 		last := h.IntN(20)
 		h.inLoop(func() { gate.last = last })
 		h.say("it crashes after %d calls", last)
-		h.deed()
-		h.deed()
+		h.act()
+		h.act()
 		h.inLoop(func() { gate.dead = true })
 		h.stop()
 		dead := map[netctl.MAC]uint64{}
 		for range h.IntN(3) {
 			h.traffic(func(addr netip.Addr, bytes uint64) uint64 {
 				n := h.kernel.Pass(addr, bytes)
-				h.lines.status.RxBytes += n
-				dead[h.box.sessions[addr].MAC] += n
+				h.uplinks.status.RxBytes += n
+				dead[h.box.residents.sessions[addr].MAC] += n
 				return n
 			})
 		}
@@ -150,41 +151,41 @@ func (h *history) restart() {
 		down = time.Duration(h.Int64N(int64(30 * time.Minute)))
 		for _, s := range left {
 			if s.Left < down+10*time.Second {
-				h.lost[s.MAC] += dead[s.MAC] + netctl.Forgotten
+				h.lost[s.MAC] += dead[s.MAC] + netctl.UsageLag
 			}
 		}
 	} else {
-		h.aside = h.stop()
-		left = h.aside.Sessions
+		h.handover = h.stop()
+		left = h.handover.Sessions
 		down = time.Duration(h.Int64N(int64(4 * time.Minute)))
 	}
 	time.Sleep(down)
 	before := h.limit
 	h.limit = h.choose(h.limit, h.limit, h.limit, "0", "3MB", "40MB", "500MB")
-	h.start(h.text(), h.aside.After(down))
+	h.start(h.text(), h.handover.After(down))
 	h.say("after %v another daemon starts, with a limit of %s", down, h.limit)
 	for _, s := range left {
-		// Shares change with the hour, and nobody's is changed by a little.
+		// Shares change with the hour, and small changes are ignored.
 		if h.limit == before && s.Data > 4*minShare && s.Left > down+10*time.Second {
-			if now, ok := h.box.Session(s.Addr); !ok || now.MAC != s.MAC {
+			if now, ok := h.box.residents.session(s.Addr); !ok || now.MAC != s.MAC {
 				h.Fatalf("the session of %v, with %d bytes and %v left, is gone:\n%s", s.Addr, s.Data, s.Left-down, strings.Join(h.log, "\n"))
 			}
 		}
 	}
 }
 
-// TestRestartKeepsWhatWasUsed: whatever the cap and the limit, and whenever the daemon dies or is told to stop, the next
-// one knows what each device used today, and sessions go on.
-func TestRestartKeepsWhatWasUsed(t *testing.T) {
+// TestRestartKeepsUsage: at any cap and limit, and at any moment of a crash or stop, the next daemon knows what each device
+// used today, and sessions continue.
+func TestRestartKeepsUsage(t *testing.T) {
 	for seed := range uint64(24) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			inHome(t, 1+int(seed)%24, func(home *home) {
+			withBox(t, 1+int(seed)%24, func(box *testBox) {
 				h := &history{
-					home: home, Rand: rand.New(rand.NewPCG(seed, 0)),
+					testBox: box, Rand: rand.New(rand.NewPCG(seed, 0)),
 					passed: map[netctl.MAC]uint64{}, tried: map[netctl.MAC]uint64{}, lost: map[netctl.MAC]uint64{},
 				}
 				h.cap, h.limit = h.choose("0", "3GB", "30GB", "200GB"), h.choose("0", "3MB", "40MB", "500MB")
-				if err := h.box.Reconfigure(h.Context(), h.config(h.text())); err != nil {
+				if _, err := h.box.Reconfigure(h.Context(), h.config(h.text())); err != nil {
 					h.Fatal(err)
 				}
 				h.say("a cap of %s, a limit of %s", h.cap, h.limit)
@@ -193,7 +194,7 @@ func TestRestartKeepsWhatWasUsed(t *testing.T) {
 					case 0:
 						h.traffic(h.pass)
 					case 1:
-						h.deed()
+						h.act()
 					case 2:
 						h.wait(15 * time.Minute)
 					case 3:
@@ -206,16 +207,16 @@ func TestRestartKeepsWhatWasUsed(t *testing.T) {
 	}
 }
 
-// TestScarceRestart: under a cap that leaves little for each, a restart throws nobody out and gives nobody another share.
+// TestScarceRestart: under a cap that leaves little for each, a restart ends no session and grants no second share.
 func TestScarceRestart(t *testing.T) {
 	for _, crash := range []bool{false, true} {
 		t.Run(fmt.Sprintf("crash %t", crash), func(t *testing.T) {
-			inHome(t, 10, func(h *home) {
+			withBox(t, 10, func(h *testBox) {
 				small := strings.Replace(confText, `cap = "0"`, `cap = "3GB"`, 1)
-				if err := h.box.Reconfigure(h.Context(), h.config(small)); err != nil {
+				if _, err := h.box.Reconfigure(h.Context(), h.config(small)); err != nil {
 					h.Fatal(err)
 				}
-				h.state(decide.Sharing)
+				h.state(state.Sharing)
 				h.admit(anna)
 				h.admit(bilo)
 				gone, _ := h.device(11)
@@ -223,34 +224,34 @@ func TestScarceRestart(t *testing.T) {
 				if share > 50e6 {
 					h.Fatalf("a share of %d bytes is not scarce", share)
 				}
-				// One has used some, one nothing, one all.
+				// One device has used some, one nothing, one all.
 				h.pass(anna, share/2)
 				h.pass(gone, 2*share)
 				h.settle()
-				if _, err := h.box.Admit(h.Context(), gone); !errors.Is(err, ErrDataSpent) {
+				if _, err := h.box.Authorize(h.Context(), gone); !errors.Is(err, state.ErrDataSpent) {
 					h.Fatalf("who used all presses: %v", err)
 				}
 				before := h.used()
 				data := map[netip.Addr]uint64{}
 				for _, addr := range []netip.Addr{anna, bilo} {
-					s, _ := h.box.Session(addr)
+					s, _ := h.box.residents.session(addr)
 					data[addr] = s.Data
 				}
 				h.inLoop(func() { h.gate.dead = crash })
-				h.aside = h.stop()
-				h.start(small, h.aside)
+				h.handover = h.stop()
+				h.start(small, h.handover)
 				if d := cmp.Diff(before, h.used()); d != "" {
 					h.Errorf("what was used (-before +after):\n%s", d)
 				}
 				for addr, was := range data {
-					if s, ok := h.box.Session(addr); !ok || max(s.Data, was)-min(s.Data, was) > was/8+minShare {
+					if s, ok := h.box.residents.session(addr); !ok || max(s.Data, was)-min(s.Data, was) > was/8+minShare {
 						h.Errorf("%v has %d bytes (%t), and had %d", addr, s.Data, ok, was)
 					}
 					if h.pass(addr, 1000) == 0 {
 						h.Errorf("nothing of %v passes", addr)
 					}
 				}
-				if _, err := h.box.Admit(h.Context(), gone); !errors.Is(err, ErrDataSpent) {
+				if _, err := h.box.Authorize(h.Context(), gone); !errors.Is(err, state.ErrDataSpent) {
 					h.Errorf("who used all presses again: %v", err)
 				}
 			})
@@ -258,11 +259,11 @@ func TestScarceRestart(t *testing.T) {
 	}
 }
 
-// TestMidnightWhileStopped: a day that ends while no daemon lives is over for the next one.
+// TestMidnightWhileStopped: a day that ends while no daemon runs is over for the next one.
 func TestMidnightWhileStopped(t *testing.T) {
 	for _, crash := range []bool{false, true} {
 		t.Run(fmt.Sprintf("crash %t", crash), func(t *testing.T) {
-			inHome(t, 23, func(h *home) {
+			withBox(t, 23, func(h *testBox) {
 				time.Sleep(57*time.Minute + 30*time.Second)
 				h.admit(anna)
 				h.admit(bilo)
@@ -270,11 +271,11 @@ func TestMidnightWhileStopped(t *testing.T) {
 				h.pass(bilo, 600e6)
 				h.settle()
 				h.inLoop(func() { h.gate.dead = crash })
-				aside := h.stop()
+				handover := h.stop()
 				const down = 3 * time.Minute
 				time.Sleep(down)
-				h.start(confText, aside.After(down))
-				if s, ok := h.box.Session(anna); !ok || s.Data != 500e6 {
+				h.start(confText, handover.After(down))
+				if s, ok := h.box.residents.session(anna); !ok || s.Data != 500e6 {
 					h.Errorf("who used some yesterday has a session (%t) with %d bytes", ok, s.Data)
 				}
 				if s := h.admit(bilo); s.Data != 500e6 {
@@ -290,14 +291,14 @@ func TestMidnightWhileStopped(t *testing.T) {
 	}
 }
 
-// TestClockSetBack: a clock that is set back over midnight, trusted or not, gives the day's data once, also when a daemon dies
-// meanwhile or is told to stop. The next day gives it again, and one that follows a clock that was far ahead.
+// TestClockSetBack: a clock that is set back over midnight, trusted or not, resets usage once, also across a crash or a stop.
+// The next day resets it again, also after a clock that was far ahead.
 func TestClockSetBack(t *testing.T) {
 	for _, c := range []struct {
 		what      string
 		back      time.Duration // from five minutes after midnight
 		untrusted bool
-		given     time.Duration // when the data is given again, after the setting
+		reset     time.Duration // when usage is reset, after the clock was set
 	}{
 		{"by ten minutes", 10 * time.Minute, false, 24*time.Hour + 5*time.Minute},
 		{"by ten minutes, unknown", 10 * time.Minute, true, 0},
@@ -305,7 +306,7 @@ func TestClockSetBack(t *testing.T) {
 	} {
 		for _, end := range []string{"none", "a crash", "a stop"} {
 			t.Run(c.what+", "+end, func(t *testing.T) {
-				inHome(t, 23, func(h *home) {
+				withBox(t, 23, func(h *testBox) {
 					data := func(when string, want uint64) {
 						h.Helper()
 						h.settle()
@@ -317,16 +318,16 @@ func TestClockSetBack(t *testing.T) {
 						}
 					}
 					open := strings.Replace(confText, `hours = "Mo-Su 00:00-20:00,21:00-24:00"`, "", 1)
-					if err := h.box.Reconfigure(h.Context(), h.config(open)); err != nil {
+					if _, err := h.box.Reconfigure(h.Context(), h.config(open)); err != nil {
 						h.Fatal(err)
 					}
 					h.admit(anna)
 					h.pass(anna, 400e6)
 					data("in the evening", 100e6)
-					// at has the clock show that long after five minutes past midnight.
+					// at sets the clock to that long after five minutes past midnight.
 					at := func(after time.Duration) {
 						h.inLoop(func() {
-							h.clock.off = time.Until(time.Date(2000, 1, 2, 0, 5, 0, 0, h.box.Config.Box.Timezone)) + after
+							h.clock.off = time.Until(time.Date(2000, 1, 2, 0, 5, 0, 0, h.box.config.Box.Timezone)) + after
 						})
 					}
 					at(0)
@@ -342,24 +343,24 @@ func TestClockSetBack(t *testing.T) {
 					if end != "none" {
 						dies := end == "a crash"
 						h.inLoop(func() { h.gate.dead = dies })
-						aside := h.stop()
+						handover := h.stop()
 						time.Sleep(4 * time.Minute)
-						h.start(open, aside.After(4*time.Minute))
+						h.start(open, handover.After(4*time.Minute))
 						data("at the next daemon", 200e6)
 					}
 					at(15*time.Minute - c.back)
 					data("after midnight came again", 200e6)
 					if c.untrusted {
 						at(25*time.Hour - c.back)
-						data("on the day that nobody is sure of", 200e6)
+						data("on an untrusted day", 200e6)
 						return
 					}
-					at(c.given - time.Minute - c.back)
+					at(c.reset - time.Minute - c.back)
 					data("on the same day", 200e6)
-					if resets := h.box.View().DataResets.Sub(h.box.Status().Clock.Now); resets > time.Minute {
-						h.Errorf("pages say that data comes back in %v", resets)
+					if resets := h.box.Site().DataResets.Sub(h.box.Status().Clock.Now); resets > time.Minute {
+						h.Errorf("pages say that usage is reset in %v", resets)
 					}
-					at(c.given - c.back)
+					at(c.reset - c.back)
 					data("on the next day", 500e6)
 				})
 			})
@@ -367,14 +368,14 @@ func TestClockSetBack(t *testing.T) {
 	}
 }
 
-// TestZoneIsNoNewDay: another time zone of the configuration gives the day's data no second time.
+// TestZoneIsNoNewDay: another time zone in the configuration does not reset usage.
 func TestZoneIsNoNewDay(t *testing.T) {
-	inHome(t, 12, func(h *home) {
+	withBox(t, 12, func(h *testBox) {
 		h.admit(anna)
 		h.pass(anna, 300e6)
 		for _, zone := range []string{"America/Martinique", "Europe/Paris", "Indian/Reunion"} {
 			there := strings.Replace(confText, "[hotspot]", fmt.Sprintf("timezone = %q\n[hotspot]", zone), 1)
-			if err := h.box.Reconfigure(h.Context(), h.config(there)); err != nil {
+			if _, err := h.box.Reconfigure(h.Context(), h.config(there)); err != nil {
 				h.Fatal(err)
 			}
 			h.settle()
@@ -385,39 +386,39 @@ func TestZoneIsNoNewDay(t *testing.T) {
 	})
 }
 
-// TestStoppedAtOnce: what was set aside is handed on by a daemon that was told to stop before it could take it up.
+// TestStoppedAtOnce: a daemon that is stopped before it could restore a handover passes it on.
 func TestStoppedAtOnce(t *testing.T) {
-	inHome(t, 10, func(h *home) {
+	withBox(t, 10, func(h *testBox) {
 		h.admit(anna)
 		h.pass(anna, 100e6)
 		h.settle()
-		h.aside = h.stop()
+		h.handover = h.stop()
 		h.kernel.Fail(errors.New("hotspot interface wlan0: Link not found"))
 		for range 2 {
-			h.start(confText, h.aside)
+			h.start(confText, h.handover)
 			time.Sleep(time.Minute)
-			h.aside = h.stop()
+			h.handover = h.stop()
 		}
 		h.kernel.Fail(nil)
-		h.start(confText, h.aside)
-		s, ok := h.box.Session(anna)
+		h.start(confText, h.handover)
+		s, ok := h.box.residents.session(anna)
 		if !ok || s.Data != 400e6 || s.Left > 118*time.Minute || s.Left < 117*time.Minute {
-			h.Errorf("taken up: %t, with %d bytes for %v", ok, s.Data, s.Left)
+			h.Errorf("restored: %t, with %d bytes for %v", ok, s.Data, s.Left)
 		}
 	})
 }
 
-// TestMadeUpDevices: devices that somebody makes up are no residents. What is known of devices is bounded, who used much
-// is not forgotten, and a newcomer is admitted and finds the day as it would be without them.
-func TestMadeUpDevices(t *testing.T) {
+// TestSpoofedDevices: devices with spoofed MAC addresses do not count as residents. Usage records are bounded, a heavy user's
+// is not evicted, and a newcomer is authorized with the same share as without them.
+func TestSpoofedDevices(t *testing.T) {
 	const most = 1<<10 - 3 // devices of a network of 22 bits
 	for size, presses := range map[string]int{"3GB": 2000, "30GB": 2000, "200GB": 20_000} {
 		t.Run(size, func(t *testing.T) {
-			inHome(t, 9, func(h *home) {
-				if err := h.box.Reconfigure(h.Context(), h.config(strings.Replace(confText, `cap = "0"`, fmt.Sprintf("cap = %q", size), 1))); err != nil {
+			withBox(t, 9, func(h *testBox) {
+				if _, err := h.box.Reconfigure(h.Context(), h.config(strings.Replace(confText, `cap = "0"`, fmt.Sprintf("cap = %q", size), 1))); err != nil {
 					h.Fatal(err)
 				}
-				h.state(decide.Sharing)
+				h.state(state.Sharing)
 				// day returns what a newcomer may use today.
 				newcomers := 500
 				day := func() float64 {
@@ -429,9 +430,9 @@ func TestMadeUpDevices(t *testing.T) {
 					}
 					return float64(s.Data)
 				}
-				people := func() (n uint32) {
+				residents := func() (n uint32) {
 					h.settle()
-					h.inLoop(func() { n = h.box.donations[0].book.Standing(h.box.donations[0].terms).Today.Residents })
+					h.inLoop(func() { n = h.box.lines.all[0].account.Balance(h.box.lines.all[0].policy).Today.Residents })
 					return n
 				}
 				h.admit(anna)
@@ -440,17 +441,17 @@ func TestMadeUpDevices(t *testing.T) {
 				if err := h.box.End(h.Context(), anna); err != nil {
 					h.Fatal(err)
 				}
-				honest := people()
+				honest := residents()
 				left := h.donation()
 				before := day()
 				near := func(what string, passed uint64) {
 					h.Helper()
-					// What they used is gone, as after anybody.
+					// What they used is charged, as for any device.
 					gone := float64(passed) / float64(left.Daily-5e6)
 					if now := day(); now < before*(0.95-gone) || now > before*1.05 {
 						h.Errorf("%s, a newcomer has %.0f bytes, before %.0f", what, now, before)
 					}
-					if n := people(); n != honest {
+					if n := residents(); n != honest {
 						h.Errorf("%s, %d residents have come, before %d", what, n, honest)
 					}
 					if n := len(h.used()); n > most {
@@ -470,7 +471,7 @@ func TestMadeUpDevices(t *testing.T) {
 						h.Fatal(err)
 					}
 				}
-				near("when they are gone", passed)
+				near("after their sessions", passed)
 				for n := range presses {
 					h.kernel.SetNeighbor(bilo, netctl.MAC{6, 0, 0, 0, byte(n >> 8), byte(n)})
 					h.admit(bilo)
@@ -479,10 +480,10 @@ func TestMadeUpDevices(t *testing.T) {
 					}
 				}
 				if n := h.used()[macA]; n != 5e6 {
-					h.Errorf("an honest resident used 5 MB, and %d are known", n)
+					h.Errorf("an honest resident used 5 MB, and %d bytes are recorded", n)
 				}
 				if s := h.admit(anna); s.Used != 5e6 {
-					h.Errorf("when he comes back he used %d", s.Used)
+					h.Errorf("when that resident returns, %d bytes are recorded", s.Used)
 				}
 			})
 		})

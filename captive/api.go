@@ -5,30 +5,30 @@ import (
 	"net/http"
 	"time"
 
-	"passerelle/appliance/decide"
+	"passerelle/appliance/state"
 )
 
-// Status is what GET /session says with Accept: application/json. Fields are added, never changed.
+// Status is the JSON of GET /session. Fields are added, never changed.
 type Status struct {
-	State        decide.State `json:"state"`
-	Online       bool         `json:"online"`                // the resident's packets pass
-	SecondsLeft  int64        `json:"seconds_left"`          // until the session ends by itself; 0 without one
-	SecondsGiven int64        `json:"seconds_given"`         // the session's whole length
-	BytesLeft    *uint64      `json:"bytes_left,omitempty"`  // of today; absent if there is no limit or no session
-	BytesGiven   *uint64      `json:"bytes_given,omitempty"` // for the whole day
-	CanExtend    bool         `json:"can_extend"`            // POST /session makes the session as long again as a new one
-	Stay         bool         `json:"stay"`                  // "stay here" was pressed within the hour
-	Busy         bool         `json:"busy,omitempty"`        // what was asked for was not done: ask again, after Retry-After
+	State        state.State `json:"state"`
+	Online       bool        `json:"online"`                // the resident's packets pass
+	SecondsLeft  int64       `json:"seconds_left"`          // until the session expires; 0 without one
+	SecondsGiven int64       `json:"seconds_given"`         // the session's full length
+	BytesLeft    *uint64     `json:"bytes_left,omitempty"`  // today's; absent without a limit or a session
+	BytesGiven   *uint64     `json:"bytes_given,omitempty"` // for the whole day
+	CanExtend    bool        `json:"can_extend"`            // POST /session restores the session's full length
+	Stay         bool        `json:"stay"`                  // "stay here" was pressed within the hour
+	Busy         bool        `json:"busy,omitempty"`        // the request was not carried out: repeat it after Retry-After
 }
 
-func (s *Server) mineJSON(w http.ResponseWriter, r *request) {
+func (s *Server) sessionJSON(w http.ResponseWriter, r *request) {
 	s.writeJSON(w, "application/json", "no-store", http.StatusOK, s.status(r))
 }
 
-// status is how things are for the resident.
+// status returns the resident's session and access.
 func (s *Server) status(r *request) Status {
-	st := Status{State: r.view.State, Online: r.online(), Stay: s.staying(r)}
-	if r.admitted {
+	st := Status{State: r.site.State, Online: r.online(), Stay: s.dismissed(r)}
+	if r.authorized {
 		st.SecondsLeft, st.SecondsGiven = seconds(r.session.Left), seconds(r.session.Length)
 		st.CanExtend = r.extends()
 		if r.session.Limited {
@@ -38,20 +38,20 @@ func (s *Server) status(r *request) Status {
 	return st
 }
 
-// captivity is the state of captivity, by RFC 8908, section 5. The URLs must be https there, so they are given only if
-// the box has one. can-extend-session is true once a press on user-portal-url makes the session longer.
+// captivity is the captive portal's state (RFC 8908, section 5). Its URLs must be https, so they are given only if the box
+// has an https URL. can-extend-session is true while a press at user-portal-url makes the session longer.
 type captivity struct {
 	Captive          bool    `json:"captive"`
 	UserPortalURL    string  `json:"user-portal-url,omitempty"`
 	VenueInfoURL     string  `json:"venue-info-url,omitempty"`
 	CanExtendSession bool    `json:"can-extend-session"`
-	SecondsRemaining *int64  `json:"seconds-remaining,omitempty"` // only out of captivity
+	SecondsRemaining *int64  `json:"seconds-remaining,omitempty"` // only if not captive
 	BytesRemaining   *uint64 `json:"bytes-remaining,omitempty"`
 }
 
-// api tells phones that ask, instead of probing, whether they are captive. Who stays is not.
+// api tells phones that query it, instead of probing, whether they are captive. A resident who dismissed the portal is not.
 func (s *Server) api(w http.ResponseWriter, r *request) {
-	c := captivity{Captive: !r.online() && !s.staying(r), UserPortalURL: r.portal, VenueInfoURL: r.portal}
+	c := captivity{Captive: !r.online() && !s.dismissed(r), UserPortalURL: r.portal, VenueInfoURL: r.portal}
 	if r.online() {
 		left := seconds(r.session.Left)
 		c.SecondsRemaining, c.CanExtendSession = &left, r.extends()
@@ -76,5 +76,5 @@ func (s *Server) writeJSON(w http.ResponseWriter, contentType, cacheControl stri
 	h.Set("Cache-Control", cacheControl)
 	h["X-Content-Type-Options"] = []string{"nosniff"}
 	w.WriteHeader(status)
-	w.Write(append(b, '\n')) // a client that went away is no concern of ours
+	w.Write(append(b, '\n')) // an error means that the client is gone
 }

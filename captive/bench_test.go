@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// common are the answers that residents get most.
+// common are the most frequent requests.
 var common = map[string]string{
 	"first": "10.80.0.1/", "redirect": "example.org/", "program": "example.org/feed.xml", "lesson": "10.80.0.1/tutorials/wifi", "picture": "10.80.0.1/tutorials/wifi/3",
 }
@@ -23,14 +23,14 @@ func commonRequest(url string) *http.Request {
 	return r
 }
 
-// discard is a ResponseWriter that costs nothing.
+// discard is a ResponseWriter without cost.
 type discard struct{ header http.Header }
 
 func (d discard) Header() http.Header         { return d.header }
 func (d discard) Write(b []byte) (int, error) { return len(b), nil }
 func (d discard) WriteHeader(int)             {}
 
-// The common answers leave next to nothing for the garbage collector, however many residents ask.
+// The common answers allocate next to nothing.
 func TestCommonAnswersAllocateLittle(t *testing.T) {
 	s := newServer(newFakeBox())
 	for name, url := range common {

@@ -15,14 +15,14 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
-	"passerelle/appliance/decide"
-	"passerelle/captive/tutorials"
+	"passerelle/appliance/state"
+	"passerelle/captive/tutorials/lessons"
 	"passerelle/captive/web/webtest"
 	"passerelle/netctl/netlab/labtest"
 )
 
-// A real browser, its scripts off as in some phones' sign-in windows, is led to the first page, presses the button, sees
-// the session and ends it. It finds the box by name, so by no origin that browsers trust: they then send Origin but no
+// A real browser with scripts off, as in some phones' sign-in windows, is redirected to the first page, presses the button,
+// sees the session and ends it. It finds the box by name, so its origin is not trustworthy: browsers then send Origin but no
 // Sec-Fetch-Site, as on a hotspot.
 func TestPressWithoutScripts(t *testing.T) {
 	labtest.Root(t, "chromium")
@@ -58,8 +58,8 @@ func TestPressWithoutScripts(t *testing.T) {
 		t.Errorf("the button is %s: the policy does not let the style through", button)
 	}
 
-	// In the last minutes the first page and the session's have a button that makes it longer.
-	b.pass(func(s *Session) { s.Left, s.Extends = 8*time.Minute, true })
+	// In the last minutes the first page and the session's page have a button that makes the session longer.
+	b.pass(func(s *state.Session) { s.Left, s.Extends = 8*time.Minute, true })
 	var before, after string
 	err = chromedp.Run(ctx,
 		chromedp.Navigate(site+"/"),
@@ -147,12 +147,12 @@ func TestEssentialWithoutScripts(t *testing.T) {
 }
 
 // A browser without scripts reads a lesson, clicks through its pictures and finds one by a search, on a screen of 320 px,
-// where nothing must be scrolled sideways and each link is large enough for a finger.
+// with no horizontal scrolling and with links large enough for a finger.
 func TestLessonsWithoutScripts(t *testing.T) {
 	labtest.Root(t, "chromium")
 	t.Parallel()
 	b := newFakeBox()
-	b.view.State = decide.Offline
+	b.site.State = state.Offline
 	_, port, err := net.SplitHostPort(serve(t, newServer(b)))
 	if err != nil {
 		t.Fatal(err)
@@ -165,7 +165,7 @@ func TestLessonsWithoutScripts(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// fits checks the page that is shown, once something of it is.
+	// fits checks the current page, once a part of it is shown.
 	fits := func(selector string) {
 		t.Helper()
 		var page string
@@ -199,7 +199,7 @@ func TestLessonsWithoutScripts(t *testing.T) {
 	follow(`a[href="/tutorials/premiers-pas"]`, `a[href="/tutorials/wifi"]`)
 	follow(`a[href="/tutorials/wifi"]`, `.steps`)
 	follow(`a[href="/tutorials/wifi/1"]`, `.story`)
-	lesson, _ := tutorials.Own().Lesson("wifi", "fr")
+	lesson, _ := lessons.Own().Lesson("wifi", "fr")
 	for n, step := range lesson.Steps {
 		var heading, progress string
 		run(chromedp.WaitVisible(fmt.Sprintf(`a[href="/tutorials/wifi/%d"]`, n+2), chromedp.ByQuery),
@@ -232,16 +232,18 @@ func TestLessonsWithoutScripts(t *testing.T) {
 	}
 }
 
-// Each lesson is printed on one or two pages.
+// Each lesson is printed on one or two pages, with the centre's card.
 func TestLessonsPrint(t *testing.T) {
 	labtest.Root(t, "chromium")
 	t.Parallel()
-	_, port, err := net.SplitHostPort(serve(t, newServer(newFakeBox())))
+	b := newFakeBox()
+	withCard(b)
+	_, port, err := net.SplitHostPort(serve(t, newServer(b)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, _ := webtest.Browser(t)
-	for _, path := range tutorials.Own().Paths() {
+	for _, path := range lessons.Own().Paths() {
 		for _, slug := range path.Lessons {
 			err := chromedp.Run(ctx, chromedp.Navigate("http://partage.internal:"+port+"/tutorials/"+slug+"?lang=fr"),
 				chromedp.ActionFunc(func(ctx context.Context) error {
@@ -259,7 +261,7 @@ func TestLessonsPrint(t *testing.T) {
 	}
 }
 
-// The keyboard reaches all that can be pressed, in the order of the page, and one sees where it is.
+// Every control can be reached by keyboard, in the order of the page, and has a visible focus.
 func TestKeyboard(t *testing.T) {
 	labtest.Root(t, "chromium")
 	t.Parallel()

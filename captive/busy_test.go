@@ -16,14 +16,15 @@ import (
 	"testing/synctest"
 	"time"
 
+	"passerelle/appliance/state"
 	"passerelle/captive/web"
 )
 
-// slowBox takes its time for each session that it begins or ends, and does one thing at a time, like the box's loop.
+// slowBox takes some time to start or end a session, and serves one request at a time, like the box's loop.
 type slowBox struct {
 	*fakeBox
 	takes time.Duration
-	loop  chan struct{} // who is served holds it
+	loop  chan struct{} // held while a request is served
 }
 
 func newSlowBox(takes time.Duration) slowBox {
@@ -42,11 +43,11 @@ func (b slowBox) turn(ctx context.Context) error {
 	}
 }
 
-func (b slowBox) Admit(ctx context.Context, addr netip.Addr) (Session, error) {
+func (b slowBox) Authorize(ctx context.Context, addr netip.Addr) (state.Session, error) {
 	if err := b.turn(ctx); err != nil {
-		return Session{}, err
+		return state.Session{}, err
 	}
-	return b.fakeBox.Admit(ctx, addr)
+	return b.fakeBox.Authorize(ctx, addr)
 }
 
 func (b slowBox) End(ctx context.Context, addr netip.Addr) error {
@@ -56,7 +57,7 @@ func (b slowBox) End(ctx context.Context, addr netip.Addr) error {
 	return b.fakeBox.End(ctx, addr)
 }
 
-// crowd sends requests from many devices, and notes how they are answered.
+// crowd sends requests from many devices, and records the answers.
 type crowd struct {
 	server  *Server
 	began   time.Time
@@ -77,7 +78,7 @@ func newCrowd(s *Server) *crowd {
 	return &crowd{server: s, began: time.Now(), answers: map[string][]answered{}}
 }
 
-// ask sends a request at once. It does not wait for the answer.
+// ask sends a request, and does not wait for the answer.
 func (c *crowd) ask(ctx context.Context, device, line string, headers ...string) {
 	method, path, _ := strings.Cut(line, " ")
 	r := httptest.NewRequest(method, "http://10.80.0.1"+path, nil).WithContext(ctx)
@@ -97,7 +98,7 @@ func (c *crowd) ask(ctx context.Context, device, line string, headers ...string)
 	synctest.Wait()
 }
 
-// wait waits until all are answered.
+// wait waits for all answers.
 func (c *crowd) wait() map[string][]answered {
 	c.waiting.Wait()
 	c.mu.Lock()
@@ -116,12 +117,12 @@ func count(all []answered, status int) (n int) {
 
 func device(n int) string { return fmt.Sprintf("10.80.%d.%d", 1+n/200, 1+n%200) }
 
-// One device that presses over thirty connections has one press followed and one waiting: another's comes soon.
-// What is refused is refused at once, with a button that asks for the same again.
+// One device that presses over thirty connections has one request served and one waiting, so another device's is served
+// soon. Others are refused at once, with a button that repeats the request.
 func TestPressesOfOneDevice(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c := newCrowd(New(newSlowBox(100*time.Millisecond), quiet, time.Now))
+		c := newCrowd(newServerAt(newSlowBox(100*time.Millisecond), quiet, time.Now))
 		for range 30 {
 			c.ask(t.Context(), device(0), "POST /session?lang=en")
 		}
@@ -148,11 +149,11 @@ func TestPressesOfOneDevice(t *testing.T) {
 	})
 }
 
-// Everybody's presses together are bounded, too: who finds the box full is told so at once.
+// The presses of all devices are bounded, too: a full box refuses at once.
 func TestPressesOfAll(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c := newCrowd(New(newSlowBox(100*time.Millisecond), quiet, time.Now))
+		c := newCrowd(newServerAt(newSlowBox(100*time.Millisecond), quiet, time.Now))
 		for n := range 200 {
 			c.ask(t.Context(), device(n), "POST /session")
 		}
@@ -172,12 +173,12 @@ func TestPressesOfAll(t *testing.T) {
 	})
 }
 
-// Who pressed less often lately comes first: devices that go on pressing are no queue for a newcomer.
+// Devices that pressed less often lately are served first: newcomers do not queue behind devices that press again and again.
 func TestNewcomersPressFirst(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const takes = 100 * time.Millisecond
-		c := newCrowd(New(newSlowBox(takes), quiet, time.Now))
+		c := newCrowd(newServerAt(newSlowBox(takes), quiet, time.Now))
 		for range 5 {
 			for n := range 32 {
 				c.ask(t.Context(), device(n), "POST /session")
@@ -190,13 +191,13 @@ func TestNewcomersPressFirst(t *testing.T) {
 	})
 }
 
-// A device may press so often: more is refused, also of ends, until a while has passed. Others' presses do not count, nor
-// do ends of who has no session.
+// The rate of a device's presses is limited, also of ends. Other devices' presses do not count, nor do ends without a
+// session.
 func TestPressesOften(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newSlowBox(0)
-		c := newCrowd(New(b, quiet, time.Now))
+		c := newCrowd(newServerAt(b, quiet, time.Now))
 		press := func(line string, want int) {
 			t.Helper()
 			before := len(c.answers[device(0)])
@@ -230,11 +231,11 @@ func TestPressesOften(t *testing.T) {
 	})
 }
 
-// A program is told as JSON that it has to wait.
+// A program gets the wait as JSON.
 func TestBusyAsJSON(t *testing.T) {
 	t.Parallel()
 	b := newFakeBox()
-	b.admit = ErrBusy
+	b.admit = state.ErrStopped
 	res := ask(t, newServer(b), "POST /session", "Accept: application/json")
 	var st Status
 	if err := json.Unmarshal([]byte(body(t, res)), &st); err != nil {
@@ -245,17 +246,17 @@ func TestBusyAsJSON(t *testing.T) {
 	}
 }
 
-// Who goes away before the answer is nothing to write down; what the box cannot do is.
+// A client that goes away is not logged; an error of the box is.
 func TestWhoGoesAwayIsNotLogged(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var log strings.Builder
 		b := newSlowBox(time.Second)
-		s := New(b, slog.New(slog.NewTextHandler(&log, nil)), time.Now)
+		s := newServerAt(b, slog.New(slog.NewTextHandler(&log, nil)), time.Now)
 		c := newCrowd(s)
 		ctx, leave := context.WithCancel(t.Context())
 		for n := range 30 {
-			b.fakeBox.sessions[netip.MustParseAddr(device(n))] = Session{}
+			b.fakeBox.sessions[netip.MustParseAddr(device(n))] = state.Session{}
 			c.ask(ctx, device(n), "POST /session")
 			c.ask(ctx, device(100+n), "POST /session/end")
 			c.ask(ctx, device(n), "GET /tutorials?q=x")
@@ -274,12 +275,12 @@ func TestWhoGoesAwayIsNotLogged(t *testing.T) {
 	})
 }
 
-// What is served to residents, and only a page that is one, shows that pages are.
+// Only a page served to residents proves that pages are served.
 func TestServed(t *testing.T) {
 	t.Parallel()
 	now := noon
 	b := newFakeBox()
-	s := New(b, quiet, func() time.Time { return now })
+	s := newServerAt(b, quiet, func() time.Time { return now })
 	for _, test := range []struct {
 		line   string
 		proves bool

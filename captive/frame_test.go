@@ -17,12 +17,12 @@ import (
 
 	"github.com/chromedp/chromedp"
 
-	"passerelle/captive/tutorials"
+	"passerelle/captive/tutorials/lessons"
 	"passerelle/captive/web/webtest"
 	"passerelle/netctl/netlab/labtest"
 )
 
-// tricks are how a pack's page may try to lead the window to EVIL, by itself or when it is pressed on.
+// tricks are ways in which a pack's page may try to lead the window to EVIL, by itself or when it is clicked.
 var tricks = map[string]string{
 	"location":     `<script>location = "EVIL"</script>`,
 	"top":          `<script>top.location = "EVIL"</script>`,
@@ -43,13 +43,13 @@ var tricks = map[string]string{
 	"loaded":       `<script src="EVIL"></script><img src="EVIL">`,
 }
 
-// hostile is a page with a trick, which shows that it is there by asking for a picture of its own.
+// hostile is a page with a trick. It loads a picture of its own to show that it was rendered.
 func hostile(trick, evil string) string {
 	return `<!doctype html><title>A game</title><style>a,button{position:fixed;inset:0;width:100%;background:#fff}</style>` +
 		`<img src="shown.gif">` + strings.ReplaceAll(trick, "EVIL", evil)
 }
 
-// paths notes what is asked for.
+// paths records the requested paths.
 type paths struct {
 	mu   sync.Mutex
 	seen map[string]bool
@@ -81,8 +81,8 @@ func (p *paths) wait(t testing.TB, part string) {
 	}
 }
 
-// A pack's page that wants to lead its reader to another site stays in its frame, and our page around it, whatever the
-// reader presses on. Without frame and policy each trick works: the browser is shown the same pages so afterwards.
+// A pack's page that tries to lead its reader to another site stays in its frame, and our page around it, whatever the
+// reader clicks. Without frame and policy each trick works, as the browser shows for the same pages.
 func TestHostilePack(t *testing.T) {
 	labtest.Root(t, "chromium")
 	t.Parallel()
@@ -102,7 +102,7 @@ func TestHostilePack(t *testing.T) {
 		io.WriteString(w, hostile(tricks[name], evil+"/bare/"+name))
 	}))
 	b, dir, from := newFakeBox(), t.TempDir(), t.TempDir()
-	importer := tutorials.Importer{Dir: dir, Most: tutorials.MostBytes, Now: time.Now, Progress: func(int64, int64) {}}
+	importer := lessons.Importer{Dir: dir, MaxSize: lessons.DefaultMaxSize, Now: time.Now, Progress: func(int64, int64) {}}
 	for name, trick := range tricks {
 		err := os.Mkdir(filepath.Join(from, name), 0o755)
 		if err == nil {
@@ -115,10 +115,11 @@ func TestHostilePack(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	var problems []error
-	if b.lessons, problems = tutorials.Load(dir); problems != nil {
+	library, problems := lessons.Load(dir)
+	if problems != nil {
 		t.Fatal(errors.Join(problems...))
 	}
+	b.tutorials.Show(library)
 	s := newServer(b)
 	ours := site(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		shown.note(r)
@@ -134,7 +135,7 @@ func TestHostilePack(t *testing.T) {
 		}
 		return tab
 	}
-	// A browser never says that a press was taken by a page that went away meanwhile, as those here do: it is made again.
+	// A browser does not report a click on a page that is gone meanwhile, as happens here, so it is repeated.
 	press := func(tab context.Context) (err error) {
 		for range 5 {
 			once, cancel := context.WithTimeout(tab, 5*time.Second)
@@ -148,9 +149,9 @@ func TestHostilePack(t *testing.T) {
 	}
 	tabs := map[string]context.Context{}
 	for name := range tricks {
-		tabs[name] = open(ours + "/packs/" + name + "/") // not the address of the frame's page, but of the pack
+		tabs[name] = open(ours + "/packs/" + name + "/") // the address of the pack, not of the frame's page
 		shown.wait(t, "/packs/"+name+"/")
-		shown.wait(t, fmt.Sprintf("%sshown.gif", filesPath(pack(t, b, name))))
+		shown.wait(t, fmt.Sprintf("%sshown.gif", framed(t, s, name)))
 		if err := press(tabs[name]); err != nil {
 			t.Fatalf("press on %s: %v", name, err)
 		}
@@ -175,12 +176,67 @@ func TestHostilePack(t *testing.T) {
 	}
 }
 
-// pack returns a pack of pages.
-func pack(t testing.TB, b *fakeBox, name string) tutorials.Pack {
+// framed returns the path of a pack's pages in its frame.
+func framed(t testing.TB, s *Server, name string) (path string) {
 	t.Helper()
-	p, ok := b.Lessons().Pages(name)
+	_, frame, _ := strings.Cut(body(t, ask(t, s, "GET /packs/"+name)), `<iframe class="pack" src="`)
+	path, _, ok := strings.Cut(frame, `"`)
 	if !ok {
 		t.Fatalf("there is no pack %s", name)
 	}
-	return p
+	return path
+}
+
+// TestPackLoadsItsParts: in its frame, a pack's page gets its own module scripts, data and folders, and asks nobody else.
+func TestPackLoadsItsParts(t *testing.T) {
+	labtest.Root(t)
+	dir, from := t.TempDir(), t.TempDir()
+	for name, text := range map[string]string{
+		"index.html":       `<!doctype html><title>Jeu</title><script type="module" src="main.mjs"></script>`,
+		"main.mjs":         `import {part} from './part.js'; const data = await (await fetch('data.json')).json(); new Image().src = part + data.n + '.png'`,
+		"part.js":          `export const part = 'loaded-'`,
+		"data.json":        `{"n": 7}`,
+		"guide/index.html": `<!doctype html><title>Guide</title>`,
+	} {
+		path := filepath.Join(from, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	i := lessons.Importer{Dir: dir, MaxSize: lessons.DefaultMaxSize, Now: time.Now, Progress: func(int64, int64) {}}
+	if _, err := i.Import(t.Context(), from, "jeu"); err != nil {
+		t.Fatal(err)
+	}
+	library, problems := lessons.Load(dir)
+	if problems != nil {
+		t.Fatal(errors.Join(problems...))
+	}
+	b := newFakeBox()
+	b.tutorials.Show(library)
+	s := newServer(b)
+	loaded := make(chan struct{}, 1)
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/loaded-7.png") {
+			select {
+			case loaded <- struct{}{}:
+			default:
+			}
+		}
+		s.ServeHTTP(w, r)
+	}))
+	defer web.Close()
+	_, port, err := net.SplitHostPort(web.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	browser, _ := webtest.Browser(t)
+	tab, _ := webtest.Tab(t, browser)
+	if err := chromedp.Run(tab, chromedp.Navigate("http://partage.internal:"+port+"/packs/jeu")); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-loaded:
+	case <-time.After(time.Minute):
+		t.Error("the page did not get its own parts")
+	}
 }

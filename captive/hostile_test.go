@@ -7,9 +7,11 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"passerelle/captive/web/webtest"
 )
 
-// What no browser sends, or not so much of: the answer is fit, and the next resident is served.
+// Requests that no browser sends get a suitable answer, and the next resident is served.
 func TestHostileRequests(t *testing.T) {
 	t.Parallel()
 	addr := serve(t, newServer(newFakeBox()))
@@ -43,18 +45,18 @@ func TestHostileRequests(t *testing.T) {
 		{"garbage for a coding", "GET / HTTP/1.1\r\n" + host + "Accept-Encoding: ;;q=,gzip;q=0,,gzip\r\n" + end, "200"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := exchange(t, "127.0.0.2", addr, test.raw)
+			got, err := webtest.Exchange(t, "127.0.0.2", addr, test.raw)
 			if !strings.HasPrefix(got, "HTTP/1.1 "+test.status) && !strings.HasPrefix(got, "HTTP/1.0 "+test.status) {
 				t.Errorf("got %.60q, %v; want %s", got, err, test.status)
 			}
-			if got, err := exchange(t, "127.0.0.3", addr, getFirst); err != nil || !strings.HasPrefix(got, "HTTP/1.1 200") {
+			if got, err := webtest.Exchange(t, "127.0.0.3", addr, webtest.GetFirst); err != nil || !strings.HasPrefix(got, "HTTP/1.1 200") {
 				t.Errorf("the next resident got %.60q, %v", got, err)
 			}
 		})
 	}
 }
 
-// Whatever net/http hands over, the handler neither panics nor blames itself.
+// The handler neither panics nor reports an internal error, whatever net/http passes to it.
 func FuzzServe(f *testing.F) {
 	f.Add("GET / HTTP/1.1\r\nHost: 10.80.0.1\r\nAccept-Language: en-GB,en;q=0.5\r\nAccept-Encoding: gzip, br\r\n\r\n")
 	f.Add("POST /session?lang=en HTTP/1.1\r\nHost: partage.internal:80\r\nOrigin: http://partage.internal\r\nContent-Length: 1\r\n\r\na")

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"passerelle/appliance/decide"
+	"passerelle/appliance/state"
 )
 
 var (
@@ -15,22 +15,22 @@ var (
 	ownLink = regexp.MustCompile(`^/($|[^/])`)
 )
 
-// Whoever has chosen a language keeps it: on every page that can be reached, every link and form within the box has it,
-// but those that change it.
+// A chosen language is kept: on every page that can be reached, every link and form within the box has it, except those that
+// change it.
 func TestChoiceIsOnEveryLink(t *testing.T) {
 	t.Parallel()
 	const choice = "lang=ar"
 	for name, change := range map[string]func(b *fakeBox){
 		"a session":   func(b *fakeBox) { b.has(nil) },
-		"spent":       func(b *fakeBox) { b.has(func(s *Session) { s.DataLeft = 0 }) },
-		"paused":      func(b *fakeBox) { b.view.State = decide.Paused },
-		"closed":      func(b *fakeBox) { b.view.State = decide.Closed },
-		"exhausted":   func(b *fakeBox) { b.view.State = decide.Exhausted },
+		"spent":       func(b *fakeBox) { b.has(func(s *state.Session) { s.DataLeft = 0 }) },
+		"paused":      func(b *fakeBox) { b.site.State = state.Paused },
+		"closed":      func(b *fakeBox) { b.site.State = state.Closed },
+		"exhausted":   func(b *fakeBox) { b.site.State = state.Exhausted },
 		"no sessions": func(*fakeBox) {},
 	} {
 		b := newFakeBox()
 		withPack(t, b)
-		b.view.Languages = []string{"fr", "en", "ar"}
+		b.site.Languages = "fr en ar"
 		change(b)
 		s := newServer(b)
 		asked := []string{
@@ -66,7 +66,7 @@ func TestChoiceIsOnEveryLink(t *testing.T) {
 				for _, a := range anAttr.FindAllStringSubmatch(form[1], -1) {
 					attrs[a[1]] = a[2]
 				}
-				// A browser takes the query from the fields of a form that asks, and from the address of one that changes.
+				// A browser takes the query from the fields of a GET form, and from the address of a POST form.
 				if attrs["method"] != "post" && !strings.Contains(form[2], `name="lang" value="ar"`) ||
 					attrs["method"] == "post" && !strings.Contains(attrs["action"], choice) {
 					t.Errorf("%s: %s has the form %s", name, link, form[0])
@@ -79,11 +79,11 @@ func TestChoiceIsOnEveryLink(t *testing.T) {
 	}
 }
 
-// A lesson that is not in the reader's language says so, and every part of the page says which language it is in.
+// A lesson in another language than the reader's says so, and every part of the page declares its language.
 func TestLessonInAnotherLanguage(t *testing.T) {
 	t.Parallel()
 	b := newFakeBox()
-	b.view.Languages = []string{"fr", "ar"}
+	b.site.Languages = "fr ar"
 	page := body(t, ask(t, newServer(b), "GET /tutorials/wifi?lang=ar"))
 	for _, want := range []string{`<html lang="ar" dir="rtl">`, `<article lang="fr" dir="ltr">`, `<h2 lang="ar" dir="rtl">`} {
 		if !strings.Contains(page, want) {

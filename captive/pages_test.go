@@ -3,6 +3,7 @@ package captive
 import (
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -10,7 +11,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"passerelle/appliance/config"
-	"passerelle/appliance/decide"
+	"passerelle/appliance/state"
 	"passerelle/captive/web"
 	"passerelle/captive/web/webtest"
 )
@@ -35,61 +36,61 @@ func (c pageCase) server(t testing.TB, b *fakeBox) *Server {
 	return s
 }
 
-// pageCases are all pages but those of lessons: each State's, and each answer to a press.
+// pageCases are all pages except those of lessons: each State's, and each answer to a press.
 func pageCases() []pageCase {
 	monday := time.Date(2026, 11, 23, 8, 30, 0, 0, paris)
-	inState := func(state decide.State) func(*fakeBox) {
-		return func(b *fakeBox) { b.view.State, b.view.Essential = state, false }
+	inState := func(state state.State) func(*fakeBox) {
+		return func(b *fakeBox) { b.site.State, b.site.Essential = state, false }
 	}
 	serves := func(names ...string) func(*fakeBox) {
-		return func(b *fakeBox) { b.view.Services, b.view.Essential = names, len(names) > 0 }
+		return func(b *fakeBox) { b.site.Services, b.site.Essential = services(names...), len(names) > 0 }
 	}
 	return []pageCase{
 		{name: "first", line: "GET /"},
-		{name: "first-no-limits", line: "GET /", set: func(b *fakeBox) { b.view.Download, b.view.Data = 0, 0 }},
+		{name: "first-no-limits", line: "GET /", set: func(b *fakeBox) { b.site.Download, b.site.Data = 0, 0 }},
 		{name: "first-no-essential", line: "GET /", set: serves()},
 		{name: "first-online", line: "GET /", set: func(b *fakeBox) { b.has(nil) }},
-		{name: "first-ending", line: "GET /", set: func(b *fakeBox) { b.has(func(s *Session) { s.Extends = true }) }},
+		{name: "first-ending", line: "GET /", set: func(b *fakeBox) { b.has(func(s *state.Session) { s.Extends = true }) }},
 		{name: "first-stay", line: "GET /", stay: true},
 		{name: "session", line: "GET /session", set: func(b *fakeBox) { b.has(nil) }},
 		{name: "session-hold", line: "GET /session?hold=1", set: func(b *fakeBox) { b.has(nil) }},
 		{name: "session-ending", line: "GET /session", set: func(b *fakeBox) {
-			b.has(func(s *Session) { s.Left, s.DataLeft, s.Extends = 20*time.Second, 900_000, true })
+			b.has(func(s *state.Session) { s.Left, s.DataLeft, s.Extends = 20*time.Second, 900_000, true })
 		}},
-		{name: "session-no-limit", line: "GET /session", set: func(b *fakeBox) { b.has(func(s *Session) { s.Limited = false }) }},
+		{name: "session-no-limit", line: "GET /session", set: func(b *fakeBox) { b.has(func(s *state.Session) { s.Limited = false }) }},
 		{name: "session-none", line: "GET /session"},
-		{name: "state-starting", line: "GET /", set: inState(decide.Starting)},
-		{name: "state-fault", line: "GET /", set: inState(decide.Fault)},
-		{name: "state-setup", line: "GET /", set: inState(decide.Setup)},
-		{name: "state-paused", line: "GET /", set: inState(decide.Paused)},
+		{name: "state-starting", line: "GET /", set: inState(state.Starting)},
+		{name: "state-fault", line: "GET /", set: inState(state.Fault)},
+		{name: "state-setup", line: "GET /", set: inState(state.Setup)},
+		{name: "state-paused", line: "GET /", set: inState(state.Paused)},
 		{name: "state-closed", line: "GET /", set: func(b *fakeBox) {
-			inState(decide.Closed)(b)
-			b.view.Opens = monday
+			inState(state.Closed)(b)
+			b.site.Opens = monday
 		}},
-		{name: "state-closed-unknown", line: "GET /", set: inState(decide.Closed)},
+		{name: "state-closed-unknown", line: "GET /", set: inState(state.Closed)},
 		{name: "state-exhausted", line: "GET /", set: func(b *fakeBox) {
-			b.view.State, b.view.Refills = decide.Exhausted, time.Date(2026, 12, 1, 0, 0, 0, 0, paris)
+			b.site.State, b.site.Resets = state.Exhausted, time.Date(2026, 12, 1, 0, 0, 0, 0, paris)
 		}},
-		{name: "state-exhausted-unknown", line: "GET /session", set: inState(decide.Exhausted)},
-		{name: "state-offline", line: "GET /", set: inState(decide.Offline)},
-		{name: "state-offline-stay", line: "GET /", set: inState(decide.Offline), stay: true},
+		{name: "state-exhausted-unknown", line: "GET /session", set: inState(state.Exhausted)},
+		{name: "state-offline", line: "GET /", set: inState(state.Offline)},
+		{name: "state-offline-stay", line: "GET /", set: inState(state.Offline), stay: true},
 		{name: "essential", line: "GET /essential"},
 		{name: "essential-online", line: "GET /essential", set: func(b *fakeBox) { b.has(nil); serves("caf.fr")(b) }},
 		{name: "essential-stay", line: "GET /essential", set: serves("caf.fr"), stay: true},
 		{name: "essential-own", line: "GET /essential", set: serves("mairie-des-lilas.example", "caf.fr")},
 		{name: "essential-none", line: "GET /essential", set: serves()},
-		{name: "essential-paused", line: "GET /essential", set: inState(decide.Paused)},
-		{name: "essential-exhausted", line: "GET /essential", set: inState(decide.Exhausted)},
-		{name: "spent", line: "GET /session", set: func(b *fakeBox) { b.has(func(s *Session) { s.DataLeft = 0 }) }},
-		{name: "admit-unknown", line: "POST /session", set: func(b *fakeBox) { b.admit = ErrUnknown }},
-		{name: "admit-busy", line: "POST /session", set: func(b *fakeBox) { b.admit = ErrBusy }},
+		{name: "essential-paused", line: "GET /essential", set: inState(state.Paused)},
+		{name: "essential-exhausted", line: "GET /essential", set: inState(state.Exhausted)},
+		{name: "spent", line: "GET /session", set: func(b *fakeBox) { b.has(func(s *state.Session) { s.DataLeft = 0 }) }},
+		{name: "admit-unknown", line: "POST /session", set: func(b *fakeBox) { b.admit = state.ErrUnknown }},
+		{name: "admit-busy", line: "POST /session", set: func(b *fakeBox) { b.admit = state.ErrStopped }},
 		{name: "admit-failed", line: "POST /session", set: func(b *fakeBox) { b.admit = io.ErrUnexpectedEOF }},
 		{name: "refused", line: "PUT /session"},
 		{name: "missing", line: "GET /nope"},
 	}
 }
 
-// TestPages holds each page in each language to its golden file, testdata/CASE.txtar.
+// TestPages compares each page in each language with its golden file, testdata/CASE.txtar.
 func TestPages(t *testing.T) {
 	t.Parallel()
 	for _, test := range pageCases() {
@@ -105,16 +106,18 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// The first page with its icon and headers weighs at most 14 kB on the wire in each language, with all others offered.
+// The first page with its icon and headers has at most 14 kB on the wire in each language, with all others offered and all
+// that is known of the centre.
 func TestFirstPageWeight(t *testing.T) {
 	t.Parallel()
 	const most = 14_000
 	b := newFakeBox()
-	b.view.Languages = []string{"fr", "en", "ar", "es", "pt", "uk"}
+	b.site.Languages = strings.Join(everyLanguage, " ")
+	withCard(b)
 	addr := serve(t, newServer(b))
-	for _, code := range b.view.Languages {
+	for _, code := range everyLanguage {
 		raw := "GET /?lang=" + code + " HTTP/1.1\r\nHost: 10.80.0.1\r\nAccept-Encoding: gzip, deflate, br\r\nConnection: close\r\n\r\n"
-		got, err := exchange(t, "127.0.0.2", addr, raw)
+		got, err := webtest.Exchange(t, "127.0.0.2", addr, raw)
 		if err != nil || !strings.HasPrefix(got, "HTTP/1.1 200") || !strings.Contains(got, "Content-Encoding: gzip") {
 			t.Fatalf("got %.60q, %v", got, err)
 		}
@@ -125,7 +128,7 @@ func TestFirstPageWeight(t *testing.T) {
 	}
 }
 
-// No page loads anything: no address in it leads elsewhere, but to essential services, and nothing in it runs.
+// No page loads anything: no address in it leads elsewhere, except to essential services, and nothing in it runs.
 func TestPagesLoadNothing(t *testing.T) {
 	t.Parallel()
 	b := newFakeBox()
@@ -134,7 +137,7 @@ func TestPagesLoadNothing(t *testing.T) {
 	loads := regexp.MustCompile(`(?i)<(script|img|iframe|object|embed|video|audio|source)|\son\w+=|@import|url\(|src=|javascript:`)
 	links := regexp.MustCompile(`(?:href|action)="([^"]*)"`)
 	services := make(map[string]bool)
-	for _, s := range (config.Essential{Names: b.view.Services}).Services() {
+	for _, s := range *b.site.Services {
 		services["https://"+s.Site+"/"] = s.Site != ""
 	}
 	for _, line := range []string{"GET /", "GET /session", "GET /essential", "GET /nope"} {
@@ -144,9 +147,25 @@ func TestPagesLoadNothing(t *testing.T) {
 		}
 		for _, m := range links.FindAllStringSubmatch(page, -1) {
 			if !strings.HasPrefix(m[1], "/") && !strings.HasPrefix(m[1], "#") &&
-				!strings.HasPrefix(m[1], "data:image/svg") && !services[m[1]] {
+				!strings.HasPrefix(m[1], "data:image/svg") && !strings.HasPrefix(m[1], "tel:") && !services[m[1]] {
 				t.Errorf("%s: a link to %q", line, m[1])
 			}
+		}
+	}
+}
+
+// Telephone numbers belong to services of the list, and are said with the month in which they were looked up.
+func TestServicesHavePhones(t *testing.T) {
+	t.Parallel()
+	page := body(t, ask(t, newServer(newFakeBox()), "GET /essential"))
+	all := config.Essential{Names: []string{config.France}}.All()
+	for name, p := range phones {
+		if !slices.Contains(all, name) {
+			t.Errorf("%s is no essential service", name)
+		}
+		want := `<a href="tel:` + strings.ReplaceAll(p.number, " ", "") + `">Par téléphone`
+		if i := strings.Index(page, want); i < 0 || !strings.Contains(page[i:i+200], "Numéro vérifié en novembre 2026") {
+			t.Errorf("%s: no %s with its month", name, want)
 		}
 	}
 }
@@ -170,7 +189,7 @@ func TestServicesHaveWords(t *testing.T) {
 				t.Errorf("%s: %s is linked to %d times, want %d", code, s.Name, got, wanted)
 			}
 		}
-		for topic := range topics {
+		for topic := range web.TopicPictograms {
 			if topic != "own" && strings.Count(page, `id="`+topic+`"`) != 1 {
 				t.Errorf("%s: %s is not one topic", code, topic)
 			}

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// answer is what a system's probe expects to get from the internet: exactly this, or it calls the network captive.
+// answer is what an operating system's probe expects from the internet. Any other answer makes it call the network captive.
 type answer struct {
 	status int
 	header http.Header
@@ -21,21 +21,25 @@ func text(contentType, body string) *answer {
 	}, []byte(body)}
 }
 
-// What the systems ask, as their own sources or documents have it: Android's NetworkMonitor.java, Chromium's
+// The systems' probes, from their source code or documentation: Android's NetworkMonitor.java, Chromium's
 // captive_portal_detector.cc, Microsoft's NCSI documentation, Firefox's captivedetect.canonicalURL and -Content,
-// NetworkManager's nm-connectivity.c and the distributions' conf.d, Apple's and Amazon's as seen on the wire.
+// NetworkManager's nm-connectivity.c and the distributions' conf.d; Apple's and Amazon's as seen on the wire.
 var (
 	noContent = &answer{http.StatusNoContent, http.Header{"Cache-Control": noStore}, nil}
 	apple     = text("text/html", "<HTML><HEAD><TITLE>Success</TITLE></HEAD><BODY>Success</BODY></HTML>")
 	firefox   = text("text/html",
 		`<meta http-equiv="refresh" content="0;url=https://support.mozilla.org/kb/captive-portal"/>`)
-	firefoxOld   = text("text/plain", "success\n")
-	windows      = text("text/plain", "Microsoft Connect Test")
-	windowsOld   = text("text/plain", "Microsoft NCSI")
-	networkMan   = text("text/plain", "NetworkManager is online\n")
-	fedora       = text("text/plain", "OK")
-	kindle       = text("text/html", "<html><body>81ce4465-7167-4dcb-835b-dcc9e44c112a</body></html>\n")
-	ubuntu       = &answer{http.StatusNoContent, http.Header{"Cache-Control": noStore, "X-NetworkManager-Status": {"online"}}, nil}
+	firefoxOld = text("text/plain", "success\n")
+	windows    = text("text/plain", "Microsoft Connect Test")
+	windowsOld = text("text/plain", "Microsoft NCSI")
+	networkMan = text("text/plain", "NetworkManager is online\n")
+	fedora     = text("text/plain", "OK")
+	kindle     = text("text/html", "<html><body>81ce4465-7167-4dcb-835b-dcc9e44c112a</body></html>\n")
+	ubuntu     = &answer{http.StatusNoContent, http.Header{"Cache-Control": noStore, "X-NetworkManager-Status": {"online"}}, nil}
+	// Nintendo's consoles look for the header (Switch, and before it 3DS and Wii U).
+	nintendo = &answer{http.StatusOK, http.Header{
+		"Content-Type": {"text/plain"}, "Content-Length": {"2"}, "Cache-Control": noStore, "X-Organization": {"Nintendo"},
+	}, []byte("ok")}
 	askedByPaths = map[string]*answer{
 		"/generate_204":                   noContent, // Android, ChromeOS, Chromium
 		"/gen_204":                        noContent,
@@ -53,7 +57,7 @@ var (
 		"/kindle-wifi/wifistub.html":      kindle,
 		"/kindle-wifi/wifistub-eink.html": kindle,
 	}
-	// Hosts that serve nothing but a probe, whatever the path.
+	// Hosts that serve only a probe, at any path.
 	askedByHosts = map[string]*answer{
 		"captive.apple.com":             apple,
 		"connectivity-check.ubuntu.com": ubuntu,
@@ -62,25 +66,30 @@ var (
 		"conncheck.opensuse.org":        networkMan,
 		"ping.archlinux.org":            networkMan,
 		"networkcheck.kde.org":          fedora,
+		"ctest.cdn.nintendo.net":        nintendo,
+		"ctest.cdn.n.nintendoswitch.cn": nintendo,
+		"conntest.nintendowifi.net":     nintendo,
+		"test.steampowered.com":         noContent, // Steam Deck
 	}
 )
 
-// appleProbe is how the User-Agent of Apple's probe begins. It asks at hosts and paths that change, too, and for the page that
-// it is led to.
+// appleProbe is the prefix of the User-Agent of Apple's probe. It also requests hosts and paths that change, and the page
+// that it is redirected to.
 const appleProbe = "CaptiveNetworkSupport"
 
-// answerFor returns what the system expects that asks for this, or nil if it is no system's probe. Windows' /redirect is
-// none: it is what Windows opens for people once its probe failed.
+// answerFor returns the answer that a system's probe expects, or nil if the request is not a probe. Windows' /redirect is
+// not one: Windows opens it for people after its probe failed. A host may have capitals and end in a point.
 func answerFor(host, path string) *answer {
 	if a := askedByPaths[path]; a != nil {
 		return a
 	}
-	return askedByHosts[strings.TrimSuffix(host, ":80")]
+	return askedByHosts[strings.ToLower(strings.TrimSuffix(strings.TrimSuffix(host, ":80"), "."))]
 }
 
-// probe answers a system's probe: with success to who is online or stays, else with the way to the first page.
+// probe answers a system's probe: with success to a resident who is online or dismissed the portal, else with a redirect to
+// the first page.
 func (s *Server) probe(w http.ResponseWriter, r *request, a *answer) {
-	if !r.online() && !s.staying(r) {
+	if !r.online() && !s.dismissed(r) {
 		s.redirect(w, r)
 		return
 	}
@@ -88,7 +97,7 @@ func (s *Server) probe(w http.ResponseWriter, r *request, a *answer) {
 	for name, value := range a.header {
 		h[name] = value
 	}
-	r.letGo(h)
+	r.closeConn(h)
 	w.WriteHeader(a.status)
-	w.Write(a.body) // a client that went away is no concern of ours
+	w.Write(a.body) // an error means that the client is gone
 }

@@ -8,10 +8,10 @@ import (
 	"testing"
 	"time"
 
-	"passerelle/appliance/decide"
+	"passerelle/appliance/state"
 )
 
-// systems are what systems ask, and what they take for the internet.
+// systems are the systems' probes, and the answers that they take for the internet.
 var systems = []struct {
 	name, url string
 	status    int
@@ -37,6 +37,13 @@ var systems = []struct {
 	{"openSUSE", "http://conncheck.opensuse.org/", 200, "NetworkManager is online\n"},
 	{"Ubuntu", "http://connectivity-check.ubuntu.com/", 204, ""},
 	{"Ubuntu, with its port", "http://connectivity-check.ubuntu.com:80/", 204, ""},
+	{"Ubuntu, with a final point", "http://connectivity-check.ubuntu.com./", 204, ""},
+	{"Ubuntu, in capitals", "http://Connectivity-Check.Ubuntu.COM.:80/", 204, ""},
+	{"iOS, with a final point", "http://captive.apple.com./any", 200, "<HTML><HEAD><TITLE>Success</TITLE></HEAD><BODY>Success</BODY></HTML>"},
+	{"Nintendo Switch", "http://ctest.cdn.nintendo.net/", 200, "ok"},
+	{"Nintendo 3DS and Wii U", "http://conntest.nintendowifi.net/", 200, "ok"},
+	{"Steam Deck", "http://test.steampowered.com/204", 204, ""},
+	{"Xbox", "http://www.msftconnecttest.com/connecttest.txt", 200, "Microsoft Connect Test"},
 	{"Fedora", "http://fedoraproject.org/static/hotspot.txt", 200, "OK"},
 	{"KDE", "http://networkcheck.kde.org/", 200, "OK"},
 	{"Kindle", "http://spectrum.s3.amazonaws.com/kindle-wifi/wifistub.html", 200,
@@ -44,7 +51,7 @@ var systems = []struct {
 	{"anybody, of the box itself", "http://10.80.0.1/generate_204", 204, ""},
 }
 
-// The sign-in window opens for somebody who is not online, and closes for who is or stays.
+// The sign-in window opens for a resident who is not online, and closes for one who is or who dismissed the portal.
 func TestProbes(t *testing.T) {
 	t.Parallel()
 	for _, who := range []struct {
@@ -55,10 +62,10 @@ func TestProbes(t *testing.T) {
 	}{
 		{name: "a stranger"},
 		{name: "online", set: func(b *fakeBox) { b.has(nil) }, success: true},
-		{name: "without data left", set: func(b *fakeBox) { b.has(func(s *Session) { s.DataLeft = 0 }) }},
-		{name: "with a session in a pause", set: func(b *fakeBox) { b.has(nil); b.view.State = decide.Paused }},
-		{name: "staying in a pause", set: func(b *fakeBox) { b.view.State = decide.Paused }, stays: true, success: true},
-		{name: "staying without data", set: func(b *fakeBox) { b.has(func(s *Session) { s.DataLeft = 0 }) }, stays: true, success: true},
+		{name: "without data left", set: func(b *fakeBox) { b.has(func(s *state.Session) { s.DataLeft = 0 }) }},
+		{name: "with a session in a pause", set: func(b *fakeBox) { b.has(nil); b.site.State = state.Paused }},
+		{name: "dismissed in a pause", set: func(b *fakeBox) { b.site.State = state.Paused }, stays: true, success: true},
+		{name: "dismissed without data", set: func(b *fakeBox) { b.has(func(s *state.Session) { s.DataLeft = 0 }) }, stays: true, success: true},
 	} {
 		b := newFakeBox()
 		if who.set != nil {
@@ -82,22 +89,23 @@ func TestProbes(t *testing.T) {
 			})
 		}
 	}
-	res := ask(t, staying(t), "GET http://connectivity-check.ubuntu.com/")
+	res := ask(t, dismissed(t), "GET http://connectivity-check.ubuntu.com/")
 	if got := map[string][]string(res.Header)["X-NetworkManager-Status"]; !slices.Equal(got, []string{"online"}) { // spelt as NetworkManager does
 		t.Errorf("X-NetworkManager-Status: %q", got)
 	}
 }
 
-// staying returns a server of a paused box on which the resident stays.
-func staying(t *testing.T) *Server {
+// dismissed returns a server of a paused box whose resident dismissed the portal.
+func dismissed(t *testing.T) *Server {
 	b := newFakeBox()
-	b.view.State = decide.Paused
+	b.site.State = state.Paused
 	s := newServer(b)
 	want(t, ask(t, s, "POST /stay"), http.StatusSeeOther, "Location: /")
 	return s
 }
 
-// Apple's probe is known by its name where its host and path are not, but not where it asks for the page that it was led to.
+// Apple's probe is recognised by its name at unknown hosts and paths, but not when it requests the page that it was
+// redirected to.
 func TestAppleProbesAnywhere(t *testing.T) {
 	t.Parallel()
 	const probe, agent = "GET http://www.ibook.info/6fvFq8Nc/tULPvzrv.html", "User-Agent: CaptiveNetworkSupport-277.10.5 wispr"
@@ -114,17 +122,17 @@ func TestAppleProbesAnywhere(t *testing.T) {
 	}
 }
 
-// What Windows opens for people leads to the first page whoever asks; so does any other site.
+// The address that Windows opens for people redirects everybody to the first page; so does any other site.
 func TestNoProbes(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{"http://www.msftconnecttest.com/redirect", "http://www.google.com/", "http://example.org/generate_2040"} {
-		want(t, ask(t, staying(t), "GET "+url), http.StatusFound, "Location: http://10.80.0.1/")
+		want(t, ask(t, dismissed(t), "GET "+url), http.StatusFound, "Location: http://10.80.0.1/")
 	}
 	want(t, ask(t, newServer(newFakeBox()), "POST http://connectivitycheck.gstatic.com/generate_204"),
 		http.StatusNetworkAuthenticationRequired)
 }
 
-// A connection that is older than the resident's session is given up, so that the next request gets through the gate.
+// A connection that is older than the resident's session is closed, so that the next request gets through the gate.
 func TestOldConnectionIsLetGo(t *testing.T) {
 	t.Parallel()
 	b := newFakeBox()
@@ -144,28 +152,28 @@ func TestStayEnds(t *testing.T) {
 	const probe = "GET http://connectivitycheck.gstatic.com/generate_204"
 	b := newFakeBox()
 	now := noon
-	s := New(b, quiet, func() time.Time { return now })
-	b.change(func(v *View) { v.State = decide.Closed })
+	s := newServerAt(b, quiet, func() time.Time { return now })
+	b.change(func(v *state.Site) { v.State = state.Closed })
 	ask(t, s, "POST /stay")
 	now = noon.Add(time.Hour - time.Second)
 	want(t, ask(t, s, probe), http.StatusNoContent)
-	b.change(func(v *View) { v.State = decide.Offline })
+	b.change(func(v *state.Site) { v.State = state.Offline })
 	want(t, ask(t, s, probe), http.StatusNoContent)
-	b.change(func(v *View) { v.State = decide.Sharing })
+	b.change(func(v *state.Site) { v.State = state.Sharing })
 	want(t, ask(t, s, probe), http.StatusFound) // there is internet: the window opens
-	b.change(func(v *View) { v.State = decide.Closed })
+	b.change(func(v *state.Site) { v.State = state.Closed })
 	now = noon.Add(time.Hour)
 	want(t, ask(t, s, probe), http.StatusFound)
 }
 
 func TestStaysAreBounded(t *testing.T) {
 	t.Parallel()
-	var s stays
+	var s dismissals
 	addr := netip.MustParseAddr("10.0.0.0")
 	early := addr
-	for i := range maxStays + 100 {
+	for i := range maxDismissals + 100 {
 		s.add(addr, noon.Add(time.Duration(i)*time.Second/10), false)
-		if len(s.until) > maxStays {
+		if len(s.until) > maxDismissals {
 			t.Fatalf("%d are remembered", len(s.until))
 		}
 		addr = addr.Next()

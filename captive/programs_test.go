@@ -8,7 +8,7 @@ import (
 
 // asked are requests for another site as real clients send them; page says whether a person would see the answer.
 var asked = []struct {
-	name, headers string // "Name: value", one a line
+	name, headers string // "Name: value", one per line
 	page          bool
 }{
 	{"Chrome", "User-Agent: Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Mobile Safari/537.36\n" +
@@ -69,8 +69,8 @@ var asked = []struct {
 	{"nothing at all", "", false},
 }
 
-// Who shows pages to a person is led to the first page; all others are told by a status that none takes for success, and
-// by a page that leads a person on.
+// Clients that show pages to a person are redirected to the first page. All others get an error status, and a page that
+// leads a person on.
 func TestProgramsAreNotLed(t *testing.T) {
 	t.Parallel()
 	s := newServer(newFakeBox())
@@ -104,7 +104,7 @@ func TestProgramsAreNotLed(t *testing.T) {
 	}
 }
 
-// The box's own pages, and what a probe looks for, are the same for all who ask.
+// The box's own pages, and the answers to probes, are the same for all clients.
 func TestProgramsHaveTheBoxesOwnPages(t *testing.T) {
 	t.Parallel()
 	s := newServer(newFakeBox())

@@ -3,98 +3,147 @@ package captive
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/netip"
 	"strings"
 	"sync/atomic"
 	"time"
 
-	"passerelle/appliance/decide"
+	"passerelle/appliance/state"
 	"passerelle/captive/web"
 )
 
-// Server answers residents. It is the http.Handler of the box's port 80, to which the gate also leads what residents
-// without a session ask of others.
+// Server answers residents. It is the http.Handler of the box's port 80, to which the gate also redirects what captive
+// residents request from other sites.
 type Server struct {
-	box   Box
-	log   *slog.Logger
-	now   func() time.Time
-	began time.Time
-	stays stays
+	box        Box
+	log        *slog.Logger
+	now        func() time.Time
+	began      time.Time
+	dismissals dismissals
+	refusals   refusals
 
-	calls   *web.Turns     // to have the box admit somebody, or end a session
+	calls   *web.Turns     // to start or end a session
 	presses *web.Allowance // of each device
 
-	edition atomic.Pointer[edition]
-	served  atomic.Int64 // when a page was last served, in nanoseconds after began; 0: never
+	shares  []web.Share
+	catalog *web.Catalog
+	routes  map[string]route // by path
+	folders map[string]route // those whose path ends in "/", by the name between
+
+	snapshot atomic.Pointer[snapshot]
+	served   atomic.Int64 // when a page was last served, in nanoseconds after began; 0: never
 }
 
-// Bounds on what the box is asked to do for residents. A session's end takes the kernel ten milliseconds where it has room
-// for many connections: so each device has one thing done at a time, who pressed less often lately comes first, and who
-// presses again and again is told to wait.
+// Bounds on residents' requests to the box. Ending a session takes the kernel ten milliseconds if its connection table is
+// large. So each device has one request carried out at a time, those that pressed less often lately come first, and one that
+// presses again and again must wait.
 const (
-	callsAtOnce  = 2 // one is being done, the next is at hand
+	callsAtOnce  = 2 // one runs, the next is ready
 	waitingCalls = 128
 
 	pressBurst = 100
 	pressEvery = 5 * time.Second
 )
 
-// retryAfter is what a device is told that asks for more, in seconds.
+// retryAfter is the Retry-After of a device over its allowance, in seconds.
 const retryAfter = "2"
 
-// New returns the residents' handler. The clock is read for calendar words ("tomorrow") and for how long somebody stays.
-func New(box Box, log *slog.Logger, now func() time.Time) *Server {
-	return &Server{
+// New returns the residents' handler with these shares mounted. The clock is for calendar words ("tomorrow") and for how
+// long a dismissal lasts. Two shares with the same path are a programming error, and panic.
+func New(box Box, log *slog.Logger, now func() time.Time, shares ...web.Share) *Server {
+	s := &Server{
 		box: box, log: log, now: now, began: now(),
 		calls:   web.NewTurns(callsAtOnce, waitingCalls),
 		presses: web.NewAllowance(pressBurst, pressEvery),
+		shares:  shares, catalog: web.NewCatalog(shares...), routes: maps.Clone(routes),
+		folders: make(map[string]route),
 	}
+	for _, share := range shares {
+		for path, r := range share.Routes {
+			if _, taken := s.routes[path]; taken {
+				panic("share " + share.Name + ": the path " + path + " is taken")
+			}
+			s.routes[path] = route{get: mounted(r.Get), post: mounted(r.Post), form: true}
+		}
+	}
+	for path, r := range s.routes {
+		if folder, ok := strings.CutSuffix(path, "/"); ok && folder != "" {
+			s.folders[folder[1:]] = r
+		}
+	}
+	return s
 }
 
-// Served returns for how long no page was served to anybody; the box itself asks for none. That some are is the best proof
-// that residents are.
+// mounted adapts a share's handler.
+func mounted(h web.Handler) handler {
+	if h == nil {
+		return nil
+	}
+	return func(_ *Server, w http.ResponseWriter, r *request) { h(w, &r.Request) }
+}
+
+// Refresh makes a share, or all without a name, read its content from the disk again.
+func (s *Server) Refresh(name string) error {
+	known := name == ""
+	for _, share := range s.shares {
+		if name != "" && share.Name != name {
+			continue
+		}
+		known = true
+		if share.Refresh != nil {
+			share.Refresh()
+		}
+	}
+	if !known {
+		return fmt.Errorf("there is no share %q", name)
+	}
+	return nil
+}
+
+// Served returns the time since a page was last served to a resident; the box itself requests none. Pages served are the
+// best evidence that pages can be served.
 func (s *Server) Served() time.Duration {
 	return s.now().Sub(s.began.Add(time.Duration(s.served.Load())))
 }
 
-// HTTPServer returns a server for s. Serve it on a listener from [Limit], which bounds how many connections each client
-// has.
+// HTTPServer returns a server for s. Serve it on a listener from [Limit], which bounds the connections of each client.
 func (s *Server) HTTPServer() *http.Server { return web.NewServer(s, s.log) }
 
-// request is a request with what is known of who sends it and of the box at that moment.
+// request is a request with its resident's session and the box's facts at that moment.
 type request struct {
-	*http.Request
-	*edition
-	at       time.Time
-	addr     netip.Addr // invalid if the request came over no IP network
-	session  Session
-	admitted bool // session is one
+	web.Request
+	*snapshot
+	server     *Server
+	session    state.Session
+	authorized bool // session is one
 }
 
 // sharing says whether the box shares a connection.
-func (r *request) sharing() bool { return r.view.State == decide.Sharing }
+func (r *request) sharing() bool { return r.site.State == state.Sharing }
 
 // online says whether the resident's packets pass.
-func (r *request) online() bool { return r.admitted && r.sharing() && !r.spent() }
+func (r *request) online() bool { return r.authorized && r.sharing() && !r.spent() }
 
 // extends says whether a press makes the resident's session longer.
 func (r *request) extends() bool { return r.online() && r.session.Extends }
 
 // spent says whether the resident has a session without data left in it.
-func (r *request) spent() bool { return r.admitted && r.session.Limited && r.session.DataLeft == 0 }
+func (r *request) spent() bool { return r.authorized && r.session.Limited && r.session.DataLeft == 0 }
 
-// letGo asks a resident who is online to open a new connection for the next request. This one was meant for somebody on
-// the internet and came to the box because it is older than the session: the next one gets through.
-func (r *request) letGo(h http.Header) {
+// closeConn closes the connection of a resident who is online after this request. The request was for another site, and came
+// to the box because its connection is older than the session: the next connection gets through.
+func (r *request) closeConn(h http.Header) {
 	if r.online() {
 		h["Connection"] = closing
 	}
 }
 
-// Header values that never change, shared by all responses: nothing may write into them.
+// Header values that never change, shared by all responses. Nothing may modify them.
 var (
 	noStore = []string{"no-store"}
 	closing = []string{"close"}
@@ -102,21 +151,23 @@ var (
 	one     = []string{"1"}
 )
 
-// ServeHTTP answers systems' probes and requests for the box's own names, leads people's browsers to these, and tells
-// programs that ask others that this was not they.
+// ServeHTTP answers systems' probes and requests for the box's own names, redirects browsers that request other sites, and
+// answers programs that do with an error.
 func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
-	now, view := s.now(), s.box.View()
-	r := &request{Request: hr, edition: s.current(&view, now), at: now}
+	now, site := s.now(), s.box.Site()
+	r := &request{server: s}
+	r.Request.Request, r.Mount, r.Now = hr, r, now.In(site.Location)
+	r.use(s.current(&site, now))
 	if from, err := netip.ParseAddrPort(hr.RemoteAddr); err == nil {
-		r.addr = from.Addr().Unmap()
-		r.session, r.admitted = s.box.Session(r.addr)
+		r.Client = from.Addr().Unmap()
+		r.session, r.authorized = s.box.Session(r.Client)
 	}
 	reads := hr.Method == http.MethodGet || hr.Method == http.MethodHead
 	answer := answerFor(hr.Host, hr.URL.Path)
 	switch {
 	case reads && answer != nil:
 		s.probe(w, r, answer)
-	case r.own(hr):
+	case r.isOwnHost():
 		s.route(w, r)
 	case reads && strings.HasPrefix(hr.UserAgent(), appleProbe):
 		s.probe(w, r, apple)
@@ -127,18 +178,26 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	}
 }
 
-// redirect leads to the first page.
+// use answers the request from a snapshot.
+func (r *request) use(snap *snapshot) { r.snapshot, r.Head = snap, &snap.head }
+
+// isOwnHost says whether the request names the box itself.
+func (r *request) isOwnHost() bool {
+	return web.IsOwnHost(r.Request.Request, "80", r.address, r.site.Hostname, r.portalHost)
+}
+
+// redirect redirects to the first page.
 func (s *Server) redirect(w http.ResponseWriter, r *request) {
 	h := w.Header()
 	h["Location"] = r.location
 	h["Cache-Control"] = noStore
 	h["Content-Length"] = nothing
-	r.letGo(h)
+	r.closeConn(h)
 	w.WriteHeader(http.StatusFound)
 }
 
-// redirectHTTPS leads to the same on https: pages that hold a password, or a lender's link, are served with the box's own
-// certificate.
+// redirectHTTPS redirects to the same path over https, with the box's own certificate: for pages with a password, or a
+// lender's link.
 func (s *Server) redirectHTTPS(w http.ResponseWriter, r *request) {
 	h := w.Header()
 	h.Set("Location", r.secure+r.URL.RequestURI())
@@ -150,43 +209,40 @@ func (s *Server) redirectHTTPS(w http.ResponseWriter, r *request) {
 // handler answers one method of one path.
 type handler func(*Server, http.ResponseWriter, *request)
 
-// routes are the box's own paths.
-var routes = map[string]struct{ get, post handler }{
+// route answers the methods of a path.
+type route struct {
+	get, post handler
+	form      bool // post reads the body itself
+}
+
+// routes are the paths that belong to no share: see [web.Share].
+var routes = map[string]route{
 	"/":                   {get: (*Server).first},
-	"/session":            {get: (*Server).mine, post: (*Server).admit},
+	"/session":            {get: (*Server).session, post: (*Server).authorize},
 	"/session/end":        {post: (*Server).end},
 	"/essential":          {get: (*Server).essential},
-	"/stay":               {post: (*Server).stay},
+	"/stay":               {post: (*Server).dismiss},
 	"/captive-portal/api": {get: (*Server).api},
 	"/healthz":            {get: (*Server).health},
 	"/favicon.ico":        {get: (*Server).favicon},
-	"/tutorials":          {get: (*Server).tutorials},
-	"/helpers":            {get: (*Server).helpers},
 	"/accessibility":      {get: (*Server).accessibility},
+	"/admin/":             {get: (*Server).redirectHTTPS},
+	"/lender/":            {get: (*Server).redirectHTTPS},
 }
 
-// folders are the box's own paths with something below them, by their first part.
-var folders = map[string]handler{
-	"admin":     (*Server).redirectHTTPS,
-	"lender":    (*Server).redirectHTTPS,
-	"tutorials": (*Server).lesson,
-	"packs":     (*Server).pack,
-}
-
-// route answers for the box's own names.
+// route answers requests for the box's own names.
 func (s *Server) route(w http.ResponseWriter, r *request) {
-	paths, ok := routes[r.URL.Path]
-	if !ok {
-		first, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
-		paths.get, ok = folders[first]
-	}
+	r.Negotiate()
+	paths, ok := s.find(r.URL.Path)
 	switch {
+	case !ok && s.usual(r) != "":
+		r.Lead(w, http.StatusFound, s.usual(r))
 	case !ok:
 		s.page(w, r, missing, http.StatusNotFound)
 	case paths.get != nil && (r.Method == http.MethodGet || r.Method == http.MethodHead):
 		paths.get(s, w, r)
 	case paths.post != nil && r.Method == http.MethodPost:
-		s.change(w, r, paths.post)
+		s.change(w, r, paths)
 	default:
 		var allow []string
 		if paths.get != nil {
@@ -200,27 +256,104 @@ func (s *Server) route(w http.ResponseWriter, r *request) {
 	}
 }
 
-// change lets a POST through to h if it comes from our own pages.
-func (s *Server) change(w http.ResponseWriter, r *request, h handler) {
-	if status := web.CheckChange(w, r.Request); status != http.StatusOK {
+// find returns the route of a path: its own, or its folder's.
+func (s *Server) find(path string) (r route, ok bool) {
+	if r, ok = s.routes[path]; ok {
+		return r, true
+	}
+	first, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	r, ok = s.folders[first]
+	return r, ok
+}
+
+// usual returns the path of a page that somebody typed with capitals, or with a slash at its end; "" for none.
+func (s *Server) usual(r *request) string {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return ""
+	}
+	first, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	lower := strings.ToLower(first)
+	if to, ok := s.routes["/"+lower]; ok && first != "" && rest == "" && to.get != nil {
+		return "/" + lower
+	}
+	if _, ok := s.folders[lower]; ok && lower != first {
+		return "/" + lower + "/" + rest
+	}
+	return ""
+}
+
+// change passes on a POST that comes from our own pages.
+func (s *Server) change(w http.ResponseWriter, r *request, to route) {
+	status := http.StatusOK
+	if !to.form {
+		status = web.CheckPOST(w, r.Request.Request)
+	} else if !web.FromOurPages(r.Request.Request) {
+		status = http.StatusForbidden
+	}
+	if status != http.StatusOK {
 		s.page(w, r, refused, status)
 		return
 	}
-	h(s, w, r)
+	to.post(s, w, r)
 }
 
 // page writes a page that is the same for all residents.
 func (s *Server) page(w http.ResponseWriter, r *request, p page, status int) {
-	k := pageKey{page: p, stays: offersStay(p) && s.staying(r)}
-	k.words, k.chosen = r.words(r.Request)
-	d, err := r.document(k)
-	s.serve(w, r, d, err, status)
+	if r.Words == nil {
+		r.Negotiate()
+	}
+	stays := p.offersStay() && s.dismissed(r)
+	k := pageKey{string(p), r.Words, r.Chosen, stays}
+	if kept, ok := r.pages.get(k); ok {
+		s.serve(w, r, kept.Document, nil, status)
+		return
+	}
+	r.keep(w, k, r.compose(p, stays), status)
 }
 
-// busy says that there is no turn for what the resident asked for, with a button that asks for it again.
+// keep renders a page, caches it and writes it.
+func (r *request) keep(w http.ResponseWriter, k pageKey, p web.Page, status int) {
+	d, err := web.NewDocument(p)
+	if err == nil {
+		r.pages.put(k, keptPage{d, status})
+	}
+	r.server.serve(w, r, d, err, status)
+}
+
+// Kept is for shares: see [web.Mount].
+func (r *request) Kept(w http.ResponseWriter, name string) bool {
+	kept, ok := r.pages.get(pageKey{name: name, words: r.Words, chosen: r.Chosen})
+	if ok {
+		r.server.serve(w, r, kept.Document, nil, kept.status)
+	}
+	return ok
+}
+
+// Keep is for shares: see [web.Mount].
+func (r *request) Keep(w http.ResponseWriter, name string, p web.Page, status int) {
+	r.keep(w, pageKey{name: name, words: r.Words, chosen: r.Chosen}, p, status)
+}
+
+// Serve renders a page for this request only, and writes it: see [web.Mount].
+func (r *request) Serve(w http.ResponseWriter, p web.Page, status int) {
+	d, err := web.NewDocument(p)
+	r.server.serve(w, r, d, err, status)
+}
+
+// Search searches all shares: see [web.Mount].
+func (r *request) Search(query string, most int) (all []web.Found) {
+	for _, share := range r.server.shares {
+		if share.Search != nil {
+			all = append(all, share.Search(r.Words, query, most))
+		}
+	}
+	return all
+}
+
+// busy says that too many requests are waiting, with a button to repeat the resident's.
 func (s *Server) busy(w http.ResponseWriter, r *request) {
 	if r.Context().Err() != nil {
-		return // who asked went away
+		return // the client is gone
 	}
 	w.Header().Set("Retry-After", retryAfter)
 	if wantsJSON(r) {
@@ -234,32 +367,27 @@ func (s *Server) busy(w http.ResponseWriter, r *request) {
 
 func wantsJSON(r *request) bool { return strings.Contains(r.Header.Get("Accept"), "application/json") }
 
-// offersStay says whether a page has the button "stay here".
-func offersStay(p page) bool {
-	return p == first || p == none || p == essential || notices[p].OffersStay
-}
-
-// serve writes a page, or that there is none because a template is wrong.
+// serve writes a page, or an error if its template fails.
 func (s *Server) serve(w http.ResponseWriter, r *request, d *web.Document, err error, status int) {
 	if err != nil {
-		s.log.Error("make a page", "err", err)
+		s.log.Error("render a page", "err", err)
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 		return
 	}
-	d.Serve(w, r.Request, status)
+	d.Serve(w, r.Request.Request, status)
 	if status == http.StatusOK {
-		s.served.Store(int64(r.at.Sub(s.began)))
+		s.served.Store(int64(r.Now.Sub(s.began)))
 	}
 }
 
-// staying says whether the resident pressed "stay here".
-func (s *Server) staying(r *request) bool { return s.stays.has(r.addr, r.at, r.sharing()) }
+// dismissed says whether the resident dismissed the portal: pressed "stay here".
+func (s *Server) dismissed(r *request) bool { return s.dismissals.has(r.Client, r.Now, r.sharing()) }
 
-// standing returns the page that says why the resident cannot be online now, or "" if nothing is in the way.
-func (r *request) standing() page {
+// obstacle returns the page that says why the resident cannot be online now, or "" if nothing prevents it.
+func (r *request) obstacle() page {
 	switch {
 	case !r.sharing():
-		return page(r.view.State)
+		return page(r.site.State)
 	case r.spent():
 		return spent
 	default:
@@ -269,100 +397,102 @@ func (r *request) standing() page {
 
 func (s *Server) first(w http.ResponseWriter, r *request) {
 	p := first
-	if obstacle := r.standing(); obstacle != "" {
+	if obstacle := r.obstacle(); obstacle != "" {
 		p = obstacle
 	} else if r.extends() {
 		p = ending
-	} else if r.admitted {
+	} else if r.authorized {
 		p = online
 	}
 	s.page(w, r, p, http.StatusOK)
 }
 
-// essential shows the services that are open to everybody, while they are.
+// essential shows the services of the walled garden, while it is open.
 func (s *Server) essential(w http.ResponseWriter, r *request) {
 	switch {
-	case r.view.Essential && r.online():
+	case r.site.Essential && r.online():
 		s.page(w, r, essentialOnline, http.StatusOK)
-	case r.view.Essential:
+	case r.site.Essential:
 		s.page(w, r, essential, http.StatusOK)
-	case len(r.view.Services) > 0 && !r.sharing():
-		s.page(w, r, page(r.view.State), http.StatusOK)
+	case r.site.Services != nil && !r.sharing():
+		s.page(w, r, page(r.site.State), http.StatusOK)
 	default:
 		s.page(w, r, missing, http.StatusNotFound)
 	}
 }
 
-// mine is the resident's session, as a page or as JSON.
-func (s *Server) mine(w http.ResponseWriter, r *request) {
+// session shows the resident's session, as a page or as JSON.
+func (s *Server) session(w http.ResponseWriter, r *request) {
 	w.Header().Set("Vary", "Accept")
 	if wantsJSON(r) {
-		s.mineJSON(w, r)
+		s.sessionJSON(w, r)
 		return
 	}
-	if p := r.standing(); p != "" {
+	if p := r.obstacle(); p != "" {
 		s.page(w, r, p, http.StatusOK)
 		return
 	}
-	if !r.admitted {
+	if !r.authorized {
 		s.page(w, r, none, http.StatusOK)
 		return
 	}
-	words, chosen := r.words(r.Request)
-	d, err := web.NewDocument(r.mySession(words, chosen, r.session, r.URL.Query().Has("hold")))
-	s.serve(w, r, d, err, http.StatusOK)
+	r.Serve(w, r.sessionPage(r.URL.Query().Has("hold")), http.StatusOK)
 }
 
-// call has the box do something for the resident, when it is the resident's turn.
+// errBusy says that too many requests are waiting.
+var errBusy = errors.New("too many requests")
+
+// call calls the box for the resident, when it is the resident's turn.
 func (s *Server) call(r *request, f func(context.Context) error) error {
-	had, ok := s.presses.Take(r.addr, r.at)
+	had, ok := s.presses.Take(r.Client, r.Now)
 	if !ok {
-		return ErrBusy
+		return errBusy
 	}
-	web.Yield(r.Request)
-	done, ok := s.calls.Take(r.Context(), r.addr, had)
+	web.Yield(r.Request.Request)
+	done, ok := s.calls.Take(r.Context(), r.Client, had)
 	if !ok {
-		return ErrBusy
+		return errBusy
 	}
 	defer done()
 	return f(r.Context())
 }
 
-// admit starts the resident's session, or makes it longer.
-func (s *Server) admit(w http.ResponseWriter, r *request) {
-	err := ErrUnknown
-	if r.addr.IsValid() {
+// authorize starts the resident's session, or makes it longer.
+func (s *Server) authorize(w http.ResponseWriter, r *request) {
+	err := state.ErrUnknown
+	if r.Client.IsValid() {
 		err = s.call(r, func(ctx context.Context) error {
-			_, err := s.box.Admit(ctx, r.addr)
+			_, err := s.box.Authorize(ctx, r.Client)
 			return err
 		})
+		s.refusals.count(r.Client, r.Now, err)
 	}
 	switch {
 	case err == nil:
-		s.seeOther(w, r, "/session")
-	case errors.Is(err, ErrNotSharing):
-		p := busy // it shares again by now
-		view := s.box.View()
-		r.edition = s.current(&view, r.at)
+		r.Lead(w, http.StatusSeeOther, "/session")
+	case errors.Is(err, state.ErrNotSharing):
+		p := busy // it is sharing again meanwhile
+		site := s.box.Site()
+		r.use(s.current(&site, r.Now))
 		if !r.sharing() {
-			p = page(view.State)
+			p = page(site.State)
 		}
 		s.page(w, r, p, http.StatusServiceUnavailable)
-	case errors.Is(err, ErrDataSpent):
+	case errors.Is(err, state.ErrDataSpent):
 		s.page(w, r, spent, http.StatusForbidden)
-	case errors.Is(err, ErrUnknown):
+	case errors.Is(err, state.ErrUnknown):
 		s.page(w, r, unknown, http.StatusForbidden)
 	default:
 		s.fail(w, r, "admit a resident", err)
 	}
 }
 
-// fail says that something could not be done for the resident.
+// fail reports that a request of the resident's failed.
 func (s *Server) fail(w http.ResponseWriter, r *request, what string, err error) {
 	switch {
-	case errors.Is(err, ErrBusy):
+	case errors.Is(err, errBusy), errors.Is(err, state.ErrStopped):
 		s.busy(w, r)
-	case r.Context().Err() != nil: // who asked went away
+	case r.Context().Err() != nil: // the client is gone
 	default:
 		s.log.Error(what, "err", err)
 		s.page(w, r, failed, http.StatusInternalServerError)
@@ -371,49 +501,37 @@ func (s *Server) fail(w http.ResponseWriter, r *request, what string, err error)
 
 // end ends the resident's session, if there is one.
 func (s *Server) end(w http.ResponseWriter, r *request) {
-	if r.admitted {
-		if err := s.call(r, func(ctx context.Context) error { return s.box.End(ctx, r.addr) }); err != nil {
+	if r.authorized {
+		if err := s.call(r, func(ctx context.Context) error { return s.box.End(ctx, r.Client) }); err != nil {
 			s.fail(w, r, "end a session", err)
 			return
 		}
 	}
-	s.seeOther(w, r, "/")
+	r.Lead(w, http.StatusSeeOther, "/")
 }
 
-// stay makes systems' probes of the resident succeed for an hour, so that the phone keeps the network.
-func (s *Server) stay(w http.ResponseWriter, r *request) {
-	s.stays.add(r.addr, r.at, r.sharing())
-	s.seeOther(w, r, "/")
+// dismiss dismisses the portal: it makes systems' probes of the resident succeed for an hour, so that the phone keeps the
+// network.
+func (s *Server) dismiss(w http.ResponseWriter, r *request) {
+	s.dismissals.add(r.Client, r.Now, r.sharing())
+	r.Lead(w, http.StatusSeeOther, "/")
 }
 
-// seeOther leads from a form to a page.
-func (s *Server) seeOther(w http.ResponseWriter, r *request, path string) {
-	s.lead(w, r, http.StatusSeeOther, path)
+func (s *Server) accessibility(w http.ResponseWriter, r *request) {
+	s.page(w, r, accessibility, http.StatusOK)
 }
 
-// lead leads to a page of ours, in the language that was chosen.
-func (s *Server) lead(w http.ResponseWriter, r *request, status int, path string) {
-	if words, chosen := r.words(r.Request); chosen {
-		path += "?lang=" + words.Code
-	}
-	h := w.Header()
-	h.Set("Location", path)
-	h["Cache-Control"] = noStore
-	h["Content-Length"] = nothing
-	w.WriteHeader(status)
-}
-
-// health is for who watches the box: 200 once the first plan has been applied. The command line is answered by then.
+// health is for monitoring: 200 once the first plan has been applied. The control socket answers by then.
 func (s *Server) health(w http.ResponseWriter, r *request) {
 	w.Header()["Cache-Control"] = noStore
-	if s := r.view.State; s == decide.Starting || s == decide.Fault {
+	if s := r.site.State; s == state.Starting || s == state.Fault {
 		http.Error(w, string(s), http.StatusServiceUnavailable)
 		return
 	}
-	io.WriteString(w, "ok\n") // a client that went away is no concern of ours
+	io.WriteString(w, "ok\n") // an error means that the client is gone
 }
 
-// favicon spares browsers that do not know the icon in the page the question.
+// favicon answers browsers that ignore the icon in the page.
 func (s *Server) favicon(w http.ResponseWriter, r *request) {
 	w.Header().Set("Cache-Control", "max-age=86400")
 	w.WriteHeader(http.StatusNoContent)

@@ -13,7 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"passerelle/appliance/decide"
+	"passerelle/appliance/config"
+	"passerelle/appliance/state"
 )
 
 // want fails the test unless the response has the status, and the headers given as "Name: value".
@@ -81,16 +82,16 @@ func TestLanguage(t *testing.T) {
 		{"ar-DZ,fr;q=0.5", "fr ar", "ar"},
 		{"pt-BR", "fr pt", "pt"},
 		{"ru,uk;q=0.8,en;q=0.5", "fr en uk", "uk"},
-		{"de", "fr de", "fr"}, // there are no words for it
+		{"de", "fr de", "fr"}, // it has no words
 		{"en;q=x;;;,,-\x00\xff", "fr en", "fr"},
 		{strings.Repeat("en-", 100), "fr en", "fr"},
 		{strings.Repeat("a-b,", 50), "fr en", "fr"},
 	} {
 		b := newFakeBox()
-		b.view.Languages = strings.Fields(test.offered)
-		b.view.Language = b.view.Languages[0]
+		b.site.Languages = test.offered
+		b.site.Language, _, _ = strings.Cut(test.offered, " ")
 		s := newServer(b)
-		for range 2 { // the second time from memory
+		for range 2 { // the second time from the cache
 			if got := body(t, ask(t, s, "GET /", "Accept-Language: "+test.accept)); !strings.Contains(got, `<html lang="`+test.want+`"`) {
 				t.Errorf("Accept-Language %q of %q: not in %q", test.accept, test.offered, test.want)
 			}
@@ -102,19 +103,19 @@ func TestAdmitErrors(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		err    error
-		state  decide.State
+		state  state.State
 		status int
 		says   string
 	}{
-		{ErrNotSharing, decide.Paused, http.StatusServiceUnavailable, "Internet est en pause"},
-		{ErrNotSharing, decide.Sharing, http.StatusServiceUnavailable, "en même temps"},
-		{ErrDataSpent, decide.Sharing, http.StatusForbidden, "Vous aurez une nouvelle part demain."},
-		{fmt.Errorf("look up: %w", ErrUnknown), decide.Sharing, http.StatusForbidden, "Nous ne voyons pas votre appareil"},
-		{ErrBusy, decide.Sharing, http.StatusServiceUnavailable, "Attendez quelques secondes"},
-		{errors.New("add an entry: no space"), decide.Sharing, http.StatusInternalServerError, "Cela n’a pas marché"},
+		{state.ErrNotSharing, state.Paused, http.StatusServiceUnavailable, "Internet est en pause"},
+		{state.ErrNotSharing, state.Sharing, http.StatusServiceUnavailable, "en même temps"},
+		{state.ErrDataSpent, state.Sharing, http.StatusForbidden, "Vous aurez une nouvelle part demain."},
+		{fmt.Errorf("look up: %w", state.ErrUnknown), state.Sharing, http.StatusForbidden, "Nous ne voyons pas votre appareil"},
+		{state.ErrStopped, state.Sharing, http.StatusServiceUnavailable, "Attendez quelques secondes"},
+		{errors.New("add an entry: no space"), state.Sharing, http.StatusInternalServerError, "Cela n’a pas marché"},
 	} {
 		b := newFakeBox()
-		b.admit, b.view.State = test.err, test.state
+		b.admit, b.site.State = test.err, test.state
 		res := ask(t, newServer(b), "POST /session")
 		if got := body(t, res); res.StatusCode != test.status || !strings.Contains(got, test.says) {
 			t.Errorf("Admit says %q: status %d, want %d with %q in:\n%s", test.err, res.StatusCode, test.status, test.says, got)
@@ -127,7 +128,7 @@ func TestAdmitErrors(t *testing.T) {
 	want(t, ask(t, newServer(b), "POST /session/end"), http.StatusInternalServerError)
 }
 
-// A State that changes between the request's first look and Admit is the one that is shown.
+// If the State changes between the request's snapshot and Admit, the new one is shown.
 func TestStateChangesUnderAPress(t *testing.T) {
 	t.Parallel()
 	b := newFakeBox()
@@ -139,12 +140,12 @@ func TestStateChangesUnderAPress(t *testing.T) {
 	}
 }
 
-// pausing is a box that pauses when it is asked for a session.
+// pausing is a box that pauses when a session is requested.
 type pausing struct{ *fakeBox }
 
-func (b pausing) Admit(context.Context, netip.Addr) (Session, error) {
-	b.change(func(v *View) { v.State = decide.Paused })
-	return Session{}, ErrNotSharing
+func (b pausing) Authorize(context.Context, netip.Addr) (state.Session, error) {
+	b.change(func(v *state.Site) { v.State = state.Paused })
+	return state.Session{}, state.ErrNotSharing
 }
 
 func TestHostNames(t *testing.T) {
@@ -172,7 +173,7 @@ func TestHostNames(t *testing.T) {
 	want(t, ask(t, s, "GET http://10.80.0.2/session?lang=en"), http.StatusFound, "Location: http://10.80.0.1/")
 }
 
-// What needs https is led there, by the box's address, and only for the box's own names.
+// Paths that need https redirect to it, by the box's address, and only for the box's own names.
 func TestHTTPS(t *testing.T) {
 	t.Parallel()
 	s := newServer(newFakeBox())
@@ -185,18 +186,18 @@ func TestHTTPS(t *testing.T) {
 	} {
 		want(t, ask(t, s, line), http.StatusFound, "Location: "+location, "Cache-Control: no-store")
 	}
-	for _, path := range []string{"/administration", "//lender/abc", "/Admin/"} {
+	for _, path := range []string{"/administration", "//lender/abc"} {
 		want(t, ask(t, s, "GET "+path), http.StatusNotFound)
 	}
 	b := newFakeBox()
-	b.view.Address = netip.MustParseAddr("fd00:80::1")
+	b.site.Address = netip.MustParseAddr("fd00:80::1")
 	want(t, ask(t, newServer(b), "GET http://partage.internal/lender/abc"), http.StatusFound, "Location: https://[fd00:80::1]/lender/abc")
 }
 
 func TestIPv6Address(t *testing.T) {
 	t.Parallel()
 	b := newFakeBox()
-	b.view.Address = netip.MustParseAddr("fd00:80::1")
+	b.site.Address = netip.MustParseAddr("fd00:80::1")
 	s := newServer(b)
 	want(t, ask(t, s, "GET /", "Host: [fd00:80::1]"), http.StatusOK)
 	want(t, ask(t, s, "GET /", "Host: [fd00:80::1]:80"), http.StatusOK)
@@ -232,7 +233,7 @@ func TestCrossSite(t *testing.T) {
 			}
 			res := ask(t, s, "POST "+path, test.headers...)
 			_, online := b.Session(netip.MustParseAddr(resident))
-			changed := b.admits > 0 || path == "/session/end" && !online || s.stays.has(netip.MustParseAddr(resident), noon, true)
+			changed := b.admits > 0 || path == "/session/end" && !online || s.dismissals.has(netip.MustParseAddr(resident), noon, true)
 			if res.StatusCode != test.status || changed != (test.status == http.StatusSeeOther) {
 				t.Errorf("%s, POST %s: status %d, want %d; changed something: %v", test.name, path, res.StatusCode, test.status, changed)
 			}
@@ -247,7 +248,7 @@ func TestMethodsAndPaths(t *testing.T) {
 	for line, status := range map[string]int{
 		"GET /": 200, "HEAD /": 200, "GET /session": 200, "HEAD /session": 200, "GET /captive-portal/api": 200,
 		"GET /essential": 200, "GET /healthz": 200, "GET /favicon.ico": 204,
-		"GET /nope": 404, "GET /session/": 404, "GET //": 404, "GET /../etc/passwd": 404, "GET /%2e%2e/": 404, "POST /nope": 404,
+		"GET /nope": 404, "GET /session/": 302, "POST /session/": 404, "GET //": 404, "GET /../etc/passwd": 404, "GET /%2e%2e/": 404, "POST /nope": 404,
 		"POST /": 405, "PUT /session": 405, "DELETE /session": 405, "OPTIONS /": 405, "PATCH /stay": 405, "TRACE /": 405,
 		"POST /essential": 405, "GET /session/end": 405, "GET /stay": 405, "BREW /": 405, "POST /captive-portal/api": 405,
 	} {
@@ -289,14 +290,14 @@ func TestHealth(t *testing.T) {
 	t.Parallel()
 	b := newFakeBox()
 	s := newServer(b)
-	for _, state := range decide.States {
-		b.change(func(v *View) { v.State = state })
+	for _, now := range state.States {
+		b.change(func(v *state.Site) { v.State = now })
 		status := http.StatusOK
-		if state == decide.Starting || state == decide.Fault {
+		if now == state.Starting || now == state.Fault {
 			status = http.StatusServiceUnavailable
 		}
 		if res := ask(t, s, "GET /healthz"); res.StatusCode != status {
-			t.Errorf("%s: status %d, want %d", state, res.StatusCode, status)
+			t.Errorf("%s: status %d, want %d", now, res.StatusCode, status)
 		}
 	}
 }
@@ -317,13 +318,13 @@ func TestJSON(t *testing.T) {
 		},
 		{
 			name: "a stranger, with an https name",
-			set:  func(b *fakeBox) { b.view.PortalURL = portal },
+			set:  func(b *fakeBox) { b.site.PortalURL = portal },
 			api: `{"captive":true,"user-portal-url":"https://portail.example/","venue-info-url":"https://portail.example/",` +
 				`"can-extend-session":false}`,
 		},
 		{
 			name: "a stranger, with a name that is not https",
-			set:  func(b *fakeBox) { b.view.PortalURL = "http://portail.example/" },
+			set:  func(b *fakeBox) { b.site.PortalURL = "http://portail.example/" },
 			api:  `{"captive":true,"can-extend-session":false}`,
 		},
 		{
@@ -335,27 +336,27 @@ func TestJSON(t *testing.T) {
 		},
 		{
 			name:    "online without a limit of data",
-			set:     func(b *fakeBox) { b.has(func(s *Session) { s.Limited = false }) },
+			set:     func(b *fakeBox) { b.has(func(s *state.Session) { s.Limited = false }) },
 			session: `{"state":"sharing","online":true,"seconds_left":6300,"seconds_given":7200,"can_extend":false,"stay":false}`,
 			api:     `{"captive":false,"can-extend-session":false,"seconds-remaining":6300}`,
 		},
 		{
 			name: "a session in a pause",
-			set:  func(b *fakeBox) { b.has(nil); b.view.State = decide.Paused },
+			set:  func(b *fakeBox) { b.has(nil); b.site.State = state.Paused },
 			session: `{"state":"paused","online":false,"seconds_left":6300,"seconds_given":7200,` +
 				`"bytes_left":320000000,"bytes_given":500000000,"can_extend":false,"stay":false}`,
 			api: `{"captive":true,"can-extend-session":false}`,
 		},
 		{
 			name: "data spent",
-			set:  func(b *fakeBox) { b.has(func(s *Session) { s.DataLeft = 0 }) },
+			set:  func(b *fakeBox) { b.has(func(s *state.Session) { s.DataLeft = 0 }) },
 			session: `{"state":"sharing","online":false,"seconds_left":6300,"seconds_given":7200,` +
 				`"bytes_left":0,"bytes_given":500000000,"can_extend":false,"stay":false}`,
 			api: `{"captive":true,"can-extend-session":false}`,
 		},
 		{
 			name: "a session about to end",
-			set:  func(b *fakeBox) { b.has(func(s *Session) { s.Left, s.Extends = 9*time.Minute, true }) },
+			set:  func(b *fakeBox) { b.has(func(s *state.Session) { s.Left, s.Extends = 9*time.Minute, true }) },
 			session: `{"state":"sharing","online":true,"seconds_left":540,"seconds_given":7200,` +
 				`"bytes_left":320000000,"bytes_given":500000000,"can_extend":true,"stay":false}`,
 			api: `{"captive":false,"can-extend-session":true,"seconds-remaining":540,"bytes-remaining":320000000}`,
@@ -363,15 +364,15 @@ func TestJSON(t *testing.T) {
 		{
 			name: "one in a pause",
 			set: func(b *fakeBox) {
-				b.has(func(s *Session) { s.Left, s.Limited, s.Extends = 9*time.Minute, false, true })
-				b.view.State = decide.Paused
+				b.has(func(s *state.Session) { s.Left, s.Limited, s.Extends = 9*time.Minute, false, true })
+				b.site.State = state.Paused
 			},
 			session: `{"state":"paused","online":false,"seconds_left":540,"seconds_given":7200,"can_extend":false,"stay":false}`,
 			api:     `{"captive":true,"can-extend-session":false}`,
 		},
 		{
-			name:    "staying",
-			set:     func(b *fakeBox) { b.view.State = decide.Offline },
+			name:    "dismissed",
+			set:     func(b *fakeBox) { b.site.State = state.Offline },
 			stay:    true,
 			session: `{"state":"offline","online":false,"seconds_left":0,"seconds_given":0,"can_extend":false,"stay":true}`,
 			api:     `{"captive":false,"can-extend-session":false}`,
@@ -405,31 +406,29 @@ func TestJSON(t *testing.T) {
 	}
 }
 
-// The https name of the API is one of the box's own: phones ask for it there.
+// The https name of the API is one of the box's own: phones request it there.
 func TestPortalHost(t *testing.T) {
 	t.Parallel()
 	b := newFakeBox()
-	b.view.PortalURL = "https://portail.example/captive-portal/api"
+	b.site.PortalURL = "https://portail.example/captive-portal/api"
 	want(t, ask(t, newServer(b), "GET /captive-portal/api", "Host: portail.example"), http.StatusOK)
 }
 
-// A View that differs in any field makes new pages: a field that sameView forgets would be shown as it was.
-func TestSameViewSeesEveryField(t *testing.T) {
+// A change in any field of the Site renews the pages: a field that is not compared would be shown as it was.
+func TestSameSiteSeesEveryField(t *testing.T) {
 	t.Parallel()
-	base := aView()
-	if same := aView(); !sameView(&base, &same) {
-		t.Fatal("a View is not the same as itself")
+	base := aSite()
+	if same := aSite(); base != same {
+		t.Fatal("a Site is not the same as itself")
 	}
-	for i := range reflect.TypeFor[View]().NumField() {
-		other := aView()
+	for i := range reflect.TypeFor[state.Site]().NumField() {
+		other := aSite()
 		f := reflect.ValueOf(&other).Elem().Field(i)
 		switch v := f.Addr().Interface().(type) {
-		case *decide.State:
+		case *state.State:
 			*v += "x"
 		case *string:
 			*v += "x"
-		case *[]string:
-			(*v)[0] += "x"
 		case *bool:
 			*v = !*v
 		case *netip.Addr:
@@ -438,6 +437,10 @@ func TestSameViewSeesEveryField(t *testing.T) {
 			*v = netip.PrefixFrom(v.Addr(), v.Bits()+1)
 		case **time.Location:
 			*v = time.UTC
+		case **[]state.Service:
+			*v = services(config.France)
+		case **state.Card:
+			*v = &state.Card{}
 		case *time.Duration:
 			*v++
 		case *uint64:
@@ -447,20 +450,20 @@ func TestSameViewSeesEveryField(t *testing.T) {
 		default:
 			t.Fatalf("no other value is known for %T", v)
 		}
-		if sameView(&base, &other) {
-			t.Errorf("%s is not compared", reflect.TypeFor[View]().Field(i).Name)
+		if base == other {
+			t.Errorf("%s is not compared", reflect.TypeFor[state.Site]().Field(i).Name)
 		}
 	}
 }
 
-// Pages that name a time say it anew when the day changes, or when the time has come.
+// Pages that name a time change when the day does, or when the time has come.
 func TestWordsOfTimeFollowTheClock(t *testing.T) {
 	t.Parallel()
 	b := newFakeBox()
-	b.view.State = decide.Closed
-	b.view.Opens = time.Date(2026, 11, 23, 8, 30, 0, 0, paris)
+	b.site.State = state.Closed
+	b.site.Opens = time.Date(2026, 11, 23, 8, 30, 0, 0, paris)
 	now := noon
-	s := New(b, quiet, func() time.Time { return now })
+	s := newServerAt(b, quiet, func() time.Time { return now })
 	for _, test := range []struct {
 		now  time.Time
 		says string
@@ -469,7 +472,7 @@ func TestWordsOfTimeFollowTheClock(t *testing.T) {
 		{noon.AddDate(0, 0, 1), "ouvre demain à 8\u202fh\u202f30."},
 		{time.Date(2026, 11, 23, 0, 0, 0, 0, paris), "ouvre aujourd’hui à 8\u202fh\u202f30."},
 		{time.Date(2026, 11, 23, 8, 30, 0, 0, paris), "Demandez les horaires à l’accueil."},
-		{noon, "ouvre lundi 23 novembre à 8\u202fh\u202f30."}, // the clock was put right
+		{noon, "ouvre lundi 23 novembre à 8\u202fh\u202f30."}, // the clock was corrected
 	} {
 		now = test.now
 		if got := body(t, ask(t, s, "GET /")); !strings.Contains(got, test.says) {
@@ -478,7 +481,7 @@ func TestWordsOfTimeFollowTheClock(t *testing.T) {
 	}
 }
 
-// Somebody whose address cannot be read is served the page, but gets no session.
+// A client whose address cannot be parsed gets the page, but no session.
 func TestNoAddress(t *testing.T) {
 	t.Parallel()
 	b := newFakeBox()
@@ -490,4 +493,28 @@ func TestNoAddress(t *testing.T) {
 	if w.Code != http.StatusForbidden || b.admits > 0 {
 		t.Errorf("status %d after %d admissions", w.Code, b.admits)
 	}
+}
+
+// TestTypedPaths: a page is found by its path in capitals, and with a slash at its end.
+func TestTypedPaths(t *testing.T) {
+	t.Parallel()
+	s := newServer(newFakeBox())
+	for path, to := range map[string]string{
+		"/tutorials/wifi/":         "/tutorials/wifi",
+		"/Tutorials/WiFi":          "/tutorials/WiFi",
+		"/tutorials/WIFI":          "/tutorials/wifi",
+		"/tutorials/wifi/2/":       "/tutorials/wifi/2",
+		"/TUTORIALS":               "/tutorials",
+		"/Helpers/":                "/helpers",
+		"/helpers/":                "/helpers",
+		"/Accessibility":           "/accessibility",
+		"/Admin/":                  "/admin/",
+		"/tutorials/wifi/?lang=en": "/tutorials/wifi?lang=en",
+	} {
+		want(t, ask(t, s, "GET http://10.80.0.1"+path), http.StatusFound, "Location: "+to)
+	}
+	for _, path := range []string{"/tutorials/none/", "/None/", "/session/end/", "/helpers/x/", "/tutorials/wifi/99/"} {
+		want(t, ask(t, s, "GET http://10.80.0.1"+path), http.StatusNotFound)
+	}
+	want(t, ask(t, s, "GET http://10.80.0.1/tutorials/"), http.StatusOK)
 }

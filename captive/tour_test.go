@@ -7,7 +7,7 @@ import (
 	"sync"
 	"testing"
 
-	"passerelle/captive/tutorials"
+	"passerelle/captive/tutorials/lessons"
 	"passerelle/captive/web"
 	"passerelle/captive/web/webtest"
 	"passerelle/netctl/netlab/labtest"
@@ -16,10 +16,51 @@ import (
 // everyLanguage is all that a centre may offer.
 var everyLanguage = []string{"fr", "en", "ar", "es", "pt", "uk"}
 
-// TestNoFlaw looks at every page in every language for whatever would keep somebody from using it: see [webtest.Judge].
-// Lessons are all made alike: it looks at all in French, and at some in the other languages. So are colours and wide
-// screens: it looks at them in French.
+// TestNoFlaw checks every page of ours and every lesson in every language for barriers to its use: see [webtest.Judge].
+// Lessons have one layout, so it checks all of them in French, and some in the other languages. It checks colours and wide
+// screens in French only, too.
 func TestNoFlaw(t *testing.T) {
+	tour(t, func(send sender) {
+		for _, c := range pageCases() {
+			_, path, _ := strings.Cut(c.line, " ")
+			send(show(t, c), path, everyLanguage...)
+		}
+		site := show(t, pageCase{line: "GET /", set: func(b *fakeBox) { withPack(t, b) }})
+		send(site, "/packs/jeu", everyLanguage...)
+		for _, path := range []string{
+			"", "?q=wifi", "?q=zzzz", "/premiers-pas", "/wifi", "/wifi/1", "/wifi/4", "/wifi/9", "/nope",
+		} {
+			send(site, "/tutorials"+path, everyLanguage...)
+		}
+		send(site, "/helpers", everyLanguage...)
+		send(site, "/accessibility", everyLanguage...)
+		for _, path := range lessons.Own().Paths() {
+			for _, slug := range append([]string{path.Slug}, path.Lessons...) {
+				send(site, "/tutorials/"+slug, "fr")
+			}
+		}
+	})
+}
+
+// TestNoFlawInPlaces is TestNoFlaw for the pages of places, and for pages with the centre's card.
+func TestNoFlawInPlaces(t *testing.T) {
+	tour(t, func(send sender) {
+		site := show(t, pageCase{line: "GET /", set: func(b *fakeBox) { withPlaces(t, b) }})
+		lists, all := placePages(t)
+		for _, path := range append(lists, all[:2]...) {
+			send(site, path, everyLanguage...)
+		}
+		for _, path := range append(all[2:], "/", "/tutorials/wifi", "/accessibility", "/nope") {
+			send(site, path, "fr", "ar")
+		}
+	})
+}
+
+// sender has a page judged in some languages.
+type sender func(site, path string, codes ...string)
+
+// tour judges pages, in two tabs of a browser of its own. They load nothing from elsewhere.
+func tour(t *testing.T, pages func(send sender)) {
 	labtest.Root(t, "chromium")
 	t.Parallel()
 	browser, asked := webtest.Browser(t)
@@ -34,37 +75,17 @@ func TestNoFlaw(t *testing.T) {
 			}
 		})
 	}
-	send := func(link string, codes ...string) {
+	own := map[string]bool{}
+	pages(func(site, path string, codes ...string) {
+		own[site] = true
 		sep := "?"
-		if strings.Contains(link, "?") {
+		if strings.Contains(path, "?") {
 			sep = "&"
 		}
 		for _, code := range codes {
-			visits <- visit{link + sep + "lang=" + code, code}
+			visits <- visit{site + path + sep + "lang=" + code, code}
 		}
-	}
-	own := map[string]bool{}
-	for _, c := range pageCases() {
-		site := show(t, c)
-		own[site] = true
-		_, path, _ := strings.Cut(c.line, " ")
-		send(site+path, everyLanguage...)
-	}
-	site := show(t, pageCase{line: "GET /", set: func(b *fakeBox) { withPack(t, b) }})
-	own[site] = true
-	send(site+"/packs/jeu", everyLanguage...)
-	for _, path := range []string{
-		"", "?q=wifi", "?q=zzzz", "/premiers-pas", "/wifi", "/wifi/1", "/wifi/4", "/wifi/9", "/nope",
-	} {
-		send(site+"/tutorials"+path, everyLanguage...)
-	}
-	send(site+"/helpers", everyLanguage...)
-	send(site+"/accessibility", everyLanguage...)
-	for _, path := range tutorials.Own().Paths() {
-		for _, slug := range append([]string{path.Slug}, path.Lessons...) {
-			send(site+"/tutorials/"+slug, "fr")
-		}
-	}
+	})
 	close(visits)
 	judging.Wait()
 	for _, url := range append(asked(), askedToo()...) {
@@ -82,8 +103,8 @@ func judge(t testing.TB, j *webtest.Judge, link, code string) {
 		t.Error(err)
 	}
 	for _, flaw := range flaws {
-		// The session's page loads itself again each minute, for its numbers to be right where no script runs. WCAG 2.2.1
-		// allows that, since the page has a link that turns it off. axe-core knows nothing of that link.
+		// The session's page reloads itself each minute, so that its numbers are right without scripts. WCAG 2.2.1 allows
+		// that, since the page has a link that turns it off. axe-core does not know that link.
 		if strings.Contains(link, "/session?lang=") && strings.Contains(flaw, "axe-core's meta-refresh:") {
 			continue
 		}
@@ -91,11 +112,11 @@ func judge(t testing.TB, j *webtest.Judge, link, code string) {
 	}
 }
 
-// show serves a page's case to the resident, and returns the site's address. Whatever the browser asks with, the answer is
-// to the case's method: who opens its path sees what a press shows.
+// show serves a page's case to the resident, and returns the site's address. The answer is always to the case's own method,
+// so opening its path shows the result of a press.
 func show(t testing.TB, c pageCase) (site string) {
 	b := newFakeBox()
-	b.view.Languages = everyLanguage
+	b.site.Languages = strings.Join(everyLanguage, " ")
 	s := c.server(t, b)
 	method, _, _ := strings.Cut(c.line, " ")
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

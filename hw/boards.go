@@ -7,15 +7,15 @@ import (
 	"strings"
 )
 
-// Line is a line of a GPIO chip. The chip is named by its label: its number changes from kernel to kernel (on a Pi 5
-// the header was gpiochip4 and became gpiochip0: github.com/raspberrypi/linux/pull/6144).
-type Line struct {
+// GPIOLine is a line of a GPIO chip. The chip is named by its label, because its number changes from kernel to kernel
+// (on a Pi 5 the header was gpiochip4 and became gpiochip0: github.com/raspberrypi/linux/pull/6144).
+type GPIOLine struct {
 	Chip      string
 	Offset    int
 	ActiveLow bool
 }
 
-func (l Line) String() string {
+func (l GPIOLine) String() string {
 	s := fmt.Sprintf("line %d of %s", l.Offset, l.Chip)
 	if l.ActiveLow {
 		s += ", active low"
@@ -23,27 +23,26 @@ func (l Line) String() string {
 	return s
 }
 
-// Board is what is known of a board.
+// Board describes a board.
 type Board struct {
-	Name   string   // of its kind
-	Model  string   // as the device tree has it; "" where there is none (a PC)
-	LED    string   // the name in /sys/class/leds of the LED that shows the box's state, or StatusLEDs; "": none does
-	Light  *Line    // where a light may be wired
-	Button *Line    // where a button may be wired
-	Radio  Radio    // that is built in; the zero value: none is known
-	models []string // as the device tree of the kind has them; the firmware adds a revision
+	Name   string    // of the model family
+	Model  string    // from the device tree; "" where there is none (a PC)
+	LED    string    // name in /sys/class/leds of the LED that shows the State, or StatusLEDs; "": none
+	Light  *GPIOLine // where a light may be connected
+	Button *GPIOLine // where a button may be connected
+	Radio  Radio     // built in; the zero value: none is known
+	models []string  // from the device tree; the firmware appends a revision
 }
 
-// Radio is a Wi-Fi chip of the board's own.
+// Radio is a board's built-in Wi-Fi chip.
 type Radio struct {
-	Interface string // the kernel's name of it, as long as no other radio was there first
+	Interface string // the kernel's name, if no other radio was detected first
 	Chip      string
-	Stations  int // the most devices that it serves as an access point at a time, with the firmware that comes with it
+	Stations  int // the most stations that it serves as an access point, with the firmware that it ships with
 }
 
-// The limits are the firmware's, which has to do with the chip's own memory: it refuses more devices, or halts. Nobody
-// publishes them, and they change from version to version. These are what people have counted since 2020, on the low
-// side:
+// The limits are the firmware's, which depend on the chip's memory: above them it rejects stations, or crashes. They
+// are undocumented and differ between versions. These are reports of users since 2020, at the low end:
 //   - BCM43455: 7 or 8 (github.com/raspberrypi/linux/issues/3010, github.com/raspberrypi/firmware/issues/1403); 19 with
 //     cyfmac43455-sdio-minimal.bin of the same package (github.com/raspberrypi/documentation/issues/2520)
 //   - BCM43430: 10 (github.com/iiab/iiab/issues/823)
@@ -54,15 +53,15 @@ var (
 	bcm43455 = Radio{Interface: "wlan0", Chip: "BCM43455", Stations: 7}
 )
 
-// StatusLEDs are all LEDs that the device tree gives the function "status".
+// StatusLEDs are all LEDs with the function "status" in the device tree.
 const StatusLEDs = "*:status"
 
-// The header of every Raspberry Pi since the B+ has GPIO17 on pin 11, beside the ground of pin 9, and GPIO27 on pin 13,
-// beside the ground of pin 14 (documentation of periph.io/x/host/v3/rpi); a box has no other use for them.
-// A button connects pin 11 to ground: the chip's own pull-up is enough, and it is pressed while low. A light with its
-// resistor goes from pin 13 to ground.
-func header(chip string) (light, button *Line) {
-	return &Line{Chip: chip, Offset: 27}, &Line{Chip: chip, Offset: 17, ActiveLow: true}
+// The header of every Raspberry Pi since the B+ has GPIO17 on pin 11, next to the ground of pin 9, and GPIO27 on pin
+// 13, next to the ground of pin 14 (documentation of periph.io/x/host/v3/rpi); a box does not use them otherwise. A
+// button connects pin 11 to ground: the chip's pull-up is enough, and it is active low. A light with its resistor goes
+// from pin 13 to ground.
+func header(chip string) (light, button *GPIOLine) {
+	return &GPIOLine{Chip: chip, Offset: 27}, &GPIOLine{Chip: chip, Offset: 17, ActiveLow: true}
 }
 
 // boards is the table. Sources, in the kernel:
@@ -86,7 +85,7 @@ func raspberry(name, chip string, radio Radio, models ...string) Board {
 	return Board{Name: name, models: models, LED: "ACT", Light: light, Button: button, Radio: radio}
 }
 
-// generic is a board that is not in the table: nothing is known of its pins and radios.
+// generic is a board that is not in the table: its pins and radios are unknown.
 var generic = Board{Name: "generic", LED: StatusLEDs}
 
 // Identify returns the machine's board; root is its file system.

@@ -5,22 +5,22 @@ import (
 	"time"
 )
 
-// Gesture is what somebody asks for with the button.
+// Gesture is what the user requests with the button.
 type Gesture string
 
-// The gestures, by how long the button is held when it is let go.
+// The gestures, by how long the button is held before it is released.
 const (
 	Nothing Gesture = "nothing"
 	Press   Gesture = "press" // pause or resume
 	Setup   Gesture = "setup" // a window for technicians
-	Reset   Gesture = "reset" // as it left the factory
+	Reset   Gesture = "reset" // factory reset
 )
 
-// Gestures lists those that ask for something.
+// Gestures lists those that request something.
 var Gestures = []Gesture{Press, Setup, Reset}
 
-// holds is what letting go does, by how long the button has been held. Between two gestures, and after the last, is
-// room to change one's mind: a reset asks to be let go within its five seconds, neither early nor late.
+// holds maps how long the button has been held to the gesture of a release. Between two gestures, and after the last,
+// is time to change one's mind: a reset needs a release within its five seconds, neither early nor late.
 var holds = []struct {
 	from time.Duration
 	does Gesture
@@ -34,74 +34,74 @@ var holds = []struct {
 }
 
 const (
-	// settle is how long a contact must keep its level to be believed. Most bounce for less than 10 ms, worn ones longer.
-	settle = 30 * time.Millisecond
-	// unseen is how long nobody may look while the button is held: what happened meanwhile is anybody's guess.
-	unseen = 250 * time.Millisecond
-	// stuck is how long nobody holds a button: something leans on it, or it is broken.
-	stuck = 30 * time.Second
+	// debounce is how long a contact must keep its level. Most bounce for less than 10 ms, worn ones longer.
+	debounce = 30 * time.Millisecond
+	// maxSampleGap is the longest time between two samples of a held button: what happened in a longer one is unknown.
+	maxSampleGap = 250 * time.Millisecond
+	// stuckAfter is longer than anybody holds a button: something leans on it, or it is broken.
+	stuckAfter = 30 * time.Second
 )
 
-// Button turns the level of a contact, looked at again and again, into gestures. It is a pure function of what it is
-// shown: it reads no clock and no pin.
+// Button turns samples of a contact's level into gestures. It is a pure function of its samples: it reads no clock and
+// no pin.
 //
-//	let go after    0 to 2 s   press: pause or resume
+//	released after  0 to 2 s   press: pause or resume
 //	                2 to 5 s   nothing
 //	                5 to 10 s  setup: a window for technicians
 //	               10 to 15 s  nothing
 //	               15 to 20 s  reset
 //	               longer      nothing
 //
-// A time belongs to the row that it begins. A button that is down when it is first seen counts once it has been up; one
-// that nobody looked at for a quarter of a second while it was held asks for nothing.
+// A boundary belongs to the row that it begins. A button that is pressed at the first sample counts only after it was
+// released; one with a gap of a quarter of a second between samples while it was held requests nothing.
 type Button struct {
-	offers []Gesture
+	gestures []Gesture
 
-	seen    time.Time // when it was looked at last
-	level   bool      // then
-	changed time.Time // since when
-	up      bool      // it has been seen up
-	down    bool      // it is held, bounces left out
-	since   time.Time // it is held
-	blind   bool      // nobody looked for too long: it asks for nothing until it has been up
+	sampledAt time.Time // last sample
+	level     bool      // of the last sample
+	changedAt time.Time // when the level changed
+	released  bool      // it was seen released
+	pressed   bool      // it is held, debounced
+	pressedAt time.Time // when
+	gap       bool      // the samples had a gap: it requests nothing until it was released
 }
 
-// NewButton returns a button that asks for nothing but these gestures: the light must not promise what nobody does.
-func NewButton(offers ...Gesture) *Button { return &Button{offers: offers} }
+// NewButton returns a button with these gestures only: the light must not offer what has no effect.
+func NewButton(gestures ...Gesture) *Button { return &Button{gestures: gestures} }
 
-// Look takes what is seen now and returns what was asked for by letting go, Nothing mostly.
-func (b *Button) Look(now time.Time, pressed bool) Gesture {
-	if b.seen.IsZero() || pressed != b.level {
-		b.level, b.changed = pressed, now
+// Sample processes a sample and returns the gesture of a release, usually Nothing.
+func (b *Button) Sample(now time.Time, pressed bool) Gesture {
+	if b.sampledAt.IsZero() || pressed != b.level {
+		b.level, b.changedAt = pressed, now
 	}
-	b.blind = b.blind || !b.seen.IsZero() && now.Sub(b.seen) > unseen
-	b.seen = now
+	b.gap = b.gap || !b.sampledAt.IsZero() && now.Sub(b.sampledAt) > maxSampleGap
+	b.sampledAt = now
 	switch {
-	case now.Sub(b.changed) < settle:
-	case pressed && b.up && !b.down:
-		b.down, b.since = true, b.changed
+	case now.Sub(b.changedAt) < debounce:
+	case pressed && b.released && !b.pressed:
+		b.pressed, b.pressedAt = true, b.changedAt
 	case !pressed:
 		g := Nothing
-		if b.down {
-			g = b.does(b.changed)
+		if b.pressed {
+			g = b.does(b.changedAt)
 		}
-		b.up, b.down, b.blind = true, false, false
+		b.released, b.pressed, b.gap = true, false, false
 		return g
 	}
 	return Nothing
 }
 
-// Held returns what letting go would do now and since when it would, while somebody holds the button.
+// Held returns what a release would request now and since when it would, while the button is held.
 func (b *Button) Held() (does Gesture, since time.Time, held bool) {
-	if !b.down || b.seen.Sub(b.since) >= stuck {
+	if !b.pressed || b.sampledAt.Sub(b.pressedAt) >= stuckAfter {
 		return Nothing, time.Time{}, false
 	}
-	return b.does(b.seen), b.since.Add(holds[b.row(b.seen)].from), true
+	return b.does(b.sampledAt), b.pressedAt.Add(holds[b.row(b.sampledAt)].from), true
 }
 
-// row returns the row of holds that a time belongs to.
+// row returns the row of holds for a time.
 func (b *Button) row(at time.Time) int {
-	held := at.Sub(b.since)
+	held := at.Sub(b.pressedAt)
 	i := len(holds) - 1
 	for holds[i].from > held {
 		i--
@@ -111,7 +111,7 @@ func (b *Button) row(at time.Time) int {
 
 func (b *Button) does(at time.Time) Gesture {
 	g := holds[b.row(at)].does
-	if b.blind || !slices.Contains(b.offers, g) {
+	if b.gap || !slices.Contains(b.gestures, g) {
 		return Nothing
 	}
 	return g

@@ -21,10 +21,10 @@ func newFinger(offers ...Gesture) *finger {
 	return f
 }
 
-// hold keeps a level for a while, looked at every 10 ms.
+// hold keeps a level for a while, sampled every 10 ms.
 func (f *finger) hold(pressed bool, length time.Duration) {
-	for end := f.now.Add(length); f.now.Before(end); f.now = f.now.Add(poll) {
-		if g := f.Look(f.now, pressed); g != Nothing {
+	for end := f.now.Add(length); f.now.Before(end); f.now = f.now.Add(pollInterval) {
+		if g := f.Sample(f.now, pressed); g != Nothing {
 			f.asked = append(f.asked, g)
 		}
 	}
@@ -143,14 +143,14 @@ func TestBouncesChangeNothing(t *testing.T) {
 		f := newFinger(Gestures...)
 		bounce := func(rest bool) {
 			for range r.IntN(20) {
-				f.hold(!rest, time.Duration(1+r.IntN(2))*poll)
-				f.hold(rest, time.Duration(1+r.IntN(2))*poll)
+				f.hold(!rest, time.Duration(1+r.IntN(2))*pollInterval)
+				f.hold(rest, time.Duration(1+r.IntN(2))*pollInterval)
 			}
 		}
 		// The middle of each row of holds, so that bouncing, which takes up to 0.8 s in each place, stays in it.
 		row := holds[r.IntN(len(holds))]
 		begun := f.now
-		f.hold(true, poll)
+		f.hold(true, pollInterval)
 		bounce(true)
 		f.hold(true, 50*ms)
 		bounce(true)
@@ -162,8 +162,8 @@ func TestBouncesChangeNothing(t *testing.T) {
 			t.Fatalf("after %v the light says %s, not %s", f.now.Sub(begun), does, row.does)
 		}
 		f.want(t, "before it is let go")
-		f.hold(false, poll)
-		f.hold(false, 2*settle)
+		f.hold(false, pollInterval)
+		f.hold(false, 2*debounce)
 		bounce(false)
 		f.hold(false, time.Second)
 		var want []Gesture
@@ -178,7 +178,7 @@ func TestBouncesChangeNothing(t *testing.T) {
 	}
 }
 
-// TestAnyLevels: whatever a contact does, what is asked for is what the light promised when the contact opened, and two
+// TestAnyLevels: for any levels of a contact, the gesture is what the light showed when the contact opened, and two
 // gestures are never closer than a contact settles twice.
 func TestAnyLevels(t *testing.T) {
 	t.Parallel()
@@ -194,10 +194,10 @@ func TestAnyLevels(t *testing.T) {
 				down = !down
 			}
 			pressed := down != (r.IntN(40) == 0) // now and then it chatters
-			g := f.Look(f.now, pressed)
+			g := f.Sample(f.now, pressed)
 			if g != Nothing {
 				seen[g]++
-				if f.now.Sub(last) < 2*settle {
+				if f.now.Sub(last) < 2*debounce {
 					t.Fatalf("%s %v after another", g, f.now.Sub(last))
 				}
 				if g != promised {
@@ -209,7 +209,7 @@ func TestAnyLevels(t *testing.T) {
 				promised, _, _ = f.Held()
 			}
 			before = pressed
-			f.now = f.now.Add(poll)
+			f.now = f.now.Add(pollInterval)
 		}
 	}
 	if seen[Press] < 100 {

@@ -14,31 +14,31 @@ import (
 	"periph.io/x/host/v3/sysfs"
 )
 
-// Devices are what a board has. Close gives them back.
+// Devices are a board's light and button. Close releases them.
 type Devices struct {
 	Board   Board
-	Chips   []string // the kernel's GPIO chips, to be read by people
+	Chips   []string // the kernel's GPIO chips, for display
 	LEDs    []string // the names of the kernel's LEDs
 	Lights  []Light
 	Contact *Contact // nil: no button
-	Amiss   []error  // what the board should have, and why it cannot be used
+	Errors  []error  // devices that the board should have, and why they cannot be used
 }
 
-// kernel is what Open needs of the machine.
+// kernel is the machine's interface to LEDs and GPIO.
 type kernel interface {
 	chips() []string
-	leds() []string // the names of the LED class
+	leds() []string // the names in the LED class
 	led(name string) (gpio.PinOut, func() error, error)
-	line(Line) (gpio.PinIO, func() error, error)
+	line(GPIOLine) (gpio.PinIO, func() error, error)
 }
 
-// Open takes the lights and the button of a board. What cannot be had is left out and said in Amiss: a box shares
-// without a light.
+// Open opens the lights and the button of a board. A device that cannot be opened is left out and reported in Errors: a
+// box shares without a light.
 func Open(b Board) *Devices {
-	// Not host.Init: its driver for the Pi's chips takes a Pi 5 for an older one. What a driver failed at shows below, as
-	// a chip or LED that is not there.
+	// Not host.Init: its driver for the Pi's chips mistakes a Pi 5 for an older one. A driver's failure shows below, as
+	// a missing chip or LED.
 	if _, err := driverreg.Init(); err != nil {
-		return &Devices{Board: b, Amiss: []error{fmt.Errorf("look for GPIO chips and LEDs: %w", err)}}
+		return &Devices{Board: b, Errors: []error{fmt.Errorf("find GPIO chips and LEDs: %w", err)}}
 	}
 	return open(b, linux{dir: "/sys/class/leds"})
 }
@@ -51,7 +51,7 @@ func open(b Board, k kernel) *Devices {
 		}
 	}
 	if b.LED != "" && b.LED != StatusLEDs && !slices.Contains(d.LEDs, b.LED) {
-		d.amiss(fmt.Errorf("light %s: there is no such LED", b.LED))
+		d.addError(fmt.Errorf("light %s: no such LED", b.LED))
 	}
 	if b.Light != nil {
 		d.takeLight(k, *b.Light)
@@ -65,13 +65,13 @@ func open(b Board, k kernel) *Devices {
 func (d *Devices) takeLED(k kernel, name string, c Colour) {
 	pin, release, err := k.led(name)
 	if err != nil {
-		d.amiss(fmt.Errorf("light %s: %w", name, err))
+		d.addError(fmt.Errorf("light %s: %w", name, err))
 		return
 	}
 	d.Lights = append(d.Lights, Light{Name: "LED " + name, Pin: pin, Colour: c, release: release})
 }
 
-func (d *Devices) takeLight(k kernel, l Line) {
+func (d *Devices) takeLight(k kernel, l GPIOLine) {
 	pin, release, err := k.line(l)
 	if err == nil {
 		if err = pin.Out(gpio.Level(l.ActiveLow)); err != nil {
@@ -79,13 +79,13 @@ func (d *Devices) takeLight(k kernel, l Line) {
 		}
 	}
 	if err != nil {
-		d.amiss(fmt.Errorf("light at %s: %w", l, err))
+		d.addError(fmt.Errorf("light at %s: %w", l, err))
 		return
 	}
 	d.Lights = append(d.Lights, Light{Name: l.String(), Pin: pin, Colour: White, ActiveLow: l.ActiveLow, release: release})
 }
 
-func (d *Devices) takeButton(k kernel, l Line) {
+func (d *Devices) takeButton(k kernel, l GPIOLine) {
 	pull := gpio.PullDown
 	if l.ActiveLow {
 		pull = gpio.PullUp
@@ -97,18 +97,18 @@ func (d *Devices) takeButton(k kernel, l Line) {
 		}
 	}
 	if err != nil {
-		d.amiss(fmt.Errorf("button at %s: %w", l, err))
+		d.addError(fmt.Errorf("button at %s: %w", l, err))
 		return
 	}
 	d.Contact = &Contact{Name: l.String(), Pin: pin, ActiveLow: l.ActiveLow, release: release}
 }
 
-func (d *Devices) amiss(err error) { d.Amiss = append(d.Amiss, err) }
+func (d *Devices) addError(err error) { d.Errors = append(d.Errors, err) }
 
-// Empty says that there is nothing to show and nothing to press.
+// Empty tells whether there is neither a light nor a button.
 func (d *Devices) Empty() bool { return len(d.Lights) == 0 && d.Contact == nil }
 
-// Close gives everything back: pins to the kernel, LEDs to what lit them before.
+// Close releases everything: pins to the kernel, LEDs to their previous trigger.
 func (d *Devices) Close() error {
 	var errs []error
 	for _, l := range d.Lights {
@@ -120,7 +120,7 @@ func (d *Devices) Close() error {
 	return errors.Join(errs...)
 }
 
-// lights says whether an LED of the LED class shows the box's state, and its colour. A device tree names LEDs
+// lights tells whether an LED of the LED class shows the box's State, and its colour. A device tree names LEDs
 // device:colour:function (Documentation/leds/leds-class.rst); "status" is the function of an LED that is left to the
 // system (include/dt-bindings/leds/common.h), and boards with three colours have one for each.
 func (b Board) lights(led string) (Colour, bool) {
@@ -144,7 +144,7 @@ func (b Board) lights(led string) (Colour, bool) {
 	return White, true
 }
 
-// linux is the kernel that runs; dir is the folder of its LED class.
+// linux is the running kernel; dir is the folder of its LED class.
 type linux struct{ dir string }
 
 func (linux) chips() (all []string) {
@@ -161,8 +161,8 @@ func (linux) leds() (names []string) {
 	return names
 }
 
-// led takes an LED. Its trigger, which blinks it at the SD card's pace for instance, ends by itself when a 0 is written
-// (Documentation/ABI/testing/sysfs-class-led) and is put back when it is released.
+// led opens an LED. Its trigger, which blinks it on SD card access for instance, ends when 0 is written
+// (Documentation/ABI/testing/sysfs-class-led) and is restored on release.
 func (k linux) led(name string) (gpio.PinOut, func() error, error) {
 	path := filepath.Join(k.dir, name, "trigger")
 	trigger, err := readTrigger(path)
@@ -179,28 +179,28 @@ func (k linux) led(name string) (gpio.PinOut, func() error, error) {
 	return l, func() error { return writeTrigger(path, trigger) }, nil
 }
 
-// readTrigger returns the one in brackets of the list in an LED's trigger file, e.g. "none timer [mmc0]".
+// readTrigger returns the trigger in brackets in an LED's trigger file, e.g. "none timer [mmc0]".
 func readTrigger(path string) (string, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return "", fmt.Errorf("read what lights it: %w", err)
+		return "", fmt.Errorf("read its trigger: %w", err)
 	}
 	_, rest, _ := strings.Cut(string(text), "[")
 	name, _, ok := strings.Cut(rest, "]")
 	if !ok {
-		return "", fmt.Errorf("read what lights it: %s has no trigger in brackets", path)
+		return "", fmt.Errorf("read its trigger: %s has none in brackets", path)
 	}
 	return name, nil
 }
 
 func writeTrigger(path, trigger string) error {
 	if err := os.WriteFile(path, []byte(trigger), 0o644); err != nil {
-		return fmt.Errorf("put back what lights the LED: %w", err)
+		return fmt.Errorf("restore the LED's trigger: %w", err)
 	}
 	return nil
 }
 
-func (linux) line(l Line) (gpio.PinIO, func() error, error) {
+func (linux) line(l GPIOLine) (gpio.PinIO, func() error, error) {
 	for _, c := range gpioioctl.Chips {
 		if c.Label() != l.Chip {
 			continue
@@ -214,5 +214,5 @@ func (linux) line(l Line) (gpio.PinIO, func() error, error) {
 		}
 		return line, func() error { line.Close(); return nil }, nil
 	}
-	return nil, nil, errors.New("there is no such chip")
+	return nil, nil, errors.New("no such chip")
 }

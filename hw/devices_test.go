@@ -88,7 +88,7 @@ func (k *fakeKernel) take(name string) (*gpiotest.Pin, func() error, error) {
 
 func (k *fakeKernel) led(name string) (gpio.PinOut, func() error, error) { return k.take(name) }
 
-func (k *fakeKernel) line(l Line) (gpio.PinIO, func() error, error) {
+func (k *fakeKernel) line(l GPIOLine) (gpio.PinIO, func() error, error) {
 	if !slices.Contains(k.labels, l.Chip) {
 		return nil, nil, errors.New("there is no such chip")
 	}
@@ -124,7 +124,7 @@ func TestOpen(t *testing.T) {
 			what: "a Pi 4 whose kernel has no name for its LED", model: "Raspberry Pi 4 Model B",
 			labels: []string{"pinctrl-bcm2711"},
 			lights: "line 27 of pinctrl-bcm2711 white", button: "line 17 of pinctrl-bcm2711, active low",
-			amiss: "light ACT: there is no such LED",
+			amiss: "light ACT: no such LED",
 		},
 		{
 			what: "one of two is broken", model: "Some Router", leds: []string{"broken:red:status", "green:status"},
@@ -141,7 +141,7 @@ func TestOpen(t *testing.T) {
 		for _, l := range d.Lights {
 			lights = append(lights, l.Name+" "+l.Colour.String())
 		}
-		for _, err := range d.Amiss {
+		for _, err := range d.Errors {
 			amiss = append(amiss, err.Error())
 		}
 		button := ""
@@ -158,7 +158,7 @@ func TestOpen(t *testing.T) {
 			t.Errorf("%s: button %s, not %s", c.what, button, c.button)
 		}
 		if got := strings.Join(amiss, ", "); got != c.amiss {
-			t.Errorf("%s: amiss %s, not %s", c.what, got, c.amiss)
+			t.Errorf("%s: error %s, not %s", c.what, got, c.amiss)
 		}
 		if d.Empty() != (c.lights == "" && c.button == "") {
 			t.Errorf("%s: empty %t", c.what, d.Empty())
@@ -169,7 +169,7 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-// TestThisMachine: wherever the tests run, looking is no error, and what was found can be given back.
+// TestThisMachine: on any machine, opening succeeds, and what was found can be released.
 func TestThisMachine(t *testing.T) {
 	b, err := Identify(machine("Raspberry Pi 9 of tomorrow"))
 	if err != nil || b.Name != "generic" {

@@ -9,24 +9,26 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"passerelle/appliance/state"
 )
 
-// Health is what the board feels itself.
+// Health is what the board's sensors measure.
 type Health struct {
-	Known       bool    // the board tells its temperature
+	Known       bool    // the board has a temperature sensor
 	Temperature float64 // of the processor, in °C
 
-	PowerKnown   bool      // the board tells whether its power supply is too weak
-	UnderVoltage bool      // it was within the last two seconds
-	LastUnder    time.Time // when it was last seen to be, since the sensors were made; zero: never
+	PowerKnown   bool      // the board detects under-voltage
+	UnderVoltage bool      // within the last two seconds
+	LastUnder    time.Time // last seen since the sensors were opened; zero: never
 }
 
-// Heat is what a temperature means.
+// Heat classifies a temperature.
 type Heat int
 
-// From 80 °C on a Raspberry Pi's firmware slows the processor down, more and more up to 85 °C, where it slows everything
-// (raspberrypi.com/documentation, "Frequency management and thermal control"). Other boards do so at about the same. A
-// model 3 B+ takes a first step at 60 °C already, which a box doesn't feel.
+// From 80 °C a Raspberry Pi's firmware throttles the processor, more and more up to 85 °C, where it throttles
+// everything (raspberrypi.com/documentation, "Frequency management and thermal control"). Other boards do so at about
+// the same temperature. A model 3 B+ takes a first step at 60 °C already, which does not matter for a box.
 const (
 	warmFrom = 70 // °C: still fast, but a summer day or a cupboard away from slow
 	hotFrom  = 80
@@ -41,7 +43,7 @@ const (
 
 func (h Heat) String() string { return [...]string{"fine", "warm", "too hot"}[h] }
 
-// Heat says what the temperature means; one that is not known is Fine.
+// Heat classifies the temperature; an unknown one is Fine.
 func (h Health) Heat() Heat {
 	switch {
 	case !h.Known || h.Temperature < warmFrom:
@@ -52,21 +54,20 @@ func (h Health) Heat() Heat {
 	return TooHot
 }
 
-// Complaints says what is wrong with the board and what to do about it, in plain English.
-func (h Health) Complaints() []string {
-	var all []string
+// Problems says what is wrong with the board.
+func (h Health) Problems() (all []state.Problem) {
+	celsius := strconv.FormatFloat(h.Temperature, 'f', 0, 64)
 	switch h.Heat() {
 	case Warm:
-		all = append(all, fmt.Sprintf("the board is warm (%.0f °C): give it air, and no sun", h.Temperature))
+		all = append(all, state.NewProblem(state.BoardWarm, "celsius", celsius))
 	case TooHot:
-		all = append(all, fmt.Sprintf("the board is too hot (%.0f °C) and slows down: give it air, and no sun", h.Temperature))
+		all = append(all, state.NewProblem(state.BoardHot, "celsius", celsius))
 	}
-	const remedy = "use the power supply made for this board, and a short cable"
 	switch {
 	case h.UnderVoltage:
-		all = append(all, "the board gets too little power now: "+remedy)
+		all = append(all, state.NewProblem(state.PowerWeak))
 	case !h.LastUnder.IsZero():
-		all = append(all, "the board got too little power for a moment, and may again: "+remedy)
+		all = append(all, state.NewProblem(state.PowerWasWeak))
 	}
 	return all
 }
@@ -96,24 +97,24 @@ type Sensors struct {
 	lastUnder            time.Time
 }
 
-// NewSensors returns the sensors of the machine whose files are below root.
+// NewSensors returns the sensors of the machine with this root file system.
 func NewSensors(root fs.FS, now func() time.Time) *Sensors { return &Sensors{root: root, now: now} }
 
-// processors are the types of the thermal zones that lie in the processor, the better known first: of device trees (all
-// boards of the table have cpu-thermal) and of PCs.
-var processors = []string{"cpu-thermal", "soc-thermal", "x86_pkg_temp"}
+// cpuZones are the types of the processor's thermal zones, the most common first: of device trees (all boards of the
+// table have cpu-thermal) and of PCs.
+var cpuZones = []string{"cpu-thermal", "soc-thermal", "x86_pkg_temp"}
 
-// Read asks the sensors. It costs two reads of small files; as long as a sensor is missing (its driver may come later),
-// also a look into its folder.
+// Read reads the sensors. It costs two reads of small files, and a folder listing for each sensor that is missing (its
+// driver may be loaded later).
 //
 // The under-voltage is that of hwmon's rpi_volt (drivers/hwmon/raspberrypi-hwmon.c): its driver asks the firmware every
-// two seconds whether there was any since it last asked.
+// two seconds whether there was any since the last time.
 func (s *Sensors) Read() Health {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var h Health
 	var milli int64
-	if milli, h.Known = s.read(&s.temperature, "sys/class/thermal/thermal_zone*/type", "temp", processors...); h.Known {
+	if milli, h.Known = s.read(&s.temperature, "sys/class/thermal/thermal_zone*/type", "temp", cpuZones...); h.Known {
 		h.Temperature = math.Round(float64(milli)/100) / 10
 	}
 	var alarm int64
@@ -124,8 +125,8 @@ func (s *Sensors) Read() Health {
 	return h
 }
 
-// read returns the number in a sensor's file. Where that isn't known, it looks for a folder whose label, among those
-// that the pattern matches, is one of the names.
+// read returns the number in a sensor's file. If that isn't known yet, it searches the folders whose label file matches
+// the pattern for one of the names.
 func (s *Sensors) read(file *string, labels, value string, names ...string) (number int64, ok bool) {
 	if *file == "" {
 		*file = s.find(labels, value, names)
@@ -135,7 +136,7 @@ func (s *Sensors) read(file *string, labels, value string, names ...string) (num
 	}
 	text, err := fs.ReadFile(s.root, *file)
 	if err != nil {
-		*file = "" // its driver is gone, or it has no answer now
+		*file = "" // its driver was removed, or the read failed
 		return 0, false
 	}
 	number, err = strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)

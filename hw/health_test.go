@@ -122,9 +122,9 @@ func TestHealthInWords(t *testing.T) {
 	t.Parallel()
 	noon := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
 	for _, c := range []struct {
-		h          Health
-		words      string
-		complaints []string
+		h        Health
+		words    string
+		problems []string
 	}{
 		{Health{}, "temperature not known; power not known", nil},
 		{Health{Known: true, Temperature: 69.9, PowerKnown: true}, "70 °C, fine; power fine", nil},
@@ -151,7 +151,11 @@ func TestHealthInWords(t *testing.T) {
 		if got := c.h.String(); got != c.words {
 			t.Errorf("got %q, want %q", got, c.words)
 		}
-		if diff := cmp.Diff(c.complaints, c.h.Complaints()); diff != "" {
+		var problems []string
+		for _, p := range c.h.Problems() {
+			problems = append(problems, p.String())
+		}
+		if diff := cmp.Diff(c.problems, problems); diff != "" {
 			t.Errorf("%v (-want +got):\n%s", c.h, diff)
 		}
 	}

@@ -8,22 +8,22 @@ import (
 
 	"periph.io/x/conn/v3/gpio"
 
-	"passerelle/appliance/decide"
+	"passerelle/appliance/state"
 )
 
-// poll is how often the button is read. Edges would save some of these reads, and cost more than they save: a bouncing
-// contact overflows the kernel's queue of events (16 of a line, struct gpio_v2_line_request in linux/gpio.h), and a
-// button that is held must be looked at anyway.
-const poll = 10 * time.Millisecond
+// pollInterval is how often the button is sampled. Edge events would save some of these reads, and cost more than they
+// save: a bouncing contact overflows the kernel's event queue (16 events a line, struct gpio_v2_line_request in
+// linux/gpio.h), and a held button must be sampled anyway.
+const pollInterval = 10 * time.Millisecond
 
 // Light is one LED.
 type Light struct {
 	Name      string
 	Pin       gpio.PinOut
-	Colour    Colour // White if it is not known
-	ActiveLow bool   // it shines while the pin is low
+	Colour    Colour // White if unknown
+	ActiveLow bool   // it is lit while the pin is low
 
-	release func() error // gives it back
+	release func() error // releases the pin
 }
 
 // Contact is the button's pin.
@@ -35,7 +35,7 @@ type Contact struct {
 	release func() error
 }
 
-// Pressed reads the pin, bounces and all.
+// Pressed reads the pin, without debouncing.
 func (c *Contact) Pressed() bool { return bool(c.Pin.Read()) != c.ActiveLow }
 
 // Panel is the light and the button of a box. Make one with NewPanel.
@@ -44,36 +44,35 @@ type Panel struct {
 	contact  *Contact
 	button   *Button
 	log      *slog.Logger
-	states   chan decide.State
+	states   chan state.State
 	gestures chan Gesture
 
-	// The rest is Run's alone.
-	state  decide.State
-	since  time.Time // of the state
-	doneAt time.Time // a gesture was
+	// The fields below belong to Run.
+	state  state.State
+	since  time.Time // when the state began
+	doneAt time.Time // when the last gesture was passed on
 	shown  Colour
-	failed string // why the light could not be set when it was tried last
+	failed string // why the light could not be set last time
 }
 
-// NewPanel returns the panel of a box that is starting. Only the gestures that it offers are shown and told.
-func NewPanel(d *Devices, log *slog.Logger, offers ...Gesture) *Panel {
+// NewPanel returns the panel of a starting box. Only the given gestures are shown and reported.
+func NewPanel(d *Devices, log *slog.Logger, gestures ...Gesture) *Panel {
 	return &Panel{
-		lights: d.Lights, contact: d.Contact, button: NewButton(offers...), log: log,
-		states: make(chan decide.State, 1), gestures: make(chan Gesture, 1), state: decide.Starting,
+		lights: d.Lights, contact: d.Contact, button: NewButton(gestures...), log: log,
+		states: make(chan state.State, 1), gestures: make(chan Gesture, 1), state: state.Starting,
 	}
 }
 
-// Show has the light show a State. It never waits; one goroutine may call it.
-func (p *Panel) Show(s decide.State) {
+// Show shows a State with the light. It never blocks; one goroutine may call it.
+func (p *Panel) Show(s state.State) {
 	select {
-	case <-p.states: // an older one that was not taken yet
+	case <-p.states: // replaces an older one
 	default:
 	}
 	p.states <- s
 }
 
-// Gestures tells what is asked for with the button. Nobody waits for who does it: what is asked for while two gestures
-// are not done yet is lost.
+// Gestures reports the button's gestures. A gesture is dropped while two earlier ones are pending.
 func (p *Panel) Gestures() <-chan Gesture { return p.gestures }
 
 // Run drives the light and reads the button until ctx ends, then leaves the light dark.
@@ -83,7 +82,7 @@ func (p *Panel) Run(ctx context.Context) {
 	defer p.light(Dark)
 	var ticks <-chan time.Time
 	if p.contact != nil {
-		t := time.NewTicker(poll)
+		t := time.NewTicker(pollInterval)
 		defer t.Stop()
 		ticks = t.C
 	}
@@ -98,11 +97,11 @@ func (p *Panel) Run(ctx context.Context) {
 				p.state, p.since = s, time.Now()
 			}
 		case <-ticks:
-			p.look(time.Now())
+			p.sample(time.Now())
 		case <-timer.C:
 		}
 		now := time.Now()
-		pattern, since := p.scene(now)
+		pattern, since := p.current(now)
 		c, left := pattern.At(now.Sub(since))
 		if c != p.shown {
 			p.light(c)
@@ -111,9 +110,9 @@ func (p *Panel) Run(ctx context.Context) {
 	}
 }
 
-// look reads the button and passes on what it asks for.
-func (p *Panel) look(now time.Time) {
-	g := p.button.Look(now, p.contact.Pressed())
+// sample samples the button and passes on its gesture.
+func (p *Panel) sample(now time.Time) {
+	g := p.button.Sample(now, p.contact.Pressed())
 	if g == Nothing {
 		return
 	}
@@ -121,22 +120,22 @@ func (p *Panel) look(now time.Time) {
 	case p.gestures <- g:
 		p.doneAt = now
 	default:
-		p.log.Warn("the button asks for more than is done", "gesture", g)
+		p.log.Warn("gesture dropped: earlier ones are pending", "gesture", g)
 	}
 }
 
-// scene returns what is shown now, and since when.
-func (p *Panel) scene(now time.Time) (Pattern, time.Time) {
+// current returns the pattern to show now, and its start.
+func (p *Panel) current(now time.Time) (Pattern, time.Time) {
 	if g, since, held := p.button.Held(); held {
 		return Holds[g], since
 	}
-	if now.Sub(p.doneAt) < doneFor {
-		return done, p.doneAt
+	if now.Sub(p.doneAt) < confirmFor {
+		return confirmation, p.doneAt
 	}
 	return States[p.state], p.since
 }
 
-// light sets all LEDs. Where none has any part of the colour, all stand in for it: one LED is enough.
+// light sets all LEDs. If no LED has any part of the colour, all of them are lit: one LED is enough.
 func (p *Panel) light(c Colour) {
 	p.shown = c
 	var has Colour
@@ -153,7 +152,7 @@ func (p *Panel) light(c Colour) {
 		failed = err.Error()
 	}
 	if failed != "" && failed != p.failed {
-		p.log.Warn("the light cannot be set", "error", failed)
+		p.log.Warn("cannot set the light", "error", failed)
 	}
 	p.failed = failed
 }

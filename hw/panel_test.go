@@ -15,7 +15,7 @@ import (
 	"periph.io/x/conn/v3/gpio"
 	"periph.io/x/conn/v3/gpio/gpiotest"
 
-	"passerelle/appliance/decide"
+	"passerelle/appliance/state"
 )
 
 // recorder is a pin that notes when its level changes.
@@ -78,15 +78,15 @@ func TestLightKeepsTime(t *testing.T) {
 			t.Errorf("starting: %s, not %s", got, want)
 		}
 		time.Sleep(1 * ms)
-		p.Show(decide.Offline)
-		p.Show(decide.Exhausted) // the newest counts
+		p.Show(state.Offline)
+		p.Show(state.Exhausted) // the newest counts
 		time.Sleep(2500 * ms)
-		p.Show(decide.Exhausted) // nothing new: it goes on
+		p.Show(state.Exhausted) // nothing new: it goes on
 		time.Sleep(1400 * ms)
 		if got, want := led.take(), "1000 1150 1300 1450 3000 3150 3300 3450"; got != want {
 			t.Errorf("exhausted: %s, not %s", got, want)
 		}
-		p.Show(decide.Sharing)
+		p.Show(state.Sharing)
 		time.Sleep(time.Hour)
 		if got, want := led.take(), "4900"; got != want {
 			t.Errorf("sharing: %s, not %s", got, want)
@@ -103,7 +103,7 @@ func TestLightKeepsTimeUnderLoad(t *testing.T) {
 		p := NewPanel(&Devices{Lights: []Light{{Pin: led, Colour: White}}}, quiet())
 		runs(t, p)
 		synctest.Wait()
-		p.Show(decide.Paused)
+		p.Show(state.Paused)
 		synctest.Wait()
 		led.becomes(70*ms, nil)
 		time.Sleep(time.Hour + 500*ms)
@@ -121,7 +121,7 @@ func TestLightIsDarkAfterwards(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			led := &recorder{}
 			p := NewPanel(&Devices{Lights: []Light{{Pin: led, Colour: White, ActiveLow: low}}}, quiet())
-			p.Show(decide.Sharing)
+			p.Show(state.Sharing)
 			ctx, stop := context.WithTimeout(t.Context(), time.Second)
 			defer stop()
 			go func() {
@@ -186,7 +186,7 @@ func newPressing(t *testing.T, log *slog.Logger, offers ...Gesture) *pressing {
 		d.Lights = append(d.Lights, Light{Pin: p.leds[i], Colour: c})
 	}
 	p.Panel = NewPanel(d, log, offers...)
-	p.Show(decide.Sharing)
+	p.Show(state.Sharing)
 	runs(t, p.Panel)
 	time.Sleep(time.Second)
 	return p

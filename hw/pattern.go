@@ -5,13 +5,13 @@ import (
 	"strings"
 	"time"
 
-	"passerelle/appliance/decide"
+	"passerelle/appliance/state"
 )
 
-// Colour is a mix of the lights that are on.
+// Colour is a mix of the colours that are lit.
 type Colour uint8
 
-// Colours. Dark is no light.
+// Colours. Dark is off.
 const (
 	Dark Colour = 0
 	Red  Colour = 1 << (iota - 1)
@@ -43,19 +43,19 @@ func (c Colour) String() string {
 	return strings.Join(names, "+")
 }
 
-// Step is a colour for a while.
+// Step is a colour and its duration.
 type Step struct {
 	Colour Colour
 	For    time.Duration // 0 in a pattern of one step: for ever
 }
 
-// Pattern is repeated without end.
+// Pattern is repeated endlessly.
 type Pattern []Step
 
 const forever = time.Duration(math.MaxInt64)
 
-// At returns what the pattern shows so long after it began, and for how long it will. Since it asks for the time and
-// counts no steps, a late look is followed by the right one: nothing adds up.
+// At returns the colour at a time since the pattern's start, and for how long it is shown. It is computed from the
+// time, not by counting steps, so a late call does not shift the pattern.
 func (p Pattern) At(elapsed time.Duration) (c Colour, left time.Duration) {
 	var whole time.Duration
 	for _, s := range p {
@@ -98,30 +98,30 @@ func sos(c Colour, dot time.Duration) (p Pattern) {
 
 const ms = time.Millisecond
 
-// asking is the pattern of State setup. Where there is one light, a long and a short flash alternate.
-var asking = Pattern{{Blue, 700 * ms}, {Dark, 150 * ms}, {Amber, 150 * ms}, {Dark, 150 * ms}}
+// setupPattern is the pattern of State setup. With one LED, a long and a short flash alternate.
+var setupPattern = Pattern{{Blue, 700 * ms}, {Dark, 150 * ms}, {Amber, 150 * ms}, {Dark, 150 * ms}}
 
-// States is what the light shows in each State. The rhythm alone tells them apart: colours help where there are any.
-var States = map[decide.State]Pattern{
-	decide.Starting:  {{Blue, 125 * ms}, {Dark, 125 * ms}},
-	decide.Fault:     sos(Red, 200*ms),
-	decide.Setup:     asking,
-	decide.Paused:    {{Amber, 1000 * ms}, {Dark, 1000 * ms}},
-	decide.Closed:    flashes(Amber, 1, 100*ms, 3000*ms),
-	decide.Exhausted: flashes(Amber, 2, 150*ms, 2000*ms),
-	decide.Offline:   flashes(Red, 3, 150*ms, 2000*ms),
-	decide.Sharing:   {{Colour: Green}},
+// States are the patterns of the States. The rhythm alone distinguishes them: colours only help.
+var States = map[state.State]Pattern{
+	state.Starting:  {{Blue, 125 * ms}, {Dark, 125 * ms}},
+	state.Fault:     sos(Red, 200*ms),
+	state.Setup:     setupPattern,
+	state.Paused:    {{Amber, 1000 * ms}, {Dark, 1000 * ms}},
+	state.Closed:    flashes(Amber, 1, 100*ms, 3000*ms),
+	state.Exhausted: flashes(Amber, 2, 150*ms, 2000*ms),
+	state.Offline:   flashes(Red, 3, 150*ms, 2000*ms),
+	state.Sharing:   {{Colour: Green}},
 }
 
-// Holds is what the light shows while the button is held: what letting go would do now. Dark: nothing.
+// Holds are the patterns while the button is held: what a release would request now. Dark: nothing.
 var Holds = map[Gesture]Pattern{
 	Nothing: {{Colour: Dark}},
 	Press:   {{Dark, 250 * ms}, {White, 250 * ms}},
-	Setup:   asking,
+	Setup:   setupPattern,
 	Reset:   {{Red, 50 * ms}, {Dark, 50 * ms}},
 }
 
-// done confirms a gesture, for doneFor after the button was let go.
-var done = Pattern{{Colour: White}}
+// confirmation confirms a gesture, for confirmFor after the release.
+var confirmation = Pattern{{Colour: White}}
 
-const doneFor = time.Second
+const confirmFor = time.Second

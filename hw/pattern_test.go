@@ -11,10 +11,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"passerelle/appliance/decide"
+	"passerelle/appliance/state"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 // draw draws the first seconds of a pattern, a letter for each 50 ms.
 func draw(p Pattern, length time.Duration) string {
@@ -41,13 +41,13 @@ func TestPatterns(t *testing.T) {
 		}
 		fmt.Fprintf(&b, "\n\t%s\n", draw(p, 5*time.Second))
 	}
-	for _, s := range decide.States {
+	for _, s := range state.States {
 		list(string(s), States[s])
 	}
 	for _, g := range append([]Gesture{Nothing}, Gestures...) {
 		list("held, "+string(g), Holds[g])
 	}
-	list("done", done)
+	list("done", confirmation)
 	golden := filepath.Join("testdata", "patterns.golden")
 	if *update {
 		if err := os.WriteFile(golden, []byte(b.String()), 0o644); err != nil {
@@ -66,8 +66,8 @@ func TestPatterns(t *testing.T) {
 // TestRhythmsDiffer: who sees no colours, or has one LED, can tell the states apart.
 func TestRhythmsDiffer(t *testing.T) {
 	t.Parallel()
-	seen := map[string]decide.State{}
-	for _, s := range decide.States {
+	seen := map[string]state.State{}
+	for _, s := range state.States {
 		var plain Pattern
 		for _, step := range States[s] {
 			if step.Colour != Dark {

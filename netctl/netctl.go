@@ -1,6 +1,23 @@
-// Package netctl is the vocabulary between those who decide and those who drive the kernel: the Plan, which is the whole
-// desired box, and the sessions and tranches that live beside it. It owns words, not deeds: its sub-packages compile
-// plans (plan), carry them out (gate) and watch lines (uplink). It imports the standard library only.
+// Package netctl is the vocabulary between the packages that decide and those that drive the kernel: the Plan, which is the
+// whole desired state, and the sessions and tranches, which are not part of it. It owns types and pure helpers. Its
+// sub-packages apply plans (gate), watch uplinks (uplink) and drive radios (radio, wpa). It imports the standard library only.
+//
+// Glossary:
+//
+//   - plan: the desired state of the kernel without the sessions; applying it twice changes nothing.
+//   - gate: the data plane, which applies plans and authorizes sessions.
+//   - names: chains begin with "PAS-", sets with "pas-", the tables of nf_tables are named "passerelle".
+//   - captive: a device of a resident without a session; it reaches the box and the walled garden only.
+//   - authorized: a device of a resident with a session.
+//   - binding: an address on the hotspot and the device that may use it (IP source guard).
+//   - session: a resident's authorization, limited in time and data.
+//   - tranche: a granted unit of a donation's cap (RFC 8506, Granted-Service-Unit), which the kernel spends by itself.
+//   - charge: to count a packet's bytes against a tranche; a packet that cannot be charged is dropped.
+//   - egress: the uplink that residents' packets leave by.
+//   - walled garden: the essential services, which captive devices and devices without data left reach too.
+//   - usage: the bytes that a device has used today.
+//   - shaper: an HTB tree on a device's egress, with a class for each resident.
+//   - uplink: the network interface behind a donation.
 package netctl
 
 import (
@@ -14,64 +31,66 @@ import (
 
 // Gate is the kernel as the box's loop sees it. One goroutine at a time may use it.
 type Gate interface {
-	// Apply drives the kernel to the plan and returns what it changed, in shell-like words, one entry a change. An
-	// unchanged plan on an unchanged kernel changes nothing, runs no program and takes well under 2 ms.
+	// Apply makes the kernel match the plan and returns the changes as shell-like text, one entry a change. An unchanged
+	// plan on an unchanged kernel changes nothing, runs no program and takes well under 2 ms.
 	Apply(ctx context.Context, p Plan) (changes []string, err error)
-	// Admit lets a session through, or gives a running one new limits. Its classes exist before its first packet can pass.
-	Admit(s Session) error
-	// End closes a session; its connections are reset by the rules from then on. Ending none is no error.
+	// Authorize authorizes a session, or changes the limits of a running one. Its classes exist before its first packet passes.
+	Authorize(s Session) error
+	// End ends a session. From then on the rules reset its connections. It is idempotent.
 	End(addr netip.Addr) error
 	// Sessions returns the sessions in the kernel's sets, which after a crash are the authority, by address.
 	Sessions() ([]Session, error)
-	// Remember has the kernel remember what devices used today, in bytes, until the day is over in so long, and forget
-	// all others. A running session counts on from there. It is kept until Close, also when the daemon is dead. There is
-	// room for as many devices as the hotspot's network has addresses.
-	Remember(used map[MAC]uint64, left time.Duration) error
-	// Remembered returns what the kernel remembers, with what running sessions used since. After a crash that is the
-	// authority, but for a session that ended since: its last bytes, at most [Forgotten], may be missing.
-	Remembered() (map[MAC]uint64, error)
-	// Grant appends a tranche to its donation's quota chain. A tranche that is there already is left as it is.
+	// SaveUsage stores today's usage of devices in the kernel, in bytes, and deletes that of all others. The day ends after
+	// left. A running session continues to count from its device's usage. The kernel keeps the usage until Close, also when
+	// the daemon is dead, for as many devices as the hotspot's network has addresses.
+	SaveUsage(used map[MAC]uint64, left time.Duration) error
+	// SavedUsage returns the usage stored in the kernel, plus the bytes of running sessions since then. After a crash it is
+	// the authority. Of a session that ended in the meantime the last bytes may be missing, at most [UsageLag].
+	SavedUsage() (map[MAC]uint64, error)
+	// Grant appends a tranche to its donation's quota chain. A tranche that is there already stays unchanged.
 	Grant(ctx context.Context, t Tranche) error
-	// Revoke takes all tranches out of a chain: nothing more is paid from it. That there are none is no error.
+	// Revoke removes all tranches from a chain: nothing more is charged to it. It is idempotent.
 	Revoke(ctx context.Context, chain string) error
-	// Read samples the kernel's counters.
-	Read() (Sample, error)
-	// Broadcasts returns how many bytes of broadcasts came in by each line from its own network, by the line's interface and
-	// since some moment. A count goes back when it was lost. It is a call of its own because who holds it against the line's
-	// counter needs it from before and after that.
+	// ReadCounters reads the kernel's counters.
+	ReadCounters() (Counters, error)
+	// Broadcasts returns the bytes of broadcasts that each uplink received from its own network, by interface. A count starts
+	// at an arbitrary value, and decreases when it was lost. It is a call of its own: the caller compares it with the
+	// uplink's counter and needs it from before and after that one is read.
 	Broadcasts() (map[string]uint64, error)
 	// Neighbor returns the hardware address that the kernel last saw using the address, on the hotspot.
 	Neighbor(addr netip.Addr) (MAC, error)
-	// Bind makes these the devices that may speak from their addresses, besides sessions', and besides those that the kernel
-	// bound itself when they got a lease, until they are not listed for the second time. An address that is listed is nobody
-	// else's; one that was listed in the last call and no longer is, nobody's. It returns how many entries of the kernel it
-	// changed.
+	// Bind sets which device may use which address. The devices of sessions are bound too. The kernel binds a device itself
+	// when it gets a lease; such a binding ends when two calls in a row do not list it. A listed address belongs to no other
+	// device. An address that was listed in the last call, and is not in this one, belongs to none. Bind returns how many
+	// entries of the kernel it changed.
 	Bind(all []Binding) (changed int, err error)
-	// Strangers returns those that spoke from an address that is not bound to them, or was only until now, since it was last
-	// called. It is a sample: there is room for few of each port.
-	Strangers() ([]Stranger, error)
-	// Close takes everything of ours out of the kernel: the box forwards nothing afterwards.
+	// UnknownSources returns the devices that, since the last call, used an address that is not bound to them, or whose binding
+	// ended. It is a sample: the kernel records few for each port.
+	UnknownSources() ([]UnknownSource, error)
+	// Queue returns the kind of the residents' queueing discipline, "" before there is one.
+	Queue() string
+	// Close removes everything of ours from the kernel: the box forwards nothing afterwards.
 	Close(ctx context.Context) error
 }
 
-// Plan is the whole desired kernel, but for the sessions. Plans are compared by their text (String), so everything that
-// matters is in it.
+// Plan is the desired state of the kernel without the sessions. Plans are compared by their text (String), which therefore
+// contains everything that matters.
 type Plan struct {
-	Hotspot Interface
-	Sysctls []Sysctl
-	Sets    []Set
-	Rules   []Rule
-	Routes  []Route
-	Tables  []Table
-	Filters []Filter
-	Shapers []Shaper
-	Cap     string // the quota chain that forwarded packets pay from, "" when nothing is forwarded
-	Reserve string // the quota chain that pays for essential services when Cap has nothing left; "" for none
-	// Way names the line that admitted residents' packets leave by, "" for none. When it changes, their connections are
-	// ended: they were masqueraded for another.
-	Way string
+	Hotspot  Interface
+	Sysctls  []Sysctl
+	Sets     []Set
+	Rules    []Rule
+	Routes   []Route
+	Tables   []Table
+	NFTables []NFTable
+	Shapers  []Shaper
+	Cap      string // the quota chain that forwarded packets are charged to, "" when nothing is forwarded
+	Reserve  string // the quota chain that the walled garden is charged to when Cap has nothing left; "" for none
+	// Egress is the uplink that packets of authorized residents leave by, "" for none. When it changes, their connections are
+	// dropped: they were masqueraded for the other uplink.
+	Egress string
 
-	// Class is what each session gets; it changes without ending sessions.
+	// Class is the rate of each session. It changes without ending sessions.
 	Class Class
 }
 
@@ -79,110 +98,110 @@ type Plan struct {
 type Interface struct {
 	Name    string
 	Address netip.Prefix // the box's address with the network's length
-	MAC     MAC          // of a bridge of ours, which is made if it is not there; zero: it is somebody else's interface
+	MAC     MAC          // of our bridge, which is made if it does not exist; zero: the interface is not ours
 }
 
-// Sysctl is a kernel parameter below /proc/sys, in dotted-free path form ("net/ipv4/ip_forward").
+// Sysctl is a kernel parameter, by its path below /proc/sys ("net/ipv4/ip_forward").
 type Sysctl struct {
 	Path  string
 	Value string
-	// AtLeast says that Value is a number, that more is good too, and that the box does without where it may not be
-	// changed, as in a network namespace other than the machine's first.
+	// AtLeast means that Value is the minimum of a number. The parameter is skipped where it cannot be written, as in a
+	// network namespace other than the machine's first.
 	AtLeast bool
 }
 
-// Names of the kernel's objects of ours. They are constants because whoever repairs a box looks for them.
+// Names of our objects in the kernel. They are constants because a technician searches for them.
 const (
-	SetWho   = "pas-who"   // bitmap:ip,mac: who may send
-	SetClass = "pas-class" // bitmap:ip: counts bytes, holds the HTB class
-	SetDay   = "pas-day"   // bitmap:ip,mac: remembers what devices used today, one in each place; no rule asks it
+	SetPrefix = "pas-" // of every set of ours
 
-	// SetEssential is a hash:ip with the addresses of essential services, which dnsmasq puts there when it is asked for
-	// them.
-	SetEssential = "pas-essential"
+	SetClients    = "pas-clients"    // bitmap:ip,mac: the authorized devices
+	SetAccounting = "pas-accounting" // bitmap:ip: counts bytes, holds the HTB class
+	SetUsage      = "pas-usage"      // bitmap:ip,mac: today's usage, a device in each slot; no rule matches it
 
-	// Bridge is the hotspot where the box makes the Wi-Fi network itself: its access points are the bridge's ports, so that
-	// addresses, names and sessions outlive a radio that is unplugged and a hostapd that died.
+	// SetGarden is a hash:ip with the addresses of the walled garden. dnsmasq adds them when it resolves its names.
+	SetGarden = "pas-garden"
+
+	// Bridge is the hotspot's interface where the box makes the Wi-Fi network itself. Its access points are the bridge's
+	// ports, so that addresses, names and sessions outlive an unplugged radio and a dead hostapd.
 	Bridge = "pas-hotspot"
 
-	Prefix    = "PAS-"     // every chain of ours begins with it
-	ChainPaid = "PAS-PAID" // where a tranche's rule leads
+	Prefix       = "PAS-"        // of every chain of ours
+	ChainCharged = "PAS-CHARGED" // the target of a tranche's rule
 
-	// ChainBroadcasts counts broadcasts that come from a line's own network. Each of its rules says by a comment, this and
-	// an interface, whose they are.
+	// ChainBroadcasts counts broadcasts that come from an uplink's own network. The comment of each of its rules is
+	// CommentBroadcasts and the uplink's interface.
 	ChainBroadcasts   = "PAS-BROADCASTS"
 	CommentBroadcasts = "pas:broadcasts:"
 
-	// MarkAdmitted is on a packet to or from an admitted resident, MarkEssential on one to or from an essential service,
-	// under MarkMask, until it has been paid for. What still has MarkUnpaid, which is in both, when it leaves is dropped.
-	MarkAdmitted  uint32 = 0x10000000
-	MarkEssential uint32 = 0x30000000
-	MarkUnpaid    uint32 = 0x10000000
-	MarkMask      uint32 = 0xf0000000
+	// MarkAuthorized is on a packet to or from an authorized resident, MarkGarden on one to or from the walled garden, under
+	// MarkMask, until it has been charged. MarkUncharged is a bit of both: a packet that still has it when it leaves is dropped.
+	MarkAuthorized uint32 = 0x10000000
+	MarkGarden     uint32 = 0x30000000
+	MarkUncharged  uint32 = 0x10000000
+	MarkMask       uint32 = 0xf0000000
 
-	// MarkNames is on what the box's name servers exchange with a line's: it pays as a resident's packets do. Their
-	// connections have it too.
-	MarkNames uint32 = 0x50000000
+	// MarkUpstreamDNS is on packets and connections between the box's name servers and an uplink's. They are charged as residents'
+	// packets are.
+	MarkUpstreamDNS uint32 = 0x50000000
 
-	// A resident's question for a name is marked with who answers it, under MarkResolverMask. MarkCaptive comes first from the bound
-	// on a device's questions.
-	MarkCaptive      uint32 = 0x04000000
-	MarkGuest        uint32 = 0x08000000
-	MarkTruthful     uint32 = 0x0c000000
-	MarkResolverMask uint32 = 0x0c000000
+	// These marks, under MarkDNSMask, choose the name server that answers a resident's query. A query over a device's
+	// limit gets MarkDNSCaptive.
+	MarkDNSCaptive uint32 = 0x04000000
+	MarkDNSLimited uint32 = 0x08000000
+	MarkDNSOpen    uint32 = 0x0c000000
+	MarkDNSMask    uint32 = 0x0c000000
 
-	// MarkBound is on a packet whose sender may use its source address, and on ARP that the kernel may take. MarkPlain is
-	// beside it on what is neither a question for a name nor about a lease: nothing decides about that before its connection
-	// is tracked.
+	// MarkBound is on a packet whose sender may use its source address, and on ARP that the kernel may accept. MarkPlain is
+	// on a packet with MarkBound that is neither DNS nor DHCP: no rule decides about it before its connection is tracked.
 	MarkBound uint32 = 0x02000000
 	MarkPlain uint32 = 0x01000000
 
-	// FilterName is the name of our tables of nf_tables; SetBindings and SetSettled are sets in the one of family netdev that
-	// Gate.Bind fills, SetExtra in the one of family ip.
-	FilterName  = "passerelle"
-	SetBindings = "bindings" // hardware address and address: who may speak from where
-	SetSettled  = "settled"  // hardware address: stays, so that its lease counts no more among its port's newcomers
-	SetExtra    = "extra"    // address: a second one of a device that has another
+	// NFTableName is the name of our tables of nf_tables. Gate.Bind fills the sets SetBindings and SetSettled in the table of
+	// family netdev, and SetExtra in that of family ip.
+	NFTableName  = "passerelle"
+	SetBindings  = "bindings" // hardware address and address: which device may use which address
+	SetSettled   = "settled"  // hardware address: a settled device, which does not count among its port's newcomers
+	SetSecondary = "extra"    // address: an additional one of a device
 
-	// MarkProbe is on a packet that would not come far anyway, of somebody who is held.
-	MarkProbe uint32 = 0x80000000
+	// MarkLowTTL is on a packet with a low TTL of a captive device, as traceroute sends.
+	MarkLowTTL uint32 = 0x80000000
 
-	// TableOnline routes what is marked to the chosen uplink, TableHeld everybody else into the box itself. TableRefused has
-	// the kernel answer that the way is closed.
-	TableRefused = 8009
-	TableOnline  = 8010
-	TableHeld    = 8011
+	// TableAuthorized routes marked packets to the chosen uplink. TableCaptive routes captive devices' packets into the box itself.
+	// In TableReject the kernel rejects packets.
+	TableReject     = 8009
+	TableAuthorized = 8010
+	TableCaptive    = 8011
 
 	// Protocol marks our routes (rtm_protocol, include/uapi/linux/rtnetlink.h: 128 to 255 are free to use).
 	Protocol = 180
 
-	// HTBMajor is the handle of our root qdiscs.
+	// HTBMajor is the major number of our root qdiscs.
 	HTBMajor = 0x7a5
-	// MinorTotal is the inner class that holds a line's total. In a /16, the widest network allowed, it is the offset of
+	// MinorTotal is the inner class with an uplink's total rate. In a /16, the widest network allowed, it is the offset of
 	// the broadcast address: never a resident's.
 	MinorTotal = 0xffff
-	// MinorOwn is the leaf of the box's own packets. In a /16 it is the last host's offset, which is kept out of the
-	// address pool.
+	// MinorOwn is the leaf of the box's own packets. In a /16 it is the last host's offset, which the address pool leaves
+	// out.
 	MinorOwn = 0xfffe
-	// MinorEssential is the leaf of essential services, likewise.
-	MinorEssential = 0xfffd
-	// MinorNames is the leaf of the questions for names that residents ask, likewise.
-	MinorNames = 0xfffc
-	// MinorFirst is the first that is not a resident's.
-	MinorFirst = MinorNames
+	// MinorGarden is the leaf of the walled garden, likewise.
+	MinorGarden = 0xfffd
+	// MinorDNS is the leaf of residents' DNS queries, likewise.
+	MinorDNS = 0xfffc
+	// MinorFirst is the lowest that is not a resident's.
+	MinorFirst = MinorDNS
 
-	// CountLimit is the constant that a session's byte counter must stay below; a session starts at CountLimit minus
-	// the bytes it may use.
+	// CountLimit is the constant that a session's byte counter must stay below. A session starts at CountLimit minus the
+	// bytes it may use.
 	CountLimit = uint64(1) << 50
 )
 
 // Set is an ipset of ours.
 type Set struct {
 	Name     string
-	Type     string       // "bitmap:ip" or "bitmap:ip,mac", which hold the sessions and the day; "hash:ip", which others fill
+	Type     string       // "bitmap:ip" or "bitmap:ip,mac", which hold sessions and usage; "hash:ip", which dnsmasq fills
 	Network  netip.Prefix // of a bitmap
 	Counters bool
-	Timeout  time.Duration // how long an entry lasts that comes without one; 0: for ever
+	Timeout  time.Duration // of an entry that is added without one; 0: none
 }
 
 // Rule is a routing policy rule for packets that come in by an interface.
@@ -197,10 +216,10 @@ type Rule struct {
 // Route is a route in a table of ours.
 type Route struct {
 	Table   int
-	Kind    string // "unicast", "local": into the box itself, or "prohibit": an ICMP error of the box's answers
+	Kind    string // "unicast", "local": into the box itself, or "prohibit": the box answers with an ICMP error
 	To      netip.Prefix
 	Device  string     // "" for prohibit
-	Gateway netip.Addr // unicast; invalid for a point-to-point line
+	Gateway netip.Addr // unicast; invalid for a point-to-point uplink
 }
 
 // Table is the part of an iptables table that is ours.
@@ -209,7 +228,7 @@ type Table struct {
 	Name   string // "mangle", "nat", "filter"
 	Chains []Chain
 	Jumps  []Jump
-	Keep   []string // append-only chains: created when missing, never flushed or compared
+	Keep   []string // append-only chains: made when missing, never flushed or compared
 }
 
 // Chain is a chain of ours with its rules, each as iptables-restore reads it after "-A CHAIN ".
@@ -218,38 +237,39 @@ type Chain struct {
 	Rules []string
 }
 
-// Filter is a table of nf_tables that is ours as a whole, named FilterName: for what iptables cannot say, because it is about
-// frames or because its state is kept by hardware address. What its sets hold outlives a change of its rules, as long as no
-// set changes its shape.
-type Filter struct {
+// NFTable is a table of nf_tables that is ours as a whole, named FilterName. It is for what iptables cannot do: rules about
+// frames, and state by hardware address. The elements of its sets survive a change of its rules, unless a set changes its
+// definition.
+type NFTable struct {
 	Family string // as in nft(8): "arp", "netdev", "ip"
-	Sets   []FilterSet
-	Chains []FilterChain
+	Sets   []NFSet
+	Chains []NFChain
 }
 
-// FilterSet is a set in the words of nft(8). Of one for each port the name and text have PortName and PortNumber in the
-// port's place.
-type FilterSet struct {
+// NFSet is a set in the syntax of nft(8). In a set for each port, PortName and PortNumber in name and text stand for the
+// port.
+type NFSet struct {
 	Name, Spec string
 	EachPort   bool
 }
 
-// FilterChain is a chain in the words of nft(8), likewise.
-type FilterChain struct {
+// NFChain is a chain in the syntax of nft(8), likewise.
+type NFChain struct {
 	Name     string
-	Hook     string // "" for a chain that others lead to
+	Hook     string // "" for a chain that others jump to
 	Rules    []string
 	EachPort bool
-	Bridged  bool // it is there only where the hotspot is a bridge, beside those for its ports
+	Bridged  bool // it exists only where the hotspot is a bridge, in addition to those for its ports
 }
 
-// What stands for a port of the hotspot in a Filter's text: the ports of its bridge, or the interface itself if it is none.
+// Placeholders for a port of the hotspot in a Filter's text. The hotspot's ports are those of its bridge, or the interface
+// itself if it is none.
 const (
 	PortName   = "$port" // its interface
-	PortNumber = "$n"    // the kernel's number of it
+	PortNumber = "$n"    // its interface index
 )
 
-// Jump is a rule at the head of a built-in chain that leads to a chain of ours.
+// Jump is a rule at the head of a built-in chain that jumps to a chain of ours.
 type Jump struct {
 	From  string // built-in chain
 	Match string // e.g. "-i wlan0"; may be empty
@@ -260,27 +280,10 @@ type Jump struct {
 type Shaper struct {
 	Device    string
 	Direction Direction
-	Total     uint64 // bit/s of everything in classes together; 0: no total
-	Own       uint64 // bit/s that the box's own packets may use of it; 0: they pass unshaped
-	Essential uint64 // bit/s that essential services may use of it, all together; 0: they have no class
-	Names     uint64 // bit/s that residents' questions for names may use of it; 0: they have no class
-}
-
-// Child is a program that shall run beside the kernel's part of the plan.
-type Child struct {
-	Name  string
-	Argv  []string
-	Files []File
-}
-
-// File is a file that a child reads. Nobody but its owner and root may.
-type File struct {
-	Path   string
-	Text   string
-	Owner  string // the user whose the file and its folder are, which others' files are not in; "" for root
-	Reload bool   // the child reads it again on SIGHUP
-	Later  bool   // a change waits until the child starts again for another reason; of any other file it restarts it
-	Keep   bool   // the child writes it: it is made empty if it is missing, and outlives the child
+	Total     uint64 // bit/s of all classes together; 0: no total
+	Own       uint64 // bit/s of it for the box's own packets; 0: they are not shaped
+	Garden    uint64 // bit/s of it for the whole walled garden; 0: it has no class
+	DNS       uint64 // bit/s of it for residents' DNS queries; 0: they have no class
 }
 
 // Direction is seen from the resident.
@@ -292,7 +295,7 @@ const (
 	Upload   Direction = "upload"
 )
 
-// Class is what each resident gets.
+// Class is the rate of each resident.
 type Class struct {
 	Download uint64 // bit/s, 0: no limit
 	Upload   uint64
@@ -305,70 +308,69 @@ func (m MAC) String() string {
 	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5])
 }
 
-// Binding says that an address on the hotspot is a device's. Packets and ARP from the address by another device are
-// dropped where they come in (what switches call IP source guard and dynamic ARP inspection).
+// Binding binds an address on the hotspot to a device. Packets and ARP from the address by another device are dropped where
+// they come in, as switches do by IP source guard and dynamic ARP inspection.
 type Binding struct {
-	Addr    netip.Addr
-	MAC     MAC
-	Left    time.Duration // until the kernel ends it
-	Settled bool          // the device stays: its lease is no newcomer's
-	Extra   bool          // the device has another address: from this one it has no essential services
+	Addr      netip.Addr
+	MAC       MAC
+	Left      time.Duration // until the kernel ends it
+	Settled   bool          // the device stays: its lease does not count as a newcomer's
+	Secondary bool          // an additional address of the device: from it the walled garden is closed
 }
 
-// Stranger is a device that spoke from an address that is not bound to it.
-type Stranger struct {
-	Port int // of the hotspot, by the kernel's number; 0: not known
+// UnknownSource is a device that used an address that is not bound to it.
+type UnknownSource struct {
+	Port int // of the hotspot, by interface index; 0: not known
 	Addr netip.Addr
 	MAC  MAC
 }
 
-// Claim says which devices said that an address is theirs, when all were asked: none, one, or several that disagree.
+// Claim is the devices that answered an ARP request for an address: none, one, or several in conflict.
 type Claim struct {
 	Addr netip.Addr
 	MACs []MAC
 }
 
-// Session is a resident's admission.
+// Session is a resident's authorization.
 type Session struct {
 	Addr  netip.Addr
 	MAC   MAC
 	Left  time.Duration // until the kernel ends it
 	Data  uint64        // bytes it may still use, both directions; Unlimited for no bound
 	Spent bool          // set by Sessions: its data is used up
-	// Used is how many bytes the device has used today: until now for Admit, and set by Sessions, which adds what was
-	// counted since; where nothing is limited, that is what it received. Where the day was over while no daemon lived to
-	// say so, it is what was used since one lives again.
+	// Used is the device's usage of today: until now for Authorize; Sessions adds the bytes counted since. Where nothing is
+	// limited, only received bytes count. If the day ended while no daemon ran, it counts from the next start.
 	Used uint64
 }
 
-// Forgotten is how many bytes of a running session the kernel's memory of the day may lag behind its counter.
-const Forgotten = 1 << 20
+// UsageLag is how many bytes the usage stored in the kernel may lag behind a running session's counter.
+const UsageLag = 1 << 20
 
 // Unlimited is the Data of a session without a bound.
 const Unlimited = CountLimit
 
-// Tranche is a part of a donation's cap that the kernel may spend.
+// Tranche is a granted unit of a donation's cap: the kernel may spend it (RFC 8506, Granted-Service-Unit).
 type Tranche struct {
 	Chain string // the donation's quota chain
 	ID    uint64 // unique within the chain
 	Bytes uint64
 }
 
-// Sample is what the kernel counted.
-type Sample struct {
-	Sessions []Session
-	Tranches []Spent
-	Tracked  uint64 // how many connections the kernel has room for; 0: not known
+// Counters is the kernel's counters.
+type Counters struct {
+	Sessions     []Session
+	Tranches     []TrancheUsage
+	ConntrackMax uint64 // the limit of tracked connections (nf_conntrack_max); 0: not known
 }
 
-// Spent is a tranche in the kernel and how many bytes were paid from it.
-type Spent struct {
+// TrancheUsage is a tranche in the kernel and how many bytes were charged to it.
+type TrancheUsage struct {
 	Tranche
-	Used uint64 // bytes
-	Over bool   // it has refused a packet for which too little was left, and pays for nothing more
+	Used      uint64 // bytes
+	Exhausted bool   // it refused a packet for which too little was left, and matches no more
 }
 
-// ChainOf returns the name of a donation's quota chain: stable over restarts, distinct by donation's name.
+// ChainOf returns the name of a donation's quota chain. It depends on the donation's name only.
 func ChainOf(donation string) string {
 	// FNV-1a, 32 bits (RFC 9923): a name needs spreading, not secrecy.
 	h := uint32(2166136261)
@@ -378,7 +380,7 @@ func ChainOf(donation string) string {
 	return fmt.Sprintf("%sCAP-%08x", Prefix, h)
 }
 
-// String renders the plan as shell-like text, one object a line.
+// String returns the plan as shell-like text, one object a line.
 func (p Plan) String() string {
 	var b strings.Builder
 	line := func(format string, a ...any) { fmt.Fprintf(&b, format+"\n", a...) }
@@ -402,15 +404,15 @@ func (p Plan) String() string {
 	for _, t := range p.Tables {
 		b.WriteString(t.String())
 	}
-	for _, f := range p.Filters {
+	for _, f := range p.NFTables {
 		b.WriteString(f.String())
 	}
 	for _, s := range p.Shapers {
 		line("shape %s of %s: total %s, own %s, essential %s, names %s, each %s", s.Direction, s.Device,
-			rate(s.Total), rate(s.Own), rate(s.Essential), rate(s.Names), rate(s.Each(p.Class)))
+			rate(s.Total), rate(s.Own), rate(s.Garden), rate(s.DNS), rate(s.Each(p.Class)))
 	}
-	if p.Way != "" {
-		line("sessions leave by %s", p.Way)
+	if p.Egress != "" {
+		line("sessions leave by %s", p.Egress)
 	}
 	if p.Cap != "" {
 		line("pay from %s", p.Cap)
@@ -454,7 +456,7 @@ func (s Set) String() string {
 	return fmt.Sprintf("ipset create %s %s range %s timeout 0%s skbinfo", s.Name, s.Type, s.Network.Masked(), o)
 }
 
-// Bitmap tells whether the set is one of those that hold the sessions and the day.
+// Bitmap tells whether the set is one of those that hold sessions and usage.
 func (s Set) Bitmap() bool { return strings.HasPrefix(s.Type, "bitmap:") }
 
 func (r Rule) String() string {
@@ -476,20 +478,20 @@ func (r Route) String() string {
 	return fmt.Sprintf("ip route add %s %s%s table %d", r.Kind, r.To, via, r.Table)
 }
 
-func (f Filter) String() string {
+func (f NFTable) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "nft add table %s %s\n", f.Family, FilterName)
+	fmt.Fprintf(&b, "nft add table %s %s\n", f.Family, NFTableName)
 	for _, s := range f.Sets {
-		fmt.Fprintf(&b, "nft add set %s %s %s { %s }\n", f.Family, FilterName, s.Name, s.Spec)
+		fmt.Fprintf(&b, "nft add set %s %s %s { %s }\n", f.Family, NFTableName, s.Name, s.Spec)
 	}
 	for _, c := range f.Chains {
 		hook := ""
 		if c.Hook != "" {
 			hook = " { " + c.Hook + " }"
 		}
-		fmt.Fprintf(&b, "nft add chain %s %s %s%s\n", f.Family, FilterName, c.Name, hook)
+		fmt.Fprintf(&b, "nft add chain %s %s %s%s\n", f.Family, NFTableName, c.Name, hook)
 		for _, r := range c.Rules {
-			fmt.Fprintf(&b, "nft add rule %s %s %s %s\n", f.Family, FilterName, c.Name, r)
+			fmt.Fprintf(&b, "nft add rule %s %s %s %s\n", f.Family, NFTableName, c.Name, r)
 		}
 	}
 	return b.String()

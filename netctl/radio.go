@@ -1,37 +1,36 @@
 package netctl
 
-// The names of a radio's bands, as the configuration has them.
+// The names of a radio's bands in the configuration.
 const (
 	Band24 = "2.4GHz"
 	Band5  = "5GHz"
 )
 
-// Radio is what a radio of the box (a "wiphy" of nl80211) can do.
+// Radio is the capabilities of one of the box's radios (a "wiphy" of nl80211).
 type Radio struct {
-	Index int    // the kernel's number of it
+	Index int    // in the kernel
 	Name  string // "phy0"
 
 	AccessPoint bool // it can be an access point
-	Joins       bool // it can join a network, as a station
-	// Networks says how many networks (BSSs) it can be the access point of at once, and NetworksJoined how many while it
-	// is a station of another network too: 0 where it can't be both. From its interface combinations
-	// (NL80211_ATTR_INTERFACE_COMBINATIONS).
-	Networks       int
-	NetworksJoined int
-	Channels       int // how many different channels it can use at once while it is both; 0 where it can't be both
+	STA         bool // it can be a station of another network
+	// BSS is how many BSSs it can serve at once as an access point, BSSWithSTA how many while it is also a station; 0 if it
+	// can't be both. From its interface combinations (NL80211_ATTR_INTERFACE_COMBINATIONS).
+	BSS        int
+	BSSWithSTA int
+	Channels   int // how many different channels it can use at once while it is both; 0 if it can't be both
 
-	// Isolates tells that it takes the order to carry nothing from one station to another (NL80211_CMD_SET_BSS). mac80211
-	// keeps it in software; brcmfmac, the Raspberry Pi's driver, knows the order since Linux 6.16 only.
-	Isolates bool
-	// ListensServing tells that it can listen around while it is an access point (NL80211_FEATURE_AP_SCAN).
-	ListensServing bool
-	Stations       int // the most that it serves at once as an access point (NL80211_ATTR_MAX_AP_ASSOC_STA); 0: unknown
+	// CanIsolate tells that its driver supports ap_isolate: it forwards nothing between stations (NL80211_CMD_SET_BSS).
+	// mac80211 implements it in software; brcmfmac, the Raspberry Pi's driver, has it since Linux 6.16.
+	CanIsolate bool
+	// ScanWhileAP tells that it can scan while it is an access point (NL80211_FEATURE_AP_SCAN).
+	ScanWhileAP bool
+	MaxStations int // the maximum as an access point (NL80211_ATTR_MAX_AP_ASSOC_STA); 0: unknown
 
-	MFP bool // it protects management frames (it has the cipher BIP-CMAC-128, 00-0F-AC:6)
-	SAE bool // hostapd 2.10 can ask its stations for a password by SAE (WPA3)
+	MFP bool // management frame protection: it has the cipher BIP-CMAC-128, 00-0F-AC:6
+	SAE bool // hostapd 2.10 can authenticate its stations by SAE (WPA3)
 	OWE bool // hostapd 2.10 can encrypt its open network (RFC 8110)
 
-	Bands []Band // of those that the box knows, by frequency
+	Bands []Band // that the box supports, by frequency
 }
 
 // Band returns the radio's band of that name.
@@ -44,21 +43,20 @@ func (r Radio) Band(name string) (b Band, ok bool) {
 	return Band{}, false
 }
 
-// Room returns how many networks the radio can be the access point of at once, while it's a station of another one too
-// (joined) or not.
-func (r Radio) Room(joined bool) int {
-	if joined {
-		return r.NetworksJoined
+// MaxBSS returns how many BSSs the radio can serve at once, if it is also a station (withSTA) or not.
+func (r Radio) MaxBSS(withSTA bool) int {
+	if withSTA {
+		return r.BSSWithSTA
 	}
-	return r.Networks
+	return r.BSS
 }
 
-// Band is a part of the air that a radio uses.
+// Band is a frequency band of a radio.
 type Band struct {
 	Name     string // Band24 or Band5
-	HT       bool   // it can do 802.11n
+	HT       bool   // 802.11n
 	HTCaps   uint16 // HT Capability Information field (IEEE 802.11-2020, 9.4.2.55.2)
-	VHT      bool   // it can do 802.11ac
+	VHT      bool   // 802.11ac
 	VHTCaps  uint32 // VHT Capabilities Information field (IEEE 802.11-2020, 9.4.2.157.2)
 	Channels []Channel
 }
@@ -73,21 +71,21 @@ func (b Band) Channel(number int) (c Channel, ok bool) {
 	return Channel{}, false
 }
 
-// Channel is 20 MHz of a band, under the rules of the country that the kernel has been told.
+// Channel is a channel of 20 MHz, under the kernel's current regulatory domain.
 type Channel struct {
 	Number int // IEEE 802.11-2020, annex E
-	MHz    int // of its middle
-	// Allowed tells that a network may be begun here at once: the channel is neither closed nor for listening only, and
-	// no radar has to be listened for first (NL80211_FREQUENCY_ATTR_DISABLED, _NO_IR and _RADAR).
+	MHz    int // center frequency
+	// Allowed tells that a BSS may be started here at once: the channel is neither disabled, nor for passive scans only, nor
+	// subject to DFS (NL80211_FREQUENCY_ATTR_DISABLED, _NO_IR and _RADAR).
 	Allowed bool
-	Power   int // the most that may be sent, in dBm
-	// Above and Below tell that it may be joined to 40 MHz with the channel above or below it, Wide80 that it may be a
-	// part of 80 MHz (NL80211_FREQUENCY_ATTR_NO_HT40_PLUS, _NO_HT40_MINUS and _NO_80MHZ are not set).
-	Above, Below, Wide80 bool
+	Power   int // maximum transmit power, in dBm
+	// HT40Plus and HT40Minus tell that it may form 40 MHz with the channel above or below it, VHT80 that it may be a part of
+	// 80 MHz (NL80211_FREQUENCY_ATTR_NO_HT40_PLUS, _NO_HT40_MINUS and _NO_80MHZ are not set).
+	HT40Plus, HT40Minus, VHT80 bool
 }
 
-// ChannelNumber returns the number of the channel with its middle there, and its band; 0 if the box doesn't know the
-// band (IEEE 802.11-2020, annex E).
+// ChannelNumber returns the number and band of the channel with that center frequency; 0 if the box doesn't support the band
+// (IEEE 802.11-2020, annex E).
 func ChannelNumber(mhz int) (number int, band string) {
 	switch {
 	case mhz == 2484:
@@ -100,7 +98,20 @@ func ChannelNumber(mhz int) (number int, band string) {
 	return 0, ""
 }
 
-// RadioKind is what a radio's interface is for.
+// segments80 are the first channels of the segments of 80 MHz (IEEE 802.11-2020, table E-4, operating class 128).
+var segments80 = [...]int{36, 52, 100, 116, 132, 149}
+
+// Segment80 returns the first of the four 5 GHz channels of this one's 80 MHz segment, 0 if it is in none.
+func Segment80(channel int) (first int) {
+	for _, first := range segments80 {
+		if channel >= first && channel <= first+12 {
+			return first
+		}
+	}
+	return 0
+}
+
+// RadioKind is the mode of a radio's interface.
 type RadioKind string
 
 // The kinds of interface.
@@ -113,72 +124,72 @@ const (
 // RadioInterface is a network interface of a radio.
 type RadioInterface struct {
 	Name    string
-	Index   int // the kernel's number of the interface
+	Index   int // interface index
 	Radio   int // Index of its Radio
 	Kind    RadioKind
 	Address MAC
-	MHz     int // the middle of the 20 MHz that it uses now; 0: none
+	MHz     int // center frequency of the primary channel in use; 0: none
 }
 
-// Security is how a network that was heard lets one in.
+// Security is how a network in range authenticates its stations.
 type Security string
 
-// The kinds of security, as far as joining goes.
+// The kinds of security, as far as associating goes.
 const (
 	SecurityOpen       Security = "open"
 	SecurityOWE        Security = "OWE"        // encrypted without a password
 	SecurityWPA2       Security = "WPA2"       // a password
-	SecurityWPA2SAE    Security = "WPA2/WPA3"  // a password, either way
+	SecurityWPA2SAE    Security = "WPA2/WPA3"  // a password, by PSK or SAE
 	SecuritySAE        Security = "WPA3"       // a password, by SAE only
-	SecurityEnterprise Security = "enterprise" // an account of its own for each user: not for the box
-	SecurityOld        Security = "old"        // WEP or the first WPA: broken, not for the box
+	SecurityEnterprise Security = "enterprise" // 802.1X: an account for each user, which the box does not support
+	SecurityOld        Security = "old"        // WEP or the first WPA: broken, which the box does not support
 	SecurityUnknown    Security = "unknown"
 )
 
-// Heard is a network that was heard in a scan.
-type Heard struct {
-	SSID     string // bytes, of any kind; "": it keeps its name to itself
-	MHz      int    // the middle of its first 20 MHz
+// ScanResult is a BSS that a scan found.
+type ScanResult struct {
+	SSID     string // arbitrary bytes; "": hidden
+	MHz      int    // center frequency of its primary channel
 	Signal   int    // dBm
 	Security Security
 }
 
-// Busy is what a radio measured on a channel.
-type Busy struct {
+// Survey is a radio's measurement of a channel.
+type Survey struct {
 	MHz   int
-	Share float64 // of the time in which it found the channel busy, 0 to 1
-	Noise int     // dBm; 0: not told
+	Busy  float64 // share of the time in which the channel was busy, 0 to 1
+	Noise int     // dBm; 0: unknown
 }
 
-// AccessPoint is what the box's access point shall be.
+// AccessPoint is the desired configuration of the box's access point.
 type AccessPoint struct {
-	Interface string
-	Index     int    // the kernel's number of Interface
-	Address   MAC    // of Interface
-	Bridge    string // that hostapd puts its interfaces into; "": none
-	Second    string // the name that the interface of an open network's encrypted twin would have (Transition)
-	Radio     Radio
-	Joined    bool // the radio is a station of a lender's network as well, and follows its channel
+	Interface    string
+	Index        int    // of Interface
+	Address      MAC    // of Interface
+	Bridge       string // that hostapd adds its interfaces to; "": none
+	OWEInterface string // the name of the OWE BSS's interface, if there is one (Transition)
+	Radio        Radio
+	WithSTA      bool // the radio is also a station of a lender's network, and shares its channel
 
-	SSID     string // bytes
-	Password string // "": open
-	Country  string // ISO 3166-1 alpha-2
-	Band     string
-	Channel  int
-	Stations int // the most to be served at once; 0: as many as hostapd can
+	SSID        string // bytes
+	Password    string // "": open
+	Country     string // ISO 3166-1 alpha-2
+	Band        string
+	Channel     int
+	MaxStations int // 0: hostapd's maximum
 }
 
-// Transition tells that the open network has an encrypted twin, which phones that know OWE choose by themselves
-// (Opportunistic Wireless Encryption Specification, 2.2: OWE transition mode). The two are one network to the box, so
-// it takes a bridge; and that has to keep its ports apart, since hostapd isolates the stations of each network only.
+// Transition tells that the open BSS has an OWE transition BSS, which phones that support OWE choose by themselves
+// (Opportunistic Wireless Encryption Specification, 2.2: OWE transition mode). The two are one network to the box, so they
+// need a bridge. It isolates its ports, because hostapd isolates the stations of each BSS only.
 func (a AccessPoint) Transition() bool {
-	return a.Password == "" && a.Bridge != "" && a.Second != "" && a.Radio.OWE && a.Radio.Room(a.Joined) >= 2
+	return a.Password == "" && a.Bridge != "" && a.OWEInterface != "" && a.Radio.OWE && a.Radio.MaxBSS(a.WithSTA) >= 2
 }
 
-// Interfaces returns the interfaces that stations are on.
+// Interfaces returns the interfaces that stations associate with.
 func (a AccessPoint) Interfaces() []string {
 	if a.Transition() {
-		return []string{a.Interface, a.Second}
+		return []string{a.Interface, a.OWEInterface}
 	}
 	return []string{a.Interface}
 }

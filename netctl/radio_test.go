@@ -26,8 +26,8 @@ func TestChannelNumber(t *testing.T) {
 func TestTransition(t *testing.T) {
 	t.Parallel()
 	able := netctl.AccessPoint{
-		Interface: "wlan0", Second: "wlan0-owe", Bridge: "br0",
-		Radio: netctl.Radio{OWE: true, Networks: 4, NetworksJoined: 1},
+		Interface: "wlan0", OWEInterface: "wlan0-owe", Bridge: "br0",
+		Radio: netctl.Radio{OWE: true, BSS: 4, BSSWithSTA: 1},
 	}
 	for name, c := range map[string]struct {
 		change func(*netctl.AccessPoint)
@@ -37,9 +37,9 @@ func TestTransition(t *testing.T) {
 		"password":        {func(a *netctl.AccessPoint) { a.Password = "deux par deux" }, []string{"wlan0"}},
 		"no OWE":          {func(a *netctl.AccessPoint) { a.Radio.OWE = false }, []string{"wlan0"}},
 		"no bridge":       {func(a *netctl.AccessPoint) { a.Bridge = "" }, []string{"wlan0"}},
-		"no name":         {func(a *netctl.AccessPoint) { a.Second = "" }, []string{"wlan0"}},
-		"one network":     {func(a *netctl.AccessPoint) { a.Radio.Networks = 1 }, []string{"wlan0"}},
-		"one when joined": {func(a *netctl.AccessPoint) { a.Joined = true }, []string{"wlan0"}},
+		"no name":         {func(a *netctl.AccessPoint) { a.OWEInterface = "" }, []string{"wlan0"}},
+		"one network":     {func(a *netctl.AccessPoint) { a.Radio.BSS = 1 }, []string{"wlan0"}},
+		"one when joined": {func(a *netctl.AccessPoint) { a.WithSTA = true }, []string{"wlan0"}},
 	} {
 		a := able
 		c.change(&a)

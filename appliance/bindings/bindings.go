@@ -1,7 +1,7 @@
-// Package bindings keeps the book of which device has which address on the hotspot: by its lease, by its session, or
-// because it alone answered when the box asked who has the address. It owns that judgement, the bounds on it, and what
-// dnsmasq is told so that an address in use is never leased to another. It is pure: what it knows is handed in, what is to
-// be done is returned, and nothing of it outlives the process.
+// Package bindings keeps the binding table of the hotspot: which device has which address, by its lease, by its
+// session, or because it alone answered an ARP probe of the box. It owns this decision, its bounds, and the hosts list
+// that keeps dnsmasq from leasing an address in use to another device. It is pure: its inputs are passed in, its
+// actions are returned, and nothing of it outlives the process.
 package bindings
 
 import (
@@ -11,172 +11,175 @@ import (
 	"slices"
 	"time"
 
+	"passerelle/appliance/plan"
 	"passerelle/netctl"
-	"passerelle/netctl/plan"
 )
 
 const (
-	// A device that keeps its address over a power cut of the box, or has it set by hand, is asked for; each question is a
-	// broadcast to everybody.
-	questionsPerSecond = 5
-	questionBurst      = 40
-	askAgain           = 2 * time.Second  // the same address, at the earliest
-	confirmAgain       = 30 * time.Second // the same known device, which may be asleep
+	// A device that keeps its address over a power cut of the box, or has it configured statically, is probed; each
+	// probe is a broadcast to everybody.
+	probesPerSecond = 5
+	probeBurst      = 40
+	probeInterval   = 2 * time.Second  // the same address, at the earliest
+	confirmInterval = 30 * time.Second // the same bound device, which may be asleep
 
-	mostAddresses = 2  // of one device
-	mostKnown     = 64 // by their answers, on a port of the hotspot: each is an address that nobody else gets
+	maxAddresses = 2  // of one device
+	maxProbed    = 64 // bound by probes, on a port of the hotspot: each is an address that nobody else gets
 
-	knownFor   = 10 * time.Minute // after its last answer
-	confirmAt  = 5 * time.Minute  // before that ends, it is asked again
-	settleTime = 30 * time.Second // after which a device is one that stays, if it has shown that it is still there
-	disputes   = 4                // after as many addresses that it and another claimed, a device's answers count no more
-	disputeFor = 10 * time.Minute
+	noPort = -1 // of an address that a session bound
 
-	// leaseGrace is how long a lease counts that the file of leases no longer has: dnsmasq empties the file and writes it again,
-	// and who reads it meanwhile sees some of it, or nothing.
+	probedLifetime = 10 * time.Minute // after its last answer, or its session
+	confirmBefore  = 5 * time.Minute  // before that ends, it is probed again
+	settleAfter    = 30 * time.Second // after this time a device is settled, if it has confirmed that it is still there
+	maxConflicts   = 4                // after so many addresses that it and another claimed, a device's answers are ignored
+	conflictHold   = 10 * time.Minute
+
+	// leaseGrace is how long a lease counts that the lease file no longer has: dnsmasq truncates the file and writes it
+	// again, and a reader sees part of it, or nothing, meanwhile.
 	leaseGrace = 3 * time.Second
 
-	renewal = 10 * time.Second // by which a lease ends later when it was renewed, and not because clocks drift apart
+	renewalMargin = 10 * time.Second // by which a lease's end moves when it is renewed, more than by clock drift
 )
 
-// Lease is an address that dnsmasq gave to a device.
+// Lease is an address that dnsmasq leased to a device.
 type Lease struct {
 	Addr netip.Addr
 	MAC  netctl.MAC
 	Left time.Duration
 }
 
-// Observation is what is known of the hotspot's devices at a time.
+// Observation is what is known of the hotspot's devices at one time.
 type Observation struct {
-	Now       time.Time // monotonic
-	Leases    []Lease
-	Sessions  []netctl.Session
-	Strangers []netctl.Stranger // that spoke since the last observation
-	Answers   []netctl.Claim    // to questions that earlier results asked for
+	Now            time.Time // monotonic
+	Leases         []Lease
+	Sessions       []netctl.Session
+	UnknownSources []netctl.UnknownSource // unbound devices that sent since the last observation
+	Answers        []netctl.Claim         // to the probes of earlier results
 }
 
-// Result is what follows from it.
+// Result is what follows from an observation.
 type Result struct {
 	Bindings []netctl.Binding // by address
 	Hosts    []plan.Host      // by address and device
-	Ask      []netip.Addr     // who has it?
+	Probe    []netip.Addr     // addresses to probe
 }
 
-// Book is the book. Make one with New.
-type Book struct {
-	network netip.Prefix // with the box's address
-	leases  map[netip.Addr]lease
-	known   map[netip.Addr]known
-	seen    map[netctl.MAC]stay
-	quarrel map[netctl.MAC]quarrel
-	asked   map[netip.Addr]asked
-	tokens  float64
-	at      time.Time
+// Table is the binding table. Make one with New.
+type Table struct {
+	network   netip.Prefix // with the box's address
+	leases    map[netip.Addr]lease
+	probed    map[netip.Addr]probed
+	presence  map[netctl.MAC]presence
+	conflicts map[netctl.MAC]conflict
+	pending   map[netip.Addr]pendingProbe
+	tokens    float64
+	updatedAt time.Time
 }
 
-// lease is a lease as it was last seen in the file.
+// lease is a lease as last seen in the file.
 type lease struct {
 	mac        netctl.MAC
 	ends, seen time.Time
 }
 
-// known is a device that answered for an address.
-type known struct {
+// probed is a device that answered a probe for an address, or had a session there.
+type probed struct {
 	mac   netctl.MAC
-	port  int // that it was first heard from
+	port  int // where it was first seen, or noPort
 	until time.Time
 }
 
-// asked is a question that is not asked again for a while.
-type asked struct {
-	port  int // of who made it be asked
+// pendingProbe is an address that is not probed again for a while.
+type pendingProbe struct {
+	port  int // of the device that caused the probe
 	until time.Time
 }
 
-// stay is since when, and when last, a device had an address, and whether it has shown meanwhile that it is still there: a
-// made-up device need not be there to have a lease.
-type stay struct {
+// presence is since when, and when last, a device had an address, and whether it has confirmed meanwhile that it is
+// still there: a fake device can have a lease without being there.
+type presence struct {
 	first, last time.Time
-	shown       bool
+	confirmed   bool
 }
 
-// quarrel lists addresses that a device claimed beside another one.
-type quarrel struct {
+// conflict lists the addresses that a device claimed beside another one.
+type conflict struct {
 	addrs []netip.Addr
 	until time.Time
 }
 
-// New returns an empty book for a network, which is given with the box's address.
-func New(network netip.Prefix) *Book {
-	return &Book{
-		network: network,
-		leases:  map[netip.Addr]lease{},
-		known:   map[netip.Addr]known{},
-		seen:    map[netctl.MAC]stay{},
-		quarrel: map[netctl.MAC]quarrel{},
-		asked:   map[netip.Addr]asked{},
-		tokens:  questionBurst,
+// New returns an empty table for a network, which is given with the box's address.
+func New(network netip.Prefix) *Table {
+	return &Table{
+		network:   network,
+		leases:    map[netip.Addr]lease{},
+		probed:    map[netip.Addr]probed{},
+		presence:  map[netctl.MAC]presence{},
+		conflicts: map[netctl.MAC]conflict{},
+		pending:   map[netip.Addr]pendingProbe{},
+		tokens:    probeBurst,
 	}
 }
 
-// Update takes an observation and returns what follows.
-func (b *Book) Update(o Observation) Result {
-	b.pass(o.Now)
-	o.Leases = b.current(o)
-	held := b.held(o)
+// Update processes an observation and returns what follows.
+func (t *Table) Update(o Observation) Result {
+	t.expire(o.Now)
+	o.Leases = t.currentLeases(o)
+	held := t.assigned(o)
 	for _, a := range o.Answers {
-		b.learn(a, held, o.Now)
+		t.learn(a, held, o.Now)
 	}
-	for addr, k := range b.known {
+	t.keepSessions(held, o)
+	for addr, k := range t.probed {
 		if h, ok := held[addr]; ok && h.MAC != k.mac {
-			delete(b.known, addr) // leased to another since
+			delete(t.probed, addr) // leased to another since
 		} else if !ok {
 			held[addr] = netctl.Binding{Addr: addr, MAC: k.mac, Left: k.until.Sub(o.Now)}
 		}
 	}
-	b.settle(held, o)
-	return Result{Bindings: b.bindings(held, o), Hosts: b.hosts(held, o), Ask: b.questions(held, o)}
+	t.updatePresence(held, o)
+	return Result{Bindings: t.bindings(held, o), Hosts: t.hosts(held, o), Probe: t.probes(held, o)}
 }
 
-// pass forgets what is over.
-func (b *Book) pass(now time.Time) {
-	if !b.at.IsZero() {
-		b.tokens = min(questionBurst, b.tokens+now.Sub(b.at).Seconds()*questionsPerSecond)
+// expire removes expired entries.
+func (t *Table) expire(now time.Time) {
+	if !t.updatedAt.IsZero() {
+		t.tokens = min(probeBurst, t.tokens+now.Sub(t.updatedAt).Seconds()*probesPerSecond)
 	}
-	b.at = now
-	maps.DeleteFunc(b.known, func(_ netip.Addr, k known) bool { return !k.until.After(now) })
-	maps.DeleteFunc(b.asked, func(_ netip.Addr, a asked) bool { return !a.until.After(now) })
-	maps.DeleteFunc(b.quarrel, func(_ netctl.MAC, q quarrel) bool { return !q.until.After(now) })
-	maps.DeleteFunc(b.seen, func(_ netctl.MAC, s stay) bool { return now.Sub(s.last) > knownFor })
+	t.updatedAt = now
+	maps.DeleteFunc(t.probed, func(_ netip.Addr, k probed) bool { return !k.until.After(now) })
+	maps.DeleteFunc(t.pending, func(_ netip.Addr, a pendingProbe) bool { return !a.until.After(now) })
+	maps.DeleteFunc(t.conflicts, func(_ netctl.MAC, q conflict) bool { return !q.until.After(now) })
+	maps.DeleteFunc(t.presence, func(_ netctl.MAC, s presence) bool { return now.Sub(s.last) > probedLifetime })
 }
 
-// current returns the leases that count: those of the file, and those that it had a moment ago, unless their devices have
-// others.
-func (b *Book) current(o Observation) (all []Lease) {
+// currentLeases returns the valid leases: those of the file, and those that it had a moment ago, unless their devices
+// have others.
+func (t *Table) currentLeases(o Observation) (all []Lease) {
 	has := map[netctl.MAC]bool{}
 	for _, l := range o.Leases {
-		if b.possible(l.Addr) && l.Left > 0 {
+		if t.assignable(l.Addr) && l.Left > 0 {
 			ends := o.Now.Add(l.Left)
-			// It was renewed, or is one that only a device gets that stays.
-			before := b.leases[l.Addr]
-			if before.mac == l.MAC && ends.Sub(before.ends) > renewal || plan.FirstLease(l.Left) < l.Left {
-				b.show(l.MAC)
+			// A renewal, or a full-length lease, which only a settled device gets.
+			before := t.leases[l.Addr]
+			if before.mac == l.MAC && ends.Sub(before.ends) > renewalMargin || plan.FirstLease(l.Left) < l.Left {
+				t.confirm(l.MAC)
 			}
-			b.leases[l.Addr] = lease{l.MAC, ends, o.Now}
+			t.leases[l.Addr] = lease{l.MAC, ends, o.Now}
 			has[l.MAC] = true
 		}
 	}
-	maps.DeleteFunc(b.leases, func(_ netip.Addr, l lease) bool {
+	maps.DeleteFunc(t.leases, func(_ netip.Addr, l lease) bool {
 		return !l.ends.After(o.Now) || o.Now.Sub(l.seen) >= leaseGrace || l.seen.Before(o.Now) && has[l.mac]
 	})
-	for addr, l := range b.leases {
+	for addr, l := range t.leases {
 		all = append(all, Lease{Addr: addr, MAC: l.mac, Left: l.ends.Sub(o.Now)})
 	}
 	return all
 }
 
-// held returns what leases and sessions say, by address.
-func (b *Book) held(o Observation) map[netip.Addr]netctl.Binding {
+// assigned returns the bindings by lease and session, by address.
+func (t *Table) assigned(o Observation) map[netip.Addr]netctl.Binding {
 	held := map[netip.Addr]netctl.Binding{}
 	for _, l := range o.Leases {
 		held[l.Addr] = netctl.Binding{Addr: l.Addr, MAC: l.MAC, Left: l.Left}
@@ -194,63 +197,86 @@ func (b *Book) held(o Observation) map[netip.Addr]netctl.Binding {
 	return held
 }
 
-// possible tells whether an address may be a resident's.
-func (b *Book) possible(a netip.Addr) bool {
-	n := b.network.Masked()
-	return n.Contains(a) && a != b.network.Addr() && a != n.Addr() && n.Contains(a.Next()) && plan.Resident(n, a)
+// keepSessions extends the bindings by session alone beyond their sessions, as if their devices had just answered: the
+// address of a device that stays is never free for others. A device is not probed in its session, and a new process knows
+// only its session.
+func (t *Table) keepSessions(held map[netip.Addr]netctl.Binding, o Observation) {
+	for _, s := range o.Sessions {
+		h := held[s.Addr]
+		if h.MAC != s.MAC || slices.ContainsFunc(o.Leases, func(l Lease) bool { return l.Addr == s.Addr }) {
+			continue
+		}
+		k, ok := t.probed[s.Addr]
+		if !ok || k.mac != s.MAC {
+			if t.countKept(s.MAC) >= maxAddresses {
+				continue
+			}
+			k = probed{mac: s.MAC, port: noPort}
+		}
+		k.until = o.Now.Add(probedLifetime)
+		t.probed[s.Addr] = k
+		h.Left = max(h.Left, probedLifetime)
+		held[s.Addr] = h
+	}
 }
 
-// learn takes an answer.
-func (b *Book) learn(a netctl.Claim, held map[netip.Addr]netctl.Binding, now time.Time) {
-	if !b.possible(a.Addr) {
+// assignable tells whether an address may be a resident's.
+func (t *Table) assignable(a netip.Addr) bool {
+	n := t.network.Masked()
+	return n.Contains(a) && a != t.network.Addr() && a != n.Addr() && n.Contains(a.Next()) && plan.Resident(n, a)
+}
+
+// learn processes the answers to a probe.
+func (t *Table) learn(a netctl.Claim, held map[netip.Addr]netctl.Binding, now time.Time) {
+	if !t.assignable(a.Addr) {
 		return
 	}
-	here, isKnown := b.known[a.Addr]
+	here, isKnown := t.probed[a.Addr]
 	holder, isHeld := held[a.Addr]
 	if isHeld && (!isKnown || !slices.Contains(a.MACs, holder.MAC)) {
-		return // what else gives the address to its device need not be answered for
+		return // bound by lease or session: no answer is needed
 	}
 	claims := slices.DeleteFunc(slices.Clone(a.MACs), func(m netctl.MAC) bool {
-		// No device has an address of a group (IEEE 802, 8.2.2), nor none.
-		return m[0]&1 != 0 || m == netctl.MAC{} || len(b.quarrel[m].addrs) >= disputes ||
-			m != here.mac && b.addresses(m, held) >= mostAddresses
+		// No device has a group address (IEEE 802, 8.2.2) or a zero one.
+		return m[0]&1 != 0 || m == netctl.MAC{} || len(t.conflicts[m].addrs) >= maxConflicts ||
+			m != here.mac && t.countAddresses(m, held) >= maxAddresses
 	})
-	port := b.asked[a.Addr].port
+	port := t.pending[a.Addr].port
 	switch {
-	case isKnown && slices.Contains(claims, here.mac): // who was there first, and still is, stays
-		b.known[a.Addr] = known{here.mac, here.port, now.Add(knownFor)}
-		b.show(here.mac)
-	case !isKnown && len(claims) == 1 && b.knownOn(port) < mostKnown:
-		b.known[a.Addr] = known{claims[0], port, now.Add(knownFor)}
-		b.show(claims[0])
+	case isKnown && slices.Contains(claims, here.mac): // the first device keeps the address as long as it answers
+		t.probed[a.Addr] = probed{here.mac, here.port, now.Add(probedLifetime)}
+		t.confirm(here.mac)
+	case !isKnown && len(claims) == 1 && t.countProbed(port) < maxProbed:
+		t.probed[a.Addr] = probed{claims[0], port, now.Add(probedLifetime)}
+		t.confirm(claims[0])
 	}
 	if len(claims) > 1 {
 		for _, m := range claims {
 			if m != here.mac {
-				b.dispute(m, a.Addr, now)
+				t.recordConflict(m, a.Addr, now)
 			}
 		}
 	}
 }
 
-// dispute notes that a device claimed an address beside another one.
-func (b *Book) dispute(m netctl.MAC, addr netip.Addr, now time.Time) {
-	q := b.quarrel[m]
+// recordConflict records that a device claimed an address beside another one.
+func (t *Table) recordConflict(m netctl.MAC, addr netip.Addr, now time.Time) {
+	q := t.conflicts[m]
 	if !slices.Contains(q.addrs, addr) {
 		q.addrs = append(q.addrs, addr)
 	}
-	q.until = now.Add(disputeFor)
-	b.quarrel[m] = q
+	q.until = now.Add(conflictHold)
+	t.conflicts[m] = q
 }
 
-// addresses counts a device's.
-func (b *Book) addresses(m netctl.MAC, held map[netip.Addr]netctl.Binding) (n int) {
+// countAddresses counts a device's addresses.
+func (t *Table) countAddresses(m netctl.MAC, held map[netip.Addr]netctl.Binding) (n int) {
 	for _, h := range held {
 		if h.MAC == m {
 			n++
 		}
 	}
-	for addr, k := range b.known {
+	for addr, k := range t.probed {
 		if _, ok := held[addr]; !ok && k.mac == m {
 			n++
 		}
@@ -258,9 +284,19 @@ func (b *Book) addresses(m netctl.MAC, held map[netip.Addr]netctl.Binding) (n in
 	return n
 }
 
-// knownOn counts the addresses that devices on a port have by their answers.
-func (b *Book) knownOn(port int) (n int) {
-	for _, k := range b.known {
+// countKept counts the addresses that a device has by its answers, or had by its sessions.
+func (t *Table) countKept(m netctl.MAC) (n int) {
+	for _, k := range t.probed {
+		if k.mac == m {
+			n++
+		}
+	}
+	return n
+}
+
+// countProbed counts the addresses that devices on a port have by their answers.
+func (t *Table) countProbed(port int) (n int) {
+	for _, k := range t.probed {
 		if k.port == port {
 			n++
 		}
@@ -268,36 +304,36 @@ func (b *Book) knownOn(port int) (n int) {
 	return n
 }
 
-// show notes that a device is there.
-func (b *Book) show(m netctl.MAC) {
-	s := b.seen[m]
-	s.shown = true
-	b.seen[m] = s
+// confirm records that a device is there.
+func (t *Table) confirm(m netctl.MAC) {
+	s := t.presence[m]
+	s.confirmed = true
+	t.presence[m] = s
 }
 
-// settle notes who has been here for how long.
-func (b *Book) settle(held map[netip.Addr]netctl.Binding, o Observation) {
+// updatePresence records since when devices are there.
+func (t *Table) updatePresence(held map[netip.Addr]netctl.Binding, o Observation) {
 	for _, h := range held {
-		s := b.seen[h.MAC]
+		s := t.presence[h.MAC]
 		if s.first.IsZero() {
 			s.first = o.Now
 		}
 		s.last = o.Now
-		b.seen[h.MAC] = s
+		t.presence[h.MAC] = s
 	}
-	for _, x := range o.Sessions { // who pressed need not wait
-		if s, ok := b.seen[x.MAC]; ok {
-			b.seen[x.MAC] = stay{s.last.Add(-settleTime), s.last, true}
+	for _, x := range o.Sessions { // a device with a session is settled at once
+		if s, ok := t.presence[x.MAC]; ok {
+			t.presence[x.MAC] = presence{s.last.Add(-settleAfter), s.last, true}
 		}
 	}
 }
 
-func (b *Book) settled(m netctl.MAC) bool {
-	s, ok := b.seen[m]
-	return ok && s.shown && s.last.Sub(s.first) >= settleTime
+func (t *Table) settled(m netctl.MAC) bool {
+	s, ok := t.presence[m]
+	return ok && s.confirmed && s.last.Sub(s.first) >= settleAfter
 }
 
-func (b *Book) bindings(held map[netip.Addr]netctl.Binding, o Observation) []netctl.Binding {
+func (t *Table) bindings(held map[netip.Addr]netctl.Binding, o Observation) []netctl.Binding {
 	online := map[netip.Addr]bool{}
 	for _, s := range o.Sessions {
 		online[s.Addr] = true
@@ -306,7 +342,7 @@ func (b *Book) bindings(held map[netip.Addr]netctl.Binding, o Observation) []net
 	for _, l := range o.Leases {
 		leased[l.Addr] = true
 	}
-	// Of a device's addresses, the first in this order is the one it has essential services from.
+	// A device uses essential services from the first of its addresses in this order.
 	rank := func(a netip.Addr) int {
 		switch {
 		case online[a]:
@@ -323,7 +359,7 @@ func (b *Book) bindings(held map[netip.Addr]netctl.Binding, o Observation) []net
 	var all []netctl.Binding
 	for _, addr := range order {
 		h := held[addr]
-		h.Settled, h.Extra = b.settled(h.MAC), has[h.MAC]
+		h.Settled, h.Secondary = t.settled(h.MAC), has[h.MAC]
 		has[h.MAC] = true
 		all = append(all, h)
 	}
@@ -331,8 +367,9 @@ func (b *Book) bindings(held map[netip.Addr]netctl.Binding, o Observation) []net
 	return all
 }
 
-// hosts returns what dnsmasq must know: which addresses are taken although it did not lease them, and whose lease is long.
-func (b *Book) hosts(held map[netip.Addr]netctl.Binding, o Observation) (all []plan.Host) {
+// hosts returns what dnsmasq must know: which addresses are taken although it did not lease them, and which devices get
+// a full-length lease.
+func (t *Table) hosts(held map[netip.Addr]netctl.Binding, o Observation) (all []plan.Host) {
 	leased := map[netip.Addr]netctl.MAC{}
 	told, leases := map[netctl.MAC]bool{}, map[netctl.MAC]bool{}
 	for _, l := range o.Leases {
@@ -342,16 +379,16 @@ func (b *Book) hosts(held map[netip.Addr]netctl.Binding, o Observation) (all []p
 		if m, ok := leased[addr]; ok && m == h.MAC {
 			continue
 		}
-		host := plan.Host{MAC: h.MAC, Addr: addr, Settled: b.settled(h.MAC)}
+		host := plan.Host{MAC: h.MAC, Addr: addr, Settled: t.settled(h.MAC)}
 		if leases[h.MAC] {
-			host = plan.Host{Addr: addr} // its lease is for another address, and stays so
+			host = plan.Host{Addr: addr} // its lease is for another address, and remains
 		} else {
 			told[h.MAC] = true
 		}
 		all = append(all, host)
 	}
 	for _, l := range o.Leases {
-		if b.settled(l.MAC) && !told[l.MAC] {
+		if t.settled(l.MAC) && !told[l.MAC] {
 			all = append(all, plan.Host{MAC: l.MAC, Settled: true})
 			told[l.MAC] = true
 		}
@@ -362,19 +399,19 @@ func (b *Book) hosts(held map[netip.Addr]netctl.Binding, o Observation) (all []p
 	return all
 }
 
-// questions returns whom to ask for, as far as the bound allows: known devices whose time is nearly up, and strangers, of
-// whom each port has its turn.
-func (b *Book) questions(held map[netip.Addr]netctl.Binding, o Observation) (ask []netip.Addr) {
+// probes returns the addresses to probe, within the rate limit: bound devices whose time is nearly up, and strangers,
+// with the ports taking turns.
+func (t *Table) probes(held map[netip.Addr]netctl.Binding, o Observation) (ask []netip.Addr) {
 	add := func(a netip.Addr, port int, again time.Duration) {
-		if _, did := b.asked[a]; !did && b.tokens >= 1 {
-			b.tokens--
-			b.asked[a] = asked{port, o.Now.Add(again)}
+		if _, did := t.pending[a]; !did && t.tokens >= 1 {
+			t.tokens--
+			t.pending[a] = pendingProbe{port, o.Now.Add(again)}
 			ask = append(ask, a)
 		}
 	}
 	byPort := map[int][]netip.Addr{}
-	for _, s := range o.Strangers {
-		if _, taken := held[s.Addr]; !taken && b.possible(s.Addr) && b.addresses(s.MAC, held) < mostAddresses && b.knownOn(s.Port) < mostKnown {
+	for _, s := range o.UnknownSources {
+		if _, taken := held[s.Addr]; !taken && t.assignable(s.Addr) && t.countAddresses(s.MAC, held) < maxAddresses && t.countProbed(s.Port) < maxProbed {
 			byPort[s.Port] = append(byPort[s.Port], s.Addr)
 		}
 	}
@@ -382,12 +419,12 @@ func (b *Book) questions(held map[netip.Addr]netctl.Binding, o Observation) (ask
 	for turn := 0; len(ports) > 0; turn++ {
 		ports = slices.DeleteFunc(ports, func(p int) bool { return len(byPort[p]) <= turn })
 		for _, p := range ports {
-			add(byPort[p][turn], p, askAgain)
+			add(byPort[p][turn], p, probeInterval)
 		}
 	}
-	for _, addr := range slices.SortedFunc(maps.Keys(b.known), netip.Addr.Compare) {
-		if b.known[addr].until.Sub(o.Now) < confirmAt {
-			add(addr, b.known[addr].port, confirmAgain)
+	for _, addr := range slices.SortedFunc(maps.Keys(t.probed), netip.Addr.Compare) {
+		if t.probed[addr].until.Sub(o.Now) < confirmBefore {
+			add(addr, t.probed[addr].port, confirmInterval)
 		}
 	}
 	return ask

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"passerelle/appliance/bindings"
+	"passerelle/appliance/plan"
 	"passerelle/netctl"
-	"passerelle/netctl/plan"
 )
 
 var network = netip.MustParsePrefix("10.80.0.1/22")
@@ -34,8 +34,8 @@ func session(a, m int) netctl.Session {
 	return netctl.Session{Addr: addr(a), MAC: mac(m), Left: time.Hour}
 }
 
-func stranger(port, a, m int) netctl.Stranger {
-	return netctl.Stranger{Port: port, Addr: addr(a), MAC: mac(m)}
+func stranger(port, a, m int) netctl.UnknownSource {
+	return netctl.UnknownSource{Port: port, Addr: addr(a), MAC: mac(m)}
 }
 
 func claim(a int, ms ...int) netctl.Claim {
@@ -47,7 +47,7 @@ func claim(a int, ms ...int) netctl.Claim {
 }
 
 // text says a result in short: addresses with their devices, of which those that stay are marked with "!" and second ones
-// with "+"; what dnsmasq is told; who is asked for.
+// with "+"; what dnsmasq gets; who is probed.
 func text(r bindings.Result) string {
 	var words []string
 	number := func(a netip.Addr) int { b := a.As4(); return int(b[2])<<8 | int(b[3]) }
@@ -57,7 +57,7 @@ func text(r bindings.Result) string {
 		if b.Settled {
 			w += "!"
 		}
-		if b.Extra {
+		if b.Secondary {
 			w += "+"
 		}
 		words = append(words, w)
@@ -72,14 +72,14 @@ func text(r bindings.Result) string {
 		}
 		words = append(words, w)
 	}
-	for _, a := range r.Ask {
+	for _, a := range r.Probe {
 		words = append(words, fmt.Sprintf("ask %d", number(a)))
 	}
 	return strings.Join(words, " ")
 }
 
-// TestBook plays observations, each so long after the one before, and compares what follows.
-func TestBook(t *testing.T) {
+// TestTable plays observations, each so long after the one before, and compares what follows.
+func TestTable(t *testing.T) {
 	t.Parallel()
 	type step struct {
 		after time.Duration
@@ -89,7 +89,7 @@ func TestBook(t *testing.T) {
 	type seen = bindings.Observation
 	leases := func(l ...bindings.Lease) []bindings.Lease { return l }
 	sessions := func(s ...netctl.Session) []netctl.Session { return s }
-	strangers := func(s ...netctl.Stranger) []netctl.Stranger { return s }
+	strangers := func(s ...netctl.UnknownSource) []netctl.UnknownSource { return s }
 	answers := func(c ...netctl.Claim) []netctl.Claim { return c }
 	both := leases(lease(5, 1), lease(6, 2))
 
@@ -117,6 +117,19 @@ func TestBook(t *testing.T) {
 			{0, seen{Leases: leases(lease(5, 1)), Sessions: sessions(session(5, 1))}, "5:1! host 1!"},
 			{2 * time.Minute, seen{Sessions: sessions(session(5, 1))}, "5:1! host 1@5!"},
 		},
+		"who stays after a session keeps its address": {
+			{0, seen{Sessions: sessions(session(5, 1))}, "5:1! host 1@5!"},
+			{time.Hour, seen{Sessions: sessions(session(5, 1))}, "5:1! host 1@5!"},
+			{time.Second, seen{}, "5:1! host 1@5!"},
+			{5 * time.Minute, seen{}, "5:1! host 1@5! ask 5"},
+			{time.Second, seen{Answers: answers(claim(5, 1))}, "5:1! host 1@5!"},
+			{10 * time.Minute, seen{}, ""},
+		},
+		"a session ends while its lease runs": {
+			{0, seen{Leases: leases(lease(5, 1)), Sessions: sessions(session(5, 1))}, "5:1! host 1!"},
+			{time.Second, seen{Leases: leases(lease(5, 1))}, "5:1! host 1!"},
+			{3 * time.Second, seen{}, ""},
+		},
 		"the file of leases is being written": {
 			{0, seen{Leases: both}, "5:1 6:2"},
 			{2 * time.Second, seen{}, "5:1 6:2"},
@@ -138,8 +151,8 @@ func TestBook(t *testing.T) {
 			{time.Second, seen{Leases: leases(lease(7, 1))}, "7:1"},
 		},
 		"an address set by hand": {
-			{0, seen{Strangers: strangers(stranger(1, 5, 1))}, "ask 5"},
-			{time.Second, seen{Strangers: strangers(stranger(1, 5, 1))}, ""}, // it was asked just now
+			{0, seen{UnknownSources: strangers(stranger(1, 5, 1))}, "ask 5"},
+			{time.Second, seen{UnknownSources: strangers(stranger(1, 5, 1))}, ""}, // it was asked just now
 			{time.Second, seen{Answers: answers(claim(5, 1))}, "5:1 host 1@5"},
 			{time.Minute, seen{}, "5:1! host 1@5!"},
 			// Well before its time is up, it is asked again, and not too often.
@@ -151,15 +164,15 @@ func TestBook(t *testing.T) {
 			{time.Second, seen{}, ""},
 		},
 		"nobody has it": {
-			{0, seen{Strangers: strangers(stranger(1, 5, 1))}, "ask 5"},
+			{0, seen{UnknownSources: strangers(stranger(1, 5, 1))}, "ask 5"},
 			{time.Second, seen{Answers: answers(claim(5))}, ""},
 		},
 		"another one has it": {
-			{0, seen{Strangers: strangers(stranger(1, 5, 1))}, "ask 5"},
+			{0, seen{UnknownSources: strangers(stranger(1, 5, 1))}, "ask 5"},
 			{time.Second, seen{Answers: answers(claim(5, 2))}, "5:2 host 2@5"},
 		},
 		"two say that they have it": {
-			{0, seen{Strangers: strangers(stranger(1, 5, 1))}, "ask 5"},
+			{0, seen{UnknownSources: strangers(stranger(1, 5, 1))}, "ask 5"},
 			{time.Second, seen{Answers: answers(claim(5, 1, 2))}, ""},
 		},
 		"who was there first and still is, stays": {
@@ -188,16 +201,16 @@ func TestBook(t *testing.T) {
 		"a leased address is not another's": {
 			{0, seen{Leases: leases(lease(5, 1)), Answers: answers(claim(5, 2))}, "5:1"},
 			{time.Second, seen{Leases: leases(lease(5, 1)), Answers: answers(claim(5, 1, 2))}, "5:1"},
-			{time.Second, seen{Leases: leases(lease(5, 1)), Strangers: strangers(stranger(1, 5, 2))}, "5:1"},
+			{time.Second, seen{Leases: leases(lease(5, 1)), UnknownSources: strangers(stranger(1, 5, 2))}, "5:1"},
 		},
 		"a known address that was leased to another all the same": {
 			{0, seen{Answers: answers(claim(5, 1))}, "5:1 host 1@5"},
 			{time.Second, seen{Leases: leases(lease(5, 2))}, "5:2"},
-			{time.Second, seen{Leases: leases(lease(5, 2)), Strangers: strangers(stranger(1, 5, 1))}, "5:2"},
+			{time.Second, seen{Leases: leases(lease(5, 2)), UnknownSources: strangers(stranger(1, 5, 1))}, "5:2"},
 		},
 		"two addresses of a device and no more": {
 			{0, seen{Answers: answers(claim(5, 1), claim(6, 1), claim(7, 1))}, "5:1 6:1+ host 1@5 host 1@6"},
-			{time.Second, seen{Strangers: strangers(stranger(1, 8, 1))}, "5:1 6:1+ host 1@5 host 1@6"},
+			{time.Second, seen{UnknownSources: strangers(stranger(1, 8, 1))}, "5:1 6:1+ host 1@5 host 1@6"},
 			{time.Second, seen{Answers: answers(claim(8, 1))}, "5:1 6:1+ host 1@5 host 1@6"},
 		},
 		"a lease comes before an address set by hand, a session before both": {
@@ -206,9 +219,9 @@ func TestBook(t *testing.T) {
 		},
 		"addresses that are nobody's": {
 			{0, seen{
-				Strangers: strangers(stranger(1, 0, 1), stranger(1, 1, 1), stranger(1, 1023, 1), stranger(1, 1024, 1)),
-				Answers:   answers(claim(0, 1), claim(1, 2), claim(1023, 3), claim(1024, 4)),
-				Leases:    leases(lease(0, 5), lease(1, 6), lease(1023, 7), lease(1024, 8)),
+				UnknownSources: strangers(stranger(1, 0, 1), stranger(1, 1, 1), stranger(1, 1023, 1), stranger(1, 1024, 1)),
+				Answers:        answers(claim(0, 1), claim(1, 2), claim(1023, 3), claim(1024, 4)),
+				Leases:         leases(lease(0, 5), lease(1, 6), lease(1023, 7), lease(1024, 8)),
 			}, ""},
 		},
 		"devices that are none": {
@@ -219,7 +232,7 @@ func TestBook(t *testing.T) {
 			}}, "7:3 host 3@7"},
 		},
 		"each port has its turn": {
-			{0, seen{Strangers: append(many(1, 100, 100), stranger(2, 5, 5), stranger(3, 6, 6))},
+			{0, seen{UnknownSources: append(many(1, 100, 100), stranger(2, 5, 5), stranger(3, 6, 6))},
 				"ask 100 ask 5 ask 6" + asks(101, 37)},
 		},
 	} {
@@ -239,7 +252,7 @@ func TestBook(t *testing.T) {
 }
 
 // many returns as many strangers on a port.
-func many(port, first, count int) (all []netctl.Stranger) {
+func many(port, first, count int) (all []netctl.UnknownSource) {
 	for n := range count {
 		all = append(all, stranger(port, first+n, first+n))
 	}
@@ -275,9 +288,9 @@ func TestKnownOfPort(t *testing.T) {
 	learn := func(port, count int) (known int) {
 		for range count {
 			now = now.Add(time.Second)
-			r := b.Update(bindings.Observation{Now: now, Strangers: many(port, number, 4)})
+			r := b.Update(bindings.Observation{Now: now, UnknownSources: many(port, number, 4)})
 			o := bindings.Observation{Now: now.Add(time.Second / 2)}
-			for _, a := range r.Ask {
+			for _, a := range r.Probe {
 				n := int(a.As4()[2])<<8 | int(a.As4()[3])
 				o.Answers = append(o.Answers, claim(n, n))
 			}
@@ -332,7 +345,7 @@ func TestProperties(t *testing.T) {
 				}
 			}
 			for range random.IntN(60) {
-				o.Strangers = append(o.Strangers, stranger(random.IntN(3), random.IntN(1100), random.IntN(20)))
+				o.UnknownSources = append(o.UnknownSources, stranger(random.IntN(3), random.IntN(1100), random.IntN(20)))
 			}
 			for range random.IntN(20) {
 				c := claim(random.IntN(30))
@@ -350,7 +363,7 @@ func TestProperties(t *testing.T) {
 			for _, l := range o.Leases {
 				leased[l.Addr] = at{l.MAC, now}
 			}
-			asked += len(r.Ask)
+			asked += len(r.Probe)
 			if most := 40 + 5*now.Sub(start).Seconds(); float64(asked) > most {
 				fail("%d questions, at most %.0f may be asked", asked, most)
 			}
@@ -385,11 +398,11 @@ func TestProperties(t *testing.T) {
 			seen := map[netip.Addr]bool{}
 			for _, h := range r.Hosts {
 				if h.Addr.IsValid() && (seen[h.Addr] || h.MAC != netctl.MAC{} && holds[h.Addr] != h.MAC) {
-					fail("dnsmasq is told that %s is %s's", h.Addr, h.MAC)
+					fail("dnsmasq gets %s as %s's", h.Addr, h.MAC)
 				}
 				seen[h.Addr] = true
 			}
-			for _, a := range r.Ask {
+			for _, a := range r.Probe {
 				if !network.Masked().Contains(a) || a == network.Addr() {
 					fail("%s is asked for", a)
 				}

@@ -1,16 +1,17 @@
 // Package clock tells whether the machine's time of day can be trusted. A board has no clock battery: it starts at some
-// past moment and is right only once somebody set it. Until then no cap's period begins anew, no opening hour closes and no
-// day ends. The package owns how trust is won and lost; it must not know what time is used for, and never sets the clock.
+// time in the past and is right only once the clock is set. Until then no cap's period resets, opening hours are not
+// enforced and no day ends. The package owns how trust is gained and lost; it must not know what time is used for, and
+// never sets the clock.
 //
-// Trust is won when
+// Trust is gained when
 //
-//   - the kernel says that its clock is disciplined, which chrony, systemd-timesyncd and ntpd tell it (adjtimex(2):
-//     STA_UNSYNC is clear), or
+//   - the kernel's clock is disciplined, which chrony, systemd-timesyncd and ntpd tell it (adjtimex(2): STA_UNSYNC is
+//     clear), or
 //   - a technician confirms the time (Confirm). What a resident's device says never counts.
 //
-// It is lost when the time of day steps against the time since boot by more than [Step] while the clock is not disciplined:
-// somebody else set it. It is not lost when the network goes: a crystal drifts by seconds a day. It never reaches beyond
-// this boot, since a board that was unplugged does not know for how long.
+// Trust is lost when the time of day steps against the time since boot by more than [Step] while the clock is not
+// disciplined: somebody set it. It is not lost when the network fails: a crystal drifts by seconds a day. It never
+// survives a reboot, because a board that was unplugged does not know for how long.
 package clock
 
 import (
@@ -20,27 +21,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Step is how far an undisciplined clock may drift from the time since boot before it counts as set by somebody.
+// Step is how far an undisciplined clock may deviate from the time since boot before it counts as set by somebody.
 const Step = 5 * time.Minute
 
-// Source is where times come from.
+// Source is where times are read from.
 type Source struct {
 	Now         func() time.Time     // the time of day
-	SinceBoot   func() time.Duration // sleep included
-	Disciplined func() bool          // the kernel's clock follows a time server
+	SinceBoot   func() time.Duration // suspend included
+	Disciplined func() bool          // the kernel's clock is synchronised to a time server
 }
 
-// Trust is what is known of the time of day, to be kept for the daemon's next start in the same boot. Its zero value
+// Trust is what is known of the time of day, to be saved for the daemon's next start in the same boot. Its zero value
 // is no trust.
 type Trust struct {
-	By     string        `json:"by,omitempty"` // how it was won: ByServer, or who confirmed it; "" for not
-	Offset time.Duration `json:"offset"`       // of the time of day to the time since boot, since 1970
+	By     string        `json:"by,omitempty"` // how it was gained: ByServer, or who confirmed it; "" for not at all
+	Offset time.Duration `json:"offset"`       // between the time of day (since 1970) and the time since boot
 }
 
 // ByServer says that a time server was reached.
 const ByServer = "a time server"
 
-// Clock judges the time of day. Its methods are safe for concurrent use.
+// Clock tells the time of day and its trust. Its methods are safe for concurrent use.
 type Clock struct {
 	source Source
 
@@ -48,17 +49,17 @@ type Clock struct {
 	trust Trust
 }
 
-// New returns a clock that goes on from what an earlier one of this boot trusted.
-func New(s Source, kept Trust) *Clock { return &Clock{source: s, trust: kept} }
+// New returns a clock that starts with the trust of an earlier one in this boot.
+func New(s Source, saved Trust) *Clock { return &Clock{source: s, trust: saved} }
 
-// System is the machine's own source.
+// System is the machine's clock.
 func System() Source { return Source{Now: time.Now, SinceBoot: SinceBoot, Disciplined: disciplined} }
 
-// Look returns the time of day, and the trust in it.
-func (c *Clock) Look() (now time.Time, t Trust) {
+// Now returns the time of day, and the trust in it.
+func (c *Clock) Now() (now time.Time, t Trust) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now, offset := c.read()
+	now, offset := c.sample()
 	switch {
 	case c.source.Disciplined():
 		c.trust = Trust{By: ByServer, Offset: offset}
@@ -68,20 +69,21 @@ func (c *Clock) Look() (now time.Time, t Trust) {
 	return now, c.trust
 }
 
-// Confirm takes the time of day as right; by says on whose word.
+// Confirm marks the time of day as right; by says who confirmed it.
 func (c *Clock) Confirm(by string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	_, offset := c.read()
+	_, offset := c.sample()
 	c.trust = Trust{By: by, Offset: offset}
 }
 
-func (c *Clock) read() (now time.Time, offset time.Duration) {
+func (c *Clock) sample() (now time.Time, offset time.Duration) {
 	now = c.source.Now()
 	return now, time.Duration(now.UnixNano()) - c.source.SinceBoot()
 }
 
-// SinceBoot is the time since the machine booted, which no wrong clock moves (clock_gettime(2), CLOCK_BOOTTIME).
+// SinceBoot is the time since the machine booted, which setting the clock does not change (clock_gettime(2),
+// CLOCK_BOOTTIME).
 func SinceBoot() time.Duration {
 	var t unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
@@ -90,7 +92,7 @@ func SinceBoot() time.Duration {
 	return time.Duration(t.Nano())
 }
 
-// disciplined asks the kernel (include/uapi/linux/timex.h). A refusal, as some containers give, is no.
+// disciplined asks the kernel (include/uapi/linux/timex.h). An error, as in some containers, means no.
 func disciplined() bool {
 	var t unix.Timex
 	state, err := unix.Adjtimex(&t)

@@ -28,7 +28,7 @@ func TestTrust(t *testing.T) {
 	c := New(b.source(), Trust{})
 	trusted := func(when, by string) {
 		t.Helper()
-		now, trust := c.Look()
+		now, trust := c.Now()
 		if !now.Equal(b.day) || trust.By != by {
 			t.Errorf("%s: %s, trusted by %q, want %s by %q", when, now, trust.By, b.day, by)
 		}
@@ -51,7 +51,7 @@ func TestTrust(t *testing.T) {
 	b.pass(time.Hour)
 	trusted("an hour later", "a technician")
 
-	_, kept := c.Look()
+	_, kept := c.Now()
 	c = New(b.source(), kept)
 	trusted("by the next daemon", "a technician")
 	b.day = b.day.AddDate(1, 0, 0)
@@ -70,5 +70,5 @@ func TestSystem(t *testing.T) {
 	if up <= 0 || s.SinceBoot() < up || s.Now().Before(day) {
 		t.Errorf("from %s, %s after boot, to %s, %s after boot", day, up, s.Now(), s.SinceBoot())
 	}
-	s.Disciplined() // whatever it says here, it must not fail
+	s.Disciplined() // either answer is fine here, but not a failure
 }

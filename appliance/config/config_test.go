@@ -54,9 +54,7 @@ func TestProblems(t *testing.T) {
 			got := []byte(err.Error() + "\n")
 			if *update {
 				archive.Files = append(archive.Files[:1], txtar.File{Name: "problems", Data: got})
-				if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
-					t.Fatal(err)
-				}
+				writeArchive(t, file, archive)
 			}
 			if len(archive.Files) != 2 {
 				t.Fatalf("no problems in %s", file)
@@ -65,6 +63,12 @@ func TestProblems(t *testing.T) {
 				t.Errorf("problems (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func writeArchive(t *testing.T, path string, archive *txtar.Archive) {
+	if err := os.WriteFile(path, txtar.Format(archive), 0o644); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -91,6 +95,7 @@ func TestExample(t *testing.T) {
 		Limits: Limits{Session: 2 * time.Hour, Download: 4e6, Upload: 1e6, Data: 500e6},
 
 		Essential: Essential{Names: []string{"@france"}, Rate: 2e6},
+		Admin:     Admin{Access: Anywhere},
 		Health:    Health{Zones: zones},
 		Donations: []Donation{{
 			Name: "Fibre du centre", Interface: "eth0", Download: 20e6, Upload: 5e6, Cap: 200e9, Reserve: 2e9,
@@ -105,7 +110,7 @@ func TestExample(t *testing.T) {
 	}
 }
 
-// TestExampleCommentsEveryKey holds the promise of a comment above each key.
+// TestExampleCommentsEveryKey: each key has a comment above it.
 func TestExampleCommentsEveryKey(t *testing.T) {
 	t.Parallel()
 	previous := ""
@@ -124,6 +129,7 @@ name = "Centre social des Lilas"
 interface = "wlan0"
 radio = "none"
 [essential]
+[admin]
 [health]
 [hw]
 [[donation]]
@@ -147,6 +153,7 @@ func TestDefaults(t *testing.T) {
 		Limits:  Limits{Session: 2 * time.Hour},
 
 		Essential: Essential{Names: []string{"@france"}, Rate: 2e6},
+		Admin:     Admin{Access: Anywhere},
 		Health:    Health{Zones: zones},
 		Donations: []Donation{{
 			Name: "Fibre du centre", Interface: "eth0", Metered: Auto, Period: "month", Resets: 1, Priority: 1,
@@ -157,7 +164,7 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// TestEssential: the box's own list is written out, and what it names is as sound as what a technician may write.
+// TestEssential: the box's own list is expanded, and its names pass the checks of a technician's names.
 func TestEssential(t *testing.T) {
 	t.Parallel()
 	if got := (Essential{Names: []string{"b.example", "a.example"}}).All(); !slices.Equal(got, []string{"a.example", "b.example"}) {
@@ -179,13 +186,32 @@ func TestEssential(t *testing.T) {
 			t.Errorf("%s has a site %q and a topic %q", s.Name, s.Site, s.Topic)
 		}
 		if seen[s.Name] {
-			t.Errorf("%s stands there twice", s.Name)
+			t.Errorf("%s is listed twice", s.Name)
 		}
 		seen[s.Name] = true
 	}
 }
 
-// TestServices: what the box knows comes first and as it knows it, whether France is in the list or a name alone is.
+// TestServiceNames: what is no host name is answered with what to write.
+func TestServiceNames(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"caf.fr.": `use "caf.fr"`, "https://www.CAF.fr/mon-compte": `use "caf.fr"`, "caf.fr/aide": "write its host name alone",
+		"Caf.fr": `write "caf.fr"`,
+	} {
+		if _, err := parseService(text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %s", text, err, want)
+		}
+	}
+	all := Essential{Names: []string{France}}.All()
+	for _, old := range []string{"service-public.fr", "pole-emploi.fr", "demarches-simplifiees.fr"} {
+		if !slices.Contains(all, old) {
+			t.Errorf("%s, which leads to its service, is closed", old)
+		}
+	}
+}
+
+// TestServices: names of the box's own list come first and with its data, also if only the name is configured.
 func TestServices(t *testing.T) {
 	t.Parallel()
 	caf := Service{"caf.fr", "www.caf.fr", "rights"}
@@ -226,6 +252,7 @@ func TestValues(t *testing.T) {
 			[]string{`""`, `"https://portail.example.fr/api"`, `"https://portail.example.fr:8443/api?x=1"`},
 			[]string{`"https://"`, `"https:portail"`, `"https://:443/"`, `"ftp://a.fr/"`, `"https://u@a.fr/"`,
 				`"https://a.fr/#x"`, `"https://a.fr/a,b"`, `"https://a.fr/é"`, `"https://a.fr/` + strings.Repeat("a", 255) + `"`}},
+		{"admin", "access", []string{`"anywhere"`, `"wired"`, `"button"`}, []string{`""`, `"Wired"`, `"hotspot"`, `true`}},
 		{"hotspot", "interface", []string{`"br0"`, `"enx001122334455"`, `"wlan0.2"`},
 			[]string{`""`, `"lo"`, `"."`, `".."`, `"-a"`, `"eth+"`, `"eth*"`, `"eth0:1"`, `"a b"`, `"a/b"`, `"sixteen-letters-"`}},
 		{"hotspot", "ssid",
@@ -235,7 +262,7 @@ func TestValues(t *testing.T) {
 			[]string{`""`, `"12345678"`, `"` + strings.Repeat("a", 63) + `"`},
 			[]string{`"1234567"`, `"` + strings.Repeat("a", 64) + `"`, `"éééééééé"`, `"1234567\n"`}},
 		{"hotspot", "band", []string{`"2.4GHz"`, `"5GHz"`}, []string{`""`, `"6GHz"`}},
-		{"hotspot", "channel", []string{`0`, `1`, `14`}, []string{`15`, `36`, `-1`, `"1"`}},
+		{"hotspot", "channel", []string{`0`, `1`, `13`}, []string{`14`, `15`, `36`, `-1`, `"1"`}},
 		{"hotspot", "country", []string{`"FR"`, `"RE"`, `""`}, []string{`"fr"`, `"FRA"`, `"F1"`}},
 		{"hotspot", "address",
 			[]string{`"10.0.0.1/16"`, `"172.16.0.1/16"`, `"172.31.255.254/24"`, `"192.168.1.6/29"`, `"10.80.1.0/22"`, `"10.80.0.255/22"`},
@@ -276,7 +303,7 @@ func TestValues(t *testing.T) {
 			[]string{`"63kbit"`, `"101gbit"`, `"64"`, `"1MB"`, `"1Mbit"`}},
 		{"donation", "period", []string{`"day"`, `"week"`, `"month"`, `"once"`}, []string{`"Month"`, `""`}},
 		{"donation", "metered", []string{`"auto"`, `"yes"`, `"no"`}, []string{`true`, `""`, `"Yes"`, `"maybe"`}},
-		{"donation", "hours", []string{`""`, `"24/7"`, `"Mo-Fr 08:30-19:00; PH off"`}, []string{`"8h-19h"`}},
+		{"donation", "hours", []string{`""`, `"24/7"`, `"Mo-Fr 08:30-19:00; PH off"`}, []string{`"Mar 8h-19h"`}},
 		{"donation", "priority", []string{`1`, `99`}, []string{`0`, `100`, `-1`, `9223372036854775807`}},
 		{"donation", "resets", []string{`1`, `31`}, []string{`0`, `32`, `4294967297`}},
 		{"donation", "dns",
@@ -301,7 +328,7 @@ func TestValues(t *testing.T) {
 				case !isGood && errors.As(err, &problems):
 					for _, p := range problems {
 						if p.Key != test.table+"."+test.key || !strings.Contains(strings.Split(text, "\n")[p.Line-1], test.key) {
-							t.Errorf("%s = %s: complaint in the wrong place: %v", test.key, value, p)
+							t.Errorf("%s = %s: problem in the wrong place: %v", test.key, value, p)
 						}
 					}
 				}
@@ -310,7 +337,7 @@ func TestValues(t *testing.T) {
 	}
 }
 
-// withKey returns the minimal configuration with a key put in, or in the place of what it has.
+// withKey returns the minimal configuration with a key added or replaced.
 func withKey(table, key, value string) string {
 	var out strings.Builder
 	inside := false
@@ -333,8 +360,8 @@ func withKey(table, key, value string) string {
 func TestTooMuch(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ text, want string }{
-		"file":      {strings.Repeat("#", maxFile+1), "test.toml: the file is larger"},
-		"donations": {strings.Repeat("[[donation]]\n", maxDonations+1), "donation: there are 65"},
+		"file":      {strings.Repeat("#", MaxFile+1), "test.toml: the file is larger"},
+		"donations": {strings.Repeat("[[donation]]\n", maxDonations+1), "donation: 65 donations"},
 		"array":     {"\na = " + strings.Repeat("[", 1<<19), "test.toml:2: nested"},
 		"table":     {"\na = " + strings.Repeat("{a=", 1<<17), "test.toml:2: nested"},
 		"key":       {"\na" + strings.Repeat(".a", 1<<18) + " = 1", "test.toml:2: nested"},
@@ -349,20 +376,20 @@ func TestTooMuch(t *testing.T) {
 func TestLoad(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "passerelle.toml")
-	if _, err := Load(path); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), path) {
+	if _, err := (File{path}).Load(); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), path) {
 		t.Errorf("Load of a missing file: %v", err)
 	}
 	if err := os.WriteFile(path, Example(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Load(path); err != nil {
+	if _, err := (File{path}).Load(); err != nil {
 		t.Error(err)
 	}
-	if err := os.WriteFile(path, bytes.Repeat([]byte("#\n"), maxFile), 0o600); err != nil {
+	if err := os.WriteFile(path, bytes.Repeat([]byte("#\n"), MaxFile), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var problems Problems
-	if _, err := Load(path); !errors.As(err, &problems) || !strings.HasPrefix(err.Error(), path+": the file is larger") {
+	if _, err := (File{path}).Load(); !errors.As(err, &problems) || !strings.HasPrefix(err.Error(), path+": the file is larger") {
 		t.Errorf("Load of a large file: %v", err)
 	}
 }
@@ -381,14 +408,14 @@ func TestUnits(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                        "has no unit",
 		"4":                       "has no unit",
-		"4 mbit":                  `write "4mbit"`,
-		"4Mbit":                   `write "4mbit"`,
-		"4MB":                     "is not understood",
-		"mbit":                    "is not understood",
-		"-4mbit":                  "is not understood",
-		"+4mbit":                  "is not understood",
-		".5mbit":                  "is not understood",
-		"5.mbit":                  "is not understood",
+		"4 mbit":                  `invalid rate "4 mbit"; use "4mbit"`,
+		"4Mbit":                   `use "4mbit"`,
+		"4MB":                     "invalid rate",
+		"mbit":                    "invalid rate",
+		"-4mbit":                  "invalid rate",
+		"+4mbit":                  "invalid rate",
+		".5mbit":                  "invalid rate",
+		"5.mbit":                  "invalid rate",
 		"1.2.3mbit":               "is not a number",
 		"1.5bit":                  "is not a whole number",
 		"1.0001kbit":              "is not a whole number",
@@ -438,7 +465,7 @@ func TestUnitsRoundTrip(t *testing.T) {
 	}
 }
 
-// randomConfig fills every field with something valid that is seldom the default.
+// randomConfig fills every field with a valid value that is rarely the default.
 func randomConfig(t *testing.T, rnd *rand.Rand) *Config {
 	pick := func(from ...string) string { return from[rnd.IntN(len(from))] }
 	seconds := func(least, most time.Duration) time.Duration {
@@ -466,6 +493,7 @@ func randomConfig(t *testing.T, rnd *rand.Rand) *Config {
 			Names: [][]string{nil, {France}, {"aide.example"}, {France, "b.example", "a.example"}}[rnd.IntN(4)],
 			Rate:  max(minRate, rate()),
 		},
+		Admin: Admin{Access: Access(pick(Accesses...))},
 		Health: Health{Zones: [][]Zone{zones, {
 			{"a.example", netip.MustParsePrefix("192.0.2.0/24")}, {"x.b.example", netip.MustParsePrefix("8.0.0.0/8")},
 			{"c.example", netip.MustParsePrefix("9.9.9.9/32")},
@@ -506,7 +534,7 @@ func randomConfig(t *testing.T, rnd *rand.Rand) *Config {
 	return c
 }
 
-// FuzzSSID holds that whatever a radio heard can be written down, is safe on a terminal, and is read back as it was.
+// FuzzSSID: any scanned name can be formatted, is safe on a terminal, and parses to the same name.
 func FuzzSSID(f *testing.F) {
 	f.Add([]byte("Chez Lucie"))
 	f.Add([]byte("\xe9\\x00\x1b[31m\u202e"))
@@ -525,7 +553,7 @@ func FuzzSSID(f *testing.F) {
 	})
 }
 
-// TestFormatRoundTrip holds Format to every field: what it forgot would come back as a default.
+// TestFormatRoundTrip: Format writes every field; a forgotten one would parse as its default.
 func TestFormatRoundTrip(t *testing.T) {
 	t.Parallel()
 	rnd := rand.New(rand.NewPCG(5, 8))
@@ -548,30 +576,30 @@ func TestFormatRoundTrip(t *testing.T) {
 func TestKeyLines(t *testing.T) {
 	t.Parallel()
 	text := strings.Join([]string{
-		`a.b = 1 # c = 2`,     // 1
-		`"d.e" = [ 1, [`,      // 2
-		`  2 ], { f = 3, g.h`, // 3
-		`= "]" } ]`,           // 4
-		`[x.y]`,               // 5
-		`k = '''`,             // 6
-		`l = 1'''`,            // 7
-		`m = 1979-05-27`,      // 8
-		`[[n]]`,               // 9
-		`[n.o]`,               // 10
-		`p = """\"""" # q`,    // 11
-		`[[n]]`,               // 12
-		`[[n.r]]`,             // 13
-		`s = "\\"`,            // 14
-		`"t\"" = 'u\'`,        // 15
+		`a.b = 1 # c = 2`,         // 1
+		`"d.e" = [ 1, [`,          // 2
+		`  2 ], { f = 3, g.h = [`, // 3
+		`"]" ] } ]`,               // 4
+		`[x.y]`,                   // 5
+		`k = '''`,                 // 6
+		`l = 1'''`,                // 7
+		`m = 1979-05-27`,          // 8
+		`[[n]]`,                   // 9
+		`[n.o]`,                   // 10
+		`p = """\"""" # q`,        // 11
+		`[[n]]`,                   // 12
+		`[[n.r]]`,                 // 13
+		`s = "\\"`,                // 14
+		`"t\"" = 'u\'`,            // 15
 	}, "\n")
 	want := map[string]int{
 		"a": 1, "a.b": 1, `"d.e"`: 2, `"d.e"[0]`: 2, `"d.e"[1]`: 2, `"d.e"[1][0]`: 3, `"d.e"[2]`: 3, `"d.e"[2].f`: 3, `"d.e"[2].g`: 3,
-		`"d.e"[2].g.h`: 3, "x.y": 5, "x.y.k": 6, "x.y.m": 8, "n": 9, "n[0]": 9, "n[0].o": 10, "n[0].o.p": 11, "n[1]": 12, "n[1].r": 13,
+		`"d.e"[2].g.h`: 3, `"d.e"[2].g.h[0]`: 4, "x.y": 5, "x.y.k": 6, "x.y.m": 8, "n": 9, "n[0]": 9, "n[0].o": 10, "n[0].o.p": 11, "n[1]": 12, "n[1].r": 13,
 		"n[1].r[0]": 13, "n[1].r[0].s": 14, `n[1].r[0]."t\""`: 15,
 	}
-	got, tooDeep := keyLines(text)
-	if diff := cmp.Diff(want, got); diff != "" || tooDeep != 0 {
-		t.Errorf("keyLines: too deep at %d (-want +got)\n%s", tooDeep, diff)
+	got := parseTree([]byte(text))
+	if diff := cmp.Diff(want, got.lines); diff != "" || got.tooDeep != 0 {
+		t.Errorf("parseTree: too deep at %d (-want +got)\n%s", got.tooDeep, diff)
 	}
 }
 
@@ -618,10 +646,10 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// TestBasics: of a file with keys of a newer release, what makes the hotspot and the pages is read, and nobody's connection.
+// TestBasics: of a file with keys of a newer release, the parts for hotspot and pages are read, and no donations: nobody gets access by it.
 func TestBasics(t *testing.T) {
 	t.Parallel()
-	newer := strings.NewReplacer("[hotspot]\n", "[hotspot]\nnew = 1\n", "[[donation]]\n", "[new]\nx = 1\n[[donation]]\nnew = true\n").
+	newer := strings.NewReplacer(`access = "anywhere"`, `access = "wired"`, "[hotspot]\n", "[hotspot]\nnew = 1\n", "[[donation]]\n", "[new]\nx = 1\n[[donation]]\nnew = true\n").
 		Replace(string(Example()))
 	want, err := Parse("passerelle.toml", Example())
 	if err != nil {
@@ -631,12 +659,73 @@ func TestBasics(t *testing.T) {
 		t.Error("unknown keys are not refused")
 	}
 	got, err := Basics("passerelle.toml", []byte(newer))
-	if err != nil || got.Box.Name != want.Box.Name || got.Hotspot != want.Hotspot || got.Hardware != want.Hardware || len(got.Donations) > 0 {
+	if err != nil || got.Box.Name != want.Box.Name || got.Hotspot != want.Hotspot || got.Hardware != want.Hardware || got.Admin.Access != Wired || len(got.Donations) > 0 {
 		t.Errorf("%+v, %v", got, err)
 	}
 	for _, wrong := range []string{"[box", strings.Replace(newer, "[hotspot]\n", "[hotspot]\nradio = 7\n", 1), "[box]\nname = \"A\"\n"} {
 		if c, err := Basics("passerelle.toml", []byte(wrong)); err == nil {
-			t.Errorf("%+v is made of %q", c, wrong)
+			t.Errorf("%+v is read from %q", c, wrong)
 		}
+	}
+}
+
+// TestEncodings: a file in another encoding is said to be in it, with the line.
+func TestEncodings(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"[box]\nname = \"Centre des Lilas\"\nlanguage = \"fran\xe7ais\"\n": "box.toml:3: the byte E7 is not UTF-8: an editor has saved the file as Latin-1",
+		"\xff\xfe[\x00b\x00": `box.toml:1: the file is UTF-16, which Windows calls "Unicode"; save it as UTF-8`,
+		"\xfe\xff\x00[":      "box.toml:1: the file is UTF-16",
+	} {
+		if _, err := Parse("box.toml", []byte(text)); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+}
+
+// TestAsWritten: amounts and durations as people write them, and what has no certain meaning.
+func TestAsWritten(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"200 Go": "200GB", "200go": "200GB", "200\u202fGo": "200GB", "1,5 To": "1.5TB", "500 Mo": "500MB", "500 mégaoctets": "500MB",
+		"illimité": "0", "Sans limite": "0", "200GB": "200GB", "1 000 Mo": "1000MB",
+		"200": "", "1.5.2 Go": "", "Go": "", "200 GiB": "", "1, Go": "", "200 francs": "", "20 Mo/s": "",
+	} {
+		if got := asWritten(text, sizeUnits); got != want {
+			t.Errorf("size %q: %q, want %q", text, got, want)
+		}
+	}
+	for text, want := range map[string]string{
+		"20 Mbit/s": "20mbit", "20Mbps": "20mbit", "4 méga": "4mbit", "512 kbit/s": "512kbit", "1 Gb/s": "1gbit",
+		"1 Mo/s": "8mbit", "1.5 MB/s": "12mbit", "illimité": "0", "20": "", "20 Go": "",
+	} {
+		if got := asWritten(text, rateUnits); got != want {
+			t.Errorf("rate %q: %q, want %q", text, got, want)
+		}
+	}
+	for text, want := range map[string]string{
+		"2 h": "2h", "2 heures": "2h", "1h30": "1h30m", "1 h 30 min": "1h30m", "90 minutes": "1h30m", "1,5 h": "1h30m", "1 jour": "24h",
+		"une heure": "", "illimité": "", "2": "", "0.0001s": "",
+	} {
+		if got := durationAsWritten(text); got != want {
+			t.Errorf("duration %q: %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestSchoolZone(t *testing.T) {
+	t.Parallel()
+	text := withKey("donation", "hours", `"SH Mo-Fr 10:00-12:00"`)
+	_, err := Parse("box.toml", []byte(text))
+	if err == nil || !strings.Contains(err.Error(), `donation.hours: SH means school holidays`) {
+		t.Errorf("without a zone: %v", err)
+	}
+	c, err := Parse("box.toml", []byte(strings.Replace(text, "[box]", "[box]\nschool_zone = \"c\"", 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Date(2027, 2, 8, 10, 0, 0, 0, c.Box.Timezone) // a holiday of C alone
+	if d := c.Donations[len(c.Donations)-1]; c.Box.SchoolZone != "C" || !d.Hours.Open(at) || !slices.ContainsFunc(c.Donations, func(d Donation) bool { return d.Hours.School() }) {
+		t.Errorf("zone %q, open %t", c.Box.SchoolZone, d.Hours.Open(at))
 	}
 }

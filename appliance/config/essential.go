@@ -3,16 +3,17 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 
 	"golang.org/x/net/publicsuffix"
 )
 
-// France stands, in a list of essential services, for the names in france: a box that is updated learns of new ones.
+// France stands for the names in france, in a list of essential services. Updates of the box extend it.
 const France = "@france"
 
-// Service is an essential service as the box knows it.
+// Service is an essential service, a part of the walled garden.
 type Service struct {
 	Name  string // its host name; all names below it are open, too
 	Site  string // the host that residents go to: Name or one below it; "" if only other services send them there
@@ -21,7 +22,7 @@ type Service struct {
 
 // france are the public services that a resident of France cannot do without, in the order that pages show them.
 //
-// A name stands here if it was found on 2026-11-22 to be the service's own, and in use. What confirmed it:
+// A name is listed if it was found on 2026-11-22 to be the service's own, and in use. The sources:
 //
 //	(a) numerique-gouv/ami-app-ios, the State's own app: where FranceConnect leads in 2026. Of its providers, yris.eu
 //	    left on 2026-07-01, and oidc.a3bc.io is private and wants an app of its own: they are not here.
@@ -31,6 +32,9 @@ type Service struct {
 //	(d) public collections of links to official steps, most of them checked between May and October 2026
 //	(e) public collections of emergency numbers in 2026, after service-public.gouv.fr/particuliers/vosdroits/F33954
 //	(f) public programs that sign in there, or ask there for an appointment, in 2026
+//	(g) our own lessons, which send readers there; two were found in use in public collections in November 2026
+//
+// Names that a service had before, and that still lead to it, are open with it and not shown.
 //
 // Site is written as those sources write it: some services answer at www only.
 var france = []Service{
@@ -43,12 +47,16 @@ var france = []Service{
 	{"info-retraite.fr", "www.info-retraite.fr", "rights"},                 // d
 	{"justice.fr", "www.justice.fr", "rights"},                             // d
 	{"demarche.numerique.gouv.fr", "demarche.numerique.gouv.fr", "rights"}, // c
+	{"signal.conso.gouv.fr", "signal.conso.gouv.fr", "rights"},             // g
+	{"france-services.gouv.fr", "www.france-services.gouv.fr", "rights"},   // g
 
 	{"urgence114.fr", "www.info.urgence114.fr", "help"},                          // e
 	{"allo119.gouv.fr", "www.allo119.gouv.fr", "help"},                           // e
 	{"arretonslesviolences.gouv.fr", "arretonslesviolences.gouv.fr", "help"},     // d, e
 	{"3114.fr", "3114.fr", "help"},                                               // e
 	{"masecurite.interieur.gouv.fr", "www.masecurite.interieur.gouv.fr", "help"}, // d
+	{"17cyber.gouv.fr", "17cyber.gouv.fr", "help"},                               // g
+	{"cybermalveillance.gouv.fr", "www.cybermalveillance.gouv.fr", "help"},       // g
 	{"soliguide.fr", "soliguide.fr", "help"},                                     // c
 
 	{"ameli.fr", "www.ameli.fr", "health"},                                       // a, d
@@ -63,24 +71,32 @@ var france = []Service{
 	{"francetravail.fr", "www.francetravail.fr", "work"},                         // d
 	{"1jeune1solution.gouv.fr", "www.1jeune1solution.gouv.fr", "work"},           // c, d
 	{"messervices.etudiant.gouv.fr", "www.messervices.etudiant.gouv.fr", "work"}, // d
+	{"moncompteformation.gouv.fr", "www.moncompteformation.gouv.fr", "work"},     // g
+	{"mon-cep.org", "mon-cep.org", "work"},                                       // g
+	{"pix.fr", "pix.fr", "work"},                                                 // g
 
 	{"ants.gouv.fr", "ants.gouv.fr", "papers"}, // d
 	{
 		"administration-etrangers-en-france.interieur.gouv.fr", // d
 		"administration-etrangers-en-france.interieur.gouv.fr", "papers",
 	},
-	{"refugies.info", "refugies.info", "papers"}, // c
+	{"refugies.info", "refugies.info", "papers"},                   // c
+	{"filigrane.beta.gouv.fr", "filigrane.beta.gouv.fr", "papers"}, // g
 
 	{"franceconnect.gouv.fr", "franceconnect.gouv.fr", "accounts"},                 // a, d
 	{"lidentitenumerique.laposte.fr", "lidentitenumerique.laposte.fr", "accounts"}, // a, d
 	{"france-identite.gouv.fr", "france-identite.gouv.fr", "accounts"},             // a, d
+	{"aidantsconnect.beta.gouv.fr", "aidantsconnect.beta.gouv.fr", "accounts"},     // g
+	{"laposte.net", "www.laposte.net", "accounts"},                                 // g
 
 	{"sso.anef.dgef.interieur.gouv.fr", "", ""}, // f: administration-etrangers-en-france signs in there
+	{"service-public.fr", "", ""},               // now service-public.gouv.fr
+	{"pole-emploi.fr", "", ""},                  // now francetravail.fr
+	{"demarches-simplifiees.fr", "", ""},        // now demarche.numerique.gouv.fr
 	{"captcha.liveidentity.com", "", ""},        // f: rendezvouspasseport.ants.gouv.fr asks there whether one is a person
 }
 
-// Services returns all services: those of France as the box knows them and in its order, then a technician's own in the
-// order of Names.
+// Services returns all services: first those of france, in its order, then a technician's own in the order of Names.
 func (e Essential) Services() []Service {
 	all := slices.DeleteFunc(slices.Clone(france), func(s Service) bool {
 		return !slices.Contains(e.Names, France) && !slices.Contains(e.Names, s.Name)
@@ -93,7 +109,7 @@ func (e Essential) Services() []Service {
 	return all
 }
 
-// All returns the names of all services, sorted, each once: France is written out.
+// All returns the names of all services, sorted and unique, with France expanded.
 func (e Essential) All() []string {
 	var all []string
 	for _, s := range e.Services() {
@@ -103,22 +119,27 @@ func (e Essential) All() []string {
 	return all
 }
 
-// parseService reads a host name that one organisation answers for, or France. Below a public suffix (publicsuffix.org)
-// such as "fr" or "gouv.fr" anybody may have a name.
+// parseService parses a host name that one organisation controls, or France. Below a public suffix (publicsuffix.org) such as
+// "fr" or "gouv.fr" anybody may register a name.
 func parseService(s string) (string, error) {
 	switch {
 	case s == France:
 		return s, nil
 	case strings.HasPrefix(s, "@"):
-		return "", fmt.Errorf("%q is no list that the box knows; write %q or a host name", s, France)
+		return "", fmt.Errorf("unknown list %q; write %q or a host name", s, France)
+	case strings.HasSuffix(s, ".") && len(s) > 1:
+		return "", fmt.Errorf("%q has a point at its end; use %q", s, strings.TrimRight(s, "."))
 	case strings.Contains(s, "/") || strings.Contains(s, ":"):
+		if u, err := url.Parse(s); err == nil && u.Hostname() != "" {
+			return "", fmt.Errorf("%q is a web address; use %q", s, strings.TrimPrefix(strings.ToLower(u.Hostname()), "www."))
+		}
 		return "", fmt.Errorf("%q is a web address; write its host name alone, as in caf.fr", s)
 	}
 	if _, err := parseHostname(s); err != nil {
 		return "", err
 	}
 	if suffix, _ := publicsuffix.PublicSuffix(s); suffix == s {
-		return "", errors.New("all names below " + s + " would be open, whosever they are; " +
+		return "", errors.New("all names below " + s + " would be open, regardless of their owner; " +
 			"write one organisation's name, as in caf.fr")
 	}
 	return s, nil

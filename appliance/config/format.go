@@ -12,14 +12,13 @@ import (
 //go:embed example.toml
 var example string
 
-// donationHeader divides example.toml: before it comes the comment on it, after it the keys of one donation.
+// donationHeader divides example.toml: after it come the keys of one donation.
 const donationHeader = "[[donation]]\n"
 
-// Example returns a commented configuration to start from. It is valid, and Format's own writing.
+// Example returns a commented configuration to start from. It is valid and as Format writes it.
 func Example() []byte { return []byte(example) }
 
-// Factory returns what a box has until a technician configures it: a hotspot to find it by, and nobody's connection. It is
-// the only valid Config without a donation.
+// Factory returns the factory default: a hotspot to find the box by, and no donation. It is the only valid Config without one.
 func Factory() *Config {
 	c, err := Parse("example.toml", Example())
 	if err != nil {
@@ -30,9 +29,8 @@ func Factory() *Config {
 	return c
 }
 
-// Basics returns what a box can do of a configuration that Parse refuses because it has keys that are not known here: what
-// the centre and its hotspot are called and where they are. Nobody's connection is in it, since what a lender asked for may
-// be among what is not known. Its error is that of Parse.
+// Basics returns the usable part of a configuration that Parse refuses for unknown keys: box, hotspot, access and hardware. It
+// has no donations, since an unknown key may be a lender's condition. Its error is that of Parse.
 func Basics(file string, text []byte) (*Config, error) {
 	values, r, err := decode(file, text)
 	if err != nil {
@@ -42,11 +40,12 @@ func Basics(file string, text []byte) (*Config, error) {
 	root := &table{r: r, values: values}
 	c := Factory()
 	c.Box, c.Hotspot = r.box(root.table("box", true)), r.hotspot(root.table("hotspot", true))
+	c.Admin = r.admin(root.table("admin", false))
 	c.Hardware = r.hardware(root.table("hw", false))
-	return c, r.verdict()
+	return c, r.err()
 }
 
-// Format writes a valid configuration as canonical text: every key with its comment. Parse reads the same Config from it.
+// Format returns the canonical text of a valid configuration: every key with its comment. Parse returns the same Config.
 func Format(c *Config) []byte {
 	head, donation, _ := strings.Cut(example, donationHeader)
 	var b strings.Builder
@@ -61,7 +60,7 @@ func Format(c *Config) []byte {
 	return []byte(b.String())
 }
 
-// values returns what stands behind each "[table] key" of the file, donations apart.
+// values returns the text of each "[table] key" of the file, without donations.
 func (c *Config) values() map[string]string {
 	return map[string]string{
 		"[box] name":          quote(c.Box.Name),
@@ -70,6 +69,14 @@ func (c *Config) values() map[string]string {
 		"[box] hostname":      quote(c.Box.Hostname),
 		"[box] timezone":      quote(c.Box.Timezone.String()),
 		"[box] portal_url":    quote(c.Box.PortalURL),
+		"[box] coordinates":   quote(c.Box.Coordinates.String()),
+		"[box] school_zone":   quote(string(c.Box.SchoolZone)),
+		"[centre] address":    quote(c.Centre.Address),
+		"[centre] postcode":   quote(c.Centre.Postcode),
+		"[centre] town":       quote(c.Centre.Town),
+		"[centre] phone":      quote(c.Centre.Phone),
+		"[centre] hours":      quote(c.Centre.Hours.String()),
+		"[centre] desk":       quoteAll(c.Centre.Desk),
 		"[hotspot] interface": quote(c.Hotspot.Interface),
 		"[hotspot] radio":     quote(c.Hotspot.Radio),
 		"[hotspot] ssid":      quote(c.Hotspot.SSID),
@@ -85,6 +92,10 @@ func (c *Config) values() map[string]string {
 		"[limits] data":       quote(c.Limits.Data.String()),
 		"[essential] names":   quoteAll(c.Essential.Names),
 		"[essential] rate":    quote(c.Essential.Rate.String()),
+		"[places] url":        quote(c.Places.URL),
+		"[agenda] url":        quote(c.Agenda.URL),
+		"[board] enabled":     strconv.FormatBool(c.Board.Enabled),
+		"[admin] access":      quote(string(c.Admin.Access)),
 		"[health] zones":      quoteAll(zoneStrings(c.Health.Zones)),
 		"[hw] led":            quote(c.Hardware.LED.String()),
 		"[hw] button":         quote(c.Hardware.Button.String()),
@@ -92,7 +103,7 @@ func (c *Config) values() map[string]string {
 	}
 }
 
-// values returns what stands behind each key of a donation. A donation whose period has no day to begin has no resets.
+// values returns the text of each key of a donation. There is no resets if the period has no first day.
 func (d *Donation) values() map[string]string {
 	values := map[string]string{
 		" name":      quote(d.Name),
@@ -122,8 +133,8 @@ func (w *WiFi) format() string {
 	return fmt.Sprintf("{ ssid = %s, passphrase = %s }", quote(w.SSID.String()), quote(w.Passphrase))
 }
 
-// fill writes values into a template: each "key = value" line gets the value of "[table] key", and goes, with the comment
-// directly above it, when there is none.
+// fill writes values into a template: each "key = value" gets the value of "[table] key". If there is none, it is left out
+// with the comment directly above it.
 func fill(template string, values map[string]string) string {
 	var out, comment strings.Builder
 	table := ""
@@ -148,7 +159,7 @@ func fill(template string, values map[string]string) string {
 	return out.String() + comment.String()
 }
 
-// quote writes a TOML basic string.
+// quote returns a TOML basic string.
 func quote(s string) string {
 	var b strings.Builder
 	b.WriteByte('"')

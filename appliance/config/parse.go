@@ -4,29 +4,30 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"passerelle/appliance/hours"
+
 	"github.com/BurntSushi/toml"
+	"golang.org/x/text/unicode/norm"
 )
 
-// maxFile bounds the file, in bytes; maxDonations and maxEssential what may stand in it. No box has room for as many
-// interfaces, and no list of essential services is as long.
+// MaxFile limits the file, in bytes; maxDonations and maxEssential limit its lists. No box has that many interfaces, and no
+// list of essential services is that long.
 const (
-	maxFile      = 1 << 20
+	MaxFile      = 1 << 20
 	maxDonations = 64
 	maxEssential = 200
 )
 
-// Problems is every complaint about one file, in the order of its lines. It is never empty when it is an error.
+// Problems are the problems of one file, in the order of its lines. It is never empty when it is an error.
 type Problems []Problem
 
-// Error writes one problem per line.
+// Error returns one problem per line of text.
 func (p Problems) Error() string {
 	lines := make([]string, len(p))
 	for i := range p {
@@ -35,15 +36,15 @@ func (p Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Problem is one complaint about one key.
+// Problem is a problem with one key.
 type Problem struct {
-	File string // as it was given
-	Line int    // from 1; 0 when the problem is the file's as a whole
-	Key  string // dotted, e.g. "hotspot.address"; "" when the problem is no key's
-	Msg  string // what is wrong, and what to do about it
+	File string `json:"file"`           // as passed to Parse
+	Line int    `json:"line,omitempty"` // from 1; 0 for a problem of the whole file
+	Key  string `json:"key,omitempty"`  // dotted, e.g. "hotspot.address"; "" if it is not about a key
+	Msg  string `json:"msg"`            // what is wrong, and what to do about it
 }
 
-// String writes "FILE:LINE: key: what is wrong".
+// String returns "FILE:LINE: key: what is wrong".
 func (p Problem) String() string {
 	s := p.File + ": "
 	if p.Line > 0 {
@@ -55,61 +56,55 @@ func (p Problem) String() string {
 	return s + p.Msg
 }
 
-// Load reads the configuration in the file at path. Its error is of type Problems if the file could be read.
-func Load(path string) (*Config, error) {
-	text, err := Read(path)
-	if err != nil {
-		return nil, err
-	}
-	return Parse(path, text)
-}
-
-// Read returns the text of the configuration in the file at path, for Parse.
-func Read(path string) (text []byte, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("read configuration: %w", err)
-	}
-	defer f.Close()
-	if text, err = io.ReadAll(io.LimitReader(f, maxFile+1)); err != nil {
-		return nil, fmt.Errorf("read configuration: %w", err)
-	}
-	return text, nil
-}
-
-// Parse reads a configuration; file names it in complaints. Its error is of type Problems and holds every complaint at
-// once, unless the text is no TOML: then the first place where it is none.
+// Parse parses a configuration; file is its name in problems. Its error is of type Problems and has all problems, or only the
+// first one if the text is not TOML.
 func Parse(file string, text []byte) (*Config, error) {
 	values, r, err := decode(file, text)
 	if err != nil {
 		return nil, err
 	}
 	c := r.config(values)
-	if err := r.verdict(); err != nil {
+	if err := r.err(); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
-// decode reads TOML, for a reader to make something of it.
+// decode decodes TOML, and returns a reader for the values.
 func decode(file string, text []byte) (values map[string]any, r *reader, err error) {
-	if len(text) > maxFile {
-		msg := fmt.Sprintf("the file is larger than %d bytes; is it the right one?", maxFile)
+	if len(text) > MaxFile {
+		msg := fmt.Sprintf("the file is larger than %d bytes; is it the right one?", MaxFile)
 		return nil, nil, Problems{{File: file, Msg: msg}}
 	}
-	lines, tooDeep := keyLines(string(text))
-	if tooDeep > 0 {
+	if problem, ok := notUTF8(text); ok {
+		problem.File = file
+		return nil, nil, Problems{problem}
+	}
+	t := parseTree(text)
+	if t.tooDeep > 0 {
 		msg := fmt.Sprintf("nested more than %d deep; is it the right file?", maxDepth)
-		return nil, nil, Problems{{File: file, Line: tooDeep, Msg: msg}}
+		return nil, nil, Problems{{File: file, Line: t.tooDeep, Msg: msg}}
 	}
-	if _, err := toml.Decode(string(text), &values); err != nil {
-		return nil, nil, Problems{syntaxProblem(file, err)}
+	readable := text
+	if t.failedAt >= 0 {
+		readable = text[:t.failedAt]
 	}
-	return values, &reader{file: file, lines: lines}, nil
+	if _, err = toml.Decode(string(readable), &values); err != nil {
+		line, what := 0, err.Error()
+		var syntax toml.ParseError
+		if errors.As(err, &syntax) {
+			line, what = syntax.Position.Line, strings.TrimSuffix(syntax.Message, ".")
+		}
+		return nil, nil, Problems{t.syntaxProblem(file, line, what)}
+	}
+	if t.failedAt >= 0 {
+		return nil, nil, Problems{t.syntaxProblem(file, t.problem.Line, t.problem.Msg)}
+	}
+	return values, &reader{file: file, lines: t.lines, secrets: secretsIn(values)}, nil
 }
 
-// verdict returns the problems in the order of their lines, nil if there are none.
-func (r *reader) verdict() error {
+// err returns the problems in the order of their lines, nil if there are none.
+func (r *reader) err() error {
 	if len(r.problems) == 0 {
 		return nil
 	}
@@ -117,14 +112,12 @@ func (r *reader) verdict() error {
 	return r.problems
 }
 
-func syntaxProblem(file string, err error) Problem {
-	line, what := 0, err.Error()
-	var syntax toml.ParseError
-	if errors.As(err, &syntax) {
-		line, what = syntax.Position.Line, strings.TrimSuffix(syntax.Message, ".")
+func (t *tree) syntaxProblem(file string, line int, what string) Problem {
+	advice := `write key = "text" or key = 1, one on a line, below its [table]`
+	if better := adviceFor(t.lineText(line)); better != "" {
+		advice = better
 	}
-	const advice = `write key = "text" or key = 1, one on a line, below its [table]`
-	return Problem{File: file, Line: line, Msg: fmt.Sprintf("not valid TOML: %s; %s", what, advice)}
+	return Problem{File: file, Line: line, Msg: fmt.Sprintf("not valid TOML: %s; %s", t.redactQuoted(line, what), advice)}
 }
 
 // config reads the whole file.
@@ -132,27 +125,32 @@ func (r *reader) config(values map[string]any) *Config {
 	root := &table{r: r, values: values}
 	c := &Config{
 		Box:     r.box(root.table("box", true)),
+		Centre:  r.centre(root.table("centre", false)),
 		Hotspot: r.hotspot(root.table("hotspot", true)),
 		Limits:  r.limits(root.table("limits", false)),
 
 		Essential: r.essential(root.table("essential", false)),
+		Places:    Places{URL: r.download(root.table("places", false))},
+		Agenda:    Agenda{URL: r.download(root.table("agenda", false))},
+		Board:     r.board(root.table("board", false)),
+		Admin:     r.admin(root.table("admin", false)),
 		Health:    r.health(root.table("health", false)),
 		Hardware:  r.hardware(root.table("hw", false)),
 	}
 	donations := root.tables("donation")
 	if len(donations) > maxDonations {
-		root.problem("donation", "there are %d; write %d at most", len(donations), maxDonations)
+		root.problem("donation", "%d donations; at most %d are allowed", len(donations), maxDonations)
 		donations = nil
 	}
 	for _, t := range donations {
 		c.Donations = append(c.Donations, r.donation(t, c))
 	}
-	root.refuseUnknown()
+	root.rejectUnknown()
 	return c
 }
 
 func (r *reader) box(t *table) Box {
-	defer t.refuseUnknown()
+	defer t.rejectUnknown()
 	b := Box{
 		Name:      required(t, "name", `"Centre social des Lilas"`, parseName),
 		Language:  optional(t, "language", "", parseLanguage),
@@ -160,28 +158,73 @@ func (r *reader) box(t *table) Box {
 		Hostname:  optional(t, "hostname", "partage.internal", parseHostname),
 		Timezone:  optional(t, "timezone", paris, parseTimezone),
 		PortalURL: optional(t, "portal_url", "", parsePortalURL),
+
+		Coordinates: optional(t, "coordinates", nil, parsePoint),
+		SchoolZone:  optional(t, "school_zone", "", parseSchoolZone),
 	}
+	r.schoolZone, r.zoneFailed = b.SchoolZone, t.failed("school_zone")
 	if len(b.Languages) == 0 && !t.failed("languages") {
-		t.problem("languages", `no language is offered; write at least one, as in ["fr"]`)
+		t.problem("languages", `empty list; write at least one language, as in ["fr"]`)
 	}
 	if i := firstRepeated(b.Languages); i >= 0 {
-		t.elementProblem("languages", i, "%q is in the list twice; take one away", b.Languages[i])
+		t.elementProblem("languages", i, "duplicate %q; remove one", b.Languages[i])
 	}
 	switch {
 	case t.failed("language") || t.failed("languages") || len(b.Languages) == 0:
 	case b.Language == "":
 		b.Language = b.Languages[0]
 	case !slices.Contains(b.Languages, b.Language):
-		t.problem("language", "%q is not among languages; add it there, or choose one of them", b.Language)
+		t.problem("language", "%q is not in languages; add it there, or choose one of them", b.Language)
 	}
 	return b
 }
 
+func (r *reader) centre(t *table) Centre {
+	defer t.rejectUnknown()
+	c := Centre{
+		Address:  optional(t, "address", "", parseLine(120)),
+		Postcode: optional(t, "postcode", "", parsePostcode),
+		Town:     optional(t, "town", "", parseLine(80)),
+		Phone:    optional(t, "phone", "", parsePhone),
+		Hours:    r.hours(t),
+		Desk:     list(t, "desk", nil, parseDeskService),
+	}
+	if i := firstRepeated(c.Desk); i >= 0 {
+		t.elementProblem("desk", i, "duplicate %q; remove one", c.Desk[i])
+	}
+	return c
+}
+
+// hours reads opening hours, with the school holidays of the box's zone.
+func (r *reader) hours(t *table) *hours.Schedule {
+	s := optional(t, "hours", nil, parseHours)
+	if s.School() && r.schoolZone == "" && !r.zoneFailed {
+		t.problem("hours", `SH means school holidays, and the box does not know of which zone; write school_zone = "A", "B" or "C" in [box]`)
+	}
+	return s.InZone(r.schoolZone)
+}
+
+// download reads a table whose only key is the URL of what it is about.
+func (r *reader) download(t *table) string {
+	defer t.rejectUnknown()
+	return optional(t, "url", "", parseURL)
+}
+
+func (r *reader) board(t *table) Board {
+	defer t.rejectUnknown()
+	return Board{Enabled: optional(t, "enabled", false, parseFlag)}
+}
+
+func (r *reader) admin(t *table) Admin {
+	defer t.rejectUnknown()
+	return Admin{Access: Access(optional(t, "access", string(Anywhere), parseAccess))}
+}
+
 func (r *reader) hotspot(t *table) Hotspot {
-	defer t.refuseUnknown()
+	defer t.rejectUnknown()
 	h := Hotspot{
 		Interface: required(t, "interface", `"wlan0"`, parseInterface),
-		Radio:     required(t, "radio", `"hostapd" (the box makes a Wi-Fi network) or "none" (it is there)`, parseRadio),
+		Radio:     required(t, "radio", `"hostapd" (the box is the access point) or "none" (the interface is a network already)`, parseRadio),
 		SSID:      optional(t, "ssid", "", parseSSID),
 		Password:  optional(t, "password", "", parsePassphrase),
 		Country:   optional(t, "country", "", parseCountry),
@@ -192,21 +235,23 @@ func (r *reader) hotspot(t *table) Hotspot {
 	}
 	if h.Radio == "hostapd" {
 		if h.SSID == "" && !t.failed("ssid") {
-			t.problem("ssid", `missing, and "hostapd" needs it; write the Wi-Fi network's name: ssid = "Partage de Co"`)
+			t.problem("ssid", `missing, but required by "hostapd"; write the Wi-Fi network's name: ssid = "Partage de Co"`)
 		}
 		if h.Country == "" && !t.failed("country") {
-			t.problem("country", `missing, and "hostapd" needs it; write the country's two letters: country = "FR"`)
+			t.problem("country", `missing, but required by "hostapd"; write the two-letter country code: country = "FR"`)
 		}
 	}
-	if known := Channels(h.Band); h.Channel != 0 && !t.failed("band") && !slices.Contains(known, h.Channel) {
-		t.problem("channel", "%s has no channel %d; write one of %s, or 0 and the box chooses", h.Band, h.Channel,
+	if known := Channels(h.Band); h.Channel == 14 && !t.failed("band") {
+		t.problem("channel", "channel 14 is allowed in Japan only, and only for 802.11b; write one of 1 to 13, or 0 for automatic")
+	} else if h.Channel != 0 && !t.failed("band") && !slices.Contains(known, h.Channel) {
+		t.problem("channel", "%s has no channel %d; write one of %s, or 0 for automatic", h.Band, h.Channel,
 			strings.Trim(fmt.Sprint(known), "[]"))
 	}
 	return h
 }
 
 func (r *reader) limits(t *table) Limits {
-	defer t.refuseUnknown()
+	defer t.rejectUnknown()
 	return Limits{
 		Session:  optional(t, "session", 2*time.Hour, parseDuration(time.Minute, 24*time.Hour)),
 		Download: optional(t, "download", 0, parseLimitedRate),
@@ -216,36 +261,36 @@ func (r *reader) limits(t *table) Limits {
 }
 
 func (r *reader) essential(t *table) Essential {
-	defer t.refuseUnknown()
+	defer t.rejectUnknown()
 	e := Essential{
 		Names: list(t, "names", []string{France}, parseService),
-		Rate:  optional(t, "rate", 2e6, parseNeededRate),
+		Rate:  optional(t, "rate", 2e6, parseRequiredRate),
 	}
 	if len(e.Names) > maxEssential {
-		t.problem("names", "there are %d; write %d at most", len(e.Names), maxEssential)
+		t.problem("names", "%d names; at most %d are allowed", len(e.Names), maxEssential)
 	}
 	if i := firstRepeated(e.Names); i >= 0 {
-		t.elementProblem("names", i, "%q is in the list twice; take one away", e.Names[i])
+		t.elementProblem("names", i, "duplicate %q; remove one", e.Names[i])
 	}
 	return e
 }
 
-// fewestZones are so many that one operator's trouble leaves others to ask.
+// minZones leaves other zones to query if one operator fails.
 const (
-	fewestZones = 3
-	mostZones   = 9
+	minZones = 3
+	maxZones = 9
 )
 
 func (r *reader) health(t *table) Health {
-	defer t.refuseUnknown()
+	defer t.rejectUnknown()
 	h := Health{Zones: list(t, "zones", zones, parseZone)}
-	if n := len(h.Zones); (n < fewestZones || n > mostZones) && !t.failed("zones") {
-		t.problem("zones", "there are %d; write %d to %d, of different operators", n, fewestZones, mostZones)
+	if n := len(h.Zones); (n < minZones || n > maxZones) && !t.failed("zones") {
+		t.problem("zones", "%d zones; write %d to %d, of different operators", n, minZones, maxZones)
 	}
 	for i, z := range h.Zones {
 		for _, other := range h.Zones[:i] {
 			if domain(other.Name) == domain(z.Name) {
-				t.elementProblem("zones", i, "%s is in the list twice; write zones of different operators", domain(z.Name))
+				t.elementProblem("zones", i, "duplicate %s; write zones of different operators", domain(z.Name))
 			}
 		}
 	}
@@ -253,7 +298,7 @@ func (r *reader) health(t *table) Health {
 }
 
 func (r *reader) hardware(t *table) Hardware {
-	defer t.refuseUnknown()
+	defer t.rejectUnknown()
 	return Hardware{
 		LED:    optional(t, "led", Pin{}, parsePin),
 		Button: optional(t, "button", Pin{}, parseButton),
@@ -262,9 +307,9 @@ func (r *reader) hardware(t *table) Hardware {
 	}
 }
 
-// donation reads one donation and holds it against those before it and the hotspot.
+// donation reads one donation and checks it against those before it and the hotspot.
 func (r *reader) donation(t *table, c *Config) Donation {
-	defer t.refuseUnknown()
+	defer t.rejectUnknown()
 	d := Donation{
 		Name:      required(t, "name", `"Fibre du centre"`, parseName),
 		Interface: required(t, "interface", `"eth0"`, parseInterface),
@@ -276,16 +321,16 @@ func (r *reader) donation(t *table, c *Config) Donation {
 		Broadcast: optional(t, "broadcast", false, parseFlag),
 		Metered:   optional(t, "metered", Auto, parseMetered),
 		Period:    optional(t, "period", "month", parsePeriod),
-		Hours:     optional(t, "hours", nil, parseHours),
+		Hours:     r.hours(t),
 		Priority:  optional(t, "priority", 1, parseBetween(1, 99)),
 		DNS:       list(t, "dns", nil, parseResolver),
 	}
 	switch {
 	case d.Reserve == 0 || t.failed("cap"):
 	case d.Cap == 0:
-		t.problem("reserve", "without a cap nothing runs out; take this line away")
+		t.problem("reserve", "there is no cap to reserve from; remove reserve")
 	case d.Reserve > d.Cap/2:
-		t.problem("reserve", "%v is more than half of the cap of %v, which it is part of; write %v at most", d.Reserve, d.Cap, d.Cap/2)
+		t.problem("reserve", "%v is more than half of the cap of %v; write at most %v", d.Reserve, d.Cap, d.Cap/2)
 	}
 	last := lastReset(d.Period)
 	switch {
@@ -294,49 +339,58 @@ func (r *reader) donation(t *table, c *Config) Donation {
 	case last > 0:
 		d.Resets = optional(t, "resets", 1, parseBetween(1, last))
 	case t.has("resets"):
-		t.problem("resets", "period = %q has no day to begin on; take this line away", d.Period)
+		t.problem("resets", "period = %q has no first day; remove resets", d.Period)
 	}
 	for i := range c.Donations {
 		other, line := &c.Donations[i], r.line(elementOf("donation", i))
-		if d.Name != "" && other.Name == d.Name {
-			t.problem("name", "%q is also the donation of line %d; give each its own name", d.Name, line)
+		switch {
+		case d.Name == "":
+		case other.Name == d.Name:
+			t.problem("name", "duplicate name %q, also on line %d; names must be unique", d.Name, line)
+		case sameLooks(other.Name) == sameLooks(d.Name):
+			t.problem("name", "%q looks like the name on line %d: only the encoding of a letter or the width of a space differs; "+
+				"names must be unique", d.Name, line)
 		}
 		if d.Interface != "" && other.Interface == d.Interface {
-			t.problem("interface", "%q is also that of the donation of line %d; each needs its own", d.Interface, line)
+			t.problem("interface", "%q is also used by the donation on line %d; interfaces must be unique", d.Interface, line)
 		}
 	}
 	switch {
 	case d.WiFi == nil:
 	case d.Interface == USB:
-		t.problem("wifi", "a phone on USB has no Wi-Fi network to join; take this line away, or write the radio's interface")
+		t.problem("wifi", "a phone on USB has no Wi-Fi network to join; remove wifi, or set interface to the radio's")
 	case c.Hotspot.Country == "" && !slices.ContainsFunc(r.problems, func(p Problem) bool { return p.Key == "hotspot.country" }):
-		t.problem("wifi", `the rules of the country's radio are needed for it; write country = "FR" below [hotspot]`)
+		t.problem("wifi", `requires the country's radio rules; write country = "FR" below [hotspot]`)
 	}
 	if d.Interface != "" && d.Interface == c.Hotspot.Interface {
-		t.problem("interface", "%q is the hotspot's interface; a donation comes in on another one", d.Interface)
+		t.problem("interface", "%q is the hotspot's interface; a donation needs another one", d.Interface)
 	}
 	for i, addr := range d.DNS {
 		if c.Hotspot.Address.Masked().Contains(addr) {
-			t.elementProblem("dns", i, "%v is inside the hotspot's network %v; write the line's resolvers", addr,
+			t.elementProblem("dns", i, "%v is inside the hotspot's network %v; write the line's DNS servers", addr,
 				c.Hotspot.Address.Masked())
 		}
 	}
 	return d
 }
 
+// sameLooks returns the same for names that look the same: letters may be encoded with their accents or apart from them, and
+// spaces be of other widths.
+func sameLooks(name string) string { return strings.Join(strings.Fields(norm.NFKC.String(name)), " ") }
+
 // wifi reads the network that a donation joins, nil for none.
 func (r *reader) wifi(t *table) *WiFi {
-	defer t.refuseUnknown()
+	defer t.rejectUnknown()
 	if len(t.values) == 0 {
 		return nil
 	}
 	return &WiFi{
 		SSID:       required(t, "ssid", `"the network's name"`, ParseSSID),
-		Passphrase: optional(t, "passphrase", "", parsePassphrase),
+		Passphrase: optional(t, "passphrase", "", parseLentPassphrase),
 	}
 }
 
-// lastReset returns the highest day that a period may begin on, 0 for periods that have none.
+// lastReset returns the highest first day of a period, 0 for periods without one.
 func lastReset(period string) int {
 	switch period {
 	case "week":
@@ -347,7 +401,7 @@ func lastReset(period string) int {
 	return 0
 }
 
-// firstRepeated returns the index of the first element that stands in the list before, -1 if there is none.
+// firstRepeated returns the index of the first element that is in the list before, -1 if there is none.
 func firstRepeated(list []string) int {
 	for i := range list {
 		if slices.Contains(list[:i], list[i]) {

@@ -5,21 +5,40 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
 )
 
-// ParseWiFiQR reads the text of the QR code by which a phone gives its Wi-Fi away, "WIFI:T:WPA;S:name;P:passphrase;;":
-// as phones write it and the ZXing project describes it ("Barcode Contents", Wi-Fi network config). Errors do not show
-// the passphrase.
+const scheme = "WIFI:"
+
+// quotationMarks are those that a text may have brought from where it was copied.
+const quotationMarks = "\"'`\u00ab\u00bb\u2018\u2019\u201a\u201c\u201d\u201e"
+
+// IsWiFiQR tells whether a text is meant as that of a Wi-Fi QR code: it begins like one, after white space, characters without
+// width (a byte order mark) and quotation marks. It is no name of a network then.
+func IsWiFiQR(text string) bool {
+	text = strings.TrimLeftFunc(text, besideQR)
+	return len(text) >= len(scheme) && strings.EqualFold(text[:len(scheme)], scheme)
+}
+
+// besideQR tells whether a character is one that may stand around the text of a QR code.
+func besideQR(r rune) bool {
+	return unicode.IsSpace(r) || unicode.Is(unicode.Cf, r) || strings.ContainsRune(quotationMarks, r)
+}
+
+// ParseWiFiQR parses the text of the QR code by which a phone shares its Wi-Fi, "WIFI:T:WPA;S:name;P:passphrase;;", as phones
+// write it and the ZXing project describes it ("Barcode Contents", Wi-Fi network config). Errors do not show the passphrase.
 //
-// A name that could be read as hexadecimal is a name: phones write no others. It is taken for bytes only where it is
-// too long for a name.
+// A name that could be hexadecimal is a plain name: phones write no hexadecimal ones. It is decoded only if it is too long
+// for a name.
 func ParseWiFiQR(text string) (WiFi, error) {
-	const scheme = "WIFI:"
-	text = strings.TrimLeft(text, " \t\r\n")
-	if len(text) < len(scheme) || !strings.EqualFold(text[:len(scheme)], scheme) {
-		return WiFi{}, errors.New(`no text of a Wi-Fi QR code, which begins with "WIFI:"`)
+	if !IsWiFiQR(text) {
+		return WiFi{}, errors.New(`not the text of a Wi-Fi QR code, which starts with "WIFI:"`)
 	}
-	fields := qrFields(text[len(scheme):])
+	text = strings.TrimLeftFunc(text, besideQR)[len(scheme):]
+	if end := strings.TrimRightFunc(text, besideQR); strings.HasSuffix(end, ";") { // quotation marks behind the whole
+		text = end
+	}
+	fields := qrFields(text)
 	ssid, passphrase := fields["S"], fields["P"]
 	if len(ssid) > 32 {
 		if name, err := hex.DecodeString(ssid); err == nil {
@@ -34,25 +53,45 @@ func ParseWiFiQR(text string) (WiFi, error) {
 	}
 	switch kind := strings.ToUpper(fields["T"]); {
 	case kind == "WEP":
-		return WiFi{}, errors.New("the network is protected by WEP, which anybody breaks; choose WPA2 or WPA3 on the phone")
+		return WiFi{}, errors.New("the network uses WEP, which is insecure; choose WPA2 or WPA3 on the phone")
 	case strings.HasSuffix(kind, "EAP") || fields["E"] != "":
-		return WiFi{}, errors.New("the network asks for a user's name, as in a company; lend one with a password alone")
-	case kind == "NOPASS" || kind == "OWE", kind == "" && passphrase == "":
+		return WiFi{}, errors.New("the network uses 802.1X (a user name); lend one with only a password")
+	case isOpen(kind) && passphrase != "":
+		return WiFi{}, errors.New("the QR code's text says that the network is open (T:), and has a password (P:); " +
+			"write T:WPA if it needs the password, or leave P: out")
+	case isOpen(kind), kind == "" && passphrase == "":
 		return WiFi{SSID: SSID(ssid)}, nil
-	case kind != "" && kind != "SAE" && !strings.HasPrefix(kind, "WPA"):
-		return WiFi{}, errors.New("the kind of protection (T:) is not known; known are WPA, SAE and nopass")
+	case kind != "" && kind != "SAE" && kind != "PSK" && !strings.HasPrefix(kind, "WPA") && !strings.HasPrefix(kind, "RSN"):
+		return WiFi{}, errors.New("unknown security type (T:); supported are WPA, SAE and nopass")
 	case passphrase == "":
 		return WiFi{}, errors.New("the password is missing from the QR code's text; copy all of it, from WIFI: to ;;")
 	}
-	passphrase, err := parsePassphrase(passphrase)
+	passphrase, err := parseLentPassphrase(passphrase)
 	if err != nil {
 		return WiFi{}, fmt.Errorf("the password: %w", err)
 	}
 	return WiFi{SSID: SSID(ssid), Passphrase: passphrase}, nil
 }
 
-// qrFields reads "KEY:value;" one after the other; of a key that comes twice the first counts. In a value a backslash
-// takes the meaning from the character behind it, and quotation marks around the whole are not part of it.
+// isOpen tells whether a security type is that of a network without a password.
+func isOpen(kind string) bool {
+	return kind == "NOPASS" || kind == "NONE" || kind == "OPEN" || kind == "OWE"
+}
+
+// FormatWiFiQR returns the text of the QR code by which phones join a network: what [ParseWiFiQR] reads.
+func FormatWiFiQR(w WiFi) string {
+	name := escapeQR.Replace(string(w.SSID))
+	if w.Passphrase == "" {
+		return "WIFI:T:nopass;S:" + name + ";;"
+	}
+	return "WIFI:T:WPA;S:" + name + ";P:" + escapeQR.Replace(w.Passphrase) + ";;"
+}
+
+// escapeQR escapes a value in the text of a QR code.
+var escapeQR = strings.NewReplacer(`\`, `\\`, `;`, `\;`, `,`, `\,`, `:`, `\:`, `"`, `\"`)
+
+// qrFields parses a sequence of "KEY:value;". The first of duplicate keys counts. In a value a backslash escapes the next
+// character, and quotation marks around the whole are not part of it.
 func qrFields(text string) map[string]string {
 	fields := make(map[string]string)
 	for {
@@ -61,7 +100,7 @@ func qrFields(text string) map[string]string {
 			return fields
 		}
 		var value []byte
-		end, quoted := 0, false // quoted: the last character is a quotation mark that has its meaning
+		end, quoted := 0, false // quoted: the last character is an unescaped quotation mark
 		for ; end < len(rest) && rest[end] != ';'; end++ {
 			quoted = rest[end] == '"'
 			if rest[end] == '\\' && end+1 < len(rest) {

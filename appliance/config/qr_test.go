@@ -1,6 +1,7 @@
 package config
 
 import (
+	"math/rand/v2"
 	"strings"
 	"testing"
 )
@@ -25,6 +26,22 @@ func TestParseWiFiQR(t *testing.T) {
 		{`WIFI:T:nopass;S:Café;P:;;`, WiFi{SSID: "Café"}},
 		{`WIFI:S:Café;;`, WiFi{SSID: "Café"}},
 		{`WIFI:T:WPA;S:Chez Lucie;P:trois petits chats`, WiFi{"Chez Lucie", "trois petits chats"}},
+
+		// With what was copied around it.
+		{`"WIFI:S:Box;T:WPA;P:12345678;;"`, WiFi{"Box", "12345678"}},
+		{`'"WIFI:S:Box;T:WPA;P:12345678;;"'`, WiFi{"Box", "12345678"}},
+		{"\ufeff« WIFI:S:Box;T:WPA;P:12345678;; »\r\n", WiFi{"Box", "12345678"}},
+		{"\u00a0\u200b“wifi:S:Box;T:WPA;P:12345678;;”", WiFi{"Box", "12345678"}},
+		{`WIFI:S:Box;T:WPA;P:"12345678"`, WiFi{"Box", "12345678"}},
+		{`WIFI:S:Box;T:WPA;P:1234567"`, WiFi{"Box", `1234567"`}},
+
+		// Other names of security types.
+		{`WIFI:T:NONE;S:Café;;`, WiFi{SSID: "Café"}},
+		{`WIFI:T:open;S:Café;P:;;`, WiFi{SSID: "Café"}},
+		{`WIFI:T:PSK;S:Box;P:12345678;;`, WiFi{"Box", "12345678"}},
+		{`WIFI:T:RSN;S:Box;P:12345678;;`, WiFi{"Box", "12345678"}},
+		{`WIFI:T:WPA2-PSK;S:Box;P:12345678;;`, WiFi{"Box", "12345678"}},
+		{`WIFI:T:WPA;S:Box;P:` + strings.Repeat("0aF9", 16) + `;;`, WiFi{"Box", strings.Repeat("0aF9", 16)}},
 	} {
 		if got, err := ParseWiFiQR(c.text); err != nil || got != c.want {
 			t.Errorf("%s: %q, %v; want %q", c.text, got, err, c.want)
@@ -35,18 +52,21 @@ func TestParseWiFiQR(t *testing.T) {
 func TestParseWiFiQRRefuses(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
-		``:                                   "no text of a Wi-Fi QR code",
-		`https://example.org/`:               "no text of a Wi-Fi QR code",
+		``:                                   "not the text of a Wi-Fi QR code",
+		`https://example.org/`:               "not the text of a Wi-Fi QR code",
 		`WIFI:`:                              "name is missing",
 		`WIFI:;;`:                            "name is missing",
 		`WIFI:T:WPA;P:12345678;;`:            "name is missing",
 		`WIFI:T:WPA;S:Chez Lucie;;`:          "password is missing",
 		`WIFI:T:WPA;S:Chez Lucie;P:secret;;`: "6 characters long",
-		`WIFI:T:WEP;S:Chez Lucie;P:secret;;`: "WEP, which anybody breaks",
-		`WIFI:T:WPA2-EAP;S:x;P:12345678;;`:   "a user's name",
-		`WIFI:T:WPA;E:PEAP;S:x;P:12345678;;`: "a user's name",
-		`WIFI:T:secret78;S:x;P:secret78;;`:   "not known",
-		`WIFI:T:nopass;S:` + strings.Repeat("x", 33) + `;;`: "33 bytes long",
+		`WIFI:T:WEP;S:Chez Lucie;P:secret;;`: "WEP, which is insecure",
+		`WIFI:T:WPA2-EAP;S:x;P:12345678;;`:   "a user name",
+		`WIFI:T:WPA;E:PEAP;S:x;P:12345678;;`: "a user name",
+		`WIFI:T:secret78;S:x;P:secret78;;`:   "unknown security type",
+		`WIFI:T:NONE;S:Box;P:secret78;;`:     "says that the network is open",
+		`"WIFI:"`:                            "name is missing",
+		`WIFI:T:WPA;S:Box;P:` + strings.Repeat("x", 64) + `;;`: "64 characters long",
+		`WIFI:T:nopass;S:` + strings.Repeat("x", 33) + `;;`:    "33 bytes long",
 	} {
 		got, err := ParseWiFiQR(text)
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
@@ -55,12 +75,11 @@ func TestParseWiFiQRRefuses(t *testing.T) {
 	}
 }
 
-// FuzzWiFiQR holds what is read against what a file may say, and against what a phone would write of it.
+// FuzzWiFiQR checks parsed values against the rules of the file, and against the text that a phone would write for them.
 func FuzzWiFiQR(f *testing.F) {
 	f.Add(`WIFI:T:WPA;S:a\;b\,c\:d\\e\"f;P:\"12\;34\:56\";;`)
 	f.Add(`WIFI:T:WPA;S:"CAFE";P:"12345678";H:true;;`)
 	f.Add("WIFI:S:\"\xe9;;")
-	escape := strings.NewReplacer(`\`, `\\`, `;`, `\;`, `,`, `\,`, `:`, `\:`, `"`, `\"`)
 	f.Fuzz(func(t *testing.T, text string) {
 		w, err := ParseWiFiQR(text)
 		if err != nil {
@@ -69,16 +88,50 @@ func FuzzWiFiQR(f *testing.F) {
 		if name, err := ParseSSID(w.SSID.String()); err != nil || name != w.SSID {
 			t.Errorf("%q gives the name %q: %v", text, w.SSID, err)
 		}
-		if _, err := parsePassphrase(w.Passphrase); err != nil {
-			t.Errorf("%q gives a passphrase that no file may have: %v", text, err)
+		if _, err := parseLentPassphrase(w.Passphrase); err != nil {
+			t.Errorf("%q gives a passphrase that is invalid in the file: %v", text, err)
 		}
-		kind := "WPA"
-		if w.Passphrase == "" {
-			kind = "nopass"
-		}
-		again := "WIFI:T:" + kind + ";S:" + escape.Replace(string(w.SSID)) + ";P:" + escape.Replace(w.Passphrase) + ";;"
+		again := FormatWiFiQR(w)
 		if got, err := ParseWiFiQR(again); err != nil || got != w {
-			t.Errorf("%q is read as %q, and that back from %q as %q, %v", text, w, again, got, err)
+			t.Errorf("%q is parsed as %q, but its text %q as %q, %v", text, w, again, got, err)
 		}
 	})
+}
+
+// TestFormatWiFiQR: whatever a network is called and its passphrase is, the text of its QR code is read as both.
+func TestFormatWiFiQR(t *testing.T) {
+	t.Parallel()
+	for want, w := range map[string]WiFi{
+		`WIFI:T:WPA;S:Chez Lucie;P:trois petits chats;;`:   {"Chez Lucie", "trois petits chats"},
+		`WIFI:T:nopass;S:Café des Lilas;;`:                 {SSID: "Café des Lilas"},
+		`WIFI:T:WPA;S:a\;b\,c\:d\\e\"f;P:\"12\;34\:56\";;`: {`a;b,c:d\e"f`, `"12;34:56"`},
+	} {
+		if got := FormatWiFiQR(w); got != want {
+			t.Errorf("%q: %s, want %s", w, got, want)
+		}
+	}
+	random := rand.New(rand.NewPCG(14, 4))
+	pick := func(from []string, most int) string {
+		var b strings.Builder
+		for n := random.IntN(most); n >= 0; n-- {
+			if s := from[random.IntN(len(from))]; b.Len()+len(s) <= most {
+				b.WriteString(s)
+			}
+		}
+		return b.String()
+	}
+	special := []string{`\`, `;`, `,`, `:`, `"`, ` `, `a`, `F`, `0`}
+	for range 10000 {
+		w := WiFi{SSID: SSID(pick(append(special, "é", "\U0001f309", "\xff"), 32))}
+		if random.IntN(3) > 0 {
+			w.Passphrase = "12345678"[:7] + pick(special, 56)
+		}
+		if w.SSID == "" {
+			continue
+		}
+		text := FormatWiFiQR(w)
+		if got, err := ParseWiFiQR(text); err != nil || got != w {
+			t.Errorf("%q is written as %q, which is read as %q, %v", w, text, got, err)
+		}
+	}
 }

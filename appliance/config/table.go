@@ -4,20 +4,27 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
+
+	"passerelle/appliance/hours"
 
 	"github.com/BurntSushi/toml"
 )
 
-// reader gathers the problems of one file.
+// reader collects the problems of one file.
 type reader struct {
 	file     string
 	lines    map[string]int // by path
 	problems Problems
-	basics   bool // unknown keys are passed over
+	basics   bool     // ignore unknown keys
+	secrets  []string // that no problem may quote
+
+	schoolZone hours.SchoolZone // of the box
+	zoneFailed bool             // it has a problem of its own
 }
 
-// line returns the line of a path, or of the nearest thing around it that has one; 1 at last.
+// line returns the line of a path, or of the nearest parent that has one, else 1.
 func (r *reader) line(path string) int {
 	for path != "" {
 		if line, ok := r.lines[path]; ok {
@@ -28,40 +35,40 @@ func (r *reader) line(path string) int {
 	return 1
 }
 
-// table is one table of the file. Each key asked for becomes a known one; refuseUnknown complains about the rest.
+// table is one table of the file. Each key that is read becomes a known one; rejectUnknown reports the rest.
 type table struct {
 	r      *reader
 	path   string // for lines: "donation[1]"
-	name   string // for people: "donation"
+	name   string // for problems: "donation"
 	values map[string]any
-	absent bool // the file has no such table, and that is complained of
+	absent bool // the file has no such table, and that has been reported
 	known  []string
 	bad    []string // keys with a problem
 }
 
-// problem notes what is wrong with a key of the table.
-func (t *table) problem(key, format string, args ...any) { t.note(key, key, format, args...) }
+// problem adds a problem with a key of the table.
+func (t *table) problem(key, format string, args ...any) { t.addProblem(key, key, format, args...) }
 
-// elementProblem notes what is wrong with the ith element of a list.
+// elementProblem adds a problem with the ith element of a list.
 func (t *table) elementProblem(key string, i int, format string, args ...any) {
-	t.note(key, elementOf(key, i), format, args...)
+	t.addProblem(key, elementOf(key, i), format, args...)
 }
 
-// note files a problem of key under the line of path, which is in the table too.
-func (t *table) note(key, path, format string, args ...any) {
+// addProblem adds a problem of key on the line of path, which is in the table too.
+func (t *table) addProblem(key, path, format string, args ...any) {
 	t.bad = append(t.bad, key)
 	t.r.problems = append(t.r.problems, Problem{
 		File: t.r.file,
 		Line: t.r.line(joinPath(t.path, path)),
 		Key:  joinPath(t.name, key),
-		Msg:  fmt.Sprintf(format, args...),
+		Msg:  t.r.redact(fmt.Sprintf(format, args...)),
 	})
 }
 
-// failed tells whether a problem of the key was noted.
+// failed tells whether the key has a problem.
 func (t *table) failed(key string) bool { return slices.Contains(t.bad, key) }
 
-// has tells whether the file gives the key, and makes it a known one.
+// has tells whether the file has the key, and makes it a known one.
 func (t *table) has(key string) bool {
 	if !slices.Contains(t.known, key) {
 		t.known = append(t.known, key)
@@ -70,12 +77,11 @@ func (t *table) has(key string) bool {
 	return ok
 }
 
-// table returns a table in this one. One that is missing (which a needed one may not be) or wrong is as if empty, and
-// only that is complained of.
-func (t *table) table(key string, needed bool) *table {
+// table returns a table in this one. A missing or invalid one is as if empty, and its keys are not reported as missing.
+func (t *table) table(key string, isRequired bool) *table {
 	inner := &table{r: t.r, path: key, name: key}
 	has := t.has(key)
-	if !has && !needed {
+	if !has && !isRequired {
 		return inner
 	}
 	values, ok := t.values[key].(map[string]any)
@@ -83,7 +89,7 @@ func (t *table) table(key string, needed bool) *table {
 	case !has:
 		t.problem(key, "missing; write [%s] and its keys (passerelle init shows them)", key)
 	case !ok:
-		t.problem(key, "%s stands where a table should; write [%s] on a line of its own and its keys below",
+		t.problem(key, "expected a table, got %s; write [%s] on a line of its own and its keys below",
 			describe(t.values[key]), key)
 	}
 	inner.values = values
@@ -91,7 +97,7 @@ func (t *table) table(key string, needed bool) *table {
 	return inner
 }
 
-// inline returns a table that stands in one line of this one. One that is missing or wrong is as if empty.
+// inline returns an inline table in this one. A missing or invalid one is as if empty.
 func (t *table) inline(key string) *table {
 	inner := &table{r: t.r, path: joinPath(t.path, key), name: joinPath(t.name, key)}
 	if !t.has(key) {
@@ -99,7 +105,7 @@ func (t *table) inline(key string) *table {
 	}
 	values, ok := t.values[key].(map[string]any)
 	if !ok {
-		t.problem(key, "%s stands where a table should; write %s = { ... }", describe(t.values[key]), key)
+		t.problem(key, "expected a table, got %s; write %s = { ... }", describe(t.values[key]), key)
 	}
 	inner.values = values
 	return inner
@@ -119,16 +125,16 @@ func (t *table) tables(key string) []*table {
 		for i := range values {
 			element, ok := values[i].(map[string]any)
 			if !ok {
-				t.elementProblem(key, i, "%s stands where a table should; write [[%s]]", describe(values[i]), key)
+				t.elementProblem(key, i, "expected a table, got %s; write [[%s]]", describe(values[i]), key)
 				return nil
 			}
 			elements = append(elements, element)
 		}
 	case map[string]any:
-		t.problem(key, "write [[%s]], with two brackets: there may be several", key)
+		t.problem(key, "expected an array of tables, got a table; write [[%s]], with two brackets", key)
 		return nil
 	default:
-		t.problem(key, "%s stands where tables should; write [[%s]] and its keys below", describe(values), key)
+		t.problem(key, "expected an array of tables, got %s; write [[%s]] and its keys below", describe(values), key)
 		return nil
 	}
 	if len(elements) == 0 {
@@ -141,8 +147,8 @@ func (t *table) tables(key string) []*table {
 	return inner
 }
 
-// refuseUnknown complains about each key that was never asked for.
-func (t *table) refuseUnknown() {
+// rejectUnknown reports each key that was never read.
+func (t *table) rejectUnknown() {
 	if t.r.basics {
 		return
 	}
@@ -151,7 +157,7 @@ func (t *table) refuseUnknown() {
 			continue
 		}
 		name := toml.Key{key}.String()
-		advice := "known here: " + strings.Join(t.known, ", ")
+		advice := "known keys: " + strings.Join(t.known, ", ")
 		if near := nearest(key, t.known); near != "" {
 			advice = fmt.Sprintf("did you mean %s?", near)
 		}
@@ -159,7 +165,7 @@ func (t *table) refuseUnknown() {
 	}
 }
 
-// optional returns the value of key as parse reads it, or fallback when the key is missing or wrong.
+// optional returns the parsed value of key, or fallback if the key is missing or invalid.
 func optional[V, T any](t *table, key string, fallback T, parse func(V) (T, error)) T {
 	if !t.has(key) {
 		return fallback
@@ -172,7 +178,7 @@ func optional[V, T any](t *table, key string, fallback T, parse func(V) (T, erro
 	return value
 }
 
-// required is optional without a fallback; what says what to write.
+// required is optional without a fallback; what is an example value.
 func required[V, T any](t *table, key, what string, parse func(V) (T, error)) T {
 	var zero T
 	if !t.has(key) && !t.absent {
@@ -182,14 +188,14 @@ func required[V, T any](t *table, key, what string, parse func(V) (T, error)) T 
 	return optional(t, key, zero, parse)
 }
 
-// list returns the elements of key as parse reads them, without those that are wrong.
+// list returns the parsed elements of key, without invalid ones.
 func list[T any](t *table, key string, fallback []T, parse func(string) (T, error)) []T {
 	if !t.has(key) {
 		return fallback
 	}
 	values, ok := t.values[key].([]any)
 	if !ok {
-		t.problem(key, "%s stands where a list should; write %s = [\"...\"]", describe(t.values[key]), key)
+		t.problem(key, "expected a list, got %s; write %s = [\"...\"]", describe(t.values[key]), key)
 		return nil
 	}
 	var out []T
@@ -213,16 +219,35 @@ func convert[V, T any](value any, parse func(V) (T, error)) (T, error) {
 		if _, ok := any(typed).(bool); ok {
 			wanted = "true or false"
 		}
-		return zero, fmt.Errorf("%s stands where %s should", describe(value), wanted)
+		if written := unquoted(value); written != "" {
+			if text, ok := any(written).(V); ok { // the message for the text, or that it needs quotes
+				if _, err := parse(text); err != nil {
+					return zero, fmt.Errorf("expected %s, got %s: %w", wanted, describe(value), err)
+				}
+				return zero, fmt.Errorf("expected %s, got %s; put it in quotes", wanted, describe(value))
+			}
+		}
+		return zero, fmt.Errorf("expected %s, got %s", wanted, describe(value))
 	}
 	return parse(typed)
+}
+
+// unquoted returns the text of a number that was written without quotes, "" for other values.
+func unquoted(value any) string {
+	switch v := value.(type) {
+	case int64:
+		return strconv.FormatInt(v, 10)
+	case float64:
+		return strconv.FormatFloat(v, 'f', -1, 64)
+	}
+	return ""
 }
 
 // describe names the type of a decoded TOML value.
 func describe(value any) string {
 	switch v := value.(type) {
 	case string:
-		return "text in quotes"
+		return "a quoted string"
 	case int64:
 		return "a number"
 	case float64:
@@ -237,7 +262,7 @@ func describe(value any) string {
 	return "a date or time"
 }
 
-// joinPath joins a table's path and what pathOf or elementOf wrote.
+// joinPath joins a table's path and the result of pathOf or elementOf.
 func joinPath(table, key string) string {
 	if table == "" {
 		return key
@@ -256,7 +281,7 @@ func nearest(key string, known []string) string {
 	return best
 }
 
-// distance is how many letters must be put in, taken out or changed to make b of a (Levenshtein).
+// distance returns the Levenshtein distance of a and b.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

@@ -4,39 +4,44 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+
+	"golang.org/x/text/unicode/norm"
 )
 
-// unit is a word behind a number, and what it multiplies by.
+// unit is the suffix of a number, and its factor.
 type unit struct {
 	word   string
 	factor uint64
 }
 
-// The largest comes first, so that String finds the shortest writing.
+// The largest comes first, so that String finds the shortest form.
 var (
 	rateUnits = []unit{{"gbit", 1e9}, {"mbit", 1e6}, {"kbit", 1e3}, {"bit", 1}}
 	sizeUnits = []unit{{"TB", 1e12}, {"GB", 1e9}, {"MB", 1e6}, {"kB", 1e3}, {"B", 1}}
 )
 
-// ParseRate reads a rate as the file writes it: "4mbit", "1.5mbit", "0". Units are bit, kbit, mbit and gbit, decimal.
+// ParseRate parses a rate: "4mbit", "1.5mbit", "0". Units are bit, kbit, mbit and gbit, decimal.
 func ParseRate(s string) (Rate, error) {
-	n, err := parseQuantity(s, rateUnits, `"64kbit", "4mbit" or "1gbit"`)
+	n, err := parseQuantity("rate", s, rateUnits, `"64kbit", "4mbit" or "1gbit"`)
 	return Rate(n), err
 }
 
-// ParseSize reads a size as the file writes it: "500MB", "1.5GB", "0". Units are B, kB, MB, GB and TB, decimal.
+// ParseSize parses a size: "500MB", "1.5GB", "0". Units are B, kB, MB, GB and TB, decimal.
 func ParseSize(s string) (Size, error) {
-	n, err := parseQuantity(s, sizeUnits, `"500MB" or "200GB"`)
+	n, err := parseQuantity("size", s, sizeUnits, `"500MB" or "200GB"`)
 	return Size(n), err
 }
 
-// String writes the rate so that ParseRate reads the same: "4mbit", "1500kbit", "0".
+// String returns the rate as ParseRate parses it: "4mbit", "1500kbit", "0".
 func (r Rate) String() string { return formatQuantity(uint64(r), rateUnits) }
 
-// String writes the size so that ParseSize reads the same: "500MB", "1500MB", "0".
+// String returns the size as ParseSize parses it: "500MB", "1500MB", "0".
 func (s Size) String() string { return formatQuantity(uint64(s), sizeUnits) }
 
 func formatQuantity(n uint64, units []unit) string {
@@ -51,10 +56,13 @@ func formatQuantity(n uint64, units []unit) string {
 	panic("config: the last unit must be 1")
 }
 
-// parseQuantity reads a decimal number, with a fraction if it comes out whole, and one of the units directly behind it.
-func parseQuantity(s string, units []unit, examples string) (uint64, error) {
+// parseQuantity parses a decimal number with one of the units directly after it. A fraction is allowed if the result is whole.
+func parseQuantity(what, s string, units []unit, examples string) (uint64, error) {
 	if s == "0" {
 		return 0, nil
+	}
+	if as := asWritten(s, units); as != "" && as != s {
+		return 0, fmt.Errorf("invalid %s %q; use %q", what, s, as)
 	}
 	end := strings.IndexFunc(s, func(r rune) bool { return (r < '0' || r > '9') && r != '.' })
 	if end < 0 {
@@ -65,13 +73,11 @@ func parseQuantity(s string, units []unit, examples string) (uint64, error) {
 	for _, u := range units {
 		if word == u.word {
 			factor = u.factor
-		} else if strings.EqualFold(strings.TrimSpace(word), u.word) && number != "" && factor == 0 {
-			return 0, fmt.Errorf("%q is not read; write %q", s, number+u.word)
 		}
 	}
 	whole, fraction, hasPoint := strings.Cut(number, ".")
 	if factor == 0 || whole == "" || hasPoint && fraction == "" {
-		return 0, fmt.Errorf("%q is not understood; write it as %s", s, examples)
+		return 0, fmt.Errorf("invalid %s %q; write it as %s", what, s, examples)
 	}
 	n, err := parseDecimal(whole, fraction, factor)
 	if err != nil {
@@ -80,7 +86,70 @@ func parseQuantity(s string, units []unit, examples string) (uint64, error) {
 	return n, nil
 }
 
-// errTooLarge and errNotWhole end a sentence that begins with the number.
+// What people write for units and for no limit, without spaces and in small letters.
+var (
+	otherUnits = map[string]string{
+		"o": "B", "octet": "B", "octets": "B", "b": "B", "byte": "B", "bytes": "B",
+		"ko": "kB", "kb": "kB", "kilo": "kB", "kilooctets": "kB", "mo": "MB", "mb": "MB", "mega": "MB", "megas": "MB", "megaoctets": "MB",
+		"go": "GB", "gb": "GB", "giga": "GB", "gigas": "GB", "gigaoctets": "GB", "to": "TB", "tb": "TB", "teraoctets": "TB",
+	}
+	otherRates = map[string]string{
+		"bit/s": "bit", "bits/s": "bit", "bps": "bit", "b/s": "bit",
+		"k": "kbit", "kbit/s": "kbit", "kbits/s": "kbit", "kbits": "kbit", "kbps": "kbit", "kb/s": "kbit", "kbit": "kbit",
+		"m": "mbit", "mbit/s": "mbit", "mbits/s": "mbit", "mbits": "mbit", "mbps": "mbit", "mb/s": "mbit", "mega": "mbit", "megas": "mbit", "mbit": "mbit",
+		"g": "gbit", "gbit/s": "gbit", "gbits/s": "gbit", "gbits": "gbit", "gbps": "gbit", "gb/s": "gbit", "giga": "gbit", "gbit": "gbit",
+	}
+	byteRates = map[string]string{"ko/s": "kbit", "mo/s": "mbit", "go/s": "gbit", "kB/s": "kbit", "KB/s": "kbit", "MB/s": "mbit", "GB/s": "gbit"}
+	noLimit   = []string{"illimite", "illimitee", "unlimited", "infini", "aucun", "aucune", "none", "non", "no", "sanslimite", "nolimit", "-"}
+)
+
+// plain returns a text without white space of any width and without accents.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsSpace(r) || unicode.Is(unicode.Mn, r) || unicode.Is(unicode.Cf, r) {
+			return -1
+		}
+		return r
+	}, norm.NFKD.String(s))
+}
+
+// asWritten returns what to write for an amount that is written otherwise, "" if that is not certain.
+func asWritten(s string, units []unit) string {
+	text := plain(s)
+	if slices.Contains(noLimit, strings.ToLower(text)) {
+		return "0"
+	}
+	end := strings.IndexFunc(text, func(r rune) bool { return (r < '0' || r > '9') && r != '.' && r != ',' })
+	if end <= 0 || strings.Count(text[:end], ",")+strings.Count(text[:end], ".") > 1 {
+		return ""
+	}
+	number, word := strings.Replace(text[:end], ",", ".", 1), text[end:]
+	others := otherUnits
+	if units[len(units)-1].word == "bit" {
+		others = otherRates
+	}
+	unit, known := others[strings.ToLower(word)]
+	if bits, ok := byteRates[word]; ok || byteRates[strings.ToLower(word)] != "" {
+		if unit = bits; !ok {
+			unit = byteRates[strings.ToLower(word)]
+		}
+		n, err := strconv.ParseFloat(number, 64)
+		if err != nil || others["go"] != "" {
+			return ""
+		}
+		number, known = strconv.FormatFloat(n*8, 'f', -1, 64), true
+	}
+	if !known {
+		return ""
+	}
+	whole, fraction, point := strings.Cut(number, ".")
+	if whole == "" || point && fraction == "" {
+		return ""
+	}
+	return number + unit
+}
+
+// These errors complete a sentence that starts with the number.
 var (
 	errTooLarge = errors.New("is too large")
 	errNotWhole = errors.New("is not a whole number of the smallest unit")
@@ -116,15 +185,17 @@ func parseDecimal(whole, fraction string, factor uint64) (uint64, error) {
 	return total, nil
 }
 
-// parseDuration reads a duration of whole seconds within bounds.
+// parseDuration parses a duration of whole seconds within bounds.
 func parseDuration(least, most time.Duration) func(string) (time.Duration, error) {
 	return func(s string) (time.Duration, error) {
 		d, err := time.ParseDuration(s)
 		switch {
+		case err != nil && durationAsWritten(s) != "":
+			return 0, fmt.Errorf("%q is not a duration; use %q", s, durationAsWritten(s))
 		case err != nil:
 			return 0, fmt.Errorf(`%q is not a duration; write it as "30m", "2h" or "1h30m"`, s)
 		case d < least || d > most:
-			return 0, fmt.Errorf("%q is out of bounds; write %q to %q", s, formatDuration(least), formatDuration(most))
+			return 0, fmt.Errorf("%q is out of range; write %q to %q", s, formatDuration(least), formatDuration(most))
 		case d%time.Second != 0:
 			return 0, fmt.Errorf("%q is not a whole number of seconds", s)
 		}
@@ -132,7 +203,32 @@ func parseDuration(least, most time.Duration) func(string) (time.Duration, error
 	}
 }
 
-// formatDuration writes whole seconds without the empty parts that time.Duration's String has: "2h", "1h30m".
+// French and English units of durations, the longest words first.
+var (
+	durationUnits = strings.NewReplacer(
+		"heures", "h", "heure", "h", "hours", "h", "hour", "h", "hrs", "h", "hr", "h", "minutes", "m", "minute", "m", "mins", "m", "min", "m",
+		"mn", "m", "secondes", "s", "seconde", "s", "seconds", "s", "second", "s", "sec", "s", "et", "", "and", "", ",", ".",
+	)
+	hoursOnly = regexp.MustCompile(`^(\d+)h(\d\d)$`)
+	wholeDays = regexp.MustCompile(`^(\d{1,3})(?:jours?|j|days?|d)$`)
+)
+
+// durationAsWritten returns what to write for a duration that is written otherwise, "" if that is not certain.
+func durationAsWritten(s string) string {
+	text := strings.ToLower(plain(s))
+	if m := wholeDays.FindStringSubmatch(text); m != nil {
+		days, _ := strconv.Atoi(m[1]) // at most three digits
+		return formatDuration(time.Duration(days) * 24 * time.Hour)
+	}
+	text = hoursOnly.ReplaceAllString(durationUnits.Replace(text), "${1}h${2}m")
+	d, err := time.ParseDuration(text)
+	if err != nil || d%time.Second != 0 {
+		return ""
+	}
+	return formatDuration(d)
+}
+
+// formatDuration formats whole seconds without the zero parts of time.Duration's String: "2h", "1h30m".
 func formatDuration(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {

@@ -1,7 +1,7 @@
 package config
 
 import (
-	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -10,17 +10,19 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	_ "time/tzdata" // the box's image has no zone files
+	_ "time/tzdata" // the box's image has no time zone files
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/text/language"
 
 	"passerelle/appliance/hours"
 )
 
-// languages are those that pages are written in.
+// languages are the languages of the pages.
 var languages = []string{"fr", "en", "ar", "es", "pt", "uk"}
 
-// Bounds of rates and sizes that are not 0. The lowest keep a page usable, the highest tell a slip of the finger.
+// Bounds of rates and sizes that are not 0. The lowest keep a page usable, the highest catch typing errors.
 const (
 	minRate Rate = 64e3
 	maxRate Rate = 100e9
@@ -29,15 +31,92 @@ const (
 )
 
 func parseName(s string) (string, error) {
-	switch {
-	case strings.TrimSpace(s) == "":
+	if strings.TrimSpace(s) == "" {
 		return "", errors.New("empty; write a name")
-	case utf8.RuneCountInString(s) > 80:
-		return "", fmt.Errorf("%d characters long; write 80 at most", utf8.RuneCountInString(s))
-	case strings.TrimSpace(s) != s:
-		return "", errors.New("white space stands before or after the name; take it away")
-	case strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) && r != '\u00a0' && r != '\u202f' }):
-		return "", errors.New("a line end or another invisible character is in the name; take it away")
+	}
+	return parseLine(80)(s)
+}
+
+// parseLine accepts one line of visible text of at most so many characters; "" is none.
+func parseLine(most int) func(string) (string, error) {
+	return func(s string) (string, error) {
+		switch {
+		case utf8.RuneCountInString(s) > most:
+			return "", fmt.Errorf("%d characters long; at most %d are allowed", utf8.RuneCountInString(s), most)
+		case strings.TrimSpace(s) != s:
+			return "", errors.New("white space before or after the text; remove it")
+		case strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) && r != '\u00a0' && r != '\u202f' }):
+			return "", errors.New("a line end or another invisible character in the text; remove it")
+		}
+		return s, nil
+	}
+}
+
+// parsePostcode accepts France's postcodes; "" is none.
+func parsePostcode(s string) (string, error) {
+	if s != "" && (len(s) != 5 || strings.Trim(s, "0123456789") != "") {
+		return "", fmt.Errorf("%q is not a postcode; write five digits, as in 69003", s)
+	}
+	return s, nil
+}
+
+// parsePhone accepts a number as people write and dial it; "" is none. Two digits are 15, 17 and 18; E.164 allows 15.
+func parsePhone(s string) (string, error) {
+	digits := strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' {
+			return r
+		}
+		return -1
+	}, s)
+	rest := strings.Trim(strings.TrimPrefix(s, "+"), "0123456789 .")
+	if s != "" && (rest != "" || strings.TrimSpace(s) != s || len(digits) < 2 || len(digits) > 15) {
+		return "", fmt.Errorf("%q is not a phone number; write one as 01 23 45 67 89 or +262 262 12 34 56", s)
+	}
+	return s, nil
+}
+
+func parseDeskService(s string) (string, error) { return parseChoice(s, DeskServices...) }
+
+// parsePoint parses the result of Point.String; "" is nil.
+func parsePoint(s string) (*Point, error) {
+	if s == "" {
+		return nil, nil
+	}
+	const advice = `write latitude and longitude in degrees, as in "48.8566, 2.3522"`
+	latitude, longitude, ok := strings.Cut(s, ",")
+	p := &Point{}
+	for _, part := range []struct {
+		text  string
+		into  *float64
+		bound float64
+	}{{latitude, &p.Latitude, 90}, {longitude, &p.Longitude, 180}} {
+		f, err := strconv.ParseFloat(strings.TrimSpace(part.text), 64)
+		if !ok || err != nil || !(f >= -part.bound && f <= part.bound) {
+			return nil, fmt.Errorf("%q are not coordinates; %s", s, advice)
+		}
+		*part.into = f
+	}
+	if *p == (Point{}) {
+		return nil, fmt.Errorf("%q is in the Atlantic, where unknown coordinates are; %s", s, advice)
+	}
+	return p, nil
+}
+
+// parseURL accepts the URL of a file to download; "" is none.
+func parseURL(s string) (string, error) {
+	if s == "" {
+		return "", nil
+	}
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.Hostname() == "" || u.Opaque != "" || u.Scheme != "http" && u.Scheme != "https":
+		return "", fmt.Errorf("%q is not a web address; write one as https://example.fr/places.csv", s)
+	case u.User != nil || u.Fragment != "":
+		return "", fmt.Errorf("%q has a user or a fragment (#); remove it", s)
+	case len(s) > 1000:
+		return "", fmt.Errorf("%d bytes long; at most 1000 are allowed", len(s))
+	case strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f || !unicode.IsPrint(r) }):
+		return "", fmt.Errorf("%q has an invalid character; percent-encode it, as in %%20", s)
 	}
 	return s, nil
 }
@@ -51,7 +130,7 @@ func parseLanguage(s string) (string, error) {
 
 func parseFlag(v bool) (bool, error) { return v, nil }
 
-// parseHostname reads a name by RFC 1123, section 2.1, with two labels at least: a phone looks single words up elsewhere
+// parseHostname parses a host name (RFC 1123, section 2.1) of at least two labels: phones resolve single labels elsewhere
 // first, and .local by multicast (RFC 6762).
 func parseHostname(s string) (string, error) {
 	if s != strings.ToLower(s) {
@@ -64,49 +143,49 @@ func parseHostname(s string) (string, error) {
 	case len(labels) < 2:
 		return "", fmt.Errorf("%q is a single word; write a name with a dot, as in partage.internal", s)
 	case labels[len(labels)-1] == "local":
-		return "", fmt.Errorf("%q ends in .local, which phones look up otherwise; write it as partage.internal", s)
+		return "", fmt.Errorf("%q ends in .local, which phones resolve by multicast; write it as partage.internal", s)
 	case strings.Trim(labels[len(labels)-1], "0123456789") == "":
 		return "", fmt.Errorf("%q ends in a number, as an address does; write a name, as in partage.internal", s)
 	}
 	for _, label := range labels {
 		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' ||
 			strings.ContainsFunc(label, notHostnameChar) {
-			return "", fmt.Errorf("%q is no host name at %q; between dots stand 1 to 63 letters a-z, digits and inner hyphens",
+			return "", fmt.Errorf("invalid label %[2]q in host name %[1]q; labels have 1 to 63 letters a-z, digits and inner hyphens",
 				s, label)
 		}
 	}
 	return s, nil
 }
 
-// zones are the default ones. Each answers every label and is not signed, so that no cache knows a fresh name or can prove
-// that there is none (RFC 8198): sslip.io answers with the address in the name, of which nobody asks anything, GitHub Pages and
-// WordPress.com with their own servers. (nip.io has the operator of sslip.io.)
+// zones are the default zones. Each answers every label and is not signed, so that no cache knows a fresh name or can prove
+// its absence (RFC 8198). sslip.io answers with the address in the name, to which nothing is sent; GitHub Pages and
+// WordPress.com answer with their own servers. (nip.io has the same operator as sslip.io.)
 var zones = []Zone{
 	{"9-9-9-9.sslip.io", netip.MustParsePrefix("9.9.9.9/32")},
 	{"github.io", netip.MustParsePrefix("185.199.108.0/22")},
 	{"wordpress.com", netip.MustParsePrefix("192.0.64.0/18")},
 }
 
-// parseZone reads what Zone.String writes. An address that is none of the internet's would be filtered as rebinding.
+// parseZone parses the result of Zone.String. A private address would be filtered as DNS rebinding.
 func parseZone(s string) (Zone, error) {
 	name, network, ok := strings.Cut(s, " ")
 	name, star := strings.CutPrefix(name, "*.")
 	if !ok || !star {
-		return Zone{}, fmt.Errorf(`%q is no zone; write its name and the network of its addresses, as in %q`, s, zones[0])
+		return Zone{}, fmt.Errorf(`invalid zone %q; write its name and the network of its addresses, as in %q`, s, zones[0])
 	}
 	if _, err := parseHostname(name); err != nil {
 		return Zone{}, err
 	}
 	if len(name) > 200 {
-		return Zone{}, fmt.Errorf("%d characters long; write 200 at most", len(name))
+		return Zone{}, fmt.Errorf("%d characters long; at most 200 are allowed", len(name))
 	}
 	p, err := netip.ParsePrefix(strings.TrimSpace(network))
 	switch {
 	case err != nil || !p.Addr().Is4() || p != p.Masked() || p.Bits() < 8:
-		return Zone{}, fmt.Errorf(`%q is no IPv4 network of addresses; write one as in %q`, network, zones[0])
+		return Zone{}, fmt.Errorf(`%q is not an IPv4 network; write one as in %q`, network, zones[0])
 	case p.Addr().IsPrivate() || p.Addr().IsLoopback() || p.Addr().IsMulticast() || p.Addr().IsUnspecified() ||
 		p.Addr().IsLinkLocalUnicast():
-		return Zone{}, fmt.Errorf("%v is none of the internet's, and its answers would be filtered; write a zone with others", p)
+		return Zone{}, fmt.Errorf("%v is not public, and its answers would be filtered; write a zone with public addresses", p)
 	}
 	return Zone{name, p}, nil
 }
@@ -119,7 +198,7 @@ func domain(name string) string {
 
 func notHostnameChar(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' }
 
-// paris is the default zone. The embedded zone data has it.
+// paris is the default time zone. The embedded zone data has it.
 var paris = func() *time.Location {
 	loc, err := parseTimezone("Europe/Paris")
 	if err != nil {
@@ -129,17 +208,17 @@ var paris = func() *time.Location {
 }()
 
 func parseTimezone(s string) (*time.Location, error) {
-	if s == "" || s == "Local" { // LoadLocation takes them for UTC and for the system's
-		return nil, fmt.Errorf("%q names no zone; write one as Europe/Paris or America/Martinique", s)
+	if s == "" || s == "Local" { // for LoadLocation these are UTC and the system's zone
+		return nil, fmt.Errorf("%q is not a time zone; write one as Europe/Paris or America/Martinique", s)
 	}
 	loc, err := time.LoadLocation(s)
 	if err != nil {
-		return nil, fmt.Errorf("%q is not a known zone; write one as Europe/Paris or America/Martinique", s)
+		return nil, fmt.Errorf("unknown time zone %q; write one as Europe/Paris or America/Martinique", s)
 	}
 	return loc, nil
 }
 
-// parsePortalURL reads an URL that fits into a DHCP option (255 bytes) and into dnsmasq's file as it stands.
+// parsePortalURL parses a URL that fits into a DHCP option (255 bytes) and into dnsmasq's file without escapes.
 func parsePortalURL(s string) (string, error) {
 	if s == "" {
 		return "", nil
@@ -149,19 +228,19 @@ func parsePortalURL(s string) (string, error) {
 	case err != nil || u.Host == "" || u.Hostname() == "" || u.Opaque != "":
 		return "", fmt.Errorf("%q is not a web address; write one as https://portail.example.fr/captive-portal/api", s)
 	case u.Scheme != "https":
-		return "", fmt.Errorf("%q does not begin with https://, and phones take no other; write \"\" to send none", s)
+		return "", fmt.Errorf("%q does not start with https://, as phones require; write \"\" to send none", s)
 	case u.User != nil || u.Fragment != "":
-		return "", fmt.Errorf("%q has a user or a # part; take it away", s)
+		return "", fmt.Errorf("%q has a user or a fragment (#); remove it", s)
 	case len(s) > 255:
-		return "", fmt.Errorf("%d bytes long; 255 at most fit into the DHCP answer", len(s))
+		return "", fmt.Errorf("%d bytes long; a DHCP option has at most 255", len(s))
 	case strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`"',\`, r) }):
-		return "", fmt.Errorf("%q has a character that is not allowed in it; write that one in percent form, as in %%20", s)
+		return "", fmt.Errorf("%q has an invalid character; percent-encode it, as in %%20", s)
 	}
 	return s, nil
 }
 
-// parseInterface is narrower than the kernel (net/core/dev.c, dev_valid_name): names go into the files of other programs,
-// to which '+' and '*' mean more than one interface.
+// parseInterface is stricter than the kernel (net/core/dev.c, dev_valid_name): names are written to files of other programs,
+// where '+' and '*' are wildcards.
 func parseInterface(s string) (string, error) {
 	const allowed = "letters, digits, '.', '_' and '-'"
 	switch {
@@ -169,10 +248,12 @@ func parseInterface(s string) (string, error) {
 		return "", errors.New("empty; write an interface's name (ip link shows them)")
 	case len(s) > 15:
 		return "", fmt.Errorf("%q is %d bytes long; Linux allows 15", s, len(s))
+	case strings.EqualFold(s, USB) && s != USB:
+		return "", fmt.Errorf("%q is not an interface; for a phone on USB use %q", s, USB)
 	case s == "lo" || s == "." || s == ".." || s[0] == '-':
 		return "", fmt.Errorf("%q cannot be used; write another interface's name (ip link shows them)", s)
 	case strings.ContainsFunc(s, notInterfaceChar):
-		return "", fmt.Errorf("%q has other characters than %s; write an interface's name (ip link shows them)", s, allowed)
+		return "", fmt.Errorf("%q has characters other than %s; write an interface's name (ip link shows them)", s, allowed)
 	}
 	return s, nil
 }
@@ -183,18 +264,40 @@ func notInterfaceChar(r rune) bool {
 
 func parseRadio(s string) (string, error) { return parseChoice(s, "hostapd", "none") }
 
+// parseSchoolZone parses the zone of school holidays; "" is none.
+func parseSchoolZone(s string) (hours.SchoolZone, error) {
+	zone := strings.ToUpper(strings.TrimSpace(s))
+	if zone != "" && !slices.Contains(hours.SchoolZones, zone) {
+		return "", fmt.Errorf("invalid value %q; must be %s", s, quoteChoice(hours.SchoolZones))
+	}
+	return hours.SchoolZone(zone), nil
+}
+
+func parseAccess(s string) (string, error) { return parseChoice(s, Accesses...) }
+
 func parseMetered(s string) (string, error) { return parseChoice(s, Auto, "yes", "no") }
 
 func parsePeriod(s string) (string, error) { return parseChoice(s, "day", "week", "month", "once") }
 
 func parseChoice(s string, choice ...string) (string, error) {
 	if !slices.Contains(choice, s) {
-		return "", fmt.Errorf("%q is not a choice; write %s", s, quoteChoice(choice))
+		for _, c := range choice {
+			if word := strings.ToLower(plain(s)); word == strings.ToLower(c) || inEnglish[word] == c {
+				return "", fmt.Errorf("invalid value %q; use %q", s, c)
+			}
+		}
+		return "", fmt.Errorf("invalid value %q; must be %s", s, quoteChoice(choice))
 	}
 	return s, nil
 }
 
-// quoteChoice writes `"a", "b" or "c"`.
+// inEnglish are French words for choices.
+var inEnglish = map[string]string{
+	"jour": "day", "semaine": "week", "mois": "month", "unefois": "once", "oui": "yes", "non": "no", "aucun": "none", "aucune": "none",
+	"partout": string(Anywhere), "bouton": string(AfterPress),
+}
+
+// quoteChoice returns `"a", "b" or "c"`.
 func quoteChoice(choice []string) string {
 	quoted := make([]string, len(choice))
 	for i, s := range choice {
@@ -209,12 +312,12 @@ func parseSSID(s string) (string, error) {
 	case len(s) > 32:
 		return "", fmt.Errorf("%d bytes long (an accented letter is two); Wi-Fi allows 32", len(s))
 	case strings.ContainsFunc(s, unicode.IsControl):
-		return "", errors.New("a line end or another control character is in the name; take it away")
+		return "", errors.New("a line end or another control character in the name; remove it")
 	}
 	return s, nil
 }
 
-// ParseSSID reads the name of a network as String writes it: "\xE9" is a byte that is no text, "\\" a backslash.
+// ParseSSID parses the result of SSID.String: "\xE9" is a byte that is not text, "\\" a backslash.
 func ParseSSID(s string) (SSID, error) {
 	var b []byte
 	for i := 0; i < len(s); i++ {
@@ -247,8 +350,8 @@ func ParseSSID(s string) (SSID, error) {
 	return SSID(b), nil
 }
 
-// String writes the name as text that ParseSSID reads: what cannot be printed is written as bytes. It is what a radio
-// heard, and safe on a terminal.
+// String returns the name as text for ParseSSID, with unprintable characters as bytes. A scanned name may be hostile: the
+// result is safe on a terminal.
 func (s SSID) String() string {
 	var b strings.Builder
 	for rest := string(s); rest != ""; {
@@ -268,24 +371,40 @@ func (s SSID) String() string {
 	return b.String()
 }
 
-// parsePassphrase reads what IEEE 802.11-2020, J.4.1, allows; "" is none.
+// parsePassphrase accepts passphrases by IEEE 802.11-2020, J.4.1; "" is none.
 func parsePassphrase(s string) (string, error) {
 	switch {
 	case s == "":
 	case len(s) < 8 || len(s) > 63:
-		return "", fmt.Errorf("%d characters long; Wi-Fi asks for 8 to 63", len(s))
+		return "", fmt.Errorf("%d characters long; Wi-Fi requires 8 to 63", len(s))
 	case strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }):
-		return "", errors.New("a letter with an accent or another unusual character is in it; Wi-Fi allows those of an English keyboard")
+		return "", errors.New("it has a letter with an accent or another character that is not ASCII; Wi-Fi allows printable ASCII only")
 	}
 	return s, nil
 }
 
+// parseLentPassphrase accepts a lender's: a passphrase, or a key of 64 hexadecimal digits (PSK), of which a network with
+// WPA2 can be joined, and none with WPA3 alone.
+func parseLentPassphrase(s string) (string, error) {
+	if IsKey(s) {
+		return s, nil
+	}
+	return parsePassphrase(s)
+}
+
+// IsKey tells whether a lender's passphrase is the key of 64 hexadecimal digits itself (IEEE 802.11-2020, J.4.1).
+func IsKey(s string) bool {
+	_, err := hex.DecodeString(s)
+	return len(s) == 64 && err == nil
+}
+
 func parseBand(s string) (string, error) { return parseChoice(s, "2.4GHz", "5GHz") }
 
-// Channels returns the numbers of a band's channels that any country allows (IEEE 802.11-2020, annex E), in order.
+// Channels returns the channel numbers of a band that some country allows (IEEE 802.11-2020, annex E), in order. Channel 14 is
+// not one of them: Japan alone allows it, and only for 802.11b, which the box does not use.
 func Channels(band string) (numbers []int) {
 	if band == "2.4GHz" {
-		for n := 1; n <= 14; n++ {
+		for n := 1; n <= 13; n++ {
 			numbers = append(numbers, n)
 		}
 		return numbers
@@ -299,22 +418,32 @@ func Channels(band string) (numbers []int) {
 }
 
 func parseCountry(s string) (string, error) {
+	const example = "as in FR, RE or GP"
 	isCode := len(s) == 2 && !strings.ContainsFunc(s, func(r rune) bool { return r < 'A' || r > 'Z' })
-	if s != "" && !isCode {
-		return "", fmt.Errorf("%q is not a country's two capital letters, as in FR, RE or GP", s)
+	region, err := language.ParseRegion(s)
+	switch {
+	case s == "":
+	case !isCode && err == nil && region.IsCountry() && len(s) == 2:
+		return "", fmt.Errorf("%q is not in capitals; use %q", s, region)
+	case !isCode:
+		return "", fmt.Errorf("%q is not a two-letter country code in capitals, %s", s, example)
+	case err != nil || !region.IsCountry():
+		return "", fmt.Errorf("there is no country %q; write its code of ISO 3166, %s", s, example)
+	case region.String() != s || region.Canonicalize() != region:
+		return "", fmt.Errorf("%q is no country code today; use %q", s, region.Canonicalize())
 	}
 	return s, nil
 }
 
-// Bounds of names in the kernel: of an LED (LED_MAX_NAME_SIZE in linux/uleds.h) and a GPIO chip's label
-// (GPIO_MAX_NAME_SIZE in linux/gpio.h), each with the zero that ends it. No chip has as many lines.
+// Limits of names in the kernel: of an LED (LED_MAX_NAME_SIZE in linux/uleds.h) and a GPIO chip's label
+// (GPIO_MAX_NAME_SIZE in linux/gpio.h), without the terminating zero. No chip has as many GPIO lines as maxLine.
 const (
 	maxLED   = 63
 	maxLabel = 31
 	maxLine  = 1023
 )
 
-// String writes a pin as the file has it.
+// String returns the pin as the file has it.
 func (p Pin) String() string {
 	switch {
 	case p.None:
@@ -335,7 +464,7 @@ func parsePin(s string) (Pin, error) {
 	words := strings.Fields(s)
 	for _, w := range words {
 		if w == "." || w == ".." || strings.ContainsFunc(w, func(r rune) bool { return r <= ' ' || r > '~' || r == '/' }) {
-			return Pin{}, fmt.Errorf("%q names no LED and no GPIO chip; passerelle hw shows which there are", w)
+			return Pin{}, fmt.Errorf("%q is not an LED or GPIO chip; passerelle hw lists them", w)
 		}
 	}
 	switch {
@@ -351,19 +480,19 @@ func parsePin(s string) (Pin, error) {
 			return Pin{Chip: words[0], Line: line, Low: words[2] == "low"}, nil
 		}
 	}
-	const advice = `"board", "none", or a GPIO chip's label, a line of it, and its level, as in "pinctrl-bcm2711 27 high"`
-	return Pin{}, fmt.Errorf("%q is no place for it; write %s", s, advice)
+	const advice = `"board", "none", or a GPIO chip's label, a GPIO line and its level, as in "pinctrl-bcm2711 27 high"`
+	return Pin{}, fmt.Errorf("invalid pin %q; write %s", s, advice)
 }
 
 func parseButton(s string) (Pin, error) {
 	p, err := parsePin(s)
 	if err == nil && p.LED != "" {
-		return Pin{}, fmt.Errorf(`%q is no place for a button; write "board", "none", or as "pinctrl-bcm2711 17 low"`, s)
+		return Pin{}, fmt.Errorf(`invalid pin %q for a button; write "board", "none", or as in "pinctrl-bcm2711 17 low"`, s)
 	}
 	return p, err
 }
 
-// parseWatchdog takes watchdogs as the kernel names them (drivers/watchdog/watchdog_dev.c).
+// parseWatchdog accepts the kernel's names of watchdog devices (drivers/watchdog/watchdog_dev.c).
 func parseWatchdog(s string) (string, error) {
 	number, ok := strings.CutPrefix(s, "/dev/watchdog")
 	switch {
@@ -372,7 +501,7 @@ func parseWatchdog(s string) (string, error) {
 	case ok && len(number) <= 2 && strings.Trim(number, "0123456789") == "":
 		return s, nil
 	}
-	return "", fmt.Errorf(`%q is no watchdog; write "none", or one that is there, such as "/dev/watchdog0"`, s)
+	return "", fmt.Errorf(`%q is not a watchdog device; write "none", or a device such as "/dev/watchdog0"`, s)
 }
 
 // private is the address space of RFC 1918.
@@ -381,33 +510,25 @@ var private = []netip.Prefix{
 }
 
 func parseAddress(s string) (netip.Prefix, error) {
-	const advice = `write the box's address and the network's length, as in "10.80.0.1/22"`
+	const advice = `write the box's address and the prefix length, as in "10.80.0.1/22"`
 	var zero netip.Prefix
 	p, err := netip.ParsePrefix(s)
 	if err != nil || !p.Addr().Is4() {
-		return zero, fmt.Errorf("%q is not an IPv4 address with a length; %s", s, advice)
+		return zero, fmt.Errorf("%q is not an IPv4 address with a prefix length; %s", s, advice)
 	}
 	addr, network := p.Addr(), p.Masked()
 	isPrivate := slices.ContainsFunc(private, func(space netip.Prefix) bool { return space.Contains(addr) })
 	switch {
 	case !isPrivate:
-		return zero, fmt.Errorf("%v is not private; take one of 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16", addr)
+		return zero, fmt.Errorf("%v is not private; use one of 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16", addr)
 	case p.Bits() < 16 || p.Bits() > 29:
-		return zero, fmt.Errorf("the length /%d is not between /16 and /29; /22 has room for 1021 residents", p.Bits())
+		return zero, fmt.Errorf("the prefix length /%d is not between /16 and /29; /22 has room for 1021 residents", p.Bits())
 	case addr == network.Addr():
-		return zero, fmt.Errorf("%v is the network's own address; the box may have %v", addr, addr.Next())
-	case addr == broadcast(network):
-		return zero, fmt.Errorf("%v is the network's broadcast address; the box may have %v", addr, network.Addr().Next())
+		return zero, fmt.Errorf("%v is the network address; the box can have %v", addr, addr.Next())
+	case !network.Contains(addr.Next()):
+		return zero, fmt.Errorf("%v is the broadcast address; the box can have %v", addr, network.Addr().Next())
 	}
 	return p, nil
-}
-
-// broadcast returns the last address of an IPv4 network.
-func broadcast(network netip.Prefix) netip.Addr {
-	addr := network.Addr().As4()
-	last := binary.BigEndian.Uint32(addr[:]) | (1<<(32-network.Bits()) - 1)
-	binary.BigEndian.PutUint32(addr[:], last)
-	return netip.AddrFrom4(addr)
 }
 
 func parseResolver(s string) (netip.Addr, error) {
@@ -417,7 +538,7 @@ func parseResolver(s string) (netip.Addr, error) {
 	case err != nil || !addr.Is4():
 		return netip.Addr{}, fmt.Errorf(`%q is not an IPv4 address; write one as "9.9.9.9"`, s)
 	case addr.IsUnspecified() || addr.IsLoopback() || addr.IsMulticast() || isBroadcast:
-		return netip.Addr{}, fmt.Errorf("%v is no server on this line; write one's address", addr)
+		return netip.Addr{}, fmt.Errorf("%v is not the address of a DNS server", addr)
 	}
 	return addr, nil
 }
@@ -425,15 +546,15 @@ func parseResolver(s string) (netip.Addr, error) {
 func parseLimitedRate(s string) (Rate, error) {
 	r, err := ParseRate(s)
 	if err == nil && r != 0 && (r < minRate || r > maxRate) {
-		return 0, fmt.Errorf(`%q is out of bounds; write %q to %q, or "0" for no limit`, s, minRate, maxRate)
+		return 0, fmt.Errorf(`%q is out of range; write %q to %q, or "0" for no limit`, s, minRate, maxRate)
 	}
 	return r, err
 }
 
-func parseNeededRate(s string) (Rate, error) {
+func parseRequiredRate(s string) (Rate, error) {
 	r, err := ParseRate(s)
 	if err == nil && (r < minRate || r > maxRate) {
-		return 0, fmt.Errorf("%q is out of bounds; write %q to %q", s, minRate, maxRate)
+		return 0, fmt.Errorf("%q is out of range; write %q to %q", s, minRate, maxRate)
 	}
 	return r, err
 }
@@ -441,12 +562,12 @@ func parseNeededRate(s string) (Rate, error) {
 func parseLimitedSize(s string) (Size, error) {
 	size, err := ParseSize(s)
 	if err == nil && size != 0 && (size < minSize || size > maxSize) {
-		return 0, fmt.Errorf(`%q is out of bounds; write %q to %q, or "0" for no limit`, s, minSize, maxSize)
+		return 0, fmt.Errorf(`%q is out of range; write %q to %q, or "0" for no limit`, s, minSize, maxSize)
 	}
 	return size, err
 }
 
-// parseHours reads opening hours; none are nil, which is always open.
+// parseHours parses opening hours; "" is nil, which is always open.
 func parseHours(s string) (*hours.Schedule, error) {
 	if strings.TrimSpace(s) == "" {
 		return nil, nil
@@ -461,7 +582,7 @@ func parseHours(s string) (*hours.Schedule, error) {
 func parseBetween(least, most int) func(int64) (int, error) {
 	return func(n int64) (int, error) {
 		if n < int64(least) || n > int64(most) {
-			return 0, fmt.Errorf("%d is out of bounds; write %d to %d", n, least, most)
+			return 0, fmt.Errorf("%d is out of range; write %d to %d", n, least, most)
 		}
 		return int(n), nil
 	}

@@ -1,3 +1,6 @@
+// Package decide is the heart of the box: one pure function maps an Observation to a State and what that State allows.
+// It owns the States' order of precedence and the reasons given for them. It reads no clock, no kernel and no file, so
+// every case can be written as a row of a table.
 package decide
 
 import (
@@ -8,104 +11,110 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"passerelle/appliance/state"
 )
 
-// Observation is everything that Decide looks at: the box and its donations at one moment.
+// Observation is the input of Decide: the box and its donations at one moment.
 type Observation struct {
 	Now        time.Time
 	Applied    bool   // a plan has been applied since the daemon started
 	Fault      string // why the last plan cannot be applied, "" if it can
 	Configured bool   // a technician has configured the box
-	Refused    string // why what a technician configured is not used, "" if it is
-	SetupAsked bool   // the button asked for set-up
+	NoWiFi     string // why a box that nobody has configured has no Wi-Fi network to set it up by, "" if it has
+	Refused    string // why the configuration is not used, "" if it is
+	SetupAsked bool   // set-up was requested with the button
 	Paused     bool
 	PausedBy   string // who paused it, e.g. "the command line"
 	Donations  []Donation
-	Chosen     int // index of the donation that is used now, -1 for none
-	Last       int // index of the donation that was used last, -1 if none was since the daemon started
+	Chosen     int // index of the donation in use, -1 for none
+	LastChosen int // index of the donation that was last in use, -1 if none was since the daemon started
 }
 
-// Donation is one donation as observed.
+// Donation is the observed state of a donation.
 type Donation struct {
-	Name     string
-	Priority int       // 1 is asked first; equals keep their order
-	Open     bool      // within its opening hours
-	Opens    time.Time // when it opens next, if it is not Open; zero if never
-	Paused   bool      // its lender paused it: it is passed over
-	Spent    bool      // its cap is used up, but for what is kept for essential services
-	Lost     bool      // it counts as Spent, because its account was lost
-	Reserve  bool      // some of what is kept for essential services is left
-	Refills  time.Time // when its cap begins anew, if it is Spent; zero if never
-	Daily    uint64    // bytes a day that its cap allows until it begins anew; Unlimited without one
-	Works    bool      // its uplink leads to the internet
-	Steady   bool      // it has worked for a while
-	Slow     bool      // it works, but names take long
-	Why      string    // why its uplink does not work, e.g. "eth0 has a link but no default route"
-	Metered  string    // why its line is metered, e.g. `"Fibre" has a cap of 200GB`; "" if it is not
+	Name        string
+	Priority    int       // 1 is first; equals keep their order
+	Open        bool      // within its opening hours
+	Opens       time.Time // the next opening, if it is not Open; zero if never
+	Paused      bool      // its lender paused it: it is skipped
+	Spent       bool      // its cap is used up, except the reserve for essential services
+	Lost        bool      // it counts as Spent because its account was lost
+	Reserve     bool      // some of the reserve for essential services is left
+	Resets      time.Time // when its cap resets, if it is Spent; zero if never
+	DailyBudget uint64    // bytes a day that its cap allows until it resets; Unlimited without one
+	Works       bool      // its uplink reaches the internet
+	Stable      bool      // it has worked for a while
+	Slow        bool      // it works, but DNS is slow
+	Why         string    // why its uplink does not work, e.g. "eth0 has a link but no default route"
+	Metered     string    // why its line is metered, e.g. `"Fibre" has a cap of 200GB`; "" if it is not
 }
 
-// Unlimited is the Daily of a donation without a cap.
+// Unlimited is the DailyBudget of a donation without a cap.
 const Unlimited = math.MaxUint64
 
-// Internet is how far residents' packets may go.
+// Internet is what residents' packets may reach.
 type Internet string
 
-// How far packets may go.
+// What packets may reach.
 const (
 	NoInternet    Internet = "none"
 	EssentialOnly Internet = "essential services"
 	AllInternet   Internet = "all"
 )
 
-// Decision is what the box shall do.
+// Decision is what the box is to do.
 type Decision struct {
-	State    State
+	State    state.State
 	Why      string    // one English sentence without its full stop, for status and logs
 	Internet Internet  // for admitted residents
-	Names    bool      // names resolve truly; else every name leads to the box, but those of essential services if they are reached
-	Donation int       // index in Observation.Donations of the one whose line that goes by, -1 for none
+	Names    bool      // DNS answers truthfully; else every name resolves to the box, except those of essential services if they are reachable
+	Donation int       // index in Observation.Donations of the one in use, -1 for none
 	Opens    time.Time // State Closed: the next opening; zero if never
-	Refills  time.Time // State Exhausted: when the first spent cap begins anew; zero if never
+	Resets   time.Time // State Exhausted: the first reset of a spent cap; zero if never
 	Metered  string    // why devices are told that the line is metered, as Donation.Metered; "" if they are not
 }
 
-// Decide returns what the box shall do. The first row that applies is the State:
+// Decide returns what the box is to do. The first row that applies is the State:
 //
 //	starting   until the first plan has been applied
 //	fault      the plan cannot be applied
-//	setup      not configured, or the button asked for it
-//	paused     somebody paused it, or their lenders all donations that are open
+//	setup      not configured, or requested with the button
+//	paused     somebody paused the box, or lenders paused all open donations
 //	closed     no donation is open
-//	exhausted  every open donation's cap is spent; one that works and kept something leads to essential services
+//	exhausted  every open donation's cap is spent; a working one with a reserve gives essential services
 //	offline    no open, unspent donation's uplink works
 //	sharing    else
 //
-// A donation that its lender paused counts as none in the rows below.
+// A donation that its lender paused counts as absent in the rows below.
 //
-// A browser keeps what it was told of a name for a minute: told in a pause that every name is the box, it would stay on the
-// box's page after the pause. So where somebody paused the box, names go by the line that would be used.
+// A browser caches DNS answers for a minute: if every name resolved to the box during a pause, the browser would stay
+// on the box's page after the pause. So while somebody paused the box, names are resolved through the line that would
+// be used.
 //
-// Of the donations that share, one that is not slow is chosen before those that are, then the one with the first priority,
-// among equals the one whose cap allows most a day. What is chosen and works stays so until the better one has worked for a while, and is better by a quarter if it
-// is only its cap: each change breaks connections.
+// Among the donations that can share, one that is not slow is chosen before slow ones, then the one with the first
+// priority, among equals the one whose cap allows most a day. A chosen donation that works is kept until a better one
+// has worked for a while, and is better by a quarter if only its cap differs: each change breaks connections.
 //
-// A box that is starting decides all the same what it will be, so that the first plan is the right one: State is then
-// Starting, the rest of the Decision that of the row which comes next.
+// A box that nobody has configured needs no radio: State is setup also without one, since it can be set up over the cable.
+//
+// A starting box already decides what it will be, so that the first plan is the right one: State is then Starting, and
+// the rest of the Decision is that of the next row that applies.
 func Decide(o Observation) Decision {
 	d := decide(o)
 	if !o.Applied && o.Fault == "" {
-		d.State = Starting
+		d.State = state.Starting
 	}
 	d.Metered = metered(o, d.Donation)
 	return d
 }
 
-// metered says why devices are told that the line is metered, "" if they are not: what holds for the chosen donation. While
-// none is chosen, it stays as it was for the last one, so that no device begins its backups because the box pauses. Before
-// the first, one that is metered among those that may come is enough.
+// metered returns why devices are told that the line is metered, "" if they are not, for the chosen donation. While
+// none is chosen, the last one counts, so that no device starts its backups because the box pauses. Before the first,
+// one metered donation is enough.
 func metered(o Observation, chosen int) string {
 	if chosen < 0 {
-		chosen = o.Last
+		chosen = o.LastChosen
 	}
 	if chosen >= 0 {
 		return o.Donations[chosen].Metered
@@ -119,7 +128,7 @@ func metered(o Observation, chosen int) string {
 }
 
 func decide(o Observation) Decision {
-	held := func(s State, why string) Decision {
+	without := func(s state.State, why string) Decision {
 		return Decision{State: s, Why: why, Internet: NoInternet, Donation: -1}
 	}
 	order := make([]int, len(o.Donations))
@@ -129,70 +138,74 @@ func decide(o Observation) Decision {
 	slices.SortStableFunc(order, func(a, b int) int {
 		return cmp.Compare(o.Donations[a].Priority, o.Donations[b].Priority)
 	})
-	those := func(from []int, are func(Donation) bool) []int {
-		return slices.DeleteFunc(slices.Clone(from), func(i int) bool { return !are(o.Donations[i]) })
+	filter := func(from []int, keep func(Donation) bool) []int {
+		return slices.DeleteFunc(slices.Clone(from), func(i int) bool { return !keep(o.Donations[i]) })
 	}
-	open := those(order, func(x Donation) bool { return x.Open })
-	lent := those(open, func(x Donation) bool { return !x.Paused })
-	funded := those(lent, func(x Donation) bool { return !x.Spent })
-	chosen := best(o, those(funded, func(x Donation) bool { return x.Works }))
+	open := filter(order, func(x Donation) bool { return x.Open })
+	active := filter(open, func(x Donation) bool { return !x.Paused })
+	unspent := filter(active, func(x Donation) bool { return !x.Spent })
+	chosen := best(o, filter(unspent, func(x Donation) bool { return x.Works }))
 	switch {
 	case o.Fault != "":
-		return held(Fault, o.Fault)
+		return without(state.Fault, o.Fault)
 	case !o.Configured:
-		return held(Setup, cmp.Or(o.Refused, "no technician has configured this box yet"))
+		why := cmp.Or(o.Refused, "no technician has configured this box yet")
+		if o.NoWiFi != "" {
+			why = o.NoWiFi + ": set the box up over the cable"
+		}
+		return without(state.Setup, why)
 	case o.SetupAsked:
-		return held(Setup, "the button asked for set-up")
+		return without(state.Setup, "set-up was requested with the button")
 	case o.Paused:
-		d := held(Paused, "paused by "+cmp.Or(o.PausedBy, "somebody"))
+		d := without(state.Paused, "paused by "+cmp.Or(o.PausedBy, "somebody"))
 		d.Names, d.Donation = chosen >= 0, chosen
 		return d
 	case len(open) == 0:
-		d := held(Closed, "outside the opening hours of every donation")
+		d := without(state.Closed, "outside the opening hours of every donation")
 		d.Opens = first(o.Donations, func(x Donation) time.Time { return x.Opens })
 		return d
-	case len(lent) == 0:
+	case len(active) == 0:
 		who := "its lender"
 		if len(open) > 1 {
 			who = "their lenders"
 		}
-		return held(Paused, who+" paused "+names(o.Donations, open))
-	case len(funded) == 0:
+		return without(state.Paused, who+" paused "+names(o.Donations, open))
+	case len(unspent) == 0:
 		var spent []Donation
-		for _, i := range lent {
+		for _, i := range active {
 			spent = append(spent, o.Donations[i])
 		}
-		d := held(Exhausted, spentOf(o.Donations, lent))
-		d.Refills = first(spent, func(x Donation) time.Time { return x.Refills })
-		if kept := those(lent, func(x Donation) bool { return x.Reserve && x.Works }); len(kept) > 0 {
-			d.Internet, d.Donation = EssentialOnly, kept[0]
-			d.Why += fmt.Sprintf(", %q keeps essential services open", o.Donations[kept[0]].Name)
+		d := without(state.Exhausted, whySpent(o.Donations, active))
+		d.Resets = first(spent, func(x Donation) time.Time { return x.Resets })
+		if withReserve := filter(active, func(x Donation) bool { return x.Reserve && x.Works }); len(withReserve) > 0 {
+			d.Internet, d.Donation = EssentialOnly, withReserve[0]
+			d.Why += fmt.Sprintf(", %q keeps essential services open", o.Donations[withReserve[0]].Name)
 		}
 		return d
 	case chosen < 0:
 		var whys []string
-		for _, i := range funded {
+		for _, i := range unspent {
 			whys = append(whys, o.Donations[i].Why)
 		}
-		return held(Offline, strings.Join(whys, "; "))
+		return without(state.Offline, strings.Join(whys, "; "))
 	}
 	return Decision{
-		State:    Sharing,
-		Why:      fmt.Sprintf("%q is open, has data left and works", o.Donations[chosen].Name),
+		State:    state.Sharing,
+		Why:      fmt.Sprintf("%q is available (in hours, under cap, online)", o.Donations[chosen].Name),
 		Internet: AllInternet,
 		Names:    true,
 		Donation: chosen,
 	}
 }
 
-// best returns which of the donations of these indices is used, -1 if there is none.
+// best returns which of the donations of these indices to use, -1 if there is none.
 func best(o Observation, from []int) int {
 	if len(from) == 0 {
 		return -1
 	}
 	stays := slices.Contains(from, o.Chosen)
 	if stays {
-		from = slices.DeleteFunc(from, func(i int) bool { return i != o.Chosen && !o.Donations[i].Steady })
+		from = slices.DeleteFunc(from, func(i int) bool { return i != o.Chosen && !o.Donations[i].Stable })
 	}
 	slow := func(x Donation) int {
 		if x.Slow {
@@ -202,20 +215,20 @@ func best(o Observation, from []int) int {
 	}
 	i := slices.MinFunc(from, func(a, b int) int {
 		x, y := o.Donations[a], o.Donations[b]
-		return cmp.Or(cmp.Compare(slow(x), slow(y)), cmp.Compare(x.Priority, y.Priority), cmp.Compare(y.Daily, x.Daily))
+		return cmp.Or(cmp.Compare(slow(x), slow(y)), cmp.Compare(x.Priority, y.Priority), cmp.Compare(y.DailyBudget, x.DailyBudget))
 	})
 	if !stays {
 		return i
 	}
 	x, chosen := o.Donations[i], o.Donations[o.Chosen]
-	if x.Slow == chosen.Slow && x.Priority == chosen.Priority && x.Daily/5*4 <= chosen.Daily {
+	if x.Slow == chosen.Slow && x.Priority == chosen.Priority && x.DailyBudget/5*4 <= chosen.DailyBudget {
 		return o.Chosen
 	}
 	return i
 }
 
-// spentOf says why nothing is left of the donations of these indices.
-func spentOf(donations []Donation, indices []int) string {
+// whySpent returns why the donations of these indices have nothing left.
+func whySpent(donations []Donation, indices []int) string {
 	var spent, lost []int
 	for _, i := range indices {
 		if donations[i].Lost {

@@ -12,9 +12,11 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"passerelle/appliance/state"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 var (
 	now   = time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
@@ -23,9 +25,9 @@ var (
 )
 
 func fine() Observation {
-	return Observation{Now: now, Applied: true, Configured: true, Chosen: -1, Last: -1, Donations: []Donation{
-		{Name: "Fibre", Priority: 1, Open: true, Daily: 5e9, Works: true, Steady: true},
-		{Name: "Phone", Priority: 2, Open: true, Daily: 1e9, Works: true, Steady: true},
+	return Observation{Now: now, Applied: true, Configured: true, Chosen: -1, LastChosen: -1, Donations: []Donation{
+		{Name: "Fibre", Priority: 1, Open: true, DailyBudget: 5e9, Works: true, Stable: true},
+		{Name: "Phone", Priority: 2, Open: true, DailyBudget: 1e9, Works: true, Stable: true},
 	}}
 }
 
@@ -41,8 +43,9 @@ func TestStates(t *testing.T) {
 		{"not applied yet and paused", func(o *Observation) { o.Applied, o.Paused = false, true }},
 		{"fault before anything was applied", func(o *Observation) { o.Applied, o.Fault = false, "wlan0 does not exist" }},
 		{"fault and not configured", func(o *Observation) { o.Fault, o.Configured = "wlan0 does not exist", false }},
+		{"not configured and without a radio", func(o *Observation) { o.Configured, o.NoWiFi = false, "no radio was found" }},
 		{"not configured and paused", func(o *Observation) { o.Configured, o.Paused = false, true }},
-		{"the button asked for set-up", func(o *Observation) { o.SetupAsked = true }},
+		{"set-up was requested with the button", func(o *Observation) { o.SetupAsked = true }},
 		{"paused and closed", func(o *Observation) {
 			o.Paused, o.PausedBy = true, "the button"
 			o.Donations[0].Open, o.Donations[1].Open = false, false
@@ -50,7 +53,7 @@ func TestStates(t *testing.T) {
 		{"paused by nobody known", func(o *Observation) { o.Paused = true }},
 		{"paused, and the first is down", func(o *Observation) { o.Paused, o.Donations[0].Works = true, false }},
 		{"paused, and the chosen one stays while it is not much worse", func(o *Observation) {
-			o.Paused, o.Chosen, o.Donations[0].Priority, o.Donations[1].Daily = true, 1, 2, 4e9
+			o.Paused, o.Chosen, o.Donations[0].Priority, o.Donations[1].DailyBudget = true, 1, 2, 4e9
 		}},
 		{"paused, one is paused by its lender, the other closed", func(o *Observation) {
 			o.Paused, o.Donations[0].Paused, o.Donations[1].Open = true, true, false
@@ -66,17 +69,17 @@ func TestStates(t *testing.T) {
 		}},
 		{"closed for ever", func(o *Observation) { o.Donations = nil }},
 		{"spent and offline", func(o *Observation) {
-			o.Donations[0] = Donation{Name: "Fibre", Open: true, Spent: true, Refills: month, Why: "eth0 has no link"}
+			o.Donations[0] = Donation{Name: "Fibre", Open: true, Spent: true, Resets: month, Why: "eth0 has no link"}
 			o.Donations[1] = Donation{Name: "Phone", Open: true, Spent: true}
 		}},
 		{"the configuration is refused", func(o *Observation) { o.Configured, o.Refused = false, "its line 7 is wrong" }},
 		{"the configuration is refused, and another used", func(o *Observation) { o.Refused = "its line 7 is wrong" }},
 		{"lost and spent", func(o *Observation) {
-			o.Donations[0] = Donation{Name: "Fibre", Open: true, Spent: true, Lost: true, Refills: month}
+			o.Donations[0] = Donation{Name: "Fibre", Open: true, Spent: true, Lost: true, Resets: month}
 			o.Donations[1] = Donation{Name: "Phone", Open: true, Spent: true}
 		}},
 		{"one spent, the other closed", func(o *Observation) {
-			o.Donations[0] = Donation{Name: "Fibre", Open: true, Spent: true, Refills: month, Works: true}
+			o.Donations[0] = Donation{Name: "Fibre", Open: true, Spent: true, Resets: month, Works: true}
 			o.Donations[1] = Donation{Name: "Phone", Opens: later, Works: true}
 		}},
 		{"offline", func(o *Observation) {
@@ -93,38 +96,38 @@ func TestStates(t *testing.T) {
 			o.Donations[1] = Donation{Name: "Phone", Opens: later, Works: true}
 		}},
 		{"one is paused by its lender, the other spent", func(o *Observation) {
-			o.Donations[0].Paused, o.Donations[0].Refills = true, later
-			o.Donations[1].Spent, o.Donations[1].Refills = true, month
+			o.Donations[0].Paused, o.Donations[0].Resets = true, later
+			o.Donations[1].Spent, o.Donations[1].Resets = true, month
 		}},
 		{"paused by its lender and closed", func(o *Observation) {
 			o.Donations = []Donation{{Name: "Fibre", Opens: later, Paused: true}}
 		}},
 		{"the second comes first", func(o *Observation) { o.Donations[1].Priority = 0 }},
 		{"of equals, the one whose cap allows most a day", func(o *Observation) {
-			o.Donations[0].Priority, o.Donations[1].Daily = 2, Unlimited
+			o.Donations[0].Priority, o.Donations[1].DailyBudget = 2, Unlimited
 		}},
-		{"equals in all keep their order", func(o *Observation) { o.Donations[0].Priority, o.Donations[0].Daily = 2, 1e9 }},
+		{"equals in all keep their order", func(o *Observation) { o.Donations[0].Priority, o.Donations[0].DailyBudget = 2, 1e9 }},
 		{"of equals, the chosen one stays while it is not much worse", func(o *Observation) {
-			o.Chosen, o.Donations[0].Priority, o.Donations[1].Daily = 1, 2, 4e9
+			o.Chosen, o.Donations[0].Priority, o.Donations[1].DailyBudget = 1, 2, 4e9
 		}},
 		{"of equals, the chosen one has become much worse", func(o *Observation) {
-			o.Chosen, o.Donations[0].Priority, o.Donations[1].Daily = 1, 2, 3.9e9
+			o.Chosen, o.Donations[0].Priority, o.Donations[1].DailyBudget = 1, 2, 3.9e9
 		}},
 		{"the first is slow", func(o *Observation) { o.Chosen, o.Donations[0].Slow = 0, true }},
 		{"the first is slow, and the second works only since a moment", func(o *Observation) {
-			o.Chosen, o.Donations[0].Slow, o.Donations[1].Steady = 0, true, false
+			o.Chosen, o.Donations[0].Slow, o.Donations[1].Stable = 0, true, false
 		}},
 		{"the only one that works is slow", func(o *Observation) {
 			o.Chosen, o.Donations[0].Slow, o.Donations[1].Works = 0, true, false
 		}},
 		{"both are slow", func(o *Observation) { o.Donations[0].Slow, o.Donations[1].Slow = true, true }},
-		{"the first works again, for a moment", func(o *Observation) { o.Chosen, o.Donations[0].Steady = 1, false }},
+		{"the first works again, for a moment", func(o *Observation) { o.Chosen, o.Donations[0].Stable = 1, false }},
 		{"the first works again, for a while", func(o *Observation) { o.Chosen = 1 }},
 		{"the first works again, and the chosen one is gone", func(o *Observation) {
-			o.Chosen, o.Donations[0].Steady, o.Donations[1].Works = 1, false, false
+			o.Chosen, o.Donations[0].Stable, o.Donations[1].Works = 1, false, false
 		}},
 		{"all spent, the second keeps something", func(o *Observation) {
-			o.Donations[0].Spent, o.Donations[0].Refills = true, month
+			o.Donations[0].Spent, o.Donations[0].Resets = true, month
 			o.Donations[1].Spent, o.Donations[1].Reserve = true, true
 		}},
 		{"all spent, what keeps something is down", func(o *Observation) {
@@ -141,8 +144,8 @@ func TestStates(t *testing.T) {
 		if !d.Opens.IsZero() {
 			fmt.Fprintf(&b, ", opens %s", d.Opens.Format(time.RFC3339))
 		}
-		if !d.Refills.IsZero() {
-			fmt.Fprintf(&b, ", refills %s", d.Refills.Format(time.RFC3339))
+		if !d.Resets.IsZero() {
+			fmt.Fprintf(&b, ", resets %s", d.Resets.Format(time.RFC3339))
 		}
 		b.WriteString("\n")
 	}
@@ -173,18 +176,18 @@ func TestMetered(t *testing.T) {
 		{"the fibre is in use", func(o *Observation) {}, ""},
 		{"the phone is in use", func(o *Observation) { o.Donations[0].Open = false }, phone},
 		{"the phone's reserve is in use", func(o *Observation) {
-			o.Last, o.Donations[0].Spent = 0, true
+			o.LastChosen, o.Donations[0].Spent = 0, true
 			o.Donations[1].Spent, o.Donations[1].Reserve = true, true
 		}, phone},
-		{"paused, names go by the fibre", func(o *Observation) { o.Paused, o.Last = true, 1 }, ""},
+		{"paused, names go by the fibre", func(o *Observation) { o.Paused, o.LastChosen = true, 1 }, ""},
 		{"paused by the lenders, the fibre was in use", func(o *Observation) {
-			o.Last, o.Donations[0].Paused, o.Donations[1].Paused = 0, true, true
+			o.LastChosen, o.Donations[0].Paused, o.Donations[1].Paused = 0, true, true
 		}, ""},
 		{"paused by the lenders, the phone was in use", func(o *Observation) {
-			o.Last, o.Donations[0].Paused, o.Donations[1].Paused = 1, true, true
+			o.LastChosen, o.Donations[0].Paused, o.Donations[1].Paused = 1, true, true
 		}, phone},
-		{"a fault, the phone was in use", func(o *Observation) { o.Fault, o.Last = "no radio", 1 }, phone},
-		{"the fibre is in use after the phone", func(o *Observation) { o.Last = 1 }, ""},
+		{"a fault, the phone was in use", func(o *Observation) { o.Fault, o.LastChosen = "no radio", 1 }, phone},
+		{"the fibre is in use after the phone", func(o *Observation) { o.LastChosen = 1 }, ""},
 		{"nothing was in use yet", func(o *Observation) { o.Donations[0].Works, o.Donations[1].Works = false, false }, phone},
 		{"nothing was in use yet, and nothing is metered", func(o *Observation) {
 			o.Paused, o.Donations[1].Metered = true, ""
@@ -218,10 +221,10 @@ func TestNothingPassesWithoutReason(t *testing.T) {
 		for range r.IntN(4) {
 			o.Donations = append(o.Donations, Donation{
 				Name: "x", Priority: r.IntN(3), Open: coin(), Paused: !coin(), Spent: !coin(), Reserve: coin(),
-				Daily: r.Uint64N(100), Works: coin(), Slow: !coin(), Steady: coin(), Why: "down",
+				DailyBudget: r.Uint64N(100), Works: coin(), Slow: !coin(), Stable: coin(), Why: "down",
 			})
 		}
-		o.Last = r.IntN(len(o.Donations)+1) - 1
+		o.LastChosen = r.IntN(len(o.Donations)+1) - 1
 		d := Decide(o)
 		if d.Why == "" {
 			t.Fatalf("%+v: %s without a reason", o, d.State)
@@ -238,16 +241,16 @@ func TestNothingPassesWithoutReason(t *testing.T) {
 			t.Fatalf("%+v: %s through %+v", o, d.Internet, x)
 		}
 		funded := func(y Donation) bool { return y.Open && !y.Paused && !y.Spent }
-		want := Sharing
+		want := state.Sharing
 		switch d.Internet {
 		case NoInternet:
 			paused++
-			want = Paused
+			want = state.Paused
 			if !o.Paused || !funded(x) || !d.Names {
 				t.Fatalf("%+v: names through %+v", o, x)
 			}
 		case EssentialOnly:
-			want = Exhausted
+			want = state.Exhausted
 			if !x.Reserve || d.Names || slices.ContainsFunc(o.Donations, funded) {
 				t.Fatalf("%+v: essential services through %+v", o, x)
 			}
@@ -259,12 +262,12 @@ func TestNothingPassesWithoutReason(t *testing.T) {
 		stays := o.Chosen >= 0 && o.Chosen < len(o.Donations) && funded(o.Donations[o.Chosen]) && o.Donations[o.Chosen].Works
 		for _, y := range o.Donations {
 			better := y.Slow == x.Slow && y.Priority < x.Priority || x.Slow && !y.Slow
-			if funded(y) && y.Works && better && (!stays || y.Steady) {
+			if funded(y) && y.Works && better && (!stays || y.Stable) {
 				t.Fatalf("%+v: %+v comes before %+v", o, y, x)
 			}
 		}
 		if !o.Applied {
-			want = Starting
+			want = state.Starting
 		}
 		if d.State != want {
 			t.Fatalf("%+v: %s", o, d.State)

@@ -2,6 +2,9 @@ package hours
 
 import "time"
 
+// Holiday tells whether t's date is a public holiday of the whole country.
+func Holiday(t time.Time) bool { return holiday(t.Date()) }
+
 // holiday tells whether the date is one of the eleven public holidays of the whole of France (Code du travail, article
 // L3133-1).
 func holiday(year int, month time.Month, day int) bool {

@@ -2,10 +2,6 @@ package hours
 
 import (
 	"fmt"
-	"strconv"
-	"strings"
-	"time"
-	"unicode/utf8"
 )
 
 // maxText bounds the text, in bytes. OpenStreetMap's own values end at 255.
@@ -14,26 +10,26 @@ const maxText = 2000
 // firstYear and lastYear bound the years that a date may name.
 const (
 	firstYear = 2000
-	lastYear  = 2099
+	lastYear  = 2199
 )
 
-// parser walks over the tokens of one text.
+// parser is a position in the tokens of a text.
 type parser struct {
 	tokens []token // the last one is always tokEnd
 	next   int
 }
 
-// parse reads the whole text.
+// parse parses the whole text.
 func parse(text string) ([]rule, error) {
 	if len(text) > maxText {
 		return nil, &Error{maxText, fmt.Sprintf("longer than %d bytes", maxText)}
 	}
-	if strings.TrimSpace(text) == "" {
-		return []rule{{}}, nil
-	}
 	tokens, err := scan(text)
 	if err != nil {
 		return nil, err
+	}
+	if tokens[0].kind == tokEnd {
+		return []rule{{}}, nil
 	}
 	p := &parser{tokens: tokens}
 	rules, err := p.rules()
@@ -41,23 +37,23 @@ func parse(text string) ([]rule, error) {
 		return nil, err
 	}
 	for i := range rules {
-		if err := refuseSlip(text, rules, i); err != nil {
+		if err := rejectSlip(text, rules, i); err != nil {
 			return nil, err
 		}
 	}
 	return rules, nil
 }
 
-// refuseSlip refuses what the specification reads in a way that nobody means: an open rule without hours beside a comma
-// would be open day and night, where people mean the hours on the other side ("Mo-Fr, 09:00-17:00", "Sa 09:00-12:00, Su") or
-// its "off" ("PH, Dec 24 off"); and hours alone after a semicolon would replace all that stands before them, on every day
-// ("Mo-Fr 09:00-12:00; 14:00-18:00").
-func refuseSlip(text string, rules []rule, i int) error {
+// rejectSlip refuses what the specification reads in a way that nobody means: an open rule without hours next to a
+// comma would be open day and night, where people mean the hours on the other side ("Mo-Fr, 09:00-17:00", "Sa
+// 09:00-12:00, Su") or its "off" ("PH, Dec 24 off"); and hours alone after a semicolon would replace everything before
+// them, on every day ("Mo-Fr 09:00-12:00; 14:00-18:00").
+func rejectSlip(text string, rules []rule, i int) error {
 	r := &rules[i]
 	said := text[r.pos:r.end]
 	joined := r.added || i+1 < len(rules) && rules[i+1].added
 	switch {
-	case r.off:
+	case r.state != open:
 	case joined && !r.hasHours():
 		return &Error{r.pos, fmt.Sprintf(`%q has no hours of its own, and a comma joins it to another rule; write its hours behind it `+
 			`without a comma, as in Mo-Fr 09:00-17:00, or "off", or 00:00-24:00 if it is open day and night`, said)}
@@ -71,6 +67,8 @@ func refuseSlip(text string, rules []rule, i int) error {
 // rules reads the rules up to the end of the text.
 func (p *parser) rules() (rules []rule, err error) {
 	added := false
+	for p.accept(";") { // empty rules say nothing
+	}
 	for {
 		r, err := p.rule()
 		if err != nil {
@@ -81,215 +79,395 @@ func (p *parser) rules() (rules []rule, err error) {
 		switch t := p.peek(); {
 		case p.accept(";"):
 			added = false
-			if p.peek().kind == tokEnd { // a last semicolon is common and harmless
-				return rules, nil
-			}
 		case p.accept(","):
 			added = true
+			if p.peek().line { // a comma at the end of a line
+				added = false
+			}
 		case t.kind == tokEnd:
-			return rules, nil
+		case t.line: // a line of its own is a rule of its own
+			added = false
 		default:
 			return nil, p.misplaced(fmt.Sprintf(`%q cannot follow here; write "," between hours and ";" before another rule, `+
 				"and in a rule years, dates, week, days, hours, open or off in this order", t.text))
 		}
+		for p.accept(";") {
+			added = false
+		}
+		if p.peek().kind == tokEnd { // a last separator is common and harmless
+			return rules, nil
+		}
 	}
 }
 
-// rule reads one rule, up to the separator after it.
+// rule reads one rule, up to the separator after it. Its parts may stand in any order, but dates and days behind hours that are
+// closed: there the separator before the next rule was forgotten.
 func (p *parser) rule() (rule, error) {
 	r := rule{pos: p.peek().pos}
 	start := p.next
 	var comment *token
-	if t := p.peek(); t.kind == tokComment && p.at(1).is(":") {
-		comment = &t
-		p.next += 2
-		start = p.next
+	var late *token // a date or a day behind hours
+	said, has := false, map[string]bool{}
+	part := func(name string, begins bool, read func(*rule) error) (bool, error) {
+		t := p.peek()
+		if !begins || has[name] || r.always && name != "date" && name != "day" || t.line && (said || r.hasHours()) {
+			return false, nil
+		}
+		if has["times"] && name != "times" && late == nil {
+			late = &t
+		}
+		has[name] = true
+		if err := read(&r); err != nil {
+			return false, err
+		}
+		p.accept(":")
+		return true, nil
 	}
-	if p.peek().is("24/7") {
-		r.always = true
-		p.next++
-	} else {
-		for _, selector := range []func(*rule) error{p.dates, p.weeks, p.weekdays, p.times} {
-			if err := selector(&r); err != nil {
-				return r, err
+	for {
+		t := p.peek()
+		switch {
+		case t.kind == tokComment && !(t.line && (said || r.hasHours())):
+			comment = &t
+			p.next++
+			p.accept(":")
+			continue
+		case t.is("24/7") && !r.hasHours():
+			r.always = true
+			p.next++
+			p.accept(":")
+			continue
+		case !said && t.isState() && (!t.line || p.next == start):
+			r.state = map[string]ruleState{"off": off, "open": open, "unknown": unknown}[t.word]
+			said = true
+			p.next++
+			p.accept(":")
+			continue
+		}
+		var read bool
+		var err error
+		for _, try := range []struct {
+			name   string
+			begins bool
+			read   func(*rule) error
+		}{
+			{"year", p.atYears(), p.years},
+			{"date", !p.atYears() && p.atDate(), p.dates},
+			{"week", t.isWord("week"), p.weeks},
+			{"day", t.isWeekday() || t.isWord("ph") || t.isWord("sh"), p.weekdays},
+			{"times", t.kind == tokTime || p.atBareHours(), p.times},
+		} {
+			if read, err = part(try.name, try.begins, try.read); read || err != nil {
+				break
 			}
 		}
+		if err != nil {
+			return r, err
+		}
+		if !read {
+			break
+		}
 	}
-	said := true // whether it is open
-	switch t := p.peek(); {
-	case p.acceptWord("off"), p.acceptWord("closed"):
-		r.off = true
-	case p.acceptWord("open"):
-	case t.isWord("unknown"):
-		return r, p.wrong(t, `"unknown" is neither open nor closed; leave the rule out`)
-	case p.next == start && t.kind == tokComment:
-		return r, p.wrong(t, "a comment alone gives no hours")
+	t := p.peek()
+	switch {
 	case p.next == start:
 		return r, p.unexpected("a day, a date or hours")
-	default:
-		said = r.hasHours()
-	}
-	if t := p.peek(); t.kind == tokComment {
-		comment = &t
-		p.next++
-	}
-	if !said && comment != nil {
+	case p.next == start+1 && comment != nil && t.kind == tokEnd || comment != nil && !said && !r.hasHours() && !r.selects():
+		return r, p.wrong(*comment, "a comment alone gives no hours")
+	case late != nil && said && r.state != open:
+		p.next--
+		return r, p.wrong(*late, fmt.Sprintf(`%q cannot follow here; write ";" before another rule`, late.text))
+	case comment != nil && said && r.state == open && r.hasHours() && p.tokens[p.next-1].isState():
+		return r, p.wrong(*comment, fmt.Sprintf("write %s behind %q", comment.text, p.tokens[p.next-1].text))
+	case !said && r.hasHours() && comment != nil:
+		return r, p.wrong(*comment, fmt.Sprintf(`%s: is it open then? Write open before the comment if it is, or off`, comment.text))
+	case !said && comment != nil:
 		return r, p.wrong(*comment, fmt.Sprintf(`%s is no hours: with nothing but a comment the day would be open from 00:00 to 24:00; `+
 			`write hours before it, or "off" if it is open for few only`, comment.text))
 	}
-	last := p.tokens[p.next-1]
-	r.end = last.pos + len(last.text)
+	r.end = p.tokens[p.next-1].end
 	return r, nil
 }
 
-// dates reads years, months and dates, and the colon that may stand after them.
+// isState tells whether a token says that it is open or not.
+func (t token) isState() bool { return t.isWord("off") || t.isWord("open") || t.isWord("unknown") }
+
+// atDate tells whether a date begins here: a month, the day before a month, or Easter, perhaps with a year before it.
+func (p *parser) atDate() bool {
+	t := p.peek()
+	return t.isMonth() || t.isWord("easter") || t.kind == tokNumber && p.at(1).isMonth() || t.is4Digits() && p.at(1).isWord("easter")
+}
+
+// atYears tells whether years without a date begin here.
+func (p *parser) atYears() bool {
+	return p.peek().is4Digits() && !p.at(1).isMonth() && !p.at(1).isWord("easter")
+}
+
+// atBareHours tells whether hours without minutes begin here, as in 9-12.
+func (p *parser) atBareHours() bool {
+	bare := func(t token) bool { return t.kind == tokNumber && len(t.text) <= 2 }
+	return bare(p.peek()) && p.at(1).is("-") && (bare(p.at(2)) || p.at(2).kind == tokTime)
+}
+
+// dates reads months and dates.
 func (p *parser) dates(r *rule) error {
-	start := p.next
-	if p.peek().kind == tokNumber && p.peek().is4Digits() && !p.at(1).isMonth() {
-		if err := p.years(r); err != nil {
-			return err
-		}
-	}
-	year := 0 // a year holds for the rest of the list
-	for p.peek().isMonth() || p.peek().kind == tokNumber && p.at(1).isMonth() {
+	year := 0 // the last one given
+	for {
 		dates, err := p.dateRange(&year)
 		if err != nil {
 			return err
 		}
 		r.dates = append(r.dates, dates)
-		for p.peek().is(",") && p.at(1).kind == tokNumber && !p.at(2).isMonth() { // Dec 25,26
+		for p.peek().is(",") && p.at(1).kind == tokNumber && !p.at(1).is4Digits() && !p.at(2).isMonth() && dates.to.day > 0 { // Dec 25,26
 			p.next++
-			dates, err := p.dayRange(dates.to / 100 * 100)
-			if err != nil {
+			of := dates.to
+			if dates, err = p.dayRange(of); err != nil {
 				return err
 			}
 			r.dates = append(r.dates, dates)
 		}
-		if !p.peek().is(",") || !p.at(1).isMonth() && !(p.at(1).kind == tokNumber && p.at(2).isMonth()) {
-			break
+		if !p.peek().is(",") {
+			return nil
 		}
 		p.next++
+		if !p.atDate() {
+			p.next--
+			return nil
+		}
+		if t := p.peek(); year != 0 && !t.is4Digits() {
+			return p.wrong(t, fmt.Sprintf("%q: every year, or in %d? Write the year before it, or a rule of its own", t.text, year))
+		}
 	}
-	if p.next > start {
-		p.accept(":")
-	}
-	return nil
 }
 
-// years reads "2026" or "2026-2028".
+// years reads "2026", "2026+", "2026-2028", or "2026-2032/2" and "2026/2" with a step, and lists of them.
 func (p *parser) years(r *rule) error {
-	from, err := p.number(firstYear, lastYear, "a year")
-	if err != nil {
-		return err
+	for {
+		from, err := p.number(firstYear, lastYear, "a year")
+		if err != nil {
+			return err
+		}
+		years := yearRange{from, from, 1}
+		switch {
+		case p.accept("+"):
+			years.to = lastYear
+		case p.accept("-"):
+			t := p.peek()
+			if years.to, err = p.number(firstYear, lastYear, "a year"); err != nil {
+				return err
+			}
+			if years.to < from {
+				return p.wrong(t, fmt.Sprintf("%d is before %d", years.to, from))
+			}
+		case p.peek().is("/"):
+			years.to = lastYear
+		}
+		if p.accept("/") {
+			if years.step, err = p.number(1, 100, "a number of years"); err != nil {
+				return err
+			}
+		}
+		r.years = append(r.years, years)
+		if !p.peek().is(",") {
+			return nil
+		}
+		p.next++
+		if !p.atYears() {
+			p.next--
+			return nil
+		}
 	}
-	r.years = span{from, from}
-	if !p.accept("-") {
+}
+
+// dateRange reads "Jul", "Jul-Aug", "Jul 01", "Jul 01-14", "Jul 01-Aug 31", "easter -2 days-easter +1 day", "Mar Su[-1]-Oct
+// Su[-1]", each date with or without a year before it, a range of days perhaps with a step behind it. year is the last one
+// given, 0 for none; dateRange keeps it up to date.
+func (p *parser) dateRange(year *int) (d dateRange, err error) {
+	whole := func(p datePoint) bool { return !p.easter && p.day == 0 && p.nth == 0 }
+	from, err := p.date(year, false)
+	if err != nil {
+		return d, err
+	}
+	d = dateRange{from: from, to: from, step: 1}
+	end := p.peek()
+	if end.is("-") {
+		if from.day > 0 && from.offset == 0 && p.at(1).kind == tokNumber && !p.at(1).is4Digits() && !p.at(2).isMonth() {
+			p.next-- // back on the first day
+			if !p.peek().isMonth() {
+				return p.dayRange(from)
+			}
+			p.next++ // the day before its month: 24 Dec-26
+			return d, p.unexpected("a date, as in Dec 24-26")
+		}
+		p.next++
+		end = p.peek()
+		if d.to, err = p.date(year, !whole(from)); err != nil {
+			return d, err
+		}
+		switch {
+		case whole(from) != whole(d.to):
+			return d, p.wrong(end, "only one end of the range has a day; write both, as in Jul 01-Aug 31")
+		case from.year == 0 && d.to.year != 0:
+			return d, p.wrong(end, "a year stands at the end of the range and none at its beginning")
+		}
+	}
+	months := whole(d.from)
+	if months {
+		d.from.day, d.to.day = 1, lastDay(d.to)
+	}
+	if from.year != 0 && d.to != from {
+		first, _ := d.from.in(d.from.year)
+		last, _ := d.to.in(d.to.year)
+		switch {
+		case last >= first:
+		case d.to.year == from.year: // 2026 Dec 24-Jan 02
+			d.to.year++
+			*year++
+			if months {
+				d.to.day = lastDay(d.to)
+			}
+		default:
+			return d, p.wrong(end, "the range ends before it begins")
+		}
+	}
+	switch {
+	case d.from.leaves() || d.to.leaves():
+		return d, p.wrong(end, "the days to add lead to another year; write the date")
+	case d.to.easter && d.from != d.to:
+		return d, p.wrong(end, "a range until Easter: programs disagree whether its last day counts; write the dates")
+	}
+	return d, p.step(&d)
+}
+
+// step reads the step that may stand behind a range of days: "/7".
+func (p *parser) step(d *dateRange) (err error) {
+	t := p.peek()
+	if !p.accept("/") {
 		return nil
 	}
-	t := p.peek()
-	if r.years.to, err = p.number(firstYear, lastYear, "a year"); err != nil {
-		return err
+	from, _ := d.from.in(firstYear)
+	to, _ := d.to.in(firstYear)
+	if d.step, err = p.number(1, 366, "a number of days"); err == nil && d.from.year == 0 && from > to {
+		return p.wrong(t, "a step needs a range that ends in the same year")
 	}
-	if r.years.to < from {
-		return p.wrong(t, fmt.Sprintf("%d is before %d", r.years.to, from))
-	}
-	return nil
+	return err
 }
 
-// dateRange reads "Jul", "Jul-Aug", "Jul 01", "Jul 01-14", "Jul 01-Aug 31", each month with or without a year before it.
-// year is the last one given, 0 for none; dateRange keeps it up to date.
-func (p *parser) dateRange(year *int) (dateRange, error) {
-	from, wholeMonth, err := p.date(year)
-	if err != nil {
-		return dateRange{}, err
-	}
-	if !p.peek().is("-") {
-		if wholeMonth {
-			return dateRange{from + 1, from + lastDay(from)}, nil
-		}
-		return dateRange{from, from}, nil
-	}
-	if !wholeMonth && p.at(1).kind == tokNumber && !p.at(2).isMonth() {
-		p.next-- // back on the first day
-		return p.dayRange(from / 100 * 100)
-	}
-	p.next++
-	end := p.peek()
-	to, toWholeMonth, err := p.date(year)
-	switch {
-	case err != nil:
-		return dateRange{}, err
-	case wholeMonth != toWholeMonth:
-		return dateRange{}, p.wrong(end, "only one end of the range has a day; write both, as in Jul 01-Aug 31")
-	case from < 10000 && to >= 10000:
-		return dateRange{}, p.wrong(end, "a year stands at the end of the range and none at its beginning")
-	case from >= 10000 && to < from && end.kind == tokNumber:
-		return dateRange{}, p.wrong(end, "the range ends before it begins")
-	case from >= 10000 && to < from: // 2026 Dec 24-Jan 02
-		to += 10000
-		*year++
-	}
-	if wholeMonth {
-		from, to = from+1, to+lastDay(to)
-	}
-	return dateRange{from, to}, nil
-}
-
-// date reads a month, perhaps with a year before it and a day after it. Without a day the last two digits are 00.
-func (p *parser) date(year *int) (date int, wholeMonth bool, err error) {
-	if p.peek().kind == tokNumber {
+// date reads a month or Easter, perhaps with a year before it, and a day or a weekday of the month, and days to add. Without a
+// day it has none. A weekday is read where something follows that makes it a date, or with nth.
+func (p *parser) date(year *int, nth bool) (d datePoint, err error) {
+	if p.peek().is4Digits() {
 		if *year, err = p.number(firstYear, lastYear, "a year"); err != nil {
-			return 0, false, err
+			return d, err
 		}
 	}
-	if !p.peek().isMonth() {
-		return 0, false, p.unexpected("a month (Jan, Feb, …)")
+	d.year = *year
+	switch {
+	case p.peek().isWord("easter"):
+		d.easter = true
+		p.next++
+	case p.peek().kind == tokNumber && p.at(1).isMonth(): // as people write it in French: 24 décembre
+		d.month = p.at(1).month()
+		if d.day, err = p.number(1, lastDay(d), "a day of "+d.month.String()); err != nil {
+			return d, err
+		}
+		p.next++
+		return d, nil
+	case p.peek().isMonth():
+		d.month = p.peek().month()
+		p.next++
+		switch t := p.peek(); {
+		case t.kind == tokNumber && !t.is4Digits() && !(p.atBareHours() && p.hoursBehind()):
+			if d.day, err = p.number(1, lastDay(d), "a day of "+d.month.String()); err != nil {
+				return d, err
+			}
+		case t.isWeekday() && p.at(1).is("[") && (nth || p.dateBehind()):
+			p.next += 2
+			sign := 1
+			if p.accept("-") {
+				sign = -1
+			}
+			if d.nth, err = p.number(1, 5, "which of the month's days"); err != nil {
+				return d, err
+			}
+			d.on, d.nth = t.weekday(), d.nth*sign
+			p.next++ // the bracket, which dateBehind saw
+		default:
+			return d, nil
+		}
+	default:
+		return d, p.unexpected("a month (Jan, Feb, …)")
 	}
-	month := int(p.peek().month())
-	p.next++
-	date = *year*10000 + month*100
-	if p.peek().kind != tokNumber || p.peek().is4Digits() {
-		return date, true, nil
-	}
-	day, err := p.number(1, lastDay(date), "a day of "+time.Month(month).String())
-	return date + day, false, err
+	d.offset, err = p.offset()
+	return d, err
 }
 
-// dayRange reads "24" or "24-31" within the month that date names.
-func (p *parser) dayRange(month int) (dateRange, error) {
-	name := "a day of " + time.Month(month/100%100).String()
-	from, err := p.number(1, lastDay(month), name)
+// hoursBehind tells whether the two numbers at hand are hours, in a rule that has none behind them: Nov-Feb 00-24.
+func (p *parser) hoursBehind() bool {
+	from, to := p.peek(), p.at(2)
+	return from.value == 0 || to.value == 24 && from.value > to.value
+}
+
+// dateBehind tells whether the weekday in brackets at hand is a date: a range or days to add follow.
+func (p *parser) dateBehind() bool {
+	i := 2
+	if p.at(i).is("-") {
+		i++
+	}
+	if p.at(i).kind != tokNumber || !p.at(i+1).is("]") {
+		return false
+	}
+	return p.at(i+2).is("-") || p.at(i+2).is("+")
+}
+
+// offset reads the days to add that may stand behind a date or a day: "+1 day", "-2 days".
+func (p *parser) offset() (days int, err error) {
+	if !p.peek().is("+") && !p.peek().is("-") || p.at(1).kind != tokNumber || !p.at(2).isWord("day") {
+		return 0, nil
+	}
+	sign := 1
+	if p.peek().is("-") {
+		sign = -1
+	}
+	p.next++
+	days, err = p.number(0, 366, "a number of days")
+	p.next++
+	return sign * days, err
+}
+
+// dayRange reads "24" or "24-31" within the month of a date, perhaps with a step.
+func (p *parser) dayRange(of datePoint) (dateRange, error) {
+	name := "a day of " + of.month.String()
+	from, err := p.number(1, lastDay(of), name)
 	if err != nil {
 		return dateRange{}, err
 	}
 	to := from
-	if p.peek().is("-") && p.at(1).kind == tokNumber {
+	if p.peek().is("-") && p.at(1).kind == tokNumber && !p.at(2).isWord("day") {
 		p.next++
 		t := p.peek()
-		if to, err = p.number(1, lastDay(month), name); err != nil {
+		if to, err = p.number(1, lastDay(of), name); err != nil {
 			return dateRange{}, err
 		}
 		if to < from {
 			return dateRange{}, p.wrong(t, fmt.Sprintf("%d is before %d", to, from))
 		}
 	}
-	return dateRange{month + from, month + to}, nil
+	d := dateRange{datePoint{year: of.year, month: of.month, day: from}, datePoint{year: of.year, month: of.month, day: to}, 1}
+	return d, p.step(&d)
 }
 
 // lastDay returns the last day of a date's month; 29 for a February without a year.
-func lastDay(date int) int {
-	year := date / 10000
+func lastDay(d datePoint) int {
+	year := d.year
 	if year == 0 {
 		year = firstYear // a leap year
 	}
-	return time.Date(year, time.Month(date/100%100)+1, 0, 0, 0, 0, 0, time.UTC).Day()
+	return daysIn(year, d.month)
 }
 
-// weeks reads "week 1-53/2,10", and the colon that may stand after it.
+// weeks reads "week 1-53/2,10".
 func (p *parser) weeks(r *rule) error {
-	if !p.acceptWord("week") {
-		return nil
-	}
+	p.next++
 	for {
 		from, err := p.number(1, 53, "a week")
 		if err != nil {
@@ -311,51 +489,82 @@ func (p *parser) weeks(r *rule) error {
 			}
 		}
 		r.weeks = append(r.weeks, weeks)
-		if !p.peek().is(",") || p.at(1).kind != tokNumber {
-			break
+		again := p.at(1).isWord("week") && p.at(2).kind == tokNumber
+		if !p.peek().is(",") || p.at(1).kind != tokNumber && !again {
+			return nil
 		}
 		p.next++
+		if again {
+			p.next++
+		}
 	}
-	p.accept(":")
-	return nil
 }
 
-// weekdays reads "Mo-Fr,PH", "PH", "PH Mo-Fr", "Sa[1,-1]", and the colon that may stand after them.
+// weekdays reads "Mo-Fr,PH", "PH", "PH Mo-Fr", "SH", "Sa[1,-1]", "Sa[-1] +1 day", "PH -1 day".
 func (p *parser) weekdays(r *rule) error {
 	for {
-		switch {
-		case p.acceptWord("PH"):
-			r.holiday = true
-			if p.peek().isWeekday() {
-				if r.weekdays != [7]nthSet{} {
-					return p.unexpected(`"," between a list of days and a public holiday that falls on a day`)
-				}
+		switch t := p.peek(); {
+		case t.isWord("ph"), t.isWord("sh"):
+			p.next++
+			h := holidaySelector{school: t.word == "sh"}
+			var err error
+			if h.offset, err = p.offset(); err != nil {
+				return err
+			}
+			days := r.someDay()
+			r.holidays = append(r.holidays, h)
+			behind := p.peek()
+			if behind.is(":") && p.at(1).isWeekday() {
+				behind = p.at(1)
+			}
+			switch {
+			case behind.isWeekday() && days:
+				return p.unexpected(`"," between a list of days and a public holiday that falls on a day`)
+			case behind.isWeekday():
+				p.accept(":")
 				r.both = true
 				continue
 			}
-		case p.peek().isWeekday():
+		case t.isWeekday():
 			if err := p.weekdayRange(r); err != nil {
 				return err
 			}
+			if h := p.peek(); !r.both && len(r.holidays) == 0 && (h.isWord("ph") || h.isWord("sh")) && p.at(1).isOffset(p.at(2), p.at(3)) {
+				r.both = true // Mo-We PH -1 day
+				continue
+			}
 		default:
-			return nil
+			return p.unexpected("a day (Mo Tu We Th Fr Sa Su)")
 		}
 		t := p.at(1)
-		if !p.peek().is(",") || !t.isWeekday() && (r.both || !t.isWord("PH")) {
-			break
+		if !p.peek().is(",") || !t.isWeekday() && (r.both || !t.isWord("ph") && !t.isWord("sh")) {
+			return nil
 		}
 		p.next++
 	}
-	p.accept(":")
-	return nil
 }
 
-// weekdayRange reads "Mo", "Mo-Fr", "Fr-Mo" or "Sa[1]".
+// isOffset tells whether three tokens are days to add.
+func (t token) isOffset(n, day token) bool {
+	return (t.is("+") || t.is("-")) && n.kind == tokNumber && day.isWord("day")
+}
+
+// weekdayRange reads "Mo", "Mo-Fr", "Fr-Mo", "Sa[1]" or "Sa[-1] +1 day".
 func (p *parser) weekdayRange(r *rule) error {
 	from := p.peek().weekday()
 	p.next++
 	if p.accept("[") {
-		return p.nth(&r.weekdays[from])
+		var set nthSet
+		if err := p.nth(&set); err != nil {
+			return err
+		}
+		offset, err := p.offset()
+		if offset == 0 {
+			r.weekdays[from] |= set
+		} else {
+			r.moved = append(r.moved, movedDay{from, set, offset})
+		}
+		return err
 	}
 	to := from
 	if p.accept("-") {
@@ -402,37 +611,58 @@ func (p *parser) nth(set *nthSet) error {
 	}
 }
 
-// times reads "08:30-12:00,13:30-19:00".
+// times reads "08:30-12:00,13:30-19:00", and 9-12 without minutes.
 func (p *parser) times(r *rule) error {
-	for p.peek().kind == tokTime {
-		start := p.peek()
-		from, to := start.value, 0
+	for {
+		start, bare := p.peek(), p.atBareHours() && p.at(2).kind == tokNumber
+		from := start.value
+		if start.kind == tokNumber {
+			from *= 60
+		}
 		p.next++
-		if from >= minutesADay {
+		switch {
+		case from >= minutesADay:
 			return p.wrong(start, "hours begin before 24:00; write them on the next day")
-		}
-		if p.peek().is("+") {
+		case p.peek().is("+"):
 			return p.unexpected(`"-" and a closing time (an open end has no certain answer)`)
-		}
-		if !p.accept("-") {
+		case !p.accept("-"):
 			return p.unexpected(`"-" and a closing time`)
 		}
 		end := p.peek()
-		if end.kind != tokTime {
+		to := end.value
+		switch {
+		case end.kind == tokTime:
+		case end.kind == tokNumber && len(end.text) <= 2 && end.value <= 48:
+			to *= 60
+		default:
 			return p.unexpected("a closing time, as in 08:30-12:00")
 		}
-		to = end.value
 		p.next++
-		if to <= from {
+		switch {
+		case bare && p.peek().isMonth():
+			return p.wrong(start, fmt.Sprintf("%s-%s: hours, or days of a month? Write hours as 09:00-12:00, and days behind the month", start.text, end.text))
+		case end.kind == tokNumber && (to == from || to < from && from <= 12*60):
+			return p.wrong(start, fmt.Sprintf("%s-%s: until the evening, or over midnight? Write the hours of 24, as in 08:00-20:00",
+				start.text, end.text))
+		case to <= from:
 			to += minutesADay // over midnight; 10:00-10:00 is a whole turn of the clock
 		}
 		r.times = append(r.times, span{from, to})
-		if !p.peek().is(",") || p.at(1).kind != tokTime {
+		if p.accept("+") {
+			r.openEnd = true
+		}
+		list := p.peek().is(",") || p.peek().is("/") && p.at(2).is("-")
+		if t := p.peek(); t.kind == tokTime && p.at(1).is("-") { // 9h-12h 14h-18h
+			continue
+		}
+		switch {
+		case p.peek().is("/") && !list:
+			return p.wrong(p.peek(), "moments in steps are no hours; write from when to when it is open")
+		case !list || p.at(1).kind != tokTime && !(p.at(1).kind == tokNumber && p.at(2).is("-") && len(p.at(1).text) <= 2):
 			return nil
 		}
 		p.next++
 	}
-	return nil
 }
 
 // number reads a number within bounds; what names it in the error.
@@ -461,14 +691,6 @@ func (p *parser) accept(sign string) bool {
 	return true
 }
 
-func (p *parser) acceptWord(word string) bool {
-	if !p.peek().isWord(word) {
-		return false
-	}
-	p.next++
-	return true
-}
-
 func (p *parser) wrong(t token, msg string) error { return &Error{t.pos, msg} }
 
 // unexpected complains about the token at hand.
@@ -487,155 +709,8 @@ func (p *parser) misplaced(msg string) error {
 		return p.wrong(t, fmt.Sprintf("%q: %s", t.text, t.hint()))
 	case t.is("||"):
 		return p.wrong(t, `"||" (a fallback) is not supported; say the hours with ";"`)
+	case t.is("(") && p.at(1).hint() != "":
+		return p.wrong(t, p.at(1).hint())
 	}
 	return p.wrong(t, msg)
-}
-
-// token is one word, number, time, sign or comment.
-type token struct {
-	kind  tokenKind
-	pos   int // byte offset in the text
-	text  string
-	value int // of a number; of a time, in minutes
-}
-
-type tokenKind int
-
-const (
-	tokEnd tokenKind = iota
-	tokWord
-	tokNumber
-	tokTime
-	tokSign // - , ; : / [ ] + || 24/7
-	tokComment
-)
-
-func (t token) is(sign string) bool     { return t.kind == tokSign && t.text == sign }
-func (t token) isWord(word string) bool { return t.kind == tokWord && strings.EqualFold(t.text, word) }
-func (t token) is4Digits() bool         { return len(t.text) == 4 }
-func (t token) isWeekday() bool         { return t.weekday() >= 0 }
-func (t token) isMonth() bool           { return t.month() > 0 }
-
-// weekday returns -1 for what is none. Places write "Sun" beside "Su".
-func (t token) weekday() time.Weekday {
-	for day := time.Sunday; day <= time.Saturday; day++ {
-		if t.isWord(day.String()[:2]) || t.isWord(day.String()[:3]) {
-			return day
-		}
-	}
-	return -1
-}
-
-// month returns 0 for what is none.
-func (t token) month() time.Month {
-	for month := time.January; month <= time.December; month++ {
-		if t.isWord(month.String()[:3]) {
-			return month
-		}
-	}
-	return 0
-}
-
-// hint says what to write instead of a word that is never right, "" for one that is right elsewhere.
-func (t token) hint() string {
-	switch strings.ToLower(t.text) {
-	case "sunrise", "sunset", "dawn", "dusk":
-		return "the sun's hours are not known here; write a time"
-	case "sh":
-		return "school holidays are not known here; write their dates, as in Jul 05-Aug 31"
-	case "easter":
-		return "write PH for the public holidays, or the date"
-	case "lu", "ma", "me", "je", "ve", "di", "lun", "mar", "mer", "jeu", "ven", "sam", "dim":
-		return "days are written in English: Mo Tu We Th Fr Sa Su"
-	case "off", "closed", "open", "week", "ph":
-		return ""
-	}
-	if t.isMonth() || t.isWeekday() {
-		return ""
-	}
-	return "unknown word; days are Mo Tu We Th Fr Sa Su PH, months Jan to Dec"
-}
-
-// scan cuts the text into tokens.
-func scan(text string) ([]token, error) {
-	var tokens []token
-	for i := 0; i < len(text); {
-		rest := text[i:]
-		char, size := utf8.DecodeRuneInString(rest)
-		t := token{pos: i}
-		switch {
-		case char == ' ' || char == '\t' || char == '\n' || char == '\r' || char == '\u00a0' || char == '\u202f':
-			i += size
-			continue
-		case char == '"' || char == '＂': // exporters write the wide one for the other
-			length := strings.IndexAny(rest[size:], "\"＂")
-			if length < 0 {
-				return nil, &Error{i, "the comment has no closing quote"}
-			}
-			_, closing := utf8.DecodeRuneInString(rest[size+length:])
-			t.kind, t.text = tokComment, rest[:size+length+closing]
-			i += len(t.text)
-			tokens = append(tokens, t)
-			continue
-		case strings.HasPrefix(rest, "24/7"):
-			t.kind, t.text = tokSign, "24/7"
-		case strings.HasPrefix(rest, "||"):
-			t.kind, t.text = tokSign, "||"
-		case strings.ContainsRune("-,;:/[]+", char):
-			t.kind, t.text = tokSign, rest[:size]
-		case char == '–' || char == '—': // word processors make them of a hyphen
-			tokens = append(tokens, token{kind: tokSign, pos: i, text: "-"})
-			i += size
-			continue
-		case isDigit(rest[0]):
-			if err := t.scanNumber(rest); err != nil {
-				return nil, err
-			}
-		case isLetter(rest[0]):
-			t.kind, t.text = tokWord, rest[:prefixLen(rest, isLetter)]
-		default:
-			return nil, &Error{i, fmt.Sprintf("%q has no meaning here", char)}
-		}
-		i += len(t.text)
-		tokens = append(tokens, t)
-	}
-	return append(tokens, token{kind: tokEnd, pos: len(text)}), nil
-}
-
-// scanNumber reads a number, or a time of the day up to 48:00.
-func (t *token) scanNumber(rest string) error {
-	digits := prefixLen(rest, isDigit)
-	if digits > 4 {
-		return &Error{t.pos, fmt.Sprintf("%s… is too long a number", rest[:5])}
-	}
-	t.kind, t.text = tokNumber, rest[:digits]
-	t.value, _ = strconv.Atoi(t.text) // at most four digits
-	after := rest[digits:]
-	if len(after) >= 1 && (after[0] == 'h' || after[0] == 'H') {
-		return &Error{t.pos, fmt.Sprintf("write a time as 08:30, not %sh", t.text)}
-	}
-	if len(after) < 2 || after[0] != ':' || !isDigit(after[1]) {
-		return nil
-	}
-	minuteDigits := prefixLen(after[1:], isDigit)
-	t.kind, t.text = tokTime, rest[:digits+1+minuteDigits]
-	minutes, _ := strconv.Atoi(after[1 : 1+min(minuteDigits, 3)])
-	if digits > 2 || minuteDigits != 2 || minutes > 59 || t.value*60+minutes > 2*minutesADay {
-		return &Error{t.pos, fmt.Sprintf("%.8s is not a time (00:00 to 24:00, up to 48:00 for the next day)", t.text)}
-	}
-	t.value = t.value*60 + minutes
-	return nil
-}
-
-func isDigit(c byte) bool  { return '0' <= c && c <= '9' }
-func isLetter(c byte) bool { return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' }
-
-// prefixLen returns how many bytes at the beginning of s satisfy is.
-func prefixLen(s string, is func(byte) bool) int {
-	for i := range len(s) {
-		if !is(s[i]) {
-			return i
-		}
-	}
-	return len(s)
 }

@@ -5,52 +5,78 @@ import (
 	"time"
 )
 
-// minutesADay is the length of a day on the wall clock; the clock's changes are Next's business.
+// minutesADay is the length of a day on the wall clock; Next handles clock changes.
 const minutesADay = 24 * 60
 
-// span is minutes since midnight, from inclusive, to exclusive. In a rule, to may lie beyond midnight.
+// span is minutes since midnight, from inclusive, to exclusive. In a rule, to may be after midnight.
 type span struct{ from, to int }
 
 var wholeDay = span{0, minutesADay}
 
-// rule is one rule as written: on the days that match all its selectors, its times are open or off.
-type rule struct {
-	added bool // it stands after a comma: it does not replace what came before
-	off   bool
+// ruleState is what a rule says of its hours.
+type ruleState int
 
-	years    span        // from 0: every year; to inclusive
+const (
+	open ruleState = iota
+	off
+	unknown // neither: never open
+)
+
+// rule is one rule as written: on the days that match all its selectors, its times are open or not.
+type rule struct {
+	added bool // after a comma, or hours for every day: it does not replace earlier rules
+	state ruleState
+
+	years    []yearRange // none: every year
 	dates    []dateRange // none: every date
 	weeks    []weekRange // none: every week
-	weekdays [7]nthSet   // by time.Weekday; all empty, without holiday: every day
-	holiday  bool        // PH
-	both     bool        // "PH Mo-Fr": holiday and weekday; else, "PH,Mo-Fr", one is enough
+	weekdays [7]nthSet   // by time.Weekday; all empty, without moved and holidays: every day
+	moved    []movedDay
+	holidays []holidaySelector
+	both     bool // "PH Mo-Fr": holiday and weekday; else, "PH,Mo-Fr", one is enough
 
-	times  []span // none: the whole day
-	always bool   // 24/7
+	times   []span // none: the whole day
+	always  bool   // 24/7
+	openEnd bool   // "18:00-22:00+": open until then at least
 
-	pos, end int // where it stands in the text, in bytes
+	pos, end int // byte offsets in the text
 }
 
-// hasHours tells whether the rule itself says its hours.
+// hasHours tells whether the rule itself has hours.
 func (r *rule) hasHours() bool { return r.always || len(r.times) > 0 }
 
-// dated tells whether the rule is about dates, weeks or public holidays and not about all of the year.
+// dated tells whether the rule selects dates, weeks or holidays instead of the whole year.
 func (r *rule) dated() bool {
-	return r.years.from != 0 || len(r.dates) > 0 || len(r.weeks) > 0 || r.holiday
+	return len(r.years) > 0 || len(r.dates) > 0 || len(r.weeks) > 0 || len(r.holidays) > 0
 }
 
-// selects tells whether the rule is about some days and not all.
-func (r *rule) selects() bool { return r.dated() || r.weekdays != [7]nthSet{} }
+// someDay tells whether the rule selects days of the week.
+func (r *rule) someDay() bool { return r.weekdays != [7]nthSet{} || len(r.moved) > 0 }
 
-// dateRange is dates from and to, both inclusive, as year*10000 + month*100 + day. Without a year it is every year, and
-// runs over the year's end when to is before from.
-type dateRange struct{ from, to int }
+// selects tells whether the rule selects some days instead of all.
+func (r *rule) selects() bool { return r.dated() || r.someDay() }
+
+// yearRange is years from and to, both inclusive, every step of them.
+type yearRange struct{ from, to, step int }
 
 // weekRange is ISO weeks from and to, both inclusive, every step of them.
 type weekRange struct{ from, to, step int }
 
-// nthSet says which of a month's weekdays: bit 0 is every one, bits 1 to 5 the first to the fifth, bits 6 to 10 the
-// last to the last but four.
+// movedDay is a number of days after (or, below 0, before) weekdays of a month: Sa[-1] +1 day.
+type movedDay struct {
+	weekday time.Weekday
+	nth     nthSet
+	offset  int
+}
+
+// holidaySelector is public or school holidays, or as many days after (or, below 0, before) them: PH -1 day.
+type holidaySelector struct {
+	school bool
+	offset int
+}
+
+// nthSet selects weekdays of a month: bit 0 is every one, bits 1 to 5 the first to the fifth, bits 6 to 10 the last to
+// the last but four.
 type nthSet uint16
 
 // nthBit returns the bit of the nth weekday of a month, n from 1 to 5 or from -1 to -5.
@@ -61,128 +87,128 @@ func nthBit(n int) nthSet {
 	return 1 << n
 }
 
-// calendarDay is what rules ask about a date.
+// calendarDay is what rules match of a date.
 type calendarDay struct {
-	date      int // as in dateRange, with the year
-	weekday   time.Weekday
-	week      int // ISO 8601
-	nth       nthSet
-	isHoliday bool
+	noon    time.Time // UTC
+	number  int       // as of dayNumber
+	year    int
+	weekday time.Weekday
+	week    int // ISO 8601
+	nth     nthSet
+	zone    SchoolZone
 }
 
-func newCalendarDay(t time.Time) calendarDay {
-	year, month, day := t.Date()
-	_, week := t.ISOWeek()
-	daysInMonth := time.Date(year, month+1, 0, 0, 0, 0, 0, time.UTC).Day()
+func (s *Schedule) calendarDay(noon time.Time) calendarDay {
+	_, week := noon.ISOWeek()
 	return calendarDay{
-		date:      year*10000 + int(month)*100 + day,
-		weekday:   t.Weekday(),
-		week:      week,
-		nth:       1 | nthBit((day-1)/7+1) | nthBit(-((daysInMonth-day)/7 + 1)),
-		isHoliday: holiday(year, month, day),
+		noon: noon, number: dayNumber(noon), year: noon.Year(), weekday: noon.Weekday(), week: week, nth: nthOf(noon), zone: s.zone,
 	}
+}
+
+// nthOf returns which of its month's weekdays a date is, from the beginning and from the end.
+func nthOf(t time.Time) nthSet {
+	year, month, day := t.Date()
+	return 1 | nthBit((day-1)/7+1) | nthBit(-((daysIn(year, month)-day)/7 + 1))
 }
 
 func (r *rule) matches(d calendarDay) bool {
-	if year := d.date / 10000; r.years.from != 0 && (year < r.years.from || year > r.years.to) {
+	inYear := func(y yearRange) bool { return y.from <= d.year && d.year <= y.to && (d.year-y.from)%y.step == 0 }
+	if len(r.years) > 0 && !slices.ContainsFunc(r.years, inYear) {
 		return false
 	}
-	if len(r.dates) > 0 && !slices.ContainsFunc(r.dates, func(dates dateRange) bool { return dates.contains(d.date) }) {
+	onDate := func(dates dateRange) bool { return dates.contains(d.year, d.number) }
+	if len(r.dates) > 0 && !slices.ContainsFunc(r.dates, onDate) {
 		return false
 	}
 	if len(r.weeks) > 0 && !slices.ContainsFunc(r.weeks, func(weeks weekRange) bool { return weeks.contains(d.week) }) {
 		return false
 	}
-	weekday := r.weekdays[d.weekday]&d.nth != 0
-	switch {
-	case r.both:
-		return r.holiday && d.isHoliday && weekday
-	case r.holiday || r.weekdays != [7]nthSet{}:
-		return r.holiday && d.isHoliday || weekday
+	if len(r.holidays) == 0 && !r.someDay() {
+		return true
 	}
-	return true
-}
-
-func (r dateRange) contains(date int) bool {
-	if r.from < 10000 {
-		date %= 10000
+	weekday := r.weekdays[d.weekday]&d.nth != 0 || slices.ContainsFunc(r.moved, func(m movedDay) bool {
+		of := d.noon.AddDate(0, 0, -m.offset)
+		return of.Weekday() == m.weekday && nthOf(of)&m.nth != 0
+	})
+	isHoliday := slices.ContainsFunc(r.holidays, func(h holidaySelector) bool {
+		if h.school {
+			return schoolHoliday(d.zone, d.number-h.offset)
+		}
+		return holiday(d.noon.AddDate(0, 0, -h.offset).Date())
+	})
+	if r.both {
+		return isHoliday && weekday
 	}
-	if r.from > r.to {
-		return date >= r.from || date <= r.to
-	}
-	return r.from <= date && date <= r.to
+	return isHoliday || weekday
 }
 
 func (r weekRange) contains(week int) bool {
 	return r.from <= week && week <= r.to && (week-r.from)%r.step == 0
 }
 
-// alwaysOpen tells whether the rules open every minute of every day, as far as weekdays can tell: it never says so
-// wrongly.
+// alwaysOpen tells whether the rules open every minute of every day, as far as weekdays show: it has no false
+// positives.
 func alwaysOpen(rules []rule) bool {
-	var open [7]bool
+	var all [7]bool
 	for i := range rules {
 		r := &rules[i]
-		everyDate := r.years.from == 0 && len(r.dates) == 0 && len(r.weeks) == 0 && !r.both
+		everyDate := len(r.years) == 0 && len(r.dates) == 0 && len(r.weeks) == 0 && !r.both
 		whole := len(r.times) == 0 || slices.Contains(r.times, wholeDay)
 		for day, nth := range r.weekdays {
-			everyDay := nth&1 != 0 || r.weekdays == [7]nthSet{} && !r.holiday
+			everyDay := nth&1 != 0 || !r.someDay() && len(r.holidays) == 0
 			switch {
-			case r.off || !r.added && !whole:
-				open[day] = open[day] && nth == 0 && !everyDay && !r.holiday
+			case r.state != open || !r.added && !whole:
+				all[day] = all[day] && nth == 0 && !everyDay && len(r.holidays) == 0 && len(r.moved) == 0
 			case whole && everyDate && everyDay:
-				open[day] = true
+				all[day] = true
 			}
 		}
 	}
-	return !slices.Contains(open[:], false)
+	return !slices.Contains(all[:], false)
 }
 
-// replaces tells whether nothing that the rules before it opened is left on the days that the rule matches.
+// replaces tells whether the rule discards what earlier rules opened on the days that it matches.
 func (r *rule) replaces() bool {
-	if r.off {
+	switch {
+	case r.state == off:
+		return len(r.times) == 0
+	case r.state == unknown && !r.selects():
 		return len(r.times) == 0
 	}
 	return !r.added
 }
 
-// day returns the open minutes of a date, which is normalized as by time.Date: sorted, apart, none beyond the day.
+// day returns the open minutes of a date, which is normalized as by time.Date: sorted, disjoint, within the day.
 func (s *Schedule) day(year int, month time.Month, day int) []span {
 	noon := time.Date(year, month, day, 12, 0, 0, 0, time.UTC)
-	today, yesterday := newCalendarDay(noon), newCalendarDay(noon.AddDate(0, 0, -1))
-	lastNight := 0 // the rules before this one were replaced yesterday
-	for i := range s.rules {
-		if s.rules[i].replaces() && s.rules[i].matches(yesterday) {
-			lastNight = i
-		}
-	}
-	var open []span
+	today, yesterday := s.calendarDay(noon), s.calendarDay(noon.AddDate(0, 0, -1))
+	var hours []span
 	for i := range s.rules {
 		r := &s.rules[i]
 		apply := add
-		if r.off {
+		if r.state != open {
 			apply = subtract
 		}
 		matches := r.matches(today)
 		if matches && r.replaces() {
-			open = nil
+			hours = nil
 		}
-		if i >= lastNight && r.matches(yesterday) {
+		if r.matches(yesterday) {
 			for _, t := range r.times {
-				open = apply(open, span{0, min(t.to-minutesADay, minutesADay)})
+				hours = apply(hours, span{0, min(t.to-minutesADay, minutesADay)})
 			}
 		}
 		if !matches {
 			continue
 		}
 		if len(r.times) == 0 {
-			open = apply(open, wholeDay)
+			hours = apply(hours, wholeDay)
 		}
 		for _, t := range r.times {
-			open = apply(open, span{t.from, min(t.to, minutesADay)})
+			hours = apply(hours, span{t.from, min(t.to, minutesADay)})
 		}
 	}
-	return open
+	return hours
 }
 
 // contains tells whether a minute of the day is in one of the spans.
@@ -190,7 +216,7 @@ func contains(spans []span, minute int) bool {
 	return slices.ContainsFunc(spans, func(s span) bool { return s.from <= minute && minute < s.to })
 }
 
-// add returns spans with s joined in. Both are sorted and apart.
+// add returns spans united with s. Both are sorted and disjoint.
 func add(spans []span, s span) []span {
 	if s.from >= s.to {
 		return spans
@@ -207,7 +233,7 @@ func add(spans []span, s span) []span {
 	return slices.Insert(out, i, s)
 }
 
-// subtract returns spans without what lies in s.
+// subtract returns spans without s.
 func subtract(spans []span, s span) []span {
 	if s.from >= s.to {
 		return spans

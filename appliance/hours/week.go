@@ -7,103 +7,185 @@ import (
 	"time"
 )
 
-// Week is what a schedule comes to, so that people can hold it against what they meant. Hours are written as "08:30-12:00,
-// 13:30-19:00", "closed" or "day and night".
+// Week is a schedule's typical week, for people to compare with what they meant.
 type Week struct {
-	Days   [7]string // usual ones, from Monday on
-	Others []Other   // the days of the year to come that are not as usual, in order
+	Days       [7]Hours    // usual ones, from Monday on
+	Exceptions []Exception // the days of the coming year that differ, in order
 }
 
-// Other is one day, or several in a row, with the same unusual hours.
-type Other struct {
+// Hours are the opening hours of a day: none if it is closed.
+type Hours []Span
+
+// Span is minutes since midnight on the wall clock, To exclusive. A whole day is from 0 to 1440.
+type Span struct{ From, To int }
+
+// String writes hours as "08:30-12:00, 13:30-19:00", "closed" or "day and night".
+func (h Hours) String() string {
+	switch {
+	case len(h) == 0:
+		return "closed"
+	case h[0] == Span{0, minutesADay}:
+		return "day and night"
+	}
+	var list []string
+	for _, s := range h {
+		list = append(list, fmt.Sprintf("%02d:%02d-%02d:%02d", s.From/60, s.From%60, s.To/60, s.To%60))
+	}
+	return strings.Join(list, ", ")
+}
+
+// Exception is one day, or several consecutive ones, with the same unusual hours.
+type Exception struct {
 	From, To time.Time // both inclusive, at noon
-	Hours    string
+	Hours    Hours
 }
 
-// weeks is how many of them Week looks at: a year, and what lasts into the next one.
+// weeks is how many of them Week covers: a year, and what extends into the next one.
 const weeks = 53
 
-// Week returns the schedule's week and the days of the next year that differ from it, from t's date on in t's zone. What
-// is usual is what most Mondays have, and so on.
+// Week returns the schedule's typical week and the days of the next year that differ from it, from t's date on in t's
+// zone. Typical is what most Mondays have, and so on.
 func (s *Schedule) Week(t time.Time) Week {
 	year, month, first := t.Date()
 	noon := func(day int) time.Time { return time.Date(year, month, first+day, 12, 0, 0, 0, t.Location()) }
 	monday := func(day int) int { return (int(noon(day).Weekday()) + 6) % 7 }
-	var all [weeks * 7]string
+	var all [weeks * 7]Hours
+	var texts [weeks * 7]string
 	var counts [7]map[string]int
 	for day := range all {
-		text := "day and night"
-		if !s.Always() {
-			text = describe(s.day(noon(day).Date()))
-		}
-		all[day] = text
+		all[day] = s.Day(noon(day))
+		texts[day] = all[day].String()
 		weekday := monday(day)
 		if counts[weekday] == nil {
 			counts[weekday] = map[string]int{}
 		}
-		counts[weekday][text]++
+		counts[weekday][texts[day]]++
 	}
 	var w Week
+	var usual [7]string
 	for day := range 7 {
-		weekday := monday(day)
+		weekday, most := monday(day), 0
 		for i := day; i < len(all); i += 7 { // in order, so that of equals the next one is taken
-			if counts[weekday][all[i]] > counts[weekday][w.Days[weekday]] {
-				w.Days[weekday] = all[i]
+			if n := counts[weekday][texts[i]]; n > most {
+				w.Days[weekday], usual[weekday], most = all[i], texts[i], n
 			}
 		}
 	}
 	for day := 0; day < len(all); day++ {
-		if all[day] == w.Days[monday(day)] {
+		if texts[day] == usual[monday(day)] {
 			continue
 		}
 		last := day
-		for next := day + 1; next < len(all) && all[next] == all[day]; next++ {
-			if all[next] != w.Days[monday(next)] {
+		for next := day + 1; next < len(all) && texts[next] == texts[day]; next++ {
+			if texts[next] != usual[monday(next)] {
 				last = next
 			}
 		}
-		w.Others = append(w.Others, Other{noon(day), noon(last), all[day]})
+		w.Exceptions = append(w.Exceptions, Exception{noon(day), noon(last), all[day]})
 		day = last
 	}
 	return w
 }
 
-// describe writes a day's hours.
-func describe(open []span) string {
-	switch {
-	case len(open) == 0:
-		return "closed"
-	case open[0] == wholeDay:
-		return "day and night"
+// Day returns the open hours of t's date in t's zone, in order, without those that overlap.
+func (s *Schedule) Day(t time.Time) Hours {
+	if s.Always() {
+		return Hours{{0, minutesADay}}
 	}
-	var list []string
-	for _, s := range open {
-		list = append(list, fmt.Sprintf("%02d:%02d-%02d:%02d", s.from/60, s.from%60, s.to/60, s.to%60))
+	var open Hours
+	for _, o := range s.day(t.Date()) {
+		open = append(open, Span{o.from, o.to})
 	}
-	return strings.Join(list, ", ")
+	return open
 }
 
-// doubtYears are those that Doubts looks at: in 28 of them every date has had every weekday.
-var doubtYears = span{2024, 2051}
+// Weekly tells whether the rules make every week the same but for public holidays, and whether any rule is about those.
+func (s *Schedule) Weekly() (weekly, holidays bool) {
+	if s == nil {
+		return true, false
+	}
+	weekly = true
+	for i := range s.rules {
+		r := &s.rules[i]
+		holidays = holidays || slices.ContainsFunc(r.holidays, func(h holidaySelector) bool { return !h.school })
+		moved := len(r.moved) > 0 || slices.ContainsFunc(r.holidays, func(h holidaySelector) bool { return h.school || h.offset != 0 })
+		nth := slices.ContainsFunc(r.weekdays[:], func(n nthSet) bool { return n > 1 })
+		weekly = weekly && len(r.years) == 0 && len(r.dates) == 0 && len(r.weeks) == 0 && !nth && !moved
+	}
+	return weekly, holidays
+}
 
-// Doubts returns what was read as the specification has it and may not be what was meant, one English sentence each: rules
-// without hours or with hours of a 12-hour clock, and rules that a later one leaves without effect.
-func (s *Schedule) Doubts() (list []string) {
+// Written returns the spans of the rules that open, as they are written: To is after 1440 for those over midnight. bare tells
+// whether one of these rules has no hours, certain whether none leaves open what holds (unknown, an open end).
+func (s *Schedule) Written() (spans []Span, bare, certain bool) {
+	certain = true
+	if s == nil {
+		return nil, false, true
+	}
+	for i := range s.rules {
+		r := &s.rules[i]
+		certain = certain && r.state != unknown && !r.openEnd
+		if r.state != open {
+			continue
+		}
+		bare = bare || !r.hasHours()
+		for _, t := range r.times {
+			spans = append(spans, Span{t.from, t.to})
+		}
+	}
+	return spans, bare, certain
+}
+
+// WorkdaysOnly tells whether rules name the days from Monday to Friday together, and none of the others alone: lists write so
+// for every day.
+func (s *Schedule) WorkdaysOnly() bool {
+	if s == nil {
+		return false
+	}
+	together := false
+	for i := range s.rules {
+		days := s.rules[i].weekdays
+		all := days[time.Monday]&days[time.Tuesday]&days[time.Wednesday]&days[time.Thursday]&days[time.Friday]&1 != 0
+		middle := days[time.Tuesday] | days[time.Wednesday] | days[time.Thursday]
+		if days[time.Saturday]|days[time.Sunday] != 0 || middle != 0 && !all || len(s.rules[i].moved) > 0 {
+			return false
+		}
+		together = together || all
+	}
+	return together
+}
+
+// warningYears are those that Warnings covers: in 28 of them every date has had every weekday.
+var warningYears = span{2024, 2051}
+
+// Warnings returns what was parsed by the specification and may not be what was meant, one English sentence each: rules
+// without hours or with hours of a 12-hour clock, and rules that a later one overrides.
+func (s *Schedule) Warnings() (list []string) {
 	if s == nil {
 		return nil
 	}
 	said := func(i int) string { return s.text[s.rules[i].pos:s.rules[i].end] }
 	for i := range s.rules {
-		if r := &s.rules[i]; !r.off && !r.hasHours() && r.selects() {
+		if r := &s.rules[i]; r.state == open && !r.hasHours() && r.selects() {
 			list = append(list, fmt.Sprintf(`%q has no hours, and so is open day and night; if it is not, write them, or "off"`, said(i)))
 		}
-		if s.rules[i].halfClock() {
+		if s.rules[i].state == unknown {
+			list = append(list, fmt.Sprintf(`%q counts as closed: "unknown" is neither open nor closed`, said(i)))
+		}
+		if s.rules[i].openEnd {
+			list = append(list, fmt.Sprintf(`%q ends at its closing time: what comes after it ("+") is not certain`, said(i)))
+		}
+		if s.rules[i].twelveHourClock() {
 			list = append(list, fmt.Sprintf("%q runs far over midnight, or goes back; hours are counted from 00:00 to 24:00", said(i)))
 		}
-		matches, undone, by := s.undone(i)
+		if by, ok := s.nightOver(i); ok {
+			list = append(list, fmt.Sprintf("%q opens after midnight also when %q holds on the day before; that day's own night is not closed by it",
+				said(i), said(by)))
+		}
+		matches, overridden, by := s.overridden(i)
 		switch {
-		case undone == 0:
-		case undone == matches:
+		case overridden == 0:
+		case overridden == matches:
 			list = append(list, fmt.Sprintf("%q has no effect: %q comes after it and holds on the same days; write what is special last",
 				said(i), said(by)))
 		case s.rules[i].dated() && !s.rules[by].dated():
@@ -114,9 +196,9 @@ func (s *Schedule) Doubts() (list []string) {
 	return list
 }
 
-// halfClock tells whether the rule's hours look as if they were counted to 12 twice a day: 09:00-05:00, or
-// 08:00-12:00,02:00-06:00. What opens for the night opens for less than 16 hours.
-func (r *rule) halfClock() bool {
+// twelveHourClock tells whether the rule's hours look like a 12-hour clock: 09:00-05:00, or 08:00-12:00,02:00-06:00. A
+// night opening is shorter than 16 hours.
+func (r *rule) twelveHourClock() bool {
 	for i, t := range r.times {
 		if t.to > minutesADay && t.to-t.from >= 16*60 || i > 0 && t.from < r.times[i-1].to {
 			return true
@@ -125,32 +207,55 @@ func (r *rule) halfClock() bool {
 	return false
 }
 
-// undone returns on how many days a rule matches, on how many of them a later rule opens in its place, and the first such
-// rule.
-func (s *Schedule) undone(i int) (matches, undone, by int) {
+// nightOver returns the first later rule that replaces a rule on a day, but not in the night that this day would have begun.
+func (s *Schedule) nightOver(i int) (by int, ok bool) {
 	r := &s.rules[i]
-	if i == len(s.rules)-1 || r.off && !r.selects() && len(r.times) == 0 { // "off" at the beginning says what is so anyway
+	overnight := func(t span) bool { return t.to > minutesADay }
+	if r.state != open || !slices.ContainsFunc(r.times, overnight) || i == len(s.rules)-1 {
+		return 0, false
+	}
+	for day := time.Date(warningYears.from, 1, 1, 12, 0, 0, 0, time.UTC); day.Year() <= warningYears.to; day = day.AddDate(0, 0, 1) {
+		today, tomorrow := s.calendarDay(day), s.calendarDay(day.AddDate(0, 0, 1))
+		if !r.matches(today) {
+			continue
+		}
+		for j := i + 1; j < len(s.rules); j++ {
+			if later := &s.rules[j]; later.replaces() && later.matches(today) && !later.matches(tomorrow) {
+				return j, true
+			}
+		}
+	}
+	return 0, false
+}
+
+// overridden returns on how many days a rule matches, on how many of them a later rule replaces it, and the first such
+// rule.
+func (s *Schedule) overridden(i int) (matches, overridden, by int) {
+	r := &s.rules[i]
+	if i == len(s.rules)-1 || r.state == off && !r.selects() && len(r.times) == 0 { // "off" at the beginning has no effect
 		return 0, 0, 0
 	}
-	instead := func(later rule) bool { return !later.off && (!later.added || r.off && len(r.times) == 0) }
-	if !slices.ContainsFunc(s.rules[i+1:], instead) {
+	replaces := func(later rule) bool {
+		return later.state != off && (!later.added || r.state == off && len(r.times) == 0)
+	}
+	if !slices.ContainsFunc(s.rules[i+1:], replaces) {
 		return 0, 0, 0
 	}
-	for day := time.Date(doubtYears.from, 1, 1, 12, 0, 0, 0, time.UTC); day.Year() <= doubtYears.to; day = day.AddDate(0, 0, 1) {
-		today := newCalendarDay(day)
+	for day := time.Date(warningYears.from, 1, 1, 12, 0, 0, 0, time.UTC); day.Year() <= warningYears.to; day = day.AddDate(0, 0, 1) {
+		today := s.calendarDay(day)
 		if !r.matches(today) {
 			continue
 		}
 		matches++
 		for j := i + 1; j < len(s.rules); j++ {
-			if instead(s.rules[j]) && s.rules[j].matches(today) {
-				if undone == 0 {
+			if replaces(s.rules[j]) && s.rules[j].matches(today) {
+				if overridden == 0 {
 					by = j
 				}
-				undone++
+				overridden++
 				break
 			}
 		}
 	}
-	return matches, undone, by
+	return matches, overridden, by
 }

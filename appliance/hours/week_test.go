@@ -36,16 +36,20 @@ func TestWeek(t *testing.T) {
 			continue
 		}
 		w := s.Week(from)
-		if got := strings.Join(w.Days[:], "|"); got != test.week {
+		var days []string
+		for _, day := range w.Days {
+			days = append(days, day.String())
+		}
+		if got := strings.Join(days, "|"); got != test.week {
 			t.Errorf("%q:\ngot  %s\nwant %s", test.hours, got, test.week)
 		}
 		var others []string
-		for _, o := range w.Others {
+		for _, o := range w.Exceptions {
 			text := o.From.Format(time.DateOnly)
 			if !o.To.Equal(o.From) {
 				text += o.To.Format(" to " + time.DateOnly)
 			}
-			others = append(others, text+" "+o.Hours)
+			others = append(others, text+" "+o.Hours.String())
 		}
 		if got := strings.Join(others, "|"); got != test.others {
 			t.Errorf("%q:\ngot  %s\nwant %s", test.hours, got, test.others)
@@ -75,6 +79,12 @@ func TestDoubts(t *testing.T) {
 		"Mo-Fr 08:00-12:00,02:00-06:00":         "goes back",
 		"Mo-Fr 17:00-09:00":                     "over midnight",
 		"10:00-48:00":                           "over midnight",
+		"Mo-Su 18:00-02:00; We off":             `"Mo-Su 18:00-02:00" opens after midnight also when "We off" holds on the day before`,
+		"Mo-Th 18:00-02:00; PH off":             "opens after midnight",
+		"Mo-Th 18:00-02:00; Fr 18:00-03:00":     "",
+		"Mo-Fr 10:00-12:00; We unknown":         `"We unknown" counts as closed`,
+		"Mo-Fr 10:00-12:00+":                    "is not certain",
+		"Mo-Fr 08:30-19:00; SH off; easter off": "",
 		"Mo-Fr 08:30-19:00; Sa":                 `"Sa" has no hours`,
 		"Mo-Fr 08:30-19:00; PH":                 `"PH" has no hours`,
 		`Sa open "sur rendez-vous"`:             `"Sa open \"sur rendez-vous\"" has no hours`,
@@ -89,13 +99,13 @@ func TestDoubts(t *testing.T) {
 		"12:00-14:00 off; Mo-Su 09:00-18:00":              `"12:00-14:00 off" has no effect`,
 		"2026 Aug off; Mo-Fr 09:00-12:00; Sa 10:00-11:00": `"2026 Aug off" does not hold on some`,
 	} {
-		got := strings.Join(mustParse(t, text).Doubts(), "\n")
+		got := strings.Join(mustParse(t, text).Warnings(), "\n")
 		if want == "" && got != "" || !strings.Contains(got, want) || strings.Contains(got, "\n") {
 			t.Errorf("%q: %q, want %q", text, got, want)
 		}
 	}
 	var none *Schedule
-	if got := none.Doubts(); got != nil {
+	if got := none.Warnings(); got != nil {
 		t.Errorf("no schedule: %q", got)
 	}
 }

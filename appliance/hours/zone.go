@@ -5,17 +5,18 @@ import (
 	"time"
 )
 
-// day24 is a day on a clock that nobody changes.
+// day24 is a day without a clock change.
 const day24 = 24 * time.Hour
 
-// farthest is more than any zone's clock has been from UTC (Asia/Manila, 15 h 56 min, before 1845).
-const farthest = 16 * time.Hour
+// maxOffset is more than any zone's offset from UTC has been (Asia/Manila, 15 h 56 min, before 1845).
+const maxOffset = 16 * time.Hour
 
-// evenly returns until when the wall clock runs evenly from t on, the end of t's day at the latest: always after t.
+// steadyUntil returns until when the zone's offset stays the same from t on, the end of t's day at the latest: always
+// after t.
 //
-// time.Time.ZoneBounds does not tell it. Where a zone is known by its rule alone, as Go's embedded zones are, tzset (Go's
-// time/zoneinfo.go) takes every year to be 365 days long, and on the last day of a leap year it gives an end that is over.
-func evenly(t time.Time) time.Time {
+// time.Time.ZoneBounds cannot be used. For a zone that is known by its rule alone, as Go's embedded zones are, tzset
+// (Go's time/zoneinfo.go) assumes years of 365 days, and on the last day of a leap year returns an end in the past.
+func steadyUntil(t time.Time) time.Time {
 	midnight := t.Add(day24 - sinceMidnight(t))
 	if change, changes := offsetChange(t, midnight); changes {
 		return change
@@ -23,15 +24,15 @@ func evenly(t time.Time) time.Time {
 	return midnight
 }
 
-// sinceMidnight is how far the wall clock is from 00:00.
+// sinceMidnight is the time of day on the wall clock.
 func sinceMidnight(t time.Time) time.Duration {
 	hour, minute, second := t.Clock()
 	return time.Duration(hour)*time.Hour + time.Duration(minute)*time.Minute +
 		time.Duration(second)*time.Second + time.Duration(t.Nanosecond())
 }
 
-// offsetChange returns the second after from, and not after to, at which the zone's offset becomes another one, and
-// whether there is one. Of two changes that undo each other it sees none: no zone has them within two days.
+// offsetChange returns the second after from, and not after to, at which the zone's offset changes, and whether it
+// does. Two changes that cancel each other are not found: no zone has them within two days.
 func offsetChange(from, to time.Time) (at time.Time, changes bool) {
 	_, was := from.Zone()
 	if _, is := to.Zone(); is == was {
@@ -47,12 +48,12 @@ func offsetChange(from, to time.Time) (at time.Time, changes bool) {
 	return later(n), true
 }
 
-// DayStart returns when a date begins in a zone: the moment from which on the clock shows this date or a later one.
-// That is not always 00:00. A clock that is put forward at midnight leaves it out, and one that is put back over midnight
-// shows the day before once more. Month and day are normalized as by time.Date. For successive dates it never goes back.
+// DayStart returns when a date begins in a zone: the moment from which the clock shows this date or a later one. That
+// is not always 00:00. A clock that is put forward at midnight skips it, and one that is put back over midnight shows
+// the day before once more. Month and day are normalized as by time.Date. For successive dates it never goes back.
 func DayStart(year int, month time.Month, day int, zone *time.Location) time.Time {
 	wall := time.Date(year, month, day, 0, 0, 0, 0, time.UTC)
-	from, to := wall.Add(-farthest).In(zone), wall.Add(farthest).In(zone)
+	from, to := wall.Add(-maxOffset).In(zone), wall.Add(maxOffset).In(zone)
 	midnight := func(by time.Time) time.Time { // by the offset of that time
 		_, offset := by.Zone()
 		return wall.Add(-time.Duration(offset) * time.Second).In(zone)

@@ -153,7 +153,7 @@ func TestClockRunsEvenly(t *testing.T) {
 	forEachZone(t, func(t *testing.T, zone *time.Location) {
 		for _, w := range whatMatters(zone) {
 			for at := range w.hours() {
-				to := evenly(at)
+				to := steadyUntil(at)
 				_, was := at.Zone()
 				_, still := to.Add(-time.Second).Zone()
 				_, is := to.Zone()
@@ -184,7 +184,7 @@ func TestNextInEveryZone(t *testing.T) {
 	forEachZone(t, func(t *testing.T, zone *time.Location) {
 		for _, w := range whatMatters(zone) {
 			steps := 0
-			for at := w.from; at.Before(w.from.Add(horizon)); at = evenly(at) {
+			for at := w.from; at.Before(w.from.Add(horizon)); at = steadyUntil(at) {
 				if steps++; steps > 410 {
 					t.Fatalf("from %v on, %d steps lead to %v", w.from, steps, at)
 				}

@@ -8,8 +8,8 @@ import (
 )
 
 // day is a day that is shared, in the morning unless coming says otherwise.
-func day(left, ration, limit uint64, expected float64) Sharing {
-	return Sharing{Left: left, Ration: ration, Limit: limit, Expected: expected, Coming: 1}
+func day(left, budget, limit uint64, expected float64) Sharing {
+	return Sharing{Left: left, DailyBudget: budget, Limit: limit, Expected: expected, DayFraction: 1}
 }
 
 // with returns the day when devices have used so much, those of here with a session.
@@ -42,26 +42,26 @@ func TestRest(t *testing.T) {
 		{"the second, and the first has just come", day(100, 100, 0, 10).with(each(2, 0), nil), 0, 10},
 		{"the second, and the first is gone", day(90, 100, 0, 10).with(each(1, 0), each(1, 10)), 0, 10},
 		{"the first left all", day(100, 100, 0, 10).with(each(1, 0), each(1, 0)), 0, 10},
-		{"half of a day is over", Sharing{Left: 100, Ration: 100, Expected: 10, Coming: 0.5}.with(each(1, 0), nil), 0, 18},
+		{"half of a day is over", Sharing{Left: 100, DailyBudget: 100, Expected: 10, DayFraction: 0.5}.with(each(1, 0), nil), 0, 18},
 		{"more than ever", day(100, 800, 0, 8).with(each(1, 0), each(30, 100)), 0, 20},
 		{"nothing left", day(0, 100, 5, 10).with(each(3, 4), nil), 0, 0},
 		{"no cap, no limit", day(math.MaxUint64, 0, 0, 10).with(each(3, 1e9), nil), 1e9, math.MaxUint64},
 		{"no cap", day(math.MaxUint64, 0, 5, 10).with(each(3, 3), nil), 3, 2},
 	} {
-		if got := c.sharing.Rest(c.used); got != c.want {
+		if got := c.sharing.Remaining(c.used); got != c.want {
 			t.Errorf("%s: %d, want %d", c.name, got, c.want)
 		}
 	}
 }
 
-// TestLastOnesShare: on a day that brings no more residents than expected, whoever comes finds no less than the first
+// TestLastOnesShare: on a day that brings no more residents than expected, each one finds no less than the first
 // did, however much those before him wanted and whether they stayed; and the day is never overdrawn.
 func TestLastOnesShare(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(3, 3))
 	for range 20_000 {
-		ration := r.Uint64N(1e10)
-		left, expected, limit := ration, 1+r.IntN(60), r.Uint64N(1e9)
+		budget := r.Uint64N(1e10)
+		left, expected, limit := budget, 1+r.IntN(60), r.Uint64N(1e9)
 		var here, gone []uint64 // what each of them used
 		first := uint64(0)
 		for come := 1; come <= expected-(expected+7)/8; come++ {
@@ -69,18 +69,18 @@ func TestLastOnesShare(t *testing.T) {
 				here, gone = nil, append(gone, here...) // they went
 			}
 			here = append(here, 0)
-			now := func() Sharing { return day(left, ration, limit, float64(expected)).with(here, gone) }
+			now := func() Sharing { return day(left, budget, limit, float64(expected)).with(here, gone) }
 			s := now()
-			share := s.Rest(0)
+			share := s.Remaining(0)
 			if come == 1 {
 				first = share
 			}
 			if float64(share) < float64(first)*0.999-float64(come) { // but for the rounding
-				t.Fatalf("of %d bytes the first of %d had %d, number %d %d", ration, expected, first, come, share)
+				t.Fatalf("of %d bytes the first of %d had %d, number %d %d", budget, expected, first, come, share)
 			}
 			for i := range here {
 				s := now()
-				n := min(s.Rest(here[i]), r.Uint64N(2*ration/uint64(expected)+2))
+				n := min(s.Remaining(here[i]), r.Uint64N(2*budget/uint64(expected)+2))
 				if n > left {
 					t.Fatalf("%d of %d", n, left)
 				}
@@ -91,9 +91,9 @@ func TestLastOnesShare(t *testing.T) {
 	}
 }
 
-// TestMadeUpDevices: devices that somebody made up take from a newcomer no more of the day than they used, whatever the
-// gift, the hour and who came before, and whether their sessions run or not.
-func TestMadeUpDevices(t *testing.T) {
+// TestFakeDevices: fake devices take from a newcomer no more of the day than they used, for any donation, hour and earlier
+// residents, and with or without running sessions.
+func TestFakeDevices(t *testing.T) {
 	t.Parallel()
 	for _, monthly := range []uint64{3e9, 10e9, 30e9, 200e9, math.MaxUint64} {
 		for _, coming := range []float64{1, 0.8, 0.5, 0.2, 0} {
@@ -102,17 +102,17 @@ func TestMadeUpDevices(t *testing.T) {
 					devices int
 					used    uint64
 				}{{150, 20e3}, {20_000, 0}} {
-					s := Sharing{Left: monthly, Limit: 500e6, Expected: 10, Coming: coming}
+					s := Sharing{Left: monthly, Limit: 500e6, Expected: 10, DayFraction: coming}
 					var had []uint64
 					lost := 1.0 // what the made-up devices left of what there was
 					if monthly != math.MaxUint64 {
-						s.Ration = monthly / 30
-						had = each(honest, min(s.Limit, s.Ration/10))
-						s.Left = DayRest(s.Ration, sum(had))
+						s.DailyBudget = monthly / 30
+						had = each(honest, min(s.Limit, s.DailyBudget/10))
+						s.Left = LeftToday(s.DailyBudget, sum(had))
 						lost = 1 - float64(made.devices)*float64(made.used)/float64(s.Left)
 					}
 					before := s.with(each(1, 0), had)
-					want := float64(before.Rest(0))
+					want := float64(before.Remaining(0))
 					if lost < 1 {
 						s.Left = uint64(float64(s.Left) * lost)
 					}
@@ -124,12 +124,12 @@ func TestMadeUpDevices(t *testing.T) {
 							gone = append(gone, fakes...)
 						}
 						after := s.with(here, gone)
-						if got := float64(after.Rest(0)); got < 0.95*lost*want || got > 1.05*want {
-							t.Errorf("a gift of %d a month, %v of the day to come, %d honest residents before, %+v made up (here: %t): "+
+						if got := float64(after.Remaining(0)); got < 0.95*lost*want || got > 1.05*want {
+							t.Errorf("a donation of %d a month, %v of the day to come, %d honest residents before, %+v made up (here: %t): "+
 								"a newcomer has %.0f bytes, %.0f without them", monthly, coming, honest, made, stay, got, want)
 						}
-						if people := after.People() - before.People(); people > 0.1 {
-							t.Errorf("a gift of %d a month: %+v made up count as %.2f residents", monthly, made, people)
+						if people := after.Residents() - before.Residents(); people > 0.1 {
+							t.Errorf("a donation of %d a month: %+v made up count as %.2f residents", monthly, made, people)
 						}
 					}
 				}
@@ -138,8 +138,8 @@ func TestMadeUpDevices(t *testing.T) {
 	}
 }
 
-// TestPeople: who used a tenth of a share counts as one, however the share is found.
-func TestPeople(t *testing.T) {
+// TestResidents: who used a tenth of a share counts as one, however the share is found.
+func TestResidents(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name  string
@@ -147,14 +147,14 @@ func TestPeople(t *testing.T) {
 		tenth uint64
 	}{
 		{"by the limit", day(math.MaxUint64, 0, 500e6, 10), 50e6},
-		{"by the limit of a large gift", day(1e12, 1e12, 500e6, 10), 50e6},
-		{"by the ration", day(1, 100e6, 500e6, 10), 1e6},
-		{"by the ration, without a limit", day(1, 100e6, 0, 10), 1e6},
+		{"by the limit of a large donation", day(1e12, 1e12, 500e6, 10), 50e6},
+		{"by the budget", day(1, 100e6, 500e6, 10), 1e6},
+		{"by the budget, without a limit", day(1, 100e6, 0, 10), 1e6},
 		{"nothing known", day(math.MaxUint64, 0, 0, 10), assumedShare / 10},
 	} {
 		count := func(used ...uint64) float64 {
 			s := c.s.with(used, nil)
-			return s.People()
+			return s.Residents()
 		}
 		if n := count(c.tenth, 5*c.tenth, math.MaxUint64); n != 3 {
 			t.Errorf("%s, three who used a tenth or more count as %v", c.name, n)
@@ -191,7 +191,7 @@ func TestExpected(t *testing.T) {
 		want float64
 	}{
 		{"before the first day", nil, assumedResidents},
-		{"after the first day, whatever it was", days(20_000), assumedResidents},
+		{"after any first day", days(20_000), assumedResidents},
 		{"after two days", days(30, 30), 20},
 		{"after four days", days(30, 30, 30, 30), 30},
 		{"after two weeks", days(append([]uint32{900}, fortnight...)...), 20.5},
@@ -205,7 +205,7 @@ func TestExpected(t *testing.T) {
 	}
 }
 
-// TestOneBadDay: whatever one day counted, what is expected lies between what the other days brought.
+// TestOneBadDay: with any count for one day, what is expected lies between what the other days brought.
 func TestOneBadDay(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(1, 2))
@@ -226,22 +226,22 @@ func TestOneBadDay(t *testing.T) {
 
 func TestRation(t *testing.T) {
 	t.Parallel()
-	d := newDesk(t, Terms{Cap: 200e9, Rate: 25e6})
+	d := newDesk(t, Policy{Cap: 200e9, Rate: 25e6})
 	s := d.round()
-	if want := s.Left / 21; s.Ration != want { // the 10th to the 30th
-		t.Errorf("a day may use %d, not %d", s.Ration, want)
+	if want := s.Left / 21; s.DailyBudget != want { // the 10th to the 30th
+		t.Errorf("a day may use %d, not %d", s.DailyBudget, want)
 	}
 	d.use(1e6)
-	if again := d.round(); again.Ration != s.Ration {
-		t.Errorf("when some is used, today's ration becomes %d from %d", again.Ration, s.Ration)
+	if again := d.round(); again.DailyBudget != s.DailyBudget {
+		t.Errorf("when some is used, today's budget becomes %d from %d", again.DailyBudget, s.DailyBudget)
 	}
 	d.reading.Now = d.reading.Now.AddDate(0, 0, 20)
-	if s := d.round(); s.Ration != s.Left {
-		t.Errorf("the last day may use %d of %d", s.Ration, s.Left)
+	if s := d.round(); s.DailyBudget != s.Left {
+		t.Errorf("the last day may use %d of %d", s.DailyBudget, s.Left)
 	}
 }
 
-// TestMonth: first come, first served, a gift that is too small is gone long before the month is; shared fairly it
+// TestMonth: first come, first served, a donation that is too small is gone long before the month is; shared fairly it
 // lasts, and fewer go away with next to nothing.
 func TestMonth(t *testing.T) {
 	t.Parallel()

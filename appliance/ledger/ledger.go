@@ -1,39 +1,43 @@
-// Package ledger keeps each donation's account: what of its cap the line has carried in this period, and how much more
-// the kernel may be granted. It is pure: it reads no clock, no counter and no disk. It must not know residents, but for
-// sums of them.
+// Package ledger keeps each donation's account: how much of its cap the line has carried in this period, and how much
+// more the kernel may be granted. It is pure: it reads no clock, no counter and no disk. It must not know residents,
+// only sums over them.
 //
 // # The promise
 //
-// A [Book] is shown what the box sees ([Reading]) and answers with what to write and, after that, what to grant
-// ([Write]). At every moment the record on disk promises no less than the line can have carried: what was used, all
-// that the kernel holds with 3 % for what its rules don't see, what is under way after a cut, and some of the box's own
-// questions. No tranche is granted that would promise more than the cap. So whatever dies when:
+// A donation's cap is spent in tranches. A tranche is a granted unit (Granted-Service-Unit, RFC 8506): bytes that the
+// kernel may let through by itself before it needs another grant.
 //
-//   - before the write, or if it fails, nothing was granted;
-//   - between write and grant, or later, if the power fails, all that was promised counts as used;
-//   - if only the daemon dies (the same boot of the machine), the kernel's own counters say what was used, and nothing
-//     is lost; if the line was plugged in again meanwhile, so that its counter is gone, only the small reserves are.
+// An [Account] is given what the box observes ([Reading]) and answers with what to write and, after that, what to grant
+// ([Write]). At every moment the record on disk commits at least as many bytes as the line can have carried: the bytes
+// used, all that the kernel still holds plus 3 % that its rules don't see, the bytes in flight after a cut, and part of
+// the box's own traffic. No tranche is granted that would commit more than the cap. So, by the time of a failure:
 //
-// What is left free of the cap for that is Standing.Margin: 100 ms of the line and 64 kB (at most a 32nd of the cap),
-// an allowance for the box itself (a 128th, at most 8 MB), and what it grew by because it once fell short (at most a
-// 16th).
+//   - before the write, or if the write fails, nothing was granted;
+//   - between write and grant, or later, if the power fails, all committed bytes count as used;
+//   - if only the daemon dies (same boot of the machine), the kernel's own counters say what was used, and nothing
+//     is lost; if the line was also replugged, so that its counter is gone, only the small reserves are lost.
+//
+// The part of the cap that this keeps free is Balance.Margin: 100 ms of the line and 64 kB (at most 1/32 of the cap),
+// an allowance for the box's own traffic (1/128, at most 8 MB), and the growth of the margin after it once fell short
+// (at most 1/16).
 //
 // # Time
 //
-// A period ends when trusted time says so, and never begins again: a clock that is set back stays in the period that it
-// once was in until that is over. What was carried since time was last sure counts in both periods. So a trusted clock
-// that was years ahead gives one period's cap at most, and then the gift rests until those years are over: that is the
-// safe side for the lender; a technician who knows better gives the donation another name, which is a new account.
+// A period ends when trusted time says so, and never restarts: after the clock is set back, the account stays in the
+// period it had reached until that period is over. Bytes carried since time was last trusted count in both periods. So
+// a trusted clock that was years ahead gives at most one period's cap, and then the donation rests until those years
+// are over. That is the safe side for the lender; a technician who knows better renames the donation, which opens a new
+// account.
 //
-// Terms that change within a period don't forgive what was used. Another kind of period begins with what was used in
-// the running one and first resets at its own next boundary. A cap below what the kernel holds makes the account Spent
-// and its tranches Excess, to be taken out.
+// A policy that changes within a period does not forgive what was used. A new kind of period starts with what was used
+// in the running one and first resets at its own next boundary. A cap below what the kernel holds makes the account
+// Spent and Overcommitted: its tranches must be revoked.
 //
 // # What it costs
 //
-// A tranche is a 256th of the cap, between 1 MiB and 256 MiB, and the kernel holds at least a second of the line (at
-// most a quarter of the cap). The disk is written once a tranche, when a day or a period begins, and when the box's own
-// questions used up their part of what was promised; a write is 12 kB (three pages of bbolt; measured by store's
+// A tranche is 1/256 of the cap, between 1 MiB and 256 MiB, and the kernel holds at least a second of the line (at most
+// a quarter of the cap). The disk is written once a tranche, when a day or a period begins, and when the box's own
+// traffic has used its part of the committed bytes; a write is 12 kB (three pages of bbolt; measured by store's
 // TestBytesWritten), to which ext4 adds 2 to 4 kB at the device (bench --rows flash). On a line of 25 Mbit/s:
 //
 //	                                     cap of 200 GB    cap of 2 GB    each month
@@ -44,5 +48,5 @@
 //	  at one a day                       4.6 GB, 2.3 %   246 MB, 12 %
 //	lost at a stop of the daemon, at most         8 MB         0.5 MB   (and then the power)
 //
-// Idle, nothing is written. While 20 Mbit/s are used that is 34 and 1,150 writes an hour, or 0.4 and 14 MB.
+// An idle box writes nothing. At 20 Mbit/s that is 34 and 1,150 writes an hour, or 0.4 and 14 MB.
 package ledger

@@ -23,7 +23,7 @@ var (
 
 const maxSteps = 100 // of a history
 
-// TestPromise plays random histories of a box, its kernel, its disk and a line: whatever happens, the line never
+// TestPromise plays random histories of a box, its kernel, its disk and a line: in all of them, the line never
 // carries more than the cap in a period, and where the power stays on and residents want it, all of the cap is given
 // but the margin and one tranche.
 //
@@ -75,7 +75,7 @@ type world struct {
 	story  *[]string
 	broken string
 
-	terms   Terms
+	policy  Policy
 	now     time.Time     // the true time
 	offset  time.Duration // of the box's clock
 	trusted bool
@@ -83,18 +83,18 @@ type world struct {
 	encoded bool // records go through their encoding
 
 	boot    int
-	line    Line
+	line    Counter
 	plugged bool
 
 	broadcasts uint64 // of the line's own network, since they are counted
 
-	kernel  []netctl.Spent
+	kernel  []netctl.TrancheUsage
 	open    bool // the kernel lets residents through
 	openAll bool // it lets essential services through
 	silent  bool // the box itself must not ask
 	disk    *Record
 	full    bool
-	book    *Book // nil: the daemon is dead
+	account *Account // nil: the daemon is dead
 
 	carried   uint64 // by the line in the period that really is
 	limit     uint64 // that carried must not exceed
@@ -107,7 +107,7 @@ type world struct {
 	own       uint64 // likewise, the box's own
 	before    uint64 // carried in an earlier period, that the account may count in this one
 	headers   uint64 // of broadcasts, and those that nobody saw to be some: what the account may count besides
-	steady    bool   // nothing happened that costs a part of the gift
+	steady    bool   // nothing happened that costs a part of the donation
 }
 
 var (
@@ -124,17 +124,17 @@ func newWorld(r *rand.Rand, story *[]string) *world {
 	w := &world{
 		r: r, story: story, now: modelStart.Add(time.Duration(r.IntN(2000)) * time.Hour),
 		trusted: r.IntN(3) > 0, lies: r.IntN(8) == 0, encoded: r.IntN(16) == 0,
-		line: Line{Name: "eth0", Index: 2, Bytes: uint64(r.IntN(1e9))}, plugged: true,
+		line: Counter{Name: "eth0", Index: 2, Bytes: uint64(r.IntN(1e9))}, plugged: true,
 	}
 	w.steady = w.trusted
-	w.terms = Terms{Chain: "PAS-CAP-1", ReserveChain: "PAS-CAP-2", Rate: []uint64{1e6, 25e6, 300e6, 0, 1e15}[r.IntN(5)]}
+	w.policy = Policy{Chain: "PAS-CAP-1", ReserveChain: "PAS-CAP-2", Rate: []uint64{1e6, 25e6, 300e6, 0, 1e15}[r.IntN(5)]}
 	w.period()
-	w.terms.Cap = w.someCap()
-	w.terms.Reserve = w.someReserve()
+	w.policy.Cap = w.someCap()
+	w.policy.Reserve = w.someReserve()
 	w.limit = w.capOr()
-	w.ends = PeriodEnd(w.now, w.terms.Period, w.terms.Resets)
-	w.tell("%+v on %s", w.terms, w.now)
-	w.book = Open(nil, nil)
+	w.ends = PeriodEnd(w.now, w.policy.Period, w.policy.Resets)
+	w.tell("%+v on %s", w.policy, w.now)
+	w.account = Open(nil, nil)
 	w.look(false)
 	return w
 }
@@ -150,21 +150,21 @@ func (w *world) someCap() uint64 {
 }
 
 func (w *world) someReserve() uint64 {
-	return []uint64{0, w.terms.Cap / 10, w.terms.Cap / 2, w.terms.Cap, 2e9}[w.r.IntN(5)]
+	return []uint64{0, w.policy.Cap / 10, w.policy.Cap / 2, w.policy.Cap, 2e9}[w.r.IntN(5)]
 }
 
 func (w *world) period() {
-	w.terms.Period, w.terms.Resets = []string{"day", "week", "month", "once"}[w.r.IntN(4)], 0
-	if w.terms.Period == "week" || w.terms.Period == "month" {
-		w.terms.Resets = 1 + w.r.IntN(7)
+	w.policy.Period, w.policy.Resets = []string{"day", "week", "month", "once"}[w.r.IntN(4)], 0
+	if w.policy.Period == "week" || w.policy.Period == "month" {
+		w.policy.Resets = 1 + w.r.IntN(7)
 	}
 }
 
 func (w *world) capOr() uint64 {
-	if w.terms.Cap == 0 {
+	if w.policy.Cap == 0 {
 		return math.MaxUint64
 	}
-	return w.terms.Cap
+	return w.policy.Cap
 }
 
 // leastLimit returns what the line may carry from now on: the cap, but for what crossed it before or is under way.
@@ -195,8 +195,8 @@ func (w *world) want(bytes uint64, essential bool) {
 	if !w.plugged {
 		return
 	}
-	for _, chain := range []string{w.terms.Chain, w.terms.ReserveChain} {
-		if essential && !w.openAll || !essential && (!w.open || chain == w.terms.ReserveChain) {
+	for _, chain := range []string{w.policy.Chain, w.policy.ReserveChain} {
+		if essential && !w.openAll || !essential && (!w.open || chain == w.policy.ReserveChain) {
 			continue
 		}
 		for i := range w.kernel {
@@ -208,7 +208,7 @@ func (w *world) want(bytes uint64, essential bool) {
 			k.Used += n
 			bytes -= n
 			if n > 0 && k.Used == k.Bytes && bytes > 0 && w.landing <= 0 {
-				w.flight, w.landing = w.terms.flight(0)-w.dead(), 2
+				w.flight, w.landing = w.policy.inFlight(0)-w.dead(), 2
 			}
 			w.carry(n + w.upTo(n/32))
 		}
@@ -221,7 +221,7 @@ func (w *world) want(bytes uint64, essential bool) {
 
 // dead is what the machine asks of itself while the daemon is dead: what is kept for that and for what is under way is
 // for both together.
-func (w *world) dead() uint64 { return min(ownRound, w.terms.flight(0)/2) }
+func (w *world) dead() uint64 { return min(selfPerReading, w.policy.inFlight(0)/2) }
 
 // shout lets the line carry broadcasts of its own network. Nobody promised anything about them; their link headers count.
 func (w *world) shout(bytes uint64) {
@@ -265,8 +265,8 @@ func (w *world) clock() time.Time { return w.now.Add(w.offset) }
 
 // look is a round of the daemon's loop, which is started if it was dead. It may die at any moment, if deadly.
 func (w *world) look(deadly bool) {
-	if w.book == nil {
-		w.book = Open(w.disk, nil)
+	if w.account == nil {
+		w.account = Open(w.disk, nil)
 	}
 	dies := -1
 	if deadly && w.r.IntN(4) == 0 {
@@ -278,47 +278,47 @@ func (w *world) look(deadly bool) {
 		w.want(w.upTo(1e6), false) // between the two looks
 		w.shoutUnseen()
 	}
-	reading.Line = w.line
-	reading.Line.BroadcastsBefore = broadcasts
+	reading.Counter = w.line
+	reading.Counter.BroadcastsBefore = broadcasts
 	if deadly && w.r.IntN(4) == 0 {
 		w.shoutUnseen()
 	}
-	reading.Line.BroadcastsAfter = w.broadcasts
+	reading.Counter.BroadcastsAfter = w.broadcasts
 	if !w.plugged {
-		reading.Line.Index = 0
+		reading.Counter.Index = 0
 	}
-	start := w.book.r.Start
-	w.book.Observe(w.terms, reading)
+	start := w.account.r.Start
+	w.account.Observe(w.policy, reading)
 	// From the last reading on, not from the last write: it is what a line that is unplugged takes along.
 	w.own = replugBytes
-	if w.terms.Cap != 0 {
-		w.own = min(w.own, w.terms.flight(0))
+	if w.policy.Cap != 0 {
+		w.own = min(w.own, w.policy.inFlight(0))
 	}
 	if w.trusted {
-		if w.book.r.Start < start {
+		if w.account.r.Start < start {
 			w.broken = "a period went back"
 		}
-		if w.book.r.Start > start && w.book.r.Base != 0 {
+		if w.account.r.Start > start && w.account.r.Base != 0 {
 			w.before = max(w.before, w.unsure, w.unwritten)
 		}
-		if w.lies && w.book.r.Start > start && start != 0 {
+		if w.lies && w.account.r.Start > start && start != 0 {
 			w.carried = w.unsure
 			w.limit = w.leastLimit()
 		}
 		w.unsure = 0
 	}
-	s := w.book.Standing(w.terms)
-	w.open, w.openAll, w.silent = !s.Spent, !s.AllSpent, w.terms.Cap != 0 && s.Own == 0
+	s := w.account.Balance(w.policy)
+	w.open, w.openAll, w.silent = !s.Spent, !s.AllSpent, w.policy.Cap != 0 && s.SelfAllowance == 0
 	w.tell("look: used %d of %d, held %d of %d, spent %t %t, excess %t",
-		s.Used, w.carried, s.Granted, w.held(), s.Spent, s.AllSpent, s.Excess)
-	if s.Excess && w.r.IntN(2) == 0 {
+		s.Used, w.carried, s.Granted, w.held(), s.Spent, s.AllSpent, s.Overcommitted)
+	if s.Overcommitted && w.r.IntN(2) == 0 {
 		w.kernel = nil
 	}
 	if dies == 0 {
 		w.die(w.r.IntN(2) == 0)
 		return
 	}
-	write, due := w.book.Due(w.terms, true)
+	write, due := w.account.Due(w.policy, true)
 	if due {
 		if w.full {
 			w.tell("the disk is full")
@@ -333,7 +333,7 @@ func (w *world) look(deadly bool) {
 			w.die(w.r.IntN(2) == 0)
 			return
 		}
-		w.book.Wrote(write)
+		w.account.ConfirmWrite(write)
 		for _, g := range write.Grants {
 			if dies == 3 {
 				w.die(w.r.IntN(2) == 0)
@@ -344,15 +344,15 @@ func (w *world) look(deadly bool) {
 				w.die(w.r.IntN(2) == 0)
 				return
 			}
-			w.book.Granted(w.terms, g)
+			w.account.ConfirmGrant(w.policy, g)
 		}
 	}
 	if w.landing--; w.landing <= 0 {
 		w.flight = 0
 	}
-	w.unpaid = w.terms.flight(0)
-	if w.terms.Cap == 0 {
-		w.unpaid = ownRound
+	w.unpaid = w.policy.inFlight(0)
+	if w.policy.Cap == 0 {
+		w.unpaid = selfPerReading
 	}
 }
 
@@ -365,18 +365,18 @@ func (w *world) store(r Record) {
 		r = d
 	}
 	w.disk, w.unwritten = &r, 0
-	w.tell("write: promised %d", r.Promised)
+	w.tell("write: promised %d", r.Committed)
 }
 
 func (w *world) grant(g netctl.Tranche) {
-	w.kernel = slices.DeleteFunc(w.kernel, func(s netctl.Spent) bool { return s.Chain == g.Chain && s.Used == s.Bytes })
-	w.kernel = append(w.kernel, netctl.Spent{Tranche: g})
+	w.kernel = slices.DeleteFunc(w.kernel, func(s netctl.TrancheUsage) bool { return s.Chain == g.Chain && s.Used == s.Bytes })
+	w.kernel = append(w.kernel, netctl.TrancheUsage{Tranche: g})
 	w.tell("grant: %+v", g)
 }
 
 // die ends the daemon: by itself, or with the power.
 func (w *world) die(power bool) {
-	w.book = nil
+	w.account = nil
 	if !power {
 		w.tell("kill -9")
 		w.own = max(w.own, w.dead())
@@ -415,7 +415,7 @@ func (w *world) step() {
 	case 13:
 		w.advance(time.Duration(r.IntN(20*24)) * time.Hour)
 	case 14:
-		if w.book != nil {
+		if w.account != nil {
 			w.die(false)
 		}
 	case 15:
@@ -446,7 +446,7 @@ func (w *world) advance(d time.Duration) {
 	w.now = w.now.Add(d)
 	w.tell("%s later", d)
 	if !w.lies && !w.ends.IsZero() && !w.now.Before(w.ends) {
-		w.ends = PeriodEnd(w.now, w.terms.Period, w.terms.Resets)
+		w.ends = PeriodEnd(w.now, w.policy.Period, w.policy.Resets)
 		w.carried, w.limit = 0, w.capOr()
 		w.tell("a new period, until %s", w.ends)
 	}
@@ -473,72 +473,72 @@ func (w *world) replug() {
 	case w.plugged && w.r.IntN(2) == 0:
 		w.tell("unplugged")
 		w.plugged = false
-	case w.plugged && w.book != nil && w.r.IntN(3) == 0:
+	case w.plugged && w.account != nil && w.r.IntN(3) == 0:
 		w.tell("renamed")
 		w.line.Name += "x"
 		w.look(false)
 	default:
-		w.tell("plugged in anew")
+		w.tell("replugged")
 		w.plugged = true
 		w.line.Index, w.line.Bytes = w.line.Index+1, 0
 	}
 }
 
-// configure gives the donation other terms.
+// configure gives the donation another policy.
 func (w *world) configure() {
 	if w.r.IntN(3) > 0 {
 		return
 	}
 	w.steady = false
-	if w.book == nil {
+	if w.account == nil {
 		w.look(false)
 	}
-	was := w.terms.Cap
+	was := w.policy.Cap
 	switch w.r.IntN(4) {
 	case 0:
-		w.terms.Reserve = w.someReserve()
+		w.policy.Reserve = w.someReserve()
 	case 1:
-		w.terms.Rate = []uint64{1e6, 25e6, 0}[w.r.IntN(3)]
+		w.policy.Rate = []uint64{1e6, 25e6, 0}[w.r.IntN(3)]
 	case 2:
 		if w.trusted && !w.lies {
 			w.period()
-			w.ends = PeriodEnd(w.now, w.terms.Period, w.terms.Resets)
+			w.ends = PeriodEnd(w.now, w.policy.Period, w.policy.Resets)
 		}
 	case 3:
-		w.terms.Cap = w.someCap()
+		w.policy.Cap = w.someCap()
 	}
-	w.tell("%+v", w.terms)
-	if was == 0 && w.terms.Cap != 0 {
-		w.carried = min(w.carried, w.book.used()) // without a cap nothing was promised
+	w.tell("%+v", w.policy)
+	if was == 0 && w.policy.Cap != 0 {
+		w.carried = min(w.carried, w.account.used()) // without a cap nothing was committed
 	}
-	w.unpaid = min(w.unpaid, w.terms.flight(0))
+	w.unpaid = min(w.unpaid, w.policy.inFlight(0))
 	w.limit = w.leastLimit()
 	w.look(false)
 }
 
 // drain spends what is left, while nothing else happens.
 func (w *world) drain() {
-	if !w.steady || w.lies || w.terms.Cap == 0 {
+	if !w.steady || w.lies || w.policy.Cap == 0 {
 		return
 	}
 	w.full, w.trusted = false, true
-	var s Standing
+	var s Balance
 	for n := 0; ; n++ {
 		w.look(false)
-		s = w.book.Standing(w.terms)
-		if s.AllSpent && !s.Excess || w.broken != "" { // what is taken out is granted again
+		s = w.account.Balance(w.policy)
+		if s.AllSpent && !s.Overcommitted || w.broken != "" { // what is taken out is granted again
 			break
 		}
 		if n > 10_000 {
-			w.broken = "the gift is never spent"
+			w.broken = "the donation is never spent"
 			return
 		}
 		w.want(w.held(), s.Spent)
 	}
 	given := w.carried + w.before + w.headers
-	tranche := max(tranche256(w.terms.limit()), tranche256(w.terms.reserve()))
-	least := sub(w.terms.limit(), s.Margin+w.terms.flight(0)+tranche+2*packetBytes)
+	tranche := max(trancheFor(w.policy.limit()), trancheFor(w.policy.reserve()))
+	least := sub(w.policy.limit(), s.Margin+w.policy.inFlight(0)+tranche+2*packetBytes)
 	if given < least && w.broken == "" {
-		w.broken = fmt.Sprintf("of a cap of %d only %d were given, less than %d: %+v", w.terms.Cap, given, least, s)
+		w.broken = fmt.Sprintf("of a cap of %d only %d were given, less than %d: %+v", w.policy.Cap, given, least, s)
 	}
 }

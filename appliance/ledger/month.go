@@ -5,13 +5,13 @@ import (
 	"math/rand/v2"
 )
 
-// Month is a month of residents who share a gift, to be simulated.
+// Month is a simulated month of residents who share a donation.
 type Month struct {
-	Cap       uint64  // bytes of the gift
+	Cap       uint64  // bytes of the donation
 	Days      int     // that it must last
-	Residents float64 // who come on a day, on average
+	Residents float64 // who come each day, on average
 	Typical   uint64  // bytes that half of them want less than
-	Spread    float64 // sigma of the wishes' log-normal distribution: 0 all alike, 1.5 a few want most
+	Spread    float64 // sigma of the log-normal distribution of wishes: 0 all alike, 1.5 a few want most
 	Limit     uint64  // bytes a resident may use in a day, 0: no limit
 }
 
@@ -23,8 +23,8 @@ type MonthDay struct {
 	Short     int // residents who got less than half of the typical wish, though they wanted more
 }
 
-// Simulate plays the month, either with fair shares or first come, first served. Residents come one after the other and
-// use at once what they want and may. The same source of randomness brings the same residents.
+// Simulate plays the month, with fair shares or first come, first served. Residents come one after the other and at
+// once use what they want and may. The same source of randomness brings the same residents.
 func (m Month) Simulate(r *rand.Rand, fair bool) []MonthDay {
 	left := m.Cap
 	var sums []Day
@@ -32,9 +32,9 @@ func (m Month) Simulate(r *rand.Rand, fair bool) []MonthDay {
 	for i := range out {
 		d := &out[i]
 		d.Residents = poisson(r, m.Residents)
-		ration := Ration(left, 0, m.Days-i)
+		ration := DailyBudget(left, 0, m.Days-i)
 		expected := Expected(sums)
-		today := Sharing{Ration: ration, Limit: m.Limit, Expected: expected, Coming: 1}
+		today := Sharing{DailyBudget: ration, Limit: m.Limit, Expected: expected, DayFraction: 1}
 		for range d.Residents {
 			want := uint64(min(float64(m.Typical)*math.Exp(m.Spread*r.NormFloat64()), 1e15))
 			may := min(left, want)
@@ -42,9 +42,9 @@ func (m Month) Simulate(r *rand.Rand, fair bool) []MonthDay {
 				may = min(may, m.Limit)
 			}
 			if fair {
-				s := today // those before are gone
-				s.Left = min(DayRest(ration, d.Given), left)
-				may = min(may, s.Rest(0))
+				s := today // earlier residents are gone
+				s.Left = min(LeftToday(ration, d.Given), left)
+				may = min(may, s.Remaining(0))
 			}
 			today.Count(may, false)
 			d.Wanted += want
@@ -54,7 +54,7 @@ func (m Month) Simulate(r *rand.Rand, fair bool) []MonthDay {
 				d.Short++
 			}
 		}
-		sums = append(sums, Day{Date: int32(i + 1), Bytes: d.Given, Residents: uint32(math.Round(today.People()))})
+		sums = append(sums, Day{Date: Date(i + 1), Bytes: d.Given, Residents: uint32(math.Round(today.Residents()))})
 	}
 	return out
 }

@@ -6,25 +6,25 @@ import (
 	"passerelle/appliance/hours"
 )
 
-// PeriodStart returns when the period that t lies in began, in t's zone; zero for "once". A month too short for the day
-// resets on its last.
+// PeriodStart returns when the period around t began, in t's zone; zero for "once". In a month too short for the day,
+// the period resets on the month's last day.
 func PeriodStart(t time.Time, period string, resets int) time.Time {
 	start, _ := around(t, period, resets)
 	return start
 }
 
-// PeriodEnd returns when the period that t lies in ends, which is always after t; zero if never.
+// PeriodEnd returns when the period around t ends, which is always after t; zero if never.
 func PeriodEnd(t time.Time, period string, resets int) time.Time {
 	_, end := around(t, period, resets)
 	return end
 }
 
-// around returns when the period around t begins and ends. Of all moments at which one begins they are the last that is
-// not after t and the first that is: what t's date says is a guess, because a clock that is put back over midnight shows
-// a date that is over.
+// around returns when the period around t begins and ends: of all period starts, the last that is not after t and the
+// first that is. The period of t's date is only a first guess, because a clock that is put back over midnight shows a
+// date that is over.
 func around(t time.Time, period string, resets int) (start, end time.Time) {
 	y, m, d := t.Date()
-	var begins func(n int) time.Time // of the nth period from the one that t's date says
+	var begins func(n int) time.Time // start of the nth period from the one of t's date
 	switch period {
 	case "day":
 		begins = func(n int) time.Time { return hours.DayStart(y, m, d+n, t.Location()) }

@@ -45,7 +45,7 @@ func TestPeriods(t *testing.T) {
 	}
 	now := at("2026-11-22 10:00")
 	if !PeriodStart(now, "once", 0).IsZero() || !PeriodEnd(now, "once", 0).IsZero() {
-		t.Error("a gift given once has no period")
+		t.Error("a donation given once has no period")
 	}
 }
 

@@ -10,44 +10,53 @@ import (
 	"time"
 )
 
-// Record is the part of an account that outlives the machine's memory. What is in it was decided before the kernel got
-// the tranches that it promises; so whatever happened since then, Promised is no less than what the line has carried.
+// Record is the part of an account that is stored on disk. It is written before the kernel gets the tranches that it
+// commits; so at any later time Committed is no less than what the line has carried.
 type Record struct {
-	Start, End int64  // of the period, Unix seconds; End 0: it never ends, or is not known yet
-	Period     string // the terms that these follow from; "" until time is trusted for the first time
+	Start, End int64  // of the period, in Unix seconds; End 0: it never ends, or is not known yet
+	Period     string // the policy these follow from; "" until time is trusted for the first time
 	Resets     int
-	Lost       bool // an earlier account was lost: all of the cap counts as used until the period is over
+	Lost       bool // an earlier account was lost: the whole cap counts as used until the period is over
 
-	// Used is Base and, since the line's interface appeared, the larger of what its counter says and what was paid.
-	Base, Link, Paid uint64
-	Sure, SureLink   uint64 // Used and Link when time was last trusted
-	Promised         uint64 // what counts as used after a power cut
-	Reserve          uint64 // what essential services used of their reserve
-	ReservePromised  uint64
-	Extra            uint64 // what the margin grew by, because it once fell short
-	Broadcasts       uint64 // that came from the line's own network
-	LastID           uint64 // of the last tranche
-	Boot             string
-	Line             Line // without BroadcastsBefore
-	Today, Last      Day  // Last: the day before it on which the box ran
+	// The bytes used are Base plus, since the line's interface appeared, the larger of what its counter says and what
+	// was charged to tranches.
+	Base, Counted, Charged      uint64
+	TrustedUsed, TrustedCounted uint64 // bytes used and Counted when time was last trusted
+	Committed                   uint64 // counts as used after a power cut
+	Reserve                     uint64 // bytes that essential services used of their reserve
+	ReserveCommitted            uint64
+	ExtraMargin                 uint64 // growth of the margin after it once fell short
+	Broadcasts                  uint64 // from the line's own network
+	LastID                      uint64 // of the last tranche
+	Boot                        string
+	Counter                     Counter // without BroadcastsBefore
+	Today, LastDay              Day     // LastDay: the last day before Today on which the box ran
 
-	tranches []granted // in the kernel
+	tranches []tranche // in the kernel
 }
 
-// Day is the sum of a day. There are no other facts about residents than their number.
+// Day is the sum of a day. The number of residents is the only fact about them.
 type Day struct {
-	Date      int32  // as the number yyyymmdd, 0: no day
+	Date      Date   // 0: no day
 	Bytes     uint64 // that crossed the line, both directions
-	Residents uint32 // how many came, by what their devices used: see Sharing.People
+	Residents uint32 // how many came, weighted by what their devices used: see Sharing.Residents
 }
 
-// KeepDays is for how many days of use a donation's sums are kept.
+// Date is a day of the calendar as the number yyyymmdd.
+type Date int32
+
+// Time returns the day as its midnight in UTC.
+func (d Date) Time() time.Time {
+	return time.Date(int(d/10000), time.Month(d/100%100), int(d%100), 0, 0, 0, 0, time.UTC)
+}
+
+// KeepDays is the number of days whose sums are kept for a donation.
 const KeepDays = 400
 
 // LostRecord is the record of a donation whose earlier one was lost.
 func LostRecord() Record { return Record{Lost: true} }
 
-func (r *Record) used() uint64 { return r.Base + max(r.Link, r.Paid) }
+func (r *Record) used() uint64 { return r.Base + max(r.Counted, r.Charged) }
 
 func (r *Record) clone() Record {
 	c := *r
@@ -55,10 +64,10 @@ func (r *Record) clone() Record {
 	return c
 }
 
-// dateOf returns a day as a number.
-func dateOf(t time.Time) int32 {
+// dateOf returns the day that it is at a time, in that time's zone.
+func dateOf(t time.Time) Date {
 	y, m, d := t.Date()
-	return int32(y*10000 + int(m)*100 + d)
+	return Date(y*10000 + int(m)*100 + d)
 }
 
 // Errors of Decode.
@@ -67,8 +76,8 @@ var (
 	ErrDamaged = errors.New("it is damaged")
 )
 
-// The versions of a record's form, by the rule in store's package comment: a newer one that is read has more fields at its
-// end. Version 2 has the counts of broadcasts.
+// Versions of a record's encoding, by the rule in store's package comment: a newer one that can be read has more fields
+// at its end. Version 2 has the counts of broadcasts.
 const (
 	recordWrites = 2
 	recordReads  = recordWrites + 1
@@ -84,15 +93,15 @@ func (r Record) Append(to []byte) []byte {
 	e.int(int64(r.Resets))
 	e.flag(r.Lost)
 	for _, v := range []uint64{
-		r.Base, r.Link, r.Paid, r.Sure, r.SureLink, r.Promised, r.Reserve, r.ReservePromised, r.Extra, r.LastID,
+		r.Base, r.Counted, r.Charged, r.TrustedUsed, r.TrustedCounted, r.Committed, r.Reserve, r.ReserveCommitted, r.ExtraMargin, r.LastID,
 	} {
 		e.uint(v)
 	}
 	e.text(r.Boot)
-	e.text(r.Line.Name)
-	e.uint(uint64(r.Line.Index))
-	e.uint(r.Line.Bytes)
-	for _, d := range []Day{r.Today, r.Last} {
+	e.text(r.Counter.Name)
+	e.uint(uint64(r.Counter.Index))
+	e.uint(r.Counter.Bytes)
+	for _, d := range []Day{r.Today, r.LastDay} {
 		e.day(d)
 	}
 	e.uint(uint64(len(r.tranches)))
@@ -102,7 +111,7 @@ func (r Record) Append(to []byte) []byte {
 		}
 	}
 	e.uint(r.Broadcasts)
-	e.uint(r.Line.BroadcastsAfter)
+	e.uint(r.Counter.BroadcastsAfter)
 	return binary.LittleEndian.AppendUint32(e.b, crc32.ChecksumIEEE(e.b[from:]))
 }
 
@@ -116,22 +125,22 @@ func Decode(b []byte) (r Record, err error) {
 	r.Period, r.Resets = d.text(), int(d.int())
 	r.Lost = d.uint() != 0
 	for _, v := range []*uint64{
-		&r.Base, &r.Link, &r.Paid, &r.Sure, &r.SureLink, &r.Promised, &r.Reserve, &r.ReservePromised, &r.Extra, &r.LastID,
+		&r.Base, &r.Counted, &r.Charged, &r.TrustedUsed, &r.TrustedCounted, &r.Committed, &r.Reserve, &r.ReserveCommitted, &r.ExtraMargin, &r.LastID,
 	} {
 		*v = d.uint()
 	}
 	r.Boot = d.text()
-	r.Line.Name, r.Line.Index, r.Line.Bytes = d.text(), int(d.uint()), d.uint()
-	r.Today, r.Last = d.day(), d.day()
+	r.Counter.Name, r.Counter.Index, r.Counter.Bytes = d.text(), int(d.uint()), d.uint()
+	r.Today, r.LastDay = d.day(), d.day()
 	for n := d.uint(); n > 0 && d.err == nil; n-- {
-		g := granted{part: part(d.uint()), id: d.uint(), bytes: d.uint(), used: d.uint()}
+		g := tranche{part: part(d.uint()), id: d.uint(), bytes: d.uint(), used: d.uint()}
 		if g.part >= partCount || g.used > g.bytes {
 			d.err = ErrDamaged
 		}
 		r.tranches = append(r.tranches, g)
 	}
 	if d.version >= 2 {
-		r.Broadcasts, r.Line.BroadcastsAfter = d.uint(), d.uint()
+		r.Broadcasts, r.Counter.BroadcastsAfter = d.uint(), d.uint()
 	}
 	if !d.finished() {
 		return Record{}, fmt.Errorf("read a donation's account: %w", ErrDamaged)
@@ -149,7 +158,7 @@ func (d Day) Append(to []byte) []byte {
 }
 
 // DecodeDay reads what Append wrote. Its errors are ErrNewer and ErrDamaged.
-func DecodeDay(date int32, b []byte) (Day, error) {
+func DecodeDay(date Date, b []byte) (Day, error) {
 	d, err := open(b)
 	if err != nil {
 		return Day{}, fmt.Errorf("read the sums of day %d: %w", date, err)
@@ -201,7 +210,7 @@ func open(b []byte) (decoder, error) {
 	return decoder{version: body[0], b: body[1:]}, nil
 }
 
-// finished tells whether all was read. What a newer version has at its end is passed over.
+// finished tells whether everything was read. What a newer version has at its end is skipped.
 func (d *decoder) finished() bool {
 	return d.err == nil && (len(d.b) == 0 || d.version > recordWrites)
 }
@@ -242,5 +251,5 @@ func (d *decoder) day() Day {
 	if date > math.MaxInt32 {
 		d.err = ErrDamaged
 	}
-	return Day{Date: int32(date), Bytes: d.uint(), Residents: uint32(d.uint())}
+	return Day{Date: Date(date), Bytes: d.uint(), Residents: uint32(d.uint())}
 }

@@ -8,7 +8,7 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// Set makes this the hash of the token in a donation's link. The link before it is forgotten.
+// Set stores the hash of the token in a donation's link. It replaces the previous link's.
 func (s *Store) Set(donation string, hash [sha256.Size]byte) error {
 	err := s.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(linksBucket).Put([]byte(donation), hash[:]) })
 	if err != nil {
@@ -31,7 +31,7 @@ func (s *Store) Donation(hash [sha256.Size]byte) (name string, ok bool) {
 	return name, ok
 }
 
-// SetPaused writes down who paused a donation, "" for nobody. It returns once that would survive a power cut.
+// SetPaused stores who paused a donation, "" for nobody. It returns once that is on disk.
 func (s *Store) SetPaused(donation, by string) error {
 	err := s.db.Update(func(tx *bbolt.Tx) error {
 		if by == "" {
@@ -40,12 +40,12 @@ func (s *Store) SetPaused(donation, by string) error {
 		return tx.Bucket(pausesBucket).Put([]byte(donation), []byte(by))
 	})
 	if err != nil {
-		return fmt.Errorf("write that %q is paused: %w", donation, err)
+		return fmt.Errorf("write the pause of %q: %w", donation, err)
 	}
 	return nil
 }
 
-// Paused returns by whom donations are paused.
+// Paused returns who paused donations, by donation.
 func (s *Store) Paused() (map[string]string, error) {
 	paused := map[string]string{}
 	err := s.db.View(func(tx *bbolt.Tx) error {
@@ -55,7 +55,7 @@ func (s *Store) Paused() (map[string]string, error) {
 		})
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read who is paused: %w", err)
+		return nil, fmt.Errorf("read the pauses: %w", err)
 	}
 	return paused, nil
 }

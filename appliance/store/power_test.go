@@ -2,6 +2,8 @@ package store
 
 import (
 	"bytes"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -9,6 +11,8 @@ import (
 	"reflect"
 	"testing"
 	"unsafe"
+
+	"go.etcd.io/bbolt"
 
 	"passerelle/appliance/ledger"
 	"passerelle/netctl"
@@ -31,12 +35,12 @@ func intercept(s *Store, f func(offset int64, b []byte) error) (stop func()) {
 
 // line is a donation's line with its kernel and its account, on which residents want all that there is.
 type line struct {
-	terms    ledger.Terms
+	policy   ledger.Policy
 	boot     string
 	counter  uint64
 	carried  uint64 // by the line in all
-	book     *ledger.Book
-	tranches []netctl.Spent
+	book     *ledger.Account
+	tranches []netctl.TrancheUsage
 }
 
 const donation = "Fibre du centre"
@@ -62,24 +66,24 @@ func (l *line) held() (bytes uint64) {
 
 // round is a round of the box's loop, with write for the store. It tells whether there is something left.
 func (l *line) round(write func(ledger.Record) error) (left bool, err error) {
-	l.book.Observe(l.terms, ledger.Reading{
+	l.book.Observe(l.policy, ledger.Reading{
 		Now: now, Trusted: true, Boot: l.boot,
-		Line: ledger.Line{Name: "enx0c5b8f279a64", Index: 3, Bytes: l.counter}, Tranches: l.tranches,
+		Counter: ledger.Counter{Name: "enx0c5b8f279a64", Index: 3, Bytes: l.counter}, Tranches: l.tranches,
 	})
-	if l.book.Standing(l.terms).Spent {
+	if l.book.Balance(l.policy).Spent {
 		return false, nil
 	}
-	w, due := l.book.Due(l.terms, true)
+	w, due := l.book.Due(l.policy, true)
 	if !due {
 		return true, nil
 	}
 	if err := write(w.Record); err != nil {
 		return true, err
 	}
-	l.book.Wrote(w)
+	l.book.ConfirmWrite(w)
 	for _, g := range w.Grants {
-		l.tranches = append(l.tranches[max(0, len(l.tranches)-1):], netctl.Spent{Tranche: g})
-		l.book.Granted(l.terms, g)
+		l.tranches = append(l.tranches[max(0, len(l.tranches)-1):], netctl.TrancheUsage{Tranche: g})
+		l.book.ConfirmGrant(l.policy, g)
 	}
 	return true, nil
 }
@@ -93,14 +97,14 @@ type write struct {
 }
 
 // history spends a whole gift through a store, and returns the file as it was in the beginning, and every write to it.
-func history(t *testing.T, r *rand.Rand, terms ledger.Terms) (start []byte, writes []write) {
+func history(t *testing.T, r *rand.Rand, policy ledger.Policy) (start []byte, writes []write) {
 	path := filepath.Join(t.TempDir(), "ledger.db")
 	s := openChecked(t, path)
 	start, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &line{terms: terms, boot: "first", book: ledger.Open(nil, nil)}
+	l := &line{policy: policy, boot: "first", book: ledger.Open(nil, nil)}
 	intercept(s, func(offset int64, b []byte) error {
 		info, err := os.Stat(path)
 		if err != nil {
@@ -112,7 +116,7 @@ func history(t *testing.T, r *rand.Rand, terms ledger.Terms) (start []byte, writ
 	})
 	for {
 		left, err := l.round(func(rec ledger.Record) error {
-			rec.Last = ledger.Day{Date: int32(1 + r.IntN(600)), Bytes: 1} // days come and go, too
+			rec.LastDay = ledger.Day{Date: ledger.Date(1 + r.IntN(600)), Bytes: 1} // days come and go, too
 			return s.Put(map[string]ledger.Record{donation: rec, "4G": {Base: r.Uint64()}})
 		})
 		if err != nil {
@@ -146,26 +150,26 @@ func (w write) apply(b []byte) []byte {
 	return b
 }
 
-// TestPowerCut: whenever the power fails, in the middle of any write, too, and whichever of the pages that bbolt had
+// TestPowerCut: at any moment of a power failure, also in the middle of a write, and with any of the pages that bbolt had
 // not yet waited for the disk has: the next daemon opens the ledger, and all that it grants with what the line has
 // carried before is not more than the cap.
 func TestPowerCut(t *testing.T) {
 	t.Parallel()
-	for seed, terms := range []ledger.Terms{
+	for seed, policy := range []ledger.Policy{
 		{Cap: 60e6, Period: "month", Resets: 1, Rate: 8e6, Chain: "PAS-CAP-1"},
 		{Cap: 2e9, Period: "month", Resets: 1, Rate: 25e6, Chain: "PAS-CAP-1"},
 	} {
-		t.Run(fmt.Sprint(terms.Cap), func(t *testing.T) {
+		t.Run(fmt.Sprint(policy.Cap), func(t *testing.T) {
 			t.Parallel()
 			r := rand.New(rand.NewPCG(uint64(seed), 7))
-			start, writes := history(t, r, terms)
+			start, writes := history(t, r, policy)
 			dir := t.TempDir()
 			for n := range writes {
 				if n < len(writes)-100 && r.IntN(len(writes)) > 200 {
 					continue // all of those near the end of the gift, and some before
 				}
 				before := image(start, writes, n)
-				reopen(t, dir, before, terms, writes[n].carried)
+				reopen(t, dir, before, policy, writes[n].carried)
 				w := writes[n]
 				for range 3 { // torn, at a sector or anywhere
 					torn := w
@@ -173,7 +177,7 @@ func TestPowerCut(t *testing.T) {
 					if r.IntN(2) == 0 {
 						torn.data = w.data[:len(torn.data)/512*512]
 					}
-					reopen(t, dir, torn.apply(bytes.Clone(before)), terms, w.carried)
+					reopen(t, dir, torn.apply(bytes.Clone(before)), policy, w.carried)
 				}
 				// A meta page, one of the first two, is written when the disk has all before it; until then the disk
 				// may have any of the pages.
@@ -188,7 +192,7 @@ func TestPowerCut(t *testing.T) {
 							some = w.apply(some)
 						}
 					}
-					reopen(t, dir, some, terms, w.carried)
+					reopen(t, dir, some, policy, w.carried)
 				}
 			}
 		})
@@ -196,7 +200,7 @@ func TestPowerCut(t *testing.T) {
 }
 
 // reopen starts the box with this file, after the line has carried so much, and spends what it grants.
-func reopen(t *testing.T, dir string, file []byte, terms ledger.Terms, carried uint64) {
+func reopen(t *testing.T, dir string, file []byte, policy ledger.Policy, carried uint64) {
 	t.Helper()
 	path := filepath.Join(dir, "ledger.db")
 	if err := os.WriteFile(path, file, mode); err != nil {
@@ -213,7 +217,7 @@ func reopen(t *testing.T, dir string, file []byte, terms ledger.Terms, carried u
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	l := &line{terms: terms, boot: "second", book: ledger.Open(nil, nil), carried: carried}
+	l := &line{policy: policy, boot: "second", book: ledger.Open(nil, nil), carried: carried}
 	if a, ok := all[donation]; ok {
 		l.book = ledger.Open(&a.Record, a.Days)
 	}
@@ -227,8 +231,8 @@ func reopen(t *testing.T, dir string, file []byte, terms ledger.Terms, carried u
 		}
 		l.spend(l.held())
 	}
-	if l.carried > terms.Cap {
-		t.Fatalf("the line carried %d bytes of a cap of %d", l.carried, terms.Cap)
+	if l.carried > policy.Cap {
+		t.Fatalf("the line carried %d bytes of a cap of %d", l.carried, policy.Cap)
 	}
 }
 
@@ -244,8 +248,8 @@ func TestBytesWritten(t *testing.T) {
 	})
 	const n = 100
 	l := &line{
-		terms: ledger.Terms{Cap: 2e9, Period: "month", Resets: 1, Rate: 25e6, Chain: "PAS-CAP-1"},
-		boot:  "4fa7bd0b-9c4e-4d6e-8f4a-0123456789ab", book: ledger.Open(nil, nil),
+		policy: ledger.Policy{Cap: 2e9, Period: "month", Resets: 1, Rate: 25e6, Chain: "PAS-CAP-1"},
+		boot:   "4fa7bd0b-9c4e-4d6e-8f4a-0123456789ab", book: ledger.Open(nil, nil),
 	}
 	puts := 0
 	for puts < n {
@@ -262,16 +266,16 @@ func TestBytesWritten(t *testing.T) {
 	}
 }
 
-// TestTakenBackKeepsTheCap: an account that no release could read for a while gives nothing meanwhile, and then what is
+// TestMergedKeepsTheCap: an account that no release could read for a while gives nothing meanwhile, and then what is
 // left of the cap.
-func TestTakenBackKeepsTheCap(t *testing.T) {
+func TestMergedKeepsTheCap(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "ledger.db")
-	terms := ledger.Terms{Cap: 2e9, Period: "month", Resets: 1, Rate: 25e6, Chain: "PAS-CAP-1"}
-	l := &line{terms: terms, boot: "first"}
-	// daemon runs one until the line has carried so much, or nothing is left, and returns what of it was set aside.
-	daemon := func(until uint64) (aside *Aside) {
-		s, aside, err := Open(path, []string{donation}, now)
+	policy := ledger.Policy{Cap: 2e9, Period: "month", Resets: 1, Rate: 25e6, Chain: "PAS-CAP-1"}
+	l := &line{policy: policy, boot: "first"}
+	// daemon runs one until the line has carried so much, or nothing is left, and returns what of it was quarantined.
+	daemon := func(until uint64) (quarantined *Quarantined) {
+		s, quarantined, err := Open(path, []string{donation}, now)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -292,7 +296,7 @@ func TestTakenBackKeepsTheCap(t *testing.T) {
 			l.counter += 1000 // comes unasked
 			l.carried += 1000
 		}
-		if r, due := l.book.Final(terms); due {
+		if r, due := l.book.Final(policy); due {
 			if err := put(r); err != nil {
 				t.Fatal(err)
 			}
@@ -300,17 +304,131 @@ func TestTakenBackKeepsTheCap(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		return aside
+		return quarantined
 	}
-	daemon(terms.Cap / 2)
-	setVersion(t, path, reads+1)
+	daemon(policy.Cap / 2)
+	setVersion(t, path, formatRead+1)
 	half := l.carried
-	aside := daemon(terms.Cap)
-	if aside == nil || l.carried > half+1000 {
-		t.Fatalf("%d bytes were given while aside was %v", l.carried-half, aside)
+	quarantined := daemon(policy.Cap)
+	if quarantined == nil || l.carried > half+1000 {
+		t.Fatalf("%d bytes were given while quarantined was %v", l.carried-half, quarantined)
 	}
-	setVersion(t, aside.File, reads)
-	if aside := daemon(terms.Cap); aside != nil || l.carried > terms.Cap || l.carried < terms.Cap*95/100 {
-		t.Errorf("in all the line carried %d bytes of a cap of %d; aside is %v", l.carried, terms.Cap, aside)
+	setVersion(t, quarantined.File, formatRead)
+	if quarantined := daemon(policy.Cap); quarantined != nil || l.carried > policy.Cap || l.carried < policy.Cap*95/100 {
+		t.Errorf("in all the line carried %d bytes of a cap of %d; quarantined is %v", l.carried, policy.Cap, quarantined)
+	}
+}
+
+// release is the ledger of a release that writes a format and reads the next one. Each of its formats adds a bucket.
+func release(format uint64) *kind {
+	k := *ledgerKind
+	k.oldest, k.writes, k.reads = 1, format, format+1
+	k.upgrade = func(tx *bbolt.Tx, from uint64) error {
+		_, err := tx.CreateBucket(fmt.Appendf(nil, "of format %d", from+1))
+		return err
+	}
+	return &k
+}
+
+// TestSlotsOfTwoReleases: slot B has a release whose format slot A does not read. On trial B writes the old one: when it fails,
+// at whatever moment, A goes on from what B used, and no byte of the cap is given again. Once B has proved itself its format
+// is the new one. A box that somebody then sends back to A gives nothing, and B goes on later.
+func TestSlotsOfTwoReleases(t *testing.T) {
+	t.Parallel()
+	a, b := release(1), release(3)
+	policy := ledger.Policy{Cap: 2e9, Period: "month", Resets: 1, Rate: 25e6, Chain: "PAS-CAP-1"}
+	for seed := range uint64(4) {
+		r := rand.New(rand.NewPCG(seed, 11))
+		path := filepath.Join(t.TempDir(), "ledger.db")
+		l := &line{policy: policy}
+		boots := 0
+		// daemon runs one until the line has carried so much, or nothing is left, and then has its power cut.
+		daemon := func(k *kind, proven bool, until uint64) (before uint64, quarantined *Quarantined) {
+			t.Helper()
+			s, quarantined, err := openLedger(k, path, []string{donation}, now)
+			if err == nil && proven {
+				err = s.Migrate()
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			all, err := s.Load()
+			if err != nil {
+				t.Fatal(err)
+			}
+			boots++
+			l.boot, l.tranches, l.counter, l.book = fmt.Sprint(boots), nil, 0, ledger.Open(nil, nil)
+			if saved, ok := all[donation]; ok {
+				l.book = ledger.Open(&saved.Record, saved.Days)
+			}
+			l.book.Observe(policy, ledger.Reading{
+				Now: now, Trusted: true, Boot: l.boot, Counter: ledger.Counter{Name: "enx0c5b8f279a64", Index: 3},
+			})
+			before = l.book.Balance(policy).Used
+			put := func(r ledger.Record) error { return s.Put(map[string]ledger.Record{donation: r}) }
+			for left := true; left && l.carried < until; {
+				if left, err = l.round(put); err != nil {
+					t.Fatal(err)
+				}
+				l.spend(r.Uint64N(l.held() + 1))
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			return before, quarantined
+		}
+		run := func(k *kind, proven bool, until uint64) {
+			t.Helper()
+			spent := l.carried / 33 * 32 // what the kernel counted of it
+			if used, quarantined := daemon(k, proven, until); quarantined != nil || used < spent {
+				t.Fatalf("seed %d: after %d bytes the account starts with %d; quarantined is %v", seed, spent, used, quarantined)
+			}
+		}
+		run(a, true, policy.Cap/10)
+		for range 3 { // tries
+			run(b, false, l.carried+r.Uint64N(policy.Cap/10))
+		}
+		run(a, true, l.carried+policy.Cap/10) // the fallback
+		run(b, false, l.carried+policy.Cap/20)
+		run(b, true, l.carried+policy.Cap/20) // it is good
+		at := l.carried
+		if _, quarantined := daemon(a, true, policy.Cap); quarantined == nil || !quarantined.Newer || l.carried != at {
+			t.Fatalf("seed %d: a release that does not read the format gives %d bytes; quarantined is %v", seed, l.carried-at, quarantined)
+		}
+		run(b, true, policy.Cap)
+		if l.carried > policy.Cap {
+			t.Fatalf("seed %d: the line carried %d bytes of a cap of %d", seed, l.carried, policy.Cap)
+		}
+	}
+}
+
+// TestMigrate: a file keeps its format until it is migrated, a new one has the oldest, and neither goes back.
+func TestMigrate(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "ledger.db")
+	for _, step := range []struct {
+		release uint64
+		migrate bool
+		want    uint64
+	}{{3, false, 1}, {1, true, 1}, {2, true, 2}, {1, true, 2}, {3, false, 2}, {3, true, 3}, {4, false, 3}, {2, true, 3}, {2, false, 3}} {
+		s, quarantined, err := openLedger(release(step.release), path, nil, now)
+		if err != nil || quarantined != nil {
+			t.Fatal(quarantined, err)
+		}
+		if step.migrate {
+			if err := s.Migrate(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		err = s.view(func(tx *bbolt.Tx) error {
+			got, _ := binary.Uvarint(tx.Bucket(schemaBucket).Get(versionKey))
+			if has := tx.Bucket(fmt.Appendf(nil, "of format %d", step.want)) != nil; got != step.want || has != (got > 1) {
+				t.Errorf("%+v: the format is %d, with its bucket: %t", step, got, has)
+			}
+			return nil
+		})
+		if err := errors.Join(err, s.check(), s.Close()); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -1,40 +1,49 @@
-// Package store keeps the donations' accounts on disk. It owns the database file, its buckets, its schema's version and
-// what happens to a file that cannot be read; it is the only user of bbolt. It must not know what an account means.
+// Package store keeps on disk what must survive a power cut: the donations' accounts. It owns the database files, their
+// buckets, their schema versions and what happens to a file that cannot be read; it is the only user of bbolt. It must
+// not know what an account means.
 //
-// # The file
+// A file is of a kind, which defines its buckets and versions, and files of all kinds are opened, checked, guarded and
+// quarantined alike. Data that belongs to no account has a file of its own, so that a full or damaged one never stops a
+// cap.
 //
-//	schema    version → uvarint; stands for → the name of the file in whose place this one was begun, if it was
+// # The ledger
+//
+//	schema    version → uvarint; stands for → the name of the file that this one replaces, if it does
 //	accounts  donation's name → ledger.Record
 //	days      donation's name → bucket: date as big-endian uint32 → ledger.Day, the last ledger.KeepDays of them
 //	links     donation's name → SHA-256 of the token in its lender's link
 //	pauses    donation's name → who paused it
 //
-// bbolt never overwrites a page that the last finished transaction needs: it writes new pages, waits until the disk has
-// them, and then writes one of two meta pages with a checksum; so a power cut at any moment leaves the state before or
-// after. Records carry checksums of their own, because bbolt has none on data pages.
+// bbolt never overwrites a page that the last committed transaction needs: it writes new pages, waits until the disk
+// has them, and then writes one of two meta pages with a checksum; so a power cut at any moment leaves the state before
+// or after. Records carry checksums of their own, because bbolt has none on data pages.
 //
 // # Versions
 //
-// The file has a form, which its version names, and a box may be given back the release before the one that it runs. So a
-// form is read by one release before any writes it: the release that writes it comes after the one that reads it was
-// marked good. In code, each release [writes] one form, and reads all up to [reads], the next one:
+// The file has a format, which its version names, and a box may be rolled back to the release before. So one release
+// reads a format before any release writes it: the release that writes it comes after the one that reads it was marked
+// good. In code, each release writes one format ([formatWritten]), and reads all up to the next one ([formatRead]):
 //
-//   - The form after the one that is written may have more: other buckets, other keys in schema, fields at the end of
-//     records (which have versions of their own by the same rule). It changes nothing of what there is, above all not what
-//     counts as used: a release that does not know what was added goes by the rest. And since that release goes on writing
-//     what it knows, what was added may be missing or out of date.
-//   - Such a file is read, and stays in its form: what this release does not know is passed over and left alone, and the
-//     version is not lowered, so that the newer release finds its additions again. Records are written as this release
-//     writes them, which every newer one reads.
-//   - A form that is no such addition takes the version after the next, so that no release reads it which has no code for
-//     it. One release reads it and the one after that writes it, as ever: there, reads is two more than writes.
-//   - A file of a newer form is set aside as it is, under a dated name, and another begun in its place, as for one that is
-//     damaged: the caps of all donations that are configured count as spent until their periods end. The new file says
-//     for which one it stands. The first release that can read that one takes it back: accounts go on from both files
-//     (ledger.Join), links and pauses come back where no newer ones are known.
+//   - A box that was away may leave out releases, and its slot before reads less. So a file keeps its format, and a new one
+//     has the oldest that this release writes ([formatOldest]), until [Store.Migrate]: the daemon calls it once its slot has
+//     proved itself. A release that drops an old format says so in the least release that it can follow.
+//   - The format after the written one may add: other buckets, other keys in schema, fields at the end of records (which
+//     have versions of their own by the same rule). It changes nothing existing, above all not what counts as used: a
+//     release that does not know the additions ignores them. And because that release still writes what it knows, the
+//     additions may be missing or stale.
+//   - Such a file is read, and keeps its format: unknown parts are skipped and left alone, and the version is not
+//     lowered, so that the newer release finds its additions again. Records are written as this release writes them,
+//     which every newer one reads.
+//   - A format that is not such an addition takes the version after the next, so that a release without code for it does
+//     not read it. One release reads it and the one after that writes it, as usual: there, formatRead is two more than
+//     formatWritten.
+//   - A file of a newer format is quarantined: renamed with a timestamp and replaced by a new one, as a damaged file is.
+//     The caps of all configured donations then count as spent until their periods end. The new file names the one that it
+//     replaces. The first release that can read that one merges it: accounts continue from both files (ledger.Merge), and
+//     links and pauses come back unless newer ones are known.
 //
-// The list of free pages is written along (4 kB more a transaction): rebuilding it, bbolt reads the file in a goroutine
-// of its own, where a damaged page would end the daemon instead of being noticed (etcd-io/bbolt issue 778).
+// The freelist is written with each transaction (4 kB more): to rebuild it, bbolt reads the file in a goroutine of its
+// own, where a damaged page would end the daemon instead of being detected (etcd-io/bbolt issue 778).
 package store
 
 import (
@@ -42,271 +51,93 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
-	"os"
-	"path/filepath"
-	"runtime/debug"
 	"slices"
-	"strings"
-	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
 
 	"passerelle/appliance/ledger"
 )
 
 const (
-	writes = 1          // the form of the file, see Versions
-	reads  = writes + 1 // the newest form that is read
-
-	lockTimeout = 2 * time.Second
-	mode        = 0o600
+	formatOldest  = 1                 // of a file that is not migrated, see Versions
+	formatWritten = 1                 // the format of the ledger
+	formatRead    = formatWritten + 1 // the newest format that is read
 )
 
 var (
-	schemaBucket   = []byte("schema")
 	accountsBucket = []byte("accounts")
 	daysBucket     = []byte("days")
 	linksBucket    = []byte("links")
 	pausesBucket   = []byte("pauses")
-	versionKey     = []byte("version")
-	standsForKey   = []byte("stands for")
 )
 
-// buckets are those beside the schema.
-var buckets = [][]byte{accountsBucket, daysBucket, linksBucket, pausesBucket}
+// ledgerKind is the kind of file that holds the donations' accounts.
+var ledgerKind = &kind{
+	name: "ledger", content: "the record of what was used of the donations",
+	consequence: "until their periods end all donations with a cap count as spent",
+	buckets:     [][]byte{accountsBucket, daysBucket, linksBucket, pausesBucket},
+	oldest:      formatOldest, writes: formatWritten, reads: formatRead,
+	check: check, merge: merge,
+}
 
 // ErrLocked is an error of Open.
 var ErrLocked = errors.New("another passerelle has it open: stop that one first")
 
-// Store is an open database. Make one with Open. Its methods are safe for concurrent use.
-type Store struct {
-	db        *bbolt.DB
-	standsFor string // the name of a file, "" for none
+// Store holds the donations' accounts. Make one with Open. Its methods are safe for concurrent use.
+type Store struct{ *file }
+
+// Open opens the database, or creates it. A file that cannot be read is quarantined and replaced by one in which each
+// of the donations counts as spent; Open then returns a working store together with quarantined, at this start and at
+// each later one, until a release that reads the quarantined file has merged it. An error is final: without a store
+// nothing may be granted.
+func Open(path string, donations []string, now time.Time) (s *Store, quarantined *Quarantined, err error) {
+	return openLedger(ledgerKind, path, donations, now)
 }
 
-// Open opens the database, or makes one. One that cannot be read is set aside, and one made in its place in which each of
-// the donations counts as spent; that is told by aside, with a store that works, at this start and at each that follows,
-// until a release that reads the file has taken it back. An error is final: without a store nothing may be promised.
-func Open(path string, donations []string, now time.Time) (s *Store, aside *Aside, err error) {
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		if err := create(path, "", nil); err != nil {
-			return nil, nil, err
-		}
-	} else if err != nil {
-		return nil, nil, fmt.Errorf("open the ledger: %w", err)
+// openLedger is Open in a release whose ledger is of this kind.
+func openLedger(k *kind, path string, donations []string, now time.Time) (s *Store, quarantined *Quarantined, err error) {
+	lost := map[string]ledger.Record{}
+	for _, name := range donations {
+		lost[name] = ledger.LostRecord()
 	}
-	s, err = open(path, false)
-	switch {
-	case errors.Is(err, errNewer), errors.Is(err, errDamaged):
-		return setAside(path, err, donations, now)
-	case err != nil:
+	f, quarantined, err := k.open(path, func(tx *bbolt.Tx) error { return put(tx, lost) }, now)
+	if err != nil {
 		return nil, nil, err
 	}
-	return s, s.takeBack(), nil
+	return &Store{f}, quarantined, nil
 }
 
-// Remove removes the database at path, with all that Open set aside or did not finish: what has its name before a dot.
-func Remove(path string) error {
-	name := filepath.Base(path)
-	entries, err := os.ReadDir(filepath.Dir(path))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove the ledger: %w", err)
-	}
-	var errs []error
-	for _, e := range entries {
-		if e.Name() == name || strings.HasPrefix(e.Name(), name+".") {
-			errs = append(errs, os.Remove(filepath.Join(filepath.Dir(path), e.Name())))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// create puts a new database with these records in the path's place, complete or not at all. It stands for another file,
-// or for none.
-func create(path, standsFor string, records map[string]ledger.Record) (err error) {
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("make a new ledger: %w", err)
-		}
-	}()
-	unfinished := path + ".new"
-	if err := os.Remove(unfinished); err != nil && !errors.Is(err, fs.ErrNotExist) {
+// check reads all accounts, links and pauses.
+func check(tx *bbolt.Tx) error {
+	if _, err := load(tx); err != nil {
 		return err
 	}
-	db, err := bbolt.Open(unfinished, mode, options(false, nil))
-	if err != nil {
-		return fmt.Errorf("%s: %w", unfinished, err)
-	}
-	err = db.Update(func(tx *bbolt.Tx) error {
-		schema, err := tx.CreateBucket(schemaBucket)
+	for _, bucket := range [][]byte{linksBucket, pausesBucket} {
+		err := tx.Bucket(bucket).ForEach(func(donation, value []byte) error {
+			_, _ = bytes.Clone(donation), bytes.Clone(value)
+			return nil
+		})
 		if err != nil {
 			return err
 		}
-		for _, name := range buckets {
-			if _, err := tx.CreateBucket(name); err != nil {
-				return err
-			}
-		}
-		return errors.Join(schema.Put(versionKey, binary.AppendUvarint(nil, writes)),
-			putStandsFor(tx, standsFor), put(tx, records))
-	})
-	if err := errors.Join(err, db.Close()); err != nil {
-		return fmt.Errorf("%s: %w", unfinished, err)
 	}
-	if err := os.Rename(unfinished, path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return nil
 }
 
-func options(readOnly bool, opened func(*os.File)) *bbolt.Options {
-	return &bbolt.Options{
-		ReadOnly:     readOnly,
-		Timeout:      lockTimeout,
-		NoStatistics: true,
-		OpenFile: func(name string, flag int, perm os.FileMode) (*os.File, error) {
-			f, err := os.OpenFile(name, flag, perm)
-			if err != nil {
-				return nil, err
-			}
-			if opened != nil {
-				opened(f)
-			}
-			// Who may read the file may hold its lock. Where the mode cannot be changed, nothing can be written, either.
-			if info, err := f.Stat(); err == nil && info.Mode().Perm()&^perm != 0 {
-				f.Chmod(perm)
-			}
-			return f, nil
-		},
-	}
-}
-
-// Why a file cannot be read.
-var (
-	errNewer   = errors.New("a newer version of passerelle wrote it")
-	errDamaged = errors.New("the file is damaged")
-)
-
-// open opens a database that is there and reads all of it. Its error is errNewer, errDamaged, or what keeps a sound one
-// from being opened.
-func open(path string, readOnly bool) (s *Store, err error) {
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("open the ledger %s: %w", path, err)
-		}
-	}()
-	var file *os.File
-	var db *bbolt.DB
-	err = guard(func() (err error) {
-		db, err = bbolt.Open(path, mode, options(readOnly, func(f *os.File) { file = f }))
-		return err
-	})
-	if err != nil {
-		if file != nil {
-			file.Close() // if bbolt panicked, this gives the lock back; else it is closed already
-		}
-		return nil, classify(err)
-	}
-	s = &Store{db: db}
-	if err := guard(s.check); err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
-	return s, nil
-}
-
-// classify tells a damaged file from a sound one that cannot be opened.
-func classify(err error) error {
-	var errno syscall.Errno
-	switch {
-	case errors.Is(err, errDamaged):
-		return err
-	case errors.Is(err, bolterrors.ErrTimeout):
-		return ErrLocked
-	case errors.Is(err, bolterrors.ErrVersionMismatch):
-		return errNewer
-	case errors.As(err, &errno):
-		return err
-	}
-	return fmt.Errorf("%w: %w", errDamaged, err)
-}
-
-// guard turns what bbolt does on a damaged file, a panic or a fault of the memory map, into errDamaged.
-func guard(f func() error) (err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("%w: %v", errDamaged, r)
-		}
-	}()
-	return f()
-}
-
-// check reads everything. It changes nothing on disk.
-func (s *Store) check() error {
-	return s.db.View(func(tx *bbolt.Tx) error {
-		if info, err := os.Stat(s.db.Path()); err != nil {
-			return err
-		} else if info.Size() < tx.Size() {
-			return fmt.Errorf("%w: it has %d of %d bytes", errDamaged, info.Size(), tx.Size())
-		}
-		schema := tx.Bucket(schemaBucket)
-		missing := func(name []byte) bool { return tx.Bucket(name) == nil }
-		if schema == nil || slices.ContainsFunc(buckets, missing) {
-			return fmt.Errorf("%w: buckets are missing", errDamaged)
-		}
-		switch v, n := binary.Uvarint(schema.Get(versionKey)); {
-		case n <= 0:
-			return fmt.Errorf("%w: it has no version", errDamaged)
-		case v > reads:
-			return errNewer
-		}
-		s.standsFor = string(schema.Get(standsForKey))
-		if _, err := load(tx); err != nil {
-			return err
-		}
-		for _, bucket := range [][]byte{linksBucket, pausesBucket} {
-			err := tx.Bucket(bucket).ForEach(func(donation, value []byte) error {
-				_, _ = bytes.Clone(donation), bytes.Clone(value)
-				return nil
-			})
-			if err != nil {
-				return err
-			}
-		}
-		// Every page has been touched, so that this, in a goroutine of its own, finds no fault of the memory map.
-		var wrong []error
-		for err := range tx.Check() {
-			wrong = append(wrong, err)
-		}
-		if len(wrong) > 0 {
-			return fmt.Errorf("%w: %w", errDamaged, errors.Join(wrong...))
-		}
-		return nil
-	})
-}
-
-// Account is what the store has of a donation.
-type Account struct {
+// SavedAccount is what the store has of a donation.
+type SavedAccount struct {
 	Record ledger.Record
 	Days   []ledger.Day // those that are over, oldest first, but for the last, which is in the record
 }
 
-// Load returns the accounts by donation, also of donations that are no longer configured: their name may come back
+// Load returns the accounts by donation, including donations that are no longer configured: their name may come back
 // within the period.
-func (s *Store) Load() (all map[string]Account, err error) {
-	err = guard(func() error {
-		return s.db.View(func(tx *bbolt.Tx) error {
-			all, err = load(tx)
-			return err
-		})
+func (s *Store) Load() (all map[string]SavedAccount, err error) {
+	err = s.view(func(tx *bbolt.Tx) error {
+		all, err = load(tx)
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read the ledger: %w", err)
@@ -314,14 +145,14 @@ func (s *Store) Load() (all map[string]Account, err error) {
 	return all, nil
 }
 
-func load(tx *bbolt.Tx) (map[string]Account, error) {
-	all := map[string]Account{}
+func load(tx *bbolt.Tx) (map[string]SavedAccount, error) {
+	all := map[string]SavedAccount{}
 	err := tx.Bucket(accountsBucket).ForEach(func(name, value []byte) error {
 		r, err := ledger.Decode(value)
 		if err != nil {
-			return fmt.Errorf("%q: %w", name, translate(err))
+			return fmt.Errorf("%q: %w", name, fileError(err))
 		}
-		all[string(name)] = Account{Record: r}
+		all[string(name)] = SavedAccount{Record: r}
 		return nil
 	})
 	if err != nil {
@@ -333,17 +164,17 @@ func load(tx *bbolt.Tx) (map[string]Account, error) {
 			if len(key) != 4 {
 				return fmt.Errorf("%q: %w: a day's key has %d bytes", name, errDamaged, len(key))
 			}
-			d, err := ledger.DecodeDay(int32(binary.BigEndian.Uint32(key)), value)
+			d, err := ledger.DecodeDay(ledger.Date(binary.BigEndian.Uint32(key)), value)
 			a.Days = append(a.Days, d)
-			return translate(err)
+			return fileError(err)
 		})
 		all[string(name)] = a
 		return err
 	})
 }
 
-// translate gives the ledger's errors their meaning for a file.
-func translate(err error) error {
+// fileError wraps the ledger's decoding errors in the errors of a file.
+func fileError(err error) error {
 	switch {
 	case errors.Is(err, ledger.ErrNewer):
 		return fmt.Errorf("%w: %w", errNewer, err)
@@ -353,8 +184,8 @@ func translate(err error) error {
 	return err
 }
 
-// Put writes records by donation and returns once the disk has them. After an error the disk has either all of them or
-// none: nothing may be granted that they promise.
+// Put writes records by donation and returns once they are on disk. After an error the disk has either all of them or
+// none: nothing that they commit may be granted.
 func (s *Store) Put(records map[string]ledger.Record) error {
 	if err := s.db.Update(func(tx *bbolt.Tx) error { return put(tx, records) }); err != nil {
 		return fmt.Errorf("write the ledger: %w", err)
@@ -366,8 +197,8 @@ func put(tx *bbolt.Tx, records map[string]ledger.Record) error {
 	for _, name := range slices.Sorted(maps.Keys(records)) {
 		r := records[name]
 		err := tx.Bucket(accountsBucket).Put([]byte(name), r.Append(nil))
-		if err == nil && r.Last.Date != 0 {
-			err = putDay(tx, name, r.Last)
+		if err == nil && r.LastDay.Date != 0 {
+			err = putDay(tx, name, r.LastDay)
 		}
 		if err != nil {
 			return fmt.Errorf("%q: %w", name, err)
@@ -385,7 +216,7 @@ func putDay(tx *bbolt.Tx, name string, d ledger.Day) error {
 	return setDay(tx, name, d)
 }
 
-// setDay writes a day, whatever there was of it, and lets the oldest go.
+// setDay writes a day, replacing what there was of it, and deletes the oldest days.
 func setDay(tx *bbolt.Tx, name string, d ledger.Day) error {
 	key := binary.BigEndian.AppendUint32(nil, uint32(d.Date))
 	b, err := tx.Bucket(daysBucket).CreateBucketIfNotExists([]byte(name))
@@ -407,10 +238,50 @@ func setDay(tx *bbolt.Tx, name string, d ledger.Day) error {
 	return nil
 }
 
-// Close closes the database.
-func (s *Store) Close() error {
-	if err := s.db.Close(); err != nil {
-		return fmt.Errorf("close the ledger: %w", err)
+// merge adds the accounts of a replaced file to those of tx, and the links and pauses that tx does not have.
+func merge(tx, from *bbolt.Tx) error {
+	accounts, err := load(from)
+	if err != nil {
+		return err
 	}
-	return nil
+	present, err := load(tx)
+	if err != nil {
+		return err
+	}
+	records := map[string]ledger.Record{}
+	for name, earlier := range accounts {
+		here, known := present[name]
+		if !known {
+			records[name] = earlier.Record
+		} else {
+			records[name] = ledger.Merge(earlier.Record, here.Record)
+		}
+		days := earlier.Days
+		if today := earlier.Record.Today; today.Date != 0 && today.Date != records[name].Today.Date {
+			days = append(days, today)
+		}
+		for _, d := range days {
+			for _, also := range here.Days {
+				if also.Date == d.Date {
+					d = d.Add(also)
+				}
+			}
+			if err := setDay(tx, name, d); err != nil {
+				return fmt.Errorf("%q: %w", name, err)
+			}
+		}
+	}
+	for _, bucket := range [][]byte{linksBucket, pausesBucket} {
+		here := tx.Bucket(bucket)
+		err := from.Bucket(bucket).ForEach(func(donation, value []byte) error {
+			if here.Get(donation) != nil {
+				return nil
+			}
+			return here.Put(donation, value)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return put(tx, records)
 }

@@ -56,11 +56,11 @@ func TestWhatIsPutIsLoaded(t *testing.T) {
 		t.Fatalf("a new ledger has %v: %v", all, err)
 	}
 	r := ledger.Record{
-		Base: 7, Promised: 9, Boot: "b", Line: ledger.Line{Name: "eth0", Index: 3},
+		Base: 7, Committed: 9, Boot: "b", Counter: ledger.Counter{Name: "eth0", Index: 3},
 		Today: ledger.Day{Date: 20261122, Bytes: 5},
 	}
-	for d := int32(1); d <= ledger.KeepDays+9; d++ {
-		r.Last = ledger.Day{Date: d, Bytes: uint64(d), Residents: uint32(d)}
+	for d := ledger.Date(1); d <= ledger.KeepDays+9; d++ {
+		r.LastDay = ledger.Day{Date: d, Bytes: uint64(d), Residents: uint32(d)}
 		mustPut(t, s, map[string]ledger.Record{"Fibre": r, "4G d'Ana": {Base: uint64(d)}})
 	}
 	if err := s.Close(); err != nil {
@@ -78,7 +78,7 @@ func TestWhatIsPutIsLoaded(t *testing.T) {
 	}
 	days := all["Fibre"].Days
 	first := ledger.Day{Date: 10, Bytes: 10, Residents: 10}
-	if len(days) != ledger.KeepDays || days[0] != first || days[len(days)-1] != r.Last {
+	if len(days) != ledger.KeepDays || days[0] != first || days[len(days)-1] != r.LastDay {
 		t.Errorf("%d days are kept, from %+v to %+v", len(days), days[0], days[len(days)-1])
 	}
 }
@@ -95,7 +95,7 @@ func TestOneAtATime(t *testing.T) {
 // change changes a store's file as another release might have.
 func change(t *testing.T, path string, f func(tx *bbolt.Tx) error) {
 	t.Helper()
-	db, err := bbolt.Open(path, mode, options(false, nil))
+	db, err := bbolt.Open(path, mode, ledgerKind.options(false, nil))
 	if err == nil {
 		err = errors.Join(db.Update(f), db.Close())
 	}
@@ -131,16 +131,16 @@ func TestNextIsRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	added := []byte("added")
-	setVersion(t, path, reads)
+	setVersion(t, path, formatRead)
 	change(t, path, func(tx *bbolt.Tx) error {
 		more, err := tx.CreateBucket(added)
 		return errors.Join(err, more.Put(added, added), tx.Bucket(schemaBucket).Put(added, added),
 			tx.Bucket(accountsBucket).Put([]byte("Fibre"), newer(ledger.Record{Base: 5}.Append(nil), 1)))
 	})
 	for base := range uint64(2) {
-		s, aside, err := Open(path, nil, now)
-		if err != nil || aside != nil {
-			t.Fatal(err, aside)
+		s, quarantined, err := Open(path, nil, now)
+		if err != nil || quarantined != nil {
+			t.Fatal(err, quarantined)
 		}
 		all, err := s.Load()
 		if err != nil || all["Fibre"].Record.Base != 5+base || all["4G"].Record.Base != 7 {
@@ -149,7 +149,7 @@ func TestNextIsRead(t *testing.T) {
 		mustPut(t, s, map[string]ledger.Record{"Fibre": {Base: 6}})
 		err = s.db.View(func(tx *bbolt.Tx) error {
 			version, _ := binary.Uvarint(tx.Bucket(schemaBucket).Get(versionKey))
-			if version != reads || !bytes.Equal(tx.Bucket(schemaBucket).Get(added), added) || !bytes.Equal(tx.Bucket(added).Get(added), added) {
+			if version != formatRead || !bytes.Equal(tx.Bucket(schemaBucket).Get(added), added) || !bytes.Equal(tx.Bucket(added).Get(added), added) {
 				t.Errorf("it is of version %d, and what was added is gone", version)
 			}
 			return nil
@@ -160,12 +160,12 @@ func TestNextIsRead(t *testing.T) {
 	}
 }
 
-// TestNewerIsSetAside: a file of a newer form than the next is set aside as it is, and every donation counts as spent. That
+// TestNewerIsQuarantined: a file of a newer format than the next is quarantined, and every donation counts as spent. That
 // is said at each start, until the file can be read.
-func TestNewerIsSetAside(t *testing.T) {
+func TestNewerIsQuarantined(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(t *testing.T, path string){
-		"schema": func(t *testing.T, path string) { setVersion(t, path, reads+1) },
+		"schema": func(t *testing.T, path string) { setVersion(t, path, formatRead+1) },
 		"record": func(t *testing.T, path string) {
 			change(t, path, func(tx *bbolt.Tx) error {
 				return tx.Bucket(accountsBucket).Put([]byte("Fibre"), newer(ledger.Record{}.Append(nil), 2))
@@ -185,15 +185,15 @@ func TestNewerIsSetAside(t *testing.T) {
 				t.Fatal(err)
 			}
 			for start := range 3 {
-				s, aside, err := Open(path, []string{"Fibre", "4G"}, now.AddDate(0, 0, start))
+				s, quarantined, err := Open(path, []string{"Fibre", "4G"}, now.AddDate(0, 0, start))
 				if err != nil {
 					t.Fatal(err)
 				}
-				if aside == nil || !aside.Newer || aside.File != path+".newer-20261122-100000" || !errors.Is(aside, errNewer) {
-					t.Fatalf("at start %d, aside is %v", start, aside)
+				if quarantined == nil || !quarantined.Newer || quarantined.File != path+".newer-20261122-100000" || !errors.Is(quarantined, errNewer) {
+					t.Fatalf("at start %d, quarantined is %v", start, quarantined)
 				}
-				if after, err := os.ReadFile(aside.File); err != nil || !bytes.Equal(before, after) {
-					t.Errorf("what was set aside was touched: %v", err)
+				if after, err := os.ReadFile(quarantined.File); err != nil || !bytes.Equal(before, after) {
+					t.Errorf("what was quarantined was touched: %v", err)
 				}
 				if all, err := s.Load(); err != nil || len(all) != 2 || !all["Fibre"].Record.Lost || !all["4G"].Record.Lost {
 					t.Errorf("the new one has %+v: %v", all, err)
@@ -209,15 +209,15 @@ func TestNewerIsSetAside(t *testing.T) {
 	}
 }
 
-// TestTakenBack: what was set aside is taken back by the release that reads it, one file after the other.
-func TestTakenBack(t *testing.T) {
+// TestMerged: a quarantined file is merged by the release that reads it, one file after the other.
+func TestMerged(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "ledger.db")
 	donations := []string{"Fibre", "4G"}
 	// use opens the store, lets f use it, and closes it.
-	use := func(f func(*Store)) (aside *Aside) {
+	use := func(f func(*Store)) (quarantined *Quarantined) {
 		t.Helper()
-		s, aside, err := Open(path, donations, now)
+		s, quarantined, err := Open(path, donations, now)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -225,7 +225,7 @@ func TestTakenBack(t *testing.T) {
 		if err := errors.Join(s.check(), s.Close()); err != nil {
 			t.Fatal(err)
 		}
-		return aside
+		return quarantined
 	}
 	must := func(errs ...error) {
 		t.Helper()
@@ -234,44 +234,44 @@ func TestTakenBack(t *testing.T) {
 		}
 	}
 	month := func(base uint64, lost bool) ledger.Record {
-		return ledger.Record{Base: base, Promised: base, Lost: lost, Start: 100, End: 200, Period: "month", Resets: 1}
+		return ledger.Record{Base: base, Committed: base, Lost: lost, Start: 100, End: 200, Period: "month", Resets: 1}
 	}
 	yesterday, today := ledger.Day{Date: 20261121, Bytes: 3}, ledger.Day{Date: 20261122, Bytes: 5}
 	use(func(s *Store) {
 		fibre := month(1000, false)
-		fibre.Last, fibre.Today = yesterday, today
+		fibre.LastDay, fibre.Today = yesterday, today
 		must(s.Put(map[string]ledger.Record{"Fibre": fibre, "Ana's": {Base: 9}}),
 			s.Set("Fibre", [32]byte{1}), s.Set("4G", [32]byte{2}), s.SetPaused("Fibre", "its lender"))
 	})
-	setVersion(t, path, reads+2)
+	setVersion(t, path, formatRead+2)
 	first := use(func(s *Store) {
 		fibre := month(20, true)
-		fibre.Last = ledger.Day{Date: today.Date, Bytes: 2}
+		fibre.LastDay = ledger.Day{Date: today.Date, Bytes: 2}
 		fibre.Today = ledger.Day{Date: 20261123, Bytes: 1}
 		must(s.Put(map[string]ledger.Record{"Fibre": fibre}), s.Set("4G", [32]byte{3}))
 	})
-	setVersion(t, path, reads+1)
+	setVersion(t, path, formatRead+1)
 	second := use(func(s *Store) { must(s.Put(map[string]ledger.Record{"Fibre": month(3, true)})) })
 	if first == nil || second == nil || first.File == second.File {
-		t.Fatalf("set aside are %v and %v", first, second)
+		t.Fatalf("quarantined are %v and %v", first, second)
 	}
 
-	setVersion(t, second.File, reads)
-	aside := use(func(s *Store) {
+	setVersion(t, second.File, formatRead)
+	quarantined := use(func(s *Store) {
 		all, err := s.Load()
 		if err != nil || all["Fibre"].Record.Base != 23 || !all["Fibre"].Record.Lost || !all["4G"].Record.Lost {
 			t.Errorf("with one file there is %+v, %v", all, err)
 		}
 	})
-	if aside == nil || aside.File != first.File {
-		t.Errorf("then aside is %v", aside)
+	if quarantined == nil || quarantined.File != first.File {
+		t.Errorf("then quarantined is %v", quarantined)
 	}
-	setVersion(t, first.File, writes)
+	setVersion(t, first.File, formatWritten)
 	for range 2 {
-		aside = use(func(s *Store) {
+		quarantined = use(func(s *Store) {
 			all, err := s.Load()
 			fibre := all["Fibre"].Record
-			if err != nil || fibre.Base != 1023 || fibre.Promised < 1023 || fibre.Lost || fibre.Today.Bytes != 1 {
+			if err != nil || fibre.Base != 1023 || fibre.Committed < 1023 || fibre.Lost || fibre.Today.Bytes != 1 {
 				t.Errorf("with both there is %+v, %v", all, err)
 			}
 			if all["Ana's"].Record.Base != 9 {
@@ -291,8 +291,8 @@ func TestTakenBack(t *testing.T) {
 				}
 			}
 		})
-		if aside != nil {
-			t.Errorf("aside is still %v", aside)
+		if quarantined != nil {
+			t.Errorf("quarantined is still %v", quarantined)
 		}
 	}
 	if files, _ := os.ReadDir(filepath.Dir(path)); len(files) != 1 {
@@ -318,7 +318,7 @@ func TestOthersCannotLock(t *testing.T) {
 	}
 }
 
-// TestDamage: a file that cannot be read is set aside whole, and every donation counts as spent, also after the next
+// TestDamage: a file that cannot be read is quarantined whole, and every donation counts as spent, also after the next
 // start.
 func TestDamage(t *testing.T) {
 	t.Parallel()
@@ -368,8 +368,8 @@ func TestDamage(t *testing.T) {
 			if report == nil || !strings.HasSuffix(report.File, ".damaged-20261122-100000") {
 				t.Fatalf("the report is %v", report)
 			}
-			if aside, err := os.ReadFile(report.File); err != nil || !bytes.Equal(aside, broken) {
-				t.Errorf("what was set aside is not what was there: %v", err)
+			if quarantined, err := os.ReadFile(report.File); err != nil || !bytes.Equal(quarantined, broken) {
+				t.Errorf("what was quarantined is not what was there: %v", err)
 			}
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
@@ -390,7 +390,7 @@ func TestDamage(t *testing.T) {
 }
 
 // TestDamagedAndNoRoom: while no other file can be made in its place, the damaged one stays where it is, and is not set
-// aside again and again.
+// quarantined again and again.
 func TestDamagedAndNoRoom(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "ledger.db")
@@ -418,14 +418,14 @@ func TestDamagedAndNoRoom(t *testing.T) {
 	}
 }
 
-// TestBitsFlip: whatever bytes turn, the store opens, or says that it is damaged; the daemon does not die.
+// TestBitsFlip: with any bits flipped, the store opens or reports damage; the daemon does not die.
 func TestBitsFlip(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	sound := filepath.Join(dir, "sound.db")
 	s := openChecked(t, sound)
-	for d := range int32(500) {
-		mustPut(t, s, map[string]ledger.Record{"Fibre": {Base: 1, Last: ledger.Day{Date: d + 1}}, "4G": {Base: 2}})
+	for d := range ledger.Date(500) {
+		mustPut(t, s, map[string]ledger.Record{"Fibre": {Base: 1, LastDay: ledger.Day{Date: d + 1}}, "4G": {Base: 2}})
 	}
 	err := errors.Join(s.SetPaused("Fibre", "its lender"), s.Set("4G", [32]byte{1}))
 	file, readErr := os.ReadFile(sound)

@@ -1,7 +1,6 @@
 package supervise
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -9,107 +8,127 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"syscall"
 
 	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
 )
 
-const (
-	fileMode   = 0o600
-	folderMode = 0o700
-)
+const folderMode = 0o700
 
-// write brings the file to the disk, unless it is there already.
-func (f File) write() (changed bool, err error) {
+// owner is who owns a child's files: a user and a group, by their IDs.
+type owner struct{ uid, gid int }
+
+// self is this process's.
+var self = owner{os.Geteuid(), os.Getegid()}
+
+// lookUp returns a user and their group; "" is this process's.
+func lookUp(name string) (owner, error) {
+	if name == "" {
+		return self, nil
+	}
+	u, err := user.Lookup(name)
+	if err != nil {
+		return owner{}, fmt.Errorf("%w: install what needs it, or adduser --system --no-create-home %s", err, name)
+	}
+	uid, err := strconv.Atoi(u.Uid)
+	if err != nil {
+		return owner{}, err
+	}
+	gid, err := strconv.Atoi(u.Gid)
+	return owner{uid, gid}, err
+}
+
+// mode is the mode of an owner's files. What another user owns, this process reads by its group.
+func (o owner) mode() os.FileMode {
+	if o.uid == self.uid {
+		return 0o600
+	}
+	return 0o640
+}
+
+// write writes the file, unless it is up to date.
+func (f File) write(o owner) (changed bool, err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("write %s: %w", f.Path, err)
 		}
 	}()
-	uid, err := f.uid()
-	if err != nil {
-		return false, err
-	}
-	if f.Owner != "" {
-		err = ownFolder(filepath.Dir(f.Path), uid)
-	} else {
-		err = os.MkdirAll(filepath.Dir(f.Path), folderMode)
-	}
-	if err != nil {
+	if err := os.MkdirAll(filepath.Dir(f.Path), folderMode); err != nil {
 		return false, err
 	}
 	if f.Keep {
-		return false, f.keep(uid)
+		return false, f.ensureExists(o)
 	}
-	if f.sound(uid) {
+	if f.upToDate(o) {
 		return false, nil
 	}
-	return true, f.replace(uid)
+	return true, f.replace(o)
 }
 
-// uid returns the number of the file's owner.
-func (f File) uid() (int, error) {
-	if f.Owner == "" {
-		return os.Geteuid(), nil
-	}
-	u, err := user.Lookup(f.Owner)
-	if err != nil {
-		return 0, fmt.Errorf("%w: install what needs it, or adduser --system --no-create-home %s", err, f.Owner)
-	}
-	return strconv.Atoi(u.Uid)
-}
-
-// sound says whether the file is on the disk as it should be. Who owns its folder may have put anything in its place:
-// no link is followed, no pipe waited for.
-func (f File) sound(uid int) bool {
+// upToDate tells whether the file on the disk has this content, owner and mode. Its owner may have changed it.
+func (f File) upToDate(o owner) bool {
 	have, err := os.OpenFile(f.Path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return false
 	}
 	defer have.Close()
-	var st unix.Stat_t
-	if err := unix.Fstat(int(have.Fd()), &st); err != nil || st.Mode != unix.S_IFREG|fileMode || int(st.Uid) != uid ||
-		st.Size != int64(len(f.Data)) {
+	info, err := have.Stat()
+	if err != nil || !o.has(info) || info.Size() != int64(len(f.Text)) {
 		return false
 	}
-	data, err := io.ReadAll(io.LimitReader(have, st.Size))
-	return err == nil && bytes.Equal(data, f.Data)
+	data, err := io.ReadAll(io.LimitReader(have, info.Size()))
+	return err == nil && string(data) == f.Text
 }
 
-// replace is renameio.WriteFile, but that would keep the mode of the file that is there.
-func (f File) replace(uid int) error {
-	// Without a given folder, renameio would try out $TMPDIR with files of its own.
-	p, err := renameio.NewPendingFile(f.Path, renameio.WithTempDir(filepath.Dir(f.Path)), renameio.WithStaticPermissions(fileMode))
+// has tells whether something is a regular file of this owner, which this process's group may read.
+func (o owner) has(info os.FileInfo) bool {
+	st := info.Sys().(*syscall.Stat_t)
+	return info.Mode() == o.mode() && int(st.Uid) == o.uid && int(st.Gid) == self.gid
+}
+
+// replace does what renameio.WriteFile does, which would keep the mode of the existing file.
+func (f File) replace(o owner) error {
+	// Without a given folder, renameio would probe $TMPDIR with files of its own.
+	p, err := renameio.NewPendingFile(f.Path, renameio.WithTempDir(filepath.Dir(f.Path)), renameio.WithStaticPermissions(o.mode()))
 	if err != nil {
 		return err
 	}
 	defer p.Cleanup()
-	if _, err := p.Write(f.Data); err != nil {
+	if _, err := p.WriteString(f.Text); err != nil {
 		return err
 	}
-	if err := p.Chown(uid, -1); err != nil {
+	if err := p.Chown(o.uid, self.gid); err != nil {
 		return err
 	}
 	return p.CloseAtomicallyReplace()
 }
 
-// keep makes the file if it is missing, or is none, and leaves its content alone.
-func (f File) keep(uid int) error {
-	if info, err := os.Lstat(f.Path); err == nil && !info.Mode().IsRegular() {
+// ensureExists creates the file if it is missing or not a regular file, and leaves its content alone.
+func (f File) ensureExists(o owner) error {
+	info, err := os.Lstat(f.Path)
+	if err == nil && o.has(info) {
+		return nil
+	}
+	if err == nil && !info.Mode().IsRegular() {
 		if err := os.RemoveAll(f.Path); err != nil {
 			return err
 		}
 	}
-	have, err := os.OpenFile(f.Path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, fileMode)
+	// Only its owner, or CAP_FOWNER, changes a file's mode.
+	if err := os.Lchown(f.Path, self.uid, self.gid); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	have, err := os.OpenFile(f.Path, os.O_RDONLY|os.O_CREATE|unix.O_NOFOLLOW, o.mode())
 	if err != nil {
 		return err
 	}
 	defer have.Close()
-	return own(have, uid, fileMode)
+	return errors.Join(have.Chmod(o.mode()), have.Chown(o.uid, self.gid))
 }
 
-// ownFolder makes the folder, or puts it right.
-func ownFolder(dir string, uid int) error {
+// ensureFolder creates a folder of this process's alone, or corrects its mode.
+func ensureFolder(dir string) error {
 	if err := os.MkdirAll(dir, folderMode); err != nil {
 		return err
 	}
@@ -118,26 +137,10 @@ func ownFolder(dir string, uid int) error {
 		return err
 	}
 	defer have.Close()
-	return own(have, uid, folderMode)
+	return errors.Join(have.Chown(self.uid, self.gid), have.Chmod(folderMode))
 }
 
-// own gives an open file or folder its owner and mode, if it has others.
-func own(f *os.File, uid int, mode uint32) error {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		return err
-	}
-	var err error
-	if int(st.Uid) != uid {
-		err = f.Chown(uid, -1)
-	}
-	if st.Mode&^unix.S_IFMT != mode {
-		err = errors.Join(err, f.Chmod(os.FileMode(mode)))
-	}
-	return err
-}
-
-// removeAll removes the files; one that isn't there is no error.
+// removeAll removes the files. It is not an error if one is absent.
 func removeAll(paths []string) error {
 	var errs []error
 	for _, path := range paths {

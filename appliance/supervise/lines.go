@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	keptLines = 64
-	lineLimit = 1024 // bytes
+	maxLines      = 64
+	maxLineLength = 1024 // bytes
 )
 
 // ring keeps the last lines.
@@ -21,22 +21,22 @@ type ring struct {
 }
 
 func (r *ring) add(line string) {
-	if len(r.lines) < keptLines {
+	if len(r.lines) < maxLines {
 		r.lines = append(r.lines, line)
 		return
 	}
 	r.lines[r.next] = line
-	r.next = (r.next + 1) % keptLines
+	r.next = (r.next + 1) % maxLines
 }
 
 func (r *ring) list() []string {
 	return append(append([]string(nil), r.lines[r.next:]...), r.lines[:r.next]...)
 }
 
-// readLines calls line for each line of r, without control characters. Lines that are too long, and a last one without
-// an end, are left out: a piece of an address doesn't look like one, and no scrubber would know it.
+// readLines calls line for each line of r, without control characters. Lines that are too long, and an unterminated
+// last one, are dropped: part of an address doesn't look like one, and no redaction would recognise it.
 func readLines(r io.Reader, line func(string)) {
-	b := bufio.NewReaderSize(r, lineLimit)
+	b := bufio.NewReaderSize(r, maxLineLength)
 	tooLong := false
 	for {
 		piece, err := b.ReadSlice('\n')
@@ -66,14 +66,15 @@ func printable(line []byte) string {
 	}, strings.TrimSpace(strings.ToValidUTF8(string(line), "")))
 }
 
-// complaint matches what programs write when something is wrong. Many go on to say other things before they end.
-var complaint = regexp.MustCompile(`(?i)\b(cannot|can't|could not|couldn't|unable|fail(ed|ure)?|errors?|fatal|denied|junk|bad|illegal|invalid|` +
+// errorPattern matches what programs write about an error. Many write other lines before they exit.
+var errorPattern = regexp.MustCompile(`(?i)\b(cannot|can't|could not|couldn't|unable|fail(ed|ure)?|errors?|fatal|denied|junk|bad|illegal|invalid|` +
 	`no such|not found|unknown|unrecognized|in use|missing|out of memory)\b`)
 
-func complains(line string) bool { return complaint.MatchString(line) }
+func looksLikeError(line string) bool { return errorPattern.MatchString(line) }
 
-// addressLike matches whatever could be a device's address: IPv4 in dots (in-addr.arpa names too), IPv6, and a MAC with
-// colons, dashes, dots or nothing between its bytes. Times of day match as well; that costs a line, not a secret.
+// addressLike matches anything that could be a device's address: IPv4 in dots (in-addr.arpa names too), IPv6, and a MAC
+// with colons, dashes, dots or nothing between its bytes. Times of day match as well; that loses a line, but leaks
+// nothing.
 var addressLike = regexp.MustCompile(`(?i)` + strings.Join([]string{
 	`\d+\.\d+\.\d+\.\d+`,
 	`[0-9a-f]*:[0-9a-f]*:[0-9a-f]*`,
@@ -82,8 +83,8 @@ var addressLike = regexp.MustCompile(`(?i)` + strings.Join([]string{
 	`[0-9a-f]{12}`,
 }, "|"))
 
-// WithoutAddresses is a strict Scrub: it drops the whole of a line in which anything looks like a device's address, as
-// what stands beside it (a host name, a name looked up) tells as much.
+// WithoutAddresses is a strict Redact: it drops every line in which anything looks like a device's address, because the
+// rest of such a line (a host name, a name that was resolved) reveals as much.
 func WithoutAddresses(line string) string {
 	if addressLike.MatchString(line) {
 		return ""

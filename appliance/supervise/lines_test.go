@@ -13,7 +13,7 @@ import (
 
 func TestReadLines(t *testing.T) {
 	t.Parallel()
-	long := strings.Repeat("x", 3*lineLimit)
+	long := strings.Repeat("x", 3*maxLineLength)
 	var got []string
 	readLines(strings.NewReader("one\r\n\ttwo\x1b[31m\x00 é\xff\n"+long+"\nthree\nno end"), func(line string) {
 		got = append(got, line)
@@ -48,7 +48,7 @@ func TestWithoutAddresses(t *testing.T) {
 	}
 }
 
-// Whatever address stands anywhere in whatever line, the line is dropped.
+// A line with an address anywhere in it is dropped.
 func FuzzWithoutAddresses(f *testing.F) {
 	f.Add("before ", " after", uint64(1))
 	f.Add("f", "f", uint64(2))

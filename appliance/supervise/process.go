@@ -24,15 +24,15 @@ const (
 	kill = unix.SIGKILL
 )
 
-// drain is how long the last words of a process that ended are waited for, in case one that left its group holds on to
-// the pipe.
-const drain = 100 * time.Millisecond
+// drainTimeout is how long the last output of a process that exited is waited for, in case a process that left its
+// group still holds the pipe.
+const drainTimeout = 100 * time.Millisecond
 
 // process is a started child.
 type process interface {
 	PID() int
-	Signal(unix.Signal)      // to the process alone; none if it has ended
-	SignalGroup(unix.Signal) // to it and what it started; none if it has ended
+	Signal(unix.Signal)      // to the process alone; no effect once it has exited
+	SignalGroup(unix.Signal) // to its process group; no effect once it has exited
 	Exited() <-chan struct{} // closed once the whole group is gone and reaped
 	How() string             // "exit status 1", "signal: killed"; only after Exited
 }
@@ -43,20 +43,33 @@ type osProcess struct {
 	exited chan struct{}
 
 	mu     sync.Mutex
-	reaped bool // its number may belong to another process
+	reaped bool // its PID may belong to another process
 }
 
-// spawn starts argv, with every line that it writes handed to line. To be called on a thread that outlives the process.
-func spawn(argv []string, line func(string)) (process, error) {
+// spawn starts a program, and calls line for every line that it writes. The calling thread must outlive the process, and
+// have no ambient capabilities.
+func spawn(prog *program, line func(string)) (process, error) {
+	who, err := lookUp(prog.user)
+	if err != nil {
+		return nil, err
+	}
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
-	p := &osProcess{cmd: exec.Command(argv[0], argv[1:]...), exited: make(chan struct{})}
+	p := &osProcess{cmd: exec.Command(prog.argv[0], prog.argv[1:]...), exited: make(chan struct{})}
 	p.cmd.Dir = "/"
 	p.cmd.Env = append(os.Environ(), "LC_ALL=C")
 	p.cmd.Stdout, p.cmd.Stderr = w, w
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if who == self {
+		p.cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	} else {
+		p.cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(who.uid), Gid: uint32(who.gid)}
+	}
+	if who.uid != 0 {
+		p.cmd.SysProcAttr.AmbientCaps = prog.capabilities
+	}
 	err = p.cmd.Start()
 	w.Close()
 	if err != nil {
@@ -71,15 +84,15 @@ func spawn(argv []string, line func(string)) (process, error) {
 	go func() {
 		defer close(p.exited)
 		p.wait()
-		r.SetReadDeadline(time.Now().Add(drain))
+		r.SetReadDeadline(time.Now().Add(drainTimeout))
 		<-read
 		r.Close()
 	}()
 	return p, nil
 }
 
-// wait returns when the process has ended, and with it the rest of its group. The group is killed before the leader is
-// reaped: until then its number can't have become somebody else's.
+// wait returns when the process has exited and the rest of its group is killed. The group is killed before the leader
+// is reaped: until then its PID can't be reused.
 func (p *osProcess) wait() {
 	for {
 		err := unix.Waitid(unix.P_PID, p.PID(), nil, unix.WEXITED|unix.WNOWAIT, nil)
@@ -101,7 +114,7 @@ func (p *osProcess) How() string             { return p.cmd.ProcessState.String(
 func (p *osProcess) Signal(sig unix.Signal)      { p.signal(p.PID(), sig) }
 func (p *osProcess) SignalGroup(sig unix.Signal) { p.signal(-p.PID(), sig) }
 
-// signal ignores the kernel's error: for a process of our own it can only say that it has ended.
+// signal ignores the kernel's error: for our own process it can only mean that it has exited.
 func (p *osProcess) signal(pid int, sig unix.Signal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -110,15 +123,40 @@ func (p *osProcess) signal(pid int, sig unix.Signal) {
 	}
 }
 
-// A pid file holds a process's number on its first line and its identity on the second: numbers are used again.
+// clearAmbient takes the calling thread's ambient capabilities away, until restore.
+func clearAmbient() (restore func(), err error) {
+	var had []uintptr
+	for c := uintptr(0); c <= unix.CAP_LAST_CAP; c++ {
+		set, err := unix.PrctlRetInt(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_IS_SET, c, 0, 0)
+		if err == nil && set == 1 { // EINVAL: this kernel does not know it
+			had = append(had, c)
+		}
+	}
+	if len(had) == 0 {
+		return func() {}, nil
+	}
+	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
+		return nil, fmt.Errorf("clear the ambient capabilities: %w", err)
+	}
+	return func() {
+		for _, c := range had {
+			unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, c, 0, 0)
+		}
+	}, nil
+}
+
+// errHidden says that /proc does not show a process that exists.
+var errHidden = errors.New("/proc hides the process")
+
+// A pid file holds a PID on its first line and the process's identity on the second, because PIDs are reused.
 
 func writePIDFile(path string, pid int) error {
 	id, err := identity(pid)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	// At once, and without waiting for a disk: should the daemon be killed after the child has changed its user and before
-	// its file is there, nobody would ever end it. A half-written file names nobody (parsePIDFile).
+	// Written at once, without fsync: if the daemon were killed after the child has changed its user and before its
+	// file exists, nothing would ever stop the child. A half-written file names no process (parsePIDFile).
 	if err := os.WriteFile(path, fmt.Appendf(nil, "%d\n%s\n", pid, id), 0o600); err != nil {
 		return fmt.Errorf("write the pid file: %w", err)
 	}
@@ -134,11 +172,14 @@ func parsePIDFile(data []byte) (pid int, id string, ok bool) {
 	return pid, lines[1], err == nil && pid > 1
 }
 
-// identity returns what no two processes with the same number share: the time when it started and the boot that it
-// belongs to. Its command line would not do: the kernel shows none until some time after exec has closed the
-// descriptors by which its parent sees that it succeeded.
+// identity returns what differs between processes with the same PID: the start time and the boot ID. The command line
+// would not do: the kernel shows none until some time after exec has closed the descriptors by which the parent sees
+// that exec succeeded.
 func identity(pid int) (string, error) {
 	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if errors.Is(err, os.ErrNotExist) && unix.Kill(pid, 0) == nil {
+		return "", fmt.Errorf("process %d: %w", pid, errHidden)
+	}
 	if err != nil {
 		return "", err
 	}
@@ -146,7 +187,8 @@ func identity(pid int) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// The second field is the program's name in parentheses, with whatever it has in it; the start is field 22 (proc(5)).
+	// The second field is the program's name in parentheses, with arbitrary characters; the start time is field 22
+	// (proc(5)).
 	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 	if len(fields) < 20 {
 		return "", fmt.Errorf("read when process %d started: /proc/%[1]d/stat has too few fields", pid)
@@ -154,11 +196,11 @@ func identity(pid int) (string, error) {
 	return fields[19] + " " + strings.TrimSpace(string(boot)), nil
 }
 
-// endLeftovers ends the processes that the pid files in dir name, with their groups, and removes the files.
-func endLeftovers(dir string, limit time.Duration, log *slog.Logger) error {
+// stopStale stops the processes that the pid files in dir name, with their groups, and removes the files.
+func stopStale(dir string, limit time.Duration, log *slog.Logger) error {
 	paths, err := filepath.Glob(filepath.Join(dir, "*.pid"))
 	if err != nil {
-		return fmt.Errorf("look for pid files: %w", err)
+		return fmt.Errorf("list pid files: %w", err)
 	}
 	var g errgroup.Group
 	for _, path := range paths {
@@ -168,12 +210,12 @@ func endLeftovers(dir string, limit time.Duration, log *slog.Logger) error {
 				return fmt.Errorf("read a predecessor's pid file: %w", err)
 			}
 			if pid, id, ok := parsePIDFile(data); ok {
-				ended, err := endLeftover(pid, id, limit)
+				stopped, err := stopStaleGroup(pid, id, limit)
 				if err != nil {
-					return fmt.Errorf("end process %d that %s names: %w", pid, path, err)
+					return fmt.Errorf("stop process %d of %s: %w", pid, path, err)
 				}
-				if ended {
-					log.Warn("ended a child of a predecessor", "pid", pid, "file", path)
+				if stopped {
+					log.Warn("stopped a stale child", "pid", pid, "file", path)
 				}
 			}
 			if err := os.Remove(path); err != nil {
@@ -185,11 +227,11 @@ func endLeftovers(dir string, limit time.Duration, log *slog.Logger) error {
 	return g.Wait()
 }
 
-// endLeftover ends the group that pid leads, by TERM, then KILL, if it is still the process with that identity.
-func endLeftover(pid int, id string, limit time.Duration) (ended bool, err error) {
+// stopStaleGroup stops the group that pid leads, by TERM, then KILL, if it is still the process with that identity.
+func stopStaleGroup(pid int, id string, limit time.Duration) (stopped bool, err error) {
 	fd, err := unix.PidfdOpen(pid, 0)
 	switch {
-	case errors.Is(err, unix.ESRCH), errors.Is(err, unix.EINVAL): // gone, or its number is a thread's
+	case errors.Is(err, unix.ESRCH), errors.Is(err, unix.EINVAL): // exited, or the PID is a thread's
 		return false, nil
 	case err != nil:
 		return false, err
@@ -207,10 +249,10 @@ func endLeftover(pid int, id string, limit time.Duration) (ended bool, err error
 			return true, err
 		}
 	}
-	return false, fmt.Errorf("still there %v after SIGKILL", limit)
+	return false, fmt.Errorf("still running %v after SIGKILL", limit)
 }
 
-// waitPidfd waits until the process has ended, at most limit.
+// waitPidfd waits until the process has exited, for at most limit.
 func waitPidfd(fd int, limit time.Duration) (gone bool, err error) {
 	deadline := time.Now().Add(limit)
 	for {

@@ -106,7 +106,7 @@ func said(line string) func(ChildStatus) bool {
 
 func TestWholeGroupEndsWithoutZombies(t *testing.T) {
 	t.Parallel()
-	s := live(t, Options{Scrub: WithoutAddresses})
+	s := live(t, Options{Redact: WithoutAddresses})
 	if err := s.Set([]Child{shell("family", `sleep 1000 & echo $!; wait`)}); err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +145,7 @@ func TestWholeGroupEndsWithoutZombies(t *testing.T) {
 
 func TestTermIgnoringChildIsKilled(t *testing.T) {
 	t.Parallel()
-	s := live(t, Options{Scrub: WithoutAddresses, StopLimit: 50 * time.Millisecond})
+	s := live(t, Options{Redact: WithoutAddresses, StopLimit: 50 * time.Millisecond})
 	if err := s.Set([]Child{shell("deaf", `trap 'echo no' TERM; echo ready; while :; do sleep 1000; done`)}); err != nil {
 		t.Fatal(err)
 	}
@@ -161,22 +161,22 @@ func TestTermIgnoringChildIsKilled(t *testing.T) {
 
 func TestReloadAndRestart(t *testing.T) {
 	t.Parallel()
-	s := live(t, Options{Scrub: WithoutAddresses})
+	s := live(t, Options{Redact: WithoutAddresses})
 	path := filepath.Join(t.TempDir(), "names")
 	script := fmt.Sprintf(`trap 'echo again $(cat %[1]s)' HUP; echo first $(cat %[1]s); while :; do sleep 0.01; done`, path)
-	file := File{Path: path, Data: []byte("one"), Reload: true}
+	file := File{Path: path, Text: "one", Reload: true}
 	if err := s.Set([]Child{shell("dns", script, file)}); err != nil {
 		t.Fatal(err)
 	}
 	first := status(t, s, "the first line", said("first one"))
-	file.Data = []byte("two")
+	file.Text = "two"
 	if err := s.Set([]Child{shell("dns", script, file)}); err != nil {
 		t.Fatal(err)
 	}
 	if st := status(t, s, "the reload", said("again two")); st.PID != first.PID {
 		t.Errorf("process %d became %d", first.PID, st.PID)
 	}
-	file.Data, file.Reload = []byte("three"), false
+	file.Text, file.Reload = "three", false
 	if err := s.Set([]Child{shell("dns", script, file)}); err != nil {
 		t.Fatal(err)
 	}
@@ -204,7 +204,7 @@ func TestEscapeeDoesNotHoldUpTheEnd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := live(t, Options{Scrub: WithoutAddresses})
+	s := live(t, Options{Redact: WithoutAddresses})
 	if err := s.Set([]Child{shell("parent", setsid+` sh -c 'echo $$; exec sleep 1000' & sleep 0.05; exit 7`)}); err != nil {
 		t.Fatal(err)
 	}
@@ -234,11 +234,11 @@ func TestUnwritablePIDFileDoesNotStopTheChild(t *testing.T) {
 	var once sync.Once
 	ready := make(chan struct{})
 	s := New(Options{Dir: dir, Log: slog.New(slog.DiscardHandler), Wake: func() { once.Do(func() { close(ready) }) }})
-	s.spawn = func(argv []string, line func(string)) (process, error) {
+	s.spawn = func(p *program, line func(string)) (process, error) {
 		if err := os.RemoveAll(dir); err != nil {
 			return nil, err
 		}
-		return spawn(argv, line)
+		return spawn(p, line)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)

@@ -1,15 +1,20 @@
-// Package supervise keeps the box's child processes (dnsmasq, hostapd, wpa_supplicant) as a declared list says: it writes
-// their files, starts them, starts them again with a growing delay when they end, tells them to read a changed file or
-// restarts them, and stops them by TERM, then KILL. It owns the processes, their pid files, and the files that the list
-// names. It must not know what a child is for: neither what its configuration says nor whether the network works.
+// Package supervise runs the box's child processes (dnsmasq, hostapd, wpa_supplicant) as a declared list says: it
+// writes their files, starts them, restarts them with exponential backoff when they exit, reloads or restarts them
+// after a change of their files, and stops them by TERM, then KILL. It owns the processes, their pid files, and the
+// files that the list names. It must not know what a child is for: neither what its configuration means nor whether the
+// network works.
 //
-// The list is level-triggered: the caller hands [Supervisor.Set] the whole of it again and again, and an unchanged list
-// costs a few reads and no more. Files are compared with the disk, so one that somebody else changed is put right.
+// The list is level-triggered: the caller passes all of it to [Supervisor.Set] again and again, and an unchanged list
+// costs a few reads. Files are compared with the disk, so external changes are undone.
 //
 // Children must stay in the foreground and write no pid file themselves. They die with the daemon: each is started from
-// one thread that lives as long as Run does, with SIGKILL as its parent-death signal. The kernel forgets that signal when
-// a process changes its user (commit_creds in kernel/cred.c), as dnsmasq does, so a child may all the same outlive a
-// daemon that was killed: Run finds it by its pid file and ends it before it starts anything.
+// one thread that lives as long as Run does, with SIGKILL as its parent-death signal. A child with a user of its own has
+// no such signal, so that names and addresses outlive a daemon that was killed: Run finds such a stale child by its pid
+// file and stops it before it starts anything. Where /proc hides the processes of other users, there is no pid file:
+// who hides them (ProtectProc= of systemd.exec(5)) is a service manager, which ends them with the daemon.
+//
+// A supervisor that is not root needs CAP_SETUID, CAP_SETGID, CAP_CHOWN and CAP_KILL for children with a user of their
+// own, and every capability that it gives to a child.
 package supervise
 
 import (
@@ -29,99 +34,109 @@ import (
 )
 
 const (
-	firstDelay = 100 * time.Millisecond // before the first restart of a child that ended by itself; then it doubles
-	lastDelay  = 30 * time.Second       // and grows no further
-	steady     = 10 * time.Second       // a child that ran this long is trusted again: the delay starts anew
-	settle     = time.Second            // before this age a child may not have its SIGHUP handler yet, and would die of it
-	stopLimit  = 5 * time.Second        // between TERM and KILL, unless Options say otherwise
+	firstDelay  = 100 * time.Millisecond // before the first restart of a child that exited by itself; then it doubles
+	lastDelay   = 30 * time.Second       // up to this
+	resetAfter  = 10 * time.Second       // after this uptime the delay starts over
+	reloadGrace = time.Second            // younger children may not have their SIGHUP handler yet, and would die of it
+	stopLimit   = 5 * time.Second        // between TERM and KILL, unless Options say otherwise
 )
 
 // ErrStopped is returned by Set once Run has been told to end.
 var ErrStopped = errors.New("the supervisor has stopped")
 
-// Child is a process that shall run.
+// Child is a process that is to run.
 type Child struct {
-	Name  string   // unique; also the name of its pid file: letters, digits, '-' and '_'
-	Argv  []string // the program (looked up in PATH unless it has a slash) and its arguments; a change restarts the child
-	Files []File   // written before the child starts, removed once it is no longer wanted
+	Name string   // unique; also the name of its pid file: letters, digits, '-' and '_'
+	Argv []string // the program (looked up in PATH unless it has a slash) and its arguments; a change restarts the child
+	// User is the name of the user who runs it and owns its files; "" for the user of the supervisor.
+	User string
+	// Capabilities are all that it has (capabilities(7)), as numbers such as unix.CAP_NET_ADMIN. A child that runs as
+	// root has root's.
+	Capabilities []uintptr
+	Files        []File // written before the child starts, removed once the child is no longer wanted
 }
 
-// File is a file that a child reads. No two children share one. Its mode is 0600.
+// File is a file that a child reads. No two children share one. Its mode is 0600, or 0640 if the child has a user of its
+// own: its group is the supervisor's, which reads it to find changes. Its folder is the supervisor's: the child's user
+// cannot put anything else in the file's place.
 type File struct {
-	Path string // absolute; missing folders are made with mode 0700
-	Data []byte
-	// Owner is the name of the user who owns the file, and with it the folder that it lies in; "" for who runs the
-	// supervisor.
-	Owner  string
-	Reload bool // the child reads it again on SIGHUP
-	Later  bool // a change waits until the child starts again for another reason; of any other file it restarts it
-	Keep   bool // the child writes it: it is made empty if it is missing, else its content stays, also without the child
+	Path        string // absolute; missing folders are made with mode 0700
+	Text        string
+	Reload      bool // a change sends the child SIGHUP
+	OnNextStart bool // a change takes effect at the child's next start; any other change restarts the child
+	Keep        bool // the child writes it: created empty if missing, else its content stays, also without the child
 }
 
-// Options are what a Supervisor needs from outside.
+// Options are a Supervisor's dependencies and settings.
 type Options struct {
-	// Dir holds the pid files, NAME.pid. It belongs to this package alone: whatever process such a file truly names is
-	// ended when Run starts. The caller sees to it that only one daemon at a time uses it.
+	// Dir holds the pid files, NAME.pid. It belongs to this package alone: any process that such a file truly names is
+	// stopped when Run starts. The caller makes sure that only one daemon at a time uses it.
 	Dir string
-	Log *slog.Logger // starts and ends at level info, what children say at debug
-	// Scrub is given every line that a child writes and returns what may be kept of it, "" for nothing. It must let no
-	// address or name of a resident through, and be safe for concurrent use. Nil drops every line; see WithoutAddresses.
-	Scrub func(line string) string
-	// Wake is called, from any goroutine, whenever a child's status has changed: it started, ended, or has run for 10 s
+	Log *slog.Logger // starts and exits at level info, children's output at debug
+	// Redact gets every line that a child writes and returns what may be kept of it, "" for nothing. It must remove
+	// residents' addresses and names, and be safe for concurrent use. Nil drops every line; see WithoutAddresses.
+	Redact func(line string) string
+	// Wake is called, from any goroutine, when a child's status has changed: it started, exited, or has run for 10 s
 	// after failures. Nil for none.
 	Wake func()
-	// StopLimit is how long a child has between TERM and KILL; 0 means 5 s.
+	// StopLimit is the time between TERM and KILL; 0 means 5 s.
 	StopLimit time.Duration
 }
 
-// ChildStatus is how a child is now.
+// ChildStatus is the current status of a child.
 type ChildStatus struct {
 	Name     string    `json:"name"`
 	PID      int       `json:"pid"`                 // 0 if it isn't running
 	Since    time.Time `json:"since,omitzero"`      // when it started; zero if it isn't running
-	Starts   int       `json:"starts"`              // how often it was started
-	Failures int       `json:"failures"`            // ends in a row that nobody asked for; 0 once it has run for 10 s
-	LastExit string    `json:"last_exit,omitempty"` // how it ended last, or why it couldn't start; "" if it never did
-	LastLine string    `json:"last_line,omitempty"` // the last that it wrote before that, of those that complain if any does; scrubbed
-	Lines    []string  `json:"lines,omitempty"`     // the last of what it wrote, scrubbed, oldest first
+	Starts   int       `json:"starts"`              // number of starts
+	Failures int       `json:"failures"`            // unexpected exits in a row; 0 once it has run for 10 s
+	LastExit string    `json:"last_exit,omitempty"` // how it exited last, or why it couldn't start; "" if it never did
+	LastLine string    `json:"last_line,omitempty"` // the last line before that exit, preferably one that looks like an error; redacted
+	Lines    []string  `json:"lines,omitempty"`     // its last lines, redacted, oldest first
 }
 
-// Supervisor keeps children. Make one with New; its methods are safe for concurrent use.
+// Supervisor runs children. Make one with New; its methods are safe for concurrent use.
 type Supervisor struct {
 	opt    Options
-	spawn  func(argv []string, line func(string)) (process, error) // replaced by tests
-	starts chan startRequest                                       // served by Run's thread
+	spawn  func(p *program, line func(string)) (process, error) // replaced by tests
+	starts chan startRequest                                    // served by Run's thread
 
-	mu       sync.Mutex // guards what follows, and the children's files
-	children map[string]*child
-	adopt    func(*child) // starts a goroutine that keeps the child; nil until Run
-	stopped  bool
+	mu            sync.Mutex // guards what follows, and the children's files
+	children      map[string]*child
+	startManaging func(*child) // starts a goroutine that manages the child; nil until Run
+	stopped       bool
 }
 
-// child is a Child and how it fares. Its fields are guarded by Supervisor.mu, except poke.
+// child is a Child and its state. Its fields are guarded by Supervisor.mu, except wakeup.
 type child struct {
 	name    string
 	wanted  bool
-	want    *program // what the last list said whose files could all be written; nil if there was none yet
-	restart bool     // what runs is out of date
-	fail    string   // why what runs is to be ended as a failure; "": it is not
-	reload  bool     // what runs has to read its files again
-	poke    chan struct{}
+	want    *program // from the last list whose files could all be written; nil if there was none yet
+	restart bool     // the running process is out of date
+	fail    string   // why the running process is to be stopped as a failure; "": it is not
+	reload  bool     // the running process must read its files again
+	wakeup  chan struct{}
 
-	status ChildStatus
-	lines  ring
-	said   string // the last line of what runs; what is no complaint does not replace one
+	status   ChildStatus
+	lines    ring
+	lastLine string // of the running process; a line that looks like an error is not replaced by one that does not
 }
 
-// program is what is remembered of a Child: the disk remembers its files' content.
+// program is what is remembered of a Child; the content of its files is on the disk.
 type program struct {
-	argv  []string
-	paths []string // of what goes with it
+	argv         []string
+	user         string
+	capabilities []uintptr
+	paths        []string // of its files
+}
+
+func (p *program) sameProcess(q *program) bool {
+	return slices.Equal(p.argv, q.argv) && p.user == q.user && slices.Equal(p.capabilities, q.capabilities)
 }
 
 type startRequest struct {
 	c     *child
-	argv  []string
+	p     *program
 	reply chan<- startReply
 }
 
@@ -132,8 +147,8 @@ type startReply struct {
 
 // New returns a supervisor without children. Nothing is started before Run.
 func New(opt Options) *Supervisor {
-	if opt.Scrub == nil {
-		opt.Scrub = func(string) string { return "" }
+	if opt.Redact == nil {
+		opt.Redact = func(string) string { return "" }
 	}
 	if opt.Wake == nil {
 		opt.Wake = func() {}
@@ -152,10 +167,11 @@ func New(opt Options) *Supervisor {
 // String names the task in the daemon's log.
 func (s *Supervisor) String() string { return "child processes" }
 
-// Set makes children the whole list of what shall run. It writes their files at once; processes follow shortly after.
+// Set makes children the complete list of processes that are to run. It writes their files at once; processes follow
+// shortly after.
 //
-// A malformed list is refused whole. A file that can't be written is an error with its path: that child stays as it was,
-// the others follow the list. Handing the list in again tries again.
+// A malformed list is refused as a whole. A file that can't be written is an error with its path: that child stays as
+// it was, the others follow the list. Calling Set again with the list retries.
 func (s *Supervisor) Set(children []Child) error {
 	if err := validate(children); err != nil {
 		return err
@@ -171,14 +187,14 @@ func (s *Supervisor) Set(children []Child) error {
 		wanted[want.Name] = true
 		c := s.children[want.Name]
 		if c == nil {
-			c = &child{name: want.Name, poke: make(chan struct{}, 1)}
+			c = &child{name: want.Name, wakeup: make(chan struct{}, 1)}
 			s.children[c.name] = c
-			if s.adopt != nil {
-				s.adopt(c)
+			if s.startManaging != nil {
+				s.startManaging(c)
 			}
 		}
 		c.wanted = true
-		if err := c.give(want); err != nil {
+		if err := c.update(want); err != nil {
 			errs = append(errs, err)
 		}
 	}
@@ -191,18 +207,18 @@ func (s *Supervisor) Set(children []Child) error {
 	return errors.Join(errs...)
 }
 
-// Fail ends a running child that does not do its work, for the reason why: an end that nobody asked for. It is started
-// again with a delay that grows, as one that ended by itself.
+// Fail stops a running child that does not do its work, and counts that as an unexpected exit for the reason why: the
+// child is restarted with backoff.
 func (s *Supervisor) Fail(name, why string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c := s.children[name]; c != nil && c.status.PID != 0 && c.fail == "" {
-		c.fail, c.status.LastLine = why, c.said // what it says when it is told to end explains nothing
+		c.fail, c.status.LastLine = why, c.lastLine // its output on TERM explains nothing
 		c.wake()
 	}
 }
 
-// Status returns how every child is that is wanted or still running, sorted by name.
+// Status returns the status of every child that is wanted or still running, sorted by name.
 func (s *Supervisor) Status() []ChildStatus {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -217,25 +233,31 @@ func (s *Supervisor) Status() []ChildStatus {
 	return list
 }
 
-// Run ends what a crashed predecessor left, keeps the children until ctx ends, then stops them all, and removes their
-// files. It may be called once. The children live in the network namespace of the thread that calls it.
+// Run stops the children that a crashed predecessor left, manages its own until ctx ends, then stops them all and
+// removes their files. It may be called once. The children live in the network namespace of the thread that calls it.
 func (s *Supervisor) Run(ctx context.Context) error {
-	// The kernel sends the parent-death signal when the thread that forked ends, not the process: this goroutine keeps its
-	// thread until every child is gone, and is the only one to fork.
+	// The kernel sends the parent-death signal when the thread that forked ends, not the process: this goroutine keeps
+	// its thread until every child is gone, and is the only one to fork.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-
-	if err := ownFolder(s.opt.Dir, os.Geteuid()); err != nil {
-		return fmt.Errorf("create the folder of pid files: %w", err)
-	}
-	if err := endLeftovers(s.opt.Dir, s.opt.StopLimit, s.opt.Log); err != nil {
+	// What the supervisor itself has by ambient capabilities, as a service does, a child does not have for that.
+	restore, err := clearAmbient()
+	if err != nil {
 		return err
 	}
-	var keepers errgroup.Group
+	defer restore()
+
+	if err := ensureFolder(s.opt.Dir); err != nil {
+		return fmt.Errorf("create the pid file folder: %w", err)
+	}
+	if err := stopStale(s.opt.Dir, s.opt.StopLimit, s.opt.Log); err != nil {
+		return err
+	}
+	var managers errgroup.Group
 	s.mu.Lock()
-	s.adopt = func(c *child) { keepers.Go(func() error { return s.keep(ctx, c) }) }
+	s.startManaging = func(c *child) { managers.Go(func() error { return s.manage(ctx, c) }) }
 	for _, c := range s.children {
-		s.adopt(c)
+		s.startManaging(c)
 	}
 	s.mu.Unlock()
 
@@ -243,14 +265,14 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	go func() {
 		<-ctx.Done()
 		s.mu.Lock()
-		s.stopped = true // no child is adopted from here on
+		s.stopped = true // no child is managed from here on
 		s.mu.Unlock()
-		ended <- keepers.Wait()
+		ended <- managers.Wait()
 	}()
 	for {
 		select {
 		case r := <-s.starts:
-			p, err := s.spawn(r.argv, func(line string) { s.heard(r.c, line) })
+			p, err := s.spawn(r.p, func(line string) { s.handleLine(r.c, line) })
 			r.reply <- startReply{p, err}
 		case err := <-ended:
 			return err
@@ -258,71 +280,67 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	}
 }
 
-// keep runs one child until it is no longer wanted or ctx ends.
-func (s *Supervisor) keep(ctx context.Context, c *child) error {
+// manage runs one child until it is no longer wanted or ctx ends.
+func (s *Supervisor) manage(ctx context.Context, c *child) error {
 	var delay time.Duration
 	for {
-		want, err := s.next(ctx, c)
+		want, wanted, err := s.nextProgram(ctx, c)
 		switch {
-		case errors.Is(err, errGone):
-			return nil
-		case err != nil:
+		case !wanted:
 			return err
 		case want == nil: // its files can't be written yet
 			c.wait(ctx, nil)
 			continue
 		}
 		started := time.Now()
-		asked, how := s.attend(ctx, c, want)
+		asked, how := s.runOnce(ctx, c, want)
 		if asked {
 			delay = 0
 			continue
 		}
-		if time.Since(started) >= steady {
+		if time.Since(started) >= resetAfter {
 			delay = 0
 		}
 		delay = min(max(2*delay, firstDelay), lastDelay)
 		s.opt.Log.Warn("child failed", "child", c.name, "how", how, "again_in", delay)
 		timer := time.NewTimer(delay)
 		if c.wait(ctx, timer.C) {
-			delay = 0 // something changed: it deserves a new chance
+			delay = 0 // something changed: start over without delay
 		}
 		timer.Stop()
 	}
 }
 
-// errGone says that a child has been forgotten.
-var errGone = errors.New("no longer wanted")
-
-// next returns what to run now, nil if there is nothing yet. A child that is no longer wanted it forgets, with its files.
-func (s *Supervisor) next(ctx context.Context, c *child) (*program, error) {
+// nextProgram returns what to run now, nil if there is nothing yet. A child that is no longer wanted is removed, with its
+// files.
+func (s *Supervisor) nextProgram(ctx context.Context, c *child) (want *program, wanted bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c.wanted && ctx.Err() == nil {
 		c.restart, c.reload, c.fail = false, false, ""
 		select {
-		case <-c.poke: // about what is now done
+		case <-c.wakeup: // for a change that is handled here
 		default:
 		}
-		return c.want, nil
+		return c.want, true, nil
 	}
 	delete(s.children, c.name)
 	if c.want == nil {
-		return nil, errGone
+		return nil, false, nil
 	}
 	if err := removeAll(c.want.paths); err != nil {
 		if ctx.Err() != nil {
-			return nil, err
+			return nil, false, err
 		}
-		s.opt.Log.Warn("a stopped child's files stay behind", "child", c.name, "err", err)
+		s.opt.Log.Warn("files of a stopped child not removed", "child", c.name, "err", err)
 	}
-	return nil, errGone
+	return nil, false, nil
 }
 
-// attend runs the child once and returns how it ended, and whether it was asked to.
-func (s *Supervisor) attend(ctx context.Context, c *child, want *program) (asked bool, how string) {
+// runOnce runs the child once and returns how it exited, and whether it was asked to.
+func (s *Supervisor) runOnce(ctx context.Context, c *child, want *program) (asked bool, how string) {
 	reply := make(chan startReply, 1)
-	s.starts <- startRequest{c, want.argv, reply}
+	s.starts <- startRequest{c, want, reply}
 	r := <-reply
 	if r.err != nil {
 		how = fmt.Sprintf("start %s: %v", want.argv[0], r.err)
@@ -331,39 +349,39 @@ func (s *Supervisor) attend(ctx context.Context, c *child, want *program) (asked
 	}
 	p, started := r.p, time.Now()
 	pidFile := filepath.Join(s.opt.Dir, c.name+".pid")
-	if err := writePIDFile(pidFile, p.PID()); err != nil {
-		// It runs all the same: only a crash of this daemon would need the file.
-		s.opt.Log.Warn("a child has no pid file", "child", c.name, "err", err)
+	if err := writePIDFile(pidFile, p.PID()); err != nil && !errors.Is(err, errHidden) {
+		// It runs anyway: the file is needed only after a crash of this daemon.
+		s.opt.Log.Warn("cannot write a child's pid file", "child", c.name, "err", err)
 	}
 	s.started(c, p.PID(), started)
-	trusted := time.NewTimer(steady)
-	defer trusted.Stop()
+	stable := time.NewTimer(resetAfter)
+	defer stable.Stop()
 	var hangup <-chan time.Time
-	why := "" // it was ended as a failure
+	why := "" // why it was stopped as a failure
 	for {
 		select {
 		case <-p.Exited():
-		case <-trusted.C:
-			s.trust(c)
+		case <-stable.C:
+			s.resetFailures(c)
 			continue
 		case <-ctx.Done():
 			asked = true
-			s.end(p)
+			s.stop(p)
 		case <-hangup:
 			hangup = nil
 			p.Signal(hup)
 			continue
-		case <-c.poke:
-			switch s.todo(c) {
+		case <-c.wakeup:
+			switch s.pendingAction(c) {
 			case doStop:
 				asked = true
-				s.end(p)
+				s.stop(p)
 			case doFail:
 				why = s.failure(c)
-				s.end(p)
+				s.stop(p)
 			case doReload:
 				if hangup == nil {
-					hangup = time.After(max(0, settle-time.Since(started)))
+					hangup = time.After(max(0, reloadGrace-time.Since(started)))
 				}
 				continue
 			default:
@@ -373,7 +391,7 @@ func (s *Supervisor) attend(ctx context.Context, c *child, want *program) (asked
 		break
 	}
 	if err := os.Remove(pidFile); err != nil && !errors.Is(err, os.ErrNotExist) {
-		s.opt.Log.Warn("a child's pid file stays behind", "child", c.name, "err", err)
+		s.opt.Log.Warn("pid file of a child not removed", "child", c.name, "err", err)
 	}
 	how = p.How()
 	if why != "" {
@@ -383,8 +401,8 @@ func (s *Supervisor) attend(ctx context.Context, c *child, want *program) (asked
 	return asked, how
 }
 
-// end stops the process and its group: TERM, then KILL.
-func (s *Supervisor) end(p process) {
+// stop stops the process and its group: TERM, then KILL.
+func (s *Supervisor) stop(p process) {
 	p.SignalGroup(term)
 	timer := time.NewTimer(s.opt.StopLimit)
 	defer timer.Stop()
@@ -406,7 +424,7 @@ const (
 )
 
 // todo returns what a running child needs after a change.
-func (s *Supervisor) todo(c *child) action {
+func (s *Supervisor) pendingAction(c *child) action {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -441,9 +459,9 @@ func (s *Supervisor) ended(c *child, how string, asked bool) {
 	s.mu.Lock()
 	c.status.PID, c.status.Since, c.status.LastExit = 0, time.Time{}, how
 	if c.fail == "" {
-		c.status.LastLine = c.said
+		c.status.LastLine = c.lastLine
 	}
-	c.said = ""
+	c.lastLine = ""
 	if asked {
 		c.status.Failures = 0
 	} else {
@@ -453,8 +471,8 @@ func (s *Supervisor) ended(c *child, how string, asked bool) {
 	s.opt.Wake()
 }
 
-// trust forgives a child that has run for long enough.
-func (s *Supervisor) trust(c *child) {
+// resetFailures clears the failures of a child that has run long enough.
+func (s *Supervisor) resetFailures(c *child) {
 	s.mu.Lock()
 	failed := c.status.Failures > 0
 	c.status.Failures = 0
@@ -464,32 +482,36 @@ func (s *Supervisor) trust(c *child) {
 	}
 }
 
-// heard keeps what may be kept of a line that a child wrote.
-func (s *Supervisor) heard(c *child, line string) {
-	if line = s.opt.Scrub(line); line == "" {
+// handleLine redacts a line of a child's output, and keeps and logs the rest.
+func (s *Supervisor) handleLine(c *child, line string) {
+	if line = s.opt.Redact(line); line == "" {
 		return
 	}
 	s.mu.Lock()
 	c.lines.add(line)
-	if complains(line) || !complains(c.said) {
-		c.said = line
+	if looksLikeError(line) || !looksLikeError(c.lastLine) {
+		c.lastLine = line
 	}
 	s.mu.Unlock()
 	s.opt.Log.Debug("child says", "child", c.name, "line", line)
 }
 
-// give writes the child's files and notes what that asks of the running process. Supervisor.mu is held.
-func (c *child) give(want Child) error {
+// update writes the child's files and notes whether the running process must reload or restart. Supervisor.mu is held.
+func (c *child) update(want Child) error {
 	var errs []error
-	p := &program{argv: slices.Clone(want.Argv)}
+	p := &program{argv: slices.Clone(want.Argv), user: want.User, capabilities: slices.Clone(want.Capabilities)}
+	owner, err := lookUp(want.User)
+	if err != nil {
+		return fmt.Errorf("child %s: %w", c.name, err)
+	}
 	for _, f := range want.Files {
 		if !f.Keep {
 			p.paths = append(p.paths, f.Path)
 		}
-		switch changed, err := f.write(); {
+		switch changed, err := f.write(owner); {
 		case err != nil:
 			errs = append(errs, fmt.Errorf("child %s: %w", c.name, err))
-		case changed && f.Later:
+		case changed && f.OnNextStart:
 		case changed && f.Reload:
 			c.reload = true
 		case changed:
@@ -499,18 +521,18 @@ func (c *child) give(want Child) error {
 	if len(errs) > 0 {
 		return errors.Join(errs...)
 	}
-	fresh := c.want == nil
-	if !fresh {
+	isNew := c.want == nil
+	if !isNew {
 		gone := slices.DeleteFunc(slices.Clone(c.want.paths), func(path string) bool {
 			return slices.Contains(p.paths, path)
 		})
 		if err := removeAll(gone); err != nil {
 			return fmt.Errorf("child %s: %w", c.name, err)
 		}
-		c.restart = c.restart || len(gone) > 0 || !slices.Equal(c.want.argv, p.argv)
+		c.restart = c.restart || len(gone) > 0 || !c.want.sameProcess(p)
 	}
 	c.want = p
-	if fresh || c.restart || c.reload {
+	if isNew || c.restart || c.reload {
 		c.wake()
 	}
 	return nil
@@ -518,15 +540,15 @@ func (c *child) give(want Child) error {
 
 func (c *child) wake() {
 	select {
-	case c.poke <- struct{}{}:
+	case c.wakeup <- struct{}{}:
 	default:
 	}
 }
 
-// wait returns when the child was poked (true), the timer has fired or ctx has ended.
-func (c *child) wait(ctx context.Context, timer <-chan time.Time) (poked bool) {
+// wait returns when the child was woken (true), the timer has fired or ctx has ended.
+func (c *child) wait(ctx context.Context, timer <-chan time.Time) (woken bool) {
 	select {
-	case <-c.poke:
+	case <-c.wakeup:
 		return true
 	case <-timer:
 	case <-ctx.Done():
@@ -534,7 +556,7 @@ func (c *child) wait(ctx context.Context, timer <-chan time.Time) (poked bool) {
 	return false
 }
 
-// validate refuses a list that can't be carried out.
+// validate refuses a list that can't be applied.
 func validate(children []Child) error {
 	names, paths := make(map[string]bool), make(map[string]string)
 	for _, c := range children {

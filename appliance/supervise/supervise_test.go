@@ -122,8 +122,8 @@ func (p *pretended) end(how string) {
 	})
 }
 
-func (w *world) spawn(argv []string, line func(string)) (process, error) {
-	p := &pretended{w: w, argv: strings.Join(argv, " "), exited: make(chan struct{})}
+func (w *world) spawn(prog *program, line func(string)) (process, error) {
+	p := &pretended{w: w, argv: strings.Join(prog.argv, " "), exited: make(chan struct{})}
 	ways := w.behaviour()
 	if ways.fail != nil {
 		w.note("%s can't start", p.argv)
@@ -145,10 +145,10 @@ func inWorld(t *testing.T, f func(t *testing.T, w *world)) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t, begin: time.Now()}
 		w.s = New(Options{
-			Dir:   filepath.Join(t.TempDir(), "run"),
-			Log:   slog.New(slog.DiscardHandler),
-			Scrub: WithoutAddresses,
-			Wake:  func() { w.mu.Lock(); w.wakes++; w.mu.Unlock() },
+			Dir:    filepath.Join(t.TempDir(), "run"),
+			Log:    slog.New(slog.DiscardHandler),
+			Redact: WithoutAddresses,
+			Wake:   func() { w.mu.Lock(); w.wakes++; w.mu.Unlock() },
 		})
 		w.s.spawn = w.spawn
 		ctx, cancel := context.WithCancel(t.Context())
@@ -173,7 +173,7 @@ func TestUnchangedListDoesNothing(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "deep", "er", "a.conf")
 		list := func() []Child {
 			return []Child{
-				{Name: "a", Argv: []string{"a", "-x"}, Files: []File{{Path: path, Data: []byte("1")}}},
+				{Name: "a", Argv: []string{"a", "-x"}, Files: []File{{Path: path, Text: "1"}}},
 				{Name: "b", Argv: []string{"b"}},
 			}
 		}
@@ -214,7 +214,7 @@ func TestLater(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		path := filepath.Join(t.TempDir(), "conf")
 		child := func(argv, conf string) Child {
-			return Child{Name: "ap", Argv: strings.Fields(argv), Files: []File{{Path: path, Data: []byte(conf), Later: true}}}
+			return Child{Name: "ap", Argv: strings.Fields(argv), Files: []File{{Path: path, Text: conf, OnNextStart: true}}}
 		}
 		w.set(child("ap -a", "channel=1"))
 		w.expect(`0s ap -a starts`)
@@ -266,19 +266,19 @@ func TestKeep(t *testing.T) {
 	})
 }
 
-// TestOwner: what a child reads as another user is that user's alone, whatever he puts in its place.
-func TestOwner(t *testing.T) {
+// TestUser: the files of a child with a user of its own are that user's, also if that user changes them.
+func TestUser(t *testing.T) {
 	labtest.Root(t)
 	inWorld(t, func(t *testing.T, w *world) {
 		top := t.TempDir()
 		if err := errors.Join(os.Chmod(filepath.Dir(top), 0o755), os.Chmod(top, 0o711)); err != nil {
 			t.Fatal(err)
 		}
-		dir := filepath.Join(top, "dns")
-		path := filepath.Join(dir, "servers")
-		child := Child{Name: "dns", Argv: []string{"dns"}, Files: []File{
-			{Path: path, Data: []byte("1"), Owner: "nobody", Reload: true},
-			{Path: filepath.Join(top, "conf"), Data: []byte("1")},
+		servers, conf, leases := filepath.Join(top, "servers"), filepath.Join(top, "conf"), filepath.Join(top, "leases")
+		child := Child{Name: "dns", Argv: []string{"dns"}, User: "nobody", Files: []File{
+			{Path: servers, Text: "1", Reload: true},
+			{Path: conf, Text: "1"},
+			{Path: leases, Keep: true},
 		}}
 		is := func(path string, mode os.FileMode, owner uint32) {
 			t.Helper()
@@ -286,50 +286,62 @@ func TestOwner(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if uid := info.Sys().(*syscall.Stat_t).Uid; info.Mode() != mode || uid != owner {
-				t.Errorf("%s has mode %v and is %d's, want %v and %d", path, info.Mode(), uid, mode, owner)
+			st := info.Sys().(*syscall.Stat_t)
+			if info.Mode() != mode || st.Uid != owner || st.Gid != 0 {
+				t.Errorf("%s has mode %v and is %d:%d's, want %v and %d:0", path, info.Mode(), st.Uid, st.Gid, mode, owner)
 			}
 		}
 		sound := func(want string) {
 			t.Helper()
-			time.Sleep(settle)
+			time.Sleep(reloadGrace)
 			w.set(child)
 			time.Sleep(time.Second)
 			w.expect(want)
 			is(top, os.ModeDir|0o711, 0)
-			is(filepath.Join(top, "conf"), 0o600, 0)
-			is(dir, os.ModeDir|0o700, labtest.Nobody)
-			is(path, 0o600, labtest.Nobody)
-			if text, err := os.ReadFile(path); err != nil || string(text) != "1" {
+			for _, path := range []string{servers, conf, leases} {
+				is(path, 0o640, labtest.Nobody)
+			}
+			if text, err := os.ReadFile(servers); err != nil || string(text) != "1" {
 				t.Errorf("it says %q: %v", text, err)
 			}
 		}
 		sound(`1s dns starts`)
 		sound(``)
+		theirs := func(change func() error) error {
+			labtest.AsNobody(t, change)
+			return nil
+		}
 		for n, change := range []func() error{
-			func() error { return os.WriteFile(path, []byte("2"), 0o600) },
-			func() error { return os.Chmod(path, 0o644) },
-			func() error { return os.Remove(path) },
-			func() error { return os.Symlink(filepath.Join(top, "conf"), path) },
-			func() error { return unix.Mkfifo(path, 0o600) },
+			func() error { return theirs(func() error { return os.WriteFile(servers, []byte("2"), 0o600) }) },
+			func() error { return theirs(func() error { return os.Chmod(servers, 0o644) }) },
+			// Somebody with root did this.
+			func() error { return os.Remove(servers) },
+			func() error { return errors.Join(os.Remove(servers), os.Symlink(conf, servers)) },
+			func() error { return errors.Join(os.Remove(servers), unix.Mkfifo(servers, 0o600)) },
+			func() error { return os.Chown(servers, 0, 0) },
 		} {
-			labtest.AsNobody(t, func() error {
-				if n > 2 {
-					if err := os.Remove(path); err != nil {
-						return err
-					}
-				}
-				return change()
-			})
+			if err := change(); err != nil {
+				t.Fatal(err)
+			}
 			sound(fmt.Sprintf(`%ds dns gets hangup`, 5+2*n))
 		}
-		// Somebody with root gave both away.
-		if err := errors.Join(os.Chown(path, 0, 0), os.Chown(dir, 0, 0), os.Chmod(dir, 0o755)); err != nil {
+		// What is in the folder stays: the user cannot replace it.
+		labtest.AsNobody(t, func() error {
+			if os.Remove(servers) == nil || os.Symlink(conf, filepath.Join(top, "new")) == nil {
+				t.Error("the child's user writes in the folder")
+			}
+			return os.WriteFile(leases, []byte("one"), 0o600)
+		})
+		sound(``)
+		if text, err := os.ReadFile(leases); err != nil || string(text) != "one" {
+			t.Errorf("the kept file says %q: %v", text, err)
+		}
+		if err := errors.Join(os.Chown(leases, 0, 0), os.Chmod(leases, 0o600)); err != nil {
 			t.Fatal(err)
 		}
-		sound(`15s dns gets hangup`)
+		sound(``)
 
-		child.Files[0].Owner = "no-such-user"
+		child.User = "no-such-user"
 		if err := w.s.Set([]Child{child}); err == nil || !strings.Contains(err.Error(), "unknown user no-such-user: ") {
 			t.Errorf("without the user: %v", err)
 		}
@@ -342,8 +354,8 @@ func TestChanges(t *testing.T) {
 		dir := t.TempDir()
 		child := func(argv, conf, servers string) Child {
 			return Child{Name: "dns", Argv: strings.Fields(argv), Files: []File{
-				{Path: filepath.Join(dir, "conf"), Data: []byte(conf)},
-				{Path: filepath.Join(dir, "servers"), Data: []byte(servers), Reload: true},
+				{Path: filepath.Join(dir, "conf"), Text: conf},
+				{Path: filepath.Join(dir, "servers"), Text: servers, Reload: true},
 			}}
 		}
 		w.set(child("dns -a", "1", "1"))
@@ -433,10 +445,10 @@ func TestCrashLoopSlowsDown(t *testing.T) {
 		w.woken()
 		w.set(Child{Name: "ap", Argv: []string{"ap", "-better"}})
 		w.expect(`2m0s ap -better starts`)
-		time.Sleep(steady)
+		time.Sleep(resetAfter)
 		synctest.Wait()
 		if st := w.s.Status()[0]; st.Failures != 0 || st.PID == 0 {
-			t.Errorf("after having run for %v: %+v", steady, st)
+			t.Errorf("after having run for %v: %+v", resetAfter, st)
 		}
 		if n := w.woken(); n != 2 {
 			t.Errorf("%d wakes, want one for the start and one for the end of doubt", n)
@@ -444,9 +456,9 @@ func TestCrashLoopSlowsDown(t *testing.T) {
 	})
 }
 
-func TestDelayStartsAnewAfterASteadyRun(t *testing.T) {
+func TestBackoffResetsAfterAStableRun(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
-		w.behave(ways{life: steady})
+		w.behave(ways{life: resetAfter})
 		w.set(Child{Name: "ap", Argv: []string{"ap"}})
 		time.Sleep(31 * time.Second)
 		w.expect(`
@@ -508,9 +520,9 @@ func TestFail(t *testing.T) {
 		if got := w.s.Status()[0]; got.Failures != 2 {
 			t.Errorf("after the second time: %+v", got)
 		}
-		time.Sleep(steady)
+		time.Sleep(resetAfter)
 		if got := w.s.Status()[0]; got.Failures != 0 || got.PID == 0 {
-			t.Errorf("after having run for %v: %+v", steady, got)
+			t.Errorf("after having run for %v: %+v", resetAfter, got)
 		}
 	})
 }
@@ -548,8 +560,8 @@ func TestFileThatCannotBeWritten(t *testing.T) {
 		if err := os.WriteFile(blocker, nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		good := File{Path: filepath.Join(dir, "good"), Data: []byte("1")}
-		bad := File{Path: filepath.Join(blocker, "bad"), Data: []byte("1")}
+		good := File{Path: filepath.Join(dir, "good"), Text: "1"}
+		bad := File{Path: filepath.Join(blocker, "bad"), Text: "1"}
 		err := w.s.Set([]Child{
 			{Name: "a", Argv: []string{"a"}, Files: []File{good, bad}},
 			{Name: "b", Argv: []string{"b"}},
@@ -574,10 +586,10 @@ func TestFileThatCannotBeWritten(t *testing.T) {
 		if err := os.WriteFile(blocker, nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		good.Data = []byte("2")
+		good.Text = "2"
 		list := []Child{{Name: "a", Argv: []string{"a", "2"}, Files: []File{good, bad}}}
 		if err := w.s.Set(list); err == nil {
-			t.Error("no error")
+			t.Error("no failure reported")
 		}
 		time.Sleep(time.Minute)
 		w.expect(`1m0s b and its group get terminated`)
@@ -607,7 +619,7 @@ func TestMalformedListIsRefusedWhole(t *testing.T) {
 			},
 		} {
 			if err := w.s.Set(append(bad, ok)); err == nil {
-				t.Errorf("%s: no error", name)
+				t.Errorf("%s: no failure reported", name)
 			}
 		}
 		w.expect(``)
@@ -648,7 +660,7 @@ func TestStatusKeepsTheLastScrubbedLines(t *testing.T) {
 		w.set(Child{Name: "a", Argv: []string{"a"}})
 		synctest.Wait()
 		lines := w.s.Status()[0].Lines
-		if len(lines) != keptLines || lines[0] != "line 36" || lines[keptLines-1] != "line 99" {
+		if len(lines) != maxLines || lines[0] != "line 36" || lines[maxLines-1] != "line 99" {
 			t.Errorf("kept %q", lines)
 		}
 	})

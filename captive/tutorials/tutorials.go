@@ -1,201 +1,184 @@
-// Package tutorials owns the lessons: those that are part of the program, and packs that a technician brings. It reads
-// Markdown and drawings, checks them, keeps them in memory, and finds words in them. Packs are checked completely when
-// they are imported, and again, as far as memory and pages are concerned, when they are loaded.
-//
-// It does not know how a page looks, who reads it or what the box does: handlers ask a Library. A Library never
-// changes; after an import a new one is loaded.
+// Package tutorials is a share: the lessons, and packs' pages. It owns their pages, words, addresses and search results.
+// Package lessons owns the lessons themselves. It must not know the box, nor other shares.
 package tutorials
 
 import (
-	"cmp"
 	"embed"
-	"fmt"
-	"html/template"
-	"io/fs"
-	"maps"
-	"slices"
-	"sync"
-	"time"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"passerelle/captive/tutorials/lessons"
+	"passerelle/captive/web"
 )
 
-//go:embed lessons kit.svg helpers
-var ownFiles embed.FS
+//go:embed pages/*.html pages/*.css words/*.toml
+var files embed.FS
 
-// The language that lessons fall back to.
-const mainLanguage = "fr"
+// Bounds on a search.
+const (
+	maxQuery = 200 // characters of a query
+	maxHits  = 12
+)
 
-// Library holds lessons, paths and packs. It is immutable and safe for concurrent use.
-type Library struct {
-	lessons map[string]map[string]*Lesson // by slug and language
-	paths   []Path
-	packs   []Pack
-	dir     string            // where the packs' folders are
-	indexes map[string]*index // by language
+// Tutorials shows a library. Make one with New; its methods are safe for concurrent use.
+type Tutorials struct {
+	dir   string
+	log   *slog.Logger
+	shown atomic.Pointer[shown]
 }
 
-// Path orders the lessons for one need.
-type Path struct {
-	Slug        string
-	Pictogram   string            // a symbol of the kit: see Pictogram
-	Title, Need map[string]string // by language
-	Lessons     []string          // slugs, in order
+// shown is a library with its version.
+type shown struct {
+	*lessons.Library
+	version uint64
 }
 
-// In returns the path's title and need in a language, else in French, else in any.
-func (p Path) In(language string) (title, need string) {
-	return inLanguage(p.Title, language), inLanguage(p.Need, language)
+// New returns a share that shows our own lessons; Refresh adds the packs in a folder.
+func New(dir string, log *slog.Logger) *Tutorials {
+	t := &Tutorials{dir: dir, log: log}
+	t.shown.Store(&shown{Library: lessons.Own()})
+	return t
 }
 
-// Lesson is one lesson in one language.
-type Lesson struct {
-	Slug, Language, Title, Summary string
-	Help                           string   // where to find help with it
-	Next                           string   // slug of the lesson to go on with, or ""
-	Path                           string   // slug of the path that it belongs to
-	Pack                           string   // name of the pack that it came with, "" for ours
-	Level                          int      // 1: first time, 2: knows the basics, 3: at ease
-	Minutes                        int      // to do it; 0 if nobody said
-	Services                       []string // words of the schema "lieux de médiation numérique"
-	Intro                          []template.HTML
-	Steps                          []Step
-	Questions                      []Question
-	Weight                         int64 // bytes of its media; 0 for ours
-
-	plain string // the introduction without marks, for the search
-}
-
-// Step is one step of a lesson. Its heading alone tells it: that is what the picture story shows.
-type Step struct {
-	Heading string
-	Drawing Drawing
-	Text    template.HTML // paragraphs and lists
-
-	plain string // the text without marks, for the search
-}
-
-// Question is for readers to check themselves; nobody keeps a score.
-type Question struct{ Ask, Answer string }
-
-// Drawing is a step's picture or film: SVG to put into the page, or Media to point to. Both are empty if the step of a
-// pack's lesson has none.
-type Drawing struct {
-	SVG   template.HTML // a whole element, named by Alt; its symbols come from Library.Symbols
-	Alt   string        // what it shows
-	Media *Media
-
-	uses []string // symbols
-}
-
-// Media is a pack's picture or film.
-type Media struct {
-	Kind     string // "image" or "video"
-	Path     string // of its URL, e.g. "/tutorials/media/PACK/LESSON/film.mp4"
-	Type     string // media type
-	Size     int64  // bytes
-	Captions []Captions
-}
-
-// Captions are a film's words in one language (WebVTT).
-type Captions struct{ Language, Path string }
-
-// Pack is what a technician imported.
-type Pack struct {
-	Name, Title string
-	Kind        string // "lessons" or "pages"
-	Size        int64  // bytes on the disk
-	Lessons     int
-	Imported    time.Time
-}
-
-// Text is a page of our own that is no lesson.
-type Text struct {
-	Language, Title, Summary string
-	Intro                    []template.HTML
-	Sections                 []Section
-}
-
-// Section is a part of a Text.
-type Section struct {
-	Heading string
-	Text    template.HTML
-}
-
-// Own returns the lessons that are part of the program.
-func Own() *Library { return own() }
-
-var own = sync.OnceValue(func() *Library {
-	l := &Library{lessons: make(map[string]map[string]*Lesson)}
-	files, err := fs.Sub(ownFiles, "lessons")
-	if err == nil {
-		err = l.add(folder{files: files, name: "lessons"})
+// Refresh reads the packs again. It skips a broken one.
+func (t *Tutorials) Refresh() {
+	library, problems := lessons.Load(t.dir)
+	for _, err := range problems {
+		t.log.Warn("lessons are missing: import the pack again, or remove it", "error", err)
 	}
-	if err != nil {
-		panic(fmt.Errorf("read our own lessons: %w", err)) // they are part of the program: it was built wrong
-	}
-	l.buildIndexes()
-	return l
-})
-
-// Paths returns all paths in order: ours first, then each pack's; the lessons of a pack that are in none of its paths
-// make up a path named like the pack.
-func (l *Library) Paths() []Path { return l.paths }
-
-// Path returns a path by its slug.
-func (l *Library) Path(slug string) (Path, bool) {
-	i := slices.IndexFunc(l.paths, func(p Path) bool { return p.Slug == slug })
-	if i < 0 {
-		return Path{}, false
-	}
-	return l.paths[i], true
+	t.Show(library)
 }
 
-// Lesson returns a lesson in a language, else in French, else in any: Lesson.Language says which.
-func (l *Library) Lesson(slug, language string) (*Lesson, bool) {
-	all := l.lessons[slug]
-	if len(all) == 0 {
-		return nil, false
-	}
-	return inLanguage(all, language), true
-}
-
-// Packs returns what was imported, by name.
-func (l *Library) Packs() []Pack { return l.packs }
-
-// Pages returns a pack of pages by its name.
-func (l *Library) Pages(name string) (Pack, bool) {
-	i := slices.IndexFunc(l.packs, func(p Pack) bool { return p.Name == name && p.Kind == kindPages })
-	if i < 0 {
-		return Pack{}, false
-	}
-	return l.packs[i], true
-}
-
-// inLanguage returns what there is in a language, else in French, else in the first of the others.
-func inLanguage[T any](all map[string]T, language string) T {
-	for _, code := range append([]string{language, mainLanguage}, slices.Sorted(maps.Keys(all))...) {
-		if v, ok := all[code]; ok {
-			return v
+// Show replaces the library.
+func (t *Tutorials) Show(l *lessons.Library) {
+	for {
+		before := t.shown.Load()
+		if t.shown.CompareAndSwap(before, &shown{l, before.version + 1}) {
+			return
 		}
 	}
-	var none T
-	return none
 }
 
-// Helpers returns the page for those who help others, in a language or else in French.
-func Helpers(language string) Text { return inLanguage(helpers(), language) }
+// Library returns the current library.
+func (t *Tutorials) Library() *lessons.Library { return t.shown.Load().Library }
 
-var helpers = sync.OnceValue(func() map[string]Text {
-	all := make(map[string]Text)
-	names, err := fs.Glob(ownFiles, "helpers/*.md")
-	if err != nil || len(names) == 0 {
-		panic(cmp.Or(err, fs.ErrNotExist)) // likewise
+// Share returns what the residents' server mounts.
+func (t *Tutorials) Share() web.Share {
+	return web.Share{
+		Name: "tutorials", Files: files,
+		Routes: map[string]web.Route{
+			"/tutorials":  {Get: t.overview},
+			"/tutorials/": {Get: t.lesson},
+			"/packs/":     {Get: t.pack},
+			"/helpers":    {Get: t.helpers},
+		},
+		Refresh: t.Refresh,
+		Version: func() uint64 { return t.shown.Load().version },
+		Doors:   doors,
+		Search:  t.search,
 	}
-	for _, name := range names {
-		t, err := readText(ownFiles, name)
-		if err != nil {
-			panic(err) // likewise
+}
+
+// doors are the links to the lessons, and to the page for helpers.
+func doors(w *web.Words) []web.Door { return []web.Door{lessonsDoor(w), helpersDoor(w)} }
+
+func lessonsDoor(w *web.Words) web.Door {
+	return web.Door{Href: "/tutorials", Pictogram: "book", Title: w.T("learn.title"), Text: w.T("learn.text"), Session: true}
+}
+
+func helpersDoor(w *web.Words) web.Door {
+	return web.Door{Href: "/helpers", Pictogram: "people", Title: w.T("help.title"), Text: w.T("help.text")}
+}
+
+// overview lists all lessons, or the search results of all shares.
+func (t *Tutorials) overview(w http.ResponseWriter, r *web.Request) {
+	const name = "/tutorials"
+	asked := strings.TrimSpace(r.URL.Query().Get("q"))
+	if asked != "" {
+		if cut := []rune(asked); len(cut) > maxQuery {
+			asked = string(cut[:maxQuery])
 		}
-		all[t.Language] = t
+		r.Serve(w, newSearch(r, t.Library(), strings.ToValidUTF8(asked, "")), http.StatusOK)
+	} else if !r.Kept(w, name) {
+		r.Keep(w, name, newOverview(r, t.Library()), http.StatusOK)
 	}
-	return all
-})
+}
+
+// lesson serves what is below /tutorials/: a path, a lesson, one of its pictures, or a pack's file.
+func (t *Tutorials) lesson(w http.ResponseWriter, r *web.Request) {
+	if r.Kept(w, r.URL.Path) {
+		return
+	}
+	below := strings.TrimPrefix(r.URL.Path, "/tutorials/")
+	usual := strings.ToLower(strings.TrimRight(below, "/"))
+	switch file, media := strings.CutPrefix(below, "media/"); {
+	case usual == "":
+		t.overview(w, r)
+		return
+	case media:
+		t.media(w, r, file)
+		return
+	}
+	if page := t.page(r, below); page != nil {
+		r.Keep(w, r.URL.Path, page, http.StatusOK)
+	} else if usual != below && t.page(r, usual) != nil { // typed with capitals, or with a slash at its end
+		r.Lead(w, http.StatusFound, "/tutorials/"+usual)
+	} else {
+		t.missing(w, r)
+	}
+}
+
+// page returns the page below /tutorials/: a path, a lesson or one of its pictures; nil for none.
+func (t *Tutorials) page(r *web.Request, below string) web.Page {
+	slug, rest, deeper := strings.Cut(below, "/")
+	l := t.Library()
+	if deeper {
+		return newStory(r, l, slug, pictureNumber(rest))
+	} else if path, ok := l.Path(slug); ok {
+		return newPath(r, l, path)
+	}
+	return newLesson(r, l, slug)
+}
+
+// pictureNumber parses the number of a picture; 0 is invalid.
+func pictureNumber(text string) int {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || strconv.Itoa(n) != text {
+		return 0
+	}
+	return n
+}
+
+// missing says that there is no such lesson.
+func (t *Tutorials) missing(w http.ResponseWriter, r *web.Request) {
+	const name = "tutorials.missing"
+	if !r.Kept(w, name) {
+		r.Keep(w, name, web.Notice{
+			Frame:     r.Frame("/", r.Words.T("tutorials.missing.title")),
+			Pictogram: "search", Lines: r.Words.Lines("tutorials.missing.text"),
+			To: &web.Link{Href: "/tutorials", Text: r.Words.T("tutorials.all")},
+		}, http.StatusNotFound)
+	}
+}
+
+// helpers serves the page for helpers.
+func (t *Tutorials) helpers(w http.ResponseWriter, r *web.Request) {
+	const name = "/helpers"
+	if !r.Kept(w, name) {
+		r.Keep(w, name, newHelpers(r), http.StatusOK)
+	}
+}
+
+// search finds lessons.
+func (t *Tutorials) search(w *web.Words, query string, most int) (found web.Found) {
+	var pictures []lessons.Drawing
+	for _, hit := range t.Library().Search(w.Code, query, most) {
+		tile, picture := newHit(w, hit)
+		found.Tiles, pictures = append(found.Tiles, tile), append(pictures, picture)
+	}
+	found.Sprite = lessons.Sprite(pictures...)
+	return found
+}

@@ -14,10 +14,10 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// reference is the language that all others say the same as: pages are written in it first.
+// reference is the language that all others are compared with: pages are written in it first.
 const reference = "fr"
 
-// check says all that is wrong with languages' words: in one language, and beside the reference.
+// check returns every error in the languages' words: within a language, and compared with the reference.
 func check(all map[string]*Words) (problems []error) {
 	first := all[reference]
 	if first == nil {
@@ -42,7 +42,7 @@ func check(all map[string]*Words) (problems []error) {
 	return problems
 }
 
-// checkHead looks at what a language says of itself.
+// checkHead checks a language's description of itself.
 func (w *Words) checkHead(say func(key, format string, args ...any)) {
 	if w.Name == "" {
 		say("language.name", "empty")
@@ -60,10 +60,10 @@ func (w *Words) checkHead(say func(key, format string, args ...any)) {
 	}
 }
 
-// variants are the messages that each language has its own number of: plural forms, and prepositions of hours.
-var variants = regexp.MustCompile(`^(.*)\.(zero|one|two|few|many|other)$|^(when\.at)\.\d+$`)
+// variants are the messages whose number depends on the language: plural forms, and prepositions of hours.
+var variants = regexp.MustCompile(`^(.*)\.(zero|one|two|few|many|other)$|^(when\.(?:at|until))\.\d+$`)
 
-// common is the key by which languages are compared: variants are one.
+// common is the key by which languages are compared: without variants.
 func common(key string) string {
 	if m := variants.FindStringSubmatch(key); m != nil {
 		return m[1] + m[3] + ".any"
@@ -71,8 +71,8 @@ func common(key string) string {
 	return key
 }
 
-// checkForms looks for the plural forms that the language's rules have, and for no others. Of the rules it knows what
-// they say of numbers up to 200 and of their halves.
+// checkForms checks that a language has the plural forms of its rules, and no others. It evaluates the rules for the numbers
+// up to 200 and their halves.
 func (w *Words) checkForms(say func(key, format string, args ...any)) {
 	want := map[string]int{} // how many numbers have each form
 	for n := range 200 {
@@ -86,7 +86,7 @@ func (w *Words) checkForms(say func(key, format string, args ...any)) {
 		switch {
 		case v == nil:
 		case v[3] != "":
-			if hour, err := strconv.Atoi(key[len("when.at."):]); err != nil || hour > 23 {
+			if hour, err := strconv.Atoi(key[len(v[3])+1:]); err != nil || hour > 23 {
 				say(key, "no hour of the day")
 			}
 		default:
@@ -120,12 +120,12 @@ var (
 	letters     = regexp.MustCompile(`[\p{L}\p{M}]+`)
 )
 
-// What may stand in messages besides letters, digits, spaces and line ends: in every language, and in some.
+// The characters allowed in messages besides letters, digits, spaces and line ends: in every language, and in some.
 const marks = ".:!()/-–—…’“”«»@+%&"
 
-var ownMarks = map[string]string{"ar": "،؛؟", "es": ",;?¿¡"}
+var ownMarks = map[string]string{"ar": "،؛؟", "es": ",;?¿¡", "fr": ",;?°", "uk": ",;?№"}
 
-// alphabets are the letters of languages that are not written in Latin ones. Names are in Latin letters everywhere.
+// alphabets are the letters of languages with other scripts. Names are in Latin letters everywhere.
 var alphabets = map[string]*regexp.Regexp{
 	"ar": regexp.MustCompile(`^[\x{621}-\x{63a}\x{641}-\x{652}\x{670}]+$`),
 	"uk": regexp.MustCompile(`^[АБВГҐДЕЄЖЗИІЇЙКЛМНОПРСТУФХЦЧШЩЬЮЯабвгґдеєжзиіїйклмнопрстуфхцчшщьюя]+$`),
@@ -133,7 +133,7 @@ var alphabets = map[string]*regexp.Regexp{
 
 var latin = regexp.MustCompile(`^\p{Latin}+$`)
 
-// checkText looks for what no message may have: it comes from a slip, or readers would see it as it stands.
+// checkText checks for what no message may have: it is a typing error, or readers would see it as it is.
 func (w *Words) checkText(m string) error {
 	if !norm.NFC.IsNormalString(m) {
 		return errors.New("not in Unicode's form NFC")
@@ -161,7 +161,7 @@ func (w *Words) checkText(m string) error {
 	return nil
 }
 
-// compare looks for messages that w lacks or has too many beside the reference, and for placeholders that differ.
+// compare checks for missing and superfluous messages compared with the reference, and for different placeholders.
 func (w *Words) compare(first *Words, say func(key, format string, args ...any)) {
 	want, have := first.placeholders(), w.placeholders()
 	for _, key := range slices.Sorted(maps.Keys(want)) {
@@ -181,7 +181,7 @@ func (w *Words) compare(first *Words, say func(key, format string, args ...any))
 			}
 		}
 		for _, p := range slices.Sorted(maps.Keys(all)) {
-			inWord := strings.HasPrefix(key, "unit.") && p+" " == countedBy // checkForms looks at that
+			inWord := strings.HasPrefix(key, "unit.") && p+" " == countedBy // checkForms checks that
 			if !inWord && !strings.Contains(w.messages[key], p) {
 				say(key, "lacks %s", p)
 			}

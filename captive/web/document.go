@@ -11,32 +11,32 @@ import (
 	"sync"
 )
 
-// Document is a finished page, compressed once and written as often as it is asked for. Only the compressed bytes are
-// kept: for the rare client that doesn't take them they are unpacked each time.
+// Document is a rendered page, compressed once and written many times. Only the compressed bytes are kept; they are
+// decompressed for the rare client that does not accept gzip.
 type Document struct {
 	gzip                   []byte
 	htmlLength, gzipLength []string
-	policy                 []string
+	policy, referrer       []string
 }
 
-// Size is what the document takes of memory, in bytes.
+// Size is the document's size in memory, in bytes.
 func (d *Document) Size() int { return len(d.gzip) }
 
-// Header values that never change, shared by all responses: nothing may write into them.
+// Header values that never change, shared by all responses. Nothing may modify them.
 var (
 	htmlType   = []string{"text/html; charset=utf-8"}
 	gzipCoding = []string{"gzip"}
 	noStore    = []string{"no-store"}
 	noSniff    = []string{"nosniff"}
+	nothing    = []string{"0"}
 	closing    = []string{"close"}
-	policy     = []string{Policy}
-	framing    = []string{packPolicy}
-	// No other site learns where a link to it stood, which matters for a lender's. With "no-referrer" browsers would send
-	// "Origin: null" with our own forms, which then look like another site's.
-	referrer = []string{"same-origin"}
+	// No other site learns the address of a page that links to it, which matters for a lender's. With "no-referrer" browsers
+	// would send "Origin: null" with our own forms, which then look like another site's.
+	sameOrigin = []string{"same-origin"}
+	noReferrer = []string{"no-referrer"} // of pages without forms
 )
 
-// A compressor takes more than half a megabyte, so they are kept and not made for each page.
+// A compressor takes more than half a megabyte, so they are pooled and not created for each page.
 var compressors = sync.Pool{New: func() any {
 	z, err := gzip.NewWriterLevel(nil, gzip.BestCompression)
 	if err != nil {
@@ -47,7 +47,7 @@ var compressors = sync.Pool{New: func() any {
 
 // NewDocument renders and compresses a page.
 func NewDocument(p Page) (*Document, error) {
-	html, err := Render(p)
+	html, from, err := render(p)
 	if err != nil {
 		return nil, err
 	}
@@ -61,39 +61,44 @@ func NewDocument(p Page) (*Document, error) {
 	if err := z.Close(); err != nil {
 		return nil, fmt.Errorf("compress a page: %w", err)
 	}
-	its := policy
-	if _, frames := p.(Pack); frames {
-		its = framing
+	policy := from.policy
+	if _, frames := p.(Framer); frames {
+		policy = from.framing
+	}
+	referrer := sameOrigin
+	if d, ok := p.(Discreet); ok && d.HidesAddress() {
+		referrer = noReferrer
 	}
 	return &Document{
-		policy: its, gzip: bytes.Clone(b.Bytes()),
+		policy: policy, referrer: referrer, gzip: bytes.Clone(b.Bytes()),
 		htmlLength: []string{strconv.Itoa(len(html))}, gzipLength: []string{strconv.Itoa(b.Len())},
 	}, nil
 }
 
-// Serve writes the document, compressed if the client takes that. Pages are never stored: they show what is so now.
+// Serve writes the document, compressed if the client accepts that. Pages are never stored by clients: they show the current
+// state.
 func (d *Document) Serve(w http.ResponseWriter, r *http.Request, status int) {
 	h := w.Header()
 	h["Content-Type"] = htmlType
 	h["Cache-Control"] = noStore
 	h["Content-Security-Policy"] = d.policy
-	h["Referrer-Policy"] = referrer
+	h["Referrer-Policy"] = d.referrer
 	h["X-Content-Type-Options"] = noSniff
 	if acceptsGzip(r.Header) {
 		h["Content-Encoding"] = gzipCoding
 		h["Content-Length"] = d.gzipLength
 		w.WriteHeader(status)
-		w.Write(d.gzip) // a client that went away is no concern of ours
+		w.Write(d.gzip) // an error means that the client is gone
 		return
 	}
 	h["Content-Length"] = d.htmlLength
 	w.WriteHeader(status)
-	if z, err := gzip.NewReader(bytes.NewReader(d.gzip)); err == nil { // we made it: it can be read
+	if z, err := gzip.NewReader(bytes.NewReader(d.gzip)); err == nil { // our own output, so it is valid
 		io.Copy(w, z) // likewise
 	}
 }
 
-// acceptsGzip reads Accept-Encoding (RFC 9110, section 12.5.3) as far as one coding needs it.
+// acceptsGzip parses Accept-Encoding (RFC 9110, section 12.5.3) as far as one coding needs it.
 func acceptsGzip(h http.Header) bool {
 	for _, line := range h["Accept-Encoding"] {
 		for line != "" {

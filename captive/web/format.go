@@ -1,6 +1,7 @@
 package web
 
 import (
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -8,13 +9,13 @@ import (
 	"golang.org/x/text/number"
 )
 
-// Amount is a number with its unit, apart so that a page can show the number large.
+// Amount is a number and its unit, separate so that a page can show the number in large type.
 type Amount struct{ Number, Unit string }
 
-// String joins number and unit by a space that does not break.
+// String joins number and unit with a no-break space.
 func (a Amount) String() string { return strings.Trim(a.Number+noBreak+a.Unit, noBreak) }
 
-// Duration writes a duration in hours and minutes, rounded to the minute: "1 hour 30 minutes".
+// Duration formats a duration in hours and minutes, rounded to the minute: "1 hour 30 minutes".
 func (w *Words) Duration(d time.Duration) string {
 	parts := w.DurationParts(d)
 	if len(parts) == 2 {
@@ -23,7 +24,7 @@ func (w *Words) Duration(d time.Duration) string {
 	return parts[0].String()
 }
 
-// DurationParts is Duration with its numbers apart.
+// DurationParts is Duration with separate numbers.
 func (w *Words) DurationParts(d time.Duration) []Amount {
 	minutes := int(d.Round(time.Minute) / time.Minute)
 	if minutes < 1 {
@@ -39,12 +40,12 @@ func (w *Words) DurationParts(d time.Duration) []Amount {
 	return parts
 }
 
-// Size writes a number of bytes in decimal units: "1.5 gigabytes", "320 megabytes". It never shows more than there is.
+// Size formats a number of bytes in decimal units: "1.5 gigabytes", "320 megabytes". It rounds down.
 func (w *Words) Size(bytes uint64) string { return w.SizeParts(bytes).String() }
 
 const mega, giga = 1_000_000, 1_000_000_000
 
-// SizeParts is Size with its number apart.
+// SizeParts is Size with a separate number.
 func (w *Words) SizeParts(bytes uint64) Amount {
 	bytes = min(bytes, 1_000_000*giga)
 	switch shown := Shown(bytes); {
@@ -57,8 +58,8 @@ func (w *Words) SizeParts(bytes uint64) Amount {
 	}
 }
 
-// Shown returns what Size shows of a number of bytes: whole gigabytes from 100 on, tenths of them below, whole megabytes
-// below one. So the parts of something can be made to add up as they are read.
+// Shown returns the bytes that Size shows of a number: whole gigabytes from 100 on, tenths below, whole megabytes below one.
+// With it, parts can be made to add up as they are shown.
 func Shown(bytes uint64) uint64 {
 	switch {
 	case bytes >= 100*giga:
@@ -69,7 +70,7 @@ func Shown(bytes uint64) uint64 {
 	return bytes / mega * mega
 }
 
-// amount writes a number of tenths with its unit. A plural form may have the number in its word, as Arabic's dual has.
+// amount formats a number of tenths with its unit. A plural form may include the number, as Arabic's dual does.
 func (w *Words) amount(unit string, tenths int) Amount {
 	form := w.T("unit." + unit + "." + w.form(tenths))
 	if name, counted := strings.CutPrefix(form, countedBy); counted {
@@ -78,11 +79,29 @@ func (w *Words) amount(unit string, tenths int) Amount {
 	return Amount{Number: form}
 }
 
-// countedBy is what a unit's plural form begins with if its number is written beside it.
+// Count formats a number of things, a unit of the words.
+func (w *Words) Count(unit string, n int) string { return w.CountParts(unit, n).String() }
+
+// CountParts is Count with a separate number.
+func (w *Words) CountParts(unit string, n int) Amount { return w.amount(unit, n*10) }
+
+// Distance formats metres as a person says them: "800 metres", "1.5 kilometres", "12 kilometres".
+func (w *Words) Distance(metres float64) string {
+	hundreds := max(int(math.Round(metres/100)), 1)
+	switch {
+	case hundreds < 10:
+		return w.Count("metre", hundreds*100)
+	case hundreds < 100:
+		return w.amount("kilometre", hundreds).String()
+	}
+	return w.Count("kilometre", int(math.Round(metres/1000)))
+}
+
+// countedBy is the prefix of a unit's plural form if its number is written next to it.
 const countedBy = "{number} "
 
-// Speed says what a rate in bit/s is good for; 0 is no limit. A film in high definition wants some 8 Mbit/s, a video on
-// a phone 2, radio and calls half of one.
+// Speed says what a rate in bit/s is good for; 0 is no limit. An HD film needs some 8 Mbit/s, a video on a phone 2, radio
+// and calls half of one.
 func (w *Words) Speed(bits uint64) string {
 	switch {
 	case bits == 0:
@@ -98,8 +117,8 @@ func (w *Words) Speed(bits uint64) string {
 	}
 }
 
-// Video says how long a video on a phone may play within a number of bytes, or "" when that is no useful picture: a phone
-// takes about half a gigabyte an hour.
+// Video says how long a phone can play video within a number of bytes, or "" when that is not a useful picture: a phone uses
+// about half a gigabyte an hour.
 func (w *Words) Video(bytes uint64) string {
 	const hour = 500_000_000
 	minutes := min(bytes, 100*hour) * 60 / hour
@@ -113,11 +132,11 @@ func (w *Words) Video(bytes uint64) string {
 	}
 }
 
-// When says when t is, seen from now, in t's time zone: "tomorrow at 8:30 am". A day's beginning is just that day, since
-// "Monday at midnight" is understood in two ways.
+// When formats t relative to now, in t's time zone: "tomorrow at 8:30 am". A day's beginning is only named as the day, since
+// "Monday at midnight" is ambiguous.
 func (w *Words) When(t, now time.Time) string {
 	midnight := t.Hour() == 0 && t.Minute() == 0
-	at := w.at(t)
+	at := w.At(t)
 	switch calendarDays(now.In(t.Location()), t) {
 	case 0:
 		return w.T("when.today-at", "at", at)
@@ -133,9 +152,14 @@ func (w *Words) When(t, now time.Time) string {
 	return w.date("when.date-at", t, "at", at)
 }
 
-// Day writes a date without its year, on one line: "21 November".
+// Day formats a date without its year, on one line: "21 November".
 func (w *Words) Day(t time.Time) string {
 	return strings.ReplaceAll(w.date("when.day", t), " ", noBreak)
+}
+
+// Month formats a date's month and year: "November 2026".
+func (w *Words) Month(t time.Time) string {
+	return w.date("when.month-year", t, "year", strconv.Itoa(t.Year()))
 }
 
 // date fills t's date, and further pairs, into the message of a key.
@@ -149,26 +173,26 @@ func (w *Words) date(key string, t time.Time, pairs ...string) string {
 		"month", w.T("when.month."+strconv.Itoa(int(t.Month())-1)))...)
 }
 
-// at writes the time of day with its preposition, which may be of its own before some hours: "a la 1:30", "a las 8:30".
-func (w *Words) at(t time.Time) string {
+// At formats the time of day with its preposition, which may depend on the hour: "a la 1:30", "a las 8:30".
+func (w *Words) At(t time.Time) string {
 	if t.Hour() == 12 && t.Minute() == 0 {
 		return w.T("when.noon")
 	}
-	if own, err := w.Message("when.at."+strconv.Itoa(t.Hour()), "clock", w.clock(t)); err == nil {
+	if own, err := w.Message("when.at."+strconv.Itoa(t.Hour()), "clock", w.Clock(t)); err == nil {
 		return own
 	}
-	return w.T("when.at.any", "clock", w.clock(t))
+	return w.T("when.at.any", "clock", w.Clock(t))
 }
 
-// clock writes the time of day by the language's layout, which is one of package time.
-func (w *Words) clock(t time.Time) string {
+// Clock formats the time of day by the language's layout, one of package time.
+func (w *Words) Clock(t time.Time) string {
 	layout := w.T("when.clock")
 	if t.Minute() == 0 {
 		layout = w.T("when.whole-hour")
 	}
 	s := t.Format(layout)
 	if len(s) > 1 && s[0] == '0' && s[1] >= '0' && s[1] <= '9' {
-		s = s[1:] // package time has no 24-hour clock without the zero
+		s = s[1:] // package time has no 24-hour clock without the leading zero
 	}
 	return strings.ReplaceAll(s, " ", narrowNoBreak)
 }

@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// said is what each language says of one thing, by its code.
+// said is each language's text for one thing, by its code.
 type said map[string]string
 
-// check compares what every language says; spaces may be of any width.
+// check compares every language's text, ignoring the width of spaces.
 func (s said) check(t *testing.T, what any, say func(w *Words) string) {
 	t.Helper()
 	if len(s) != len(languages) {
-		t.Errorf("%v: %d languages are looked at, of %d", what, len(s), len(languages))
+		t.Errorf("%v: %d languages are tested, of %d", what, len(s), len(languages))
 	}
 	for code, want := range s {
 		if got := plain.Replace(say(Language(code))); got != want {
@@ -82,7 +82,24 @@ func TestSize(t *testing.T) {
 	}
 }
 
-// A number stands apart from its unit, so that it can be large; where the word has the number in it, the word does.
+func TestDistance(t *testing.T) {
+	t.Parallel()
+	for metres, want := range map[float64]said{
+		0: {"fr": "100 mètres", "en": "100 metres", "es": "100 metros", "pt": "100 metros", "uk": "100 метрів", "ar": "100 متر"},
+		849: {"fr": "800 mètres", "en": "800 metres", "es": "800 metros", "pt": "800 metros", "uk": "800 метрів",
+			"ar": "800 متر"},
+		951: {"fr": "1 kilomètre", "en": "1 kilometre", "es": "1 kilómetro", "pt": "1 quilómetro", "uk": "1 кілометр",
+			"ar": "كيلومتر واحد"},
+		1_540: {"fr": "1,5 kilomètre", "en": "1.5 kilometres", "es": "1,5 kilómetros", "pt": "1,5 quilómetros",
+			"uk": "1,5 кілометра", "ar": "1,5 كيلومتر"},
+		12_400: {"fr": "12 kilomètres", "en": "12 kilometres", "es": "12 kilómetros", "pt": "12 quilómetros",
+			"uk": "12 кілометрів", "ar": "12 كيلومترا"},
+	} {
+		want.check(t, metres, func(w *Words) string { return w.Distance(metres) })
+	}
+}
+
+// A number is separate from its unit, so that it can be large; where the word includes the number, the word is.
 func TestAmountParts(t *testing.T) {
 	t.Parallel()
 	arabic := Language("ar")
@@ -97,7 +114,7 @@ func TestAmountParts(t *testing.T) {
 	}
 }
 
-// same compares text; its spaces may be of any width.
+// same compares texts, ignoring the width of spaces.
 func same(t *testing.T, got, want string) {
 	t.Helper()
 	if got = plain.Replace(got); got != want {

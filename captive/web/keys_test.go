@@ -1,13 +1,12 @@
 package web
 
 import (
-	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
-	"maps"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -17,40 +16,80 @@ import (
 	syntax "text/template/parse"
 )
 
-// Every key that code or a template names is a message, and every message is named. A call whose key cannot be seen fails,
-// too, so that nothing is missed. A key made of parts, as "lender."+state+".title", names all messages whose changing parts
-// are strings of the code: one that nobody says any more may pass if it is called as something else is.
+// Every key that code or a template names is a message, and every message is named. A call whose key cannot be determined
+// fails, too, so that none is missed. A key made of parts, as "lender."+state+".title", names all messages whose variable
+// parts are strings in the code: an unused one may pass if its name is used for something else.
 func TestKeysAreUsed(t *testing.T) {
 	t.Parallel()
 	u := newUses()
-	if err := errors.Join(u.readCode("../.."), u.readTemplates("pages")); err != nil {
+	if err := u.readCode("../.."); err != nil {
 		t.Fatal(err)
+	}
+	var all []string
+	for name, files := range allRooms(t) {
+		if err := u.readTemplates(files); err != nil {
+			t.Fatal(err)
+		}
+		w, err := load(files, "words/fr.toml", french)
+		if name == "" {
+			w, err = french, nil
+		}
+		if err != nil {
+			t.Fatalf("%s%v", name, err)
+		}
+		for key := range w.messages {
+			all = append(all, name+"words/fr.toml: "+key)
+		}
 	}
 	for _, problem := range u.problems {
 		t.Error(problem)
 	}
-	for _, key := range slices.Sorted(maps.Keys(french.messages)) {
-		if !u.names(key) {
-			t.Errorf("words/fr.toml: %s: no page says it", key)
+	slices.Sort(all)
+	for _, message := range all {
+		if _, key, _ := strings.Cut(message, ": "); !u.names(key) {
+			t.Errorf("%s: no page says it", message)
 		}
 	}
 	for pattern, where := range u.patterns {
-		named := func(key string) bool { return matches(pattern, key) != nil }
-		if !slices.ContainsFunc(slices.Collect(maps.Keys(french.messages)), named) {
-			t.Errorf("%s: no message %q in words/fr.toml", where, pattern)
+		named := func(message string) bool {
+			_, key, _ := strings.Cut(message, ": ")
+			return matches(pattern, key) != nil
+		}
+		if !slices.ContainsFunc(all, named) {
+			t.Errorf("%s: no message %q in any words/fr.toml", where, pattern)
 		}
 	}
-	for _, old := range []string{"page.old", "lender.bygone.title", "unit.bygone.one", "bygone.title", "when.weekday.sunday"} {
+	for _, old := range []string{"page.old", "lender.bygone.title", "unit.bygone.one", "bygone.title", "when.weekday.bygone"} {
 		if u.names(old) {
 			t.Errorf("%s is taken for used", old)
 		}
 	}
 }
 
-// uses are the messages that code and templates ask for.
+// allRooms returns the sources of templates and words: this package under "", and every sibling folder with words, by its
+// name with a slash.
+func allRooms(t *testing.T) map[string]fs.FS {
+	t.Helper()
+	rooms := map[string]fs.FS{"": files}
+	found, err := filepath.Glob("../*/words")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, words := range found {
+		if folder := filepath.Dir(words); filepath.Base(folder) != "web" {
+			rooms[filepath.Base(folder)+"/"] = os.DirFS(folder)
+		}
+	}
+	if len(rooms) < 2 {
+		t.Fatal("no share has words: they are elsewhere")
+	}
+	return rooms
+}
+
+// uses are the messages that code and templates request.
 type uses struct {
 	fset     *token.FileSet
-	patterns map[string]string // where each key is named; "*" in it stands for what is known at run time only
+	patterns map[string]string // where each key is named; "*" in it stands for a part known at run time only
 	strings  map[string]bool   // all strings in the code
 	problems []string
 
@@ -65,7 +104,7 @@ func newUses() *uses {
 	}
 }
 
-// names says whether a message is asked for.
+// names says whether a message is requested.
 func (u *uses) names(key string) bool {
 	for pattern := range u.patterns {
 		parts := matches(pattern, key)
@@ -82,7 +121,7 @@ func (u *uses) known(part string) bool {
 	return err == nil || u.strings[part]
 }
 
-// matches returns what stands for the stars of a pattern in a key, empty if there are none; nil if the key is none of its.
+// matches returns what the stars of a pattern match in a key, empty if there are none; nil if it does not match.
 func matches(pattern, key string) []string {
 	quoted := strings.ReplaceAll(regexp.QuoteMeta(pattern), `\*`, "(.+)")
 	if m := regexp.MustCompile("^" + quoted + "$").FindStringSubmatch(key); m != nil {
@@ -91,8 +130,8 @@ func matches(pattern, key string) []string {
 	return nil
 }
 
-// readCode looks through all packages that say words. A function that hands its own argument on as a key is one whose
-// callers are looked at, until there are no more such.
+// readCode reads all packages that use words. The callers of a function that passes an argument on as a key are read, too,
+// transitively.
 func (u *uses) readCode(root string) error {
 	var files []*ast.File
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
@@ -134,11 +173,11 @@ func (u *uses) readCode(root string) error {
 	return nil
 }
 
-// scope is the function that a call stands in.
+// scope is the function that contains a call.
 type scope struct {
 	decl       ast.Decl // which it is, or is within
 	parameters []string
-	forward    func(parameter int) // called with the parameter that the function hands on as a key
+	forward    func(parameter int) // called with the parameter that the function passes on as a key
 }
 
 // scopeOf returns the scope of a function's body.
@@ -152,7 +191,7 @@ func scopeOf(decl ast.Decl, signature *ast.FuncType, forward func(int)) scope {
 	return s
 }
 
-// walk looks through code for calls that name keys, and for functions of templates that do.
+// walk searches code for calls that name keys, and for template functions that do.
 func (u *uses) walk(node ast.Node, s scope) {
 	ast.Inspect(node, func(n ast.Node) bool {
 		switch n := n.(type) {
@@ -177,7 +216,7 @@ func (u *uses) walk(node ast.Node, s scope) {
 	})
 }
 
-// readCall notes the key that a call names, if it is one that does.
+// readCall records the key that a call names, if it names one.
 func (u *uses) readCall(call *ast.CallExpr, s scope) {
 	method, ok := call.Fun.(*ast.SelectorExpr)
 	if !ok {
@@ -196,7 +235,7 @@ func (u *uses) readCall(call *ast.CallExpr, s scope) {
 	}
 }
 
-// add notes a key. One of which nothing is known would be every message.
+// add records a key. One without a known part would match every message.
 func (u *uses) add(pattern, where string) {
 	if strings.Trim(pattern, "*.") == "" {
 		u.problems = append(u.problems, where+": cannot see which message this is: write its key, or a part of it, here")
@@ -205,7 +244,7 @@ func (u *uses) add(pattern, where string) {
 	u.patterns[pattern] = where
 }
 
-// patternsOf returns what an expression may be, as patterns: one, or as many as a variable has values in its function.
+// patternsOf returns the possible values of an expression as patterns: one, or one per value of a variable in its function.
 func patternsOf(e ast.Expr, decl ast.Decl) []string {
 	if s, ok := text(e); ok {
 		return []string{s}
@@ -238,7 +277,7 @@ func patternsOf(e ast.Expr, decl ast.Decl) []string {
 	return []string{"*"}
 }
 
-// text returns the value of a string's literal.
+// text returns the value of a string literal.
 func text(n ast.Node) (string, bool) {
 	literal, ok := n.(*ast.BasicLit)
 	if !ok || literal.Kind != token.STRING {
@@ -248,9 +287,9 @@ func text(n ast.Node) (string, bool) {
 	return s, err == nil
 }
 
-// readTemplates looks through the pages.
-func (u *uses) readTemplates(folder string) error {
-	names, err := fs.Glob(files, folder+"/*.html")
+// readTemplates reads the pages.
+func (u *uses) readTemplates(files fs.FS) error {
+	names, err := fs.Glob(files, "pages/*.html")
 	if err != nil {
 		return err
 	}
@@ -258,7 +297,7 @@ func (u *uses) readTemplates(folder string) error {
 		trees := map[string]*syntax.Tree{}
 		tree := syntax.New(name)
 		tree.Mode = syntax.SkipFuncCheck
-		if _, err := tree.Parse(mustRead(name), "", "", trees); err != nil {
+		if _, err := tree.Parse(mustRead(files, name), "", "", trees); err != nil {
 			return err
 		}
 		for _, t := range trees {
@@ -268,7 +307,7 @@ func (u *uses) readTemplates(folder string) error {
 	return nil
 }
 
-// readNode looks through a part of a template. What it does not know cannot hold a call.
+// readNode reads a part of a template. Nodes of other types cannot contain a call.
 func (u *uses) readNode(node syntax.Node, where string) {
 	switch n := node.(type) {
 	case *syntax.ListNode:
@@ -302,7 +341,7 @@ func (u *uses) readBranch(n *syntax.BranchNode, where string) {
 	u.readNode(n.ElseList, where)
 }
 
-// readCommand looks at a call: of a function, or of a method of the page's words.
+// readCommand reads a call: of a function, or of a method of the page's words.
 func (u *uses) readCommand(n *syntax.CommandNode, where string) {
 	name, functions := "", u.templates
 	switch f := n.Args[0].(type) {
@@ -315,8 +354,15 @@ func (u *uses) readCommand(n *syntax.CommandNode, where string) {
 	}
 	if i, ok := functions[name]; ok && i+1 < len(n.Args) {
 		pattern := "*"
-		if key, ok := n.Args[i+1].(*syntax.StringNode); ok {
+		switch key := n.Args[i+1].(type) {
+		case *syntax.StringNode:
 			pattern = key.Text
+		case *syntax.PipeNode: // (print "part." .Name)
+			if args := key.Cmds[0].Args; len(args) == 3 && args[0].String() == "print" {
+				if first, ok := args[1].(*syntax.StringNode); ok {
+					pattern = first.Text + "*"
+				}
+			}
 		}
 		u.add(pattern, where+": "+n.String())
 	}

@@ -9,10 +9,10 @@ import (
 	"golang.org/x/text/language"
 )
 
-// Bounds on what a reader's languages may cost.
+// Bounds on the cost of a reader's languages.
 const (
-	maxLanguage = 256 // bytes of Accept-Language that are looked at
-	maxAccepts  = 256 // such values that are remembered: a phone model has a handful
+	maxLanguage = 256 // bytes of Accept-Language that are read, up to the last whole language
+	maxAccepts  = 256 // cached values: each phone model has a handful
 )
 
 // Languages are those that a box offers. Its methods are safe for concurrent use.
@@ -24,17 +24,20 @@ type Languages struct {
 	accepts map[string]*Words // by Accept-Language
 }
 
-// Offer returns the languages of these codes, the default first. Codes without words are passed over; if none is left,
-// French is offered.
-func Offer(codes ...string) *Languages {
+// Offer is [Catalog.Offer] for pages that belong to no share.
+func Offer(codes ...string) *Languages { return own.Offer(codes...) }
+
+// Offer returns the languages of these codes, the default first. Codes without words are ignored; if none is left, French is
+// offered.
+func (c *Catalog) Offer(codes ...string) *Languages {
 	l := &Languages{accepts: make(map[string]*Words)}
 	for _, code := range codes {
-		if w := Language(code); w != nil && !slices.Contains(l.offered, w) {
+		if w := c.Language(code); w != nil && !slices.Contains(l.offered, w) {
 			l.offered = append(l.offered, w)
 		}
 	}
 	if len(l.offered) == 0 {
-		l.offered = []*Words{Language("fr")}
+		l.offered = []*Words{c.Language("fr")}
 	}
 	tags := make([]language.Tag, len(l.offered))
 	for i, w := range l.offered {
@@ -44,7 +47,7 @@ func Offer(codes ...string) *Languages {
 	return l
 }
 
-// For returns the language for a request, and whether it was chosen by a link: else the phone's, else the default.
+// For returns the language for a request, and whether a link chose it: else the phone's, else the default.
 func (l *Languages) For(r *http.Request) (w *Words, chosen bool) {
 	if r.URL.RawQuery != "" {
 		code := r.URL.Query().Get("lang")
@@ -55,7 +58,10 @@ func (l *Languages) For(r *http.Request) (w *Words, chosen bool) {
 		}
 	}
 	header := r.Header.Get("Accept-Language")
-	if header == "" || len(header) > maxLanguage {
+	if len(header) > maxLanguage {
+		header = header[:max(strings.LastIndexByte(header[:maxLanguage+1], ','), 0)]
+	}
+	if header == "" {
 		return l.offered[0], false
 	}
 	l.mu.RLock()
@@ -72,13 +78,39 @@ func (l *Languages) For(r *http.Request) (w *Words, chosen bool) {
 	}
 	l.mu.Lock()
 	if len(l.accepts) < maxAccepts {
-		l.accepts[strings.Clone(header)] = w // the request's own string holds on to its whole header
+		l.accepts[strings.Clone(header)] = w // a copy: the request's string would keep its whole header in memory
 	}
 	l.mu.Unlock()
 	return w, false
 }
 
-// Others returns the languages offered beside w.
+// Others returns the offered languages except w.
 func (l *Languages) Others(w *Words) []*Words {
 	return slices.DeleteFunc(slices.Clone(l.offered), func(other *Words) bool { return other == w })
 }
+
+// Lang is the language of a part of a page.
+type Lang struct{ Code, Direction, Name string }
+
+// Lang returns the language of a part of a page in these words, or nil if it is the page's own.
+func (w *Words) Lang(code string) *Lang {
+	if code == w.Code {
+		return nil
+	}
+	l := &Lang{Code: code, Direction: "ltr", Name: LangName(code)}
+	if other := Language(code); other != nil {
+		l.Direction = other.Direction
+	}
+	return l
+}
+
+// LangName returns a language's name in itself, or its code if there are no words for it.
+func LangName(code string) string {
+	if w := Language(code); w != nil {
+		return w.Name
+	}
+	return code
+}
+
+// Known says whether there are words for a language. It does not read them.
+func Known(code string) bool { return languages[code] != nil }

@@ -2,26 +2,26 @@ package web
 
 import "strconv"
 
-// Lender is a lender's own page: what of a donation is used, and the one button, which pauses or resumes it.
+// Lender is a lender's page: a donation's usage, and the one button, which pauses or resumes it.
 type Lender struct {
 	Frame
 	Donation  string
 	Pictogram string // of the state
-	Good      bool   // nothing is amiss
+	Good      bool   // there is no problem
 	Lines     []string
-	Why       string // in English, for whoever repairs the line; "" for nothing to say
+	Why       string // in English, for the person who repairs the line; "" for none
 	Paused    bool   // the button resumes
-	Minor     bool   // the button is not the page's main one
+	Minor     bool   // the button is not the page's primary one
 
 	Account string   // what Big is
-	Big     []Amount // what is left of the cap, or what is used without one
+	Big     []Amount // what is left of the cap, or the usage without one
 	Parts   []Part   // of the cap; none without one
-	Terms   []string // what is lent, and when it begins anew
+	Terms   []string // what is lent, and when it resets
 
-	Days   []LentDay // up to today, the oldest first; none if nothing was used on them
-	Unused []string  // what is said instead
+	Days   []LentDay // up to today, the oldest first; none without usage
+	Unused []string  // shown instead of Days
 	Chart  Chart
-	Pace   string // what a day may use, "" for nothing to say
+	Pace   string // the daily budget, "" for none
 	Most   string // the day of most use
 	Begins string // below the chart: its first day
 	Ends   string // its last
@@ -36,32 +36,32 @@ type Part struct {
 	X, Width Percent // see Place
 }
 
-// LentDay is a row of the table behind the chart.
+// LentDay is a row of the chart's table.
 type LentDay struct {
 	Day   string
 	Bytes uint64
 }
 
-// Chart is a drawing of bars side by side, and of a line across them that they are measured by.
+// Chart is a bar chart with a reference line across it.
 type Chart struct {
 	Bars []Bar
-	Line Percent // from the top; meaningless if there is none
+	Line Percent // from the top; meaningless without a reference line
 }
 
 // Bar is a bar of a Chart.
 type Bar struct{ X, Width, Y, Height Percent }
 
-// Percent is a length in a drawing, so that its parts grow with the page while what is round stays round.
+// Percent is a length in a drawing, so that it scales with the page without distorting round shapes.
 type Percent float64
 
-// String writes it as SVG has it.
+// String formats it for SVG.
 func (p Percent) String() string { return strconv.FormatFloat(float64(p), 'f', 2, 64) + "%" }
 
-// visible is the least that a part, or a bar, is drawn with if there is anything of it.
+// visible is the least length of a part or a bar that is not empty.
 const visible = Percent(1.5)
 
-// Place draws parts side by side, each as long as its share of the whole. What small ones are drawn longer, so as to be
-// seen, the longest is drawn shorter.
+// Place draws parts side by side, each as long as its share of the whole. Small parts are drawn longer to be visible, and
+// the longest is drawn shorter by that.
 func Place(whole uint64, parts []Part) []Part {
 	var all Percent
 	longest := 0
@@ -85,7 +85,7 @@ func Place(whole uint64, parts []Part) []Part {
 	return parts
 }
 
-// NewChart draws values from the left, with room for so many, and the line at one value; 0 for no line.
+// NewChart draws values from the left, with room for so many, and the reference line at one value; 0 for no line.
 func NewChart(values []uint64, room int, line uint64) Chart {
 	highest := line
 	for _, v := range values {
@@ -101,7 +101,7 @@ func NewChart(values []uint64, room int, line uint64) Chart {
 	return c
 }
 
-// extent is how long a part of the whole is drawn.
+// extent is a part's drawn length.
 func extent(part, whole uint64) Percent {
 	if part == 0 || whole == 0 {
 		return 0

@@ -12,19 +12,20 @@ import (
 	"time"
 )
 
-// Bounds on what one request may cost.
+// Bounds on the cost of a request.
 const (
 	maxHeader = 16 << 10 // bytes of request line and header; more is answered 431
-	maxBody   = 4 << 10  // bytes; our forms send none
+	maxBody   = 4 << 10  // bytes of a request without a form
 
 	writeTimeout = 15 * time.Second
 )
 
-// NewServer returns a server for h whose bounds hold against slow, large and broken clients: a phone on a bad radio
-// needs seconds, never minutes. Connections that take part in Slots, as captive.Limit's do, are worked on in one. What net/http complains of is logged without anybody's address.
+// NewServer returns a server for h with bounds against slow, large and broken clients: a phone on a bad radio needs seconds,
+// never minutes. Connections with a part in Slots, such as web.Limit's, are served in one. Errors of net/http are logged
+// without client addresses.
 func NewServer(h http.Handler, l *slog.Logger) *http.Server {
 	return &http.Server{
-		Handler:           working(h),
+		Handler:           inSlot(h),
 		ConnContext:       withWork,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
@@ -35,12 +36,12 @@ func NewServer(h http.Handler, l *slog.Logger) *http.Server {
 	}
 }
 
-// anonymous logs what net/http complains of without the client's address in it, and not at length.
+// anonymous logs net/http's errors without the client's address, and truncated.
 type anonymous struct{ log *slog.Logger }
 
 var anAddress = regexp.MustCompile(`\[[0-9a-fA-F:.]+(%\w+)?\](:\d+)?|\b\d+\.\d+\.\d+\.\d+(:\d+)?`)
 
-const maxComplaint = 2000 // bytes: of a panic, where it was
+const maxComplaint = 2000 // bytes of a panic's stack
 
 func (a anonymous) Write(line []byte) (int, error) {
 	text := strings.TrimSpace(anAddress.ReplaceAllString(string(line), "a client"))
@@ -50,7 +51,7 @@ func (a anonymous) Write(line []byte) (int, error) {
 	switch {
 	case strings.HasPrefix(text, "http: panic serving"):
 		a.log.Error("a page could not be served", "err", text)
-	case strings.HasPrefix(text, "http: TLS handshake error"), // each browser that asks its user before it trusts the box ends one
+	case strings.HasPrefix(text, "http: TLS handshake error"), // from each browser that asks its user before it trusts the box
 		strings.HasPrefix(text, "http: URL query contains semicolon"): // a client's fault
 		a.log.Debug("serve pages", "err", text)
 	default:
@@ -59,14 +60,17 @@ func (a anonymous) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// cross knows our own forms from those of other sites. Old phones send neither Origin nor Sec-Fetch-Site: for them the
-// Host header, which is one of ours when a handler asks, must do.
-var cross = http.NewCrossOriginProtection()
+// crossOrigin tells our own forms from those of other sites. Old phones send neither Origin nor Sec-Fetch-Site. For them the
+// Host header decides, which is one of ours when a handler checks.
+var crossOrigin = http.NewCrossOriginProtection()
 
-// CheckChange says whether a request may change something: it comes from our own pages, and its body, which says nothing,
-// is small. It returns 200, or the status to refuse it with.
-func CheckChange(w http.ResponseWriter, r *http.Request) (status int) {
-	if err := cross.Check(r); err != nil {
+// FromOurPages says whether a request that changes something comes from our own pages.
+func FromOurPages(r *http.Request) bool { return crossOrigin.Check(r) == nil }
+
+// CheckPOST says whether a request without a form may change something: it comes from our own pages, and its body, which is
+// ignored, is small. It returns 200, or the status to refuse it with.
+func CheckPOST(w http.ResponseWriter, r *http.Request) (status int) {
+	if !FromOurPages(r) {
 		return http.StatusForbidden
 	}
 	if status = drain(w, r); status != http.StatusOK {
@@ -93,27 +97,27 @@ func drain(w http.ResponseWriter, r *http.Request) (status int) {
 	return http.StatusOK
 }
 
-// Patient returns w for an answer that is larger than can be sent in the time that a page has: the client must take some
-// of it within that time, again and again.
-func Patient(w http.ResponseWriter) http.ResponseWriter {
-	return patient{w, http.NewResponseController(w)}
+// ExtendDeadline returns w for an answer too large for a page's time limit: the client must read some of it within each such
+// time.
+func ExtendDeadline(w http.ResponseWriter) http.ResponseWriter {
+	return deadlineExtender{w, http.NewResponseController(w)}
 }
 
-type patient struct {
+type deadlineExtender struct {
 	http.ResponseWriter
 	control *http.ResponseController
 }
 
-func (p patient) Write(b []byte) (int, error) {
+func (p deadlineExtender) Write(b []byte) (int, error) {
 	if err := p.control.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return 0, err
 	}
 	return p.ResponseWriter.Write(b)
 }
 
-// Own says whether a request names the box itself, by its address (without brackets) or by one of its names, at the
+// IsOwnHost says whether a request names the box itself, by its address (without brackets) or by one of its names, at the
 // scheme's port or the one it came in by. Empty ones match nothing.
-func Own(r *http.Request, schemePort, address string, names ...string) bool {
+func IsOwnHost(r *http.Request, schemePort, address string, names ...string) bool {
 	host, port, ok := splitHost(r.Host)
 	if !ok || host == "" || port != "" && port != schemePort && port != localPort(r) {
 		return false
@@ -129,8 +133,8 @@ func Own(r *http.Request, schemePort, address string, names ...string) bool {
 	return false
 }
 
-// splitHost splits a Host header (RFC 9110, section 7.2) without allocating; net.SplitHostPort makes an error of a
-// missing port.
+// splitHost splits a Host header (RFC 9110, section 7.2) without allocating. For net.SplitHostPort a missing port is an
+// error.
 func splitHost(s string) (host, port string, ok bool) {
 	if rest, bracketed := strings.CutPrefix(s, "["); bracketed {
 		if host, rest, ok = strings.Cut(rest, "]"); !ok {
@@ -146,7 +150,7 @@ func splitHost(s string) (host, port string, ok bool) {
 	return host, port, !strings.Contains(port, ":")
 }
 
-// localPort returns the port at which a request came in, or "".
+// localPort returns the local port of a request's connection, or "".
 func localPort(r *http.Request) string {
 	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	if !ok {

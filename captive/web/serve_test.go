@@ -38,7 +38,7 @@ func TestNoAddressInTheLog(t *testing.T) {
 	}
 }
 
-// deadlines is a ResponseWriter that counts how often its client is given more time.
+// deadlines is a ResponseWriter that counts how often its client's deadline is extended.
 type deadlines struct {
 	*httptest.ResponseRecorder
 	given int
@@ -52,17 +52,49 @@ func (d *deadlines) SetWriteDeadline(t time.Time) error {
 	return nil
 }
 
-// A large answer has its time for each piece, and goes to those as well that know no deadlines.
-func TestPatient(t *testing.T) {
+// Each piece of a large answer has a deadline, and writers without deadlines work as well.
+func TestExtendDeadline(t *testing.T) {
 	t.Parallel()
 	film := strings.Repeat("film", 100_000)
 	d := &deadlines{ResponseRecorder: httptest.NewRecorder()}
 	for _, w := range []http.ResponseWriter{d, httptest.NewRecorder()} {
-		if n, err := io.Copy(Patient(w), io.LimitReader(strings.NewReader(film), int64(len(film)))); err != nil || n != int64(len(film)) {
+		if n, err := io.Copy(ExtendDeadline(w), io.LimitReader(strings.NewReader(film), int64(len(film)))); err != nil || n != int64(len(film)) {
 			t.Errorf("%d bytes, %v", n, err)
 		}
 	}
 	if d.given < 10 || d.Body.String() != film {
 		t.Errorf("more time was given %d times, %d bytes arrived", d.given, d.Body.Len())
+	}
+}
+
+// TestReadForm: a small form is read; what is larger or none is an error.
+func TestReadForm(t *testing.T) {
+	t.Parallel()
+	const form = "application/x-www-form-urlencoded"
+	for _, test := range []struct {
+		kind, body string
+		want       string // a value, or the error
+	}{
+		{form, "text=a+drill%21&text=b", "a drill!"},
+		{form + "; charset=utf-8", "text=a", "a"},
+		{form, "", ""},
+		{form, "text=" + strings.Repeat("a", 1<<20), "too large"},
+		{form, "text=%zz", "not a form of ours"},
+		{"multipart/form-data; boundary=x", "--x--", "not a form of ours"},
+		{"text/plain", "text=a", "not a form of ours"},
+		{"", "text=a", "not a form of ours"},
+	} {
+		w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/board?text=query", strings.NewReader(test.body))
+		if r.Header.Set("Content-Type", test.kind); test.kind == "" {
+			r.Header.Del("Content-Type")
+		}
+		values, err := (&Request{Request: r}).ReadForm(w, 1000)
+		got := values.Get("text")
+		if err != nil {
+			got = err.Error()
+		}
+		if !strings.Contains(got, test.want) || test.want == "" && got != "" {
+			t.Errorf("%q of %q: %q, want %q", test.body[:min(20, len(test.body))], test.kind, got, test.want)
+		}
 	}
 }

@@ -10,38 +10,38 @@ import (
 	"sync/atomic"
 )
 
-// Slots bound how many requests are worked on at once, of all servers that share them, and have clients take turns: of
-// each that has something to do, one request is begun before another's second. So what a client's requests cost the others
-// is bounded by how many clients there are, whatever it asks for and over how many connections, and what the program does
-// besides finds a processor. A client is an address. Make them with NewSlots; they are safe for concurrent use.
+// Slots bound how many requests are served at once, by all servers that share them, with a round robin of clients: each
+// waiting client has one request started before any has a second. So the cost of a client's requests to others is bounded by
+// the number of clients, whatever it requests and over how many connections, and the rest of the program gets its processor
+// time. A client is an address. Create them with NewSlots; they are safe for concurrent use.
 type Slots struct {
-	mu    sync.Mutex
-	free  int
-	lines map[netip.Addr]*line // of clients who wait
-	turns []*line              // the same, whose turn is next first
+	mu     sync.Mutex
+	free   int
+	queues map[netip.Addr]*queue // of waiting clients
+	turns  []*queue              // the same, the next one first
 }
 
-// line is what waits of one client, in order.
-type line struct {
+// queue is the queue of one client.
+type queue struct {
 	client netip.Addr
 	waits  []chan struct{}
 }
 
 // NewSlots returns so many slots.
-func NewSlots(n int) *Slots { return &Slots{free: n, lines: make(map[netip.Addr]*line)} }
+func NewSlots(n int) *Slots { return &Slots{free: n, queues: make(map[netip.Addr]*queue)} }
 
-// take waits for a slot.
-func (s *Slots) take(client netip.Addr) {
+// acquire waits for a slot.
+func (s *Slots) acquire(client netip.Addr) {
 	s.mu.Lock()
 	if s.free > 0 {
 		s.free--
 		s.mu.Unlock()
 		return
 	}
-	l := s.lines[client]
+	l := s.queues[client]
 	if l == nil {
-		l = &line{client: client}
-		s.lines[client] = l
+		l = &queue{client: client}
+		s.queues[client] = l
 		s.turns = append(s.turns, l)
 	}
 	mine := make(chan struct{})
@@ -50,8 +50,8 @@ func (s *Slots) take(client netip.Addr) {
 	<-mine
 }
 
-// give gives a slot back, to who is next.
-func (s *Slots) give() {
+// release returns a slot, to the next in turn.
+func (s *Slots) release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.turns) == 0 {
@@ -64,24 +64,24 @@ func (s *Slots) give() {
 	if l.waits = l.waits[1:]; len(l.waits) > 0 {
 		s.turns = append(s.turns, l)
 	} else {
-		delete(s.lines, l.client)
+		delete(s.queues, l.client)
 	}
 }
 
-// Work is a connection's part in Slots. It has a slot from when a part of a request, or of a handshake, was received until
-// the next is waited for, or the answer begins to be sent: nobody who is slow holds one.
+// Work is a connection's part in Slots. It holds a slot from the receipt of a part of a request, or of a handshake, until it
+// waits for the next one, or begins to send the answer. No slow client holds one.
 type Work struct {
 	slots  *Slots
 	client netip.Addr
-	held   atomic.Bool // it has a slot
-	serves atomic.Bool // a handler is at work
+	held   atomic.Bool // it holds a slot
+	serves atomic.Bool // a handler is running
 }
 
 // Work returns the part of one connection of a client.
 func (s *Slots) Work(client netip.Addr) *Work { return &Work{slots: s, client: client} }
 
-// Read reads from the connection. While a handler is at work net/http reads one byte to learn of the connection's end: that
-// is nobody's request.
+// Read reads from the connection. While a handler runs, net/http reads one byte to notice the connection's end: that is not
+// a request.
 func (w *Work) Read(c net.Conn, b []byte) (int, error) {
 	if w.serves.Load() || len(b) == 1 {
 		return c.Read(b)
@@ -89,7 +89,7 @@ func (w *Work) Read(c net.Conn, b []byte) (int, error) {
 	w.Yield()
 	n, err := c.Read(b)
 	if n > 0 {
-		w.take()
+		w.acquire()
 	}
 	return n, err
 }
@@ -100,25 +100,24 @@ func (w *Work) Write(c net.Conn, b []byte) (int, error) {
 	return c.Write(b)
 }
 
-func (w *Work) take() {
-	w.slots.take(w.client)
+func (w *Work) acquire() {
+	w.slots.acquire(w.client)
 	w.held.Store(true)
 }
 
-// Yield gives the slot back, if there is one: when the connection ends, and before anything that waits for something else
-// than a processor.
+// Yield returns the slot, if it holds one: when the connection ends, and before a wait for anything but a processor.
 func (w *Work) Yield() {
 	if w.held.CompareAndSwap(true, false) {
-		w.slots.give()
+		w.slots.release()
 	}
 }
 
-// worker is a connection that takes part in Slots.
+// worker is a connection with a part in Slots.
 type worker interface{ Work() *Work }
 
 type workKey struct{}
 
-// withWork notes a connection's part in its requests' context.
+// withWork adds a connection's part to its requests' context.
 func withWork(ctx context.Context, c net.Conn) context.Context {
 	if secure, ok := c.(*tls.Conn); ok {
 		c = secure.NetConn()
@@ -129,21 +128,21 @@ func withWork(ctx context.Context, c net.Conn) context.Context {
 	return ctx
 }
 
-// working has h do its work in a slot.
-func working(h http.Handler) http.Handler {
+// inSlot runs h in a slot.
+func inSlot(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if work, ok := r.Context().Value(workKey{}).(*Work); ok {
 			work.serves.Store(true)
 			defer work.serves.Store(false)
-			if !work.held.Load() { // the request came together with the one before
-				work.take()
+			if !work.held.Load() { // the request arrived together with the one before
+				work.acquire()
 			}
 		}
 		h.ServeHTTP(w, r)
 	})
 }
 
-// Yield gives a request's slot back: a handler calls it before it waits for something else than a processor.
+// Yield returns a request's slot. A handler calls it before a wait for anything but a processor.
 func Yield(r *http.Request) {
 	if work, ok := r.Context().Value(workKey{}).(*Work); ok {
 		work.Yield()

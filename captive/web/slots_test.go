@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// Whatever clients want, no more is worked on at once than there are slots, and one that wants little waits for one piece
-// of each other.
+// Whatever clients request, no more run at once than there are slots, and a client with one request waits for at most one of
+// each other client.
 func TestSlotsAreFair(t *testing.T) {
 	t.Parallel()
 	const slots, greedy, piece = 2, 30, 10 * time.Millisecond
@@ -23,14 +23,14 @@ func TestSlotsAreFair(t *testing.T) {
 		var stop atomic.Bool
 		var running atomic.Int32
 		work := func(w *Work, takes time.Duration) {
-			w.take()
+			w.acquire()
 			if n := running.Add(1); n > slots {
 				t.Errorf("%d at once", n)
 			}
 			time.Sleep(takes)
 			running.Add(-1)
 			w.Yield()
-			w.Yield() // twice is once
+			w.Yield() // twice is the same as once
 		}
 		for who := range greedy {
 			for range 20 {
@@ -53,13 +53,13 @@ func TestSlotsAreFair(t *testing.T) {
 		time.Sleep(time.Minute)
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if s.free != slots || len(s.lines) > 0 || len(s.turns) > 0 {
+		if s.free != slots || len(s.queues) > 0 || len(s.turns) > 0 {
 			t.Errorf("in the end %d slots are free, %d clients wait", s.free, len(s.turns))
 		}
 	})
 }
 
-// slotted takes connections into slots, each as another client's.
+// slotted gives accepted connections a part in slots, each as another client's.
 type slotted struct {
 	net.Listener
 	slots *Slots
@@ -88,8 +88,8 @@ func (c slottedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// With one slot, a request is worked on while nobody else's is, however it comes; and whatever keeps a request waiting,
-// others are served: a header or a body that does not come, an answer that nobody takes, a handler that waits.
+// With one slot, one request is served at a time, however it arrives; and whatever delays a request, others are served: a
+// header or a body that does not come, an answer that is not read, a handler that waits.
 func TestRequestsInSlots(t *testing.T) {
 	t.Parallel()
 	slots := NewSlots(1)
@@ -104,7 +104,7 @@ func TestRequestsInSlots(t *testing.T) {
 		case "/large":
 			io.WriteString(w, strings.Repeat("x", large))
 		case "/changes":
-			w.WriteHeader(CheckChange(w, r))
+			w.WriteHeader(CheckPOST(w, r))
 		default:
 			if n := running.Add(1); n > 1 {
 				t.Errorf("%d requests are worked on at once", n)
@@ -163,7 +163,7 @@ func TestRequestsInSlots(t *testing.T) {
 	say("GET /waits HTTP/1.1\r\nHost: a\r\n\r\n")
 	var all []net.Conn
 	for range 20 {
-		all = append(all, say(strings.Repeat(get+"\r\n", 4)+get+end)) // five in one piece
+		all = append(all, say(strings.Repeat(get+"\r\n", 4)+get+end)) // five in one segment
 	}
 	for _, c := range all {
 		answered(c, 5)

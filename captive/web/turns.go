@@ -9,58 +9,58 @@ import (
 	"time"
 )
 
-// Turns bounds what is to be done for clients one after the other: so many things at once, and so many clients wait for
-// theirs. Each client has one done and one waiting at most. Of those who wait they come first who had least lately, of
-// equals who came first: so a client that asks for much waits behind all that ask for little. A client is an address. Make
-// one with NewTurns; its methods are safe for concurrent use.
+// Turns bounds the tasks for clients: so many run at once, and so many clients wait. Each client has one running and one
+// waiting at most. Those with the least lately are served first, and equals in order of arrival: a client that asks for much
+// waits behind all that ask for little. A client is an address. Create one with NewTurns; its methods are safe for
+// concurrent use.
 type Turns struct {
 	atOnce, waiting int
 
 	mu    sync.Mutex
-	busy  map[netip.Addr]bool // who is being served
-	queue []*turn             // who waits, the first first
+	busy  map[netip.Addr]bool // clients being served
+	queue []*turn             // those waiting, in order of arrival
 }
 
-// turn is one that is waited for.
+// turn is a waiting request.
 type turn struct {
 	client netip.Addr
 	had    int
-	told   chan bool // whether it has come: told once, without waiting
+	result chan bool // the result, sent once, without blocking
 }
 
-// NewTurns returns turns of which atOnce are taken at once, while so many more wait.
+// NewTurns returns turns of which atOnce run at once, while up to waiting clients wait.
 func NewTurns(atOnce, waiting int) *Turns {
 	return &Turns{atOnce: atOnce, waiting: waiting, busy: make(map[netip.Addr]bool)}
 }
 
-// Take waits until it is the turn of the client, who had so much lately. It returns false at once if too many wait who had
-// no more; and later if one who had less needs the place, if ctx ends, or if the client asks again meanwhile: what it asked
-// last is what it still looks at, and takes the place in the queue. After true, done must be called.
+// Take waits for the turn of a client that had so many lately. It returns false at once if too many wait with no more than
+// that. It returns false later if a client with less needs the place, if ctx ends, or if the client asks again: its last
+// request is the one that it waits for, and keeps the place in the queue. After true, done must be called.
 func (t *Turns) Take(ctx context.Context, client netip.Addr, had int) (done func(), ok bool) {
 	mine := &turn{client, had, make(chan bool, 1)}
 	t.mu.Lock()
 	if i := slices.IndexFunc(t.queue, func(other *turn) bool { return other.client == client }); i >= 0 {
-		t.queue[i].told <- false
+		t.queue[i].result <- false
 		t.queue[i] = mine
 	} else {
 		i, _ = slices.BinarySearchFunc(t.queue, had, func(other *turn, had int) int { return cmp.Compare(other.had, had+1) })
 		t.queue = slices.Insert(t.queue, i, mine)
 		t.next()
 		if last := len(t.queue) - 1; last >= t.waiting {
-			t.queue[last].told <- false
+			t.queue[last].result <- false
 			t.queue = t.queue[:last]
 		}
 	}
 	t.mu.Unlock()
 	select {
-	case ok = <-mine.told:
+	case ok = <-mine.result:
 	case <-ctx.Done():
 		ok = !t.leave(mine)
 	}
 	return func() { t.done(client) }, ok
 }
 
-// leave takes a turn out of the queue. It returns whether it was there, or had been refused.
+// leave removes a turn from the queue. It returns whether it was there, or had been refused.
 func (t *Turns) leave(mine *turn) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -68,7 +68,7 @@ func (t *Turns) leave(mine *turn) bool {
 		t.queue = slices.Delete(t.queue, i, i+1)
 		return true
 	}
-	return !<-mine.told
+	return !<-mine.result
 }
 
 func (t *Turns) done(client netip.Addr) {
@@ -78,7 +78,7 @@ func (t *Turns) done(client netip.Addr) {
 	t.next()
 }
 
-// next has those begin who may.
+// next starts those whose turn it is.
 func (t *Turns) next() {
 	for len(t.busy) < t.atOnce {
 		i := slices.IndexFunc(t.queue, func(waits *turn) bool { return !t.busy[waits.client] })
@@ -88,33 +88,33 @@ func (t *Turns) next() {
 		first := t.queue[i]
 		t.queue = slices.Delete(t.queue, i, i+1)
 		t.busy[first.client] = true
-		first.told <- true
+		first.result <- true
 	}
 }
 
-// maxAllowed bounds the clients that an Allowance remembers: four times the residents of a /22.
+// maxAllowed bounds the clients in an Allowance: four times the residents of a /22.
 const maxAllowed = 4096
 
-// Allowance bounds how often each client may do something: so many times at once, and then once in a while. Make one with
-// NewAllowance; its methods are safe for concurrent use.
+// Allowance is a rate limit for each client: a burst, and then one per interval. Create one with NewAllowance; its methods
+// are safe for concurrent use.
 type Allowance struct {
 	burst int
 	every time.Duration
 
-	mu    sync.Mutex
-	whole map[netip.Addr]time.Time // when a client has all of its allowance again; who is not there has it
+	mu     sync.Mutex
+	fullAt map[netip.Addr]time.Time // when a client's allowance is full again; a missing client's is full
 }
 
-// NewAllowance returns an allowance of burst times, one of which comes back every so often.
+// NewAllowance returns an allowance of burst times, refilled by one per interval.
 func NewAllowance(burst int, every time.Duration) *Allowance {
-	return &Allowance{burst: burst, every: every, whole: make(map[netip.Addr]time.Time)}
+	return &Allowance{burst: burst, every: every, fullAt: make(map[netip.Addr]time.Time)}
 }
 
-// Take takes one of the client's times, and returns how many it has had lately besides. If none is left ok is false.
+// Take uses one of the client's times, and returns how many others it used lately. If none is left ok is false.
 func (a *Allowance) Take(client netip.Addr, now time.Time) (had int, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	whole, known := a.whole[client]
+	whole, known := a.fullAt[client]
 	if whole.Before(now) {
 		whole = now
 	}
@@ -122,24 +122,24 @@ func (a *Allowance) Take(client netip.Addr, now time.Time) (had int, ok bool) {
 	if had >= a.burst {
 		return had, false
 	}
-	if !known && len(a.whole) >= maxAllowed {
+	if !known && len(a.fullAt) >= maxAllowed {
 		a.forget(now)
 	}
-	a.whole[client] = whole.Add(a.every)
+	a.fullAt[client] = whole.Add(a.every)
 	return had, true
 }
 
-// forget makes room: who has all of it again is forgotten, or who has it soonest.
+// forget makes room: it drops clients whose allowance is full, or the one whose is full soonest.
 func (a *Allowance) forget(now time.Time) {
 	var soonest netip.Addr
-	for client, whole := range a.whole {
+	for client, whole := range a.fullAt {
 		if !whole.After(now) {
-			delete(a.whole, client)
-		} else if first, ok := a.whole[soonest]; !ok || whole.Before(first) {
+			delete(a.fullAt, client)
+		} else if first, ok := a.fullAt[soonest]; !ok || whole.Before(first) {
 			soonest = client
 		}
 	}
-	if len(a.whole) >= maxAllowed {
-		delete(a.whole, soonest)
+	if len(a.fullAt) >= maxAllowed {
+		delete(a.fullAt, soonest)
 	}
 }

@@ -14,7 +14,7 @@ import (
 
 func client(n int) netip.Addr { return netip.AddrFrom4([4]byte{10, 80, byte(n >> 8), byte(n)}) }
 
-// asker asks for turns, each of which takes a second, and notes how they went.
+// asker requests turns, each of which takes a second, and records how they went.
 type asker struct {
 	turns *Turns
 	mu    sync.Mutex
@@ -29,7 +29,7 @@ func (a *asker) note(what string) {
 
 func (a *asker) ask(ctx context.Context, who int, name string) { a.askAfter(ctx, who, 0, name) }
 
-// askAfter is about who had so much lately.
+// askAfter requests a turn for a client that had so many lately.
 func (a *asker) askAfter(ctx context.Context, who, had int, name string) {
 	go func() {
 		done, ok := a.turns.Take(ctx, client(who), had)
@@ -61,7 +61,7 @@ func TestTurns(t *testing.T) {
 		a := &asker{turns: NewTurns(1, 2)}
 		ctx := t.Context()
 
-		// Who asks for more waits behind the others; what he asked last takes the place of what he asked before.
+		// A client that asks again waits behind the others; its last request replaces its earlier one.
 		for _, name := range []string{"1a", "1b", "1c", "1d"} {
 			a.ask(ctx, 1, name)
 		}
@@ -69,7 +69,7 @@ func TestTurns(t *testing.T) {
 		a.ask(ctx, 3, "3a") // two wait
 		a.expect(t, "1b refused", "1c refused", "3a refused", "1a", "1d", "2a")
 
-		// Who went away waits no longer and makes room.
+		// A client that went away leaves the queue and makes room.
 		a.ask(ctx, 1, "1a")
 		gone, leave := context.WithCancel(ctx)
 		a.ask(gone, 2, "2a")
@@ -79,7 +79,7 @@ func TestTurns(t *testing.T) {
 		a.ask(ctx, 4, "4a")
 		a.expect(t, "2a refused", "1a", "3a", "4a")
 
-		// Who had less comes first, and gets in for who had more.
+		// A client that had less comes first, and takes the place of one that had more.
 		a.askAfter(ctx, 1, 0, "1")
 		a.askAfter(ctx, 2, 9, "2")
 		a.askAfter(ctx, 3, 3, "3")
@@ -88,7 +88,7 @@ func TestTurns(t *testing.T) {
 		a.askAfter(ctx, 6, 0, "6")
 		a.expect(t, "4 refused", "2 refused", "5 refused", "1", "6", "3")
 
-		// At once, but nobody twice.
+		// At once, but no client twice.
 		a.turns = NewTurns(3, 0)
 		for who := range 4 {
 			a.ask(ctx, who/2, string(rune('a'+who)))
@@ -97,8 +97,8 @@ func TestTurns(t *testing.T) {
 	})
 }
 
-// Whatever is asked, the bounds hold, everybody is answered, and a client that asks one thing at a time waits at most for
-// one piece of each other.
+// Whatever is requested, the bounds hold, every request is answered, and a client with one request at a time waits for at
+// most one of each other client.
 func TestTurnsAreFair(t *testing.T) {
 	t.Parallel()
 	const atOnce, waiting, greedy = 2, 40, 30
@@ -174,7 +174,7 @@ func TestAllowance(t *testing.T) {
 		take(1, had, true)
 	}
 	take(1, 3, false)
-	take(1, 3, false) // what was refused does not count
+	take(1, 3, false) // refused requests do not count
 	take(2, 0, true)
 	now = now.Add(400 * time.Millisecond)
 	take(1, 3, false)
@@ -187,12 +187,12 @@ func TestAllowance(t *testing.T) {
 	}
 	take(1, 3, false)
 
-	// It remembers so many; who used most is forgotten last.
+	// The number of remembered clients is bounded; the one that used most is forgotten last.
 	for who := range maxAllowed + 100 {
 		take(10+who, 0, true)
 	}
 	take(1, 3, false)
-	if len(a.whole) > maxAllowed {
-		t.Errorf("%d clients are remembered", len(a.whole))
+	if len(a.fullAt) > maxAllowed {
+		t.Errorf("%d clients are remembered", len(a.fullAt))
 	}
 }

@@ -1,24 +1,18 @@
-// Package web turns what a page says into what goes over the wire. It owns the templates, the words of every language,
-// the pictograms, the Content-Security-Policy, the compression and what all its pages' servers have in common: bounds,
-// languages, the box's own names. It serves the pages of residents and of all others. Pages are made on the server, run
-// no script, load nothing but what packs bring to a lesson, and weigh little. The package knows nothing of the box:
-// callers hand in the structs declared here.
+// Package web renders pages and sends them. It owns the templates, the words of every language, the pictograms, the
+// Content-Security-Policy, the compression and what all its pages' servers share: bounds, languages, the box's own names. It
+// serves residents' pages and all others. Pages are rendered on the server, run no script, load nothing but a lesson's media
+// from packs, and are small. The package must not know the box: callers pass the structs declared here. It declares what a
+// [Share] is, a room of residents' pages, and must not know any: a share has its templates, styles and words in its own
+// folder.
 package web
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"embed"
-	"encoding/base64"
 	"fmt"
 	"html/template"
-	"maps"
 	"net/url"
-	"path"
-	"slices"
-	"strconv"
 	"strings"
-	"sync"
 )
 
 //go:embed pages/*.html pages/*.css pages/scene.svg pictograms/*.svg
@@ -28,17 +22,18 @@ var files embed.FS
 type Frame struct {
 	Words    *Words
 	Others   []*Words // the other languages offered
-	Language string   // the language's code if the reader chose it by a link: it is carried on, without a cookie
+	Language string   // the language's code if a link chose it: links carry it on, without a cookie
 	Title    string
 	Path     string // this page's path: the links to other languages lead to it
 	Query    string // what these links carry besides the language, e.g. "q=caf"
 	Centre   string
-	Hostname string // where to come back to
-	Refresh  int    // seconds until the page loads itself again; 0: never
-	Stays    bool   // the reader pressed "stay here"
+	Contact  Contact // of the centre's desk
+	Hostname string  // the address to come back to
+	Refresh  int     // seconds until the page reloads itself; 0: never
+	Stays    bool    // the reader dismissed the portal with "stay here"
 }
 
-// Chosen is the query to put behind the path of a link so that a chosen language stays chosen.
+// Chosen is the query for a link that keeps a chosen language.
 func (f Frame) Chosen() string {
 	if f.Language == "" {
 		return ""
@@ -46,7 +41,7 @@ func (f Frame) Chosen() string {
 	return "?lang=" + f.Language
 }
 
-// In is this page in another language.
+// In returns this page's URL in another language.
 func (f Frame) In(code string) string {
 	link := f.Path + "?lang=" + code
 	if f.Query != "" {
@@ -55,18 +50,19 @@ func (f Frame) In(code string) string {
 	return link
 }
 
-// First is the first page: the way to the internet in one press.
+// First is the first page: online in one press.
 type First struct {
 	Frame
 	Lead   []string
-	Online bool   // the reader is on the internet already
-	More   string // how long the session is again if the button is pressed; "" as long as that changes nothing
+	Online bool   // the reader is already online
+	More   string // the session's length after a press; "" if a press changes nothing
 	Time   string
 	Speed  string
 	Data   string
-	Video  string // how long a video may play within the data; "" to say nothing
+	Video  string // how long a video may play within the data; "" for none
 
-	Essential bool // lead to the essential services, too
+	Doors     []Door
+	Essential bool // link to the essential services, too
 }
 
 // Session is a resident's own page.
@@ -75,42 +71,47 @@ type Session struct {
 	TimeLeft  []Amount
 	TimeGiven string
 	TimeShare int    // per cent left
-	More      string // as First has it
+	More      string // as in First
 	DataLeft  []Amount
 	DataGiven string // "" if there is no limit
 	DataShare int    // per cent left
+	Doors     []Door
 }
 
-// Notice says why something is not to be had, and what to do. Of Home, Lessons, Press, Repeat and Retry one at most is set.
+// Notice says why something is not available, and what to do. At most one of Home, To, Press, Repeat and Retry is set.
 type Notice struct {
 	Frame
 	Pictogram  string
 	Lines      []string
-	Home       bool // offer the way to the first page
-	Lessons    bool // offer the way to the lessons
-	Press      bool // offer to ask for a session again
-	Repeat     bool // offer to send the form again that led here
-	Retry      bool // offer to look at Frame.Path again
-	OffersStay bool // there is no internet: offer to stay all the same, and what there is without
-	Essential  bool // essential services are to be had all the same
+	Home       bool   // link to the first page
+	To         *Link  // link to another page
+	Press      bool   // a button to request a session again
+	Repeat     bool   // a button to repeat the form that led here
+	Retry      bool   // a link to Frame.Path again
+	OffersStay bool   // there is no internet: a button to dismiss the portal
+	Doors      []Door // what is available without it
+	Essential  bool   // essential services are available
 }
 
-// Signpost is for a program that asked for something else, and for the person who sees it all the same: it is short, says
-// why that is not to be had, and leads a browser on.
+// Link is a link to a page.
+type Link struct{ Href, Text string }
+
+// Signpost is for a program that requested another site, and for a person who sees it anyway. It is short, says why the site
+// is not available, and redirects a browser.
 type Signpost struct {
 	Words *Words
 	Title string
 	To    string // URL of the first page
 }
 
-// Essential is the list of the services that are open to everybody.
+// Essential is the list of the walled garden's services.
 type Essential struct {
 	Frame
 	Topics     []Topic
 	OffersStay bool
 }
 
-// Topic is what several services are about.
+// Topic is a category of services.
 type Topic struct {
 	Key       string // unique on its page
 	Title     string
@@ -118,102 +119,100 @@ type Topic struct {
 	Services  []Service
 }
 
-// Service is one that is open to everybody.
+// TopicPictograms are the pictograms of the categories of services; "own" is for the technician's additions.
+var TopicPictograms = map[string]string{
+	"rights": "euro", "help": "lifebuoy", "health": "cross", "housing": "house", "work": "briefcase", "papers": "card",
+	"accounts": "key", "own": "pin",
+}
+
+// Service is a service of the walled garden.
 type Service struct {
 	Title   string
-	Purpose string // "" for nothing to say
-	Host    string // where it is
+	Purpose string // "" for none
+	Host    string // its host name
+	Phone   string // its telephone number as people write it, "" for none
+	Checked string // in which month that was looked up: "novembre 2026"
 }
 
-// Page is a struct that has a template.
+// Dial is the telephone number without spaces.
+func (s Service) Dial() string { return strings.ReplaceAll(s.Phone, " ", "") }
+
+// Accessibility says how far everybody can use the pages, and whom to tell when something is in the way. It must stay
+// true: what its words promise is held by tests, by the criterion's number of RGAA 4.1 (those that apply: there are no
+// scripts, time limits, data tables for layout or moving things). What packs bring into a frame is their makers'.
+//
+//	1.1, 1.2   drawings have role="img" and a name, pictograms stand beside a word and are hidden
+//	2.1, 2.2   the frame of a pack's pages is named by the pack's title
+//	3.1        nothing is said by colour alone: a press has a shape, a drawing's right and wrong a sign
+//	3.2, 3.3   text 7:1, drawings and frames of fields 3:1 (TestContrast)
+//	4.1, 4.10  films of packs: captions where the pack has them; nothing plays by itself
+//	6.1, 6.2   links and buttons have words of their own
+//	8.1 to 8.9 doctype, language of the page and of each part in another one, a title that says what and where
+//	8.10       direction of the text
+//	9.1 to 9.3 one h1, headings in order, lists as lists, landmarks
+//	10.1 to 10.4 style apart from content, readable without it, at 200 % and with text alone enlarged
+//	10.7       visible focus (:focus-visible, 3 px)
+//	10.11      no scrolling sideways at 320 px (browser test)
+//	11.1, 11.2 the one field, the search, has a label; 11.9 buttons have words
+//	12.1, 12.2, 12.6, 12.7 search and links at the same place; landmarks; a link to the content
+//	12.8, 12.9 the order of the page is the order of the keyboard; no trap
+//	13.1, 13.2 the session's page, which loads itself each minute, has a link that stops that; no new windows
+//	13.8, 13.9 nothing moves; both orientations of the screen
+type Accessibility struct{ Frame }
+
+// Page is a struct with a template. It embeds a [Frame].
 type Page interface {
-	template() (name string, words *Words)
+	// Template returns its name: a file in pages, in a share's folder after the share's name.
+	Template() string
+	words() *Words
 }
 
-func (p First) template() (string, *Words)     { return "first", p.Words }
-func (p Session) template() (string, *Words)   { return "session", p.Words }
-func (p Notice) template() (string, *Words)    { return "notice", p.Words }
-func (p Essential) template() (string, *Words) { return "essential", p.Words }
-func (p Signpost) template() (string, *Words)  { return "signpost", p.Words }
-func (p Lender) template() (string, *Words)    { return "lender", p.Words }
+// Framer is a page that shows pages of the box in a frame.
+type Framer interface{ ShowsFrame() }
 
-// Render makes a page's HTML.
-func Render(p Page) ([]byte, error) {
-	name, words := p.template()
+// Discreet is a page that may hide its address from every page that it links to, also from ours. Then it has no forms, and
+// its title and its address say nothing.
+type Discreet interface{ HidesAddress() bool }
+
+func (f Frame) words() *Words    { return f.Words }
+func (p Signpost) words() *Words { return p.Words }
+
+func (First) Template() string         { return "first" }
+func (Session) Template() string       { return "session" }
+func (Notice) Template() string        { return "notice" }
+func (Essential) Template() string     { return "essential" }
+func (Signpost) Template() string      { return "signpost" }
+func (Lender) Template() string        { return "lender" }
+func (Accessibility) Template() string { return "accessibility" }
+
+// render renders a page's HTML, and returns its template's room.
+func render(p Page) (html []byte, from *room, err error) {
+	name, words := p.Template(), p.words()
+	parse, ok := words.catalog.templates[name]
+	if !ok {
+		return nil, nil, fmt.Errorf("render page %q in %q: no such template", name, words.Code)
+	}
+	t := parse()
 	var b bytes.Buffer
-	if err := templates[words.Code]()[name].ExecuteTemplate(&b, "layout", p); err != nil {
-		return nil, fmt.Errorf("render page %q in %q: %w", name, words.Code, err)
+	if err := t.render(&b, p); err != nil {
+		return nil, nil, fmt.Errorf("render page %q in %q: %w", name, words.Code, err)
 	}
-	return b.Bytes(), nil
+	return b.Bytes(), t.room, nil
 }
 
+// Our styles: common ones, and those of single pages, so that the first page stays small. Colours are named by purpose:
+// ground, card and tint are backgrounds; ink and soft are text; go is for buttons; warn is for warnings; look is the
+// keyboard's focus. At night, and in print, the same names have other values. Drawings have their own: see
+// tutorials/lessons/KIT.md.
 var (
-	// styles are what all pages have, and what some have besides, so that the first page stays light. Colours go by what
-	// they mean: ground, card and tint lie behind; ink and soft are text; go is what one presses; warn is a sign; look
-	// shows where the keyboard is. At night, and in print, the same names have other values. A drawing has its own: see
-	// tutorials/KIT.md.
-	styles = map[string]string{
-		"style": mustRead("pages/style.css"), "lender": mustRead("pages/lender.css"),
-		"essential": mustRead("pages/essential.css"), "drawing": mustRead("pages/drawing.css"),
-		"first": mustRead("pages/first.css"), "lessons": mustRead("pages/lessons.css"),
-	}
-
-	// Policy is the Content-Security-Policy of every page: nothing is loaded but the styles within the page, known by their
-	// hashes, the icon, and the box's own pictures and films; forms lead here only; no other site may frame a page.
-	Policy = "default-src 'none'; style-src" + hashes(styles) + "; " +
-		"img-src 'self' data:; media-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-
-	// packPolicy is that of the page with a pack's frame, which shows pages of the box and no others, wherever a script or a
-	// link in it leads. That sends the frame only: its sandbox lets nothing in it reach the window.
-	packPolicy = Policy + "; frame-src 'self'"
-
-	// kinds are the templates, each with those files of parts that it needs besides the layout.
-	kinds = map[string][]string{
-		"first": nil, "session": nil, "notice": nil, "essential": nil, "lender": nil, "signpost": nil, "accessibility": {"lessons"},
-		"tutorials": {"lessons"}, "path": {"lessons"}, "lesson": {"lessons"}, "story": {"lessons"}, "text": {"lessons"},
-		"pack": {"lessons"},
-	}
-
 	// scene is the drawing on the first page: people who meet on a footbridge.
-	scene = template.HTML(mustRead("pages/scene.svg"))
+	scene = template.HTML(mustRead(files, "pages/scene.svg"))
 
 	pictograms = loadPictograms()
-
-	// templates are each language's, by kind.
-	templates = func() map[string]func() map[string]*template.Template {
-		all := make(map[string]func() map[string]*template.Template, len(languages))
-		for code := range languages {
-			all[code] = sync.OnceValue(func() map[string]*template.Template { return loadTemplates(Language(code)) })
-		}
-		return all
-	}()
 )
 
-// hashes lists styles as the policy does.
-func hashes(styles map[string]string) string {
-	var all []string
-	for _, name := range slices.Sorted(maps.Keys(styles)) {
-		all = append(all, " 'sha256-"+hash(styles[name])+"'")
-	}
-	return strings.Join(all, "")
-}
-
-func hash(s string) string {
-	sum := sha256.Sum256([]byte(s))
-	return base64.StdEncoding.EncodeToString(sum[:])
-}
-
-// mustRead returns an embedded file: one that is missing is a program built wrong.
-func mustRead(name string) string {
-	b, err := files.ReadFile(name)
-	if err != nil {
-		panic(err)
-	}
-	return string(b)
-}
-
-// loadPictograms wraps each drawing, made on a grid of 24 by 24, in its svg element. A pictogram always stands beside a
-// word, so screen readers pass it over. Arrows turn where one reads from the right.
+// loadPictograms wraps each drawing, on a grid of 24 by 24, in its svg element. A pictogram always stands next to a word, so
+// screen readers ignore it. Arrows are mirrored in right-to-left languages.
 func loadPictograms() map[string]template.HTML {
 	entries, err := files.ReadDir("pictograms")
 	if err != nil {
@@ -226,45 +225,22 @@ func loadPictograms() map[string]template.HTML {
 			class = ` class="turns"`
 		}
 		all[name] = template.HTML(`<svg viewBox="0 0 24 24" width="24" height="24"` + class +
-			` aria-hidden="true">` + mustRead("pictograms/"+e.Name()) + `</svg>`)
+			` aria-hidden="true">` + mustRead(files, "pictograms/"+e.Name()) + `</svg>`)
 	}
 	return all
 }
 
-// icon is the page's icon as a data URL, so that no browser asks for one.
+// icon returns the page's icon as a data URL, so that browsers do not request one.
 func icon() template.URL {
 	svg := `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" fill="none" stroke="#2a9d8f" stroke-width="2">` +
-		mustRead("pictograms/bridge.svg") + `</svg>`
+		mustRead(files, "pictograms/bridge.svg") + `</svg>`
 	return template.URL("data:image/svg+xml," + url.PathEscape(svg))
 }
 
-// loadTemplates parses every kind of page, with a language's words bound to the functions that pages use.
-func loadTemplates(words *Words) map[string]*template.Template {
-	all := make(map[string]*template.Template, len(kinds))
-	layout := template.Must(template.New("").Funcs(template.FuncMap{
-		"t": words.Message,
-		"lines": func(key string, pairs ...string) ([]string, error) {
-			m, err := words.Message(key, pairs...)
-			return strings.Split(strings.TrimSpace(m), "\n"), err
-		},
-		"isolate":   words.Isolate,
-		"style":     func(name string) template.CSS { return template.CSS(styles[name]) },
-		"icon":      icon,
-		"scene":     func() template.HTML { return scene },
-		"pictogram": pictogram,
-		"text":      strconv.Itoa,
-		"number":    func(i int) int { return i + 1 },
-	}).ParseFS(files, "pages/layout.html"))
-	for name, shared := range kinds {
-		page := template.Must(layout.Clone())
-		for _, file := range append(shared, name) {
-			template.Must(page.ParseFS(files, path.Join("pages", file+".html")))
-		}
-		all[name] = page
-	}
-	return all
-}
+// HasPictogram says whether there is a pictogram with a name.
+func HasPictogram(name string) bool { return pictograms[name] != "" }
 
+// pictogram returns a decorative symbol next to a word.
 func pictogram(name string) (template.HTML, error) {
 	p, ok := pictograms[name]
 	if !ok {

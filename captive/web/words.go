@@ -21,21 +21,22 @@ import (
 //go:embed words/*.toml
 var wordFiles embed.FS
 
-// Words is one language: its messages, and how it writes times and amounts.
+// Words is one language: its messages, and its formats of times and amounts.
 type Words struct {
 	Tag       language.Tag
 	Code      string // as the file is named and as pages say it in their lang attribute, e.g. "fr"
 	Name      string // the language's name in itself
 	Direction string // "ltr" or "rtl"
-	Reviewed  bool   // by somebody who speaks it
+	Reviewed  bool   // by a speaker
 
-	locale   language.Tag      // whose numbers and plural forms it has
+	locale   language.Tag      // for its numbers and plural forms
 	numbers  *message.Printer  // writes them
 	messages map[string]string // by "section.key"; an array's items by "section.key.0" and on
+	catalog  *Catalog          // that it belongs to
 }
 
-// languages has every language there is, by code. Each is read when it is first asked for: a small board feels what it
-// reads, and most boxes offer two, most commands none.
+// languages has every language by code, with our own words. Each is read when it is first requested: reading takes a small
+// board noticeable time, most boxes offer two, and most commands need none.
 var languages = func() map[string]func() *Words {
 	names, err := fs.Glob(wordFiles, "words/*.toml")
 	if err != nil {
@@ -44,7 +45,7 @@ var languages = func() map[string]func() *Words {
 	all := make(map[string]func() *Words, len(names))
 	for _, name := range names {
 		all[code(name)] = sync.OnceValue(func() *Words {
-			w, err := load(wordFiles, name)
+			w, err := load(wordFiles, name, nil)
 			if err != nil {
 				panic(err) // the files are part of the program: it was built wrong
 			}
@@ -54,21 +55,13 @@ var languages = func() map[string]func() *Words {
 	return all
 }()
 
-// Language returns a language's words, or nil if there are none.
-func Language(code string) *Words {
-	if read, ok := languages[code]; ok {
-		return read()
-	}
-	return nil
-}
-
 // code returns the code of the language of a words file.
 func code(name string) string { return strings.TrimSuffix(path.Base(name), ".toml") }
 
-// load reads words/CODE.toml. Its error names the file, and the key if there is one. That a file which can be read says
-// what pages ask for is not looked at here, on the box: tests do that.
-func load(files fs.FS, name string) (*Words, error) {
-	w, err := parse(files, name)
+// load reads words/CODE.toml, ours or a share's: see parse. Its error names the file, and the key if there is one. Tests,
+// not the box, check that a file has every message that pages use.
+func load(files fs.FS, name string, of *Words) (*Words, error) {
+	w, err := parse(files, name, of)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
@@ -76,32 +69,21 @@ func load(files fs.FS, name string) (*Words, error) {
 	return w, nil
 }
 
-// parse reads a language's file, its messages as they were typed.
-func parse(files fs.FS, name string) (*Words, error) {
+// parse reads a language's file, with its messages as typed. Our own file describes the language; a share's has only
+// messages of that language.
+func parse(files fs.FS, name string, of *Words) (*Words, error) {
 	var sections map[string]toml.Primitive
 	file, err := toml.DecodeFS(files, name, &sections)
 	if err != nil {
 		return nil, err
 	}
-	var head struct {
-		Name, Direction, Locale string
-		Reviewed                bool
+	w := of.with(make(map[string]string))
+	if of == nil {
+		if w, err = parseHead(code(name), file, sections["language"]); err != nil {
+			return nil, err
+		}
+		delete(sections, "language")
 	}
-	if err := file.PrimitiveDecode(sections["language"], &head); err != nil {
-		return nil, err
-	}
-	delete(sections, "language")
-	w := &Words{
-		Code: code(name), Name: head.Name, Direction: head.Direction, Reviewed: head.Reviewed,
-		messages: make(map[string]string),
-	}
-	if w.Tag, err = language.Parse(w.Code); err != nil {
-		return nil, err
-	}
-	if w.locale, err = language.Parse(head.Locale); err != nil {
-		return nil, fmt.Errorf("language.locale: %q: %w", head.Locale, err)
-	}
-	w.numbers = message.NewPrinter(w.locale)
 	for name, section := range sections {
 		var tree map[string]any
 		if err := file.PrimitiveDecode(section, &tree); err != nil {
@@ -111,6 +93,40 @@ func parse(files fs.FS, name string) (*Words, error) {
 			return nil, err
 		}
 	}
+	return w, nil
+}
+
+// with returns the same language with other messages.
+func (w *Words) with(messages map[string]string) *Words {
+	if w == nil {
+		return nil
+	}
+	other := *w
+	other.messages = messages
+	return &other
+}
+
+// parseHead reads a language's description.
+func parseHead(code string, file toml.MetaData, section toml.Primitive) (*Words, error) {
+	var head struct {
+		Name, Direction, Locale string
+		Reviewed                bool
+	}
+	if err := file.PrimitiveDecode(section, &head); err != nil {
+		return nil, err
+	}
+	w := &Words{
+		Code: code, Name: head.Name, Direction: head.Direction, Reviewed: head.Reviewed,
+		messages: make(map[string]string),
+	}
+	var err error
+	if w.Tag, err = language.Parse(w.Code); err != nil {
+		return nil, err
+	}
+	if w.locale, err = language.Parse(head.Locale); err != nil {
+		return nil, fmt.Errorf("language.locale: %q: %w", head.Locale, err)
+	}
+	w.numbers = message.NewPrinter(w.locale)
 	return w, nil
 }
 
@@ -140,7 +156,7 @@ func (w *Words) add(key string, value any) error {
 // errNoMessage is returned for a key that a language lacks.
 var errNoMessage = errors.New("no such message")
 
-// Message returns the message of a key with its {placeholders} filled in: pairs holds name, value, name, value …
+// Message returns a key's message with its {placeholders} filled in: pairs holds name, value, name, value …
 func (w *Words) Message(key string, pairs ...string) (string, error) {
 	m, ok := w.messages[key]
 	if !ok {
@@ -152,7 +168,7 @@ func (w *Words) Message(key string, pairs ...string) (string, error) {
 	return m, nil
 }
 
-// T is Message for keys that are known to exist; of one that does not, it shows the key.
+// T is Message for keys that are known to exist. For a missing one it returns the key.
 func (w *Words) T(key string, pairs ...string) string {
 	m, err := w.Message(key, pairs...)
 	if err != nil {
@@ -161,15 +177,15 @@ func (w *Words) T(key string, pairs ...string) string {
 	return m
 }
 
-// Lines is T cut into lines: one sentence each, by the rule of the words files.
+// Lines is T split into lines: one sentence each, by the rule of the words files.
 func (w *Words) Lines(key string, pairs ...string) []string {
 	return strings.Split(w.T(key, pairs...), "\n")
 }
 
-// Isolate keeps a text that is written from left to right, such as a name or an address, from mixing with what stands
-// around it in a language that is written from right to left (UAX #9, section 2.4.1). It does so by characters and not by
-// elements because they hold in titles, attributes and messages, too, and pages from left to right stay as they are. Not
-// by FIRST STRONG ISOLATE: a text that is made of others would be taken for what it is around them.
+// Isolate keeps a left-to-right text, such as a name or an address, from mixing with the text around it in a right-to-left
+// language (UAX #9, section 2.4.1). It uses characters and not elements because they work in titles, attributes and
+// messages, too, and left-to-right pages stay unchanged. FIRST STRONG ISOLATE would not do: it ignores
+// isolated texts within the text, and takes the direction from the characters around them.
 func (w *Words) Isolate(s string) string {
 	first := strings.IndexFunc(s, unicode.IsLetter)
 	if w.Direction != "rtl" || s == "" || first >= 0 && rightToLeft.MatchString(s[first:]) {
@@ -178,16 +194,16 @@ func (w *Words) Isolate(s string) string {
 	return leftToRightIsolate + s + popIsolate
 }
 
-// rightToLeft is a text that begins with a letter of such a script.
+// rightToLeft matches a text that begins with a letter of such a script.
 var rightToLeft = regexp.MustCompile(`^[\p{Arabic}\p{Hebrew}]`)
 
-// forms are the names that CLDR gives to plural forms, as the words files use them.
+// forms are CLDR's names of plural forms, as the words files use them.
 var forms = map[plural.Form]string{
 	plural.Other: "other", plural.Zero: "zero", plural.One: "one",
 	plural.Two: "two", plural.Few: "few", plural.Many: "many",
 }
 
-// form returns the name of the plural form that goes with a number of tenths: 15 is 1.5.
+// form returns the name of the plural form for a number of tenths: 15 is 1.5.
 func (w *Words) form(tenths int) string {
 	visible, fraction := 0, tenths%10
 	if fraction != 0 {
@@ -203,40 +219,45 @@ const (
 	popIsolate         = "\u2069"
 )
 
-// typeset puts into messages what translators need not type.
+// typeset adds to messages what translators need not type.
 func (w *Words) typeset() {
 	for key, m := range w.messages {
-		m = strings.ReplaceAll(m, "Wi-Fi", "Wi\u2011Fi") // no line ends within it
 		if strings.HasPrefix(key, "unit.") {
 			m = numbered.ReplaceAllString(m, "$1"+noBreak)
 		}
-		if w.Code == "fr" {
-			m = frenchSpaces(m)
-		}
-		if w.Direction == "rtl" {
-			m = latinRun.ReplaceAllStringFunc(m, w.isolateLatin)
-		}
-		w.messages[key] = m
+		w.messages[key] = w.Typeset(m)
 	}
 }
 
-// numbered is a number before its unit.
+// Typeset adds to a text in this language what its author need not type.
+func (w *Words) Typeset(s string) string {
+	s = strings.ReplaceAll(s, "Wi-Fi", "Wi\u2011Fi") // no line break within it
+	if w.Code == "fr" {
+		s = frenchSpaces(s)
+	}
+	if w.Direction == "rtl" {
+		s = latinRun.ReplaceAllStringFunc(s, w.isolateLatin)
+	}
+	return s
+}
+
+// numbered matches a number before its unit.
 var numbered = regexp.MustCompile(`(\d) `)
 
 var frenchMarks = regexp.MustCompile(` ([;!?»])|(«) `)
 
-// frenchSpaces puts the spaces that French typography wants around its marks.
+// frenchSpaces sets the spaces that French typography requires around its marks.
 func frenchSpaces(s string) string {
 	s = frenchMarks.ReplaceAllString(s, "$2"+narrowNoBreak+"$1")
 	return strings.ReplaceAll(s, " :", noBreak+":")
 }
 
-// latinRun is a name in Latin letters with what stands within it, as in "1 jeune 1 solution" and "France Titres (ANTS)";
-// or a placeholder, which is none.
+// latinRun matches a run of Latin letters with what stands within it, as in "1 jeune 1 solution" and "France Titres (ANTS)",
+// or a placeholder, which is not one.
 var latinRun = regexp.MustCompile(`\{[a-z]+\}|` +
 	`(?:\d+ )?\p{Latin}(?:[\p{Latin}\d ’.@:/\x{2011}-]*[\p{Latin}\d])?(?: \([\p{Latin}\d ]+\))?`)
 
-// isolateLatin isolates what latinRun found.
+// isolateLatin isolates a match of latinRun.
 func (w *Words) isolateLatin(run string) string {
 	if run[0] == '{' {
 		return run

@@ -3,16 +3,17 @@ package web
 import (
 	"errors"
 	"io/fs"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/fstest"
 	"time"
 )
 
-// Each way to break a file is an error that names file and key; the files as they are have none.
+// Each way to break a file is an error that names file and key; the actual files have none.
 func TestBrokenWords(t *testing.T) {
 	t.Parallel()
-	files := theFiles(t)
+	files := theFiles(t, wordFiles)
 	for _, test := range []struct {
 		file, old, new, problem string
 	}{
@@ -57,45 +58,110 @@ func TestBrokenWords(t *testing.T) {
 		broken := fstest.MapFS{
 			"words/fr.toml": files["words/fr.toml"], name: {Data: []byte(strings.Replace(text, test.old, test.new, 1))},
 		}
-		if err := loadAndCheck(broken); err == nil || !strings.Contains(err.Error(), test.problem) {
+		if err := loadAndCheck(broken, nil); err == nil || !strings.Contains(err.Error(), test.problem) {
 			t.Errorf("%s with %q for %q: %v, want %s", name, test.new, test.old, err, test.problem)
 		}
 	}
-	if err := loadAndCheck(fstest.MapFS{"words/no-place.toml": {}}); err == nil || !strings.Contains(err.Error(), "no-place") {
+	if err := loadAndCheck(fstest.MapFS{"words/no-place.toml": {}}, nil); err == nil || !strings.Contains(err.Error(), "no-place") {
 		t.Errorf("words of no language: %v", err)
 	}
-	if err := loadAndCheck(fstest.MapFS{}); err == nil {
+	if err := loadAndCheck(fstest.MapFS{}, nil); err == nil {
 		t.Error("no words are no error")
 	}
-	if err := loadAndCheck(files); err != nil {
+	if err := loadAndCheck(files, nil); err != nil {
 		t.Errorf("the files as they are:\n%v", err)
 	}
 }
 
-// loadAndCheck says all that is wrong with words files.
-func loadAndCheck(files fstest.MapFS) error {
+// Every share has the same messages in every language, and each way to break one of its files is such an error. No two rooms
+// have the same message.
+func TestBrokenWordsOfShares(t *testing.T) {
+	t.Parallel()
+	taken := map[string]string{}
+	for room, dir := range allRooms(t) {
+		files := theFiles(t, dir)
+		if room == "" {
+			files = theFiles(t, wordFiles)
+		}
+		w, err := parse(files, "words/fr.toml", french)
+		if err != nil && room != "" {
+			t.Fatal(err)
+		}
+		if room == "" {
+			w = french
+		}
+		for key := range w.messages {
+			if other, ok := taken[key]; ok {
+				t.Errorf("%swords/fr.toml: %s: it is also in %swords/fr.toml", room, key, other)
+			}
+			taken[key] = room
+		}
+		if room == "" {
+			continue
+		}
+		last := "uk"
+		for code := range languages {
+			if technicians := room == "admin/"; technicians && code != "fr" && code != "en" {
+				last = "en" // their pages are in two languages
+			} else if files["words/"+code+".toml"] == nil {
+				t.Errorf("%swords/%s.toml: not there", room, code)
+			}
+		}
+		if err := loadAndCheck(files, Language); err != nil {
+			t.Errorf("%s: the files as they are:\n%v", room, err)
+		}
+		name := "words/" + last + ".toml"
+		text := string(files[name].Data)
+		m := regexp.MustCompile(`(?m)^\[([a-z]+)\]\n([a-z-]+) = `).FindStringSubmatch(text)
+		if m == nil {
+			t.Fatalf("%s: no message to break", room)
+		}
+		section, key := m[1], m[2]
+		for _, test := range []struct{ old, new, problem string }{
+			{key + " = ", "bygone = ", name + ": " + section + "." + key + ": not there"},
+			{key + " = ", "bygone = ", name + ": " + section + ".bygone: fr has no such message"},
+			{key + " = ", key + " = 1 # ", name + ": " + section + "." + key + ": a message must be text"},
+			{key + " = \"", key + " = \"{none}", name + ": " + section + "." + key + ": fr has no {none}"},
+			{key + " = \"", key + " = \" ", name + ": " + section + "." + key + ": a space too many"},
+			{"[" + section + "]", "[language]\nname = \"\"\n[" + section + "]", name + ": language.name: "},
+		} {
+			broken := fstest.MapFS{"words/fr.toml": files["words/fr.toml"]}
+			broken[name] = &fstest.MapFile{Data: []byte(strings.Replace(text, test.old, test.new, 1))}
+			if err := loadAndCheck(broken, Language); err == nil || !strings.Contains(err.Error(), test.problem) {
+				t.Errorf("%s: with %q for %q: %v, want %s", room, test.new, test.old, err, test.problem)
+			}
+		}
+	}
+}
+
+// loadAndCheck returns every error in words files: ours, or a share's in the existing languages.
+func loadAndCheck(files fstest.MapFS, language func(code string) *Words) error {
 	var problems []error
 	all := map[string]*Words{}
 	for name := range files {
-		if _, err := load(files, name); err != nil {
+		var of *Words
+		if language != nil {
+			of = language(code(name))
+		}
+		if _, err := load(files, name, of); err != nil {
 			problems = append(problems, err)
-		} else if w, err := parse(files, name); err == nil { // as it was typed
+		} else if w, err := parse(files, name, of); err == nil { // as typed
 			all[w.Code] = w
 		}
 	}
 	return errors.Join(append(problems, check(all)...)...)
 }
 
-// theFiles is a copy of the words files.
-func theFiles(t *testing.T) fstest.MapFS {
+// theFiles returns a copy of a room's words files.
+func theFiles(t *testing.T, from fs.FS) fstest.MapFS {
 	t.Helper()
 	files := fstest.MapFS{}
-	names, err := fs.Glob(wordFiles, "words/*.toml")
+	names, err := fs.Glob(from, "words/*.toml")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range names {
-		data, err := fs.ReadFile(wordFiles, name)
+		data, err := fs.ReadFile(from, name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -110,14 +176,14 @@ func TestMessage(t *testing.T) {
 		t.Errorf("%q, want %q", got, want)
 	}
 	if _, err := french.Message("no.such"); err == nil {
-		t.Error("a message that is not there is no error")
+		t.Error("a message that is not there gives no error")
 	}
 	if got := french.T("no.such"); got != "no.such" {
 		t.Errorf("a message that is not there is %q", got)
 	}
 }
 
-// What is not Arabic stands apart in Arabic, and typesetting leaves placeholders alone.
+// Other scripts are isolated in Arabic, and typesetting leaves placeholders alone.
 func TestIsolate(t *testing.T) {
 	t.Parallel()
 	w := &Words{Direction: "rtl", messages: map[string]string{}}
@@ -135,7 +201,7 @@ func TestIsolate(t *testing.T) {
 			t.Errorf("%s: %q, want %q", typed, got, want)
 		}
 	}
-	// A text of the language's own that is put together from others stays as it is: it would turn round.
+	// A text of the language's own that is made of others stays as it is: isolated, its order would be reversed.
 	arabic := Language("ar")
 	day := arabic.Day(time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC))
 	if want := "\u206623\u2069" + noBreak + "نوفمبر"; day != want {

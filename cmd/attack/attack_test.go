@@ -10,10 +10,10 @@ import (
 // TestAttacks: each has a name of its own, says what it does and what it may cost, and can be played alone.
 func TestAttacks(t *testing.T) {
 	for _, a := range attacks {
-		if a.what == "" || a.limit == "" || a.play == nil {
+		if a.what == "" || a.limit == "" || a.run == nil {
 			t.Errorf("%q lacks something", a.name)
 		}
-		if w := a.world; w.admitted > w.joined || w.joined > w.residents {
+		if w := a.setup; w.admitted > w.joined || w.joined > w.residents {
 			t.Errorf("%s: %d of %d residents join, %d are admitted", a.name, w.joined, w.residents, w.admitted)
 		}
 		if chosen, err := choose(a.name); err != nil || len(chosen) != 1 {
@@ -31,7 +31,7 @@ func TestAttacks(t *testing.T) {
 	}
 }
 
-// TestWaits: what never came is late, whatever else came.
+// TestWaits: a failed attempt is late, independent of the others.
 func TestWaits(t *testing.T) {
 	const limit = time.Second
 	for _, c := range []struct {
@@ -46,7 +46,7 @@ func TestWaits(t *testing.T) {
 		{"one of twenty did not come", append(make([]time.Duration, 19), -1), false, true},
 		{"two of twenty did not come", append(make([]time.Duration, 18), -1, -1), false, false},
 	} {
-		w := new(waits)
+		w := new(latencies)
 		for _, d := range c.came {
 			if d < 0 {
 				w.add(0, errors.ErrUnsupported)
@@ -65,7 +65,7 @@ func TestWaits(t *testing.T) {
 
 // TestSilence: a silence that goes on counts.
 func TestSilence(t *testing.T) {
-	h := new(heart)
+	h := new(watchdog)
 	if h.longest() != 0 {
 		t.Error("a daemon that has not begun is silent")
 	}
@@ -75,7 +75,7 @@ func TestSilence(t *testing.T) {
 	if got := h.longest(); got != 59*time.Minute {
 		t.Errorf("the longest silence is %v", got)
 	}
-	h = new(heart)
+	h = new(watchdog)
 	h.beat(now.Add(-time.Hour))
 	if got := h.longest(); got < time.Hour {
 		t.Errorf("the longest silence is %v", got)

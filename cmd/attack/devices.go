@@ -15,39 +15,39 @@ import (
 
 var deviceAttacks = []attack{
 	{
-		name: "arp", what: "a device says 10 s, once a second, that an admitted one's address is at its own",
+		name: "arp", what: "a device claims an admitted one's address by ARP, once a second for 10 s",
 		limit: "goodput ≥ 0.90 of before, no frame of it at the other",
-		world: world{residents: 2, joined: 2, admitted: 1}, play: forgeARP,
+		setup: setup{residents: 2, joined: 2, admitted: 1}, run: forgeARP,
 	},
 	{
-		name: "takeover", what: "the same device takes the address, and ends the session",
+		name: "takeover", what: "the same device takes the address and ends the session",
 		limit: "the session goes on",
-		world: world{residents: 2, joined: 2, admitted: 1}, play: takeOver,
+		setup: setup{residents: 2, joined: 2, admitted: 1}, run: takeOver,
 	},
 	{
 		name: "arpall", what: "a device asks who has addresses that are not the box's: its own, a free one, 8.8.8.8, 169.254.7.7, the lender's",
 		limit: "no answer, and one for the box's own",
-		world: world{residents: 1}, play: askARP,
+		setup: setup{residents: 1}, run: askARP,
 	},
 	{
-		name: "byhand", what: "a device has set its address by hand; the server would give the same to a newcomer",
+		name: "byhand", what: "a device has a static address that the DHCP server would give to a newcomer",
 		limit: "the page within 5 s, then 20 of 20 answers while the newcomer joins",
-		world: world{residents: 2}, play: setByHand,
+		setup: setup{residents: 2}, run: setByHand,
 	},
 	{
 		name: "discover", what: "a device sends 400 DHCPDISCOVER a second",
 		limit: "10 of 10 newcomers have a lease within 2 s",
-		world: world{residents: 11}, play: floodDiscover,
+		setup: setup{residents: 11}, run: floodDiscover,
 	},
 	{
-		name: "starve", what: "a device asks for leases for 1,021 devices that it made up, from its own address",
+		name: "starve", what: "a device requests leases for 1,021 fake devices, from its own address",
 		limit: "a newcomer elsewhere has a lease within 5 s",
-		world: world{residents: 2, joined: 1}, play: starve,
+		setup: setup{residents: 2, joined: 1}, run: starve,
 	},
 }
 
-// lie says that a device's address is at another hardware address: to the box, and to all.
-func lie(address netip.Addr, mac net.HardwareAddr) [][]byte {
+// spoofedARP claims a device's address for another hardware address: to the box, and by broadcast.
+func spoofedARP(address netip.Addr, mac net.HardwareAddr) [][]byte {
 	answer := hostile.ARP{
 		Link: hostile.Link{To: boxMAC, From: mac}, Reply: true,
 		Sender: address, TargetMAC: boxMAC, Target: hotspot.Addr(),
@@ -56,10 +56,10 @@ func lie(address netip.Addr, mac net.HardwareAddr) [][]byte {
 	return [][]byte{answer.Frame(), announcement.Frame()}
 }
 
-func forgeARP(ctx context.Context, s *stage) (o outcome, err error) {
+func forgeARP(ctx context.Context, s *testbed) (o outcome, err error) {
 	victim, attacker := s.Residents[0], s.Residents[1]
 	address := victim.Lease().Address.Addr()
-	w, err := s.wire(ctx, attacker)
+	w, err := s.rawSocket(ctx, attacker)
 	if err != nil {
 		return o, err
 	}
@@ -71,26 +71,26 @@ func forgeARP(ctx context.Context, s *stage) (o outcome, err error) {
 	defer transfer.Stop()
 	rate := func(d time.Duration) (float64, error) {
 		start, bytes := time.Now(), transfer.Total()
-		err := pause(ctx, d)
+		err := sleep(ctx, d)
 		return float64(transfer.Total()-bytes) * 8 / time.Since(start).Seconds(), err
 	}
-	if err := pause(ctx, time.Second); err != nil { // it finds its pace
+	if err := sleep(ctx, time.Second); err != nil { // it reaches its rate
 		return o, err
 	}
 	before, err := rate(4 * time.Second)
 	if err != nil {
 		return o, err
 	}
-	theirs := w.Tally(func(f []byte) bool {
+	theirs := w.Count(func(f []byte) bool {
 		p, ok := hostile.ReadIPv4(f)
 		return ok && p.Destination == address
 	})
 	stop := background(ctx, func(ctx context.Context) error {
 		for {
-			if err := w.Send(lie(address, attacker.MAC)...); err != nil {
+			if err := w.Send(spoofedARP(address, attacker.MAC)...); err != nil {
 				return err
 			}
-			if err := pause(ctx, time.Second); err != nil {
+			if err := sleep(ctx, time.Second); err != nil {
 				return err
 			}
 		}
@@ -104,15 +104,15 @@ func forgeARP(ctx context.Context, s *stage) (o outcome, err error) {
 	}
 	frames, _, err := theirs.Stop()
 	return outcome{
-		kept: fmt.Sprintf("%.2f of %.2f Mbit/s, %d frames at the other", during/1e6, before/1e6, frames),
-		ok:   during >= 0.9*before && frames == 0,
+		result: fmt.Sprintf("%.2f of %.2f Mbit/s, %d frames at the other", during/1e6, before/1e6, frames),
+		ok:     during >= 0.9*before && frames == 0,
 	}, err
 }
 
-func takeOver(ctx context.Context, s *stage) (o outcome, err error) {
+func takeOver(ctx context.Context, s *testbed) (o outcome, err error) {
 	victim, attacker := s.Residents[0], s.Residents[1]
 	lease := victim.Lease()
-	w, err := s.wire(ctx, attacker)
+	w, err := s.rawSocket(ctx, attacker)
 	if err != nil {
 		return o, err
 	}
@@ -124,7 +124,7 @@ func takeOver(ctx context.Context, s *stage) (o outcome, err error) {
 	const end = "POST /session/end HTTP/1.1\r\nHost: 10.80.0.1\r\nOrigin: http://10.80.0.1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 	answered := 0
 	for range 5 {
-		if err := w.Send(lie(lease.Address.Addr(), attacker.MAC)...); err != nil {
+		if err := w.Send(spoofedARP(lease.Address.Addr(), attacker.MAC)...); err != nil {
 			return o, err
 		}
 		err := attacker.Do(func() error {
@@ -150,14 +150,14 @@ func takeOver(ctx context.Context, s *stage) (o outcome, err error) {
 	}
 	now, err := s.Status(ctx)
 	return outcome{
-		kept: fmt.Sprintf("%d of 1 session; %d of 5 orders were answered", now.Residents.Sessions, answered),
-		ok:   now.Residents.Sessions == 1,
+		result: fmt.Sprintf("%d of 1 session; %d of 5 requests were answered", now.Residents.Sessions, answered),
+		ok:     now.Residents.Sessions == 1,
 	}, err
 }
 
-func askARP(ctx context.Context, s *stage) (o outcome, err error) {
+func askARP(ctx context.Context, s *testbed) (o outcome, err error) {
 	r := s.Residents[0]
-	w, err := s.wire(ctx, r)
+	w, err := s.rawSocket(ctx, r)
 	if err != nil {
 		return o, err
 	}
@@ -190,29 +190,29 @@ func askARP(ctx context.Context, s *stage) (o outcome, err error) {
 		}
 		return a.Sender == hotspot.Addr()
 	})
-	o = outcome{kept: fmt.Sprintf("%d answers to %d such questions", wrong, 2*len(others)), ok: wrong == 0}
+	o = outcome{result: fmt.Sprintf("%d answers to %d such questions", wrong, 2*len(others)), ok: wrong == 0}
 	if err != nil && ctx.Err() == nil {
-		return outcome{kept: o.kept + ", none for its own"}, nil
+		return outcome{result: o.result + ", none for its own"}, nil
 	}
 	return o, err
 }
 
-func setByHand(ctx context.Context, s *stage) (o outcome, err error) {
+func setByHand(ctx context.Context, s *testbed) (o outcome, err error) {
 	first, second := s.Residents[0], s.Residents[1]
-	w, err := s.wire(ctx, second)
+	w, err := s.rawSocket(ctx, second)
 	if err != nil {
 		return o, err
 	}
 	// What the server would give to the newcomer.
 	const id = 77
-	if err := w.Send(hostile.DHCP{Link: hostile.Link{From: second.MAC}, ID: id, Kind: hostile.Discover}.Frame()); err != nil {
+	if err := w.Send(hostile.DHCP{Link: hostile.Link{From: second.MAC}, ID: id, Type: hostile.Discover}.Frame()); err != nil {
 		return o, err
 	}
 	within, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	frame, err := w.Receive(within, func(f []byte) bool {
 		d, ok := hostile.ReadDHCP(f)
-		return ok && d.ID == id && d.Kind == hostile.Offer
+		return ok && d.ID == id && d.Type == hostile.Offer
 	})
 	if err := errors.Join(err, w.Close()); err != nil {
 		return o, err
@@ -220,13 +220,13 @@ func setByHand(ctx context.Context, s *stage) (o outcome, err error) {
 	offer, _ := hostile.ReadDHCP(frame)
 	if err := errors.Join(
 		first.SetUp(netlab.HotspotInterface, true),
-		first.AddAddress(netlab.HotspotInterface, netip.PrefixFrom(offer.Yours, hotspot.Bits())),
+		first.AddAddress(netlab.HotspotInterface, netip.PrefixFrom(offer.YourAddr, hotspot.Bits())),
 		first.AddRoute(netip.PrefixFrom(netip.IPv4Unspecified(), 0), hotspot.Addr()),
 	); err != nil {
 		return o, err
 	}
 	start := time.Now()
-	if err := s.Until(ctx, "who set its address by hand to be admitted", func() error {
+	if err := s.Until(ctx, "the device with a static address to be admitted", func() error {
 		within, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
 		return s.Admit(within, first)
@@ -249,54 +249,54 @@ func setByHand(ctx context.Context, s *stage) (o outcome, err error) {
 	switch {
 	case joinErr != nil:
 		what = "none"
-	case second.Lease().Address.Addr() == offer.Yours:
+	case second.Lease().Address.Addr() == offer.YourAddr:
 		what = "the same"
 	}
 	return outcome{
-		kept: fmt.Sprintf("admitted after %s, %d of 20 answers; the newcomer got %s", said(admitted), len(echoes), what),
-		ok:   admitted <= 5*time.Second && len(echoes) == 20 && what == "another address",
+		result: fmt.Sprintf("admitted after %s, %d of 20 answers; the newcomer got %s", seconds(admitted), len(echoes), what),
+		ok:     admitted <= 5*time.Second && len(echoes) == 20 && what == "another address",
 	}, nil
 }
 
-func floodDiscover(ctx context.Context, s *stage) (outcome, error) {
+func floodDiscover(ctx context.Context, s *testbed) (outcome, error) {
 	attacker := s.Residents[0]
-	w, err := s.wire(ctx, attacker)
+	w, err := s.rawSocket(ctx, attacker)
 	if err != nil {
 		return outcome{}, err
 	}
 	defer w.Close()
 	stop := background(ctx, func(ctx context.Context) error {
 		_, err := w.Flood(ctx, 400, func(k int) []byte {
-			return hostile.DHCP{Link: hostile.Link{From: attacker.MAC}, ID: uint32(k), Kind: hostile.Discover}.Frame()
+			return hostile.DHCP{Link: hostile.Link{From: attacker.MAC}, ID: uint32(k), Type: hostile.Discover}.Frame()
 		})
 		return err
 	})
-	if err := pause(ctx, 2*time.Second); err != nil { // what is there for a burst is used up
+	if err := sleep(ctx, 2*time.Second); err != nil { // the burst is used up
 		return outcome{}, err
 	}
 	came := s.newcomers(ctx, s.Residents[1:], nil)
 	return came.within(2 * time.Second), stop()
 }
 
-// starve asks for a lease for each made-up device, and takes what it is offered.
-func starve(ctx context.Context, s *stage) (o outcome, err error) {
+// starve requests a lease for each fake device, and accepts what it is offered.
+func starve(ctx context.Context, s *testbed) (o outcome, err error) {
 	attacker, newcomer := s.Residents[0], s.Residents[1]
-	asking, err := s.wire(ctx, attacker)
+	asking, err := s.rawSocket(ctx, attacker)
 	if err != nil {
 		return o, err
 	}
 	defer asking.Close()
-	hearing, err := s.wire(ctx, attacker)
+	hearing, err := s.rawSocket(ctx, attacker)
 	if err != nil {
 		return o, err
 	}
 	defer hearing.Close()
 	const devices = 1021
 	message := func(k int, kind byte) hostile.DHCP {
-		chaddr, _ := madeUp(k)
+		chaddr, _ := fakeDevice(k)
 		return hostile.DHCP{
 			Link: hostile.Link{From: attacker.MAC}, Source: attacker.Lease().Address.Addr(),
-			Hardware: chaddr, ID: 1<<16 + uint32(k), Kind: kind,
+			Hardware: chaddr, ID: 1<<16 + uint32(k), Type: kind,
 		}
 	}
 	leases := map[netip.Addr]bool{}
@@ -309,15 +309,15 @@ func starve(ctx context.Context, s *stage) (o outcome, err error) {
 			if err != nil {
 				return err
 			}
-			switch d, _ := hostile.ReadDHCP(frame); d.Kind {
+			switch d, _ := hostile.ReadDHCP(frame); d.Type {
 			case hostile.Offer:
 				m := message(int(d.ID&0xffff), hostile.Request)
-				m.Wanted, m.Server = d.Yours, d.Server
+				m.RequestedAddr, m.Server = d.YourAddr, d.Server
 				if err := hearing.Send(m.Frame()); err != nil {
 					return err
 				}
-			case hostile.Acknowledged:
-				leases[d.Yours] = true
+			case hostile.Ack:
+				leases[d.YourAddr] = true
 			}
 		}
 	})
@@ -325,17 +325,17 @@ func starve(ctx context.Context, s *stage) (o outcome, err error) {
 		_, err := asking.Flood(ctx, 200, func(k int) []byte { return message(k%devices, hostile.Discover).Frame() })
 		return err
 	})
-	if err := pause(ctx, 9*time.Second); err != nil {
+	if err := sleep(ctx, 9*time.Second); err != nil {
 		return o, err
 	}
 	start := time.Now()
 	for err = errors.New("not asked"); err != nil && time.Since(start) < 8*time.Second; {
 		_, err = newcomer.Join(ctx)
 	}
-	w := new(waits)
+	w := new(latencies)
 	w.add(time.Since(start), err)
 	o = w.within(5 * time.Second)
 	err = errors.Join(ask(), take())
-	o.kept += fmt.Sprintf("; made-up devices hold %d leases", len(leases))
+	o.result += fmt.Sprintf("; fake devices hold %d leases", len(leases))
 	return o, err
 }

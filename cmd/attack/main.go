@@ -1,12 +1,12 @@
-// Command attack plays what people in bad faith and odd networks do to the box, against the daemon's real program in a
-// world of namespaces, and prints one table: what was done, what the others kept, what they have to keep. It is a
-// developer's program and a part of CI: `make attack`, or as root
+// Command attack runs attacks and malformed traffic against the daemon's real program in a world of namespaces, and
+// prints one table: the attack, what others kept, and the limit of that. It is a developer's program and a part of CI:
+// `make attack`, or as root
 //
 //	go run ./cmd/attack [--only NAME,…] [--daemon FILE]
 //
-// It fails if somebody keeps less. Since it measures waiting, each limit of time is at least three times what was seen on
-// a small machine, and it runs alone. Progress goes to standard error. Whatever it makes is gone at the end, also after
-// Ctrl-C.
+// It fails if others keep less than the limit. It measures latency, so each time limit is at least three times what was
+// seen on a small machine, and it runs alone. Progress goes to standard error. Everything it creates is removed at the
+// end, also after Ctrl-C.
 package main
 
 import (
@@ -26,19 +26,19 @@ import (
 	"passerelle/cmd/internal/box"
 )
 
-// attack is one row of the table, played in a world of its own.
+// attack is one row of the table, run in a world of its own.
 type attack struct {
 	name  string // for --only
-	what  string // is done
-	limit string // of what the others keep
-	world world
-	play  func(context.Context, *stage) (outcome, error)
+	what  string // description
+	limit string // of what others keep
+	setup setup
+	run   func(context.Context, *testbed) (outcome, error)
 }
 
-// outcome is what the others kept.
+// outcome is what others kept.
 type outcome struct {
-	kept string
-	ok   bool
+	result string
+	ok     bool
 }
 
 var attacks = slices.Concat(nameAttacks, deviceAttacks, trackingAttacks, pageAttacks, packetAttacks)
@@ -55,7 +55,7 @@ func main() {
 func run(ctx context.Context, args []string, out, errs io.Writer) error {
 	f := flag.NewFlagSet("attack", flag.ContinueOnError)
 	f.SetOutput(errs)
-	only := f.String("only", "", "comma-separated `NAMES` of what to play:\n"+describe())
+	only := f.String("only", "", "comma-separated `NAMES` of attacks to run:\n"+describe())
 	program := f.String("daemon", "", "attack this `FILE` instead of building the daemon from its source")
 	if err := f.Parse(args); err != nil {
 		return err
@@ -85,42 +85,42 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 	for _, a := range chosen {
 		fmt.Fprintf(errs, "%s: %s\n", a.name, a.what)
 		begun := time.Now()
-		o, err := a.run(ctx, *program, dir)
+		o, err := a.execute(ctx, *program, dir)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		if err != nil {
-			o = outcome{kept: "could not be played: " + oneLine(err)}
+			o = outcome{result: "could not run: " + oneLine(err)}
 		}
 		verdict := "yes"
 		if !o.ok {
 			verdict = "**no**"
 			failed++
 		}
-		fmt.Fprintf(errs, "  %s (limit: %s): %s, %.0f s\n", o.kept, a.limit, verdict, time.Since(begun).Seconds())
-		rows = append(rows, fmt.Sprintf("| %s | %s | %s | %s |\n", a.what, o.kept, a.limit, verdict))
+		fmt.Fprintf(errs, "  %s (limit: %s): %s, %.0f s\n", o.result, a.limit, verdict, time.Since(begun).Seconds())
+		rows = append(rows, fmt.Sprintf("| %s | %s | %s | %s |\n", a.what, o.result, a.limit, verdict))
 	}
-	fmt.Fprintf(out, "\n| what was done | what the others kept | limit | ok |\n|---|---|---|---|\n%s", strings.Join(rows, ""))
+	fmt.Fprintf(out, "\n| attack | what others kept | limit | ok |\n|---|---|---|---|\n%s", strings.Join(rows, ""))
 	fmt.Fprintf(errs, "%d attacks in %.0f s\n", len(rows), time.Since(started).Seconds())
 	if failed > 0 {
-		return fmt.Errorf("%d of %d attacks cost the others more than they may", failed, len(rows))
+		return fmt.Errorf("%d of %d attacks exceeded their limit", failed, len(rows))
 	}
 	return nil
 }
 
-// longest is how long an attack may last: one that hangs is a failure.
-const longest = 90 * time.Second
+// attackTimeout bounds an attack: one that hangs has failed.
+const attackTimeout = 90 * time.Second
 
-// run plays the attack.
-func (a attack) run(ctx context.Context, program, dir string) (o outcome, err error) {
-	ctx, cancel := context.WithTimeout(ctx, longest)
+// execute runs the attack.
+func (a attack) execute(ctx context.Context, program, dir string) (o outcome, err error) {
+	ctx, cancel := context.WithTimeout(ctx, attackTimeout)
 	defer cancel()
-	s, err := newStage(ctx, program, dir, a.world)
+	s, err := newTestbed(ctx, program, dir, a.setup)
 	if err != nil {
 		return o, err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	return a.play(ctx, s)
+	return a.run(ctx, s)
 }
 
 func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }

@@ -19,32 +19,32 @@ import (
 )
 
 const (
-	crowd    = 32 // attacking devices
-	each     = 30 // connections of one of them
-	others   = 4  // the last residents, who only want to be served
-	besieged = 6 * time.Second
+	attackers  = 32 // attacking devices
+	each       = 30 // connections of each
+	bystanders = 4  // the last residents, whose requests are measured
+	floodTime  = 6 * time.Second
 )
 
 var pageAttacks = []attack{
 	{
-		name: "search", what: fmt.Sprintf("%d devices search for 12 unknown words over %d connections", crowd, crowd*each),
-		limit: "others' page p95 ≤ 1 s; the daemon's longest silence towards systemd ≤ 10 s",
-		world: world{residents: crowd + others, joined: crowd + others}, play: searchFlood,
+		name: "search", what: fmt.Sprintf("%d devices search for 12 unknown words over %d connections", attackers, attackers*each),
+		limit: "others' page p95 ≤ 1 s; the daemon's longest time without a watchdog report ≤ 10 s",
+		setup: setup{residents: attackers + bystanders, joined: attackers + bystanders}, run: searchFlood,
 	},
 	{
 		name: "press30", what: fmt.Sprintf("a device presses and ends over %d connections", each),
 		limit: "others' press p95 ≤ 0.3 s",
-		world: world{residents: 1 + others, joined: 1 + others}, play: pressFlood,
+		setup: setup{residents: 1 + bystanders, joined: 1 + bystanders}, run: pressFlood,
 	},
 	{
-		name: "press", what: fmt.Sprintf("%d devices press and end over %d connections", crowd, crowd*each),
+		name: "press", what: fmt.Sprintf("%d devices press and end over %d connections", attackers, attackers*each),
 		limit: "others' press p95 ≤ 0.3 s",
-		world: world{residents: crowd + others, joined: crowd + others}, play: pressFlood,
+		setup: setup{residents: attackers + bystanders, joined: attackers + bystanders}, run: pressFlood,
 	},
 	{
 		name: "reset", what: fmt.Sprintf("a device presses and ends, and resets its connection before the answer, %d at a time, 6 s", each),
 		limit: "≤ 10 kB of log",
-		world: world{residents: 1, joined: 1}, play: pressAndReset,
+		setup: setup{residents: 1, joined: 1}, run: pressAndReset,
 	},
 }
 
@@ -67,9 +67,9 @@ func unknown(k int) string {
 	return "GET /tutorials?q=" + url.QueryEscape(strings.Join(words, " ")) + host + "\r\n"
 }
 
-// siege has the devices send requests over so many connections each, until it is stopped. A connection that is refused
-// or ends is begun again.
-func siege(ctx context.Context, residents []*netlab.Resident, connections int, request func(n int) string) (stop func() error) {
+// flood sends requests from the devices over so many connections each, until it is stopped. It reconnects when a
+// connection is refused or ends.
+func flood(ctx context.Context, residents []*netlab.Resident, connections int, request func(n int) string) (stop func() error) {
 	return background(ctx, func(ctx context.Context) error {
 		var all errgroup.Group
 		for i, r := range residents {
@@ -77,7 +77,7 @@ func siege(ctx context.Context, residents []*netlab.Resident, connections int, r
 				all.Go(func() error {
 					for n := (i*connections + c) << 16; ctx.Err() == nil; {
 						n += converse(ctx, r, n, request)
-						pause(ctx, 50*time.Millisecond)
+						sleep(ctx, 50*time.Millisecond)
 					}
 					return nil
 				})
@@ -87,7 +87,7 @@ func siege(ctx context.Context, residents []*netlab.Resident, connections int, r
 	})
 }
 
-// converse asks over one connection until it ends, and returns how often.
+// converse sends requests over one connection until it ends, and returns how many.
 func converse(ctx context.Context, r *netlab.Resident, first int, request func(n int) string) (n int) {
 	within, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -114,7 +114,7 @@ func converse(ctx context.Context, r *netlab.Resident, first int, request func(n
 	}
 }
 
-// once asks over a connection of its own and returns when the whole answer has come.
+// once sends a request over a new connection and returns once the whole answer was received.
 func once(ctx context.Context, r *netlab.Resident, request string, status int) error {
 	within, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -142,20 +142,20 @@ func once(ctx context.Context, r *netlab.Resident, request string, status int) e
 	return nil
 }
 
-// besiege has all residents but the last ones send requests, and lets these ask meanwhile, each again and again for as
-// long as the siege lasts. What they do after each is not waited for.
-func (s *stage) besiege(ctx context.Context, request func(n int) string, ask func(*netlab.Resident) error, after func(*netlab.Resident)) (*waits, error) {
-	first := len(s.Residents) - others
-	stop := siege(ctx, s.Residents[:first], each, request)
-	if err := pause(ctx, 2*time.Second); err != nil {
+// measureDuringFlood floods from all residents but the last ones, and measures these meanwhile, each repeatedly. What
+// they do after each request is not measured.
+func (s *testbed) measureDuringFlood(ctx context.Context, request func(n int) string, ask func(*netlab.Resident) error, after func(*netlab.Resident)) (*latencies, error) {
+	first := len(s.Residents) - bystanders
+	stop := flood(ctx, s.Residents[:first], each, request)
+	if err := sleep(ctx, 2*time.Second); err != nil {
 		return nil, errors.Join(err, stop())
 	}
-	w := new(waits)
+	w := new(latencies)
 	var mu sync.Mutex
 	var all errgroup.Group
 	for _, r := range s.Residents[first:] {
 		all.Go(func() error {
-			for end := time.Now().Add(besieged); time.Now().Before(end); {
+			for end := time.Now().Add(floodTime); time.Now().Before(end); {
 				start := time.Now()
 				err := ask(r)
 				took := time.Since(start)
@@ -163,7 +163,7 @@ func (s *stage) besiege(ctx context.Context, request func(n int) string, ask fun
 				w.add(took, err)
 				mu.Unlock()
 				after(r)
-				if err := pause(ctx, 100*time.Millisecond); err != nil {
+				if err := sleep(ctx, 100*time.Millisecond); err != nil {
 					return err
 				}
 			}
@@ -173,21 +173,21 @@ func (s *stage) besiege(ctx context.Context, request func(n int) string, ask fun
 	return w, errors.Join(all.Wait(), stop())
 }
 
-func searchFlood(ctx context.Context, s *stage) (outcome, error) {
-	w, err := s.besiege(ctx, unknown,
+func searchFlood(ctx context.Context, s *testbed) (outcome, error) {
+	w, err := s.measureDuringFlood(ctx, unknown,
 		func(r *netlab.Resident) error { return once(ctx, r, firstPage, http.StatusOK) }, func(*netlab.Resident) {})
 	if err != nil {
 		return outcome{}, err
 	}
 	o := w.p95(time.Second)
-	silence := s.heart.longest()
-	o.kept += fmt.Sprintf("; the daemon said nothing for %s", said(silence))
+	silence := s.watchdog.longest()
+	o.result += fmt.Sprintf("; the daemon did not report for %s", seconds(silence))
 	o.ok = o.ok && silence <= 10*time.Second
 	return o, nil
 }
 
-func pressFlood(ctx context.Context, s *stage) (outcome, error) {
-	w, err := s.besiege(ctx, func(n int) string {
+func pressFlood(ctx context.Context, s *testbed) (outcome, error) {
+	w, err := s.measureDuringFlood(ctx, func(n int) string {
 		if n%2 == 0 {
 			return pressing
 		}
@@ -201,10 +201,10 @@ func pressFlood(ctx context.Context, s *stage) (outcome, error) {
 	return w.p95(300 * time.Millisecond), nil
 }
 
-func pressAndReset(ctx context.Context, s *stage) (outcome, error) {
+func pressAndReset(ctx context.Context, s *testbed) (outcome, error) {
 	r := s.Residents[0]
 	before := len(s.Log())
-	within, cancel := context.WithTimeout(ctx, besieged)
+	within, cancel := context.WithTimeout(ctx, floodTime)
 	defer cancel()
 	var all errgroup.Group
 	for range each {
@@ -215,7 +215,7 @@ func pressAndReset(ctx context.Context, s *stage) (outcome, error) {
 				for k := 0; within.Err() == nil; k++ {
 					conn, err := dialer.Dial("tcp4", portal)
 					if err != nil { // it has enough
-						pause(within, 10*time.Millisecond)
+						sleep(within, 10*time.Millisecond)
 						continue
 					}
 					if k%2 == 0 {
@@ -238,5 +238,5 @@ func pressAndReset(ctx context.Context, s *stage) (outcome, error) {
 		return outcome{}, err
 	}
 	grown := len(s.Log()) - before
-	return outcome{kept: fmt.Sprintf("%.1f kB of log", float64(grown)/1e3), ok: grown <= 10e3}, nil
+	return outcome{result: fmt.Sprintf("%.1f kB of log", float64(grown)/1e3), ok: grown <= 10e3}, nil
 }

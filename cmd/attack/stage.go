@@ -30,41 +30,40 @@ var (
 	uplinkMAC = net.HardwareAddr{2, 0, 0, 2, 0, 1}
 )
 
-// world is what an attack needs.
-type world struct {
+// setup is what an attack needs.
+type setup struct {
 	residents int // in all; the first ones join before the attack begins
 	joined    int
 	admitted  int // of them
 	how       box.Setup
 }
 
-// stage is a box with people around it. What it measures of the others it measures at whole devices with the kernel's own
-// protocols.
-type stage struct {
+// testbed is a box with residents. Effects on others are measured on whole devices, with the kernel's own protocols.
+type testbed struct {
 	*box.Daemon
-	heart *heart
-	began uint64 // bytes on the line
+	watchdog *watchdog
+	began    uint64 // bytes on the line at the start
 }
 
-// lent is the line of most attacks.
+// lent configures the line of most attacks.
 const lent = "download = \"20mbit\"\nupload = \"20mbit\"\ncap = \"200GB\""
 
-func newStage(ctx context.Context, program, dir string, w world) (s *stage, err error) {
+func newTestbed(ctx context.Context, program, dir string, w setup) (s *testbed, err error) {
 	scene, err := netlab.Standard(ctx, netlab.Options{Name: "attack", Residents: w.residents})
 	if err != nil {
 		return nil, err
 	}
-	s = new(stage)
-	if s.heart, err = listen(filepath.Join(dir, "notify")); err != nil {
+	s = new(testbed)
+	if s.watchdog, err = listen(filepath.Join(dir, "notify")); err != nil {
 		return nil, errors.Join(err, scene.Close())
 	}
 	w.how.Donation = cmp.Or(w.how.Donation, lent)
-	w.how.Env = s.heart.env()
+	w.how.Env = s.watchdog.env()
 	if s.Daemon, err = box.Start(ctx, program, scene, w.how); err != nil {
-		return nil, errors.Join(err, s.heart.close())
+		return nil, errors.Join(err, s.watchdog.close())
 	}
 	err = errors.Join(
-		s.Do(ctx, "clock", "--confirm"),
+		s.ConfirmTime(ctx),
 		s.Join(ctx, s.Residents[:w.joined]...),
 		s.Admit(ctx, s.Residents[:w.admitted]...),
 	)
@@ -78,25 +77,26 @@ func newStage(ctx context.Context, program, dir string, w world) (s *stage, err 
 	return s, nil
 }
 
-func (s *stage) close() error { return errors.Join(s.Daemon.Close(), s.heart.close()) }
+func (s *testbed) close() error { return errors.Join(s.Daemon.Close(), s.watchdog.close()) }
 
 // line returns the bytes on the first lender's line so far, both ways.
-func (s *stage) line() (uint64, error) {
+func (s *testbed) line() (uint64, error) {
 	rx, tx, err := s.Box.Counters(s.Lenders[0].Interface)
 	return rx + tx, err
 }
 
-// crossed returns how many of them were since the attack began.
-func (s *stage) crossed() (uint64, error) {
+// lineBytes returns the bytes on the line since the attack began.
+func (s *testbed) lineBytes() (uint64, error) {
 	now, err := s.line()
 	return now - s.began, err
 }
 
-// ownUse is how much the box itself may send and get on the line during an attack: looks at whether it works.
-const ownUse = 20e3
+// selfTraffic is the box's own traffic on the line during an attack: health checks.
+const selfTraffic = 20e3
 
-// wire opens a resident's interface for frames, and returns when frames reach the box; the resident need not have joined.
-func (s *stage) wire(ctx context.Context, r *netlab.Resident) (*hostile.Wire, error) {
+// rawSocket opens a raw socket on a resident's interface, and returns once frames reach the box; the resident need not
+// have joined.
+func (s *testbed) rawSocket(ctx context.Context, r *netlab.Resident) (*hostile.RawSocket, error) {
 	if err := r.SetUp(netlab.HotspotInterface, true); err != nil {
 		return nil, err
 	}
@@ -110,9 +110,9 @@ func (s *stage) wire(ctx context.Context, r *netlab.Resident) (*hostile.Wire, er
 	return w, nil
 }
 
-// reach asks for the box's hardware address until it answers. Since it answers in order, it has then handled what came
-// before.
-func (s *stage) reach(ctx context.Context, w *hostile.Wire, r *netlab.Resident) error {
+// reach sends ARP requests for the box until it answers. It answers in order, so it has then processed all earlier
+// frames.
+func (s *testbed) reach(ctx context.Context, w *hostile.RawSocket, r *netlab.Resident) error {
 	return s.Until(ctx, "the box to answer "+r.Name(), func() error {
 		if err := w.Send(hostile.ARP{Link: hostile.Link{From: r.MAC}, Target: hotspot.Addr()}.Frame()); err != nil {
 			return err
@@ -127,12 +127,12 @@ func (s *stage) reach(ctx context.Context, w *hostile.Wire, r *netlab.Resident) 
 	})
 }
 
-// madeUp returns a device that nobody has, with an address of the hotspot's network.
-func madeUp(k int) (net.HardwareAddr, netip.Addr) {
+// fakeDevice returns a device that does not exist, with an address of the hotspot's network.
+func fakeDevice(k int) (net.HardwareAddr, netip.Addr) {
 	return net.HardwareAddr{2, 0xbd, 0, byte(k >> 16), byte(k >> 8), byte(k)}, netip.AddrFrom4([4]byte{10, 80, 1 + byte(k/250%3), 1 + byte(k%250)})
 }
 
-// background runs something hostile until the returned function is called, which returns its error.
+// background runs an attack until the returned function is called, which returns its error.
 func background(ctx context.Context, f func(context.Context) error) (stop func() error) {
 	ctx, cancel := context.WithCancel(ctx)
 	var running errgroup.Group
@@ -148,8 +148,8 @@ func background(ctx context.Context, f func(context.Context) error) (stop func()
 	}
 }
 
-// pause waits, or until the context ends.
-func pause(ctx context.Context, d time.Duration) error {
+// sleep waits for a duration or until the context ends.
+func sleep(ctx context.Context, d time.Duration) error {
 	select {
 	case <-time.After(d):
 		return nil
@@ -158,22 +158,22 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// waits are how long others waited. What did not come in time is missing.
-type waits struct {
+// latencies are how long others waited. Attempts that failed are missing.
+type latencies struct {
 	tried int
 	took  []time.Duration
 }
 
-// add notes one, if it came.
-func (w *waits) add(took time.Duration, err error) {
+// add records one attempt.
+func (w *latencies) add(took time.Duration, err error) {
 	w.tried++
 	if err == nil {
 		w.took = append(w.took, took)
 	}
 }
 
-// quantile returns the nearest-rank quantile of all that were tried; what did not come took for ever.
-func (w *waits) quantile(q float64) time.Duration {
+// quantile returns the nearest-rank quantile of all attempts; a failed one took for ever.
+func (w *latencies) quantile(q float64) time.Duration {
 	rank := max(int(math.Ceil(q*float64(w.tried))), 1)
 	if rank > len(w.took) {
 		return math.MaxInt64
@@ -181,16 +181,16 @@ func (w *waits) quantile(q float64) time.Duration {
 	return slices.Sorted(slices.Values(w.took))[rank-1]
 }
 
-// within makes the outcome: all came, each in time.
-func (w *waits) within(limit time.Duration) outcome {
-	o := outcome{kept: fmt.Sprintf("%d of %d", w.count(limit), w.tried), ok: w.count(limit) == w.tried}
+// within is the outcome that all succeeded in time.
+func (w *latencies) within(limit time.Duration) outcome {
+	o := outcome{result: fmt.Sprintf("%d of %d", w.count(limit), w.tried), ok: w.count(limit) == w.tried}
 	if len(w.took) > 0 {
-		o.kept += ", the slowest that came after " + said(slices.Max(w.took))
+		o.result += ", the slowest after " + seconds(slices.Max(w.took))
 	}
 	return o
 }
 
-func (w *waits) count(limit time.Duration) (n int) {
+func (w *latencies) count(limit time.Duration) (n int) {
 	for _, d := range w.took {
 		if d <= limit {
 			n++
@@ -199,24 +199,25 @@ func (w *waits) count(limit time.Duration) (n int) {
 	return n
 }
 
-// p95 makes the outcome: nearly all came in time.
-func (w *waits) p95(limit time.Duration) outcome {
+// p95 is the outcome that nearly all succeeded in time.
+func (w *latencies) p95(limit time.Duration) outcome {
 	p := w.quantile(0.95)
-	return outcome{kept: fmt.Sprintf("median %s, p95 %s of %d that were tried", said(w.quantile(0.5)), said(p), w.tried), ok: p <= limit}
+	return outcome{result: fmt.Sprintf("median %s, p95 %s of %d attempts", seconds(w.quantile(0.5)), seconds(p), w.tried), ok: p <= limit}
 }
 
-func said(d time.Duration) string {
+func seconds(d time.Duration) string {
 	if d == math.MaxInt64 {
 		return "no answer"
 	}
 	return fmt.Sprintf("%.3f s", d.Seconds())
 }
 
-// newcomers has residents join, several at once, and returns how long each waited for its lease and whatever it then wants.
-func (s *stage) newcomers(ctx context.Context, residents []*netlab.Resident, then func(context.Context, *netlab.Resident) error) *waits {
+// newcomers lets residents join, several at once, and returns how long each waited for its lease and for what it does
+// then.
+func (s *testbed) newcomers(ctx context.Context, residents []*netlab.Resident, then func(context.Context, *netlab.Resident) error) *latencies {
 	var mu sync.Mutex
 	var all errgroup.Group
-	w := new(waits)
+	w := new(latencies)
 	for _, r := range residents {
 		all.Go(func() error {
 			start := time.Now()
@@ -234,8 +235,8 @@ func (s *stage) newcomers(ctx context.Context, residents []*netlab.Resident, the
 	return w
 }
 
-// heart listens to what the daemon tells systemd.
-type heart struct {
+// watchdog receives the daemon's messages to systemd.
+type watchdog struct {
 	socket *net.UnixConn
 	path   string
 	done   chan struct{}
@@ -245,24 +246,24 @@ type heart struct {
 	gap  time.Duration
 }
 
-// beat is how often the daemon has to say that it works: half of what it is told.
-const beat = 2 * time.Second
+// heartbeat is how often the daemon must report: half of the watchdog timeout.
+const heartbeat = 2 * time.Second
 
-func listen(path string) (*heart, error) {
+func listen(path string) (*watchdog, error) {
 	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err != nil {
 		return nil, err
 	}
-	h := &heart{socket: socket, path: path, done: make(chan struct{})}
+	h := &watchdog{socket: socket, path: path, done: make(chan struct{})}
 	go h.hear()
 	return h, nil
 }
 
-func (h *heart) env() []string {
-	return []string{"NOTIFY_SOCKET=" + h.path, fmt.Sprintf("WATCHDOG_USEC=%d", 2*beat.Microseconds())}
+func (h *watchdog) env() []string {
+	return []string{"NOTIFY_SOCKET=" + h.path, fmt.Sprintf("WATCHDOG_USEC=%d", 2*heartbeat.Microseconds())}
 }
 
-func (h *heart) hear() {
+func (h *watchdog) hear() {
 	defer close(h.done)
 	message := make([]byte, 1024)
 	for {
@@ -276,7 +277,7 @@ func (h *heart) hear() {
 	}
 }
 
-func (h *heart) beat(now time.Time) {
+func (h *watchdog) beat(now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !h.last.IsZero() {
@@ -285,8 +286,8 @@ func (h *heart) beat(now time.Time) {
 	h.last = now
 }
 
-// longest returns the longest silence so far, the one that goes on included.
-func (h *heart) longest() time.Duration {
+// longest returns the longest time without a report so far, up to now.
+func (h *watchdog) longest() time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.last.IsZero() {
@@ -295,7 +296,7 @@ func (h *heart) longest() time.Duration {
 	return max(h.gap, time.Since(h.last))
 }
 
-func (h *heart) close() error {
+func (h *watchdog) close() error {
 	err := h.socket.Close()
 	<-h.done
 	return errors.Join(err, ignoreMissing(os.Remove(h.path)))
@@ -308,11 +309,11 @@ func ignoreMissing(err error) error {
 	return err
 }
 
-// nas is the hardware address that hostile frames on the lender's network come from.
+// nas is the hardware address of malicious frames on the lender's network.
 var nas = net.HardwareAddr{2, 0xbd, 1, 0, 0, 1}
 
-// inLendersNetwork opens the lender's own server's interface for frames.
-func (s *stage) inLendersNetwork() (*hostile.Wire, error) {
+// inLendersNetwork opens a raw socket on the NAS's interface.
+func (s *testbed) inLendersNetwork() (*hostile.RawSocket, error) {
 	return hostile.Open(s.Lenders[0].NAS, "eth0")
 }
 

@@ -17,50 +17,50 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// looks is how long it takes to look at an unchanged box, in milliseconds.
-type looks struct{ P50, P99, CPU float64 }
+// applyTimes are the times of applying an unchanged plan, in milliseconds.
+type applyTimes struct{ P50, P99, CPU float64 }
 
-func (l looks) String() string {
+func (l applyTimes) String() string {
 	return fmt.Sprintf("median %.2f ms, p99 %.2f ms (%.2f ms of CPU)", l.P50, l.P99, l.CPU)
 }
 
 const applySessions = 250
 
-// apply has an unchanged plan applied to an unchanged kernel, with every limit set. A process of its own does it, which
-// is in the box's namespace as a whole, like the daemon: threads that enter one for a while cost time.
+// apply applies an unchanged plan to an unchanged kernel, with every limit set, in a process of its own that is in the
+// box's namespace as a whole, like the daemon: threads that enter one temporarily cost time.
 func apply(ctx context.Context, b *bench) (rows []row, err error) {
 	s, err := netlab.Standard(ctx, netlab.Options{Direct: true})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	all := []contestant[looks]{
-		{"unchanged", func(ctx context.Context) (looks, error) { return startApplier(ctx, s, false) }},
-		{"unchanged, queues looked at as well", func(ctx context.Context) (looks, error) { return startApplier(ctx, s, true) }},
+	all := []variant[applyTimes]{
+		{"unchanged", func(ctx context.Context) (applyTimes, error) { return startApplier(ctx, s, false) }},
+		{"unchanged, queues read as well", func(ctx context.Context) (applyTimes, error) { return startApplier(ctx, s, true) }},
 	}
-	results, err := contest(ctx, b, "apply", all)
+	results, err := interleave(ctx, b, "apply", all)
 	if err != nil {
 		return nil, err
 	}
 	for i, c := range all {
-		l := looks{
-			median(column(results[i], func(l looks) float64 { return l.P50 })),
-			median(column(results[i], func(l looks) float64 { return l.P99 })),
-			median(column(results[i], func(l looks) float64 { return l.CPU })),
+		l := applyTimes{
+			median(values(results[i], func(l applyTimes) float64 { return l.P50 })),
+			median(values(results[i], func(l applyTimes) float64 { return l.P99 })),
+			median(values(results[i], func(l applyTimes) float64 { return l.CPU })),
 		}
 		r := row{what: fmt.Sprintf("apply of a plan, %d sessions, %s", applySessions, c.name), measured: l.String() + ", no program run"}
 		if i == 0 {
-			r.target, r.met = "no exec, ≤ 2 ms", judge(l.P50 <= 2)
+			r.target, r.met = "no exec, ≤ 2 ms", verdictOf(l.P50 <= 2)
 		}
 		rows = append(rows, r)
 	}
 	return rows, nil
 }
 
-// applierVariable makes this program the process that applies; its value says whether queues are looked at.
+// applierVariable makes this program the applying process; its value says whether queues are read.
 const applierVariable = "PASSERELLE_BENCH_APPLIER"
 
-func startApplier(ctx context.Context, s *netlab.Scene, queues bool) (l looks, err error) {
+func startApplier(ctx context.Context, s *netlab.Scene, queues bool) (l applyTimes, err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return l, err
@@ -82,7 +82,7 @@ func startApplier(ctx context.Context, s *netlab.Scene, queues bool) (l looks, e
 	return l, nil
 }
 
-// serveApplier applies and writes how long it took.
+// serveApplier applies the plan and writes the times.
 func serveApplier(queues string, out io.Writer) (err error) {
 	ctx := context.Background()
 	g, p, err := openGate(ctx,
@@ -91,13 +91,13 @@ func serveApplier(queues string, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, g.Close(ctx)) }()
-	if err := admitStrangers(g, applySessions); err != nil {
+	if err := admitFakes(g, applySessions); err != nil {
 		return err
 	}
 	if _, err := g.Apply(ctx, p); err != nil {
 		return err
 	}
-	// Meanwhile no program can be found: an Apply that runs one fails.
+	// No program can be found meanwhile: an Apply that runs one fails.
 	path := os.Getenv("PATH")
 	if err := os.Setenv("PATH", "/nowhere"); err != nil {
 		return err
@@ -109,7 +109,7 @@ func serveApplier(queues string, out io.Writer) (err error) {
 	computed := processorTime()
 	for range times {
 		if queues == "true" {
-			g.Disturbed()
+			g.MarkDirty()
 		}
 		start := time.Now()
 		changes, err := g.Apply(ctx, p)
@@ -121,12 +121,12 @@ func serveApplier(queues string, out io.Writer) (err error) {
 			return fmt.Errorf("an unchanged plan changed %q", changes)
 		}
 	}
-	return json.NewEncoder(out).Encode(looks{
+	return json.NewEncoder(out).Encode(applyTimes{
 		P50: quantile(took, 0.5), P99: quantile(took, 0.99), CPU: milliseconds(processorTime()-computed) / times,
 	})
 }
 
-// processorTime returns how long this process has computed.
+// processorTime returns the CPU time of this process.
 func processorTime() time.Duration {
 	var u unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {

@@ -14,8 +14,8 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// comparisons hold this build of the daemon against another one, by what both do as a whole: the other may be older than
-// any code of this program.
+// comparisons compare this build of the daemon with another one from outside, because the other may be older than any
+// code of this program.
 var comparisons = []measurement[compared]{
 	{
 		name: "throughput", about: "through the box, and what it costs, with no limit and with every one",
@@ -34,16 +34,16 @@ var comparisons = []measurement[compared]{
 }
 
 const (
-	leastRounds = 7 // of a comparison: with fewer the median is of little worth
-	leastRatio  = 0.95
-	mostCost    = 1.05
+	minRounds = 7 // of a comparison: with fewer the median means little
+	minRatio  = 0.95
+	maxCost   = 1.05
 )
 
-// errWorse is a figure of this build beyond its limit.
+// errWorse says that a figure of this build exceeds its limit.
 var errWorse = errors.New("this build is worse")
 
-// compare holds both builds against each other at what is named. The error is errWorse, beside facts and table, if this
-// one is beyond a limit.
+// compare compares both builds in the named rows. The error is errWorse, next to facts and table, if this one exceeds a
+// limit.
 func (b *bench) compare(ctx context.Context, names string) (facts []string, table string, err error) {
 	chosen, err := choose(comparisons, names)
 	if err != nil {
@@ -57,12 +57,12 @@ func (b *bench) compare(ctx context.Context, names string) (facts []string, tabl
 	for _, m := range chosen {
 		all += takes(m)
 	}
-	b.say("this takes about %.0f minutes", math.Ceil(all.Minutes()))
+	b.logf("this takes about %.0f minutes", math.Ceil(all.Minutes()))
 	var rows []compared
 	for _, m := range chosen {
-		// What hangs is not waited for; a busy machine is.
+		// A hang is not waited for; a busy machine is.
 		within, cancel := context.WithTimeout(ctx, 4*takes(m)+time.Minute)
-		more, err := m.fill(within, b)
+		more, err := m.measure(within, b)
 		cancel()
 		if err != nil {
 			return nil, "", err
@@ -170,8 +170,8 @@ const (
 
 // compare holds the results of both builds against each other.
 func (f figure[T]) compare(of string, results [][]T) compared {
-	before, now := column(results[0], f.number), column(results[1], f.number)
-	c := compared{what: of, unit: f.unit, before: spreadOf(before), now: spreadOf(now), limit: leastRatio}
+	before, now := values(results[0], f.number), values(results[1], f.number)
+	c := compared{what: of, unit: f.unit, before: spreadOf(before), now: spreadOf(now), limit: minRatio}
 	if f.what != "" {
 		c.what += ", " + f.what
 	}
@@ -181,7 +181,7 @@ func (f figure[T]) compare(of string, results [][]T) compared {
 	case lower:
 		c.ratio = ratio(before, now)
 	case cost:
-		c.ratio, c.limit, c.most = ratio(now, before), mostCost, true
+		c.ratio, c.limit, c.most = ratio(now, before), maxCost, true
 	}
 	return c
 }
@@ -223,8 +223,8 @@ func (p pair) close() error {
 }
 
 // contestants are both builds at the same.
-func contestants[T any](p pair, measure func(context.Context, *daemon) (T, error)) []contestant[T] {
-	return []contestant[T]{
+func contestants[T any](p pair, measure func(context.Context, *daemon) (T, error)) []variant[T] {
+	return []variant[T]{
 		{"before", func(ctx context.Context) (T, error) { return measure(ctx, p[0]) }},
 		{"now", func(ctx context.Context) (T, error) { return measure(ctx, p[1]) }},
 	}
@@ -273,7 +273,7 @@ func (b *bench) throughputPair(ctx context.Context, offload bool, limits string,
 		what := fmt.Sprintf("throughput %s, %s", kindOf(reverse, offload), limits)
 		many := *b // turns are short: others' load on the machine changes by the second
 		many.rounds = 2*b.rounds + 1
-		results, err := contest(ctx, &many, what, contestants(p, func(ctx context.Context, d *daemon) (transfer, error) {
+		results, err := interleave(ctx, &many, what, contestants(p, func(ctx context.Context, d *daemon) (transfer, error) {
 			return runner{resident: d.Residents[0], internet: d.Internet}.transfer(ctx, b, reverse)
 		}))
 		if err != nil {
@@ -297,11 +297,11 @@ func pressBeside(ctx context.Context, b *bench) (rows []compared, err error) {
 			return nil, err
 		}
 	}
-	p50 := figure[presses]{"median", "ms", func(p presses) float64 { return milliseconds(p.p50) }, lower}
-	p99 := figure[presses]{"p99", "ms", func(p presses) float64 { return milliseconds(p.p99) }, lower}
+	p50 := figure[latency]{"median", "ms", func(p latency) float64 { return milliseconds(p.p50) }, lower}
+	p99 := figure[latency]{"p99", "ms", func(p latency) float64 { return milliseconds(p.p99) }, lower}
 	const what = "press to first forwarded byte"
 	each := map[*daemon]int{} // so far: each time others press, as nobody presses so often
-	results, err := contest(ctx, b, what+", 20 in a row", contestants(p, func(ctx context.Context, d *daemon) (presses, error) {
+	results, err := interleave(ctx, b, what+", 20 in a row", contestants(p, func(ctx context.Context, d *daemon) (latency, error) {
 		k := each[d] % len(d.Residents)
 		each[d]++
 		return d.press(ctx, d.Residents[k:k+1], 20, pressEnd)
@@ -310,7 +310,7 @@ func pressBeside(ctx context.Context, b *bench) (rows []compared, err error) {
 		return nil, err
 	}
 	rows = rowsOf(what+", 20 in a row", results, p50)
-	results, err = contest(ctx, b, what+", 50 at once", contestants(p, func(ctx context.Context, d *daemon) (presses, error) {
+	results, err = interleave(ctx, b, what+", 50 at once", contestants(p, func(ctx context.Context, d *daemon) (latency, error) {
 		return d.press(ctx, d.Residents, 2, pressEnd)
 	}))
 	return append(rows, rowsOf(what+", 50 at once", results, p50, p99)...), err
@@ -329,31 +329,31 @@ func pagesBeside(ctx context.Context, b *bench) (rows []compared, err error) {
 	} {
 		l := load{address: c.address, request: c.request + requestHeaders, status: c.status, keep: true}
 		what := fmt.Sprintf("%s, keep-alive, %d connections", c.name, phones*connsEach)
-		results, err := contest(ctx, b, what, contestants(p, func(ctx context.Context, d *daemon) (pace, error) {
-			return l.run(ctx, d.Residents, short(b, 700*time.Millisecond, 300*time.Millisecond))
+		results, err := interleave(ctx, b, what, contestants(p, func(ctx context.Context, d *daemon) (requestRate, error) {
+			return l.run(ctx, d.Residents, orQuick(b, 700*time.Millisecond, 300*time.Millisecond))
 		}))
 		if err != nil {
 			return nil, err
 		}
-		rows = append(rows, rowsOf(what, results, figure[pace]{"", "a second", func(p pace) float64 { return float64(p) }, higher})...)
+		rows = append(rows, rowsOf(what, results, figure[requestRate]{"", "a second", func(p requestRate) float64 { return float64(p) }, higher})...)
 
 		what = c.name + ", a connection each, one after the other"
 		l.keep = false
 		l.request += "Connection: close\r\n\r\n"
-		waits, err := contest(ctx, b, what, contestants(p, func(ctx context.Context, d *daemon) (presses, error) {
+		waits, err := interleave(ctx, b, what, contestants(p, func(ctx context.Context, d *daemon) (latency, error) {
 			return l.oneByOne(ctx, d.Residents[0], 40)
 		}))
 		if err != nil {
 			return nil, err
 		}
 		rows = append(rows, rowsOf(what, waits,
-			figure[presses]{"median", "ms", func(p presses) float64 { return milliseconds(p.p50) }, lower})...)
+			figure[latency]{"median", "ms", func(p latency) float64 { return milliseconds(p.p50) }, lower})...)
 	}
 	return rows, nil
 }
 
-// oneByOne asks so many times, over a connection each, and returns how long the whole answers took.
-func (l load) oneByOne(ctx context.Context, r *netlab.Resident, times int) (presses, error) {
+// oneByOne sends count requests, over a connection each, and returns the times of the whole answers.
+func (l load) oneByOne(ctx context.Context, r *netlab.Resident, times int) (latency, error) {
 	var took []time.Duration
 	err := r.Do(func() error {
 		for range times {
@@ -373,16 +373,16 @@ func (l load) oneByOne(ctx context.Context, r *netlab.Resident, times int) (pres
 		return nil
 	})
 	if err != nil {
-		return presses{}, err
+		return latency{}, err
 	}
-	return presses{quantile(took, 0.5), quantile(took, 0.99)}, nil
+	return latency{quantile(took, 0.5), quantile(took, 0.99)}, nil
 }
 
-// use is what a daemon took.
+// use is a daemon's resource usage.
 type use struct {
 	memory
 	idle  float64       // per cents of a core
-	round time.Duration // of CPU for a round that an event wakes
+	round time.Duration // of CPU for a reconciliation after an event
 }
 
 func daemonBeside(ctx context.Context, b *bench) (rows []compared, err error) {
@@ -392,9 +392,9 @@ func daemonBeside(ctx context.Context, b *bench) (rows []compared, err error) {
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
 	const what = "the daemon with 50 sessions"
-	// Nobody has to wait for the other's idling.
-	results, err := abreast(ctx, b, what, contestants(p, func(ctx context.Context, d *daemon) (use, error) {
-		return d.use(ctx, short(b, 5*time.Second, 500*time.Millisecond))
+	// The idle times can overlap.
+	results, err := inParallel(ctx, b, what, contestants(p, func(ctx context.Context, d *daemon) (use, error) {
+		return d.use(ctx, orQuick(b, 5*time.Second, 500*time.Millisecond))
 	}))
 	return rowsOf(what, results,
 		figure[use]{"memory", "MB resident", func(u use) float64 { return megabytes(u.rss) }, lower},
@@ -408,7 +408,7 @@ func (u use) String() string {
 	return fmt.Sprintf("%v, idle %.2f %%, %.2f ms of CPU a round", u.memory, u.idle, milliseconds(u.round))
 }
 
-// use lets the daemon idle so long, and then wakes it by an event some times, far enough apart for a round each.
+// use lets the daemon idle, and then wakes it by events, far enough apart for a reconciliation each.
 func (d *daemon) use(ctx context.Context, idle time.Duration) (u use, err error) {
 	pid := d.Proc.Pid()
 	spent := func(f func() error) (time.Duration, error) {
@@ -423,7 +423,7 @@ func (d *daemon) use(ctx context.Context, idle time.Duration) (u use, err error)
 		return after - before, err
 	}
 	start := time.Now()
-	busy, err := spent(func() error { return pause(ctx, idle) })
+	busy, err := spent(func() error { return sleep(ctx, idle) })
 	if err != nil {
 		return u, err
 	}
@@ -438,7 +438,7 @@ func (d *daemon) use(ctx context.Context, idle time.Duration) (u use, err error)
 			if err := d.Box.Netlink().LinkSetAlias(link, fmt.Sprint("fibre ", k)); err != nil {
 				return err
 			}
-			if err := pause(ctx, apart); err != nil {
+			if err := sleep(ctx, apart); err != nil {
 				return err
 			}
 		}
@@ -458,7 +458,7 @@ func failoverBeside(ctx context.Context, b *bench) (rows []compared, err error) 
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
-	going := map[*daemon]*calls{}
+	going := map[*daemon]*connector{}
 	for _, d := range p {
 		if err := servePage(d.Internet.Host); err != nil {
 			return nil, err
@@ -470,8 +470,8 @@ func failoverBeside(ctx context.Context, b *bench) (rows []compared, err error) 
 		if !f.typical {
 			continue
 		}
-		results, err := abreast(ctx, b, "no answer after "+f.what, contestants(p, func(ctx context.Context, d *daemon) (time.Duration, error) {
-			return d.gap(ctx, going[d], f)
+		results, err := inParallel(ctx, b, "no answer after "+f.what, contestants(p, func(ctx context.Context, d *daemon) (time.Duration, error) {
+			return d.outage(ctx, going[d], f)
 		}))
 		if err != nil {
 			return nil, err
@@ -491,17 +491,17 @@ func fairnessBeside(ctx context.Context, b *bench) (rows []compared, err error) 
 	defer func() { err = errors.Join(err, p.close()) }()
 	for _, reverse := range []bool{true, false} {
 		what := fmt.Sprintf("eight residents, one with %d streams, %s", greedy, direction(reverse))
-		results, err := abreast(ctx, b, what, contestants(p, func(ctx context.Context, d *daemon) (shared, error) {
-			return contended{streams: greedy, scene: d.Scene}.run(ctx, short(b, 500, 200), reverse)
+		results, err := inParallel(ctx, b, what, contestants(p, func(ctx context.Context, d *daemon) (fairnessResult, error) {
+			return contended{streams: greedy, scene: d.Scene}.run(ctx, orQuick(b, 500, 200), reverse)
 		}))
 		if err != nil {
 			return nil, err
 		}
 		rows = append(rows, rowsOf(what, results,
-			figure[shared]{"Jain's index", "", func(s shared) float64 { return s.jain }, higher},
-			figure[shared]{"all together", "Mbit/s", func(s shared) float64 { return s.total / 1e6 }, higher},
-			figure[shared]{"another's ping, median", "ms", func(s shared) float64 { return milliseconds(s.idle50 + s.added50) }, lower},
-			figure[shared]{"another's ping, p99", "ms", func(s shared) float64 { return milliseconds(s.idle99 + s.added99) }, lower})...)
+			figure[fairnessResult]{"Jain's index", "", func(s fairnessResult) float64 { return s.jain }, higher},
+			figure[fairnessResult]{"all together", "Mbit/s", func(s fairnessResult) float64 { return s.total / 1e6 }, higher},
+			figure[fairnessResult]{"another's ping, median", "ms", func(s fairnessResult) float64 { return milliseconds(s.idle50 + s.added50) }, lower},
+			figure[fairnessResult]{"another's ping, p99", "ms", func(s fairnessResult) float64 { return milliseconds(s.idle99 + s.added99) }, lower})...)
 	}
 	return rows, nil
 }

@@ -12,17 +12,17 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// handmade is a gate as somebody makes it with the usual programs, with a thousand sessions.
-type handmade struct {
+// baseline is a hand-made gate with the usual programs and a thousand sessions.
+type baseline struct {
 	name    string
 	classes bool   // everybody has one
 	rules   string // as iptables-restore reads them
 }
 
-// byHand are the gates that ours is compared with. The prototype was first made from the same ideas, and is what the gate
-// has to beat. The other is what any gate of this kind cannot do without: a route by who sends, a look-up each way and
-// the cap, but no guard and no limit. What it costs is the price of the kernel's hooks, and the bound of all tuning.
-var byHand = []handmade{
+// baselines are the gates that ours is compared with. The prototype follows the same ideas, and is what the gate has to
+// beat. The other is the minimum of any such gate: a route by sender, a look-up each way and the cap, but no protection
+// and no limit. Its cost is that of the kernel's hooks, and the bound of all tuning.
+var baselines = []baseline{
 	{"prototype, 1,000 classes", true, `*mangle
 -A PREROUTING -i wlan0 -m set --match-set who src,src -j MARK --set-mark 1
 -A PREROUTING -i wlan0 -m mark --mark 0 -j MARK --set-mark 2
@@ -56,7 +56,7 @@ COMMIT
 }
 
 // scene makes a scene with the gate on its box.
-func (h handmade) scene(ctx context.Context, scene maker) (*netlab.Scene, error) {
+func (h baseline) scene(ctx context.Context, scene sceneFunc) (*netlab.Scene, error) {
 	s, err := scene(ctx)
 	if err != nil {
 		return nil, err
@@ -68,10 +68,10 @@ func (h handmade) scene(ctx context.Context, scene maker) (*netlab.Scene, error)
 }
 
 // build admits the scene's resident last.
-func (h handmade) build(ctx context.Context, s *netlab.Scene) error {
+func (h baseline) build(ctx context.Context, s *netlab.Scene) error {
 	r, last := s.Residents[0], addressOf(manySessions-1)
 	err := errors.Join(
-		r.RemoveAddresses(netlab.HotspotInterface), settle(r, last),
+		r.RemoveAddresses(netlab.HotspotInterface), setStaticAddress(r, last),
 		s.Box.AddAddress(netlab.HotspotInterface, boxAddress),
 		s.Box.Sysctl("net/ipv4/ip_forward", "1"),
 	)

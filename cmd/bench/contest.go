@@ -11,14 +11,14 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// contestant is one way of doing what is measured.
-type contestant[T any] struct {
+// variant is one of the alternatives of a measurement.
+type variant[T any] struct {
 	name    string
 	measure func(context.Context) (T, error)
 }
 
-// contest lets the contestants take turns, there and back, A B C C B A, and returns each one's results, a round each.
-func contest[T fmt.Stringer](ctx context.Context, b *bench, what string, all []contestant[T]) ([][]T, error) {
+// interleave runs the variants in turns, forwards and backwards, A B C C B A, and returns each one's results by round.
+func interleave[T fmt.Stringer](ctx context.Context, b *bench, what string, all []variant[T]) ([][]T, error) {
 	results := make([][]T, len(all))
 	for round := range b.rounds {
 		for n := range all {
@@ -31,14 +31,14 @@ func contest[T fmt.Stringer](ctx context.Context, b *bench, what string, all []c
 				return nil, fmt.Errorf("%s, %s: %w", what, all[i].name, err)
 			}
 			results[i] = append(results[i], v)
-			b.say("  %s, round %d of %d, %s: %v", what, round+1, b.rounds, all[i].name, v)
+			b.logf("  %s, round %d of %d, %s: %v", what, round+1, b.rounds, all[i].name, v)
 		}
 	}
 	return results, nil
 }
 
-// abreast is contest for what waits more than it works: all contestants are measured at the same time.
-func abreast[T fmt.Stringer](ctx context.Context, b *bench, what string, all []contestant[T]) ([][]T, error) {
+// inParallel is interleave for measurements that mostly wait: all variants run at the same time.
+func inParallel[T fmt.Stringer](ctx context.Context, b *bench, what string, all []variant[T]) ([][]T, error) {
 	results := make([][]T, len(all))
 	for round := range b.rounds {
 		now := make([]T, len(all))
@@ -56,13 +56,13 @@ func abreast[T fmt.Stringer](ctx context.Context, b *bench, what string, all []c
 		}
 		for i, v := range now {
 			results[i] = append(results[i], v)
-			b.say("  %s, round %d of %d, %s: %v", what, round+1, b.rounds, all[i].name, v)
+			b.logf("  %s, round %d of %d, %s: %v", what, round+1, b.rounds, all[i].name, v)
 		}
 	}
 	return results, nil
 }
 
-// spread is the median of some rounds with the lowest and the highest.
+// spread is the median of some rounds with their range.
 type spread struct{ median, low, high float64 }
 
 func spreadOf(v []float64) spread {
@@ -78,8 +78,8 @@ func (s spread) String() string {
 	return text
 }
 
-// column takes one number out of each result.
-func column[T any](results []T, number func(T) float64) []float64 {
+// values returns one number of each result.
+func values[T any](results []T, number func(T) float64) []float64 {
 	v := make([]float64, len(results))
 	for i, r := range results {
 		v[i] = number(r)
@@ -87,7 +87,7 @@ func column[T any](results []T, number func(T) float64) []float64 {
 	return v
 }
 
-// ratio compares two contestants round by round.
+// ratio compares two variants round by round.
 func ratio(a, b []float64) spread {
 	v := make([]float64, len(a))
 	for i := range a {
@@ -104,8 +104,8 @@ func quantile[T cmp.Ordered](v []T, q float64) T {
 	return s[min(max(int(math.Ceil(q*float64(len(s))))-1, 0), len(s)-1)]
 }
 
-// pause waits, or until the context ends.
-func pause(ctx context.Context, d time.Duration) error {
+// sleep waits for a duration or until the context ends.
+func sleep(ctx context.Context, d time.Duration) error {
 	select {
 	case <-time.After(d):
 		return nil

@@ -19,7 +19,7 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// memory is what a process has in memory, in bytes (proc_pid_smaps(5)).
+// memory is a process's memory in bytes (proc_pid_smaps(5)).
 type memory struct{ rss, pss, anonymous uint64 }
 
 func (m memory) String() string {
@@ -28,7 +28,7 @@ func (m memory) String() string {
 
 func megabytes(n uint64) float64 { return float64(n) / 1e6 }
 
-// resources measures the daemon with 250 sessions: what it holds, whether it grows, what it does when nothing happens.
+// resources measures the daemon with 250 sessions: its memory, its growth, and its idle CPU.
 func resources(ctx context.Context, b *bench) (rows []row, err error) {
 	const hosts, sessions, steps = 25, 250, 5
 	d, err := b.startDaemon(ctx, netlab.Options{Residents: hosts, Direct: true}, box.Setup{})
@@ -36,7 +36,7 @@ func resources(ctx context.Context, b *bench) (rows []row, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
-	v := &visitors{daemon: d}
+	v := &churn{daemon: d}
 	if err := v.come(ctx, sessions, sessions, true); err != nil {
 		return nil, err
 	}
@@ -51,14 +51,14 @@ func resources(ctx context.Context, b *bench) (rows []row, err error) {
 	if err != nil {
 		return nil, err
 	}
-	b.say("  %d sessions: %v", sessions, full)
+	b.logf("  %d sessions: %v", sessions, full)
 	idle, err := d.idle(ctx, b)
 	if err != nil {
 		return nil, err
 	}
 
-	// The first visitors fill what is kept for use again; what grows after them is growth.
-	each := short(b, 2000, 100)
+	// The first sessions fill caches and pools; growth after them is a leak.
+	each := orQuick(b, 2000, 100)
 	var after []memory
 	for step := range steps + 1 {
 		if err := v.come(ctx, each, sessions, false); err != nil {
@@ -69,28 +69,28 @@ func resources(ctx context.Context, b *bench) (rows []row, err error) {
 			return nil, err
 		}
 		after = append(after, m)
-		b.say("  %d sessions more came and went: %v", (step+1)*each, m)
+		b.logf("  %d sessions more came and went: %v", (step+1)*each, m)
 	}
 	grown := float64(after[steps].rss) - float64(after[0].rss)
 	return []row{
 		{
 			what: "memory of the daemon, 250 sessions", target: "≤ 30 MB",
 			measured: full.String(), beside: "openNDS 5.1 MB with 200 clients, +30 MB of children under load",
-			met: judge(full.rss <= 30e6),
+			met: verdictOf(full.rss <= 30e6),
 		},
 		{
 			what:   fmt.Sprintf("its growth over %d sessions come and gone, each another device", steps*each),
 			target: "none (≤ 1 MB)", measured: fmt.Sprintf("%+.2f MB, to %v", grown/1e6, after[steps]),
-			beside: "openNDS 7 to 10 kB a request", met: judge(grown <= 1e6),
+			beside: "openNDS 7 to 10 kB a request", met: verdictOf(grown <= 1e6),
 		},
 		{
 			what: "idle CPU of the daemon, 250 sessions", target: "≤ 0.5 % of a core",
-			measured: fmt.Sprintf("%.2f %% (%.2f to %.2f)", idle.median, idle.low, idle.high), met: judge(idle.median <= 0.5),
+			measured: fmt.Sprintf("%.2f %% (%.2f to %.2f)", idle.median, idle.low, idle.high), met: verdictOf(idle.median <= 0.5),
 		},
 	}, nil
 }
 
-// idle returns per cents of a core.
+// idle returns the idle CPU in percent of a core.
 func (d *daemon) idle(ctx context.Context, b *bench) (spread, error) {
 	var all []float64
 	for range max(5, b.rounds) {
@@ -99,7 +99,7 @@ func (d *daemon) idle(ctx context.Context, b *bench) (spread, error) {
 		if err != nil {
 			return spread{}, err
 		}
-		if err := pause(ctx, short(b, 5*time.Second, time.Second)); err != nil {
+		if err := sleep(ctx, orQuick(b, 5*time.Second, time.Second)); err != nil {
 			return spread{}, err
 		}
 		after, err := processTime(d.Proc.Pid())
@@ -107,20 +107,20 @@ func (d *daemon) idle(ctx context.Context, b *bench) (spread, error) {
 			return spread{}, err
 		}
 		all = append(all, 100*float64(after-before)/float64(time.Since(start)))
-		b.say("  idle: %.2f %% of a core", all[len(all)-1])
+		b.logf("  idle: %.2f %% of a core", all[len(all)-1])
 	}
 	return spreadOf(all), nil
 }
 
-// visitors are devices that come, each with an address and a MAC of its own, to a few hosts that play them.
-type visitors struct {
+// churn adds and ends sessions of many devices, each with its own address and MAC, from a few hosts.
+type churn struct {
 	*daemon
 	seen int // devices so far
 }
 
-// come lets so many visitors press the button, and end their session unless they stay. The first `stayed` addresses are
-// theirs who stay.
-func (v *visitors) come(ctx context.Context, count, stayed int, stay bool) error {
+// come lets count devices press the button, and end their session unless they stay. The first `stayed` addresses belong
+// to those that stay.
+func (v *churn) come(ctx context.Context, count, stayed int, stay bool) error {
 	var all errgroup.Group
 	for i, r := range v.Residents {
 		first := v.seen
@@ -128,7 +128,7 @@ func (v *visitors) come(ctx context.Context, count, stayed int, stay bool) error
 			for k := i; k < count; k += len(v.Residents) {
 				addr := addressOf(k)
 				if !stay {
-					addr = addressOf(stayed + (first+k)%(mostResidents-stayed))
+					addr = addressOf(stayed + (first+k)%(maxResidents-stayed))
 				}
 				if err := errors.Join(visit(r, addr, strangersMAC(first+k), stay), ctx.Err()); err != nil {
 					return err
@@ -145,7 +145,7 @@ func visit(r *netlab.Resident, addr netip.Addr, mac net.HardwareAddr, stay bool)
 	err := errors.Join(
 		r.RemoveAddresses(netlab.HotspotInterface),
 		r.Host.SetMAC(netlab.HotspotInterface, mac),
-		settle(r, addr),
+		setStaticAddress(r, addr),
 	)
 	if err != nil {
 		return err
@@ -184,7 +184,7 @@ func memoryOf(pid int) (m memory, err error) {
 	return m, nil
 }
 
-// processTime returns how long a process and the children it waited for have computed (proc_pid_stat(5)).
+// processTime returns the CPU time of a process and its reaped children (proc_pid_stat(5)).
 func processTime(pid int) (time.Duration, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -206,8 +206,8 @@ func processTime(pid int) (time.Duration, error) {
 	return time.Duration(ticks) * userTick, nil
 }
 
-// cpuTime returns how long a process has computed, to the nanosecond, without its children. The clock of another process
-// is that of clock_getcpuclockid(3): its id, inverted, beside the kind of clock (CPUCLOCK_SCHED of linux/posix-timers.h).
+// cpuTime returns the CPU time of a process, to the nanosecond, without its children. The clock of another process is
+// that of clock_getcpuclockid(3): its inverted PID with the kind of clock (CPUCLOCK_SCHED of linux/posix-timers.h).
 func cpuTime(pid int) (time.Duration, error) {
 	var t unix.Timespec
 	if err := unix.ClockGettime(int32(^pid<<3|2), &t); err != nil {

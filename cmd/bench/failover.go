@@ -26,11 +26,11 @@ cap = "2GB"
 priority = 3
 `
 
-// failure is a way in which a line fails, and how it comes back.
+// failure is a way to fail a line, and to restore it.
 type failure struct {
 	what       string
 	limit      time.Duration // until another line has taken over
-	typical    bool          // it stands for the others when two builds are compared
+	typical    bool          // it represents the others when two builds are compared
 	fail, mend func(context.Context, *daemon, *netlab.Lender) error
 }
 
@@ -38,7 +38,7 @@ var failures = []failure{
 	{
 		"its link is cut", 5 * time.Second, true,
 		func(_ context.Context, _ *daemon, l *netlab.Lender) error { return l.LAN.Cut() },
-		func(_ context.Context, _ *daemon, l *netlab.Lender) error { return l.LAN.Mend() },
+		func(_ context.Context, _ *daemon, l *netlab.Lender) error { return l.LAN.Restore() },
 	},
 	{
 		"its address is lost", 5 * time.Second, false,
@@ -61,12 +61,12 @@ var failures = []failure{
 	{
 		"its way out is dead beyond the lender's router", 30 * time.Second, true,
 		func(_ context.Context, _ *daemon, l *netlab.Lender) error { return l.WAN.Cut() },
-		func(_ context.Context, _ *daemon, l *netlab.Lender) error { return l.WAN.Mend() },
+		func(_ context.Context, _ *daemon, l *netlab.Lender) error { return l.WAN.Restore() },
 	},
 }
 
-// failover fails the line in use of three, and measures how long a resident who begins a connection every 50 ms has no
-// answer: from the last byte before to the first one after.
+// failover fails the line in use, one of three, and measures for how long a resident who opens a connection every 50 ms
+// gets no answer: from the last byte before to the first one after.
 func failover(ctx context.Context, b *bench) (rows []row, err error) {
 	d, err := b.startDaemon(ctx, netlab.Options{Residents: 1, Uplinks: 3}, box.Setup{More: threeLines})
 	if err != nil {
@@ -83,30 +83,30 @@ func failover(ctx context.Context, b *bench) (rows []row, err error) {
 	calls := startCalls(ctx, 50*time.Millisecond, r)
 	defer calls.stop()
 
-	var all []contestant[time.Duration]
+	var all []variant[time.Duration]
 	for _, f := range failures {
-		all = append(all, contestant[time.Duration]{f.what, func(ctx context.Context) (time.Duration, error) {
-			return d.gap(ctx, calls, f)
+		all = append(all, variant[time.Duration]{f.what, func(ctx context.Context) (time.Duration, error) {
+			return d.outage(ctx, calls, f)
 		}})
 	}
-	results, err := contest(ctx, b, "no answer after", all)
+	results, err := interleave(ctx, b, "no answer after", all)
 	if err != nil {
 		return nil, err
 	}
 	for i, f := range failures {
-		gap := spreadOf(column(results[i], time.Duration.Seconds))
+		gap := spreadOf(values(results[i], time.Duration.Seconds))
 		rows = append(rows, row{
 			what:     "no answer to new connections when a line is lost: " + f.what,
 			target:   fmt.Sprintf("≤ %v", f.limit),
 			measured: gap.String() + " s",
-			met:      judge(gap.high <= f.limit.Seconds()),
+			met:      verdictOf(gap.high <= f.limit.Seconds()),
 		})
 	}
 	return rows, nil
 }
 
-// gap fails the line in use and returns how long no answer came. The line works again when it returns.
-func (d *daemon) gap(ctx context.Context, c *calls, f failure) (time.Duration, error) {
+// outage fails the line in use and returns the time without an answer. The line works again when it returns.
+func (d *daemon) outage(ctx context.Context, c *connector, f failure) (time.Duration, error) {
 	used, err := d.Chosen(ctx)
 	if err != nil {
 		return 0, err
@@ -144,13 +144,13 @@ func (d *daemon) gap(ctx context.Context, c *calls, f failure) (time.Duration, e
 	}); err != nil {
 		return 0, err
 	}
-	// The lender's bridge may see a second later than the box that a link has come (net/core/link_watch.c). Who fails over
-	// to that line must not wait for it.
-	return gap, pause(ctx, 2*time.Second)
+	// The lender's bridge may detect the carrier a second later than the box (net/core/link_watch.c). A failover to
+	// that line must not wait for it.
+	return gap, sleep(ctx, 2*time.Second)
 }
 
-// calls are the connections of residents who begin one every so often, in turn, and wait a second for its answer.
-type calls struct {
+// connector opens connections of residents at an interval, in turn, and waits a second for each answer.
+type connector struct {
 	cancel context.CancelFunc
 	all    sync.WaitGroup
 
@@ -158,11 +158,11 @@ type calls struct {
 	answers []time.Time // when their first bytes came
 }
 
-func startCalls(ctx context.Context, every time.Duration, residents ...*netlab.Resident) *calls {
+func startCalls(ctx context.Context, every time.Duration, residents ...*netlab.Resident) *connector {
 	ctx, cancel := context.WithCancel(ctx)
-	c := &calls{cancel: cancel}
+	c := &connector{cancel: cancel}
 	c.all.Go(func() {
-		for k := 0; pause(ctx, every) == nil; k++ {
+		for k := 0; sleep(ctx, every) == nil; k++ {
 			r := residents[k%len(residents)]
 			c.all.Go(func() {
 				if call(ctx, r) == nil {
@@ -176,8 +176,8 @@ func startCalls(ctx context.Context, every time.Duration, residents ...*netlab.R
 	return c
 }
 
-// call fetches the first bytes of a page over a new connection, and resets it: the box need not remember it for minutes,
-// since nobody begins so many.
+// call fetches the first bytes of a page over a new connection, and resets it, so that it does not stay in the
+// conntrack table for minutes.
 func call(ctx context.Context, r *netlab.Resident) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
@@ -193,14 +193,14 @@ func call(ctx context.Context, r *netlab.Resident) error {
 	return ask(conn, getInternet, "HTTP/1.1 200")
 }
 
-func (c *calls) stop() {
+func (c *connector) stop() {
 	c.cancel()
 	c.all.Wait()
 }
 
-// await waits for an answer later than a moment.
-func (c *calls) await(ctx context.Context, moment time.Time) error {
-	for deadline := time.Now().Add(patience); ; {
+// await waits for an answer after a moment.
+func (c *connector) await(ctx context.Context, moment time.Time) error {
+	for deadline := time.Now().Add(timeout); ; {
 		c.mu.Lock()
 		there := len(c.answers) > 0 && c.answers[len(c.answers)-1].After(moment)
 		c.mu.Unlock()
@@ -210,14 +210,14 @@ func (c *calls) await(ctx context.Context, moment time.Time) error {
 		case time.Now().After(deadline):
 			return errors.New("the resident gets no answers")
 		}
-		if err := pause(ctx, 10*time.Millisecond); err != nil {
+		if err := sleep(ctx, 10*time.Millisecond); err != nil {
 			return err
 		}
 	}
 }
 
-// longest returns the longest time without an answer since the last one before a moment.
-func (c *calls) longest(since time.Time) (gap time.Duration) {
+// longest returns the longest time without an answer, from the last one before a moment.
+func (c *connector) longest(since time.Time) (gap time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	first, _ := slices.BinarySearchFunc(c.answers, since, time.Time.Compare)

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	competitors = 8                 // residents who want more than there is; one more only pings
+	competitors = 8                 // residents with bulk transfers; one more only pings
 	greedy      = 16                // streams of one of them; the others have one each
 	lent        = config.Rate(20e6) // bit/s of the donation
 )
@@ -19,14 +19,14 @@ const (
 // contended is a slow line with a long queue, and the box before it.
 type contended struct {
 	name    string
-	target  bool // it is the row that has a target
+	target  bool // its row has a target
 	streams int  // of the first resident
 	scene   *netlab.Scene
 	close   func() error
 }
 
-// shared is what a full line was to residents.
-type shared struct {
+// fairnessResult is what residents got of a full line.
+type fairnessResult struct {
 	jain             float64
 	total            float64       // bit/s of goodput
 	idle50, idle99   time.Duration // round trip through the idle line
@@ -34,7 +34,7 @@ type shared struct {
 	lost             int           // echoes
 }
 
-func (s shared) String() string {
+func (s fairnessResult) String() string {
 	return fmt.Sprintf("Jain %.4f of %.2f Mbit/s, ping p50 %.2f %+.2f ms, p99 %.2f %+.2f ms, %d lost", s.jain, s.total/1e6,
 		milliseconds(s.idle50), milliseconds(s.added50), milliseconds(s.idle99), milliseconds(s.added99), s.lost)
 }
@@ -44,8 +44,8 @@ const (
 	slowStreams = 8    // with as much of it for each as in fairness
 )
 
-// bystander fills a slow line from one resident, and is another's ping meanwhile. The boxes take turns: this is for
-// machines that are slow beside their lines, as emulated ones are, where fairness would measure the machine.
+// bystander fills a slow line from one resident, and pings from another meanwhile. The boxes take turns: this is for
+// machines that are slow compared with their lines, as emulated ones are, where fairness would measure the machine.
 func bystander(ctx context.Context, b *bench) (rows []row, err error) {
 	scene := contendedLine(1, slowLine)
 	g, err := gatedScene(ctx, scene, config.Limits{}, config.Donation{Download: slowLine * 8 / 10, Upload: slowLine * 8 / 10})
@@ -61,12 +61,12 @@ func bystander(ctx context.Context, b *bench) (rows []row, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, plain.Close()) }()
-	box := contended{name: "8 lent of 10 Mbit/s, " + g.gate.Leaf(), target: true, streams: slowStreams, scene: g.Scene}
+	box := contended{name: "8 lent of 10 Mbit/s, " + g.gate.Queue(), target: true, streams: slowStreams, scene: g.Scene}
 	beside := contended{name: "plain forwarding, 10 Mbit/s", streams: slowStreams, scene: plain}
 	for _, reverse := range []bool{true, false} {
-		results, err := contest(ctx, b, "bystander "+direction(reverse), []contestant[shared]{
-			{box.name, func(ctx context.Context) (shared, error) { return box.run(ctx, echoes(b), reverse) }},
-			{beside.name, func(ctx context.Context) (shared, error) { return beside.run(ctx, echoes(b), reverse) }},
+		results, err := interleave(ctx, b, "bystander "+direction(reverse), []variant[fairnessResult]{
+			{box.name, func(ctx context.Context) (fairnessResult, error) { return box.run(ctx, echoes(b), reverse) }},
+			{beside.name, func(ctx context.Context) (fairnessResult, error) { return beside.run(ctx, echoes(b), reverse) }},
 		})
 		if err != nil {
 			return nil, err
@@ -90,13 +90,13 @@ func fairness(ctx context.Context, b *bench) (rows []row, err error) {
 		return nil, err
 	}
 	for _, reverse := range []bool{true, false} {
-		var all []contestant[shared]
+		var all []variant[fairnessResult]
 		for _, c := range boxes {
-			all = append(all, contestant[shared]{c.name, func(ctx context.Context) (shared, error) {
+			all = append(all, variant[fairnessResult]{c.name, func(ctx context.Context) (fairnessResult, error) {
 				return c.run(ctx, echoes(b), reverse)
 			}})
 		}
-		results, err := abreast(ctx, b, direction(reverse), all)
+		results, err := inParallel(ctx, b, direction(reverse), all)
 		if err != nil {
 			return nil, err
 		}
@@ -115,17 +115,19 @@ func direction(reverse bool) string {
 	return "up"
 }
 
-// contendedOptions are those of a scene of so many who want a line and one more who only pings.
+// contendedOptions are the options of a scene with this many bulk residents and one that only pings.
 func contendedOptions(wanting int, line uint64) netlab.Options {
 	return netlab.Options{
 		Residents: wanting + 1, NoOffload: true,
-		Line: netlab.Shape{Down: line, Up: line, Queue: 100 * time.Millisecond},
+		Shape: netlab.Shape{Down: line, Up: line, Queue: 100 * time.Millisecond},
 	}
 }
 
-func contendedLine(wanting int, line uint64) maker { return standard(contendedOptions(wanting, line)) }
+func contendedLine(wanting int, line uint64) sceneFunc {
+	return standard(contendedOptions(wanting, line))
+}
 
-// contendedBoxes makes the boxes, the plain one last; those that were made are returned also with an error.
+// contendedBoxes creates the boxes, the plain one last; those that were created are also returned with an error.
 func contendedBoxes(ctx context.Context) (all []contended, err error) {
 	for _, line := range []uint64{25e6, 22e6, 20e6} {
 		g, err := gatedScene(ctx, contendedLine(competitors, line), config.Limits{}, config.Donation{Download: lent, Upload: lent})
@@ -144,15 +146,15 @@ func contendedBoxes(ctx context.Context) (all []contended, err error) {
 	return append(all, contended{"plain forwarding, 25 Mbit/s", false, greedy, plain, plain.Close}), nil
 }
 
-// echoes is how many pings there are while the line is full.
-func echoes(b *bench) int { return short(b, 1000, 200) }
+// echoes is the number of pings while the line is full.
+func echoes(b *bench) int { return orQuick(b, 1000, 200) }
 
 // run fills the line once, for so many pings.
-func (c contended) run(ctx context.Context, count int, reverse bool) (s shared, err error) {
+func (c contended) run(ctx context.Context, count int, reverse bool) (s fairnessResult, err error) {
 	last := len(c.scene.Residents) - 1
 	bystander := c.scene.Residents[last]
 	const every = 10 * time.Millisecond
-	if err := pause(ctx, 500*time.Millisecond); err != nil { // what the last round left in the queues
+	if err := sleep(ctx, 500*time.Millisecond); err != nil { // what the last round left in the queues
 		return s, err
 	}
 	idle, err := bystander.Echo(ctx, netlab.WebAddr, 100, every)
@@ -176,7 +178,7 @@ func (c contended) run(ctx context.Context, count int, reverse bool) (s shared, 
 		}
 		transfers = append(transfers, t)
 	}
-	if err := pause(ctx, 3*time.Second); err != nil { // so long sixteen beginnings fill the line's own queue
+	if err := sleep(ctx, 3*time.Second); err != nil { // so long sixteen beginnings fill the line's own queue
 		return s, err
 	}
 	start, before := time.Now(), totals(transfers)
@@ -220,26 +222,26 @@ func jain(shares []float64) (index, sum float64) {
 	return sum * sum / (float64(len(shares)) * squares), sum
 }
 
-func (c contended) rows(direction string, results, plain []shared) []row {
-	index := func(s shared) float64 { return s.jain }
+func (c contended) rows(direction string, results, plain []fairnessResult) []row {
+	index := func(s fairnessResult) float64 { return s.jain }
 	j, jPlain := spreadIn(results, index), spreadIn(plain, index)
 	fair := row{
 		what: fmt.Sprintf("eight residents, one with 16 streams, %s, %s", direction, c.name),
 		measured: fmt.Sprintf("Jain %.4f (%.4f to %.4f), %.1f Mbit/s together", j.median, j.low, j.high,
-			spreadIn(results, func(s shared) float64 { return s.total / 1e6 }).median),
+			spreadIn(results, func(s fairnessResult) float64 { return s.total / 1e6 }).median),
 		beside: fmt.Sprintf("plain forwarding %.2f; openNDS 0.33", jPlain.median),
 	}
 	if c.target {
-		fair.target, fair.met = "Jain ≥ 0.99", judge(j.median >= 0.99)
+		fair.target, fair.met = "Jain ≥ 0.99", verdictOf(j.median >= 0.99)
 	}
 	return []row{fair, c.pingRow(fmt.Sprintf("another's ping meanwhile, %s, %s", direction, c.name), results, plain)}
 }
 
 // pingRow says what the full line was to the one who only pings.
-func (c contended) pingRow(what string, results, plain []shared) row {
-	added50 := func(s shared) float64 { return milliseconds(s.added50) }
-	added99 := func(s shared) float64 { return milliseconds(s.added99) }
-	lost := func(s shared) float64 { return float64(s.lost) }
+func (c contended) pingRow(what string, results, plain []fairnessResult) row {
+	added50 := func(s fairnessResult) float64 { return milliseconds(s.added50) }
+	added99 := func(s fairnessResult) float64 { return milliseconds(s.added99) }
+	lost := func(s fairnessResult) float64 { return float64(s.lost) }
 	p50, p99 := spreadIn(results, added50), spreadIn(results, added99)
 	ping := row{
 		what: what,
@@ -249,14 +251,14 @@ func (c contended) pingRow(what string, results, plain []shared) row {
 			spreadIn(plain, added99).median, spreadIn(plain, lost).median),
 	}
 	if c.target {
-		ping.target, ping.met = "p50 ≤ +5 ms, p99 ≤ +30 ms", judge(p50.median <= 5 && p99.median <= 30)
+		ping.target, ping.met = "p50 ≤ +5 ms, p99 ≤ +30 ms", verdictOf(p50.median <= 5 && p99.median <= 30)
 	}
 	return ping
 }
 
 // spreadIn is the spread of one number of the results.
-func spreadIn(results []shared, number func(shared) float64) spread {
-	return spreadOf(column(results, number))
+func spreadIn(results []fairnessResult, number func(fairnessResult) float64) spread {
+	return spreadOf(values(results, number))
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -20,14 +20,14 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// disk is a small file system on a block device of its own, as a card is to a board, so that what is written to it can
-// be read where it leaves for the device: the file system's own books are in it, the page cache is not.
+// disk is a small file system on a block device of its own, as a board's card is, so that writes are measured at the
+// device: with the file system's metadata, without the page cache.
 type disk struct {
 	dir    string
 	device string // as /dev has it
 }
 
-// written is what a device was given to write (Documentation/block/stat.rst).
+// written is the device's write statistics (Documentation/block/stat.rst).
 type written struct {
 	requests uint64
 	bytes    uint64
@@ -52,7 +52,7 @@ func makeDisk(ctx context.Context, dir string) (d *disk, err error) {
 	if err := errors.Join(f.Truncate(diskSize), f.Close()); err != nil {
 		return nil, err
 	}
-	// All of it now: what ext4 leaves for later, it would write while we measure.
+	// No lazy initialisation: ext4 would do it during the measurement.
 	now := "lazy_itable_init=0,lazy_journal_init=0"
 	if out, err := exec.CommandContext(ctx, "mkfs.ext4", "-q", "-F", "-E", now, image).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("make a file system: %w: %s", err, out)
@@ -66,14 +66,14 @@ func makeDisk(ctx context.Context, dir string) (d *disk, err error) {
 	if err != nil {
 		err = fmt.Errorf("mount %s: %w", d.device, err)
 	}
-	// Given back at once, it goes when nobody has it mounted any more (losetup(8)).
+	// Detached lazily: it goes when nothing has it mounted any more (losetup(8)).
 	if out, detachErr := exec.Command("losetup", "--detach", d.device).CombinedOutput(); detachErr != nil {
 		err = errors.Join(err, fmt.Errorf("give %s back: %w: %s", d.device, detachErr, out))
 	}
 	return d, err
 }
 
-// close must come after the worlds that were made after the disk: their hosts see it, too.
+// close must run after the worlds that were created after the disk are closed: their hosts see it too.
 func (d *disk) close() error {
 	if err := unix.Unmount(d.dir, 0); err != nil {
 		return fmt.Errorf("unmount %s: %w", d.dir, err)
@@ -81,7 +81,7 @@ func (d *disk) close() error {
 	return nil
 }
 
-// sync writes all that the file system holds back.
+// sync writes the file system's dirty pages.
 func (d *disk) sync() error {
 	f, err := os.Open(d.dir)
 	if err != nil {
@@ -116,12 +116,12 @@ func (d *disk) written() (w written, err error) {
 	return written{requests, sectors * sectorSize}, nil
 }
 
-// spending is a daemon on a disk of its own, and how a cap is spent there.
-type spending struct {
+// writeLoad is a daemon on a disk of its own, with a load that spends its cap.
+type writeLoad struct {
 	name   string
 	cap    config.Size
 	idle   bool
-	sums   string // of the ledger's package comment
+	sums   string // from the ledger's package comment
 	disk   *disk
 	daemon *daemon
 
@@ -130,7 +130,7 @@ type spending struct {
 	written written
 }
 
-// The line that the ledger's sums are for: 25 Mbit/s, of which residents take 20 down.
+// The line of the ledger's sums: 25 Mbit/s, of which residents use 20 down.
 const (
 	sharedDown = config.Rate(20e6)
 	sharedUp   = config.Rate(5e6)
@@ -138,7 +138,7 @@ const (
 
 // flash measures at the block device what the daemon writes.
 func flash(ctx context.Context, b *bench) (rows []row, err error) {
-	all := []*spending{
+	all := []*writeLoad{
 		{name: "idle", cap: 200e9, idle: true, sums: "nothing"},
 		{name: "20 Mbit/s of a cap of 2 GB", cap: 2e9, sums: "1,150 writes, 14 MB; 3.1 MB for the cap"},
 		{name: "20 Mbit/s of a cap of 200 GB", cap: 200e9, sums: "34 writes, 0.4 MB; 9.2 MB for the cap"},
@@ -192,7 +192,7 @@ func flash(ctx context.Context, b *bench) (rows []row, err error) {
 }
 
 // run measures.
-func (s *spending) run(ctx context.Context, b *bench) error {
+func (s *writeLoad) run(ctx context.Context, b *bench) error {
 	r := s.daemon.Residents[0]
 	if err := r.Do(func() error { return askOnce(portalAddress, pressButton, "HTTP/1.1 303") }); err != nil {
 		return err
@@ -207,7 +207,7 @@ func (s *spending) run(ctx context.Context, b *bench) error {
 		if err != nil {
 			return err
 		}
-		if err := pause(ctx, short(b, time.Minute, 20*time.Second)); err != nil {
+		if err := sleep(ctx, orQuick(b, time.Minute, 20*time.Second)); err != nil {
 			return err
 		}
 		return s.since(start, before)
@@ -219,9 +219,9 @@ func (s *spending) run(ctx context.Context, b *bench) error {
 	return errors.Join(s.follow(ctx, b, transfer), transfer.Stop())
 }
 
-// follow measures from one grant to another, at least one and at least so long, so that nothing is cut in two.
-func (s *spending) follow(ctx context.Context, b *bench, t *netlab.Transfer) error {
-	least := short(b, time.Minute, 20*time.Second)
+// follow measures from one grant to another, at least one and for a minimum time, so that whole tranches are measured.
+func (s *writeLoad) follow(ctx context.Context, b *bench, t *netlab.Transfer) error {
+	least := orQuick(b, time.Minute, 20*time.Second)
 	var start time.Time
 	var before written
 	var held uint64
@@ -250,25 +250,25 @@ func (s *spending) follow(ctx context.Context, b *bench, t *netlab.Transfer) err
 			return errors.New("nothing is spent any more")
 		default:
 		}
-		if err := pause(ctx, 50*time.Millisecond); err != nil {
+		if err := sleep(ctx, 50*time.Millisecond); err != nil {
 			return err
 		}
 	}
 }
 
-func (s *spending) since(start time.Time, before written) error {
+func (s *writeLoad) since(start time.Time, before written) error {
 	after, err := s.disk.written()
 	s.took = time.Since(start)
 	s.written = written{after.requests - before.requests, after.bytes - before.bytes}
 	return err
 }
 
-// row says what an hour would be like, from what was seen.
-func (s *spending) row() row {
+// row extrapolates to an hour.
+func (s *writeLoad) row() row {
 	seen := fmt.Sprintf("%d requests, %d kB in %.0f s", s.written.requests, s.written.bytes>>10, s.took.Seconds())
 	r := row{what: "written to flash, " + s.name, measured: seen, beside: "the ledger's sums, an hour: " + s.sums}
 	if s.idle {
-		r.target, r.met = "nothing", judge(s.written == written{})
+		r.target, r.met = "nothing", verdictOf(s.written == written{})
 		return r
 	}
 	hour := time.Hour.Seconds() / s.took.Seconds()

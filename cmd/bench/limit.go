@@ -13,7 +13,7 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// limited is a box whose residents have a limit, and the transfers that try it, all at once: each resident's own.
+// limited is a box with a limit for each resident, and one transfer of each resident, all at once.
 type limited struct {
 	rate    config.Rate
 	offload bool
@@ -27,7 +27,7 @@ type trial struct {
 	reverse  bool
 	streams  int
 	transfer *netlab.Transfer
-	passed   []reading // by the queue, as it went on
+	passed   []reading // by the queue, over time
 }
 
 // reading is a counter at a time.
@@ -36,9 +36,9 @@ type reading struct {
 	bytes uint64
 }
 
-// limit measures goodput in windows of five seconds, and beside it what the queue let pass, headers and what TCP sent
-// twice included: the one is what a resident has of the limit, the other what the box does. All boxes run at the same
-// time: together they move less than a tenth of what the machine can.
+// limit measures goodput in windows of five seconds, and next to it what the queue let pass, with headers and
+// retransmissions: the first is what a resident gets of the limit, the second what the box enforces. All boxes run at
+// the same time: together they move less than a tenth of what the machine can.
 func limit(ctx context.Context, b *bench) (rows []row, err error) {
 	var boxes []*limited
 	defer func() {
@@ -60,8 +60,8 @@ func limit(ctx context.Context, b *bench) (rows []row, err error) {
 		}
 	}
 	const skip, window = 2 * time.Second, 5 * time.Second
-	length := short(b, 17*time.Second, skip+window+time.Second)
-	b.say("  %d limits, %v at once", len(boxes), length)
+	length := orQuick(b, 17*time.Second, skip+window+time.Second)
+	b.logf("  %d limits, %v at once", len(boxes), length)
 	for _, l := range boxes {
 		if err := l.start(ctx); err != nil {
 			return nil, err
@@ -73,7 +73,7 @@ func limit(ctx context.Context, b *bench) (rows []row, err error) {
 				return nil, err
 			}
 		}
-		if err := pause(ctx, netlab.Tick); err != nil {
+		if err := sleep(ctx, netlab.Tick); err != nil {
 			return nil, err
 		}
 	}
@@ -95,8 +95,8 @@ func limit(ctx context.Context, b *bench) (rows []row, err error) {
 				r.measured += fmt.Sprintf("%.3f to %.3f (%s)", low/limit, high/limit, streams(t.streams))
 				r.beside += fmt.Sprintf("%.3f to %.3f", passedLow/limit, passedHigh/limit)
 			}
-			r.met = judge(good)
-			b.say("  %s: %s; on the wire %s", r.what, r.measured, r.beside)
+			r.met = verdictOf(good)
+			b.logf("  %s: %s; on the wire %s", r.what, r.measured, r.beside)
 			r.beside = "on the wire " + r.beside
 			rows = append(rows, r)
 		}
@@ -136,7 +136,7 @@ func (t *trial) wire(skip, window time.Duration) (low, high float64) {
 	return slices.Min(all), slices.Max(all)
 }
 
-// read notes what the queues have let pass.
+// read records what the queues have let pass.
 func (l *limited) read() error {
 	for device, reverse := range map[string]bool{netlab.HotspotInterface: true, "eth0": false} {
 		link, err := l.box.Box.Netlink().LinkByName(device)

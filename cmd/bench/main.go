@@ -1,19 +1,19 @@
-// Command bench measures the box beside what it is compared with, and prints a table in Markdown. It is a developer's
-// program: `make bench`, or as root
+// Command bench benchmarks the box against baselines, and prints a table in Markdown. It is a developer's program:
+// `make bench`, or as root
 //
 //	go run ./cmd/bench [--rows NAME,…] [--rounds N] [--quick] [--plots FOLDER] [--daemon FILE] [--beside FILE]
 //
-// With --beside it holds this build against another one instead, e.g. of the commit before, whose daemon was built by
+// With --beside it compares this build with another one instead, e.g. of the previous commit, whose daemon was built by
 //
 //	go build -trimpath -o FILE ./cmd/passerelle
 //
-// there. Both programs do the same work in worlds that are alike, in turns; it fails if this one is worse. Nothing else is
-// asked of FILE than to be a passerelle daemon with these options and a control socket. All rows take about ten minutes.
+// there. Both programs do the same work in identical worlds, in turns; it fails if this one is worse. FILE only needs
+// to be a passerelle daemon with these options and a control socket. All rows take about ten minutes.
 //
-// It owns what is measured and how; how a world of namespaces is made it leaves to netlab. Every figure that has
-// something beside it is the median of rounds in which all contestants take turns, so that whatever else the machine
-// does hits them alike; a ratio is the median of the rounds' own ratios. Progress goes to standard error. Whatever it
-// makes is gone at the end, also after Ctrl-C.
+// It owns what is measured and how; netlab builds the namespaces. Every figure with a baseline is the median of rounds
+// in which all variants take turns, so that other load on the machine affects them equally; a ratio is the median of
+// the rounds' own ratios. Progress goes to standard error. Everything it creates is removed at the end, also after
+// Ctrl-C.
 package main
 
 import (
@@ -33,9 +33,9 @@ import (
 	"passerelle/cmd/internal/box"
 )
 
-// bench is what all measurements need.
+// bench is the configuration of all measurements.
 type bench struct {
-	rounds int
+	rounds int // about the duration of a round; 0: not predicted
 	quick  bool
 	binary string // the daemon
 	other  string // another build of it to compare with, "" for none
@@ -43,11 +43,11 @@ type bench struct {
 	err    io.Writer
 }
 
-// say reports progress.
-func (b *bench) say(format string, a ...any) { fmt.Fprintf(b.err, format+"\n", a...) }
+// logf reports progress.
+func (b *bench) logf(format string, a ...any) { fmt.Fprintf(b.err, format+"\n", a...) }
 
-// short returns the full value, or the one for a quick look.
-func short[T any](b *bench, full, quick T) T {
+// orQuick returns the full value, or the one for --quick.
+func orQuick[T any](b *bench, full, quick T) T {
 	if b.quick {
 		return quick
 	}
@@ -58,7 +58,7 @@ func short[T any](b *bench, full, quick T) T {
 type measurement[R any] struct {
 	name, about string
 	run         func(context.Context, *bench) ([]R, error)
-	onRequest   bool          // only when it is named
+	onRequest   bool          // only if it is named
 	round       time.Duration // about what a round takes; 0: it is not foretold
 }
 
@@ -70,6 +70,7 @@ var measurements = []measurement[row]{
 	{name: "bystander", about: "the ping alone, on a slow line with one neighbour: for emulated machines", run: bystander, onRequest: true},
 	{name: "press", about: "from the button to the first byte from the internet", run: press},
 	{name: "pages", about: "the first page, the redirect and a lesson, beside a bare Go handler", run: pages},
+	{name: "technician", about: "residents' pages while a technician works, beside the same while nobody does", run: technician},
 	{name: "daemon", about: "memory and idle CPU of the daemon", run: resources},
 	{name: "apply", about: "applying an unchanged plan", run: apply},
 	{name: "failover", about: "how long no new connection is answered when the line in use fails", run: failover},
@@ -78,7 +79,7 @@ var measurements = []measurement[row]{
 }
 
 func main() {
-	if err := playPart(); err != errNoPart {
+	if err := runHelper(); err != errNotHelper {
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "bench:", err)
 			os.Exit(1)
@@ -93,17 +94,17 @@ func main() {
 	}
 }
 
-var errNoPart = errors.New("no part to play")
+var errNotHelper = errors.New("not a helper process")
 
-// playPart does what this program started itself for in a namespace, if it did.
-func playPart() error {
+// runHelper runs this program's part in a namespace, if it was started for one.
+func runHelper() error {
 	if address := os.Getenv(bareVariable); address != "" {
 		return serveBare(address, os.Stdin)
 	}
 	if queues := os.Getenv(applierVariable); queues != "" {
 		return serveApplier(queues, os.Stdout)
 	}
-	return errNoPart
+	return errNotHelper
 }
 
 func run(ctx context.Context, args []string, out, errs io.Writer) error {
@@ -112,7 +113,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 	f.SetOutput(errs)
 	names := f.String("rows", "", "comma-separated `NAMES` of what to measure:\n"+describe(measurements))
 	f.StringVar(&b.other, "beside", "", "hold this build against another one, the daemon's program in `FILE`, at these rows:\n"+describe(comparisons))
-	f.IntVar(&b.rounds, "rounds", 0, fmt.Sprintf("how many times the contestants take turns (default 5, with --beside %d)", leastRounds))
+	f.IntVar(&b.rounds, "rounds", 0, fmt.Sprintf("how many times the contestants take turns (default 5, with --beside %d)", minRounds))
 	f.StringVar(&b.plots, "plots", "", "write drawings to this `FOLDER`")
 	f.StringVar(&b.binary, "daemon", "", "measure this `FILE` instead of building the daemon from its source")
 	f.BoolVar(&b.quick, "quick", false, "a look at whether it works: one round, short; its figures mean little")
@@ -122,7 +123,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 	if b.rounds == 0 {
 		b.rounds = 5
 		if b.other != "" {
-			b.rounds = leastRounds
+			b.rounds = minRounds
 		}
 	}
 	if b.quick {
@@ -157,7 +158,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 	return err
 }
 
-// tables measures what is named, and returns facts of it and the table.
+// tables runs the named measurements, and returns facts about them and the table.
 func (b *bench) tables(ctx context.Context, names string) (facts []string, table string, err error) {
 	if b.other != "" {
 		return b.compare(ctx, names)
@@ -168,7 +169,7 @@ func (b *bench) tables(ctx context.Context, names string) (facts []string, table
 	}
 	var rows []row
 	for _, m := range chosen {
-		more, err := m.fill(ctx, b)
+		more, err := m.measure(ctx, b)
 		if err != nil {
 			return nil, "", err
 		}
@@ -177,9 +178,9 @@ func (b *bench) tables(ctx context.Context, names string) (facts []string, table
 	return nil, tableOf(rows), nil
 }
 
-// fill measures.
-func (m measurement[R]) fill(ctx context.Context, b *bench) ([]R, error) {
-	b.say("%s: %s", m.name, m.about)
+// measure runs the measurement.
+func (m measurement[R]) measure(ctx context.Context, b *bench) ([]R, error) {
+	b.logf("%s: %s", m.name, m.about)
 	rows, err := m.run(ctx, b)
 	if err != nil {
 		return nil, fmt.Errorf("measure %s: %w", m.name, err)

@@ -14,7 +14,7 @@ import (
 	"passerelle/netctl/netlab/hostile"
 )
 
-// namesBeside asks as an admitted device may: well below what the box bounds.
+// namesBeside sends queries as an admitted device may: well below the box's limits.
 func namesBeside(ctx context.Context, b *bench) (rows []compared, err error) {
 	p, err := b.startPair(ctx, netlab.Options{Residents: 1}, box.Setup{}, true)
 	if err != nil {
@@ -29,54 +29,54 @@ func namesBeside(ctx context.Context, b *bench) (rows []compared, err error) {
 		what string
 		name func() string
 	}{
-		{"a name that the box remembers", func() string { return "www.example" }},
-		{"a name that nobody asked for before", func() string { asked++; return fmt.Sprintf("n%d.many.example", asked) }},
+		{"a name in the box's cache", func() string { return "www.example" }},
+		{"a name that is not cached", func() string { asked++; return fmt.Sprintf("n%d.many.example", asked) }},
 	} {
-		results, err := contest(ctx, b, c.what, contestants(p, func(ctx context.Context, d *daemon) (presses, error) {
-			return askNames(ctx, d.Residents[0], short(b, 60, 20), c.name)
+		results, err := interleave(ctx, b, c.what, contestants(p, func(ctx context.Context, d *daemon) (latency, error) {
+			return askNames(ctx, d.Residents[0], orQuick(b, 60, 20), c.name)
 		}))
 		if err != nil {
 			return nil, err
 		}
 		rows = append(rows, rowsOf(c.what, results,
-			figure[presses]{"median", "ms", func(p presses) float64 { return milliseconds(p.p50) }, lower})...)
+			figure[latency]{"median", "ms", func(p latency) float64 { return milliseconds(p.p50) }, lower})...)
 	}
 	return rows, nil
 }
 
-// askNames asks the box for so many names, one every 20 ms, after one that is not counted.
-func askNames(ctx context.Context, r *netlab.Resident, count int, name func() string) (presses, error) {
+// askNames sends count queries to the box, one every 20 ms, after one that is not counted.
+func askNames(ctx context.Context, r *netlab.Resident, count int, name func() string) (latency, error) {
 	conn, err := r.Dial(ctx, "udp4", net.JoinHostPort(boxAddress.Addr().String(), "53"))
 	if err != nil {
-		return presses{}, err
+		return latency{}, err
 	}
 	defer conn.Close()
 	var took []time.Duration
 	answer := make([]byte, 4096)
 	for k := range count + 1 {
-		question := hostile.Question(uint16(k), name(), dnsmessage.TypeA)
-		if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
-			return presses{}, err
+		question := hostile.Query(uint16(k), name(), dnsmessage.TypeA)
+		if err := conn.SetDeadline(time.Now().Add(timeout)); err != nil {
+			return latency{}, err
 		}
 		start := time.Now()
 		if _, err := conn.Write(question); err != nil {
-			return presses{}, err
+			return latency{}, err
 		}
 		n, err := conn.Read(answer)
 		if err != nil {
-			return presses{}, err
+			return latency{}, err
 		}
 		wait := time.Since(start)
 		var reply dnsmessage.Message
 		if err := reply.Unpack(answer[:n]); err != nil || reply.ID != uint16(k) || len(reply.Answers) != 1 {
-			return presses{}, fmt.Errorf("the box's answer is %+v, %w", reply, err)
+			return latency{}, fmt.Errorf("the box's answer is %+v, %w", reply, err)
 		}
 		if k > 0 {
 			took = append(took, wait)
 		}
-		if err := pause(ctx, 20*time.Millisecond); err != nil {
-			return presses{}, err
+		if err := sleep(ctx, 20*time.Millisecond); err != nil {
+			return latency{}, err
 		}
 	}
-	return presses{quantile(took, 0.5), quantile(took, 0.99)}, nil
+	return latency{quantile(took, 0.5), quantile(took, 0.99)}, nil
 }

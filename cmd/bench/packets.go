@@ -15,18 +15,18 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// perPacket is what a packet of the line's size takes on its way from one end to the other: CPU time of the thread that
-// sends it, in which the kernel does everything as far as the receiver's socket. It is the least of many short times, since
-// others' load on the machine only adds.
-type perPacket time.Duration
+// cpuPerPacket is the cost of a full-size packet from one end to the other: CPU time of the sending thread, in which
+// the kernel does everything up to the receiver's socket. It is the minimum of many short runs, because other load on
+// the machine only adds.
+type cpuPerPacket time.Duration
 
-func (p perPacket) String() string { return fmt.Sprintf("%d ns a packet", int64(p)) }
+func (p cpuPerPacket) String() string { return fmt.Sprintf("%d ns a packet", int64(p)) }
 
 // datagram is the payload of a packet of 1500 bytes.
 const datagram = 1472
 
 // packets sends datagrams through a box for a while.
-func (r runner) packets(ctx context.Context, b *bench, reverse bool) (p perPacket, err error) {
+func (r runner) packets(ctx context.Context, b *bench, reverse bool) (p cpuPerPacket, err error) {
 	far, err := r.internet.ListenPacket("udp4", netip.AddrPortFrom(netlab.WebAddr, 0).String())
 	if err != nil {
 		return 0, err
@@ -83,14 +83,14 @@ func (r runner) packets(ctx context.Context, b *bench, reverse bool) (p perPacke
 		if err := errors.Join(err, ctx.Err()); err != nil {
 			return 0, err
 		}
-		if cost := perPacket((after - before) / each); p == 0 || cost < p {
+		if cost := cpuPerPacket((after - before) / each); p == 0 || cost < p {
 			p = cost
 		}
 	}
 	return p, nil
 }
 
-// threadTime is how long this thread has worked.
+// threadTime is the CPU time of this thread.
 func threadTime() (time.Duration, error) {
 	var t unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t); err != nil {
@@ -122,14 +122,14 @@ func (b *bench) packetsPair(ctx context.Context, limits string, how box.Setup) (
 	defer func() { err = errors.Join(err, p.close()) }()
 	for _, reverse := range []bool{true, false} {
 		what := fmt.Sprintf("CPU of a packet %s, %s", direction(reverse), limits)
-		results, err := contest(ctx, b, what, contestants(p, func(ctx context.Context, d *daemon) (perPacket, error) {
+		results, err := interleave(ctx, b, what, contestants(p, func(ctx context.Context, d *daemon) (cpuPerPacket, error) {
 			return runner{resident: d.Residents[0], internet: d.Internet}.packets(ctx, b, reverse)
 		}))
 		if err != nil {
 			return nil, err
 		}
 		rows = append(rows, rowsOf(what, results,
-			figure[perPacket]{"", "ns", func(p perPacket) float64 { return float64(p) }, cost})...)
+			figure[cpuPerPacket]{"", "ns", func(p cpuPerPacket) float64 { return float64(p) }, cost})...)
 	}
 	return rows, nil
 }

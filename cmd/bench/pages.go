@@ -32,7 +32,7 @@ const (
 )
 
 // pages compares the daemon with a bare Go handler that writes the same bytes, on a plain box and behind the gate's
-// rules. Residents are not admitted; what they ask of the internet is led to the box in all three.
+// rules. Residents are not admitted; their requests to the internet are redirected to the box in all three.
 func pages(ctx context.Context, b *bench) (rows []row, err error) {
 	scenes, err := b.pageScenes(ctx)
 	defer func() {
@@ -58,33 +58,33 @@ func pages(ctx context.Context, b *bench) (rows []row, err error) {
 			if keep {
 				what = ask.name + ", keep-alive"
 			}
-			var all []contestant[pace]
+			var all []variant[requestRate]
 			for _, s := range scenes {
-				all = append(all, contestant[pace]{s.name, func(ctx context.Context) (pace, error) {
-					return l.run(ctx, s.residents, short(b, 1500*time.Millisecond, 500*time.Millisecond))
+				all = append(all, variant[requestRate]{s.name, func(ctx context.Context) (requestRate, error) {
+					return l.run(ctx, s.residents, orQuick(b, 1500*time.Millisecond, 500*time.Millisecond))
 				}})
 			}
-			results, err := contest(ctx, b, what, all)
+			results, err := interleave(ctx, b, what, all)
 			if err != nil {
 				return nil, err
 			}
-			number := func(p pace) float64 { return float64(p) }
-			bare, behind, ours := column(results[0], number), column(results[1], number), column(results[2], number)
+			number := func(p requestRate) float64 { return float64(p) }
+			bare, behind, ours := values(results[0], number), values(results[1], number), values(results[2], number)
 			r := ratio(ours, bare)
 			row := row{
 				what:     fmt.Sprintf("%s, %d connections", what, phones*connsEach),
 				target:   fmt.Sprintf("≥ %.2f of bare", ask.least),
-				measured: pace(median(ours)).String(),
-				beside:   fmt.Sprintf("bare %v, behind the gate's rules %v", pace(median(bare)), pace(median(behind))),
+				measured: requestRate(median(ours)).String(),
+				beside:   fmt.Sprintf("bare %v, behind the gate's rules %v", requestRate(median(bare)), requestRate(median(behind))),
 				ratio:    fmt.Sprintf("%s; %s of bare behind the rules", r, ratio(ours, behind)),
-				met:      judge(r.median >= ask.least),
+				met:      verdictOf(r.median >= ask.least),
 			}
 			if ask.openNDS > 0 {
 				times := median(ours) / ask.openNDS
 				row.target += "; ≥ 20 times openNDS"
 				row.beside += fmt.Sprintf("; openNDS %.3g/s", ask.openNDS)
 				row.ratio += fmt.Sprintf("; %.0f times openNDS", times)
-				row.met = judge(r.median >= ask.least && times >= 20)
+				row.met = verdictOf(r.median >= ask.least && times >= 20)
 			}
 			rows = append(rows, row)
 		}
@@ -99,7 +99,7 @@ type pageScene struct {
 	close     func() error
 }
 
-// pageScenes makes the three boxes; those that were made are returned also with an error.
+// pageScenes creates the three boxes; those that were created are also returned with an error.
 func (b *bench) pageScenes(ctx context.Context) (all []pageScene, err error) {
 	o := netlab.Options{Residents: phones, Direct: true}
 	d, err := b.startDaemon(ctx, o, box.Setup{})
@@ -128,14 +128,14 @@ func (b *bench) pageScenes(ctx context.Context) (all []pageScene, err error) {
 	return all, startBare(ctx, behind.Scene, answers)
 }
 
-// answer is what the daemon answers, for the bare handler to write as well.
+// answer is a recorded answer of the daemon, which the bare handler repeats.
 type answer struct {
 	Status int
 	Header http.Header
 	Body   []byte
 }
 
-// record asks the daemon for its pages, by path, and its redirect ("": everything else).
+// record fetches the daemon's pages, by path, and its redirect ("": everything else).
 func record(ctx context.Context, h *netlab.Host) (map[string]answer, error) {
 	client := h.HTTPClient()
 	client.Transport.(*http.Transport).DisableCompression = true // as it comes
@@ -167,7 +167,7 @@ func record(ctx context.Context, h *netlab.Host) (map[string]answer, error) {
 // bareVariable makes this program the bare handler, which listens on the address that is its value.
 const bareVariable = "PASSERELLE_BENCH_BARE"
 
-// serveBare writes the recorded answers with what net/http costs and nothing else.
+// serveBare writes the recorded answers at the cost of net/http and nothing else.
 func serveBare(address string, recorded io.Reader) error {
 	var answers map[string]answer
 	if err := json.NewDecoder(recorded).Decode(&answers); err != nil {
@@ -212,18 +212,18 @@ func startBare(ctx context.Context, s *netlab.Scene, answers map[string]answer) 
 		if time.Now().After(limit) || ctx.Err() != nil {
 			return fmt.Errorf("start the bare handler: %w: %s", err, p.Output())
 		}
-		if err := pause(ctx, 10*time.Millisecond); err != nil {
+		if err := sleep(ctx, 10*time.Millisecond); err != nil {
 			return err
 		}
 	}
 }
 
-// pace is requests a second.
-type pace float64
+// requestRate is requests a second.
+type requestRate float64
 
-func (p pace) String() string { return fmt.Sprintf("%.0f/s", float64(p)) }
+func (p requestRate) String() string { return fmt.Sprintf("%.0f/s", float64(p)) }
 
-// load is a request that is sent over and over.
+// load is a repeated request.
 type load struct {
 	address string
 	request string // without the empty line at its end
@@ -231,8 +231,8 @@ type load struct {
 	keep    bool   // one connection for all, else one for each
 }
 
-// run sends for so long from each resident over several connections at once, and returns the pace of all together.
-func (l load) run(ctx context.Context, residents []*netlab.Resident, d time.Duration) (pace, error) {
+// run sends from each resident over several connections at once for a duration, and returns the total rate.
+func (l load) run(ctx context.Context, residents []*netlab.Resident, d time.Duration) (requestRate, error) {
 	if l.keep {
 		l.request += "\r\n"
 	} else {
@@ -279,13 +279,13 @@ func (l load) run(ctx context.Context, residents []*netlab.Resident, d time.Dura
 	for _, n := range counts {
 		sum += n
 	}
-	return pace(float64(sum) / time.Since(start).Seconds()), nil
+	return requestRate(float64(sum) / time.Since(start).Seconds()), nil
 }
 
-// converse uses up a connection, until the end or for one request, and returns how many were answered.
+// converse uses one connection, until the end or for one request, and returns how many were answered.
 func (l load) converse(conn net.Conn, end time.Time) (answered int, err error) {
 	defer conn.Close()
-	if err := conn.SetDeadline(end.Add(patience)); err != nil {
+	if err := conn.SetDeadline(end.Add(timeout)); err != nil {
 		return 0, err
 	}
 	request, buf := []byte(l.request), make([]byte, 32<<10)
@@ -314,7 +314,7 @@ func (l load) converse(conn net.Conn, end time.Time) (answered int, err error) {
 	}
 }
 
-// answerSize returns the length of an HTTP answer by its header, 0 if that is not whole yet.
+// answerSize returns the length of an HTTP answer by its header, 0 if that is incomplete.
 func answerSize(b []byte) int {
 	header, _, whole := bytes.Cut(b, []byte("\r\n\r\n"))
 	if !whole {

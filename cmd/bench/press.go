@@ -34,17 +34,17 @@ var (
 	getInternet = "GET / HTTP/1.1\r\nHost: www.example\r\nConnection: close\r\n\r\n"
 )
 
-// presses is how long it took residents to get online.
-type presses struct{ p50, p99 time.Duration }
+// latency is the distribution of response times.
+type latency struct{ p50, p99 time.Duration }
 
-func (p presses) String() string {
+func (p latency) String() string {
 	return fmt.Sprintf("median %.2f ms, p99 %.2f ms", milliseconds(p.p50), milliseconds(p.p99))
 }
 
-// press measures from the button to the first byte of a page on the internet. The button is pressed on a page that has
-// been fetched, over its connection; the internet needs a new one. Clients and the internet share the box's processors,
-// so they are as small as can be, and the same is measured with residents who have their sessions already: what those
-// wait for is not the admission.
+// press measures from the button to the first byte of a page on the internet. The button is pressed on a page that was
+// fetched, over its connection; the internet needs a new one. Clients and the internet share the box's processors, so
+// they are minimal, and the same is measured with residents who have sessions already, to separate the cost of the
+// admission.
 func press(ctx context.Context, b *bench) (rows []row, err error) {
 	d, err := b.startDaemon(ctx, netlab.Options{Residents: 50, Direct: true}, box.Setup{})
 	if err != nil {
@@ -54,27 +54,27 @@ func press(ctx context.Context, b *bench) (rows []row, err error) {
 	if err := servePage(d.Internet.Host); err != nil {
 		return nil, err
 	}
-	press := func(residents, times int, before string) func(context.Context) (presses, error) {
-		return func(ctx context.Context) (presses, error) {
+	press := func(residents, times int, before string) func(context.Context) (latency, error) {
+		return func(ctx context.Context) (latency, error) {
 			return d.press(ctx, d.Residents[:residents], times, before)
 		}
 	}
-	all := []contestant[presses]{
+	all := []variant[latency]{
 		{"100 in a row", press(1, 100, pressEnd)},
 		{"50 at once", press(50, 1, pressEnd)},
 		{"50 at once without admission", press(50, 1, pressButton)},
 	}
-	results, err := contest(ctx, b, "press to first byte", all)
+	results, err := interleave(ctx, b, "press to first byte", all)
 	if err != nil {
 		return nil, err
 	}
-	took := make([]presses, len(all))
+	took := make([]latency, len(all))
 	for i, rounds := range results {
 		var p50, p99 []time.Duration
 		for _, p := range rounds {
 			p50, p99 = append(p50, p.p50), append(p99, p.p99)
 		}
-		took[i] = presses{quantile(p50, 0.5), quantile(p99, 0.5)}
+		took[i] = latency{quantile(p50, 0.5), quantile(p99, 0.5)}
 	}
 	for i, openNDS := range []struct {
 		ms   float64 // median from grant to first byte
@@ -84,7 +84,7 @@ func press(ctx context.Context, b *bench) (rows []row, err error) {
 			what: "press to first forwarded byte, " + all[i].name, target: "median ≤ 10 ms, p99 ≤ 50 ms",
 			measured: took[i].String(), beside: fmt.Sprintf("openNDS %.0f ms%s", openNDS.ms, openNDS.note),
 			ratio: fmt.Sprintf("%.0f times faster", openNDS.ms/milliseconds(took[i].p50)),
-			met:   judge(took[i].p50 <= 10*time.Millisecond && took[i].p99 <= 50*time.Millisecond),
+			met:   verdictOf(took[i].p50 <= 10*time.Millisecond && took[i].p99 <= 50*time.Millisecond),
 		})
 	}
 	return rows, nil
@@ -116,9 +116,9 @@ func servePage(internet *netlab.Host) error {
 	return nil
 }
 
-// press has the residents go online at the same moment, so many times each, and returns how long it took from then on
-// until each had the first byte. What they ask of the box before says whether they have a session then.
-func (d *daemon) press(ctx context.Context, residents []*netlab.Resident, times int, before string) (presses, error) {
+// press lets residents go online at the same moment, so many times each, and returns the time from then until each had
+// the first byte. The request before decides whether they have a session then.
+func (d *daemon) press(ctx context.Context, residents []*netlab.Resident, times int, before string) (latency, error) {
 	var took []time.Duration
 	for range times {
 		var ready sync.WaitGroup
@@ -128,7 +128,7 @@ func (d *daemon) press(ctx context.Context, residents []*netlab.Resident, times 
 		ready.Add(len(residents))
 		for i, r := range residents {
 			all.Go(func() (err error) {
-				var p presser
+				var p client
 				defer func() { p.close() }()
 				err = r.Do(func() (err error) { p, err = prepare(before); return err })
 				ready.Done()
@@ -145,22 +145,22 @@ func (d *daemon) press(ctx context.Context, residents []*netlab.Resident, times 
 			start <- pressed
 		}
 		if err := errors.Join(all.Wait(), ctx.Err()); err != nil {
-			return presses{}, err
+			return latency{}, err
 		}
 		took = append(took, now...)
 	}
-	return presses{quantile(took, 0.5), quantile(took, 0.99)}, nil
+	return latency{quantile(took, 0.5), quantile(took, 0.99)}, nil
 }
 
-// presser is a resident before the button: with the first page open, and a socket for the internet. Both belong to the
-// resident's namespace, so that no thread has to go there any more.
-type presser struct {
+// client is a resident before the press: with the first page open, and a socket for the internet. Both belong to the
+// resident's namespace, so that no thread has to enter it any more.
+type client struct {
 	button net.Conn
 	page   *net.TCPConn // not connected yet
 }
 
-// prepare makes a presser of the resident in whose namespace the thread is.
-func prepare(before string) (p presser, err error) {
+// prepare creates a client of the resident in whose namespace the thread is.
+func prepare(before string) (p client, err error) {
 	if err := askOnce(portalAddress, before, "HTTP/1.1 303"); err != nil {
 		return p, err
 	}
@@ -182,7 +182,7 @@ func prepare(before string) (p presser, err error) {
 	return p, nil
 }
 
-func (p presser) close() {
+func (p client) close() {
 	if p.button != nil {
 		p.button.Close()
 	}
@@ -192,7 +192,7 @@ func (p presser) close() {
 }
 
 // goOnline presses the button and fetches a page from the internet. It returns the time since then until its first byte.
-func (p presser) goOnline(pressed time.Time) (took time.Duration, err error) {
+func (p client) goOnline(pressed time.Time) (took time.Duration, err error) {
 	if err := ask(p.button, pressButton, "HTTP/1.1 303"); err != nil {
 		return 0, err
 	}
@@ -205,7 +205,7 @@ func (p presser) goOnline(pressed time.Time) (took time.Duration, err error) {
 	return time.Since(pressed), nil
 }
 
-// newSocket opens a TCP socket in the namespace that the thread is in.
+// newSocket opens a TCP socket in the thread's namespace.
 func newSocket() (*net.TCPConn, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -228,7 +228,7 @@ func connectSocket(conn *net.TCPConn, to netip.AddrPort) error {
 	}
 	address := &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}
 	var state error
-	// As long as it is under way it is asked again when the socket can be written to (connect(2)).
+	// While it is in progress, the call is repeated when the socket is writable (connect(2)).
 	err = raw.Write(func(fd uintptr) bool {
 		state = unix.Connect(int(fd), address)
 		return state != unix.EINPROGRESS && state != unix.EALREADY
@@ -239,19 +239,19 @@ func connectSocket(conn *net.TCPConn, to netip.AddrPort) error {
 	if err != nil {
 		return fmt.Errorf("connect to %s: %w", to, err)
 	}
-	return conn.SetDeadline(time.Now().Add(patience))
+	return conn.SetDeadline(time.Now().Add(timeout))
 }
 
-// patience bounds every answer.
-const patience = 10 * time.Second
+// timeout bounds every answer.
+const timeout = 10 * time.Second
 
-// connect connects from the namespace that the thread is in.
+// connect connects from the thread's namespace.
 func connect(address string) (net.Conn, error) {
-	conn, err := net.DialTimeout("tcp4", address, patience)
+	conn, err := net.DialTimeout("tcp4", address, timeout)
 	if err != nil {
 		return nil, err
 	}
-	return conn, conn.SetDeadline(time.Now().Add(patience))
+	return conn, conn.SetDeadline(time.Now().Add(timeout))
 }
 
 // askOnce sends a request over a connection of its own.
@@ -264,7 +264,7 @@ func askOnce(address, request, status string) error {
 	return ask(conn, request, status)
 }
 
-// ask sends a request and returns when the first bytes of the answer are there.
+// ask sends a request and returns once the status line has been received.
 func ask(conn net.Conn, request, status string) error {
 	if _, err := io.WriteString(conn, request); err != nil {
 		return err

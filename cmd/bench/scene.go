@@ -10,11 +10,12 @@ import (
 
 	"passerelle/appliance/config"
 	"passerelle/appliance/decide"
+	"passerelle/appliance/plan"
+	"passerelle/appliance/state"
 	"passerelle/cmd/internal/box"
 	"passerelle/netctl"
 	"passerelle/netctl/gate"
 	"passerelle/netctl/netlab"
-	"passerelle/netctl/plan"
 )
 
 var (
@@ -24,8 +25,8 @@ var (
 	everywhere = netip.MustParsePrefix("0.0.0.0/0")
 )
 
-// mostResidents is how many addresses a /22 has for residents.
-const mostResidents = 1021
+// maxResidents is the number of residents' addresses in a /22.
+const maxResidents = 1021
 
 // addressOf returns the address of resident number k, from 0.
 func addressOf(k int) netip.Addr {
@@ -34,8 +35,8 @@ func addressOf(k int) netip.Addr {
 	return netip.AddrFrom4(a)
 }
 
-// settle gives a resident an address without DHCP.
-func settle(r *netlab.Resident, addr netip.Addr) error {
+// setStaticAddress configures a resident without DHCP.
+func setStaticAddress(r *netlab.Resident, addr netip.Addr) error {
 	return errors.Join(
 		r.SetUp(netlab.HotspotInterface, true),
 		r.AddAddress(netlab.HotspotInterface, netip.PrefixFrom(addr, boxAddress.Bits())),
@@ -43,18 +44,18 @@ func settle(r *netlab.Resident, addr netip.Addr) error {
 	)
 }
 
-// maker makes a scene whose residents have the first addresses, and whose box is not configured yet.
-type maker func(context.Context) (*netlab.Scene, error)
+// sceneFunc creates a scene whose residents have the first addresses, and whose box is not configured yet.
+type sceneFunc func(context.Context) (*netlab.Scene, error)
 
-// standard makes netlab's standard scene.
-func standard(o netlab.Options) maker {
+// standard creates netlab's standard scene.
+func standard(o netlab.Options) sceneFunc {
 	return func(ctx context.Context) (*netlab.Scene, error) {
 		s, err := netlab.Standard(ctx, o)
 		if err != nil {
 			return nil, err
 		}
 		for k, r := range s.Residents {
-			err = errors.Join(err, settle(r, addressOf(k)))
+			err = errors.Join(err, setStaticAddress(r, addressOf(k)))
 		}
 		if err != nil {
 			return nil, errors.Join(err, s.Close())
@@ -63,9 +64,9 @@ func standard(o netlab.Options) maker {
 	}
 }
 
-// wired makes the shortest scene there is, internet, box and one resident with nothing between them: what the box costs
-// is not hidden behind what others do.
-func wired(offload bool) maker {
+// wired creates the shortest scene, internet, box and one resident directly connected, so that the box's cost is not
+// hidden behind that of others.
+func wired(offload bool) sceneFunc {
 	return func(ctx context.Context) (*netlab.Scene, error) {
 		w, err := netlab.New(ctx, "wired")
 		if err != nil {
@@ -90,7 +91,7 @@ func wire(s *netlab.Scene, offload bool) (err error) {
 	if err != nil {
 		return err
 	}
-	r := &netlab.Resident{Host: resident, MAC: strangersMAC(mostResidents)}
+	r := &netlab.Resident{Host: resident, MAC: strangersMAC(maxResidents)}
 	s.Residents = []*netlab.Resident{r}
 	for _, ends := range [][2]netlab.End{
 		{{Host: s.Internet.Host, Interface: "box"}, {Host: s.Box, Interface: "eth0"}},
@@ -108,12 +109,12 @@ func wire(s *netlab.Scene, offload bool) (err error) {
 		s.Internet.AddAddress("box", lender),
 		s.Box.AddAddress("eth0", lenderBox),
 		s.Box.AddRoute(everywhere, lender.Addr()),
-		settle(r, addressOf(0)),
+		setStaticAddress(r, addressOf(0)),
 	)
 }
 
 // plainScene is a scene whose box forwards and masquerades, and does nothing else.
-func plainScene(ctx context.Context, scene maker) (*netlab.Scene, error) {
+func plainScene(ctx context.Context, scene sceneFunc) (*netlab.Scene, error) {
 	s, err := scene(ctx)
 	if err != nil {
 		return nil, err
@@ -130,7 +131,7 @@ func plainScene(ctx context.Context, scene maker) (*netlab.Scene, error) {
 	return s, nil
 }
 
-// gated is a scene with the gate on its box, driven by this process instead of the daemon: what packets meet is the same.
+// gated is a scene with the gate on its box, driven by this process instead of the daemon: packets meet the same rules.
 type gated struct {
 	*netlab.Scene
 	gate *gate.Gate
@@ -138,7 +139,7 @@ type gated struct {
 }
 
 // gatedScene makes a gated scene that shares the first lender's line with these limits.
-func gatedScene(ctx context.Context, scene maker, l config.Limits, d config.Donation) (*gated, error) {
+func gatedScene(ctx context.Context, scene sceneFunc, l config.Limits, d config.Donation) (*gated, error) {
 	s, err := scene(ctx)
 	if err != nil {
 		return nil, err
@@ -160,7 +161,7 @@ func openGate(ctx context.Context, l config.Limits, d config.Donation) (*gate.Ga
 			Limits:    l,
 			Donations: []config.Donation{d},
 		},
-		Decision: decide.Decision{State: decide.Sharing, Internet: decide.AllInternet, Names: true},
+		Decision: decide.Decision{State: state.Sharing, Internet: decide.AllInternet, Names: true},
 		Gateway:  lender.Addr(),
 		Networks: []netip.Prefix{lender.Masked()},
 		LANs:     []plan.LAN{{Interface: d.Interface, Networks: []netip.Prefix{lender.Masked()}}},
@@ -188,10 +189,10 @@ func (g *gated) Close() error {
 	return errors.Join(err, g.Scene.Close())
 }
 
-// admitStrangers admits so many devices that are not there, at the first addresses.
-func admitStrangers(g *gate.Gate, count int) error {
+// admitFakes admits count devices that do not exist, at the first addresses.
+func admitFakes(g *gate.Gate, count int) error {
 	for k := range count {
-		if err := g.Admit(session(addressOf(k), netctl.MAC(strangersMAC(k)))); err != nil {
+		if err := g.Authorize(session(addressOf(k), netctl.MAC(strangersMAC(k)))); err != nil {
 			return err
 		}
 	}
@@ -202,11 +203,11 @@ func admitStrangers(g *gate.Gate, count int) error {
 // the daemon's next round would: until then newcomers have less than their share of the line.
 func (g *gated) admit(ctx context.Context, strangers int) error {
 	return g.Box.Do(func() error {
-		if err := admitStrangers(g.gate, strangers); err != nil {
+		if err := admitFakes(g.gate, strangers); err != nil {
 			return err
 		}
 		for k, r := range g.Residents {
-			if err := g.gate.Admit(session(addressOf(strangers+k), netctl.MAC(r.MAC))); err != nil {
+			if err := g.gate.Authorize(session(addressOf(strangers+k), netctl.MAC(r.MAC))); err != nil {
 				return err
 			}
 		}

@@ -33,7 +33,7 @@ func shares(_ context.Context, b *bench) ([]row, error) {
 		fair = append(fair, simulate(seed, true))
 		first = append(first, simulate(seed, false))
 	}
-	of := func(all []outcome, number func(outcome) float64) float64 { return median(column(all, number)) }
+	of := func(all []outcome, number func(outcome) float64) float64 { return median(values(all, number)) }
 	say := func(all []outcome) string {
 		return fmt.Sprintf("%.1f %% went short; the gift lasts to day %.0f; %.0f %% of it given",
 			of(all, func(o outcome) float64 { return 100 * float64(o.short) / float64(o.residents) }),
@@ -44,14 +44,14 @@ func shares(_ context.Context, b *bench) ([]row, error) {
 		what:     fmt.Sprintf("a month of residents who want half as much again as the gift has, median of %d", months),
 		target:   "it lasts the month",
 		measured: say(fair), beside: "first come, first served: " + say(first),
-		met: judge(of(fair, func(o outcome) float64 { return float64(o.last) }) == float64(simulated.Days)),
+		met: verdictOf(of(fair, func(o outcome) float64 { return float64(o.last) }) == float64(simulated.Days)),
 	}
 	if b.plots != "" {
 		path := filepath.Join(b.plots, "month.svg")
 		if err := plotMonth(path, fair[0], first[0]); err != nil {
 			return nil, err
 		}
-		b.say("  %s shows the first of them", path)
+		b.logf("  %s shows the first of them", path)
 	}
 	return []row{r}, nil
 }

@@ -14,9 +14,9 @@ import (
 // row is a line of the table.
 type row struct {
 	what     string
-	target   string // "" for what is shown to compare
+	target   string // "" for a row without a target
 	measured string
-	beside   string // what it is compared with
+	beside   string // the baseline
 	ratio    string
 	met      verdict
 }
@@ -30,7 +30,7 @@ const (
 	missed verdict = "**no**"
 )
 
-func judge(ok bool) verdict {
+func verdictOf(ok bool) verdict {
 	if ok {
 		return met
 	}

@@ -14,7 +14,7 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// transfer is how fast bytes went and what they cost.
+// transfer is a transfer's rate and cost.
 type transfer struct {
 	rate float64 // bit/s of goodput
 	cpu  float64 // seconds of all cores, for a gigabyte
@@ -27,7 +27,7 @@ func (t transfer) String() string {
 func rateOf(t transfer) float64 { return t.rate }
 func cpuOf(t transfer) float64  { return t.cpu }
 
-// runner is a box that forwards, with the resident whose packets are measured.
+// runner is a forwarding box, with the resident whose packets are measured.
 type runner struct {
 	name     string
 	resident *netlab.Resident
@@ -37,23 +37,23 @@ type runner struct {
 
 const (
 	manySessions = 1000
-	fast         = config.Rate(40e9) // bit/s: above what the line gives
+	fast         = config.Rate(40e9) // bit/s: above the line's rate
 )
 
-// throughput compares plain forwarding, the gate and gates made by hand where residents are: behind an access point, which
+// throughput compares plain forwarding, the gate and hand-made gates with residents behind an access point, which
 // bridges them.
 func throughput(ctx context.Context, b *bench) ([]row, error) {
-	return throughputs(ctx, b, func(offload bool) maker {
+	return throughputs(ctx, b, func(offload bool) sceneFunc {
 		return standard(netlab.Options{Residents: 1, Direct: true, NoOffload: !offload})
 	})
 }
 
-// bareThroughput is throughput with nothing around the box, so that all of its cost shows. It has the same targets,
+// bareThroughput is throughput without an access point, so that all of the box's cost shows. It has the same targets,
 // which were set for residents behind a bridge.
 func bareThroughput(ctx context.Context, b *bench) ([]row, error) { return throughputs(ctx, b, wired) }
 
-// throughputs makes all boxes side by side, each in a world of its own, and loads them in turn.
-func throughputs(ctx context.Context, b *bench, scene func(offload bool) maker) ([]row, error) {
+// throughputs creates all boxes side by side, each in a world of its own, and loads them in turn.
+func throughputs(ctx context.Context, b *bench, scene func(offload bool) sceneFunc) ([]row, error) {
 	var rows []row
 	for _, offload := range []bool{true, false} {
 		runners, err := throughputRunners(ctx, scene(offload))
@@ -76,8 +76,8 @@ func throughputs(ctx context.Context, b *bench, scene func(offload bool) maker) 
 	return rows, nil
 }
 
-// throughputRunners makes the contestants; those that were made are returned also with an error.
-func throughputRunners(ctx context.Context, scene maker) (all []runner, err error) {
+// throughputRunners creates the variants; those that were created are also returned with an error.
+func throughputRunners(ctx context.Context, scene sceneFunc) (all []runner, err error) {
 	plain, err := plainScene(ctx, scene)
 	if err != nil {
 		return nil, err
@@ -107,13 +107,13 @@ func throughputRunners(ctx context.Context, scene maker) (all []runner, err erro
 		err = errors.Join(
 			g.admit(ctx, c.sessions-1),
 			g.Residents[0].RemoveAddresses(netlab.HotspotInterface),
-			settle(g.Residents[0], last),
+			setStaticAddress(g.Residents[0], last),
 		)
 		if err != nil {
 			return all, err
 		}
 	}
-	for _, h := range byHand {
+	for _, h := range baselines {
 		s, err := h.scene(ctx, scene)
 		if err != nil {
 			return all, err
@@ -124,17 +124,17 @@ func throughputRunners(ctx context.Context, scene maker) (all []runner, err erro
 }
 
 func throughputContest(ctx context.Context, b *bench, runners []runner, offload, reverse bool) ([]row, error) {
-	var all []contestant[transfer]
+	var all []variant[transfer]
 	for _, r := range runners {
-		all = append(all, contestant[transfer]{r.name, func(ctx context.Context) (transfer, error) {
+		all = append(all, variant[transfer]{r.name, func(ctx context.Context) (transfer, error) {
 			return r.transfer(ctx, b, reverse)
 		}})
 	}
 	what := kindOf(reverse, offload)
-	// Turns are short and many: others' load on the machine changes by the second.
+	// Turns are short and many: other load on the machine changes by the second.
 	many := *b
 	many.rounds *= 3
-	results, err := contest(ctx, &many, what, all)
+	results, err := interleave(ctx, &many, what, all)
 	if err != nil {
 		return nil, err
 	}
@@ -145,25 +145,25 @@ func throughputContest(ctx context.Context, b *bench, runners []runner, offload,
 	}
 	var rows []row
 	for i, r := range results[1:] {
-		rate, cpu := ratio(column(r, rateOf), column(plain, rateOf)), ratio(column(r, cpuOf), column(plain, cpuOf))
+		rate, cpu := ratio(values(r, rateOf), values(plain, rateOf)), ratio(values(r, cpuOf), values(plain, cpuOf))
 		line := row{
 			what:     fmt.Sprintf("throughput %s, %s", what, all[i+1].name),
-			measured: transfer{median(column(r, rateOf)), median(column(r, cpuOf))}.String(),
-			beside:   transfer{median(column(plain, rateOf)), median(column(plain, cpuOf))}.String(),
+			measured: transfer{median(values(r, rateOf)), median(values(r, cpuOf))}.String(),
+			beside:   transfer{median(values(plain, rateOf)), median(values(plain, cpuOf))}.String(),
 			ratio:    fmt.Sprintf("%s; CPU %s", rate, cpu),
 		}
-		if i+1 < len(results)-len(byHand) {
+		if i+1 < len(results)-len(baselines) {
 			line.target = fmt.Sprintf("≥ %.2f of plain, CPU ≤ %.2f", want, cost)
-			line.met = judge(rate.median >= want && cpu.median <= cost)
+			line.met = verdictOf(rate.median >= want && cpu.median <= cost)
 		}
 		rows = append(rows, line)
 	}
-	flat := ratio(column(results[3], rateOf), column(one, rateOf))
+	flat := ratio(values(results[3], rateOf), values(one, rateOf))
 	return append(rows, row{
 		what: "throughput " + what + ", 1,000 sessions beside 1", target: "≥ 0.95",
-		measured: transfer{median(column(results[3], rateOf)), median(column(results[3], cpuOf))}.String(),
-		beside:   transfer{median(column(one, rateOf)), median(column(one, cpuOf))}.String(),
-		ratio:    flat.String(), met: judge(flat.median >= 0.95),
+		measured: transfer{median(values(results[3], rateOf)), median(values(results[3], cpuOf))}.String(),
+		beside:   transfer{median(values(one, rateOf)), median(values(one, cpuOf))}.String(),
+		ratio:    flat.String(), met: verdictOf(flat.median >= 0.95),
 	}), nil
 }
 
@@ -175,14 +175,14 @@ func kindOf(reverse, offload bool) string {
 	return direction(reverse) + ", offload off"
 }
 
-// transfer sends for a while and counts bytes and CPU, after the connection has found its pace.
+// transfer sends for a while and counts bytes and CPU, once the connection has reached its rate.
 func (r runner) transfer(ctx context.Context, b *bench, reverse bool) (transfer, error) {
 	t, err := netlab.Bulk{From: r.resident.Host, To: r.internet.Host, Addr: netlab.WebAddr, Reverse: reverse}.Start(ctx)
 	if err != nil {
 		return transfer{}, err
 	}
 	defer t.Stop()
-	if err := pause(ctx, 200*time.Millisecond); err != nil {
+	if err := sleep(ctx, 200*time.Millisecond); err != nil {
 		return transfer{}, err
 	}
 	start, bytes := time.Now(), t.Total()
@@ -190,7 +190,7 @@ func (r runner) transfer(ctx context.Context, b *bench, reverse bool) (transfer,
 	if err != nil {
 		return transfer{}, err
 	}
-	if err := pause(ctx, short(b, 700*time.Millisecond, 300*time.Millisecond)); err != nil {
+	if err := sleep(ctx, orQuick(b, 700*time.Millisecond, 300*time.Millisecond)); err != nil {
 		return transfer{}, err
 	}
 	elapsed, moved := time.Since(start), float64(t.Total()-bytes)
@@ -204,7 +204,7 @@ func (r runner) transfer(ctx context.Context, b *bench, reverse bool) (transfer,
 	return transfer{rate: moved * 8 / elapsed.Seconds(), cpu: (after - busy).Seconds() / (moved / 1e9)}, t.Stop()
 }
 
-// busyTime is how long all cores have worked since boot, for whomever (proc_stat(5)).
+// busyTime is the CPU time of all cores since boot (proc_stat(5)).
 func busyTime() (time.Duration, error) {
 	text, err := os.ReadFile("/proc/stat")
 	if err != nil {

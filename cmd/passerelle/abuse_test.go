@@ -21,15 +21,15 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// TestSpoofed: the address alone of somebody who is admitted opens nothing, be it of IP or of hardware.
+// TestSpoofed: an authorized resident's IP or MAC address alone gives no access.
 func TestSpoofed(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{Residents: 2})
 	honest, thief := b.scene.Residents[0], b.scene.Residents[1]
 	lease := b.newcomer(honest)
 	own := b.join(thief).Address
-	b.held(thief)
-	b.must(honest.SetUp("wlan0", false)) // or they would fight over the address
+	b.blocked(thief)
+	b.must(honest.SetUp("wlan0", false)) // or they would conflict over the address
 	pose := func(mac net.HardwareAddr, address netip.Prefix) {
 		t.Helper()
 		b.must(thief.SetMAC(mac))
@@ -46,7 +46,7 @@ func TestSpoofed(t *testing.T) {
 	b.sessions(1)
 }
 
-// unheard checks that nothing of a device reaches the box, for longer than the box takes to find out whose an address is.
+// unheard checks that nothing of a device reaches the box, for longer than the box takes to learn an address.
 func (b *box) unheard(r *netlab.Resident) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.t.Context(), 3*brief)
@@ -58,7 +58,7 @@ func (b *box) unheard(r *netlab.Resident) {
 	}
 }
 
-// dhcp makes a DHCP message (RFC 2131), to be answered by broadcast unless the client has an address.
+// dhcp returns a DHCP message (RFC 2131), to be answered by broadcast unless the client has an address.
 func dhcp(kind byte, xid uint32, mac []byte, client, wanted, server netip.Addr) []byte {
 	m := make([]byte, 240, 300)
 	m[0], m[1], m[2] = 1, 1, 6 // BOOTREQUEST, Ethernet
@@ -87,7 +87,7 @@ const (
 	dhcpAck      = 5
 )
 
-// dhcpKind returns the kind of a DHCP server's message, 0 if it is none.
+// dhcpKind returns the type of a DHCP server's message, 0 if it is not one.
 func dhcpKind(m []byte) byte {
 	if len(m) < 243 || m[0] != 2 || m[240] != 53 {
 		return 0
@@ -95,7 +95,7 @@ func dhcpKind(m []byte) byte {
 	return m[242]
 }
 
-// broadcastFrame puts a message of a client without an address on the wire.
+// broadcastFrame returns a broadcast frame with a message of a client without an address.
 func broadcastFrame(mac, m []byte) []byte {
 	f := make([]byte, 42, 42+len(m))
 	copy(f, []byte{255, 255, 255, 255, 255, 255})
@@ -118,8 +118,8 @@ func broadcastFrame(mac, m []byte) []byte {
 	return append(f, m...)
 }
 
-// TestStarvation: made-up devices get few addresses on their port, so that there are some for who comes by another, and who
-// has one goes on, renewal included.
+// TestStarvation: forged devices get few leases on their port, so that clients on other ports get one, and existing leases
+// can be renewed.
 func TestStarvation(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{Residents: 3, Ports: true})
@@ -140,7 +140,7 @@ func TestStarvation(t *testing.T) {
 	wire := os.NewFile(uintptr(fd), "wire")
 	defer wire.Close()
 
-	const devices, most = 3000, 64 // of netctl/plan
+	const devices, most = 3000, 64 // of appliance/plan
 	var answers, leases atomic.Int64
 	done := make(chan struct{})
 	go func() {
@@ -160,7 +160,7 @@ func TestStarvation(t *testing.T) {
 				answers.Add(1)
 				mac, offered := m[28:34], netip.AddrFrom4([4]byte(m[16:20]))
 				request := dhcp(dhcpRequest, binary.BigEndian.Uint32(m[4:]), mac, netip.Addr{}, offered, r.Lease().Server)
-				wire.Write(broadcastFrame(mac, request)) // lost, like any other
+				wire.Write(broadcastFrame(mac, request)) // a lost one is like any other
 			case dhcpAck:
 				answers.Add(1)
 				leases.Add(1)
@@ -195,13 +195,13 @@ func TestStarvation(t *testing.T) {
 	b.flows(d)
 	wire.Close()
 	<-done
-	if got := leases.Load(); got > most+most/2 { // a lost request is made again, by a device that has its place already
+	if got := leases.Load(); got > most+most/2 { // a lost request is repeated, by a device that has its lease already
 		t.Errorf("%d made-up devices got %d addresses, want %d", sent, got, most)
 	}
 	b.waitSound()
 }
 
-// renew has the DHCP server renew the resident's lease, as a client asks it: from its address.
+// renew renews the resident's lease, as a client does: from its address.
 func (b *box) renew(r *netlab.Resident) {
 	b.t.Helper()
 	l := r.Lease()
@@ -223,7 +223,7 @@ func (b *box) renew(r *netlab.Resident) {
 	})
 }
 
-// TestHalfOpen: one resident who begins requests and never ends them does not keep another from the page.
+// TestHalfOpen: a resident with many incomplete requests does not keep another from the page.
 func TestHalfOpen(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{Residents: 2})
@@ -234,7 +234,7 @@ func TestHalfOpen(t *testing.T) {
 	for range 500 {
 		conn, err := hog.Dial(t.Context(), "tcp", "10.80.0.1:80")
 		if err != nil {
-			continue // refused: it has enough
+			continue // refused: it has too many
 		}
 		defer conn.Close()
 		if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: 10.80.0.1\r\nX-"); err == nil {
@@ -274,7 +274,7 @@ func (b *box) say(r *netlab.Resident, text string) (status int, location, body s
 	b.must(err)
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(patience))
-	io.WriteString(conn, text) // the answer may come, and the connection end, before all is sent
+	io.WriteString(conn, text) // the answer, or a reset, may come before all is sent
 	reply, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -288,8 +288,8 @@ func (b *box) say(r *netlab.Resident, text string) (status int, location, body s
 	return reply.StatusCode, reply.Header.Get("Location"), string(page)
 }
 
-// TestOddRequests: whatever is asked, in the name of whomever, leads to the first page or nowhere, and admits nobody who
-// did not press.
+// TestOddRequests: any odd request, with any Host, leads to the first page or nowhere, and authorizes nobody without a
+// press.
 func TestOddRequests(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{})
@@ -298,7 +298,7 @@ func TestOddRequests(t *testing.T) {
 	huge := strings.Repeat("x", 1<<20)
 	for _, c := range []struct {
 		what, request string
-		status        int // 0: a reset will do
+		status        int // 0: a reset is accepted
 	}{
 		{"by address", "GET / HTTP/1.1\r\nHost: 10.80.0.1\r\n\r\n", 200},
 		{"by address and port", "GET / HTTP/1.1\r\nHost: 10.80.0.1:80\r\n\r\n", 200},
@@ -341,7 +341,7 @@ func TestOddRequests(t *testing.T) {
 		}
 	}
 	b.sessions(0)
-	b.held(r)
+	b.blocked(r)
 	status, _, _ := b.say(r, "POST /session HTTP/1.1\r\nHost: 10.80.0.1\r\nOrigin: http://10.80.0.1\r\nContent-Length: 0\r\n\r\n")
 	if status != http.StatusSeeOther {
 		t.Errorf("a press on our own page: status %d", status)

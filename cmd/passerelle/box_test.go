@@ -19,21 +19,31 @@ import (
 	"testing"
 	"time"
 
-	"passerelle/appliance"
-	"passerelle/appliance/decide"
+	"passerelle/appliance/lab"
+	"passerelle/appliance/state"
 	"passerelle/captive"
 	"passerelle/captive/web"
+	"passerelle/image/slot"
 	"passerelle/netctl/netlab"
 	"passerelle/netctl/netlab/labtest"
+	"passerelle/testdata"
 )
 
-// asProgram makes the test binary be the program itself.
+// asProgram makes the test binary run as the program.
 const asProgram = "PASSERELLE_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		if path := os.Getenv(machineSeen); path != "" {
-			c := cli{out: os.Stdout, err: os.Stderr, look: func() (machine, error) { return readMachine(path) }}
+			c := cli{
+				out: os.Stdout, err: os.Stderr, machine: func() (machine, error) { return machineFromFile(path) },
+				card: func() (slot.Card, error) {
+					if running := os.Getenv(cardSeen); running != "" {
+						return slot.Card{Running: slot.Name(running), Device: cardFile}, nil
+					}
+					return slot.Card{}, slot.ErrNone
+				},
+			}
 			os.Exit(c.main(context.Background(), os.Args[1:]))
 		}
 		main()
@@ -42,14 +52,14 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// tools are what the tests with the real box need.
+// tools are the programs that the tests with a real box need.
 var tools = []string{"dnsmasq", "iptables", "iptables-restore", "iptables-save", "ip6tables-restore", "ip6tables-save",
 	"ipset", "ip", "tc", "busybox"}
 
-// patience bounds every wait of these tests; on a busy machine things take long, never so long.
+// patience bounds every wait of these tests. It is enough on a busy machine.
 const patience = time.Minute
 
-// brief bounds one try of what may be refused by silence.
+// brief bounds one try of what may be dropped silently.
 const brief = time.Second
 
 const (
@@ -59,11 +69,11 @@ const (
 	boxPrefix = "10.80.0.1/22"
 )
 
-// settings are what tests change of the configuration.
+// settings are the variable parts of the configuration.
 type settings struct {
 	address       string // the hotspot's
 	session, data string // of a resident
-	down, up      string // of a resident; the donation's are five times that at most
+	down, up      string // of a resident; the donation's are at most five times that
 	cap, reserve  string
 	languages     string // of the pages, as in the file
 	more          string // further donations
@@ -76,111 +86,87 @@ func (s settings) String() string {
 		}
 		return value
 	}
-	return fmt.Sprintf(`
-[box]
-name = "Centre social des Lilas"
-languages = %s
-[hotspot]
-interface = "wlan0"
-radio = "none"
-address = %q
-[limits]
-session = %q
-download = %q
-upload = %q
-data = %q
-[[donation]]
-name = "Fibre du centre"
-interface = "eth0"
-download = "40mbit"
-upload = "20mbit"
-cap = %q
-reserve = %q
-%s`, or(s.languages, `["fr", "en"]`), or(s.address, boxPrefix), or(s.session, "2h"),
-		or(s.down, "8mbit"), or(s.up, "4mbit"), or(s.data, "500MB"), or(s.cap, "200GB"), or(s.reserve, "0"), s.more)
+	return strings.NewReplacer(
+		"[hotspot]", "languages = "+or(s.languages, `["fr", "en"]`)+"\n[hotspot]",
+		boxPrefix, or(s.address, boxPrefix),
+		"2h", or(s.session, "2h"), "8mbit", or(s.down, "8mbit"), "4mbit", or(s.up, "4mbit"), "500MB", or(s.data, "500MB"),
+		`cap = "0"`, fmt.Sprintf("download = \"40mbit\"\nupload = \"20mbit\"\ncap = %q\nreserve = %q", or(s.cap, "200GB"), or(s.reserve, "0")),
+	).Replace(testdata.Box) + s.more
 }
 
 // box is a running daemon in a scene.
 type box struct {
-	t      testing.TB
-	scene  *netlab.Scene
-	proc   *netlab.Proc
-	config string // its file
-	state  string // its folder for what survives a power cut
-	log    string // the file that has all that daemons on this box wrote
-	env    []string
-	fresh  int    // names that nobody knew: see leads
-	dir    string // in which daemons are started; "": the test's own
+	*lab.Daemon
+	t     testing.TB
+	scene *netlab.Scene
+	env   []string // of commands, besides the test's own
+	dir   string   // the commands' folder; "": the test's own
+	fresh int      // unique host names so far: see leads
+	exe   string   // the daemons' program, "" for the test's own
 }
 
-// newBox makes a scene, starts the daemon in it and waits until it shares. Its clock is confirmed: no test needs a time
-// server.
+// newBox creates a scene, starts the daemon in it and waits until it shares. Its clock is confirmed, so that no test needs a
+// time server.
 func newBox(t testing.TB, s settings, o netlab.Options) *box {
 	t.Helper()
 	b := newScene(t, s, o)
 	b.start()
-	b.waitState(decide.Sharing)
+	b.waitState(state.Sharing)
 	b.mustDo("clock", "--confirm")
 	return b
 }
 
-// newScene makes a scene with a configured box on which no daemon runs yet.
+// newScene creates a scene with a configured box and without a daemon.
 func newScene(t testing.TB, s settings, o netlab.Options) *box {
 	t.Helper()
 	labtest.Root(t, tools...)
 	o.Residents = max(o.Residents, 1)
 	scene := labtest.Scene(t, o)
-	for _, dir := range []string{scene.Dir(), scene.Box.Path("/"), scene.Box.Path("/run")} {
-		if err := os.Chmod(dir, 0o755); err != nil { // dnsmasq, no longer root, reads its servers below it
-			t.Fatal(err)
+	b := &box{t: t, scene: scene}
+	var err error
+	b.Daemon, err = lab.New(scene.Box, func(words ...string) *exec.Cmd {
+		cmd := program(words...)
+		cmd.Env, cmd.Dir = append(cmd.Env, b.env...), b.dir
+		if b.exe != "" && words[0] == runCommand {
+			cmd.Path, cmd.Err = b.exe, nil
 		}
-	}
-	b := &box{
-		t: t, scene: scene,
-		config: scene.Box.Path("/passerelle.toml"),
-		state:  scene.Box.Path("/state"),
-		log:    scene.Box.Path("/log"),
-	}
+		return cmd
+	})
+	b.must(err)
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("the daemon said:\n%s", b.said())
+			t.Logf("the daemon said:\n%s", b.Log())
 		}
 	})
 	b.must(scene.Internet.ServeHTTP(":7000", netlab.Web()))
 	b.configure(s)
+	if *service {
+		b.asService()
+	}
 	return b
 }
 
 func (b *box) configure(s settings) {
 	b.t.Helper()
-	b.must(os.WriteFile(b.config, []byte(s.String()), 0o644))
+	b.must(b.Configure(s.String()))
 }
 
-// path returns where a file of the daemon's folder in memory is found.
+// path returns the path of a file in the daemon's runtime folder.
 func (b *box) path(name string) string {
 	return filepath.Join(b.scene.Box.Path("/run/passerelle"), name)
 }
 
-func (b *box) socket() string { return b.path("passerelle.sock") }
-
-// program prepares the program to be run with these words.
+// program prepares the program with these arguments.
 func program(args ...string) *exec.Cmd {
 	cmd := exec.Command(os.Args[0], args...)
 	cmd.Env = append(os.Environ(), asProgram+"=1")
 	return cmd
 }
 
-// launch starts a daemon, with more words to it, and returns it.
+// launch starts a daemon, with more arguments, and returns it.
 func (b *box) launch(words ...string) *netlab.Proc {
 	b.t.Helper()
-	log, err := os.OpenFile(b.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	b.must(err)
-	defer log.Close()
-	words = append([]string{"run", "--verbose", "--config", b.config, "--state", b.state, "--socket", b.socket()}, words...)
-	cmd := program(words...)
-	cmd.Env, cmd.Dir = append(cmd.Env, b.env...), b.dir
-	cmd.Stdout, cmd.Stderr = log, log
-	proc, err := b.scene.Box.StartCmd(cmd)
+	proc, err := b.Launch(append([]string{"--verbose"}, words...)...)
 	b.must(err)
 	return proc
 }
@@ -188,36 +174,26 @@ func (b *box) launch(words ...string) *netlab.Proc {
 // start starts the daemon.
 func (b *box) start() {
 	b.t.Helper()
-	b.proc = b.launch()
+	b.must(b.Start("--verbose"))
 }
 
-// said returns all that daemons on this box wrote.
-func (b *box) said() string {
-	text, err := os.ReadFile(b.log)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		b.t.Error(err)
-	}
-	return string(text)
-}
-
-// kill ends the daemon as a crash would.
+// kill ends the daemon like a crash.
 func (b *box) kill() {
 	b.t.Helper()
-	b.signal(syscall.SIGKILL)
-	<-b.proc.Exited()
+	b.must(b.Crash())
 }
 
-// stop ends the daemon as systemd would.
+// stop ends the daemon like systemd.
 func (b *box) stop() {
 	b.t.Helper()
 	b.signal(syscall.SIGTERM)
-	if err := b.proc.Wait(); err != nil {
+	if err := b.Proc.Wait(); err != nil {
 		b.t.Fatalf("the daemon ended with %v", err)
 	}
 }
 
-// restart starts a daemon after the last one's end and waits until it shares. As soon as it is healthy, it tells its status.
-func (b *box) restart() appliance.Status {
+// restart starts a daemon after the last one's end and waits until it shares. It returns the first healthy status.
+func (b *box) restart() state.Status {
 	b.t.Helper()
 	b.start()
 	wait(b.t, "a healthy box", func() error {
@@ -227,18 +203,18 @@ func (b *box) restart() appliance.Status {
 		}
 		return err
 	})
-	if _, err := b.status(); err != nil {
+	if _, err := b.Status(b.t.Context()); err != nil {
 		b.t.Errorf("a healthy box does not tell its status: %v", err)
 	}
-	return b.waitState(decide.Sharing)
+	return b.waitState(state.Sharing)
 }
 
 func (b *box) signal(s syscall.Signal) {
 	b.t.Helper()
-	b.must(b.proc.Signal(s))
+	b.must(b.Proc.Signal(s))
 }
 
-// frozen runs f while the daemon stands still: what it sees is what the kernel does by itself.
+// frozen runs f while the daemon is stopped by a signal: only the kernel acts.
 func (b *box) frozen(f func()) {
 	b.t.Helper()
 	b.signal(syscall.SIGSTOP)
@@ -246,23 +222,15 @@ func (b *box) frozen(f func()) {
 	f()
 }
 
-// do runs a command of passerelle's on the box.
-func (b *box) do(args ...string) (string, error) {
-	out, err := program(append(args, "--socket", b.socket())...).CombinedOutput()
-	return string(out), err
-}
-
-// mustDo runs a command of passerelle's that has to succeed.
+// mustDo runs a command of passerelle's that must succeed.
 func (b *box) mustDo(args ...string) string {
 	b.t.Helper()
-	out, err := b.do(args...)
-	if err != nil {
-		b.t.Fatalf("passerelle %s: %v\n%s", strings.Join(args, " "), err, out)
-	}
+	out, err := b.Do(b.t.Context(), args...)
+	b.must(err)
 	return out
 }
 
-// processes returns the numbers of the processes on the box.
+// processes returns the box's process ids.
 func (b *box) processes() string {
 	b.t.Helper()
 	out, err := exec.Command("ip", "netns", "pids", b.scene.Box.Namespace()).Output()
@@ -270,7 +238,7 @@ func (b *box) processes() string {
 	return string(out)
 }
 
-// waitProcesses waits until there are these processes on the box.
+// waitProcesses waits until exactly these processes are on the box.
 func (b *box) waitProcesses(want string) {
 	b.t.Helper()
 	wait(b.t, "the end of processes", func() error {
@@ -281,7 +249,7 @@ func (b *box) waitProcesses(want string) {
 	})
 }
 
-// forgetter returns the number of the process that a daemon leaves behind to forget residents, 0 if there is none.
+// forgetter returns the id of the process that a stopped daemon leaves to delete its saved sessions, or 0.
 func (b *box) forgetter() int {
 	b.t.Helper()
 	for _, field := range strings.Fields(b.processes()) {
@@ -309,7 +277,7 @@ func (b *box) endForgetter() {
 	}
 }
 
-// run runs a program on the box that has to succeed.
+// run runs a program on the box that must succeed.
 func (b *box) run(argv ...string) string {
 	b.t.Helper()
 	out, err := b.scene.Box.Run(b.t.Context(), argv...)
@@ -317,19 +285,11 @@ func (b *box) run(argv ...string) string {
 	return out
 }
 
-func (b *box) status() (s appliance.Status, err error) {
-	out, err := ask(b.t.Context(), b.socket(), http.MethodGet, "/status")
-	if err != nil {
-		return s, err
-	}
-	return s, json.Unmarshal(out, &s)
-}
-
-// waitStatus waits until the daemon's status is as ok, which says what is not, wants it; and returns it.
-func (b *box) waitStatus(what string, ok func(appliance.Status) error) (s appliance.Status) {
+// waitStatus waits until ok accepts the daemon's status, and returns it; ok's error says what is missing.
+func (b *box) waitStatus(what string, ok func(state.Status) error) (s state.Status) {
 	b.t.Helper()
 	wait(b.t, what, func() (err error) {
-		if s, err = b.status(); err == nil {
+		if s, err = b.Status(b.t.Context()); err == nil {
 			err = ok(s)
 		}
 		return err
@@ -337,10 +297,10 @@ func (b *box) waitStatus(what string, ok func(appliance.Status) error) (s applia
 	return s
 }
 
-// waitState waits until the daemon is in the state, and returns its status then.
-func (b *box) waitState(want decide.State) appliance.Status {
+// waitState waits until the daemon is in a state, and returns its status.
+func (b *box) waitState(want state.State) state.Status {
 	b.t.Helper()
-	return b.waitStatus("state "+string(want), func(s appliance.Status) error {
+	return b.waitStatus("state "+string(want), func(s state.Status) error {
 		if s.State != want {
 			return fmt.Errorf("%s: %s (problems: %q)", s.State, s.Why, s.Problems)
 		}
@@ -348,11 +308,11 @@ func (b *box) waitState(want decide.State) appliance.Status {
 	})
 }
 
-// waitSound waits until both children run and nothing is wrong.
+// waitSound waits until both children run and there is no problem.
 func (b *box) waitSound() {
 	b.t.Helper()
-	b.waitStatus("a box without problems", func(s appliance.Status) error {
-		if s.State != decide.Sharing || len(s.Problems) > 0 {
+	b.waitStatus("a box without problems", func(s state.Status) error {
+		if s.State != state.Sharing || len(s.Problems) > 0 {
 			return fmt.Errorf("%s: %s (problems: %q)", s.State, s.Why, s.Problems)
 		}
 		for _, c := range s.Children {
@@ -364,7 +324,7 @@ func (b *box) waitSound() {
 	})
 }
 
-// wait tries until ok returns nil.
+// wait repeats ok until it returns nil.
 func wait(t testing.TB, what string, ok func() error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -391,7 +351,7 @@ func (b *box) must(err error) {
 	}
 }
 
-// join gives the resident an address, once the box gives any.
+// join gets the resident a lease, once the box gives any.
 func (b *box) join(r *netlab.Resident) netlab.Lease {
 	b.t.Helper()
 	var l netlab.Lease
@@ -402,14 +362,14 @@ func (b *box) join(r *netlab.Resident) netlab.Lease {
 	return l
 }
 
-// get fetches a page that may stay away. Without an answer its error says how that went.
+// get fetches a page that may time out. Without an answer its error says why.
 func (b *box) get(r *netlab.Resident, url string) (netlab.Response, error) {
 	ctx, cancel := context.WithTimeout(b.t.Context(), brief)
 	defer cancel()
 	return r.Get(ctx, url)
 }
 
-// shows fails the test unless the box shows the resident, at its first page, what has the title (a key of the pages'
+// shows fails the test unless the box shows the resident, at its first page, the page with the title (a key of the pages'
 // words), in English.
 func (b *box) shows(r *netlab.Resident, title string) {
 	b.t.Helper()
@@ -422,7 +382,7 @@ func (b *box) shows(r *netlab.Resident, title string) {
 	}
 }
 
-// send sends a request that a test has prepared, over a connection of its own.
+// send sends a prepared request over a connection of its own.
 func (b *box) send(r *netlab.Resident, q *http.Request) *http.Response {
 	b.t.Helper()
 	q.Close = true
@@ -439,7 +399,7 @@ func (b *box) request(method, url string) *http.Request {
 	return q
 }
 
-// press presses a button of the box's page and returns the answer.
+// press presses a button of the box's pages and returns the answer.
 func (b *box) press(r *netlab.Resident, path string) netlab.Response {
 	b.t.Helper()
 	reply, err := r.Post(b.t.Context(), portal+path, strings.NewReader(""))
@@ -447,7 +407,7 @@ func (b *box) press(r *netlab.Resident, path string) netlab.Response {
 	return reply
 }
 
-// admit presses the button that leads to the internet, which works at once.
+// admit presses the button that starts a session, and checks that it works at once.
 func (b *box) admit(r *netlab.Resident) {
 	b.t.Helper()
 	if reply := b.press(r, "/session"); reply.Status != http.StatusSeeOther {
@@ -456,7 +416,7 @@ func (b *box) admit(r *netlab.Resident) {
 	b.online(r)
 }
 
-// newcomer joins a resident and admits it.
+// newcomer joins a resident and starts a session.
 func (b *box) newcomer(r *netlab.Resident) netlab.Lease {
 	b.t.Helper()
 	l := b.join(r)
@@ -464,15 +424,15 @@ func (b *box) newcomer(r *netlab.Resident) netlab.Lease {
 	return l
 }
 
-// online fails the test unless the resident's packets pass at once, and names are there soon: dnsmasq may have been
-// started just now.
+// online fails the test unless the resident's packets pass at once, and names resolve soon: dnsmasq may have just been
+// started.
 func (b *box) online(r *netlab.Resident) {
 	b.t.Helper()
 	b.must(b.echo(r, patience))
 	b.waitOnline(r)
 }
 
-// reaches returns nil if the internet answers the resident soon, by name, else what it got instead.
+// reaches returns nil if the internet answers the resident soon, by name, else what happened instead.
 func (b *box) reaches(r *netlab.Resident) error {
 	reply, err := b.get(r, somePage)
 	if err == nil && reply.Body != netlab.InternetPage {
@@ -487,8 +447,8 @@ func (b *box) waitOnline(r *netlab.Resident) {
 	wait(b.t, "the internet's answer to "+r.Name(), func() error { return b.reaches(r) })
 }
 
-// leads fails the test unless a name leads the resident to the address. Nobody knows the name yet; whether the box asked for
-// it is returned. The first tries may meet a name server that is being started.
+// leads fails the test unless a new name resolves to the address for the resident. It returns whether the box queried the
+// name. The first tries may meet a DNS server that is starting.
 func (b *box) leads(r *netlab.Resident, to netip.Addr) (asked bool) {
 	b.t.Helper()
 	b.fresh++
@@ -501,11 +461,11 @@ func (b *box) leads(r *netlab.Resident, to netip.Addr) (asked bool) {
 		}
 		return err
 	})
-	return b.scene.Internet.Names.Asked(name) > 0
+	return b.scene.Internet.Names.Queries(name) > 0
 }
 
-// held fails the test if anything of the internet answers the resident: by address, TCP on two ports, and UDP.
-func (b *box) held(r *netlab.Resident) {
+// blocked fails the test if the internet answers the resident: by address, on two TCP ports or by UDP.
+func (b *box) blocked(r *netlab.Resident) {
 	b.t.Helper()
 	for _, port := range []uint16{80, 7000} {
 		at := netip.AddrPortFrom(netlab.WebAddr, port)
@@ -518,7 +478,7 @@ func (b *box) held(r *netlab.Resident) {
 	}
 }
 
-// echo returns nil if the internet sends the resident's datagram back within the limit, else what happened instead.
+// echo returns nil if the internet returns the resident's datagram within the limit, else what happened instead.
 func (b *box) echo(r *netlab.Resident, limit time.Duration) error {
 	conn, err := r.Dial(b.t.Context(), "udp", netip.AddrPortFrom(netlab.WebAddr, 7).String())
 	if err != nil {
@@ -533,8 +493,8 @@ func (b *box) echo(r *netlab.Resident, limit time.Duration) error {
 	return err
 }
 
-// mine returns what the box says of the resident's session.
-func (b *box) mine(r *netlab.Resident) (s captive.Status) {
+// sessionOf returns the status of the resident's session.
+func (b *box) sessionOf(r *netlab.Resident) (s captive.Status) {
 	b.t.Helper()
 	q := b.request(http.MethodGet, portal+"/session")
 	q.Header.Set("Accept", "application/json")
@@ -542,11 +502,20 @@ func (b *box) mine(r *netlab.Resident) (s captive.Status) {
 	return s
 }
 
+// startDownload starts a download. The first tries may meet a DNS server that is starting.
+func (b *box) startDownload(r *netlab.Resident, url string) (d *netlab.Transfer) {
+	b.t.Helper()
+	wait(b.t, "the start of a download", func() (err error) {
+		d, err = r.StartDownload(b.t.Context(), url)
+		return err
+	})
+	return d
+}
+
 // download starts a download and waits until it flows.
 func (b *box) download(r *netlab.Resident) *netlab.Transfer {
 	b.t.Helper()
-	d, err := r.StartDownload(b.t.Context(), bigPage)
-	b.must(err)
+	d := b.startDownload(r, bigPage)
 	b.flows(d)
 	return d
 }
@@ -568,7 +537,7 @@ func (b *box) flows(d *netlab.Transfer) {
 	})
 }
 
-// stopped fails the test if more of the download comes than what was under way.
+// stopped fails the test if more of the download arrives than what was in flight.
 func (b *box) stopped(d *netlab.Transfer) {
 	b.t.Helper()
 	before := int64(-1)
@@ -582,8 +551,8 @@ func (b *box) stopped(d *netlab.Transfer) {
 	})
 }
 
-// broken waits until the download is reset, although its receiver says nothing: before the receiver's own keepalive, after
-// 15 s, would find that out.
+// broken waits until the download is reset, although its receiver sends nothing: before the receiver's own keepalive, after
+// 15 s, would notice.
 func (b *box) broken(d *netlab.Transfer) {
 	b.t.Helper()
 	select {
@@ -596,7 +565,7 @@ func (b *box) broken(d *netlab.Transfer) {
 	}
 }
 
-// talk opens a connection to the internet that says something again and again: its end learns of a reset.
+// talk opens a connection to the internet that sends again and again, so that it notices a reset.
 func (b *box) talk(r *netlab.Resident) net.Conn {
 	b.t.Helper()
 	conn, err := r.Dial(b.t.Context(), "tcp", netip.AddrPortFrom(netlab.WebAddr, 7000).String())
@@ -607,7 +576,7 @@ func (b *box) talk(r *netlab.Resident) net.Conn {
 	return conn
 }
 
-// reset waits until the conversation is reset.
+// reset waits until a connection is reset.
 func (b *box) reset(conn net.Conn) {
 	b.t.Helper()
 	wait(b.t, "the reset of a connection", func() error {

@@ -8,13 +8,12 @@ import (
 	"testing"
 	"time"
 
-	"passerelle/appliance"
-	"passerelle/appliance/decide"
+	"passerelle/appliance/state"
 	"passerelle/netctl/netlab"
 )
 
-// shout has the lender's own server send so many bytes to all on its network, a little at a time, and returns how many
-// those were without link headers.
+// shout broadcasts so many bytes from the lender's server, a little at a time, and returns how many they were without link
+// headers.
 func (b *box) shout(l *netlab.Lender, bytes int) (sent uint64) {
 	b.t.Helper()
 	const size, headers, at, step = 1400, 28, 20, 5 * time.Millisecond
@@ -35,8 +34,8 @@ func (b *box) shout(l *netlab.Lender, bytes int) (sent uint64) {
 	return sent
 }
 
-// TestBroadcastsAreNotTheGift: the lender's own network says more to all than the cap has, also while the daemon dies and
-// while another one starts; nobody bills that, and the cap is there for what somebody bills.
+// TestBroadcastsAreNotTheGift: the lender's own network broadcasts more than the cap, also while the daemon is dead and
+// while another one starts. Nobody is billed for that, and the whole cap is left for billed traffic.
 func TestBroadcastsAreNotTheGift(t *testing.T) {
 	t.Parallel()
 	const limit = 20e6
@@ -57,8 +56,8 @@ func TestBroadcastsAreNotTheGift(t *testing.T) {
 	b.restart()
 	sent += b.shout(l, 6e6)
 	all := carried()
-	s := b.waitStatus("all to be counted", func(s appliance.Status) error {
-		if d := s.Donations[0]; s.State != decide.Sharing || d.Used+d.Broadcasts < all-started {
+	s := b.waitStatus("all to be counted", func(s state.Status) error {
+		if d := s.Donations[0]; s.State != state.Sharing || d.Used+d.Broadcasts < all-started {
 			return fmt.Errorf("%s: %s; of %d bytes: %+v", s.State, s.Why, all-started, d)
 		}
 		return nil
@@ -66,11 +65,11 @@ func TestBroadcastsAreNotTheGift(t *testing.T) {
 	billed := b.counted(l)
 	d := s.Donations[0]
 	t.Logf("%d bytes of broadcasts, %d of them told apart; %d crossed the lender's line, %d count as used", sent, d.Broadcasts, billed, d.Used)
-	// Their link headers count, and those that came while the next daemon wrote its rules.
+	// Their link headers count, and those that arrived while the next daemon wrote its rules.
 	if most := billed + sent/20 + underWay; d.Used > most || d.Used < billed {
 		t.Errorf("%d bytes count as used, %d at most should", d.Used, most)
 	}
-	if out := b.mustDo("status"); !strings.Contains(out, "of broadcasts came from its own network, which don't count") {
+	if out := b.mustDo("status"); !strings.Contains(out, "of broadcasts from the lender's network are not counted") {
 		t.Errorf("status does not tell:\n%s", out)
 	}
 
@@ -81,14 +80,14 @@ func TestBroadcastsAreNotTheGift(t *testing.T) {
 		t.Errorf("%d bytes of the gift are lost", lost)
 	}
 
-	// A lender whose provider bills them says so.
+	// A donation may be configured to count broadcasts.
 	before := s.Donations[0]
 	given.cap, given.more = "200MB", "broadcast = true"
 	b.reload(given)
-	b.waitState(decide.Sharing)
+	b.waitState(state.Sharing)
 	sent = b.shout(l, 5e6)
-	b.waitStatus("broadcasts to count", func(s appliance.Status) error {
-		// Those that come while rules are written are not told apart.
+	b.waitStatus("broadcasts to count", func(s state.Status) error {
+		// Those that arrive while rules are written are not told apart.
 		if d := s.Donations[0]; !d.BroadcastsCount || d.Broadcasts < before.Broadcasts+sent*9/10 || d.Used < before.Used+sent {
 			return errors.New("not yet")
 		}

@@ -10,13 +10,12 @@ import (
 	"syscall"
 	"testing"
 
-	"passerelle/appliance"
-	"passerelle/appliance/decide"
+	"passerelle/appliance/state"
 	"passerelle/netctl/netlab"
 )
 
-// TestNameServerFails: a name server of the box's own that is missing, keeps ending or cannot read its files is a fault,
-// with the last line that it wrote, and monitors learn of it; the box is well again as soon as it works.
+// TestNameServerFails: a DNS server of the box that is missing, keeps exiting or cannot read its files is a fault, with the
+// last line that it wrote, and /healthz reports it. The box recovers as soon as it works.
 func TestNameServerFails(t *testing.T) {
 	t.Parallel()
 	b := newScene(t, settings{}, netlab.Options{})
@@ -38,9 +37,9 @@ func TestNameServerFails(t *testing.T) {
 	r := b.scene.Residents[0]
 	fault := func(because ...string) {
 		t.Helper()
-		b.waitStatus("a fault", func(s appliance.Status) error {
+		b.waitStatus("a fault", func(s state.Status) error {
 			for _, words := range because {
-				if s.State != decide.Fault || !strings.Contains(s.Why, words) {
+				if s.State != state.Fault || !strings.Contains(s.Why, words) {
 					return fmt.Errorf("%s: %s", s.State, s.Why)
 				}
 			}
@@ -63,20 +62,20 @@ func TestNameServerFails(t *testing.T) {
 
 	b.must(os.Remove(dnsmasq))
 	b.must(os.Symlink(real, dnsmasq))
-	b.waitState(decide.Sharing)
+	b.waitState(state.Sharing)
 	b.newcomer(r)
 	b.waitSound()
 
 	run := b.scene.Box.Path("/run/passerelle")
 	b.must(os.Chmod(run, 0o700))
-	for _, pid := range b.offspring() { // they have read their files before
+	for _, pid := range b.offspring() { // they have read their files already
 		n, err := strconv.Atoi(pid)
 		b.must(err)
 		b.must(syscall.Kill(n, syscall.SIGKILL))
 	}
 	fault("cannot read", "Permission denied")
 	b.must(os.Chmod(run, 0o711))
-	b.waitState(decide.Sharing)
+	b.waitState(state.Sharing)
 	b.waitOnline(r)
 	b.sessions(1)
 	b.waitSound()

@@ -12,14 +12,13 @@ import (
 	"testing"
 	"time"
 
-	"passerelle/appliance"
-	"passerelle/appliance/decide"
+	"passerelle/appliance/state"
 	"passerelle/netctl/netlab"
 	"passerelle/netctl/netlab/labtest"
 )
 
-// alone has what a script starts see folders of its own where it would otherwise find, or change, the machine's; and /sys
-// read-only, as in a container, so that nothing waits for udev.
+// alone gives the programs of a script folders of their own instead of the machine's, and a read-only /sys, as in a
+// container, so that nothing waits for udev.
 const alone = `
 mkdir -p /run/etc /run/lock
 cp -a /etc/passwd /etc/group /etc/nsswitch.conf /etc/ld.so.cache /run/etc
@@ -29,7 +28,7 @@ mount -t tmpfs -o mode=755 tmpfs /var/lib
 mount -o remount,bind,ro /sys
 `
 
-// dhclient names the machine by a client identifier, whatever interface it asks by.
+// dhclient has a client identifier for the machine, on any interface.
 const dhclient = alone + `
 cat > /run/script <<'END'
 #!/bin/sh
@@ -45,9 +44,9 @@ chmod +x /run/script
 echo 'send dhcp-client-identifier "laptop";' >/run/dhclient.conf
 exec dhclient -4 -d -v -cf /run/dhclient.conf -sf /run/script -lf /run/leases -pf /run/dhclient.pid wlan0`
 
-// clients are what people's devices have, as scripts that get a lease for wlan0 and hold it.
+// clients are common DHCP clients, as scripts that get a lease for wlan0 and hold it.
 var clients = map[string]string{
-	// It asks whether anybody else has the address, and defends it (RFC 5227).
+	// It checks for address conflicts, and defends its address (RFC 5227).
 	"dhcpcd": alone + `
 mkdir -p /var/lib/dhcpcd /run/dhcpcd
 echo > /etc/dhcpcd.conf
@@ -108,8 +107,8 @@ chmod 600 /run/NetworkManager/system-connections/hotspot.nmconnection
 exec NetworkManager --no-daemon --config=/run/NetworkManager.conf --log-level=DEBUG --log-domains=DHCP4,IP4,DEVICE`,
 }
 
-// TestClients: real DHCP clients get a lease and hold it for half a minute, each in its own way of finding out whether anybody
-// else has the address. One that comes by two interfaces, and names itself alike by both, has two addresses.
+// TestClients: real DHCP clients get a lease and hold it for half a minute, each with its own conflict detection. One that
+// uses the same identifier on two interfaces gets two addresses.
 func TestClients(t *testing.T) {
 	t.Parallel()
 	const held = 30 * time.Second
@@ -191,7 +190,7 @@ func TestClients(t *testing.T) {
 				t.Errorf("the client ended; it says:\n%s", p.Output())
 			default:
 			}
-			if err := p.Kill(); err != nil { // some would give their lease back and wait for the answer
+			if err := p.Kill(); err != nil { // some would release their lease and wait for the answer
 				t.Error(err)
 			}
 		})
@@ -206,8 +205,8 @@ func TestClients(t *testing.T) {
 	})
 }
 
-// TestMetered: a real client is told that the line is metered, though it does not ask for it; and that it no longer is when
-// it connects again. (A renewed lease says so as well, but NetworkManager 1.42 then does not look.)
+// TestMetered: a real client learns that the network is metered, without asking for it; and that it no longer is when it
+// reconnects. (A renewed lease has the option as well, but NetworkManager 1.42 ignores it then.)
 func TestMetered(t *testing.T) {
 	t.Parallel()
 	labtest.Root(t, "unshare", "nsenter", "dbus-daemon", "NetworkManager", "nmcli")
@@ -237,18 +236,18 @@ func TestMetered(t *testing.T) {
 		})
 	}
 	says("yes (guessed)")
-	if out := b.mustDo("status"); !strings.Contains(out, `the line is metered: "Fibre du centre" has a cap of 200GB`) {
+	if out := b.mustDo("status"); !strings.Contains(out, `announced to devices as metered: "Fibre du centre" has a cap of 200GB`) {
 		t.Errorf("status does not say so:\n%s", out)
 	}
 	b.mustDo("pause")
-	b.waitState(decide.Paused)
+	b.waitState(state.Paused)
 	reconnect()
 	says("yes (guessed)")
 	b.mustDo("resume")
 
 	b.configure(settings{cap: "0"})
 	b.signal(syscall.SIGHUP)
-	b.waitStatus("a line without a cap", func(s appliance.Status) error {
+	b.waitStatus("a line without a cap", func(s state.Status) error {
 		if s.Hotspot.Metered {
 			return errors.New(s.Hotspot.MeteredWhy)
 		}

@@ -12,45 +12,31 @@ import (
 	"os/user"
 	"path/filepath"
 	"runtime/debug"
-	"slices"
 	"time"
 
 	"passerelle/appliance/config"
+	"passerelle/appliance/plan"
 	"passerelle/captive/web"
-	"passerelle/netctl/plan"
 )
 
-// load reads a configuration; what is wrong with it is the user's.
-func load(path string) (*config.Config, error) {
-	c, err := config.Load(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, wrong{fmt.Errorf("%s: %w: passerelle init %s writes one to start from", path, fs.ErrNotExist, path)}
-	}
-	if err != nil {
-		return nil, wrong{err}
-	}
-	return c, nil
-}
-
-// warnOfReaders says so if others than root may read lenders' passwords.
+// warnOfReaders warns if other users than root can read lenders' passwords.
 func (c *cli) warnOfReaders(path string, conf *config.Config) {
 	info, err := os.Stat(path)
-	secret := func(d config.Donation) bool { return d.WiFi != nil && d.WiFi.Passphrase != "" }
-	if err == nil && info.Mode()&0o077 != 0 && slices.ContainsFunc(conf.Donations, secret) {
-		fmt.Fprintf(c.err, "%s: others may read the lender's password in it: chmod 600 %s\n", path, path)
+	if err == nil && info.Mode()&0o077 != 0 && conf.HasSecret() {
+		fmt.Fprintf(c.err, "%s: other users can read the lender's password in it: chmod 600 %s\n", path, path)
 	}
 }
 
-// warnOfUser says so if dnsmasq has no user to become.
+// warnOfUser warns if the user that dnsmasq runs as does not exist.
 func (c *cli) warnOfUser() {
 	var unknown user.UnknownUserError
 	if _, err := user.Lookup(plan.DNSUser); errors.As(err, &unknown) {
-		fmt.Fprintf(c.err, "there is no user %s, whom dnsmasq is to run as: nobody gets an address before dnsmasq-base is installed, "+
-			"or adduser --system --no-create-home %[1]s\n", plan.DNSUser)
+		fmt.Fprintf(c.err, "there is no user %s for dnsmasq, so no device gets an address: install dnsmasq-base, "+
+			"or run adduser --system --no-create-home %[1]s\n", plan.DNSUser)
 	}
 }
 
-// warnOfLanguages names the languages offered whose pages nobody who speaks them has read.
+// warnOfLanguages names the offered languages that no speaker has reviewed.
 func (c *cli) warnOfLanguages(path string, conf *config.Config) {
 	for _, code := range conf.Box.Languages {
 		if w := web.Language(code); !w.Reviewed {
@@ -59,12 +45,12 @@ func (c *cli) warnOfLanguages(path string, conf *config.Config) {
 	}
 }
 
-// warnOfMisfits logs what of a configuration does not fit the machine; it may come to fit later, when something is plugged
-// in.
+// warnOfMisfits logs what in a configuration does not fit the machine. It may fit later, when a device is
+// plugged in.
 func (c *cli) warnOfMisfits(log *slog.Logger, conf *config.Config) {
-	m, err := c.look()
+	m, err := c.machine()
 	if err != nil {
-		log.Warn("whether the configuration fits this machine is not known", "error", err)
+		log.Warn("cannot check the configuration against this machine", "error", err)
 		return
 	}
 	for _, misfit := range misfits(m, conf) {
@@ -79,36 +65,36 @@ func check(_ context.Context, c *cli, args []string) error {
 	}); err != nil {
 		return err
 	}
-	conf, err := load(path)
+	conf, err := config.File{Path: path}.Load()
 	if err != nil {
-		return err
+		return usageError{err}
 	}
 	c.warnOfReaders(path, conf)
 	c.warnOfLanguages(path, conf)
 	for _, d := range conf.Donations {
 		c.out.Write(describeHours(d, time.Now().In(conf.Box.Timezone)))
 	}
-	m, err := c.look()
+	m, err := c.machine()
 	if err != nil {
-		fmt.Fprintf(c.out, "%s: fine; whether it fits this machine is not known: %v\n", path, err)
+		fmt.Fprintf(c.out, "%s: OK; cannot check it against this machine: %v\n", path, err)
 		return nil
 	}
 	list := misfits(m, conf)
 	for _, misfit := range list {
 		fmt.Fprintf(c.out, "%s: %s\n", path, misfit)
 	}
-	verdict := "fine"
+	verdict := "OK"
 	if len(list) > 0 {
-		verdict = "fine in itself, but it does not fit this machine"
+		verdict = "valid, but it does not fit this machine"
 	}
 	fmt.Fprintf(c.out, "%s: %s\n", path, verdict)
 	return nil
 }
 
-// otherDays is how many days of unusual hours are listed.
-const otherDays = 12
+// maxOtherDays is how many days of unusual hours are listed.
+const maxOtherDays = 12
 
-// describeHours says when a donation is lent, as it was understood, so that a slip of the pen is seen.
+// describeHours prints a donation's opening hours as they were parsed, so that a typing error is noticed.
 func describeHours(d config.Donation, now time.Time) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%q is lent", d.Name)
@@ -122,9 +108,9 @@ func describeHours(d config.Donation, now time.Time) []byte {
 		fmt.Fprintf(&b, "  %s  %s\n", day, week.Days[i])
 	}
 	const date = "Mon 2 Jan 2006"
-	for i, o := range week.Others {
-		if i == otherDays {
-			fmt.Fprintf(&b, "  and on %d more days or weeks of the year to come\n", len(week.Others)-i)
+	for i, o := range week.Exceptions {
+		if i == maxOtherDays {
+			fmt.Fprintf(&b, "  and on %d more days or weeks of the year to come\n", len(week.Exceptions)-i)
 			break
 		}
 		days := o.From.Format(date)
@@ -139,8 +125,8 @@ func describeHours(d config.Donation, now time.Time) []byte {
 	} else {
 		fmt.Fprintf(&b, "  %s now and for the year to come\n", state)
 	}
-	for _, doubt := range d.Hours.Doubts() {
-		fmt.Fprintf(&b, "  is that meant? %s\n", doubt)
+	for _, doubt := range d.Hours.Warnings() {
+		fmt.Fprintf(&b, "  is this intended? %s\n", doubt)
 	}
 	return b.Bytes()
 }
@@ -155,32 +141,32 @@ func initialise(_ context.Context, c *cli, args []string) error {
 		path = words[0]
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return fmt.Errorf("make the configuration's folder: %w", err)
+		return fmt.Errorf("create the configuration's folder: %w", err)
 	}
 	example := config.Example()
-	m, lookErr := c.look()
-	chosen := []string{fmt.Sprintf("this machine's interfaces cannot be read (%v): those of the example are in it", lookErr)}
-	if lookErr == nil {
+	m, machineErr := c.machine()
+	chosen := []string{fmt.Sprintf("cannot read this machine's interfaces (%v); the example's are used", machineErr)}
+	if machineErr == nil {
 		var fitting *config.Config
 		fitting, chosen = fit(m)
 		example = config.Format(fitting)
 	}
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%s is there already and stays as it is: name another file", path)
+		return fmt.Errorf("%s already exists, not overwritten; choose another file", path)
 	}
 	if err != nil {
 		return fmt.Errorf("write the configuration: %w", err)
 	}
 	_, err = file.Write(example)
-	if err := errors.Join(err, file.Close()); err != nil {
+	if err := errors.Join(err, giveToFolder(file), file.Close()); err != nil {
 		return fmt.Errorf("write the configuration: %w", err)
 	}
 	fmt.Fprintf(c.out, "%s: written\n", path)
 	for _, line := range chosen {
 		fmt.Fprintf(c.out, "  %s\n", line)
 	}
-	fmt.Fprintf(c.out, "Write the centre's name and what is lent into it, then: passerelle check --config %s\n", path)
+	fmt.Fprintf(c.out, "Enter the centre's name and the donations, then run: passerelle check --config %s\n", path)
 	return nil
 }
 

@@ -9,7 +9,7 @@ import (
 	"passerelle/appliance/config"
 )
 
-// The configuration takes every language that pages are written in. (That it takes no others, check.txtar sees.)
+// The configuration accepts every language of the pages. (check.txtar tests that it accepts no others.)
 func TestLanguagesAreTaken(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("../../captive/web/words/*.toml")

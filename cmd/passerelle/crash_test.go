@@ -13,23 +13,25 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/renameio/v2"
+
 	"passerelle/appliance"
-	"passerelle/appliance/decide"
+	"passerelle/appliance/state"
 	"passerelle/netctl"
 	"passerelle/netctl/netlab"
 )
 
-// sessions fails the test unless so many sessions run.
+// sessions fails the test unless there are so many sessions.
 func (b *box) sessions(want int) {
 	b.t.Helper()
-	s, err := b.status()
+	s, err := b.Status(b.t.Context())
 	b.must(err)
 	if s.Residents.Sessions != want {
 		b.t.Errorf("%d sessions run, want %d", s.Residents.Sessions, want)
 	}
 }
 
-// TestKillKeepsSessions: without the daemon everything goes on as it was; the next daemon takes all up.
+// TestKillKeepsSessions: without the daemon everything continues as before; the next daemon adopts it all.
 func TestKillKeepsSessions(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{Residents: 3})
@@ -38,19 +40,19 @@ func TestKillKeepsSessions(t *testing.T) {
 	b.newcomer(second)
 	b.join(stranger)
 	d, c := b.download(first), b.talk(first)
-	before := b.mine(first)
+	before := b.sessionOf(first)
 
 	b.kill()
 	b.flows(d)
 	b.online(second)
-	b.held(stranger)
+	b.blocked(stranger)
 
 	b.restart()
 	b.flows(d)
 	b.online(second)
-	b.held(stranger)
+	b.blocked(stranger)
 	b.sessions(2)
-	after := b.mine(first)
+	after := b.sessionOf(first)
 	if !after.Online || after.SecondsLeft > before.SecondsLeft || after.SecondsLeft < before.SecondsLeft-60 {
 		t.Errorf("the session's time: %d s before, %d s after", before.SecondsLeft, after.SecondsLeft)
 	}
@@ -61,15 +63,15 @@ func TestKillKeepsSessions(t *testing.T) {
 	b.press(first, "/session/end")
 	b.reset(c)
 	b.broken(d)
-	b.held(first)
+	b.blocked(first)
 	b.online(second)
 	b.waitSound()
 }
 
-// shorten has the kernel end a resident's session in two seconds, as if the rest of its time had passed.
+// shorten makes the kernel end a resident's session in two seconds.
 func (b *box) shorten(l netlab.Lease) {
 	b.t.Helper()
-	for _, set := range []string{netctl.SetWho, netctl.SetClass} {
+	for _, set := range []string{netctl.SetClients, netctl.SetAccounting} {
 		for line := range strings.Lines(b.run("ipset", "list", set)) {
 			fields := strings.Fields(line)
 			if len(fields) < 3 || !strings.HasPrefix(fields[0]+",", l.Address.Addr().String()+",") {
@@ -84,7 +86,7 @@ func (b *box) shorten(l netlab.Lease) {
 	}
 }
 
-// TestKernelEndsSessions: time and data end a session although no daemon is alive, and the next one does not revive it.
+// TestKernelEndsSessions: sessions end by time and data without a daemon, and the next daemon does not revive them.
 func TestKernelEndsSessions(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{data: "2MB"}, netlab.Options{Residents: 2})
@@ -94,14 +96,13 @@ func TestKernelEndsSessions(t *testing.T) {
 	b.kill()
 
 	got := -b.received(greedy)
-	d, err := greedy.StartDownload(t.Context(), bigPage)
-	b.must(err)
+	d := b.startDownload(greedy, bigPage)
 	b.stopped(d)
-	// What the shaper's queue drops is counted as well.
+	// Bytes that the shaper's queue drops are counted as well.
 	if got += b.received(greedy); got < 1e6 || got > 2.1e6 {
 		t.Errorf("%d bytes came of the 2 MB that were given", got)
 	}
-	b.held(greedy)
+	b.blocked(greedy)
 
 	b.online(late)
 	b.shorten(lease)
@@ -111,20 +112,20 @@ func TestKernelEndsSessions(t *testing.T) {
 		}
 		return nil
 	})
-	b.held(late)
+	b.blocked(late)
 
 	b.restart()
-	b.held(late)
-	b.held(greedy)
+	b.blocked(late)
+	b.blocked(greedy)
 	b.sessions(0)
 	b.admit(late)
 	if reply := b.press(greedy, "/session"); reply.Status != 403 {
 		t.Errorf("who used the day's data is answered with %d, want 403", reply.Status)
 	}
-	b.held(greedy)
+	b.blocked(greedy)
 }
 
-// traces returns what the daemon may change of the box, in words.
+// traces returns what the daemon may change on the box, as text.
 func (b *box) traces() map[string]string {
 	b.t.Helper()
 	traces := map[string]string{}
@@ -135,7 +136,7 @@ func (b *box) traces() map[string]string {
 	} {
 		var kept []string
 		for line := range strings.Lines(b.run("sh", "-c", command)) {
-			// A table that was looked at is there, with its built-in chains and their counters.
+			// A listed table exists, with its built-in chains and their counters.
 			if strings.HasSuffix(strings.Fields(command)[0], "-save") && strings.ContainsAny(line[:1], "#*:C") &&
 				!strings.HasPrefix(line, ":PAS-") {
 				continue
@@ -148,7 +149,7 @@ func (b *box) traces() map[string]string {
 	return traces
 }
 
-// TestStopLeavesNothing: a daemon that is told to stop closes the box and leaves the machine as it found it.
+// TestStopLeavesNothing: a stopped daemon closes the box and leaves the machine as it found it.
 func TestStopLeavesNothing(t *testing.T) {
 	t.Parallel()
 	b := newScene(t, settings{}, netlab.Options{Residents: 1, IPv6: true})
@@ -163,14 +164,14 @@ func TestStopLeavesNothing(t *testing.T) {
 		}
 	}
 	b.start()
-	b.waitState(decide.Sharing)
+	b.waitState(state.Sharing)
 	b.newcomer(r)
 	b.stop()
-	// Who waits to remove what is set aside ends with it.
+	// The process that waits to remove the saved sessions exits when they are gone.
 	b.must(os.Remove(b.path("sessions.json")))
 	b.waitProcesses(before["processes"])
 	clean("after TERM")
-	b.held(r)
+	b.blocked(r)
 
 	b.restart()
 	b.waitSound()
@@ -182,7 +183,30 @@ func TestStopLeavesNothing(t *testing.T) {
 	clean("after KILL, a start and TERM")
 }
 
-// aside changes what a daemon that stopped set aside, for the next one alone to see.
+// asideFile holds the sessions that a stopping daemon saves for the next one.
+type asideFile struct {
+	Boot string        `json:"boot"`
+	At   time.Duration `json:"at"` // since boot
+	appliance.Handover
+}
+
+func (b *box) readAside() (a asideFile) {
+	b.t.Helper()
+	text, err := os.ReadFile(b.path("sessions.json"))
+	b.must(err)
+	b.must(json.Unmarshal(text, &a))
+	return a
+}
+
+// writeAside replaces it atomically, as a daemon does.
+func (b *box) writeAside(a asideFile) {
+	b.t.Helper()
+	text, err := json.Marshal(a)
+	b.must(err)
+	b.must(renameio.WriteFile(b.path("sessions.json"), text, 0o600, renameio.WithTempDir(b.path(""))))
+}
+
+// aside changes the saved sessions of a stopped daemon, for the next one.
 func (b *box) aside(change func(*asideFile)) {
 	b.t.Helper()
 	b.endForgetter()
@@ -192,15 +216,14 @@ func (b *box) aside(change func(*asideFile)) {
 	if info.Mode().Perm() != 0o600 {
 		b.t.Errorf("%s has mode %v", path, info.Mode())
 	}
-	var f asideFile
-	b.must(readJSON(path, &f))
+	f := b.readAside()
 	change(&f)
 	text, err := json.Marshal(f)
 	b.must(err)
 	b.must(os.WriteFile(path, text, 0o600))
 }
 
-// TestSessionsSetAside: a daemon that starts within five minutes takes up the sessions of one that was told to stop.
+// TestSessionsSetAside: a daemon that starts within five minutes restores the sessions of a stopped one.
 func TestSessionsSetAside(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{})
@@ -217,15 +240,15 @@ func TestSessionsSetAside(t *testing.T) {
 		text, err := os.ReadFile(b.path("leases"))
 		b.must(err)
 		if strings.Contains(string(text), r.MAC.String()) != want {
-			t.Errorf("leases %s are taken up: %v, want %v", what, !want, want)
+			t.Errorf("leases %s are restored: %v, want %v", what, !want, want)
 		}
 	}
-	before := b.mine(r)
+	before := b.sessionOf(r)
 
 	b.stop()
 	b.aside(func(f *asideFile) { f.At -= 4 * time.Minute })
 	b.restart()
-	b.waitStatus("the session to be taken up", func(s appliance.Status) error {
+	b.waitStatus("the session to be restored", func(s state.Status) error {
 		if s.Residents.Sessions != 1 {
 			return fmt.Errorf("%d sessions run", s.Residents.Sessions)
 		}
@@ -234,7 +257,7 @@ func TestSessionsSetAside(t *testing.T) {
 	gone()
 	leased("four minutes old", true)
 	b.online(r)
-	after := b.mine(r)
+	after := b.sessionOf(r)
 	if passed := before.SecondsLeft - after.SecondsLeft; passed < 240 || passed > 240+30 {
 		t.Errorf("the session's time: %d s before, %d s after 4 min", before.SecondsLeft, after.SecondsLeft)
 	}
@@ -243,20 +266,20 @@ func TestSessionsSetAside(t *testing.T) {
 			*before.BytesLeft, *before.BytesGiven, *after.BytesLeft, *after.BytesGiven)
 	}
 
-	// About to end, it is made as long again as a new one by a press: what goes on in it lives on past the old end, also in a
-	// kernel whose daemon is dead, and counts as before.
+	// Shortly before its end, a press makes the session as long as a new one. Its connections continue beyond the old end,
+	// also without a daemon, and count as before.
 	b.stop()
 	b.aside(func(f *asideFile) { f.Sessions[0].Left = 10 * time.Second })
 	b.restart()
 	b.online(r)
 	conn, d := b.talk(r), b.download(r)
-	before = b.mine(r)
+	before = b.sessionOf(r)
 	end := time.Now().Add(time.Duration(before.SecondsLeft+1) * time.Second)
 	if !before.CanExtend {
 		t.Errorf("with %d s left, a press would not make the session longer", before.SecondsLeft)
 	}
 	b.press(r, "/session")
-	after = b.mine(r)
+	after = b.sessionOf(r)
 	if after.SecondsLeft < 7190 || after.CanExtend || *after.BytesLeft > *before.BytesLeft {
 		t.Errorf("after a press there are %d s and %d bytes left, of %d", after.SecondsLeft, *after.BytesLeft, *before.BytesLeft)
 	}
@@ -273,7 +296,7 @@ func TestSessionsSetAside(t *testing.T) {
 	if _, err := conn.Write([]byte("X: y\r\n")); err != nil {
 		t.Errorf("a connection broke: %v", err)
 	}
-	if last := b.mine(r); *last.BytesLeft > *after.BytesLeft-1e6 {
+	if last := b.sessionOf(r); *last.BytesLeft > *after.BytesLeft-1e6 {
 		t.Errorf("%d bytes are left, of %d before some seconds of a download", *last.BytesLeft, *after.BytesLeft)
 	}
 	d.Stop()
@@ -298,7 +321,7 @@ func TestSessionsSetAside(t *testing.T) {
 		leased(what, is.leased)
 		b.sessions(0)
 		if b.reaches(r) == nil {
-			t.Errorf("sessions %s are taken up", what)
+			t.Errorf("sessions %s are restored", what)
 		}
 		b.admit(r)
 	}
@@ -313,7 +336,7 @@ func TestSessionsSetAside(t *testing.T) {
 	leased("of an unknown age", false)
 	b.sessions(0)
 
-	// After a crash nothing is set aside. The leases are in use, unless they are of another boot.
+	// After a crash nothing is saved. The leases are in use, unless they are of another boot.
 	b.join(r)
 	b.kill()
 	b.restart()
@@ -324,50 +347,49 @@ func TestSessionsSetAside(t *testing.T) {
 	leased("of another boot, after a crash", false)
 }
 
-// TestRestartKeepsShares: under a cap that leaves each resident less than the limit, another daemon knows what each has
-// used, of running sessions and of ended ones, however the last one ended.
+// TestRestartKeepsShares: with a cap that leaves each resident less than the limit, another daemon knows each resident's
+// usage, of running sessions and of ended ones, however the last daemon ended.
 func TestRestartKeepsShares(t *testing.T) {
 	t.Parallel()
-	// A day's cap, and below one resident's limit: whatever the date and the hour, a share is less than that.
+	// A daily cap, less than one resident's limit: on any date and at any hour, a share is less than the limit.
 	b := newBox(t, settings{cap: "300MB", down: "20mbit", more: "period = \"day\"\n"}, netlab.Options{Residents: 2})
 	r, gone := b.scene.Residents[0], b.scene.Residents[1]
 	use := func(who *netlab.Resident) {
 		t.Helper()
-		d, err := who.StartDownload(t.Context(), bigPage+"?bytes=8000000")
-		b.must(err)
+		d := b.startDownload(who, bigPage+"?bytes=8000000")
 		<-d.Done()
 		if d.Total() != 8e6 {
 			t.Fatalf("%d bytes came of 8 MB: %v", d.Total(), d.Stop())
 		}
 	}
-	// near checks a resident's data, which changes with the hour, but not by a little.
+	// near checks a resident's data, which changes a little with the hour.
 	near := func(what string, who *netlab.Resident, was uint64) {
 		t.Helper()
-		if left := *b.mine(who).BytesLeft; max(left, was)-min(left, was) > was/8+2e6 {
+		if left := *b.sessionOf(who).BytesLeft; max(left, was)-min(left, was) > was/8+2e6 {
 			t.Errorf("%s, %d bytes are left, before %d", what, left, was)
 		}
 	}
 	b.newcomer(r)
 	b.newcomer(gone)
-	if share := *b.mine(r).BytesLeft; share > 300e6 {
+	if share := *b.sessionOf(r).BytesLeft; share > 300e6 {
 		t.Fatalf("a share of %d bytes is not scarce", share)
 	}
 	use(gone)
 	b.press(gone, "/session/end")
-	// again returns the data of one who presses again and leaves.
+	// again returns the data of a resident who presses again and leaves.
 	again := func() uint64 {
 		b.admit(gone)
-		left := *b.mine(gone).BytesLeft
+		left := *b.sessionOf(gone).BytesLeft
 		b.press(gone, "/session/end")
 		return left
 	}
 	for what, end := range map[string]func(){"after SIGTERM": b.stop, "after SIGKILL": b.kill} {
 		use(r)
 		c := b.talk(r)
-		before, others := *b.mine(r).BytesLeft, again()
+		before, others := *b.sessionOf(r).BytesLeft, again()
 		end()
 		b.restart()
-		b.waitStatus("the session to be taken up", func(s appliance.Status) error {
+		b.waitStatus("the session to be restored", func(s state.Status) error {
 			if s.Residents.Sessions != 1 {
 				return fmt.Errorf("%d sessions run", s.Residents.Sessions)
 			}
@@ -387,7 +409,7 @@ func TestRestartKeepsShares(t *testing.T) {
 	}
 }
 
-// TestTwoDaemons: the second says why it leaves, and the first goes on.
+// TestTwoDaemons: the second says why it exits, and the first continues.
 func TestTwoDaemons(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{})
@@ -399,7 +421,7 @@ func TestTwoDaemons(t *testing.T) {
 	if err := second.Wait(); !errors.As(err, &exit) || exit.ExitCode() != exitFailed {
 		t.Errorf("the second daemon ended with %v, want exit status %d", err, exitFailed)
 	}
-	if want := "another passerelle runs already"; !strings.Contains(b.said(), want) {
+	if want := "another passerelle is already running"; !strings.Contains(b.Log(), want) {
 		t.Errorf("the second daemon does not say %q", want)
 	}
 	b.flows(d)
@@ -408,13 +430,13 @@ func TestTwoDaemons(t *testing.T) {
 	b.stop()
 }
 
-// TestDiskFull: a box whose folder in memory is full says so and opens to nobody it cannot serve; with room again, it
-// works. One that cannot write there at all does not start.
+// TestDiskFull: a box with a full runtime folder reports it and authorizes nobody that it cannot serve; with space again, it
+// works. A box that cannot write there at all does not start.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
 	b := newScene(t, settings{}, netlab.Options{})
 	r := b.scene.Residents[0]
-	// In the box's own mounts: from outside, the folder is seen by way of the daemon's.
+	// In the box's own mount namespace: from outside, the folder is accessible through the daemon's.
 	dir := b.path("")
 	b.run("mkdir", "-p", dir)
 	b.run("mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", dir)
@@ -432,7 +454,7 @@ func TestDiskFull(t *testing.T) {
 	b.must(r.SetUp("wlan0", true))
 	b.must(r.AddAddress("wlan0", netip.MustParsePrefix("10.80.0.77/22")))
 	b.must(r.AddRoute(netip.MustParsePrefix("0.0.0.0/0"), netip.MustParseAddr("10.80.0.1")))
-	b.held(r)
+	b.blocked(r)
 	b.run("rm", dir+"/ballast")
 	wait(t, "a sound box", func() error {
 		out, err := b.inside("status")
@@ -447,29 +469,29 @@ func TestDiskFull(t *testing.T) {
 	if out, err := b.inside("pause"); err != nil {
 		t.Errorf("pausing on a full disk: %v: %s", err, out)
 	}
-	b.held(r)
+	b.blocked(r)
 	if out, err := b.inside("resume"); err != nil {
 		t.Errorf("resuming on a full disk: %v: %s", err, out)
 	}
 	b.waitOnline(r)
 	b.stop()
-	b.held(r)
+	b.blocked(r)
 
 	b.run("mount", "-o", "remount,ro", dir)
 	b.start()
 	var exit *exec.ExitError
-	if err := b.proc.Wait(); !errors.As(err, &exit) || exit.ExitCode() != exitFailed {
+	if err := b.Proc.Wait(); !errors.As(err, &exit) || exit.ExitCode() != exitFailed {
 		t.Errorf("the daemon ended with %v, want exit status %d", err, exitFailed)
 	}
-	if want := "read-only file system"; !strings.Contains(b.said(), want) {
+	if want := "read-only file system"; !strings.Contains(b.Log(), want) {
 		t.Errorf("the daemon does not say %q", want)
 	}
-	b.held(r)
+	b.blocked(r)
 }
 
-// inside runs a command of passerelle's among the box's own mounts.
+// inside runs a command of passerelle's in the box's mount namespace.
 func (b *box) inside(words ...string) (string, error) {
-	cmd := program(append(words, "--socket", b.socket())...)
+	cmd := program(append(words, "--socket", b.Socket)...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	p, err := b.scene.Box.StartCmd(cmd)

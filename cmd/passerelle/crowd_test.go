@@ -15,11 +15,11 @@ import (
 	"testing"
 	"time"
 
-	"passerelle/appliance/decide"
+	"passerelle/appliance/state"
 	"passerelle/netctl/netlab"
 )
 
-// crowd are devices that ask the box as much as they can, from two addresses each.
+// crowd are devices that send as many requests as they can, from two addresses each.
 type crowd struct {
 	box   *box
 	from  []place
@@ -52,8 +52,8 @@ func (p place) dial(ctx context.Context) (conn net.Conn, err error) {
 	return conn, err
 }
 
-// during has all addresses ask over several connections each, for what request says of the connection and the number, and
-// runs f meanwhile. Answers are read, unless rude: then the connection is reset a moment after the question.
+// during runs f while all addresses send requests over several connections each; request returns the request of a connection
+// and number. Answers are read, unless rude: then the connection is reset shortly after the request.
 func (c *crowd) during(f func(), rude bool, request func(conn, n int) string) {
 	c.box.t.Helper()
 	const connections = 15
@@ -67,7 +67,7 @@ func (c *crowd) during(f func(), rude bool, request func(conn, n int) string) {
 				for n := 0; ctx.Err() == nil; {
 					conn, err := p.dial(ctx)
 					if err != nil {
-						continue // it has enough of them
+						continue // the box refuses more of them
 					}
 					free := context.AfterFunc(ctx, func() { conn.Close() })
 					n = c.converse(conn, rude, n, func(n int) string { return request(i*connections+k, n) })
@@ -81,7 +81,7 @@ func (c *crowd) during(f func(), rude bool, request func(conn, n int) string) {
 	f()
 }
 
-// converse asks until the connection ends, and returns the number of the next question.
+// converse sends requests until the connection ends, and returns the number of the next one.
 func (c *crowd) converse(conn net.Conn, rude bool, n int, request func(n int) string) (next int) {
 	answers := bufio.NewReader(conn)
 	for ; ; n++ {
@@ -90,7 +90,7 @@ func (c *crowd) converse(conn net.Conn, rude bool, n int, request func(n int) st
 		}
 		if rude {
 			c.asked.Add(1)
-			time.Sleep(time.Duration(n%8) * time.Millisecond) // wherever the box is with it then
+			time.Sleep(time.Duration(n%8) * time.Millisecond) // at any point of the box's work
 			conn.(*net.TCPConn).SetLinger(0)
 			return n + 1
 		}
@@ -107,8 +107,8 @@ func (c *crowd) converse(conn net.Conn, rude bool, n int, request func(n int) st
 	}
 }
 
-// TestCrowd: sixteen devices that search for what nobody wrote, press and end, or press and go away, as fast as they can,
-// keep nobody from the pages or from a session, nor the box from being known as alive; and they do not fill its log.
+// TestCrowd: sixteen devices that search for unknown words, press and end, or press and disconnect, as fast as they can,
+// keep nobody from the pages or from a session, nor the box from its watchdog; and they do not fill its log.
 func TestCrowd(t *testing.T) {
 	s := listenAsSystemd(t, 8*time.Second)
 	b := newBox(t, settings{}, netlab.Options{Residents: 17})
@@ -141,7 +141,7 @@ func TestCrowd(t *testing.T) {
 			return "POST /session" + post
 		}},
 	} {
-		before, began := len(b.said()), time.Now()
+		before, began := len(b.Log()), time.Now()
 		c.during(func() {
 			for range 3 {
 				asked := c.asked.Load()
@@ -159,7 +159,7 @@ func TestCrowd(t *testing.T) {
 			}
 			s.lives(t)
 		}, attack.rude, attack.request)
-		said := b.said()[before:]
+		said := b.Log()[before:]
 		if most := 10_000 * int(1+time.Since(began)/time.Minute); len(said) > most {
 			t.Errorf("%s: the log has %d bytes more", attack.what, len(said))
 		}
@@ -169,7 +169,7 @@ func TestCrowd(t *testing.T) {
 			}
 		}
 	}
-	b.waitState(decide.Sharing)
+	b.waitState(state.Sharing)
 	wait(t, "the end of the crowd's sessions", func() error {
 		for _, p := range c.from {
 			conn, err := p.dial(t.Context())
@@ -180,7 +180,7 @@ func TestCrowd(t *testing.T) {
 			io.Copy(io.Discard, conn)
 			conn.Close()
 		}
-		if s, err := b.status(); err != nil || s.Residents.Sessions > 0 {
+		if s, err := b.Status(b.t.Context()); err != nil || s.Residents.Sessions > 0 {
 			return errors.Join(err, fmt.Errorf("%d go on", s.Residents.Sessions))
 		}
 		return nil

@@ -4,132 +4,33 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/cookiejar"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
+	"passerelle/cmd/passerelle/demo"
 	"passerelle/netctl/netlab"
 	"passerelle/netctl/netlab/labtest"
 )
 
-func TestStoryEndsWithTheFirstFailure(t *testing.T) {
-	t.Parallel()
-	var out strings.Builder
-	screen := newScreen(&out, func() { t.Error("the screen broke") })
-	said := func(seen string, err error) func(context.Context) (string, error) {
-		return func(context.Context) (string, error) { return seen, err }
-	}
-	err := story{
-		{"One", said("fine\nvery fine", nil)},
-		{"Two", said("half of it", errors.New("the other half is missing\nfor a reason"))},
-		{"Three", said("", errors.New("must not be played"))},
-	}.play(t.Context(), screen)
-	if err == nil || err.Error() != "step 2 was not as it should be: Two" {
-		t.Errorf("the story ended with %v", err)
-	}
-	const want = " 1  One\n  ✓ fine\n  ✓ very fine\n\n" +
-		" 2  Two\n  ✓ half of it\n  ✗ the other half is missing\n    for a reason\n\n"
-	if out.String() != want {
-		t.Errorf("the story was told as\n%s\nwant\n%s", out.String(), want)
-	}
-
-	ctx, cancel := context.WithCancel(t.Context())
-	err = story{{"One", func(context.Context) (string, error) { cancel(); return "", ctx.Err() }}}.play(ctx, screen)
-	if err == nil || !strings.HasPrefix(err.Error(), "interrupted at step 1") {
-		t.Errorf("an interrupted story ended with %v", err)
-	}
-}
-
-func TestScreenDraws(t *testing.T) {
-	t.Parallel()
-	null, err := os.Open(os.DevNull)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer null.Close()
-	bars := []bar{rateBar("Amina", 2e6, 8e6), rateBar("Bo", 8e6, 8e6)}
-
-	var out bytes.Buffer
-	terminal := screen{out: &out, fd: int(null.Fd())} // of unknown width: 80
-	terminal.draw("sharing", time.Hour, bars...)
-	terminal.last = time.Time{}
-	terminal.draw("sharing", time.Hour, bars...)
-	const clear = "\r\x1b[2K    "
-	frame := clear + "sharing\n" +
-		clear + "Amina  " + strings.Repeat("█", 12) + "▌" + strings.Repeat("░", 37) + "  2.0 Mbit/s\n" +
-		clear + "Bo     " + strings.Repeat("█", 50) + "  8.0 Mbit/s\n"
-	if want := frame + "\x1b[3A" + frame; out.String() != want {
-		t.Errorf("on a terminal %q, want %q", out.String(), want)
-	}
-
-	out.Reset()
-	terminal.drawn, terminal.last = 0, time.Time{}
-	terminal.draw("", time.Hour, bar{"card", []part{{0.5, solid, ""}, {0.26, "▓", ""}, {0.2, "▚", ""}}, "10.0 MB"})
-	want := clear + "card  " +
-		strings.Repeat("█", 25) + strings.Repeat("▓", 13) + strings.Repeat("▚", 10) + "░░  10.0 MB\n"
-	if out.String() != want {
-		t.Errorf("a bar of parts is %q, want %q", out.String(), want)
-	}
-
-	out.Reset()
-	file := newScreen(&out, nil)
-	file.draw("sharing", time.Hour, bars...)
-	file.draw("sharing", time.Hour, bars...)
-	if want := "    sharing, Amina 2.0 Mbit/s, Bo 8.0 Mbit/s\n"; out.String() != want {
-		t.Errorf("in a file %q, want %q", out.String(), want)
-	}
-
-	broken := false
-	newScreen(failingWriter{}, func() { broken = true }).say("hello")
-	if !broken {
-		t.Error("a screen that takes nothing was not noticed")
-	}
-}
-
-type failingWriter struct{}
-
-func (failingWriter) Write([]byte) (int, error) { return 0, syscall.EPIPE }
-
-func TestDemoNeedsRoot(t *testing.T) {
-	t.Parallel()
-	if err := demoNeeds(1000); err == nil || !strings.Contains(err.Error(), "sudo") {
-		t.Errorf("without root: %v", err)
-	}
-}
-
-func TestDemoListens(t *testing.T) {
-	t.Parallel()
-	l, err := listenForBrowsers("")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, err = listenForBrowsers(l.Addr().String())
-	if !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), "--listen") {
-		t.Errorf("a port that is taken: %v", err)
-	}
-	other, err := listenForBrowsers("")
-	if err != nil {
-		t.Fatal(err)
-	}
-	other.Close()
-}
-
-// running is the demo as a process of its own, as a user starts it.
+// running is the demo as a process, as a user starts it.
 type running struct {
 	*exec.Cmd
-	mark string // in the environment of everything that it starts
+	mark string // in the environment of all its processes
 	out  *bufio.Reader
 	said strings.Builder
 }
@@ -140,7 +41,7 @@ func startDemo(t *testing.T, args ...string) *running {
 	r := &running{Cmd: program(append([]string{"demo"}, args...)...)}
 	r.mark = fmt.Sprintf("PASSERELLE_TEST_MARK=%d-%s", os.Getpid(), t.Name())
 	r.Env = append(r.Env, r.mark)
-	// Both outputs into one pipe, which ends with the last process that holds it.
+	// Both outputs share one pipe, which ends with the last process that holds it.
 	read, write, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -168,7 +69,7 @@ func startDemo(t *testing.T, args ...string) *running {
 	return r
 }
 
-// until reads what the demo says up to the first line that matches.
+// until reads the demo's output up to the first line that matches.
 func (r *running) until(t *testing.T, pattern string) string {
 	t.Helper()
 	expr := regexp.MustCompile(pattern)
@@ -207,7 +108,7 @@ func (r *running) end(t *testing.T) int {
 		t.Fatal(err)
 	}
 	for _, p := range processes {
-		environ, _ := os.ReadFile(p) // of a process that is gone meanwhile there is none
+		environ, _ := os.ReadFile(p) // empty for a process that has exited
 		if slices.Contains(strings.Split(string(environ), "\x00"), r.mark) {
 			left = append(left, p)
 		}
@@ -221,10 +122,10 @@ func (r *running) end(t *testing.T) int {
 func TestDemoOnce(t *testing.T) {
 	t.Parallel()
 	demo := startDemo(t, "--once")
-	if status := demo.end(t); status != exitFine {
+	if status := demo.end(t); status != exitOK {
 		t.Fatalf("exit status %d", status)
 	}
-	if said := demo.said.String(); !strings.Contains(said, "steps were as they should be") || strings.Contains(said, "✗") {
+	if said := demo.said.String(); !strings.Contains(said, "steps passed") || strings.Contains(said, "✗") {
 		t.Errorf("exit status 0, with these words:\n%s", said)
 	}
 }
@@ -233,7 +134,7 @@ func TestDemoInterrupted(t *testing.T) {
 	t.Parallel()
 	demo := startDemo(t, "--listen", "127.0.0.1:0")
 	demo.until(t, "Amina downloads")
-	demo.until(t, "Mbit/s") // in the midst of it
+	demo.until(t, "Mbit/s") // during the step
 	if err := demo.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
@@ -249,11 +150,11 @@ func TestDemoFailsWithoutLine(t *testing.T) {
 	t.Parallel()
 	labtest.Root(t, tools...)
 	var out bytes.Buffer
-	err := performance{
-		screen: newScreen(&out, func() {}), once: true, program: program, limit: 2 * time.Second,
-		prepare: func(s *netlab.Scene) error { return s.Lenders[fibre].LAN.Cut() },
-	}.run(t.Context())
-	if err == nil || !strings.Contains(err.Error(), "step 1 was not as it should be") {
+	err := demo.Run(t.Context(), &out, demo.Options{
+		Once: true, Program: program, Online: residents, Limit: 2 * time.Second,
+		Prepare: func(s *netlab.Scene) error { return s.Lenders[0].LAN.Cut() },
+	})
+	if err == nil || !strings.Contains(err.Error(), "step 1 failed") {
 		t.Errorf("without a line the demo ended with %v", err)
 	}
 	if !strings.Contains(out.String(), "✗ the box is offline and not sharing: eth1 does not exist; eth0 has no link") {
@@ -261,19 +162,42 @@ func TestDemoFailsWithoutLine(t *testing.T) {
 	}
 }
 
-// TestDemoBrowser goes online by the address that the demo prints, as a browser does.
+// setupCode returns the setup code in a line.
+func setupCode(line string) string {
+	return regexp.MustCompile(`[0-9A-HJKMNP-TV-Z]{4}-[0-9A-HJKMNP-TV-Z]{4}`).FindString(line)
+}
+
+// TestDemoBrowser goes online and signs in through the addresses that the demo prints, as a browser does.
 func TestDemoBrowser(t *testing.T) {
 	t.Parallel()
 	demo := startDemo(t, "--listen", "127.0.0.1:0")
-	demo.until(t, "open to your browser")
+	demo.until(t, "When the story is over")
 	base := strings.TrimSuffix(demo.until(t, `http://127\.0\.0\.1:\d+/`), "/")
+	secure := strings.TrimSuffix(demo.until(t, `https://127\.0\.0\.1:\d+/admin/`), "/admin/")
+	code := setupCode(demo.until(t, `setup code:.*`))
+	demo.until(t, "open to your browser, which")
+	if again := setupCode(demo.until(t, `setup code .*`)); code == "" || again != code {
+		t.Fatalf("the setup code is first %q, then %q", code, again)
+	}
 	link := demo.until(t, "/lender/[a-z2-7]{26}")
-	demo.until(t, "resident.* online, down") // it shows what goes on
+	fingerprint := demo.until(t, "[0-9A-F]{2}([: ][0-9A-F]{2}){31}")
+	demo.until(t, "resident.* online, down") // it shows the traffic
 
-	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{
+		Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}},
+	}
+	defer client.CloseIdleConnections()
 	send := func(method, host, path, site string) (*http.Response, string) {
 		t.Helper()
-		q, err := http.NewRequestWithContext(t.Context(), method, base+path, nil)
+		if !strings.Contains(path, "://") {
+			path = base + path
+		}
+		q, err := http.NewRequestWithContext(t.Context(), method, path, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -300,7 +224,7 @@ func TestDemoBrowser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	internet := internetName + ":" + port
+	internet := "internet.localhost:" + port
 
 	if r, _ := send("GET", internet, "/", ""); r.StatusCode != http.StatusFound || r.Header.Get("Location") != base+"/" {
 		t.Errorf("the internet before the press: %d %s, want the way to %s/", r.StatusCode, r.Header.Get("Location"), base)
@@ -322,25 +246,64 @@ func TestDemoBrowser(t *testing.T) {
 		t.Errorf("the internet after the press: %q", body)
 	}
 
-	lenders := lenderName + ":" + port
-	if _, body := send("GET", lenders, link, ""); !strings.Contains(body, `action="`+link+`/pause"`) {
+	if _, body := send("GET", "", secure+link, ""); !strings.Contains(body, `action="`+link+`/pause"`) {
 		t.Errorf("the lender's page: %q", body)
 	}
-	r, _ = send("POST", lenders, link+"/pause", "http://"+lenders)
+	r, _ = send("POST", "", secure+link+"/pause", secure)
 	if r.StatusCode != http.StatusSeeOther || r.Header.Get("Location") != link {
 		t.Errorf("the lender's press: %d %s, want %d %s", r.StatusCode, r.Header.Get("Location"), http.StatusSeeOther, link)
 	}
-	wait(t, "the lender's page after the press, from a dnsmasq that was started anew for another line", func() error {
-		if _, body := send("GET", lenders, link, ""); !strings.Contains(body, `action="`+link+`/resume"`) {
-			return fmt.Errorf("it is %q", body)
+	if _, body := send("GET", "", secure+link, ""); !strings.Contains(body, `action="`+link+`/resume"`) {
+		t.Errorf("the lender's page after the press: %q", body)
+	}
+	if r, _ := send("POST", "", secure+link+"/resume", secure); r.StatusCode != http.StatusSeeOther {
+		t.Errorf("the lender's second press: %d", r.StatusCode)
+	}
+
+	if r, _ := send("GET", "", "/admin/", ""); r.StatusCode != http.StatusFound || r.Header.Get("Location") != secure+"/admin/" {
+		t.Errorf("the technician's page on http: %d %s, want the way to %s/admin/", r.StatusCode, r.Header.Get("Location"), secure)
+	}
+	r, _ = send("GET", "", secure+"/admin/", "")
+	if r.StatusCode != http.StatusSeeOther || r.Header.Get("Location") != "/admin/login" {
+		t.Errorf("the technician's page without a login: %d %s", r.StatusCode, r.Header.Get("Location"))
+	}
+	if sum := sha256.Sum256(r.TLS.PeerCertificates[0].Raw); strings.NewReplacer(":", "", " ", "").Replace(fingerprint) != fmt.Sprintf("%X", sum) {
+		t.Errorf("the certificate's fingerprint is %X, the demo says %s", sum, fingerprint)
+	}
+	if _, body := send("GET", "", secure+"/admin/login", ""); !strings.Contains(body, `name="code"`) {
+		t.Errorf("the page to sign in: %q", body)
+	}
+	form := url.Values{"code": {code}, "password": {"une phrase de passe"}}.Encode()
+	for _, c := range []struct {
+		site string
+		want int
+	}{{"https://elsewhere.example", http.StatusForbidden}, {secure, http.StatusSeeOther}} {
+		q, err := http.NewRequestWithContext(t.Context(), http.MethodPost, secure+"/admin/login", strings.NewReader(form))
+		if err != nil {
+			t.Fatal(err)
 		}
-		return nil
-	})
+		q.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		q.Header.Set("Origin", c.site)
+		r, err := client.Do(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Body.Close()
+		if r.StatusCode != c.want {
+			t.Errorf("signing in on %s's page: %d, want %d", c.site, r.StatusCode, c.want)
+		}
+	}
+	if r, body := send("GET", "", secure+"/admin/", ""); r.StatusCode != http.StatusOK || !strings.Contains(body, `action="/admin/pause"`) {
+		t.Errorf("the technician's page: %d %q", r.StatusCode, body)
+	}
+	if r, _ := send("GET", "evil.example", secure+"/admin/", ""); r.StatusCode != http.StatusMisdirectedRequest {
+		t.Errorf("the technician's page under a stranger's name: %d", r.StatusCode)
+	}
 
 	if err := demo.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
-	if status := demo.end(t); status != exitFine {
+	if status := demo.end(t); status != exitOK {
 		t.Errorf("exit status %d", status)
 	}
 }

@@ -23,11 +23,12 @@ import (
 const resident = "wlan0"
 
 var (
-	hotspot = netip.MustParsePrefix(boxPrefix)
+	hotspot    = netip.MustParsePrefix(boxPrefix)
+	everywhere = netip.MustParsePrefix("0.0.0.0/0")
 )
 
-// wire opens a wire on the resident's interface, which is then up.
-func (b *box) wire(r *netlab.Resident) *hostile.Wire {
+// wire opens a raw socket on the resident's interface, which is then up.
+func (b *box) wire(r *netlab.Resident) *hostile.RawSocket {
 	b.t.Helper()
 	b.must(r.SetUp(resident, true))
 	w, err := hostile.Open(r.Host, resident)
@@ -36,7 +37,7 @@ func (b *box) wire(r *netlab.Resident) *hostile.Wire {
 	return w
 }
 
-// byHand gives the resident an address as somebody does who types it in, or a device that kept it over a power cut.
+// byHand gives the resident a static address, as a user does, or a device that kept its lease over a power cut.
 func (b *box) byHand(r *netlab.Resident, addr netip.Addr) {
 	b.t.Helper()
 	b.must(r.SetUp(resident, true))
@@ -57,8 +58,8 @@ func (b *box) welcomed(r *netlab.Resident) {
 	})
 }
 
-// ask sends a DHCP message and returns the server's answer, an error if there is none for a moment.
-func (b *box) ask(w *hostile.Wire, m hostile.DHCP) (hostile.DHCP, error) {
+// ask sends a DHCP message and returns the server's answer, or an error after a short timeout.
+func (b *box) ask(w *hostile.RawSocket, m hostile.DHCP) (hostile.DHCP, error) {
 	b.t.Helper()
 	m.ID = rand.Uint32()
 	b.must(w.Send(m.Frame()))
@@ -72,30 +73,30 @@ func (b *box) ask(w *hostile.Wire, m hostile.DHCP) (hostile.DHCP, error) {
 	return answer, err
 }
 
-// leases asks for an address in the device's name, for that one if it is to be had, and returns the one that it got.
-func (b *box) leases(w *hostile.Wire, mac net.HardwareAddr, wanted netip.Addr) (got netip.Addr) {
+// leases requests an address for the device, that one if available, and returns the one that it got.
+func (b *box) leases(w *hostile.RawSocket, mac net.HardwareAddr, wanted netip.Addr) (got netip.Addr) {
 	b.t.Helper()
 	wait(b.t, "a lease", func() error {
 		link := hostile.Link{From: mac}
-		offer, err := b.ask(w, hostile.DHCP{Link: link, Kind: hostile.Discover, Wanted: wanted})
+		offer, err := b.ask(w, hostile.DHCP{Link: link, Type: hostile.Discover, RequestedAddr: wanted})
 		if err != nil {
 			return err
 		}
-		ack, err := b.ask(w, hostile.DHCP{Link: link, Kind: hostile.Request, Wanted: offer.Yours, Server: offer.Server})
-		if err == nil && ack.Kind != hostile.Acknowledged {
-			err = fmt.Errorf("the server's word is of kind %d", ack.Kind)
+		ack, err := b.ask(w, hostile.DHCP{Link: link, Type: hostile.Request, RequestedAddr: offer.YourAddr, Server: offer.Server})
+		if err == nil && ack.Type != hostile.Ack {
+			err = fmt.Errorf("the server's word is of kind %d", ack.Type)
 		}
-		got = ack.Yours
+		got = ack.YourAddr
 		return err
 	})
 	return got
 }
 
-// givesBack gives the device's lease back.
-func (b *box) givesBack(w *hostile.Wire, mac net.HardwareAddr, addr netip.Addr) {
+// givesBack releases the device's lease.
+func (b *box) givesBack(w *hostile.RawSocket, mac net.HardwareAddr, addr netip.Addr) {
 	b.t.Helper()
 	release := hostile.DHCP{
-		Link: hostile.Link{From: mac}, Source: addr, Kind: hostile.Release, Client: addr, Server: hotspot.Addr(),
+		Link: hostile.Link{From: mac}, Source: addr, Type: hostile.Release, ClientAddr: addr, Server: hotspot.Addr(),
 	}
 	wait(b.t, "the end of a lease", func() error {
 		b.must(w.Send(release.Frame()))
@@ -113,7 +114,7 @@ func (b *box) givesBack(w *hostile.Wire, mac net.HardwareAddr, addr netip.Addr) 
 	})
 }
 
-// TestByHand: a device with an address that nobody gave it has its page, and the internet if it wants.
+// TestByHand: a device with a static address gets the page, and the internet on request.
 func TestByHand(t *testing.T) {
 	t.Parallel()
 	for name, ports := range map[string]bool{"interface": false, "bridge": true} {
@@ -124,7 +125,7 @@ func TestByHand(t *testing.T) {
 			b.byHand(r, netip.MustParseAddr("10.80.1.77"))
 			b.welcomed(r)
 			b.admit(r)
-			// It still is one whose address is known when another daemon runs that knows of no device yet.
+			// Its address is still known when a new daemon runs that knows no devices yet.
 			b.kill()
 			b.restart()
 			b.online(r)
@@ -133,8 +134,8 @@ func TestByHand(t *testing.T) {
 	}
 }
 
-// TestManyByHand: fifty devices that kept their addresses over a power cut of the box all have their page, also those that do
-// not come by ports of their own.
+// TestManyByHand: fifty devices that kept their addresses over a power cut of the box all get the page, also those that
+// share a port.
 func TestManyByHand(t *testing.T) {
 	t.Parallel()
 	const devices = 50
@@ -163,8 +164,8 @@ func TestManyByHand(t *testing.T) {
 	}
 }
 
-// TestSameAddress: an address that somebody uses without a lease is leased to nobody else, be its holder online or not, and
-// whatever became of the daemon.
+// TestSameAddress: an address in use without a lease is leased to no other device, whether its holder is online or not, and
+// after any end of the daemon.
 func TestSameAddress(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{Residents: 2, Ports: true})
@@ -190,6 +191,15 @@ func TestSameAddress(t *testing.T) {
 			}
 		}
 	}
+	wait(t, "another address for another device", func() error { // dnsmasq learns of the holder soon after it has its page
+		got := b.leases(w, other.MAC, addr)
+		b.givesBack(w, other.MAC, got)
+		if got == addr {
+			b.welcomed(holder)
+			return errors.New("it got the holder's")
+		}
+		return nil
+	})
 	kept("with its holder at the first page")
 	b.admit(holder)
 	d := b.download(holder)
@@ -208,7 +218,7 @@ func TestSameAddress(t *testing.T) {
 	b.welcomed(holder)
 }
 
-// TestLongLease: the first lease is short; a device that has pressed stays, and its next one is long.
+// TestLongLease: the first lease is short; a device that has pressed stays, and its next lease is long.
 func TestLongLease(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{Residents: 1})
@@ -226,8 +236,8 @@ func TestLongLease(t *testing.T) {
 	b.online(r)
 }
 
-// TestFewAddresses: of all the addresses that one device gives itself, two are its own, and one of them is leased to others
-// no more than before.
+// TestFewAddresses: of all addresses that one device claims, it keeps two, and one of them is no more leased to others than
+// before.
 func TestFewAddresses(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{Residents: 1})
@@ -238,7 +248,7 @@ func TestFewAddresses(t *testing.T) {
 		all = append(all, netip.AddrFrom4([4]byte{10, 80, 1, 100 + n}))
 		b.byHand(r, all[n])
 	}
-	// served tells from which addresses the device reaches the box.
+	// served returns the addresses from which the device reaches the box.
 	served := func() (from []netip.Addr) {
 		for _, addr := range all {
 			err := r.Do(func() error {
@@ -268,8 +278,8 @@ func TestFewAddresses(t *testing.T) {
 	}
 }
 
-// takes has a device take over an address whose last holder gives it back, once the box lets go of it.
-func (b *box) takes(from, to *hostile.Wire, last, next net.HardwareAddr, addr netip.Addr) {
+// takes moves an address to another device after its last holder releases it, once the box unbinds it.
+func (b *box) takes(from, to *hostile.RawSocket, last, next net.HardwareAddr, addr netip.Addr) {
 	b.t.Helper()
 	wait(b.t, "an address that was another's", func() error {
 		b.givesBack(from, last, addr)
@@ -282,18 +292,18 @@ func (b *box) takes(from, to *hostile.Wire, last, next net.HardwareAddr, addr ne
 	})
 }
 
-// TestNextHolder: who gets an address that was another's is reached at it, be it new on the network, known to it with another
-// address, or without a daemon.
+// TestNextHolder: the new holder of another device's address is reached at it, whether it is new on the network, known with
+// another address, or comes while no daemon runs.
 func TestNextHolder(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{Residents: 2, Ports: true})
 	first, second := b.scene.Residents[0], b.scene.Residents[1]
 	addr := b.newcomer(first).Address.Addr()
 	b.press(first, "/session/end")
-	b.welcomed(first) // the box has its hardware address
+	b.welcomed(first) // the box has its MAC address
 	ofFirst, ofSecond := b.wire(first), b.wire(second)
 
-	// It knows the box's hardware address, and asks nobody for it.
+	// It knows the box's MAC address, and sends no ARP request.
 	own := b.leases(ofSecond, second.MAC, netip.Addr{})
 	b.byHand(second, own)
 	b.welcomed(second)
@@ -327,7 +337,7 @@ func TestNextHolder(t *testing.T) {
 	})
 }
 
-// TestBindingsEnd: what the kernel holds of who has which address ends by itself, when the daemon has died too.
+// TestBindingsEnd: the kernel's bindings of addresses to devices expire by themselves, also without a daemon.
 func TestBindingsEnd(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{Residents: 3})

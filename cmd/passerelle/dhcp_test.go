@@ -14,7 +14,7 @@ import (
 	"passerelle/netctl/netlab/hostile"
 )
 
-// leased returns how many leases run.
+// leased returns the number of leases.
 func (b *box) leased() int {
 	b.t.Helper()
 	text, err := os.ReadFile(b.path("leases"))
@@ -22,8 +22,8 @@ func (b *box) leased() int {
 	return bytes.Count(text, []byte("\n"))
 }
 
-// TestDiscoverFlood: however often a device asks for a lease, newcomers get theirs at their first try, by the same port and
-// by others.
+// TestDiscoverFlood: however often a device requests a lease, new devices get theirs at the first try, on the same port and
+// on others.
 func TestDiscoverFlood(t *testing.T) {
 	t.Parallel()
 	const newcomers = 10
@@ -35,7 +35,7 @@ func TestDiscoverFlood(t *testing.T) {
 			w := b.wire(attacker)
 			for round, rate := range []int{30, 100, 400} {
 				discover := func(int) []byte {
-					return hostile.DHCP{Link: hostile.Link{From: attacker.MAC}, ID: rand.Uint32(), Kind: hostile.Discover}.Frame()
+					return hostile.DHCP{Link: hostile.Link{From: attacker.MAC}, ID: rand.Uint32(), Type: hostile.Discover}.Frame()
 				}
 				for n := range rate {
 					b.must(w.Send(discover(n)))
@@ -65,7 +65,7 @@ func TestDiscoverFlood(t *testing.T) {
 	}
 }
 
-// TestMadeUpHardware: a device has one hardware address and one lease, whatever it writes into its messages.
+// TestMadeUpHardware: a device has one MAC address and one lease, whatever its messages contain.
 func TestMadeUpHardware(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{Residents: 2, Ports: true})
@@ -84,7 +84,7 @@ func TestMadeUpHardware(t *testing.T) {
 			return hostile.DHCP{Link: l, Source: own, Hardware: madeUp(1, n)}
 		},
 		"of others, to the box alone": func(l hostile.Link, n int) hostile.DHCP {
-			return hostile.DHCP{Link: l, Source: own, Destination: hotspot.Addr(), Client: own, Hardware: madeUp(1, n)}
+			return hostile.DHCP{Link: l, Source: own, Destination: hotspot.Addr(), ClientAddr: own, Hardware: madeUp(1, n)}
 		},
 		"longer ones": func(l hostile.Link, n int) hostile.DHCP {
 			return hostile.DHCP{Link: l, Hardware: append(bytes.Clone(l.From), byte(n>>8), byte(n))}
@@ -101,18 +101,18 @@ func TestMadeUpHardware(t *testing.T) {
 	} {
 		for _, kind := range []byte{hostile.Discover, hostile.Request} {
 			for _, cut := range []bool{false, true} {
-				// Each time another one, whose own limit does not do the work.
+				// Each time another device, so that its own rate limit is not what is tested.
 				link := hostile.Link{From: madeUp(2, devices)}
 				devices++
-				answers := w.Tally(func(f []byte) bool { // but to those of good faith, which all can hear
+				answers := w.Count(func(f []byte) bool { // except to valid devices, which all can receive
 					d, ok := hostile.ReadDHCP(f)
 					return ok && !bytes.HasPrefix(d.Hardware, madeUp(3, 0)[:3])
 				})
 				for n := range 8 {
 					m := message(link, n)
-					m.ID, m.Kind = uint32(n), kind
+					m.ID, m.Type = uint32(n), kind
 					if kind == hostile.Request {
-						m.Wanted = netip.AddrFrom4([4]byte{10, 80, 3, byte(n)})
+						m.RequestedAddr = netip.AddrFrom4([4]byte{10, 80, 3, byte(n)})
 					}
 					if cut {
 						b.must(w.Send(fragments(m.Frame())...))
@@ -120,8 +120,8 @@ func TestMadeUpHardware(t *testing.T) {
 						b.must(w.Send(m.Frame()))
 					}
 				}
-				wait(t, "an answer to a device of good faith", func() error { // dnsmasq has read what came before
-					_, err := b.ask(good, hostile.DHCP{Link: hostile.Link{From: madeUp(3, devices%4)}, Kind: hostile.Discover})
+				wait(t, "an answer to a device of good faith", func() error { // dnsmasq has read everything before
+					_, err := b.ask(good, hostile.DHCP{Link: hostile.Link{From: madeUp(3, devices%4)}, Type: hostile.Discover})
 					return err
 				})
 				if frames, _, err := answers.Stop(); err != nil || frames > 0 {
@@ -136,8 +136,7 @@ func TestMadeUpHardware(t *testing.T) {
 	b.waitSound()
 }
 
-// TestOtherNetwork: a device that comes with a lease of another network is told at once that it is none here, whatever that
-// network is.
+// TestOtherNetwork: a device with a lease of another network gets a NAK at once, whatever that network is.
 func TestOtherNetwork(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{Residents: 1, Ports: true})
@@ -147,26 +146,26 @@ func TestOtherNetwork(t *testing.T) {
 		addr := netip.MustParseAddr(text)
 		link := hostile.Link{From: r.MAC}
 		for name, m := range map[string]hostile.DHCP{
-			"renews with anybody":        {Link: link, Source: addr, Kind: hostile.Request, Client: addr},
-			"renews, without an address": {Link: link, Kind: hostile.Request, Client: addr},
-			"comes back":                 {Link: link, Kind: hostile.Request, Wanted: addr},
+			"renews with anybody":        {Link: link, Source: addr, Type: hostile.Request, ClientAddr: addr},
+			"renews, without an address": {Link: link, Type: hostile.Request, ClientAddr: addr},
+			"comes back":                 {Link: link, Type: hostile.Request, RequestedAddr: addr},
 		} {
 			wait(t, "an answer", func() error {
 				answer, err := b.ask(w, m)
-				if err == nil && answer.Kind != hostile.Refused {
-					t.Errorf("from %s, a device that %s is answered with kind %d", addr, name, answer.Kind)
+				if err == nil && answer.Type != hostile.Nak {
+					t.Errorf("from %s, a device that %s is answered with kind %d", addr, name, answer.Type)
 				}
 				return err
 			})
 		}
 	}
-	// Nothing is remembered of who asks, from wherever.
+	// No state is kept for any sender.
 	before := b.tracked()
 	const devices = 60
 	for n := range devices {
 		addr := netip.AddrFrom4([4]byte{172, 16, byte(n), 9})
 		b.must(w.Send(hostile.DHCP{
-			Link: hostile.Link{From: madeUp(0, n)}, Source: addr, Kind: hostile.Request, Client: addr,
+			Link: hostile.Link{From: madeUp(0, n)}, Source: addr, Type: hostile.Request, ClientAddr: addr,
 		}.Frame()))
 	}
 	b.leases(w, r.MAC, netip.Addr{})

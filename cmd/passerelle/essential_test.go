@@ -11,12 +11,11 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 
-	"passerelle/appliance"
-	"passerelle/appliance/decide"
+	"passerelle/appliance/state"
 	"passerelle/netctl/netlab"
 )
 
-// servicePage is a page of an essential service. That it is not TLS is no matter to the box, which never looks inside.
+// servicePage is a page of an essential service. It is not TLS, which the box does not inspect.
 const servicePage = "http://service.example:443/"
 
 const essentialOnly = `
@@ -24,8 +23,8 @@ const essentialOnly = `
 names = ["service.example"]
 `
 
-// TestEssentialServices: who has not pressed the button reaches the services by their names, and nothing else, whatever
-// he asks whom for.
+// TestEssentialServices: a captive resident reaches the walled garden's services by name, and nothing else, whatever DNS
+// server it uses.
 func TestEssentialServices(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{more: essentialOnly}, netlab.Options{Residents: 2})
@@ -55,15 +54,15 @@ func TestEssentialServices(t *testing.T) {
 	}
 	b.refused(r, netlab.WebAddr)
 	b.refused(r, netlab.NewsAddr)
-	b.held(r)
+	b.blocked(r)
 	if _, err := r.LookupHost(t.Context(), "aide.service.example"); err != nil {
 		t.Error(err)
 	}
 	if err := b.dials(r, netlab.NewsAddr); err != nil {
 		t.Errorf("a name below the service's: %v", err)
 	}
-	// What dnsmasq has put there outlasts what dnsmasq and phones remember.
-	set := b.run("ipset", "list", "pas-essential")
+	// The set's entries outlive the caches of dnsmasq and of phones.
+	set := b.run("ipset", "list", "pas-garden")
 	for line := range strings.Lines(set) {
 		var addr string
 		var left int
@@ -74,20 +73,20 @@ func TestEssentialServices(t *testing.T) {
 	if !strings.Contains(set, netlab.ServiceAddr.String()) || strings.Contains(set, netlab.WebAddr.String()) {
 		t.Errorf("the services' addresses are\n%s", set)
 	}
-	// Another resident's phone that remembers the address needs no name.
+	// Another resident's phone with a cached address needs no DNS.
 	b.join(other)
 	if err := b.dials(other, netlab.ServiceAddr); err != nil {
 		t.Errorf("by an address that is remembered: %v", err)
 	}
 
 	b.mustDo("pause")
-	b.waitState(decide.Paused)
+	b.waitState(state.Paused)
 	b.refused(r, netlab.ServiceAddr)
 	b.leads(r, netlab.NewsAddr)
 }
 
 // TestReserve: when the general part of a cap is spent, everybody still reaches essential services, until the reserve is
-// spent too. What crosses the line stays below the cap.
+// spent, too. The traffic on the uplink stays below the cap.
 func TestReserve(t *testing.T) {
 	t.Parallel()
 	const limit = 16e6
@@ -100,14 +99,14 @@ func TestReserve(t *testing.T) {
 	for _, x := range b.scene.Residents[1:] {
 		b.join(x)
 	}
-	b.spend(r, func(s appliance.Status) bool { return s.State == decide.Exhausted && s.Donations[0].Essential })
+	b.spend(r, func(s state.Status) bool { return s.State == state.Exhausted && s.Donations[0].Essential })
 	used := b.counted(line)
 	if used > limit-4e6 || used < 10e6 {
 		t.Errorf("of a cap of %d with 4 MB kept, %d bytes crossed the line", int(limit), used)
 	}
 	for _, x := range []*netlab.Resident{r, other} {
 		wait(t, "the service's page", func() error { return b.serves(x) })
-		b.held(x)
+		b.blocked(x)
 		b.refused(x, netlab.WebAddr)
 		b.shows(x, "exhausted.title")
 	}
@@ -115,12 +114,12 @@ func TestReserve(t *testing.T) {
 		t.Errorf("the page of essential services: %v\n%s", err, reply.Body)
 	}
 
-	// One after the other, since nobody may use it all.
+	// One after the other, since no resident may use it all.
 	const each = 2e6
 	var d *netlab.Transfer
 	turn := 0
-	b.waitStatus("the end of the reserve", func(s appliance.Status) error {
-		if s.State != decide.Exhausted {
+	b.waitStatus("the end of the reserve", func(s state.Status) error {
+		if s.State != state.Exhausted {
 			t.Fatalf("%s: %s", s.State, s.Why)
 		}
 		if !s.Donations[0].Essential {
@@ -169,7 +168,7 @@ func (b *box) serves(r *netlab.Resident) error {
 	return err
 }
 
-// dials opens a connection from the resident to an address's secure port.
+// dials opens a connection from the resident to an address's port 443.
 func (b *box) dials(r *netlab.Resident, addr netip.Addr) error {
 	ctx, cancel := context.WithTimeout(b.t.Context(), brief)
 	defer cancel()

@@ -8,11 +8,11 @@ import (
 	"testing"
 	"time"
 
-	"passerelle/appliance"
+	"passerelle/appliance/state"
 	"passerelle/netctl/netlab"
 )
 
-// threeLines are settings of a box with three donations, to be used in turn.
+// threeLines are settings of a box with three donations, in order of priority.
 var threeLines = settings{more: `
 [[donation]]
 name = "Box de la mairie"
@@ -26,7 +26,7 @@ cap = "2GB"
 priority = 3
 `}
 
-// failover is a box with three lines and a resident who is using them.
+// failover is a box with three lines and a resident who uses them.
 type failover struct {
 	*box
 	resident *netlab.Resident
@@ -41,10 +41,10 @@ func newFailover(t *testing.T) failover {
 	return f
 }
 
-// waitLine waits until residents' packets go by this line and no other.
+// waitLine waits until residents' packets are routed through this line only.
 func (f failover) waitLine(want int) {
 	f.t.Helper()
-	f.waitStatus(fmt.Sprintf("line %d", want), func(s appliance.Status) error {
+	f.waitStatus(fmt.Sprintf("line %d", want), func(s state.Status) error {
 		for i, d := range s.Donations {
 			if d.Chosen != (i == want) {
 				return fmt.Errorf("%s: chosen is %t; %s: %s", d.Interface, d.Chosen, s.State, s.Why)
@@ -54,10 +54,10 @@ func (f failover) waitLine(want int) {
 	})
 }
 
-// waitWorks waits until a line works, or works no more.
+// waitWorks waits until a line works, or is down.
 func (f failover) waitWorks(line int, want bool) {
 	f.t.Helper()
-	f.waitStatus(fmt.Sprintf("line %d to work: %t", line, want), func(s appliance.Status) error {
+	f.waitStatus(fmt.Sprintf("line %d to work: %t", line, want), func(s state.Status) error {
 		if d := s.Donations[line]; d.Works != want {
 			return fmt.Errorf("%s works: %t (%s)", d.Interface, d.Works, d.Why)
 		}
@@ -65,8 +65,8 @@ func (f failover) waitWorks(line int, want bool) {
 	})
 }
 
-// lose fails the line that is in use, and returns when another one has taken over: residents keep their sessions, their
-// new connections go by that line, and those that they had are reset, of those who send and of those who only receive.
+// lose breaks the line in use, and returns after the failover: residents keep their sessions, their new connections use the
+// new line, and existing ones are reset, both those that send and those that only receive.
 func (f failover) lose(what string, to int, fail func() error) {
 	f.t.Helper()
 	conn, download := f.talk(f.resident), f.download(f.resident)
@@ -81,10 +81,8 @@ func (f failover) lose(what string, to int, fail func() error) {
 		what, chosen.Round(time.Millisecond), time.Since(start).Round(time.Millisecond))
 	f.reset(conn)
 	f.broken(download)
-	f.waitOnline(f.resident) // dnsmasq is started anew for another line
 	const bytes = 200e3
-	again, err := f.resident.StartDownload(f.t.Context(), fmt.Sprintf("%s?bytes=%d", bigPage, int(bytes)))
-	f.must(err)
+	again := f.startDownload(f.resident, fmt.Sprintf("%s?bytes=%d", bigPage, int(bytes)))
 	<-again.Done()
 	if carried := f.counted(next) - before; again.Total() != bytes || carried < bytes {
 		f.t.Errorf("%s: of %d bytes, %d came, and the next line carried %d", what, int(bytes), again.Total(), carried)
@@ -92,7 +90,7 @@ func (f failover) lose(what string, to int, fail func() error) {
 	f.sessions(1)
 }
 
-// connects returns nil if the internet takes the resident's connection soon.
+// connects returns nil if the internet accepts the resident's connection soon.
 func (f failover) connects() error {
 	ctx, cancel := context.WithTimeout(f.t.Context(), brief)
 	defer cancel()
@@ -103,8 +101,8 @@ func (f failover) connects() error {
 	return conn.Close()
 }
 
-// TestLinesFailInTurn: whatever a line loses, the next one takes over, and the first is taken again when it has worked
-// for a while.
+// TestLinesFailInTurn: whatever a line loses, the next one takes over, and the first is used again when it has worked for a
+// while.
 func TestLinesFailInTurn(t *testing.T) {
 	t.Parallel()
 	f := newFailover(t)
@@ -126,19 +124,19 @@ func TestLinesFailInTurn(t *testing.T) {
 	f.must(l[2].Plug())
 	f.waitWorks(2, true)
 
-	// The first line comes for a moment, and then for good.
-	f.must(l[0].LAN.Mend())
+	// The first line works for a moment, and then for good.
+	f.must(l[0].LAN.Restore())
 	f.waitWorks(0, true)
 	f.must(l[0].LAN.Cut())
 	f.waitWorks(0, false)
 	f.waitLine(1)
 	d := f.download(f.resident)
 	start := time.Now()
-	f.must(l[0].LAN.Mend())
+	f.must(l[0].LAN.Restore())
 	f.waitLine(0)
 	back := time.Since(start)
 	t.Logf("a line that works again is taken after %v", back.Round(time.Millisecond))
-	if back < 30*time.Second { // what appliance waits for
+	if back < 30*time.Second { // the hold time of appliance
 		t.Errorf("the first line is taken again %v after it came", back)
 	}
 	f.broken(d)
@@ -147,24 +145,24 @@ func TestLinesFailInTurn(t *testing.T) {
 	f.waitSound()
 }
 
-// TestDeadWayOut: a line that keeps link, address and route but leads nowhere any more is left, although its lender's
-// router says nothing; and is known to work soon after it does. Meanwhile a line that nobody uses carries a few
-// questions, which are counted.
+// TestDeadWayOut: a line that keeps link, address and route but has no internet is left, although its lender's router
+// reports nothing, and is known to work soon after it does. Meanwhile an unused line carries a few probes, which are
+// counted.
 func TestDeadWayOut(t *testing.T) {
 	t.Parallel()
 	f := newFailover(t)
 	dead, idle := f.scene.Lenders[0].WAN, f.scene.Lenders[2]
-	before, err := f.status()
+	before, err := f.Status(t.Context())
 	f.must(err)
 	start, carried := time.Now(), f.counted(idle)
 
 	f.lose("the way out is dead", 1, dead.Cut)
-	s, err := f.status()
+	s, err := f.Status(t.Context())
 	f.must(err)
 	if why := s.Donations[0].Why; !strings.HasPrefix(why, "eth0 has a link and a route, but no answer from ") {
 		t.Errorf("the first line is left because %q", why)
 	}
-	f.must(dead.Mend())
+	f.must(dead.Restore())
 	f.waitWorks(0, true)
 	f.waitLine(1) // for a while
 	f.waitSound()
@@ -174,7 +172,7 @@ func TestDeadWayOut(t *testing.T) {
 	if carried == 0 || carried > 5e3 {
 		t.Errorf("the line that nobody used carried %d bytes, want some and few", carried)
 	}
-	f.waitStatus("the account of the line that nobody used", func(s appliance.Status) error {
+	f.waitStatus("the account of the line that nobody used", func(s state.Status) error {
 		if used := s.Donations[2].Used - before.Donations[2].Used; used < carried {
 			return fmt.Errorf("%d bytes are booked, it carried %d", used, carried)
 		}

@@ -24,8 +24,8 @@ import (
 
 // fetcher is a program that fetches without a person who would see a page.
 type fetcher struct {
-	get   string // a script that fetches $URL into the file that the URL's path ends with
-	again string // one that goes on with what is there; "" for the same
+	get   string // a script that fetches $URL into the file named by the end of the URL's path
+	again string // a script that resumes the download; "" for the same
 }
 
 // aptHelper is apt's own client, as apt-get uses it.
@@ -47,15 +47,15 @@ var fetchers = map[string]fetcher{
 	"git-smart": {get: `git clone $REPOSITORIES/smart clone && mv clone/file git-smart`},
 }
 
-// TestFetchers: whatever fetches a file over plain http while nothing is shared for it, or as sharing stops, fails and has
-// nothing of our pages in its file; afterwards it goes on and has the whole.
+// TestFetchers: a program that fetches a file over plain http while its device has no session, or while sharing stops, fails
+// and has nothing of our pages in its file; afterwards it resumes and completes it.
 func TestFetchers(t *testing.T) {
 	t.Parallel()
 	labtest.Root(t, "wget", "curl", "aria2c", "git", aptHelper)
 	b := newBox(t, settings{down: "40mbit"}, netlab.Options{})
 	r := b.scene.Residents[0]
 	file := make([]byte, 1<<18)
-	rand.NewChaCha8([32]byte{}).Read(file) // nothing that git could make smaller
+	rand.NewChaCha8([32]byte{}).Read(file) // random, so that git cannot compress it
 	halves := serveHalves(b, file)
 	b.join(r)
 
@@ -82,7 +82,7 @@ func TestFetchers(t *testing.T) {
 			}
 			return all
 		}
-		// ended waits for all, and fails the test unless each ended well or badly, as wanted.
+		// ended waits for all, and fails the test unless each succeeded or failed, as wanted.
 		ended := func(procs map[string]*netlab.Proc, well bool) {
 			t.Helper()
 			for name, proc := range procs {
@@ -134,13 +134,13 @@ func TestFetchers(t *testing.T) {
 	}
 }
 
-// halves is a handler that can be made to stop in the midst of what it sends.
+// halves is a handler that can be made to pause in the middle of an answer.
 type halves struct {
 	http.Handler
 	after int
 
 	mu      sync.Mutex
-	held    chan struct{}   // closed when the halves that wait may go on; nil: none waits
+	held    chan struct{}   // closed to let paused answers continue; nil: none pauses
 	waiting map[string]bool // by path
 }
 
@@ -157,7 +157,7 @@ func (h *halves) release() {
 	h.held = nil
 }
 
-// wait waits until every program's answer has stopped.
+// wait waits until every program's answer has paused.
 func (h *halves) wait(t *testing.T) {
 	t.Helper()
 	wait(t, "every program's half", func() error {
@@ -201,7 +201,7 @@ func (w *half) Write(b []byte) (int, error) {
 	return w.ResponseWriter.Write(b)
 }
 
-// serveHalves has the internet serve the file to each program, by its name, and in git repositories.
+// serveHalves serves the file to each program on the internet, by its name, and in git repositories.
 func serveHalves(b *box, file []byte) *halves {
 	b.t.Helper()
 	dir := b.t.TempDir()

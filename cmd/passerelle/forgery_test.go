@@ -18,7 +18,7 @@ import (
 	"passerelle/netctl/netlab/hostile"
 )
 
-// forgeries are the ways to say with ARP that the victim's address is the attacker's.
+// forgeries are the ARP messages that claim the victim's address for the attacker.
 func forgeries(box, attacker, victim net.HardwareAddr, addr netip.Addr) (all [][]byte) {
 	for _, to := range []net.HardwareAddr{box, hostile.Broadcast} {
 		for _, sender := range []net.HardwareAddr{attacker, victim} {
@@ -37,8 +37,8 @@ func forgeries(box, attacker, victim net.HardwareAddr, addr netip.Addr) (all [][
 	return all
 }
 
-// TestForgedARP: a device that says in whatever way that a resident's address is his gets none of the resident's packets, and the
-// resident goes on; nor does he get at the session.
+// TestForgedARP: a device that claims a resident's address by any ARP message gets none of the resident's packets, nor the
+// session, and the resident is not disturbed.
 func TestForgedARP(t *testing.T) {
 	t.Parallel()
 	for name, ports := range map[string]bool{"interface": false, "bridge": true} {
@@ -62,15 +62,15 @@ func TestForgedARP(t *testing.T) {
 				}
 			}
 			all := forgeries(mac, attacker.MAC, victim.MAC, addr)
-			tally := w.Tally(his)
+			tally := w.Count(his)
 			for n, f := range all {
 				b.must(w.Send(f))
-				if n%16 == 15 { // or his own limit would do all the work
+				if n%16 == 15 { // or its own rate limit would be tested
 					neighbor()
 					b.flows(d)
 				}
 			}
-			for range 10 { // also when the kernel asks whether the victim is still there
+			for range 10 { // also when the kernel verifies the victim's entry
 				b.run("ip", "neigh", "change", addr.String(), "dev", "wlan0", "lladdr", victim.MAC.String(), "nud", "probe")
 				for _, f := range all[:4] {
 					b.must(w.Send(f))
@@ -78,7 +78,7 @@ func TestForgedARP(t *testing.T) {
 				b.flows(d)
 				neighbor()
 			}
-			// He cannot speak in the victim's name either.
+			// It cannot send with the victim's address either.
 			syn := hostile.TCP{
 				Link: hostile.Link{To: mac, From: attacker.MAC}, Source: netip.AddrPortFrom(addr, 4242),
 				Destination: netip.AddrPortFrom(hotspot.Addr(), 80), Flags: hostile.SYN,
@@ -90,11 +90,11 @@ func TestForgedARP(t *testing.T) {
 			if frames > 0 {
 				t.Errorf("%d frames for the victim came to the attacker", frames)
 			}
-			if s := b.mine(victim); !s.Online {
+			if s := b.sessionOf(victim); !s.Online {
 				t.Errorf("the victim's session is now %+v", s)
 			}
 			b.sessions(1)
-			// The attacker has done himself no good: he is who he was.
+			// The attacker keeps only its own identity.
 			b.press(attacker, "/session")
 			b.online(attacker)
 			b.sessions(2)
@@ -102,7 +102,7 @@ func TestForgedARP(t *testing.T) {
 	}
 }
 
-// tracked returns how many connections the box's kernel tracks.
+// tracked returns the number of tracked connections in the box's kernel.
 func (b *box) tracked() int {
 	b.t.Helper()
 	n, err := strconv.Atoi(strings.TrimSpace(b.run("cat", "/proc/sys/net/netfilter/nf_conntrack_count")))
@@ -110,8 +110,8 @@ func (b *box) tracked() int {
 	return n
 }
 
-// TestMadeUpSources: packets from addresses that are not the sender's leave nothing behind: no connection, no question for a
-// name, no neighbour, and few questions who has the address; others don't notice.
+// TestMadeUpSources: packets with forged sources leave nothing behind: no connection, no DNS query, no neighbour, and few
+// ARP requests; others are not affected.
 func TestMadeUpSources(t *testing.T) {
 	t.Parallel()
 	for name, ports := range map[string]bool{"interface": false, "bridge": true} {
@@ -123,7 +123,7 @@ func TestMadeUpSources(t *testing.T) {
 			w := b.wire(attacker)
 			link := hostile.Link{To: b.boxMAC(w), From: attacker.MAC}
 			d := b.download(r)
-			// Addresses of the network, as one device and as many; and of no network of this side.
+			// Addresses of the hotspot's network, from one device and from many; and of foreign networks.
 			frame := func(n int) []byte {
 				l := link
 				from := netip.AddrFrom4([4]byte{10, 80, 1 + byte(n>>8)%3, byte(n)})
@@ -147,7 +147,7 @@ func TestMadeUpSources(t *testing.T) {
 				return hostile.ARP{Link: l, Sender: from, Target: hotspot.Addr()}.Frame()
 			}
 			began := time.Now()
-			asked := w.Tally(func(f []byte) bool {
+			asked := w.Count(func(f []byte) bool {
 				a, ok := hostile.ReadARP(f)
 				return ok && !a.Reply && bytes.Equal(a.From, link.To)
 			})
@@ -161,7 +161,7 @@ func TestMadeUpSources(t *testing.T) {
 					b.must(b.reaches(r))
 				}
 			}
-			// Names of the box's own and the honest resident's pages take some.
+			// The box's own DNS queries and the honest resident's pages take some.
 			if now := b.tracked(); now > before+100 {
 				t.Errorf("%d connections were tracked and %d are", before, now)
 			}
@@ -182,8 +182,8 @@ func TestMadeUpSources(t *testing.T) {
 	}
 }
 
-// TestBoundByLeaseAlone: nothing that a device says or has others say makes the kernel bind another address to it than the
-// one that it was leased.
+// TestBoundByLeaseAlone: nothing that a device sends or causes others to send makes the kernel bind another address to it
+// than the leased one.
 func TestBoundByLeaseAlone(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{Residents: 2, Ports: true})
@@ -193,26 +193,26 @@ func TestBoundByLeaseAlone(t *testing.T) {
 	w := b.wire(attacker)
 	link := hostile.Link{From: attacker.MAC}
 
-	b.frozen(func() { // the daemon would put it right
-		// A word of DHCP that dnsmasq would repeat, whole and in fragments.
-		inform := hostile.DHCP{Link: link, Source: own, Kind: hostile.Inform, Client: own, Yours: addr}
+	b.frozen(func() { // the daemon would repair it
+		// A DHCP message that dnsmasq would repeat, whole and in fragments.
+		inform := hostile.DHCP{Link: link, Source: own, Type: hostile.Inform, ClientAddr: own, YourAddr: addr}
 		b.must(w.Send(inform.Frame()))
 		b.must(w.Send(fragments(inform.Frame())...))
-		// A server of the internet says it, on the attacker's own connection.
+		// A server on the internet sends it, on the attacker's own connection.
 		server, err := b.scene.Internet.ListenPacket("udp4", netip.AddrPortFrom(netlab.WebAddr, 67).String())
 		b.must(err)
 		defer server.Close()
 		client, err := attacker.Dial(t.Context(), "udp4", netip.AddrPortFrom(netlab.WebAddr, 67).String())
 		b.must(err)
 		defer client.Close()
-		ask, _ := hostile.ReadUDP(hostile.DHCP{Link: link, Kind: hostile.Discover}.Frame())
-		_, err = client.Write(ask.Payload) // nothing else to that port passes
+		ask, _ := hostile.ReadUDP(hostile.DHCP{Link: link, Type: hostile.Discover}.Frame())
+		_, err = client.Write(ask.Payload) // nothing else passes to that port
 		b.must(err)
 		buf := make([]byte, 600)
 		server.SetReadDeadline(time.Now().Add(patience))
 		_, from, err := server.ReadFrom(buf)
 		b.must(err)
-		word, _ := hostile.ReadUDP(hostile.DHCP{Link: link, Kind: hostile.Acknowledged, Yours: addr}.Frame())
+		word, _ := hostile.ReadUDP(hostile.DHCP{Link: link, Type: hostile.Ack, YourAddr: addr}.Frame())
 		word.Payload[0] = 2
 		_, err = server.WriteTo(word.Payload, from)
 		b.must(err)
@@ -220,7 +220,7 @@ func TestBoundByLeaseAlone(t *testing.T) {
 		_, err = client.Read(buf)
 		b.must(err)
 
-		if _, err := b.ask(w, hostile.DHCP{Link: link, Kind: hostile.Discover}); err != nil { // dnsmasq has read what came before
+		if _, err := b.ask(w, hostile.DHCP{Link: link, Type: hostile.Discover}); err != nil { // dnsmasq has read everything before
 			t.Errorf("who is asked for a lease does not answer: %v", err)
 		}
 		bound := b.run("nft", "list", "set", "netdev", "passerelle", "bindings")

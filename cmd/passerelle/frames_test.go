@@ -19,12 +19,12 @@ import (
 	"passerelle/netctl/netlab/hostile"
 )
 
-// madeUp returns the hardware address of a device that is not there, one of a kind.
+// madeUp returns the MAC address of a device that does not exist, one of a kind.
 func madeUp(kind byte, number int) net.HardwareAddr {
 	return net.HardwareAddr{2, 0xee, kind, byte(number >> 16), byte(number >> 8), byte(number)}
 }
 
-// tagged puts tags for priorities (IEEE 802.1Q with VLAN 0) into a frame.
+// tagged adds priority tags (IEEE 802.1Q with VLAN 0) to a frame.
 func tagged(frame []byte, kinds ...uint16) []byte {
 	var tags []byte
 	for _, k := range kinds {
@@ -33,9 +33,9 @@ func tagged(frame []byte, kinds ...uint16) []byte {
 	return bytes.Join([][]byte{frame[:12], tags, frame[12:]}, nil)
 }
 
-// questions sends questions of ARP and returns, for each, whether the box answers it. It waits longer for answers that are
-// wanted; for others, until a question that came after all of them is answered.
-func (b *box) questions(w *hostile.Wire, all []hostile.ARP, wanted []bool) (answered []bool) {
+// questions sends ARP requests and returns which ones the box answers. It waits for all wanted answers; for the others,
+// until a later request is answered.
+func (b *box) questions(w *hostile.RawSocket, all []hostile.ARP, wanted []bool) (answered []bool) {
 	b.t.Helper()
 	answered = make([]bool, len(all))
 	for _, q := range all {
@@ -69,7 +69,7 @@ func (b *box) questions(w *hostile.Wire, all []hostile.ARP, wanted []bool) (answ
 	return answered
 }
 
-// missing tells whether something that is wanted is not there.
+// missing tells whether something wanted is missing.
 func missing(have, wanted []bool) bool {
 	for i := range wanted {
 		if wanted[i] && !have[i] {
@@ -79,8 +79,8 @@ func missing(have, wanted []bool) bool {
 	return false
 }
 
-// boxMAC returns the box's hardware address.
-func (b *box) boxMAC(w *hostile.Wire) net.HardwareAddr {
+// boxMAC returns the box's MAC address.
+func (b *box) boxMAC(w *hostile.RawSocket) net.HardwareAddr {
 	b.t.Helper()
 	var mac net.HardwareAddr
 	me := madeUp(0xfe, 0)
@@ -100,7 +100,8 @@ func (b *box) boxMAC(w *hostile.Wire) net.HardwareAddr {
 }
 
 // TestWhoAnswersARP: while the daemon runs, the box answers for its own address on the hotspot, and for no other, although
-// every address is its own for those who may not leave. It answers who has no address yet, and who has the one it says.
+// every address is local to it for captive residents. It answers devices without an address, and devices with the address
+// that they claim.
 func TestWhoAnswersARP(t *testing.T) {
 	t.Parallel()
 	own, other := netip.MustParseAddr("10.80.1.77"), netip.MustParseAddr("10.80.1.88")
@@ -109,10 +110,10 @@ func TestWhoAnswersARP(t *testing.T) {
 	}
 	table := []struct {
 		target       string
-		before, with string // who is answered
+		before, with string // which requests are answered
 	}{
 		{"10.80.0.1", "probe own stranger foreign", "probe own"},
-		{own.String(), "", ""},   // an announcement, or a question whether anybody else has it
+		{own.String(), "", ""},   // an announcement, or an ARP probe
 		{other.String(), "", ""}, // another device's, which answers for itself
 		{"10.80.2.2", "", ""},    // nobody's
 		{"10.80.0.0", "", ""},
@@ -177,14 +178,14 @@ func TestWhoAnswersARP(t *testing.T) {
 	}
 }
 
-// packet is something that a device sends, and what comes back.
+// packet is a packet that a device sends, and its answer.
 type packet struct {
 	name   string
 	frame  func(l hostile.Link, own netip.Addr, number uint16) []byte
 	answer string
 }
 
-// answerTo says what a frame is an answer to, by the number that is its question's port or identifier.
+// answerTo describes an answer, and returns the port or identifier of its request.
 func answerTo(frame []byte) (number uint16, what string) {
 	p, ok := hostile.ReadIPv4(frame)
 	switch {
@@ -213,7 +214,7 @@ func answerTo(frame []byte) (number uint16, what string) {
 	return 0, fmt.Sprintf("protocol %d", p.Protocol)
 }
 
-// icmp returns a packet of ICMP with the number as its identifier.
+// icmp returns an ICMP packet with the number as its identifier.
 func icmp(l hostile.Link, from netip.Addr, to string, kind byte, number uint16, options ...byte) []byte {
 	m := make([]byte, 20)
 	m[0] = kind
@@ -247,12 +248,12 @@ func toUDP(to string) func(hostile.Link, netip.Addr, uint16) []byte {
 	return func(l hostile.Link, own netip.Addr, number uint16) []byte {
 		return hostile.UDP{
 			Link: l, Source: netip.AddrPortFrom(own, number), Destination: netip.MustParseAddrPort(to),
-			Payload: hostile.Question(number, "www.example", dnsmessage.TypeA),
+			Payload: hostile.Query(number, "www.example", dnsmessage.TypeA),
 		}.Frame()
 	}
 }
 
-// everyone has a frame addressed to all.
+// everyone makes a frame a broadcast.
 func everyone(frame func(hostile.Link, netip.Addr, uint16) []byte) func(hostile.Link, netip.Addr, uint16) []byte {
 	return func(l hostile.Link, own netip.Addr, number uint16) []byte {
 		l.To = hostile.Broadcast
@@ -260,7 +261,7 @@ func everyone(frame func(hostile.Link, netip.Addr, uint16) []byte) func(hostile.
 	}
 }
 
-// packets are what residents may ask the box's kernel, who may not leave.
+// packets are requests of captive residents to the box's kernel.
 var packets = []packet{
 	{"ping of the box", toICMP("10.80.0.1", 8), "icmp 0"},
 	{"ping of a free address", toICMP("10.80.2.2", 8), ""},
@@ -308,9 +309,9 @@ var packets = []packet{
 	}, ""},
 }
 
-// exchange sends the packets and returns what came back, by the packet's place. It waits for what is wanted, and for what
-// is not until a ping and a name that came after all are answered. What comes back and belongs to none is an error.
-func (b *box) exchange(w *hostile.Wire, mac net.HardwareAddr, own netip.Addr, frames [][]byte, first uint16, wanted map[int]string) map[int]string {
+// exchange sends the packets and returns the answers by the packets' indexes. It waits for the wanted ones, and for the
+// others until a ping and a DNS query after them are answered. An answer to none of them is an error.
+func (b *box) exchange(w *hostile.RawSocket, mac net.HardwareAddr, own netip.Addr, frames [][]byte, first uint16, wanted map[int]string) map[int]string {
 	b.t.Helper()
 	link := hostile.Link{To: b.boxMAC(w), From: mac}
 	for _, f := range frames {
@@ -348,8 +349,8 @@ func (b *box) exchange(w *hostile.Wire, mac net.HardwareAddr, own netip.Addr, fr
 	return got
 }
 
-// TestWhoIsAnswered: what the kernel does by itself, since every address is its own for those who may not leave, is done for
-// the box's own address alone, and nothing for who speaks from an address that is not his.
+// TestWhoIsAnswered: the kernel answers captive residents by itself, since every address is local for them. It does so only
+// for the box's own address, and never for a sender with a foreign address.
 func TestWhoIsAnswered(t *testing.T) {
 	t.Parallel()
 	for name, ports := range map[string]bool{"interface": false, "bridge": true} {
@@ -361,7 +362,7 @@ func TestWhoIsAnswered(t *testing.T) {
 			own := b.leases(w, r.MAC, netip.Addr{})
 			others := b.newcomer(other).Address.Addr()
 			link := hostile.Link{To: b.boxMAC(w), From: r.MAC}
-			// The device answers the box for its address, as it has no kernel that does.
+			// The test answers the box's ARP requests, as the device has no kernel to do it.
 			b.byHand(r, own)
 
 			wanted := map[int]string{}
@@ -380,7 +381,7 @@ func TestWhoIsAnswered(t *testing.T) {
 				}
 			}
 
-			// The same from addresses that are not the device's, by it and by a device that has none.
+			// The same from foreign addresses, by the device and by one without an address.
 			frames = nil
 			next := uint16(first + 1000)
 			var names []string

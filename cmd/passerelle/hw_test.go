@@ -12,7 +12,6 @@ import (
 	"periph.io/x/conn/v3/gpio"
 	"periph.io/x/conn/v3/gpio/gpiotest"
 
-	"passerelle/appliance/config"
 	"passerelle/hw"
 )
 
@@ -27,7 +26,7 @@ func someHardware() (d *hw.Devices, contact *gpiotest.Pin) {
 		LEDs:    []string{"ACT", "PWR"},
 		Lights:  []hw.Light{{Name: "LED ACT", Pin: &gpiotest.Pin{}, Colour: hw.White}},
 		Contact: &hw.Contact{Name: "line 17 of pinctrl-bcm2711, active low", Pin: contact, ActiveLow: true},
-		Amiss:   []error{errors.New("light at line 27 of pinctrl-bcm2711: another uses it")},
+		Errors:  []error{errors.New("light at line 27 of pinctrl-bcm2711: another uses it")},
 	}, contact
 }
 
@@ -38,14 +37,14 @@ func TestHardwareIsDescribed(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(`board   Raspberry Pi 4 B (Raspberry Pi 4 Model B Rev 1.4)
-radio   wlan0 (BCM43455) serves 7 devices at a time, with the firmware that comes with it
+radio   wlan0 (BCM43455) supports 7 devices at a time with its stock firmware
 health  82 °C, too hot; power fine
 chip    pinctrl-bcm2711, /dev/gpiochip0, 58 lines
 leds    ACT, PWR
 light   LED ACT, white
 button  line 17 of pinctrl-bcm2711, active low, pressed
-amiss   light at line 27 of pinctrl-bcm2711: another uses it
-amiss   the board is too hot (82 °C) and slows down: give it air, and no sun
+problem light at line 27 of pinctrl-bcm2711: another uses it
+problem the board is too hot (82 °C) and slows down: give it air, and no sun
 `, describeHardware(d, hw.Health{Known: true, Temperature: 82, PowerKnown: true})); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
@@ -69,31 +68,4 @@ func TestHardwareIsTried(t *testing.T) {
 			t.Errorf("-want +got:\n%s", diff)
 		}
 	})
-}
-
-func TestConfigurationSaysWhereThingsAre(t *testing.T) {
-	t.Parallel()
-	b := hw.Board{
-		LED: "ACT", Light: &hw.Line{Chip: "pinctrl-rp1", Offset: 27},
-		Button: &hw.Line{Chip: "pinctrl-rp1", Offset: 17, ActiveLow: true},
-	}
-	for _, c := range []struct {
-		what           string
-		led, button    config.Pin
-		name           string
-		light, pressed *hw.Line
-	}{
-		{"nothing", config.Pin{}, config.Pin{}, b.LED, b.Light, b.Button},
-		{"none", config.Pin{None: true}, config.Pin{None: true}, "", nil, nil},
-		{"another LED", config.Pin{LED: "PWR"}, config.Pin{}, "PWR", nil, b.Button},
-		{
-			"lines", config.Pin{Chip: "sim", Line: 3, Low: true}, config.Pin{Chip: "sim", Line: 4}, "",
-			&hw.Line{Chip: "sim", Offset: 3, ActiveLow: true}, &hw.Line{Chip: "sim", Offset: 4},
-		},
-	} {
-		got := wired(b, config.Hardware{LED: c.led, Button: c.button})
-		if diff := cmp.Diff([]any{c.name, c.light, c.pressed}, []any{got.LED, got.Light, got.Button}); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", c.what, diff)
-		}
-	}
 }

@@ -2,72 +2,29 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
-	"log/slog"
-	"net/http"
-	"net/url"
-	"strconv"
 	"strings"
 
-	"rsc.io/qr"
+	"passerelle/appliance/control"
 
-	"passerelle/appliance/admin"
-	"passerelle/appliance/config"
+	"rsc.io/qr"
 )
 
-// lenderLink is what the daemon answers to POST /lender.
-type lenderLink struct {
-	Link string `json:"link"`
-}
-
-// issueLinks answers POST /lender?donation=NAME on the control socket with a new link for the donation.
-func issueLinks(tokens admin.Tokens, current func() *config.Config, log *slog.Logger) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		c, name := current(), r.FormValue("donation")
-		var names []string
-		known := false
-		for _, d := range c.Donations {
-			names = append(names, strconv.Quote(d.Name))
-			known = known || d.Name == name
-		}
-		if !known {
-			http.Error(w, fmt.Sprintf("there is no donation %q; the configuration has %s", name, strings.Join(names, ", ")), http.StatusNotFound)
-			return
-		}
-		path, err := admin.IssueLink(tokens, name)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		if err := json.NewEncoder(w).Encode(lenderLink{"https://" + c.Box.Hostname + path}); err != nil {
-			log.Debug("a lender's link was not taken", "error", err)
-		}
-	}
-}
-
 func lender(ctx context.Context, c *cli, args []string) error {
-	var socket string
-	words, err := c.flags("lender", args, 1, func(f *flag.FlagSet) {
-		f.StringVar(&socket, "socket", defaultSocket, "the daemon's control socket")
-	})
+	var box control.Client
+	words, err := c.flags("lender", args, 1, func(f *flag.FlagSet) { socketFlag(f, &box) })
 	if err != nil {
 		return err
 	}
 	if len(words) == 0 {
-		return wrong{fmt.Errorf("passerelle lender: name the donation as the configuration does; passerelle status lists them")}
+		return usageError{fmt.Errorf("passerelle lender: name the donation, as in the configuration; passerelle status lists them")}
 	}
-	body, err := ask(ctx, socket, http.MethodPost, "/lender?"+url.Values{"donation": {words[0]}}.Encode())
+	link, err := box.LenderLink(ctx, words[0])
 	if err != nil {
 		return err
 	}
-	var l lenderLink
-	if err := json.Unmarshal(body, &l); err != nil {
-		return fmt.Errorf("read the daemon's answer: %w", err)
-	}
-	code, err := qr.Encode(l.Link, qr.M)
+	code, err := qr.Encode(link, qr.M)
 	if err != nil {
 		return fmt.Errorf("draw the link: %w", err)
 	}
@@ -76,20 +33,20 @@ func lender(ctx context.Context, c *cli, args []string) error {
 %s
 Give this link to the lender of %q, and to nobody else: it shows the donation and can pause it.
 It works on the box's own network, where the browser asks once whether to trust the box.
-Links given before it work no more.
-`, l.Link, halfBlocks(code), words[0])
+Previous links are revoked.
+`, link, halfBlocks(code), words[0])
 	return nil
 }
 
-// quiet is the margin that a QR code wants around it (ISO/IEC 18004, 5.3.8), in modules.
+// quiet is the quiet zone around a QR code (ISO/IEC 18004, 5.3.8), in modules.
 const quiet = 4
 
-// halfBlocks draws a QR code with two modules in a character, black on white whatever the terminal's colours are.
+// halfBlocks draws a QR code with two modules per character, black on white in any terminal's colours.
 func halfBlocks(code *qr.Code) string {
 	const blackOnWhite, reset = "\x1b[30;107m", "\x1b[0m"
 	blocks := [2][2]string{{" ", "▄"}, {"▀", "█"}} // by upper and lower module
 	black := func(x, y int) int {
-		if code.Black(x, y) { // none outside the code
+		if code.Black(x, y) { // false outside the code
 			return 1
 		}
 		return 0

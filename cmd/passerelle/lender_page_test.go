@@ -15,17 +15,16 @@ import (
 	"strings"
 	"testing"
 
-	"passerelle/appliance"
-	"passerelle/appliance/decide"
+	"passerelle/appliance/state"
 	"passerelle/netctl/netlab"
 )
 
 const lent = "Fibre du centre" // the donation of these tests
 
-// lenderLink has the box make a new link for the donation's lender and returns its path and its token.
+// lenderLink creates a new link for the donation's lender and returns its path and its token.
 func (b *box) lenderLink() (path, token string) {
 	b.t.Helper()
-	out, err := program("lender", "--socket", b.socket(), lent).CombinedOutput()
+	out, err := program("lender", "--socket", b.Socket, lent).CombinedOutput()
 	if err != nil {
 		b.t.Fatalf("passerelle lender: %v\n%s", err, out)
 	}
@@ -38,8 +37,7 @@ func (b *box) lenderLink() (path, token string) {
 	return path, token
 }
 
-// secure sends a request to the box over TLS, as a browser whose user trusts the box: who sends it sees the box's own
-// certificate.
+// secure sends a request to the box over TLS, like a browser whose user trusts the box, and returns the certificate.
 func (b *box) secure(r *netlab.Resident, q *http.Request) (status int, body string, certificate *x509.Certificate) {
 	b.t.Helper()
 	q.Close = true
@@ -53,21 +51,21 @@ func (b *box) secure(r *netlab.Resident, q *http.Request) (status int, body stri
 	return reply.StatusCode, string(text), reply.TLS.PeerCertificates[0]
 }
 
-// waitPaused waits until the donation is paused by its lender, or by nobody.
+// waitPaused waits until the donation is paused by its lender, or not paused.
 func (b *box) waitPaused(paused bool) {
 	b.t.Helper()
-	state, by := decide.Sharing, ""
+	want, by := state.Sharing, ""
 	if paused {
-		state, by = decide.Paused, "its lender"
+		want, by = state.Paused, "its lender"
 	}
-	s := b.waitState(state)
+	s := b.waitState(want)
 	if got := s.Donations[0].PausedBy; got != by {
 		b.t.Errorf("%s: paused by %q, want %q", s.State, got, by)
 	}
 }
 
-// TestLenderPage: whoever has the link sees the donation and can pause it, over TLS only; nobody else can, and nobody
-// sees residents.
+// TestLenderPage: the link's holder sees the donation and can pause it, over TLS only; nobody else can, and nobody sees
+// residents.
 func TestLenderPage(t *testing.T) {
 	t.Parallel()
 	const site = "https://10.80.0.1"
@@ -142,24 +140,24 @@ func TestLenderPage(t *testing.T) {
 	}
 	button(path, "/pause")
 	b.waitPaused(true)
-	b.held(r)
+	b.blocked(r)
 	if b.leads(r, netip.MustParsePrefix(boxPrefix).Addr()) {
 		t.Error("the box asks for a name by a line that its lender paused")
 	}
 	b.kill()
 	b.start()
 	b.waitPaused(true)
-	b.held(r)
+	b.blocked(r)
 	b.stop()
 	b.start()
 	b.waitPaused(true)
-	b.held(r)
+	b.blocked(r)
 	button(path, "/resume")
 	b.waitPaused(false)
 	b.online(r)
 
-	anew, newToken := b.lenderLink()
-	for path, want := range map[string]int{path: http.StatusNotFound, anew: http.StatusOK} {
+	newPath, newToken := b.lenderLink()
+	for path, want := range map[string]int{path: http.StatusNotFound, newPath: http.StatusOK} {
 		if status, _, _ := b.secure(other, b.request(http.MethodGet, site+path)); status != want {
 			t.Errorf("after a new link, %s is answered with %d, want %d", path, status, want)
 		}
@@ -171,8 +169,7 @@ func TestLenderPage(t *testing.T) {
 	b.secret(token, newToken)
 }
 
-// secret fails the test if a token is in any file of the box, its daemons' log among them. Of the last one the accounts
-// have the hash.
+// secret fails the test if a token is in any file of the box, including the daemons' log. The store has the last one's hash.
 func (b *box) secret(tokens ...string) {
 	b.t.Helper()
 	found := map[string]bool{}
@@ -193,15 +190,15 @@ func (b *box) secret(tokens ...string) {
 		found[path] = bytes.Contains(text, hash[:])
 		return nil
 	}))
-	if kept := found[filepath.Join(b.state, ledgerFile)]; !kept {
+	if kept := found[filepath.Join(b.State, "ledger.db")]; !kept {
 		b.t.Errorf("the accounts have no hash of the token; the files are %v", found)
 	}
-	if _, looked := found[b.log]; !looked {
+	if _, looked := found[b.scene.Box.Path("/log")]; !looked {
 		b.t.Error("the log was not looked at")
 	}
 }
 
-// TestPausedLine: when a lender pauses one of two donations, residents go on with the other.
+// TestPausedLine: when a lender pauses one of two donations, residents use the other.
 func TestPausedLine(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{more: `
@@ -220,13 +217,13 @@ priority = 2
 	if status, _, _ := b.secure(r, q); status != http.StatusSeeOther {
 		t.Fatalf("the button is answered with %d", status)
 	}
-	s := b.waitStatus("the other line", func(s appliance.Status) error {
+	s := b.waitStatus("the other line", func(s state.Status) error {
 		if !s.Donations[1].Chosen {
 			return errors.New(s.Why)
 		}
 		return nil
 	})
-	if s.State != decide.Sharing || s.Donations[0].PausedBy != "its lender" {
+	if s.State != state.Sharing || s.Donations[0].PausedBy != "its lender" {
 		t.Errorf("%s: %+v", s.State, s.Donations[0])
 	}
 	b.reset(conn)

@@ -1,58 +1,37 @@
 package main
 
 import (
-	"crypto/sha256"
 	"errors"
+	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 
 	"rsc.io/qr"
 
-	"passerelle/appliance/config"
+	"passerelle/appliance/control"
 )
 
-// keptTokens keeps links in memory.
-type keptTokens struct {
-	by  map[string][sha256.Size]byte
-	err error
+// asked is a fake daemon that answers only what a test needs.
+type asked struct {
+	control.Box
+	link    func(donation string) (string, error)
+	refresh func(share string)
 }
 
-func (k keptTokens) Set(donation string, hash [sha256.Size]byte) error {
-	if k.err == nil {
-		k.by[donation] = hash
-	}
-	return k.err
-}
+func (a asked) LenderLink(donation string) (string, error) { return a.link(donation) }
+func (a asked) Refresh(share string) error                 { a.refresh(share); return nil }
 
-func (k keptTokens) Donation(hash [sha256.Size]byte) (string, bool) {
-	for name, h := range k.by {
-		if h == hash {
-			return name, true
-		}
-	}
-	return "", false
-}
-
-// lenderBox serves a control socket that issues links and nothing else.
-func lenderBox(t *testing.T, tokens keptTokens) (socket string) {
+// answers serves a control socket until the test ends.
+func (a asked) answers(t *testing.T) (socket string) {
 	t.Helper()
-	conf := &config.Config{
-		Box:       config.Box{Hostname: "partage.internal"},
-		Donations: []config.Donation{{Name: "Fibre du centre"}, {Name: `Téléphone & "clé"`}},
-	}
-	mux := http.NewServeMux()
-	mux.Handle("POST /lender", issueLinks(tokens, func() *config.Config { return conf }, slog.New(slog.DiscardHandler)))
 	socket = filepath.Join(t.TempDir(), "sock")
-	l, err := net.Listen("unix", socket)
+	l, err := control.Listen(t.Context(), socket)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, served := &http.Server{Handler: mux}, make(chan error, 1)
+	s, served := control.NewServer(a, slog.New(slog.DiscardHandler)), make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
 	t.Cleanup(func() {
 		s.Close()
@@ -63,25 +42,19 @@ func lenderBox(t *testing.T, tokens keptTokens) (socket string) {
 
 func TestLenderCommand(t *testing.T) {
 	t.Parallel()
-	tokens := keptTokens{by: map[string][sha256.Size]byte{}}
-	socket := lenderBox(t, tokens)
-	var last string
-	for _, name := range []string{"Fibre du centre", "Fibre du centre", `Téléphone & "clé"`} {
+	made := map[string]string{}
+	socket := asked{link: func(donation string) (string, error) {
+		made[donation] = fmt.Sprintf("https://partage.internal/lender/%026d", len(made))
+		return made[donation], nil
+	}}.answers(t)
+	for _, name := range []string{"Fibre du centre", `Téléphone & "clé"`} {
 		var out, errs strings.Builder
-		if code := Main(t.Context(), []string{"lender", "--socket", socket, name}, &out, &errs); code != exitFine {
+		if code := runMain(t.Context(), []string{"lender", "--socket", socket, name}, &out, &errs); code != exitOK {
 			t.Fatalf("%q: exit status %d: %s", name, code, &errs)
 		}
 		link, _, _ := strings.Cut(out.String(), "\n")
-		found := regexp.MustCompile(`^https://partage\.internal/lender/([a-z2-7]{26})$`).FindStringSubmatch(link)
-		if found == nil {
-			t.Fatalf("%q: the link is %q", name, link)
-		}
-		if link == last {
-			t.Errorf("%q: the same link again", name)
-		}
-		last = link
-		if got := tokens.by[name]; got != sha256.Sum256([]byte(found[1])) {
-			t.Errorf("%q: %x is kept", name, got)
+		if link == "" || link != made[name] {
+			t.Errorf("%q: the link is %q, want %q", name, link, made[name])
 		}
 		code, err := qr.Encode(link, qr.M)
 		if err != nil {
@@ -95,32 +68,31 @@ func TestLenderCommand(t *testing.T) {
 
 func TestLenderCommandRefused(t *testing.T) {
 	t.Parallel()
-	tokens := keptTokens{by: map[string][sha256.Size]byte{}}
-	full := keptTokens{err: errors.New("no space left on device")}
+	unknown := control.Refuse(errors.New("there is no such donation"))
 	for _, test := range []struct {
-		tokens keptTokens
+		why    error // the daemon's error
 		words  []string
 		status int
 		says   string
 	}{
-		{tokens, nil, exitWrong, "name the donation"},
-		{tokens, []string{"fibre du centre"}, exitWrong,
-			`there is no donation "fibre du centre"; the configuration has "Fibre du centre", "Téléphone & \"clé\""`},
-		{tokens, []string{"Fibre", "du", "centre"}, exitWrong, `"du" is one word too many`},
-		{full, []string{"Fibre du centre"}, exitFailed, "no space left on device"},
+		{nil, nil, exitUsage, "name the donation"},
+		{unknown, []string{"fibre du centre"}, exitUsage, "the daemon says: there is no such donation"},
+		{nil, []string{"Fibre", "du", "centre"}, exitUsage, `unexpected argument "du"`},
+		{errors.New("no space left on device"), []string{"Fibre du centre"}, exitFailed, "no space left on device"},
 	} {
 		var out, errs strings.Builder
-		args := append([]string{"lender", "--socket", lenderBox(t, test.tokens)}, test.words...)
-		if code := Main(t.Context(), args, &out, &errs); code != test.status || !strings.Contains(errs.String(), test.says) {
+		socket := asked{link: func(string) (string, error) { return "", test.why }}.answers(t)
+		args := append([]string{"lender", "--socket", socket}, test.words...)
+		if code := runMain(t.Context(), args, &out, &errs); code != test.status || !strings.Contains(errs.String(), test.says) {
 			t.Errorf("%q: exit status %d: %s", test.words, code, &errs)
 		}
-		if out.Len() > 0 || len(test.tokens.by) > 0 {
-			t.Errorf("%q: %q is printed, %v kept", test.words, &out, test.tokens.by)
+		if out.Len() > 0 {
+			t.Errorf("%q: %q is printed", test.words, &out)
 		}
 	}
 }
 
-// What is drawn is the code, module by module, with its margin.
+// The drawing is the code, module by module, with its quiet zone.
 func TestHalfBlocks(t *testing.T) {
 	t.Parallel()
 	code, err := qr.Encode("https://partage.internal/lender/k3vqzj5xw7oadcl2ygt4me6rnb", qr.M)

@@ -15,19 +15,18 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 
-	"passerelle/appliance"
-	"passerelle/appliance/decide"
+	"passerelle/appliance/state"
 	"passerelle/netctl/netlab"
 )
 
-// chain is a box with many lines, of which each in its turn comes into a situation in which no page comes, while a resident
-// tries one.
+// chain is a box with many lines, each of which fails in turn in some way, while a resident loads a page.
 type chain struct {
 	failover
-	pages atomic.Int64 // that the resident was shown
+	newNames atomic.Bool  // each page has a name that no cache knows
+	pages    atomic.Int64 // shown to the resident
 }
 
-// newChain makes one with so many lines. Each asks its own router for names, unless dns says otherwise.
+// newChain creates one with so many lines. Each uses its own router's DNS, unless dns says otherwise.
 func newChain(t *testing.T, lines int, dns map[int]string) *chain {
 	t.Helper()
 	servers := func(k int) string {
@@ -52,11 +51,11 @@ dns = [%q]
 	return &chain{failover: failover{b, b.scene.Residents[0]}}
 }
 
-// begin starts the box, and the resident, who from now on tries a page each second.
+// begin starts the box, and the resident, who loads a page each second from now on.
 func (c *chain) begin() {
 	c.t.Helper()
 	c.start()
-	c.waitState(decide.Sharing)
+	c.waitState(state.Sharing)
 	c.mustDo("clock", "--confirm")
 	c.newcomer(c.resident)
 	c.waitLine(0)
@@ -64,9 +63,15 @@ func (c *chain) begin() {
 	var browsing sync.WaitGroup
 	c.t.Cleanup(func() { cancel(); browsing.Wait() })
 	browsing.Go(func() {
-		for ctx.Err() == nil {
+		for n := 0; ctx.Err() == nil; n++ {
+			page := somePage
+			if c.newNames.Load() {
+				name := fmt.Sprintf("p%d.fresh.example", n)
+				c.scene.Internet.Names.Set(name, netlab.WebAddr)
+				page = "http://" + name + "/"
+			}
 			try, stop := context.WithTimeout(ctx, 3*time.Second)
-			if reply, err := c.resident.Get(try, somePage); err == nil && string(reply.Body) == netlab.InternetPage {
+			if reply, err := c.resident.Get(try, page); err == nil && string(reply.Body) == netlab.InternetPage {
 				c.pages.Add(1)
 			}
 			stop()
@@ -78,7 +83,7 @@ func (c *chain) begin() {
 	})
 }
 
-// browses waits until the resident is shown pages by the line.
+// browses waits until the resident gets pages through the line.
 func (c *chain) browses() {
 	c.t.Helper()
 	before := c.pages.Load()
@@ -90,7 +95,7 @@ func (c *chain) browses() {
 	})
 }
 
-// fails brings a line into a situation, waits until the line to takes over, and checks what is said of the first.
+// fails breaks a line, waits for the failover to another, and checks the first one's status.
 func (c *chain) fails(what string, line, to int, why string, fail func(l *netlab.Lender) error) {
 	c.t.Helper()
 	c.browses()
@@ -107,7 +112,7 @@ func (c *chain) fails(what string, line, to int, why string, fail func(l *netlab
 func (c *chain) says(line int, why string) {
 	c.t.Helper()
 	why = strings.NewReplacer("ETH", fmt.Sprint("eth", line), "GATEWAY", c.scene.Lenders[line].Gateway.String()).Replace(why)
-	c.waitStatus("the reason", func(s appliance.Status) error {
+	c.waitStatus("the reason", func(s state.Status) error {
 		if d := s.Donations[line]; d.Works || d.Why != why {
 			return fmt.Errorf("works: %t, %q; want %q", d.Works, d.Why, why)
 		}
@@ -115,7 +120,7 @@ func (c *chain) says(line int, why string) {
 	})
 }
 
-// code answers every question with the code and nothing else.
+// code answers every query with the code and nothing else.
 func code(c dnsmessage.RCode) func(question []byte) []byte {
 	return func(question []byte) []byte {
 		var m dnsmessage.Message
@@ -131,7 +136,7 @@ func code(c dnsmessage.RCode) func(question []byte) []byte {
 	}
 }
 
-// onlyRoot answers for the root's SOA as a sane server does, and refuses all else.
+// onlyRoot answers for the root's SOA like a sane server, and refuses everything else.
 func onlyRoot(question []byte) []byte {
 	var m dnsmessage.Message
 	if m.Unpack(question) != nil || len(m.Questions) != 1 || m.Questions[0].Name.String() != "." {
@@ -150,10 +155,9 @@ func onlyRoot(question []byte) []byte {
 	return b
 }
 
-// caching answers as the truth does as long as there is a way out, and from then on what was asked before; all else is
-// SERVFAIL.
+// caching answers truthfully while there is internet, and from then on only cached queries; anything else is SERVFAIL.
 func caching(truth func([]byte) []byte, cut *atomic.Bool) func(question []byte) []byte {
-	var known sync.Map // of questions without their numbers
+	var known sync.Map // of queries without their identifiers
 	return func(question []byte) []byte {
 		if len(question) < 12 {
 			return nil
@@ -174,7 +178,7 @@ func caching(truth func([]byte) []byte, cut *atomic.Bool) func(question []byte) 
 	}
 }
 
-// slowly answers as another does, later.
+// slowly answers like another server, with a delay.
 func slowly(answer func([]byte) []byte, delay *atomic.Int64) func(question []byte) []byte {
 	return func(question []byte) []byte {
 		time.Sleep(time.Duration(delay.Load()))
@@ -182,7 +186,7 @@ func slowly(answer func([]byte) []byte, delay *atomic.Int64) func(question []byt
 	}
 }
 
-// switched answers as it is told.
+// switched answers as set.
 type switched struct {
 	atomic.Pointer[func([]byte) []byte]
 }
@@ -190,16 +194,16 @@ type switched struct {
 func (s *switched) answer(question []byte) []byte { return (*s.Load())(question) }
 func (s *switched) to(f func([]byte) []byte)      { s.Store(&f) }
 
-// answersItself has a line's router answer for names, with the truth at first.
+// answersItself replaces a line's router's DNS server, which is truthful at first.
 func (b *box) answersItself(l *netlab.Lender) *switched {
 	b.t.Helper()
 	var s switched
 	s.to(b.scene.Internet.Names.Reply)
-	b.must(l.AnswerNames(b.t.Context(), s.answer))
+	b.must(l.AnswerDNS(b.t.Context(), s.answer))
 	return &s
 }
 
-// firewall has a router carry out rules of iptables.
+// firewall adds iptables rules to a router.
 func (b *box) firewall(l *netlab.Lender, rules ...string) error {
 	for _, rule := range rules {
 		if _, err := l.Router.Run(b.t.Context(), append([]string{"iptables", "-w"}, strings.Fields(rule)...)...); err != nil {
@@ -209,7 +213,7 @@ func (b *box) firewall(l *netlab.Lender, rules ...string) error {
 	return nil
 }
 
-// signIn has a router lead every page to one of its own, and refuse all other connections.
+// signIn makes a router redirect every page to one of its own, and refuse all other connections.
 func (b *box) signIn(l *netlab.Lender, says string) error {
 	if err := l.Router.ServeHTTP(netip.AddrPortFrom(l.Gateway, 8000).String(), http.HandlerFunc(
 		func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, says) })); err != nil {
@@ -220,7 +224,7 @@ func (b *box) signIn(l *netlab.Lender, says string) error {
 		"-I FORWARD -i lan -p tcp -j REJECT --reject-with tcp-reset")
 }
 
-// TestNamesFailInTurn: whatever a line's name server does short of giving names, the next line takes over.
+// TestNamesFailInTurn: whatever a line's DNS server does short of resolving, the next line takes over.
 func TestNamesFailInTurn(t *testing.T) {
 	t.Parallel()
 	c := newChain(t, 6, nil)
@@ -230,6 +234,7 @@ func TestNamesFailInTurn(t *testing.T) {
 	}
 	var cut atomic.Bool
 	names[4].to(caching(c.scene.Internet.Names.Reply, &cut))
+	c.newNames.Store(true)
 	c.begin()
 	say := func(line int, f func([]byte) []byte) func(*netlab.Lender) error {
 		return func(*netlab.Lender) error { names[line].to(f); return nil }
@@ -238,10 +243,11 @@ func TestNamesFailInTurn(t *testing.T) {
 	c.fails("NXDOMAIN to all", 1, 2, "ETH gives no names: GATEWAY says that no name exists", say(1, code(dnsmessage.RCodeNameError)))
 	c.fails("NOERROR and nothing", 2, 3, "ETH gives no names: GATEWAY has an address of no name", say(2, code(dnsmessage.RCodeSuccess)))
 	c.fails("only the root", 3, 4, "ETH gives no names: GATEWAY refuses every name", say(3, onlyRoot))
+	c.newNames.Store(false) // what the resident asks is answered
 	c.fails("a caching router, its way out cut", 4, 5, "ETH gives no names: GATEWAY answers, but reaches nothing beyond (SERVFAIL)",
 		func(l *netlab.Lender) error { cut.Store(true); return l.WAN.Cut() })
 
-	// The first works again, and is taken when it has for a while.
+	// The first works again, and is used when it has for a while.
 	start := time.Now()
 	names[0].to(c.scene.Internet.Names.Reply)
 	c.waitWorks(0, true)
@@ -252,11 +258,11 @@ func TestNamesFailInTurn(t *testing.T) {
 	c.waitSound()
 }
 
-// TestPagesFailInTurn: a line that gives names and no pages is left, too, and one whose names come late for a better one.
+// TestPagesFailInTurn: a line with DNS and without pages is left, too, and one with slow DNS is left for a better one.
 func TestPagesFailInTurn(t *testing.T) {
 	t.Parallel()
 	c := newChain(t, 7, map[int]string{2: "203.0.113.200", 3: netlab.DNSAddr.String()})
-	c.answersItself(c.scene.Lenders[3]).to(code(dnsmessage.RCodeRefused)) // its donation's own name server cures that
+	c.answersItself(c.scene.Lenders[3]).to(code(dnsmessage.RCodeRefused)) // its donation's own DNS server replaces it
 	late, slow := c.answersItself(c.scene.Lenders[4]), atomic.Int64{}
 	late.to(slowly(c.scene.Internet.Names.Reply, &slow))
 	halves := c.scene.Lenders[5]
@@ -265,7 +271,7 @@ func TestPagesFailInTurn(t *testing.T) {
 		c.run("ip", "route", "add", half, "via", halves.Gateway.String(), "dev", halves.Interface, "metric", "900")
 	}
 	c.begin()
-	c.says(2, "ETH has a link and a route, but no answer from 203.0.113.200") // a dead one is noticed before it is needed
+	c.says(2, "ETH has a link and a route, but no answer from 203.0.113.200") // a dead line is detected before it is needed
 
 	const shut = "the network behind ETH asks for a sign-in first"
 	c.fails("a sign-in that begins later", 0, 1, shut, func(l *netlab.Lender) error { return c.signIn(l, "<title>Sign in</title>") })
@@ -274,10 +280,10 @@ func TestPagesFailInTurn(t *testing.T) {
 	})
 	c.fails("the data is used up", 3, 4, shut, func(l *netlab.Lender) error { return c.signIn(l, "<title>Your data is used up</title>") })
 
-	// A line is left when it is slow, and works all the same.
+	// A slow line is left, but counts as working.
 	slow.Store(int64(4 * time.Second))
 	c.waitLine(5)
-	c.waitStatus("a slow line", func(s appliance.Status) error {
+	c.waitStatus("a slow line", func(s state.Status) error {
 		if d := s.Donations[4]; !d.Works || !d.Slow {
 			return fmt.Errorf("works: %t, slow: %t; %s", d.Works, d.Slow, d.Why)
 		}
@@ -295,7 +301,7 @@ func TestPagesFailInTurn(t *testing.T) {
 	c.browses()
 }
 
-// shouts has a machine of the lender's network broadcast 80 kbit/s until ctx ends.
+// shouts broadcasts 80 kbit/s from a machine of the lender's network until ctx ends.
 func (b *box) shouts(ctx context.Context, l *netlab.Lender) error {
 	network := l.Box.Masked().Addr().As4()
 	network[3] = 255
@@ -316,7 +322,16 @@ func (b *box) shouts(ctx context.Context, l *netlab.Lender) error {
 	return nil
 }
 
-// TestOnlyLine: with one line the State says so and why, and a slow one is not taken from anybody.
+// queries makes the resident query a name that no cache knows, so that the line's DNS server has to answer.
+func (b *box) queries(r *netlab.Resident) {
+	b.t.Helper()
+	b.fresh++
+	name := fmt.Sprintf("n%d.fresh.example", b.fresh)
+	b.scene.Internet.Names.Set(name, netlab.NewsAddr)
+	r.LookupHost(b.t.Context(), name) // which may fail
+}
+
+// TestOnlyLine: with one line the State is offline with the reason, and a slow line stays in use.
 func TestOnlyLine(t *testing.T) {
 	t.Parallel()
 	b := newScene(t, settings{}, netlab.Options{})
@@ -324,13 +339,13 @@ func TestOnlyLine(t *testing.T) {
 	names, slow := b.answersItself(l), atomic.Int64{}
 	names.to(slowly(b.scene.Internet.Names.Reply, &slow))
 	b.start()
-	b.waitState(decide.Sharing)
+	b.waitState(state.Sharing)
 	b.mustDo("clock", "--confirm")
 	b.newcomer(r)
 	offline := func(why string) {
 		t.Helper()
-		b.waitStatus("offline", func(s appliance.Status) error {
-			if s.State != decide.Offline || s.Why != why {
+		b.waitStatus("offline", func(s state.Status) error {
+			if s.State != state.Offline || s.Why != why {
 				return fmt.Errorf("%s: %s", s.State, s.Why)
 			}
 			return nil
@@ -338,21 +353,21 @@ func TestOnlyLine(t *testing.T) {
 	}
 	online := func() {
 		t.Helper()
-		b.waitState(decide.Sharing)
+		b.waitState(state.Sharing)
 		b.waitOnline(r)
 		b.sessions(1)
 	}
-	b.waitStatus("proofs", func(s appliance.Status) error {
-		if d := s.Donations[0]; d.ProvedNames == nil || d.ProvedPage == nil || fmt.Sprint(d.Servers) != "["+l.Gateway.String()+"]" {
+	b.waitStatus("proofs", func(s state.Status) error {
+		if d := s.Donations[0]; d.ProvedNames.What == "" || d.ProvedPage.What == "" || fmt.Sprint(d.Servers) != "["+l.Gateway.String()+"]" {
 			return fmt.Errorf("%+v", d)
 		}
 		return nil
 	})
-	if out := b.mustDo("status"); !strings.Contains(out, "names by "+l.Gateway.String()) || !strings.Contains(out, "proved ") {
+	if out := b.mustDo("status"); !strings.Contains(out, "DNS servers: "+l.Gateway.String()) || !strings.Contains(out, "proved ") {
 		t.Errorf("status does not say what was proved:\n%s", out)
 	}
 
-	// What cannot be asked through the line.
+	// DNS servers that cannot be reached through the line.
 	for _, servers := range [][]netip.Addr{
 		{netip.MustParseAddr("127.0.0.1")}, {netip.MustParseAddr("2001:db8::53"), netip.MustParseAddr("127.0.0.53")}, {},
 	} {
@@ -367,11 +382,11 @@ func TestOnlyLine(t *testing.T) {
 		online()
 	}
 
-	// A slow one: its session goes on, and names come.
+	// A slow line: its session continues, and names resolve.
 	slow.Store(int64(2200 * time.Millisecond))
-	b.waitStatus("a slow line", func(s appliance.Status) error {
-		r.LookupHost(t.Context(), "www.example") // a resident goes on asking
-		if d := s.Donations[0]; s.State != decide.Sharing || !d.Slow {
+	b.waitStatus("a slow line", func(s state.Status) error {
+		b.queries(r)
+		if d := s.Donations[0]; s.State != state.Sharing || !d.Slow {
 			return fmt.Errorf("%s, slow: %t", s.State, d.Slow)
 		}
 		return nil
@@ -382,9 +397,9 @@ func TestOnlyLine(t *testing.T) {
 	slow.Store(0)
 	names.to(code(dnsmessage.RCodeRefused))
 	wait(t, "the reason", func() error {
-		r.LookupHost(t.Context(), "www.example") // a resident asks in vain
-		s, err := b.status()
-		if want := "eth0 gives no names: 192.168.1.1 refuses every name"; err == nil && (s.State != decide.Offline || s.Why != want) {
+		b.queries(r)
+		s, err := b.Status(b.t.Context())
+		if want := "eth0 gives no names: 192.168.1.1 refuses every name"; err == nil && (s.State != state.Offline || s.Why != want) {
 			err = fmt.Errorf("%s: %s", s.State, s.Why)
 		}
 		return err

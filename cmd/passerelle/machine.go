@@ -14,21 +14,21 @@ import (
 	"passerelle/netctl/uplink"
 )
 
-// machine is what init and check see of the machine that they run on.
+// machine is what init and check know of the machine that they run on.
 type machine struct {
-	Lines      []uplink.Line // all interfaces; first the one with the default route that the machine itself takes
+	Lines      []uplink.Interface // all interfaces; the one with the machine's default route first
 	Radios     []netctl.Radio
-	Interfaces []netctl.RadioInterface // of the radios, in Lines, too
+	Interfaces []netctl.RadioInterface // of the radios, also in Lines
 }
 
-// lookAround reads the machine. It needs no privilege, and no radio.
-func lookAround() (m machine, err error) {
+// readMachine reads the machine. It needs no privileges and no radio.
+func readMachine() (m machine, err error) {
 	lines, err := uplink.Open(os.DirFS("/"))
 	if err != nil {
 		return m, err
 	}
 	defer lines.Close()
-	if m.Lines, err = lines.Lines(); err != nil {
+	if m.Lines, err = lines.Interfaces(); err != nil {
 		return m, err
 	}
 	radios, err := radio.Open()
@@ -45,16 +45,16 @@ func lookAround() (m machine, err error) {
 	return m, err
 }
 
-// line returns the interface of that name, nil if there is none.
-func (m machine) line(name string) *uplink.Line {
-	i := slices.IndexFunc(m.Lines, func(l uplink.Line) bool { return l.Interface == name })
+// line returns the interface of that name, or nil.
+func (m machine) line(name string) *uplink.Interface {
+	i := slices.IndexFunc(m.Lines, func(l uplink.Interface) bool { return l.Interface == name })
 	if i < 0 {
 		return nil
 	}
 	return &m.Lines[i]
 }
 
-// radio returns the radio of an interface, nil if it is no radio's, and what the interface is for.
+// radio returns an interface's radio, or nil, and what the interface is for.
 func (m machine) radio(name string) (*netctl.Radio, netctl.RadioKind) {
 	for _, i := range m.Interfaces {
 		r := slices.IndexFunc(m.Radios, func(r netctl.Radio) bool { return r.Index == i.Radio })
@@ -65,7 +65,7 @@ func (m machine) radio(name string) (*netctl.Radio, netctl.RadioKind) {
 	return nil, ""
 }
 
-// names lists the interfaces that there are.
+// names lists the interfaces.
 func (m machine) names() string {
 	var names []string
 	for _, l := range m.Lines {
@@ -78,8 +78,8 @@ func (m machine) names() string {
 	return "it has " + strings.Join(names, ", ")
 }
 
-// internet returns the line that leads to the internet now, as far as the kernel knows; nil for none.
-func (m machine) internet() *uplink.Line {
+// internet returns the interface that leads to the internet, as far as the kernel knows, or nil.
+func (m machine) internet() *uplink.Interface {
 	for i := range m.Lines {
 		if m.Lines[i].Works && !m.Lines[i].Port {
 			return &m.Lines[i]
@@ -88,15 +88,14 @@ func (m machine) internet() *uplink.Line {
 	return nil
 }
 
-// sockets returns the interfaces for cables, the likeliest lines first: those with an address, then those with something
-// at the other end.
-func (m machine) sockets() (list []*uplink.Line) {
+// sockets returns the wired interfaces, the likeliest uplinks first: those with an address, then those with a carrier.
+func (m machine) sockets() (list []*uplink.Interface) {
 	for i := range m.Lines {
 		if l := &m.Lines[i]; l.Wired && !l.Port {
 			list = append(list, l)
 		}
 	}
-	order := func(l *uplink.Line) int {
+	order := func(l *uplink.Interface) int {
 		switch {
 		case l.Address.IsValid():
 			return 0
@@ -105,12 +104,11 @@ func (m machine) sockets() (list []*uplink.Line) {
 		}
 		return 2
 	}
-	slices.SortStableFunc(list, func(a, b *uplink.Line) int { return order(a) - order(b) })
+	slices.SortStableFunc(list, func(a, b *uplink.Interface) int { return order(a) - order(b) })
 	return list
 }
 
-// accessPoint returns an interface whose radio can make the hotspot, one that has no network of its own before others; ""
-// for none.
+// accessPoint returns an interface whose radio supports access point mode, or "". It prefers one that is in no network.
 func (m machine) accessPoint() (name string, joined bool) {
 	for _, i := range m.Interfaces {
 		r, _ := m.radio(i.Name)
@@ -128,13 +126,12 @@ func (m machine) accessPoint() (name string, joined bool) {
 	return name, joined
 }
 
-// hotspotAddresses are where the hotspot's network may be, the usual one first.
+// hotspotAddresses are the candidates for the hotspot's network, the default first.
 var hotspotAddresses = []netip.Prefix{
 	netip.MustParsePrefix("10.80.0.1/22"), netip.MustParsePrefix("172.28.0.1/22"), netip.MustParsePrefix("192.168.76.1/22"),
 }
 
-// fit makes a configuration that fits the machine, and says what it chose, one line each. Where nothing is seen it is the
-// example.
+// fit returns a configuration for the machine, and a line on each choice. What the machine lacks is as in the example.
 func fit(m machine) (c *config.Config, chosen []string) {
 	c, err := config.Parse("example.toml", config.Example())
 	if err != nil {
@@ -148,57 +145,57 @@ func fit(m machine) (c *config.Config, chosen []string) {
 	switch {
 	case line != nil && line.Phone:
 		d.Name, d.Interface, d.Cap, d.Reserve = "Téléphone prêté", config.USB, 2e9, 20e6
-		note("donation: the phone on USB, through which this machine has the internet now; 2GB a month: ask whose phone it is")
+		note("donation: the phone on USB, this machine's internet connection; 2GB a month: ask whose phone it is")
 	case line != nil && line.Interface != ap:
 		d.Interface = line.Interface
-		note("donation: %s, through which this machine has the internet now", described(line))
+		note("donation: %s, this machine's internet connection", described(line))
 	case len(sockets) > 0:
 		d.Interface = sockets[0].Interface
-		note("donation: %s, which does not lead to the internet yet: plug the line in", d.Interface)
+		note("donation: %s, not connected to the internet yet: plug its cable in", d.Interface)
 	default:
 		d.Interface = m.absent("eth")
-		note("donation: %s, because no line was seen: write its interface", d.Interface)
+		note("donation: %s, since no uplink was found: set its interface", d.Interface)
 	}
-	// Where there is an address already, somebody else's network is: no place for residents.
-	free := slices.IndexFunc(sockets, func(l *uplink.Line) bool { return l.Interface != d.Interface && !l.Address.IsValid() })
+	// An interface with an address is in somebody else's network, where residents must not be.
+	free := slices.IndexFunc(sockets, func(l *uplink.Interface) bool { return l.Interface != d.Interface && !l.Address.IsValid() })
 	switch {
 	case ap != "":
 		h.Interface, h.Radio = ap, "hostapd"
 		if r, _ := m.radio(ap); !hasBand(*r, h.Band) && len(r.Bands) > 0 {
 			h.Band = r.Bands[0].Name
 		}
-		note("hotspot: a Wi-Fi network on %s that %s makes", h.Band, ap)
+		note("hotspot: a Wi-Fi network on %s by %s", h.Band, ap)
 		if joined {
-			note("%s is in a network now, which it leaves when the box runs: come in by cable, or on the hotspot", ap)
+			note("%s is in a network, which it leaves when the box runs: connect by cable, or to the hotspot", ap)
 		}
 	case free >= 0:
 		h.Interface, h.Radio = sockets[free].Interface, "none"
-		note("hotspot: the network at %s, because no radio was seen that can be an access point", h.Interface)
+		note("hotspot: the network at %s, since no radio supports access point mode", h.Interface)
 	default:
 		h.Interface = m.absent("wlan")
-		note("hotspot: a Wi-Fi network that %s makes, which is not there: no radio was seen that can be an access point; plug an adapter in",
+		note("hotspot: a Wi-Fi network by %s, which does not exist: no radio supports access point mode; plug in an adapter",
 			h.Interface)
 	}
 
 	unused := func(p netip.Prefix) bool {
-		return !slices.ContainsFunc(m.Lines, func(l uplink.Line) bool { return overlaps(l.Networks, p) })
+		return !slices.ContainsFunc(m.Lines, func(l uplink.Interface) bool { return overlaps(l.Networks, p) })
 	}
 	if i := slices.IndexFunc(hotspotAddresses, unused); i > 0 {
 		h.Address = hotspotAddresses[i]
-		note("the hotspot's network is %s: this machine is on %s already", h.Address.Masked(), hotspotAddresses[0].Masked())
+		note("the hotspot's network is %s: this machine is already in %s", h.Address.Masked(), hotspotAddresses[0].Masked())
 	}
 	return c, chosen
 }
 
-// described is an interface with its kind.
-func described(l *uplink.Line) string {
+// described returns an interface's name and kind.
+func described(l *uplink.Interface) string {
 	if l.Kind == "" {
 		return l.Interface
 	}
 	return l.Interface + " (" + l.Kind + ")"
 }
 
-// absent returns a name that no interface has.
+// absent returns an unused interface name.
 func (m machine) absent(kind string) string {
 	for n := 0; ; n++ {
 		if name := fmt.Sprint(kind, n); m.line(name) == nil {
@@ -211,7 +208,7 @@ func overlaps(networks []netip.Prefix, p netip.Prefix) bool {
 	return slices.ContainsFunc(networks, p.Overlaps)
 }
 
-// misfits says what of a configuration does not fit the machine, as "key: what is wrong", one line each.
+// misfits returns what in a configuration does not fit the machine, each as "key: what is wrong".
 func misfits(m machine, c *config.Config) (list []string) {
 	say := func(format string, a ...any) { list = append(list, fmt.Sprintf(format, a...)) }
 	h := c.Hotspot
@@ -221,19 +218,19 @@ func misfits(m machine, c *config.Config) (list []string) {
 	case l == nil:
 		say("hotspot.interface: this machine has no interface %s; %s", h.Interface, m.names())
 	case h.Radio == "none" && r != nil && kind != netctl.RadioAccessPoint:
-		advice := `write "hostapd", and the box makes one`
+		advice := `use "hostapd" to make one`
 		if !r.AccessPoint {
-			advice = "its radio cannot be an access point: take another interface"
+			advice = "its radio does not support access point mode; use another interface"
 		}
-		say(`hotspot.radio: "none" says that %s is a network already, but it is a Wi-Fi radio that makes none; %s`, h.Interface, advice)
+		say(`hotspot.radio: "none" means that %s is a network already, but it is a Wi-Fi radio without one; %s`, h.Interface, advice)
 	case h.Radio == "hostapd" && r == nil:
-		say(`hotspot.radio: "hostapd" makes a Wi-Fi network, but %s is no radio's; write "none" if it is a network already`, h.Interface)
+		say(`hotspot.radio: "hostapd" needs a Wi-Fi radio, but %s has none; use "none" if it is a network already`, h.Interface)
 	case h.Radio == "hostapd" && !r.AccessPoint:
-		say("hotspot.interface: the radio of %s cannot be an access point: take another interface", h.Interface)
+		say("hotspot.interface: the radio of %s does not support access point mode; use another interface", h.Interface)
 	case h.Radio == "hostapd" && !hasBand(*r, h.Band):
 		say("hotspot.band: the radio of %s does not have the band %s", h.Interface, h.Band)
 	case l.Routed:
-		say("hotspot.interface: %s leads to the internet now: it is a line, and residents would be on the network of its owner", h.Interface)
+		say("hotspot.interface: %s leads to the internet: residents would be in its owner's network", h.Interface)
 	}
 	for _, d := range c.Donations {
 		key := fmt.Sprintf("donation %q", d.Name)
@@ -242,15 +239,15 @@ func misfits(m machine, c *config.Config) (list []string) {
 		case d.Interface == config.USB: // a phone comes and goes
 		case l == nil && d.WiFi != nil && m.canMake(c, d.Interface):
 		case l == nil && d.WiFi != nil:
-			say("%s: interface: this machine has no interface %s, and the hotspot's radio cannot make it; %s", key, d.Interface, m.names())
+			say("%s: interface: this machine has no interface %s, and the hotspot's radio cannot create it; %s", key, d.Interface, m.names())
 		case l == nil:
 			say("%s: interface: this machine has no interface %s; %s", key, d.Interface, m.names())
 		case d.WiFi != nil && r == nil:
-			say("%s: wifi: %s is no radio's, and joins no Wi-Fi network", key, d.Interface)
-		case d.WiFi != nil && !r.Joins:
+			say("%s: wifi: %s has no radio, and cannot join a Wi-Fi network", key, d.Interface)
+		case d.WiFi != nil && !r.STA:
 			say("%s: wifi: the radio of %s cannot join a network", key, d.Interface)
 		case overlaps(l.Networks, h.Address):
-			say("hotspot.address: %v is in a network of %s already; take another one", h.Address, d.Interface)
+			say("hotspot.address: %v is already in a network of %s; use another one", h.Address, d.Interface)
 		}
 	}
 	return list
@@ -261,12 +258,12 @@ func hasBand(r netctl.Radio, name string) bool {
 	return ok
 }
 
-// canMake tells whether the box makes an interface itself: on the radio of the hotspot's one, for a donation's Wi-Fi, or
-// the other way round (air.Keeper).
+// canMake tells whether the box can create an interface: on the hotspot's radio for a donation's Wi-Fi, or the other way
+// round (package radios).
 func (m machine) canMake(c *config.Config, name string) bool {
 	can := func(other string) bool {
 		r, _ := m.radio(other)
-		return r != nil && r.NetworksJoined > 0
+		return r != nil && r.BSSWithSTA > 0
 	}
 	if c.Hotspot.Radio != "hostapd" {
 		return false

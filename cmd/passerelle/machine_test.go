@@ -11,45 +11,45 @@ import (
 	"time"
 
 	"passerelle/appliance/config"
-	"passerelle/appliance/decide"
 	"passerelle/appliance/hours"
+	"passerelle/appliance/state"
 	"passerelle/netctl"
 	"passerelle/netctl/netlab"
 	"passerelle/netctl/uplink"
 )
 
-// cable returns an interface for a network cable with nothing at its other end.
-func cable(name string) uplink.Line {
-	return uplink.Line{Status: uplink.Status{Interface: name, Kind: "network cable", Present: true}, Wired: true}
+// cable returns a wired interface without a carrier.
+func cable(name string) uplink.Interface {
+	return uplink.Interface{Status: uplink.Status{Interface: name, Kind: "network cable", Present: true}, Wired: true}
 }
 
-// leads gives a line an address, and what else it takes to lead to the internet.
-func leads(l uplink.Line, address string) uplink.Line {
+// leads gives an interface an address, and the rest of an internet connection.
+func leads(l uplink.Interface, address string) uplink.Interface {
 	l.Address = netip.MustParsePrefix(address)
 	l.Networks = []netip.Prefix{l.Address.Masked()}
 	l.Up, l.Carrier, l.Routed, l.Works = true, true, true, true
 	return l
 }
 
-// wireless returns an interface of a radio.
-func wireless(name string) uplink.Line {
-	return uplink.Line{Status: uplink.Status{Interface: name, Kind: "Wi-Fi", Present: true}}
+// wireless returns a radio's interface.
+func wireless(name string) uplink.Interface {
+	return uplink.Interface{Status: uplink.Status{Interface: name, Kind: "Wi-Fi", Present: true}}
 }
 
-func phone(name string) uplink.Line {
-	return uplink.Line{Status: uplink.Status{Interface: name, Kind: "phone on USB (Android)", Present: true}, Phone: true}
+func phone(name string) uplink.Interface {
+	return uplink.Interface{Status: uplink.Status{Interface: name, Kind: "phone on USB (Android)", Present: true}, Phone: true}
 }
 
-// seen makes a machine of its interfaces, of which those of kind Wi-Fi have a radio each; the radios of station can
+// seen returns a machine with these interfaces, of which those of kind Wi-Fi have a radio each; the radios in station can
 // only join networks.
-func seen(station string, lines ...uplink.Line) machine {
+func seen(station string, lines ...uplink.Interface) machine {
 	m := machine{Lines: lines}
 	for _, l := range lines {
 		if l.Kind != "Wi-Fi" {
 			continue
 		}
 		r := netctl.Radio{
-			Index: len(m.Radios), AccessPoint: !strings.Contains(station, l.Interface), Joins: true,
+			Index: len(m.Radios), AccessPoint: !strings.Contains(station, l.Interface), STA: true,
 			Bands: []netctl.Band{{Name: netctl.Band24}, {Name: netctl.Band5}},
 		}
 		m.Radios = append(m.Radios, r)
@@ -71,42 +71,42 @@ func TestFit(t *testing.T) {
 		hotspot, donation string // as "wlan0 hostapd 2.4GHz 10.80.0.1/22", and "eth0 200GB"
 		says              string
 	}{
-		{"nothing", machine{}, "wlan0 hostapd 2.4GHz 10.80.0.1/22", "eth0 200GB", "which is not there"},
+		{"nothing", machine{}, "wlan0 hostapd 2.4GHz 10.80.0.1/22", "eth0 200GB", "which does not exist"},
 		{"a Raspberry Pi", seen("", leads(cable("eth0"), home), wireless("wlan0")),
-			"wlan0 hostapd 2.4GHz 10.80.0.1/22", "eth0 200GB", "has the internet now"},
+			"wlan0 hostapd 2.4GHz 10.80.0.1/22", "eth0 200GB", "this machine's internet connection"},
 		{"with other names", seen("", leads(cable("enp1s0"), home), wireless("wlp2s0")),
 			"wlp2s0 hostapd 2.4GHz 10.80.0.1/22", "enp1s0 200GB", ""},
 		{"its line is not plugged in", seen("", cable("eth0"), wireless("wlan0")),
-			"wlan0 hostapd 2.4GHz 10.80.0.1/22", "eth0 200GB", "plug the line in"},
+			"wlan0 hostapd 2.4GHz 10.80.0.1/22", "eth0 200GB", "plug its cable in"},
 		{"it has the internet by its only radio", seen("", leads(wireless("wlan0"), home), cable("eth0")),
-			"wlan0 hostapd 2.4GHz 10.80.0.1/22", "eth0 200GB", "wlan0 is in a network now, which it leaves"},
+			"wlan0 hostapd 2.4GHz 10.80.0.1/22", "eth0 200GB", "wlan0 is in a network, which it leaves"},
 		{"and no socket", seen("", leads(wireless("wlan0"), home)),
-			"wlan0 hostapd 2.4GHz 10.80.0.1/22", "eth0 200GB", "no line was seen"},
+			"wlan0 hostapd 2.4GHz 10.80.0.1/22", "eth0 200GB", "no uplink was found"},
 		{"by one of two radios", seen("", leads(wireless("wlan0"), home), wireless("wlan1")),
 			"wlan1 hostapd 2.4GHz 10.80.0.1/22", "wlan0 200GB", "wlan0 (Wi-Fi)"},
 		{"by a radio that is no access point", seen("wlan0", leads(wireless("wlan0"), home)),
-			"wlan1 hostapd 2.4GHz 10.80.0.1/22", "wlan0 200GB", "wlan1 makes, which is not there"},
+			"wlan1 hostapd 2.4GHz 10.80.0.1/22", "wlan0 200GB", "a Wi-Fi network by wlan1, which does not exist"},
 		{"a radio for 5 GHz", only5, "wlan0 hostapd 5GHz 10.80.0.1/22", "eth0 200GB", "on 5GHz"},
 		{"a phone", seen("", leads(phone("usb0"), "192.168.42.3/24"), cable("eth0"), wireless("wlan0")),
 			"wlan0 hostapd 2.4GHz 10.80.0.1/22", "usb 2GB", "ask whose phone"},
 		{"no radio, and a second socket", seen("", leads(cable("eth0"), home), cable("eth1")),
 			"eth1 none 2.4GHz 10.80.0.1/22", "eth0 200GB", "the network at eth1"},
 		{"that is a bridge's", seen("", leads(cable("eth0"), home), port),
-			"wlan0 hostapd 2.4GHz 10.80.0.1/22", "eth0 200GB", "plug an adapter in"},
-		{"that is on somebody's network", seen("", leads(cable("eth0"), home), func() uplink.Line {
+			"wlan0 hostapd 2.4GHz 10.80.0.1/22", "eth0 200GB", "plug in an adapter"},
+		{"that is on somebody's network", seen("", leads(cable("eth0"), home), func() uplink.Interface {
 			l := leads(cable("eth1"), "172.20.0.9/16")
 			l.Routed, l.Works = false, false
 			return l
 		}()), "wlan0 hostapd 2.4GHz 10.80.0.1/22", "eth0 200GB", ""},
 		{"two sockets, nothing plugged in", seen("", cable("eth0"), cable("eth1")),
 			"eth1 none 2.4GHz 10.80.0.1/22", "eth0 200GB", ""},
-		{"only the second is plugged in", seen("", cable("eth0"), func() uplink.Line {
+		{"only the second is plugged in", seen("", cable("eth0"), func() uplink.Interface {
 			l := cable("eth1")
 			l.Carrier = true
 			return l
 		}()), "eth0 none 2.4GHz 10.80.0.1/22", "eth1 200GB", ""},
 		{"its line has the hotspot's network", seen("", leads(cable("eth0"), "10.80.1.9/24"), wireless("wlan0")),
-			"wlan0 hostapd 2.4GHz 172.28.0.1/22", "eth0 200GB", "on 10.80.0.0/22 already"},
+			"wlan0 hostapd 2.4GHz 172.28.0.1/22", "eth0 200GB", "already in 10.80.0.0/22"},
 	} {
 		c, chosen := fit(test.machine)
 		h, d := c.Hotspot, c.Donations[0]
@@ -121,17 +121,17 @@ func TestFit(t *testing.T) {
 	}
 }
 
-// TestFitIsAlwaysRight: whatever the machine, what init writes is valid, the same each time, and check finds nothing in it
-// but what is said to be missing.
+// TestFitIsAlwaysRight: on any machine, init writes a valid configuration, the same each time, and check finds only the
+// misfits that init reported.
 func TestFitIsAlwaysRight(t *testing.T) {
 	t.Parallel()
 	rnd := rand.New(rand.NewPCG(11, 5))
-	makers := []func(string) uplink.Line{cable, wireless, phone, func(name string) uplink.Line {
-		return uplink.Line{Status: uplink.Status{Interface: name, Present: true}}
+	makers := []func(string) uplink.Interface{cable, wireless, phone, func(name string) uplink.Interface {
+		return uplink.Interface{Status: uplink.Status{Interface: name, Present: true}}
 	}}
 	complete := 0
 	for range 5000 {
-		var lines []uplink.Line
+		var lines []uplink.Interface
 		var station string
 		names := []string{"eth0", "eth1", "wlan0", "wlan1", "usb0", "br0"}
 		rnd.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
@@ -148,7 +148,7 @@ func TestFitIsAlwaysRight(t *testing.T) {
 				station += name + " "
 			}
 		}
-		slices.SortStableFunc(lines, func(a, b uplink.Line) int {
+		slices.SortStableFunc(lines, func(a, b uplink.Interface) int {
 			return map[bool]int{true: 0, false: 1}[a.Routed] - map[bool]int{true: 0, false: 1}[b.Routed]
 		})
 		m := seen(station, lines...)
@@ -164,8 +164,8 @@ func TestFitIsAlwaysRight(t *testing.T) {
 		said := strings.Join(chosen, "\n")
 		for _, misfit := range misfits(m, c) {
 			switch {
-			case strings.HasPrefix(misfit, "hotspot.interface: this machine has no interface") && strings.Contains(said, "which is not there"):
-			case strings.Contains(misfit, "interface: this machine has no interface") && strings.Contains(said, "no line was seen"):
+			case strings.HasPrefix(misfit, "hotspot.interface: this machine has no interface") && strings.Contains(said, "which does not exist"):
+			case strings.Contains(misfit, "interface: this machine has no interface") && strings.Contains(said, "no uplink was found"):
 			case strings.HasPrefix(misfit, "hotspot.interface: ") && strings.Contains(said, "which it leaves when the box runs"):
 			default:
 				t.Fatalf("%+v\nwritten:\n%s\nsaid:\n%s\nand check finds %s", m, text, said, misfit)
@@ -195,7 +195,7 @@ func TestMisfits(t *testing.T) {
 	served := seen("", leads(cable("eth0"), "192.168.1.7/24"), wireless("wlan0")) // by another program
 	served.Interfaces[0].Kind = netctl.RadioAccessPoint
 	both := seen("", leads(cable("eth0"), "192.168.1.7/24"), wireless("wlan0"))
-	both.Radios[0].NetworksJoined = 1
+	both.Radios[0].BSSWithSTA = 1
 	const joins = "DONATION name = \"Lucie\"\n interface = \"lend0\"\n wifi = { ssid = \"Lucie\" }\n"
 	for _, test := range []struct {
 		name               string
@@ -206,20 +206,20 @@ func TestMisfits(t *testing.T) {
 		{"all is there", pi, `interface = "wlan0"
 radio = "hostapd"`, fibre, nil},
 		{"no network is there", pi, `interface = "wlan0"
-radio = "none"`, fibre, []string{`hotspot.radio: "none" says that wlan0 is a network already, but it is a Wi-Fi radio that makes none; write "hostapd"`}},
+radio = "none"`, fibre, []string{`hotspot.radio: "none" means that wlan0 is a network already, but it is a Wi-Fi radio without one; use "hostapd"`}},
 		{"another program makes it", served, `interface = "wlan0"
 radio = "none"`, fibre, nil},
 		{"and no network can be", seen("wlan0", leads(cable("eth0"), "192.168.1.7/24"), wireless("wlan0")), `interface = "wlan0"
-radio = "none"`, fibre, []string{"take another interface"}},
+radio = "none"`, fibre, []string{"use another interface"}},
 		{"no access point", seen("wlan0", leads(cable("eth0"), "192.168.1.7/24"), wireless("wlan0")), `interface = "wlan0"
-radio = "hostapd"`, fibre, []string{"hotspot.interface: the radio of wlan0 cannot be an access point"}},
+radio = "hostapd"`, fibre, []string{"hotspot.interface: the radio of wlan0 does not support access point mode"}},
 		{"no radio", pi, `interface = "eth0"
 radio = "hostapd"`, strings.ReplaceAll(fibre, "eth0", "eth1"), []string{
-			`hotspot.radio: "hostapd" makes a Wi-Fi network, but eth0 is no radio's`,
+			`hotspot.radio: "hostapd" needs a Wi-Fi radio, but eth0 has none`,
 			`donation "Fibre": interface: this machine has no interface eth1; it has eth0, wlan0`,
 		}},
 		{"the line is the hotspot", seen("", leads(cable("eth0"), "192.168.1.7/24"), cable("eth1")), `interface = "eth0"
-radio = "none"`, strings.ReplaceAll(fibre, "eth0", "eth1"), []string{"hotspot.interface: eth0 leads to the internet now"}},
+radio = "none"`, strings.ReplaceAll(fibre, "eth0", "eth1"), []string{"hotspot.interface: eth0 leads to the internet:"}},
 		{"nothing", machine{}, `interface = "br0"
 radio = "none"`, fibre, []string{
 			"hotspot.interface: this machine has no interface br0; it has none", "interface: this machine has no interface eth0",
@@ -233,17 +233,17 @@ radio = "hostapd"
 band = "5GHz"`, fibre, []string{"hotspot.band: the radio of wlan0 does not have the band 5GHz"}},
 		{"one network over the other", pi, `interface = "wlan0"
 radio = "hostapd"
-address = "192.168.0.1/16"`, fibre, []string{"hotspot.address: 192.168.0.1/16 is in a network of eth0 already"}},
+address = "192.168.0.1/16"`, fibre, []string{"hotspot.address: 192.168.0.1/16 is already in a network of eth0"}},
 		{"a phone that is away", pi, `interface = "wlan0"
 radio = "hostapd"`, strings.ReplaceAll(fibre, "eth0", "usb"), nil},
 		{"an interface that the box makes", both, `interface = "wlan0"
 radio = "hostapd"`, joins, nil},
 		{"one that it cannot make", pi, `interface = "wlan0"
-radio = "hostapd"`, joins, []string{`donation "Lucie": interface: this machine has no interface lend0, and the hotspot's radio cannot make it`}},
+radio = "hostapd"`, joins, []string{`donation "Lucie": interface: this machine has no interface lend0, and the hotspot's radio cannot create it`}},
 		{"the hotspot's, on the radio that joins", both, `interface = "ap0"
 radio = "hostapd"`, strings.ReplaceAll(joins, "lend0", "wlan0"), nil},
 		{"a cable that joins", pi, `interface = "wlan0"
-radio = "hostapd"`, strings.ReplaceAll(joins, "lend0", "eth0"), []string{`donation "Lucie": wifi: eth0 is no radio's`}},
+radio = "hostapd"`, strings.ReplaceAll(joins, "lend0", "eth0"), []string{`donation "Lucie": wifi: eth0 has no radio`}},
 	} {
 		got := misfits(test.machine, parse(test.hotspot, test.donations))
 		same := len(got) == len(test.want)
@@ -287,8 +287,8 @@ func TestDescribeHours(t *testing.T) {
   Sa  closed
   Su  day and night
   closed now until Sun 22 Nov 2026 00:00
-  is that meant? "PH off" does not hold on some of its days, because "Su" comes after it; write what is special last
-  is that meant? "Su" has no hours, and so is open day and night; if it is not, write them, or "off"
+  is this intended? "PH off" does not hold on some of its days, because "Su" comes after it; write what is special last
+  is this intended? "Su" has no hours, and so is open day and night; if it is not, write them, or "off"
 `,
 		"2026 Jul off, 2026 Jan 10:00-11:00": `"Fibre" is lent (Europe/Paris):
   Mo  closed
@@ -335,8 +335,8 @@ func TestDescribeHours(t *testing.T) {
 	}
 }
 
-// TestInitAndCheckSeeTheMachine: in a real namespace, whose hotspot is reached by cable, init writes what fits, and check
-// finds it fit before the box runs on it, and while it does.
+// TestInitAndCheckSeeTheMachine: in a real namespace with a wired hotspot, init writes a fitting configuration, and check
+// accepts it before the box runs on it, and while it does.
 func TestInitAndCheckSeeTheMachine(t *testing.T) {
 	t.Parallel()
 	b := newScene(t, settings{}, netlab.Options{})
@@ -347,10 +347,10 @@ func TestInitAndCheckSeeTheMachine(t *testing.T) {
 		b.must(p.Wait())
 		return p.Output()
 	}
-	b.must(os.Remove(b.config))
-	out := say("init", b.config)
+	b.must(os.Remove(b.Config))
+	out := say("init", b.Config)
 	for _, want := range []string{
-		"donation: eth0, through which this machine has the internet now", "hotspot: the network at wlan0, because no radio was seen",
+		"donation: eth0, this machine's internet connection", "hotspot: the network at wlan0, since no radio supports access point mode",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("init does not say %q:\n%s", want, out)
@@ -358,15 +358,15 @@ func TestInitAndCheckSeeTheMachine(t *testing.T) {
 	}
 	fine := func() {
 		t.Helper()
-		if out := say("check", "--config", b.config); !strings.HasSuffix(out, b.config+": fine\n") {
+		if out := say("check", "--config", b.Config); !strings.HasSuffix(out, b.Config+": OK\n") {
 			t.Errorf("check says:\n%s", out)
 		}
 	}
 	fine()
-	text, err := os.ReadFile(b.config)
+	text, err := os.ReadFile(b.Config)
 	b.must(err)
-	b.must(os.WriteFile(b.config, regexp.MustCompile(`(?m)^hours = .*`).ReplaceAll(text, []byte(`hours = ""`)), 0o600)) // open whenever the test runs
+	b.must(os.WriteFile(b.Config, regexp.MustCompile(`(?m)^hours = .*`).ReplaceAll(text, []byte(`hours = ""`)), 0o600)) // open whenever the test runs
 	b.start()
-	b.waitState(decide.Sharing)
+	b.waitState(state.Sharing)
 	fine()
 }

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,22 +17,23 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"passerelle/appliance"
-	"passerelle/appliance/decide"
+	"passerelle/appliance/plan"
+	"passerelle/appliance/state"
 	"passerelle/netctl/netlab"
 	"passerelle/netctl/netlab/labtest"
-	"passerelle/netctl/plan"
 )
 
-// closedToOthers fails the test if another user can open, hold, exchange or connect to anything in the box's folders, and
-// returns how much he tried.
+// closedToOthers fails the test if another user can open, lock, replace or connect to anything in the box's folders, and
+// returns the number of its attempts.
 func (b *box) closedToOthers(when string) (tried int) {
 	b.t.Helper()
 	dns, err := user.Lookup(plan.DNSUser)
 	b.must(err)
-	for _, top := range []string{b.path(""), b.state} {
+	dnsmasqs := []string{"leases", "hosts", "servers.conf", "servers-guests.conf",
+		plan.ChildDNS + ".conf", plan.ChildGuests + ".conf", plan.ChildCaptive + ".conf"}
+	for _, top := range []string{b.path(""), b.State} {
 		b.must(filepath.WalkDir(top, func(path string, e fs.DirEntry, err error) error {
-			if errors.Is(err, fs.ErrNotExist) { // a file that was being written has its name by now
+			if errors.Is(err, fs.ErrNotExist) { // renamed meanwhile
 				return nil
 			}
 			if err != nil {
@@ -48,14 +50,14 @@ func (b *box) closedToOthers(when string) (tried int) {
 			want, owner := fs.FileMode(0o600), "0"
 			switch {
 			case path == b.path(""):
-				want = fs.ModeDir | runMode
+				want = fs.ModeDir | 0o711
 			case e.IsDir():
 				want = fs.ModeDir | 0o700
 			case e.Type() == fs.ModeSocket:
 				want |= fs.ModeSocket
 			}
-			if path == b.path("dnsmasq") || filepath.Dir(path) == b.path("dnsmasq") {
-				owner = dns.Uid
+			if slices.Contains(dnsmasqs, filepath.Base(path)) {
+				want, owner = 0o640, dns.Uid
 			}
 			if is := fmt.Sprint(info.Sys().(*syscall.Stat_t).Uid); info.Mode() != want || is != owner {
 				b.t.Errorf("%s %s has mode %v and is user %s's, want %v and %s", when, path, info.Mode(), is, want, owner)
@@ -96,12 +98,12 @@ func hangUp(c net.Conn) error {
 	return c.Close()
 }
 
-// TestAmongOthers: another user of the machine, who was there before the daemon, can neither keep it from starting nor
-// see or change what it keeps, while it runs, when it has crashed, and after its end.
+// TestAmongOthers: another user of the machine, who was there before the daemon, can neither keep it from starting nor see
+// or change its files, while it runs, after a crash, and after its end.
 func TestAmongOthers(t *testing.T) {
 	t.Parallel()
 	b := newScene(t, settings{}, netlab.Options{})
-	// As an older version left it, with what can be held held by nobody.
+	// As an older version left it, with everything lockable locked by user nobody.
 	b.must(os.Mkdir(b.path(""), 0o755))
 	b.must(os.WriteFile(b.path("lock"), nil, 0o644))
 	for _, path := range []string{b.path(""), b.path("lock")} {
@@ -138,24 +140,24 @@ func TestAmongOthers(t *testing.T) {
 	b.stop()
 	b.closedToOthers("after the end")
 
-	for what, dir := range map[string]string{"the folder in memory": b.path(""), "the state folder": b.state} {
+	for what, dir := range map[string]string{"the folder in memory": b.path(""), "the state folder": b.State} {
 		b.endForgetter()
 		b.must(os.RemoveAll(dir))
 		b.must(os.Mkdir(dir, 0o755))
 		b.must(os.Chown(dir, labtest.Nobody, labtest.Nobody))
 		b.start()
 		var exit *exec.ExitError
-		if err := b.proc.Wait(); !errors.As(err, &exit) || exit.ExitCode() != exitWrong {
-			t.Errorf("%s is another user's: the daemon ended with %v, want exit status %d", what, err, exitWrong)
+		if err := b.Proc.Wait(); !errors.As(err, &exit) || exit.ExitCode() != exitUsage {
+			t.Errorf("%s is another user's: the daemon ended with %v, want exit status %d", what, err, exitUsage)
 		}
-		if want := dir + ": it is not safe from other users: it belongs to nobody"; !strings.Contains(b.said(), want) {
+		if want := dir + ": it is not safe from other users: it belongs to nobody"; !strings.Contains(b.Log(), want) {
 			t.Errorf("the daemon does not say %q", want)
 		}
 		b.must(os.RemoveAll(dir))
 	}
 }
 
-// TestForget: what a daemon that was told to stop leaves for the next is gone when none has come.
+// TestForget: the saved sessions of a stopped daemon are deleted if no other daemon starts.
 func TestForget(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{})
@@ -171,15 +173,14 @@ func TestForget(t *testing.T) {
 	}
 	change := func(f func(*asideFile)) {
 		t.Helper()
-		a, err := paths{socket: b.socket()}.readAside()
-		b.must(err)
+		a := b.readAside()
 		f(&a)
-		b.must(writeJSON(b.path("sessions.json"), a))
+		b.writeAside(a)
 	}
-	// forgets runs what a daemon leaves behind until it ends.
+	// forgets runs the process that a daemon leaves behind until it ends.
 	forgets := func(words ...string) *netlab.Proc {
 		t.Helper()
-		p, err := b.scene.Box.StartCmd(program(append([]string{"forget", "--socket", b.socket()}, words...)...))
+		p, err := b.scene.Box.StartCmd(program(append([]string{"forget", "--socket", b.Socket}, words...)...))
 		b.must(err)
 		return p
 	}
@@ -187,7 +188,7 @@ func TestForget(t *testing.T) {
 		t.Error("a running daemon has somebody wait for its end")
 	}
 
-	// Nobody comes.
+	// No daemon starts.
 	b.stop()
 	if b.forgetter() == 0 {
 		t.Fatal("nobody waits")
@@ -198,10 +199,10 @@ func TestForget(t *testing.T) {
 	there(false, "leases", "sessions.json")
 	b.restart()
 	b.sessions(0)
-	b.held(r)
+	b.blocked(r)
 	b.newcomer(r)
 
-	// Another daemon comes, who waited goes.
+	// Another daemon starts, and the waiting process exits.
 	b.stop()
 	pid := b.forgetter()
 	b.restart()
@@ -213,8 +214,8 @@ func TestForget(t *testing.T) {
 		return nil
 	})
 
-	// While a daemon runs nothing is removed.
-	b.must(writeJSON(b.path("sessions.json"), asideFile{}))
+	// While a daemon runs nothing is deleted.
+	b.writeAside(asideFile{})
 	p := forgets()
 	b.waitSound()
 	b.must(os.Remove(b.path("sessions.json")))
@@ -223,7 +224,7 @@ func TestForget(t *testing.T) {
 	b.must(forgets().Wait()) // nor is there anything to wait for
 	there(true, "leases")
 
-	// It waits for as long as it is told, and not beyond a boot.
+	// It waits for the given time, and not beyond a boot.
 	for _, is := range []struct {
 		after  string
 		change func(*asideFile)
@@ -241,7 +242,7 @@ func TestForget(t *testing.T) {
 		b.restart()
 	}
 
-	// Where the folder is removed there is nothing to wait for.
+	// If the folder is removed there is nothing to wait for.
 	b.stop()
 	b.must(os.RemoveAll(b.path("")))
 	b.waitProcesses("")
@@ -255,7 +256,7 @@ func TestForget(t *testing.T) {
 	}
 }
 
-// TestNoUser: without dnsmasq's user the box says what is missing, and goes on when it is there.
+// TestNoUser: without dnsmasq's user the box reports it, and works once the user exists.
 func TestNoUser(t *testing.T) {
 	t.Parallel()
 	b := newScene(t, settings{}, netlab.Options{})
@@ -271,17 +272,17 @@ func TestNoUser(t *testing.T) {
 	b.must(os.WriteFile(passwd, []byte(others.String()), 0o644))
 	b.run("mount", "--bind", passwd, "/etc/passwd")
 	b.start()
-	b.waitStatus("what is missing", func(s appliance.Status) error {
+	b.waitStatus("what is missing", func(s state.Status) error {
 		if all := fmt.Sprint(s.Problems); !strings.Contains(all, "unknown user "+plan.DNSUser) {
 			return errors.New(all)
 		}
 		return nil
 	})
-	if want := "adduser --system --no-create-home " + plan.DNSUser; !strings.Contains(b.said(), want) {
+	if want := "adduser --system --no-create-home " + plan.DNSUser; !strings.Contains(b.Log(), want) {
 		t.Errorf("the daemon does not say %q", want)
 	}
 	b.run("umount", "/etc/passwd")
-	b.waitState(decide.Sharing)
+	b.waitState(state.Sharing)
 	b.waitSound()
 	b.newcomer(b.scene.Residents[0])
 }

@@ -10,11 +10,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/net/dns/dnsmessage"
 
-	"passerelle/appliance/decide"
+	"passerelle/appliance/state"
 	"passerelle/netctl/netlab"
 )
 
-// Types of records that dnsmessage has no word for (RFC 4034).
+// Types of records that dnsmessage does not define (RFC 4034).
 const (
 	typeDS     dnsmessage.Type = 43
 	typeRRSIG  dnsmessage.Type = 46
@@ -22,8 +22,8 @@ const (
 	typeDNSKEY dnsmessage.Type = 48
 )
 
-// signed answers for signed.example as a zone that is signed does: each set of records has a signature, and what is not
-// there is proved, for who asks for that (the DO bit, RFC 3225). The signatures are none: nobody here checks them.
+// signed answers for signed.example like a signed zone: each set of records has a signature, and absence is proved, if
+// requested (the DO bit, RFC 3225). The signatures are dummies: nothing in the test verifies them.
 func signed(otherwise func([]byte) []byte) func([]byte) []byte {
 	name := dnsmessage.MustNewName("signed.example.")
 	return func(packet []byte) []byte {
@@ -82,7 +82,7 @@ func signed(otherwise func([]byte) []byte) func([]byte) []byte {
 	}
 }
 
-// asks has a resident ask the box for signed.example, and returns the reply. A resolver that validates sets DO and CD.
+// asks queries the box for signed.example from a resident, and returns the reply. A validating resolver sets DO and CD.
 func (b *box) asks(r *netlab.Resident, kind dnsmessage.Type, validates bool) (reply dnsmessage.Message) {
 	b.t.Helper()
 	q := dnsmessage.Message{
@@ -116,9 +116,9 @@ func (b *box) asks(r *netlab.Resident, kind dnsmessage.Type, validates bool) (re
 	return reply
 }
 
-// TestSignedNames: what a resolver that validates asks for comes as it was signed, with the proof of what is not there,
-// before a session, in one, and in a pause. So do addresses of IPv6 where no signatures are asked for.
-// Names that lead elsewhere than through the box do not exist. Where every name is the box, there is nothing of another kind.
+// TestSignedNames: a validating resolver gets the records as they were signed, with the proof of absence, before a session,
+// in one, and in a pause. Other resolvers get IPv6 addresses, too. Names that would bypass the box do not exist. Where every
+// name resolves to the box, there are no records of other types.
 func TestSignedNames(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{})
@@ -180,7 +180,7 @@ func TestSignedNames(t *testing.T) {
 	b.configure(settings{more: `hours = "Jan 01 00:00-00:01"`})
 	b.signal(syscall.SIGHUP)
 	b.mustDo("resume")
-	b.waitState(decide.Closed)
+	b.waitState(state.Closed)
 	for _, kind := range kinds {
 		got := b.asks(r, kind, true)
 		if want := kind == dnsmessage.TypeA; got.RCode != dnsmessage.RCodeSuccess || (len(got.Answers) > 0) != want {

@@ -20,23 +20,22 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 
-	"passerelle/appliance"
-	"passerelle/appliance/decide"
+	"passerelle/appliance/state"
 	"passerelle/captive/web"
 	"passerelle/netctl/netlab"
 	"passerelle/netctl/netlab/hostile"
 )
 
-// slice is the tranche of these tests' caps, the smallest there is.
+// slice is the tranche of these tests' caps, the smallest one.
 const slice = 1 << 20
 
-// underWay is the most that crosses a line once it is not shared any more: what was under way, and the box's questions.
+// underWay bounds what crosses the uplink after sharing stopped: packets in flight, and the box's probes.
 const underWay = 300e3
 
-// bigByAddress is bigPage for residents who need no name server for it.
+// bigByAddress is bigPage for residents without DNS.
 var bigByAddress = "http://" + netlab.WebAddr.String() + "/big"
 
-// hungry has the resident download until the test ends, anew when a download broke or hangs.
+// hungry downloads for the resident until the test ends, again when a download broke or hangs.
 func (b *box) hungry(r *netlab.Resident) {
 	var eating sync.WaitGroup
 	ctx := b.t.Context()
@@ -48,7 +47,7 @@ func (b *box) hungry(r *netlab.Resident) {
 	b.t.Cleanup(eating.Wait)
 }
 
-// eat downloads until that breaks or nothing comes any more.
+// eat downloads until that breaks or stalls.
 func eat(ctx context.Context, r *netlab.Resident) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -69,15 +68,15 @@ func eat(ctx context.Context, r *netlab.Resident) {
 	d.Stop() // however it ended
 }
 
-// reload has the daemon take up other settings.
+// reload applies other settings.
 func (b *box) reload(s settings) {
 	b.t.Helper()
-	const taken = "configuration taken up"
-	said := strings.Count(b.said(), taken)
+	const taken = "configuration applied"
+	said := strings.Count(b.Log(), taken)
 	b.configure(s)
 	b.signal(syscall.SIGHUP)
 	wait(b.t, "the other configuration", func() error {
-		if strings.Count(b.said(), taken) <= said {
+		if strings.Count(b.Log(), taken) <= said {
 			return errors.New("the log does not say so")
 		}
 		return nil
@@ -96,9 +95,9 @@ func (b *box) granted() (rules []string) {
 }
 
 // carries waits until the line has carried so many bytes, and returns the status then.
-func (b *box) carries(bytes uint64) appliance.Status {
+func (b *box) carries(bytes uint64) state.Status {
 	b.t.Helper()
-	return b.waitStatus(fmt.Sprintf("%d bytes", bytes), func(s appliance.Status) error {
+	return b.waitStatus(fmt.Sprintf("%d bytes", bytes), func(s state.Status) error {
 		if s.Donations[0].Used < bytes {
 			return fmt.Errorf("%s: %s; %+v", s.State, s.Why, s.Donations[0])
 		}
@@ -106,35 +105,35 @@ func (b *box) carries(bytes uint64) appliance.Status {
 	})
 }
 
-// waitSpent waits until the cap is spent and nothing that would carry a packet is left in the kernel: an account may
-// count as spent for a moment while more is taken back than was used.
-func (b *box) waitSpent() appliance.Status {
+// waitSpent waits until the cap is spent and no rule that passes packets is left in the kernel: an account may count as
+// spent for a moment while more is revoked than was used.
+func (b *box) waitSpent() state.Status {
 	b.t.Helper()
-	return b.waitStatus("the end of the cap", func(s appliance.Status) error {
-		if s.State != decide.Exhausted || s.Donations[0].Granted >= 64<<10 {
+	return b.waitStatus("the end of the cap", func(s state.Status) error {
+		if s.State != state.Exhausted || s.Donations[0].Granted >= 64<<10 {
 			return fmt.Errorf("%s: %s; %+v", s.State, s.Why, s.Donations[0])
 		}
 		return nil
 	})
 }
 
-// within fails the test unless the line has carried at most the cap. It logs the sums.
+// within fails the test unless the line has carried at most the cap. It logs the figures.
 func (b *box) within(limit uint64, when string) (counted uint64) {
 	b.t.Helper()
 	counted = b.counted(b.scene.Lenders[0])
-	s, err := b.status()
+	s, err := b.Status(b.t.Context())
 	b.must(err)
 	d := s.Donations[0]
 	b.t.Logf("%s: %d of %d bytes crossed the line, %d count as used, %d are over, the margin is %d",
-		when, counted, limit, d.Used, d.Over, d.Margin)
+		when, counted, limit, d.Used, d.Overage, d.Margin)
 	if counted > limit {
 		b.t.Errorf("%s: %d bytes crossed the line of a cap of %d", when, counted, limit)
 	}
 	return counted
 }
 
-// TestPromiseOutlivesKills: killed again and again while residents download, also while it starts, the daemon lets no
-// more than the cap cross the line, and loses less than a tranche of the gift.
+// TestPromiseOutlivesKills: with repeated kills while residents download, also during a start, no more than the cap crosses
+// the uplink, and less than a tranche of the gift is lost.
 func TestPromiseOutlivesKills(t *testing.T) {
 	t.Parallel()
 	const limit, kills = 60e6, 50
@@ -154,8 +153,8 @@ func TestPromiseOutlivesKills(t *testing.T) {
 		last = b.counted(b.scene.Lenders[0])
 		b.start()
 		if random.IntN(3) == 0 {
-			b.waitStatus("a daemon that has begun", func(s appliance.Status) error {
-				if s.State == decide.Starting {
+			b.waitStatus("a daemon that has begun", func(s state.Status) error {
+				if s.State == state.Starting {
 					return errors.New(s.Why)
 				}
 				return nil
@@ -172,8 +171,7 @@ func TestPromiseOutlivesKills(t *testing.T) {
 	}
 }
 
-// tunnels joins a resident, who is not admitted, and has him fetch what he can through names, over UDP and TCP, until the test
-// ends.
+// tunnels joins a captive resident, who transfers what it can through DNS, over UDP and TCP, until the test ends.
 func (b *box) tunnels(r *netlab.Resident) {
 	b.t.Helper()
 	b.join(r)
@@ -181,7 +179,7 @@ func (b *box) tunnels(r *netlab.Resident) {
 	for i := range text {
 		text[i] = strings.Repeat("x", 250)
 	}
-	b.scene.Internet.Names.Answer("huge.example", func(dnsmessage.Question) []dnsmessage.ResourceBody {
+	b.scene.Internet.Names.Handle("huge.example", func(dnsmessage.Question) []dnsmessage.ResourceBody {
 		return []dnsmessage.ResourceBody{&dnsmessage.TXTResource{TXT: text}}
 	})
 	server := netip.AddrPortFrom(netip.MustParsePrefix(boxPrefix).Addr(), 53)
@@ -189,15 +187,15 @@ func (b *box) tunnels(r *netlab.Resident) {
 	var running sync.WaitGroup
 	running.Go(func() { hostile.TunnelTCP(ctx, r.Host, server, "huge.example") })
 	running.Go(func() {
-		if err := hostile.FloodNames(ctx, r.Host, server, 100, dnsmessage.TypeTXT, "huge.example"); err != nil {
+		if err := hostile.FloodDNS(ctx, r.Host, server, 100, dnsmessage.TypeTXT, "huge.example"); err != nil {
 			b.t.Error(err)
 		}
 	})
 	b.t.Cleanup(func() { cancel(); running.Wait() })
 }
 
-// pour has the internet send the resident datagrams, at the rate in bit/s, whoever hears them, until the returned
-// function is called. heard is the bytes of the packets that came, without link headers.
+// pour sends datagrams from the internet to the resident, at the rate in bit/s, received or not, until the returned function
+// is called. heard counts the bytes of the received packets, without link headers.
 func (b *box) pour(r *netlab.Resident, rate int) (heard *atomic.Int64, stop func()) {
 	b.t.Helper()
 	const size, headers, step = 1200, 28, 5 * time.Millisecond
@@ -236,7 +234,7 @@ func (b *box) pour(r *netlab.Resident, rate int) (heard *atomic.Int64, stop func
 			case <-tick.C:
 			}
 			for range rate / 8 / (size + headers) / int(time.Second/step) {
-				source.WriteTo(datagram, from) // refused at its end: this sender does not care
+				source.WriteTo(datagram, from) // this sender ignores a refusal
 			}
 		}
 	})
@@ -250,8 +248,8 @@ func (b *box) pour(r *netlab.Resident, rate int) (heard *atomic.Int64, stop func
 	return heard, stop
 }
 
-// TestSenderThatDoesNotStop: of what is poured into the line after the cut nothing is forwarded, all is booked and
-// told, and more is kept free the next time.
+// TestSenderThatDoesNotStop: traffic that keeps arriving on the uplink after the cut is not forwarded, but counted and
+// reported, and the margin is larger the next time.
 func TestSenderThatDoesNotStop(t *testing.T) {
 	t.Parallel()
 	const limit, next = 12e6, 30e6
@@ -259,7 +257,7 @@ func TestSenderThatDoesNotStop(t *testing.T) {
 	b := newBox(t, given, netlab.Options{})
 	r, line := b.scene.Residents[0], b.scene.Lenders[0]
 	b.newcomer(r)
-	started, err := b.status()
+	started, err := b.Status(b.t.Context())
 	b.must(err)
 	forwarded := func() int64 {
 		_, tx, err := b.scene.Box.Counters("wlan0")
@@ -271,13 +269,13 @@ func TestSenderThatDoesNotStop(t *testing.T) {
 	heard, stop := b.pour(r, 24e6)
 	b.waitSpent()
 	atCut := heard.Load()
-	over := b.waitStatus("what comes all the same", func(s appliance.Status) error {
-		if s.Donations[0].Over < 2e6 {
+	over := b.waitStatus("what comes all the same", func(s state.Status) error {
+		if s.Donations[0].Overage < 2e6 {
 			return fmt.Errorf("%+v", s.Donations[0])
 		}
 		return nil
 	}).Donations[0]
-	if out := b.mustDo("status"); !strings.Contains(out, "crossed the line beyond the cap") {
+	if out := b.mustDo("status"); !strings.Contains(out, "were used beyond the cap") {
 		t.Errorf("status does not say how much was over:\n%s", out)
 	}
 	if now := heard.Load(); now > limit || now-atCut > limit/100 {
@@ -291,15 +289,15 @@ func TestSenderThatDoesNotStop(t *testing.T) {
 	}
 	stop()
 	var counted uint64
-	booked := b.waitStatus("all to be booked", func(s appliance.Status) error {
+	booked := b.waitStatus("all to be booked", func(s state.Status) error {
 		counted = b.counted(line)
-		if d := s.Donations[0]; d.Used < counted-counted/1000 || d.Used > counted+counted/20 || d.Over != d.Used-d.Cap {
+		if d := s.Donations[0]; d.Used < counted-counted/1000 || d.Used > counted+counted/20 || d.Overage != d.Used-d.Cap {
 			return fmt.Errorf("%d bytes crossed the line, %+v", counted, d)
 		}
 		return nil
 	}).Donations[0]
 	t.Logf("%d bytes crossed the line of a cap of %d, %d were forwarded, %d booked, %d over; the margin was %d, is %d",
-		counted, int(limit), heard.Load(), booked.Used, booked.Over, started.Donations[0].Margin, booked.Margin)
+		counted, int(limit), heard.Load(), booked.Used, booked.Overage, started.Donations[0].Margin, booked.Margin)
 
 	b.kill()
 	b.start()
@@ -309,7 +307,7 @@ func TestSenderThatDoesNotStop(t *testing.T) {
 	}
 	given.cap = "30MB"
 	b.reload(given)
-	if s := b.waitState(decide.Sharing); s.Donations[0].Margin <= booked.Margin {
+	if s := b.waitState(state.Sharing); s.Donations[0].Margin <= booked.Margin {
 		t.Errorf("with a larger cap the margin is %d", s.Donations[0].Margin)
 	}
 	free := int64(next) - int64(counted)
@@ -323,8 +321,8 @@ func TestSenderThatDoesNotStop(t *testing.T) {
 	}
 }
 
-// TestPromiseReplugged: the line's counter begins anew each time its interface is plugged in, with the daemon dead or
-// alive, and the promise holds.
+// TestPromiseReplugged: the interface's counter restarts at zero each time it is plugged in, with or without a daemon, and
+// the cap holds.
 func TestPromiseReplugged(t *testing.T) {
 	t.Parallel()
 	const limit, times = 40e6, 6
@@ -343,8 +341,8 @@ func TestPromiseReplugged(t *testing.T) {
 		if dead {
 			b.start()
 		}
-		b.waitStatus("the line, or its end", func(s appliance.Status) error {
-			if s.State != decide.Sharing && s.State != decide.Exhausted {
+		b.waitStatus("the line, or its end", func(s state.Status) error {
+			if s.State != state.Sharing && s.State != state.Exhausted {
 				return fmt.Errorf("%s: %s", s.State, s.Why)
 			}
 			return nil
@@ -352,7 +350,7 @@ func TestPromiseReplugged(t *testing.T) {
 	}
 	s := b.waitSpent()
 	counted := b.within(limit, "plugged in again six times")
-	// Each time, what was promised beside the tranches counts as used: for what is under way, and for what rules miss.
+	// Each time, the reserved amounts besides the tranches count as used: for packets in flight, and for what rules miss.
 	if lost := limit - int64(counted) - int64(s.Donations[0].Margin); lost > slice+times*2e6 {
 		t.Errorf("%d bytes of the gift are lost", lost)
 	} else {
@@ -360,7 +358,7 @@ func TestPromiseReplugged(t *testing.T) {
 	}
 }
 
-// TestCapChanges: in mid-period no change of the cap forgives what was used.
+// TestCapChanges: a change of the cap within the period forgives no usage.
 func TestCapChanges(t *testing.T) {
 	t.Parallel()
 	given := settings{cap: "40MB", data: "0", down: "20mbit"}
@@ -373,12 +371,18 @@ func TestCapChanges(t *testing.T) {
 		given.cap = size
 		b.reload(given)
 	}
+	// above returns a cap that leaves so much after what has crossed the line, in kB and in bytes.
+	above := func(more uint64) (size string, bytes uint64) {
+		t.Helper()
+		kB := (b.counted(b.scene.Lenders[0]) + more) / 1000
+		return fmt.Sprintf("%dkB", kB), kB * 1000
+	}
 	overspent := func() {
 		t.Helper()
 		before := b.counted(b.scene.Lenders[0])
 		s := b.waitSpent()
-		b.held(r)
-		if d := s.Donations[0]; d.Over == 0 || d.Left != 0 {
+		b.blocked(r)
+		if d := s.Donations[0]; d.Overage == 0 || d.Left != 0 {
 			t.Errorf("%+v", d)
 		}
 		wait(t, "the kernel to hold nothing", func() error {
@@ -395,35 +399,37 @@ func TestCapChanges(t *testing.T) {
 	b.carries(10e6)
 	become("8MB")
 	overspent()
-	become("20MB")
-	b.waitState(decide.Sharing)
+	size, bytes := above(10e6)
+	become(size)
+	b.waitState(state.Sharing)
 	b.waitSpent()
-	b.within(20e6, "raised to 20 MB")
+	b.within(bytes, "raised by 10 MB")
 
 	become("0")
-	b.waitState(decide.Sharing)
+	b.waitState(state.Sharing)
 	b.carries(30e6)
 	become("25MB")
 	overspent()
 	become("0")
-	b.waitState(decide.Sharing)
+	b.waitState(state.Sharing)
 	b.carries(b.counted(b.scene.Lenders[0]) + 3e6)
-	become("60MB")
-	b.waitState(decide.Sharing)
+	size, bytes = above(15e6)
+	become(size)
+	b.waitState(state.Sharing)
 	s := b.waitSpent()
-	counted := b.within(60e6, "with no cap, and then 60 MB")
-	if lost := 60e6 - int64(counted) - int64(s.Donations[0].Margin); lost > slice {
+	counted := b.within(bytes, "with no cap, and then with one")
+	if lost := int64(bytes) - int64(counted) - int64(s.Donations[0].Margin); lost > slice {
 		t.Errorf("%d bytes of the gift are lost", lost)
 	}
 }
 
-// unwritable fails the test unless the daemon shares nothing and says that it cannot write, in these words, while its
-// pages are there.
+// unwritable fails the test unless the daemon shares nothing and reports that it cannot write, with this reason, while its
+// pages are available.
 func (b *box) unwritable(r *netlab.Resident, why string) {
 	b.t.Helper()
-	b.waitStatus("the reason "+why, func(s appliance.Status) error {
-		said := strings.Contains(s.Why, "cannot be written down") && strings.Contains(s.Why, why)
-		if s.State != decide.Offline || !said {
+	b.waitStatus("the reason "+why, func(s state.Status) error {
+		said := strings.Contains(s.Why, "cannot be written") && strings.Contains(s.Why, why)
+		if s.State != state.Offline || !said {
 			return fmt.Errorf("%s: %s", s.State, s.Why)
 		}
 		return nil
@@ -431,22 +437,22 @@ func (b *box) unwritable(r *netlab.Resident, why string) {
 	if out := b.mustDo("status"); !strings.HasPrefix(out, "offline: ") || !strings.Contains(out, why) {
 		b.t.Errorf("status does not say %q:\n%s", why, out)
 	}
-	b.held(r)
+	b.blocked(r)
 	b.shows(r, "offline.title")
 }
 
-// TestStateFull: with no room to begin the accounts no capped line is shared, the pages are there, and with room again
-// the box shares by itself.
+// TestStateFull: without space to start the accounts no capped donation is shared, the pages are available, and with space
+// again the box shares by itself.
 func TestStateFull(t *testing.T) {
 	t.Parallel()
 	const limit = 25e6
 	given := settings{cap: "30MB", data: "0", down: "30mbit"}
 	b := newScene(t, given, netlab.Options{})
 	r := b.scene.Residents[0]
-	b.run("mkdir", "-p", b.state)
-	b.run("mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", b.state)
-	fill := func() { b.run("sh", "-c", "cat /dev/zero > "+b.state+"/ballast; true") }
-	empty := func() { b.run("rm", b.state+"/ballast") }
+	b.run("mkdir", "-p", b.State)
+	b.run("mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", b.State)
+	fill := func() { b.run("sh", "-c", "cat /dev/zero > "+b.State+"/ballast; true") }
+	empty := func() { b.run("rm", b.State+"/ballast") }
 	const full = "no space left on device"
 
 	fill()
@@ -459,7 +465,7 @@ func TestStateFull(t *testing.T) {
 	given.cap = "25MB"
 	b.reload(given)
 	empty()
-	if s := b.waitState(decide.Sharing); s.Donations[0].Cap != limit {
+	if s := b.waitState(state.Sharing); s.Donations[0].Cap != limit {
 		t.Errorf("the cap is %d, as before the disk was full", s.Donations[0].Cap)
 	}
 	b.mustDo("clock", "--confirm")
@@ -467,7 +473,7 @@ func TestStateFull(t *testing.T) {
 	b.hungry(r)
 	b.carries(4e6)
 
-	// The file that is there needs no more room: a disk that others fill does not end the sharing.
+	// The existing file needs no more space: a disk that others fill does not end sharing.
 	fill()
 	b.carries(12e6)
 	b.kill()
@@ -479,25 +485,25 @@ func TestStateFull(t *testing.T) {
 	}
 }
 
-// TestStateReadOnly: as the kernel does with a card that fails, the file system becomes read-only.
+// TestStateReadOnly: the file system becomes read-only, as the kernel does on a failing card.
 func TestStateReadOnly(t *testing.T) {
 	t.Parallel()
 	const limit = 30e6
 	b := newScene(t, settings{cap: "30MB", data: "0", down: "30mbit"}, netlab.Options{})
 	r := b.scene.Residents[0]
-	b.run("mkdir", "-p", b.state)
+	b.run("mkdir", "-p", b.State)
 	card := b.scene.Box.Path("/card")
 	b.must(os.WriteFile(card, nil, 0o600))
 	b.must(os.Truncate(card, 8<<20))
 	b.run("mkfs.ext4", "-q", card)
-	b.run("mount", "-o", "loop,errors=remount-ro", card, b.state)
+	b.run("mount", "-o", "loop,errors=remount-ro", card, b.State)
 	b.start()
-	b.waitState(decide.Sharing)
+	b.waitState(state.Sharing)
 	b.mustDo("clock", "--confirm")
 	b.newcomer(r)
 	b.hungry(r)
 	b.carries(4e6)
-	b.run("mount", "-o", "remount,abort", b.state)
+	b.run("mount", "-o", "remount,abort", b.State)
 	b.unwritable(r, "") // "read-only file system" or "input/output error"
 	b.within(limit, "with a card that failed")
 	b.kill()
@@ -506,7 +512,7 @@ func TestStateReadOnly(t *testing.T) {
 	b.within(limit, "with a card that failed, and a crash")
 }
 
-// TestLedgerDamaged: a file that cannot be read is kept, what it said counts as spent, and that is said.
+// TestLedgerDamaged: an unreadable file is kept, its caps count as spent, and that is reported.
 func TestLedgerDamaged(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{cap: "60MB", data: "0", down: "20mbit"}, netlab.Options{})
@@ -515,7 +521,7 @@ func TestLedgerDamaged(t *testing.T) {
 	b.hungry(r)
 	b.carries(2e6)
 	b.kill()
-	file := filepath.Join(b.state, ledgerFile)
+	file := filepath.Join(b.State, "ledger.db")
 	rubbish := bytes.Repeat([]byte("rubbish "), 4096)
 	b.must(os.WriteFile(file, rubbish, 0o600))
 	b.start()
@@ -527,7 +533,7 @@ func TestLedgerDamaged(t *testing.T) {
 		if out := b.mustDo("status"); !strings.Contains(out, "the account was lost") || !strings.Contains(out, ".damaged-") {
 			t.Errorf("status does not say what happened:\n%s", out)
 		}
-		b.held(r)
+		b.blocked(r)
 		if rules := b.granted(); len(rules) > 0 {
 			t.Errorf("the kernel still holds %q", rules)
 		}
@@ -542,14 +548,14 @@ func TestLedgerDamaged(t *testing.T) {
 	if text, err := os.ReadFile(aside[0]); err != nil || !bytes.Equal(text, rubbish) {
 		t.Errorf("what is set aside is not what was there: %v", err)
 	}
-	if !strings.Contains(b.said(), aside[0]) || !strings.Contains(b.said(), "level=ERROR") {
+	if !strings.Contains(b.Log(), aside[0]) || !strings.Contains(b.Log(), "level=ERROR") {
 		t.Errorf("the log does not name %s", aside[0])
 	}
 }
 
-// TestLedgerNewer: accounts of a form that only a newer version reads are set aside as they are. Lines with a cap rest,
-// those without are shared, the pages are there, and it is said why. The version that reads them goes on from them. Those of
-// the next form are read at once.
+// TestLedgerNewer: a ledger of a format that only a newer version reads is renamed unchanged. Capped donations rest, those
+// without a cap are shared, the pages are available, and the reason is reported. The newer version continues from it. A
+// ledger of the next format is read at once.
 func TestLedgerNewer(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{more: `
@@ -561,8 +567,8 @@ priority = 2
 `}, netlab.Options{Uplinks: 2})
 	r := b.scene.Residents[0]
 	b.newcomer(r)
-	file := filepath.Join(b.state, ledgerFile)
-	// version makes a file be of another version, and returns it.
+	file := filepath.Join(b.State, "ledger.db")
+	// version changes a file's version, and returns it.
 	version := func(file string, from, to byte) []byte {
 		t.Helper()
 		text, err := os.ReadFile(file)

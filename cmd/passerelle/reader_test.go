@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -16,13 +17,14 @@ import (
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 
-	"passerelle/appliance/decide"
+	"passerelle/appliance/daemon"
+	"passerelle/appliance/state"
 	"passerelle/captive/web"
 	"passerelle/netctl/netlab"
 	"passerelle/netctl/netlab/labtest"
 )
 
-// reader is a resident with a browser, which runs in the resident's namespace.
+// reader is a resident with a browser in the resident's namespace.
 type reader struct {
 	*box
 	ctx context.Context // the browser's tab
@@ -45,7 +47,7 @@ func (b *box) reader(r *netlab.Resident) reader {
 		}
 		return reply.Body.Close()
 	})
-	// Not the test's context: that is over before its cleanups, and the tab shall be closed in order.
+	// Not the test's context, which ends before its cleanups: the tab must be closed cleanly.
 	ctx, cancelTime := context.WithTimeout(context.Background(), 4*patience)
 	ctx, cancelBrowser := chromedp.NewRemoteAllocator(ctx, "http://"+exposed.String())
 	ctx, cancel := chromedp.NewContext(ctx)
@@ -58,7 +60,7 @@ func (b *box) reader(r *netlab.Resident) reader {
 	return reader{b, ctx}
 }
 
-// browse has the browser do something, within a time in which everything is done.
+// browse runs browser actions within a time limit.
 func (r reader) browse(what string, actions ...chromedp.Action) {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.ctx, patience/2)
@@ -68,14 +70,14 @@ func (r reader) browse(what string, actions ...chromedp.Action) {
 	}
 }
 
-// eval returns what a JavaScript expression is on the page that is shown.
+// eval returns the value of a JavaScript expression on the current page.
 func (r reader) eval(expression string) (value string) {
 	r.t.Helper()
 	r.browse(expression, chromedp.Evaluate("String("+expression+")", &value))
 	return value
 }
 
-// follow presses a link or button, and waits for the page behind it.
+// follow clicks a link or button, and waits for the next page.
 func (r reader) follow(selector string) {
 	r.t.Helper()
 	r.browse("mark the page", chromedp.Evaluate("void (window.before = true)", nil))
@@ -90,7 +92,7 @@ func (r reader) follow(selector string) {
 	})
 }
 
-// says fails the test unless what the selector finds has the text.
+// says fails the test unless the selected element has the text.
 func (r reader) says(selector, want string) {
 	r.t.Helper()
 	got := r.eval(fmt.Sprintf("document.querySelector(%q)?.textContent", selector))
@@ -99,7 +101,7 @@ func (r reader) says(selector, want string) {
 	}
 }
 
-// plain is a text without what only sets it: marks of direction and kinds of space.
+// plain is a text without typesetting: direction marks and kinds of space.
 func plain(s string) string {
 	s = strings.Map(func(c rune) rune {
 		if c >= 0x2066 && c <= 0x2069 {
@@ -110,9 +112,9 @@ func plain(s string) string {
 	return strings.Join(strings.Fields(strings.NewReplacer(" ", " ", " ", " ").Replace(s)), " ")
 }
 
-// TestReader: in three languages, with scripts and without, a resident is led to the first page by the phone's own probe,
-// gets online in one press, is told where to come back to, reads a lesson, looks at its pictures, finds another in spite
-// of a typo, prints it, and changes the language. When the internet is gone the lessons are there.
+// TestReader: in three languages, with and without scripts, a resident is redirected to the first page by the phone's own
+// probe, gets online in one press, sees the address to come back to, reads a lesson, looks at its pictures, finds another in
+// spite of a typing error, prints it, and changes the language. Without internet the lessons are still available.
 func TestReader(t *testing.T) {
 	labtest.Root(t, "chromium")
 	t.Parallel()
@@ -121,6 +123,7 @@ func TestReader(t *testing.T) {
 	resident := b.scene.Residents[0]
 	b.join(resident)
 	r := b.reader(resident)
+	words := web.NewCatalog(daemon.Shares("", slog.New(slog.DiscardHandler), nil)...)
 	for _, test := range []struct{ language, other, typo, finds string }{
 		{"fr", "en", "mot de pase", "/tutorials/mots-de-passe"},
 		{"en", "ar", "pasword", "/tutorials/mots-de-passe"},
@@ -130,14 +133,14 @@ func TestReader(t *testing.T) {
 			r.browse("prepare",
 				emulation.SetScriptExecutionDisabled(!scripts), chromedp.EmulateViewport(360, 740),
 				network.SetExtraHTTPHeaders(network.Headers{"Accept-Language": test.language}))
-			r.visit(web.Language(test.language), web.Language(test.other), test.typo, test.finds)
+			r.visit(words.Language(test.language), words.Language(test.other), test.typo, test.finds)
 		}
 	}
 	b.admit(resident)
 	shots := os.Getenv("SCREENSHOTS")
 	r.shoot(shots, "session")
 	b.must(b.scene.Lenders[0].Unplug())
-	b.waitState(decide.Offline)
+	b.waitState(state.Offline)
 	for _, code := range []string{"fr", "en", "ar"} {
 		r.browse("open the first page", chromedp.Navigate("http://partage.internal/?lang="+code))
 		r.says("h1", web.Language(code).T("offline.title"))
@@ -151,7 +154,7 @@ func TestReader(t *testing.T) {
 	r.shoot(shots, "offline")
 }
 
-// visit is what a resident does who has no session, and has none afterwards.
+// visit is what a resident without a session does, who has none afterwards.
 func (r reader) visit(words, other *web.Words, typo, finds string) {
 	t := r.t
 	t.Helper()
@@ -228,7 +231,7 @@ func (r reader) inLanguage(w *web.Words) {
 
 var pdfPage = regexp.MustCompile(`/Type\s*/Page\b[^s]`)
 
-// printed returns on how many sheets of A4 the page is printed.
+// printed returns the number of A4 pages that the page prints on.
 func (r reader) printed() (pages int) {
 	r.t.Helper()
 	r.browse("print", chromedp.ActionFunc(func(ctx context.Context) error {
@@ -240,8 +243,8 @@ func (r reader) printed() (pages int) {
 	return pages
 }
 
-// shoot takes pictures of what residents see now, in widths and colours that they have, for people to look at. They go to
-// a folder, if there is one.
+// shoot takes screenshots of the residents' current page in common widths and colours, for people to check, if a folder is
+// given.
 func (r reader) shoot(folder, when string) {
 	r.t.Helper()
 	if folder == "" {

@@ -10,12 +10,11 @@ import (
 	"testing"
 	"time"
 
-	"passerelle/appliance"
-	"passerelle/appliance/decide"
+	"passerelle/appliance/state"
 	"passerelle/netctl/netlab"
 )
 
-// hammered sends the daemon SIGHUP all the time, until f returns.
+// hammered keeps sending SIGHUP to the daemon until f returns.
 func (b *box) hammered(f func()) {
 	b.t.Helper()
 	ctx, stop := context.WithCancel(b.t.Context())
@@ -24,7 +23,7 @@ func (b *box) hammered(f func()) {
 		tick := time.NewTicker(time.Millisecond)
 		defer tick.Stop()
 		n := 0
-		for b.proc.Signal(syscall.SIGHUP) == nil {
+		for b.Proc.Signal(syscall.SIGHUP) == nil {
 			n++
 			select {
 			case <-ctx.Done():
@@ -39,31 +38,31 @@ func (b *box) hammered(f func()) {
 	stop()
 	n := <-sent
 	if n < 0 {
-		b.t.Fatalf("SIGHUP ended the daemon: %v", b.proc.Wait())
+		b.t.Fatalf("SIGHUP ended the daemon: %v", b.Proc.Wait())
 	}
 	b.t.Logf("SIGHUP was sent %d times", n)
 }
 
-// TestHangups: a SIGHUP at any moment ends no daemon, and what it asks for is done; SIGTERM during a restart ends it well.
-// Its paths are relative to where it is started.
+// TestHangups: a SIGHUP at any moment ends no daemon, and the reload happens; SIGTERM during a restart ends it cleanly. Its
+// paths are relative to its first working directory.
 func TestHangups(t *testing.T) {
 	t.Parallel()
 	b := newScene(t, settings{}, netlab.Options{})
-	b.dir = filepath.Dir(b.config)
+	b.dir = filepath.Dir(b.Config)
 	relative := func(path string) string {
 		path, err := filepath.Rel(b.dir, path)
 		b.must(err)
 		return path
 	}
-	b.proc = b.launch("--config", relative(b.config), "--state", relative(b.state), "--socket", relative(b.socket()))
-	wait(t, "the daemon to begin", func() error { // the process alone, before main, is still ended
+	b.Proc = b.launch("--config", relative(b.Config), "--state", relative(b.State), "--socket", relative(b.Socket))
+	wait(t, "the daemon to begin", func() error { // before main, SIGHUP still ends the process
 		_, err := os.Stat(b.path("lock"))
 		return err
 	})
 	at := func(address string) {
 		t.Helper()
-		b.waitStatus("the network "+address, func(s appliance.Status) error {
-			if s.State != decide.Sharing || s.Hotspot.Address != address {
+		b.waitStatus("the network "+address, func(s state.Status) error {
+			if s.State != state.Sharing || s.Hotspot.Address != address {
 				return fmt.Errorf("%s at %s: %s", s.State, s.Hotspot.Address, s.Why)
 			}
 			return nil
@@ -79,10 +78,10 @@ func TestHangups(t *testing.T) {
 	b.waitSound()
 
 	b.configure(settings{})
-	restarts := strings.Count(b.said(), "restarting")
+	restarts := strings.Count(b.Log(), "restarting")
 	b.signal(syscall.SIGHUP)
 	wait(t, "another restart", func() error {
-		if strings.Count(b.said(), "restarting") <= restarts {
+		if strings.Count(b.Log(), "restarting") <= restarts {
 			return fmt.Errorf("it has restarted %d times", restarts)
 		}
 		return nil

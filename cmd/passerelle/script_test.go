@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -12,11 +14,11 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// machineSeen names the file of the machine that the program sees instead of the one that the tests run on.
+// machineSeen names the file with the machine that the program uses instead of the test machine.
 const machineSeen = "PASSERELLE_TEST_MACHINE"
 
-// readMachine reads a machine as JSON. One without a file has no interface.
-func readMachine(path string) (m machine, err error) {
+// machineFromFile reads a machine as JSON. A missing file is a machine without interfaces.
+func machineFromFile(path string) (m machine, err error) {
 	file, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return m, nil
@@ -30,18 +32,47 @@ func readMachine(path string) (m machine, err error) {
 	return m, d.Decode(&m)
 }
 
-// TestScripts plays testdata/script: the command line as a technician meets it, without a box, on the machine that is
-// written in the file machine.json.
+// TestScripts runs testdata/script: the command line without a box, on the machine in machine.json.
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir:  "testdata/script",
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "card": card, "install": install},
 	})
 }
 
-// exits is the scripts' command `exits STATUS WORDS...`: the program must end with that status. What it says is in
-// the files out and err.
+// cardSeen has the slot that the program's machine was started from, "" for a machine without a card.
+const cardSeen = "PASSERELLE_TEST_SLOT"
+
+// cardFile is the scripts' card; its partitions are the files beside it.
+const cardFile = "card0"
+
+// card is the scripts' command `card SLOT`: the machine was started from that slot of the card.
+func card(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: card SLOT")
+	}
+	ts.Setenv(cardSeen, args[0])
+	for name, size := range map[string]int64{cardFile: 3 << 20, cardFile + "p2": 0, cardFile + "p3": 0} {
+		f, err := os.OpenFile(ts.MkAbs(name), os.O_RDWR|os.O_CREATE, 0o600)
+		ts.Check(err)
+		if info, err := f.Stat(); err == nil && info.Size() == 0 {
+			ts.Check(f.Truncate(size))
+		}
+		ts.Check(f.Close())
+	}
+}
+
+// install is the scripts' command `install PARTITION`: there is something in it.
+func install(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: install PARTITION")
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte("hsqs"), 0o600))
+}
+
+// exits is the scripts' command `exits STATUS ARGUMENTS...`: the program must end with that status. Its output is in the
+// files out and err.
 func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
 		ts.Fatalf("usage: exits STATUS WORDS...")
@@ -53,7 +84,7 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	defer errs.Close()
 	cmd := exec.Command(os.Args[0], args[1:]...)
-	cmd.Env = append(os.Environ(), asProgram+"=1", machineSeen+"="+ts.MkAbs("machine.json"))
+	cmd.Env = append(os.Environ(), asProgram+"=1", machineSeen+"="+ts.MkAbs("machine.json"), cardSeen+"="+ts.Getenv(cardSeen))
 	cmd.Dir, cmd.Stdout, cmd.Stderr = ts.Getenv("WORK"), out, errs
 	got := 0
 	var exit *exec.ExitError
@@ -65,4 +96,9 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if strconv.Itoa(got) != args[0] {
 		ts.Fatalf("passerelle %q exits %d, want %s", args[1:], got, args[0])
 	}
+}
+
+// runMain runs one command and returns the exit status.
+func runMain(ctx context.Context, args []string, out, errs io.Writer) int {
+	return (&cli{out: out, err: errs, machine: readMachine, card: findCard}).main(ctx, args)
 }

@@ -8,13 +8,13 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	"passerelle/appliance"
-	"passerelle/appliance/decide"
+	"passerelle/appliance/state"
 	"passerelle/netctl/netlab"
 )
 
@@ -27,17 +27,17 @@ func TestResidentGoesOnlineAndBack(t *testing.T) {
 	}
 	b.scene.Internet.Names.Set("connectivitycheck.gstatic.com", netlab.WebAddr)
 
-	// The phone's probe leads to the sign-in page, until the press; then it reaches whom it asks.
+	// The phone's probe is redirected to the sign-in page until the press; then it reaches the internet.
 	reply, err := r.Get(t.Context(), probe)
 	b.must(err)
 	if reply.Status != http.StatusFound || reply.Header.Get("Location") != portal+"/" {
 		t.Fatalf("a probe before admission: %d to %q, want a redirect to the first page", reply.Status, reply.Header.Get("Location"))
 	}
-	b.held(r)
+	b.blocked(r)
 	b.admit(r)
 	reply, err = r.Get(t.Context(), probe)
 	b.must(err)
-	if reply.Status != http.StatusNotFound { // of the internet's own server, which has no such page
+	if reply.Status != http.StatusNotFound { // the internet's own server has no such page
 		t.Errorf("a probe after admission: %d, want the internet's own answer", reply.Status)
 	}
 
@@ -49,7 +49,7 @@ func TestResidentGoesOnlineAndBack(t *testing.T) {
 	if err := b.reaches(r); err == nil {
 		t.Error("the internet answers after the end")
 	}
-	b.held(r)
+	b.blocked(r)
 	if reply, err = r.Get(t.Context(), probe); err != nil || reply.Status != http.StatusFound {
 		t.Errorf("a probe after the end: %d, %v, want a redirect", reply.Status, err)
 	}
@@ -59,36 +59,34 @@ func TestResidentGoesOnlineAndBack(t *testing.T) {
 	}
 }
 
-// TestDataOfTheDay: who has used the day's data is told so, and pressing again gives only what is left, also when the
-// daemon crashed or was started again. A while after it was stopped for good, that is forgotten.
+// TestDataOfTheDay: a resident whose daily data is used up is told so, and a new press gives only what is left, also after a
+// crash or a restart of the daemon. Some time after a final stop, the usage is forgotten.
 func TestDataOfTheDay(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{data: "4MB", down: "20mbit"}, netlab.Options{Residents: 2})
 	r, other := b.scene.Residents[0], b.scene.Residents[1]
 	b.newcomer(r)
 	b.newcomer(other)
-	d, err := r.StartDownload(t.Context(), bigPage+"?bytes=1000000")
-	b.must(err)
+	d := b.startDownload(r, bigPage+"?bytes=1000000")
 	<-d.Done()
 	if d.Total() != 1000000 {
 		t.Fatalf("%d bytes came of 1 MB: %v", d.Total(), d.Stop())
 	}
 	b.press(r, "/session/end")
 	b.admit(r)
-	left := int64(*b.mine(r).BytesLeft)
+	left := int64(*b.sessionOf(r).BytesLeft)
 	if left > 3e6 || left < 2e6 {
 		t.Errorf("after 1 of 4 MB, %d bytes are left", left)
 	}
-	// What has come is counted at the device's interface: its program is given nothing of what came after a packet that was
-	// lost.
+	// Received bytes are counted at the device's interface: its program gets nothing after a lost packet.
 	came := -b.received(r)
 	d = b.download(r)
 	b.stopped(d)
 	if came += b.received(r); came > left*21/20 || came < left/2 {
 		t.Errorf("%d bytes came of the %d that were left, %d of them to the program", came, left, d.Total())
 	}
-	b.held(r)
-	b.waitStatus("the end of the session", func(s appliance.Status) error {
+	b.blocked(r)
+	b.waitStatus("the end of the session", func(s state.Status) error {
 		if s.Residents.Sessions != 1 {
 			return fmt.Errorf("%d sessions run", s.Residents.Sessions)
 		}
@@ -97,7 +95,13 @@ func TestDataOfTheDay(t *testing.T) {
 	if reply := b.press(r, "/session"); reply.Status != http.StatusForbidden || !strings.Contains(reply.Body, "4") {
 		t.Errorf("the button is answered with %d:\n%s", reply.Status, reply.Body)
 	}
-	b.held(r)
+	b.press(r, "/session") // again within the hour, as one
+	s, err := b.Status(t.Context())
+	b.must(err)
+	if n := s.Residents.Refused.Data; n < 1 || n > 2 || s.Residents.Refused.Sum() != n { // two if an hour ended between
+		t.Errorf("the box has refused %+v", s.Residents.Refused)
+	}
+	b.blocked(r)
 	b.online(other)
 
 	for _, end := range []func(){b.stop, b.kill} {
@@ -106,26 +110,31 @@ func TestDataOfTheDay(t *testing.T) {
 		if reply := b.press(r, "/session"); reply.Status != http.StatusForbidden {
 			t.Errorf("when another daemon has started, the button is answered with %d", reply.Status)
 		}
-		b.held(r)
+		b.blocked(r)
 		b.online(other)
 	}
 
 	b.stop()
+	kept, err := os.ReadFile(filepath.Join(b.State, "counts", "refusals.json"))
+	b.must(err)
+	if !strings.Contains(string(kept), `"data":`) || strings.Contains(string(kept), "10.80.") {
+		t.Errorf("the refusals on disk are %s", kept)
+	}
 	b.aside(func(f *asideFile) { f.At -= 6 * time.Minute })
 	b.restart()
 	b.admit(r)
 }
 
-// TestCapIsAPromise: what crosses the line is at most the cap, as the far end of the line counts it, and residents are
-// told why the internet is gone.
+// TestCapIsAPromise: what crosses the uplink is at most the cap, as counted at its far end, and residents see why the
+// internet is gone.
 func TestCapIsAPromise(t *testing.T) {
 	t.Parallel()
 	const limit = 20e6
-	b := newBox(t, settings{cap: "20MB", data: "0", down: "30mbit"}, netlab.Options{Line: netlab.Shape{Down: 60e6, Up: 30e6, Queue: 50e6}})
+	b := newBox(t, settings{cap: "20MB", data: "0", down: "30mbit"}, netlab.Options{Shape: netlab.Shape{Down: 60e6, Up: 30e6, Queue: 50e6}})
 	r, line := b.scene.Residents[0], b.scene.Lenders[0]
 	b.newcomer(r)
 	conn := b.talk(r)
-	s := b.spend(r, func(s appliance.Status) bool { return s.State == decide.Exhausted })
+	s := b.spend(r, func(s state.Status) bool { return s.State == state.Exhausted })
 	b.reset(conn)
 	if used := b.counted(line); used > limit || used < 0.9*limit {
 		t.Errorf("%d bytes crossed the line of a cap of %d", used, int(limit))
@@ -133,30 +142,30 @@ func TestCapIsAPromise(t *testing.T) {
 	if got := b.received(r); got < 0.85*limit {
 		t.Errorf("%d bytes came, of a cap of %d", got, int(limit))
 	}
-	if s.Refills == nil || s.Donations[0].Refills == nil {
+	if s.Resets.IsZero() || s.Donations[0].Resets.IsZero() {
 		t.Error("status does not say when the cap begins again")
 	}
-	b.held(r)
+	b.blocked(r)
 	b.shows(r, "exhausted.title")
 
 	b.kill()
 	b.start()
-	b.waitState(decide.Exhausted)
-	b.held(r)
+	b.waitState(state.Exhausted)
+	b.blocked(r)
 	b.stop()
 	b.start()
-	b.waitState(decide.Exhausted)
-	b.held(r)
+	b.waitState(state.Exhausted)
+	b.blocked(r)
 	if used := b.counted(line); used > limit {
 		t.Errorf("%d bytes crossed the line of a cap of %d in the end", used, int(limit))
 	}
 }
 
 // spend downloads until the status is as wanted, again when a download broke.
-func (b *box) spend(r *netlab.Resident, wanted func(appliance.Status) bool) (s appliance.Status) {
+func (b *box) spend(r *netlab.Resident, wanted func(state.Status) bool) (s state.Status) {
 	b.t.Helper()
 	d := b.download(r)
-	s = b.waitStatus("the end of what was given", func(s appliance.Status) error {
+	s = b.waitStatus("the end of what was given", func(s state.Status) error {
 		if wanted(s) {
 			return nil
 		}
@@ -169,7 +178,7 @@ func (b *box) spend(r *netlab.Resident, wanted func(appliance.Status) bool) (s a
 		}
 		return fmt.Errorf("%s: %s; %d bytes came", s.State, s.Why, b.received(r))
 	})
-	d.Stop() // it broke, or goes on by another line
+	d.Stop() // it broke, or continues on another line
 	return s
 }
 
@@ -196,8 +205,8 @@ func TestCapIsGrantedInTime(t *testing.T) {
 	}
 }
 
-// TestPause: it stops traffic at once, says who paused, outlives a crash, and ends no session. Names lead where they lead, so
-// that nobody stays on the box's page after it; outside its hours, nothing is asked by the line.
+// TestPause: it stops traffic at once, names who paused, survives a crash, and ends no session. Names resolve as before, so
+// that no device caches the box's address; outside its hours, no probe uses the line.
 func TestPause(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{Residents: 2})
@@ -208,16 +217,16 @@ func TestPause(t *testing.T) {
 	if out := b.mustDo("pause"); !strings.Contains(out, "passerelle resume") {
 		t.Errorf("pause does not say how to go on: %q", out)
 	}
-	b.held(r) // the moment that the command returns
+	b.blocked(r) // the moment that the command returns
 	b.reset(conn)
 	b.broken(d)
 	paused := func() {
 		t.Helper()
-		s := b.waitState(decide.Paused)
+		s := b.waitState(state.Paused)
 		if s.Why != "paused by the command line" || s.Residents.Sessions != 1 {
 			t.Errorf("%s, with %d sessions", s.Why, s.Residents.Sessions)
 		}
-		b.held(r)
+		b.blocked(r)
 		wait(t, "what is not encrypted to lead to the page", func() error {
 			reply, err := b.get(r, somePage)
 			if err == nil && reply.Header.Get("Location") != portal+"/" {
@@ -235,7 +244,7 @@ func TestPause(t *testing.T) {
 		}
 	}
 	paused()
-	b.mustDo("pause") // once more changes nothing
+	b.mustDo("pause") // a second time changes nothing
 	paused()
 	b.kill()
 	b.start()
@@ -251,14 +260,14 @@ func TestPause(t *testing.T) {
 	}
 	b.online(r)
 	b.sessions(1)
-	b.held(late)
+	b.blocked(late)
 	b.admit(late)
 	b.mustDo("resume")
 	b.online(r)
 
 	b.configure(settings{more: `hours = "Jan 01 00:00-00:01"`})
 	b.signal(syscall.SIGHUP)
-	b.waitState(decide.Closed)
+	b.waitState(state.Closed)
 	box := netip.MustParsePrefix(boxPrefix).Addr()
 	if b.leads(r, box) {
 		t.Error("the box asks for a name outside the line's hours")
@@ -269,8 +278,8 @@ func TestPause(t *testing.T) {
 	}
 }
 
-// TestReload: SIGHUP and the command change limits without ending sessions; what is wrong is refused, and the command says
-// why; what changes the hotspot itself restarts the daemon.
+// TestReload: SIGHUP and the command change limits without ending sessions; an invalid configuration is refused, and the
+// command says why; a change of the hotspot itself restarts the daemon.
 func TestReload(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{Uplinks: 2})
@@ -280,16 +289,16 @@ func TestReload(t *testing.T) {
 	b.atRate(d, 8e6)
 	reload := func(what, says string) {
 		t.Helper()
-		said := strings.Count(b.said(), says)
+		said := strings.Count(b.Log(), says)
 		b.signal(syscall.SIGHUP)
 		wait(t, what, func() error {
-			if strings.Count(b.said(), says) <= said {
+			if strings.Count(b.Log(), says) <= said {
 				return fmt.Errorf("the log does not say %q", says)
 			}
 			return nil
 		})
 	}
-	const taken, refused = "configuration taken up", "the old one stays"
+	const taken, refused = "configuration applied", "keeping current configuration"
 
 	b.configure(settings{down: "3mbit", up: "1mbit"})
 	reload("another limit", taken)
@@ -297,47 +306,47 @@ func TestReload(t *testing.T) {
 	b.configure(settings{down: "12mbit", data: "900MB"})
 	reload("yet another", taken)
 	b.atRate(d, 12e6)
-	if given := *b.mine(r).BytesGiven; given < 800e6 || given > 900e6 {
+	if given := *b.sessionOf(r).BytesGiven; given < 800e6 || given > 900e6 {
 		t.Errorf("%d bytes are given of 900 MB", given)
 	}
 
-	// A donation that a box which begins would choose comes behind, goes to the front and is taken away: what is under way
-	// goes on by its line.
+	// A donation that a starting box would choose is added last, moved to the front and removed: existing connections stay
+	// on their line.
 	const mairie = "\n[[donation]]\nname = \"Mairie\"\ninterface = \"eth1\"\ncap = \"210GB\"\n"
 	text := settings{down: "12mbit", data: "900MB"}.String()
 	top, fibre, _ := strings.Cut(text, "[[donation]]")
 	for _, order := range []string{text + mairie, top + mairie + "[[donation]]" + fibre, text} {
-		b.must(os.WriteFile(b.config, []byte(order), 0o644))
+		b.must(os.WriteFile(b.Config, []byte(order), 0o644))
 		b.mustDo("reload")
 		b.waitSound()
 		b.flows(d)
 	}
 	b.atRate(d, 12e6)
 
-	b.must(os.WriteFile(b.config, []byte("[box]\nname = 7\nlanguage = \"tlh\"\n"), 0o644))
+	b.must(os.WriteFile(b.Config, []byte("[box]\nname = 7\nlanguage = \"tlh\"\n"), 0o644))
 	reload("a wrong configuration", refused)
-	out, err := b.do("reload")
-	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != exitWrong {
+	out, err := b.Do(b.t.Context(), "reload")
+	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != exitUsage {
 		t.Errorf("a wrong configuration is answered with %v", err)
 	}
-	for _, problem := range []string{b.config + ":2: box.name: ", b.config + ":3: box.language: "} {
-		if !strings.Contains(b.said(), problem) || !strings.Contains(out, problem) {
+	for _, problem := range []string{b.Config + ":2: box.name: ", b.Config + ":3: box.language: "} {
+		if !strings.Contains(b.Log(), problem) || !strings.Contains(out, problem) {
 			t.Errorf("%q is not in the log, or not in the answer %q", problem, out)
 		}
 	}
-	b.must(os.Remove(b.config))
-	if out, err := b.do("reload"); err == nil || !strings.Contains(out, b.config+": file does not exist") {
+	b.must(os.Remove(b.Config))
+	if out, err := b.Do(b.t.Context(), "reload"); err == nil || !strings.Contains(out, b.Config+": file does not exist") {
 		t.Errorf("no configuration is answered with %v, %q", err, out)
 	}
 	b.atRate(d, 12e6)
 
 	b.configure(settings{down: "0", up: "0", data: "0"})
 	b.mustDo("reload")
-	if s, err := b.status(); err != nil || s.Residents.Data != 0 {
+	if s, err := b.Status(b.t.Context()); err != nil || s.Residents.Data != 0 {
 		t.Errorf("after the answer a day's data is %d: %v", s.Residents.Data, err)
 	}
 	b.flows(d)
-	if left := b.mine(r).BytesLeft; left != nil {
+	if left := b.sessionOf(r).BytesLeft; left != nil {
 		t.Errorf("%d bytes are left without a limit", *left)
 	}
 	b.configure(settings{down: "6mbit"})
@@ -351,32 +360,34 @@ func TestReload(t *testing.T) {
 
 	b.configure(settings{address: "10.81.0.1/22"})
 	b.mustDo("reload")
-	b.waitStatus("the other network", func(s appliance.Status) error {
-		if s.State != decide.Sharing || s.Hotspot.Address != "10.81.0.1/22" || s.Residents.Sessions != 0 {
+	b.waitStatus("the other network", func(s state.Status) error {
+		if s.State != state.Sharing || s.Hotspot.Address != "10.81.0.1/22" || s.Residents.Sessions != 0 {
 			return fmt.Errorf("%s at %s with %d sessions", s.State, s.Hotspot.Address, s.Residents.Sessions)
 		}
 		return nil
 	})
 }
 
-// TestNotConfigured: a box that nobody configured yet takes a configuration up once there is one. (Until then it would be
-// in State setup, had it a radio: see vm/guest.)
+// TestNotConfigured: a box without a configuration waits in State setup, and applies one once it exists.
 func TestNotConfigured(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{})
 	b.stop()
-	b.must(os.Remove(b.config))
-	b.proc = b.launch("--setup")
-	if s := b.waitState(decide.Fault); s.Centre != "Passerelle" || !strings.Contains(s.Why, "radio") {
-		t.Errorf("unconfigured it is %q, and amiss is %q", s.Centre, s.Why)
-	}
+	b.must(os.Remove(b.Config))
+	b.Proc = b.launch("--setup")
+	b.waitStatus("a new box without a radio", func(s state.Status) error {
+		if s.State != state.Setup || s.Centre != "Passerelle" || !strings.Contains(s.Why, "over the cable") {
+			return fmt.Errorf("%s: %q, since %q", s.State, s.Centre, s.Why)
+		}
+		return nil
+	})
 	b.configure(settings{})
 	b.signal(syscall.SIGHUP)
-	b.waitState(decide.Sharing)
+	b.waitState(state.Sharing)
 	b.newcomer(b.scene.Residents[0])
 }
 
-// TestStatusNames holds the names of status --json: they are a contract.
+// TestStatusNames checks the names of status --json: they are a contract.
 func TestStatusNames(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{more: `
@@ -388,8 +399,8 @@ hours = "Jan 01 00:00-00:01"
 dns = ["9.9.9.9"]
 `}, netlab.Options{})
 	b.waitSound()
-	b.waitStatus("proofs", func(s appliance.Status) error {
-		if d := s.Donations[0]; d.ProvedNames == nil || d.ProvedPage == nil {
+	b.waitStatus("proofs", func(s state.Status) error {
+		if d := s.Donations[0]; d.ProvedNames.What == "" || d.ProvedPage.What == "" {
 			return errors.New("there are none yet")
 		}
 		return nil
@@ -400,22 +411,24 @@ dns = ["9.9.9.9"]
 	name("", status, names)
 	want := map[string]string{
 		"state": "string", "why": "string", "since": "string", "centre": "string", "started": "string", "problems[]": "empty",
+		"downloads[]": "empty", "admin.access": "string", "admin.pages[]": "string", "admin.fingerprint": "string",
 		"hotspot.interface": "string", "hotspot.address": "string", "hotspot.queue": "string", "hotspot.tracked": "number",
 		"hotspot.metered": "bool", "hotspot.metered_why": "string",
 		"residents.sessions": "number", "residents.download": "number", "residents.upload": "number", "residents.data": "number",
-		"donations[].name": "string", "donations[].interface": "string", "donations[].line": "string", "donations[].chosen": "bool", "donations[].open": "bool",
-		"donations[].opens": "string", "donations[].works": "bool", "donations[].why": "string", "donations[].cap": "number",
+		"residents.refused.data": "number", "residents.refused.not_sharing": "number", "residents.refused.busy": "number",
+		"donations[].name": "string", "donations[].interface": "string", "donations[].ifname": "string", "donations[].chosen": "bool", "donations[].open": "bool",
+		"donations[].opens": "string", "donations[].works": "bool", "donations[].up": "bool", "donations[].why": "string", "donations[].cap": "number",
 		"donations[].used": "number", "donations[].granted": "number", "donations[].left": "number",
-		"donations[].period": "string", "donations[].refills": "string", "donations[].began": "string",
+		"donations[].period": "string", "donations[].resets": "string", "donations[].period_start": "string",
 		"donations[].essential": "bool", "donations[].spent": "bool", "donations[].lost": "bool",
 		"donations[].slow": "bool", "donations[].servers[]": "string", "donations[].proved_names.at": "string",
 		"donations[].proved_names.what": "string", "donations[].proved_page.at": "string", "donations[].proved_page.what": "string",
-		"donations[].over": "number", "donations[].reserve": "number", "donations[].margin": "number",
+		"donations[].overage": "number", "donations[].reserve": "number", "donations[].margin": "number", "donations[].own_use": "number",
 		"donations[].daily": "number", "donations[].broadcast": "number", "donations[].broadcast_counts": "bool", "donations[].days[].date": "string", "donations[].days[].bytes": "number",
 		"clock.now": "string", "clock.trusted": "bool", "clock.by": "string",
 		"children[].name": "string", "children[].running": "bool", "children[].restarts": "number",
 	}
-	for n := range names { // what the machine that tests feels, if anything
+	for n := range names { // the test machine's problems, if any
 		if strings.HasPrefix(n, "board.") {
 			delete(names, n)
 		}
@@ -430,7 +443,7 @@ dns = ["9.9.9.9"]
 			t.Errorf("status --json has %s, which this test does not know", n)
 		}
 	}
-	if info, err := os.Stat(b.socket()); err != nil || info.Mode().Perm() != 0o600 {
+	if info, err := os.Stat(b.Socket); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the control socket is not root's alone: %v, %v", info.Mode(), err)
 	}
 	if _, err := program("status", "--socket", b.path("nobody")).Output(); err == nil {
@@ -443,7 +456,7 @@ dns = ["9.9.9.9"]
 	}
 }
 
-// name notes the JSON value's names below a path, each with its kind.
+// name records the JSON value's names below a path, each with its type.
 func name(path string, value any, names map[string]string) {
 	switch v := value.(type) {
 	case map[string]any:

@@ -2,15 +2,16 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"io/fs"
-	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -18,55 +19,47 @@ import (
 	"golang.org/x/sys/unix"
 
 	"passerelle/appliance/config"
-	"passerelle/captive/tutorials"
+	"passerelle/appliance/control"
+	"passerelle/appliance/daemon"
+	"passerelle/captive/tutorials/lessons"
 )
 
-// packsFolder is where packs of lessons are, in the state folder.
-const packsFolder = "tutorials"
-
-// readLessons reads our own lessons and the packs. A broken pack is left out.
-func (d *daemon) readLessons() {
-	library, problems := tutorials.Load(filepath.Join(d.state, packsFolder))
-	for _, err := range problems {
-		d.log.Warn("lessons are missing: import the pack again, or remove it", "error", err)
-	}
-	d.lessons.Store(library)
-}
-
-// tutorialsWords are the words behind "passerelle tutorials".
-var tutorialsWords = []command{
+// tutorialsCommands are the subcommands of "passerelle tutorials".
+var tutorialsCommands = []command{
 	{"import", "[--name NAME] [--most SIZE] [--state DIR] [--socket FILE] FILE|DIR",
-		"bring a pack: a zip or a folder, of lessons or of static pages", tutorialsImport},
+		"import a pack: a zip or a folder, of lessons or of static pages", tutorialsImport},
 	{"list", "[--state DIR]", "list the packs", tutorialsList},
 	{"remove", "[--state DIR] [--socket FILE] NAME", "remove a pack", tutorialsRemove},
-	{"find", "", "list the packs on USB sticks and the like", tutorialsFind},
+	{"find", "", "find packs on removable drives", tutorialsFind},
 }
 
 func tutorialsCommand(ctx context.Context, c *cli, args []string) error {
-	return subcommand(ctx, c, "tutorials", tutorialsWords, args)
+	return subcommand(ctx, c, "tutorials", tutorialsCommands, args)
 }
 
 func tutorialsImport(ctx context.Context, c *cli, args []string) error {
-	var name, state, socket string
-	most := config.Size(tutorials.MostBytes)
+	var name, state string
+	var box control.Client
+	maxSize := config.Size(lessons.DefaultMaxSize)
 	words, err := c.flags("tutorials import", args, 1, func(f *flag.FlagSet) {
-		f.StringVar(&name, "name", "", "what to call the pack; else it is called as its file")
-		f.Func("most", fmt.Sprintf("what a pack may have, unpacked (default %s)", most), func(s string) (err error) {
-			most, err = config.ParseSize(s)
+		f.StringVar(&name, "name", "", "the pack's `NAME` (default: the file's)")
+		f.Func("most", fmt.Sprintf("the largest unpacked `SIZE` of a pack (default %s)", maxSize), func(s string) (err error) {
+			maxSize, err = config.ParseSize(s)
 			return err
 		})
-		f.StringVar(&state, "state", defaultState, "the daemon's state `FOLDER`")
-		f.StringVar(&socket, "socket", defaultSocket, "the daemon's control socket")
+		changedStateFlag(f, &state)
+		socketFlag(f, &box)
 	})
 	if err != nil {
 		return err
 	}
 	if len(words) == 0 {
-		return wrong{errors.New("passerelle tutorials import: name the zip or the folder; " +
-			"passerelle tutorials find lists those on USB sticks")}
+		return usageError{errors.New("passerelle tutorials import: name the zip or the folder; " +
+			"passerelle tutorials find lists those on removable drives")}
 	}
-	i := tutorials.Importer{
-		Dir: filepath.Join(state, packsFolder), Most: int64(most), Now: time.Now, Progress: showProgress(c.err),
+	i := lessons.Importer{
+		Dir: packs(state), MaxSize: int64(maxSize), Now: time.Now, Progress: showProgress(c.err),
+		LeftOut: func(names []string) { c.out.Write(describeLeftOut(names)) },
 	}
 	p, err := i.Import(ctx, words[0], name)
 	if err != nil {
@@ -77,37 +70,59 @@ func tutorialsImport(ctx context.Context, c *cli, args []string) error {
 		what = plural(p.Lessons, "lesson")
 	}
 	fmt.Fprintf(c.out, "%s: %q, %s, %s\n", p.Name, p.Title, what, round(uint64(p.Size)))
-	return takeUpLessons(ctx, c, socket)
+	return refresh(ctx, c, box, "tutorials")
+}
+
+// maxLeftOut is how many names of files that were left out are printed.
+const maxLeftOut = 10
+
+// describeLeftOut names the files of a pack that were left out.
+func describeLeftOut(names []string) []byte {
+	slices.Sort(names)
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "left out, since no page or lesson needs it: %s", strings.Join(names[:min(len(names), maxLeftOut)], ", "))
+	if more := len(names) - maxLeftOut; more > 0 {
+		fmt.Fprintf(&b, ", and %d more", more)
+	}
+	b.WriteString("\n")
+	return b.Bytes()
 }
 
 func tutorialsRemove(ctx context.Context, c *cli, args []string) error {
-	var state, socket string
+	var state string
+	var box control.Client
 	words, err := c.flags("tutorials remove", args, 1, func(f *flag.FlagSet) {
-		f.StringVar(&state, "state", defaultState, "the daemon's state `FOLDER`")
-		f.StringVar(&socket, "socket", defaultSocket, "the daemon's control socket")
+		changedStateFlag(f, &state)
+		socketFlag(f, &box)
 	})
 	if err != nil {
 		return err
 	}
 	if len(words) == 0 {
-		return wrong{errors.New("passerelle tutorials remove: name the pack; passerelle tutorials list lists them")}
+		return usageError{errors.New("passerelle tutorials remove: name the pack; passerelle tutorials list lists them")}
 	}
-	err = tutorials.Remove(filepath.Join(state, packsFolder), words[0])
+	err = lessons.Remove(packs(state), words[0], "")
 	if errors.Is(err, fs.ErrNotExist) {
-		return wrong{fmt.Errorf("there is no pack %q; passerelle tutorials list lists them", words[0])}
+		return usageError{fmt.Errorf("there is no pack %q; passerelle tutorials list lists them", words[0])}
 	}
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(c.out, "%s is removed\n", words[0])
-	return takeUpLessons(ctx, c, socket)
+	return refresh(ctx, c, box, "tutorials")
 }
 
-// takeUpLessons tells the daemon that packs changed. One that does not run reads them when it starts.
-func takeUpLessons(ctx context.Context, c *cli, socket string) error {
-	_, err := ask(ctx, socket, http.MethodPost, "/tutorials")
-	if errors.Is(err, errNotRunning) {
-		fmt.Fprintln(c.out, "Passerelle does not run; it will have it so when it starts.")
+// packs returns the folder of the packs of lessons in a state folder.
+func packs(state string) string { return daemon.Content(state, "tutorials") }
+
+// notRunning says when a change takes effect on a stopped daemon.
+const notRunning = "passerelle is not running; the change takes effect at its next start."
+
+// refresh tells the daemon that a share's content changed. A stopped daemon reads it at its next start.
+func refresh(ctx context.Context, c *cli, box control.Client, share string) error {
+	err := box.Refresh(ctx, share)
+	if errors.Is(err, control.ErrNotRunning) {
+		fmt.Fprintln(c.out, notRunning)
 		return nil
 	}
 	return err
@@ -116,13 +131,13 @@ func takeUpLessons(ctx context.Context, c *cli, socket string) error {
 func tutorialsList(_ context.Context, c *cli, args []string) error {
 	var state string
 	if _, err := c.flags("tutorials list", args, 0, func(f *flag.FlagSet) {
-		f.StringVar(&state, "state", defaultState, "the daemon's state `FOLDER`")
+		f.StringVar(&state, "state", defaultState, "the daemon's state `DIR`")
 	}); err != nil {
 		return err
 	}
-	library, problems := tutorials.Load(filepath.Join(state, packsFolder))
+	library, problems := lessons.Load(packs(state))
 	if len(library.Packs()) == 0 {
-		fmt.Fprintln(c.out, "There are no packs: passerelle tutorials import brings one.")
+		fmt.Fprintln(c.out, "There are no packs. To add one: passerelle tutorials import FILE")
 	} else {
 		w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(w, "PACK\tKIND\tLESSONS\tSIZE\tIMPORTED\tTITLE")
@@ -145,12 +160,7 @@ func tutorialsFind(_ context.Context, c *cli, args []string) error {
 	if _, err := c.flags("tutorials find", args, 0, func(*flag.FlagSet) {}); err != nil {
 		return err
 	}
-	mounts, err := os.Open("/proc/self/mountinfo")
-	if err != nil {
-		return err
-	}
-	defer mounts.Close()
-	sticks, err := removable(mounts)
+	sticks, err := drives()
 	if err != nil {
 		return err
 	}
@@ -158,7 +168,7 @@ func tutorialsFind(_ context.Context, c *cli, args []string) error {
 	found := 0
 	for _, stick := range sticks {
 		for _, path := range packsOn(stick) {
-			kind, files, size, err := tutorials.Look(path)
+			kind, files, size, err := lessons.Inspect(path)
 			if err != nil {
 				fmt.Fprintf(c.err, "no pack: %v\n", err)
 				continue
@@ -168,18 +178,28 @@ func tutorialsFind(_ context.Context, c *cli, args []string) error {
 		}
 	}
 	if found == 0 {
-		fmt.Fprintln(c.out, "No pack found: a stick must be mounted below /media, /run/media or /mnt, "+
+		fmt.Fprintln(c.out, "No pack found: a drive must be mounted below /media, /run/media or /mnt, "+
 			"and have a PUBLIC folder or zip files.")
 		return nil
 	}
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintln(c.out, "passerelle tutorials import FILE brings one.")
+	fmt.Fprintln(c.out, "To import one: passerelle tutorials import FILE")
 	return nil
 }
 
-// removable returns where sticks and the like are mounted, of a mountinfo (proc_pid_mountinfo(5)).
+// drives returns the mount points of removable drives.
+func drives() ([]string, error) {
+	mounts, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	defer mounts.Close()
+	return removable(mounts)
+}
+
+// removable returns the mount points of removable drives in a mountinfo (proc_pid_mountinfo(5)).
 func removable(mountinfo io.Reader) (dirs []string, err error) {
 	unescape := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
 	lines := bufio.NewScanner(mountinfo)
@@ -198,11 +218,11 @@ func removable(mountinfo io.Reader) (dirs []string, err error) {
 	return dirs, lines.Err()
 }
 
-// packsOn returns what may be a pack on a stick: a PUBLIC folder, however it is written, and zip files.
+// packsOn returns what may be a pack on a drive: a PUBLIC folder, in upper or lower case, and zip files.
 func packsOn(stick string) (paths []string) {
 	entries, err := os.ReadDir(stick)
 	if err != nil {
-		return nil // pulled out
+		return nil // the drive was removed
 	}
 	for _, e := range entries {
 		name := strings.ToLower(e.Name())
@@ -214,7 +234,7 @@ func packsOn(stick string) (paths []string) {
 	return paths
 }
 
-// showProgress writes how far an import is on a terminal, and nothing elsewhere.
+// showProgress writes an import's progress on a terminal, and nothing elsewhere.
 func showProgress(w io.Writer) func(done, all int64) {
 	f, ok := w.(*os.File)
 	if ok {

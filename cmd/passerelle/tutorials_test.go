@@ -2,14 +2,15 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"passerelle/appliance/daemon"
+	"passerelle/captive/tutorials/lessons"
 )
 
 func TestSticks(t *testing.T) {
@@ -38,33 +39,28 @@ func TestSticks(t *testing.T) {
 	}
 }
 
-// TestPacksOfARunningDaemon brings a pack, and takes it away, by the commands, while a daemon's control socket is open.
+// TestPacksOfARunningDaemon imports and removes a pack by the commands, while a daemon's control socket is open.
 func TestPacksOfARunningDaemon(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	d := &daemon{paths: paths{state: dir, socket: filepath.Join(dir, "s")}, log: slog.New(slog.DiscardHandler)}
-	d.readLessons()
-	own := d.lessons.Load()
-	if _, ok := own.Lesson("wifi", "fr"); !ok || len(own.Packs()) != 0 {
-		t.Fatal("without packs there are not just our own lessons")
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	control, err := d.openControl(ctx) // from here on commands wait for their answer
-	if err != nil {
-		t.Fatal(err)
-	}
-	stopped := make(chan error, 1)
-	go func() { stopped <- d.serveControl(ctx, control, nil) }()
-	defer func() {
-		stop()
-		if err := <-stopped; err != nil {
+	var read []string // the packs that the daemon reads
+	socket := asked{refresh: func(share string) {
+		if share != "tutorials" {
+			t.Errorf("it refreshes %q", share)
+		}
+		library, problems := lessons.Load(daemon.Content(dir, "tutorials"))
+		if err := errors.Join(problems...); err != nil {
 			t.Error(err)
 		}
-	}()
+		read = []string{}
+		for _, p := range library.Packs() {
+			read = append(read, p.Name)
+		}
+	}}.answers(t)
 	command := func(words ...string) {
 		t.Helper()
 		var out, errs bytes.Buffer
-		if code := Main(ctx, append([]string{"tutorials"}, words...), &out, &errs); code != exitFine || strings.Contains(out.String(), "not run") {
+		if code := runMain(t.Context(), append([]string{"tutorials"}, words...), &out, &errs); code != exitOK || strings.Contains(out.String(), "not running") {
 			t.Fatalf("%q exits %d: %s%s", words, code, &out, &errs)
 		}
 	}
@@ -73,12 +69,12 @@ func TestPacksOfARunningDaemon(t *testing.T) {
 	if err := errors.Join(os.Mkdir(from, 0o700), os.WriteFile(filepath.Join(from, "index.html"), page, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	command("import", "--state", dir, "--socket", d.socket, from)
-	if got := d.lessons.Load().Packs(); len(got) != 1 || got[0].Name != "carte" || len(own.Packs()) != 0 {
-		t.Errorf("packs %v", got)
+	command("import", "--state", dir, "--socket", socket, from)
+	if !slices.Equal(read, []string{"carte"}) {
+		t.Errorf("packs %q", read)
 	}
-	command("remove", "--state", dir, "--socket", d.socket, "carte")
-	if got := d.lessons.Load().Packs(); len(got) != 0 {
-		t.Errorf("packs %v", got)
+	command("remove", "--state", dir, "--socket", socket, "carte")
+	if len(read) != 0 {
+		t.Errorf("packs %q", read)
 	}
 }

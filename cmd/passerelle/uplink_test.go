@@ -6,14 +6,13 @@ import (
 	"strings"
 	"testing"
 
-	"passerelle/appliance"
 	"passerelle/appliance/config"
-	"passerelle/appliance/decide"
+	"passerelle/appliance/state"
 	"passerelle/netctl/netlab"
 	"passerelle/netctl/uplink"
 )
 
-// probe is what an Android phone asks to find out whether there is an internet.
+// probe is Android's connectivity check.
 const probe = "http://connectivitycheck.gstatic.com/generate_204"
 
 // TestUplinkGoes: the box says why it is offline, to technicians and residents, and shares again when the line is back.
@@ -28,7 +27,7 @@ func TestUplinkGoes(t *testing.T) {
 		told      bool // who only receives, too: with an address, the kernel forgets the connections that it had
 		lose, get func() error
 	}{
-		{"eth0 has no link", true, l.LAN.Cut, l.LAN.Mend},
+		{"eth0 has no link", true, l.LAN.Cut, l.LAN.Restore},
 		{"eth0 is switched off", false, func() error { return b.scene.Box.SetUp("eth0", false) }, func() error {
 			if err := b.scene.Box.SetUp("eth0", true); err != nil {
 				return err
@@ -44,8 +43,8 @@ func TestUplinkGoes(t *testing.T) {
 	} {
 		conn, d := b.talk(r), b.download(r)
 		b.must(c.lose())
-		b.waitStatus("the reason "+c.why, func(s appliance.Status) error {
-			if s.State != decide.Offline || s.Why != c.why || s.Donations[0].Why != c.why || s.Donations[0].Works {
+		b.waitStatus("the reason "+c.why, func(s state.Status) error {
+			if s.State != state.Offline || s.Why != c.why || s.Donations[0].Why != c.why || s.Donations[0].Works {
 				return fmt.Errorf("%s: %s, the donation %+v", s.State, s.Why, s.Donations[0])
 			}
 			return nil
@@ -66,16 +65,16 @@ func TestUplinkGoes(t *testing.T) {
 		}
 
 		b.must(c.get())
-		b.waitState(decide.Sharing)
+		b.waitState(state.Sharing)
 		b.waitOnline(r)
-		b.held(late)
+		b.blocked(late)
 		b.sessions(1)
 		b.waitSound()
 	}
 	limited(t, b, r, 8e6)
 }
 
-// TestStayHere: who stays on the network although there is no internet has its probes succeed until there is one.
+// TestStayHere: a resident who dismissed the portal without internet has its probes succeed until there is internet.
 func TestStayHere(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{Residents: 2})
@@ -83,7 +82,7 @@ func TestStayHere(t *testing.T) {
 	b.join(r)
 	b.join(other)
 	b.must(b.scene.Lenders[0].Unplug())
-	b.waitState(decide.Offline)
+	b.waitState(state.Offline)
 	answer := func(r *netlab.Resident, want int) {
 		t.Helper()
 		reply, err := r.Get(t.Context(), probe)
@@ -99,38 +98,38 @@ func TestStayHere(t *testing.T) {
 	answer(other, http.StatusFound)
 	b.must(b.scene.Lenders[0].Plug())
 	b.scene.Internet.Names.Set("connectivitycheck.gstatic.com", netlab.WebAddr)
-	b.waitState(decide.Sharing)
-	wait(t, "names, from a dnsmasq that was started anew for another interface", func() error {
+	b.waitState(state.Sharing)
+	wait(t, "names, from a dnsmasq that was restarted for another interface", func() error {
 		_, err := r.LookupHost(t.Context(), "connectivitycheck.gstatic.com")
 		return err
 	})
 	answer(r, http.StatusFound)
 }
 
-// TestLineDead: a line with link, address and route that leads nowhere is found out, and so is its end.
+// TestLineDead: a line with link, address and route but without internet is detected, and so is its recovery.
 func TestLineDead(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{})
 	r, l := b.scene.Residents[0], b.scene.Lenders[0]
 	b.newcomer(r)
-	// A line that comes is asked at once, one that worked so far only every now and then.
+	// A new line is probed at once, one that worked so far only now and then.
 	b.must(l.Unplug())
 	b.must(l.WAN.Cut())
 	b.must(l.Plug())
-	s := b.waitState(decide.Offline)
+	s := b.waitState(state.Offline)
 	wait(t, "the reason", func() (err error) {
-		if s, err = b.status(); err == nil && s.Why != "eth0's gateway does not answer names" {
+		if s, err = b.Status(b.t.Context()); err == nil && s.Why != "eth0's gateway does not answer names" {
 			err = fmt.Errorf("%s: %s", s.State, s.Why)
 		}
 		return err
 	})
-	b.must(l.WAN.Mend())
-	b.waitState(decide.Sharing)
+	b.must(l.WAN.Restore())
+	b.waitState(state.Sharing)
 	b.waitOnline(r)
 	b.sessions(1)
 }
 
-// TestNextUplink: another line takes over, and the first one is taken again, without ending sessions.
+// TestNextUplink: another line takes over, and the first one is used again, without ending sessions.
 func TestNextUplink(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{more: `
@@ -146,7 +145,7 @@ priority = 2
 	b.newcomer(r)
 	chosen := func(want int) {
 		t.Helper()
-		b.waitStatus("the other line", func(s appliance.Status) error {
+		b.waitStatus("the other line", func(s state.Status) error {
 			for i, d := range s.Donations {
 				if d.Chosen != (i == want) {
 					return fmt.Errorf("%s: chosen is %t", d.Interface, d.Chosen)
@@ -172,13 +171,13 @@ priority = 2
 	if after := b.counted(b.scene.Lenders[1]); after-before < 500e3 {
 		t.Errorf("%d bytes went by the other line", after-before)
 	}
-	b.must(b.scene.Lenders[0].LAN.Mend())
+	b.must(b.scene.Lenders[0].LAN.Restore())
 	chosen(0)
 	b.must(b.scene.Lenders[1].Unplug())
 	chosen(0)
 }
 
-// TestStartsBeforeItsInterfaces: the box says what it waits for, and works once that is there.
+// TestStartsBeforeItsInterfaces: the box reports missing interfaces, and works once they exist.
 func TestStartsBeforeItsInterfaces(t *testing.T) {
 	t.Parallel()
 	b := newScene(t, settings{}, netlab.Options{})
@@ -186,18 +185,18 @@ func TestStartsBeforeItsInterfaces(t *testing.T) {
 	b.must(b.scene.Hotspot.Unplug())
 	b.must(l.Unplug())
 	b.start()
-	if s := b.waitState(decide.Fault); !strings.Contains(s.Why, "wlan0") {
+	if s := b.waitState(state.Fault); !strings.Contains(s.Why, "wlan0") {
 		t.Errorf("the fault does not name what is missing: %s", s.Why)
 	}
 	b.must(b.scene.Hotspot.Plug())
-	if s := b.waitState(decide.Offline); s.Why != "eth0 does not exist" {
+	if s := b.waitState(state.Offline); s.Why != "eth0 does not exist" {
 		t.Errorf("offline: %s", s.Why)
 	}
 	b.join(r)
 	b.shows(r, "offline.title")
-	b.held(r)
+	b.blocked(r)
 	b.must(l.Plug())
-	b.waitState(decide.Sharing)
+	b.waitState(state.Sharing)
 	b.admit(r)
 	b.waitSound()
 }
@@ -215,7 +214,7 @@ priority = 2
 `}, netlab.Options{Uplinks: 2})
 	r, first := b.scene.Residents[0], b.scene.Lenders[0]
 	b.newcomer(r)
-	b.spend(r, func(s appliance.Status) bool { return s.Donations[1].Chosen })
+	b.spend(r, func(s state.Status) bool { return s.Donations[1].Chosen })
 	b.online(r)
 	limited(t, b, r, 20e6)
 	b.sessions(1)
@@ -227,15 +226,15 @@ priority = 2
 	}
 }
 
-// counted returns the bytes that have crossed a lender's line, as its far end counts them.
+// counted returns the bytes on a lender's line, as counted at its far end.
 func (b *box) counted(l *netlab.Lender) uint64 {
 	b.t.Helper()
-	rx, tx, err := b.scene.Internet.Counters(l.Far)
+	rx, tx, err := b.scene.Internet.Counters(l.InternetIface)
 	b.must(err)
 	return rx + tx
 }
 
-// received returns how many bytes have come to a resident's interface, link headers included.
+// received returns the bytes received at a resident's interface, link headers included.
 func (b *box) received(r *netlab.Resident) int64 {
 	b.t.Helper()
 	rx, _, err := r.Counters("wlan0")
@@ -243,24 +242,23 @@ func (b *box) received(r *netlab.Resident) int64 {
 	return int64(rx)
 }
 
-// The lab's internet has the zones and pages that tell whether a line works, as the real one does: without them every lab is
-// offline.
+// The lab's internet has the zones and pages of the health checks, as the real one does: without them every lab is offline.
 func TestLabHasWhatHealthAsksFor(t *testing.T) {
 	t.Parallel()
 	for _, z := range config.Factory().Health.Zones {
-		if addr, ok := netlab.WildZones[z.Name]; !ok || !z.Network.Contains(addr) {
+		if addr, ok := netlab.WildcardZones[z.Name]; !ok || !z.Network.Contains(addr) {
 			t.Errorf("names of %s lead to %v in the lab, want an address in %v", z.Name, addr, z.Network)
 		}
 	}
 	for _, page := range uplink.Pages {
 		path, _, _ := strings.Cut(page.Path, "?")
-		if known := netlab.KnownPages[page.Host]; known.Path != path || strings.TrimSpace(known.Text) != page.Text {
+		if known := netlab.ConnectivityChecks[page.Host]; known.Path != path || strings.TrimSpace(known.Text) != page.Text {
 			t.Errorf("the page of %s is %+v in the lab, want %+v", page.Host, known, page)
 		}
 	}
 }
 
-// The configuration and the kernel's reader mean the same by "usb", though neither knows the other.
+// The configuration and package uplink use the same word "usb", though neither imports the other.
 func TestUSBIsOneWord(t *testing.T) {
 	t.Parallel()
 	if config.USB != uplink.USB {

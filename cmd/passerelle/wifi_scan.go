@@ -21,18 +21,30 @@ import (
 	"passerelle/netctl/radio"
 )
 
-// scanLimit is how long listening around may take. All channels take a radio four seconds or so.
+// wifiCommands are the subcommands of "passerelle wifi".
+var wifiCommands = []command{
+	{"scan", "[--config FILE] [--interface IF] [--json]", "list the Wi-Fi networks in range", wifiScan},
+	{"lend", "[--config FILE] [--interface IF] [--name NAME] [--cap SIZE] [--period P] SSID [PASSPHRASE]",
+		"add a lender's Wi-Fi network as a donation", wifiLend},
+}
+
+// wifi runs the commands about lenders' networks.
+func wifi(ctx context.Context, c *cli, args []string) error {
+	return subcommand(ctx, c, "wifi", wifiCommands, args)
+}
+
+// scanLimit bounds a scan. A radio scans all channels in about four seconds.
 const scanLimit = 20 * time.Second
 
-// ears hear which networks are in range.
-type ears interface {
+// scanner scan for networks.
+type scanner interface {
 	Interfaces() ([]netctl.RadioInterface, error)
-	Scan(context.Context, netctl.RadioInterface) ([]netctl.Heard, []netctl.Busy, error)
+	Scan(context.Context, netctl.RadioInterface) ([]netctl.ScanResult, []netctl.Survey, error)
 }
 
 // inRange is a network as passerelle wifi scan lists it. Its fields are stable.
 type inRange struct {
-	SSID     string          `json:"ssid"`   // as the configuration has it; "" of a network that keeps it to itself
+	SSID     string          `json:"ssid"`   // as in the configuration; "" for a hidden network
 	Signal   int             `json:"signal"` // dBm
 	Channel  int             `json:"channel"`
 	Band     string          `json:"band"`
@@ -46,15 +58,15 @@ func wifiScan(ctx context.Context, c *cli, args []string) error {
 	var asJSON bool
 	if _, err := c.flags("wifi scan", args, 0, func(f *flag.FlagSet) {
 		f.StringVar(&path, "config", defaultConfig, "the configuration `FILE`")
-		f.StringVar(&device, "interface", "", "the radio's `INTERFACE` that listens; else one that joins networks")
-		f.BoolVar(&asJSON, "json", false, "print JSON; its fields are stable")
+		f.StringVar(&device, "interface", "", "the `INTERFACE` that scans (default: one that joins networks)")
+		f.BoolVar(&asJSON, "json", false, "print JSON with stable fields")
 	}); err != nil {
 		return err
 	}
-	conf, err := config.Load(path)
+	conf, err := config.File{Path: path}.Load()
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
-			fmt.Fprintln(c.err, err) // none the less the air can be listened to
+			fmt.Fprintln(c.err, err) // a scan does not need it
 		}
 		conf = &config.Config{}
 	}
@@ -66,7 +78,7 @@ func wifiScan(ctx context.Context, c *cli, args []string) error {
 	if err != nil {
 		return err
 	}
-	text := describeAir(list)
+	text := describeNetworks(list)
 	if asJSON {
 		if text, err = json.MarshalIndent(list, "", "  "); err != nil {
 			return err
@@ -77,8 +89,8 @@ func wifiScan(ctx context.Context, c *cli, args []string) error {
 	return err
 }
 
-// scan returns the networks in range, the strongest first, each once however many access points it has.
-func scan(ctx context.Context, by ears, conf *config.Config, device string) ([]inRange, error) {
+// scan returns the networks in range, the strongest first, and each once even with several access points.
+func scan(ctx context.Context, by scanner, conf *config.Config, device string) ([]inRange, error) {
 	all, err := by.Interfaces()
 	if err != nil {
 		return nil, err
@@ -91,22 +103,22 @@ func scan(ctx context.Context, by ears, conf *config.Config, device string) ([]i
 	defer cancel()
 	heard, _, err := by.Scan(ctx, i)
 	switch {
-	case errors.Is(err, radio.ErrServing):
-		return nil, fmt.Errorf("%w, which %s is: name another radio's interface, as --interface wlan1", err, i.Name)
+	case errors.Is(err, radio.ErrScanWhileAP):
+		return nil, fmt.Errorf("%w, as %s is: use another radio's interface, such as --interface wlan1", err, i.Name)
 	case errors.Is(err, unix.EPERM):
-		return nil, fmt.Errorf("%w: only root may listen around: use sudo", err)
+		return nil, fmt.Errorf("%w: only root may scan; use sudo", err)
 	case errors.Is(err, unix.ENETDOWN):
-		return nil, fmt.Errorf("%w: switch it on with ip link set %s up", err, i.Name)
+		return nil, fmt.Errorf("%w: bring it up with ip link set %s up", err, i.Name)
 	case errors.Is(err, unix.EBUSY):
-		return nil, fmt.Errorf("%w: it is looking around already: try again", err)
+		return nil, fmt.Errorf("%w: a scan is running; try again", err)
 	case err != nil:
 		return nil, err
 	}
-	slices.SortStableFunc(heard, func(a, b netctl.Heard) int { return cmp.Compare(b.Signal, a.Signal) })
-	list := []inRange{} // in JSON, none is no null
-	seen := make(map[netctl.Heard]bool)
+	slices.SortStableFunc(heard, func(a, b netctl.ScanResult) int { return cmp.Compare(b.Signal, a.Signal) })
+	list := []inRange{} // an empty list is not null in JSON
+	seen := make(map[netctl.ScanResult]bool)
 	for _, h := range heard {
-		same := netctl.Heard{SSID: h.SSID, Security: h.Security}
+		same := netctl.ScanResult{SSID: h.SSID, Security: h.Security}
 		if seen[same] && h.SSID != "" {
 			continue
 		}
@@ -123,7 +135,7 @@ func scan(ctx context.Context, by ears, conf *config.Config, device string) ([]i
 	return list, nil
 }
 
-// listener chooses the interface that listens: the one that is named, else the best there is.
+// listener chooses the interface that scans: the named one, else the most suitable one.
 func listener(all []netctl.RadioInterface, conf *config.Config, device string) (netctl.RadioInterface, error) {
 	var names []string
 	for _, i := range all {
@@ -136,7 +148,7 @@ func listener(all []netctl.RadioInterface, conf *config.Config, device string) (
 	case len(all) == 0:
 		return netctl.RadioInterface{}, radio.ErrNone
 	case device != "":
-		return netctl.RadioInterface{}, wrong{fmt.Errorf("passerelle wifi scan: %q is no radio's interface; there are: %s",
+		return netctl.RadioInterface{}, usageError{fmt.Errorf("passerelle wifi scan: %q is not a radio's interface; available: %s",
 			device, strings.Join(names, ", "))}
 	}
 	return slices.MaxFunc(all, func(a, b netctl.RadioInterface) int {
@@ -144,7 +156,7 @@ func listener(all []netctl.RadioInterface, conf *config.Config, device string) (
 	}), nil
 }
 
-// suits says how well an interface serves to listen: one that joins lenders' networks hears what can be joined.
+// suits ranks an interface for scanning. One that joins lenders' networks finds the networks that it can join.
 func suits(i netctl.RadioInterface, conf *config.Config) int {
 	joinedBy := func(d config.Donation) bool { return d.WiFi != nil && d.Interface == i.Name }
 	switch {
@@ -156,16 +168,16 @@ func suits(i netctl.RadioInterface, conf *config.Config) int {
 	return 0
 }
 
-// describeAir lists networks for people.
-func describeAir(list []inRange) []byte {
+// describeNetworks formats the networks for people.
+func describeNetworks(list []inRange) []byte {
 	if len(list) == 0 {
 		return []byte("No network is in range.\n")
 	}
 	var b bytes.Buffer
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "NETWORK\tSIGNAL\tCHANNEL\tJOINED WITH\tDONATION")
+	fmt.Fprintln(w, "NETWORK\tSIGNAL\tCHANNEL\tSECURITY\tDONATION")
 	for _, n := range list {
-		name, channel := cmp.Or(n.SSID, "(keeps its name to itself)"), "-"
+		name, channel := cmp.Or(n.SSID, "(hidden)"), "-"
 		if n.Channel != 0 {
 			channel = fmt.Sprintf("%d, %s", n.Channel, n.Band)
 		}
@@ -179,7 +191,7 @@ func describeAir(list []inRange) []byte {
 	return lines.Bytes()
 }
 
-// strength says a signal in dBm in a word: above -60 everything works, below -75 a phone shows one bar.
+// strength names a signal in dBm: above -60 everything works, below -75 a phone shows one bar.
 func strength(signal int) string {
 	switch {
 	case signal >= -60:
@@ -190,17 +202,17 @@ func strength(signal int) string {
 	return "weak"
 }
 
-// key says what one needs to join a network.
+// key says how a network is protected.
 func key(s netctl.Security) string {
 	switch s {
 	case netctl.SecurityOpen, netctl.SecurityOWE:
-		return "nothing"
+		return "open"
 	case netctl.SecurityWPA2, netctl.SecurityWPA2SAE, netctl.SecuritySAE:
-		return "a password (" + string(s) + ")"
+		return "password (" + string(s) + ")"
 	case netctl.SecurityEnterprise:
-		return "a user's account: not for the box"
+		return "user account (not supported)"
 	case netctl.SecurityOld:
-		return "protection that is broken: not for the box"
+		return "broken encryption (not supported)"
 	}
-	return "what the box does not know"
+	return "unknown"
 }

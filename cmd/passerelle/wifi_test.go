@@ -20,17 +20,17 @@ import (
 	"passerelle/netctl/radio"
 )
 
-// fakeEars hear what they are told.
-type fakeEars struct {
+// fakeScanner returns set scan results.
+type fakeScanner struct {
 	interfaces []netctl.RadioInterface
-	heard      []netctl.Heard
+	heard      []netctl.ScanResult
 	err        error
-	by         string // who listened last
+	by         string // the interface of the last scan
 }
 
-func (f *fakeEars) Interfaces() ([]netctl.RadioInterface, error) { return f.interfaces, nil }
+func (f *fakeScanner) Interfaces() ([]netctl.RadioInterface, error) { return f.interfaces, nil }
 
-func (f *fakeEars) Scan(_ context.Context, i netctl.RadioInterface) ([]netctl.Heard, []netctl.Busy, error) {
+func (f *fakeScanner) Scan(_ context.Context, i netctl.RadioInterface) ([]netctl.ScanResult, []netctl.Survey, error) {
 	f.by = i.Name
 	return f.heard, nil, f.err
 }
@@ -44,9 +44,9 @@ func lucie() *config.Config {
 
 func TestWiFiScan(t *testing.T) {
 	t.Parallel()
-	f := &fakeEars{
+	f := &fakeScanner{
 		interfaces: []netctl.RadioInterface{{Name: "wlan0", Kind: netctl.RadioAccessPoint}},
-		heard: []netctl.Heard{
+		heard: []netctl.ScanResult{
 			{SSID: "Ancien", MHz: 2412, Signal: -80, Security: netctl.SecurityOld},
 			{SSID: "Chez Lucie \xe9", MHz: 2437, Signal: -70, Security: netctl.SecurityWPA2},
 			{SSID: "Chez Lucie \xe9", MHz: 5180, Signal: -61, Security: netctl.SecurityWPA2},
@@ -59,14 +59,14 @@ func TestWiFiScan(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `NETWORK                     SIGNAL           CHANNEL     JOINED WITH                                 DONATION
-\x1B[31m\x0Arouge           strong, -40 dBm  11, 2.4GHz  nothing
-Chez Lucie \xE9             fair, -61 dBm    36, 5GHz    a password (WPA2)                           Téléphone de Lucie
-Ancien                      weak, -80 dBm    1, 2.4GHz   protection that is broken: not for the box
-(keeps its name to itself)  weak, -90 dBm    -           what the box does not know
-(keeps its name to itself)  weak, -91 dBm    11, 2.4GHz  a user's account: not for the box
+	want := `NETWORK            SIGNAL           CHANNEL     SECURITY                           DONATION
+\x1B[31m\x0Arouge  strong, -40 dBm  11, 2.4GHz  open
+Chez Lucie \xE9    fair, -61 dBm    36, 5GHz    password (WPA2)                    Téléphone de Lucie
+Ancien             weak, -80 dBm    1, 2.4GHz   broken encryption (not supported)
+(hidden)           weak, -90 dBm    -           unknown
+(hidden)           weak, -91 dBm    11, 2.4GHz  user account (not supported)
 `
-	if d := cmp.Diff(want, string(describeAir(list))); d != "" {
+	if d := cmp.Diff(want, string(describeNetworks(list))); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}
 	text, err := json.Marshal(list[1])
@@ -78,14 +78,14 @@ Ancien                      weak, -80 dBm    1, 2.4GHz   protection that is brok
 	if list, err = scan(t.Context(), f, lucie(), ""); err != nil || list == nil || len(list) != 0 {
 		t.Errorf("an empty air is %v, %v", list, err)
 	}
-	if got := string(describeAir(list)); got != "No network is in range.\n" {
+	if got := string(describeNetworks(list)); got != "No network is in range.\n" {
 		t.Errorf("an empty air is %q", got)
 	}
 }
 
 func TestWiFiScanChooses(t *testing.T) {
 	t.Parallel()
-	f := &fakeEars{interfaces: []netctl.RadioInterface{
+	f := &fakeScanner{interfaces: []netctl.RadioInterface{
 		{Name: "wlan0", Kind: netctl.RadioAccessPoint},
 		{Name: "wlan1", Kind: netctl.RadioStation},
 		{Name: "wlan2", Kind: netctl.RadioOther},
@@ -105,9 +105,9 @@ func TestWiFiScanChooses(t *testing.T) {
 func TestWiFiScanFails(t *testing.T) {
 	t.Parallel()
 	wlan0 := []netctl.RadioInterface{{Name: "wlan0"}}
-	for want, f := range map[string]*fakeEars{
+	for want, f := range map[string]*fakeScanner{
 		"no radio":                  {},
-		"another radio's interface": {interfaces: wlan0, err: fmt.Errorf("scan: %w", radio.ErrServing)},
+		"another radio's interface": {interfaces: wlan0, err: fmt.Errorf("scan: %w", radio.ErrScanWhileAP)},
 		"use sudo":                  {interfaces: wlan0, err: fmt.Errorf("scan: %w", unix.EPERM)},
 		"ip link set wlan0 up":      {interfaces: wlan0, err: fmt.Errorf("scan: %w", unix.ENETDOWN)},
 		"try again":                 {interfaces: wlan0, err: fmt.Errorf("scan: %w", unix.EBUSY)},
@@ -117,14 +117,14 @@ func TestWiFiScanFails(t *testing.T) {
 			t.Errorf("%v, %v; want %q", list, err, want)
 		}
 	}
-	_, err := scan(t.Context(), &fakeEars{interfaces: wlan0}, lucie(), "eth0")
-	var w wrong
+	_, err := scan(t.Context(), &fakeScanner{interfaces: wlan0}, lucie(), "eth0")
+	var w usageError
 	if !errors.As(err, &w) || !strings.Contains(err.Error(), "wlan0") {
-		t.Errorf("an interface that is no radio's: %v", err)
+		t.Errorf("an interface without a radio: %v", err)
 	}
 }
 
-// TestWiFiLendAsks has a network told by words and by what comes in.
+// TestWiFiLendAsks reads a network from arguments and from standard input.
 func TestWiFiLendAsks(t *testing.T) {
 	t.Parallel()
 	want := config.WiFi{SSID: "Chez Lucie", Passphrase: "trois petits chats"}
@@ -200,11 +200,11 @@ func TestWiFiLendHides(t *testing.T) {
 	}
 }
 
-// TestInitIsPrivate looks at who may read a new configuration, into which passwords will come.
+// TestInitIsPrivate checks who may read a new configuration, which will have passwords.
 func TestInitIsPrivate(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "passerelle.toml")
-	if code := Main(t.Context(), []string{"init", path}, io.Discard, io.Discard); code != exitFine {
+	if code := runMain(t.Context(), []string{"init", path}, io.Discard, io.Discard); code != exitOK {
 		t.Fatalf("exit status %d", code)
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
@@ -212,7 +212,7 @@ func TestInitIsPrivate(t *testing.T) {
 	}
 }
 
-// openTerminal makes a terminal and the side that types (pty(7)).
+// openTerminal opens a terminal and its master side (pty(7)).
 func openTerminal(t *testing.T) (master, terminal *os.File) {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)

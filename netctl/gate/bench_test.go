@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"testing"
 	"time"
 
+	vnl "github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"passerelle/netctl"
@@ -31,13 +33,13 @@ func busyLab(b *testing.B) (l *lab, g *gate.Gate, p netctl.Plan) {
 		return err
 	}))
 	for k := range 250 {
-		must(b, l.Box.Do(func() error { return g.Admit(numbered(l, k)) }))
+		must(b, l.Box.Do(func() error { return g.Authorize(numbered(l, k)) }))
 	}
 	must(b, l.Box.Do(func() error { _, err := g.Apply(b.Context(), p); return err }))
 	return l, g, p
 }
 
-// numbered returns a session for a resident who is not there.
+// numbered returns a session of a resident without a device.
 func numbered(l *lab, k int) netctl.Session {
 	s := l.session(0)
 	b := s.Addr.As4()
@@ -47,8 +49,8 @@ func numbered(l *lab, k int) netctl.Session {
 	return s
 }
 
-// inside runs the loop inside the box's namespace, and reports besides the time by the clock the time that the thread
-// had a processor: on a busy machine that is what the code costs.
+// inside runs the loop inside the box's namespace. In addition to wall-clock time it reports the thread's CPU time, which is
+// the code's cost on a busy machine.
 func inside(b *testing.B, l *lab, f func() error) {
 	b.Helper()
 	b.ReportAllocs()
@@ -71,7 +73,7 @@ func inside(b *testing.B, l *lab, f func() error) {
 	}))
 }
 
-// unchanged is a round that must change nothing.
+// unchanged is an Apply that must change nothing.
 func unchanged(ctx context.Context, g *gate.Gate, p netctl.Plan) error {
 	changes, err := g.Apply(ctx, p)
 	if err == nil && len(changes) != 0 {
@@ -80,26 +82,26 @@ func unchanged(ctx context.Context, g *gate.Gate, p netctl.Plan) error {
 	return err
 }
 
-// BenchmarkApplyUnchanged is a round in which nothing happened, with 250 sessions.
+// BenchmarkApplyUnchanged is an Apply of an unchanged plan, with 250 sessions.
 func BenchmarkApplyUnchanged(b *testing.B) {
 	l, g, p := busyLab(b)
 	inside(b, l, func() error { return unchanged(b.Context(), g, p) })
 }
 
-// BenchmarkApplyDisturbed is a round after queues were changed, which has all of them looked at.
-func BenchmarkApplyDisturbed(b *testing.B) {
+// BenchmarkApplyDirty is an Apply that reads all queues and classes.
+func BenchmarkApplyDirty(b *testing.B) {
 	l, g, p := busyLab(b)
 	inside(b, l, func() error {
-		g.Disturbed()
+		g.MarkDirty()
 		return unchanged(b.Context(), g, p)
 	})
 }
 
-// BenchmarkRead samples the counters of 250 sessions.
+// BenchmarkRead reads the counters of 250 sessions.
 func BenchmarkRead(b *testing.B) {
 	l, g, _ := busyLab(b)
 	inside(b, l, func() error {
-		s, err := g.Read()
+		s, err := g.ReadCounters()
 		if err == nil && len(s.Sessions) != 250 {
 			err = fmt.Errorf("%d sessions", len(s.Sessions))
 		}
@@ -107,9 +109,84 @@ func BenchmarkRead(b *testing.B) {
 	})
 }
 
-// BenchmarkAdmit admits one more resident and ends the session again.
-func BenchmarkAdmit(b *testing.B) {
+// BenchmarkAuthorize authorizes one more resident and ends the session again.
+func BenchmarkAuthorize(b *testing.B) {
 	l, g, _ := busyLab(b)
 	s := l.session(0)
-	inside(b, l, func() error { return errors.Join(g.Admit(s), g.End(s.Addr)) })
+	inside(b, l, func() error { return errors.Join(g.Authorize(s), g.End(s.Addr)) })
+}
+
+// track adds n tracked connections of a resident to the internet to the kernel's table.
+func track(conntrack *vnl.Handle, from netip.Addr, n int) error {
+	far := net.IPv4(198, 51, 100, 7)
+	for k := range n {
+		there := vnl.IPTuple{
+			SrcIP: from.AsSlice(), DstIP: far.To4(), SrcPort: uint16(20000 + k), DstPort: 443, Protocol: unix.IPPROTO_TCP,
+		}
+		back := vnl.IPTuple{
+			SrcIP: there.DstIP, DstIP: there.SrcIP, SrcPort: there.DstPort, DstPort: there.SrcPort, Protocol: there.Protocol,
+		}
+		const established = 3 // enum tcp_conntrack
+		if err := conntrack.ConntrackCreate(vnl.ConntrackTable, unix.AF_INET, &vnl.ConntrackFlow{
+			FamilyType: unix.AF_INET, Forward: there, Reverse: back, TimeOut: 600, ProtoInfo: &vnl.ProtoInfoTCP{State: established},
+		}); err != nil {
+			return fmt.Errorf("track connection %d of %s: %w", k, from, err)
+		}
+	}
+	return nil
+}
+
+// BenchmarkDropAmongThousands drops the 20 connections of a resident, of 5000 that 250 have: by the end of the session, and
+// for comparison by the library's filter.
+func BenchmarkDropAmongThousands(b *testing.B) {
+	const each = 20
+	l, g, _ := busyLab(b)
+	s := l.session(0)
+	for name, drop := range map[string]func(*vnl.Handle) error{
+		"gate": func(*vnl.Handle) error { return g.End(s.Addr) },
+		"library": func(conntrack *vnl.Handle) error {
+			n, err := conntrack.ConntrackDeleteFilters(vnl.ConntrackTable, unix.AF_INET, source(s.Addr))
+			if err == nil && n != each {
+				err = fmt.Errorf("%d connections dropped", n)
+			}
+			return err
+		},
+	} {
+		b.Run(name, func(b *testing.B) {
+			must(b, l.Box.Do(func() error {
+				conntrack, err := vnl.NewHandle(unix.NETLINK_NETFILTER)
+				if err != nil {
+					return err
+				}
+				defer conntrack.Close()
+				if err := conntrack.ConntrackTableFlush(vnl.ConntrackTable); err != nil {
+					return err
+				}
+				for k := range 250 {
+					if err := track(conntrack, numbered(l, k).Addr, each); err != nil {
+						return err
+					}
+				}
+				for b.Loop() {
+					b.StopTimer()
+					if err := errors.Join(g.Authorize(s), track(conntrack, s.Addr, each)); err != nil {
+						return err
+					}
+					b.StartTimer()
+					if err := drop(conntrack); err != nil {
+						return err
+					}
+				}
+				return nil
+			}))
+		})
+	}
+}
+
+// source matches the connections that an address opened.
+type source netip.Addr
+
+func (s source) MatchConntrackFlow(f *vnl.ConntrackFlow) bool {
+	from, _ := netip.AddrFromSlice(f.Forward.SrcIP)
+	return from == netip.Addr(s)
 }

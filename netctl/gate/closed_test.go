@@ -17,37 +17,36 @@ import (
 	"passerelle/netctl/netlab/labtest"
 )
 
-// TestFlushedTablesClose has another program flush tables, and looks at what passes with real connections: nothing new.
-// What is open already stops as well, but for the nat table: only a connection's first packet passes there, and what it
-// decided stays; such a connection is still under all limits. Who deletes what leads packets leaves the admitted the
-// machine's own routes, and closes the gate to nobody else.
+// TestFlushedTablesClose checks with real connections that flushed tables close the gate to new connections. Open ones stop
+// too, except for the nat table, which sees the first packet of a connection only; all limits still apply to them. Without
+// the routing rules authorized residents use the machine's own routes; for captive devices the gate stays closed.
 func TestFlushedTablesClose(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		script   string
-		up, down bool // a connection that is open goes on
-		admitted bool // so does everything for who is admitted
+		script     string
+		up, down   bool // an open connection continues
+		authorized bool // everything works for the authorized resident
 	}{
 		"mangle":         {script: "iptables -t mangle -F"},
 		"nat":            {script: "iptables -t nat -F", up: true, down: true},
 		"filter":         {script: "iptables -F"},
 		"filter, chains": {script: "iptables -F; iptables -X"},
 		"ruleset":        {script: "nft flush ruleset"},
-		// Our own table keeps the kernel's translation going. What still comes in was billed when it arrived.
+		// Our own table keeps connection tracking and NAT active. Incoming packets were billed when they arrived.
 		"tables":          {down: true, script: "for t in mangle nat filter; do nft delete table ip $t; done"},
-		"upwards":         {script: "iptables -t mangle -F PAS-PRE"},
-		"not yet paid":    {script: "iptables -F PAS-PAID; iptables -F PAS-REFUSE"},
-		"nowhere to pay":  {script: "iptables -F PAS-CAP-badb9ecf"},
-		"routing rules":   {script: "ip rule del pref 8010; ip rule del pref 8011", up: true, down: true, admitted: true},
-		"routing tables":  {script: "ip route flush table 8010; ip route flush table 8011", up: true, down: true, admitted: true},
-		"who may send":    {script: "ipset flush pas-who"},
-		"who may receive": {script: "ipset flush pas-class", up: true},
+		"upwards":         {script: "iptables -t mangle -F PAS-PREROUTING"},
+		"uncharged":       {script: "iptables -F PAS-CHARGED; iptables -F PAS-REJECT"},
+		"no tranches":     {script: "iptables -F PAS-CAP-badb9ecf"},
+		"routing rules":   {script: "ip rule del pref 8010; ip rule del pref 8011", up: true, down: true, authorized: true},
+		"routing tables":  {script: "ip route flush table 8010; ip route flush table 8011", up: true, down: true, authorized: true},
+		"who may send":    {script: "ipset flush pas-clients"},
+		"who may receive": {script: "ipset flush pas-accounting", up: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := newLab(t, netlab.Options{Residents: 2})
 			l.share(t)
-			l.admit(t, 0)
+			l.authorize(t, 0)
 			if chain := l.sharing(0).Cap; strings.Contains(c.script, "PAS-CAP") && !strings.Contains(c.script, chain) {
 				t.Fatalf("the quota chain's name is %s", chain)
 			}
@@ -60,7 +59,7 @@ func TestFlushedTablesClose(t *testing.T) {
 			}
 			l.sh(t, c.script)
 			for k, r := range l.Residents {
-				if k == 0 && c.admitted {
+				if k == 0 && c.authorized {
 					continue
 				}
 				if err := dial(t, r.Host, "tcp", "192.0.2.80:7000", never); err == nil {
@@ -82,7 +81,7 @@ func TestFlushedTablesClose(t *testing.T) {
 				t.Errorf("applied again, it changed %q", again)
 			}
 			if body, err := get(t, l.Residents[0].Host, "http://192.0.2.80/", soon); err != nil || body != netlab.InternetPage {
-				t.Errorf("repaired, the admitted resident gets %q, %v", body, err)
+				t.Errorf("repaired, the authorized resident gets %q, %v", body, err)
 			}
 			if body, err := get(t, l.Residents[1].Host, "http://192.0.2.80/", soon); err != nil || body != boxPage {
 				t.Errorf("repaired, the other resident gets %q, %v", body, err)
@@ -96,7 +95,7 @@ func TestFlushedTablesClose(t *testing.T) {
 	}
 }
 
-// TestOthersAreLeftAlone puts things of another program beside the gate's and reads them back.
+// TestOthersAreLeftAlone checks that the gate does not change objects of other programs.
 func TestOthersAreLeftAlone(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, netlab.Options{Residents: 1, Uplinks: 2})
@@ -104,7 +103,7 @@ func TestOthersAreLeftAlone(t *testing.T) {
 	l.sh(t, `
 for table in mangle nat filter; do
 	iptables -t $table -N OTHERS
-	iptables -t $table -A OTHERS -s 198.51.100.7 -m comment --comment "not ours -j PAS-PRE" -j RETURN
+	iptables -t $table -A OTHERS -s 198.51.100.7 -m comment --comment "not ours -j PAS-PREROUTING" -j RETURN
 	iptables -t $table -A OTHERS -p udp --dport 4242 -m limit --limit 7/min -j ACCEPT
 	iptables -t $table -A OUTPUT -d 198.51.100.7 -j OTHERS
 	iptables -t $table -A OUTPUT -d 198.51.100.8 -j ACCEPT
@@ -153,22 +152,22 @@ ip route show table 77; ip route show; ip -o -4 address show dev wlan0; iptables
 	}
 	l.share(t)
 	check("by the first plan")
-	l.admit(t, 0)
+	l.authorize(t, 0)
 	l.apply(t, l.paused())
 	l.apply(t, l.sharing(0))
 	check("by other plans")
-	l.sh(t, "nft delete table ip filter || true; iptables -t mangle -F PAS-PRE; ip rule del pref 8010") // that is theirs to do
+	l.sh(t, "nft delete table ip filter || true; iptables -t mangle -F PAS-PREROUTING; ip rule del pref 8010") // another program's changes
 	l.sh(t, "iptables -P FORWARD DROP")
 	l.apply(t, l.sharing(0))
 	before = others()
 	l.gate = l.newGate(t)
 	l.apply(t, l.sharing(0))
-	check("by a gate that took over")
+	check("by the next gate")
 	must(t, l.gate.Close(t.Context()))
 	check("by closing")
 }
 
-// TestOursStandFirst has another program insert rules before ours.
+// TestOursStandFirst checks that the gate moves its jumps back to the head after another program inserted rules.
 func TestOursStandFirst(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, netlab.Options{Residents: 1})
@@ -186,7 +185,7 @@ func TestOursStandFirst(t *testing.T) {
 		t.Error("nothing was repaired")
 	}
 	for _, table := range []string{"mangle", "nat", "filter"} {
-		others := map[string]bool{} // chains in which a rule of others came
+		others := map[string]bool{} // chains with a rule of another program
 		for line := range strings.Lines(l.sh(t, "iptables-save -t "+table)) {
 			words := strings.Fields(line)
 			switch {
@@ -194,7 +193,7 @@ func TestOursStandFirst(t *testing.T) {
 			case !strings.Contains(line, "PAS-"):
 				others[words[1]] = true
 			case others[words[1]]:
-				t.Errorf("in table %s a rule of others stands before %s", table, line)
+				t.Errorf("in table %s another program's rule is before %s", table, line)
 			}
 		}
 	}
@@ -204,13 +203,13 @@ func TestOursStandFirst(t *testing.T) {
 	}
 }
 
-// TestUnchangedRulesAreRecognised sends everything that rules count, then has the ruleset's generation move on.
+// TestUnchangedRulesAreRecognised checks that counters and a new generation of the ruleset alone change nothing.
 func TestUnchangedRulesAreRecognised(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, netlab.Options{Residents: 2})
 	l.config.Limits.Data, l.config.Limits.Download = 500e6, 100e6
 	l.share(t)
-	l.admit(t, 0)
+	l.authorize(t, 0)
 	l.apply(t, l.sharing(0))
 	for _, r := range l.Residents {
 		for _, to := range []string{"192.0.2.80:7", "10.80.0.1:53", "10.80.0.1:54", "10.80.0.1:55", "10.80.0.1:67", "192.0.2.53:53"} {
@@ -228,7 +227,7 @@ func TestUnchangedRulesAreRecognised(t *testing.T) {
 	}
 	l.sh(t, "iptables -t mangle -A OUTPUT -d 198.51.100.7 -j ACCEPT")
 	if changes := l.apply(t, l.sharing(0)); len(changes) != 0 {
-		t.Errorf("after traffic and a rule of others, it changed %q", changes)
+		t.Errorf("after traffic and another program's rule, it changed %q", changes)
 	}
 }
 
@@ -241,7 +240,7 @@ func TestRulesAreFew(t *testing.T) {
 	count := func() string {
 		return l.sh(t, "iptables-save | grep -c -e -A; ip rule | wc -l; ip route show table all | wc -l")
 	}
-	l.admit(t, 0)
+	l.authorize(t, 0)
 	one := count()
 	for k := 1; k < 500; k++ {
 		s := l.session(0)
@@ -250,7 +249,7 @@ func TestRulesAreFew(t *testing.T) {
 			s.Addr = s.Addr.Next()
 		}
 		s.MAC[4], s.MAC[5] = byte(k>>8), byte(k)
-		must(t, l.gate.Admit(s))
+		must(t, l.gate.Authorize(s))
 	}
 	if n := len(ok(l.gate.Sessions())(t)); n != 500 {
 		t.Fatalf("there are %d sessions", n)
@@ -270,51 +269,51 @@ func TestLegacyIsRefused(t *testing.T) {
 	must(t, os.WriteFile(dir+"/iptables", []byte("#!/bin/sh\necho 'iptables v1.8.9 (legacy)'\n"), 0o755))
 	t.Setenv("PATH", dir)
 	if _, err := gate.New(t.Context(), time.Now); err == nil || !strings.Contains(err.Error(), "update-alternatives") {
-		t.Errorf("on the legacy backend: %v, want a word on how to choose the other", err)
+		t.Errorf("on the legacy backend: %v, want instructions to choose the other", err)
 	}
 }
 
-// TestUplinkChange moves the residents to another line while they talk.
+// TestUplinkChange changes the egress while residents have open connections.
 func TestUplinkChange(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, netlab.Options{Residents: 1, Uplinks: 2})
 	l.share(t)
 	second := l.sharing(1)
 	must(t, l.gate.Grant(t.Context(), netctl.Tranche{Chain: second.Cap, Bytes: netctl.Unlimited}))
-	l.admit(t, 0)
+	l.authorize(t, 0)
 	c := l.connect(t, 0)
 	if !c.works() {
 		t.Fatal("a connection through the gate does not work")
 	}
 	l.apply(t, second)
 	if err := reset(t, c.client); !errors.Is(err, unix.ECONNRESET) && !errors.Is(err, unix.EPIPE) {
-		t.Errorf("on another line, the resident's open connection: %v, want a reset", err)
+		t.Errorf("on another uplink, the resident's open connection: %v, want a reset", err)
 	}
-	_, before, err := l.Internet.Counters(l.Lenders[1].Far)
+	_, before, err := l.Internet.Counters(l.Lenders[1].InternetIface)
 	must(t, err)
 	if !l.connect(t, 0).works() {
-		t.Error("on another line, a new connection does not work")
+		t.Error("on another uplink, a new connection does not work")
 	}
-	if _, after, err := l.Internet.Counters(l.Lenders[1].Far); err != nil || after == before {
-		t.Errorf("nothing came by the second line (%v)", err)
+	if _, after, err := l.Internet.Counters(l.Lenders[1].InternetIface); err != nil || after == before {
+		t.Errorf("nothing came by the second uplink (%v)", err)
 	}
-	// The line's interface goes, and comes back as another one.
+	// The uplink's interface disappears, and comes back with another index.
 	must(t, l.Lenders[1].Unplug())
 	l.apply(t, l.sharing(0))
 	if !l.connect(t, 0).works() {
-		t.Error("back on the first line, a new connection does not work")
+		t.Error("back on the first uplink, a new connection does not work")
 	}
 	must(t, l.Lenders[1].Plug())
 	l.apply(t, second)
 	if !l.connect(t, 0).works() {
-		t.Error("on the line that came back, a new connection does not work")
+		t.Error("on the uplink that came back, a new connection does not work")
 	}
 	if all := ok(l.gate.Sessions())(t); len(all) != 1 {
 		t.Errorf("the sessions are %+v", all)
 	}
 }
 
-// TestTakeover has a gate crash and another one take over, while residents talk.
+// TestTakeover replaces a crashed gate by another one while residents have open connections.
 func TestTakeover(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, netlab.Options{Residents: 1})
@@ -322,7 +321,7 @@ func TestTakeover(t *testing.T) {
 	l.share(t)
 	s := l.session(0)
 	s.Data = 1e9
-	must(t, l.gate.Admit(s))
+	must(t, l.gate.Authorize(s))
 	c := l.connect(t, 0)
 	for range 3 {
 		if !c.works() {
@@ -331,8 +330,8 @@ func TestTakeover(t *testing.T) {
 		l.gate = l.newGate(t)
 		l.apply(t, l.sharing(0))
 	}
-	// With nobody there at all, packets pass and are counted.
-	before := ok(l.gate.Read())(t)
+	// Without any gate, packets pass and are counted.
+	before := ok(l.gate.ReadCounters())(t)
 	if n := l.flood(t, 0, 100); n != 100 {
 		t.Errorf("%d of 100 packets passed", n)
 	}
@@ -342,8 +341,8 @@ func TestTakeover(t *testing.T) {
 	}
 }
 
-// TestCloseEndsConnections closes the gate of a machine that forwarded before: the translation of residents' addresses
-// must not live on in what the kernel remembers of their connections.
+// TestCloseEndsConnections closes the gate of a machine that forwarded before: residents' tracked connections must not remain
+// masqueraded.
 func TestCloseEndsConnections(t *testing.T) {
 	t.Parallel()
 	for _, forwarding := range []string{"0", "1"} {
@@ -352,17 +351,17 @@ func TestCloseEndsConnections(t *testing.T) {
 			l := newLab(t, netlab.Options{Residents: 1})
 			must(t, l.Box.Sysctl("net/ipv4/ip_forward", forwarding))
 			must(t, l.Box.AddAddress("wlan0", boxAddress))
-			// Others translate addresses as well, so the kernel goes on tracking connections.
+			// Another program uses NAT too, so that connection tracking stays active.
 			l.sh(t, "iptables -t nat -A PREROUTING -d 198.51.100.7 -j DNAT --to 198.51.100.8; iptables -t nat -A POSTROUTING -d 198.51.100.7 -j MASQUERADE")
 			l.share(t)
-			l.admit(t, 0)
+			l.authorize(t, 0)
 			c := l.connect(t, 0)
 			if !c.works() {
 				t.Fatal("a connection through the gate does not work")
 			}
 			must(t, l.gate.Close(t.Context()))
 			if passes(c.client, c.server, never) || passes(c.server, c.client, never) {
-				t.Error("after the gate was closed, an open connection goes on")
+				t.Error("after the gate was closed, an open connection works")
 			}
 			if got := strings.TrimSpace(l.sh(t, "cat /proc/sys/net/ipv4/ip_forward")); got != forwarding {
 				t.Errorf("ip_forward was %s and is %s", forwarding, got)

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"passerelle/appliance/plan/plantest"
 	"passerelle/netctl"
 	"passerelle/netctl/gate"
 	"passerelle/netctl/gate/gatetest"
@@ -19,7 +20,7 @@ import (
 func TestConforms(t *testing.T) {
 	t.Parallel()
 	labtest.Root(t, "iptables", "ip6tables", "ipset", "tc", "ip", "nft")
-	gatetest.Conformance(t, func(t *testing.T) gatetest.Kernel {
+	gatetest.Conformance(t, plantest.Plans(), func(t *testing.T) gatetest.Kernel {
 		return &realKernel{lab: newLab(t, netlab.Options{Residents: 2, Uplinks: 2}), t: t}
 	})
 }
@@ -41,15 +42,14 @@ func (k *realKernel) Gate(t *testing.T) netctl.Gate {
 	return watched{g, k.last}
 }
 
-// watched is a gate that is told of every change of queues before it applies, its own included, as the daemon's watcher
-// does.
+// watched is a gate that reads queues and classes at every Apply.
 type watched struct {
 	netctl.Gate
 	inner *gate.Gate
 }
 
 func (w watched) Apply(ctx context.Context, p netctl.Plan) ([]string, error) {
-	w.inner.Disturbed()
+	w.inner.MarkDirty()
 	return w.Gate.Apply(ctx, p)
 }
 
@@ -74,7 +74,7 @@ tc qdisc show
 for i in wlan0 eth0 eth1; do tc class show dev $i; done
 `
 
-// changing matches what time and traffic change in the kernel's words, and numbers that it makes up.
+// changing matches what time and traffic change in the kernel's output, and numbers that the kernel assigns.
 var changing = []struct {
 	*regexp.Regexp
 	by string
@@ -108,11 +108,11 @@ func (k *realKernel) Pass(t *testing.T, resident int, bytes uint64) {
 	conn := ok(k.Residents[resident].Dial(t.Context(), "udp", netip.AddrPortFrom(netlab.WebAddr, 9).String()))(t)
 	defer conn.Close()
 	for range (bytes + packet - 1) / packet {
-		conn.Write(make([]byte, packet-28)) // with its headers; a refusal of an earlier one is no matter
+		conn.Write(make([]byte, packet-28)) // with its headers; an ICMP error for an earlier one does not matter
 	}
 }
 
-func (k *realKernel) Shout(t *testing.T, lender int, bytes uint64, all bool) {
+func (k *realKernel) Broadcast(t *testing.T, lender int, bytes uint64, all bool) {
 	t.Helper()
 	const packet = 1000
 	l := k.Lenders[lender]
@@ -123,30 +123,30 @@ func (k *realKernel) Shout(t *testing.T, lender int, bytes uint64, all bool) {
 	conn := ok(l.NAS.Dial(t.Context(), "udp", netip.AddrPortFrom(to, 9).String()))(t)
 	defer conn.Close()
 	for range (bytes + packet - 1) / packet {
-		conn.Write(make([]byte, packet-28)) // with its headers; a refusal of an earlier one is no matter
+		conn.Write(make([]byte, packet-28)) // with its headers; an ICMP error for an earlier one does not matter
 	}
 }
 
-// flushAll empties every table, in which rules name the sets, and then waits for the kernel to let go of them.
+// flushAll removes every table, whose rules use the sets. The kernel frees the sets a little later.
 const flushAll = "nft flush ruleset; "
 
 func (k *realKernel) Break(t *testing.T, what gatetest.Object) {
 	t.Helper()
 	script, known := map[gatetest.Object]string{
-		gatetest.Address:    "ip address del 10.80.0.1/22 dev wlan0",
-		gatetest.Link:       "ip link set wlan0 down",
-		gatetest.Sets:       flushAll + "for s in pas-who pas-class pas-day; do until ipset destroy $s; do sleep 0.01; done; done",
-		gatetest.Entries:    "ipset flush pas-who && ipset flush pas-class && ipset flush pas-day",
-		gatetest.WhoEntry:   "ipset del pas-who " + address(0).String(),
-		gatetest.Rules:      "ip rule del pref 8009 && ip rule del pref 8010 && ip rule del pref 8011",
-		gatetest.Routes:     "ip route flush table 8009 && ip route flush table 8010 && ip route flush table 8011",
-		gatetest.Mangle:     "iptables -t mangle -F",
-		gatetest.NAT:        "iptables -t nat -F",
-		gatetest.Filter:     "iptables -F",
-		gatetest.AllTables:  flushAll,
-		gatetest.Queue:      "tc qdisc del dev wlan0 root && tc qdisc del dev eth0 root",
-		gatetest.Class:      "tc class del dev wlan0 classid 7a5:101 && tc class del dev eth0 classid 7a5:102",
-		gatetest.Parameters: "echo 0 >/proc/sys/net/ipv4/ip_forward && echo 0 >/proc/sys/net/ipv4/conf/wlan0/accept_local",
+		gatetest.Address:     "ip address del 10.80.0.1/22 dev wlan0",
+		gatetest.Link:        "ip link set wlan0 down",
+		gatetest.Sets:        flushAll + "for s in pas-clients pas-accounting pas-usage; do until ipset destroy $s; do sleep 0.01; done; done",
+		gatetest.Entries:     "ipset flush pas-clients && ipset flush pas-accounting && ipset flush pas-usage",
+		gatetest.ClientEntry: "ipset del pas-clients " + address(0).String(),
+		gatetest.Rules:       "ip rule del pref 8009 && ip rule del pref 8010 && ip rule del pref 8011",
+		gatetest.Routes:      "ip route flush table 8009 && ip route flush table 8010 && ip route flush table 8011",
+		gatetest.Mangle:      "iptables -t mangle -F",
+		gatetest.NAT:         "iptables -t nat -F",
+		gatetest.Filter:      "iptables -F",
+		gatetest.AllTables:   flushAll,
+		gatetest.Queue:       "tc qdisc del dev wlan0 root && tc qdisc del dev eth0 root",
+		gatetest.Class:       "tc class del dev wlan0 classid 7a5:101 && tc class del dev eth0 classid 7a5:102",
+		gatetest.Parameters:  "echo 0 >/proc/sys/net/ipv4/ip_forward && echo 0 >/proc/sys/net/ipv4/conf/wlan0/accept_local",
 	}[what]
 	if !known {
 		t.Fatalf("how to break the %s is not known", what)
@@ -154,7 +154,7 @@ func (k *realKernel) Break(t *testing.T, what gatetest.Object) {
 	ok(k.Box.Run(t.Context(), "sh", "-c", script))(t)
 }
 
-// sortKey orders lines, but keeps rules in their order within a chain.
+// sortKey orders lines, but keeps the order of rules within a chain.
 func sortKey(line string) string {
 	if rule := strings.TrimPrefix(line, "6 "); strings.HasPrefix(rule, "-A ") {
 		return line[:len(line)-len(rule)] + strings.Join(strings.Fields(rule)[:2], " ")

@@ -1,24 +1,31 @@
-// Package gate carries a netctl.Plan out on the kernel: addresses, ipsets, iptables, routing rules, HTB. It owns every
-// kernel object whose name begins with ours and is the only user of iptables, ipsets and queues. It must not know why a
-// session or a tranche is given, nor keep anything on disk.
+// Package gate applies a netctl.Plan to the kernel: addresses, ipsets, iptables, nf_tables, routing rules, HTB. It owns every
+// kernel object with our prefixes and is the only user of iptables, ipsets and queues. It must not know why a session is
+// authorized or a tranche granted, and stores nothing on disk.
 //
-// [Gate.Apply] is level-triggered. What is cheap to look at is looked at in every round (addresses, sets, rules, routes);
-// what is not is looked at when it may have changed: the firewall when the ruleset's generation moved on, the classes
-// when [Gate.Disturbed] was called after another's change.
+// Which library does what: vishvananda/netlink handles addresses, links, routes and routing rules, and drops connections
+// where time does not matter; coreos/go-iptables appends, deletes and clears the tranches' rules. iptables-restore replaces
+// and removes whole tables: in one transaction, so that no table is ever half written, and in one program run, while
+// go-iptables v0.8.0 runs one for each rule, chain and listing. It does not report the backend either. Rules are read over
+// netlink, so that an Apply that changes nothing runs no program. Own netlink messages are built and read where no library
+// does: ipsets whose entries have a class, HTB with many classes at a time, rules of nf_tables and the ruleset's generation,
+// and connections (see package nlmsg).
+//
+// [Gate.Apply] is level-triggered. It always reads what is cheap to read (addresses, sets, rules, routes), and the rest when
+// it may have changed: the firewall when the ruleset's generation changed, the classes when [Gate.MarkDirty] was called after
+// another program's change.
 package gate
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
 	"os"
 	"slices"
 	"sync/atomic"
 	"time"
 
+	"github.com/coreos/go-iptables/iptables"
 	vnl "github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -28,102 +35,87 @@ import (
 // Gate is the kernel. Make one with New.
 type Gate struct {
 	links     *vnl.Handle
-	netfilter *wire
-	route     *wire
-	packets   int // a socket for packets that go straight to an interface: see nudge
+	netfilter *nlConn
+	route     *nlConn
+	iptables  *iptables.IPTables
+	destroyed *nlConn // receives reports of connections that the kernel dropped: see dialDestroyed
+	packets   int     // a packet socket, which sends directly to an interface: see elicitRST
 	now       func() time.Time
 
-	plan        netctl.Plan
-	applied     bool
-	hotspot     int // the kernel's number of its interface, when it was last read
-	sets        map[string]netctl.Set
-	sessions    map[netip.Addr]session
-	day         map[netctl.MAC]usage
-	dayEnds     time.Time
-	firewall    firewallState
-	ports       []port                 // that residents' frames come in by
-	filters     map[string]filterState // by family
-	bindings    map[netip.Addr]binding // as Bind was told
-	bound       map[netip.Addr]binding // what the kernel was last made to hold; nil: not known
-	unlisted    map[bindingOf]bool     // what the kernel bound itself that Bind, when last called, did not list
-	stale       []bindingOf            // of those, the ones that ended for it since Strangers was last called
-	unbound     []bindingOf            // what Bind was told no longer, until the kernel has forgotten it
-	filtersSeen uint32                 // the ruleset's generation when the filters were last checked
-	tranches    []netctl.Spent
-	shaped      map[string]shaped // by device
-	leaf        string            // kind of leaf queue that this kernel has; "" until tried
-	memory      memory            // what was before us
-	way         string            // the way out, by which residents' connections have gone so far
-	seen        seen
+	plan         netctl.Plan
+	applied      bool
+	hotspot      int // its interface index when it was last read
+	sets         map[string]netctl.Set
+	sessions     map[netip.Addr]session
+	usage        map[netctl.MAC]usage
+	usageEnds    time.Time
+	firewall     firewallState
+	ports        []bridgePort            // that residents' frames enter by
+	nfTables     map[string]nfTableState // by family
+	bindings     map[netip.Addr]binding  // from the last call of Bind
+	bound        map[netip.Addr]binding  // what the kernel was last given; nil: not known
+	unlisted     map[bindingOf]bool      // bindings by the kernel itself that the last call of Bind did not list
+	stale        []bindingOf             // of those, the ones that were removed for it since the last report of unknown sources
+	unbound      []bindingOf             // what the last call of Bind did not list any more, until the kernel's entry is removed
+	nfGeneration uint32                  // the ruleset's generation when these tables were last checked
+	tranches     []netctl.TrancheUsage
+	shaped       map[string]shaperState // by device
+	leafKind     string                 // kind of leaf queue that this kernel supports; "" until tried
+	saved        savedState             // of settings that are not ours
+	egress       string                 // that residents' connections use so far
+	cached       setCache
 
-	broadcasts map[lanCounter]uint64 // bytes, as they were last read
+	broadcasts map[broadcastCounter]uint64 // bytes, when they were last read
 
-	disturbed atomic.Bool
+	dirty atomic.Bool
 }
 
 var _ netctl.Gate = (*Gate)(nil)
 
-// session is a session as admitted.
-type session struct {
-	netctl.Session
-	ends    time.Time // by the monotonic clock
-	start   uint64    // the byte counter's value when the device had used Used
-	counter uint64    // its value when it was last read: should the sets be flushed, the session goes on from there
-}
-
-// used returns what the session's device has used today when its counter has a value.
-func (s session) used(counter uint64) uint64 { return s.Used + counter - min(s.start, counter) }
-
-// residents are some residents' addresses with their devices.
-type residents map[netip.Addr]netctl.MAC
-
-// seen is what Read saw of the sets. The Apply that follows at once need not list them again.
-type seen struct {
-	sets map[string]listing
+// setCache is the sets as the last read of the counters found them. An Apply right after it need not list them.
+type setCache struct {
+	sets map[string]setDump
 	at   time.Time
 }
 
-// fresh is how long it may be relied upon.
-const fresh = 100 * time.Millisecond
+// cacheTTL is how long it is valid.
+const cacheTTL = 100 * time.Millisecond
 
-func (s *seen) forget() { s.sets = nil }
+func (s *setCache) forget() { s.sets = nil }
 
-// take returns a set, which is then forgotten.
-func (s *seen) take(name string, now time.Time) (l listing, ok bool) {
+// take returns a set and removes it from the cache.
+func (s *setCache) take(name string, now time.Time) (l setDump, ok bool) {
 	l, ok = s.sets[name]
 	delete(s.sets, name)
-	return l, ok && now.Sub(s.at) < fresh
+	return l, ok && now.Sub(s.at) < cacheTTL
 }
 
-// shaped is what a device's tree was last made for.
-type shaped struct {
-	link  int
-	spec  string
-	share int // the number of sessions that everybody's share was made for, as a power of two; 0: not everybody has it
-}
-
-// New opens the kernel's sockets in the caller's network namespace. It fails where the gate could not hold its promises:
-// without the right to change the network, or with iptables' legacy backend.
+// New opens netlink sockets in the caller's network namespace. It fails where the gate could not keep its guarantees: without
+// the privilege to change the network, or with iptables' legacy backend.
 func New(ctx context.Context, now func() time.Time) (*Gate, error) {
-	if os.Geteuid() != 0 {
-		return nil, fmt.Errorf("change the network: %w: run it as root", os.ErrPermission)
+	if !mayChange() {
+		return nil, fmt.Errorf("change the network: %w: run it as root, or with CAP_NET_ADMIN", os.ErrPermission)
 	}
 	if err := checkBackend(ctx); err != nil {
 		return nil, err
 	}
+	tool, err := iptables.New(iptables.Timeout(lockWait))
+	if err != nil {
+		return nil, err
+	}
 	g := &Gate{
+		iptables: tool,
 		now:      now,
 		sets:     map[string]netctl.Set{},
 		sessions: map[netip.Addr]session{},
-		day:      map[netctl.MAC]usage{},
-		shaped:   map[string]shaped{},
-		filters:  map[string]filterState{},
+		usage:    map[netctl.MAC]usage{},
+		shaped:   map[string]shaperState{},
+		nfTables: map[string]nfTableState{},
 		unlisted: map[bindingOf]bool{},
-		memory:   memory{},
+		saved:    savedState{},
 
-		broadcasts: map[lanCounter]uint64{},
+		broadcasts: map[broadcastCounter]uint64{},
 	}
-	var err error
 	if g.links, err = vnl.NewHandle(unix.NETLINK_ROUTE, unix.NETLINK_NETFILTER); err != nil {
 		return nil, fmt.Errorf("open netlink: %w", err)
 	}
@@ -136,29 +128,43 @@ func New(ctx context.Context, now func() time.Time) (*Gate, error) {
 		g.netfilter.close()
 		return nil, err
 	}
-	// Of no protocol, so that it receives nothing. It stays open: the kernel takes 10 ms to close one (synchronize_net in
-	// packet_release of net/packet/af_packet.c), and everybody who presses a button would wait behind that.
+	if g.destroyed, err = dialDestroyed(); err != nil {
+		g.links.Close()
+		g.netfilter.close()
+		g.route.close()
+		return nil, err
+	}
+	// It has no protocol, so that it receives nothing. It stays open: closing one takes the kernel 10 ms (synchronize_net in
+	// packet_release of net/packet/af_packet.c), and every resident who asks for a session would wait for that.
 	if g.packets, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
 		g.links.Close()
 		g.netfilter.close()
 		g.route.close()
+		g.destroyed.close()
 		return nil, fmt.Errorf("open a socket for packets: %w", err)
 	}
 	return g, nil
 }
 
-// Disturbed tells the gate that somebody changed queues or classes: the next Apply looks at them. It may be called from
+// mayChange tells whether this process may change the network.
+func mayChange() bool {
+	var sets [2]unix.CapUserData // capget(2): version 3 has 64 bits
+	err := unix.Capget(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &sets[0])
+	return err == nil && sets[0].Effective&(1<<unix.CAP_NET_ADMIN) != 0
+}
+
+// MarkDirty tells the gate that another program changed queues or classes: the next Apply reads them. It may be called from
 // any goroutine.
-func (g *Gate) Disturbed() { g.disturbed.Store(true) }
+func (g *Gate) MarkDirty() { g.dirty.Store(true) }
 
-// Port returns the netlink port of the gate's own changes to queues and classes: a watcher who tells of them by Disturbed
-// would have the gate look at what it did itself.
-func (g *Gate) Port() uint32 { return g.route.port }
+// PortID returns the netlink port of the gate's own changes to queues and classes. A watcher should ignore them: MarkDirty
+// would make the gate read what it wrote itself.
+func (g *Gate) PortID() uint32 { return g.route.portID }
 
-// Leaf returns the kind of the residents' queues, "" before the first one.
-func (g *Gate) Leaf() string { return g.leaf }
+// Queue implements netctl.Gate.
+func (g *Gate) Queue() string { return g.leafKind }
 
-// Apply implements netctl.Gate. What limits comes before what lets through, and forwarding is switched on last.
+// Apply implements netctl.Gate. It applies limits before it allows anything, and enables forwarding last.
 func (g *Gate) Apply(ctx context.Context, p netctl.Plan) (changes []string, err error) {
 	note := func(more []string, e error) bool {
 		changes = append(changes, more...)
@@ -167,7 +173,7 @@ func (g *Gate) Apply(ctx context.Context, p netctl.Plan) (changes []string, err 
 	}
 	apply := func() bool {
 		if !g.applied {
-			if err = g.recall(); err != nil {
+			if err = g.loadSavedState(); err != nil {
 				return false
 			}
 		}
@@ -176,29 +182,41 @@ func (g *Gate) Apply(ctx context.Context, p netctl.Plan) (changes []string, err 
 			return false
 		}
 		g.hotspot = link.Attrs().Index
-		held, more, err := g.applySets(ctx, p.Sets)
+		dumps, more, err := g.applySets(ctx, p.Sets)
 		if !note(more, err) {
 			return false
 		}
 		g.plan = p
-		if !note(g.applySessions(held)) || !note(g.applyShapers()) {
+		if !note(g.applySessions(dumps)) || !note(g.applyShapers()) {
 			return false
 		}
-		// The filters come first: some parameters are not there before something tracks connections.
-		if !note(g.applyFilters(ctx, p.Filters)) {
+		// These tables come first: some parameters do not exist before a rule uses connection tracking.
+		if !note(g.applyNFTables(ctx, p.NFTables)) {
 			return false
 		}
 		parameters, err := g.readSysctls(p.Sysctls)
-		ok := note(nil, err) &&
-			note(g.applyTables(ctx, g.memory.addTo(p.Tables))) &&
-			note(g.applyRules(p.Rules)) &&
+		if !note(nil, err) || !note(g.applyTables(ctx, g.saved.addTo(p.Tables))) {
+			return false
+		}
+		leaves := g.egress != "" && p.Egress != g.egress
+		var open []flow
+		if leaves {
+			if open, err = g.flows(g.online()); !note(nil, err) {
+				return false
+			}
+		}
+		ok := note(g.applyRules(p.Rules)) &&
 			note(g.applyRoutes(p.Routes)) &&
 			note(g.writeSysctls(parameters))
-		if ok && p.Way != g.way {
-			if g.way != "" {
-				ok = note(nil, g.cutAll())
-			}
-			g.way = p.Way
+		if ok && !g.applied {
+			ok = note(g.removeOldSets(ctx, p.Sets))
+		}
+		if ok && leaves {
+			ok = note(nil, g.dropFlows(g.online(), open...))
+		}
+		if ok {
+			g.egress = p.Egress
+			ok = note(nil, g.resetDestroyed())
 		}
 		return ok
 	}
@@ -209,27 +227,27 @@ func (g *Gate) Apply(ctx context.Context, p netctl.Plan) (changes []string, err 
 	return changes, nil
 }
 
-// applySets makes the sets that are missing, and returns what the sets hold. One of another shape is remade, which needs
-// the rules that name it gone.
-func (g *Gate) applySets(ctx context.Context, want []netctl.Set) (held map[string]listing, changes []string, err error) {
-	held = map[string]listing{}
+// applySets makes missing sets and returns the sets' entries. It remakes a set with another definition, for which the rules
+// that use it have to go first.
+func (g *Gate) applySets(ctx context.Context, want []netctl.Set) (dumps map[string]setDump, changes []string, err error) {
+	dumps = map[string]setDump{}
 	for _, w := range want {
-		have, ok := g.seen.take(w.Name, g.now())
+		have, ok := g.cached.take(w.Name, g.now())
 		if !ok {
-			if have, ok, err = g.list(w.Name, w.Bitmap()); err != nil {
+			if have, ok, err = g.dumpSet(w.Name, w.Bitmap()); err != nil {
 				return nil, changes, err
 			}
 		}
 		if ok && have.set != w {
-			// The quotas stay, and PAS-PAID, which their rules name.
-			keep := func(chain string) bool { return isQuota(chain) || chain == netctl.ChainPaid }
+			// The quota chains stay, and PAS-CHARGED, which their rules jump to.
+			keep := func(chain string) bool { return isQuota(chain) || chain == netctl.ChainCharged }
 			if err := errors.Join(g.removeTables(ctx, keep), g.destroySet(ctx, w.Name)); err != nil {
 				return nil, changes, err
 			}
 			if w.Bitmap() {
-				g.sessions, g.day = map[netip.Addr]session{}, map[netctl.MAC]usage{}
+				g.sessions, g.usage = map[netip.Addr]session{}, map[netctl.MAC]usage{}
 			}
-			ok, have = false, listing{}
+			ok, have = false, setDump{}
 			changes = append(changes, "ipset destroy "+w.Name)
 		}
 		if !ok {
@@ -239,449 +257,72 @@ func (g *Gate) applySets(ctx context.Context, want []netctl.Set) (held map[strin
 			changes = append(changes, w.String())
 		}
 		g.sets[w.Name] = w
-		held[w.Name] = have
+		dumps[w.Name] = have
 	}
-	return held, changes, nil
+	return dumps, changes, nil
 }
 
-// applySessions makes the sets hold the sessions and nothing else. The first time it is the other way round: what the
-// sets hold are the sessions.
-func (g *Gate) applySessions(held map[string]listing) (changes []string, err error) {
-	who, class := held[netctl.SetWho].entries, held[netctl.SetClass].entries
-	if !g.applied && len(g.sessions) == 0 {
-		g.adoptDay(held)
-		for addr, w := range who {
-			if c, ok := class[addr]; ok {
-				g.sessions[addr] = g.adopted(w, c, g.day)
-			}
-		}
-	}
-	now := g.now()
-	ended := residents{}
-	for addr, s := range g.sessions {
-		if !s.ends.After(now) {
-			g.finish(s) // the repair of the day tells the kernel
-			ended[addr] = s.MAC
-			delete(g.sessions, addr)
-		}
-	}
-	var todo []request
-	for addr, s := range g.sessions {
-		left := s.ends.Sub(now)
-		if left < 2*time.Second {
-			continue // the kernel's clock of seconds may have ended it already
-		}
-		w, c := who[addr], class[addr]
-		if c.class != g.classID(addr) || c.mark != netctl.MarkAdmitted || !near(c.timeout, left) {
-			s.counter = max(s.counter, c.bytes)
-			g.sessions[addr] = s
-			todo = append(todo, g.putClassEntry(s, left))
-		}
-		if w.mac != s.MAC || w.mark != netctl.MarkAdmitted || !near(w.timeout, left) {
-			todo = append(todo, g.putWho(s, left))
-		}
-	}
-	todo = append(todo, g.repairDay(held[netctl.SetDay].entries)...)
-	restored := len(todo)
-	for set, entries := range map[string]map[netip.Addr]entry{netctl.SetWho: who, netctl.SetClass: class} {
-		for addr := range entries {
-			if _, ok := g.sessions[addr]; !ok {
-				todo = append(todo, deleteEntry(g.sets[set], addr))
-			}
-		}
-	}
-	if len(todo)+len(ended) > 0 {
-		changes = append(changes, fmt.Sprintf("ipset: %d sessions ended, %d entries restored, %d removed",
-			len(ended), restored, len(todo)-restored))
-	}
-	return changes, errors.Join(g.netfilter.do(todo...), g.freeClasses(ended), g.cut(ended))
-}
-
-// near tells whether a timeout of the kernel's is a session's, but for whole seconds and clocks that drift apart.
-func near(kernel, left time.Duration) bool { return (kernel - left).Abs() < 10*time.Second }
-
-// adopted makes a session of what the kernel's sets hold. Without a memory of the day its device has used nothing: that
-// day is over.
-func (g *Gate) adopted(who, class entry, day map[netctl.MAC]usage) session {
-	s := session{Session: netctl.Session{Addr: who.addr, MAC: who.mac, Left: min(who.timeout, class.timeout)}}
-	s.start, s.counter = class.bytes, class.bytes
-	if u, ok := day[who.mac]; ok {
-		s.Used, s.start = u.bytes, min(u.counter, class.bytes)
-	}
-	s.ends = g.now().Add(s.Left)
-	s.Data, s.Spent = dataLeft(class.bytes)
-	return s
-}
-
-// dataLeft reads a session's byte counter. A counter in the lower half was started at 0, without a bound.
-func dataLeft(counter uint64) (left uint64, spent bool) {
-	switch {
-	case counter < netctl.CountLimit/2:
-		return netctl.Unlimited, false
-	case counter >= netctl.CountLimit:
-		return 0, true
-	}
-	return netctl.CountLimit - counter, false
-}
-
-func (g *Gate) classID(addr netip.Addr) uint32 {
-	return handle(uint16(offset(g.sets[netctl.SetClass].Network, addr)))
-}
-
-func (g *Gate) putClassEntry(s session, left time.Duration) request {
-	return putEntry(g.sets[netctl.SetClass], entry{
-		addr: s.Addr, timeout: left, bytes: s.counter, mark: netctl.MarkAdmitted, class: g.classID(s.Addr),
-	})
-}
-
-func (g *Gate) putWho(s session, left time.Duration) request {
-	return putEntry(g.sets[netctl.SetWho], entry{addr: s.Addr, mac: s.MAC, timeout: left, mark: netctl.MarkAdmitted})
-}
-
-// Admit implements netctl.Gate.
-func (g *Gate) Admit(s netctl.Session) error {
-	if err := g.admit(s); err != nil {
-		return fmt.Errorf("admit a session: %w", err)
-	}
-	return nil
-}
-
-func (g *Gate) admit(s netctl.Session) error {
-	if !g.applied {
-		return errors.New("no plan has been applied yet")
-	}
-	if s.Left <= 0 {
-		return errors.New("it has ended already")
-	}
-	network := g.plan.Hotspot.Address.Masked()
-	if !network.Contains(s.Addr) || s.Addr == g.plan.Hotspot.Address.Addr() || s.Addr == network.Addr() ||
-		s.Addr == lastAddr(network) || offset(network, s.Addr) >= netctl.MinorFirst {
-		return errors.New("its address is not a resident's on the hotspot")
-	}
-	x := session{Session: s, ends: g.now().Add(s.Left)}
-	if s.Data < netctl.Unlimited {
-		x.start = netctl.CountLimit - s.Data
-	}
-	x.counter = x.start
-	_, running := g.sessions[s.Addr]
-	g.sessions[s.Addr] = x
-	g.seen.forget()
-	if !running {
-		if err := g.addResident(s.Addr); err != nil {
-			delete(g.sessions, s.Addr)
-			return errors.Join(err, g.freeClasses(residents{s.Addr: s.MAC}))
-		}
-	}
-	// They are sent at once, so that a daemon which dies leaves all of them or none.
-	day, err := g.remember(s.MAC, s.Used, x.start)
-	if err == nil {
-		err = g.netfilter.do(day, g.putClassEntry(x, s.Left), g.putWho(x, s.Left))
-	}
-	if err != nil {
-		return errors.Join(err, g.End(s.Addr))
-	}
-	// A device that pressed had its address bound to it before. That it stays so for as long as the session is written with the
-	// next Bind, for all who pressed at once: the kernel takes milliseconds for it.
-	if b, ok := g.bound[s.Addr]; !ok || b.MAC != s.MAC || b.ends.Before(g.now().Add(late)) {
-		if _, err := g.bind(nil); err != nil {
-			return errors.Join(err, g.End(s.Addr))
-		}
-	}
-	return nil
-}
-
-// End implements netctl.Gate.
-func (g *Gate) End(addr netip.Addr) error {
-	ended := residents{}
-	s, ok := g.sessions[addr]
-	delete(g.sessions, addr)
-	if !g.applied {
-		return nil
-	}
-	g.seen.forget()
-	todo := []request{deleteEntry(g.sets[netctl.SetWho], addr), deleteEntry(g.sets[netctl.SetClass], addr)}
-	if ok {
-		ended[addr] = s.MAC
-		todo = append(todo, g.finish(s)...)
-	}
-	err := errors.Join(
-		g.netfilter.do(todo...),
-		g.freeClasses(ended), g.cut(ended),
-	)
-	if err != nil {
-		return fmt.Errorf("end a session: %w", err)
-	}
-	return nil
-}
-
-// freeClasses deletes residents' classes on all devices.
-func (g *Gate) freeClasses(of residents) error {
-	var todo []request
-	for name, s := range g.shaped {
-		for addr := range of {
-			todo = append(todo, device{name, s.link}.deleteClass(uint16(g.classID(addr))))
-		}
-	}
-	return g.route.do(todo...)
-}
-
-// Sessions implements netctl.Gate.
-func (g *Gate) Sessions() ([]netctl.Session, error) {
-	sets, err := g.lists()
-	return g.sessionsIn(sets), err
-}
-
-// lists lists our bitmaps, as far as they are there.
-func (g *Gate) lists() (map[string]listing, error) {
-	sets := map[string]listing{}
-	for _, name := range []string{netctl.SetWho, netctl.SetClass, netctl.SetDay} {
-		l, ok, err := g.list(name, true)
-		if err != nil {
-			return nil, err
-		}
-		if ok {
-			sets[name] = l
-		}
-	}
-	return sets, nil
-}
-
-func (g *Gate) sessionsIn(sets map[string]listing) (all []netctl.Session) {
-	day := g.day
-	if !g.applied {
-		day = dayIn(sets)
-	}
-	for addr, w := range sets[netctl.SetWho].entries {
-		c, ok := sets[netctl.SetClass].entries[addr]
-		if !ok {
+// removeOldSets destroys the sets of ours that are not in the plan: those of a release with other names.
+func (g *Gate) removeOldSets(ctx context.Context, want []netctl.Set) (changes []string, err error) {
+	names, err := g.ownSets()
+	for _, name := range names {
+		if slices.ContainsFunc(want, func(s netctl.Set) bool { return s.Name == name }) {
 			continue
 		}
-		s := g.adopted(w, c, day)
-		if known, ok := g.sessions[addr]; ok && known.MAC == s.MAC {
-			s.Used, s.start = known.Used, known.start
+		if e := g.destroySet(ctx, name); e != nil {
+			err = errors.Join(err, e)
+			continue
 		}
-		s.Used = s.used(c.bytes)
-		all = append(all, s.Session)
+		changes = append(changes, "ipset destroy "+name)
 	}
-	slices.SortFunc(all, func(a, b netctl.Session) int { return a.Addr.Compare(b.Addr) })
-	return all
+	return changes, err
 }
 
-// Read implements netctl.Gate.
-func (g *Gate) Read() (s netctl.Sample, err error) {
-	sets, err := g.lists()
+// ReadCounters implements netctl.Gate.
+func (g *Gate) ReadCounters() (s netctl.Counters, err error) {
+	sets, err := g.dumpSets()
 	if err != nil {
 		return s, err
 	}
-	g.seen = seen{sets, g.now()}
+	g.cached = setCache{sets, g.now()}
 	s.Sessions = g.sessionsIn(sets)
 	for _, x := range s.Sessions {
 		if known, ok := g.sessions[x.Addr]; ok {
-			known.counter = max(known.start, sets[netctl.SetClass].entries[x.Addr].bytes)
+			known.counter = max(known.start, sets[netctl.SetAccounting].entries[x.Addr].bytes)
 			g.sessions[x.Addr] = known
 		}
 	}
-	rules, err := g.rules(unix.AF_INET, "filter", g.quotaChains()...)
+	rules, err := g.rules(unix.AF_INET, tableQuota, g.quotaChains()...)
 	if err != nil {
 		return s, err
 	}
-	g.notice(rules)
+	g.recordTranches(rules)
 	s.Tranches = slices.Clone(g.tranches)
-	s.Tracked, err = readNumber("net/netfilter/nf_conntrack_max")
+	s.ConntrackMax, err = readNumber("net/netfilter/nf_conntrack_max")
 	return s, err
 }
 
-// applyShapers drives the queues of all devices: those in the plan have ours, no other has.
-func (g *Gate) applyShapers() (changes []string, err error) {
-	look := g.disturbed.Swap(false) || !g.applied
-	defer func() {
-		if err != nil && look {
-			g.disturbed.Store(true) // not all has been looked at
-		}
-	}()
-	share := powerOfTwo(max(8, len(g.sessions)))
-	minors := g.minors()
-	now := map[string]shaped{}
-	for _, s := range g.plan.Shapers {
-		d := device{s.Device, g.hotspot}
-		if s.Device != g.plan.Hotspot.Name {
-			link, err := g.links.LinkByName(s.Device)
-			if err != nil {
-				return changes, fmt.Errorf("shape %s: %w", s.Device, err)
-			}
-			d.link = link.Attrs().Index
-		}
-		want := shaped{link: d.link, spec: fmt.Sprint(s, g.plan.Class), share: share}
-		now[s.Device] = want
-		if !look && g.shaped[s.Device] == want {
-			continue
-		}
-		more, err := g.applyShaper(d, s, g.plan.Class, minors)
-		changes = append(changes, more...)
-		if err != nil {
-			return changes, err
-		}
-	}
-	gone := maps.Clone(g.shaped)
-	g.shaped = now
-	if look {
-		roots, err := g.roots()
-		if err != nil {
-			return changes, err
-		}
-		for _, link := range roots {
-			gone[fmt.Sprintf("number %d", link)] = shaped{link: link}
-		}
-	}
-	kept := map[int]bool{}
-	for _, s := range now {
-		kept[s.link] = true
-	}
-	for name, s := range gone {
-		if kept[s.link] {
-			continue
-		}
-		kept[s.link] = true
-		r := device{name, s.link}.deleteRoot()
-		if err := g.route.do(r); err != nil {
-			return changes, err
-		}
-		changes = append(changes, r.deed)
-	}
-	return changes, nil
-}
-
-// minors returns the class numbers of the sessions.
-func (g *Gate) minors() []uint16 {
-	m := make([]uint16, 0, len(g.sessions))
-	for addr := range g.sessions {
-		m = append(m, uint16(g.classID(addr)))
-	}
-	slices.Sort(m)
-	return m
-}
-
-// roots returns the devices whose root queue is ours.
-func (g *Gate) roots() (links []int, err error) {
-	qdiscs, err := g.route.get(unix.RTM_GETQDISC, unix.NLM_F_DUMP, trafficHeader(0, 0, 0))
-	if err != nil {
-		return nil, fmt.Errorf("list queues: %w", err)
-	}
-	for _, m := range qdiscs {
-		if h, ok := trafficOf(m); ok && h.handle == netctl.HTBMajor<<16 {
-			links = append(links, h.link)
-		}
-	}
-	return links, nil
-}
-
-// addResident gives a new resident its classes. Should there be more residents than the shares were made for, the next
-// Apply makes them anew; until then the newcomers have the share of a full house each, so that all together never exceed
-// the total.
-func (g *Gate) addResident(addr netip.Addr) error {
-	full := 2 << (32 - g.plan.Hotspot.Address.Bits())
-	return g.putClasses(func(leaf string) (todo []request) {
-		for _, s := range g.plan.Shapers {
-			have, ok := g.shaped[s.Device]
-			if !ok {
-				continue
-			}
-			share := have.share
-			if len(g.sessions) > share {
-				share, have.share = full, 0
-				g.shaped[s.Device] = have
-			}
-			_, c := wantedClasses(s, g.plan.Class, share)
-			if c.ceil == 0 {
-				continue
-			}
-			c.minor = uint16(g.classID(addr))
-			d := device{s.Device, have.link}
-			// A class that is left over from the address's last session may have another's rates and a full queue.
-			todo = append(todo, d.deleteClass(c.minor), d.putClass(c), d.putLeaf(c, leaf))
-		}
-		return todo
-	})
-}
-
-// Neighbor implements netctl.Gate.
-func (g *Gate) Neighbor(addr netip.Addr) (mac netctl.MAC, err error) {
-	all, err := g.neighbors(addr)
-	if err != nil {
-		return mac, err
-	}
-	mac, ok := all[addr]
-	if !ok {
-		return mac, errors.New("ask the neighbour table: no hardware address")
-	}
-	return mac, nil
-}
-
-// neighborHeader is struct ndmsg about the hotspot.
-func (g *Gate) neighborHeader(state uint16) []byte {
-	header := make([]byte, 12)
-	header[0] = unix.AF_INET
-	binary.NativeEndian.PutUint32(header[4:], uint32(g.hotspot))
-	binary.NativeEndian.PutUint16(header[8:], state)
-	return header
-}
-
-// neighbors returns the devices that the kernel knows on the hotspot, or the one that has the address.
-func (g *Gate) neighbors(of netip.Addr) (residents, error) {
-	header, flags := g.neighborHeader(0), unix.NLM_F_DUMP
-	var which []byte
-	if of.IsValid() {
-		which, flags = attr(unix.NDA_DST, of.AsSlice()), 0
-	}
-	bodies, err := g.route.get(unix.RTM_GETNEIGH, flags, header, which)
-	if err != nil {
-		return nil, fmt.Errorf("ask the neighbour table: %w", err)
-	}
-	all := residents{}
-	for _, m := range bodies {
-		if len(m) < len(header) || binary.NativeEndian.Uint32(m[4:]) != uint32(g.hotspot) {
-			continue
-		}
-		var addr netip.Addr
-		var mac netctl.MAC
-		known := false
-		for kind, value := range attrs(after(len(header), m)) {
-			switch {
-			case kind == unix.NDA_DST:
-				addr, _ = netip.AddrFromSlice(value)
-			case kind == unix.NDA_LLADDR && len(value) == len(mac):
-				mac, known = netctl.MAC(value), true
-			}
-		}
-		if known {
-			all[addr] = mac
-		}
-	}
-	return all, nil
-}
-
-// Close implements netctl.Gate. It goes on after an error, so that as little as possible is left.
+// Close implements netctl.Gate. It continues after an error, so that as little as possible is left.
 func (g *Gate) Close(ctx context.Context) error {
 	var errs []error
 	try := func(err error) { errs = append(errs, err) }
 	if !g.applied {
-		try(g.recall())
+		try(g.loadSavedState())
 	}
-	// Forwarding ends first, if it was not on before.
+	// Forwarding is disabled first, unless it was enabled before the gate.
 	parameters, err := g.readSysctls(nil)
 	try(err)
 	_, err = g.writeSysctls(parameters)
 	try(err)
 	try(g.removeTables(ctx, func(string) bool { return false }))
-	try(g.removeFilters(ctx))
+	try(g.removeNFTables(ctx))
 	_, err = g.applyRules(nil)
 	try(err)
 	_, err = g.applyRoutes(nil)
 	try(err)
-	try(g.forgetConnections())
-	for _, name := range []string{netctl.SetWho, netctl.SetClass, netctl.SetDay, netctl.SetEssential} {
-		try(g.destroySet(ctx, name))
-	}
+	try(g.dropHotspotFlows())
+	_, err = g.removeOldSets(ctx, nil)
+	try(err)
 	roots, err := g.roots()
 	try(err)
 	for _, link := range roots {
@@ -693,6 +334,7 @@ func (g *Gate) Close(ctx context.Context) error {
 	g.links.Close()
 	g.netfilter.close()
 	g.route.close()
+	g.destroyed.close()
 	try(unix.Close(g.packets))
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("clean up: %w", err)

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"passerelle/netctl"
+	"passerelle/netctl/nlmsg"
 )
 
 // Attributes of HTB, bfifo and fq_codel (include/uapi/linux/pkt_sched.h).
@@ -45,34 +46,34 @@ const (
 	leafBFIFO   = "bfifo"
 )
 
-// class is an HTB class as wanted or as found.
+// class is an HTB class, desired or in the kernel.
 type class struct {
 	minor   uint16
 	parent  uint16 // 0: the qdisc
-	rate    uint64 // bytes a second that it always gets
-	ceil    uint64 // bytes a second that it may reach by borrowing
-	quantum uint32 // bytes it may send before the next of its kind
+	rate    uint64 // guaranteed bytes a second
+	ceil    uint64 // bytes a second with borrowing
+	quantum uint32 // bytes in its turn
 	prio    uint32
 	leaf    bool // it has a queue of its own
 }
 
 func handle(minor uint16) uint32 { return netctl.HTBMajor<<16 | uint32(minor) }
 
-// wantedClasses returns a shaper's fixed classes and the one that each resident gets, whose minor is left 0; its ceil is 0
-// if residents have none.
+// wantedClasses returns a shaper's fixed classes and the class of each resident, whose minor is 0; its ceil is 0 if residents
+// have none.
 //
-// A resident's class always gets a small rate, its share if everybody wanted more than twice over, so that who sends
-// little is served at once; the rest is borrowed from the line's total in turns of one quantum. The small rates of all
-// must not exceed the total together, since HTB honours them even then; they follow the number of sessions in powers of
-// two, so that the classes change seldom.
+// A resident's class has a small guaranteed rate, at most half of an equal share, so that a resident who sends little is
+// served at once. The rest is borrowed from the uplink's total in turns of one quantum. All guaranteed rates together must
+// not exceed the total, since HTB honours them even then. They follow the number of sessions in powers of two, so that the
+// classes change seldom.
 func wantedClasses(s netctl.Shaper, c netctl.Class, sessions int) (fixed []class, resident class) {
 	total, each := s.Total/8, s.Each(c)/8
 	some := []struct {
 		minor uint16
 		most  uint64
-	}{{netctl.MinorEssential, s.Essential / 8}, {netctl.MinorNames, s.Names / 8}}
+	}{{netctl.MinorGarden, s.Garden / 8}, {netctl.MinorDNS, s.DNS / 8}}
 	if total == 0 {
-		// Nothing to borrow from: each limit alone, on a root class.
+		// Without a total there is nothing to borrow from: each limit is a root class.
 		for _, x := range some {
 			if x.most != 0 {
 				fixed = append(fixed, class{minor: x.minor, rate: x.most, ceil: x.most, quantum: quantum(x.most), leaf: true})
@@ -84,7 +85,8 @@ func wantedClasses(s netctl.Shaper, c netctl.Class, sessions int) (fixed []class
 		each = total
 	}
 	fixed = append(fixed, class{minor: netctl.MinorTotal, rate: total, ceil: total, quantum: quantum(total)})
-	// The box's own packets, essential services and names come before residents', with an eighth of the line for sure.
+	// The box's own packets, the walled garden and DNS have priority over residents' packets, each with an eighth of the
+	// uplink guaranteed.
 	first := func(minor uint16, most uint64) {
 		if most != 0 {
 			fixed = append(fixed, class{
@@ -104,15 +106,15 @@ func wantedClasses(s netctl.Shaper, c netctl.Class, sessions int) (fixed []class
 	}
 }
 
-// quantum returns the bytes that a class sends in its turn: at least one frame, at most one offloaded packet, between
-// them 2 ms of the line, so that a turn of all does not take long.
+// quantum returns the bytes that a class sends in its turn: 2 ms of the uplink's rate, at least one frame, at most one
+// offloaded packet, so that a full cycle of all classes stays short.
 func quantum(rate uint64) uint32 {
 	return uint32(min(max(rate/500, 2*frame), offload))
 }
 
 func powerOfTwo(n int) int { return 1 << bits.Len(uint(n-1)) }
 
-// burst returns the bytes that may pass at once: 10 ms of the rate, so that a late timer loses nothing.
+// burst returns the bytes that may pass at once: 10 ms of the rate, so that a late timer costs no throughput.
 func burst(rate uint64) uint64 { return rate/100 + 2*frame }
 
 // queueBytes is the length of a bfifo: 50 ms of the ceiling, with room for an offloaded packet.
@@ -129,7 +131,7 @@ func trafficHeader(link int, handle, parent uint32) []byte {
 	return b
 }
 
-// traffic is a queue or class as the kernel tells it.
+// traffic is a queue or class as the kernel reports it.
 type traffic struct {
 	link           int
 	handle, parent uint32
@@ -151,7 +153,7 @@ func trafficOf(m []byte) (h traffic, ok bool) {
 // device is a network interface with queues.
 type device struct {
 	name string
-	link int // the kernel's number
+	link int // interface index
 }
 
 // addRoot replaces a device's root qdisc with ours.
@@ -164,22 +166,22 @@ func (d device) addRoot(fallback uint16) request {
 		kind: unix.RTM_NEWQDISC, flags: unix.NLM_F_CREATE | unix.NLM_F_REPLACE,
 		body: slices.Concat(trafficHeader(d.link, netctl.HTBMajor<<16, tcRoot),
 			attr(tcaKind, text("htb")), nest(tcaOptions, attr(htbInit, init))),
-		deed: fmt.Sprintf("tc qdisc replace dev %s root htb", d.name),
+		op: fmt.Sprintf("tc qdisc replace dev %s root htb", d.name),
 	}
 }
 
-// deleteRoot puts a device back to its default queue; that there is none of ours is no error.
+// deleteRoot restores a device's default queue. It is idempotent.
 func (d device) deleteRoot() request {
 	return request{
 		kind: unix.RTM_DELQDISC, body: trafficHeader(d.link, netctl.HTBMajor<<16, tcRoot),
-		deed: fmt.Sprintf("tc qdisc del dev %s root", d.name), moot: goneAlready,
+		op: fmt.Sprintf("tc qdisc del dev %s root", d.name), ignoredErrnos: absentErrnos,
 	}
 }
 
-// goneAlready are the kernel's words for a queue or class that is not there, on a device that may not be there either.
-var goneAlready = []unix.Errno{unix.ENOENT, unix.EINVAL, unix.ENODEV}
+// absentErrnos are the kernel's errors for a queue or class that does not exist, or a device that does not.
+var absentErrnos = []unix.Errno{unix.ENOENT, unix.EINVAL, unix.ENODEV}
 
-// putClass adds a class, or changes it in place: its packets and its borrowers stay.
+// putClass adds a class, or changes it in place: its queued packets and its children stay.
 func (d device) putClass(c class) request {
 	opt := make([]byte, 44) // struct tc_htb_opt
 	rateSpec(opt[0:], c.rate)
@@ -192,7 +194,7 @@ func (d device) putClass(c class) request {
 		kind: unix.RTM_NEWTCLASS, flags: unix.NLM_F_CREATE,
 		body: slices.Concat(trafficHeader(d.link, handle(c.minor), handle(c.parent)), attr(tcaKind, text("htb")),
 			nest(tcaOptions, attr(htbParms, opt), attr(htbRate64, native64(c.rate)), attr(htbCeil64, native64(c.ceil)))),
-		deed: fmt.Sprintf("tc class replace dev %s classid %x:%x", d.name, netctl.HTBMajor, c.minor),
+		op: fmt.Sprintf("tc class replace dev %s classid %x:%x", d.name, netctl.HTBMajor, c.minor),
 	}
 }
 
@@ -201,7 +203,7 @@ func rateSpec(b []byte, rate uint64) {
 	binary.NativeEndian.PutUint32(b[8:], uint32(min(rate, math.MaxUint32)))
 }
 
-// ticks returns how long size bytes take at the rate, in psched time.
+// ticks returns the time of size bytes at the rate, in psched time.
 func ticks(size, rate uint64) uint32 {
 	return uint32(min(size*1e9/max(rate, 1)/tick, math.MaxUint32))
 }
@@ -219,35 +221,35 @@ func (d device) putLeaf(c class, kind string) request {
 	return request{
 		kind: unix.RTM_NEWQDISC, flags: unix.NLM_F_CREATE | unix.NLM_F_REPLACE,
 		body: slices.Concat(trafficHeader(d.link, 0, handle(c.minor)), attr(tcaKind, text(kind)), options),
-		deed: fmt.Sprintf("tc qdisc replace dev %s parent %x:%x %s", d.name, netctl.HTBMajor, c.minor, kind),
+		op:   fmt.Sprintf("tc qdisc replace dev %s parent %x:%x %s", d.name, netctl.HTBMajor, c.minor, kind),
 	}
 }
 
-// putClasses carries out requests about classes and their leaf queues: fq_codel where the kernel has it, else bfifo. They
-// must be such that doing them again changes nothing.
+// putClasses sends requests about classes and their leaf queues: fq_codel where the kernel has it, else bfifo. They must be
+// idempotent.
 func (g *Gate) putClasses(requests func(leaf string) []request) error {
-	all := requests(cmp.Or(g.leaf, leafFQCodel))
+	all := requests(cmp.Or(g.leafKind, leafFQCodel))
 	err := g.route.do(all...)
 	switch {
-	case g.leaf != "":
+	case g.leafKind != "":
 	case isErrno(err, unix.ENOENT):
-		g.leaf = leafBFIFO
-		err = g.route.do(requests(g.leaf)...)
+		g.leafKind = leafBFIFO
+		err = g.route.do(requests(g.leafKind)...)
 	case err == nil && slices.ContainsFunc(all, func(r request) bool { return r.kind == unix.RTM_NEWQDISC }):
-		g.leaf = leafFQCodel
+		g.leafKind = leafFQCodel
 	}
 	return err
 }
 
-// deleteClass removes a class with its queue; that there is none is no error.
+// deleteClass removes a class with its queue. It is idempotent.
 func (d device) deleteClass(minor uint16) request {
 	return request{
 		kind: unix.RTM_DELTCLASS, body: trafficHeader(d.link, handle(minor), 0),
-		deed: fmt.Sprintf("tc class del dev %s classid %x:%x", d.name, netctl.HTBMajor, minor), moot: goneAlready,
+		op: fmt.Sprintf("tc class del dev %s classid %x:%x", d.name, netctl.HTBMajor, minor), ignoredErrnos: absentErrnos,
 	}
 }
 
-// tree is what the kernel has on a device.
+// tree is a device's qdiscs and classes in the kernel.
 type tree struct {
 	root     bool   // the root qdisc is ours
 	fallback uint16 // its default class
@@ -268,7 +270,7 @@ func (g *Gate) readTree(link int) (t tree, err error) {
 		case !ok || h.link != link:
 		case h.parent == tcRoot && h.handle == netctl.HTBMajor<<16:
 			t.root = true
-			for kind, value := range attrs(h.rest) {
+			for kind, value := range nlmsg.Attributes(h.rest) {
 				if kind == tcaOptions {
 					t.fallback = fallbackOf(value)
 				}
@@ -293,7 +295,7 @@ func (g *Gate) readTree(link int) (t tree, err error) {
 		if h.parent != tcRoot {
 			c.parent = uint16(h.parent)
 		}
-		for kind, value := range attrs(h.rest) {
+		for kind, value := range nlmsg.Attributes(h.rest) {
 			if kind == tcaOptions {
 				c.read(value)
 			}
@@ -305,22 +307,22 @@ func (g *Gate) readTree(link int) (t tree, err error) {
 
 // fallbackOf reads the default class from a root's options.
 func fallbackOf(options []byte) uint16 {
-	for kind, value := range attrs(options) {
+	for kind, value := range nlmsg.Attributes(options) {
 		if kind == htbInit {
-			return uint16(native32Of(after(8, value)))
+			return uint16(native32Of(skipHeader(8, value)))
 		}
 	}
 	return 0
 }
 
 func (c *class) read(options []byte) {
-	for kind, value := range attrs(options) {
+	for kind, value := range nlmsg.Attributes(options) {
 		switch kind {
 		case htbParms:
-			c.rate = cmp.Or(c.rate, uint64(native32Of(after(8, value))))
-			c.ceil = cmp.Or(c.ceil, uint64(native32Of(after(20, value))))
-			c.quantum = native32Of(after(32, value))
-			c.prio = native32Of(after(40, value))
+			c.rate = cmp.Or(c.rate, uint64(native32Of(skipHeader(8, value))))
+			c.ceil = cmp.Or(c.ceil, uint64(native32Of(skipHeader(20, value))))
+			c.quantum = native32Of(skipHeader(32, value))
+			c.prio = native32Of(skipHeader(40, value))
 		case htbRate64:
 			c.rate = native64Of(value)
 		case htbCeil64:
@@ -329,7 +331,7 @@ func (c *class) read(options []byte) {
 	}
 }
 
-// applyShaper drives a device's tree to the shaper: a class for each of the residents at these offsets, and no other.
+// applyShaper reconciles a device's tree with the shaper: a class for each resident at these offsets, and no others.
 func (g *Gate) applyShaper(d device, s netctl.Shaper, c netctl.Class, residents []uint16) (changes []string, err error) {
 	fixed, each := wantedClasses(s, c, len(residents))
 	var fallback uint16
@@ -352,7 +354,7 @@ func (g *Gate) applyShaper(d device, s netctl.Shaper, c netctl.Class, residents 
 		if err := g.route.do(r); err != nil {
 			return changes, err
 		}
-		changes = append(changes, r.deed)
+		changes = append(changes, r.op)
 	}
 	want := slices.Clone(fixed)
 	if each.ceil != 0 {
@@ -367,12 +369,12 @@ func (g *Gate) applyShaper(d device, s netctl.Shaper, c netctl.Class, residents 
 		return todo
 	})
 	for _, r := range todo {
-		changes = append(changes, r.deed)
+		changes = append(changes, r.op)
 	}
 	return changes, err
 }
 
-// steps returns what makes a device's classes the wanted ones.
+// steps returns the requests that make a device's classes the wanted ones.
 func (t tree) steps(d device, want []class, leaf string) (todo []request) {
 	kept := map[uint16]bool{}
 	for _, w := range want {
@@ -380,7 +382,7 @@ func (t tree) steps(d device, want []class, leaf string) (todo []request) {
 		have, there := t.classes[w.minor]
 		queue := t.queues[w.minor]
 		if there && have.parent != w.parent {
-			// A class keeps its parent for life.
+			// A class cannot change its parent.
 			todo = append(todo, d.deleteClass(w.minor))
 			there, queue = false, false
 		}
@@ -394,7 +396,7 @@ func (t tree) steps(d device, want []class, leaf string) (todo []request) {
 			todo = append(todo, d.putLeaf(w, leaf))
 		}
 	}
-	// In ascending order: a line's total comes after those who borrow from it.
+	// In ascending order: the total's class comes after its children.
 	for _, minor := range slices.Sorted(maps.Keys(t.classes)) {
 		if !kept[minor] {
 			todo = append(todo, d.deleteClass(minor))

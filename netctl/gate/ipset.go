@@ -2,15 +2,16 @@ package gate
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"passerelle/netctl"
+	"passerelle/netctl/nlmsg"
 )
 
 // Messages and attributes of ipset (include/uapi/linux/netfilter/ipset/ip_set.h, protocol 6). Numbers are in network
@@ -54,7 +55,7 @@ const (
 	ipsetRevision = 3 // of bitmap:ip and bitmap:ip,mac: the first with skbinfo (Linux 3.18)
 	hashRevision  = 0 // of hash:ip: nothing newer is needed
 
-	hashMost = 4096 // entries of a set that others fill
+	hashMaxElem = 4096 // of a set that dnsmasq fills
 )
 
 // entry is one element of a set.
@@ -84,7 +85,7 @@ func encodeIP(kind uint16, a netip.Addr) []byte {
 
 // createSet makes an empty set.
 func (g *Gate) createSet(s netctl.Set) error {
-	revision, options := byte(hashRevision), attr(ipsetAttrMaxElem|netOrder, big32(hashMost))
+	revision, options := byte(hashRevision), attr(ipsetAttrMaxElem|netOrder, big32(hashMaxElem))
 	if s.Bitmap() {
 		flags := uint32(ipsetFlagWithSkbinfo)
 		if s.Counters {
@@ -92,7 +93,7 @@ func (g *Gate) createSet(s netctl.Set) error {
 		}
 		revision, options = ipsetRevision, slices.Concat(
 			encodeIP(ipsetAttrIP, s.Network.Addr()),
-			encodeIP(ipsetAttrIPTo, lastAddr(s.Network)),
+			encodeIP(ipsetAttrIPTo, netctl.LastAddr(s.Network)),
 			attr(ipsetAttrCADT|netOrder, big32(flags)))
 	}
 	return g.netfilter.do(request{
@@ -102,16 +103,16 @@ func (g *Gate) createSet(s netctl.Set) error {
 			attr(ipsetAttrRevision, []byte{revision}),
 			attr(ipsetAttrFamily, []byte{unix.AF_INET}),
 			nest(ipsetAttrData, options, attr(ipsetAttrTimeout|netOrder, big32(uint32(s.Timeout/time.Second))))),
-		deed: "create set " + s.Name,
+		op: "create set " + s.Name,
 	})
 }
 
-// destroySet removes a set; that there is none is no error. The kernel lets go of deleted rules a little later than it
-// says, and of a set only with the last rule that names it.
+// destroySet removes a set, if it exists. The kernel frees deleted rules a little later than it reports, and a set only after
+// the last rule that uses it.
 func (g *Gate) destroySet(ctx context.Context, name string) error {
 	r := request{
 		kind: ipsetType(ipsetDestroy), body: ipsetMessage(name),
-		deed: "destroy set " + name, moot: []unix.Errno{unix.ENOENT},
+		op: "destroy set " + name, ignoredErrnos: []unix.Errno{unix.ENOENT},
 	}
 	var err error
 	for range 100 {
@@ -126,8 +127,8 @@ func (g *Gate) destroySet(ctx context.Context, name string) error {
 	return err
 }
 
-// putEntry adds an entry or replaces the one with its address. Every field is sent: with a timeout alone the kernel would
-// erase the class, and an expired entry's counters would come back to life.
+// putEntry adds an entry or replaces the one with its address. It sends every field: with a timeout alone the kernel would
+// erase the class, and would revive the counters of an expired entry.
 func putEntry(set netctl.Set, x entry) request {
 	fields := [][]byte{
 		encodeIP(ipsetAttrIP, x.addr),
@@ -143,27 +144,44 @@ func putEntry(set netctl.Set, x entry) request {
 	}
 	return request{
 		kind: ipsetType(ipsetAdd), body: slices.Concat(ipsetMessage(set.Name), nest(ipsetAttrData, fields...)),
-		deed: "add an entry to set " + set.Name,
+		op: "add an entry to set " + set.Name,
 	}
 }
 
-// deleteEntry deletes an entry; that there is none is no error.
+// deleteEntry deletes an entry. It is idempotent.
 func deleteEntry(set netctl.Set, addr netip.Addr) request {
 	return request{
 		kind: ipsetType(ipsetDel),
 		body: slices.Concat(ipsetMessage(set.Name), nest(ipsetAttrData, encodeIP(ipsetAttrIP, addr))),
-		deed: "delete an entry from set " + set.Name, moot: []unix.Errno{unix.ENOENT},
+		op:   "delete an entry from set " + set.Name, ignoredErrnos: []unix.Errno{unix.ENOENT},
 	}
 }
 
-// listing is what the kernel says of a set.
-type listing struct {
+// setDump is a set in the kernel.
+type setDump struct {
 	set     netctl.Set
 	entries map[netip.Addr]entry
 }
 
-// list reads a set, with its entries or without; ok is false if there is none.
-func (g *Gate) list(name string, entries bool) (l listing, ok bool, err error) {
+// ownSets returns the names of all our sets in the kernel.
+func (g *Gate) ownSets() (names []string, err error) {
+	bodies, err := g.netfilter.get(ipsetType(ipsetList), unix.NLM_F_DUMP, netfilterHeader(unix.AF_INET),
+		attr(ipsetAttrProtocol, []byte{ipsetProtocol}), attr(ipsetAttrFlags|netOrder, big32(ipsetFlagListHeader)))
+	if err != nil {
+		return nil, fmt.Errorf("list sets: %w", err)
+	}
+	for _, body := range bodies {
+		for kind, value := range nlmsg.Attributes(skipHeader(netfilterHeaderSize, body)) {
+			if name := textOf(value); kind == ipsetAttrSetname && strings.HasPrefix(name, netctl.SetPrefix) {
+				names = append(names, name)
+			}
+		}
+	}
+	return names, nil
+}
+
+// dumpSet reads a set, with its entries or without; ok is false if it does not exist.
+func (g *Gate) dumpSet(name string, entries bool) (l setDump, ok bool, err error) {
 	message := ipsetMessage(name)
 	if !entries {
 		message = append(message, attr(ipsetAttrFlags|netOrder, big32(ipsetFlagListHeader))...)
@@ -175,16 +193,16 @@ func (g *Gate) list(name string, entries bool) (l listing, ok bool, err error) {
 	if err != nil {
 		return l, false, fmt.Errorf("list set %s: %w", name, err)
 	}
-	l = listing{netctl.Set{Name: name}, map[netip.Addr]entry{}}
+	l = setDump{netctl.Set{Name: name}, map[netip.Addr]entry{}}
 	for _, body := range bodies {
-		for kind, value := range attrs(after(netfilterHeaderSize, body)) {
+		for kind, value := range nlmsg.Attributes(skipHeader(netfilterHeaderSize, body)) {
 			switch kind {
 			case ipsetAttrTypename:
 				l.set.Type = textOf(value)
 			case ipsetAttrData:
 				l.readHeader(value)
 			case ipsetAttrADT:
-				for _, b := range attrs(value) {
+				for _, b := range nlmsg.Attributes(value) {
 					x := decodeEntry(b)
 					l.entries[x.addr] = x
 				}
@@ -194,9 +212,9 @@ func (g *Gate) list(name string, entries bool) (l listing, ok bool, err error) {
 	return l, true, nil
 }
 
-func (l *listing) readHeader(b []byte) {
+func (l *setDump) readHeader(b []byte) {
 	var first, last netip.Addr
-	for kind, value := range attrs(b) {
+	for kind, value := range nlmsg.Attributes(b) {
 		switch kind {
 		case ipsetAttrIP:
 			first = decodeIP(value)
@@ -209,14 +227,14 @@ func (l *listing) readHeader(b []byte) {
 		}
 	}
 	for bits := 32; first.IsValid() && bits >= 0; bits-- {
-		if p := netip.PrefixFrom(first, bits); p.Masked() == p && lastAddr(p) == last {
+		if p := netip.PrefixFrom(first, bits); p.Masked() == p && netctl.LastAddr(p) == last {
 			l.set.Network = p
 		}
 	}
 }
 
 func decodeEntry(b []byte) (x entry) {
-	for kind, value := range attrs(b) {
+	for kind, value := range nlmsg.Attributes(b) {
 		switch kind {
 		case ipsetAttrIP:
 			x.addr = decodeIP(value)
@@ -238,7 +256,7 @@ func decodeEntry(b []byte) (x entry) {
 }
 
 func decodeIP(b []byte) (a netip.Addr) {
-	for kind, value := range attrs(b) {
+	for kind, value := range nlmsg.Attributes(b) {
 		if kind == ipsetAttrIPv4 && len(value) == 4 {
 			a = netip.AddrFrom4([4]byte(value))
 		}
@@ -246,20 +264,7 @@ func decodeIP(b []byte) (a netip.Addr) {
 	return a
 }
 
-// seconds rounds a timeout up: 0 would mean for ever.
+// seconds rounds a timeout up: 0 would mean no timeout.
 func seconds(d time.Duration) uint32 {
 	return uint32(max(1, (d+time.Second-1)/time.Second))
-}
-
-func lastAddr(n netip.Prefix) netip.Addr {
-	b := n.Masked().Addr().As4()
-	v := binary.BigEndian.Uint32(b[:]) | uint32(uint64(1)<<(32-n.Bits())-1)
-	binary.BigEndian.PutUint32(b[:], v)
-	return netip.AddrFrom4(b)
-}
-
-// offset returns an address's place in its network: a resident's class number.
-func offset(n netip.Prefix, a netip.Addr) uint32 {
-	x, y := n.Masked().Addr().As4(), a.As4()
-	return binary.BigEndian.Uint32(y[:]) - binary.BigEndian.Uint32(x[:])
 }

@@ -14,12 +14,13 @@ import (
 
 	"passerelle/appliance/config"
 	"passerelle/appliance/decide"
+	"passerelle/appliance/plan"
+	"passerelle/appliance/state"
 	"passerelle/netctl"
 	"passerelle/netctl/gate"
 	"passerelle/netctl/gate/gatetest"
 	"passerelle/netctl/netlab"
 	"passerelle/netctl/netlab/labtest"
-	"passerelle/netctl/plan"
 )
 
 var boxAddress = netip.MustParsePrefix("10.80.0.1/22")
@@ -56,7 +57,7 @@ func newLab(t testing.TB, o netlab.Options) *lab {
 	return l
 }
 
-// newGate makes another gate on the same kernel, as a daemon does that starts after a crash. Residents' addresses are theirs.
+// newGate makes another gate on the same kernel, as a daemon does after a crash, and binds residents' addresses.
 func (l *lab) newGate(t testing.TB) netctl.Gate {
 	t.Helper()
 	g := ok(gatetest.Inside(l.Box, func() (netctl.Gate, error) { return gate.New(t.Context(), time.Now) }))(t)
@@ -77,15 +78,15 @@ func address(k int) netip.Addr { return gatetest.ResidentAddr(k) }
 
 // sharing compiles the plan that shares the k-th lender's connection.
 func (l *lab) sharing(k int) netctl.Plan {
-	return l.using(decide.Decision{State: decide.Sharing, Internet: decide.AllInternet, Names: true, Donation: k})
+	return l.using(decide.Decision{State: state.Sharing, Internet: decide.AllInternet, Names: true, Donation: k})
 }
 
-// named compiles the plan of a pause in which names are asked for through the k-th lender's connection.
+// named compiles the plan of a pause in which DNS uses the k-th lender's connection.
 func (l *lab) named(k int) netctl.Plan {
-	return l.using(decide.Decision{State: decide.Paused, Internet: decide.NoInternet, Names: true, Donation: k})
+	return l.using(decide.Decision{State: state.Paused, Internet: decide.NoInternet, Names: true, Donation: k})
 }
 
-// using compiles the plan by which a lender's connection is used.
+// using compiles the plan for a decision.
 func (l *lab) using(d decide.Decision) netctl.Plan {
 	lender := l.Lenders[d.Donation]
 	return plan.Compile(plan.Input{
@@ -98,7 +99,7 @@ func (l *lab) using(d decide.Decision) netctl.Plan {
 	})
 }
 
-// lans are the lenders' lines.
+// lans are the lenders' own networks.
 func (l *lab) lans() (all []plan.LAN) {
 	for _, lender := range l.Lenders {
 		all = append(all, plan.LAN{Interface: lender.Interface, Networks: []netip.Prefix{lender.Box.Masked()}})
@@ -111,7 +112,7 @@ func (l *lab) paused() netctl.Plan {
 	return plan.Compile(plan.Input{
 		NamesUser: "65533",
 		Config:    &l.config,
-		Decision:  decide.Decision{State: decide.Paused, Internet: decide.NoInternet, Donation: -1},
+		Decision:  decide.Decision{State: state.Paused, Internet: decide.NoInternet, Donation: -1},
 		LANs:      l.lans(),
 	})
 }
@@ -122,7 +123,7 @@ func (l *lab) apply(t testing.TB, p netctl.Plan) []string {
 	return ok(l.gate.Apply(t.Context(), p))(t)
 }
 
-// share applies the plan for the first lender's connection and grants it all that anybody may use.
+// share applies the plan for the first lender's connection and grants a tranche without a limit.
 func (l *lab) share(t testing.TB) {
 	t.Helper()
 	p := l.sharing(0)
@@ -135,12 +136,12 @@ func (l *lab) session(k int) netctl.Session {
 	return netctl.Session{Addr: address(k), MAC: netctl.MAC(l.Residents[k].MAC), Left: time.Hour, Data: netctl.Unlimited}
 }
 
-func (l *lab) admit(t testing.TB, k int) {
+func (l *lab) authorize(t testing.TB, k int) {
 	t.Helper()
-	must(t, l.gate.Admit(l.session(k)))
+	must(t, l.gate.Authorize(l.session(k)))
 }
 
-// get fetches a page and returns its body, or how it failed.
+// get fetches a page and returns its body or the error.
 func get(t testing.TB, h *netlab.Host, url string, limit time.Duration) (string, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
@@ -171,7 +172,7 @@ const (
 	never = 300 * time.Millisecond // for what must not: a round trip takes less than 1 ms here
 )
 
-// dial connects from a host and returns how that failed; a connection is closed.
+// dial connects from a host, closes the connection and returns the error.
 func dial(t testing.TB, h *netlab.Host, network, address string, limit time.Duration) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
@@ -201,7 +202,7 @@ func (l *lab) connect(t testing.TB, k int) conn {
 	return c
 }
 
-// passes sends a word from one end of a connection and tells whether it comes out at the other.
+// passes sends a word from one end of a connection and tells whether it arrives at the other.
 func passes(from, to net.Conn, limit time.Duration) bool {
 	if _, err := from.Write([]byte("word")); err != nil {
 		return false
@@ -211,12 +212,12 @@ func passes(from, to net.Conn, limit time.Duration) bool {
 	return err == nil
 }
 
-// works tells whether both ways of a connection work.
+// works tells whether a connection works in both directions.
 func (c conn) works() bool {
 	return passes(c.client, c.server, soon) && passes(c.server, c.client, soon)
 }
 
-// reset waits until an end has learned that its connection was reset, writing to it to be told.
+// reset writes to an end of a connection until that returns an error, such as a reset.
 func reset(t testing.TB, end net.Conn) error {
 	t.Helper()
 	deadline := time.Now().Add(soon)
@@ -232,7 +233,7 @@ func reset(t testing.TB, end net.Conn) error {
 	return errors.New("nothing happened")
 }
 
-// mailbox is a UDP server on a host that remembers what came.
+// mailbox is a UDP server on a host that records the datagrams.
 type mailbox struct {
 	address netip.AddrPort
 	came    chan string
@@ -260,10 +261,10 @@ func (m mailbox) post(t testing.TB, from *netlab.Host, text string) {
 	t.Helper()
 	c := ok(from.Dial(t.Context(), "udp", m.address.String()))(t)
 	defer c.Close()
-	c.Write([]byte(text)) // whether it arrives is what the mailbox tells
+	c.Write([]byte(text)) // the mailbox shows whether it arrives
 }
 
-// got tells whether a datagram of that text comes.
+// got tells whether a datagram with that text arrives.
 func (m mailbox) got(text string, limit time.Duration) bool {
 	timeout := time.After(limit)
 	for {
@@ -278,8 +279,8 @@ func (m mailbox) got(text string, limit time.Duration) bool {
 	}
 }
 
-// flood sends packets of 1000 bytes from a resident to the internet, one after the other has arrived, until one does not,
-// and returns how many arrived. It then sends some more, none of which may arrive.
+// flood sends packets of 1000 bytes from a resident to the internet, each after the one before has arrived, until one does
+// not, and returns how many arrived. Then it sends some more, none of which may arrive.
 func (l *lab) flood(t testing.TB, k int, packets int) (arrived int) {
 	t.Helper()
 	m := newMailbox(t, l.Internet.Host, netlab.WebAddr)
@@ -287,7 +288,7 @@ func (l *lab) flood(t testing.TB, k int, packets int) (arrived int) {
 	defer c.Close()
 	text := strings.Repeat("x", 1000-28) // and the headers of IP and UDP
 	for range packets {
-		c.Write([]byte(text)) // a refusal of an earlier one is no matter
+		c.Write([]byte(text)) // an ICMP error for an earlier one does not matter
 		if !m.got(text, time.Second) {
 			break
 		}

@@ -15,7 +15,7 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// neighbor is somebody on a lender's own network who sends whatever frames, and hears all that come.
+// neighbor is a host in a lender's own network that sends arbitrary frames and receives all.
 type neighbor struct {
 	wire *os.File
 	own  net.HardwareAddr
@@ -38,7 +38,7 @@ func newNeighbor(t testing.TB, l *lab, lender int) neighbor {
 		}
 		return unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: all, Ifindex: link.Attrs().Index})
 	}))
-	n := neighbor{os.NewFile(uintptr(fd), "wire"), link.Attrs().HardwareAddr, l.Lenders[lender].Own, box.Attrs().HardwareAddr}
+	n := neighbor{os.NewFile(uintptr(fd), "wire"), link.Attrs().HardwareAddr, l.Lenders[lender].NASAddr, box.Attrs().HardwareAddr}
 	t.Cleanup(func() { n.wire.Close() })
 	return n
 }
@@ -70,7 +70,7 @@ func (p packet) bytes() []byte {
 	return append(b, p.payload...)
 }
 
-// checksum is the internet's (RFC 1071).
+// checksum is the internet checksum (RFC 1071).
 func checksum(parts ...[]byte) uint16 {
 	var sum uint32
 	for _, b := range parts {
@@ -103,7 +103,7 @@ func segment(from, to netip.Addr, port uint16, flags byte) packet {
 	return packet{from, to, unix.IPPROTO_TCP, 64, b}
 }
 
-// icmp is a question of ICMP (RFC 792).
+// icmp is an ICMP query (RFC 792).
 func icmp(from, to netip.Addr, kind byte) packet {
 	b := make([]byte, 20)
 	b[0] = kind
@@ -111,8 +111,8 @@ func icmp(from, to netip.Addr, kind byte) packet {
 	return packet{from, to, unix.IPPROTO_ICMP, 64, b}
 }
 
-// TestBroadcastsOfTheLender sends frames of every kind into the lender's own network. Those to all or several, from a
-// source in that network, are counted as broadcasts; the line's own counter has seen all, with link headers.
+// TestBroadcastsOfTheLender sends frames of every kind into the lender's own network. Broadcasts and multicasts from a source
+// in that network are counted as broadcasts; the uplink's own counter has all frames, with link headers.
 func TestBroadcastsOfTheLender(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, netlab.Options{Uplinks: 2})
@@ -131,7 +131,7 @@ func TestBroadcastsOfTheLender(t *testing.T) {
 	outside := netip.MustParseAddr("198.51.100.7")
 
 	counted := func() uint64 { return ok(l.gate.Broadcasts())(t)[line] }
-	used := func() uint64 { return ok(l.gate.Read())(t).Tranches[0].Used }
+	used := func() uint64 { return ok(l.gate.ReadCounters())(t).Tranches[0].Used }
 	// settle waits until all that was sent has been counted: a broadcast of this size comes last.
 	const last = 60
 	settle := func(least uint64) (now uint64) {
@@ -146,14 +146,14 @@ func TestBroadcastsOfTheLender(t *testing.T) {
 			}
 		}
 	}
-	// What the hosts' kernels tell of the groups that they are in (RFC 3376) is less than a frame of these.
+	// The hosts' own IGMP reports (RFC 3376) are less than one of these frames.
 	const frames, size = 10, 500
 	about := func(got, want uint64) bool { return got >= want && got < want+size }
 	for _, c := range []struct {
 		name      string
 		send      func()
-		broadcast bool // is it one
-		paid      bool // does a tranche pay for it
+		broadcast bool // it counts as one
+		charged   bool // to a tranche
 	}{
 		{name: "to all", broadcast: true, send: func() { n.send(t, everybody, datagram(n.addr, all, 9, size)) }},
 		{name: "to all, everywhere", broadcast: true, send: func() { n.send(t, everybody, datagram(n.addr, netip.MustParseAddr("255.255.255.255"), 9, size)) }},
@@ -161,16 +161,16 @@ func TestBroadcastsOfTheLender(t *testing.T) {
 		{name: "to the box, in a frame to all", broadcast: true, send: func() { n.send(t, everybody, datagram(n.addr, box, 9, size)) }},
 		{name: "to a resident, in a frame to all", broadcast: true, send: func() { n.send(t, everybody, datagram(n.addr, address(0), 9, size)) }},
 		{name: "to elsewhere, in a frame to all", broadcast: true, send: func() { n.send(t, everybody, datagram(n.addr, netlab.WebAddr, 9, size)) }},
-		{name: "to the box", paid: true, send: func() { n.send(t, n.box, datagram(n.addr, box, 9, size)) }},
-		{name: "to all, in a frame to the box", paid: true, send: func() { n.send(t, n.box, datagram(n.addr, all, 9, size)) }},
+		{name: "to the box", charged: true, send: func() { n.send(t, n.box, datagram(n.addr, box, 9, size)) }},
+		{name: "to all, in a frame to the box", charged: true, send: func() { n.send(t, n.box, datagram(n.addr, all, 9, size)) }},
 		{name: "to several, in a frame to the box", send: func() { n.send(t, n.box, datagram(n.addr, mdns, 5353, size)) }},
 		{name: "to nobody that the network knows", send: func() { n.send(t, nobody, datagram(n.addr, n.addr.Next(), 9, size)) }},
-		{name: "from who has no address", paid: true, send: func() {
+		{name: "from who has no address", charged: true, send: func() {
 			n.send(t, everybody, datagram(netip.IPv4Unspecified(), netip.MustParseAddr("255.255.255.255"), 67, size))
 		}},
-		{name: "from another network", paid: true, send: func() { n.send(t, everybody, datagram(outside, all, 9, size)) }},
-		{name: "from another lender's", paid: true, send: func() { n.send(t, everybody, datagram(other.addr, all, 9, size)) }},
-		{name: "from the link alone", paid: true, send: func() { n.send(t, everybody, datagram(netip.MustParseAddr("169.254.3.4"), all, 9, size)) }},
+		{name: "from another network", charged: true, send: func() { n.send(t, everybody, datagram(outside, all, 9, size)) }},
+		{name: "from another lender's", charged: true, send: func() { n.send(t, everybody, datagram(other.addr, all, 9, size)) }},
+		{name: "from the link alone", charged: true, send: func() { n.send(t, everybody, datagram(netip.MustParseAddr("169.254.3.4"), all, 9, size)) }},
 		{name: "from the box's own address", send: func() { n.send(t, everybody, datagram(box, all, 9, size)) }},
 		{name: "on another line", send: func() { other.send(t, everybody, datagram(n.addr, all, 9, size)) }},
 	} {
@@ -188,20 +188,20 @@ func TestBroadcastsOfTheLender(t *testing.T) {
 			t.Errorf("%s: %d bytes of broadcasts are counted, want %d", c.name, now-before-last, least-before)
 		}
 		want := uint64(0)
-		if c.paid {
+		if c.charged {
 			want = frames * size
 		}
 		if now := used(); now != paid+want {
-			t.Errorf("%s: a tranche paid for %d bytes, want %d", c.name, now-paid, want)
+			t.Errorf("%s: %d bytes were charged to a tranche, want %d", c.name, now-paid, want)
 		}
 		now, _, err := l.Box.Counters(line)
 		must(t, err)
 		if carried := uint64(frames*(size+14) + last + 14); !about(now-rx, carried) && c.name != "on another line" {
-			t.Errorf("%s: the line carried %d bytes, want %d", c.name, now-rx, carried)
+			t.Errorf("%s: the uplink carried %d bytes, want %d", c.name, now-rx, carried)
 		}
 	}
 
-	// What the box itself says to all comes back to it without having crossed the line.
+	// The box's own broadcasts loop back without crossing the uplink.
 	before := settle(counted())
 	own := ok(l.Box.Dial(t.Context(), "udp", netip.AddrPortFrom(all, 9).String()))(t)
 	defer own.Close()
@@ -212,23 +212,23 @@ func TestBroadcastsOfTheLender(t *testing.T) {
 		t.Errorf("the box's own broadcasts are counted as %d bytes", now-before-last)
 	}
 
-	// Where broadcasts count, a tranche pays for them.
+	// Where broadcasts count on the cap, they are charged to a tranche.
 	l.config.Donations[0].Broadcast = true
 	l.apply(t, l.sharing(0))
 	before, paid := settle(counted()), used()
 	n.send(t, everybody, datagram(n.addr, all, 9, size))
 	if now := settle(before + size); !about(now, before+size+last) || used() != paid+size+last {
-		t.Errorf("of %d bytes to all, %d are counted and %d paid", size+last, now-before, used()-paid)
+		t.Errorf("of %d broadcast bytes, %d are counted and %d charged", size+last, now-before, used()-paid)
 	}
 }
 
-// TestBroadcastsOfIPv6: they are counted, too, though the box takes part in no IPv6.
+// TestBroadcastsOfIPv6 checks that IPv6 multicasts are counted too, though the box does not use IPv6.
 func TestBroadcastsOfIPv6(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, netlab.Options{IPv6: true})
 	l.apply(t, l.sharing(0))
 	n := newNeighbor(t, l, 0)
-	const frames, size = 20, 1000 // the hosts' own questions are much less
+	const frames, size = 20, 1000 // the hosts' own multicasts are much less
 	send := func(from string) (counted uint64) {
 		t.Helper()
 		before := ok(l.gate.Broadcasts())(t)["eth0"]
@@ -251,7 +251,7 @@ func TestBroadcastsOfIPv6(t *testing.T) {
 				return counted
 			}
 			if time.Now().After(deadline) {
-				t.Fatalf("from %s: %d bytes are counted, the line carried %d", from, counted, now-rx)
+				t.Fatalf("from %s: %d bytes are counted, the uplink carried %d", from, counted, now-rx)
 			}
 		}
 	}
@@ -259,13 +259,13 @@ func TestBroadcastsOfIPv6(t *testing.T) {
 		t.Errorf("%d bytes are counted of %d", n, frames*size)
 	}
 	if n := send("2001:db8::7"); n > frames*size/2 {
-		t.Errorf("from who knows where, %d bytes are counted", n)
+		t.Errorf("from a source outside the network, %d bytes are counted", n)
 	}
 }
 
-// TestQuestionsOfTheLender: whatever somebody on the lender's network asks, the box answers ten times a second at most, and
-// its own connections go on.
-func TestQuestionsOfTheLender(t *testing.T) {
+// TestReplyLimit checks that the box sends at most ten replies a second to hosts in the lender's network, and that its own
+// connections continue.
+func TestReplyLimit(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, netlab.Options{})
 	p := l.sharing(0)
@@ -274,7 +274,7 @@ func TestQuestionsOfTheLender(t *testing.T) {
 	n := newNeighbor(t, l, 0)
 	box := l.Lenders[0].Box.Addr()
 
-	// The box answers who sends to its hardware address. ARP and what it asks by itself are no answers to these.
+	// Replies go to the hardware address of the sender. ARP and the box's own queries do not count.
 	var answers atomic.Int64
 	heard := make(chan struct{})
 	go func() {
@@ -294,7 +294,7 @@ func TestQuestionsOfTheLender(t *testing.T) {
 	}()
 	const fin, syn, ack = 1, 2, 16
 	start := time.Now()
-	const each, bound, first = 100, 5, 5 // of netctl/plan
+	const each, bound, first = 100, 5, 5 // of appliance/plan
 	for _, question := range []func(k int) packet{
 		func(int) packet { return icmp(n.addr, box, 8) },                           // echo
 		func(int) packet { return icmp(n.addr, box, 13) },                          // the time
@@ -302,9 +302,9 @@ func TestQuestionsOfTheLender(t *testing.T) {
 		func(k int) packet { return segment(n.addr, box, uint16(k), syn|ack) },     // the answer to none
 		func(k int) packet { return segment(n.addr, box, uint16(k), ack) },         // the middle of one
 		func(k int) packet { return segment(n.addr, box, uint16(k), fin|ack) },     // its end
-		func(k int) packet { return datagram(n.addr, box, uint16(k), 60) },         // to a port where nobody listens
-		func(int) packet { return packet{n.addr, box, 200, 64, make([]byte, 20)} }, // a protocol that nobody speaks
-		func(int) packet { // which groups it is in (RFC 2236)
+		func(k int) packet { return datagram(n.addr, box, uint16(k), 60) },         // to a closed port
+		func(int) packet { return packet{n.addr, box, 200, 64, make([]byte, 20)} }, // an unknown protocol
+		func(int) packet { // an IGMP query (RFC 2236)
 			return packet{n.addr, netip.MustParseAddr("224.0.0.1"), unix.IPPROTO_IGMP, 1, []byte{0x11, 1, 0xee, 0xfe, 0, 0, 0, 0}}
 		},
 	} {
@@ -312,24 +312,24 @@ func TestQuestionsOfTheLender(t *testing.T) {
 			n.send(t, []net.HardwareAddr{n.box, everybody}[k%2], question(2000+k))
 		}
 	}
-	// The bound is the lender's network's: the box's own connections are not held up.
+	// The limit is for the lender's network: it does not delay the box's own connections.
 	body, err := get(t, l.Box, "http://"+netlab.WebAddr.String()+"/", soon)
 	if err != nil || body != netlab.InternetPage {
-		t.Errorf("while it is asked, the box gets %q, %v", body, err)
+		t.Errorf("during the flood, the box gets %q, %v", body, err)
 	}
-	// It does answer; and with a later answer all earlier ones have come.
+	// It does reply; and after a later reply all earlier ones have arrived.
 	was := answers.Load()
 	tick := time.NewTicker(netlab.Tick / 10)
 	defer tick.Stop()
 	for deadline := time.Now().Add(soon); answers.Load() == was; <-tick.C {
 		n.send(t, n.box, icmp(n.addr, box, 8))
 		if time.Now().After(deadline) {
-			t.Fatal("the box answers nothing any more")
+			t.Fatal("the box does not reply any more")
 		}
 	}
 	got, elapsed := answers.Load(), time.Since(start)
 	if most := int64(first + bound*elapsed.Seconds() + 1); got > most {
-		t.Errorf("%d answers to 9 times %d questions in %v, want %d at most", got, each, elapsed, most)
+		t.Errorf("%d replies to 9 times %d packets in %v, want %d at most", got, each, elapsed, most)
 	}
 	n.wire.Close()
 	<-heard

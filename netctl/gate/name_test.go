@@ -6,33 +6,34 @@ import (
 	"time"
 
 	"passerelle/appliance/decide"
+	"passerelle/appliance/plan"
+	"passerelle/appliance/state"
 	"passerelle/netctl"
 	"passerelle/netctl/netlab"
-	"passerelle/netctl/plan"
 )
 
-// TestClosedWhateverTheName: where the line has another name than the configuration says, or comes later than the plan, IPv6
-// and the lenders' networks are closed all the same.
-func TestClosedWhateverTheName(t *testing.T) {
+// TestClosedForAnyName checks that IPv6 and the lenders' networks are closed also when the uplink's interface has another name
+// than in the configuration, or appears after the plan.
+func TestClosedForAnyName(t *testing.T) {
 	t.Parallel()
-	shared := decide.Decision{State: decide.Sharing, Internet: decide.AllInternet, Names: true}
+	shared := decide.Decision{State: state.Sharing, Internet: decide.AllInternet, Names: true}
 	for name, c := range map[string]struct {
 		configured string // the donation's interface
 		in         plan.Input
-		later      bool // the line is plugged in when the plan has been applied
-		fails      bool // the plan cannot be carried out as a whole
+		later      bool // the uplink is plugged in after the plan has been applied
+		fails      bool // the plan cannot be applied completely
 	}{
 		"another name":       {configured: "usb", in: plan.Input{Decision: shared}, fails: true},
-		"a name of none":     {configured: "eth0", in: plan.Input{Decision: shared, Line: "eth9"}, fails: true},
-		"its real name":      {configured: "usb", in: plan.Input{Decision: shared, Line: "eth0"}},
+		"a name of none":     {configured: "eth0", in: plan.Input{Decision: shared, IfName: "eth9"}, fails: true},
+		"its real name":      {configured: "usb", in: plan.Input{Decision: shared, IfName: "eth0"}},
 		"later":              {configured: "eth0", in: plan.Input{Decision: shared}, later: true, fails: true},
-		"later, by any name": {configured: "usb", in: plan.Input{Decision: decide.Decision{State: decide.Offline, Donation: -1}}, later: true},
+		"later, by any name": {configured: "usb", in: plan.Input{Decision: decide.Decision{State: state.Offline, Donation: -1}}, later: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := newLab(t, netlab.Options{Residents: 2, Uplinks: 2, IPv6: true})
-			must(t, l.Box.Sysctl("net/ipv4/ip_forward", "1")) // somebody else's doing
-			ways := l.ipv6Ways(t)
+			must(t, l.Box.Sysctl("net/ipv4/ip_forward", "1")) // by another program
+			ways := l.ipv6Paths(t)
 			for name, way := range ways {
 				if !way(10 * time.Second) {
 					t.Fatalf("%s: closed before there was a gate", name)
@@ -45,7 +46,7 @@ func TestClosedWhateverTheName(t *testing.T) {
 			} else {
 				c.in.Gateway = l.Lenders[0].Gateway
 			}
-			l.apply(t, l.paused()) // what a box does before it has a line, and when a plan cannot be carried out
+			l.apply(t, l.paused()) // as before there is an uplink, and when a plan cannot be applied
 			p := plan.Compile(c.in)
 			if _, err := l.gate.Apply(t.Context(), p); (err != nil) != c.fails {
 				t.Errorf("the plan is applied with %v", err)
@@ -54,7 +55,7 @@ func TestClosedWhateverTheName(t *testing.T) {
 				must(t, l.gate.Grant(t.Context(), netctl.Tranche{Chain: p.Cap, Bytes: netctl.Unlimited}))
 			}
 			for k := range l.Residents {
-				l.admit(t, k)
+				l.authorize(t, k)
 			}
 			if c.later {
 				must(t, l.Lenders[0].Plug())

@@ -8,21 +8,21 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// TestQuota spends tranches with real packets: in order, without a gap, to the end and no further, whatever is applied or
-// flushed in between.
+// TestQuota spends tranches with real packets: in order, without a gap, to the end and no further, also when plans are applied
+// and tables flushed in between.
 func TestQuota(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, netlab.Options{Residents: 1, Uplinks: 2})
 	l.config.Donations[0].Cap = 1e9
 	p := l.sharing(0)
 	l.apply(t, p)
-	l.admit(t, 0)
+	l.authorize(t, 0)
 	grant := func(id, bytes uint64) {
 		t.Helper()
 		must(t, l.gate.Grant(t.Context(), netctl.Tranche{Chain: p.Cap, ID: id, Bytes: bytes}))
 	}
 	used := func() (all []uint64) {
-		for _, s := range ok(l.gate.Read())(t).Tranches {
+		for _, s := range ok(l.gate.ReadCounters())(t).Tranches {
 			all = append(all, s.Used)
 		}
 		return all
@@ -35,7 +35,7 @@ func TestQuota(t *testing.T) {
 	}
 	expect("without a tranche", 10, 0)
 	for id := range uint64(3) {
-		grant(id+1, 100_500) // the last 500 bytes of each are too little for a packet: the next one pays it
+		grant(id+1, 100_500) // the last 500 bytes of each are too few for a packet, which is charged to the next one
 	}
 	expect("of three tranches", 250, 250)
 	l.apply(t, p)
@@ -43,13 +43,13 @@ func TestQuota(t *testing.T) {
 	expect("paused", 10, 0)
 	l.apply(t, l.sharing(1))
 	l.apply(t, p)
-	l.sh(t, "iptables -t mangle -F; iptables -t nat -F; iptables -F PAS-REFUSE; iptables -A PAS-PAID -j DROP")
+	l.sh(t, "iptables -t mangle -F; iptables -t nat -F; iptables -F PAS-REJECT; iptables -A PAS-CHARGED -j DROP")
 	l.apply(t, p)
 	expect("after other plans and repairs", 20, 20)
 	if u := used(); len(u) != 3 || u[0] != 100_000 || u[1] != 100_000 || u[2] != 70_000 {
 		t.Errorf("of the tranches was used %d", u)
 	}
-	// Another program flushes the chain itself: what was left when it was last read comes back.
+	// Another program flushes the chain itself: the tranches are restored with what was left when they were last read.
 	for range 2 {
 		l.sh(t, "iptables -F")
 		l.apply(t, p)
@@ -57,12 +57,12 @@ func TestQuota(t *testing.T) {
 	if u := used(); len(u) != 3 || u[0] != 100_000 || u[1] != 100_000 || u[2] != 70_000 {
 		t.Errorf("after a flush, of the tranches was used %d", u)
 	}
-	// And even so for a gate that takes over, which knows only what the kernel says.
+	// The same for the next gate, which knows the kernel's state only.
 	l.gate = l.newGate(t)
 	l.apply(t, p)
 	l.sh(t, "nft delete table ip filter")
 	l.apply(t, p)
-	// Each of the three was put back with what it had left, and 500 bytes are too little for a packet.
+	// Each of the three was restored with what it had left, and 500 bytes are too few for a packet.
 	expect("after flushes", 100, 30)
 	for _, q := range []netctl.Plan{l.paused(), p, l.sharing(1), p} {
 		l.apply(t, q)
@@ -74,14 +74,14 @@ func TestQuota(t *testing.T) {
 	expect("with five kB more", 10, 5)
 }
 
-// TestQuotaOfTheBox has the box's own traffic pay, and pass all the same when nothing is left.
+// TestQuotaOfTheBox checks that the box's own traffic is charged, and passes also when nothing is left.
 func TestQuotaOfTheBox(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, netlab.Options{Residents: 1})
 	l.config.Donations[0].Cap = 1e9
 	p := l.sharing(0)
 	l.apply(t, p)
-	l.admit(t, 0)
+	l.authorize(t, 0)
 	must(t, l.gate.Grant(t.Context(), netctl.Tranche{Chain: p.Cap, ID: 1, Bytes: 2_000_000}))
 	for range 2 {
 		transfer := ok(l.Box.StartDownload(t.Context(), "http://192.0.2.80/big?bytes=1500000"))(t)
@@ -90,14 +90,14 @@ func TestQuotaOfTheBox(t *testing.T) {
 			t.Errorf("the box itself got %d bytes of 1500000", n)
 		}
 	}
-	tranche := ok(l.gate.Read())(t).Tranches[0]
+	tranche := ok(l.gate.ReadCounters())(t).Tranches[0]
 	if tranche.Used < 2_000_000-64<<10 {
 		t.Errorf("of 2 MB, %d bytes are said to be used", tranche.Used)
 	}
 	if err := dial(t, l.Residents[0].Host, "tcp", "192.0.2.80:80", soon); err == nil {
 		t.Error("a resident passes though the box used up what there was")
 	}
-	// Whoever administers the box may refuse what it sends: paying is not passing.
+	// An administrator's rules may still drop it: a charged packet is not accepted yet.
 	must(t, l.gate.Grant(t.Context(), netctl.Tranche{Chain: p.Cap, ID: 2, Bytes: netctl.Unlimited}))
 	l.sh(t, "iptables -A OUTPUT -o eth0 -p tcp -j REJECT")
 	if err := dial(t, l.Box, "tcp", "192.0.2.80:80", soon); err == nil {
@@ -118,7 +118,7 @@ func TestQuotaCutsStreams(t *testing.T) {
 			l.config.Donations[0].Cap = 1e9
 			p := l.sharing(0)
 			l.apply(t, p)
-			l.admit(t, 0)
+			l.authorize(t, 0)
 			const tranches, each, packet = 3, 4_000_000, 64 << 10
 			for id := range tranches {
 				must(t, l.gate.Grant(t.Context(), netctl.Tranche{Chain: p.Cap, ID: uint64(id + 1), Bytes: each}))
@@ -127,11 +127,11 @@ func TestQuotaCutsStreams(t *testing.T) {
 			if err := transfer.Run(t.Context(), 30*time.Second); err == nil {
 				t.Error("the download was not cut")
 			}
-			// What is fetched is less than what is paid: headers, acknowledgements.
+			// More is charged than fetched: headers, acknowledgements.
 			if n := transfer.Total(); n > tranches*each || n < tranches*each*9/10 {
 				t.Errorf("of %d bytes granted, %d passed", tranches*each, n)
 			}
-			for _, s := range ok(l.gate.Read())(t).Tranches {
+			for _, s := range ok(l.gate.ReadCounters())(t).Tranches {
 				if s.Used > s.Bytes || s.Used < s.Bytes-packet {
 					t.Errorf("%+v: want all used but less than a packet", s)
 				}

@@ -13,26 +13,27 @@ import (
 	"golang.org/x/sys/unix"
 
 	"passerelle/appliance/decide"
+	"passerelle/appliance/plan"
+	"passerelle/appliance/state"
 	"passerelle/netctl"
 	"passerelle/netctl/netlab"
-	"passerelle/netctl/plan"
 )
 
 func TestWhoMayPass(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, netlab.Options{Residents: 2})
 	l.share(t)
-	l.admit(t, 0)
-	admitted, other := l.Residents[0], l.Residents[1]
+	l.authorize(t, 0)
+	authorized, other := l.Residents[0], l.Residents[1]
 
 	for _, c := range []struct {
 		host *netlab.Host
 		url  string
 		body string
 	}{
-		{admitted.Host, "http://192.0.2.80/", netlab.InternetPage},
-		{admitted.Host, "http://10.80.0.1/", boxPage},
-		{other.Host, "http://192.0.2.80/", boxPage}, // whatever page is asked for, the box's comes
+		{authorized.Host, "http://192.0.2.80/", netlab.InternetPage},
+		{authorized.Host, "http://10.80.0.1/", boxPage},
+		{other.Host, "http://192.0.2.80/", boxPage}, // every page is the box's
 		{other.Host, "http://10.80.0.1/", boxPage},
 	} {
 		if body, err := get(t, c.host, c.url, soon); err != nil || body != c.body {
@@ -40,19 +41,19 @@ func TestWhoMayPass(t *testing.T) {
 		}
 	}
 
-	// Somebody who takes the address of an admitted resident, and then its hardware address instead.
+	// A device with the address of an authorized resident, then one with its hardware address.
 	m := newMailbox(t, l.Internet.Host, netlab.WebAddr)
 	arrive := func(who, text string, want bool) {
 		t.Helper()
 		m.post(t, other.Host, text)
-		m.post(t, admitted.Host, "honest") // arrives later than what passed before it
+		m.post(t, authorized.Host, "honest") // arrives later than what passed before it
 		var came []string
 		for !slices.Contains(came, "honest") {
 			select {
 			case s := <-m.came:
 				came = append(came, s)
 			case <-time.After(soon):
-				t.Fatal("the admitted resident's datagram did not arrive")
+				t.Fatal("the authorized resident's datagram did not arrive")
 			}
 		}
 		if slices.Contains(came, text) != want {
@@ -70,21 +71,21 @@ func TestWhoMayPass(t *testing.T) {
 	arrive("itself", "nobody", false)
 	move(other.MAC, address(0))
 	arrive("with another's address", "spoofed IP", false)
-	move(admitted.MAC, address(1))
+	move(authorized.MAC, address(1))
 	arrive("with another's hardware address", "spoofed MAC", false)
 	move(other.MAC, netip.MustParseAddr("192.168.1.77"))
 	arrive("with an address of the lender's network", "spoofed network", false)
 	move(other.MAC, address(1))
-	l.admit(t, 1)
-	arrive("admitted", "admitted", true)
+	l.authorize(t, 1)
+	arrive("authorized", "authorized", true)
 }
 
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, netlab.Options{Residents: 2})
 	l.share(t)
-	l.admit(t, 0)
-	admitted, other := l.Residents[0].Host, l.Residents[1].Host
+	l.authorize(t, 0)
+	authorized, other := l.Residents[0].Host, l.Residents[1].Host
 	for _, port := range []int{25, 443, 853, 7000} {
 		must(t, l.Internet.ServeHTTP(fmt.Sprintf("192.0.2.80:%d", port), nil))
 	}
@@ -101,27 +102,27 @@ func TestRefusals(t *testing.T) {
 		{other, "tcp", "10.80.0.1:8022", unix.ECONNREFUSED},
 		{other, "tcp", "192.168.1.2:8022", unix.ECONNREFUSED}, // the box, by its other address
 		{other, "tcp", "192.168.1.10:7000", unix.ECONNREFUSED},
-		{admitted, "tcp", "192.0.2.80:443", nil},
-		{admitted, "tcp", "192.0.2.80:7000", nil},
-		{admitted, "tcp", "192.0.2.80:25", unix.ECONNREFUSED},
-		{admitted, "tcp", "10.80.0.1:8022", unix.ECONNREFUSED},
-		{admitted, "tcp", "192.168.1.2:8022", unix.ECONNREFUSED},
-		{admitted, "tcp", "192.0.2.80:9999", unix.ECONNREFUSED}, // by the server itself: refusals come back
+		{authorized, "tcp", "192.0.2.80:443", nil},
+		{authorized, "tcp", "192.0.2.80:7000", nil},
+		{authorized, "tcp", "192.0.2.80:25", unix.ECONNREFUSED},
+		{authorized, "tcp", "10.80.0.1:8022", unix.ECONNREFUSED},
+		{authorized, "tcp", "192.168.1.2:8022", unix.ECONNREFUSED},
+		{authorized, "tcp", "192.0.2.80:9999", unix.ECONNREFUSED}, // by the server itself: its errors pass
 	} {
 		if err := dial(t, c.from, c.network, c.to, soon); !errors.Is(err, c.want) {
 			t.Errorf("%s to %s: %v, want %v", c.from.Name(), c.to, err, c.want)
 		}
 	}
-	// A datagram that is refused makes the socket's next call fail.
+	// A rejected datagram makes the socket's next call fail.
 	c := ok(other.Dial(t.Context(), "udp", "192.0.2.80:7"))(t)
 	defer c.Close()
 	ok(c.Write([]byte("hello")))(t)
 	c.SetReadDeadline(time.Now().Add(soon))
 	if _, err := c.Read(make([]byte, 10)); !errors.Is(err, unix.ECONNREFUSED) {
-		t.Errorf("a datagram of who is not admitted: %v, want %v", err, unix.ECONNREFUSED)
+		t.Errorf("a datagram of the captive resident: %v, want %v", err, unix.ECONNREFUSED)
 	}
-	if trips := ok(admitted.Echo(t.Context(), netlab.WebAddr, 3, time.Millisecond))(t); len(trips) != 3 {
-		t.Errorf("of 3 datagrams of the admitted came back %v", trips)
+	if trips := ok(authorized.Echo(t.Context(), netlab.WebAddr, 3, time.Millisecond))(t); len(trips) != 3 {
+		t.Errorf("of 3 datagrams of the authorized resident came back %v", trips)
 	}
 }
 
@@ -130,8 +131,8 @@ func TestLendersAreClosed(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, netlab.Options{Residents: 2, Uplinks: 2})
 	l.share(t)
-	l.admit(t, 0)
-	l.admit(t, 1)
+	l.authorize(t, 0)
+	l.authorize(t, 1)
 	resident, neighbour := l.Residents[0], l.Residents[1]
 	must(t, neighbour.ServeHTTP(":80", nil))
 	must(t, l.Lenders[0].Router.ServeHTTP(":80", nil))
@@ -139,11 +140,11 @@ func TestLendersAreClosed(t *testing.T) {
 	if _, err := get(t, l.Box, "http://192.168.1.10/", soon); err != nil {
 		t.Fatalf("the box itself does not reach the lender's server: %v", err)
 	}
-	// The neighbour is on the same network, where the air isolates it; ask the box to lead there.
+	// The other resident is on the same network, isolated by the access point. Route to it through the box.
 	must(t, resident.AddRoute(netip.PrefixFrom(address(1), 32), boxAddress.Addr()))
 	for _, to := range []string{
 		"192.168.1.10", "192.168.1.1", // the lender's server and router
-		"192.168.2.10", "192.168.2.1", // of another lender, whose line is not in use
+		"192.168.2.10", "192.168.2.1", // of another lender, whose uplink is not in use
 		"192.168.99.1", "10.1.2.3", "172.16.0.1", "169.254.169.254", "100.64.0.1", "198.18.0.1", // networks beyond
 		"224.0.0.251", "240.0.0.1",
 		address(1).String(),
@@ -169,14 +170,14 @@ func TestLendersAreClosed(t *testing.T) {
 	if toResident.got("from "+nas.Name(), never) || toLender.got("from "+nas.Name(), never) {
 		t.Error("the lender's server reached beyond the box")
 	}
-	// Those same ways are open once nobody closes them.
+	// The same paths are open without the gate.
 	must(t, l.gate.Close(t.Context()))
 	must(t, l.Box.AddAddress("wlan0", boxAddress))
 	must(t, l.Box.Sysctl("net/ipv4/ip_forward", "1"))
 	toResident.post(t, nas, "later")
 	toLender.post(t, nas, "later")
 	if !toResident.got("later", soon) || !toLender.got("later", soon) {
-		t.Error("a way that was closed would not have been open: the test is wrong")
+		t.Error("a path is closed without the gate too: the test is wrong")
 	}
 }
 
@@ -216,11 +217,11 @@ func TestBridge(t *testing.T) {
 	must(t, l.gate.Close(t.Context()))
 	m.post(t, residents[0], "after")
 	if !m.got("after", soon) {
-		t.Error("the ports are still apart though the gate was closed")
+		t.Error("the ports are still isolated after the gate was closed")
 	}
 }
 
-// TestOwnBridge has the box make the hotspot's bridge itself, which an access point then joins.
+// TestOwnBridge checks that the gate makes the hotspot's bridge, to which an access point is then added.
 func TestOwnBridge(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, netlab.Options{})
@@ -253,7 +254,7 @@ func TestOwnBridge(t *testing.T) {
 	}
 	must(t, l.gate.Close(t.Context()))
 	if _, err := l.Box.Netlink().LinkByName(netctl.Bridge); err == nil {
-		t.Error("the bridge is still there though the gate was closed")
+		t.Error("the bridge is still there after the gate was closed")
 	}
 }
 
@@ -270,7 +271,7 @@ func TestEnd(t *testing.T) {
 	l.config.Limits.Download = 100e6
 	l.share(t)
 	for k := range 3 {
-		l.admit(t, k)
+		l.authorize(t, k)
 	}
 	ends := map[string]net.Conn{}
 	other := l.connect(t, 1)
@@ -294,10 +295,10 @@ func TestEnd(t *testing.T) {
 		t.Error("another's connection does not work any more")
 	}
 
-	// By the kernel alone: nobody calls the gate from here on.
+	// By the kernel alone: the gate is not called from here on.
 	s := l.session(2)
 	s.Left = time.Second
-	must(t, l.gate.Admit(s))
+	must(t, l.gate.Authorize(s))
 	c := l.connect(t, 2)
 	deadline := time.Now().Add(10 * time.Second)
 	for c.works() {
@@ -311,7 +312,7 @@ func TestEnd(t *testing.T) {
 	if body, err := get(t, l.Residents[2].Host, "http://192.0.2.80/", soon); err != nil || body != boxPage {
 		t.Errorf("after its end the resident gets %q, %v", body, err)
 	}
-	// The next round finds the session over, and frees its class.
+	// The next Apply finds that the session has ended, and frees its class.
 	class := func() bool { return strings.Contains(l.sh(t, "tc class show dev wlan0"), "7a5:103 ") }
 	if !class() {
 		t.Fatal("the resident had no class: the test is wrong")
@@ -324,7 +325,7 @@ func TestEnd(t *testing.T) {
 	}
 }
 
-// TestData has sessions end by the data they use, with nobody looking.
+// TestData checks that the kernel alone ends sessions whose data is used up.
 func TestData(t *testing.T) {
 	t.Parallel()
 	for name, o := range map[string]netlab.Options{"offload": {Residents: 2}, "frames": {Residents: 2, NoOffload: true}} {
@@ -335,13 +336,13 @@ func TestData(t *testing.T) {
 			l.share(t)
 			s := l.session(0)
 			s.Data = 500_000
-			must(t, l.gate.Admit(s))
+			must(t, l.gate.Authorize(s))
 			if n := l.flood(t, 0, 1000); n != 499 {
-				t.Errorf("up: of 500 kB %d kB passed, want all but the packet that spends the last of it", n)
+				t.Errorf("up: of 500 kB %d kB passed, want all but the last packet", n)
 			}
 			s = l.session(1)
 			s.Data = 5_000_000
-			must(t, l.gate.Admit(s))
+			must(t, l.gate.Authorize(s))
 			crossed := func() uint64 {
 				rx, tx, err := l.Box.Counters(netlab.HotspotInterface)
 				must(t, err)
@@ -353,7 +354,7 @@ func TestData(t *testing.T) {
 			if !errors.Is(err, unix.ECONNRESET) && !strings.Contains(fmt.Sprint(err), "unexpected EOF") {
 				t.Errorf("the download ended with %v, want a reset", err)
 			}
-			// Headers, acknowledgements and what was sent again are a part of it: the interface sees them too.
+			// Headers, acknowledgements and retransmissions count, as on the interface.
 			if n, all := transfer.Total(), crossed()-before; n > 5_000_000 || all < 4_850_000 {
 				t.Errorf("down: of 5 MB %d bytes arrived, %d passed", n, all)
 			}
@@ -369,8 +370,8 @@ func TestConnectionsAreBounded(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, netlab.Options{Residents: 2})
 	l.share(t)
-	l.admit(t, 0)
-	l.admit(t, 1)
+	l.authorize(t, 0)
+	l.authorize(t, 1)
 	const bound = 512
 	open := func(k int) (n int, last error) {
 		for range bound + 20 {
@@ -408,8 +409,8 @@ func TestConnectionsAreBounded(t *testing.T) {
 	}
 }
 
-// TestNames checks which name server a resident's questions reach, wherever they are sent, also those of a device that asks
-// from one port all the time: who answers goes by the packet, not by how the conversation began.
+// TestNames checks which name server a resident's queries reach, for every destination, also from one source port all the
+// time: the server is chosen by packet, not by connection.
 func TestNames(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, netlab.Options{Residents: 2})
@@ -433,7 +434,7 @@ func TestNames(t *testing.T) {
 	}
 	for _, c := range []struct {
 		plan netctl.Plan
-		want [2]string // by resident, of whom the first is admitted
+		want [2]string // by resident, of whom the first is authorized
 	}{
 		{l.sharing(0), [2]string{"the truth", "a guest's truth"}},
 		{l.named(0), [2]string{"a guest's truth", "a guest's truth"}},
@@ -441,7 +442,7 @@ func TestNames(t *testing.T) {
 		{l.sharing(0), [2]string{"the truth", "a guest's truth"}},
 	} {
 		l.apply(t, c.plan)
-		l.admit(t, 0)
+		l.authorize(t, 0)
 		for k := range 2 {
 			for _, server := range []string{"10.80.0.1:53", "192.0.2.53:53", "8.8.8.8:53"} {
 				a := asker{k, server}
@@ -452,7 +453,7 @@ func TestNames(t *testing.T) {
 				once := ok(l.Residents[k].Dial(t.Context(), "udp", server))(t)
 				for how, conn := range map[string]net.Conn{"from a port of its own": once, "from the same port": fixed[a]} {
 					if got := ask(conn); got != c.want[k] {
-						t.Errorf("resident %d asked %s %s and was told %q, want %q", k, server, how, got, c.want[k])
+						t.Errorf("resident %d asked %s %s and got %q, want %q", k, server, how, got, c.want[k])
 					}
 				}
 				once.Close()
@@ -461,31 +462,32 @@ func TestNames(t *testing.T) {
 	}
 	must(t, l.gate.End(address(0)))
 	if got := ask(fixed[asker{0, "8.8.8.8:53"}]); got != "a guest's truth" {
-		t.Errorf("whose session ended was told %q", got)
+		t.Errorf("after its session ended, the resident got %q", got)
 	}
 	for _, port := range []uint16{plan.PortGuest, plan.PortCaptive} {
 		c := ok(l.Residents[0].Dial(t.Context(), "udp", netip.AddrPortFrom(boxAddress.Addr(), port).String()))(t)
 		c.Write([]byte("who?"))
 		c.SetReadDeadline(time.Now().Add(never))
 		if n, err := c.Read(make([]byte, 100)); err == nil {
-			t.Errorf("port %d answered %d bytes beside the bounds on port 53", port, n)
+			t.Errorf("port %d answered %d bytes outside the limits of port 53", port, n)
 		}
 		c.Close()
 	}
 }
 
-// TestGuestsNames asks more than a device, and then all of them, may: the captive name server answers, whatever is asked.
+// TestGuestsNames exceeds the query limit of one captive device, then that of all: the captive name server answers every
+// query over a limit.
 func TestGuestsNames(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, netlab.Options{Residents: 12})
 	l.apply(t, l.sharing(0))
-	l.admit(t, 11)
+	l.authorize(t, 11)
 	for port, answer := range map[uint16]string{
 		plan.PortDNS: "the truth", plan.PortGuest: "a guest's truth", plan.PortCaptive: "the box",
 	} {
 		must(t, l.Box.ServePackets(netip.AddrPortFrom(boxAddress.Addr(), port), func([]byte) []byte { return []byte(answer) }))
 	}
-	// ask asks n questions and returns who answered how many.
+	// ask sends n queries and returns how many each server answered.
 	ask := func(k, n int) map[string]int {
 		t.Helper()
 		count := map[string]int{}
@@ -499,10 +501,10 @@ func TestGuestsNames(t *testing.T) {
 		}
 		return count
 	}
-	const burst = 45 // questions, and one in half a second
+	const burst = 45 // queries, and one in half a second
 	got := ask(0, 3*burst)
 	if n := got["a guest's truth"]; n < burst || n > 2*burst || n+got["the box"] != 3*burst {
-		t.Errorf("one device beyond its bound was answered by %v", got)
+		t.Errorf("one device over its limit was answered by %v", got)
 	}
 	if got := ask(1, 1); got["a guest's truth"] != 1 {
 		t.Errorf("another was answered by %v", got)
@@ -515,17 +517,17 @@ func TestGuestsNames(t *testing.T) {
 		t.Errorf("after %d answers to all guests, the next is answered by %v", all, got)
 	}
 	if got := ask(11, 2*burst); got["the truth"] != 2*burst {
-		t.Errorf("an admitted device was answered by %v", got)
+		t.Errorf("an authorized device was answered by %v", got)
 	}
 }
 
-// ipv6Ways are the ways of IPv6 between the box, a resident and a lender's server, each of which tells whether a datagram
-// passes within the limit.
-func (l *lab) ipv6Ways(t *testing.T) map[string]func(limit time.Duration) bool {
-	// Everybody on a link has a link-local address.
+// ipv6Paths are the IPv6 paths between the box, a resident and a lender's server. Each function tells whether a datagram passes
+// within the limit.
+func (l *lab) ipv6Paths(t *testing.T) map[string]func(limit time.Duration) bool {
+	// Every host on a link has a link-local address.
 	hears := func(limit time.Duration, from *netlab.Host, out string, to *netlab.Host, in string) bool {
 		t.Helper()
-		// By number: the standard library remembers the names of all namespaces' interfaces together.
+		// By index: the standard library caches interface names for all namespaces together.
 		zone := ok(from.Netlink().LinkByName(out))(t).Attrs().Index
 		link := ok(to.Netlink().LinkByName(in))(t)
 		addrs := ok(to.Netlink().AddrList(link, unix.AF_INET6))(t)
@@ -537,7 +539,7 @@ func (l *lab) ipv6Ways(t *testing.T) map[string]func(limit time.Duration) bool {
 		_, port, _ := net.SplitHostPort(socket.LocalAddr().String())
 		deadline := time.Now().Add(limit)
 		for time.Now().Before(deadline) {
-			// An address that is still being checked for duplicates cannot be used yet.
+			// An address cannot be used during duplicate address detection.
 			from.Do(func() error {
 				c, err := net.Dial("udp6", fmt.Sprintf("[%s%%%d]:%s", addrs[0].IP, zone, port))
 				if err != nil {
@@ -565,14 +567,14 @@ func (l *lab) ipv6Ways(t *testing.T) map[string]func(limit time.Duration) bool {
 func TestIPv6IsClosed(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, netlab.Options{Residents: 1, IPv6: true})
-	ways := l.ipv6Ways(t)
+	ways := l.ipv6Paths(t)
 	for name, way := range ways {
 		if !way(10 * time.Second) {
 			t.Errorf("%s: closed before there was a gate", name)
 		}
 	}
 	l.share(t)
-	l.admit(t, 0)
+	l.authorize(t, 0)
 	for name, way := range ways {
 		if way(never) {
 			t.Errorf("%s: IPv6 passes", name)
@@ -586,22 +588,21 @@ func TestIPv6IsClosed(t *testing.T) {
 	}
 }
 
-// TestNarrowLine: on a line that takes only smaller packets than the hotspot, both ends agree on segments that fit, and
-// no resident waits for packets that never come.
-func TestNarrowLine(t *testing.T) {
+// TestMSSClamping checks that on an uplink with a smaller MTU than the hotspot's both ends agree on segments that fit.
+func TestMSSClamping(t *testing.T) {
 	t.Parallel()
 	const mtu = 1400
 	l := newLab(t, netlab.Options{Residents: 1})
 	must(t, l.Lenders[0].LAN.SetMTU(mtu))
 	p := plan.Compile(plan.Input{
 		Config:   &l.config,
-		Decision: decide.Decision{State: decide.Sharing, Internet: decide.AllInternet, Names: true},
+		Decision: decide.Decision{State: state.Sharing, Internet: decide.AllInternet, Names: true},
 		Gateway:  l.Lenders[0].Gateway,
-		Narrow:   true,
+		ClampMSS: true,
 	})
 	l.apply(t, p)
 	must(t, l.gate.Grant(t.Context(), netctl.Tranche{Chain: p.Cap, Bytes: netctl.Unlimited}))
-	l.admit(t, 0)
+	l.authorize(t, 0)
 	c := l.connect(t, 0)
 	for end, conn := range map[string]net.Conn{"the resident's": c.client, "the internet's": c.server} {
 		raw := ok(conn.(*net.TCPConn).SyscallConn())(t)
@@ -609,7 +610,7 @@ func TestNarrowLine(t *testing.T) {
 		var err error
 		must(t, raw.Control(func(fd uintptr) { segment, err = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_MAXSEG) }))
 		if err != nil || segment+40 > mtu { // the headers of IP and TCP
-			t.Errorf("%s end sends %d bytes at once, %v, on a line of %d", end, segment, err, mtu)
+			t.Errorf("%s end sends %d bytes at once, %v, on an uplink with MTU %d", end, segment, err, mtu)
 		}
 	}
 	if !c.works() {

@@ -16,10 +16,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"passerelle/netctl"
+	"passerelle/netctl/nlmsg"
 )
 
-// applyHotspot brings the hotspot's interface up with its address. If the interface is a bridge, its ports are kept
-// apart from each other: residents do not meet there.
+// applyHotspot sets the hotspot's interface up and adds its address. It isolates the ports of a bridge: residents do not reach
+// each other.
 func (g *Gate) applyHotspot(i netctl.Interface) (link vnl.Link, changes []string, err error) {
 	if i.MAC != (netctl.MAC{}) {
 		if changes, err = g.makeBridge(i); err != nil {
@@ -36,7 +37,7 @@ func (g *Gate) applyHotspot(i netctl.Interface) (link vnl.Link, changes []string
 		}
 		changes = append(changes, "ip link set "+i.Name+" up")
 	}
-	addrs, err := untorn(func() ([]vnl.Addr, error) { return g.links.AddrList(link, unix.AF_INET) })
+	addrs, err := nlmsg.RetryInterruptedDump(func() ([]vnl.Addr, error) { return g.links.AddrList(link, unix.AF_INET) })
 	if err != nil {
 		return nil, changes, fmt.Errorf("list addresses of %s: %w", i.Name, err)
 	}
@@ -45,10 +46,10 @@ func (g *Gate) applyHotspot(i netctl.Interface) (link vnl.Link, changes []string
 		if err := g.links.AddrReplace(link, &vnl.Addr{IPNet: want}); err != nil {
 			return nil, changes, fmt.Errorf("add address %s to %s: %w", i.Address, i.Name, err)
 		}
-		g.memory.note(memoryAddress+i.Name, i.Address.String())
+		g.saved.record(savedAddress+i.Name, i.Address.String())
 		changes = append(changes, fmt.Sprintf("ip address add %s dev %s", i.Address, i.Name))
 	}
-	g.ports = []port{{i.Name, link.Attrs().Index}}
+	g.ports = []bridgePort{{i.Name, link.Attrs().Index}}
 	if link.Type() == "bridge" {
 		more, err := g.isolatePorts(link)
 		return link, append(changes, more...), err
@@ -56,16 +57,16 @@ func (g *Gate) applyHotspot(i netctl.Interface) (link vnl.Link, changes []string
 	return link, changes, nil
 }
 
-// makeBridge makes a bridge if there is none. Its hardware address is given: else it would be one of its ports', and with
-// each that comes and goes the residents' devices would ask the old one.
+// makeBridge makes a bridge if it does not exist. It sets the hardware address: else the bridge would have that of one of its
+// ports, which changes as ports come and go, and residents' devices would send to the old one.
 func (g *Gate) makeBridge(i netctl.Interface) (changes []string, err error) {
 	_, err = g.links.LinkByName(i.Name)
 	if !errors.As(err, &vnl.LinkNotFoundError{}) {
-		return nil, nil // what else is wrong shows when it is used
+		return nil, nil // another error shows when it is used
 	}
 	attrs := vnl.NewLinkAttrs()
 	attrs.Name, attrs.HardwareAddr = i.Name, i.MAC[:]
-	// Nobody on a hotspot has groups to listen to that a flood would burden.
+	// A hotspot has no multicast traffic for which flooding would matter.
 	snooping := false
 	if err := g.links.LinkAdd(&vnl.Bridge{LinkAttrs: attrs, MulticastSnooping: &snooping}); err != nil {
 		return nil, fmt.Errorf("make bridge %s: %w", i.Name, err)
@@ -73,7 +74,7 @@ func (g *Gate) makeBridge(i netctl.Interface) (changes []string, err error) {
 	return []string{fmt.Sprintf("ip link add %s address %s type bridge", i.Name, i.MAC)}, nil
 }
 
-// removeBridge takes away the bridge of ours.
+// removeBridge deletes our bridge.
 func (g *Gate) removeBridge() error {
 	link, err := g.links.LinkByName(netctl.Bridge)
 	if errors.As(err, &vnl.LinkNotFoundError{}) {
@@ -89,7 +90,7 @@ func (g *Gate) removeBridge() error {
 }
 
 func (g *Gate) isolatePorts(bridge vnl.Link) (changes []string, err error) {
-	ports, err := untorn(g.links.LinkList)
+	ports, err := nlmsg.RetryInterruptedDump(g.links.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list ports of %s: %w", bridge.Attrs().Name, err)
 	}
@@ -98,7 +99,7 @@ func (g *Gate) isolatePorts(bridge vnl.Link) (changes []string, err error) {
 		if p.Attrs().MasterIndex != bridge.Attrs().Index {
 			continue
 		}
-		g.ports = append(g.ports, port{p.Attrs().Name, p.Attrs().Index})
+		g.ports = append(g.ports, bridgePort{p.Attrs().Name, p.Attrs().Index})
 		info, err := g.links.LinkGetProtinfo(p)
 		if err != nil {
 			return changes, fmt.Errorf("read bridge port %s: %w", p.Attrs().Name, err)
@@ -109,15 +110,15 @@ func (g *Gate) isolatePorts(bridge vnl.Link) (changes []string, err error) {
 		if err := g.links.LinkSetIsolated(p, true); err != nil {
 			return changes, fmt.Errorf("isolate bridge port %s: %w", p.Attrs().Name, err)
 		}
-		g.memory.note(memoryPort+p.Attrs().Name, "off")
+		g.saved.record(savedPort+p.Attrs().Name, "off")
 		changes = append(changes, "bridge link set dev "+p.Attrs().Name+" isolated on")
 	}
 	return changes, nil
 }
 
-// applyRules drives the routing policy rules: ours are those that look up a table of ours.
+// applyRules reconciles the routing policy rules. Ours are those that look up a table of ours.
 func (g *Gate) applyRules(want []netctl.Rule) (changes []string, err error) {
-	have, err := untorn(func() ([]vnl.Rule, error) { return g.links.RuleList(unix.AF_INET) })
+	have, err := nlmsg.RetryInterruptedDump(func() ([]vnl.Rule, error) { return g.links.RuleList(unix.AF_INET) })
 	if err != nil {
 		return nil, fmt.Errorf("list routing rules: %w", err)
 	}
@@ -134,7 +135,7 @@ func (g *Gate) applyRules(want []netctl.Rule) (changes []string, err error) {
 		}
 		missing = slices.Delete(missing, n, n+1)
 	}
-	// What holds packets comes before what lets them through.
+	// The rules for captive devices come before those that let packets through.
 	slices.SortFunc(missing, func(a, b netctl.Rule) int { return b.Priority - a.Priority })
 	for _, w := range missing {
 		r := vnl.NewRule()
@@ -158,7 +159,7 @@ func (g *Gate) applyRules(want []netctl.Rule) (changes []string, err error) {
 
 // ourTable tells whether a routing table is ours.
 func ourTable(t int) bool {
-	return t == netctl.TableRefused || t == netctl.TableOnline || t == netctl.TableHeld
+	return t == netctl.TableReject || t == netctl.TableAuthorized || t == netctl.TableCaptive
 }
 
 func sameRule(w netctl.Rule, r vnl.Rule) bool {
@@ -170,15 +171,15 @@ func sameRule(w netctl.Rule, r vnl.Rule) bool {
 		r.Src == nil && r.Dst == nil && r.OifName == "" && !r.Invert
 }
 
-// applyRoutes drives our routing tables.
+// applyRoutes reconciles our routing tables.
 func (g *Gate) applyRoutes(want []netctl.Route) (changes []string, err error) {
-	have, err := untorn(func() ([]vnl.Route, error) {
+	have, err := nlmsg.RetryInterruptedDump(func() ([]vnl.Route, error) {
 		return g.links.RouteListFiltered(unix.AF_INET, &vnl.Route{Table: unix.RT_TABLE_UNSPEC}, vnl.RT_FILTER_TABLE)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list routes: %w", err)
 	}
-	index := map[string]int{} // of devices; 0: there is none
+	index := map[string]int{} // of devices; 0: it does not exist
 	for _, w := range want {
 		if _, known := index[w.Device]; known || w.Device == "" {
 			continue
@@ -205,7 +206,7 @@ func (g *Gate) applyRoutes(want []netctl.Route) (changes []string, err error) {
 		}
 		missing = slices.Delete(missing, n, n+1)
 	}
-	// What holds packets comes first, and a network is closed before the way out is opened.
+	// The captive routes come first, and networks are closed before the default route is added.
 	slices.SortStableFunc(missing, func(a, b netctl.Route) int {
 		return cmp.Or(cmp.Compare(b.Table, a.Table), cmp.Compare(b.To.Bits(), a.To.Bits()))
 	})
@@ -244,13 +245,13 @@ func kernelRoute(w netctl.Route, link int) *vnl.Route {
 	case w.Kind == "prohibit":
 		r.Scope = unix.RT_SCOPE_UNIVERSE
 	case w.Gateway.IsValid():
-		// The gateway lies in the lender's network, which this very table closes: it is on the link, whatever the table says.
+		// This table closes the lender's network, where the gateway is, so the gateway has to be declared on-link.
 		r.Gw, r.Flags, r.Scope = w.Gateway.AsSlice(), int(vnl.FLAG_ONLINK), unix.RT_SCOPE_UNIVERSE
 	}
 	return r
 }
 
-// sameRoute tells whether the kernel's route is the wanted one, but for its device.
+// sameRoute tells whether the kernel's route is the wanted one, apart from its device.
 func sameRoute(w netctl.Route, r vnl.Route) bool {
 	to := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 	if r.Dst != nil {
@@ -267,34 +268,39 @@ func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
 
-// readSysctls returns the kernel parameters that have to change: those that are not as wanted, whose value is remembered,
-// and those that were changed before and are wanted no longer, whose value of before is forgotten.
+// readSysctls returns the kernel parameters that have to change: those that differ from the plan, whose values it saves, and
+// those that are not in the plan any more, whose saved values it restores and deletes.
 func (g *Gate) readSysctls(want []netctl.Sysctl) (change []netctl.Sysctl, err error) {
 	wanted := map[string]bool{}
 	for _, s := range want {
 		wanted[s.Path] = true
 		was, err := readParameter(s.Path)
-		if s.AtLeast && (errors.Is(err, os.ErrNotExist) || unix.Access("/proc/sys/"+s.Path, unix.W_OK) != nil) {
-			continue // a network namespace has no say in it
+		if s.AtLeast && (errors.Is(err, os.ErrNotExist) || !writable(s.Path)) {
+			continue // it is not namespaced
 		}
 		if err != nil {
 			return nil, err
 		}
 		if was != s.Value && !(s.AtLeast && atLeast(was, s.Value)) {
-			g.memory.note(memorySysctl+s.Path, was)
+			g.saved.record(savedSysctl+s.Path, was)
 			change = append(change, s)
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(g.memory)) {
-		if path, ok := strings.CutPrefix(name, memorySysctl); ok && !wanted[path] {
-			change = append(change, netctl.Sysctl{Path: path, Value: g.memory[name]})
-			delete(g.memory, name)
+	for _, name := range slices.Sorted(maps.Keys(g.saved)) {
+		if path, ok := strings.CutPrefix(name, savedSysctl); ok && !wanted[path] {
+			change = append(change, netctl.Sysctl{Path: path, Value: g.saved[name]})
+			delete(g.saved, name)
 		}
 	}
 	return change, nil
 }
 
-// atLeast compares two numbers. What is none is left alone.
+// writable asks by the effective user and capabilities: CAP_NET_ADMIN opens the parameters of the network.
+func writable(path string) bool {
+	return unix.Faccessat(unix.AT_FDCWD, "/proc/sys/"+path, unix.W_OK, unix.AT_EACCESS) == nil
+}
+
+// atLeast compares two numbers. A value that is not a number counts as enough.
 func atLeast(is, least string) bool {
 	a, errA := strconv.ParseUint(is, 10, 64)
 	b, errB := strconv.ParseUint(least, 10, 64)
@@ -312,7 +318,7 @@ func readNumber(path string) (uint64, error) {
 	return strconv.ParseUint(text, 10, 64)
 }
 
-// readParameter reads a kernel parameter without what os.ReadFile asks the kernel besides: every round reads them all.
+// readParameter reads a kernel parameter with fewer system calls than os.ReadFile: every Apply reads them all.
 func readParameter(path string) (string, error) {
 	var b [64]byte
 	n := 0
@@ -331,7 +337,7 @@ func (g *Gate) writeSysctls(change []netctl.Sysctl) (changes []string, err error
 	for _, s := range change {
 		err := os.WriteFile("/proc/sys/"+s.Path, []byte(s.Value), 0)
 		if errors.Is(err, os.ErrNotExist) {
-			continue // its interface went away since it was read
+			continue // its interface disappeared since it was read
 		}
 		if err != nil {
 			return changes, fmt.Errorf("set kernel parameter: %w", err)

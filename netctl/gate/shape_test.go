@@ -11,7 +11,7 @@ import (
 )
 
 // rates measures the goodput of transfers that run at once, in bit/s: from their start on, since a part of the time may
-// hold what a lost packet held up before.
+// contain data that a lost packet delayed before.
 func rates(t *testing.T, bulks ...netlab.Bulk) (all []float64) {
 	t.Helper()
 	const run = 3 * time.Second
@@ -30,8 +30,8 @@ func (l *lab) bulk(k, streams int, down bool) netlab.Bulk {
 	return netlab.Bulk{From: l.Residents[k].Host, To: l.Internet.Host, Addr: netlab.WebAddr, Streams: streams, Reverse: down}
 }
 
-// within checks a rate against a limit on what the wire carries, of which 0.956 is goodput at most. It is a check of the
-// machinery: a sender that a busy machine slows down stays below. `make bench` measures.
+// within checks a goodput against a limit of the wire rate, of which at most 0.956 is goodput. It is a functional test: on a
+// busy machine a sender stays below. `make bench` measures.
 func within(t *testing.T, what string, rate, limit float64) {
 	t.Helper()
 	t.Logf("%s: %.3f of %.0f Mbit/s", what, rate/limit, limit/1e6)
@@ -50,13 +50,13 @@ func TestLimits(t *testing.T) {
 			l := newLab(t, o)
 			l.config.Limits.Download, l.config.Limits.Upload = 8e6, 4e6
 			l.share(t)
-			l.admit(t, 0)
-			l.admit(t, 1)
+			l.authorize(t, 0)
+			l.authorize(t, 1)
 			r := rates(t, l.bulk(0, 1, true), l.bulk(1, 4, false))
 			within(t, "down, one stream", r[0], 8e6)
 			within(t, "up, four streams", r[1], 4e6)
 
-			// Other limits, on another line, with the sessions as they are.
+			// Other limits, on another uplink, with the same sessions.
 			l.config.Limits.Download, l.config.Limits.Upload = 5e6, 6e6
 			second := l.sharing(1)
 			l.apply(t, second)
@@ -68,8 +68,8 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestTotal has residents share what is lent of a line, of which one wants more than the other. HTB takes turns by packet
-// when packets are larger than a turn, so shares are equal where packets are frames, as on all real wires and radios.
+// TestTotal checks that residents share a total equally, though one wants more than the other. HTB takes turns by packet when
+// packets are larger than a quantum, so shares are equal where packets are frames, as on all real wires and radios.
 func TestTotal(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, netlab.Options{Residents: 3, NoOffload: true})
@@ -77,22 +77,22 @@ func TestTotal(t *testing.T) {
 	l.config.Donations[0].Download, l.config.Donations[0].Upload = 10e6, 6e6
 	l.share(t)
 	for k := range 3 {
-		l.admit(t, k)
+		l.authorize(t, k)
 	}
 	r := rates(t, l.bulk(0, 1, true), l.bulk(1, 8, true), l.bulk(2, 1, false))
 	within(t, "all down", r[0]+r[1], 10e6)
 	within(t, "up", r[2], 6e6)
 	for k, rate := range r[:2] {
 		if share := rate / (r[0] + r[1]); share < 0.4 || share > 0.6 {
-			t.Errorf("resident %d of two has %.2f of the line", k, share)
+			t.Errorf("resident %d of two has %.2f of the total", k, share)
 		}
 	}
-	// The box's own packets have their place beside a resident who fills the line.
+	// The box's own packets pass while a resident fills the uplink.
 	busy := ok(l.bulk(0, 4, false).Start(t.Context()))(t)
 	if trips := ok(l.Box.Echo(t.Context(), netlab.WebAddr, 20, 10*time.Millisecond))(t); len(trips) != 20 {
 		t.Errorf("of 20 datagrams of the box came back %d", len(trips))
 	}
-	// Classes move in the tree, lose their queues and go while packets stand in them.
+	// Classes move in the tree, lose their queues and are deleted while packets are queued.
 	total := l.config.Donations[0]
 	for range 3 {
 		l.config.Donations[0].Download, l.config.Donations[0].Upload = 0, 0
@@ -100,26 +100,26 @@ func TestTotal(t *testing.T) {
 		l.config.Donations[0] = total
 		l.apply(t, l.sharing(0))
 		must(t, l.gate.End(address(1)))
-		l.admit(t, 1)
+		l.authorize(t, 1)
 	}
 	if c := l.apply(t, l.sharing(0)); len(c) != 0 {
 		t.Errorf("applied again, it changed %q", c)
 	}
 	if r := rates(t, l.bulk(2, 1, false))[0]; r < 0.3*6e6 || r > 0.7*6e6 {
-		t.Errorf("after changes, the second of two who fill the line has %.2f of its 6 Mbit/s", r/1e6)
+		t.Errorf("after changes, the second of two who fill the uplink has %.2f of its 6 Mbit/s", r/1e6)
 	}
 	must(t, busy.Stop())
 }
 
-// TestNewcomers: however many come between two rounds, what is promised to all together is never more than the line has,
-// and the next round gives each the same.
+// TestNewcomers checks that the guaranteed rates of all residents never exceed the total, however many are new since the last
+// Apply, and that the next Apply makes them equal.
 func TestNewcomers(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, netlab.Options{Residents: 1})
 	l.config.Donations[0].Download, l.config.Donations[0].Upload = 40e6, 20e6
 	l.share(t)
 	const total = 40e6
-	// Of those who have a queue of their own, in bit/s, of which tc shows whole thousands.
+	// Of the classes with a leaf queue, in bit/s, which tc rounds to thousands.
 	guarantee := regexp.MustCompile(`leaf .* rate (\d+)([KM]?)bit`)
 	promised := func() (rates map[uint64]int, sum uint64) {
 		t.Helper()
@@ -132,17 +132,17 @@ func TestNewcomers(t *testing.T) {
 		return rates, sum
 	}
 	for k := range 100 {
-		must(t, l.gate.Admit(numbered(l, k)))
+		must(t, l.gate.Authorize(numbered(l, k)))
 		if k%16 != 15 {
 			continue
 		}
 		if _, sum := promised(); sum > total {
-			t.Errorf("%d residents are promised %d bit/s of %d", k+1, sum, int(total))
+			t.Errorf("%d residents are guaranteed %d bit/s of %d", k+1, sum, int(total))
 		}
 	}
 	l.apply(t, l.sharing(0))
 	if rates, sum := promised(); len(rates) != 1 || sum < uint64(total)/3 || sum > uint64(total)/2 {
-		t.Errorf("after a round they are promised %v, %d in all", rates, sum)
+		t.Errorf("after an Apply they are guaranteed %v, %d in all", rates, sum)
 	}
 	if c := l.apply(t, l.sharing(0)); len(c) != 0 {
 		t.Errorf("applied again, it changed %q", c)

@@ -9,14 +9,14 @@ import (
 	"passerelle/netctl/netlab/labtest"
 )
 
-// TestTraceroute: to who is held the box is the first hop and the last, by every kind of probe, and whom they look for is
-// never said to be there; who is admitted sees the way as it is.
+// TestTraceroute checks that a captive device sees the box as the only hop, with every kind of probe, and never the
+// destination. An authorized device sees the real path.
 func TestTraceroute(t *testing.T) {
 	t.Parallel()
 	labtest.Root(t, "traceroute")
 	probes := [][]string{{}, {"-U", "-p", "443"}, {"-I"}, {"-T", "-p", "443"}, {"-T", "-p", "80"}}
 	l := newLab(t, netlab.Options{Residents: 1 + len(probes)})
-	// hops returns who answered a resident at each hop, "*" for nobody.
+	// hops returns who answered a resident at each hop, "*" for none.
 	hops := func(k int, words ...string) (all []string) {
 		t.Helper()
 		words = append([]string{"traceroute", "-n", "-q", "1", "-N", "1", "-m", "4", netlab.WebAddr.String()}, words...)
@@ -30,7 +30,7 @@ func TestTraceroute(t *testing.T) {
 		return all
 	}
 	box := boxAddress.Addr().String()
-	// Each looks in a way of its own: the kernel sends a resident two such errors at once, and then one in two seconds.
+	// One traceroute for each resident: the kernel sends a resident two such errors at once, then one in two seconds.
 	held := func() {
 		t.Helper()
 		for k, words := range probes {
@@ -43,10 +43,10 @@ func TestTraceroute(t *testing.T) {
 	held()
 	l.share(t)
 	held()
-	l.admit(t, 0)
+	l.authorize(t, 0)
 	for _, words := range [][]string{{"-I"}, {"-T", "-p", "80"}} {
 		if got := hops(0, words...); len(got) != 3 || got[0] != box || got[2] != netlab.WebAddr.String() {
-			t.Errorf("by %q of who is admitted the hops are %q", words, got)
+			t.Errorf("by %q of an authorized resident the hops are %q", words, got)
 		}
 	}
 }

@@ -1,5 +1,5 @@
-// Package names asks name servers, and watches over the box's own. It knows a question for an address, what may come of
-// it, and what it took; it must not know lines, residents or who is to be asked.
+// Package names queries name servers and monitors the box's own. It owns queries for an IPv4 address, their answers and their
+// traffic. It must not know uplinks, residents or which server to query.
 package names
 
 import (
@@ -14,13 +14,13 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// Answer is what a name server said.
+// Answer is a name server's answer.
 type Answer struct {
 	Code dnsmessage.RCode
-	Addr netip.Addr // the first IPv4 address, also behind an alias; not valid if there is none
+	Addr netip.Addr // the first IPv4 address, also after a CNAME; not valid if there is none
 }
 
-// Traffic is what something took, in bytes, IP headers included.
+// Traffic is bytes with IP headers.
 type Traffic struct{ Sent, Received uint64 }
 
 // Add adds more to it.
@@ -29,11 +29,11 @@ func (t *Traffic) Add(more Traffic) {
 	t.Received += more.Received
 }
 
-// headers are what a datagram has beside its payload: IPv4 without options, UDP.
+// headers is the size of a datagram's headers: IPv4 without options, UDP.
 const headers = 20 + 8
 
-// Ask asks for a name's IPv4 address over a connected datagram socket, and reads until one datagram is the answer or the
-// context ends. The traffic is told in any case.
+// Ask queries a name's IPv4 address over a connected datagram socket, and reads until a datagram is the answer or ctx ends. It
+// returns the traffic in any case.
 func Ask(ctx context.Context, conn net.Conn, name string) (a Answer, used Traffic, err error) {
 	question, id, err := Question(name)
 	if err != nil {
@@ -58,7 +58,7 @@ func Ask(ctx context.Context, conn net.Conn, name string) (a Answer, used Traffi
 	}
 }
 
-// Question returns a question for a name's IPv4 addresses, of type A as everybody asks it, and its number.
+// Question returns a query of type A for a name, and its ID.
 func Question(name string) (question []byte, id uint16, err error) {
 	var random [2]byte
 	rand.Read(random[:]) // never fails
@@ -80,7 +80,7 @@ func Question(name string) (question []byte, id uint16, err error) {
 	return question, id, err
 }
 
-// Read reads a datagram. It is not the answer if it has another number, or is none.
+// Read parses a datagram. It is not the answer if it has another ID, or is not a DNS response.
 func Read(data []byte, id uint16) (a Answer, ok bool) {
 	var p dnsmessage.Parser
 	h, err := p.Start(data)
@@ -108,7 +108,7 @@ func Read(data []byte, id uint16) (a Answer, ok bool) {
 	}
 }
 
-// Label returns a label of ten letters that nobody has asked for before.
+// Label returns a random label of ten letters, which no cache has.
 func Label() string {
 	b := make([]byte, 10)
 	rand.Read(b) // never fails

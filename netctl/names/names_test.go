@@ -20,7 +20,7 @@ import (
 
 var addr = netip.MustParseAddr("192.0.2.80")
 
-// respond makes an answer with the code out of a question.
+// respond makes an answer to a query, with a code.
 func respond(question []byte, code dnsmessage.RCode) []byte {
 	var m dnsmessage.Message
 	if err := m.Unpack(question); err != nil {
@@ -34,7 +34,7 @@ func respond(question []byte, code dnsmessage.RCode) []byte {
 	return b
 }
 
-// TestAsk: the first answer counts, whatever else comes before it, and all that came is told.
+// TestAsk checks that the first valid answer counts, also after other datagrams, and that all traffic is counted.
 func TestAsk(t *testing.T) {
 	t.Parallel()
 	known := netlab.NewNames()
@@ -54,7 +54,7 @@ func TestAsk(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			asked, answers := net.Pipe() // keeps datagrams apart, but for empty ones
+			asked, answers := net.Pipe() // keeps the boundaries of datagrams, except empty ones
 			defer answers.Close()
 			sent := make(chan int, 1)
 			received := 0
@@ -99,8 +99,8 @@ func TestAskEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// Behind the name that the asked one stands for.
-func TestReadFollowsAliases(t *testing.T) {
+// The address follows a CNAME.
+func TestReadFollowsCNAME(t *testing.T) {
 	t.Parallel()
 	b := dnsmessage.NewBuilder(nil, dnsmessage.Header{ID: 7, Response: true})
 	b.StartAnswers()
@@ -143,14 +143,14 @@ func TestLabelsAreFresh(t *testing.T) {
 	}
 }
 
-// TestKeeper is a table of what a name server may do, and when it is said to have failed.
-func TestKeeper(t *testing.T) {
+// TestMonitor is a table of name servers' answers, and of the failures reported.
+func TestMonitor(t *testing.T) {
 	t.Parallel()
 	code := func(c dnsmessage.RCode) func(int) (Answer, error) {
 		return func(int) (Answer, error) { return Answer{Code: c}, nil }
 	}
 	for name, c := range map[string]struct {
-		ask  func(n int) (Answer, error) // the nth question, from 0
+		ask  func(n int) (Answer, error) // the nth query, from 0
 		want []string                    // in a minute and a half
 	}{
 		"it knows that there is no such name": {code(dnsmessage.RCodeNameError), nil},
@@ -186,7 +186,7 @@ func TestKeeper(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				begin, n := time.Now(), 0
 				var got []string
-				k := &Keeper{
+				k := &Monitor{
 					Servers: []Server{{"dnsmasq", netip.MustParseAddrPort("10.80.0.1:53")}}, Name: "files.invalid",
 					Fail: func(child, why string) { got = append(got, fmt.Sprint(time.Since(begin), " ", child, " ", why)) },
 					ask: func(_ context.Context, to netip.AddrPort, name string) (Answer, error) {
@@ -210,7 +210,41 @@ func TestKeeper(t *testing.T) {
 	}
 }
 
-// An address that the box does not have is nobody's failure, and nothing leaves for it.
+// TestMonitorInterval checks the intervals: long while all servers work, short while one does not.
+func TestMonitorInterval(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		var got []string
+		k := &Monitor{
+			Servers: []Server{{"dnsmasq", netip.MustParseAddrPort("10.80.0.1:53")}, {"guests", netip.MustParseAddrPort("10.80.0.1:54")}},
+			Fail:    func(child, why string) { got = append(got, child+" "+why) },
+			ask: func(_ context.Context, to netip.AddrPort, _ string) (Answer, error) {
+				if to.Port() == 53 {
+					got = append(got, time.Since(begin).String())
+					return Answer{}, nil
+				}
+				if len(got) == 3 {
+					return Answer{Code: dnsmessage.RCodeRefused}, nil
+				}
+				if len(got) == 5 {
+					return Answer{}, errors.New("no answer")
+				}
+				return Answer{}, nil
+			},
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Second)
+		defer cancel()
+		if err := k.Run(ctx); err != nil {
+			t.Error(err)
+		}
+		if diff := cmp.Diff([]string{"0s", "10s", "20s", "22s", "32s", "34s", "44s"}, got); diff != "" {
+			t.Errorf("asked (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// A missing address is not a failure of the server, and no packet is sent.
 func TestOwnAddressThatIsMissing(t *testing.T) {
 	t.Parallel()
 	_, err := askOwn(t.Context(), netip.MustParseAddrPort("192.0.2.1:53"), "files.invalid")

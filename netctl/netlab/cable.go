@@ -15,20 +15,19 @@ import (
 type End struct {
 	Host      *Host
 	Interface string
-	MAC       net.HardwareAddr // nil: the kernel makes one up
+	MAC       net.HardwareAddr // nil: the kernel assigns one
 	Bridge    string           // the bridge of the host that the interface is a port of, if any
-	Isolated  bool             // as a port, it exchanges nothing with other isolated ports
+	Isolated  bool             // as a port, it does not exchange frames with other isolated ports
 }
 
-// Cable is a pair of interfaces, one on each of two hosts, whose packets come out at the other. Its methods are for one
-// goroutine at a time.
+// Cable is a veth pair between two hosts. Its methods are for one goroutine at a time.
 type Cable struct {
 	a, b       End
 	mtu        int
 	offloadOff bool
 }
 
-// Connect lays a cable and brings both ends up, with MTU 1500 and segmentation offload on.
+// Connect adds a cable and brings both ends up, with MTU 1500 and segmentation offload on.
 func (w *World) Connect(a, b End) (*Cable, error) {
 	c := &Cable{a: a, b: b, mtu: 1500}
 	return c, c.Plug()
@@ -38,8 +37,8 @@ func (c *Cable) String() string {
 	return fmt.Sprintf("cable %s:%s to %s:%s", c.a.Host.name, c.a.Interface, c.b.Host.name, c.b.Interface)
 }
 
-// Plug makes the cable's interfaces anew, after Unplug: they keep their MTU and offload, and those of their MAC addresses
-// that were chosen, but not their index and IP addresses.
+// Plug recreates the cable's interfaces after Unplug: they keep their MTU, offload setting and configured MAC
+// addresses, but not their index and IP addresses.
 func (c *Cable) Plug() error {
 	if err := c.plug(); err != nil {
 		return fmt.Errorf("plug in %s: %w", c, err)
@@ -79,11 +78,12 @@ func (c *Cable) plug() error {
 	return nil
 }
 
-// carrierLimit is how long the kernel may take to see that a cable is in or out. It looks at once or a second later
+// carrierLimit bounds how long the kernel takes to detect a change of carrier. It checks at once or a second later
 // (net/core/link_watch.c).
 const carrierLimit = 5 * time.Second
 
-// waitCarrier waits until the kernel has seen an interface's carrier come or go. Until then it drops what is sent.
+// waitCarrier waits until the kernel has detected that an interface's carrier came or went. Until then it drops
+// packets.
 func (h *Host) waitCarrier(name string, want bool) error {
 	for deadline := time.Now().Add(carrierLimit); ; time.Sleep(time.Millisecond) {
 		link, err := h.link(name)
@@ -119,7 +119,7 @@ func (e End) attach() error {
 	return e.Host.SetUp(e.Interface, true)
 }
 
-// Unplug makes both interfaces vanish, as a phone does that is taken off USB.
+// Unplug removes both interfaces, as when a phone is unplugged from USB.
 func (c *Cable) Unplug() error {
 	link, err := c.a.Host.link(c.a.Interface)
 	if err == nil {
@@ -132,12 +132,12 @@ func (c *Cable) Unplug() error {
 }
 
 // Cut takes the second end down: the first keeps its interface and addresses but loses its carrier.
-func (c *Cable) Cut() error { return c.setFar(false) }
+func (c *Cable) Cut() error { return c.setFarEnd(false) }
 
-// Mend undoes Cut.
-func (c *Cable) Mend() error { return c.setFar(true) }
+// Restore undoes Cut.
+func (c *Cable) Restore() error { return c.setFarEnd(true) }
 
-func (c *Cable) setFar(up bool) error {
+func (c *Cable) setFarEnd(up bool) error {
 	if err := c.b.Host.SetUp(c.b.Interface, up); err != nil {
 		return err
 	}
@@ -159,7 +159,7 @@ func (c *Cable) SetMTU(mtu int) error {
 	return nil
 }
 
-// SetOffload turns segmentation offload on or off at both ends. With it, TCP sends "packets" of up to 64 kB through the
+// SetOffload turns segmentation offload on or off at both ends. With it, TCP sends packets of up to 64 kB through the
 // cable, as between two programs of one machine; without, packets are as on a real wire.
 func (c *Cable) SetOffload(on bool) error {
 	c.offloadOff = !on
@@ -174,7 +174,7 @@ func (c *Cable) SetOffload(on bool) error {
 // offloadFeatures are the ethtool commands that set what `ethtool -K` calls tso, gso and gro.
 var offloadFeatures = []uint32{unix.ETHTOOL_STSO, unix.ETHTOOL_SGSO, unix.ETHTOOL_SGRO}
 
-// setOffload works on an interface of the calling thread's namespace.
+// setOffload acts on an interface in the calling thread's namespace.
 func setOffload(name string, on bool) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -200,7 +200,7 @@ func setOffload(name string, on bool) error {
 	return nil
 }
 
-// AddBridge adds a bridge without an address. Bridged packets do not pass the host's iptables.
+// AddBridge adds a bridge without an address. Bridged packets bypass the host's iptables.
 func (h *Host) AddBridge(name string) error {
 	if err := h.addBridge(name); err != nil {
 		return fmt.Errorf("add bridge %s on %s: %w", name, h.name, err)
@@ -219,7 +219,7 @@ func (h *Host) addBridge(name string) error {
 	return h.SetUp(name, true)
 }
 
-// SetMAC gives an interface another hardware address.
+// SetMAC sets an interface's hardware address.
 func (h *Host) SetMAC(name string, mac net.HardwareAddr) error {
 	link, err := h.link(name)
 	if err != nil {
@@ -231,7 +231,7 @@ func (h *Host) SetMAC(name string, mac net.HardwareAddr) error {
 	return nil
 }
 
-// RemoveAddresses takes all IPv4 addresses off an interface, and with them its routes.
+// RemoveAddresses removes all IPv4 addresses of an interface, and with them its routes.
 func (h *Host) RemoveAddresses(name string) error {
 	link, err := h.link(name)
 	if err != nil {

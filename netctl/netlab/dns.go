@@ -16,15 +16,15 @@ const (
 	queryTimeout = time.Second // of one try
 )
 
-// Answer is what a DNS server said.
+// Answer is a DNS server's answer.
 type Answer struct {
 	RCode dnsmessage.RCode
 	Addrs []netip.Addr  // of the A and AAAA records
 	TTL   time.Duration // the shortest of them
 }
 
-// Query asks a DNS server, over UDP from the host, for a name's addresses: TypeA or TypeAAAA (or any other type, to see
-// its code). An answer that says no is an Answer; the error is for none at all.
+// Query sends a DNS query from the host, over UDP: TypeA or TypeAAAA (or any other type, to check its code). A negative
+// answer is an Answer; the error is for no answer at all.
 func (h *Host) Query(ctx context.Context, server netip.Addr, name string, kind dnsmessage.Type) (Answer, error) {
 	answer, err := h.query(ctx, netip.AddrPortFrom(server, 53), name, kind)
 	if err != nil {

@@ -30,7 +30,7 @@ type Host struct {
 	resolvers []netip.Addr
 }
 
-// AddHost adds a machine with nothing but a loopback interface. IPv6 is off on every interface that it will have.
+// AddHost adds a machine with only a loopback interface. IPv6 is off on all its interfaces, also later ones.
 func (w *World) AddHost(name string) (*Host, error) {
 	if !validName.MatchString(name) {
 		return nil, fmt.Errorf("add host %q: a name is a lower-case word of at most 16 letters and digits", name)
@@ -55,7 +55,7 @@ func (w *World) AddHost(name string) (*Host, error) {
 	return h, nil
 }
 
-// build makes the host's namespaces and brings its loopback up.
+// build creates the host's namespaces and brings its loopback up.
 func (h *Host) build() error {
 	if err := os.MkdirAll(h.Path("/run"), 0o755); err != nil {
 		return err
@@ -63,12 +63,12 @@ func (h *Host) build() error {
 	if err := os.WriteFile(h.resolvConf(), nil, 0o644); err != nil {
 		return err
 	}
-	ns, err := makeNamespace(h.world.id+"-"+h.name, private{run: h.Path("/run"), resolvConf: h.resolvConf()})
+	ns, err := makeNamespace(h.world.id+"-"+h.name, mounts{run: h.Path("/run"), resolvConf: h.resolvConf()})
 	if err != nil {
 		return err
 	}
 	h.ns = ns
-	if err := h.world.onClose(h.close); err != nil {
+	if err := h.world.addCleanup(h.close); err != nil {
 		return err
 	}
 	if !h.world.ipv6 {
@@ -82,14 +82,14 @@ func (h *Host) build() error {
 	return h.SetUp("lo", true)
 }
 
-// close ends what still runs in the host's namespace, started by whomever, and removes the namespace.
+// close kills the remaining processes in the host's namespace, also those of other callers, and removes the namespace.
 func (h *Host) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
 	defer cancel()
 	return errors.Join(killProcessesIn(ctx, h.ns.path), h.ns.close())
 }
 
-// stopProcs stops every process that was started through the host, and lets none start after that.
+// stopProcs stops every process that was started through the host, and prevents further ones.
 func (h *Host) stopProcs() {
 	h.mu.Lock()
 	h.closed = true
@@ -100,7 +100,7 @@ func (h *Host) stopProcs() {
 	h.mu.Unlock()
 	var stopping sync.WaitGroup
 	for _, p := range procs {
-		stopping.Go(func() { p.Stop() }) // what a stubborn group leaves behind is killed with the namespace
+		stopping.Go(func() { p.Stop() }) // processes that are left are killed with the namespace
 	}
 	stopping.Wait()
 }
@@ -125,37 +125,36 @@ func (h *Host) removeProc(p *Proc) {
 	delete(h.procs, p)
 }
 
-// Name is the host's name in its world.
+// Name returns the host's name in its world.
 func (h *Host) Name() string { return h.name }
 
-// Namespace is the name that `ip netns exec` knows the host by.
+// Namespace returns the host's name for `ip netns exec`.
 func (h *Host) Namespace() string { return filepath.Base(h.ns.path) }
 
-// NamespacePath is the file that the host's network namespace is mounted on, for setns and nsenter.
+// NamespacePath returns the file on which the host's network namespace is mounted, for setns and nsenter.
 func (h *Host) NamespacePath() string { return h.ns.path }
 
-// Path is where a file that the host's programs see below /run is found from outside.
+// Path returns the outside path of a file that the host's programs see below /run.
 func (h *Host) Path(path string) string { return filepath.Join(h.dir, path) }
 
 func (h *Host) resolvConf() string { return filepath.Join(h.dir, "resolv.conf") }
 
-// Netlink returns a handle in the host's namespace. It is the host's own: the world's Close closes it, and a caller must
-// not.
+// Netlink returns a handle in the host's namespace. The world's Close closes it; the caller must not.
 func (h *Host) Netlink() *netlink.Handle { return h.ns.link }
 
-// Do runs f in the host's network namespace, on a thread that serves nothing else meanwhile; a thread that cannot be
-// brought home afterwards is thrown away. Sockets that f makes stay in the namespace for good, and may be used from
-// anywhere. What f starts with `go` is not in the namespace, nor is whatever makes its sockets later or in goroutines of
-// its own (http.Client, net.Resolver): use HTTPClient, Dial and Lookup. f sees the machine's files, not the host's. It
+// Do runs f in the host's network namespace, on a thread that runs nothing else meanwhile; a thread that cannot return
+// to its namespace is discarded. Sockets that f opens stay in the namespace, and may be used from any goroutine.
+// Goroutines that f starts are not in the namespace, nor is code that opens its sockets later or in goroutines of its
+// own (http.Client, net.Resolver): use HTTPClient, Dial and LookupHost. f sees the machine's files, not the host's. It
 // runs on another goroutine than the caller's: it must return its error, not call t.FailNow.
 func (h *Host) Do(f func() error) error { return h.ns.do(f) }
 
-// Sysctl writes a kernel parameter of the namespace, named as a path below /proc/sys, e.g. "net/ipv4/ip_forward".
+// Sysctl writes a kernel parameter of the namespace, given as a path below /proc/sys, e.g. "net/ipv4/ip_forward".
 func (h *Host) Sysctl(key, value string) error {
 	return h.Do(func() error { return os.WriteFile("/proc/sys/"+key, []byte(value), 0) })
 }
 
-// SetResolvers says whom the host asks for names: its /etc/resolv.conf, and Lookup, Dial and HTTPClient.
+// SetResolvers sets the host's resolvers: for its /etc/resolv.conf, LookupHost, Dial and HTTPClient.
 func (h *Host) SetResolvers(servers ...netip.Addr) error {
 	var text strings.Builder
 	for _, server := range servers {
@@ -164,10 +163,10 @@ func (h *Host) SetResolvers(servers ...netip.Addr) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.resolvers = servers
-	return os.WriteFile(h.resolvConf(), []byte(text.String()), 0o644) // in place: programs see this very file
+	return os.WriteFile(h.resolvConf(), []byte(text.String()), 0o644) // in place: it is bind-mounted
 }
 
-// AddAddress gives an interface an address with its network's length.
+// AddAddress adds an address with its prefix length to an interface.
 func (h *Host) AddAddress(name string, address netip.Prefix) error {
 	link, err := h.link(name)
 	if err != nil {
@@ -179,7 +178,7 @@ func (h *Host) AddAddress(name string, address netip.Prefix) error {
 	return nil
 }
 
-// AddRoute sends what goes to the network via a neighbour, instead of where it went before.
+// AddRoute routes a network via a neighbour, and replaces an existing route.
 func (h *Host) AddRoute(network netip.Prefix, via netip.Addr) error {
 	route := &netlink.Route{Dst: ipNet(network.Masked()), Gw: via.AsSlice()}
 	if err := h.ns.link.RouteReplace(route); err != nil {
@@ -231,7 +230,7 @@ func (h *Host) Listen(network, address string) (l net.Listener, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", h.name, err)
 	}
-	return l, h.closeLater(l)
+	return l, h.closeWithWorld(l)
 }
 
 // ListenPacket opens a datagram socket on an IP address and port of the host ("udp"). Close closes it.
@@ -243,12 +242,12 @@ func (h *Host) ListenPacket(network, address string) (c net.PacketConn, err erro
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", h.name, err)
 	}
-	return c, h.closeLater(c)
+	return c, h.closeWithWorld(c)
 }
 
-// closeLater has the world close what may have been closed before.
-func (h *Host) closeLater(c io.Closer) error {
-	return h.world.onClose(func() error {
+// closeWithWorld registers a closer that may have been closed before.
+func (h *Host) closeWithWorld(c io.Closer) error {
+	return h.world.addCleanup(func() error {
 		if err := c.Close(); !errors.Is(err, net.ErrClosed) {
 			return err
 		}
@@ -256,7 +255,7 @@ func (h *Host) closeLater(c io.Closer) error {
 	})
 }
 
-// Dial connects from the host. A name in the address is asked of the host's own resolvers.
+// Dial connects from the host. It resolves a name in the address with the host's own resolvers.
 func (h *Host) Dial(ctx context.Context, network, address string) (net.Conn, error) {
 	name, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -282,11 +281,11 @@ func (h *Host) Dial(ctx context.Context, network, address string) (net.Conn, err
 	return nil, errors.Join(errs...)
 }
 
-// HTTPClient returns a client that connects from the host, asks its resolvers, and follows no redirect. It keeps
+// HTTPClient returns a client that connects from the host, uses its resolvers, and follows no redirect. It keeps
 // connections alive until the world is closed; its Transport (an *http.Transport) may be changed before use.
 func (h *Host) HTTPClient() *http.Client {
 	transport := &http.Transport{MaxIdleConnsPerHost: 1000, ResponseHeaderTimeout: 30 * time.Second}
-	h.world.onClose(func() error { transport.CloseIdleConnections(); return nil })
+	h.world.addCleanup(func() error { transport.CloseIdleConnections(); return nil })
 	return h.newClient(transport)
 }
 
@@ -298,7 +297,7 @@ func (h *Host) newClient(transport *http.Transport) *http.Client {
 	}
 }
 
-// Expose lets programs of the caller's network namespace (a browser, say) connect to an address as if they ran on the
+// Expose lets programs in the caller's network namespace (a browser, say) connect to an address as if they ran on the
 // host: it listens on a loopback address, e.g. "127.0.0.1:0", and relays each connection. Close ends it.
 func (h *Host) Expose(listen, target string) (net.Addr, error) {
 	listener, err := net.Listen("tcp", listen)
@@ -316,7 +315,7 @@ func (h *Host) Expose(listen, target string) (net.Addr, error) {
 			relays.Go(func() { h.relay(ctx, near, target) })
 		}
 	})
-	return listener.Addr(), h.world.onClose(func() error {
+	return listener.Addr(), h.world.addCleanup(func() error {
 		err := listener.Close()
 		cancel()
 		relays.Wait()
@@ -324,7 +323,7 @@ func (h *Host) Expose(listen, target string) (net.Addr, error) {
 	})
 }
 
-// relay copies both ways between a connection and another that the host makes, until both ways or the context ended.
+// relay copies in both directions between a connection and a new one from the host, until both or the context end.
 func (h *Host) relay(ctx context.Context, near net.Conn, target string) {
 	defer near.Close()
 	far, err := h.Dial(ctx, "tcp", target)
@@ -344,7 +343,7 @@ func (h *Host) relay(ctx context.Context, near net.Conn, target string) {
 }
 
 // everywhere is the default route's network.
-var everywhere = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+var defaultNet = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 
 func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}

@@ -18,8 +18,8 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// Addresses of the internet, all from the blocks that RFC 5737 sets aside for documentation. Each serves pages on port
-// 80, and UDP echo and discard on ports 7 and 9.
+// Addresses of the internet, all from the documentation blocks of RFC 5737. Each serves pages on port 80, and UDP echo
+// and discard on ports 7 and 9.
 var (
 	DNSAddr     = netip.MustParseAddr("192.0.2.53")    // the name server
 	WebAddr     = netip.MustParseAddr("192.0.2.80")    // www.example
@@ -27,27 +27,27 @@ var (
 	ServiceAddr = netip.MustParseAddr("203.0.113.80")  // service.example, a public service
 )
 
-// WildZones answer every label below them with an address, as zones of the real internet do whose names these are.
-var WildZones = map[string]netip.Addr{
+// WildcardZones resolve every label below them to an address, like the real zones with these names.
+var WildcardZones = map[string]netip.Addr{
 	"9-9-9-9.sslip.io": netip.MustParseAddr("9.9.9.9"),
 	"github.io":        netip.MustParseAddr("185.199.108.153"),
 	"wordpress.com":    netip.MustParseAddr("192.0.78.12"),
 }
 
-// KnownPages say the same to everybody, so that a sign-in page in their place is recognised, by their hosts. They are
-// served for these hosts at every address of the internet.
-var KnownPages = map[string]KnownPage{
+// ConnectivityChecks are well-known pages by host: their content is the same for everybody, so a captive portal in
+// their place is detected. They are served for these hosts at every address of the internet.
+var ConnectivityChecks = map[string]ConnectivityCheck{
 	"detectportal.firefox.com": {WebAddr, "/success.txt", "success\n"},
 	"nmcheck.gnome.org":        {NewsAddr, "/check_network_status.txt", "NetworkManager is online\n"},
 }
 
-// KnownPage is one of them.
-type KnownPage struct {
+// ConnectivityCheck is one of them.
+type ConnectivityCheck struct {
 	Addr       netip.Addr // of its host
 	Path, Text string
 }
 
-// What the pages at the root of the internet's web servers and of lenders' own servers say.
+// The root pages of the internet's web servers and of lenders' own servers.
 const (
 	InternetPage = "This is the internet.\n"
 	LenderPage   = "These are the lender's own files.\n"
@@ -61,8 +61,8 @@ const (
 // Internet is the host behind all lenders.
 type Internet struct {
 	*Host
-	Names *Names         // what its name server knows
-	Pages *http.ServeMux // what its web servers have on port 80: see Web
+	Names *Names         // the name server's records
+	Pages *http.ServeMux // the web servers' pages on port 80: see Web
 }
 
 // AddInternet adds the internet: web servers, a name server, UDP echo and discard.
@@ -77,13 +77,13 @@ func (w *World) AddInternet() (*Internet, error) {
 	} {
 		in.Names.Set(name, addr)
 	}
-	for zone, addr := range WildZones {
+	for zone, addr := range WildcardZones {
 		in.Names.Set("*."+zone, addr)
 	}
-	for host, page := range KnownPages {
+	for host, page := range ConnectivityChecks {
 		in.Names.Set(host, page.Addr)
 	}
-	// Datagram servers listen on each address apart: a reply from a wildcard socket would carry another one.
+	// Datagram servers listen on each address separately: a reply from a wildcard socket could have another source.
 	for _, addr := range []netip.Addr{DNSAddr, WebAddr, NewsAddr, ServiceAddr} {
 		err := errors.Join(
 			host.AddAddress("lo", netip.PrefixFrom(addr, addr.BitLen())),
@@ -94,7 +94,7 @@ func (w *World) AddInternet() (*Internet, error) {
 			return nil, err
 		}
 	}
-	if err := host.serveNames(DNSAddr, in.Names); err != nil {
+	if err := host.serveDNS(DNSAddr, in.Names); err != nil {
 		return nil, err
 	}
 	return in, host.ServeHTTP(":80", in.Pages)
@@ -110,8 +110,8 @@ func (h *Host) ServeHTTP(address string, handler http.Handler) error {
 	return h.serve(server, func() { server.Serve(listener) })
 }
 
-// ServePackets answers each datagram with what reply makes of it, unless that is nil, until the world is closed. reply
-// is called by one goroutine and may keep or return nothing of its argument's memory but the reply itself.
+// ServePackets answers each datagram with reply's result, unless that is nil, until the world is closed. reply is
+// called by one goroutine and must not keep its argument's memory, except in the result.
 func (h *Host) ServePackets(address netip.AddrPort, reply func([]byte) []byte) error {
 	conn, err := h.ListenPacket("udp4", address.String())
 	if err != nil {
@@ -134,8 +134,8 @@ func (h *Host) ServePackets(address netip.AddrPort, reply func([]byte) []byte) e
 	})
 }
 
-// serveNames answers questions for names at an address, over UDP and TCP, until the world is closed.
-func (h *Host) serveNames(addr netip.Addr, names *Names) error {
+// serveDNS answers DNS queries at an address, over UDP and TCP, until the world is closed.
+func (h *Host) serveDNS(addr netip.Addr, names *Names) error {
 	at := netip.AddrPortFrom(addr, 53)
 	if err := h.ServePackets(at, names.Reply); err != nil {
 		return err
@@ -150,17 +150,17 @@ func (h *Host) serveNames(addr netip.Addr, names *Names) error {
 			if err != nil {
 				return
 			}
-			if h.closeLater(conn) != nil {
+			if h.closeWithWorld(conn) != nil {
 				return
 			}
-			go answerStream(conn, names.Reply)
+			go serveDNSConn(conn, names.Reply)
 		}
 	})
 }
 
-// answerStream answers the DNS queries of a connection in their order (RFC 7766), until one gets no answer or the
-// connection ends.
-func answerStream(conn net.Conn, reply func([]byte) []byte) {
+// serveDNSConn answers the DNS queries of a connection in order (RFC 7766), until one gets no answer or the connection
+// ends.
+func serveDNSConn(conn net.Conn, reply func([]byte) []byte) {
 	defer conn.Close()
 	var length [2]byte
 	for {
@@ -181,12 +181,12 @@ func answerStream(conn net.Conn, reply func([]byte) []byte) {
 	}
 }
 
-// serve runs a server until the world is closed, and has Close wait for its end.
+// serve runs a server until the world is closed, and makes Close wait for its end.
 func (h *Host) serve(server io.Closer, run func()) error {
 	done := make(chan struct{})
 	go func() { defer close(done); run() }()
-	return h.world.onClose(func() error {
-		server.Close() // closed twice by now, or about to be: there is nothing to learn from the error
+	return h.world.addCleanup(func() error {
+		server.Close() // may be closed already: the error is meaningless
 		<-done
 		return nil
 	})
@@ -206,7 +206,7 @@ func Web() *http.ServeMux {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		io.WriteString(w, InternetPage)
 	}
-	for host, known := range KnownPages {
+	for host, known := range ConnectivityChecks {
 		mux.HandleFunc("GET "+host+known.Path, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, known.Text) })
 	}
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { page(w) })
@@ -252,28 +252,28 @@ type zeros struct{}
 
 func (zeros) Read(b []byte) (int, error) { clear(b); return len(b), nil }
 
-// Names is what a name server knows. Other names do not exist. It is safe for concurrent use.
+// Names are a name server's records. Other names do not exist. It is safe for concurrent use.
 type Names struct {
-	mu    sync.Mutex
-	addrs map[string][]netip.Addr // lower case, without the last dot
-	zones map[string]func(dnsmessage.Question) []dnsmessage.ResourceBody
-	asked map[string]int
+	mu      sync.Mutex
+	addrs   map[string][]netip.Addr // lower case, without the last dot
+	zones   map[string]func(dnsmessage.Question) []dnsmessage.ResourceBody
+	queries map[string]int
 }
 
-// answerTTL is short, so that a changed name shows soon, in seconds.
+// answerTTL is short, so that a changed record takes effect soon, in seconds.
 const answerTTL = 5
 
-// NewNames knows no name.
+// NewNames returns an empty set of records.
 func NewNames() *Names {
 	return &Names{
-		addrs: make(map[string][]netip.Addr),
-		zones: make(map[string]func(dnsmessage.Question) []dnsmessage.ResourceBody),
-		asked: make(map[string]int),
+		addrs:   make(map[string][]netip.Addr),
+		zones:   make(map[string]func(dnsmessage.Question) []dnsmessage.ResourceBody),
+		queries: make(map[string]int),
 	}
 }
 
-// Set gives a name its addresses; "*.example" stands for every name below example that has none of its own. Without
-// addresses the name exists no longer.
+// Set sets a name's addresses; "*.example" stands for every name below example without records of its own. Without
+// addresses the name is removed.
 func (n *Names) Set(name string, addrs ...netip.Addr) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -284,15 +284,15 @@ func (n *Names) Set(name string, addrs ...netip.Addr) {
 	n.addrs[strings.ToLower(name)] = addrs
 }
 
-// Answer has every question for the zone, or a name below it, answered with the records that answer returns, or with
-// silence if these are nil. It goes before what was set.
-func (n *Names) Answer(zone string, answer func(dnsmessage.Question) []dnsmessage.ResourceBody) {
+// Handle answers every query for the zone, or a name below it, with the records that answer returns, or not at all if
+// these are nil. It takes precedence over Set.
+func (n *Names) Handle(zone string, answer func(dnsmessage.Question) []dnsmessage.ResourceBody) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.zones[strings.ToLower(zone)] = answer
 }
 
-// zone returns who answers for the name, nil if nobody was named.
+// zone returns the handler for the name, nil if there is none.
 func (n *Names) zone(name string) func(dnsmessage.Question) []dnsmessage.ResourceBody {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -308,18 +308,18 @@ func (n *Names) zone(name string) func(dnsmessage.Question) []dnsmessage.Resourc
 	}
 }
 
-// Asked is how often the server was asked for the name.
-func (n *Names) Asked(name string) int {
+// Queries returns how often the name was queried.
+func (n *Names) Queries(name string) int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.asked[strings.ToLower(name)]
+	return n.queries[strings.ToLower(name)]
 }
 
-// lookup notes that the name was asked for and finds its addresses.
+// lookup counts a query for the name and returns its addresses.
 func (n *Names) lookup(name string) (addrs []netip.Addr, exists bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.asked[name]++
+	n.queries[name]++
 	if addrs, ok := n.addrs[name]; ok {
 		return addrs, true
 	}
@@ -335,7 +335,7 @@ func (n *Names) lookup(name string) (addrs []netip.Addr, exists bool) {
 	}
 }
 
-// Reply makes the reply to a DNS query, or nil if it is none.
+// Reply returns the reply to a DNS query, or nil if the packet is not one.
 func (n *Names) Reply(packet []byte) []byte {
 	var query dnsmessage.Message
 	if query.Unpack(packet) != nil || query.Response || len(query.Questions) != 1 {
@@ -384,8 +384,8 @@ func (n *Names) Reply(packet []byte) []byte {
 	return b
 }
 
-// Echo sends so many small datagrams to an address's echo port, one every interval, and returns how long each took to
-// come back. Those refused, or lost for a second, are missing.
+// Echo sends count small datagrams to an address's echo port, one every interval, and returns the round-trip times.
+// Those refused, or lost for a second, are missing.
 func (h *Host) Echo(ctx context.Context, addr netip.Addr, count int, every time.Duration) ([]time.Duration, error) {
 	conn, err := h.Dial(ctx, "udp", netip.AddrPortFrom(addr, echoPort).String())
 	if err != nil {
@@ -400,7 +400,7 @@ func (h *Host) Echo(ctx context.Context, addr netip.Addr, count int, every time.
 		tick := time.NewTicker(every)
 		defer tick.Stop()
 		for range count {
-			// The datagram carries its own time: nothing need be remembered of those that get lost.
+			// The datagram carries its send time: nothing is remembered of lost ones.
 			stamp := strconv.AppendInt(nil, int64(time.Since(start)), 10)
 			if _, err := conn.Write(stamp); errors.Is(err, net.ErrClosed) {
 				return

@@ -34,10 +34,10 @@ func records(t *testing.T, reply []byte) []dnsmessage.Resource {
 
 // zones are one that says much and one that says nothing.
 func zones(names *netlab.Names) {
-	names.Answer("long.example", func(q dnsmessage.Question) []dnsmessage.ResourceBody {
+	names.Handle("long.example", func(q dnsmessage.Question) []dnsmessage.ResourceBody {
 		return []dnsmessage.ResourceBody{&dnsmessage.TXTResource{TXT: []string{strings.Repeat("x", 250), q.Name.String()}}}
 	})
-	names.Answer("silent.example", func(dnsmessage.Question) []dnsmessage.ResourceBody { return nil })
+	names.Handle("silent.example", func(dnsmessage.Question) []dnsmessage.ResourceBody { return nil })
 }
 
 // TestZones: who answers for a zone answers for every name below it, and for no other.

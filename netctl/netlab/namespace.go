@@ -26,28 +26,28 @@ type namespace struct {
 	link   *netlink.Handle
 }
 
-// private says what a host's programs see at places that they would otherwise share with the machine.
-type private struct {
+// mounts are paths that a host's programs see instead of the machine's.
+type mounts struct {
 	run        string // a folder, seen at /run
 	resolvConf string // a file, seen at /etc/resolv.conf
 }
 
-// makeNamespace makes a namespace under a name that must be new.
-func makeNamespace(name string, p private) (ns *namespace, err error) {
+// makeNamespace creates a namespace with a new name.
+func makeNamespace(name string, p mounts) (ns *namespace, err error) {
 	unlock, err := lockNamespaces()
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
 	ns = &namespace{path: filepath.Join(namespaceDir, name)}
-	if err := onOwnThread(func() error { return ns.build(p) }); err != nil {
+	if err := onNewThread(func() error { return ns.build(p) }); err != nil {
 		return nil, errors.Join(err, ns.close())
 	}
 	return ns, nil
 }
 
-// build runs on a thread that is thrown away afterwards.
-func (ns *namespace) build(p private) error {
+// build runs on a thread that is discarded afterwards.
+func (ns *namespace) build(p mounts) error {
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		return fmt.Errorf("unshare network: %w", err)
 	}
@@ -75,13 +75,13 @@ func (ns *namespace) build(p private) error {
 	return err
 }
 
-// mount gives the calling thread's mount namespace its private places.
-func (p private) mount() error {
-	// Unmounting outside must reach in here, or other namespaces' names would live on; nothing may reach out.
+// mount mounts the private paths in the calling thread's mount namespace.
+func (p mounts) mount() error {
+	// Unmounts outside must propagate in here, or other namespaces' names would persist; nothing may propagate out.
 	if err := mount("", "/", "", unix.MS_SLAVE|unix.MS_REC); err != nil {
 		return err
 	}
-	// /sys shows the network namespace of whoever mounted it.
+	// /sys shows the network namespace of the thread that mounted it.
 	if err := mount("netlab", "/sys", "sysfs", 0); err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ func mount(source, target, kind string, flags uintptr) error {
 	return nil
 }
 
-// close takes the name away and gives up the files. The kernel ends the namespace with the last socket in it.
+// close removes the name and closes the files. The kernel removes the namespace with the last socket in it.
 func (ns *namespace) close() error {
 	if ns.link != nil {
 		// A closed Handle forgets its sockets and then acts on the network of the calling thread: the machine's own. So
@@ -130,7 +130,7 @@ func (ns *namespace) close() error {
 	return removeNamespace(ns.path)
 }
 
-// removeNamespace removes a namespace's name; a name that is gone already is no error.
+// removeNamespace removes a namespace's name. It is not an error if it is absent.
 func removeNamespace(path string) error {
 	err := unix.Unmount(path, unix.MNT_DETACH)
 	if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EINVAL) { // EINVAL: not mounted
@@ -139,8 +139,8 @@ func removeNamespace(path string) error {
 	return ignoreMissing(os.Remove(path))
 }
 
-// enter takes the calling thread to a namespace. The file may be closed meanwhile: what still dials when its world ends must
-// not get to where another file of the same number leads.
+// enter moves the calling thread to a namespace. The file may be closed concurrently: a dial during the end of its
+// world must not enter the namespace of another file with the same descriptor.
 func enter(f *os.File, kind int) error {
 	raw, err := f.SyscallConn()
 	if err != nil {
@@ -150,11 +150,11 @@ func enter(f *os.File, kind int) error {
 	return errors.Join(controlErr, err)
 }
 
-// do runs f in the network namespace, on a thread that serves nothing else meanwhile.
+// do runs f in the network namespace, on a thread that runs nothing else meanwhile.
 func (ns *namespace) do(f func() error) error {
 	result := make(chan error, 1)
 	go func() {
-		err := errLeft
+		err := errGoexit
 		defer func() { result <- err }()
 		runtime.LockOSThread()
 		home, failed := os.Open(currentNetwork)
@@ -170,7 +170,7 @@ func (ns *namespace) do(f func() error) error {
 			return
 		}
 		defer func() {
-			// A thread that cannot go home must not run anything else: it ends with this goroutine, still locked.
+			// A thread that cannot return must not run anything else: it ends with this goroutine, still locked.
 			if unix.Setns(int(home.Fd()), unix.CLONE_NEWNET) == nil {
 				runtime.UnlockOSThread()
 			}
@@ -180,13 +180,13 @@ func (ns *namespace) do(f func() error) error {
 	return <-result
 }
 
-// errLeft is what do reports of a function that never returned.
-var errLeft = errors.New("the function left its goroutine instead of returning (t.FailNow?)")
+// errGoexit is do's error for a function that never returned.
+var errGoexit = errors.New("the function left its goroutine instead of returning (t.FailNow?)")
 
-// doWithMounts runs f in both namespaces, on a thread that is thrown away: one that has unshared its file-system state
-// cannot share it again. Processes that f starts live in both.
+// doWithMounts runs f in both namespaces, on a thread that is discarded: one that has unshared its file-system state
+// cannot share it again. Processes that f starts are in both.
 func (ns *namespace) doWithMounts(f func() error) error {
-	return onOwnThread(func() error {
+	return onNewThread(func() error {
 		if err := enter(ns.net, unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("enter %s: %w", ns.path, err)
 		}
@@ -203,8 +203,8 @@ func (ns *namespace) doWithMounts(f func() error) error {
 // currentNetwork is the calling thread's network namespace. (/proc/self is the main thread's.)
 const currentNetwork = "/proc/thread-self/ns/net"
 
-// onOwnThread runs f on a thread that ends afterwards, whatever f did to it.
-func onOwnThread(f func() error) error {
+// onNewThread runs f on a thread that ends afterwards, so that nothing of f's changes to it remains.
+func onNewThread(f func() error) error {
 	result := make(chan error, 1)
 	var run func()
 	run = func() {
@@ -218,7 +218,7 @@ func onOwnThread(f func() error) error {
 			<-next
 			return
 		}
-		err := errLeft
+		err := errGoexit
 		defer func() { result <- err }()
 		err = f()
 	}
@@ -226,8 +226,8 @@ func onOwnThread(f func() error) error {
 	return <-result
 }
 
-// lockNamespaces makes the folder of named namespaces what `ip netns add` would make it, and keeps other processes'
-// worlds and iproute2 out of it until unlock is called.
+// lockNamespaces creates the folder of named namespaces as `ip netns add` does, and locks it against other processes'
+// worlds and iproute2 until unlock is called.
 func lockNamespaces() (unlock func(), err error) {
 	if err := os.MkdirAll(namespaceDir, 0o755); err != nil {
 		return nil, err
@@ -254,7 +254,7 @@ func lockNamespaces() (unlock func(), err error) {
 	return func() { dir.Close() }, nil
 }
 
-// killProcessesIn kills every process in the named namespaces, but this one, and waits until they are gone.
+// killProcessesIn kills every process in the named namespaces, except this one, and waits until they are gone.
 func killProcessesIn(ctx context.Context, paths ...string) error {
 	if len(paths) == 0 {
 		return nil
@@ -293,8 +293,8 @@ func killProcessesIn(ctx context.Context, paths ...string) error {
 	return errors.Join(errs...)
 }
 
-// killProcess kills a process that still is the one meant, and waits until it is gone.
-func killProcess(ctx context.Context, pid int, stillMeant func() bool) error {
+// killProcess kills a process if it still is the intended one, and waits until it is gone.
+func killProcess(ctx context.Context, pid int, stillTarget func() bool) error {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if errors.Is(err, unix.ESRCH) {
 		return nil
@@ -303,7 +303,7 @@ func killProcess(ctx context.Context, pid int, stillMeant func() bool) error {
 		return fmt.Errorf("open process %d: %w", pid, err)
 	}
 	defer unix.Close(fd)
-	if !stillMeant() {
+	if !stillTarget() {
 		return nil
 	}
 	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {

@@ -21,7 +21,7 @@ const (
 	tailLength = 64 << 10        // bytes of output kept of a process
 )
 
-// Proc is a process on a host, leader of a process group of its own.
+// Proc is a process on a host, leader of its own process group.
 type Proc struct {
 	cmd    *exec.Cmd
 	name   string // for errors: the command and its host
@@ -30,16 +30,16 @@ type Proc struct {
 	err    error // set before exited is closed
 
 	mu     sync.Mutex
-	reaped bool // from then on the kernel may give the id to a stranger
+	reaped bool // from then on the PID may be another process's
 }
 
-// Run runs a command on the host to its end and returns what it wrote to both outputs. When the context ends first, the
-// command's process group is killed. The error carries the output.
+// Run runs a command on the host to its end and returns the output of both streams. If the context ends first, the
+// command's process group is killed. The error contains the output.
 func (h *Host) Run(ctx context.Context, argv ...string) (string, error) {
 	return h.run(ctx, "", argv...)
 }
 
-// run is Run with something to read on standard input.
+// run is Run with standard input.
 func (h *Host) run(ctx context.Context, input string, argv ...string) (string, error) {
 	var out bytes.Buffer
 	cmd := exec.Command(argv[0], argv[1:]...)
@@ -63,13 +63,13 @@ func (h *Host) run(ctx context.Context, input string, argv ...string) (string, e
 	return out.String(), nil
 }
 
-// Start starts a command on the host. The end of what it writes is kept for Output. Close stops it.
+// Start starts a command on the host. The end of its output is kept for Output. Close stops it.
 func (h *Host) Start(argv ...string) (*Proc, error) {
 	return h.StartCmd(exec.Command(argv[0], argv[1:]...))
 }
 
-// StartCmd is Start for a command that was prepared further: its environment, files or outputs. Without outputs, the end
-// of what it writes is kept. The caller must neither start nor wait for the command itself.
+// StartCmd is Start for a prepared command, with its environment, files or outputs. Without outputs, the end of its
+// output is kept. The caller must neither start nor wait for the command itself.
 func (h *Host) StartCmd(cmd *exec.Cmd) (*Proc, error) {
 	p := &Proc{
 		cmd:    cmd,
@@ -139,14 +139,14 @@ func (p *Proc) Wait() error {
 	return p.err
 }
 
-// Signal signals the process alone, not its group. Signalling a process that has ended is no error.
+// Signal signals the process alone, not its group. It is not an error if the process has exited.
 func (p *Proc) Signal(sig syscall.Signal) error { return p.signal(p.Pid(), sig) }
 
 // Kill kills the process's group with KILL. It does not wait.
 func (p *Proc) Kill() error { return p.signal(-p.Pid(), syscall.SIGKILL) }
 
-// Stop ends the process's group by TERM, and by KILL if it has not ended 5 s later, which is an error. Stopping a
-// process that has ended is none.
+// Stop stops the process's group by TERM, and by KILL if it has not exited 5 s later, which is an error. It is not an
+// error if the process has exited already.
 func (p *Proc) Stop() error {
 	if err := p.signal(-p.Pid(), syscall.SIGTERM); err != nil {
 		return err
@@ -158,7 +158,7 @@ func (p *Proc) Stop() error {
 	}
 	err := p.Kill()
 	<-p.exited
-	return errors.Join(err, fmt.Errorf("stop %s: had to be killed", p.name))
+	return errors.Join(err, fmt.Errorf("stop %s: it had to be killed", p.name))
 }
 
 func (p *Proc) signal(target int, sig syscall.Signal) error {

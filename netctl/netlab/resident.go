@@ -17,22 +17,22 @@ import (
 	"time"
 )
 
-// residentInterface is a resident's Wi-Fi as the resident knows it.
+// residentInterface is the name of a resident's Wi-Fi interface on the resident's host.
 const residentInterface = "wlan0"
 
-// Resident is a person's device in the hotspot's air, with udhcpc as its DHCP client. Join, Leave and SetMAC are for one
+// Resident is a person's device at the hotspot, with udhcpc as its DHCP client. Join, Leave and SetMAC are for one
 // goroutine at a time.
 type Resident struct {
 	*Host
 	MAC   net.HardwareAddr
-	Air   *Cable // cutting it is walking out of range
-	lease leaseKeeper
+	Radio *Cable // its link to the access point; Cut takes it out of range
+	lease leaseState
 
 	client *Proc         // nil if not joined
-	ended  chan struct{} // closed when the client's last event has been handled
+	ended  chan struct{} // closed when the client's last event was handled
 }
 
-// Lease is what a DHCP server gave.
+// Lease is a DHCP lease.
 type Lease struct {
 	Address netip.Prefix
 	Router  netip.Addr // invalid if none was given
@@ -42,26 +42,26 @@ type Lease struct {
 	Portal  string // option 114 of RFC 8910, "" if it was not sent
 }
 
-// leaseKeeper is the lease as it is now: the client's events change it.
-type leaseKeeper struct {
+// leaseState is the current lease, which the client's events change.
+type leaseState struct {
 	mu  sync.Mutex
 	now Lease
 }
 
-func (k *leaseKeeper) set(l Lease) { k.mu.Lock(); defer k.mu.Unlock(); k.now = l }
-func (k *leaseKeeper) get() Lease  { k.mu.Lock(); defer k.mu.Unlock(); return k.now }
+func (k *leaseState) set(l Lease) { k.mu.Lock(); defer k.mu.Unlock(); k.now = l }
+func (k *leaseState) get() Lease  { k.mu.Lock(); defer k.mu.Unlock(); return k.now }
 
-// Lease is the resident's lease, renewals included; the zero Lease when there is none.
+// Lease is the resident's current lease, with renewals; the zero Lease without one.
 func (r *Resident) Lease() Lease { return r.lease.get() }
 
-// eventScript reports what happened to udhcpc, which calls it with the event as its argument and the lease in its
-// environment: to descriptor 5, as lines that end with an empty one. (3 and 4 udhcpc takes for itself.)
+// eventScript reports udhcpc's events; udhcpc calls it with the event as its argument and the lease in its environment.
+// It writes them to descriptor 5, as lines that end with an empty one. (udhcpc itself uses 3 and 4.)
 const eventScript = `#!/bin/sh
 { echo "event=$1"; env; echo; } >&5
 `
 
-// Join brings the interface up, has udhcpc get a lease and configures the resident with it: address, default route,
-// resolvers. The client goes on renewing the lease until Leave.
+// Join brings the interface up, gets a lease with udhcpc and configures the resident with it: address, default route,
+// resolvers. The client renews the lease until Leave.
 func (r *Resident) Join(ctx context.Context) (Lease, error) {
 	if err := errors.Join(r.Leave(), r.SetUp(residentInterface, true)); err != nil {
 		return Lease{}, fmt.Errorf("join %s to the hotspot: %w", r.name, err)
@@ -103,9 +103,9 @@ func (r *Resident) askLease(ctx context.Context) (Lease, error) {
 	go func() {
 		defer close(ended)
 		defer events.Close()
-		r.follow(events, bound)
+		r.handleEvents(events, bound)
 	}()
-	if err := r.world.onClose(func() error { <-ended; return nil }); err != nil {
+	if err := r.world.addCleanup(func() error { <-ended; return nil }); err != nil {
 		return Lease{}, err
 	}
 	select {
@@ -123,8 +123,8 @@ func (r *Resident) askLease(ctx context.Context) (Lease, error) {
 	return r.Lease(), nil
 }
 
-// follow does what the client reports, to its end, and tells bound how the first lease was taken up.
-func (r *Resident) follow(events *os.File, bound chan<- error) {
+// handleEvents applies the client's events until its end, and reports to bound how the first lease was applied.
+func (r *Resident) handleEvents(events *os.File, bound chan<- error) {
 	fields := make(map[string]string)
 	lines := bufio.NewScanner(events)
 	for lines.Scan() {
@@ -137,7 +137,7 @@ func (r *Resident) follow(events *os.File, bound chan<- error) {
 		}
 		switch fields["event"] {
 		case "bound", "renew":
-			err := r.take(fields)
+			err := r.applyLease(fields)
 			select {
 			case bound <- err:
 			default: // a renewal
@@ -150,8 +150,8 @@ func (r *Resident) follow(events *os.File, bound chan<- error) {
 	}
 }
 
-// take configures the resident with a lease.
-func (r *Resident) take(fields map[string]string) error {
+// applyLease configures the resident with a lease.
+func (r *Resident) applyLease(fields map[string]string) error {
 	lease, err := parseLease(fields)
 	if err != nil {
 		return err
@@ -165,7 +165,7 @@ func (r *Resident) take(fields map[string]string) error {
 		}
 	}
 	if lease.Router.IsValid() {
-		if err := r.AddRoute(everywhere, lease.Router); err != nil {
+		if err := r.AddRoute(defaultNet, lease.Router); err != nil {
 			return err
 		}
 	}
@@ -210,7 +210,7 @@ func parseLease(fields map[string]string) (Lease, error) {
 	return lease, nil
 }
 
-// Leave goes as devices go: without a word to the server. The interface is down afterwards.
+// Leave leaves the network as devices do: without a DHCPRELEASE. The interface is down afterwards.
 func (r *Resident) Leave() error {
 	if r.client != nil {
 		if err := r.client.Stop(); err != nil {
@@ -226,7 +226,7 @@ func (r *Resident) Leave() error {
 	return r.RemoveAddresses(residentInterface)
 }
 
-// SetMAC makes the resident another device to the hotspot, which it leaves for it.
+// SetMAC leaves the network and makes the resident a different device.
 func (r *Resident) SetMAC(mac net.HardwareAddr) error {
 	if err := r.Leave(); err != nil {
 		return err

@@ -19,62 +19,62 @@ const (
 	// HotspotInterface is the box's interface towards residents. It comes up without an address.
 	HotspotInterface = "wlan0"
 
-	airBridge   = "air"
-	maxUplinks  = 8
-	maxResident = 250
+	apBridge     = "air"
+	maxUplinks   = 8
+	maxResidents = 250
 )
 
-// Options says how large a scene is and what it is made of.
+// Options are the size and properties of a scene.
 type Options struct {
 	Name      string // "" is "scene"; see New
 	Residents int
 	Uplinks   int   // lenders, each behind an interface eth0, eth1, … of the box; 0 is one
-	Line      Shape // of each lender's line; the zero Shape is as fast as the machine
-	Direct    bool  // the internet itself is each lender's router: no line, no second NAT, no lender's own server
+	Shape     Shape // of each lender's line; zero: as fast as the machine
+	Direct    bool  // the internet itself is each lender's router: no line, no second NAT, no NAS
 	NoOffload bool  // no segmentation offload at the box's and the residents' interfaces
 	IPv6      bool  // leave IPv6 on
-	Ports     bool  // the box's interface towards residents is a bridge, and each of them has a port of it to himself
+	Ports     bool  // the box's interface towards residents is a bridge, and each of them has a port of it
 }
 
 // Scene is the standard world:
 //
-//	internet ── line ── lender0 ── eth0 ┐
-//	         ── line ── lender1 ── eth1 ┤ box ── wlan0 ── air ── residents
+//	internet ── link ── lender0 ── eth0 ┐
+//	         ── link ── lender1 ── eth1 ┤ box ── wlan0 ── ap ── residents
 //	                       └─ nas0      ┘
 //
-// Nothing on the box is configured but its uplinks: forwarding, the hotspot's address and all else are the business of
-// what is tested.
+// On the box only the uplinks are configured: forwarding, the hotspot's address and all else belong to the software
+// under test.
 type Scene struct {
 	*World
 	Internet  *Internet
 	Lenders   []*Lender
 	Box       *Host
-	Hotspot   *Cable // from the box to the air; nil with Options.Ports
+	Hotspot   *Cable // from the box to the access point; nil with Options.Ports
 	Residents []*Resident
 
 	air       *Host
-	bridge    string // of the air, that residents are on
+	bridge    string // of the access point, with the residents as ports
 	noOffload bool
 }
 
-// Lender is somebody who lends a connection: a router that masquerades and forwards names, its network with the lender's
-// own server, and the line. Number k has the network 192.168.(k+1).0/24: router .1, box .2, the lender's own server .10.
+// Lender is a lender of a connection: a router that masquerades and forwards DNS, its network with the lender's NAS,
+// and the line. Number k has the network 192.168.(k+1).0/24: router .1, box .2, NAS .10.
 type Lender struct {
-	Router, NAS *Host  // no NAS with Options.Direct
-	Interface   string // of the box
-	Box         netip.Prefix
-	Gateway     netip.Addr // the router; it answers for the internet's name server too
-	Own         netip.Addr // the lender's own server, which serves LenderPage on port 80 and no resident may reach
-	LAN         *Cable     // from the box to the router
-	WAN         *Cable     // from the router to its line, or to the internet if there is none; nil with Options.Direct
-	Line        *Line      // nil if Options.Line is zero
-	Far         string     // the internet's interface to this lender: what it sends there is what the line delivers
+	Router, NAS   *Host  // no NAS with Options.Direct
+	Interface     string // of the box
+	Box           netip.Prefix
+	Gateway       netip.Addr // the router; it also forwards DNS to the internet's name server
+	NASAddr       netip.Addr // the lender's own server, which serves LenderPage on port 80 and which no resident may reach
+	LAN           *Cable     // from the box to the router
+	WAN           *Cable     // from the router to its line, or to the internet if there is none; nil with Options.Direct
+	SlowLink      *SlowLink  // nil if Options.Shape is zero
+	InternetIface string     // the internet's interface to this lender: what it sends there is what the line delivers
 
 	box    *Host
 	metric int
 }
 
-// Standard makes a scene. The context bounds the making; the scene lives until Close.
+// Standard creates a scene. The context bounds the creation; the scene lives until Close.
 func Standard(ctx context.Context, o Options) (*Scene, error) {
 	if o.Name == "" {
 		o.Name = "scene"
@@ -101,7 +101,7 @@ func (s *Scene) build(ctx context.Context, o Options) (err error) {
 	if s.Box, err = s.AddHost("box"); err != nil {
 		return err
 	}
-	if err := s.buildAir(o.Ports); err != nil {
+	if err := s.buildHotspot(o.Ports); err != nil {
 		return err
 	}
 	var resolvers []netip.Addr
@@ -124,8 +124,8 @@ func (s *Scene) build(ctx context.Context, o Options) (err error) {
 	return nil
 }
 
-// buildAir makes what residents join.
-func (s *Scene) buildAir(ports bool) (err error) {
+// buildHotspot creates what residents join.
+func (s *Scene) buildHotspot(ports bool) (err error) {
 	if ports {
 		s.air, s.bridge = s.Box, HotspotInterface
 		return s.air.AddBridge(s.bridge)
@@ -133,7 +133,7 @@ func (s *Scene) buildAir(ports bool) (err error) {
 	if s.air, err = s.AddHost("air"); err != nil {
 		return err
 	}
-	s.bridge = airBridge
+	s.bridge = apBridge
 	if err := s.air.AddBridge(s.bridge); err != nil {
 		return err
 	}
@@ -144,7 +144,7 @@ func (s *Scene) buildAir(ports bool) (err error) {
 	return err
 }
 
-// connect lays a cable of the scene's kind.
+// connect adds a cable with the scene's offload setting.
 func (s *Scene) connect(a, b End) (*Cable, error) {
 	c, err := s.Connect(a, b)
 	if err == nil && s.noOffload {
@@ -160,13 +160,13 @@ func (s *Scene) addLender(ctx context.Context, k int, o Options) (*Lender, error
 		return netip.AddrFrom4(network)
 	}
 	l := &Lender{
-		Interface: fmt.Sprintf("eth%d", k),
-		Box:       netip.PrefixFrom(at(2), 24),
-		Gateway:   at(1),
-		Own:       at(10),
-		Far:       fmt.Sprintf("lender%d", k),
-		box:       s.Box,
-		metric:    100 + k,
+		Interface:     fmt.Sprintf("eth%d", k),
+		Box:           netip.PrefixFrom(at(2), 24),
+		Gateway:       at(1),
+		NASAddr:       at(10),
+		InternetIface: fmt.Sprintf("lender%d", k),
+		box:           s.Box,
+		metric:        100 + k,
 	}
 	if o.Direct {
 		return l, errors.Join(s.buildDirect(l), l.Configure())
@@ -181,7 +181,7 @@ func (s *Scene) addLender(ctx context.Context, k int, o Options) (*Lender, error
 	if err := s.buildLAN(l); err != nil {
 		return nil, err
 	}
-	if err := s.buildWAN(ctx, l, k, o.Line); err != nil {
+	if err := s.buildWAN(ctx, l, k, o.Shape); err != nil {
 		return nil, err
 	}
 	return l, l.Configure()
@@ -190,14 +190,14 @@ func (s *Scene) addLender(ctx context.Context, k int, o Options) (*Lender, error
 // buildDirect makes the internet the lender's router.
 func (s *Scene) buildDirect(l *Lender) (err error) {
 	l.Router = s.Internet.Host
-	l.LAN, err = s.connect(s.uplinkEnd(l), End{Host: l.Router, Interface: l.Far})
+	l.LAN, err = s.connect(s.uplinkEnd(l), End{Host: l.Router, Interface: l.InternetIface})
 	if err != nil {
 		return err
 	}
-	if err := l.Router.AddAddress(l.Far, netip.PrefixFrom(l.Gateway, 24)); err != nil {
+	if err := l.Router.AddAddress(l.InternetIface, netip.PrefixFrom(l.Gateway, 24)); err != nil {
 		return err
 	}
-	return l.Router.serveNames(l.Gateway, s.Internet.Names)
+	return l.Router.serveDNS(l.Gateway, s.Internet.Names)
 }
 
 // uplinkEnd is the box's end of the lender's cable.
@@ -211,7 +211,7 @@ const (
 	lenderWAN = "wan"
 )
 
-// buildLAN makes the lender's network, with the box and the lender's own server in it.
+// buildLAN creates the lender's network, with the box and the NAS in it.
 func (s *Scene) buildLAN(l *Lender) (err error) {
 	if err := l.Router.AddBridge(lenderLAN); err != nil {
 		return err
@@ -226,23 +226,23 @@ func (s *Scene) buildLAN(l *Lender) (err error) {
 	}
 	return errors.Join(
 		l.Router.AddAddress(lenderLAN, netip.PrefixFrom(l.Gateway, 24)),
-		l.NAS.AddAddress("eth0", netip.PrefixFrom(l.Own, 24)),
-		l.NAS.AddRoute(everywhere, l.Gateway),
+		l.NAS.AddAddress("eth0", netip.PrefixFrom(l.NASAddr, 24)),
+		l.NAS.AddRoute(defaultNet, l.Gateway),
 		l.NAS.ServeHTTP(":80", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			io.WriteString(w, LenderPage)
 		})),
 	)
 }
 
-// buildWAN connects the lender's router to the internet, and has it masquerade and forward names.
+// buildWAN connects the lender's router to the internet, with NAT and DNS forwarding.
 func (s *Scene) buildWAN(ctx context.Context, l *Lender, k int, shape Shape) (err error) {
 	near := End{Host: l.Router, Interface: lenderWAN}
-	far := End{Host: s.Internet.Host, Interface: l.Far}
+	far := End{Host: s.Internet.Host, Interface: l.InternetIface}
 	if shape == (Shape{}) {
 		l.WAN, err = s.connect(near, far)
 	} else {
-		if l.Line, err = s.AddLine(fmt.Sprintf("line%d", k), near, far, shape); err == nil {
-			l.WAN = l.Line.Near
+		if l.SlowLink, err = s.AddSlowLink(fmt.Sprintf("line%d", k), near, far, shape); err == nil {
+			l.WAN = l.SlowLink.Near
 		}
 	}
 	if err != nil {
@@ -251,9 +251,9 @@ func (s *Scene) buildWAN(ctx context.Context, l *Lender, k int, shape Shape) (er
 	// A /30 of the documentation block for each line.
 	provider := netip.AddrFrom4([4]byte{203, 0, 113, byte(4*k + 1)})
 	if err := errors.Join(
-		s.Internet.AddAddress(l.Far, netip.PrefixFrom(provider, 30)),
+		s.Internet.AddAddress(l.InternetIface, netip.PrefixFrom(provider, 30)),
 		l.Router.AddAddress(lenderWAN, netip.PrefixFrom(provider.Next(), 30)),
-		l.Router.AddRoute(everywhere, provider),
+		l.Router.AddRoute(defaultNet, provider),
 		l.Router.Sysctl("net/ipv4/ip_forward", "1"),
 	); err != nil {
 		return err
@@ -279,7 +279,7 @@ func (l *Lender) Configure() error {
 	}
 	err = l.box.ns.link.RouteReplace(&netlink.Route{
 		LinkIndex: link.Attrs().Index,
-		Dst:       ipNet(everywhere),
+		Dst:       ipNet(defaultNet),
 		Gw:        l.Gateway.AsSlice(),
 		Priority:  l.metric,
 	})
@@ -289,9 +289,9 @@ func (l *Lender) Configure() error {
 	return nil
 }
 
-// AnswerNames has the lender's router answer questions for names itself, instead of passing them on: with what answer makes
-// of each, in a goroutine of its own, or not at all if that is nil. It may be called once.
-func (l *Lender) AnswerNames(ctx context.Context, answer func(question []byte) []byte) error {
+// AnswerDNS makes the lender's router answer DNS queries itself instead of forwarding them: answer is called for each
+// in a goroutine of its own; nil means no answer. It may be called once.
+func (l *Lender) AnswerDNS(ctx context.Context, answer func(question []byte) []byte) error {
 	if _, err := l.Router.Run(ctx, "iptables", "-w", "-t", "nat", "-F", "PREROUTING"); err != nil {
 		return err
 	}
@@ -321,10 +321,15 @@ func (l *Lender) AnswerNames(ctx context.Context, answer func(question []byte) [
 	})
 }
 
-// Unplug takes the uplink off the box: its interface vanishes.
+// Join makes one more interface of the router a port of the lender's network.
+func (l *Lender) Join(name string) error {
+	return End{Host: l.Router, Interface: name, Bridge: lenderLAN}.attach()
+}
+
+// Unplug unplugs the uplink from the box: its interface disappears.
 func (l *Lender) Unplug() error { return l.LAN.Unplug() }
 
-// Plug puts the uplink back, as an interface with another index, and configures it.
+// Plug plugs the uplink in again, as an interface with another index, and configures it.
 func (l *Lender) Plug() error {
 	if err := l.LAN.Plug(); err != nil {
 		return err
@@ -332,19 +337,19 @@ func (l *Lender) Plug() error {
 	return l.Configure()
 }
 
-// AddResident adds a resident, who has not joined yet, to the hotspot's air. Residents cannot reach each other there, as
-// with an access point that isolates its stations.
+// AddResident adds a resident, who has not joined yet, to the hotspot. Residents cannot reach each other there, as with
+// client isolation on an access point.
 func (s *Scene) AddResident() (*Resident, error) {
 	k := len(s.Residents) + 1
-	if k > maxResident {
-		return nil, fmt.Errorf("add resident: %d is the most there can be", maxResident)
+	if k > maxResidents {
+		return nil, fmt.Errorf("add resident: %d is the most there can be", maxResidents)
 	}
 	host, err := s.AddHost(fmt.Sprintf("resident%d", k))
 	if err != nil {
 		return nil, err
 	}
 	r := &Resident{Host: host, MAC: net.HardwareAddr{2, 0, 0, 0, 0, byte(k)}}
-	r.Air, err = s.connect(
+	r.Radio, err = s.connect(
 		End{Host: host, Interface: residentInterface, MAC: r.MAC},
 		End{Host: s.air, Interface: fmt.Sprintf("resident%d", k), Bridge: s.bridge, Isolated: true},
 	)

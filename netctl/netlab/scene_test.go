@@ -82,7 +82,7 @@ func TestResidents(t *testing.T) {
 				t.Errorf("%s %v: %v %v, want %v %v", c.name, c.kind, got.RCode, got.Addrs, c.code, c.addrs)
 			}
 		}
-		if s.Internet.Names.Asked("nobody.test") == 0 {
+		if s.Internet.Names.Queries("nobody.test") == 0 {
 			t.Error("the internet's name server was not asked")
 		}
 	})
@@ -109,7 +109,7 @@ func TestResidents(t *testing.T) {
 	})
 	t.Run("the lender's own server", func(t *testing.T) {
 		lender := s.Lenders[0]
-		page := ok(s.Box.Get(t.Context(), "http://"+lender.Own.String()+"/"))(t)
+		page := ok(s.Box.Get(t.Context(), "http://"+lender.NASAddr.String()+"/"))(t)
 		if page.Body != netlab.LenderPage {
 			t.Errorf("from the box: %d %q", page.Status, page.Body)
 		}
@@ -170,7 +170,7 @@ func TestUplinks(t *testing.T) {
 	}
 	reach := func() error { return reachWithin(10 * time.Second) } // ARP asks once a second, TCP after longer pauses
 	sent := func(k int) uint64 {
-		_, tx, err := s.Internet.Counters(s.Lenders[k].Far)
+		_, tx, err := s.Internet.Counters(s.Lenders[k].InternetIface)
 		must(t, err)
 		return tx
 	}
@@ -183,7 +183,7 @@ func TestUplinks(t *testing.T) {
 	if reachWithin(300*time.Millisecond) == nil {
 		t.Error("the internet was reached over a line that is cut")
 	}
-	must(t, s.Lenders[0].WAN.Mend())
+	must(t, s.Lenders[0].WAN.Restore())
 	must(t, reach())
 
 	before := sent(1)
@@ -219,11 +219,11 @@ func TestDirect(t *testing.T) {
 	}
 }
 
-// TestLine sends through a line. A line is a bound, whatever the machine is busy with; a busy machine may stay below it,
+// TestSlowLink sends through a slow link. Its rate is an upper bound under any load; a busy machine may stay below it,
 // so the other half of the test is only that a second's worth arrives at all.
-func TestLine(t *testing.T) {
+func TestSlowLink(t *testing.T) {
 	t.Parallel()
-	s := scene(t, netlab.Options{Line: netlab.Shape{Down: 20e6, Up: 5e6, Queue: 100 * time.Millisecond}})
+	s := scene(t, netlab.Options{Shape: netlab.Shape{Down: 20e6, Up: 5e6, Queue: 100 * time.Millisecond}})
 	bulk := netlab.Bulk{From: s.Box, To: s.Internet.Host, Addr: netlab.WebAddr, Streams: 2}
 	through := func(name string, rate uint64, start func(context.Context) (*netlab.Transfer, error)) {
 		t.Helper()
@@ -240,7 +240,7 @@ func TestLine(t *testing.T) {
 	through("up", 5e6, bulk.Start)
 	bulk.Reverse = true
 	through("down", 20e6, bulk.Start)
-	must(t, s.Lenders[0].Line.SetShape(netlab.Shape{Down: 2e6, Up: 1e6, Queue: 50 * time.Millisecond}))
+	must(t, s.Lenders[0].SlowLink.SetShape(netlab.Shape{Down: 2e6, Up: 1e6, Queue: 50 * time.Millisecond}))
 	through("down, slower", 2e6, func(ctx context.Context) (*netlab.Transfer, error) {
 		return s.Box.StartDownload(ctx, "http://www.example/big")
 	})

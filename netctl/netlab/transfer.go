@@ -14,20 +14,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Tick is how finely a transfer's bytes are counted.
+// Tick is the resolution at which a transfer's bytes are counted.
 const Tick = 100 * time.Millisecond
 
-// chunk is what a source writes and a sink takes at once, in bytes.
+// chunk is the size of a source's writes and a sink's reads, in bytes.
 const chunk = 256 << 10
 
-// Transfer is data on its way, counted where it arrives and without any headers (goodput). It is safe for concurrent use.
+// Transfer is a running data transfer, counted at the receiver without headers (goodput). It is safe for concurrent
+// use.
 type Transfer struct {
 	start  time.Time
 	cancel context.CancelFunc
 	done   chan struct{}
 
 	mu    sync.Mutex
-	ticks []int64 // bytes that came in each Tick since start
+	ticks []int64 // bytes received in each Tick since start
 	errs  []error
 }
 
@@ -35,7 +36,7 @@ func newTransfer(cancel context.CancelFunc) *Transfer {
 	return &Transfer{start: time.Now(), cancel: cancel, done: make(chan struct{})}
 }
 
-// add counts bytes that have come just now.
+// add counts bytes that were just received.
 func (t *Transfer) add(n int) {
 	tick := int(time.Since(t.start) / Tick)
 	t.mu.Lock()
@@ -46,7 +47,7 @@ func (t *Transfer) add(n int) {
 	t.ticks[tick] += int64(n)
 }
 
-// fail notes why a stream broke, unless it was the transfer's own end.
+// fail records why a stream broke, unless the transfer was ended.
 func (t *Transfer) fail(ctx context.Context, err error) {
 	if err == nil || ctx.Err() != nil {
 		return
@@ -56,7 +57,7 @@ func (t *Transfer) fail(ctx context.Context, err error) {
 	t.errs = append(t.errs, err)
 }
 
-// Bytes is how many bytes have arrived between two times since the start, both rounded to Ticks.
+// Bytes returns the bytes received between two times since the start, both rounded to Ticks.
 func (t *Transfer) Bytes(from, to time.Duration) int64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -69,7 +70,7 @@ func (t *Transfer) Bytes(from, to time.Duration) int64 {
 	return sum
 }
 
-// Total is how many bytes have arrived so far.
+// Total returns the bytes received so far.
 func (t *Transfer) Total() int64 { return t.Bytes(0, 1<<63-1) }
 
 // Rate is the goodput between two times since the start, in bit/s.
@@ -90,10 +91,10 @@ func (t *Transfer) Recent(d time.Duration) float64 {
 	return t.Rate(max(now-d, 0), now)
 }
 
-// Done is closed when all streams have ended: when all has arrived, when the last one broke, or by Stop.
+// Done is closed when all streams have ended: when everything was received, when the last one broke, or by Stop.
 func (t *Transfer) Done() <-chan struct{} { return t.done }
 
-// Stop ends the transfer and waits for its end. The error says why streams broke that were not stopped.
+// Stop ends the transfer and waits for its end. The error contains the causes of broken streams.
 func (t *Transfer) Stop() error {
 	t.cancel()
 	<-t.done
@@ -102,7 +103,8 @@ func (t *Transfer) Stop() error {
 	return errors.Join(t.errs...)
 }
 
-// Run lets the transfer go on for so long, or to its end or the context's, and stops it. The error says why it broke.
+// Run lets the transfer run for d, or to its end or the context's, and stops it. The error contains the causes of
+// broken streams.
 func (t *Transfer) Run(ctx context.Context, d time.Duration) error {
 	select {
 	case <-time.After(d):
@@ -172,17 +174,17 @@ func (b Bulk) start(ctx context.Context) (*Transfer, error) {
 		running.Go(func() { t.fail(ctx, source(p.source)) })
 		running.Go(func() { t.fail(ctx, t.sink(p.sink)) })
 	}
-	return t, t.stopWith(b.From.world, &running)
+	return t, t.stopWithWorld(b.From.world, &running)
 }
 
-// stopWith has the world's end stop the transfer, which ends when what is running has.
-func (t *Transfer) stopWith(w *World, running *sync.WaitGroup) error {
+// stopWithWorld stops the transfer at the end of the world. The transfer ends when everything in running has.
+func (t *Transfer) stopWithWorld(w *World, running *sync.WaitGroup) error {
 	go func() {
 		defer close(t.done)
 		running.Wait()
 		t.cancel()
 	}()
-	return w.onClose(func() error { t.Stop(); return nil })
+	return w.addCleanup(func() error { t.Stop(); return nil })
 }
 
 // source writes until the connection breaks.
@@ -195,7 +197,7 @@ func source(c net.Conn) error {
 	}
 }
 
-// sink counts what comes until the connection ends. The kernel throws the bytes away without copying them (MSG_TRUNC,
+// sink counts received bytes until the connection ends. The kernel discards the bytes without copying them (MSG_TRUNC,
 // tcp(7)): on a small machine the ends must not cost more than what is measured between them.
 func (t *Transfer) sink(c net.Conn) error {
 	defer c.Close()
@@ -225,11 +227,11 @@ func (t *Transfer) sink(c net.Conn) error {
 	}
 }
 
-// StartDownload fetches a URL over a connection of its own and counts what comes of the body, until all of it has come,
-// the transfer is stopped or the context ends.
+// StartDownload fetches a URL over a new connection and counts the bytes of the body, until its end, until the transfer
+// is stopped or the context ends.
 func (h *Host) StartDownload(ctx context.Context, url string) (*Transfer, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	response, err := h.request(ctx, http.MethodGet, url, nil, anything)
+	response, err := h.request(ctx, http.MethodGet, url, nil, acceptAny)
 	if err != nil {
 		cancel()
 		return nil, err
@@ -243,11 +245,11 @@ func (h *Host) StartDownload(ctx context.Context, url string) (*Transfer, error)
 	var running sync.WaitGroup
 	running.Go(func() {
 		defer response.Body.Close()
-		// A small buffer: net/http fills it before it returns, and what is not returned is not counted.
+		// A small buffer: net/http fills it before it returns, and only returned bytes are counted.
 		_, err := io.CopyBuffer(counter{t}, response.Body, make([]byte, 4<<10))
 		t.fail(ctx, err)
 	})
-	return t, t.stopWith(h.world, &running)
+	return t, t.stopWithWorld(h.world, &running)
 }
 
 // counter counts what is written to it as arrived.
@@ -265,18 +267,18 @@ type Response struct {
 // bodyLimit is how much of a page Get reads, in bytes.
 const bodyLimit = 1 << 20
 
-// Get fetches a page over a connection of its own, as a browser opens one, and follows no redirect.
+// Get fetches a page over a new connection, as a browser does, and follows no redirect.
 func (h *Host) Get(ctx context.Context, url string) (Response, error) {
 	return h.fetch(ctx, http.MethodGet, url, nil)
 }
 
-// Post sends a form or other body, of the type application/x-www-form-urlencoded, as Get fetches.
+// Post sends a form or other body, of the type application/x-www-form-urlencoded, like Get.
 func (h *Host) Post(ctx context.Context, url string, body io.Reader) (Response, error) {
 	return h.fetch(ctx, http.MethodPost, url, body)
 }
 
 func (h *Host) fetch(ctx context.Context, method, url string, body io.Reader) (Response, error) {
-	response, err := h.request(ctx, method, url, body, aPage)
+	response, err := h.request(ctx, method, url, body, acceptPage)
 	if err != nil {
 		return Response{}, err
 	}
@@ -288,10 +290,10 @@ func (h *Host) fetch(ctx context.Context, method, url string, body io.Reader) (R
 	return Response{Status: response.StatusCode, Header: response.Header, Body: string(text)}, nil
 }
 
-// What the world's requests accept: as browsers say it when they open a page, and as programs do.
+// Accept headers of browsers for a page, and of programs.
 const (
-	aPage    = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
-	anything = "*/*"
+	acceptPage = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+	acceptAny  = "*/*"
 )
 
 // request sends one request over a connection that is closed with the response's body.

@@ -1,9 +1,9 @@
-// Package netlab builds small worlds of network namespaces on the running kernel: hosts, cables between them, a slow line,
-// an internet, lenders, a hotspot's air and residents with a real DHCP client. The tests, the bench and `passerelle demo`
-// live in it. It owns what it makes and takes all of it away again; it must not know the box's software, and it imports
-// no testing (labtest does).
+// Package netlab builds small test networks of network namespaces on the running kernel: hosts, cables between them, a
+// slow link, an internet, lenders, a hotspot and residents with a real DHCP client. The tests, the benchmarks and
+// `passerelle demo` run in it. It owns what it creates and removes all of it again; it must not know the box's
+// software, and it does not import testing (labtest does).
 //
-// It needs root (CAP_SYS_ADMIN and CAP_NET_ADMIN). A host is a named network namespace, so `ip netns exec` can look in,
+// It needs root (CAP_SYS_ADMIN and CAP_NET_ADMIN). A host is a named network namespace, so `ip netns exec` works on it,
 // with a mount namespace beside it that gives the host's programs their own /run, /sys and /etc/resolv.conf.
 package netlab
 
@@ -23,30 +23,30 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// prefix begins the name of everything that outlives a crash: netlab-PID-NUMBER-WORLD[-HOST].
+// prefix starts the name of everything that outlives a crash: netlab-PID-NUMBER-WORLD[-HOST].
 const prefix = "netlab-"
 
-// worldNumber tells apart the worlds of this process.
+// worldNumber distinguishes the worlds of this process.
 var worldNumber atomic.Uint64
 
-// validName keeps names short and free of what would be read as a path or as a part of a composed name.
+// validName keeps names short and free of path separators and of the separator of composed names.
 var validName = regexp.MustCompile(`^[a-z][a-z0-9]{0,15}$`)
 
-// World is a set of hosts and what connects them. Its methods are safe for concurrent use.
+// World is a set of hosts and their links. Its methods are safe for concurrent use.
 type World struct {
 	id  string // netlab-PID-NUMBER-NAME
 	dir string // temporary files
 
 	ipv6 bool // hosts that are added have IPv6
 
-	mu     sync.Mutex
-	closed bool
-	hosts  map[string]*Host
-	undo   []func() error // Close runs these from the last to the first
+	mu       sync.Mutex
+	closed   bool
+	hosts    map[string]*Host
+	cleanups []func() error // run by Close, last first
 }
 
-// New makes an empty world, after it has swept what crashed predecessors left. The name (a lower-case word) is for
-// humans: it shows in `ip netns`. The context bounds the making only; the world lives until Close.
+// New creates an empty world, after it has removed what crashed predecessors left. The name (a lower-case word) is for
+// humans: it shows in `ip netns`. The context bounds the creation only; the world lives until Close.
 func New(ctx context.Context, name string) (*World, error) {
 	if !validName.MatchString(name) {
 		return nil, fmt.Errorf("make world %q: a name is a lower-case word of at most 16 letters and digits", name)
@@ -63,8 +63,8 @@ func New(ctx context.Context, name string) (*World, error) {
 		return nil, fmt.Errorf("make world %q: %w", name, err)
 	}
 	w.dir = dir
-	w.undo = append(w.undo, func() error { return os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil { // for daemons that read their files after they dropped root
+	w.cleanups = append(w.cleanups, func() error { return os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil { // for daemons that read their files after dropping root
 		return nil, errors.Join(fmt.Errorf("make world %q: %w", name, err), w.Close())
 	}
 	return w, nil
@@ -73,13 +73,13 @@ func New(ctx context.Context, name string) (*World, error) {
 // Dir is a folder for temporary files, removed by Close.
 func (w *World) Dir() string { return w.dir }
 
-// Close ends every process in the world (TERM, then KILL) and removes every namespace, link and file, in the reverse
-// order of their making. The error names what could not be removed. Closing twice does nothing.
+// Close stops every process in the world (TERM, then KILL) and removes every namespace, link and file, in reverse order
+// of creation. The error names what could not be removed. Closing twice does nothing.
 func (w *World) Close() error {
 	w.mu.Lock()
-	undo := w.undo
+	undo := w.cleanups
 	hosts := w.hosts
-	w.undo, w.hosts, w.closed = nil, nil, true
+	w.cleanups, w.hosts, w.closed = nil, nil, true
 	w.mu.Unlock()
 
 	var stopping sync.WaitGroup
@@ -97,11 +97,11 @@ func (w *World) Close() error {
 	return nil
 }
 
-// onClose has f run by Close, before whatever was registered earlier. In a closed world it runs at once.
-func (w *World) onClose(f func() error) error {
+// addCleanup registers f to run at Close, before the earlier ones. In a closed world it runs at once.
+func (w *World) addCleanup(f func() error) error {
 	w.mu.Lock()
 	if !w.closed {
-		w.undo = append(w.undo, f)
+		w.cleanups = append(w.cleanups, f)
 		w.mu.Unlock()
 		return nil
 	}
@@ -111,8 +111,8 @@ func (w *World) onClose(f func() error) error {
 
 var errClosed = errors.New("the world is closed")
 
-// Sweep removes the worlds of processes that are no longer alive: their processes, namespaces and temporary files. A
-// process that was given the same id by the kernel delays that until it has ended.
+// Sweep removes the worlds of dead processes: their processes, namespaces and temporary files. If the kernel reused the
+// PID, that waits until the new process has exited.
 func Sweep(ctx context.Context) error {
 	unlock, err := lockNamespaces()
 	if err != nil {
@@ -137,7 +137,7 @@ func Sweep(ctx context.Context) error {
 	dirs, err := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*"))
 	errs = append(errs, err)
 	for _, dir := range dirs {
-		// The folder for temporary files is everybody's: take away only what root made.
+		// The folder for temporary files is shared: remove only what root created.
 		var st unix.Stat_t
 		if unix.Lstat(dir, &st) == nil && st.Uid == 0 && st.Mode&unix.S_IFMT == unix.S_IFDIR && orphaned(dir) {
 			errs = append(errs, os.RemoveAll(dir))
@@ -149,7 +149,7 @@ func Sweep(ctx context.Context) error {
 	return nil
 }
 
-// orphaned tells whether the path's name is a world's and the process that made it is gone.
+// orphaned tells whether the path is named after a world whose process is dead.
 func orphaned(path string) bool {
 	rest, ok := strings.CutPrefix(filepath.Base(path), prefix)
 	if !ok {
@@ -160,7 +160,7 @@ func orphaned(path string) bool {
 	return err == nil && pid > 0 && errors.Is(unix.Kill(pid, 0), unix.ESRCH)
 }
 
-// ignoreMissing is for removing what may be gone already.
+// ignoreMissing returns nil if the error says that something does not exist.
 func ignoreMissing(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

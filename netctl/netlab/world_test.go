@@ -74,7 +74,7 @@ func TestCable(t *testing.T) {
 	if flags := ok(a.Netlink().LinkByName("eth0"))(t).Attrs().RawFlags; flags&unix.IFF_UP == 0 || flags&unix.IFF_RUNNING != 0 {
 		t.Errorf("a cut cable's near end has flags %#x, want up and not running", flags)
 	}
-	must(t, cable.Mend())
+	must(t, cable.Restore())
 	must(t, dial())
 
 	must(t, cable.SetMTU(1400))
@@ -179,7 +179,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 	t.Parallel()
 	labtest.Root(t, "iptables", "busybox")
 	s := ok(netlab.Standard(t.Context(), netlab.Options{
-		Name: "messy", Residents: 2, Uplinks: 2, Line: netlab.Shape{Down: 20e6, Up: 5e6, Queue: 100e6},
+		Name: "messy", Residents: 2, Uplinks: 2, Shape: netlab.Shape{Down: 20e6, Up: 5e6, Queue: 100e6},
 	}))(t)
 	defer s.Close()
 	dir := s.Dir()

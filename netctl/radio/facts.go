@@ -2,168 +2,81 @@ package radio
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/mdlayher/genetlink"
 	"github.com/mdlayher/netlink"
+	"github.com/mdlayher/wifi"
 	"golang.org/x/sys/unix"
 
 	"passerelle/netctl"
 )
 
-// Radios returns what each radio can do, by its number. Channels are as the country's rules have them now.
+// Radios returns the radios' capabilities, by index, with channels under the current regulatory domain.
 func (r *Reader) Radios() ([]netctl.Radio, error) {
+	phys, err := from(r, library.PHYs)
+	if err != nil {
+		return nil, fmt.Errorf("list radios: %w", err)
+	}
 	messages, err := r.ask(unix.NL80211_CMD_GET_WIPHY, netlink.Dump, func(e *netlink.AttributeEncoder) {
 		// Without it the kernel leaves out what doesn't fit into one message (Linux 3713b4e364ef).
 		e.Flag(unix.NL80211_ATTR_SPLIT_WIPHY_DUMP, true)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("list radios: %w", err)
+		return nil, fmt.Errorf("list the radios' bands: %w", err)
 	}
-	list, err := radios(messages)
+	bands, err := readBands(messages)
 	if err != nil {
-		return nil, fmt.Errorf("list radios: %w", err)
+		return nil, fmt.Errorf("list the radios' bands: %w", err)
 	}
-	return list, nil
-}
-
-// wiphy is a radio in the kernel's words.
-type wiphy struct {
-	index    uint32
-	name     string
-	types    []uint16 // NL80211_IFTYPE_*
-	bands    map[uint16]*netctl.Band
-	combos   []combination
-	commands []uint32
-	ciphers  []byte // 4 bytes each
-	features uint32
-	ownSME   bool // it lets stations in by itself
-	stations uint32
-}
-
-// combination is a way to use several interfaces at once.
-type combination struct {
-	limits   []limit
-	total    uint32
-	channels uint32
-}
-
-// limit is how many interfaces a combination has room for that are of any of these types.
-type limit struct {
-	most  uint32
-	types []uint16
-}
-
-// radios puts together what the kernel says of each radio in many messages.
-func radios(messages []genetlink.Message) ([]netctl.Radio, error) {
-	all := map[uint32]*wiphy{}
-	for _, m := range messages {
-		var w *wiphy
-		if err := each(m.Data, func(d *netlink.AttributeDecoder) error {
-			if d.Type() == unix.NL80211_ATTR_WIPHY {
-				index := d.Uint32()
-				if w = all[index]; w == nil {
-					w = &wiphy{index: index, bands: map[uint16]*netctl.Band{}}
-					all[index] = w
-				}
-				return nil
-			}
-			if w == nil {
-				return fmt.Errorf("attribute %d comes before its radio's number", d.Type())
-			}
-			return w.read(d)
-		}); err != nil {
-			return nil, err
-		}
-	}
-	list := make([]netctl.Radio, 0, len(all))
-	for _, w := range all {
-		list = append(list, w.radio())
+	list := make([]netctl.Radio, 0, len(phys))
+	for _, p := range phys {
+		list = append(list, radioOf(p, bands[p.Index]))
 	}
 	slices.SortFunc(list, func(a, b netctl.Radio) int { return a.Index - b.Index })
 	return list, nil
 }
 
-// read takes in one attribute.
-func (w *wiphy) read(d *netlink.AttributeDecoder) error {
-	switch d.Type() {
-	case unix.NL80211_ATTR_WIPHY_NAME:
-		w.name = d.String()
-	case unix.NL80211_ATTR_SUPPORTED_IFTYPES:
-		var err error
-		w.types, err = flags(d)
-		return err
-	case unix.NL80211_ATTR_SUPPORTED_COMMANDS:
-		return nested(d, func(d *netlink.AttributeDecoder) error {
-			w.commands = append(w.commands, d.Uint32())
-			return nil
-		})
-	case unix.NL80211_ATTR_CIPHER_SUITES:
-		w.ciphers = d.Bytes()
-	case unix.NL80211_ATTR_FEATURE_FLAGS:
-		w.features = d.Uint32()
-	case unix.NL80211_ATTR_DEVICE_AP_SME:
-		w.ownSME = true
-	case unix.NL80211_ATTR_MAX_AP_ASSOC_STA:
-		w.stations = d.Uint32()
-	case unix.NL80211_ATTR_INTERFACE_COMBINATIONS:
-		return nested(d, func(d *netlink.AttributeDecoder) error {
-			c, err := readCombination(d)
-			w.combos = append(w.combos, c)
-			return err
-		})
-	case unix.NL80211_ATTR_WIPHY_BANDS:
-		return nested(d, func(d *netlink.AttributeDecoder) error {
-			b := w.bands[d.Type()]
-			if b == nil {
-				b = &netctl.Band{}
-				w.bands[d.Type()] = b
-			}
-			return readBand(b, d)
-		})
-	}
-	return nil
-}
+// bandsOf are a radio's bands by the kernel's band number.
+type bandsOf map[uint16]*netctl.Band
 
-// flags returns which flags are set inside the attribute.
-func flags(d *netlink.AttributeDecoder) (set []uint16, err error) {
-	err = nested(d, func(d *netlink.AttributeDecoder) error {
-		set = append(set, d.Type())
-		return nil
-	})
-	return set, err
-}
-
-func readCombination(d *netlink.AttributeDecoder) (c combination, err error) {
-	err = nested(d, func(d *netlink.AttributeDecoder) error {
-		switch d.Type() {
-		case unix.NL80211_IFACE_COMB_MAXNUM:
-			c.total = d.Uint32()
-		case unix.NL80211_IFACE_COMB_NUM_CHANNELS:
-			c.channels = d.Uint32()
-		case unix.NL80211_IFACE_COMB_LIMITS:
-			return nested(d, func(d *netlink.AttributeDecoder) error {
-				var l limit
-				err := nested(d, func(d *netlink.AttributeDecoder) (err error) {
-					switch d.Type() {
-					case unix.NL80211_IFACE_LIMIT_MAX:
-						l.most = d.Uint32()
-					case unix.NL80211_IFACE_LIMIT_TYPES:
-						l.types, err = flags(d)
+// readBands merges the bands of a split dump, by radio.
+func readBands(messages []genetlink.Message) (map[int]bandsOf, error) {
+	all := map[int]bandsOf{}
+	for _, m := range messages {
+		var bands bandsOf
+		if err := each(m.Data, func(d *netlink.AttributeDecoder) error {
+			switch d.Type() {
+			case unix.NL80211_ATTR_WIPHY:
+				index := int(d.Uint32())
+				if bands = all[index]; bands == nil {
+					bands = bandsOf{}
+					all[index] = bands
+				}
+			case unix.NL80211_ATTR_WIPHY_BANDS:
+				if bands == nil {
+					return errors.New("a band comes before its radio's index")
+				}
+				return nested(d, func(d *netlink.AttributeDecoder) error {
+					b := bands[d.Type()]
+					if b == nil {
+						b = &netctl.Band{}
+						bands[d.Type()] = b
 					}
-					return err
+					return readBand(b, d)
 				})
-				c.limits = append(c.limits, l)
-				return err
-			})
+			}
+			return nil
+		}); err != nil {
+			return nil, err
 		}
-		return nil
-	})
-	return c, err
+	}
+	return all, nil
 }
 
-// readBand adds to a band what one message says of it.
+// readBand adds one message's attributes to a band.
 func readBand(b *netctl.Band, d *netlink.AttributeDecoder) error {
 	return nested(d, func(d *netlink.AttributeDecoder) error {
 		switch d.Type() {
@@ -173,7 +86,7 @@ func readBand(b *netctl.Band, d *netlink.AttributeDecoder) error {
 			b.VHT, b.VHTCaps = true, d.Uint32()
 		case unix.NL80211_BAND_ATTR_FREQS:
 			return nested(d, func(d *netlink.AttributeDecoder) error {
-				c, band := netctl.Channel{Allowed: true, Above: true, Below: true, Wide80: true}, ""
+				c, band := netctl.Channel{Allowed: true, HT40Plus: true, HT40Minus: true, VHT80: true}, ""
 				if err := nested(d, func(d *netlink.AttributeDecoder) error {
 					switch d.Type() {
 					case unix.NL80211_FREQUENCY_ATTR_FREQ:
@@ -185,11 +98,11 @@ func readBand(b *netctl.Band, d *netlink.AttributeDecoder) error {
 					case unix.NL80211_FREQUENCY_ATTR_MAX_TX_POWER:
 						c.Power = int(d.Uint32()) / 100 // mBm
 					case unix.NL80211_FREQUENCY_ATTR_NO_HT40_PLUS:
-						c.Above = false
+						c.HT40Plus = false
 					case unix.NL80211_FREQUENCY_ATTR_NO_HT40_MINUS:
-						c.Below = false
+						c.HT40Minus = false
 					case unix.NL80211_FREQUENCY_ATTR_NO_80MHZ:
-						c.Wide80 = false
+						c.VHT80 = false
 					}
 					return nil
 				}); err != nil {
@@ -208,37 +121,38 @@ func readBand(b *netctl.Band, d *netlink.AttributeDecoder) error {
 // bipCMAC is the cipher suite BIP-CMAC-128, 00-0F-AC:6, as the kernel holds it (include/linux/ieee80211.h).
 const bipCMAC = 0x000fac06
 
-// radio says in the box's words what the radio can do.
-func (w *wiphy) radio() netctl.Radio {
+// radioOf converts a PHY. The library returns attributes that it does not parse as bytes.
+func radioOf(p *wifi.PHY, bands bandsOf) netctl.Radio {
 	r := netctl.Radio{
-		Index:          int(w.index),
-		Name:           w.name,
-		AccessPoint:    slices.Contains(w.types, unix.NL80211_IFTYPE_AP),
-		Joins:          slices.Contains(w.types, unix.NL80211_IFTYPE_STATION),
-		Isolates:       slices.Contains(w.commands, unix.NL80211_CMD_SET_BSS),
-		ListensServing: w.features&unix.NL80211_FEATURE_AP_SCAN != 0,
-		Stations:       int(w.stations),
+		Index:       p.Index,
+		Name:        p.Name,
+		AccessPoint: slices.Contains(p.SupportedIftypes, wifi.InterfaceTypeAP),
+		STA:         slices.Contains(p.SupportedIftypes, wifi.InterfaceTypeStation),
+		CanIsolate:  supports(p, unix.NL80211_CMD_SET_BSS),
+		ScanWhileAP: number(p.Extra[unix.NL80211_ATTR_FEATURE_FLAGS])&unix.NL80211_FEATURE_AP_SCAN != 0,
+		MaxStations: int(number(p.Extra[unix.NL80211_ATTR_MAX_AP_ASSOC_STA])),
 	}
-	for c := w.ciphers; len(c) >= 4; c = c[4:] {
-		r.MFP = r.MFP || binary.NativeEndian.Uint32(c) == bipCMAC
+	for c := range slices.Chunk(p.Extra[unix.NL80211_ATTR_CIPHER_SUITES], 4) {
+		r.MFP = r.MFP || number(c) == bipCMAC
 	}
-	// SAE and OWE are hostapd's own work, so the radio has to leave the letting in to it. One that does it itself (as
-	// brcmfmac does, whose firmware may know SAE: NL80211_EXT_FEATURE_SAE_OFFLOAD_AP) would need a hostapd that hands it
-	// the password; 2.10 doesn't, and phones were seen to fail there. WPA3 asks for protected management frames.
-	r.SAE = r.AccessPoint && r.MFP && !w.ownSME
+	// hostapd implements SAE and OWE, so the radio has to leave authentication to it. One with its own SME (as brcmfmac, whose
+	// firmware may support SAE: NL80211_EXT_FEATURE_SAE_OFFLOAD_AP) needs a hostapd that passes it the password; 2.10 doesn't,
+	// and phones were seen to fail there. WPA3 requires protected management frames.
+	_, ownSME := p.Extra[unix.NL80211_ATTR_DEVICE_AP_SME]
+	r.SAE = r.AccessPoint && r.MFP && !ownSME
 	r.OWE = r.SAE
 	if r.AccessPoint {
-		r.Networks = 1 // what needs no combination
+		r.BSS = 1 // without any combination
 	}
-	for _, c := range w.combos {
-		r.Networks = max(r.Networks, c.networks(0))
-		n := c.networks(1)
-		r.NetworksJoined = max(r.NetworksJoined, n)
+	for _, c := range p.InterfaceCombinations {
+		r.BSS = max(r.BSS, networks(c, 0))
+		n := networks(c, 1)
+		r.BSSWithSTA = max(r.BSSWithSTA, n)
 		if n > 0 {
-			r.Channels = max(r.Channels, int(c.channels))
+			r.Channels = max(r.Channels, c.NumChannels)
 		}
 	}
-	for _, b := range w.bands {
+	for _, b := range bands {
 		if len(b.Channels) > 0 {
 			r.Bands = append(r.Bands, *b)
 		}
@@ -247,23 +161,40 @@ func (w *wiphy) radio() netctl.Radio {
 	return r
 }
 
-// networks returns how many access points the combination has room for beside so many stations.
-func (c combination) networks(stations int) int {
+// supports tells whether the radio's driver supports a command. A list that can't be parsed has none.
+func supports(p *wifi.PHY, command uint32) (ok bool) {
+	err := each(p.Extra[unix.NL80211_ATTR_SUPPORTED_COMMANDS], func(d *netlink.AttributeDecoder) error {
+		ok = ok || d.Uint32() == command
+		return nil
+	})
+	return ok && err == nil
+}
+
+// number decodes an attribute's value, 0 if there is none.
+func number(b []byte) uint32 {
+	if len(b) < 4 {
+		return 0
+	}
+	return binary.NativeEndian.Uint32(b)
+}
+
+// networks returns how many access points the combination allows in addition to a number of stations.
+func networks(c wifi.InterfaceCombination, stations int) int {
 	var ap, station, either int
-	for _, l := range c.limits {
-		isAP := slices.Contains(l.types, unix.NL80211_IFTYPE_AP)
-		isStation := slices.Contains(l.types, unix.NL80211_IFTYPE_STATION)
+	for _, l := range c.CombinationLimits {
+		isAP := slices.Contains(l.InterfaceTypes, wifi.InterfaceTypeAP)
+		isStation := slices.Contains(l.InterfaceTypes, wifi.InterfaceTypeStation)
 		switch {
 		case isAP && isStation:
-			either += int(l.most)
+			either += l.Max
 		case isAP:
-			ap += int(l.most)
+			ap += l.Max
 		case isStation:
-			station += int(l.most)
+			station += l.Max
 		}
 	}
 	if either -= max(0, stations-station); either < 0 {
 		return 0
 	}
-	return max(0, min(ap+either, int(c.total)-stations))
+	return max(0, min(ap+either, c.Total-stations))
 }

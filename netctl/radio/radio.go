@@ -1,10 +1,18 @@
-// Package radio asks the kernel about the box's radios over nl80211: what they can do, which interfaces they have, how
-// many stations are there, what is heard in the air; and gives a radio an interface more. It must not know who is on
-// them: a station's address doesn't leave the function that met it, and neither does that of a network nearby. Nor does
-// it know what the box's network is for.
+// Package radio reads the box's radios over nl80211: capabilities, interfaces, the number of associated stations, scan results;
+// and it adds and removes interfaces. No address of a station or of a nearby BSS leaves the function that parses it. The
+// package must not know what the box's network is for.
 //
-// It speaks generic netlink itself: mdlayher/wifi v0.10.0 turns an SSID into text, doesn't tell how wide a channel may
-// be used, can't scan with an access point's interface and takes no connection from a test.
+// mdlayher/wifi v0.10.0 lists radios, interfaces, stations and surveys, and reads and sets the country. Stations are only
+// counted: the library's byte counters are of type int, which overflows on 32-bit Arm, and must not be billed from. Own
+// messages are sent for what the library lacks:
+//
+//   - the bands of a radio (GET_WIPHY): it does not parse the HT40 and 80 MHz flags, and the HT and VHT capabilities only in
+//     part, while hostapd needs all of them;
+//   - a scan (TRIGGER_SCAN): it can't scan while the interface is an access point, nor flush earlier results, nor stop when a
+//     context is cancelled;
+//   - scan results (GET_SCAN): it converts an SSID to text, parses neither the privacy bit nor the element of the first WPA, and
+//     panics where a driver reports the signal without a unit (BSS_SIGNAL_UNSPEC, one byte that it decodes as four);
+//   - making and removing an interface (NEW_INTERFACE, DEL_INTERFACE).
 package radio
 
 import (
@@ -15,32 +23,49 @@ import (
 
 	"github.com/mdlayher/genetlink"
 	"github.com/mdlayher/netlink"
+	"github.com/mdlayher/wifi"
 	vnl "github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"passerelle/netctl"
 )
 
-// ErrNone says that the machine has no radio at all.
+// ErrNone says that the machine has no radio.
 var ErrNone = errors.New("no radio: the kernel has no Wi-Fi (nl80211); plug in a Wi-Fi adapter, or load its driver")
 
-// Reader asks about the radios of the calling thread's network namespace. It holds nothing open; its methods are safe
-// for concurrent use.
+// library is the part of *wifi.Client in use. Tests replace it.
+type library interface {
+	PHYs() ([]*wifi.PHY, error)
+	Interfaces() ([]*wifi.Interface, error)
+	StationInfo(*wifi.Interface) ([]*wifi.StationInfo, error)
+	SurveyInfo(*wifi.Interface) ([]*wifi.SurveyInfo, error)
+	GetRegulatoryDomain() (*wifi.RegulatoryDomain, error)
+	SetRegulatoryRegion(region string, hint wifi.RegulatoryHint) error
+	Close() error
+}
+
+// Reader reads the radios of the calling thread's network namespace. It keeps no socket open; its methods are safe for
+// concurrent use.
 type Reader struct {
-	family genetlink.Family
-	dial   func() (*genetlink.Conn, error)
-	listen func(group uint32) (listener, error)
+	family  genetlink.Family
+	library func() (library, error)
+	dial    func() (*genetlink.Conn, error)
+	listen  func(group uint32) (listener, error)
 
 	scan sync.Mutex // one scan at a time
 }
 
-// Open returns a Reader. It fails with ErrNone where the kernel has no Wi-Fi, which may come later, with an adapter's
-// driver.
+// Open returns a Reader. It fails with ErrNone if the kernel has no Wi-Fi, which an adapter's driver may load later.
 func Open() (*Reader, error) {
-	return open(func() (*genetlink.Conn, error) { return genetlink.Dial(nil) }, listen)
+	return open(
+		func() (library, error) { return wifi.New() },
+		func() (*genetlink.Conn, error) { return genetlink.Dial(nil) },
+		listen)
 }
 
-func open(dial func() (*genetlink.Conn, error), listen func(uint32) (listener, error)) (*Reader, error) {
+func open(
+	library func() (library, error), dial func() (*genetlink.Conn, error), listen func(uint32) (listener, error),
+) (*Reader, error) {
 	c, err := dial()
 	if err != nil {
 		return nil, fmt.Errorf("open generic netlink: %w", err)
@@ -53,11 +78,21 @@ func open(dial func() (*genetlink.Conn, error), listen func(uint32) (listener, e
 	if err != nil {
 		return nil, fmt.Errorf("find nl80211: %w", err)
 	}
-	return &Reader{family: family, dial: dial, listen: listen}, nil
+	return &Reader{family: family, library: library, dial: dial, listen: listen}, nil
 }
 
-// ask sends one command and returns the answers; one that has none is sent with the flag Acknowledge. Each question has
-// a socket of its own, so that the end of an answer that was given up is never taken for the beginning of another.
+// from makes one call of the library, also on a new socket.
+func from[T any](r *Reader, question func(library) (T, error)) (answer T, err error) {
+	c, err := r.library()
+	if err != nil {
+		return answer, fmt.Errorf("open nl80211: %w", err)
+	}
+	defer c.Close()
+	return question(c)
+}
+
+// ask sends one command and returns the answers. A command without an answer needs the flag Acknowledge. Each command has its
+// own socket, so that the rest of an abandoned answer is never read as the start of another.
 func (r *Reader) ask(
 	command uint8, flags netlink.HeaderFlags, fill func(*netlink.AttributeEncoder),
 ) ([]genetlink.Message, error) {
@@ -92,102 +127,74 @@ func each(b []byte, attribute func(*netlink.AttributeDecoder) error) error {
 	return d.Err()
 }
 
-// nested decodes the attributes inside the one that d stands at.
+// nested decodes the attributes inside the current one.
 func nested(d *netlink.AttributeDecoder, attribute func(*netlink.AttributeDecoder) error) error {
 	return each(d.Bytes(), attribute)
 }
 
 // Interfaces returns the radios' interfaces, in the kernel's order.
 func (r *Reader) Interfaces() ([]netctl.RadioInterface, error) {
-	messages, err := r.ask(unix.NL80211_CMD_GET_INTERFACE, netlink.Dump, nil)
+	all, err := from(r, library.Interfaces)
 	if err != nil {
 		return nil, fmt.Errorf("list the radios' interfaces: %w", err)
 	}
 	var list []netctl.RadioInterface
-	for _, m := range messages {
-		i := netctl.RadioInterface{Kind: netctl.RadioOther}
-		if err := each(m.Data, func(d *netlink.AttributeDecoder) error {
-			switch d.Type() {
-			case unix.NL80211_ATTR_IFINDEX:
-				i.Index = int(d.Uint32())
-			case unix.NL80211_ATTR_IFNAME:
-				i.Name = d.String()
-			case unix.NL80211_ATTR_WIPHY:
-				i.Radio = int(d.Uint32())
-			case unix.NL80211_ATTR_WIPHY_FREQ:
-				i.MHz = int(d.Uint32())
-			case unix.NL80211_ATTR_MAC:
-				copy(i.Address[:], d.Bytes())
-			case unix.NL80211_ATTR_IFTYPE:
-				switch d.Uint32() {
-				case unix.NL80211_IFTYPE_AP:
-					i.Kind = netctl.RadioAccessPoint
-				case unix.NL80211_IFTYPE_STATION:
-					i.Kind = netctl.RadioStation
-				}
-			}
-			return nil
-		}); err != nil {
-			return nil, fmt.Errorf("list the radios' interfaces: %w", err)
+	for _, w := range all {
+		if w.Index == 0 {
+			continue // not a network interface, such as a P2P device
 		}
-		if i.Index != 0 { // else it's no network interface, such as a P2P device
-			list = append(list, i)
+		i := netctl.RadioInterface{Name: w.Name, Index: w.Index, Radio: w.PHY, Kind: netctl.RadioOther, MHz: w.Frequency}
+		copy(i.Address[:], w.HardwareAddr)
+		switch w.Type {
+		case wifi.InterfaceTypeAP:
+			i.Kind = netctl.RadioAccessPoint
+		case wifi.InterfaceTypeStation:
+			i.Kind = netctl.RadioStation
 		}
+		list = append(list, i)
 	}
 	return list, nil
 }
 
-// Stations returns how many stations the interfaces have together.
+// Stations returns the number of stations on all the interfaces.
 func (r *Reader) Stations(interfaces []netctl.RadioInterface) (int, error) {
-	n := 0
-	for _, i := range interfaces {
-		messages, err := r.ask(unix.NL80211_CMD_GET_STATION, netlink.Dump, func(e *netlink.AttributeEncoder) {
-			e.Uint32(unix.NL80211_ATTR_IFINDEX, uint32(i.Index))
-		})
-		if err != nil {
-			return 0, fmt.Errorf("count the stations of %s: %w", i.Name, err)
-		}
-		n += len(messages)
-	}
-	return n, nil
-}
-
-// Country returns whose rules the radios follow: an ISO 3166-1 alpha-2 code, or one of the kernel's own: "00" for those
-// that hold anywhere, "99" for those of the radio's maker, "98" for those that several codes have in common.
-func (r *Reader) Country() (string, error) {
-	messages, err := r.ask(unix.NL80211_CMD_GET_REG, 0, nil)
-	if err != nil {
-		return "", fmt.Errorf("ask for the radios' country: %w", err)
-	}
-	country := ""
-	for _, m := range messages {
-		if err := each(m.Data, func(d *netlink.AttributeDecoder) error {
-			if d.Type() == unix.NL80211_ATTR_REG_ALPHA2 {
-				country = d.String()
+	return from(r, func(l library) (n int, err error) {
+		for _, i := range interfaces {
+			stations, err := l.StationInfo(&wifi.Interface{Index: i.Index})
+			if err != nil {
+				return 0, fmt.Errorf("count the stations of %s: %w", i.Name, err)
 			}
-			return nil
-		}); err != nil {
-			return "", fmt.Errorf("ask for the radios' country: %w", err)
+			n += len(stations)
 		}
-	}
-	if country == "" {
-		return "", errors.New("ask for the radios' country: the kernel told none")
-	}
-	return country, nil
+		return n, nil
+	})
 }
 
-// SetCountry has the radios follow a country's rules, given as its ISO 3166-1 alpha-2 code. They do a moment later, as
-// Country tells; not all radios can.
+// Country returns the regulatory domain: an ISO 3166-1 alpha-2 code, or one of the kernel's own: "00" for the world domain, "99"
+// for one built by the driver, "98" for the intersection of several.
+func (r *Reader) Country() (string, error) {
+	domain, err := from(r, library.GetRegulatoryDomain)
+	if err != nil {
+		return "", fmt.Errorf("read the radios' country: %w", err)
+	}
+	if domain.Region == "" {
+		return "", errors.New("read the radios' country: the kernel returned none")
+	}
+	return domain.Region, nil
+}
+
+// SetCountry requests a regulatory domain by ISO 3166-1 alpha-2 code. It is applied a moment later, as Country shows; not all
+// radios support it.
 func (r *Reader) SetCountry(alpha2 string) error {
-	if _, err := r.ask(unix.NL80211_CMD_REQ_SET_REG, netlink.Acknowledge, func(e *netlink.AttributeEncoder) {
-		e.String(unix.NL80211_ATTR_REG_ALPHA2, alpha2)
+	if _, err := from(r, func(l library) (none struct{}, err error) {
+		return none, l.SetRegulatoryRegion(alpha2, wifi.RegulatoryHintUser)
 	}); err != nil {
-		return fmt.Errorf("have the radios follow the rules of %s: %w", alpha2, err)
+		return fmt.Errorf("set the radios' country to %s: %w", alpha2, err)
 	}
 	return nil
 }
 
-// SetUp switches an interface on, without which it hears nothing. It can't where the whole radio is switched off.
+// SetUp sets an interface up, which a scan requires. It fails if rfkill blocks the radio.
 func (r *Reader) SetUp(i netctl.RadioInterface) error {
 	link := &vnl.GenericLink{LinkAttrs: vnl.LinkAttrs{Index: i.Index, Name: i.Name}}
 	err := vnl.LinkSetUp(link)
@@ -200,7 +207,7 @@ func (r *Reader) SetUp(i netctl.RadioInterface) error {
 	return nil
 }
 
-// Add gives a radio one more interface, which is down and nobody's yet. The error is fs.ErrExist if the name is taken.
+// Add adds an interface to a radio. It is down. The error is fs.ErrExist if the name is in use.
 func (r *Reader) Add(radio netctl.Radio, name string, kind netctl.RadioKind) error {
 	types := map[netctl.RadioKind]uint32{
 		netctl.RadioAccessPoint: unix.NL80211_IFTYPE_AP,
@@ -208,14 +215,14 @@ func (r *Reader) Add(radio netctl.Radio, name string, kind netctl.RadioKind) err
 	}
 	t, ok := types[kind]
 	if !ok {
-		return fmt.Errorf("add the interface %s to %s: an interface of kind %q can't be asked for", name, radio.Name, kind)
+		return fmt.Errorf("add the interface %s to %s: kind %q is not supported", name, radio.Name, kind)
 	}
 	_, err := r.ask(unix.NL80211_CMD_NEW_INTERFACE, 0, func(e *netlink.AttributeEncoder) {
 		e.Uint32(unix.NL80211_ATTR_WIPHY, uint32(radio.Index))
 		e.String(unix.NL80211_ATTR_IFNAME, name)
 		e.Uint32(unix.NL80211_ATTR_IFTYPE, t)
 	})
-	if errors.Is(err, unix.ENFILE) { // what dev_alloc_name (net/core/dev.c) says of a name that's taken
+	if errors.Is(err, unix.ENFILE) { // from dev_alloc_name (net/core/dev.c) if the name is in use
 		err = fs.ErrExist
 	}
 	if err != nil {
@@ -224,7 +231,7 @@ func (r *Reader) Add(radio netctl.Radio, name string, kind netctl.RadioKind) err
 	return nil
 }
 
-// Remove takes an interface away from its radio. That it's gone already is no error.
+// Remove removes an interface from its radio. It is not an error if the interface is absent.
 func (r *Reader) Remove(i netctl.RadioInterface) error {
 	_, err := r.ask(unix.NL80211_CMD_DEL_INTERFACE, netlink.Acknowledge, func(e *netlink.AttributeEncoder) {
 		e.Uint32(unix.NL80211_ATTR_IFINDEX, uint32(i.Index))

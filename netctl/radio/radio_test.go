@@ -2,9 +2,11 @@ package radio
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
 	"io/fs"
+	"net"
 	"slices"
 	"testing"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"github.com/mdlayher/genetlink"
 	"github.com/mdlayher/genetlink/genltest"
 	"github.com/mdlayher/netlink"
+	"github.com/mdlayher/wifi"
 	"golang.org/x/sys/unix"
 
 	"passerelle/netctl"
@@ -23,8 +26,9 @@ var family = genetlink.Family{
 	Groups: []genetlink.MulticastGroup{{ID: 4, Name: unix.NL80211_MULTICAST_GROUP_CONFIG}, {ID: 5, Name: unix.NL80211_MULTICAST_GROUP_SCAN}},
 }
 
-// kernel answers the commands that it knows, and keeps what it was asked.
+// kernel answers known commands, by the library or by messages, and records the requests.
 type kernel struct {
+	known
 	answers map[uint8]genltest.Func
 	events  chan genetlink.Message
 	group   uint32
@@ -46,7 +50,7 @@ func (k *kernel) open(t *testing.T) *Reader {
 			return answer(g, n)
 		})), nil
 	}
-	r, err := open(dial, func(group uint32) (listener, error) {
+	r, err := open(func() (library, error) { return &k.known, nil }, dial, func(group uint32) (listener, error) {
 		k.group = group
 		return &ear{events: k.events, late: make(chan struct{})}, nil
 	})
@@ -56,7 +60,40 @@ func (k *kernel) open(t *testing.T) *Reader {
 	return r
 }
 
-// ear hears the kernel's events.
+// known is the library's answers.
+type known struct {
+	phys        []*wifi.PHY
+	interfaces  []*wifi.Interface
+	stations    map[int]int // by interface
+	stationsErr error
+	surveys     []*wifi.SurveyInfo
+	surveyErr   error
+	region      string
+	regionErr   error
+	set         string // the region that was set
+}
+
+func (k *known) PHYs() ([]*wifi.PHY, error)             { return k.phys, nil }
+func (k *known) Interfaces() ([]*wifi.Interface, error) { return k.interfaces, nil }
+func (k *known) StationInfo(i *wifi.Interface) ([]*wifi.StationInfo, error) {
+	return slices.Repeat([]*wifi.StationInfo{{}}, k.stations[i.Index]), k.stationsErr
+}
+func (k *known) SurveyInfo(*wifi.Interface) ([]*wifi.SurveyInfo, error) {
+	return k.surveys, k.surveyErr
+}
+func (k *known) GetRegulatoryDomain() (*wifi.RegulatoryDomain, error) {
+	return &wifi.RegulatoryDomain{Region: k.region}, k.regionErr
+}
+func (k *known) SetRegulatoryRegion(region string, hint wifi.RegulatoryHint) error {
+	if hint != wifi.RegulatoryHintUser {
+		return unix.EINVAL
+	}
+	k.set = region
+	return k.regionErr
+}
+func (k *known) Close() error { return nil }
+
+// ear receives the kernel's events.
 type ear struct {
 	events chan genetlink.Message
 	late   chan struct{}
@@ -88,7 +125,7 @@ func encode(fill func(*netlink.AttributeEncoder)) []byte {
 	return b
 }
 
-// in nests attributes as the kernel does: in older ones without the flag.
+// in nests attributes as the kernel does: older ones without the flag.
 func in(e *netlink.AttributeEncoder, t uint16, fill func(*netlink.AttributeEncoder)) {
 	e.Bytes(t, encode(fill))
 }
@@ -102,7 +139,7 @@ func answer(m ...genetlink.Message) genltest.Func {
 	}
 }
 
-// refuse answers with an error, or 0: an acknowledgement.
+// refuse answers with an error, or with 0 for an acknowledgement.
 func refuse(errno unix.Errno) genltest.Func {
 	return func(genetlink.Message, netlink.Message) ([]genetlink.Message, error) {
 		if errno == 0 {
@@ -114,17 +151,17 @@ func refuse(errno unix.Errno) genltest.Func {
 
 func TestNone(t *testing.T) {
 	t.Parallel()
-	_, err := open(func() (*genetlink.Conn, error) { return genltest.Dial(refuse(unix.ENOENT)), nil }, nil)
+	_, err := open(nil, func() (*genetlink.Conn, error) { return genltest.Dial(refuse(unix.ENOENT)), nil }, nil)
 	if !errors.Is(err, ErrNone) {
 		t.Errorf("without nl80211: %v", err)
 	}
-	_, err = open(func() (*genetlink.Conn, error) { return nil, fs.ErrPermission }, nil)
+	_, err = open(nil, func() (*genetlink.Conn, error) { return nil, fs.ErrPermission }, nil)
 	if !errors.Is(err, fs.ErrPermission) || errors.Is(err, ErrNone) {
 		t.Errorf("without permission: %v", err)
 	}
 }
 
-// TestThisKernel opens what the machine has, which may be no Wi-Fi at all.
+// TestThisKernel opens the machine's Wi-Fi, if it has any.
 func TestThisKernel(t *testing.T) {
 	t.Parallel()
 	r, err := Open()
@@ -144,26 +181,17 @@ func TestThisKernel(t *testing.T) {
 
 func TestInterfaces(t *testing.T) {
 	t.Parallel()
-	one := func(index uint32, name string, phy, kind, mhz uint32) genetlink.Message {
-		return message(unix.NL80211_CMD_NEW_INTERFACE, func(e *netlink.AttributeEncoder) {
-			e.Uint32(unix.NL80211_ATTR_WIPHY, phy)
-			if index != 0 {
-				e.Uint32(unix.NL80211_ATTR_IFINDEX, index)
-				e.String(unix.NL80211_ATTR_IFNAME, name)
-			}
-			e.Uint32(unix.NL80211_ATTR_IFTYPE, kind)
-			e.Bytes(unix.NL80211_ATTR_MAC, []byte{2, 0, 0, 0, 0, byte(index)})
-			if mhz != 0 {
-				e.Uint32(unix.NL80211_ATTR_WIPHY_FREQ, mhz)
-			}
-		})
+	one := func(index int, name string, phy int, kind wifi.InterfaceType, mhz int) *wifi.Interface {
+		return &wifi.Interface{
+			Index: index, Name: name, PHY: phy, Type: kind, Frequency: mhz, HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, byte(index)},
+		}
 	}
-	k := &kernel{answers: map[uint8]genltest.Func{unix.NL80211_CMD_GET_INTERFACE: answer(
-		one(3, "wlan0", 0, unix.NL80211_IFTYPE_AP, 2437),
-		one(4, "wlan1", 1, unix.NL80211_IFTYPE_STATION, 0),
-		one(0, "", 1, unix.NL80211_IFTYPE_P2P_DEVICE, 0),
-		one(5, "mon0", 1, unix.NL80211_IFTYPE_MONITOR, 0),
-	)}}
+	k := &kernel{known: known{interfaces: []*wifi.Interface{
+		one(3, "wlan0", 0, wifi.InterfaceTypeAP, 2437),
+		one(4, "wlan1", 1, wifi.InterfaceTypeStation, 0),
+		one(0, "", 1, wifi.InterfaceTypeP2PDevice, 0),
+		one(5, "mon0", 1, wifi.InterfaceTypeMonitor, 0),
+	}}}
 	got, err := k.open(t).Interfaces()
 	if err != nil {
 		t.Fatal(err)
@@ -180,22 +208,13 @@ func TestInterfaces(t *testing.T) {
 
 func TestStations(t *testing.T) {
 	t.Parallel()
-	there := map[uint32]int{3: 2, 4: 0, 5: 1}
-	k := &kernel{answers: map[uint8]genltest.Func{unix.NL80211_CMD_GET_STATION: func(g genetlink.Message, _ netlink.Message) ([]genetlink.Message, error) {
-		n := there[attributes(t, g)[unix.NL80211_ATTR_IFINDEX]]
-		if n == 0 {
-			return nil, io.EOF
-		}
-		return slices.Repeat([]genetlink.Message{message(unix.NL80211_CMD_NEW_STATION, func(e *netlink.AttributeEncoder) {
-			e.Bytes(unix.NL80211_ATTR_MAC, []byte{2, 0, 0, 0, 0, 99})
-		})}, n), nil
-	}}}
+	k := &kernel{known: known{stations: map[int]int{3: 2, 4: 0, 5: 1}}}
 	r := k.open(t)
 	n, err := r.Stations([]netctl.RadioInterface{{Name: "wlan0", Index: 3}, {Name: "wlan1", Index: 4}, {Name: "wlan2", Index: 5}})
 	if n != 3 || err != nil {
 		t.Errorf("%d stations, %v; want 3", n, err)
 	}
-	k.answers[unix.NL80211_CMD_GET_STATION] = refuse(unix.ENODEV)
+	k.stationsErr = unix.ENODEV
 	if _, err := r.Stations([]netctl.RadioInterface{{Name: "wlan0", Index: 3}}); !errors.Is(err, unix.ENODEV) {
 		t.Errorf("of an interface that's gone: %v", err)
 	}
@@ -218,18 +237,24 @@ func attributes(t *testing.T, g genetlink.Message) map[uint16]uint32 {
 
 func TestCountry(t *testing.T) {
 	t.Parallel()
-	k := &kernel{answers: map[uint8]genltest.Func{
-		unix.NL80211_CMD_GET_REG: answer(message(unix.NL80211_CMD_GET_REG, func(e *netlink.AttributeEncoder) {
-			e.String(unix.NL80211_ATTR_REG_ALPHA2, "FR")
-		})),
-	}}
+	k := &kernel{known: known{region: "FR"}}
 	r := k.open(t)
 	if c, err := r.Country(); c != "FR" || err != nil {
 		t.Errorf("country %q, %v", c, err)
 	}
-	k.answers[unix.NL80211_CMD_GET_REG] = answer(message(unix.NL80211_CMD_GET_REG, func(*netlink.AttributeEncoder) {}))
+	if err := r.SetCountry("DE"); err != nil || k.set != "DE" {
+		t.Errorf("%q is set, %v", k.set, err)
+	}
+	k.region = ""
 	if c, err := r.Country(); err == nil {
 		t.Errorf("no country told, got %q", c)
+	}
+	k.regionErr = unix.EPERM
+	if _, err := r.Country(); !errors.Is(err, unix.EPERM) {
+		t.Errorf("country: %v", err)
+	}
+	if err := r.SetCountry("FR"); !errors.Is(err, unix.EPERM) {
+		t.Errorf("set the country: %v", err)
 	}
 }
 
@@ -274,10 +299,10 @@ func TestAddRemove(t *testing.T) {
 	}
 }
 
-// card is a radio in the kernel's words.
+// card is a radio as the kernel describes it.
 type card struct {
-	types    []uint16
-	combos   []combination
+	types    []wifi.InterfaceType
+	combos   []wifi.InterfaceCombination
 	commands []uint32
 	features uint32
 	ciphers  []uint32
@@ -285,12 +310,34 @@ type card struct {
 	stations uint32
 }
 
-// messages splits it as the kernel does: the bands channel by channel.
-func (c card) messages(index uint32, name string) []genetlink.Message {
+// phy is the library's result for it.
+func (c card) phy(index int, name string) *wifi.PHY {
+	p := &wifi.PHY{
+		Index: index, Name: name, SupportedIftypes: c.types, InterfaceCombinations: c.combos,
+		Extra: map[uint16][]byte{unix.NL80211_ATTR_FEATURE_FLAGS: binary.NativeEndian.AppendUint32(nil, c.features)},
+	}
+	for _, cipher := range c.ciphers {
+		p.Extra[unix.NL80211_ATTR_CIPHER_SUITES] = binary.NativeEndian.AppendUint32(p.Extra[unix.NL80211_ATTR_CIPHER_SUITES], cipher)
+	}
+	if c.stations != 0 {
+		p.Extra[unix.NL80211_ATTR_MAX_AP_ASSOC_STA] = binary.NativeEndian.AppendUint32(nil, c.stations)
+	}
+	if c.sme {
+		p.Extra[unix.NL80211_ATTR_DEVICE_AP_SME] = make([]byte, 4)
+	}
+	p.Extra[unix.NL80211_ATTR_SUPPORTED_COMMANDS] = encode(func(e *netlink.AttributeEncoder) {
+		for i, command := range c.commands {
+			e.Uint32(uint16(i+1), command)
+		}
+	})
+	return p
+}
+
+// bandMessages splits a radio's bands as the kernel does, channel by channel.
+func bandMessages(index uint32) []genetlink.Message {
 	part := func(fill func(*netlink.AttributeEncoder)) genetlink.Message {
 		return message(unix.NL80211_CMD_NEW_WIPHY, func(e *netlink.AttributeEncoder) {
 			e.Uint32(unix.NL80211_ATTR_WIPHY, index)
-			e.String(unix.NL80211_ATTR_WIPHY_NAME, name)
 			fill(e)
 		})
 	}
@@ -324,30 +371,8 @@ func (c card) messages(index uint32, name string) []genetlink.Message {
 			})
 		})
 	}
-	list := func(e E, t uint16, types []uint16) {
-		in(e, t, func(e E) {
-			for _, t := range types {
-				e.Flag(t, true)
-			}
-		})
-	}
 	return []genetlink.Message{
-		part(func(e E) {
-			list(e, unix.NL80211_ATTR_SUPPORTED_IFTYPES, c.types)
-			e.Do(unix.NL80211_ATTR_CIPHER_SUITES, func() (b []byte, err error) {
-				for _, c := range c.ciphers {
-					b = append(b, encodeUint32(c)...)
-				}
-				return b, nil
-			})
-			if c.stations != 0 {
-				e.Uint32(unix.NL80211_ATTR_MAX_AP_ASSOC_STA, c.stations)
-			}
-			if c.sme {
-				e.Uint32(unix.NL80211_ATTR_DEVICE_AP_SME, 0)
-			}
-			e.Uint32(unix.NL80211_ATTR_FEATURE_FLAGS, c.features)
-		}),
+		part(func(e E) { e.Uint32(unix.NL80211_ATTR_FEATURE_FLAGS, 0) }),
 		caps(unix.NL80211_BAND_5GHZ, 0x1ef, 0x339071b2),
 		freq(unix.NL80211_BAND_5GHZ, 5180),
 		freq(unix.NL80211_BAND_5GHZ, 5200, unix.NL80211_FREQUENCY_ATTR_NO_HT40_PLUS, unix.NL80211_FREQUENCY_ATTR_NO_80MHZ),
@@ -357,83 +382,66 @@ func (c card) messages(index uint32, name string) []genetlink.Message {
 		freq(unix.NL80211_BAND_2GHZ, 2467, unix.NL80211_FREQUENCY_ATTR_NO_IR),
 		freq(unix.NL80211_BAND_2GHZ, 2484, unix.NL80211_FREQUENCY_ATTR_DISABLED),
 		freq(unix.NL80211_BAND_6GHZ, 5955),
-		part(func(e E) {
-			in(e, unix.NL80211_ATTR_SUPPORTED_COMMANDS, func(e E) {
-				for i, c := range c.commands {
-					e.Uint32(uint16(i+1), c)
-				}
-			})
-			in(e, unix.NL80211_ATTR_INTERFACE_COMBINATIONS, func(e E) {
-				for i, c := range c.combos {
-					in(e, uint16(i+1), func(e E) {
-						in(e, unix.NL80211_IFACE_COMB_LIMITS, func(e E) {
-							for i, l := range c.limits {
-								in(e, uint16(i+1), func(e E) {
-									list(e, unix.NL80211_IFACE_LIMIT_TYPES, l.types)
-									e.Uint32(unix.NL80211_IFACE_LIMIT_MAX, l.most)
-								})
-							}
-						})
-						e.Uint32(unix.NL80211_IFACE_COMB_MAXNUM, c.total)
-						e.Uint32(unix.NL80211_IFACE_COMB_NUM_CHANNELS, c.channels)
-					})
-				}
-			})
-		}),
 	}
 }
 
-func encodeUint32(v uint32) []byte {
-	return encode(func(e *netlink.AttributeEncoder) { e.Uint32(1, v) })[4:8]
-}
-
 const (
-	tAP      = unix.NL80211_IFTYPE_AP
-	tStation = unix.NL80211_IFTYPE_STATION
-	tMonitor = unix.NL80211_IFTYPE_MONITOR
-	tP2P     = unix.NL80211_IFTYPE_P2P_DEVICE
+	tAP      = wifi.InterfaceTypeAP
+	tStation = wifi.InterfaceTypeStation
+	tMonitor = wifi.InterfaceTypeMonitor
+	tP2P     = wifi.InterfaceTypeP2PDevice
 )
+
+type (
+	combination = wifi.InterfaceCombination
+	limit       = wifi.InterfaceCombinationLimit
+)
+
+// of is a combination limit: a maximum of interfaces of these types.
+func of(most int, types ...wifi.InterfaceType) limit { return limit{Max: most, InterfaceTypes: types} }
 
 func TestRadios(t *testing.T) {
 	t.Parallel()
-	onBoard := card{ // as brcmfmac on a Raspberry Pi 4 describes itself
-		types:    []uint16{unix.NL80211_IFTYPE_ADHOC, tStation, tAP, tP2P},
-		combos:   []combination{{limits: []limit{{1, []uint16{tStation}}, {1, []uint16{tP2P}}, {1, []uint16{tAP}}}, total: 3, channels: 2}},
+	onBoard := card{ // as brcmfmac on a Raspberry Pi 4
+		types:    []wifi.InterfaceType{wifi.InterfaceTypeAdHoc, tStation, tAP, tP2P},
+		combos:   []combination{{CombinationLimits: []limit{of(1, tStation), of(1, tP2P), of(1, tAP)}, Total: 3, NumChannels: 2}},
 		commands: []uint32{unix.NL80211_CMD_NEW_INTERFACE, unix.NL80211_CMD_START_AP},
 		ciphers:  []uint32{0x000fac04, bipCMAC},
 		sme:      true,
 	}
-	onUSB := card{ // as a mac80211 driver does
-		types:    []uint16{tStation, tAP, tMonitor},
-		combos:   []combination{{limits: []limit{{2, []uint16{tStation, tAP}}}, total: 2, channels: 1}},
+	onUSB := card{ // as a mac80211 driver
+		types:    []wifi.InterfaceType{tStation, tAP, tMonitor},
+		combos:   []combination{{CombinationLimits: []limit{of(2, tStation, tAP)}, Total: 2, NumChannels: 1}},
 		commands: []uint32{unix.NL80211_CMD_SET_BSS},
 		ciphers:  []uint32{0x000fac04, bipCMAC},
 		features: unix.NL80211_FEATURE_AP_SCAN,
 		stations: 32,
 	}
-	listens := card{types: []uint16{tMonitor}}
-	k := &kernel{answers: map[uint8]genltest.Func{unix.NL80211_CMD_GET_WIPHY: answer(slices.Concat(
-		onUSB.messages(1, "phy1"), onBoard.messages(0, "phy0"), listens.messages(2, "phy2"))...)}}
+	listens := card{types: []wifi.InterfaceType{tMonitor}}
+	k := &kernel{
+		known:   known{phys: []*wifi.PHY{onUSB.phy(1, "phy1"), onBoard.phy(0, "phy0"), listens.phy(2, "phy2")}},
+		answers: map[uint8]genltest.Func{unix.NL80211_CMD_GET_WIPHY: answer(slices.Concat(bandMessages(1), bandMessages(0), bandMessages(2))...)},
+	}
 	got, err := k.open(t).Radios()
 	if err != nil {
 		t.Fatal(err)
 	}
 	bands := []netctl.Band{
 		{Name: netctl.Band24, HT: true, HTCaps: 0x1062, Channels: []netctl.Channel{
-			{Number: 1, MHz: 2412, Allowed: true, Power: 20, Above: true, Wide80: true},
-			{Number: 12, MHz: 2467, Power: 20, Above: true, Below: true, Wide80: true},
-			{Number: 14, MHz: 2484, Power: 20, Above: true, Below: true, Wide80: true},
+			{Number: 1, MHz: 2412, Allowed: true, Power: 20, HT40Plus: true, VHT80: true},
+			{Number: 12, MHz: 2467, Power: 20, HT40Plus: true, HT40Minus: true, VHT80: true},
+			{Number: 14, MHz: 2484, Power: 20, HT40Plus: true, HT40Minus: true, VHT80: true},
 		}},
 		{Name: netctl.Band5, HT: true, HTCaps: 0x1ef, VHT: true, VHTCaps: 0x339071b2, Channels: []netctl.Channel{
-			{Number: 36, MHz: 5180, Allowed: true, Power: 20, Above: true, Below: true, Wide80: true},
-			{Number: 40, MHz: 5200, Allowed: true, Power: 20, Below: true},
-			{Number: 52, MHz: 5260, Power: 20, Above: true, Below: true, Wide80: true},
+			{Number: 36, MHz: 5180, Allowed: true, Power: 20, HT40Plus: true, HT40Minus: true, VHT80: true},
+			{Number: 40, MHz: 5200, Allowed: true, Power: 20, HT40Minus: true},
+			{Number: 52, MHz: 5260, Power: 20, HT40Plus: true, HT40Minus: true, VHT80: true},
 		}},
 	}
 	want := []netctl.Radio{
-		{Index: 0, Name: "phy0", AccessPoint: true, Joins: true, Networks: 1, NetworksJoined: 1, Channels: 2, MFP: true, Bands: bands},
-		{Index: 1, Name: "phy1", AccessPoint: true, Joins: true, Networks: 2, NetworksJoined: 1, Channels: 1,
-			Isolates: true, ListensServing: true, Stations: 32, MFP: true, SAE: true, OWE: true, Bands: bands},
+		{Index: 0, Name: "phy0", AccessPoint: true, STA: true, BSS: 1, BSSWithSTA: 1, Channels: 2, MFP: true, Bands: bands},
+		{Index: 1, Name: "phy1", AccessPoint: true, STA: true, BSS: 2, BSSWithSTA: 1, Channels: 1,
+			CanIsolate: true, ScanWhileAP: true, MaxStations: 32, MFP: true, SAE: true, OWE: true, Bands: bands},
 		{Index: 2, Name: "phy2", Bands: bands},
 	}
 	if d := cmp.Diff(want, got); d != "" {
@@ -447,21 +455,21 @@ func TestCombinations(t *testing.T) {
 		combination
 		alone, joined int
 	}{
-		"apart":         {combination{limits: []limit{{1, []uint16{tStation}}, {4, []uint16{tAP}}}, total: 4}, 4, 3},
-		"either":        {combination{limits: []limit{{1, []uint16{tStation, tAP}}}, total: 1}, 1, 0},
-		"total of one":  {combination{limits: []limit{{1, []uint16{tStation}}, {1, []uint16{tAP}}}, total: 1}, 1, 0},
-		"mixed":         {combination{limits: []limit{{1, []uint16{tStation}}, {2, []uint16{tStation, tAP}}, {1, []uint16{tAP}}}, total: 8}, 3, 3},
-		"stations only": {combination{limits: []limit{{2, []uint16{tStation}}}, total: 2}, 0, 0},
-		"no station":    {combination{limits: []limit{{8, []uint16{tAP}}}, total: 8}, 8, 0},
+		"apart":         {combination{CombinationLimits: []limit{of(1, tStation), of(4, tAP)}, Total: 4}, 4, 3},
+		"either":        {combination{CombinationLimits: []limit{of(1, tStation, tAP)}, Total: 1}, 1, 0},
+		"total of one":  {combination{CombinationLimits: []limit{of(1, tStation), of(1, tAP)}, Total: 1}, 1, 0},
+		"mixed":         {combination{CombinationLimits: []limit{of(1, tStation), of(2, tStation, tAP), of(1, tAP)}, Total: 8}, 3, 3},
+		"stations only": {combination{CombinationLimits: []limit{of(2, tStation)}, Total: 2}, 0, 0},
+		"no station":    {combination{CombinationLimits: []limit{of(8, tAP)}, Total: 8}, 8, 0},
 		"nothing":       {combination{}, 0, 0},
 	} {
-		if alone, joined := c.networks(0), c.networks(1); alone != c.alone || joined != c.joined {
+		if alone, joined := networks(c.combination, 0), networks(c.combination, 1); alone != c.alone || joined != c.joined {
 			t.Errorf("%s: room for %d networks, %d beside a station; want %d, %d", name, alone, joined, c.alone, c.joined)
 		}
 	}
 }
 
-// done announces that a scan ended.
+// done is the notification of a scan's end.
 func done(command uint8, index uint32) genetlink.Message {
 	return message(command, func(e *netlink.AttributeEncoder) {
 		e.Uint32(unix.NL80211_ATTR_WIPHY, 0)
@@ -481,17 +489,8 @@ func bss(mhz uint32, mbm int32, capability uint16, elements []byte) genetlink.Me
 	})
 }
 
-func survey(mhz uint32, time, busy uint64) genetlink.Message {
-	return message(unix.NL80211_CMD_NEW_SURVEY_RESULTS, func(e *netlink.AttributeEncoder) {
-		in(e, unix.NL80211_ATTR_SURVEY_INFO, func(e *netlink.AttributeEncoder) {
-			e.Uint32(unix.NL80211_SURVEY_INFO_FREQUENCY, mhz)
-			e.Int8(unix.NL80211_SURVEY_INFO_NOISE, -92)
-			if time != 0 {
-				e.Uint64(unix.NL80211_SURVEY_INFO_TIME, time)
-				e.Uint64(unix.NL80211_SURVEY_INFO_TIME_BUSY, busy)
-			}
-		})
-	})
+func survey(mhz int, there, busy time.Duration) *wifi.SurveyInfo {
+	return &wifi.SurveyInfo{Frequency: mhz, Noise: -92, ChannelTime: there, ChannelTimeBusy: busy}
 }
 
 func TestScan(t *testing.T) {
@@ -503,8 +502,9 @@ func TestScan(t *testing.T) {
 			bss(5180, -7050, 0x01, []byte("\x00\x05Lilas")),
 			message(unix.NL80211_CMD_NEW_SCAN_RESULTS, func(*netlink.AttributeEncoder) {}),
 		),
-		unix.NL80211_CMD_GET_SURVEY: answer(survey(2412, 200, 50), survey(2417, 0, 0), survey(2422, 10, 11)),
-	}}
+	}, known: known{surveys: []*wifi.SurveyInfo{
+		survey(2412, 200*time.Millisecond, 50*time.Millisecond), survey(2417, 0, 0), survey(2422, 10*time.Millisecond, 11*time.Millisecond),
+	}}}
 	r := k.open(t)
 	k.events <- done(unix.NL80211_CMD_NEW_SCAN_RESULTS, 8) // another interface's
 	k.events <- done(unix.NL80211_CMD_TRIGGER_SCAN, 3)
@@ -513,13 +513,13 @@ func TestScan(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff([]netctl.Heard{
+	if d := cmp.Diff([]netctl.ScanResult{
 		{SSID: "Caf\xe9", MHz: 2412, Signal: -42, Security: netctl.SecurityOld},
 		{SSID: "Lilas", MHz: 5180, Signal: -70, Security: netctl.SecurityOpen},
 	}, heard); d != "" {
 		t.Errorf("heard (-want +got):\n%s", d)
 	}
-	if d := cmp.Diff([]netctl.Busy{{MHz: 2412, Share: 0.25, Noise: -92}, {MHz: 2422, Share: 1, Noise: -92}}, busy); d != "" {
+	if d := cmp.Diff([]netctl.Survey{{MHz: 2412, Busy: 0.25, Noise: -92}, {MHz: 2422, Busy: 1, Noise: -92}}, busy); d != "" {
 		t.Errorf("busy (-want +got):\n%s", d)
 	}
 	asked := attributes(t, k.asked[0])
@@ -539,7 +539,7 @@ func TestScanFails(t *testing.T) {
 		event   uint8
 		want    error // nil: it succeeds
 	}{
-		"while serving":     {ap, unix.EOPNOTSUPP, 0, 0, ErrServing},
+		"while serving":     {ap, unix.EOPNOTSUPP, 0, 0, ErrScanWhileAP},
 		"down":              {station, unix.ENETDOWN, 0, 0, unix.ENETDOWN},
 		"another is going":  {station, unix.EBUSY, 0, 0, unix.EBUSY},
 		"not a real one":    {station, unix.EOPNOTSUPP, 0, 0, unix.EOPNOTSUPP},
@@ -549,8 +549,10 @@ func TestScanFails(t *testing.T) {
 		k := &kernel{answers: map[uint8]genltest.Func{
 			unix.NL80211_CMD_TRIGGER_SCAN: refuse(c.trigger),
 			unix.NL80211_CMD_GET_SCAN:     answer(),
-			unix.NL80211_CMD_GET_SURVEY:   refuse(c.survey),
 		}}
+		if c.survey != 0 {
+			k.surveyErr = c.survey
+		}
 		r := k.open(t)
 		if c.event != 0 {
 			k.events <- done(c.event, uint32(c.i.Index))
@@ -633,7 +635,7 @@ func FuzzHeard(f *testing.F) {
 		if len(ssid) > 32 || s == "" {
 			t.Errorf("%q: SSID %q, %q", elements, ssid, s)
 		}
-		if h, ok := readHeard(elements); ok && (len(h.SSID) > 32 || h.MHz == 0) {
+		if h, ok := readScanResult(elements); ok && (len(h.SSID) > 32 || h.MHz == 0) {
 			t.Errorf("%q: heard %+v", elements, h)
 		}
 	})

@@ -11,23 +11,23 @@ import (
 
 	"github.com/mdlayher/genetlink"
 	"github.com/mdlayher/netlink"
+	"github.com/mdlayher/wifi"
 	"golang.org/x/sys/unix"
 
 	"passerelle/netctl"
 )
 
-// ErrServing says that the radio can't listen around while it is an access point: only when nobody is there may it stop
-// being one for a moment.
-var ErrServing = errors.New("the radio can't listen around while it is an access point")
+// ErrScanWhileAP says that the radio can't scan while it is an access point.
+var ErrScanWhileAP = errors.New("the radio can't scan while it is an access point")
 
-// listener receives what the kernel announces of itself.
+// listener receives multicast messages of the kernel.
 type listener interface {
 	Receive() ([]genetlink.Message, []netlink.Message, error)
 	SetReadDeadline(time.Time) error
 	Close() error
 }
 
-// listen joins one of the kernel's groups, on a socket of its own: answers and announcements don't mix.
+// listen joins a multicast group, on its own socket: answers and notifications don't mix.
 func listen(group uint32) (listener, error) {
 	c, err := genetlink.Dial(nil)
 	if err != nil {
@@ -35,60 +35,59 @@ func listen(group uint32) (listener, error) {
 	}
 	if err := c.JoinGroup(group); err != nil {
 		c.Close()
-		return nil, fmt.Errorf("join nl80211's announcements of scans: %w", err)
+		return nil, fmt.Errorf("subscribe to nl80211's scan notifications: %w", err)
 	}
 	return c, nil
 }
 
-// Scan listens around with the interface, which must be up, and returns the networks that were heard and how busy the
-// channels were, where the radio measures it. It takes some seconds, at most until ctx ends. An access point's stations
-// may lose packets meanwhile; where it can't be done with one at all, the error is ErrServing.
-func (r *Reader) Scan(ctx context.Context, i netctl.RadioInterface) ([]netctl.Heard, []netctl.Busy, error) {
+// Scan scans with the interface, which must be up, and returns the BSSs in range and, if the radio supports it, a survey of the
+// channels. It takes some seconds, at most until ctx ends. Meanwhile an access point's stations may lose packets; if the radio
+// can't scan as an access point, the error is ErrScanWhileAP.
+func (r *Reader) Scan(ctx context.Context, i netctl.RadioInterface) ([]netctl.ScanResult, []netctl.Survey, error) {
 	r.scan.Lock()
 	defer r.scan.Unlock()
 	if err := r.trigger(ctx, i); err != nil {
 		return nil, nil, fmt.Errorf("scan with %s: %w", i.Name, err)
 	}
-	on := func(e *netlink.AttributeEncoder) { e.Uint32(unix.NL80211_ATTR_IFINDEX, uint32(i.Index)) }
-	messages, err := r.ask(unix.NL80211_CMD_GET_SCAN, netlink.Dump, on)
+	messages, err := r.ask(unix.NL80211_CMD_GET_SCAN, netlink.Dump, func(e *netlink.AttributeEncoder) {
+		e.Uint32(unix.NL80211_ATTR_IFINDEX, uint32(i.Index))
+	})
 	if err != nil {
-		return nil, nil, fmt.Errorf("read what %s heard: %w", i.Name, err)
+		return nil, nil, fmt.Errorf("read the scan results of %s: %w", i.Name, err)
 	}
-	var heard []netctl.Heard
+	var heard []netctl.ScanResult
 	for _, m := range messages {
-		if h, ok := readHeard(m.Data); ok {
+		if h, ok := readScanResult(m.Data); ok {
 			heard = append(heard, h)
 		}
 	}
-	messages, err = r.ask(unix.NL80211_CMD_GET_SURVEY, netlink.Dump, on)
+	surveys, err := from(r, func(l library) ([]*wifi.SurveyInfo, error) { return l.SurveyInfo(&wifi.Interface{Index: i.Index}) })
 	if errors.Is(err, unix.EOPNOTSUPP) {
 		return heard, nil, nil
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("read how busy %s found the channels: %w", i.Name, err)
+		return nil, nil, fmt.Errorf("read the survey of %s: %w", i.Name, err)
 	}
-	var busy []netctl.Busy
-	for _, m := range messages {
-		b, ok, err := readBusy(m.Data)
-		if err != nil {
-			return nil, nil, fmt.Errorf("read how busy %s found the channels: %w", i.Name, err)
-		}
-		if ok {
-			busy = append(busy, b)
+	var busy []netctl.Survey
+	for _, s := range surveys {
+		if s.ChannelTime > 0 { // 0: nothing was measured
+			busy = append(busy, netctl.Survey{
+				MHz: s.Frequency, Noise: s.Noise, Busy: min(1, float64(s.ChannelTimeBusy)/float64(s.ChannelTime)),
+			})
 		}
 	}
 	return heard, busy, nil
 }
 
-// trigger starts a scan and returns when it's over.
+// trigger starts a scan and returns at its end.
 func (r *Reader) trigger(ctx context.Context, i netctl.RadioInterface) error {
 	g := slices.IndexFunc(r.family.Groups, func(g genetlink.MulticastGroup) bool {
 		return g.Name == unix.NL80211_MULTICAST_GROUP_SCAN
 	})
 	if g < 0 {
-		return errors.New("the kernel doesn't announce the end of scans")
+		return errors.New("the kernel has no notification of a scan's end")
 	}
-	l, err := r.listen(r.family.Groups[g].ID) // before it starts, or its end could be missed
+	l, err := r.listen(r.family.Groups[g].ID) // before the scan, so that its end is not missed
 	if err != nil {
 		return err
 	}
@@ -97,19 +96,19 @@ func (r *Reader) trigger(ctx context.Context, i netctl.RadioInterface) error {
 
 	if _, err := r.ask(unix.NL80211_CMD_TRIGGER_SCAN, netlink.Acknowledge, func(e *netlink.AttributeEncoder) {
 		e.Uint32(unix.NL80211_ATTR_IFINDEX, uint32(i.Index))
-		f := uint32(unix.NL80211_SCAN_FLAG_FLUSH) // what was heard before is no news
+		f := uint32(unix.NL80211_SCAN_FLAG_FLUSH) // without earlier results
 		if i.Kind == netctl.RadioAccessPoint {
 			f |= unix.NL80211_SCAN_FLAG_AP
 		}
 		e.Uint32(unix.NL80211_ATTR_SCAN_FLAGS, f)
-		// Ask every network to show itself, on all channels where asking is allowed.
+		// Active scan with a wildcard SSID, on all channels where that is allowed.
 		e.Nested(unix.NL80211_ATTR_SCAN_SSIDS, func(e *netlink.AttributeEncoder) error {
 			e.Bytes(1, nil)
 			return nil
 		})
 	}); err != nil {
 		if i.Kind == netctl.RadioAccessPoint && errors.Is(err, unix.EOPNOTSUPP) {
-			return ErrServing
+			return ErrScanWhileAP
 		}
 		return err
 	}
@@ -136,17 +135,17 @@ func (r *Reader) trigger(ctx context.Context, i netctl.RadioInterface) error {
 			case m.Header.Command == unix.NL80211_CMD_NEW_SCAN_RESULTS:
 				return nil
 			case m.Header.Command == unix.NL80211_CMD_SCAN_ABORTED:
-				return errors.New("the radio broke it off")
+				return errors.New("the radio aborted it")
 			}
 		}
 	}
 }
 
-// readHeard reads one network of a scan's results. What strangers sent can spoil their own entry only.
-func readHeard(b []byte) (h netctl.Heard, ok bool) {
+// readScanResult parses one BSS. Untrusted data can affect its own entry only.
+func readScanResult(b []byte) (h netctl.ScanResult, ok bool) {
 	var elements []byte
 	private := false
-	h.Signal = -100 // as good as not heard, where the radio doesn't tell
+	h.Signal = -100 // the minimum, if the radio does not report it
 	err := each(b, func(d *netlink.AttributeDecoder) error {
 		if d.Type() != unix.NL80211_ATTR_BSS {
 			return nil
@@ -157,7 +156,7 @@ func readHeard(b []byte) (h netctl.Heard, ok bool) {
 				h.MHz = int(d.Uint32())
 			case unix.NL80211_BSS_SIGNAL_MBM:
 				h.Signal = int(d.Int32()) / 100
-			case unix.NL80211_BSS_SIGNAL_UNSPEC: // 0 to 100, of nothing in particular
+			case unix.NL80211_BSS_SIGNAL_UNSPEC: // 0 to 100, without a unit
 				h.Signal = int(d.Uint8())/2 - 100
 			case unix.NL80211_BSS_CAPABILITY:
 				private = d.Uint16()&capPrivacy != 0
@@ -168,13 +167,13 @@ func readHeard(b []byte) (h netctl.Heard, ok bool) {
 		})
 	})
 	if err != nil || h.MHz == 0 {
-		return netctl.Heard{}, false
+		return netctl.ScanResult{}, false
 	}
 	h.SSID, h.Security = readElements(elements, private)
 	return h, true
 }
 
-// Of IEEE 802.11-2020: the bit of the capability field (9.4.1.4), and elements (9.4.2.1).
+// IEEE 802.11-2020: a bit of the capability field (9.4.1.4), and elements (9.4.2.1).
 const (
 	capPrivacy    = 1 << 4
 	elementSSID   = 0
@@ -185,7 +184,7 @@ const (
 // vendorWPA begins the element of the first WPA (OUI 00-50-F2, type 1).
 var vendorWPA = []byte{0x00, 0x50, 0xf2, 0x01}
 
-// readElements reads what a network says of itself, as far as it's well formed. Private tells that it encrypts.
+// readElements parses a BSS's elements up to the first malformed one. Private is its privacy bit.
 func readElements(b []byte, private bool) (ssid string, s netctl.Security) {
 	var rsn []byte
 	wpa := false
@@ -193,7 +192,7 @@ func readElements(b []byte, private bool) (ssid string, s netctl.Security) {
 		data := b[2 : 2+int(b[1])]
 		switch b[0] {
 		case elementSSID:
-			// A hidden network sends none, or as many zeros as its name is long.
+			// A hidden BSS sends an empty SSID, or zeros of its length.
 			if len(data) <= 32 && len(bytes.Trim(data, "\x00")) > 0 {
 				ssid = string(data)
 			}
@@ -225,11 +224,11 @@ const (
 	akmOWE         = 18
 )
 
-// cipherCCMP is the only pairwise cipher that the box speaks, 00-0F-AC:4.
+// cipherCCMP is the only pairwise cipher that the box supports, 00-0F-AC:4.
 const cipherCCMP = 4
 
 // readRSN reads an RSN element (IEEE 802.11-2020, 9.4.2.24): version, group cipher, pairwise ciphers, key management.
-// What's left out at its end has its default: CCMP and 802.1X.
+// Fields omitted at its end have their defaults: CCMP and 802.1X.
 func readRSN(b []byte) netctl.Security {
 	if len(b) < 2 || binary.LittleEndian.Uint16(b) != 1 {
 		return netctl.SecurityUnknown
@@ -266,8 +265,8 @@ func readRSN(b []byte) netctl.Security {
 	return netctl.SecurityUnknown
 }
 
-// suites reads a counted list of suites and returns the numbers of those of IEEE 802.11, and what follows. A list that
-// the element ends before is empty.
+// suites parses a counted list of suites and returns the numbers of those of IEEE 802.11, and the rest. A list after the
+// element's end is empty.
 func suites(b []byte) (numbers []byte, rest []byte, ok bool) {
 	if len(b) == 0 {
 		return nil, nil, true
@@ -286,32 +285,4 @@ func suites(b []byte) (numbers []byte, rest []byte, ok bool) {
 		}
 	}
 	return numbers, b[4*n:], true
-}
-
-// readBusy reads what was measured on one channel; ok tells that something was.
-func readBusy(b []byte) (s netctl.Busy, ok bool, err error) {
-	var there, busy uint64 // milliseconds
-	err = each(b, func(d *netlink.AttributeDecoder) error {
-		if d.Type() != unix.NL80211_ATTR_SURVEY_INFO {
-			return nil
-		}
-		return nested(d, func(d *netlink.AttributeDecoder) error {
-			switch d.Type() {
-			case unix.NL80211_SURVEY_INFO_FREQUENCY:
-				s.MHz = int(d.Uint32())
-			case unix.NL80211_SURVEY_INFO_NOISE:
-				s.Noise = int(d.Int8())
-			case unix.NL80211_SURVEY_INFO_TIME:
-				there = d.Uint64()
-			case unix.NL80211_SURVEY_INFO_TIME_BUSY:
-				busy = d.Uint64()
-			}
-			return nil
-		})
-	})
-	if err != nil || there == 0 {
-		return netctl.Busy{}, false, err
-	}
-	s.Share = min(1, float64(busy)/float64(there))
-	return s, true, nil
 }

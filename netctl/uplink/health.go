@@ -12,102 +12,102 @@ import (
 
 // # When a line works
 //
-// A line works when a resident's next page would come. That takes three things, each of which fails by itself:
+// A line works when a resident's next page would load. That needs three things, each of which can fail alone:
 //
-//  1. link, address and a way to everywhere, as the kernel has them (Status);
-//  2. names: the servers that residents' names go to answer;
-//  3. pages: a TCP connection gets through, and what answers is the web, not a page of somebody on the way.
+//  1. link, address and default route, as the kernel has them (Status);
+//  2. DNS: the name servers that residents' queries go to answer;
+//  3. the web: a TCP connection is established, and the web answers, not a captive portal on the way.
 //
-// Names are asked for as residents ask: type A, of the box's own name server where residents use the line, else of the line's
-// servers. Any cache on the way may answer what was asked before, and a cache that validates may prove that a name does not
-// exist (RFC 8198). So each question is for a fresh label in a zone that answers every label and is not signed (Zone). An
-// address of the zone's is life. Everything else is doubt: no answer, REFUSED, SERVFAIL, NXDOMAIN, no address, another
-// address. One zone's operator may be in trouble, or a filter may not like the zone, so that doubt is settled by a page.
+// DNS is probed as residents use it: type A, to the box's own name server where residents use the line, else to the line's
+// servers. A cache on the way may answer repeated queries, and a validating cache may prove that a name does not exist
+// (RFC 8198). So each query is for a new label in a zone that answers every label and is not signed (Zone). An address in the
+// zone's prefix is a success. Everything else makes the line doubtful: no answer, REFUSED, SERVFAIL, NXDOMAIN, no address,
+// another address. One zone's operator may have an outage, or a filter may block the zone, so a connectivity check decides.
 //
-// A page is one of a few that say the same to everybody (Page). As it should be, it proves the line; another in its place is
-// somebody's on the way: a sign-in, or that the data is used up. Where no page comes at all, a connection to an address of
-// a zone still shows that TCP gets through.
+// A connectivity check requests a well-known page (Page). The right page proves the line. Another page comes from something
+// on the way: a captive portal, or a notice that the data is used up. Without any answer, a connection to an address of a zone
+// still shows that TCP works.
 //
-// The law: a page as it should be is life. Another page is none. Names and a TCP connection together are life, so that a
-// filter of these pages closes no line. Whatever else is doubt, and doubt that lasted for five seconds is the line's end.
-// From then on only names and page together are life again.
+// The rules: the right page means that the line works; a wrong page means that it does not. DNS and a TCP connection together
+// mean that it works, so that a filter of these pages does not disable a line. Everything else makes it doubtful, and after
+// five seconds of doubt it does not work. From then on only DNS together with a page or a connection shows that it works
+// again.
 //
-// Residents' traffic proves pages, not names: connections that are open go on when no name is answered. And it proves
-// them only as exchanges with several far addresses, of more than 4 kB each way, not on port 80, since anybody in the way
-// can answer there (traffic.go). Traffic that comes to nothing is cause to ask: names within five seconds, the page once in
-// twenty.
+// Residents' traffic proves the web, not DNS: open connections continue without DNS. It is a proof only as exchanges with
+// several remote addresses, of more than 4 kB each way, and not on port 80, where a portal can answer (traffic.go). Traffic
+// that fails triggers a probe: of DNS within five seconds, of a page at most every twenty.
 //
-// Slow is not dead. An answer counts while anybody would wait for it, which is ten seconds; where answers are known to come
-// late, they are waited for longer before there is doubt. A line whose names take more than two seconds is slow.
+// Slow is not dead. An answer counts within ten seconds, since no client waits longer. Where answers are known to be late, the
+// probe waits longer before the line is doubtful. A line whose DNS takes more than two seconds is slow.
 //
 // # What that costs
 //
-// A question and its answer take some 200 bytes; two name servers double what the box's own name server asks. A page with its
-// host's name takes some 1600.
+// A query and its answer take some 200 bytes; two name servers double what the box's own name server sends. A page with the
+// query for its host takes some 1600.
 //
-//	                               names        pages         a day
-//	nobody is online               each 2 min   each 20 min   0.26 MB
-//	residents are, no exchanges    each minute  each 20 min   0.75 MB, and 0.24 MB for causes
-//	names fail                     3 s to 3 min               0.25 MB
-//	pages fail                     3 s to 12 min              0.25 MB
+//	                                DNS          pages         a day
+//	no resident online              each 2 min   each 20 min   0.26 MB
+//	residents online, no exchanges  each minute  each 20 min   0.75 MB, and 0.24 MB for triggered probes
+//	DNS fails                       3 s to 3 min               0.25 MB
+//	pages fail                      3 s to 12 min              0.25 MB
 //
-// Causes are paid from a purse of 64 kB, which fills by 2 bytes a second. All of it counts on the cap, as everything on the
-// line does, and the ledger keeps an allowance for it when residents' part is spent.
+// Triggered probes have a budget of 64 kB, refilled by 2 bytes a second. All of it counts on the cap, as everything on the
+// line does, and the ledger keeps an allowance for it when residents' part is used up.
 const (
-	idleNames = 2 * time.Minute // between questions while all is well
-	busyNames = time.Minute     // likewise, where residents are
-	pages     = 20 * time.Minute
-	zoneRest  = time.Minute      // between questions for names of a zone while all is well
-	zoneAside = 10 * time.Minute // that a zone is left out after it alone failed
+	idleNames     = 2 * time.Minute // between queries while the line works
+	busyNames     = time.Minute     // likewise, while residents use the line
+	pages         = 20 * time.Minute
+	zoneInterval  = time.Minute      // between queries to a zone while the line works
+	zoneSuspended = 10 * time.Minute // that a zone is not queried after it alone failed
 
-	causeNames = 5 * time.Second // between questions with a cause
-	causePages = 20 * time.Second
+	causeNames = 5 * time.Second  // between triggered probes of DNS
+	causePages = 20 * time.Second // of pages
 
-	doubtPause  = 2 * time.Second  // between tries in doubt
-	deadPause   = 3 * time.Second  // between tries of a line that does not work, at first
-	namesPause  = 3 * time.Minute  // and at last, where names fail
-	pagesPause  = 12 * time.Minute // where pages do
-	pagesAmong  = 5                // of so many tries where names fail, one looks for a page all the same
-	slowPause   = 5 * time.Second  // after a first slow answer, and where the box's own name server gives no names
-	muteBefore  = 5                // such tries in a row, before it has failed
-	kickGap     = time.Second      // between tries, however often the prober is kicked
-	pauseGrowth = 4                // a line that has been dead for so long is asked after a fourth of that
+	doubtPause  = 2 * time.Second  // between probes in doubt
+	deadPause   = 3 * time.Second  // between probes of a line that does not work, at first
+	namesPause  = 3 * time.Minute  // and at most, if DNS fails
+	pagesPause  = 12 * time.Minute // if pages fail
+	pagesAmong  = 5                // one in so many probes requests a page although DNS fails
+	slowPause   = 5 * time.Second  // after a first slow answer, and while the box's own name server does not answer
+	maxSilent   = 5                // such probes in a row, before it has failed
+	probeGap    = time.Second      // between probes, also with ProbeNow
+	pauseGrowth = 4                // the pause is a fourth of the time for which the line has not worked
 
-	soon     = 2 * time.Second  // an answer that takes longer is slow
-	patience = 5 * time.Second  // doubt that lasted longer is the end
-	mostSoon = 8 * time.Second  // that is waited for a first answer where answers are known to be slow
-	wait     = 10 * time.Second // nobody waits longer for a name (TIMEOUT in dnsmasq's config.h)
+	slowAfter    = 2 * time.Second  // an answer that takes longer is slow
+	doubtLimit   = 5 * time.Second  // after that much doubt the line does not work
+	maxSlowAfter = 8 * time.Second  // the longest wait for a first answer where answers are known to be slow
+	nameTimeout  = 10 * time.Second // no client waits longer (TIMEOUT in dnsmasq's config.h)
 
-	purseMost = 64 << 10 // bytes
-	purseFill = 2        // bytes a second
+	budgetMax  = 64 << 10 // bytes
+	budgetRate = 2        // bytes a second
 )
 
-// Zone is a DNS zone that answers every label below it with an address, and is not signed: so no cache knows the answer
-// to a fresh label, nor can prove it.
+// Zone is a DNS zone that answers every label with an address and is not signed: no cache has the answer for a new label, or
+// can derive it.
 type Zone struct {
-	Name string       // below which labels are put, e.g. "9-9-9-9.sslip.io"
-	In   netip.Prefix // where its addresses lie
+	Name string       // e.g. "9-9-9-9.sslip.io"
+	In   netip.Prefix // of its addresses
 }
 
 // Candidate is an uplink to be probed.
 type Candidate struct {
 	Status
-	// Busy says that residents' names and packets go by it now: the box's own name server is asked, and traffic is evidence.
-	Busy bool
+	// InUse says that residents' DNS and packets use it now: the box's own name server is queried, and traffic is evidence.
+	InUse bool
 }
 
-// Health is what is known of whether a line works.
+// Health is the state of a line as far as it is known.
 type Health struct {
-	Known bool // it has been found out; until then, a line with link, address and way works
+	Known bool // a probe has finished; until then, a line with link, address and default route works
 	Works bool
-	Slow  bool   // names take long
-	Why   string // it does not work
+	Slow  bool   // DNS is slow
+	Why   string // why it does not work
 
-	// The last proofs of each kind, zero for none. That a line does not work takes none of them away.
+	// The last proofs of each kind, zero for none. They stay when the line stops working.
 	Names, Page, Traffic Proof
 }
 
-// Proof is something that showed that a line works.
+// Proof is evidence that a line works.
 type Proof struct {
 	At   time.Time
 	What string // e.g. "a name of sslip.io, from 192.168.1.1, in 12ms"
@@ -118,182 +118,182 @@ func (h Health) Last() Proof {
 	return slices.MaxFunc([]Proof{h.Names, h.Page, h.Traffic}, func(a, b Proof) int { return a.At.Compare(b.At) })
 }
 
-// verdict is what a question for a name came to, better ones last.
+// verdict is the result of a DNS query, from worst to best.
 type verdict int
 
 const (
-	silent   verdict = iota // no answer, or no way to ask
-	refused                 // REFUSED, or a code that says as little
-	stranded                // SERVFAIL: the server reaches nobody itself
-	absent                  // NXDOMAIN
-	empty                   // no address
-	odd                     // an address, but none of the zone's
+	noAnswer     verdict = iota // no answer, or the query could not be sent
+	refused                     // REFUSED, or another code
+	servfail                    // SERVFAIL: the server reaches no other
+	nxdomain                    // NXDOMAIN
+	noAddress                   // no address
+	wrongAddress                // an address outside the zone's prefix
 	good
 )
 
-// says is what a server does that answers so.
+// says describes a server with that verdict.
 var says = map[verdict]string{
-	silent:   "does not answer",
-	refused:  "refuses every name",
-	stranded: "answers, but reaches nothing beyond (SERVFAIL)",
-	absent:   "says that no name exists",
-	empty:    "has an address of no name",
-	odd:      "answers names with other addresses than theirs",
+	noAnswer:     "does not answer",
+	refused:      "refuses every name",
+	servfail:     "answers, but reaches nothing beyond (SERVFAIL)",
+	nxdomain:     "says that no name exists",
+	noAddress:    "has an address of no name",
+	wrongAddress: "answers names with other addresses than theirs",
 }
 
-// outcome is what a try came to.
+// outcome is the result of a probe.
 type outcome struct {
 	began, ended time.Time
 	names        verdict                // the best
-	took         time.Duration          // that it took, if it is good
+	took         time.Duration          // of the first good answer
 	proof        string                 // likewise
-	by           netip.Addr             // whose it is, if it is the line's server
-	said         map[netip.Addr]verdict // the best of each of the line's servers that was asked
-	own          verdict                // of the box's own name server
-	looked       bool                   // for a page
-	sight        sight
-	tcp          bool   // a connection got through
-	page         string // the host that showed the web
+	by           netip.Addr             // the line's server that sent it
+	byServer     map[netip.Addr]verdict // the best of each of the line's servers that was queried
+	ownServer    verdict                // of the box's own name server
+	checked      bool                   // a page was requested
+	check        checkResult
+	tcp          bool   // a connection was established
+	page         string // the host of the right page
 	used         names.Traffic
-	zones        map[string]verdict // the best answer of each zone that was asked
+	zones        map[string]verdict // the best verdict of each zone that was queried
 }
 
-// life tells whether the outcome proves that the line works. A line that is known not to must show a page or a connection.
-func (o outcome) life(works bool) bool {
+// alive tells whether the outcome proves that the line works. A line that did not work must show a page or a connection.
+func (o outcome) alive(works bool) bool {
 	switch {
-	case o.sight == open:
+	case o.check == open:
 		return true
-	case o.sight == portal:
+	case o.check == portal:
 		return false
-	case o.looked:
+	case o.checked:
 		return o.tcp
 	}
 	return o.names == good && works
 }
 
-// probed is an uplink and what is known of it. Its fields are guarded by Prober.mu, except poke.
+// probed is an uplink and its state. Prober.mu guards its fields, except wakeup.
 type probed struct {
-	line  Candidate
-	round int           // another one for each change of the uplink: results of an earlier one don't count
-	gone  bool          // no longer in the list
-	poke  chan struct{} // something here has changed
+	line       Candidate
+	generation int           // increased by each change of the uplink: results of an earlier one don't count
+	gone       bool          // not in the list any more
+	wakeup     chan struct{} // signals a change
 
-	health Health
-	doubt  time.Time            // since when there has been doubt; zero: there is none
-	dead   time.Time            // since when it has not worked; zero: it works, or is not known
-	paged  bool                 // names are answered: what fails are pages
-	tries  int                  // since it died
-	aside  map[string]time.Time // until when zones are left out, by their names
+	health    Health
+	doubt     time.Time            // since when the line is doubtful; zero: it is not
+	dead      time.Time            // since when it does not work; zero: it works, or is not known
+	paged     bool                 // DNS works, pages fail
+	tries     int                  // probes since it stopped working
+	suspended map[string]time.Time // until when zones are not queried, by name
 
-	filtered bool          // pages come, but no zone's names: a filter does not like the zones
-	likes    netip.Addr    // the server that answered last
-	took     time.Duration // that its last good answer took
-	slow     int           // good answers in a row that were slow
-	tried    time.Time     // when the last try ended
-	looked   time.Time     // when a page was last asked for, or traffic proved as much
-	mute     int           // tries in a row in which the box's own name server alone gave no names
-	kicked   bool
-	cause    cause // traffic comes to nothing
-	purse    purse
-	tracks   tracker
+	filtered  bool          // pages load, but no zone answers: a filter blocks the zones
+	preferred netip.Addr    // the server that answered last
+	took      time.Duration // of its last good answer
+	slow      int           // good answers in a row that were slow
+	tried     time.Time     // when the last probe ended
+	checkedAt time.Time     // when a page was last requested, or traffic proved the same
+	silent    int           // probes in a row in which the box's own name server alone did not answer
+	probeNow  bool          // ProbeNow was called, or the path changed
+	cause     cause         // traffic fails
+	budget    budget
+	tracks    tracker
 }
 
-// purse is what may be spent on causes.
-type purse struct {
+// budget is the token bucket for triggered probes.
+type budget struct {
 	bytes float64
 	at    time.Time
 }
 
 // left returns how many bytes are in it.
-func (p *purse) left(now time.Time) float64 {
+func (p *budget) left(now time.Time) float64 {
 	if p.at.IsZero() {
-		p.bytes = purseMost
+		p.bytes = budgetMax
 	} else {
-		p.bytes = min(purseMost, p.bytes+purseFill*now.Sub(p.at).Seconds())
+		p.bytes = min(budgetMax, p.bytes+budgetRate*now.Sub(p.at).Seconds())
 	}
 	p.at = now
 	return p.bytes
 }
 
-// reset forgets everything about the way that queries went.
+// reset deletes everything known about the previous path.
 func (u *probed) reset() {
-	u.round++
+	u.generation++
 	u.health = Health{}
-	u.doubt, u.dead, u.looked = time.Time{}, time.Time{}, time.Time{}
-	u.paged, u.took, u.slow, u.mute, u.cause, u.tracks = false, 0, 0, 0, noCause, tracker{}
-	u.tries, u.aside, u.filtered = 0, map[string]time.Time{}, false
-	u.kicked = true
+	u.doubt, u.dead, u.checkedAt = time.Time{}, time.Time{}, time.Time{}
+	u.paged, u.took, u.slow, u.silent, u.cause, u.tracks = false, 0, 0, 0, noCause, tracker{}
+	u.tries, u.suspended, u.filtered = 0, map[string]time.Time{}, false
+	u.probeNow = true
 }
 
-// judge draws the conclusion from a try. It returns whether what others see has changed.
+// judge updates the health from an outcome. It returns whether the health changed.
 func (u *probed) judge(o outcome) (changed bool) {
 	before := u.health
 	u.tried = o.ended
 	if o.names == good {
 		u.took = o.took
 		u.health.Names = Proof{o.ended, o.proof}
-		if o.took <= soon {
+		if o.took <= slowAfter {
 			u.slow = 0
 		} else {
 			u.slow++
 		}
 		u.health.Slow = u.slow >= 2
 	}
-	if o.looked {
-		u.looked = o.began
+	if o.checked {
+		u.checkedAt = o.began
 	}
-	if o.sight == open {
+	if o.check == open {
 		u.health.Page = Proof{o.ended, "the page of " + o.page}
-	} else if o.looked && o.tcp && o.sight != portal {
+	} else if o.checked && o.tcp && o.check != portal {
 		u.health.Page = Proof{o.ended, "a connection"}
 	}
 	switch {
-	case o.life(u.dead.IsZero()):
+	case o.alive(u.dead.IsZero()):
 		u.health.Known, u.health.Works, u.health.Why = true, true, ""
 		u.doubt, u.dead, u.tries = time.Time{}, time.Time{}, 0
 		u.filtered = o.names != good
-		for zone, v := range o.zones { // its operator's trouble is not the line's
-			if v != good && (v != silent || o.names == good) {
-				u.aside[zone] = o.ended.Add(zoneAside)
+		for zone, v := range o.zones { // the zone's operator has an outage, not the line
+			if v != good && (v != noAnswer || o.names == good) {
+				u.suspended[zone] = o.ended.Add(zoneSuspended)
 			}
 		}
-	case o.sight == portal:
-		u.die(o, "the network behind "+u.line.Interface+" asks for a sign-in first")
+	case o.check == portal:
+		u.markDead(o, "the network behind "+u.line.Interface+" asks for a sign-in first")
 	default:
 		if u.doubt.IsZero() {
 			u.doubt = o.began
 		}
-		if !u.dead.IsZero() || o.ended.Sub(u.doubt) >= patience {
-			u.die(o, u.complaint(o))
+		if !u.dead.IsZero() || o.ended.Sub(u.doubt) >= doubtLimit {
+			u.markDead(o, u.failure(o))
 		}
 	}
 	return before.Known != u.health.Known || before.Works != u.health.Works || before.Why != u.health.Why ||
 		before.Slow != u.health.Slow
 }
 
-func (u *probed) die(o outcome, why string) {
+func (u *probed) markDead(o outcome, why string) {
 	u.health.Known, u.health.Works, u.health.Why = true, false, why
-	u.paged = o.names >= odd || o.tcp
+	u.paged = o.names >= wrongAddress || o.tcp
 	if u.tries++; u.dead.IsZero() {
 		u.dead = o.began
 	}
 }
 
-// complaint says why an uplink with link and way doesn't work, and which server it is.
-func (u *probed) complaint(o outcome) string {
+// failure says why an uplink with a default route does not work, and which server fails.
+func (u *probed) failure(o outcome) string {
 	name := u.line.Interface
-	if o.names >= odd {
+	if o.names >= wrongAddress {
 		return name + " answers names, but no connection gets through"
 	}
 	servers := u.line.DNS
-	mute := !slices.ContainsFunc(servers, func(s netip.Addr) bool { return o.said[s] != silent })
+	mute := !slices.ContainsFunc(servers, func(s netip.Addr) bool { return o.byServer[s] != noAnswer })
 	if mute && len(servers) == 1 && servers[0] == u.line.Gateway {
 		return name + "'s gateway does not answer names"
 	}
 	words := make([]string, len(servers))
 	for i, s := range servers {
 		if words[i] = s.String(); !mute {
-			words[i] += " " + says[o.said[s]]
+			words[i] += " " + says[o.byServer[s]]
 		}
 	}
 	if mute {
@@ -302,10 +302,10 @@ func (u *probed) complaint(o outcome) string {
 	return fmt.Sprintf("%s gives no names: %s", name, strings.Join(words, ", "))
 }
 
-// soon is how long a first answer is waited for before there is doubt.
-func (u *probed) soon() time.Duration { return min(max(soon, 2*u.took), mostSoon) }
+// slowAfter is how long to wait for a first answer before the line is doubtful.
+func (u *probed) slowAfter() time.Duration { return min(max(slowAfter, 2*u.took), maxSlowAfter) }
 
-// due returns how long to wait for the next try, less than nothing if for ever, and whether the uplink is still wanted.
+// due returns how long to wait for the next probe, negative for ever, and whether the uplink is still in the list.
 func (u *probed) due(now time.Time, zonesRest time.Time) (pause time.Duration, wanted bool) {
 	after := func(d time.Duration) time.Duration { return max(0, u.tried.Add(d).Sub(now)) }
 	switch {
@@ -313,8 +313,8 @@ func (u *probed) due(now time.Time, zonesRest time.Time) (pause time.Duration, w
 		return 0, false
 	case !u.line.Works || len(u.line.DNS) == 0:
 		return -1, true
-	case u.kicked:
-		return after(kickGap), true
+	case u.probeNow:
+		return after(probeGap), true
 	case !u.dead.IsZero():
 		most := namesPause
 		if u.paged || u.health.Page.At.After(u.dead) {
@@ -323,11 +323,11 @@ func (u *probed) due(now time.Time, zonesRest time.Time) (pause time.Duration, w
 		return after(min(max(deadPause, now.Sub(u.dead)/pauseGrowth), most)), true
 	case !u.doubt.IsZero():
 		return after(doubtPause), true
-	case u.slow == 1, u.mute > 0:
+	case u.slow == 1, u.silent > 0:
 		return after(slowPause), true
 	}
 	next := u.tried.Add(idleNames)
-	if u.line.Busy {
+	if u.line.InUse {
 		next = u.tried.Add(busyNames)
 	}
 	if u.filtered {
@@ -346,27 +346,27 @@ func (u *probed) due(now time.Time, zonesRest time.Time) (pause time.Duration, w
 	return pause, true
 }
 
-// pageDue returns when a page is to be asked for next, whatever happens.
+// pageDue returns when to request a page at the latest.
 func (u *probed) pageDue() time.Time {
-	if u.looked.IsZero() {
+	if u.checkedAt.IsZero() {
 		return time.Time{}
 	}
-	return u.looked.Add(pages)
+	return u.checkedAt.Add(pages)
 }
 
-// affords tells whether there is a cause to ask that the purse has enough for. Weak ones leave half of it to strong ones.
+// affords tells whether there is a cause that the budget allows. Weak ones leave half of the budget to strong ones.
 func (u *probed) affords(now time.Time) bool {
-	return u.cause == strong && u.purse.left(now) > 0 || u.cause == weak && u.purse.left(now) > purseMost/2
+	return u.cause == strong && u.budget.left(now) > 0 || u.cause == weak && u.budget.left(now) > budgetMax/2
 }
 
 func (u *probed) wake() {
 	select {
-	case u.poke <- struct{}{}:
+	case u.wakeup <- struct{}{}:
 	default:
 	}
 }
 
-// samePath says whether queries go the same way as before.
+// samePath tells whether queries take the same path as before.
 func (st Status) samePath(other Status) bool {
 	return st.Index == other.Index && st.Works == other.Works && st.Address == other.Address &&
 		st.Gateway == other.Gateway && slices.Equal(st.DNS, other.DNS)

@@ -28,13 +28,12 @@ import (
 	"passerelle/netctl/netlab/labtest"
 )
 
-// These tests ask the real kernel, in a world of two machines: the box, and a lender's router at the end of a cable. They
-// run with -root.
+// These tests use the real kernel, with two machines: the box and a lender's router on a cable. They run with -root.
 
 // atMost bounds every wait.
 const atMost = 20 * time.Second
 
-// lenderLine is the box's side of a cable to a router that may answer names.
+// lenderLine is the box's side of a cable to a router that may answer DNS.
 type lenderLine struct {
 	t      *testing.T
 	box    *netlab.Host
@@ -66,7 +65,7 @@ func layLine(t *testing.T) *lenderLine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.r, err = OpenAt(ns, fstest.MapFS{"etc/resolv.conf": {Data: []byte("nameserver 192.168.1.1\n")}})
+	l.r, err = openAt(ns, fstest.MapFS{"etc/resolv.conf": {Data: []byte("nameserver 192.168.1.1\n")}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +77,7 @@ func layLine(t *testing.T) *lenderLine {
 	return l
 }
 
-// configure does what a DHCP client does, at both ends.
+// configure adds addresses and routes at both ends, as a DHCP client does.
 func (l *lenderLine) configure() {
 	l.t.Helper()
 	l.must(l.router.AddAddress("lan", netip.MustParsePrefix("192.168.1.1/24")))
@@ -122,7 +121,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(atMost); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited %v in vain for %s", atMost, what)
+			t.Fatalf("waited %v for %s", atMost, what)
 		}
 	}
 }
@@ -142,7 +141,7 @@ func TestReadFollowsTheKernel(t *testing.T) {
 
 	l.must(l.cable.Cut())
 	l.why("eth0 has no link")
-	l.must(l.cable.Mend())
+	l.must(l.cable.Restore())
 	l.why("")
 
 	l.must(l.box.SetUp("eth0", false)) // takes the routes along
@@ -207,12 +206,12 @@ func TestCountersAndNetworks(t *testing.T) {
 	}
 }
 
-// changes collects what Watch tells.
+// changes collects the reports of Watch.
 type changes struct {
 	mu    sync.Mutex
 	seen  Change
 	calls int
-	hold  chan struct{} // while it is open, the watcher is held up
+	hold  chan struct{} // while it is open, the watcher blocks
 }
 
 func (c *changes) wake(change Change) {
@@ -226,7 +225,7 @@ func (c *changes) wake(change Change) {
 	}
 }
 
-// take returns what was told since the last call.
+// take returns the reports since the last call.
 func (c *changes) take() Change {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -260,7 +259,7 @@ func (l *lenderLine) watch(own ...uint32) *changes {
 	return c
 }
 
-func TestWatchTellsWhatChanged(t *testing.T) {
+func TestWatchReportsChanges(t *testing.T) {
 	labtest.Root(t, "iptables")
 	l := layLine(t)
 	c := l.watch()
@@ -278,7 +277,7 @@ func TestWatchTellsWhatChanged(t *testing.T) {
 	}{
 		{"address", func() error { return l.box.AddAddress("eth0", netip.MustParsePrefix("192.168.2.7/24")) }, Links},
 		{"link", l.cable.Cut, Links},
-		{"mend", l.cable.Mend, Links},
+		{"mend", l.cable.Restore, Links},
 		{"route", func() error { return l.box.AddRoute(netip.MustParsePrefix("10.9.0.0/16"), gateway) }, Routes},
 		{"rule", func() error { return h.RuleAdd(rule) }, Rules},
 		{"qdisc", func() error { return h.QdiscAdd(qdisc) }, Shaping},
@@ -305,8 +304,8 @@ func TestWatchTellsWhatChanged(t *testing.T) {
 	}
 }
 
-// What is done through a port of the watcher's own is not told; what others do then is.
-func TestWatchLeavesOutItsOwn(t *testing.T) {
+// Changes through the watcher's own ports are not reported; those of other programs are.
+func TestWatchIgnoresOwnPorts(t *testing.T) {
 	l := layLine(t)
 	var socket *nl.NetlinkSocket
 	l.must(l.box.Do(func() (err error) {
@@ -342,7 +341,7 @@ func TestWatchLeavesOutItsOwn(t *testing.T) {
 	eventually(t, "the same by another", func() bool { return c.take()&Shaping != 0 })
 }
 
-// A flood that the socket has no room for is told as everything of its kind, and afterwards the watch goes on.
+// A flood that overflows the socket is reported as everything of its subscription, and the watch continues.
 func TestWatchSurvivesLostMessages(t *testing.T) {
 	l := layLine(t)
 	c := l.watch()
@@ -353,7 +352,7 @@ func TestWatchSurvivesLostMessages(t *testing.T) {
 	c.mu.Unlock()
 	release := sync.OnceFunc(func() { close(hold) })
 	defer release()
-	// The watcher takes the first message and is held up; the rest must overflow the socket (212,992 bytes by default).
+	// The watcher blocks at the first message; the rest must overflow the socket (212,992 bytes by default).
 	for i := range 3000 {
 		via := netip.AddrFrom4([4]byte{192, 168, 1, byte(1 + i%2)}) // the kernel doesn't tell of a route put in its own place
 		l.must(l.box.AddRoute(netip.MustParsePrefix("10.9.0.0/16"), via))
@@ -382,8 +381,7 @@ func TestWatchSurvivesLostMessages(t *testing.T) {
 	})
 }
 
-// street makes the router what is beyond the line: its name server knows the zones and the pages' hosts, and it serves the
-// pages.
+// street makes the router the internet: its name server has the zones and the pages' hosts, and it serves the pages.
 func (l *lenderLine) street() (known *netlab.Names, pages *router) {
 	l.t.Helper()
 	known = netlab.NewNames()
@@ -415,7 +413,7 @@ func (l *lenderLine) street() (known *netlab.Names, pages *router) {
 	return known, pages
 }
 
-// router is what a lender's router does.
+// router is the behaviour of a lender's router.
 type router struct {
 	code  atomic.Int32 // that every name is answered with; 0: it is answered well; less: it is not
 	asked atomic.Int32 // for pages
@@ -457,11 +455,11 @@ func (l *lenderLine) probe() *Prober {
 	return p
 }
 
-// health waits until what is known of the line is as wanted.
+// health waits for a health of the line.
 func (l *lenderLine) health(p *Prober, want string) Health {
 	l.t.Helper()
 	eventually(l.t, want, func() bool {
-		p.Kick("eth0") // the limit of one try a second holds all the same
+		p.ProbeNow("eth0") // the limit of one try a second holds all the same
 		return said(p.Health("eth0")) == want
 	})
 	return p.Health("eth0")
@@ -489,7 +487,7 @@ func TestProberOnARealLine(t *testing.T) {
 	}
 }
 
-// A lender's router that asks for a sign-in: it answers every name with its own address, and every page with its own.
+// A captive portal: it answers every name with its own address, and every page with its own.
 func TestPortalOnARealLine(t *testing.T) {
 	l := layLine(t)
 	known, beyond := l.street()
@@ -502,17 +500,17 @@ func TestPortalOnARealLine(t *testing.T) {
 	p := l.probe()
 	p.Set([]Candidate{l.line()}, testZones)
 	l.health(p, "the network behind eth0 asks for a sign-in first")
-	if n := known.Asked(testPages[1].Host); n == 0 {
+	if n := known.Queries(testPages[1].Host); n == 0 {
 		t.Error("one page was enough to call a line shut")
 	}
-	beforeTx, beforeRx := p.Spent("eth0")
+	beforeTx, beforeRx := p.ProbeTraffic("eth0")
 	resolve(webAddr)
 	l.health(p, "works")
 	if beyond.asked.Load() == 0 {
 		t.Error("the page was not asked for")
 	}
-	// What was counted is what crossed the cable, but for link headers and what closes connections.
-	tx, rx := p.Spent("eth0")
+	// The count equals the bytes on the cable, apart from link headers and the close of connections.
+	tx, rx := p.ProbeTraffic("eth0")
 	if sent, received := tx-beforeTx, rx-beforeRx; sent < 400 || sent > 4000 || received < 400 || received > 4000 {
 		t.Errorf("some questions and a page took %d bytes out and %d back", sent, received)
 	}
@@ -522,7 +520,7 @@ func TestPortalOnARealLine(t *testing.T) {
 	}
 }
 
-// A question leaves by its own uplink even where another one's default route is better, and by none if its own has gone.
+// A query leaves by its own uplink also if another default route has a better metric, and by none if its own is gone.
 func TestQueriesStayOnTheirUplink(t *testing.T) {
 	l := layLine(t)
 	known, _ := l.street()
@@ -555,8 +553,8 @@ func TestQueriesStayOnTheirUplink(t *testing.T) {
 	}
 }
 
-// TestLines: what somebody who sets the box up is shown, the machine's own way out first.
-func TestLines(t *testing.T) {
+// TestInterfaces checks the list of interfaces for a technician, the machine's default route first.
+func TestInterfaces(t *testing.T) {
 	l := layLine(t)
 	h := l.box.Netlink()
 	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0", TxQLen: -1}}
@@ -572,10 +570,10 @@ func TestLines(t *testing.T) {
 	l.must(l.box.AddAddress("hot", netip.MustParsePrefix("192.168.8.2/24")))
 	l.must(l.box.SetUp("hot", true))
 	l.must(l.box.SetUp("hotpeer", true))
-	lines := func() (names []string, all map[string]Line) {
-		list, err := l.r.Lines()
+	lines := func() (names []string, all map[string]Interface) {
+		list, err := l.r.Interfaces()
 		l.must(err)
-		all = map[string]Line{}
+		all = map[string]Interface{}
 		for _, line := range list {
 			names, all[line.Interface] = append(names, line.Interface), line
 		}
@@ -602,7 +600,7 @@ func TestLines(t *testing.T) {
 	}
 }
 
-// TestFlows: what residents and the box's name servers exchange is told by the line that it goes by, with its bytes.
+// TestFlows checks that flows of residents and the box's name servers are listed by uplink, with their bytes.
 func TestFlows(t *testing.T) {
 	labtest.Root(t, "iptables", "iptables-restore")
 	l := layLine(t)

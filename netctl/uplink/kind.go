@@ -4,22 +4,23 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/mdlayher/wifi"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
-// USB stands for the interface of whatever phone is plugged in: its own name and index change from plug to plug.
+// USB stands for the interface of the phone that is plugged in: its own name and index change each time.
 const USB = "usb"
 
-// kind is what an interface is, as far as its driver tells.
+// kind is what an interface is, according to its driver.
 type kind struct {
 	words string // for people
 	usb   usb
 }
 
-// usb says how likely an interface is a phone's.
+// usb says how likely an interface is a phone.
 type usb int
 
 const (
@@ -41,10 +42,10 @@ var usbKinds = map[string]kind{
 	"huawei_cdc_ncm": {"mobile modem on USB (Huawei)", maybePhone},
 }
 
-// cable is the kind of what takes one.
+// cable is the kind of a wired interface.
 const cable = "network cable"
 
-// kindOf says what a link is. What the kernel makes itself (bridges, tunnels, veths) is of no kind.
+// kindOf returns the kind of a link. Virtual interfaces (bridges, tunnels, veths) have none.
 func kindOf(link netlink.Link, driver string, isWiFi func(index int) bool) kind {
 	if k, ok := usbKinds[driver]; ok {
 		return k
@@ -58,14 +59,14 @@ func kindOf(link netlink.Link, driver string, isWiFi func(index int) bool) kind 
 	return kind{words: cable}
 }
 
-// identity is what an interface keeps its driver for. A driver is asked by name, which another interface may have by
-// then: so a new name is asked anew.
+// identity is the key of a cached kind. The driver is queried by name, which another interface may have by then, so a new
+// name is queried again.
 type identity struct {
 	index int
 	name  string
 }
 
-// kinds returns what each link is. It asks only of those that were not there before.
+// kinds returns the kind of each link. It queries only new links.
 func (r *Reader) kinds(links []netlink.Link) map[identity]kind {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -74,7 +75,7 @@ func (r *Reader) kinds(links []netlink.Link) map[identity]kind {
 		id := identity{link.Attrs().Index, link.Attrs().Name}
 		k, ok := r.known[id]
 		if !ok {
-			k = kindOf(link, r.driver(id.name), r.isWiFi)
+			k = kindOf(link, r.driver(id.name), isWiFi)
 		}
 		now[id] = k
 	}
@@ -82,31 +83,28 @@ func (r *Reader) kinds(links []netlink.Link) map[identity]kind {
 	return now
 }
 
-// askDriver returns the name of the interface's driver, as `ethtool -i` shows it; "" if it has none. The request needs
-// no privilege and works on a socket of any family (sock_do_ioctl in net/socket.c).
+// askDriver returns the name of the interface's driver, as `ethtool -i` prints it; "" if it has none. The request needs no
+// privilege and works on a socket of any family (sock_do_ioctl in net/socket.c).
 func (r *Reader) askDriver(name string) string {
-	info, err := unix.IoctlGetEthtoolDrvinfo(r.generic.Socket.GetFd(), name)
+	info, err := unix.IoctlGetEthtoolDrvinfo(r.netfilter.Socket.GetFd(), name)
 	if err != nil {
 		return ""
 	}
 	return unix.ByteSliceToString(info.Driver[:])
 }
 
-// isWiFi asks cfg80211 whether the interface is one of its own.
-func (r *Reader) isWiFi(index int) bool {
-	family, err := r.h.GenlFamilyGet(unix.NL80211_GENL_NAME)
+// isWiFi tells whether the interface is a radio's, in the calling thread's network namespace.
+func isWiFi(index int) bool {
+	c, err := wifi.New()
 	if err != nil {
 		return false // the kernel has no Wi-Fi
 	}
-	request := nl.NewNetlinkRequest(int(family.ID), 0)
-	request.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_GENERIC: r.generic}
-	request.AddData(&nl.Genlmsg{Command: unix.NL80211_CMD_GET_INTERFACE})
-	request.AddData(nl.NewRtAttr(unix.NL80211_ATTR_IFINDEX, nl.Uint32Attr(uint32(index))))
-	_, err = request.Execute(unix.NETLINK_GENERIC, 0)
-	return err == nil
+	defer c.Close()
+	all, err := c.Interfaces()
+	return err == nil && slices.ContainsFunc(all, func(i *wifi.Interface) bool { return i.Index == index })
 }
 
-// openSocket returns a netlink socket of the namespace for questions that the library has no words for.
+// openSocket returns a netlink socket of the namespace, for messages that the library does not build.
 func openSocket(ns netns.NsHandle, protocol int) (*nl.SocketHandle, error) {
 	socket, err := nl.GetNetlinkSocketAt(ns, netns.None(), protocol)
 	if err != nil {
@@ -119,8 +117,8 @@ func openSocket(ns netns.NsHandle, protocol int) (*nl.SocketHandle, error) {
 	return &nl.SocketHandle{Socket: socket}, nil
 }
 
-// phone finds the phone on USB among the links that are not named otherwise: one that works before one that doesn't, a
-// sure one before a likely one, and the one that was plugged in first.
+// phone finds the phone on USB among the links that are not named explicitly. It prefers one that works, then a certain one
+// to a likely one, then the one that was plugged in first.
 func (s snapshot) phone(kinds map[identity]kind, named []string) Status {
 	best := Status{Interface: USB, Why: "no phone is plugged in by USB"}
 	for _, link := range s.links {

@@ -15,36 +15,36 @@ import (
 	"passerelle/netctl/names"
 )
 
-// webBytes are read of an answer: of a portal's, the head alone may have 1 kB.
+// webBytes is how much is read of an answer: a portal's header alone may have 1 kB.
 const webBytes = 4 << 10
 
-// Page is a page of plain http that tells whether a sign-in page stands before the web.
+// Page is a page over plain HTTP for the detection of captive portals.
 type Page struct {
 	Host string // a name
 	Path string
-	Text string // what the page says, but for space around it; "": nothing, with status 204
+	Text string // the body without surrounding space; "": none, with status 204
 }
 
-// Pages are the well-known ones that a Prober asks for, each only if those before it haven't shown the web. They were
-// made for just this question, say a few bytes to everybody, and are kept up for every Firefox (its setting
-// network.connectivity-service.IPv4.url) and every GNOME desktop (uri in NetworkManager.conf(5), section connectivity):
-// two, because no line may be called shut for what became of one server, while the other answers.
+// Pages are the well-known pages that a Prober requests, each only if those before it did not answer right. They exist for
+// this purpose, have a few bytes, and are maintained for every Firefox (its setting
+// network.connectivity-service.IPv4.url) and every GNOME desktop (uri in NetworkManager.conf(5), section connectivity). There
+// are two, so that an outage of one server does not disable a line.
 var Pages = []Page{
 	{Host: "detectportal.firefox.com", Path: "/success.txt?ipv4", Text: "success"},
 	{Host: "nmcheck.gnome.org", Path: "/check_network_status.txt", Text: "NetworkManager is online"},
 }
 
-// sight is what the web looks like through an uplink, the best of several last.
-type sight int
+// checkResult is the result of a connectivity check, from worst to best.
+type checkResult int
 
 const (
-	unseen sight = iota // no answer that tells anything
-	portal              // another page came instead of the right one
-	open                // a page was what it should be
+	unseen checkResult = iota // no conclusive answer
+	portal                    // another page instead of the right one
+	open                      // the right page
 )
 
-// load asks an address for a page, through the device and nothing else, and tells whether a connection got through.
-func (p *Prober) load(ctx context.Context, device string, addr netip.Addr, page Page) (seen sight, tcp bool, used names.Traffic) {
+// load requests a page from an address through the device only, and tells whether a connection was established.
+func (p *Prober) load(ctx context.Context, device string, addr netip.Addr, page Page) (seen checkResult, tcp bool, used names.Traffic) {
 	conn, err := p.opt.Dial(ctx, "tcp4", device, netip.AddrPortFrom(addr, 80))
 	if err != nil {
 		return unseen, false, names.Traffic{Sent: unanswered}
@@ -53,21 +53,21 @@ func (p *Prober) load(ctx context.Context, device string, addr netip.Addr, page 
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	seen = page.judge(conn)
-	return seen, true, spentOn(conn)
+	return seen, true, tcpTraffic(conn)
 }
 
-// reach tells whether a connection gets through.
+// reach tells whether a connection is established.
 func (p *Prober) reach(ctx context.Context, device string, to netip.AddrPort) (tcp bool, used names.Traffic) {
 	conn, err := p.opt.Dial(ctx, "tcp4", device, to)
 	if err != nil {
 		return false, names.Traffic{Sent: unanswered}
 	}
 	defer conn.Close()
-	return true, spentOn(conn)
+	return true, tcpTraffic(conn)
 }
 
-// judge asks for the page and says what the answer means.
-func (page Page) judge(conn io.ReadWriter) sight {
+// judge requests the page and classifies the answer.
+func (page Page) judge(conn io.ReadWriter) checkResult {
 	request := "GET " + page.Path + " HTTP/1.1\r\nHost: " + page.Host +
 		"\r\nUser-Agent: passerelle\r\nConnection: close\r\n\r\n"
 	if _, err := io.WriteString(conn, request); err != nil {
@@ -88,25 +88,24 @@ func (page Page) judge(conn io.ReadWriter) sight {
 		case text == page.Text:
 			return open
 		case err != nil && strings.HasPrefix(page.Text, text):
-			return unseen // cut short
+			return unseen // truncated
 		}
 		return portal // a part of another page is enough
 	case code == http.StatusOK, code/100 == 3, code == http.StatusNetworkAuthenticationRequired: // RFC 6585, section 6
 		return portal
 	}
-	return unseen // a server in trouble, or a filter that forbids the page
+	return unseen // a server error, or a filter that blocks the page
 }
 
-// segment is the length of an empty TCP segment with the option of timestamps, IPv4 header included, in bytes. A connection
-// that nobody answers takes three of 60 in the time that is waited for it, by the kernel's count (tcp(7), tcp_syn_retries).
+// segment is the length of an empty TCP segment with timestamps, IPv4 header included, in bytes. A connection without an answer
+// sends three of 60 bytes within the timeout (tcp(7), tcp_syn_retries).
 const (
 	segment    = 20 + 20 + 12
 	unanswered = 3 * 60
 )
 
-// spentOn returns what a TCP connection has taken so far, in bytes, headers included, and the two segments each way that
-// close it.
-func spentOn(conn net.Conn) (t names.Traffic) {
+// tcpTraffic returns the bytes of a TCP connection so far, headers included, plus the two segments each way that close it.
+func tcpTraffic(conn net.Conn) (t names.Traffic) {
 	tcp, ok := conn.(*net.TCPConn)
 	if !ok {
 		return t

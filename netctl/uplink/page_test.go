@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// server answers one request with a text, and counts what is read of it.
+// server answers one request with a text, and counts the bytes read of it.
 type server struct {
 	request bytes.Buffer
 	answer  io.Reader
@@ -29,7 +29,7 @@ func TestPageJudge(t *testing.T) {
 	for name, c := range map[string]struct {
 		page   Page
 		answer string
-		want   sight
+		want   checkResult
 	}{
 		"the page":              {text, "HTTP/1.0 200 OK\r\nContent-Length: 8\r\n\r\nsuccess\n", open},
 		"its space is no one's": {text, "HTTP/1.1 200 OK\r\n\r\nsuccess\r\n", open},

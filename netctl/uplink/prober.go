@@ -17,7 +17,7 @@ import (
 	"passerelle/netctl/names"
 )
 
-// ProberOptions are what a Prober needs from outside.
+// ProberOptions are a Prober's dependencies.
 type ProberOptions struct {
 	Log *slog.Logger
 	// Wake is called, from any goroutine, whenever the health of a line has changed. Nil for none.
@@ -25,39 +25,39 @@ type ProberOptions struct {
 	// Dial returns a connected socket, of network "udp4" or "tcp4", that sends and receives through the interface only. Nil
 	// means DialDevice.
 	Dial func(ctx context.Context, network, device string, to netip.AddrPort) (net.Conn, error)
-	// Own is the box's own name server, that residents who are online ask. Not valid: there is none.
+	// Own is the box's own name server for authorized residents. Not valid: there is none.
 	Own netip.AddrPort
-	// OwnFailed is told that it gives no names, although the line does. Nil for none.
+	// OwnFailed is called when it does not answer, although the line's servers do. Nil for none.
 	OwnFailed func(why string)
-	// Flows lists the connections that residents and the box's name servers have through a line, by its address. Nil: their
-	// traffic is no evidence.
+	// Flows lists the connections of residents and the box's name servers through a line, by its address. Nil: traffic is not
+	// used as evidence.
 	Flows func(line netip.Addr) ([]Flow, error)
-	// Sent counts the packets that an interface has sent, by its number: while there are no more, Flows is not asked. It is
-	// needed with Flows.
+	// Sent returns the number of packets that an interface has sent, by index: while it does not change, Flows is not called.
+	// It is required with Flows.
 	Sent func(index int) (uint64, error)
-	// Pages tell a sign-in page from the web. Nil means the package's Pages.
+	// Pages are for the detection of captive portals. Nil means the package's Pages.
 	Pages []Page
 }
 
-// Prober finds out whether lines work; health.go has the law.
+// Prober probes whether lines work; health.go has the rules.
 type Prober struct {
 	opt  ProberOptions
 	ask  func(ctx context.Context, device string, server netip.Addr, name string) reply // replaced by tests
-	page func(ctx context.Context, device string, addr netip.Addr, page Page) (sight, bool, names.Traffic)
+	page func(ctx context.Context, device string, addr netip.Addr, page Page) (checkResult, bool, names.Traffic)
 	open func(ctx context.Context, device string, to netip.AddrPort) (bool, names.Traffic)
 
-	background sync.WaitGroup // questions that may outlast the try that they belong to
+	background sync.WaitGroup // queries that may outlast their probe
 
 	mu      sync.Mutex // guards what follows
 	uplinks map[string]*probed
-	spent   map[string]names.Traffic
+	traffic map[string]names.Traffic
 	zones   []Zone
-	asked   map[string]time.Time // when a zone was last asked, by its name
+	asked   map[string]time.Time // when a zone was last queried, by name
 	adopt   func(*probed)        // starts a goroutine that probes the uplink; nil until Run
 	stopped bool
 }
 
-// NewProber returns a prober that has nothing to probe yet.
+// NewProber returns a prober without uplinks.
 func NewProber(opt ProberOptions) *Prober {
 	if opt.Wake == nil {
 		opt.Wake = func() {}
@@ -72,7 +72,7 @@ func NewProber(opt ProberOptions) *Prober {
 		opt.Pages = Pages
 	}
 	p := &Prober{
-		opt: opt, uplinks: map[string]*probed{}, spent: map[string]names.Traffic{},
+		opt: opt, uplinks: map[string]*probed{}, traffic: map[string]names.Traffic{},
 		asked: map[string]time.Time{},
 	}
 	p.ask, p.page, p.open = p.query, p.load, p.reach
@@ -82,10 +82,10 @@ func NewProber(opt ProberOptions) *Prober {
 // String names the task in the daemon's log.
 func (p *Prober) String() string { return "uplink prober" }
 
-// Set makes list all the lines that are probed, as Reader.Read returned them; DNS are the servers that residents' names
-// go to. Names are asked for in zones, of which there must be one at least. A line that doesn't work by its
-// Status, or has no server, is not asked. One that has changed (index, address, gateway, servers) is asked again at once,
-// and works until that has failed. An unchanged list does nothing.
+// Set sets the lines to probe, as Reader.Read returned them, with the servers that residents' queries go to as DNS. Probes
+// query names in zones, of which there must be at least one. A line that does not work by its Status, or has no server, is not
+// probed. One that has changed (index, address, gateway, servers) is probed again at once, and counts as working until that
+// fails. An unchanged list does nothing.
 func (p *Prober) Set(list []Candidate, zones []Zone) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -98,7 +98,7 @@ func (p *Prober) Set(list []Candidate, zones []Zone) {
 		listed[line.Interface] = true
 		u := p.uplinks[line.Interface]
 		if u == nil {
-			u = &probed{line: line, poke: make(chan struct{}, 1)}
+			u = &probed{line: line, wakeup: make(chan struct{}, 1)}
 			u.reset()
 			p.uplinks[line.Interface] = u
 			if p.adopt != nil {
@@ -106,7 +106,7 @@ func (p *Prober) Set(list []Candidate, zones []Zone) {
 			}
 			continue
 		}
-		changed, busier := !u.line.samePath(line.Status), line.Busy && !u.line.Busy
+		changed, busier := !u.line.samePath(line.Status), line.InUse && !u.line.InUse
 		u.line = line
 		if changed {
 			u.reset()
@@ -124,17 +124,17 @@ func (p *Prober) Set(list []Candidate, zones []Zone) {
 	}
 }
 
-// Kick has an uplink asked now instead of when its time comes.
-func (p *Prober) Kick(name string) {
+// ProbeNow probes an uplink now instead of at its next time.
+func (p *Prober) ProbeNow(name string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if u := p.uplinks[name]; u != nil {
-		u.kicked = true
+		u.probeNow = true
 		u.wake()
 	}
 }
 
-// Health returns what is known of a line; of one that isn't in the list, nothing.
+// Health returns a line's health, the zero value for a line that is not in the list.
 func (p *Prober) Health(name string) Health {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -147,19 +147,18 @@ func (p *Prober) Health(name string) Health {
 	case !u.line.Works:
 		h.Known, h.Works, h.Why = true, false, u.line.Why
 	case len(u.line.DNS) == 0:
-		h.Known, h.Works, h.Why = true, false, u.line.Status.nobodyToAsk()
+		h.Known, h.Works, h.Why = true, false, u.line.Status.noResolver()
 	case !h.Known:
 		h.Works = true
 	}
 	return h
 }
 
-// Spent returns what questions and pages through an interface, and the answers, have taken so far: bytes, IP headers
-// included, since the prober was made.
-func (p *Prober) Spent(name string) (sent, received uint64) {
+// ProbeTraffic returns the traffic of all probes through an interface: bytes, IP headers included, since the prober was made.
+func (p *Prober) ProbeTraffic(name string) (sent, received uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	t := p.spent[name]
+	t := p.traffic[name]
 	return t.Sent, t.Received
 }
 
@@ -182,21 +181,21 @@ func (p *Prober) Run(ctx context.Context) error {
 	}
 	<-ctx.Done()
 	p.mu.Lock()
-	p.stopped = true // no uplink is adopted from here on
+	p.stopped = true // no uplink is added from here on
 	p.mu.Unlock()
 	err := g.Wait()
 	p.background.Wait()
 	return err
 }
 
-// probe asks one uplink again and again until it is gone or ctx ends.
+// probe probes one uplink until it is removed or ctx ends.
 func (p *Prober) probe(ctx context.Context, u *probed) {
 	for {
 		p.mu.Lock()
 		now := time.Now()
-		pause, wanted := u.due(now, p.zonesRest())
-		var r round
-		if wanted && pause == 0 { // the zone is taken before another line looks for one
+		pause, wanted := u.due(now, p.nextZoneAt())
+		var r probeRun
+		if wanted && pause == 0 { // reserve the zone before another line chooses one
 			r = p.begin(u, now)
 		}
 		p.mu.Unlock()
@@ -204,7 +203,7 @@ func (p *Prober) probe(ctx context.Context, u *probed) {
 			return
 		}
 		if pause == 0 {
-			p.round(ctx, u, r)
+			p.run(ctx, u, r)
 			continue
 		}
 		var timer <-chan time.Time
@@ -213,74 +212,74 @@ func (p *Prober) probe(ctx context.Context, u *probed) {
 		}
 		select {
 		case <-ctx.Done():
-		case <-u.poke:
-		case <-timer: // but much may have changed meanwhile
+		case <-u.wakeup:
+		case <-timer: // the state may have changed in the meantime
 		}
 	}
 }
 
-// round is a try with what it is about.
-type round struct {
+// probeRun is one probe.
+type probeRun struct {
 	job
-	number int // of the uplink's
+	number int // generation of the uplink
 	cause  cause
 }
 
-// begin says what the next try is to find out. p.mu is held.
-func (p *Prober) begin(u *probed, now time.Time) round {
-	r := round{number: u.round}
+// begin returns the next probe. p.mu is held.
+func (p *Prober) begin(u *probed, now time.Time) probeRun {
+	r := probeRun{number: u.generation}
 	if u.affords(now) {
 		r.cause = u.cause
 	}
 	r.job = job{
-		device: u.line.Interface, servers: u.line.DNS, first: u.line.DNS, zones: p.nextZones(u, now), hurry: r.cause == strong,
-		own:  u.line.Busy && p.opt.Own.IsValid(),
-		soon: u.soon(), patience: max(patience, u.soon()+patience-soon),
+		device: u.line.Interface, servers: u.line.DNS, first: u.line.DNS, zones: p.nextZones(u, now), urgent: r.cause == strong,
+		own:          u.line.InUse && p.opt.Own.IsValid(),
+		promptWithin: u.slowAfter(), giveUpAfter: max(doubtLimit, u.slowAfter()+doubtLimit-slowAfter),
 	}
 	one := u.line.DNS[:1]
-	if slices.Contains(u.line.DNS, u.likes) {
-		one = []netip.Addr{u.likes}
+	if slices.Contains(u.line.DNS, u.preferred) {
+		one = []netip.Addr{u.preferred}
 	}
 	switch {
 	case !u.dead.IsZero():
 		r.brief = true
-		if r.wanted = u.tries%pagesAmong == 0; u.paged {
+		if r.wantPage = u.tries%pagesAmong == 0; u.paged {
 			r.first = one
 		}
 	case !u.doubt.IsZero() || !u.health.Known:
-		r.wanted = true
+		r.wantPage = true
 	default:
 		if r.first = one; r.own {
 			r.first = nil
 		}
-		r.wanted = !now.Before(u.pageDue()) || r.cause != noCause && !now.Before(u.looked.Add(causePages))
-		r.reach = r.cause == strong
+		r.wantPage = !now.Before(u.pageDue()) || r.cause != noCause && !now.Before(u.checkedAt.Add(causePages))
+		r.wantTCP = r.cause == strong
 	}
-	u.kicked, u.cause = false, noCause
+	u.probeNow, u.cause = false, noCause
 	return r
 }
 
-// round makes one try and notes what came of it.
-func (p *Prober) round(ctx context.Context, u *probed, r round) {
+// run makes one probe and records its outcome.
+func (p *Prober) run(ctx context.Context, u *probed, r probeRun) {
 	o := p.try(ctx, r.job, func(took time.Duration) { p.late(u, r.number, took) })
 
 	p.mu.Lock()
 	if r.cause != noCause {
-		u.purse.left(o.ended)
-		u.purse.bytes -= float64(o.used.Sent + o.used.Received)
+		u.budget.left(o.ended)
+		u.budget.bytes -= float64(o.used.Sent + o.used.Received)
 	}
 	changed, failed := false, false
-	if u.round == r.number && ctx.Err() == nil {
+	if u.generation == r.number && ctx.Err() == nil {
 		if o.by.IsValid() {
-			u.likes = o.by
+			u.preferred = o.by
 		}
-		if o.own == good {
-			u.mute = 0
-		} else if r.own && len(r.first) == 0 && o.names == good { // else it may not have been waited for
-			u.mute++
+		if o.ownServer == good {
+			u.silent = 0
+		} else if r.own && len(r.first) == 0 && o.names == good { // else the probe may not have waited for it
+			u.silent++
 		}
-		if failed = u.mute >= muteBefore; failed {
-			u.mute = 0
+		if failed = u.silent >= maxSilent; failed {
+			u.silent = 0
 		}
 		changed = u.judge(o)
 	}
@@ -295,22 +294,22 @@ func (p *Prober) round(ctx context.Context, u *probed, r round) {
 	}
 }
 
-// late takes note of a good answer that came when its try was over: the next waits as long.
+// late records a good answer that came after its probe: the next probe waits longer.
 func (p *Prober) late(u *probed, number int, took time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if u.round == number && (took > u.took || u.filtered) {
-		u.took, u.kicked, u.filtered = max(took, u.took), true, false
+	if u.generation == number && (took > u.took || u.filtered) {
+		u.took, u.probeNow, u.filtered = max(took, u.took), true, false
 		u.wake()
 	}
 }
 
-// nextZones returns the zones in the order in which they are asked for a line, the one first that was asked longest ago, and
-// takes that one. p.mu is held.
+// nextZones returns the zones in the order to query them for a line, the least recently queried first, and marks that one as
+// queried. p.mu is held.
 func (p *Prober) nextZones(u *probed, now time.Time) []Zone {
 	zones := slices.Clone(p.zones)
 	slices.SortStableFunc(zones, func(a, b Zone) int {
-		if x, y := u.aside[a.Name].After(now), u.aside[b.Name].After(now); x != y {
+		if x, y := u.suspended[a.Name].After(now), u.suspended[b.Name].After(now); x != y {
 			if x {
 				return 1
 			}
@@ -322,25 +321,25 @@ func (p *Prober) nextZones(u *probed, now time.Time) []Zone {
 	return zones
 }
 
-// zonesRest returns from when on a zone may be asked while all is well. p.mu is held.
-func (p *Prober) zonesRest() (at time.Time) {
+// nextZoneAt returns from when a zone may be queried while lines work. p.mu is held.
+func (p *Prober) nextZoneAt() (at time.Time) {
 	for i, z := range p.zones {
-		if rest := p.asked[z.Name].Add(zoneRest); i == 0 || rest.Before(at) {
+		if rest := p.asked[z.Name].Add(zoneInterval); i == 0 || rest.Before(at) {
 			at = rest
 		}
 	}
 	return at
 }
 
-// pay notes what was spent on an interface.
-func (p *Prober) pay(name string, used names.Traffic) {
+// account adds probe traffic to an interface.
+func (p *Prober) account(name string, used names.Traffic) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	used.Add(p.spent[name])
-	p.spent[name] = used
+	used.Add(p.traffic[name])
+	p.traffic[name] = used
 }
 
-// query asks a server through the device and nothing else, or the box's own if it has no address.
+// query queries a server through the device only, or the box's own server if it has no address.
 func (p *Prober) query(ctx context.Context, device string, server netip.Addr, name string) (r reply) {
 	to := netip.AddrPortFrom(server, 53)
 	dial := p.opt.Dial
@@ -357,14 +356,14 @@ func (p *Prober) query(ctx context.Context, device string, server netip.Addr, na
 	return r
 }
 
-// dialOwn dials an address of the box's own, which no device leads to.
+// dialOwn dials one of the box's own addresses, which is not bound to a device.
 func dialOwn(ctx context.Context, network, _ string, to netip.AddrPort) (net.Conn, error) {
 	var d net.Dialer
 	return d.DialContext(ctx, network, to.String())
 }
 
 // DialDevice returns a connected socket, of network "udp4" or "tcp4", that sends and receives through the device only
-// (SO_BINDTODEVICE). The kernel then takes the device's own default route, whatever the metrics of others.
+// (SO_BINDTODEVICE). The kernel then uses the device's own default route, independent of metrics.
 func DialDevice(ctx context.Context, network, device string, to netip.AddrPort) (net.Conn, error) {
 	dialer := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
 		var failed error

@@ -37,7 +37,7 @@ func lent(name string, dns ...netip.Addr) Candidate {
 	}}
 }
 
-// habit is what a name server does.
+// habit is the behaviour of a name server.
 type habit struct {
 	mode string
 	slow time.Duration
@@ -61,7 +61,7 @@ var codes = map[string]dnsmessage.RCode{
 	"REFUSED": dnsmessage.RCodeRefused, "NXDOMAIN": dnsmessage.RCodeNameError, "SERVFAIL": dnsmessage.RCodeServerFailure,
 }
 
-// street is a prober in a synctest bubble with all that is beyond its lines.
+// street is a prober in a synctest bubble with the internet behind its lines.
 type street struct {
 	t     *testing.T
 	p     *Prober
@@ -80,7 +80,7 @@ type street struct {
 	failed  []string
 	quiet   bool // the line sends nothing
 	sent    uint64
-	listed  int // times that flows were asked for
+	listed  int // how often flows were listed
 }
 
 func onStreet(t *testing.T, f func(t *testing.T, s *street)) {
@@ -111,7 +111,7 @@ func onStreet(t *testing.T, f func(t *testing.T, s *street)) {
 
 func (s *street) set(lines ...Candidate) { s.p.Set(lines, testZones) }
 
-// change makes the servers, the box's own among them, and the web behave otherwise.
+// change changes the behaviour of the servers, the box's own included, and of the web.
 func (s *street) change(web string, servers map[netip.Addr]habit) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -174,7 +174,7 @@ func (s *street) ask(ctx context.Context, device string, server netip.Addr, name
 	return r
 }
 
-func (s *street) load(ctx context.Context, _ string, _ netip.Addr, _ Page) (sight, bool, names.Traffic) {
+func (s *street) load(ctx context.Context, _ string, _ netip.Addr, _ Page) (checkResult, bool, names.Traffic) {
 	s.mu.Lock()
 	web := s.web
 	s.loads = append(s.loads, time.Since(s.begin))
@@ -203,8 +203,8 @@ func (s *street) reach(ctx context.Context, _ string, _ netip.AddrPort) (bool, n
 	return true, names.Traffic{Sent: 300, Received: 200}
 }
 
-// traffic is what a resident's browser leaves behind who tries one page after the other.
-// packets says that the line goes on sending, unless it is quiet.
+// traffic is the flows of a resident's browser that requests one page after the other.
+// packets counts the packets sent, which increase unless the line is quiet.
 func (s *street) packets(int) (uint64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -214,11 +214,11 @@ func (s *street) packets(int) (uint64, error) {
 	return s.sent, nil
 }
 
-// TestQuietLine: the kernel is not asked for connections again and again while a line sends nothing.
+// TestQuietLine checks that flows are not listed again while a line sends nothing.
 func TestQuietLine(t *testing.T) {
 	onStreet(t, func(t *testing.T, s *street) {
 		line := lent("eth0", gateway)
-		line.Busy = true
+		line.InUse = true
 		s.set(line)
 		time.Sleep(time.Minute)
 		s.mu.Lock()
@@ -288,7 +288,7 @@ func said(h Health) string {
 	return h.Why
 }
 
-// until waits for a health and returns how long that took.
+// until waits for a health and returns the time it took.
 func (s *street) until(name, want string, most time.Duration) time.Duration {
 	s.t.Helper()
 	began := time.Now()
@@ -305,7 +305,7 @@ func (s *street) until(name, want string, most time.Duration) time.Duration {
 	}
 }
 
-// questions returns what was asked since the last call.
+// questions returns the queries since the last call.
 func (s *street) questions() []string {
 	synctest.Wait()
 	s.mu.Lock()
@@ -315,8 +315,8 @@ func (s *street) questions() []string {
 	return asked
 }
 
-// TestSituations is the law as a table: a line that was well, on which a resident then tries one page after the other,
-// comes into a situation and out of it again.
+// TestSituations is the rules as a table: on a line that works a resident requests one page after the other, while a situation
+// begins and ends.
 func TestSituations(t *testing.T) {
 	const noPage = "eth0 answers names, but no connection gets through"
 	for _, c := range []struct {
@@ -346,7 +346,7 @@ func TestSituations(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			onStreet(t, func(t *testing.T, s *street) {
 				line := lent("eth0", gateway)
-				line.Busy = true
+				line.InUse = true
 				s.tries = true
 				s.set(line)
 				s.until("eth0", "works", 0)
@@ -366,16 +366,16 @@ func TestSituations(t *testing.T) {
 	}
 }
 
-// TestIdleLineIsFoundOut: without residents too, within the period of its questions or of its pages.
-func TestIdleLineIsFoundOut(t *testing.T) {
+// TestIdleLineFails checks that a failure is found without residents too, within the interval of queries or pages.
+func TestIdleLineFails(t *testing.T) {
 	for name, c := range map[string]struct {
 		web, mode, want string
 		within          time.Duration
 	}{
-		"no answer":      {dropped, mute, "eth0's gateway does not answer names", idleNames + patience},
-		"REFUSED":        {fine, "REFUSED", "eth0 gives no names: 192.168.1.1 refuses every name", idleNames + 2*patience},
+		"no answer":      {dropped, mute, "eth0's gateway does not answer names", idleNames + doubtLimit},
+		"REFUSED":        {fine, "REFUSED", "eth0 gives no names: 192.168.1.1 refuses every name", idleNames + 2*doubtLimit},
 		"a sign-in page": {shut, fine, "the network behind eth0 asks for a sign-in first", pages},
-		"no TCP":         {dropped, fine, "eth0 answers names, but no connection gets through", pages + 2*patience},
+		"no TCP":         {dropped, fine, "eth0 answers names, but no connection gets through", pages + 2*doubtLimit},
 	} {
 		t.Run(name, func(t *testing.T) {
 			onStreet(t, func(t *testing.T, s *street) {
@@ -388,13 +388,12 @@ func TestIdleLineIsFoundOut(t *testing.T) {
 	}
 }
 
-// TestBackAfterAMoment: a line that was dead for a short time is known to work again soon, and only when both names and pages
-// come.
-func TestBackAfterAMoment(t *testing.T) {
+// TestShortOutage checks that a line works again soon after a short outage, and only when both DNS and pages work.
+func TestShortOutage(t *testing.T) {
 	onStreet(t, func(t *testing.T, s *street) {
 		s.change(dropped, all(habit{mode: mute}))
 		s.set(lent("eth0", gateway))
-		s.until("eth0", "eth0's gateway does not answer names", patience)
+		s.until("eth0", "eth0's gateway does not answer names", doubtLimit)
 		time.Sleep(20 * time.Second)
 		s.change(dropped, all(habit{mode: fine}))
 		s.until("eth0", "eth0 answers names, but no connection gets through", 20*time.Second)
@@ -404,11 +403,11 @@ func TestBackAfterAMoment(t *testing.T) {
 	})
 }
 
-// TestAllIsWell: zones take turns, none is asked more than once a minute, and the pages are not asked for between.
+// TestAllIsWell checks that zones take turns, that none is queried more than once a minute, and that no page is requested between.
 func TestAllIsWell(t *testing.T) {
 	onStreet(t, func(t *testing.T, s *street) {
 		line := lent("eth0", gateway)
-		line.Busy = true
+		line.InUse = true
 		s.set(line)
 		time.Sleep(3*time.Minute + time.Second)
 		want := []string{
@@ -424,7 +423,7 @@ func TestAllIsWell(t *testing.T) {
 		if len(got) != len(want) {
 			t.Errorf("asked: %q", got)
 		}
-		// Nobody is online any more, and there are other lines.
+		// No resident is online any more, and there are other lines.
 		var lines []Candidate
 		for i := range 6 {
 			lines = append(lines, lent(fmt.Sprint("eth", i), gateway))
@@ -461,7 +460,7 @@ func TestAllIsWell(t *testing.T) {
 	})
 }
 
-// TestOneZoneFails: its operator's trouble is no line's, and it is left out for a while.
+// TestOneZoneFails checks that an outage of one zone is not a failure of a line, and that the zone is suspended.
 func TestOneZoneFails(t *testing.T) {
 	onStreet(t, func(t *testing.T, s *street) {
 		ask := s.p.ask
@@ -482,7 +481,7 @@ func TestOneZoneFails(t *testing.T) {
 	})
 }
 
-// TestServers: of a line's servers the one that answered last is asked alone, until it does not.
+// TestServers checks that only the server that answered last is queried, until it does not answer.
 func TestServers(t *testing.T) {
 	onStreet(t, func(t *testing.T, s *street) {
 		s.change(fine, map[netip.Addr]habit{gateway: {mode: mute}, second: {mode: fine}})
@@ -495,7 +494,7 @@ func TestServers(t *testing.T) {
 			t.Errorf("asked: %q", got)
 		}
 		s.change(fine, map[netip.Addr]habit{gateway: {mode: "REFUSED"}, second: {mode: mute}})
-		s.until("eth0", "eth0 gives no names: 192.168.1.1 refuses every name, 192.0.2.53 does not answer", idleNames+2*patience)
+		s.until("eth0", "eth0 gives no names: 192.168.1.1 refuses every name, 192.0.2.53 does not answer", idleNames+2*doubtLimit)
 		s.change(fine, map[netip.Addr]habit{gateway: {mode: mute}})
 		s.until("eth0", "eth0 has a link and a route, but no answer from 192.168.1.1, 192.0.2.53", time.Minute)
 		s.change(fine, map[netip.Addr]habit{gateway: {mode: fine}})
@@ -503,11 +502,11 @@ func TestServers(t *testing.T) {
 	})
 }
 
-// TestOwnNameServerAlone: where the line's servers answer and the box's own does not, that is no fault of the line.
-func TestOwnNameServerAlone(t *testing.T) {
+// TestOwnNameServerFails checks that a failure of the box's own name server alone is not a failure of the line.
+func TestOwnNameServerFails(t *testing.T) {
 	onStreet(t, func(t *testing.T, s *street) {
 		line := lent("eth0", gateway)
-		line.Busy = true
+		line.InUse = true
 		s.set(line)
 		time.Sleep(time.Minute / 2)
 		s.change(fine, map[netip.Addr]habit{{}: {mode: "REFUSED"}})
@@ -519,7 +518,7 @@ func TestOwnNameServerAlone(t *testing.T) {
 	})
 }
 
-func TestNobodyToAsk(t *testing.T) {
+func TestNoResolver(t *testing.T) {
 	onStreet(t, func(t *testing.T, s *street) {
 		line := lent("eth0")
 		s.set(line)
@@ -537,7 +536,7 @@ func TestNobodyToAsk(t *testing.T) {
 	})
 }
 
-func TestChangedUplinkIsAskedAnew(t *testing.T) {
+func TestChangedUplinkIsProbedAgain(t *testing.T) {
 	onStreet(t, func(t *testing.T, s *street) {
 		line := lent("eth0", gateway)
 		s.change(dropped, all(habit{mode: mute}))
@@ -561,7 +560,7 @@ func TestChangedUplinkIsAskedAnew(t *testing.T) {
 		s.set(line)
 		s.until("eth0", "works", 0)
 
-		// Counters change all the time; that is no change of the way.
+		// Changed counters are not a change of the path.
 		s.questions()
 		line.RxBytes = 1000
 		s.set(line)
@@ -569,17 +568,17 @@ func TestChangedUplinkIsAskedAnew(t *testing.T) {
 			t.Errorf("asked: %q", got)
 		}
 
-		// Off the list, it is forgotten, but not what was spent on it.
-		sent, _ := s.p.Spent("eth0")
+		// A removed uplink loses its health, but not its probe traffic.
+		sent, _ := s.p.ProbeTraffic("eth0")
 		s.set()
 		s.health("eth0", "unknown")
-		if again, _ := s.p.Spent("eth0"); again < sent || sent == 0 {
+		if again, _ := s.p.ProbeTraffic("eth0"); again < sent || sent == 0 {
 			t.Errorf("spent %d, then %d bytes", sent, again)
 		}
 	})
 }
 
-// An answer that comes in after the uplink has changed says nothing about the new one.
+// An answer after a change of the uplink does not count for the new one.
 func TestResultOfAnotherUplink(t *testing.T) {
 	onStreet(t, func(t *testing.T, s *street) {
 		s.change(dropped, all(habit{mode: mute}))
@@ -593,14 +592,14 @@ func TestResultOfAnotherUplink(t *testing.T) {
 	})
 }
 
-func TestKick(t *testing.T) {
+func TestProbeNow(t *testing.T) {
 	onStreet(t, func(t *testing.T, s *street) {
 		s.set(lent("eth0", gateway))
 		time.Sleep(5 * time.Second)
 		s.questions()
-		s.p.Kick("nobody")
+		s.p.ProbeNow("nobody")
 		for range 100 { // however often it is kicked, it asks once a second at most
-			s.p.Kick("eth0")
+			s.p.ProbeNow("eth0")
 			time.Sleep(20 * time.Millisecond)
 		}
 		if got := s.questions(); len(got) < 2 || len(got) > 3 {
@@ -609,8 +608,8 @@ func TestKick(t *testing.T) {
 	})
 }
 
-// TestSpentInADay: health costs what its comment says, whatever happens.
-func TestSpentInADay(t *testing.T) {
+// TestTrafficOfADay checks the cost that the comment in health.go states, in every situation.
+func TestTrafficOfADay(t *testing.T) {
 	for name, c := range map[string]struct {
 		web   string
 		mode  string
@@ -625,7 +624,7 @@ func TestSpentInADay(t *testing.T) {
 		"idle, no TCP":                       {dropped, fine, false, false, 300e3},
 		"idle, a filter of zones":            {fine, filtered, false, false, 1e6},
 		"residents":                          {fine, fine, true, false, 1e6},
-		"residents who try in vain":          {fine, fine, true, true, 1e6},
+		"residents without success":          {fine, fine, true, true, 1e6},
 		"residents where all TCP is dropped": {dropped, fine, true, true, 1e6},
 		"residents behind a filter of zones": {fine, filtered, true, true, 1e6},
 	} {
@@ -634,7 +633,7 @@ func TestSpentInADay(t *testing.T) {
 				h := habit{mode: c.mode}
 				s.change(c.web, map[netip.Addr]habit{{}: h, gateway: h, second: h})
 				line := lent("eth0", gateway, second)
-				line.Busy = c.busy
+				line.InUse = c.busy
 				s.set(line)
 				for range 24 * 60 {
 					time.Sleep(time.Minute)
@@ -642,7 +641,7 @@ func TestSpentInADay(t *testing.T) {
 					s.flows, s.asked, s.tries = nil, nil, c.tries
 					s.mu.Unlock()
 				}
-				sent, received := s.p.Spent("eth0")
+				sent, received := s.p.ProbeTraffic("eth0")
 				t.Logf("%d bytes a day", sent+received)
 				if sent+received > c.most || sent == 0 {
 					t.Errorf("%d bytes a day, want %d at most", sent+received, c.most)

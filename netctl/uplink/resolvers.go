@@ -1,7 +1,6 @@
 package uplink
 
 import (
-	"bufio"
 	"bytes"
 	"fmt"
 	"io"
@@ -12,27 +11,26 @@ import (
 )
 
 const (
-	maxResolvers = 4         // glibc uses three; more are not worth asking
-	maxFileSize  = 64 * 1024 // none of these files comes near
+	maxResolvers = 4         // glibc uses three
+	maxFileSize  = 64 * 1024 // all of these files are much smaller
 )
 
-// resolvers returns the resolvers of the interface with that number: those that the machine's network daemon keeps for
-// it, else those of the whole machine. None of the files is a stable interface, so each is only a try, but what they say
-// is all there is short of D-Bus. Where none can be asked, others are those that stand there
-// instead.
+// resolvers returns the resolvers of the interface with that index: those that the machine's network daemon has for it, else
+// those of the whole machine. None of the files is a stable interface, but the only alternative is D-Bus. If no resolver can
+// be queried through the interface, others are the ones found.
 func resolvers(root fs.FS, index int) (list []netip.Addr, others []string) {
 	for _, source := range []struct {
 		path  string
 		parse func([]byte) []string
 	}{
-		// systemd-networkd: what it hands on for the link (static servers and UseDNS= considered), then the bare lease.
+		// systemd-networkd: the link's servers (with static ones and UseDNS=), then the lease's.
 		{fmt.Sprintf("run/systemd/netif/links/%d", index), keyed("", "DNS")},
 		{fmt.Sprintf("run/systemd/netif/leases/%d", index), keyed("", "DNS")},
-		// systemd-resolved, told by somebody else (NetworkManager, resolvectl).
+		// systemd-resolved, configured by another program (NetworkManager, resolvectl).
 		{fmt.Sprintf("run/systemd/resolve/netif/%d", index), keyed("", "SERVERS")},
 		// NetworkManager, the lease's options.
 		{fmt.Sprintf("run/NetworkManager/devices/%d", index), keyed("dhcp4", "domain_name_servers")},
-		// The whole machine; behind a local forwarder, its own upstreams.
+		// The whole machine; behind a local forwarder, its upstreams.
 		{"etc/resolv.conf", parseResolvConf},
 		{"run/systemd/resolve/resolv.conf", parseResolvConf},
 		{"run/NetworkManager/no-stub-resolv.conf", parseResolvConf},
@@ -50,8 +48,8 @@ func resolvers(root fs.FS, index int) (list []netip.Addr, others []string) {
 	return nil, others
 }
 
-// nobodyToAsk says that the uplink has no resolver that can be asked.
-func (st Status) nobodyToAsk() string {
+// noResolver says that the uplink has no resolver that can be queried.
+func (st Status) noResolver() string {
 	if len(st.NotDNS) == 0 {
 		return st.Interface + " has no name server: write one as dns of the donation"
 	}
@@ -59,7 +57,7 @@ func (st Status) nobodyToAsk() string {
 		st.Interface, strings.Join(st.NotDNS, ", "))
 }
 
-// readSmall returns the file's beginning, nothing of one that can't be read.
+// readSmall returns the file's first bytes, nil if it can't be read.
 func readSmall(root fs.FS, path string) []byte {
 	f, err := root.Open(path)
 	if err != nil {
@@ -73,8 +71,8 @@ func readSmall(root fs.FS, path string) []byte {
 	return data
 }
 
-// keyed returns a parser of files made of [section]s and key=value lines, for the words in one value. Section "" is
-// what stands before the first heading.
+// keyed returns a parser of files with [section]s and key=value lines, for the words of one value. Section "" is the part
+// before the first heading.
 func keyed(section, key string) func([]byte) []string {
 	return func(data []byte) []string {
 		in := ""
@@ -104,11 +102,11 @@ func parseResolvConf(data []byte) (words []string) {
 	return words
 }
 
-// lines yields the lines without surrounding space, empty ones and comments.
+// lines yields the lines without surrounding space. It skips empty lines and comments.
 func lines(data []byte) func(yield func(string) bool) {
 	return func(yield func(string) bool) {
-		for s := bufio.NewScanner(bytes.NewReader(data)); s.Scan(); {
-			line := strings.TrimSpace(s.Text())
+		for line := range bytes.Lines(data) {
+			line := string(bytes.TrimSpace(line))
 			if line == "" || line[0] == '#' || line[0] == ';' {
 				continue
 			}
@@ -119,7 +117,7 @@ func lines(data []byte) func(yield func(string) bool) {
 	}
 }
 
-// addresses keeps what is a resolver that can be asked through an uplink: IPv4, on port 53, not this machine itself.
+// addresses returns the resolvers that can be queried through an uplink: IPv4, on port 53, not this machine itself.
 func addresses(words []string) []netip.Addr {
 	var list []netip.Addr
 	for _, word := range words {

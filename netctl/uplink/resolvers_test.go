@@ -107,7 +107,7 @@ func TestResolvers(t *testing.T) {
 	}
 }
 
-// A path that is a folder is no reason to fail.
+// A folder in place of a file is not an error.
 func TestReadSmall(t *testing.T) {
 	t.Parallel()
 	root := fstest.MapFS{
@@ -142,7 +142,7 @@ func FuzzResolvers(f *testing.F) {
 					t.Errorf("resolver %v in %v", addr, list)
 				}
 			}
-			// What was understood is understood again when it is written down plainly.
+			// A parsed value, formatted plainly, parses to the same.
 			var again strings.Builder
 			for _, addr := range list {
 				fmt.Fprintf(&again, "nameserver %s\n", addr)

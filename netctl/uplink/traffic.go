@@ -12,29 +12,28 @@ import (
 	"golang.org/x/sys/unix"
 
 	"passerelle/netctl"
+	"passerelle/netctl/nlmsg"
 )
 
-// Residents' connections as evidence, from the kernel's tracking of them. What an exchange is stands in health.go. Signs that
-// traffic comes to nothing are:
+// Residents' connections as evidence, from connection tracking. health.go defines an exchange. Signs that traffic fails are:
 //
-//   - strong: packets that are sent again and not answered; names that are asked for, and no connection comes of it;
-//   - weak: connections that ended, or were reset, with less than an exchange; and much that flowed and stands still.
+//   - strong: packets that are sent again and not answered; DNS queries that no connection follows;
+//   - weak: connections that ended, or were reset, with less than an exchange; a large transfer that stalls.
 //
-// None counts while several far addresses send. All of this is in memory, of addresses a hash with a key that no other
-// process has.
+// None counts while several remote addresses send. All of this stays in memory, with addresses as keyed hashes.
 const (
-	trafficPeriod = 2 * time.Second  // between looks at least
-	trafficShare  = 50               // a look may take one of so many parts of the time
-	windowLength  = 60 * time.Second // within which the exchanges must be that prove a line
-	exchange      = 4 << 10          // bytes each way
-	several       = 3                // far addresses
-	lively        = 1 << 10          // bytes in a look that show that an address sends
-	flowing       = 64 << 10         // bytes in a look that would be missed
-	vainNames     = 3                // questions of which no connection comes
-	vainLooks     = 2                // looks for which that lasts
+	trafficPeriod      = 2 * time.Second  // minimum between samples
+	trafficShare       = 50               // sampling uses at most one part in so many of the time
+	windowLength       = 60 * time.Second // the exchanges that prove a line must be within it
+	exchange           = 4 << 10          // bytes each way
+	several            = 3                // remote addresses
+	lively             = 1 << 10          // bytes in a sample: the address sends
+	flowing            = 64 << 10         // bytes in a sample: a large transfer
+	maxUnansweredNames = 3                // queries that no connection follows
+	maxStuckSamples    = 2                // samples without progress
 )
 
-// cause is what traffic gives to ask a line.
+// cause is a reason from traffic to probe a line.
 type cause int
 
 const (
@@ -45,10 +44,10 @@ const (
 
 // Flow is a tracked connection.
 type Flow struct {
-	ID    uint64 // stands for its addresses and ports
-	Far   uint64 // stands for the far address
-	Port  uint16 // of the far side
-	Names bool   // the box's own name server asks the line's
+	ID    uint64 // hash of its addresses and ports
+	Far   uint64 // hash of the remote address
+	Port  uint16 // of the remote side
+	Names bool   // a query of the box's own name server to the line's
 	TCP   bool
 	Ended bool // TCP: closed or reset
 
@@ -56,52 +55,52 @@ type Flow struct {
 	UpPackets, DownPackets uint64
 }
 
-// tracked is a flow as it was in the last look.
+// tracked is a flow in the last sample.
 type tracked struct {
 	Flow
-	baseUp, baseDown uint64 // when the window began
-	stuck            int    // looks in which it sent and got nothing
-	fresh            bool   // it is in the current list
+	baseUp, baseDown uint64 // at the window's start
+	stuck            int    // samples in which it sent and received nothing
+	current          bool   // it is in the current list
 }
 
-// tracker draws conclusions from what flows.
+// tracker evaluates samples of flows.
 type tracker struct {
-	flows   map[uint64]*tracked
-	began   time.Time       // of the window
-	far     map[uint64]bool // addresses with an exchange in it
-	asked   int             // names since a connection was last answered
-	vain    int             // looks since there were too many of them
-	flowed  bool            // much, in the last look but those that are still
-	still   int             // looks in which nothing did
-	started bool
+	flows      map[uint64]*tracked
+	began      time.Time       // of the window
+	far        map[uint64]bool // remote addresses with an exchange in it
+	asked      int             // queries since a connection was last answered
+	unanswered int             // samples with too many of them
+	flowed     bool            // a large transfer before the samples without data
+	still      int             // samples without data
+	started    bool
 
-	sent uint64 // packets that the line had sent by the last look
-	open bool   // the last look left a question that time alone answers
+	sent uint64 // packets that the line had sent by the last sample
+	open bool   // the last sample found something that only a later one can decide
 }
 
-// unchanged tells whether a look would see nothing new, when the line has sent so many packets: the kernel goes through its
-// whole table of connections for one, which is most of what an idle box does.
+// unchanged tells whether a sample would show nothing new, given how many packets the line has sent. A sample walks the
+// kernel's whole table of connections, which would be most of an idle box's work.
 func (t *tracker) unchanged(sent uint64) bool { return t.started && !t.open && sent == t.sent }
 
-// look takes the flows as they are now. It returns whether they prove the line, and what cause to ask they give.
-func (t *tracker) look(now time.Time, flows []Flow) (proof bool, why cause) {
+// sample evaluates the current flows. It returns whether they prove the line, and the cause to probe it.
+func (t *tracker) sample(now time.Time, flows []Flow) (proof bool, why cause) {
 	if t.flows == nil || now.Sub(t.began) > windowLength {
 		t.window(now)
 	}
 	for _, f := range t.flows {
-		f.fresh = false
+		f.current = false
 	}
 	raise := func(c cause) { why = max(why, c) }
 	var down uint64
 	sends := map[uint64]bool{}
-	asked, named, mute, waits := 0, false, false, false // questions for names
+	asked, named, mute, waits := 0, false, false, false // DNS queries
 	lost, answered, tcp := false, false, false
 	for _, f := range flows {
 		was := t.flows[f.ID]
 		known := was != nil
 		if !known {
 			was = &tracked{}
-			if !t.started { // it may be old
+			if !t.started { // it may be older than the window
 				was.Flow, was.baseUp, was.baseDown = f, f.Up, f.Down
 			}
 			t.flows[f.ID] = was
@@ -132,7 +131,7 @@ func (t *tracker) look(now time.Time, flows []Flow) (proof bool, why cause) {
 			case sent && f.TCP && !f.Ended:
 				was.stuck++
 			}
-			if f.TCP && sent && f.DownPackets == 0 && f.UpPackets >= 2 || sent && was.stuck >= vainLooks {
+			if f.TCP && sent && f.DownPackets == 0 && f.UpPackets >= 2 || sent && was.stuck >= maxStuckSamples {
 				lost = true
 			}
 			if f.Ended && !was.Ended && t.started && min(f.Up, f.Down) < exchange {
@@ -140,23 +139,23 @@ func (t *tracker) look(now time.Time, flows []Flow) (proof bool, why cause) {
 			}
 		}
 		stuck := was.stuck
-		*was = tracked{Flow: f, baseUp: was.baseUp, baseDown: was.baseDown, stuck: stuck, fresh: true}
+		*was = tracked{Flow: f, baseUp: was.baseUp, baseDown: was.baseDown, stuck: stuck, current: true}
 	}
 	for id, f := range t.flows {
-		if !f.fresh {
+		if !f.current {
 			delete(t.flows, id)
 		}
 	}
 	t.started = true
 
-	// What only shows in all of them together.
+	// Conditions over all flows.
 	if lost && !tcp {
 		raise(strong)
 	}
 	if down >= flowing {
 		t.flowed, t.still = true, 0
 	} else if t.flowed && down == 0 {
-		if t.still++; t.still >= vainLooks {
+		if t.still++; t.still >= maxStuckSamples {
 			t.flowed, t.still = false, 0
 			raise(weak)
 		}
@@ -165,25 +164,25 @@ func (t *tracker) look(now time.Time, flows []Flow) (proof bool, why cause) {
 		why = noCause
 	}
 	if answered {
-		t.asked, t.vain = 0, 0
+		t.asked, t.unanswered = 0, 0
 	}
-	if t.asked += asked; t.asked >= vainNames {
-		if t.vain++; t.vain > vainLooks {
-			t.asked, t.vain = 0, 0
+	if t.asked += asked; t.asked >= maxUnansweredNames {
+		if t.unanswered++; t.unanswered > maxStuckSamples {
+			t.asked, t.unanswered = 0, 0
 			raise(strong)
 		}
 	}
 	if mute && !named {
 		raise(strong)
 	}
-	t.open = lost || waits || t.flowed || t.asked >= vainNames
+	t.open = lost || waits || t.flowed || t.asked >= maxUnansweredNames
 	if proof = len(t.far) >= several; proof {
 		t.window(now)
 	}
 	return proof, why
 }
 
-// window begins another window.
+// window starts a new window.
 func (t *tracker) window(now time.Time) {
 	if t.flows == nil {
 		t.flows = map[uint64]*tracked{}
@@ -194,7 +193,7 @@ func (t *tracker) window(now time.Time) {
 	}
 }
 
-// watchTraffic looks at the traffic of lines that are in use until ctx ends.
+// watchTraffic samples the traffic of lines in use until ctx ends.
 func (p *Prober) watchTraffic(ctx context.Context) {
 	pause := trafficPeriod
 	for {
@@ -206,7 +205,7 @@ func (p *Prober) watchTraffic(ctx context.Context) {
 		began := time.Now()
 		for _, u := range p.busy() {
 			p.mu.Lock()
-			addr, index, round := u.line.Address.Addr(), u.line.Index, u.round
+			addr, index, round := u.line.Address.Addr(), u.line.Index, u.generation
 			p.mu.Unlock()
 			sent, err := p.opt.Sent(index)
 			if err == nil && p.unchanged(u, sent) {
@@ -218,7 +217,7 @@ func (p *Prober) watchTraffic(ctx context.Context) {
 				continue
 			}
 			p.mu.Lock()
-			if u.round == round {
+			if u.generation == round {
 				u.tracks.sent = sent
 				u.traffic(time.Now(), flows)
 			}
@@ -239,7 +238,7 @@ func (p *Prober) busy() (all []*probed) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, u := range p.uplinks {
-		if u.line.Busy && u.line.Works && u.line.Address.IsValid() {
+		if u.line.InUse && u.line.Works && u.line.Address.IsValid() {
 			all = append(all, u)
 		} else {
 			u.tracks = tracker{}
@@ -248,12 +247,12 @@ func (p *Prober) busy() (all []*probed) {
 	return all
 }
 
-// traffic draws the conclusion from what flows.
+// traffic updates the health from a sample.
 func (u *probed) traffic(now time.Time, flows []Flow) {
-	proof, why := u.tracks.look(now, flows)
+	proof, why := u.tracks.sample(now, flows)
 	if proof {
-		u.health.Traffic = Proof{now, fmt.Sprintf("exchanges with %d far addresses", several)}
-		u.looked = now
+		u.health.Traffic = Proof{now, fmt.Sprintf("exchanges with %d remote addresses", several)}
+		u.checkedAt = now
 	}
 	if why > u.cause {
 		u.cause = why
@@ -261,45 +260,21 @@ func (u *probed) traffic(now time.Time, flows []Flow) {
 	}
 }
 
-// Messages and attributes of connection tracking (include/uapi/linux/netfilter/nfnetlink_conntrack.h).
+// States of a TCP connection that is over (enum tcp_conntrack of include/uapi/linux/netfilter/nf_conntrack_tcp.h): from the
+// last acknowledgement to the end.
 const (
-	ctGet = 1
-
-	ctaTupleOrig     = 1
-	ctaTupleReply    = 2
-	ctaProtoInfo     = 4
-	ctaMark          = 8
-	ctaCountersOrig  = 9
-	ctaCountersReply = 10
-
-	ctaTupleIP    = 1
-	ctaTupleProto = 2
-	ctaIPv4Src    = 1
-	ctaIPv4Dst    = 2
-	ctaProtoNum   = 1
-	ctaProtoSrc   = 2
-	ctaProtoDst   = 3
-
-	ctaCountersPackets = 1
-	ctaCountersBytes   = 2
-
-	ctaProtoInfoTCP      = 1
-	ctaProtoInfoTCPState = 1
-
-	tcpLastAck  = 6 // enum tcp_conntrack: from here on it is closed
-	tcpTimeWait = 7
-	tcpClose    = 8
+	tcpLastAck = 6
+	tcpClose   = 8
 )
 
 var seed = maphash.MakeSeed()
 
-// Flows lists the connections that went out through the line with that address and were masqueraded, and those of the
-// box's own name servers.
+// Flows lists the masqueraded connections through the line with that address, and those of the box's own name servers.
 func (r *Reader) Flows(line netip.Addr) (flows []Flow, err error) {
-	q := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_CTNETLINK<<8|ctGet, unix.NLM_F_DUMP)
+	q := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_CTNETLINK<<8|nl.IPCTNL_MSG_CT_GET, unix.NLM_F_DUMP)
 	q.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_NETFILTER: r.netfilter}
 	q.AddData(&nl.Nfgenmsg{NfgenFamily: unix.AF_INET})
-	bodies, err := dump(func() ([][]byte, error) { return q.Execute(unix.NETLINK_NETFILTER, 0) })
+	bodies, err := nlmsg.RetryInterruptedDump(func() ([][]byte, error) { return q.Execute(unix.NETLINK_NETFILTER, 0) })
 	if err != nil {
 		return nil, fmt.Errorf("list connections: %w", err)
 	}
@@ -311,7 +286,7 @@ func (r *Reader) Flows(line netip.Addr) (flows []Flow, err error) {
 	return flows, nil
 }
 
-// Sent counts the packets that an interface has sent.
+// Sent returns the number of packets that an interface has sent.
 func (r *Reader) Sent(index int) (uint64, error) {
 	link, err := r.h.LinkByIndex(index)
 	if err != nil {
@@ -320,106 +295,60 @@ func (r *Reader) Sent(index int) (uint64, error) {
 	return link.Attrs().Statistics.TxPackets, nil
 }
 
-// readFlow reads a tracked connection, if it is one of the line's.
+// readFlow parses a tracked connection, if it uses the line.
 func readFlow(body []byte, line netip.Addr) (f Flow, ok bool) {
 	const header = 4 // struct nfgenmsg
 	if len(body) < header {
 		return f, false
 	}
-	var orig, reply tuple
+	var orig, reply nlmsg.Tuple
 	var mark uint32
-	for kind, value := range attributes(body[header:]) {
+	for kind, value := range nlmsg.Attributes(body[header:]) {
 		switch kind {
-		case ctaTupleOrig:
-			orig = readTuple(value)
-		case ctaTupleReply:
-			reply = readTuple(value)
-		case ctaMark:
+		case nl.CTA_TUPLE_ORIG:
+			orig = nlmsg.ReadTuple(value)
+		case nl.CTA_TUPLE_REPLY:
+			reply = nlmsg.ReadTuple(value)
+		case nl.CTA_MARK:
 			if len(value) == 4 {
 				mark = binary.BigEndian.Uint32(value)
 			}
-		case ctaCountersOrig:
+		case nl.CTA_COUNTERS_ORIG:
 			f.Up, f.UpPackets = readCounters(value)
-		case ctaCountersReply:
+		case nl.CTA_COUNTERS_REPLY:
 			f.Down, f.DownPackets = readCounters(value)
-		case ctaProtoInfo:
-			for kind, value := range attributes(value) {
-				if kind != ctaProtoInfoTCP {
+		case nl.CTA_PROTOINFO:
+			for kind, value := range nlmsg.Attributes(value) {
+				if kind != nl.CTA_PROTOINFO_TCP {
 					continue
 				}
-				for kind, value := range attributes(value) {
-					if kind == ctaProtoInfoTCPState && len(value) == 1 {
+				for kind, value := range nlmsg.Attributes(value) {
+					if kind == nl.CTA_PROTOINFO_TCP_STATE && len(value) == 1 {
 						f.Ended = value[0] >= tcpLastAck && value[0] <= tcpClose
 					}
 				}
 			}
 		}
 	}
-	f.TCP, f.Port = orig.proto == unix.IPPROTO_TCP, orig.dst.Port()
-	f.ID, f.Far = maphash.Comparable(seed, orig), maphash.Comparable(seed, orig.dst.Addr())
-	f.Names = mark&netctl.MarkMask == netctl.MarkNames && orig.src.Addr() == line
-	// What is masqueraded is answered to the line's address, and was not sent by it.
-	masqueraded := reply.dst.Addr() == line && orig.src.Addr() != line && (f.TCP || orig.proto == unix.IPPROTO_UDP)
+	f.TCP, f.Port = orig.Proto == unix.IPPROTO_TCP, orig.Dst.Port()
+	f.ID, f.Far = maphash.Comparable(seed, orig), maphash.Comparable(seed, orig.Dst.Addr())
+	f.Names = mark&netctl.MarkMask == netctl.MarkUpstreamDNS && orig.Src.Addr() == line
+	// A masqueraded connection's replies go to the line's address, which is not its original source.
+	masqueraded := reply.Dst.Addr() == line && orig.Src.Addr() != line && (f.TCP || orig.Proto == unix.IPPROTO_UDP)
 	return f, f.Names || masqueraded
 }
 
-// tuple is one direction of a connection.
-type tuple struct {
-	proto    uint8
-	src, dst netip.AddrPort
-}
-
-func readTuple(data []byte) (t tuple) {
-	var src, dst netip.Addr
-	var from, to uint16
-	for part, value := range attributes(data) {
-		for kind, b := range attributes(value) {
-			switch {
-			case part == ctaTupleIP && kind == ctaIPv4Src:
-				src, _ = netip.AddrFromSlice(b)
-			case part == ctaTupleIP && kind == ctaIPv4Dst:
-				dst, _ = netip.AddrFromSlice(b)
-			case part == ctaTupleProto && kind == ctaProtoNum && len(b) == 1:
-				t.proto = b[0]
-			case part == ctaTupleProto && kind == ctaProtoSrc && len(b) == 2:
-				from = binary.BigEndian.Uint16(b)
-			case part == ctaTupleProto && kind == ctaProtoDst && len(b) == 2:
-				to = binary.BigEndian.Uint16(b)
-			}
-		}
-	}
-	t.src, t.dst = netip.AddrPortFrom(src, from), netip.AddrPortFrom(dst, to)
-	return t
-}
-
 func readCounters(data []byte) (bytes, packets uint64) {
-	for kind, b := range attributes(data) {
+	for kind, b := range nlmsg.Attributes(data) {
 		if len(b) != 8 {
 			continue
 		}
 		switch kind {
-		case ctaCountersBytes:
+		case nl.CTA_COUNTERS_BYTES:
 			bytes = binary.BigEndian.Uint64(b)
-		case ctaCountersPackets:
+		case nl.CTA_COUNTERS_PACKETS:
 			packets = binary.BigEndian.Uint64(b)
 		}
 	}
 	return bytes, packets
-}
-
-// attributes yields the netlink attributes in b by their kinds, up to the first that is cut short.
-func attributes(b []byte) func(yield func(kind uint16, value []byte) bool) {
-	return func(yield func(uint16, []byte) bool) {
-		for len(b) >= unix.SizeofNlAttr {
-			size := int(binary.NativeEndian.Uint16(b))
-			if size < unix.SizeofNlAttr || size > len(b) {
-				return
-			}
-			kind := binary.NativeEndian.Uint16(b[2:]) &^ (unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER)
-			if !yield(kind, b[unix.SizeofNlAttr:size]) {
-				return
-			}
-			b = b[min((size+3)&^3, len(b)):]
-		}
-	}
 }

@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// browse is a connection that has exchanged so much so far.
+// browse is a connection with that many bytes so far.
 func browse(id, up, down uint64) Flow {
 	return Flow{ID: id, Far: 100 + id, Port: 443, TCP: true, Up: up, Down: down, UpPackets: 1 + up/100, DownPackets: down / 100}
 }
 
-// calls is a connection of so many SYNs without an answer.
+// calls is a connection with that many SYNs and no answer.
 func calls(id, syns uint64) Flow {
 	return Flow{ID: id, Far: 100 + id, Port: 443, TCP: true, Up: 60 * syns, UpPackets: syns}
 }
@@ -30,8 +30,8 @@ func with(f Flow, change func(*Flow)) Flow {
 	return f
 }
 
-// TestTraffic is a table of what residents' connections look like, look by look, and what is concluded each time: "" nothing,
-// "proof", "weak" or "strong".
+// TestTraffic is a table of residents' connections, sample by sample, and of each sample's result: "" for none, "proof", "weak"
+// or "strong".
 func TestTraffic(t *testing.T) {
 	t.Parallel()
 	ended := func(f Flow) Flow { return with(f, func(f *Flow) { f.Ended = true }) }
@@ -43,7 +43,7 @@ func TestTraffic(t *testing.T) {
 		want  []string
 	}{
 		"nothing": {looks{nil, nil, nil}, []string{"", "", ""}},
-		"exchanges with three far addresses": {
+		"exchanges with three remote addresses": {
 			looks{nil, {browse(1, 5000, 9000), browse(2, 5000, 9000)}, {browse(1, 5000, 9000), browse(2, 5000, 9000), browse(3, 5000, 9000)}},
 			[]string{"", "", "proof"},
 		},
@@ -58,7 +58,7 @@ func TestTraffic(t *testing.T) {
 			looks{{browse(1, 5e6, 9e6), browse(2, 5e6, 9e6), browse(3, 5e6, 9e6)}, {browse(1, 6e6, 10e6), browse(2, 6e6, 10e6), browse(3, 6e6, 10e6)}},
 			[]string{"", "proof"},
 		},
-		"a sign-in page on port 80, whatever the address": {
+		"a sign-in page on port 80, for any address": {
 			looks{nil, {port80(browse(1, 9000, 300e3)), port80(browse(2, 9000, 300e3)), port80(browse(3, 9000, 300e3))}}, []string{"", ""},
 		},
 		"only one way": {
@@ -107,7 +107,7 @@ func TestTraffic(t *testing.T) {
 					continue
 				}
 				tr.sent = line
-				proof, why := tr.look(time.Unix(int64(2*i), 0), flows)
+				proof, why := tr.sample(time.Unix(int64(2*i), 0), flows)
 				word := map[cause]string{weak: "weak", strong: "strong"}[why]
 				if proof {
 					word += "proof"
@@ -121,15 +121,15 @@ func TestTraffic(t *testing.T) {
 	}
 }
 
-// TestWindow: exchanges that are long ago prove nothing, and what has ended is forgotten.
+// TestWindow checks that old exchanges prove nothing, and that ended flows are deleted.
 func TestWindow(t *testing.T) {
 	t.Parallel()
 	var tr tracker
 	now := time.Unix(0, 0)
-	tr.look(now, nil)
+	tr.sample(now, nil)
 	for i := range uint64(10) {
 		now = now.Add(windowLength/2 + time.Second)
-		if proof, _ := tr.look(now, []Flow{browse(i, 5000, 9000)}); proof {
+		if proof, _ := tr.sample(now, []Flow{browse(i, 5000, 9000)}); proof {
 			t.Errorf("exchange number %d proves the line", i)
 		}
 	}
@@ -138,11 +138,11 @@ func TestWindow(t *testing.T) {
 	}
 }
 
-// TestTrafficPutsPagesOff: exchanges are as good as a page, but names are asked for as ever.
-func TestTrafficPutsPagesOff(t *testing.T) {
+// TestTrafficReplacesPages checks that exchanges replace a page, while DNS is probed as before.
+func TestTrafficReplacesPages(t *testing.T) {
 	onStreet(t, func(t *testing.T, s *street) {
 		line := lent("eth0", gateway)
-		line.Busy = true
+		line.InUse = true
 		s.set(line)
 		for i := range uint64(3600) {
 			time.Sleep(2 * time.Second)
@@ -163,7 +163,7 @@ func TestTrafficPutsPagesOff(t *testing.T) {
 		s.mu.Lock()
 		s.web = dropped
 		s.mu.Unlock()
-		time.Sleep(busyNames + 2*patience)
+		time.Sleep(busyNames + 2*doubtLimit)
 		s.health("eth0", "eth0 gives no names: 192.168.1.1 refuses every name")
 	})
 }

@@ -1,16 +1,18 @@
-// Package uplink watches the connections that are lent to the box: their links, addresses, default routes and resolvers
-// as the kernel and the machine's network daemon have them (Reader), what changes there (Reader.Watch), and whether the
-// way out really works (Prober). It configures nothing: systemd-networkd or NetworkManager does that. It must not know
-// donations, caps or residents, nor who is chosen.
+// Package uplink watches uplinks: their links, addresses, default routes and resolvers as the kernel and the machine's network
+// daemon have them (Reader), changes of those (Reader.Watch), and whether the internet is reachable (Prober). It configures
+// nothing: systemd-networkd or NetworkManager does that. It must not know donations, caps or sessions, nor which uplink is
+// chosen. A line is an uplink with its path to the internet.
 //
-// The kernel is asked by netlink, and for drivers by ethtool's ioctl, but never by sysfs: in a network namespace
-// /sys/class/net may still show another one's interfaces. Everything here is IPv4, as is what the box shares.
+// The kernel is queried by netlink, and for drivers by ethtool's ioctl, never by sysfs: in a network namespace /sys/class/net
+// may still show another namespace's interfaces. Everything here is IPv4, as is what the box shares.
+//
+// vishvananda/netlink lists links, addresses and routes and subscribes to changes; mdlayher/wifi tells which interfaces are
+// radios. Tracked connections are parsed with package nlmsg, which says why.
 package uplink
 
 import (
 	"cmp"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io/fs"
 	"net"
@@ -22,79 +24,75 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"passerelle/netctl/nlmsg"
 )
 
-// Status is what an uplink is now.
+// Status is an uplink's state in the kernel.
 type Status struct {
 	Interface string // as the kernel calls it, or USB while no phone is plugged in
 	Kind      string // what it is, in plain English, e.g. "network cable" or "phone on USB (Android)"; "" if not known
-	Index     int    // the kernel's number of the interface, another one each time it comes back; 0 if it isn't there
+	Index     int    // interface index, which changes each time the interface reappears; 0 if it does not exist
 	Present   bool   // the interface exists
-	Up        bool   // somebody has switched it on
-	Carrier   bool   // it has a link: a cable with something at the other end, a joined Wi-Fi network
-	MTU       int    // bytes of the largest IP packet that it takes
+	Up        bool   // it is administratively up
+	Carrier   bool   // it has a link: a connected cable, an associated Wi-Fi network
+	MTU       int    // in bytes
 
-	Address  netip.Prefix   // its first lasting address, with the network's length
-	Routed   bool           // the main routing table has a default route through it, or several that together are one
+	Address  netip.Prefix   // its first global address, with the prefix length
+	Routed   bool           // the main routing table has a default route through it, or several routes that cover the internet
 	Gateway  netip.Addr     // of the default route with the lowest metric; not valid for a point-to-point uplink
-	Networks []netip.Prefix // what is connected to it directly, sorted
-	DNS      []netip.Addr   // the resolvers that came with it, the preferred one first
-	NotDNS   []string       // what came with it as a resolver where DNS is empty, but cannot be asked through it
+	Networks []netip.Prefix // directly connected, sorted
+	DNS      []netip.Addr   // its resolvers, the preferred one first
+	NotDNS   []string       // if DNS is empty: its resolvers that cannot be queried through it
 
-	Works bool   // all that the kernel knows of says that it works: link, address and default route
-	Why   string // if it doesn't work, why, in plain English; else ""
+	Works bool   // it has link, address and default route
+	Why   string // why it doesn't work, in plain English; else ""
 
-	RxBytes, TxBytes uint64 // since the interface exists, link headers included
+	RxBytes, TxBytes uint64 // since the interface was made, link headers included
 }
 
 // Reader reads uplinks from the kernel of one network namespace. Its methods are safe for concurrent use.
 type Reader struct {
 	ns        netns.NsHandle
 	h         *netlink.Handle
-	generic   *nl.SocketHandle // generic netlink, for what rtnetlink doesn't tell
 	netfilter *nl.SocketHandle // for connections; used by one goroutine at a time
 	root      fs.FS
+	dns       dnsCache
 	driver    func(name string) string // of an interface; "" for none; replaced by tests
 
 	mu    sync.Mutex
-	known map[identity]kind // of the interfaces that were there last
+	known map[identity]kind // of the interfaces in the last read
 }
 
-// Open returns a Reader of the calling thread's network namespace. The machine's files (resolvers) are read below root,
-// os.DirFS("/") but in tests.
-func Open(root fs.FS) (*Reader, error) { return OpenAt(netns.None(), root) }
+// Open returns a Reader of the calling thread's network namespace. It reads the machine's files (resolvers) below root,
+// os.DirFS("/") except in tests.
+func Open(root fs.FS) (*Reader, error) { return openAt(netns.None(), root) }
 
-// OpenAt returns a Reader of the namespace, which stays the caller's to close, after the Reader.
-func OpenAt(ns netns.NsHandle, root fs.FS) (*Reader, error) {
-	h, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE, unix.NETLINK_GENERIC)
+// openAt returns a Reader of the namespace, which the caller closes after the Reader. Only whether an interface is a radio's is
+// read in the calling thread's namespace: the library supports no other.
+func openAt(ns netns.NsHandle, root fs.FS) (*Reader, error) {
+	h, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("open netlink: %w", err)
 	}
 	r := &Reader{ns: ns, h: h, root: root}
-	if r.generic, err = openSocket(ns, unix.NETLINK_GENERIC); err != nil {
-		h.Close()
-		return nil, err
-	}
 	if r.netfilter, err = openSocket(ns, unix.NETLINK_NETFILTER); err != nil {
 		h.Close()
-		r.generic.Close()
 		return nil, err
 	}
 	r.driver = r.askDriver
 	return r, nil
 }
 
-// Close gives up the Reader's sockets.
+// Close closes the Reader's sockets.
 func (r *Reader) Close() {
 	r.h.Close()
-	r.generic.Close()
 	r.netfilter.Close()
 }
 
-// Read returns the status of each named interface, in the order of names. The name USB stands for the phone that is
-// plugged in, other than the interfaces that names has by their own names. It costs three netlink dumps, a few reads of
-// small files, and two questions about each interface that is new. The errors are the kernel's; an interface that isn't
-// there is none.
+// Read returns the status of each named interface, in the order of names. The name USB stands for the phone that is plugged in,
+// except interfaces that names has explicitly. It costs three netlink dumps, and for each new interface two queries and a few
+// reads of small files. Watch refreshes the files; without Watch each Read reads them. A missing interface is not an error.
 func (r *Reader) Read(names []string) ([]Status, error) {
 	s, err := r.snapshot()
 	if err != nil {
@@ -110,14 +108,14 @@ func (r *Reader) Read(names []string) ([]Status, error) {
 		}
 		if list[i].Present {
 			list[i].Kind = kinds[list[i].identity()].words
-			list[i].DNS, list[i].NotDNS = resolvers(r.root, list[i].Index)
+			list[i].DNS, list[i].NotDNS = r.dns.of(r.root, list[i].Index)
 		}
 	}
 	return list, nil
 }
 
-// Networks returns every network that the machine is connected to directly, through whatever interface but the loopback
-// and the one named except, sorted and without duplicates. Residents have no business there.
+// Networks returns every network that the machine is directly connected to, through any interface except the loopback and the
+// one named except, sorted and without duplicates. They are closed to residents.
 func (r *Reader) Networks(except string) ([]netip.Prefix, error) {
 	s, err := r.snapshot()
 	if err != nil {
@@ -128,7 +126,7 @@ func (r *Reader) Networks(except string) ([]netip.Prefix, error) {
 	}), nil
 }
 
-// snapshot is what the kernel says, in its own words.
+// snapshot is the kernel's links, addresses and routes.
 type snapshot struct {
 	links  []netlink.Link
 	addrs  []netlink.Addr
@@ -136,29 +134,19 @@ type snapshot struct {
 }
 
 func (r *Reader) snapshot() (s snapshot, err error) {
-	if s.links, err = dump(r.h.LinkList); err != nil {
+	if s.links, err = nlmsg.RetryInterruptedDump(r.h.LinkList); err != nil {
 		return s, fmt.Errorf("list interfaces: %w", err)
 	}
-	if s.addrs, err = dump(func() ([]netlink.Addr, error) { return r.h.AddrList(nil, netlink.FAMILY_V4) }); err != nil {
+	if s.addrs, err = nlmsg.RetryInterruptedDump(func() ([]netlink.Addr, error) { return r.h.AddrList(nil, netlink.FAMILY_V4) }); err != nil {
 		return s, fmt.Errorf("list addresses: %w", err)
 	}
-	if s.routes, err = dump(func() ([]netlink.Route, error) { return r.h.RouteList(nil, netlink.FAMILY_V4) }); err != nil {
+	if s.routes, err = nlmsg.RetryInterruptedDump(func() ([]netlink.Route, error) { return r.h.RouteList(nil, netlink.FAMILY_V4) }); err != nil {
 		return s, fmt.Errorf("list routes: %w", err)
 	}
 	return s, nil
 }
 
-// dump lists something anew if it changed meanwhile, which makes the kernel leave things out.
-func dump[T any](list func() ([]T, error)) (all []T, err error) {
-	for range 5 {
-		if all, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
-			break
-		}
-	}
-	return all, err
-}
-
-// status finds out what one uplink is, short of its resolvers.
+// status returns an uplink's status without its resolvers.
 func (s snapshot) status(name string) Status {
 	st := Status{Interface: name}
 	i := slices.IndexFunc(s.links, func(l netlink.Link) bool { return l.Attrs().Name == name })
@@ -193,7 +181,7 @@ func (s snapshot) status(name string) Status {
 	return st
 }
 
-// address returns the interface's first address that is good beyond its link (169.254/16 is not) and not deprecated.
+// address returns the interface's first address of global scope (169.254/16 is not) that is not deprecated.
 func (s snapshot) address(index int) netip.Prefix {
 	for _, a := range s.addrs {
 		if a.LinkIndex != index || a.Scope != unix.RT_SCOPE_UNIVERSE || a.Flags&unix.IFA_F_DEPRECATED != 0 {
@@ -206,9 +194,9 @@ func (s snapshot) address(index int) netip.Prefix {
 	return netip.Prefix{}
 }
 
-// defaultRoute finds the way to everywhere through the interface: its default route with the lowest metric, or routes that
-// together cover what a default route would (0.0.0.0/1 and 128.0.0.0/1, as some DHCP clients and tunnels write it). Of
-// those, the widest with the lowest metric has the gateway.
+// defaultRoute finds the interface's default route with the lowest metric, or routes that together cover the internet
+// (0.0.0.0/1 and 128.0.0.0/1, as some DHCP clients and tunnels write it). Of those, the shortest prefix with the lowest metric
+// has the gateway.
 func (s snapshot) defaultRoute(index int) (gateway netip.Addr, found bool) {
 	var best netip.Prefix
 	var lowest uint32
@@ -218,7 +206,7 @@ func (s snapshot) defaultRoute(index int) (gateway netip.Addr, found bool) {
 		if !ok {
 			continue
 		}
-		metric := uint32(r.Priority) // an int may have no room for it
+		metric := uint32(r.Priority) // an int may overflow
 		hops := r.MultiPath
 		if len(hops) == 0 {
 			hops = []*netlink.NexthopInfo{{LinkIndex: r.LinkIndex, Gw: r.Gw, Flags: r.Flags}}
@@ -241,7 +229,7 @@ func (s snapshot) defaultRoute(index int) (gateway netip.Addr, found bool) {
 	return gateway, true
 }
 
-// destination returns where a route leads, if it leads anywhere.
+// destination returns a unicast route's destination.
 func destination(r netlink.Route) (netip.Prefix, bool) {
 	if r.Type != unix.RTN_UNICAST {
 		return netip.Prefix{}, false
@@ -253,9 +241,9 @@ func destination(r netlink.Route) (netip.Prefix, bool) {
 	return to.Masked(), ok
 }
 
-// elsewhere are the parts of the address space that are nobody's on the internet, which routes that stand for a default
-// route may leave out (IANA's special-purpose registry, RFC 6890, and multicast).
-var elsewhere = []netip.Prefix{
+// specialPurpose are the prefixes that do not exist on the internet, which routes in place of a default route may leave out
+// (IANA's special-purpose registry, RFC 6890, and multicast).
+var specialPurpose = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("100.64.0.0/10"),
 	netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("172.16.0.0/12"),
 	netip.MustParsePrefix("192.168.0.0/16"), netip.MustParsePrefix("198.18.0.0/15"), netip.MustParsePrefix("224.0.0.0/3"),
@@ -263,7 +251,7 @@ var elsewhere = []netip.Prefix{
 
 // coverTheInternet tells whether every address of the internet is in one of the prefixes.
 func coverTheInternet(all []netip.Prefix) bool {
-	all = append(slices.Clone(elsewhere), all...)
+	all = append(slices.Clone(specialPurpose), all...)
 	slices.SortFunc(all, netip.Prefix.Compare)
 	next := uint64(0) // the first address that is not covered yet
 	for _, p := range all {
@@ -277,16 +265,16 @@ func coverTheInternet(all []netip.Prefix) bool {
 	return next == 1<<32
 }
 
-// widest is the length of the longest prefix that is no network of a line's but a part of the way to everywhere.
-const widest = 7
+// maxSplitBits is the longest prefix length that is a part of a split default route, not a connected network.
+const maxSplitBits = 7
 
 func wide(r netlink.Route) bool {
 	to, ok := destination(r)
-	return ok && to.Bits() <= widest
+	return ok && to.Bits() <= maxSplitBits
 }
 
-// networks returns what is connected directly to the wanted interfaces: their addresses' networks, those of
-// point-to-point peers, and every network that has a route without a gateway.
+// networks returns the networks directly connected to the wanted interfaces: those of their addresses, of point-to-point peers,
+// and of every route without a gateway.
 func (s snapshot) networks(wanted func(*netlink.LinkAttrs) bool) []netip.Prefix {
 	on := make(map[int]bool)
 	for _, l := range s.links {
@@ -311,7 +299,7 @@ func (s snapshot) networks(wanted func(*netlink.LinkAttrs) bool) []netip.Prefix 
 	return slices.Compact(list)
 }
 
-// prefix is the same as n, for IPv4.
+// prefix converts n, for IPv4.
 func prefix(n *net.IPNet) (netip.Prefix, bool) {
 	if n == nil {
 		return netip.Prefix{}, false

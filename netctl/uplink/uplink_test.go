@@ -37,7 +37,7 @@ func defaultVia(index int, gateway string, metric int) netlink.Route {
 	return r
 }
 
-// through is a route to a part of the address space.
+// through is a route to a prefix.
 func through(index int, dst, gateway string, metric int) netlink.Route {
 	r := defaultVia(index, gateway, metric)
 	r.Dst = network(dst)
@@ -186,8 +186,8 @@ func TestStatus(t *testing.T) {
 	}
 }
 
-// TestWayToEverywhere: routes that together cover the internet are a default route, however they are cut.
-func TestWayToEverywhere(t *testing.T) {
+// TestSplitDefaultRoute checks that routes that together cover the internet are a default route, however they are split.
+func TestSplitDefaultRoute(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name   string
@@ -268,23 +268,6 @@ func TestReadThisMachine(t *testing.T) {
 		if n.Addr().IsLoopback() {
 			t.Errorf("the loopback's network is in %v", networks)
 		}
-	}
-}
-
-func TestDumpIsRepeatedWhenInterrupted(t *testing.T) {
-	t.Parallel()
-	calls := 0
-	all, err := dump(func() ([]int, error) {
-		if calls++; calls < 3 {
-			return []int{1}, netlink.ErrDumpInterrupted
-		}
-		return []int{1, 2}, nil
-	})
-	if err != nil || len(all) != 2 {
-		t.Errorf("got %v, %v", all, err)
-	}
-	if _, err := dump(func() ([]int, error) { return nil, netlink.ErrDumpInterrupted }); err == nil {
-		t.Error("no error of a dump that never ends well")
 	}
 }
 

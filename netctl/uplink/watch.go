@@ -16,19 +16,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Change says what kinds of things changed in the kernel.
+// Change is a set of kinds of kernel objects that changed.
 type Change uint8
 
-// The kinds of things that Watch tells of.
+// The kinds that Watch reports.
 const (
 	Links    Change = 1 << iota // interfaces and IPv4 addresses
 	Routes                      // IPv4 routes, of any table
 	Rules                       // IPv4 routing rules
 	Shaping                     // queueing disciplines, classes and filters
-	Firewall                    // nf_tables: tables, chains, rules, sets, and so iptables-nft's as well
+	Firewall                    // nf_tables: tables, chains, rules, sets, also those of iptables-nft
 )
 
-// Everything is said when notifications may have been missed.
+// Everything is reported when notifications may have been lost.
 const Everything = Links | Routes | Rules | Shaping | Firewall
 
 func (c Change) String() string {
@@ -44,14 +44,14 @@ func (c Change) String() string {
 	return strings.Join(words, "+")
 }
 
-// retry is how long to wait before subscribing again after an error that isn't understood.
+// retry is how long to wait before subscribing again after an unexpected error.
 const retry = time.Second
 
-// subscription is a netlink protocol's groups and what their messages mean.
+// subscription is groups of a netlink protocol and the meaning of their messages.
 type subscription struct {
 	protocol int
 	groups   []uint
-	covers   Change // what may have changed when messages were lost
+	covers   Change // what to report when messages were lost
 	classify func(kind uint16) Change
 }
 
@@ -86,7 +86,7 @@ func classifyRoute(kind uint16) Change {
 	return 0
 }
 
-// classifyNetfilter knows the subsystem by the upper byte (include/uapi/linux/netfilter/nfnetlink.h).
+// classifyNetfilter reads the subsystem from the upper byte (include/uapi/linux/netfilter/nfnetlink.h).
 func classifyNetfilter(kind uint16) Change {
 	if kind>>8 == unix.NFNL_SUBSYS_NFTABLES {
 		return Firewall
@@ -94,22 +94,32 @@ func classifyNetfilter(kind uint16) Change {
 	return 0
 }
 
-// Watch calls wake whenever something changes, with all that changed since the last call, until ctx ends; then it returns
-// nil. The first calls come at once, as soon as nothing can be missed any more, and together say Everything. Changes are
-// told whoever makes them, but for those made through a route socket whose netlink port is in own.
+// Watch calls wake at each change, with all kinds that changed since the last call, until ctx ends; then it returns nil. The
+// first calls come as soon as the subscriptions exist, and together report Everything. It reports changes by any program,
+// except those made through a route socket whose netlink port is in own.
 //
-// Wake is called from two goroutines and should return soon: what it holds up waits in the kernel, and what doesn't fit
-// there is told as everything of its kind. Only a subscription that isn't allowed, or that the kernel hasn't got, is an
-// error.
+// It also refreshes the resolvers from their files, and reports a change of them as Links.
+//
+// Wake is called from three goroutines and should return soon: meanwhile messages wait in the kernel, and when its buffer is
+// full, everything of the subscription is reported. It is an error only if a subscription is not permitted or not supported.
 func (r *Reader) Watch(ctx context.Context, wake func(Change), own ...uint32) error {
 	g, ctx := errgroup.WithContext(ctx)
-	for _, sub := range subscriptions {
-		g.Go(func() error { return r.watch(ctx, sub, wake, own) })
+	r.dns.begin()
+	defer r.dns.end()
+	report := func(what Change) {
+		if what&(Links|Routes) != 0 {
+			r.dns.refreshSoon()
+		}
+		wake(what)
 	}
+	for _, sub := range subscriptions {
+		g.Go(func() error { return r.watch(ctx, sub, report, own) })
+	}
+	g.Go(func() error { r.dns.follow(ctx, r.root, func() { wake(Links) }); return nil })
 	return g.Wait()
 }
 
-// watch keeps one subscription alive.
+// watch maintains one subscription.
 func (r *Reader) watch(ctx context.Context, sub subscription, wake func(Change), own []uint32) error {
 	for {
 		socket, err := nl.SubscribeAt(r.ns, netns.None(), sub.protocol, sub.groups...)
@@ -126,7 +136,7 @@ func (r *Reader) watch(ctx context.Context, sub subscription, wake func(Change),
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, unix.ENOBUFS):
-			continue // messages were lost, but the kernel is well
+			continue // messages were lost
 		case errors.Is(err, unix.EPERM), errors.Is(err, unix.EPROTONOSUPPORT):
 			return fmt.Errorf("subscribe to netlink protocol %d: %w", sub.protocol, err)
 		}
@@ -138,8 +148,8 @@ func (r *Reader) watch(ctx context.Context, sub subscription, wake func(Change),
 	}
 }
 
-// ignore has the kernel drop messages about what was done through these ports, which stand in nlmsg_pid, before they cost
-// anything (Documentation/networking/filter.rst).
+// ignore attaches a filter that drops messages about changes through these ports (nlmsg_pid) in the kernel
+// (Documentation/networking/filter.rst).
 func ignore(socket int, ports []uint32) error {
 	if len(ports) == 0 {
 		return nil
@@ -162,7 +172,7 @@ func ignore(socket int, ports []uint32) error {
 	return nil
 }
 
-// follow reads messages until something goes wrong or ctx ends, and closes the socket.
+// follow reads messages until an error or the end of ctx, and closes the socket.
 func follow(ctx context.Context, socket *nl.NetlinkSocket, sub subscription, wake func(Change)) error {
 	closing := context.AfterFunc(ctx, socket.Close)
 	defer func() {

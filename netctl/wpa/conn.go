@@ -1,8 +1,8 @@
-// Package wpa speaks with wpa_supplicant and hostapd through their control sockets (wpa_ctrl.h): it asks, listens, and
-// says in plain words how it stands with a lender's network. It knows nothing of donations, configurations and plans.
+// Package wpa is a client of the control sockets of wpa_supplicant and hostapd (wpa_ctrl.h): it sends commands, receives
+// events, and reports the association with a lender's network. It must not know donations, configurations and plans.
 //
-// What comes in was partly said by strangers, through the air: names of networks are bytes, and most messages carry
-// hardware addresses. Nothing of that leaves this package: an Event has no place for an address.
+// Messages contain untrusted data from the air: SSIDs are arbitrary bytes, and most messages carry hardware addresses. No
+// address leaves this package: an Event has no field for one.
 package wpa
 
 import (
@@ -17,18 +17,18 @@ import (
 	"time"
 )
 
-// requestLimit is how long an answer may take. Both programs answer at once, or hang.
-const requestLimit = 2 * time.Second
+// requestTimeout is how long to wait for an answer. Both programs answer at once, or hang.
+const requestTimeout = 2 * time.Second
 
-// maxMessage is more than either program sends in a message (CTRL_IFACE_MAX_LEN in ctrl_iface_common.h and 4096 for
-// answers), in bytes.
+// maxMessage is larger than any message of either program (CTRL_IFACE_MAX_LEN in ctrl_iface_common.h and 4096 for answers), in
+// bytes.
 const maxMessage = 16 << 10
 
-// keptEvents is how many events wait for who is asking for something meanwhile.
-const keptEvents = 64
+// eventBacklog is how many events are queued while a request waits for its answer.
+const eventBacklog = 64
 
-// ErrRefused says that the program has understood nothing or does not want to. The connection is as good as before.
-var ErrRefused = errors.New("it refuses")
+// ErrRefused says that the program rejected the command. The connection is still usable.
+var ErrRefused = errors.New("command rejected")
 
 // Conn is a connection to a control socket. One goroutine at a time may use it.
 type Conn struct {
@@ -39,11 +39,11 @@ type Conn struct {
 	done    chan struct{} // closed when the reader has ended
 }
 
-// dialed counts connections, for the names of their own sockets.
+// dialed counts connections, for the names of their local sockets.
 var dialed atomic.Uint32
 
-// Dial connects to the control socket at path. The answers come to a socket of its own in dir, a folder that only root
-// may write; what a killed program has left there under that name goes. The caller closes the connection.
+// Dial connects to the control socket at path. It receives answers on a local socket in dir, a folder that only root may write,
+// and replaces one that a killed program left. The caller closes the connection.
 func Dial(path, dir string) (*Conn, error) {
 	own := filepath.Join(dir, fmt.Sprintf("wpa-%d.sock", dialed.Add(1)))
 	if err := os.Remove(own); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -52,17 +52,17 @@ func Dial(path, dir string) (*Conn, error) {
 	const kind = "unixgram"
 	conn, err := net.DialUnix(kind, &net.UnixAddr{Name: own, Net: kind}, &net.UnixAddr{Name: path, Net: kind})
 	if err != nil {
-		os.Remove(own) // it is there if only the connecting has failed
+		os.Remove(own) // it exists if only the connect failed
 		return nil, fmt.Errorf("connect to %s: %w", path, err)
 	}
 	c := &Conn{
-		conn: conn, own: own, replies: make(chan string, 1), events: make(chan Event, keptEvents), done: make(chan struct{}),
+		conn: conn, own: own, replies: make(chan string, 1), events: make(chan Event, eventBacklog), done: make(chan struct{}),
 	}
 	go c.read()
 	return c, nil
 }
 
-// Close ends the connection and takes its socket away.
+// Close closes the connection and removes its socket.
 func (c *Conn) Close() error {
 	err := c.conn.Close()
 	<-c.done
@@ -75,10 +75,10 @@ func (c *Conn) Close() error {
 	return nil
 }
 
-// Events returns where events come, once Attach has asked for them. When too many wait, new ones are lost.
+// Events returns the channel of events, which come after Attach. When it is full, new ones are dropped.
 func (c *Conn) Events() <-chan Event { return c.events }
 
-// read sorts what comes in until the connection is closed.
+// read dispatches messages until the connection is closed.
 func (c *Conn) read() {
 	defer close(c.done)
 	buffer := make([]byte, maxMessage)
@@ -91,7 +91,7 @@ func (c *Conn) read() {
 		if !unasked(message) {
 			select {
 			case c.replies <- message:
-			default: // nobody has asked
+			default: // no request is waiting
 			}
 			continue
 		}
@@ -104,18 +104,18 @@ func (c *Conn) read() {
 	}
 }
 
-// Attach asks for events.
+// Attach subscribes to events.
 func (c *Conn) Attach(ctx context.Context) error {
 	_, err := c.Request(ctx, "ATTACH")
 	return err
 }
 
-// Request sends a command and returns what is answered. After an error other than ErrRefused an answer may still be on
-// its way, so that the connection must be closed.
+// Request sends a command and returns the answer. After an error other than ErrRefused an answer may still arrive, so the
+// connection must be closed.
 func (c *Conn) Request(ctx context.Context, command string) (string, error) {
-	verb, _, _ := strings.Cut(command, " ") // the rest may be secret
+	verb, _, _ := strings.Cut(command, " ") // the arguments may be secret
 	fail := func(err error) (string, error) { return "", fmt.Errorf("ask for %s: %w", verb, err) }
-	ctx, cancel := context.WithTimeout(ctx, requestLimit)
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	deadline, _ := ctx.Deadline()
 	if err := c.conn.SetWriteDeadline(deadline); err != nil {

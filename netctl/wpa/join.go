@@ -11,72 +11,72 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// When a wpa_supplicant is asked, besides at each of its events.
+// When a wpa_supplicant is polled, in addition to each of its events.
 const (
-	pollPeriod = 10 * time.Second // how it stands; it may have died without a word
-	redial     = 2 * time.Second  // after it could not be reached
+	pollPeriod = 10 * time.Second // it may have died without an event
+	redial     = 2 * time.Second  // after a failed connection
 )
 
-// What is told from what.
+// Limits of the diagnosis.
 const (
-	strong     = -75 // dBm: a network that was heard so well does not fade between two scans
-	freshAge   = 5   // seconds: heard in the scan that has just ended
-	goneAfter  = 2   // scans in a row that did not hear it: one often misses a weak one
-	busyAfter  = 3   // scans in a row that could not be made
-	maxAnswers = 64  // to one listing of the networks in range, 4 kB each
+	strong         = -75 // dBm: a network this strong does not go out of range between two scans
+	freshAge       = 5   // seconds: the age of a result of the last scan
+	maxMissed      = 2   // scans in a row without it: one scan often misses a weak network
+	maxFailedScans = 3   // failed scans in a row
+	maxAnswers     = 64  // to one listing of scan results, 4 kB each
 )
 
-// Network is a lender's network that an interface shall join.
+// Network is a lender's network that an interface associates with.
 type Network struct {
 	Interface string
 	Socket    string // of the interface's wpa_supplicant
 	SSID      string // bytes
 }
 
-// Cause is why a network is not joined.
+// Cause is why an interface is not associated.
 type Cause string
 
 // The causes.
 const (
-	NoCause    Cause = ""            // it is joined, or nothing is known yet
-	NotRunning Cause = "not-running" // wpa_supplicant is not there
+	NoCause    Cause = ""            // it is associated, or nothing is known yet
+	NotRunning Cause = "not-running" // wpa_supplicant is not running
 	RadioOff   Cause = "radio-off"
 	RadioBusy  Cause = "radio-busy"
-	Passphrase Cause = "passphrase" // it is wrong
-	NotHeard   Cause = "not-heard"  // since it is looked for
-	Asleep     Cause = "asleep"     // it was strong, and went
-	Faded      Cause = "faded"      // it was weak, and went
-	Refused    Cause = "refused"    // it is heard and lets nobody in, or not the box
-	Joining    Cause = "joining"    // nothing is known to be wrong
+	Passphrase Cause = "passphrase" // wrong
+	NotFound   Cause = "not-heard"  // not found since the first scan
+	LostStrong Cause = "asleep"     // lost while strong
+	LostWeak   Cause = "faded"      // lost while weak
+	Refused    Cause = "refused"    // authentication or association rejected
+	Joining    Cause = "joining"    // in progress, no error known
 )
 
-// Join is how it stands with a network.
-type Join struct {
-	Joined bool
-	MHz    int    // where it is, or was heard last; 0: nowhere yet
-	Signal int    // dBm, of the same; 0: nowhere yet
-	Cause  Cause  // why it is not joined
-	Why    string // the same as a sentence, "" when joined
+// Association is the state of the association with a network.
+type Association struct {
+	Associated bool
+	MHz        int    // its last known frequency; 0: unknown
+	Signal     int    // dBm, last known; 0: unknown
+	Cause      Cause  // why it is not associated
+	Why        string // the same as a sentence, "" when associated
 }
 
-// JoinerOptions are what a Joiner needs from outside.
+// JoinerOptions are a Joiner's dependencies.
 type JoinerOptions struct {
 	Log  *slog.Logger
-	Dir  string        // for sockets of its own, as Dial has it
-	Scan time.Duration // how often wpa_supplicant shall look for a network that is not there: whole seconds, not 0
-	// Wake is called, from any goroutine, whenever a Join has changed, but for its Signal alone. Nil for none.
+	Dir  string        // for local sockets, as in Dial
+	Scan time.Duration // interval of wpa_supplicant's scans for a missing network: whole seconds, not 0
+	// Wake is called, from any goroutine, when an Association changes, except for its Signal alone. Nil for none.
 	Wake func()
 }
 
-// Joiner watches the wpa_supplicants that join lenders' networks, and knows how it stands with each. It starts none and
-// tells them nothing but how often to look.
+// Joiner monitors the wpa_supplicants of lenders' networks and the state of each association. It does not start them, and sets
+// only their scan interval.
 type Joiner struct {
 	opt  JoinerOptions
 	dial func(socket string) (asker, error) // replaced by tests
 
 	mu      sync.Mutex // guards what follows
 	joins   map[string]*joining
-	adopt   func(*joining) // starts a goroutine that follows the network; nil until Run
+	adopt   func(*joining) // starts a goroutine that monitors the network; nil until Run
 	stopped bool
 }
 
@@ -87,15 +87,15 @@ type asker interface {
 	Close() error
 }
 
-// joining is a network and what is known of it. Its fields are guarded by Joiner.mu.
+// joining is a network and its state. Joiner.mu guards its fields.
 type joining struct {
 	network Network
-	gone    bool   // no longer in the list
-	stop    func() // ends the conversation about network
+	gone    bool   // not in the list any more
+	stop    func() // ends the connection for network
 	known   knowledge
 }
 
-// NewJoiner returns a joiner that has nothing to watch yet.
+// NewJoiner returns a joiner without networks.
 func NewJoiner(opt JoinerOptions) *Joiner {
 	if opt.Wake == nil {
 		opt.Wake = func() {}
@@ -114,8 +114,8 @@ func NewJoiner(opt JoinerOptions) *Joiner {
 // String names the task in the daemon's log.
 func (j *Joiner) String() string { return "lenders' networks" }
 
-// Set makes list all the networks that are watched, one an interface. An unchanged list does nothing; of a network that
-// has changed nothing is known.
+// Set sets the networks to monitor, one for each interface. An unchanged list does nothing; a changed network starts without
+// state.
 func (j *Joiner) Set(list []Network) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -147,17 +147,17 @@ func (j *Joiner) Set(list []Network) {
 	}
 }
 
-// State says how it stands with the network of an interface; of one that is not in the list nothing is known.
-func (j *Joiner) State(device string) Join {
+// State returns the association of an interface, the zero value for one that is not in the list.
+func (j *Joiner) State(device string) Association {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if w := j.joins[device]; w != nil {
-		return w.known.join()
+		return w.known.association()
 	}
-	return Join{}
+	return Association{}
 }
 
-// Run watches until ctx ends. It may be called once.
+// Run monitors until ctx ends. It may be called once.
 func (j *Joiner) Run(ctx context.Context) error {
 	var g errgroup.Group
 	j.mu.Lock()
@@ -173,12 +173,12 @@ func (j *Joiner) Run(ctx context.Context) error {
 	j.mu.Unlock()
 	<-ctx.Done()
 	j.mu.Lock()
-	j.stopped = true // no network is adopted from here on
+	j.stopped = true // no network is added from here on
 	j.mu.Unlock()
 	return g.Wait()
 }
 
-// follow watches the network of one interface, through one wpa_supplicant after the other.
+// follow monitors the network of one interface. It reconnects when wpa_supplicant restarts.
 func (j *Joiner) follow(ctx context.Context, w *joining) {
 	for {
 		one, stop := context.WithCancel(ctx)
@@ -192,7 +192,7 @@ func (j *Joiner) follow(ctx context.Context, w *joining) {
 		}
 		err := j.converse(one, w, n)
 		if one.Err() == nil {
-			j.opt.Log.Debug("wpa_supplicant cannot be asked", "interface", n.Interface, "error", err)
+			j.opt.Log.Debug("cannot query wpa_supplicant", "interface", n.Interface, "error", err)
 			j.learn(w, n, func(k *knowledge) { *k = knowledge{asked: true} })
 			pause(one, redial)
 		}
@@ -200,7 +200,7 @@ func (j *Joiner) follow(ctx context.Context, w *joining) {
 	}
 }
 
-// converse asks one wpa_supplicant and listens to it until that fails or ctx ends.
+// converse polls one wpa_supplicant and receives its events until an error or the end of ctx.
 func (j *Joiner) converse(ctx context.Context, w *joining, n Network) error {
 	c, err := j.dial(n.Socket)
 	if err != nil {
@@ -215,7 +215,7 @@ func (j *Joiner) converse(ctx context.Context, w *joining, n Network) error {
 	poll := time.NewTicker(pollPeriod)
 	defer poll.Stop()
 	for last := (Event{}); ; {
-		if err := j.look(ctx, c, w, n, last); err != nil {
+		if err := j.poll(ctx, c, w, n, last); err != nil {
 			return err
 		}
 		select {
@@ -223,7 +223,7 @@ func (j *Joiner) converse(ctx context.Context, w *joining, n Network) error {
 			return ctx.Err()
 		case last = <-c.Events():
 			if last.Kind == Terminating {
-				return errors.New("it ends")
+				return errors.New("wpa_supplicant is terminating")
 			}
 		case <-poll.C:
 			last = Event{}
@@ -231,15 +231,15 @@ func (j *Joiner) converse(ctx context.Context, w *joining, n Network) error {
 	}
 }
 
-// look asks how it stands, after an event or without one.
-func (j *Joiner) look(ctx context.Context, c asker, w *joining, n Network, last Event) error {
+// poll queries the state, after an event or without one.
+func (j *Joiner) poll(ctx context.Context, c asker, w *joining, n Network, last Event) error {
 	reply, err := c.Request(ctx, "STATUS")
 	if err != nil {
 		return err
 	}
 	status := parseLines(reply)
 	state, mhz, signal := status["wpa_state"], number(status["freq"]), 0
-	var found *heard
+	var found *bss
 	if state == completed {
 		reply, err := c.Request(ctx, "SIGNAL_POLL")
 		if err != nil && !errors.Is(err, ErrRefused) {
@@ -255,7 +255,7 @@ func (j *Joiner) look(ctx context.Context, c asker, w *joining, n Network, last 
 		k.asked, k.running, k.state = true, true, state
 		k.event(last)
 		if state == completed {
-			k.joined(mhz, signal)
+			k.associated(mhz, signal)
 		} else if last.Kind == ScanResults {
 			k.scanned(found)
 		}
@@ -263,15 +263,15 @@ func (j *Joiner) look(ctx context.Context, c asker, w *joining, n Network, last 
 	return nil
 }
 
-// find returns the strongest of the networks of a name that the last scan heard, nil for none.
-func find(ctx context.Context, c asker, ssid string) (best *heard, err error) {
+// find returns the strongest BSS with an SSID in the last scan, nil for none.
+func find(ctx context.Context, c asker, ssid string) (best *bss, err error) {
 	from := 0
 	for range maxAnswers {
 		reply, err := c.Request(ctx, fmt.Sprintf("BSS RANGE=%d- MASK=%#x", from, bssMask))
 		if err != nil {
 			return nil, err
 		}
-		list := parseHeard(reply)
+		list := parseBSS(reply)
 		for _, h := range list {
 			from = max(from, h.id+1)
 			if h.ssid == ssid && h.age <= freshAge && (best == nil || h.signal > best.signal) {
@@ -285,20 +285,20 @@ func find(ctx context.Context, c asker, ssid string) (best *heard, err error) {
 	return best, nil
 }
 
-// learn changes what is known of a network, unless the interface shall join another one by now.
+// learn updates the state of a network, unless the interface has another network by now.
 func (j *Joiner) learn(w *joining, n Network, change func(*knowledge)) {
 	j.mu.Lock()
-	before := w.known.join()
+	before := w.known.association()
 	if !w.gone && w.network == n {
 		change(&w.known)
 	}
-	now := w.known.join()
+	now := w.known.association()
 	j.mu.Unlock()
-	if before.Joined == now.Joined && before.MHz == now.MHz && before.Why == now.Why {
+	if before.Associated == now.Associated && before.MHz == now.MHz && before.Why == now.Why {
 		return
 	}
-	if before.Joined != now.Joined || before.Cause != now.Cause {
-		j.opt.Log.Info("lender's network", "interface", n.Interface, "joined", now.Joined, "why", now.Why)
+	if before.Associated != now.Associated || before.Cause != now.Cause {
+		j.opt.Log.Info("lender's network", "interface", n.Interface, "associated", now.Associated, "why", now.Why)
 	}
 	j.opt.Wake()
 }
@@ -309,30 +309,30 @@ const (
 	disabled  = "INTERFACE_DISABLED"
 )
 
-// knowledge is what is known of a network. The zero value knows nothing.
+// knowledge is the state of a network. In the zero value nothing is known.
 type knowledge struct {
-	asked    bool // or tried to
-	running  bool
-	state    string
-	ever     bool // heard or joined
-	mhz      int  // where
-	signal   int
-	missed   int // scans in a row that did not hear it
-	unmade   int // scans in a row that could not be made
-	wrongKey bool
-	failed   bool // an attempt to join it has failed since it was joined last
-	status   int  // the status code of that, 0 if there was none
+	asked       bool // a query was tried
+	running     bool
+	state       string
+	ever        bool // found or associated once
+	mhz         int
+	signal      int
+	missed      int // scans in a row without it
+	failedScans int // failed scans in a row
+	wrongKey    bool
+	failed      bool // an attempt has failed since the last association
+	status      int  // its status code, 0 if there was none
 }
 
 // Of status codes (IEEE 802.11-2020, table 9-50).
 const (
-	statusChallenge = 15 // with SAE: the other side has another passphrase
+	statusChallenge = 15 // with SAE: wrong passphrase
 	statusFull      = 17
 	statusLater     = 30
 	authSAE         = 3
 )
 
-// event takes in what an event says by itself.
+// event records an event.
 func (k *knowledge) event(e Event) {
 	switch e.Kind {
 	case TempDisabled:
@@ -342,41 +342,41 @@ func (k *knowledge) event(e Event) {
 		k.failed, k.status = true, e.Status
 		k.wrongKey = k.wrongKey || e.AuthType == authSAE && e.Status == statusChallenge
 	case ScanFailed:
-		k.unmade++
+		k.failedScans++
 	}
 }
 
-// joined takes in that the network is joined.
-func (k *knowledge) joined(mhz, signal int) {
+// associated records that the interface is associated.
+func (k *knowledge) associated(mhz, signal int) {
 	*k = knowledge{asked: true, running: true, state: k.state, ever: true, mhz: mhz, signal: k.signal}
 	if signal != 0 {
 		k.signal = signal
 	}
 }
 
-// scanned takes in what a scan has found, nil for not this network.
-func (k *knowledge) scanned(h *heard) {
-	k.unmade = 0
+// scanned records the result of a scan, nil if it did not find the network.
+func (k *knowledge) scanned(h *bss) {
+	k.failedScans = 0
 	if h == nil {
 		k.missed++
 		return
 	}
-	if k.missed >= goneAfter {
-		k.failed, k.status = false, 0 // it was away: who knows what was wrong
+	if k.missed >= maxMissed {
+		k.failed, k.status = false, 0 // the earlier failure may not apply any more
 	}
 	k.missed, k.ever, k.mhz, k.signal = 0, true, h.mhz, h.signal
 }
 
-// join draws the conclusion.
-func (k *knowledge) join() Join {
-	n := Join{Joined: k.state == completed, MHz: k.mhz, Signal: k.signal}
-	if !n.Joined && k.asked {
+// association returns the state for others.
+func (k *knowledge) association() Association {
+	n := Association{Associated: k.state == completed, MHz: k.mhz, Signal: k.signal}
+	if !n.Associated && k.asked {
 		n.Cause, n.Why = k.cause()
 	}
 	return n
 }
 
-// cause says why a network is not joined, the first that holds.
+// cause returns why the interface is not associated, the first cause that applies.
 func (k *knowledge) cause() (Cause, string) {
 	switch {
 	case !k.running:
@@ -385,14 +385,14 @@ func (k *knowledge) cause() (Cause, string) {
 		return RadioOff, "the radio is switched off: rfkill unblock wifi switches it on"
 	case k.wrongKey:
 		return Passphrase, "the network takes another passphrase: ask its lender, then passerelle wifi lend"
-	case k.unmade >= busyAfter:
+	case k.failedScans >= maxFailedScans:
 		return RadioBusy, "the radio does not get to look for the network: it is too busy, or its driver fails"
 	case !k.ever && k.missed > 0:
-		return NotHeard, "the network is not heard: the phone is out of range, or does not share its connection"
-	case k.missed >= goneAfter && k.signal >= strong:
-		return Asleep, "the network was strong and is gone: the phone sleeps, or shares its connection no more"
-	case k.missed >= goneAfter:
-		return Faded, "the network grew weak and is gone: the phone is out of range"
+		return NotFound, "the network is not heard: the phone is out of range, or does not share its connection"
+	case k.missed >= maxMissed && k.signal >= strong:
+		return LostStrong, "the network was strong and is gone: the phone sleeps, or shares its connection no more"
+	case k.missed >= maxMissed:
+		return LostWeak, "the network grew weak and is gone: the phone is out of range"
 	case k.failed:
 		return Refused, refusal(k.status)
 	}
@@ -402,7 +402,7 @@ func (k *knowledge) cause() (Cause, string) {
 	return Joining, "the network is being joined"
 }
 
-// refusal says what a status code means for people.
+// refusal describes a status code.
 func refusal(status int) string {
 	switch status {
 	case 0:

@@ -13,17 +13,17 @@ import (
 	"time"
 )
 
-// supplicant is a wpa_supplicant without a socket. Its time is the test's.
+// supplicant is a wpa_supplicant without a socket, in the test's time.
 type supplicant struct {
 	mu     sync.Mutex
 	runs   bool
 	state  string
 	mhz    int
 	rssi   int
-	air    []heard
+	air    []bss
 	events chan Event
-	asked  map[string]int // commands, by their first word
-	open   int            // conversations
+	asked  map[string]int // commands, by first word
+	open   int            // connections
 }
 
 func newSupplicant() *supplicant {
@@ -79,7 +79,7 @@ func (s *supplicant) Request(_ context.Context, command string) (string, error) 
 	return "OK\n", nil
 }
 
-// story plays what happens to one supplicant under a Joiner, and says what the Joiner makes of it.
+// story runs one supplicant under a Joiner, and checks the Joiner's state.
 type story struct {
 	t     *testing.T
 	s     *supplicant
@@ -110,7 +110,7 @@ func tell(t *testing.T, play func(*story)) {
 	})
 }
 
-// happens changes the supplicant and tells events.
+// happens changes the supplicant and sends events.
 func (st *story) happens(change func(*supplicant), kinds ...Event) {
 	st.s.mu.Lock()
 	if change != nil {
@@ -123,22 +123,22 @@ func (st *story) happens(change func(*supplicant), kinds ...Event) {
 	synctest.Wait()
 }
 
-// scan has the network heard with a signal, 0 for not at all.
+// scan ends a scan that found the network with a signal, 0 for not found.
 func (st *story) scan(signal int) {
 	st.happens(func(s *supplicant) {
-		s.air = []heard{
+		s.air = []bss{
 			{1, "Autre", 2412, -40, 1}, {2, "", 2412, -40, 1}, {4, chez, 2412, -30, 60}, {9, "Chez", 2412, -40, 0},
 		}
 		if signal != 0 {
-			s.air = append(s.air, heard{11, chez, 5180, signal - 10, 1}, heard{12, chez, 2437, signal, 1})
+			s.air = append(s.air, bss{11, chez, 5180, signal - 10, 1}, bss{12, chez, 2437, signal, 1})
 		}
 	}, Event{Kind: ScanResults})
 }
 
-func (st *story) is(want Cause, word string) Join {
+func (st *story) is(want Cause, word string) Association {
 	st.t.Helper()
 	got := st.j.State("wlan1")
-	if got.Cause != want || !strings.Contains(got.Why, word) || got.Joined != (want == NoCause) {
+	if got.Cause != want || !strings.Contains(got.Why, word) || got.Associated != (want == NoCause) {
 		st.t.Errorf("%+v; want %q and %q", got, want, word)
 	}
 	return got
@@ -156,7 +156,7 @@ func (st *story) leaves() {
 	st.is(Joining, "being joined")
 }
 
-func TestPhoneFallsAsleep(t *testing.T) {
+func TestLostStrong(t *testing.T) {
 	tell(t, func(st *story) {
 		st.is(Joining, "looked for")
 		st.scan(-50)
@@ -168,7 +168,7 @@ func TestPhoneFallsAsleep(t *testing.T) {
 		st.scan(0)
 		st.is(Joining, "being joined") // a scan may miss it
 		st.scan(0)
-		if got := st.is(Asleep, "sleeps"); got.MHz != 2437 {
+		if got := st.is(LostStrong, "sleeps"); got.MHz != 2437 {
 			t.Errorf("heard last at %+v", got)
 		}
 		st.scan(-60)
@@ -179,7 +179,7 @@ func TestPhoneFallsAsleep(t *testing.T) {
 	})
 }
 
-func TestPhoneWalksAway(t *testing.T) {
+func TestLostWeak(t *testing.T) {
 	tell(t, func(st *story) {
 		st.joins()
 		st.happens(func(s *supplicant) { s.rssi = -85 })
@@ -191,14 +191,14 @@ func TestPhoneWalksAway(t *testing.T) {
 		st.leaves()
 		st.scan(0)
 		st.scan(0)
-		st.is(Faded, "out of range")
+		st.is(LostWeak, "out of range")
 	})
 }
 
-func TestPhoneIsNotThere(t *testing.T) {
+func TestNotFound(t *testing.T) {
 	tell(t, func(st *story) {
 		st.scan(0)
-		st.is(NotHeard, "not heard")
+		st.is(NotFound, "not heard")
 		st.scan(-80)
 		st.is(Joining, "")
 	})
@@ -229,7 +229,7 @@ func TestWrongPassphrase(t *testing.T) {
 	}
 }
 
-func TestPhoneRefuses(t *testing.T) {
+func TestRefused(t *testing.T) {
 	tell(t, func(st *story) {
 		st.scan(-50)
 		st.happens(nil, Event{Kind: TempDisabled})
@@ -242,7 +242,7 @@ func TestPhoneRefuses(t *testing.T) {
 		st.is(Refused, "status code 1")
 		st.scan(0)
 		st.scan(0)
-		st.is(Asleep, "")
+		st.is(LostStrong, "")
 		st.scan(-50)
 		st.is(Joining, "being joined")
 	})
@@ -268,7 +268,7 @@ func TestSupplicantRestarts(t *testing.T) {
 	tell(t, func(st *story) {
 		st.joins()
 		st.happens(func(s *supplicant) { s.runs = false })
-		time.Sleep(pollPeriod) // it says nothing when it is killed
+		time.Sleep(pollPeriod) // it sends no event when it is killed
 		synctest.Wait()
 		st.is(NotRunning, "does not run")
 		st.happens(func(s *supplicant) { s.runs, s.state = true, "SCANNING" })
@@ -297,17 +297,17 @@ func TestAnotherNetwork(t *testing.T) {
 		synctest.Wait()
 		st.is(Joining, "looked for")
 		st.scan(-50)
-		st.is(NotHeard, "")
+		st.is(NotFound, "")
 		st.j.Set(nil)
 		synctest.Wait()
-		if got := st.j.State("wlan1"); got != (Join{}) || st.s.open != 0 {
+		if got := st.j.State("wlan1"); got != (Association{}) || st.s.open != 0 {
 			t.Errorf("no network, and yet %+v, %d conversations", got, st.s.open)
 		}
 	})
 }
 
-// TestJoinerTalks has a Joiner at a real socket, before there is one and after it is gone.
-func TestJoinerTalks(t *testing.T) {
+// TestJoinerReconnects runs a Joiner with a real socket, before it exists and after it is removed.
+func TestJoinerReconnects(t *testing.T) {
 	t.Parallel()
 	d := dir(t)
 	n := Network{Interface: "wlan1", Socket: filepath.Join(d, "wlan1"), SSID: chez}
@@ -327,7 +327,7 @@ func TestJoinerTalks(t *testing.T) {
 	j.Set([]Network{n})
 	await := func(want Cause) {
 		t.Helper()
-		until(t, string(want), func() bool { return j.State("wlan1").Cause == want && j.State("wlan1") != Join{} })
+		until(t, string(want), func() bool { return j.State("wlan1").Cause == want && j.State("wlan1") != Association{} })
 	}
 	await(NotRunning)
 	f := serve(t, n.Socket, map[string]string{"STATUS": "wpa_state=SCANNING\n"})
@@ -341,5 +341,5 @@ func TestJoinerTalks(t *testing.T) {
 	}
 	f.stop()
 	j.Set(nil)
-	until(t, "the conversation ends", func() bool { return j.State("wlan1") == Join{} })
+	until(t, "the conversation ends", func() bool { return j.State("wlan1") == Association{} })
 }

@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// Kind says what has happened, in the words of wpa_ctrl.h.
+// Kind is an event's name in wpa_ctrl.h.
 type Kind string
 
-// The kinds of events that are passed on; all others are dropped as they come, those about single stations first.
+// The kinds of events that are forwarded. All others are dropped, those about single stations above all.
 const (
 	Connected     Kind = "CTRL-EVENT-CONNECTED"
 	Disconnected  Kind = "CTRL-EVENT-DISCONNECTED"
@@ -23,7 +23,7 @@ const (
 	APEnabled    Kind = "AP-ENABLED"
 	APDisabled   Kind = "AP-DISABLED"
 	APSwitched   Kind = "AP-CSA-FINISHED"
-	APFull       Kind = "AP-REJECTED-MAX-STA" // a device was turned away: there are as many as may be
+	APFull       Kind = "AP-REJECTED-MAX-STA" // an association was rejected: max_num_sta reached
 	RadarSeen    Kind = "DFS-RADAR-DETECTED"
 	RadarCheck   Kind = "DFS-CAC-START"
 	RadarChecked Kind = "DFS-CAC-COMPLETED"
@@ -36,28 +36,28 @@ var kinds = map[Kind]bool{
 	APFull: true, RadarSeen: true, RadarCheck: true, RadarChecked: true, RadarChannel: true,
 }
 
-// Event is what one of the programs tells by itself. What a kind does not say is 0.
+// Event is an event of one of the programs. Fields that its kind does not have are 0.
 type Event struct {
 	Kind     Kind
-	WrongKey bool // TempDisabled: the passphrase seems to be wrong
+	WrongKey bool // TempDisabled: the passphrase is probably wrong
 	Status   int  // AssocReject, AuthReject: the status code (IEEE 802.11-2020, table 9-50)
 	AuthType int  // AuthReject: the algorithm (9.4.1.1); 3 is SAE
-	Errno    int  // ScanFailed: as the kernel has it, below 0
+	Errno    int  // ScanFailed: negative
 	MHz      int  // ChannelSwitch, APSwitched, Radar...
 	Success  bool // RadarChecked: no radar was seen
 }
 
-// unasked tells whether a message is no answer.
+// unasked tells whether a message is an event, not an answer.
 func unasked(message string) bool {
 	return strings.HasPrefix(message, "<") || strings.HasPrefix(message, "IFNAME=")
 }
 
-// parseEvent reads "<3>KIND word key=value key="text" ...". It returns false for kinds that are not passed on.
+// parseEvent reads "<3>KIND word key=value key="text" ...". It returns false for kinds that are not forwarded.
 func parseEvent(message string) (Event, bool) {
 	if strings.HasPrefix(message, "IFNAME=") {
 		_, message, _ = strings.Cut(message, " ")
 	}
-	_, message, ok := strings.Cut(message, ">") // behind the level
+	_, message, ok := strings.Cut(message, ">") // after the level
 	kind, rest, _ := strings.Cut(message, " ")
 	e := Event{Kind: Kind(kind)}
 	if !ok || !kinds[e.Kind] {
@@ -67,7 +67,7 @@ func parseEvent(message string) (Event, bool) {
 		var key, value string
 		key, value, rest = field(rest)
 		switch key {
-		case "reason": // of TempDisabled a word, else a number
+		case "reason": // a word in TempDisabled, else a number
 			e.WrongKey = value == "WRONG_KEY"
 		case "status_code":
 			e.Status = number(value)
@@ -84,8 +84,8 @@ func parseEvent(message string) (Event, bool) {
 	return e, true
 }
 
-// field takes the next word off a text: "key=value", "key="text in marks"" or, with no key, anything else. The text may
-// be the name of a network: in it a mark has a backslash before it (printf_encode in wpa_supplicant's common.c).
+// field splits the next field off a text: "key=value", "key="quoted text"" or, without a key, any other word. The quoted text
+// may be an SSID, in which quotation marks are escaped (printf_encode in wpa_supplicant's common.c).
 func field(text string) (key, value, rest string) {
 	text = strings.TrimLeft(text, " ")
 	end := strings.IndexAny(text, " =")
@@ -109,7 +109,7 @@ func field(text string) (key, value, rest string) {
 	return key, text[1:], ""
 }
 
-// number reads a decimal, 0 for what is none.
+// number parses a decimal, 0 if it is invalid.
 func number(s string) int {
 	n, err := strconv.ParseInt(s, 10, 32)
 	if err != nil {
@@ -118,7 +118,7 @@ func number(s string) int {
 	return int(n)
 }
 
-// parseLines reads the "key=value" lines of an answer. Of a key that comes twice the last counts.
+// parseLines parses the "key=value" lines of an answer. The last of several equal keys counts.
 func parseLines(reply string) map[string]string {
 	values := make(map[string]string)
 	for line := range strings.Lines(reply) {
@@ -129,8 +129,8 @@ func parseLines(reply string) map[string]string {
 	return values
 }
 
-// heard is a network in range, as the last scans found it.
-type heard struct {
+// bss is a scan result of wpa_supplicant.
+type bss struct {
 	id     int
 	ssid   string
 	mhz    int
@@ -138,17 +138,17 @@ type heard struct {
 	age    int // seconds
 }
 
-// bssMask asks for what heard has: WPA_BSS_MASK_ID, _FREQ, _LEVEL, _AGE and _SSID of wpa_ctrl.h.
+// bssMask selects the fields of bss: WPA_BSS_MASK_ID, _FREQ, _LEVEL, _AGE and _SSID of wpa_ctrl.h.
 const bssMask = 1<<0 | 1<<2 | 1<<7 | 1<<9 | 1<<12
 
-// parseHeard reads the answer to "BSS RANGE=... MASK=...", in which each network begins with its id.
-func parseHeard(reply string) (list []heard) {
+// parseBSS parses the answer to "BSS RANGE=... MASK=...", in which each BSS begins with its id.
+func parseBSS(reply string) (list []bss) {
 	for entry := range strings.SplitSeq("\n"+reply, "\nid=") {
 		values := parseLines("id=" + entry)
 		if _, ok := values["freq"]; !ok {
-			continue // what stands before the first, or was cut off
+			continue // before the first one, or truncated
 		}
-		list = append(list, heard{
+		list = append(list, bss{
 			id: number(values["id"]), ssid: unescape(values["ssid"]),
 			mhz: number(values["freq"]), signal: number(values["level"]), age: number(values["age"]),
 		})
@@ -156,7 +156,7 @@ func parseHeard(reply string) (list []heard) {
 	return list
 }
 
-// unescape reads a network's name as printf_encode in wpa_supplicant's common.c writes it.
+// unescape decodes an SSID that printf_encode in wpa_supplicant's common.c encoded.
 func unescape(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {

@@ -42,20 +42,20 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-func TestHeard(t *testing.T) {
+func TestParseBSS(t *testing.T) {
 	t.Parallel()
 	reply := "id=3\nfreq=2437\nlevel=-61\nage=1\nssid=Chez Lucie \\xe9\\\\\\\"\\e\n" +
 		"id=7\nfreq=5180\nlevel=-48\nage=90\nssid=\nid=8"
-	want := []heard{{3, "Chez Lucie \xe9\\\"\x1b", 2437, -61, 1}, {7, "", 5180, -48, 90}}
-	if d := cmp.Diff(want, parseHeard(reply), cmp.AllowUnexported(heard{})); d != "" {
+	want := []bss{{3, "Chez Lucie \xe9\\\"\x1b", 2437, -61, 1}, {7, "", 5180, -48, 90}}
+	if d := cmp.Diff(want, parseBSS(reply), cmp.AllowUnexported(bss{})); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}
-	if got := parseHeard(""); len(got) != 0 {
+	if got := parseBSS(""); len(got) != 0 {
 		t.Errorf("nothing is read as %v", got)
 	}
 }
 
-// escape writes a name as printf_encode does.
+// escape encodes an SSID as printf_encode does.
 func escape(name string) string {
 	var b strings.Builder
 	for _, c := range []byte(name) {
@@ -79,7 +79,7 @@ func escape(name string) string {
 	return b.String()
 }
 
-// FuzzName hides a network's name in messages: it is read as it is, and never as anything else.
+// FuzzName checks that any SSID in a message is decoded unchanged, and never as another field.
 func FuzzName(f *testing.F) {
 	f.Add("Chez Lucie")
 	f.Add("x\" reason=WRONG_KEY \\")
@@ -90,8 +90,8 @@ func FuzzName(f *testing.F) {
 		if want := (Event{Kind: TempDisabled}); !ok || e != want {
 			t.Errorf("%q is taken for %+v", name, e)
 		}
-		list := parseHeard("id=3\nfreq=2437\nlevel=-61\nage=1\nssid=" + text + "\n")
-		if len(list) != 1 || list[0] != (heard{3, name, 2437, -61, 1}) {
+		list := parseBSS("id=3\nfreq=2437\nlevel=-61\nage=1\nssid=" + text + "\n")
+		if len(list) != 1 || list[0] != (bss{3, name, 2437, -61, 1}) {
 			t.Errorf("%q is read as %+v", name, list)
 		}
 	})
@@ -99,7 +99,7 @@ func FuzzName(f *testing.F) {
 
 var address = regexp.MustCompile(`(?i)[0-9a-f]{2}:[0-9a-f]{2}:`)
 
-// FuzzMessage feeds anything at all: it must be borne, and what comes of it holds no address.
+// FuzzMessage checks that no message causes a panic, and that no result contains an address.
 func FuzzMessage(f *testing.F) {
 	f.Add("<3>AP-REJECTED-MAX-STA 02:00:00:00:02:00")
 	f.Add("<3>CTRL-EVENT-SSID-TEMP-DISABLED id=0 ssid=\"x\\")
@@ -109,7 +109,7 @@ func FuzzMessage(f *testing.F) {
 		if e, _ := parseEvent(message); address.MatchString(fmt.Sprint(e)) {
 			t.Errorf("%q becomes %v", message, e)
 		}
-		for _, h := range parseHeard(message) {
+		for _, h := range parseBSS(message) {
 			if len(h.ssid) > len(message) {
 				t.Errorf("%q is heard as %v", message, h)
 			}

@@ -14,7 +14,7 @@ import (
 	"passerelle/netctl/netlab/labtest"
 )
 
-// TestRealSupplicant watches the real wpa_supplicant with a driver that has no radio, and so makes no scan.
+// TestRealSupplicant monitors the real wpa_supplicant with a driver without a radio, which makes no scans.
 func TestRealSupplicant(t *testing.T) {
 	t.Parallel()
 	labtest.Root(t, "wpa_supplicant")
@@ -48,7 +48,7 @@ func TestRealSupplicant(t *testing.T) {
 	}
 }
 
-// TestRealHostapd controls the real hostapd with a driver that has no radio, and so switches no channel.
+// TestRealHostapd controls the real hostapd with a driver without a radio, which switches no channel.
 func TestRealHostapd(t *testing.T) {
 	t.Parallel()
 	labtest.Root(t, "hostapd")
@@ -74,10 +74,10 @@ func TestRealHostapd(t *testing.T) {
 		c, err = Dial(socket, d)
 		return err == nil
 	})
-	if err := h.SwitchChannel(t.Context(), Channel{MHz: 5180, Width: 80, HT: true, VHT: true}); !errors.Is(err, ErrRefused) {
+	if err := h.SwitchChannel(t.Context(), Channel{MHz: 5180, HT: true, VHT: true}); !errors.Is(err, ErrRefused) {
 		t.Errorf("without a radio: %v", err)
 	}
-	got := func(want Kind) func() bool { // what it is told to do, it tells all who are attached
+	got := func(want Kind) func() bool { // commands are echoed to all attached clients
 		return func() bool {
 			for _, command := range []string{"DISABLE", "ENABLE"} {
 				if _, err := c.Request(t.Context(), command); err != nil && !errors.Is(err, ErrRefused) {
@@ -92,8 +92,8 @@ func TestRealHostapd(t *testing.T) {
 			}
 		}
 	}
-	until(t, "its end as an access point is told", got(APDisabled))
-	until(t, "its start as an access point is told", got(APEnabled))
+	until(t, "its AP-DISABLED event", got(APDisabled))
+	until(t, "its AP-ENABLED event", got(APEnabled))
 	if status, err := c.Request(t.Context(), "STATUS"); err != nil || parseLines(status)["state"] != enabled {
 		t.Errorf("an access point that sends says %q, %v", status, err)
 	}
@@ -112,7 +112,7 @@ func TestRealHostapd(t *testing.T) {
 	}
 }
 
-// start runs a program, with its configuration, as long as the test.
+// start runs a program with its configuration until the test ends.
 func start(t *testing.T, conf, text string, argv ...string) *os.Process {
 	t.Helper()
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {

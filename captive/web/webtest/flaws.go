@@ -21,7 +21,7 @@ var findFlaws string
 // axe is where `make test-tools` puts axe-core, below the module's folder.
 const axe = "bin/axe.min.js"
 
-// Judge looks at pages in one of a browser's tabs and says what is wrong with them.
+// Judge opens pages in a browser's tab and reports their flaws.
 type Judge struct{ ctx context.Context }
 
 // NewJudge returns a judge for a tab: see [Browser].
@@ -31,7 +31,7 @@ func NewJudge(t testing.TB, ctx context.Context) *Judge {
 	if err != nil {
 		t.Fatalf("axe-core is missing, `make test-tools` brings it: %v", err)
 	}
-	// A tab behind another has the focus as well.
+	// A background tab has the focus as well.
 	err = chromedp.Run(ctx, emulation.SetFocusEmulationEnabled(true), chromedp.ActionFunc(func(ctx context.Context) error {
 		_, err := page.AddScriptToEvaluateOnNewDocument(string(rules)).Do(ctx)
 		return err
@@ -61,18 +61,18 @@ func moduleFolder(t testing.TB) string {
 	}
 }
 
-// look is a way to look at a page.
+// look is a viewport and a colour scheme for a check.
 type look struct {
 	width int64
 	dark  bool
-	whole bool // by every rule; else by those whose answer another look may change
+	whole bool // by every rule; else by those that depend on the look
 }
 
 // looks are light and dark, on a narrow phone and on a screen.
 var looks = []look{{320, false, true}, {1280, true, false}, {320, true, false}, {1280, false, false}}
 
-// Page opens a page, which should be in the language and direction, and returns its flaws. It looks at it light and narrow; if
-// told to be thorough, dark and wide, dark and narrow, light and wide, too.
+// Page opens a page, which should be in the language and direction, and returns its flaws. It checks it in light colours on
+// a narrow screen; if thorough is true, also in the other looks.
 func (j *Judge) Page(url, lang, dir string, thorough bool) (flaws []string, err error) {
 	if err := chromedp.Run(j.ctx, chromedp.EmulateViewport(320, 800), chromedp.Navigate(url)); err != nil {
 		return nil, fmt.Errorf("open %s: %w", url, err)

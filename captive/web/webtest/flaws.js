@@ -1,10 +1,13 @@
 // What keeps somebody from using the page that the browser shows, as sentences: what axe-core finds, and what it does not
 // look at. The numbers are WCAG's. Links and buttons are touched with a thumb, so they have 44 px (2.5.5), but for a link
-// within a sentence. Text at twice its size is looked at as well (1.4.4).
+// within a sentence; a box or a dot to tick is touched with its label. What is folded is looked at, too. Text at twice its size is looked at as well (1.4.4).
 async ({whole, lang, dir}) => {
 	const flaws = [], all = s => [...document.querySelectorAll(s)];
+	// What the style sheet hides until an option is chosen can be neither touched nor focused.
+	const shown = s => all(s).filter(e => e.checkVisibility());
 	const say = (what, e) => flaws.push(what + (e ? ": " + e.outerHTML.slice(0, 160) : ""));
 
+	for (const e of all("details")) e.open = true; // what is folded is judged as well
 	// Drawings count as a whole. What they are made of is much to look at, and says nothing.
 	all("svg > :not(title)").forEach(e => e.remove());
 	const found = await axe.run(document, {
@@ -19,8 +22,8 @@ async ({whole, lang, dir}) => {
 			flaws.push(`axe-core's ${rule.id}: ${node.target.join(" ")}: ${node.failureSummary.replace(/\s+/g, " ")}`);
 
 	if (document.documentElement.scrollWidth > innerWidth) say("it must be scrolled sideways (1.4.10)");
-	for (const e of all("a, button, summary, input:not([type=hidden])")) {
-		const {width, height} = e.getBoundingClientRect();
+	for (const e of shown("a, button, summary, input:not([type=hidden])")) {
+		const {width, height} = (e.matches("[type=radio], [type=checkbox]") && e.closest("label") || e).getBoundingClientRect();
 		const within = getComputedStyle(e).display == "inline" && e.parentNode.textContent.trim() != e.textContent.trim();
 		if (!within && (width < 44 || height < 44)) say(`${width} by ${height} px are too small to touch (2.5.5)`, e);
 	}
@@ -39,7 +42,7 @@ async ({whole, lang, dir}) => {
 		for (const id of (e.getAttribute("aria-labelledby") || e.getAttribute("aria-describedby")).split(" "))
 			if (!document.getElementById(id)) say("it is named by nothing (1.3.1)", e);
 	if (document.getAnimations().length) say("something moves (2.2.2)");
-	for (const e of all("a, button, summary, input:not([type=hidden])")) {
+	for (const e of shown("a, button, summary, input:not([type=hidden])")) {
 		e.focus();
 		const {outlineStyle, outlineWidth} = getComputedStyle(e);
 		if (outlineStyle == "none" || parseFloat(outlineWidth) < 2) say("it does not show that it has the focus (2.4.7)", e);

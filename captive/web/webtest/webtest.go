@@ -1,5 +1,5 @@
-// Package webtest is what tests of pages share: requests, golden files, and a browser to look at pages with. It must not
-// know what is on a page.
+// Package webtest is what tests of pages share: requests, golden files, and a browser to check pages with. It must not know
+// what is on a page.
 package webtest
 
 import (
@@ -25,7 +25,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files of what is served now")
 
-// What is in every page alike is left out of the golden files: web's own tests see to it.
+// What all pages have in common is left out of the golden files: web's own tests check it.
 var alike = []struct {
 	what *regexp.Regexp
 	by   string
@@ -35,7 +35,7 @@ var alike = []struct {
 	{regexp.MustCompile(`(?s)<svg [^>]*viewBox.*?</svg>`), "*"},
 }
 
-// Gist is what a golden file holds of an answer: its status, and the page without what all pages have. In it * is a
+// Gist is a golden file's form of an answer: its status, and the page without what all pages have in common. In it * is a
 // pictogram.
 func Gist(status int, page string) []byte {
 	for _, a := range alike {
@@ -44,7 +44,7 @@ func Gist(status int, page string) []byte {
 	return []byte(strconv.Itoa(status) + "\n" + page)
 }
 
-// Golden fails the test unless testdata/NAME.txtar holds the same. With -update it writes it.
+// Golden fails the test unless testdata/NAME.txtar is the same. With -update it writes it.
 func Golden(t testing.TB, name string, got *txtar.Archive) {
 	t.Helper()
 	golden := filepath.Join("testdata", name+".txtar")
@@ -65,7 +65,7 @@ func Golden(t testing.TB, name string, got *txtar.Archive) {
 	}
 }
 
-// Ask sends a handler one request: "GET /path" of a site such as "http://10.80.0.1", or "GET http://host/path", then
+// Ask sends a request to a handler: "GET /path" of a site such as "http://10.80.0.1", or "GET http://host/path", then
 // headers as "Name: value". It comes from an address with its port.
 func Ask(t testing.TB, h http.Handler, site, from, line string, headers ...string) *http.Response {
 	t.Helper()
@@ -99,22 +99,30 @@ func Body(t testing.TB, res *http.Response) string {
 }
 
 // browserLife bounds how long a test may use its browser.
-const browserLife = 5 * time.Minute
+const browserLife = 10 * time.Minute
 
-// Browser starts Chromium for the test, and reports the URLs that its first tab asks for. It finds the box, and nothing
-// else, by name on loopback, and trusts the box's own certificate as its user would after being asked.
+// Browser starts Chromium for the test, and reports the URLs that its first tab requests. It resolves only the box's name,
+// to loopback, and trusts the box's own certificate as its user would after being asked.
 func Browser(t testing.TB) (ctx context.Context, asked func() []string) {
+	t.Helper()
+	return NewBrowser(t, chromedp.IgnoreCertErrors,
+		chromedp.Flag("host-resolver-rules", "MAP partage.internal 127.0.0.1, MAP * ~NOTFOUND"))
+}
+
+// NewBrowser starts Chromium for the test as a person has it, but for these options, and reports the URLs that its first tab
+// requests.
+func NewBrowser(t testing.TB, more ...chromedp.ExecAllocatorOption) (ctx context.Context, asked func() []string) {
 	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath("chromium"), chromedp.NoSandbox, chromedp.UserDataDir(t.TempDir()),
-		chromedp.Flag("host-resolver-rules", "MAP partage.internal 127.0.0.1, MAP * ~NOTFOUND"),
-		chromedp.Flag("disable-component-update", true), chromedp.IgnoreCertErrors)
-	// Not the test's context: that is over before its cleanups, and the browser shall end in order.
+		chromedp.Flag("disable-component-update", true))
+	options = append(options, more...)
+	// Not the test's context, which ends before its cleanups: the browser must be closed cleanly.
 	ctx, cancelTime := context.WithTimeout(context.Background(), browserLife)
 	ctx, cancelProcess := chromedp.NewExecAllocator(ctx, options...)
 	ctx, cancel := chromedp.NewContext(ctx)
 	t.Cleanup(func() {
-		if err := chromedp.Cancel(ctx); err != nil { // waits for the browser to be gone
+		if err := chromedp.Cancel(ctx); err != nil { // waits for the browser's exit
 			t.Error(err)
 		}
 		cancel()
@@ -128,7 +136,7 @@ func Browser(t testing.TB) (ctx context.Context, asked func() []string) {
 	return ctx, asked
 }
 
-// Tab opens one more tab of a browser, and reports the URLs that it asks for.
+// Tab opens one more tab of a browser, and reports the URLs that it requests.
 func Tab(t testing.TB, browser context.Context) (ctx context.Context, asked func() []string) {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(browser)
@@ -136,7 +144,7 @@ func Tab(t testing.TB, browser context.Context) (ctx context.Context, asked func
 	return ctx, listen(ctx)
 }
 
-// listen reports the URLs that a tab asks for.
+// listen reports the URLs that a tab requests.
 func listen(ctx context.Context) (asked func() []string) {
 	var mu sync.Mutex
 	var urls []string

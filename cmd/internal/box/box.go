@@ -1,15 +1,12 @@
-// Package box runs the daemon's real program on the box of a netlab scene, for the programs that measure it and attack
-// it. It owns how the daemon is built, configured, started and asked; what it is then made to do is theirs.
+// Package box runs the daemon's real program on the box of a netlab scene, for the benchmarks and the attacks. It owns
+// how the daemon is built, configured, started and queried; what is done with it is theirs.
 package box
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -19,15 +16,16 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"passerelle/appliance"
-	"passerelle/appliance/decide"
+	"passerelle/appliance/lab"
+	"passerelle/appliance/state"
 	"passerelle/netctl/netlab"
+	"passerelle/testdata"
 )
 
-// tools are the programs that the daemon and a scene run.
+// tools are the programs that the daemon and a scene need.
 var tools = []string{"iptables", "iptables-restore", "ip6tables-restore", "ip", "dnsmasq", "busybox"}
 
-// Ready returns an error that says what is missing to run a box here, and these programs beside it.
+// Ready returns an error that names what is missing to run a box here, and these further programs.
 func Ready(programs ...string) error {
 	if os.Geteuid() != 0 {
 		return errors.New("network namespaces need root: use sudo")
@@ -40,7 +38,7 @@ func Ready(programs ...string) error {
 	return nil
 }
 
-// Build builds the daemon from its source, as it is shipped, to a file.
+// Build builds the daemon from its source, with the release flags, to a file.
 func Build(ctx context.Context, file string) error {
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", file, "passerelle/cmd/passerelle")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -50,142 +48,72 @@ func Build(ctx context.Context, file string) error {
 	return nil
 }
 
-// Setup is how a daemon is configured and started, where it matters.
+// Setup is the daemon's configuration and environment, where it matters.
 type Setup struct {
 	Limits   string   // lines of the section for each resident; "": 4 Mbit/s down, 1 up, 500 MB a day
 	Donation string   // lines of the first donation beside name and interface; "": 200 Mbit/s down, 50 up, a cap of 200 GB
 	More     string   // further sections
-	State    string   // the folder for what survives a power cut, "" for one in the scene
+	State    string   // the state folder, "" for one in the scene
 	Env      []string // KEY=VALUE, beside this process's
 }
 
 func (s Setup) String() string {
-	return fmt.Sprintf(`
-[box]
-name = "Centre social des Lilas"
-[hotspot]
-interface = "wlan0"
-radio = "none"
-address = "10.80.0.1/22"
-[limits]
-session = "2h"
-%s
-[[donation]]
-name = "Fibre du centre"
-interface = "eth0"
-%s
-%s
-`, cmp.Or(s.Limits, `
+	return strings.NewReplacer("download = \"8mbit\"\nupload = \"4mbit\"\ndata = \"500MB\"", cmp.Or(s.Limits, `
 download = "4mbit"
 upload = "1mbit"
-data = "500MB"`), cmp.Or(s.Donation, `
+data = "500MB"`), `cap = "0"`, cmp.Or(s.Donation, `
 download = "200mbit"
 upload = "50mbit"
-cap = "200GB"`), s.More)
+cap = "200GB"`)).Replace(testdata.Box) + s.More
 }
 
-// Portal is where the box's pages are.
+// Portal is the URL of the box's pages.
 const Portal = "http://10.80.0.1"
 
 // Daemon is a scene with the daemon running on its box.
 type Daemon struct {
 	*netlab.Scene
-	Proc *netlab.Proc
-
-	program, socket string
-	log             *os.File
+	*lab.Daemon
 }
 
-// Start starts the program of a daemon in a scene and waits until it shares. The scene is the box's from then on: it is
-// closed also when the start fails.
+// Start starts a daemon's program in a scene and waits until it shares. The box then owns the scene: it is also closed
+// if the start fails.
 func Start(ctx context.Context, program string, s *netlab.Scene, how Setup) (*Daemon, error) {
-	d := &Daemon{Scene: s, program: program, socket: s.Box.Path("/run/passerelle/passerelle.sock")}
-	if err := d.start(ctx, how); err != nil {
-		return nil, errors.Join(fmt.Errorf("start the daemon: %w", err), d.Close())
+	d := &Daemon{Scene: s}
+	if err := d.start(ctx, program, how); err != nil {
+		return nil, errors.Join(fmt.Errorf("start the daemon: %w", err), s.Close())
 	}
 	return d, nil
 }
 
-func (d *Daemon) start(ctx context.Context, how Setup) (err error) {
-	for _, dir := range []string{d.Dir(), d.Box.Path("/"), d.Box.Path("/run")} {
-		if err := os.Chmod(dir, 0o755); err != nil { // dnsmasq, no longer root, reads its servers below it
-			return err
-		}
-	}
-	conf := d.Box.Path("/passerelle.toml")
-	if err := os.WriteFile(conf, []byte(how.String()), 0o600); err != nil {
+func (d *Daemon) start(ctx context.Context, program string, how Setup) (err error) {
+	d.Daemon, err = lab.New(d.Box, func(words ...string) *exec.Cmd {
+		cmd := exec.Command(program, words...)
+		cmd.Env = append(os.Environ(), how.Env...)
+		return cmd
+	})
+	if err != nil {
 		return err
 	}
-	if d.log, err = os.OpenFile(d.Box.Path("/log"), os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600); err != nil {
-		return err
-	}
-	state := cmp.Or(how.State, d.Box.Path("/state"))
-	cmd := exec.Command(d.program, "run", "--config", conf, "--state", state, "--socket", d.socket)
-	cmd.Env = append(os.Environ(), how.Env...)
-	cmd.Stdout, cmd.Stderr = d.log, d.log
-	if d.Proc, err = d.Box.StartCmd(cmd); err != nil {
+	d.State = cmp.Or(how.State, d.State)
+	if err := errors.Join(d.Configure(how.String()), d.Daemon.Start()); err != nil {
 		return err
 	}
 	return d.Until(ctx, "the box to share", func() error {
 		s, err := d.Status(ctx)
-		if err == nil && s.State != decide.Sharing {
+		if err == nil && s.State != state.Sharing {
 			err = fmt.Errorf("%s: %s", s.State, s.Why)
 		}
 		return err
 	})
 }
 
-// Close ends the daemon and takes the scene away.
-func (d *Daemon) Close() error {
-	err := d.Scene.Close()
-	if d.log != nil {
-		d.log.Close()
-	}
-	return err
-}
+// waitTimeout bounds every wait, with a wide margin for a busy machine.
+const waitTimeout = time.Minute
 
-// Log returns all that the daemon has written.
-func (d *Daemon) Log() string {
-	text, err := os.ReadFile(d.log.Name())
-	if err != nil {
-		return err.Error()
-	}
-	return string(bytes.TrimSpace(text))
-}
-
-// Status asks the daemon what it does.
-func (d *Daemon) Status(ctx context.Context) (s appliance.Status, err error) {
-	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var dialer net.Dialer
-		return dialer.DialContext(ctx, "unix", d.socket)
-	}}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://passerelle/status", nil)
-	if err != nil {
-		return s, err
-	}
-	reply, err := (&http.Client{Transport: transport}).Do(request)
-	if err != nil {
-		return s, err
-	}
-	defer reply.Body.Close()
-	return s, json.NewDecoder(reply.Body).Decode(&s)
-}
-
-// Do has the program carry out one of its commands.
-func (d *Daemon) Do(ctx context.Context, words ...string) error {
-	cmd := exec.CommandContext(ctx, d.program, append(words, "--socket", d.socket)...)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("passerelle %s: %w: %s", strings.Join(words, " "), err, bytes.TrimSpace(out))
-	}
-	return nil
-}
-
-// patience bounds every wait: on a busy machine things take long, never so long.
-const patience = time.Minute
-
-// Until tries until ok returns nil, for a minute at most.
+// Until repeats ok until it returns nil, for a minute at most.
 func (d *Daemon) Until(ctx context.Context, what string, ok func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, waitTimeout)
 	defer cancel()
 	for {
 		err := ok()
@@ -196,13 +124,13 @@ func (d *Daemon) Until(ctx context.Context, what string, ok func() error) error 
 		case <-d.Proc.Exited():
 			return fmt.Errorf("the daemon has ended:\n%s", d.Log())
 		case <-ctx.Done():
-			return fmt.Errorf("waited in vain for %s: %w", what, err)
+			return fmt.Errorf("timed out waiting for %s: %w", what, err)
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
 }
 
-// Join has the residents get leases, several at once.
+// Join gets leases for the residents, several at once.
 func (d *Daemon) Join(ctx context.Context, residents ...*netlab.Resident) error {
 	all, ctx := errgroup.WithContext(ctx)
 	all.SetLimit(8)
@@ -217,7 +145,7 @@ func (d *Daemon) Join(ctx context.Context, residents ...*netlab.Resident) error 
 	return all.Wait()
 }
 
-// Admit has the residents press the button.
+// Admit presses the button for the residents.
 func (d *Daemon) Admit(ctx context.Context, residents ...*netlab.Resident) error {
 	for _, r := range residents {
 		reply, err := r.Post(ctx, Portal+"/session", strings.NewReader(""))
@@ -231,7 +159,7 @@ func (d *Daemon) Admit(ctx context.Context, residents ...*netlab.Resident) error
 	return nil
 }
 
-// Chosen returns which donation residents' packets go by, -1 for none.
+// Chosen returns the index of the donation in use, -1 for none.
 func (d *Daemon) Chosen(ctx context.Context) (int, error) {
 	s, err := d.Status(ctx)
 	for i, lent := range s.Donations {

@@ -1,5 +1,5 @@
-// Package gatetest is what tests of gates share: a conformance suite, a kernel in memory, and a way to run a gate inside a
-// host of netlab.
+// Package gatetest is what tests of gates share: a conformance suite, a kernel in memory, and a gate that runs in a host of
+// netlab.
 package gatetest
 
 import (
@@ -12,52 +12,49 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"passerelle/appliance/config"
-	"passerelle/appliance/decide"
 	"passerelle/netctl"
-	"passerelle/netctl/plan"
 )
 
-// Kernel is a kernel, real or not, with netlab's standard scene of two lenders around it.
+// Kernel is a kernel, real or fake, in netlab's standard scene with two lenders.
 type Kernel interface {
-	// Gate returns a new gate, like the one of a daemon that has just started.
+	// Gate returns a new gate, as a daemon has after its start.
 	Gate(t *testing.T) netctl.Gate
-	// String shows everything that gates make, sorted, without what time and traffic change.
+	// String returns everything that gates make, sorted, without what time and traffic change.
 	String() string
 	// Wait lets time pass.
 	Wait(d time.Duration)
-	// Pass sends packets of the resident to the internet, at least so many bytes of them.
+	// Pass sends packets of the resident to the internet, at least that many bytes in all.
 	Pass(t *testing.T, k int, bytes uint64)
-	// Shout has somebody on the lender's own network send packets to all on it, or to the box alone: so many bytes of them,
-	// without link headers.
-	Shout(t *testing.T, lender int, bytes uint64, all bool)
-	// Break breaks something that a gate made, as another program would.
+	// Broadcast sends packets from a host in the lender's own network, to all on it or to the box alone: that many bytes in
+	// all, without link headers.
+	Broadcast(t *testing.T, lender int, bytes uint64, all bool)
+	// Break breaks an object that a gate made, as another program would.
 	Break(t *testing.T, what Object)
 }
 
-// Object is a kind of thing that gates make.
+// Object is a kind of kernel object that gates make.
 type Object string
 
 // Objects.
 const (
-	Address    Object = "hotspot's address"
-	Link       Object = "hotspot's interface up"
-	Sets       Object = "sets"
-	Entries    Object = "entries of all sets"
-	WhoEntry   Object = "entry of who may send"
-	Rules      Object = "routing rules"
-	Routes     Object = "routes"
-	Mangle     Object = "mangle table"
-	NAT        Object = "nat table"
-	Filter     Object = "filter table"
-	AllTables  Object = "whole ruleset"
-	Queue      Object = "root queue"
-	Class      Object = "resident's class"
-	Parameters Object = "kernel parameters"
+	Address     Object = "hotspot's address"
+	Link        Object = "hotspot's interface up"
+	Sets        Object = "sets"
+	Entries     Object = "entries of all sets"
+	ClientEntry Object = "entry of an authorized device"
+	Rules       Object = "routing rules"
+	Routes      Object = "routes"
+	Mangle      Object = "mangle table"
+	NAT         Object = "nat table"
+	Filter      Object = "filter table"
+	AllTables   Object = "whole ruleset"
+	Queue       Object = "root queue"
+	Class       Object = "resident's class"
+	Parameters  Object = "kernel parameters"
 )
 
 // Objects are all kinds.
-var Objects = []Object{Address, Link, Sets, Entries, WhoEntry, Rules, Routes, Mangle, NAT, Filter, AllTables, Queue, Class, Parameters}
+var Objects = []Object{Address, Link, Sets, Entries, ClientEntry, Rules, Routes, Mangle, NAT, Filter, AllTables, Queue, Class, Parameters}
 
 // Hotspot is the box's address in the suite.
 var Hotspot = netip.MustParsePrefix("10.80.0.1/22")
@@ -68,55 +65,26 @@ func ResidentAddr(k int) netip.Addr { return netip.AddrFrom4([4]byte{10, 80, 1, 
 // ResidentMAC returns the k-th resident's hardware address, as netlab gives it.
 func ResidentMAC(k int) netctl.MAC { return netctl.MAC{2, 0, 0, 0, 0, byte(k + 1)} }
 
-// Config is the suite's configuration: two donations and every kind of limit.
-func Config() *config.Config {
-	return &config.Config{
-		Hotspot: config.Hotspot{Interface: "wlan0", Address: Hotspot},
-		Limits:  config.Limits{Session: time.Hour, Download: 8e6, Upload: 4e6, Data: 500e6},
-		Donations: []config.Donation{
-			{Name: "first", Interface: "eth0", Download: 40e6, Upload: 20e6, Cap: 1e9},
-			{Name: "second", Interface: "eth1", Download: 20e6},
-		},
-	}
+// Plans are the plans that the suite applies. The caller compiles them, since netctl does not import that package. Their
+// hotspot is wlan0 at Hotspot, their two lenders are eth0, with a cap, and eth1, without.
+type Plans struct {
+	Sharing      [2]netctl.Plan // by either lender
+	Captive      netctl.Plan    // nothing is shared
+	Limited      netctl.Plan    // Sharing[0] with lower rates for each resident
+	Unlimited    netctl.Plan    // the first lender alone, no limit of any kind
+	WithoutFirst netctl.Plan    // by eth1; there is no eth0
 }
 
-// Sharing is the plan that shares a donation's connection.
-func Sharing(c *config.Config, donation int) netctl.Plan {
-	third := byte(donation + 1)
-	return plan.Compile(plan.Input{
-		NamesUser: "65533",
-		Config:    c,
-		Decision:  decide.Decision{State: decide.Sharing, Internet: decide.AllInternet, Names: true, Donation: donation},
-		Gateway:   netip.AddrFrom4([4]byte{192, 168, third, 1}),
-		Networks:  []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 168, third, 0}), 24)},
-		LANs:      lans(c),
-	})
-}
+// The lenders' interfaces in the suite.
+const first, second = "eth0", "eth1"
 
-// lans are the donations' lines, all of which are there.
-func lans(c *config.Config) (all []plan.LAN) {
-	for k, d := range c.Donations {
-		network := netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 168, byte(k + 1), 0}), 24)
-		all = append(all, plan.LAN{Interface: d.Interface, Networks: []netip.Prefix{network}})
-	}
-	return all
-}
-
-// Held is the plan that shares nothing.
-func Held(c *config.Config) netctl.Plan {
-	return plan.Compile(plan.Input{
-		NamesUser: "65533",
-		Config:    c, Decision: decide.Decision{State: decide.Paused, Internet: decide.NoInternet, Donation: -1}, LANs: lans(c),
-	})
-}
-
-// Conformance tests that a gate keeps the promises of netctl.Gate.
-func Conformance(t *testing.T, newKernel func(t *testing.T) Kernel) {
+// Conformance tests that a gate does what netctl.Gate documents.
+func Conformance(t *testing.T, plans Plans, newKernel func(t *testing.T) Kernel) {
 	run := func(name string, f func(s *suite)) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			k := newKernel(t)
-			f(&suite{T: t, Kernel: k, before: k.String(), gate: k.Gate(t), config: Config()})
+			f(&suite{T: t, Kernel: k, before: k.String(), gate: k.Gate(t), plans: plans})
 		})
 	}
 	run("Apply", testApply)
@@ -125,7 +93,7 @@ func Conformance(t *testing.T, newKernel func(t *testing.T) Kernel) {
 	run("Expiry", testExpiry)
 	run("Data", testData)
 	run("Crash", testCrash)
-	run("Day", testDay)
+	run("Usage", testUsage)
 	run("Tranches", testTranches)
 	run("Broadcasts", testBroadcasts)
 	run("Repair", testRepair)
@@ -137,7 +105,7 @@ type suite struct {
 	Kernel
 	before string
 	gate   netctl.Gate
-	config *config.Config
+	plans  Plans
 }
 
 func (s *suite) must(err error) {
@@ -160,7 +128,7 @@ func (s *suite) apply(p netctl.Plan) (changes []string) {
 	return changes
 }
 
-// same tells how the kernel differs from what it was.
+// same checks that the kernel's state is want.
 func (s *suite) same(want, when string) {
 	s.Helper()
 	if d := cmp.Diff(strings.Split(want, "\n"), strings.Split(s.Kernel.String(), "\n")); d != "" {
@@ -168,13 +136,13 @@ func (s *suite) same(want, when string) {
 	}
 }
 
-// session returns an hour's session without a bound.
+// session returns a session of an hour without a data limit.
 func session(k int) netctl.Session {
 	return netctl.Session{Addr: ResidentAddr(k), MAC: ResidentMAC(k), Left: time.Hour, Data: netctl.Unlimited}
 }
 
-// hold checks that the sessions are those, but for the time that has passed and what was counted.
-func (s *suite) hold(want ...netctl.Session) {
+// checkSessions checks the sessions, apart from the time that has passed and the bytes counted.
+func (s *suite) checkSessions(want ...netctl.Session) {
 	s.Helper()
 	got, err := s.gate.Sessions()
 	s.must(err)
@@ -195,57 +163,50 @@ func (s *suite) eventually(what string, condition func() bool) {
 	const step, limit = 50 * time.Millisecond, 10 * time.Second
 	for waited := time.Duration(0); !condition(); waited += step {
 		if waited > limit {
-			s.Fatalf("after %v still not: %s", limit, what)
+			s.Fatalf("not after %v: %s", limit, what)
 		}
 		s.Wait(step)
 	}
 }
 
 func testApply(s *suite) {
-	if err := s.gate.Admit(session(0)); err == nil {
-		s.Error("a session was admitted before there was a plan")
+	if err := s.gate.Authorize(session(0)); err == nil {
+		s.Error("a session was authorized before there was a plan")
 	}
-	if err := s.gate.Grant(s.Context(), netctl.Tranche{Chain: plan.Chain(s.config.Donations[0]), ID: 1, Bytes: 1}); err == nil {
+	if err := s.gate.Grant(s.Context(), netctl.Tranche{Chain: s.plans.Sharing[0].Cap, ID: 1, Bytes: 1}); err == nil {
 		s.Error("a tranche was granted before there was a plan")
 	}
 	s.must(s.gate.End(ResidentAddr(0)))
-	s.hold()
-	if changes := s.apply(Sharing(s.config, 0)); len(changes) == 0 {
+	s.checkSessions()
+	if changes := s.apply(s.plans.Sharing[0]); len(changes) == 0 {
 		s.Error("the first plan changed nothing")
 	}
 	state := s.Kernel.String()
 	if state == s.before {
 		s.Error("the first plan left the kernel as it was")
 	}
-	s.apply(Sharing(s.config, 0))
+	s.apply(s.plans.Sharing[0])
 	s.same(state, "when the plan was applied again")
 }
 
 func testPlans(s *suite) {
-	limited := *s.config
-	limited.Limits.Download, limited.Limits.Upload = 2e6, 1e6
-	unlimited := *s.config
-	unlimited.Limits = config.Limits{Session: time.Hour}
-	unlimited.Donations = []config.Donation{{Name: "first", Interface: "eth0"}}
-	silent := Sharing(s.config, 0)
-	silent.Tables = Held(s.config).Tables
+	silent := s.plans.Sharing[0]
+	silent.Tables = s.plans.Captive.Tables
 
-	plans := []netctl.Plan{
-		Sharing(s.config, 0), Sharing(s.config, 1), Held(s.config), Sharing(&limited, 0), Sharing(&unlimited, 0), silent,
-	}
+	plans := []netctl.Plan{s.plans.Sharing[0], s.plans.Sharing[1], s.plans.Captive, s.plans.Limited, s.plans.Unlimited, silent}
 	s.apply(plans[0])
 	want := []netctl.Session{session(0), session(1)}
 	want[1].Data = 1e6
 	for _, x := range want {
-		s.must(s.gate.Admit(x))
+		s.must(s.gate.Authorize(x))
 	}
 	var states []string
 	for _, p := range plans {
 		s.apply(p)
 		states = append(states, s.Kernel.String())
-		s.hold(want...)
+		s.checkSessions(want...)
 	}
-	// From each to each other.
+	// From each plan to each other.
 	at := len(plans) - 1
 	visit := func(j int) {
 		if changes := s.apply(plans[j]); at != j && len(changes) == 0 {
@@ -261,11 +222,11 @@ func testPlans(s *suite) {
 			visit(i)
 		}
 	}
-	s.hold(want...)
+	s.checkSessions(want...)
 }
 
 func testSessions(s *suite) {
-	s.apply(Sharing(s.config, 0))
+	s.apply(s.plans.Sharing[0])
 	alone := s.Kernel.String()
 	network := Hotspot.Masked()
 	for name, x := range map[string]netctl.Session{
@@ -275,35 +236,35 @@ func testSessions(s *suite) {
 		"of everybody (its broadcast)": {Addr: netip.MustParseAddr("10.80.3.255"), Left: time.Hour, Data: 1},
 		"that has ended":               {Addr: ResidentAddr(0), MAC: ResidentMAC(0), Data: 1},
 	} {
-		if err := s.gate.Admit(x); err == nil {
-			s.Errorf("a session %s was admitted", name)
+		if err := s.gate.Authorize(x); err == nil {
+			s.Errorf("a session %s was authorized", name)
 		}
 	}
-	s.same(alone, "though no session was admitted")
+	s.same(alone, "though no session was authorized")
 
 	first, second := session(0), session(1)
 	second.Left, second.Data = 20*time.Minute, 5e6
-	s.must(s.gate.Admit(second))
-	s.must(s.gate.Admit(first))
-	s.hold(first, second)
+	s.must(s.gate.Authorize(second))
+	s.must(s.gate.Authorize(first))
+	s.checkSessions(first, second)
 	both := s.Kernel.String()
 	if both == alone {
 		s.Error("two sessions left no trace in the kernel")
 	}
-	s.apply(Sharing(s.config, 0))
+	s.apply(s.plans.Sharing[0])
 	s.same(both, "when the plan was applied with sessions")
 
 	second.Left, second.Data = 40*time.Minute, 9e6
-	s.must(s.gate.Admit(second))
-	s.hold(first, second)
+	s.must(s.gate.Authorize(second))
+	s.checkSessions(first, second)
 	s.same(both, "when a session was given new limits")
 
 	s.must(s.gate.End(first.Addr))
 	s.must(s.gate.End(first.Addr))
-	s.hold(second)
+	s.checkSessions(second)
 	s.must(s.gate.End(second.Addr))
-	s.hold()
-	s.must(s.gate.Remember(nil, time.Hour))
+	s.checkSessions()
+	s.must(s.gate.SaveUsage(nil, time.Hour))
 	s.same(alone, "after the sessions came and went")
 
 	s.Pass(s.T, 0, 1)
@@ -317,21 +278,21 @@ func testSessions(s *suite) {
 }
 
 func testExpiry(s *suite) {
-	p := Sharing(s.config, 0)
+	p := s.plans.Sharing[0]
 	s.apply(p)
 	alone := s.Kernel.String()
 	short, long := session(0), session(1)
 	short.Left, short.Data = time.Second, 1e6
 	s.must(s.gate.Grant(s.Context(), netctl.Tranche{Chain: p.Cap, ID: 1, Bytes: 1e9}))
-	s.must(s.gate.Admit(short))
-	s.must(s.gate.Admit(long))
+	s.must(s.gate.Authorize(short))
+	s.must(s.gate.Authorize(long))
 	s.Pass(s.T, 0, 10_000)
 	s.eventually("the session has ended", func() bool {
 		all, err := s.gate.Sessions()
 		s.must(err)
 		return len(all) == 1
 	})
-	s.hold(long)
+	s.checkSessions(long)
 	s.eventually("the daemon's clock agrees", func() bool {
 		_, err := s.gate.Apply(s.Context(), p)
 		s.must(err)
@@ -339,10 +300,10 @@ func testExpiry(s *suite) {
 	})
 	s.apply(p)
 
-	// Its place in the sets is free for another session, which begins anew.
+	// Its slot in the sets is free for another session, which starts at zero.
 	short.Left = time.Hour
-	s.must(s.gate.Admit(short))
-	s.hold(short, long)
+	s.must(s.gate.Authorize(short))
+	s.checkSessions(short, long)
 	all, err := s.gate.Sessions()
 	s.must(err)
 	if all[0].Used != 0 {
@@ -350,27 +311,27 @@ func testExpiry(s *suite) {
 	}
 	s.must(s.gate.End(short.Addr))
 	s.must(s.gate.End(long.Addr))
-	s.must(s.gate.Remember(nil, time.Hour))
+	s.must(s.gate.SaveUsage(nil, time.Hour))
 	if got := withoutTranches(s.Kernel.String()); got != alone {
 		s.Errorf("the sessions left something behind:\n%s", cmp.Diff(alone, got))
 	}
 }
 
-// withoutTranches takes the tranches out of a kernel's text.
+// withoutTranches removes the tranches from a kernel's text.
 func withoutTranches(state string) string {
 	lines := slices.DeleteFunc(strings.Split(state, "\n"), func(l string) bool { return strings.Contains(l, "--quota") })
 	return strings.Join(lines, "\n")
 }
 
 func testData(s *suite) {
-	p := Sharing(s.config, 0)
+	p := s.plans.Sharing[0]
 	s.apply(p)
 	s.must(s.gate.Grant(s.Context(), netctl.Tranche{Chain: p.Cap, ID: 1, Bytes: 1e9}))
 	x := session(0)
 	x.Data, x.Used = 100_000, 3e6
-	s.must(s.gate.Admit(x))
+	s.must(s.gate.Authorize(x))
 	counted := func() netctl.Session {
-		sample, err := s.gate.Read()
+		sample, err := s.gate.ReadCounters()
 		s.must(err)
 		if len(sample.Sessions) != 1 {
 			s.Fatalf("%d sessions", len(sample.Sessions))
@@ -383,7 +344,7 @@ func testData(s *suite) {
 	if got.Spent || got.Used > x.Used+60_000 || got.Data+got.Used != x.Data+x.Used {
 		s.Errorf("40 kB were counted as %+v", got)
 	}
-	s.apply(Sharing(s.config, 0))
+	s.apply(s.plans.Sharing[0])
 	if again := counted(); again.Used != got.Used {
 		s.Errorf("an applied plan changed the count from %d to %d", got.Used, again.Used)
 	}
@@ -393,25 +354,25 @@ func testData(s *suite) {
 		s.Errorf("of spent data %d bytes are left", got.Data)
 	}
 	// New data for a running session.
-	s.must(s.gate.Admit(x))
+	s.must(s.gate.Authorize(x))
 	if got := counted(); got.Spent || got.Used != x.Used || got.Data != x.Data {
-		s.Errorf("admitted again, the session is %+v", got)
+		s.Errorf("authorized again, the session is %+v", got)
 	}
 }
 
 func testCrash(s *suite) {
-	p := Sharing(s.config, 0)
+	p := s.plans.Sharing[0]
 	s.apply(p)
 	first, second := session(0), session(1)
 	second.Data = 100_000
-	s.must(s.gate.Admit(first))
-	s.must(s.gate.Admit(second))
+	s.must(s.gate.Authorize(first))
+	s.must(s.gate.Authorize(second))
 	tranche := netctl.Tranche{Chain: p.Cap, ID: 7, Bytes: 1e9}
 	s.must(s.gate.Grant(s.Context(), tranche))
 	s.Pass(s.T, 1, 40_000)
 	var used uint64
-	s.eventually("the bytes are paid", func() bool {
-		sample, err := s.gate.Read()
+	s.eventually("the bytes are charged", func() bool {
+		sample, err := s.gate.ReadCounters()
 		s.must(err)
 		used = sample.Tranches[0].Used
 		return used >= 40_000
@@ -423,8 +384,8 @@ func testCrash(s *suite) {
 		s.Errorf("before its first plan the next gate sees the sessions %v, %v", all, err)
 	}
 	s.apply(p)
-	s.same(state, "when the next gate took over")
-	sample, err := s.gate.Read()
+	s.same(state, "when the next gate started")
+	sample, err := s.gate.ReadCounters()
 	s.must(err)
 	if len(sample.Tranches) != 1 || sample.Tranches[0].Tranche != tranche || sample.Tranches[0].Used < used {
 		s.Errorf("after a crash the tranches are %+v, %d bytes were used before", sample.Tranches, used)
@@ -436,49 +397,49 @@ func testCrash(s *suite) {
 	s.same(state, "when the tranche was granted again")
 	// The next gate knows the sessions as its own.
 	s.must(s.gate.End(second.Addr))
-	s.hold(first)
-	// One that never got to apply anything can close all the same.
+	s.checkSessions(first)
+	// A gate that has applied nothing can close too.
 	s.gate = s.Gate(s.T)
 	s.must(s.gate.Close(s.Context()))
-	s.same(s.before, "though all was closed")
+	s.same(s.before, "after the gate was closed")
 }
 
-// testDay: what devices used today is known to the next gate, whatever became of their sessions and of the last gate.
-func testDay(s *suite) {
-	p := Sharing(s.config, 0)
+// testUsage checks that the next gate knows today's usage, also after sessions ended and gates crashed.
+func testUsage(s *suite) {
+	p := s.plans.Sharing[0]
 	gone, other := netctl.MAC{2, 0, 0, 0, 1, 0}, netctl.MAC{2, 0, 0, 0, 1, 1}
-	if err := s.gate.Remember(map[netctl.MAC]uint64{gone: 1}, time.Hour); err == nil {
-		s.Error("what a device used was to be remembered before there was a plan")
+	if err := s.gate.SaveUsage(map[netctl.MAC]uint64{gone: 1}, time.Hour); err == nil {
+		s.Error("usage was saved before there was a plan")
 	}
 	s.apply(p)
 	s.must(s.gate.Grant(s.Context(), netctl.Tranche{Chain: p.Cap, ID: 1, Bytes: 1e9}))
 	bounded, unbounded := session(0), session(1)
 	bounded.Data, bounded.Used = 10e6, 7e6
 	unbounded.Used = 5e6
-	s.must(s.gate.Admit(bounded))
-	s.must(s.gate.Admit(unbounded))
+	s.must(s.gate.Authorize(bounded))
+	s.must(s.gate.Authorize(unbounded))
 	used := map[netctl.MAC]uint64{bounded.MAC: bounded.Used, unbounded.MAC: unbounded.Used, gone: 3e6}
-	remember := func() {
+	save := func() {
 		s.Helper()
-		s.must(s.gate.Remember(used, time.Hour))
+		s.must(s.gate.SaveUsage(used, time.Hour))
 	}
-	// holds checks what is remembered.
+	// holds checks the saved usage.
 	holds := func(when string) {
 		s.Helper()
-		got, err := s.gate.Remembered()
+		got, err := s.gate.SavedUsage()
 		s.must(err)
 		if d := cmp.Diff(used, got); d != "" {
-			s.Errorf("%s, what devices used is remembered as (-want +got):\n%s", when, d)
+			s.Errorf("%s, the saved usage (-want +got):\n%s", when, d)
 		}
 		all, err := s.gate.Sessions()
 		s.must(err)
 		for _, x := range all {
 			if x.Used != used[x.MAC] {
-				s.Errorf("%s, the device of a session used %d bytes, not %d", when, x.Used, used[x.MAC])
+				s.Errorf("%s, the usage of a session's device is %d bytes, not %d", when, x.Used, used[x.MAC])
 			}
 		}
 	}
-	// crash has another gate take over.
+	// crash replaces the gate by a new one.
 	crash := func() {
 		s.Helper()
 		s.gate = s.Gate(s.T)
@@ -491,7 +452,7 @@ func testDay(s *suite) {
 		before := used[x.MAC]
 		s.Pass(s.T, k, 40_000)
 		s.eventually("the bytes are counted", func() bool {
-			sample, err := s.gate.Read()
+			sample, err := s.gate.ReadCounters()
 			s.must(err)
 			used[x.MAC] = sample.Sessions[k].Used
 			return used[x.MAC] >= before+40_000
@@ -500,81 +461,81 @@ func testDay(s *suite) {
 			s.Errorf("40 kB were counted as %d bytes", n)
 		}
 	}
-	remember()
+	save()
 	holds("at first")
 	for range 3 {
 		pass(0, bounded)
 		holds("while a session runs")
 		crash()
-		remember()
+		save()
 		s.apply(p)
-		holds("remembered again")
+		holds("saved again")
 	}
-	// Other limits do not forgive what was used.
+	// Other limits do not change the usage.
 	bounded.Data, bounded.Used = 2e6, used[bounded.MAC]
-	s.must(s.gate.Admit(bounded))
+	s.must(s.gate.Authorize(bounded))
 	holds("with other limits")
 	crash()
 	pass(0, bounded)
 	s.must(s.gate.End(bounded.Addr))
 	holds("after the session's end")
 	crash()
-	// Somebody empties the sets.
+	// Another program flushes the sets.
 	s.Break(s.T, Entries)
 	s.apply(p)
-	holds("after the sets were emptied")
-	// What was used grows by much while a session runs, and by that of others.
-	used[unbounded.MAC] += 5 * netctl.Forgotten
+	holds("after the sets were flushed")
+	// The usage grows a lot while a session runs, and so does that of devices without a session.
+	used[unbounded.MAC] += 5 * netctl.UsageLag
 	used[other], used[gone] = 1, 4e6
-	remember()
+	save()
 	holds("after more was used")
 	crash()
 	// A new day.
 	used = map[netctl.MAC]uint64{unbounded.MAC: 0}
-	remember()
+	save()
 	holds("on a new day")
 	crash()
-	// A day that ends while no daemon lives.
+	// The day ends while no daemon runs.
 	used[unbounded.MAC], used[other] = 9e6, 1e6
-	s.must(s.gate.Remember(used, time.Second))
+	s.must(s.gate.SaveUsage(used, time.Second))
 	s.apply(p)
 	s.gate = s.Gate(s.T)
 	s.eventually("the day is over", func() bool {
-		got, err := s.gate.Remembered()
+		got, err := s.gate.SavedUsage()
 		s.must(err)
 		return len(got) == 1
 	})
 	used = map[netctl.MAC]uint64{unbounded.MAC: 0}
 	holds("when the day is over")
 	s.apply(p)
-	holds("when the day is over and a gate has taken over")
-	// There is room for as many as the network has addresses, and what is forgotten makes room.
+	holds("in the next gate after the day is over")
+	// There are as many slots as the network has addresses, and a deleted entry frees its slot.
 	all := map[netctl.MAC]uint64{}
-	for round := range 3 {
+	for n := range 3 {
 		clear(all)
 		for k := range 1 << 10 {
-			all[netctl.MAC{6, byte(round), 0, 0, byte(k >> 8), byte(k)}] = uint64(k)
+			all[netctl.MAC{6, byte(n), 0, 0, byte(k >> 8), byte(k)}] = uint64(k)
 		}
 		s.must(s.gate.End(unbounded.Addr))
 		used = all
-		remember()
+		save()
 		holds("with a full network")
 	}
 	crash()
-	if err := s.gate.Admit(bounded); err == nil {
-		s.Error("a device was admitted whose use cannot be remembered")
+	if err := s.gate.Authorize(bounded); err == nil {
+		s.Error("a device was authorized whose usage cannot be saved")
 	}
 	holds("after one too many")
 	s.must(s.gate.Close(s.Context()))
-	s.same(s.before, "though all was closed")
+	s.same(s.before, "after the gate was closed")
 }
 
 func testTranches(s *suite) {
-	p := Sharing(s.config, 0)
+	p := s.plans.Sharing[0]
 	s.apply(p)
-	s.must(s.gate.Admit(session(0)))
-	read := func() []netctl.Spent {
-		sample, err := s.gate.Read()
+	s.must(s.gate.Authorize(session(0)))
+	read := func() []netctl.TrancheUsage {
+		sample, err := s.gate.ReadCounters()
 		s.must(err)
 		return sample.Tranches
 	}
@@ -596,13 +557,13 @@ func testTranches(s *suite) {
 	}
 	state := s.Kernel.String()
 	s.Pass(s.T, 0, 150_000)
-	s.eventually("the second tranche pays", func() bool { return read()[1].Used > 0 })
+	s.eventually("the second tranche is charged", func() bool { return read()[1].Used > 0 })
 	spent := read()
 	if spent[0].Used > 100_000 || spent[0].Used < 90_000 || spent[1].Used < 40_000 || spent[1].Used > 80_000 || spent[2].Used != 0 {
 		s.Errorf("of three tranches of 100 kB, 150 kB used %+v", spent)
 	}
-	// Nothing gives back what was used.
-	for _, q := range []netctl.Plan{Held(s.config), Sharing(s.config, 1), p} {
+	// Nothing resets what was used.
+	for _, q := range []netctl.Plan{s.plans.Captive, s.plans.Sharing[1], p} {
 		s.apply(q)
 		for i, now := range read() {
 			if now.Tranche != spent[i].Tranche || now.Used < spent[i].Used {
@@ -627,15 +588,15 @@ func testTranches(s *suite) {
 	if got := ids(); !slices.Equal(got, []uint64{3, 4}) {
 		s.Errorf("granted again, there are %v", got)
 	}
-	// Nothing is paid once they are taken out, and other chains are left alone.
+	// Nothing is charged after they are revoked, and other chains stay as they are.
 	other := netctl.ChainOf("another")
 	s.must(s.gate.Revoke(s.Context(), other))
 	if got := ids(); len(got) == 0 {
-		s.Error("another chain's tranches were taken out, and these are gone")
+		s.Error("another chain's tranches were revoked, and these are gone")
 	}
 	s.must(s.gate.Revoke(s.Context(), p.Cap))
 	if got := ids(); len(got) != 0 {
-		s.Errorf("after all were taken out, there are %v", got)
+		s.Errorf("after all were revoked, there are %v", got)
 	}
 	if changes := s.apply(p); len(changes) != 0 {
 		s.Errorf("they came back: %q", changes)
@@ -646,70 +607,68 @@ func testTranches(s *suite) {
 	}
 }
 
-// testBroadcasts: a line's broadcasts are counted, and nothing else; and what was counted stays.
+// testBroadcasts checks that an uplink's broadcasts are counted, nothing else, and that no count is lost.
 func testBroadcasts(s *suite) {
-	p := Sharing(s.config, 0)
+	p := s.plans.Sharing[0]
 	s.apply(p)
-	line, other := s.config.Donations[0].Interface, s.config.Donations[1].Interface
+	uplink, other := first, second
 	read := func() map[string]uint64 {
 		counted, err := s.gate.Broadcasts()
 		s.must(err)
 		return counted
 	}
 	before := read()
-	// shout has the first lender's network send 20 kB to all, and says how many bytes of broadcasts were counted then.
-	shout := func() (counted uint64) {
-		was := read()[line]
-		s.Shout(s.T, 0, 20_000, true)
-		s.eventually("the broadcasts are counted", func() bool { counted = read()[line]; return counted >= was+20_000 })
+	// broadcast broadcasts 20 kB in the first lender's network, and returns how many bytes of broadcasts are counted then.
+	broadcast := func() (counted uint64) {
+		was := read()[uplink]
+		s.Broadcast(s.T, 0, 20_000, true)
+		s.eventually("the broadcasts are counted", func() bool { counted = read()[uplink]; return counted >= was+20_000 })
 		return counted
 	}
-	s.Shout(s.T, 0, 100_000, false)
-	counted := shout()
-	if now := read(); counted > before[line]+40_000 || now[other] > before[other]+10_000 {
-		s.Errorf("of 100 kB to the box and 20 kB to all, %d bytes are broadcasts; on another line %d", counted-before[line], now[other])
+	s.Broadcast(s.T, 0, 100_000, false)
+	counted := broadcast()
+	if now := read(); counted > before[uplink]+40_000 || now[other] > before[other]+10_000 {
+		s.Errorf("of 100 kB to the box and 20 kB to all, %d bytes are broadcasts; on another uplink %d", counted-before[uplink], now[other])
 	}
 	stays := func(when string) {
 		s.Helper()
-		if now := read()[line]; now < counted || now > counted+10_000 {
+		if now := read()[uplink]; now < counted || now > counted+10_000 {
 			s.Errorf("%s, the count of broadcasts went from %d to %d", when, counted, now)
 		}
-		counted = shout()
+		counted = broadcast()
 	}
-	for _, q := range []netctl.Plan{Held(s.config), Sharing(s.config, 1), p} {
+	for _, q := range []netctl.Plan{s.plans.Captive, s.plans.Sharing[1], p} {
 		s.apply(q)
 		stays("with another plan")
 	}
 	for _, object := range []Object{Mangle, AllTables} {
 		s.Break(s.T, object)
 		s.apply(p)
-		stays("when somebody broke: " + string(object))
+		stays("after another program broke: " + string(object))
 	}
 	s.gate = s.Gate(s.T)
-	if now := read()[line]; now < counted {
+	if now := read()[uplink]; now < counted {
 		s.Errorf("before its first plan the next gate counted %d bytes of %d", now, counted)
 	}
 	s.apply(p)
-	stays("when the next gate took over")
+	stays("when the next gate started")
 
-	// A line that is not there is forgotten: what comes back under its name is another.
-	gone := *s.config
-	gone.Donations = gone.Donations[1:]
-	s.apply(Sharing(&gone, 0))
+	// The count of an uplink that is gone is deleted: a new interface with its name is another uplink.
+	s.apply(s.plans.WithoutFirst)
 	s.apply(p)
-	if now := read()[line]; now > 10_000 {
-		s.Errorf("%d bytes are counted of a line that has just come", now)
+	if now := read()[uplink]; now > 10_000 {
+		s.Errorf("%d bytes are counted on a new uplink", now)
 	}
 	s.must(s.gate.Close(s.Context()))
-	s.same(s.before, "though all was closed")
+	s.same(s.before, "after the gate was closed")
 }
 
 func testRepair(s *suite) {
-	p := Sharing(s.config, 0)
+	p := s.plans.Sharing[0]
 	s.apply(p)
 	want := []netctl.Session{session(0), session(1)}
 	for _, x := range want {
-		s.must(s.gate.Admit(x))
+		s.must(s.gate.Authorize(x))
 	}
 	s.must(s.gate.Grant(s.Context(), netctl.Tranche{Chain: p.Cap, ID: 1, Bytes: 1e9}))
 	s.apply(p)
@@ -722,27 +681,27 @@ func testRepair(s *suite) {
 		if changes := s.apply(p); len(changes) == 0 {
 			s.Errorf("%s: nothing was repaired", object)
 		}
-		s.same(state, "for good when somebody broke: "+string(object))
-		s.hold(want...)
+		s.same(state, "after a repair of: "+string(object))
+		s.checkSessions(want...)
 	}
 }
 
 func testClose(s *suite) {
-	p := Sharing(s.config, 0)
+	p := s.plans.Sharing[0]
 	s.apply(p)
 	for k := range 2 {
-		s.must(s.gate.Admit(session(k)))
+		s.must(s.gate.Authorize(session(k)))
 	}
 	s.must(s.gate.Grant(s.Context(), netctl.Tranche{Chain: p.Cap, ID: 1, Bytes: 1e9}))
-	s.apply(Sharing(s.config, 1))
+	s.apply(s.plans.Sharing[1])
 	s.apply(p)
 	s.must(s.gate.Close(s.Context()))
-	s.same(s.before, "though all was closed")
+	s.same(s.before, "after the gate was closed")
 
-	// And the next one begins from nothing.
+	// The next gate starts from scratch.
 	s.gate = s.Gate(s.T)
 	s.apply(p)
-	s.hold()
+	s.checkSessions()
 	s.must(s.gate.Close(s.Context()))
-	s.same(s.before, "though all was closed again")
+	s.same(s.before, "after the gate was closed again")
 }

@@ -15,50 +15,50 @@ import (
 	"passerelle/netctl"
 )
 
-// Fake is a kernel in memory, for tests that need neither root nor packets. What a gate applies to it is kept as text, so
-// that a test can read it, break it and compare it. It is safe for concurrent use.
+// Fake is a kernel in memory, for tests without root and packets. It stores what a gate applies as text, so that a test can
+// read it, break it and compare it. It is safe for concurrent use.
 type Fake struct {
 	mu        sync.Mutex
 	now       func() time.Time
 	objects   map[string]bool // lines of a plan's text
 	cap       string          // the quota chain in use
-	way       string          // by which residents' packets leave, "" for none
+	egress    string          // of residents' packets, "" for none
 	sessions  map[netip.Addr]fakeSession
-	day       map[netctl.MAC]usage
+	usage     map[netctl.MAC]usage
 	classes   map[string]bool
-	tranches  []netctl.Spent
+	tranches  []netctl.TrancheUsage
 	neighbors map[netip.Addr]netctl.MAC
 	bindings  map[netip.Addr]netctl.Binding
-	strangers []netctl.Stranger
+	strangers []netctl.UnknownSource
 	fail      error
 
-	broadcasts map[string]uint64 // bytes, by the line's interface
+	broadcasts map[string]uint64 // bytes, by the uplink's interface
 }
 
 type fakeSession struct {
 	netctl.Session
 	ends    time.Time
 	given   uint64
-	counted uint64 // bytes since it was admitted
-	start   uint64 // of counted, when the device had used Used
+	counted uint64 // bytes since it was authorized
+	start   uint64 // the value of counted when the device's usage was Used
 }
 
-// used returns what the session's device has used today when so much is counted.
+// used returns the usage of the session's device at a value of its counter.
 func (s fakeSession) used(counted uint64) uint64 { return s.Used + counted - s.start }
 
-// usage is what is remembered of a device's day, and what its session had counted then.
+// usage is a device's usage of today, and its session's counter at that usage.
 type usage struct {
 	bytes, counted uint64
 	ends           time.Time
 }
 
-// NewFake makes an untouched kernel whose clock is now. Its neighbour table knows nobody.
+// NewFake makes an empty kernel with the clock now. Its neighbour table is empty.
 func NewFake(now func() time.Time) *Fake {
 	return &Fake{
 		now:       now,
 		objects:   map[string]bool{},
 		sessions:  map[netip.Addr]fakeSession{},
-		day:       map[netctl.MAC]usage{},
+		usage:     map[netctl.MAC]usage{},
 		classes:   map[string]bool{},
 		neighbors: map[netip.Addr]netctl.MAC{},
 		bindings:  map[netip.Addr]netctl.Binding{},
@@ -67,22 +67,22 @@ func NewFake(now func() time.Time) *Fake {
 	}
 }
 
-// Gate returns a gate on the kernel: another one is what another daemon has, after the first one crashed.
+// Gate returns a gate on the kernel. A second one stands for that of the next daemon, after the first one crashed.
 func (k *Fake) Gate() netctl.Gate { return &fakeGate{Fake: k} }
 
-// String shows what the kernel holds, sorted: the plan's objects, the sessions and their classes, whose day is remembered,
-// the tranches. Times and counts are left out.
+// String returns the kernel's state, sorted: the plan's objects, the sessions and their classes, the devices with usage, the
+// tranches. It has no times and counts.
 func (k *Fake) String() string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	lines := slices.Collect(maps.Keys(k.objects))
 	for addr, s := range k.sessions {
 		if k.running(s) {
-			lines = append(lines, fmt.Sprintf("ipset add %s %s,%s", netctl.SetWho, addr, s.MAC))
+			lines = append(lines, fmt.Sprintf("ipset add %s %s,%s", netctl.SetClients, addr, s.MAC))
 		}
 	}
-	for mac := range k.remembered() {
-		lines = append(lines, fmt.Sprintf("ipset add %s %s", netctl.SetDay, mac))
+	for mac := range k.savedUsage() {
+		lines = append(lines, fmt.Sprintf("ipset add %s %s", netctl.SetUsage, mac))
 	}
 	lines = slices.AppendSeq(lines, maps.Keys(k.classes))
 	slices.Sort(lines)
@@ -99,8 +99,8 @@ func (k *Fake) SetNeighbor(addr netip.Addr, mac netctl.MAC) {
 	k.neighbors[addr] = mac
 }
 
-// Speak has a device speak from an address. Unless the address is bound to it, it is a stranger.
-func (k *Fake) Speak(s netctl.Stranger) {
+// Speak simulates that a device uses an address. Unless the address is bound to it, the gate reports it.
+func (k *Fake) Speak(s netctl.UnknownSource) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.bindings[s.Addr].MAC != s.MAC {
@@ -108,7 +108,7 @@ func (k *Fake) Speak(s netctl.Stranger) {
 	}
 }
 
-// Bindings returns what is bound, by address.
+// Bindings returns the bindings, by address.
 func (k *Fake) Bindings() []netctl.Binding {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -122,7 +122,7 @@ func (k *Fake) Fail(err error) {
 	k.fail = err
 }
 
-// Remove removes the plan's objects whose text contains a string, as somebody else would, and returns how many.
+// Remove removes the plan's objects whose text contains a string, as another program would, and returns how many.
 func (k *Fake) Remove(part string) (n int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -138,48 +138,48 @@ func (k *Fake) Remove(part string) (n int) {
 	return n
 }
 
-// Flush empties the sets, as somebody else would.
+// Flush empties the sets, as another program would.
 func (k *Fake) Flush() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	clear(k.sessions)
-	clear(k.day)
+	clear(k.usage)
 }
 
-// Pass sends packets of a resident to the internet, so many bytes of them, and returns how many bytes got there.
+// Pass sends packets of a resident to the internet, that many bytes in all, and returns how many bytes passed.
 func (k *Fake) Pass(addr netip.Addr, bytes uint64) (passed uint64) {
 	const packet = 1000
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for range (bytes + packet - 1) / packet {
 		s, ok := k.sessions[addr]
-		if !ok || !k.running(s) || k.way == "" {
+		if !ok || !k.running(s) || k.egress == "" {
 			return passed
 		}
 		s.counted += packet
 		s.Data = left(s.given, s.counted)
 		s.Spent = s.Data == 0
 		k.sessions[addr] = s
-		if !s.Spent && k.pay(packet) {
+		if !s.Spent && k.charge(packet) {
 			passed += packet
 		}
 	}
 	return passed
 }
 
-// Shout has somebody on a line's own network send so many bytes to all on it, or to the box alone.
-func (k *Fake) Shout(line string, bytes uint64, all bool) {
+// Broadcast sends bytes from a host in an uplink's own network, to all on it or to the box alone.
+func (k *Fake) Broadcast(ifname string, bytes uint64, all bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if all && k.counts(line) {
-		k.broadcasts[line] += bytes
+	if all && k.counts(ifname) {
+		k.broadcasts[ifname] += bytes
 	}
 }
 
-// counts tells whether there is a rule that counts the line's broadcasts.
-func (k *Fake) counts(line string) bool {
+// counts tells whether there is a rule that counts the uplink's broadcasts.
+func (k *Fake) counts(ifname string) bool {
 	for object := range k.objects {
-		if strings.Contains(object, netctl.CommentBroadcasts+line+" ") {
+		if strings.Contains(object, netctl.CommentBroadcasts+ifname+" ") {
 			return true
 		}
 	}
@@ -194,8 +194,8 @@ func left(given, used uint64) uint64 {
 	return given - min(given, used)
 }
 
-// pay takes a packet from the first tranche that has as much left. One that has not is over, whatever it still has.
-func (k *Fake) pay(bytes uint64) bool {
+// charge charges a packet to the first tranche that has enough left.
+func (k *Fake) charge(bytes uint64) bool {
 	for i, t := range k.tranches {
 		if t.Chain != k.cap {
 			continue
@@ -210,32 +210,32 @@ func (k *Fake) pay(bytes uint64) bool {
 
 func (k *Fake) running(s fakeSession) bool { return s.ends.After(k.now()) }
 
-// remembered returns the day's entries that have not ended, with what running sessions counted since.
-func (k *Fake) remembered() map[netctl.MAC]uint64 {
+// savedUsage returns the usage entries that have not expired, plus the bytes of running sessions since.
+func (k *Fake) savedUsage() map[netctl.MAC]uint64 {
 	used := map[netctl.MAC]uint64{}
-	for mac, u := range k.day {
+	for mac, u := range k.usage {
 		if u.ends.After(k.now()) {
 			used[mac] = u.bytes
 		}
 	}
 	for _, s := range k.sessions {
 		if n, ok := used[s.MAC]; ok && k.running(s) {
-			used[s.MAC] = n + s.counted - k.day[s.MAC].counted
+			used[s.MAC] = n + s.counted - k.usage[s.MAC].counted
 		} else if k.running(s) {
-			used[s.MAC] = 0 // that day is over
+			used[s.MAC] = 0 // of the day has ended
 		}
 	}
 	return used
 }
 
-// fakeGate is a gate on a fake kernel: what it knows besides is what it applied last.
+// fakeGate is a gate on a fake kernel, with what it applied last.
 type fakeGate struct {
 	*Fake
 	plan    netctl.Plan
 	applied bool
-	known   map[netip.Addr]fakeSession // as admitted: a flushed set is filled again
-	day     map[netctl.MAC]usage       // likewise
-	ends    time.Time                  // the day
+	known   map[netip.Addr]fakeSession // as authorized: a flushed set is filled again
+	usage   map[netctl.MAC]usage       // likewise
+	ends    time.Time                  // of the day
 }
 
 func (g *fakeGate) Apply(_ context.Context, p netctl.Plan) (changes []string, err error) {
@@ -247,39 +247,39 @@ func (g *fakeGate) Apply(_ context.Context, p netctl.Plan) (changes []string, er
 	if !g.applied {
 		g.adopt()
 	}
-	g.plan, g.applied, g.cap, g.way = p, true, p.Cap, p.Way
+	g.plan, g.applied, g.cap, g.egress = p, true, p.Cap, p.Egress
 	for addr, s := range g.known {
 		if !g.running(s) {
 			g.finish(addr)
 		} else if _, ok := g.sessions[addr]; !ok {
 			g.sessions[addr] = s
-			changes = append(changes, fmt.Sprintf("ipset add %s %s,%s", netctl.SetWho, addr, s.MAC))
+			changes = append(changes, fmt.Sprintf("ipset add %s %s,%s", netctl.SetClients, addr, s.MAC))
 		}
 	}
 	maps.DeleteFunc(g.sessions, func(addr netip.Addr, _ fakeSession) bool { _, ok := g.known[addr]; return !ok })
-	changes = append(changes, g.repairDay()...)
+	changes = append(changes, g.repairUsage()...)
 	want := map[string]bool{}
 	for line := range strings.Lines(p.String()) {
 		want[strings.TrimSpace(line)] = true
 	}
 	changes = append(changes, replace(g.objects, want)...)
-	maps.DeleteFunc(g.broadcasts, func(line string, _ uint64) bool { return !g.counts(line) })
+	maps.DeleteFunc(g.broadcasts, func(ifname string, _ uint64) bool { return !g.counts(ifname) })
 	return append(changes, replace(g.classes, g.wantedClasses())...), nil
 }
 
-// adopt takes over what another gate left.
+// adopt adopts the state that another gate left.
 func (g *fakeGate) adopt() {
-	g.known, g.day, g.ends = maps.Clone(g.sessions), maps.Clone(g.Fake.day), g.now().Add(24*time.Hour)
-	for mac, u := range g.day {
+	g.known, g.usage, g.ends = maps.Clone(g.sessions), maps.Clone(g.Fake.usage), g.now().Add(24*time.Hour)
+	for mac, u := range g.usage {
 		if !u.ends.After(g.now()) {
-			delete(g.day, mac)
+			delete(g.usage, mac)
 			continue
 		}
 		g.ends = u.ends
 	}
 	for addr, s := range g.known {
-		s.Used, s.start = 0, s.counted // that day is over
-		if u, ok := g.day[s.MAC]; ok {
+		s.Used, s.start = 0, s.counted // of the day has ended
+		if u, ok := g.usage[s.MAC]; ok {
 			s.Used, s.start = u.bytes, u.counted
 		}
 		g.known[addr] = s
@@ -296,7 +296,7 @@ func (g *fakeGate) wantedClasses() map[string]bool {
 	return want
 }
 
-// replace makes have what is wanted, and returns the changes.
+// replace makes have equal to want, and returns the changes.
 func replace(have, want map[string]bool) (changes []string) {
 	for line := range want {
 		if !have[line] {
@@ -314,21 +314,21 @@ func replace(have, want map[string]bool) (changes []string) {
 	return changes
 }
 
-func (g *fakeGate) Admit(s netctl.Session) error {
+func (g *fakeGate) Authorize(s netctl.Session) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	network := g.plan.Hotspot.Address
 	switch {
 	case !g.applied:
-		return errors.New("admit a session: no plan has been applied yet")
+		return errors.New("authorize a session: no plan has been applied yet")
 	case s.Left <= 0:
-		return errors.New("admit a session: it has ended already")
+		return errors.New("authorize a session: it has ended already")
 	case !network.Masked().Contains(s.Addr) || s.Addr == network.Addr() || s.Addr == network.Masked().Addr() ||
 		!network.Masked().Contains(s.Addr.Next()):
-		return errors.New("admit a session: its address is not a resident's on the hotspot")
+		return errors.New("authorize a session: its address is not a resident's on the hotspot")
 	}
-	if err := g.remember(s.MAC, s.Used, 0); err != nil {
-		return fmt.Errorf("admit a session: %w", err)
+	if err := g.saveUsage(s.MAC, s.Used, 0); err != nil {
+		return fmt.Errorf("authorize a session: %w", err)
 	}
 	s.Spent = s.Data == 0
 	x := fakeSession{Session: s, ends: g.now().Add(s.Left), given: s.Data}
@@ -350,7 +350,7 @@ func (g *fakeGate) Sessions() (all []netctl.Session, err error) {
 	defer g.mu.Unlock()
 	var used map[netctl.MAC]uint64
 	if !g.applied {
-		used = g.remembered()
+		used = g.savedUsage()
 	}
 	for _, s := range g.sessions {
 		if g.running(s) {
@@ -365,42 +365,42 @@ func (g *fakeGate) Sessions() (all []netctl.Session, err error) {
 	return all, nil
 }
 
-// finish ends a session, and remembers what its device used.
+// finish ends a session, and saves its device's usage.
 func (g *fakeGate) finish(addr netip.Addr) {
 	if s, ok := g.known[addr]; ok {
-		g.day[s.MAC] = usage{bytes: s.used(s.counted), ends: g.ends}
-		g.Fake.day[s.MAC] = g.day[s.MAC]
+		g.usage[s.MAC] = usage{bytes: s.used(s.counted), ends: g.ends}
+		g.Fake.usage[s.MAC] = g.usage[s.MAC]
 	}
 	delete(g.sessions, addr)
 	delete(g.known, addr)
 }
 
-// remember remembers what a device used, if there is room.
-func (g *fakeGate) remember(mac netctl.MAC, bytes, counted uint64) error {
-	if _, ok := g.day[mac]; !ok && len(g.day) >= 1<<(32-g.plan.Hotspot.Address.Bits()) {
-		return errors.New("remember what a device used: there is no room")
+// saveUsage saves a device's usage, if there is room.
+func (g *fakeGate) saveUsage(mac netctl.MAC, bytes, counted uint64) error {
+	if _, ok := g.usage[mac]; !ok && len(g.usage) >= 1<<(32-g.plan.Hotspot.Address.Bits()) {
+		return errors.New("save a device's usage: no slot is free")
 	}
-	g.day[mac] = usage{bytes, counted, g.ends}
-	g.Fake.day[mac] = g.day[mac]
+	g.usage[mac] = usage{bytes, counted, g.ends}
+	g.Fake.usage[mac] = g.usage[mac]
 	return nil
 }
 
-// repairDay makes the kernel remember what it was told.
-func (g *fakeGate) repairDay() (changes []string) {
-	for mac, u := range g.day {
-		if u.ends = g.ends; g.Fake.day[mac] != u && g.ends.After(g.now()) {
-			g.day[mac], g.Fake.day[mac] = u, u
-			changes = append(changes, fmt.Sprintf("ipset add %s %s", netctl.SetDay, mac))
+// repairUsage restores the kernel's usage entries.
+func (g *fakeGate) repairUsage() (changes []string) {
+	for mac, u := range g.usage {
+		if u.ends = g.ends; g.Fake.usage[mac] != u && g.ends.After(g.now()) {
+			g.usage[mac], g.Fake.usage[mac] = u, u
+			changes = append(changes, fmt.Sprintf("ipset add %s %s", netctl.SetUsage, mac))
 		}
 	}
 	return changes
 }
 
-func (g *fakeGate) Remember(used map[netctl.MAC]uint64, left time.Duration) error {
+func (g *fakeGate) SaveUsage(used map[netctl.MAC]uint64, left time.Duration) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !g.applied {
-		return errors.New("remember what devices used: no plan has been applied yet")
+		return errors.New("save usage: no plan has been applied yet")
 	}
 	g.ends = g.now().Add(left)
 	running := map[netctl.MAC]bool{}
@@ -412,30 +412,30 @@ func (g *fakeGate) Remember(used map[netctl.MAC]uint64, left time.Duration) erro
 			g.known[addr] = s
 		}
 	}
-	for mac := range g.day {
+	for mac := range g.usage {
 		if _, ok := used[mac]; !ok && !running[mac] {
-			delete(g.day, mac)
-			delete(g.Fake.day, mac)
+			delete(g.usage, mac)
+			delete(g.Fake.usage, mac)
 		}
 	}
 	for _, s := range g.known {
 		n := used[s.MAC]
-		if u, ok := g.day[s.MAC]; !ok || u.bytes+s.counted-u.counted != n || n-u.bytes >= netctl.Forgotten {
-			errs = append(errs, g.remember(s.MAC, n, s.counted))
+		if u, ok := g.usage[s.MAC]; !ok || u.bytes+s.counted-u.counted != n || n-u.bytes >= netctl.UsageLag {
+			errs = append(errs, g.saveUsage(s.MAC, n, s.counted))
 		}
 	}
 	for mac, n := range used {
-		if u, ok := g.day[mac]; !running[mac] && (!ok || u.bytes != n) {
-			errs = append(errs, g.remember(mac, n, 0))
+		if u, ok := g.usage[mac]; !running[mac] && (!ok || u.bytes != n) {
+			errs = append(errs, g.saveUsage(mac, n, 0))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func (g *fakeGate) Remembered() (map[netctl.MAC]uint64, error) {
+func (g *fakeGate) SavedUsage() (map[netctl.MAC]uint64, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.remembered(), nil
+	return g.savedUsage(), nil
 }
 
 func (g *fakeGate) Grant(_ context.Context, t netctl.Tranche) error {
@@ -449,9 +449,9 @@ func (g *fakeGate) Grant(_ context.Context, t netctl.Tranche) error {
 			return nil
 		}
 	}
-	// Those that the next one has followed are over.
+	// A tranche is used up when the next one has been charged.
 	spent := map[netctl.Tranche]bool{}
-	var before netctl.Spent
+	var before netctl.TrancheUsage
 	for _, s := range g.tranches {
 		if s.Chain != t.Chain {
 			continue
@@ -459,19 +459,19 @@ func (g *fakeGate) Grant(_ context.Context, t netctl.Tranche) error {
 		spent[before.Tranche] = s.Used > 0
 		before = s
 	}
-	g.tranches = slices.DeleteFunc(g.tranches, func(s netctl.Spent) bool { return spent[s.Tranche] })
-	g.tranches = append(g.tranches, netctl.Spent{Tranche: t})
+	g.tranches = slices.DeleteFunc(g.tranches, func(s netctl.TrancheUsage) bool { return spent[s.Tranche] })
+	g.tranches = append(g.tranches, netctl.TrancheUsage{Tranche: t})
 	return nil
 }
 
 func (g *fakeGate) Revoke(_ context.Context, chain string) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.tranches = slices.DeleteFunc(g.tranches, func(s netctl.Spent) bool { return s.Chain == chain })
+	g.tranches = slices.DeleteFunc(g.tranches, func(s netctl.TrancheUsage) bool { return s.Chain == chain })
 	return nil
 }
 
-func (g *fakeGate) Read() (s netctl.Sample, err error) {
+func (g *fakeGate) ReadCounters() (s netctl.Counters, err error) {
 	s.Sessions, err = g.Sessions()
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -482,7 +482,7 @@ func (g *fakeGate) Read() (s netctl.Sample, err error) {
 		}
 	}
 	s.Tranches = slices.Clone(g.tranches)
-	slices.SortStableFunc(s.Tranches, func(a, b netctl.Spent) int { return cmp.Compare(a.Chain, b.Chain) })
+	slices.SortStableFunc(s.Tranches, func(a, b netctl.TrancheUsage) int { return cmp.Compare(a.Chain, b.Chain) })
 	return s, err
 }
 
@@ -508,7 +508,7 @@ func (g *fakeGate) Bind(all []netctl.Binding) (changed int, err error) {
 	bound := map[netip.Addr]netctl.Binding{}
 	for _, b := range all {
 		bound[b.Addr] = b
-		if have, ok := g.bindings[b.Addr]; !ok || have.MAC != b.MAC || have.Settled != b.Settled || have.Extra != b.Extra {
+		if have, ok := g.bindings[b.Addr]; !ok || have.MAC != b.MAC || have.Settled != b.Settled || have.Secondary != b.Secondary {
 			changed++
 		}
 	}
@@ -516,22 +516,25 @@ func (g *fakeGate) Bind(all []netctl.Binding) (changed int, err error) {
 	return changed, nil
 }
 
-func (g *fakeGate) Strangers() (all []netctl.Stranger, err error) {
+func (g *fakeGate) UnknownSources() (all []netctl.UnknownSource, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	all, g.strangers = g.strangers, nil
 	return all, nil
 }
 
+// Queue returns "": a fake kernel has no queues.
+func (g *fakeGate) Queue() string { return "" }
+
 func (g *fakeGate) Close(context.Context) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	clear(g.objects)
 	clear(g.sessions)
-	clear(g.Fake.day)
+	clear(g.Fake.usage)
 	clear(g.classes)
 	clear(g.bindings)
 	clear(g.broadcasts)
-	g.tranches, g.cap, g.way, g.applied, g.known, g.day = nil, "", "", false, nil, nil
+	g.tranches, g.cap, g.egress, g.applied, g.known, g.usage = nil, "", "", false, nil, nil
 	return nil
 }

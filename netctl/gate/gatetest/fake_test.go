@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"passerelle/appliance/plan/plantest"
 	"passerelle/netctl"
 	"passerelle/netctl/gate/gatetest"
 )
@@ -21,8 +22,8 @@ func (k fakeKernel) Pass(_ *testing.T, resident int, bytes uint64) {
 	k.Fake.Pass(gatetest.ResidentAddr(resident), bytes)
 }
 
-func (k fakeKernel) Shout(_ *testing.T, line int, bytes uint64, all bool) {
-	k.Fake.Shout(gatetest.Config().Donations[line].Interface, bytes, all)
+func (k fakeKernel) Broadcast(_ *testing.T, lender int, bytes uint64, all bool) {
+	k.Fake.Broadcast([]string{"eth0", "eth1"}[lender], bytes, all)
 }
 
 func (k fakeKernel) Break(t *testing.T, what gatetest.Object) {
@@ -41,7 +42,7 @@ func (k fakeKernel) Break(t *testing.T, what gatetest.Object) {
 		gatetest.Parameters: "sysctl",
 	}[what]
 	switch {
-	case what == gatetest.Entries || what == gatetest.WhoEntry:
+	case what == gatetest.Entries || what == gatetest.ClientEntry:
 		k.Flush()
 	case k.Remove(part) == 0:
 		t.Fatalf("the fake kernel has no %s", what)
@@ -50,7 +51,7 @@ func (k fakeKernel) Break(t *testing.T, what gatetest.Object) {
 
 func TestFakeConforms(t *testing.T) {
 	t.Parallel()
-	gatetest.Conformance(t, func(t *testing.T) gatetest.Kernel {
+	gatetest.Conformance(t, plantest.Plans(), func(t *testing.T) gatetest.Kernel {
 		clock := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 		k := gatetest.NewFake(func() time.Time { return clock })
 		for r := range 2 {

@@ -9,8 +9,8 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// Inside returns a gate whose every call runs in the host's network namespace: where a gate's sockets belong is settled
-// when it is made, but /proc/sys and the programs that it runs follow the calling thread.
+// Inside returns a gate whose every call runs in the host's network namespace: a gate's sockets stay in the namespace where it
+// was made, but /proc/sys and the programs that it runs follow the calling thread.
 func Inside(h *netlab.Host, make func() (netctl.Gate, error)) (netctl.Gate, error) {
 	g := inside{host: h}
 	err := h.Do(func() (err error) {
@@ -30,8 +30,8 @@ func (g inside) Apply(ctx context.Context, p netctl.Plan) (changes []string, err
 	return changes, err
 }
 
-func (g inside) Admit(s netctl.Session) error {
-	return g.host.Do(func() error { return g.Gate.Admit(s) })
+func (g inside) Authorize(s netctl.Session) error {
+	return g.host.Do(func() error { return g.Gate.Authorize(s) })
 }
 
 func (g inside) End(addr netip.Addr) error {
@@ -43,12 +43,12 @@ func (g inside) Sessions() (all []netctl.Session, err error) {
 	return all, err
 }
 
-func (g inside) Remember(used map[netctl.MAC]uint64, left time.Duration) error {
-	return g.host.Do(func() error { return g.Gate.Remember(used, left) })
+func (g inside) SaveUsage(used map[netctl.MAC]uint64, left time.Duration) error {
+	return g.host.Do(func() error { return g.Gate.SaveUsage(used, left) })
 }
 
-func (g inside) Remembered() (used map[netctl.MAC]uint64, err error) {
-	err = g.host.Do(func() error { used, err = g.Gate.Remembered(); return err })
+func (g inside) SavedUsage() (used map[netctl.MAC]uint64, err error) {
+	err = g.host.Do(func() error { used, err = g.Gate.SavedUsage(); return err })
 	return used, err
 }
 
@@ -60,8 +60,8 @@ func (g inside) Revoke(ctx context.Context, chain string) error {
 	return g.host.Do(func() error { return g.Gate.Revoke(ctx, chain) })
 }
 
-func (g inside) Read() (s netctl.Sample, err error) {
-	err = g.host.Do(func() error { s, err = g.Gate.Read(); return err })
+func (g inside) ReadCounters() (s netctl.Counters, err error) {
+	err = g.host.Do(func() error { s, err = g.Gate.ReadCounters(); return err })
 	return s, err
 }
 
@@ -84,7 +84,7 @@ func (g inside) Bind(all []netctl.Binding) (changed int, err error) {
 	return changed, err
 }
 
-func (g inside) Strangers() (all []netctl.Stranger, err error) {
-	err = g.host.Do(func() error { all, err = g.Gate.Strangers(); return err })
+func (g inside) UnknownSources() (all []netctl.UnknownSource, err error) {
+	err = g.host.Do(func() error { all, err = g.Gate.UnknownSources(); return err })
 	return all, err
 }

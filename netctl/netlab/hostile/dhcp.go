@@ -12,29 +12,29 @@ import (
 	"time"
 )
 
-// Kinds of DHCP messages (RFC 2132, 9.6).
+// DHCP message types (RFC 2132, 9.6).
 const (
 	Discover = 1 + iota
 	Offer
 	Request
 	Decline
-	Acknowledged
-	Refused
+	Ack
+	Nak
 	Release
 	Inform
 )
 
-// DHCP is a message of DHCP (RFC 2131). A client's that has no address asks to be answered by broadcast.
+// DHCP is a DHCP message (RFC 2131). A client's without an address requests a broadcast answer.
 type DHCP struct {
 	Link
-	Source, Destination netip.Addr // of the packet; invalid: 0.0.0.0, and everybody
-	ID                  uint32     // by which question and answer know each other
-	Kind                byte
-	Hardware            net.HardwareAddr // chaddr; nil: the frame's
-	Client, Yours       netip.Addr       // ciaddr, yiaddr
-	Relay               netip.Addr       // giaddr
-	Wanted, Server      netip.Addr       // options 50 and 54; invalid: left out
-	Identifier          []byte           // option 61; nil: left out
+	Source, Destination   netip.Addr // of the packet; invalid: 0.0.0.0 and broadcast
+	ID                    uint32     // xid
+	Type                  byte
+	Hardware              net.HardwareAddr // chaddr; nil: the frame's
+	ClientAddr, YourAddr  netip.Addr       // ciaddr, yiaddr
+	Relay                 netip.Addr       // giaddr
+	RequestedAddr, Server netip.Addr       // options 50 and 54; invalid: left out
+	Identifier            []byte           // option 61; nil: left out
 }
 
 const (
@@ -60,17 +60,17 @@ func (d DHCP) Frame() []byte {
 	m := make([]byte, dhcpOptions, 300)
 	m[0], m[1], m[2] = 1, 1, byte(len(chaddr)) // BOOTREQUEST, Ethernet
 	binary.BigEndian.PutUint32(m[4:], d.ID)
-	if !d.Client.IsValid() {
+	if !d.ClientAddr.IsValid() {
 		m[10] = 0x80
 	}
-	copy(m[12:], bytes4(d.Client))
-	copy(m[16:], bytes4(d.Yours))
+	copy(m[12:], bytes4(d.ClientAddr))
+	copy(m[16:], bytes4(d.YourAddr))
 	copy(m[24:], bytes4(d.Relay))
 	copy(m[28:44], chaddr)
 	copy(m[236:], dhcpCookie)
-	m = append(m, 53, 1, d.Kind)
-	if d.Wanted.IsValid() {
-		m = append(append(m, 50, 4), bytes4(d.Wanted)...)
+	m = append(m, 53, 1, d.Type)
+	if d.RequestedAddr.IsValid() {
+		m = append(append(m, 50, 4), bytes4(d.RequestedAddr)...)
 	}
 	if d.Server.IsValid() {
 		m = append(append(m, 54, 4), bytes4(d.Server)...)
@@ -91,7 +91,7 @@ func (d DHCP) Frame() []byte {
 	}.Frame()
 }
 
-// ReadDHCP reads a frame; ok is false for one that carries no answer of a DHCP server to a client.
+// ReadDHCP parses a frame; ok is false if it is not a DHCP server's answer to a client.
 func ReadDHCP(frame []byte) (d DHCP, ok bool) {
 	u, ok := ReadUDP(frame)
 	m := u.Payload
@@ -101,7 +101,7 @@ func ReadDHCP(frame []byte) (d DHCP, ok bool) {
 	d = DHCP{
 		Link: u.Link, Source: u.Source.Addr(), Destination: u.Destination.Addr(),
 		ID: binary.BigEndian.Uint32(m[4:]), Hardware: hardware(m[28 : 28+m[2]]),
-		Client: addr4(m[12:16]), Yours: addr4(m[16:20]), Relay: addr4(m[24:28]),
+		ClientAddr: addr4(m[12:16]), YourAddr: addr4(m[16:20]), Relay: addr4(m[24:28]),
 	}
 	for options := m[dhcpOptions:]; len(options) > 1 && options[0] != 255; {
 		if options[0] == 0 { // padding
@@ -114,33 +114,32 @@ func ReadDHCP(frame []byte) (d DHCP, ok bool) {
 		}
 		switch value := options[2 : 2+length]; {
 		case options[0] == 53 && length == 1:
-			d.Kind = value[0]
+			d.Type = value[0]
 		case options[0] == 54 && length == 4:
 			d.Server = addr4(value)
 		}
 		options = options[2+length:]
 	}
-	return d, d.Kind != 0
+	return d, d.Type != 0
 }
 
-// How often a device asks for a lease, and how long it waits for an answer each time.
+// Retries of a lease request, and the timeout of each.
 const (
-	leaseTries = 4
-	leaseWait  = time.Second
+	leaseTries   = 4
+	leaseTimeout = time.Second
 )
 
-var errNoLease = errors.New("no server answers")
+var errNoLease = errors.New("no server answered")
 
-// Lease gets a lease for a device as its own DHCP client would, and returns the server's last word, whose Yours is the
-// address. The error says how far it came.
-func (w *Wire) Lease(ctx context.Context, mac net.HardwareAddr) (DHCP, error) {
+// Lease gets a lease for a device as its own DHCP client would, and returns the DHCPACK, whose YourAddr is the address.
+func (w *RawSocket) Lease(ctx context.Context, mac net.HardwareAddr) (DHCP, error) {
 	var last error
 	for range leaseTries {
 		id := rand.Uint32()
-		offer, err := w.exchange(ctx, DHCP{Link: Link{From: mac}, ID: id, Kind: Discover}, Offer)
+		offer, err := w.exchange(ctx, DHCP{Link: Link{From: mac}, ID: id, Type: Discover}, Offer)
 		if err == nil {
 			var ack DHCP
-			ack, err = w.exchange(ctx, DHCP{Link: Link{From: mac}, ID: id, Kind: Request, Wanted: offer.Yours, Server: offer.Server}, Acknowledged)
+			ack, err = w.exchange(ctx, DHCP{Link: Link{From: mac}, ID: id, Type: Request, RequestedAddr: offer.YourAddr, Server: offer.Server}, Ack)
 			if err == nil {
 				return ack, nil
 			}
@@ -153,16 +152,16 @@ func (w *Wire) Lease(ctx context.Context, mac net.HardwareAddr) (DHCP, error) {
 	return DHCP{}, fmt.Errorf("get a lease at %s: %w", w.name, last)
 }
 
-// exchange sends a message and waits for an answer of a kind.
-func (w *Wire) exchange(ctx context.Context, m DHCP, want byte) (DHCP, error) {
+// exchange sends a message and waits for an answer of a type.
+func (w *RawSocket) exchange(ctx context.Context, m DHCP, want byte) (DHCP, error) {
 	if err := w.Send(m.Frame()); err != nil {
 		return DHCP{}, err
 	}
-	brief, cancel := context.WithTimeout(ctx, leaseWait)
+	brief, cancel := context.WithTimeout(ctx, leaseTimeout)
 	defer cancel()
 	frame, err := w.Receive(brief, func(frame []byte) bool {
 		d, ok := ReadDHCP(frame)
-		return ok && d.ID == m.ID && bytes.Equal(d.Hardware, m.From) && (d.Kind == want || d.Kind == Refused)
+		return ok && d.ID == m.ID && bytes.Equal(d.Hardware, m.From) && (d.Type == want || d.Type == Nak)
 	})
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		err = errNoLease
@@ -171,8 +170,8 @@ func (w *Wire) exchange(ctx context.Context, m DHCP, want byte) (DHCP, error) {
 		return DHCP{}, err
 	}
 	answer, _ := ReadDHCP(frame)
-	if answer.Kind == Refused {
-		return DHCP{}, errors.New("the server refuses")
+	if answer.Type == Nak {
+		return DHCP{}, errors.New("DHCPNAK")
 	}
 	return answer, nil
 }

@@ -9,17 +9,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Broadcast is everybody on the network.
+// Broadcast is the broadcast address.
 var Broadcast = net.HardwareAddr{255, 255, 255, 255, 255, 255}
 
-// Link is whom a frame goes to and whom it says it comes from.
+// Link is the destination and source of a frame.
 type Link struct {
 	To, From net.HardwareAddr // To: nil is Broadcast
 }
 
 const ethernetLength = 14
 
-// frame begins a frame of a kind.
+// frame starts a frame with an EtherType.
 func (l Link) frame(kind uint16) []byte {
 	to := l.To
 	if to == nil {
@@ -32,7 +32,7 @@ func (l Link) frame(kind uint16) []byte {
 	return f
 }
 
-// readLink returns the frame's ends and what it carries, if it is of the kind.
+// readLink returns the frame's addresses and payload, if it has the EtherType.
 func readLink(frame []byte, kind uint16) (l Link, payload []byte, ok bool) {
 	if len(frame) < ethernetLength || binary.BigEndian.Uint16(frame[12:]) != kind {
 		return l, nil, false
@@ -52,8 +52,8 @@ func bytes4(a netip.Addr) []byte {
 	return a.AsSlice()
 }
 
-// ARP is a question or answer of ARP (RFC 826). One for the own address is an announcement, one whose sender is invalid a
-// probe (RFC 5227).
+// ARP is an ARP request or reply (RFC 826). A request for the own address is an announcement, one with an invalid
+// sender a probe (RFC 5227).
 type ARP struct {
 	Link
 	Reply     bool
@@ -83,7 +83,7 @@ func (a ARP) Frame() []byte {
 	return append(append(f, target...), bytes4(a.Target)...)
 }
 
-// ReadARP reads a frame; ok is false for one that is no ARP of Ethernet and IPv4.
+// ReadARP parses a frame; ok is false if it is not ARP for Ethernet and IPv4.
 func ReadARP(frame []byte) (a ARP, ok bool) {
 	l, b, ok := readLink(frame, unix.ETH_P_ARP)
 	if !ok || len(b) < arpLength || [6]byte(b[:6]) != [6]byte{0, 1, 8, 0, 6, 4} {
@@ -96,13 +96,13 @@ func ReadARP(frame []byte) (a ARP, ok bool) {
 	}, true
 }
 
-// IPv4 is a packet whose payload is the caller's.
+// IPv4 is a packet with the caller's payload.
 type IPv4 struct {
 	Link
 	Source, Destination netip.Addr // invalid: 0.0.0.0
 	Protocol            byte
 	TTL                 byte   // 0: 64
-	ID                  uint16 // by which fragments are one packet
+	ID                  uint16 // of a fragmented packet
 	Fragment            uint16 // flags and offset, as in the header
 	Options             []byte // of the header, a multiple of 4 bytes, at most 40
 	Payload             []byte
@@ -129,7 +129,7 @@ func (p IPv4) Frame() []byte {
 	return append(f, p.Payload...)
 }
 
-// ReadIPv4 reads a frame; ok is false for one that carries no IPv4. What TCP and UDP say is in the payload.
+// ReadIPv4 parses a frame; ok is false if it is not IPv4. TCP and UDP headers are in the payload.
 func ReadIPv4(frame []byte) (p IPv4, ok bool) {
 	l, b, ok := readLink(frame, unix.ETH_P_IP)
 	if !ok || len(b) < ipv4Length || b[0]>>4 != 4 {
@@ -164,13 +164,13 @@ func (d UDP) Frame() []byte {
 	b = append(b, d.Payload...)
 	sum := transportChecksum(unix.IPPROTO_UDP, d.Source.Addr(), d.Destination.Addr(), b)
 	if sum == 0 {
-		sum = 0xffff // 0 says that there is none (RFC 768)
+		sum = 0xffff // 0 means no checksum (RFC 768)
 	}
 	binary.BigEndian.PutUint16(b[6:], sum)
 	return IPv4{Link: d.Link, Source: d.Source.Addr(), Destination: d.Destination.Addr(), Protocol: unix.IPPROTO_UDP, Payload: b}.Frame()
 }
 
-// ReadUDP reads a frame; ok is false for one that carries no whole datagram.
+// ReadUDP parses a frame; ok is false if it is not a whole datagram.
 func ReadUDP(frame []byte) (d UDP, ok bool) {
 	p, ok := ReadIPv4(frame)
 	b := p.Payload
@@ -224,7 +224,7 @@ func (s TCP) Frame() []byte {
 	return IPv4{Link: s.Link, Source: s.Source.Addr(), Destination: s.Destination.Addr(), Protocol: unix.IPPROTO_TCP, Payload: b}.Frame()
 }
 
-// ReadTCP reads a frame; ok is false for one that carries no whole segment. Its options are left out.
+// ReadTCP parses a frame; ok is false if it is not a whole segment. Options are skipped.
 func ReadTCP(frame []byte) (s TCP, ok bool) {
 	p, ok := ReadIPv4(frame)
 	b := p.Payload
@@ -244,12 +244,12 @@ func ReadTCP(frame []byte) (s TCP, ok bool) {
 	}, true
 }
 
-// ICMP is a message of ICMP (RFC 792).
+// ICMP is an ICMP message (RFC 792).
 type ICMP struct {
 	Link
 	Source, Destination netip.Addr
 	Type, Code          byte
-	Rest                uint32 // of the header: of an echo the identifier and the number
+	Rest                uint32 // of the header: an echo's identifier and sequence number
 	Payload             []byte
 }
 
@@ -265,7 +265,7 @@ func (m ICMP) Frame() []byte {
 	return IPv4{Link: m.Link, Source: m.Source, Destination: m.Destination, Protocol: unix.IPPROTO_ICMP, Payload: b}.Frame()
 }
 
-// ReadICMP reads a frame; ok is false for one that carries no whole message.
+// ReadICMP parses a frame; ok is false if it is not a whole message.
 func ReadICMP(frame []byte) (m ICMP, ok bool) {
 	p, ok := ReadIPv4(frame)
 	b := p.Payload
@@ -278,8 +278,8 @@ func ReadICMP(frame []byte) (m ICMP, ok bool) {
 	}, true
 }
 
-// Question returns a DNS query for the name, which has to be a valid one.
-func Question(id uint16, name string, kind dnsmessage.Type) []byte {
+// Query returns a DNS query for the name, which must be valid.
+func Query(id uint16, name string, kind dnsmessage.Type) []byte {
 	if name[len(name)-1] != '.' {
 		name += "."
 	}

@@ -65,7 +65,7 @@ func TestRead(t *testing.T) {
 }
 
 // lab is two hosts on a cable: the kernel of one answers at the address `victim`, at the other is a wire.
-func lab(t *testing.T) (*netlab.Host, *hostile.Wire) {
+func lab(t *testing.T) (*netlab.Host, *hostile.RawSocket) {
 	t.Helper()
 	labtest.Root(t)
 	w := labtest.World(t, "hostile")
@@ -76,7 +76,7 @@ func lab(t *testing.T) (*netlab.Host, *hostile.Wire) {
 	return a, open(t, b, "eth0")
 }
 
-func open(t *testing.T, h *netlab.Host, name string) *hostile.Wire {
+func open(t *testing.T, h *netlab.Host, name string) *hostile.RawSocket {
 	t.Helper()
 	wire := must(hostile.Open(h, name))(t)
 	t.Cleanup(func() { wire.Close() })
@@ -109,7 +109,7 @@ func until(t *testing.T, what string, ok func() bool) {
 }
 
 // receive waits for a frame.
-func receive(t *testing.T, w *hostile.Wire, wanted func([]byte) bool) []byte {
+func receive(t *testing.T, w *hostile.RawSocket, wanted func([]byte) bool) []byte {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
@@ -117,7 +117,7 @@ func receive(t *testing.T, w *hostile.Wire, wanted func([]byte) bool) []byte {
 }
 
 // find asks for the victim's hardware address.
-func find(t *testing.T, w *hostile.Wire, me hostile.ARP) net.HardwareAddr {
+func find(t *testing.T, w *hostile.RawSocket, me hostile.ARP) net.HardwareAddr {
 	t.Helper()
 	me.From, me.Target = attacker, victim
 	check(t, w.Send(me.Frame()))
@@ -156,7 +156,7 @@ func TestKernelAnswers(t *testing.T) {
 	})
 	check(t, wire.Send(hostile.UDP{
 		Link: link, Source: netip.AddrPortFrom(madeUp, 4001), Destination: netip.AddrPortFrom(victim, 53),
-		Payload: hostile.Question(5, "www.example", dnsmessage.TypeA),
+		Payload: hostile.Query(5, "www.example", dnsmessage.TypeA),
 	}.Frame()))
 	answer, _ := hostile.ReadUDP(receive(t, wire, func(f []byte) bool {
 		d, ok := hostile.ReadUDP(f)
@@ -206,7 +206,7 @@ func TestTally(t *testing.T) {
 		p, ok := hostile.ReadUDP(f)
 		return ok && p.Source.Addr() == madeUp
 	}
-	here, there := near.Tally(ours), far.Tally(ours)
+	here, there := near.Count(ours), far.Count(ours)
 	frame := hostile.UDP{
 		Link: hostile.Link{From: attacker}, Source: netip.AddrPortFrom(madeUp, 1), Destination: netip.AddrPortFrom(victim, 2), Payload: make([]byte, 58),
 	}.Frame()
@@ -247,16 +247,16 @@ func TestLease(t *testing.T) {
 	seen := map[netip.Addr]bool{}
 	for k := range byte(3) {
 		lease := must(wire.Lease(t.Context(), net.HardwareAddr{2, 0xbd, 0, 0, 2, k}))(t)
-		if !network.Masked().Contains(lease.Yours) || lease.Server != victim || seen[lease.Yours] {
-			t.Errorf("lease %d is of %s by %s", k, lease.Yours, lease.Server)
+		if !network.Masked().Contains(lease.YourAddr) || lease.Server != victim || seen[lease.YourAddr] {
+			t.Errorf("lease %d is of %s by %s", k, lease.YourAddr, lease.Server)
 		}
-		seen[lease.Yours] = true
+		seen[lease.YourAddr] = true
 	}
 	other := net.HardwareAddr{2, 0xbd, 0, 0, 3, 1}
-	check(t, wire.Send(hostile.DHCP{Link: hostile.Link{From: attacker}, Hardware: other, Kind: hostile.Discover, ID: 9, Source: madeUp}.Frame()))
+	check(t, wire.Send(hostile.DHCP{Link: hostile.Link{From: attacker}, Hardware: other, Type: hostile.Discover, ID: 9, Source: madeUp}.Frame()))
 	receive(t, wire, func(f []byte) bool {
 		d, ok := hostile.ReadDHCP(f)
-		return ok && d.Kind == hostile.Offer && d.ID == 9 && bytes.Equal(d.Hardware, other) && !seen[d.Yours]
+		return ok && d.Type == hostile.Offer && d.ID == 9 && bytes.Equal(d.Hardware, other) && !seen[d.YourAddr]
 	})
 }
 
@@ -264,7 +264,7 @@ func TestLease(t *testing.T) {
 func TestOdd(t *testing.T) {
 	mark := []byte("this is odd")
 	seen := map[string]bool{}
-	for _, p := range hostile.Odd(hostile.Link{From: attacker}, madeUp, victim, mark) {
+	for _, p := range hostile.OddPackets(hostile.Link{From: attacker}, madeUp, victim, mark) {
 		if seen[p.Kind] || len(p.Frame) < 34 || !bytes.Contains(p.Frame, mark) {
 			t.Errorf("%q: %x", p.Kind, p.Frame)
 		}

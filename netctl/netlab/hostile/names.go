@@ -14,8 +14,8 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// TunnelTCP has a host fetch as many bytes as it can through a name server over TCP, as TXT records of new names below a
-// zone, until ctx ends, over new connections where one is refused. It returns the bytes of the answers.
+// TunnelTCP fetches as many bytes as possible from a host through a name server over TCP, as TXT records of new names
+// below a zone, until ctx ends; it reconnects when a connection is refused. It returns the bytes of the answers.
 func TunnelTCP(ctx context.Context, h *netlab.Host, server netip.AddrPort, zone string) (got int) {
 	for k := 0; ctx.Err() == nil; k++ {
 		conn, err := h.Dial(ctx, "tcp4", server.String())
@@ -29,7 +29,7 @@ func TunnelTCP(ctx context.Context, h *netlab.Host, server netip.AddrPort, zone 
 		stop := context.AfterFunc(ctx, func() { conn.Close() })
 		for ; ctx.Err() == nil; k++ {
 			conn.SetDeadline(time.Now().Add(2 * time.Second))
-			answer, err := AskTCP(conn, fmt.Sprintf("n%d-%s.%s", k, h.Name(), zone), dnsmessage.TypeTXT)
+			answer, err := QueryTCP(conn, fmt.Sprintf("n%d-%s.%s", k, h.Name(), zone), dnsmessage.TypeTXT)
 			got += len(answer)
 			if err != nil {
 				break
@@ -41,9 +41,10 @@ func TunnelTCP(ctx context.Context, h *netlab.Host, server netip.AddrPort, zone 
 	return got
 }
 
-// AskTCP asks a name server over a connection (RFC 1035, 4.2.2) and returns the whole answer, or as much of it as came.
-func AskTCP(conn net.Conn, name string, kind dnsmessage.Type) ([]byte, error) {
-	q := Question(1, name, kind)
+// QueryTCP queries a name server over a connection (RFC 1035, 4.2.2) and returns the whole answer, or as much of it as
+// was received.
+func QueryTCP(conn net.Conn, name string, kind dnsmessage.Type) ([]byte, error) {
+	q := Query(1, name, kind)
 	if _, err := conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(q))), q...)); err != nil {
 		return nil, err
 	}
@@ -56,9 +57,9 @@ func AskTCP(conn net.Conn, name string, kind dnsmessage.Type) ([]byte, error) {
 	return answer[:n], err
 }
 
-// FloodNames has a host ask a name server over UDP, so many new names below a zone a second, and wait for no answer, until
-// ctx ends.
-func FloodNames(ctx context.Context, h *netlab.Host, server netip.AddrPort, rate int, kind dnsmessage.Type, zone string) error {
+// FloodDNS queries a name server from a host over UDP, for rate new names a second below a zone, without waiting for
+// answers, until ctx ends.
+func FloodDNS(ctx context.Context, h *netlab.Host, server netip.AddrPort, rate int, kind dnsmessage.Type, zone string) error {
 	conn, err := h.Dial(ctx, "udp4", server.String())
 	if err != nil {
 		return err
@@ -67,8 +68,8 @@ func FloodNames(ctx context.Context, h *netlab.Host, server netip.AddrPort, rate
 	tick := time.NewTicker(time.Second / time.Duration(rate))
 	defer tick.Stop()
 	for k := 0; ; k++ {
-		// Refused at its end: who floods does not care.
-		conn.Write(Question(uint16(k), fmt.Sprintf("n%d-%s.%s", k, h.Name(), zone), kind))
+		// Errors are ignored: a flood does not care.
+		conn.Write(Query(uint16(k), fmt.Sprintf("n%d-%s.%s", k, h.Name(), zone), kind))
 		select {
 		case <-ctx.Done():
 			return nil

@@ -8,16 +8,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Packet is a frame with a name for its kind.
+// Packet is a frame with the name of its kind.
 type Packet struct {
 	Kind  string
 	Frame []byte
 }
 
-// Odd returns packets from one address to another, of each kind that a filter may have forgotten: every protocol that a
-// kernel knows, TCP in every state, fragments, options, and what only looks like IPv4. Each carries the mark, by which it
-// is known wherever it comes out.
-func Odd(l Link, source, destination netip.Addr, mark []byte) []Packet {
+// OddPackets returns packets from one address to another, of each kind that a filter may have missed: every protocol
+// that a kernel knows, TCP in every state, fragments, options, and malformed IPv4. Each contains the mark, which
+// identifies it on any interface.
+func OddPackets(l Link, source, destination netip.Addr, mark []byte) []Packet {
 	var all []Packet
 	add := func(kind string, frame []byte) { all = append(all, Packet{kind, frame}) }
 	ip := IPv4{Link: l, Source: source, Destination: destination, Payload: mark}

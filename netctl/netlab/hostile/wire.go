@@ -1,6 +1,6 @@
-// Package hostile makes the frames that a device in bad faith sends, and sends them from a host of a netlab world. Every
-// field of a frame is the caller's, also one that no kernel would send: another's addresses, a hardware address within
-// that is not the frame's. It knows protocols, not what is attacked. It needs CAP_NET_RAW.
+// Package hostile builds the frames of a malicious device and sends them from a host of a netlab world. Every field of
+// a frame is the caller's choice, also values that no kernel would send: spoofed addresses, or an inner hardware
+// address that differs from the frame's. It knows protocols, not what is attacked. It needs CAP_NET_RAW.
 package hostile
 
 import (
@@ -18,29 +18,29 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// Wire is a raw socket on one interface of a host: it sends frames as they are, and receives all that come in there,
-// for all receivers. What the host itself sends it does not see. Sending is safe for concurrent use; only one call at
-// a time may receive (Receive, Lease, AnswerARP, a Tally): for more, open another Wire.
-type Wire struct {
+// RawSocket is a packet socket on one interface of a host: it sends frames as they are, and receives all incoming
+// frames, for all destinations. It does not see the host's own frames. Sending is safe for concurrent use; only one
+// call at a time may receive (Receive, Lease, AnswerARP, a Counter): open another RawSocket for more.
+type RawSocket struct {
 	name   string // for errors
 	socket *os.File
 	fd     int // of the socket, which owns it
 }
 
-// roomForFrames is how much may wait to be received, in bytes: half a second of a flood.
-const roomForFrames = 32 << 20
+// receiveBuffer is the receive buffer in bytes: half a second of a flood.
+const receiveBuffer = 32 << 20
 
-// Open opens a wire on an interface of the host. It hears and sends only while the interface is up.
-func Open(host *netlab.Host, name string) (*Wire, error) {
-	w := &Wire{name: fmt.Sprintf("%s on %s", name, host.Name())}
+// Open opens a raw socket on an interface of the host. It sends and receives only while the interface is up.
+func Open(host *netlab.Host, name string) (*RawSocket, error) {
+	w := &RawSocket{name: fmt.Sprintf("%s on %s", name, host.Name())}
 	if err := host.Do(func() error { return w.open(name) }); err != nil {
 		return nil, fmt.Errorf("open a raw socket at %s: %w", w.name, err)
 	}
 	return w, nil
 }
 
-// open works in the calling thread's namespace.
-func (w *Wire) open(name string) error {
+// open opens the socket in the calling thread's namespace.
+func (w *RawSocket) open(name string) error {
 	link, err := net.InterfaceByName(name)
 	if err != nil {
 		return err
@@ -51,9 +51,9 @@ func (w *Wire) open(name string) error {
 		return err
 	}
 	err = errors.Join(
-		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, roomForFrames),
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer),
 		unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1),
-		// For frames to other devices. It ends with the socket.
+		// Promiscuous mode, for frames to other devices. It ends with the socket.
 		unix.SetsockoptPacketMreq(fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP,
 			&unix.PacketMreq{Ifindex: int32(link.Index), Type: unix.PACKET_MR_PROMISC}),
 		unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: networkOrder(unix.ETH_P_ALL), Ifindex: link.Index}),
@@ -68,11 +68,11 @@ func (w *Wire) open(name string) error {
 
 func networkOrder(n uint16) uint16 { return n<<8 | n>>8 }
 
-// Close ends what is being received.
-func (w *Wire) Close() error { return w.socket.Close() }
+// Close closes the socket and ends a pending receive.
+func (w *RawSocket) Close() error { return w.socket.Close() }
 
-// Send sends frames, one after the other.
-func (w *Wire) Send(frames ...[]byte) error {
+// Send sends frames in order.
+func (w *RawSocket) Send(frames ...[]byte) error {
 	for _, f := range frames {
 		if _, err := w.socket.Write(f); err != nil {
 			return fmt.Errorf("send a frame at %s: %w", w.name, err)
@@ -81,14 +81,14 @@ func (w *Wire) Send(frames ...[]byte) error {
 	return nil
 }
 
-// step is how often Flood sends what is due.
-const step = 5 * time.Millisecond
+// floodTick is how often Flood sends the frames that are due.
+const floodTick = 5 * time.Millisecond
 
-// Flood sends the frames that make returns for 0, 1, 2 …, so many a second, until the context ends. It
-// returns how many it sent. A rate of 0 is as fast as it can.
-func (w *Wire) Flood(ctx context.Context, rate int, frame func(n int) []byte) (sent int, err error) {
+// Flood sends the frames that frame returns for 0, 1, 2 …, at a rate in frames a second, until the context ends. It
+// returns how many it sent. A rate of 0 is as fast as possible.
+func (w *RawSocket) Flood(ctx context.Context, rate int, frame func(n int) []byte) (sent int, err error) {
 	start := time.Now()
-	tick := time.NewTicker(step)
+	tick := time.NewTicker(floodTick)
 	defer tick.Stop()
 	for ctx.Err() == nil {
 		due := sent + 1
@@ -110,16 +110,15 @@ func (w *Wire) Flood(ctx context.Context, rate int, frame func(n int) []byte) (s
 	return sent, nil
 }
 
-// longest is the longest frame that can come, with segmentation offload, in bytes.
-const longest = 64<<10 + 18
+// maxFrame is the longest frame that can arrive, with segmentation offload, in bytes.
+const maxFrame = 64<<10 + 18
 
-// Receive returns the first frame that is wanted, of those not received yet. The error is the context's when none came in
-// its time.
-func (w *Wire) Receive(ctx context.Context, wanted func(frame []byte) bool) ([]byte, error) {
+// Receive returns the next frame that matches. The error is the context's if there was none in time.
+func (w *RawSocket) Receive(ctx context.Context, wanted func(frame []byte) bool) ([]byte, error) {
 	if err := w.socket.SetReadDeadline(time.Time{}); err != nil {
 		return nil, err
 	}
-	// A context that ends wakes the read, now or later, but not the next one.
+	// The end of the context interrupts this read, but not the next one.
 	woken := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(woken)
@@ -130,13 +129,13 @@ func (w *Wire) Receive(ctx context.Context, wanted func(frame []byte) bool) ([]b
 			<-woken
 		}
 	}()
-	frame := make([]byte, longest)
+	frame := make([]byte, maxFrame)
 	for {
 		n, err := w.socket.Read(frame)
 		switch {
 		case ctx.Err() != nil:
 			return nil, fmt.Errorf("receive a frame at %s: %w", w.name, ctx.Err())
-		case errors.Is(err, unix.ENETDOWN): // said once, when the interface goes down
+		case errors.Is(err, unix.ENETDOWN): // reported once, when the interface goes down
 		case err != nil:
 			return nil, fmt.Errorf("receive a frame at %s: %w", w.name, err)
 		case wanted(frame[:n]):
@@ -145,9 +144,9 @@ func (w *Wire) Receive(ctx context.Context, wanted func(frame []byte) bool) ([]b
 	}
 }
 
-// Tally counts frames.
-type Tally struct {
-	wire   *Wire
+// Counter counts frames.
+type Counter struct {
+	wire   *RawSocket
 	cancel context.CancelFunc
 	done   chan struct{}
 
@@ -156,11 +155,11 @@ type Tally struct {
 	err           error
 }
 
-// Tally counts the wanted frames that come from now on until its Stop.
-func (w *Wire) Tally(wanted func(frame []byte) bool) *Tally {
+// Count counts the matching frames from now on until the counter's Stop.
+func (w *RawSocket) Count(wanted func(frame []byte) bool) *Counter {
 	ctx, cancel := context.WithCancel(context.Background())
-	t := &Tally{wire: w, cancel: cancel, done: make(chan struct{})}
-	w.lost() // before now
+	t := &Counter{wire: w, cancel: cancel, done: make(chan struct{})}
+	w.dropped() // before now
 	go func() {
 		defer close(t.done)
 		for {
@@ -181,38 +180,37 @@ func (w *Wire) Tally(wanted func(frame []byte) bool) *Tally {
 	return t
 }
 
-// Count returns how many came so far, and how many bytes with their Ethernet headers.
-func (t *Tally) Count() (frames, bytes int) {
+// Count returns the frames counted so far, and their bytes with Ethernet headers.
+func (t *Counter) Count() (frames, bytes int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.frames, t.bytes
 }
 
-// Stop ends the count and returns it. It is an error if frames came faster than they were read, since then there may
-// have been more.
-func (t *Tally) Stop() (frames, bytes int, err error) {
+// Stop ends the count and returns it. It is an error if frames were dropped, because the count is then too low.
+func (t *Counter) Stop() (frames, bytes int, err error) {
 	t.cancel()
 	<-t.done
-	lost, err := t.wire.lost()
+	lost, err := t.wire.dropped()
 	if lost > 0 {
-		err = fmt.Errorf("count frames at %s: %d came too fast", t.wire.name, lost)
+		err = fmt.Errorf("count frames at %s: %d were dropped", t.wire.name, lost)
 	}
 	frames, bytes = t.Count()
 	return frames, bytes, errors.Join(t.err, err)
 }
 
-// lost returns how many frames found no room since it was asked last (PACKET_STATISTICS of packet(7)).
-func (w *Wire) lost() (int, error) {
+// dropped returns how many frames were dropped since the last call (PACKET_STATISTICS of packet(7)).
+func (w *RawSocket) dropped() (int, error) {
 	stats, err := unix.GetsockoptTpacketStats(w.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
 	if err != nil {
-		return 0, fmt.Errorf("read what was lost at %s: %w", w.name, err)
+		return 0, fmt.Errorf("read drops at %s: %w", w.name, err)
 	}
 	return int(stats.Drops), nil
 }
 
-// AnswerARP answers who asks for an address with the hardware address that owner returns for it, none for nil, until the
-// context ends. So a wire can be many devices, or pose as one.
-func (w *Wire) AnswerARP(ctx context.Context, owner func(netip.Addr) net.HardwareAddr) error {
+// AnswerARP answers ARP requests for an address with the hardware address that owner returns for it, none for nil,
+// until the context ends. So a raw socket can act as many devices, or impersonate one.
+func (w *RawSocket) AnswerARP(ctx context.Context, owner func(netip.Addr) net.HardwareAddr) error {
 	for {
 		frame, err := w.Receive(ctx, func(frame []byte) bool {
 			q, ok := ReadARP(frame)

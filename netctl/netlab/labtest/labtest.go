@@ -1,5 +1,5 @@
-// Package labtest is netlab's part that knows testing: it says when tests may use the real kernel, and ties a world's
-// life to a test's.
+// Package labtest is the part of netlab that imports testing: it decides when tests may use the real kernel, and ties a
+// world's lifetime to a test's.
 package labtest
 
 import (
@@ -14,8 +14,8 @@ import (
 
 var root = flag.Bool("root", false, "run the tests that need root and the real kernel; fail if they cannot run")
 
-// Root skips the test unless the flag -root is given. With it the test fails if it is not root, or if one of the tools
-// that it names is missing: what should have been tested never passes by being skipped.
+// Root skips the test unless the flag -root is given. With it the test fails if it is not root, or if a named tool is
+// missing: a test that cannot run never passes by being skipped.
 func Root(t testing.TB, tools ...string) {
 	t.Helper()
 	if !*root {
@@ -40,11 +40,11 @@ func needNfTables(t testing.TB) {
 	t.Helper()
 	version, err := exec.Command("iptables", "--version").CombinedOutput()
 	if err != nil || !strings.Contains(string(version), "nf_tables") {
-		t.Fatalf("-root was given, but iptables has not the nf_tables backend: %q, %v", version, err)
+		t.Fatalf("-root was given, but iptables does not use the nf_tables backend: %q, %v", version, err)
 	}
 }
 
-// World makes a world that lives as long as the test. The caller has called Root.
+// World creates a world that lives as long as the test. The caller has called Root.
 func World(t testing.TB, name string) *netlab.World {
 	t.Helper()
 	w, err := netlab.New(t.Context(), name)
@@ -55,7 +55,7 @@ func World(t testing.TB, name string) *netlab.World {
 	return w
 }
 
-// Scene makes a scene that lives as long as the test. The caller has called Root.
+// Scene creates a scene that lives as long as the test. The caller has called Root.
 func Scene(t testing.TB, o netlab.Options) *netlab.Scene {
 	t.Helper()
 	s, err := netlab.Standard(t.Context(), o)
@@ -66,7 +66,7 @@ func Scene(t testing.TB, o netlab.Options) *netlab.Scene {
 	return s
 }
 
-// Close closes the world when the test ends, and fails it if anything is left behind.
+// Close closes the world when the test ends, and fails the test if anything is left behind.
 func Close(t testing.TB, w *netlab.World) {
 	t.Cleanup(func() {
 		if err := w.Close(); err != nil {

@@ -8,11 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Nobody is the number of the user nobody, and of its group.
+// Nobody is the ID of the user nobody, and of its group.
 const Nobody = 65534
 
-// AsNobody runs f as the user nobody, and fails the test if it returns an error. Only f's own goroutine is nobody's, on
-// a thread that ends with it: what it has opened, the test has. The caller has called Root.
+// AsNobody runs f as the user nobody, and fails the test if it returns an error. Only f's own goroutine changes its
+// user, on a thread that ends with it. The caller has called Root.
 func AsNobody(t testing.TB, f func() error) {
 	t.Helper()
 	done := make(chan error)
@@ -25,7 +25,7 @@ func AsNobody(t testing.TB, f func() error) {
 	}
 }
 
-// becomeNobody changes the calling thread, where the functions of syscall would change all.
+// becomeNobody changes the calling thread; the functions of syscall would change all threads.
 func becomeNobody(f func() error) error {
 	for _, call := range [][4]uintptr{
 		{unix.SYS_SETGROUPS, 0, 0, 0},

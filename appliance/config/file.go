@@ -1,0 +1,238 @@
+package config
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
+)
+
+// File is a configuration on disk. Several may write it: a technician's editor, the command line, the box.
+type File struct{ Path string }
+
+// Revision identifies the text that a change is based on.
+type Revision string
+
+// ErrChanged says that the file has changed since the writer read it. Nothing was written.
+var ErrChanged = errors.New("the file has changed meanwhile: read it again and repeat the change")
+
+// RevisionOf returns the revision of a file with this text.
+func RevisionOf(text []byte) Revision {
+	sum := sha256.Sum256(text)
+	return Revision(hex.EncodeToString(sum[:]))
+}
+
+// Read returns the text and its revision.
+func (f File) Read() ([]byte, Revision, error) {
+	file, err := f.open()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, "", fmt.Errorf("%s: %w: passerelle init %[1]s writes one to start from", f.Path, fs.ErrNotExist)
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("read configuration: %w", err)
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, MaxFile+1))
+	if err != nil {
+		return nil, "", fmt.Errorf("read configuration: %w", err)
+	}
+	return text, RevisionOf(text), nil
+}
+
+// open opens the file. If root left it so that only root reads it, as an editor that replaces a file does, in a folder that
+// is this user's, then the user takes it over, with CAP_CHOWN.
+func (f File) open() (*os.File, error) {
+	file, err := os.Open(f.Path)
+	if !errors.Is(err, fs.ErrPermission) {
+		return file, err
+	}
+	folder, statErr := os.Stat(filepath.Dir(f.Path))
+	if statErr != nil || int(folder.Sys().(*syscall.Stat_t).Uid) != os.Geteuid() ||
+		os.Lchown(f.Path, os.Geteuid(), os.Getegid()) != nil {
+		return nil, err
+	}
+	return os.Open(f.Path)
+}
+
+// Load reads and parses the configuration. Its error is of type Problems if the file could be read.
+func (f File) Load() (*Config, error) {
+	text, _, err := f.Read()
+	if err != nil {
+		return nil, err
+	}
+	return Parse(f.Path, text)
+}
+
+// Save validates a text and replaces the file, if it has that revision. The revision "" stands for no file: Save creates it.
+// The error is of type Problems if the text is not valid, and ErrChanged if the file has another revision, or exists already;
+// then nothing is written. Nothing is written either if the file already has that text, so that this works on a read-only
+// disk.
+func (f File) Save(text []byte, r Revision) (*Config, error) {
+	c, err := Parse(f.Path, text)
+	if err != nil {
+		return nil, err
+	}
+	if r == "" {
+		err = f.create(text, c.HasSecret())
+	} else {
+		err = f.write(text, r, c.HasSecret())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("write configuration %s: %w", f.Path, err)
+	}
+	return c, nil
+}
+
+// write replaces the file atomically. It keeps the mode, but removes access of others if there is a secret; a symbolic link is
+// kept, and, by root, the owner.
+func (f File) write(text []byte, r Revision, secret bool) error {
+	path, err := filepath.EvalSymlinks(f.Path)
+	if err != nil {
+		return err
+	}
+	lock, err := lockFile(path)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	_, now, err := File{path}.Read()
+	if err != nil {
+		return err
+	}
+	if now != r {
+		return ErrChanged
+	}
+	if now == RevisionOf(text) {
+		return nil
+	}
+	info, err := lock.Stat()
+	if err != nil {
+		return err
+	}
+	// The temporary file is in the same folder: /tmp may be another file system.
+	folder := filepath.Dir(path)
+	pending, err := pendingFile(path, text)
+	if err != nil {
+		return err
+	}
+	defer pending.Cleanup()
+	owner := info.Sys().(*syscall.Stat_t)
+	if os.Geteuid() == 0 && (owner.Uid != 0 || int(owner.Gid) != os.Getegid()) {
+		if err := pending.Chown(int(owner.Uid), int(owner.Gid)); err != nil {
+			return err
+		}
+	}
+	mode := info.Mode().Perm()
+	if secret {
+		mode &^= 0o077
+	}
+	if err := pending.Chmod(mode); err != nil {
+		return err
+	}
+	if err := pending.CloseAtomicallyReplace(); err != nil {
+		return err
+	}
+	return syncFolder(folder)
+}
+
+// create makes the file at once as a whole, and its folder, or fails if there is one. Others may read it unless there
+// is a secret.
+func (f File) create(text []byte, secret bool) error {
+	if _, err := os.Lstat(f.Path); err == nil {
+		return ErrChanged
+	}
+	folder := filepath.Dir(f.Path)
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return err
+	}
+	pending, err := pendingFile(f.Path, text)
+	if err != nil {
+		return err
+	}
+	defer pending.Cleanup()
+	mode := os.FileMode(0o644)
+	if secret {
+		mode = 0o600
+	}
+	if err := errors.Join(pending.Chmod(mode), pending.Sync()); err != nil {
+		return err
+	}
+	// renameio would replace a file that somebody wrote meanwhile.
+	err = unix.Renameat2(unix.AT_FDCWD, pending.Name(), unix.AT_FDCWD, f.Path, unix.RENAME_NOREPLACE)
+	if errors.Is(err, fs.ErrExist) {
+		return ErrChanged
+	}
+	if err != nil {
+		return err
+	}
+	return syncFolder(folder)
+}
+
+// pendingFile returns a temporary file with the text, in the folder of the file that it will become.
+func pendingFile(path string, text []byte) (*renameio.PendingFile, error) {
+	pending, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o600))
+	if err := readOnly(err); err != nil {
+		return nil, err
+	}
+	if err != nil {
+		return nil, err
+	}
+	if _, err := pending.Write(text); err != nil {
+		return nil, errors.Join(err, pending.Cleanup())
+	}
+	return pending, nil
+}
+
+// syncFolder writes a folder's entries to the disk.
+func syncFolder(path string) error {
+	disk, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(disk.Sync(), disk.Close())
+}
+
+// lockFile opens the file and locks it until it is closed. It does not wait: another holder is changing the file. The lock is
+// on the file itself, so that only those who may read the file can hold it.
+func lockFile(path string) (*os.File, error) {
+	for {
+		file, err := os.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+			file.Close()
+			if errors.Is(err, unix.EWOULDBLOCK) {
+				err = ErrChanged
+			}
+			return nil, err
+		}
+		locked, err := file.Stat()
+		if err == nil {
+			var now os.FileInfo
+			if now, err = os.Stat(path); err == nil && os.SameFile(locked, now) {
+				return file, nil
+			}
+		}
+		file.Close() // it was replaced before it was locked
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// readOnly returns what to do about a disk that cannot be written, if the error says so.
+func readOnly(err error) error {
+	if errors.Is(err, unix.EROFS) {
+		return fmt.Errorf("%w: nothing was changed; make the disk writable (mount -o remount,rw), or use a file on another one", unix.EROFS)
+	}
+	return nil
+}

@@ -1,0 +1,126 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"passerelle/appliance"
+	"passerelle/appliance/config"
+	"passerelle/appliance/control"
+	"passerelle/appliance/fetch"
+	"passerelle/appliance/state"
+	"passerelle/captive/admin"
+	"passerelle/captive/admin/journal"
+)
+
+// controlled is the daemon as its control socket sees it.
+type controlled struct {
+	*appliance.Box
+	*Daemon
+	tokens admin.Tokens
+}
+
+var _ control.Box = controlled{}
+
+// Reload applies the configuration file.
+func (c controlled) Reload(ctx context.Context) (config.Result, error) {
+	r, err := c.updater.Reload(ctx, config.RoleCommandLine)
+	var input InputError
+	if errors.As(err, &input) {
+		err = control.Refuse(err)
+	}
+	return r, err
+}
+
+// Apply replaces the configuration, if the file is the box's.
+func (c controlled) Apply(ctx context.Context, file string, text []byte, r config.Revision) (config.Result, error) {
+	theirs, err := os.Stat(file)
+	if ours, ourErr := os.Stat(c.paths.config); err != nil || ourErr != nil || !os.SameFile(theirs, ours) {
+		return config.Result{}, control.Refuse(fmt.Errorf("the running box uses another configuration, %s; nothing was written", c.paths.config))
+	}
+	return c.updater.Apply(ctx, text, r, config.RoleCommandLine)
+}
+
+// Refresh makes a share read its content from the disk again.
+func (c controlled) Refresh(share string) error {
+	if err := c.portal.Refresh(share); err != nil {
+		return control.Refuse(err)
+	}
+	return nil
+}
+
+// Status adds the downloads and technicians' access to the box's status.
+func (c controlled) Status() state.Status {
+	s := c.Daemon.status()
+	s.Downloads, s.Slots = c.fetcher.Status(), c.card.status()
+	s.Admin = state.Admin{Access: string(c.access()), Fingerprint: c.fingerprint(), Pages: []string{}}
+	if wifi := s.Hotspot.WiFi; wifi == nil || wifi.On || !c.untouched() { // a new box may have no radio
+		s.Admin.Pages = append(s.Admin.Pages, "https://"+c.Box.Site().Hostname+"/admin/")
+	}
+	if wired := c.pages.Load(); wired != nil {
+		s.Admin.Pages = append(s.Admin.Pages, *wired...)
+	}
+	return s
+}
+
+// Pause stops sharing until Resume.
+func (c controlled) Pause(ctx context.Context, by string) error {
+	return c.noted(journal.Paused, c.Box.Pause(ctx, by))
+}
+
+// Resume ends a pause.
+func (c controlled) Resume(ctx context.Context) error {
+	return c.noted(journal.Resumed, c.Box.Resume(ctx))
+}
+
+// ConfirmTime confirms that the machine's time of day is right.
+func (c controlled) ConfirmTime(ctx context.Context, by string) error {
+	return c.noted(journal.Clock, c.Box.ConfirmTime(ctx, by))
+}
+
+// noted notes what root did, unless it failed.
+func (c controlled) noted(what journal.What, err error) error {
+	if err == nil {
+		c.journal.Note(journal.Entry{What: what, By: config.RoleCommandLine})
+	}
+	return err
+}
+
+// Fetch starts a download.
+func (c controlled) Fetch(name string) error {
+	err := c.fetcher.Start(name)
+	if errors.Is(err, fetch.ErrNotConfigured) {
+		err = control.Refuse(err)
+	}
+	return err
+}
+
+// SetupCode returns the code with which the first technician chooses a password, "" once there is one.
+func (c controlled) SetupCode() string { return c.logins.Code() }
+
+// LenderLink creates a lender link for a donation.
+func (c controlled) LenderLink(donation string) (string, error) {
+	return issueLink(c.tokens, c.Box.Config(), donation)
+}
+
+// issueLink creates a lender link for a donation of a configuration.
+func issueLink(tokens admin.Tokens, c *config.Config, donation string) (string, error) {
+	var names []string
+	known := false
+	for _, d := range c.Donations {
+		names = append(names, strconv.Quote(d.Name))
+		known = known || d.Name == donation
+	}
+	if !known {
+		return "", control.Refuse(fmt.Errorf("unknown donation %q; the configuration has %s", donation, strings.Join(names, ", ")))
+	}
+	path, err := admin.IssueLink(tokens, donation)
+	if err != nil {
+		return "", err
+	}
+	return "https://" + c.Box.Hostname + path, nil
+}

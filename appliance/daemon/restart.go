@@ -1,0 +1,109 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"passerelle/appliance/config"
+	"passerelle/appliance/store"
+)
+
+// exitAction is what follows a run of the daemon.
+type exitAction int
+
+const (
+	ends     exitAction = iota // the process ends
+	restarts                   // another run starts in the same process; sessions continue
+	resets                     // likewise, after a factory reset
+)
+
+// exitReason is why a run of the daemon ends.
+type exitReason struct {
+	action exitAction
+	why    string
+	config *config.Config // a technician's, for the next run; nil: the current one
+}
+
+// runAll runs the daemon again and again, until ctx ends or a run fails. The end of ctx is not an error.
+func (d *Daemon) runAll(ctx context.Context) error {
+	defer context.AfterFunc(ctx, d.notifier.Stopping)()
+	for {
+		end, err := d.run(ctx)
+		switch {
+		case end.action == ends:
+		case end.config != nil:
+			d.config, d.configured = end.config, true
+		default:
+			d.config = d.box.Config() // it may have changed
+		}
+		if end.action == resets {
+			if err := d.factoryReset(); err != nil {
+				d.log.Error("factory reset failed; keeping the current configuration", "error", err)
+			} else {
+				d.config, d.configured, d.logins = config.Factory(), false, nil
+			}
+		}
+		switch {
+		case ctx.Err() != nil && (err == nil || end.action != ends || errors.Is(err, ctx.Err())):
+			d.log.Info("stopped: the gate is closed")
+			return nil
+		case end.action == ends:
+			return err
+		}
+		d.notifier.Reloading()
+		d.log.Info("restarting", "why", end.why, "error", err)
+	}
+}
+
+// factoryReset removes configuration and its versions, accounts (also quarantined ones), secrets, shares' content and the files
+// in memory.
+// The configuration goes first: if it cannot be removed, nothing is.
+func (d *Daemon) factoryReset() error {
+	if err := removeWritten(d.paths.config); err != nil {
+		return err
+	}
+	var content error
+	for _, s := range d.shares {
+		content = errors.Join(content, os.RemoveAll(Content(d.state, s.Name)))
+	}
+	return errors.Join(
+		content,
+		os.RemoveAll(filepath.Join(d.state, acceptedFolder)),
+		os.RemoveAll(filepath.Join(d.state, accessFolder)),
+		os.RemoveAll(filepath.Join(d.state, countsFolder)),
+		os.RemoveAll(filepath.Join(d.state, versionsFolder)),
+		os.RemoveAll(d.setupDir()),
+		d.pending.end(),
+		store.Remove(filepath.Join(d.state, ledgerFile)),
+		removeWritten(filepath.Join(d.state, certificateFile)),
+		removeWritten(filepath.Join(d.state, downloadsFile)),
+		removeWritten(DroppedFile(d.state)),
+		removeWritten(d.runtimeStatePath()),
+		removeWritten(d.handoverPath()),
+		d.forgetResidents(),
+	)
+}
+
+// removeWritten removes a file that is written by renameio, and temporary files that a power cut left in its folder: a dot,
+// the file's name and a suffix.
+func removeWritten(path string) error {
+	err := os.Remove(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	entries, listErr := os.ReadDir(filepath.Dir(path))
+	if errors.Is(listErr, fs.ErrNotExist) {
+		listErr = nil
+	}
+	errs := []error{err, listErr}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), "."+filepath.Base(path)) {
+			errs = append(errs, os.Remove(filepath.Join(filepath.Dir(path), e.Name())))
+		}
+	}
+	return errors.Join(errs...)
+}

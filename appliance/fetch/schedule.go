@@ -1,0 +1,62 @@
+package fetch
+
+import (
+	"fmt"
+	"time"
+)
+
+const (
+	firstRetry = time.Hour        // after a first failure
+	pressEvery = 10 * time.Minute // at most
+	soon       = 20 * time.Second // a file that was never asked for is asked for within it
+	spread     = time.Hour        // any other: boxes that are switched on at the same time must not ask at the same time
+	least      = 64 << 10         // bytes: a download does not begin with less
+)
+
+// obstacle says why no file may be asked for now, when so many bytes are left to downloads on the line; "" if one may.
+func (s Situation) obstacle(left uint64) string {
+	switch {
+	case s.Line == nil:
+		return s.Why
+	case !s.Trusted:
+		return "the clock is not trusted"
+	case len(s.Line.Servers) == 0:
+		return fmt.Sprintf("%q has no name servers", s.Line.Donation)
+	case left < least:
+		return fmt.Sprintf("what downloads may use of the cap of %q is used up", s.Line.Donation)
+	}
+	return ""
+}
+
+// next returns from when a file may be asked for without a press. The zero value: at any time.
+func (r record) next(every time.Duration) time.Time {
+	switch {
+	case r.Tried.IsZero():
+		return time.Time{}
+	case r.Failures == 0:
+		return r.Tried.Add(every)
+	}
+	const most = 16 // doublings, more than the longest interval needs
+	return r.Tried.Add(min(every, firstRetry<<min(r.Failures-1, most)))
+}
+
+// at returns when a file is asked for without a press: later than it may be, and than the box is ready, by a part (0 to 1) of
+// the spread.
+func (r record) at(every time.Duration, ready time.Time, part float64) time.Time {
+	at, within := r.next(every), spread
+	if at.IsZero() {
+		within = soon
+	}
+	if at.Before(ready) {
+		at = ready
+	}
+	return at.Add(time.Duration(part * float64(within)))
+}
+
+// pressWait returns how long a press must wait; zero or less: it need not.
+func (r record) pressWait(now time.Time) time.Duration {
+	if r.Tried.IsZero() {
+		return 0
+	}
+	return pressEvery - now.Sub(r.Tried)
+}

@@ -1,0 +1,190 @@
+package admin
+
+import (
+	"errors"
+	"io/fs"
+	"net/http"
+	"slices"
+	"syscall"
+
+	"passerelle/appliance/config"
+	"passerelle/appliance/private"
+	"passerelle/appliance/state"
+	"passerelle/captive/admin/journal"
+	"passerelle/captive/voice/board"
+	"passerelle/captive/web"
+)
+
+// Content is what technicians' pages need of the shares: what residents find on the box besides the internet.
+type Content struct {
+	Places, Packs, Calendars Shelf
+	Needs                    Rules
+	Finder                   Finder
+	Desk                     Desk
+	Downloads                Downloads
+	Uploads                  string // the folder of files that wait to be imported; its content does not outlive the server
+}
+
+// Downloads are the files that the box keeps up to date. Its methods are safe for concurrent use.
+type Downloads interface {
+	// Start begins the download of a name now. The error says why it does not.
+	Start(name string) error
+	Status() []state.Download
+}
+
+// duty is a part of what the pages are for.
+type duty string
+
+// The duties.
+const (
+	configures duty = "configures" // the box: its settings, its password, its poster
+	provides   duty = "provides"   // what residents read: places, packs, rules
+	welcomes   duty = "welcomes"   // the centre's day: agenda, board, opinion
+)
+
+// duties are those of each role that can sign in.
+var duties = map[config.Role][]duty{
+	config.RoleTechnician: {configures, provides, welcomes},
+}
+
+// may tells whether a role has a duty.
+func may(role config.Role, d duty) bool { return slices.Contains(duties[role], d) }
+
+// dutyRoute is a page for those who have a duty.
+type dutyRoute struct {
+	duty    duty
+	handler techHandler
+}
+
+const contentPath = "/admin/content"
+
+// contentRoutes are the pages of the content. GET shows, POST changes; both need a login whose role has the duty.
+var contentRoutes = func() map[string]dutyRoute {
+	all := map[string]dutyRoute{
+		"GET " + contentPath: {welcomes, (*Server).content},
+
+		"GET " + needsPath + "/file": {provides, (*Server).needsFile},
+
+		"GET " + agendaPath:                      {welcomes, (*Server).agenda},
+		"POST " + agendaPath:                     {welcomes, (*Server).addEvent},
+		"GET " + agendaPath + "/{number}":        {welcomes, (*Server).event},
+		"POST " + agendaPath + "/{number}":       {welcomes, (*Server).changeEvent},
+		"GET " + boardPath:                       {welcomes, (*Server).board},
+		"POST " + boardPath:                      {welcomes, (*Server).changeBoard},
+		"GET " + opinionPath:                     {welcomes, (*Server).opinion},
+		"POST " + opinionPath:                    {welcomes, (*Server).ask},
+		"POST " + opinionPath + "/close":         {welcomes, (*Server).closeQuestion},
+		"GET " + opinionPath + "/results/{file}": {welcomes, (*Server).results},
+	}
+	for i := range shelfKinds {
+		k := &shelfKinds[i]
+		on := func(h func(*Server, http.ResponseWriter, *request, *shelfKind)) dutyRoute {
+			return dutyRoute{k.duty, func(s *Server, w http.ResponseWriter, r *request) { h(s, w, r, k) }}
+		}
+		all["GET "+k.path()] = on((*Server).shelf)
+		all["POST "+k.path()+"/upload"] = on((*Server).upload)
+		all["POST "+k.path()+"/import"] = on((*Server).importUpload)
+		all["POST "+k.path()+"/drop"] = on((*Server).dropUpload)
+		all["POST "+k.path()+"/remove"] = on((*Server).removeItem)
+		if k.undo {
+			all["POST "+k.path()+"/undo"] = on((*Server).undoItem)
+		}
+		if k.download != "" {
+			all["POST "+k.path()+"/fetch"] = on((*Server).fetch)
+		}
+	}
+	return all
+}()
+
+// contentPage is the overview of the content.
+type contentPage struct {
+	techFrame
+	Doors []web.Door
+}
+
+func (contentPage) Template() string { return "admin/content" }
+
+func (s *Server) content(w http.ResponseWriter, r *request) {
+	p := contentPage{techFrame: s.tech(r, "content", contentPath, r.Words.T("content.title"))}
+	door := func(d duty, name, pictogram, text string) {
+		if may(r.role, d) {
+			p.Doors = append(p.Doors, web.Door{
+				Href: adminPath + name, Pictogram: pictogram, Title: r.Words.T("content.door." + name), Text: text,
+			})
+		}
+	}
+	door(provides, "places", "pin", r.Words.T("content.about.places"))
+	door(provides, "packs", "book", r.Words.T("content.about.packs"))
+	door(welcomes, "agenda", "calendar", r.Words.T("content.about.agenda"))
+	waits := r.Words.T("content.about.board")
+	if b, err := s.Content.Desk.Board(); err != nil {
+		s.Log.Error("read the board", "err", err)
+	} else if n := len(b.Waiting()); n > 0 {
+		waits = r.Words.Count("notice-waits", n)
+	}
+	door(welcomes, "board", "accompany", waits)
+	asked := r.Words.T("content.about.opinion")
+	if q, err := s.Content.Desk.Question(); err != nil {
+		s.Log.Error("read the question", "err", err)
+	} else if q != nil {
+		asked = q.Text
+	}
+	door(welcomes, "opinion", "speech", asked)
+	door(provides, "needs", "lifebuoy", r.Words.T("content.about.needs"))
+	s.serve(w, r, p, http.StatusOK)
+}
+
+// contentUp leads to the overview of the content.
+func (s *Server) contentUp(r *request) web.Link {
+	return web.Link{Href: contentPath, Text: r.Words.T("content.title")}
+}
+
+// trouble returns the word for what an error of a change means, and the status to answer with. It is "refused" for an error
+// that only its text explains.
+func trouble(err error) (word string, status int) {
+	switch {
+	case errors.Is(err, private.ErrReplaced):
+		return "outdated", http.StatusConflict
+	case errors.Is(err, private.ErrLocked):
+		return "busy", http.StatusConflict
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return "full", http.StatusInsufficientStorage
+	case errors.Is(err, syscall.EROFS):
+		return "read-only", http.StatusInsufficientStorage
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, board.ErrNoNotice), errors.Is(err, board.ErrUnknown):
+		return "gone", http.StatusConflict
+	case errors.Is(err, board.ErrFull):
+		return "board-full", http.StatusConflict
+	}
+	return "refused", http.StatusUnprocessableEntity
+}
+
+// contentTrouble says why a change of the content was not made, and leads back.
+func (s *Server) contentTrouble(w http.ResponseWriter, r *request, back string, err error) {
+	if r.Context().Err() != nil {
+		return // the client is gone
+	}
+	word, status := trouble(err)
+	lines := r.Words.Lines("content.cannot." + word)
+	p := s.contentNotice(r, back, lines)
+	p.Pictogram, p.Good = "fault", false
+	if word == "refused" {
+		s.Log.Warn("a change of the content", "err", err)
+		p.Why = err.Error()
+	}
+	s.serve(w, r, p, status)
+}
+
+// contentNotice says that something is done.
+func (s *Server) contentNotice(r *request, back string, lines []string) settingsNotice {
+	return settingsNotice{
+		techFrame: s.tech(r, "content", contentPath, lines[0]), Pictogram: "done", Good: true, Lines: lines,
+		To: web.Link{Href: back, Text: r.Words.T("content.back")},
+	}
+}
+
+// contentDone notes a change of the content, and says that it is made.
+func (s *Server) contentDone(w http.ResponseWriter, r *request, back string, what journal.What) {
+	s.note(r, what)
+	s.serve(w, r, s.contentNotice(r, back, r.Words.Lines("content.done."+string(what))), http.StatusOK)
+}

@@ -1,0 +1,137 @@
+package admin
+
+import (
+	"context"
+	"fmt"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/chromedp"
+
+	"passerelle/captive/web/webtest"
+	"passerelle/netctl/netlab/labtest"
+)
+
+// A technician imports a list of places, finds the centre in it, and publishes a notice, in a real browser with scripts off;
+// then every page of the content is judged.
+func TestContentWithoutScripts(t *testing.T) {
+	labtest.Root(t, "chromium")
+	t.Parallel()
+	p := newProvider(t)
+	p.fill()
+	server := httptest.NewTLSServer(p.server)
+	t.Cleanup(server.Close)
+	at, err := url.Parse(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	site := "https://partage.internal:" + at.Port()
+	ctx, asked := webtest.Browser(t)
+	file := filepath.Join(t.TempDir(), "Isère.csv")
+	if err := os.WriteFile(file, []byte(secondList), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var changes, warnings, town string
+	err = chromedp.Run(ctx,
+		emulation.SetScriptExecutionDisabled(true),
+		network.SetExtraHTTPHeaders(network.Headers{"Accept-Language": "fr-FR"}),
+		chromedp.EmulateViewport(320, 640),
+		chromedp.Navigate(site+"/admin/login?to=/admin/places"),
+		chromedp.SendKeys(`#password`, password, chromedp.ByQuery),
+		chromedp.Click(`main button`, chromedp.ByQuery),
+		chromedp.WaitVisible(`#file`, chromedp.ByQuery),
+		chromedp.SendKeys(`#name`, "isere", chromedp.ByQuery),
+		chromedp.SetUploadFiles(`#file`, []string{file}, chromedp.ByQuery),
+		chromedp.Click(`form.settings button`, chromedp.ByQuery),
+		chromedp.WaitVisible(`form[action="/admin/places/import"]`, chromedp.ByQuery),
+		chromedp.Text(`ul.changes`, &changes, chromedp.ByQuery),
+		chromedp.Text(`ol.warnings`, &warnings, chromedp.ByQuery),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shootHere(t, ctx, "plan")
+	err = chromedp.Run(ctx,
+		chromedp.Click(`form[action="/admin/places/import"] button`, chromedp.ByQuery),
+		chromedp.WaitVisible(`.sign.good`, chromedp.ByQuery),
+		chromedp.Navigate(site+"/admin/settings/centre"),
+		chromedp.SendKeys(`#find`, "lilas\r", chromedp.ByQuery),
+		chromedp.WaitVisible(`button[name="take"]`, chromedp.ByQuery),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shootHere(t, ctx, "found")
+	err = chromedp.Run(ctx,
+		chromedp.Click(`button[name="take"]`, chromedp.ByQuery),
+		chromedp.WaitNotPresent(`button[name="take"]`, chromedp.ByQuery),
+		chromedp.Value(`[name="centre.town"]`, &town, chromedp.ByQuery),
+		chromedp.Navigate(site+"/admin/board"),
+		chromedp.Click(`button[value="show"]`, chromedp.ByQuery),
+		chromedp.WaitNotPresent(`details.remove`, chromedp.ByQuery), // one notice waits: there is nothing to refuse at once
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(changes, "En plus") || !strings.Contains(warnings, "Ligne 4") || town != "Valfleury" {
+		t.Errorf("the plan says %q and %q; the town is %q", changes, warnings, town)
+	}
+	if b, err := p.server.Content.Desk.Board(); err != nil || len(b.Waiting()) != 1 {
+		t.Errorf("the board is %+v, %v", b, err)
+	}
+
+	tab, _ := webtest.Tab(t, ctx)
+	judge := webtest.NewJudge(t, tab)
+	for _, path := range contentPages {
+		if err := chromedp.Run(tab, chromedp.Navigate(site+path)); err != nil {
+			t.Fatal(err)
+		}
+		shootHere(t, tab, strings.ReplaceAll(strings.TrimPrefix(path, "/admin/"), "/", "-"))
+		for _, code := range []string{"fr", "en"} {
+			flaws, err := judge.Page(site+path+"?lang="+code, code, "ltr", code == "fr")
+			if err != nil {
+				t.Error(err)
+			}
+			for _, flaw := range flaws {
+				t.Error(flaw)
+			}
+		}
+	}
+	for _, u := range asked() {
+		if !strings.HasPrefix(u, site) && !strings.HasPrefix(u, "data:") {
+			t.Errorf("the page made the browser ask for %s", u)
+		}
+	}
+}
+
+// shootHere keeps pictures of the page that a browser shows, in the folder SHOTS, if there is one.
+func shootHere(t *testing.T, ctx context.Context, name string) {
+	t.Helper()
+	folder := os.Getenv("SHOTS")
+	if folder == "" {
+		return
+	}
+	for _, scheme := range []string{"light", "dark"} {
+		for _, width := range []int64{320, 1280} {
+			var picture []byte
+			err := chromedp.Run(ctx, chromedp.EmulateViewport(width, 800),
+				emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}),
+				chromedp.FullScreenshot(&picture, 100))
+			if err == nil {
+				err = os.WriteFile(filepath.Join(folder, fmt.Sprintf("%s-%s-%d.png", name, scheme, width)), picture, 0o644)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := chromedp.Run(ctx, chromedp.EmulateViewport(320, 640)); err != nil {
+		t.Fatal(err)
+	}
+}

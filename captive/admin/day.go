@@ -1,0 +1,131 @@
+package admin
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"passerelle/appliance/state"
+)
+
+const (
+	dayLength = 24 * time.Hour
+	sampling  = 10 * time.Second // between samples
+
+	maxHours = 48 // bounds a Day while its clock is set again and again
+	maxNames = 32 // bounds the donations of an hour: those beyond count under ""
+)
+
+// Day counts what the box did in the last 24 hours, in memory only: bytes by donation, the most sessions at once, how often a
+// line stopped working, and how many devices were refused. It knows nothing of a single resident. Make one with NewDay; its methods are safe for concurrent use.
+type Day struct {
+	began time.Time // its age is measured by the monotonic clock
+
+	mu     sync.Mutex
+	counts counts
+}
+
+// NewDay returns an empty day that begins now.
+func NewDay(now time.Time) *Day { return &Day{began: now} }
+
+// Watch samples the box until ctx ends.
+func (d *Day) Watch(ctx context.Context, now func() time.Time, status func() state.Status) error {
+	ticks := time.NewTicker(sampling)
+	defer ticks.Stop()
+	for {
+		d.Add(now(), status())
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticks.C:
+		}
+	}
+}
+
+// Add counts what changed since the last sample.
+func (d *Day) Add(now time.Time, s state.Status) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.counts.add(now, now.Sub(d.began), s)
+}
+
+// last returns the hours of the last 24, the oldest first, and the Day's age.
+func (d *Day) last(now time.Time) (hours []hour, age time.Duration) {
+	age = now.Sub(d.began)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, h := range d.counts.hours {
+		if h.from >= age-dayLength {
+			h.bytes, h.stops = maps.Clone(h.bytes), maps.Clone(h.stops)
+			hours = append(hours, h)
+		}
+	}
+	return hours, age
+}
+
+// hour is a part of a day: an hour of the clock, shorter if the daemon began in it, or if the clock was set.
+type hour struct {
+	from, to time.Duration     // the Day's age
+	bytes    map[string]uint64 // by donation; "" for further ones
+	stops    map[string]int    // by donation: how often its line stopped working
+	sessions int               // the most at once
+	refused  state.Refused
+}
+
+// counts is the pure part of a Day. Its hours follow the Day's age, not the clock, so that no hour is lost or counted twice
+// when somebody sets the clock.
+type counts struct {
+	hours []hour          // the oldest first
+	clock time.Time       // at the last sample
+	lines map[string]line // then
+
+	refused state.Refused // then
+}
+
+// line is a donation at the last sample.
+type line struct {
+	used         uint64
+	asked, works bool // the box may use it, and it works
+}
+
+// add counts what changed since the last sample, at an age that never decreases. What a donation used before its first sample
+// is not counted: it may be of another day. A donation with a new name is another one.
+func (c *counts) add(now time.Time, age time.Duration, s state.Status) {
+	if n := len(c.hours); n == 0 || !now.Truncate(time.Hour).Equal(c.clock.Truncate(time.Hour)) {
+		if n > 0 {
+			c.hours[n-1].to = age
+		}
+		c.hours = append(c.hours, hour{from: age, to: age, bytes: map[string]uint64{}, stops: map[string]int{}})
+	}
+	c.hours = slices.DeleteFunc(c.hours, func(h hour) bool { return h.to <= age-dayLength })
+	c.hours = slices.Delete(c.hours, 0, max(len(c.hours)-maxHours, 0))
+	h := &c.hours[len(c.hours)-1]
+	h.to, h.sessions = age, max(h.sessions, s.Residents.Sessions)
+	h.refused = h.refused.Plus(s.Residents.Refused.Since(c.refused))
+	c.refused = s.Residents.Refused
+	lines := make(map[string]line, len(s.Donations))
+	for _, d := range s.Donations {
+		x := line{used: d.Used, asked: d.Open && d.PausedBy == "", works: d.Works}
+		lines[d.Name] = x
+		before, known := c.lines[d.Name]
+		if !known {
+			continue
+		}
+		name := d.Name
+		if _, counted := h.bytes[name]; !counted && len(h.bytes) >= maxNames {
+			name = ""
+		}
+		if x.used < before.used { // a new period
+			before.used = 0
+		}
+		if x.used > before.used {
+			h.bytes[name] += x.used - before.used
+		}
+		if before.asked && x.asked && before.works && !x.works && len(h.stops) < maxNames {
+			h.stops[name]++
+		}
+	}
+	c.clock, c.lines = now, lines
+}

@@ -1,0 +1,294 @@
+package admin
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"passerelle/appliance/state"
+	"passerelle/captive/web"
+)
+
+// State is what a donation is doing.
+type State string
+
+// The States. The first that applies is the donation's.
+const (
+	Paused State = "paused" // its lender paused it
+	Closed State = "closed" // outside its opening hours
+	Spent  State = "spent"  // its cap is spent
+	Broken State = "broken" // its uplink does not work
+	Held   State = "held"   // the box itself shares nothing now
+	Ready  State = "ready"  // another donation is in use
+	Shared State = "shared" // residents use it
+)
+
+// loan is a donation as its lender's page shows it.
+type loan struct {
+	state.Donation
+	doing   State
+	until   time.Time // Closed: when it opens; Spent: when its cap resets; zero: never, or unknown
+	untimed bool      // the clock is not trusted, so no cap resets
+}
+
+func newLoan(d state.Donation, box state.Status) loan {
+	l := loan{Donation: d, doing: stateOf(d, box.State), untimed: !box.Clock.Trusted}
+	switch l.doing {
+	case Closed:
+		l.until = d.Opens
+	case Spent:
+		l.until = d.Resets
+	}
+	return l
+}
+
+func stateOf(d state.Donation, box state.State) State {
+	switch {
+	case d.PausedBy != "":
+		return Paused
+	case !d.Open:
+		return Closed
+	case d.Spent:
+		return Spent
+	case !d.Works:
+		return Broken
+	case d.Chosen:
+		return Shared
+	case box == state.Sharing:
+		return Ready
+	}
+	return Held
+}
+
+var pictograms = map[State]string{
+	Paused: "paused", Closed: "closed", Spent: "empty", Broken: "offline", Held: "wait", Ready: "done", Shared: "share",
+}
+
+// itsLender is who pauses a donation on its page.
+const itsLender = "its lender"
+
+const lenderPath = "/lender/"
+
+// IssueLink creates a new link for a donation, and returns its path. It revokes the link before it.
+func IssueLink(tokens Tokens, donation string) (path string, err error) {
+	token := strings.ToLower(rand.Text())
+	if err := tokens.Set(donation, hash(token)); err != nil {
+		return "", fmt.Errorf("store the link of %q: %w", donation, err)
+	}
+	return lenderPath + token, nil
+}
+
+// hash is the stored form of a token. A typed token is not case-sensitive.
+func hash(token string) [sha256.Size]byte { return sha256.Sum256([]byte(strings.ToLower(token))) }
+
+// loan returns the donation of the request's link, if it is still configured, and its page's path.
+func (s *Server) loan(r *request) (l loan, path string, ok bool) {
+	token := r.PathValue("token")
+	name, ok := s.Tokens.Donation(hash(token))
+	box := s.Box.Status()
+	i := slices.IndexFunc(box.Donations, func(d state.Donation) bool { return ok && d.Name == name })
+	if i < 0 {
+		return loan{}, "", false
+	}
+	return newLoan(box.Donations[i], box), lenderPath + token, true
+}
+
+// lender serves a lender's page.
+func (s *Server) lender(w http.ResponseWriter, r *request) {
+	d, path, ok := s.loan(r)
+	if !ok {
+		s.notFound(w, r)
+		return
+	}
+	s.serve(w, r, r.lenderPage(path, d, s.Now()), http.StatusOK)
+}
+
+func (s *Server) pause(w http.ResponseWriter, r *request)  { s.setPaused(w, r, true) }
+func (s *Server) resume(w http.ResponseWriter, r *request) { s.setPaused(w, r, false) }
+
+func (s *Server) setPaused(w http.ResponseWriter, r *request, paused bool) {
+	d, path, ok := s.loan(r)
+	if !ok {
+		s.notFound(w, r)
+		return
+	}
+	notice := web.Notice{Pictogram: "fault", Retry: true}
+	if status := web.CheckPOST(w, r.Request.Request); status != http.StatusOK {
+		notice.Frame = r.Frame(path, r.Words.T("refused.title"))
+		notice.Lines = r.Words.Lines("lender.refused")
+		s.serve(w, r, notice, status)
+		return
+	}
+	web.Yield(r.Request.Request)
+	if err := s.Box.SetDonationPaused(r.Context(), d.Name, itsLender, paused); r.Context().Err() != nil {
+		return // the client is gone
+	} else if err != nil {
+		s.Log.Error("pause or resume a donation", "donation", d.Name, "paused", paused, "err", err)
+		notice.Frame = r.Frame(path, r.Words.T("error.title"))
+		notice.Lines = r.Words.Lines("error.text")
+		s.serve(w, r, notice, http.StatusInternalServerError)
+		return
+	}
+	r.Lead(w, http.StatusSeeOther, path)
+}
+
+// notFound serves the page for a link without a donation.
+func (s *Server) notFound(w http.ResponseWriter, r *request) {
+	s.serve(w, r, web.Notice{
+		Frame:     r.Frame(r.URL.Path, r.Words.T("lost.title")),
+		Pictogram: "search", Lines: r.Words.Lines("lost.text"),
+	}, http.StatusNotFound)
+}
+
+// lenderPage composes a donation's page.
+func (r *request) lenderPage(path string, d loan, now time.Time) web.Lender {
+	w, key := r.Words, "lender."+string(d.doing)
+	p := web.Lender{
+		Frame:     r.Frame(path, w.T(key+".title")),
+		Donation:  d.Name,
+		Pictogram: pictograms[d.doing],
+		Good:      d.doing == Shared || d.doing == Ready,
+		Why:       d.Why,
+		Paused:    d.doing == Paused,
+		Minor:     d.doing != Paused && d.Cap != 0 && d.Left == 0, // nothing is left to pause
+	}
+	switch when := w.When(d.until.In(r.site.Location), now); {
+	case d.doing != Closed && d.doing != Spent:
+		p.Lines = w.Lines(key + ".text")
+	case d.doing == Spent && d.Period != "once" && (d.untimed || d.until.IsZero()):
+		p.Lines = w.Lines("lender.untimed")
+	case d.until.After(now):
+		p.Lines = w.Lines(key+".when", "when", when)
+	default:
+		p.Lines = w.Lines(key + ".unknown")
+	}
+	switch {
+	case d.doing == Spent && d.Lost:
+		p.Title = w.T("lender.uncounted.title")
+		p.Lines = append(w.Lines("lender.uncounted.text"), p.Lines...)
+	case d.doing == Spent:
+		p.Lines = append(w.Lines(key+".text"), p.Lines...)
+	}
+	r.account(&p, d, now)
+	if d.Broadcasts != 0 && d.BroadcastsCount {
+		p.Terms = append(p.Terms, w.Lines("lender.broadcast-counts", "size", w.Size(d.Broadcasts))...)
+	} else if d.Broadcasts != 0 {
+		p.Terms = append(p.Terms, w.Lines("lender.broadcast-apart", "size", w.Size(d.Broadcasts))...)
+	}
+	r.days(&p, d, now)
+	return p
+}
+
+// account fills in the rest of the cap, or the usage of a donation without a cap.
+func (r *request) account(p *web.Lender, d loan, now time.Time) {
+	w := r.Words
+	if d.Cap == 0 {
+		p.Account, p.Big = w.T("lender.used."+d.Period), []web.Amount{w.SizeParts(d.Used)}
+		p.Terms = w.Lines("lender.no-cap")
+		return
+	}
+	left, granted := d.Split()
+	p.Account, p.Big = w.T("lender.left."+d.Period), []web.Amount{w.SizeParts(left)}
+	p.Terms = w.Lines("lender.cap."+d.Period, "size", w.Size(d.Cap))
+	switch {
+	case d.untimed && d.Period != "once" && d.doing != Spent: // said above otherwise
+		p.Terms = append(p.Terms, w.Lines("lender.untimed")...)
+	case d.Resets.After(now) && !d.untimed:
+		p.Terms = append(p.Terms, w.T("lender.resets", "when", w.When(d.Resets.In(r.site.Location), now)))
+	}
+	if !d.Lost { // else the usage is unknown
+		r.parts(p, d, left, granted)
+	}
+}
+
+// parts splits the cap. The "kept" part is for the box's own traffic and the safety margin. It is computed from the other
+// parts as they are written, so that all parts add up to the cap.
+func (r *request) parts(p *web.Lender, d loan, left, granted uint64) {
+	w := r.Words
+	rest, shown := d.Cap, d.Cap
+	add := func(kind string, bytes uint64, size string) {
+		p.Parts = append(p.Parts, web.Part{Kind: kind, Label: w.T("lender.part-" + kind), Bytes: bytes, Size: size})
+	}
+	for _, part := range []struct {
+		kind  string
+		bytes uint64
+	}{{"left", left}, {"reserve", d.Reserve}, {"granted", granted}, {"used", d.Used}} {
+		rest -= min(rest, part.bytes)
+		shown -= min(shown, web.Shown(part.bytes))
+		if part.bytes > 0 || part.kind == "left" || part.kind == "used" {
+			add(part.kind, part.bytes, w.Size(part.bytes))
+		}
+	}
+	if web.Shown(shown) > 0 {
+		used := p.Parts[len(p.Parts)-1]
+		p.Parts = p.Parts[:len(p.Parts)-1]
+		add("kept", rest, w.Size(shown))
+		p.Parts = append(p.Parts, used)
+	}
+	web.Place(d.Cap, p.Parts)
+}
+
+// chartDays is how many days the chart shows if the period's own number does not suit.
+const chartDays = 31
+
+// days fills in the usage of each day: of the period, or of the last 31 days if the period is a day or never ends. Without a
+// trusted clock, the last known day stands for today.
+func (r *request) days(p *web.Lender, d loan, now time.Time) {
+	w := r.Words
+	date := func(t time.Time) time.Time { return state.DateOf(t.In(r.site.Location)).Time }
+	const day = 24 * time.Hour
+	today, last, all := date(now), time.Time{}, d.Used
+	used := map[time.Time]uint64{}
+	for _, x := range d.Days {
+		used[x.Date.Time] = x.Bytes
+		all = max(all, x.Bytes)
+		if x.Date.After(last) {
+			last = x.Date.Time
+		}
+	}
+	if d.untimed {
+		today = last
+	}
+	begin, end := today.AddDate(0, 0, 1-chartDays), today.Add(day)
+	if length := date(d.Resets).Sub(date(d.PeriodStart)); length > day && length <= chartDays*day {
+		begin, end = date(d.PeriodStart), date(d.Resets)
+	}
+	most, best := uint64(0), today
+	var values []uint64
+	for t := begin; !t.After(today) && t.Before(end); t = t.Add(day) {
+		bytes := used[t]
+		if bytes > most {
+			most, best = bytes, t
+		}
+		values = append(values, bytes)
+		p.Days = append(p.Days, web.LentDay{Day: w.Day(t), Bytes: bytes})
+	}
+	if most == 0 {
+		p.Days = nil
+		switch {
+		case d.Lost:
+			p.Unused = w.Lines("lender.undated")
+		case all == 0:
+			p.Unused = w.Lines("lender.unused")
+		case d.untimed || d.Used > 0:
+			p.Unused = w.Lines("lender.undated")
+		default:
+			p.Unused = w.Lines("lender.unused-since", "day", w.Day(begin))
+		}
+		return
+	}
+	p.Most = w.T("lender.most", "day", w.Day(best), "size", w.Size(most))
+	p.Begins, p.Ends = w.Day(begin), w.Day(end.Add(-day))
+	line := d.Daily
+	if d.Left == 0 {
+		line = 0 // no daily budget
+	}
+	if line > 0 {
+		p.Pace = w.T("lender.pace", "size", w.Size(line))
+	}
+	p.Chart = web.NewChart(values, int(end.Sub(begin)/day), line)
+}

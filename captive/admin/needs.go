@@ -1,0 +1,68 @@
+package admin
+
+import (
+	"net/http"
+
+	"passerelle/captive/web"
+)
+
+// Rules are the shelf of the rules of "Where do I go?": the centre's own, or none.
+type Rules interface {
+	Shelf
+	// File returns the text of the rules in use.
+	File() ([]byte, error)
+	// Ways returns where each combination of answers leads, in a language.
+	Ways(language string) ([]Way, error)
+}
+
+// Way is where a combination of answers leads.
+type Way struct {
+	Answers []string      // in words
+	To      []Destination // the best first
+}
+
+// Destination is where a rule leads: its kind is a word, and its key says which one.
+type Destination struct{ Kind, Key string }
+
+// way is a Way as the page shows it.
+type way struct {
+	Answers []string
+	To      []string
+}
+
+// waysOf returns where the rules in use lead.
+func (s *Server) waysOf(w *web.Words) (all []way) {
+	ways, err := s.Content.Needs.Ways(w.Code)
+	if err != nil {
+		s.Log.Error("read the rules of needs", "err", err) // the page says so: see Items
+	}
+	for _, x := range ways {
+		row := way{Answers: x.Answers}
+		for _, d := range x.To {
+			row.To = append(row.To, w.T("rules.to."+d.Kind, "key", d.Key))
+		}
+		all = append(all, row)
+	}
+	return all
+}
+
+// needsFile sends the rules in use, as a file to edit.
+func (s *Server) needsFile(w http.ResponseWriter, r *request) {
+	text, err := s.Content.Needs.File()
+	if err != nil {
+		s.failed(w, r, "read the rules of needs", err)
+		return
+	}
+	sendFile(w, "needs.toml", "text/plain; charset=utf-8", text)
+}
+
+// sendFile sends a file to keep, which no browser runs or shows.
+func sendFile(w http.ResponseWriter, name, media string, text []byte) {
+	h := w.Header()
+	h.Set("Content-Type", media)
+	h.Set("Content-Disposition", `attachment; filename="`+name+`"`)
+	h.Set("Content-Security-Policy", "sandbox")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	w.Write(text) // an error means that the client is gone
+}

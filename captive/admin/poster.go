@@ -1,0 +1,174 @@
+package admin
+
+import (
+	"bytes"
+	"cmp"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"passerelle/appliance/config"
+	"passerelle/captive/poster"
+	"passerelle/captive/web"
+)
+
+const posterPath = "/admin/poster"
+
+// PosterBox is what a poster says of the configured box, with its certificate's fingerprint, if that is known. The time
+// chooses the week whose hours it has.
+func PosterBox(c *config.Config, fingerprint string, now time.Time) poster.Box {
+	return poster.Box{
+		Centre: c.Box.Name, Hostname: c.Box.Hostname,
+		SSID: c.Hotspot.SSID, Password: c.Hotspot.Password,
+		Join:  config.FormatWiFiQR(config.WiFi{SSID: config.SSID(c.Hotspot.SSID), Passphrase: c.Hotspot.Password}),
+		Hours: c.Centre.Hours, Now: now.In(c.Box.Timezone), Fingerprint: fingerprint,
+	}
+}
+
+// sheetsPage shows posters as they are printed, and leads to their PDF.
+type sheetsPage struct {
+	techFrame
+	Style     string // with the paper's size
+	Size      poster.Size
+	Sizes     []choiceLink
+	Languages []choiceLink
+	Paper     string // what the size is for
+	Password  bool   // the sheets have it
+	PDF       string // its path; "" if none of the languages can be in one
+	Letters   bool   // some of them cannot
+	Codes     []poster.Code
+	Sheets    []poster.Sheet
+}
+
+func (sheetsPage) Template() string { return "admin/poster" }
+
+// choiceLink is a link that changes a choice.
+type choiceLink struct {
+	web.Link
+	Chosen bool
+	Lang   *web.Lang
+}
+
+// Length says how long a text of a sheet is: see [poster.Length].
+func (sheetsPage) Length(text string) string { return poster.Length(text) }
+
+// Labels are the stickers of a sheet: six with the codes, two for a window.
+func (sheetsPage) Labels() []bool {
+	return []bool{false, false, false, false, false, false, true, true}
+}
+
+// posterChoice is what a request chooses to print.
+type posterChoice struct {
+	size  poster.Size
+	langs []string
+}
+
+// chosenPoster reads the choice. Without one it is a poster in the languages that the box offers.
+func chosenPoster(r *request, c *config.Config) posterChoice {
+	q := r.URL.Query()
+	p := posterChoice{size: poster.Size(q.Get("size"))}
+	if !slices.Contains(poster.Sizes, p.size) {
+		p.size = poster.A4
+	}
+	for _, code := range strings.Split(q.Get("langs"), ",") {
+		if slices.Contains(languages, code) && !slices.Contains(p.langs, code) {
+			p.langs = append(p.langs, code)
+		}
+	}
+	if len(p.langs) == 0 {
+		p.langs = c.Box.Languages
+	}
+	return p
+}
+
+// query is the choice in a link.
+func (p posterChoice) query() string {
+	return "size=" + string(p.size) + "&langs=" + strings.Join(p.langs, ",")
+}
+
+// toggled is the choice with a language more, or less. One stays.
+func (p posterChoice) toggled(code string) posterChoice {
+	if !slices.Contains(p.langs, code) {
+		p.langs = append(slices.Clone(p.langs), code)
+	} else if len(p.langs) > 1 {
+		p.langs = slices.DeleteFunc(slices.Clone(p.langs), func(c string) bool { return c == code })
+	}
+	return p
+}
+
+func (s *Server) posterPage(w http.ResponseWriter, r *request) {
+	c, _, ok := s.parsed(w, r)
+	if !ok {
+		return
+	}
+	choice := chosenPoster(r, c)
+	sheets, err := poster.New(PosterBox(c, s.Fingerprint(), r.Now), choice.langs...)
+	if err != nil {
+		s.failed(w, r, "make a poster", err)
+		return
+	}
+	p := sheetsPage{
+		techFrame: s.tech(r, "poster", posterPath, r.Words.T("print.title")),
+		Style:     "poster-" + string(choice.size), Size: choice.size, Sheets: sheets,
+		Paper: r.Words.T("print.paper-" + string(choice.size)), Password: c.Hotspot.SSID != "" && c.Hotspot.Password != "",
+	}
+	p.Query = choice.query()
+	for _, step := range sheets[0].Steps {
+		p.Codes = append(p.Codes, step.Code)
+	}
+	link := func(to posterChoice, text string, chosen bool) choiceLink {
+		href := posterPath + cmp.Or(p.Chosen(), "?")
+		if p.Language != "" {
+			href += "&"
+		}
+		return choiceLink{Link: web.Link{Href: href + to.query(), Text: text}, Chosen: chosen}
+	}
+	for _, size := range poster.Sizes {
+		to := posterChoice{size, choice.langs}
+		p.Sizes = append(p.Sizes, link(to, r.Words.T("print.size-"+string(size)), size == choice.size))
+	}
+	for _, code := range languages {
+		l := link(choice.toggled(code), web.LangName(code), slices.Contains(choice.langs, code))
+		l.Lang = r.Words.Lang(code)
+		p.Languages = append(p.Languages, l)
+	}
+	if in := slices.DeleteFunc(slices.Clone(choice.langs), func(code string) bool { return !poster.InPDF(code) }); len(in) > 0 {
+		p.PDF = posterPath + "/" + string(choice.size) + ".pdf?langs=" + strings.Join(in, ",")
+		p.Letters = len(in) < len(choice.langs)
+	} else {
+		p.Letters = true
+	}
+	s.serve(w, r, p, http.StatusOK)
+}
+
+// posterPDF sends SIZE.pdf.
+func (s *Server) posterPDF(w http.ResponseWriter, r *request) {
+	c, _, ok := s.parsed(w, r)
+	if !ok {
+		return
+	}
+	size, isPDF := strings.CutSuffix(r.PathValue("file"), ".pdf")
+	choice := chosenPoster(r, c)
+	in := slices.DeleteFunc(slices.Clone(choice.langs), func(code string) bool { return !poster.InPDF(code) })
+	if !isPDF || !slices.Contains(poster.Sizes, poster.Size(size)) || len(in) == 0 {
+		s.missing(w, r)
+		return
+	}
+	var b bytes.Buffer
+	sheets, err := poster.New(PosterBox(c, s.Fingerprint(), r.Now), in...)
+	if err == nil {
+		err = poster.PDF(&b, poster.Size(size), sheets)
+	}
+	if err != nil {
+		s.failed(w, r, "make a poster", err)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/pdf")
+	h.Set("Content-Disposition", `attachment; filename="passerelle-`+size+`.pdf"`)
+	h.Set("Content-Security-Policy", "sandbox")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	w.Write(b.Bytes()) // an error means that the client is gone
+}

@@ -1,0 +1,93 @@
+package refusals
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+	"time"
+
+	"passerelle/appliance/state"
+)
+
+var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+
+// TestDays: sums count once, on the day of a trusted time, are written when their day is over, and survive a restart.
+func TestDays(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	open := func() *Days {
+		t.Helper()
+		d, err := Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	d := open()
+	add := func(at time.Time, trusted bool, data uint64, over bool) {
+		t.Helper()
+		if is := d.Add(at, trusted, state.Refused{Data: data}); is != over {
+			t.Errorf("%v, %d: a day is over: %v", at, data, is)
+		}
+	}
+	add(noon, false, 2, false) // undated
+	add(noon, true, 5, false)
+	add(noon, true, 5, false)
+	add(noon.AddDate(0, 0, 1), true, 5, true)
+	if err := d.Save(); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "refusals.json")
+	before, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	add(noon.AddDate(0, 0, 2), true, 5, false)
+	if err := d.Save(); err != nil {
+		t.Fatal(err)
+	}
+	if after, err := os.Stat(file); err != nil || !os.SameFile(before, after) {
+		t.Errorf("a file without news was written: %v", err)
+	}
+	d = open()
+	add(noon.AddDate(0, 0, 2), true, 4, false) // of a new daemon
+	add(noon.AddDate(0, 0, 1), true, 5, true)  // the clock was set back
+	want := []Day{
+		{state.DateOf(noon), state.Refused{Data: 3}}, {state.DateOf(noon.AddDate(0, 0, 1)), state.Refused{Data: 1}},
+		{state.DateOf(noon.AddDate(0, 0, 2)), state.Refused{Data: 4}},
+	}
+	if got := d.Days(); !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	for i := range 100 {
+		d.Add(noon.AddDate(0, 0, 3+i), true, state.Refused{Data: uint64(6 + i)})
+	}
+	if err := d.Save(); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(file); err != nil || len(d.Days()) != KeepDays || info.Size() > 4096 {
+		t.Errorf("%d days, %v, %v", len(d.Days()), info, err)
+	}
+}
+
+// TestNewerForm: a newer release's file is not lost.
+func TestNewerForm(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	newer := []byte(`{"version":2,"content":{}}`)
+	if err := os.WriteFile(filepath.Join(dir, "refusals.json"), newer, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d, err := Open(dir)
+	if err == nil || d.Days() != nil {
+		t.Fatalf("a newer file: %v, %v", d.Days(), err)
+	}
+	d.Add(noon, true, state.Refused{Busy: 1})
+	if err := d.Save(); err == nil {
+		t.Error("nothing says that the file was set aside")
+	}
+	if text, err := os.ReadFile(filepath.Join(dir, "refusals.json.unreadable-1")); err != nil || string(text) != string(newer) {
+		t.Errorf("the newer file is %q, %v", text, err)
+	}
+}

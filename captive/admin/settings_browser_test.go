@@ -1,0 +1,92 @@
+package admin
+
+import (
+	"io"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/chromedp"
+
+	"time"
+
+	"passerelle/captive/admin/login"
+	"passerelle/captive/web/webtest"
+	"passerelle/netctl/netlab/labtest"
+)
+
+// A technician changes hours on the week's grid, sees what changes, and saves, in a real browser with scripts off; then every
+// page of the configuration is judged.
+func TestSettingsWithoutScripts(t *testing.T) {
+	labtest.Root(t, "chromium")
+	t.Parallel()
+	b := newFakeBox()
+	b.text = []byte(settingsText)
+	var err error
+	if b.logins, err = login.Open(t.TempDir(), time.Now); err != nil {
+		t.Fatal(err)
+	}
+	code := b.logins.Code()
+	server := httptest.NewTLSServer(newServer(b, io.Discard))
+	t.Cleanup(server.Close)
+	at, err := url.Parse(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	site := "https://partage.internal:" + at.Port()
+	ctx, asked := webtest.Browser(t)
+
+	var changes string
+	err = chromedp.Run(ctx,
+		emulation.SetScriptExecutionDisabled(true),
+		network.SetExtraHTTPHeaders(network.Headers{"Accept-Language": "fr-FR"}),
+		chromedp.EmulateViewport(320, 640),
+		chromedp.Navigate(site+"/admin/login"),
+		chromedp.SendKeys(`#code`, code, chromedp.ByQuery),
+		chromedp.SendKeys(`#password`, password, chromedp.ByQuery),
+		chromedp.Click(`main button`, chromedp.ByQuery),
+		chromedp.WaitVisible(`nav.parts`, chromedp.ByQuery),
+		chromedp.Navigate(site+"/admin/settings/donation/1"),
+		chromedp.SetValue(`[name="donation.hours.day6.from0"]`, "10:00", chromedp.ByQuery),
+		chromedp.SetValue(`[name="donation.hours.day6.to0"]`, "12:00", chromedp.ByQuery),
+		chromedp.Click(`form.settings>button`, chromedp.ByQuery),
+		chromedp.WaitVisible(`form[action="/admin/settings/save"]`, chromedp.ByQuery),
+		chromedp.Text(`ul.changes`, &changes, chromedp.ByQuery),
+		chromedp.Click(`form[action="/admin/settings/save"] button`, chromedp.ByQuery),
+		chromedp.WaitVisible(`.sign.good`, chromedp.ByQuery),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(changes, "lundi-vendredi 08:30-19:00; samedi 09:00-12:00; dimanche 10:00-12:00") {
+		t.Errorf("the preview says %q", changes)
+	}
+	if !strings.Contains(string(b.text), `hours = "Mo-Fr 08:30-19:00; Sa 09:00-12:00; Su 10:00-12:00"`) {
+		t.Errorf("the file is:\n%s", b.text)
+	}
+
+	tab, _ := webtest.Tab(t, ctx)
+	judge := webtest.NewJudge(t, tab)
+	for _, path := range settingsPages {
+		if strings.HasSuffix(path, "download") {
+			continue
+		}
+		for _, code := range []string{"fr", "en"} {
+			flaws, err := judge.Page(site+path+"?lang="+code, code, "ltr", code == "fr")
+			if err != nil {
+				t.Error(err)
+			}
+			for _, flaw := range flaws {
+				t.Error(flaw)
+			}
+		}
+	}
+	for _, u := range asked() {
+		if !strings.HasPrefix(u, site) && !strings.HasPrefix(u, "data:") {
+			t.Errorf("the page made the browser ask for %s", u)
+		}
+	}
+}

@@ -1,0 +1,170 @@
+package admin
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+
+	"passerelle/appliance/config"
+	"passerelle/appliance/state"
+	"passerelle/captive/web"
+)
+
+// summaryPage says what the answers make, before they are used.
+type summaryPage struct {
+	techFrame
+	Progress setupProgress
+	Note     string // "changed" if the answers are not those of the page before
+	Revision config.Revision
+	Groups   []summaryGroup
+	Text     string // the file, without secrets
+	Radio    string // the Wi-Fi network to join then; "" if the hotspot is wired
+	Cable    bool   // the technician is not on the hotspot, and may stay where they are
+}
+
+func (summaryPage) Template() string { return "admin/setup-summary" }
+
+// summaryGroup is what one page said.
+type summaryGroup struct {
+	Title, Href string
+	Facts       []summaryFact
+}
+
+type summaryFact struct{ Label, Value string }
+
+// showSummary shows the summary, or leads to the page that lacks something.
+func (s *Server) showSummary(w http.ResponseWriter, r *request, a answers, m made, note string, status int) {
+	if m.err != nil {
+		r.Lead(w, http.StatusSeeOther, setupPath+"/"+a.next(r.Words, m))
+		return
+	}
+	p := summaryPage{
+		techFrame: s.setupFrame(r, setupSummary), Progress: progressOf(r.Words, setupSummary), Note: note,
+		Revision: config.RevisionOf(m.text), Groups: summaryOf(r.Words, m.conf), Cable: r.side == config.SideWired,
+	}
+	if m.conf.Hotspot.Radio == "hostapd" {
+		p.Radio = m.conf.Hotspot.SSID
+	}
+	var masks config.Masks
+	p.Text = string(masks.Mask(m.text))
+	s.serve(w, r, p, status)
+}
+
+// summaryOf says a configuration in words, page by page. Values that nobody gave are left out.
+func summaryOf(w *web.Words, c *config.Config) (groups []summaryGroup) {
+	values, d := c.Values(), c.Donations[0]
+	for key, value := range d.Values() {
+		values[key] = value
+	}
+	keys := [][]string{
+		centreKeys, {"donation.name", "donation.interface", "donation.wifi", "donation.cap", "donation.period", "donation.hours", "donation.download", "donation.upload"},
+		{"hotspot.ssid", "hotspot.password", "hotspot.radio", "hotspot.interface", "hotspot.country"}, limitKeys,
+	}
+	for i, s := range setupSteps {
+		g := summaryGroup{Title: w.T("setup.title." + s.name), Href: setupPath + "/" + s.name}
+		for _, key := range keys[i] {
+			f, value := fieldOf(key), values[key]
+			switch {
+			case value == "" && key == "hotspot.password":
+				g.Facts = append(g.Facts, summaryFact{f.title(w), w.T("setup.door.open")})
+				continue
+			case value == "" && key != "donation.hours", same(value, []string{}), same(value, config.Table{}):
+				continue
+			case key == "donation.period" && d.Cap == 0:
+				continue
+			case c.Hotspot.Radio == "none" && (key == "hotspot.ssid" || key == "hotspot.password" || key == "hotspot.country"):
+				continue
+			}
+			g.Facts = append(g.Facts, summaryFact{f.title(w), f.say(w, value)})
+		}
+		groups = append(groups, g)
+	}
+	return groups
+}
+
+// share makes the configuration of the answers, if they are those that the technician saw.
+func (s *Server) share(w http.ResponseWriter, r *request, form url.Values) {
+	a := s.answers()
+	m := a.make()
+	switch next := a.next(r.Words, m); {
+	case m.err != nil || next != setupSummary:
+		r.Lead(w, http.StatusSeeOther, setupPath+"/"+next)
+		return
+	case form.Get(revisionName) != string(config.RevisionOf(m.text)):
+		s.showSummary(w, r, a, m, "changed", http.StatusConflict)
+		return
+	}
+	web.Yield(r.Request.Request)
+	result, err := s.Configuration.Apply(r.Context(), m.text, "", r.side)
+	switch {
+	case err != nil:
+		s.failed(w, r, "make the first configuration", err)
+		return
+	case result.Outcome == config.Conflict: // a file appeared
+		s.forget()
+		r.Lead(w, http.StatusSeeOther, adminPath)
+		return
+	case result.Outcome == config.Refused:
+		s.cannot(w, r, errors.Join(errors.New(result.Why), problemsError(result.Problems)))
+		return
+	}
+	s.forget()
+	s.setupEnd(w, r, true)
+}
+
+// endPage is the last page of the first start.
+type endPage struct {
+	techFrame
+	Progress  setupProgress
+	Pictogram string
+	Good      bool
+	Starts    bool // the box takes the configuration now
+	Lines     []string
+	Why       string // in English, from the box
+	Network   string // the Wi-Fi network; "" if the hotspot is wired
+	Cable     bool   // the technician is not on the hotspot: mostly they may stay where they are
+	Address   string // of this page
+	Lights    []setupLight
+}
+
+func (endPage) Template() string { return "admin/setup-done" }
+
+// setupLight is a rhythm of the light, and what it means.
+type setupLight struct{ Rhythm, Meaning string }
+
+// lightsSaid are the States that the last page explains.
+var lightsSaid = []state.State{state.Sharing, state.Paused, state.Closed, state.Exhausted, state.Offline, state.Fault}
+
+// setupEnd shows the last page; starts tells that the box restarts with its first configuration.
+func (s *Server) setupEnd(w http.ResponseWriter, r *request, starts bool) {
+	box, words := s.Box.Status(), r.Words
+	starts = starts || box.State == state.Starting || box.State == state.Setup
+	p := endPage{
+		techFrame: s.setupFrame(r, setupDone), Progress: progressOf(words, setupDone), Starts: starts,
+		Pictogram: statePictograms[box.State], Good: box.State == state.Sharing, Address: r.site.Hostname + setupPath + "/" + setupDone,
+		Cable: r.side == config.SideWired,
+	}
+	text, _, err := s.Configuration.Read()
+	if c, parseErr := config.Parse(fileName, text); err == nil && parseErr == nil {
+		p.Address = c.Box.Hostname + setupPath + "/" + setupDone
+		if c.Hotspot.Radio == "hostapd" {
+			p.Network = c.Hotspot.SSID
+		}
+	}
+	p.Address = "https://" + p.Address
+	switch {
+	case starts:
+		p.Pictogram, p.Good, p.Lines, p.Refresh = "wait", false, words.Lines("setup.end.starts"), 10
+	case p.Good:
+		p.Lines = words.Lines("setup.end.shares")
+	default:
+		p.Lines, p.Refresh = words.Lines("home."+string(box.State)), 10
+		if box.State != state.Closed {
+			p.Why = box.Why
+		}
+	}
+	for _, st := range lightsSaid {
+		p.Lights = append(p.Lights, setupLight{words.T("setup.rhythm." + string(st)), words.T("setup.means." + string(st))})
+	}
+	s.serve(w, r, p, http.StatusOK)
+}

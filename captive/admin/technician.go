@@ -1,0 +1,372 @@
+package admin
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"passerelle/appliance/config"
+	"passerelle/captive/admin/journal"
+	"passerelle/captive/admin/login"
+	"passerelle/captive/web"
+)
+
+//go:embed pages/*.html pages/*.css words/*.toml
+var files embed.FS
+
+// catalog has the technicians' pages and words: in French and English only, unlike lenders'.
+var catalog = web.NewCatalog(web.Share{Name: "admin", Files: files})
+
+// Configuration is what technicians' pages need of the box's configuration. Its methods are safe for concurrent use.
+type Configuration interface {
+	// Read returns the file's text. Without a file the text is nil and the revision "".
+	Read() (text []byte, r config.Revision, err error)
+	// Apply replaces the file if it still has the revision, and applies the text to the box. It notes the change, and the
+	// side that it comes from.
+	Apply(ctx context.Context, text []byte, r config.Revision, from config.Side) (config.Result, error)
+	// Confirm confirms the last change: it is not undone. The error is fs.ErrNotExist if none waits for that.
+	Confirm() error
+	// Effect returns what a change does to the people on the hotspot.
+	Effect(before, after *config.Config) Effect
+	// Until returns when the last change will be undone. ok is false if none waits for a confirmation.
+	Until() (t time.Time, ok bool)
+	// Versions returns the versions before, the last one first; Version returns the text of one.
+	Versions() ([]config.Version, error)
+	Version(r config.Revision) ([]byte, error)
+}
+
+// Effect is what a change of the configuration does to the people on the hotspot.
+type Effect string
+
+// The effects.
+const (
+	Undisturbed Effect = "undisturbed" // they notice nothing but the change itself
+	Restarts    Effect = "restarts"    // the box restarts, and they continue after it
+	ShutsOut    Effect = "shuts-out"   // they notice nothing, but the change is undone unless a technician confirms it
+	CutsOff     Effect = "cuts-off"    // the hotspot restarts: the change is undone unless a technician confirms it
+)
+
+// cookie is the name of the login's cookie. With this prefix browsers take it only over https, from this host, for all paths
+// (draft-ietf-httpbis-rfc6265bis, section 4.1.3.2).
+const cookie = "__Host-login"
+
+const (
+	adminPath  = "/admin/"
+	signInPath = "/admin/login"
+
+	maxForm = 64 << 10 // bytes: the configuration's text is the largest field
+)
+
+// techHandler answers a technician who is signed in.
+type techHandler func(*Server, http.ResponseWriter, *request)
+
+// techRoutes are the technicians' pages. GET shows, POST changes; both need a login.
+var techRoutes = map[string]techHandler{
+	"GET /admin/{$}":       (*Server).home,
+	"POST /admin/logout":   (*Server).signOut,
+	"POST /admin/pause":    (*Server).pauseSharing,
+	"POST /admin/resume":   (*Server).resumeSharing,
+	"POST /admin/donation": (*Server).pauseDonation,
+	"POST /admin/clock":    (*Server).confirmClock,
+	"POST /admin/confirm":  (*Server).confirmChange,
+	"GET /admin/password":  (*Server).passwordPage,
+	"POST /admin/password": (*Server).changePassword,
+	"GET /admin/journal":   (*Server).journal,
+
+	"GET /admin/setup":         (*Server).setup,
+	"GET /admin/setup/{step}":  (*Server).setupPage,
+	"POST /admin/setup/{step}": (*Server).answerSetup,
+
+	"GET /admin/settings":                   (*Server).settings,
+	"GET /admin/settings/{group}":           (*Server).settingsGroup,
+	"POST /admin/settings/{group}":          (*Server).prepareGroup,
+	"GET /admin/settings/donations":         (*Server).donations,
+	"POST /admin/settings/donations/move":   (*Server).moveDonation,
+	"POST /admin/settings/donations/remove": (*Server).removeDonation,
+	"GET /admin/settings/donation/{number}": (*Server).donation,
+	"POST /admin/settings/donation":         (*Server).prepareDonation,
+	"POST /admin/settings/save":             (*Server).saveSettings,
+	"GET /admin/settings/text":              (*Server).settingsText,
+	"POST /admin/settings/text":             (*Server).prepareText,
+	"GET /admin/settings/text/download":     (*Server).downloadText,
+	"GET /admin/settings/versions":          (*Server).versions,
+	"POST /admin/settings/versions":         (*Server).prepareVersion,
+
+	"GET /admin/poster":        (*Server).posterPage,
+	"GET /admin/poster/{file}": (*Server).posterPDF,
+}
+
+// technicianRoutes registers the technicians' pages, and those of the content.
+func (s *Server) technicianRoutes() {
+	for pattern, h := range techRoutes {
+		s.signedIn(pattern, dutyRoute{configures, h})
+	}
+	for pattern, route := range contentRoutes {
+		s.signedIn(pattern, route)
+	}
+	s.technicians("GET "+signInPath, s.signInPage)
+	s.technicians("POST "+signInPath, s.signIn)
+}
+
+// signedIn registers a page for those who are signed in, in a role that has the page's duty.
+func (s *Server) signedIn(pattern string, route dutyRoute) {
+	s.technicians(pattern, func(w http.ResponseWriter, r *request) {
+		hr := r.Request.Request
+		role, ok := s.roleOf(loginOf(hr))
+		r.role = role
+		switch {
+		case hr.Method == http.MethodPost && !web.FromOurPages(hr):
+			s.refuse(w, r, http.StatusForbidden)
+		case !ok:
+			s.mustSignIn(w, r)
+		case !may(role, route.duty):
+			s.refuse(w, r, http.StatusForbidden)
+		default:
+			route.handler(s, w, r)
+		}
+	})
+}
+
+// technicians registers a page for technicians, signed in or not, from where and when they have access.
+func (s *Server) technicians(pattern string, h func(http.ResponseWriter, *request)) {
+	s.routes.HandleFunc(pattern, func(w http.ResponseWriter, hr *http.Request) {
+		r := s.techRequest(hr)
+		if why := s.barred(r); why != "" {
+			s.bar(w, r, why)
+			return
+		}
+		h(w, r)
+	})
+}
+
+// techRequest is a request in a technician's language.
+func (s *Server) techRequest(hr *http.Request) *request {
+	r := s.request(hr)
+	r.Head = &s.current().technicians
+	r.Negotiate()
+	return r
+}
+
+// technicianLanguages returns those of technicians' pages, English first if it is the box's own.
+func technicianLanguages(own string) *web.Languages {
+	if own == "en" {
+		return catalog.Offer("en", "fr")
+	}
+	return catalog.Offer("fr", "en")
+}
+
+// loginOf returns the token of a request's login, "" for none.
+func loginOf(r *http.Request) string {
+	c, err := r.Cookie(cookie)
+	if err != nil {
+		return ""
+	}
+	return c.Value
+}
+
+// mustSignIn leads to the page to sign in, and from there back to a page that was requested.
+//
+// A browser sends the cookie only with requests from our own pages (SameSite=Strict). When another page, such as the
+// residents' on plain http, leads here, the page leads to itself once.
+func (s *Server) mustSignIn(w http.ResponseWriter, r *request) {
+	if r.Method == http.MethodGet && r.Header.Get("Sec-Fetch-Site") == "cross-site" {
+		p := techNotice{Frame: r.Frame(r.URL.Path, r.Words.T("admin.title")), Again: true}
+		p.Refresh = 1
+		s.serve(w, r, p, http.StatusOK)
+		return
+	}
+	path := signInPath
+	if r.Method == http.MethodGet && r.URL.Path != adminPath {
+		path += "?" + url.Values{"to": {r.URL.Path}}.Encode()
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	http.Redirect(w, r.Request.Request, path, http.StatusSeeOther)
+}
+
+// returnPath returns the page to show after signing in: one of ours, whatever a link says.
+func returnPath(to string) string {
+	if u, err := url.Parse(to); err != nil || u.Scheme != "" || u.Host != "" || u.Opaque != "" ||
+		!strings.HasPrefix(u.Path, adminPath) || strings.Contains(u.Path, "//") || strings.Contains(u.Path, "\\") {
+		return adminPath
+	}
+	return to
+}
+
+// techFrame is what technicians' pages have around their content.
+type techFrame struct {
+	web.Frame
+	Here  string    // the part of the pages that this one belongs to
+	Parts []part    // of the pages; none before signing in
+	Until time.Time // when the last change will be undone, zero if none waits for a confirmation
+}
+
+// part is a part of the technicians' pages.
+type part struct {
+	Name, Href, Pictogram string
+	duty                  duty
+}
+
+var parts = []part{
+	{"home", adminPath, "house", configures},
+	{"content", contentPath, "book", welcomes},
+	{"settings", settingsPath, "sliders", configures},
+	{"poster", posterPath, "printer", configures},
+}
+
+// tech returns the frame of a page of a part.
+func (s *Server) tech(r *request, here, path, title string) techFrame {
+	f := techFrame{Frame: r.Frame(path, title), Here: here}
+	for _, p := range parts {
+		if may(r.role, p.duty) {
+			f.Parts = append(f.Parts, p)
+		}
+	}
+	if until, ok := s.Configuration.Until(); ok {
+		f.Until = until
+	}
+	return f
+}
+
+// signInForm is the page to sign in, or to choose the first password with the setup code.
+type signInForm struct {
+	web.Frame
+	First bool   // there is no password yet
+	Code  string // the setup code as typed, if only the password was wrong
+	To    string // the page to show then
+	Wrong string // what was wrong, "" for nothing
+	Wait  string // how long this device must wait
+
+	Fingerprint []string // of the certificate, in groups
+}
+
+func (signInForm) Template() string { return "admin/login" }
+
+// techNotice leads on, or says that something was refused.
+type techNotice struct {
+	web.Frame
+	Again bool // the page leads to itself at once
+	Lines []string
+}
+
+func (techNotice) Template() string { return "admin/notice" }
+
+func (s *Server) signInPage(w http.ResponseWriter, r *request) {
+	if s.Logins.SignedIn(loginOf(r.Request.Request)) {
+		http.Redirect(w, r.Request.Request, returnPath(r.URL.Query().Get("to")), http.StatusSeeOther)
+		return
+	}
+	s.serve(w, r, s.newSignIn(r, r.URL.Query().Get("to"), ""), http.StatusOK)
+}
+
+func (s *Server) newSignIn(r *request, to, wrong string) signInForm {
+	first := s.Logins.Code() != ""
+	title := "login.title"
+	if first {
+		title = "login.first"
+	}
+	return signInForm{Frame: r.Frame(signInPath, r.Words.T(title)), First: first, To: to, Wrong: wrong, Fingerprint: s.fingerprint()}
+}
+
+// signIn checks a password, or the setup code with a first password.
+func (s *Server) signIn(w http.ResponseWriter, r *request) {
+	if !web.FromOurPages(r.Request.Request) {
+		s.refuse(w, r, http.StatusForbidden)
+		return
+	}
+	form, err := r.ReadForm(w, maxForm)
+	if err != nil {
+		s.refuse(w, r, http.StatusBadRequest)
+		return
+	}
+	web.Yield(r.Request.Request)
+	var token string
+	code, password := form.Get("code"), form.Get("password")
+	if s.Logins.Code() != "" {
+		if token, err = s.Logins.Start(r.Context(), r.Client, code, password); err == nil {
+			s.note(r, journal.Password)
+		}
+	} else {
+		token, err = s.Logins.SignIn(r.Context(), r.Client, password)
+	}
+	if err == nil {
+		s.setCookie(w, token, 0)
+		http.Redirect(w, r.Request.Request, returnPath(form.Get("to")), http.StatusSeeOther)
+		return
+	}
+	p, status := s.newSignIn(r, form.Get("to"), ""), http.StatusForbidden
+	p.Wrong, p.Wait = signInProblem(r.Words, err)
+	if errors.As(err, new(login.WeakError)) {
+		p.Code = code
+	}
+	switch {
+	case r.Context().Err() != nil:
+		return // the client is gone
+	case p.Wait != "":
+		status = http.StatusTooManyRequests
+	case p.Wrong == "":
+		s.Log.Error("sign in a technician", "err", err)
+		p.Wrong, status = r.Words.T("login.failed"), http.StatusInternalServerError
+	}
+	s.serve(w, r, p, status)
+}
+
+// signInProblem says what was wrong with a sign-in, and how long the device must wait.
+func signInProblem(w *web.Words, err error) (wrong, wait string) {
+	var waits *login.WaitError
+	var weak login.WeakError
+	switch {
+	case errors.As(err, &waits):
+		return w.T("login.wait"), w.Duration(waits.For + time.Minute/2)
+	case errors.As(err, &weak):
+		return w.T("login.weak." + string(weak)), ""
+	case errors.Is(err, login.ErrWrong):
+		return w.T("login.wrong"), ""
+	case errors.Is(err, login.ErrDone):
+		return w.T("login.done"), ""
+	case errors.Is(err, login.ErrBusy):
+		return w.T("login.busy"), ""
+	}
+	return "", ""
+}
+
+// setCookie sets the login's cookie, or removes it with a negative age.
+func (s *Server) setCookie(w http.ResponseWriter, token string, age int) {
+	http.SetCookie(w, &http.Cookie{
+		Name: cookie, Value: token, Path: "/", MaxAge: age, Secure: true, HttpOnly: true, SameSite: http.SameSiteStrictMode,
+	})
+	w.Header().Set("Cache-Control", "no-store")
+}
+
+func (s *Server) signOut(w http.ResponseWriter, r *request) {
+	s.Logins.SignOut(loginOf(r.Request.Request))
+	s.setCookie(w, "", -1)
+	http.Redirect(w, r.Request.Request, signInPath, http.StatusSeeOther)
+}
+
+// refuse says that a request did not come from our pages, or has no readable form.
+func (s *Server) refuse(w http.ResponseWriter, r *request, status int) {
+	w.Header().Set("Connection", "close")
+	s.serve(w, r, techNotice{
+		Frame: r.Frame(adminPath, r.Words.T("refused.title")), Lines: r.Words.Lines("admin.refused"),
+	}, status)
+}
+
+// done leads back to a page after a change.
+func (s *Server) done(w http.ResponseWriter, r *request, path string) {
+	w.Header().Set("Cache-Control", "no-store")
+	http.Redirect(w, r.Request.Request, path, http.StatusSeeOther)
+}
+
+// failed says that a change failed, and logs why.
+func (s *Server) failed(w http.ResponseWriter, r *request, what string, err error) {
+	if r.Context().Err() != nil {
+		return // the client is gone
+	}
+	s.Log.Error(what, "err", err)
+	s.serve(w, r, techNotice{Frame: r.Frame(adminPath, r.Words.T("error.title")), Lines: r.Words.Lines("admin.failed")},
+		http.StatusInternalServerError)
+}

@@ -1,0 +1,59 @@
+package captive
+
+import (
+	"errors"
+	"net/netip"
+	"sync"
+	"time"
+
+	"passerelle/appliance/state"
+)
+
+// maxRefused bounds the devices that are remembered in an hour: beyond it they are counted again.
+const maxRefused = 8192
+
+// refusals counts the devices that asked for the internet and did not get it. One that presses again and again counts once in
+// an hour for a reason. Only the sums outlive the hour.
+type refusals struct {
+	mu   sync.Mutex
+	hour time.Time
+	seen map[refusal]struct{}
+	sums state.Refused
+}
+
+type refusal struct {
+	from netip.Addr
+	sum  *uint64 // of the reason
+}
+
+// count counts a device that was refused with an error.
+func (r *refusals) count(from netip.Addr, now time.Time, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	of := refusal{from: from}
+	switch {
+	case errors.Is(err, state.ErrDataSpent):
+		of.sum = &r.sums.Data
+	case errors.Is(err, state.ErrNotSharing):
+		of.sum = &r.sums.NotSharing
+	case errors.Is(err, errBusy):
+		of.sum = &r.sums.Busy
+	default:
+		return
+	}
+	if hour := now.Truncate(time.Hour); !hour.Equal(r.hour) || len(r.seen) >= maxRefused {
+		r.hour, r.seen = hour, make(map[refusal]struct{})
+	}
+	if _, again := r.seen[of]; again {
+		return
+	}
+	r.seen[of] = struct{}{}
+	*of.sum++
+}
+
+// Refused returns how many devices were refused the internet since the Server began.
+func (s *Server) Refused() state.Refused {
+	s.refusals.mu.Lock()
+	defer s.refusals.mu.Unlock()
+	return s.refusals.sums
+}

@@ -1,0 +1,327 @@
+package tutorials
+
+import (
+	"cmp"
+	"html/template"
+	"net/url"
+	"strconv"
+	"time"
+
+	"passerelle/captive/tutorials/lessons"
+	"passerelle/captive/web"
+)
+
+// overviewPage lists all lessons, or the results of a search.
+type overviewPage struct {
+	web.Frame
+	Asked  string // the reader's query; "" for none
+	Hits   []web.Tile
+	Paths  []web.Tile
+	Doors  []web.Door    // to pages that the centre added, and to the one for helpers
+	Sprite template.HTML // the symbols of the page's drawings
+}
+
+// pathPage is the page of the lessons for one need.
+type pathPage struct {
+	web.Frame
+	Need    string
+	Lessons []web.Tile
+	Lang    *web.Lang // of the title and the need, nil if it is the page's
+	Sprite  template.HTML
+}
+
+// lessonPage is a lesson as a text with drawings.
+type lessonPage struct {
+	web.Frame
+	content
+	Intro     []template.HTML
+	Steps     []step
+	Questions []lessons.Question
+	Help      string
+	Sprite    template.HTML
+}
+
+// content is what a lesson's page and its pictures' pages share.
+type content struct {
+	Slug      string
+	Name      string // the lesson's title
+	Summary   string
+	Meta      []web.Fact
+	PathTitle string // of its path, "" for none
+	PathHref  string
+	PathLang  *web.Lang
+	Next      *web.Tile
+	Lang      *web.Lang // the content's language, nil if it is the page's
+}
+
+// step is a step of a lesson.
+type step struct {
+	Heading string
+	Picture picture
+	Text    template.HTML
+}
+
+// picture is what a step shows: a drawing within the page, or a file; zero for none.
+type picture struct {
+	Drawing  template.HTML
+	Src      string // URL path of a picture or a video
+	Type     string // media type of a video, "" for a picture
+	Alt      string
+	Size     string // of a video
+	Captions []captions
+}
+
+// captions are a video's captions.
+type captions struct{ Src, Language, Name string }
+
+// storyPage is one picture of a lesson with one sentence, or its end.
+type storyPage struct {
+	web.Frame
+	content
+	Step      step
+	Number    int  // from 1; the end is one more than the number of steps
+	Count     int  // steps
+	Questions bool // the lesson has some
+	Sprite    template.HTML
+}
+
+// End says whether all pictures have been shown.
+func (s storyPage) End() bool { return s.Number > s.Count }
+
+// Back and Forward are the paths of the pages before and after this one.
+func (s storyPage) Back() string {
+	if s.Number == 1 {
+		return s.Lesson()
+	}
+	return s.picture(s.Number - 1)
+}
+
+func (s storyPage) Forward() string { return s.picture(s.Number + 1) }
+
+// First is the path of the first picture.
+func (s storyPage) First() string { return s.picture(1) }
+
+func (s storyPage) picture(n int) string { return s.Lesson() + "/" + strconv.Itoa(n) }
+
+// Seen says for each picture whether it was shown.
+func (s storyPage) Seen() []bool {
+	seen := make([]bool, s.Count)
+	for i := range seen {
+		seen[i] = i < s.Number
+	}
+	return seen
+}
+
+// packPage shows a pack's pages. They are not trusted: their effects stay within their frame.
+type packPage struct {
+	web.Frame
+	Src string // path of the first of them
+}
+
+// helpersPage is for those who help others.
+type helpersPage struct {
+	web.Frame
+	Lead     string
+	Picture  template.HTML
+	Sprite   template.HTML
+	Intro    []template.HTML
+	Sections []lessons.Section
+	Doors    []web.Door
+	Lang     *web.Lang // nil if it is the page's
+}
+
+// Lesson is the path of the lesson's page.
+func (c content) Lesson() string { return "/tutorials/" + c.Slug }
+
+func (overviewPage) Template() string { return "tutorials/tutorials" }
+func (pathPage) Template() string     { return "tutorials/path" }
+func (lessonPage) Template() string   { return "tutorials/lesson" }
+func (storyPage) Template() string    { return "tutorials/story" }
+func (packPage) Template() string     { return "tutorials/pack" }
+func (helpersPage) Template() string  { return "tutorials/helpers" }
+
+// ShowsFrame says that the page shows a pack's pages in a frame.
+func (packPage) ShowsFrame() {}
+
+// newOverview lists all lessons.
+func newOverview(r *web.Request, l *lessons.Library) overviewPage {
+	w := r.Words
+	p := overviewPage{Frame: r.Frame("/tutorials", w.T("tutorials.title"))}
+	var pictures []lessons.Drawing
+	for _, path := range l.Paths() {
+		picture := lessons.Pictogram(path.Pictogram)
+		pictures = append(pictures, picture)
+		title, need := path.In(w.Code)
+		p.Paths = append(p.Paths, web.Tile{
+			Href: "/tutorials/" + path.Slug, Title: title, Text: need, Picture: picture.SVG, Lang: pathLang(w, path),
+			Meta: []web.Fact{{Text: w.Count("lesson", len(path.Lessons))}},
+		})
+	}
+	for _, pack := range l.Packs() {
+		if _, pages := l.Pages(pack.Name); pages {
+			p.Doors = append(p.Doors, web.Door{Href: framePath(pack), Pictogram: "book", Title: pack.Title})
+		}
+	}
+	p.Doors = append(p.Doors, helpersDoor(w))
+	p.Sprite = lessons.Sprite(pictures...)
+	return p
+}
+
+// newSearch is the same with the results of all shares.
+func newSearch(r *web.Request, l *lessons.Library, asked string) overviewPage {
+	p := newOverview(r, l)
+	p.Asked, p.Query = asked, "q="+url.QueryEscape(asked)
+	var sprite template.HTML
+	for _, found := range r.Search(asked, maxHits) {
+		p.Hits, sprite = append(p.Hits, found.Tiles...), sprite+found.Sprite
+	}
+	if len(p.Hits) > 0 {
+		p.Paths, p.Sprite = nil, sprite
+	}
+	return p
+}
+
+// newHit links to a lesson that was found, or to a step of it.
+func newHit(w *web.Words, hit lessons.Hit) (web.Tile, lessons.Drawing) {
+	tile, picture := newTile(w, hit.Lesson, max(hit.Step, 0))
+	if hit.Step >= 0 {
+		n := strconv.Itoa(hit.Step + 1)
+		in := cmp.Or(w.In(hit.Lesson.Language), w) // the tile is in the lesson's language
+		tile.Text = in.T("tutorials.in-step", "number", n, "heading", hit.Lesson.Steps[hit.Step].Heading)
+		tile.At, tile.Meta = "s"+n, nil
+	}
+	return tile, picture
+}
+
+// pathLang is the language of a path's title and need.
+func pathLang(w *web.Words, p lessons.Path) *web.Lang {
+	for _, code := range []string{w.Code, "fr"} {
+		if p.Title[code] != "" {
+			return w.Lang(code)
+		}
+	}
+	return nil
+}
+
+// newPath lists the lessons for one need.
+func newPath(r *web.Request, l *lessons.Library, path lessons.Path) web.Page {
+	title, need := path.In(r.Words.Code)
+	p := pathPage{Frame: r.Frame("/tutorials/"+path.Slug, title), Need: need, Lang: pathLang(r.Words, path)}
+	var pictures []lessons.Drawing
+	for _, slug := range path.Lessons {
+		lesson, ok := l.Lesson(slug, r.Words.Code)
+		if !ok {
+			continue
+		}
+		tile, picture := newTile(r.Words, lesson, 0)
+		p.Lessons, pictures = append(p.Lessons, tile), append(pictures, picture)
+	}
+	p.Sprite = lessons.Sprite(pictures...)
+	return p
+}
+
+// newTile links to a lesson, with the drawing of one of its steps.
+func newTile(w *web.Words, l *lessons.Lesson, step int) (web.Tile, lessons.Drawing) {
+	var picture lessons.Drawing
+	if step < len(l.Steps) {
+		picture = l.Steps[step].Drawing
+	}
+	return web.Tile{
+		Href: "/tutorials/" + l.Slug, Title: l.Title, Text: l.Summary, Meta: minutes(w, l), Picture: picture.SVG,
+		Lang: w.Lang(l.Language),
+	}, picture
+}
+
+// minutes says how long a lesson takes, if known.
+func minutes(w *web.Words, l *lessons.Lesson) []web.Fact {
+	if l.Minutes == 0 {
+		return nil
+	}
+	return []web.Fact{{Pictogram: "clock", Text: w.Duration(time.Duration(l.Minutes) * time.Minute)}}
+}
+
+// newContent is what a lesson's page and its pictures' pages share; next is the drawing of the next lesson.
+func newContent(w *web.Words, l *lessons.Library, lesson *lessons.Lesson) (c content, next lessons.Drawing) {
+	c = content{
+		Slug: lesson.Slug, Name: lesson.Title, Summary: lesson.Summary, Lang: w.Lang(lesson.Language),
+		Meta: append(minutes(w, lesson),
+			web.Fact{Pictogram: "steps", Text: w.Count("step", len(lesson.Steps))},
+			web.Fact{Pictogram: "level", Text: w.T("lesson.level." + strconv.Itoa(lesson.Level))}),
+	}
+	if path, ok := l.Path(lesson.Path); ok {
+		c.PathTitle, _ = path.In(w.Code)
+		c.PathHref, c.PathLang = "/tutorials/"+path.Slug, pathLang(w, path)
+	}
+	if lesson, ok := l.Lesson(lesson.Next, w.Code); ok {
+		var tile web.Tile
+		tile, next = newTile(w, lesson, 0)
+		c.Next = &tile
+	}
+	return c, next
+}
+
+// newLesson shows a lesson as a text with drawings; nil if there is no such lesson.
+func newLesson(r *web.Request, l *lessons.Library, slug string) web.Page {
+	lesson, ok := l.Lesson(slug, r.Words.Code)
+	if !ok {
+		return nil
+	}
+	content, next := newContent(r.Words, l, lesson)
+	p := lessonPage{
+		Frame:   r.Frame("/tutorials/"+lesson.Slug, lesson.Title),
+		content: content, Intro: lesson.Intro, Questions: lesson.Questions, Help: lesson.Help,
+	}
+	pictures := []lessons.Drawing{next}
+	for _, s := range lesson.Steps {
+		pictures = append(pictures, s.Drawing)
+		p.Steps = append(p.Steps, newStep(r.Words, s))
+	}
+	p.Sprite = lessons.Sprite(pictures...)
+	return p
+}
+
+// newStory shows one picture of a lesson, or the end; nil if there is no such picture.
+func newStory(r *web.Request, l *lessons.Library, slug string, number int) web.Page {
+	lesson, ok := l.Lesson(slug, r.Words.Code)
+	if !ok || number < 1 || number > len(lesson.Steps)+1 {
+		return nil
+	}
+	n := strconv.Itoa(number)
+	content, next := newContent(r.Words, l, lesson)
+	p := storyPage{
+		Frame:   r.Frame("/tutorials/"+lesson.Slug+"/"+n, lesson.Title),
+		content: content, Number: number, Count: len(lesson.Steps), Questions: len(lesson.Questions) > 0,
+	}
+	if p.End() {
+		p.Sprite = lessons.Sprite(next)
+	} else {
+		s := lesson.Steps[number-1]
+		p.Step = newStep(r.Words, s)
+		p.Title = r.Words.T("story.progress", "number", n, "count", strconv.Itoa(p.Count)) + " – " + lesson.Title
+		p.Sprite = lessons.Sprite(s.Drawing)
+	}
+	return p
+}
+
+func newStep(w *web.Words, s lessons.Step) step {
+	p := picture{Drawing: s.Drawing.SVG, Alt: s.Drawing.Alt}
+	if m := s.Drawing.Media; m != nil {
+		p.Src = m.Path
+		if m.Kind == "video" {
+			p.Type, p.Size = m.Type, w.Size(uint64(m.Size))
+		}
+		for _, c := range m.Captions {
+			p.Captions = append(p.Captions, captions{Src: c.Path, Language: c.Language, Name: web.LangName(c.Language)})
+		}
+	}
+	return step{Heading: s.Heading, Picture: p, Text: s.Text}
+}
+
+// newHelpers is for those who help others.
+func newHelpers(r *web.Request) web.Page {
+	t, picture := lessons.Helpers(r.Words.Code), lessons.Pictogram("two-people")
+	return helpersPage{
+		Frame: r.Frame("/helpers", t.Title), Lead: t.Summary, Picture: picture.SVG, Sprite: lessons.Sprite(picture),
+		Intro: t.Intro, Sections: t.Sections, Doors: []web.Door{lessonsDoor(r.Words)}, Lang: r.Words.Lang(t.Language),
+	}
+}

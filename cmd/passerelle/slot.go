@@ -1,0 +1,246 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"passerelle/appliance/clock"
+	"passerelle/appliance/control"
+	"passerelle/appliance/health"
+	"passerelle/appliance/plan"
+	"passerelle/appliance/state"
+	"passerelle/image/slot"
+)
+
+// trySlot is how often a slot is booted until it must have proved itself: once may be a phone that is unplugged, or a power
+// cut.
+const trySlot = 3
+
+func slotCommand(ctx context.Context, c *cli, args []string) error {
+	if len(args) > 0 && args[0] == "prove" { // for its unit
+		return proveSlot(ctx, c, args[1:])
+	}
+	return subcommand(ctx, c, "slot", []command{
+		{"status", "", "show the two systems on the card: which runs, which is proven, and which is booted next", slotStatus},
+		{"other", "[--yes]", "boot the other one at the next restart", otherSlot},
+	}, args)
+}
+
+// findCard finds the card of this machine.
+func findCard() (slot.Card, error) { return slot.Find(os.DirFS("/")) }
+
+func slotStatus(_ context.Context, c *cli, args []string) error {
+	if _, err := c.flags("slot status", args, 0, func(*flag.FlagSet) {}); err != nil {
+		return err
+	}
+	card, err := c.card()
+	if err != nil {
+		return err
+	}
+	s, copies, err := card.Read()
+	if err != nil {
+		return err
+	}
+	n := slot.NoteOf(card.Running, s)
+	var b bytes.Buffer
+	describeSlots(&b, state.Slots{Running: string(n.Running), Good: string(n.Good), Next: string(n.Slot), Tries: n.Tries, Failed: string(n.Failed)})
+	switch empty, err := card.Empty(card.Running.Other()); {
+	case err != nil:
+		fmt.Fprintf(&b, "  %v\n", err)
+	case empty:
+		fmt.Fprintf(&b, "  slot %s is empty: nothing was installed in it\n", card.Running.Other())
+	}
+	if copies < 2 {
+		fmt.Fprintf(&b, "  of the two copies of this state on %s, %d can be read; the next change writes another\n", card.Device, copies)
+	}
+	_, err = c.out.Write(b.Bytes())
+	return err
+}
+
+// describeSlots describes the slots of the card.
+func describeSlots(b *bytes.Buffer, s state.Slots) {
+	fmt.Fprintf(b, "slot %s is running, and ", s.Running)
+	switch {
+	case s.Proven():
+		b.WriteString("has proved itself\n")
+	case s.Good == "":
+		b.WriteString("counts as on trial: the state of the slots cannot be read\n")
+	default:
+		fmt.Fprintf(b, "is on trial; slot %s was the last to prove itself\n", s.Good)
+	}
+	switch {
+	case s.Next == "":
+	case s.Next != s.Good && s.Next == s.Running && s.Tries == 0:
+		fmt.Fprintf(b, "  at the next restart the box goes back to slot %s, unless %s has proved itself by then\n", s.Good, s.Running)
+	case s.Next != s.Good:
+		fmt.Fprintf(b, "  at the next restart the box boots slot %s, %s, and then slot %s unless %[1]s has proved itself\n",
+			s.Next, plural(s.Tries, "more time"), s.Good)
+	case s.Next != s.Running:
+		fmt.Fprintf(b, "  at the next restart the box boots slot %s\n", s.Next)
+	}
+	if s.Failed != "" {
+		fmt.Fprintf(b, "  slot %s was tried and did not work: the box went back by itself\n", s.Failed)
+	}
+}
+
+func otherSlot(_ context.Context, c *cli, args []string) error {
+	var yes bool
+	if _, err := c.flags("slot other", args, 0, func(f *flag.FlagSet) {
+		f.BoolVar(&yes, "yes", false, "do not ask")
+	}); err != nil {
+		return err
+	}
+	card, err := c.card()
+	if err != nil {
+		return err
+	}
+	s, _, err := card.Read()
+	if err != nil {
+		return err
+	}
+	to := card.Running.Other()
+	empty, err := card.Empty(to)
+	switch {
+	case err != nil:
+		return err
+	case empty:
+		return usageError{fmt.Errorf("slot %s is empty: nothing was installed in it; slot %s stays", to, card.Running)}
+	case card.Running != s.Good && to != s.Good:
+		return usageError{fmt.Errorf("neither slot has proved itself; slot %s stays", card.Running)}
+	}
+	if s.Failed == to {
+		fmt.Fprintf(c.out, "Slot %s was tried before, and did not work.\n", to)
+	}
+	if to == s.Good {
+		fmt.Fprintf(c.out, "At its next restart the box goes back to slot %s, which has proved itself.\n", to)
+	} else {
+		fmt.Fprintf(c.out, "At its next restart the box boots slot %s, at most %d times. It goes back to slot %s by itself, unless %[1]s works within %v.\n",
+			to, trySlot, s.Good, health.TrialLimit)
+	}
+	if !yes && !c.confirm("Do that?") {
+		return usageError{errors.New("nothing was changed; --yes does not ask")}
+	}
+	if _, err := card.Update(func(s slot.State) slot.State { return s.Choose(to, trySlot) }); err != nil {
+		return err
+	}
+	fmt.Fprintln(c.out, "Done. To restart the box now: systemctl reboot")
+	return nil
+}
+
+// confirm asks a question, which no answer denies.
+func (c *cli) confirm(question string) bool {
+	fmt.Fprintf(c.out, "%s [y/N] ", question)
+	answer, err := bufio.NewReader(io.LimitReader(os.Stdin, 80)).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return false
+	}
+	switch strings.ToLower(strings.TrimSpace(answer)) {
+	case "y", "yes", "o", "oui":
+		return true
+	}
+	return false
+}
+
+// proveSlot waits until the running slot has proved itself, and then marks it good on the card. It runs apart from the daemon:
+// that one may hang, and has no access to the card, where it could write anything. If the slot does not prove itself in
+// time, and only then, proveSlot fails, and its unit restarts the box.
+func proveSlot(ctx context.Context, c *cli, args []string) error {
+	var box control.Client
+	note := slot.NotePath
+	if _, err := c.flags("slot prove", args, 0, func(f *flag.FlagSet) {
+		socketFlag(f, &box)
+		f.StringVar(&note, "note", note, "tell others the state of the slots in this `FILE`")
+	}); err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(c.err, nil))
+	card, err := c.card()
+	var s slot.State
+	if err == nil {
+		s, _, err = card.Read()
+	}
+	if err != nil {
+		log.Error("no slot is on trial", "error", err)
+		health.NewNotifier(log).Ready("no slot is on trial")
+		return nil
+	}
+	tell := func(s slot.State) {
+		if err := slot.NoteOf(card.Running, s).Write(note); err != nil {
+			log.Error("the daemon goes on as on trial", "error", err)
+		}
+	}
+	tell(s)
+	switch {
+	case s.Good == card.Running:
+		health.NewNotifier(log).Ready("slot " + string(card.Running) + " has proved itself")
+		return nil
+	case s.Slot != card.Running:
+		health.NewNotifier(log).Ready("slot " + string(s.Slot) + " is booted next")
+		return nil
+	}
+	health.NewNotifier(log).Ready("slot " + string(card.Running) + " is on trial")
+	var trial health.Trial
+	last := error(nil)
+	verdict := trial.Run(ctx, clock.SinceBoot, func(ctx context.Context) error { return boxWorks(ctx, box) }, func(failing error) {
+		if last = failing; failing != nil {
+			log.Info("the box does not work yet", "slot", card.Running, "why", failing)
+		} else {
+			log.Info("the box works", "slot", card.Running, "good in", health.Settle)
+		}
+	})
+	switch verdict {
+	case health.Expired:
+		return fmt.Errorf("slot %s has not proved itself within %v: the box restarts; %d more tries are left: %w",
+			card.Running, health.TrialLimit, s.Tries, last)
+	case health.Good:
+		return markGood(ctx, log, card, tell)
+	}
+	return nil
+}
+
+// markAgain is the time between attempts to write the card.
+const markAgain = 10 * time.Second
+
+// markGood marks the running slot good, once the card can be written. A box that works is not restarted for that.
+func markGood(ctx context.Context, log *slog.Logger, card slot.Card, tell func(slot.State)) error {
+	for {
+		s, err := card.Update(func(s slot.State) slot.State { return s.MarkGood(card.Running) })
+		if err == nil {
+			log.Info("the slot has proved itself", "slot", card.Running)
+			tell(s)
+			return nil
+		}
+		log.Error("the slot works, but that cannot be written", "slot", card.Running, "error", err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(markAgain):
+		}
+	}
+}
+
+// boxWorks returns why the box does not work, seen from outside the daemon.
+func boxWorks(ctx context.Context, box control.Client) error {
+	s, err := box.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if err := health.Proves(s); err != nil {
+		return err
+	}
+	hotspot, err := netip.ParsePrefix(s.Hotspot.Address)
+	if err != nil {
+		return fmt.Errorf("the hotspot's address: %w", err)
+	}
+	return health.Pages(netip.AddrPortFrom(hotspot.Addr(), plan.PortPortal))
+}

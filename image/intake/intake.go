@@ -1,0 +1,285 @@
+// Package intake takes the configuration that somebody dropped on the card's FAT partition, the one that every PC can write.
+// It owns the names of the files there, how a file is read, what is answered beside it, and the order of the steps. It must
+// not know how the configuration is put in place, nor what a daemon does with it.
+//
+// A file is taken at boot, before the daemon starts: it is read, checked as `passerelle check` does, and put in place. It is
+// then removed, whether it was accepted or refused, since it may have passwords and any PC reads this partition. Who has to
+// correct a refused file finds it there without its passwords, to be written again, and what is wrong with it by line.
+//
+// # Power cuts
+//
+// The steps are: put the configuration in place; note in the state folder which file it was and what is answered; remove the
+// file; write the answer; remove the note. Each step is on the disk before the next one begins. A cut before the note repeats
+// the first step, which then changes nothing. A cut after it continues behind it: the note knows the file, so that one which cannot
+// be removed, from a partition that is damaged for instance, is never put in place a second time over what technicians
+// changed since then.
+package intake
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/google/renameio/v2"
+
+	"passerelle/appliance/config"
+	"passerelle/appliance/private"
+)
+
+// Names of the files on the FAT partition.
+const (
+	FileName     = "passerelle.toml"         // to be taken, in any capitals
+	hiddenName   = FileName + ".txt"         // likewise: Windows hides what it adds
+	acceptedName = "accepted.txt"            // the answer
+	refusedName  = "refused.txt"             // the answer, with lines
+	maskedName   = "passerelle-refused.toml" // the refused file, without passwords
+	codeName     = "code.txt"                // the setup code
+)
+
+// Intake takes the files of a partition. All its fields are required.
+type Intake struct {
+	FAT      string                                   // the folder where the partition is mounted
+	Note     string                                   // the file of the note, in the state folder
+	Writable func() (restore func() error, err error) // makes the partition writable for a while
+	Put      func(text []byte) error                  // puts a valid configuration in place; the same one twice changes nothing
+	Misfits  func(*config.Config) []string            // what of it does not fit the machine
+	Log      *slog.Logger
+
+	step func(done string) error // a test's, after each step
+}
+
+// note is what the note has.
+type note struct {
+	Of      config.Revision   `json:"of"`      // the file's bytes
+	Answers map[string]string `json:"answers"` // by name; those that are missing are removed
+}
+
+// Take takes the file, if there is one. An error leaves everything as it was, or a note that the next boot goes on from.
+func (i Intake) Take() error {
+	pending, err := i.read()
+	if err != nil {
+		return err
+	}
+	files, err := find(i.FAT)
+	if err != nil {
+		return fmt.Errorf("look for a configuration: %w", err)
+	}
+	if len(files) > 0 {
+		raw, err := readFile(files[0])
+		if err != nil {
+			return fmt.Errorf("read a dropped configuration: %w", err)
+		}
+		if of := config.RevisionOf(raw); pending == nil || pending.Of != of {
+			answers, err := i.decide(raw)
+			if err != nil {
+				return err
+			}
+			pending = &note{of, answers}
+			if err := i.write(*pending); err != nil {
+				return err
+			}
+		}
+	}
+	if pending == nil {
+		return nil
+	}
+	if err := i.done("note"); err != nil {
+		return err
+	}
+	if err := i.change(func() error { return i.finish(files, pending.Answers) }); err != nil {
+		return fmt.Errorf("answer a dropped configuration: %w", err)
+	}
+	return i.forget()
+}
+
+func (i Intake) done(step string) error {
+	if i.step == nil {
+		return nil
+	}
+	return i.step(step)
+}
+
+// decide accepts or refuses a file, and returns the answers. The error is that of the box: nothing was decided.
+func (i Intake) decide(raw []byte) (map[string]string, error) {
+	text, wrong := decode(raw)
+	var masks config.Masks
+	masked := masks.Mask(text)
+	var conf *config.Config
+	if wrong == "" {
+		if _, err := new(config.Masks).Unmask(FileName, text); err != nil { // a refused file whose passwords are not written again
+			wrong = err.Error()
+		} else if conf, err = config.Parse(FileName, text); err != nil {
+			wrong = err.Error()
+		}
+	}
+	if wrong != "" {
+		i.Log.Warn("a dropped configuration is refused", "problems", strings.Count(wrong, "\n")+1)
+		answers := map[string]string{refusedName: say(refusedWords, string(masks.Mask([]byte(wrong))))}
+		if text != nil {
+			answers[maskedName] = string(masked)
+		}
+		return answers, nil
+	}
+	if err := i.Put(text); err != nil {
+		return nil, fmt.Errorf("put a dropped configuration in place: %w", err)
+	}
+	if err := i.done("put"); err != nil {
+		return nil, err
+	}
+	i.Log.Info("a dropped configuration is accepted")
+	if misfits := strings.Join(i.Misfits(conf), "\n"); misfits != "" {
+		return map[string]string{acceptedName: say(misfitWords, string(masks.Mask([]byte(misfits))))}, nil
+	}
+	return map[string]string{acceptedName: say(acceptedWords, "")}, nil
+}
+
+// finish removes the files, and writes the answers. The files go first: a full partition then has room.
+func (i Intake) finish(files []string, answers map[string]string) error {
+	for _, path := range files {
+		if err := os.Remove(path); err != nil {
+			return err
+		}
+	}
+	if err := private.SyncFileSystem(i.FAT); err != nil {
+		return err
+	}
+	if err := i.done("remove"); err != nil {
+		return err
+	}
+	for _, name := range []string{acceptedName, refusedName, maskedName} {
+		text, wanted := answers[name]
+		if err := set(filepath.Join(i.FAT, name), text, wanted); err != nil {
+			return err
+		}
+		if err := i.done(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// SetCode has the setup code and the address of its page in a file, and removes that file when the code is "": when it is used.
+func (i Intake) SetCode(code, page string) error {
+	path, text := filepath.Join(i.FAT, codeName), ""
+	if code != "" {
+		text = say(codeWords, page+"\n"+code)
+	}
+	now, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && code == "", err == nil && string(now) == text:
+		return nil
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("the setup code on the card: %w", err)
+	}
+	if err := i.change(func() error { return set(path, text, code != "") }); err != nil {
+		return fmt.Errorf("the setup code on the card: %w", err)
+	}
+	return nil
+}
+
+// change makes a change on the partition, which is writable only meanwhile, and returns once it is on the disk.
+func (i Intake) change(what func() error) error {
+	restore, err := i.Writable()
+	if err != nil {
+		return err
+	}
+	err = what()
+	if err == nil {
+		err = private.SyncFileSystem(i.FAT)
+	}
+	return errors.Join(err, restore())
+}
+
+// set writes a file as wanted, or removes it. A FAT partition has no atomic replacement: the note repeats a torn write.
+func set(path, text string, wanted bool) error {
+	if !wanted {
+		if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		return errors.Join(err, os.Remove(path)) // half an answer says something else
+	}
+	return nil
+}
+
+// find returns the files to be taken, the one that counts first. FAT keeps the capitals that somebody typed.
+func find(folder string) (files []string, err error) {
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range []string{FileName, hiddenName} {
+		for _, e := range entries {
+			if strings.EqualFold(e.Name(), name) && e.Type().IsRegular() {
+				files = append(files, filepath.Join(folder, e.Name()))
+			}
+		}
+	}
+	return files, nil
+}
+
+// readFile returns at most one byte more than a configuration may have.
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, config.MaxFile+1))
+}
+
+// read returns the note, nil if there is none. A damaged one is none: the file is then decided again.
+func (i Intake) read() (*note, error) {
+	text, err := os.ReadFile(i.Note)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the note of a dropped configuration: %w", err)
+	}
+	var n note
+	if err := json.Unmarshal(text, &n); err != nil {
+		i.Log.Warn("the note of a dropped configuration is damaged", "error", err)
+		return nil, nil
+	}
+	return &n, nil
+}
+
+func (i Intake) write(n note) error {
+	text, err := json.Marshal(n)
+	folder := filepath.Dir(i.Note)
+	if err == nil {
+		err = private.Folder(folder, 0o700)
+	}
+	if err == nil {
+		err = renameio.WriteFile(i.Note, text, 0o600, renameio.WithTempDir(folder), renameio.WithStaticPermissions(0o600))
+	}
+	if err == nil {
+		err = private.SyncFolder(folder)
+	}
+	if err != nil {
+		return fmt.Errorf("note a dropped configuration: %w", err)
+	}
+	return nil
+}
+
+func (i Intake) forget() error {
+	if err := os.Remove(i.Note); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove the note of a dropped configuration: %w", err)
+	}
+	return private.SyncFolder(filepath.Dir(i.Note))
+}
+
+// say returns an answer's text, with what it is about in the place of both marks, indented. Its lines end as Windows wants it.
+func say(words, about string) string {
+	text := strings.ReplaceAll(strings.TrimPrefix(words, "\n"), "{}", strings.ReplaceAll(about, "\n", "\n  "))
+	return strings.ReplaceAll(text, "\n", "\r\n")
+}

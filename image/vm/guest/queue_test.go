@@ -1,0 +1,32 @@
+package guest_test
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"passerelle/image/vm/guest"
+)
+
+// TestBystander has the bench say what a full line is to somebody who only pings, where residents' queues are fq_codel.
+// It prints the figures and asserts none: an emulated processor's pauses are in them.
+func TestBystander(t *testing.T) {
+	needMachine(t)
+	bench, err := guest.Program("bench")
+	must(t, err)
+	daemon, err := guest.Program("passerelle")
+	must(t, err)
+	var table bytes.Buffer
+	cmd := exec.CommandContext(patience(t, 4*time.Minute), bench, "--rows", "bystander", "--quick", "--daemon", daemon)
+	cmd.Stdout, cmd.Stderr = &table, os.Stdout
+	must(t, cmd.Run())
+	if !strings.Contains(table.String(), "fq_codel") {
+		t.Error("residents' queues are not fq_codel")
+	}
+	for line := range strings.Lines(table.String()) {
+		t.Log(strings.TrimSpace(line))
+	}
+}

@@ -1,0 +1,142 @@
+package gate
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"passerelle/netctl"
+)
+
+// shaperState is the state for which a device's tree was last made.
+type shaperState struct {
+	link  int
+	spec  string
+	share int // the number of sessions for which the guaranteed rates were made, as a power of two; 0: the rates differ
+}
+
+// applyShapers reconciles the queues of all devices: those in the plan have ours, all others have none.
+func (g *Gate) applyShapers() (changes []string, err error) {
+	reread := g.dirty.Swap(false) || !g.applied
+	defer func() {
+		if err != nil && reread {
+			g.dirty.Store(true) // not all of them were read
+		}
+	}()
+	share := powerOfTwo(max(8, len(g.sessions)))
+	minors := g.minors()
+	now := map[string]shaperState{}
+	for _, s := range g.plan.Shapers {
+		d := device{s.Device, g.hotspot}
+		if s.Device != g.plan.Hotspot.Name {
+			link, err := g.links.LinkByName(s.Device)
+			if err != nil {
+				return changes, fmt.Errorf("shape %s: %w", s.Device, err)
+			}
+			d.link = link.Attrs().Index
+		}
+		want := shaperState{link: d.link, spec: fmt.Sprint(s, g.plan.Class), share: share}
+		now[s.Device] = want
+		if !reread && g.shaped[s.Device] == want {
+			continue
+		}
+		more, err := g.applyShaper(d, s, g.plan.Class, minors)
+		changes = append(changes, more...)
+		if err != nil {
+			return changes, err
+		}
+	}
+	gone := maps.Clone(g.shaped)
+	g.shaped = now
+	if reread {
+		roots, err := g.roots()
+		if err != nil {
+			return changes, err
+		}
+		for _, link := range roots {
+			gone[fmt.Sprintf("number %d", link)] = shaperState{link: link}
+		}
+	}
+	kept := map[int]bool{}
+	for _, s := range now {
+		kept[s.link] = true
+	}
+	for name, s := range gone {
+		if kept[s.link] {
+			continue
+		}
+		kept[s.link] = true
+		r := device{name, s.link}.deleteRoot()
+		if err := g.route.do(r); err != nil {
+			return changes, err
+		}
+		changes = append(changes, r.op)
+	}
+	return changes, nil
+}
+
+// minors returns the minor class numbers of the sessions.
+func (g *Gate) minors() []uint16 {
+	m := make([]uint16, 0, len(g.sessions))
+	for addr := range g.sessions {
+		m = append(m, uint16(g.classID(addr)))
+	}
+	slices.Sort(m)
+	return m
+}
+
+// roots returns the devices whose root queue is ours.
+func (g *Gate) roots() (links []int, err error) {
+	qdiscs, err := g.route.get(unix.RTM_GETQDISC, unix.NLM_F_DUMP, trafficHeader(0, 0, 0))
+	if err != nil {
+		return nil, fmt.Errorf("list queues: %w", err)
+	}
+	for _, m := range qdiscs {
+		if h, ok := trafficOf(m); ok && h.handle == netctl.HTBMajor<<16 {
+			links = append(links, h.link)
+		}
+	}
+	return links, nil
+}
+
+// addResident makes a new resident's classes. If there are more residents than the guaranteed rates were made for, the next
+// Apply corrects them. Until then each new resident gets the rate for a full network, so that the sum never exceeds the total.
+func (g *Gate) addResident(addr netip.Addr) error {
+	full := 2 << (32 - g.plan.Hotspot.Address.Bits())
+	return g.putClasses(func(leaf string) (todo []request) {
+		for _, s := range g.plan.Shapers {
+			have, ok := g.shaped[s.Device]
+			if !ok {
+				continue
+			}
+			share := have.share
+			if len(g.sessions) > share {
+				share, have.share = full, 0
+				g.shaped[s.Device] = have
+			}
+			_, c := wantedClasses(s, g.plan.Class, share)
+			if c.ceil == 0 {
+				continue
+			}
+			c.minor = uint16(g.classID(addr))
+			d := device{s.Device, have.link}
+			// A class left over from the address's last session may have other rates and a full queue.
+			todo = append(todo, d.deleteClass(c.minor), d.putClass(c), d.putLeaf(c, leaf))
+		}
+		return todo
+	})
+}
+
+// freeClasses deletes residents' classes on all devices.
+func (g *Gate) freeClasses(of residents) error {
+	var todo []request
+	for name, s := range g.shaped {
+		for addr := range of {
+			todo = append(todo, device{name, s.link}.deleteClass(uint16(g.classID(addr))))
+		}
+	}
+	return g.route.do(todo...)
+}
