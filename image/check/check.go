@@ -1,0 +1,245 @@
+// Package check boots the very image in emulated machines, for the tests of make test-image: a Raspberry Pi 3 with its SD
+// card and U-Boot, and a faster machine that has no U-Boot and takes kernel and initrd from the card's slot.
+package check
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// The card, as image/build makes it; in bytes.
+const (
+	mib           = 1 << 20
+	fatStart      = 4 * mib
+	slotStart     = fatStart + 64*mib
+	slotSize      = 768 * mib
+	containerSize = 64 * mib
+	dataStart     = slotStart + 2*slotSize
+	cardSize      = 2048 * mib // QEMU's SD cards have a size that is a power of two
+)
+
+// A Card is a file with what would be on an SD card.
+type Card string
+
+// Write makes a card from a compressed image.
+func Write(image, path string) (Card, error) {
+	if out, err := exec.Command("zstd", "-q", "-d", "--sparse", "-f", image, "-o", path).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("unpack %s: %w: %s", image, err, out)
+	}
+	return Card(path), os.Truncate(path, cardSize)
+}
+
+// Copy makes another card with the same content.
+func (c Card) Copy(path string) (Card, error) {
+	out, err := exec.Command("cp", "--sparse=always", string(c), path).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("copy the card: %w: %s", err, out)
+	}
+	return Card(path), nil
+}
+
+// WriteAt writes to the card, from an offset in bytes.
+func (c Card) WriteAt(b []byte, at int64) error {
+	f, err := os.OpenFile(string(c), os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(b, at)
+	return errors.Join(err, f.Close())
+}
+
+// ReadAt reads n bytes of the card.
+func (c Card) ReadAt(n int, at int64) ([]byte, error) {
+	f, err := os.Open(string(c))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b := make([]byte, n)
+	_, err = f.ReadAt(b, at)
+	return b, err
+}
+
+// slot returns where a slot starts, in bytes.
+func slot(name string) int64 {
+	if name == "b" {
+		return slotStart + slotSize
+	}
+	return slotStart
+}
+
+// Parts returns the parts of a slot's container: the slot's script, the kernel (gzip), the initrd, device trees. It is a
+// legacy image of U-Boot's of several parts (include/image.h: image_header; a list of sizes that ends with 0 follows,
+// then the parts, each padded to 4 bytes; all big-endian).
+func (c Card) Parts(name string) ([][]byte, error) {
+	at := slot(name) + slotSize - containerSize
+	header, err := c.ReadAt(64, at)
+	if err != nil {
+		return nil, err
+	}
+	if binary.BigEndian.Uint32(header) != 0x27051956 {
+		return nil, fmt.Errorf("slot %s has no container", name)
+	}
+	data, err := c.ReadAt(int(binary.BigEndian.Uint32(header[12:])), at+64)
+	if err != nil {
+		return nil, err
+	}
+	if crc32.ChecksumIEEE(data) != binary.BigEndian.Uint32(header[24:]) {
+		return nil, fmt.Errorf("slot %s's container is damaged", name)
+	}
+	var sizes []int
+	rest := data
+	for {
+		size := int(binary.BigEndian.Uint32(rest))
+		rest = rest[4:]
+		if size == 0 {
+			break
+		}
+		sizes = append(sizes, size)
+	}
+	parts := make([][]byte, len(sizes))
+	for i, size := range sizes {
+		parts[i] = rest[:size]
+		rest = rest[min((size+3)&^3, len(rest)):]
+	}
+	return parts, nil
+}
+
+// stateAt is where the two copies of the slots' state are, in bytes.
+var stateAt = []int64{mib, 2 * mib}
+
+// WriteState writes both copies of the slots' state.
+func (c Card) WriteState(values string) error {
+	b := make([]byte, 4096)
+	copy(b[4:], strings.ReplaceAll(values, " ", "\x00"))
+	binary.LittleEndian.PutUint32(b, crc32.ChecksumIEEE(b[4:]))
+	return errors.Join(c.WriteAt(b, stateAt[0]), c.WriteAt(b, stateAt[1]))
+}
+
+// State returns both copies of the slots' state, as key=value with spaces between; "" for one that is damaged.
+func (c Card) State() (copies [2]string, err error) {
+	for i, at := range stateAt {
+		b, err := c.ReadAt(4096, at)
+		if err != nil {
+			return copies, err
+		}
+		if binary.LittleEndian.Uint32(b) == crc32.ChecksumIEEE(b[4:]) {
+			text, _, _ := bytes.Cut(b[4:], []byte("\x00\x00"))
+			copies[i] = strings.ReplaceAll(string(text), "\x00", " ")
+		}
+	}
+	return copies, nil
+}
+
+// A Machine is an emulated one. Its serial port is the test's terminal.
+type Machine struct {
+	cmd   *exec.Cmd
+	in    io.WriteCloser
+	ended chan struct{}
+
+	mu   sync.Mutex
+	out  []byte // all that came by the serial port
+	seen int    // how much of it has been waited for
+}
+
+// start runs QEMU with arguments, so that it dies with the test.
+func start(args []string) (*Machine, error) {
+	m := &Machine{cmd: exec.Command("qemu-system-aarch64", args...), ended: make(chan struct{})}
+	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	in, err := m.cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	m.in = in
+	m.cmd.Stdout, m.cmd.Stderr = m, m
+	if err := m.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() {
+		defer close(m.ended)
+		_ = m.cmd.Wait() // how it ended is not asked
+	}()
+	return m, nil
+}
+
+// emulator are QEMU's arguments for every machine.
+func emulator() []string {
+	return []string{"-accel", "tcg,thread=multi,tb-size=512", "-display", "none", "-monitor", "none", "-nodefaults"}
+}
+
+// StartBoard starts a Raspberry Pi 3 with a card: its firmware, which QEMU does not run, would start U-Boot so.
+func StartBoard(c Card, uboot, tree string) (*Machine, error) {
+	return start(append(emulator(), "-M", "raspi3b", "-serial", "null", "-serial", "stdio",
+		"-kernel", uboot, "-dtb", tree, "-drive", "file="+string(c)+",if=sd,format=raw",
+		"-device", "usb-net,netdev=line", "-netdev", "user,id=line,restrict=on"))
+}
+
+// StartFast starts a machine without U-Boot, of as much memory as the smallest board has, with a wired line.
+func StartFast(c Card, kernel, initrd, arguments string) (*Machine, error) {
+	return start(append(emulator(), "-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "512", "-serial", "stdio",
+		"-no-reboot", "-kernel", kernel, "-initrd", initrd, "-append", "console=ttyAMA0 "+arguments,
+		"-drive", "file="+string(c)+",if=virtio,format=raw",
+		"-device", "virtio-net-pci,netdev=line", "-netdev", "user,id=line,restrict=on"))
+}
+
+// Write takes what comes by the serial port.
+func (m *Machine) Write(b []byte) (int, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.out = append(m.out, b...)
+	return len(b), nil
+}
+
+// Output returns all that came by the serial port.
+func (m *Machine) Output() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return string(m.out)
+}
+
+// Wait waits until what came since the last Wait matches, and returns the match and its groups.
+func (m *Machine) Wait(pattern string, limit time.Duration) ([]string, error) {
+	r := regexp.MustCompile(pattern)
+	until := time.After(limit)
+	for {
+		m.mu.Lock()
+		found := r.FindSubmatchIndex(m.out[m.seen:])
+		if found != nil {
+			groups := r.FindStringSubmatch(string(m.out[m.seen:]))
+			m.seen += found[1]
+			m.mu.Unlock()
+			return groups, nil
+		}
+		m.mu.Unlock()
+		select {
+		case <-until:
+			return nil, fmt.Errorf("the machine did not say %q within %v", pattern, limit)
+		case <-m.ended:
+			return nil, fmt.Errorf("the machine ended before it said %q", pattern)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// Type writes to the serial port.
+func (m *Machine) Type(text string) error {
+	_, err := io.WriteString(m.in, text)
+	return err
+}
+
+// Kill ends the machine as a power cut does, and waits for its end.
+func (m *Machine) Kill() {
+	_ = m.cmd.Process.Kill() // it may have ended
+	<-m.ended
+}
