@@ -259,7 +259,7 @@ func (s *searcher) lookUp(word string) (found []match) {
 			if shape.apart(outline{mask, int(x.lengths[j])}) > fewest {
 				continue
 			}
-			d := distance(letters, []rune(x.word(j)), fewest)
+			d := Distance(letters, []rune(x.word(j)), fewest)
 			if d > fewest {
 				continue
 			}

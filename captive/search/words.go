@@ -30,9 +30,9 @@ func (o outline) apart(other outline) int {
 	return max(length, -length, (bits.OnesCount64(o.letters^other.letters)+1)/2)
 }
 
-// distance returns how many letters must be changed, added, removed or swapped with the next to turn a into b, or most+1 if
+// Distance returns how many letters must be changed, added, removed or swapped with the next to turn a into b, or most+1 if
 // there are more (optimal string alignment).
-func distance(a, b []rune, most int) int {
+func Distance(a, b []rune, most int) int {
 	if d := len(a) - len(b); d > most || -d > most {
 		return most + 1
 	}

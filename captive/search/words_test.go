@@ -14,7 +14,7 @@ func TestDistance(t *testing.T) {
 		{"wifi", "wifi", 0}, {"wifi", "wiffi", 1}, {"wifi", "wif", 1}, {"wifi", "wiif", 1}, {"wifi", "lifi", 1},
 		{"wifi", "fiwi", 2}, {"été", "ete", 2}, {"", "", 0}, {"", "ab", 2}, {"abcd", "wxyz", 3},
 	} {
-		if got := distance([]rune(c.a), []rune(c.b), 2); got != c.want {
+		if got := Distance([]rune(c.a), []rune(c.b), 2); got != c.want {
 			t.Errorf("%q and %q: %d, want %d", c.a, c.b, got, c.want)
 		}
 	}
@@ -29,9 +29,9 @@ func TestDistance(t *testing.T) {
 	for range 20_000 {
 		a, b := some(), some()
 		most := rnd.IntN(4)
-		d := distance(a, b, most)
-		switch exact := distance(a, b, 20); {
-		case d != distance(b, a, most):
+		d := Distance(a, b, most)
+		switch exact := Distance(a, b, 20); {
+		case d != Distance(b, a, most):
 			t.Fatalf("%q and %q: not the same both ways", string(a), string(b))
 		case d != min(exact, most+1):
 			t.Fatalf("%q and %q: %d, and %d at most %d", string(a), string(b), exact, d, most)

@@ -22,16 +22,19 @@ import (
 	"passerelle/captive/voice/agenda"
 )
 
+// agendaUsage is the usage text of the flags that most subcommands of "passerelle agenda" have.
+const agendaUsage = "[--config FILE] [--state DIR] [--socket FILE]"
+
 // agendaCommands are the subcommands of "passerelle agenda".
 var agendaCommands = []command{
-	{"add", "--title TITLE --on DAY [--from TIME] [--to TIME] [--where PLACE] [--text TEXT] [--every week|2weeks|month] [--until DAY]",
+	{"add", "--title TITLE --on DAY [--from TIME] [--to TIME] [--where PLACE] [--text TEXT] [--every week|2weeks|month] [--until DAY] " + agendaUsage,
 		"add an event, for example --title \"Café numérique\" --on 2026-12-02 --from 14:00 --to 16:00 --every week", agendaAdd},
-	{"cancel", "[--on DAY] NUMBER", "cancel an event, or its occurrence on a day; residents see that it is cancelled", agendaCancel},
-	{"move", "[--on DAY] [--to-date DAY] [--from TIME] [--to TIME] NUMBER", "move an event's occurrence; residents see both dates", agendaMove},
-	{"list", "[--days DAYS]", "list what comes, and the imported calendars", agendaList},
-	{"import", "[--name NAME] FILE", "import a calendar (.ics); it replaces the one of the same name", agendaImport},
-	{"remove", "NAME|NUMBER", "remove an imported calendar, or an event", agendaRemove},
-	{"undo", "[NAME]", "bring back the calendar that the last import or remove replaced", agendaUndo},
+	{"cancel", "[--on DAY] " + agendaUsage + " NUMBER", "cancel an event, or its occurrence on a day; residents see that it is cancelled", agendaCancel},
+	{"move", "[--on DAY] [--to-date DAY] [--from TIME] [--to TIME] " + agendaUsage + " NUMBER", "move an event's occurrence; residents see both dates", agendaMove},
+	{"list", "[--days DAYS] " + agendaUsage, "list what comes, and the imported calendars", agendaList},
+	{"import", "[--name NAME] " + agendaUsage + " FILE", "import a calendar (.ics); it replaces the one of the same name", agendaImport},
+	{"remove", agendaUsage + " NAME|NUMBER", "remove an imported calendar, or an event", agendaRemove},
+	{"undo", agendaUsage + " [NAME]", "bring back the calendar that the last import or remove replaced", agendaUndo},
 	{"fetch", "[--socket FILE]", "download the calendar of [agenda] url now", fetchNow("agenda")},
 }
 

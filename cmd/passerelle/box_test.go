@@ -36,7 +36,8 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		if path := os.Getenv(machineSeen); path != "" {
 			c := cli{
-				out: os.Stdout, err: os.Stderr, machine: func() (machine, error) { return machineFromFile(path) },
+				commands: commands,
+				out:      os.Stdout, err: os.Stderr, machine: func() (machine, error) { return machineFromFile(path) },
 				card: func() (slot.Card, error) {
 					if running := os.Getenv(cardSeen); running != "" {
 						return slot.Card{Running: slot.Name(running), Device: cardFile}, nil

@@ -48,6 +48,9 @@ type cli struct {
 	machine  func() (machine, error)
 	card     func() (slot.Card, error)
 	hangups  chan os.Signal // SIGHUP, since the process started
+
+	commands   []command
+	describing *declared // where the command declares its flags or subcommands, without running; nil: it runs
 }
 
 // usageError is a usage or configuration error.
@@ -72,18 +75,20 @@ var commands = []command{
 	{"resume", "[--socket FILE]", "resume sharing", resume},
 	{"clock", "[--confirm] [--socket FILE]", "show or confirm the clock", clockCommand},
 	{"lender", "[--socket FILE] NAME", "create a lender link (revokes the old one)", lender},
-	{"wifi", "scan | lend", "list the Wi-Fi networks in range, or lend one; see passerelle wifi help", wifi},
-	{"tutorials", "import | list | remove | find", "import, list, remove or find packs of lessons; see passerelle tutorials help", tutorialsCommand},
-	{"places", "import | list | remove | undo | find | fetch", "import, list, remove, find or download lists of places; see passerelle places help", placesCommand},
-	{"needs", "show | check | install | remove", "show, check or replace the rules of \"Where do I go?\"; see passerelle needs help", needsCommand},
-	{"board", "list | accept | refuse", "list, accept or refuse residents' notices of mutual aid; see passerelle board help", boardCommand},
-	{"opinion", "question | results", "ask residents a question, or show what they answered; see passerelle opinion help", opinionCommand},
-	{"agenda", "add | cancel | move | list | import | remove | undo | fetch", "what takes place at the centre; see passerelle agenda help", agendaCommand},
+	{"wifi", "scan | lend", "list the Wi-Fi networks in range, or lend one", wifi},
+	{"tutorials", "import | list | remove | find", "import, list, remove or find packs of lessons", tutorialsCommand},
+	{"places", "import | list | remove | undo | find | fetch", "import, list, remove, find or download lists of places", placesCommand},
+	{"needs", "show | check | install | remove", "show, check or replace the rules of \"Where do I go?\"", needsCommand},
+	{"board", "list | accept | refuse", "list, accept or refuse residents' notices of mutual aid", boardCommand},
+	{"opinion", "question | results", "ask residents a question, or show what they answered", opinionCommand},
+	{"agenda", "add | cancel | move | list | import | remove | undo | fetch", "what takes place at the centre", agendaCommand},
 	{"poster", "[--size a4|a6|stickers] [--lang fr,en] [--config FILE] [--socket FILE] FILE.pdf", "write a poster or stickers to print, as a PDF", posterCommand},
-	{"hw", "[--for DURATION]", "show the board's lights and button, and test them", hardware},
-	{"slot", "status | other", "show or switch the two systems on the image's card; see passerelle slot help", slotCommand},
+	{"hw", "[--for DURATION] [--config FILE]", "show the board's lights and button, and test them", hardware},
+	{"slot", "status | other", "show or switch the two systems on the image's card", slotCommand},
 	{"demo", "[--once] [--listen ADDRESS]", "run the whole story in network namespaces on this machine", playDemo},
+	{"completion", "bash | zsh | fish", "print what makes a shell complete these commands", completion},
 	{"boot", "take | code", "", bootCommand},
+	{"complete", "", "", complete},
 	{"forget", "[--after TIME] [--socket FILE]", "", forget},
 	{"version", "", "show the version", version},
 }
@@ -94,24 +99,29 @@ func main() {
 	hangups := make(chan os.Signal, 1) // a pending one stands for all that follow
 	signal.Notify(hangups, syscall.SIGHUP)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := (&cli{out: os.Stdout, err: os.Stderr, machine: readMachine, card: findCard, hangups: hangups}).main(ctx, os.Args[1:])
+	code := (&cli{
+		out: os.Stdout, err: os.Stderr, machine: readMachine, card: findCard, hangups: hangups, commands: commands,
+	}).main(ctx, os.Args[1:])
 	stop()
 	os.Exit(code)
 }
 
 func (c *cli) main(ctx context.Context, args []string) int {
 	if len(args) == 0 {
-		usage(c.err)
+		c.usage(c.err)
 		return exitUsage
 	}
 	switch args[0] {
 	case "-h", "-help", "--help", "help":
-		usage(c.out)
+		if err := c.help(args[1:]); err != nil {
+			fmt.Fprintln(c.err, err)
+			return exitUsage
+		}
 		return exitOK
 	case "--version":
 		args = append([]string{"version"}, args[1:]...)
 	}
-	for _, cmd := range commands {
+	for _, cmd := range c.commands {
 		if cmd.name != args[0] {
 			continue
 		}
@@ -131,53 +141,68 @@ func (c *cli) main(ctx context.Context, args []string) int {
 		fmt.Fprintf(c.err, "passerelle %s: %v\n", cmd.name, err)
 		return exitFailed
 	}
-	fmt.Fprintf(c.err, "passerelle: unknown command %q\n\n", args[0])
-	usage(c.err)
+	fmt.Fprintf(c.err, "passerelle: unknown command %q%s\n\n", args[0], suggestion(args[0], namesOf(c.commands)))
+	c.usage(c.err)
 	return exitUsage
 }
 
-func usage(w io.Writer) {
+func (c *cli) usage(w io.Writer) {
 	fmt.Fprint(w, "Passerelle shares lent connections with residents.\n\n")
-	for _, c := range commands {
-		if c.about == "" {
+	for _, cmd := range c.commands {
+		if cmd.about == "" {
 			continue
 		}
-		fmt.Fprintf(w, "  passerelle %s\n      %s\n", strings.TrimSpace(c.name+" "+c.args), c.about)
+		fmt.Fprintf(w, "  passerelle %s\n      %s\n", strings.TrimSpace(cmd.name+" "+cmd.args), cmd.about)
 	}
+	fmt.Fprint(w, "\npasserelle help COMMAND describes one of them.\n")
 }
 
 // subcommand runs a command's subcommand.
 func subcommand(ctx context.Context, c *cli, name string, words []command, args []string) error {
-	var known []string
-	for _, w := range words {
-		if len(args) > 0 && args[0] == w.name {
-			return w.run(ctx, c, args[1:])
+	if c.describing != nil {
+		for _, w := range words {
+			c.describing.words = append(c.describing.words, w.describe(name+" "+w.name))
 		}
-		known = append(known, fmt.Sprintf("passerelle %s %s %s\n      %s", name, w.name, w.args, w.about))
-	}
-	if len(args) > 0 && strings.TrimLeft(args[0], "-") == "help" {
-		fmt.Fprintln(c.err, strings.Join(known, "\n"))
 		return flag.ErrHelp
+	}
+	if len(args) > 0 {
+		if strings.TrimLeft(args[0], "-") == "help" || args[0] == "-h" {
+			return c.help(append([]string{name}, args[1:]...))
+		}
+		for _, w := range words {
+			if args[0] == w.name {
+				return w.run(ctx, c, args[1:])
+			}
+		}
+	}
+	var known strings.Builder
+	for _, w := range words {
+		if w.about == "" {
+			continue
+		}
+		fmt.Fprintf(&known, "\n%s\n      %s", strings.TrimSpace("passerelle "+name+" "+w.name+" "+w.args), w.about)
 	}
 	reason := "missing subcommand"
 	if len(args) > 0 {
-		reason = fmt.Sprintf("unknown command %q", args[0])
+		reason = fmt.Sprintf("unknown command %q%s", args[0], suggestion(args[0], namesOf(words)))
 	}
-	return usageError{fmt.Errorf("passerelle %s: %s; available:\n%s", name, reason, strings.Join(known, "\n"))}
+	return usageError{fmt.Errorf("passerelle %s: %s; available:%s", name, reason, known.String())}
 }
 
 // flags parses a command's flags, in any position, and returns its other arguments, at most so many.
 func (c *cli) flags(name string, args []string, most int, declare func(*flag.FlagSet)) (words []string, err error) {
 	f := flag.NewFlagSet("passerelle "+name, flag.ContinueOnError)
-	f.SetOutput(c.err)
-	f.Usage = func() { printFlags(f) }
+	f.SetOutput(io.Discard) // what is wrong is in the error
 	declare(f)
+	if c.describing != nil {
+		c.describing.flags = f
+		return nil, flag.ErrHelp
+	}
 	for len(args) > 0 {
-		if err := f.Parse(args); err != nil {
-			if errors.Is(err, flag.ErrHelp) {
-				return nil, err
-			}
-			return nil, usageError{fmt.Errorf("see passerelle %s --help", name)}
+		if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
+			return nil, errors.Join(c.help(strings.Fields(name)), err)
+		} else if err != nil {
+			return nil, flagError(f, name, err)
 		}
 		rest := f.Args()
 		if read := len(args) - len(rest); read > 0 && args[read-1] == "--" {
@@ -191,14 +216,4 @@ func (c *cli) flags(name string, args []string, most int, declare func(*flag.Fla
 		return nil, usageError{fmt.Errorf("passerelle %s: unexpected argument %q; see passerelle %s --help", name, words[most], name)}
 	}
 	return words, becomeOwner(f)
-}
-
-// printFlags prints a command's flags with two dashes, as the usage text has them. Package flag prints one.
-func printFlags(f *flag.FlagSet) {
-	out := f.Output()
-	var list strings.Builder
-	f.SetOutput(&list)
-	f.PrintDefaults()
-	f.SetOutput(out)
-	fmt.Fprintf(out, "Flags of %s:\n%s", f.Name(), strings.ReplaceAll("\n"+list.String(), "\n  -", "\n  --")[1:])
 }

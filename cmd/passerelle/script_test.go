@@ -100,5 +100,5 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 
 // runMain runs one command and returns the exit status.
 func runMain(ctx context.Context, args []string, out, errs io.Writer) int {
-	return (&cli{out: out, err: errs, machine: readMachine, card: findCard}).main(ctx, args)
+	return (&cli{out: out, err: errs, machine: readMachine, card: findCard, commands: commands}).main(ctx, args)
 }

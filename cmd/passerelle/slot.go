@@ -27,12 +27,10 @@ import (
 const trySlot = 3
 
 func slotCommand(ctx context.Context, c *cli, args []string) error {
-	if len(args) > 0 && args[0] == "prove" { // for its unit
-		return proveSlot(ctx, c, args[1:])
-	}
 	return subcommand(ctx, c, "slot", []command{
 		{"status", "", "show the two systems on the card: which runs, which is proven, and which is booted next", slotStatus},
 		{"other", "[--yes]", "boot the other one at the next restart", otherSlot},
+		{"prove", "", "", proveSlot}, // for its unit
 	}, args)
 }
 

@@ -1,0 +1,233 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"passerelle/captive/search"
+)
+
+// declared is a command as its own code declares it.
+type declared struct {
+	command
+	path  string        // its words, such as "wifi lend"
+	flags *flag.FlagSet // nil if it only has subcommands
+	words []*declared   // its subcommands
+}
+
+// describe returns the command with its flags and subcommands. It runs the command up to where it declares them.
+func (cmd command) describe(path string) *declared {
+	d := &declared{command: cmd, path: path}
+	_ = cmd.run(context.Background(), &cli{out: io.Discard, err: io.Discard, describing: d}, nil) // flag.ErrHelp
+	return d
+}
+
+// describeAll returns all commands.
+func (c *cli) describeAll() (all []*declared) {
+	for _, cmd := range c.commands {
+		all = append(all, cmd.describe(cmd.name))
+	}
+	return all
+}
+
+// find returns the command that the words name, and the words that are left.
+func find(all []*declared, words []string) (d *declared, rest []string) {
+	for len(words) > 0 {
+		i := slices.IndexFunc(all, func(d *declared) bool { return d.name == words[0] })
+		if i < 0 {
+			break
+		}
+		d, all, words = all[i], all[i].words, words[1:]
+	}
+	return d, words
+}
+
+// print prints the command's usage, subcommands and flags.
+func (d *declared) print(w io.Writer) {
+	if len(d.words) > 0 {
+		fmt.Fprintf(w, "passerelle %s: %s\n\n", d.path, d.about)
+		for _, sub := range d.words {
+			if sub.about != "" {
+				fmt.Fprintf(w, "  %s\n      %s\n", sub.usage(), sub.about)
+			}
+		}
+		return
+	}
+	fmt.Fprintln(w, d.usage())
+	if d.about != "" {
+		fmt.Fprintf(w, "    %s\n", d.about)
+	}
+	if hasFlags(d.flags) {
+		fmt.Fprint(w, "\nFlags:\n", flagText(d.flags))
+	}
+}
+
+// usage is how the command is typed.
+func (d *declared) usage() string { return strings.TrimSpace("passerelle " + d.path + " " + d.args) }
+
+func hasFlags(f *flag.FlagSet) (has bool) {
+	f.VisitAll(func(*flag.Flag) { has = true })
+	return has
+}
+
+// flagText describes flags with two dashes, as the usage text has them. Package flag prints one.
+func flagText(f *flag.FlagSet) string {
+	out := f.Output()
+	var list strings.Builder
+	f.SetOutput(&list)
+	f.PrintDefaults()
+	f.SetOutput(out)
+	return strings.ReplaceAll("\n"+list.String(), "\n  -", "\n  --")[1:]
+}
+
+// help prints the usage text, or the help of a command.
+func (c *cli) help(words []string) error {
+	if len(words) == 0 {
+		c.usage(c.out)
+		return nil
+	}
+	d, rest := find(c.describeAll(), words)
+	if len(rest) > 0 {
+		known := c.commands
+		if d != nil {
+			known = nil
+			for _, sub := range d.words {
+				known = append(known, sub.command)
+			}
+		}
+		return usageError{fmt.Errorf("passerelle help: unknown command %q%s; see passerelle help",
+			strings.Join(words, " "), suggestion(rest[0], namesOf(known)))}
+	}
+	d.print(c.out)
+	return nil
+}
+
+// namesOf returns the names of commands that the usage text has.
+func namesOf(all []command) (names []string) {
+	for _, cmd := range all {
+		if cmd.about != "" {
+			names = append(names, cmd.name)
+		}
+	}
+	return names
+}
+
+// mostMistakes is how many letters may be wrong in a word for which another one is suggested.
+const mostMistakes = 2
+
+// suggestion suggests what was meant with a word, if that is near to something known.
+func suggestion(word string, known []string) string {
+	best, fewest := "", mostMistakes+1
+	for _, k := range known {
+		if d := search.Distance([]rune(word), []rune(k), mostMistakes); d < min(fewest, len(k)) {
+			best, fewest = k, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (did you mean %q?)", best)
+}
+
+// flagError says what is wrong with flags, and suggests the one that was meant.
+func flagError(f *flag.FlagSet, path string, err error) error {
+	text := err.Error()
+	if name, unknown := strings.CutPrefix(text, "flag provided but not defined: -"); unknown {
+		var known []string
+		f.VisitAll(func(f *flag.Flag) { known = append(known, "--"+f.Name) })
+		text = fmt.Sprintf("unknown flag \"--%s\"%s", name, suggestion("--"+name, known))
+	}
+	return usageError{fmt.Errorf("passerelle %s: %s; see passerelle %s --help", path, text, path)}
+}
+
+// complete prints what the last of the words may become, one per line with what it is after a tab; for a shell.
+func complete(_ context.Context, c *cli, args []string) error {
+	if len(args) > 0 && args[0] == "--" {
+		args = args[1:]
+	}
+	var last string
+	if len(args) > 0 {
+		last, args = args[len(args)-1], args[:len(args)-1]
+	}
+	if len(args) > 0 && args[0] == "help" {
+		args = args[1:]
+	}
+	all := c.describeAll()
+	d, rest := find(all, args)
+	offer := func(name, about string) {
+		if about != "" && strings.HasPrefix(name, last) {
+			fmt.Fprintf(c.out, "%s\t%s\n", name, about)
+		}
+	}
+	switch {
+	case d == nil && len(rest) == 0:
+		for _, d := range all {
+			offer(d.name, d.about)
+		}
+		offer("help", "show what the commands do")
+	case d == nil:
+	case len(d.words) > 0:
+		for _, sub := range d.words {
+			offer(sub.name, sub.about)
+		}
+	case strings.HasPrefix(last, "-"):
+		d.flags.VisitAll(func(f *flag.Flag) {
+			_, about := flag.UnquoteUsage(f)
+			offer("--"+f.Name, about)
+		})
+	}
+	return nil
+}
+
+// completions are the scripts that make shells ask this program what may follow. Where it has no answer, they offer files.
+var completions = map[string]string{
+	"bash": `# For bash: source <(passerelle completion bash)
+_passerelle() {
+	local line
+	COMPREPLY=()
+	while IFS= read -r line; do
+		COMPREPLY+=("${line%%$'\t'*}")
+	done < <(passerelle complete -- "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
+}
+complete -o default -F _passerelle passerelle
+`,
+	"zsh": `#compdef passerelle
+# For zsh: source <(passerelle completion zsh)
+_passerelle() {
+	local -a found
+	found=(${${(f)"$(passerelle complete -- "${(@)words[2,CURRENT]}" 2>/dev/null)"}/$'\t'/:})
+	if (( $#found )); then
+		_describe passerelle found
+	else
+		_files
+	fi
+}
+compdef _passerelle passerelle
+`,
+	"fish": `# For fish: passerelle completion fish | source
+function __passerelle
+	set -l words (commandline -opc) (commandline -ct)
+	passerelle complete -- $words[2..] 2>/dev/null
+end
+complete -c passerelle -n 'test (count (__passerelle)) -gt 0' -f -a '(__passerelle)'
+`,
+}
+
+// completion prints a shell's script.
+func completion(_ context.Context, c *cli, args []string) error {
+	words, err := c.flags("completion", args, 1, func(*flag.FlagSet) {})
+	if err != nil {
+		return err
+	}
+	if len(words) == 0 || completions[words[0]] == "" {
+		return usageError{errors.New("passerelle completion: name the shell: bash, zsh or fish")}
+	}
+	fmt.Fprint(c.out, completions[cmp.Or(words...)])
+	return nil
+}
