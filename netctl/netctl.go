@@ -67,6 +67,12 @@ type Gate interface {
 	// UnknownSources returns the devices that, since the last call, used an address that is not bound to them, or whose binding
 	// ended. It is a sample: the kernel records few for each port.
 	UnknownSources() ([]UnknownSource, error)
+	// SetRate sets the total of the shaper on the device to bits a second, between its Floor and its Total, until the plan has
+	// another shaper for the device or the rate is set again. It changes one class, and empties no queue. It does nothing for
+	// a device without a shaper whose total can change.
+	SetRate(device string, rate uint64) error
+	// Backlog returns the bytes that wait in the queues of the shaper on the device, 0 without one.
+	Backlog(device string) (uint64, error)
 	// Queue returns the kind of the residents' queueing discipline, "" before there is one.
 	Queue() string
 	// Close removes everything of ours from the kernel: the box forwards nothing afterwards.
@@ -281,6 +287,7 @@ type Shaper struct {
 	Device    string
 	Direction Direction
 	Total     uint64 // bit/s of all classes together; 0: no total
+	Floor     uint64 // bit/s: the least that Gate.SetRate may set the total to; 0: the total is fixed
 	Own       uint64 // bit/s of it for the box's own packets; 0: they are not shaped
 	Garden    uint64 // bit/s of it for the whole walled garden; 0: it has no class
 	DNS       uint64 // bit/s of it for residents' DNS queries; 0: they have no class
@@ -408,8 +415,12 @@ func (p Plan) String() string {
 		b.WriteString(f.String())
 	}
 	for _, s := range p.Shapers {
+		total := rate(s.Total)
+		if s.Floor != 0 {
+			total = fmt.Sprintf("%s to %s", rate(s.Floor), total)
+		}
 		line("shape %s of %s: total %s, own %s, essential %s, names %s, each %s", s.Direction, s.Device,
-			rate(s.Total), rate(s.Own), rate(s.Garden), rate(s.DNS), rate(s.Each(p.Class)))
+			total, rate(s.Own), rate(s.Garden), rate(s.DNS), rate(s.Each(p.Class)))
 	}
 	if p.Egress != "" {
 		line("sessions leave by %s", p.Egress)

@@ -60,6 +60,7 @@ type Gate struct {
 	nfGeneration uint32                  // the ruleset's generation when these tables were last checked
 	tranches     []netctl.TrancheUsage
 	shaped       map[string]shaperState // by device
+	rates        map[string]lineRate    // by device, of Gate.SetRate
 	leafKind     string                 // kind of leaf queue that this kernel supports; "" until tried
 	saved        savedState             // of settings that are not ours
 	egress       string                 // that residents' connections use so far
@@ -110,6 +111,7 @@ func New(ctx context.Context, now func() time.Time) (*Gate, error) {
 		sessions: map[netip.Addr]session{},
 		usage:    map[netctl.MAC]usage{},
 		shaped:   map[string]shaperState{},
+		rates:    map[string]lineRate{},
 		nfTables: map[string]nfTableState{},
 		unlisted: map[bindingOf]bool{},
 		saved:    savedState{},

@@ -60,14 +60,21 @@ type class struct {
 func handle(minor uint16) uint32 { return netctl.HTBMajor<<16 | uint32(minor) }
 
 // wantedClasses returns a shaper's fixed classes and the class of each resident, whose minor is 0; its ceil is 0 if residents
-// have none.
+// have none. The rate is that of Gate.SetRate in bit/s, 0 for the shaper's total.
 //
 // A resident's class has a small guaranteed rate, at most half of an equal share, so that a resident who sends little is
 // served at once. The rest is borrowed from the uplink's total in turns of one quantum. All guaranteed rates together must
 // not exceed the total, since HTB honours them even then. They follow the number of sessions in powers of two, so that the
 // classes change seldom.
-func wantedClasses(s netctl.Shaper, c netctl.Class, sessions int) (fixed []class, resident class) {
+//
+// Where the total can change, only its own class depends on the rate: all guaranteed rates come from the least total, all
+// ceilings and quanta from the greatest, which the parent bounds.
+func wantedClasses(s netctl.Shaper, rate uint64, c netctl.Class, sessions int) (fixed []class, resident class) {
 	total, each := s.Total/8, s.Each(c)/8
+	least := total
+	if s.Floor != 0 {
+		least = s.Floor / 8
+	}
 	some := []struct {
 		minor uint16
 		most  uint64
@@ -84,14 +91,14 @@ func wantedClasses(s netctl.Shaper, c netctl.Class, sessions int) (fixed []class
 	if each == 0 || each > total {
 		each = total
 	}
-	fixed = append(fixed, class{minor: netctl.MinorTotal, rate: total, ceil: total, quantum: quantum(total)})
+	fixed = append(fixed, totalClass(s, rate))
 	// The box's own packets, the walled garden and DNS have priority over residents' packets, each with an eighth of the
 	// uplink guaranteed.
 	first := func(minor uint16, most uint64) {
 		if most != 0 {
 			fixed = append(fixed, class{
 				minor: minor, parent: netctl.MinorTotal,
-				rate: max(1, min(most, total/8)), ceil: min(most, total), quantum: quantum(total), leaf: true,
+				rate: max(1, min(most, least/8)), ceil: min(most, total), quantum: quantum(total), leaf: true,
 			})
 		}
 	}
@@ -99,11 +106,17 @@ func wantedClasses(s netctl.Shaper, c netctl.Class, sessions int) (fixed []class
 	for _, x := range some {
 		first(x.minor, x.most)
 	}
-	share := total / uint64(2*powerOfTwo(max(8, sessions)))
+	share := least / uint64(2*powerOfTwo(max(8, sessions)))
 	return fixed, class{
 		parent: netctl.MinorTotal,
 		rate:   max(1, min(share, each)), ceil: each, quantum: quantum(total), prio: 1, leaf: true,
 	}
+}
+
+// totalClass returns the class of a shaper's total, at a rate in bit/s, 0 for the greatest.
+func totalClass(s netctl.Shaper, rate uint64) class {
+	rate = max(s.Floor, min(s.Total, cmp.Or(rate, s.Total))) / 8
+	return class{minor: netctl.MinorTotal, rate: rate, ceil: rate, quantum: quantum(s.Total / 8)}
 }
 
 // quantum returns the bytes that a class sends in its turn: 2 ms of the uplink's rate, at least one frame, at most one
@@ -148,6 +161,27 @@ func trafficOf(m []byte) (h traffic, ok bool) {
 		parent: native32Of(m[12:]),
 		rest:   m[20:],
 	}, true
+}
+
+// Attributes of the statistics (include/uapi/linux/gen_stats.h).
+const (
+	tcaStats2  = 7
+	statsQueue = 3 // struct gnet_stats_queue: qlen, backlog, …
+)
+
+// backlog returns the bytes that wait in a qdisc and those below it.
+func (h traffic) backlog() uint64 {
+	for kind, value := range nlmsg.Attributes(h.rest) {
+		if kind != tcaStats2 {
+			continue
+		}
+		for kind, value := range nlmsg.Attributes(value) {
+			if kind == statsQueue {
+				return uint64(native32Of(skipHeader(4, value)))
+			}
+		}
+	}
+	return 0
 }
 
 // device is a network interface with queues.
@@ -333,7 +367,7 @@ func (c *class) read(options []byte) {
 
 // applyShaper reconciles a device's tree with the shaper: a class for each resident at these offsets, and no others.
 func (g *Gate) applyShaper(d device, s netctl.Shaper, c netctl.Class, residents []uint16) (changes []string, err error) {
-	fixed, each := wantedClasses(s, c, len(residents))
+	fixed, each := wantedClasses(s, g.rates[d.name].bits, c, len(residents))
 	var fallback uint16
 	if s.Own != 0 {
 		fallback = netctl.MinorOwn

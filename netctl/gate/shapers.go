@@ -29,6 +29,7 @@ func (g *Gate) applyShapers() (changes []string, err error) {
 	share := powerOfTwo(max(8, len(g.sessions)))
 	minors := g.minors()
 	now := map[string]shaperState{}
+	maps.DeleteFunc(g.rates, func(device string, r lineRate) bool { s, _ := g.shaper(device); return s != r.of })
 	for _, s := range g.plan.Shapers {
 		d := device{s.Device, g.hotspot}
 		if s.Device != g.plan.Hotspot.Name {
@@ -78,6 +79,58 @@ func (g *Gate) applyShapers() (changes []string, err error) {
 	return changes, nil
 }
 
+// lineRate is the rate of a shaper's total.
+type lineRate struct {
+	of   netctl.Shaper // with another one for the device, the rate ends
+	bits uint64        // a second
+}
+
+// shaper returns the plan's shaper for a device.
+func (g *Gate) shaper(device string) (s netctl.Shaper, ok bool) {
+	i := slices.IndexFunc(g.plan.Shapers, func(s netctl.Shaper) bool { return s.Device == device })
+	if i < 0 {
+		return s, false
+	}
+	return g.plan.Shapers[i], true
+}
+
+// SetRate implements netctl.Gate.
+func (g *Gate) SetRate(name string, rate uint64) error {
+	s, ok := g.shaper(name)
+	have, made := g.shaped[name]
+	if !ok || !made || s.Floor == 0 {
+		return nil
+	}
+	g.rates[name] = lineRate{s, rate}
+	if err := g.route.do(device{name, have.link}.putClass(totalClass(s, rate))); err != nil {
+		g.dirty.Store(true) // the next Apply reads what is there
+		return fmt.Errorf("set the rate of %s: %w", name, err)
+	}
+	return nil
+}
+
+// Backlog implements netctl.Gate.
+func (g *Gate) Backlog(name string) (uint64, error) {
+	have, made := g.shaped[name]
+	if !made {
+		return 0, nil
+	}
+	// Without NLM_F_ECHO the kernel tells everybody but who asks (qdisc_notify of net/sched/sch_api.c).
+	bodies, err := g.route.get(unix.RTM_GETQDISC, unix.NLM_F_ECHO, trafficHeader(have.link, netctl.HTBMajor<<16, 0))
+	if isErrno(err, absentErrnos...) {
+		return 0, nil // the device is gone
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read the queue of %s: %w", name, err)
+	}
+	for _, m := range bodies {
+		if h, ok := trafficOf(m); ok && h.handle == netctl.HTBMajor<<16 {
+			return h.backlog(), nil
+		}
+	}
+	return 0, nil
+}
+
 // minors returns the minor class numbers of the sessions.
 func (g *Gate) minors() []uint16 {
 	m := make([]uint16, 0, len(g.sessions))
@@ -117,7 +170,7 @@ func (g *Gate) addResident(addr netip.Addr) error {
 				share, have.share = full, 0
 				g.shaped[s.Device] = have
 			}
-			_, c := wantedClasses(s, g.plan.Class, share)
+			_, c := wantedClasses(s, 0, g.plan.Class, share)
 			if c.ceil == 0 {
 				continue
 			}

@@ -33,6 +33,8 @@ type Fake struct {
 	fail      error
 
 	broadcasts map[string]uint64 // bytes, by the uplink's interface
+	rates      map[string]uint64 // of shapers whose total can change, by device
+	backlogs   map[string]uint64 // bytes, by device
 }
 
 type fakeSession struct {
@@ -64,6 +66,8 @@ func NewFake(now func() time.Time) *Fake {
 		bindings:  map[netip.Addr]netctl.Binding{},
 
 		broadcasts: map[string]uint64{},
+		rates:      map[string]uint64{},
+		backlogs:   map[string]uint64{},
 	}
 }
 
@@ -97,6 +101,20 @@ func (k *Fake) SetNeighbor(addr netip.Addr, mac netctl.MAC) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.neighbors[addr] = mac
+}
+
+// Rate returns the rate that Gate.SetRate set last on a device, in bit/s.
+func (k *Fake) Rate(device string) uint64 {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.rates[device]
+}
+
+// SetBacklog sets the bytes that wait in the shaper on a device.
+func (k *Fake) SetBacklog(device string, bytes uint64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.backlogs[device] = bytes
 }
 
 // Speak simulates that a device uses an address. Unless the address is bound to it, the gate reports it.
@@ -284,6 +302,23 @@ func (g *fakeGate) adopt() {
 		}
 		g.known[addr] = s
 	}
+}
+
+func (g *fakeGate) SetRate(device string, rate uint64) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, s := range g.plan.Shapers {
+		if s.Device == device && s.Floor != 0 {
+			g.rates[device] = max(s.Floor, min(s.Total, rate))
+		}
+	}
+	return nil
+}
+
+func (g *fakeGate) Backlog(device string) (uint64, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.backlogs[device], nil
 }
 
 func (g *fakeGate) wantedClasses() map[string]bool {
