@@ -114,8 +114,9 @@ type Parts struct {
 	Children   Children
 	Leases     func() ([]bindings.Lease, error) // of the hotspot's DHCP server; none is not an error
 	Asker      Asker
-	Memory     uint64        // of the machine, in bytes; 0: not known
-	DNSUser    func() string // the user ID of plan.DNSUser, "" if there is none
+	Memory     uint64                                                         // of the machine, in bytes; 0: not known
+	DNSUser    func() string                                                  // the user ID of plan.DNSUser, "" if there is none
+	Meter      func(line uplink.Status, target netip.Addr) (LineMeter, error) // nil: rates never follow a line
 	Store      Store
 	Accounts   map[string]*ledger.Account // as Store has them, by donation
 	Paused     map[string]string          // likewise, who paused each donation
@@ -161,6 +162,7 @@ type Box struct {
 	refused   error            // why config is not what the technician wrote last, nil if it is
 	residents *residents
 	lines     *lines
+	pacer     pacer
 	pausedBy  string
 	setupEnd  time.Time   // of the setup window, by the monotonic clock
 	now       time.Time   // the time of day, in the box's zone
@@ -216,6 +218,7 @@ func New(p Parts) *Box {
 	b.devices = devices{gate: p.Gate, asker: p.Asker, leases: p.Leases, problem: b.problems.add}
 	b.residents = newResidents(p.Gate, p.Now, b.problems.add, pendingHandover{day: p.SavedState.Day, handover: p.Handover})
 	b.lines = newLines(p, b.problems.add, b.Wake)
+	b.pacer = pacer{gate: p.Gate, open: p.Meter, now: p.Now}
 	b.board.read = p.Board
 	b.board.update()
 	b.readClock()
@@ -264,6 +267,7 @@ func (b *Box) Run(ctx context.Context) (h Handover, err error) {
 		select {
 		case <-ctx.Done():
 			close(b.stopped)
+			b.pacer.stop()
 			b.choose(-1) // connections end here
 			b.saveState()
 			h, err := b.handOver()
@@ -281,6 +285,8 @@ func (b *Box) Run(ctx context.Context) (h Handover, err error) {
 			timer.Reset(b.reconcile(ctx))
 		case <-timer.C:
 			timer.Reset(b.reconcile(ctx))
+		case <-b.pacer.ticks():
+			b.pacer.tick()
 		}
 	}
 }

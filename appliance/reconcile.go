@@ -44,6 +44,7 @@ func (b *Box) reconcile(ctx context.Context) time.Duration {
 		b.lines.commitGrants(ctx, b.sample.Tranches)
 	}
 	b.share()
+	b.pace()
 	b.residents.saveUsage()
 	b.saveState()
 	if ctx.Err() == nil {
@@ -288,6 +289,17 @@ func (b *Box) share() {
 		b.readSample()
 		r.regrant(today)
 	}
+}
+
+// pace has the rates follow the line in use, while somebody is online.
+func (b *Box) pace() {
+	d := b.lines.chosen
+	if !b.applied || d == nil || !d.Autorate || !d.uplink.Present || b.decision.Internet == decide.NoInternet ||
+		b.residents.online() == 0 {
+		d = nil
+	}
+	b.pacer.follow(d, plan.Hotspot(b.config))
+	b.problems.add(state.KernelFails, b.pacer.err)
 }
 
 // walledGarden tells whether essential services are reachable now.

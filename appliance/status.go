@@ -63,6 +63,9 @@ func (b *Box) publish() {
 		chosen := i == d.Donation && now != state.Starting
 		status := b.lines.all[i].status(x, d.Internet, chosen, zone)
 		setProofs(&status, b.parts.Prober.Health(b.lines.all[i].uplink.Interface), b.now, b.parts.Now())
+		if chosen {
+			status.Rate = b.pacer.status(b.lines.all[i])
+		}
 		if b.lines.all[i].WiFi != nil {
 			status.Signal = b.parts.Joiner.State(status.Interface).Signal
 		}

@@ -302,6 +302,7 @@ func TestValues(t *testing.T) {
 			[]string{`"0"`, `"64kbit"`, `"100gbit"`},
 			[]string{`"63kbit"`, `"101gbit"`, `"64"`, `"1MB"`, `"1Mbit"`}},
 		{"donation", "period", []string{`"day"`, `"week"`, `"month"`, `"once"`}, []string{`"Month"`, `""`}},
+		{"donation", "autorate", []string{`true`, `false`}, []string{`"true"`, `1`, `"auto"`}},
 		{"donation", "metered", []string{`"auto"`, `"yes"`, `"no"`}, []string{`true`, `""`, `"Yes"`, `"maybe"`}},
 		{"donation", "hours", []string{`""`, `"24/7"`, `"Mo-Fr 08:30-19:00; PH off"`}, []string{`"Mar 8h-19h"`}},
 		{"donation", "priority", []string{`1`, `99`}, []string{`0`, `100`, `-1`, `9223372036854775807`}},

@@ -114,6 +114,7 @@ func (d *Donation) values() map[string]string {
 		" cap":       quote(d.Cap.String()),
 		" reserve":   quote(d.Reserve.String()),
 		" broadcast": strconv.FormatBool(d.Broadcast),
+		" autorate":  strconv.FormatBool(d.Autorate),
 		" metered":   quote(d.Metered),
 		" period":    quote(d.Period),
 		" hours":     quote(d.Hours.String()),

@@ -325,6 +325,7 @@ func (r *reader) donation(t *table, c *Config) Donation {
 		Priority:  optional(t, "priority", 1, parseBetween(1, 99)),
 		DNS:       list(t, "dns", nil, parseResolver),
 	}
+	d.Autorate = optional(t, "autorate", d.Interface == USB || d.WiFi != nil, parseFlag)
 	switch {
 	case d.Reserve == 0 || t.failed("cap"):
 	case d.Cap == 0:

@@ -177,6 +177,7 @@ type Donation struct {
 	Cap       Size            // per period, both directions; 0: none
 	Reserve   Size            // of Cap, kept for essential services; at most half of it; 0 (default): none
 	Broadcast bool            // broadcasts of the line's own network count too; default: false
+	Autorate  bool            // its rates follow what the line carries now; default: true for USB and WiFi, else false
 	Metered   string          // whether the line is announced as metered: "yes", "no", or Auto (default)
 	Period    string          // "day", "week", "month" (default) or "once"
 	Resets    int             // the period's first day: of the month 1 to 31, the week 1 (Monday) to 7; default 1; else 0

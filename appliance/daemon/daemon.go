@@ -212,6 +212,9 @@ func (d *Daemon) run(ctx context.Context) (end exitReason, err error) {
 		Joiner: wireless.joiner, Radios: wireless.manager, Beacons: wireless.hostapd,
 		Board:  boardStatus(board, hw.NewSensors(d.root, time.Now), func() []state.Problem { return diskProblems(d.root, d.state) }),
 		Leases: d.leases, Asker: asker, Memory: memory(), DNSUser: dnsUser,
+		Meter: func(line uplink.Status, target netip.Addr) (appliance.LineMeter, error) {
+			return reader.Meter(line, target)
+		},
 		Store: ledger, Accounts: ledger.accounts, Paused: ledger.paused, Lost: ledger.quarantined,
 		Clock: clock.New(clock.System(), saved.Trust), Boot: bootID(),
 		RunDir: d.runDir(), Now: time.Now, Log: d.log,

@@ -53,6 +53,7 @@ import (
 	"passerelle/appliance/config"
 	"passerelle/appliance/decide"
 	"passerelle/netctl"
+	"passerelle/netctl/autorate"
 )
 
 // Ports of the box that residents may reach, besides those for names (names.go).
@@ -331,6 +332,18 @@ func (c compiler) sysctls(interfaces []string) []netctl.Sysctl {
 	return s
 }
 
+// autorateCeiling is the greatest rate, in bit/s, of a line whose lender named none: more than a phone or a small board's radio
+// carries in practice.
+const autorateCeiling = 100e6
+
+// AutorateLimits returns the greatest rates of a donation with autorate, in bit/s.
+func AutorateLimits(d config.Donation) (down, up uint64) {
+	return cmp.Or(uint64(d.Download), autorateCeiling), cmp.Or(uint64(d.Upload), autorateCeiling)
+}
+
+// floorOf returns the least rate of a line with autorate, in bit/s.
+func floorOf(lent uint64) uint64 { return uint64(float64(lent) * autorate.FloorPart) }
+
 // shapers returns the HTB trees, none if nothing is limited: an unlimited queue still costs 10 to 15 % of the
 // throughput (make bench).
 func (c compiler) shapers() []netctl.Shaper {
@@ -339,19 +352,25 @@ func (c compiler) shapers() []netctl.Shaper {
 	if c.essential {
 		essential = uint64(c.Config.Essential.Rate)
 	}
+	down, up := uint64(d.Download), uint64(d.Upload)
+	var floorDown, floorUp uint64
+	if d.Autorate {
+		down, up = AutorateLimits(*d)
+		floorDown, floorUp = floorOf(down), floorOf(up)
+	}
 	var s []netctl.Shaper
-	if c.forwards() && (l.Download != 0 || d.Download != 0 || essential != 0) {
+	if c.forwards() && (l.Download != 0 || down != 0 || essential != 0) {
 		s = append(s, netctl.Shaper{
-			Device: c.hotspot, Direction: netctl.Download, Total: uint64(d.Download), Garden: essential,
+			Device: c.hotspot, Direction: netctl.Download, Total: down, Floor: floorDown, Garden: essential,
 		})
 	}
-	if l.Upload != 0 || d.Upload != 0 || essential != 0 {
+	if l.Upload != 0 || up != 0 || essential != 0 {
 		names := allGuestNames + admittedNames // bytes a second
 		if c.onlyEssential() {
 			names = 0 // they are part of essential services
 		}
 		s = append(s, netctl.Shaper{
-			Device: c.egress, Direction: netctl.Upload, Total: uint64(d.Upload), Own: uint64(d.Upload), Garden: essential,
+			Device: c.egress, Direction: netctl.Upload, Total: up, Floor: floorUp, Own: up, Garden: essential,
 			DNS: uint64(8 * names),
 		})
 	}

@@ -161,6 +161,7 @@ type Donation struct {
 	PeriodStart time.Time `json:"period_start,omitzero"` // once the clock is trusted
 	Resets      time.Time `json:"resets,omitzero"`       // when the next period begins
 	Days        []Day     `json:"days"`                  // sums of past days, oldest first, and of today
+	Rate        *Rate     `json:"rate,omitempty"`        // while autorate adapts it
 
 	ProvedNames   Proof `json:"proved_names,omitzero"`   // the last DNS answer on it
 	ProvedPage    Proof `json:"proved_page,omitzero"`    // the last page
@@ -177,6 +178,16 @@ func (d Donation) Split() (left, granted uint64) {
 		granted = min(d.Granted, d.Left)
 	}
 	return d.Left - granted, granted
+}
+
+// Rate is what a line carries now, as far as autorate knows.
+type Rate struct {
+	Down     uint64   `json:"down"` // bit/s
+	Up       uint64   `json:"up"`
+	Delay    *float64 `json:"delay_ms,omitempty"` // milliseconds of waiting beyond the box, if known
+	DownHeld string   `json:"down_held"`          // what keeps it from more: "nothing", "limit" (lent), "line", or "lender" (uses it)
+	UpHeld   string   `json:"up_held"`
+	Unprobed bool     `json:"unprobed"` // no probe is sent or answered: residents' connections alone tell
 }
 
 // Proof is the last evidence that a line worked. A later failure does not clear it.

@@ -135,6 +135,7 @@ var donationFields = []field{
 	{key: "donation.priority", kind: aNumber, most: 99, rare: true},
 	{key: "donation.reserve", kind: aSize, unit: "GB", rare: true},
 	{key: "donation.metered", kind: aChoice, choices: []string{config.Auto, "yes", "no"}, labels: []string{"metered-auto", "metered-yes", "metered-no"}, rare: true},
+	{key: "donation.autorate", kind: aFlag, rare: true},
 	{key: "donation.broadcast", kind: aFlag, rare: true},
 	{key: "donation.dns", kind: aList, rare: true},
 }

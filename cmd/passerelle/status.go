@@ -184,6 +184,9 @@ func describe(s state.Status, now time.Time) []byte {
 		describeProofs(&b, d, s.Clock.Now)
 	}
 	for _, d := range s.Donations {
+		if d.Rate != nil {
+			fmt.Fprintf(&b, "\n%s: %s\n", d.Name, describeRate(*d.Rate))
+		}
 		if d.Overage != 0 {
 			fmt.Fprintf(&b, "\n%s: %s were used beyond the cap; the margin grows by that amount\n", d.Name, round(d.Overage))
 		}
@@ -244,6 +247,30 @@ func residents(s state.Status) string {
 		return "nobody online"
 	}
 	return n + " authorized, nobody online"
+}
+
+// describeRate says what a line carries now, and why not more.
+func describeRate(r state.Rate) string {
+	held := map[string]string{
+		"nothing": "residents ask for no more", "limit": "the lent rate", "line": "the line carries no more", "lender": "its lender uses it",
+	}
+	text := fmt.Sprintf("%s down (%s), %s up (%s)",
+		roundRate(r.Down), cmp.Or(held[r.DownHeld], r.DownHeld), roundRate(r.Up), cmp.Or(held[r.UpHeld], r.UpHeld))
+	if r.Delay != nil {
+		text += fmt.Sprintf(", %.0f ms of waiting beyond the box", *r.Delay)
+	}
+	if r.Unprobed {
+		text += "; measured by residents' connections alone"
+	}
+	return text
+}
+
+// roundRate rounds a rate to three digits.
+func roundRate(bits uint64) string {
+	if bits >= 1e6 {
+		return fmt.Sprintf("%.3g Mbit/s", float64(bits)/1e6)
+	}
+	return fmt.Sprintf("%.3g kbit/s", float64(bits)/1e3)
 }
 
 // describeProofs lists a donation's DNS servers, and what last proved that its line works.

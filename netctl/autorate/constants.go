@@ -12,8 +12,8 @@ import "time"
 
 // What is lent.
 const (
-	// floorPart of the lent rate is always given.
-	floorPart = .05
+	// FloorPart of the lent rate is always given: the least of a line's rates.
+	FloorPart = .05
 	// startPart is where a line begins of which nothing is known: slow enough for a phone, and the rise is fast.
 	startPart = .25
 	// againPart of what a line carried is where it begins after [idle].

@@ -67,7 +67,7 @@ func (d *direction) limit(most float64) {
 	if !(most > 0) || math.IsInf(most, 1) { // also if it is no number
 		most = 0
 	}
-	d.most, d.least = most, floorPart*most
+	d.most, d.least = most, FloorPart*most
 	if d.rate == 0 {
 		d.rate = startPart * most
 	}

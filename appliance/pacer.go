@@ -1,0 +1,234 @@
+package appliance
+
+import (
+	"errors"
+	"net/netip"
+	"time"
+
+	"passerelle/appliance/plan"
+	"passerelle/appliance/state"
+	"passerelle/netctl/autorate"
+	"passerelle/netctl/uplink"
+)
+
+// LineMeter is what the loop needs of uplink.Meter.
+type LineMeter interface {
+	Measure() (uplink.Measured, error)
+	Probe() error
+	Close()
+}
+
+// pacer keeps the rates of the line in use a little below what it carries now (package autorate), so that residents wait in the
+// box, where their turns are fair, and not beyond it. It works while somebody is online. It belongs to the loop's goroutine.
+type pacer struct {
+	gate rateGate
+	open func(line uplink.Status, target netip.Addr) (LineMeter, error) // nil: no rate ever changes
+	now  func() time.Time
+
+	line   pacedLine
+	meter  LineMeter    // nil while it does not work
+	ticker *time.Ticker // likewise
+	err    error        // of the last tick, or why there is no meter
+	start  time.Time    // of the law's time
+	state  autorate.State
+	out    autorate.Output
+	rx, tx autorate.Counter
+	set    time.Time // when the rates were set last
+	rates  [2]uint64 // then: down, up
+	budget probeBudget
+}
+
+// rateGate is what the pacer needs of netctl.Gate.
+type rateGate interface {
+	SetRate(device string, rate uint64) error
+	Backlog(device string) (uint64, error)
+}
+
+// pacedLine is a line, and where it is shaped. Another one has other rates.
+type pacedLine struct {
+	hotspot string // the device that downloads leave by
+	device  string
+	index   int
+	address netip.Prefix
+	target  netip.Addr // of probes; not valid without one
+}
+
+const (
+	// setAgain is after how long unchanged rates are set again: a reload of the plan may have reset them.
+	setAgain = 2 * time.Second
+	// setStep is the change of a rate, as a part of it, that is worth a call.
+	setStep = .005
+	// fastestLine, in bit/s, bounds what a 32-bit counter can have counted in a tick.
+	fastestLine = 10e9
+)
+
+// follow starts, changes or stops the pacer after a pass of the loop. d is the donation in use, nil to stop.
+func (p *pacer) follow(d *donation, hotspot string) {
+	if d == nil || p.open == nil {
+		p.stop()
+		return
+	}
+	line := pacedLine{hotspot: hotspot, device: d.uplink.Interface, index: d.uplink.Index, address: d.uplink.Address}
+	if all := d.servers(); len(all) > 0 {
+		line.target = all[0]
+	}
+	down, up := plan.AutorateLimits(d.Donation)
+	limits := autorate.Limits{Down: float64(down), Up: float64(up)}
+	switch {
+	case p.line != line:
+		p.stop()
+		p.line, p.start, p.state = line, p.now(), autorate.New(limits)
+		p.rx, p.tx, p.rates = autorate.Counter{}, autorate.Counter{}, [2]uint64{}
+		p.out = autorate.Output{}
+	default:
+		p.state = p.state.SetLimits(limits)
+	}
+	p.budget.configure(d, p.now())
+	if p.meter != nil {
+		return
+	}
+	if p.meter, p.err = p.open(d.uplink, line.target); p.err != nil {
+		p.meter = nil
+		return
+	}
+	p.ticker = time.NewTicker(autorate.Tick)
+	p.tick() // a new line begins slowly, at once
+}
+
+// stop ends the measurements. What is known of the line, and its rates, stay.
+func (p *pacer) stop() {
+	if p.meter == nil {
+		return
+	}
+	p.meter.Close()
+	p.ticker.Stop()
+	p.meter, p.ticker, p.err = nil, nil, nil
+	p.rx, p.tx = autorate.Counter{}, autorate.Counter{}
+}
+
+// ticks is when the next tick is due, nil while the pacer does not work.
+func (p *pacer) ticks() <-chan time.Time {
+	if p.ticker == nil {
+		return nil
+	}
+	return p.ticker.C
+}
+
+// tick measures the line and sets its rates. After an error the rates stay as they are.
+func (p *pacer) tick() {
+	now := p.now()
+	seen, err := p.meter.Measure()
+	down, downErr := p.gate.Backlog(p.line.hotspot)
+	up, upErr := p.gate.Backlog(p.line.device)
+	if p.err = errors.Join(err, downErr, upErr); p.err != nil {
+		return
+	}
+	in := autorate.Input{
+		Now:        now.Sub(p.start),
+		Down:       autorate.Traffic{Backlog: down},
+		Up:         autorate.Traffic{Backlog: up},
+		Unanswered: seen.Unanswered,
+		NoProbes:   !p.line.target.IsValid() || !p.budget.affords(now),
+	}
+	in.Down.Bytes, _ = p.rx.Since(in.Now, seen.RxBytes, fastestLine)
+	in.Up.Bytes, _ = p.tx.Since(in.Now, seen.TxBytes, fastestLine)
+	for _, x := range seen.Trips {
+		source := autorate.Flow
+		if x.Probe {
+			source = autorate.Probe
+		}
+		in.Samples = append(in.Samples, autorate.Sample{Source: source, Sent: x.Sent.Sub(p.start), Trip: x.Trip})
+	}
+	p.state, p.out = autorate.Update(p.state, in)
+	if p.out.Probe && !in.NoProbes {
+		p.budget.spend(now)
+		_ = p.meter.Probe() // a line that takes no packet answers none either
+	}
+	p.err = p.setRates(now)
+}
+
+// setRates sets the rates of both directions, if they changed.
+func (p *pacer) setRates(now time.Time) error {
+	want := [2]uint64{uint64(p.out.Down), uint64(p.out.Up)}
+	changed := false
+	for i, rate := range want {
+		changed = changed || max(rate, p.rates[i])-min(rate, p.rates[i]) > uint64(setStep*float64(p.rates[i]))
+	}
+	if !changed && now.Sub(p.set) < setAgain {
+		return nil
+	}
+	p.set, p.rates = now, want
+	return errors.Join(p.gate.SetRate(p.line.hotspot, want[0]), p.gate.SetRate(p.line.device, want[1]))
+}
+
+// status returns the rates of the donation's line, nil if it is not the paced one.
+func (p *pacer) status(d *donation) *state.Rate {
+	if p.meter == nil || p.err != nil || d.uplink.Index != p.line.index || p.out.Down == 0 {
+		return nil
+	}
+	r := &state.Rate{
+		Down: uint64(p.out.Down), Up: uint64(p.out.Up),
+		DownHeld: p.out.HeldDown.String(), UpHeld: p.out.HeldUp.String(), Unprobed: p.out.Passive,
+	}
+	if p.out.Known {
+		delay := float64(p.out.Delay.Round(time.Millisecond)) / float64(time.Millisecond)
+		r.Delay = &delay
+	}
+	return r
+}
+
+// probeBudget bounds what probes cost: in an hour, and as a part of what the cap has for a day.
+type probeBudget struct {
+	hour, day bucket
+	capped    bool
+	empty     bool // nothing is left of the cap
+}
+
+const (
+	probesAnHour = 1e6   // bytes
+	probesPart   = 0.001 // of the donation's daily budget
+)
+
+// configure adjusts the budget to the donation.
+func (b *probeBudget) configure(d *donation, now time.Time) {
+	b.capped, b.empty = d.Cap != 0, d.Cap != 0 && d.balance.AllSpent
+	b.hour.resize(probesAnHour, time.Hour, now)
+	b.day.resize(probesPart*float64(d.balance.DailyBudget), 24*time.Hour, now)
+}
+
+// affords tells whether a probe is within the budget.
+func (b *probeBudget) affords(now time.Time) bool {
+	return !b.empty && b.hour.left(now) >= uplink.ProbeBytes && (!b.capped || b.day.left(now) >= uplink.ProbeBytes)
+}
+
+// spend books a probe.
+func (b *probeBudget) spend(now time.Time) {
+	b.hour.take(uplink.ProbeBytes, now)
+	b.day.take(uplink.ProbeBytes, now)
+}
+
+// bucket is a token bucket of bytes, which is full at first.
+type bucket struct {
+	size  float64
+	each  time.Duration // in which it fills
+	spent float64
+	at    time.Time
+}
+
+func (b *bucket) resize(size float64, each time.Duration, now time.Time) {
+	b.left(now)
+	b.size, b.each = size, each
+}
+
+func (b *bucket) left(now time.Time) float64 {
+	if !b.at.IsZero() && b.each > 0 {
+		b.spent = max(0, b.spent-b.size*now.Sub(b.at).Seconds()/b.each.Seconds())
+	}
+	b.at = now
+	return b.size - b.spent
+}
+
+func (b *bucket) take(n float64, now time.Time) {
+	b.left(now)
+	b.spent += n
+}
