@@ -37,6 +37,7 @@ name = "Téléphone d’Amina"
 interface = "wlan1"
 wifi = { ssid = "Amina", passphrase = "` + lenderSecret + `" } # hers
 cap = "10GB"
+autorate = true
 priority = 2
 `
 
