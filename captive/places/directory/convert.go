@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -156,7 +157,7 @@ func (c *converter) visible(col column, s string) string {
 		case r == '＂':
 			return '"'
 		case r < ' ', r >= 0x7f && r < 0xa0, // C0 and C1
-			r == 0x200b, r == 0x200e, r == 0x200f, r >= 0x202a && r <= 0x202e, r >= 0x2060 && r <= 0x2069, r == 0xfeff:
+			unicode.Is(unicode.Bidi_Control, r), r == 0x200b, r >= 0x2060 && r <= 0x206f, r == 0xfeff: // no width
 			return -1
 		}
 		return r

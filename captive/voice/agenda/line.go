@@ -58,7 +58,8 @@ func (p property) param(name string) string {
 	return ""
 }
 
-// text returns a value of type TEXT (RFC 5545, section 3.3.11) without its escapes and control characters.
+// text returns a value of type TEXT (RFC 5545, section 3.3.11) without its escapes, control characters, and characters that turn
+// the direction of others.
 func (p property) text() string {
 	var b strings.Builder
 	escaped := false
@@ -69,7 +70,7 @@ func (p property) text() string {
 		case !escaped && r == '\\':
 			escaped = true
 			continue
-		case r == '\t' || !unicode.IsControl(r):
+		case r == '\t' || !unicode.IsControl(r) && !unicode.Is(unicode.Bidi_Control, r):
 			b.WriteRune(r)
 		}
 		escaped = false

@@ -212,10 +212,10 @@ func (e *Entry) clean() (err error) {
 	return nil
 }
 
-// plain removes control characters but line ends, and what is not UTF-8.
+// plain removes control characters but line ends, those that turn the direction of others, and what is not UTF-8.
 func plain(s string) string {
 	return strings.TrimSpace(strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) && r != '\n' {
+		if unicode.IsControl(r) && r != '\n' || unicode.Is(unicode.Bidi_Control, r) {
 			return -1
 		}
 		return r

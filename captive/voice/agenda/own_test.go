@@ -23,7 +23,7 @@ func TestOwn(t *testing.T) {
 	add(Entry{Title: "Réparation", On: "2026-12-30", From: "14", Every: "month"}, "")
 	add(Entry{Title: "Fête", On: "2026-12-12"}, "")
 	add(Entry{Title: "", On: "2026-12-02"}, "needs a title")
-	add(Entry{Title: "\x00\xff ", On: "2026-12-02"}, "needs a title")
+	add(Entry{Title: "\u202e\u061c\x00\xff ", On: "2026-12-02"}, "needs a title")
 	add(Entry{Title: "x"}, "is not a day: write it as 2026-12-02")
 	add(Entry{Title: "x", On: "2026-02-30"}, "is not a day")
 	add(Entry{Title: "x", On: "2025-12-02"}, "is over")

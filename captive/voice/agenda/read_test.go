@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"golang.org/x/text/encoding/charmap"
 )
@@ -188,7 +189,7 @@ func TestManyEvents(t *testing.T) {
 }
 
 func FuzzRead(f *testing.F) {
-	f.Add([]byte(calendar(anEvent("UID:a", "SUMMARY:A\\, b", "DTSTART;TZID=Europe/Paris:20261202T100000", "DURATION:PT1H",
+	f.Add([]byte(calendar(anEvent("UID:a", "SUMMARY:A\u202e\\, b", "DTSTART;TZID=Europe/Paris:20261202T100000", "DURATION:PT1H",
 		"RRULE:FREQ=WEEKLY;COUNT=5", "EXDATE;VALUE=DATE:20261209"), anEvent("UID:a", "RECURRENCE-ID:20261216T090000Z", "DTSTART:20261217T100000"))))
 	f.Add([]byte(calendar("BEGIN:VTIMEZONE", "TZID:X", "BEGIN:STANDARD", "TZOFFSETFROM:+0200", "TZOFFSETTO:+0100", "DTSTART:19701025T030000",
 		"RRULE:FREQ=YEARLY;BYMONTH=10;BYDAY=-1SU", "END:STANDARD", "END:VTIMEZONE", anEvent("UID:b", "DTSTART;TZID=X:20261202T100000", "RDATE;VALUE=PERIOD:20261203T100000Z/PT2H"))))
@@ -203,6 +204,9 @@ func FuzzRead(f *testing.F) {
 			return
 		}
 		shown := describe(Occurrences(events, from, from.AddDate(0, 1, 0)))
+		if strings.ContainsFunc(shown, func(r rune) bool { return unicode.Is(unicode.Bidi_Control, r) }) {
+			t.Errorf("%q turns the direction of what follows", shown)
+		}
 		// What is written is read as the same.
 		var again bytes.Buffer
 		if err := write(&again, events, nil, unknownTime); err != nil {

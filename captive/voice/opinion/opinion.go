@@ -271,7 +271,7 @@ func checkText(what, text string, most int) error {
 	switch n := utf8.RuneCountInString(text); {
 	case text == "" || strings.TrimSpace(text) != text:
 		return refuse("the %s %q is empty, or has a space at an end", what, text)
-	case !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl):
+	case !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return unicode.In(r, unicode.Cc, unicode.Bidi_Control) }):
 		return refuse("the %s %q has characters that cannot be shown", what, text)
 	case n > most:
 		return refuse("the %s has %d characters; at most %d fit", what, n, most)

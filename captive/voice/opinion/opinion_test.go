@@ -244,7 +244,7 @@ func TestAsk(t *testing.T) {
 		choices []ChoiceText
 		want    string
 	}{
-		{"", two, "empty"}, {" a", two, "space"}, {"a\nb", two, "cannot be shown"}, {"\xff", two, "cannot be shown"},
+		{"", two, "empty"}, {" a", two, "space"}, {"a\u202eb", two, "cannot be shown"}, {"a\nb", two, "cannot be shown"}, {"\xff", two, "cannot be shown"},
 		{strings.Repeat("é", MaxQuestion+1), two, "201 characters"}, {"a", two[:1], "2 to 6 choices"},
 		{"a", slices.Repeat(two, 4), "2 to 6 choices"}, {"a", slices.Repeat(two, 2), "twice"},
 		{"a", []ChoiceText{{Text: "b"}, {}}, "empty"}, {"a", []ChoiceText{{Text: "b"}, {Text: strings.Repeat("c", MaxChoice+1)}}, "61 characters"},
