@@ -133,7 +133,11 @@ func (c *converter) paragraphs(col column, s string, most int) string {
 	}
 	var lines []string
 	for _, l := range strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' }) {
-		if l = c.text(col, l, most); l != "" && most > 0 {
+		if most == 0 {
+			c.note(col, "long", "it is too long: the lines after the first ones are left out")
+			break
+		}
+		if l = c.text(col, l, most); l != "" {
 			lines = append(lines, l)
 			most -= utf8.RuneCountInString(l)
 		}

@@ -161,3 +161,21 @@ func FuzzPlace(f *testing.F) {
 		}
 	})
 }
+
+// TestParagraphs: a text of several lines is cut after so many characters, also where a line ends just there.
+func TestParagraphs(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"abc\n\n de ":   "abc\nde",
+		"abcdefgh\nij":  "abcdefgh",
+		"abcd\nefghijk": "abcd\nefg…",
+		"abcdefghijk":   "abcdefg…",
+		"\r\n\n":        "",
+	} {
+		c := newConverter(today)
+		c.warn = warnings{}
+		if got := c.paragraphs(0, text, 8); got != want {
+			t.Errorf("%q becomes %q, want %q", text, got, want)
+		}
+	}
+}
