@@ -29,7 +29,7 @@ IMAGE_TOOLS = curl:curl git:git \
 IMAGE_TEST_TOOLS = qemu-system-aarch64:qemu-system-arm /usr/share/qemu/qemu_vga.ndrv:qemu-system-data \
 	dumpimage:u-boot-tools zstd:zstd mcopy:mtools flock:util-linux
 
-.PHONY: build demo deb test test-deb test-vm image image-lock test-image unit race root attack histories lint fuzz bench cross tools \
+.PHONY: build demo deb facts test test-deb test-vm image image-lock test-image unit race root attack histories lint fuzz bench cross tools \
 	test-tools race-tools deb-test-tools vm-tools image-tools image-test-tools clean
 
 build:
@@ -37,6 +37,10 @@ build:
 
 demo: tools build
 	bin/passerelle demo $(DEMO)
+
+# The lessons whose facts nobody has looked up for two years.
+facts:
+	@$(GO) run ./cmd/passerelle tutorials list --stale
 
 # Debian packages in bin/deb; DEB=arm64 for one of the architectures.
 deb:

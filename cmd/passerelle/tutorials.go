@@ -28,7 +28,8 @@ import (
 var tutorialsCommands = []command{
 	{"import", "[--name NAME] [--most SIZE] [--state DIR] [--socket FILE] FILE|DIR",
 		"import a pack: a zip or a folder, of lessons or of static pages", tutorialsImport},
-	{"list", "[--state DIR]", "list the packs", tutorialsList},
+	{"list", "[--sources] [--stale] [--state DIR]",
+		"list the packs; or the lessons with the sources of their facts; or those to look up again", tutorialsList},
 	{"remove", "[--state DIR] [--socket FILE] NAME", "remove a pack", tutorialsRemove},
 	{"find", "", "find packs on removable drives", tutorialsFind},
 }
@@ -130,12 +131,19 @@ func refresh(ctx context.Context, c *cli, box control.Client, share string) erro
 
 func tutorialsList(_ context.Context, c *cli, args []string) error {
 	var state string
+	var sources, stale bool
 	if _, err := c.flags("tutorials list", args, 0, func(f *flag.FlagSet) {
+		f.BoolVar(&sources, "sources", false, "list all lessons, when their facts were looked up, and where")
+		f.BoolVar(&stale, "stale", false, fmt.Sprintf("list the lessons not looked up for %d years", lessons.CheckFor))
 		f.StringVar(&state, "state", defaultState, "the daemon's state `DIR`")
 	}); err != nil {
 		return err
 	}
 	library, problems := lessons.Load(packs(state))
+	if sources || stale {
+		c.out.Write(describeFacts(library, time.Now(), sources, stale))
+		return errors.Join(problems...)
+	}
 	if len(library.Packs()) == 0 {
 		fmt.Fprintln(c.out, "There are no packs. To add one: passerelle tutorials import FILE")
 	} else {

@@ -59,7 +59,9 @@ type Lesson struct {
 	Intro                          []template.HTML
 	Steps                          []Step
 	Questions                      []Question
-	Weight                         int64 // bytes of its media; 0 for ours
+	Weight                         int64     // bytes of its media; 0 for ours
+	Checked                        time.Time // the day on which its facts were looked up, zero if unknown
+	Sources                        []string  // URLs of the pages that say so
 
 	plain string // the introduction as plain text, for the search
 }

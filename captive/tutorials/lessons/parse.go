@@ -66,6 +66,10 @@ type front struct {
 	Next     string     `toml:"next"`
 	Help     string     `toml:"help"`
 	Question []question `toml:"question"`
+
+	// When the facts were looked up, and where.
+	Checked any      `toml:"checked"`
+	Sources []string `toml:"sources"`
 }
 
 type question struct {
@@ -182,6 +186,9 @@ func (s *source) lesson(files fs.FS, name string) (*Lesson, error) {
 		return nil, s.errorf(2, "level: %d is not 1 (first time), 2 (knows the basics) or 3 (at ease)", f.Level)
 	case f.Minutes < 0 || f.Minutes > 24*60:
 		return nil, s.errorf(2, "minutes: %d is out of range", f.Minutes)
+	}
+	if err := l.setFacts(f.Checked, f.Sources); err != nil {
+		return nil, s.errorf(2, "%w", err)
 	}
 	for _, q := range f.Question {
 		if q.Ask == "" || q.Answer == "" {
