@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"html/template"
 	"net/url"
+	"regexp"
 	"strconv"
 	"time"
 
@@ -269,15 +270,34 @@ func newLesson(r *web.Request, l *lessons.Library, slug string) web.Page {
 	content, next := newContent(r.Words, l, lesson)
 	p := lessonPage{
 		Frame:   r.Frame("/tutorials/"+lesson.Slug, lesson.Title),
-		content: content, Intro: lesson.Intro, Questions: lesson.Questions, Help: lesson.Help,
+		content: content, Questions: lesson.Questions, Help: lesson.Help,
 	}
+	p.Intro = keepChoice(p.Frame, lesson.Intro)
 	pictures := []lessons.Drawing{next}
 	for _, s := range lesson.Steps {
 		pictures = append(pictures, s.Drawing)
-		p.Steps = append(p.Steps, newStep(r.Words, s))
+		step := newStep(r.Words, s)
+		step.Text = keepChoice(p.Frame, []template.HTML{s.Text})[0]
+		p.Steps = append(p.Steps, step)
 	}
 	p.Sprite = lessons.Sprite(pictures...)
 	return p
+}
+
+// toLesson matches the links of a lesson's text to another lesson.
+var toLesson = regexp.MustCompile(`href="(/tutorials/[a-z0-9-]+)"`)
+
+// keepChoice returns a text whose links to lessons keep the language that the reader chose.
+func keepChoice(f web.Frame, text []template.HTML) []template.HTML {
+	chosen := f.Chosen()
+	if chosen == "" {
+		return text
+	}
+	kept := make([]template.HTML, len(text))
+	for i, h := range text {
+		kept[i] = template.HTML(toLesson.ReplaceAllString(string(h), `href="${1}`+chosen+`"`))
+	}
+	return kept
 }
 
 // newStory shows one picture of a lesson, or the end; nil if there is no such picture.
@@ -320,8 +340,14 @@ func newStep(w *web.Words, s lessons.Step) step {
 // newHelpers is for those who help others.
 func newHelpers(r *web.Request) web.Page {
 	t, picture := lessons.Helpers(r.Words.Code), lessons.Pictogram("two-people")
+	frame := r.Frame("/helpers", t.Title)
+	var sections []lessons.Section
+	for _, s := range t.Sections {
+		s.Text = keepChoice(frame, []template.HTML{s.Text})[0]
+		sections = append(sections, s)
+	}
 	return helpersPage{
-		Frame: r.Frame("/helpers", t.Title), Lead: t.Summary, Picture: picture.SVG, Sprite: lessons.Sprite(picture),
-		Intro: t.Intro, Sections: t.Sections, Doors: []web.Door{lessonsDoor(r.Words)}, Lang: r.Words.Lang(t.Language),
+		Frame: frame, Lead: t.Summary, Picture: picture.SVG, Sprite: lessons.Sprite(picture),
+		Intro: keepChoice(frame, t.Intro), Sections: sections, Doors: []web.Door{lessonsDoor(r.Words)}, Lang: r.Words.Lang(t.Language),
 	}
 }
