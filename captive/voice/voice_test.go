@@ -256,7 +256,7 @@ func TestRefusedPosts(t *testing.T) {
 	s.want(one, "/board/new", drill(" \x00\u200b "), 422, "Écrivez quelques mots.")
 	s.want(one, "/board/new", url.Values{}, 422, "Choisissez : je propose, ou je cherche.", "Choisissez une sorte d’aide.", "Écrivez quelques mots.")
 	s.want(one, "/board/new", url.Values{"side": {"x"}, "kind": {"<b>"}, "text": {"Perceuse"}}, 422, "Choisissez une sorte d’aide.")
-	s.want(one, "/board/new", drill(strings.Repeat("a", 1<<20)), 400, "Nous n’avons pas suivi cette demande")
+	s.want(one, "/board/new", drill(strings.Repeat("a", 1<<20)), 400, "Cette action n’a pas été faite")
 	s.want(one, "/opinion/services/caf.fr", url.Values{"face": {strings.Repeat("a", 1<<20)}}, 400)
 	for kind, content := range map[string]string{
 		"multipart/form-data; boundary=x": "--x\r\n", "application/octet-stream": "\x00\x01\xff", "text/plain": "side=offer&kind=lend&text=Perceuse",
