@@ -22,7 +22,7 @@ const (
 	maxDrawing   = 16 << 10 // bytes of an embedded drawing
 	maxNesting   = 8        // nested elements
 
-	classNames = "line|thin|ink|paper|screen|mute|touch|skin|dark|good|bad|calm" // see KIT.md for their meaning
+	classNames = "line|thin|ink|paper|screen|mute|touch|skin|skin2|skin3|skin4|dark|good|bad|calm" // see KIT.md for their meaning
 )
 
 // The allowed attributes of a shape, and their syntax.

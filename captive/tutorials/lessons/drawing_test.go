@@ -56,6 +56,35 @@ func TestDrawingsThatAreRefused(t *testing.T) {
 	}
 }
 
+// TestPeopleDiffer: our drawings show everybody that the kit has, and women help as well as men.
+func TestPeopleDiffer(t *testing.T) {
+	t.Parallel()
+	shown := make(map[string]int)
+	for _, l := range Own().Lessons() {
+		for _, s := range l.Steps {
+			for _, symbol := range s.Drawing.uses {
+				shown[symbol]++
+			}
+		}
+	}
+	for _, symbol := range []string{
+		"person", "woman", "person-old", "person-child", "man", "man-old", "woman-scarf", "wheelchair", "police", "doctor", "flag",
+	} {
+		if shown[symbol] == 0 {
+			t.Errorf("no drawing shows %s", symbol)
+		}
+	}
+	kit, err := ownFiles.ReadFile("kit.svg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tone := range []string{"skin", "skin2", "skin3", "skin4"} {
+		if !strings.Contains(string(kit), `"line `+tone+`"`) {
+			t.Errorf("nobody in the kit has %s", tone)
+		}
+	}
+}
+
 func TestSprite(t *testing.T) {
 	t.Parallel()
 	if got := Sprite(Drawing{}, Pictogram("no such")); got != "" {
