@@ -70,8 +70,8 @@ func checkOwn(t *testing.T, l *Lesson) {
 	wrong := func(format string, args ...any) {
 		t.Errorf(l.Slug+"/"+l.Language+".md: "+format, args...)
 	}
-	if l.Summary == "" || l.Help == "" || l.Minutes < 1 || len(l.Intro) == 0 || len(l.Services) == 0 || l.Weight != 0 || l.Pack != "" {
-		wrong("summary, help, minutes, introduction or services are missing")
+	if l.Summary == "" || l.Help == "" || l.Minutes < 1 || l.Minutes > 20 || len(l.Intro) == 0 || len(l.Services) == 0 || l.Weight != 0 || l.Pack != "" {
+		wrong("summary, help, minutes (1 to 20), introduction or services are missing")
 	}
 	for _, s := range l.Services {
 		if !slices.Contains(services, s) {
