@@ -80,9 +80,10 @@ type storyPage struct {
 	web.Frame
 	content
 	Step      step
-	Number    int  // from 1; the end is one more than the number of steps
-	Count     int  // steps
-	Questions bool // the lesson has some
+	Spoken    *web.Lang // of the picture's description, nil if it is the page's
+	Number    int       // from 1; the end is one more than the number of steps
+	Count     int       // steps
+	Questions bool      // the lesson has some
 	Sprite    template.HTML
 }
 
@@ -188,7 +189,11 @@ func newHit(w *web.Words, hit lessons.Hit) (web.Tile, lessons.Drawing) {
 	if hit.Step >= 0 {
 		n := strconv.Itoa(hit.Step + 1)
 		in := cmp.Or(w.In(hit.Lesson.Language), w) // the tile is in the lesson's language
-		tile.Text = in.T("tutorials.in-step", "number", n, "heading", hit.Lesson.Steps[hit.Step].Heading)
+		heading := hit.Lesson.Steps[hit.Step].Heading
+		if t, ok := titles(w, hit.Lesson); ok {
+			in, heading = w, t.Steps[hit.Step]
+		}
+		tile.Text = in.T("tutorials.in-step", "number", n, "heading", heading)
 		tile.At, tile.Meta = "s"+n, nil
 	}
 	return tile, picture
@@ -227,10 +232,24 @@ func newTile(w *web.Words, l *lessons.Lesson, step int) (web.Tile, lessons.Drawi
 	if step < len(l.Steps) {
 		picture = l.Steps[step].Drawing
 	}
-	return web.Tile{
+	tile := web.Tile{
 		Href: "/tutorials/" + l.Slug, Title: l.Title, Text: l.Summary, Meta: minutes(w, l), Picture: picture.SVG,
 		Lang: w.Lang(l.Language),
-	}, picture
+	}
+	if t, ok := titles(w, l); ok { // the lesson's own language is said, before the reader opens it
+		tile.Title, tile.Text, tile.Lang = t.Title, t.Summary, nil
+		tile.Meta = append(tile.Meta, web.Fact{Pictogram: "globe", Text: web.LangName(l.Language)})
+	}
+	return tile, picture
+}
+
+// titles returns what is shown of a lesson that is not written in the reader's language, if it is known.
+func titles(w *web.Words, l *lessons.Lesson) (t lessons.Titles, ok bool) {
+	if l.Language == w.Code {
+		return t, false
+	}
+	t, ok = l.Titles[w.Code]
+	return t, ok
 }
 
 // minutes says how long a lesson takes, if known.
@@ -308,16 +327,24 @@ func newStory(r *web.Request, l *lessons.Library, slug string, number int) web.P
 	}
 	n := strconv.Itoa(number)
 	content, next := newContent(r.Words, l, lesson)
+	spoken := content.Lang
+	t, translated := titles(r.Words, lesson)
+	if translated {
+		content.Name, content.Lang = t.Title, nil
+	}
 	p := storyPage{
-		Frame:   r.Frame("/tutorials/"+lesson.Slug+"/"+n, lesson.Title),
-		content: content, Number: number, Count: len(lesson.Steps), Questions: len(lesson.Questions) > 0,
+		Frame:   r.Frame("/tutorials/"+lesson.Slug+"/"+n, content.Name),
+		content: content, Spoken: spoken, Number: number, Count: len(lesson.Steps), Questions: len(lesson.Questions) > 0,
 	}
 	if p.End() {
 		p.Sprite = lessons.Sprite(next)
 	} else {
 		s := lesson.Steps[number-1]
 		p.Step = newStep(r.Words, s)
-		p.Title = r.Words.T("story.progress", "number", n, "count", strconv.Itoa(p.Count)) + " – " + lesson.Title
+		if translated {
+			p.Step.Heading = t.Steps[number-1]
+		}
+		p.Title = r.Words.T("story.progress", "number", n, "count", strconv.Itoa(p.Count)) + " – " + content.Name
 		p.Sprite = lessons.Sprite(s.Drawing)
 	}
 	return p

@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-//go:embed own kit.svg helpers
+//go:embed own titles kit.svg helpers
 var ownFiles embed.FS
 
 // The fallback language.
@@ -62,6 +62,8 @@ type Lesson struct {
 	Weight                         int64     // bytes of its media; 0 for ours
 	Checked                        time.Time // the day on which its facts were looked up, zero if unknown
 	Sources                        []string  // URLs of the pages that say so
+
+	Titles map[string]Titles // by other languages; ours only
 
 	plain string // the introduction as plain text, for the search
 }
@@ -130,6 +132,9 @@ var own = sync.OnceValue(func() *Library {
 	files, err := fs.Sub(ownFiles, "own")
 	if err == nil {
 		err = l.add(folder{files: files, name: "own"})
+	}
+	if err == nil {
+		err = l.addTitles(ownFiles, "titles")
 	}
 	if err != nil {
 		panic(fmt.Errorf("read our own lessons: %w", err)) // they are embedded: the program was built wrong

@@ -1,0 +1,54 @@
+package lessons
+
+import (
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+)
+
+// Titles are what lists and picture stories show of a lesson in a language that it is not written in.
+type Titles struct {
+	Title   string   `toml:"title"`
+	Summary string   `toml:"summary"`
+	Steps   []string `toml:"steps"` // headings, one a step
+}
+
+// addTitles reads the files of a folder, named by their language (es.toml): a table for each lesson.
+func (l *Library) addTitles(files fs.FS, folder string) error {
+	names, err := fs.Glob(files, folder+"/*.toml")
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		s := source{name: name, language: strings.TrimSuffix(path.Base(name), ".toml")}
+		b, err := fs.ReadFile(files, name)
+		if err != nil {
+			return err
+		}
+		var all map[string]Titles
+		if err := s.decode(string(b), 1, &all); err != nil {
+			return err
+		}
+		for slug, t := range all {
+			lesson := l.lessons[slug][mainLanguage]
+			switch {
+			case lesson == nil:
+				return fmt.Errorf("%s: there is no lesson %q", name, slug)
+			case t.Title == "" || t.Summary == "" || len(t.Steps) != len(lesson.Steps):
+				return fmt.Errorf("%s: %s: a title, a summary and %d steps are needed; it has %d", name, slug, len(lesson.Steps), len(t.Steps))
+			}
+			for i, step := range t.Steps {
+				t.Steps[i] = spaces(step)
+			}
+			t.Title, t.Summary = spaces(t.Title), spaces(t.Summary)
+			for _, lesson := range l.lessons[slug] {
+				if lesson.Titles == nil {
+					lesson.Titles = make(map[string]Titles)
+				}
+				lesson.Titles[s.language] = t
+			}
+		}
+	}
+	return nil
+}
