@@ -56,7 +56,7 @@ func (c controlled) Refresh(share string) error {
 // Status adds the downloads and technicians' access to the box's status.
 func (c controlled) Status() state.Status {
 	s := c.Daemon.status()
-	s.Downloads, s.Slots = c.fetcher.Status(), c.card.status()
+	s.Downloads, s.Slots, s.System = c.fetcher.Status(), c.card.status(), readSystem(os.DirFS("/"))
 	s.Admin = state.Admin{Access: string(c.access()), Fingerprint: c.fingerprint(), Pages: []string{}}
 	if wifi := s.Hotspot.WiFi; wifi == nil || wifi.On || !c.untouched() { // a new box may have no radio
 		s.Admin.Pages = append(s.Admin.Pages, "https://"+c.Box.Site().Hostname+"/admin/")

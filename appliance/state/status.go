@@ -21,6 +21,7 @@ type Status struct {
 	Donations []Donation `json:"donations"` // in the configuration's order
 	Admin     Admin      `json:"admin"`
 	Board     Board      `json:"board"`
+	System    System     `json:"system"`          // versions of kernel and firmware
 	Slots     *Slots     `json:"slots,omitempty"` // of the card; absent on a machine without
 	Children  []Child    `json:"children"`
 	Downloads []Download `json:"downloads"` // of the box's own; empty if none is configured

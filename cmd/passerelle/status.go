@@ -160,6 +160,7 @@ func describe(s state.Status, now time.Time) []byte {
 		describeSlots(&b, *s.Slots)
 		b.WriteString("\n")
 	}
+	describeSystem(&b, s.System)
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "DONATION\tINTERFACE\tSTATE\tUSED\tCAP\tGRANTED\tLEFT\tDAILY BUDGET\tRESETS")
 	for _, d := range s.Donations {
