@@ -6,17 +6,21 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
+
+	"github.com/google/renameio/v2"
 
 	"passerelle/appliance/config"
 	"passerelle/appliance/daemon"
 	"passerelle/image/intake"
 )
 
-// bootCommand is what the image's units do on the card's FAT partition.
+// bootCommand is what the image's units do beside the daemon, which has neither the card nor systemd-networkd.
 func bootCommand(ctx context.Context, c *cli, args []string) error {
 	return subcommand(ctx, c, "boot", []command{
 		{"take", "[--fat DIR] [--config FILE] [--state DIR]", "take the configuration that was dropped on the card, before the daemon starts", takeDropped},
 		{"code", "[--fat DIR] [--config FILE] [--state DIR]", "keep the setup code on the card until it is used", showCode},
+		{"network", "[--config FILE] [--networkd DIR]", "have systemd-networkd leave the hotspot's interface alone", leaveHotspot},
 	}, args)
 }
 
@@ -66,6 +70,15 @@ func takeDropped(_ context.Context, c *cli, args []string) error {
 	return err
 }
 
+// conf returns the configuration, or that of a box without one, as the daemon has it, which then waits for one.
+func (p *bootParts) conf() *config.Config {
+	conf, err := config.File{Path: p.options.Config}.Load()
+	if err != nil {
+		return config.Factory()
+	}
+	return conf
+}
+
 func showCode(_ context.Context, c *cli, args []string) error {
 	var p bootParts
 	if _, err := c.flags("boot code", args, 0, p.declare); err != nil {
@@ -77,10 +90,7 @@ func showCode(_ context.Context, c *cli, args []string) error {
 // showCode shows the setup code on the console and in a file on the card, while there is no password.
 func (p *bootParts) showCode(c *cli) error {
 	i := p.intake(c)
-	conf, err := config.File{Path: p.options.Config}.Load()
-	if err != nil {
-		conf = config.Factory() // as the daemon, which then waits for a configuration
-	}
+	conf := p.conf()
 	page := "https://" + conf.Box.Hostname + "/admin/"
 	code := daemon.SetupCode(p.options.State, p.options.Log)
 	if code != "" {
@@ -90,4 +100,25 @@ func (p *bootParts) showCode(c *cli) error {
 		return fmt.Errorf("the setup code on the card: %w", err)
 	}
 	return i.SetCode(code, page)
+}
+
+// networkdFile takes the place of the package's file of that name (image/deb/networkd), which knows the usual radio only.
+const networkdFile = "10-passerelle.network"
+
+// leaveHotspot has systemd-networkd leave alone what residents come in by, once it reads its files again: on a wired hotspot
+// it would ask for an address, and a resident could answer.
+func leaveHotspot(_ context.Context, c *cli, args []string) error {
+	var p bootParts
+	var dir string
+	if _, err := c.flags("boot network", args, 0, func(f *flag.FlagSet) {
+		f.StringVar(&p.options.Config, "config", defaultConfig, "the configuration `FILE`")
+		f.StringVar(&dir, "networkd", "/run/systemd/network", "the `DIR` of systemd-networkd's files")
+	}); err != nil {
+		return err
+	}
+	text := fmt.Sprintf("# Written by passerelle boot network.\n[Match]\nName=%s pas-*\n\n[Link]\nUnmanaged=yes\n", p.conf().Hotspot.Interface)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	return renameio.WriteFile(filepath.Join(dir, networkdFile), []byte(text), 0o644)
 }

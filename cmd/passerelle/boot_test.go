@@ -1,0 +1,36 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestLeaveHotspot: the hotspot of the configuration is not systemd-networkd's; without one that can be read, the usual radio.
+func TestLeaveHotspot(t *testing.T) {
+	t.Parallel()
+	file, dir := filepath.Join(t.TempDir(), "box.toml"), filepath.Join(t.TempDir(), "network")
+	for _, c := range []struct{ from, to, want string }{
+		{`interface = "wlan0"`, `interface = "eth1"`, "eth1"},
+		{`interface = "wlan0"`, `interface = "br0"`, "br0"},
+		{"[hotspot]", "[nonsense]", "wlan0"},
+	} {
+		text, err := os.ReadFile("../../testdata/box.toml")
+		if err == nil {
+			err = os.WriteFile(file, []byte(strings.Replace(string(text), c.from, c.to, 1)), 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		box := &cli{out: new(bytes.Buffer), err: new(bytes.Buffer)}
+		if err := leaveHotspot(t.Context(), box, []string{"--config", file, "--networkd", dir}); err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(filepath.Join(dir, networkdFile))
+		if want := "[Match]\nName=" + c.want + " pas-*\n\n[Link]\nUnmanaged=yes\n"; err != nil || !strings.HasSuffix(string(got), want) {
+			t.Errorf("%s: %v: %s", c.to, err, got)
+		}
+	}
+}
