@@ -27,9 +27,11 @@ IMAGE_TOOLS = curl:curl git:git \
 	mksquashfs:squashfs-tools mkimage:u-boot-tools depmod:kmod mkfs.vfat:dosfstools mcopy:mtools mke2fs:e2fsprogs sfdisk:fdisk \
 	zstd:zstd cpio:cpio xz:xz-utils flock:util-linux
 IMAGE_TEST_TOOLS = qemu-system-aarch64:qemu-system-arm /usr/share/qemu/qemu_vga.ndrv:qemu-system-data \
-	dumpimage:u-boot-tools zstd:zstd mcopy:mtools flock:util-linux
+	dumpimage:u-boot-tools zstd:zstd mcopy:mtools flock:util-linux ip:iproute2 iptables:iptables dnsmasq:dnsmasq-base \
+	busybox:busybox chromium:chromium
 
-.PHONY: build demo deb facts test test-deb test-vm image image-lock test-image unit race root attack histories lint fuzz bench cross tools \
+.PHONY: build demo deb facts test test-deb test-vm image image-lock test-image-twice test-image test-image-long unit race root attack \
+	histories lint fuzz bench cross tools \
 	test-tools race-tools deb-test-tools vm-tools image-tools image-test-tools clean
 
 build:
@@ -93,9 +95,18 @@ image: image-tools
 image-lock: image-tools
 	image/renew
 
-# The image in bin/ in emulated boards; RUN=NAME for some of its tests.
+# The image once more, elsewhere: it must be the one in bin/, byte for byte.
+test-image-twice: image-tools
+	GO=$(GO) image/again bin $(VERSION)
+
+# The image in bin/ in emulated boards; RUN=NAME for some of its tests. Those that take long are in test-image-long.
+IMAGE_TEST = $(GO) test ./image/check -count=1 -v $(if $(RUN),-run '$(RUN)') -timeout
+IMAGE_FILE = $(CURDIR)/bin/passerelle-$(VERSION)-arm64.img.zst
 test-image: image-test-tools
-	$(GO) test ./image/check -count=1 -v -timeout 60m $(if $(RUN),-run '$(RUN)') -args -image $(CURDIR)/bin/passerelle-$(VERSION)-arm64.img.zst
+	$(IMAGE_TEST) 60m -args -image $(IMAGE_FILE)
+
+test-image-long: image-test-tools
+	$(IMAGE_TEST) 4h -args -image $(IMAGE_FILE) -long
 
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'gofmt would change these files'; exit 1; }

@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -79,6 +80,22 @@ func slot(name string) int64 {
 	return slotStart
 }
 
+// FillB copies what is in slot a to slot b, as an installed release would be there.
+func (c Card) FillB() error {
+	const piece = 4 * mib
+	empty := make([]byte, piece)
+	for at := int64(slotStart); at < slotStart+slotSize; at += piece {
+		b, err := c.ReadAt(piece, at)
+		if err == nil && !bytes.Equal(b, empty) {
+			err = c.WriteAt(b, at+slotSize)
+		}
+		if err != nil {
+			return fmt.Errorf("fill slot b: %w", err)
+		}
+	}
+	return nil
+}
+
 // Parts returns the parts of a slot's container: the slot's script, the kernel (gzip), the initrd, device trees. It is a
 // legacy image of U-Boot's of several parts (include/image.h: image_header; a list of sizes that ends with 0 follows,
 // then the parts, each padded to 4 bytes; all big-endian).
@@ -124,16 +141,31 @@ func (c Card) WriteState(values string) error {
 	b := make([]byte, 4096)
 	copy(b[4:], strings.ReplaceAll(values, " ", "\x00"))
 	binary.LittleEndian.PutUint32(b, crc32.ChecksumIEEE(b[4:]))
+	return c.WriteCopies(b)
+}
+
+// WriteCopies writes a copy of the slots' state to both places.
+func (c Card) WriteCopies(b []byte) error {
 	return errors.Join(c.WriteAt(b, stateAt[0]), c.WriteAt(b, stateAt[1]))
+}
+
+// Copies returns both copies of the slots' state.
+func (c Card) Copies() (copies [2][]byte, err error) {
+	for i, at := range stateAt {
+		if copies[i], err = c.ReadAt(4096, at); err != nil {
+			return copies, err
+		}
+	}
+	return copies, nil
 }
 
 // State returns both copies of the slots' state, as key=value with spaces between; "" for one that is damaged.
 func (c Card) State() (copies [2]string, err error) {
-	for i, at := range stateAt {
-		b, err := c.ReadAt(4096, at)
-		if err != nil {
-			return copies, err
-		}
+	all, err := c.Copies()
+	if err != nil {
+		return copies, err
+	}
+	for i, b := range all {
 		if binary.LittleEndian.Uint32(b) == crc32.ChecksumIEEE(b[4:]) {
 			text, _, _ := bytes.Cut(b[4:], []byte("\x00\x00"))
 			copies[i] = strings.ReplaceAll(string(text), "\x00", " ")
@@ -153,9 +185,9 @@ type Machine struct {
 	seen int    // how much of it has been waited for
 }
 
-// start runs QEMU with arguments, so that it dies with the test.
-func start(args []string) (*Machine, error) {
-	m := &Machine{cmd: exec.Command("qemu-system-aarch64", args...), ended: make(chan struct{})}
+// start runs QEMU, so that it dies with the test.
+func start(program string, args []string) (*Machine, error) {
+	m := &Machine{cmd: exec.Command(program, args...), ended: make(chan struct{})}
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	in, err := m.cmd.StdinPipe()
 	if err != nil {
@@ -180,17 +212,44 @@ func emulator() []string {
 
 // StartBoard starts a Raspberry Pi 3 with a card: its firmware, which QEMU does not run, would start U-Boot so.
 func StartBoard(c Card, uboot, tree string) (*Machine, error) {
-	return start(append(emulator(), "-M", "raspi3b", "-serial", "null", "-serial", "stdio",
+	return start("qemu-system-aarch64", append(emulator(), "-M", "raspi3b", "-serial", "null", "-serial", "stdio",
 		"-kernel", uboot, "-dtb", tree, "-drive", "file="+string(c)+",if=sd,format=raw",
 		"-device", "usb-net,netdev=line", "-netdev", "user,id=line,restrict=on"))
 }
 
-// StartFast starts a machine without U-Boot, of as much memory as the smallest board has, with a wired line.
-func StartFast(c Card, kernel, initrd, arguments string) (*Machine, error) {
-	return start(append(emulator(), "-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "512", "-serial", "stdio",
-		"-no-reboot", "-kernel", kernel, "-initrd", initrd, "-append", "console=ttyAMA0 "+arguments,
-		"-drive", "file="+string(c)+",if=virtio,format=raw",
-		"-device", "virtio-net-pci,netdev=line", "-netdev", "user,id=line,restrict=on"))
+// Fast is a machine without U-Boot, of as much memory as the smallest board has.
+type Fast struct {
+	Slot      string   // "a" or "b": the one to boot, as the boot script would choose it
+	Arguments string   // the kernel's, beside the slot's own
+	Namespace string   // the network namespace of its cables, a name of `ip netns`; "" for this program's
+	Cables    []string // a network interface there for each of eth0, eth1, …, which is made; none: eth0 leads nowhere
+}
+
+// Start starts the machine with a card. The slot's kernel and initrd are written to a folder.
+func (f Fast) Start(c Card, dir string) (*Machine, error) {
+	parts, err := c.Parts(f.Slot)
+	if err != nil {
+		return nil, err
+	}
+	kernel, initrd := filepath.Join(dir, "kernel"), filepath.Join(dir, "initrd")
+	if err := errors.Join(os.WriteFile(kernel, parts[1], 0o644), os.WriteFile(initrd, parts[2], 0o644)); err != nil {
+		return nil, err
+	}
+	args := append(emulator(), "-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "512", "-serial", "stdio",
+		"-no-reboot", "-kernel", kernel, "-initrd", initrd,
+		"-append", "console=ttyAMA0 passerelle.slot="+f.Slot+" "+f.Arguments,
+		"-drive", "file="+string(c)+",if=virtio,format=raw")
+	for i, name := range f.Cables {
+		args = append(args, "-netdev", fmt.Sprintf("tap,id=cable%d,ifname=%s,script=no,downscript=no", i, name),
+			"-device", fmt.Sprintf("virtio-net-pci,netdev=cable%d,mac=02:00:00:00:02:%02x", i, i))
+	}
+	if len(f.Cables) == 0 {
+		args = append(args, "-netdev", "user,id=line,restrict=on", "-device", "virtio-net-pci,netdev=line")
+	}
+	if f.Namespace != "" {
+		return start("ip", append([]string{"netns", "exec", f.Namespace, "qemu-system-aarch64"}, args...))
+	}
+	return start("qemu-system-aarch64", args)
 }
 
 // Write takes what comes by the serial port.
@@ -237,6 +296,9 @@ func (m *Machine) Type(text string) error {
 	_, err := io.WriteString(m.in, text)
 	return err
 }
+
+// Ended is closed when the machine has ended. A fast one ends where a board restarts.
+func (m *Machine) Ended() <-chan struct{} { return m.ended }
 
 // Kill ends the machine as a power cut does, and waits for its end.
 func (m *Machine) Kill() {

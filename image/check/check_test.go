@@ -16,7 +16,10 @@ import (
 	"passerelle/image/check"
 )
 
-var image = flag.String("image", "", "the image to boot, `passerelle-VERSION-arm64.img.zst`; fail if it cannot be")
+var (
+	image  = flag.String("image", "", "the image to boot, `passerelle-VERSION-arm64.img.zst`; fail if it cannot be")
+	slowly = flag.Bool("long", false, "also run the tests that take long")
+)
 
 // Emulated machines are slow, and slower where others work too.
 const (
@@ -91,6 +94,14 @@ func newCard(t *testing.T) check.Card {
 	return c
 }
 
+// long skips a test that takes long, unless -long is given.
+func long(t *testing.T) {
+	t.Helper()
+	if !*slowly {
+		t.Skip("takes long: run it with `make test-image-long`")
+	}
+}
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
@@ -113,21 +124,32 @@ func board(t *testing.T, c check.Card) *check.Machine {
 	return ends(t, m)
 }
 
-// fast starts the machine without U-Boot: slot a of the card, with simulated radios and a root shell on the serial port, which
-// only who gives the kernel its arguments can have.
+// fast starts the machine without U-Boot, with slot a of the card and a line that leads nowhere.
 func fast(t *testing.T, c check.Card) *check.Machine {
 	t.Helper()
-	parts, err := c.Parts("a")
-	must(t, err)
+	return start(t, c, check.Fast{Slot: "a"})
+}
+
+// start starts a machine without U-Boot, with simulated radios and a root shell on the serial port, which only who gives the
+// kernel its arguments can have.
+func start(t *testing.T, c check.Card, f check.Fast) *check.Machine {
+	t.Helper()
 	arguments, err := os.ReadFile("../boot/arguments")
 	must(t, err)
-	kernel, initrd := filepath.Join(t.TempDir(), "kernel"), filepath.Join(t.TempDir(), "initrd")
-	must(t, os.WriteFile(kernel, parts[1], 0o644))
-	must(t, os.WriteFile(initrd, parts[2], 0o644))
-	m, err := check.StartFast(c, kernel, initrd, strings.TrimSpace(string(arguments))+" passerelle.slot=a "+
-		"modules_load=mac80211_hwsim mac80211_hwsim.radios=2 systemd.debug_shell=1 systemd.default_debug_tty=ttyAMA0")
+	f.Arguments = strings.Join([]string{strings.TrimSpace(string(arguments)), "modules_load=mac80211_hwsim mac80211_hwsim.radios=2",
+		"systemd.debug_shell=1 systemd.default_debug_tty=ttyAMA0", f.Arguments}, " ")
+	m, err := f.Start(c, t.TempDir())
 	must(t, err)
 	return ends(t, m)
+}
+
+// drop drops a configuration on the card's FAT partition, as somebody does at a PC.
+func drop(t *testing.T, c check.Card, file string) {
+	t.Helper()
+	out, err := exec.Command("mcopy", "-i", fmt.Sprintf("%s@@%d", c, 4<<20), file, "::passerelle.toml").CombinedOutput()
+	if err != nil {
+		t.Fatalf("drop the configuration: %v: %s", err, out)
+	}
 }
 
 // ends ends a machine with the test, and shows what it said if the test failed.
@@ -247,18 +269,23 @@ func TestDataDamaged(t *testing.T) {
 // TestDropped: a configuration that was dropped on the FAT partition is taken before the daemon starts, and removed.
 func TestDropped(t *testing.T) {
 	c := newCard(t)
-	out, err := exec.Command("mcopy", "-i", fmt.Sprintf("%s@@%d", c, 4<<20), "../../appliance/config/example.toml", "::passerelle.toml").CombinedOutput()
-	if err != nil {
-		t.Fatalf("drop the configuration: %v: %s", err, out)
-	}
+	drop(t, c, "../../appliance/config/example.toml")
 	m := fast(t, c)
 	// There is no internet behind its line.
 	wait(t, m, `(?m)^(offline|closed): `, bootLimit)
 	if got := shell(t, m, "ls /boot/firmware | grep -e toml -e txt"); !strings.Contains(got, "accepted.txt") || strings.Contains(got, "passerelle.toml") {
 		t.Errorf("on the FAT partition there are %q", got)
 	}
-	if got := shell(t, m, "grep -c '^\\[\\[donation' /etc/passerelle/passerelle.toml"); got != "1" {
-		t.Errorf("the configuration has %q donations", got)
+	for _, c := range []struct{ name, command, want string }{
+		{"the configuration's donations", "grep -c '^\\[\\[donation' /etc/passerelle/passerelle.toml", "1"},
+		{"the configuration's owner", "stat -c '%U %a' /etc/passerelle/passerelle.toml", "passerelle 600"},
+		{"the partition afterwards", "findmnt -no OPTIONS /boot/firmware | cut -d , -f 1", "ro"},
+		{"who took it", "journalctl -u passerelle-boot.service _COMM=passerelle -o json --output-fields=_UID | grep -o '_UID\":\"[0-9]*' | sort -u", `_UID":"984`},
+		{"failed units", "systemctl --failed --no-legend --plain", ""},
+	} {
+		if got := shell(t, m, c.command); got != c.want {
+			t.Errorf("%s: %s printed %q, want %q", c.name, c.command, got, c.want)
+		}
 	}
 }
 
@@ -281,6 +308,7 @@ func TestBoard(t *testing.T) {
 
 // TestFallback: an unproven slot b whose root cannot be mounted is tried as often as it may be, then the box goes back to a.
 func TestFallback(t *testing.T) {
+	long(t)
 	c := newCard(t)
 	// b has a's kernel, and no root.
 	at := int64((4+64+768)<<20 - 64<<20)
@@ -314,6 +342,7 @@ func TestFallback(t *testing.T) {
 // TestNoKernel: where the unproven slot has no kernel that can be read, the other one is booted at once; where no copy of the
 // state can be read, a is.
 func TestNoKernel(t *testing.T) {
+	long(t)
 	c := newCard(t)
 	must(t, c.WriteState("good=a serial=99999999 slot=b tries=1"))
 	m := board(t, c)
