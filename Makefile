@@ -103,10 +103,10 @@ test-image-twice: image-tools
 IMAGE_TEST = $(GO) test ./image/check -count=1 -v $(if $(RUN),-run '$(RUN)') -timeout
 IMAGE_FILE = $(CURDIR)/bin/passerelle-$(VERSION)-arm64.img.zst
 test-image: image-test-tools
-	$(IMAGE_TEST) 60m -args -image $(IMAGE_FILE)
+	$(IMAGE_TEST) 2h -args -image $(IMAGE_FILE)
 
 test-image-long: image-test-tools
-	$(IMAGE_TEST) 4h -args -image $(IMAGE_FILE) -long
+	$(IMAGE_TEST) 8h -args -image $(IMAGE_FILE) -long
 
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'gofmt would change these files'; exit 1; }

@@ -241,10 +241,10 @@ func (f Fast) Start(c Card, dir string) (*Machine, error) {
 		"-drive", "file="+string(c)+",if=virtio,format=raw")
 	for i, name := range f.Cables {
 		args = append(args, "-netdev", fmt.Sprintf("tap,id=cable%d,ifname=%s,script=no,downscript=no", i, name),
-			"-device", fmt.Sprintf("virtio-net-pci,netdev=cable%d,mac=02:00:00:00:02:%02x", i, i))
+			"-device", fmt.Sprintf("virtio-net-pci,netdev=cable%d,mac=02:00:00:00:02:%02x,romfile=", i, i))
 	}
 	if len(f.Cables) == 0 {
-		args = append(args, "-netdev", "user,id=line,restrict=on", "-device", "virtio-net-pci,netdev=line")
+		args = append(args, "-netdev", "user,id=line,restrict=on", "-device", "virtio-net-pci,netdev=line,romfile=")
 	}
 	if f.Namespace != "" {
 		return start("ip", append([]string{"netns", "exec", f.Namespace, "qemu-system-aarch64"}, args...))

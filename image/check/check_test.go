@@ -23,8 +23,8 @@ var (
 
 // Emulated machines are slow, and slower where others work too.
 const (
-	bootLimit  = 8 * time.Minute
-	shellLimit = 2 * time.Minute
+	bootLimit  = 15 * time.Minute
+	shellLimit = 5 * time.Minute
 )
 
 // world is what the tests share: the image on a card that none of them changes, and one virtual machine at a time, since two

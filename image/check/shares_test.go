@@ -22,7 +22,7 @@ import (
 )
 
 // aroundLimit bounds what a machine is asked over its cables. It is slow, and slower where others work too.
-const aroundLimit = 3 * time.Minute
+const aroundLimit = 10 * time.Minute
 
 // around is what the machine is plugged into: an internet, two lenders of which the second one's connection is in no
 // configuration, and a resident. The lenders' routers give addresses, as routers do.
