@@ -189,10 +189,10 @@ var prompts = 0
 func shell(t *testing.T, m *check.Machine, command string) string {
 	t.Helper()
 	prompts++
-	// bash would draw the line again and again while it is typed. The marker is printed in another way than it is typed, since the
-	// terminal shows what is typed.
-	must(t, m.Type(fmt.Sprintf("exec dash\n%s; printf '\\n<%%s%d>\\n' end\n", command, prompts)))
-	out := wait(t, m, fmt.Sprintf(`(?s)end\r\n(.*)\n<end%d>`, prompts), shellLimit)[1]
+	// bash would draw the line again and again while it is typed. The terminal may show what is typed: the markers are printed in
+	// another way than they are typed.
+	must(t, m.Type(fmt.Sprintf("exec dash\nprintf '<%%s%d>\\n' begin; %s; printf '\\n<%%s%[1]d>\\n' end\n", prompts, command)))
+	out := wait(t, m, fmt.Sprintf(`(?s)<begin%d>\r?\n(.*)\n<end%[1]d>`, prompts), shellLimit)[1]
 	return strings.TrimSpace(strings.ReplaceAll(out, "\r", ""))
 }
 
