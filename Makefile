@@ -4,7 +4,7 @@
 #   make test-vm tests radio, button, light and queues on Debian's kernel in a virtual machine
 # make deb builds Debian packages, and make test-deb tests one.
 # make image builds the image of a card for Raspberry Pi, and make test-image boots it in emulated boards.
-# CI does both tests, and make attack between them.
+# CI does both tests and test-deb, and make attack between them.
 
 GO ?= go
 export CGO_ENABLED = 0

@@ -168,7 +168,7 @@ func TestResident(t *testing.T) {
 	}{
 		{"a resident's side", r.Host, box, []int{53, 80, 443}},
 		{"the lender's network", a.Lenders[0].NAS, boxOn(t, m, "eth0"), []int{443}},
-		{"the network of a cable that nobody lends", a.Lenders[1].NAS, boxOn(t, m, "eth2"), []int{443}},
+		{"the network of a cable that nobody lends", a.Lenders[1].NAS, boxOn(t, m, "eth2"), nil},
 	} {
 		if got := openPorts(t, side.from, side.to, side.want); !slices.Equal(got, side.want) {
 			t.Errorf("from %s TCP ports %v are open, want %v", side.name, got, side.want)
@@ -208,7 +208,7 @@ func openPorts(t *testing.T, from *netlab.Host, to netip.Addr, known []int) (ope
 	var mu sync.Mutex
 	var scanning sync.WaitGroup
 	ports := make(chan int)
-	for range 512 {
+	for range 4096 { // most ports do not answer
 		scanning.Go(func() {
 			for port := range ports {
 				if try(port, 4*time.Second) {
