@@ -94,9 +94,19 @@ func SinceBoot() time.Duration {
 
 // disciplined asks the kernel (include/uapi/linux/timex.h). An error, as in some containers, means no.
 func disciplined() bool {
+	_, ok := MaxError()
+	return ok
+}
+
+// MaxError returns how far the kernel's clock may be off, as what disciplines it says (adjtimex(2): maxerror); ok is false
+// while nothing does.
+func MaxError() (d time.Duration, ok bool) {
 	var t unix.Timex
 	state, err := unix.Adjtimex(&t)
-	return err == nil && state != timeError && t.Status&unix.STA_UNSYNC == 0
+	if err != nil || state == timeError || t.Status&unix.STA_UNSYNC != 0 {
+		return 0, false
+	}
+	return time.Duration(t.Maxerror) * time.Microsecond, true
 }
 
 // timeError is TIME_ERROR.

@@ -143,7 +143,7 @@ func dnsmasqs(c *config.Config, e Environment, run string) []supervise.Child {
 		fmt.Sprintf("dns-forward-max=%d", maxForwardTruthful),
 		fmt.Sprintf("dhcp-range=%s,%s,%s,%d", first, last, netmask(network), int(FirstLease(c.Hotspot.Lease).Seconds())),
 		"dhcp-hostsfile=" + hosts,
-		fmt.Sprintf("dhcp-lease-max=%d", netctl.AddrOffset(network, last)-netctl.AddrOffset(network, first)+1),
+		fmt.Sprintf("dhcp-lease-max=%d", PoolSize(c.Hotspot.Address)),
 		"dhcp-authoritative",
 		"dhcp-leasefile=" + Leases(run),
 		"dhcp-ignore-names", // host names are private
@@ -242,6 +242,13 @@ func pool(box netip.Prefix) (first, last netip.Addr) {
 		return netctl.AddrAt(network, 1), netctl.AddrAt(network, min(own-1, end))
 	}
 	return netctl.AddrAt(network, own+1), netctl.AddrAt(network, end)
+}
+
+// PoolSize returns how many addresses the DHCP server has for residents, given the box's own with its network's length.
+func PoolSize(box netip.Prefix) int {
+	first, last := pool(box)
+	network := box.Masked()
+	return int(netctl.AddrOffset(network, last) - netctl.AddrOffset(network, first) + 1)
 }
 
 // Resident tells whether an address of the network may be a resident's: in the largest network, the last addresses have

@@ -92,6 +92,12 @@ func (a *Asker) Run(ctx context.Context) error {
 	}
 }
 
+// Ask sends ARP requests on a device, with an address of the box's there as sender, and waits for the replies until their
+// timeout. A claim without devices is of an address that nobody answered for.
+func Ask(ctx context.Context, device string, from netip.Addr, addrs []netip.Addr) ([]netctl.Claim, error) {
+	return (&Asker{device: device, from: from}).ask(ctx, addrs)
+}
+
 // ask sends the requests and collects the replies.
 func (a *Asker) ask(ctx context.Context, addrs []netip.Addr) (answers []netctl.Claim, err error) {
 	link, err := net.InterfaceByName(a.device)

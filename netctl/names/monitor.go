@@ -41,7 +41,7 @@ type Monitor struct {
 // Run checks until ctx ends.
 func (m *Monitor) Run(ctx context.Context) error {
 	if m.ask == nil {
-		m.ask = askOwn
+		m.ask = AskOwn
 	}
 	wrong, silent := make([]int, len(m.Servers)), make([]int, len(m.Servers))
 	for {
@@ -81,8 +81,9 @@ func (m *Monitor) Run(ctx context.Context) error {
 	}
 }
 
-// askOwn queries from the server's own address, so that no packet leaves a box without that address.
-func askOwn(ctx context.Context, to netip.AddrPort, name string) (Answer, error) {
+// AskOwn queries one of the box's own name servers, from the server's own address, so that no packet leaves a box without that
+// address. It waits a second at most.
+func AskOwn(ctx context.Context, to netip.AddrPort, name string) (Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	from := net.Dialer{LocalAddr: net.UDPAddrFromAddrPort(netip.AddrPortFrom(to.Addr(), 0))}

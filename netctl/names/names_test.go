@@ -247,7 +247,7 @@ func TestMonitorInterval(t *testing.T) {
 // A missing address is not a failure of the server, and no packet is sent.
 func TestOwnAddressThatIsMissing(t *testing.T) {
 	t.Parallel()
-	_, err := askOwn(t.Context(), netip.MustParseAddrPort("192.0.2.1:53"), "files.invalid")
+	_, err := AskOwn(t.Context(), netip.MustParseAddrPort("192.0.2.1:53"), "files.invalid")
 	if !errors.Is(err, unix.EADDRNOTAVAIL) {
 		t.Errorf("error %v", err)
 	}
