@@ -71,6 +71,9 @@ var bans = []ban{
 		"it only wires parts, and the command parses flags"},
 	{"passerelle/appliance/decide", []string{"passerelle/"}, []string{"passerelle/appliance/state"},
 		"the decision is pure"},
+	{"passerelle/appliance/doctor", []string{"passerelle/", "os", "os/exec", "net", "net/http", "github.com/vishvananda/netlink"},
+		[]string{"passerelle/appliance/state", "passerelle/netctl", "passerelle/netctl/names", "passerelle/netctl/nlmsg", "passerelle/netctl/uplink"},
+		"it judges facts that it is passed, so that each fault can be tried without a kernel"},
 	{"passerelle/appliance/fetch", []string{"passerelle/", "os/exec", "github.com/vishvananda/netlink"},
 		[]string{"passerelle/appliance/private", "passerelle/appliance/state", "passerelle/netctl", "passerelle/netctl/names"},
 		"it is told which line to use, and does not know what it downloads"},
@@ -81,6 +84,8 @@ var bans = []ban{
 		"the demo, benchmarks and attacks run a box with it, from outside"},
 	{"passerelle/appliance/ledger", []string{"passerelle/netctl/", "go.etcd.io/bbolt", "net/http", "os", "time/tzdata"}, []string{"passerelle/netctl"},
 		"accounts are pure"},
+	{"passerelle/appliance/logbook", []string{"passerelle/", "os", "os/exec", "net/http"}, []string{"passerelle/appliance/state"},
+		"it keeps lines in memory, and nowhere else"},
 	{"passerelle/appliance/plan/", []string{"os/exec", "os", "github.com/vishvananda/netlink", "github.com/mdlayher/netlink"}, nil,
 		"a plan is a pure function of its input"},
 	{"passerelle/appliance/plan", []string{"passerelle/netctl/gate"}, nil, "a plan is a pure function of its input"},
@@ -90,6 +95,9 @@ var bans = []ban{
 	{"passerelle/appliance/state", []string{"passerelle/", "net/http", "os"}, nil,
 		"a leaf: pages, lights and clients read it without the loop"},
 	{"passerelle/appliance/store", []string{"passerelle/netctl/", "periph.io/"}, []string{"passerelle/netctl"}, "it stores accounts, and does not interpret them"},
+	{"passerelle/appliance/support", []string{"passerelle/", "os", "os/exec", "net/http"},
+		[]string{"passerelle/appliance/config", "passerelle/appliance/hours", "passerelle/appliance/logbook", "passerelle/appliance/state"},
+		"it reads nothing by itself, so that what it is passed is all that it can tell"},
 	{"passerelle/appliance/supervise", []string{"passerelle/netctl/"}, nil, "it does not know what processes are for"},
 
 	// The packages of the pages.

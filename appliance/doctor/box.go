@@ -1,0 +1,261 @@
+package doctor
+
+import (
+	"cmp"
+	"context"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
+
+	"passerelle/appliance/state"
+	"passerelle/netctl/names"
+)
+
+// box says what the box does.
+func box(s state.Status) said {
+	switch s.State {
+	case state.Fault:
+		return say("box-fault", "why", s.Why)
+	case state.Setup:
+		return say("box-setup")
+	case state.Paused:
+		if s.PausedBy == "" {
+			return say("box-paused-by-lenders")
+		}
+		return say("box-paused", "by", s.PausedBy)
+	case state.Closed:
+		return say("box-closed")
+	case state.Exhausted:
+		return say("box-exhausted")
+	case state.Offline:
+		return say("box-offline")
+	case state.Sharing:
+		return say("box-sharing")
+	}
+	return say("box-starting")
+}
+
+// hotspot carries out the steps of the network that residents join.
+func (s *search) hotspot(ctx context.Context, lines []*line) {
+	ok := s.chain(ctx, subject{}, check{state.StepHotspot, func(context.Context) said { return s.network() }})
+	each := func(c check) {
+		if !ok {
+			s.put(say("not-after", "step", string(state.StepHotspot)).finding(c.step, ""))
+			return
+		}
+		s.chain(ctx, subject{}, c)
+	}
+	var side sync.WaitGroup
+	for _, c := range []check{
+		{state.StepAnswers, func(ctx context.Context) said { return s.answers(ctx, lines) }},
+		{state.StepPortal, s.portal},
+		{state.StepDHCP, func(context.Context) said { return s.dhcp() }},
+	} {
+		side.Go(func() { each(c) })
+	}
+	side.Wait()
+}
+
+// network says whether the hotspot's interface is there, with the box's address.
+func (s *search) network() said {
+	link, box, err := s.src.Kernel.Hotspot()
+	switch {
+	case err != nil:
+		return say("interface-unread", "error", err.Error())
+	case !link.Present:
+		return say("hotspot-missing", "interface", link.Interface)
+	case !slices.ContainsFunc(link.Networks, func(n netip.Prefix) bool { return n == box.Masked() }):
+		return say("hotspot-no-address", "interface", link.Interface, "address", box.String())
+	case !link.Carrier && s.status.Hotspot.WiFi == nil:
+		return say("hotspot-no-link", "interface", link.Interface)
+	}
+	return say("hotspot-ok", "interface", link.Interface, "address", box.String())
+}
+
+// answers asks the box's name servers what residents ask: that of every name that leads to the box, and where the box shares,
+// those of who is online and of who is not for a new name of the internet, if the line in use has any.
+func (s *search) answers(ctx context.Context, lines []*line) said {
+	servers := s.src.Services.NameServers()
+	const somewhere = "www.example.com"
+	a, err := s.askOwn(ctx, servers.Captive, somewhere)
+	if err != nil {
+		return say("answers-silent", "child", servers.Captive.Child)
+	}
+	if a.Addr != servers.Captive.At.Addr() {
+		return say("answers-wrong", "child", servers.Captive.Child, "answer", describe(a))
+	}
+	i := slices.IndexFunc(lines, func(l *line) bool { return l.donation.Chosen && l.resolved() })
+	if s.status.State != state.Sharing || i < 0 {
+		return say("answers-captive")
+	}
+	z := lines[i].zone
+	var longest time.Duration
+	for _, server := range []NameServer{servers.Online, servers.Guests} {
+		began := s.src.Now()
+		a, err = s.askOwn(ctx, server, names.Label()+"."+z.Name)
+		if err != nil {
+			return say("answers-silent", "child", server.Child)
+		}
+		s.spend(2 * ownQuery) // what it asked the line's server
+		if !z.In.Contains(a.Addr) {
+			return say("answers-wrong", "child", server.Child, "answer", describe(a))
+		}
+		longest = max(longest, s.src.Now().Sub(began))
+	}
+	return say("answers-ok", "took", ms(longest))
+}
+
+// ownQuery is about what a query of the box's own name server and its answer take on the line, in bytes.
+const ownQuery = 100
+
+func (s *search) askOwn(ctx context.Context, at NameServer, name string) (names.Answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, ownWait)
+	defer cancel()
+	return s.src.Services.Ask(ctx, at, name)
+}
+
+// describe says what a name server answered.
+func describe(a names.Answer) string {
+	switch {
+	case a.Addr.IsValid():
+		return a.Addr.String()
+	case a.Code == dnsmessage.RCodeSuccess:
+		return "no address"
+	}
+	return strings.ToUpper(strings.TrimPrefix(a.Code.String(), "RCode"))
+}
+
+func (s *search) portal(ctx context.Context) said {
+	ctx, cancel := context.WithTimeout(ctx, 2*ownWait)
+	defer cancel()
+	began := s.src.Now()
+	p, err := s.src.Services.Portal(ctx)
+	took := s.src.Now().Sub(began)
+	switch {
+	case err != nil:
+		return say("portal-silent", "error", err.Error())
+	case p.Status != 302 || p.Location != p.First:
+		return say("portal-wrong", "status", strings.TrimSpace(strconv.Itoa(p.Status)+" "+p.Location))
+	case p.API != nil:
+		return say("portal-api", "error", p.API.Error())
+	}
+	return say("portal-ok", "to", p.Location, "took", ms(took))
+}
+
+// fewLeases is the part of the addresses, and the number, below which free ones are few.
+const (
+	fewPart   = 10
+	fewLeases = 5
+)
+
+func (s *search) dhcp() said {
+	taken, size, err := s.src.Services.Leases()
+	if err != nil {
+		return say("dhcp-unread", "error", err.Error())
+	}
+	if !s.src.Services.ServesDHCP() {
+		return say("dhcp-closed")
+	}
+	return leases(taken, size)
+}
+
+// leases says how many addresses are left.
+func leases(taken, size int) said {
+	free := max(0, size-taken)
+	args := []string{"free", strconv.Itoa(free), "size", strconv.Itoa(size)}
+	switch {
+	case free == 0:
+		return say("dhcp-full", args...)
+	case free < max(size/fewPart, min(fewLeases, size/2)):
+		return say("dhcp-few", args...)
+	}
+	return say("dhcp-ok", args...)
+}
+
+// radio says whether the box's own Wi-Fi network is on.
+func radio(h state.Hotspot) said {
+	w := h.WiFi
+	if w == nil {
+		return say("radio-none")
+	}
+	stations := strconv.Itoa(w.Stations)
+	switch {
+	case !w.On:
+		return say("radio-off", "why", cmp.Or(w.Why, "the access point is starting"))
+	case w.AtCapacity:
+		return say("radio-full", "stations", stations)
+	case w.MaxStations != 0:
+		return say("radio-ok-of", "channel", strconv.Itoa(w.Channel), "band", w.Band, "stations", stations, "max", strconv.Itoa(w.MaxStations))
+	}
+	return say("radio-ok", "channel", strconv.Itoa(w.Channel), "band", w.Band, "stations", stations)
+}
+
+// diskLow is the rest of a disk below which it is nearly full, in bytes, if that is less than a tenth of it.
+const diskLow = 1_000_000_000
+
+// disk says whether the disk can be written.
+func disk(d Disk, tested bool) said {
+	args := []string{"room", count(d.Free), "total", count(d.Total), "took", ms(d.Took)}
+	switch {
+	case !tested:
+		return say("disk-slow", "took", ms(diskWait))
+	case d.ReadOnly:
+		return say("disk-read-only")
+	case d.Full:
+		return say("disk-full", args...)
+	case d.Write != nil:
+		return say("disk-fails", "error", d.Write.Error())
+	case d.Errors > 0:
+		return say("disk-errors", "count", count(d.Errors))
+	case d.Free < min(d.Total/10, diskLow):
+		return say("disk-low", args...)
+	}
+	return say("disk-ok", args...)
+}
+
+// clock says whether the time of day is trusted. most is how far it may be off, by a time server.
+func clock(c state.Clock, most time.Duration, disciplined bool) said {
+	at := c.Now.Format("2006-01-02 15:04:05 MST")
+	switch {
+	case !c.Trusted:
+		return say("clock-untrusted", "at", at)
+	case disciplined:
+		return say("clock-ok-server", "at", at, "within", ms(most))
+	}
+	return say("clock-ok", "at", at, "by", c.By)
+}
+
+// lowPart is the part of a cap below which what is left is little.
+const lowPart = 10
+
+// capOf says what is left of a donation.
+func capOf(d state.Donation) said {
+	args := []string{"left", count(d.Left), "cap", count(d.Cap), "used", count(d.Used)}
+	switch {
+	case d.Cap == 0:
+		return say("cap-none", args...)
+	case d.Lost:
+		return say("cap-lost")
+	case d.Spent:
+		return say("cap-spent", args...)
+	case d.Left < d.Cap/lowPart:
+		return say("cap-low", args...)
+	}
+	return say("cap-ok", args...)
+}
+
+// lights says which light and button are in use.
+func lights(names []string, problems []error, now state.State) said {
+	switch {
+	case len(problems) > 0:
+		return say("lights-fail", "error", problems[0].Error())
+	case len(names) == 0:
+		return say("lights-none")
+	}
+	return say("lights-ok", "names", strings.Join(names, ", "), "state", string(now))
+}

@@ -1,0 +1,105 @@
+package state
+
+import "time"
+
+// Diagnosis is one search for what is wrong: what each step of the chain saw, and what to do. It has no data of residents.
+type Diagnosis struct {
+	Began   time.Time `json:"began"`
+	Took    int64     `json:"took_ms"` // so far, in milliseconds
+	Running bool      `json:"running"`
+	Verdict Verdict   `json:"verdict"` // the worst one; "" while running
+	Cause   Code      `json:"cause,omitempty"`
+	Bytes   uint64    `json:"bytes"` // on the lines, all directions, headers of IP included
+	Steps   []Finding `json:"steps"`
+}
+
+// Finding is what one step saw.
+type Finding struct {
+	Step    Step              `json:"step"`
+	Of      string            `json:"of,omitempty"` // the donation, if the step is about one
+	Verdict Verdict           `json:"verdict"`      // "" until the step is done
+	Code    Code              `json:"code"`         // what it saw, as data; stable
+	Args    map[string]string `json:"arguments"`    // the figures, as texts; see ArgsInBytes and ArgsInMS
+	Saw     string            `json:"saw"`          // in English
+	Do      string            `json:"do,omitempty"` // what to do, in English
+}
+
+// Step is a step of the chain.
+type Step string
+
+// The steps, in their order. Those from StepInterface to StepPage are of one line each.
+const (
+	StepBox       Step = "box"       // what the box does
+	StepInterface Step = "interface" // of the line: is it there
+	StepLink      Step = "link"      // cable, phone or Wi-Fi
+	StepAddress   Step = "address"   // from the lender's network
+	StepGateway   Step = "gateway"   // it answers ARP
+	StepResolver  Step = "resolver"  // the line's name servers answer
+	StepNames     Step = "names"     // and what they answer is right
+	StepTCP       Step = "tcp"       // a connection is established
+	StepPage      Step = "page"      // a known page comes as it is
+	StepHotspot   Step = "hotspot"   // the network that residents join
+	StepRadio     Step = "radio"
+	StepAnswers   Step = "answers" // names, as residents ask the box for them
+	StepPortal    Step = "portal"  // as a phone sees it
+	StepDHCP      Step = "dhcp"    // addresses for residents
+	StepDisk      Step = "disk"
+	StepClock     Step = "clock"
+	StepCap       Step = "cap" // of a donation
+	StepLights    Step = "lights"
+
+	// The steps of a box whose daemon does not run.
+	StepDaemon Step = "daemon"
+	StepConfig Step = "config"
+	StepPorts  Step = "ports"
+)
+
+// Verdict is the result of a step.
+type Verdict string
+
+// The verdicts.
+const (
+	OK      Verdict = "ok"
+	Skipped Verdict = "skipped" // not checked; the finding says why
+	Warn    Verdict = "warning" // residents go on, or somebody chose it
+	Bad     Verdict = "fault"
+)
+
+// The arguments of findings that are numbers of bytes, and of milliseconds: whoever shows them chooses the words.
+var (
+	ArgsInBytes = []string{"room", "total", "left", "cap", "used"}
+	ArgsInMS    = []string{"took", "within"}
+)
+
+// rank orders verdicts, the worst last.
+var rank = map[Verdict]int{"": 0, Skipped: 0, OK: 1, Warn: 2, Bad: 3}
+
+// FindCause returns the first fault, or the first warning if there is none.
+func (d Diagnosis) FindCause() (f Finding, ok bool) {
+	for _, x := range d.Steps {
+		if (x.Verdict == Bad || x.Verdict == Warn) && rank[x.Verdict] > rank[f.Verdict] {
+			f, ok = x, true
+		}
+	}
+	return f, ok
+}
+
+// Worst returns the worst verdict of the steps.
+func (d Diagnosis) Worst() Verdict {
+	worst := OK
+	for _, x := range d.Steps {
+		if rank[x.Verdict] > rank[worst] {
+			worst = x.Verdict
+		}
+	}
+	return worst
+}
+
+// LogEntry is a line of the box's log without addresses and without names of residents' devices.
+type LogEntry struct {
+	At    time.Time         `json:"at"`
+	Level string            `json:"level"`     // "DEBUG", "INFO", "WARN" or "ERROR"
+	Code  Code              `json:"code"`      // the message as one word, e.g. "uplink-probed"
+	Args  map[string]string `json:"arguments"` // the figures
+	Text  string            `json:"text"`      // in plain English
+}
