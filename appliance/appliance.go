@@ -189,6 +189,7 @@ type Box struct {
 	used          *config.Config
 	site          state.Site
 	status        state.Status
+	plan          netctl.Plan   // the last one that was compiled
 	lastReconcile time.Time     // when the last pass ended
 	changed       chan struct{} // closed and replaced when site.State changes
 }

@@ -86,7 +86,14 @@ func (b *Box) publish() {
 		close(b.changed)
 		b.changed = make(chan struct{})
 	}
-	b.used, b.site, b.status, b.lastReconcile = c, site, s, b.parts.Now()
+	b.used, b.site, b.status, b.plan, b.lastReconcile = c, site, s, b.compiled.plan, b.parts.Now()
+}
+
+// PlanText returns the last plan as text. It has nothing of sessions.
+func (b *Box) PlanText() string {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.plan.String()
 }
 
 // NextState waits until the State differs from the known one, and returns it. The error is ctx's, if that ends first.

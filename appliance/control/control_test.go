@@ -20,6 +20,7 @@ import (
 // fake is a box that writes down what it is asked for.
 type fake struct {
 	asked []string
+	looks int // at its search
 	err   error
 }
 

@@ -41,6 +41,7 @@ type Box interface {
 	SetupCode() string
 	// LenderLink returns a new link to the page of a donation's lender.
 	LenderLink(donation string) (link string, err error)
+	Doctor
 }
 
 // Paths of the requests.
@@ -131,5 +132,6 @@ func NewServer(b Box, log *slog.Logger) *http.Server {
 	act(pathFetch, func(r *http.Request) (string, error) { return "", b.Fetch(r.FormValue(download)) })
 	act(pathCode, func(*http.Request) (string, error) { return b.SetupCode(), nil })
 	act(pathLender, func(r *http.Request) (string, error) { return b.LenderLink(r.FormValue(donation)) })
+	handleDoctor(mux, b, log)
 	return &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 }

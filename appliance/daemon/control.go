@@ -53,15 +53,18 @@ func (c controlled) Refresh(share string) error {
 	return nil
 }
 
-// Status adds the downloads and technicians' access to the box's status.
-func (c controlled) Status() state.Status {
-	s := c.Daemon.status()
-	s.Downloads, s.Slots, s.System = c.fetcher.Status(), c.card.status(), readSystem(os.DirFS("/"))
-	s.Admin = state.Admin{Access: string(c.access()), Fingerprint: c.fingerprint(), Pages: []string{}}
-	if wifi := s.Hotspot.WiFi; wifi == nil || wifi.On || !c.untouched() { // a new box may have no radio
-		s.Admin.Pages = append(s.Admin.Pages, "https://"+c.Box.Site().Hostname+"/admin/")
+// Status returns the box's status with what the loop does not know.
+func (c controlled) Status() state.Status { return c.fullStatus() }
+
+// fullStatus adds the downloads and technicians' access to the box's status.
+func (d *Daemon) fullStatus() state.Status {
+	s := d.status()
+	s.Downloads, s.Slots, s.System = d.fetcher.Status(), d.card.status(), readSystem(os.DirFS("/"))
+	s.Admin = state.Admin{Access: string(d.access()), Fingerprint: d.fingerprint(), Pages: []string{}}
+	if wifi := s.Hotspot.WiFi; wifi == nil || wifi.On || !d.untouched() { // a new box may have no radio
+		s.Admin.Pages = append(s.Admin.Pages, "https://"+d.box.Site().Hostname+"/admin/")
 	}
-	if wired := c.pages.Load(); wired != nil {
+	if wired := d.pages.Load(); wired != nil {
 		s.Admin.Pages = append(s.Admin.Pages, *wired...)
 	}
 	return s

@@ -28,8 +28,10 @@ import (
 	"passerelle/appliance/clock"
 	"passerelle/appliance/config"
 	"passerelle/appliance/control"
+	"passerelle/appliance/doctor"
 	"passerelle/appliance/fetch"
 	"passerelle/appliance/health"
+	"passerelle/appliance/logbook"
 	"passerelle/appliance/plan"
 	"passerelle/appliance/state"
 	"passerelle/appliance/supervise"
@@ -76,6 +78,7 @@ type Options struct {
 	Release               string // of the program
 	Machine               fs.FS  // with /proc, /sys and /run; nil for this machine's
 	Log                   *slog.Logger
+	Book                  *logbook.Book  // of what Log writes
 	Hangups               chan os.Signal // SIGHUP, also one from before the daemon started
 }
 
@@ -111,6 +114,9 @@ type Daemon struct {
 	root        fs.FS // the machine's files
 	card        cardSlots
 	end         func(exitReason) // ends this run
+	book        *logbook.Book
+	doctor      *doctor.Doctor
+	lights      lightsPointer
 }
 
 // New returns a daemon that has loaded its configuration. Run starts it.
@@ -121,7 +127,10 @@ func New(o Options) (*Daemon, error) {
 	d := &Daemon{
 		paths: paths{config: o.Config, state: o.State, socket: o.Socket}, release: o.Release,
 		log: o.Log, notifier: health.NewNotifier(o.Log), hangups: o.Hangups, day: admin.NewDay(time.Now()),
-		root: o.Machine,
+		root: o.Machine, book: o.Book,
+	}
+	if d.book == nil {
+		d.book = logbook.New()
 	}
 	if d.root == nil {
 		d.root = os.DirFS("/")
@@ -236,6 +245,8 @@ func (d *Daemon) run(ctx context.Context) (end exitReason, err error) {
 	}
 
 	d.fetcher = d.newFetcher()
+	d.doctor = d.newDoctor(reader)
+	d.book.Keep(keepsName(d.config))
 	d.machine = newMachine(reader, d.config, d.log)
 	if d.configured {
 		if err := os.RemoveAll(d.setupDir()); err != nil {
@@ -301,6 +312,7 @@ func (d *Daemon) run(ctx context.Context) (end exitReason, err error) {
 	}
 	tasks.Go(func() error { return keeper.Run(taskCtx) })
 	tasks.Go(func() error { return d.fetcher.Run(taskCtx) })
+	tasks.Go(func() error { return d.doctor.Run(taskCtx) })
 	tasks.Go(func() error { return d.servePages(taskCtx) })
 	tasks.Go(func() error { return d.serveSecure(taskCtx, ledger, wired) })
 	tasks.Go(func() error { return d.day.Watch(taskCtx, time.Now, d.status) })

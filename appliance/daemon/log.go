@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"passerelle/appliance/logbook"
 )
 
 // The log has a rate limit (a token bucket) for each kind of record. A record beyond the limit is delayed; of several only the
@@ -41,10 +43,10 @@ type Log struct {
 	*logBounds
 }
 
-// NewLog returns a handler that writes text.
+// NewLog returns a handler that writes text. What it writes is in its Book, too.
 func NewLog(out io.Writer, level slog.Level) Log {
-	b := &logBounds{out: out, kinds: make(map[logKind]*logBudget)}
-	return Log{slog.NewTextHandler(b, &slog.HandlerOptions{Level: level}), b}
+	b := &logBounds{out: out, Book: logbook.New(), kinds: make(map[logKind]*logBudget)}
+	return Log{b.Book.Handler(slog.NewTextHandler(b, &slog.HandlerOptions{Level: level})), b}
 }
 
 func (b Log) WithAttrs(attrs []slog.Attr) slog.Handler {
@@ -81,7 +83,8 @@ func (b Log) Handle(ctx context.Context, r slog.Record) error {
 
 // logBounds holds the limits of all kinds. It is safe for concurrent use.
 type logBounds struct {
-	out io.Writer
+	Book *logbook.Book // the last hour, for people
+	out  io.Writer
 
 	mu      sync.Mutex // guards what follows, and the kinds
 	kinds   map[logKind]*logBudget

@@ -24,6 +24,7 @@ func (d *Daemon) servePanel(ctx context.Context, board hw.Board) error {
 			d.log.Warn("close light and button", "error", err)
 		}
 	}()
+	d.seeLights(found)
 	for _, err := range found.Errors {
 		d.log.Warn("light or button unusable", "board", found.Board.Name, "error", err)
 	}

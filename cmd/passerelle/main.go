@@ -71,6 +71,7 @@ var commands = []command{
 	{"init", "[FILE]", "write a commented configuration for this machine", initialise},
 	{"reload", "[--socket FILE]", "reload the configuration", reload},
 	{"status", "[--json] [--socket FILE]", "show status", status},
+	{"doctor", "[--json | --log | --bundle FILE.zip] [--config FILE] [--socket FILE]", "find what is wrong, and say what to do", doctorCommand},
 	{"pause", "[--socket FILE]", "pause sharing until resume", pause},
 	{"resume", "[--socket FILE]", "resume sharing", resume},
 	{"clock", "[--confirm] [--socket FILE]", "show or confirm the clock", clockCommand},

@@ -29,7 +29,7 @@ func run(ctx context.Context, c *cli, args []string) error {
 	}
 	bounded := daemon.NewLog(c.err, level)
 	defer bounded.Close()
-	o.Log = slog.New(bounded)
+	o.Log, o.Book = slog.New(bounded), bounded.Book
 	d, err := daemon.New(o)
 	if err != nil {
 		return err
