@@ -63,6 +63,7 @@ type Parts struct {
 	Fingerprint   func() string // of the box's certificate, in groups; "" if there is none
 	Machine       Machine
 	Content       Content
+	Doctor        Doctor
 	SetupDir      string // folder of the answers of the first start
 	Now           func() time.Time
 	Log           *slog.Logger

@@ -108,6 +108,9 @@ func (s *Server) technicianRoutes() {
 	for pattern, route := range contentRoutes {
 		s.signedIn(pattern, route)
 	}
+	for pattern, route := range doctorRoutes {
+		s.signedIn(pattern, route)
+	}
 	s.technicians("GET "+signInPath, s.signInPage)
 	s.technicians("POST "+signInPath, s.signIn)
 }

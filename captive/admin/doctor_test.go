@@ -1,0 +1,292 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/chromedp"
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"passerelle/appliance/config"
+	"passerelle/appliance/doctor"
+	"passerelle/appliance/state"
+	"passerelle/captive/admin/login"
+	"passerelle/captive/web/webtest"
+	"passerelle/netctl/netlab/labtest"
+)
+
+// fakeDoctor has a result, nil for none.
+type fakeDoctor struct {
+	found    *state.Diagnosis
+	log      []state.LogEntry
+	err      error
+	searches int
+}
+
+func (f *fakeDoctor) Search() {
+	f.searches++
+	f.found = &state.Diagnosis{Began: noon, Running: true, Steps: []state.Finding{
+		doctor.NewFinding(state.StepBox, "box-sharing"), {Step: state.StepDisk},
+	}}
+}
+
+func (f *fakeDoctor) Diagnosis() (d state.Diagnosis, ok bool) {
+	if f.found == nil {
+		return d, false
+	}
+	return *f.found, true
+}
+
+func (f *fakeDoctor) RecentLog() []state.LogEntry { return f.log }
+
+func (f *fakeDoctor) Support(context.Context) ([]byte, error) { return []byte("PK"), f.err }
+
+// of returns a finding of a donation.
+func of(name string, f state.Finding) state.Finding {
+	f.Of = name
+	return f
+}
+
+// found is a search after a cable was pulled.
+func found() *state.Diagnosis {
+	const fibre = "Fibre du centre"
+	d := &state.Diagnosis{Began: noon.Add(-time.Minute), Took: 4321, Bytes: 2345, Steps: []state.Finding{
+		doctor.NewFinding(state.StepBox, "box-offline"),
+		of(fibre, doctor.NewFinding(state.StepInterface, "interface-ok", "interface", "eth0", "kind", ": network cable")),
+		of(fibre, doctor.NewFinding(state.StepLink, "link-unplugged", "interface", "eth0")),
+		of(fibre, doctor.NewFinding(state.StepAddress, "not-after", "step", "link")),
+		doctor.NewFinding(state.StepRadio, "radio-off", "why", "wlan0 does not exist"),
+		doctor.NewFinding(state.StepDisk, "disk-ok", "room", "20000000000", "total", "29000000000", "took", "12"),
+		{Step: state.StepLights, Verdict: state.Warn, Code: "of-another-release", Saw: "A light is blue.", Do: "Paint it."},
+	}}
+	d.Verdict = d.Worst()
+	return d
+}
+
+// TestDoctor holds the page before a search, in one, and after it, to its golden file.
+func TestDoctor(t *testing.T) {
+	t.Parallel()
+	for name, f := range map[string]func(*fakeDoctor){
+		"new":     func(*fakeDoctor) {},
+		"running": (*fakeDoctor).Search,
+		"well": func(f *fakeDoctor) {
+			f.found = &state.Diagnosis{Began: noon, Steps: []state.Finding{doctor.NewFinding(state.StepBox, "box-sharing")}}
+		},
+		"found": func(f *fakeDoctor) {
+			f.found = found()
+			f.log = []state.LogEntry{
+				{At: noon.Add(-2 * time.Minute), Level: "INFO", Code: "state", Args: map[string]string{"state": "offline", "why": "eth0 has no link"}},
+				{At: noon.Add(-time.Minute), Level: "INFO", Code: "uplink-probed", Args: map[string]string{"interface": "eth0", "works": "false", "why": "eth0 has no link"}},
+				{At: noon, Level: "WARN", Code: "of-another-release", Text: "the moon is full: phase 1"},
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			x := signedIn(t)
+			fake := &fakeDoctor{}
+			f(fake)
+			x.server.Doctor = fake
+			got := new(txtar.Archive)
+			for _, lang := range []string{"fr", "en"} {
+				res := x.get(doctorPath, "Accept-Language: "+lang)
+				if refresh := strings.Contains(res.Body.String(), `http-equiv="refresh"`); refresh != (name == "running") {
+					t.Errorf("%s: the page refreshes itself: %t", lang, refresh)
+				}
+				got.Files = append(got.Files, txtar.File{Name: lang, Data: webtest.Gist(res.Code, res.Body.String())})
+			}
+			webtest.Golden(t, "doctor-"+name, got)
+		})
+	}
+}
+
+// TestDoctorAtMost: with twelve lines and a long log the page weighs at most 60 kB on the wire.
+func TestDoctorAtMost(t *testing.T) {
+	t.Parallel()
+	x := signedIn(t)
+	fake := &fakeDoctor{found: found()}
+	line := slices.Clone(fake.found.Steps[1:4])
+	for i := range 12 {
+		for _, f := range line {
+			fake.found.Steps = append(fake.found.Steps, of(fmt.Sprint("Téléphone ", i), f))
+		}
+	}
+	for i := range 500 {
+		fake.log = append(fake.log, state.LogEntry{At: noon, Level: "WARN", Text: fmt.Sprintf("line %d: %s", i, strings.Repeat("long ", 60))})
+	}
+	x.server.Doctor = fake
+	res := x.get(doctorPath, "Accept-Encoding: gzip")
+	if n := res.Body.Len(); res.Code != http.StatusOK || n > 60_000 {
+		t.Errorf("%d, %d bytes", res.Code, n)
+	}
+}
+
+// TestSearchByPress: only a press begins a search, and only of somebody who is signed in; the file is theirs, too.
+func TestSearchByPress(t *testing.T) {
+	t.Parallel()
+	x := newTechnician(t)
+	fake := &fakeDoctor{}
+	x.server.Doctor = fake
+	for _, res := range []*httptest.ResponseRecorder{x.get(doctorPath), x.post(doctorPath, nil), x.get(supportPath)} {
+		if res.Code != http.StatusSeeOther || !strings.HasPrefix(res.Header().Get("Location"), signInPath) {
+			t.Errorf("a stranger is answered %d to %q", res.Code, res.Header().Get("Location"))
+		}
+	}
+	y := signedIn(t)
+	y.server.Doctor = fake
+	y.get(doctorPath)
+	if r := y.post(doctorPath, nil, "Sec-Fetch-Site: cross-site"); r.Code != http.StatusForbidden || fake.searches != 0 {
+		t.Errorf("another site's press is answered %d, %d searches", r.Code, fake.searches)
+	}
+	if r := y.post(doctorPath+"?lang=en", nil); r.Code != http.StatusSeeOther || r.Header().Get("Location") != doctorPath+"?lang=en" || fake.searches != 1 {
+		t.Errorf("a press is answered %d to %q, %d searches", r.Code, r.Header().Get("Location"), fake.searches)
+	}
+	if r := y.get(supportPath); r.Code != http.StatusOK || r.Body.String() != "PK" || r.Header().Get("Content-Type") != "application/zip" {
+		t.Errorf("the file: %d, %q, %v", r.Code, r.Body, r.Header())
+	}
+	fake.err = errors.New("no memory")
+	if r := y.get(supportPath); r.Code != http.StatusInternalServerError {
+		t.Errorf("a file that cannot be made is answered %d", r.Code)
+	}
+	y.server.roleOf = func(string) (config.Role, bool) { return "visitor", true }
+	for pattern, route := range doctorRoutes {
+		method, path, _ := strings.Cut(pattern, " ")
+		if r := y.send(httptest.NewRequest(method, "https://partage.internal"+path, nil), "Sec-Fetch-Site: same-origin"); r.Code != http.StatusForbidden {
+			t.Errorf("%s, whose duty is %s, is answered %d to a role without duties", pattern, route.duty, r.Code)
+		}
+	}
+}
+
+// TestDoctorWords: each code of the doctor has words in both languages, with arguments that the doctor gives, and says what to do
+// where the doctor does.
+func TestDoctorWords(t *testing.T) {
+	t.Parallel()
+	argument := regexp.MustCompile(`\{[a-z]+\}`)
+	for _, language := range []string{"fr", "en"} {
+		w, _ := catalog.Offer("fr", "en").For(httptest.NewRequest(http.MethodGet, "/?lang="+language, nil))
+		for code, english := range doctor.Codes() {
+			text, err := w.Message("found." + string(code))
+			if err != nil {
+				t.Errorf("%s: %v", w.Code, err)
+				continue
+			}
+			for _, name := range argument.FindAllString(text, -1) {
+				if !strings.Contains(english, name) {
+					t.Errorf("%s: %s: the doctor gives no %s", w.Code, code, name)
+				}
+			}
+			f := doctor.NewFinding(state.StepBox, code)
+			if x := newFound(w, f); (f.Do != "") != (len(x.Do) > 0) || len(x.Saw) == 0 {
+				t.Errorf("%s: %s: saw %q, do %q", w.Code, code, x.Saw, x.Do)
+			}
+		}
+	}
+}
+
+// A technician searches in a real browser with scripts off, on a narrow screen: the page refreshes itself until the end. Then it is
+// judged before, in and after a search.
+func TestDoctorWithoutScripts(t *testing.T) {
+	labtest.Root(t, "chromium")
+	t.Parallel()
+	b := newFakeBox()
+	var err error
+	if b.logins, err = login.Open(t.TempDir(), time.Now); err != nil {
+		t.Fatal(err)
+	}
+	code := b.logins.Code()
+	handler := newServer(b, io.Discard)
+	fake := &slowDoctor{}
+	handler.Doctor = fake
+	server := httptest.NewTLSServer(handler)
+	t.Cleanup(server.Close)
+	at, err := url.Parse(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	site := "https://partage.internal:" + at.Port()
+	ctx, _ := webtest.Browser(t)
+	var title string
+	var sideways bool
+	err = chromedp.Run(ctx,
+		emulation.SetScriptExecutionDisabled(true),
+		network.SetExtraHTTPHeaders(network.Headers{"Accept-Language": "fr-FR"}),
+		chromedp.EmulateViewport(320, 640),
+		chromedp.Navigate(site+"/admin/login"),
+		chromedp.SendKeys(`#code`, code, chromedp.ByQuery),
+		chromedp.SendKeys(`#password`, password, chromedp.ByQuery),
+		chromedp.Click(`main button`, chromedp.ByQuery),
+		chromedp.WaitVisible(`.loans`, chromedp.ByQuery),
+		chromedp.Click(`a[href^="/admin/doctor"]`, chromedp.ByQuery),
+		chromedp.WaitVisible(`form[action^="/admin/doctor"] button`, chromedp.ByQuery),
+		chromedp.Click(`form[action^="/admin/doctor"] button`, chromedp.ByQuery),
+		chromedp.WaitVisible(`.v-fault`, chromedp.ByQuery),
+		chromedp.Text(`h1`, &title, chromedp.ByQuery),
+		chromedp.Evaluate(`document.documentElement.scrollWidth > innerWidth`, &sideways),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if title != "La cause : Lien" || sideways {
+		t.Errorf("the title is %q, sideways %t", title, sideways)
+	}
+	tab, _ := webtest.Tab(t, ctx)
+	judge := webtest.NewJudge(t, tab)
+	for _, scene := range []string{"new", "found", "running"} {
+		fake.set(scene)
+		for _, code := range []string{"fr", "en"} {
+			link := site + doctorPath + "?hold=1&lang=" + code
+			flaws, err := judge.Page(link, code, "ltr", scene == "found")
+			if err != nil {
+				t.Error(err)
+			}
+			for _, flaw := range flaws {
+				t.Errorf("%s: %s", scene, flaw)
+			}
+			if err := chromedp.Run(ctx, chromedp.Navigate(link)); err != nil {
+				t.Fatal(err)
+			}
+			shootHere(t, ctx, "doctor-"+scene+"-"+code)
+		}
+	}
+}
+
+// slowDoctor ends a search when the page was loaded twice in it.
+type slowDoctor struct {
+	fakeDoctor
+	looks int
+	fixed bool
+}
+
+func (f *slowDoctor) Diagnosis() (state.Diagnosis, bool) {
+	if f.found != nil && f.found.Running && !f.fixed {
+		if f.looks++; f.looks > 2 {
+			f.found = found()
+		}
+	}
+	return f.fakeDoctor.Diagnosis()
+}
+
+func (f *slowDoctor) set(scene string) {
+	f.fixed = true
+	switch scene {
+	case "new":
+		f.found = nil
+	case "found":
+		f.found = found()
+		f.log = []state.LogEntry{{At: noon, Level: "WARN", Code: "problem", Args: map[string]string{"error": "eth0 has no link"}}}
+	default:
+		f.Search()
+	}
+}
