@@ -129,6 +129,9 @@ type Parts struct {
 	// SaveState stores the runtime state in memory, to survive a crash of the daemon. It is called after each change.
 	SaveState  func(RuntimeState) error
 	SavedState RuntimeState // of the last daemon
+	// SavePause stores a pause that ends by itself, on disk; the zero Pause removes it.
+	SavePause func(Pause) error
+	Pause     Pause // as stored
 	// Handover is that of the last daemon, if it was stopped. Restored is called when it has been applied.
 	Handover Handover
 	Restored func() error
@@ -140,10 +143,10 @@ type Parts struct {
 
 // RuntimeState is what the daemon keeps in a RAM file system, to continue after a crash. It has no data of residents.
 type RuntimeState struct {
-	PausedBy string      `json:"paused_by,omitempty"`
-	Trust    clock.Trust `json:"trust"`              // in the time of day
-	Donation string      `json:"donation,omitempty"` // the name of the one in use: after a crash connections stay on its line
-	Day      time.Time   `json:"day,omitzero"`       // the last day whose usage was reset, as its midnight in UTC
+	PausedBy string      `json:"paused_by,omitempty"` // of a pause that does not end by itself
+	Trust    clock.Trust `json:"trust"`               // in the time of day
+	Donation string      `json:"donation,omitempty"`  // the name of the one in use: after a crash connections stay on its line
+	Day      time.Time   `json:"day,omitzero"`        // the last day whose usage was reset, as its midnight in UTC
 }
 
 // Box is the appliance. Make one with New; its methods are safe for concurrent use.
@@ -163,7 +166,15 @@ type Box struct {
 	residents *residents
 	lines     *lines
 	pacer     pacer
-	pausedBy  string
+	pause     Pause
+	// When the pause began, by the monotonic clock; zero if an earlier daemon began it.
+	pauseBegan time.Time
+	savedPause Pause    // as last stored by SavePause
+	nextDay    struct { // when a pause until the next day would end
+		day    time.Time
+		config *config.Config
+		at     time.Time
+	}
 	setupEnd  time.Time   // of the setup window, by the monotonic clock
 	now       time.Time   // the time of day, in the box's zone
 	trust     clock.Trust // in it
@@ -209,12 +220,15 @@ func New(p Parts) *Box {
 		wakes:    make(chan struct{}, 1),
 		stopped:  make(chan struct{}),
 		changed:  make(chan struct{}),
-		pausedBy: p.SavedState.PausedBy,
+		pause:    Pause{By: p.SavedState.PausedBy},
 		started:  p.Now(),
 		state:    state.Starting,
 		decision: decide.Decision{Donation: -1},
 		since:    p.Now(),
 		accepted: acceptance{accept: p.Accept},
+	}
+	if p.Pause.Ends {
+		b.pause, b.savedPause = p.Pause, p.Pause
 	}
 	b.devices = devices{gate: p.Gate, asker: p.Asker, leases: p.Leases, problem: b.problems.add}
 	b.residents = newResidents(p.Gate, p.Now, b.problems.add, pendingHandover{day: p.SavedState.Day, handover: p.Handover})

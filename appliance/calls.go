@@ -126,26 +126,6 @@ func (b *Box) Reconfigure(ctx context.Context, c *config.Config) (outcome config
 	return outcome, errors.Join(doErr, err)
 }
 
-// Pause stops sharing until Resume; by says who paused it, for status. Sessions keep their end.
-func (b *Box) Pause(ctx context.Context, by string) error {
-	return b.change(ctx, func() { b.pausedBy = by })
-}
-
-// Resume ends a pause.
-func (b *Box) Resume(ctx context.Context) error {
-	return b.change(ctx, func() { b.pausedBy = "" })
-}
-
-// TogglePause ends a pause, also one by somebody else, or pauses. It is for a button, which cannot say which.
-func (b *Box) TogglePause(ctx context.Context, by string) error {
-	return b.change(ctx, func() {
-		if b.pausedBy != "" {
-			by = ""
-		}
-		b.pausedBy = by
-	})
-}
-
 // ToggleSetup opens the setup window for length, or closes it. While it is open the State is setup. A restart closes it too.
 func (b *Box) ToggleSetup(ctx context.Context, length time.Duration) error {
 	return b.change(ctx, func() {

@@ -47,6 +47,7 @@ func (b *Box) reconcile(ctx context.Context) time.Duration {
 	b.pace()
 	b.residents.saveUsage()
 	b.saveState()
+	b.problems.add(state.DiskFails, b.savePause())
 	if ctx.Err() == nil {
 		b.logChanges(err)
 	}
@@ -63,6 +64,7 @@ func (b *Box) reconcile(ctx context.Context) time.Duration {
 
 func (b *Box) observe() {
 	b.readClock()
+	b.endPause()
 	b.readConntrackMax()
 	if b.residents.newDay() {
 		b.resetUsage()
@@ -136,8 +138,8 @@ func (b *Box) decide() {
 
 func (b *Box) observation() decide.Observation {
 	o := decide.Observation{
-		Now: b.now, Applied: b.applied, Configured: b.parts.Configured, SetupAsked: b.inSetup(), Paused: b.pausedBy != "",
-		PausedBy: b.pausedBy, Chosen: b.decision.Donation, LastChosen: b.lines.index(b.lines.lastChosen),
+		Now: b.now, Applied: b.applied, Configured: b.parts.Configured, SetupAsked: b.inSetup(), Paused: b.pause.By != "",
+		PausedBy: b.pause.String(), Chosen: b.decision.Donation, LastChosen: b.lines.index(b.lines.lastChosen),
 		Donations: b.lines.observations(),
 	}
 	if b.refused != nil {
@@ -328,7 +330,10 @@ func (b *Box) logChanges(err error) {
 
 // saveState stores the runtime state when it has changed.
 func (b *Box) saveState() {
-	k := RuntimeState{PausedBy: b.pausedBy, Trust: b.trust, Day: b.residents.day.current}
+	k := RuntimeState{Trust: b.trust, Day: b.residents.day.current}
+	if !b.pause.Ends {
+		k.PausedBy = b.pause.By
+	}
 	if d := b.lines.chosen; d != nil {
 		k.Donation = d.Name
 	}

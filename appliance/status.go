@@ -39,7 +39,8 @@ func (b *Box) publish() {
 	d := b.decision
 	now, zone := b.state, c.Box.Timezone
 	s := state.Status{
-		State: now, Why: d.Why, Since: b.since, Started: b.started, PausedBy: b.pausedBy,
+		State: now, Why: d.Why, Since: b.since, Started: b.started,
+		PausedBy: b.pause.By, PauseEnds: b.pause.Ends, PausedUntil: b.pause.Until.In(zone), Tomorrow: b.tomorrow().In(zone),
 		Opens: d.Opens.In(zone), Resets: d.Resets.In(zone),
 		Clock:     state.Clock{Now: b.now, Trusted: b.trust.By != "", By: b.trust.By},
 		Centre:    c.Box.Name,

@@ -227,6 +227,7 @@ var routes = map[string]route{
 	"/favicon.ico":        {get: (*Server).favicon},
 	"/accessibility":      {get: (*Server).accessibility},
 	"/admin/":             {get: (*Server).redirectHTTPS},
+	"/desk":               {get: (*Server).redirectHTTPS},
 	"/lender/":            {get: (*Server).redirectHTTPS},
 }
 

@@ -106,6 +106,12 @@ func (c Client) Pause(ctx context.Context) error {
 	return err
 }
 
+// PauseUntilTomorrow stops sharing until the next day, or Resume.
+func (c Client) PauseUntilTomorrow(ctx context.Context) error {
+	_, err := c.act(ctx, pathDay)
+	return err
+}
+
 // Resume ends a pause.
 func (c Client) Resume(ctx context.Context) error {
 	_, err := c.act(ctx, pathResume)
@@ -163,6 +169,15 @@ func (c Client) Fetch(ctx context.Context, name string) error {
 
 // SetupCode returns the code with which the first technician chooses a password, "" once there is one.
 func (c Client) SetupCode(ctx context.Context) (string, error) { return c.act(ctx, pathCode) }
+
+// RenewDesk returns a new code for staff to sign in at the desk. The one before is of no use any more.
+func (c Client) RenewDesk(ctx context.Context) (string, error) { return c.act(ctx, pathRenew) }
+
+// CloseDesk removes the desk's code.
+func (c Client) CloseDesk(ctx context.Context) error {
+	_, err := c.act(ctx, pathClose)
+	return err
+}
 
 // LenderLink returns a new link to the page of a donation's lender, and revokes the previous one.
 func (c Client) LenderLink(ctx context.Context, name string) (string, error) {

@@ -33,7 +33,12 @@ func (f *fake) Status() state.Status {
 	f.does("status")
 	return state.Status{State: state.Sharing, Why: "all is well"}
 }
-func (f *fake) Pause(_ context.Context, by string) error       { return f.does("pause by " + by) }
+func (f *fake) Pause(_ context.Context, by string) error { return f.does("pause by " + by) }
+func (f *fake) PauseUntilTomorrow(_ context.Context, by string) error {
+	return f.does("pause until tomorrow by " + by)
+}
+func (f *fake) RenewDesk() (string, error)                     { return "ABCD-1234", f.does("renew the desk's code") }
+func (f *fake) CloseDesk() error                               { return f.does("close the desk") }
 func (f *fake) Resume(context.Context) error                   { return f.does("resume") }
 func (f *fake) ConfirmTime(_ context.Context, by string) error { return f.does("time by " + by) }
 func (f *fake) Reload(context.Context) (config.Result, error) {

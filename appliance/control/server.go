@@ -27,6 +27,7 @@ import (
 type Box interface {
 	Status() state.Status
 	Pause(ctx context.Context, by string) error
+	PauseUntilTomorrow(ctx context.Context, by string) error
 	Resume(ctx context.Context) error
 	ConfirmTime(ctx context.Context, by string) error
 	// Reload applies the configuration file.
@@ -39,6 +40,9 @@ type Box interface {
 	Fetch(name string) error
 	// SetupCode returns the code with which the first technician chooses a password, "" once there is one.
 	SetupCode() string
+	// RenewDesk makes a code with which staff sign in at the desk, and ends the logins of the one before. CloseDesk removes it.
+	RenewDesk() (code string, err error)
+	CloseDesk() error
 	// LenderLink returns a new link to the page of a donation's lender.
 	LenderLink(donation string) (link string, err error)
 	Doctor
@@ -48,6 +52,7 @@ type Box interface {
 const (
 	pathStatus  = "/status"
 	pathPause   = "/pause"
+	pathDay     = "/pause-until-tomorrow"
 	pathResume  = "/resume"
 	pathClock   = "/clock"
 	pathReload  = "/reload"
@@ -57,6 +62,8 @@ const (
 	pathFetch   = "/fetch" // with the download's name as a parameter
 	download    = "download"
 	pathCode    = "/setup-code"
+	pathRenew   = "/desk/renew"
+	pathClose   = "/desk/close"
 	pathLender  = "/lender" // with the donation's name as a parameter
 	donation    = "donation"
 	file        = "file"
@@ -110,6 +117,9 @@ func NewServer(b Box, log *slog.Logger) *http.Server {
 		})
 	}
 	act(pathPause, func(r *http.Request) (string, error) { return "", b.Pause(r.Context(), "the command line") })
+	act(pathDay, func(r *http.Request) (string, error) {
+		return "", b.PauseUntilTomorrow(r.Context(), "the command line")
+	})
 	act(pathResume, func(r *http.Request) (string, error) { return "", b.Resume(r.Context()) })
 	act(pathClock, func(r *http.Request) (string, error) { return "", b.ConfirmTime(r.Context(), "a technician") })
 	result := func(r config.Result, err error) (string, error) {
@@ -131,6 +141,8 @@ func NewServer(b Box, log *slog.Logger) *http.Server {
 	act(pathRefresh, func(r *http.Request) (string, error) { return "", b.Refresh(r.FormValue(share)) })
 	act(pathFetch, func(r *http.Request) (string, error) { return "", b.Fetch(r.FormValue(download)) })
 	act(pathCode, func(*http.Request) (string, error) { return b.SetupCode(), nil })
+	act(pathRenew, func(*http.Request) (string, error) { return b.RenewDesk() })
+	act(pathClose, func(*http.Request) (string, error) { return "", b.CloseDesk() })
 	act(pathLender, func(r *http.Request) (string, error) { return b.LenderLink(r.FormValue(donation)) })
 	handleDoctor(mux, b, log)
 	return &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}

@@ -15,6 +15,7 @@ import (
 	"passerelle/appliance/state"
 	"passerelle/captive/admin"
 	"passerelle/captive/admin/journal"
+	"passerelle/captive/admin/login"
 )
 
 // controlled is the daemon as its control socket sees it.
@@ -75,6 +76,11 @@ func (c controlled) Pause(ctx context.Context, by string) error {
 	return c.noted(journal.Paused, c.Box.Pause(ctx, by))
 }
 
+// PauseUntilTomorrow stops sharing until the next day, or Resume.
+func (c controlled) PauseUntilTomorrow(ctx context.Context, by string) error {
+	return c.noted(journal.PausedTo, c.Box.PauseUntilTomorrow(ctx, by))
+}
+
 // Resume ends a pause.
 func (c controlled) Resume(ctx context.Context) error {
 	return c.noted(journal.Resumed, c.Box.Resume(ctx))
@@ -104,6 +110,18 @@ func (c controlled) Fetch(name string) error {
 
 // SetupCode returns the code with which the first technician chooses a password, "" once there is one.
 func (c controlled) SetupCode() string { return c.logins.Code() }
+
+// RenewDesk makes a code for the desk, and ends staff's logins.
+func (c controlled) RenewDesk() (code string, err error) {
+	code, err = c.logins.RenewDesk()
+	if errors.Is(err, login.ErrNoPassword) {
+		err = control.Refuse(err)
+	}
+	return code, c.noted(journal.DeskCode, err)
+}
+
+// CloseDesk removes the desk's code, and ends staff's logins.
+func (c controlled) CloseDesk() error { return c.noted(journal.DeskShut, c.logins.CloseDesk()) }
 
 // LenderLink creates a lender link for a donation.
 func (c controlled) LenderLink(donation string) (string, error) {

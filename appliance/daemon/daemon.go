@@ -227,7 +227,7 @@ func (d *Daemon) run(ctx context.Context) (end exitReason, err error) {
 		Store: ledger, Accounts: ledger.accounts, Paused: ledger.paused, Lost: ledger.quarantined,
 		Clock: clock.New(clock.System(), saved.Trust), Boot: bootID(),
 		RunDir: d.runDir(), Now: time.Now, Log: d.log,
-		SaveState: d.saveState, SavedState: saved, Handover: handover, Restored: d.removeHandover,
+		SaveState: d.saveState, SavedState: saved, SavePause: d.savePause, Pause: d.loadPause(), Handover: handover, Restored: d.removeHandover,
 		Accept: d.accept, Refused: d.refused.whileUsing(d.config),
 	})
 
@@ -382,6 +382,9 @@ const versionsFolder = "versions"
 
 // countsFolder has sums of what the pages count, in the state folder.
 const countsFolder = "counts"
+
+// pauseFolder has a pause that ends by itself, in the state folder.
+const pauseFolder = "pause"
 
 // setupDir has the answers of the first start, with a lender's password perhaps, until there is a configuration.
 func (d *Daemon) setupDir() string { return filepath.Join(d.state, "setup") }

@@ -59,8 +59,8 @@ func (d *Daemon) runAll(ctx context.Context) error {
 	}
 }
 
-// factoryReset removes configuration and its versions, accounts (also quarantined ones), secrets, shares' content and the files
-// in memory.
+// factoryReset removes configuration and its versions, accounts (also quarantined ones), secrets, a pause, shares' content and the
+// files in memory.
 // The configuration goes first: if it cannot be removed, nothing is.
 func (d *Daemon) factoryReset() error {
 	if err := removeWritten(d.paths.config); err != nil {
@@ -75,6 +75,7 @@ func (d *Daemon) factoryReset() error {
 		os.RemoveAll(filepath.Join(d.state, acceptedFolder)),
 		os.RemoveAll(filepath.Join(d.state, accessFolder)),
 		os.RemoveAll(filepath.Join(d.state, countsFolder)),
+		os.RemoveAll(filepath.Join(d.state, pauseFolder)),
 		os.RemoveAll(filepath.Join(d.state, versionsFolder)),
 		os.RemoveAll(d.setupDir()),
 		d.pending.end(),

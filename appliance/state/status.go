@@ -12,7 +12,10 @@ type Status struct {
 	Resets time.Time `json:"resets,omitzero"`
 	Setup  time.Time `json:"setup,omitzero"` // end of the setup window that the button opened
 
-	PausedBy string `json:"paused_by,omitempty"` // who paused sharing, whatever the State; lenders pause their donations only
+	PausedBy    string    `json:"paused_by,omitempty"`   // who paused sharing, whatever the State; lenders pause their donations only
+	PauseEnds   bool      `json:"pause_ends,omitempty"`  // by itself, on the next day
+	PausedUntil time.Time `json:"paused_until,omitzero"` // when; zero while the clock is not trusted
+	Tomorrow    time.Time `json:"tomorrow,omitzero"`     // when a pause until the next day would end; zero while the clock is not trusted
 
 	Clock     Clock      `json:"clock"`
 	Centre    string     `json:"centre"`

@@ -1,8 +1,9 @@
-// Package admin serves the pages of those who manage the box, over https: lenders' and technicians'. It owns their handlers,
-// and issues and verifies lenders' links; package login decides who is a technician. It reads and changes the box through the interfaces declared
+// Package admin serves the pages of those who manage the box, over https: lenders', staff's and technicians'. It owns their
+// handlers and which role has which page (duties), and issues and verifies lenders' links; package login decides who is
+// signed in, and in which role. It reads and changes the box through the interfaces declared
 // here; it must not know kernels, files or databases, nor anything of residents.
 //
-// The pages are served on two sides: the hotspot, and the networks of the connections, where only technicians' pages are.
+// The pages are served on two sides: the hotspot, and the networks of the connections, where lenders' pages are not.
 //
 // A lender's link is a secret of 130 random bits in the page's path. Only its SHA-256 hash is stored, and it is looked up by
 // its hash: the look-up's timing is of no use to an attacker, who cannot choose a token by its hash. Guesses are not
@@ -17,6 +18,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -35,6 +37,8 @@ type Box interface {
 	SetDonationPaused(ctx context.Context, name, by string, paused bool) error
 	// Pause stops sharing until Resume, and records by whom.
 	Pause(ctx context.Context, by string) error
+	// PauseUntilTomorrow stops sharing until the next day's opening (Status.Tomorrow), and records by whom.
+	PauseUntilTomorrow(ctx context.Context, by string) error
 	Resume(ctx context.Context) error
 	// ConfirmTime confirms that the machine's time of day is right.
 	ConfirmTime(ctx context.Context, by string) error
@@ -72,19 +76,20 @@ type Parts struct {
 // Server is the http.Handler of the box's port 443.
 type Server struct {
 	Parts
-	routes *http.ServeMux
-	head   atomic.Pointer[head]
-	drafts drafts
+	routes   *http.ServeMux
+	patterns []string // of routes
+	head     atomic.Pointer[head]
+	drafts   drafts
 
 	uploads *uploads
-	// roleOf returns the role of a login. All of them are technicians' so far.
+	// roleOf returns the role of a login.
 	roleOf func(token string) (role config.Role, signedIn bool)
 }
 
 // New returns the handler.
 func New(p Parts) *Server {
 	s := &Server{Parts: p, routes: http.NewServeMux()}
-	s.roleOf = func(token string) (config.Role, bool) { return config.RoleTechnician, s.Logins.SignedIn(token) }
+	s.roleOf = func(token string) (config.Role, bool) { return s.Logins.Role(token) }
 	var err error
 	if s.uploads, err = newUploads(p.Content.Uploads); err != nil {
 		p.Log.Warn("remove what was uploaded before", "err", err)
@@ -97,14 +102,20 @@ func New(p Parts) *Server {
 		"POST /lender/{token}/resume": (*Server).resume,
 		"/":                           (*Server).missing,
 	} {
-		s.routes.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { h(s, w, s.request(r)) })
+		s.handle(pattern, func(w http.ResponseWriter, r *http.Request) { h(s, w, s.request(r)) })
 	}
 	s.technicianRoutes()
 	return s
 }
 
+// handle registers a route.
+func (s *Server) handle(pattern string, h http.HandlerFunc) {
+	s.patterns = append(s.patterns, pattern)
+	s.routes.HandleFunc(pattern, h)
+}
+
 // ServeHTTP answers only for the box's own names. A request for another site's name gets no page. From the networks of the
-// connections only technicians' pages exist.
+// connections only technicians' and staff's pages exist.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h, local := s.current(), localOf(r)
 	address, wired := h.site.Address, sideOf(local, h.site.Address) == config.SideWired
@@ -117,7 +128,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case wired && r.URL.Path == "/": // what people type
 		w.Header().Set("Cache-Control", "no-store")
 		http.Redirect(w, r, adminPath, http.StatusFound)
-	case wired && !strings.HasPrefix(r.URL.Path, adminPath):
+	case wired && !strings.HasPrefix(r.URL.Path, adminPath) && !isDesk(r.URL.Path):
 		http.Error(w, http.StatusText(http.StatusNotFound), http.StatusNotFound)
 	default:
 		s.routes.ServeHTTP(w, r)
@@ -128,6 +139,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 type head struct {
 	site                 state.Site
 	lenders, technicians web.Head
+	staff                func() *web.Head // made when it is first requested: it has many languages
 }
 
 // current returns the head for the current Site.
@@ -137,6 +149,9 @@ func (s *Server) current() *head {
 		h = &head{
 			site:    site,
 			lenders: web.Head{Centre: site.Centre, Hostname: site.Hostname, Languages: web.Offer(site.Offered()...)},
+			staff: sync.OnceValue(func() *web.Head {
+				return &web.Head{Centre: site.Centre, Hostname: site.Hostname, Languages: staffLanguages(site.Language)}
+			}),
 			technicians: web.Head{
 				Centre: site.Centre, Hostname: site.Hostname, Languages: technicianLanguages(site.Language),
 			},
@@ -152,6 +167,7 @@ type request struct {
 	site state.Site
 	side config.Side
 	role config.Role // of the login; "" without one
+	desk bool        // its page is in staff's languages
 }
 
 func (s *Server) request(hr *http.Request) *request {

@@ -37,6 +37,8 @@ type agendaPage struct {
 	Fields  []input
 	Rare    []input
 	Open    bool // the rare ones are shown
+
+	Calendars web.Link // those that are imported; zero for who does not import any
 }
 
 func (agendaPage) Template() string { return "admin/agenda" }
@@ -74,6 +76,9 @@ var repeats = []string{"once", "week", "2weeks", "month"}
 func (s *Server) showAgenda(w http.ResponseWriter, r *request, form url.Values, beside map[string]string, wrong *problem, status int) {
 	p := agendaPage{
 		techFrame: s.tech(r, "content", agendaPath, r.Words.T("dates.title")), Up: s.contentUp(r), Note: wrong != nil || len(beside) > 0, Problem: wrong,
+	}
+	if may(r.role, provides) {
+		p.Calendars = web.Link{Href: adminPath + "calendars", Text: r.Words.T("shelf.title.calendars")}
 	}
 	events, problems := s.Content.Desk.Agenda().Events()
 	for _, err := range problems {

@@ -61,7 +61,7 @@ func (s *Server) board(w http.ResponseWriter, r *request) {
 	web.Yield(r.Request.Request)
 	b, err := s.Content.Desk.Board()
 	if err != nil {
-		s.contentTrouble(w, r, contentPath, err)
+		s.contentTrouble(w, r, s.contentUp(r).Href, err)
 		return
 	}
 	p := boardPage{techFrame: s.tech(r, "content", boardPath, r.Words.T("notices.title")), Up: s.contentUp(r), Closed: !s.boardOpen()}

@@ -37,14 +37,15 @@ type duty string
 
 // The duties.
 const (
-	configures duty = "configures" // the box: its settings, its password, its poster
-	provides   duty = "provides"   // what residents read: places, packs, rules
-	welcomes   duty = "welcomes"   // the centre's day: agenda, board, opinion
+	configures duty = "configures" // the box: its settings, its password, the desk's code
+	provides   duty = "provides"   // what residents read: places, packs, calendars, rules
+	welcomes   duty = "welcomes"   // the centre's day: pause, agenda, board, opinion, poster
 )
 
 // duties are those of each role that can sign in.
 var duties = map[config.Role][]duty{
 	config.RoleTechnician: {configures, provides, welcomes},
+	config.RoleStaff:      {welcomes},
 }
 
 // may tells whether a role has a duty.
@@ -61,7 +62,7 @@ const contentPath = "/admin/content"
 // contentRoutes are the pages of the content. GET shows, POST changes; both need a login whose role has the duty.
 var contentRoutes = func() map[string]dutyRoute {
 	all := map[string]dutyRoute{
-		"GET " + contentPath: {welcomes, (*Server).content},
+		"GET " + contentPath: {provides, (*Server).content},
 
 		"GET " + needsPath + "/file": {provides, (*Server).needsFile},
 
@@ -106,36 +107,37 @@ func (contentPage) Template() string { return "admin/content" }
 
 func (s *Server) content(w http.ResponseWriter, r *request) {
 	p := contentPage{techFrame: s.tech(r, "content", contentPath, r.Words.T("content.title"))}
-	door := func(d duty, name, pictogram, text string) {
-		if may(r.role, d) {
-			p.Doors = append(p.Doors, web.Door{
-				Href: adminPath + name, Pictogram: pictogram, Title: r.Words.T("content.door." + name), Text: text,
-			})
-		}
+	door := func(name, pictogram, text string) {
+		p.Doors = append(p.Doors, web.Door{
+			Href: adminPath + name, Pictogram: pictogram, Title: r.Words.T("content.door." + name), Text: text,
+		})
 	}
-	door(provides, "places", "pin", r.Words.T("content.about.places"))
-	door(provides, "packs", "book", r.Words.T("content.about.packs"))
-	door(welcomes, "agenda", "calendar", r.Words.T("content.about.agenda"))
+	door("places", "pin", r.Words.T("content.about.places"))
+	door("packs", "book", r.Words.T("content.about.packs"))
+	door("agenda", "calendar", r.Words.T("content.about.agenda"))
 	waits := r.Words.T("content.about.board")
 	if b, err := s.Content.Desk.Board(); err != nil {
 		s.Log.Error("read the board", "err", err)
 	} else if n := len(b.Waiting()); n > 0 {
 		waits = r.Words.Count("notice-waits", n)
 	}
-	door(welcomes, "board", "accompany", waits)
+	door("board", "accompany", waits)
 	asked := r.Words.T("content.about.opinion")
 	if q, err := s.Content.Desk.Question(); err != nil {
 		s.Log.Error("read the question", "err", err)
 	} else if q != nil {
 		asked = q.Text
 	}
-	door(welcomes, "opinion", "speech", asked)
-	door(provides, "needs", "lifebuoy", r.Words.T("content.about.needs"))
+	door("opinion", "speech", asked)
+	door("needs", "lifebuoy", r.Words.T("content.about.needs"))
 	s.serve(w, r, p, http.StatusOK)
 }
 
-// contentUp leads to the overview of the content.
+// contentUp leads to the overview of the content, or of the desk.
 func (s *Server) contentUp(r *request) web.Link {
+	if !may(r.role, provides) {
+		return web.Link{Href: deskPath, Text: r.Words.T("staff.title")}
+	}
 	return web.Link{Href: contentPath, Text: r.Words.T("content.title")}
 }
 

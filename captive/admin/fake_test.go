@@ -139,11 +139,19 @@ func (c *configuration) Version(r config.Revision) ([]byte, error) {
 }
 
 func (b *fakeBox) Pause(_ context.Context, by string) error {
-	return b.press(by+" pauses sharing", func(s *state.Status) { s.State = state.Paused })
+	return b.press(by+" pauses sharing", func(s *state.Status) { s.State, s.PausedBy = state.Paused, by })
+}
+
+func (b *fakeBox) PauseUntilTomorrow(_ context.Context, by string) error {
+	return b.press(by+" pauses sharing until tomorrow", func(s *state.Status) {
+		s.State, s.PausedBy, s.PauseEnds, s.PausedUntil = state.Paused, by, true, s.Tomorrow
+	})
 }
 
 func (b *fakeBox) Resume(context.Context) error {
-	return b.press("sharing resumes", func(s *state.Status) { s.State = state.Sharing })
+	return b.press("sharing resumes", func(s *state.Status) {
+		s.State, s.PausedBy, s.PauseEnds, s.PausedUntil = state.Sharing, "", false, time.Time{}
+	})
 }
 
 func (b *fakeBox) ConfirmTime(_ context.Context, by string) error {

@@ -71,7 +71,7 @@ func (s *Server) showOpinion(w http.ResponseWriter, r *request, form url.Values,
 		rows, err = s.Content.Desk.Results(resultWeeks)
 	}
 	if err != nil {
-		s.contentTrouble(w, r, contentPath, err)
+		s.contentTrouble(w, r, s.contentUp(r).Href, err)
 		return
 	}
 	p := opinionPage{

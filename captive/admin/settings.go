@@ -85,6 +85,9 @@ func (s *Server) settings(w http.ResponseWriter, r *request) {
 	p.Doors = append(p.Doors, web.Door{
 		Href: journalPath, Pictogram: "days", Title: r.Words.T("journal.title"), Text: r.Words.T("journal.about"),
 	})
+	p.Doors = append(p.Doors, web.Door{
+		Href: deskCodePath, Pictogram: "people", Title: r.Words.T("desk-code.title"), Text: r.Words.T("desk-code.about"),
+	})
 	door("text", "page", r.Words.T("settings.about.text"))
 	s.serve(w, r, p, http.StatusOK)
 }

@@ -98,7 +98,7 @@ var shelfKinds = []shelfKind{
 	},
 	{
 		name: "calendars", pictogram: "calendar", ending: ".ics", counts: "event", differs: "event", named: true, undo: true,
-		download: "agenda", duty: welcomes, shelf: func(c Content) Shelf { return c.Calendars },
+		download: "agenda", duty: provides, shelf: func(c Content) Shelf { return c.Calendars },
 		imported: journal.CalendarImported, removed: journal.CalendarRemoved, restored: journal.CalendarRestored, fetched: journal.CalendarFetched,
 	},
 	{

@@ -18,8 +18,8 @@ import (
 //go:embed pages/*.html pages/*.css words/*.toml
 var files embed.FS
 
-// catalog has the technicians' pages and words: in French and English only, unlike lenders'.
-var catalog = web.NewCatalog(web.Share{Name: "admin", Files: files})
+// catalog has the technicians' pages and words: in French and English only, unlike lenders' and staff's.
+var catalog = web.NewCatalog(web.Share{Name: "admin", Files: files}, web.Share{Name: "desk", Files: deskWords})
 
 // Configuration is what technicians' pages need of the box's configuration. Its methods are safe for concurrent use.
 type Configuration interface {
@@ -67,7 +67,6 @@ type techHandler func(*Server, http.ResponseWriter, *request)
 // techRoutes are the technicians' pages. GET shows, POST changes; both need a login.
 var techRoutes = map[string]techHandler{
 	"GET /admin/{$}":       (*Server).home,
-	"POST /admin/logout":   (*Server).signOut,
 	"POST /admin/pause":    (*Server).pauseSharing,
 	"POST /admin/resume":   (*Server).resumeSharing,
 	"POST /admin/donation": (*Server).pauseDonation,
@@ -96,11 +95,11 @@ var techRoutes = map[string]techHandler{
 	"GET /admin/settings/versions":          (*Server).versions,
 	"POST /admin/settings/versions":         (*Server).prepareVersion,
 
-	"GET /admin/poster":        (*Server).posterPage,
-	"GET /admin/poster/{file}": (*Server).posterPDF,
+	"GET " + deskCodePath:  (*Server).deskCodePage,
+	"POST " + deskCodePath: (*Server).changeDeskCode,
 }
 
-// technicianRoutes registers the technicians' pages, and those of the content.
+// technicianRoutes registers the pages of technicians, of the content, and of the desk.
 func (s *Server) technicianRoutes() {
 	for pattern, h := range techRoutes {
 		s.signedIn(pattern, dutyRoute{configures, h})
@@ -111,23 +110,38 @@ func (s *Server) technicianRoutes() {
 	for pattern, route := range doctorRoutes {
 		s.signedIn(pattern, route)
 	}
+	for pattern, h := range deskRoutes {
+		s.signedIn(pattern, dutyRoute{welcomes, h})
+	}
 	s.technicians("GET "+signInPath, s.signInPage)
 	s.technicians("POST "+signInPath, s.signIn)
+	s.handle("GET "+deskSignInPath, s.deskSignInPage)
+	s.handle("POST "+deskSignInPath, s.deskSignIn)
 }
 
-// signedIn registers a page for those who are signed in, in a role that has the page's duty.
+// signedIn registers a page for those who are signed in, in a role that has the page's duty. Technicians have access from where
+// and when the configuration says; the desk is always open to staff.
 func (s *Server) signedIn(pattern string, route dutyRoute) {
-	s.technicians(pattern, func(w http.ResponseWriter, r *request) {
-		hr := r.Request.Request
+	s.handle(pattern, func(w http.ResponseWriter, hr *http.Request) {
 		role, ok := s.roleOf(loginOf(hr))
+		r := s.techRequest(hr)
+		why := ""
+		if role != config.RoleStaff {
+			why = s.barred(r)
+		}
+		if role == config.RoleStaff || (!ok || why != "") && route.duty == welcomes {
+			r = s.staffRequest(hr)
+		}
 		r.role = role
 		switch {
+		case why != "" && route.duty != welcomes:
+			s.bar(w, r, why)
 		case hr.Method == http.MethodPost && !web.FromOurPages(hr):
 			s.refuse(w, r, http.StatusForbidden)
-		case !ok:
-			s.mustSignIn(w, r)
+		case !ok || why != "":
+			s.mustSignIn(w, r, route.duty)
 		case !may(role, route.duty):
-			s.refuse(w, r, http.StatusForbidden)
+			s.notYours(w, r)
 		default:
 			route.handler(s, w, r)
 		}
@@ -136,7 +150,7 @@ func (s *Server) signedIn(pattern string, route dutyRoute) {
 
 // technicians registers a page for technicians, signed in or not, from where and when they have access.
 func (s *Server) technicians(pattern string, h func(http.ResponseWriter, *request)) {
-	s.routes.HandleFunc(pattern, func(w http.ResponseWriter, hr *http.Request) {
+	s.handle(pattern, func(w http.ResponseWriter, hr *http.Request) {
 		r := s.techRequest(hr)
 		if why := s.barred(r); why != "" {
 			s.bar(w, r, why)
@@ -171,30 +185,34 @@ func loginOf(r *http.Request) string {
 	return c.Value
 }
 
-// mustSignIn leads to the page to sign in, and from there back to a page that was requested.
+// mustSignIn leads to the page to sign in, and from there back to a page that was requested: staff's page for a page that staff
+// have.
 //
 // A browser sends the cookie only with requests from our own pages (SameSite=Strict). When another page, such as the
 // residents' on plain http, leads here, the page leads to itself once.
-func (s *Server) mustSignIn(w http.ResponseWriter, r *request) {
+func (s *Server) mustSignIn(w http.ResponseWriter, r *request, d duty) {
 	if r.Method == http.MethodGet && r.Header.Get("Sec-Fetch-Site") == "cross-site" {
-		p := techNotice{Frame: r.Frame(r.URL.Path, r.Words.T("admin.title")), Again: true}
+		p := techNotice{Frame: r.Frame(r.URL.Path, homeOf(r).Text), Again: true}
 		p.Refresh = 1
 		s.serve(w, r, p, http.StatusOK)
 		return
 	}
-	path := signInPath
-	if r.Method == http.MethodGet && r.URL.Path != adminPath {
+	path, home := signInPath, adminPath
+	if d == welcomes {
+		path, home = deskSignInPath, deskPath
+	}
+	if r.Method == http.MethodGet && r.URL.Path != home {
 		path += "?" + url.Values{"to": {r.URL.Path}}.Encode()
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	http.Redirect(w, r.Request.Request, path, http.StatusSeeOther)
 }
 
-// returnPath returns the page to show after signing in: one of ours, whatever a link says.
-func returnPath(to string) string {
+// returnPath returns the page to show after signing in: one of ours, whatever a link says, or home.
+func returnPath(to, home string) string {
 	if u, err := url.Parse(to); err != nil || u.Scheme != "" || u.Host != "" || u.Opaque != "" ||
-		!strings.HasPrefix(u.Path, adminPath) || strings.Contains(u.Path, "//") || strings.Contains(u.Path, "\\") {
-		return adminPath
+		!strings.HasPrefix(u.Path, adminPath) && !isDesk(u.Path) || strings.Contains(u.Path, "//") || strings.Contains(u.Path, "\\") {
+		return home
 	}
 	return to
 }
@@ -208,26 +226,23 @@ type techFrame struct {
 }
 
 // part is a part of the technicians' pages.
-type part struct {
-	Name, Href, Pictogram string
-	duty                  duty
-}
+type part struct{ Name, Href, Pictogram string }
 
 var parts = []part{
-	{"home", adminPath, "house", configures},
-	{"content", contentPath, "book", welcomes},
-	{"settings", settingsPath, "sliders", configures},
-	{"poster", posterPath, "printer", configures},
+	{"home", adminPath, "house"},
+	{"desk", deskPath, "people"},
+	{"content", contentPath, "book"},
+	{"settings", settingsPath, "sliders"},
+	{"poster", posterPath, "printer"},
 }
 
-// tech returns the frame of a page of a part.
+// tech returns the frame of a page of a part. Staff have one page, which leads to all of theirs, and confirm no changes.
 func (s *Server) tech(r *request, here, path, title string) techFrame {
 	f := techFrame{Frame: r.Frame(path, title), Here: here}
-	for _, p := range parts {
-		if may(r.role, p.duty) {
-			f.Parts = append(f.Parts, p)
-		}
+	if !may(r.role, configures) {
+		return f
 	}
+	f.Parts = parts
 	if until, ok := s.Configuration.Until(); ok {
 		f.Until = until
 	}
@@ -253,13 +268,14 @@ type techNotice struct {
 	web.Frame
 	Again bool // the page leads to itself at once
 	Lines []string
+	Back  web.Link
 }
 
 func (techNotice) Template() string { return "admin/notice" }
 
 func (s *Server) signInPage(w http.ResponseWriter, r *request) {
-	if s.Logins.SignedIn(loginOf(r.Request.Request)) {
-		http.Redirect(w, r.Request.Request, returnPath(r.URL.Query().Get("to")), http.StatusSeeOther)
+	if role, ok := s.roleOf(loginOf(r.Request.Request)); ok && role == config.RoleTechnician {
+		http.Redirect(w, r.Request.Request, returnPath(r.URL.Query().Get("to"), adminPath), http.StatusSeeOther)
 		return
 	}
 	s.serve(w, r, s.newSignIn(r, r.URL.Query().Get("to"), ""), http.StatusOK)
@@ -297,7 +313,7 @@ func (s *Server) signIn(w http.ResponseWriter, r *request) {
 	}
 	if err == nil {
 		s.setCookie(w, token, 0)
-		http.Redirect(w, r.Request.Request, returnPath(form.Get("to")), http.StatusSeeOther)
+		http.Redirect(w, r.Request.Request, returnPath(form.Get("to"), adminPath), http.StatusSeeOther)
 		return
 	}
 	p, status := s.newSignIn(r, form.Get("to"), ""), http.StatusForbidden
@@ -347,15 +363,33 @@ func (s *Server) setCookie(w http.ResponseWriter, token string, age int) {
 func (s *Server) signOut(w http.ResponseWriter, r *request) {
 	s.Logins.SignOut(loginOf(r.Request.Request))
 	s.setCookie(w, "", -1)
-	http.Redirect(w, r.Request.Request, signInPath, http.StatusSeeOther)
+	path := signInPath
+	if r.role == config.RoleStaff {
+		path = deskSignInPath
+	}
+	r.Lead(w, http.StatusSeeOther, path)
 }
 
 // refuse says that a request did not come from our pages, or has no readable form.
 func (s *Server) refuse(w http.ResponseWriter, r *request, status int) {
 	w.Header().Set("Connection", "close")
 	s.serve(w, r, techNotice{
-		Frame: r.Frame(adminPath, r.Words.T("refused.title")), Lines: r.Words.Lines("admin.refused"),
+		Frame: r.Frame(r.URL.Path, r.Words.T("refused.title")), Lines: r.Words.Lines("admin.refused"), Back: homeOf(r),
 	}, status)
+}
+
+// notYours says that a page is not for staff.
+func (s *Server) notYours(w http.ResponseWriter, r *request) {
+	lines := r.Words.Lines("staff.not-yours")
+	s.serve(w, r, techNotice{Frame: r.Frame(r.URL.Path, lines[0]), Lines: lines[1:], Back: homeOf(r)}, http.StatusForbidden)
+}
+
+// homeOf leads to the first page of a role.
+func homeOf(r *request) web.Link {
+	if r.desk {
+		return web.Link{Href: deskPath, Text: r.Words.T("staff.back")}
+	}
+	return web.Link{Href: adminPath, Text: r.Words.T("admin.back")}
 }
 
 // done leads back to a page after a change.
@@ -370,6 +404,7 @@ func (s *Server) failed(w http.ResponseWriter, r *request, what string, err erro
 		return // the client is gone
 	}
 	s.Log.Error(what, "err", err)
-	s.serve(w, r, techNotice{Frame: r.Frame(adminPath, r.Words.T("error.title")), Lines: r.Words.Lines("admin.failed")},
-		http.StatusInternalServerError)
+	s.serve(w, r, techNotice{
+		Frame: r.Frame(r.URL.Path, r.Words.T("error.title")), Lines: r.Words.Lines("admin.failed"), Back: homeOf(r),
+	}, http.StatusInternalServerError)
 }

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"net"
@@ -24,6 +25,7 @@ type technician struct {
 	server *Server
 	cookie string
 	local  string // the box's address that the connection reaches, "" for an unknown one
+	device string // its address, "" for the usual one
 }
 
 // newTechnician returns one whose box has a setup code.
@@ -63,7 +65,7 @@ func (x *technician) post(path string, form url.Values, headers ...string) *http
 
 func (x *technician) send(r *http.Request, headers ...string) *httptest.ResponseRecorder {
 	x.t.Helper()
-	r.RemoteAddr = "10.80.0.23:40000"
+	r.RemoteAddr = cmp.Or(x.device, "10.80.0.23") + ":40000"
 	if x.local != "" {
 		r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, &net.TCPAddr{IP: net.ParseIP(x.local), Port: 443}))
 	}
@@ -176,7 +178,7 @@ func TestDoors(t *testing.T) {
 		t.Errorf("the box was told %q", x.box.presses)
 	}
 	for _, to := range []string{"https://evil.example/", "//evil.example/admin/", "/admin//evil.example", "javascript:alert(1)", "/lender/x", "/admin/\\evil", "\x00"} {
-		if got := returnPath(to); got != adminPath {
+		if got := returnPath(to, adminPath); got != adminPath {
 			t.Errorf("after signing in %q leads to %q", to, got)
 		}
 	}

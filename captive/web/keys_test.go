@@ -66,18 +66,20 @@ func TestKeysAreUsed(t *testing.T) {
 	}
 }
 
-// allRooms returns the sources of templates and words: this package under "", and every sibling folder with words, by its
-// name with a slash.
+// allRooms returns the sources of templates and words: this package under "", and every folder with words among its siblings
+// and in them, by its name with a slash.
 func allRooms(t *testing.T) map[string]fs.FS {
 	t.Helper()
 	rooms := map[string]fs.FS{"": files}
-	found, err := filepath.Glob("../*/words")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, words := range found {
-		if folder := filepath.Dir(words); filepath.Base(folder) != "web" {
-			rooms[filepath.Base(folder)+"/"] = os.DirFS(folder)
+	for _, pattern := range []string{"../*/words", "../*/*/words"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, words := range found {
+			if folder := filepath.Dir(words); filepath.Base(folder) != "web" {
+				rooms[filepath.ToSlash(strings.TrimPrefix(folder, ".."+string(filepath.Separator)))+"/"] = os.DirFS(folder)
+			}
 		}
 	}
 	if len(rooms) < 2 {

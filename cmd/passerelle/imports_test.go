@@ -33,7 +33,7 @@ var bans = []ban{
 	{"passerelle/appliance/", []string{"passerelle/captive/"}, []string{"passerelle/appliance/daemon"},
 		"the box works without its pages; only the daemon wires both"},
 	{"passerelle/captive/", []string{"passerelle/appliance/"},
-		[]string{"passerelle/appliance/hours", "passerelle/appliance/private", "passerelle/appliance/state", "passerelle/captive/admin", "passerelle/captive/admin/journal"},
+		[]string{"passerelle/appliance/hours", "passerelle/appliance/private", "passerelle/appliance/state", "passerelle/captive/admin", "passerelle/captive/admin/journal", "passerelle/captive/admin/login"},
 		"pages read the box's public state, and lessons lock their packs"},
 	{"passerelle/captive/", []string{"passerelle/netctl/", "go.etcd.io/bbolt", "os/exec", "periph.io/"}, nil,
 		"pages read and change the box only through interfaces"},
@@ -152,7 +152,7 @@ var bans = []ban{
 		[]string{"passerelle/captive/records", "passerelle/appliance/state", "passerelle/appliance/private"},
 		"it has sums, and no address of anybody"},
 	{"passerelle/captive/admin/login", []string{"passerelle/"},
-		[]string{"passerelle/captive/records", "passerelle/captive/web", "passerelle/appliance/hours", "passerelle/appliance/private"},
+		[]string{"passerelle/captive/records", "passerelle/captive/web", "passerelle/appliance/config", "passerelle/appliance/hours", "passerelle/appliance/private"},
 		"it does not know what a login opens, nor its pages"},
 	{"passerelle/captive/admin", []string{"passerelle/captive/tutorials/"}, nil, "lenders' pages show no lessons"},
 

@@ -18,11 +18,14 @@ type What string
 
 // The changes.
 const (
-	Paused   What = "paused"   // sharing
-	Resumed  What = "resumed"  // sharing
-	Clock    What = "clock"    // confirmed
-	Password What = "password" // chosen, or changed
-	Settings What = "settings" // Keys of the configuration
+	Paused   What = "paused"    // sharing
+	PausedTo What = "paused-to" // sharing, until the next day
+	Resumed  What = "resumed"   // sharing
+	Clock    What = "clock"     // confirmed
+	Password What = "password"  // chosen, or changed
+	DeskCode What = "desk-code" // made, or renewed
+	DeskShut What = "desk-shut" // staff have no code any more
+	Settings What = "settings"  // Keys of the configuration
 
 	PlacesImported What = "places-imported" // a list
 	PlacesRemoved  What = "places-removed"

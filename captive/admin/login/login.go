@@ -1,12 +1,17 @@
-// Package login decides who may use the technicians' pages: it owns the setup code, the password, the delays after wrong
-// ones, and the logins of browsers. Logins are in memory only, and end with the daemon. The package knows neither pages nor
-// cookies.
+// Package login decides who may use the pages of technicians and of staff: it owns the setup code, the technicians' password,
+// the desk's code, the delays after wrong ones, and the logins of browsers. Logins are in memory only, and end with the daemon.
+// The package knows neither pages nor cookies, nor what a role may do.
 //
 // A box without a password has a setup code, which only its console and its command line show. The first technician types
 // it to choose the password, which removes it. A factory reset removes the password, so that there is a new code.
+//
+// Staff sign in with the desk's code, which a technician makes. Like the password, only its hash is stored. It has 40 random
+// bits, of which a device that guesses tries one in a quarter of an hour. Wrong codes and wrong passwords are counted apart,
+// so that somebody who knows the code cannot guess the password without delays.
 package login
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -14,6 +19,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"path/filepath"
 	"strings"
@@ -23,13 +29,14 @@ import (
 
 	"golang.org/x/crypto/argon2"
 
+	"passerelle/appliance/config"
 	"passerelle/captive/records"
 	"passerelle/captive/web"
 )
 
-// Errors of Start and SignIn.
+// Errors of Start, SignIn and SignInStaff.
 var (
-	ErrWrong = errors.New("wrong password or setup code")
+	ErrWrong = errors.New("wrong password or code")
 	ErrBusy  = errors.New("too many sign-ins at once")
 	ErrDone  = errors.New("the setup code has been used") // there is a password
 )
@@ -61,10 +68,10 @@ const (
 const (
 	atOnce    = 2 // hashes, of 9 MiB each
 	waiting   = 64
-	maxLogins = 16
+	maxLogins = 16 // of each role: staff cannot sign technicians out
 
-	idle     = 2 * time.Hour
-	lifetime = 12 * time.Hour
+	idle     = 2 * time.Hour  // of a technician's
+	lifetime = 12 * time.Hour // staff sign in once a day, also if nobody uses the desk's phone for hours
 
 	firstDelay = time.Second // after a second wrong one; it doubles
 	maxDelay   = 15 * time.Minute
@@ -91,14 +98,15 @@ type Keeper struct {
 
 	mu      sync.Mutex
 	secrets secrets
-	failed  map[netip.Addr]failures
+	failed  map[source]failures
 	logins  map[[sha256.Size]byte]*login
 }
 
-// secrets are what the file has: a setup code, or the hash of a password.
+// secrets are what the file has: a setup code, or the hash of a password and perhaps of the desk's code.
 type secrets struct {
 	Code     string `json:"code,omitempty"`
 	Password hash   `json:"password,omitzero"`
+	Desk     hash   `json:"desk,omitzero"`
 }
 
 // hash is an Argon2id hash (RFC 9106) with its parameters.
@@ -108,14 +116,23 @@ type hash struct {
 	Key  []byte `json:"key"`
 }
 
-// failures are a device's wrong passwords in a row.
+// source is a device that signs in, in a role.
+type source struct {
+	netip.Addr
+	role config.Role
+}
+
+// failures are a source's wrong secrets in a row.
 type failures struct {
 	count int
 	next  time.Time // when it may try again
 }
 
 // login is a browser that is signed in.
-type login struct{ began, used time.Time }
+type login struct {
+	role        config.Role
+	began, used time.Time
+}
 
 // Open reads the secrets in a folder, and creates a setup code if there are none. Next to an error it returns a Keeper that
 // works, but lets nobody in that the disk does not know.
@@ -123,7 +140,7 @@ func Open(dir string, now func() time.Time) (*Keeper, error) {
 	k := &Keeper{
 		file: records.File[secrets]{Path: filepath.Join(dir, "access.json"), Version: 1}, now: now,
 		turns: web.NewTurns(atOnce, waiting), cost: full,
-		failed: make(map[netip.Addr]failures), logins: make(map[[sha256.Size]byte]*login),
+		failed: make(map[source]failures), logins: make(map[[sha256.Size]byte]*login),
 	}
 	var err error
 	if k.secrets, err = k.file.Read(); err == nil && (k.secrets.Code != "" || k.secrets.Password.Key != nil) {
@@ -176,7 +193,7 @@ func (k *Keeper) Start(ctx context.Context, from netip.Addr, code, password stri
 		return "", err
 	}
 	var known string
-	if err := k.try(ctx, from, func() (bool, error) {
+	if err := k.try(ctx, source{from, config.RoleTechnician}, func() (bool, error) {
 		known = k.Code()
 		if known == "" {
 			return false, ErrDone
@@ -188,24 +205,81 @@ func (k *Keeper) Start(ctx context.Context, from netip.Addr, code, password stri
 	if err := k.set(newHash(k.cost, password), known); err != nil {
 		return "", err
 	}
-	return k.signIn(), nil
+	return k.signIn(config.RoleTechnician), nil
 }
 
-// SignIn returns a token for the password. The errors are ErrWrong, ErrBusy, a *WaitError, or ctx's.
+// SignIn returns a technician's token for the password. The errors are ErrWrong, ErrBusy, a *WaitError, or ctx's.
 func (k *Keeper) SignIn(ctx context.Context, from netip.Addr, password string) (token string, err error) {
-	if err := k.try(ctx, from, func() (bool, error) {
-		k.mu.Lock()
-		known := k.secrets.Password
-		k.mu.Unlock()
-		return len(password) <= maxPassword && known.matches(password), nil
+	if err := k.try(ctx, source{from, config.RoleTechnician}, func() (bool, error) {
+		return len(password) <= maxPassword && k.known().Password.matches(password), nil
 	}); err != nil {
 		return "", err
 	}
-	return k.signIn(), nil
+	return k.signIn(config.RoleTechnician), nil
 }
 
-// Change replaces the password, and ends all logins but the token's. The errors are those of SignIn with the old password,
-// and of Start.
+// known returns the secrets.
+func (k *Keeper) known() secrets {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.secrets
+}
+
+// SignInStaff returns a token of staff for the desk's code, as people type it. The errors are those of SignIn: without a code
+// every one is wrong.
+func (k *Keeper) SignInStaff(ctx context.Context, from netip.Addr, code string) (token string, err error) {
+	var desk hash
+	if err := k.try(ctx, source{from, config.RoleStaff}, func() (bool, error) {
+		desk = k.known().Desk
+		return len(code) <= maxPassword && desk.matches(canonical(code)), nil
+	}); err != nil {
+		return "", err
+	}
+	token = k.signIn(config.RoleStaff)
+	if !bytes.Equal(k.known().Desk.Key, desk.Key) { // it was renewed meanwhile, which ended the logins until then
+		k.SignOut(token)
+		return "", ErrWrong
+	}
+	return token, nil
+}
+
+// HasDesk tells whether staff can sign in.
+func (k *Keeper) HasDesk() bool { return k.known().Desk.Key != nil }
+
+// RenewDesk makes a code for the desk, which nobody can read again, and ends staff's logins. The errors are ErrNoPassword, or
+// that of the disk; then nothing has changed.
+func (k *Keeper) RenewDesk() (code string, err error) {
+	code = newCode()
+	return code, k.setDesk(newHash(k.cost, code))
+}
+
+// CloseDesk ends staff's logins, and removes their code. The error is that of the disk; then nothing has changed.
+func (k *Keeper) CloseDesk() error { return k.setDesk(hash{}) }
+
+// ErrNoPassword says that a box which nobody has set up has no desk.
+var ErrNoPassword = errors.New("a technician must choose the password first")
+
+// setDesk stores the hash of the desk's code, and ends staff's logins.
+func (k *Keeper) setDesk(h hash) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	s, err := k.file.Update(func(s *secrets) error {
+		if s.Password.Key == nil {
+			return ErrNoPassword
+		}
+		s.Desk = h
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	k.secrets = s
+	maps.DeleteFunc(k.logins, func(_ [sha256.Size]byte, l *login) bool { return l.role == config.RoleStaff })
+	return nil
+}
+
+// Change replaces the password, and ends technicians' logins but the token's. The errors are those of SignIn with the old
+// password, and of Start.
 func (k *Keeper) Change(ctx context.Context, from netip.Addr, token, old, password string) error {
 	if err := check(password); err != nil {
 		return err
@@ -220,11 +294,9 @@ func (k *Keeper) Change(ctx context.Context, from netip.Addr, token, old, passwo
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for t := range k.logins {
-		if t != sha256.Sum256([]byte(token)) {
-			delete(k.logins, t)
-		}
-	}
+	maps.DeleteFunc(k.logins, func(t [sha256.Size]byte, l *login) bool {
+		return l.role == config.RoleTechnician && t != sha256.Sum256([]byte(token))
+	})
 	return nil
 }
 
@@ -271,7 +343,7 @@ func (k *Keeper) set(h hash, code string) error {
 		if s.Code != code {
 			return ErrDone
 		}
-		*s = secrets{Password: h}
+		s.Code, s.Password = "", h
 		return nil
 	})
 	if err == nil {
@@ -282,12 +354,12 @@ func (k *Keeper) set(h hash, code string) error {
 
 // try checks a secret of a device when its turn comes: those with the fewest wrong ones come first, so that a technician
 // does not wait for those who guess.
-func (k *Keeper) try(ctx context.Context, from netip.Addr, right func() (bool, error)) error {
+func (k *Keeper) try(ctx context.Context, from source, right func() (bool, error)) error {
 	count, err := k.wait(from)
 	if err != nil {
 		return err
 	}
-	done, ok := k.turns.Take(ctx, from, count)
+	done, ok := k.turns.Take(ctx, from.Addr, count)
 	if !ok {
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -313,7 +385,7 @@ func (k *Keeper) try(ctx context.Context, from netip.Addr, right func() (bool, e
 }
 
 // wait returns how many wrong ones a device had, or an error if it must wait.
-func (k *Keeper) wait(from netip.Addr) (count int, err error) {
+func (k *Keeper) wait(from source) (count int, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	f, now := k.failed[from], k.now()
@@ -328,10 +400,10 @@ func (k *Keeper) wait(from netip.Addr) (count int, err error) {
 }
 
 // fail notes a wrong one. The caller holds the lock.
-func (k *Keeper) fail(from netip.Addr) {
+func (k *Keeper) fail(from source) {
 	now := k.now()
 	if _, known := k.failed[from]; !known && len(k.failed) >= maxSources {
-		var oldest netip.Addr
+		var oldest source
 		for a, f := range k.failed {
 			if now.Sub(f.next) > forgetful {
 				delete(k.failed, a)
@@ -352,43 +424,46 @@ func (k *Keeper) fail(from netip.Addr) {
 }
 
 // signIn adds a login, and returns its token.
-func (k *Keeper) signIn() (token string) {
+func (k *Keeper) signIn(role config.Role) (token string) {
 	var b [32]byte
 	rand.Read(b[:])
 	token = base64.RawURLEncoding.EncodeToString(b[:])
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	now := k.now()
+	now, others := k.now(), 0
 	var oldest [sha256.Size]byte
 	for t, l := range k.logins {
 		if l.ended(now) {
 			delete(k.logins, t)
-		} else if first, ok := k.logins[oldest]; !ok || l.used.Before(first.used) {
-			oldest = t
+		} else if l.role == role {
+			others++
+			if first, ok := k.logins[oldest]; !ok || l.used.Before(first.used) {
+				oldest = t
+			}
 		}
 	}
-	if len(k.logins) >= maxLogins {
+	if others >= maxLogins {
 		delete(k.logins, oldest)
 	}
-	k.logins[sha256.Sum256([]byte(token))] = &login{now, now}
+	k.logins[sha256.Sum256([]byte(token))] = &login{role, now, now}
 	return token
 }
 
 func (l *login) ended(now time.Time) bool {
-	return now.Sub(l.used) > idle || now.Sub(l.began) > lifetime
+	return l.role != config.RoleStaff && now.Sub(l.used) > idle || now.Sub(l.began) > lifetime
 }
 
-// SignedIn tells whether a token's login runs, and keeps it from expiring while it is used.
-func (k *Keeper) SignedIn(token string) bool {
+// Role returns the role of a token's login, and keeps it from expiring while it is used. ok is false if no such login runs.
+func (k *Keeper) Role(token string) (role config.Role, ok bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	l, ok := k.logins[sha256.Sum256([]byte(token))]
 	now := k.now()
 	if !ok || l.ended(now) {
-		return false
+		return "", false
 	}
 	l.used = now
-	return true
+	return l.role, true
 }
 
 // SignOut ends a token's login.

@@ -1,0 +1,144 @@
+package admin
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"passerelle/appliance/state"
+	"passerelle/captive/web"
+)
+
+// advice says what the box does, in words for staff: why residents have no internet, what staff can do, and a sentence to
+// read out to residents.
+type advice struct {
+	Pictogram string // of the State
+	Good      bool   // residents have internet
+	Lines     []string
+	Do        []string // none if there is nothing to do
+	Say       []string // sentences to read out
+	Also      []string // problems that a technician should hear of
+}
+
+// adviceOf composes the advice for a box.
+func adviceOf(w *web.Words, box state.Status, now time.Time) advice {
+	key, at := causeOf(box, now)
+	var pairs []string
+	if !at.IsZero() {
+		pairs = []string{"when", w.When(at.In(now.Location()), now)}
+	}
+	a := advice{
+		Pictogram: statePictograms[box.State], Good: box.State == state.Sharing,
+		Lines: w.Lines("staff.state."+key, pairs...),
+		Do:    optional(w.Message("staff.do." + key)), Say: optional(w.Message("staff.say."+key, pairs...)),
+	}
+	if box.State == state.Paused && box.PausedBy != "" {
+		a.Lines = append(a.Lines, w.T("staff.by."+pausedBy(box.PausedBy)))
+	}
+	for _, p := range box.Problems {
+		if text := w.T("staff.problem." + problemKind(p)); !slices.Contains(a.Also, text) {
+			a.Also = append(a.Also, text)
+		}
+	}
+	return a
+}
+
+// causeOf returns the words' name of what keeps residents from the internet, or of the State, and when that ends by itself, if
+// that is known.
+func causeOf(box state.Status, now time.Time) (key string, at time.Time) {
+	switch box.State {
+	case state.Paused:
+		switch {
+		case box.PausedBy == "":
+			return "paused-by-lenders", at
+		case box.PauseEnds && !box.PausedUntil.IsZero():
+			return "paused-until", box.PausedUntil
+		case box.PauseEnds:
+			return "paused-a-day", at
+		}
+	case state.Closed:
+		if box.Opens.After(now) {
+			return "closed-until", box.Opens
+		}
+	case state.Exhausted:
+		if box.Clock.Trusted && box.Resets.After(now) {
+			return "exhausted-until", box.Resets
+		}
+	case state.Setup:
+		if !box.Setup.IsZero() {
+			return "setup-asked", at
+		}
+	}
+	return string(box.State), at
+}
+
+// optional returns the lines of a message, none if there is no such message.
+func optional(message string, err error) []string {
+	if err != nil {
+		return nil
+	}
+	return strings.Split(message, "\n")
+}
+
+// pausedBy names who paused sharing: the words are those of staff.by.
+func pausedBy(by string) string {
+	switch by {
+	case "staff":
+		return "staff"
+	case aTechnician:
+		return "technician"
+	case "the button":
+		return "button"
+	}
+	return "command"
+}
+
+// problemKind says what a problem means to staff: what hands can do, or that a technician should know.
+func problemKind(p state.Problem) string {
+	switch p.Code {
+	case state.PowerWeak, state.PowerWasWeak:
+		return "power"
+	case state.BoardHot, state.BoardWarm:
+		return "heat"
+	case state.DiskErrors, state.DiskReadOnly, state.DiskFails:
+		return "card"
+	}
+	return "technician"
+}
+
+// pausable tells whether a pause would change something, or another pause: nobody else keeps residents from the internet.
+func pausable(box state.Status) bool {
+	switch box.State {
+	case state.Sharing, state.Exhausted, state.Offline:
+		return true
+	case state.Paused:
+		return box.PausedBy != ""
+	}
+	return false
+}
+
+// situation is what happens to one resident while the others have internet, and a sentence for that.
+type situation struct{ Title, Say string }
+
+// situationsOf returns the usual ones, while the box shares.
+func situationsOf(w *web.Words, box state.Status, site state.Site) (all []situation) {
+	if box.State != state.Sharing {
+		return nil
+	}
+	add := func(name string, pairs ...string) {
+		all = append(all, situation{w.T("staff.one." + name), w.T("staff.one-say."+name, pairs...)})
+	}
+	if wifi := box.Hotspot.WiFi; wifi != nil {
+		if wifi.AtCapacity {
+			add("full")
+		}
+		add("wifi", "name", wifi.SSID)
+	}
+	add("page", "address", site.Hostname)
+	add("ended", "time", w.Duration(site.SessionLength))
+	if site.Data > 0 {
+		add("data", "size", w.Size(site.Data))
+	}
+	add("slow")
+	return all
+}
