@@ -247,7 +247,9 @@ type testBox struct {
 	clock     *fakeClock
 	boot      string
 	saved     RuntimeState
-	untouched bool // nobody has configured the box
+	pause     Pause // as on disk
+	pauseFull error // of the disk
+	untouched bool  // nobody has configured the box
 	leases    []bindings.Lease
 	asker     asker
 	log       strings.Builder // warnings; to be read when the box has stopped
@@ -308,6 +310,12 @@ func (h *testBox) start(text string, handover Handover) {
 		DNSUser: func() string { return "104" }, Lost: errUnread,
 		RunDir: "/run/passerelle", Now: time.Now, Log: slog.New(slog.NewTextHandler(&h.log, &slog.HandlerOptions{Level: slog.LevelWarn})),
 		SaveState: func(k RuntimeState) error { return gate.calls(func() error { h.saved = k; return nil }) }, SavedState: h.saved, Handover: handover,
+		SavePause: func(p Pause) error {
+			if h.pauseFull != nil {
+				return h.pauseFull
+			}
+			return gate.calls(func() error { h.pause = p; return nil })
+		}, Pause: h.pause,
 		Restored: func() error { return gate.calls(func() error { h.handover = Handover{}; return nil }) },
 		Accept:   func(c *config.Config) error { return h.accept(c) },
 	})

@@ -38,30 +38,39 @@ func (p Pause) String() string {
 // after t or later; at six on the day after where neither has hours.
 func nextDay(t time.Time, c *config.Config) time.Time {
 	y, m, d := t.Date()
-	day := hours.DayStart(y, m, d+1, t.Location())
-	if at, ok := opening(c.Centre.Hours, day); ok {
+	day, six := hours.DayStart(y, m, d+1, t.Location()), time.Date(y, m, d+1, 6, 0, 0, 0, t.Location())
+	if at, ok := opening(c.Centre.Hours, day, six); ok {
 		return at
 	}
 	var first time.Time
 	for _, d := range c.Donations {
-		at, ok := opening(d.Hours, day)
+		at, ok := opening(d.Hours, day, six)
 		if !ok {
-			first = time.Time{}
-			break
+			return six
 		}
 		if first.IsZero() || at.Before(first) {
 			first = at
 		}
 	}
 	if first.IsZero() {
-		return time.Date(y, m, d+1, 6, 0, 0, 0, t.Location())
+		return six
 	}
 	return first
 }
 
-// opening returns when a schedule first opens from a time on. ok is false if it does not, or is always open.
-func opening(s *hours.Schedule, from time.Time) (at time.Time, ok bool) {
-	at = from.Add(-1)
+// opening returns when a schedule opens first on a day or later: at six if it is open through the night. ok is false if it has no
+// opening.
+func opening(s *hours.Schedule, day, six time.Time) (at time.Time, ok bool) {
+	if s.Always() {
+		return time.Time{}, false
+	}
+	at = day
+	if s.Open(day) && s.Open(day.Add(-1)) {
+		if at = six; s.Open(six) {
+			return six, true
+		}
+	}
+	at = at.Add(-1)
 	for opens := false; !opens; {
 		if at, opens, ok = s.Next(at); !ok {
 			return time.Time{}, false

@@ -25,6 +25,7 @@ func (b *Box) reconcile(ctx context.Context) time.Duration {
 	if ctx.Err() != nil { // an interrupted apply is not an error
 		b.applyErr = state.ErrStopped
 		b.saveState()
+		b.problems.add(state.DiskFails, b.savePause())
 		return period
 	}
 	if b.decision.State != state.Fault {

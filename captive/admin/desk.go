@@ -45,12 +45,9 @@ func sub(of embed.FS, folder string) fs.FS {
 	return f
 }
 
-// staffLanguages returns the languages of staff's pages, the box's own first: French and English so far.
+// staffLanguages returns the languages of staff's pages: all, the box's own first.
 func staffLanguages(own string) *web.Languages {
-	if own == "en" {
-		return staffCatalog.Offer("en", "fr")
-	}
-	return staffCatalog.Offer("fr", "en")
+	return staffCatalog.Offer(append([]string{own}, languages...)...)
 }
 
 // Paths of the desk: short to say on the phone. Its pages of the content have those of the technicians'.
