@@ -102,11 +102,14 @@ func TestRequests(t *testing.T) {
 	if code, err := c.SetupCode(ctx); err != nil || code != "ABCD-EFGH" {
 		t.Errorf("code: %q, %v", code, err)
 	}
-	if err := errors.Join(c.Pause(ctx), c.Resume(ctx), c.ConfirmTime(ctx), c.Refresh(ctx, "tutorials"), c.Fetch(ctx, "places")); err != nil {
+	if code, err := c.RenewDesk(ctx); err != nil || code != "ABCD-1234" {
+		t.Errorf("the desk's code: %q, %v", code, err)
+	}
+	if err := errors.Join(c.CloseDesk(ctx), c.PauseUntilTomorrow(ctx), c.Pause(ctx), c.Resume(ctx), c.ConfirmTime(ctx), c.Refresh(ctx, "tutorials"), c.Fetch(ctx, "places")); err != nil {
 		t.Error(err)
 	}
 	if diff := cmp.Diff([]string{
-		"status", "reload", "apply 1048577 bytes", `link Téléphone & "clé"`, "code", "pause by the command line", "resume", "time by a technician", "refresh tutorials", "fetch places",
+		"status", "reload", "apply 1048577 bytes", `link Téléphone & "clé"`, "code", "renew the desk's code", "close the desk", "pause until tomorrow by the command line", "pause by the command line", "resume", "time by a technician", "refresh tutorials", "fetch places",
 	}, f.asked); diff != "" {
 		t.Errorf("asked for (-want +got):\n%s", diff)
 	}

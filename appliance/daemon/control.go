@@ -114,14 +114,21 @@ func (c controlled) SetupCode() string { return c.logins.Code() }
 // RenewDesk makes a code for the desk, and ends staff's logins.
 func (c controlled) RenewDesk() (code string, err error) {
 	code, err = c.logins.RenewDesk()
-	if errors.Is(err, login.ErrNoPassword) {
-		err = control.Refuse(err)
-	}
-	return code, c.noted(journal.DeskCode, err)
+	return code, c.noted(journal.DeskCode, refuseUnconfigured(err))
 }
 
 // CloseDesk removes the desk's code, and ends staff's logins.
-func (c controlled) CloseDesk() error { return c.noted(journal.DeskShut, c.logins.CloseDesk()) }
+func (c controlled) CloseDesk() error {
+	return c.noted(journal.DeskShut, refuseUnconfigured(c.logins.CloseDesk()))
+}
+
+// refuseUnconfigured makes the error of a box that nobody has set up the caller's mistake.
+func refuseUnconfigured(err error) error {
+	if errors.Is(err, login.ErrNoPassword) {
+		return control.Refuse(err)
+	}
+	return err
+}
 
 // LenderLink creates a lender link for a donation.
 func (c controlled) LenderLink(donation string) (string, error) {

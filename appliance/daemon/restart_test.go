@@ -61,6 +61,7 @@ func TestFactoryReset(t *testing.T) {
 	write(filepath.Join(top, "etc", "other.toml"), "somebody's")
 	must(os.MkdirAll(d.runDir(), 0o700))
 	must(d.saveState(appliance.RuntimeState{PausedBy: "a test"}))
+	must(d.savePause(appliance.Pause{By: "a test", Ends: true}))
 	must(d.writeHandover(appliance.Handover{}))
 	write(filepath.Join(d.runDir(), ".sessions.json789"), "addresses")
 

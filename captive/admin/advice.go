@@ -106,13 +106,13 @@ func problemKind(p state.Problem) string {
 	return "technician"
 }
 
-// pausable tells whether a pause would change something, or another pause: nobody else keeps residents from the internet.
+// pausable tells whether a pause would change something. One that does not end by itself can become one that does.
 func pausable(box state.Status) bool {
 	switch box.State {
 	case state.Sharing, state.Exhausted, state.Offline:
 		return true
 	case state.Paused:
-		return box.PausedBy != ""
+		return box.PausedBy != "" && !box.PauseEnds
 	}
 	return false
 }

@@ -101,7 +101,7 @@ func (s *Server) desk(w http.ResponseWriter, r *request) {
 		Situations: situationsOf(r.Words, box, r.site), Technician: may(r.role, configures),
 	}
 	p.Pauses, p.Paused = pausable(box), box.PausedBy != ""
-	if p.Pauses && !box.PauseEnds {
+	if p.Pauses {
 		p.Tomorrow = r.Words.T("staff.tomorrow-unknown")
 		if !box.Tomorrow.IsZero() {
 			p.Tomorrow = r.Words.T("staff.tomorrow-at", "when", r.Words.When(box.Tomorrow.In(r.Now.Location()), r.Now))

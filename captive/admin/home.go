@@ -112,6 +112,8 @@ func does(w *web.Words, box state.Status, now time.Time) (lines []string, press 
 	case state.Paused:
 		if press = "/admin/resume"; box.PausedBy == "" {
 			lines, press = w.Lines("home.paused-by-lenders"), ""
+		} else if !box.PausedUntil.IsZero() {
+			lines = w.Lines("home.paused-until", "when", w.When(box.PausedUntil.In(now.Location()), now))
 		}
 	case state.Closed:
 		if box.Opens.After(now) {

@@ -17,7 +17,24 @@ import (
 )
 
 func pause(ctx context.Context, c *cli, args []string) error {
-	return c.act(ctx, "pause", args, control.Client.Pause, "Sharing paused; residents see it on their page. To resume: passerelle resume")
+	var box control.Client
+	var tomorrow bool
+	_, err := c.flags("pause", args, 0, func(f *flag.FlagSet) {
+		socketFlag(f, &box)
+		f.BoolVar(&tomorrow, "until-tomorrow", false, "resume by itself when the desk opens on the next day, else when the loans do, else at six")
+	})
+	if err != nil {
+		return err
+	}
+	act, until := box.Pause, ""
+	if tomorrow {
+		act, until = box.PauseUntilTomorrow, " until the next day (passerelle status says when)"
+	}
+	if err := act(ctx); err != nil {
+		return err
+	}
+	fmt.Fprintf(c.out, "Sharing paused%s; residents see it on their page. To resume: passerelle resume\n", until)
+	return nil
 }
 
 func resume(ctx context.Context, c *cli, args []string) error {
