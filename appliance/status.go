@@ -81,6 +81,9 @@ func (b *Box) publish() {
 		Opens: d.Opens, Resets: d.Resets, DataResets: b.residents.day.ends(), Card: b.card,
 		Essential: b.applied && b.walledGarden(), Services: b.services,
 	}
+	if now == state.Paused && b.pause.Ends && !b.pause.Until.IsZero() {
+		site.Resumes = b.pause.Until.In(zone)
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if now != b.site.State {

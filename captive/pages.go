@@ -120,6 +120,12 @@ func (r *request) reason(p page) []string {
 		return r.back(p, r.site.Opens)
 	case page(state.Exhausted):
 		return append(w.Lines("exhausted.text"), r.back(p, r.site.Resets)...)
+	case page(state.Paused):
+		lines := w.Lines("paused.text")
+		if t := r.site.Resumes; t.After(r.from) {
+			lines[1] = w.T("paused.until", "when", w.When(t.In(r.site.Location), r.from)) // in place of whom to ask
+		}
+		return lines
 	case spent:
 		lines := w.Lines("spent.text-no-size")
 		if r.site.Data > 0 {

@@ -63,6 +63,10 @@ func pageCases() []pageCase {
 		{name: "state-fault", line: "GET /", set: inState(state.Fault)},
 		{name: "state-setup", line: "GET /", set: inState(state.Setup)},
 		{name: "state-paused", line: "GET /", set: inState(state.Paused)},
+		{name: "state-paused-until", line: "GET /", set: func(b *fakeBox) {
+			inState(state.Paused)(b)
+			b.site.Resumes = monday
+		}},
 		{name: "state-closed", line: "GET /", set: func(b *fakeBox) {
 			inState(state.Closed)(b)
 			b.site.Opens = monday

@@ -26,6 +26,7 @@ type Site struct {
 	Data          uint64 // bytes per day for each resident, 0: no limit
 
 	Opens      time.Time // State closed: the next opening; zero if never or unknown
+	Resumes    time.Time // State paused: when it ends by itself; zero if never or unknown
 	Resets     time.Time // State exhausted: when a cap's next period begins; zero if never or unknown
 	DataResets time.Time // when residents' daily data starts again
 

@@ -52,7 +52,13 @@ type agendaDay struct {
 // agendaEvent is something that takes place on a day.
 type agendaEvent struct {
 	At, Title, Place, Note string
-	Href                   string // of an event of the staff's; "" for one of a calendar
+
+	// Of an event of the staff's; "" and 0 for one of a calendar.
+	Href    string
+	Version int    // its edition, as the page shows it
+	On      string // the date that a press is for, "" for all of an event that takes place once
+	Press   string // what it does: "cancel", "restore"; "" for nothing
+	Name    string // of what it is for
 }
 
 func (s *Server) agenda(w http.ResponseWriter, r *request) {
@@ -84,6 +90,7 @@ func (s *Server) showAgenda(w http.ResponseWriter, r *request, form url.Values, 
 	for _, err := range problems {
 		p.Broken = append(p.Broken, err.Error())
 	}
+	own, _ := s.Content.Desk.Agenda().Own() // Events has its error
 	today := startOfDay(r.Now)
 	all := agenda.Occurrences(events, today, today.AddDate(0, 0, agendaDays))
 	if p.More = len(all) > maxDates; p.More {
@@ -96,8 +103,10 @@ func (s *Server) showAgenda(w http.ResponseWriter, r *request, form url.Values, 
 		}
 		d := &p.Days[len(p.Days)-1]
 		e := agendaEvent{At: clockOf(r.Words, o), Title: o.Title, Place: o.Place, Note: noteOf(r.Words, o)}
-		if _, err := strconv.Atoi(o.Event.ID); err == nil {
-			e.Href = agendaPath + "/" + o.Event.ID
+		for _, entry := range own.Events {
+			if strconv.Itoa(entry.Number) == o.Event.ID {
+				e.ofStaff(entry, o, day)
+			}
 		}
 		d.Events = append(d.Events, e)
 	}
@@ -111,6 +120,20 @@ func (s *Server) showAgenda(w http.ResponseWriter, r *request, form url.Values, 
 		}
 	}
 	s.serve(w, r, p, status)
+}
+
+// ofStaff adds what can be done with an event of the staff's on a day.
+func (e *agendaEvent) ofStaff(entry agenda.Entry, o agenda.Occurrence, day string) {
+	e.Href, e.Version, e.Name = agendaPath+"/"+o.Event.ID, entry.Edition, o.Title+", "+day
+	if !o.MovedTo.IsZero() || !o.Was.IsZero() || entry.Off && entry.Every != "" {
+		return // its own page has that
+	}
+	if e.Press = "cancel"; o.Cancelled {
+		e.Press = "restore"
+	}
+	if entry.Every != "" {
+		e.On = o.Start.Format(time.DateOnly)
+	}
 }
 
 // eventInput returns a field of an event's form.
@@ -328,7 +351,7 @@ func (s *Server) showEvent(w http.ResponseWriter, r *request, number int, form u
 // errAnother says that an event has been changed since a page showed it.
 var errAnother = errors.New("somebody else has changed the event")
 
-// changeEvent cancels, moves or removes an event, or one of its dates.
+// changeEvent cancels, restores, moves or removes an event, or one of its dates.
 func (s *Server) changeEvent(w http.ResponseWriter, r *request) {
 	form, err := r.ReadForm(w, maxForm)
 	number, numberErr := strconv.Atoi(r.PathValue("number"))
@@ -338,7 +361,7 @@ func (s *Server) changeEvent(w http.ResponseWriter, r *request) {
 		return
 	}
 	what := map[string]journal.What{
-		"cancel": journal.EventCancelled, "move": journal.EventMoved, "remove": journal.EventRemoved,
+		"cancel": journal.EventCancelled, "restore": journal.EventRestored, "move": journal.EventMoved, "remove": journal.EventRemoved,
 	}[form.Get("do")]
 	to := agenda.Day{On: form.Get("day"), ToDate: form.Get("date"), From: form.Get("from"), To: form.Get("to")}
 	switch {
@@ -360,6 +383,8 @@ func (s *Server) changeEvent(w http.ResponseWriter, r *request) {
 		switch what {
 		case journal.EventCancelled:
 			_, refused = o.Cancel(number, form.Get("day"), r.Now)
+		case journal.EventRestored:
+			_, refused = o.Restore(number, form.Get("day"), r.Now)
 		case journal.EventMoved:
 			_, refused = o.Move(number, to, r.Now)
 		default:

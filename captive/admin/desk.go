@@ -277,9 +277,8 @@ type deskCodePage struct {
 
 // deskCard is what staff need to sign in.
 type deskCard struct {
-	Code    string
-	Address string
-	QR      poster.Code
+	Code, Host string
+	QR         poster.Code // leads to the desk
 }
 
 func (deskCodePage) Template() string { return "admin/desk-code" }
@@ -320,8 +319,7 @@ func (s *Server) changeDeskCode(w http.ResponseWriter, r *request) {
 
 // renewDeskCode shows a new code. It is in this answer only.
 func (s *Server) renewDeskCode(w http.ResponseWriter, r *request) {
-	address := r.site.Hostname + deskPath
-	code, err := poster.NewCode("http://" + address)
+	code, err := poster.NewCode("http://" + r.site.Hostname + deskPath)
 	if err != nil {
 		s.failed(w, r, "draw the desk's address", err)
 		return
@@ -337,6 +335,6 @@ func (s *Server) renewDeskCode(w http.ResponseWriter, r *request) {
 	}
 	s.note(r, journal.DeskCode)
 	p := s.newDeskCode(r)
-	p.Card = &deskCard{Code: fresh, Address: address, QR: code}
+	p.Card = &deskCard{Code: fresh, Host: r.site.Hostname, QR: code}
 	s.serve(w, r, p, http.StatusOK)
 }

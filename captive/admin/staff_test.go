@@ -277,7 +277,7 @@ func TestDeskCode(t *testing.T) {
 	for range 2 {
 		res := p.post(deskCodePath, url.Values{"do": {"renew"}})
 		m := shown.FindStringSubmatch(res.Body.String())
-		if m == nil || res.Header().Get("Cache-Control") != "no-store" || !strings.Contains(res.Body.String(), "partage.internal/desk") {
+		if m == nil || res.Header().Get("Cache-Control") != "no-store" || !strings.Contains(res.Body.String(), "partage.internal<wbr>/desk") {
 			t.Fatalf("a new code is answered %d:\n%s", res.Code, res.Body)
 		}
 		codes = append(codes, m[1])
@@ -351,5 +351,48 @@ func TestDeskAccess(t *testing.T) {
 	staff.local = "192.168.1.20"
 	if res := staff.get("/desk", "Host: 192.168.1.20"); res.Code != http.StatusOK {
 		t.Errorf("on a connection's network: %d", res.Code)
+	}
+}
+
+// TestCancelInList: a date of an event, and an event that takes place once, are cancelled and restored on the agenda's own page;
+// what somebody else has changed meanwhile is not.
+func TestCancelInList(t *testing.T) {
+	t.Parallel()
+	p := newProvider(t)
+	p.fill()
+	p.box.in(func(*state.Status) {})
+	_, staff, _ := p.browsers()
+	staff.post("/admin/agenda", url.Values{"title": {"Fête d’hiver"}, "on": {"2026-12-12"}, "every": {"once"}})
+	button := func(do, name string) (path string, form url.Values) {
+		t.Helper()
+		page := staff.get("/admin/agenda").Body.String()
+		for _, m := range regexp.MustCompile(`(?s)<form method="post" action="([^"]+)">(.*?)</form>`).FindAllStringSubmatch(page, -1) {
+			if strings.Contains(m[2], `value="`+do+`"`) && strings.Contains(m[2], name) {
+				form = url.Values{"do": {do}}
+				for _, in := range regexp.MustCompile(`name="(version|day)" value="([^"]*)"`).FindAllStringSubmatch(m[2], -1) {
+					form.Set(in[1], in[2])
+				}
+				return m[1], form
+			}
+		}
+		t.Fatalf("no button to %s %s:\n%s", do, name, page)
+		return "", nil
+	}
+	for _, name := range []string{"Café numérique, mercredi 2", "Fête d’hiver"} {
+		path, form := button("cancel", name)
+		if res := staff.post(path, form); res.Code != http.StatusSeeOther {
+			t.Errorf("%s: %v is answered %d", name, form, res.Code)
+		}
+		staff.says("a second press", staff.post(path, form), http.StatusConflict, "Quelqu’un d’autre")
+		path, form = button("restore", name)
+		if res := staff.post(path, form); res.Code != http.StatusSeeOther {
+			t.Errorf("%s: %v is answered %d", name, form, res.Code)
+		}
+		button("cancel", name)
+	}
+	button("restore", "mercredi 9") // cancelled before, and still so
+	own, err := p.server.Content.Desk.Agenda().Own()
+	if err != nil || len(own.Events) != 2 || own.Events[1].Off || len(own.Events[0].Days) != 1 {
+		t.Errorf("the events are %+v, %v", own.Events, err)
 	}
 }

@@ -45,6 +45,7 @@ const (
 
 	EventAdded     What = "event-added" // of the staff's
 	EventCancelled What = "event-cancelled"
+	EventRestored  What = "event-restored" // a cancelled one
 	EventMoved     What = "event-moved"
 	EventRemoved   What = "event-removed"
 

@@ -97,6 +97,22 @@ func (o *Own) Cancel(number int, on string, now time.Time) (Entry, error) {
 	})
 }
 
+// Restore takes a cancellation back: of one occurrence, or of all of an event if the day is "".
+func (o *Own) Restore(number int, on string, now time.Time) (Entry, error) {
+	return o.change(number, now, func(e *Entry) error {
+		if on == "" {
+			e.Off = false
+			return nil
+		}
+		at := slices.IndexFunc(e.Days, func(d Day) bool { return d.On == on && d.Off })
+		if at < 0 {
+			return fmt.Errorf("%s is not cancelled", on)
+		}
+		e.Days = slices.Delete(e.Days, at, at+1)
+		return nil
+	})
+}
+
 // Move moves an occurrence; that of an event that takes place once needs no day. Without times it keeps its own.
 func (o *Own) Move(number int, to Day, now time.Time) (Entry, error) {
 	return o.change(number, now, func(e *Entry) error {

@@ -151,3 +151,49 @@ func TestEnded(t *testing.T) {
 		}
 	}
 }
+
+// TestRestore: a cancelled date, or a cancelled event, takes place again as if it had not been cancelled; another is refused.
+func TestRestore(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 30, 9, 0, 0, 0, paris(t))
+	var own Own
+	for _, e := range []Entry{{Title: "Café", On: "2026-12-02", From: "14:00", Every: "week"}, {Title: "Fête", On: "2026-12-12"}} {
+		if _, err := own.Add(e, "uid-"+e.Title, now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cancelled := func() (all []string) {
+		for _, e := range own.Events {
+			v, err := e.Event()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, o := range Occurrences([]*Event{v}, now, now.AddDate(0, 0, 21)) {
+				if o.Cancelled {
+					all = append(all, o.Title+" "+o.Start.Format(time.DateOnly))
+				}
+			}
+		}
+		return all
+	}
+	for _, c := range []struct {
+		number int
+		on     string
+		want   string
+	}{{1, "2026-12-09", "Café 2026-12-09"}, {2, "", "Fête 2026-12-12"}} {
+		if _, err := own.Cancel(c.number, c.on, now); err != nil || strings.Join(cancelled(), ", ") != c.want {
+			t.Errorf("cancelled %q: %v", cancelled(), err)
+		}
+		if _, err := own.Restore(c.number, c.on, now); err != nil || len(cancelled()) > 0 || own.Events[c.number-1].Edition != 2 {
+			t.Errorf("restored, and cancelled are %q: %v", cancelled(), err)
+		}
+	}
+	for _, on := range []string{"2026-12-09", "2026-12-10", "x"} {
+		if _, err := own.Restore(1, on, now); err == nil {
+			t.Errorf("%s is restored, and was not cancelled", on)
+		}
+	}
+	if _, err := own.Restore(9, "", now); err == nil {
+		t.Error("an unknown event is restored")
+	}
+}
