@@ -29,6 +29,7 @@ func PosterBox(c *config.Config, fingerprint string, now time.Time) poster.Box {
 // sheetsPage shows posters as they are printed, and leads to their PDF.
 type sheetsPage struct {
 	techFrame
+	Up        web.Link // to the desk; zero for technicians, whose poster is a part of their pages
 	Style     string // with the paper's size
 	Size      poster.Size
 	Sizes     []choiceLink
@@ -112,6 +113,9 @@ func (s *Server) posterPage(w http.ResponseWriter, r *request) {
 		techFrame: s.tech(r, "poster", posterPath, r.Words.T("print.title")),
 		Style:     "poster-" + string(choice.size), Size: choice.size, Sheets: sheets,
 		Paper: r.Words.T("print.paper-" + string(choice.size)), Password: c.Hotspot.SSID != "" && c.Hotspot.Password != "",
+	}
+	if !may(r.role, configures) {
+		p.Up = s.contentUp(r)
 	}
 	p.Query = choice.query()
 	for _, step := range sheets[0].Steps {
