@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"cmp"
 	"embed"
 	"errors"
 	"io/fs"
@@ -89,7 +88,6 @@ type deskPage struct {
 	Pauses     bool   // a button pauses
 	Situations []situation
 	Tiles      []deskTile
-	Technician bool
 }
 
 func (deskPage) Template() string { return "admin/desk" }
@@ -98,7 +96,7 @@ func (s *Server) desk(w http.ResponseWriter, r *request) {
 	box := s.Box.Status()
 	p := deskPage{
 		techFrame: s.tech(r, "desk", deskPath, r.Words.T("staff.title")), advice: adviceOf(r.Words, box, r.Now),
-		Situations: situationsOf(r.Words, box, r.site), Technician: may(r.role, configures),
+		Situations: situationsOf(r.Words, box, r.site),
 	}
 	p.Pauses, p.Paused = pausable(box), box.PausedBy != ""
 	if p.Pauses {
@@ -107,21 +105,21 @@ func (s *Server) desk(w http.ResponseWriter, r *request) {
 			p.Tomorrow = r.Words.T("staff.tomorrow-at", "when", r.Words.When(box.Tomorrow.In(r.Now.Location()), r.Now))
 		}
 	}
-	for _, make := range deskTiles {
-		if t, ok := make(s, r); ok {
+	for _, tileOf := range deskTiles {
+		if t, ok := tileOf(s, r); ok {
 			p.Tiles = append(p.Tiles, t)
 		}
 	}
-	slices.SortStableFunc(p.Tiles, func(a, b deskTile) int { return cmp.Compare(first(b.Waits), first(a.Waits)) })
-	s.serve(w, r, p, http.StatusOK)
-}
-
-// first is 1 for what stands first.
-func first(b bool) int {
-	if b {
+	slices.SortStableFunc(p.Tiles, func(a, b deskTile) int {
+		switch {
+		case a.Waits == b.Waits:
+			return 0
+		case a.Waits:
+			return -1
+		}
 		return 1
-	}
-	return 0
+	})
+	s.serve(w, r, p, http.StatusOK)
 }
 
 func (s *Server) boardTile(r *request) (t deskTile, shown bool) {

@@ -30,7 +30,7 @@ func PosterBox(c *config.Config, fingerprint string, now time.Time) poster.Box {
 type sheetsPage struct {
 	techFrame
 	Up        web.Link // to the desk; zero for technicians, whose poster is a part of their pages
-	Style     string // with the paper's size
+	Style     string   // with the paper's size
 	Size      poster.Size
 	Sizes     []choiceLink
 	Languages []choiceLink
