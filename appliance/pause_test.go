@@ -92,6 +92,25 @@ func (h *testBox) passes(d time.Duration) {
 	h.settle()
 }
 
+// clockIs sets the clock, and who trusts it.
+func (h *testBox) clockIs(by string, off time.Duration) {
+	h.Helper()
+	h.inLoop(func() { h.clock.by, h.clock.off = by, off })
+}
+
+// diskIs sets the error of the disk.
+func (h *testBox) diskIs(err error) {
+	h.Helper()
+	h.inLoop(func() { h.pauseFull = err })
+}
+
+// onDisk is the stored pause.
+func (h *testBox) onDisk() (p Pause) {
+	h.Helper()
+	h.inLoop(func() { p = h.pause })
+	return p
+}
+
 // now is the time of day.
 func (h *testBox) now() time.Time { return time.Now().Add(h.clock.off) }
 
@@ -132,8 +151,8 @@ func TestPauseEndsNextDay(t *testing.T) {
 		h.state(state.Paused)
 		h.passes(time.Minute)
 		h.state(state.Sharing)
-		if h.pause != (Pause{}) || h.saved.PausedBy != "" {
-			t.Errorf("kept after its end: %+v, %+v", h.pause, h.saved)
+		if p := h.onDisk(); p != (Pause{}) {
+			t.Errorf("kept after its end: %+v", p)
 		}
 		h.crash(true)
 		h.state(state.Sharing)
@@ -152,7 +171,7 @@ func TestPauseEndsWhileOff(t *testing.T) {
 		h.clock.by, h.clock.off = "", -30*24*time.Hour // a board without a battery
 		h.start(alwaysText, Handover{})
 		h.state(state.Paused)
-		h.clock.by, h.clock.off = clock.ByServer, 0
+		h.clockIs(clock.ByServer, 0)
 		h.state(state.Sharing)
 	})
 }
@@ -169,8 +188,9 @@ func TestPauseUnderWrongClock(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			withBox(t, 23, func(h *testBox) {
+				before := h.stop()
 				h.clock.by, h.clock.off = "", c.off
-				h.start(alwaysText, h.stop())
+				h.start(alwaysText, before)
 				h.untilTomorrow()
 				if s := h.box.Status(); !s.PauseEnds || !s.PausedUntil.IsZero() || !s.Tomorrow.IsZero() {
 					t.Errorf("it has a time under that clock: %+v", s)
@@ -180,9 +200,9 @@ func TestPauseUnderWrongClock(t *testing.T) {
 					h.crash(false)
 				}
 				h.state(state.Paused)
-				h.clock.off = 0 // set, but not trusted
+				h.clockIs("", 0) // set, but not trusted
 				h.state(state.Paused)
-				h.clock.by = clock.ByServer
+				h.clockIs(clock.ByServer, 0)
 				h.state(state.Paused)
 				want := time.Date(2000, 1, 2, 5, 0, 0, 0, time.UTC)
 				if c.kill { // when it began is not known any more
@@ -191,9 +211,9 @@ func TestPauseUnderWrongClock(t *testing.T) {
 				if s := h.box.Status(); !s.PausedUntil.Equal(want) {
 					t.Errorf("until %v, want %v", s.PausedUntil, want)
 				}
-				h.clock.by, h.clock.off = "", 400*24*time.Hour // somebody sets it far ahead
+				h.clockIs("", 400*24*time.Hour) // somebody sets it far ahead
 				h.state(state.Paused)
-				h.clock.by, h.clock.off = clock.ByServer, 0
+				h.clockIs(clock.ByServer, 0)
 				h.passes(want.Sub(h.now()) - time.Minute)
 				h.state(state.Paused)
 				h.passes(time.Minute)
@@ -245,14 +265,14 @@ func TestPauseIsReplaced(t *testing.T) {
 func TestPauseOnFullDisk(t *testing.T) {
 	withBox(t, 10, func(h *testBox) {
 		h.start(alwaysText, h.stop())
-		h.pauseFull = syscall.ENOSPC
+		h.diskIs(syscall.ENOSPC)
 		if err := h.box.PauseUntilTomorrow(h.Context(), "staff"); !errors.Is(err, syscall.ENOSPC) {
 			t.Errorf("on a full disk: %v", err)
 		}
 		h.state(state.Sharing)
-		h.pauseFull = nil
+		h.diskIs(nil)
 		h.untilTomorrow()
-		h.pauseFull = syscall.EROFS
+		h.diskIs(syscall.EROFS)
 		if err := h.box.Resume(h.Context()); err != nil {
 			t.Error(err)
 		}
@@ -260,10 +280,10 @@ func TestPauseOnFullDisk(t *testing.T) {
 		if !h.hasProblem(state.DiskFails, syscall.EROFS) {
 			t.Errorf("the problems: %+v", h.box.Status().Problems)
 		}
-		h.pauseFull = nil
+		h.diskIs(nil)
 		h.settle()
-		if h.pause != (Pause{}) {
-			t.Errorf("the disk still has %+v", h.pause)
+		if p := h.onDisk(); p != (Pause{}) {
+			t.Errorf("the disk still has %+v", p)
 		}
 	})
 }
