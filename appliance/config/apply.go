@@ -3,13 +3,15 @@ package config
 // Role is who changes the configuration. This package does not interpret it.
 type Role string
 
-// The roles that may change it, as text for the log. All of them may change all of it: root can write the file anyway, technicians
-// configure the box, and who holds the card could do more. Staff and lenders have no role here.
+// The roles that may change it, as text for the log. All but lenders may change all of it: root can write the file anyway, technicians
+// configure the box, and who holds the card could do more. A lender changes one donation only, and only downwards. Staff have
+// no role here.
 const (
 	RoleSignal      Role = "a signal"           // root's SIGHUP, after root wrote the file
 	RoleCommandLine Role = "the command line"   // root's
 	RoleTechnician  Role = "a technician"       // logged in on the pages
 	RoleCard        Role = "a file on the card" // taken at boot
+	RoleLender      Role = "a lender"           // by the link of a donation: only to lend less of it
 )
 
 // Outcome is the result of a change of the configuration.
