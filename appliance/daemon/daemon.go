@@ -135,6 +135,7 @@ func New(o Options) (*Daemon, error) {
 	d.pending = newPending(d.state)
 	d.journal = journal.New(filepath.Join(d.state, accessFolder), time.Now, o.Log)
 	d.pending.undoAtStart(d.file(), o.Log)
+	d.finishForgetting()
 	// One slot per core: the loop yields with each message to the kernel, and is scheduled again after one or two requests
 	// instead of all pending ones.
 	d.slots = web.NewSlots(runtime.GOMAXPROCS(0))

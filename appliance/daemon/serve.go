@@ -31,7 +31,7 @@ func (d *Daemon) serveSecure(ctx context.Context, tokens admin.Tokens, wired *wi
 		return fmt.Errorf("serve lenders' pages: %w", err)
 	}
 	pages := admin.New(admin.Parts{
-		Box: d.box, Tokens: tokens, Logins: d.logins, Configuration: configuration{d.updater}, Journal: d.journal,
+		Box: d.box, Loans: loans{d.box, d}, Tokens: tokens, Logins: d.logins, Configuration: configuration{d.updater}, Journal: d.journal,
 		Access: d.access, Fingerprint: d.fingerprint,
 		Day: d.day, Refusals: d.refusals.Days, Disk: d.disk, Lists: newLists(Content(d.state, "places")).get,
 		Machine: d.machine, Content: d.content(), SetupDir: d.setupDir(), Now: time.Now, Log: d.log,
