@@ -351,7 +351,7 @@ func TestPartsAddUp(t *testing.T) {
 // TestButton: pausing is the page's primary button while there is something to pause, and resuming always is.
 func TestButton(t *testing.T) {
 	t.Parallel()
-	const minor = `<button class="second" `
+	const minor = `<button class="second" type="submit" aria-describedby="note">`
 	for name, test := range map[string]struct {
 		set   func(*state.Status, *state.Donation)
 		minor bool

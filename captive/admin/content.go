@@ -65,6 +65,9 @@ var contentRoutes = func() map[string]dutyRoute {
 
 		"GET " + needsPath + "/file": {provides, (*Server).needsFile},
 
+		"GET " + lendersPath:  {welcomes, (*Server).lenders},
+		"POST " + lendersPath: {welcomes, (*Server).makeLink},
+
 		"GET " + agendaPath:                      {welcomes, (*Server).agenda},
 		"POST " + agendaPath:                     {welcomes, (*Server).addEvent},
 		"GET " + agendaPath + "/{number}":        {welcomes, (*Server).event},
@@ -130,6 +133,7 @@ func (s *Server) content(w http.ResponseWriter, r *request) {
 		asked = q.Text
 	}
 	door(welcomes, "opinion", "speech", asked)
+	door(welcomes, "lenders", "lend", r.Words.T("content.about.lenders"))
 	door(provides, "needs", "lifebuoy", r.Words.T("content.about.needs"))
 	s.serve(w, r, p, http.StatusOK)
 }
