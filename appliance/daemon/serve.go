@@ -37,7 +37,7 @@ func (d *Daemon) serveSecure(ctx context.Context, tokens admin.Tokens, wired *wi
 		Machine: d.machine, Content: d.content(), SetupDir: d.setupDir(), Now: time.Now, Log: d.log,
 	})
 	protect := func(l net.Listener) net.Listener { return tls.NewListener(web.Limit(l, d.slots), d.certificate.TLS()) }
-	server := web.NewServer(pages, d.log)
+	server := web.NewServer(d.withMetrics(pages), d.log)
 	var tasks errgroup.Group
 	tasks.Go(func() error { return wired.serve(ctx, server, protect) })
 	err = serve(ctx, server, protect(l))

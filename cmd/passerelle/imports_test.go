@@ -79,6 +79,8 @@ var bans = []ban{
 	{"passerelle/appliance/hours", []string{"passerelle/"}, nil, "a leaf that anyone may use"},
 	{"passerelle/appliance/lab", []string{"testing", "passerelle/appliance/daemon", "passerelle/appliance/store", "passerelle/captive/"}, nil,
 		"the demo, benchmarks and attacks run a box with it, from outside"},
+	{"passerelle/appliance/metrics", []string{"passerelle/", "os", "os/exec"}, []string{"passerelle/appliance/state"},
+		"it is passed a Status, and shows nothing else"},
 	{"passerelle/appliance/ledger", []string{"passerelle/netctl/", "go.etcd.io/bbolt", "net/http", "os", "time/tzdata"}, []string{"passerelle/netctl"},
 		"accounts are pure"},
 	{"passerelle/appliance/plan/", []string{"os/exec", "os", "github.com/vishvananda/netlink", "github.com/mdlayher/netlink"}, nil,
