@@ -45,7 +45,7 @@ func (b *Box) publish() {
 		Centre:    c.Box.Name,
 		Hotspot:   state.Hotspot{Interface: c.Hotspot.Interface, Address: c.Hotspot.Address.String(), WiFi: wifiStatus(c.Hotspot, b.radios)},
 		Board:     *b.board.last.Load(),
-		Residents: state.Residents{Download: uint64(c.Limits.Download), Upload: uint64(c.Limits.Upload), Data: uint64(c.Limits.Data)},
+		Residents: state.Residents{Download: uint64(c.Limits.Download), Upload: uint64(c.Limits.Upload), Data: uint64(c.Limits.Data), Started: b.residents.started},
 		Problems:  state.Causes(slices.Concat(b.lastingProblems(), b.problems.all, b.faults(), b.board.last.Load().Problems)),
 		Donations: []state.Donation{}, Downloads: []state.Download{},
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/google/renameio/v2"
 
@@ -16,6 +17,7 @@ import (
 	"passerelle/appliance/private"
 	"passerelle/appliance/state"
 	"passerelle/captive/admin"
+	"passerelle/captive/admin/months"
 	"passerelle/captive/records"
 )
 
@@ -206,4 +208,15 @@ func rewriteFile(path string, change func([]byte) ([]byte, error)) error {
 		return nil
 	}
 	return renameio.WriteFile(path, changed, 0o600, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o600))
+}
+
+// monthSample is what the box counts by month.
+func (d *Daemon) monthSample() months.Sample {
+	opened := uint64(0)
+	for _, share := range d.shares {
+		if share.Opened != nil {
+			opened += share.Opened()
+		}
+	}
+	return months.SampleOf(d.status(), time.Now().In(d.box.Config().Box.Timezone), opened)
 }

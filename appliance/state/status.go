@@ -98,6 +98,7 @@ type Board struct {
 // Residents counts residents.
 type Residents struct {
 	Sessions int    `json:"sessions"` // running ones
+	Started  uint64 `json:"started"`  // that began since the daemon started
 	Download uint64 `json:"download"` // limit of each resident, 0: none
 	Upload   uint64 `json:"upload"`
 	Data     uint64 `json:"data"` // data a day of each resident, 0: no limit
