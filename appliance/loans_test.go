@@ -161,3 +161,20 @@ func TestLentOfAClosedLoan(t *testing.T) {
 		}
 	})
 }
+
+// TestSessionsStarted: a new session counts once, and one that goes on does not.
+func TestSessionsStarted(t *testing.T) {
+	withBox(t, 10, func(h *testBox) {
+		h.admit(anna)
+		h.admit(anna)
+		h.admit(bilo)
+		if err := h.box.End(h.Context(), bilo); err != nil {
+			h.Fatal(err)
+		}
+		h.admit(bilo)
+		h.settle()
+		if n := h.box.Status().Residents.Started; n != 3 {
+			h.Errorf("%d sessions began", n)
+		}
+	})
+}

@@ -24,6 +24,7 @@ import (
 	"passerelle/appliance/hours"
 	"passerelle/appliance/state"
 	"passerelle/captive/admin/login"
+	"passerelle/captive/admin/months"
 	"passerelle/captive/admin/refusals"
 	"passerelle/captive/web"
 )
@@ -58,6 +59,7 @@ type Parts struct {
 	Configuration Configuration
 	Day           *Day                  // what the box did in the last 24 hours, nil if nobody counts
 	Refusals      func() []refusals.Day // of the last days, nil if nobody counts
+	Months        func() []months.Month // what was counted by month, nil if nobody counts
 	Disk          func() Disk           // with the box's state, nil if unknown
 	Lists         func() []List         // of places, nil if there are none
 	Journal       Journal

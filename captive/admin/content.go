@@ -68,6 +68,11 @@ var contentRoutes = func() map[string]dutyRoute {
 		"GET " + lendersPath:  {welcomes, (*Server).lenders},
 		"POST " + lendersPath: {welcomes, (*Server).makeLink},
 
+		"GET " + sheetPath:             {welcomes, (*Server).showMonth},
+		"GET " + sheetPath + "/{file}": {welcomes, (*Server).monthFile},
+		"GET " + yearPath:              {welcomes, (*Server).showYear},
+		"GET " + yearPath + "/{file}":  {welcomes, (*Server).yearFile},
+
 		"GET " + agendaPath:                      {welcomes, (*Server).agenda},
 		"POST " + agendaPath:                     {welcomes, (*Server).addEvent},
 		"GET " + agendaPath + "/{number}":        {welcomes, (*Server).event},

@@ -3,7 +3,9 @@ package admin
 import (
 	"errors"
 	"net/http"
+	"net/url"
 	"slices"
+	"strconv"
 
 	"passerelle/appliance/state"
 	"passerelle/captive/admin/journal"
@@ -18,7 +20,8 @@ type lendersPage struct {
 	techFrame
 	Up      web.Link
 	Lenders []lenderCard
-	Made    *madeLink // a link that was just made, nil for none
+	Made    *madeLink  // a link that was just made, nil for none
+	Years   []web.Link // the centre's sheets
 }
 
 func (lendersPage) Template() string { return "admin/lenders" }
@@ -28,7 +31,11 @@ type lenderCard struct {
 	Name      string
 	Pictogram string
 	Doing     []string
+	Sheets    []web.Link // of the last months
 }
+
+// sheetsShown is how many months' sheets a card leads to: a sheet leads to all others.
+const sheetsShown = 2
 
 // madeLink is a new link, for this one page: only its hash is stored.
 type madeLink struct {
@@ -46,9 +53,26 @@ func (s *Server) lendersPage(r *request) lendersPage {
 	box := s.Box.Status()
 	for _, d := range box.Donations {
 		l := newLoan(d, box)
-		p.Lenders = append(p.Lenders, lenderCard{Name: d.Name, Pictogram: pictograms[l.doing], Doing: r.Words.Lines("loan." + string(l.doing))})
+		card := lenderCard{Name: d.Name, Pictogram: pictograms[l.doing], Doing: r.Words.Lines("loan." + string(l.doing))}
+		all := monthsOf(d.Days, d.Name, s.monthSums())
+		for _, month := range all[:min(len(all), sheetsShown)] {
+			card.Sheets = append(card.Sheets, r.sheetLink(sheetPath, url.Values{"name": {d.Name}, "month": {month.Format(monthLayout)}},
+				r.Words.T("sheets.month", "month", r.Words.Month(month))))
+		}
+		p.Lenders = append(p.Lenders, card)
+	}
+	for _, year := range yearsOf(s.lentDays(r), s.monthSums()) {
+		p.Years = append(p.Years, r.sheetLink(yearPath, url.Values{"year": {strconv.Itoa(year)}}, r.Words.T("sheets.year", "year", strconv.Itoa(year))))
 	}
 	return p
+}
+
+// sheetLink is a link to a sheet, in the chosen language.
+func (r *request) sheetLink(path string, query url.Values, text string) web.Link {
+	if r.Chosen {
+		query.Set("lang", r.Words.Code)
+	}
+	return web.Link{Href: path + "?" + query.Encode(), Text: text}
 }
 
 // makeLink makes a new link for a donation's lender, and shows it once. The link before it no longer works.
