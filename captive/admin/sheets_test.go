@@ -47,9 +47,9 @@ func TestMonthSheet(t *testing.T) {
 		says        []string
 		csv         string
 	}{
-		{"Fibre du centre", "2026-11", []string{"The loan of November 2026", "83.7 gigabytes", "167 hours of video, or 33,000 pages", "100 hours", "212"},
+		{"Fibre du centre", "2026-11", []string{"The loan in November 2026", "83.7 gigabytes", "167 hours of video, or 33,000 pages", "100 hours", "212"},
 			"2026-11,Fibre du centre,83700000000,361800,212"},
-		{"=4G d’Élise", "2026-10", []string{"The loan of October 2026", "3 gigabytes", "6 hours of video", "7 hours", "fewer than 5"},
+		{"=4G d’Élise", "2026-10", []string{"The loan in October 2026", "3 gigabytes", "6 hours of video", "7 hours", "fewer than 5"},
 			"2026-10,'=4G d’Élise,3000000000,25200,<5"},
 	} {
 		query := sheetQuery(test.name, test.month)
@@ -100,7 +100,7 @@ func TestYearSheet(t *testing.T) {
 		t.Errorf("%v\n%s", err, diff)
 	}
 	page := text(x.get("/admin/lenders?lang=en").Body.String())
-	for _, want := range []string{"The loan of November 2026", "The centre’s year 2026"} {
+	for _, want := range []string{"The loan in November 2026", "The centre’s year 2026"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("no %q on the lenders’ page:\n%s", want, page)
 		}
