@@ -1,10 +1,12 @@
 package admin
 
 import (
+	"context"
 	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/network"
@@ -31,8 +33,18 @@ func TestLendersWithoutScripts(t *testing.T) {
 	}
 	site := "https://partage.internal:" + at.Port()
 	ctx, _ := webtest.Browser(t)
+	step := func(tasks ...chromedp.Action) {
+		t.Helper()
+		limited, cancel := context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+		if err := chromedp.Run(limited, tasks...); err != nil {
+			var at, page string
+			_ = chromedp.Run(ctx, chromedp.Location(&at), chromedp.OuterHTML("main", &page, chromedp.ByQuery))
+			t.Fatalf("%v at %s:\n%s", err, at, page)
+		}
+	}
 	var link, wrong, note string
-	err = chromedp.Run(ctx,
+	step(
 		emulation.SetScriptExecutionDisabled(true),
 		network.SetExtraHTTPHeaders(network.Headers{"Accept-Language": "fr-FR"}),
 		chromedp.EmulateViewport(320, 640),
@@ -44,12 +56,9 @@ func TestLendersWithoutScripts(t *testing.T) {
 		chromedp.WaitVisible(`svg.code`, chromedp.ByQuery),
 		chromedp.Text(`.address`, &link, chromedp.ByQuery),
 	)
-	if err != nil {
-		t.Fatal(err)
-	}
 	shootHere(t, ctx, "lenders")
 	path := strings.TrimPrefix(link, "https://partage.internal")
-	err = chromedp.Run(ctx,
+	step(
 		chromedp.Navigate(site+path),
 		chromedp.Click(`.change summary`, chromedp.ByQuery),
 		chromedp.SendKeys(`#less`, "500", chromedp.ByQuery),
@@ -59,9 +68,6 @@ func TestLendersWithoutScripts(t *testing.T) {
 		chromedp.Click(`form[action="`+path+`/cap"] button`, chromedp.ByQuery),
 		chromedp.Text(`.note[role=status]`, &note, chromedp.ByQuery),
 	)
-	if err != nil {
-		t.Fatal(err)
-	}
 	if !strings.Contains(wrong, "pas plus petit") || !strings.Contains(note, "plus basse") {
 		t.Errorf("it said %q and %q", wrong, note)
 	}
@@ -95,7 +101,7 @@ func TestLendersWithoutScripts(t *testing.T) {
 		check(path+"/stop?lang="+code, code, dir, code == "fr")
 	}
 	var title string
-	err = chromedp.Run(ctx,
+	step(
 		chromedp.Navigate(site+path),
 		chromedp.Click(`.change>p a`, chromedp.ByQuery),
 		chromedp.WaitVisible(`form[action="`+path+`/stop"] button`, chromedp.ByQuery),
@@ -103,7 +109,7 @@ func TestLendersWithoutScripts(t *testing.T) {
 		chromedp.WaitNotPresent(`form[action="`+path+`/stop"] button`, chromedp.ByQuery),
 		chromedp.Text(`h1`, &title, chromedp.ByQuery),
 	)
-	if err != nil || title != "Votre prêt est terminé" {
-		t.Errorf("after the stop the page is %q: %v", title, err)
+	if title != "Votre prêt est terminé" {
+		t.Errorf("after the stop the page is %q", title)
 	}
 }
