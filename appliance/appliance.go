@@ -119,7 +119,7 @@ type Parts struct {
 	Meter      func(line uplink.Status, target netip.Addr) (LineMeter, error) // nil: rates never follow a line
 	Store      Store
 	Accounts   map[string]*ledger.Account // as Store has them, by donation
-	Paused     map[string]string          // likewise, who paused each donation
+	Paused     map[string]ledger.Pause    // likewise, their pauses
 	Lost       error                      // why accounts were lost, if any were
 	Clock      Clock
 	Boot       string           // identifies this boot of the machine

@@ -124,7 +124,7 @@ func (c *children) Status() []supervise.ChildStatus { return c.status }
 // fakeStore keeps accounts, unless the test makes it full.
 type fakeStore struct {
 	records map[string]ledger.Record
-	paused  map[string]string
+	paused  map[string]ledger.Pause
 	full    error
 	writes  int
 }
@@ -138,11 +138,11 @@ func (p *fakeStore) Put(records map[string]ledger.Record) error {
 	return nil
 }
 
-func (p *fakeStore) SetPaused(donation, by string) error {
+func (p *fakeStore) SetPaused(donation string, pause ledger.Pause) error {
 	if p.full != nil {
 		return p.full
 	}
-	p.paused[donation] = by
+	p.paused[donation] = pause
 	return nil
 }
 
@@ -267,7 +267,7 @@ func withBox(t *testing.T, hour int, test func(h *testBox)) {
 		h := &testBox{T: t, kernel: gatetest.NewFake(time.Now), uplinks: &fakeUplinks{}, children: &children{}, joiner: &joiner{}, prober: &prober{health: uplink.Health{Known: true, Works: true}}, radios: &fakeRadios{},
 			accept: func(*config.Config) error { return nil },
 			board:  func() state.Board { return state.Board{} },
-			store:  &fakeStore{records: map[string]ledger.Record{}, paused: map[string]string{}},
+			store:  &fakeStore{records: map[string]ledger.Record{}, paused: map[string]ledger.Pause{}},
 			clock:  &fakeClock{by: clock.ByServer}, boot: "first"}
 		h.uplinks.status = uplink.Status{
 			Index: 2, Present: true, Up: true, Carrier: true, Routed: true, Works: true,

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"passerelle/appliance/config"
+	"passerelle/appliance/ledger"
 	"passerelle/appliance/state"
 	"passerelle/netctl"
 )
@@ -164,10 +165,11 @@ func (b *Box) SetDonationPaused(ctx context.Context, name, by string, paused boo
 			err = fmt.Errorf("%w: %q", state.ErrNoDonation, name)
 			return
 		}
+		pause := ledger.Pause{By: by}
 		if !paused {
-			by = ""
+			pause = ledger.Pause{}
 		}
-		if err = b.lines.pause(b.lines.all[n], by); err == nil || paused {
+		if err = b.lines.pause(b.lines.all[n], pause); err == nil || paused {
 			b.reconcile(loop)
 		}
 	})

@@ -32,7 +32,7 @@ type lines struct {
 	joiner   Joiner
 	store    Store
 	accounts map[string]*ledger.Account
-	paused   map[string]string // who paused each, also those not in the configuration now
+	paused   map[string]ledger.Pause // also of those not in the configuration now
 	boot     string
 	now      func() time.Time // measures delays
 	problem  report           // records errors that stop nothing
@@ -65,7 +65,7 @@ func newLines(p Parts, problem report, wake func()) *lines {
 		accounts: p.Accounts, paused: p.Paused, boot: p.Boot, now: p.Now, problem: problem, wake: wake,
 	}
 	if l.paused == nil {
-		l.paused = map[string]string{}
+		l.paused = map[string]ledger.Pause{}
 	}
 	return l
 }
@@ -79,10 +79,12 @@ type donation struct {
 	balance    ledger.Balance
 	uplink     uplink.Status
 	worksSince time.Time // since when its line has worked and was not slow; zero if it does not
-	pausedBy   string    // who paused it, "" if nobody
+	pause      ledger.Pause
 	writeErr   error     // of the last write of its account
 	grantErr   error     // of the last grant
 	lastWrite  time.Time // of its account, or the attempt
+	pauseErr   error     // of the last write of a pause's end
+	pauseTried time.Time // when that was
 	dayLeft    struct {  // see lines.dayLeft
 		until time.Time
 		part  float64
@@ -99,7 +101,7 @@ func (l *lines) configure(c *config.Config) {
 	for _, c := range c.Donations {
 		d := old[c.Name]
 		if d == nil {
-			d = &donation{account: l.accounts[c.Name], pausedBy: l.paused[c.Name]}
+			d = &donation{account: l.accounts[c.Name], pause: l.paused[c.Name]}
 		}
 		if d.account == nil {
 			d.account = ledger.Open(nil, nil)
@@ -137,14 +139,31 @@ func (l *lines) find(name string) int {
 	return slices.IndexFunc(l.all, func(d *donation) bool { return d.Name == name })
 }
 
-// pause stores who paused the donation, "" for nobody, and skips it from now on.
-func (l *lines) pause(d *donation, by string) error {
-	err := l.store.SetPaused(d.Name, by)
-	if err != nil && by == "" {
+// pause stores the donation's pause, the zero one for none, and skips the donation while there is one.
+func (l *lines) pause(d *donation, p ledger.Pause) error {
+	err := l.store.SetPaused(d.Name, p)
+	if err != nil && p.By == "" {
 		return err // a failed write must not share more than before
 	}
-	d.pausedBy, l.paused[d.Name] = by, by
+	d.pause, l.paused[d.Name] = p, p
 	return err
+}
+
+// endPauses ends the pauses whose time is over. One whose end cannot be written goes on, and is tried again.
+func (l *lines) endPauses() {
+	now := l.now()
+	for _, d := range l.all {
+		p, changed := d.pause.At(l.clock, l.trusted)
+		if !changed || d.pauseErr != nil && now.Sub(d.pauseTried) < writeRetry {
+			l.problem(state.DiskFails, d.pauseErr)
+			continue
+		}
+		d.pauseTried = now
+		if d.pauseErr = l.store.SetPaused(d.Name, p); d.pauseErr == nil {
+			d.pause, l.paused[d.Name] = p, p
+		}
+		l.problem(state.DiskFails, d.pauseErr)
+	}
 }
 
 // read reads the state and counters of all uplinks and the hotspot. It returns whether it succeeded.
@@ -225,7 +244,7 @@ func (l *lines) probe(busy bool) {
 	var probed []uplink.Candidate
 	for _, d := range l.all {
 		s := d.balance
-		if l.open(d) && d.pausedBy == "" && (d.Cap == 0 || !s.AllSpent && s.SelfAllowance > 0) {
+		if l.open(d) && d.pause.By == "" && (d.Cap == 0 || !s.AllSpent && s.SelfAllowance > 0) {
 			candidate := uplink.Candidate{Status: d.uplink, InUse: busy && d == l.chosen}
 			candidate.DNS = d.servers()
 			probed = append(probed, candidate)
@@ -305,7 +324,7 @@ func (l *lines) trackHealth() {
 func (l *lines) observed(d *donation) decide.Donation {
 	s := d.balance
 	x := decide.Donation{
-		Name: d.Name, Priority: d.Priority, Open: l.open(d), Paused: d.pausedBy != "",
+		Name: d.Name, Priority: d.Priority, Open: l.open(d), Paused: d.pause.By != "",
 		Spent: s.Spent, Lost: s.Lost, Reserve: d.Reserve != 0 && !s.AllSpent, Resets: s.Resets,
 		DailyBudget: decide.Unlimited, Metered: metered(d.Donation),
 	}

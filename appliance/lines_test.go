@@ -65,7 +65,7 @@ type testLines struct {
 func newTestLines(t *testing.T, donations string) *testLines {
 	l := &testLines{
 		T: t, tranches: &fakeTranches{}, links: &fakeUplinks{}, prober: &prober{}, join: &joiner{},
-		disk: &fakeStore{records: map[string]ledger.Record{}, paused: map[string]string{}}, mono: time.Unix(1000, 0),
+		disk: &fakeStore{records: map[string]ledger.Record{}, paused: map[string]ledger.Pause{}}, mono: time.Unix(1000, 0),
 	}
 	l.links.status = uplink.Status{Index: 2, Present: true, Works: true, DNS: []netip.Addr{netip.MustParseAddr("9.9.9.9")}}
 	l.lines = newLines(Parts{
@@ -243,15 +243,16 @@ func TestProbedLines(t *testing.T) {
 	if l.prober.lines[1].InUse {
 		t.Error("a line that is not chosen is busy")
 	}
-	if err := l.pause(l.all[0], "its lender"); err != nil || l.disk.paused["Lucie"] != "its lender" {
-		t.Errorf("%v, written: %q", err, l.disk.paused)
+	itsLender := ledger.Pause{By: "its lender"}
+	if err := l.pause(l.all[0], itsLender); err != nil || l.disk.paused["Lucie"] != itsLender {
+		t.Errorf("%v, written: %v", err, l.disk.paused)
 	}
 	probed("eth1")
 	l.disk.full = errors.New("no space left")
-	if err := l.pause(l.all[0], ""); err == nil || l.all[0].pausedBy == "" {
+	if err := l.pause(l.all[0], ledger.Pause{}); err == nil || l.all[0].pause != itsLender {
 		t.Error("a pause ends although that cannot be stored")
 	}
-	if err := l.pause(l.all[1], "its lender"); err == nil || l.all[1].pausedBy == "" {
+	if err := l.pause(l.all[1], itsLender); err == nil || l.all[1].pause != itsLender {
 		t.Error("a pause waits for the disk")
 	}
 	probed()

@@ -73,6 +73,7 @@ func (b *Box) observe() {
 	b.readCounters()
 	b.lines.readNetworks()
 	b.observeRadios()
+	b.lines.endPauses()
 	b.lines.probe(b.applied && b.state == state.Sharing && b.residents.online() > 0)
 	b.lines.trackHealth()
 	if b.applied {

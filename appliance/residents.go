@@ -38,6 +38,7 @@ type residents struct {
 	dataLimit  config.Size           // that running sessions were last granted by
 	day        day
 	pending    pendingHandover // what the last daemon left
+	started    uint64          // sessions that began
 
 	mu       sync.RWMutex // guards what follows
 	sessions map[netip.Addr]session
@@ -137,10 +138,15 @@ func (r *residents) authorize(addr netip.Addr, mac netctl.MAC, today ledger.Shar
 	if data == 0 {
 		return session{}, state.ErrDataSpent
 	}
-	return r.install(session{
+	_, running := r.sessions[addr]
+	s, err := r.install(session{
 		Session: netctl.Session{Addr: addr, MAC: mac, Left: r.limits.Session, Data: data, Used: used},
 		Ends:    r.now().Add(r.limits.Session), Length: r.limits.Session,
 	})
+	if err == nil && !running {
+		r.started++
+	}
+	return s, err
 }
 
 // extend gives a session the length of a new one, from now on, and the data that it had left at the last read.

@@ -46,7 +46,7 @@ func (b *Box) publish() {
 		Centre:    c.Box.Name,
 		Hotspot:   state.Hotspot{Interface: c.Hotspot.Interface, Address: c.Hotspot.Address.String(), WiFi: wifiStatus(c.Hotspot, b.radios)},
 		Board:     *b.board.last.Load(),
-		Residents: state.Residents{Download: uint64(c.Limits.Download), Upload: uint64(c.Limits.Upload), Data: uint64(c.Limits.Data)},
+		Residents: state.Residents{Download: uint64(c.Limits.Download), Upload: uint64(c.Limits.Upload), Data: uint64(c.Limits.Data), Started: b.residents.started},
 		Problems:  state.Causes(slices.Concat(b.lastingProblems(), b.problems.all, b.faults(), b.board.last.Load().Problems)),
 		Donations: []state.Donation{}, Downloads: []state.Download{},
 	}
@@ -154,22 +154,17 @@ func (d *donation) status(
 		Name: d.Name, Interface: d.Interface,
 		Chosen: chosen && internet == decide.AllInternet, Essential: chosen && internet == decide.EssentialOnly,
 		Kind: d.uplink.Kind, Open: x.Open, Opens: x.Opens.In(zone),
-		PausedBy: d.pausedBy, Up: d.uplink.Works, Works: x.Works, Why: x.Why, Slow: x.Slow, Servers: []string{}, Spent: x.Spent,
+		PausedBy: d.pause.By, PausedUntil: d.pause.Until.In(zone), PausedDay: d.pause.Tomorrow, Up: d.uplink.Works, Works: x.Works, Why: x.Why, Slow: x.Slow, Servers: []string{}, Spent: x.Spent,
 		Cap: uint64(d.Cap), Used: l.Used, Overage: l.Overrun, Granted: l.Granted, Left: l.Left, Reserve: l.Reserve, Margin: l.Margin,
-		Daily: l.DailyBudget, OwnUse: l.OwnUse, Lost: d.Cap != 0 && l.Lost, Broadcasts: l.Broadcasts, BroadcastsCount: d.Broadcast,
+		Daily: l.DailyBudget, OwnUse: l.OwnUse, Lost: d.Cap != 0 && l.Lost, Stated: l.Stated, Lowered: l.Lowered, Broadcasts: l.Broadcasts, BroadcastsCount: d.Broadcast,
 		Period: d.Period, PeriodStart: l.Start.In(zone), Resets: l.Resets.In(zone),
-		Days: []state.Day{},
+		Days: daysOf(d.account),
 	}
 	if d.uplink.Present {
 		s.Ifname = d.uplink.Interface
 	}
 	for _, a := range d.servers() {
 		s.Servers = append(s.Servers, a.String())
-	}
-	for _, day := range append(d.account.Days(), l.Today) {
-		if day.Date != 0 {
-			s.Days = append(s.Days, state.Day{Date: state.Date{Time: day.Date.Time()}, Bytes: day.Bytes})
-		}
 	}
 	return s
 }

@@ -21,8 +21,8 @@ const writeRetry = 5 * time.Second
 type Store interface {
 	// Put writes records by donation, and returns once they survive a power cut.
 	Put(records map[string]ledger.Record) error
-	// SetPaused stores who paused a donation, "" for nobody.
-	SetPaused(donation, by string) error
+	// SetPaused stores a donation's pause, the zero one for none.
+	SetPaused(donation string, p ledger.Pause) error
 }
 
 // policyOf returns the ledger's policy of a donation.

@@ -3,15 +3,16 @@ package config
 // Role is who changes the configuration, or runs the box. This package does not interpret it.
 type Role string
 
-// The roles, as text for the log. All but staff may change all of the configuration: root can write the file anyway, technicians
-// configure the box, and who holds the card could do more. Staff run the centre's day and change nothing of it. Lenders have
-// no role here.
+// The roles, as text for the log. All but staff and lenders may change all of the configuration: root can write the file anyway,
+// technicians configure the box, and who holds the card could do more. A lender changes one donation only, and only downwards.
+// Staff run the centre's day and change nothing of it.
 const (
 	RoleSignal      Role = "a signal"           // root's SIGHUP, after root wrote the file
 	RoleCommandLine Role = "the command line"   // root's
 	RoleTechnician  Role = "a technician"       // logged in on the pages
 	RoleCard        Role = "a file on the card" // taken at boot
 	RoleStaff       Role = "staff"              // logged in at the desk
+	RoleLender      Role = "a lender"           // by the link of a donation: only to lend less of it
 )
 
 // Outcome is the result of a change of the configuration.

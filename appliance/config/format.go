@@ -96,6 +96,8 @@ func (c *Config) values() map[string]string {
 		"[agenda] url":        quote(c.Agenda.URL),
 		"[board] enabled":     strconv.FormatBool(c.Board.Enabled),
 		"[admin] access":      quote(string(c.Admin.Access)),
+		"[metrics] enabled":   strconv.FormatBool(c.Metrics.Enabled),
+		"[metrics] allow":     quoteAll(prefixStrings(c.Metrics.Allow)),
 		"[health] zones":      quoteAll(zoneStrings(c.Health.Zones)),
 		"[hw] led":            quote(c.Hardware.LED.String()),
 		"[hw] button":         quote(c.Hardware.Button.String()),
@@ -185,6 +187,17 @@ func quoteAll(list []string) string {
 		quoted[i] = quote(s)
 	}
 	return "[" + strings.Join(quoted, ", ") + "]"
+}
+
+// prefixStrings writes single addresses without their prefix length.
+func prefixStrings(all []netip.Prefix) []string {
+	list := make([]string, len(all))
+	for i, p := range all {
+		if list[i] = p.String(); p.IsSingleIP() {
+			list[i] = p.Addr().String()
+		}
+	}
+	return list
 }
 
 func zoneStrings(zones []Zone) []string {

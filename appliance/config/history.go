@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -73,7 +74,7 @@ func (h History) Add(v Version, text []byte) error {
 		suffix string
 		text   []byte
 	}{{textSuffix, text}, {metaSuffix, meta}} {
-		if err := renameio.WriteFile(h.path(next, file.suffix), file.text, 0o600, renameio.WithTempDir(h.Dir)); err != nil {
+		if err := h.write(next, file.suffix, file.text); err != nil {
 			return fmt.Errorf("keep the configuration before: %w", cmp.Or(readOnly(err), err))
 		}
 	}
@@ -110,6 +111,45 @@ func (h History) Text(r Revision) ([]byte, error) {
 		}
 	}
 	return nil, fmt.Errorf("version %.8s: %w", r, fs.ErrNotExist)
+}
+
+// Rewrite changes the text of all versions. One that cannot be changed is removed.
+func (h History) Rewrite(change func([]byte) ([]byte, error)) error {
+	numbers, err := h.numbers()
+	for _, n := range numbers {
+		err = errors.Join(err, h.rewrite(n, change))
+	}
+	return err
+}
+
+func (h History) rewrite(n int, change func([]byte) ([]byte, error)) error {
+	text, err := os.ReadFile(h.path(n, textSuffix))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	v, metaErr := h.version(n)
+	changed, err := change(text)
+	switch {
+	case err != nil || metaErr != nil:
+		return errors.Join(os.Remove(h.path(n, textSuffix)), os.Remove(h.path(n, metaSuffix)))
+	case bytes.Equal(changed, text) && v.Revision == RevisionOf(text):
+		return nil
+	}
+	// The text is first: what it no longer says must not come back after a power cut.
+	v.Revision = RevisionOf(changed)
+	meta, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return errors.Join(h.write(n, textSuffix, changed), h.write(n, metaSuffix, meta))
+}
+
+// write replaces a file of a version.
+func (h History) write(n int, suffix string, text []byte) error {
+	return renameio.WriteFile(h.path(n, suffix), text, 0o600, renameio.WithTempDir(h.Dir))
 }
 
 func (h History) version(n int) (v Version, err error) {

@@ -137,6 +137,7 @@ func (r *reader) config(values map[string]any) *Config {
 		Health:    r.health(root.table("health", false)),
 		Hardware:  r.hardware(root.table("hw", false)),
 	}
+	c.Metrics = r.metrics(root.table("metrics", false), c.Hotspot)
 	donations := root.tables("donation")
 	if len(donations) > maxDonations {
 		root.problem("donation", "%d donations; at most %d are allowed", len(donations), maxDonations)
@@ -218,6 +219,27 @@ func (r *reader) board(t *table) Board {
 func (r *reader) admin(t *table) Admin {
 	defer t.rejectUnknown()
 	return Admin{Access: Access(optional(t, "access", string(Anywhere), parseAccess))}
+}
+
+// maxAllow is how many networks may read the metrics.
+const maxAllow = 16
+
+func (r *reader) metrics(t *table, hotspot Hotspot) Metrics {
+	defer t.rejectUnknown()
+	m := Metrics{Enabled: optional(t, "enabled", false, parseFlag), Allow: list(t, "allow", nil, parseAllow)}
+	switch {
+	case t.failed("allow"):
+	case len(m.Allow) > maxAllow:
+		t.problem("allow", "%d networks; write at most %d", len(m.Allow), maxAllow)
+	case m.Enabled && len(m.Allow) == 0:
+		t.problem("allow", `nobody may read the metrics; write the address of your Prometheus, as in ["192.168.1.20"]`)
+	}
+	for i, from := range m.Allow {
+		if from.Overlaps(hotspot.Address) {
+			t.elementProblem("allow", i, "%v has addresses of the hotspot; the metrics are never served there", from)
+		}
+	}
+	return m
 }
 
 func (r *reader) hotspot(t *table) Hotspot {

@@ -33,6 +33,7 @@ type Config struct {
 	Agenda    Agenda
 	Board     Board
 	Admin     Admin
+	Metrics   Metrics
 	Health    Health
 	Hardware  Hardware
 	Donations []Donation // at least one, names and interfaces unique, in the file's order
@@ -94,6 +95,12 @@ type Board struct {
 // Admin configures the technicians' pages.
 type Admin struct {
 	Access Access // default: Anywhere
+}
+
+// Metrics configures the box's metrics for Prometheus, on the networks of the connections, never on the hotspot.
+type Metrics struct {
+	Enabled bool           // default: false
+	Allow   []netip.Prefix // from where they may be read: IPv4, /8 to /32, none that overlaps the hotspot; at least one if Enabled
 }
 
 // Access is from where, and when, technicians may use their pages.

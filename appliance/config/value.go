@@ -509,6 +509,26 @@ var private = []netip.Prefix{
 	netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("192.168.0.0/16"),
 }
 
+// parseAllow reads a network, or an address, that may read the metrics.
+func parseAllow(s string) (netip.Prefix, error) {
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		addr, addrErr := netip.ParseAddr(s)
+		if err = addrErr; err == nil {
+			p = netip.PrefixFrom(addr, addr.BitLen())
+		}
+	}
+	switch {
+	case err != nil || !p.Addr().Is4():
+		return netip.Prefix{}, fmt.Errorf(`invalid network %q; write an IPv4 address or network, as in "192.168.1.20" or "192.168.1.0/24"`, s)
+	case p.Bits() < 8:
+		return netip.Prefix{}, fmt.Errorf(`%q is too large; write a network from /8 to /32`, s)
+	case p != p.Masked():
+		return netip.Prefix{}, fmt.Errorf(`%q is an address within a network; write "%v" or "%v"`, s, p.Masked(), p.Addr())
+	}
+	return p, nil
+}
+
 func parseAddress(s string) (netip.Prefix, error) {
 	const advice = `write the box's address and the prefix length, as in "10.80.0.1/22"`
 	var zero netip.Prefix

@@ -36,7 +36,7 @@ var _ accountStore = (*store.Store)(nil)
 type openedAccounts struct {
 	accountStore
 	accounts    map[string]*ledger.Account
-	paused      map[string]string
+	paused      map[string]ledger.Pause
 	quarantined error // names a file that could not be read and was replaced; nil if there is none
 }
 
@@ -94,7 +94,7 @@ func (d *Daemon) openStore() (o openedStore, err error) {
 type failedStore struct{ error }
 
 func (n failedStore) Put(map[string]ledger.Record) error        { return n.error }
-func (n failedStore) SetPaused(string, string) error            { return n.error }
+func (n failedStore) SetPaused(string, ledger.Pause) error      { return n.error }
 func (n failedStore) Set(string, [sha256.Size]byte) error       { return n.error }
 func (n failedStore) Donation([sha256.Size]byte) (string, bool) { return "", false }
 func (n failedStore) Migrate() error                            { return nil } // openStore does, once it can

@@ -39,6 +39,7 @@ import (
 	"passerelle/captive/admin"
 	"passerelle/captive/admin/journal"
 	"passerelle/captive/admin/login"
+	"passerelle/captive/admin/months"
 	"passerelle/captive/admin/refusals"
 	"passerelle/captive/places"
 	"passerelle/captive/tutorials"
@@ -111,6 +112,7 @@ type Daemon struct {
 	pages       atomic.Pointer[[]string] // the technicians' on the wired side
 	day         *admin.Day               // outlives a restart within the process
 	refusals    *refusals.Days
+	months      *months.Months
 	root        fs.FS // the machine's files
 	card        cardSlots
 	end         func(exitReason) // ends this run
@@ -144,6 +146,7 @@ func New(o Options) (*Daemon, error) {
 	d.pending = newPending(d.state)
 	d.journal = journal.New(filepath.Join(d.state, accessFolder), time.Now, o.Log)
 	d.pending.undoAtStart(d.file(), o.Log)
+	d.finishForgetting()
 	// One slot per core: the loop yields with each message to the kernel, and is scheduled again after one or two requests
 	// instead of all pending ones.
 	d.slots = web.NewSlots(runtime.GOMAXPROCS(0))
@@ -239,6 +242,9 @@ func (d *Daemon) run(ctx context.Context) (end exitReason, err error) {
 	if d.refusals, err = refusals.Open(filepath.Join(d.state, countsFolder)); err != nil {
 		d.log.Warn("the sums of refusals", "error", err)
 	}
+	if d.months, err = months.Open(filepath.Join(d.state, countsFolder)); err != nil {
+		d.log.Warn("the sums of months", "error", err)
+	}
 	d.portal = captive.New(d.box, d.log, time.Now, d.shares...)
 	if err := d.portal.Refresh(""); err != nil {
 		return end, errors.Join(err, ledger.Close())
@@ -319,6 +325,9 @@ func (d *Daemon) run(ctx context.Context) (end exitReason, err error) {
 	tasks.Go(func() error {
 		now := func() time.Time { return time.Now().In(d.box.Config().Box.Timezone) }
 		return d.refusals.Watch(taskCtx, now, d.status, func(err error) { d.log.Warn("write the sums of refusals", "error", err) })
+	})
+	tasks.Go(func() error {
+		return d.months.Watch(taskCtx, d.monthSample, func(err error) { d.log.Warn("write the sums of months", "error", err) })
 	})
 	for _, share := range d.shares {
 		if share.Run != nil {

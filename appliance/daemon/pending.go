@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -103,6 +104,23 @@ func (p *pending) follow(after config.Revision) error {
 		err = p.write(u)
 	}
 	return err
+}
+
+// rewrite changes the text to return to.
+func (p *pending) rewrite(change func([]byte) ([]byte, error)) error {
+	u, err := p.read()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	text, err := change(u.Before)
+	if err != nil || bytes.Equal(text, u.Before) {
+		return err
+	}
+	u.Before = text
+	return p.write(u)
 }
 
 // end forgets the change: it is confirmed or undone.

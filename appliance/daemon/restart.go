@@ -82,6 +82,7 @@ func (d *Daemon) factoryReset() error {
 		store.Remove(filepath.Join(d.state, ledgerFile)),
 		removeWritten(filepath.Join(d.state, certificateFile)),
 		removeWritten(filepath.Join(d.state, downloadsFile)),
+		removeWritten(filepath.Join(d.state, closingFile)),
 		removeWritten(DroppedFile(d.state)),
 		removeWritten(d.runtimeStatePath()),
 		removeWritten(d.handoverPath()),

@@ -31,13 +31,13 @@ func (d *Daemon) serveSecure(ctx context.Context, tokens admin.Tokens, wired *wi
 		return fmt.Errorf("serve lenders' pages: %w", err)
 	}
 	pages := admin.New(admin.Parts{
-		Box: d.box, Tokens: tokens, Logins: d.logins, Configuration: configuration{d.updater}, Journal: d.journal,
+		Box: d.box, Loans: loans{d.box, d}, Tokens: tokens, Logins: d.logins, Configuration: configuration{d.updater}, Journal: d.journal,
 		Access: d.access, Fingerprint: d.fingerprint,
-		Day: d.day, Refusals: d.refusals.Days, Disk: d.disk, Lists: newLists(Content(d.state, "places")).get,
+		Day: d.day, Refusals: d.refusals.Days, Months: d.months.All, Disk: d.disk, Lists: newLists(Content(d.state, "places")).get,
 		Machine: d.machine, Content: d.content(), Doctor: d, SetupDir: d.setupDir(), Now: time.Now, Log: d.log,
 	})
 	protect := func(l net.Listener) net.Listener { return tls.NewListener(web.Limit(l, d.slots), d.certificate.TLS()) }
-	server := web.NewServer(pages, d.log)
+	server := web.NewServer(d.withMetrics(pages), d.log)
 	var tasks errgroup.Group
 	tasks.Go(func() error { return wired.serve(ctx, server, protect) })
 	err = serve(ctx, server, protect(l))

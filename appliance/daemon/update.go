@@ -77,7 +77,7 @@ func (d *configUpdater) applyFrom(ctx context.Context, text []byte, revision con
 
 func (d *configUpdater) apply(ctx context.Context, text []byte, revision config.Revision, role config.Role, from config.Side) (r config.Result, err error) {
 	switch role {
-	case config.RoleSignal, config.RoleCommandLine, config.RoleTechnician, roleUndo:
+	case config.RoleSignal, config.RoleCommandLine, config.RoleTechnician, config.RoleLender, roleUndo:
 	default:
 		return config.Result{Outcome: config.Refused, Why: fmt.Sprintf("%s may not change the configuration", role)}, nil
 	}
@@ -151,7 +151,7 @@ func (d *configUpdater) save(c *config.Config, text []byte, revision config.Revi
 		return errors.Join(err, undo())
 	}
 	d.note(journal.Entry{What: journal.Settings, By: role, Side: from, Keys: keysOf(changes)})
-	if role != config.RoleTechnician { // root's own change, or the return to the one before
+	if role != config.RoleTechnician && role != config.RoleLender { // root's own change, or the return to the one before
 		return d.pending.end()
 	}
 	return d.pending.follow(config.RevisionOf(text))

@@ -275,7 +275,7 @@ func (a *Account) rollPeriod(pol Policy, now time.Time) {
 	default:
 		a.r.Start = unix(PeriodStart(now, pol.Period, pol.Resets))
 		a.rebase(max(sub(a.used(), a.r.TrustedUsed), sub(a.r.Counted, a.r.TrustedCounted)))
-		a.r.Reserve, a.r.Broadcasts, a.r.Lost = 0, 0, false
+		a.r.Reserve, a.r.Broadcasts, a.r.Stated, a.r.Lowered, a.r.Lost = 0, 0, 0, 0, false
 	}
 	a.r.Period, a.r.Resets = pol.Period, pol.Resets
 	a.r.End = unix(PeriodEnd(now, pol.Period, pol.Resets))

@@ -509,7 +509,7 @@ func TestRecordBytes(t *testing.T) {
 		want := Record{
 			Start: int64(n()), End: -int64(n() >> 1), Period: "week", Resets: r.IntN(32), Lost: r.IntN(2) == 0,
 			Base: n(), Counted: n(), Charged: n(), TrustedUsed: n(), Committed: n(), Reserve: n(), ReserveCommitted: n(), ExtraMargin: n(),
-			Broadcasts: n(), LastID: n(),
+			Broadcasts: n(), Stated: n(), Lowered: n(), LastID: n(),
 			Boot: "4fa7bd0b", Counter: Counter{Name: "eth0", Index: r.IntN(1e6), Bytes: n(), BroadcastsAfter: n()},
 			Today: Day{Date(n() >> 33), n(), r.Uint32()}, LastDay: Day{Date(n() >> 33), n(), r.Uint32()},
 		}
@@ -534,7 +534,7 @@ func TestRecordBefore(t *testing.T) {
 	t.Parallel()
 	want := Record{Base: 5, Boot: "first", Counter: Counter{Name: "eth0", Index: 3, Bytes: 7}, tranches: []tranche{{general, 1, 2, 1}}}
 	b := want.Append(nil)
-	b = b[:len(b)-4-2] // the checksum, and a byte for each of the two counts
+	b = b[:len(b)-4-4] // the checksum, and a byte for each of the four counts
 	b[0] = 1
 	got, err := Decode(resum(append(b, 0, 0, 0, 0)))
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(Record{}, tranche{})); diff != "" || err != nil {

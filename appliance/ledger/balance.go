@@ -9,6 +9,8 @@ import (
 // Balance is the state of a donation's account, for decisions and for pages. Sizes are bytes.
 type Balance struct {
 	Used          uint64 // counted of what the line carried in this period, both directions
+	Stated        uint64 // more than that, by the lender's provider: it counts as used
+	Lowered       uint64 // what the lender took off the cap for this period
 	Granted       uint64 // what the kernel may spend by itself
 	Left          uint64 // of the cap, for everybody; 0 without a cap
 	Reserve       uint64 // of the reserve, for essential services
@@ -32,7 +34,9 @@ type Balance struct {
 // Balance returns the account's state under a policy.
 func (a *Account) Balance(pol Policy) Balance {
 	s := Balance{
-		Used:    a.used(),
+		Used:    sub(a.used(), a.r.Stated+a.r.Lowered),
+		Stated:  a.r.Stated,
+		Lowered: a.r.Lowered,
 		Granted: a.unspent(general) + a.unspent(reserve),
 		Lost:    a.r.Lost,
 		Today:   a.r.Today,
@@ -47,14 +51,14 @@ func (a *Account) Balance(pol Policy) Balance {
 	}
 	s.Overcommitted = a.overcommitted(pol)
 	s.Margin = pol.selfAllowance() + pol.inFlight(a.extraMargin)
-	s.Overrun = sub(s.Used, pol.limit())
+	s.Overrun = sub(a.used(), pol.limit())
 	s.SelfAllowance = sub(pol.limit(), a.usedAtMost()+pol.inFlight(a.extraMargin))
 	s.Reserve = min(sub(pol.reserve(), a.r.Reserve), sub(pol.limit(), a.usedAtMost()+s.Margin))
 	s.Spent = s.Overcommitted || a.unspent(general) < packetBytes && a.nextTranche(pol) == 0
 	s.AllSpent = s.Spent && (s.Overcommitted || a.unspent(reserve) < packetBytes && a.nextReserveTranche(pol) == 0)
 	if !s.Spent {
 		s.OwnUse = min(pol.selfAllowance(), a.free(pol))
-		s.Left = sub(pol.limit(), s.Used+s.Reserve+s.Margin)
+		s.Left = sub(pol.limit(), a.used()+s.Reserve+s.Margin)
 	}
 	if days := daysLeft(a.now, s.Resets, a.r.Today.Date); days > 0 {
 		s.DailyBudget = DailyBudget(s.Left, s.Today.Bytes, days)

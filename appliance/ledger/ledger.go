@@ -1,5 +1,5 @@
 // Package ledger keeps each donation's account: how much of its cap the line has carried in this period, and how much
-// more the kernel may be granted. It is pure: it reads no clock, no counter and no disk. It must not know residents,
+// more the kernel may be granted; and it says when a donation's pause ends. It is pure: it reads no clock, no counter and no disk. It must not know residents,
 // only sums over them.
 //
 // # The promise

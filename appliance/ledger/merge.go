@@ -20,6 +20,8 @@ func Merge(earlier, present Record) Record {
 		j.Reserve += reserve
 		j.ReserveCommitted += reserve
 		j.Broadcasts += earlier.Broadcasts
+		j.Stated += earlier.Stated
+		j.Lowered += earlier.Lowered
 		j.Lost = earlier.Lost
 		if earlier.Period != "" {
 			j.Start, j.End, j.Period, j.Resets = earlier.Start, earlier.End, earlier.Period, earlier.Resets

@@ -396,7 +396,7 @@ func (w *world) die(power bool) {
 
 func (w *world) step() {
 	r := w.r
-	switch r.IntN(22) {
+	switch r.IntN(23) {
 	case 0, 1, 2, 3:
 		n := w.upTo(2*w.held() + 1000)
 		w.tell("residents want %d", n)
@@ -438,7 +438,27 @@ func (w *world) step() {
 		w.steady = false // those that were not read yet count
 		w.tell("the count of broadcasts is lost")
 		w.broadcasts = 0
+	case 22:
+		w.withhold()
 	}
+}
+
+// withhold is a word of the lender: what the provider counted, or a lower cap for this period.
+func (w *world) withhold() {
+	if w.account == nil || w.full || w.policy.Cap == 0 || w.r.IntN(4) > 0 {
+		return
+	}
+	w.steady = false
+	bytes := w.upTo(w.policy.Cap + w.policy.Cap/4)
+	if w.r.IntN(2) == 0 {
+		w.tell("the provider counted %d", bytes)
+		w.account.StateUsed(w.policy, bytes, w.trusted)
+	} else {
+		w.tell("the cap of this period is %d", bytes)
+		w.account.LowerTo(w.policy, bytes, w.trusted)
+	}
+	w.store(w.account.Record())
+	w.look(true)
 }
 
 // advance lets time pass. In a new period the line may carry the cap again.

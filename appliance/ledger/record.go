@@ -27,6 +27,7 @@ type Record struct {
 	ReserveCommitted            uint64
 	ExtraMargin                 uint64 // growth of the margin after it once fell short
 	Broadcasts                  uint64 // from the line's own network
+	Stated, Lowered             uint64 // parts of Base that the line did not carry: see Account.StateUsed and LowerTo
 	LastID                      uint64 // of the last tranche
 	Boot                        string
 	Counter                     Counter // without BroadcastsBefore
@@ -77,9 +78,9 @@ var (
 )
 
 // Versions of a record's encoding, by the rule in store's package comment: a newer one that can be read has more fields
-// at its end. Version 2 has the counts of broadcasts.
+// at its end. Version 2 has the counts of broadcasts, version 3 what its lender withheld.
 const (
-	recordWrites = 2
+	recordWrites = 3
 	recordReads  = recordWrites + 1
 )
 
@@ -112,6 +113,8 @@ func (r Record) Append(to []byte) []byte {
 	}
 	e.uint(r.Broadcasts)
 	e.uint(r.Counter.BroadcastsAfter)
+	e.uint(r.Stated)
+	e.uint(r.Lowered)
 	return binary.LittleEndian.AppendUint32(e.b, crc32.ChecksumIEEE(e.b[from:]))
 }
 
@@ -141,6 +144,9 @@ func Decode(b []byte) (r Record, err error) {
 	}
 	if d.version >= 2 {
 		r.Broadcasts, r.Counter.BroadcastsAfter = d.uint(), d.uint()
+	}
+	if d.version >= 3 {
+		r.Stated, r.Lowered = d.uint(), d.uint()
 	}
 	if !d.finished() {
 		return Record{}, fmt.Errorf("read a donation's account: %w", ErrDamaged)

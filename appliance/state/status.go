@@ -102,6 +102,7 @@ type Board struct {
 // Residents counts residents.
 type Residents struct {
 	Sessions int    `json:"sessions"` // running ones
+	Started  uint64 `json:"started"`  // that began since the daemon started
 	Download uint64 `json:"download"` // limit of each resident, 0: none
 	Upload   uint64 `json:"upload"`
 	Data     uint64 `json:"data"` // data a day of each resident, 0: no limit
@@ -145,7 +146,9 @@ type Donation struct {
 	Open        bool      `json:"open"`
 	Opens       time.Time `json:"opens,omitzero"`
 	PausedBy    string    `json:"paused_by,omitempty"`
-	Up          bool      `json:"up"` // the line has a link, an address and a default route
+	PausedUntil time.Time `json:"paused_until,omitzero"` // when that pause ends by itself
+	PausedDay   bool      `json:"paused_day,omitempty"`  // it ends with the day, once the clock is trusted
+	Up          bool      `json:"up"`                    // the line has a link, an address and a default route
 	Works       bool      `json:"works"`
 	Why         string    `json:"why,omitempty"` // if it does not work
 	Slow        bool      `json:"slow"`          // it works, but DNS is slow
@@ -160,6 +163,8 @@ type Donation struct {
 	Margin      uint64    `json:"margin"`        // of the cap, kept for data in flight and the box's own traffic
 	Daily       uint64    `json:"daily"`         // daily budget, so that the cap lasts its period; 0: unknown
 	OwnUse      uint64    `json:"own_use"`       // of the cap, what the box's own downloads may use in all; 0 without one
+	Stated      uint64    `json:"stated"`        // counts as used beyond Used: the lender's provider counted it in this period
+	Lowered     uint64    `json:"lowered"`       // taken off the cap by the lender, for this period
 	Lost        bool      `json:"lost"`          // the account was lost: the cap counts as used until the period ends
 	Period      string    `json:"period"`
 	PeriodStart time.Time `json:"period_start,omitzero"` // once the clock is trusted

@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"go.etcd.io/bbolt"
+
+	"passerelle/appliance/ledger"
 )
 
 // Set stores the hash of the token in a donation's link. It replaces the previous link's.
@@ -31,13 +33,13 @@ func (s *Store) Donation(hash [sha256.Size]byte) (name string, ok bool) {
 	return name, ok
 }
 
-// SetPaused stores who paused a donation, "" for nobody. It returns once that is on disk.
-func (s *Store) SetPaused(donation, by string) error {
+// SetPaused stores a donation's pause, the zero one for none. It returns once that is on disk.
+func (s *Store) SetPaused(donation string, p ledger.Pause) error {
 	err := s.db.Update(func(tx *bbolt.Tx) error {
-		if by == "" {
+		if p.By == "" {
 			return tx.Bucket(pausesBucket).Delete([]byte(donation))
 		}
-		return tx.Bucket(pausesBucket).Put([]byte(donation), []byte(by))
+		return tx.Bucket(pausesBucket).Put([]byte(donation), []byte(p.Text()))
 	})
 	if err != nil {
 		return fmt.Errorf("write the pause of %q: %w", donation, err)
@@ -45,12 +47,12 @@ func (s *Store) SetPaused(donation, by string) error {
 	return nil
 }
 
-// Paused returns who paused donations, by donation.
-func (s *Store) Paused() (map[string]string, error) {
-	paused := map[string]string{}
+// Paused returns the pauses, by donation. One whose end cannot be read has none.
+func (s *Store) Paused() (map[string]ledger.Pause, error) {
+	paused := map[string]ledger.Pause{}
 	err := s.db.View(func(tx *bbolt.Tx) error {
-		return tx.Bucket(pausesBucket).ForEach(func(donation, by []byte) error {
-			paused[string(donation)] = string(by)
+		return tx.Bucket(pausesBucket).ForEach(func(donation, text []byte) error {
+			paused[string(donation)], _ = ledger.ParsePause(string(text))
 			return nil
 		})
 	})

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"passerelle/appliance/ledger"
 )
 
 // TestLinksAndPauses: both are known again when the file is opened again.
@@ -15,11 +17,12 @@ func TestLinksAndPauses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	paused, untilTomorrow := ledger.Pause{By: "its lender"}, ledger.UntilTomorrow("its lender", now, true)
 	first, second, other := [32]byte{1}, [32]byte{2}, [32]byte{3}
 	for _, step := range []error{
 		s.Set("Fibre", first), s.Set("4G d'Ana", other), s.Set("Fibre", second),
-		s.SetPaused("Fibre", "its lender"), s.SetPaused("4G d'Ana", "its lender"), s.SetPaused("4G d'Ana", ""),
-		s.SetPaused("nobody's", ""), s.Close(),
+		s.SetPaused("Fibre", paused), s.SetPaused("4G d'Ana", paused), s.SetPaused("4G d'Ana", ledger.Pause{}),
+		s.SetPaused("Mairie", untilTomorrow), s.SetPaused("nobody's", ledger.Pause{}), s.Close(),
 	} {
 		if step != nil {
 			t.Fatal(step)
@@ -31,8 +34,8 @@ func TestLinksAndPauses(t *testing.T) {
 			t.Errorf("the link %x… leads to %q, %t; want %q", hash[:2], name, ok, want)
 		}
 	}
-	paused, err := s.Paused()
-	if diff := cmp.Diff(map[string]string{"Fibre": "its lender"}, paused); err != nil || diff != "" {
+	all, err := s.Paused()
+	if diff := cmp.Diff(map[string]ledger.Pause{"Fibre": paused, "Mairie": untilTomorrow}, all); err != nil || diff != "" {
 		t.Errorf("%v\n%s", err, diff)
 	}
 }

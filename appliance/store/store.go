@@ -12,7 +12,7 @@
 //	accounts  donation's name → ledger.Record
 //	days      donation's name → bucket: date as big-endian uint32 → ledger.Day, the last ledger.KeepDays of them
 //	links     donation's name → SHA-256 of the token in its lender's link
-//	pauses    donation's name → who paused it
+//	pauses    donation's name → who paused it, and in a second line until when, if it ends by itself (ledger.Pause)
 //
 // bbolt never overwrites a page that the last committed transaction needs: it writes new pages, waits until the disk
 // has them, and then writes one of two meta pages with a checksum; so a power cut at any moment leaves the state before

@@ -241,7 +241,7 @@ func TestMerged(t *testing.T) {
 		fibre := month(1000, false)
 		fibre.LastDay, fibre.Today = yesterday, today
 		must(s.Put(map[string]ledger.Record{"Fibre": fibre, "Ana's": {Base: 9}}),
-			s.Set("Fibre", [32]byte{1}), s.Set("4G", [32]byte{2}), s.SetPaused("Fibre", "its lender"))
+			s.Set("Fibre", [32]byte{1}), s.Set("4G", [32]byte{2}), s.SetPaused("Fibre", ledger.Pause{By: "its lender"}))
 	})
 	setVersion(t, path, formatRead+2)
 	first := use(func(s *Store) {
@@ -282,7 +282,7 @@ func TestMerged(t *testing.T) {
 				t.Error(diff)
 			}
 			paused, err := s.Paused()
-			if err != nil || paused["Fibre"] != "its lender" {
+			if err != nil || paused["Fibre"].By != "its lender" {
 				t.Errorf("paused are %v, %v", paused, err)
 			}
 			for hash, want := range map[[32]byte]string{{1}: "Fibre", {2}: "", {3}: "4G"} {
@@ -427,7 +427,7 @@ func TestBitsFlip(t *testing.T) {
 	for d := range ledger.Date(500) {
 		mustPut(t, s, map[string]ledger.Record{"Fibre": {Base: 1, LastDay: ledger.Day{Date: d + 1}}, "4G": {Base: 2}})
 	}
-	err := errors.Join(s.SetPaused("Fibre", "its lender"), s.Set("4G", [32]byte{1}))
+	err := errors.Join(s.SetPaused("Fibre", ledger.Pause{By: "its lender"}), s.Set("4G", [32]byte{1}))
 	file, readErr := os.ReadFile(sound)
 	if err := errors.Join(err, readErr); err != nil {
 		t.Fatal(err)

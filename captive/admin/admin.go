@@ -23,8 +23,10 @@ import (
 	"time"
 
 	"passerelle/appliance/config"
+	"passerelle/appliance/hours"
 	"passerelle/appliance/state"
 	"passerelle/captive/admin/login"
+	"passerelle/captive/admin/months"
 	"passerelle/captive/admin/refusals"
 	"passerelle/captive/web"
 )
@@ -55,11 +57,13 @@ type Tokens interface {
 // Parts are the dependencies of a Server.
 type Parts struct {
 	Box           Box
+	Loans         Loans
 	Tokens        Tokens
 	Logins        *login.Keeper
 	Configuration Configuration
 	Day           *Day                  // what the box did in the last 24 hours, nil if nobody counts
 	Refusals      func() []refusals.Day // of the last days, nil if nobody counts
+	Months        func() []months.Month // what was counted by month, nil if nobody counts
 	Disk          func() Disk           // with the box's state, nil if unknown
 	Lists         func() []List         // of places, nil if there are none
 	Journal       Journal
@@ -95,12 +99,17 @@ func New(p Parts) *Server {
 		p.Log.Warn("remove what was uploaded before", "err", err)
 	}
 	for pattern, h := range map[string]func(*Server, http.ResponseWriter, *request){
-		"GET /{$}":                    (*Server).residents,
-		"GET /accessibility":          (*Server).residents,
-		"GET /lender/{token}":         (*Server).lender,
-		"POST /lender/{token}/pause":  (*Server).pause,
-		"POST /lender/{token}/resume": (*Server).resume,
-		"/":                           (*Server).missing,
+		"GET /{$}":                      (*Server).residents,
+		"GET /accessibility":            (*Server).residents,
+		"GET /lender/{token}":           (*Server).lender,
+		"POST /lender/{token}/pause":    (*Server).pause,
+		"POST /lender/{token}/tomorrow": (*Server).pauseUntilTomorrow,
+		"POST /lender/{token}/resume":   (*Server).resume,
+		"POST /lender/{token}/cap":      (*Server).lendLess,
+		"POST /lender/{token}/figure":   (*Server).stateFigure,
+		"GET /lender/{token}/stop":      (*Server).askToStop,
+		"POST /lender/{token}/stop":     (*Server).stop,
+		"/":                             (*Server).missing,
 	} {
 		s.handle(pattern, func(w http.ResponseWriter, r *http.Request) { h(s, w, s.request(r)) })
 	}
@@ -140,15 +149,18 @@ type head struct {
 	site                 state.Site
 	lenders, technicians web.Head
 	staff                func() *web.Head // made when it is first requested: it has many languages
+	until                time.Time        // when the words for the desk's hours expire
 }
 
 // current returns the head for the current Site.
 func (s *Server) current() *head {
-	h, site := s.head.Load(), s.Box.Site()
-	if h == nil || h.site != site {
+	h, site, now := s.head.Load(), s.Box.Site(), s.Now()
+	if h == nil || h.site != site || !now.Before(h.until) {
+		card := cardOf(site.Card)
 		h = &head{
 			site:    site,
-			lenders: web.Head{Centre: site.Centre, Hostname: site.Hostname, Languages: web.Offer(site.Offered()...)},
+			until:   cardHolds(card, now.In(site.Location)),
+			lenders: web.Head{Centre: site.Centre, Card: card, Hostname: site.Hostname, Languages: web.Offer(site.Offered()...)},
 			staff: sync.OnceValue(func() *web.Head {
 				return &web.Head{Centre: site.Centre, Hostname: site.Hostname, Languages: staffLanguages(site.Language)}
 			}),
@@ -159,6 +171,29 @@ func (s *Server) current() *head {
 		s.head.Store(h)
 	}
 	return h
+}
+
+// cardOf returns what lenders need of the centre's card: how to reach the desk.
+func cardOf(c *state.Card) web.Card {
+	if c == nil {
+		return web.Card{}
+	}
+	card := web.Card{Address: c.Address, Postcode: c.Postcode, Town: c.Town, Phone: c.Phone}
+	if c.Hours != "" {
+		desk, _ := hours.Parse(c.Hours) // the configuration has checked them
+		card.Hours = desk.InZone(hours.SchoolZone(c.SchoolZone))
+	}
+	return card
+}
+
+// cardHolds returns when the words for a card expire: when the desk opens or closes, and at the next midnight.
+func cardHolds(card web.Card, now time.Time) time.Time {
+	y, m, d := now.Date()
+	until := hours.DayStart(y, m, d+1, now.Location())
+	if changes, _, ok := card.Hours.Next(now); ok && changes.Before(until) {
+		return changes
+	}
+	return until
 }
 
 // request is a request with the Site for its page's head, and the side that it comes from.

@@ -32,6 +32,19 @@ func TestPages(t *testing.T) {
 	}{
 		{name: "shared"},
 		{name: "paused", set: func(_ *state.Status, d *state.Donation) { d.PausedBy = itsLender }},
+		{name: "paused-until", set: func(_ *state.Status, d *state.Donation) {
+			d.PausedBy, d.PausedUntil = itsLender, time.Date(2026, 11, 22, 0, 0, 0, 0, paris)
+		}},
+		{name: "paused-untimed", set: func(s *state.Status, d *state.Donation) {
+			d.PausedBy, d.PausedDay, s.Clock.Trusted = itsLender, true, false
+		}},
+		{name: "paused-by-centre", set: func(_ *state.Status, d *state.Donation) { d.PausedBy = aTechnician }},
+		{name: "warned", set: func(_ *state.Status, d *state.Donation) {
+			d.Used, d.Stated, d.Lowered, d.Left, d.Daily = 83_700_000_000, 4_000_000_000, 96_000_000_000, 12_000_000_000, 1_200_000_000
+		}},
+		{name: "lowered", line: "GET " + page + "?done=period", set: func(_ *state.Status, d *state.Donation) {
+			d.Lowered, d.Left = 50_000_000_000, 62_640_000_000
+		}},
 		{name: "held", set: func(s *state.Status, d *state.Donation) { s.State, d.Chosen = state.Paused, false }},
 		{name: "ready", set: func(_ *state.Status, d *state.Donation) { d.Chosen = false }},
 		{name: "closed", set: func(s *state.Status, d *state.Donation) { d.Open, d.Chosen, d.Opens = false, false, monday }},
@@ -83,6 +96,7 @@ func TestPages(t *testing.T) {
 			d.Resets = d.PeriodStart.AddDate(0, 0, 1)
 		}},
 		{name: "lost", line: "GET /lender/k3vqzj5xw7oadcl2ygt4me6rnc"},
+		{name: "stop", line: "GET " + page + "/stop"},
 		{name: "refused", line: "POST " + page + "/pause"},
 		{name: "missing", line: "GET /lender/"},
 	} {
@@ -337,7 +351,7 @@ func TestPartsAddUp(t *testing.T) {
 // TestButton: pausing is the page's primary button while there is something to pause, and resuming always is.
 func TestButton(t *testing.T) {
 	t.Parallel()
-	const minor = `<button class="second" `
+	const minor = `<button class="second" type="submit" aria-describedby="note">`
 	for name, test := range map[string]struct {
 		set   func(*state.Status, *state.Donation)
 		minor bool

@@ -154,6 +154,8 @@ func (f facts) ofDonation(
 	}
 	if d.Left < d.Cap/100*capLow {
 		add("cap-low", state.Warning, to, "", "name", d.Name, "left", w.Size(d.Left), "cap", w.Size(d.Cap))
+	} else if share := usedShare(d); share >= mostlyUsedFrom {
+		add("cap-mostly-used", state.Warning, to, "", "name", d.Name, "percent", strconv.Itoa(share), "left", w.Size(d.Left))
 	} else if end, ok := f.lasts(d); !ok {
 		add("cap-pace", state.Warning, to, "", "name", d.Name, "day", w.Day(end))
 	}

@@ -46,7 +46,7 @@ func TestLenderWithoutScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if title != "Votre connexion est partagée" {
+	if title != "Merci de prêter votre connexion" {
 		t.Errorf("the title is %q", title)
 	}
 	if colour != "rgb(11, 81, 73)" {

@@ -66,6 +66,14 @@ var contentRoutes = func() map[string]dutyRoute {
 
 		"GET " + needsPath + "/file": {provides, (*Server).needsFile},
 
+		"GET " + lendersPath:  {welcomes, (*Server).lenders},
+		"POST " + lendersPath: {welcomes, (*Server).makeLink},
+
+		"GET " + sheetPath:             {welcomes, (*Server).showMonth},
+		"GET " + sheetPath + "/{file}": {welcomes, (*Server).monthFile},
+		"GET " + yearPath:              {welcomes, (*Server).showYear},
+		"GET " + yearPath + "/{file}":  {welcomes, (*Server).yearFile},
+
 		"GET " + agendaPath:                      {welcomes, (*Server).agenda},
 		"POST " + agendaPath:                     {welcomes, (*Server).addEvent},
 		"GET " + agendaPath + "/{number}":        {welcomes, (*Server).event},
@@ -129,6 +137,7 @@ func (s *Server) content(w http.ResponseWriter, r *request) {
 		asked = q.Text
 	}
 	door("opinion", "speech", asked)
+	door("lenders", "lend", r.Words.T("content.about.lenders"))
 	door("needs", "lifebuoy", r.Words.T("content.about.needs"))
 	s.serve(w, r, p, http.StatusOK)
 }

@@ -35,9 +35,12 @@ type fakeBox struct {
 	mu      sync.Mutex
 	status  state.Status // with one donation
 	tokens  map[[sha256.Size]byte]string
-	presses []string // by whom, and what
-	err     error    // the error of SetDonationPaused and Set
-	offers  string   // residents' languages
+	presses []string               // by whom, and what
+	err     error                  // the error of SetDonationPaused and Set
+	lent    map[string][]state.Day // by donation, beside those of status
+	kept    error                  // the error of Close once it is closed
+	card    *state.Card
+	offers  string // residents' languages
 
 	logins  *login.Keeper
 	access  config.Access
@@ -264,14 +267,14 @@ func (b *fakeBox) Site() state.Site {
 	defer b.mu.Unlock()
 	return state.Site{
 		Centre: "Centre social des Lilas", Address: netip.MustParseAddr("10.80.0.1"), Hostname: "partage.internal",
-		Language: "fr", Languages: b.offers, Location: paris,
+		Language: "fr", Languages: b.offers, Location: paris, Card: b.card,
 	}
 }
 
 // newServer returns a server for b at noon that logs to out.
 func newServer(b *fakeBox, out io.Writer) *Server {
 	return New(Parts{
-		Box: b, Tokens: b, Logins: b.logins, Configuration: &b.configuration, Journal: &b.journal,
+		Box: b, Loans: b, Tokens: b, Logins: b.logins, Configuration: &b.configuration, Journal: &b.journal,
 		Machine: &b.machine, SetupDir: b.answers, Content: b.content, Disk: func() Disk { return b.disk },
 		Access:      func() config.Access { return b.access },
 		Fingerprint: func() string { return "3A:0F 77:C1" }, Now: func() time.Time { return noon },

@@ -104,6 +104,10 @@ var groups = []group{
 	{"access", "lock", []field{
 		{key: "admin.access", kind: aChoice, choices: config.Accesses, labels: []string{"access-anywhere", "access-wired", "access-button"}},
 	}},
+	{"metrics", "eye", []field{
+		{key: "metrics.enabled", kind: aFlag},
+		{key: "metrics.allow", kind: aList},
+	}},
 	{"lights", "bulb", []field{
 		{key: "hw.led", kind: aLine, most: 63, required: true, suggests: []string{"board", "none", "ACT"}},
 		{key: "hw.button", kind: aLine, most: 63, required: true, suggests: []string{"board", "none"}},

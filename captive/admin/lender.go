@@ -31,13 +31,15 @@ const (
 type loan struct {
 	state.Donation
 	doing   State
-	until   time.Time // Closed: when it opens; Spent: when its cap resets; zero: never, or unknown
+	until   time.Time // Paused, Closed, Spent: when that ends; zero: never, or unknown
 	untimed bool      // the clock is not trusted, so no cap resets
 }
 
 func newLoan(d state.Donation, box state.Status) loan {
 	l := loan{Donation: d, doing: stateOf(d, box.State), untimed: !box.Clock.Trusted}
 	switch l.doing {
+	case Paused:
+		l.until = d.PausedUntil
 	case Closed:
 		l.until = d.Opens
 	case Spent:
@@ -104,40 +106,21 @@ func (s *Server) lender(w http.ResponseWriter, r *request) {
 		s.notFound(w, r)
 		return
 	}
-	s.serve(w, r, r.lenderPage(path, d, s.Now()), http.StatusOK)
+	p := r.lenderPage(path, d, s.Now())
+	if done := doing(r.URL.Query().Get("done")); slices.Contains(dones, done) {
+		p.Note = r.Words.Lines("lender.done." + string(done))
+	}
+	s.serve(w, r, p, http.StatusOK)
 }
 
-func (s *Server) pause(w http.ResponseWriter, r *request)  { s.setPaused(w, r, true) }
-func (s *Server) resume(w http.ResponseWriter, r *request) { s.setPaused(w, r, false) }
-
-func (s *Server) setPaused(w http.ResponseWriter, r *request, paused bool) {
-	d, path, ok := s.loan(r)
-	if !ok {
-		s.notFound(w, r)
-		return
-	}
-	notice := web.Notice{Pictogram: "fault", Retry: true}
-	if status := web.CheckPOST(w, r.Request.Request); status != http.StatusOK {
-		notice.Frame = r.Frame(path, r.Words.T("refused.title"))
-		notice.Lines = r.Words.Lines("lender.refused")
-		s.serve(w, r, notice, status)
-		return
-	}
-	web.Yield(r.Request.Request)
-	if err := s.Box.SetDonationPaused(r.Context(), d.Name, itsLender, paused); r.Context().Err() != nil {
-		return // the client is gone
-	} else if err != nil {
-		s.Log.Error("pause or resume a donation", "donation", d.Name, "paused", paused, "err", err)
-		notice.Frame = r.Frame(path, r.Words.T("error.title"))
-		notice.Lines = r.Words.Lines("error.text")
-		s.serve(w, r, notice, http.StatusInternalServerError)
-		return
-	}
-	r.Lead(w, http.StatusSeeOther, path)
-}
-
-// notFound serves the page for a link without a donation.
+// notFound serves the page for a link without a donation: thanks, if it had one.
 func (s *Server) notFound(w http.ResponseWriter, r *request) {
+	if name, ok := s.Tokens.Donation(hash(r.PathValue("token"))); ok && s.knowsItsDonations() {
+		if p, ok := s.ended(r, name); ok {
+			s.serve(w, r, p, http.StatusOK)
+			return
+		}
+	}
 	s.serve(w, r, web.Notice{
 		Frame:     r.Frame(r.URL.Path, r.Words.T("lost.title")),
 		Pictogram: "search", Lines: r.Words.Lines("lost.text"),
@@ -148,15 +131,20 @@ func (s *Server) notFound(w http.ResponseWriter, r *request) {
 func (r *request) lenderPage(path string, d loan, now time.Time) web.Lender {
 	w, key := r.Words, "lender."+string(d.doing)
 	p := web.Lender{
-		Frame:     r.Frame(path, w.T(key+".title")),
+		Frame:     r.Frame(path, w.T("lender.thanks")),
 		Donation:  d.Name,
+		Doing:     w.T(key + ".title"),
 		Pictogram: pictograms[d.doing],
 		Good:      d.doing == Shared || d.doing == Ready,
 		Why:       d.Why,
 		Paused:    d.doing == Paused,
 		Minor:     d.doing != Paused && d.Cap != 0 && d.Left == 0, // nothing is left to pause
+		Tomorrow:  d.doing != Paused,
 	}
+	r.thanks(&p, d)
 	switch when := w.When(d.until.In(r.site.Location), now); {
+	case d.doing == Paused:
+		p.Lines = r.pauseLines(d, when)
 	case d.doing != Closed && d.doing != Spent:
 		p.Lines = w.Lines(key + ".text")
 	case d.doing == Spent && d.Period != "once" && (d.untimed || d.until.IsZero()):
@@ -168,7 +156,7 @@ func (r *request) lenderPage(path string, d loan, now time.Time) web.Lender {
 	}
 	switch {
 	case d.doing == Spent && d.Lost:
-		p.Title = w.T("lender.uncounted.title")
+		p.Doing = w.T("lender.uncounted.title")
 		p.Lines = append(w.Lines("lender.uncounted.text"), p.Lines...)
 	case d.doing == Spent:
 		p.Lines = append(w.Lines(key+".text"), p.Lines...)
@@ -180,6 +168,7 @@ func (r *request) lenderPage(path string, d loan, now time.Time) web.Lender {
 		p.Terms = append(p.Terms, w.Lines("lender.broadcast-apart", "size", w.Size(d.Broadcasts))...)
 	}
 	r.days(&p, d, now)
+	r.changes(&p, d)
 	return p
 }
 
@@ -194,6 +183,9 @@ func (r *request) account(p *web.Lender, d loan, now time.Time) {
 	left, granted := d.Split()
 	p.Account, p.Big = w.T("lender.left."+d.Period), []web.Amount{w.SizeParts(left)}
 	p.Terms = w.Lines("lender.cap."+d.Period, "size", w.Size(d.Cap))
+	if d.Lowered > 0 {
+		p.Terms = append(p.Terms, w.T("lender.cap-lowered", "size", w.Size(d.limit())))
+	}
 	switch {
 	case d.untimed && d.Period != "once" && d.doing != Spent: // said above otherwise
 		p.Terms = append(p.Terms, w.Lines("lender.untimed")...)
@@ -205,7 +197,8 @@ func (r *request) account(p *web.Lender, d loan, now time.Time) {
 	}
 }
 
-// parts splits the cap. The "kept" part is for the box's own traffic and the safety margin. It is computed from the other
+// parts splits the cap. The "kept" part is for the box's own traffic and the safety margin, the "withheld" one what its
+// lender took off. "kept" is computed from the other
 // parts as they are written, so that all parts add up to the cap.
 func (r *request) parts(p *web.Lender, d loan, left, granted uint64) {
 	w := r.Words
@@ -216,7 +209,7 @@ func (r *request) parts(p *web.Lender, d loan, left, granted uint64) {
 	for _, part := range []struct {
 		kind  string
 		bytes uint64
-	}{{"left", left}, {"reserve", d.Reserve}, {"granted", granted}, {"used", d.Used}} {
+	}{{"left", left}, {"reserve", d.Reserve}, {"granted", granted}, {"withheld", d.Stated + d.Lowered}, {"used", d.Used}} {
 		rest -= min(rest, part.bytes)
 		shown -= min(shown, web.Shown(part.bytes))
 		if part.bytes > 0 || part.kind == "left" || part.kind == "used" {

@@ -157,7 +157,7 @@ func TestEveryKeyHasAPlace(t *testing.T) {
 // pages are all pages of the configuration.
 var settingsPages = []string{
 	"/admin/settings", "/admin/settings/centre", "/admin/settings/hotspot", "/admin/settings/limits", "/admin/settings/donations",
-	"/admin/settings/essential", "/admin/settings/languages", "/admin/settings/places", "/admin/settings/lights",
+	"/admin/settings/essential", "/admin/settings/languages", "/admin/settings/places", "/admin/settings/metrics", "/admin/settings/lights",
 	"/admin/settings/advanced", "/admin/settings/donation/1", "/admin/settings/donation/2", "/admin/settings/donation/new",
 	"/admin/settings/text", "/admin/settings/text/download", "/admin/settings/versions",
 }
@@ -204,7 +204,7 @@ func TestFieldsRoundTrip(t *testing.T) {
 		`session = "2h"`, `session = "1h30m"`, `download = "4mbit"`, `download = "1500kbit"`, `lease = "30m"`, `lease = "150s"`,
 		`cap = "200GB"`, `cap = "1.5TB"`, `names = ["@france"]`, `names = ["wikipedia.org", "@france", "caf.fr"]`,
 		`languages = ["fr", "en"]`, `languages = ["uk", "fr"]`, `desk = []`, `desk = ["print", "papers"]`, "Sa 09:00-12:00", "Sa off; week 1-53/2 Su 10:00-11:00",
-		`enabled = false`, `enabled = true`, `coordinates = ""`, `coordinates = "48.85, 2.35"`,
+		`enabled = false`, `enabled = true`, `allow = []`, `allow = ["192.168.1.20", "10.9.0.0/24"]`, `coordinates = ""`, `coordinates = "48.85, 2.35"`,
 	).Replace(settingsText)
 	for _, text := range []string{settingsText, text, strings.ReplaceAll(text, "\n", "\r\n")} {
 		x.box.text = []byte(text)

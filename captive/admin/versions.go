@@ -29,7 +29,7 @@ type versionRow struct {
 // roles are the words for those who change the configuration or the box.
 var roles = map[config.Role]string{
 	config.RoleTechnician: "technician", config.RoleCommandLine: "command", config.RoleSignal: "by-hand",
-	config.RoleCard: "card", journal.Button: "button", config.RoleStaff: "staff",
+	config.RoleCard: "card", config.RoleLender: "lender", journal.Button: "button", config.RoleStaff: "staff",
 }
 
 // byWhom says who changed the configuration or the box, and from which side.

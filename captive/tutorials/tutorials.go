@@ -28,6 +28,8 @@ type Tutorials struct {
 	dir   string
 	log   *slog.Logger
 	shown atomic.Pointer[shown]
+
+	opened atomic.Uint64 // how often a lesson was opened
 }
 
 // shown is a library with its version.
@@ -78,6 +80,7 @@ func (t *Tutorials) Share() web.Share {
 		Refresh: t.Refresh,
 		Version: func() uint64 { return t.shown.Load().version },
 		Doors:   doors,
+		Opened:  t.opened.Load,
 		Search:  t.search,
 	}
 }
@@ -109,6 +112,11 @@ func (t *Tutorials) overview(w http.ResponseWriter, r *web.Request) {
 
 // lesson serves what is below /tutorials/: a path, a lesson, one of its pictures, or a pack's file.
 func (t *Tutorials) lesson(w http.ResponseWriter, r *web.Request) {
+	if slug := strings.TrimPrefix(r.URL.Path, "/tutorials/"); r.Method == http.MethodGet {
+		if _, ok := t.Library().Lesson(slug, r.Words.Code); ok {
+			t.opened.Add(1)
+		}
+	}
 	if r.Kept(w, r.URL.Path) {
 		return
 	}

@@ -118,10 +118,10 @@ func (w *Words) Speed(bits uint64) string {
 }
 
 // Video says how long a phone can play video within a number of bytes, or "" when that is not a useful picture: a phone uses
-// about half a gigabyte an hour.
+// about half a gigabyte an hour. It rounds down.
 func (w *Words) Video(bytes uint64) string {
 	const hour = 500_000_000
-	minutes := min(bytes, 100*hour) * 60 / hour
+	minutes := min(bytes, 1_000_000*hour) * 60 / hour
 	switch {
 	case minutes < 10:
 		return ""

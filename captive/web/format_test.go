@@ -126,7 +126,7 @@ func TestVideo(t *testing.T) {
 	t.Parallel()
 	for bytes, want := range map[uint64]string{
 		0: "", 50_000_000: "", 100_000_000: "10 minutes", 250_000_000: "30 minutes", 500_000_000: "1 hour",
-		750_000_000: "1 hour 30 minutes", 1_400_000_000: "2 hours", 1<<64 - 1: "100 hours",
+		750_000_000: "1 hour 30 minutes", 1_400_000_000: "2 hours", 83_700_000_000: "167 hours", 1<<64 - 1: "1,000,000 hours",
 	} {
 		same(t, english.Video(bytes), want)
 	}

@@ -2,16 +2,22 @@ package web
 
 import "strconv"
 
-// Lender is a lender's page: a donation's usage, and the one button, which pauses or resumes it.
+// Lender is a lender's page: thanks and the figure, what the donation does, its usage, and how to lend less of it.
 type Lender struct {
 	Frame
+	Given     []Amount // in this period, or in all; none if nothing was
+	Thanks    []string // what that is
+	Note      []string // what was just done; none for nothing
+	Warning   []string // most of the cap is used; none if it is not
 	Donation  string
+	Doing     string // the title of the state
 	Pictogram string // of the state
 	Good      bool   // there is no problem
 	Lines     []string
 	Why       string // in English, for the person who repairs the line; "" for none
 	Paused    bool   // the button resumes
 	Minor     bool   // the button is not the page's primary one
+	Tomorrow  bool   // a second button pauses until tomorrow
 
 	Account string   // what Big is
 	Big     []Amount // what is left of the cap, or the usage without one
@@ -25,11 +31,36 @@ type Lender struct {
 	Most   string // the day of most use
 	Begins string // below the chart: its first day
 	Ends   string // its last
+
+	Less   LessForm
+	Figure *FigureForm // nil without a cap
+}
+
+// LessForm is the form by which a lender lowers the cap.
+type LessForm struct {
+	Size  string // as typed
+	Wrong []string
+	Now   string // words for this period alone; "" if it cannot be chosen
+	Ever  bool   // the choice is for good
+}
+
+// FigureForm is the form by which a lender tells what the provider counted.
+type FigureForm struct {
+	Size  string // as typed
+	Wrong []string
+	Lines []string // what the box counted, and the difference so far
+}
+
+// Ending asks whether a lender's loan is to be stopped for good.
+type Ending struct {
+	Frame
+	Donation string
+	Back     string // path of the lender's page
 }
 
 // Part is a part of a cap: of the bar, and of the legend below it.
 type Part struct {
-	Kind     string // "left", "reserve", "granted", "kept" or "used": its colour
+	Kind     string // "left", "reserve", "granted", "kept", "withheld" or "used": its colour
 	Label    string
 	Bytes    uint64
 	Size     string  // as it is written

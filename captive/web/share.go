@@ -41,6 +41,9 @@ type Share struct {
 	// Doors are links into the share, from the first page and from pages without internet.
 	Doors func(*Words) []Door
 
+	// Opened returns how often its lessons were opened since it began, nil for a share without any.
+	Opened func() uint64
+
 	// Search returns what the share has about a query, the best first. It is nil for a share without a search.
 	Search func(w *Words, query string, most int) Found
 }

@@ -183,6 +183,7 @@ func (Notice) Template() string        { return "notice" }
 func (Essential) Template() string     { return "essential" }
 func (Signpost) Template() string      { return "signpost" }
 func (Lender) Template() string        { return "lender" }
+func (Ending) Template() string        { return "ending" }
 func (Accessibility) Template() string { return "accessibility" }
 
 // render renders a page's HTML, and returns its template's room.

@@ -52,6 +52,8 @@ const (
 	NoticesShown   What = "notices-shown" // on the board
 	NoticesRemoved What = "notices-removed"
 
+	LinkMade What = "link-made" // of a lender's page: the one before no longer works
+
 	QuestionAsked  What = "question-asked" // of residents
 	QuestionClosed What = "question-closed"
 )

@@ -1,0 +1,58 @@
+package daemon
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+
+	"passerelle/appliance/metrics"
+	"passerelle/appliance/state"
+	"passerelle/captive/web"
+)
+
+const metricsPath = "/metrics"
+
+// withMetrics adds the metrics to the pages. They are served on the networks of the connections only, to whom the
+// configuration allows; to others the path does not exist. That holds at once when the configuration changes.
+func (d *Daemon) withMetrics(pages http.Handler) http.Handler {
+	all := metrics.Handler(metrics.Source{Release: d.release, Status: d.metricsStatus, Disk: d.metricsDisk, Log: d.log})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != metricsPath || r.Method != http.MethodGet || !d.mayReadMetrics(r) {
+			pages.ServeHTTP(w, r)
+			return
+		}
+		web.Yield(r)
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		all.ServeHTTP(w, r)
+	})
+}
+
+// mayReadMetrics says whether a request comes by a line, from an allowed address, for that address of the box.
+func (d *Daemon) mayReadMetrics(r *http.Request) bool {
+	c := d.box.Config()
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if !ok || !c.Metrics.Enabled {
+		return false
+	}
+	to, err := netip.ParseAddrPort(local.String())
+	from, fromErr := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil || fromErr != nil || c.Hotspot.Address.Contains(to.Addr().Unmap()) ||
+		!web.IsOwnHost(r, "443", to.Addr().Unmap().String(), c.Box.Hostname) {
+		return false
+	}
+	return slices.ContainsFunc(c.Metrics.Allow, func(p netip.Prefix) bool { return p.Contains(from.Addr().Unmap()) })
+}
+
+// metricsStatus is the status with what the loop does not know.
+func (d *Daemon) metricsStatus() state.Status {
+	s := d.status()
+	s.Downloads, s.Slots = d.fetcher.Status(), d.card.status()
+	return s
+}
+
+func (d *Daemon) metricsDisk() metrics.Disk {
+	disk := d.disk()
+	return metrics.Disk{Free: disk.Free, Size: disk.Total}
+}

@@ -1,0 +1,71 @@
+package ledger
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"passerelle/appliance/hours"
+)
+
+// Pause says who paused a donation, and until when. The zero Pause is none.
+type Pause struct {
+	By    string
+	Until time.Time // when it ends by itself; zero: never, or not known yet
+	// Tomorrow says that it ends with the day, but nobody knew what day it was: see At.
+	Tomorrow bool
+}
+
+// UntilTomorrow returns a pause until the day after now begins, in now's zone. While time is not trusted, that is the day
+// after the one on which it is next trusted.
+func UntilTomorrow(by string, now time.Time, trusted bool) Pause {
+	p, _ := Pause{By: by, Tomorrow: true}.At(now, trusted)
+	return p
+}
+
+// At returns what a pause is at a time, and whether that is something else. It never ends while time is not trusted.
+func (p Pause) At(now time.Time, trusted bool) (_ Pause, changed bool) {
+	switch {
+	case p.By == "" || !trusted:
+		return p, false
+	case p.Tomorrow:
+		y, m, d := now.Date()
+		return Pause{By: p.By, Until: hours.DayStart(y, m, d+1, now.Location())}, true
+	case !p.Until.IsZero() && !now.Before(p.Until):
+		return Pause{}, true
+	}
+	return p, false
+}
+
+// tomorrow stands for an end that is not known yet.
+const tomorrow = "tomorrow"
+
+// Text returns the stored form: who, and in a second line until when, if it ends by itself. A release that does not know
+// the second line takes all of it for who paused the donation, and keeps it paused.
+func (p Pause) Text() string {
+	switch {
+	case p.By == "":
+		return ""
+	case p.Tomorrow:
+		return p.By + "\n" + tomorrow
+	case !p.Until.IsZero():
+		return p.By + "\n" + p.Until.UTC().Format(time.RFC3339)
+	}
+	return p.By
+}
+
+// ParsePause reads the stored form. After an error the pause has no end.
+func ParsePause(text string) (p Pause, err error) {
+	by, until, ends := strings.Cut(text, "\n")
+	p.By = by
+	switch {
+	case !ends:
+	case until == tomorrow:
+		p.Tomorrow = true
+	default:
+		if p.Until, err = time.Parse(time.RFC3339, until); err != nil {
+			return Pause{By: by}, fmt.Errorf("read the end of a pause by %q: %w", by, err)
+		}
+	}
+	return p, nil
+}

@@ -1,0 +1,62 @@
+package ledger
+
+import (
+	"testing"
+	"time"
+)
+
+// TestPauseUntilTomorrow: it ends when the next day begins, in the box's zone, and never while time is not trusted.
+func TestPauseUntilTomorrow(t *testing.T) {
+	t.Parallel()
+	paris, err := time.LoadLocation("Europe/Paris")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := func(day, hour, minute int) time.Time { return time.Date(2026, 10, day, hour, minute, 0, 0, paris) }
+	for _, test := range []struct {
+		name       string
+		now        time.Time
+		known      bool
+		then       time.Time
+		thenKnown  bool
+		still      bool
+		thenKnows  time.Time // its end then, zero if it is over or not known
+		wantChange bool
+	}{
+		{"in the evening", at(24, 18, 0), true, at(24, 23, 59), true, true, at(25, 0, 0), false},
+		{"the next morning", at(24, 18, 0), true, at(25, 8, 0), true, false, time.Time{}, true},
+		{"over a change to winter time", at(24, 23, 0), true, at(25, 0, 0), true, false, time.Time{}, true},
+		{"the clock is lost the next morning", at(24, 18, 0), true, at(25, 8, 0), false, true, at(25, 0, 0), false},
+		{"the clock is ahead and not trusted", at(24, 18, 0), true, at(31, 8, 0), false, true, at(25, 0, 0), false},
+		{"pressed on an unknown day, known days later", at(1, 0, 5), false, at(24, 18, 0), true, true, at(25, 0, 0), true},
+		{"pressed on an unknown day, still unknown", at(1, 0, 5), false, at(3, 0, 0), false, true, time.Time{}, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			pressed := UntilTomorrow("its lender", test.now, test.known)
+			kept, err := ParsePause(pressed.Text())
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, changed := kept.At(test.then, test.thenKnown)
+			if (got.By != "") != test.still || !got.Until.Equal(test.thenKnows) || changed != test.wantChange {
+				t.Errorf("%+v became %+v, changed %t", pressed, got, changed)
+			}
+		})
+	}
+}
+
+// TestPauseText: a pause comes back from its text; one whose end cannot be read stays.
+func TestPauseText(t *testing.T) {
+	t.Parallel()
+	for _, p := range []Pause{
+		{}, {By: "its lender"}, {By: "its lender", Tomorrow: true}, {By: "a technician", Until: time.Date(2026, 12, 1, 23, 0, 0, 0, time.UTC)},
+	} {
+		if got, err := ParsePause(p.Text()); err != nil || got != p {
+			t.Errorf("%+v became %+v, %v", p, got, err)
+		}
+	}
+	if got, err := ParsePause("its lender\nnever"); err == nil || got != (Pause{By: "its lender"}) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}

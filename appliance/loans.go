@@ -1,0 +1,80 @@
+package appliance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"passerelle/appliance/ledger"
+	"passerelle/appliance/state"
+)
+
+// PauseDonationUntilTomorrow has a donation passed over until the next day begins; by says who paused it. It outlives a power
+// cut. While time is not trusted, it lasts until the end of the day on which that is known again.
+func (b *Box) PauseDonationUntilTomorrow(ctx context.Context, name, by string) error {
+	return b.onDonation(ctx, name, func(d *donation) error {
+		return b.lines.pause(d, ledger.UntilTomorrow(by, b.lines.clock, b.lines.trusted))
+	})
+}
+
+// StateUsed notes what a donation's provider says was used in this period, in bytes: what the box did not count of it counts
+// as used, until the period ends. It is on disk when it returns without an error; after one it holds until a power cut.
+func (b *Box) StateUsed(ctx context.Context, name string, bytes uint64) error {
+	return b.withhold(ctx, name, func(d *donation) { d.account.StateUsed(d.policy, bytes, b.lines.trusted) })
+}
+
+// LowerThisPeriod lowers a donation's cap to so many bytes, until the period ends. Disk and errors are as for StateUsed.
+func (b *Box) LowerThisPeriod(ctx context.Context, name string, bytes uint64) error {
+	return b.withhold(ctx, name, func(d *donation) { d.account.LowerTo(d.policy, bytes, b.lines.trusted) })
+}
+
+// withhold lets f lower what is left of a donation, and stores that.
+func (b *Box) withhold(ctx context.Context, name string, f func(*donation)) error {
+	return b.onDonation(ctx, name, func(d *donation) error {
+		f(d)
+		d.balance = d.account.Balance(d.policy)
+		err := b.lines.store.Put(map[string]ledger.Record{d.Name: d.account.Record()})
+		if err != nil && d.Cap != 0 { // the next write has it
+			d.writeErr, d.lastWrite = err, b.parts.Now()
+		}
+		return err
+	})
+}
+
+// onDonation runs f in the loop, on a donation of the configuration, and reconciles, also after an error: what f did holds.
+func (b *Box) onDonation(ctx context.Context, name string, f func(*donation) error) (err error) {
+	doErr := b.do(ctx, func(loop context.Context) {
+		n := b.lines.find(name)
+		if n < 0 {
+			err = fmt.Errorf("%w: %q", state.ErrNoDonation, name)
+			return
+		}
+		err = f(b.lines.all[n])
+		b.reconcile(loop)
+	})
+	return errors.Join(doErr, err)
+}
+
+// Lent returns what a donation's line has carried on each day that is still known, the oldest first, also of a donation that is
+// no longer configured. ok is false if there never was one of that name.
+func (b *Box) Lent(ctx context.Context, name string) (days []state.Day, ok bool) {
+	_ = b.do(ctx, func(context.Context) { // without an answer the page says nothing of it
+		var account *ledger.Account
+		if account, ok = b.lines.accounts[name]; ok {
+			days = daysOf(account)
+		}
+	})
+	return days, ok
+}
+
+// daysOf returns the sums of an account's days, with today's.
+func daysOf(a *ledger.Account) []state.Day {
+	days := []state.Day{}
+	for _, day := range slices.Concat(a.Days(), []ledger.Day{a.Balance(ledger.Policy{}).Today}) {
+		if day.Date != 0 {
+			days = append(days, state.Day{Date: state.Date{Time: day.Date.Time()}, Bytes: day.Bytes})
+		}
+	}
+	return days
+}
