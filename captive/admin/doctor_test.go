@@ -238,7 +238,7 @@ func TestDoctorWithoutScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if title != "La cause : Lien" || sideways {
+	if title != "La cause\u00a0: Lien" || sideways {
 		t.Errorf("the title is %q, sideways %t", title, sideways)
 	}
 	tab, _ := webtest.Tab(t, ctx)
