@@ -79,6 +79,7 @@ func TestRoutes(t *testing.T) {
 	p := newProvider(t)
 	p.fill()
 	p.server = newServer(p.box, os.Stderr)
+	p.server.Doctor = &fakeDoctor{}
 	nobody, staff, technician := p.browsers()
 	for _, list := range [][]string{openRoutes, staffRoutes} {
 		for _, pattern := range list {
