@@ -176,7 +176,7 @@ func service(w *web.Words, s state.Service) web.Service {
 		label = w.T("essential.service." + s.Name)
 	}
 	title, purpose, _ := strings.Cut(label, "\n")
-	shown := web.Service{Title: title, Purpose: purpose, Host: s.Site}
+	shown := web.Service{Name: s.Name, Title: title, Purpose: purpose, Host: s.Site}
 	if p, ok := phones[s.Name]; ok {
 		shown.Phone = p.number
 		shown.Checked = w.Month(time.Date(2026, p.checked, 1, 12, 0, 0, 0, time.UTC))

@@ -341,16 +341,6 @@ func (r *request) Serve(w http.ResponseWriter, p web.Page, status int) {
 	r.server.serve(w, r, d, err, status)
 }
 
-// Search searches all shares: see [web.Mount].
-func (r *request) Search(query string, most int) (all []web.Found) {
-	for _, share := range r.server.shares {
-		if share.Search != nil {
-			all = append(all, share.Search(r.Words, query, most))
-		}
-	}
-	return all
-}
-
 // busy says that too many requests are waiting, with a button to repeat the resident's.
 func (s *Server) busy(w http.ResponseWriter, r *request) {
 	if r.Context().Err() != nil {

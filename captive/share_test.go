@@ -58,9 +58,9 @@ func (b *gardenBox) shares() []web.Share {
 		Doors: func(w *web.Words) []web.Door {
 			return []web.Door{{Href: "/garden", Pictogram: "pin", Title: w.T("garden.title")}}
 		},
-		Search: func(w *web.Words, query string, _ int) (found web.Found) {
+		Search: func(w *web.Words, query string, _ int) (found []web.Found) {
 			if strings.Contains(query, "drill") {
-				found.Tiles = []web.Tile{{Href: "/garden", Title: "A drill"}}
+				found = []web.Found{{Title: "Tools", Pictogram: "tool", Tiles: []web.Tile{{Href: "/garden", Title: "A drill"}}, Sure: 1}}
 			}
 			return found
 		},
@@ -99,7 +99,7 @@ func TestShare(t *testing.T) {
 	says("GET /notes/a/b", "/notes/a/b")
 	says("GET /notes", "/notes")
 	want(t, ask(t, s, "GET /notesx"), http.StatusNotFound)
-	says("GET /tutorials?q=drill", `href="/garden"`, "A drill")
+	says("GET /tutorials?q=drill", `href="/garden"`, "<span>Tools</span>", "A drill")
 	says("GET /tutorials?q=wifi", `href="/tutorials/wifi`)
 
 	// A path or a message has one owner.

@@ -26,6 +26,7 @@ type snapshot struct {
 
 	head  web.Head
 	pages cache
+	found sync.Map // of *serviceIndex, by language
 }
 
 func (s *Server) newSnapshot(v state.Site, versions []uint64, now time.Time) *snapshot {

@@ -150,7 +150,7 @@ func (s placesShelf) Loaded() bool { return directory.HasLists(s.dir) }
 func (s placesShelf) Find(words string, most int) (all []admin.FoundPlace, err error) {
 	d, _ := directory.Open(s.dir) // the page of the lists says what is broken
 	defer d.Close()
-	found, err := d.Search(words, most)
+	found, _, err := d.Search(words, most)
 	for _, p := range found {
 		all = append(all, foundPlace(p))
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"passerelle/appliance/hours"
+	"passerelle/captive/search"
 	"passerelle/captive/web"
 )
 
@@ -39,6 +40,8 @@ type Number struct {
 	Checked month
 	Title   texts
 	Text    texts
+
+	Keywords map[string][]string // how people say what it is for, by language
 }
 
 // groups are the parts of the page of numbers, in its order, each with its pictogram.
@@ -170,11 +173,20 @@ func (n Number) check(before []Number) error {
 			}
 		}
 	}
+	for code, words := range n.Keywords {
+		if !web.Known(code) {
+			return fmt.Errorf("keywords: %q is no language of the pages", code)
+		}
+		if i := slices.IndexFunc(words, func(w string) bool { return !search.Says(w) }); i >= 0 {
+			return fmt.Errorf("keywords: %q has no word that is searched for", words[i])
+		}
+	}
 	return nil
 }
 
 // numberCard is a number on a page.
 type numberCard struct {
+	ID          string // on the page
 	Phone       web.Phone
 	SMS, Free   bool
 	Title, Text string
@@ -195,7 +207,7 @@ type numberGroup struct {
 // newNumberCard says a number in words.
 func newNumberCard(w *web.Words, n Number, now time.Time) numberCard {
 	c := numberCard{
-		Phone: web.NewPhone(n.Number), SMS: n.SMS, Free: n.Free,
+		ID: n.anchor(), Phone: web.NewPhone(n.Number), SMS: n.SMS, Free: n.Free,
 		Checked: w.T("number.checked", "month", w.Month(n.Checked.Time)),
 	}
 	if n.SMS {

@@ -34,12 +34,15 @@ type Places struct {
 	lists   *directory.Directory
 	numbers []Number
 	version uint64
+
+	foundNumbers *numberIndex // of numbers
 }
 
 // New returns a share of the lists in a folder, which is read by the share's Refresh.
 func New(dir string, log *slog.Logger) *Places {
 	lists, _ := directory.Open("") // no lists
 	p := &Places{dir: dir, log: log, lists: lists, numbers: builtInNumbers()}
+	p.foundNumbers = newNumberIndex(p.numbers)
 	p.guide.Store(needs.Own())
 	return p
 }
@@ -86,9 +89,10 @@ func (p *Places) refresh() {
 	if err != nil {
 		p.log.Warn("the built-in numbers are shown: correct the file, or remove it", "error", err)
 	}
+	index := newNumberIndex(numbers)
 	p.mu.Lock()
 	old := p.lists
-	p.lists, p.numbers = lists, numbers
+	p.lists, p.numbers, p.foundNumbers = lists, numbers, index
 	p.version++
 	p.mu.Unlock()
 	if err := old.Close(); err != nil {
@@ -183,16 +187,21 @@ func (p *Places) fail(w http.ResponseWriter, r *web.Request, err error) {
 	}, http.StatusInternalServerError)
 }
 
-// search finds places, for the search in all shares.
-func (p *Places) search(w *web.Words, query string, most int) (found web.Found) {
+// maxFound is how many places the search in all shares shows: the page of places shows all.
+const maxFound = 6
+
+// search finds numbers and places, for the search in all shares.
+func (p *Places) search(w *web.Words, query string, most int) []web.Found {
 	p.mu.RLock()
-	places, err := p.lists.Search(query, most)
+	places, sure, err := p.lists.Search(query, min(most, maxFound))
+	numbers := p.foundNumbers
 	p.mu.RUnlock()
 	if err != nil {
 		p.log.Error("search the lists of places", "err", err)
 	}
+	found := web.Found{Title: w.T("places.title"), Pictogram: "pin", Sure: sure}
 	for _, place := range places {
 		found.Tiles = append(found.Tiles, newSearchTile(w, place))
 	}
-	return found
+	return []web.Found{numbers.search(w, query, most), found}
 }

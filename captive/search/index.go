@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -27,6 +28,8 @@ type Index struct {
 	ends     []uint32 // the end of each word in text
 	letters  []uint64 // the words' outlines
 	lengths  []uint8
+	sounds   []uint64 // of each word that has one its sound, then its number; sorted
+	phrases  int      // how many of the words, the first ones, are phrases
 	stops    []uint32 // the end of each word's postings
 	postings io.ReaderAt
 }
@@ -44,6 +47,7 @@ type Builder struct {
 // part in one number, then the part.
 type occurrences struct {
 	last    posting
+	at      int // where the last posting is encoded
 	encoded []byte
 }
 
@@ -54,18 +58,35 @@ func (b *Builder) Document() int {
 }
 
 // Add adds a text of the document, with its part or Whole, and its weight, from 1 to MaxWeight. Of a word that occurs
-// several times in a row in the same part only the first counts, so the heavier text comes first.
+// several times in a row in the same part only the heaviest counts.
 func (b *Builder) Add(text string, part, weight int) { b.AddForms(Forms(text), part, weight) }
 
 // AddForms is Add for the forms of a text, which many documents may have.
 func (b *Builder) AddForms(forms []string, part, weight int) {
-	if b.words == nil {
-		b.words = make(map[string]*occurrences)
-	}
 	for _, form := range forms {
 		b.add(form, posting{b.docs - 1, int32(part), int32(weight)})
 	}
 }
+
+// AddPhrase adds words that mean something together, such as "mot de passe", to the whole of the document. They are found
+// written apart, together, and without the small words between. One of several words alone has only the weight apart.
+func (b *Builder) AddPhrase(phrase string, weight, apart int) {
+	p := posting{b.docs - 1, Whole, int32(weight)}
+	forms := phraseForms(phrase)
+	for _, form := range forms.together {
+		if len(forms.apart) > 0 {
+			form = joined + form
+		}
+		b.add(form, p)
+	}
+	p.weight = int32(apart)
+	for _, form := range forms.apart {
+		b.add(form, p)
+	}
+}
+
+// joined is before a phrase that is one word in an index: nothing is the beginning of it. It sorts before all letters.
+const joined = "+"
 
 // Forms returns the folded words of a text, as an index has them.
 func Forms(text string) (all []string) {
@@ -76,13 +97,21 @@ func Forms(text string) (all []string) {
 }
 
 func (b *Builder) add(word string, p posting) {
+	if b.words == nil {
+		b.words = make(map[string]*occurrences)
+	}
 	o := b.words[word]
 	if o == nil {
 		o = new(occurrences)
 		b.words[strings.Clone(word)] = o // a copy: a part would keep the whole text in memory
 	} else if o.last.doc == p.doc && o.last.part == p.part {
+		if p.weight > o.last.weight { // the weight is in the first byte
+			o.encoded[o.at] = o.encoded[o.at]&^(MaxWeight<<1) | byte(p.weight)<<1
+			o.last = p
+		}
 		return
 	}
+	o.at = len(o.encoded)
 	head := uint64(p.doc-o.last.doc)<<5 | uint64(p.weight)<<1
 	if p.part == Whole {
 		o.encoded = binary.AppendUvarint(o.encoded, head)
@@ -111,13 +140,35 @@ func (b *Builder) Index() *Index {
 	return x
 }
 
-// outline computes the outlines of the words.
+// outline computes the outlines and the sounds of the words, and counts the phrases.
 func (x *Index) outline() {
 	x.letters, x.lengths = make([]uint64, len(x.ends)), make([]uint8, len(x.ends))
+	x.sounds = make([]uint64, 0, len(x.ends))
 	for i := range x.ends {
-		o := outlineOf([]rune(x.word(i)))
+		o := outlineOf([]rune(x.plain(i)))
 		x.letters[i], x.lengths[i] = o.letters, uint8(min(o.length, maxLetters+1))
+		if s := soundOf(x.plain(i)); s != 0 {
+			x.sounds = append(x.sounds, uint64(s)<<32|uint64(i))
+		}
 	}
+	slices.Sort(x.sounds)
+	x.phrases = sort.Search(len(x.ends), func(i int) bool { return !strings.HasPrefix(x.word(i), joined) })
+}
+
+// alike returns the matches of other words that sound like a word.
+func (x *Index) alike(index int, word string, sure float64) (found []match) {
+	heard := uint64(soundOf(word))
+	if heard == 0 {
+		return nil
+	}
+	from, _ := slices.BinarySearch(x.sounds, heard<<32)
+	to, _ := slices.BinarySearch(x.sounds, (heard+1)<<32)
+	for _, s := range x.sounds[from:to] {
+		if n := int(uint32(s)); x.plain(n) != word {
+			found = append(found, match{index, n, n + 1, sure})
+		}
+	}
+	return found
 }
 
 // Docs returns how many documents the index has.
@@ -125,6 +176,9 @@ func (x *Index) Docs() int { return x.docs }
 
 // word returns a word by its number.
 func (x *Index) word(i int) string { return x.text[before(x.ends, i):x.ends[i]] }
+
+// plain is word without the sign of a phrase.
+func (x *Index) plain(i int) string { return strings.TrimPrefix(x.word(i), joined) }
 
 // before returns where the item i begins, from the ends of all.
 func before(ends []uint32, i int) uint32 {
@@ -147,9 +201,16 @@ func (x *Index) find(word string) (i int, ok bool) {
 	return low, low < len(x.ends) && x.word(low) == word
 }
 
-func (x *Index) has(word string) bool {
-	_, ok := x.find(word)
-	return ok
+func (x *Index) hasPhrases() bool { return x.phrases > 0 }
+
+// exactly returns the matches of a word that is in the index, by itself or as a phrase.
+func (x *Index) exactly(index int, word string) (found []match) {
+	for _, w := range []string{word, joined + word} {
+		if n, ok := x.find(w); ok {
+			found = append(found, match{index, n, n + 1, exact})
+		}
+	}
+	return found
 }
 
 // size returns how many bytes the postings of words have: at least as many as there are postings.

@@ -101,7 +101,7 @@ func TestSearchInSeveral(t *testing.T) {
 // TestSearchKeeps: documents that are not kept change nothing but how rare a word is.
 func TestSearchKeeps(t *testing.T) {
 	t.Parallel()
-	x := build([][]string{{"bus jaune"}, {"bus"}, {"bus bleu"}})
+	x := build([][]string{{"bus jaune"}, {"bus jaune"}, {"car jaune", "bus"}, {"bus"}})
 	r, err := Search("bus jaune", func(_, doc int) bool { return doc != 0 }, x)
 	if err != nil {
 		t.Fatal(err)
@@ -153,7 +153,7 @@ func BenchmarkSearch(b *testing.B) {
 		build.Add(fmt.Sprintf("Lieu %s numéro %d", made(rnd), i), Whole, 8)
 	}
 	x := build.Index()
-	for _, query := range []string{"lieu", "lieu 12345", "a b c 1 2 3", "numerro", "zqvkawoxbu zqvkbwoxcu"} {
+	for _, query := range []string{"lieu", "lieu 12345", "ab ca bc 12 34", "numerro", "zqvkawoxbu zqvkbwoxcu"} {
 		b.Run(strings.ReplaceAll(query, " ", "+"), func(b *testing.B) {
 			for b.Loop() {
 				if r, err := Search(query, nil, x); err != nil || r.Best(10) == nil && query[0] != 'z' {
@@ -161,5 +161,82 @@ func BenchmarkSearch(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// TestPhrases: words that belong together are found together, apart, joined and with mistakes; one of them alone is less.
+func TestPhrases(t *testing.T) {
+	t.Parallel()
+	var b Builder
+	for _, phrases := range [][]string{{"mot de passe", "mdp"}, {"passe navigo"}, {"e-mail", "wi-fi"}, {"C.V."}, {"pas de réseau"}} {
+		b.Document()
+		for _, p := range phrases {
+			b.AddPhrase(p, 12, 2)
+		}
+	}
+	x := b.Index()
+	for query, want := range map[string]int{
+		"mot de passe": 0, "motdepasse": 0, "mots de passes": 0, "mo de passe": 0, "mot-de-passe": 0, "mot passe": 0, "j’ai oublié mon mot de passe svp": 0,
+		"passe navigo": 1, "navigo": 1, "email": 2, "e mail": 2, "e-mail": 2, "wifi": 2, "wi fi": 2, "ouifi": 2, "cv": 3, "c v": 3, "c.v.": 3,
+		"pas de reseau": 4, "passeport": -1, "mode": -1, "réseaux sociaux": -1, "de": -1, "le la les": -1,
+	} {
+		r, err := Search(query, nil, x)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := append(r.Best(1), Hit{Doc: -1})[0].Doc
+		if got != want {
+			t.Errorf("%q finds %d, want %d", query, got, want)
+		}
+	}
+}
+
+// TestFloor: a document is not found by what it is hardly about, nor by the smaller part of what was asked.
+func TestFloor(t *testing.T) {
+	t.Parallel()
+	var b Builder
+	for _, d := range []struct{ title, text string }{
+		{"Acheter en ligne", "C’est permis d’imprimer la facture."}, {"Faire un CV", "Voir la page."}, {"Passer un appel vidéo", "Le téléphone sonne."},
+		{"Le chat", "Un chat dort."}, {"Écrire une lettre", "Le courrier part."},
+	} {
+		b.Document()
+		b.Add(d.title, Whole, full)
+		b.Add(d.text, 0, 1)
+	}
+	x := b.Index()
+	for query, want := range map[string]int{
+		"acheter": 0, "acheter une voiture": -1, "imprimer": -1, "permis de conduire": -1, "cv": 1, "cv de boulanger": 1, "vidéo": 2,
+		"chaton perdu en forêt": -1, "lettre": 4, "letre": 4, "lutte": -1, "facture": -1, "météo": -1, "chaud": -1,
+	} {
+		r, err := Search(query, nil, x)
+		if err != nil {
+			t.Fatal(err)
+		}
+		best := append(r.Best(1), Hit{Doc: -1})[0]
+		if best.Doc != want || want >= 0 && best.Sure < floor {
+			t.Errorf("%q finds %d, %.2f sure, want %d", query, best.Doc, best.Sure, want)
+		}
+	}
+}
+
+// TestStopWords: they are written as texts are folded, and what is light is not a stop word.
+func TestStopWords(t *testing.T) {
+	t.Parallel()
+	for language, words := range stopWords {
+		for _, w := range strings.Fields(words) {
+			if f := Fold(w); strings.ContainsAny(f, "'-,.?!") {
+				t.Errorf("%s: %q is not one word", language, w)
+			}
+		}
+	}
+	for w := range light {
+		if stops[w] {
+			t.Errorf("%q is a stop word and a light one", w)
+		}
+	}
+	for _, w := range []string{"son", "car", "caf", "apl", "rsa", "wifi", "banque", "paro", "work"} {
+		if stops[w] {
+			t.Errorf("%q is a stop word", w)
+		}
 	}
 }

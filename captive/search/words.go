@@ -65,6 +65,32 @@ func Distance(a, b []rune, most int) int {
 	return min(rows[len(a)%3][len(b)], most+1)
 }
 
+// mistyped says whether a word is another with some mistakes, rather than a word of its own. The first letter is rarely wrong.
+// In a short word a consonant in another's place makes another word: "voter" and "voler".
+func mistyped(word, other []rune, mistakes int) bool {
+	if word[0] != other[0] && (mistakes > 1 || len(word) < 6) {
+		return false
+	}
+	if len(word) > 6 || len(word) != len(other) {
+		return true
+	}
+	differ, consonants := 0, false
+	for i, r := range word {
+		if r != other[i] {
+			differ++
+			consonants = isConsonant(r) && isConsonant(other[i])
+		}
+	}
+	return differ > 1 || !consonants // two that differ were swapped
+}
+
+func isConsonant(r rune) bool {
+	return r >= 'a' && r <= 'z' && strings.IndexByte(vowels, byte(r)) < 0
+}
+
+// vowels are the Latin ones.
+const vowels = "aeiouy"
+
 // word is a word of a text with its parts: of "e-mail", "e" and "mail".
 type word []string
 
@@ -81,11 +107,14 @@ func (w word) forms() []string {
 	return forms
 }
 
+// at is a word for the sign @, which people search for by its name and by itself.
+const at = " arobase "
+
 // split returns the folded words of a text. Before an apostrophe is an article or the like ("l’", "d’", "qu’"), and what
 // follows an English one is not a word either ("it’s"), so short ones are dropped.
 func split(text string) []word {
 	var words []word
-	for _, chunk := range strings.FieldsFunc(Fold(text), func(r rune) bool {
+	for _, chunk := range strings.FieldsFunc(strings.ReplaceAll(Fold(text), "@", at), func(r rune) bool {
 		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && r != '\'' && r != '-'
 	}) {
 		for _, piece := range strings.Split(chunk, "'") {
@@ -99,6 +128,71 @@ func split(text string) []word {
 	}
 	return words
 }
+
+// phrase is how a phrase is in an index.
+type phrase struct {
+	together []string // as one word: with all of its words, and without the small ones
+	apart    []string // its words; none if it has only one
+}
+
+func phraseForms(text string) (p phrase) {
+	all := tokens(text)
+	var whole, short string
+	for _, t := range all {
+		whole += t.form()
+		if !t.stop {
+			short += t.stem
+			p.apart = append(p.apart, t.stem)
+		}
+	}
+	switch {
+	case whole == "":
+		return phrase{}
+	case len(p.apart) < 2 || short == whole: // the small words make it what it is, as in "au travail"
+		p.together = []string{whole}
+	default:
+		p.together = []string{whole, short}
+	}
+	if len(all) == 1 {
+		p.apart = nil
+	}
+	return p
+}
+
+// token is a word of a query or of a phrase.
+type token struct {
+	text, stem  string // folded
+	stop, light bool   // see stopWords and lightWords
+}
+
+// form is the token as a part of a phrase that is written as one word.
+func (t token) form() string {
+	if t.stop {
+		return t.text
+	}
+	return t.stem
+}
+
+// tokens returns the words of a query or of a phrase, those with hyphens in their parts. Letters apart, as in "C.V.", are one.
+func tokens(text string) (all []token) {
+	var parts []string
+	for _, w := range split(text) {
+		parts = append(parts, w...)
+	}
+	for len(parts) > 0 {
+		n := 1
+		for n < len(parts) && single(parts[0]) && single(parts[n]) {
+			n++
+		}
+		t := token{text: strings.Join(parts[:n], "")}
+		t.stem, t.stop = stem(t.text), stops[t.text] || single(t.text)
+		t.light = light[t.stem]
+		all, parts = append(all, t), parts[n:]
+	}
+	return all
+}
+
+func single(word string) bool { return utf8.RuneCountInString(word) == 1 }
 
 // letters maps letters that Unicode does not decompose, and marks with the same meaning.
 var letters = strings.NewReplacer("œ", "oe", "æ", "ae", "ß", "ss", "ø", "o", "ł", "l", "ı", "i", "ґ", "г",
@@ -127,15 +221,41 @@ func isASCII(s string) bool {
 	return true
 }
 
-// stem removes a word's plural ending (French and English -s, French -x), and the Arabic article.
+// stem removes a word's plural ending (French and English -s, French -x), the Arabic article and endings, and Ukrainian
+// endings.
 func stem(w string) string {
-	for _, article := range []string{"وال", "بال", "كال", "ال", "لل"} {
-		if rest, ok := strings.CutPrefix(w, article); ok && utf8.RuneCountInString(rest) >= 3 {
+	switch {
+	case w == "":
+		return w
+	case w[0] < utf8.RuneSelf:
+		if len(w) >= 4 && (w[len(w)-1] == 's' || w[len(w)-1] == 'x') {
+			return w[:len(w)-1]
+		}
+		return w
+	case w >= "\u0600" && w < "\u0700":
+		return cut(cut(w, strings.CutPrefix, "وال", "بال", "كال", "فال", "ال", "لل"), strings.CutSuffix, arabicEndings...)
+	case w >= "\u0400" && w < "\u0500":
+		return cut(w, strings.CutSuffix, ukrainianEndings...)
+	}
+	return w
+}
+
+// The endings that are removed, the longer ones first: those of light stemmers (Larkey, Ballesteros and Connell, "Light
+// stemming for Arabic information retrieval", 2007) and those of the Ukrainian cases and genders, folded.
+var (
+	arabicEndings    = []string{"ها", "ان", "ات", "ون", "ين", "يه", "ه", "ي"}
+	ukrainianEndings = []string{
+		"ами", "ями", "ого", "ому", "ими", "ові", "еві", "ах", "ях", "ам", "ям", "ом", "ем", "ов", "ев", "ів", "ою", "ею",
+		"ии", "оі", "еі", "а", "е", "є", "и", "і", "о", "у", "ю", "я", "ь",
+	}
+)
+
+// cut removes the first of some affixes that leaves three letters or more.
+func cut(w string, affix func(s, affix string) (string, bool), affixes ...string) string {
+	for _, a := range affixes {
+		if rest, ok := affix(w, a); ok && utf8.RuneCountInString(rest) >= 3 {
 			return rest
 		}
-	}
-	if len(w) >= 4 && (w[len(w)-1] == 's' || w[len(w)-1] == 'x') {
-		return w[:len(w)-1]
 	}
 	return w
 }

@@ -16,7 +16,7 @@ import (
 type overviewPage struct {
 	web.Frame
 	Asked  string // the reader's query; "" for none
-	Hits   []web.Tile
+	Found  []web.Found
 	Paths  []web.Tile
 	Doors  []web.Door    // to pages that the centre added, and to the one for helpers
 	Sprite template.HTML // the symbols of the page's drawings
@@ -173,12 +173,8 @@ func newOverview(r *web.Request, l *lessons.Library) overviewPage {
 func newSearch(r *web.Request, l *lessons.Library, asked string) overviewPage {
 	p := newOverview(r, l)
 	p.Asked, p.Query = asked, "q="+url.QueryEscape(asked)
-	var sprite template.HTML
-	for _, found := range r.Search(asked, maxHits) {
-		p.Hits, sprite = append(p.Hits, found.Tiles...), sprite+found.Sprite
-	}
-	if len(p.Hits) > 0 {
-		p.Paths, p.Sprite = nil, sprite
+	if p.Found = r.Search(asked, maxHits); len(p.Found) > 0 {
+		p.Paths, p.Sprite = nil, ""
 	}
 	return p
 }
@@ -194,9 +190,18 @@ func newHit(w *web.Words, hit lessons.Hit) (web.Tile, lessons.Drawing) {
 			in, heading = w, t.Steps[hit.Step]
 		}
 		tile.Text = in.T("tutorials.in-step", "number", n, "heading", heading)
-		tile.At, tile.Meta = "s"+n, nil
+		tile.At, tile.Meta = "s"+n, written(w, hit.Lesson)
 	}
 	return tile, picture
+}
+
+// newHelpersTile links to the page for those who help others.
+func newHelpersTile(w *web.Words) web.Tile {
+	t := lessons.Helpers(w.Code)
+	return web.Tile{
+		Href: "/helpers", Title: t.Title, Text: t.Summary, Lang: w.Lang(t.Language),
+		Picture: template.HTML(`<span class="pictogram">` + string(web.Pictogram("people")) + `</span>`),
+	}
 }
 
 // pathLang is the language of a path's title and need.
@@ -233,14 +238,21 @@ func newTile(w *web.Words, l *lessons.Lesson, step int) (web.Tile, lessons.Drawi
 		picture = l.Steps[step].Drawing
 	}
 	tile := web.Tile{
-		Href: "/tutorials/" + l.Slug, Title: l.Title, Text: l.Summary, Meta: minutes(w, l), Picture: picture.SVG,
-		Lang: w.Lang(l.Language),
+		Href: "/tutorials/" + l.Slug, Title: l.Title, Text: l.Summary, Meta: append(minutes(w, l), written(w, l)...),
+		Picture: picture.SVG, Lang: w.Lang(l.Language),
 	}
-	if t, ok := titles(w, l); ok { // the lesson's own language is said, before the reader opens it
+	if t, ok := titles(w, l); ok {
 		tile.Title, tile.Text, tile.Lang = t.Title, t.Summary, nil
-		tile.Meta = append(tile.Meta, web.Fact{Pictogram: "globe", Text: web.LangName(l.Language)})
 	}
 	return tile, picture
+}
+
+// written says in which language a lesson is, if it is not the reader's: before the reader opens it.
+func written(w *web.Words, l *lessons.Lesson) []web.Fact {
+	if l.Language == w.Code {
+		return nil
+	}
+	return []web.Fact{{Pictogram: "globe", Text: web.LangName(l.Language)}}
 }
 
 // titles returns what is shown of a lesson that is not written in the reader's language, if it is known.

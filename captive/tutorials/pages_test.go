@@ -20,7 +20,9 @@ func pages(w *web.Words) []web.Page {
 	content := content{Slug: "a", Name: "<i>", Summary: "<b>", Meta: tile.Meta, PathTitle: "<i>", Next: &tile, Lang: tile.Lang}
 	doors := []web.Door{{Href: "/a", Pictogram: "book", Title: "<b>"}, helpersDoor(w)}
 	return []web.Page{
-		overviewPage{Frame: f, Asked: `"><i>`, Paths: []web.Tile{tile}, Hits: []web.Tile{tile}, Doors: doors},
+		overviewPage{Frame: f, Asked: `"><i>`, Doors: doors, Found: []web.Found{
+			{Title: "<b>", Pictogram: "book", Tiles: []web.Tile{tile}, Sure: 1}, {Title: "<i>", Pictogram: "pin", Tiles: []web.Tile{tile}},
+		}},
 		overviewPage{Frame: f, Asked: `"><i>`, Paths: []web.Tile{tile}},
 		pathPage{Frame: f, Need: "<i>", Lessons: []web.Tile{tile}},
 		lessonPage{Frame: f, content: content, Intro: []template.HTML{"<p>"}, Questions: []lessons.Question{{Ask: "<i>", Answer: "<b>"}},

@@ -180,13 +180,20 @@ func (t *Tutorials) helpers(w http.ResponseWriter, r *web.Request) {
 	}
 }
 
-// search finds lessons.
-func (t *Tutorials) search(w *web.Words, query string, most int) (found web.Found) {
+// search finds lessons, and the page for helpers.
+func (t *Tutorials) search(w *web.Words, query string, most int) []web.Found {
+	found := web.Found{Title: w.T("tutorials.lessons"), Pictogram: "book"}
+	helpers := web.Found{Title: w.T("help.title"), Pictogram: "people"}
 	var pictures []lessons.Drawing
 	for _, hit := range t.Library().Search(w.Code, query, most) {
+		if hit.Lesson == nil {
+			helpers.Sure, helpers.Tiles = hit.Sure, []web.Tile{newHelpersTile(w)}
+			continue
+		}
 		tile, picture := newHit(w, hit)
+		found.Sure = max(found.Sure, hit.Sure)
 		found.Tiles, pictures = append(found.Tiles, tile), append(pictures, picture)
 	}
 	found.Sprite = lessons.Sprite(pictures...)
-	return found
+	return []web.Found{found, helpers}
 }

@@ -108,7 +108,7 @@ func (c *calendar) show(now time.Time) *shownDays {
 		builder.Document()
 		builder.Add(o.Title, search.Whole, 10)
 		builder.Add(o.Place, search.Whole, 4)
-		builder.Add(o.Text, search.Whole, 2)
+		builder.Add(o.Text, search.Whole, 3)
 		s.found = append(s.found, i)
 	}
 	s.index = builder.Index()
@@ -196,7 +196,11 @@ func (c *calendar) search(w *web.Words, query string, most int) (found web.Found
 		c.log.Error("search the agenda", "err", err)
 		return found
 	}
-	for _, hit := range results.Best(most) {
+	found.Title, found.Pictogram = w.T("agenda.title"), "calendar"
+	for i, hit := range results.Best(most) {
+		if i == 0 {
+			found.Sure = hit.Sure
+		}
 		o := s.list[s.found[hit.Doc]]
 		text := upper(soon(w, o, now))
 		if o.Cancelled {

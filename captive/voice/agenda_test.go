@@ -286,8 +286,10 @@ func TestAgendaSearch(t *testing.T) {
 		"telefone": "Café <b>numérique</b>: Demain à 14 h", "fini": "", "xyz": "", "": "", "fermé": "Le centre est fermé: Aujourd’hui",
 	} {
 		var got []string
-		for _, tile := range b.share.Search(words, query, 5).Tiles {
-			got = append(got, tile.Title+": "+strings.ReplaceAll(tile.Text, "\u202f", " "))
+		for _, found := range b.share.Search(words, query, 5) {
+			for _, tile := range found.Tiles {
+				got = append(got, tile.Title+": "+strings.ReplaceAll(tile.Text, "\u202f", " "))
+			}
 		}
 		if strings.Join(got, "; ") != want {
 			t.Errorf("%s: %q, want %q", query, got, want)

@@ -121,10 +121,9 @@ func (v *Voice) doors(w *web.Words) (all []web.Door) {
 	return all
 }
 
-func (v *Voice) search(w *web.Words, query string, most int) (all web.Found) {
+func (v *Voice) search(w *web.Words, query string, most int) (all []web.Found) {
 	for _, f := range v.features {
-		found := f.search(w, query, most)
-		all.Tiles, all.Sprite = append(all.Tiles, found.Tiles...), all.Sprite+found.Sprite
+		all = append(all, f.search(w, query, most))
 	}
 	return all
 }

@@ -44,8 +44,9 @@ type Share struct {
 	// Opened returns how often its lessons were opened since it began, nil for a share without any.
 	Opened func() uint64
 
-	// Search returns what the share has about a query, the best first. It is nil for a share without a search.
-	Search func(w *Words, query string, most int) Found
+	// Search returns what the share has about a query, by kind, the best of each kind first. It is nil for a share without a
+	// search.
+	Search func(w *Words, query string, most int) []Found
 }
 
 // Route answers the methods of a path; nil for one that is not allowed. Only forms of our own pages reach Post, which reads
@@ -62,10 +63,12 @@ type Door struct {
 	Session         bool // it is also on the page of a running session
 }
 
-// Found is the result of a search in a share.
+// Found is the results of a search of one kind, such as lessons or places.
 type Found struct {
-	Tiles  []Tile
-	Sprite template.HTML // the symbols that the tiles' pictures use
+	Title, Pictogram string // of the kind
+	Tiles            []Tile
+	Sprite           template.HTML // the symbols that the tiles' pictures use
+	Sure             float64       // how much of the query the first one is about: see search.Hit
 }
 
 // Tile is a link with a picture.
@@ -125,7 +128,7 @@ type Mount interface {
 	Keep(w http.ResponseWriter, name string, p Page, status int)
 	// Serve renders a page for this request, and answers with it.
 	Serve(w http.ResponseWriter, p Page, status int)
-	// Search searches all shares.
+	// Search searches the box and all shares. It returns the kinds that have something, the one with the best result first.
 	Search(query string, most int) []Found
 }
 

@@ -127,6 +127,7 @@ var TopicPictograms = map[string]string{
 
 // Service is a service of the walled garden.
 type Service struct {
+	Name    string // by which it is known: see state.Service
 	Title   string
 	Purpose string // "" for none
 	Host    string // its host name

@@ -308,20 +308,24 @@ func (d *Directory) search(words string) (*search.Results, error) {
 	return search.Search(words, func(list, row int) bool { return d.lists[list].rows[row].listed() }, indexes...)
 }
 
-// Search returns the places that match words best, for a search next to others: the best first, not the nearest.
-func (d *Directory) Search(words string, most int) (places []Place, err error) {
+// Search returns the places that are about words, for a search next to others: the best first, not the nearest; and how much
+// of the words the first is about (see search.Hit).
+func (d *Directory) Search(words string, most int) (places []Place, sure float64, err error) {
 	results, err := d.search(words)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	for _, h := range results.Best(most) {
+	for i, h := range results.Best(most) {
+		if i == 0 {
+			sure = h.Sure
+		}
 		p, err := d.lists[h.Index].place(h.Doc)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		places = append(places, p)
 	}
-	return places, nil
+	return places, sure, nil
 }
 
 // Postcode returns the middle of the places that have a postcode. Without any, it is the middle of its département, and

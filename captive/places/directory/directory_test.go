@@ -175,7 +175,7 @@ func TestFindWordsAndPlaces(t *testing.T) {
 			t.Errorf("%v: %v, %d, %v", c, hits, total, err)
 		}
 	}
-	if places, err := d.Search("lilas", 5); err != nil || len(places) != 1 || places[0].List != "essai" {
+	if places, sure, err := d.Search("lilas", 5); err != nil || len(places) != 1 || sure < 0.5 || places[0].List != "essai" {
 		t.Errorf("search: %v, %v", places, err)
 	}
 	// A place that receives nobody has its page, but is never listed.

@@ -65,7 +65,8 @@ type Lesson struct {
 
 	Titles map[string]Titles // by other languages; ours only
 
-	plain string // the introduction as plain text, for the search
+	plain    string // the introduction as plain text, for the search
+	keywords string // how people say what it is about, in all languages, a line each
 }
 
 // Step is one step of a lesson. Its heading alone tells what to do: the picture story shows nothing else.
@@ -116,6 +117,8 @@ type Text struct {
 	Language, Title, Summary string
 	Intro                    []template.HTML
 	Sections                 []Section
+
+	keywords string // as a lesson's
 }
 
 // Section is a part of a Text.

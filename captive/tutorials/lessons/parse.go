@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"html/template"
 	"io/fs"
+	"maps"
 	"net/url"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -70,6 +72,8 @@ type front struct {
 	// When the facts were looked up, and where.
 	Checked any      `toml:"checked"`
 	Sources []string `toml:"sources"`
+
+	Keywords map[string][]string `toml:"keywords"`
 }
 
 type question struct {
@@ -190,6 +194,10 @@ func (s *source) lesson(files fs.FS, name string) (*Lesson, error) {
 	if err := l.setFacts(f.Checked, f.Sources); err != nil {
 		return nil, s.errorf(2, "%w", err)
 	}
+	var err error
+	if l.keywords, err = s.keywords(f.Keywords); err != nil {
+		return nil, err
+	}
 	for _, q := range f.Question {
 		if q.Ask == "" || q.Answer == "" {
 			return nil, s.errorf(2, "question: each needs ask and answer")
@@ -217,21 +225,40 @@ func (s *source) lesson(files fs.FS, name string) (*Lesson, error) {
 	return l, nil
 }
 
+// keywords checks the keywords of a front matter, and returns all of them, a line each: thousands of small texts would take
+// several times the memory. Its error has each problem on a line with the file's name.
+func (s *source) keywords(all map[string][]string) (lines string, err error) {
+	problems := checkKeywords(all)
+	for i, p := range problems {
+		problems[i] = s.errorf(2, "%w", p)
+	}
+	var words []string
+	for _, language := range slices.Sorted(maps.Keys(all)) {
+		words = append(words, all[language]...)
+	}
+	return strings.Join(words, "\n"), errors.Join(problems...)
+}
+
 // readText parses one of our own pages.
 func readText(files fs.FS, name string) (Text, error) {
 	s := source{name: name, link: ownLink}
 	var f struct {
-		Title   string `toml:"title"`
-		Summary string `toml:"summary"`
+		Title    string              `toml:"title"`
+		Summary  string              `toml:"summary"`
+		Keywords map[string][]string `toml:"keywords"`
 	}
 	if err := s.open(files, name, &f); err != nil {
+		return Text{}, err
+	}
+	keywords, err := s.keywords(f.Keywords)
+	if err != nil {
 		return Text{}, err
 	}
 	parts, err := s.parts()
 	if err != nil {
 		return Text{}, err
 	}
-	t := Text{Language: s.language, Title: spaces(f.Title), Summary: spaces(f.Summary)}
+	t := Text{Language: s.language, Title: spaces(f.Title), Summary: spaces(f.Summary), keywords: keywords}
 	for _, p := range parts {
 		if p.heading == "" {
 			t.Intro = p.blocks

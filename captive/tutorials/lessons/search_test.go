@@ -19,14 +19,14 @@ func TestSearch(t *testing.T) {
 		{"fr", "WIFFI", "wifi"},
 		{"fr", "mot de passe", "mots-de-passe"},
 		{"fr", "mots de pase", "mots-de-passe"},
-		{"fr", "motdepasse", ""},
+		{"fr", "motdepasse", "mots-de-passe"},
 		{"fr", "l'adresse mail", "adresse-mail"},
 		{"fr", "l’adresse e-mail", "adresse-mail"},
 		{"fr", "adrese email", "adresse-mail"},
 		{"fr", "arnaques", "arnaques"},
 		{"fr", "arnaqeu", "arnaques"},
 		{"fr", "arna", "arnaques"},
-		{"fr", "curriculum", ""},
+		{"fr", "curriculum", "cv"},
 		{"fr", "faire un CV", "cv"},
 		{"fr", "caf", "compte-caf"},
 		{"fr", "ameli", "compte-ameli"},
@@ -132,7 +132,7 @@ func FuzzSearch(f *testing.F) {
 		}
 		seen := make(map[*Lesson]bool)
 		for _, h := range hits {
-			if h.Lesson == nil || seen[h.Lesson] || h.Step < -1 || h.Step >= len(h.Lesson.Steps) {
+			if seen[h.Lesson] || h.Step < -1 || h.Lesson != nil && h.Step >= len(h.Lesson.Steps) || h.Sure <= 0 {
 				t.Fatalf("%v", h)
 			}
 			seen[h.Lesson] = true
@@ -155,5 +155,76 @@ func BenchmarkSearch(b *testing.B) {
 				l.Search("fr", query, 10)
 			}
 		})
+	}
+}
+
+// TestKeywords: a lesson is found by its keywords in every language, and those of the page's language are not needed; a part
+// of one says less than the whole.
+func TestKeywords(t *testing.T) {
+	t.Parallel()
+	l := &Library{lessons: make(map[string]map[string]*Lesson)}
+	for slug, words := range map[string][]string{"sow": {"faire pousser", "semis"}, "water": {"arroser sans faire de flaque"}} {
+		l.lessons[slug] = map[string]*Lesson{"ar": {Slug: slug, Language: "ar", Title: "حديقة", keywords: strings.Join(words, "\n")}}
+		l.paths = append(l.paths, Path{Slug: "p-" + slug, Lessons: []string{slug}})
+	}
+	l.buildIndexes()
+	for query, want := range map[string]string{
+		"semis": "sow", "comment faire pousser ?": "sow", "fairepousser": "sow", "fère pouser": "sow", "arroser sans flaque": "water",
+		"tracteur": "", "sans": "",
+	} {
+		hits := l.Search("ar", query, 3)
+		if got := append(hits, Hit{Lesson: &Lesson{}})[0].Lesson.Slug; got != want {
+			t.Errorf("%q finds %q, want %q", query, got, want)
+		}
+	}
+}
+
+// TestKeywordBounds: keywords that would find nothing, twice the same, or too much are refused, each with its place.
+func TestKeywordBounds(t *testing.T) {
+	t.Parallel()
+	many := make([]string, maxKeywords+1)
+	for i := range many {
+		many[i] = "mot" + string(rune('a'+i/26)) + string(rune('a'+i%26))
+	}
+	for _, c := range []struct {
+		name string
+		all  map[string][]string
+		want []string
+	}{
+		{"none", nil, nil},
+		{"fine", map[string][]string{"fr": {"mot de passe", "mdp"}, "ar": {"كلمة السر"}}, nil},
+		{"stop words", map[string][]string{"fr": {"avec le", "?!"}}, []string{`keywords.fr: "avec le" says nothing`, `keywords.fr: "?!" says nothing`}},
+		{"twice", map[string][]string{"fr": {"Hôtel", "hotel"}}, []string{`keywords.fr: "hotel" is there twice`}},
+		{"long", map[string][]string{"en": {strings.Repeat("a", maxKeyword+1)}}, []string{"more than 40 letters"}},
+		{"wordy", map[string][]string{"en": {"a b c d e f g"}}, []string{"more than 6 words"}},
+		{"many", map[string][]string{"en": many}, []string{"keywords.en: 61 are more than 60"}},
+		{"language", map[string][]string{"french": {"mot"}}, []string{"keywords.french: not a language"}},
+	} {
+		problems := checkKeywords(c.all)
+		if len(problems) != len(c.want) {
+			t.Errorf("%s: %v", c.name, problems)
+			continue
+		}
+		for i, want := range c.want {
+			if !strings.Contains(problems[i].Error(), want) {
+				t.Errorf("%s: %v, want %q", c.name, problems[i], want)
+			}
+		}
+	}
+}
+
+// TestOwnKeywords: every lesson of ours has keywords in all six languages.
+func TestOwnKeywords(t *testing.T) {
+	t.Parallel()
+	for slug := range Own().lessons {
+		s, f := source{name: slug}, front{}
+		if err := s.open(ownFiles, "own/"+slug+"/fr.md", &f); err != nil {
+			t.Fatal(err)
+		}
+		for _, language := range []string{"fr", "en", "es", "pt", "ar", "uk"} {
+			if len(f.Keywords[language]) == 0 {
+				t.Errorf("%s has no keywords in %s", slug, language)
+			}
+		}
 	}
 }
