@@ -96,6 +96,7 @@ func (c *Config) values() map[string]string {
 		"[agenda] url":        quote(c.Agenda.URL),
 		"[board] enabled":     strconv.FormatBool(c.Board.Enabled),
 		"[admin] access":      quote(string(c.Admin.Access)),
+		"[lend] name":         quote(c.Lend.Name.String()),
 		"[health] zones":      quoteAll(zoneStrings(c.Health.Zones)),
 		"[hw] led":            quote(c.Hardware.LED.String()),
 		"[hw] button":         quote(c.Hardware.Button.String()),
@@ -118,6 +119,7 @@ func (d *Donation) values() map[string]string {
 		" metered":   quote(d.Metered),
 		" period":    quote(d.Period),
 		" hours":     quote(d.Hours.String()),
+		" until":     quote(string(d.Until)),
 		" priority":  strconv.Itoa(d.Priority),
 		" dns":       quoteAll(addrStrings(d.DNS)),
 	}

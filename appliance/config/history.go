@@ -112,6 +112,51 @@ func (h History) Text(r Revision) ([]byte, error) {
 	return nil, fmt.Errorf("version %.8s: %w", r, fs.ErrNotExist)
 }
 
+// Forget removes the lenders' networks of these donations from all versions, and the versions that have one of these secrets
+// all the same. A power cut leaves a version without its old text, which the next call completes.
+func (h History) Forget(donations, secrets []string) error {
+	numbers, err := h.numbers()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, n := range numbers {
+		errs = append(errs, h.forget(n, donations, secrets))
+	}
+	return errors.Join(errs...)
+}
+
+func (h History) forget(n int, donations, secrets []string) error {
+	text, err := os.ReadFile(h.path(n, textSuffix))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	v, metaErr := h.version(n)
+	if err = errors.Join(err, metaErr); err != nil {
+		return err
+	}
+	edited, ok := Forgotten(text, donations, secrets)
+	if !ok {
+		return errors.Join(os.Remove(h.path(n, metaSuffix)), os.Remove(h.path(n, textSuffix)))
+	}
+	revision := RevisionOf(edited)
+	if v.Revision == revision {
+		return nil
+	}
+	v.Revision = revision
+	meta, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	write := func(suffix string, text []byte) error {
+		return renameio.WriteFile(h.path(n, suffix), text, 0o600, renameio.WithTempDir(h.Dir))
+	}
+	if err := write(textSuffix, edited); err != nil {
+		return fmt.Errorf("forget a network in an earlier configuration: %w", cmp.Or(readOnly(err), err))
+	}
+	return write(metaSuffix, meta)
+}
+
 func (h History) version(n int) (v Version, err error) {
 	meta, err := os.ReadFile(h.path(n, metaSuffix))
 	if err == nil {
