@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -73,7 +74,7 @@ func (h History) Add(v Version, text []byte) error {
 		suffix string
 		text   []byte
 	}{{textSuffix, text}, {metaSuffix, meta}} {
-		if err := renameio.WriteFile(h.path(next, file.suffix), file.text, 0o600, renameio.WithTempDir(h.Dir)); err != nil {
+		if err := h.write(next, file.suffix, file.text); err != nil {
 			return fmt.Errorf("keep the configuration before: %w", cmp.Or(readOnly(err), err))
 		}
 	}
@@ -112,49 +113,43 @@ func (h History) Text(r Revision) ([]byte, error) {
 	return nil, fmt.Errorf("version %.8s: %w", r, fs.ErrNotExist)
 }
 
-// Forget removes the lenders' networks of these donations from all versions, and the versions that have one of these secrets
-// all the same. A power cut leaves a version without its old text, which the next call completes.
-func (h History) Forget(donations, secrets []string) error {
+// Rewrite changes the text of all versions. One that cannot be changed is removed.
+func (h History) Rewrite(change func([]byte) ([]byte, error)) error {
 	numbers, err := h.numbers()
-	if err != nil {
-		return err
-	}
-	var errs []error
 	for _, n := range numbers {
-		errs = append(errs, h.forget(n, donations, secrets))
+		err = errors.Join(err, h.rewrite(n, change))
 	}
-	return errors.Join(errs...)
+	return err
 }
 
-func (h History) forget(n int, donations, secrets []string) error {
+func (h History) rewrite(n int, change func([]byte) ([]byte, error)) error {
 	text, err := os.ReadFile(h.path(n, textSuffix))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	v, metaErr := h.version(n)
-	if err = errors.Join(err, metaErr); err != nil {
+	if err != nil {
 		return err
 	}
-	edited, ok := Forgotten(text, donations, secrets)
-	if !ok {
-		return errors.Join(os.Remove(h.path(n, metaSuffix)), os.Remove(h.path(n, textSuffix)))
-	}
-	revision := RevisionOf(edited)
-	if v.Revision == revision {
+	v, metaErr := h.version(n)
+	changed, err := change(text)
+	switch {
+	case err != nil || metaErr != nil:
+		return errors.Join(os.Remove(h.path(n, textSuffix)), os.Remove(h.path(n, metaSuffix)))
+	case bytes.Equal(changed, text) && v.Revision == RevisionOf(text):
 		return nil
 	}
-	v.Revision = revision
+	// The text is first: what it no longer says must not come back after a power cut.
+	v.Revision = RevisionOf(changed)
 	meta, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
-	write := func(suffix string, text []byte) error {
-		return renameio.WriteFile(h.path(n, suffix), text, 0o600, renameio.WithTempDir(h.Dir))
-	}
-	if err := write(textSuffix, edited); err != nil {
-		return fmt.Errorf("forget a network in an earlier configuration: %w", cmp.Or(readOnly(err), err))
-	}
-	return write(metaSuffix, meta)
+	return errors.Join(h.write(n, textSuffix, changed), h.write(n, metaSuffix, meta))
+}
+
+// write replaces a file of a version.
+func (h History) write(n int, suffix string, text []byte) error {
+	return renameio.WriteFile(h.path(n, suffix), text, 0o600, renameio.WithTempDir(h.Dir))
 }
 
 func (h History) version(n int) (v Version, err error) {

@@ -169,14 +169,20 @@ func ForgetNetwork(text []byte, donation string) ([]byte, error) {
 	return Edit(text, []Change{{Path: []string{donationKey, donation, "wifi"}}})
 }
 
-// Forgotten returns a text without the lenders' networks of these donations, and without these secrets. ok is false if that
-// takes more than Edit can do.
-func Forgotten(text []byte, donations, secrets []string) (edited []byte, ok bool) {
+// errKept says that a text has a secret elsewhere than in the donation that it belongs to.
+var errKept = errors.New("the text has the password in another place, too")
+
+// Forget returns a text without the lenders' networks of these donations. The error is as of [Edit], or that the text still has
+// one of these secrets.
+func Forget(text []byte, donations, secrets []string) ([]byte, error) {
 	for _, name := range donations {
 		var err error
 		if text, err = ForgetNetwork(text, name); err != nil {
-			return nil, false
+			return nil, err
 		}
 	}
-	return text, !slices.ContainsFunc(secrets, func(s string) bool { return bytes.Contains(text, []byte(s)) })
+	if slices.ContainsFunc(secrets, func(s string) bool { return bytes.Contains(text, []byte(s)) }) {
+		return nil, errKept
+	}
+	return text, nil
 }
