@@ -125,14 +125,19 @@ func (c *Config) freeInterface(taken string) string {
 	}
 }
 
-// FreeName returns the name for a new donation: the wanted one, with a number if a donation has it or one that looks like it.
-func (c *Config) FreeName(wanted string) string {
+// FreeName returns the name for a new donation: the wanted one, with a number if a donation has it or one that looks like it. So
+// it is if known tells that there was one: its account would go on. known may be nil.
+func (c *Config) FreeName(wanted string, known func(name string) bool) string {
 	wanted = strings.Join(strings.Fields(wanted), " ")
 	if all := []rune(wanted); len(all) > maxName {
 		wanted = strings.TrimSpace(string(all[:maxName]))
 	}
 	name := wanted
-	for n := 2; slices.ContainsFunc(c.Donations, func(d Donation) bool { return sameLooks(d.Name) == sameLooks(name) }); n++ {
+	taken := func() bool {
+		return known != nil && known(name) ||
+			slices.ContainsFunc(c.Donations, func(d Donation) bool { return sameLooks(d.Name) == sameLooks(name) })
+	}
+	for n := 2; taken(); n++ {
 		suffix := fmt.Sprint(" ", n)
 		for utf8.RuneCountInString(wanted+suffix) > maxName {
 			_, size := utf8.DecodeLastRuneInString(wanted)

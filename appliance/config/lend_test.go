@@ -113,10 +113,10 @@ func TestFreeName(t *testing.T) {
 	c := &Config{Donations: []Donation{{Name: "Élise"}, {Name: "Élise 2"}, {Name: strings.Repeat("a", 80)}}}
 	long := strings.Repeat("a", 78) + " 2"
 	for wanted, want := range map[string]string{
-		"Karim": "Karim", "Élise": "Élise 3", "E\u0301lise": "E\u0301lise 3", " Élise ": "Élise 3", strings.Repeat("a", 80): long,
+		"Karim": "Karim", "Paul": "Paul 3", "Élise": "Élise 3", "E\u0301lise": "E\u0301lise 3", " Élise ": "Élise 3", strings.Repeat("a", 80): long,
 		strings.Repeat("b", 99): strings.Repeat("b", 80),
 	} {
-		if got := c.FreeName(wanted); got != want {
+		if got := c.FreeName(wanted, func(name string) bool { return name == "Paul" || name == "Paul 2" }); got != want {
 			t.Errorf("%q: %q, want %q", wanted, got, want)
 		}
 	}
@@ -186,7 +186,7 @@ func FuzzLoan(f *testing.F) {
 		}
 		text := []byte(strings.Replace(minimal, `radio = "none"`, "radio = \"hostapd\"\nssid = \"Partage\"\ncountry = \"FR\"", 1))
 		c := parsed(t, text)
-		name := c.FreeName(lender)
+		name := c.FreeName(lender, nil)
 		edited, d, err := AddLoan(c, text, Loan{Name: name, WiFi: &w, Cap: "1GB", Period: "once", Until: "2026-12-31"}, neverOver)
 		if err != nil {
 			if strings.Contains(err.Error(), password) && !strings.Contains(name, password) {

@@ -144,6 +144,9 @@ type Donation struct {
 	Essential   bool      `json:"essential"`        // in use for the walled garden only, from its reserve
 	Open        bool      `json:"open"`
 	Opens       time.Time `json:"opens,omitzero"`
+	Until       Date      `json:"until,omitzero"`    // its last day; zero for none
+	Ended       bool      `json:"ended,omitempty"`   // that day is over
+	Undated     bool      `json:"undated,omitempty"` // it has a last day, and the box does not know the date
 	PausedBy    string    `json:"paused_by,omitempty"`
 	Up          bool      `json:"up"` // the line has a link, an address and a default route
 	Works       bool      `json:"works"`

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"passerelle/appliance/state"
+	"passerelle/captive/lend"
 	"passerelle/captive/web"
 )
 
@@ -104,6 +105,10 @@ func (s *Server) lender(w http.ResponseWriter, r *request) {
 		s.notFound(w, r)
 		return
 	}
+	if d.Ended {
+		s.serve(w, r, r.overPage(path, d), http.StatusOK)
+		return
+	}
 	s.serve(w, r, r.lenderPage(path, d, s.Now()), http.StatusOK)
 }
 
@@ -147,6 +152,7 @@ func (s *Server) notFound(w http.ResponseWriter, r *request) {
 // lenderPage composes a donation's page.
 func (r *request) lenderPage(path string, d loan, now time.Time) web.Lender {
 	w, key := r.Words, "lender."+string(d.doing)
+	undated := d.Undated && d.doing == Closed
 	p := web.Lender{
 		Frame:     r.Frame(path, w.T(key+".title")),
 		Donation:  d.Name,
@@ -157,6 +163,8 @@ func (r *request) lenderPage(path string, d loan, now time.Time) web.Lender {
 		Minor:     d.doing != Paused && d.Cap != 0 && d.Left == 0, // nothing is left to pause
 	}
 	switch when := w.When(d.until.In(r.site.Location), now); {
+	case undated:
+		p.Lines = w.Lines("lend.undated")
 	case d.doing != Closed && d.doing != Spent:
 		p.Lines = w.Lines(key + ".text")
 	case d.doing == Spent && d.Period != "once" && (d.untimed || d.until.IsZero()):
@@ -174,6 +182,9 @@ func (r *request) lenderPage(path string, d loan, now time.Time) web.Lender {
 		p.Lines = append(w.Lines(key+".text"), p.Lines...)
 	}
 	r.account(&p, d, now)
+	if !d.Until.IsZero() {
+		p.Terms = append(p.Terms, w.T("lend.until", "day", w.Day(d.Until.Time)))
+	}
 	if d.Broadcasts != 0 && d.BroadcastsCount {
 		p.Terms = append(p.Terms, w.Lines("lender.broadcast-counts", "size", w.Size(d.Broadcasts))...)
 	} else if d.Broadcasts != 0 {
@@ -291,4 +302,22 @@ func (r *request) days(p *web.Lender, d loan, now time.Time) {
 		p.Pace = w.T("lender.pace", "size", w.Size(line))
 	}
 	p.Chart = web.NewChart(values, int(end.Sub(begin)/day), line)
+}
+
+// overPage thanks a lender whose loan is over.
+func (r *request) overPage(path string, d loan) lend.OverPage {
+	gave := d.Used
+	if d.Period != "once" { // of this period alone
+		gave = 0
+		for _, day := range d.Days {
+			gave += day.Bytes
+		}
+	}
+	p := lend.OverPage{
+		Frame: r.Frame(path, r.Words.T("lend.over-title")), Donation: d.Name, Day: r.Words.Day(d.Until.Time),
+	}
+	if gave > 0 && !d.Lost {
+		p.Gave = lend.Means(r.Words, gave)
+	}
+	return p
 }
