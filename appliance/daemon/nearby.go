@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -94,12 +95,10 @@ func (n nearby) Networks(ctx context.Context, named func(ssid string) bool, list
 		}
 	}
 	all := []lend.Heard{}
-	for ssid, signal := range signals {
-		all = append(all, lend.Heard{Name: config.SSID(ssid).String(), Strong: signal >= nearSignal})
+	byStrength := func(a, b string) int { return cmp.Or(cmp.Compare(signals[b], signals[a]), strings.Compare(a, b)) }
+	for _, ssid := range slices.SortedFunc(maps.Keys(signals), byStrength) {
+		all = append(all, lend.Heard{Name: config.SSID(ssid).String(), Strong: signals[ssid] >= nearSignal})
 	}
-	slices.SortFunc(all, func(a, b lend.Heard) int {
-		return cmp.Or(cmp.Compare(signals[b.Name], signals[a.Name]), strings.Compare(a.Name, b.Name))
-	})
 	return all, errors.Join(errs...)
 }
 

@@ -234,7 +234,7 @@ func whyClosed(donations []Donation) string {
 	if i := slices.IndexFunc(donations, func(x Donation) bool { return x.Undated }); i >= 0 {
 		return fmt.Sprintf("%q has a last day, and the time of day is not trusted", donations[i].Name)
 	}
-	if !slices.ContainsFunc(donations, func(x Donation) bool { return !x.Ended }) {
+	if len(donations) > 0 && !slices.ContainsFunc(donations, func(x Donation) bool { return !x.Ended }) {
 		return "the last day of every donation is over"
 	}
 	return "outside the opening hours of every donation"
