@@ -163,7 +163,9 @@ func (s *Server) offered(w http.ResponseWriter, r *request) {
 	}
 	p := lend.WaitPage{Frame: r.Frame(path, r.Words.T(title)), Offer: o}
 	if o.Answer == "" {
-		p.Refresh = 5
+		if !r.URL.Query().Has("hold") {
+			p.Refresh = 5
+		}
 		p.Means, p.Day = lend.Means(r.Words, o.Cap), dayIn(r.Words, o.Until)
 	}
 	s.serve(w, r, p, http.StatusOK)
