@@ -110,7 +110,9 @@ func TestLendingWithoutScripts(t *testing.T) {
 	}
 
 	l.offers(with(elises, "network", "Partagé", "lender", "Zoé"), "10.80.0.43:1")
-	l.box.change(func(s *state.Status, d *state.Donation) { d.Ended, d.Until, d.Period = true, state.DateOf(noon), "once" })
+	l.box.change(func(s *state.Status, d *state.Donation) {
+		d.Ended, d.Until, d.Period = true, state.DateOf(noon), "once"
+	})
 	waiting := l.server.Offers.Waiting(noon)[0]
 	judge := webtest.NewJudge(t, desk)
 	for name, path := range map[string]string{
