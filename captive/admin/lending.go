@@ -186,7 +186,7 @@ func (s *Server) deskRequest(r *request) {
 	r.Negotiate()
 }
 
-// deskUp leads to the pages' start, or to the list of loans.
+// deskUp leads back to a page.
 func deskUp(w *web.Words, path string) web.Link { return web.Link{Href: path, Text: w.T("lend.up")} }
 
 // loans lists the offers that wait.
@@ -199,7 +199,7 @@ func (s *Server) loans(w http.ResponseWriter, r *request) {
 func (s *Server) showLoans(w http.ResponseWriter, r *request, p lend.DeskPage, status int) {
 	web.Yield(r.Request.Request)
 	words := r.Words
-	p.Frame, p.Up = r.Frame(loansPath, words.T("lend.desk-title")), deskUp(words, contentPath)
+	p.Frame, p.Up = r.Frame(loansPath, words.T("lend.desk-title")), deskUp(words, s.contentUp(r).Href)
 	for _, o := range s.Offers.Waiting(s.Now()) {
 		c := lend.OfferCard{Offer: o, Since: words.T("lend.since", "when", words.When(o.At.In(r.Now.Location()), r.Now)), Day: dayIn(words, o.Until)}
 		if o.Cap > 0 {
