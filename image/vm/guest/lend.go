@@ -39,8 +39,15 @@ func Desk(ctx context.Context, name string) (r outside.Report, err error) {
 	}
 }
 
-// ConfirmTime confirms that the machine's time of day is right.
+// ConfirmTime confirms that the machine's time of day is right. A busy emulated machine may answer too late for the command.
 func (b *Box) ConfirmTime(ctx context.Context) error {
-	_, err := b.Do(ctx, "clock", "--confirm", "--socket", b.daemon.Socket)
-	return err
+	for {
+		_, err := b.Do(ctx, "clock", "--confirm", "--socket", b.daemon.Socket)
+		if err == nil {
+			return nil
+		}
+		if pause(ctx, time.Second) != nil {
+			return err
+		}
+	}
 }

@@ -26,6 +26,7 @@ func TestLendAtTheDesk(t *testing.T) {
 	configuration = strings.Replace(configuration, `interface = "eth0"`, "interface = \"eth0\"\npriority = 2", 1)
 	box := startConfigured(t, scene, configuration)
 	waitState(t, box, state.Sharing)
+	waitOn(t, box)
 	must(t, box.ConfirmTime(patience(t, time.Minute)))
 	must(t, phone.On(patience(t, 30*time.Second), elises))
 
