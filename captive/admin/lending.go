@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -188,6 +189,16 @@ func (s *Server) deskRequest(r *request) {
 
 // deskUp leads back to a page.
 func deskUp(w *web.Words, path string) web.Link { return web.Link{Href: path, Text: w.T("lend.up")} }
+
+// loansTile is the desk's door to the loans. Its words are those of lenders' pages, which are in all languages.
+func (s *Server) loansTile(r *request) (t deskTile, shown bool) {
+	words := lenderCatalog.Language(r.Words.Code)
+	t.Door = web.Door{Href: loansPath, Pictogram: "lend", Title: words.T("lend.desk-title"), Text: words.T("lend.none")}
+	if waiting := s.Offers.Waiting(s.Now()); len(waiting) > 0 {
+		t.Text, t.Waits = words.T("lend.number", "number", strconv.Itoa(waiting[0].Number)), true
+	}
+	return t, true
+}
 
 // loans lists the offers that wait.
 func (s *Server) loans(w http.ResponseWriter, r *request) {
