@@ -207,7 +207,7 @@ func (l *lines) lans() (all []plan.LAN) {
 // radios returns the present interfaces that join lenders' Wi-Fi networks.
 func (l *lines) radios() (names []string) {
 	for _, d := range l.all {
-		if d.WiFi != nil && d.uplink.Present {
+		if d.WiFi != nil && !l.ended(d) && d.uplink.Present {
 			names = append(names, d.Interface)
 		}
 	}
@@ -217,7 +217,7 @@ func (l *lines) radios() (names []string) {
 // joins returns the lenders' Wi-Fi networks, as the radios need them.
 func (l *lines) joins() (all []radios.Uplink) {
 	for _, d := range l.all {
-		if d.WiFi != nil {
+		if d.WiFi != nil && !l.ended(d) {
 			all = append(all, radios.Uplink{Interface: d.Interface, MHz: l.joiner.State(d.Interface).MHz})
 		}
 	}
@@ -227,7 +227,7 @@ func (l *lines) joins() (all []radios.Uplink) {
 // lentNetworks returns the lenders' Wi-Fi networks whose interface is present, with wpa_supplicant's sockets.
 func (l *lines) lentNetworks(runDir string) (all []wpa.Network) {
 	for _, d := range l.all {
-		if d.WiFi != nil && d.uplink.Present {
+		if d.WiFi != nil && !l.ended(d) && d.uplink.Present {
 			all = append(all, wpa.Network{
 				Interface: d.Interface, Socket: plan.SupplicantSocket(d.Interface, runDir), SSID: string(d.WiFi.SSID),
 			})
@@ -236,8 +236,18 @@ func (l *lines) lentNetworks(runDir string) (all []wpa.Network) {
 	return all
 }
 
-// open tells whether the donation is within its hours. An untrusted clock closes nothing.
-func (l *lines) open(d *donation) bool { return !l.trusted || d.Hours.Open(l.clock) }
+// open tells whether the donation is within its hours and its days. An untrusted clock ends no hours, since they are the
+// centre's; but a donation with a last day waits until the day is known, since that is its lender's promise. The line is joined
+// meanwhile: a time server may be reached by it.
+func (l *lines) open(d *donation) bool {
+	if !l.trusted {
+		return d.Until == ""
+	}
+	return d.Hours.Open(l.clock) && !l.ended(d)
+}
+
+// ended tells whether the donation's last day is over. An untrusted clock ends none.
+func (l *lines) ended(d *donation) bool { return l.trusted && d.Until.Over(l.clock) }
 
 // probe sets the lines to probe: those that may send anything. Busy tells whether residents use the chosen one now.
 func (l *lines) probe(busy bool) {
@@ -331,7 +341,8 @@ func (l *lines) observed(d *donation) decide.Donation {
 	if d.Cap != 0 {
 		x.DailyBudget = s.DailyBudget
 	}
-	if !x.Open {
+	x.Ended, x.Undated = l.ended(d), d.Until != "" && !l.trusted
+	if !x.Open && !x.Ended {
 		if at, opens, ok := d.Hours.Next(l.clock); ok && opens {
 			x.Opens = at
 		}

@@ -160,6 +160,7 @@ func (d *donation) status(
 		Period: d.Period, PeriodStart: l.Start.In(zone), Resets: l.Resets.In(zone),
 		Days: daysOf(d.account),
 	}
+	s.Until, s.Ended, s.Undated = state.Date{Time: d.Until.Time()}, x.Ended, x.Undated
 	if d.uplink.Present {
 		s.Ifname = d.uplink.Interface
 	}

@@ -13,6 +13,7 @@ import (
 
 	"passerelle/appliance/config"
 	"passerelle/appliance/state"
+	"passerelle/captive/lend"
 	"passerelle/captive/places"
 	"passerelle/captive/tutorials"
 	"passerelle/captive/voice"
@@ -81,7 +82,10 @@ func (b *fakeBox) Site() state.Site {
 
 // shares are the shares that the daemon mounts.
 func (b *fakeBox) shares() []web.Share {
-	return []web.Share{b.tutorials.Share(), b.places.Share(), b.voice.Share()}
+	lends := lend.New(lend.Options{
+		Room: &lend.Room{}, Now: func() time.Time { return noon }, Name: func() string { return "Partage de Co" },
+	})
+	return []web.Share{b.tutorials.Share(), b.places.Share(), b.voice.Share(), lends.Share()}
 }
 
 // aVoice returns the share of a box whose board is open.

@@ -229,6 +229,7 @@ var routes = map[string]route{
 	"/admin/":             {get: (*Server).redirectHTTPS},
 	"/desk":               {get: (*Server).redirectHTTPS},
 	"/lender/":            {get: (*Server).redirectHTTPS},
+	"/lend/":              {get: (*Server).redirectHTTPS}, // the page itself is a share
 }
 
 // route answers requests for the box's own names.

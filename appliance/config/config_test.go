@@ -96,6 +96,7 @@ func TestExample(t *testing.T) {
 
 		Essential: Essential{Names: []string{"@france"}, Rate: 2e6},
 		Admin:     Admin{Access: Anywhere},
+		Lend:      Lend{Name: "Partage de Co"},
 		Health:    Health{Zones: zones},
 		Donations: []Donation{{
 			Name: "Fibre du centre", Interface: "eth0", Download: 20e6, Upload: 5e6, Cap: 200e9, Reserve: 2e9,
@@ -154,6 +155,7 @@ func TestDefaults(t *testing.T) {
 
 		Essential: Essential{Names: []string{"@france"}, Rate: 2e6},
 		Admin:     Admin{Access: Anywhere},
+		Lend:      Lend{Name: "Partage de Co"},
 		Health:    Health{Zones: zones},
 		Donations: []Donation{{
 			Name: "Fibre du centre", Interface: "eth0", Metered: Auto, Period: "month", Resets: 1, Priority: 1,
@@ -495,6 +497,7 @@ func randomConfig(t *testing.T, rnd *rand.Rand) *Config {
 			Rate:  max(minRate, rate()),
 		},
 		Admin: Admin{Access: Access(pick(Accesses...))},
+		Lend:  Lend{Name: SSID(pick("", "Partage de Co", "\xe9\\ \"x\""))},
 		Health: Health{Zones: [][]Zone{zones, {
 			{"a.example", netip.MustParsePrefix("192.0.2.0/24")}, {"x.b.example", netip.MustParsePrefix("8.0.0.0/8")},
 			{"c.example", netip.MustParsePrefix("9.9.9.9/32")},
@@ -516,7 +519,7 @@ func randomConfig(t *testing.T, rnd *rand.Rand) *Config {
 		d := Donation{
 			Name: "ligne " + string(rune('A'+i)), Interface: "eth" + string(rune('0'+i)), Download: rate(), Upload: rate(), Cap: size(),
 			Period: pick("day", "week", "month", "once"), Hours: schedule, Priority: 1 + rnd.IntN(99),
-			Broadcast: rnd.IntN(2) == 0, Metered: pick(Auto, "yes", "no"),
+			Broadcast: rnd.IntN(2) == 0, Metered: pick(Auto, "yes", "no"), Until: Day(pick("", "2026-12-31", "2099-01-01")),
 		}
 		if rnd.IntN(2) == 0 {
 			d.WiFi = &WiFi{SSID: SSID(pick("Chez Lucie", "\xe9\\ \"x\" ☺", "\x00\n")), Passphrase: pick("", `8 "letters\`)}

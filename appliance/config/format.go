@@ -98,6 +98,7 @@ func (c *Config) values() map[string]string {
 		"[admin] access":      quote(string(c.Admin.Access)),
 		"[metrics] enabled":   strconv.FormatBool(c.Metrics.Enabled),
 		"[metrics] allow":     quoteAll(prefixStrings(c.Metrics.Allow)),
+		"[lend] name":         quote(c.Lend.Name.String()),
 		"[health] zones":      quoteAll(zoneStrings(c.Health.Zones)),
 		"[hw] led":            quote(c.Hardware.LED.String()),
 		"[hw] button":         quote(c.Hardware.Button.String()),
@@ -120,6 +121,7 @@ func (d *Donation) values() map[string]string {
 		" metered":   quote(d.Metered),
 		" period":    quote(d.Period),
 		" hours":     quote(d.Hours.String()),
+		" until":     quote(string(d.Until)),
 		" priority":  strconv.Itoa(d.Priority),
 		" dns":       quoteAll(addrStrings(d.DNS)),
 	}

@@ -134,6 +134,7 @@ func (r *reader) config(values map[string]any) *Config {
 		Agenda:    Agenda{URL: r.download(root.table("agenda", false))},
 		Board:     r.board(root.table("board", false)),
 		Admin:     r.admin(root.table("admin", false)),
+		Lend:      r.lend(root.table("lend", false)),
 		Health:    r.health(root.table("health", false)),
 		Hardware:  r.hardware(root.table("hw", false)),
 	}
@@ -242,6 +243,11 @@ func (r *reader) metrics(t *table, hotspot Hotspot) Metrics {
 	return m
 }
 
+func (r *reader) lend(t *table) Lend {
+	defer t.rejectUnknown()
+	return Lend{Name: optional(t, "name", "Partage de Co", parseOfferName)}
+}
+
 func (r *reader) hotspot(t *table) Hotspot {
 	defer t.rejectUnknown()
 	h := Hotspot{
@@ -344,6 +350,7 @@ func (r *reader) donation(t *table, c *Config) Donation {
 		Metered:   optional(t, "metered", Auto, parseMetered),
 		Period:    optional(t, "period", "month", parsePeriod),
 		Hours:     r.hours(t),
+		Until:     optional(t, "until", "", parseDay),
 		Priority:  optional(t, "priority", 1, parseBetween(1, 99)),
 		DNS:       list(t, "dns", nil, parseResolver),
 	}

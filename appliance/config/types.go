@@ -34,6 +34,7 @@ type Config struct {
 	Board     Board
 	Admin     Admin
 	Metrics   Metrics
+	Lend      Lend
 	Health    Health
 	Hardware  Hardware
 	Donations []Donation // at least one, names and interfaces unique, in the file's order
@@ -90,6 +91,11 @@ type Agenda struct {
 // Board configures the board of mutual aid.
 type Board struct {
 	Enabled bool // default: false
+}
+
+// Lend configures what people may lend by themselves.
+type Lend struct {
+	Name SSID // of the Wi-Fi networks by which phones offer to lend, 1 to 32 bytes; default: "Partage de Co"; "": none
 }
 
 // Admin configures the technicians' pages.
@@ -189,6 +195,7 @@ type Donation struct {
 	Period    string          // "day", "week", "month" (default) or "once"
 	Resets    int             // the period's first day: of the month 1 to 31, the week 1 (Monday) to 7; default 1; else 0
 	Hours     *hours.Schedule // when it is lent; nil (default): always
+	Until     Day             // the last day on which it is lent; "" (default): no last day
 	Priority  int             // 1 (default) to 99; 1 is used first
 	DNS       []netip.Addr    // IPv4 DNS servers to use on this line; empty (default): the line's own
 }
@@ -208,6 +215,24 @@ type WiFi struct {
 
 // SSID is the name of a Wi-Fi network: 1 to 32 arbitrary bytes (IEEE 802.11-2020, 9.4.2.2).
 type SSID string
+
+// Day is a calendar day as YYYY-MM-DD, in the box's zone; "" is none.
+type Day string
+
+// DayOf returns the day of a time, in that time's zone.
+func DayOf(t time.Time) Day { return Day(t.Format(time.DateOnly)) }
+
+// Over tells whether the day is over at a time, which is in the box's zone. No day is never over.
+func (d Day) Over(now time.Time) bool { return d != "" && DayOf(now) > d }
+
+// Time returns the day as its midnight in UTC; zero for no day.
+func (d Day) Time() time.Time {
+	t, err := time.Parse(time.DateOnly, string(d))
+	if err != nil {
+		return time.Time{}
+	}
+	return t
+}
 
 // Rate is in bits per second, decimal, as tc writes it ("4mbit").
 type Rate uint64

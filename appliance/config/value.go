@@ -34,7 +34,7 @@ func parseName(s string) (string, error) {
 	if strings.TrimSpace(s) == "" {
 		return "", errors.New("empty; write a name")
 	}
-	return parseLine(80)(s)
+	return parseLine(maxName)(s)
 }
 
 // parseLine accepts one line of visible text of at most so many characters; "" is none.
@@ -369,6 +369,36 @@ func (s SSID) String() string {
 		rest = rest[n:]
 	}
 	return b.String()
+}
+
+// parseOfferName parses the result of SSID.String; "" is none.
+func parseOfferName(s string) (SSID, error) {
+	if s == "" {
+		return "", nil
+	}
+	return ParseSSID(s)
+}
+
+// The first and the last year of a day: before the first there was no box, and after the last a typing error is likelier.
+const (
+	minYear = 2026
+	maxYear = 2099
+)
+
+// parseDay accepts a day as YYYY-MM-DD; "" is none.
+func parseDay(s string) (Day, error) {
+	if s == "" {
+		return "", nil
+	}
+	const advice = `write the year, the month and the day, as in "2026-12-31"`
+	t, err := time.Parse(time.DateOnly, s)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("%q is not a date; %s", s, advice)
+	case t.Year() < minYear || t.Year() > maxYear:
+		return "", fmt.Errorf("the year of %q is not between %d and %d; %s", s, minYear, maxYear, advice)
+	}
+	return Day(s), nil
 }
 
 // parsePassphrase accepts passphrases by IEEE 802.11-2020, J.4.1; "" is none.

@@ -26,6 +26,7 @@ const ledgerFile = "ledger.db"
 type accountStore interface {
 	appliance.Store
 	admin.Tokens
+	Known(donation string) bool
 	Migrate() error
 	Close() error
 }
@@ -97,6 +98,7 @@ func (n failedStore) Put(map[string]ledger.Record) error        { return n.error
 func (n failedStore) SetPaused(string, ledger.Pause) error      { return n.error }
 func (n failedStore) Set(string, [sha256.Size]byte) error       { return n.error }
 func (n failedStore) Donation([sha256.Size]byte) (string, bool) { return "", false }
+func (n failedStore) Known(string) bool                         { return false }
 func (n failedStore) Migrate() error                            { return nil } // openStore does, once it can
 func (n failedStore) Close() error                              { return nil }
 

@@ -41,6 +41,7 @@ import (
 	"passerelle/captive/admin/login"
 	"passerelle/captive/admin/months"
 	"passerelle/captive/admin/refusals"
+	"passerelle/captive/lend"
 	"passerelle/captive/places"
 	"passerelle/captive/tutorials"
 	"passerelle/captive/voice"
@@ -101,6 +102,7 @@ type Daemon struct {
 	portal      *captive.Server
 	slots       *web.Slots // for the requests of all pages
 	shares      []web.Share
+	offers      *lend.Room // of loans that wait for the desk; outlives a restart within the process
 	fetcher     *fetch.Fetcher
 	machine     *machine
 	hangups     chan os.Signal
@@ -142,7 +144,8 @@ func New(o Options) (*Daemon, error) {
 	if err := d.absolute(); err != nil {
 		return nil, err
 	}
-	d.shares = Shares(d.state, o.Log, func() *config.Config { return d.box.Config() })
+	d.offers = &lend.Room{}
+	d.shares = Shares(d.state, o.Log, func() *config.Config { return d.box.Config() }, d.offers)
 	d.pending = newPending(d.state)
 	d.journal = journal.New(filepath.Join(d.state, accessFolder), time.Now, o.Log)
 	d.pending.undoAtStart(d.file(), o.Log)
@@ -347,6 +350,7 @@ func (d *Daemon) run(ctx context.Context) (end exitReason, err error) {
 	}
 	tasks.Go(func() error { return d.servePanel(taskCtx, board) })
 	tasks.Go(func() error { return d.updater.followHangups(taskCtx, d.hangups) })
+	tasks.Go(func() error { return d.forgetEnded(taskCtx) })
 	tasks.Go(func() error { return d.pending.watch(taskCtx, d.updater, d.onAir) })
 	tasks.Go(func() error { return d.notifySystemd(taskCtx) })
 	tasks.Go(func() error { return dog.Run(taskCtx, d.healthy) })
@@ -359,8 +363,9 @@ func (d *Daemon) run(ctx context.Context) (end exitReason, err error) {
 }
 
 // Shares returns the residents' shares, in the order of their doors on the first page. Each has its content in a state folder.
-// The configuration says whether the board of mutual aid is open, and has the box's zone.
-func Shares(state string, log *slog.Logger, conf func() *config.Config) []web.Share {
+// The configuration says whether the board of mutual aid is open, has the box's zone, and how phones that lend are called. offers
+// wait for the desk.
+func Shares(state string, log *slog.Logger, conf func() *config.Config, offers *lend.Room) []web.Share {
 	return []web.Share{
 		tutorials.New(Content(state, "tutorials"), log).Share(),
 		places.New(Content(state, "places"), log).Share(),
@@ -368,6 +373,9 @@ func Shares(state string, log *slog.Logger, conf func() *config.Config) []web.Sh
 			Dir: Content(state, "voice"), Log: log, Services: publicServices(),
 			Now:   func() time.Time { return time.Now().In(conf().Box.Timezone) },
 			Board: func() bool { return conf().Board.Enabled },
+		}).Share(),
+		lend.New(lend.Options{
+			Room: offers, Now: time.Now, Name: func() string { return conf().Lend.Name.String() },
 		}).Share(),
 	}
 }

@@ -21,7 +21,7 @@ func TestFactoryReset(t *testing.T) {
 		config: filepath.Join(top, "etc", "passerelle.toml"), state: filepath.Join(top, "state"),
 		socket: filepath.Join(top, "run", "passerelle.sock"),
 	}}
-	d.shares, d.pending = Shares(d.state, d.log, nil), newPending(d.state)
+	d.shares, d.pending = Shares(d.state, d.log, nil, nil), newPending(d.state)
 	must := func(err error) {
 		t.Helper()
 		if err != nil {

@@ -25,7 +25,7 @@ import (
 const certificateFile = "https.pem"
 
 // serveSecure serves the lenders' and technicians' pages over HTTPS, and the latter on the wired side, too.
-func (d *Daemon) serveSecure(ctx context.Context, tokens admin.Tokens, wired *wiredSide) error {
+func (d *Daemon) serveSecure(ctx context.Context, tokens accountStore, wired *wiredSide) error {
 	l, err := d.listen(ctx, plan.PortSecure)
 	if err != nil {
 		return fmt.Errorf("serve lenders' pages: %w", err)
@@ -34,7 +34,9 @@ func (d *Daemon) serveSecure(ctx context.Context, tokens admin.Tokens, wired *wi
 		Box: d.box, Loans: loans{d.box, d}, Tokens: tokens, Logins: d.logins, Configuration: configuration{d.updater}, Journal: d.journal,
 		Access: d.access, Fingerprint: d.fingerprint,
 		Day: d.day, Refusals: d.refusals.Days, Months: d.months.All, Disk: d.disk, Lists: newLists(Content(d.state, "places")).get,
-		Machine: d.machine, Content: d.content(), Doctor: d, SetupDir: d.setupDir(), Now: time.Now, Log: d.log,
+		Machine: d.machine, Content: d.content(), Doctor: d, Offers: d.offers,
+		Nearby: nearby{d.machine.reader.Interfaces, openHearer, d.box.Config}, Known: tokens.Known,
+		SetupDir: d.setupDir(), Now: time.Now, Log: d.log,
 	})
 	protect := func(l net.Listener) net.Listener { return tls.NewListener(web.Limit(l, d.slots), d.certificate.TLS()) }
 	server := web.NewServer(d.withMetrics(pages), d.log)

@@ -77,7 +77,7 @@ func (d *configUpdater) applyFrom(ctx context.Context, text []byte, revision con
 
 func (d *configUpdater) apply(ctx context.Context, text []byte, revision config.Revision, role config.Role, from config.Side) (r config.Result, err error) {
 	switch role {
-	case config.RoleSignal, config.RoleCommandLine, config.RoleTechnician, config.RoleLender, roleUndo:
+	case config.RoleSignal, config.RoleCommandLine, config.RoleTechnician, config.RoleLender, roleUndo, roleEnd:
 	default:
 		return config.Result{Outcome: config.Refused, Why: fmt.Sprintf("%s may not change the configuration", role)}, nil
 	}

@@ -35,7 +35,9 @@ type Observation struct {
 type Donation struct {
 	Name        string
 	Priority    int       // 1 is first; equals keep their order
-	Open        bool      // within its opening hours
+	Open        bool      // within its opening hours, and its last day is not over
+	Ended       bool      // its last day is over
+	Undated     bool      // it has a last day, and the day is not known: it is not Open
 	Opens       time.Time // the next opening, if it is not Open; zero if never
 	Paused      bool      // its lender paused it: it is skipped
 	Spent       bool      // its cap is used up, except the reserve for essential services
@@ -161,7 +163,7 @@ func decide(o Observation) Decision {
 		d.Names, d.Donation = chosen >= 0, chosen
 		return d
 	case len(open) == 0:
-		d := without(state.Closed, "outside the opening hours of every donation")
+		d := without(state.Closed, whyClosed(o.Donations))
 		d.Opens = first(o.Donations, func(x Donation) time.Time { return x.Opens })
 		return d
 	case len(active) == 0:
@@ -225,6 +227,17 @@ func best(o Observation, from []int) int {
 		return o.Chosen
 	}
 	return i
+}
+
+// whyClosed returns why no donation is open.
+func whyClosed(donations []Donation) string {
+	if i := slices.IndexFunc(donations, func(x Donation) bool { return x.Undated }); i >= 0 {
+		return fmt.Sprintf("%q has a last day, and the time of day is not trusted", donations[i].Name)
+	}
+	if len(donations) > 0 && !slices.ContainsFunc(donations, func(x Donation) bool { return !x.Ended }) {
+		return "the last day of every donation is over"
+	}
+	return "outside the opening hours of every donation"
 }
 
 // whySpent returns why the donations of these indices have nothing left.

@@ -145,6 +145,9 @@ type Donation struct {
 	Essential   bool      `json:"essential"`        // in use for the walled garden only, from its reserve
 	Open        bool      `json:"open"`
 	Opens       time.Time `json:"opens,omitzero"`
+	Until       Date      `json:"until,omitzero"`    // its last day; zero for none
+	Ended       bool      `json:"ended,omitempty"`   // that day is over
+	Undated     bool      `json:"undated,omitempty"` // it has a last day, and the box does not know the date
 	PausedBy    string    `json:"paused_by,omitempty"`
 	PausedUntil time.Time `json:"paused_until,omitzero"` // when that pause ends by itself
 	PausedDay   bool      `json:"paused_day,omitempty"`  // it ends with the day, once the clock is trusted

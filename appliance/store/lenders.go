@@ -61,3 +61,13 @@ func (s *Store) Paused() (map[string]ledger.Pause, error) {
 	}
 	return paused, nil
 }
+
+// Known tells whether there is an account of a donation of this name, also of one that is no longer configured.
+func (s *Store) Known(donation string) (known bool) {
+	// Reading fails only once the store is closed.
+	_ = s.db.View(func(tx *bbolt.Tx) error {
+		known = tx.Bucket(accountsBucket).Get([]byte(donation)) != nil
+		return nil
+	})
+	return known
+}

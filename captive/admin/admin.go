@@ -28,6 +28,7 @@ import (
 	"passerelle/captive/admin/login"
 	"passerelle/captive/admin/months"
 	"passerelle/captive/admin/refusals"
+	"passerelle/captive/lend"
 	"passerelle/captive/web"
 )
 
@@ -72,7 +73,10 @@ type Parts struct {
 	Machine       Machine
 	Content       Content
 	Doctor        Doctor
-	SetupDir      string // folder of the answers of the first start
+	Offers        *lend.Room // of connections that people offer to lend; nil for a new one
+	Nearby        Nearby
+	Known         func(donation string) bool // whether there was ever a donation of that name; nil: unknown
+	SetupDir      string                     // folder of the answers of the first start
 	Now           func() time.Time
 	Log           *slog.Logger
 }
@@ -86,13 +90,20 @@ type Server struct {
 	drafts   drafts
 
 	uploads *uploads
+
+	offering  *web.Allowance // of each device, to send an offer
+	admitting sync.Mutex     // held while the desk makes a donation of an offer
+
 	// roleOf returns the role of a login.
 	roleOf func(token string) (role config.Role, signedIn bool)
 }
 
 // New returns the handler.
 func New(p Parts) *Server {
-	s := &Server{Parts: p, routes: http.NewServeMux()}
+	s := &Server{Parts: p, routes: http.NewServeMux(), offering: web.NewAllowance(offerBurst, offerEvery)}
+	if s.Offers == nil {
+		s.Offers = &lend.Room{}
+	}
 	s.roleOf = func(token string) (config.Role, bool) { return s.Logins.Role(token) }
 	var err error
 	if s.uploads, err = newUploads(p.Content.Uploads); err != nil {
@@ -111,6 +122,9 @@ func New(p Parts) *Server {
 		"POST /lender/{token}/stop":     (*Server).stop,
 		"/":                             (*Server).missing,
 	} {
+		s.handle(pattern, func(w http.ResponseWriter, r *http.Request) { h(s, w, s.request(r)) })
+	}
+	for pattern, h := range lendRoutes {
 		s.handle(pattern, func(w http.ResponseWriter, r *http.Request) { h(s, w, s.request(r)) })
 	}
 	s.technicianRoutes()
@@ -160,7 +174,7 @@ func (s *Server) current() *head {
 		h = &head{
 			site:    site,
 			until:   cardHolds(card, now.In(site.Location)),
-			lenders: web.Head{Centre: site.Centre, Card: card, Hostname: site.Hostname, Languages: web.Offer(site.Offered()...)},
+			lenders: web.Head{Centre: site.Centre, Card: card, Hostname: site.Hostname, Languages: lenderCatalog.Offer(site.Offered()...)},
 			staff: sync.OnceValue(func() *web.Head {
 				return &web.Head{Centre: site.Centre, Hostname: site.Hostname, Languages: staffLanguages(site.Language)}
 			}),

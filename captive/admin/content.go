@@ -137,6 +137,11 @@ func (s *Server) content(w http.ResponseWriter, r *request) {
 		asked = q.Text
 	}
 	door("opinion", "speech", asked)
+	offers := r.Words.T("content.about.loans")
+	if n := len(s.Offers.Waiting(s.Now())); n > 0 {
+		offers = r.Words.Count("offer-waits", n)
+	}
+	door("loans", "lend", offers)
 	door("lenders", "lend", r.Words.T("content.about.lenders"))
 	door("needs", "lifebuoy", r.Words.T("content.about.needs"))
 	s.serve(w, r, p, http.StatusOK)

@@ -76,7 +76,7 @@ type deskTile struct {
 
 // deskTiles are the doors in the order of the page. One that leads nowhere now is left out.
 var deskTiles = []func(*Server, *request) (tile deskTile, shown bool){
-	(*Server).boardTile, (*Server).agendaTile, (*Server).opinionTile, (*Server).posterTile,
+	(*Server).loansTile, (*Server).boardTile, (*Server).agendaTile, (*Server).opinionTile, (*Server).posterTile,
 }
 
 // deskPage is what staff see first: what the box does and why, what to tell residents, and the doors of the day.

@@ -18,6 +18,7 @@ import (
 	"passerelle/appliance/state"
 	"passerelle/captive/admin/journal"
 	"passerelle/captive/admin/login"
+	"passerelle/captive/lend"
 	"passerelle/captive/web/webtest"
 )
 
@@ -48,6 +49,7 @@ type fakeBox struct {
 	machine fakeMachine
 	answers string // folder of those of the first start
 	content Content
+	nearby  fakeNearby
 	disk    Disk // zero if unknown
 	configuration
 }
@@ -62,6 +64,28 @@ type fakeMachine struct {
 func (m *fakeMachine) FindLines(context.Context) ([]Line, error) { return slices.Clone(m.lines), m.err }
 
 func (m *fakeMachine) FindRadios() ([]Radio, error) { return m.radios, m.err }
+
+// fakeNearby has these phones, and networks that only listening finds.
+type fakeNearby struct {
+	phones   []lend.Plugged
+	networks []lend.Heard
+	listened int
+	err      error
+}
+
+func (n *fakeNearby) Phones() ([]lend.Plugged, error) { return slices.Clone(n.phones), n.err }
+
+func (n *fakeNearby) Networks(_ context.Context, named func(string) bool, listen bool) (all []lend.Heard, err error) {
+	if listen {
+		n.listened++
+	}
+	for _, h := range n.networks {
+		if named(h.Name) {
+			all = append(all, h)
+		}
+	}
+	return all, n.err
+}
 
 // configuration is a configuration in memory.
 type configuration struct {
@@ -275,7 +299,7 @@ func (b *fakeBox) Site() state.Site {
 func newServer(b *fakeBox, out io.Writer) *Server {
 	return New(Parts{
 		Box: b, Loans: b, Tokens: b, Logins: b.logins, Configuration: &b.configuration, Journal: &b.journal,
-		Machine: &b.machine, SetupDir: b.answers, Content: b.content, Disk: func() Disk { return b.disk },
+		Machine: &b.machine, SetupDir: b.answers, Content: b.content, Nearby: &b.nearby, Disk: func() Disk { return b.disk },
 		Access:      func() config.Access { return b.access },
 		Fingerprint: func() string { return "3A:0F 77:C1" }, Now: func() time.Time { return noon },
 		Log: slog.New(slog.NewTextHandler(out, nil)),

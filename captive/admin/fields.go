@@ -100,6 +100,7 @@ var groups = []group{
 		{key: "places.url", kind: aLine, most: 1000},
 		{key: "agenda.url", kind: aLine, most: 1000},
 		{key: "board.enabled", kind: aFlag},
+		{key: "lend.name", kind: aLine, most: 32},
 	}},
 	{"access", "lock", []field{
 		{key: "admin.access", kind: aChoice, choices: config.Accesses, labels: []string{"access-anywhere", "access-wired", "access-button"}},
@@ -134,6 +135,7 @@ var donationFields = []field{
 		return form.Get("donation.period") == "week" || form.Get("donation.period") == "month"
 	}},
 	{key: "donation.hours", kind: someHours},
+	{key: "donation.until", kind: aDate},
 	{key: "donation.download", kind: aRate, unit: "mbit"},
 	{key: "donation.upload", kind: aRate, unit: "mbit"},
 	{key: "donation.priority", kind: aNumber, most: 99, rare: true},

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"passerelle/appliance/state"
+	"passerelle/captive/lend"
 	"passerelle/captive/web"
 )
 
@@ -106,6 +107,10 @@ func (s *Server) lender(w http.ResponseWriter, r *request) {
 		s.notFound(w, r)
 		return
 	}
+	if d.Ended {
+		s.serve(w, r, r.overPage(path, d), http.StatusOK)
+		return
+	}
 	p := r.lenderPage(path, d, s.Now())
 	if done := doing(r.URL.Query().Get("done")); slices.Contains(dones, done) {
 		p.Note = r.Words.Lines("lender.done." + string(done))
@@ -130,6 +135,7 @@ func (s *Server) notFound(w http.ResponseWriter, r *request) {
 // lenderPage composes a donation's page.
 func (r *request) lenderPage(path string, d loan, now time.Time) web.Lender {
 	w, key := r.Words, "lender."+string(d.doing)
+	undated := d.Undated && d.doing == Closed
 	p := web.Lender{
 		Frame:     r.Frame(path, w.T("lender.thanks")),
 		Donation:  d.Name,
@@ -145,6 +151,8 @@ func (r *request) lenderPage(path string, d loan, now time.Time) web.Lender {
 	switch when := w.When(d.until.In(r.site.Location), now); {
 	case d.doing == Paused:
 		p.Lines = r.pauseLines(d, when)
+	case undated:
+		p.Lines = w.Lines("lend.undated")
 	case d.doing != Closed && d.doing != Spent:
 		p.Lines = w.Lines(key + ".text")
 	case d.doing == Spent && d.Period != "once" && (d.untimed || d.until.IsZero()):
@@ -162,6 +170,9 @@ func (r *request) lenderPage(path string, d loan, now time.Time) web.Lender {
 		p.Lines = append(w.Lines(key+".text"), p.Lines...)
 	}
 	r.account(&p, d, now)
+	if !d.Until.IsZero() {
+		p.Terms = append(p.Terms, w.T("lend.until", "day", w.Day(d.Until.Time)))
+	}
 	if d.Broadcasts != 0 && d.BroadcastsCount {
 		p.Terms = append(p.Terms, w.Lines("lender.broadcast-counts", "size", w.Size(d.Broadcasts))...)
 	} else if d.Broadcasts != 0 {
@@ -284,4 +295,22 @@ func (r *request) days(p *web.Lender, d loan, now time.Time) {
 		p.Pace = w.T("lender.pace", "size", w.Size(line))
 	}
 	p.Chart = web.NewChart(values, int(end.Sub(begin)/day), line)
+}
+
+// overPage thanks a lender whose loan is over.
+func (r *request) overPage(path string, d loan) lend.OverPage {
+	gave := d.Used
+	if d.Period != "once" { // of this period alone
+		gave = 0
+		for _, day := range d.Days {
+			gave += day.Bytes
+		}
+	}
+	p := lend.OverPage{
+		Frame: r.Frame(path, r.Words.T("lend.over-title")), Donation: d.Name, Day: r.Words.Day(d.Until.Time),
+	}
+	if gave > 0 && !d.Lost {
+		p.Gave = lend.Means(r.Words, gave)
+	}
+	return p
 }

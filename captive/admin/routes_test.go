@@ -21,6 +21,7 @@ var (
 		"/", "GET /{$}", "GET /accessibility",
 		"GET /lender/{token}", "POST /lender/{token}/pause", "POST /lender/{token}/resume",
 		"GET /admin/login", "POST /admin/login", "GET /desk/login", "POST /desk/login",
+		"GET /lend", "GET /lend/phone", "POST /lend/phone", "GET /lend/phone/{id}",
 	}
 	// Staff have these, and technicians.
 	staffRoutes = []string{
@@ -29,6 +30,8 @@ var (
 		"GET /admin/board", "POST /admin/board",
 		"GET /admin/opinion", "POST /admin/opinion", "POST /admin/opinion/close", "GET /admin/opinion/results/{file}",
 		"GET /admin/poster", "GET /admin/poster/{file}",
+		"GET /admin/loans", "POST /admin/loans/photo", "POST /admin/loans/text", "POST /admin/loans/listen",
+		"GET /admin/loans/cable", "POST /admin/loans/cable", "GET /admin/loans/{id}", "POST /admin/loans/{id}",
 	}
 )
 

@@ -110,6 +110,9 @@ func (s *Server) technicianRoutes() {
 	for pattern, route := range doctorRoutes {
 		s.signedIn(pattern, route)
 	}
+	for pattern, h := range loanRoutes {
+		s.signedIn(pattern, dutyRoute{welcomes, h})
+	}
 	for pattern, h := range deskRoutes {
 		s.signedIn(pattern, dutyRoute{welcomes, h})
 	}

@@ -123,7 +123,7 @@ func TestReader(t *testing.T) {
 	resident := b.scene.Residents[0]
 	b.join(resident)
 	r := b.reader(resident)
-	words := web.NewCatalog(daemon.Shares("", slog.New(slog.DiscardHandler), nil)...)
+	words := web.NewCatalog(daemon.Shares("", slog.New(slog.DiscardHandler), nil, nil)...)
 	for _, test := range []struct{ language, other, typo, finds string }{
 		{"fr", "en", "mot de pase", "/tutorials/mots-de-passe"},
 		{"en", "ar", "pasword", "/tutorials/mots-de-passe"},

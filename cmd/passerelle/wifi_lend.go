@@ -2,13 +2,13 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -21,6 +21,7 @@ import (
 type lendOptions struct {
 	config, socket          string
 	device, name, cap, each string // "": not given
+	until                   string // likewise
 	wifi                    config.WiFi
 }
 
@@ -34,6 +35,7 @@ func wifiLend(ctx context.Context, c *cli, args []string) error {
 		f.StringVar(&l.name, "name", "", "the donation's `NAME` (default: the network's name)")
 		f.StringVar(&l.cap, "cap", "", "the cap per period, a `SIZE` such as 2GB; 0 for no cap")
 		f.StringVar(&l.each, "period", "", "the cap's `PERIOD`: day, week, month (default) or once")
+		f.StringVar(&l.until, "until", "", "the last `DAY` of the loan, such as 2026-12-31; then the password is forgotten")
 	})
 	if err != nil {
 		return err
@@ -162,66 +164,29 @@ func (l lendOptions) edit(old *config.Config, text []byte) (d config.Donation, e
 	refuse := func(format string, a ...any) (config.Donation, []byte, error) {
 		return config.Donation{}, nil, usageError{fmt.Errorf("passerelle wifi lend: "+format, a...)}
 	}
-	byNetwork := l.name == ""
-	if byNetwork {
-		l.name = l.wifi.SSID.String()
-	}
-	named := func(d config.Donation) bool { return d.Name == l.name }
-	if i := slices.IndexFunc(old.Donations, named); i >= 0 && byNetwork {
-		switch was := old.Donations[i].WiFi; {
-		case was == nil:
-			return refuse("the donation \"%s\" is no Wi-Fi network; give this one another name: --name \"%s (Wi-Fi)\"", l.name, l.name)
-		case *was != l.wifi:
-			return refuse("\"%s\" is lent already, with another password. If it is the same phone: --name \"%s\". "+
-				"If it is another one of that name, give it its own, such as --name \"%s de Paul\" --cap 2GB", l.name, l.name, l.name)
-		}
-	}
-	if !slices.ContainsFunc(old.Donations, named) {
-		switch {
-		case l.cap == "":
-			return refuse("\"%s\" needs a cap, so that its lender gets no bill: --cap 2GB, or --cap 0 for no cap", l.name)
-		case l.device == "" && old.Hotspot.Radio != "hostapd":
-			return refuse("name the radio that joins the network, such as --interface wlan1 (ip link shows them)")
-		case l.device == "":
-			l.device = freeInterface(old)
-		}
-	}
-	var changes []config.Change
-	set := func(key string, value any) {
-		changes = append(changes, config.Change{Path: []string{"donation", l.name, key}, Value: value})
-	}
-	if l.device != "" {
-		set("interface", l.device)
-	}
-	set("wifi", config.Table{{Key: "ssid", Value: l.wifi.SSID.String()}, {Key: "passphrase", Value: l.wifi.Passphrase}})
-	if l.cap != "" {
-		set("cap", l.cap)
-	}
-	if l.each != "" {
-		set("period", l.each)
-	}
-	if edited, err = config.Edit(text, changes); err != nil {
-		return refuse("%s: %w", l.config, err)
-	}
-	got, err := config.Parse(l.config, edited)
+	name := cmp.Or(l.name, l.wifi.SSID.String())
+	edited, d, err = config.AddLoan(old, text, config.Loan{
+		Name: l.name, Interface: l.device, WiFi: &l.wifi, Cap: l.cap, Period: l.each, Until: config.Day(l.until),
+	}, func(config.Donation) bool { return false })
 	var problems config.Problems
 	switch {
+	case errors.Is(err, config.ErrNotWiFi):
+		return refuse("the donation \"%s\" is no Wi-Fi network; give this one another name: --name \"%s (Wi-Fi)\"", name, name)
+	case errors.Is(err, config.ErrLent):
+		return refuse("\"%s\" is lent already, with another password. If it is the same phone: --name \"%s\". "+
+			"If it is another one of that name, give it its own, such as --name \"%s de Paul\" --cap 2GB", name, name, name)
+	case errors.Is(err, config.ErrNoCap):
+		return refuse("\"%s\" needs a cap, so that its lender gets no bill: --cap 2GB, or --cap 0 for no cap", name)
+	case errors.Is(err, config.ErrNoRadio):
+		return refuse("name the radio that joins the network, such as --interface wlan1 (ip link shows them)")
 	case errors.As(err, &problems) && problems[0].Key != "":
 		return refuse("%s", withoutLines(problems))
-	case err != nil:
+	case errors.As(err, &problems):
 		return config.Donation{}, nil, err
+	case err != nil:
+		return refuse("%s: %w", l.config, err)
 	}
-	return got.Donations[slices.IndexFunc(got.Donations, named)], edited, nil
-}
-
-// freeInterface returns an interface name that no donation uses. The box creates it on the hotspot's radio.
-func freeInterface(c *config.Config) string {
-	for n := 0; ; n++ {
-		name := fmt.Sprint("lend", n)
-		if !slices.ContainsFunc(c.Donations, func(d config.Donation) bool { return d.Interface == name }) {
-			return name
-		}
-	}
+	return d, edited, nil
 }
 
 // withoutLines formats the problems of a configuration that is not in a file yet.

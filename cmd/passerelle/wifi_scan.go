@@ -24,7 +24,7 @@ import (
 // wifiCommands are the subcommands of "passerelle wifi".
 var wifiCommands = []command{
 	{"scan", "[--config FILE] [--interface IF] [--json]", "list the Wi-Fi networks in range", wifiScan},
-	{"lend", "[--config FILE] [--interface IF] [--name NAME] [--cap SIZE] [--period P] [--socket FILE] SSID [PASSPHRASE]",
+	{"lend", "[--config FILE] [--interface IF] [--name NAME] [--cap SIZE] [--period P] [--until DAY] [--socket FILE] SSID [PASSPHRASE]",
 		"add a lender's Wi-Fi network as a donation", wifiLend},
 }
 

@@ -49,17 +49,9 @@ func (r *Reader) Scan(ctx context.Context, i netctl.RadioInterface) ([]netctl.Sc
 	if err := r.trigger(ctx, i); err != nil {
 		return nil, nil, fmt.Errorf("scan with %s: %w", i.Name, err)
 	}
-	messages, err := r.ask(unix.NL80211_CMD_GET_SCAN, netlink.Dump, func(e *netlink.AttributeEncoder) {
-		e.Uint32(unix.NL80211_ATTR_IFINDEX, uint32(i.Index))
-	})
+	heard, err := r.Heard(i)
 	if err != nil {
-		return nil, nil, fmt.Errorf("read the scan results of %s: %w", i.Name, err)
-	}
-	var heard []netctl.ScanResult
-	for _, m := range messages {
-		if h, ok := readScanResult(m.Data); ok {
-			heard = append(heard, h)
-		}
+		return nil, nil, err
 	}
 	surveys, err := from(r, func(l library) ([]*wifi.SurveyInfo, error) { return l.SurveyInfo(&wifi.Interface{Index: i.Index}) })
 	if errors.Is(err, unix.EOPNOTSUPP) {
@@ -77,6 +69,24 @@ func (r *Reader) Scan(ctx context.Context, i netctl.RadioInterface) ([]netctl.Sc
 		}
 	}
 	return heard, busy, nil
+}
+
+// Heard returns the BSSs that the interface's radio has heard in its last scans, for any program: the kernel keeps each for half a
+// minute (IEEE80211_SCAN_RESULT_EXPIRE). It sends nothing.
+func (r *Reader) Heard(i netctl.RadioInterface) ([]netctl.ScanResult, error) {
+	messages, err := r.ask(unix.NL80211_CMD_GET_SCAN, netlink.Dump, func(e *netlink.AttributeEncoder) {
+		e.Uint32(unix.NL80211_ATTR_IFINDEX, uint32(i.Index))
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the scan results of %s: %w", i.Name, err)
+	}
+	var heard []netctl.ScanResult
+	for _, m := range messages {
+		if h, ok := readScanResult(m.Data); ok {
+			heard = append(heard, h)
+		}
+	}
+	return heard, nil
 }
 
 // trigger starts a scan and returns at its end.

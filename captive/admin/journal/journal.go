@@ -56,6 +56,9 @@ const (
 
 	QuestionAsked  What = "question-asked" // of residents
 	QuestionClosed What = "question-closed"
+
+	LoanAccepted What = "loan-accepted" // a connection that somebody offered
+	LoanRefused  What = "loan-refused"
 )
 
 // Button is the role of a press of the box's button.

@@ -34,11 +34,12 @@ func TestWalk(t *testing.T) {
 	if *share == "" {
 		t.Skip("needs the virtual machine: run it with `make test-vm`")
 	}
+	t.Parallel()
 	screen := awaitScreen(t)
 	if screen == "" {
 		t.Skip("the machine ended, and had no new box")
 	}
-	p := &person{t: t}
+	p := &person{t: t, name: "walk"}
 	var code string
 	defer func() { // also after a failure
 		text, err := json.Marshal(Report{Failed: t.Failed(), Presses: p.presses, Code: code})
@@ -115,6 +116,7 @@ func awaitScreen(t *testing.T) string {
 type person struct {
 	t       *testing.T
 	ctx     context.Context
+	name    string // of its pictures
 	presses int
 	shots   int
 }
@@ -205,7 +207,7 @@ func (p *person) shoot(name string) {
 		p.t.Error(err)
 		return
 	}
-	if err := os.WriteFile(filepath.Join(folder, fmt.Sprintf("walk-%02d-%s.png", p.shots, name)), picture, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(folder, fmt.Sprintf("%s-%02d-%s.png", p.name, p.shots, name)), picture, 0o644); err != nil {
 		p.t.Error(err)
 	}
 }

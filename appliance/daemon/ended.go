@@ -1,0 +1,123 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/google/renameio/v2"
+
+	"passerelle/appliance/config"
+	"passerelle/appliance/state"
+)
+
+// roleEnd is the role of the end of a loan.
+const roleEnd config.Role = "the end of a loan"
+
+// forgetEvery is the time between two looks for loans that are over.
+const forgetEvery = time.Minute
+
+// forgetEnded has the box forget the passwords of loans that are over, until ctx ends. A clock that is not trusted ends none.
+func (d *Daemon) forgetEnded(ctx context.Context) error {
+	tick := time.NewTicker(forgetEvery)
+	defer tick.Stop()
+	var done []string // the loans whose passwords are nowhere
+	for {
+		var over []string
+		for _, x := range d.box.Status().Donations {
+			if x.Ended {
+				over = append(over, x.Name)
+			}
+		}
+		if len(over) > 0 && !slices.Equal(over, done) {
+			err := d.updater.forgetNetworks(ctx, over, filepath.Join(d.state, acceptedFolder))
+			switch {
+			case err == nil:
+				done = over
+				d.log.Info("the passwords of loans that are over are forgotten", "loans", len(over))
+			case errors.Is(err, state.ErrStopped):
+				return nil
+			case !errors.Is(err, errPending):
+				d.log.Error("the password of a loan that is over is not forgotten yet", "error", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// errPending says that a change waits for a technician's confirmation: what it would return to has the passwords, too.
+var errPending = errors.New("a change waits to be confirmed")
+
+// forgetNetworks removes the Wi-Fi networks of these donations from the configuration, then from its earlier versions and the accepted
+// ones. What a power cut leaves half done is done again at the next call.
+func (d *configUpdater) forgetNetworks(ctx context.Context, donations []string, accepted string) error {
+	if _, err := d.pending.read(); !errors.Is(err, fs.ErrNotExist) {
+		return errPending
+	}
+	text, revision, err := d.file.Read()
+	if err != nil {
+		return err
+	}
+	c, err := config.Parse(d.file.Path, text)
+	if err != nil {
+		return err
+	}
+	edited, secrets := text, []string(nil)
+	for _, x := range c.Donations {
+		if !slices.Contains(donations, x.Name) || x.WiFi == nil {
+			continue
+		}
+		if x.WiFi.Passphrase != "" {
+			secrets = append(secrets, x.WiFi.Passphrase)
+		}
+		if edited, err = config.ForgetNetwork(edited, x.Name); err != nil {
+			return fmt.Errorf("forget the network of %q: %w", x.Name, err)
+		}
+	}
+	if !bytes.Equal(edited, text) {
+		r, err := d.Apply(ctx, edited, revision, roleEnd)
+		if err == nil && r.Outcome != config.Applied && r.Outcome != config.Restart {
+			err = errors.New(r.Why)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	without := func(text []byte) ([]byte, error) { return config.Forget(text, donations, secrets) }
+	err = d.history.Rewrite(without)
+	for _, name := range []string{acceptedLast, acceptedBefore} {
+		err = errors.Join(err, rewriteAccepted(filepath.Join(accepted, name), without))
+	}
+	return err
+}
+
+// rewriteAccepted changes an accepted configuration. One that cannot be changed is removed: the box starts from its own.
+func rewriteAccepted(path string, change func([]byte) ([]byte, error)) error {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	changed, err := change(text)
+	switch {
+	case err != nil:
+		return os.Remove(path)
+	case bytes.Equal(changed, text):
+		return nil
+	}
+	return renameio.WriteFile(path, changed, 0o600, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o600))
+}

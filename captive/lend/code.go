@@ -1,0 +1,133 @@
+package lend
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"image"
+	"image/color"
+	_ "image/jpeg" // photos
+	_ "image/png"  // screenshots
+
+	"github.com/makiuchi-d/gozxing"
+	"github.com/makiuchi-d/gozxing/qrcode"
+)
+
+// Bounds of a photo. A picture's bytes say its size in pixels, which bounds the memory that reading it takes.
+const (
+	MaxPhoto   = 10_000_000 // bytes
+	MaxPixels  = 8_000_000
+	maxDecoded = 40_000_000 // bytes of memory for the pixels
+)
+
+// Errors of ReadCode.
+var (
+	ErrPicture = errors.New("this is no JPEG or PNG picture, or it is damaged")
+	ErrLarge   = errors.New("the picture has too many pixels")
+	ErrNoCode  = errors.New("no QR code is seen on the picture")
+	ErrReading = errors.New("another picture is being read")
+)
+
+// reading has one if a picture is being read.
+var reading = make(chan struct{}, 1)
+
+// ReadCode returns the text of the QR code on a photo. One picture is read at a time: the error is ErrReading meanwhile.
+func ReadCode(photo []byte) (text string, err error) {
+	select {
+	case reading <- struct{}{}:
+		defer func() { <-reading }()
+	default:
+		return "", ErrReading
+	}
+	return readCode(photo)
+}
+
+func readCode(photo []byte) (text string, err error) {
+	defer func() { // a decoder may have a fault that a picture meets
+		if p := recover(); p != nil {
+			text, err = "", fmt.Errorf("%w: %v", ErrPicture, p)
+		}
+	}()
+	head, format, err := image.DecodeConfig(bytes.NewReader(photo))
+	switch {
+	case err != nil || head.Width <= 0 || head.Height <= 0:
+		return "", ErrPicture
+	case head.Width > MaxPixels || head.Height > MaxPixels:
+		return "", ErrLarge
+	}
+	if pixels := int64(head.Width) * int64(head.Height); pixels > MaxPixels || pixels*cost(photo, format, head.ColorModel) > maxDecoded {
+		return "", ErrLarge
+	}
+	picture, _, err := image.Decode(bytes.NewReader(photo))
+	if err != nil {
+		return "", ErrPicture
+	}
+	hints := map[gozxing.DecodeHintType]any{
+		gozxing.DecodeHintType_TRY_HARDER: true, gozxing.DecodeHintType_CHARACTER_SET: "UTF-8",
+	}
+	for _, most := range []int{1200, 2400} { // small is quick and even; a code that is far away needs more
+		grey := shrink(picture, most)
+		bitmap, err := gozxing.NewBinaryBitmap(gozxing.NewHybridBinarizer(gozxing.NewLuminanceSourceFromImage(grey)))
+		if err != nil {
+			return "", ErrNoCode
+		}
+		if found, err := qrcode.NewQRCodeReader().Decode(bitmap, hints); err == nil {
+			return found.GetText(), nil
+		}
+		if b := picture.Bounds(); max(b.Dx(), b.Dy()) <= most {
+			break
+		}
+	}
+	return "", ErrNoCode
+}
+
+// cost returns the bytes of memory that a pixel takes while a picture is decoded. A progressive JPEG (ITU-T T.81, marker SOF2)
+// has all its coefficients in memory, four bytes each, of three components.
+func cost(photo []byte, format string, model color.Model) int64 {
+	switch {
+	case format == "jpeg" && bytes.Contains(photo, []byte{0xff, 0xc2}):
+		return 16
+	case format == "jpeg":
+		return 4
+	case model == color.RGBA64Model || model == color.NRGBA64Model:
+		return 8
+	}
+	return 4
+}
+
+// shrink returns a picture in grey, each side at most so long: a pixel is the mean of those that it stands for.
+func shrink(p image.Image, most int) *image.Gray {
+	b := p.Bounds()
+	step := (max(b.Dx(), b.Dy()) + most - 1) / most
+	small := image.NewGray(image.Rect(0, 0, max(1, b.Dx()/step), max(1, b.Dy()/step)))
+	luma := lumaOf(p)
+	for y := range small.Rect.Dy() {
+		for x := range small.Rect.Dx() {
+			sum, n := 0, 0
+			for dy := range step {
+				for dx := range step {
+					if px, py := b.Min.X+x*step+dx, b.Min.Y+y*step+dy; px < b.Max.X && py < b.Max.Y {
+						sum += luma(px, py)
+						n++
+					}
+				}
+			}
+			small.Pix[y*small.Stride+x] = uint8(sum / n)
+		}
+	}
+	return small
+}
+
+// lumaOf returns a function that returns a pixel's brightness, 0 to 255. Photos have it as it is.
+func lumaOf(p image.Image) func(x, y int) int {
+	switch p := p.(type) {
+	case *image.YCbCr:
+		return func(x, y int) int { return int(p.Y[p.YOffset(x, y)]) }
+	case *image.Gray:
+		return func(x, y int) int { return int(p.GrayAt(x, y).Y) }
+	}
+	return func(x, y int) int {
+		r, g, b, a := p.At(x, y).RGBA() // what is transparent is white
+		return int((19595*(r+0xffff-a) + 38470*(g+0xffff-a) + 7471*(b+0xffff-a) + 1<<15) >> 24)
+	}
+}

@@ -1,0 +1,232 @@
+package lend
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"math/big"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Way is how an offer came.
+type Way string
+
+// The ways.
+const (
+	ByForm Way = "form" // the lender's own phone sent it
+	ByDesk Way = "desk" // somebody at the desk typed it, or photographed a code
+)
+
+// Answer is what became of an offer.
+type Answer string
+
+// The answers. An offer that waits has none.
+const (
+	Accepted Answer = "accepted"
+	Refused  Answer = "refused"
+)
+
+// Network is the Wi-Fi network of a phone. Its password leaves the room by [Room.Claim] alone.
+type Network struct {
+	SSID       string // as the configuration has it
+	Passphrase string
+}
+
+// String leaves the password out, so that no log has it.
+func (n Network) String() string { return n.SSID }
+
+// GoString is String.
+func (n Network) GoString() string { return n.String() }
+
+// Offer is a connection that somebody offers to lend, without its password.
+type Offer struct {
+	ID       string // secret: who knows it sees what became of the offer
+	Number   int    // 10 to 99, which the lender says at the desk
+	Way      Way
+	Network  string    // the name of its Wi-Fi network
+	Lender   string    // what the lender wants to be called; "" for nothing
+	Cap      uint64    // bytes; 0 if the desk must choose
+	Until    string    // the last day, YYYY-MM-DD; "" if the desk must choose
+	At       time.Time // when it came
+	Answer   Answer
+	Settled  time.Time // when it was answered; zero if it was not
+	Page     string    // Accepted: the path of the lender's page
+	Donation string    // Accepted: the donation's name
+}
+
+// Errors of a Room.
+var (
+	ErrFull    = errors.New("too many offers wait")
+	ErrNone    = errors.New("there is no such offer, or it is gone")
+	ErrBusy    = errors.New("somebody else is answering this offer")
+	ErrSettled = errors.New("this offer has been answered")
+)
+
+// Bounds of a Room. Offers of devices that make up addresses fill their own part alone: the desk's part stays free, and what the
+// desk types needs no place among them.
+const (
+	Life       = time.Hour // of an offer that waits, and then of its answer
+	maxOffers  = 12        // of devices that wait
+	maxOfDesk  = 4         // of the desk that wait; the oldest makes room
+	maxSettled = 32        // whose answer is known; the oldest makes room
+)
+
+// entry is an offer with its secret.
+type entry struct {
+	Offer
+	network Network    // empty once it is answered
+	from    netip.Addr // the device; invalid for the desk
+	claimed bool       // somebody is answering it
+}
+
+// Room is where offers wait for the desk, in memory only. Its methods are safe for concurrent use. The zero value is empty.
+type Room struct {
+	mu  sync.Mutex
+	all []*entry // the oldest first
+}
+
+// Add has an offer wait. It replaces the one that the same device has waiting. The error is ErrFull.
+func (r *Room) Add(o Offer, n Network, from netip.Addr, now time.Time) (Offer, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.expire(now)
+	mine := func(e *entry) bool { return e.Answer == "" && !e.claimed && e.Way == o.Way && e.from == from }
+	if o.Way == ByForm {
+		r.all = slices.DeleteFunc(r.all, mine)
+		if r.count(ByForm) >= maxOffers {
+			return Offer{}, ErrFull
+		}
+	} else if r.count(ByDesk) >= maxOfDesk {
+		i := slices.IndexFunc(r.all, mine)
+		if i < 0 {
+			return Offer{}, ErrFull
+		}
+		r.all = slices.Delete(r.all, i, i+1)
+	}
+	o.ID, o.Number, o.At, o.Network = rand.Text(), r.number(), now, n.SSID
+	r.all = append(r.all, &entry{Offer: o, network: n, from: from})
+	return o, nil
+}
+
+// number returns a number that no other offer has.
+func (r *Room) number() int {
+	for {
+		n, err := rand.Int(rand.Reader, big.NewInt(90))
+		if err != nil {
+			panic(fmt.Sprintf("lend: %v", err)) // it never fails: see rand.Reader
+		}
+		number := 10 + int(n.Int64())
+		if !slices.ContainsFunc(r.all, func(e *entry) bool { return e.Number == number }) {
+			return number
+		}
+	}
+}
+
+func (r *Room) count(w Way) (n int) {
+	for _, e := range r.all {
+		if e.Answer == "" && e.Way == w {
+			n++
+		}
+	}
+	return n
+}
+
+// Waiting returns the offers that wait, the oldest first.
+func (r *Room) Waiting(now time.Time) (all []Offer) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.expire(now)
+	for _, e := range r.all {
+		if e.Answer == "" {
+			all = append(all, e.Offer)
+		}
+	}
+	return all
+}
+
+// Find returns an offer, also one that was answered within the last hour.
+func (r *Room) Find(id string, now time.Time) (Offer, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.expire(now)
+	if e := r.find(id); e != nil {
+		return e.Offer, true
+	}
+	return Offer{}, false
+}
+
+// Claim takes an offer to answer it: nobody else can until Settle or Release. The error is ErrNone, ErrBusy or ErrSettled, with
+// the offer as it is.
+func (r *Room) Claim(id string, now time.Time) (Offer, Network, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.expire(now)
+	e := r.find(id)
+	switch {
+	case e == nil:
+		return Offer{}, Network{}, ErrNone
+	case e.Answer != "":
+		return e.Offer, Network{}, ErrSettled
+	case e.claimed:
+		return e.Offer, Network{}, ErrBusy
+	}
+	e.claimed = true
+	return e.Offer, e.network, nil
+}
+
+// Release gives a claimed offer back: it waits on.
+func (r *Room) Release(id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if e := r.find(id); e != nil {
+		e.claimed = false
+	}
+}
+
+// Settle answers a claimed offer, and forgets its password. page and donation are those of an accepted one.
+func (r *Room) Settle(id string, a Answer, page, donation string, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e := r.find(id)
+	if e == nil {
+		return
+	}
+	e.Answer, e.Page, e.Donation, e.Settled, e.claimed, e.network = a, page, donation, now, false, Network{}
+	settled := func(e *entry) bool { return e.Answer != "" }
+	for n := len(r.all) - r.count(ByForm) - r.count(ByDesk); n > maxSettled; n-- {
+		i := slices.IndexFunc(r.all, settled)
+		r.all = slices.Delete(r.all, i, i+1)
+	}
+}
+
+// Expire forgets what is too old.
+func (r *Room) Expire(now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.expire(now)
+}
+
+// expire is Expire. r.mu is held. A claimed offer is being answered, and stays. Time that went back keeps nothing longer than
+// an hour from now.
+func (r *Room) expire(now time.Time) {
+	r.all = slices.DeleteFunc(r.all, func(e *entry) bool {
+		since := e.At
+		if e.Answer != "" {
+			since = e.Settled
+		}
+		age := now.Sub(since)
+		return !e.claimed && (age >= Life || age <= -Life)
+	})
+}
+
+func (r *Room) find(id string) *entry {
+	for _, e := range r.all {
+		if e.ID == id {
+			return e
+		}
+	}
+	return nil
+}
