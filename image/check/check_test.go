@@ -207,7 +207,7 @@ func TestFirstBoot(t *testing.T) {
 		{"the root is read-only", "touch /x 2>&1 | grep -o 'Read-only file system'", "^Read-only file system$"},
 		{"nobody can log in", "grep -vc '^[^:]*:!' /etc/shadow", "^0$"},
 		{"no unit failed", "systemctl --failed --no-legend --plain | cut -d ' ' -f 1", "^$"},
-		{"the data partition has grown", "df -m /data | tail -1 | tr -s ' ' | cut -d ' ' -f 2", `^3\d\d$`},
+		{"the data partition has grown", "df -m /data | tail -1 | tr -s ' ' | cut -d ' ' -f 2", `^4\d\d$`},
 		{"the configuration is on it", "findmnt -no SOURCE /etc/passerelle", `\[/etc\]$`},
 		{"so is the state", "findmnt -no SOURCE /var/lib/passerelle", `\[/passerelle\]$`},
 		{"the log is in memory", "ls /var/log/journal 2>&1 | grep -c 'No such'", "^1$"},

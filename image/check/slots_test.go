@@ -140,7 +140,7 @@ func TestManyPowerCuts(t *testing.T) {
 
 			m = start(t, c, choose(t, c))
 			same(m)
-			if got := shell(t, m, "df -m /data | tail -1 | tr -s ' ' | cut -d ' ' -f 2"); !strings.HasPrefix(got, "3") {
+			if got := shell(t, m, "df -m /data | tail -1 | tr -s ' ' | cut -d ' ' -f 2"); !strings.HasPrefix(got, "4") {
 				t.Errorf("the data partition has %s MiB", got)
 			}
 			must(t, m.Type("passerelle slot other --yes; systemctl reboot\n"))
