@@ -51,6 +51,7 @@ func TestLendersWithoutScripts(t *testing.T) {
 		chromedp.Navigate(site+"/admin/login?to=/admin/lenders"),
 		chromedp.SendKeys(`#password`, password, chromedp.ByQuery),
 		chromedp.Click(`main button`, chromedp.ByQuery),
+		chromedp.WaitVisible(`.donations details`, chromedp.ByQuery),
 		chromedp.Click(`details summary`, chromedp.ByQuery),
 		chromedp.Click(`details button`, chromedp.ByQuery),
 		chromedp.WaitVisible(`svg.code`, chromedp.ByQuery),
