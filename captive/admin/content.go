@@ -66,13 +66,13 @@ var contentRoutes = func() map[string]dutyRoute {
 
 		"GET " + needsPath + "/file": {provides, (*Server).needsFile},
 
-		"GET " + lendersPath:  {welcomes, (*Server).lenders},
-		"POST " + lendersPath: {welcomes, (*Server).makeLink},
+		"GET " + lendersPath:  {provides, (*Server).lenders},
+		"POST " + lendersPath: {provides, (*Server).makeLink},
 
-		"GET " + sheetPath:             {welcomes, (*Server).showMonth},
-		"GET " + sheetPath + "/{file}": {welcomes, (*Server).monthFile},
-		"GET " + yearPath:              {welcomes, (*Server).showYear},
-		"GET " + yearPath + "/{file}":  {welcomes, (*Server).yearFile},
+		"GET " + sheetPath:             {provides, (*Server).showMonth},
+		"GET " + sheetPath + "/{file}": {provides, (*Server).monthFile},
+		"GET " + yearPath:              {provides, (*Server).showYear},
+		"GET " + yearPath + "/{file}":  {provides, (*Server).yearFile},
 
 		"GET " + agendaPath:                      {welcomes, (*Server).agenda},
 		"POST " + agendaPath:                     {welcomes, (*Server).addEvent},
