@@ -37,7 +37,7 @@ func Restore(saved Record, present *Record, same bool) Record {
 func Undo(before, present Record) Record {
 	j := present.clone()
 	if j.Lost && !before.Lost {
-		j.state(0)
+		j.State(0)
 	}
 	return j
 }
@@ -61,8 +61,8 @@ func (r *Record) unsure(used uint64) uint64 {
 	return sub(used, r.TrustedUsed)
 }
 
-// state ends that the account is lost: the line has carried so much in this period, and no less than is known.
-func (r *Record) state(bytes uint64) {
+// State ends that the account is lost: the line has carried so much in this period, and no less than is known.
+func (r *Record) State(bytes uint64) {
 	r.Base, r.Counted, r.Charged, r.TrustedCounted = max(bytes, r.used()), 0, 0, 0
 	r.Lost = false
 	if r.Period == "" {
@@ -77,7 +77,7 @@ func (a *Account) StateUse(bytes uint64) bool {
 	if !a.r.Lost {
 		return false
 	}
-	a.r.state(bytes)
+	a.r.State(bytes)
 	a.periodChanged = true // it must be on the disk before it is granted
 	return true
 }
