@@ -225,7 +225,8 @@ var ageHeader = []byte("age-encryption.org/v1\n")
 func Sealed(head []byte) bool { return bytes.HasPrefix(head, ageHeader) }
 
 // Unpack checks a backup, and writes its files below an empty folder, where their names lead. After an error the folder has what
-// was unpacked so far, and nobody may use it. The error is one of those above with the place, or that of the disk.
+// was unpacked so far, and nobody may use it. The error is one of those above with the place, or that of the disk. The folder ""
+// stands for none: the backup is only checked.
 func Unpack(r io.Reader, passphrase, dir string) (m Manifest, err error) {
 	limited := &io.LimitedReader{R: r, N: MaxSize + 1}
 	in := bufio.NewReader(limited)
@@ -268,7 +269,11 @@ func Unpack(r io.Reader, passphrase, dir string) (m Manifest, err error) {
 		if h.Typeflag != tar.TypeReg || h.Name != f.Name || h.Size != f.Size {
 			return m, fmt.Errorf("%w: it has %q where its manifest has %q", ErrDamaged, h.Name, f.Name)
 		}
-		if err := unpack(t, f, filepath.Join(dir, filepath.FromSlash(f.Name))); err != nil {
+		to := ""
+		if dir != "" {
+			to = filepath.Join(dir, filepath.FromSlash(f.Name))
+		}
+		if err := unpack(t, f, to); err != nil {
 			return m, err
 		}
 	}
@@ -341,21 +346,21 @@ func readManifest(t *tar.Reader) (m Manifest, err error) {
 	return m, m.check()
 }
 
-// unpack writes a file, and checks it.
+// unpack writes a file, unless its path is "", and checks it.
 func unpack(from io.Reader, f Entry, to string) (err error) {
-	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
-		return err
+	sum, written := sha256.New(), &failure{Writer: io.Discard}
+	if to != "" {
+		if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+			return err
+		}
+		out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if err != nil {
+			return err
+		}
+		defer out.Close() // Batch.Commit syncs the file, and has its errors
+		written.Writer = out
 	}
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	sum := sha256.New()
-	written := &failure{Writer: out}
 	_, err = io.Copy(io.MultiWriter(written, sum), from)
-	if closeErr := out.Close(); written.err == nil {
-		written.err = closeErr
-	}
 	switch {
 	case written.err != nil:
 		return written.err

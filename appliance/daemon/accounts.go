@@ -26,6 +26,7 @@ const ledgerFile = "ledger.db"
 type accountStore interface {
 	appliance.Store
 	admin.Tokens
+	Save() (store.Saved, error)
 	Migrate() error
 	Close() error
 }
@@ -97,6 +98,7 @@ func (n failedStore) Put(map[string]ledger.Record) error        { return n.error
 func (n failedStore) SetPaused(string, string) error            { return n.error }
 func (n failedStore) Set(string, [sha256.Size]byte) error       { return n.error }
 func (n failedStore) Donation([sha256.Size]byte) (string, bool) { return "", false }
+func (n failedStore) Save() (store.Saved, error)                { return store.Saved{}, n.error }
 func (n failedStore) Migrate() error                            { return nil } // openStore does, once it can
 func (n failedStore) Close() error                              { return nil }
 

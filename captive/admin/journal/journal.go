@@ -52,6 +52,10 @@ const (
 	NoticesShown   What = "notices-shown" // on the board
 	NoticesRemoved What = "notices-removed"
 
+	BackedUp      What = "backed-up"      // the box, as a file
+	Restored      What = "restored"       // a backup
+	RestoreUndone What = "restore-undone" // the state before it is back
+
 	QuestionAsked  What = "question-asked" // of residents
 	QuestionClosed What = "question-closed"
 )
