@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -113,7 +114,8 @@ type checkedBackup struct {
 	saved    store.Saved
 	at       time.Time
 	says     state.Restore
-	base     config.Revision // of the configuration that it was compared with
+	unusable map[string]error // files that stay as they are on this box
+	base     config.Revision  // of the configuration that it was compared with
 }
 
 // StoppedBackups makes and restores backups of a box that does not run.
@@ -441,8 +443,9 @@ func (b *Backups) compare(c *checkedBackup, undo bool) error {
 	if err := b.compareAccounts(c, after, undo); err != nil {
 		return err
 	}
-	if err := checkContent(c.dir, m); err != nil {
-		return err
+	c.unusable = unusableContent(c.dir, m)
+	for _, name := range slices.Sorted(maps.Keys(c.unusable)) {
+		c.says.Unusable = append(c.says.Unusable, fmt.Sprintf("%s: %v", name, c.unusable[name]))
 	}
 	if err := b.compareContent(c); err != nil {
 		return err
@@ -524,31 +527,49 @@ func (b *Backups) compareAccounts(c *checkedBackup, after *config.Config, undo b
 	return nil
 }
 
-// checkContent checks the unpacked content as the shares read it.
-func checkContent(dir string, m backup.Manifest) error {
+// unusableContent returns why files of the unpacked content cannot be used, by name. They were unreadable on the box that was
+// backed up, or are of another release: the rest is restored without them.
+func unusableContent(dir string, m backup.Manifest) map[string]error {
+	wrong := map[string]error{}
 	lists, problems := directory.Open(Content(dir, "places"))
 	defer lists.Close()
-	if len(problems) > 0 {
-		return unusable("a list of places", errors.Join(problems...))
-	}
-	if m.Has("places/" + needs.File) {
-		if _, err := needs.Read(filepath.Join(dir, "places", needs.File), places.NeedsKnown()); err != nil {
-			return unusable("places/"+needs.File, err)
+	for _, f := range m.Files {
+		k, _ := savedKindOf(f.Name)
+		path := filepath.Join(dir, filepath.FromSlash(f.Name))
+		var err error
+		switch k.kind {
+		case "places":
+			if !slices.ContainsFunc(lists.Lists(), func(l directory.List) bool { return l.Name == k.name }) {
+				err = errors.Join(problems...)
+			}
+		case "needs":
+			_, err = needs.Read(path, places.NeedsKnown())
+		case "numbers":
+			err = places.CheckNumbers(Content(dir, "places"))
+		case "agenda":
+			_, err = (agenda.Store{Dir: Content(dir, "voice")}).Own()
+		case "calendar":
+			err = checkCalendar(path)
+		case "board":
+			_, err = voice.BoardFile(Content(dir, "voice")).Read()
+		case "opinion":
+			_, err = voice.OpinionFile(Content(dir, "voice")).Read()
+		}
+		if err != nil {
+			wrong[f.Name] = shown(err, path)
 		}
 	}
-	if err := places.CheckNumbers(Content(dir, "places")); err != nil {
-		return unusable("places/numbers.toml", err)
+	return wrong
+}
+
+func checkCalendar(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
 	}
-	if _, problems := (agenda.Store{Dir: Content(dir, "voice")}).Events(); len(problems) > 0 {
-		return unusable("the agenda", errors.Join(problems...))
-	}
-	if _, err := voice.BoardFile(Content(dir, "voice")).Read(); err != nil {
-		return unusable(savedBoard, err)
-	}
-	if _, err := voice.OpinionFile(Content(dir, "voice")).Read(); err != nil {
-		return unusable(savedOpinion, err)
-	}
-	return nil
+	defer f.Close()
+	_, _, err = agenda.Read(f)
+	return err
 }
 
 // compareContent finds what becomes of each file.
@@ -568,6 +589,8 @@ func (b *Backups) compareContent(c *checkedBackup) error {
 		k, _ := savedKindOf(name)
 		change := state.FileGone
 		switch saved, present := c.manifest.Has(name), slices.Contains(here, name); {
+		case c.unusable[name] != nil:
+			continue
 		case !saved && (!k.replace || k.secret):
 			continue // it stays
 		case saved && present && !k.replace:
@@ -704,13 +727,13 @@ func (b *Backups) prepare(batch *backup.Batch, c *checkedBackup, l accountLedger
 		return err
 	}
 	for _, name := range here {
-		if k, _ := savedKindOf(name); k.replace && !k.secret && !c.manifest.Has(name) {
+		if k, _ := savedKindOf(name); k.replace && !k.secret && !c.manifest.Has(name) && c.unusable[name] == nil {
 			batch.Remove(filepath.Join(b.state, name))
 		}
 	}
 	for _, f := range c.manifest.Files {
 		k, ok := savedKindOf(f.Name)
-		if !ok || !k.replace && slices.Contains(here, f.Name) {
+		if !ok || c.unusable[f.Name] != nil || !k.replace && slices.Contains(here, f.Name) {
 			continue
 		}
 		if err := batch.Move(filepath.Join(c.dir, f.Name), filepath.Join(b.state, f.Name)); err != nil {

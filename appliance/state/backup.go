@@ -17,8 +17,9 @@ type Restore struct {
 	NewSecrets []string          `json:"new_secrets"` // that are not in the backup, and that the box makes up
 	Accounts   []RestoredAccount `json:"accounts"`
 	Files      []RestoredFile    `json:"files"`
-	Packs      []string          `json:"packs"` // that the box had then and has not now: they are to be imported again
-	Kept       []string          `json:"kept"`  // what is in the backup, and stays as it is on this box: "board", "opinion", "access"
+	Unusable   []string          `json:"unusable"` // files that cannot be used, with the reason: they stay as they are on this box
+	Packs      []string          `json:"packs"`    // that the box had then and has not now: they are to be imported again
+	Kept       []string          `json:"kept"`     // what is in the backup, and stays as it is on this box: "board", "opinion", "access"
 }
 
 // SettingChange is a change of a setting: a key of the configuration, of a donation if it is one of its keys.

@@ -307,6 +307,9 @@ func describeRestore(w io.Writer, says state.Restore, used statedUse) {
 			fmt.Fprintf(w, "  %s: %s\n", change, strings.Join(names, ", "))
 		}
 	}
+	for _, why := range says.Unusable {
+		fmt.Fprintf(w, "  cannot be used, and stays as it is on this box: %s\n", why)
+	}
 	if len(says.Kept) > 0 {
 		fmt.Fprintf(w, "  stay as they are on this box: %s\n", strings.Join(says.Kept, ", "))
 	}
