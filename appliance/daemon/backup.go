@@ -97,6 +97,7 @@ type Backups struct {
 	ledger func() (l accountLedger, release func() error, err error)
 
 	mu      sync.Mutex
+	busy    bool // a backup is being checked
 	checked *checkedBackup
 	last    state.RestoreResult
 }
@@ -364,12 +365,10 @@ func (b *Backups) Undoable() bool {
 }
 
 func (b *Backups) check(r io.Reader, passphrase string, undo bool) (says state.Restore, err error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.last.Running {
-		return says, errors.New("another backup is being restored")
+	if err := b.begin(); err != nil {
+		return says, err
 	}
-	b.drop()
+	defer b.end()
 	if err := private.Folder(b.restoring(""), 0o700); err != nil {
 		return says, err
 	}
@@ -388,8 +387,28 @@ func (b *Backups) check(r io.Reader, passphrase string, undo bool) (says state.R
 	if err := b.compare(c, undo); err != nil {
 		return says, err
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.checked = c
 	return c.says, nil
+}
+
+// begin begins to check a backup. The error is private.ErrLocked while another one is checked or restored.
+func (b *Backups) begin() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.busy || b.last.Running {
+		return fmt.Errorf("another backup is checked or restored: %w", private.ErrLocked)
+	}
+	b.drop()
+	b.busy = true
+	return nil
+}
+
+func (b *Backups) end() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.busy = false
 }
 
 // drop removes checked backups. b.mu is held.
@@ -407,7 +426,7 @@ func (b *Backups) drop() {
 func (b *Backups) Drop() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.last.Running {
+	if !b.last.Running && !b.busy {
 		b.drop()
 	}
 }
@@ -479,9 +498,13 @@ func (b *Backups) compareConfig(c *checkedBackup) (before, after *config.Config,
 	if after, err = config.Parse(savedConfig, c.text); err != nil {
 		return nil, nil, unusable(savedConfig, err)
 	}
+	if after.Hotspot.Radio == "hostapd" {
+		c.says.Network = after.Hotspot.SSID
+	}
 	if before, err = config.Parse(b.paths.config, present); err != nil {
 		return nil, after, nil // there is none, or it is refused
 	}
+	c.says.CutsOff = mayCutOff(before, after)
 	for _, d := range config.Differences(before, after) {
 		c.says.Settings = append(c.says.Settings, state.SettingChange{Donation: d.Donation, Key: d.Key, Before: d.Before, After: d.After})
 	}

@@ -13,6 +13,7 @@ import (
 	"passerelle/appliance/config"
 	"passerelle/appliance/control"
 	"passerelle/appliance/state"
+	"passerelle/captive/admin"
 	"passerelle/captive/admin/journal"
 )
 
@@ -132,4 +133,53 @@ func refuseBackup(err error) error {
 		return control.Refuse(err)
 	}
 	return err
+}
+
+// technicianBackups are the box's backups as technicians' pages see them.
+type technicianBackups struct{ *Daemon }
+
+var _ admin.Backups = technicianBackups{}
+
+func (t technicianBackups) Name() string { return t.backups.Name() }
+
+func (t technicianBackups) Write(w io.Writer, passphrase string) error {
+	return t.backups.Write(w, passphrase)
+}
+
+func (technicianBackups) MaxFile() int64 { return backup.MaxSize }
+
+func (t technicianBackups) Check(r io.Reader, passphrase string) (state.Restore, error) {
+	return t.backups.Check(r, passphrase)
+}
+
+func (t technicianBackups) CheckUndo() (state.Restore, error) { return t.backups.CheckUndo() }
+func (t technicianBackups) Undoable() bool                    { return t.backups.Undoable() }
+func (t technicianBackups) Drop()                             { t.backups.Drop() }
+func (t technicianBackups) Last() state.RestoreResult         { return t.backups.Last() }
+
+func (t technicianBackups) Restore(id string, used map[string]uint64, from config.Side) error {
+	return t.restoreBackup(id, used, config.RoleTechnician, from)
+}
+
+func (t technicianBackups) StateUse(ctx context.Context, donation string, bytes uint64) error {
+	return t.box.StateUse(ctx, donation, bytes)
+}
+
+func (technicianBackups) Trouble(err error) string {
+	for _, known := range []struct {
+		err  error
+		word string
+	}{
+		{backup.ErrPassphrase, "passphrase"}, {backup.ErrWrong, "wrong"}, {backup.ErrNotBackup, "not-backup"}, {backup.ErrNewer, "newer"},
+		{backup.ErrCut, "cut"}, {backup.ErrTooLarge, "large"}, {backup.ErrDamaged, "damaged"}, {ErrUnusable, "unusable"},
+		{ErrNotChecked, "expired"}, {state.ErrUseKnown, "expired"},
+	} {
+		if errors.Is(err, known.err) {
+			return known.word
+		}
+	}
+	if errors.As(err, &backup.WeakError{}) {
+		return "weak"
+	}
+	return ""
 }

@@ -34,7 +34,7 @@ func (d *Daemon) serveSecure(ctx context.Context, tokens admin.Tokens, wired *wi
 		Box: d.box, Tokens: tokens, Logins: d.logins, Configuration: configuration{d.updater}, Journal: d.journal,
 		Access: d.access, Fingerprint: d.fingerprint,
 		Day: d.day, Refusals: d.refusals.Days, Disk: d.disk, Lists: newLists(Content(d.state, "places")).get,
-		Machine: d.machine, Content: d.content(), Doctor: d, SetupDir: d.setupDir(), Now: time.Now, Log: d.log,
+		Machine: d.machine, Content: d.content(), Doctor: d, Backups: technicianBackups{d}, SetupDir: d.setupDir(), Now: time.Now, Log: d.log,
 	})
 	protect := func(l net.Listener) net.Listener { return tls.NewListener(web.Limit(l, d.slots), d.certificate.TLS()) }
 	server := web.NewServer(pages, d.log)

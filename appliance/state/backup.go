@@ -12,6 +12,9 @@ type Restore struct {
 	Centre  string    `json:"centre"`
 	Secrets bool      `json:"secrets"` // they are in it
 
+	Network string `json:"network"`  // the Wi-Fi network of its hotspot, "" for a wired one
+	CutsOff bool   `json:"cuts_off"` // who is on the hotspot may have to join it again
+
 	First      bool              `json:"first"` // this box has no configuration
 	Settings   []SettingChange   `json:"settings"`
 	NewSecrets []string          `json:"new_secrets"` // that are not in the backup, and that the box makes up

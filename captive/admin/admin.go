@@ -68,6 +68,7 @@ type Parts struct {
 	Machine       Machine
 	Content       Content
 	Doctor        Doctor
+	Backups       Backups
 	SetupDir      string // folder of the answers of the first start
 	Now           func() time.Time
 	Log           *slog.Logger

@@ -46,6 +46,7 @@ type fakeBox struct {
 	answers string // folder of those of the first start
 	content Content
 	disk    Disk // zero if unknown
+	backups fakeBackups
 	configuration
 }
 
@@ -272,7 +273,7 @@ func (b *fakeBox) Site() state.Site {
 func newServer(b *fakeBox, out io.Writer) *Server {
 	return New(Parts{
 		Box: b, Tokens: b, Logins: b.logins, Configuration: &b.configuration, Journal: &b.journal,
-		Machine: &b.machine, SetupDir: b.answers, Content: b.content, Disk: func() Disk { return b.disk },
+		Machine: &b.machine, Backups: &b.backups, SetupDir: b.answers, Content: b.content, Disk: func() Disk { return b.disk },
 		Access:      func() config.Access { return b.access },
 		Fingerprint: func() string { return "3A:0F 77:C1" }, Now: func() time.Time { return noon },
 		Log: slog.New(slog.NewTextHandler(out, nil)),

@@ -55,6 +55,7 @@ const (
 	BackedUp      What = "backed-up"      // the box, as a file
 	Restored      What = "restored"       // a backup
 	RestoreUndone What = "restore-undone" // the state before it is back
+	UseStated     What = "use-stated"     // of a donation whose use was unknown
 
 	QuestionAsked  What = "question-asked" // of residents
 	QuestionClosed What = "question-closed"
