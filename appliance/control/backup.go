@@ -19,6 +19,8 @@ import (
 type Backups interface {
 	// WriteBackup writes a backup; with a passphrase it has all secrets, and is sealed.
 	WriteBackup(w io.Writer, passphrase string) error
+	// KeepBackup keeps a backup on the box, and returns its path. It is refused if there is nothing to back up.
+	KeepBackup() (path string, err error)
 	// CheckBackup checks a backup, which then waits to be restored. CheckUndo does so with the state before the last one restored.
 	CheckBackup(r io.Reader, passphrase string) (state.Restore, error)
 	CheckUndo() (state.Restore, error)
@@ -32,7 +34,8 @@ type Backups interface {
 
 // Paths of the requests.
 const (
-	pathBackup  = "/backup"        // answers with the file
+	pathBackup  = "/backup" // answers with the file
+	pathKeep    = "/backup/keep"
 	pathCheck   = "/restore/check" // with the file
 	pathUndo    = "/restore/undo"
 	pathRestore = "/restore" // with the id, and what donations have used as parameters
@@ -81,6 +84,7 @@ func backupRequests(mux *http.ServeMux, act func(string, func(*http.Request) (st
 		}
 		return said(b.CheckBackup(r.Body, p))
 	})
+	act(pathKeep, func(*http.Request) (string, error) { return b.KeepBackup() })
 	act(pathUndo, func(*http.Request) (string, error) { return said(b.CheckUndo()) })
 	act(pathRestore, func(r *http.Request) (string, error) {
 		used := map[string]uint64{}
@@ -134,6 +138,18 @@ func (c Client) WriteBackup(ctx context.Context, w io.Writer, passphrase string)
 		_, err := io.Copy(w, answer)
 		return err
 	})
+}
+
+// KeepBackup keeps a backup on the box, and returns its path.
+func (c Client) KeepBackup(ctx context.Context) (path string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, backupTime)
+	defer cancel()
+	err = c.send(ctx, http.MethodPost, pathKeep, nil, nil, func(answer io.Reader) error {
+		text, err := io.ReadAll(io.LimitReader(answer, answerLimit))
+		path = string(text)
+		return err
+	})
+	return path, err
 }
 
 // CheckBackup checks a backup, and returns what restoring it would change.

@@ -28,6 +28,8 @@ func (f *fake) CheckBackup(r io.Reader, passphrase string) (state.Restore, error
 	return state.Restore{ID: "7", Centre: "Lilas"}, errors.Join(err, f.does(fmt.Sprintf("check %d bytes with %s", len(text), passphrase)))
 }
 
+func (f *fake) KeepBackup() (string, error) { return "/state/kept.backup", f.does("keep") }
+
 func (f *fake) CheckUndo() (state.Restore, error) {
 	return state.Restore{ID: "8", Undo: true}, f.does("check undo")
 }
@@ -58,6 +60,9 @@ func TestBackupRequests(t *testing.T) {
 	if err != nil || says.Centre != "Lilas" {
 		t.Errorf("checked: %+v, %v", says, err)
 	}
+	if path, err := c.KeepBackup(ctx); err != nil || path != "/state/kept.backup" {
+		t.Errorf("kept: %q, %v", path, err)
+	}
 	if says, err := c.CheckUndo(ctx); err != nil || !says.Undo {
 		t.Errorf("undo: %+v, %v", says, err)
 	}
@@ -70,7 +75,7 @@ func TestBackupRequests(t *testing.T) {
 	if err := c.StateUse(ctx, "Fibre", 7); err != nil {
 		t.Error(err)
 	}
-	want := "backup clé & « phrase »\n|check 5242880 bytes with x|check undo|restore 7 map[Fibre & 4G=x:5000000000]|restore 9 map[]|use 7 of Fibre"
+	want := "backup clé & « phrase »\n|check 5242880 bytes with x|keep|check undo|restore 7 map[Fibre & 4G=x:5000000000]|restore 9 map[]|use 7 of Fibre"
 	if got := strings.Join(f.asked, "|"); got != want {
 		t.Errorf("asked for\n%s, want\n%s", got, want)
 	}

@@ -18,6 +18,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/renameio/v2"
+
 	"passerelle/appliance/backup"
 	"passerelle/appliance/config"
 	"passerelle/appliance/private"
@@ -80,6 +82,7 @@ const notAccess = "journal.json"
 const (
 	restoreFolder = "restore"
 	undoFile      = "before.backup"
+	keptFile      = "kept.backup"
 	checkedPrefix = "checked-"
 )
 
@@ -97,7 +100,8 @@ type Backups struct {
 	ledger func() (l accountLedger, release func() error, err error)
 
 	mu      sync.Mutex
-	busy    bool // a backup is being checked
+	writing sync.Mutex // a backup
+	busy    bool       // a backup is being checked
 	checked *checkedBackup
 	last    state.RestoreResult
 }
@@ -176,6 +180,10 @@ var ErrUnconfigured = errors.New("there is nothing to back up: no technician has
 
 // Write writes a backup. With a passphrase it has all secrets, and is sealed; without one it has none.
 func (b *Backups) Write(w io.Writer, passphrase string) error {
+	if !b.writing.TryLock() { // a seal takes 32 MiB
+		return fmt.Errorf("another backup is being made: %w", private.ErrLocked)
+	}
+	defer b.writing.Unlock()
 	l, release, err := b.ledger()
 	if err != nil {
 		return err
@@ -196,10 +204,11 @@ func (b *Backups) write(w io.Writer, l accountLedger, passphrase string, secrets
 			return err
 		}
 	}
-	m := backup.Manifest{Release: b.release, Made: b.now(), Trusted: b.trusted(), Secrets: secrets}
-	if c, err := config.Parse(b.paths.config, text); err == nil {
-		m.Centre, m.Made = c.Box.Name, m.Made.In(c.Box.Timezone)
+	c, err := config.Parse(b.paths.config, text)
+	if err != nil { // nobody could restore it
+		return unusable(savedConfig, err)
 	}
+	m := backup.Manifest{Release: b.release, Made: b.now().In(c.Box.Timezone), Trusted: b.trusted(), Centre: c.Box.Name, Secrets: secrets}
 	saved, err := l.Save()
 	if err != nil {
 		return err
@@ -233,6 +242,32 @@ func (b *Backups) write(w io.Writer, l accountLedger, passphrase string, secrets
 		m.Packs = append(m.Packs, backup.Pack{Name: p.Name, Title: p.Title, Size: int64(p.Size)})
 	}
 	return backup.Write(w, m, append(files, opened...), passphrase)
+}
+
+// Keep writes a backup with all secrets for this box alone, in its state folder, in place of the last such one. It returns its
+// path. The error is ErrUnconfigured if there is nothing to keep.
+func (b *Backups) Keep() (path string, err error) {
+	l, release, err := b.ledger()
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	if err := private.Folder(b.restoring(""), 0o700); err != nil {
+		return "", err
+	}
+	path = b.restoring(keptFile)
+	file, err := renameio.NewPendingFile(path, renameio.WithTempDir(b.restoring("")), renameio.WithStaticPermissions(0o600))
+	if err != nil {
+		return "", err
+	}
+	defer file.Cleanup()
+	if err := b.write(file, l, "", true); err != nil {
+		return "", err
+	}
+	if err := file.CloseAtomicallyReplace(); err != nil {
+		return "", err
+	}
+	return path, private.SyncFolder(b.restoring(""))
 }
 
 // save returns what a backup has of the ledger.
@@ -766,9 +801,10 @@ func (b *Backups) prepare(batch *backup.Batch, c *checkedBackup, l accountLedger
 	return b.prepareConfig(batch, c, role, side)
 }
 
-// keepUndo adds the state before, with its secrets, for this box alone. A box without a configuration has none.
+// keepUndo adds the state before, with its secrets, for this box alone. A box without a valid configuration has none.
 func (b *Backups) keepUndo(batch *backup.Batch, l accountLedger) error {
-	if _, err := os.Lstat(b.paths.config); errors.Is(err, fs.ErrNotExist) {
+	var refused config.Problems
+	if _, err := (config.File{Path: b.paths.config}).Load(); errors.Is(err, fs.ErrNotExist) || errors.As(err, &refused) {
 		batch.Remove(b.restoring(undoFile))
 		return nil
 	}

@@ -309,6 +309,62 @@ func TestRestoreAndUndo(t *testing.T) {
 	}
 }
 
+// TestKeep: what a box keeps for itself has all, and replaces the one before.
+func TestKeep(t *testing.T) {
+	t.Parallel()
+	h := newHome(t, t.TempDir())
+	if _, err := h.Keep(); !errors.Is(err, ErrUnconfigured) {
+		t.Errorf("without a configuration: %v", err)
+	}
+	h.fill()
+	before := h.files()
+	for range 2 {
+		path, err := h.Keep()
+		h.must(err)
+		if info, err := os.Stat(path); err != nil || info.Mode() != 0o600 {
+			t.Errorf("%s: %v, %v", path, info, err)
+		}
+		text, err := os.ReadFile(path)
+		h.must(err)
+		if all := unpacked(t, text, ""); !strings.Contains(all, "coquelicot") {
+			t.Errorf("it has\n%s", all)
+		}
+		_, err = h.restore(text, "", nil)
+		h.must(err)
+		if diff := cmp.Diff(before, h.files()); diff != "" {
+			t.Errorf("restored (-want +got):\n%s", diff)
+		}
+	}
+}
+
+// TestRestoreHalfDone: a restored backup that a power cut left half done is completed when the box starts, before anything of it is
+// read; one that was only checked is removed.
+func TestRestoreHalfDone(t *testing.T) {
+	t.Parallel()
+	h := newHome(t, t.TempDir())
+	h.fill()
+	// A full folder cannot be replaced by a file: the batch stops there.
+	blocked := filepath.Join(h.top, "state/blocked")
+	h.must(os.MkdirAll(filepath.Join(blocked, "x"), 0o700))
+	batch, err := backup.Begin(h.restoring(""))
+	h.must(err, batch.Write(blocked, []byte("new")), batch.Write(h.paths.config, []byte(strings.Replace(savedBox, "Les Lilas", "Les Roses", 1))))
+	if err := batch.Commit(); !errors.Is(err, backup.ErrUnfinished) {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	h.must(h.Write(&b, ""))
+	h.must(os.MkdirAll(h.restoring(checkedPrefix+"1/x"), 0o700), os.RemoveAll(blocked))
+	d, err := New(Options{Config: h.paths.config, State: h.Backups.state, Socket: h.socket, Machine: os.DirFS(t.TempDir()), Log: slog.New(slog.DiscardHandler)})
+	h.must(err)
+	if c, configured := d.Config(); !configured || c.Box.Name != "Les Roses" {
+		t.Errorf("it starts as %q", c.Box.Name)
+	}
+	left, err := os.ReadDir(h.restoring(""))
+	if err != nil || len(left) != 0 {
+		t.Errorf("%v, left are %v", err, left)
+	}
+}
+
 // TestRestoreRefuses: a backup whose content cannot be used is refused, and changes nothing.
 func TestRestoreRefuses(t *testing.T) {
 	t.Parallel()

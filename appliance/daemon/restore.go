@@ -99,6 +99,12 @@ func (c controlled) WriteBackup(w io.Writer, passphrase string) error {
 	return c.noted(journal.BackedUp, refuseBackup(c.backups.Write(w, passphrase)))
 }
 
+// KeepBackup keeps a backup on the box.
+func (c controlled) KeepBackup() (string, error) {
+	path, err := c.backups.Keep()
+	return path, refuseBackup(err)
+}
+
 // CheckBackup checks a backup.
 func (c controlled) CheckBackup(r io.Reader, passphrase string) (state.Restore, error) {
 	says, err := c.backups.Check(r, passphrase)

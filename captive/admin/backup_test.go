@@ -106,7 +106,7 @@ func (*fakeBackups) Trouble(err error) string {
 // savedLilas is what a backup says that shows every part of the page.
 var savedLilas = state.Restore{
 	ID: "7", Made: noon.Add(-50 * time.Hour), Release: "1.2", Centre: "Centre social des Lilas", Network: "Partage de Co - Les Lilas", CutsOff: true,
-	Settings:   []state.SettingChange{{Key: "box.name", Before: `"Les Roses"`, After: `"Les Lilas"`}, {Donation: "Fibre du centre", Key: "cap", Before: `"100GB"`, After: `"200GB"`}},
+	Settings:   []state.SettingChange{{Key: "box.name", Before: `"Les Roses"`, After: `"Les Lilas"`}, {Donation: "Fibre du centre", Key: "donation.cap", Before: `"100GB"`, After: `"200GB"`}},
 	NewSecrets: []string{`hotspot "Lilas" password`},
 	Accounts:   []state.RestoredAccount{{Donation: "Fibre du centre", Cap: 200e9, Saved: 84e9, Used: 84e9, Unknown: true}, {Donation: "4G d’Élise", Cap: 2e9, Saved: 1e9, Here: 2e9, Used: 2e9}},
 	Files: []state.RestoredFile{
