@@ -22,6 +22,7 @@ import (
 
 	"passerelle/appliance/backup"
 	"passerelle/appliance/config"
+	"passerelle/appliance/fetch"
 	"passerelle/appliance/private"
 	"passerelle/appliance/state"
 	"passerelle/appliance/store"
@@ -795,6 +796,18 @@ func (b *Backups) prepare(batch *backup.Batch, c *checkedBackup, l accountLedger
 			continue
 		}
 		if err := batch.Move(filepath.Join(c.dir, f.Name), filepath.Join(b.state, f.Name)); err != nil {
+			return err
+		}
+	}
+	// The box's own downloads ask for what is newer than the file that they have imported, which may be another one now.
+	if text, err := os.ReadFile(filepath.Join(b.state, downloadsFile)); err == nil {
+		if text, err = fetch.ForgetFiles(text); err == nil {
+			err = batch.Write(filepath.Join(b.state, downloadsFile), text)
+		} else {
+			b.log.Warn("a restored list may stay until its source changes", "error", err)
+			err = nil
+		}
+		if err != nil {
 			return err
 		}
 	}
