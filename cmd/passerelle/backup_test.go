@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -93,4 +94,60 @@ func TestBackupToNewBox(t *testing.T) {
 		}
 		return err
 	}))
+}
+
+// TestBackupKilled: a daemon that is killed at any moment of restoring leaves the old box or the restored one, whole.
+func TestBackupKilled(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, settings{}, netlab.Options{})
+	calendar := filepath.Join(b.State, "voice/calendars/fetes.ics")
+	b.must(os.MkdirAll(filepath.Dir(calendar), 0o700))
+	b.must(os.WriteFile(calendar, []byte("BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nUID:1\r\nDTSTART:20991202T100000\r\nSUMMARY:Une\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"), 0o600))
+	dir := t.TempDir()
+	lilas, roses := filepath.Join(dir, "lilas.backup"), filepath.Join(dir, "roses.backup")
+	b.mustDo("backup", lilas)
+	text, err := os.ReadFile(b.Config)
+	b.must(err)
+	b.must(os.Remove(calendar))
+	b.must(b.Configure(strings.Replace(string(text), "Centre social des Lilas", "Les Roses", 1)))
+	b.mustDo("reload")
+	b.mustDo("backup", roses)
+
+	for n, sign := range []string{"checked-*", "next", "next/plan.json", "committed", "before.backup", "next/0", "next/1"} {
+		from, was := lilas, "Les Roses"
+		if now, err := os.ReadFile(b.Config); err != nil || !strings.Contains(string(now), was) {
+			from, was = roses, "Lilas"
+		}
+		b.must(os.RemoveAll(filepath.Join(b.State, "restore/before.backup")))
+		done := make(chan error, 1)
+		go func() {
+			_, err := b.Do(t.Context(), "restore", "--yes", from)
+			done <- err
+		}()
+		wait(t, "a trace of restoring", func() error {
+			found, _ := filepath.Glob(filepath.Join(b.State, "restore", sign))
+			if now, err := os.ReadFile(b.Config); found == nil && err == nil && strings.Contains(string(now), was) {
+				return fmt.Errorf("no %s yet", sign)
+			}
+			return nil
+		})
+		b.kill()
+		b.must(b.Start("--verbose"))
+		<-done // its daemon is gone, or it ended before: the files say how
+		b.waitState(state.Sharing)
+		now, err := os.ReadFile(b.Config)
+		b.must(err)
+		_, missing := os.Stat(calendar)
+		if isLilas := strings.Contains(string(now), "Lilas"); isLilas != (missing == nil) {
+			t.Errorf("killed at %q: the configuration is that of the Lilas: %t, the calendar: %v", sign, isLilas, missing)
+		}
+		left, err := os.ReadDir(filepath.Join(b.State, "restore"))
+		b.must(err)
+		for _, e := range left {
+			if e.Name() == "committed" || strings.HasPrefix(e.Name(), "checked-") {
+				t.Errorf("killed at %q: %s is left", sign, e.Name())
+			}
+		}
+		t.Logf("%d: killed at %q, restored: %t", n, sign, !strings.Contains(string(now), was))
+	}
 }
