@@ -46,7 +46,7 @@ func TestSavedSecrets(t *testing.T) {
 		t.Errorf("on the same box: new are %q, %v:\n%s", made, err, whole)
 	}
 	other := strings.Replace(savedText, "Lilas\"\ncountry", "Roses\"\ncountry", 1)
-	whole, made, err = WithSecrets("x", plain, []byte(other))
+	_, made, err = WithSecrets("x", plain, []byte(other))
 	if diff := cmp.Diff(want[:1], made); err != nil || diff != "" {
 		t.Errorf("beside another hotspot: %v, %s", err, diff)
 	}

@@ -29,8 +29,8 @@ const trySlot = 3
 func slotCommand(ctx context.Context, c *cli, args []string) error {
 	return subcommand(ctx, c, "slot", []command{
 		{"status", "", "show the two systems on the card: which runs, which is proven, and which is booted next", slotStatus},
-		{"prove", "", "", proveSlot}, // for its unit
 		{"other", "[--yes] [--socket FILE]", "boot the other one at the next restart", otherSlot},
+		{"prove", "", "", proveSlot}, // for its unit
 	}, args)
 }
 
