@@ -143,6 +143,64 @@ func (f File) write(text []byte, r Revision, secret bool) error {
 	return syncFolder(folder)
 }
 
+// Prepare validates a text and writes it beside the file, on the disk, as a file that replaces it by renaming it to target. It
+// has the mode and owner that Save gives the file. The error is of type Problems if the text is not valid.
+func (f File) Prepare(text []byte) (beside, target string, err error) {
+	c, err := Parse(f.Path, text)
+	if err != nil {
+		return "", "", err
+	}
+	target, err = filepath.EvalSymlinks(f.Path)
+	missing := errors.Is(err, fs.ErrNotExist)
+	if missing {
+		target, err = f.Path, os.MkdirAll(filepath.Dir(f.Path), 0o755)
+	}
+	var info os.FileInfo
+	if err == nil && !missing {
+		info, err = os.Stat(target)
+	}
+	if err != nil {
+		return "", "", fmt.Errorf("write configuration %s: %w", f.Path, err)
+	}
+	beside = filepath.Join(filepath.Dir(target), "."+filepath.Base(target)+".prepared")
+	if err := f.prepare(beside, text, info, c.HasSecret()); err != nil {
+		os.Remove(beside) // it is of no use
+		return "", "", fmt.Errorf("write configuration %s: %w", f.Path, err)
+	}
+	return beside, target, nil
+}
+
+// prepare writes a file like the one that info is of, nil for none.
+func (f File) prepare(path string, text []byte, info os.FileInfo, secret bool) error {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
+	if err := readOnly(err); err != nil {
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	defer file.Close() // again, which does nothing
+	mode := os.FileMode(0o644)
+	if info != nil {
+		mode = info.Mode().Perm()
+		if owner := info.Sys().(*syscall.Stat_t); os.Geteuid() == 0 && (owner.Uid != 0 || int(owner.Gid) != os.Getegid()) {
+			if err := file.Chown(int(owner.Uid), int(owner.Gid)); err != nil {
+				return err
+			}
+		}
+	}
+	if secret {
+		mode &^= 0o077
+	}
+	if _, err := file.Write(text); err != nil {
+		return err
+	}
+	if err := errors.Join(file.Chmod(mode), file.Sync(), file.Close()); err != nil {
+		return err
+	}
+	return syncFolder(filepath.Dir(path))
+}
+
 // create makes the file at once as a whole, and its folder, or fails if there is one. Others may read it unless there
 // is a secret.
 func (f File) create(text []byte, secret bool) error {

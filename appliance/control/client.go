@@ -47,40 +47,57 @@ type Client struct{ Socket string }
 const answerLimit = 1 << 20
 
 // ask sends one request and returns the body of the answer.
-func (c Client) ask(ctx context.Context, method, path string, text []byte) ([]byte, error) {
-	client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
+func (c Client) ask(ctx context.Context, method, path string, text []byte) (body []byte, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	err = c.send(ctx, method, path, nil, bytes.NewReader(text), func(answer io.Reader) (err error) {
+		body, err = io.ReadAll(io.LimitReader(answer, answerLimit))
+		return err
+	})
+	return body, err
+}
+
+// send sends one request, and has the answer read.
+func (c Client) send(ctx context.Context, method, path string, head http.Header, from io.Reader, read func(io.Reader) error) error {
+	client := http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
 			return d.DialContext(ctx, "unix", c.Socket)
 		},
 	}}
 	defer client.CloseIdleConnections()
-	r, err := http.NewRequestWithContext(ctx, method, "http://passerelle"+path, bytes.NewReader(text))
+	r, err := http.NewRequestWithContext(ctx, method, "http://passerelle"+path, from)
 	if err != nil {
-		return nil, err
+		return err
+	}
+	for name, values := range head {
+		r.Header[name] = values
 	}
 	reply, err := client.Do(r)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return nil, &Error{ErrNotRunning, fmt.Errorf("%w (cannot connect to %s); start it with passerelle run", ErrNotRunning, c.Socket)}
+		return &Error{ErrNotRunning, fmt.Errorf("%w (cannot connect to %s); start it with passerelle run", ErrNotRunning, c.Socket)}
 	case errors.Is(err, fs.ErrPermission):
-		return nil, &Error{ErrNotRoot, fmt.Errorf("%w: %s; use sudo", ErrNotRoot, c.Socket)}
+		return &Error{ErrNotRoot, fmt.Errorf("%w: %s; use sudo", ErrNotRoot, c.Socket)}
 	case err != nil:
-		return nil, err
+		return err
 	}
 	defer reply.Body.Close()
+	if reply.StatusCode/100 == 2 {
+		if err := read(reply.Body); err != nil {
+			return fmt.Errorf("read the daemon's answer: %w", err)
+		}
+		return nil
+	}
 	body, err := io.ReadAll(io.LimitReader(reply.Body, answerLimit))
 	if err != nil {
-		return nil, fmt.Errorf("read the daemon's answer: %w", err)
+		return fmt.Errorf("read the daemon's answer: %w", err)
 	}
 	reason := ErrFailed
-	switch reply.StatusCode / 100 {
-	case 2:
-		return body, nil
-	case 4:
+	if reply.StatusCode/100 == 4 {
 		reason = ErrRefused
 	}
-	return nil, &Error{reason, fmt.Errorf("the daemon says: %s", strings.TrimSpace(string(body)))}
+	return &Error{reason, fmt.Errorf("the daemon says: %s", strings.TrimSpace(string(body)))}
 }
 
 func (c Client) act(ctx context.Context, path string) (text string, err error) {

@@ -22,6 +22,8 @@ type fake struct {
 	asked []string
 	looks int // at its search
 	err   error
+	asks  int  // how often it was asked how restoring ended
+	cuts  bool // a backup fails half way
 }
 
 func (f *fake) does(what string) error {

@@ -46,6 +46,7 @@ type Box interface {
 	// LenderLink returns a new link to the page of a donation's lender.
 	LenderLink(donation string) (link string, err error)
 	Doctor
+	Backups
 }
 
 // Paths of the requests.
@@ -145,5 +146,6 @@ func NewServer(b Box, log *slog.Logger) *http.Server {
 	act(pathClose, func(*http.Request) (string, error) { return "", b.CloseDesk() })
 	act(pathLender, func(r *http.Request) (string, error) { return b.LenderLink(r.FormValue(donation)) })
 	handleDoctor(mux, b, log)
+	backupRequests(mux, act, b, log)
 	return &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 }

@@ -27,6 +27,7 @@ type accountStore interface {
 	appliance.Store
 	admin.Tokens
 	Known(donation string) bool
+	Save() (store.Saved, error)
 	Migrate() error
 	Close() error
 }
@@ -99,6 +100,7 @@ func (n failedStore) SetPaused(string, ledger.Pause) error      { return n.error
 func (n failedStore) Set(string, [sha256.Size]byte) error       { return n.error }
 func (n failedStore) Donation([sha256.Size]byte) (string, bool) { return "", false }
 func (n failedStore) Known(string) bool                         { return false }
+func (n failedStore) Save() (store.Saved, error)                { return store.Saved{}, n.error }
 func (n failedStore) Migrate() error                            { return nil } // openStore does, once it can
 func (n failedStore) Close() error                              { return nil }
 

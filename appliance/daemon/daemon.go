@@ -117,6 +117,7 @@ type Daemon struct {
 	months      *months.Months
 	root        fs.FS // the machine's files
 	card        cardSlots
+	backups     *Backups
 	end         func(exitReason) // ends this run
 	book        *logbook.Book
 	doctor      *doctor.Doctor
@@ -142,6 +143,9 @@ func New(o Options) (*Daemon, error) {
 	d.card = cardSlots{root: d.root, log: o.Log}
 	d.card.read()
 	if err := d.absolute(); err != nil {
+		return nil, err
+	}
+	if err := d.openBackups(); err != nil {
 		return nil, err
 	}
 	d.offers = &lend.Room{}
@@ -217,6 +221,7 @@ func (d *Daemon) run(ctx context.Context) (end exitReason, err error) {
 		return end, err
 	}
 	defer ledger.Close()
+	d.backups.use(ledger)
 	d.openLogins()
 	saved := d.loadState()
 	board := d.board()
@@ -286,7 +291,7 @@ func (d *Daemon) run(ctx context.Context) (end exitReason, err error) {
 	d.updater = &configUpdater{
 		file: d.file(), history: config.History{Dir: filepath.Join(d.state, versionsFolder)}, pending: d.pending,
 		applied: d.appliedText(), box: d.box, note: d.journal.Note, now: time.Now, log: d.log, hangups: d.hangups,
-		restart: func(c *config.Config, why string) { d.end(exitReason{restarts, why, c}) },
+		restart: func(c *config.Config, why string) { d.end(exitReason{action: restarts, why: why, config: c}) },
 	}
 	loopCtx, stopLoop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopLoop()

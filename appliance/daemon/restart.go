@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"passerelle/appliance/config"
 	"passerelle/appliance/store"
@@ -26,6 +27,7 @@ type exitReason struct {
 	action exitAction
 	why    string
 	config *config.Config // a technician's, for the next run; nil: the current one
+	then   func(error)    // is called with the run's error before the next run, while nothing of the box is in use; may be nil
 }
 
 // runAll runs the daemon again and again, until ctx ends or a run fails. The end of ctx is not an error.
@@ -40,11 +42,14 @@ func (d *Daemon) runAll(ctx context.Context) error {
 		default:
 			d.config = d.box.Config() // it may have changed
 		}
+		if end.then != nil {
+			end.then(err)
+		}
 		if end.action == resets {
 			if err := d.factoryReset(); err != nil {
 				d.log.Error("factory reset failed; keeping the current configuration", "error", err)
 			} else {
-				d.config, d.configured, d.logins = config.Factory(), false, nil
+				d.config, d.configured, d.refused, d.logins = config.Factory(), false, nil, nil
 			}
 		}
 		switch {
@@ -59,8 +64,9 @@ func (d *Daemon) runAll(ctx context.Context) error {
 	}
 }
 
-// factoryReset removes configuration and its versions, accounts (also quarantined ones), secrets, a pause, shares' content and the
-// files in memory.
+// factoryReset removes configuration and its versions, secrets, a pause, shares' content, the state before a restored backup, and the files
+// in memory. What was used of the donations stays: a box that changes hands, or that somebody resets by mistake, does not give a
+// lender's cap twice. A second reset, of a box that nobody has configured since, removes the accounts, too, also quarantined ones.
 // The configuration goes first: if it cannot be removed, nothing is.
 func (d *Daemon) factoryReset() error {
 	if err := removeWritten(d.paths.config); err != nil {
@@ -79,7 +85,8 @@ func (d *Daemon) factoryReset() error {
 		os.RemoveAll(filepath.Join(d.state, versionsFolder)),
 		os.RemoveAll(d.setupDir()),
 		d.pending.end(),
-		store.Remove(filepath.Join(d.state, ledgerFile)),
+		d.resetLedger(),
+		d.removeRestored(),
 		removeWritten(filepath.Join(d.state, certificateFile)),
 		removeWritten(filepath.Join(d.state, downloadsFile)),
 		removeWritten(filepath.Join(d.state, closingFile)),
@@ -88,6 +95,19 @@ func (d *Daemon) factoryReset() error {
 		removeWritten(d.handoverPath()),
 		d.forgetResidents(),
 	)
+}
+
+// resetLedger removes lenders' links and pauses, and, if nobody has configured the box, all accounts.
+func (d *Daemon) resetLedger() error {
+	path := filepath.Join(d.state, ledgerFile)
+	if _, err := os.Lstat(path); d.untouched() || errors.Is(err, fs.ErrNotExist) {
+		return store.Remove(path)
+	}
+	s, _, err := store.Open(path, nil, time.Now())
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.ForgetPeople(), s.Close())
 }
 
 // removeWritten removes a file that is written by renameio, and temporary files that a power cut left in its folder: a dot,

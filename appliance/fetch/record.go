@@ -69,6 +69,20 @@ func load(path string, log *slog.Logger) memory {
 	return m
 }
 
+// ForgetFiles returns the text of the memory's file without what identifies the imported files, since others are there now: the
+// next downloads bring them again. What was used of the lines stays.
+func ForgetFiles(text []byte) ([]byte, error) {
+	var m memory
+	if err := json.Unmarshal(text, &m); err != nil {
+		return nil, fmt.Errorf("read the earlier downloads: %w", err)
+	}
+	for name, r := range m.Jobs {
+		r.Validators = validators{}
+		m.Jobs[name] = r
+	}
+	return json.Marshal(m)
+}
+
 // save writes the memory to the disk.
 func (m memory) save(path string) error {
 	text, err := json.Marshal(m)

@@ -265,8 +265,15 @@ func (a *Account) rollPeriod(pol Policy, now time.Time) {
 	switch {
 	case a.r.Period == pol.Period && a.r.Resets == pol.Resets && !over:
 		return
-	case a.r.Period == "": // time is trusted for the first time
-		a.r.Start = unix(PeriodStart(now, pol.Period, pol.Resets))
+	case a.r.Period == "": // time is trusted for the first time, or since a backup was restored
+		if start := time.Unix(a.r.Start, 0); now.Before(start) {
+			now = start.In(now.Location())
+		}
+		if over { // the period of the backup; what was used in this one remains unknown
+			a.rebase(a.notBefore())
+			a.r.Reserve, a.r.Broadcasts, a.r.Stated, a.r.Lowered = 0, 0, 0, 0
+		}
+		a.r.Start = max(a.r.Start, unix(PeriodStart(now, pol.Period, pol.Resets)))
 	case a.r.Period != pol.Period || a.r.Resets != pol.Resets:
 		// A changed policy does not forgive what was used: it counts until the new period's first reset.
 		if start := time.Unix(a.r.Start, 0); now.Before(start) {
@@ -274,12 +281,17 @@ func (a *Account) rollPeriod(pol Policy, now time.Time) {
 		}
 	default:
 		a.r.Start = unix(PeriodStart(now, pol.Period, pol.Resets))
-		a.rebase(max(sub(a.used(), a.r.TrustedUsed), sub(a.r.Counted, a.r.TrustedCounted)))
+		a.rebase(a.notBefore())
 		a.r.Reserve, a.r.Broadcasts, a.r.Stated, a.r.Lowered, a.r.Lost = 0, 0, 0, 0, false
 	}
 	a.r.Period, a.r.Resets = pol.Period, pol.Resets
 	a.r.End = unix(PeriodEnd(now, pol.Period, pol.Resets))
 	a.periodChanged = true
+}
+
+// notBefore returns the bytes used that need not have been carried before the period was over.
+func (a *Account) notBefore() uint64 {
+	return max(sub(a.used(), a.r.TrustedUsed), sub(a.r.Counted, a.r.TrustedCounted))
 }
 
 // unix returns seconds since 1970, 0 for the zero time.

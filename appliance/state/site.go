@@ -73,5 +73,6 @@ var (
 	ErrDataSpent  = errors.New("the resident's data of today is spent")      // until Site.DataResets
 	ErrUnknown    = errors.New("no device on the hotspot has this address")  // not in the neighbour table
 	ErrNoDonation = errors.New("the configuration has no such donation now") // it may have another name
-	ErrStopped    = errors.New("the box is stopping")                        // retry with the next daemon, which may start soon
+	ErrUseKnown   = errors.New("what this donation has used is known")
+	ErrStopped    = errors.New("the box is stopping") // retry with the next daemon, which may start soon
 )

@@ -8,7 +8,8 @@
 //
 // # The ledger
 //
-//	schema    version → uvarint; stands for → the name of the file that this one replaces, if it does
+//	schema    version → uvarint; stands for → the name of the file that this one replaces, if it does;
+//	          ledger → a random text that identifies it, from its first backup on
 //	accounts  donation's name → ledger.Record
 //	days      donation's name → bucket: date as big-endian uint32 → ledger.Day, the last ledger.KeepDays of them
 //	links     donation's name → SHA-256 of the token in its lender's link

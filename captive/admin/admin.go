@@ -73,6 +73,7 @@ type Parts struct {
 	Machine       Machine
 	Content       Content
 	Doctor        Doctor
+	Backups       Backups
 	Offers        *lend.Room // of connections that people offer to lend; nil for a new one
 	Nearby        Nearby
 	Known         func(donation string) bool // whether there was ever a donation of that name; nil: unknown

@@ -51,6 +51,7 @@ type fakeBox struct {
 	content Content
 	nearby  fakeNearby
 	disk    Disk // zero if unknown
+	backups fakeBackups
 	configuration
 }
 
@@ -299,7 +300,7 @@ func (b *fakeBox) Site() state.Site {
 func newServer(b *fakeBox, out io.Writer) *Server {
 	return New(Parts{
 		Box: b, Loans: b, Tokens: b, Logins: b.logins, Configuration: &b.configuration, Journal: &b.journal,
-		Machine: &b.machine, SetupDir: b.answers, Content: b.content, Nearby: &b.nearby, Disk: func() Disk { return b.disk },
+		Machine: &b.machine, Backups: &b.backups, SetupDir: b.answers, Content: b.content, Nearby: &b.nearby, Disk: func() Disk { return b.disk },
 		Access:      func() config.Access { return b.access },
 		Fingerprint: func() string { return "3A:0F 77:C1" }, Now: func() time.Time { return noon },
 		Log: slog.New(slog.NewTextHandler(out, nil)),

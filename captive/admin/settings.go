@@ -88,6 +88,9 @@ func (s *Server) settings(w http.ResponseWriter, r *request) {
 	p.Doors = append(p.Doors, web.Door{
 		Href: deskCodePath, Pictogram: "people", Title: r.Words.T("desk-code.title"), Text: r.Words.T("desk-code.about"),
 	})
+	p.Doors = append(p.Doors, web.Door{
+		Href: backupPath, Pictogram: "data", Title: r.Words.T("backup.title"), Text: r.Words.T("backup.about"),
+	})
 	door("text", "page", r.Words.T("settings.about.text"))
 	s.serve(w, r, p, http.StatusOK)
 }

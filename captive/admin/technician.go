@@ -104,6 +104,9 @@ func (s *Server) technicianRoutes() {
 	for pattern, h := range techRoutes {
 		s.signedIn(pattern, dutyRoute{configures, h})
 	}
+	for pattern, h := range backupRoutes {
+		s.signedIn(pattern, dutyRoute{configures, h})
+	}
 	for pattern, route := range contentRoutes {
 		s.signedIn(pattern, route)
 	}

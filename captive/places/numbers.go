@@ -105,6 +105,12 @@ func readNumbers(dir string) ([]Number, error) {
 	return numbers, nil
 }
 
+// CheckNumbers returns what is wrong with the numbers in a folder. None there are right.
+func CheckNumbers(dir string) error {
+	_, err := readNumbers(dir)
+	return err
+}
+
 // builtInNumbers returns our own numbers.
 func builtInNumbers() []Number {
 	numbers, err := parseNumbers(numbersFile, ownNumbers)

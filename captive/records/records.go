@@ -93,6 +93,18 @@ func (f File[T]) decode(text []byte) (records T, err error) {
 	return records, nil
 }
 
+// Parse returns the records of a file's text, as Read does.
+func (f File[T]) Parse(text []byte) (T, error) { return f.decode(text) }
+
+// Text returns the text of a file with the records.
+func (f File[T]) Text(records T) ([]byte, error) {
+	content, err := json.Marshal(records)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(envelope{f.Version, content})
+}
+
 // Update changes the records and returns the new ones. It writes only if change does not fail and the text is another one. If
 // the file could not be read, the change is made to no records, the file is kept under another name, and the error is an
 // *UnreadableError next to the new records. After any other error the file is as it was.
@@ -118,11 +130,7 @@ func (f File[T]) Update(change func(*T) error) (records T, err error) {
 	if err := change(&records); err != nil {
 		return records, err
 	}
-	content, err := json.Marshal(records)
-	if err != nil {
-		return records, err
-	}
-	after, err := json.Marshal(envelope{f.Version, content})
+	after, err := f.Text(records)
 	if err != nil {
 		return records, err
 	}

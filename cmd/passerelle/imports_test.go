@@ -60,6 +60,8 @@ var bans = []ban{
 	{"passerelle/appliance", []string{"github.com/vishvananda/netlink", "github.com/mdlayher/netlink", "go.etcd.io/bbolt", "net/http", "os/exec", "periph.io/"}, nil,
 		"the loop works through interfaces, so that it can be tested without a kernel"},
 	{"passerelle/appliance", []string{"passerelle/netctl/gate"}, nil, "the loop sees the kernel through an interface"},
+	{"passerelle/appliance/backup", []string{"passerelle/", "net", "os/exec"}, []string{"passerelle/appliance/private"},
+		"it does not know what is in the files of a backup"},
 	{"passerelle/appliance/bindings", []string{"github.com/vishvananda/netlink", "os", "os/exec"}, nil,
 		"bindings are computed from observed events"},
 	{"passerelle/appliance/clock", []string{"passerelle/"}, nil, "it does not know what time is used for"},

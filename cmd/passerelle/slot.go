@@ -29,7 +29,7 @@ const trySlot = 3
 func slotCommand(ctx context.Context, c *cli, args []string) error {
 	return subcommand(ctx, c, "slot", []command{
 		{"status", "", "show the two systems on the card: which runs, which is proven, and which is booted next", slotStatus},
-		{"other", "[--yes]", "boot the other one at the next restart", otherSlot},
+		{"other", "[--yes] [--socket FILE]", "boot the other one at the next restart", otherSlot},
 		{"prove", "", "", proveSlot}, // for its unit
 	}, args)
 }
@@ -91,9 +91,11 @@ func describeSlots(b *bytes.Buffer, s state.Slots) {
 	}
 }
 
-func otherSlot(_ context.Context, c *cli, args []string) error {
+func otherSlot(ctx context.Context, c *cli, args []string) error {
 	var yes bool
+	var box control.Client
 	if _, err := c.flags("slot other", args, 0, func(f *flag.FlagSet) {
+		socketFlag(f, &box)
 		f.BoolVar(&yes, "yes", false, "do not ask")
 	}); err != nil {
 		return err
@@ -127,6 +129,12 @@ func otherSlot(_ context.Context, c *cli, args []string) error {
 	}
 	if !yes && !c.confirm("Do that?") {
 		return usageError{errors.New("nothing was changed; --yes does not ask")}
+	}
+	// The way back must be open on a full disk, too: the switch does not depend on it.
+	if path, err := box.KeepBackup(ctx); err == nil {
+		fmt.Fprintf(c.out, "The box as it is now is kept: passerelle restore %s\n", path)
+	} else if !errors.Is(err, control.ErrRefused) {
+		fmt.Fprintln(c.err, "the box as it is now is not kept:", err)
 	}
 	if _, err := card.Update(func(s slot.State) slot.State { return s.Choose(to, trySlot) }); err != nil {
 		return err

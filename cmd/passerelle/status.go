@@ -348,7 +348,7 @@ func donationState(d state.Donation) string {
 	case d.Essential:
 		return "spent, essential services only"
 	case d.Lost:
-		return "counts as spent: the account was lost"
+		return "counts as spent: the account was lost; to state what was used: passerelle restore --used NAME=SIZE"
 	case d.Spent:
 		return "spent"
 	}

@@ -54,6 +54,11 @@ const (
 
 	LinkMade What = "link-made" // of a lender's page: the one before no longer works
 
+	BackedUp      What = "backed-up"      // the box, as a file
+	Restored      What = "restored"       // a backup
+	RestoreUndone What = "restore-undone" // the state before it is back
+	UseStated     What = "use-stated"     // of a donation whose use was unknown
+
 	QuestionAsked  What = "question-asked" // of residents
 	QuestionClosed What = "question-closed"
 

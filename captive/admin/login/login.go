@@ -134,11 +134,14 @@ type login struct {
 	began, used time.Time
 }
 
+// accessFile has the secrets.
+const accessFile = "access.json"
+
 // Open reads the secrets in a folder, and creates a setup code if there are none. Next to an error it returns a Keeper that
 // works, but lets nobody in that the disk does not know.
 func Open(dir string, now func() time.Time) (*Keeper, error) {
 	k := &Keeper{
-		file: records.File[secrets]{Path: filepath.Join(dir, "access.json"), Version: 1}, now: now,
+		file: records.File[secrets]{Path: filepath.Join(dir, accessFile), Version: 1}, now: now,
 		turns: web.NewTurns(atOnce, waiting), cost: full,
 		failed: make(map[source]failures), logins: make(map[[sha256.Size]byte]*login),
 	}
@@ -157,6 +160,12 @@ func Open(dir string, now func() time.Time) (*Keeper, error) {
 		k.secrets = secrets{}
 	}
 	return k, err
+}
+
+// Chosen tells whether the folder has a password that a technician has chosen.
+func Chosen(dir string) bool {
+	s, err := records.File[secrets]{Path: filepath.Join(dir, accessFile), Version: 1}.Read()
+	return err == nil && s.Password.Key != nil
 }
 
 // newCode returns a code of 40 random bits, in letters and digits that people do not confuse (Crockford's base 32).

@@ -298,3 +298,19 @@ func ParseChoice(s string) (c ChoiceText, err error) {
 	}
 	return ChoiceText{Text: strings.TrimSpace(text), Picture: name}, nil
 }
+
+// DropWaiting removes the counts that are not shown, for copies that leave the box.
+func (o *Opinions) DropWaiting() {
+	drop := func(counts []Count) {
+		for i := range counts {
+			counts[i].Waiting, counts[i].Since = 0, ""
+		}
+	}
+	for _, s := range o.Services {
+		drop(s.Faces)
+		drop(s.Hurdles)
+	}
+	for _, q := range o.Questions {
+		drop(q.Answers)
+	}
+}

@@ -1,0 +1,384 @@
+// Package backup is a box in one file: what it has that a new card does not, for a day on which the card is dead. It owns the
+// file's form, checks all of a file before anything of it is used, and puts a set of files in place whole or not at all. It must
+// not know what is in the files: package daemon says which there are, and what restoring them means.
+//
+// # The form
+//
+// A backup is a tar file (POSIX.1-2001), compressed by gzip (RFC 1952), and with a passphrase all of that inside age
+// (age-encryption.org/v1, with an scrypt recipient). Other programs can open it:
+//
+//	age -d lilas-2026-11-30.backup | tar -tzv
+//
+// The first entry is manifest.json: the version of the form, and of each file that follows, in their order, its name, size and
+// SHA-256. A file that is cut off, damaged, or has more or something else than its manifest says, is refused with the place.
+//
+// Without a passphrase a backup has no secrets: whoever writes one leaves them out, and names them in the manifest. With one it has
+// all. scrypt takes 32 MiB here: age's own 256 MiB would be half of a small board.
+package backup
+
+import (
+	"archive/tar"
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"time"
+
+	"filippo.io/age"
+)
+
+// Version is the version of the form. A newer one is refused.
+const Version = 1
+
+// Bounds on a backup. Sizes are bytes.
+const (
+	MaxSize       = 300_000_000 // of the file, and of all in it
+	MaxPassphrase = 256
+	MinPassphrase = 12 // characters: unlike a password to sign in with, it can be tried without end
+
+	maxFiles    = 300
+	maxManifest = 1 << 20
+
+	workFactor    = 15 // of scrypt: 2^15 blocks of 1 kB
+	maxWorkFactor = 16
+)
+
+const manifestName = "manifest.json"
+
+// Manifest says what is in a backup.
+type Manifest struct {
+	Version int       `json:"version"`
+	Release string    `json:"release"` // of the program that made it
+	Made    time.Time `json:"made"`    // by the box's clock
+	Trusted bool      `json:"trusted"` // the clock was
+	Centre  string    `json:"centre"`
+	Secrets bool      `json:"secrets"` // they are in it
+	LeftOut []string  `json:"left_out,omitempty"`
+	Packs   []Pack    `json:"packs,omitempty"` // that the box had; they are not in it
+	Files   []Entry   `json:"files"`
+}
+
+// Pack is a pack of lessons by its name: packs are too large for a backup.
+type Pack struct {
+	Name  string `json:"name"`
+	Title string `json:"title,omitempty"`
+	Size  int64  `json:"size"`
+}
+
+// Entry is a file.
+type Entry struct {
+	Name   string `json:"name"` // with slashes
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256"`
+}
+
+// File is a file to back up.
+type File struct {
+	Name    string
+	Size    int64
+	Content io.ReaderAt // that nobody changes
+}
+
+// Text returns a file with a text.
+func Text(name string, text []byte) File { return File{name, int64(len(text)), bytes.NewReader(text)} }
+
+// Errors of Unpack.
+var (
+	ErrNotBackup  = errors.New("this is not a backup of Passerelle")
+	ErrNewer      = errors.New("a newer version of Passerelle made this backup: update this box first")
+	ErrPassphrase = errors.New("this backup needs its passphrase")
+	ErrWrong      = errors.New("the passphrase is another one")
+	ErrDamaged    = errors.New("the backup is damaged")
+	ErrCut        = errors.New("the backup is cut off")
+	ErrTooLarge   = errors.New("it is larger than any backup")
+)
+
+// WeakError says that a passphrase is too short, or too long.
+type WeakError struct{ Min, Max int }
+
+func (e WeakError) Error() string {
+	return fmt.Sprintf("the passphrase must have %d characters at least, and %d bytes at most", e.Min, e.Max)
+}
+
+// CheckPassphrase returns a WeakError if a passphrase cannot be used.
+func CheckPassphrase(p string) error {
+	if len([]rune(p)) < MinPassphrase || len(p) > MaxPassphrase {
+		return WeakError{MinPassphrase, MaxPassphrase}
+	}
+	return nil
+}
+
+// Write writes a backup with the files. A passphrase seals it; with "" there is none. It completes the manifest.
+func Write(w io.Writer, m Manifest, files []File, passphrase string) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("write the backup: %w", err)
+		}
+	}()
+	m.Version, m.Files = Version, nil
+	total := int64(0)
+	for _, f := range files {
+		sum := sha256.New()
+		if _, err := io.Copy(sum, io.NewSectionReader(f.Content, 0, f.Size)); err != nil {
+			return fmt.Errorf("%s: %w", f.Name, err)
+		}
+		m.Files = append(m.Files, Entry{f.Name, f.Size, hex.EncodeToString(sum.Sum(nil))})
+		total += f.Size
+	}
+	if err := m.check(); err != nil {
+		return err
+	}
+	text, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return err
+	}
+	out := bufio.NewWriter(w)
+	inner, seal := io.Writer(out), func() error { return nil }
+	if passphrase != "" {
+		if err := CheckPassphrase(passphrase); err != nil {
+			return err
+		}
+		to, err := age.NewScryptRecipient(passphrase)
+		if err != nil {
+			return err
+		}
+		to.SetWorkFactor(workFactor)
+		sealed, err := age.Encrypt(out, to)
+		if err != nil {
+			return err
+		}
+		inner, seal = sealed, sealed.Close
+	}
+	zip := gzip.NewWriter(inner)
+	t := tar.NewWriter(zip)
+	for _, f := range slices.Insert(slices.Clone(files), 0, Text(manifestName, text)) {
+		err := t.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: f.Name, Size: f.Size, Mode: 0o600, ModTime: m.Made.Truncate(time.Second), Format: tar.FormatPAX})
+		if err == nil {
+			_, err = io.Copy(t, io.NewSectionReader(f.Content, 0, f.Size))
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", f.Name, err)
+		}
+	}
+	for _, close := range []func() error{t.Close, zip.Close, seal, out.Flush} {
+		if err := close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fileName matches the names of files: no path leads out of its folder, and none is hidden.
+var fileName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*){0,2}$`)
+
+// check returns what is wrong with a manifest.
+func (m Manifest) check() error {
+	switch {
+	case m.Version > Version:
+		return ErrNewer
+	case m.Version < 1:
+		return fmt.Errorf("%w: its manifest has the version %d", ErrDamaged, m.Version)
+	case len(m.Files) > maxFiles:
+		return fmt.Errorf("%w: %d files, and %d are allowed", ErrTooLarge, len(m.Files), maxFiles)
+	}
+	total, names := int64(0), map[string]bool{manifestName: true}
+	for _, f := range m.Files {
+		switch {
+		case len(f.Name) > 100 || !fileName.MatchString(f.Name):
+			return fmt.Errorf("%w: %.120q is not a name of a file in a backup", ErrDamaged, f.Name)
+		case names[f.Name]:
+			return fmt.Errorf("%w: %q is in it twice", ErrDamaged, f.Name)
+		case f.Size < 0 || f.Size > MaxSize || total+f.Size > MaxSize:
+			return fmt.Errorf("%w: with %q more than %d bytes", ErrTooLarge, f.Name, int64(MaxSize))
+		case len(f.SHA256) != 2*sha256.Size:
+			return fmt.Errorf("%w: %q has no checksum", ErrDamaged, f.Name)
+		}
+		for parent := filepath.Dir(f.Name); parent != "."; parent = filepath.Dir(parent) {
+			if slices.ContainsFunc(m.Files, func(other Entry) bool { return other.Name == parent }) {
+				return fmt.Errorf("%w: %q is a file and a folder", ErrDamaged, parent)
+			}
+		}
+		names[f.Name] = true
+		total += f.Size
+	}
+	return nil
+}
+
+// Has tells whether a file is in the backup.
+func (m Manifest) Has(name string) bool {
+	return slices.ContainsFunc(m.Files, func(f Entry) bool { return f.Name == name })
+}
+
+// ageHeader begins a sealed backup (C2SP, age.md).
+var ageHeader = []byte("age-encryption.org/v1\n")
+
+// Sealed tells whether a file that begins so needs a passphrase.
+func Sealed(head []byte) bool { return bytes.HasPrefix(head, ageHeader) }
+
+// Unpack checks a backup, and writes its files below an empty folder, where their names lead. After an error the folder has what
+// was unpacked so far, and nobody may use it. The error is one of those above with the place, or that of the disk. The folder ""
+// stands for none: the backup is only checked.
+func Unpack(r io.Reader, passphrase, dir string) (m Manifest, err error) {
+	limited := &io.LimitedReader{R: r, N: MaxSize + 1}
+	in := bufio.NewReader(limited)
+	defer func() {
+		if err != nil && limited.N <= 0 {
+			err = fmt.Errorf("%w: more than %d bytes", ErrTooLarge, int64(MaxSize))
+		}
+	}()
+	head, _ := in.Peek(len(ageHeader))
+	inner := in
+	switch sealed := Sealed(head); {
+	case sealed && passphrase == "":
+		return m, ErrPassphrase
+	case sealed:
+		opened, err := open(in, passphrase)
+		if err != nil {
+			return m, err
+		}
+		inner = bufio.NewReader(opened)
+	}
+	if magic, err := inner.Peek(2); err != nil && err != io.EOF {
+		return m, at("its beginning", err)
+	} else if !bytes.Equal(magic, []byte{0x1f, 0x8b}) { // RFC 1952, 2.3.1
+		return m, ErrNotBackup
+	}
+	zip, err := gzip.NewReader(inner)
+	if err != nil {
+		return m, at("its beginning", err)
+	}
+	zip.Multistream(false)
+	t := tar.NewReader(&io.LimitedReader{R: zip, N: MaxSize + maxManifest + maxFiles*4096})
+	if m, err = readManifest(t); err != nil {
+		return m, err
+	}
+	for _, f := range m.Files {
+		h, err := t.Next()
+		if err != nil {
+			return m, at(f.Name, err)
+		}
+		if h.Typeflag != tar.TypeReg || h.Name != f.Name || h.Size != f.Size {
+			return m, fmt.Errorf("%w: it has %q where its manifest has %q", ErrDamaged, h.Name, f.Name)
+		}
+		to := ""
+		if dir != "" {
+			to = filepath.Join(dir, filepath.FromSlash(f.Name))
+		}
+		if err := unpack(t, f, to); err != nil {
+			return m, err
+		}
+	}
+	if h, err := t.Next(); err == nil {
+		return m, fmt.Errorf("%w: %q is not in its manifest", ErrDamaged, h.Name)
+	} else if err != io.EOF {
+		return m, at("its end", err)
+	}
+	for _, rest := range []io.Reader{zip, inner, in} { // what follows is read too: the checksums are at the end
+		n, err := io.Copy(io.Discard, io.LimitReader(rest, 1<<20))
+		if err != nil {
+			return m, at("its end", err)
+		}
+		if n > 0 && rest != io.Reader(zip) { // a tar file may be padded
+			return m, fmt.Errorf("%w: there is something after its end", ErrDamaged)
+		}
+	}
+	return m, nil
+}
+
+// open opens the seal.
+func open(in io.Reader, passphrase string) (io.Reader, error) {
+	if len(passphrase) > MaxPassphrase {
+		return nil, ErrWrong
+	}
+	id, err := age.NewScryptIdentity(passphrase)
+	if err != nil {
+		return nil, err
+	}
+	id.SetMaxWorkFactor(maxWorkFactor)
+	opened, err := age.Decrypt(in, id)
+	var none *age.NoIdentityMatchError
+	switch {
+	case errors.As(err, &none):
+		return nil, ErrWrong
+	case err != nil:
+		return nil, at("its seal", err)
+	}
+	return opened, nil
+}
+
+// at returns an error of reading a backup at a place. Unexpected ends are those of the file.
+func at(where string, err error) error {
+	why := ErrDamaged
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("%w at %q", ErrCut, where)
+	}
+	return fmt.Errorf("%w at %q: %w", why, where, err)
+}
+
+func readManifest(t *tar.Reader) (m Manifest, err error) {
+	h, err := t.Next()
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return m, at(manifestName, err)
+	case err != nil:
+		return m, fmt.Errorf("%w: %w", ErrNotBackup, err)
+	case h.Name != manifestName || h.Typeflag != tar.TypeReg:
+		return m, ErrNotBackup
+	case h.Size > maxManifest:
+		return m, fmt.Errorf("%w: its manifest has %d bytes", ErrTooLarge, h.Size)
+	}
+	text, err := io.ReadAll(t)
+	if err != nil {
+		return m, at(manifestName, err)
+	}
+	if err := json.Unmarshal(text, &m); err != nil {
+		return Manifest{}, fmt.Errorf("%w at %q: %w", ErrDamaged, manifestName, err)
+	}
+	return m, m.check()
+}
+
+// unpack writes a file, unless its path is "", and checks it.
+func unpack(from io.Reader, f Entry, to string) (err error) {
+	sum, written := sha256.New(), &failure{Writer: io.Discard}
+	if to != "" {
+		if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+			return err
+		}
+		out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if err != nil {
+			return err
+		}
+		defer out.Close() // Batch.Commit syncs the file, and has its errors
+		written.Writer = out
+	}
+	_, err = io.Copy(io.MultiWriter(written, sum), from)
+	switch {
+	case written.err != nil:
+		return written.err
+	case err != nil:
+		return at(f.Name, err)
+	case hex.EncodeToString(sum.Sum(nil)) != f.SHA256:
+		return fmt.Errorf("%w at %q: its checksum is another one", ErrDamaged, f.Name)
+	}
+	return nil
+}
+
+// failure keeps the error of a writer, so that it is not taken for one of the backup.
+type failure struct {
+	io.Writer
+	err error
+}
+
+func (f *failure) Write(b []byte) (n int, err error) {
+	n, f.err = f.Writer.Write(b)
+	return n, f.err
+}
