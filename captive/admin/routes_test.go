@@ -19,7 +19,8 @@ var (
 	// Everybody has these: they show nothing, or know the reader by a secret in the path, or ask for one.
 	openRoutes = []string{
 		"/", "GET /{$}", "GET /accessibility",
-		"GET /lender/{token}", "POST /lender/{token}/pause", "POST /lender/{token}/resume",
+		"GET /lender/{token}", "POST /lender/{token}/pause", "POST /lender/{token}/tomorrow", "POST /lender/{token}/resume",
+		"POST /lender/{token}/cap", "POST /lender/{token}/figure", "GET /lender/{token}/stop", "POST /lender/{token}/stop",
 		"GET /admin/login", "POST /admin/login", "GET /desk/login", "POST /desk/login",
 		"GET /lend", "GET /lend/phone", "POST /lend/phone", "GET /lend/phone/{id}",
 	}

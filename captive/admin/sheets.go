@@ -119,7 +119,7 @@ func loanIn(sums []months.Month, month, name string) months.Loan {
 // few writes a count for people, and for a spreadsheet: a count that is too small is not said.
 func few(w *web.Words, n uint64) (said, cell string) {
 	if n < fewest {
-		return w.T("sheets.few", "number", strconv.Itoa(fewest)), "<" + strconv.Itoa(fewest)
+		return w.T("sheets.below", "number", strconv.Itoa(fewest)), "<" + strconv.Itoa(fewest)
 	}
 	return strconv.FormatUint(n, 10), strconv.FormatUint(n, 10)
 }

@@ -64,7 +64,7 @@ func TestComplete(t *testing.T) {
 		"slot ":                 "status other",
 		"status --":             "--json --socket",
 		"wifi lend --c":         "--cap --config",
-		"wifi lend --cap 2GB -": "--cap --config --interface --name --period --socket",
+		"wifi lend --cap 2GB -": "--cap --config --interface --name --period --socket --until",
 		"lender Lu":             "",
 		"nothing like it ":      "",
 	} {

@@ -182,10 +182,13 @@ func (l *Library) Pages(name string) (Pack, bool) {
 
 // inLanguage returns the entry of a language, else of French, else of the first other language.
 func inLanguage[T any](all map[string]T, language string) T {
-	for _, code := range append([]string{language, mainLanguage}, slices.Sorted(maps.Keys(all))...) {
+	for _, code := range [...]string{language, mainLanguage} {
 		if v, ok := all[code]; ok {
 			return v
 		}
+	}
+	for _, code := range slices.Sorted(maps.Keys(all)) {
+		return all[code]
 	}
 	var none T
 	return none
