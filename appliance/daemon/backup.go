@@ -271,6 +271,19 @@ func (b *Backups) Keep() (path string, err error) {
 	return path, private.SyncFolder(b.restoring(""))
 }
 
+// Forget removes the backups that the box keeps for itself: they have passwords that somebody took back.
+func (b *Backups) Forget() error {
+	for _, name := range []string{keptFile, undoFile} {
+		if err := os.Remove(b.restoring(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if err := private.SyncFolder(b.restoring("")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
 // save returns what a backup has of the ledger.
 func (b *Backups) save() (saved store.Saved, err error) {
 	l, release, err := b.ledger()

@@ -6,12 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
-
-	"github.com/google/renameio/v2"
 
 	"passerelle/appliance/config"
 	"passerelle/appliance/state"
@@ -37,6 +34,9 @@ func (d *Daemon) forgetEnded(ctx context.Context) error {
 		}
 		if len(over) > 0 && !slices.Equal(over, done) {
 			err := d.updater.forgetNetworks(ctx, over, filepath.Join(d.state, acceptedFolder))
+			if err == nil {
+				err = d.backups.Forget()
+			}
 			switch {
 			case err == nil:
 				done = over
@@ -58,8 +58,7 @@ func (d *Daemon) forgetEnded(ctx context.Context) error {
 // errPending says that a change waits for a technician's confirmation: what it would return to has the passwords, too.
 var errPending = errors.New("a change waits to be confirmed")
 
-// forgetNetworks removes the Wi-Fi networks of these donations from the configuration, then from its earlier versions and the accepted
-// ones. What a power cut leaves half done is done again at the next call.
+// forgetNetworks removes the Wi-Fi networks of these donations from the configuration, then from its copies. What a power cut leaves half done is done again at the next call.
 func (d *configUpdater) forgetNetworks(ctx context.Context, donations []string, accepted string) error {
 	if _, err := d.pending.read(); !errors.Is(err, fs.ErrNotExist) {
 		return errPending
@@ -96,28 +95,5 @@ func (d *configUpdater) forgetNetworks(ctx context.Context, donations []string, 
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	without := func(text []byte) ([]byte, error) { return config.Forget(text, donations, secrets) }
-	err = d.history.Rewrite(without)
-	for _, name := range []string{acceptedLast, acceptedBefore} {
-		err = errors.Join(err, rewriteAccepted(filepath.Join(accepted, name), without))
-	}
-	return err
-}
-
-// rewriteAccepted changes an accepted configuration. One that cannot be changed is removed: the box starts from its own.
-func rewriteAccepted(path string, change func([]byte) ([]byte, error)) error {
-	text, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	changed, err := change(text)
-	switch {
-	case err != nil:
-		return os.Remove(path)
-	case bytes.Equal(changed, text):
-		return nil
-	}
-	return renameio.WriteFile(path, changed, 0o600, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o600))
+	return rewriteCopies(d.history, accepted, without)
 }

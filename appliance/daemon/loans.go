@@ -10,8 +10,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/google/renameio/v2"
-
 	"passerelle/appliance"
 	"passerelle/appliance/config"
 	"passerelle/appliance/private"
@@ -178,36 +176,14 @@ func (d *Daemon) forget() error {
 		}
 		return text, nil
 	}
-	err = config.History{Dir: filepath.Join(d.state, versionsFolder)}.Rewrite(without)
-	for _, name := range []string{acceptedLast, acceptedBefore} {
-		err = errors.Join(err, rewriteFile(filepath.Join(d.state, acceptedFolder, name), without))
-	}
-	if err != nil {
+	err = rewriteCopies(config.History{Dir: filepath.Join(d.state, versionsFolder)}, filepath.Join(d.state, acceptedFolder), without)
+	if err = errors.Join(err, d.backups.Forget()); err != nil {
 		return err
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return private.SyncFolder(d.state)
-}
-
-// rewriteFile changes a file that has secrets. One that cannot be changed is removed.
-func rewriteFile(path string, change func([]byte) ([]byte, error)) error {
-	text, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	changed, err := change(text)
-	if err != nil {
-		return os.Remove(path)
-	}
-	if string(changed) == string(text) {
-		return nil
-	}
-	return renameio.WriteFile(path, changed, 0o600, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o600))
 }
 
 // monthSample is what the box counts by month.

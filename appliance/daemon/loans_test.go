@@ -19,9 +19,8 @@ const passphrase = "trois petits chats"
 // testLoans are the loans of a box that uses the configuration of centre A.
 func testLoans(t *testing.T) (loans, *testUpdater) {
 	u := newTestUpdater(t)
-	d := &Daemon{
-		paths: paths{config: u.file.Path, state: filepath.Dir(u.history.Dir)}, updater: u.configUpdater, log: u.configUpdater.log,
-	}
+	where := paths{config: u.file.Path, state: filepath.Dir(u.history.Dir)}
+	d := &Daemon{paths: where, updater: u.configUpdater, log: u.configUpdater.log, backups: &Backups{paths: where}}
 	return loans{Daemon: d}, u
 }
 
@@ -93,7 +92,12 @@ func TestStopForgetsThePassword(t *testing.T) {
 	}
 	mustWrite(t, filepath.Join(accepted, acceptedLast), "# head\n\n"+string(named("A")))
 	mustWrite(t, filepath.Join(accepted, acceptedBefore), "not TOML "+passphrase)
-	if files := withPassphrase(t, l.state, u.file.Path); len(files) < 6 {
+	if err := os.Mkdir(l.backups.restoring(""), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	mustWrite(t, l.backups.restoring(keptFile), passphrase)
+	mustWrite(t, l.backups.restoring(undoFile), passphrase)
+	if files := withPassphrase(t, l.state, u.file.Path); len(files) < 8 {
 		t.Fatalf("only %q have the password", files)
 	}
 	if err := l.Close(t.Context(), "Chez Lucie", config.SideHotspot); err != nil {
