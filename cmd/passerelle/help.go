@@ -1,8 +1,8 @@
 package main
 
 import (
-	"cmp"
 	"context"
+	"embed"
 	"errors"
 	"flag"
 	"fmt"
@@ -185,39 +185,10 @@ func complete(_ context.Context, c *cli, args []string) error {
 	return nil
 }
 
-// completions are the scripts that make shells ask this program what may follow. Where it has no answer, they offer files.
-var completions = map[string]string{
-	"bash": `# For bash: source <(passerelle completion bash)
-_passerelle() {
-	local line
-	COMPREPLY=()
-	while IFS= read -r line; do
-		COMPREPLY+=("${line%%$'\t'*}")
-	done < <(passerelle complete -- "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
-}
-complete -o default -F _passerelle passerelle
-`,
-	"zsh": `#compdef passerelle
-# For zsh: source <(passerelle completion zsh)
-_passerelle() {
-	local -a found
-	found=(${${(f)"$(passerelle complete -- "${(@)words[2,CURRENT]}" 2>/dev/null)"}/$'\t'/:})
-	if (( $#found )); then
-		_describe passerelle found
-	else
-		_files
-	fi
-}
-compdef _passerelle passerelle
-`,
-	"fish": `# For fish: passerelle completion fish | source
-function __passerelle
-	set -l words (commandline -opc) (commandline -ct)
-	passerelle complete -- $words[2..] 2>/dev/null
-end
-complete -c passerelle -n 'test (count (__passerelle)) -gt 0' -f -a '(__passerelle)'
-`,
-}
+// completions has the scripts that make shells ask this program what may follow. Where it has no answer, they offer files.
+//
+//go:embed completions
+var completions embed.FS
 
 // completion prints a shell's script.
 func completion(_ context.Context, c *cli, args []string) error {
@@ -225,9 +196,13 @@ func completion(_ context.Context, c *cli, args []string) error {
 	if err != nil {
 		return err
 	}
-	if len(words) == 0 || completions[words[0]] == "" {
+	var script []byte
+	if len(words) > 0 {
+		script, _ = completions.ReadFile("completions/" + words[0])
+	}
+	if len(script) == 0 {
 		return usageError{errors.New("passerelle completion: name the shell: bash, zsh or fish")}
 	}
-	fmt.Fprint(c.out, completions[cmp.Or(words...)])
-	return nil
+	_, err = c.out.Write(script)
+	return err
 }
