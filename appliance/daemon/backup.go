@@ -238,8 +238,8 @@ func (b *Backups) write(w io.Writer, l accountLedger, passphrase string, secrets
 	if err != nil {
 		return err
 	}
-	library, _ := lessons.Load(Content(b.state, "tutorials"))
-	for _, p := range library.Packs() {
+	packs, _ := lessons.Packs(Content(b.state, "tutorials"))
+	for _, p := range packs {
 		m.Packs = append(m.Packs, backup.Pack{Name: p.Name, Title: p.Title, Size: int64(p.Size)})
 	}
 	return backup.Write(w, m, append(files, opened...), passphrase)
@@ -518,9 +518,9 @@ func (b *Backups) compare(c *checkedBackup, undo bool) error {
 	if err := b.compareContent(c); err != nil {
 		return err
 	}
-	library, _ := lessons.Load(Content(b.state, "tutorials"))
+	packs, _ := lessons.Packs(Content(b.state, "tutorials"))
 	for _, p := range m.Packs {
-		if !slices.ContainsFunc(library.Packs(), func(here lessons.Pack) bool { return here.Name == p.Name }) {
+		if !slices.ContainsFunc(packs, func(here lessons.Pack) bool { return here.Name == p.Name }) {
 			c.says.Packs = append(c.says.Packs, cmp.Or(p.Title, p.Name))
 		}
 	}

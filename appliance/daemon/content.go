@@ -194,8 +194,8 @@ const maxPack = 1_000_000_000
 func (packsShelf) MaxFile() int64 { return maxPack }
 
 func (s packsShelf) Items() (all []admin.Item, problems []error) {
-	library, problems := lessons.Load(s.dir)
-	for _, p := range library.Packs() {
+	packs, problems := lessons.Packs(s.dir)
+	for _, p := range packs {
 		item, err := packItem(p), error(nil)
 		if item.Edition, err = lessons.Edition(s.dir, p.Name); err != nil {
 			problems = append(problems, err)

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// The bounds of the daemon's own memory, in bytes as the runtime counts them. The budget is 40 MB (RssAnon) with 20,000 places,
+// The bounds of the daemon's own memory, in bytes as the runtime counts them. The budget is 44 MB (RssAnon) with 20,000 places,
 // packs, every page in six languages and technicians who work: a board has 512 MB. A sign-in takes 9 MiB for a moment, which
 // would let the heap grow for long.
 const (

@@ -92,12 +92,12 @@ func TestMemory(t *testing.T) {
 	}{
 		{
 			`["fr", "en"]`, 500,
-			part{"the daemon, sharing", 13, "Go's runtime, words and templates, 32 lessons, their search index with keywords in six languages"},
-			part{"the daemon, every page read", 23, "and the templates, and each page compressed for the next reader"},
+			part{"the daemon, sharing", 15, "Go's runtime, words and templates of residents, lenders and the desk, 32 lessons, their search index with keywords in six languages"},
+			part{"the daemon, every page read", 27, "and the templates, and each page compressed for the next reader"},
 		},
 		{
 			`["fr", "en", "ar", "es", "pt", "uk"]`, 1500,
-			part{"the daemon, sharing", 13, "as with two languages: words are kept once they are asked for"},
+			part{"the daemon, sharing", 15, "as with two languages: words are kept once they are asked for"},
 			part{"the daemon, every page read", 28, "three times the pages and words of two languages, in the same templates"},
 		},
 	} {
@@ -148,10 +148,10 @@ func TestMemoryOfEverything(t *testing.T) {
 		t.Errorf("only %d of the technicians' pages were found", pages)
 	}
 	t.Logf("the daemon takes %d kB, and while the technician reads %d pages at most %d kB", before/1e3, pages, most/1e3)
-	if most > 40e6 {
-		t.Errorf("while the technician reads it takes up to %d kB, more than 40 MB", most/1e3)
+	if most > 44e6 { // a quarter of what is in use may be garbage: see memoryLimit in appliance/daemon
+		t.Errorf("while the technician reads it takes up to %d kB, more than 44 MB", most/1e3)
 	}
-	b.keeps(part{"the daemon, with everything", 40, "and the index of 20,000 places, of which the pages are made when they are read"}, b.Proc.Pid())
+	b.keeps(part{"the daemon, with everything", 42, "and the index of 20,000 places, of which the pages are made when they are read"}, b.Proc.Pid())
 	if resident := b.memory(b.Proc.Pid(), "VmRSS"); resident > 70e6 {
 		t.Errorf("%d kB are resident, more than 70 MB", resident/1e3)
 	}
@@ -193,7 +193,7 @@ func (b *box) manage(r *netlab.Resident) (read int, most uint64) {
 	if reply.StatusCode != http.StatusSeeOther {
 		b.t.Fatalf("signing in is answered with %d", reply.StatusCode)
 	}
-	links := regexp.MustCompile(`href="(/admin/[^"#]*)`)
+	links := regexp.MustCompile(`href="(/admin/[^"]*)`)
 	seen := make(map[string]bool)
 	for next := []string{"/admin/?lang=fr", "/admin/?lang=en"}; len(next) > 0; {
 		path := next[0]
@@ -213,7 +213,7 @@ func (b *box) manage(r *netlab.Resident) (read int, most uint64) {
 		most = max(most, b.anonymous(b.Proc.Pid()))
 		for _, link := range links.FindAllStringSubmatch(string(page), -1) {
 			// Posters are made in any choice of languages, and kept nowhere.
-			if to := html.UnescapeString(link[1]); !strings.HasPrefix(to, "/admin/poster") || len(seen) < 100 {
+			if to, _, _ := strings.Cut(html.UnescapeString(link[1]), "#"); !strings.HasPrefix(to, "/admin/poster") || len(seen) < 100 {
 				next = append(next, to)
 			}
 		}
@@ -249,7 +249,7 @@ func (b *box) keeps(p part, pid int) {
 func (b *box) readAll(r *netlab.Resident) int {
 	b.t.Helper()
 	b.join(r)
-	client, links := r.HTTPClient(), regexp.MustCompile(`href="(/[^"#]*)`)
+	client, links := r.HTTPClient(), regexp.MustCompile(`href="(/[^"]*)`)
 	seen := make(map[string]bool)
 	for next := []string{"/?lang=fr"}; len(next) > 0; {
 		path := next[0]
@@ -263,12 +263,13 @@ func (b *box) readAll(r *netlab.Resident) int {
 		page, err := io.ReadAll(reply.Body)
 		reply.Body.Close()
 		b.must(err)
-		if reply.StatusCode != http.StatusOK {
+		form := reply.StatusCode == http.StatusFound && strings.HasPrefix(reply.Header.Get("Location"), "https://") // a lender's
+		if reply.StatusCode != http.StatusOK && !form {
 			b.t.Errorf("%s is answered with %d", path, reply.StatusCode)
 		}
 		for _, link := range links.FindAllStringSubmatch(string(page), -1) {
 			// All filters and places of a long list are made by the same templates, and kept nowhere.
-			if to := html.UnescapeString(link[1]); !strings.HasPrefix(to, "/places") || len(seen) < 1000 {
+			if to, _, _ := strings.Cut(html.UnescapeString(link[1]), "#"); !strings.HasPrefix(to, "/places") || len(seen) < 1000 {
 				next = append(next, to)
 			}
 		}

@@ -425,6 +425,7 @@ dns = ["9.9.9.9"]
 		"donations[].proved_names.what": "string", "donations[].proved_page.at": "string", "donations[].proved_page.what": "string",
 		"donations[].overage": "number", "donations[].reserve": "number", "donations[].margin": "number", "donations[].own_use": "number",
 		"donations[].daily": "number", "donations[].broadcast": "number", "donations[].broadcast_counts": "bool", "donations[].days[].date": "string", "donations[].days[].bytes": "number",
+		"donations[].stated": "number", "donations[].lowered": "number", "tomorrow": "string", "residents.started": "number", "system.kernel": "string",
 		"clock.now": "string", "clock.trusted": "bool", "clock.by": "string",
 		"children[].name": "string", "children[].running": "bool", "children[].restarts": "number",
 	}

@@ -53,6 +53,12 @@ func Load(dir string) (*Library, []error) {
 	return l, problems
 }
 
+// Packs returns the packs of a folder and the errors that Load returns, at less cost: no index is built.
+func Packs(dir string) ([]Pack, []error) {
+	l, problems := load(dir, "")
+	return l.packs, problems
+}
+
 // load is Load without one pack, and without a search index.
 func load(dir, but string) (*Library, []error) {
 	o := Own()
