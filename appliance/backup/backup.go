@@ -12,7 +12,7 @@
 // The first entry is manifest.json: the version of the form, and of each file that follows, in their order, its name, size and
 // SHA-256. A file that is cut off, damaged, or has more or something else than its manifest says, is refused with the place.
 //
-// Without a passphrase a backup has no secrets: whoever writes one leaves them out, and names them in the manifest. With one it has
+// Without a passphrase a backup has no secrets: who writes one leaves them out, and names them in the manifest. With one it has
 // all. scrypt takes 32 MiB here: age's own 256 MiB would be half of a small board.
 package backup
 

@@ -65,7 +65,7 @@ const (
 	Bad     Verdict = "fault"
 )
 
-// The arguments of findings that are numbers of bytes, and of milliseconds: whoever shows them chooses the words.
+// The arguments of findings that are numbers of bytes, and of milliseconds: who shows them chooses the words.
 var (
 	ArgsInBytes = []string{"room", "total", "left", "cap", "used"}
 	ArgsInMS    = []string{"took", "within"}

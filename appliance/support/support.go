@@ -2,7 +2,7 @@
 // secret. It owns what is in it, and what is left out or replaced; it must not read anything by itself.
 //
 // What is replaced, in every text of the file: each lender's name and network by a number, every password, address of a device or a
-// line, and host name, but public ones. The configuration is written anew from what was understood of it, so that comments and
+// line, and host name, but public ones. The configuration is written again from what was understood of it, so that comments and
 // unknown keys stay behind; the centre's address, phone and place, and the addresses of downloads, which may hold a key, are
 // taken out.
 package support
