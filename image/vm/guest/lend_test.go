@@ -1,6 +1,7 @@
 package guest_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -23,7 +24,9 @@ func TestLendAtTheDesk(t *testing.T) {
 	must(t, guest.ConnectOutside(scene.Lenders[0]))
 	phone := newPhone(t, scene)
 	configuration := strings.Replace(serving("Partage du bureau", "channel = 2", ""), "priority = 1\n", "", 1)
-	configuration = strings.Replace(configuration, `interface = "eth0"`, "interface = \"eth0\"\npriority = 2", 1)
+	// The phone's DHCP names its own name server for the whole machine, which does not answer on the cable.
+	cable := fmt.Sprintf("interface = \"eth0\"\npriority = 2\ndns = [%q]", scene.Lenders[0].Gateway)
+	configuration = strings.Replace(configuration, `interface = "eth0"`, cable, 1)
 	box := startConfigured(t, scene, configuration)
 	waitState(t, box, state.Sharing)
 	waitOn(t, box)
