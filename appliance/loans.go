@@ -18,13 +18,13 @@ func (b *Box) PauseDonationUntilTomorrow(ctx context.Context, name, by string) e
 	})
 }
 
-// StateUsed notes what a donation's provider says was used in this period, in bytes: what the box did not count of it counts
+// CountAtLeast notes what a donation's provider says was used in this period, in bytes: what the box did not count of it counts
 // as used, until the period ends. It is on disk when it returns without an error; after one it holds until a power cut.
-func (b *Box) StateUsed(ctx context.Context, name string, bytes uint64) error {
-	return b.withhold(ctx, name, func(d *donation) { d.account.StateUsed(d.policy, bytes, b.lines.trusted) })
+func (b *Box) CountAtLeast(ctx context.Context, name string, bytes uint64) error {
+	return b.withhold(ctx, name, func(d *donation) { d.account.CountAtLeast(d.policy, bytes, b.lines.trusted) })
 }
 
-// LowerThisPeriod lowers a donation's cap to so many bytes, until the period ends. Disk and errors are as for StateUsed.
+// LowerThisPeriod lowers a donation's cap to so many bytes, until the period ends. Disk and errors are as for CountAtLeast.
 func (b *Box) LowerThisPeriod(ctx context.Context, name string, bytes uint64) error {
 	return b.withhold(ctx, name, func(d *donation) { d.account.LowerTo(d.policy, bytes, b.lines.trusted) })
 }

@@ -93,13 +93,13 @@ func TestLenderLowers(t *testing.T) {
 		h.admit(anna)
 		h.download(20e6)
 		before := h.donation()
-		if err := h.box.StateUsed(h.Context(), fibre, 10e6); err != nil {
+		if err := h.box.CountAtLeast(h.Context(), fibre, 10e6); err != nil {
 			h.Fatal(err)
 		}
 		if d := h.donation(); d.Stated != 0 || d.Left < before.Left {
 			h.Errorf("a smaller figure: %+v", d)
 		}
-		if err := h.box.StateUsed(h.Context(), fibre, 700e6); err != nil {
+		if err := h.box.CountAtLeast(h.Context(), fibre, 700e6); err != nil {
 			h.Fatal(err)
 		}
 		d := h.donation()

@@ -452,7 +452,7 @@ func (w *world) withhold() {
 	bytes := w.upTo(w.policy.Cap + w.policy.Cap/4)
 	if w.r.IntN(2) == 0 {
 		w.tell("the provider counted %d", bytes)
-		w.account.StateUsed(w.policy, bytes, w.trusted)
+		w.account.CountAtLeast(w.policy, bytes, w.trusted)
 	} else {
 		w.tell("the cap of this period is %d", bytes)
 		w.account.LowerTo(w.policy, bytes, w.trusted)

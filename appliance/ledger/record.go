@@ -27,7 +27,7 @@ type Record struct {
 	ReserveCommitted            uint64
 	ExtraMargin                 uint64 // growth of the margin after it once fell short
 	Broadcasts                  uint64 // from the line's own network
-	Stated, Lowered             uint64 // parts of Base that the line did not carry: see Account.StateUsed and LowerTo
+	Stated, Lowered             uint64 // parts of Base that the line did not carry: see Account.CountAtLeast and LowerTo
 	LastID                      uint64 // of the last tranche
 	Boot                        string
 	Counter                     Counter // without BroadcastsBefore

@@ -26,7 +26,7 @@ func TestWordsOnlyLower(t *testing.T) {
 			carried := false
 			switch r.IntN(4) {
 			case 0:
-				d.account.StateUsed(d.policy, bytes, d.reading.Trusted)
+				d.account.CountAtLeast(d.policy, bytes, d.reading.Trusted)
 				if now := d.account.Balance(d.policy); now.Used+now.Stated < min(bytes, sub(policy.Cap, now.Lowered)) {
 					t.Fatalf("seed %d: of a figure of %d, %d and %d are counted", seed, bytes, now.Used, now.Stated)
 				}
@@ -78,7 +78,7 @@ func (d *desk) write() {
 func TestWordsAfterPowerCut(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, Policy{Cap: 10e9, Rate: 25e6})
-	d.account.StateUsed(d.policy, 6e9, true)
+	d.account.CountAtLeast(d.policy, 6e9, true)
 	d.account.LowerTo(d.policy, 8e9, true)
 	d.write()
 	d.powerCut()
@@ -95,7 +95,7 @@ func TestWordsEndWithThePeriod(t *testing.T) {
 		d := newDesk(t, Policy{Cap: 10e9, Rate: 25e6})
 		d.reading.Trusted = trusted
 		d.round()
-		d.account.StateUsed(d.policy, 4e9, trusted)
+		d.account.CountAtLeast(d.policy, 4e9, trusted)
 		d.account.LowerTo(d.policy, 7e9, trusted)
 		d.write()
 		d.restart()
@@ -114,7 +114,7 @@ func TestWordsEndWithThePeriod(t *testing.T) {
 func TestWordsWithoutCap(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, Policy{})
-	d.account.StateUsed(d.policy, 1e9, true)
+	d.account.CountAtLeast(d.policy, 1e9, true)
 	d.account.LowerTo(d.policy, 1, true)
 	if s := d.account.Balance(d.policy); s.Stated != 0 || s.Lowered != 0 || s.Spent {
 		t.Errorf("%+v", s)

@@ -20,8 +20,8 @@ import (
 type Loans interface {
 	// PauseDonationUntilTomorrow pauses a donation until the next day begins.
 	PauseDonationUntilTomorrow(ctx context.Context, name, by string) error
-	// StateUsed notes what the lender's provider says was used in this period, in bytes.
-	StateUsed(ctx context.Context, name string, bytes uint64) error
+	// CountAtLeast notes what the lender's provider says was used in this period, in bytes.
+	CountAtLeast(ctx context.Context, name string, bytes uint64) error
 	// LowerThisPeriod lowers a cap to so many bytes until the period ends.
 	LowerThisPeriod(ctx context.Context, name string, bytes uint64) error
 	// LowerCap lowers a cap in the configuration. The error is ErrNotLower for a cap that is not lower, and config.ErrByHand
@@ -282,7 +282,7 @@ func (s *Server) stateFigure(w http.ResponseWriter, r *request) {
 		s.noted(w, r, path, figureSmaller)
 		return
 	}
-	if err := s.Loans.StateUsed(r.Context(), d.Name, figure); err != nil {
+	if err := s.Loans.CountAtLeast(r.Context(), d.Name, figure); err != nil {
 		s.lenderFailed(w, r, path, "note a provider's figure", d, err)
 		return
 	}

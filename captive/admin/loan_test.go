@@ -25,7 +25,7 @@ func (b *fakeBox) PauseDonationUntilTomorrow(_ context.Context, name, by string)
 	})
 }
 
-func (b *fakeBox) StateUsed(_ context.Context, name string, bytes uint64) error {
+func (b *fakeBox) CountAtLeast(_ context.Context, name string, bytes uint64) error {
 	return b.press(fmt.Sprint("the provider of ", name, " counted ", bytes), func(s *state.Status) {
 		s.Donations[0].Stated = bytes - s.Donations[0].Used
 	})
