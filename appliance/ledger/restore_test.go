@@ -93,6 +93,9 @@ func (w *restores) stop() {
 	}
 	w.kernel, w.open, w.openAll = nil, false, false
 	reading := Reading{Now: w.clock(), Trusted: w.trusted, Boot: bootNames[w.boot], Counter: w.line}
+	// The gate took its count of broadcasts along: the last one read stands, and the next gate begins at 0.
+	reading.Counter.BroadcastsBefore, reading.Counter.BroadcastsAfter = w.broadcasts, w.broadcasts
+	w.broadcasts, w.steady = 0, false
 	if !w.plugged {
 		reading.Counter.Index = 0
 	}
