@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -46,9 +47,12 @@ type osProcess struct {
 	reaped bool // its PID may belong to another process
 }
 
-// spawn starts a program, and calls line for every line that it writes. The calling thread must outlive the process, and
-// have no ambient capabilities.
-func spawn(prog *program, line func(string)) (process, error) {
+// ownerEnv is the environment variable of every child that names the folder of its supervisor's pid files.
+const ownerEnv = "PASSERELLE_CHILD_OF"
+
+// spawn starts a program as a child of the supervisor with this folder of pid files, and calls line for every line that it
+// writes. The calling thread must outlive the process, and have no ambient capabilities.
+func spawn(dir string, prog *program, line func(string)) (process, error) {
 	who, err := lookUp(prog.user)
 	if err != nil {
 		return nil, err
@@ -59,7 +63,7 @@ func spawn(prog *program, line func(string)) (process, error) {
 	}
 	p := &osProcess{cmd: exec.Command(prog.argv[0], prog.argv[1:]...), exited: make(chan struct{})}
 	p.cmd.Dir = "/"
-	p.cmd.Env = append(os.Environ(), "LC_ALL=C")
+	p.cmd.Env = append(os.Environ(), "LC_ALL=C", ownerEnv+"="+dir)
 	p.cmd.Stdout, p.cmd.Stderr = w, w
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if who == self {
@@ -155,8 +159,8 @@ func writePIDFile(path string, pid int) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	// Written at once, without fsync: if the daemon were killed after the child has changed its user and before its
-	// file exists, nothing would ever stop the child. A half-written file names no process (parsePIDFile).
+	// Written at once, without fsync: a half-written file names no process (parsePIDFile). A child without its file is found
+	// by its environment, where that can be read.
 	if err := os.WriteFile(path, fmt.Appendf(nil, "%d\n%s\n", pid, id), 0o600); err != nil {
 		return fmt.Errorf("write the pid file: %w", err)
 	}
@@ -225,6 +229,47 @@ func stopStale(dir string, limit time.Duration, log *slog.Logger) error {
 		})
 	}
 	return g.Wait()
+}
+
+// stopUnrecorded stops the children of a predecessor with this folder of pid files that was killed before it wrote their
+// files. It must be called before the first child is started. Processes whose environment cannot be read are left alone: a
+// service manager ends those.
+func stopUnrecorded(dir string, limit time.Duration, log *slog.Logger) error {
+	folders, err := os.ReadDir("/proc")
+	if err != nil {
+		return fmt.Errorf("list processes: %w", err)
+	}
+	var g errgroup.Group
+	for _, f := range folders {
+		pid, err := strconv.Atoi(f.Name())
+		if err != nil {
+			continue
+		}
+		id, err := identity(pid)
+		if err != nil || !isChildOf(pid, dir) {
+			continue
+		}
+		if group, err := unix.Getpgid(pid); err != nil || group != pid {
+			continue // a process of a child ends with its group
+		}
+		g.Go(func() error {
+			stopped, err := stopStaleGroup(pid, id, limit)
+			if err != nil {
+				return fmt.Errorf("stop process %d, a predecessor's child: %w", pid, err)
+			}
+			if stopped {
+				log.Warn("stopped a stale child without a pid file", "pid", pid)
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// isChildOf tells whether a process was started as a child of the supervisor with this folder of pid files.
+func isChildOf(pid int, dir string) bool {
+	environ, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
+	return err == nil && slices.Contains(strings.Split(string(environ), "\x00"), ownerEnv+"="+dir)
 }
 
 // stopStaleGroup stops the group that pid leads, by TERM, then KILL, if it is still the process with that identity.

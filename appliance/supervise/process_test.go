@@ -238,7 +238,7 @@ func TestUnwritablePIDFileDoesNotStopTheChild(t *testing.T) {
 		if err := os.RemoveAll(dir); err != nil {
 			return nil, err
 		}
-		return spawn(p, line)
+		return spawn(dir, p, line)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -257,9 +257,10 @@ func TestUnwritablePIDFileDoesNotStopTheChild(t *testing.T) {
 }
 
 // leftover starts what a predecessor could have left.
-func leftover(t *testing.T, script string) *exec.Cmd {
+func leftover(t *testing.T, script string, env ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command("/bin/sh", "-c", script)
+	cmd.Env = append(os.Environ(), env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -318,6 +319,22 @@ func TestLeftoversOfAPredecessorAreEnded(t *testing.T) {
 	}
 	if !alive(other.Process.Pid) {
 		t.Error("a process that isn't ours was ended")
+	}
+}
+
+// TestUnrecordedLeftovers: a daemon that is killed just after it started a child has written no pid file.
+func TestUnrecordedLeftovers(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	mild := leftover(t, `echo; sleep 1000`, ownerEnv+"="+dir)
+	deaf := leftover(t, `trap '' TERM; echo; while :; do sleep 1000; done`, ownerEnv+"="+dir)
+	others := leftover(t, `echo; sleep 1000`, ownerEnv+"="+dir+"2")
+	live(t, Options{Dir: dir, StopLimit: 50 * time.Millisecond})
+	for _, cmd := range []*exec.Cmd{mild, deaf} {
+		eventually(t, "the end of a leftover", func() bool { return !alive(cmd.Process.Pid) })
+	}
+	if !alive(others.Process.Pid) {
+		t.Error("another supervisor's child was ended")
 	}
 }
 

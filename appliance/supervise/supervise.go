@@ -10,7 +10,7 @@
 // Children must stay in the foreground and write no pid file themselves. They die with the daemon: each is started from
 // one thread that lives as long as Run does, with SIGKILL as its parent-death signal. A child with a user of its own has
 // no such signal, so that names and addresses outlive a daemon that was killed: Run finds such a stale child by its pid
-// file and stops it before it starts anything. Where /proc hides the processes of other users, there is no pid file:
+// file, or by its environment if the daemon was killed before it wrote the file, and stops it before it starts anything. Where /proc hides the processes of other users, there is no pid file:
 // who hides them (ProtectProc= of systemd.exec(5)) is a service manager, which ends them with the daemon.
 //
 // A supervisor that is not root needs CAP_SETUID, CAP_SETGID, CAP_CHOWN and CAP_KILL for children with a user of their
@@ -158,7 +158,7 @@ func New(opt Options) *Supervisor {
 	}
 	return &Supervisor{
 		opt:      opt,
-		spawn:    spawn,
+		spawn:    func(p *program, line func(string)) (process, error) { return spawn(opt.Dir, p, line) },
 		starts:   make(chan startRequest),
 		children: make(map[string]*child),
 	}
@@ -251,6 +251,9 @@ func (s *Supervisor) Run(ctx context.Context) error {
 		return fmt.Errorf("create the pid file folder: %w", err)
 	}
 	if err := stopStale(s.opt.Dir, s.opt.StopLimit, s.opt.Log); err != nil {
+		return err
+	}
+	if err := stopUnrecorded(s.opt.Dir, s.opt.StopLimit, s.opt.Log); err != nil {
 		return err
 	}
 	var managers errgroup.Group

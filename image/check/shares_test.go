@@ -66,7 +66,7 @@ func newAround(t *testing.T) around {
 	return a
 }
 
-// within asks again and again, until there is no error.
+// within asks again and again, until a call succeeds.
 func within(t *testing.T, what string, limit time.Duration, ask func(context.Context) error) {
 	t.Helper()
 	until := time.Now().Add(limit)
