@@ -33,6 +33,25 @@ var holds = []struct {
 	{20 * time.Second, Nothing},
 }
 
+// Hold is what a release requests after the button was held for at least From and less than To. To is 0 in the last one: it
+// has no end.
+type Hold struct {
+	From, To time.Duration
+	Does     Gesture
+}
+
+// AllHolds lists what a release requests, by how long the button was held: the table that [Button] follows.
+func AllHolds() []Hold {
+	all := make([]Hold, len(holds))
+	for i, h := range holds {
+		all[i] = Hold{From: h.from, Does: h.does}
+		if i > 0 {
+			all[i-1].To = h.from
+		}
+	}
+	return all
+}
+
 const (
 	// debounce is how long a contact must keep its level. Most bounce for less than 10 ms, worn ones longer.
 	debounce = 30 * time.Millisecond

@@ -52,15 +52,20 @@ type Step struct {
 // Pattern is repeated endlessly.
 type Pattern []Step
 
+// Length returns how long a pattern takes until it repeats, 0 for one that never changes.
+func (p Pattern) Length() (whole time.Duration) {
+	for _, s := range p {
+		whole += s.For
+	}
+	return whole
+}
+
 const forever = time.Duration(math.MaxInt64)
 
 // At returns the colour at a time since the pattern's start, and for how long it is shown. It is computed from the
 // time, not by counting steps, so a late call does not shift the pattern.
 func (p Pattern) At(elapsed time.Duration) (c Colour, left time.Duration) {
-	var whole time.Duration
-	for _, s := range p {
-		whole += s.For
-	}
+	whole := p.Length()
 	if whole == 0 {
 		return p[0].Colour, forever
 	}
