@@ -2,6 +2,8 @@ package uplink
 
 import (
 	"fmt"
+	"io/fs"
+	"path"
 	"slices"
 
 	"github.com/mdlayher/wifi"
@@ -25,9 +27,14 @@ type usb int
 
 const (
 	noPhone usb = iota
+	modem       // a stick that somebody must connect first (image/modem)
 	maybePhone
 	surelyPhone
 )
+
+// ModemNotes is the folder, below the machine's root, with a file for each modem's interface that says why it has no connection. It
+// is empty where there is one.
+const ModemNotes = "run/passerelle-modem"
 
 // usbKinds are the drivers in the kernel's drivers/net/usb that phones, and modem sticks, are used with. Android shares
 // by RNDIS (rndis_host), and since version 11 also by the class of network adapters, CDC-NCM, which is how a few real
@@ -38,7 +45,8 @@ var usbKinds = map[string]kind{
 	"cdc_ether":      {"phone or network adapter on USB (CDC-ECM)", maybePhone},
 	"cdc_eem":        {"phone or network adapter on USB (CDC-EEM)", maybePhone},
 	"cdc_ncm":        {"phone or network adapter on USB (CDC-NCM)", maybePhone},
-	"cdc_mbim":       {"mobile modem on USB (MBIM)", maybePhone},
+	"cdc_mbim":       {"mobile modem on USB (MBIM)", modem},
+	"qmi_wwan":       {"mobile modem on USB (QMI)", modem},
 	"huawei_cdc_ncm": {"mobile modem on USB (Huawei)", maybePhone},
 }
 
@@ -131,6 +139,12 @@ func (s snapshot) phone(kinds map[identity]kind, named []string) Status {
 		}
 	}
 	return best
+}
+
+// noted returns why a modem has no connection, as its service says; "" if it does not.
+func (r *Reader) noted(name string) string {
+	text, _ := fs.ReadFile(r.root, path.Join(ModemNotes, name)) // where nothing connects modems there is none
+	return string(text)
 }
 
 func (st Status) identity() identity { return identity{st.Index, st.Interface} }

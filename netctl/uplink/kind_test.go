@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"sync"
 	"testing"
+	"testing/fstest"
 
 	"github.com/vishvananda/netlink"
 )
@@ -20,6 +21,7 @@ func TestKindOf(t *testing.T) {
 		"Android":          {&netlink.Device{LinkAttrs: ether}, "rndis_host", false, "phone on USB (Android)"},
 		"iPhone":           {&netlink.Device{LinkAttrs: ether}, "ipheth", false, "iPhone on USB"},
 		"NCM":              {&netlink.Device{LinkAttrs: ether}, "cdc_ncm", false, usbKinds["cdc_ncm"].words},
+		"a modem":          {&netlink.Device{LinkAttrs: netlink.LinkAttrs{EncapType: "none"}}, "qmi_wwan", false, "mobile modem on USB (QMI)"},
 		"an adapter":       {&netlink.Device{LinkAttrs: ether}, "r8152", false, "network cable"},
 		"the Pi's Wi-Fi":   {&netlink.Device{LinkAttrs: ether}, "brcmfmac", true, "Wi-Fi"},
 		"the Pi's socket":  {&netlink.Device{LinkAttrs: ether}, "bcmgenet", false, "network cable"},
@@ -55,13 +57,16 @@ func TestWhichPhone(t *testing.T) {
 		"the first of two":                   {both, 0, nil, "usb0"},
 		"a sure one before an adapter":       {map[string]uint32{"enx1": off, "usb1": off}, 0, nil, "usb1"},
 		"an adapter that works before it":    {map[string]uint32{"enx1": upAndLinked, "usb1": off}, 1, nil, "enx1"},
+		"a modem alone":                      {map[string]uint32{"wwan0": off}, 0, nil, "wwan0"},
+		"a phone before a modem":             {map[string]uint32{"enx1": off, "wwan0": off}, 0, nil, "enx1"},
+		"a modem that is connected":          {map[string]uint32{"usb0": upAndLinked, "wwan0": upAndLinked}, 5, nil, "wwan0"},
 		"not one that a donation names":      {map[string]uint32{"usb0": upAndLinked, "usb1": off}, 3, []string{"usb0"}, "usb1"},
 		"none but one that a donation names": {map[string]uint32{"usb0": upAndLinked}, 3, []string{"usb0"}, USB},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			indices := map[string]int{"enx1": 1, "eth0": 2, "usb0": 3, "usb1": 4}
-			drivers := map[string]string{"enx1": "cdc_ether", "eth0": "bcmgenet", "usb0": "rndis_host", "usb1": "ipheth"}
+			indices := map[string]int{"enx1": 1, "eth0": 2, "usb0": 3, "usb1": 4, "wwan0": 5}
+			drivers := map[string]string{"enx1": "cdc_ether", "eth0": "bcmgenet", "usb0": "rndis_host", "usb1": "ipheth", "wwan0": "qmi_wwan"}
 			var s snapshot
 			kinds := map[identity]kind{}
 			for name, flags := range c.flags {
@@ -152,5 +157,16 @@ func TestAskDriver(t *testing.T) {
 	}))
 	if got := l.read().Kind; got != "" {
 		t.Errorf("a veth is a %q", got)
+	}
+}
+
+// TestModemNote: why a modem has no connection is what its service says, below the machine's root.
+func TestModemNote(t *testing.T) {
+	t.Parallel()
+	r := Reader{root: fstest.MapFS{ModemNotes + "/wwan0": &fstest.MapFile{Data: []byte("the SIM asks for its PIN")}}}
+	for name, want := range map[string]string{"wwan0": "the SIM asks for its PIN", "wwan1": ""} {
+		if got := r.noted(name); got != want {
+			t.Errorf("of %s it is %q, want %q", name, got, want)
+		}
 	}
 }

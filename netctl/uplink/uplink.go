@@ -107,7 +107,11 @@ func (r *Reader) Read(names []string) ([]Status, error) {
 			list[i] = s.status(name)
 		}
 		if list[i].Present {
-			list[i].Kind = kinds[list[i].identity()].words
+			k := kinds[list[i].identity()]
+			list[i].Kind = k.words
+			if k.usb == modem && !list[i].Works {
+				list[i].Why = cmp.Or(r.noted(list[i].Interface), list[i].Why)
+			}
 			list[i].DNS, list[i].NotDNS = r.dns.of(r.root, list[i].Index)
 		}
 	}
