@@ -50,6 +50,9 @@ type Input struct {
 type Traffic struct {
 	Bytes   uint64 // that crossed the line's interface since the last update; see [Counter]
 	Backlog uint64 // bytes that wait in the box's own queue now
+	// Lost is how many of the bytes of a download reached no resident, for example because the box's queue had no room. They
+	// take the line's capacity all the same.
+	Lost uint64
 }
 
 // Source is where a sample comes from.

@@ -51,6 +51,13 @@ const (
 	busyPart = .3
 	// saturatedPart of the rate is the most that the line carries if it, not the box, is the bottleneck.
 	saturatedPart = .93
+	// lossSmoothing is the weight of a tick's lost bytes in their mean.
+	lossSmoothing = .3
+	// Above lossyPart of what the line carries, senders that do not yield to losses (BBR) are the cause. The rate then rises
+	// by lossyRise in a tick, and falls to no less than lossyCut of the capacity at once: what arrives follows slowly.
+	lossyPart = .04
+	lossyRise = .01
+	lossyCut  = .5
 	// backlogBytes is what waits in the box at least if it is the bottleneck: two full packets.
 	backlogBytes = 3000
 )
@@ -90,7 +97,7 @@ const (
 	surePart   = .95
 	// After it, the rate is backCapacity of the capacity and backSafe of the safe rate, at least. Search: -1 % and +2 %,
 	// -1 % and +4 %; -4 % and -1 %, -5 % and 0 %.
-	backCapacity = .57
+	backCapacity = .65
 	backSafe     = .43
 	// A tick with blipFactor of the rate before the queue shows that the line just stood still.
 	blipFactor = 1.15
@@ -102,7 +109,7 @@ const (
 const (
 	// fastRise is for rates below nearSafe of the safe rate. Search: -1 % and -1 %, -5 % and -2 %.
 	fastRise = .13
-	nearSafe = .8
+	nearSafe = .85
 	// Above it the rise begins at the first number, and is more by the second for each second since the last queue.
 	// On a steady line, of which three queues in a row showed the same capacity within steadyFactor (a plateau):
 	steadyRise     = .0074
@@ -167,6 +174,13 @@ const (
 	blindNear  = .83
 	// blindCreep is the rise of what the line is suspected to carry, in a tick for each second since the last queue.
 	blindCreep = .0002
+	// Below blindFar of what the line carried before it fell, what it is suspected to carry rises by blindReturn in a tick. With
+	// each queue, what it carried before moves by the part blindTrust, in logarithm, towards what it carries then. On a line
+	// of 20 that falls to 10, 5 or 2 for 10 s, .78, .71 and .57 of the 70 s from there are used with it; .71, .39 and .14
+	// without. From .75 on, steady lines wait longer.
+	blindFar    = .7
+	blindReturn = .025
+	blindTrust  = .08
 	// A queue is drained with blindCut of what the line carries; blindAgain of it is suspected to be its capacity.
 	blindCut   = .85
 	blindAgain = .95

@@ -14,6 +14,7 @@ type direction struct {
 
 	// What was measured.
 	carried    [2]float64 // by the line, in the last two ticks
+	lost       float64    // of it; the mean of the last ticks
 	backlog    bool
 	backlogged time.Duration // the last time with a backlog
 	busy       bool          // something is to be learnt
@@ -52,6 +53,7 @@ type direction struct {
 
 	// Without probes.
 	suspect float64       // the line carried no more than this; 0: unknown
+	high    float64       // what it carried before it fell, less with each queue since; 0: unknown
 	dry     int           // ticks in a row with less than the rate and without a backlog
 	resume  float64       // the rate after the queue had time to drain; 0: none
 	drainBy time.Duration // the end of that time
@@ -91,7 +93,7 @@ func (d *direction) begin() {
 	if d.safe > 0 {
 		d.rate = max(d.rate, againPart*d.safe)
 	}
-	d.queued, d.hadQueue, d.suspect, d.resume = false, false, 0, 0
+	d.queued, d.hadQueue, d.suspect, d.high, d.resume = false, false, 0, 0, 0
 	d.clamp()
 }
 
@@ -102,6 +104,7 @@ func (d *direction) measure(now, passed time.Duration, t Traffic) {
 	}
 	carried := float64(t.Bytes) * 8 / passed.Seconds()
 	d.carried[0], d.carried[1] = d.carried[1], carried
+	d.lost += lossSmoothing * (min(carried, float64(t.Lost)*8/passed.Seconds()) - d.lost)
 	d.backlog = t.Backlog > backlogBytes
 	if d.backlog {
 		d.backlogged = now
@@ -119,6 +122,10 @@ func (d *direction) measure(now, passed time.Duration, t Traffic) {
 }
 
 func (d *direction) mean() float64 { return (d.carried[0] + d.carried[1]) / 2 }
+
+// lossy reports that much of what the line carries is lost: its senders do not yield to losses, so that the rate does not
+// bound what arrives.
+func (d *direction) lossy() bool { return d.lost > lossyPart*d.mean() }
 
 // drained reports that the backlog in the box is gone, since a moment.
 func (d *direction) drained(now time.Duration) bool {
@@ -147,7 +154,8 @@ func (d *direction) update(now, passed time.Duration, e evidence) {
 		return
 	}
 	d.dry, d.resume = 0, 0
-	carried, mean := d.carried[1], d.mean()
+	// What is lost takes the line's capacity, but no rate.
+	carried, mean := max(0, d.carried[1]-d.lost), max(0, d.mean()-d.lost)
 	packet := min(packetMostMs, mtuBits/d.rate*1000)
 	more := packet + noiseWeight*max(0, e.noise-quietMs)
 	good, bad := goodMs+more, badMs+more
@@ -200,7 +208,7 @@ func (d *direction) guess(now time.Duration, e evidence, bad float64) {
 		} else {
 			d.guessed, d.guessedAt = d.rate, now
 		}
-		d.rate = max(d.carried[1], d.least)
+		d.rate = max(d.carried[1]-d.lost, d.least)
 	}
 }
 
@@ -231,7 +239,11 @@ func (d *direction) cut(now time.Duration, e evidence, mean float64) {
 	if d.up {
 		drain = drainUpMs
 	}
-	k := max(leastCut, firstCut-(e.delay-goodMs)/drain)
+	least := leastCut
+	if d.lossy() {
+		least = lossyCut
+	}
+	k := max(least, firstCut-(e.delay-goodMs)/drain)
 	d.rate = min((1-easing)*d.rate, k*d.capacity)
 	d.stubborn = now-d.since >= 1500*time.Millisecond && d.mean() >= .85*d.previous && d.mean() < .6*d.rateBefore
 }
@@ -304,6 +316,9 @@ func (d *direction) grow(now time.Duration, good float64) {
 			g = min(riseMost, wildRise+wildRiseMore*calm)
 		}
 	}
+	if d.lossy() {
+		g = lossyRise
+	}
 	g *= 1 + eagerness*max(0, 1-d.smooth/good)
 	if d.rate < d.most {
 		d.risen = now
@@ -353,6 +368,7 @@ func (d *direction) blind(now time.Duration, e evidence) {
 		// The queue is about what came in above the capacity, in these ticks and a round trip before them.
 		m := d.mean()
 		excess := min(2, (d.rate/m-1)*blindLag)
+		d.doubtHigh(m)
 		d.suspect = blindAgain * m
 		d.resume = min(d.rate, blindCut*m)
 		d.rate = min(d.rate, m*max(.25, blindCut-excess))
@@ -360,6 +376,7 @@ func (d *direction) blind(now time.Duration, e evidence) {
 		d.last, d.hadQueue = now, true
 		d.dry = 0
 	case e.highs >= e.enough && d.active && now-d.last > blindHold:
+		d.doubtHigh(.95 * d.rate)
 		d.suspect = .95 * d.rate
 		d.rate *= blindCut
 		d.last, d.hadQueue = now, true
@@ -370,7 +387,7 @@ func (d *direction) blind(now time.Duration, e evidence) {
 			switch {
 			case d.rate > blindNear*d.most:
 				step = blindProof
-			case d.suspect > 0 && d.rate > .9*d.suspect:
+			case d.suspect > 0 && d.rate > .9*d.suspect && !d.fell():
 				step = 2 * blindProof
 			}
 			d.rate *= 1 + step
@@ -378,15 +395,30 @@ func (d *direction) blind(now time.Duration, e evidence) {
 				d.suspect = max(d.suspect, d.rate)
 			}
 		}
-	case e.highs >= e.enough/2 && (d.rate > blindNear*d.most || d.suspect > 0 && d.rate > .9*d.suspect):
+	case e.highs >= e.enough/2 && (d.rate > blindNear*d.most || d.suspect > 0 && d.rate > .9*d.suspect && !d.fell()):
 		d.rate *= 1 - blindEasing
-	case !d.backlog || e.highs >= e.enough/3:
+	case !d.backlog || e.highs >= e.enough/3 && (!d.fell() || e.highs >= e.enough/2):
 	case d.rate < top:
 		d.rate = min(top, d.rate*(1+blindRise))
 	case d.suspect > 0 && d.rate < d.most*blindPart:
-		d.suspect *= 1 + min(blindRise, blindCreep*(now-d.last).Seconds())
+		if d.fell() {
+			d.suspect *= 1 + blindReturn
+			d.rate = min(d.suspect, d.rate*(1+blindReturn))
+		} else {
+			d.suspect *= 1 + min(blindRise, blindCreep*(now-d.last).Seconds())
+		}
 	}
 }
+
+// doubtHigh is a queue without probes, at a rate in bit/s: what the line carried before it fell becomes less likely.
+func (d *direction) doubtHigh(m float64) {
+	m = max(m, d.least)
+	d.high = max(d.high, d.rate, m)
+	d.high *= math.Pow(m/d.high, blindTrust)
+}
+
+// fell reports that the line carried much more, not long ago.
+func (d *direction) fell() bool { return d.rate < blindFar*d.high }
 
 // sharedFor is the length of a queue up to which it is not counted against both directions.
 const sharedFor = 1500 * time.Millisecond

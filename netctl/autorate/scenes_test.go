@@ -83,6 +83,36 @@ func TestPassive(t *testing.T) {
 	})
 }
 
+// TestPassiveDip: without probes, the rate is soon back after a line fell for ten seconds. It is the mean of four runs, from the
+// fall on.
+func TestPassiveDip(t *testing.T) {
+	t.Parallel()
+	const fall, back, runs = 50_000, 60_000, 4
+	for mbit, least := range map[float64]float64{10: .74, 5: .64, 2: .48} {
+		t.Run(fmt.Sprint(mbit), func(t *testing.T) {
+			t.Parallel()
+			used := 0.0
+			for seed := uint64(1); seed <= runs; seed++ {
+				trace := sim.Varying(2*minute, func(t int) float64 {
+					if t >= fall && t < back {
+						return mbit
+					}
+					return 20
+				})
+				r, _ := play(t, sim.Setup{NoProbes: true, Down: trace, Seed: seed, Warm: fall}, autorate.Limits{Down: 20e6})
+				used += r.Down.Used / runs
+				// Those 10 s alone may wait: the rest is 50 s of 70.
+				if r.Down.P50 > 20 || r.Down.Jain < .95 {
+					t.Errorf("run %d: half waits %.0f ms, Jain %.3f", seed, r.Down.P50, r.Down.Jain)
+				}
+			}
+			if t.Logf("used %.2f", used); used < least {
+				t.Errorf("used %.3f, want at least %.2f", used, least)
+			}
+		})
+	}
+}
+
 // TestNearTarget: the probes' target is the lender's own modem, so that their delay is always nothing.
 func TestNearTarget(t *testing.T) {
 	t.Parallel()

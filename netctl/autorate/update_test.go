@@ -327,6 +327,47 @@ func BenchmarkUpdate(b *testing.B) {
 	}
 }
 
+// TestLost: what reached no resident took the line's capacity, so that the rate falls below the rest; and while it is much, the
+// rate rises slowly, since it does not bound what arrives.
+func TestLost(t *testing.T) {
+	t.Parallel()
+	run := func(lost float64) (cut, risen autorate.Output) {
+		s, _, now := loaded(20e6, 100)
+		line := func(trip time.Duration) (o autorate.Output) {
+			now += autorate.Tick
+			in := tick(now, 18, 50_000, trip)
+			in.Down.Lost = uint64(lost * float64(in.Down.Bytes))
+			s, o = autorate.Update(s, in)
+			return o
+		}
+		for range 10 {
+			line(40 * ms)
+		}
+		for range 4 {
+			cut = line(70 * ms)
+		}
+		for range 10 {
+			risen = line(40 * ms)
+		}
+		return cut, risen
+	}
+	none, noneRisen := run(0)
+	third, thirdRisen := run(1. / 3)
+	if third.Down > 0.9*none.Down {
+		t.Errorf("with a third lost the rate falls to %.1f Mbit/s, with nothing to %.1f", third.Down/1e6, none.Down/1e6)
+	}
+	if a, b := thirdRisen.Down/third.Down, noneRisen.Down/none.Down; a > 1.3*b {
+		t.Errorf("with a third lost the rate rises %.2f times, with nothing %.2f", a, b)
+	}
+	if thirdRisen.Down > 14e6 {
+		t.Errorf("with 6 of 18 Mbit/s lost the rate is %.1f after two seconds", thirdRisen.Down/1e6)
+	}
+	// More than arrived, as a counter that was read late can say.
+	if cut, _ := run(3); cut.Down < 1e6 || cut.Down > 20e6 {
+		t.Errorf("with more lost than arrived the rate is %v", cut.Down)
+	}
+}
+
 func FuzzUpdate(f *testing.F) {
 	f.Add(uint64(20_000_000), []byte{1, 200, 50, 40, 0, 0, 1, 200, 255, 255, 9, 1})
 	f.Add(uint64(1), []byte{0, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255})
@@ -344,6 +385,7 @@ func FuzzUpdate(f *testing.F) {
 			in := autorate.Input{Now: now, NoProbes: b[5]&1 != 0, Unanswered: time.Duration(b[4]) * 20 * ms}
 			in.Down = autorate.Traffic{Bytes: lent / 1000 * uint64(b[1]), Backlog: uint64(b[2]) * 1000}
 			in.Up = autorate.Traffic{Bytes: lent / 3000 * uint64(b[2]), Backlog: uint64(b[1]) * 1000}
+			in.Down.Lost = lent / 1000 * uint64(b[4])
 			if b[5]&2 != 0 {
 				in.Samples = append(in.Samples, autorate.Sample{Sent: now - trip, Trip: trip})
 			}

@@ -28,7 +28,7 @@ const (
 )
 
 // Plot draws runs under each other as SVG: capacity, rate and what residents got in Mbit/s, and below them the wait in
-// the queue beyond the box on a logarithmic scale from 1 ms to 10 s.
+// the queue beyond the box on a logarithmic scale from 1 ms to 10 s. Its description has the means in words.
 func Plot(out io.Writer, title string, curves ...Curve) error {
 	w := bufio.NewWriter(out)
 	text := func(x, y float64, anchor, class, s string) {
@@ -44,11 +44,13 @@ func Plot(out io.Writer, title string, curves ...Curve) error {
 		}
 	}
 	height := plotTop + len(curves)*(rateHeight+waitHeight+2*plotGap)
-	fmt.Fprintf(w, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d" font-family="sans-serif" font-size="12">
+	fmt.Fprintf(w, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d" font-family="sans-serif" font-size="12" role="img" aria-labelledby="t d">
+<title id="t">%s</title>
+<desc id="d">%s</desc>
 <style>.h{font-size:18px;font-weight:600}.n{font-size:14px;font-weight:600}.a{fill:#555}.g{stroke:#ddd;stroke-width:1}
 .c{fill:#cfd8dc;stroke:none}.u{fill:none;stroke:#2e7d32;stroke-width:1.3}.r{fill:none;stroke:#c62828;stroke-width:1.3}.d{fill:none;stroke:#283593;stroke-width:1.2}</style>
 <rect width="100%%" height="100%%" fill="#fff"/>
-`, plotWidth, height, plotWidth, height)
+`, plotWidth, height, plotWidth, height, escaped(title), escaped(describe(curves)))
 	text(plotLeft, 26, "start", "h", title)
 	for i, k := range []struct{ class, name string }{{"c", "capacity"}, {"u", "what residents got"}, {"r", "rate"}, {"d", "wait beyond the box"}} {
 		x := float64(plotLeft + 170*i)
@@ -99,6 +101,28 @@ func Plot(out io.Writer, title string, curves ...Curve) error {
 	}
 	fmt.Fprintln(w, "</svg>")
 	return w.Flush()
+}
+
+func escaped(s string) string {
+	var b strings.Builder
+	_ = xml.EscapeText(&b, []byte(s)) // a Builder never fails
+	return b.String()
+}
+
+// describe says what the curves show on average.
+func describe(curves []Curve) string {
+	var all []string
+	for _, c := range curves {
+		var sum Direction
+		for _, p := range c.Series {
+			d := c.of(p)
+			sum = Direction{sum.Capacity + d.Capacity, sum.Rate + d.Rate, sum.Used + d.Used, sum.Delay + d.Delay}
+		}
+		n := float64(max(len(c.Series), 1))
+		all = append(all, fmt.Sprintf("%s: residents got %.1f of %.1f Mbit/s at a rate of %.1f, and waited %.0f ms beyond the box.",
+			c.Name, sum.Used/n, sum.Capacity/n, sum.Rate/n, sum.Delay/n))
+	}
+	return strings.Join(all, " ")
 }
 
 func (c Curve) of(p Point) Direction {
