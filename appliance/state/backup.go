@@ -46,7 +46,7 @@ type RestoredAccount struct {
 
 // RestoredFile is what becomes of a list, a calendar, or other content.
 type RestoredFile struct {
-	Kind   string     `json:"kind"` // "places", "numbers", "needs", "agenda", "calendar", "board", "opinion", "access", "certificate"
+	Kind   string     `json:"kind"` // "places", "numbers", "needs", "agenda", "calendar", "board", "opinion", "access", "certificate", "stick"
 	Name   string     `json:"name,omitempty"`
 	Change FileChange `json:"change"`
 }
@@ -68,4 +68,30 @@ type RestoreResult struct {
 	Running bool      `json:"running"`
 	Done    time.Time `json:"done,omitzero"`
 	Error   string    `json:"error,omitempty"` // nothing is changed
+}
+
+// Stick is a USB stick that is plugged in.
+type Stick struct {
+	Device  string      `json:"device"` // as the kernel calls it, such as "sda1"
+	Size    uint64      `json:"size"`
+	Free    uint64      `json:"free"`
+	Ours    bool        `json:"ours"`             // it is marked for this box
+	Centre  string      `json:"centre,omitempty"` // of the box that it is marked for, as that box was called then
+	Backups []StickFile `json:"backups"`          // the last one first
+	Wrong   string      `json:"wrong,omitempty"`  // why it cannot be read: as StickBackup.Why
+}
+
+// StickFile is a backup on a stick.
+type StickFile struct {
+	Name string `json:"name"`
+	Size int64  `json:"size"`
+	Date Date   `json:"date"` // by the clock of the box that made it
+}
+
+// StickBackup tells of the backups to USB sticks that are marked for this box.
+type StickBackup struct {
+	Done   time.Time `json:"done,omitzero"`   // the last one that was written
+	Failed time.Time `json:"failed,omitzero"` // the last attempt, if it was not written
+	Why    string    `json:"why,omitempty"`   // of Failed: "absent", "busy", "damaged", "failed", "file-system", "foreign", "full", "read-only", "slow"
+	Error  string    `json:"error,omitempty"` // likewise, as text
 }

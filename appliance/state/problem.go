@@ -38,8 +38,21 @@ const (
 	PowerWeak      Code = "power-weak"
 	RunFolderFails Code = "run-folder-fails" // state for the next daemon cannot be written or restored
 	SchoolDatesEnd Code = "school-dates-end" // until: the last day (2006-01-02) whose school holidays are known, where hours have them
-	TrancheRefused Code = "tranche-refused"  // donation: the kernel refused its tranche
+	StickAbsent    Code = "stick-absent"     // no backup could be written to a USB stick for days: none that is marked is plugged in
+	StickDamaged   Code = "stick-damaged"
+	StickFails     Code = "stick-fails" // error
+	StickFull      Code = "stick-full"
+	StickReadOnly  Code = "stick-read-only"
+	TrancheRefused Code = "tranche-refused" // donation: the kernel refused its tranche
 )
+
+// Codes are all codes of problems.
+var Codes = []Code{
+	AccountsLost, BoardHot, BoardWarm, ChildFails, ConfigRefused, ConfigUnkept, DiskErrors, DiskReadOnly,
+	DiskFails, Failed, HotspotRadio, KernelFails, LinesUnread, NetworkOverlap, PlanRefused, PowerWasWeak,
+	PowerWeak, RunFolderFails, SchoolDatesEnd, StickAbsent, StickDamaged, StickFails, StickFull, StickReadOnly,
+	TrancheRefused,
+}
 
 // Severity is a problem's effect on residents.
 type Severity string
@@ -77,6 +90,11 @@ var kinds = map[Code]struct {
 		"use the power supply made for this board, and a short cable"},
 	SchoolDatesEnd: {words: "the dates of school holidays are known until {until} only: " +
 		"after that, opening hours with SH do not open; update the box, or write the dates instead of SH"},
+	StickAbsent:    {words: "the USB stick for backups has not been plugged in for days: plug it in, and leave it there"},
+	StickDamaged:   {words: "the USB stick for backups does not keep what is written to it: mark another one"},
+	StickFails:     {words: "no backup could be written to the USB stick: {error}"},
+	StickFull:      {words: "the USB stick for backups is full: remove other files from it, or mark another one"},
+	StickReadOnly:  {words: "the USB stick for backups cannot be written: move its switch, or mark another one"},
 	TrancheRefused: {severity: Error, dependsOn: []Code{PlanRefused}},
 }
 

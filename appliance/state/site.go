@@ -32,6 +32,9 @@ type Site struct {
 
 	Card *Card // what is known of the centre, nil for nothing; the pointer changes when it does
 
+	// Notice is a line of text of the box's fleet, by language, nil for none; the pointer changes when it does.
+	Notice *map[string]string
+
 	Essential bool       // the walled garden can be reached now, without a session, also when data or caps are spent
 	Services  *[]Service // of the walled garden, nil for none; the pointer changes when they do
 }
@@ -65,6 +68,7 @@ type Session struct {
 	DataLeft  uint64        // bytes; meaningless if !Limited
 	DataGiven uint64        // bytes the resident may use today
 	Limited   bool          // there is a daily limit of data
+	Slow      bool          // its data is used, and it goes on slowly until Site.DataResets
 }
 
 // Errors of the box's calls.

@@ -17,19 +17,24 @@ type Status struct {
 	PausedUntil time.Time `json:"paused_until,omitzero"` // when; zero while the clock is not trusted
 	Tomorrow    time.Time `json:"tomorrow,omitzero"`     // when a pause until the next day would end; zero while the clock is not trusted
 
-	Clock     Clock      `json:"clock"`
-	Centre    string     `json:"centre"`
-	Hotspot   Hotspot    `json:"hotspot"`
-	Residents Residents  `json:"residents"`
-	Donations []Donation `json:"donations"` // in the configuration's order
-	Admin     Admin      `json:"admin"`
-	Board     Board      `json:"board"`
-	System    System     `json:"system"`          // versions of kernel and firmware
-	Slots     *Slots     `json:"slots,omitempty"` // of the card; absent on a machine without
-	Children  []Child    `json:"children"`
-	Downloads []Download `json:"downloads"` // of the box's own; empty if none is configured
-	Problems  []Problem  `json:"problems"`  // of the last pass, and lasting ones; empty if all is well
-	Started   time.Time  `json:"started"`   // of the daemon
+	Clock     Clock          `json:"clock"`
+	Centre    string         `json:"centre"`
+	Hotspot   Hotspot        `json:"hotspot"`
+	Residents Residents      `json:"residents"`
+	Donations []Donation     `json:"donations"` // in the configuration's order
+	Admin     Admin          `json:"admin"`
+	Board     Board          `json:"board"`
+	System    System         `json:"system"`             // versions of kernel and firmware
+	Slots     *Slots         `json:"slots,omitempty"`    // of the card; absent on a machine without
+	Updates   *Updates       `json:"updates,omitempty"`  // absent on a machine without slots
+	Stick     *StickBackup   `json:"stick,omitempty"`    // backups to a USB stick; absent if none is marked
+	Fleet     *Fleet         `json:"fleet,omitempty"`    // the box in its fleet; absent if it is in none
+	Layers    *Layers        `json:"layers,omitempty"`   // what the box's fleet changes of its configuration; absent without a fleet
+	Commands  []FleetCommand `json:"commands,omitempty"` // the last ones of the box's fleet, the newest first
+	Children  []Child        `json:"children"`
+	Downloads []Download     `json:"downloads"` // of the box's own; empty if none is configured
+	Problems  []Problem      `json:"problems"`  // of the last pass, and lasting ones; empty if all is well
+	Started   time.Time      `json:"started"`   // of the daemon
 }
 
 // Clock is the time of day. Until it is trusted no cap resets and no opening hour closes.
@@ -58,6 +63,90 @@ type Slots struct {
 
 // Proven tells whether the running slot has proved itself.
 func (s Slots) Proven() bool { return s.Running == s.Good }
+
+// Updates is what the box's own system is, and what comes in its place. A version is that of the release whose root lies in a
+// slot, by its hash, and "" if the box knows none with it.
+type Updates struct {
+	Read    bool   `json:"read"`    // the slots were read since the daemon started: the versions are known as far as they can be
+	Version string `json:"version"` // that is running
+	Other   string `json:"other"`   // in the other slot
+
+	FellBack    string `json:"fell_back,omitempty"`     // the version that was tried last and did not work; "?" if it has none
+	FellBackWhy string `json:"fell_back_why,omitempty"` // in its own words; "" if it could say nothing: it did not start
+
+	From    string    `json:"from,omitempty"`    // the server's name; "" if none is configured
+	Auto    bool      `json:"auto"`              // the box fetches and starts releases by itself
+	Checked time.Time `json:"checked,omitzero"`  // when a source was last asked
+	Newest  string    `json:"newest,omitempty"`  // that it then had
+	Current bool      `json:"current"`           // that is the one that is running
+	Busy    bool      `json:"busy"`              // something is being done now
+	Done    uint64    `json:"done,omitempty"`    // bytes of Newest that lie in the other slot, found by their hashes
+	Size    uint64    `json:"size,omitempty"`    // that it has there in all
+	Fetches string    `json:"fetches,omitempty"` // why nothing is fetched now: a word of package updates, or a text
+	Ready   bool      `json:"ready"`             // Other is whole, and never ran: it is started
+	Starts  string    `json:"starts,omitempty"`  // why not now: a word of package updates
+	Code    string    `json:"code,omitempty"`    // why the last request failed: a word of package agent
+	Error   string    `json:"error,omitempty"`   // likewise, as text
+}
+
+// Fleet is the box in its fleet, and how it talks to the hubs.
+type Fleet struct {
+	Stage       string    `json:"stage"`                 // "alone", "asking", "waiting" for a person who compares the words, or "member"
+	Box         string    `json:"box,omitempty"`         // the box's name there
+	Association string    `json:"association,omitempty"` // of a member
+	Region      string    `json:"region,omitempty"`      // likewise, as the hub says
+	Words       []string  `json:"words,omitempty"`       // to compare
+	Refusal     string    `json:"refusal,omitempty"`     // why the last code was not taken: "unknown", "used" or "refused"
+	Revoked     bool      `json:"revoked,omitempty"`     // the hubs do not let this box in any more
+	Mode        string    `json:"mode"`                  // "away", "visits" or "connected"
+	Connected   bool      `json:"connected"`             // now
+	Contact     time.Time `json:"contact,omitzero"`      // when a hub last answered all that was asked, since the daemon started
+	Waits       string    `json:"waits,omitempty"`       // why no line may be used now, as text
+	Error       string    `json:"error,omitempty"`       // why the last try failed, as text
+	Files       string    `json:"files,omitempty"`       // why nothing that people signed is taken through the hubs, as text
+	Unshown     int       `json:"unshown"`               // days that the box keeps since no hub has shown them yet
+}
+
+// Layers is what the box's fleet says about its configuration.
+type Layers struct {
+	Set      []LayerKey `json:"set"`      // in effect
+	Refused  []LayerKey `json:"refused"`  // without effect, and why
+	Proposed []Proposal `json:"proposed"` // essential services that a technician may accept
+	Unread   []Unread   `json:"unread,omitempty"`
+}
+
+// Unread is a layer that the box refuses as a whole: it uses the one before, if there was one.
+type Unread struct {
+	By    string `json:"by"`
+	Error string `json:"error"` // as text, with the line
+}
+
+// FleetPrefix begins PausedBy if the box's fleet paused sharing.
+const FleetPrefix = "the fleet: "
+
+// FleetCommand is what somebody of the box's fleet asked for, and what became of it.
+type FleetCommand struct {
+	At      time.Time `json:"at"`
+	Action  string    `json:"action"` // "pause", "resume" or "diagnose"
+	By      string    `json:"by"`
+	Verdict string    `json:"verdict"`       // as package command has them: "done", "failed", "expired", "undated", "yields" or "nothing"
+	Why     string    `json:"why,omitempty"` // if it failed
+}
+
+// LayerKey is a key of the configuration, and what a layer says about it.
+type LayerKey struct {
+	Key   string `json:"key"`           // dotted
+	Value string `json:"value"`         // as TOML
+	By    string `json:"by"`            // "the fleet", "region idf", "association lilas"
+	Why   string `json:"why,omitempty"` // it has no effect
+}
+
+// Proposal is an essential service that a layer proposes.
+type Proposal struct {
+	Service  string `json:"service"` // its host name
+	By       string `json:"by"`
+	Accepted bool   `json:"accepted"` // by a technician: it is open
+}
 
 // Hotspot is the network residents join.
 type Hotspot struct {
@@ -99,19 +188,29 @@ type Board struct {
 	Problems []Problem `json:"-"` // included in Status.Problems
 }
 
-// Residents counts residents.
+// Residents counts residents, as they are at the moment. What is kept or published of them is in fives, see InFives.
 type Residents struct {
 	Sessions int    `json:"sessions"` // running ones
 	Started  uint64 `json:"started"`  // that began since the daemon started
 	Download uint64 `json:"download"` // limit of each resident, 0: none
 	Upload   uint64 `json:"upload"`
-	Data     uint64 `json:"data"` // data a day of each resident, 0: no limit
+	Data     uint64 `json:"data"`  // data a day of each resident, 0: no limit
+	After    uint64 `json:"after"` // rate each way of who has used it; 0: the session ends
+	Slow     int    `json:"slow"`  // running sessions that have used their data and go on slowly
 
 	Refused Refused `json:"refused"`
 }
 
+// Fewest is the smallest count of residents that is kept for longer than a moment, published or sent away.
+const Fewest = 5
+
+// InFives returns what is published of a count of residents: it is rounded down to a multiple of Fewest. What is published adds up
+// such counts, and never has a sum of exact ones, so that no difference of two numbers is a count of 1 to 4.
+func InFives(n uint64) uint64 { return n / Fewest * Fewest }
+
 // Refused counts devices that asked for the internet and did not get it, since the daemon started. A device counts once in an
-// hour for a reason.
+// hour for a reason. The counts go up in fives, see InFives: the page that shows them by the hour and by the reason has nothing
+// smaller.
 type Refused struct {
 	Data       uint64 `json:"data"`        // their data of the day was used
 	NotSharing uint64 `json:"not_sharing"` // the box was not sharing
@@ -124,6 +223,11 @@ func (r Refused) Sum() uint64 { return r.Data + r.NotSharing + r.Busy }
 // Plus adds other counts.
 func (r Refused) Plus(o Refused) Refused {
 	return Refused{r.Data + o.Data, r.NotSharing + o.NotSharing, r.Busy + o.Busy}
+}
+
+// InFives returns the counts in fives.
+func (r Refused) InFives() Refused {
+	return Refused{InFives(r.Data), InFives(r.NotSharing), InFives(r.Busy)}
 }
 
 // Since returns what was counted after earlier counts. If any went back, the daemon has started again, with zero.
@@ -150,7 +254,8 @@ type Donation struct {
 	Undated     bool      `json:"undated,omitempty"` // it has a last day, and the box does not know the date
 	PausedBy    string    `json:"paused_by,omitempty"`
 	PausedUntil time.Time `json:"paused_until,omitzero"` // when that pause ends by itself
-	PausedDay   bool      `json:"paused_day,omitempty"`  // it ends with the day, once the clock is trusted
+	PausedDay   bool      `json:"paused_day,omitempty"`  // it ends on the next day, once the clock is trusted
+	Tomorrow    time.Time `json:"tomorrow,omitzero"`     // when a pause until the next day would end; zero while the clock is not trusted
 	Up          bool      `json:"up"`                    // the line has a link, an address and a default route
 	Works       bool      `json:"works"`
 	Why         string    `json:"why,omitempty"` // if it does not work
@@ -173,6 +278,7 @@ type Donation struct {
 	PeriodStart time.Time `json:"period_start,omitzero"` // once the clock is trusted
 	Resets      time.Time `json:"resets,omitzero"`       // when the next period begins
 	Days        []Day     `json:"days"`                  // sums of past days, oldest first, and of today
+	Autorate    bool      `json:"autorate"`              // its rates follow what the line carries
 	Rate        *Rate     `json:"rate,omitempty"`        // while autorate adapts it
 
 	ProvedNames   Proof `json:"proved_names,omitzero"`   // the last DNS answer on it
