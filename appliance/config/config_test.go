@@ -92,15 +92,16 @@ func TestExample(t *testing.T) {
 			Interface: "wlan0", Radio: "hostapd", SSID: "Partage de Co - Les Lilas", Country: "FR", Band: "2.4GHz",
 			Address: netip.MustParsePrefix("10.80.0.1/22"), Lease: 30 * time.Minute,
 		},
-		Limits: Limits{Session: 2 * time.Hour, Download: 4e6, Upload: 1e6, Data: 500e6},
+		Limits: Limits{Session: 2 * time.Hour, Download: 4e6, Upload: 1e6, Data: 500e6, After: 64e3},
 
 		Essential: Essential{Names: []string{"@france"}, Rate: 2e6},
 		Admin:     Admin{Access: Anywhere},
+		Fleet:     Fleet{Updates: true, Budget: 100e6},
 		Lend:      Lend{Name: "Partage de Co"},
 		Health:    Health{Zones: zones},
 		Donations: []Donation{{
 			Name: "Fibre du centre", Interface: "eth0", Download: 20e6, Upload: 5e6, Cap: 200e9, Reserve: 2e9,
-			Metered: Auto, Period: "month", Resets: 1, Hours: schedule, Priority: 1,
+			Fleet: true, Metered: Auto, Period: "month", Resets: 1, Hours: schedule, Priority: 1,
 		}},
 	}
 	if diff := cmp.Diff(want, got, sameConfig); diff != "" {
@@ -151,14 +152,15 @@ func TestDefaults(t *testing.T) {
 			Hostname: "partage.internal", Timezone: paris,
 		},
 		Hotspot: Hotspot{Interface: "wlan0", Radio: "none", Band: "2.4GHz", Address: netip.MustParsePrefix("10.80.0.1/22"), Lease: 30 * time.Minute},
-		Limits:  Limits{Session: 2 * time.Hour},
+		Limits:  Limits{Session: 2 * time.Hour, After: 64e3},
 
 		Essential: Essential{Names: []string{"@france"}, Rate: 2e6},
 		Admin:     Admin{Access: Anywhere},
+		Fleet:     Fleet{Updates: true, Budget: 100e6},
 		Lend:      Lend{Name: "Partage de Co"},
 		Health:    Health{Zones: zones},
 		Donations: []Donation{{
-			Name: "Fibre du centre", Interface: "eth0", Metered: Auto, Period: "month", Resets: 1, Priority: 1,
+			Name: "Fibre du centre", Interface: "eth0", Fleet: true, Metered: Auto, Period: "month", Resets: 1, Priority: 1,
 		}},
 	}
 	if diff := cmp.Diff(want, got, sameConfig); diff != "" {
@@ -480,6 +482,10 @@ func randomConfig(t *testing.T, rnd *rand.Rand) *Config {
 	if err != nil {
 		t.Fatal(err)
 	}
+	nightly, err := parseHours(pick("", "22:00-06:00", "Su 02:00-05:00"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	c := &Config{
 		Box: Box{
 			Name:     pick("A", `Le "Lilas" \ n°1`, "Maison des habitants – 日本", "é ="),
@@ -497,7 +503,11 @@ func randomConfig(t *testing.T, rnd *rand.Rand) *Config {
 			Rate:  max(minRate, rate()),
 		},
 		Admin: Admin{Access: Access(pick(Accesses...))},
-		Lend:  Lend{Name: SSID(pick("", "Partage de Co", "\xe9\\ \"x\""))},
+		Fleet: Fleet{
+			Mirror: pick("", "https://releases.example.org/passerelle/"), Updates: rnd.IntN(2) == 0,
+			Budget: minSize + Size(rnd.Uint64N(uint64(maxBudget-minSize))), Hours: nightly,
+		},
+		Lend: Lend{Name: SSID(pick("", "Partage de Co", "\xe9\\ \"x\""))},
 		Health: Health{Zones: [][]Zone{zones, {
 			{"a.example", netip.MustParsePrefix("192.0.2.0/24")}, {"x.b.example", netip.MustParsePrefix("8.0.0.0/8")},
 			{"c.example", netip.MustParsePrefix("9.9.9.9/32")},
@@ -509,6 +519,9 @@ func randomConfig(t *testing.T, rnd *rand.Rand) *Config {
 			Watchdog: pick("", "/dev/watchdog1"),
 		},
 	}
+	if c.Hotspot.Address.Bits() >= SlowNetworkBits {
+		c.Limits.After = Rate(rnd.IntN(2)) * 48e3
+	}
 	c.Box.Languages = [][]string{{"fr"}, {"en"}, {"fr", "en"}, {"uk", "fr", "ar"}}[rnd.IntN(4)]
 	c.Box.Language = c.Box.Languages[rnd.IntN(len(c.Box.Languages))]
 	for i := range 1 + rnd.IntN(4) {
@@ -519,7 +532,7 @@ func randomConfig(t *testing.T, rnd *rand.Rand) *Config {
 		d := Donation{
 			Name: "ligne " + string(rune('A'+i)), Interface: "eth" + string(rune('0'+i)), Download: rate(), Upload: rate(), Cap: size(),
 			Period: pick("day", "week", "month", "once"), Hours: schedule, Priority: 1 + rnd.IntN(99),
-			Broadcast: rnd.IntN(2) == 0, Metered: pick(Auto, "yes", "no"), Until: Day(pick("", "2026-12-31", "2099-01-01")),
+			Fleet: rnd.IntN(2) == 0, Broadcast: rnd.IntN(2) == 0, Metered: pick(Auto, "yes", "no"), Until: Day(pick("", "2026-12-31", "2099-01-01")),
 		}
 		if rnd.IntN(2) == 0 {
 			d.WiFi = &WiFi{SSID: SSID(pick("Chez Lucie", "\xe9\\ \"x\" ☺", "\x00\n")), Passphrase: pick("", `8 "letters\`)}
@@ -536,6 +549,26 @@ func randomConfig(t *testing.T, rnd *rand.Rand) *Config {
 		c.Donations = append(c.Donations, d)
 	}
 	return c
+}
+
+// TestFleetBudget: the budget is a donation's own, a small part of its cap, and nothing where the lender's line is left out.
+func TestFleetBudget(t *testing.T) {
+	t.Parallel()
+	c := &Config{Fleet: Fleet{Budget: 100e6}}
+	for _, x := range []struct {
+		donation Donation
+		want     Size
+	}{
+		{Donation{Fleet: true}, 100e6},
+		{Donation{Fleet: true, Cap: 200e9}, 100e6},
+		{Donation{Fleet: true, Cap: 1e9}, 50e6},
+		{Donation{Cap: 200e9}, 0},
+		{Donation{}, 0},
+	} {
+		if got := c.FleetBudget(&x.donation); got != x.want {
+			t.Errorf("of a cap of %v (fleet = %v) the budget is %v, want %v", x.donation.Cap, x.donation.Fleet, got, x.want)
+		}
+	}
 }
 
 // FuzzSSID: any scanned name can be formatted, is safe on a terminal, and parses to the same name.
@@ -731,5 +764,28 @@ func TestSchoolZone(t *testing.T) {
 	at := time.Date(2027, 2, 8, 10, 0, 0, 0, c.Box.Timezone) // a holiday of C alone
 	if d := c.Donations[len(c.Donations)-1]; c.Box.SchoolZone != "C" || !d.Hours.Open(at) || !slices.ContainsFunc(c.Donations, func(d Donation) bool { return d.Hours.School() }) {
 		t.Errorf("zone %q, open %t", c.Box.SchoolZone, d.Hours.Open(at))
+	}
+}
+
+// TestReleases: the files that passerelle init wrote in earlier releases are read, also once keys were added.
+func TestReleases(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/releases/*.toml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no file of any release: %v", err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := Parse(file, text)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if c.Box.Name != "Centre social des Lilas" || len(c.Donations) != 1 || c.Donations[0].Cap != 200e9 {
+			t.Errorf("%s is read as %+v", file, c)
+		}
 	}
 }

@@ -81,7 +81,7 @@ var keyOrder = func() map[string]int {
 func masked(key, value string) string {
 	switch {
 	case value == "" || value == `""`:
-	case strings.HasSuffix(key, " password"):
+	case strings.HasSuffix(key, " password"), strings.HasSuffix(key, " "+pinKey):
 		return hidden
 	case strings.HasSuffix(key, " wifi"):
 		if head, _, found := strings.Cut(value, ", passphrase = "); found && !strings.HasSuffix(value, `""}`) {

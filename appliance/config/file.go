@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -119,6 +120,9 @@ func (f File) write(text []byte, r Revision, secret bool) error {
 	}
 	// The temporary file is in the same folder: /tmp may be another file system.
 	folder := filepath.Dir(path)
+	if err := removeLeft(path); err != nil {
+		return err
+	}
 	pending, err := pendingFile(path, text)
 	if err != nil {
 		return err
@@ -232,6 +236,15 @@ func (f File) create(text []byte, secret bool) error {
 		return err
 	}
 	return syncFolder(folder)
+}
+
+// removeLeft removes what a power cut left of earlier writes of a file, which has its passwords. Nobody else writes it meanwhile.
+func removeLeft(path string) error {
+	left, err := filepath.Glob(filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"[0-9]*")) // as renameio names them
+	for _, name := range left {
+		err = errors.Join(err, os.Remove(name))
+	}
+	return cmp.Or(readOnly(err), err)
 }
 
 // pendingFile returns a temporary file with the text, in the folder of the file that it will become.

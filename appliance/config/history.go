@@ -134,7 +134,7 @@ func (h History) rewrite(n int, change func([]byte) ([]byte, error)) error {
 	changed, err := change(text)
 	switch {
 	case err != nil || metaErr != nil:
-		return errors.Join(os.Remove(h.path(n, textSuffix)), os.Remove(h.path(n, metaSuffix)))
+		return errors.Join(os.Remove(h.path(n, textSuffix)), os.Remove(h.path(n, metaSuffix)), syncFolder(h.Dir))
 	case bytes.Equal(changed, text) && v.Revision == RevisionOf(text):
 		return nil
 	}
@@ -149,7 +149,14 @@ func (h History) rewrite(n int, change func([]byte) ([]byte, error)) error {
 
 // write replaces a file of a version.
 func (h History) write(n int, suffix string, text []byte) error {
-	return renameio.WriteFile(h.path(n, suffix), text, 0o600, renameio.WithTempDir(h.Dir))
+	err := removeLeft(h.path(n, suffix))
+	if err == nil {
+		err = renameio.WriteFile(h.path(n, suffix), text, 0o600, renameio.WithTempDir(h.Dir))
+	}
+	if err == nil { // a version before is on the disk before the change is made; a password that is taken back does not come back
+		err = syncFolder(h.Dir)
+	}
+	return err
 }
 
 func (h History) version(n int) (v Version, err error) {

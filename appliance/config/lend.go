@@ -161,8 +161,8 @@ func (c *Config) LentAs(ssid SSID, over func(Donation) bool) *Donation {
 // maxName is the length of a name, in characters.
 const maxName = 80
 
-// ForgetNetwork returns the text without the lender's network of a donation: nothing joins it any more. A text without it is
-// returned as it is. The error is as of [Edit].
+// ForgetNetwork returns the text without the lender's network of a donation, Wi-Fi or mobile: nothing joins it any more. A text
+// without it is returned as it is. The error is as of [Edit].
 func ForgetNetwork(text []byte, donation string) ([]byte, error) {
 	values, _, err := decode("the configuration", text)
 	if err != nil {
@@ -171,7 +171,9 @@ func ForgetNetwork(text []byte, donation string) ([]byte, error) {
 	if !slices.ContainsFunc(tables(values[donationKey]), func(d any) bool { return keysOf(d)["name"] == donation }) {
 		return text, nil
 	}
-	return Edit(text, []Change{{Path: []string{donationKey, donation, "wifi"}}})
+	return Edit(text, []Change{
+		{Path: []string{donationKey, donation, "wifi"}}, {Path: []string{donationKey, donation, "apn"}}, {Path: []string{donationKey, donation, pinKey}},
+	})
 }
 
 // errKept says that a text has a secret elsewhere than in the donation that it belongs to.

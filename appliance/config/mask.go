@@ -29,7 +29,7 @@ type masking struct {
 var placeholders = regexp.MustCompile(`"\*{8}[0-9]{1,6}"|\*{8}[0-9]{1,6}`)
 
 // inComment matches a secret that was commented out.
-var inComment = regexp.MustCompile(`(?i)pass(?:word|phrase)[ \t]*=[ \t]*("(?:[^"\\\r\n]|\\.)*"|'[^'\r\n]*')`)
+var inComment = regexp.MustCompile(`(?i)(?:pass(?:word|phrase)|\bpin)[ \t]*=[ \t]*("(?:[^"\\\r\n]|\\.)*"|'[^'\r\n]*')`)
 
 // Mask returns the text with a placeholder for each secret, also where a secret is repeated in a comment or another value. The
 // text need not be a valid configuration, nor TOML. The same secret has the same placeholder in all texts of m.

@@ -16,12 +16,12 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// MaxFile limits the file, in bytes; maxDonations and maxEssential limit its lists. No box has that many interfaces, and no
+// MaxFile limits the file, in bytes; maxDonations and MaxEssential limit its lists. No box has that many interfaces, and no
 // list of essential services is that long.
 const (
 	MaxFile      = 1 << 20
 	maxDonations = 64
-	maxEssential = 200
+	MaxEssential = 200
 )
 
 // Problems are the problems of one file, in the order of its lines. It is never empty when it is an error.
@@ -127,18 +127,18 @@ func (r *reader) config(values map[string]any) *Config {
 		Box:     r.box(root.table("box", true)),
 		Centre:  r.centre(root.table("centre", false)),
 		Hotspot: r.hotspot(root.table("hotspot", true)),
-		Limits:  r.limits(root.table("limits", false)),
-
-		Essential: r.essential(root.table("essential", false)),
-		Places:    Places{URL: r.download(root.table("places", false))},
-		Agenda:    Agenda{URL: r.download(root.table("agenda", false))},
-		Board:     r.board(root.table("board", false)),
-		Admin:     r.admin(root.table("admin", false)),
-		Lend:      r.lend(root.table("lend", false)),
-		Health:    r.health(root.table("health", false)),
-		Hardware:  r.hardware(root.table("hw", false)),
 	}
+	c.Limits = r.limits(root.table("limits", false), c.Hotspot)
+	c.Essential = r.essential(root.table("essential", false))
+	c.Places = Places{URL: r.download(root.table("places", false))}
+	c.Agenda = Agenda{URL: r.download(root.table("agenda", false))}
+	c.Board = r.board(root.table("board", false))
+	c.Admin = r.admin(root.table("admin", false))
+	c.Lend = r.lend(root.table("lend", false))
+	c.Health = r.health(root.table("health", false))
+	c.Hardware = r.hardware(root.table("hw", false))
 	c.Metrics = r.metrics(root.table("metrics", false), c.Hotspot)
+	c.Fleet = r.fleet(root.table("fleet", false))
 	donations := root.tables("donation")
 	if len(donations) > maxDonations {
 		root.problem("donation", "%d donations; at most %d are allowed", len(donations), maxDonations)
@@ -243,6 +243,25 @@ func (r *reader) metrics(t *table, hotspot Hotspot) Metrics {
 	return m
 }
 
+// maxHubs is how many hubs a fleet may have. Three form a cluster that survives the loss of one.
+const maxHubs = 9
+
+func (r *reader) fleet(t *table) Fleet {
+	defer t.rejectUnknown()
+	f := Fleet{
+		Mirror:  optional(t, "mirror", "", parseMirror),
+		Updates: optional(t, "updates", true, parseFlag),
+		Budget:  optional(t, "budget", fleetBudget, parseBudget),
+		Hours:   r.hours(t),
+		Hubs:    unique(t, "hubs", parseHub),
+		Keep:    unique(t, "keep", parseKept),
+	}
+	if len(f.Hubs) > maxHubs {
+		t.problem("hubs", "%d names; at most %d are allowed", len(f.Hubs), maxHubs)
+	}
+	return f
+}
+
 func (r *reader) lend(t *table) Lend {
 	defer t.rejectUnknown()
 	return Lend{Name: optional(t, "name", "Partage de Co", parseOfferName)}
@@ -278,14 +297,26 @@ func (r *reader) hotspot(t *table) Hotspot {
 	return h
 }
 
-func (r *reader) limits(t *table) Limits {
+// slowLane is the default rate after a resident's data of the day is used.
+const slowLane = 64e3
+
+func (r *reader) limits(t *table, h Hotspot) Limits {
 	defer t.rejectUnknown()
-	return Limits{
+	l := Limits{
 		Session:  optional(t, "session", 2*time.Hour, parseDuration(time.Minute, 24*time.Hour)),
 		Download: optional(t, "download", 0, parseLimitedRate),
 		Upload:   optional(t, "upload", 0, parseLimitedRate),
 		Data:     optional(t, "data", 0, parseLimitedSize),
+		After:    optional(t, "after", slowLane, parseSlowRate),
 	}
+	if h.Address.IsValid() && h.Address.Bits() < SlowNetworkBits {
+		if t.has("after") && !t.failed("after") && l.After != 0 {
+			t.problem("after", `the hotspot's network %v is too wide for a slow lane; write "0", or make hotspot.address a /%d or smaller`,
+				h.Address.Masked(), SlowNetworkBits)
+		}
+		l.After = 0
+	}
+	return l
 }
 
 func (r *reader) essential(t *table) Essential {
@@ -294,8 +325,8 @@ func (r *reader) essential(t *table) Essential {
 		Names: list(t, "names", []string{France}, parseService),
 		Rate:  optional(t, "rate", 2e6, parseRequiredRate),
 	}
-	if len(e.Names) > maxEssential {
-		t.problem("names", "%d names; at most %d are allowed", len(e.Names), maxEssential)
+	if len(e.Names) > MaxEssential {
+		t.problem("names", "%d names; at most %d are allowed", len(e.Names), MaxEssential)
 	}
 	if i := firstRepeated(e.Names); i >= 0 {
 		t.elementProblem("names", i, "duplicate %q; remove one", e.Names[i])
@@ -342,10 +373,13 @@ func (r *reader) donation(t *table, c *Config) Donation {
 		Name:      required(t, "name", `"Fibre du centre"`, parseName),
 		Interface: required(t, "interface", `"eth0"`, parseInterface),
 		WiFi:      r.wifi(t.inline("wifi")),
+		APN:       optional(t, "apn", "", parseAPN),
+		PIN:       optional(t, "pin", "", parsePIN),
 		Download:  optional(t, "download", 0, parseLimitedRate),
 		Upload:    optional(t, "upload", 0, parseLimitedRate),
 		Cap:       required(t, "cap", `"200GB", or "0" for no cap`, parseLimitedSize),
 		Reserve:   optional(t, "reserve", 0, parseLimitedSize),
+		Fleet:     optional(t, "fleet", true, parseFlag),
 		Broadcast: optional(t, "broadcast", false, parseFlag),
 		Metered:   optional(t, "metered", Auto, parseMetered),
 		Period:    optional(t, "period", "month", parsePeriod),
@@ -391,6 +425,12 @@ func (r *reader) donation(t *table, c *Config) Donation {
 		t.problem("wifi", "a phone on USB has no Wi-Fi network to join; remove wifi, or set interface to the radio's")
 	case c.Hotspot.Country == "" && !slices.ContainsFunc(r.problems, func(p Problem) bool { return p.Key == "hotspot.country" }):
 		t.problem("wifi", `requires the country's radio rules; write country = "FR" below [hotspot]`)
+	}
+	switch {
+	case d.APN != "" && d.WiFi != nil:
+		t.problem("apn", "a lender's Wi-Fi has no APN; remove apn or wifi")
+	case d.PIN != "" && d.APN == "" && !t.failed("apn"):
+		t.problem("pin", `a modem is not used without the APN of its network; write apn = "...", as its provider says`)
 	}
 	if d.Interface != "" && d.Interface == c.Hotspot.Interface {
 		t.problem("interface", "%q is the hotspot's interface; a donation needs another one", d.Interface)

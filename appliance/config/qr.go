@@ -2,8 +2,7 @@ package config
 
 import (
 	"encoding/hex"
-	"errors"
-	"fmt"
+	"strconv"
 	"strings"
 	"unicode"
 )
@@ -25,14 +24,54 @@ func besideQR(r rune) bool {
 	return unicode.IsSpace(r) || unicode.Is(unicode.Cf, r) || strings.ContainsRune(quotationMarks, r)
 }
 
+// QRFault is what is wrong with the text of a QR code. Pages have words for each.
+type QRFault string
+
+// The faults.
+const (
+	QRNotWiFi    QRFault = "not-wifi"
+	QRCut        QRFault = "qr-cut"      // it has no name, or no password
+	QRLong       QRFault = "qr-long"     // its name is longer than a network's can be
+	QRWEP        QRFault = "qr-wep"      // the network is insecure
+	QRLogin      QRFault = "qr-login"    // the network asks for a user's name
+	QRBoth       QRFault = "qr-both"     // the network is open, and has a password
+	QRKind       QRFault = "qr-kind"     // the network's security is unknown
+	QRPassphrase QRFault = "qr-password" // no network has such a password
+)
+
+// QRFaults are all faults.
+var QRFaults = []QRFault{QRNotWiFi, QRCut, QRLong, QRWEP, QRLogin, QRBoth, QRKind, QRPassphrase}
+
+// qrFaultText is what the command line says of each fault; {} is the error's argument.
+var qrFaultText = map[QRFault]string{
+	QRNotWiFi: `not the text of a Wi-Fi QR code, which starts with "WIFI:"`,
+	QRCut:     "the {} is missing from the QR code's text; copy all of it, from WIFI: to ;;",
+	QRLong:    "the network's name is {} bytes long; Wi-Fi allows 32",
+	QRWEP:     "the network uses WEP, which is insecure; choose WPA2 or WPA3 on the phone",
+	QRLogin:   "the network uses 802.1X (a user name); lend one with only a password",
+	QRBoth: "the QR code's text says that the network is open (T:), and has a password (P:); " +
+		"write T:WPA if it needs the password, or leave P: out",
+	QRKind:       "unknown security type (T:); supported are WPA, SAE and nopass",
+	QRPassphrase: "the password: {}",
+}
+
+// QRError is the error of ParseWiFiQR.
+type QRError struct {
+	Fault QRFault
+	of    string // what is missing or wrong, in English; never the passphrase
+}
+
+func (e *QRError) Error() string { return strings.Replace(qrFaultText[e.Fault], "{}", e.of, 1) }
+
 // ParseWiFiQR parses the text of the QR code by which a phone shares its Wi-Fi, "WIFI:T:WPA;S:name;P:passphrase;;", as phones
-// write it and the ZXing project describes it ("Barcode Contents", Wi-Fi network config). Errors do not show the passphrase.
+// write it and the ZXing project describes it ("Barcode Contents", Wi-Fi network config). The error is a
+// *QRError, which does not show the passphrase.
 //
 // A name that could be hexadecimal is a plain name: phones write no hexadecimal ones. It is decoded only if it is too long
 // for a name.
 func ParseWiFiQR(text string) (WiFi, error) {
 	if !IsWiFiQR(text) {
-		return WiFi{}, errors.New(`not the text of a Wi-Fi QR code, which starts with "WIFI:"`)
+		return WiFi{}, &QRError{Fault: QRNotWiFi}
 	}
 	text = strings.TrimLeftFunc(text, besideQR)[len(scheme):]
 	if end := strings.TrimRightFunc(text, besideQR); strings.HasSuffix(end, ";") { // quotation marks behind the whole
@@ -47,28 +86,27 @@ func ParseWiFiQR(text string) (WiFi, error) {
 	}
 	switch {
 	case ssid == "":
-		return WiFi{}, errors.New("the network's name is missing from the QR code's text; copy all of it, from WIFI: to ;;")
+		return WiFi{}, &QRError{QRCut, "network's name"}
 	case len(ssid) > 32:
-		return WiFi{}, fmt.Errorf("the network's name is %d bytes long; Wi-Fi allows 32", len(ssid))
+		return WiFi{}, &QRError{QRLong, strconv.Itoa(len(ssid))}
 	}
 	switch kind := strings.ToUpper(fields["T"]); {
 	case kind == "WEP":
-		return WiFi{}, errors.New("the network uses WEP, which is insecure; choose WPA2 or WPA3 on the phone")
+		return WiFi{}, &QRError{Fault: QRWEP}
 	case strings.HasSuffix(kind, "EAP") || fields["E"] != "":
-		return WiFi{}, errors.New("the network uses 802.1X (a user name); lend one with only a password")
+		return WiFi{}, &QRError{Fault: QRLogin}
 	case isOpen(kind) && passphrase != "":
-		return WiFi{}, errors.New("the QR code's text says that the network is open (T:), and has a password (P:); " +
-			"write T:WPA if it needs the password, or leave P: out")
+		return WiFi{}, &QRError{Fault: QRBoth}
 	case isOpen(kind), kind == "" && passphrase == "":
 		return WiFi{SSID: SSID(ssid)}, nil
 	case kind != "" && kind != "SAE" && kind != "PSK" && !strings.HasPrefix(kind, "WPA") && !strings.HasPrefix(kind, "RSN"):
-		return WiFi{}, errors.New("unknown security type (T:); supported are WPA, SAE and nopass")
+		return WiFi{}, &QRError{Fault: QRKind}
 	case passphrase == "":
-		return WiFi{}, errors.New("the password is missing from the QR code's text; copy all of it, from WIFI: to ;;")
+		return WiFi{}, &QRError{QRCut, "password"}
 	}
 	passphrase, err := parseLentPassphrase(passphrase)
 	if err != nil {
-		return WiFi{}, fmt.Errorf("the password: %w", err)
+		return WiFi{}, &QRError{QRPassphrase, err.Error()}
 	}
 	return WiFi{SSID: SSID(ssid), Passphrase: passphrase}, nil
 }

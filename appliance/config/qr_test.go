@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -51,6 +52,7 @@ func TestParseWiFiQR(t *testing.T) {
 
 func TestParseWiFiQRRefuses(t *testing.T) {
 	t.Parallel()
+	seen := map[QRFault]bool{}
 	for text, want := range map[string]string{
 		``:                                   "not the text of a Wi-Fi QR code",
 		`https://example.org/`:               "not the text of a Wi-Fi QR code",
@@ -69,9 +71,21 @@ func TestParseWiFiQRRefuses(t *testing.T) {
 		`WIFI:T:nopass;S:` + strings.Repeat("x", 33) + `;;`:    "33 bytes long",
 	} {
 		got, err := ParseWiFiQR(text)
+		var wrong *QRError
+		if errors.As(err, &wrong) {
+			seen[wrong.Fault] = true
+		}
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %q, %v; want %q", text, got, err, want)
 		}
+	}
+	for _, fault := range QRFaults {
+		if !seen[fault] || qrFaultText[fault] == "" {
+			t.Errorf("%s: no text has it, or the command line has no words for it", fault)
+		}
+	}
+	if len(seen) != len(QRFaults) || len(qrFaultText) != len(QRFaults) {
+		t.Errorf("there are the faults %v, and words for %d", seen, len(qrFaultText))
 	}
 }
 

@@ -61,8 +61,8 @@ func WithoutSecrets(text []byte) (plain []byte, names []string) {
 }
 
 // WithSecrets returns a text of WithoutSecrets with secrets in place of the placeholders: of the present text where that has one
-// for the same network, else new random ones, so that a network with a password never becomes an open one. The names are those
-// of the secrets that are new. The error is of type Problems if the result is not valid.
+// for the same network, else new random ones, so that a network with a password never becomes an open one; a SIM's PIN is left
+// empty then. The names are those of the secrets that are new. The error is of type Problems if the result is not valid.
 func WithSecrets(file string, text, present []byte) (whole []byte, new []string, err error) {
 	known := map[string]string{}
 	for _, s := range namedSecrets(present) {
@@ -78,6 +78,9 @@ func WithSecrets(file string, text, present []byte) (whole []byte, new []string,
 		value, ok := known[s.name]
 		if !ok || value == `""` || value == `''` {
 			value = strconv.Quote(newPassword())
+			if strings.HasSuffix(s.name, " "+pinKey) {
+				value = `""` // a SIM has its own
+			}
 			new = append(new, s.name)
 		}
 		whole = append(append(whole, text[at:s.start]...), value...)

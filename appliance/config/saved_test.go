@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -76,4 +77,31 @@ func FuzzWithSecrets(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestSavedPIN: a SIM's PIN is in no backup without a passphrase, and nobody makes one up.
+func TestSavedPIN(t *testing.T) {
+	t.Parallel()
+	const text = "[box]\nname = \"Lilas\"\n[hotspot]\ninterface = \"eth1\"\nradio = \"none\"\n" +
+		"[[donation]]\nname = \"Clé\"\ninterface = \"usb\"\ncap = \"0\"\napn = \"orange.fr\"\npin = \"4321\"\n"
+	plain, names := WithoutSecrets([]byte(text))
+	if strings.Contains(string(plain), "4321") || !slices.Equal(names, []string{`donation "Clé" pin`}) {
+		t.Errorf("of the secrets %q it has\n%s", names, plain)
+	}
+	for present, want := range map[string]string{text: "4321", "": ""} {
+		whole, new, err := WithSecrets("passerelle.toml", plain, []byte(present))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := Parse("passerelle.toml", whole)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.Donations[0].PIN; got != want || (len(new) == 0) != (want != "") {
+			t.Errorf("beside %q the PIN is %q, and new are %q", present, got, new)
+		}
+	}
+	if got, err := ForgetNetwork([]byte(text), "Clé"); err != nil || strings.Contains(string(got), "4321") || strings.Contains(string(got), "orange") {
+		t.Errorf("after the loan it has\n%s%v", got, err)
+	}
 }

@@ -11,14 +11,18 @@ import (
 // secrets are the keys whose values are never shown: no problem contains one.
 var secrets = []string{"password", "passphrase"}
 
-// HasSecret tells whether it has a lender's password, which only root may read. The hotspot's is known to every resident.
+// HasSecret tells whether it has a lender's password or PIN, which only root may read. The hotspot's is known to every resident.
 func (c *Config) HasSecret() bool {
-	return slices.ContainsFunc(c.Donations, func(d Donation) bool { return d.WiFi != nil && d.WiFi.Passphrase != "" })
+	return slices.ContainsFunc(c.Donations, func(d Donation) bool { return d.PIN != "" || d.WiFi != nil && d.WiFi.Passphrase != "" })
 }
+
+// pinKey is a secret too. It is known as it is written only: many words are close to it.
+const pinKey = "pin"
 
 // isSecret tells whether a word is such a key, or close to one.
 func isSecret(word string) bool {
-	return nearest(strings.Trim(word, `"`), secrets) != ""
+	word = strings.Trim(word, `"`)
+	return word == pinKey || nearest(word, secrets) != ""
 }
 
 // secretsIn returns the passwords in a value, without those that are too short for any network.

@@ -15,8 +15,10 @@
 package config
 
 import (
+	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 
 	"passerelle/appliance/hours"
@@ -34,6 +36,7 @@ type Config struct {
 	Board     Board
 	Admin     Admin
 	Metrics   Metrics
+	Fleet     Fleet
 	Lend      Lend
 	Health    Health
 	Hardware  Hardware
@@ -109,6 +112,47 @@ type Metrics struct {
 	Allow   []netip.Prefix // from where they may be read: IPv4, /8 to /32, none that overlaps the hotspot; at least one if Enabled
 }
 
+// Fleet configures what the box takes from afar. Without its addresses the box asks nobody.
+type Fleet struct {
+	Mirror  string          // https URL of a folder of signed releases; "" (default): none
+	Updates bool            // releases of Mirror are fetched and started by themselves; default: true
+	Budget  Size            // of each donation in its period, counted in its cap; 1 MB to 10 GB; default: 100 MB
+	Hours   *hours.Schedule // when releases may be fetched and started; nil (default): while nobody has a session
+	Hubs    []string        // of the box's fleet, unique: a host name of the internet or an IPv4 address, with ":PORT" if it is not 443; empty (default): it is in none
+	Keep    []string        // of FragmentKeys, unique: no fragment changes them
+}
+
+// Member tells whether the box is in a fleet. Without, it takes nothing from one and tells it nothing.
+func (f Fleet) Member() bool { return len(f.Hubs) > 0 }
+
+// portHub is the usual port of hubs: that of the web, which networks let through.
+const portHub = "443"
+
+// Addresses returns where the hubs are, as HOST:PORT.
+func (f Fleet) Addresses() []string {
+	all := make([]string, len(f.Hubs))
+	for i, hub := range f.Hubs {
+		if all[i] = hub; !strings.Contains(hub, ":") {
+			all[i] = net.JoinHostPort(hub, portHub)
+		}
+	}
+	return all
+}
+
+// budgetPart is the part of a cap that the fleet's budget never exceeds.
+const budgetPart = 20
+
+// FleetBudget returns how much the fleet may use of a donation in its period, in bytes on the line.
+func (c *Config) FleetBudget(d *Donation) Size {
+	switch {
+	case !d.Fleet:
+		return 0
+	case d.Cap == 0:
+		return c.Fleet.Budget
+	}
+	return min(c.Fleet.Budget, d.Cap/budgetPart)
+}
+
 // Access is from where, and when, technicians may use their pages.
 type Access string
 
@@ -141,7 +185,16 @@ type Limits struct {
 	Download Rate          // 0 (default): none
 	Upload   Rate          // 0 (default): none
 	Data     Size          // per day; 0 (default): none
+
+	// After is the rate, each way, once a resident's data of the day is used: the slow lane. 16 kbit/s to 1 Mbit/s; 0: none, the
+	// session ends. The default is 64 kbit/s: messages, timetables and forms work, and an hour of it is at most 29 MB each way.
+	// On a hotspot's network wider than a /18 (SlowNetworkBits) it is 0.
+	After Rate
 }
+
+// SlowNetworkBits is the length of the widest hotspot's network that can have a slow lane: each of its addresses needs two
+// class numbers of 16 bits.
+const SlowNetworkBits = 18
 
 // Essential is the walled garden: open to everybody, without a session and when a resident's data or a donation's cap is
 // spent.
@@ -185,10 +238,13 @@ type Donation struct {
 	Name      string          // unique, 1 to 80 characters, one line
 	Interface string          // the uplink, named as Hotspot.Interface is, or USB; unique, not the hotspot's
 	WiFi      *WiFi           // the network that Interface joins; nil (default): none, the system manages its link
+	APN       string          // the mobile network that a modem at Interface joins; "" (default): it is no modem, or connects by itself
+	PIN       string          // of the SIM in that modem; "" (default): it has none
 	Download  Rate            // the share of the line that is lent; 0 (default): all of it
 	Upload    Rate            // likewise
 	Cap       Size            // per period, both directions; 0: none
 	Reserve   Size            // of Cap, kept for essential services; at most half of it; 0 (default): none
+	Fleet     bool            // the fleet may use its budget of this line; default: true
 	Broadcast bool            // broadcasts of the line's own network count too; default: false
 	Autorate  bool            // its rates follow what the line carries now; default: true for USB and WiFi, else false
 	Metered   string          // whether the line is announced as metered: "yes", "no", or Auto (default)

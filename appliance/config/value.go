@@ -26,6 +26,10 @@ var languages = []string{"fr", "en", "ar", "es", "pt", "uk"}
 const (
 	minRate Rate = 64e3
 	maxRate Rate = 100e9
+
+	minSlowRate Rate = 16e3 // a message
+	maxSlowRate Rate = 1e6  // more is no slow lane: it is data without a limit
+
 	minSize Size = 1e6
 	maxSize Size = 1000e12
 )
@@ -121,6 +125,18 @@ func parseURL(s string) (string, error) {
 	return s, nil
 }
 
+// parseMirror accepts the https URL of a folder; "" is none. What is signed may cross in the clear, but who asks for it may not.
+func parseMirror(s string) (string, error) {
+	s, err := parseURL(s)
+	if err == nil && s != "" && !strings.HasPrefix(s, "https://") {
+		return "", fmt.Errorf("%q does not start with https://", s)
+	}
+	if err == nil && strings.Contains(s, "?") {
+		return "", fmt.Errorf("%q has a query (?); write the address of the folder", s)
+	}
+	return s, err
+}
+
 func parseLanguage(s string) (string, error) {
 	if !slices.Contains(languages, s) {
 		return "", fmt.Errorf("there are no pages in %q; write %s", s, quoteChoice(languages))
@@ -153,6 +169,21 @@ func parseHostname(s string) (string, error) {
 			return "", fmt.Errorf("invalid label %[2]q in host name %[1]q; labels have 1 to 63 letters a-z, digits and inner hyphens",
 				s, label)
 		}
+	}
+	return s, nil
+}
+
+// parseHub parses where a hub is.
+func parseHub(s string) (string, error) {
+	host, port, found := strings.Cut(s, ":")
+	if n, err := strconv.ParseUint(port, 10, 16); found && (err != nil || n == 0 || strconv.FormatUint(n, 10) != port) {
+		return "", fmt.Errorf("%q has no port after its colon; write flotte.exemple.fr, or with a port flotte.exemple.fr:8443", s)
+	}
+	if a, err := netip.ParseAddr(host); err == nil && a.Is4() {
+		return s, nil
+	}
+	if _, err := parseHostname(host); err != nil {
+		return "", err
 	}
 	return s, nil
 }
@@ -428,6 +459,27 @@ func IsKey(s string) bool {
 	return len(s) == 64 && err == nil
 }
 
+// parseAPN accepts the name of a mobile network's access point (3GPP TS 23.003, 9.1): labels as of a host; "" is none.
+func parseAPN(s string) (string, error) {
+	switch {
+	case len(s) > maxAPN:
+		return "", fmt.Errorf("%d characters long; an APN has at most %d", len(s), maxAPN)
+	case strings.ContainsFunc(s, func(r rune) bool { return r == '_' || notInterfaceChar(r) }):
+		return "", fmt.Errorf("%q is no APN; it has letters, digits, '-' and '.', as in \"orange.fr\"", s)
+	}
+	return s, nil
+}
+
+const maxAPN = 63
+
+// parsePIN accepts the PIN of a SIM: 4 to 8 digits (3GPP TS 31.101, 9.5.1); "" is none.
+func parsePIN(s string) (string, error) {
+	if s != "" && (len(s) < 4 || len(s) > 8 || strings.Trim(s, "0123456789") != "") {
+		return "", errors.New("a SIM's PIN has 4 to 8 digits")
+	}
+	return s, nil
+}
+
 func parseBand(s string) (string, error) { return parseChoice(s, "2.4GHz", "5GHz") }
 
 // Channels returns the channel numbers of a band that some country allows (IEEE 802.11-2020, annex E), in order. Channel 14 is
@@ -601,6 +653,14 @@ func parseLimitedRate(s string) (Rate, error) {
 	return r, err
 }
 
+func parseSlowRate(s string) (Rate, error) {
+	r, err := ParseRate(s)
+	if err == nil && r != 0 && (r < minSlowRate || r > maxSlowRate) {
+		return 0, fmt.Errorf(`%q is out of range; write %q to %q, or "0" to end the session`, s, minSlowRate, maxSlowRate)
+	}
+	return r, err
+}
+
 func parseRequiredRate(s string) (Rate, error) {
 	r, err := ParseRate(s)
 	if err == nil && (r < minRate || r > maxRate) {
@@ -613,6 +673,20 @@ func parseLimitedSize(s string) (Size, error) {
 	size, err := ParseSize(s)
 	if err == nil && size != 0 && (size < minSize || size > maxSize) {
 		return 0, fmt.Errorf(`%q is out of range; write %q to %q, or "0" for no limit`, s, minSize, maxSize)
+	}
+	return size, err
+}
+
+// Bounds and default of the fleet's budget. A whole system is some 70 MB, a month's update mostly less than 10.
+const (
+	fleetBudget Size = 100e6
+	maxBudget   Size = 10e9
+)
+
+func parseBudget(s string) (Size, error) {
+	size, err := ParseSize(s)
+	if err == nil && (size < minSize || size > maxBudget) {
+		return 0, fmt.Errorf("%q is out of range; write %q to %q, or updates = false to fetch nothing", s, minSize, maxBudget)
 	}
 	return size, err
 }
