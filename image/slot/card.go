@@ -90,14 +90,23 @@ func (c Card) partition(n Name) string {
 	return fmt.Sprintf("%s%s%d", c.Device, separator, n.Partition())
 }
 
+// Open opens the partition of a slot.
+func (c Card) Open(n Name, flag int) (*os.File, error) {
+	f, err := os.OpenFile(c.partition(n), flag, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open slot %s: %w", n, err)
+	}
+	return f, nil
+}
+
 // headSize is how much of a slot is read to see whether it has a file system: all of them have their head in it.
 const headSize = 64 << 10
 
 // Empty tells whether nothing was ever installed in a slot.
 func (c Card) Empty(n Name) (bool, error) {
-	f, err := os.Open(c.partition(n))
+	f, err := c.Open(n, os.O_RDONLY)
 	if err != nil {
-		return false, fmt.Errorf("look into slot %s: %w", n, err)
+		return false, err
 	}
 	defer f.Close()
 	head, err := io.ReadAll(io.LimitReader(f, headSize))

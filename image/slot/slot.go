@@ -113,7 +113,12 @@ func (s State) Choose(to Name, tries int) State {
 	if s.Slot, s.Tries = to, tries; s.Proven() {
 		s.Tries = 0
 	}
-	if s.Failed == to {
+	return s.Replace(to)
+}
+
+// Replace returns the state before something else is installed in a slot: that it failed was said of what was there.
+func (s State) Replace(n Name) State {
+	if s.Failed == n {
 		s.Failed = ""
 	}
 	return s

@@ -532,3 +532,14 @@ func TestBlockDevice(t *testing.T) {
 		}
 	}
 }
+
+// TestReplace: what a slot's content did is forgotten with it, and nothing else.
+func TestReplace(t *testing.T) {
+	failed := State{Slot: A, Good: A, Failed: B}
+	if got := failed.Replace(B); got != (State{Slot: A, Good: A}) {
+		t.Errorf("another system in the failed slot: %+v", got)
+	}
+	if got := failed.Replace(A); got != failed {
+		t.Errorf("another system in the other slot: %+v", got)
+	}
+}

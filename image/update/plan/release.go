@@ -1,0 +1,227 @@
+// Package plan decides how a release gets into a slot of the card with as few bytes as possible. It owns the form of what a
+// release consists of (manifest, index, delta) and the choice, chunk by chunk, between what lies in the slot already, what the
+// running system has, and what is fetched. It is pure: it must not know who delivers files, nor how a slot is written.
+//
+// # A release
+//
+// A slot has parts: an uncompressed squashfs as the root, and the container with the kernel. A release describes each part as
+// chunks whose borders depend on the content (64 kB on average), so that an insertion moves none but its neighbours. A chunk
+// is a file of the repository, compressed on its own. A delta serves one earlier release: runs of chunks that it lacks,
+// compressed with the bytes around the same place of its root as the dictionary. Measured with two images of 62 MB (190 MB in
+// the slot) that differ in the daemon and two scripts: 2.5 MB are fetched, index and delta included.
+package plan
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+)
+
+// Folders below the targets folder of a repository.
+const (
+	ChunkFolder = "chunks" // by the SHA-256 of the chunk, compressed
+	FileFolder  = "files"  // by the SHA-256 of the file: indexes, deltas, runs
+)
+
+// Form is the form of manifests that this program reads.
+const Form = 1
+
+// Hash is a SHA-256. Its JSON is hexadecimal.
+type Hash [32]byte
+
+func (h Hash) String() string { return hex.EncodeToString(h[:]) }
+
+// MarshalText implements encoding.TextMarshaler.
+func (h Hash) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (h *Hash) UnmarshalText(text []byte) error {
+	b, err := hex.DecodeString(string(text))
+	if err != nil || len(b) != len(h) {
+		return fmt.Errorf("%q is no SHA-256", text)
+	}
+	copy(h[:], b)
+	return nil
+}
+
+// File names a file of the repository by its content.
+type File struct {
+	Size   int64 `json:"size"`
+	SHA256 Hash  `json:"sha256"`
+}
+
+// Part is a part of a slot.
+type Part struct {
+	Name   string `json:"name"` // "root" or "boot"
+	At     int64  `json:"at"`   // its offset in the slot, in bytes
+	Size   int64  `json:"size"`
+	SHA256 Hash   `json:"sha256"`
+}
+
+func (p Part) valid() bool {
+	return p.At >= 0 && p.At <= partLimit && p.Size >= 1 && p.Size <= partLimit
+}
+
+// The parts of a slot.
+const (
+	RootPart = "root" // the file system
+	BootPart = "boot" // kernel, initrd and device trees: written last, since the slot cannot be booted without
+)
+
+// Delta is for boxes that run a certain release.
+type Delta struct {
+	From Part `json:"from"` // that release's root part
+	File
+}
+
+// Manifest is a release, as the release role signs it.
+type Manifest struct {
+	Form    int    `json:"form"`
+	Version string `json:"version"` // for people
+	Board   string `json:"board"`   // the layout of the card and the boards that boot it
+	// Epoch grows with each release. The box installs nothing of an epoch below the one that it runs, and a release may ask
+	// for a least epoch of what is running: its data must be readable by both.
+	Epoch  int64   `json:"epoch"`
+	Needs  int64   `json:"needs"`
+	Parts  []Part  `json:"parts"`
+	Index  File    `json:"index"`
+	Deltas []Delta `json:"deltas,omitempty"`
+}
+
+// Limits, in bytes.
+const (
+	ManifestLimit = 64 << 10
+	IndexLimit    = 4 << 20 // a chunk has 40 bytes in it: 768 MB in chunks of at least 16 kB on average
+	partLimit     = 1 << 30
+)
+
+// version is for people, and part of file names.
+var version = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z.+~-]{0,63}$`)
+
+// ParseManifest reads a manifest. Keys that it does not know are a newer program's.
+func ParseManifest(text []byte) (m Manifest, err error) {
+	if err := json.Unmarshal(text, &m); err != nil {
+		return Manifest{}, fmt.Errorf("read the manifest: %w", err)
+	}
+	if err := m.check(); err != nil {
+		return Manifest{}, fmt.Errorf("read the manifest: %w", err)
+	}
+	return m, nil
+}
+
+func (m Manifest) check() error {
+	switch {
+	case m.Form != Form:
+		return fmt.Errorf("its form is %d, and this program reads %d: a release between must be installed first", m.Form, Form)
+	case !version.MatchString(m.Version):
+		return fmt.Errorf("its version %q", m.Version)
+	case m.Board == "":
+		return errors.New("it names no board")
+	case m.Epoch < 1, m.Needs < 0, m.Needs > m.Epoch:
+		return fmt.Errorf("its epoch %d, which needs %d", m.Epoch, m.Needs)
+	case len(m.Parts) != 2 || m.Parts[0].Name != RootPart || m.Parts[1].Name != BootPart:
+		return errors.New("its parts are not root and boot")
+	case m.Index.Size < 1 || m.Index.Size > IndexLimit:
+		return fmt.Errorf("its index has %d bytes", m.Index.Size)
+	}
+	end := int64(0)
+	for _, p := range m.Parts {
+		if p.At < end || !p.valid() {
+			return fmt.Errorf("its part %s has %d bytes at %d", p.Name, p.Size, p.At)
+		}
+		end = p.At + p.Size
+	}
+	for _, d := range m.Deltas {
+		if d.Size < 1 || d.Size > IndexLimit || !d.From.valid() {
+			return fmt.Errorf("a delta has %d bytes, from a root of %d bytes at %d", d.Size, d.From.Size, d.From.At)
+		}
+	}
+	return nil
+}
+
+// Format returns the manifest's text. The error is that of a manifest that nobody could read.
+func (m Manifest) Format() ([]byte, error) {
+	if err := m.check(); err != nil {
+		return nil, fmt.Errorf("write the manifest: %w", err)
+	}
+	text, err := json.MarshalIndent(m, "", "\t")
+	if err != nil {
+		return nil, fmt.Errorf("write the manifest: %w", err)
+	}
+	return append(text, '\n'), nil
+}
+
+// Summary is what is signed beside a manifest, so that nobody need fetch it to know whether it is running already.
+type Summary struct {
+	Version string `json:"version"`
+	Epoch   int64  `json:"epoch"`
+	Root    Part   `json:"root"`
+}
+
+// Summary returns the manifest's summary.
+func (m Manifest) Summary() Summary { return Summary{m.Version, m.Epoch, m.Parts[0]} }
+
+// ParseSummary reads a summary.
+func ParseSummary(text []byte) (s Summary, err error) {
+	if err := json.Unmarshal(text, &s); err != nil {
+		return Summary{}, fmt.Errorf("read the release's summary: %w", err)
+	}
+	if !version.MatchString(s.Version) || s.Epoch < 1 || !s.Root.valid() {
+		return Summary{}, fmt.Errorf("read the release's summary: version %q, epoch %d", s.Version, s.Epoch)
+	}
+	return s, nil
+}
+
+// Name returns the target of a release for a board.
+func Name(board string, epoch int64) string { return fmt.Sprintf("os/%s/%d.json", board, epoch) }
+
+// Folder returns the targets' folder of the releases for a board.
+func Folder(board string) string { return "os/" + board }
+
+// ID identifies what a release puts into a slot.
+func (m Manifest) ID() Hash {
+	var all []byte
+	for _, p := range m.Parts {
+		all = append(all, p.SHA256[:]...)
+	}
+	return sum(all)
+}
+
+// Size is how much of a slot the release fills.
+func (m Manifest) Size() int64 {
+	last := m.Parts[len(m.Parts)-1]
+	return last.At + last.Size
+}
+
+// Running is what a release is compared with.
+type Running struct {
+	Board    string
+	Epoch    int64 // 0 if it is not known
+	SlotSize int64
+	Barred   []Hash // identities of releases that were tried and did not work
+}
+
+// ErrNotFor says that a release cannot be installed here.
+var ErrNotFor = errors.New("this release is not for this box")
+
+// Fits returns why a release may not be installed.
+func (m Manifest) Fits(r Running) error {
+	switch {
+	case m.Board != r.Board:
+		return fmt.Errorf("%w: it is for %s, and this is %s", ErrNotFor, m.Board, r.Board)
+	case m.Epoch < r.Epoch:
+		return fmt.Errorf("%w: it is older (%d) than what is running (%d)", ErrNotFor, m.Epoch, r.Epoch)
+	case r.Epoch > 0 && r.Epoch < m.Needs:
+		return fmt.Errorf("%w: what is running (%d) is older than the release can follow (%d): install one between first", ErrNotFor, r.Epoch, m.Needs)
+	case m.Size() > r.SlotSize:
+		return fmt.Errorf("%w: it fills %d bytes, and a slot has %d", ErrNotFor, m.Size(), r.SlotSize)
+	}
+	for _, b := range r.Barred {
+		if b == m.ID() {
+			return fmt.Errorf("%w: it was tried here, and did not work", ErrNotFor)
+		}
+	}
+	return nil
+}
