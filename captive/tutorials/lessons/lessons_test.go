@@ -28,8 +28,8 @@ var services = []string{
 func TestOwnLessons(t *testing.T) {
 	t.Parallel()
 	l := Own()
-	if n := len(l.lessons); n < 24 {
-		t.Errorf("%d lessons, want 24 or more", n)
+	if n := len(l.lessons); n < 40 {
+		t.Errorf("%d lessons, want 40 or more", n)
 	}
 	if n := len(l.Paths()); n != 6 {
 		t.Errorf("%d paths, want 6", n)
@@ -127,12 +127,22 @@ func TestOwnFiles(t *testing.T) {
 	if err != nil || len(kit) > 22_000 {
 		t.Errorf("the kit has %d bytes, want 22000 at most (%v)", len(kit), err)
 	}
-	for _, name := range []string{"fr", "en"} {
-		if text := Helpers(name); text.Language != name || text.Title == "" || len(text.Intro) == 0 || len(text.Sections) < 4 {
+	fr := Helpers("fr")
+	for _, name := range []string{"fr", "en", "es", "pt", "ar", "uk"} {
+		text := Helpers(name)
+		if text.Language != name || text.Title == "" || text.Summary == "" || len(text.Intro) == 0 || len(text.Sections) != len(fr.Sections) {
 			t.Errorf("helpers in %s: %+v", name, text)
+			continue
+		}
+		for i, s := range text.Sections {
+			for _, part := range []string{"<li>", "<a ", "<strong>", "3919", "114"} {
+				if got, want := strings.Count(string(s.Text), part), strings.Count(string(fr.Sections[i].Text), part); got != want {
+					t.Errorf("helpers in %s: %d of %s in %q, and %d in French", name, got, part, s.Heading, want)
+				}
+			}
 		}
 	}
-	if got := Helpers("uk").Language; got != "fr" {
+	if got := Helpers("it").Language; got != "fr" {
 		t.Errorf("helpers fall back to %s", got)
 	}
 }

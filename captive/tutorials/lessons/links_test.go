@@ -46,7 +46,7 @@ func TestOwnTextsLink(t *testing.T) {
 			check(l.Slug+"/"+l.Language+": "+s.Heading, s.Text)
 		}
 	}
-	for _, language := range []string{"fr", "en"} {
+	for _, language := range []string{"fr", "en", "es", "pt", "ar", "uk"} {
 		h := Helpers(language)
 		check("helpers/"+language, h.Intro...)
 		for _, s := range h.Sections {

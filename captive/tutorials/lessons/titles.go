@@ -14,6 +14,14 @@ type Titles struct {
 	Steps   []string `toml:"steps"` // headings, one a step
 }
 
+// Named returns the lesson's title and summary in a language, or else in its own, and which of the two that is.
+func (l *Lesson) Named(language string) (title, summary, in string) {
+	if t, ok := l.Titles[language]; ok && l.Language != language {
+		return t.Title, t.Summary, language
+	}
+	return l.Title, l.Summary, l.Language
+}
+
 // addTitles reads the files of a folder, named by their language (es.toml): a table for each lesson.
 func (l *Library) addTitles(files fs.FS, folder string) error {
 	names, err := fs.Glob(files, folder+"/*.toml")
