@@ -15,11 +15,13 @@ import (
 // overviewPage lists all lessons, or the results of a search.
 type overviewPage struct {
 	web.Frame
-	Asked  string // the reader's query; "" for none
-	Found  []web.Found
-	Paths  []web.Tile
-	Doors  []web.Door    // to pages that the centre added, and to the one for helpers
-	Sprite template.HTML // the symbols of the page's drawings
+	Asked   string // the reader's query; "" for none
+	Found   []web.Found
+	Paths   []web.Tile
+	Start   *web.Tile     // where somebody begins who has never used a phone
+	Foreign bool          // most lessons are in another language
+	Doors   []web.Door    // to pages that the centre added, and to the one for helpers
+	Sprite  template.HTML // the symbols of the page's drawings
 }
 
 // pathPage is the page of the lessons for one need.
@@ -40,6 +42,11 @@ type lessonPage struct {
 	Questions []lessons.Question
 	Help      string
 	Sprite    template.HTML
+	Stories   bool          // it links to the lesson in pictures, and to the desk
+	Code      template.HTML // on paper, of Address
+	Address   string        // of the page, without its scheme
+	Rules     []struct{}    // lines for notes on paper
+	Whole     bool          // the steps fill a page of paper
 }
 
 // content is what a lesson's page and its pictures' pages share.
@@ -53,6 +60,7 @@ type content struct {
 	PathLang  *web.Lang
 	Next      *web.Tile
 	Lang      *web.Lang // the content's language, nil if it is the page's
+	Speaks    bool      // its pictures have sentences in the page's language, unlike the content
 }
 
 // step is a step of a lesson.
@@ -60,16 +68,18 @@ type step struct {
 	Heading string
 	Picture picture
 	Text    template.HTML
+	Style   string // on paper
 }
 
 // picture is what a step shows: a drawing within the page, or a file; zero for none.
 type picture struct {
 	Drawing  template.HTML
-	Src      string // URL path of a picture or a video
-	Type     string // media type of a video, "" for a picture
+	Src      template.URL // path of a picture or a video, or a data URL
+	Type     string       // media type of a video, "" for a picture
 	Alt      string
 	Size     string // of a video
 	Captions []captions
+	Missing  string // why there is nothing but Alt
 }
 
 // captions are a video's captions.
@@ -127,10 +137,19 @@ type helpersPage struct {
 	Picture  template.HTML
 	Sprite   template.HTML
 	Intro    []template.HTML
-	Sections []lessons.Section
+	Sections []part
 	Doors    []web.Door
 	Lang     *web.Lang // nil if it is the page's
 }
+
+// part is a section of the page for helpers.
+type part struct {
+	lessons.Section
+	Picture template.HTML
+}
+
+// partPictures are the symbols of the sections of the page for helpers, in order.
+var partPictures = []string{"two-people", "lock", "person-desk", "paper", "briefcase"}
 
 // Lesson is the path of the lesson's page.
 func (c content) Lesson() string { return "/tutorials/" + c.Slug }
@@ -165,8 +184,46 @@ func newOverview(r *web.Request, l *lessons.Library) overviewPage {
 		}
 	}
 	p.Doors = append(p.Doors, helpersDoor(w))
+	p.Foreign = mostlyForeign(w, l)
+	if start, picture, ok := newStart(w, l); ok {
+		p.Start, pictures = &start, append(pictures, picture)
+	}
 	p.Sprite = lessons.Sprite(pictures...)
 	return p
+}
+
+// newStart links to the first path, if it begins with a lesson for somebody who has never used a phone.
+func newStart(w *web.Words, l *lessons.Library) (tile web.Tile, picture lessons.Drawing, ok bool) {
+	for _, path := range l.Paths() {
+		if len(path.Lessons) == 0 {
+			continue
+		}
+		lesson, ok := l.Lesson(path.Lessons[0], w.Code)
+		if !ok || lesson.Level != 1 {
+			break
+		}
+		picture = lesson.Steps[0].Drawing
+		return web.Tile{
+			Href: "/tutorials/" + path.Slug, Title: w.T("tutorials.start"), Text: w.T("tutorials.start-text"), Picture: picture.SVG,
+		}, picture, true
+	}
+	return tile, picture, false
+}
+
+// mostlyForeign says whether most lessons are in another language than the reader's.
+func mostlyForeign(w *web.Words, l *lessons.Library) bool {
+	own, all := 0, 0
+	for _, path := range l.Paths() {
+		for _, slug := range path.Lessons {
+			if lesson, ok := l.Lesson(slug, w.Code); ok {
+				all++
+				if lesson.Language == w.Code {
+					own++
+				}
+			}
+		}
+	}
+	return own < all-own
 }
 
 // newSearch is the same with the results of all shares.
@@ -187,7 +244,7 @@ func newHit(w *web.Words, hit lessons.Hit) (web.Tile, lessons.Drawing) {
 		in := cmp.Or(w.In(hit.Lesson.Language), w) // the tile is in the lesson's language
 		heading := hit.Lesson.Steps[hit.Step].Heading
 		if t, ok := titles(w, hit.Lesson); ok {
-			in, heading = w, t.Steps[hit.Step]
+			in, heading = w, w.Typeset(t.Steps[hit.Step])
 		}
 		tile.Text = in.T("tutorials.in-step", "number", n, "heading", heading)
 		tile.At, tile.Meta = "s"+n, written(w, hit.Lesson)
@@ -238,7 +295,7 @@ func newTile(w *web.Words, l *lessons.Lesson, step int) (web.Tile, lessons.Drawi
 		picture = l.Steps[step].Drawing
 	}
 	tile := web.Tile{
-		Href: "/tutorials/" + l.Slug, Title: l.Title, Text: l.Summary, Meta: append(minutes(w, l), written(w, l)...),
+		Href: "/tutorials/" + l.Slug, Title: l.Title, Text: l.Summary, Meta: append(append(minutes(w, l), level(w, l)), written(w, l)...),
 		Picture: picture.SVG, Lang: w.Lang(l.Language),
 	}
 	if t, ok := titles(w, l); ok {
@@ -252,7 +309,16 @@ func written(w *web.Words, l *lessons.Lesson) []web.Fact {
 	if l.Language == w.Code {
 		return nil
 	}
-	return []web.Fact{{Pictogram: "globe", Text: web.LangName(l.Language)}}
+	in, err := w.Message("lesson.in." + l.Language)
+	if err != nil { // a pack's
+		in = w.T("lesson.in-another", "language", web.LangName(l.Language))
+	}
+	return []web.Fact{{Pictogram: "globe", Text: in}}
+}
+
+// level says for whom a lesson is.
+func level(w *web.Words, l *lessons.Lesson) web.Fact {
+	return web.Fact{Pictogram: "level", Text: w.T("lesson.level." + strconv.Itoa(l.Level))}
 }
 
 // titles returns what is shown of a lesson that is not written in the reader's language, if it is known.
@@ -261,6 +327,7 @@ func titles(w *web.Words, l *lessons.Lesson) (t lessons.Titles, ok bool) {
 		return t, false
 	}
 	t, ok = l.Titles[w.Code]
+	t.Title, t.Summary = w.Typeset(t.Title), w.Typeset(t.Summary)
 	return t, ok
 }
 
@@ -278,8 +345,9 @@ func newContent(w *web.Words, l *lessons.Library, lesson *lessons.Lesson) (c con
 		Slug: lesson.Slug, Name: lesson.Title, Summary: lesson.Summary, Lang: w.Lang(lesson.Language),
 		Meta: append(minutes(w, lesson),
 			web.Fact{Pictogram: "steps", Text: w.Count("step", len(lesson.Steps))},
-			web.Fact{Pictogram: "level", Text: w.T("lesson.level." + strconv.Itoa(lesson.Level))}),
+			level(w, lesson)),
 	}
+	_, c.Speaks = titles(w, lesson)
 	if path, ok := l.Path(lesson.Path); ok {
 		c.PathTitle, _ = path.In(w.Code)
 		c.PathHref, c.PathLang = "/tutorials/"+path.Slug, pathLang(w, path)
@@ -298,11 +366,20 @@ func newLesson(r *web.Request, l *lessons.Library, slug string) web.Page {
 	if !ok {
 		return nil
 	}
+	p := lessonOf(r, l, lesson)
+	p.Stories = true
+	return p
+}
+
+// lessonOf is a lesson's page without what leads elsewhere in the box.
+func lessonOf(r *web.Request, l *lessons.Library, lesson *lessons.Lesson) lessonPage {
 	content, next := newContent(r.Words, l, lesson)
 	p := lessonPage{
 		Frame:   r.Frame("/tutorials/"+lesson.Slug, lesson.Title),
 		content: content, Questions: lesson.Questions, Help: lesson.Help,
 	}
+	p.Address = p.Hostname + p.Path
+	p.Code = code("http://" + p.Address)
 	p.Intro = keepChoice(p.Frame, lesson.Intro)
 	pictures := []lessons.Drawing{next}
 	for _, s := range lesson.Steps {
@@ -312,6 +389,11 @@ func newLesson(r *web.Request, l *lessons.Library, slug string) web.Page {
 		p.Steps = append(p.Steps, step)
 	}
 	p.Sprite = lessons.Sprite(pictures...)
+	paper := newSheet(&p)
+	for i, style := range paper.styles {
+		p.Steps[i].Style = style
+	}
+	p.Rules, p.Whole = make([]struct{}, paper.rules), paper.whole
 	return p
 }
 
@@ -354,7 +436,7 @@ func newStory(r *web.Request, l *lessons.Library, slug string, number int) web.P
 		s := lesson.Steps[number-1]
 		p.Step = newStep(r.Words, s)
 		if translated {
-			p.Step.Heading = t.Steps[number-1]
+			p.Step.Heading = r.Words.Typeset(t.Steps[number-1])
 		}
 		p.Title = r.Words.T("story.progress", "number", n, "count", strconv.Itoa(p.Count)) + " – " + content.Name
 		p.Sprite = lessons.Sprite(s.Drawing)
@@ -365,7 +447,7 @@ func newStory(r *web.Request, l *lessons.Library, slug string, number int) web.P
 func newStep(w *web.Words, s lessons.Step) step {
 	p := picture{Drawing: s.Drawing.SVG, Alt: s.Drawing.Alt}
 	if m := s.Drawing.Media; m != nil {
-		p.Src = m.Path
+		p.Src = template.URL(m.Path)
 		if m.Kind == "video" {
 			p.Type, p.Size = m.Type, w.Size(uint64(m.Size))
 		}
@@ -380,13 +462,15 @@ func newStep(w *web.Words, s lessons.Step) step {
 func newHelpers(r *web.Request) web.Page {
 	t, picture := lessons.Helpers(r.Words.Code), lessons.Pictogram("two-people")
 	frame := r.Frame("/helpers", t.Title)
-	var sections []lessons.Section
-	for _, s := range t.Sections {
+	var sections []part
+	pictures := []lessons.Drawing{picture}
+	for i, s := range t.Sections {
 		s.Text = keepChoice(frame, []template.HTML{s.Text})[0]
-		sections = append(sections, s)
+		p := lessons.Pictogram(partPictures[i%len(partPictures)])
+		sections, pictures = append(sections, part{s, p.SVG}), append(pictures, p)
 	}
 	return helpersPage{
-		Frame: frame, Lead: t.Summary, Picture: picture.SVG, Sprite: lessons.Sprite(picture),
+		Frame: frame, Lead: t.Summary, Picture: picture.SVG, Sprite: lessons.Sprite(pictures...),
 		Intro: keepChoice(frame, t.Intro), Sections: sections, Doors: []web.Door{lessonsDoor(r.Words)}, Lang: r.Words.Lang(t.Language),
 	}
 }

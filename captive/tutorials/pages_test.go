@@ -33,7 +33,7 @@ func pages(w *web.Words) []web.Page {
 			}},
 		storyPage{Frame: f, content: content, Number: 1, Count: 2, Step: step{Heading: "<i>"}},
 		storyPage{Frame: f, content: content, Number: 3, Count: 2, Questions: true},
-		helpersPage{Frame: f, Lead: "<i>", Sections: []lessons.Section{{Heading: "<b>"}}, Doors: doors, Lang: w.Lang("uk")},
+		helpersPage{Frame: f, Lead: "<i>", Sections: []part{{Section: lessons.Section{Heading: "<b>"}}}, Doors: doors, Lang: w.Lang("uk")},
 		packPage{Frame: f, Src: `"><i>`},
 	}
 }

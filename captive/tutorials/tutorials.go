@@ -117,6 +117,9 @@ func (t *Tutorials) lesson(w http.ResponseWriter, r *web.Request) {
 			t.opened.Add(1)
 		}
 	}
+	if slug, ok := strings.CutSuffix(strings.TrimPrefix(r.URL.Path, "/tutorials/"), fileSuffix); ok && t.file(w, r, slug) {
+		return
+	}
 	if r.Kept(w, r.URL.Path) {
 		return
 	}
