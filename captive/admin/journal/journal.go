@@ -52,12 +52,23 @@ const (
 	NoticesShown   What = "notices-shown" // on the board
 	NoticesRemoved What = "notices-removed"
 
+	ServiceAccepted  What = "service-accepted"  // an essential service that the fleet proposes
+	ServiceWithdrawn What = "service-withdrawn" // one that was accepted
+
+	FleetAsked What = "fleet-asked" // for the box's membership
+	FleetLeft  What = "fleet-left"
+
 	LinkMade What = "link-made" // of a lender's page: the one before no longer works
 
 	BackedUp      What = "backed-up"      // the box, as a file
 	Restored      What = "restored"       // a backup
 	RestoreUndone What = "restore-undone" // the state before it is back
 	UseStated     What = "use-stated"     // of a donation whose use was unknown
+
+	UpdateStick   What = "update-stick"   // a release from a stick was asked for
+	UpdateExpired What = "update-expired" // likewise, although its signatures have expired
+	UpdateLook    What = "update-look"    // the releases' address was asked
+	OtherSystem   What = "other-system"   // the other slot was started
 
 	QuestionAsked  What = "question-asked" // of residents
 	QuestionClosed What = "question-closed"

@@ -1,5 +1,5 @@
 // Package refusals keeps how many requests for the internet were refused on each of the last days. It owns their file, which
-// has sums and nothing of a single device.
+// has sums in fives, see [state.InFives], and nothing of a single device.
 //
 // The file is written when a day is over and when the daemon ends, if there is something new: after a power cut the sums of
 // the day that was running are lost. An older release has no such file and leaves it alone; a newer form is not overwritten
@@ -41,6 +41,9 @@ func Open(dir string) (*Days, error) {
 	d := &Days{file: records.File[[]Day]{Path: filepath.Join(dir, "refusals.json"), Version: 1}}
 	var err error
 	d.days, err = d.file.Read()
+	for i := range d.days { // an older release counted one by one
+		d.days[i].Refused = d.days[i].InFives()
+	}
 	return d, err
 }
 
@@ -89,6 +92,11 @@ func (d *Days) Save() error {
 		*all = days
 		return nil
 	})
+	if err != nil {
+		d.mu.Lock()
+		d.unsaved = true
+		d.mu.Unlock()
+	}
 	return err
 }
 

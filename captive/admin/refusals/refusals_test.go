@@ -1,6 +1,7 @@
 package refusals
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -31,10 +32,10 @@ func TestDays(t *testing.T) {
 			t.Errorf("%v, %d: a day is over: %v", at, data, is)
 		}
 	}
-	add(noon, false, 2, false) // undated
-	add(noon, true, 5, false)
-	add(noon, true, 5, false)
-	add(noon.AddDate(0, 0, 1), true, 5, true)
+	add(noon, false, 10, false) // undated
+	add(noon, true, 25, false)
+	add(noon, true, 25, false)
+	add(noon.AddDate(0, 0, 1), true, 25, true)
 	if err := d.Save(); err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +44,7 @@ func TestDays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	add(noon.AddDate(0, 0, 2), true, 5, false)
+	add(noon.AddDate(0, 0, 2), true, 25, false)
 	if err := d.Save(); err != nil {
 		t.Fatal(err)
 	}
@@ -51,11 +52,11 @@ func TestDays(t *testing.T) {
 		t.Errorf("a file without news was written: %v", err)
 	}
 	d = open()
-	add(noon.AddDate(0, 0, 2), true, 4, false) // of a new daemon
-	add(noon.AddDate(0, 0, 1), true, 5, true)  // the clock was set back
+	add(noon.AddDate(0, 0, 2), true, 20, false) // of a new daemon
+	add(noon.AddDate(0, 0, 1), true, 25, true)  // the clock was set back
 	want := []Day{
-		{state.DateOf(noon), state.Refused{Data: 3}}, {state.DateOf(noon.AddDate(0, 0, 1)), state.Refused{Data: 1}},
-		{state.DateOf(noon.AddDate(0, 0, 2)), state.Refused{Data: 4}},
+		{state.DateOf(noon), state.Refused{Data: 15}}, {state.DateOf(noon.AddDate(0, 0, 1)), state.Refused{Data: 5}},
+		{state.DateOf(noon.AddDate(0, 0, 2)), state.Refused{Data: 20}},
 	}
 	if got := d.Days(); !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
@@ -68,6 +69,39 @@ func TestDays(t *testing.T) {
 	}
 	if info, err := os.Stat(file); err != nil || len(d.Days()) != KeepDays || info.Size() > 4096 {
 		t.Errorf("%d days, %v, %v", len(d.Days()), info, err)
+	}
+}
+
+// TestOlderRelease: what an older release counted one by one is read in fives, and a count that could not be written is written
+// later.
+func TestOlderRelease(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "refusals.json")
+	older := []byte(`{"version":1,"content":[{"date":"2026-11-21","data":7,"busy":4}]}`)
+	if err := os.WriteFile(file, older, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d, err := Open(dir)
+	if want := []Day{{state.DateOf(noon), state.Refused{Data: 5}}}; err != nil || !reflect.DeepEqual(d.Days(), want) {
+		t.Fatalf("%+v, %v", d.Days(), err)
+	}
+	if err := os.Rename(dir, dir+"-gone"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir, nil, 0o600); err != nil { // no folder can be made
+		t.Fatal(err)
+	}
+	d.Add(noon, true, state.Refused{Busy: 5})
+	if err := d.Save(); err == nil {
+		t.Fatal("a file in no folder is written")
+	}
+	if err := errors.Join(os.Remove(dir), os.Rename(dir+"-gone", dir), d.Save()); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Open(dir)
+	if want := []Day{{state.DateOf(noon), state.Refused{Data: 5, Busy: 5}}}; err != nil || !reflect.DeepEqual(again.Days(), want) {
+		t.Errorf("%+v, %v", again.Days(), err)
 	}
 }
 
