@@ -1,7 +1,8 @@
 // Package private protects what one user owns from all others: folders in which nobody else can create, replace or
 // remove anything, and locks that nobody else can hold. Anybody who can read a lock file can hold its lock (flock(2)
 // asks for no more), and a folder inside another user's folder can be renamed by that user. The package owns these
-// checks, and syncing a folder's content to the disk; it must not know what a folder contains, nor what a lock is for.
+// checks, and how a file or a folder's content gets to the disk as a whole; it must not know what a folder contains, nor what a
+// lock is for.
 package private
 
 import (
@@ -16,6 +17,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
 )
 
@@ -275,6 +277,64 @@ func ignoreMissing(err error) error {
 func trusted(info fs.FileInfo) bool { return owner(info) == 0 || owner(info) == os.Geteuid() }
 
 func owner(info fs.FileInfo) int { return int(info.Sys().(*syscall.Stat_t).Uid) }
+
+// WriteFile puts a file with the text and the mode at a path. After an error or a power cut the file that was there is there, whole,
+// or the new one is; once WriteFile has returned, the new one is on the disk. Nobody else writes the file at the same time: what
+// a power cut left of an earlier attempt is removed.
+func WriteFile(path string, text []byte, mode os.FileMode) error {
+	return replace(path, text, mode, func() error { return nil })
+}
+
+// ReplaceFile is WriteFile that keeps the file that it replaces, if there is one, at previous, in the same folder. Until the new
+// one is on the disk, what was at previous stays.
+func ReplaceFile(path, previous string, text []byte, mode os.FileMode) error {
+	return replace(path, text, mode, func() error { return KeepAs(path, previous) })
+}
+
+// KeepAs puts the file at a path, if there is one, at previous as well, in place of what was there. Both are in one folder, in which
+// nobody else writes.
+func KeepAs(path, previous string) error {
+	link := besides(previous) + "0"
+	if err := ignoreMissing(os.Remove(link)); err != nil {
+		return err
+	}
+	if err := os.Link(path, link); err != nil {
+		return ignoreMissing(err)
+	}
+	return errors.Join(os.Rename(link, previous), ignoreMissing(os.Remove(link))) // a rename of a file to itself leaves both names
+}
+
+// besides returns how the names of files begin that are to take a file's place.
+func besides(path string) string { return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)) }
+
+// replace is WriteFile that calls a function when the text is on the disk, before it replaces the file.
+func replace(path string, text []byte, mode os.FileMode, keep func() error) error {
+	left, err := filepath.Glob(besides(path) + "[0-9]*")
+	for _, name := range left {
+		err = errors.Join(err, os.Remove(name))
+	}
+	if err != nil {
+		return err
+	}
+	p, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(mode))
+	if err != nil {
+		return err
+	}
+	defer p.Cleanup()
+	if _, err := p.Write(text); err != nil {
+		return err
+	}
+	if err := p.Sync(); err != nil {
+		return err
+	}
+	if err := keep(); err != nil {
+		return err
+	}
+	if err := p.CloseAtomicallyReplace(); err != nil {
+		return err
+	}
+	return SyncFolder(filepath.Dir(path))
+}
 
 // SyncFolder returns once a folder's entries are on the disk.
 func SyncFolder(path string) error { return sync(path, (*os.File).Sync) }

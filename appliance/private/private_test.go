@@ -2,6 +2,7 @@ package private
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -154,5 +155,36 @@ func TestLockOfOthers(t *testing.T) {
 	})
 	if _, err := Lock(path); !errors.Is(err, ErrLocked) {
 		t.Errorf("a second one: %v", err)
+	}
+}
+
+// TestWriteFile: the file has the text and the mode, one before is kept, and what a power cut left of earlier attempts goes.
+func TestWriteFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path, before := filepath.Join(dir, "a.json"), filepath.Join(dir, "a.before")
+	other := filepath.Join(dir, ".a.json.lock")
+	for _, left := range []string{path, ".a.json17", ".a.before0", other} {
+		if !filepath.IsAbs(left) {
+			left = filepath.Join(dir, left)
+		}
+		must(t, os.WriteFile(left, []byte("old"), 0o644))
+	}
+	must(t, WriteFile(path, []byte("one"), 0o600))
+	must(t, ReplaceFile(path, before, []byte("two"), 0o640))
+	must(t, KeepAs(filepath.Join(dir, "none"), before), KeepAs(path, path))
+	for name, want := range map[string]string{path: "two", before: "one", other: "old"} {
+		if text, err := os.ReadFile(name); string(text) != want || err != nil {
+			t.Errorf("%s has %q, want %q: %v", name, text, want, err)
+		}
+	}
+	if got := mode(t, path); got != 0o640 {
+		t.Errorf("the mode is %v", got)
+	}
+	if all, err := os.ReadDir(dir); len(all) != 3 || err != nil {
+		t.Errorf("there is %v, %v", all, err)
+	}
+	if err := WriteFile(filepath.Join(dir, "none", "a"), nil, 0o600); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("in no folder: %v", err)
 	}
 }

@@ -16,8 +16,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/google/renameio/v2"
-
 	"passerelle/appliance/private"
 )
 
@@ -145,7 +143,7 @@ func (f File[T]) Update(change func(*T) error) (records T, err error) {
 			return records, errors.Join(unreadable.Err, err)
 		}
 	}
-	if err := f.write(after); err != nil {
+	if err := private.WriteFile(f.Path, after, 0o600); err != nil {
 		return records, err
 	}
 	if unreadable != nil {
@@ -178,20 +176,4 @@ func (f File[T]) setAside() (name string, err error) {
 			return name, err
 		}
 	}
-}
-
-// write replaces the file.
-func (f File[T]) write(text []byte) error {
-	p, err := renameio.NewPendingFile(f.Path, renameio.WithPermissions(0o600))
-	if err != nil {
-		return err
-	}
-	defer p.Cleanup()
-	if _, err := p.Write(text); err != nil {
-		return err
-	}
-	if err := p.CloseAtomicallyReplace(); err != nil {
-		return err
-	}
-	return private.SyncFolder(filepath.Dir(f.Path))
 }

@@ -23,7 +23,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/renameio/v2"
+	"passerelle/appliance/private"
 )
 
 // When the box's own certificate is valid. The board has no clock battery and may issue it with any date, while the phones
@@ -166,8 +166,7 @@ func writeCertificate(path string, text []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("create the state folder:  %w", err)
 	}
-	// The temporary file is in the same folder: /tmp is unsafe for a key, and a factory reset does not clear it.
-	if err := renameio.WriteFile(path, text, 0o600, renameio.WithTempDir(filepath.Dir(path))); err != nil {
+	if err := private.WriteFile(path, text, 0o600); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
