@@ -31,7 +31,7 @@ func main() {
 type image struct {
 	name, version string
 	time          time.Time
-	sources       string // the folder with lock and packages
+	wanted, lock  string // the files image/packages and image/lock
 	root          string // the root before it was packed
 	owned         string // a folder with a file for each package: the paths of its files, of which some were removed
 	daemon        string // the program
@@ -51,7 +51,8 @@ func run(args []string) error {
 	f := flag.NewFlagSet("describe", flag.ContinueOnError)
 	f.StringVar(&i.name, "name", "", "the image's `name`")
 	f.StringVar(&i.version, "version", "", "its version")
-	f.StringVar(&i.sources, "sources", "", "the `folder` with lock and packages")
+	f.StringVar(&i.wanted, "packages", "", "the `file` that says which packages are wanted, and why")
+	f.StringVar(&i.lock, "lock", "", "the `file` with their versions")
 	f.StringVar(&i.root, "root", "", "the `folder` of the root")
 	f.StringVar(&i.owned, "owned", "", "the `folder` with the files of each package")
 	f.StringVar(&i.daemon, "daemon", "", "the `program`")
@@ -101,7 +102,7 @@ type pkg struct {
 // packages returns what the lock names, by size, the largest first.
 func (i image) packages() ([]pkg, error) {
 	reasons := map[string]string{}
-	wanted, err := lines(filepath.Join(i.sources, "packages"))
+	wanted, err := lines(i.wanted)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +111,7 @@ func (i image) packages() ([]pkg, error) {
 		name, reason, _ := strings.Cut(strings.TrimSpace(rest), " ")
 		reasons[name] = strings.TrimSpace(reason)
 	}
-	locked, err := lines(filepath.Join(i.sources, "lock"))
+	locked, err := lines(i.lock)
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +119,7 @@ func (i image) packages() ([]pkg, error) {
 	for _, l := range locked {
 		f := strings.Fields(l)
 		if len(f) != 8 {
-			continue // the suite
+			continue // the suite, the time
 		}
 		p := pkg{name: f[1], version: f[2], architecture: f[3], sum: f[5], reason: reasons[f[1]]}
 		if p.reason == "" {

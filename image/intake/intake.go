@@ -3,7 +3,8 @@
 // not know how the configuration is put in place, nor what a daemon does with it.
 //
 // A file is taken at boot, before the daemon starts: it is read, checked as `passerelle check` does, and put in place. It is
-// then removed, whether it was accepted or refused, since it may have passwords and any PC reads this partition. Who has to
+// then overwritten and removed, whether it was accepted or refused, since it may have passwords and any PC reads this
+// partition, also what was only removed from it. Who has to
 // correct a refused file finds it there without its passwords, to be written again, and what is wrong with it by line.
 //
 // # Power cuts
@@ -26,8 +27,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/google/renameio/v2"
-
 	"passerelle/appliance/config"
 	"passerelle/appliance/private"
 )
@@ -40,6 +39,7 @@ const (
 	refusedName  = "refused.txt"             // the answer, with lines
 	maskedName   = "passerelle-refused.toml" // the refused file, without passwords
 	codeName     = "code.txt"                // the setup code
+	takenName    = "passerelle-taken.tmp"    // a file that was taken, while its content is overwritten
 )
 
 // Intake takes the files of a partition. All its fields are required.
@@ -141,8 +141,23 @@ func (i Intake) decide(raw []byte) (map[string]string, error) {
 
 // finish removes the files, and writes the answers. The files go first: a full partition then has room.
 func (i Intake) finish(files []string, answers map[string]string) error {
+	taken := filepath.Join(i.FAT, takenName)
+	if err := i.overwrite(taken); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err // of a power cut
+	}
 	for _, path := range files {
-		if err := os.Remove(path); err != nil {
+		// Half of it must not be taken as a configuration.
+		err := os.Rename(path, taken)
+		if err == nil {
+			err = private.SyncFileSystem(i.FAT)
+		}
+		if err == nil {
+			err = i.done("rename")
+		}
+		if err == nil {
+			err = i.overwrite(taken)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -163,6 +178,27 @@ func (i Intake) finish(files []string, answers map[string]string) error {
 	}
 	return nil
 }
+
+// overwrite removes a file, and its content before.
+func (i Intake) overwrite(path string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err == nil {
+		_, err = io.CopyN(f, zeros{}, info.Size())
+	}
+	if err := errors.Join(err, f.Sync(), f.Close(), i.done("overwrite")); err != nil {
+		return err
+	}
+	return os.Remove(path)
+}
+
+// zeros reads as zeros without an end.
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) { clear(b); return len(b), nil }
 
 // SetCode has the setup code and the address of its page in a file, and removes that file when the code is "": when it is used.
 func (i Intake) SetCode(code, page string) error {
@@ -260,10 +296,7 @@ func (i Intake) write(n note) error {
 		err = private.Folder(folder, 0o700)
 	}
 	if err == nil {
-		err = renameio.WriteFile(i.Note, text, 0o600, renameio.WithTempDir(folder), renameio.WithStaticPermissions(0o600))
-	}
-	if err == nil {
-		err = private.SyncFolder(folder)
+		err = private.WriteFile(i.Note, text, 0o600)
 	}
 	if err != nil {
 		return fmt.Errorf("note a dropped configuration: %w", err)

@@ -3,6 +3,7 @@ package intake
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -287,6 +288,37 @@ func TestPowerCut(t *testing.T) {
 				}
 				b.noteIsGone()
 			}
+		}
+	}
+}
+
+// TestOverwritten: what a dropped file had can't be had back by a PC that looks for removed files, also after a power cut.
+func TestOverwritten(t *testing.T) {
+	t.Parallel()
+	for _, cut := range []string{"", "rename", "overwrite"} {
+		b := newBox(t)
+		b.drop("passerelle.toml", valid)
+		dropped, err := os.Open(filepath.Join(b.FAT, "passerelle.toml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer dropped.Close()
+		happened := false
+		b.step = func(done string) error {
+			if done != cut || happened {
+				return nil
+			}
+			happened = true
+			return errCut
+		}
+		for range 2 {
+			if err := b.Take(); err != nil && !errors.Is(err, errCut) {
+				t.Fatal(err)
+			}
+		}
+		content, err := io.ReadAll(dropped)
+		if happened != (cut != "") || err != nil || len(content) != len(valid) || strings.Trim(string(content), "\x00") != "" {
+			t.Errorf("a cut after %q: the removed file has %q, %v", cut, content, err)
 		}
 	}
 }
