@@ -1,0 +1,244 @@
+package fleet
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
+
+	"passerelle/appliance/fleet/protocol"
+)
+
+// link is a connection to a hub.
+type link interface {
+	// get returns the newest message of a subject. The body is empty if there is none.
+	get(ctx context.Context, stream, subject string) (message, error)
+	// publish returns once the hubs have stored it.
+	publish(ctx context.Context, subject string, body []byte) error
+	request(ctx context.Context, subject string, body []byte) (message, error)
+	// woken tells of wakes; true is one that wakes more than this box.
+	woken() <-chan bool
+	done() <-chan struct{}
+	err() error // after done: why
+	close()
+}
+
+type message struct {
+	body   []byte
+	chunks string // protocol.HeaderChunks
+}
+
+var (
+	// errSilent says that a connection died, and nobody said so.
+	errSilent = errors.New("the hub does not answer any more")
+	// errRefused says that the hub does not let this box in.
+	errRefused = errors.New("the hub does not let this box in")
+)
+
+// identity is who connects. Without an association it is a box that asks for one.
+type identity struct{ name, association, token, seed string }
+
+// connection is a link over NATS.
+type connection struct {
+	c       *nats.Conn
+	timeout time.Duration
+	wake    chan bool
+	closed  chan struct{}
+
+	mu  sync.Mutex
+	why error
+}
+
+// connect connects to one of the hubs. A box is woken over the link.
+func (c *Client) connect(ctx context.Context, as identity) (link, error) {
+	pool, err := c.o.Bundle.Pool()
+	if err != nil {
+		return nil, err
+	}
+	pair, err := nkeys.FromSeed([]byte(as.seed))
+	if err != nil {
+		return nil, fmt.Errorf("read the key: %w", err)
+	}
+	n := &connection{timeout: c.o.Pace.Timeout, wake: make(chan bool, 16), closed: make(chan struct{})}
+	d := &dialer{ctx: ctx, dial: c.o.Dial, timeout: c.o.Pace.Timeout}
+	defer d.release()
+	options := nats.GetDefaultOptions()
+	for _, hub := range c.o.Hubs {
+		options.Servers = append(options.Servers, "tls://"+hub)
+	}
+	for _, set := range []nats.Option{
+		nats.Name(as.name), nats.CustomInboxPrefix(protocol.Inbox(as.name)),
+		nats.UserJWT(func() (string, error) { return as.token, nil }, pair.Sign),
+		nats.Secure(&tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13, Time: c.o.Now}), nats.TLSHandshakeFirst(),
+		// Names are the dialer's: it knows the line. The servers are the technician's, whatever a hub says.
+		nats.SetCustomDialer(d), nats.SkipHostLookup(), nats.IgnoreDiscoveredServers(),
+		// This package connects again itself, so that it knows each end and keeps nothing that could not be sent (8 MB).
+		nats.NoReconnect(), nats.ReconnectBufSize(-1), nats.Timeout(c.o.Pace.Timeout),
+		nats.PingInterval(c.o.Pace.Ping), nats.MaxPingsOutstanding(1),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			c.o.Log.Warn("fleet: the hub refuses", "err", err)
+		}),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { n.ended(err) }),
+		nats.ClosedHandler(func(*nats.Conn) { close(n.closed) }),
+	} {
+		if err := set(&options); err != nil {
+			return nil, err
+		}
+	}
+	if n.c, err = options.Connect(); err != nil {
+		if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthRevoked) {
+			return nil, fmt.Errorf("%w: %w", errRefused, err)
+		}
+		return nil, err
+	}
+	if as.association == "" {
+		return n, nil
+	}
+	for _, subject := range []string{protocol.SubjectWakeAll, protocol.SubjectWakeAssociation(as.association), protocol.SubjectWakeBox(as.name)} {
+		many := subject != protocol.SubjectWakeBox(as.name)
+		if _, err := n.c.Subscribe(subject, func(*nats.Msg) {
+			select {
+			case n.wake <- many:
+			default: // as many are waiting already
+			}
+		}); err != nil {
+			n.c.Close()
+			return nil, err
+		}
+	}
+	return n, nil
+}
+
+func (n *connection) ended(err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.why == nil {
+		n.why = err
+	}
+}
+
+func (n *connection) err() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case errors.Is(n.why, nats.ErrStaleConnection):
+		return errSilent
+	case n.why == nil:
+		return net.ErrClosed
+	}
+	return n.why
+}
+
+func (n *connection) woken() <-chan bool    { return n.wake }
+func (n *connection) done() <-chan struct{} { return n.closed }
+func (n *connection) close()                { n.c.Close() }
+
+func (n *connection) request(ctx context.Context, subject string, body []byte) (message, error) {
+	ctx, stop := context.WithTimeout(ctx, n.timeout)
+	defer stop()
+	m, err := n.c.RequestWithContext(ctx, subject, body)
+	if err != nil {
+		return message{}, err
+	}
+	switch status := m.Header.Get("Status"); status {
+	case "":
+		return message{m.Data, m.Header.Get(protocol.HeaderChunks)}, nil
+	case "404": // there is no such message (NATS ADR-31)
+		return message{}, nil
+	default:
+		return message{}, fmt.Errorf("the hub answers %s %s", status, m.Header.Get("Description"))
+	}
+}
+
+func (n *connection) get(ctx context.Context, stream, subject string) (message, error) {
+	return n.request(ctx, protocol.DirectGet(stream, subject), nil)
+}
+
+func (n *connection) publish(ctx context.Context, subject string, body []byte) error {
+	m, err := n.request(ctx, subject, body)
+	if err != nil {
+		return err
+	}
+	// The answer of JetStream to a message that it stores (NATS ADR-1: io.nats.jetstream.api.v1.pub_ack_response).
+	var ack struct {
+		Stream string `json:"stream"`
+		Error  *struct {
+			Description string `json:"description"`
+		} `json:"error"`
+	}
+	if err := json.Unmarshal(m.body, &ack); err != nil {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	if ack.Error != nil {
+		return fmt.Errorf("the hub answers: %s", ack.Error.Description)
+	}
+	if ack.Stream != protocol.StreamUp {
+		return fmt.Errorf("it was stored in %q", ack.Stream)
+	}
+	return nil
+}
+
+// dialer connects over the box's line, and ends a connection that is not ready when ctx does.
+type dialer struct {
+	ctx     context.Context
+	dial    func(ctx context.Context, network, address string) (net.Conn, error)
+	timeout time.Duration
+	stop    []func() bool
+}
+
+// Dial implements nats.CustomDialer.
+func (d *dialer) Dial(network, address string) (net.Conn, error) {
+	ctx, stop := context.WithTimeout(d.ctx, d.timeout)
+	defer stop()
+	conn, err := d.dial(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	d.stop = append(d.stop, context.AfterFunc(d.ctx, func() { conn.Close() }))
+	return conn, nil
+}
+
+// release leaves a connection that is ready to its user.
+func (d *dialer) release() {
+	for _, stop := range d.stop {
+		stop()
+	}
+}
+
+// source reads signed files through a link.
+type source struct{ l link }
+
+// errTooLong says that a file has more bytes than anybody wants of it.
+var errTooLong = errors.New("the file is longer than its signed size")
+
+// Read returns a file of the fleet's repository, by its name there, and at most limit bytes. The error is fs.ErrNotExist if the
+// hubs do not have it. Nothing of it is verified.
+func (s source) Read(ctx context.Context, name string, limit int64) ([]byte, error) {
+	var file []byte
+	most := int(limit/protocol.ChunkSize) + 1
+	for chunk, chunks := 0, 1; chunk < chunks; chunk++ {
+		m, err := s.l.get(ctx, protocol.StreamPack, protocol.SubjectPack(name, chunk))
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", name, err)
+		}
+		if m.chunks == "" {
+			return nil, fmt.Errorf("read %s: chunk %d: %w", name, chunk, fs.ErrNotExist)
+		}
+		if chunks, err = strconv.Atoi(m.chunks); err != nil {
+			return nil, fmt.Errorf("read %s: %w", name, err)
+		}
+		if file = append(file, m.body...); int64(len(file)) > limit || chunks > most {
+			return nil, fmt.Errorf("read %s: %w", name, errTooLong)
+		}
+	}
+	return file, nil
+}

@@ -1,0 +1,107 @@
+package fleet
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"passerelle/appliance/fleet/protocol"
+)
+
+// askSome is how often a box asks over one connection. Somebody stands at the box then; later it asks seldom.
+const askSome = 20
+
+// ask asks for the membership over one connection, until there is an answer that ends it or it has asked often enough.
+func (c *Client) ask(ctx context.Context, me membership) {
+	as := identity{name: protocol.Asker, token: c.o.Bundle.Token, seed: c.o.Bundle.Seed}
+	c.begin()
+	l, err := c.dial(ctx, as)
+	if err == nil {
+		defer l.close()
+		err = c.askOver(ctx, l, me)
+	}
+	if err != nil && ctx.Err() == nil {
+		c.failed(fmt.Errorf("ask for a membership: %w", err))
+	}
+}
+
+func (c *Client) askOver(ctx context.Context, l link, me membership) error {
+	for range askSome {
+		answer, err := askOnce(ctx, l, me)
+		if err != nil {
+			return err
+		}
+		c.failures = 0
+		c.edit(func(s *Status) { s.Err = "" })
+		switch answer.State {
+		case protocol.Waiting:
+			c.edit(func(s *Status) {
+				if s.Stage == Asking {
+					s.Stage = Waiting
+				}
+			})
+		case protocol.Member:
+			me.Code, me.Association, me.Token = "", answer.Association, answer.Token
+			return c.become(me, "")
+		case protocol.Unknown, protocol.Used, protocol.Refused:
+			me.Code = ""
+			return c.become(me, answer.State)
+		default: // Busy, or something that a newer hub says
+			c.notBefore = time.Now().Add(c.backoff(c.asked))
+			c.asked++
+			return nil
+		}
+		if !sleep(ctx, c.o.Pace.Ask) {
+			return nil
+		}
+	}
+	c.asked++
+	c.notBefore = time.Now().Add(min(c.o.Pace.Visit, c.o.Pace.Most*time.Duration(c.asked)))
+	return nil
+}
+
+// become changes the membership, unless somebody pressed something else meanwhile.
+func (c *Client) become(me membership, refusal protocol.Enrolment) error {
+	c.pressed.Lock()
+	defer c.pressed.Unlock()
+	c.mu.Lock()
+	same := c.me == c.current
+	c.mu.Unlock()
+	if !same {
+		return nil
+	}
+	if err := c.store.save(me); err != nil {
+		return fmt.Errorf("save the membership: %w", err)
+	}
+	c.edit(func(s *Status) { s.Refusal = refusal })
+	c.set(me)
+	return nil
+}
+
+func askOnce(ctx context.Context, l link, me membership) (a protocol.Answer, err error) {
+	question, err := json.Marshal(protocol.Ask{Code: me.Code, Key: me.public})
+	if err != nil {
+		return a, err
+	}
+	m, err := l.request(ctx, protocol.SubjectAsk, question)
+	if err != nil {
+		return a, err
+	}
+	if len(m.body) > protocol.MaxAnswer {
+		return a, errors.New("the answer is too long")
+	}
+	if err := json.Unmarshal(m.body, &a); err != nil {
+		return a, fmt.Errorf("read the answer: %w", err)
+	}
+	if a.State == protocol.Member {
+		if err := protocol.CheckName(a.Association); err != nil {
+			return a, fmt.Errorf("read the answer: %w", err)
+		}
+		if a.Token == "" {
+			return a, errors.New("the answer has no token")
+		}
+	}
+	return a, nil
+}

@@ -1,0 +1,518 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/nats-io/nkeys"
+
+	"passerelle/appliance/fleet/protocol"
+)
+
+// hub is a hub in memory, and a line to it.
+type hub struct {
+	mu     sync.Mutex
+	stored map[string]message // by subject
+	lose   bool               // acknowledges what it then loses
+	dials  []time.Time
+	refuse error
+	// dies is when a connection ends by itself, and how; zero for never.
+	dies time.Duration
+	how  error
+	open []*fakeLink
+	read int // gets
+}
+
+type fakeLink struct {
+	h      *hub
+	wake   chan bool
+	closed chan struct{}
+	once   sync.Once
+	why    error
+}
+
+func (h *hub) dial(ctx context.Context, _ identity) (link, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.dials = append(h.dials, time.Now())
+	if h.refuse != nil {
+		return nil, h.refuse
+	}
+	l := &fakeLink{h: h, wake: make(chan bool, 16), closed: make(chan struct{})}
+	h.open = append(h.open, l)
+	if h.dies > 0 {
+		time.AfterFunc(h.dies, func() { l.end(h.how) })
+	}
+	return l, nil
+}
+
+func (l *fakeLink) end(why error) {
+	l.once.Do(func() {
+		l.why = why
+		close(l.closed)
+	})
+}
+
+func (l *fakeLink) request(context.Context, string, []byte) (message, error) {
+	return message{}, errors.New("nobody serves this")
+}
+
+func (l *fakeLink) get(_ context.Context, stream, subject string) (message, error) {
+	l.h.mu.Lock()
+	defer l.h.mu.Unlock()
+	l.h.read++
+	return l.h.stored[subject], nil
+}
+
+func (l *fakeLink) publish(_ context.Context, subject string, body []byte) error {
+	l.h.mu.Lock()
+	defer l.h.mu.Unlock()
+	if !l.h.lose {
+		l.h.stored[subject] = message{body: body}
+	}
+	return nil
+}
+
+func (l *fakeLink) woken() <-chan bool    { return l.wake }
+func (l *fakeLink) done() <-chan struct{} { return l.closed }
+func (l *fakeLink) err() error            { return l.why }
+func (l *fakeLink) close()                { l.end(net.ErrClosed) }
+
+func (h *hub) count() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.dials)
+}
+
+// member is a client that is a member, and its hub.
+func member(t *testing.T, b Box) (*Client, *hub) {
+	t.Helper()
+	none := Box{Command: func([]byte) {}, Reports: func() []Report { return nil }, Shown: func(Report) {}}
+	if b.Command == nil {
+		b.Command = none.Command
+	}
+	if b.Reports == nil {
+		b.Reports, b.Shown = none.Reports, none.Shown
+	}
+	dir := t.TempDir()
+	me, err := store{dir}.begin(membership{}, "0123456789")
+	if err != nil {
+		t.Fatal(err)
+	}
+	me.Code, me.Association, me.Token = "", "lilas", "token"
+	if err := (store{dir}).save(me); err != nil {
+		t.Fatal(err)
+	}
+	c, err := New(Options{Dir: dir, Box: b, Now: time.Now, Random: func() float64 { return 0.5 }, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &hub{stored: map[string]message{}}
+	c.dial = h.dial
+	return c, h
+}
+
+// run runs a client until the test ends.
+func run(t *testing.T, c *Client) {
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		c.Run(ctx)
+	}()
+	t.Cleanup(func() {
+		stop()
+		<-ended
+	})
+}
+
+// after lets that time pass in the bubble, and everything settle.
+func after(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+// A line that forgets idle connections is only visited, for a day; another line is tried at once.
+func TestSilentDeaths(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, h := member(t, Box{})
+		h.dies, h.how = 2*DefaultPace.Ping, errSilent
+		run(t, c)
+		c.SetLine(Line{"phone", Connected})
+		after(time.Hour)
+		if s := c.Status(); s.Mode != Visits || h.count() != 2 {
+			t.Fatalf("after an hour it is %s, and connected %d times", s.Mode, h.count())
+		}
+		after(22 * time.Hour)
+		if n := h.count(); n < 2+3 || n > 2+5 {
+			t.Errorf("%d connections on a day of visits", n-2)
+		}
+		c.SetLine(Line{"fibre", Connected})
+		h.mu.Lock()
+		h.dies = 0
+		h.mu.Unlock()
+		after(time.Minute)
+		if s := c.Status(); s.Mode != Connected || !s.Connected {
+			t.Errorf("on another line it is %+v", s)
+		}
+	})
+}
+
+// The day after, a connection is tried again on the same line, and kept where it lasts.
+func TestTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, h := member(t, Box{})
+		h.dies, h.how = 2*DefaultPace.Ping, errSilent
+		run(t, c)
+		c.SetLine(Line{"phone", Connected})
+		after(time.Hour)
+		h.mu.Lock()
+		h.dies = 0
+		h.mu.Unlock()
+		after(2 * DefaultPace.Day)
+		if s := c.Status(); s.Mode != Connected || !s.Connected {
+			t.Errorf("two days later it is %+v", s)
+		}
+		n := h.count()
+		after(DefaultPace.Day)
+		if h.count() != n {
+			t.Error("a connection that lasts is made again")
+		}
+	})
+}
+
+// A connection that answered a ping, and one that ended with a word, are no silent deaths.
+func TestLastingConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, h := member(t, Box{})
+		h.dies, h.how = lasting(DefaultPace.Ping), errSilent
+		run(t, c)
+		c.SetLine(Line{"phone", Connected})
+		after(10 * time.Hour)
+		if s := c.Status(); s.Mode != Connected {
+			t.Errorf("connections of %s lead to %s", h.dies, s.Mode)
+		}
+	})
+}
+
+// Lines that come and go, and a hub that hangs up, cost no more connections than a dead hub does.
+func TestFlapping(t *testing.T) {
+	for name, flap := range map[string]func(*Client, *hub){
+		"the line": func(c *Client, _ *hub) {
+			for i := range 24 * 60 * 6 {
+				c.SetLine(Line{[]string{"fibre", "phone"}[i%2], Connected})
+				time.Sleep(10 * time.Second)
+			}
+		},
+		"the hub hangs up": func(c *Client, h *hub) {
+			h.mu.Lock()
+			h.dies, h.how = time.Second, errors.New("bye")
+			h.mu.Unlock()
+			c.SetLine(Line{"fibre", Connected})
+			time.Sleep(24 * time.Hour)
+		},
+		"no hub": func(c *Client, h *hub) {
+			h.mu.Lock()
+			h.refuse = errors.New("no route")
+			h.mu.Unlock()
+			c.SetLine(Line{"fibre", Connected})
+			time.Sleep(24 * time.Hour)
+		},
+		"refused": func(c *Client, h *hub) {
+			h.mu.Lock()
+			h.refuse = errRefused
+			h.mu.Unlock()
+			c.SetLine(Line{"fibre", Connected})
+			time.Sleep(24 * time.Hour)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c, h := member(t, Box{})
+				run(t, c)
+				flap(c, h)
+				synctest.Wait()
+				most := map[string]int{"the line": 12, "the hub hangs up": 12, "no hub": 250, "refused": 20}[name]
+				if n := h.count(); n < 4 || n > most {
+					t.Errorf("%d connections in a day", n)
+				}
+				h.mu.Lock()
+				defer h.mu.Unlock()
+				for i, at := range h.dials[1:] {
+					if d := at.Sub(h.dials[i]); d < DefaultPace.Retry {
+						t.Fatalf("connections %d and %d are %s apart", i, i+1, d)
+					}
+				}
+			})
+		})
+	}
+}
+
+// A report that the hub acknowledged and lost is sent until the hub shows it.
+func TestLostReport(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := Report{"day.0104", []byte("sums")}
+		pending := []Report{r, {"day.0105", make([]byte, protocol.MaxReport+1)}, {"day.0106", nil}}
+		var mu sync.Mutex
+		left := func() int {
+			mu.Lock()
+			defer mu.Unlock()
+			return len(pending)
+		}
+		c, h := member(t, Box{Reports: func() []Report {
+			mu.Lock()
+			defer mu.Unlock()
+			return pending
+		}, Shown: func(shown Report) {
+			mu.Lock()
+			defer mu.Unlock()
+			if shown.Name != r.Name {
+				t.Errorf("%s is shown", shown.Name)
+			}
+			pending = pending[1:]
+		}})
+		h.lose = true
+		run(t, c)
+		c.SetLine(Line{"fibre", Visits})
+		after(24 * time.Hour)
+		if left() != 3 {
+			t.Fatal("a lost report is done")
+		}
+		h.mu.Lock()
+		h.lose = false
+		h.mu.Unlock()
+		after(DefaultPace.Visit)
+		if left() != 3 {
+			t.Fatal("a report is done before a later round")
+		}
+		after(DefaultPace.Visit)
+		if left() != 2 {
+			t.Error("a report that the hub shows is sent again")
+		}
+	})
+}
+
+// A wake of the box alone is followed at once, one of many after some chance; and Look at once.
+func TestWakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, h := member(t, Box{})
+		run(t, c)
+		c.SetLine(Line{"fibre", Connected})
+		after(time.Minute)
+		rounds := func() int {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			return h.read / 2 // the region and a command
+		}
+		if rounds() != 1 {
+			t.Fatalf("%d rounds at first", rounds())
+		}
+		h.mu.Lock()
+		l := h.open[0]
+		h.mu.Unlock()
+		l.wake <- false
+		synctest.Wait()
+		if rounds() != 2 {
+			t.Errorf("%d rounds after a wake of its own", rounds())
+		}
+		l.wake <- true
+		l.wake <- true
+		synctest.Wait()
+		if rounds() != 2 {
+			t.Error("a wake of all is followed at once")
+		}
+		after(DefaultPace.Spread)
+		if rounds() != 3 {
+			t.Errorf("%d rounds after a wake of all", rounds())
+		}
+		for range 100 {
+			c.Look()
+			synctest.Wait()
+		}
+		if rounds() != 3 {
+			t.Errorf("%d rounds at once after looks", rounds())
+		}
+		after(DefaultPace.Retry)
+		if rounds() != 4 {
+			t.Errorf("%d rounds after a look", rounds())
+		}
+		after(DefaultPace.Round)
+		if rounds() != 5 {
+			t.Errorf("%d rounds after the usual time", rounds())
+		}
+	})
+}
+
+// What a lying hub sends is bounded: regions, commands and files.
+func TestTooLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, h := member(t, Box{Command: func(body []byte) { t.Errorf("the box is told a command of %d bytes", len(body)) }})
+		command := protocol.SubjectCommand("lilas", c.Status().Box)
+		h.stored[command] = message{body: make([]byte, protocol.MaxCommand+1)}
+		run(t, c)
+		c.SetLine(Line{"fibre", Connected})
+		for what, wrong := range map[string]string{
+			"a command that is too long": "bytes", "a region that is too long": "bytes", "a region with a wildcard": "a name has",
+		} {
+			h.mu.Lock()
+			switch what {
+			case "a region that is too long":
+				h.stored[protocol.SubjectRegion("lilas")] = message{body: make([]byte, protocol.MaxName+1)}
+			case "a region with a wildcard":
+				h.stored[protocol.SubjectRegion("lilas")] = message{body: []byte("nord.>")}
+			default:
+				delete(h.stored, protocol.SubjectRegion("lilas"))
+			}
+			h.mu.Unlock()
+			after(time.Hour)
+			if s := c.Status(); !strings.Contains(s.Err, wrong) || !s.Round.IsZero() || s.Region != "" {
+				t.Errorf("%s: %+v", what, s)
+			}
+		}
+		c.SetLine(Line{})
+	})
+	h := &hub{stored: map[string]message{}}
+	l, err := h.dial(t.Context(), identity{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := func(file string, chunks string, bodies ...int) (int, error) {
+		clear(h.stored)
+		for i, n := range bodies {
+			h.stored[protocol.SubjectPack(file, i)] = message{make([]byte, n), chunks}
+		}
+		text, err := source{l}.Read(t.Context(), file, 2*protocol.ChunkSize)
+		return len(text), err
+	}
+	for name, c := range map[string]struct {
+		chunks string
+		bodies []int
+		want   int
+		err    error
+	}{
+		"one chunk":       {"1", []int{7}, 7, nil},
+		"two chunks":      {"2", []int{protocol.ChunkSize, 7}, protocol.ChunkSize + 7, nil},
+		"nothing in it":   {"1", []int{0}, 0, nil},
+		"not there":       {"", nil, 0, fs.ErrNotExist},
+		"a chunk missing": {"3", []int{7, 7}, 0, fs.ErrNotExist},
+		"longer":          {"3", []int{protocol.ChunkSize, protocol.ChunkSize, 1}, 0, errTooLong},
+		"no end of it":    {"1000000000", []int{0, 0, 0, 0, 0}, 0, errTooLong},
+		"nonsense":        {"x", []int{7}, 0, strconv.ErrSyntax},
+	} {
+		if n, err := read(name, c.chunks, c.bodies...); n != c.want || !errors.Is(err, c.err) {
+			t.Errorf("%s: %d bytes, %v", name, n, err)
+		}
+	}
+}
+
+// Fetch runs beside the rounds, once at a time, and once more after a round that found it at work; a visit waits for it, and it ends
+// with the connection.
+func TestFetch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var running, most, ended atomic.Int32
+		c, h := member(t, Box{Fetch: func(ctx context.Context, _ Source, of Group) {
+			if of != (Group{"lilas", "nord"}) {
+				t.Errorf("it belongs to %+v", of)
+			}
+			most.Store(max(most.Load(), running.Add(1)))
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Hour):
+				ended.Add(1)
+			}
+			running.Add(-1)
+		}})
+		h.stored[protocol.SubjectRegion("lilas")] = message{body: []byte("nord")}
+		run(t, c)
+		c.SetLine(Line{"fibre", Visits})
+		after(30 * time.Minute)
+		if !c.Status().Connected {
+			t.Error("a visit ends before what it fetches")
+		}
+		after(time.Hour)
+		if c.Status().Connected || ended.Load() != 1 {
+			t.Errorf("after %d fetches the visit is over: %v", ended.Load(), !c.Status().Connected)
+		}
+		c.SetLine(Line{"fibre", Connected})
+		after(time.Minute)
+		c.Look()
+		after(time.Minute)
+		h.mu.Lock()
+		l := h.open[len(h.open)-1]
+		h.mu.Unlock()
+		if running.Load() != 1 || most.Load() != 1 {
+			t.Errorf("%d at a time", most.Load())
+		}
+		after(time.Hour)
+		if ended.Load() != 2 || running.Load() != 1 || most.Load() != 1 {
+			t.Errorf("after a round during a fetch: %d fetches are over, %d running", ended.Load(), running.Load())
+		}
+		after(time.Hour)
+		if ended.Load() != 3 || running.Load() != 0 {
+			t.Errorf("without another round: %d fetches are over, %d running", ended.Load(), running.Load())
+		}
+		c.Look()
+		after(time.Minute)
+		l.end(errSilent)
+		synctest.Wait()
+		if running.Load() != 0 {
+			t.Error("it goes on without a connection")
+		}
+	})
+}
+
+// A card that lost power keeps one membership or the other, and a damaged file is said.
+func TestStore(t *testing.T) {
+	t.Parallel()
+	s := store{t.TempDir()}
+	if m, err := s.load(); err != nil || m != (membership{}) {
+		t.Fatalf("an empty folder: %+v, %v", m, err)
+	}
+	m, err := s.begin(membership{}, "0123456789")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if loaded, err := s.load(); err != nil || loaded != m {
+		t.Errorf("%+v is loaded as %+v, %v", m, loaded, err)
+	}
+	again, err := s.begin(m, "9876543210")
+	if err != nil || again.Seed != m.Seed || again.name() != m.name() {
+		t.Errorf("another code makes another key: %v", err)
+	}
+	pair, err := nkeys.FromSeed([]byte(m.Seed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p, err := pair.PublicKey(); err != nil || protocol.BoxName(p) != m.name() {
+		t.Errorf("the box's name is not of its key: %v", err)
+	}
+	if err := s.save(membership{Seed: "x"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.load(); err == nil {
+		t.Error("a damaged file is loaded")
+	}
+	if err := s.clear(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.clear(); err != nil {
+		t.Errorf("clearing twice: %v", err)
+	}
+}
+
+func ExampleMode() {
+	fmt.Println(Away, Visits, Connected)
+	// Output: away visits connected
+}
