@@ -214,9 +214,10 @@ func (p *Places) destination(r *web.Request, to needs.Destination) (d destinatio
 		if !ok {
 			return d, false
 		}
-		lang := w.Lang(lesson.Language)
+		title, summary, in := lesson.Named(w.Code)
+		title, summary, lang := w.Typeset(title), w.Typeset(summary), w.Lang(in)
 		return destination{
-			Pictogram: "book", Title: phrase{[]string{lesson.Title}, lang}, Text: phrase{[]string{lesson.Summary}, lang},
+			Pictogram: "book", Title: phrase{[]string{title}, lang}, Text: phrase{[]string{summary}, lang},
 			Href: "/tutorials/" + to.Key + query, Action: w.T("needs.go-lesson"),
 		}, true
 	case needs.Path:

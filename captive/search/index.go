@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"unicode/utf8"
 )
 
 // Whole stands for a document as a whole, beside its parts.
@@ -29,6 +30,7 @@ type Index struct {
 	letters  []uint64 // the words' outlines
 	lengths  []uint8
 	sounds   []uint64 // of each word that has one its sound, then its number; sorted
+	tails    []uint32 // the words by what follows their first letter
 	phrases  int      // how many of the words, the first ones, are phrases
 	stops    []uint32 // the end of each word's postings
 	postings io.ReaderAt
@@ -88,7 +90,7 @@ func (b *Builder) AddPhrase(phrase string, weight, apart int) {
 // joined is before a phrase that is one word in an index: nothing is the beginning of it. It sorts before all letters.
 const joined = "+"
 
-// Forms returns the folded words of a text, as an index has them.
+// Forms returns the folded words of a text but the stop words, as an index has them.
 func Forms(text string) (all []string) {
 	for _, w := range split(text) {
 		all = append(all, w.forms()...)
@@ -140,7 +142,7 @@ func (b *Builder) Index() *Index {
 	return x
 }
 
-// outline computes the outlines and the sounds of the words, and counts the phrases.
+// outline computes the outlines, the sounds and the tails of the words, and counts the phrases.
 func (x *Index) outline() {
 	x.letters, x.lengths = make([]uint64, len(x.ends)), make([]uint8, len(x.ends))
 	x.sounds = make([]uint64, 0, len(x.ends))
@@ -152,12 +154,17 @@ func (x *Index) outline() {
 		}
 	}
 	slices.Sort(x.sounds)
+	x.tails = make([]uint32, len(x.ends))
+	for i := range x.tails {
+		x.tails[i] = uint32(i)
+	}
+	slices.SortFunc(x.tails, func(a, b uint32) int { return strings.Compare(x.tail(int(a)), x.tail(int(b))) })
 	x.phrases = sort.Search(len(x.ends), func(i int) bool { return !strings.HasPrefix(x.word(i), joined) })
 }
 
-// alike returns the matches of other words that sound like a word.
-func (x *Index) alike(index int, word string, sure float64) (found []match) {
-	heard := uint64(soundOf(word))
+// alike returns the matches of words other than one, that sound as it does.
+func (x *Index) alike(index int, word string, sound uint32, sure float64) (found []match) {
+	heard := uint64(sound)
 	if heard == 0 {
 		return nil
 	}
@@ -179,6 +186,56 @@ func (x *Index) word(i int) string { return x.text[before(x.ends, i):x.ends[i]] 
 
 // plain is word without the sign of a phrase.
 func (x *Index) plain(i int) string { return strings.TrimPrefix(x.word(i), joined) }
+
+// tail is what follows the first letter of plain.
+func (x *Index) tail(i int) string {
+	word := x.plain(i)
+	_, size := utf8.DecodeRuneInString(word)
+	return word[size:]
+}
+
+// beginning returns the words that begin with a text, from inclusive, to exclusive.
+func (x *Index) beginning(text string) (from, to int) {
+	from, _ = x.find(text)
+	return from, from + sort.Search(len(x.ends)-from, func(i int) bool { return !strings.HasPrefix(x.word(from+i), text) })
+}
+
+// typos calls try with the number of each word that a word may be with a mistake or two; with only phrases, of each phrase.
+// These begin with the same letter, or the only mistake is there: see mistyped. So few words have to be compared, however many
+// there are.
+func (x *Index) typos(word string, only bool, try func(i int)) {
+	first, size := utf8.DecodeRuneInString(word)
+	rest := word[size:]
+	for _, sign := range []string{joined, ""} {
+		if only && sign == "" {
+			break
+		}
+		for from, to := x.beginning(sign + word[:size]); from < to; from++ {
+			try(from)
+		}
+	}
+	other := func(i int) {
+		if r, _ := utf8.DecodeRuneInString(x.plain(i)); r != first && (!only || i < x.phrases) {
+			try(i)
+		}
+	}
+	// The first letter is another one, or it is missing.
+	for _, tail := range []string{rest, word} {
+		from := sort.Search(len(x.tails), func(i int) bool { return x.tail(int(x.tails[i])) >= tail })
+		for ; from < len(x.tails) && x.tail(int(x.tails[from])) == tail; from++ {
+			other(int(x.tails[from]))
+		}
+	}
+	// It is too much, or swapped with the second.
+	_, second := utf8.DecodeRuneInString(rest)
+	for _, spelt := range []string{rest, rest[:second] + word[:size] + rest[second:]} {
+		for _, sign := range []string{joined, ""} {
+			if i, ok := x.find(sign + spelt); ok {
+				other(i)
+			}
+		}
+	}
+}
 
 // before returns where the item i begins, from the ends of all.
 func before(ends []uint32, i int) uint32 {

@@ -4,7 +4,8 @@
 // Every word of a query but the stop words is looked up among the words of the documents, and so are neighbours as one word,
 // since people write "motdepasse" and "wi fi". Words are compared folded: without accents, capitals, plural endings and joined
 // articles. A word that no document has counts as a prefix, or as a misspelling, by its sound or by its letters. The words are
-// a sorted list, and a misspelling is compared only with words of about the same letters: see outline.
+// a sorted list, and a misspelling is compared only with words that begin alike and have about the same letters: see typos and
+// outline.
 //
 // A document is found if at least half of what was asked is what it is about: see floor.
 package search
@@ -15,7 +16,6 @@ import (
 	"iter"
 	"math"
 	"slices"
-	"sort"
 	"strings"
 	"unicode/utf8"
 )
@@ -330,11 +330,10 @@ func (s *searcher) lookUp(word string) (found []match) {
 	found = s.wellSpelt(word, func(*Index) bool { return true })
 	if utf8.RuneCountInString(word) >= minBegin {
 		for i, x := range s.indexes {
-			from, ok := x.find(word)
-			if ok {
+			from, to := x.beginning(word)
+			if from < to && x.word(from) == word {
 				from++
 			}
-			to := from + sort.Search(len(x.ends)-from, func(j int) bool { return !strings.HasPrefix(x.word(from+j), word) })
 			if from < to && x.size(from, to) <= maxBegin {
 				found = append(found, match{i, from, to, beginning})
 			}
@@ -360,13 +359,13 @@ func (s *searcher) wellSpelt(word string, bySound func(*Index) bool) (found []ma
 	for i, x := range s.indexes {
 		found = append(found, x.exactly(i, word)...)
 	}
-	sure := alike
+	sure, sound := alike, soundOf(word)
 	if len(found) > 0 {
 		sure = alikeOnly
 	}
 	for i, x := range s.indexes {
 		if bySound(x) {
-			found = append(found, x.alike(i, word, sure)...)
+			found = append(found, x.alike(i, word, sound, sure)...)
 		}
 	}
 	return found
@@ -386,24 +385,20 @@ func (s *searcher) misspelt(word string, phrase bool) (found []match) {
 	}
 	shape := outlineOf(letters)
 	for i, x := range s.indexes {
-		words := x.letters
-		if phrase {
-			words = words[:x.phrases]
-		}
-		for j, mask := range words {
-			if shape.apart(outline{mask, int(x.lengths[j])}) > fewest {
-				continue
+		x.typos(word, phrase, func(j int) {
+			if shape.apart(outline{x.letters[j], int(x.lengths[j])}) > fewest {
+				return
 			}
 			other := []rune(x.plain(j))
 			d := Distance(letters, other, fewest)
 			if d > fewest || !mistyped(letters, other, d) {
-				continue
+				return
 			}
 			if d < fewest { // only the nearest words count
 				fewest, found = d, nil
 			}
 			found = append(found, match{i, j, j + 1, typo(len(letters), d)})
-		}
+		})
 	}
 	return found
 }

@@ -118,6 +118,75 @@ func TestSearchKeeps(t *testing.T) {
 	}
 }
 
+// TestStopWordsAreNothing: no word is found because it is like a stop word, or the plural of one; "pass" is no plural.
+func TestStopWordsAreNothing(t *testing.T) {
+	t.Parallel()
+	x := build([][]string{{"Toutes les urgences", "Il est avec vous"}, {"Le Pass Navigo"}, {"Violences faites aux femmes"}, {"Le 15 ou le 18"}})
+	for query, want := range map[string][]int{
+		"le 15": {3}, "fini le 15 du mois": nil,
+		"laissé": nil, "faite": nil, "avecc": nil, "pas": nil, "pass": {1}, "urgence": {0}, "laissé violence": {2},
+	} {
+		r, err := Search(query, nil, x)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var docs []int
+		for _, h := range r.Best(10) {
+			docs = append(docs, h.Doc)
+		}
+		if !slices.Equal(docs, want) {
+			t.Errorf("%q finds %v, want %v", query, docs, want)
+		}
+	}
+}
+
+// TestTyposAreAll: no word that a word may be with mistakes is left out, and none is tried twice.
+func TestTyposAreAll(t *testing.T) {
+	t.Parallel()
+	rnd := rand.New(rand.NewPCG(5, 6))
+	some := func() string {
+		letters := make([]rune, 2+rnd.IntN(9))
+		for i := range letters {
+			letters[i] = []rune("klmô")[rnd.IntN(4)]
+		}
+		return Fold(string(letters))
+	}
+	found := 0
+	for range 40 {
+		var b Builder
+		b.Document()
+		for range 200 {
+			b.Add(some(), Whole, 1)
+			b.AddPhrase(some()+" "+some(), 1, 1)
+		}
+		x := b.Index()
+		for range 20 {
+			word, tried := some(), map[int]bool{}
+			for _, only := range []bool{false, true} {
+				clear(tried)
+				x.typos(word, only, func(i int) {
+					if tried[i] || only && i >= x.phrases {
+						t.Fatalf("%q: %q is tried twice, or is no phrase", word, x.word(i))
+					}
+					tried[i] = true
+				})
+				for i := range x.ends {
+					letters, other := []rune(word), []rune(x.plain(i))
+					if d := Distance(letters, other, 2); d > 2 || !mistyped(letters, other, d) || only && i >= x.phrases {
+						continue
+					}
+					if found++; !tried[i] {
+						t.Fatalf("%q: %q is not tried", word, x.word(i))
+					}
+				}
+			}
+		}
+	}
+	if found < 1000 {
+		t.Errorf("only %d words were alike", found)
+	}
+}
+
 func TestSearchReadsDamagedIndexes(t *testing.T) {
 	t.Parallel()
 	var file bytes.Buffer

@@ -43,25 +43,26 @@ var stopWords = map[string]string{
 		потрібна потрібен мати привіт допоможіть`,
 }
 
-// lightWords say a little: what people do with most things, what most things here are done with, and for whom.
-const lightWords = `cours place telephone tel portable smartphone mobile femme homme enfant mari fils fille mere pere famille apprendre acheter aide aider chercher cherche change changer choisir connaitre creer demande demander donner envoyer fonctionne
+// lightWords say a little: what people do with most things, what most things here are done with, and for whom. So do numbers.
+const lightWords = `compte cours place telephone tel portable smartphone mobile femme homme enfant mari fils fille mere pere famille apprendre acheter aide aider chercher cherche change changer choisir connaitre creer demande demander donner envoyer fonctionne
 	gratuit gratuite gratuitement internet ligne marche numero obtenir ouvrir prendre refaire regarder site trouver trouve utiliser
 	nouveau nouvelle petit petite grand grande bon bonne bien mal personne gens jour
-	phone woman man child children husband wife son daughter mother father family learn
+	account phone woman man child children husband wife son daughter mother father family learn
 	find use using make create open free online buy look internet good new
-	telefono movil mujer hombre niño hijo hija madre padre familia aprender
+	cuenta telefono movil mujer hombre niño hijo hija madre padre familia aprender
 	buscar encontrar crear abrir gratis usar comprar nuevo ayuda
-	telefone telemovel mulher homem criança filho filha mae pai familia aprender
+	conta telefone telemovel mulher homem criança filho filha mae pai familia aprender
 	procurar encontrar criar abrir gratis gratuito usar comprar novo ajuda
-	هاتف امرأة رجل طفل عائلة تعلم بحث مساعدة إنشاء فتح
-	телефон жінка чоловік дитина родина вивчити знайти створити відкрити шукаю допомога`
+	حساب هاتف امرأة رجل طفل عائلة تعلم بحث مساعدة إنشاء فتح
+	рахунок телефон жінка чоловік дитина родина вивчити знайти створити відкрити шукаю допомога`
 
 // stops and light have the folded words; light has the stems.
 var stops, light = func() (stops, light map[string]bool) {
 	stops, light = make(map[string]bool), make(map[string]bool)
 	for _, words := range stopWords {
 		for _, w := range strings.Fields(words) {
-			stops[Fold(w)] = true
+			folded := Fold(w)
+			stops[folded], stops[stem(folded)] = true, true // of "faites", "faite" says no more
 		}
 	}
 	for _, w := range strings.Fields(lightWords) {

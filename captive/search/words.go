@@ -98,11 +98,16 @@ type word []string
 func (w word) forms() []string {
 	whole := stem(strings.Join(w, ""))
 	if len(w) == 1 {
+		if isStop(w[0]) {
+			return nil
+		}
 		return []string{whole}
 	}
 	forms := []string{whole}
 	for _, part := range w {
-		forms = append(forms, stem(part))
+		if !isStop(part) {
+			forms = append(forms, stem(part))
+		}
 	}
 	return forms
 }
@@ -185,11 +190,20 @@ func tokens(text string) (all []token) {
 			n++
 		}
 		t := token{text: strings.Join(parts[:n], "")}
-		t.stem, t.stop = stem(t.text), stops[t.text] || single(t.text)
-		t.light = light[t.stem]
+		t.stem, t.stop = stem(t.text), isStop(t.text)
+		t.light = light[t.stem] || isNumber(t.text)
 		all, parts = append(all, t), parts[n:]
 	}
 	return all
+}
+
+// isStop says whether a folded word is not searched for. No index has it, where it would be like words that are: "les" sounds
+// like "laissé".
+func isStop(word string) bool { return stops[word] || single(word) }
+
+// isNumber says whether a word is digits. In a sentence it is a day or an amount more often than a number to call.
+func isNumber(word string) bool {
+	return !strings.ContainsFunc(word, func(r rune) bool { return !unicode.IsDigit(r) })
 }
 
 func single(word string) bool { return utf8.RuneCountInString(word) == 1 }
@@ -221,14 +235,14 @@ func isASCII(s string) bool {
 	return true
 }
 
-// stem removes a word's plural ending (French and English -s, French -x), the Arabic article and endings, and Ukrainian
+// stem removes a word's plural ending (French and English -s, French -x, but not that of "pass"), the Arabic article and endings, and Ukrainian
 // endings.
 func stem(w string) string {
 	switch {
 	case w == "":
 		return w
 	case w[0] < utf8.RuneSelf:
-		if len(w) >= 4 && (w[len(w)-1] == 's' || w[len(w)-1] == 'x') {
+		if len(w) >= 4 && (w[len(w)-1] == 's' || w[len(w)-1] == 'x') && w[len(w)-2] != 's' {
 			return w[:len(w)-1]
 		}
 		return w

@@ -400,13 +400,7 @@ func NameOf(file string) string {
 // put moves a written list into place, and keeps the one that it replaces for Undo.
 func put(dir, name, stage string) error {
 	place, previous := filepath.Join(dir, name+listEnding), filepath.Join(dir, name+previousEnding)
-	old := stage + ".old"
-	defer os.Remove(old)
-	err := os.Link(place, old)
-	if err == nil {
-		err = os.Rename(old, previous)
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := private.KeepAs(place, previous); err != nil {
 		return fmt.Errorf("keep the list %s: %w", name, err)
 	}
 	if err := os.Rename(stage, place); err != nil {

@@ -8,8 +8,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/google/renameio/v2"
-
 	"passerelle/appliance/private"
 )
 
@@ -68,10 +66,10 @@ func Install(dir, path string, known Known, seen string) (*Guide, error) {
 		return nil, err
 	}
 	defer unlock()
-	if err := renameio.WriteFile(filepath.Join(dir, File), text, 0o644); err != nil {
+	if err := private.WriteFile(filepath.Join(dir, File), text, 0o644); err != nil {
 		return nil, fmt.Errorf("write the rules: %w", err)
 	}
-	return g, private.SyncFolder(dir)
+	return g, nil
 }
 
 // Remove removes a centre's own rules. The error is fs.ErrNotExist if it has none, and private.ErrReplaced as for Install.

@@ -99,6 +99,10 @@ func TestOwnRules(t *testing.T) {
 			if to[0] != (Destination{Typology, "RESSOURCERIE"}) {
 				t.Errorf("%s: %v", a.Path(), to)
 			}
+		case "lost":
+			if to[0] != (Destination{Lesson, "telephone-perdu"}) {
+				t.Errorf("%s: %v", a.Path(), to)
+			}
 		case "money":
 			if to[0] != (Destination{Lesson, "tarifs-sociaux"}) {
 				t.Errorf("%s: %v", a.Path(), to)
@@ -108,7 +112,7 @@ func TestOwnRules(t *testing.T) {
 			t.Errorf("%s is discreet", a.Path())
 		}
 	}
-	if count != 59 {
+	if count != 65 {
 		t.Errorf("there are %d combinations", count)
 	}
 	if n := g.Length(g.Questions[0]); n != 3 {
