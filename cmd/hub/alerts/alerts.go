@@ -1,0 +1,194 @@
+// Package alerts tells people of five events: a box that was not seen by its habit, a fault, a cap that was spent early, an update
+// that fell back (of one box, and of so many that nobody else should get it), and a hub that is away. It owns what is told, when,
+// and how often. It must not know how the hubs remember what was told, nor where events come from.
+//
+// An event is told once, by one hub, however long it lasts; when it is over, and comes again after a day, it is told again. A
+// message has all that is new at a time, so that a whole federation without power is one message. It names boxes and their
+// centres, and nothing of residents: a hub knows nothing of them.
+package alerts
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"passerelle/cmd/hub/survey"
+)
+
+// Event is something that somebody should know.
+type Event struct {
+	Key  string // of the same event as long as it lasts
+	Text string // one line
+}
+
+// kinds are what is told of a box.
+var kinds = []survey.Kind{survey.Silent, survey.Fault, survey.Spent, survey.Fell}
+
+// Of returns the events of boxes, of versions, and of hubs that are away.
+func Of(boxes []survey.Box, away []string, now time.Time) (events []Event) {
+	for _, hub := range away {
+		events = append(events, Event{"hub " + hub, "The hub " + hub + " is away."})
+	}
+	for _, r := range survey.Releases(boxes, now) {
+		if r.Halt() {
+			events = append(events, Event{"halt " + string(r.Version),
+				fmt.Sprintf("Withdraw version %s: %d of %d boxes that tried it went back.", r.Version, r.Fell, r.Tried())})
+		}
+	}
+	current := survey.Current(boxes, now)
+	for _, b := range boxes {
+		for _, n := range b.Needs(current, now) {
+			if !slices.Contains(kinds, n.Kind) {
+				continue
+			}
+			key := []string{string(n.Kind), b.Name, string(n.Code), strconv.Itoa(n.Donation), string(n.Version)}
+			events = append(events, Event{strings.Join(key, " "), text(b, n)})
+		}
+	}
+	return events
+}
+
+func text(b survey.Box, n survey.Need) string {
+	who := fmt.Sprintf("%s: the box %s", b.Association, b.Name)
+	if b.Centre != "" {
+		who += " (" + b.Centre + ")"
+	}
+	switch n.Kind {
+	case survey.Silent:
+		return who + " was not seen since " + n.Since.UTC().Format("2006-01-02 15:04") + "."
+	case survey.Fault:
+		return who + " has a fault, " + string(n.Code) + ", since " + n.Since.Format(time.DateOnly) + "."
+	case survey.Spent:
+		return fmt.Sprintf("%s spent the cap of its donation %d in %d days.", who, n.Donation, n.Days)
+	}
+	return fmt.Sprintf("%s fell back from version %s.", who, n.Version)
+}
+
+// Memory is what the hubs remember together. Its methods are safe for concurrent use.
+type Memory interface {
+	// Claim says whether this hub is the one that tells of a key: it is false for one that is claimed already.
+	Claim(ctx context.Context, key string) (bool, error)
+	// Claimed returns all keys that are, and since when.
+	Claimed(ctx context.Context) (map[string]time.Time, error)
+	// Release forgets a key.
+	Release(ctx context.Context, key string) error
+}
+
+// Channel is a way to tell people.
+type Channel interface {
+	// Send tells them. It returns when the message was taken, or an error.
+	Send(ctx context.Context, subject string, lines []string) error
+	String() string
+}
+
+// Options of a Teller.
+type Options struct {
+	Memory   Memory
+	Channels []Channel
+	Events   func(context.Context) ([]Event, error)
+	Now      func() time.Time
+	Log      *slog.Logger
+}
+
+const (
+	every    = time.Minute
+	patience = 30 * time.Second
+	// calm is how long a hub that starts waits: it does not know yet what there is.
+	calm = 5 * time.Minute
+	// again is how long the same event is not told again: a box may say anything, and as often as it likes.
+	again = 24 * time.Hour
+	// most is how many lines a message has.
+	most = 100
+)
+
+// Run tells what is new, every minute, until ctx ends.
+func Run(ctx context.Context, o Options) {
+	for wait := calm; ; wait = every {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+		if err := Tell(ctx, o); err != nil && ctx.Err() == nil {
+			o.Log.Warn("alerts", "err", err)
+		}
+	}
+}
+
+// Tell tells what is new once, and forgets what is over. What no channel took is told by the next call, at any hub.
+func Tell(ctx context.Context, o Options) error {
+	ctx, stop := context.WithTimeout(ctx, patience)
+	defer stop()
+	events, err := o.Events(ctx)
+	if err != nil {
+		return err
+	}
+	claimed, err := o.Memory.Claimed(ctx)
+	if err != nil {
+		return err
+	}
+	lasts := map[string]bool{}
+	var fresh []Event
+	for _, e := range events {
+		e.Key = hash(e.Key)
+		lasts[e.Key] = true
+		if _, told := claimed[e.Key]; !told {
+			fresh = append(fresh, e)
+		}
+	}
+	var failures []error
+	for key, since := range claimed {
+		if !lasts[key] && o.Now().Sub(since) >= again {
+			failures = append(failures, o.Memory.Release(ctx, key))
+		}
+	}
+	var ours []string
+	var lines []string
+	for _, e := range fresh {
+		ok, err := o.Memory.Claim(ctx, e.Key)
+		failures = append(failures, err)
+		if ok {
+			ours, lines = append(ours, e.Key), append(lines, e.Text)
+		}
+	}
+	if len(lines) == 0 {
+		return errors.Join(failures...)
+	}
+	subject := fmt.Sprintf("Passerelle: %d alerts", len(lines))
+	if len(lines) == 1 {
+		subject = "Passerelle: an alert"
+	}
+	if more := len(lines) - most; more > 0 {
+		lines = append(lines[:most:most], fmt.Sprintf("And %d more: see the dashboard.", more))
+	}
+	taken := false
+	for _, c := range o.Channels {
+		if err := c.Send(ctx, subject, lines); err != nil {
+			failures = append(failures, fmt.Errorf("%s: %w", c, err))
+			continue
+		}
+		taken = true
+	}
+	if !taken {
+		// Not with ctx: it may be over.
+		later, stop := context.WithTimeout(context.WithoutCancel(ctx), patience)
+		defer stop()
+		for _, key := range ours {
+			failures = append(failures, o.Memory.Release(later, key))
+		}
+	}
+	return errors.Join(failures...)
+}
+
+// hash is what is remembered of a key.
+func hash(key string) string {
+	sum := sha256.Sum256([]byte(key))
+	return hex.EncodeToString(sum[:12])
+}

@@ -1,0 +1,350 @@
+// Package authority is who may do what on the hubs: the keys of a fleet, and the tokens (NATS JWTs, docs.nats.io, "JWT
+// authentication") that say so. It owns keys, accounts, permissions and certificates. It must not know servers, connections
+// or files, and is pure but for randomness.
+//
+// # Keys
+//
+// The identities of operator and accounts stay offline: hubs have the operator's signing key. All that hubs sign with is
+// derived from one secret (HKDF, RFC 5869), so that a hub with an empty disk, its secret and the names of its associations
+// has the same keys as before, and the boxes' tokens hold.
+//
+// # Accounts
+//
+// What is in one account cannot be reached from another, whatever permissions say:
+//
+//	SYSTEM  the server's own
+//	FLEET   boxes: what goes up and down
+//	HUB     stickers, boxes, associations, audit; no box is ever in it
+//	ENROL   who asks for a membership: one service of HUB, and nothing else
+//
+// Each association has a signing key of its own. The permissions of what that key signs are in the account, with the
+// association's name written literally: who has the key of one association cannot sign for another.
+package authority
+
+import (
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nkeys"
+
+	"passerelle/appliance/fleet/protocol"
+)
+
+// Account is one of a fleet's.
+type Account string
+
+// The accounts.
+const (
+	System Account = "SYSTEM"
+	Fleet  Account = "FLEET"
+	Hub    Account = "HUB"
+	Enrol  Account = "ENROL"
+)
+
+// Accounts are all of them.
+var Accounts = []Account{System, Fleet, Hub, Enrol}
+
+// Keys are what each hub of a fleet has, as JSON.
+type Keys struct {
+	Operator string             `json:"operator"` // the operator's token, signed offline
+	Accounts map[Account]string `json:"accounts"` // their public identities
+	Secret   []byte             `json:"secret"`   // 32 bytes
+}
+
+// Offline are the seeds of identities, which no hub needs: they replace a secret that was stolen.
+type Offline map[string]string
+
+// New makes the keys of a fleet.
+func New(random io.Reader) (Keys, Offline, error) {
+	k := Keys{Accounts: map[Account]string{}, Secret: make([]byte, 32)}
+	offline := Offline{}
+	fail := func(err error) (Keys, Offline, error) {
+		return Keys{}, nil, fmt.Errorf("make a fleet's keys: %w", err)
+	}
+	if _, err := io.ReadFull(random, k.Secret); err != nil {
+		return fail(err)
+	}
+	identity := func(name string, prefix nkeys.PrefixByte) (nkeys.KeyPair, string, error) {
+		pair, err := nkeys.CreatePairWithRand(prefix, random)
+		if err != nil {
+			return nil, "", err
+		}
+		seed, err := pair.Seed()
+		if err != nil {
+			return nil, "", err
+		}
+		offline[name] = string(seed)
+		public, err := pair.PublicKey()
+		return pair, public, err
+	}
+	for _, a := range Accounts {
+		_, public, err := identity(string(a), nkeys.PrefixByteAccount)
+		if err != nil {
+			return fail(err)
+		}
+		k.Accounts[a] = public
+	}
+	operator, public, err := identity("OPERATOR", nkeys.PrefixByteOperator)
+	if err != nil {
+		return fail(err)
+	}
+	claims := jwt.NewOperatorClaims(public)
+	claims.Name = "passerelle"
+	claims.SystemAccount = k.Accounts[System]
+	_, signing, err := k.derive("operator", nkeys.PrefixByteOperator)
+	if err != nil {
+		return fail(err)
+	}
+	claims.SigningKeys.Add(signing)
+	if k.Operator, err = claims.Encode(operator); err != nil {
+		return fail(err)
+	}
+	return k, offline, nil
+}
+
+// Check says whether keys that were read are whole.
+func (k Keys) Check() error {
+	if len(k.Secret) != 32 {
+		return errors.New("the secret has not 32 bytes")
+	}
+	for _, a := range Accounts {
+		if !nkeys.IsValidPublicAccountKey(k.Accounts[a]) {
+			return fmt.Errorf("the account %s has no public key", a)
+		}
+	}
+	claims, err := jwt.DecodeOperatorClaims(k.Operator)
+	if err != nil {
+		return fmt.Errorf("read the operator's token: %w", err)
+	}
+	_, signing, err := k.derive("operator", nkeys.PrefixByteOperator)
+	if err != nil {
+		return err
+	}
+	if !claims.SigningKeys.Contains(signing) {
+		return errors.New("the operator's token does not name the key that the secret makes")
+	}
+	return nil
+}
+
+// bytes are 32 that belong to a purpose.
+func (k Keys) bytes(purpose string) ([]byte, error) {
+	b, err := hkdf.Key(sha256.New, k.Secret, nil, "passerelle "+purpose, 32)
+	if err != nil {
+		return nil, fmt.Errorf("derive a key: %w", err)
+	}
+	return b, nil
+}
+
+func (k Keys) derive(purpose string, prefix nkeys.PrefixByte) (nkeys.KeyPair, string, error) {
+	raw, err := k.bytes(purpose)
+	if err != nil {
+		return nil, "", err
+	}
+	seed, err := nkeys.EncodeSeed(prefix, raw)
+	if err != nil {
+		return nil, "", fmt.Errorf("derive a key: %w", err)
+	}
+	pair, err := nkeys.FromSeed(seed)
+	if err != nil {
+		return nil, "", fmt.Errorf("derive a key: %w", err)
+	}
+	public, err := pair.PublicKey()
+	if err != nil {
+		return nil, "", fmt.Errorf("derive a key: %w", err)
+	}
+	return pair, public, nil
+}
+
+func (k Keys) accountKey(a Account) (nkeys.KeyPair, string, error) {
+	return k.derive("account "+string(a), nkeys.PrefixByteAccount)
+}
+
+func (k Keys) associationKey(name string) (nkeys.KeyPair, string, error) {
+	return k.derive("association "+name, nkeys.PrefixByteAccount)
+}
+
+// CodeHash is what is stored of a code, a sticker's or a person's, as [protocol.ParseCode] returns it. It is keyed: 50 bits could
+// be searched.
+func (k Keys) CodeHash(code string) (string, error) {
+	key, err := k.bytes("stickers")
+	if err != nil {
+		return "", err
+	}
+	h := hmac.New(sha256.New, key)
+	h.Write([]byte(code))
+	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)), nil
+}
+
+// Members are who belongs to a fleet: the part of its accounts that changes. It is stored as JSON.
+type Members struct {
+	Associations map[string]Association `json:"associations"`
+	Revoked      map[string]time.Time   `json:"revoked"` // public keys of boxes, and since when
+}
+
+// Association is one of a fleet's.
+type Association struct {
+	Region string `json:"region,omitempty"`
+}
+
+// never is later than any token's time, by whatever hub's clock: a revoked key does not come back.
+var never = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// Limits of connections. A box has an inbox and three subjects that wake it; at the limit itself the server cuts it off whenever
+// the account changes.
+const (
+	boxSubscriptions = 8
+	askSubscriptions = 2
+	asking           = 500 // connections that ask for enrolment, to one hub
+)
+
+// Tokens returns the accounts' tokens by public identity, for a server.
+func (k Keys) Tokens(m Members) (map[string]string, error) {
+	signer, _, err := k.derive("operator", nkeys.PrefixByteOperator)
+	if err != nil {
+		return nil, err
+	}
+	tokens := map[string]string{}
+	for _, a := range Accounts {
+		claims := jwt.NewAccountClaims(k.Accounts[a])
+		claims.Name = string(a)
+		_, own, err := k.accountKey(a)
+		if err != nil {
+			return nil, err
+		}
+		claims.SigningKeys.Add(own)
+		switch a {
+		case Fleet:
+			claims.Limits.JetStreamLimits = store
+			if err := k.boxes(claims, m); err != nil {
+				return nil, err
+			}
+		case Hub:
+			claims.Limits.JetStreamLimits = store
+			claims.Exports.Add(&jwt.Export{Name: "enrol", Subject: protocol.SubjectAsk, Type: jwt.Service})
+		case Enrol:
+			claims.Limits.Conn = asking
+			// Shared, so that the registrar knows the address that asks.
+			claims.Imports.Add(&jwt.Import{Name: "enrol", Subject: protocol.SubjectAsk, Account: k.Accounts[Hub], Type: jwt.Service, Share: true})
+		}
+		token, err := claims.Encode(signer)
+		if err != nil {
+			return nil, fmt.Errorf("sign the account %s: %w", a, err)
+		}
+		tokens[k.Accounts[a]] = token
+	}
+	return tokens, nil
+}
+
+// store is without limits of an account: streams have theirs.
+var store = jwt.JetStreamLimits{MemoryStorage: jwt.NoLimit, DiskStorage: jwt.NoLimit, Streams: jwt.NoLimit, Consumer: jwt.NoLimit}
+
+// boxes adds what boxes may, by association, and who no longer may.
+func (k Keys) boxes(claims *jwt.AccountClaims, m Members) error {
+	const box = "{{name()}}" // the token's, which the hub signed
+	for _, name := range slices.Sorted(maps.Keys(m.Associations)) {
+		_, key, err := k.associationKey(name)
+		if err != nil {
+			return err
+		}
+		scope := jwt.NewUserScope()
+		scope.Key = key
+		scope.Role = name
+		up := protocol.SubjectUp(name, box, ">")
+		p := &scope.Template.Permissions
+		p.Pub.Allow.Add(up,
+			protocol.DirectGet(protocol.StreamUp, up),
+			protocol.DirectGet(protocol.StreamCommand, protocol.SubjectCommand(name, box)),
+			protocol.DirectGet(protocol.StreamPack, "pack.>"),
+			protocol.DirectGet(protocol.StreamRegion, protocol.SubjectRegion(name)))
+		p.Sub.Allow.Add(protocol.Inbox(box)+".>", protocol.SubjectWakeAll, protocol.SubjectWakeAssociation(name), protocol.SubjectWakeBox(box))
+		scope.Template.Subs = boxSubscriptions
+		scope.Template.Payload = protocol.MaxReport
+		scope.Template.AllowedConnectionTypes.Add(jwt.ConnectionTypeStandard)
+		claims.SigningKeys.AddScopedSigner(scope)
+	}
+	for public := range m.Revoked {
+		claims.RevokeAt(public, never)
+	}
+	return nil
+}
+
+// Box returns a box's token: that key is a box of that association, by that name. It does not expire: boxes are away for
+// weeks, and are revoked.
+func (k Keys) Box(association, public string) (string, error) {
+	signer, _, err := k.associationKey(association)
+	if err != nil {
+		return "", err
+	}
+	if !nkeys.IsValidPublicUserKey(public) {
+		return "", fmt.Errorf("%q is no public key of a box", public)
+	}
+	claims := jwt.NewUserClaims(public)
+	claims.Name = protocol.BoxName(public)
+	claims.IssuerAccount = k.Accounts[Fleet]
+	claims.SetScoped(true)
+	token, err := claims.Encode(signer)
+	if err != nil {
+		return "", fmt.Errorf("sign a box's token: %w", err)
+	}
+	return token, nil
+}
+
+// User returns a token and the key that it is for. In ENROL it may ask only; elsewhere it is the hub itself, and may do all
+// within the account.
+func (k Keys) User(a Account, name string, random io.Reader) (token string, pair nkeys.KeyPair, err error) {
+	fail := func(err error) (string, nkeys.KeyPair, error) {
+		return "", nil, fmt.Errorf("make a user of %s: %w", a, err)
+	}
+	if pair, err = nkeys.CreatePairWithRand(nkeys.PrefixByteUser, random); err != nil {
+		return fail(err)
+	}
+	public, err := pair.PublicKey()
+	if err != nil {
+		return fail(err)
+	}
+	signer, _, err := k.accountKey(a)
+	if err != nil {
+		return fail(err)
+	}
+	claims := jwt.NewUserClaims(public)
+	claims.Name = name
+	claims.IssuerAccount = k.Accounts[a]
+	if a == Enrol {
+		claims.Permissions.Pub.Allow.Add(protocol.SubjectAsk)
+		claims.Permissions.Sub.Allow.Add(protocol.Inbox(protocol.Asker) + ".>")
+		claims.Limits.Subs = askSubscriptions
+		claims.Limits.Payload = protocol.MaxAsk
+		claims.AllowedConnectionTypes.Add(jwt.ConnectionTypeStandard)
+	}
+	if token, err = claims.Encode(signer); err != nil {
+		return fail(err)
+	}
+	return token, pair, nil
+}
+
+// Bundle returns what boxes need, for hubs with certificates of ca.
+func (k Keys) Bundle(ca []byte, random io.Reader) (protocol.Bundle, error) {
+	b := protocol.Bundle{Roots: string(ca)}
+	token, pair, err := k.User(Enrol, protocol.Asker, random)
+	if err != nil {
+		return b, err
+	}
+	seed, err := pair.Seed()
+	if err != nil {
+		return b, fmt.Errorf("make a bundle: %w", err)
+	}
+	b.Token, b.Seed = token, string(seed)
+	return b, nil
+}
+
+// IsBoxKey says whether a text is a public key that a box may have.
+func IsBoxKey(public string) bool { return nkeys.IsValidPublicUserKey(public) }

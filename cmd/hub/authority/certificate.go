@@ -1,0 +1,103 @@
+package authority
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"time"
+)
+
+// A board without a clock believes in the day when its program was built, which may be before its fleet was made.
+var since = time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// How long certificates hold, in years.
+const (
+	caYears   = 40
+	hostYears = 10
+)
+
+// Pair is a certificate and its key, PEM.
+type Pair struct{ Certificate, Key []byte }
+
+// NewCA makes the authority that signs the hubs' certificates.
+func NewCA(now time.Time) (Pair, error) {
+	return certificate(&x509.Certificate{
+		Subject: pkix.Name{CommonName: "Passerelle fleet"}, NotAfter: now.AddDate(caYears, 0, 0),
+		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true, KeyUsage: x509.KeyUsageCertSign,
+	}, nil)
+}
+
+// Host makes the certificate of a hub, by its host name or address. It serves the hub's boxes, and proves it to other hubs.
+func (ca Pair) Host(host string, now time.Time) (Pair, error) {
+	t := &x509.Certificate{
+		Subject: pkix.Name{CommonName: host}, NotAfter: now.AddDate(hostYears, 0, 0),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	if ip := net.ParseIP(host); ip != nil {
+		t.IPAddresses = []net.IP{ip}
+	} else {
+		t.DNSNames = []string{host}
+	}
+	return certificate(t, &ca)
+}
+
+func certificate(t *x509.Certificate, ca *Pair) (Pair, error) {
+	fail := func(err error) (Pair, error) {
+		return Pair{}, fmt.Errorf("make the certificate of %s: %w", t.Subject.CommonName, err)
+	}
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+	if err != nil {
+		return fail(err)
+	}
+	t.SerialNumber, t.NotBefore = serial, since
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return fail(err)
+	}
+	parent, signer := t, key
+	if ca != nil {
+		if parent, signer, err = ca.parse(); err != nil {
+			return fail(err)
+		}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, t, parent, &key.PublicKey, signer)
+	if err != nil {
+		return fail(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return fail(err)
+	}
+	return Pair{
+		Certificate: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		Key:         pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}),
+	}, nil
+}
+
+func (ca Pair) parse() (*x509.Certificate, *ecdsa.PrivateKey, error) {
+	c, _ := pem.Decode(ca.Certificate)
+	k, _ := pem.Decode(ca.Key)
+	if c == nil || k == nil {
+		return nil, nil, errors.New("the authority is no PEM")
+	}
+	certificate, err := x509.ParseCertificate(c.Bytes)
+	if err != nil {
+		return nil, nil, err
+	}
+	key, err := x509.ParsePKCS8PrivateKey(k.Bytes)
+	if err != nil {
+		return nil, nil, err
+	}
+	signer, ok := key.(*ecdsa.PrivateKey)
+	if !ok {
+		return nil, nil, fmt.Errorf("the authority's key is a %T", key)
+	}
+	return certificate, signer, nil
+}

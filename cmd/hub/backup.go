@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/google/renameio/v2"
+
+	"passerelle/cmd/hub/registry"
+)
+
+const (
+	keepBackups = 14 // nights
+	nightly     = 2  // o'clock, UTC, from when on a night's backup is made
+	lookAgain   = 10 * time.Minute
+	longest     = 30 * time.Minute // for a backup, and for a restore
+)
+
+var backupName = regexp.MustCompile(`^backup-\d{4}-\d{2}-\d{2}\.gz$`)
+
+// writeBackup writes a backup, and reads it once more before it takes its name.
+func writeBackup(ctx context.Context, r *registry.Registry, name string) (entries int, err error) {
+	f, err := renameio.NewPendingFile(name, renameio.WithPermissions(0o600), renameio.WithTempDir(filepath.Dir(name)))
+	if err != nil {
+		return 0, fmt.Errorf("write a backup: %w", err)
+	}
+	defer f.Cleanup()
+	if entries, err = r.Backup(ctx, f); err != nil {
+		return 0, err
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return 0, fmt.Errorf("write a backup: %w", err)
+	}
+	if read, err := registry.CheckBackup(f); err != nil || read != entries {
+		return 0, fmt.Errorf("write a backup: it cannot be read again: %d entries instead of %d: %w", read, entries, err)
+	}
+	if err := f.CloseAtomicallyReplace(); err != nil {
+		return 0, fmt.Errorf("write a backup: %w", err)
+	}
+	return entries, nil
+}
+
+// backUp makes a backup each night, and one at once if the last night's is missing, until ctx ends.
+func (h *hub) backUp(ctx context.Context, r *registry.Registry) {
+	for {
+		h.backUpOnce(ctx, r)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(lookAgain):
+		}
+	}
+}
+
+func (h *hub) backUpOnce(ctx context.Context, r *registry.Registry) {
+	night := h.now().UTC().Add(-nightly * time.Hour).Format(time.DateOnly)
+	name := filepath.Join(h.Backups, "backup-"+night+".gz")
+	if _, err := os.Stat(name); err == nil {
+		return
+	}
+	ctx, stop := context.WithTimeout(ctx, longest)
+	defer stop()
+	_, revision, err := r.Members(ctx)
+	if err == nil && revision == 0 {
+		return // nothing is there yet, or all was lost: then the old backups must stay
+	}
+	entries := 0
+	if err == nil {
+		err = os.MkdirAll(h.Backups, 0o700)
+	}
+	if err == nil {
+		entries, err = writeBackup(ctx, r, name)
+	}
+	if err == nil {
+		err = dropBackups(h.Backups)
+	}
+	if err != nil && ctx.Err() == nil {
+		h.log.Error("tonight's backup", "err", err)
+	} else if err == nil {
+		h.log.Info("tonight's backup is written", "file", name, "entries", entries)
+	}
+}
+
+// dropBackups removes the oldest backups, and nothing else.
+func dropBackups(dir string) error {
+	all, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	all = slices.DeleteFunc(all, func(e fs.DirEntry) bool { return !backupName.MatchString(e.Name()) || !e.Type().IsRegular() })
+	for len(all) > keepBackups { // by name, which is by day
+		err = errors.Join(err, os.Remove(filepath.Join(dir, all[0].Name())))
+		all = all[1:]
+	}
+	return err
+}
+
+func backup(t *tool, args []string) error {
+	return t.at(args, 1, none, func(_ context.Context, d *desk, words []string) error {
+		ctx, stop := context.WithTimeout(context.Background(), longest)
+		defer stop()
+		entries, err := writeBackup(ctx, d.Registry, words[0])
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(t.out, "%d entries are in %s\n", entries, words[0])
+		return nil
+	})
+}
+
+func restore(t *tool, args []string) error {
+	var check bool
+	return t.at(args, 1, func(f *flag.FlagSet) { f.BoolVar(&check, "check", false, "only read the file") },
+		func(_ context.Context, d *desk, words []string) error {
+			f, err := os.Open(words[0])
+			if err != nil {
+				return usageError{err}
+			}
+			defer f.Close()
+			// Whole, before anything is written.
+			entries, err := registry.CheckBackup(f)
+			if err == nil && !check {
+				if _, err = f.Seek(0, io.SeekStart); err == nil {
+					ctx, stop := context.WithTimeout(context.Background(), longest)
+					defer stop()
+					entries, err = d.RestoreBackup(ctx, d.author, f)
+				}
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %w", words[0], err)
+			}
+			fmt.Fprintf(t.out, "%s has %d entries\n", words[0], entries)
+			return nil
+		})
+}

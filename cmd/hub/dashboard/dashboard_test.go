@@ -1,0 +1,377 @@
+package dashboard
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"passerelle/appliance/fleet/command"
+	"passerelle/appliance/fleet/protocol"
+	"passerelle/appliance/fleet/report"
+	"passerelle/captive/web/webtest"
+	"passerelle/cmd/hub/authority"
+	"passerelle/cmd/hub/registry"
+	"passerelle/cmd/hub/survey"
+)
+
+var now = time.Date(2027, 3, 29, 9, 0, 0, 0, time.UTC)
+
+const (
+	lilas, lilas2, waiting, roses = "aaaaaaaaaa", "bbbbbbbbbb", "cccccccccc", "dddddddddd"
+
+	federationCode, lilasCode = "7K2QX-0M4TW", "00000-11111"
+)
+
+var words = [protocol.WordCount]string{"abeille", "bateau", "citron", "dragon"}
+
+// fakeRegistry notes what it is asked to do.
+type fakeRegistry struct {
+	mu     sync.Mutex
+	people map[string]registry.Person
+	did    []string
+	err    error
+}
+
+func (f *fakeRegistry) Person(_ context.Context, typed string) (registry.Person, bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p, ok := f.people[typed]
+	return p, ok, nil
+}
+
+func (f *fakeRegistry) note(format string, args ...any) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.did = append(f.did, fmt.Sprintf(format, args...))
+	return f.err
+}
+
+func (f *fakeRegistry) last() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.did) == 0 {
+		return ""
+	}
+	return f.did[len(f.did)-1]
+}
+
+func (f *fakeRegistry) Confirm(_ context.Context, author, box string, w []string) error {
+	if strings.Join(w, " ") != strings.Join(words[:], " ") {
+		return registry.ErrWords
+	}
+	return f.note("%s confirms %s", author, box)
+}
+func (f *fakeRegistry) Revoke(_ context.Context, author, box string) error {
+	return f.note("%s revokes %s", author, box)
+}
+func (f *fakeRegistry) Place(_ context.Context, author, box, centre, department string) error {
+	return f.note("%s places %s in %q %s", author, box, centre, department)
+}
+func (f *fakeRegistry) PutCommand(_ context.Context, author, association, box string, body []byte) error {
+	c, err := command.Parse(body)
+	if err != nil {
+		return err
+	}
+	return f.note("%s asks %s of %s to %s until %s as %s", author, box, association, c.Action, c.Expires.Format(time.RFC3339), c.By)
+}
+
+// world is a dashboard of two associations and four boxes.
+type world struct {
+	*testing.T
+	*Server
+	registry *fakeRegistry
+	fleet    *survey.Fleet
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	f := &survey.Fleet{Now: func() time.Time { return now }}
+	f.Members(authority.Members{Associations: map[string]authority.Association{"lilas": {Region: "nord"}, "roses": {Region: "sud"}, "vide": {}}})
+	f.Box(registry.Box{Name: lilas, Association: "lilas", Stage: registry.Member, Centre: "Centre des <b>Lilas</b>", Department: "59", Confirmed: now.AddDate(0, -1, 0), By: "Ana"})
+	f.Box(registry.Box{Name: lilas2, Association: "lilas", Stage: registry.Member, Department: "974", Confirmed: now.AddDate(0, -1, 0), By: "Ana"})
+	f.Box(registry.Box{Name: waiting, Association: "lilas", Stage: registry.Waiting, Words: words, Asked: now.Add(-time.Hour)})
+	f.Box(registry.Box{Name: roses, Association: "roses", Stage: registry.Member, Centre: "Maison des Roses", Department: "2A", Confirmed: now.AddDate(0, -1, 0), By: "Bo"})
+	for ago := 20; ago > 0; ago-- {
+		at := now.AddDate(0, 0, -ago)
+		for _, b := range []string{lilas, lilas2, roses} {
+			r := report.Report{Form: report.Form, Day: report.Day(at.Format(time.DateOnly)), Release: "1.2.0", State: "sharing", Sessions: 12,
+				Donations: []report.Donation{{Index: 1, Kind: "cable", Bytes: 1e9, State: "used"}}, Faults: []report.Fault{}}
+			association := "lilas"
+			switch b {
+			case lilas2:
+				r.Faults, r.State = []report.Fault{{Code: "kernel-fails", Error: true}}, "fault"
+			case roses:
+				association = "roses"
+				if ago < 10 {
+					continue
+				}
+			}
+			text, err := r.Encode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.Report(association, b, r.Day.Report(), text, at.Add(20*time.Hour))
+		}
+	}
+	e, err := json.Marshal(command.Outcome{ID: "aaaaaaaa", Action: command.Pause, At: now.Add(-time.Hour), Verdict: command.Yields})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Report("lilas", lilas, protocol.Done, e, now.Add(-time.Hour))
+	w := &world{T: t, registry: &fakeRegistry{people: map[string]registry.Person{
+		federationCode: {Name: "Fa"}, lilasCode: {Name: "Ana", Association: "lilas"},
+	}}, fleet: f}
+	w.Server = New(Options{Registry: w.registry, Survey: f, Federation: "Fédération", Hosts: []string{"hub.example.org", "127.0.0.1", "partage.internal"},
+		Now: func() time.Time { return now }, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	return w
+}
+
+// browser is somebody's.
+type browser struct {
+	*world
+	cookie  string
+	address string
+}
+
+func (b *browser) do(method, path string, form url.Values, headers ...string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, "https://hub.example.org"+path, strings.NewReader(form.Encode()))
+	if form != nil {
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	r.RemoteAddr = b.address + ":1234"
+	if b.cookie != "" {
+		r.AddCookie(&http.Cookie{Name: cookie, Value: b.cookie})
+	}
+	for i := 0; i+1 < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
+	}
+	w := httptest.NewRecorder()
+	b.ServeHTTP(w, r)
+	for _, c := range w.Result().Cookies() {
+		b.cookie = c.Value
+	}
+	return w
+}
+
+func (b *browser) get(path string) (int, string) {
+	w := b.do(http.MethodGet, path, nil)
+	return w.Code, w.Body.String()
+}
+
+func (w *world) signIn(code string) *browser {
+	w.Helper()
+	b := &browser{world: w, address: "192.0.2.1"}
+	if r := b.do(http.MethodPost, "/login", url.Values{"code": {code}}); r.Code != http.StatusSeeOther {
+		w.Fatalf("sign in: %d, %s", r.Code, r.Body)
+	}
+	return b
+}
+
+// TestRoles: the federation sees all, an association its own, and nobody else anything.
+func TestRoles(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	nobody, federation, association := &browser{world: w, address: "192.0.2.9"}, w.signIn(federationCode), w.signIn(lilasCode)
+	for _, path := range []string{"/", "/attention", "/association/lilas", "/association/roses", "/association/vide", "/box/" + lilas, "/box/" + waiting, "/box/" + roses,
+		"/box/" + roses + "/revoke", "/releases", "/sums", "/sums/passerelle.csv"} {
+		if code, page := nobody.get(path); code != http.StatusSeeOther || page != "" {
+			t.Errorf("GET %s without a login: %d, %s", path, code, page)
+		}
+		if code, _ := federation.get(path); code != http.StatusOK {
+			t.Errorf("GET %s by the federation: %d", path, code)
+		}
+		want := http.StatusOK
+		if strings.Contains(path, "roses") || strings.Contains(path, "vide") || strings.Contains(path, roses) {
+			want = http.StatusNotFound
+		}
+		code, page := association.get(path)
+		if code != want {
+			t.Errorf("GET %s by an association: %d, want %d", path, code, want)
+		}
+		if strings.Contains(page, roses) && !strings.Contains(path, roses) || strings.Contains(strings.ToLower(page), "maison des roses") {
+			t.Errorf("GET %s shows an association another one's box", path)
+		}
+	}
+	for _, what := range []string{"confirm", "place", "command", "revoke"} {
+		form := url.Values{"do": {"pause"}, "words": {strings.Join(words[:], " ")}}
+		if r := nobody.do(http.MethodPost, "/box/"+lilas+"/"+what, form); r.Code != http.StatusSeeOther {
+			t.Errorf("%s without a login: %d", what, r.Code)
+		}
+		if r := association.do(http.MethodPost, "/box/"+roses+"/"+what, form); r.Code != http.StatusNotFound {
+			t.Errorf("%s of another association's box: %d", what, r.Code)
+		}
+		if r := federation.do(http.MethodPost, "/box/"+lilas+"/"+what, form, "Sec-Fetch-Site", "cross-site"); r.Code != http.StatusForbidden {
+			t.Errorf("%s from another site: %d", what, r.Code)
+		}
+	}
+	if did := w.registry.last(); did != "" {
+		t.Errorf("something was done: %s", did)
+	}
+	if code, _ := federation.get("/association/none"); code != http.StatusNotFound {
+		t.Errorf("an association that does not exist: %d", code)
+	}
+
+	// Who loses the code is out, at the next page.
+	w.registry.mu.Lock()
+	delete(w.registry.people, lilasCode)
+	w.registry.mu.Unlock()
+	if code, _ := association.get("/"); code != http.StatusSeeOther {
+		t.Errorf("somebody without a code has the pages: %d", code)
+	}
+	federation.do(http.MethodPost, "/logout", nil)
+	if code, _ := federation.get("/"); code != http.StatusSeeOther {
+		t.Errorf("after signing out: %d", code)
+	}
+}
+
+// TestGuess: wrong codes are bounded, and a right one is not tried then.
+func TestGuess(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := &browser{world: w, address: "192.0.2.7"}
+	wrong := 0
+	for ; wrong < 50; wrong++ {
+		if r := b.do(http.MethodPost, "/login", url.Values{"code": {"00000-00000"}}); r.Code == http.StatusTooManyRequests {
+			break
+		} else if r.Code != http.StatusForbidden {
+			t.Fatalf("a wrong code: %d", r.Code)
+		}
+	}
+	if wrong != 5 {
+		t.Errorf("%d wrong codes are tried within a minute", wrong)
+	}
+	if r := b.do(http.MethodPost, "/login", url.Values{"code": {federationCode}}); r.Code != http.StatusTooManyRequests || b.cookie != "" {
+		t.Errorf("a code is tried: %d", r.Code)
+	}
+	w.signIn(federationCode) // from another address
+	if r := b.do(http.MethodPost, "/login", url.Values{"code": {strings.Repeat("x", 5000)}}); r.Code != http.StatusRequestEntityTooLarge {
+		t.Errorf("a huge form: %d", r.Code)
+	}
+	if r := b.do(http.MethodGet, "/login", nil, "Host", "x"); r.Code != http.StatusOK {
+		t.Errorf("the page to sign in: %d", r.Code)
+	}
+	other := httptest.NewRequest(http.MethodGet, "https://evil.example/", nil)
+	answer := httptest.NewRecorder()
+	w.ServeHTTP(answer, other)
+	if answer.Code != http.StatusMisdirectedRequest {
+		t.Errorf("another site's name: %d", answer.Code)
+	}
+	for to, want := range map[string]string{"/box/x": "/box/x", "//evil.example": "/", "https://evil.example/": "/", "/\\evil": "/", "": "/", "javascript:x": "/"} {
+		if got := returnPath(to); got != want {
+			t.Errorf("after signing in, %q leads to %q", to, got)
+		}
+	}
+}
+
+// TestActions: what a person does with a box, and that it is done in their name.
+func TestActions(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.signIn(lilasCode)
+	for _, test := range []struct {
+		box, what string
+		form      url.Values
+		status    int
+		did       string
+	}{
+		{waiting, "confirm", url.Values{"words": {"abeille bateau citron tigre"}}, http.StatusConflict, ""},
+		{waiting, "confirm", url.Values{"words": {strings.Join(words[:], " ")}}, http.StatusSeeOther, "Ana confirms " + waiting},
+		{lilas, "command", url.Values{"do": {"pause"}}, http.StatusSeeOther, "Ana asks " + lilas + " of lilas to pause until 2027-03-30T09:00:00Z as Ana"},
+		{lilas, "command", url.Values{"do": {"resume"}}, http.StatusSeeOther, "Ana asks " + lilas + " of lilas to resume until 2027-03-30T09:00:00Z as Ana"},
+		{lilas, "command", url.Values{"do": {"diagnose"}}, http.StatusSeeOther, "Ana asks " + lilas + " of lilas to diagnose until 2027-03-30T09:00:00Z as Ana"},
+		{lilas, "command", url.Values{"do": {"explode"}}, http.StatusBadRequest, ""},
+		{waiting, "command", url.Values{"do": {"pause"}}, http.StatusBadRequest, ""},
+		{lilas, "place", url.Values{"centre": {" Les Lilas "}, "department": {"2A"}}, http.StatusSeeOther, "Ana places " + lilas + ` in "Les Lilas" 2A`},
+		{lilas, "place", url.Values{"centre": {"x"}, "department": {"99"}}, http.StatusBadRequest, ""},
+		{lilas, "revoke", nil, http.StatusSeeOther, "Ana revokes " + lilas},
+	} {
+		before := w.registry.last()
+		if test.did == "" {
+			test.did = before
+		}
+		r := b.do(http.MethodPost, "/box/"+test.box+"/"+test.what, test.form)
+		if r.Code != test.status || w.registry.last() != test.did {
+			t.Errorf("%s %v: %d, did %q, want %d, %q", test.what, test.form, r.Code, w.registry.last(), test.status, test.did)
+		}
+	}
+	w.registry.err = errors.New("no hub leads")
+	if r := b.do(http.MethodPost, "/box/"+lilas+"/revoke", nil); r.Code != http.StatusServiceUnavailable || strings.Contains(r.Body.String(), "leads") {
+		t.Errorf("the hubs cannot: %d", r.Code)
+	}
+}
+
+// plain has common spaces for those that do not break a line.
+var plain = strings.NewReplacer("\u00a0", " ", "\u202f", " ")
+
+// TestPages: what pages say, in both languages, and that texts are escaped.
+func TestPages(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.signIn(federationCode)
+	for path, want := range map[string][]string{
+		"/":                  {`<strong>3</strong> box en tout`, `<strong>1</strong> vont bien`, `<strong>2</strong> sont à regarder`, `<strong>1</strong> attendent`, `Une panne : kernel-fails`, `ne donne plus de nouvelles`, `<circle class="well"`, `<path class="needs"`, "Sans département, donc pas sur la carte"},
+		"/attention":         {`Maison des Roses`, `La box attend votre accord`},
+		"/association/lilas": {`Centre des &lt;b&gt;Lilas`, `en panne`, `attend votre accord`},
+		"/association/vide":  {`pas encore de box`},
+		"/box/" + lilas:      {`1.2.0`, `Acceptée par Ana`, `une personne devant la box a décidé autrement`, `<option value="59" selected>59 Nord`, `<td>12</td><td>1 gigaoctet</td>`},
+		"/box/" + waiting:    {`<li>abeille</li><li>bateau</li><li>citron</li><li>dragon</li>`},
+		"/releases":          {`Version 1.2.0`, `Box qui l’ont : 3`, `en panne ou sans nouvelles : 2`, `Box revenues en arrière : 0`, `Rien ne demande`},
+		"/sums":              {`mars 2027`, `Box : 3`, `51 gigaoctets`},
+	} {
+		code, page := b.get(path)
+		if code != http.StatusOK {
+			t.Errorf("GET %s: %d", path, code)
+		}
+		for _, s := range want {
+			if !strings.Contains(plain.Replace(page), s) {
+				t.Errorf("%s does not say %s:\n%s", path, s, page[max(0, strings.Index(page, "<main")):])
+			}
+		}
+		for _, lang := range []string{"fr", "en"} {
+			r := b.do(http.MethodGet, path+"?lang="+lang, nil)
+			for _, flaw := range webtest.Flaws(lang, r.Body.String(), r.Header().Get("Content-Security-Policy")) {
+				t.Errorf("%s in %s: %s", path, lang, flaw)
+			}
+		}
+	}
+	if r := b.do(http.MethodGet, "/sums/passerelle.csv", nil); !strings.HasPrefix(r.Body.String(), "month,region,association,boxes,days,sessions_at_least,bytes\n2027-03,nord,lilas,2,40,480,40000000000\n2027-03,sud,roses,1,11,132,11000000000\n") {
+		t.Errorf("the sums are:\n%s", r.Body)
+	}
+}
+
+// TestMap: every département has an outline and a place, and is known to the registry.
+func TestMap(t *testing.T) {
+	t.Parallel()
+	if len(departements) != 101 || len(byNumber) != 101 {
+		t.Fatalf("%d départements", len(departements))
+	}
+	path := regexp.MustCompile(`^(M\d+ \d+(l-?\d+[ -]-?\d+|l-?\d+ ?-?\d+)+z)+$`)
+	for _, d := range departements {
+		if d.Name == "" || d.X <= 0 || d.X >= 1000 || d.Y <= 0 || d.Y >= 1120 || !path.MatchString(d.Path) {
+			t.Errorf("%s %s at %g, %g: %s", d.Number, d.Name, d.X, d.Y, d.Path)
+		}
+	}
+	// A hundred boxes of one département do not hide each other.
+	var boxes []survey.Box
+	for range 100 {
+		boxes = append(boxes, survey.Box{Box: registry.Box{Department: "75"}})
+	}
+	placed := map[dot]bool{}
+	for _, d := range dots(boxes, func(survey.Box) string { return "well" }) {
+		placed[d] = true
+	}
+	if len(placed) != 100 {
+		t.Errorf("100 boxes are at %d places", len(placed))
+	}
+}

@@ -1,0 +1,385 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"passerelle/appliance/fleet/protocol"
+	"passerelle/cmd/hub/authority"
+	"passerelle/cmd/hub/registry"
+)
+
+// patience is how long a command takes at most.
+const patience = 30 * time.Second
+
+// desk is a command at work: it is connected to the hub that runs from the same folder.
+type desk struct {
+	*registry.Registry
+	dir, author string
+	members     authority.Members
+}
+
+// at parses a command's flags and words, and calls do with a desk.
+func (t *tool) at(args []string, words int, define func(*flag.FlagSet), do func(context.Context, *desk, []string) error) error {
+	d := &desk{}
+	rest, err := parse(args, words, func(f *flag.FlagSet) {
+		dirFlag(f, &d.dir)
+		asFlag(f, &d.author)
+		define(f)
+	})
+	if err != nil {
+		return err
+	}
+	f, err := openFolder(d.dir)
+	if err != nil {
+		return usageError{err}
+	}
+	ctx, stop := context.WithTimeout(context.Background(), patience)
+	defer stop()
+	r, closeIt, err := f.desk(ctx, t.now)
+	if err != nil {
+		return err
+	}
+	defer closeIt()
+	d.Registry = r
+	if d.members, _, err = d.Members(ctx); err != nil {
+		return err
+	}
+	return do(ctx, d, rest)
+}
+
+// desk opens the registry of the hub that runs from this folder, on this machine.
+func (f folder) desk(ctx context.Context, now func() time.Time) (r *registry.Registry, closeIt func(), err error) {
+	o := registry.Options{Keys: f.keys, Now: now}
+	if o.Hub, err = f.connect(authority.Hub); err != nil {
+		return nil, nil, err
+	}
+	if o.Fleet, err = f.connect(authority.Fleet); err != nil {
+		o.Hub.Close()
+		return nil, nil, err
+	}
+	closeIt = func() {
+		o.Hub.Close()
+		o.Fleet.Close()
+	}
+	if r, err = registry.Open(ctx, o); err != nil {
+		closeIt()
+		return nil, nil, err
+	}
+	return r, closeIt, nil
+}
+
+// connect connects to the hub that runs from this folder, on this machine.
+func (f folder) connect(a authority.Account) (*nats.Conn, error) {
+	token, pair, err := f.keys.User(a, "desk", rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	host, port, err := net.SplitHostPort(f.Listen)
+	if err != nil {
+		return nil, err
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(f.ca)
+	// The certificate is for the name by which boxes know this hub.
+	own, err := tls.X509KeyPair(f.server.Certificate, f.server.Key)
+	if err != nil {
+		return nil, err
+	}
+	c, err := nats.Connect("tls://"+net.JoinHostPort(host, port), nats.TLSHandshakeFirst(), nats.NoReconnect(), nats.IgnoreDiscoveredServers(),
+		nats.Secure(&tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13, ServerName: serverName(own)}),
+		nats.UserJWT(func() (string, error) { return token, nil }, pair.Sign))
+	if err != nil {
+		return nil, fmt.Errorf("connect to the hub at %s (does it run?): %w", f.Listen, err)
+	}
+	return c, nil
+}
+
+// serverName is the host that a certificate is for.
+func serverName(c tls.Certificate) string {
+	if len(c.Leaf.DNSNames) > 0 {
+		return c.Leaf.DNSNames[0]
+	}
+	if len(c.Leaf.IPAddresses) > 0 {
+		return c.Leaf.IPAddresses[0].String()
+	}
+	return ""
+}
+
+func none(*flag.FlagSet) {}
+
+func addAssociation(t *tool, args []string) error {
+	var region string
+	return t.at(args, 1, func(f *flag.FlagSet) { f.StringVar(&region, "region", "", "the `REGION` that it belongs to") },
+		func(ctx context.Context, d *desk, words []string) error {
+			if err := errors.Join(protocol.CheckName(words[0]), checkOptional(region)); err != nil {
+				return usageError{err}
+			}
+			return d.AddAssociation(ctx, d.author, words[0], region)
+		})
+}
+
+func checkOptional(name string) error {
+	if name == "" {
+		return nil
+	}
+	return protocol.CheckName(name)
+}
+
+func makeSticker(t *tool, args []string) error {
+	var count, days int
+	return t.at(args, 1, func(f *flag.FlagSet) {
+		f.IntVar(&count, "count", 1, "how many")
+		f.IntVar(&days, "days", 365, "how long they may wait")
+	}, func(ctx context.Context, d *desk, words []string) error {
+		if count < 1 || days < 1 {
+			return usageError{errors.New("count and days are at least 1")}
+		}
+		for range count {
+			code, err := d.MakeSticker(ctx, d.author, words[0], t.now().AddDate(0, 0, days))
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(t.out, code)
+		}
+		return nil
+	})
+}
+
+func (t *tool) table(rows func(io.Writer)) error {
+	w := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
+	rows(w)
+	return w.Flush()
+}
+
+func day(at time.Time) string {
+	if at.IsZero() {
+		return "-"
+	}
+	return at.UTC().Format("2006-01-02 15:04")
+}
+
+func listBoxes(t *tool, args []string) error {
+	return t.at(args, 0, none, func(ctx context.Context, d *desk, _ []string) error {
+		boxes, err := d.Boxes(ctx)
+		if err != nil {
+			return err
+		}
+		return t.table(func(w io.Writer) {
+			fmt.Fprintln(w, "BOX\tASSOCIATION\tSTAGE\tLAST REPORT (UTC)\tWORDS")
+			for _, b := range boxes {
+				words := ""
+				if b.Stage == registry.Waiting {
+					words = strings.Join(b.Words[:], " ")
+				}
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", b.Name, b.Association, b.Stage, day(b.Seen), words)
+			}
+		})
+	})
+}
+
+func confirmBox(t *tool, args []string) error {
+	return t.at(args, 1+protocol.WordCount, none, func(ctx context.Context, d *desk, words []string) error {
+		for i := range words {
+			words[i] = strings.ToLower(words[i])
+		}
+		return d.Confirm(ctx, d.author, words[0], words[1:])
+	})
+}
+
+func revokeBox(t *tool, args []string) error {
+	return t.at(args, 1, none, func(ctx context.Context, d *desk, words []string) error {
+		return d.Revoke(ctx, d.author, words[0])
+	})
+}
+
+func placeBox(t *tool, args []string) error {
+	return t.at(args, -1, none, func(ctx context.Context, d *desk, words []string) error {
+		if len(words) < 2 {
+			return usageError{errors.New("name the box and its département")}
+		}
+		return d.Place(ctx, d.author, words[0], strings.Join(words[2:], " "), words[1])
+	})
+}
+
+func addPerson(t *tool, args []string) error {
+	var association string
+	return t.at(args, 1, func(f *flag.FlagSet) {
+		f.StringVar(&association, "association", "", "whose boxes they see; without it, all")
+	}, func(ctx context.Context, d *desk, words []string) error {
+		code, err := d.AddPerson(ctx, d.author, words[0], association)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(t.out, code)
+		return nil
+	})
+}
+
+func removePerson(t *tool, args []string) error {
+	return t.at(args, 1, none, func(ctx context.Context, d *desk, words []string) error {
+		return d.RemovePerson(ctx, d.author, words[0])
+	})
+}
+
+func listPeople(t *tool, args []string) error {
+	return t.at(args, 0, none, func(ctx context.Context, d *desk, _ []string) error {
+		people, err := d.People(ctx)
+		if err != nil {
+			return err
+		}
+		return t.table(func(w io.Writer) {
+			fmt.Fprintln(w, "PERSON\tSEES\tSINCE (UTC)")
+			for _, p := range people {
+				fmt.Fprintf(w, "%s\t%s\t%s\n", p.Name, cmp.Or(p.Association, "all"), day(p.Since))
+			}
+		})
+	})
+}
+
+// readBody reads a file of a bounded size.
+func readBody(name string, most int64) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	if int64(len(text)) > most {
+		return nil, fmt.Errorf("%s has more than %d bytes", name, most)
+	}
+	return text, nil
+}
+
+func sendCommand(t *tool, args []string) error {
+	return t.at(args, 2, none, func(ctx context.Context, d *desk, words []string) error {
+		body, err := readBody(words[1], protocol.MaxCommand)
+		if err != nil {
+			return err
+		}
+		boxes, err := d.Boxes(ctx)
+		if err != nil {
+			return err
+		}
+		i := slices.IndexFunc(boxes, func(b registry.Box) bool { return b.Name == words[0] })
+		if i < 0 || boxes[i].Stage != registry.Member {
+			return usageError{fmt.Errorf("no member is called %q", words[0])}
+		}
+		return d.PutCommand(ctx, d.author, boxes[i].Association, words[0], body)
+	})
+}
+
+// maxFile is the limit of a file of a repository, in bytes: it is read into memory.
+const maxFile = 64 << 20
+
+func putRepository(t *tool, args []string) error {
+	return t.at(args, 1, none, func(ctx context.Context, d *desk, words []string) error {
+		if err := d.Note(ctx, d.author, "publish repository", words[0]); err != nil {
+			return err
+		}
+		// What is staged is for signers. Metadata comes last: it names what is there already.
+		for _, sub := range []string{"targets", "metadata"} {
+			if err := filepath.WalkDir(filepath.Join(words[0], sub), func(file string, e fs.DirEntry, err error) error {
+				if err != nil || !e.Type().IsRegular() {
+					return err
+				}
+				body, err := readBody(file, maxFile)
+				if err != nil {
+					return err
+				}
+				name, err := filepath.Rel(words[0], file)
+				if err != nil {
+					return err
+				}
+				return d.PutFile(ctx, filepath.ToSlash(name), body)
+			}); err != nil {
+				return err
+			}
+		}
+		return d.WakeAll()
+	})
+}
+
+func showAudit(t *tool, args []string) error {
+	var last uint64
+	return t.at(args, 0, func(f *flag.FlagSet) { f.Uint64Var(&last, "last", 50, "how many lines") },
+		func(ctx context.Context, d *desk, _ []string) error {
+			lines, err := d.Audit(ctx, last)
+			if err != nil {
+				return err
+			}
+			return t.table(func(w io.Writer) {
+				for _, l := range lines {
+					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", day(l.Time), l.Author, l.Did, l.To, l.Detail)
+				}
+			})
+		})
+}
+
+func status(t *tool, args []string) error {
+	return t.at(args, 0, none, func(ctx context.Context, d *desk, _ []string) error {
+		boxes, err := d.Boxes(ctx)
+		if err != nil {
+			return err
+		}
+		streams, err := d.Streams(ctx)
+		if err != nil {
+			return err
+		}
+		type sums struct{ member, waiting, revoked, seen int }
+		of := map[string]*sums{}
+		for name := range d.members.Associations {
+			of[name] = &sums{}
+		}
+		for _, b := range boxes {
+			s := cmp.Or(of[b.Association], &sums{})
+			of[b.Association] = s
+			switch b.Stage {
+			case registry.Member:
+				s.member++
+			case registry.Waiting:
+				s.waiting++
+			case registry.Revoked:
+				s.revoked++
+			}
+			if t.now().Sub(b.Seen) < 24*time.Hour {
+				s.seen++
+			}
+		}
+		return t.table(func(w io.Writer) {
+			fmt.Fprintln(w, "ASSOCIATION\tREGION\tMEMBERS\tREPORTED TODAY\tWAITING\tREVOKED")
+			for _, name := range slices.Sorted(maps.Keys(of)) {
+				s := of[name]
+				fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\n", name, cmp.Or(d.members.Associations[name].Region, "-"), s.member, s.seen, s.waiting, s.revoked)
+			}
+			fmt.Fprintln(w, "\nSTREAM\tMESSAGES\tBYTES\tLEADER\tHUBS IN STEP")
+			for _, s := range streams {
+				fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%d of %d\n", s.Name, s.Messages, s.Bytes, s.Leader, s.Current, s.Replicas)
+			}
+		})
+	})
+}

@@ -1,0 +1,270 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"passerelle/appliance/fleet"
+	"passerelle/appliance/fleet/protocol"
+	"passerelle/cmd/hub/registry"
+)
+
+var (
+	kills   = flag.Int("kills", 10, "how often TestKills kills the hub")
+	cluster = flag.Bool("cluster", false, "run TestCluster")
+)
+
+// TestKills: a hub is killed at any moment, again and again, and in the end it shows all that boxes reported. A box forgets
+// what was read back to it, so that a report which is lost later is missing here.
+func TestKills(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	kill := w.process(0)
+	d := w.desk(0)
+	w.association(d, "lilas", "")
+	boxes := []*box{w.box(quick), w.box(quick), w.box(quick)}
+	for _, b := range boxes {
+		b.enrol(d, "lilas")
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	want := map[*box]map[string]string{}
+	day := time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)
+	for i := range *kills {
+		for n, b := range boxes {
+			if want[b] == nil {
+				want[b] = map[string]string{}
+			}
+			for range 3 {
+				name, body := protocol.Day(day.AddDate(0, 0, random.IntN(365)).Format(time.DateOnly)).Report(), fmt.Sprintf("box %d before kill %d, %d", n, i, random.Int())
+				want[b][name] = body
+				b.report(name, body)
+			}
+			b.Look()
+		}
+		// Not a wait for anything: the moment of the kill, from before the hub listens to after it has stored all.
+		time.Sleep(time.Duration(random.IntN(1200)) * time.Millisecond)
+		kill()
+		kill = w.process(0)
+	}
+	d = w.desk(0)
+	missing := 0
+	for _, b := range boxes {
+		b.delivered()
+		for name, body := range want[b] {
+			if got := w.show(d, b, name); got != body {
+				missing++
+				t.Errorf("%s is %q instead of %q", name, got, body)
+			}
+		}
+	}
+	t.Logf("%d kills, %d reports missing", *kills, missing)
+}
+
+// TestCluster: three hubs, of which one is killed, comes back with an empty disk, and is enough with either of the others.
+//
+// It runs only when it is asked for: three of eleven runs failed before records were read from the leading hub. Nine of nine have
+// passed since, each in 25 to 45 s on a busy machine.
+func TestCluster(t *testing.T) {
+	if !*cluster {
+		t.Skip("takes long: run it with -args -cluster")
+	}
+	t.Parallel()
+	w := newWorld(t, 3)
+	kill := []func(){w.process(0), w.process(1), w.process(2)}
+	d := w.desk(0)
+	eventually(t, "the hubs have chosen who writes", func() bool { return d.AddAssociation(t.Context(), "ana", "lilas", "") == nil })
+	boxes := []*box{w.box(quick), w.box(quick), w.box(quick)}
+	for _, b := range boxes {
+		b.enrol(d, "lilas")
+	}
+	want := map[string]string{}
+	report := func(d *registry.Registry, name string, from []*box) {
+		t.Helper()
+		want[name] = name + " of the cluster"
+		for _, b := range from {
+			b.report(name, want[name])
+		}
+		for _, b := range from {
+			b.delivered()
+			for name, body := range want {
+				shown := ""
+				eventually(t, "the hub answers", func() bool {
+					text, err := d.Report(t.Context(), "lilas", b.Status().Box, name)
+					shown = string(text)
+					return err == nil
+				})
+				if shown != body {
+					t.Errorf("%s of a box is %q", name, shown)
+				}
+			}
+		}
+	}
+	inStep := func(d *registry.Registry) {
+		t.Helper()
+		eventually(t, "the hubs are in step", func() bool {
+			streams, err := d.Streams(t.Context())
+			if err != nil {
+				return false
+			}
+			for _, s := range streams {
+				if s.Replicas != 3 || s.Current != 3 {
+					return false
+				}
+			}
+			return true
+		})
+	}
+	inStep(d)
+	report(d, "day.0101", boxes)
+	kill[1]()
+	report(d, "day.0102", boxes)
+	if err := os.RemoveAll(filepath.Join(w.dirs[1], "store")); err != nil {
+		t.Fatal(err)
+	}
+	kill[1] = w.process(1)
+	inStep(d)
+	report(d, "day.0103", boxes)
+	kill[0]()
+	d = w.desk(1)
+	report(d, "day.0104", boxes)
+	eventually(t, "two hubs revoke a box", func() bool { return d.Revoke(t.Context(), "ana", boxes[0].Status().Box) == nil })
+	eventually(t, "the box is cut off, whichever hub it was at", func() bool { return !boxes[0].Status().Connected && boxes[0].Status().Revoked })
+	kill[0] = w.process(0) // it has an old list of members
+	inStep(d)
+	report(d, "day.0105", boxes[1:])
+	if boxes[0].Status().Connected {
+		t.Error("a hub that was away lets a revoked box in")
+	}
+}
+
+// meter is a line to a hub that counts bytes and segments.
+type meter struct {
+	mu              sync.Mutex
+	bytes, segments int
+}
+
+func (m *meter) listen(t *testing.T, to string) (address string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var work sync.WaitGroup
+	t.Cleanup(func() {
+		l.Close()
+		work.Wait()
+	})
+	half := func(to, from net.Conn) {
+		defer to.Close()
+		buffer := make([]byte, 1448)
+		for {
+			n, err := from.Read(buffer)
+			if n > 0 {
+				m.mu.Lock()
+				m.bytes += n
+				m.segments++
+				m.mu.Unlock()
+				if _, err := to.Write(buffer[:n]); err != nil {
+					return
+				}
+			}
+			if err != nil {
+				return
+			}
+		}
+	}
+	work.Go(func() {
+		for {
+			near, err := l.Accept()
+			if err != nil {
+				return
+			}
+			far, err := net.Dial("tcp", to)
+			if err != nil {
+				near.Close()
+				continue
+			}
+			work.Go(func() { half(far, near) })
+			work.Go(func() { half(near, far) })
+		}
+	})
+	return l.Addr().String()
+}
+
+// sum is what has crossed the line, as an interface counts it: each segment has 66 bytes of Ethernet, IP and TCP, and so has
+// the acknowledgement of each.
+func (m *meter) sum() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.bytes + m.segments*2*66
+}
+
+// handshakes is what opening and closing a TCP connection takes beside that: seven segments.
+const handshakes = 7 * 66
+
+// TestIdle: what a day costs the lender. On a connection: connecting, four rounds, a day's report, and pings. On visits: four
+// visits with a day's report.
+func TestIdle(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	w.inside(0)
+	d := w.desk(0)
+	w.association(d, "lilas", "nord")
+	direct := w.hubs[0]
+	var m meter
+	b := w.box(quick)
+	b.enrol(d, "lilas")
+	b.SetLine(fleet.Line{})
+	eventually(t, "the box is away", func() bool { return !b.Status().Connected })
+	b.stop()
+	w.hubs = []string{m.listen(t, direct)}
+	b.start(fleet.Pace{Spread: time.Millisecond, Retry: 10 * time.Millisecond})
+	quietSum := func() int { // after the line has been quiet for a moment
+		last := -1
+		for now := m.sum(); now != last; now = m.sum() {
+			last = now
+			time.Sleep(100 * time.Millisecond)
+		}
+		return last
+	}
+	round := func(do func()) int {
+		before, at := m.sum(), b.Status().Round
+		do()
+		eventually(t, "a round is done", func() bool { return b.Status().Round != at })
+		return quietSum() - before
+	}
+	b.report("day.0104", string(make([]byte, 500)))
+	connect := handshakes + round(func() { b.SetLine(fleet.Line{Name: "fibre", Mode: fleet.Connected}) })
+	again := round(b.Look) // reads the report back
+
+	member := b.membership()
+	c := w.connect(b.Status().Box, member.Token, member.Seed)
+	if err := c.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	before := quietSum()
+	const pings = 20
+	for range pings {
+		if err := c.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ping := (quietSum() - before) / pings
+
+	connected := connect + 4*again + int(24*time.Hour/fleet.DefaultPace.Ping)*ping
+	visits := 4 * connect
+	t.Logf("connecting with a round and a report %d bytes, a round %d, a ping %d; a day connected %d, a day of visits %d", connect, again, ping, connected, visits)
+	if connected > 100_000 {
+		t.Errorf("a connected day takes %d bytes", connected)
+	}
+	if visits > 50_000 {
+		t.Errorf("a day of visits takes %d bytes", visits)
+	}
+}

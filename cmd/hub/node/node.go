@@ -1,0 +1,234 @@
+// Package node is one hub's server: NATS with JetStream inside this program. It owns the server's options, its accounts as
+// the members change, and connections to it without a network. It must not know what messages mean.
+//
+// What is not usual in its options: a write is on the disk before it is acknowledged (SyncAlways: else a power cut loses two
+// minutes of acknowledged writes); TLS comes before the first word, as on any web server's port; the other hubs' addresses are
+// not told to boxes, which have them in their bundle; time-outs suit lines of 128 kbit/s.
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/url"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"passerelle/cmd/hub/authority"
+)
+
+// Options of a server.
+type Options struct {
+	Name    string   // among the hubs
+	Listen  string   // HOST:PORT for boxes; port 0 is any free one
+	Cluster string   // HOST:PORT for the other hubs; "" for a hub alone
+	Routes  []string // HOST:PORT of all hubs of the cluster; this one may be among them
+	Store   string   // a folder
+	Disk    int64    // bytes that the streams may take
+	TLS     authority.Pair
+	Roots   []byte // certificates that sign the hubs', PEM
+	Keys    authority.Keys
+	Members authority.Members
+	Log     *slog.Logger
+}
+
+const (
+	memory    = 64 << 20 // streams are on disk; this is for what JetStream itself keeps in memory
+	pending   = 4 << 20  // what may wait for one client, in bytes: a pack is 64 kB an answer
+	handshake = 20       // seconds for TLS and for the token, on a slow line
+	slowWrite = 20 * time.Second
+	// Boxes ask every 8 minutes whether the hub is there. The hub asks seldom: each question is paid by a lender.
+	ping  = 30 * time.Minute
+	start = 20 * time.Second
+)
+
+// Node is a server that runs.
+type Node struct {
+	server   *server.Server
+	accounts *accounts
+	keys     authority.Keys
+}
+
+// Start starts a server, and returns when it listens. Streams may need the other hubs, and come later.
+func Start(o Options) (*Node, error) {
+	fail := func(err error) (*Node, error) { return nil, fmt.Errorf("start the server: %w", err) }
+	operator, err := jwt.DecodeOperatorClaims(o.Keys.Operator)
+	if err != nil {
+		return fail(err)
+	}
+	tokens, err := o.Keys.Tokens(o.Members)
+	if err != nil {
+		return fail(err)
+	}
+	host, port, err := split(o.Listen)
+	if err != nil {
+		return fail(err)
+	}
+	pair, err := tls.X509KeyPair(o.TLS.Certificate, o.TLS.Key)
+	if err != nil {
+		return fail(err)
+	}
+	n := &Node{accounts: &accounts{tokens: tokens}, keys: o.Keys}
+	options := &server.Options{
+		ServerName: o.Name, Host: host, Port: port, NoSigs: true,
+		TLS: true, TLSConfig: &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13},
+		TLSHandshakeFirst: true, TLSTimeout: handshake, AuthTimeout: handshake,
+		PingInterval: ping, MaxPingsOut: 1, WriteDeadline: slowWrite, MaxPending: pending,
+		JetStream: true, StoreDir: o.Store, SyncAlways: true, JetStreamMaxMemory: memory, JetStreamMaxStore: o.Disk,
+		TrustedOperators: []*jwt.OperatorClaims{operator}, SystemAccount: o.Keys.Accounts[authority.System],
+		AccountResolver: n.accounts,
+		Cluster:         server.ClusterOpts{NoAdvertise: true},
+	}
+	if o.Cluster != "" {
+		if err := cluster(&options.Cluster, o.Cluster, o.Roots, pair); err != nil {
+			return fail(err)
+		}
+		for _, r := range o.Routes {
+			options.Routes = append(options.Routes, &url.URL{Scheme: "nats", Host: r})
+		}
+	}
+	if n.server, err = server.NewServer(options); err != nil {
+		return fail(err)
+	}
+	n.server.SetLoggerV2(logger{o.Log}, o.Log.Enabled(context.Background(), slog.LevelDebug), false, false)
+	n.server.Start()
+	if !n.server.ReadyForConnections(start) {
+		n.Stop()
+		return fail(fmt.Errorf("nobody can connect to %s after %s", o.Listen, start))
+	}
+	return n, nil
+}
+
+func split(address string) (host string, port int, err error) {
+	host, text, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", 0, err
+	}
+	number, err := strconv.ParseUint(text, 10, 16)
+	if err != nil {
+		return "", 0, fmt.Errorf("%q has no port: %w", address, err)
+	}
+	if number == 0 {
+		return host, server.RANDOM_PORT, nil
+	}
+	return host, int(number), nil
+}
+
+// cluster lets in only servers whose certificate the fleet's authority signed.
+func cluster(c *server.ClusterOpts, listen string, roots []byte, pair tls.Certificate) (err error) {
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(roots) {
+		return errors.New("there is no certificate of the hubs' authority")
+	}
+	c.Name = "passerelle"
+	c.TLSTimeout = handshake
+	c.TLSConfig = &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: pool, ClientCAs: pool,
+		ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13}
+	c.Host, c.Port, err = split(listen)
+	return err
+}
+
+// Addr is where boxes connect.
+func (n *Node) Addr() string { return n.server.Addr().String() }
+
+// Connections returns how many clients are connected, this program's own among them.
+func (n *Node) Connections() int { return n.server.NumClients() }
+
+// Joined says whether the hubs have agreed on who leads, and this one has heard all of it. A hub alone always has.
+func (n *Node) Joined() bool { return n.server.JetStreamIsCurrent() }
+
+// Leads says whether this hub is the one that decides for all of them about streams. A hub alone always is.
+func (n *Node) Leads() bool {
+	return !n.server.JetStreamIsClustered() || n.server.JetStreamIsLeader()
+}
+
+// SetMembers changes who may connect. A box that no longer may is cut off before this returns.
+func (n *Node) SetMembers(m authority.Members) error {
+	tokens, err := n.keys.Tokens(m)
+	if err != nil {
+		return err
+	}
+	n.accounts.set(tokens)
+	fleet := n.keys.Accounts[authority.Fleet]
+	claims, err := jwt.DecodeAccountClaims(tokens[fleet])
+	if err != nil {
+		return fmt.Errorf("change the members: %w", err)
+	}
+	account, err := n.server.LookupAccount(fleet)
+	if err != nil {
+		return fmt.Errorf("change the members: %w", err)
+	}
+	n.server.UpdateAccountClaims(account, claims)
+	return nil
+}
+
+// Connect connects this program to its own server, as the hub in an account.
+func (n *Node) Connect(a authority.Account) (*nats.Conn, error) {
+	token, pair, err := n.keys.User(a, "hub", rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	c, err := nats.Connect("", nats.InProcessServer(n.server), nats.MaxReconnects(-1), nats.Timeout(start),
+		nats.UserJWT(func() (string, error) { return token, nil }, pair.Sign))
+	if err != nil {
+		return nil, fmt.Errorf("connect to the own server: %w", err)
+	}
+	return c, nil
+}
+
+// Stop ends the server, and returns when all is on the disk.
+func (n *Node) Stop() {
+	n.server.Shutdown()
+	n.server.WaitForShutdown()
+}
+
+// accounts is where the server looks accounts up. It implements server.AccountResolver.
+type accounts struct {
+	mu     sync.Mutex
+	tokens map[string]string // by public identity
+}
+
+func (a *accounts) set(tokens map[string]string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.tokens = maps.Clone(tokens)
+}
+
+func (a *accounts) Fetch(public string) (string, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if token, ok := a.tokens[public]; ok {
+		return token, nil
+	}
+	return "", server.ErrMissingAccount
+}
+
+func (a *accounts) Store(string, string) error {
+	return errors.New("accounts are made from the members only")
+}
+func (a *accounts) IsReadOnly() bool           { return true }
+func (a *accounts) Start(*server.Server) error { return nil }
+func (a *accounts) IsTrackingUpdate() bool     { return false }
+func (a *accounts) Reload() error              { return nil }
+func (a *accounts) Close()                     {}
+
+// logger passes the server's lines on. What it calls a notice is a detail here.
+type logger struct{ log *slog.Logger }
+
+func (l logger) Noticef(format string, v ...any) { l.log.Debug(fmt.Sprintf(format, v...)) }
+func (l logger) Debugf(format string, v ...any)  { l.log.Debug(fmt.Sprintf(format, v...)) }
+func (l logger) Tracef(format string, v ...any)  { l.log.Debug(fmt.Sprintf(format, v...)) }
+func (l logger) Warnf(format string, v ...any)   { l.log.Warn(fmt.Sprintf(format, v...)) }
+func (l logger) Errorf(format string, v ...any)  { l.log.Error(fmt.Sprintf(format, v...)) }
+func (l logger) Fatalf(format string, v ...any)  { l.log.Error(fmt.Sprintf(format, v...)) }

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"passerelle/captive/web"
+	"passerelle/cmd/hub/dashboard"
+	"passerelle/cmd/hub/metrics"
+	"passerelle/cmd/hub/registry"
+	"passerelle/cmd/hub/survey"
+)
+
+const (
+	atOnce   = 8 // pages that are made at once
+	goodbye  = 5 * time.Second
+	federate = "Passerelle" // what a federation is called that says nothing
+)
+
+// servePages serves the dashboard, if hub.toml has an address for it, until ctx ends.
+func (h *hub) servePages(ctx context.Context, r *registry.Registry, known *survey.Fleet) error {
+	if h.Pages == "" {
+		return nil
+	}
+	c := &certificate{file: h.PagesCertificate, key: h.PagesKey, own: h.server.Certificate, ownKey: h.server.Key}
+	pair, err := c.get()
+	if err != nil {
+		return err
+	}
+	federation := h.Federation
+	if federation == "" {
+		federation = federate
+	}
+	pages := dashboard.New(dashboard.Options{
+		Registry: r, Survey: known, Federation: federation, Hosts: dashboard.Hosts(pair.Leaf.DNSNames, pair.Leaf.IPAddresses),
+		Now: h.now, Log: h.log,
+	})
+	l, err := net.Listen("tcp", h.Pages)
+	if err != nil {
+		return fmt.Errorf("serve the pages: %w", err)
+	}
+	h.log.Info("the pages are served", "at", l.Addr().String())
+	secure := tls.NewListener(web.Limit(l, web.NewSlots(atOnce)), &tls.Config{
+		MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"},
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.get() },
+	})
+	return serveUntil(ctx, web.NewServer(pages, h.log), secure)
+}
+
+// serveMetrics serves the metrics, if hub.toml has an address for them, until ctx ends.
+func (h *hub) serveMetrics(ctx context.Context, r *registry.Registry, known *survey.Fleet) error {
+	if h.Metrics == "" {
+		return nil
+	}
+	l, err := net.Listen("tcp", h.Metrics)
+	if err != nil {
+		return fmt.Errorf("serve the metrics: %w", err)
+	}
+	h.log.Info("the metrics are served", "at", l.Addr().String())
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", metrics.Handler(metrics.Source{
+		Boxes: known.Boxes, Streams: r.Streams, Connections: h.node.Connections, Now: h.now, Log: h.log,
+	}))
+	return serveUntil(ctx, web.NewServer(mux, h.log), web.Limit(l, web.NewSlots(atOnce)))
+}
+
+// serveUntil serves until ctx ends, and then lets the answers that are under way end.
+func serveUntil(ctx context.Context, s *http.Server, l net.Listener) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+	g.Go(func() error {
+		<-ctx.Done()
+		bye, stop := context.WithTimeout(context.Background(), goodbye)
+		defer stop()
+		if err := s.Shutdown(bye); err != nil {
+			return s.Close()
+		}
+		return nil
+	})
+	return g.Wait()
+}
+
+// certificate is that of the pages: from files that somebody renews, or else the hub's own, which boxes believe and browsers ask
+// about. The files are read again when they change.
+type certificate struct {
+	file, key   string
+	own, ownKey []byte
+
+	mu   sync.Mutex
+	at   time.Time // of the file
+	pair *tls.Certificate
+}
+
+func (c *certificate) get() (*tls.Certificate, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	text, key := c.own, c.ownKey
+	var at time.Time
+	if c.file != "" {
+		i, err := os.Stat(c.file)
+		if err != nil && c.pair != nil {
+			return c.pair, nil // somebody is just writing it
+		}
+		if err != nil {
+			return nil, fmt.Errorf("the certificate of the pages: %w", err)
+		}
+		at = i.ModTime()
+	}
+	if c.pair != nil && at.Equal(c.at) {
+		return c.pair, nil
+	}
+	if c.file != "" {
+		var err, err2 error
+		text, err = os.ReadFile(c.file)
+		key, err2 = os.ReadFile(c.key)
+		if err := errors.Join(err, err2); err != nil {
+			return nil, fmt.Errorf("the certificate of the pages: %w", err)
+		}
+	}
+	pair, err := tls.X509KeyPair(text, key)
+	if err != nil && c.pair != nil {
+		return c.pair, nil // the key is not there yet: the next browser asks again
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the certificate of the pages: %w", err)
+	}
+	c.pair, c.at = &pair, at
+	return c.pair, nil
+}

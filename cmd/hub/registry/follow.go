@@ -1,0 +1,113 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"passerelle/appliance/fleet/protocol"
+	"passerelle/cmd/hub/authority"
+)
+
+// Hears is somebody who follows the fleet: what is there first, then each change. Its methods are called one at a time.
+type Hears interface {
+	Members(authority.Members)
+	Box(Box)
+	// Report is what a box said: a name as those of [protocol.Reports], its body, and when the hubs had it.
+	Report(association, box, name string, body []byte, at time.Time)
+}
+
+// Follow tells h what there is and what changes, until ctx ends. It costs a consumer and a watcher for each hub, not for each
+// box, and nothing of that goes over a box's line.
+func (r *Registry) Follow(ctx context.Context, h Hears) error {
+	fail := func(err error) error {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("follow the fleet: %w", err)
+	}
+	// What still comes when this returns is waited for by nobody.
+	inner, stop := context.WithCancel(ctx)
+	defer stop()
+	records, err := r.values.WatchFiltered(ctx, []string{keyMembers, ofBoxes + ">"}, jetstream.IgnoreDeletes())
+	if err != nil {
+		return fail(err)
+	}
+	defer records.Stop()
+	// Whose a box is comes before what it says.
+	for told := false; !told; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case e, ok := <-records.Updates():
+			if !ok {
+				return fail(errors.New("the records ended"))
+			}
+			if told = e == nil; told {
+				continue
+			}
+			if err := tellRecord(h, e.Key(), e.Value()); err != nil {
+				return fail(err)
+			}
+		}
+	}
+	reports, err := r.boxes.OrderedConsumer(ctx, protocol.StreamUp, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy})
+	if err != nil {
+		return fail(err)
+	}
+	said := make(chan jetstream.Msg)
+	// It begins again by itself where it was, when this hub or the stream's leader was away.
+	reading, err := reports.Consume(func(m jetstream.Msg) {
+		select {
+		case said <- m:
+		case <-inner.Done():
+		}
+	})
+	if err != nil {
+		return fail(err)
+	}
+	defer reading.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case e, ok := <-records.Updates():
+			if !ok {
+				return fail(errors.New("the records ended"))
+			}
+			if err := tellRecord(h, e.Key(), e.Value()); err != nil {
+				return fail(err)
+			}
+		case m := <-said:
+			about, err := m.Metadata()
+			if err != nil {
+				return fail(err)
+			}
+			if part := strings.SplitN(m.Subject(), ".", 4); len(part) == 4 {
+				h.Report(part[1], part[2], part[3], m.Data(), heardAt(m, about.Timestamp))
+			}
+		}
+	}
+}
+
+func tellRecord(h Hears, key string, text []byte) error {
+	if key == keyMembers {
+		var m authority.Members
+		if err := json.Unmarshal(text, &m); err != nil {
+			return fmt.Errorf("%s: %w", key, err)
+		}
+		h.Members(m)
+		return nil
+	}
+	b := Box{Name: strings.TrimPrefix(key, ofBoxes)}
+	if err := json.Unmarshal(text, &b); err != nil {
+		return fmt.Errorf("%s: %w", key, err)
+	}
+	h.Box(b)
+	return nil
+}

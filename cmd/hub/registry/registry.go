@@ -1,0 +1,686 @@
+// Package registry is what the hubs of a fleet know together: associations, stickers, boxes, what is wanted of the boxes, and
+// who did what. It owns the streams and their bodies. It must not know commands, pages or servers.
+//
+// All of it is in JetStream, which is not trusted to be the only place: boxes keep their days and their tokens, and the
+// members are also in a file of each hub. A change is written in the audit before it is made.
+//
+// Two hubs may change the same record at once: each write names the revision that it read, and begins again when another was
+// faster. So a sticker enrols one box, whichever hubs are asked.
+package registry
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"passerelle/appliance/fleet/protocol"
+	"passerelle/cmd/hub/authority"
+)
+
+// Options of a registry.
+type Options struct {
+	Keys       authority.Keys
+	Hub, Fleet *nats.Conn // as the hub in each of these accounts
+	Now        func() time.Time
+}
+
+// Registry is a hub's view of what the hubs know together. Its methods may be called from several goroutines.
+type Registry struct {
+	keys   authority.Keys
+	now    func() time.Time
+	fleet  *nats.Conn
+	boxes  jetstream.JetStream // of the boxes' account
+	own    jetstream.JetStream // of the hubs'
+	values jetstream.KeyValue
+}
+
+const (
+	bucket      = "registry"
+	streamAudit = "AUDIT"
+	auditSize   = 1 << 30 // bytes: ten million lines
+	header      = 1 << 10 // what a message's headers may add to the size of its body
+	history     = 5       // what was wanted before, for people
+	patience    = 5 * time.Second
+)
+
+// Keys of the bucket.
+const (
+	keyMembers = "members"
+	ofStickers = "sticker."
+	ofBoxes    = "box."
+)
+
+// Create makes the streams, or changes them to what they must be. replicas are as many as there are hubs. It fails while too
+// few of them are there.
+func Create(ctx context.Context, o Options, replicas int) error {
+	boxes, own, err := streams(o)
+	if err != nil {
+		return err
+	}
+	up := []string{}
+	for _, r := range protocol.Reports() {
+		up = append(up, protocol.SubjectUp("*", "*", r))
+	}
+	for _, c := range []jetstream.StreamConfig{
+		{Name: protocol.StreamRegion, Subjects: []string{protocol.SubjectRegion("*")}, MaxMsgsPerSubject: 1, MaxMsgSize: protocol.MaxName + header},
+		{Name: protocol.StreamCommand, Subjects: []string{protocol.SubjectCommand("*", "*")}, MaxMsgsPerSubject: 1, MaxMsgSize: protocol.MaxCommand + header},
+		{Name: protocol.StreamUp, Subjects: up, MaxMsgsPerSubject: 1, MaxMsgSize: protocol.MaxReport + header},
+		{Name: protocol.StreamPack, Subjects: []string{"pack.*.*"}, MaxMsgsPerSubject: 1, MaxMsgSize: protocol.ChunkSize + header},
+	} {
+		c.Replicas, c.AllowDirect, c.Storage = replicas, true, jetstream.FileStorage
+		if _, err := boxes.CreateOrUpdateStream(ctx, c); err != nil {
+			return fmt.Errorf("create the stream %s: %w", c.Name, err)
+		}
+	}
+	if _, err := own.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+		Name: streamAudit, Subjects: []string{"audit"}, Replicas: replicas, MaxBytes: auditSize,
+		DenyDelete: true, DenyPurge: true, Storage: jetstream.FileStorage,
+	}); err != nil {
+		return fmt.Errorf("create the stream %s: %w", streamAudit, err)
+	}
+	// A bucket (ADR-8), but read from the hub that leads: with AllowDirect any of them answers, also one that has not heard of the
+	// newest (ADR-31). Made in one step, since who opens it before a second one would read as the first one said.
+	if _, err := own.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+		Name: "KV_" + bucket, Subjects: []string{"$KV." + bucket + ".>"}, Replicas: replicas, MaxMsgsPerSubject: history,
+		AllowRollup: true, DenyDelete: true, Discard: jetstream.DiscardNew, Storage: jetstream.FileStorage,
+	}); err != nil {
+		return fmt.Errorf("create the bucket %s: %w", bucket, err)
+	}
+	return nil
+}
+
+func streams(o Options) (boxes, own jetstream.JetStream, err error) {
+	if boxes, err = jetstream.New(o.Fleet, jetstream.WithDefaultTimeout(patience)); err != nil {
+		return nil, nil, err
+	}
+	own, err = jetstream.New(o.Hub, jetstream.WithDefaultTimeout(patience))
+	return boxes, own, err
+}
+
+// Open opens the streams that Create made.
+func Open(ctx context.Context, o Options) (*Registry, error) {
+	boxes, own, err := streams(o)
+	if err != nil {
+		return nil, fmt.Errorf("open the registry: %w", err)
+	}
+	values, err := own.KeyValue(ctx, bucket)
+	if err != nil {
+		return nil, fmt.Errorf("open the registry: %w", err)
+	}
+	return &Registry{keys: o.Keys, now: o.Now, fleet: o.Fleet, boxes: boxes, own: own, values: values}, nil
+}
+
+// get reads a record. A record that is not there is zero, at revision 0.
+func get[R any](ctx context.Context, r *Registry, key string) (record R, revision uint64, err error) {
+	e, err := r.values.Get(ctx, key)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return record, 0, nil
+	}
+	if err != nil {
+		return record, 0, fmt.Errorf("read %s: %w", key, err)
+	}
+	if err := json.Unmarshal(e.Value(), &record); err != nil {
+		return record, 0, fmt.Errorf("read %s: %w", key, err)
+	}
+	return record, e.Revision(), nil
+}
+
+// errRaced says that somebody else wrote a record after it was read.
+var errRaced = errors.New("somebody else changed it at the same time")
+
+// put writes a record over the revision that get returned.
+func put[R any](ctx context.Context, r *Registry, key string, record R, revision uint64) error {
+	text, err := json.Marshal(record)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", key, err)
+	}
+	if revision == 0 {
+		_, err = r.values.Create(ctx, key, text)
+	} else {
+		_, err = r.values.Update(ctx, key, text, revision)
+	}
+	var api *jetstream.APIError
+	if errors.Is(err, jetstream.ErrKeyExists) || errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
+		return fmt.Errorf("write %s: %w", key, errRaced)
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", key, err)
+	}
+	return nil
+}
+
+// races is how often a change begins again.
+const races = 20
+
+// change reads a record, lets edit change it, and writes it if edit says so.
+func change[R any](ctx context.Context, r *Registry, key string, edit func(*R) (write bool, err error)) (R, error) {
+	for try := 1; ; try++ {
+		record, revision, err := get[R](ctx, r, key)
+		if err != nil {
+			return record, err
+		}
+		write, err := edit(&record)
+		if err != nil || !write {
+			return record, err
+		}
+		err = put(ctx, r, key, record, revision)
+		if err == nil || !errors.Is(err, errRaced) || try == races {
+			return record, err
+		}
+	}
+}
+
+// Line is one of the audit.
+type Line struct {
+	Time   time.Time `json:"time"`
+	Author string    `json:"author"` // a person, as the hub's machine names them
+	Did    string    `json:"did"`
+	To     string    `json:"to"` // an association, a box, or a subject
+	Detail string    `json:"detail,omitempty"`
+}
+
+func (r *Registry) audit(ctx context.Context, author, did, to, detail string) error {
+	if author == "" {
+		return errors.New("write the audit: nobody is named")
+	}
+	text, err := json.Marshal(Line{Time: r.now().UTC(), Author: author, Did: did, To: to, Detail: detail})
+	if err != nil {
+		return fmt.Errorf("write the audit: %w", err)
+	}
+	if _, err := r.own.Publish(ctx, "audit", text); err != nil {
+		return fmt.Errorf("write the audit: %w", err)
+	}
+	return nil
+}
+
+// Audit returns the last lines, the oldest first, and at most that many.
+func (r *Registry) Audit(ctx context.Context, most uint64) ([]Line, error) {
+	s, err := r.own.Stream(ctx, streamAudit)
+	if err != nil {
+		return nil, fmt.Errorf("read the audit: %w", err)
+	}
+	state := s.CachedInfo().State
+	var lines []Line
+	for n := max(state.FirstSeq, state.LastSeq-min(most, state.LastSeq)+1); n <= state.LastSeq && state.Msgs > 0; n++ {
+		m, err := s.GetMsg(ctx, n)
+		if err != nil {
+			return nil, fmt.Errorf("read the audit: %w", err)
+		}
+		var l Line
+		if err := json.Unmarshal(m.Data, &l); err != nil {
+			return nil, fmt.Errorf("read line %d of the audit: %w", n, err)
+		}
+		lines = append(lines, l)
+	}
+	return lines, nil
+}
+
+// Members returns who belongs to the fleet, and the revision of that: 0 if nobody ever did.
+func (r *Registry) Members(ctx context.Context) (authority.Members, uint64, error) {
+	return get[authority.Members](ctx, r, keyMembers)
+}
+
+// Restore writes members into a registry that has none, from a hub's file.
+func (r *Registry) Restore(ctx context.Context, m authority.Members) error {
+	if err := put(ctx, r, keyMembers, m, 0); err != nil && !errors.Is(err, errRaced) {
+		return err
+	}
+	return nil
+}
+
+// WatchMembers calls changed with the members, and again whenever they change, until ctx ends. It runs on a hub, beside its
+// server; a box must not watch.
+func (r *Registry) WatchMembers(ctx context.Context, changed func(authority.Members) error) error {
+	w, err := r.values.Watch(ctx, keyMembers, jetstream.IgnoreDeletes())
+	if err != nil {
+		return fmt.Errorf("watch the members: %w", err)
+	}
+	defer w.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case e, ok := <-w.Updates():
+			if !ok {
+				return errors.New("watch the members: it ended")
+			}
+			if e == nil { // what was there has been told
+				continue
+			}
+			var m authority.Members
+			if err := json.Unmarshal(e.Value(), &m); err != nil {
+				return fmt.Errorf("watch the members: %w", err)
+			}
+			if err := changed(m); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// AddAssociation adds an association, or changes its region ("" for none). Its boxes are told.
+func (r *Registry) AddAssociation(ctx context.Context, author, name, region string) error {
+	if err := protocol.CheckName(name); err != nil {
+		return err
+	}
+	if region != "" {
+		if err := protocol.CheckName(region); err != nil {
+			return err
+		}
+	}
+	if err := r.audit(ctx, author, "add association", name, region); err != nil {
+		return err
+	}
+	_, err := change(ctx, r, keyMembers, func(m *authority.Members) (bool, error) {
+		if m.Associations == nil {
+			m.Associations = map[string]authority.Association{}
+		}
+		m.Associations[name] = authority.Association{Region: region}
+		return true, nil
+	})
+	if err != nil {
+		return err
+	}
+	return r.want(ctx, protocol.SubjectRegion(name), protocol.SubjectWakeAssociation(name), []byte(region))
+}
+
+// sticker is a record, under the hash of its code.
+type sticker struct {
+	Association string    `json:"association"`
+	Until       time.Time `json:"until"`
+	Key         string    `json:"key,omitempty"` // of the box that used it
+}
+
+// MakeSticker makes a sticker for one box of an association, which must be used before that time. Its code is returned once,
+// and stored nowhere.
+func (r *Registry) MakeSticker(ctx context.Context, author, association string, until time.Time) (code string, err error) {
+	if err := r.checkAssociation(ctx, association); err != nil {
+		return "", err
+	}
+	code, key, err := r.newCode(ofStickers)
+	if err != nil {
+		return "", err
+	}
+	if err := r.audit(ctx, author, "make sticker", association, "until "+until.UTC().Format(time.DateOnly)); err != nil {
+		return "", err
+	}
+	return code, put(ctx, r, key, sticker{Association: association, Until: until}, 0)
+}
+
+// checkAssociation returns an error if there is no such association.
+func (r *Registry) checkAssociation(ctx context.Context, name string) error {
+	members, _, err := r.Members(ctx)
+	if err != nil {
+		return err
+	}
+	if _, ok := members.Associations[name]; !ok {
+		return fmt.Errorf("there is no association %q", name)
+	}
+	return nil
+}
+
+// newCode returns a new code, and the key of its record.
+func (r *Registry) newCode(of string) (code, key string, err error) {
+	if code, err = protocol.NewCode(rand.Reader); err != nil {
+		return "", "", err
+	}
+	key, err = r.codeKey(of, code)
+	return code, key, err
+}
+
+// codeKey returns the key of a code's record, as somebody types the code. The error is protocol.ErrCode if that is none.
+func (r *Registry) codeKey(of, typed string) (string, error) {
+	code, err := protocol.ParseCode(typed)
+	if err != nil {
+		return "", err
+	}
+	hash, err := r.keys.CodeHash(code)
+	return of + hash, err
+}
+
+// Stage is how far a box has come.
+type Stage string
+
+// Stages.
+const (
+	Waiting Stage = "waiting" // for the person who compares the words
+	Member  Stage = "member"
+	Revoked Stage = "revoked"
+)
+
+// Box is what is known of a box.
+type Box struct {
+	Name        string                     `json:"-"`
+	Association string                     `json:"association"`
+	Key         string                     `json:"key,omitempty"` // public; "" if the hubs lost it and know the box by its reports only
+	Stage       Stage                      `json:"stage"`
+	Words       [protocol.WordCount]string `json:"words"`
+	Asked       time.Time                  `json:"asked"`
+	Confirmed   time.Time                  `json:"confirmed,omitzero"`
+	By          string                     `json:"by,omitempty"`         // who confirmed or revoked it
+	Centre      string                     `json:"centre,omitempty"`     // the centre that it is in, as its association says
+	Department  string                     `json:"department,omitempty"` // where that is, as INSEE numbers them
+	Seen        time.Time                  `json:"-"`                    // its last report; zero if there is none
+}
+
+// Ask answers a box that asks for its membership. The error is the hub's own; a wrong code is an answer.
+func (r *Registry) Ask(ctx context.Context, a protocol.Ask) (protocol.Answer, error) {
+	key, err := r.codeKey(ofStickers, a.Code)
+	if err != nil {
+		return protocol.Answer{State: protocol.Unknown}, nil
+	}
+	if !authority.IsBoxKey(a.Key) {
+		return protocol.Answer{State: protocol.Unknown}, nil
+	}
+	s, err := change(ctx, r, key, func(s *sticker) (bool, error) {
+		if s.Association == "" || s.Key != "" || s.Until.Before(r.now()) {
+			return false, nil
+		}
+		s.Key = a.Key
+		return true, nil
+	})
+	switch {
+	case err != nil:
+		return protocol.Answer{}, err
+	case s.Association == "" || s.Key == "":
+		return protocol.Answer{State: protocol.Unknown}, nil
+	case s.Key != a.Key:
+		return protocol.Answer{State: protocol.Used}, nil
+	}
+	b, err := change(ctx, r, ofBoxes+protocol.BoxName(a.Key), func(b *Box) (bool, error) {
+		if b.Stage != "" {
+			return false, nil
+		}
+		*b = Box{Association: s.Association, Key: a.Key, Stage: Waiting, Words: protocol.Words(a), Asked: r.now().UTC()}
+		return true, nil
+	})
+	switch {
+	case err != nil:
+		return protocol.Answer{}, err
+	case b.Key != a.Key || b.Association != s.Association || b.Stage == Revoked:
+		return protocol.Answer{State: protocol.Refused}, nil
+	case b.Stage == Waiting:
+		return protocol.Answer{State: protocol.Waiting, Association: b.Association}, nil
+	}
+	token, err := r.keys.Box(b.Association, a.Key)
+	if err != nil {
+		return protocol.Answer{}, err
+	}
+	return protocol.Answer{State: protocol.Member, Association: b.Association, Token: token}, nil
+}
+
+// ErrWords says that the words are not those of the box.
+var ErrWords = errors.New("these are not the words of this box: it may be somebody else's")
+
+// Confirm makes a box that waits a member, after a person compared the words that the box shows.
+func (r *Registry) Confirm(ctx context.Context, author, box string, words []string) error {
+	check := func(b *Box) (bool, error) {
+		switch {
+		case b.Stage == "":
+			return false, fmt.Errorf("no box %s asks for its membership", box)
+		case b.Stage != Waiting:
+			return false, fmt.Errorf("the box %s is not waiting: it is %s", box, b.Stage)
+		case !slices.Equal(b.Words[:], words):
+			return false, ErrWords
+		}
+		b.Stage, b.Confirmed, b.By = Member, r.now().UTC(), author
+		return true, nil
+	}
+	if err := protocol.CheckBox(box); err != nil {
+		return err
+	}
+	b, _, err := get[Box](ctx, r, ofBoxes+box)
+	if err != nil {
+		return err
+	}
+	if _, err := check(&b); err != nil {
+		return err
+	}
+	if err := r.audit(ctx, author, "confirm box", box, b.Association); err != nil {
+		return err
+	}
+	_, err = change(ctx, r, ofBoxes+box, check)
+	return err
+}
+
+// Revoke ends a box's membership for ever, or refuses one that waits. Every hub cuts it off as soon as it hears of this.
+func (r *Registry) Revoke(ctx context.Context, author, box string) error {
+	if err := protocol.CheckBox(box); err != nil {
+		return err
+	}
+	b, _, err := get[Box](ctx, r, ofBoxes+box)
+	if err != nil {
+		return err
+	}
+	if b.Key == "" {
+		return fmt.Errorf("the key of the box %s is not known: it cannot be revoked", box)
+	}
+	if err := r.audit(ctx, author, "revoke box", box, b.Association); err != nil {
+		return err
+	}
+	// The key first: what cuts the box off does not wait for what is shown.
+	if _, err := change(ctx, r, keyMembers, func(m *authority.Members) (bool, error) {
+		if _, ok := m.Revoked[b.Key]; ok {
+			return false, nil
+		}
+		if m.Revoked == nil {
+			m.Revoked = map[string]time.Time{}
+		}
+		m.Revoked[b.Key] = r.now().UTC()
+		return true, nil
+	}); err != nil {
+		return err
+	}
+	_, err = change(ctx, r, ofBoxes+box, func(b *Box) (bool, error) {
+		b.Stage, b.By = Revoked, author
+		return true, nil
+	})
+	return err
+}
+
+// maxCentre bounds the name of a centre, in characters.
+const maxCentre = 80
+
+var department = regexp.MustCompile(`^(0[1-9]|1[0-9]|2[1-9AB]|[3-8][0-9]|9[0-5]|97[12346])$`)
+
+// Place says in which centre a box is, and in which département. Both may be "".
+func (r *Registry) Place(ctx context.Context, author, box, centre, where string) error {
+	switch {
+	case centre != strings.TrimSpace(centre) || utf8.RuneCountInString(centre) > maxCentre ||
+		strings.ContainsFunc(centre, func(r rune) bool { return !unicode.IsPrint(r) }):
+		return fmt.Errorf("%q: the name of a centre is one line of at most %d characters", centre, maxCentre)
+	case where != "" && !department.MatchString(where):
+		return fmt.Errorf("%q is no département: it is a number such as 59, 2A or 974", where)
+	}
+	if err := protocol.CheckBox(box); err != nil {
+		return err
+	}
+	if err := r.audit(ctx, author, "place box", box, strings.TrimSpace(where+" "+centre)); err != nil {
+		return err
+	}
+	_, err := change(ctx, r, ofBoxes+box, func(b *Box) (bool, error) {
+		if b.Stage == "" {
+			return false, fmt.Errorf("there is no record of a box %s", box)
+		}
+		b.Centre, b.Department = centre, where
+		return true, nil
+	})
+	return err
+}
+
+// Boxes returns all boxes by name: those with a record, and those that the hubs lost and that report.
+func (r *Registry) Boxes(ctx context.Context) ([]Box, error) {
+	fail := func(err error) ([]Box, error) { return nil, fmt.Errorf("list the boxes: %w", err) }
+	all := map[string]*Box{}
+	w, err := r.values.Watch(ctx, ofBoxes+">", jetstream.IgnoreDeletes())
+	if err != nil {
+		return fail(err)
+	}
+	defer w.Stop()
+	for more := true; more; {
+		select {
+		case <-ctx.Done():
+			return fail(ctx.Err())
+		case e := <-w.Updates():
+			if more = e != nil; !more {
+				continue
+			}
+			b := &Box{Name: strings.TrimPrefix(e.Key(), ofBoxes)}
+			if err := json.Unmarshal(e.Value(), b); err != nil {
+				return fail(fmt.Errorf("%s: %w", e.Key(), err))
+			}
+			all[b.Name] = b
+		}
+	}
+	s, err := r.boxes.Stream(ctx, protocol.StreamUp)
+	if err != nil {
+		return fail(err)
+	}
+	info, err := s.Info(ctx, jetstream.WithSubjectFilter("up.>"))
+	if err != nil {
+		return fail(err)
+	}
+	for subject := range info.State.Subjects {
+		part := strings.Split(subject, ".")
+		if b := all[part[2]]; b == nil {
+			all[part[2]] = &Box{Name: part[2], Association: part[1], Stage: Member}
+		} else if b.Association != part[1] {
+			continue // it was another association's
+		}
+		all[part[2]].Seen = time.Unix(1, 0) // read below
+	}
+	boxes := []Box{}
+	for _, b := range all {
+		if !b.Seen.IsZero() {
+			m, err := s.GetLastMsgForSubject(ctx, protocol.SubjectUp(b.Association, b.Name, ">"))
+			if err != nil {
+				return fail(err)
+			}
+			b.Seen = m.Time
+		}
+		boxes = append(boxes, *b)
+	}
+	slices.SortFunc(boxes, func(a, b Box) int { return strings.Compare(a.Name, b.Name) })
+	return boxes, nil
+}
+
+// PutCommand makes this the last command to a box, and wakes it.
+func (r *Registry) PutCommand(ctx context.Context, author, association, box string, body []byte) error {
+	if len(body) > protocol.MaxCommand {
+		return fmt.Errorf("a command has at most %d bytes, and this has %d", protocol.MaxCommand, len(body))
+	}
+	if err := errors.Join(protocol.CheckName(association), protocol.CheckBox(box)); err != nil {
+		return err
+	}
+	if err := r.audit(ctx, author, "send command", box, string(body)); err != nil {
+		return err
+	}
+	return r.want(ctx, protocol.SubjectCommand(association, box), protocol.SubjectWakeBox(box), body)
+}
+
+// want stores a body for boxes, and wakes them. A box that misses this looks by itself, some hours later.
+func (r *Registry) want(ctx context.Context, subject, wake string, body []byte) error {
+	if _, err := r.boxes.Publish(ctx, subject, body); err != nil {
+		return fmt.Errorf("write %s: %w", subject, err)
+	}
+	return r.wake(wake)
+}
+
+func (r *Registry) wake(subject string) error {
+	if err := r.fleet.Publish(subject, nil); err != nil {
+		return fmt.Errorf("wake the boxes: %w", err)
+	}
+	if err := r.fleet.FlushTimeout(patience); err != nil {
+		return fmt.Errorf("wake the boxes: %w", err)
+	}
+	return nil
+}
+
+// WakeAll has all boxes look for signed files that are new.
+func (r *Registry) WakeAll() error { return r.wake(protocol.SubjectWakeAll) }
+
+// Report returns the newest report of that name of a box, or nil if there is none.
+func (r *Registry) Report(ctx context.Context, association, box, report string) ([]byte, error) {
+	s, err := r.boxes.Stream(ctx, protocol.StreamUp)
+	if err != nil {
+		return nil, fmt.Errorf("read a report: %w", err)
+	}
+	m, err := s.GetLastMsgForSubject(ctx, protocol.SubjectUp(association, box, report))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read a report: %w", err)
+	}
+	return m.Data, nil
+}
+
+// PutFile publishes a file of the fleet's signed repository in chunks, by its name there. Boxes verify it; the hub does not.
+// A box that reads while it changes gets parts of both, which no signature fits, and reads again later.
+func (r *Registry) PutFile(ctx context.Context, name string, body []byte) error {
+	chunks := max(1, (len(body)+protocol.ChunkSize-1)/protocol.ChunkSize)
+	for i := range chunks {
+		m := nats.NewMsg(protocol.SubjectPack(name, i))
+		m.Header.Set(protocol.HeaderChunks, strconv.Itoa(chunks))
+		m.Data = body[i*protocol.ChunkSize : min(len(body), (i+1)*protocol.ChunkSize)]
+		if _, err := r.boxes.PublishMsg(ctx, m); err != nil {
+			return fmt.Errorf("publish %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// Note writes a line into the audit, before something that has no method here.
+func (r *Registry) Note(ctx context.Context, author, did, to string) error {
+	return r.audit(ctx, author, did, to, "")
+}
+
+// Stream is how a stream is.
+type Stream struct {
+	Name              string
+	Messages, Bytes   uint64
+	Leader            string // the hub that writes first
+	Current, Replicas int    // hubs that have all of it, and hubs that should
+	Consumers         int
+}
+
+// Streams returns how the streams are.
+func (r *Registry) Streams(ctx context.Context) ([]Stream, error) {
+	var all []Stream
+	for _, s := range []struct {
+		in   jetstream.JetStream
+		name string
+	}{
+		{r.boxes, protocol.StreamRegion}, {r.boxes, protocol.StreamCommand}, {r.boxes, protocol.StreamUp}, {r.boxes, protocol.StreamPack},
+		{r.own, streamAudit}, {r.own, "KV_" + bucket},
+	} {
+		stream, err := s.in.Stream(ctx, s.name)
+		if err != nil {
+			return nil, fmt.Errorf("how the stream %s is: %w", s.name, err)
+		}
+		i := stream.CachedInfo()
+		now := Stream{Name: s.name, Messages: i.State.Msgs, Bytes: i.State.Bytes, Current: 1, Replicas: i.Config.Replicas, Consumers: i.State.Consumers}
+		if i.Cluster != nil {
+			now.Leader = i.Cluster.Leader
+			for _, p := range i.Cluster.Replicas {
+				if p.Current && !p.Offline {
+					now.Current++
+				}
+			}
+		}
+		all = append(all, now)
+	}
+	return all, nil
+}

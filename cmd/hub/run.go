@@ -1,0 +1,209 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"passerelle/cmd/hub/alerts"
+	"passerelle/cmd/hub/authority"
+	"passerelle/cmd/hub/node"
+	"passerelle/cmd/hub/registrar"
+	"passerelle/cmd/hub/registry"
+	"passerelle/cmd/hub/survey"
+)
+
+func run(t *tool, args []string) error {
+	var dir string
+	var verbose bool
+	if _, err := parse(args, 0, func(f *flag.FlagSet) {
+		dirFlag(f, &dir)
+		f.BoolVar(&verbose, "verbose", false, "log what the server does")
+	}); err != nil {
+		return err
+	}
+	f, err := openFolder(dir)
+	if err != nil {
+		return usageError{err}
+	}
+	level := slog.LevelInfo
+	if verbose {
+		level = slog.LevelDebug
+	}
+	log := slog.New(slog.NewTextHandler(t.err, &slog.HandlerOptions{Level: level}))
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	h, err := startHub(f, t.now, log)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(t.out, "listening on %s\n", h.node.Addr())
+	return h.serve(ctx)
+}
+
+// hub is a server and what it serves.
+type hub struct {
+	folder
+	now     func() time.Time
+	log     *slog.Logger
+	node    *node.Node
+	options registry.Options
+}
+
+// startHub starts a server. It listens when this returns; serve must follow, and stops it.
+func startHub(f folder, now func() time.Time, log *slog.Logger) (*hub, error) {
+	if err := os.MkdirAll(f.Store, 0o700); err != nil {
+		return nil, err
+	}
+	// Those that this hub last heard of, until it hears from the others: they may be hours away after a power cut.
+	members, _, err := f.savedMembers()
+	if err != nil {
+		return nil, err
+	}
+	h := &hub{folder: f, now: now, log: log}
+	if h.node, err = node.Start(node.Options{
+		Name: f.Name, Listen: f.Listen, Cluster: f.Cluster, Routes: f.Hubs, Store: f.Store, Disk: f.Disk,
+		TLS: f.server, Roots: f.ca, Keys: f.keys, Members: members, Log: log,
+	}); err != nil {
+		return nil, err
+	}
+	h.options = registry.Options{Keys: f.keys, Now: now}
+	h.options.Hub, err = h.node.Connect(authority.Hub)
+	if err == nil {
+		h.options.Fleet, err = h.node.Connect(authority.Fleet)
+	}
+	if err != nil {
+		h.stop()
+		return nil, err
+	}
+	return h, nil
+}
+
+func (h *hub) stop() {
+	if h.options.Hub != nil {
+		h.options.Hub.Close()
+	}
+	if h.options.Fleet != nil {
+		h.options.Fleet.Close()
+	}
+	h.node.Stop()
+}
+
+// again is how long a hub waits before it tries once more what needs the other hubs.
+const again = time.Second
+
+// serve makes the streams once enough hubs are there, answers boxes that ask for a membership, and follows the members, until
+// ctx ends. Boxes that are members are served without it.
+func (h *hub) serve(ctx context.Context) error {
+	defer h.stop()
+	r, err := h.open(ctx)
+	if err != nil || r == nil {
+		return err
+	}
+	tell, err := h.Alerts.channels(h.now)
+	if err != nil {
+		return err
+	}
+	h.log.Info("the hub is ready", "boxes", h.node.Addr())
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return registrar.Serve(ctx, h.options.Hub, r, h.now, h.log) })
+	g.Go(func() error {
+		return h.retry(ctx, "follow the members", func(ctx context.Context) error {
+			return r.WatchMembers(ctx, func(m authority.Members) error {
+				return errors.Join(h.saveMembers(m), h.node.SetMembers(m))
+			})
+		})
+	})
+	if h.Backups != "" {
+		g.Go(func() error {
+			h.backUp(ctx, r)
+			return nil
+		})
+	}
+	if h.Pages != "" || h.Metrics != "" || len(tell) > 0 {
+		known := &survey.Fleet{Now: h.now}
+		g.Go(func() error {
+			return h.retry(ctx, "follow the boxes", func(ctx context.Context) error { return r.Follow(ctx, known) })
+		})
+		// Boxes need the hub also while nobody can read its pages.
+		g.Go(func() error {
+			return h.retry(ctx, "serve the pages", func(ctx context.Context) error { return h.servePages(ctx, r, known) })
+		})
+		g.Go(func() error {
+			return h.retry(ctx, "serve the metrics", func(ctx context.Context) error { return h.serveMetrics(ctx, r, known) })
+		})
+		if len(tell) > 0 {
+			g.Go(func() error {
+				alerts.Run(ctx, alerts.Options{Memory: r, Channels: tell, Now: h.now, Log: h.log,
+					Events: func(ctx context.Context) ([]alerts.Event, error) {
+						away, err := r.Away(ctx)
+						return alerts.Of(known.Boxes(), away, h.now()), err
+					}})
+				return nil
+			})
+		}
+	}
+	return g.Wait()
+}
+
+// open returns nil if ctx ends first.
+func (h *hub) open(ctx context.Context) (r *registry.Registry, err error) {
+	saved, ok, err := h.savedMembers()
+	if err != nil {
+		return nil, err
+	}
+	err = h.retry(ctx, "open the registry", func(ctx context.Context) error {
+		if !h.node.Joined() {
+			return errors.New("too few hubs have found each other")
+		}
+		// One hub makes the streams: answers are lost when several make the same, and each costs a time-out.
+		if h.node.Leads() {
+			if err := registry.Create(ctx, h.options, h.replicas()); err != nil {
+				return err
+			}
+		}
+		opened, err := registry.Open(ctx, h.options)
+		if err != nil {
+			return err
+		}
+		if ok {
+			_, revision, err := opened.Members(ctx)
+			if err == nil && revision == 0 {
+				err = opened.Restore(ctx, saved)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		r = opened
+		return nil
+	})
+	return r, err
+}
+
+// retry does something until it works or ctx ends. The same failure is logged once.
+func (h *hub) retry(ctx context.Context, what string, do func(context.Context) error) error {
+	for last := ""; ; {
+		err := do(ctx)
+		if err == nil || ctx.Err() != nil {
+			return nil
+		}
+		if err.Error() != last {
+			last = err.Error()
+			h.log.Warn(what+": trying again", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(again):
+		}
+	}
+}

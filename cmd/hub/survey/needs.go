@@ -1,0 +1,232 @@
+package survey
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"passerelle/appliance/fleet/report"
+	"passerelle/cmd/hub/registry"
+)
+
+// Kind is why something needs somebody's attention.
+type Kind string
+
+// The kinds, the most urgent first.
+const (
+	Fault   Kind = "fault"   // the hotspot or a donation does not work
+	Silent  Kind = "silent"  // the box was not seen for longer than it is used to
+	Fell    Kind = "fell"    // the box went back to an older version
+	Spent   Kind = "spent"   // a donation's cap was spent early
+	Behind  Kind = "behind"  // the box runs an older version than the fleet
+	Waiting Kind = "waiting" // somebody has to compare the words
+)
+
+// Kinds has all of them.
+var Kinds = []Kind{Fault, Silent, Fell, Spent, Behind, Waiting}
+
+// Need is why a box needs attention.
+type Need struct {
+	Kind     Kind
+	Since    time.Time      // zero if unknown
+	Code     report.Word    // of a Fault
+	Donation int            // of Spent, from 1
+	Days     int            // of Spent: since the period began
+	Version  report.Version // of Behind and Fell: the one that it should run, or ran
+}
+
+const (
+	// newBox is how long a box may be silent whose habit is unknown.
+	newBox = 3 * 24 * time.Hour
+	// spare is what is added to the longest silence of a box.
+	spare = 24 * time.Hour
+	// early is how many days a cap should last.
+	early = 24
+	// settled is how long a version is in the fleet before the other boxes are behind.
+	settled = 14 * 24 * time.Hour
+	// fellFor is how long a box that went back is shown.
+	fellFor = 14 * 24 * time.Hour
+)
+
+// Patience is how long a box may be silent: its longest silence within the last weeks, and a day. A box that is off at weekends is
+// not missed on a Sunday.
+func (b Box) Patience() time.Duration {
+	var times []time.Time
+	for _, d := range b.Days {
+		times = append(times, d.At)
+	}
+	if !b.stray.IsZero() {
+		times = append(times, b.stray)
+	}
+	slices.SortFunc(times, time.Time.Compare)
+	longest := time.Duration(0)
+	for i := 1; i < len(times); i++ {
+		longest = max(longest, times[i].Sub(times[i-1]))
+	}
+	if len(times) < 3 {
+		return newBox
+	}
+	return longest + spare
+}
+
+// Current returns the version that a fleet should run: the newest that some box has run for two weeks. "" if there is none.
+func Current(boxes []Box, now time.Time) (current report.Version) {
+	began := map[report.Version]report.Day{}
+	for _, b := range boxes {
+		for _, d := range b.Days {
+			if first, ok := began[d.Release]; d.Release != "" && (!ok || d.Report.Day < first) {
+				began[d.Release] = d.Report.Day
+			}
+		}
+	}
+	before := report.Day(now.Add(-settled).Format(time.DateOnly))
+	for v, day := range began {
+		if day <= before && (current == "" || compareVersions(v, current) > 0) {
+			current = v
+		}
+	}
+	return current
+}
+
+// Needs returns what a box needs attention for, the most urgent first. current is the version that it should run.
+func (b Box) Needs(current report.Version, now time.Time) (needs []Need) {
+	switch b.Stage {
+	case registry.Waiting:
+		return []Need{{Kind: Waiting, Since: b.Asked}}
+	case registry.Revoked:
+		return nil
+	}
+	newest := b.Newest()
+	if newest != nil {
+		for _, f := range newest.Faults {
+			if f.Error {
+				needs = append(needs, Need{Kind: Fault, Code: f.Code, Since: b.faultSince(f.Code)})
+			}
+		}
+	}
+	since := b.Seen
+	if since.IsZero() {
+		since = b.Confirmed
+	}
+	if now.Sub(since) > b.Patience() {
+		needs = append(needs, Need{Kind: Silent, Since: since})
+	}
+	if n, ok := b.fell(now); ok {
+		needs = append(needs, n)
+	}
+	needs = append(needs, b.spent()...)
+	if v := b.Release(); v != "" && current != "" && compareVersions(v, current) < 0 {
+		needs = append(needs, Need{Kind: Behind, Version: current})
+	}
+	return needs
+}
+
+// faultSince returns since which day a fault is in each report.
+func (b Box) faultSince(code report.Word) (since time.Time) {
+	for i := len(b.Days) - 1; i >= 0; i-- {
+		if !slices.ContainsFunc(b.Days[i].Faults, func(f report.Fault) bool { return f.Code == code && f.Error }) {
+			break
+		}
+		since = date(b.Days[i].Report.Day)
+	}
+	return since
+}
+
+func date(d report.Day) time.Time {
+	t, err := time.Parse(time.DateOnly, string(d))
+	if err != nil {
+		return time.Time{}
+	}
+	return t
+}
+
+// fell finds the last day on which the box ran an older version than before, if it still runs it.
+func (b Box) fell(now time.Time) (n Need, ok bool) {
+	for i := len(b.Days) - 1; i > 0; i-- {
+		later, before := b.Days[i], b.Days[i-1]
+		if later.Release == "" || before.Release == "" {
+			continue
+		}
+		at := date(later.Report.Day)
+		switch c := compareVersions(later.Release, before.Release); {
+		case now.Sub(at) > fellFor, c > 0:
+			return Need{}, false
+		case c < 0:
+			return Need{Kind: Fell, Since: at, Version: before.Release}, true
+		}
+	}
+	return Need{}, false
+}
+
+// spent returns the donations whose cap is spent, and was spent within a few weeks. A period begins when what was used of it is
+// less than the day before; the first day that is known is no such beginning.
+func (b Box) spent() (needs []Need) {
+	newest := b.Newest()
+	if newest == nil {
+		return nil
+	}
+	for i, d := range newest.Donations {
+		if d.State != "spent" || d.Cap == 0 {
+			continue
+		}
+		spentOn, began := date(newest.Day), time.Time{}
+		for j := len(b.Days) - 1; j >= 0; j-- {
+			day := b.Days[j]
+			if i >= len(day.Donations) {
+				break
+			}
+			if day.Donations[i].State == "spent" {
+				spentOn = date(day.Report.Day)
+			}
+			if j > 0 && i < len(b.Days[j-1].Donations) && day.Donations[i].Used < b.Days[j-1].Donations[i].Used {
+				began = date(day.Report.Day)
+				break
+			}
+		}
+		if days := int(spentOn.Sub(began).Hours()/24) + 1; !began.IsZero() && days < early {
+			needs = append(needs, Need{Kind: Spent, Donation: i + 1, Days: days, Since: spentOn})
+		}
+	}
+	return needs
+}
+
+// Month is what boxes did in a month.
+type Month struct {
+	Month    string // YYYY-MM
+	Boxes    int    // that told of any day
+	Days     int    // that were told of
+	Sessions uint64 // at least
+	Bytes    uint64
+}
+
+// Months adds up the boxes' days, the newest month first.
+func Months(boxes []Box) []Month {
+	of := map[string]*Month{}
+	for _, b := range boxes {
+		last := ""
+		for _, t := range b.Totals {
+			name := string(t.Day[:len("2006-01")])
+			m := of[name]
+			if m == nil {
+				m = &Month{Month: name}
+				of[name] = m
+			}
+			if name != last {
+				m.Boxes++
+				last = name
+			}
+			m.Days++
+			m.Sessions += min(t.Sessions, maxSessions)
+			m.Bytes += t.Bytes
+		}
+	}
+	all := make([]Month, 0, len(of))
+	for _, m := range of {
+		all = append(all, *m)
+	}
+	slices.SortFunc(all, func(a, b Month) int { return cmp.Compare(b.Month, a.Month) })
+	return all
+}
+
+// maxSessions is what a box may have on a day: one begins each second.
+const maxSessions = 86400

@@ -1,0 +1,262 @@
+package survey
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"passerelle/appliance/fleet/report"
+	"passerelle/cmd/hub/authority"
+	"passerelle/cmd/hub/registry"
+)
+
+const box = "aaaaaaaaaa"
+
+var today = time.Date(2027, 3, 29, 9, 0, 0, 0, time.UTC) // a Monday
+
+// fleet is a fleet of one box, which has told of the days before today that tell answers for, the oldest first: ago days ago.
+func fleet(t *testing.T, days int, tell func(ago int, r *report.Report) bool) (*Fleet, Box) {
+	t.Helper()
+	f := &Fleet{Now: func() time.Time { return today }}
+	f.Members(authority.Members{Associations: map[string]authority.Association{"lilas": {Region: "nord"}}})
+	f.Box(registry.Box{Name: box, Association: "lilas", Stage: registry.Member, Confirmed: today.AddDate(0, 0, -days)})
+	for ago := days; ago > 0; ago-- {
+		at := today.AddDate(0, 0, -ago)
+		r := report.Report{Form: report.Form, Day: report.Day(at.Format(time.DateOnly)), Release: "1.2.0", State: "sharing",
+			Sessions: 12, Donations: []report.Donation{{Index: 1, Kind: "cable", Bytes: 1 << 30, Used: 1, Cap: 10 << 30, Left: 1, State: "ready"}}, Faults: []report.Fault{}}
+		if !tell(ago, &r) {
+			continue
+		}
+		say(t, f, r, at.Add(20*time.Hour))
+	}
+	boxes := f.Boxes()
+	if len(boxes) != 1 {
+		t.Fatalf("%d boxes", len(boxes))
+	}
+	return f, boxes[0]
+}
+
+func say(t *testing.T, f *Fleet, r report.Report, at time.Time) {
+	t.Helper()
+	text, err := r.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Report("lilas", box, r.Day.Report(), text, at)
+}
+
+func all(int, *report.Report) bool { return true }
+
+func kinds(needs []Need) (k []Kind) {
+	for _, n := range needs {
+		k = append(k, n.Kind)
+	}
+	return k
+}
+
+func TestNeeds(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name    string
+		days    int
+		tell    func(ago int, r *report.Report) bool
+		current report.Version
+		want    []Kind
+	}{
+		{"all is well", 30, all, "1.2.0", nil},
+		{"off at weekends, on a Monday", 30, func(ago int, r *report.Report) bool {
+			d := today.AddDate(0, 0, -ago).Weekday()
+			return d != time.Saturday && d != time.Sunday
+		}, "1.2.0", nil},
+		{"silent for two days, who never was", 30, func(ago int, _ *report.Report) bool { return ago > 3 }, "1.2.0", []Kind{Silent}},
+		{"a new box that said nothing for two days", 2, func(int, *report.Report) bool { return false }, "", nil},
+		{"a new box that said nothing for four days", 4, func(int, *report.Report) bool { return false }, "", []Kind{Silent}},
+		{"a fault since three days, and a warning", 30, func(ago int, r *report.Report) bool {
+			if ago <= 3 {
+				r.Faults = []report.Fault{{Code: "board-warm"}, {Code: "kernel-fails", Error: true}}
+			}
+			return true
+		}, "1.2.0", []Kind{Fault}},
+		{"behind", 30, all, "1.10.0", []Kind{Behind}},
+		{"ahead", 30, all, "1.2.0-rc.1", nil},
+		{"fell back", 30, func(ago int, r *report.Report) bool {
+			if ago == 2 {
+				r.Release = "1.3.0"
+			}
+			return true
+		}, "1.2.0", []Kind{Fell}},
+		{"went on after it fell back", 30, func(ago int, r *report.Report) bool {
+			if ago == 3 || ago == 1 {
+				r.Release = "1.3.0"
+			}
+			return true
+		}, "1.2.0", nil},
+		{"a cap spent after ten days", 30, func(ago int, r *report.Report) bool {
+			d := &r.Donations[0]
+			d.Used = uint64(100 - ago) // since the period before
+			if ago <= 12 {
+				d.Used = uint64(13 - ago)
+			}
+			if ago <= 3 {
+				d.State, d.Left = "spent", 0
+			}
+			return true
+		}, "1.2.0", []Kind{Spent}},
+		{"a cap spent in its last days", 40, func(ago int, r *report.Report) bool {
+			d := &r.Donations[0]
+			d.Used = uint64(100 - ago)
+			if ago <= 28 {
+				d.Used = uint64(29 - ago)
+			}
+			if ago <= 2 {
+				d.State, d.Left = "spent", 0
+			}
+			return true
+		}, "1.2.0", nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			_, b := fleet(t, test.days, test.tell)
+			needs := b.Needs(test.current, today)
+			if !slices.Equal(kinds(needs), test.want) {
+				t.Fatalf("it needs %+v, want %q", needs, test.want)
+			}
+			for _, n := range needs {
+				switch n.Kind {
+				case Spent:
+					if n.Days != 10 || n.Donation != 1 {
+						t.Errorf("%+v", n)
+					}
+				case Fault:
+					if n.Code != "kernel-fails" || !n.Since.Equal(time.Date(2027, 3, 26, 0, 0, 0, 0, time.UTC)) {
+						t.Errorf("%+v", n)
+					}
+				case Fell:
+					if n.Version != "1.3.0" {
+						t.Errorf("%+v", n)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestCurrent: a version counts two weeks after the first box ran it.
+func TestCurrent(t *testing.T) {
+	t.Parallel()
+	since := func(from int) func(int, *report.Report) bool {
+		return func(ago int, r *report.Report) bool {
+			if ago <= from {
+				r.Release = "1.10.0"
+			}
+			return true
+		}
+	}
+	_, young := fleet(t, 30, since(13))
+	_, old := fleet(t, 30, since(15))
+	if v := Current([]Box{young}, today); v != "1.2.0" {
+		t.Errorf("after 13 days the fleet should run %q", v)
+	}
+	if v := Current([]Box{young, old}, today); v != "1.10.0" {
+		t.Errorf("after 15 days the fleet should run %q", v)
+	}
+	if v := Current(nil, today); v != "" {
+		t.Errorf("no box should run %q", v)
+	}
+}
+
+// TestLies: what cannot be is passed over, and sums do not overflow.
+func TestLies(t *testing.T) {
+	t.Parallel()
+	f, before := fleet(t, 3, all)
+	r := before.Days[0].Report
+	r.Donations = []report.Donation{{Index: 1, Kind: "cable", Bytes: 1<<64 - 1, State: "ready"}, {Index: 2, Kind: "cable", Bytes: 7, State: "ready"}}
+	r.Sessions = 1 << 60
+	say(t, f, r, today)
+	if m := Months(f.Boxes()); len(m) != 1 || m[0].Bytes != 2<<30+7 || m[0].Sessions != 24+maxSessions || m[0].Days != 3 || m[0].Boxes != 1 {
+		t.Errorf("the sums are %+v", m)
+	}
+	for _, day := range []string{"2031-01-01", "2020-01-01"} {
+		r.Day = report.Day(day)
+		say(t, f, r, today)
+	}
+	text, _ := before.Days[0].Encode()
+	f.Report("lilas", box, "day.0101", text, today)                      // another day's name
+	f.Report("lilas", box, "day.0328", []byte(`{"form":1}`), today)      // no report
+	f.Report("roses", box, r.Day.Report(), text, today.AddDate(1, 0, 0)) // another association's
+	b := f.Boxes()[0]
+	if len(b.Days) != 3 || len(b.Totals) != 3 || b.Seen.After(today) || b.Association != "lilas" {
+		t.Errorf("%d days, %d totals, seen %s, of %s", len(b.Days), len(b.Totals), b.Seen, b.Association)
+	}
+	if n := b.Newest(); n == nil || n.Day != "2027-03-28" {
+		t.Errorf("the newest is %+v", n)
+	}
+
+	// A box whose record the hubs lost is still there.
+	f.Report("lilas", "bbbbbbbbbb", before.Days[0].Report.Day.Report(), text, today)
+	if all := f.Boxes(); len(all) != 2 || all[1].Stage != registry.Member || all[1].Region != "nord" {
+		t.Errorf("%+v", all)
+	}
+}
+
+// TestBounded: a box fills no more than a year of sums, and some weeks of reports.
+func TestBounded(t *testing.T) {
+	t.Parallel()
+	_, b := fleet(t, 364, all)
+	if len(b.Days) != recent || len(b.Totals) != 364 || b.Days[recent-1].Report.Day != "2027-03-28" {
+		t.Errorf("%d days until %s, %d totals", len(b.Days), b.Days[len(b.Days)-1].Report.Day, len(b.Totals))
+	}
+}
+
+func TestVersions(t *testing.T) {
+	t.Parallel()
+	in := []report.Version{"0.9.9", "1.2.0-0.20270101000000-aaaaaaaaaaaa", "1.2.0-rc.2", "1.2.0-rc.10", "1.2.0", "1.10.0", "2.0.0"}
+	if !slices.IsSortedFunc(in, compareVersions) {
+		t.Error("versions are not in their order")
+	}
+	for i := 1; i < len(in); i++ {
+		if compareVersions(in[i-1], in[i]) >= 0 {
+			t.Errorf("%s is not before %s", in[i-1], in[i])
+		}
+	}
+}
+
+// TestReleases: a version halts when boxes go back from it, and not for one box of many.
+func TestReleases(t *testing.T) {
+	t.Parallel()
+	back := func(ago int, r *report.Report) bool {
+		if ago == 2 {
+			r.Release = "1.3.0"
+		}
+		return true
+	}
+	onward := func(ago int, r *report.Report) bool {
+		if ago <= 2 {
+			r.Release = "1.3.0"
+			if ago == 1 {
+				r.Faults = []report.Fault{{Code: "kernel-fails", Error: true}}
+			}
+		}
+		return true
+	}
+	_, fell := fleet(t, 10, back)
+	_, went := fleet(t, 10, onward)
+	_, silent := fleet(t, 30, func(ago int, _ *report.Report) bool { return ago > 5 })
+	revoked := went
+	revoked.Stage = registry.Revoked
+	boxes := []Box{fell, went, silent, revoked}
+	want := []Release{{"1.3.0", 1, 1, 1}, {"1.2.0", 2, 1, 0}}
+	if got := Releases(boxes, today); !slices.Equal(got, want) || !got[0].Halt() || got[1].Halt() {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	for range 48 {
+		boxes = append(boxes, went)
+	}
+	if r := Releases(boxes, today)[0]; r.Tried() != 50 || r.Halt() {
+		t.Errorf("one of fifty went back: %+v", r)
+	}
+	boxes = append(boxes, fell)
+	if r := Releases(boxes, today)[0]; r.Tried() != 51 || !r.Halt() {
+		t.Errorf("two of %d went back: %+v", r.Tried(), r)
+	}
+}
