@@ -13,6 +13,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -133,6 +135,66 @@ func (c Card) Parts(name string) ([][]byte, error) {
 	return parts, nil
 }
 
+// squashfsHead is the head of a slot's root: struct squashfs_super_block, fs/squashfs/squashfs_fs.h, little-endian.
+const squashfsHead = 96
+
+// rootHead returns when the root of slot a was made, in seconds since 1970, and how many bytes it has.
+func (c Card) rootHead() (made uint32, size int64, err error) {
+	head, err := c.ReadAt(squashfsHead, slotStart)
+	if err != nil {
+		return 0, 0, err
+	}
+	if string(head[:4]) != "hsqs" {
+		return 0, 0, errors.New("slot a has no squashfs")
+	}
+	return binary.LittleEndian.Uint32(head[8:]), int64(binary.LittleEndian.Uint64(head[40:])), nil
+}
+
+// UnpackRoot unpacks the root of slot a to a folder, which it makes. It needs root, for the owners of files.
+func (c Card) UnpackRoot(folder string) error {
+	_, size, err := c.rootHead()
+	if err != nil {
+		return err
+	}
+	text, err := c.ReadAt(int(size), slotStart)
+	if err != nil {
+		return err
+	}
+	packed := folder + ".squashfs"
+	if err := os.WriteFile(packed, text, 0o600); err != nil {
+		return err
+	}
+	defer os.Remove(packed)
+	if out, err := exec.Command("unsquashfs", "-q", "-n", "-d", folder, packed).CombinedOutput(); err != nil {
+		return fmt.Errorf("unpack the root: %w: %s", err, out)
+	}
+	return nil
+}
+
+// PackRoot makes a folder the root of slot a, as image/build does.
+func (c Card) PackRoot(folder string) error {
+	made, _, err := c.rootHead()
+	if err != nil {
+		return err
+	}
+	packed, at := folder+".squashfs", fmt.Sprint(made)
+	defer os.Remove(packed)
+	cmd := exec.Command("mksquashfs", folder, packed, "-quiet", "-no-progress", "-noappend", "-noI", "-noD", "-noF", "-noX",
+		"-b", "128K", "-all-time", at, "-mkfs-time", at)
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "SOURCE_DATE_EPOCH=") })
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("pack the root: %w: %s", err, out)
+	}
+	text, err := os.ReadFile(packed)
+	if err != nil {
+		return err
+	}
+	if len(text) > slotSize-containerSize {
+		return fmt.Errorf("the root has %d bytes: too many", len(text))
+	}
+	return c.WriteAt(text, slotStart)
+}
+
 // stateAt is where the two copies of the slots' state are, in bytes.
 var stateAt = []int64{mib, 2 * mib}
 
@@ -223,6 +285,8 @@ type Fast struct {
 	Arguments string   // the kernel's, beside the slot's own
 	Namespace string   // the network namespace of its cables, a name of `ip netns`; "" for this program's
 	Cables    []string // a network interface there for each of eth0, eth1, …, which is made; none: eth0 leads nowhere
+	Stick     string   // a file with what is on the USB stick that is plugged in; "" for none
+	Pages     string   // an address of this computer, "127.0.0.1:PORT", that leads to the box's pages on eth0; "" for none
 }
 
 // Start starts the machine with a card. The slot's kernel and initrd are written to a folder.
@@ -244,7 +308,15 @@ func (f Fast) Start(c Card, dir string) (*Machine, error) {
 			"-device", fmt.Sprintf("virtio-net-pci,netdev=cable%d,mac=02:00:00:00:02:%02x,romfile=", i, i))
 	}
 	if len(f.Cables) == 0 {
-		args = append(args, "-netdev", "user,id=line,restrict=on", "-device", "virtio-net-pci,netdev=line,romfile=")
+		line := "user,id=line,restrict=on"
+		if f.Pages != "" {
+			line += ",hostfwd=tcp:" + f.Pages + "-:443"
+		}
+		args = append(args, "-netdev", line, "-device", "virtio-net-pci,netdev=line,romfile=")
+	}
+	if f.Stick != "" {
+		args = append(args, "-device", "qemu-xhci", "-drive", "file="+f.Stick+",if=none,id=stick,format=raw",
+			"-device", "usb-storage,drive=stick,removable=on")
 	}
 	if f.Namespace != "" {
 		return start("ip", append([]string{"netns", "exec", f.Namespace, "qemu-system-aarch64"}, args...))
@@ -295,6 +367,22 @@ func (m *Machine) Wait(pattern string, limit time.Duration) ([]string, error) {
 func (m *Machine) Type(text string) error {
 	_, err := io.WriteString(m.in, text)
 	return err
+}
+
+// Work returns the processor time that the emulation has used until now: how long a boot takes depends on who else works on this
+// computer, its work does not. It is 0 once the machine has ended.
+func (m *Machine) Work() time.Duration {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", m.cmd.Process.Pid))
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:])) // proc_pid_stat(5), from its third field on
+	if len(fields) < 13 {
+		return 0
+	}
+	user, err1 := strconv.Atoi(fields[11])
+	system, err2 := strconv.Atoi(fields[12])
+	if err1 != nil || err2 != nil {
+		return 0
+	}
+	return time.Duration(user+system) * 10 * time.Millisecond // of Linux's USER_HZ
 }
 
 // Ended is closed when the machine has ended. A fast one ends where a board restarts.

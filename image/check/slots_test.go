@@ -103,6 +103,53 @@ func TestUnhealthy(t *testing.T) {
 	if got := shell(t, m, "passerelle slot status"); !strings.Contains(got, "slot b was tried and did not work") {
 		t.Errorf("slot status says:\n%s", got)
 	}
+	if got := shell(t, m, "cat /var/lib/passerelle/trial.json"); !strings.Contains(got, `"slot":"b"`) || strings.Contains(got, `"why":""`) {
+		t.Errorf("of its trial slot b said %s", got)
+	}
+}
+
+// TestHealthyTooLate: a slot whose daemon works, but not for long enough before the time of its trial is over, is not good.
+func TestHealthyTooLate(t *testing.T) {
+	long(t)
+	c := twice(t)
+	must(t, c.WriteState("good=a serial=10 slot=b tries=1"))
+	f := choose(t, c)
+	f.Arguments = "systemd.mask=passerelle.service"
+	m := start(t, c, f)
+	wait(t, m, `systemd|initrd|#`, bootLimit)
+	// The same service under another name, half a minute before the end (health.TrialLimit): it needs two to be good.
+	const late = `while [ "$(cut -d . -f 1 /proc/uptime)" -lt 570 ]; do sleep 5; done; ` +
+		`cp /usr/lib/systemd/system/passerelle.service /run/systemd/system/late.service; systemctl daemon-reload; systemctl start --no-block late`
+	must(t, m.Type("("+late+") &\n"))
+	restarts(t, m, 20*time.Minute)
+	if got := held(t, c); got.Good != slot.A {
+		t.Errorf("the state is %+v", got)
+	}
+	if got := choose(t, c); got.Slot != "a" {
+		t.Errorf("slot %s is booted", got.Slot)
+	}
+}
+
+// TestDiesAfterMarking: the power fails as soon as the card has the slot as good: that is what is booted then, and it works.
+func TestDiesAfterMarking(t *testing.T) {
+	long(t)
+	c := twice(t)
+	must(t, c.WriteState("good=a serial=10 slot=b tries=1"))
+	m := start(t, c, choose(t, c))
+	code := setup(t, m)
+	for until := time.Now().Add(bootLimit); held(t, c).Good != slot.B; time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(until) {
+			t.Fatalf("slot b does not prove itself: %s", shell(t, m, "passerelle slot status; journalctl --no-pager -u passerelle-slot"))
+		}
+	}
+	m.Kill()
+	f := choose(t, c)
+	if got := held(t, c); f.Slot != "b" || got.Good != slot.B || got.Failed != "" {
+		t.Fatalf("slot %s is booted, of %+v", f.Slot, got)
+	}
+	if got := setup(t, start(t, c, f)); got != code {
+		t.Errorf("the setup code was %s, and now is %s", code, got)
+	}
 }
 
 // TestManyPowerCuts: the power is cut 20 times at random: in first boots with their growth, while the box waits for its

@@ -26,8 +26,11 @@ import (
 
 var share = flag.String("share", "", "the `DIR` shared with the virtual machine; without one its tests do not run")
 
-// patience bounds every wait of the technician's. Emulated machines are slow.
-const patience = 3 * time.Minute
+// patience bounds every wait of the technician's, and loading is how long a page may take to come: emulated machines are slow.
+const (
+	patience = 5 * time.Minute
+	loading  = 30 * time.Second
+)
 
 // TestWalk: a technician who has never seen the box sets it up, from its screen to its poster.
 func TestWalk(t *testing.T) {
@@ -161,14 +164,16 @@ func (p *person) on() {
 }
 
 // see waits for a page, and keeps a picture of it. A page of the browser's own, in the place of one that did not come, is loaded
-// again by a press.
+// again by a press; its warning of the certificate is such a page, too, and stays until the next one has come.
 func (p *person) see(selector, name string) {
 	p.t.Helper()
-	for deadline := time.Now().Add(patience); ; {
-		var there, lost bool
+	began := time.Now()
+	for deadline := began.Add(patience); ; {
+		var there, lost, warned bool
 		err := chromedp.Run(p.ctx,
 			chromedp.Evaluate(fmt.Sprintf("document.readyState == 'complete' && document.querySelector(%q) != null", selector), &there),
-			chromedp.Evaluate(`location.protocol == "chrome-error:"`, &lost))
+			chromedp.Evaluate(`location.protocol == "chrome-error:"`, &lost),
+			chromedp.Evaluate(`document.querySelector("#proceed-link") != null`, &warned))
 		switch { // an error may be that another page is about to come
 		case there:
 			p.shoot(name)
@@ -176,10 +181,15 @@ func (p *person) see(selector, name string) {
 		case time.Now().After(deadline):
 			p.shoot("failed")
 			p.t.Fatalf("after %d presses there is no %s: %v", p.presses, selector, err)
-		case lost:
+		case lost && time.Since(began) > loading:
 			p.t.Log("the page was lost: a press loads it again")
 			p.presses++
-			p.do(chromedp.ActionFunc(func(ctx context.Context) error { return page.Reload().Do(ctx) }))
+			began = time.Now()
+			if warned {
+				p.do(chromedp.Evaluate(`document.querySelector("#proceed-link").click()`, nil))
+			} else {
+				p.do(chromedp.ActionFunc(func(ctx context.Context) error { return page.Reload().Do(ctx) }))
+			}
 		}
 		time.Sleep(time.Second)
 	}

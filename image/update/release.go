@@ -1,0 +1,173 @@
+package update
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"passerelle/appliance/fleet/trust"
+	"passerelle/appliance/private"
+	"passerelle/image/slot"
+	"passerelle/image/update/plan"
+)
+
+// Release is a release that is offered.
+type Release struct {
+	plan.Summary
+	target trust.Target
+}
+
+// Offered returns the releases for a board, the newest first. The trust must be fresh.
+func Offered(t *trust.Trust, board string) ([]Release, error) {
+	targets, err := t.Releases(plan.Folder(board))
+	if err != nil {
+		return nil, err
+	}
+	var offered []Release
+	for _, target := range targets {
+		s, err := plan.ParseSummary(target.Custom)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", target.Path, err)
+		}
+		if target.Path != plan.Name(board, s.Epoch) {
+			return nil, fmt.Errorf("%s: its epoch is %d", target.Path, s.Epoch)
+		}
+		offered = append(offered, Release{s, target})
+	}
+	slices.SortFunc(offered, func(a, b Release) int { return cmp.Compare(b.Epoch, a.Epoch) })
+	return offered, nil
+}
+
+// Manifest fetches a release's manifest.
+func (r Release) Manifest(ctx context.Context, from trust.Source) (plan.Manifest, error) {
+	text, err := trust.Fetch(ctx, from, r.target, plan.ManifestLimit)
+	if err != nil {
+		return plan.Manifest{}, err
+	}
+	m, err := plan.ParseManifest(text)
+	if err == nil && m.Summary() != r.Summary {
+		err = errors.New("it is not what was signed beside it")
+	}
+	if err != nil {
+		return plan.Manifest{}, fmt.Errorf("%s: %w", r.target.Path, err)
+	}
+	return m, nil
+}
+
+// Identify returns the release whose root lies in a slot, by its hash. found is false if it is none of these.
+func Identify(ctx context.Context, in io.ReaderAt, offered []Release) (r Release, found bool, err error) {
+	bySize := slices.Clone(offered)
+	slices.SortFunc(bySize, func(a, b Release) int { return cmp.Compare(a.Root.Size, b.Root.Size) })
+	h, at := sha256.New(), int64(0)
+	for _, r := range bySize {
+		n, err := io.Copy(h, contextReader{ctx, io.NewSectionReader(in, at, r.Root.Size-at)})
+		if err != nil {
+			return Release{}, false, fmt.Errorf("read the running slot: %w", err)
+		}
+		if at += n; at != r.Root.Size {
+			break // the slot ends before
+		}
+		if plan.Hash(h.Sum(nil)) == r.Root.SHA256 {
+			return r, true, nil
+		}
+	}
+	return Release{}, false, nil
+}
+
+// Record is what the box remembers of installations: it cannot be seen in the slots.
+type Record struct {
+	// Slots has what was installed in a slot, before it is tried.
+	Slots map[slot.Name]Installed `json:"slots,omitempty"`
+	// Barred are releases that were tried here and did not work.
+	Barred []plan.Hash `json:"barred,omitempty"`
+	// Known are the newest releases that were offered, the newest last: what a slot has is known by its hash.
+	Known []plan.Summary `json:"known,omitempty"`
+}
+
+// Installed is a release in a slot.
+type Installed struct {
+	ID      plan.Hash `json:"id"`
+	Version string    `json:"version"`
+	Epoch   int64     `json:"epoch"`
+	// Parts are what was read back then.
+	Parts []plan.Part `json:"parts,omitempty"`
+	// Ran says that it was running at some time.
+	Ran bool `json:"ran,omitempty"`
+}
+
+// Bounds of the record: older releases are behind the running epoch.
+const (
+	maxBarred = 16
+	maxKnown  = 16
+)
+
+// RecordFile is the record's name in the folder of the box's state.
+const RecordFile = "updates.json"
+
+// ReadRecord reads the record in a folder. Without a file it is empty; a damaged file is an error.
+func ReadRecord(dir string) (r Record, err error) {
+	text, err := os.ReadFile(filepath.Join(dir, RecordFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return r, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &r)
+	}
+	if err != nil {
+		return Record{}, fmt.Errorf("read the record of installations: %w", err)
+	}
+	return r, nil
+}
+
+// Write writes the record to a folder.
+func (r Record) Write(dir string) error {
+	text, err := json.MarshalIndent(r, "", "\t")
+	if err == nil {
+		err = os.MkdirAll(dir, 0o755)
+	}
+	if err == nil {
+		err = private.WriteFile(filepath.Join(dir, RecordFile), append(text, '\n'), 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("write the record of installations: %w", err)
+	}
+	return nil
+}
+
+// Failed bars what was installed in a slot that did not prove itself, and tells whether that is new.
+func (r *Record) Failed(n slot.Name) bool {
+	what, known := r.Slots[n]
+	if !known || slices.Contains(r.Barred, what.ID) {
+		return false
+	}
+	r.Barred = append(r.Barred, what.ID)
+	r.Barred = r.Barred[max(0, len(r.Barred)-maxBarred):]
+	return true
+}
+
+// Install records what a slot is about to get.
+func (r *Record) Install(n slot.Name, m plan.Manifest) {
+	if r.Slots == nil {
+		r.Slots = map[slot.Name]Installed{}
+	}
+	r.Slots[n] = Installed{ID: m.ID(), Version: m.Version, Epoch: m.Epoch, Parts: m.Parts}
+}
+
+// Runs notes that a slot is running, and tells whether that is new.
+func (r *Record) Runs(n slot.Name) bool {
+	what, known := r.Slots[n]
+	if !known || what.Ran {
+		return false
+	}
+	what.Ran = true
+	r.Slots[n] = what
+	return true
+}
