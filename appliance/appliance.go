@@ -102,6 +102,8 @@ type Clock interface {
 // Parts are the box's dependencies.
 type Parts struct {
 	Config *config.Config
+	// Layers are what the box's fleet says, below Config.
+	Layers Layers
 	// Configured tells whether a technician wrote Config; else it is the factory default.
 	Configured bool
 	Gate       netctl.Gate
@@ -144,6 +146,7 @@ type Parts struct {
 // RuntimeState is what the daemon keeps in a RAM file system, to continue after a crash. It has no data of residents.
 type RuntimeState struct {
 	PausedBy string      `json:"paused_by,omitempty"` // of a pause that does not end by itself
+	Fleet    bool        `json:"fleet,omitempty"`     // the box's fleet did
 	Trust    clock.Trust `json:"trust"`               // in the time of day
 	Donation string      `json:"donation,omitempty"`  // the name of the one in use: after a crash connections stay on its line
 	Day      time.Time   `json:"day,omitzero"`        // the last day whose usage was reset, as its midnight in UTC
@@ -159,7 +162,9 @@ type Box struct {
 	board   board
 
 	// The rest of the loop's state belongs to its goroutine.
-	config    *config.Config
+	file      *config.Config // as the technician wrote it
+	config    *config.Config // in use: the file's, with what layers change of it
+	layers    layered
 	services  *[]state.Service // of the walled garden
 	card      *state.Card      // of the centre
 	refused   error            // why config is not what the technician wrote last, nil if it is
@@ -168,20 +173,16 @@ type Box struct {
 	pacer     pacer
 	pause     Pause
 	// When the pause began, by the monotonic clock; zero if an earlier daemon began it.
-	pauseBegan time.Time
-	savedPause Pause    // as last stored by SavePause
-	nextDay    struct { // when a pause until the next day would end
-		day    time.Time
-		config *config.Config
-		at     time.Time
-	}
-	setupEnd  time.Time   // of the setup window, by the monotonic clock
-	now       time.Time   // the time of day, in the box's zone
-	trust     clock.Trust // in it
-	sample    netctl.Counters
-	radios    radios.State
-	dnsUplink int      // index of the uplink that DNS queries last used
-	compiled  struct { // the last plan, and its input
+	pauseBegan  time.Time
+	savedPause  Pause // as last stored by SavePause
+	nextOpening nextOpening
+	setupEnd    time.Time   // of the setup window, by the monotonic clock
+	now         time.Time   // the time of day, in the box's zone
+	trust       clock.Trust // in it
+	sample      netctl.Counters
+	radios      radios.State
+	dnsUplink   int      // index of the uplink that DNS queries last used
+	compiled    struct { // the last plan, and its input
 		from plan.Input
 		plan netctl.Plan
 	}
@@ -196,8 +197,8 @@ type Box struct {
 	since      time.Time
 	savedState RuntimeState // as last stored by SaveState
 
-	mu            sync.RWMutex // guards what follows, which others may read at any time
-	used          *config.Config
+	mu            sync.RWMutex   // guards what follows, which others may read at any time
+	used, written *config.Config // in use, and as the technician wrote it
 	site          state.Site
 	status        state.Status
 	plan          netctl.Plan   // the last one that was compiled
@@ -214,13 +215,13 @@ type call struct {
 func New(p Parts) *Box {
 	b := &Box{
 		parts:    p,
-		config:   p.Config,
+		file:     p.Config,
 		refused:  p.Refused,
 		calls:    make(chan call),
 		wakes:    make(chan struct{}, 1),
 		stopped:  make(chan struct{}),
 		changed:  make(chan struct{}),
-		pause:    Pause{By: p.SavedState.PausedBy},
+		pause:    Pause{By: p.SavedState.PausedBy, Fleet: p.SavedState.Fleet},
 		started:  p.Now(),
 		state:    state.Starting,
 		decision: decide.Decision{Donation: -1},
@@ -236,6 +237,7 @@ func New(p Parts) *Box {
 	b.pacer = pacer{gate: p.Gate, open: p.Meter, now: p.Now}
 	b.board.read = p.Board
 	b.board.update()
+	b.merge(p.Layers)
 	b.readClock()
 	b.configure()
 	b.choose(b.lines.find(p.SavedState.Donation))

@@ -27,8 +27,13 @@ import (
 	"passerelle/testdata"
 )
 
-var confText = testdata.Box + `hours = "Mo-Su 00:00-20:00,21:00-24:00"
+// confText ends a session whose data is used; slowText has it go on slowly.
+var (
+	slowText = testdata.Box + `hours = "Mo-Su 00:00-20:00,21:00-24:00"
 `
+	confText = strings.Replace(slowText, `data = "500MB"`, `data = "500MB"
+after = "0"`, 1)
+)
 
 var (
 	anna = netip.MustParseAddr("10.80.0.9")
@@ -256,6 +261,7 @@ type testBox struct {
 	handover  Handover        // as in its file
 	accept    func(*config.Config) error
 	board     func() state.Board
+	layers    Layers // as on disk
 	stop      func() Handover
 }
 
@@ -303,7 +309,7 @@ func (h *testBox) start(text string, handover Handover) {
 		books[name] = ledger.Open(&r, nil)
 	}
 	h.box = New(Parts{
-		Config: h.config(text), Configured: !h.untouched, Gate: h.gate, Uplinks: h.uplinks, Prober: h.prober, Children: h.children,
+		Config: h.config(text), Layers: h.layers, Configured: !h.untouched, Gate: h.gate, Uplinks: h.uplinks, Prober: h.prober, Children: h.children,
 		Joiner: h.joiner, Radios: h.radios, Beacons: &h.beacon, Board: func() state.Board { return h.board() },
 		Store: h.store, Accounts: books, Paused: maps.Clone(h.store.paused), Clock: h.clock, Boot: h.boot,
 		Leases: func() ([]bindings.Lease, error) { return h.leases, nil }, Asker: &h.asker,

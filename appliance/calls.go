@@ -20,11 +20,18 @@ func (b *Box) Site() state.Site {
 	return b.site
 }
 
-// Config returns the configuration in use.
+// Config returns the configuration in use: the technician's, with what the box's fleet changes of it.
 func (b *Box) Config() *config.Config {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	return b.used
+}
+
+// Written returns the configuration in use as the technician wrote it.
+func (b *Box) Written() *config.Config {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.written
 }
 
 // Session returns the resident's running session.
@@ -38,6 +45,7 @@ func (b *Box) sessionView(s session) state.Session {
 	return state.Session{
 		Left: s.Left, Length: s.Length, Extends: s.Extendable(),
 		Limited: s.Data < netctl.Unlimited, DataLeft: s.Data, DataGiven: b.Site().Data,
+		Slow: s.Slow() && b.Config().Limits.After != 0,
 	}
 }
 
@@ -58,7 +66,7 @@ func (b *Box) authorize(addr netip.Addr) (session, error) {
 		return session{}, errors.Join(state.ErrUnknown, err)
 	}
 	r, sharing := b.residents, b.decision.State == state.Sharing
-	if s, ok := r.session(addr); ok && s.MAC == mac && s.Data > 0 {
+	if s, ok := r.session(addr); ok && s.MAC == mac && (s.Data > 0 || r.slow && r.limits.After != 0) {
 		if !s.Extendable() || !sharing || !b.readSample() {
 			return s, nil
 		}
@@ -115,11 +123,12 @@ func identity(c *config.Config) any {
 // and the caller must start another Box. The outcome is "" if ctx has ended or the box has stopped.
 func (b *Box) Reconfigure(ctx context.Context, c *config.Config) (outcome config.Outcome, err error) {
 	doErr := b.do(ctx, func(loop context.Context) {
-		if !b.parts.Configured || NeedsRestart(b.config, c) {
+		if !b.parts.Configured || NeedsRestart(b.file, c) {
 			outcome = config.Restart
 			return
 		}
-		b.config, b.refused = c, nil
+		b.file, b.refused = c, nil
+		b.merge(b.layers.said)
 		b.configure()
 		b.reconcile(loop)
 		outcome, err = config.Applied, b.notApplied()

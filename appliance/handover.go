@@ -29,7 +29,7 @@ func (a Handover) After(elapsed time.Duration) (left Handover) {
 		left.Used = a.Used
 	}
 	for _, s := range a.Sessions {
-		if s.Left -= elapsed; s.Left > 0 && !s.Spent {
+		if s.Left -= elapsed; s.Left > 0 {
 			left.Sessions = append(left.Sessions, s)
 		}
 	}
@@ -64,7 +64,7 @@ func (r *residents) restore(remembered map[netctl.MAC]uint64) (over bool) {
 		r.recordUsage(u.MAC, max(r.usage[u.MAC], u.Bytes))
 	}
 	for _, k := range left.Sessions {
-		if _, ok := r.sessions[k.Addr]; ok {
+		if _, ok := r.sessions[k.Addr]; ok || k.Spent && r.limits.After == 0 {
 			continue
 		}
 		k.Used = r.usage[k.MAC]

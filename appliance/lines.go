@@ -80,12 +80,14 @@ type donation struct {
 	uplink     uplink.Status
 	worksSince time.Time // since when its line has worked and was not slow; zero if it does not
 	pause      ledger.Pause
+	pauseBegan time.Time // when the pause began, by lines.now; zero if an earlier daemon began it
 	writeErr   error     // of the last write of its account
 	grantErr   error     // of the last grant
 	lastWrite  time.Time // of its account, or the attempt
 	pauseErr   error     // of the last write of a pause's end
 	pauseTried time.Time // when that was
-	dayLeft    struct {  // see lines.dayLeft
+	tomorrow   nextOpening
+	dayLeft    struct { // see lines.dayLeft
 		until time.Time
 		part  float64
 	}
@@ -145,15 +147,41 @@ func (l *lines) pause(d *donation, p ledger.Pause) error {
 	if err != nil && p.By == "" {
 		return err // a failed write must not share more than before
 	}
-	d.pause, l.paused[d.Name] = p, p
+	d.pause, l.paused[d.Name], d.pauseBegan = p, p, l.now()
 	return err
 }
 
-// endPauses ends the pauses whose time is over. One whose end cannot be written goes on, and is tried again.
+// pauseUntilTomorrow is pause until the next day's opening.
+func (l *lines) pauseUntilTomorrow(d *donation, by string) error {
+	p, _ := ledger.Pause{By: by, Tomorrow: true}.At(l.clock, l.trusted, func() time.Time { return l.nextDay(d, l.clock) })
+	return l.pause(d, p)
+}
+
+// nextDay returns when a pause of a donation until the next day ends that begins at t.
+func (l *lines) nextDay(d *donation, t time.Time) time.Time {
+	return nextDay(t, l.config.Centre.Hours, d.Hours)
+}
+
+// tomorrow returns when such a pause would end that begins now, zero while the clock is not trusted.
+func (l *lines) tomorrow(d *donation) time.Time {
+	if !l.trusted {
+		return time.Time{}
+	}
+	return d.tomorrow.of(l.clock, l.config, func(t time.Time) time.Time { return l.nextDay(d, t) })
+}
+
+// endPauses ends the pauses whose time is over, and gives one its end when the clock is trusted: for the day on which it began as
+// far as this daemon knows it, else for the present day. One whose end cannot be written goes on, and is tried again.
 func (l *lines) endPauses() {
 	now := l.now()
 	for _, d := range l.all {
-		p, changed := d.pause.At(l.clock, l.trusted)
+		p, changed := d.pause.At(l.clock, l.trusted, func() time.Time {
+			began := l.clock
+			if !d.pauseBegan.IsZero() {
+				began = began.Add(-now.Sub(d.pauseBegan))
+			}
+			return l.nextDay(d, began)
+		})
 		if !changed || d.pauseErr != nil && now.Sub(d.pauseTried) < writeRetry {
 			l.problem(state.DiskFails, d.pauseErr)
 			continue

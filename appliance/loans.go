@@ -10,11 +10,11 @@ import (
 	"passerelle/appliance/state"
 )
 
-// PauseDonationUntilTomorrow has a donation passed over until the next day begins; by says who paused it. It outlives a power
-// cut. While time is not trusted, it lasts until the end of the day on which that is known again.
+// PauseDonationUntilTomorrow has a donation passed over until the next day's opening, as PauseUntilTomorrow does for all; by says who
+// paused it. It outlives a power cut.
 func (b *Box) PauseDonationUntilTomorrow(ctx context.Context, name, by string) error {
 	return b.onDonation(ctx, name, func(d *donation) error {
-		return b.lines.pause(d, ledger.UntilTomorrow(by, b.lines.clock, b.lines.trusted))
+		return b.lines.pauseUntilTomorrow(d, by)
 	})
 }
 

@@ -11,8 +11,8 @@ import (
 
 const fibre = "Fibre du centre"
 
-// TestPausedUntilTomorrow: a lender's pause until tomorrow ends at midnight, also after a restart, and not while the clock is
-// not trusted.
+// TestPausedUntilTomorrow: a lender's pause until tomorrow ends when the desk's does, at the next day's opening, also after a
+// restart; where nobody knows the time, on the day after the one on which it began, once the time is known.
 func TestPausedUntilTomorrow(t *testing.T) {
 	for name, trusted := range map[string]bool{"with the time": true, "without": false} {
 		t.Run(name, func(t *testing.T) { testPausedUntilTomorrow(t, trusted) })
@@ -21,9 +21,14 @@ func TestPausedUntilTomorrow(t *testing.T) {
 
 func testPausedUntilTomorrow(t *testing.T, trusted bool) {
 	withBox(t, 10, func(h *testBox) {
+		h.start(strings.Replace(confText, "[hotspot]", "[centre]\nhours = \"Mo-Su 08:30-19:00\"\n[hotspot]", 1), h.stop())
 		later := func(d time.Duration) {
 			h.inLoop(func() { h.clock.off += d })
 			h.settle()
+		}
+		opening := time.Date(2000, 1, 2, 7, 30, 0, 0, time.UTC) // in Paris
+		if d, s := h.donation(), h.box.Status(); !d.Tomorrow.Equal(opening) || !s.Tomorrow.Equal(opening) {
+			h.Errorf("it would end %s, the centre's %s, want %s", d.Tomorrow, s.Tomorrow, opening)
 		}
 		if !trusted {
 			h.inLoop(func() { h.clock.by = "" })
@@ -33,26 +38,24 @@ func testPausedUntilTomorrow(t *testing.T, trusted bool) {
 			h.Fatal(err)
 		}
 		d := h.donation()
-		if d.PausedBy != "its lender" || d.PausedUntil.IsZero() == trusted || d.PausedDay == trusted {
-			h.Errorf("trusted %t: paused by %q until %s, with the day %t", trusted, d.PausedBy, d.PausedUntil, d.PausedDay)
+		if d.PausedBy != "its lender" || d.PausedUntil.IsZero() == trusted || d.PausedDay == trusted || d.Tomorrow.IsZero() == trusted {
+			h.Errorf("trusted %t: paused by %q until %s, with the day %t; tomorrow is %s", trusted, d.PausedBy, d.PausedUntil, d.PausedDay, d.Tomorrow)
 		}
-		h.restart(confText)
 		if !trusted {
-			later(50 * time.Hour)
+			later(50 * time.Hour) // a clock that is wrong
 			if h.donation().PausedBy == "" {
 				h.Fatal("the pause ended though nobody knew the time")
 			}
-			h.inLoop(func() { h.clock.by = "NTP" })
+			h.inLoop(func() { h.clock.by, h.clock.off = "NTP", 0 })
 			h.settle()
-			d = h.donation()
 		}
-		midnight := d.PausedUntil.Sub(h.box.Status().Clock.Now)
-		if midnight <= 0 || midnight > 25*time.Hour {
-			h.Fatalf("it ends at %s", d.PausedUntil)
+		if d = h.donation(); !d.PausedUntil.Equal(opening) {
+			h.Fatalf("it ends at %s, want %s", d.PausedUntil, opening)
 		}
-		later(midnight - time.Minute)
+		h.restart(confText)
+		later(opening.Sub(h.box.Status().Clock.Now) - time.Minute)
 		if h.donation().PausedBy == "" {
-			h.Error("it ended before midnight")
+			h.Error("it ended before the opening")
 		}
 		later(2 * time.Minute)
 		if d := h.donation(); d.PausedBy != "" || !d.PausedUntil.IsZero() {
@@ -72,7 +75,7 @@ func TestPauseWaitsForTheDisk(t *testing.T) {
 			h.Fatal(err)
 		}
 		h.inLoop(func() { h.store.full = errors.New("no space left") })
-		h.inLoop(func() { h.clock.off += 25 * time.Hour })
+		h.inLoop(func() { h.clock.off += 40 * time.Hour })
 		h.settle()
 		if h.donation().PausedBy == "" || !h.hasProblem(state.DiskFails, errors.New("no space left")) {
 			h.Errorf("paused by %q, with %q", h.donation().PausedBy, h.box.Status().Problems)
@@ -175,6 +178,46 @@ func TestSessionsStarted(t *testing.T) {
 		h.settle()
 		if n := h.box.Status().Residents.Started; n != 3 {
 			h.Errorf("%d sessions began", n)
+		}
+	})
+}
+
+// TestLenderStopsInUse: when a loan that residents are using is taken out of the configuration, they go on by another one with
+// their sessions, and what it carried stays known.
+func TestLenderStopsInUse(t *testing.T) {
+	withBox(t, 10, func(h *testBox) {
+		head, _, _ := strings.Cut(strings.Replace(confText, "500MB", "0", 1), "[[donation]]")
+		phone := "[[donation]]\nname = \"Élise\"\ninterface = \"eth1\"\ncap = \"1GB\"\nperiod = \"once\"\npriority = 1\n"
+		fibre := "[[donation]]\nname = \"Fibre\"\ninterface = \"eth0\"\ncap = \"100GB\"\npriority = 2\n"
+		reload := func(text string) {
+			h.Helper()
+			if _, err := h.box.Reconfigure(h.Context(), h.config(head+text)); err != nil {
+				h.Fatal(err)
+			}
+			h.settle()
+		}
+		reload(phone + fibre)
+		if d := h.donation(); d.Name != "Élise" || !d.Chosen {
+			h.Fatalf("in use is %+v", h.box.Status().Donations)
+		}
+		h.admit(anna)
+		before, _ := h.box.Session(anna)
+		if passed := h.download(20e6); passed < 20e6 {
+			h.Fatalf("%d bytes pass", passed)
+		}
+		reload(fibre)
+		h.state(state.Sharing)
+		if s := h.box.Status(); len(s.Donations) != 1 || !s.Donations[0].Chosen {
+			h.Errorf("after the stop: %+v", s.Donations)
+		}
+		if now, ok := h.box.Session(anna); !ok || now.Left > before.Left || now.Left < before.Left-time.Hour/2 {
+			h.Errorf("the session is %+v, %t, and was %+v", now, ok, before)
+		}
+		if passed := h.kernel.Pass(anna, 1e6); passed != 1e6 {
+			h.Errorf("%d bytes pass by the other line", passed)
+		}
+		if days, ok := h.box.Lent(h.Context(), "Élise"); !ok || len(days) == 0 || days[0].Bytes < 20e6 {
+			h.Errorf("what it carried: %v, %t", days, ok)
 		}
 	})
 }

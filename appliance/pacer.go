@@ -7,6 +7,7 @@ import (
 
 	"passerelle/appliance/plan"
 	"passerelle/appliance/state"
+	"passerelle/netctl"
 	"passerelle/netctl/autorate"
 	"passerelle/netctl/uplink"
 )
@@ -33,6 +34,7 @@ type pacer struct {
 	state  autorate.State
 	out    autorate.Output
 	rx, tx autorate.Counter
+	passed passed
 	set    time.Time // when the rates were set last
 	rates  [2]uint64 // then: down, up
 	budget probeBudget
@@ -41,7 +43,7 @@ type pacer struct {
 // rateGate is what the pacer needs of netctl.Gate.
 type rateGate interface {
 	SetRate(device string, rate uint64) error
-	Backlog(device string) (uint64, error)
+	ShaperLoad(device string) (netctl.ShaperLoad, error)
 }
 
 // pacedLine is a line, and where it is shaped. Another one has other rates.
@@ -78,7 +80,7 @@ func (p *pacer) follow(d *donation, hotspot string) {
 	case p.line != line:
 		p.stop()
 		p.line, p.start, p.state = line, p.now(), autorate.New(limits)
-		p.rx, p.tx, p.rates = autorate.Counter{}, autorate.Counter{}, [2]uint64{}
+		p.rx, p.tx, p.passed, p.rates = autorate.Counter{}, autorate.Counter{}, passed{}, [2]uint64{}
 		p.out = autorate.Output{}
 	default:
 		p.state = p.state.SetLimits(limits)
@@ -103,7 +105,7 @@ func (p *pacer) stop() {
 	p.meter.Close()
 	p.ticker.Stop()
 	p.meter, p.ticker, p.err = nil, nil, nil
-	p.rx, p.tx = autorate.Counter{}, autorate.Counter{}
+	p.rx, p.tx, p.passed = autorate.Counter{}, autorate.Counter{}, passed{}
 }
 
 // ticks is when the next tick is due, nil while the pacer does not work.
@@ -118,19 +120,20 @@ func (p *pacer) ticks() <-chan time.Time {
 func (p *pacer) tick() {
 	now := p.now()
 	seen, err := p.meter.Measure()
-	down, downErr := p.gate.Backlog(p.line.hotspot)
-	up, upErr := p.gate.Backlog(p.line.device)
+	down, downErr := p.gate.ShaperLoad(p.line.hotspot)
+	up, upErr := p.gate.ShaperLoad(p.line.device)
 	if p.err = errors.Join(err, downErr, upErr); p.err != nil {
 		return
 	}
 	in := autorate.Input{
 		Now:        now.Sub(p.start),
-		Down:       autorate.Traffic{Backlog: down},
-		Up:         autorate.Traffic{Backlog: up},
+		Down:       autorate.Traffic{Backlog: down.Backlog},
+		Up:         autorate.Traffic{Backlog: up.Backlog},
 		Unanswered: seen.Unanswered,
 		NoProbes:   !p.line.target.IsValid() || !p.budget.affords(now),
 	}
 	in.Down.Bytes, _ = p.rx.Since(in.Now, seen.RxBytes, fastestLine)
+	in.Down.Lost = p.passed.lost(in.Down.Bytes, down)
 	in.Up.Bytes, _ = p.tx.Since(in.Now, seen.TxBytes, fastestLine)
 	for _, x := range seen.Trips {
 		source := autorate.Flow
@@ -145,6 +148,26 @@ func (p *pacer) tick() {
 		_ = p.meter.Probe() // a line that takes no packet answers none either
 	}
 	p.err = p.setRates(now)
+}
+
+// passed is what the residents' queues had sent and held at the last tick.
+type passed struct {
+	last  netctl.ShaperLoad
+	known bool
+}
+
+// lost returns how many of the bytes that arrived by the line since the last tick will not reach residents: their queues
+// dropped them, or they were the box's own. Pages of the box, which came by no line, hide some.
+func (p *passed) lost(arrived uint64, now netctl.ShaperLoad) uint64 {
+	last, known := p.last, p.known
+	p.last, p.known = now, true
+	if !known || now.Sent < last.Sent { // another class
+		return 0
+	}
+	if reached := now.Sent - last.Sent + now.Backlog; reached < arrived+last.Backlog {
+		return min(arrived, arrived+last.Backlog-reached)
+	}
+	return 0
 }
 
 // setRates sets the rates of both directions, if they changed.

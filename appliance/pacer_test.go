@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"passerelle/appliance/config"
+	"passerelle/netctl"
 	"passerelle/netctl/autorate"
 	"passerelle/netctl/uplink"
 )
@@ -31,11 +32,11 @@ const modemPath = 30 * time.Millisecond // there and back without a queue
 
 func (m *modem) SetRate(device string, rate uint64) error { m.rates[device] = rate; return m.err }
 
-func (m *modem) Backlog(device string) (uint64, error) {
+func (m *modem) ShaperLoad(device string) (l netctl.ShaperLoad, _ error) {
 	if device == "wlan0" {
-		return 100_000, nil
+		l.Backlog, l.Sent = 100_000, uint64(m.received)
 	}
-	return 0, nil
+	return l, nil
 }
 
 func (m *modem) Measure() (uplink.Measured, error) {
@@ -173,6 +174,28 @@ func TestPacerWithoutProbes(t *testing.T) {
 			t.Errorf("%d probes for a cap of which nothing is left", m.probes)
 		}
 		p.stop()
+	}
+}
+
+// TestPassed: what arrived and neither left for residents nor waits for it is lost.
+func TestPassed(t *testing.T) {
+	t.Parallel()
+	var p passed
+	for i, c := range []struct {
+		arrived, sent, backlog, lost uint64
+	}{
+		{5000, 1000, 4000, 0},    // nothing is known yet
+		{5000, 4000, 4000, 2000}, // 3000 left
+		{5000, 9000, 4000, 0},    // all
+		{5000, 9000, 9000, 0},    // all waits
+		{5000, 17000, 0, 5000},   // of 14,000, 8000 left: no more is lost than arrived
+		{0, 18000, 0, 0},         // a page of the box
+		{1000, 0, 0, 0},          // another class
+		{1000, 100, 0, 900},
+	} {
+		if got := p.lost(c.arrived, netctl.ShaperLoad{Sent: c.sent, Backlog: c.backlog}); got != c.lost {
+			t.Errorf("reading %d: %d bytes are lost, want %d", i, got, c.lost)
+		}
 	}
 }
 

@@ -6,7 +6,9 @@ import (
 	"time"
 
 	"passerelle/appliance/config"
+	"passerelle/appliance/fleet/command"
 	"passerelle/appliance/hours"
+	"passerelle/appliance/state"
 )
 
 // Pause is who stopped sharing: until somebody resumes, or by itself on the next day. One that ends by itself outlives a power
@@ -16,12 +18,15 @@ import (
 // time yet: it gets one when the clock is trusted, for the day on which it began as far as this daemon knows it, else for the
 // present day. If the clock is never trusted, the pause lasts until somebody resumes.
 type Pause struct {
-	By    string    `json:"by,omitempty"`   // who paused; "": nobody did
-	Ends  bool      `json:"ends,omitempty"` // on the next day
-	Until time.Time `json:"until,omitzero"` // when; zero while the clock has not been trusted
+	By    string    `json:"by,omitempty"`    // who paused; "": nobody did
+	Fleet bool      `json:"fleet,omitempty"` // the box's fleet did: it may end what it began, and nothing else
+	Ends  bool      `json:"ends,omitempty"`  // on the next day
+	Until time.Time `json:"until,omitzero"`  // when; zero while the clock has not been trusted
 }
 
-func (p Pause) equal(q Pause) bool { return p.By == q.By && p.Ends == q.Ends && p.Until.Equal(q.Until) }
+func (p Pause) equal(q Pause) bool {
+	return p.By == q.By && p.Fleet == q.Fleet && p.Ends == q.Ends && p.Until.Equal(q.Until)
+}
 
 // String says who paused, and until when if that is known.
 func (p Pause) String() string {
@@ -34,17 +39,18 @@ func (p Pause) String() string {
 	return p.By + ", until " + p.Until.Format("Mon 2 Jan 15:04")
 }
 
-// nextDay returns when a pause that begins at t ends by itself: when the desk opens, else when the first loan opens, on the day
-// after t or later; at six on the day after where neither has hours.
-func nextDay(t time.Time, c *config.Config) time.Time {
+// nextDay returns when a pause until the next day ends that begins at t, of the centre's sharing or of one loan: when the desk
+// opens, else when the first of the loans does, on the day after t or later; at six on the day after where neither has hours.
+// Where the desk opens before any of the loans, it is when the first of these opens.
+func nextDay(t time.Time, desk *hours.Schedule, loans ...*hours.Schedule) time.Time {
 	y, m, d := t.Date()
 	day, six := hours.DayStart(y, m, d+1, t.Location()), time.Date(y, m, d+1, 6, 0, 0, 0, t.Location())
-	if at, ok := opening(c.Centre.Hours, day, six); ok {
-		return at
+	if at, ok := opening(desk, day, six); ok {
+		return firstOpen(at, loans)
 	}
 	var first time.Time
-	for _, d := range c.Donations {
-		at, ok := opening(d.Hours, day, six)
+	for _, loan := range loans {
+		at, ok := opening(loan, day, six)
 		if !ok {
 			return six
 		}
@@ -56,6 +62,32 @@ func nextDay(t time.Time, c *config.Config) time.Time {
 		return six
 	}
 	return first
+}
+
+// firstOpen returns the first time from t on at which a schedule is open; t if there is none.
+func firstOpen(t time.Time, all []*hours.Schedule) time.Time {
+	var first time.Time
+	for _, s := range all {
+		if s.Open(t) {
+			return t
+		}
+		if at, opens, ok := s.Next(t); ok && opens && (first.IsZero() || at.Before(first)) {
+			first = at
+		}
+	}
+	if first.IsZero() {
+		return t
+	}
+	return first
+}
+
+// nextDay is nextDay for the centre's sharing, of all loans.
+func (b *Box) nextDay(t time.Time) time.Time {
+	var loans []*hours.Schedule
+	for _, d := range b.config.Donations {
+		loans = append(loans, d.Hours)
+	}
+	return nextDay(t, b.config.Centre.Hours, loans...)
 }
 
 // opening returns when a schedule opens first on a day or later: at six if it is open through the night. ok is false if it has no
@@ -117,6 +149,22 @@ func (b *Box) TogglePause(ctx context.Context, by string) error {
 	})
 }
 
+// Obey does what the box's fleet asks of its sharing, if who stands at the box has not decided otherwise; by says who of the fleet
+// asks. The error says why the kernel has not followed yet.
+func (b *Box) Obey(ctx context.Context, a command.Action, by string) (v command.Verdict, err error) {
+	doErr := b.do(ctx, func(loop context.Context) {
+		if v = command.Weigh(a, command.Standing{Paused: b.pause.By != "", Fleet: b.pause.Fleet}); v != command.Done {
+			return
+		}
+		if b.pause = (Pause{}); a == command.Pause {
+			b.pause = Pause{By: state.FleetPrefix + by, Fleet: true}
+		}
+		b.reconcile(loop)
+		err = b.notApplied()
+	})
+	return v, errors.Join(doErr, err)
+}
+
 // endPause ends a pause whose time has come, and gives one its time when the clock is trusted.
 func (b *Box) endPause() {
 	if !b.pause.Ends || b.trust.By == "" {
@@ -127,7 +175,7 @@ func (b *Box) endPause() {
 		if !b.pauseBegan.IsZero() {
 			began = began.Add(-b.parts.Now().Sub(b.pauseBegan))
 		}
-		b.pause.Until = nextDay(began, b.config)
+		b.pause.Until = b.nextDay(began)
 	}
 	if !b.now.Before(b.pause.Until) {
 		b.pause = Pause{}
@@ -155,9 +203,20 @@ func (b *Box) tomorrow() time.Time {
 	if b.trust.By == "" {
 		return time.Time{}
 	}
-	t := &b.nextDay
-	if y, m, d := b.now.Date(); t.day != date(y, m, d) || t.config != b.config {
-		t.day, t.config, t.at = date(y, m, d), b.config, nextDay(b.now, b.config)
+	return b.nextOpening.of(b.now, b.config, b.nextDay)
+}
+
+// nextOpening is when a pause until the next day would end, as computed once a day.
+type nextOpening struct {
+	day    time.Time
+	config *config.Config
+	at     time.Time
+}
+
+// of returns what ends(now) is for a day and a configuration.
+func (n *nextOpening) of(now time.Time, c *config.Config, ends func(time.Time) time.Time) time.Time {
+	if y, m, d := now.Date(); n.day != date(y, m, d) || n.config != c {
+		*n = nextOpening{day: date(y, m, d), config: c, at: ends(now)}
 	}
-	return t.at
+	return n.at
 }

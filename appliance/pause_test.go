@@ -8,13 +8,13 @@ import (
 	"time"
 
 	"passerelle/appliance/clock"
-	"passerelle/appliance/config"
 	"passerelle/appliance/hours"
 	"passerelle/appliance/state"
 	"passerelle/testdata"
 )
 
-// TestNextDay: a pause until the next day ends at the desk's opening, else at the loans' first one, else at six.
+// TestNextDay: a pause until the next day ends at the desk's opening, else at the loans' first one, else at six, and not before a
+// loan is open. A lender's pause is that of this one loan.
 func TestNextDay(t *testing.T) {
 	t.Parallel()
 	zone, err := time.LoadLocation("Europe/Paris")
@@ -52,6 +52,13 @@ func TestNextDay(t *testing.T) {
 		{"", []string{""}, "2026-10-24 12:00", "2026-10-25 06:00"},                                    // the clock is put back
 		{"", []string{""}, "2026-12-31 12:00", "2027-01-01 06:00"},                                    // the year ends
 		{"Mo-Fr 09:00-12:00; PH off", []string{""}, "2026-12-24 12:00", "2026-12-28 09:00"},           // a holiday
+		{"Mo-Fr 09:00-12:00", []string{"Mo-Fr 10:00-19:00"}, "2026-11-26 10:00", "2026-11-27 10:00"},  // the desk is there before
+		{"Mo-Fr 09:00-12:00", []string{"Mo-Fr 10:00-19:00", "Mo-Fr 08:00-20:00"}, "2026-11-26 10:00", "2026-11-27 09:00"},
+		{"Mo-Fr 09:00-12:00", []string{"Sa 10:00-12:00"}, "2026-11-26 10:00", "2026-11-28 10:00"},
+		{"Mo-Fr 09:00-12:00", []string{"2026 Nov 01 09:00-10:00"}, "2026-11-26 10:00", "2026-11-27 09:00"}, // it opens no more
+		{"", []string{"Mo-Su 02:30-05:00"}, "2027-03-27 12:00", "2027-03-28 03:00"},                        // that hour is left out
+		{"", []string{"Mo-Su 03:30-05:00"}, "2026-10-24 12:00", "2026-10-25 03:30"},                        // the clock is put back
+		{"Mo-Su 08:30-19:00", []string{""}, "2027-03-27 23:59", "2027-03-28 08:30"},                        // the clock is put forward
 	} {
 		parse := func(text string) *hours.Schedule {
 			if text == "" {
@@ -63,11 +70,11 @@ func TestNextDay(t *testing.T) {
 			}
 			return s
 		}
-		conf := &config.Config{Centre: config.Centre{Hours: parse(c.desk)}}
+		var loans []*hours.Schedule
 		for _, l := range c.loans {
-			conf.Donations = append(conf.Donations, config.Donation{Hours: parse(l)})
+			loans = append(loans, parse(l))
 		}
-		if got, want := nextDay(at(c.began), conf), at(c.want); !got.Equal(want) {
+		if got, want := nextDay(at(c.began), parse(c.desk), loans...), at(c.want); !got.Equal(want) {
 			t.Errorf("desk %q, loans %q: from %s until %s, want %s", c.desk, c.loans, c.began, got.Format("2006-01-02 15:04"), c.want)
 		}
 	}

@@ -314,7 +314,7 @@ func (b *Box) walledGarden() bool {
 // accept reports the configuration as accepted if it has been applied and is not a fault.
 func (b *Box) accept() {
 	if b.parts.Configured && b.decision.State != state.Fault {
-		b.problems.add(state.ConfigUnkept, b.accepted.offer(b.config, b.parts.Now()))
+		b.problems.add(state.ConfigUnkept, b.accepted.offer(b.file, b.parts.Now()))
 	}
 }
 
@@ -334,7 +334,7 @@ func (b *Box) logChanges(err error) {
 func (b *Box) saveState() {
 	k := RuntimeState{Trust: b.trust, Day: b.residents.day.current}
 	if !b.pause.Ends {
-		k.PausedBy = b.pause.By
+		k.PausedBy, k.Fleet = b.pause.By, b.pause.Fleet
 	}
 	if d := b.lines.chosen; d != nil {
 		k.Donation = d.Name

@@ -36,6 +36,7 @@ type residents struct {
 	maxDevices int                   // with a usage record
 	usage      map[netctl.MAC]uint64 // bytes of today, of devices that asked for a session; see recordUsage
 	dataLimit  config.Size           // that running sessions were last granted by
+	slow       bool                  // the slow lane is open, if there is one
 	day        day
 	pending    pendingHandover // what the last daemon left
 	started    uint64          // sessions that began
@@ -58,6 +59,9 @@ const extendWindow = 10 * time.Minute
 // twenty.
 func (s session) Extendable() bool { return s.Left <= min(extendWindow, s.Length/2) }
 
+// Slow tells whether the session has used its data, and goes on slowly.
+func (s session) Slow() bool { return s.Data == 0 }
+
 // newResidents returns the residents of a hotspot without any known device.
 func newResidents(g sessionGate, now func() time.Time, problem report, left pendingHandover) *residents {
 	left.since = now()
@@ -65,6 +69,7 @@ func newResidents(g sessionGate, now func() time.Time, problem report, left pend
 		gate: g, now: now, problem: problem,
 		usage:     map[netctl.MAC]uint64{},
 		dataLimit: math.MaxUint64, // unknown
+		slow:      true,           // until it is known
 		day:       day{current: left.day},
 		pending:   left,
 		sessions:  map[netip.Addr]session{},
@@ -134,8 +139,9 @@ func (r *residents) authorize(addr netip.Addr, mac netctl.MAC, today ledger.Shar
 	}
 	here := r.running()
 	here[mac] = true
-	data := remaining(r.count(today, here), used)
-	if data == 0 {
+	counted := r.count(today, here)
+	data := remaining(counted, used)
+	if data == 0 && !r.slowLane(counted) {
 		return session{}, state.ErrDataSpent
 	}
 	_, running := r.sessions[addr]
@@ -183,7 +189,7 @@ func (r *residents) end(addr netip.Addr) error {
 func (r *residents) observe(kernel []netctl.Session) {
 	now := r.now()
 	running := make(map[netip.Addr]session, len(kernel))
-	var spent []netip.Addr
+	var spent []netip.Addr // that the kernel lets nothing more pass of
 	for _, k := range kernel {
 		s, ok := r.sessions[k.Addr]
 		if !ok || s.MAC != k.MAC {
@@ -191,7 +197,7 @@ func (r *residents) observe(kernel []netctl.Session) {
 		}
 		r.recordUsage(k.MAC, k.Used)
 		s.Used, s.Data = k.Used, k.Data
-		if k.Spent {
+		if k.Spent && (r.limits.After == 0 || !r.slow) {
 			spent = append(spent, k.Addr)
 		}
 		running[k.Addr] = s
@@ -259,14 +265,36 @@ func remaining(s ledger.Sharing, used uint64) uint64 {
 	return s.Remaining(used)
 }
 
+// slowLane tells whether who has used all his data may go on slowly, and remembers it.
+func (r *residents) slowLane(counted ledger.Sharing) bool {
+	r.slow = counted.SlowLane()
+	return r.slow && r.limits.After != 0
+}
+
+// inSlowLane returns how many sessions have used their data and go on slowly. It may be called from any goroutine.
+func (r *residents) inSlowLane() (n int) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, s := range r.sessions {
+		if s.Slow() {
+			n++
+		}
+	}
+	return n
+}
+
 // needsRegrant tells whether the shares of running sessions have changed: early residents leave something for late ones.
 // Small changes are ignored, since each one is a message to the kernel.
 func (r *residents) needsRegrant(counted ledger.Sharing) bool {
 	if r.limits.Data != r.dataLimit {
 		return true
 	}
+	slow := r.slowLane(counted)
 	for _, s := range r.sessions {
 		n := remaining(counted, r.usage[s.MAC])
+		if s.Slow() && n == 0 && !slow {
+			return true
+		}
 		if max(n, s.Data)-min(n, s.Data) > s.Data/8+minShare {
 			return true
 		}
@@ -278,12 +306,17 @@ func (r *residents) needsRegrant(counted ledger.Sharing) bool {
 // replaces the kernel's counter. The sessions' end stays.
 func (r *residents) regrant(counted ledger.Sharing) {
 	r.dataLimit = r.limits.Data
+	slow := r.slowLane(counted)
 	for addr, s := range maps.Clone(r.sessions) {
 		s.Used = r.usage[s.MAC]
+		was := s.Data
 		s.Data = remaining(counted, s.Used)
-		if s.Data == 0 {
+		if s.Data == 0 && !slow {
 			r.problem(state.KernelFails, r.end(addr))
 			continue
+		}
+		if s.Data == 0 && was == 0 {
+			continue // it is in the slow lane
 		}
 		s.Left = s.Ends.Sub(r.now())
 		if s.Left <= 0 {

@@ -47,6 +47,7 @@ type history struct {
 	*testBox
 	*rand.Rand
 	cap, limit string
+	after      string
 	day        int
 	passed     map[netctl.MAC]uint64 // bytes that reached the internet
 	tried      map[netctl.MAC]uint64 // including those that may have been counted and then dropped
@@ -61,6 +62,7 @@ func (h *history) say(format string, a ...any) {
 func (h *history) text() string {
 	text := strings.Replace(confText, `cap = "0"`, fmt.Sprintf("cap = %q", h.cap), 1)
 	text = strings.Replace(text, `session = "2h"`, `session = "20m"`, 1)
+	text = strings.Replace(text, `after = "0"`, fmt.Sprintf("after = %q", h.after), 1)
 	return strings.Replace(text, `data = "500MB"`, fmt.Sprintf("data = %q", h.limit), 1)
 }
 
@@ -98,9 +100,9 @@ func (h *history) act() {
 	case 3:
 		h.say("%v ends: %v", addr, h.box.End(h.Context(), addr))
 	case 4:
-		h.limit = h.choose("0", "3MB", "40MB", "500MB")
+		h.limit, h.after = h.choose("0", "3MB", "40MB", "500MB"), h.choose("0", "64kbit", "1mbit")
 		_, err := h.box.Reconfigure(h.Context(), h.config(h.text()))
-		h.say("limit %s: %v", h.limit, err)
+		h.say("limit %s, then %s: %v", h.limit, h.after, err)
 	}
 }
 
@@ -185,6 +187,7 @@ func TestRestartKeepsUsage(t *testing.T) {
 					passed: map[netctl.MAC]uint64{}, tried: map[netctl.MAC]uint64{}, lost: map[netctl.MAC]uint64{},
 				}
 				h.cap, h.limit = h.choose("0", "3GB", "30GB", "200GB"), h.choose("0", "3MB", "40MB", "500MB")
+				h.after = h.choose("0", "64kbit", "1mbit")
 				if _, err := h.box.Reconfigure(h.Context(), h.config(h.text())); err != nil {
 					h.Fatal(err)
 				}

@@ -20,7 +20,7 @@ func (b *Box) Status() state.Status {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	s := b.status
-	s.Residents.Sessions = b.residents.online()
+	s.Residents.Sessions, s.Residents.Slow = b.residents.online(), b.residents.inSlowLane()
 	s.Children = childStatus(b.parts.Children.Status())
 	return s
 }
@@ -46,9 +46,10 @@ func (b *Box) publish() {
 		Centre:    c.Box.Name,
 		Hotspot:   state.Hotspot{Interface: c.Hotspot.Interface, Address: c.Hotspot.Address.String(), WiFi: wifiStatus(c.Hotspot, b.radios)},
 		Board:     *b.board.last.Load(),
-		Residents: state.Residents{Download: uint64(c.Limits.Download), Upload: uint64(c.Limits.Upload), Data: uint64(c.Limits.Data), Started: b.residents.started},
+		Residents: state.Residents{Download: uint64(c.Limits.Download), Upload: uint64(c.Limits.Upload), Data: uint64(c.Limits.Data), After: uint64(c.Limits.After), Started: b.residents.started},
 		Problems:  state.Causes(slices.Concat(b.lastingProblems(), b.problems.all, b.faults(), b.board.last.Load().Problems)),
 		Donations: []state.Donation{}, Downloads: []state.Download{},
+		Layers: b.layers.status,
 	}
 	s.Hotspot.Metered, s.Hotspot.MeteredWhy = d.Metered != "", d.Metered
 	if s.Hotspot.Tracked = b.sample.ConntrackMax; s.Hotspot.Tracked != 0 {
@@ -63,6 +64,7 @@ func (b *Box) publish() {
 	for i, x := range b.lines.observations() {
 		chosen := i == d.Donation && now != state.Starting
 		status := b.lines.all[i].status(x, d.Internet, chosen, zone)
+		status.Tomorrow = b.lines.tomorrow(b.lines.all[i]).In(zone)
 		setProofs(&status, b.parts.Prober.Health(b.lines.all[i].uplink.Interface), b.now, b.parts.Now())
 		if chosen {
 			status.Rate = b.pacer.status(b.lines.all[i])
@@ -79,7 +81,7 @@ func (b *Box) publish() {
 		SessionLength: c.Limits.Session,
 		Download:      uint64(c.Limits.Download), Upload: uint64(c.Limits.Upload), Data: uint64(c.Limits.Data),
 		Opens: d.Opens, Resets: d.Resets, DataResets: b.residents.day.ends(), Card: b.card,
-		Essential: b.applied && b.walledGarden(), Services: b.services,
+		Essential: b.applied && b.walledGarden(), Services: b.services, Notice: b.layers.notice,
 	}
 	if now == state.Paused && b.pause.Ends && !b.pause.Until.IsZero() {
 		site.Resumes = b.pause.Until.In(zone)
@@ -90,7 +92,7 @@ func (b *Box) publish() {
 		close(b.changed)
 		b.changed = make(chan struct{})
 	}
-	b.used, b.site, b.status, b.plan, b.lastReconcile = c, site, s, b.compiled.plan, b.parts.Now()
+	b.used, b.written, b.site, b.status, b.plan, b.lastReconcile = c, b.file, site, s, b.compiled.plan, b.parts.Now()
 }
 
 // PlanText returns the last plan as text. It has nothing of sessions.
@@ -157,7 +159,7 @@ func (d *donation) status(
 		PausedBy: d.pause.By, PausedUntil: d.pause.Until.In(zone), PausedDay: d.pause.Tomorrow, Up: d.uplink.Works, Works: x.Works, Why: x.Why, Slow: x.Slow, Servers: []string{}, Spent: x.Spent,
 		Cap: uint64(d.Cap), Used: l.Used, Overage: l.Overrun, Granted: l.Granted, Left: l.Left, Reserve: l.Reserve, Margin: l.Margin,
 		Daily: l.DailyBudget, OwnUse: l.OwnUse, Lost: d.Cap != 0 && l.Lost, Stated: l.Stated, Lowered: l.Lowered, Broadcasts: l.Broadcasts, BroadcastsCount: d.Broadcast,
-		Period: d.Period, PeriodStart: l.Start.In(zone), Resets: l.Resets.In(zone),
+		Autorate: d.Autorate, Period: d.Period, PeriodStart: l.Start.In(zone), Resets: l.Resets.In(zone),
 		Days: daysOf(d.account),
 	}
 	s.Until, s.Ended, s.Undated = state.Date{Time: d.Until.Time()}, x.Ended, x.Undated

@@ -16,6 +16,7 @@ type Status struct {
 	SecondsGiven int64       `json:"seconds_given"`         // the session's full length
 	BytesLeft    *uint64     `json:"bytes_left,omitempty"`  // today's; absent without a limit or a session
 	BytesGiven   *uint64     `json:"bytes_given,omitempty"` // for the whole day
+	Slow         bool        `json:"slow,omitempty"`        // today's data is used, and the session goes on slowly
 	CanExtend    bool        `json:"can_extend"`            // POST /session restores the session's full length
 	Stay         bool        `json:"stay"`                  // "stay here" was pressed within the hour
 	Busy         bool        `json:"busy,omitempty"`        // the request was not carried out: repeat it after Retry-After
@@ -30,7 +31,7 @@ func (s *Server) status(r *request) Status {
 	st := Status{State: r.site.State, Online: r.online(), Stay: s.dismissed(r)}
 	if r.authorized {
 		st.SecondsLeft, st.SecondsGiven = seconds(r.session.Left), seconds(r.session.Length)
-		st.CanExtend = r.extends()
+		st.CanExtend, st.Slow = r.extends(), r.session.Slow
 		if r.session.Limited {
 			st.BytesLeft, st.BytesGiven = &r.session.DataLeft, &r.session.DataGiven
 		}
@@ -55,7 +56,7 @@ func (s *Server) api(w http.ResponseWriter, r *request) {
 	if r.online() {
 		left := seconds(r.session.Left)
 		c.SecondsRemaining, c.CanExtendSession = &left, r.extends()
-		if r.session.Limited {
+		if r.session.Limited && !r.session.Slow { // in the slow lane no number of bytes makes a client captive
 			c.BytesRemaining = &r.session.DataLeft
 		}
 	}

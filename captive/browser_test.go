@@ -2,9 +2,15 @@ package captive
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
+	"image"
+	"image/png"
 	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -25,7 +31,7 @@ import (
 // sees the session and ends it. It finds the box by name, so its origin is not trustworthy: browsers then send Origin but no
 // Sec-Fetch-Site, as on a hotspot.
 func TestPressWithoutScripts(t *testing.T) {
-	labtest.Root(t, "chromium")
+	labtest.Root(t, webtest.Shell)
 	t.Parallel()
 	b := newFakeBox()
 	_, port, err := net.SplitHostPort(serve(t, newServer(b)))
@@ -42,6 +48,7 @@ func TestPressWithoutScripts(t *testing.T) {
 		network.SetExtraHTTPHeaders(network.Headers{"Accept-Language": "fr-FR"}),
 		chromedp.EmulateViewport(360, 740),
 		chromedp.Navigate(site+"/"),
+		shoot("first-page"),
 		chromedp.Evaluate(`getComputedStyle(document.querySelector("button")).backgroundColor`, &button),
 		chromedp.Click(`form[action="/session"] button`),
 		chromedp.WaitVisible(`form[action="/session/end"] button`),
@@ -76,9 +83,32 @@ func TestPressWithoutScripts(t *testing.T) {
 		t.Errorf("before the press there are %q, after it %q, %v", before, after, err)
 	}
 
+	// After the data of the day the session and the portal go on: the page says how.
+	b.pass(slowly)
+	err = chromedp.Run(ctx,
+		chromedp.Navigate(site+"/session"),
+		chromedp.WaitVisible(`form[action="/session/end"] button`),
+		chromedp.Text("main", &before),
+		chromedp.Navigate(site+"/"),
+		chromedp.WaitVisible(`a[href="/session"]`),
+		chromedp.Text("main", &after),
+		chromedp.WaitNotPresent(`form[action="/session"] button`),
+		chromedp.Click(`a[href="/session"]`),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(before, "Internet marche lentement jusqu’à demain.") || !strings.Contains(before, "Vous êtes connecté") {
+		t.Errorf("in the slow lane the session's page says %q", before)
+	}
+	if !strings.Contains(after, "Vous êtes connecté") {
+		t.Errorf("in the slow lane the first page says %q", after)
+	}
+
 	err = chromedp.Run(ctx,
 		chromedp.Click(`form[action="/session/end"] button`),
 		chromedp.WaitVisible(`form[action="/session"] button`),
+		chromedp.Text("h1", &before),
 		chromedp.Click(`nav a[lang="en"]`),
 		chromedp.WaitVisible(`form[action="/session?lang=en"] button`),
 		chromedp.Text("h1", &title),
@@ -86,8 +116,8 @@ func TestPressWithoutScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if title != "Welcome" {
-		t.Errorf("in English the title is %q", title)
+	if before != "C’est arrêté. Merci." || title != "You have stopped. Thank you." {
+		t.Errorf("after the end the titles are %q and, in English, %q", before, title)
 	}
 	for _, url := range asked() {
 		if !strings.HasPrefix(url, site) && !strings.HasPrefix(url, "data:") {
@@ -96,10 +126,25 @@ func TestPressWithoutScripts(t *testing.T) {
 	}
 }
 
+// shoot keeps a picture of what the browser shows in the folder SHOTS, if there is one: make pictures does.
+func shoot(name string) chromedp.Action {
+	return chromedp.ActionFunc(func(ctx context.Context) error {
+		folder := os.Getenv("SHOTS")
+		if folder == "" {
+			return nil
+		}
+		var picture []byte
+		if err := chromedp.CaptureScreenshot(&picture).Do(ctx); err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(folder, name+".png"), picture, 0o644)
+	})
+}
+
 // From the first page a browser without scripts gets to the essential services, on a screen of 320 px, where each link is
 // large enough for a finger.
 func TestEssentialWithoutScripts(t *testing.T) {
-	labtest.Root(t, "chromium")
+	labtest.Root(t, webtest.Shell)
 	t.Parallel()
 	_, port, err := net.SplitHostPort(serve(t, newServer(newFakeBox())))
 	if err != nil {
@@ -149,7 +194,7 @@ func TestEssentialWithoutScripts(t *testing.T) {
 // A browser without scripts reads a lesson, clicks through its pictures and finds one by a search, on a screen of 320 px,
 // with no horizontal scrolling and with links large enough for a finger.
 func TestLessonsWithoutScripts(t *testing.T) {
-	labtest.Root(t, "chromium")
+	labtest.Root(t, webtest.Shell)
 	t.Parallel()
 	b := newFakeBox()
 	b.site.State = state.Offline
@@ -232,9 +277,10 @@ func TestLessonsWithoutScripts(t *testing.T) {
 	}
 }
 
-// Each lesson is printed on one or two pages, with the centre's card.
+// Each lesson is printed on two pages, with the centre's card, a code that leads back to it, and lines for notes. No page has a
+// third that is empty.
 func TestLessonsPrint(t *testing.T) {
-	labtest.Root(t, "chromium")
+	labtest.Root(t, webtest.Shell, "pdftoppm")
 	t.Parallel()
 	b := newFakeBox()
 	withCard(b)
@@ -245,25 +291,74 @@ func TestLessonsPrint(t *testing.T) {
 	ctx, _ := webtest.Browser(t)
 	for _, path := range lessons.Own().Paths() {
 		for _, slug := range path.Lessons {
+			file := filepath.Join(t.TempDir(), slug)
 			err := chromedp.Run(ctx, chromedp.Navigate("http://partage.internal:"+port+"/tutorials/"+slug+"?lang=fr"),
 				chromedp.ActionFunc(func(ctx context.Context) error {
 					const a4Width, a4Height = 8.27, 11.69 // inches
-					pdf, _, err := print.PrintToPDF().WithPaperWidth(a4Width).WithPaperHeight(a4Height).Do(ctx)
-					if n := bytes.Count(pdf, []byte("/Type /Page\n")); n < 1 || n > 2 {
-						t.Errorf("%s: %d pages", slug, n)
-					}
-					return err
+					pdf, _, err := print.PrintToPDF().WithPaperWidth(a4Width).WithPaperHeight(a4Height).WithPreferCSSPageSize(true).Do(ctx)
+					return cmp.Or(err, os.WriteFile(file+".pdf", pdf, 0o600))
 				}))
 			if err != nil {
 				t.Fatalf("print %s: %v", slug, err)
+			}
+			pages := paper(t, file, "30")
+			for i, page := range pages {
+				if free := emptyBelow(page); free > 1./3 {
+					t.Errorf("%s: page %d of %d is empty from below by %.2f", slug, i+1, len(pages), free)
+				}
+			}
+			if len(pages) != 2 {
+				t.Errorf("%s: %d pages", slug, len(pages))
+			}
+			if slug == "wifi" {
+				if text, err := webtest.ReadCode(paper(t, file, "100")[0]); err != nil || text != "http://partage.internal/tutorials/wifi" {
+					t.Errorf("the code says %q, %v", text, err)
+				}
 			}
 		}
 	}
 }
 
+// paper returns the pages of FILE.pdf as pictures, in pixels an inch.
+func paper(t testing.TB, file, resolution string) (pages []image.Image) {
+	t.Helper()
+	if out, err := exec.Command("pdftoppm", "-r", resolution, "-gray", "-png", file+".pdf", file).CombinedOutput(); err != nil {
+		t.Fatalf("pdftoppm: %v: %s", err, out)
+	}
+	names, err := filepath.Glob(file + "-*.png")
+	if err != nil || len(names) == 0 {
+		t.Fatalf("no pages of %s, %v", file, err)
+	}
+	for _, name := range names {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		page, err := png.Decode(bytes.NewReader(b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		pages = append(pages, page)
+	}
+	return pages
+}
+
+// emptyBelow is the part of a page that is empty from its lower edge up.
+func emptyBelow(page image.Image) float64 {
+	all := page.Bounds()
+	for y := all.Max.Y - 1; y >= all.Min.Y; y-- {
+		for x := all.Min.X; x < all.Max.X; x++ {
+			if c, _, _, _ := page.At(x, y).RGBA(); c < 0x8000 {
+				return float64(all.Max.Y-1-y) / float64(all.Dy())
+			}
+		}
+	}
+	return 1
+}
+
 // Every control can be reached by keyboard, in the order of the page, and has a visible focus.
 func TestKeyboard(t *testing.T) {
-	labtest.Root(t, "chromium")
+	labtest.Root(t, webtest.Shell)
 	t.Parallel()
 	_, port, err := net.SplitHostPort(serve(t, newServer(newFakeBox())))
 	if err != nil {
@@ -274,7 +369,7 @@ func TestKeyboard(t *testing.T) {
 		var wanted []string
 		err := chromedp.Run(ctx, chromedp.Navigate("http://partage.internal:"+port+path),
 			chromedp.Evaluate(`[...document.querySelectorAll("a,button,input:not([type=hidden]),summary")]
-				.map(e => e.outerHTML)`, &wanted))
+				.filter(e => e.checkVisibility()).map(e => e.outerHTML)`, &wanted))
 		if err != nil {
 			t.Fatal(err)
 		}

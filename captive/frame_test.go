@@ -84,7 +84,7 @@ func (p *paths) wait(t testing.TB, part string) {
 // A pack's page that tries to lead its reader to another site stays in its frame, and our page around it, whatever the
 // reader clicks. Without frame and policy each trick works, as the browser shows for the same pages.
 func TestHostilePack(t *testing.T) {
-	labtest.Root(t, "chromium")
+	labtest.Root(t, webtest.Shell)
 	t.Parallel()
 	site := func(h http.Handler) string {
 		s := httptest.NewServer(h)

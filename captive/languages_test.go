@@ -47,6 +47,9 @@ func TestChoiceIsOnEveryLink(t *testing.T) {
 			}
 			seen[link] = true
 			page := body(t, ask(t, s, "GET "+link))
+			if strings.Contains(link, "/file?") {
+				continue // it is in the lesson's language
+			}
 			if !strings.Contains(page, `<html lang="ar" dir="rtl">`) {
 				t.Errorf("%s: %s is in another language", name, link)
 			}
@@ -96,5 +99,24 @@ func TestLessonInAnotherLanguage(t *testing.T) {
 	}
 	if page := body(t, ask(t, newServer(b), "GET /tutorials/wifi?lang=fr")); strings.Contains(page, "<article lang") {
 		t.Error("a lesson in the reader's own language names it")
+	}
+}
+
+// The page for helpers is in all six languages: nothing of it is left in another, and it is as light as a page of lessons.
+func TestHelpersInEveryLanguage(t *testing.T) {
+	t.Parallel()
+	b := newFakeBox()
+	b.site.Languages = "fr en es pt ar uk"
+	s := newServer(b)
+	for _, language := range strings.Fields(b.site.Languages) {
+		page := body(t, ask(t, s, "GET /helpers?lang="+language))
+		if !strings.Contains(page, `<article class="prose">`) || language != "fr" && strings.Contains(page, "Aider sans faire à la place") {
+			t.Errorf("%s: the page is in another language", language)
+		}
+		if weight := len(body(t, ask(t, s, "GET /helpers?lang="+language, "Accept-Encoding: gzip"))); weight > 15_000 {
+			t.Errorf("%s: %d bytes", language, weight)
+		} else {
+			t.Logf("%s: %d bytes", language, weight)
+		}
 	}
 }

@@ -39,7 +39,7 @@ func TestLend(t *testing.T) {
 
 // TestLendNoFlaw is TestNoFlaw for the page about lending.
 func TestLendNoFlaw(t *testing.T) {
-	labtest.Root(t, "chromium")
+	labtest.Root(t, webtest.Shell)
 	t.Parallel()
 	ctx, _ := webtest.Browser(t)
 	j := webtest.NewJudge(t, ctx)

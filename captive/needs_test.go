@@ -21,7 +21,7 @@ import (
 // Somebody in danger finds a number in two presses from the first page, without scripts, on a narrow screen and without
 // internet, and leaves in one: the page that is left to does not learn where from.
 func TestNeedsInDanger(t *testing.T) {
-	labtest.Root(t, "chromium")
+	labtest.Root(t, webtest.Shell)
 	t.Parallel()
 	b := newFakeBox()
 	b.site.State = state.Offline
@@ -79,7 +79,7 @@ func TestNeedsInDanger(t *testing.T) {
 
 // Every question, and answers of each kind, in every language: see TestNoFlaw.
 func TestNeedsNoFlaw(t *testing.T) {
-	labtest.Root(t, "chromium")
+	labtest.Root(t, webtest.Shell)
 	t.Parallel()
 	b := newFakeBox()
 	b.site.Languages = strings.Join(everyLanguage, " ")
@@ -108,7 +108,7 @@ func TestNeedsNoFlaw(t *testing.T) {
 // Somebody who reads Arabic and no French gets to the answer by pictures and Arabic words, and has a French sentence to show
 // at the desk.
 func TestNeedsInArabic(t *testing.T) {
-	labtest.Root(t, "chromium")
+	labtest.Root(t, webtest.Shell)
 	t.Parallel()
 	b := newFakeBox()
 	b.site.Languages = "fr en ar"

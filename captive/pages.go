@@ -17,6 +17,7 @@ const (
 	online  page = "online"  // the first page of a resident who is online
 	ending  page = "ending"  // the same when the session is about to expire
 	none    page = "none"    // "my session" of somebody who has none
+	ended   page = "ended"   // the first page after the resident ended the session
 	spent   page = "spent"   // the resident's data is used up
 	unknown page = "unknown" // no such device on the hotspot
 	busy    page = "busy"    // too many requests at once
@@ -37,7 +38,7 @@ var notices = map[page]web.Notice{
 	page(state.Starting):  {Pictogram: "wait", Retry: true},
 	page(state.Fault):     {Pictogram: "fault", OffersStay: true},
 	page(state.Setup):     {Pictogram: "wait", OffersStay: true},
-	page(state.Paused):    {Pictogram: "paused", Retry: true, OffersStay: true},
+	page(state.Paused):    {Pictogram: "paused", OffersStay: true},
 	page(state.Closed):    {Pictogram: "closed", OffersStay: true},
 	page(state.Exhausted): {Pictogram: "empty", OffersStay: true},
 	page(state.Offline):   {Pictogram: "offline", Retry: true, OffersStay: true},
@@ -51,7 +52,7 @@ var notices = map[page]web.Notice{
 
 // offersStay says whether a page has the button "stay here", which dismisses the portal.
 func (p page) offersStay() bool {
-	return p == first || p == none || p == essential || notices[p].OffersStay
+	return p == first || p == none || p == ended || p == essential || notices[p].OffersStay
 }
 
 // compose returns a page that is the same for all residents.
@@ -81,8 +82,11 @@ func (r *request) compose(p page, stays bool) web.Page {
 		return n
 	}
 	path := "/"
-	if p == none {
+	switch p {
+	case none:
 		path = "/session"
+	case ended:
+		path = "/session/end"
 	}
 	f := web.First{
 		Frame:  r.Frame(path, title),
@@ -94,12 +98,17 @@ func (r *request) compose(p page, stays bool) web.Page {
 		Doors:  r.doors(),
 	}
 	f.Essential = r.site.Essential && !f.Online
+	if all := r.site.Notice; all != nil {
+		f.Notice = (*all)[w.Code]
+	}
 	if soon {
 		f.More = f.Time
 	}
 	f.Stays = stays
 	if data := r.site.Data; data > 0 {
-		f.Data, f.Video = w.T("first.data", "size", w.Size(data)), w.Video(data)
+		if f.Data, f.Video = w.Size(data), w.Video(data); f.Video == "" {
+			f.Data = w.T("first.data", "size", f.Data)
+		}
 	}
 	return f
 }
@@ -130,6 +139,9 @@ func (r *request) reason(p page) []string {
 		lines := w.Lines("spent.text-no-size")
 		if r.site.Data > 0 {
 			lines = w.Lines("spent.text", "size", w.Size(r.site.Data))
+			if video := w.Video(r.site.Data); video != "" {
+				lines = w.Lines("spent.text-video", "time", video, "size", w.Size(r.site.Data))
+			}
 		}
 		return append(lines, r.back(p, r.site.DataResets)...)
 	default:
@@ -204,9 +216,13 @@ func (r *request) sessionPage(hold bool) web.Page {
 	if s.Extends {
 		p.More = w.Duration(r.site.SessionLength)
 	}
+	p.Slow = s.Slow
 	if s.Limited {
-		p.DataLeft = []web.Amount{w.SizeParts(s.DataLeft)}
-		p.DataGiven = w.Size(s.DataGiven)
+		left, given := w.SizeParts(s.DataLeft), w.Size(s.DataGiven)
+		p.DataLeft, p.DataOf = w.VideoParts(s.DataLeft), w.T("session.data-both", "left", left.String(), "size", given)
+		if p.Video = p.DataLeft != nil; !p.Video {
+			p.DataLeft, p.DataOf = []web.Amount{left}, w.T("session.data-of", "size", given)
+		}
 		p.DataShare = share(s.DataLeft, s.DataGiven)
 	}
 	return p

@@ -36,6 +36,9 @@ func (c pageCase) server(t testing.TB, b *fakeBox) *Server {
 	return s
 }
 
+// slowly makes a session one that has used its data and goes on slowly.
+func slowly(s *state.Session) { s.DataLeft, s.Slow = 0, true }
+
 // pageCases are all pages except those of lessons: each State's, and each answer to a press.
 func pageCases() []pageCase {
 	monday := time.Date(2026, 11, 23, 8, 30, 0, 0, paris)
@@ -58,7 +61,13 @@ func pageCases() []pageCase {
 			b.has(func(s *state.Session) { s.Left, s.DataLeft, s.Extends = 20*time.Second, 900_000, true })
 		}},
 		{name: "session-no-limit", line: "GET /session", set: func(b *fakeBox) { b.has(func(s *state.Session) { s.Limited = false }) }},
+		{name: "session-slow", line: "GET /session", set: func(b *fakeBox) { b.has(slowly) }},
+		{name: "session-slow-ending", line: "GET /session", set: func(b *fakeBox) {
+			b.has(func(s *state.Session) { slowly(s); s.Left, s.Extends = 8*time.Minute, true })
+		}},
 		{name: "session-none", line: "GET /session"},
+		{name: "session-ended", line: "GET /session/end"},
+		{name: "session-ended-paused", line: "GET /session/end", set: inState(state.Paused)},
 		{name: "state-starting", line: "GET /", set: inState(state.Starting)},
 		{name: "state-fault", line: "GET /", set: inState(state.Fault)},
 		{name: "state-setup", line: "GET /", set: inState(state.Setup)},
@@ -197,6 +206,24 @@ func TestServicesHaveWords(t *testing.T) {
 			if topic != "own" && strings.Count(page, `id="`+topic+`"`) != 1 {
 				t.Errorf("%s: %s is not one topic", code, topic)
 			}
+		}
+	}
+}
+
+// TestNotice: the federation's line is on the first page in its own language only, as text.
+func TestNotice(t *testing.T) {
+	t.Parallel()
+	box := newFakeBox()
+	box.change(func(s *state.Site) {
+		s.Notice = &map[string]string{"fr": `Fermé le 24 <b onclick="x()">décembre</b>`}
+	})
+	for code, want := range map[string]int{"fr": 1, "en": 0} {
+		res := body(t, ask(t, newServer(box), "GET /?lang="+code))
+		if n := strings.Count(res, `<p class="card">Fermé le 24 &lt;b onclick=&#34;x()&#34;&gt;décembre&lt;/b&gt;</p>`); n != want {
+			t.Errorf("%s: it is there %d times, want %d", code, n, want)
+		}
+		if strings.Contains(res, "<b onclick") {
+			t.Errorf("%s: it is not text", code)
 		}
 	}
 }

@@ -284,7 +284,7 @@ func TestDeskServices(t *testing.T) {
 // A resident without scripts, on a narrow phone, looks for help with papers on a Saturday: the phone number is one press
 // from /places, and the way there two.
 func TestPlacesWithoutScripts(t *testing.T) {
-	labtest.Root(t, "chromium")
+	labtest.Root(t, webtest.Shell)
 	t.Parallel()
 	b := newFakeBox()
 	b.site.State = state.Offline

@@ -51,9 +51,12 @@ func (r *refusals) count(from netip.Addr, now time.Time, err error) {
 	*of.sum++
 }
 
-// Refused returns how many devices were refused the internet since the Server began.
-func (s *Server) Refused() state.Refused {
-	s.refusals.mu.Lock()
-	defer s.refusals.mu.Unlock()
-	return s.refusals.sums
+// published returns the sums as others may know them.
+func (r *refusals) published() state.Refused {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.sums.InFives()
 }
+
+// Refused returns how many devices were refused the internet since the Server began, in fives.
+func (s *Server) Refused() state.Refused { return s.refusals.published() }

@@ -26,12 +26,18 @@ func TestRefusals(t *testing.T) {
 	if want := (state.Refused{Data: 2, NotSharing: 1, Busy: 1}); r.sums != want {
 		t.Errorf("%+v, want %+v", r.sums, want)
 	}
+	if got := r.published(); got != (state.Refused{}) {
+		t.Errorf("of two devices others learn %+v", got)
+	}
 	r.count(a, at.Add(time.Hour), state.ErrDataSpent)
 	if r.sums.Data != 3 || len(r.seen) != 1 {
 		t.Errorf("in the next hour %+v, and %d are remembered", r.sums, len(r.seen))
 	}
 	for i := range 3 * maxRefused {
 		r.count(netip.AddrFrom4([4]byte{10, 80, byte(i >> 8), byte(i)}), at, errBusy)
+	}
+	if got := r.published(); got.Busy == 0 || got != r.sums.InFives() {
+		t.Errorf("of %+v others learn %+v", r.sums, got)
 	}
 	if len(r.seen) > maxRefused {
 		t.Errorf("%d are remembered", len(r.seen))

@@ -132,8 +132,10 @@ func (r *request) online() bool { return r.authorized && r.sharing() && !r.spent
 // extends says whether a press makes the resident's session longer.
 func (r *request) extends() bool { return r.online() && r.session.Extends }
 
-// spent says whether the resident has a session without data left in it.
-func (r *request) spent() bool { return r.authorized && r.session.Limited && r.session.DataLeft == 0 }
+// spent says whether the resident has a session without data left in it, that does not go on slowly.
+func (r *request) spent() bool {
+	return r.authorized && r.session.Limited && r.session.DataLeft == 0 && !r.session.Slow
+}
 
 // closeConn closes the connection of a resident who is online after this request. The request was for another site, and came
 // to the box because its connection is older than the session: the next connection gets through.
@@ -219,7 +221,7 @@ type route struct {
 var routes = map[string]route{
 	"/":                   {get: (*Server).first},
 	"/session":            {get: (*Server).session, post: (*Server).authorize},
-	"/session/end":        {post: (*Server).end},
+	"/session/end":        {get: (*Server).ended, post: (*Server).end},
 	"/essential":          {get: (*Server).essential},
 	"/stay":               {post: (*Server).dismiss},
 	"/captive-portal/api": {get: (*Server).api},
@@ -499,7 +501,19 @@ func (s *Server) end(w http.ResponseWriter, r *request) {
 			return
 		}
 	}
-	r.Lead(w, http.StatusSeeOther, "/")
+	r.Lead(w, http.StatusSeeOther, "/session/end")
+}
+
+// ended says that the resident's session has ended, unless there is one again.
+func (s *Server) ended(w http.ResponseWriter, r *request) {
+	switch p := r.obstacle(); {
+	case p != "":
+		s.page(w, r, p, http.StatusOK)
+	case r.authorized:
+		r.Lead(w, http.StatusFound, "/session")
+	default:
+		s.page(w, r, ended, http.StatusOK)
+	}
 }
 
 // dismiss dismisses the portal: it makes systems' probes of the resident succeed for an hour, so that the phone keeps the

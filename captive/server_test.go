@@ -42,7 +42,11 @@ func TestPressAndEnd(t *testing.T) {
 	if got := body(t, ask(t, s, "GET /session")); !strings.Contains(got, "Vous êtes connecté") {
 		t.Errorf("my session does not say that I am connected:\n%s", got)
 	}
-	want(t, ask(t, s, "POST /session/end"), http.StatusSeeOther, "Location: /")
+	want(t, ask(t, s, "GET /session/end"), http.StatusFound, "Location: /session") // it has not ended
+	want(t, ask(t, s, "POST /session/end"), http.StatusSeeOther, "Location: /session/end")
+	if got := body(t, ask(t, s, "GET /session/end")); !strings.Contains(got, "C’est arrêté. Merci.") || !strings.Contains(got, "Aller sur Internet") {
+		t.Errorf("after the end:\n%s", got)
+	}
 	if got := body(t, ask(t, s, "GET /session")); !strings.Contains(got, "Vous n’êtes pas connecté") {
 		t.Errorf("my session still runs:\n%s", got)
 	}
@@ -86,6 +90,8 @@ func TestLanguage(t *testing.T) {
 		{"en;q=x;;;,,-\x00\xff", "fr en", "fr"},
 		{strings.Repeat("en-", 100), "fr en", "fr"},
 		{strings.Repeat("a-b,", 50), "fr en", "fr"},
+		{"en-GB,en;q=0.9," + strings.Repeat("de-AT;q=0.5,", 40), "fr en", "en"}, // more than 256 bytes: the first ones count
+		{"en-GB,ar;q=0.9," + strings.Repeat("de;q=0.5,", 25) + "fr;q=0.95-and-more", "fr ar", "ar"}, // cut within a language
 	} {
 		b := newFakeBox()
 		b.site.Languages = test.offered
@@ -250,7 +256,7 @@ func TestMethodsAndPaths(t *testing.T) {
 		"GET /essential": 200, "GET /healthz": 200, "GET /favicon.ico": 204,
 		"GET /nope": 404, "GET /session/": 302, "POST /session/": 404, "GET //": 404, "GET /../etc/passwd": 404, "GET /%2e%2e/": 404, "POST /nope": 404,
 		"POST /": 405, "PUT /session": 405, "DELETE /session": 405, "OPTIONS /": 405, "PATCH /stay": 405, "TRACE /": 405,
-		"POST /essential": 405, "GET /session/end": 405, "GET /stay": 405, "BREW /": 405, "POST /captive-portal/api": 405,
+		"POST /essential": 405, "GET /session/end": 200, "GET /stay": 405, "BREW /": 405, "POST /captive-portal/api": 405,
 	} {
 		if res := ask(t, s, line); res.StatusCode != status {
 			t.Errorf("%s: status %d, want %d", line, res.StatusCode, status)
@@ -355,6 +361,13 @@ func TestJSON(t *testing.T) {
 			api: `{"captive":true,"can-extend-session":false}`,
 		},
 		{
+			name: "data spent, in the slow lane",
+			set:  func(b *fakeBox) { b.has(slowly) },
+			session: `{"state":"sharing","online":true,"seconds_left":6300,"seconds_given":7200,` +
+				`"bytes_left":0,"bytes_given":500000000,"slow":true,"can_extend":false,"stay":false}`,
+			api: `{"captive":false,"can-extend-session":false,"seconds-remaining":6300}`,
+		},
+		{
 			name: "a session about to end",
 			set:  func(b *fakeBox) { b.has(func(s *state.Session) { s.Left, s.Extends = 9*time.Minute, true }) },
 			session: `{"state":"sharing","online":true,"seconds_left":540,"seconds_given":7200,` +
@@ -441,6 +454,8 @@ func TestSameSiteSeesEveryField(t *testing.T) {
 			*v = services(config.France)
 		case **state.Card:
 			*v = &state.Card{}
+		case **map[string]string:
+			*v = &map[string]string{}
 		case *time.Duration:
 			*v++
 		case *uint64:
@@ -513,7 +528,7 @@ func TestTypedPaths(t *testing.T) {
 	} {
 		want(t, ask(t, s, "GET http://10.80.0.1"+path), http.StatusFound, "Location: "+to)
 	}
-	for _, path := range []string{"/tutorials/none/", "/None/", "/session/end/", "/helpers/x/", "/tutorials/wifi/99/"} {
+	for _, path := range []string{"/tutorials/none/", "/None/", "/session/ended/", "/helpers/x/", "/tutorials/wifi/99/"} {
 		want(t, ask(t, s, "GET http://10.80.0.1"+path), http.StatusNotFound)
 	}
 	want(t, ask(t, s, "GET http://10.80.0.1/tutorials/"), http.StatusOK)

@@ -76,7 +76,7 @@ func wordsHold(v state.Site, desk *hours.Schedule, now time.Time) time.Time {
 	y, m, d := now.In(v.Location).Date()
 	until := hours.DayStart(y, m, d+1, v.Location)
 	changes, _, _ := desk.Next(now.In(v.Location))
-	for _, t := range []time.Time{v.Opens, v.Resets, v.DataResets, changes} {
+	for _, t := range []time.Time{v.Opens, v.Resets, v.Resumes, v.DataResets, changes} {
 		if t.After(now) && t.Before(until) {
 			until = t
 		}

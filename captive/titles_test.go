@@ -6,13 +6,15 @@ import (
 	"testing"
 )
 
-// TestTitlesInTheReadersLanguage: a list and a picture story of a French lesson speak the reader's language; only the
+// TestTitlesInTheReadersLanguage: lists, answers and a picture story of a French lesson speak the reader's language; only the
 // drawing's description and the lesson itself are French, and both say so.
 func TestTitlesInTheReadersLanguage(t *testing.T) {
 	t.Parallel()
 	b := newFakeBox()
 	b.site.Languages = "fr en ar"
+	withPlaces(t, b)
 	s := newServer(b)
+	lost, _ := b.tutorials.Library().Lesson("telephone-perdu", "fr")
 	french, _ := b.tutorials.Library().Lesson("arnaques", "fr")
 	arabic := french.Titles["ar"]
 	for path, want := range map[string][]string{
@@ -20,7 +22,9 @@ func TestTitlesInTheReadersLanguage(t *testing.T) {
 		"/tutorials/arnaques/5": {
 			"<h1>" + arabic.Steps[4] + "</h1>", arabic.Title, `lang="fr" dir="ltr"`, `aria-label="` + french.Steps[4].Drawing.Alt,
 		},
-		"/tutorials/arnaques": {french.Title, `lang="fr" dir="ltr"`},
+		"/needs/lost/alone/here": {lost.Titles["ar"].Title, lost.Titles["ar"].Summary, `href="/tutorials/telephone-perdu?lang=ar"`},
+		"/lend":                  {`href="/tutorials/preter?lang=ar"`},
+		"/tutorials/arnaques":    {french.Title, `lang="fr" dir="ltr"`},
 	} {
 		page := html.UnescapeString(body(t, ask(t, s, "GET "+path+"?lang=ar")))
 		for _, w := range want {

@@ -61,7 +61,7 @@ type sender func(site, path string, codes ...string)
 
 // tour judges pages, in two tabs of a browser of its own. They load nothing from elsewhere.
 func tour(t *testing.T, pages func(send sender)) {
-	labtest.Root(t, "chromium")
+	labtest.Root(t, webtest.Shell)
 	t.Parallel()
 	browser, asked := webtest.Browser(t)
 	tab, askedToo := webtest.Tab(t, browser)

@@ -90,7 +90,7 @@ func TestVoiceWeight(t *testing.T) {
 // TestVoiceNoFlaw is TestNoFlaw for the board and opinions, also for what answers a press. Some pages are checked in French and
 // Arabic only: in the other languages they have the same layout.
 func TestVoiceNoFlaw(t *testing.T) {
-	labtest.Root(t, "chromium")
+	labtest.Root(t, webtest.Shell)
 	t.Parallel()
 	ctx, _ := webtest.Browser(t)
 	j := webtest.NewJudge(t, ctx)
@@ -128,7 +128,7 @@ func TestVoiceNoFlaw(t *testing.T) {
 // A resident lends a drill, on a screen of 320 px and without scripts: the page refuses the telephone number, keeps the text,
 // and then shows a number to say at the desk.
 func TestLendADrill(t *testing.T) {
-	labtest.Root(t, "chromium")
+	labtest.Root(t, webtest.Shell)
 	t.Parallel()
 	b := newFakeBox()
 	dir := withVoice(t, b)
@@ -179,7 +179,7 @@ func TestLendADrill(t *testing.T) {
 
 // A resident rates a service and answers the centre's question by pressing, without scripts; the second time is too often.
 func TestRateAService(t *testing.T) {
-	labtest.Root(t, "chromium")
+	labtest.Root(t, webtest.Shell)
 	t.Parallel()
 	b := newFakeBox()
 	withVoice(t, b)

@@ -16,6 +16,7 @@
 //   - egress: the uplink that residents' packets leave by.
 //   - walled garden: the essential services, which captive devices and devices without data left reach too.
 //   - usage: the bytes that a device has used today.
+//   - slow lane: the low rate of a session whose data is used; each resident has a class of his own in it.
 //   - shaper: an HTB tree on a device's egress, with a class for each resident.
 //   - uplink: the network interface behind a donation.
 package netctl
@@ -71,8 +72,8 @@ type Gate interface {
 	// another shaper for the device or the rate is set again. It changes one class, and empties no queue. It does nothing for
 	// a device without a shaper whose total can change.
 	SetRate(device string, rate uint64) error
-	// Backlog returns the bytes that wait in the queues of the shaper on the device, 0 without one.
-	Backlog(device string) (uint64, error)
+	// ShaperLoad returns what the shaper on the device holds and has sent, zero without one.
+	ShaperLoad(device string) (ShaperLoad, error)
 	// Queue returns the kind of the residents' queueing discipline, "" before there is one.
 	Queue() string
 	// Close removes everything of ours from the kernel: the box forwards nothing afterwards.
@@ -123,6 +124,8 @@ const (
 	SetClients    = "pas-clients"    // bitmap:ip,mac: the authorized devices
 	SetAccounting = "pas-accounting" // bitmap:ip: counts bytes, holds the HTB class
 	SetUsage      = "pas-usage"      // bitmap:ip,mac: today's usage, a device in each slot; no rule matches it
+
+	SetSlow = "pas-slow" // bitmap:ip: holds the HTB class of a session's slow lane
 
 	// SetGarden is a hash:ip with the addresses of the walled garden. dnsmasq adds them when it resolves its names.
 	SetGarden = "pas-garden"
@@ -193,8 +196,12 @@ const (
 	MinorGarden = 0xfffd
 	// MinorDNS is the leaf of residents' DNS queries, likewise.
 	MinorDNS = 0xfffc
+	// MinorSlow is the inner class of all slow lanes, likewise.
+	MinorSlow = 0xfffb
 	// MinorFirst is the lowest that is not a resident's.
-	MinorFirst = MinorDNS
+	MinorFirst = MinorSlow
+	// MinorSlowLanes plus a resident's minor is the leaf of its slow lane. So a network with slow lanes is a /18 at the widest.
+	MinorSlowLanes = 0x8000
 
 	// CountLimit is the constant that a session's byte counter must stay below. A session starts at CountLimit minus the
 	// bytes it may use.
@@ -293,6 +300,12 @@ type Shaper struct {
 	DNS       uint64 // bit/s of it for residents' DNS queries; 0: they have no class
 }
 
+// ShaperLoad is what a shaper's queues hold, and what has left them.
+type ShaperLoad struct {
+	Backlog uint64 // bytes that wait in all queues
+	Sent    uint64 // bytes below the total, since its class was made; 0 without a total
+}
+
 // Direction is seen from the resident.
 type Direction string
 
@@ -306,6 +319,7 @@ const (
 type Class struct {
 	Download uint64 // bit/s, 0: no limit
 	Upload   uint64
+	Slow     uint64 // bit/s each way of a session whose data is used up; 0: it passes nothing more
 }
 
 // MAC is a hardware address (EUI-48).
@@ -344,7 +358,7 @@ type Session struct {
 	MAC   MAC
 	Left  time.Duration // until the kernel ends it
 	Data  uint64        // bytes it may still use, both directions; Unlimited for no bound
-	Spent bool          // set by Sessions: its data is used up
+	Spent bool          // set by Sessions: its data is used up. With a Class.Slow the session goes on, slowly
 	// Used is the device's usage of today: until now for Authorize; Sessions adds the bytes counted since. Where nothing is
 	// limited, only received bytes count. If the day ended while no daemon ran, it counts from the next start.
 	Used uint64
@@ -419,8 +433,12 @@ func (p Plan) String() string {
 		if s.Floor != 0 {
 			total = fmt.Sprintf("%s to %s", rate(s.Floor), total)
 		}
-		line("shape %s of %s: total %s, own %s, essential %s, names %s, each %s", s.Direction, s.Device,
-			total, rate(s.Own), rate(s.Garden), rate(s.DNS), rate(s.Each(p.Class)))
+		slow := ""
+		if p.Class.Slow != 0 {
+			slow = ", slow " + rate(p.Class.Slow)
+		}
+		line("shape %s of %s: total %s, own %s, essential %s, names %s, each %s%s", s.Direction, s.Device,
+			total, rate(s.Own), rate(s.Garden), rate(s.DNS), rate(s.Each(p.Class)), slow)
 	}
 	if p.Egress != "" {
 		line("sessions leave by %s", p.Egress)

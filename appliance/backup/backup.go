@@ -9,6 +9,12 @@
 //
 //	age -d lilas-2026-11-30.backup | tar -tzv
 //
+// One that is made while nobody is there to type the passphrase, on a USB stick at night, is inside age with an X25519 recipient.
+// The identity is before it, as an armored age file with an scrypt recipient. So the passphrase alone opens it, too:
+//
+//	sed '/^-----END/q' 000007-2026-12-01.backup | age -d >key
+//	sed '1,/^-----END/d' 000007-2026-12-01.backup | age -d -i key | tar -tzv
+//
 // The first entry is manifest.json: the version of the form, and of each file that follows, in their order, its name, size and
 // SHA-256. A file that is cut off, damaged, or has more or something else than its manifest says, is refused with the place.
 //
@@ -32,8 +38,6 @@ import (
 	"regexp"
 	"slices"
 	"time"
-
-	"filippo.io/age"
 )
 
 // Version is the version of the form. A newer one is refused.
@@ -117,8 +121,8 @@ func CheckPassphrase(p string) error {
 	return nil
 }
 
-// Write writes a backup with the files. A passphrase seals it; with "" there is none. It completes the manifest.
-func Write(w io.Writer, m Manifest, files []File, passphrase string) (err error) {
+// Write writes a backup with the files, sealed unless the seal is nil. It completes the manifest.
+func Write(w io.Writer, m Manifest, files []File, seal Seal) (err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("write the backup: %w", err)
@@ -142,21 +146,13 @@ func Write(w io.Writer, m Manifest, files []File, passphrase string) (err error)
 		return err
 	}
 	out := bufio.NewWriter(w)
-	inner, seal := io.Writer(out), func() error { return nil }
-	if passphrase != "" {
-		if err := CheckPassphrase(passphrase); err != nil {
-			return err
-		}
-		to, err := age.NewScryptRecipient(passphrase)
+	inner, end := io.Writer(out), func() error { return nil }
+	if seal != nil {
+		sealed, err := seal.seal(out)
 		if err != nil {
 			return err
 		}
-		to.SetWorkFactor(workFactor)
-		sealed, err := age.Encrypt(out, to)
-		if err != nil {
-			return err
-		}
-		inner, seal = sealed, sealed.Close
+		inner, end = sealed, sealed.Close
 	}
 	zip := gzip.NewWriter(inner)
 	t := tar.NewWriter(zip)
@@ -169,7 +165,7 @@ func Write(w io.Writer, m Manifest, files []File, passphrase string) (err error)
 			return fmt.Errorf("%s: %w", f.Name, err)
 		}
 	}
-	for _, close := range []func() error{t.Close, zip.Close, seal, out.Flush} {
+	for _, close := range []func() error{t.Close, zip.Close, end, out.Flush} {
 		if err := close(); err != nil {
 			return err
 		}
@@ -218,12 +214,6 @@ func (m Manifest) Has(name string) bool {
 	return slices.ContainsFunc(m.Files, func(f Entry) bool { return f.Name == name })
 }
 
-// ageHeader begins a sealed backup (C2SP, age.md).
-var ageHeader = []byte("age-encryption.org/v1\n")
-
-// Sealed tells whether a file that begins so needs a passphrase.
-func Sealed(head []byte) bool { return bytes.HasPrefix(head, ageHeader) }
-
 // Unpack checks a backup, and writes its files below an empty folder, where their names lead. After an error the folder has what
 // was unpacked so far, and nobody may use it. The error is one of those above with the place, or that of the disk. The folder ""
 // stands for none: the backup is only checked.
@@ -235,7 +225,7 @@ func Unpack(r io.Reader, passphrase, dir string) (m Manifest, err error) {
 			err = fmt.Errorf("%w: more than %d bytes", ErrTooLarge, int64(MaxSize))
 		}
 	}()
-	head, _ := in.Peek(len(ageHeader))
+	head, _ := in.Peek(len(armorHeader))
 	inner := in
 	switch sealed := Sealed(head); {
 	case sealed && passphrase == "":
@@ -292,27 +282,6 @@ func Unpack(r io.Reader, passphrase, dir string) (m Manifest, err error) {
 		}
 	}
 	return m, nil
-}
-
-// open opens the seal.
-func open(in io.Reader, passphrase string) (io.Reader, error) {
-	if len(passphrase) > MaxPassphrase {
-		return nil, ErrWrong
-	}
-	id, err := age.NewScryptIdentity(passphrase)
-	if err != nil {
-		return nil, err
-	}
-	id.SetMaxWorkFactor(maxWorkFactor)
-	opened, err := age.Decrypt(in, id)
-	var none *age.NoIdentityMatchError
-	switch {
-	case errors.As(err, &none):
-		return nil, ErrWrong
-	case err != nil:
-		return nil, at("its seal", err)
-	}
-	return opened, nil
 }
 
 // at returns an error of reading a backup at a place. Unexpected ends are those of the file.

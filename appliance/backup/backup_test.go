@@ -36,9 +36,17 @@ func some() (Manifest, []File) {
 
 func written(t testing.TB, passphrase string) []byte {
 	t.Helper()
+	if passphrase == "" {
+		return sealedBy(t, nil)
+	}
+	return sealedBy(t, Passphrase(passphrase))
+}
+
+func sealedBy(t testing.TB, seal Seal) []byte {
+	t.Helper()
 	m, files := some()
 	var b bytes.Buffer
-	if err := Write(&b, m, files, passphrase); err != nil {
+	if err := Write(&b, m, files, seal); err != nil {
 		t.Fatal(err)
 	}
 	return b.Bytes()
@@ -101,7 +109,7 @@ func TestPassphrase(t *testing.T) {
 		}
 	}
 	m, files := some()
-	if err := Write(&bytes.Buffer{}, m, files, "short"); !errors.As(err, &WeakError{}) {
+	if err := Write(&bytes.Buffer{}, m, files, Passphrase("short")); !errors.As(err, &WeakError{}) {
 		t.Errorf("a short one: %v", err)
 	}
 }
@@ -246,7 +254,7 @@ func TestTricks(t *testing.T) {
 // tarOf writes a backup's tar, before it is compressed.
 func tarOf(w io.Writer, m Manifest, files []File) error {
 	var b bytes.Buffer
-	if err := Write(&b, m, files, ""); err != nil {
+	if err := Write(&b, m, files, nil); err != nil {
 		return err
 	}
 	zip, err := gzip.NewReader(&b)

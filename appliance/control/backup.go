@@ -30,6 +30,11 @@ type Backups interface {
 	LastRestore() state.RestoreResult
 	// StateUse states what a donation's line has carried in the running period.
 	StateUse(ctx context.Context, donation string, bytes uint64) error
+	// ListSticks returns the USB sticks that are plugged in. MarkStick marks one for backups, which the passphrase opens, and writes
+	// the first one; WriteStick writes one to those that are marked.
+	ListSticks(ctx context.Context) ([]state.Stick, error)
+	MarkStick(ctx context.Context, device, passphrase string) error
+	WriteStick(ctx context.Context) error
 }
 
 // Paths of the requests.
@@ -40,7 +45,11 @@ const (
 	pathUndo    = "/restore/undo"
 	pathRestore = "/restore" // with the id, and what donations have used as parameters
 	pathUse     = "/use"     // with the donation's name and bytes as parameters
+	pathSticks  = "/sticks"
+	pathMark    = "/sticks/mark" // with the device as a parameter
+	pathStick   = "/sticks/write"
 	restoreID   = "id"
+	deviceName  = "device"
 	usedBytes   = "bytes"
 	usedPrefix  = "used." // and the donation's name
 
@@ -106,6 +115,15 @@ func backupRequests(mux *http.ServeMux, act func(string, func(*http.Request) (st
 		}
 		return "", b.StateUse(r.Context(), r.FormValue(donation), bytes)
 	})
+	act(pathSticks, func(r *http.Request) (string, error) { return said(b.ListSticks(r.Context())) })
+	act(pathMark, func(r *http.Request) (string, error) {
+		p, err := passphrase(r)
+		if err != nil {
+			return "", Refuse(err)
+		}
+		return "", b.MarkStick(r.Context(), r.URL.Query().Get(deviceName), p)
+	})
+	act(pathStick, func(r *http.Request) (string, error) { return "", b.WriteStick(r.Context()) })
 	mux.HandleFunc("GET "+pathRestore, func(w http.ResponseWriter, _ *http.Request) {
 		text, err := said(b.LastRestore(), nil)
 		if err == nil {
@@ -203,4 +221,27 @@ func (c Client) RestoreBackup(ctx context.Context, id string, used map[string]ui
 func (c Client) StateUse(ctx context.Context, name string, bytes uint64) error {
 	_, err := c.act(ctx, pathUse+"?"+url.Values{donation: {name}, usedBytes: {strconv.FormatUint(bytes, 10)}}.Encode())
 	return err
+}
+
+// ListSticks returns the USB sticks that are plugged in.
+func (c Client) ListSticks(ctx context.Context) (all []state.Stick, err error) {
+	ctx, cancel := context.WithTimeout(ctx, backupTime)
+	defer cancel()
+	err = c.send(ctx, http.MethodPost, pathSticks, nil, nil, decodeInto(&all))
+	return all, err
+}
+
+// MarkStick marks a USB stick for backups, which the passphrase opens, and writes the first one to it.
+func (c Client) MarkStick(ctx context.Context, device, passphrase string) error {
+	ctx, cancel := context.WithTimeout(ctx, backupTime)
+	defer cancel()
+	path := pathMark + "?" + url.Values{deviceName: {device}}.Encode()
+	return c.send(ctx, http.MethodPost, path, withPassphrase(passphrase), nil, func(io.Reader) error { return nil })
+}
+
+// WriteStick writes a backup to the USB sticks that are marked for the box.
+func (c Client) WriteStick(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, backupTime)
+	defer cancel()
+	return c.send(ctx, http.MethodPost, pathStick, nil, nil, func(io.Reader) error { return nil })
 }

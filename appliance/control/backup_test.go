@@ -28,6 +28,16 @@ func (f *fake) CheckBackup(r io.Reader, passphrase string) (state.Restore, error
 	return state.Restore{ID: "7", Centre: "Lilas"}, errors.Join(err, f.does(fmt.Sprintf("check %d bytes with %s", len(text), passphrase)))
 }
 
+func (f *fake) ListSticks(context.Context) ([]state.Stick, error) {
+	return []state.Stick{{Device: "sda1", Ours: true}}, f.does("sticks")
+}
+
+func (f *fake) MarkStick(_ context.Context, device, passphrase string) error {
+	return f.does(fmt.Sprintf("mark %q with %q", device, passphrase))
+}
+
+func (f *fake) WriteStick(context.Context) error { return f.does("write to the sticks") }
+
 func (f *fake) KeepBackup() (string, error) { return "/state/kept.backup", f.does("keep") }
 
 func (f *fake) CheckUndo() (state.Restore, error) {

@@ -50,9 +50,20 @@ func (f *fake) Apply(_ context.Context, file string, text []byte, r config.Revis
 	problems := config.Problems{{File: file, Line: 3, Key: "box.name", Msg: "is wrong"}}
 	return config.Result{Outcome: config.Refused, Revision: r, Problems: problems}, f.does(fmt.Sprintf("apply %d bytes", len(text)))
 }
-func (f *fake) SetupCode() string          { f.does("code"); return "ABCD-EFGH" }
-func (f *fake) Refresh(share string) error { return f.does("refresh " + share) }
-func (f *fake) Fetch(name string) error    { return f.does("fetch " + name) }
+func (f *fake) SetupCode() string                                  { f.does("code"); return "ABCD-EFGH" }
+func (f *fake) Refresh(share string) error                         { return f.does("refresh " + share) }
+func (f *fake) Fetch(name string) error                            { return f.does("fetch " + name) }
+func (f *fake) AcceptService(_ context.Context, name string) error { return f.does("accept " + name) }
+func (f *fake) WithdrawService(_ context.Context, name string) error {
+	return f.does("withdraw " + name)
+}
+func (f *fake) TakeLayer(_ context.Context, level, name string, text []byte) error {
+	return f.does(fmt.Sprintf("take %d bytes of %s %q", len(text), level, name))
+}
+func (f *fake) JoinFleet(bundle []byte, code string) error {
+	return f.does(fmt.Sprintf("join with %d bytes and %q", len(bundle), code))
+}
+func (f *fake) LeaveFleet() error { return f.does("leave") }
 func (f *fake) LenderLink(donation string) (string, error) {
 	return "https://box.internal/lender/abc", f.does("link " + donation)
 }
@@ -107,11 +118,13 @@ func TestRequests(t *testing.T) {
 	if code, err := c.RenewDesk(ctx); err != nil || code != "ABCD-1234" {
 		t.Errorf("the desk's code: %q, %v", code, err)
 	}
-	if err := errors.Join(c.CloseDesk(ctx), c.PauseUntilTomorrow(ctx), c.Pause(ctx), c.Resume(ctx), c.ConfirmTime(ctx), c.Refresh(ctx, "tutorials"), c.Fetch(ctx, "places")); err != nil {
+	if err := errors.Join(c.CloseDesk(ctx), c.PauseUntilTomorrow(ctx), c.Pause(ctx), c.Resume(ctx), c.ConfirmTime(ctx), c.Refresh(ctx, "tutorials"), c.Fetch(ctx, "places"),
+		c.AcceptService(ctx, "a.fr"), c.WithdrawService(ctx, "b.fr"), c.TakeLayer(ctx, "region", "idf", bytes.Repeat([]byte("#"), 20000))); err != nil {
 		t.Error(err)
 	}
 	if diff := cmp.Diff([]string{
 		"status", "reload", "apply 1048577 bytes", `link Téléphone & "clé"`, "code", "renew the desk's code", "close the desk", "pause until tomorrow by the command line", "pause by the command line", "resume", "time by a technician", "refresh tutorials", "fetch places",
+		"accept a.fr", "withdraw b.fr", `take 16385 bytes of region "idf"`,
 	}, f.asked); diff != "" {
 		t.Errorf("asked for (-want +got):\n%s", diff)
 	}

@@ -45,6 +45,7 @@ type Box interface {
 	CloseDesk() error
 	// LenderLink returns a new link to the page of a donation's lender.
 	LenderLink(donation string) (link string, err error)
+	Fleet
 	Doctor
 	Backups
 }
@@ -145,6 +146,7 @@ func NewServer(b Box, log *slog.Logger) *http.Server {
 	act(pathRenew, func(*http.Request) (string, error) { return b.RenewDesk() })
 	act(pathClose, func(*http.Request) (string, error) { return "", b.CloseDesk() })
 	act(pathLender, func(r *http.Request) (string, error) { return b.LenderLink(r.FormValue(donation)) })
+	fleetRequests(act, b)
 	handleDoctor(mux, b, log)
 	backupRequests(mux, act, b, log)
 	return &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}

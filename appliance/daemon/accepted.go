@@ -9,8 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/google/renameio/v2"
-
 	"passerelle/appliance/config"
 	"passerelle/appliance/private"
 )
@@ -125,21 +123,23 @@ func (d *Daemon) accept(c *config.Config) error {
 	folder := filepath.Join(d.state, acceptedFolder)
 	last, head := filepath.Join(folder, acceptedLast), d.acceptedHeader()
 	text := slices.Concat(head, config.Format(c))
+	write := private.WriteFile
 	kept, err := os.ReadFile(last)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		err = os.MkdirAll(folder, 0o700)
+		if err = os.MkdirAll(folder, 0o700); err == nil {
+			err = private.SyncFolder(d.state)
+		}
 	case err != nil:
 	case bytes.Equal(kept, text):
 		return nil
 	case !bytes.HasPrefix(kept, head):
-		err = os.Rename(last, filepath.Join(folder, acceptedBefore))
+		write = func(path string, text []byte, mode os.FileMode) error {
+			return private.ReplaceFile(path, filepath.Join(folder, acceptedBefore), text, mode)
+		}
 	}
 	if err == nil {
-		err = renameio.WriteFile(last, text, 0o600, renameio.WithTempDir(folder), renameio.WithStaticPermissions(0o600))
-	}
-	if err == nil {
-		err = errors.Join(private.SyncFolder(folder), private.SyncFolder(d.state))
+		err = write(last, text, 0o600)
 	}
 	if err != nil {
 		return fmt.Errorf("store accepted configuration: %w", err)

@@ -45,6 +45,7 @@ import (
 //	voice/board.json        the notices that are shown. Those that wait are seen by staff only.
 //	voice/opinion.json      the counts that are shown, of five presses at least. Smaller ones are seen by nobody.
 //	access/NAME.json        with secrets: the password's hash, and other secrets to sign in with
+//	access/stick.json       with secrets: which USB sticks keep the backups, and the key that seals those
 //	https.pem               with secrets: the certificate and its key
 //
 // Packs are in it by name only. What is not in it: sessions, leases and all else in the run directory; the journal, the versions of
@@ -72,6 +73,7 @@ var savedContent = []struct {
 	{"calendar", "voice/calendars", regexp.MustCompile(`^([a-z0-9][a-z0-9-]*)\.ics$`), false, true},
 	{"board", "voice", regexp.MustCompile(`^board\.json$`), false, false},
 	{"opinion", "voice", regexp.MustCompile(`^opinion\.json$`), false, false},
+	{"stick", accessFolder, regexp.MustCompile(`^stick\.json$`), true, false},
 	{"access", accessFolder, regexp.MustCompile(`^([a-z]+)\.json$`), true, false},
 	{"certificate", ".", regexp.MustCompile(`^https\.pem$`), true, true},
 }
@@ -181,6 +183,17 @@ var ErrUnconfigured = errors.New("there is nothing to back up: no technician has
 
 // Write writes a backup. With a passphrase it has all secrets, and is sealed; without one it has none.
 func (b *Backups) Write(w io.Writer, passphrase string) error {
+	if passphrase == "" {
+		return b.writeAlone(w, nil)
+	}
+	if err := backup.CheckPassphrase(passphrase); err != nil {
+		return err
+	}
+	return b.writeAlone(w, backup.Passphrase(passphrase))
+}
+
+// writeAlone writes a backup while no other one is written: with a seal it has all secrets.
+func (b *Backups) writeAlone(w io.Writer, seal backup.Seal) error {
 	if !b.writing.TryLock() { // a seal takes 32 MiB
 		return fmt.Errorf("another backup is being made: %w", private.ErrLocked)
 	}
@@ -189,21 +202,16 @@ func (b *Backups) Write(w io.Writer, passphrase string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(b.write(w, l, passphrase, passphrase != ""), release())
+	return errors.Join(b.write(w, l, seal, seal != nil), release())
 }
 
-func (b *Backups) write(w io.Writer, l accountLedger, passphrase string, secrets bool) (err error) {
+func (b *Backups) write(w io.Writer, l accountLedger, seal backup.Seal, secrets bool) (err error) {
 	text, _, err := config.File{Path: b.paths.config}.Read()
 	if errors.Is(err, fs.ErrNotExist) {
 		return ErrUnconfigured
 	}
 	if err != nil {
 		return err
-	}
-	if passphrase != "" {
-		if err := backup.CheckPassphrase(passphrase); err != nil {
-			return err
-		}
 	}
 	c, err := config.Parse(b.paths.config, text)
 	if err != nil { // nobody could restore it
@@ -242,7 +250,7 @@ func (b *Backups) write(w io.Writer, l accountLedger, passphrase string, secrets
 	for _, p := range packs {
 		m.Packs = append(m.Packs, backup.Pack{Name: p.Name, Title: p.Title, Size: int64(p.Size)})
 	}
-	return backup.Write(w, m, append(files, opened...), passphrase)
+	return backup.Write(w, m, append(files, opened...), seal)
 }
 
 // Keep writes a backup with all secrets for this box alone, in its state folder, in place of the last such one. It returns its
@@ -262,7 +270,7 @@ func (b *Backups) Keep() (path string, err error) {
 		return "", err
 	}
 	defer file.Cleanup()
-	if err := b.write(file, l, "", true); err != nil {
+	if err := b.write(file, l, nil, true); err != nil {
 		return "", err
 	}
 	if err := file.CloseAtomicallyReplace(); err != nil {
@@ -842,7 +850,7 @@ func (b *Backups) keepUndo(batch *backup.Batch, l accountLedger) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(b.write(f, l, "", true), f.Close())
+	return errors.Join(b.write(f, l, nil, true), f.Close())
 }
 
 // prepareLedger adds a copy of the ledger with the backup's accounts.

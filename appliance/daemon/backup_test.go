@@ -381,7 +381,7 @@ func TestRestoreRefuses(t *testing.T) {
 		"the journal":           append(good[:2:2], backup.Text("access/journal.json", nil)),
 	} {
 		var b bytes.Buffer
-		h.must(backup.Write(&b, backup.Manifest{Secrets: true}, files, ""))
+		h.must(backup.Write(&b, backup.Manifest{Secrets: true}, files, nil))
 		_, err := h.restore(b.Bytes(), "", nil)
 		if err == nil || !RefusedBackup(err) {
 			t.Errorf("%s: %v", what, err)
@@ -407,7 +407,7 @@ func TestRestoreUnusable(t *testing.T) {
 		files = append(files, backup.Text(name, []byte(text)))
 	}
 	var b bytes.Buffer
-	h.must(backup.Write(&b, backup.Manifest{Secrets: true}, files, ""))
+	h.must(backup.Write(&b, backup.Manifest{Secrets: true}, files, nil))
 	says, err := h.restore(b.Bytes(), "", nil)
 	h.must(err)
 	if len(says.Unusable) != len(wrong) {

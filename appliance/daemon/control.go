@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -12,6 +13,7 @@ import (
 	"passerelle/appliance/config"
 	"passerelle/appliance/control"
 	"passerelle/appliance/fetch"
+	"passerelle/appliance/fleet/layer"
 	"passerelle/appliance/state"
 	"passerelle/captive/admin"
 	"passerelle/captive/admin/journal"
@@ -61,6 +63,13 @@ func (c controlled) Status() state.Status { return c.fullStatus() }
 func (d *Daemon) fullStatus() state.Status {
 	s := d.status()
 	s.Downloads, s.Slots, s.System = d.fetcher.Status(), d.card.status(), readSystem(os.DirFS("/"))
+	s.Stick, s.Updates = d.sticks.Last(), d.releases.describe(s, d.box.Config())
+	if i := slices.IndexFunc(s.Downloads, func(one state.Download) bool { return one.Name == releasesName }); s.Updates != nil && i >= 0 {
+		s.Updates.Checked = s.Downloads[i].Done
+	}
+	d.member.addTo(&s)
+	d.layers.addTo(&s)
+	d.commands.addTo(&s, d.box.Config().Box.Timezone)
 	s.Admin = state.Admin{Access: string(d.access()), Fingerprint: d.fingerprint(), Pages: []string{}}
 	if wifi := s.Hotspot.WiFi; wifi == nil || wifi.On || !d.untouched() { // a new box may have no radio
 		s.Admin.Pages = append(s.Admin.Pages, "https://"+d.box.Site().Hostname+"/admin/")
@@ -129,6 +138,27 @@ func refuseUnconfigured(err error) error {
 	}
 	return err
 }
+
+// AcceptService opens an essential service that the box's fleet proposes.
+func (c controlled) AcceptService(ctx context.Context, name string) error {
+	return c.noted(journal.ServiceAccepted, c.layers.acceptService(ctx, c.Box, name))
+}
+
+// WithdrawService closes an essential service that a technician has accepted.
+func (c controlled) WithdrawService(ctx context.Context, name string) error {
+	return c.noted(journal.ServiceWithdrawn, c.layers.withdrawService(ctx, c.Box, name))
+}
+
+// TakeLayer has the box use what a level of its fleet says; "" is nothing.
+func (c controlled) TakeLayer(ctx context.Context, level, name string, text []byte) error {
+	return c.layers.take(ctx, c.Box, layer.Level(level), name, text)
+}
+
+// JoinFleet asks for the box's membership.
+func (c controlled) JoinFleet(bundle []byte, code string) error { return c.member.join(bundle, code) }
+
+// LeaveFleet forgets it.
+func (c controlled) LeaveFleet() error { return c.member.leave() }
 
 // LenderLink creates a lender link for a donation.
 func (c controlled) LenderLink(donation string) (string, error) {

@@ -7,9 +7,8 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/google/renameio/v2"
-
 	"passerelle/appliance/config"
+	"passerelle/appliance/private"
 )
 
 // rewriteCopies changes the copies of the configuration that the box keeps: the versions before, and the accepted ones. One
@@ -34,9 +33,9 @@ func rewriteFile(path string, change func([]byte) ([]byte, error)) error {
 	changed, err := change(text)
 	switch {
 	case err != nil:
-		return os.Remove(path)
+		return errors.Join(os.Remove(path), private.SyncFolder(filepath.Dir(path)))
 	case bytes.Equal(changed, text):
 		return nil
 	}
-	return renameio.WriteFile(path, changed, 0o600, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o600))
+	return private.WriteFile(path, changed, 0o600)
 }

@@ -75,10 +75,12 @@ func (p paths) runDir() string { return filepath.Dir(p.socket) }
 
 // Options configure a daemon.
 type Options struct {
-	Config, State, Socket string // configuration, state folder, control socket; the socket's folder is in memory
-	Setup                 bool   // a missing configuration is not an error: the box waits for one in State setup
-	Release               string // of the program
-	Machine               fs.FS  // with /proc, /sys and /run; nil for this machine's
+	Config, State, Socket string    // configuration, state folder, control socket; the socket's folder is in memory
+	Setup                 bool      // a missing configuration is not an error: the box waits for one in State setup
+	Release               string    // of the program
+	Built                 time.Time // its source was committed then; zero if that is not known
+	Root                  string    // file with the root of trust that the system was built with
+	Machine               fs.FS     // with /proc, /sys and /run; nil for this machine's
 	Log                   *slog.Logger
 	Book                  *logbook.Book  // of what Log writes
 	Hangups               chan os.Signal // SIGHUP, also one from before the daemon started
@@ -93,6 +95,8 @@ func (e InputError) Unwrap() error { return e.error }
 type Daemon struct {
 	paths
 	release     string
+	built       time.Time
+	trustRoot   string // file
 	config      *config.Config
 	configured  bool     // by a technician
 	refused     *refusal // of the technician's configuration, nil if it is in use
@@ -108,6 +112,10 @@ type Daemon struct {
 	hangups     chan os.Signal
 	updater     *configUpdater
 	pending     *pending
+	layers      *layers
+	commands    *commands
+	reports     *reporter
+	member      *member
 	logins      *login.Keeper
 	journal     *journal.Journal
 	certificate *web.Certificate
@@ -118,6 +126,8 @@ type Daemon struct {
 	root        fs.FS // the machine's files
 	card        cardSlots
 	backups     *Backups
+	sticks      *sticks
+	releases    *releases
 	end         func(exitReason) // ends this run
 	book        *logbook.Book
 	doctor      *doctor.Doctor
@@ -130,7 +140,7 @@ func New(o Options) (*Daemon, error) {
 	// leave the heap twice as large.
 	debug.SetGCPercent(40)
 	d := &Daemon{
-		paths: paths{config: o.Config, state: o.State, socket: o.Socket}, release: o.Release,
+		paths: paths{config: o.Config, state: o.State, socket: o.Socket}, release: o.Release, built: o.Built, trustRoot: o.Root,
 		log: o.Log, notifier: health.NewNotifier(o.Log), hangups: o.Hangups, day: admin.NewDay(time.Now()),
 		root: o.Machine, book: o.Book,
 	}
@@ -151,6 +161,7 @@ func New(o Options) (*Daemon, error) {
 	d.offers = &lend.Room{}
 	d.shares = Shares(d.state, o.Log, func() *config.Config { return d.box.Config() }, d.offers)
 	d.pending = newPending(d.state)
+	d.layers = newLayers(d.state)
 	d.journal = journal.New(filepath.Join(d.state, accessFolder), time.Now, o.Log)
 	d.pending.undoAtStart(d.file(), o.Log)
 	d.finishForgetting()
@@ -222,15 +233,18 @@ func (d *Daemon) run(ctx context.Context) (end exitReason, err error) {
 	}
 	defer ledger.Close()
 	d.backups.use(ledger)
+	d.sticks = d.newSticks()
 	d.openLogins()
 	saved := d.loadState()
 	board := d.board()
 	wireless := d.newRadios(board, wake)
 	asker := arp.New(plan.Hotspot(d.config), d.config.Hotspot.Address.Addr(), d.log, wake)
 	d.box = appliance.New(appliance.Parts{
-		Config: d.config, Configured: d.configured, Gate: g, Uplinks: reader, Prober: prober, Children: children,
+		Config: d.config, Layers: d.layers.load(), Configured: d.configured, Gate: g, Uplinks: reader, Prober: prober, Children: children,
 		Joiner: wireless.joiner, Radios: wireless.manager, Beacons: wireless.hostapd,
-		Board:  boardStatus(board, hw.NewSensors(d.root, time.Now), func() []state.Problem { return diskProblems(d.root, d.state) }),
+		Board: boardStatus(board, hw.NewSensors(d.root, time.Now), func() []state.Problem {
+			return append(diskProblems(d.root, d.state), d.sticks.problems()...)
+		}),
 		Leases: d.leases, Asker: asker, Memory: memory(), DNSUser: dnsUser,
 		Meter: func(line uplink.Status, target netip.Addr) (appliance.LineMeter, error) {
 			return reader.Meter(line, target)
@@ -258,8 +272,16 @@ func (d *Daemon) run(ctx context.Context) (end exitReason, err error) {
 		return end, errors.Join(err, ledger.Close())
 	}
 
+	d.releases = d.newReleases()
 	d.fetcher = d.newFetcher()
 	d.doctor = d.newDoctor(reader)
+	d.commands = newCommands(d.state, d.box, d.doctor.Start)
+	d.reports = newReporter(d.state, d.release)
+	d.reports.member = func() bool { return d.box.Written().Fleet.Member() }
+	d.reports.status = func() state.Status { s := d.status(); s.System = readSystem(os.DirFS("/")); return s }
+	d.reports.failed = func(err error) { d.log.Warn("a day for the fleet is not kept", "error", err) }
+	d.member = d.newMember(d.box)
+	d.reports.news = d.member.look
 	d.book.Keep(keepsName(d.config))
 	d.machine = newMachine(reader, d.config, d.log)
 	if d.configured {
@@ -327,6 +349,10 @@ func (d *Daemon) run(ctx context.Context) (end exitReason, err error) {
 	tasks.Go(func() error { return keeper.Run(taskCtx) })
 	tasks.Go(func() error { return d.fetcher.Run(taskCtx) })
 	tasks.Go(func() error { return d.doctor.Run(taskCtx) })
+	tasks.Go(func() error { return d.reports.run(taskCtx) })
+	tasks.Go(func() error { return d.member.run(taskCtx) })
+	tasks.Go(func() error { return d.sticks.run(taskCtx) })
+	tasks.Go(func() error { return d.releases.run(taskCtx) })
 	tasks.Go(func() error { return d.servePages(taskCtx) })
 	tasks.Go(func() error { return d.serveSecure(taskCtx, ledger, wired) })
 	tasks.Go(func() error { return d.day.Watch(taskCtx, time.Now, d.status) })

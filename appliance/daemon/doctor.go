@@ -34,6 +34,7 @@ import (
 	"passerelle/hw"
 	"passerelle/netctl"
 	"passerelle/netctl/arp"
+	"passerelle/netctl/dhcp"
 	"passerelle/netctl/names"
 	"passerelle/netctl/uplink"
 )
@@ -171,19 +172,10 @@ func (w examined) Leases() (taken, size int, err error) {
 	return len(all), plan.PoolSize(w.box.Config().Hotspot.Address), err
 }
 
-// ServesDHCP tells whether a socket is bound to the port of DHCP servers (Documentation/networking/proc_net_tcp.rst, which has the
-// same form). The box's own dnsmasq is the only program that may be.
-func (w examined) ServesDHCP() bool {
-	text, err := fs.ReadFile(w.root, "proc/self/net/udp")
-	if err != nil {
-		return true // not known
-	}
-	for line := range strings.Lines(string(text)) {
-		if f := strings.Fields(line); len(f) > 1 && strings.HasSuffix(f[1], ":0043") {
-			return true
-		}
-	}
-	return false
+// Offer asks for an address as a phone that joins would.
+func (w examined) Offer(ctx context.Context) (dhcp.Offer, error) {
+	c := w.box.Config()
+	return dhcp.Discover(ctx, plan.Hotspot(c), c.Hotspot.Address.Addr())
 }
 
 // testFile is the test that is written, in the state folder.

@@ -100,6 +100,9 @@ func (d *Daemon) jobs() (all []fetch.Job) {
 			},
 		})
 	}
+	if j, ok := d.releases.job(); ok {
+		all = append(all, j)
+	}
 	return all
 }
 
@@ -110,22 +113,26 @@ func situation(s state.Status, c *config.Config) fetch.Situation {
 		return out
 	}
 	for i, d := range s.Donations {
-		if !d.Chosen || d.Ifname == "" {
-			continue
+		if d.Chosen && d.Ifname != "" {
+			out.Line = lineFor(d, c, i)
 		}
-		line := &fetch.Line{Donation: d.Name, Interface: d.Ifname, Allowance: fetch.Unlimited, Period: d.PeriodStart}
-		if d.Cap != 0 {
-			line.Allowance = d.OwnUse
-		}
-		if i < len(c.Donations) && c.Donations[i].Name == d.Name { // else the configuration has just changed
-			line.Rate = uint64(c.Donations[i].Download)
-		}
-		for _, text := range d.Servers {
-			if a, err := netip.ParseAddr(text); err == nil {
-				line.Servers = append(line.Servers, a)
-			}
-		}
-		out.Line = line
 	}
 	return out
+}
+
+// lineFor returns the line of the donation with that index in the status.
+func lineFor(d state.Donation, c *config.Config, i int) *fetch.Line {
+	line := &fetch.Line{Donation: d.Name, Interface: d.Ifname, Allowance: fetch.Unlimited, Period: d.PeriodStart}
+	if d.Cap != 0 {
+		line.Allowance = d.OwnUse
+	}
+	if i < len(c.Donations) && c.Donations[i].Name == d.Name { // else the configuration has just changed
+		line.Rate = uint64(c.Donations[i].Download)
+	}
+	for _, text := range d.Servers {
+		if a, err := netip.ParseAddr(text); err == nil {
+			line.Servers = append(line.Servers, a)
+		}
+	}
+	return line
 }

@@ -58,7 +58,8 @@ func (d *Daemon) forgetEnded(ctx context.Context) error {
 // errPending says that a change waits for a technician's confirmation: what it would return to has the passwords, too.
 var errPending = errors.New("a change waits to be confirmed")
 
-// forgetNetworks removes the Wi-Fi networks of these donations from the configuration, then from its copies. What a power cut leaves half done is done again at the next call.
+// forgetNetworks removes the networks of these donations from the configuration, then from its copies. What a power cut leaves half
+// done is done again at the next call.
 func (d *configUpdater) forgetNetworks(ctx context.Context, donations []string, accepted string) error {
 	if _, err := d.pending.read(); !errors.Is(err, fs.ErrNotExist) {
 		return errPending
@@ -73,10 +74,10 @@ func (d *configUpdater) forgetNetworks(ctx context.Context, donations []string, 
 	}
 	edited, secrets := text, []string(nil)
 	for _, x := range c.Donations {
-		if !slices.Contains(donations, x.Name) || x.WiFi == nil {
+		if !slices.Contains(donations, x.Name) || x.WiFi == nil && x.APN == "" {
 			continue
 		}
-		if x.WiFi.Passphrase != "" {
+		if x.WiFi != nil && x.WiFi.Passphrase != "" {
 			secrets = append(secrets, x.WiFi.Passphrase)
 		}
 		if edited, err = config.ForgetNetwork(edited, x.Name); err != nil {

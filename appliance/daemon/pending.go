@@ -13,9 +13,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/renameio/v2"
-
 	"passerelle/appliance/config"
+	"passerelle/appliance/private"
 	"passerelle/appliance/state"
 )
 
@@ -71,7 +70,7 @@ func (p *pending) write(u unconfirmed) error {
 	if err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(p.path, text, 0o600, renameio.WithTempDir(filepath.Dir(p.path))); err != nil {
+	if err := private.WriteFile(p.path, text, 0o600); err != nil {
 		return fmt.Errorf("note a change that must be confirmed: %w", err)
 	}
 	select {
@@ -128,6 +127,9 @@ func (p *pending) end() error {
 	err := os.Remove(p.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
+	}
+	if err == nil { // or a power cut would bring it back, and undo what somebody confirmed
+		err = private.SyncFolder(filepath.Dir(p.path))
 	}
 	select {
 	case p.changed <- struct{}{}:

@@ -40,7 +40,7 @@ func (d *Daemon) runAll(ctx context.Context) error {
 		case end.config != nil:
 			d.config, d.configured = end.config, true
 		default:
-			d.config = d.box.Config() // it may have changed
+			d.config = d.box.Written() // it may have changed
 		}
 		if end.then != nil {
 			end.then(err)
@@ -64,7 +64,7 @@ func (d *Daemon) runAll(ctx context.Context) error {
 	}
 }
 
-// factoryReset removes configuration and its versions, secrets, a pause, shares' content, the state before a restored backup, and the files
+// factoryReset removes configuration and its versions, secrets, what a fleet said, a pause, shares' content, the state before a restored backup, and the files
 // in memory. What was used of the donations stays: a box that changes hands, or that somebody resets by mistake, does not give a
 // lender's cap twice. A second reset, of a box that nobody has configured since, removes the accounts, too, also quarantined ones.
 // The configuration goes first: if it cannot be removed, nothing is.
@@ -81,6 +81,7 @@ func (d *Daemon) factoryReset() error {
 		os.RemoveAll(filepath.Join(d.state, acceptedFolder)),
 		os.RemoveAll(filepath.Join(d.state, accessFolder)),
 		os.RemoveAll(filepath.Join(d.state, countsFolder)),
+		os.RemoveAll(filepath.Join(d.state, fleetFolder)),
 		os.RemoveAll(filepath.Join(d.state, pauseFolder)),
 		os.RemoveAll(filepath.Join(d.state, versionsFolder)),
 		os.RemoveAll(d.setupDir()),

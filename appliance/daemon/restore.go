@@ -15,6 +15,7 @@ import (
 	"passerelle/appliance/state"
 	"passerelle/captive/admin"
 	"passerelle/captive/admin/journal"
+	"passerelle/image/stick"
 )
 
 // openBackups completes a restored backup that a power cut has left half done, before anything of the box is read.
@@ -186,6 +187,12 @@ func (technicianBackups) Trouble(err error) string {
 	}
 	if errors.As(err, &backup.WeakError{}) {
 		return "weak"
+	}
+	if why, ok := errors.AsType[*stick.Error](err); ok {
+		return "stick-" + string(why.Code)
+	}
+	if errors.Is(err, stick.ErrNone) {
+		return "stick-failed"
 	}
 	return ""
 }

@@ -49,6 +49,13 @@ func (s *cardSlots) proven() bool {
 	return !s.some || s.note.Proven()
 }
 
+// has tells whether the machine has slots.
+func (s *cardSlots) has() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.some
+}
+
 // status returns the slots, nil without any.
 func (s *cardSlots) status() *state.Slots {
 	s.mu.Lock()
@@ -91,8 +98,8 @@ func (s *cardSlots) watch(ctx context.Context, proved func()) error {
 // migrate gives what is on the disk the form of this release, once no other one can be booted by itself.
 func (d *Daemon) migrate(accounts accountStore) {
 	err := accounts.Migrate()
-	if d.configured && d.refused.whileUsing(d.box.Config()) == nil && d.box.Site().State != state.Starting {
-		err = errors.Join(err, d.accept(d.box.Config()))
+	if d.configured && d.refused.whileUsing(d.box.Written()) == nil && d.box.Site().State != state.Starting {
+		err = errors.Join(err, d.accept(d.box.Written()))
 	}
 	if err != nil {
 		d.log.Error("the disk keeps the form of the release before", "error", err)

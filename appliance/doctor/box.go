@@ -3,6 +3,7 @@ package doctor
 import (
 	"cmp"
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"passerelle/appliance/state"
+	"passerelle/netctl/dhcp"
 	"passerelle/netctl/names"
 )
 
@@ -54,7 +56,7 @@ func (s *search) hotspot(ctx context.Context, lines []*line) {
 	for _, c := range []check{
 		{state.StepAnswers, func(ctx context.Context) said { return s.answers(ctx, lines) }},
 		{state.StepPortal, s.portal},
-		{state.StepDHCP, func(context.Context) said { return s.dhcp() }},
+		{state.StepDHCP, s.dhcp},
 	} {
 		side.Go(func() { each(c) })
 	}
@@ -153,21 +155,37 @@ const (
 	fewLeases = 5
 )
 
-func (s *search) dhcp() said {
-	taken, size, err := s.src.Services.Leases()
+func (s *search) dhcp(ctx context.Context) said {
+	ctx, cancel := context.WithTimeout(ctx, ownWait)
+	defer cancel()
+	_, box, err := s.src.Kernel.Hotspot()
 	if err != nil {
-		return say("dhcp-unread", "error", err.Error())
+		return say("dhcp-unasked", "error", err.Error())
 	}
-	if !s.src.Services.ServesDHCP() {
+	offer, asked := s.src.Services.Offer(ctx)
+	taken, size, err := s.src.Services.Leases()
+	switch {
+	case errors.Is(asked, dhcp.ErrClosed):
 		return say("dhcp-closed")
+	case asked != nil && !errors.Is(asked, dhcp.ErrSilent):
+		return say("dhcp-unasked", "error", asked.Error())
+	case asked == nil && (!box.Contains(offer.Address) || offer.Router != box.Addr()):
+		return say("dhcp-wrong", "address", offer.Address.String(), "router", offer.Router.String())
+	case asked != nil && (err != nil || taken < size):
+		return say("dhcp-silent")
+	case err != nil:
+		return say("dhcp-unread", "error", err.Error())
+	case asked == nil:
+		taken = min(taken, size-1) // one was free: a lease has just ended
 	}
 	return leases(taken, size)
 }
 
-// leases says how many addresses are left.
+// leases says how many addresses are left: fewer than there are, so that nobody learns how many of 1 to 4 devices there are.
 func leases(taken, size int) said {
 	free := max(0, size-taken)
-	args := []string{"free", strconv.Itoa(free), "size", strconv.Itoa(size)}
+	inFives := size - int(state.InFives(uint64(taken+state.Fewest-1)))
+	args := []string{"free", strconv.Itoa(max(1, inFives)), "size", strconv.Itoa(size)}
 	switch {
 	case free == 0:
 		return say("dhcp-full", args...)
@@ -183,16 +201,17 @@ func radio(h state.Hotspot) said {
 	if w == nil {
 		return say("radio-none")
 	}
-	stations := strconv.Itoa(w.Stations)
+	n := int(state.InFives(uint64(w.Stations)))
+	stations := strconv.Itoa(n)
 	switch {
 	case !w.On:
 		return say("radio-off", "why", cmp.Or(w.Why, "the access point is starting"))
 	case w.AtCapacity:
 		return say("radio-full", "stations", stations)
-	case w.MaxStations != 0:
+	case w.MaxStations != 0 && n > 0:
 		return say("radio-ok-of", "channel", strconv.Itoa(w.Channel), "band", w.Band, "stations", stations, "max", strconv.Itoa(w.MaxStations))
 	}
-	return say("radio-ok", "channel", strconv.Itoa(w.Channel), "band", w.Band, "stations", stations)
+	return say("radio-ok", "channel", strconv.Itoa(w.Channel), "band", w.Band)
 }
 
 // diskLow is the rest of a disk below which it is nearly full, in bytes, if that is less than a tenth of it.

@@ -22,6 +22,7 @@ import (
 
 	"passerelle/appliance/state"
 	"passerelle/netctl"
+	"passerelle/netctl/dhcp"
 	"passerelle/netctl/names"
 	"passerelle/netctl/uplink"
 )
@@ -63,8 +64,9 @@ type Services interface {
 	Portal(ctx context.Context) (Portal, error)
 	// Leases returns how many addresses are leased, of how many.
 	Leases() (taken, size int, err error)
-	// ServesDHCP tells whether anything listens at the DHCP server's port.
-	ServesDHCP() bool
+	// Offer asks for an address as a phone that joins would, and does not take it. The error is dhcp.ErrClosed if no DHCP server
+	// runs, and dhcp.ErrSilent if none answers until ctx ends.
+	Offer(ctx context.Context) (dhcp.Offer, error)
 }
 
 // NameServers are the box's.

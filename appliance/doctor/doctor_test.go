@@ -21,6 +21,7 @@ import (
 
 	"passerelle/appliance/state"
 	"passerelle/netctl"
+	"passerelle/netctl/dhcp"
 	"passerelle/netctl/names"
 	"passerelle/netctl/uplink"
 )
@@ -42,7 +43,8 @@ type world struct {
 	portal  Portal
 	down    error // why the pages do not answer
 	taken   int
-	noDHCP  bool
+	offer   dhcp.Offer
+	offered error // why there is no offer
 	disk    func() Disk
 	names   []string
 	faults  []error
@@ -82,6 +84,7 @@ func newWorld() *world {
 			"dnsmasq": right, "dnsmasq-guests": right, "dnsmasq-captive": {Addr: boxPrefix.Addr()},
 		},
 		portal: Portal{Status: 302, Location: "http://10.80.0.1/", First: "http://10.80.0.1/"},
+		offer:  dhcp.Offer{Address: netip.MustParseAddr("10.80.0.77"), Router: boxPrefix.Addr()},
 		taken:  12, names: []string{"LED ACT"}, offset: 3 * time.Millisecond,
 	}
 	w.disk = func() Disk { return Disk{Free: 20e9, Total: 29e9, Took: 12 * time.Millisecond} }
@@ -162,7 +165,9 @@ func (s services) Ask(_ context.Context, n NameServer, _ string) (names.Answer, 
 }
 func (s services) Portal(context.Context) (Portal, error) { return s.portal, s.down }
 func (s services) Leases() (taken, size int, err error)   { return s.taken, 1021, nil }
-func (s services) ServesDHCP() bool                       { return !s.noDHCP }
+func (s services) Offer(context.Context) (dhcp.Offer, error) {
+	return s.offer, s.offered
+}
 
 func (w *world) Disk() Disk                                 { return w.disk() }
 func (w *world) Lights() (names []string, problems []error) { return w.names, w.faults }
@@ -240,9 +245,13 @@ var scenes = []struct {
 	{"pages down", "portal-silent", func(w *world) { w.down = errors.New("connection refused") }},
 	{"portal wrong", "portal-wrong", func(w *world) { w.portal.Status, w.portal.Location = 204, "" }},
 	{"API wrong", "portal-api", func(w *world) { w.portal.API = errors.New("the answer is 404 Not Found") }},
-	{"pool full", "dhcp-full", func(w *world) { w.taken = 1021 }},
+	{"pool full", "dhcp-full", func(w *world) { w.taken, w.offered = 1021, dhcp.ErrSilent }},
+	{"an address just freed", "dhcp-few", func(w *world) { w.taken = 1021 }},
 	{"pool nearly full", "dhcp-few", func(w *world) { w.taken = 1000 }},
-	{"no DHCP", "dhcp-closed", func(w *world) { w.noDHCP = true }},
+	{"no DHCP", "dhcp-closed", func(w *world) { w.offered = dhcp.ErrClosed }},
+	{"DHCP silent", "dhcp-silent", func(w *world) { w.offered = dhcp.ErrSilent }},
+	{"DHCP of another network", "dhcp-wrong", func(w *world) { w.offer.Address = netip.MustParseAddr("192.168.1.7") }},
+	{"DHCP not asked", "dhcp-unasked", func(w *world) { w.offered = errors.New("find wlan0: no such network interface") }},
 	{"disk full", "disk-full", func(w *world) {
 		w.disk = func() Disk { return Disk{Total: 29e9, Full: true, Write: errors.New("full")} }
 	}},

@@ -187,7 +187,7 @@ var texts = map[state.Code]text{
 		state.Warn, "Nothing is plugged in at {interface}.",
 		"Plug the access point’s cable in, and check that it is on.",
 	},
-	"radio-ok":    {state.OK, "The Wi-Fi is on: channel {channel} of {band}, {stations} devices.", ""},
+	"radio-ok":    {state.OK, "The Wi-Fi is on: channel {channel} of {band}.", ""},
 	"radio-ok-of": {state.OK, "The Wi-Fi is on: channel {channel} of {band}, {stations} devices of {max} that the radio serves.", ""},
 	"radio-off": {
 		state.Bad, "The Wi-Fi is off: {why}.",
@@ -233,6 +233,18 @@ var texts = map[state.Code]text{
 	"dhcp-closed": {
 		state.Bad, "Nobody gives addresses: nothing listens at port 67.",
 		"The box restarts dnsmasq by itself within a minute. If this stays, restart the box.",
+	},
+	"dhcp-silent": {
+		state.Bad, "A phone that asks for an address gets none, although some are free.",
+		"Restart the box.",
+	},
+	"dhcp-wrong": {
+		state.Bad, "A phone that asks is offered {address} with the gateway {router}: that is not this hotspot’s.",
+		"Restart the box.",
+	},
+	"dhcp-unasked": {
+		state.Warn, "The box could not ask for an address as a phone does: {error}.",
+		"Restart the box.",
 	},
 	"dhcp-unread": {
 		state.Warn, "The leases cannot be read: {error}.",

@@ -27,6 +27,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -47,11 +48,24 @@ type Job struct {
 	Name  string // unique, e.g. "places"
 	URL   string // http or https
 	Every time.Duration
-	// Accept imports the file. It reads to the end of the file, or to an error, and then returns in words what is imported.
+	// Accept imports the file. It is not used if there is Run. It reads to the end of the file, or to an error, and then returns in words what is imported.
 	// After an error of the reader or of ctx it must change nothing.
 	Accept func(ctx context.Context, file io.Reader) (result string, err error)
 	// Have tells whether what was imported last is still there: else the file is wanted although it has not changed.
 	Have func() bool
+	// Run makes the download by itself, of many files perhaps, with a client that is counted, paced and stopped as one file's is. It
+	// goes on from where an earlier one was stopped. result says in words what came of it.
+	Run func(ctx context.Context, client *http.Client) (result string, err error)
+	// Situation is what Run depends on, in place of the Fetcher's.
+	Situation func() Situation
+}
+
+// now returns what a job depends on now.
+func (j Job) now(all func() Situation) Situation {
+	if j.Situation != nil {
+		return j.Situation()
+	}
+	return all()
 }
 
 // ErrNotConfigured says that no job has the name.
@@ -68,6 +82,7 @@ type Line struct {
 	Allowance uint64       // bytes that downloads may use in this period of its cap, or Unlimited
 	Period    time.Time    // start of this period
 	Rate      uint64       // bit/s that are lent for downloads; 0: all
+	Purse     string       // what is used counts for downloads of the same purse; "": the lists and calendars
 }
 
 // Situation is what a decision depends on beside the jobs.
@@ -132,7 +147,7 @@ func (f *Fetcher) Run(ctx context.Context) error {
 
 // due tells whether a job is to be run now, and then marks it as running.
 func (f *Fetcher) due(j Job) bool {
-	s := f.opt.Situation()
+	s := j.now(f.opt.Situation)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.running) > 0 { // a press comes first
@@ -164,7 +179,7 @@ func (f *Fetcher) Start(name string) error {
 	if i < 0 {
 		return fmt.Errorf("%w: set [%s] url", ErrNotConfigured, name)
 	}
-	s := f.opt.Situation()
+	s := jobs[i].now(f.opt.Situation)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for running := range f.running {
@@ -251,7 +266,7 @@ func (f *Fetcher) download(ctx context.Context, j Job) {
 
 // attempt notes an attempt and makes it.
 func (f *Fetcher) attempt(ctx context.Context, j Job) (o outcome) {
-	s := f.opt.Situation()
+	s := j.now(f.opt.Situation)
 	f.mu.Lock()
 	left := f.memory.left(s.Line)
 	if why := s.obstacle(left); why != "" { // since it was found to be due
@@ -264,7 +279,8 @@ func (f *Fetcher) attempt(ctx context.Context, j Job) (o outcome) {
 	f.memory.Jobs[j.Name] = r
 	book := f.memory.book(*s.Line)
 	t := &transfer{
-		job: j, line: *s.Line, budget: min(left, maxFile), dial: f.opt.Dial, roots: f.opt.Roots, situation: f.opt.Situation,
+		job: j, line: *s.Line, budget: min(left, maxFile), dial: f.opt.Dial, roots: f.opt.Roots,
+		situation: func() Situation { return j.now(f.opt.Situation) },
 	}
 	if j.Have == nil || j.Have() {
 		t.validators = r.Validators

@@ -7,10 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"time"
-
-	"github.com/google/renameio/v2"
 
 	"passerelle/appliance/private"
 )
@@ -19,7 +16,15 @@ import (
 // after it: after a power cut the attempt counts as failed, and what it may have used as used.
 type memory struct {
 	Jobs  map[string]record `json:"jobs"`  // by name
-	Lines map[string]usage  `json:"lines"` // by donation
+	Lines map[string]usage  `json:"lines"` // by purse and donation
+}
+
+// account is the key of a line's usage. No donation's name has a line end.
+func (l Line) account() string {
+	if l.Purse == "" {
+		return l.Donation
+	}
+	return l.Purse + "\n" + l.Donation
 }
 
 // record is what is known of a job's downloads.
@@ -27,6 +32,7 @@ type record struct {
 	URL        string     `json:"url"` // another one is another file
 	Tried      time.Time  `json:"tried,omitzero"`
 	Failures   int        `json:"failures,omitempty"` // in a row
+	More       bool       `json:"more,omitempty"`     // the last attempt was stopped, and goes on as soon as it may
 	Done       time.Time  `json:"done,omitzero"`      // when the file was imported, or found unchanged
 	Unchanged  bool       `json:"unchanged,omitempty"`
 	Result     string     `json:"result,omitempty"` // of the last import
@@ -87,10 +93,7 @@ func ForgetFiles(text []byte) ([]byte, error) {
 func (m memory) save(path string) error {
 	text, err := json.Marshal(m)
 	if err == nil {
-		err = renameio.WriteFile(path, text, 0o600, renameio.WithTempDir(filepath.Dir(path)))
-	}
-	if err == nil {
-		err = private.SyncFolder(filepath.Dir(path))
+		err = private.WriteFile(path, text, 0o600)
 	}
 	if err != nil {
 		return fmt.Errorf("note a download: %w", err)
@@ -131,25 +134,32 @@ func (m memory) left(l *Line) uint64 {
 
 // usage returns what downloads have used on a line in its period.
 func (m memory) usage(l Line) uint64 {
-	if u := m.Lines[l.Donation]; u.Period.Equal(l.Period) {
+	if u := m.Lines[l.account()]; u.Period.Equal(l.Period) {
 		return u.Bytes
 	}
 	return 0
 }
 
-// book returns a function that sets what a download uses on the line, on top of earlier ones.
+// book returns a function that sets what one user of the line has used, on top of what others do meanwhile. What belongs to a
+// period that is over is not noted any more.
 func (m memory) book(l Line) func(bytes uint64) {
-	before := m.usage(l)
+	var mine uint64
 	return func(bytes uint64) {
-		if l.Allowance < Unlimited {
-			m.Lines[l.Donation] = usage{l.Period, before + bytes}
+		now := m.Lines[l.account()]
+		if l.Allowance >= Unlimited || now.Period.After(l.Period) {
+			return
 		}
+		if !now.Period.Equal(l.Period) {
+			now = usage{Period: l.Period}
+		}
+		m.Lines[l.account()] = usage{l.Period, now.Bytes - min(now.Bytes, mine) + bytes}
+		mine = bytes
 	}
 }
 
 // begin notes an attempt, which counts as failed until it has ended.
 func (r *record) begin(now time.Time) {
-	r.Tried = now
+	r.Tried, r.More = now, false
 	r.Failures++
 	r.Error = "the box was stopped during the download"
 }
@@ -158,6 +168,8 @@ func (r *record) begin(now time.Time) {
 func (r *record) end(o outcome, now time.Time) {
 	r.Bytes, r.Error = o.bytes, ""
 	switch {
+	case o.more:
+		r.Failures, r.More, r.Error = 0, true, o.err.Error()
 	case o.err == nil && o.unchanged:
 		r.Failures, r.Done, r.Unchanged = 0, now, true
 	case o.err == nil:

@@ -33,6 +33,8 @@ func (r record) next(every time.Duration) time.Time {
 	switch {
 	case r.Tried.IsZero():
 		return time.Time{}
+	case r.More:
+		return r.Tried.Add(pressEvery)
 	case r.Failures == 0:
 		return r.Tried.Add(every)
 	}

@@ -3,6 +3,7 @@ package fetch
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -319,4 +320,93 @@ func TestDamaged(t *testing.T) {
 			t.Errorf("%q: logged %q", text, w.log.String())
 		}
 	}
+}
+
+// TestByItself: a job that fetches many files goes on each day where the budget of the day before was spent, and beside residents
+// not at all. It fetches no file twice, and never more than the budget: what was booked ahead comes back.
+func TestByItself(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const (
+			files, size = 40, 64 << 10
+			budget      = 800 << 10
+		)
+		w := newWorld(t, address)
+		served := map[string]int{} // files that were sent whole
+		var mu sync.Mutex
+		w.mux.HandleFunc("/", func(rw http.ResponseWriter, r *http.Request) {
+			if _, err := rw.Write(make([]byte, size)); err == nil {
+				mu.Lock()
+				served[r.URL.Path]++
+				mu.Unlock()
+			}
+		})
+		have := 0 // files, in order: what lies in the slot
+		w.jobs = []Job{{Name: "fleet", URL: address, Every: 24 * time.Hour, Run: func(_ context.Context, client *http.Client) (string, error) {
+			for have < files {
+				reply, err := client.Get(fmt.Sprintf("https://example.com/%d", have))
+				if err != nil {
+					return "", err
+				}
+				n, err := io.Copy(io.Discard, reply.Body)
+				if err = errors.Join(err, reply.Body.Close()); err != nil {
+					return "", err
+				}
+				if n == size {
+					have++
+				}
+			}
+			return "all of it", nil
+		}}}
+		begins := time.Now()
+		line := func(day int) {
+			w.set(func(s *Situation) {
+				s.Line = &Line{
+					Donation: "Fibre", Interface: "eth1", Servers: []netip.Addr{resolver}, Purse: "fleet", Allowance: budget,
+					Period: begins.Add(time.Duration(day) * 24 * time.Hour),
+				}
+			})
+		}
+		w.set(func(s *Situation) { s.Line, s.Why = nil, "residents" })
+		day := func(f func(*Fetcher)) { // a box that is unplugged in the evening
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Hour)
+			fetcher := w.fetcher()
+			f(fetcher)
+			fetcher.Run(ctx)
+			f(fetcher)
+			cancel()
+			time.Sleep(14 * time.Hour)
+		}
+		day(func(f *Fetcher) {
+			if d := f.Status()[0]; have != 0 || d.Bytes != 0 {
+				t.Errorf("beside residents %d files came: %+v", have, d)
+			}
+		})
+		days := 0
+		for ; have < files && days < 10; days++ {
+			before := have
+			line(days)
+			day(func(*Fetcher) {})
+			came := have - before
+			if used := w.fetcher().memory.Lines["fleet\nFibre"]; used.Bytes > budget+2*size || came*size > budget || came < 8 && have < files {
+				t.Errorf("on day %d %d files came, and %d bytes of %d are booked", days, came, used.Bytes, budget)
+			}
+		}
+		if days != 4 {
+			t.Errorf("%d files took %d days", have, days)
+		}
+		again := 0
+		for _, n := range served {
+			again += n - 1
+		}
+		if again > days {
+			t.Errorf("%d files were sent twice in %d days", again, days)
+		}
+		if d := w.fetcher().Status()[0]; d.Result != "all of it" || d.Error != "" {
+			t.Errorf("at the end the state is %+v", d)
+		}
+		if used := w.fetcher().memory.Lines["Fibre"]; used.Bytes != 0 {
+			t.Errorf("lists and calendars have %d bytes less", used.Bytes)
+		}
+	})
 }

@@ -28,6 +28,8 @@ const (
 	maxFile      = 200 << 20 // bytes of a file, unpacked; and on a line without a cap
 	maxRedirects = 5
 	maxTime      = 15 * time.Minute // of a download
+	maxRun       = 2 * time.Hour    // of one by itself, which then goes on: meanwhile no other one begins
+	fileTime     = 2 * time.Minute  // of each of its files: 256 kB at 128 kbit/s take 16 s
 	answerWait   = 90 * time.Second // for an answer: an export may be written when it is asked for
 	dialWait     = 30 * time.Second // for a connection
 	nameWait     = 5 * time.Second  // for a name server's answer
@@ -55,6 +57,7 @@ type outcome struct {
 	bytes      uint64 // on the line
 	err        error
 	refused    bool // err is about the file, which would be no better soon
+	more       bool // it was stopped, and goes on from there
 }
 
 // transfer is one download.
@@ -69,6 +72,7 @@ type transfer struct {
 	book       func(bytes uint64) error // notes what the download has used or may need
 
 	used   atomic.Uint64 // bytes on the line so far
+	booked uint64        // of Run
 	size   atomic.Uint64 // of the file on the line, if the server says so
 	coming atomic.Bool   // the file's bytes are being received
 	cancel context.CancelCauseFunc
@@ -84,15 +88,20 @@ var (
 
 // run downloads the file, and stops as soon as the line may not be used any more.
 func (t *transfer) run(ctx context.Context) outcome {
-	ctx, stop := context.WithTimeoutCause(ctx, maxTime, errTime)
+	limit, get := maxTime, t.get
+	if t.job.Run != nil {
+		limit, get = maxRun, t.runJob
+	}
+	ctx, stop := context.WithTimeoutCause(ctx, limit, errTime)
 	defer stop()
 	ctx, t.cancel = context.WithCancelCause(ctx)
 	watched := make(chan struct{})
 	go func() { defer close(watched); t.watch(ctx) }()
-	o := t.get(ctx)
+	o := get(ctx)
 	if o.err != nil && ctx.Err() != nil {
 		o.err = context.Cause(ctx)
-		o.refused = errors.Is(o.err, errAllowance)
+		o.more = t.job.Run != nil
+		o.refused = !o.more && errors.Is(o.err, errAllowance)
 	}
 	t.cancel(nil)
 	<-watched
@@ -130,20 +139,80 @@ func (t *transfer) watch(ctx context.Context) {
 	}
 }
 
-// get requests the file and hands it to the importer.
-func (t *transfer) get(ctx context.Context) (o outcome) {
-	client := http.Client{
+// client returns a client whose connections are the line's, and are counted.
+func (t *transfer) client() *http.Client {
+	return &http.Client{
 		Transport: &http.Transport{
 			DialContext:            t.connect,
 			TLSClientConfig:        &tls.Config{RootCAs: t.roots, MinVersion: tls.VersionTLS12},
 			TLSHandshakeTimeout:    answerWait,
 			ResponseHeaderTimeout:  answerWait,
 			MaxResponseHeaderBytes: 64 << 10,
-			DisableKeepAlives:      true,
+			DisableKeepAlives:      t.job.Run == nil,
+			MaxConnsPerHost:        1,
 			DisableCompression:     true, // done here, to know the size on the line
 		},
 		CheckRedirect: t.redirect,
 	}
+}
+
+// runJob runs a job that makes its download by itself.
+func (t *transfer) runJob(ctx context.Context) outcome {
+	client := t.client()
+	defer client.CloseIdleConnections()
+	client.Transport, client.Timeout = &ahead{client.Transport, ctx, t}, fileTime
+	result, err := t.job.Run(ctx, client)
+	return outcome{result: result, err: t.explain(err)}
+}
+
+// Of a download of many files, so much is booked ahead of what has crossed the line, in steps: after a power cut it counts as used.
+const (
+	aheadBytes = 1 << 20
+	aheadStep  = 4 << 20
+)
+
+// ahead books before each request, and paces each answer.
+type ahead struct {
+	http.RoundTripper
+	ctx context.Context
+	t   *transfer
+}
+
+func (a *ahead) RoundTrip(r *http.Request) (*http.Response, error) {
+	t := a.t
+	switch used := t.used.Load(); {
+	case used+least > t.budget:
+		t.cancel(errAllowance)
+		return nil, errAllowance
+	case used+min(aheadBytes, t.budget-used) > t.booked:
+		t.booked = min(t.budget, used+aheadStep)
+		if err := t.book(t.booked); err != nil {
+			return nil, err
+		}
+	}
+	r.Header.Set("User-Agent", userAgent)
+	began, before := time.Now(), t.used.Load()
+	reply, err := a.RoundTripper.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	reply.Body = struct {
+		io.Reader
+		io.Closer
+	}{&paced{a.ctx, t, reply.Body, began, before}, reply.Body}
+	return reply, nil
+}
+
+// CloseIdleConnections closes the connections between two files.
+func (a *ahead) CloseIdleConnections() {
+	if c, ok := a.RoundTripper.(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
+	}
+}
+
+// get requests the file and hands it to the importer.
+func (t *transfer) get(ctx context.Context) (o outcome) {
+	client := t.client()
 	defer client.CloseIdleConnections()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, t.job.URL, nil)
 	if err != nil {
@@ -319,6 +388,9 @@ func (t *transfer) ask(ctx context.Context, server netip.Addr, host string) (nam
 
 // explain returns the reason of an error of the HTTP client, without the address that was asked for.
 func (t *transfer) explain(err error) error {
+	if err == nil {
+		return nil
+	}
 	err = withoutURL(err)
 	var unknown x509.UnknownAuthorityError
 	if errors.As(err, &unknown) && t.roots == nil {

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"math"
 	"slices"
 )
@@ -25,6 +26,19 @@ import (
 // A resident who has not used anything yet is still among the expected, and one who asks counts as one. If more come at
 // once than are expected, their first shares add up to more than there is, and shrink as they are used: until the next
 // reconciliation that is what the line carries in one interval of the loop.
+//
+// # The slow lane
+//
+// Who has used his share may go on slowly (netctl.Class.Slow). What he uses so counts for the cap, for the day and as his own,
+// like everything else; by then he counts as one resident, so it changes no weight. Two rules keep the shares of the others:
+//
+//   - Who used more than a share has had his: he is left out of the sum on both sides, and what is left is spread over the
+//     others. So the lane takes from all of them equally, and not from the last one.
+//   - The lane is open (SlowLane) while what anybody used beyond his share is less than an eighth of what the day has left: a
+//     newcomer finds at least 8/9 of the share that he would find without it. Where each has all that the limit allows and more
+//     is left, it is open too. It never takes from the days to come: at the end of the day's budget it is closed.
+//
+// A closed lane is a cut, as without one.
 const (
 	// assumedResidents are expected in a day before anything is known.
 	assumedResidents = 10
@@ -32,6 +46,9 @@ const (
 	learnDays = 14
 	// trimmed is the part of these days that is left out at either end (trimmed mean): the fullest and the emptiest.
 	trimmed = 4
+
+	latePart = 32 // of a day's budget, for a resident who comes when it is used
+	slowPart = 8  // of what the day has left, for what was used beyond a share
 
 	wholePart    = 10        // of a share: a device that used it counts as one resident
 	assumedShare = 100 << 20 // bytes of a resident's day where neither a cap nor a limit says what that is
@@ -46,7 +63,7 @@ func DailyBudget(left, today uint64, days int) uint64 {
 // LeftToday returns what the day may still use, when so much of its budget was used. Once the budget is used up, 1/32
 // of it is still shared: a late resident is not turned away while the cap lasts, and the days to come have that much
 // less.
-func LeftToday(ration, today uint64) uint64 { return max(sub(ration, today), ration/32) }
+func LeftToday(ration, today uint64) uint64 { return max(sub(ration, today), ration/latePart) }
 
 // Expected returns how many residents a day brings, from the sums of the days before, oldest first: the trimmed mean of
 // the last days with use. A day full of fake devices is left out with the fullest, and while fewer than four days are
@@ -82,16 +99,28 @@ type Sharing struct {
 
 	admittedToday, active float64 // residents, by weight: admitted today, and with a session now
 	used                  uint64  // bytes that active residents used today
+
+	devices []counted
+	sorted  bool // devices are, those that used most first
+}
+
+// counted is a device of today.
+type counted struct {
+	used   uint64
+	weight float64
+	active bool
 }
 
 // Count counts a device that used so many bytes today; active tells whether it has a session.
 func (s *Sharing) Count(used uint64, active bool) {
 	w := s.weight(used)
+	used = min(used, maxCap)
 	s.admittedToday += w
 	if active {
 		s.active += w
-		s.used += min(used, maxCap)
+		s.used += used
 	}
+	s.devices, s.sorted = append(s.devices, counted{used, w, active}), false
 }
 
 // Residents returns how many residents have come today.
@@ -124,14 +153,62 @@ func (s *Sharing) Remaining(used uint64) uint64 {
 	if s.Left == math.MaxUint64 && s.Limit == 0 {
 		return math.MaxUint64
 	}
-	asking := 1 - s.weight(used)
-	admitted, active := s.admittedToday+asking, s.active+asking
-	// More may come than ever before: an eighth is always kept, and left to tomorrow if nobody comes.
-	coming := max(0, s.Expected-admitted) * s.DayFraction
-	coming = max(coming, (admitted+coming)/8)
-	share := uint64(float64(min(s.Left, maxCap)+min(s.used, maxCap)) / (active + coming))
+	share := s.share(1 - s.weight(used))
 	if s.Limit != 0 {
 		share = min(share, s.Limit)
 	}
 	return min(sub(share, used), s.Left)
+}
+
+// share returns an equal share of what there is, in bytes, without the limit of a resident; asking is the part of a resident by
+// which who asks counts more than he did.
+func (s *Sharing) share(asking float64) uint64 {
+	admitted, active := s.admittedToday+asking, s.active+asking
+	// More may come than ever before: an eighth is always kept, and left to tomorrow if nobody comes.
+	coming := max(0, s.Expected-admitted) * s.DayFraction
+	coming = max(coming, (admitted+coming)/8)
+	used := s.used
+	share := func() uint64 { return uint64(float64(min(s.Left, maxCap)+used) / max(active+coming, 1./8)) }
+	s.sort()
+	for _, d := range s.devices {
+		if !d.active {
+			continue
+		}
+		if d.used <= share() {
+			break
+		}
+		active, used = active-d.weight, used-d.used
+	}
+	return share()
+}
+
+// sort orders the devices, those that used most first.
+func (s *Sharing) sort() {
+	if !s.sorted {
+		slices.SortFunc(s.devices, func(a, b counted) int { return cmp.Compare(b.used, a.used) })
+		s.sorted = true
+	}
+}
+
+// SlowLane tells whether residents who have used their share may go on slowly.
+func (s *Sharing) SlowLane() bool {
+	if s.Left == math.MaxUint64 || s.DailyBudget == 0 {
+		return true
+	}
+	if s.Left <= s.DailyBudget/latePart {
+		return false // what is left is for those who come late
+	}
+	share := s.share(0)
+	if s.Limit != 0 && share > s.Limit {
+		return true
+	}
+	var beyond uint64
+	s.sort()
+	for _, d := range s.devices {
+		if d.used <= share {
+			break
+		}
+		beyond += d.used - share
+	}
+	return beyond < s.Left/slowPart
 }

@@ -4,41 +4,32 @@ import (
 	"fmt"
 	"strings"
 	"time"
-
-	"passerelle/appliance/hours"
 )
 
 // Pause says who paused a donation, and until when. The zero Pause is none.
 type Pause struct {
 	By    string
 	Until time.Time // when it ends by itself; zero: never, or not known yet
-	// Tomorrow says that it ends with the day, but nobody knew what day it was: see At.
+	// Tomorrow says that it ends on the next day, but nobody knew what day it was: see At.
 	Tomorrow bool
 }
 
-// UntilTomorrow returns a pause until the day after now begins, in now's zone. While time is not trusted, that is the day
-// after the one on which it is next trusted.
-func UntilTomorrow(by string, now time.Time, trusted bool) Pause {
-	p, _ := Pause{By: by, Tomorrow: true}.At(now, trusted)
-	return p
-}
-
-// At returns what a pause is at a time, and whether that is something else. It never ends while time is not trusted.
-func (p Pause) At(now time.Time, trusted bool) (_ Pause, changed bool) {
+// At returns what a pause is at a time, and whether that is something else. It never ends while time is not trusted. tomorrow returns
+// when one that ends on the next day does.
+func (p Pause) At(now time.Time, trusted bool, tomorrow func() time.Time) (_ Pause, changed bool) {
 	switch {
 	case p.By == "" || !trusted:
 		return p, false
 	case p.Tomorrow:
-		y, m, d := now.Date()
-		return Pause{By: p.By, Until: hours.DayStart(y, m, d+1, now.Location())}, true
+		return Pause{By: p.By, Until: tomorrow()}, true
 	case !p.Until.IsZero() && !now.Before(p.Until):
 		return Pause{}, true
 	}
 	return p, false
 }
 
-// tomorrow stands for an end that is not known yet.
-const tomorrow = "tomorrow"
+// someTomorrow stands for an end that is not known yet.
+const someTomorrow = "tomorrow"
 
 // Text returns the stored form: who, and in a second line until when, if it ends by itself. A release that does not know
 // the second line takes all of it for who paused the donation, and keeps it paused.
@@ -47,7 +38,7 @@ func (p Pause) Text() string {
 	case p.By == "":
 		return ""
 	case p.Tomorrow:
-		return p.By + "\n" + tomorrow
+		return p.By + "\n" + someTomorrow
 	case !p.Until.IsZero():
 		return p.By + "\n" + p.Until.UTC().Format(time.RFC3339)
 	}
@@ -60,7 +51,7 @@ func ParsePause(text string) (p Pause, err error) {
 	p.By = by
 	switch {
 	case !ends:
-	case until == tomorrow:
+	case until == someTomorrow:
 		p.Tomorrow = true
 	default:
 		if p.Until, err = time.Parse(time.RFC3339, until); err != nil {

@@ -5,14 +5,11 @@ import (
 	"time"
 )
 
-// TestPauseUntilTomorrow: it ends when the next day begins, in the box's zone, and never while time is not trusted.
+// TestPauseUntilTomorrow: it ends at the time of the next day that was said when that day was known, and never while time is not
+// trusted.
 func TestPauseUntilTomorrow(t *testing.T) {
 	t.Parallel()
-	paris, err := time.LoadLocation("Europe/Paris")
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := func(day, hour, minute int) time.Time { return time.Date(2026, 10, day, hour, minute, 0, 0, paris) }
+	at := func(day, hour, minute int) time.Time { return time.Date(2026, 10, day, hour, minute, 0, 0, time.UTC) }
 	for _, test := range []struct {
 		name       string
 		now        time.Time
@@ -23,22 +20,22 @@ func TestPauseUntilTomorrow(t *testing.T) {
 		thenKnows  time.Time // its end then, zero if it is over or not known
 		wantChange bool
 	}{
-		{"in the evening", at(24, 18, 0), true, at(24, 23, 59), true, true, at(25, 0, 0), false},
-		{"the next morning", at(24, 18, 0), true, at(25, 8, 0), true, false, time.Time{}, true},
-		{"over a change to winter time", at(24, 23, 0), true, at(25, 0, 0), true, false, time.Time{}, true},
-		{"the clock is lost the next morning", at(24, 18, 0), true, at(25, 8, 0), false, true, at(25, 0, 0), false},
-		{"the clock is ahead and not trusted", at(24, 18, 0), true, at(31, 8, 0), false, true, at(25, 0, 0), false},
-		{"pressed on an unknown day, known days later", at(1, 0, 5), false, at(24, 18, 0), true, true, at(25, 0, 0), true},
-		{"pressed on an unknown day, still unknown", at(1, 0, 5), false, at(3, 0, 0), false, true, time.Time{}, false},
+		{"in the night", at(24, 18, 0), true, at(25, 8, 29), true, true, at(25, 8, 30), false},
+		{"the next morning", at(24, 18, 0), true, at(25, 8, 30), true, false, time.Time{}, true},
+		{"the clock is lost the next morning", at(24, 18, 0), true, at(25, 9, 0), false, true, at(25, 8, 30), false},
+		{"the clock is ahead and not trusted", at(24, 18, 0), true, at(31, 9, 0), false, true, at(25, 8, 30), false},
+		{"pressed on an unknown day, known days later", at(1, 0, 5), false, at(24, 18, 0), true, true, at(25, 8, 30), true},
+		{"pressed on an unknown day, still unknown", at(1, 0, 5), false, at(3, 9, 0), false, true, time.Time{}, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			pressed := UntilTomorrow("its lender", test.now, test.known)
+			opening := func() time.Time { return at(25, 8, 30) }
+			pressed, _ := Pause{By: "its lender", Tomorrow: true}.At(test.now, test.known, opening)
 			kept, err := ParsePause(pressed.Text())
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, changed := kept.At(test.then, test.thenKnown)
+			got, changed := kept.At(test.then, test.thenKnown, opening)
 			if (got.By != "") != test.still || !got.Until.Equal(test.thenKnows) || changed != test.wantChange {
 				t.Errorf("%+v became %+v, changed %t", pressed, got, changed)
 			}

@@ -30,9 +30,6 @@ type Source struct {
 	Log     *slog.Logger
 }
 
-// step is the step of counts of residents: a smaller count is left out, others are rounded down.
-const step = 5
-
 // scrapes is how many scrapes are answered at once.
 const scrapes = 2
 
@@ -199,5 +196,5 @@ func (c collector) Collect(to chan<- prometheus.Metric) {
 	}
 }
 
-// people returns what is shown of a count of residents.
-func people(n uint64) float64 { return float64(n / step * step) }
+// people returns what is shown of a count of residents: 0 is left out.
+func people(n uint64) float64 { return float64(state.InFives(n)) }

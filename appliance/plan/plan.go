@@ -14,7 +14,7 @@
 // second for each resident.)
 //
 // To a resident: mangle/FORWARD looks up the receiver, and sets the same mark if it is admitted. A resident whose data
-// of the day is spent loses the mark there, in either direction.
+// of the day is spent gets the class of his slow lane there, in either direction, or loses the mark if he has none.
 //
 // In both directions filter/FORWARD sends a marked packet to the quota chain, which charges the packet and removes the
 // mark; mangle/POSTROUTING drops what still has it. So flushing any table closes the gate: without mangle nobody gets a
@@ -32,6 +32,16 @@
 // the nat table, where only a connection's first packet passes; they redirect what they refuse to a port of the box
 // that INPUT rejects. Packets with a low TTL, as traceroute sends them, are rejected there by a prohibit route, whose
 // error comes from the box's own address.
+//
+// # The slow lane
+//
+// When a session has used its data, the kernel itself moves it to the slow lane: the same rule that would cut it gives its
+// packets another class, that of the session's entry in a second set. It needs no daemon, breaks no connection, and fails closed:
+// without an entry the packet is refused, and the entry is there only when its class is. The lane is paid from the cap like
+// everything else, so a spent tranche ends it too. Each resident has a class of his own, with the lane's rate as its ceiling: no
+// one can use up another's, and pressing again or another flow gets no more. What a resident sent in the lane counts as used, so
+// a new session starts in it. Essential services are as fast for him as for everybody. All lanes together are below one class with a part of the line (netctl/gate), so that made-up
+// devices get no more than that; residents with data left go first.
 //
 // # Two kernel parameters that are less obvious
 //
@@ -151,6 +161,7 @@ type compiler struct {
 	internet  bool             // admitted residents reach the internet
 	essential bool             // everybody reaches essential services
 	shaped    bool             // residents have classes
+	slow      uint64           // bit/s of a resident whose data of the day is used; 0: the session passes nothing more
 }
 
 // Compile returns the desired kernel state.
@@ -161,6 +172,9 @@ func Compile(in Input) netctl.Plan {
 		box:      in.Config.Hotspot.Address.Addr(),
 		network:  in.Config.Hotspot.Address.Masked(),
 		internet: in.Decision.Internet == decide.AllInternet,
+	}
+	if in.Config.Limits.Data != 0 {
+		c.slow = uint64(in.Config.Limits.After)
 	}
 	d := in.Decision
 	services := len(in.Config.Essential.Names) > 0 && (c.internet || d.Internet == decide.EssentialOnly)
@@ -188,10 +202,11 @@ func (c compiler) compile() netctl.Plan {
 		Sets: []netctl.Set{
 			{Name: netctl.SetClients, Type: "bitmap:ip,mac", Network: c.network},
 			{Name: netctl.SetAccounting, Type: "bitmap:ip", Network: c.network, Counters: true},
+			{Name: netctl.SetSlow, Type: "bitmap:ip", Network: c.network},
 			{Name: netctl.SetUsage, Type: "bitmap:ip,mac", Network: c.network, Counters: true},
 			{Name: netctl.SetGarden, Type: "hash:ip", Timeout: essentialKept},
 		},
-		Class: netctl.Class{Download: uint64(limits.Download), Upload: uint64(limits.Upload)},
+		Class: netctl.Class{Download: uint64(limits.Download), Upload: uint64(limits.Upload), Slow: c.slow},
 		Routes: []netctl.Route{
 			{Table: netctl.TableCaptive, Kind: "local", To: anyAddress, Device: "lo"},
 			{Table: netctl.TableReject, Kind: "prohibit", To: anyAddress},
@@ -359,12 +374,12 @@ func (c compiler) shapers() []netctl.Shaper {
 		floorDown, floorUp = floorOf(down), floorOf(up)
 	}
 	var s []netctl.Shaper
-	if c.forwards() && (l.Download != 0 || down != 0 || essential != 0) {
+	if c.forwards() && (l.Download != 0 || down != 0 || essential != 0 || c.slow != 0) {
 		s = append(s, netctl.Shaper{
 			Device: c.hotspot, Direction: netctl.Download, Total: down, Floor: floorDown, Garden: essential,
 		})
 	}
-	if l.Upload != 0 || up != 0 || essential != 0 {
+	if l.Upload != 0 || up != 0 || essential != 0 || c.internet && c.slow != 0 {
 		names := allGuestNames + admittedNames // bytes a second
 		if c.onlyEssential() {
 			names = 0 // they are part of essential services
@@ -405,12 +420,18 @@ func (c compiler) mangle() netctl.Table {
 		down.Rules = append(down.Rules, admit)
 	}
 	if c.internet && data {
-		spent := func(end string) string {
-			return fmt.Sprintf("-m set ! --match-set %s %s ! --update-counters --bytes-lt %d %s",
-				netctl.SetAccounting, end, netctl.CountLimit, unmark)
+		upSpent, downSpent := unmark, unmark
+		if c.slow != 0 {
+			toLane, fromLane := slowLane("PAS-SLOW-SRC", "src"), slowLane("PAS-SLOW-DST", "dst")
+			if c.essential {
+				toLane.Rules = append(toLane.Rules, toEssential+" "+markEssential)
+				fromLane.Rules = append(fromLane.Rules, fromEssential+" "+markEssential)
+			}
+			others = append(others, toLane, fromLane)
+			upSpent, downSpent = "-j "+toLane.Name, "-j "+fromLane.Name
 		}
-		up.Rules = append(up.Rules, spent("src"))
-		down.Rules = append(down.Rules, spent("dst"))
+		up.Rules = append(up.Rules, spent("src")+upSpent)
+		down.Rules = append(down.Rules, spent("dst")+downSpent)
 	}
 	if c.essential {
 		related := netctl.Chain{Name: "PAS-GARDEN-ICMP"}
@@ -460,6 +481,19 @@ func (c compiler) mangle() netctl.Table {
 	}
 	addJump("POSTROUTING", uncharged, netctl.Chain{Name: "PAS-UNCHARGED", Rules: []string{"-j DROP"}})
 	return t
+}
+
+// spent matches packets of a session whose data is used up. It counts nothing.
+func spent(end string) string {
+	return fmt.Sprintf("-m set ! --match-set %s %s ! --update-counters --bytes-lt %d ", netctl.SetAccounting, end, netctl.CountLimit)
+}
+
+// slowLane gives a packet the class of its session's slow lane. Without one, the packet loses its mark and is rejected.
+func slowLane(name, end string) netctl.Chain {
+	return netctl.Chain{Name: name, Rules: []string{
+		fmt.Sprintf("-m set ! --match-set %s %s %s", netctl.SetSlow, end, unmark),
+		fmt.Sprintf("-j SET --map-set %s %s --map-prio", netctl.SetSlow, end),
+	}}
 }
 
 // nat sees each connection's first packet.

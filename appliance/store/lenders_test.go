@@ -17,7 +17,7 @@ func TestLinksAndPauses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	paused, untilTomorrow := ledger.Pause{By: "its lender"}, ledger.UntilTomorrow("its lender", now, true)
+	paused, untilTomorrow := ledger.Pause{By: "its lender"}, ledger.Pause{By: "its lender", Until: now.AddDate(0, 0, 1)}
 	first, second, other := [32]byte{1}, [32]byte{2}, [32]byte{3}
 	for _, step := range []error{
 		s.Set("Fibre", first), s.Set("4G d'Ana", other), s.Set("Fibre", second),

@@ -4,7 +4,7 @@
 // What is replaced, in every text of the file: each lender's name and network by a number, every password, address of a device or a
 // line, and host name, but public ones. The configuration is written again from what was understood of it, so that comments and
 // unknown keys stay behind; the centre's address, phone and place, and the addresses of downloads, which may hold a key, are
-// taken out.
+// taken out. Residents are counted in fives.
 package support
 
 import (
@@ -49,7 +49,7 @@ type Content struct {
 // Zip returns the file.
 func Zip(c Content) ([]byte, error) {
 	r := newRedactor(c)
-	status, err := r.json(c.Status)
+	status, err := r.json(inFives(c.Status))
 	if err != nil {
 		return nil, fmt.Errorf("redact the status: %w", err)
 	}
@@ -92,6 +92,19 @@ func Zip(c Content) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
+// inFives returns a status whose counts of residents are those that may leave the box.
+func inFives(s state.Status) state.Status {
+	five := func(n int) int { return int(state.InFives(uint64(n))) }
+	x := &s.Residents
+	x.Sessions, x.Started, x.Slow, x.Refused = five(x.Sessions), state.InFives(x.Started), five(x.Slow), x.Refused.InFives()
+	if s.Hotspot.WiFi != nil {
+		wifi := *s.Hotspot.WiFi
+		wifi.Stations = five(wifi.Stations)
+		s.Hotspot.WiFi = &wifi
+	}
+	return s
+}
+
 // bounded cuts a member's text: of a log the end matters most, and it is short anyway.
 func bounded(text []byte) []byte {
 	if len(text) <= maxMember {
@@ -111,7 +124,7 @@ log.txt          the log of the last hour
 plan.txt         the rules that the box wants of the kernel
 
 Names of lenders and of their networks are numbers here, in the order of the configuration. [address], [device] and [name]
-stand for addresses of networks and devices, and for host names.
+stand for addresses of networks and devices, and for host names. Residents and their devices are counted in fives, rounded down.
 `
 
 // Redact returns a configuration's text without anything personal or secret. It is valid, but not the box's any more.
@@ -141,7 +154,7 @@ func Redact(c *config.Config) []byte {
 			}
 			d.WiFi = &w
 		}
-		d.DNS = nil
+		d.APN, d.PIN, d.DNS = "", "", nil
 	}
 	return config.Format(&x)
 }

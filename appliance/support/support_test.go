@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"passerelle/appliance/config"
 	"passerelle/appliance/state"
 )
@@ -141,6 +143,29 @@ func TestZip(t *testing.T) {
 	}
 	if !strings.Contains(all["status.json"], `"cap": 200000000000`) {
 		t.Errorf("figures have changed:\n%s", all["status.json"])
+	}
+}
+
+// TestFewPeople: the file says the same of any five counts of residents.
+func TestFewPeople(t *testing.T) {
+	t.Parallel()
+	status := func(n int) string {
+		wifi := state.WiFi{On: true, Stations: n}
+		s := state.Status{Hotspot: state.Hotspot{WiFi: &wifi}, Residents: state.Residents{
+			Sessions: n, Started: uint64(n), Slow: n, Refused: state.Refused{Data: uint64(n), NotSharing: uint64(n), Busy: uint64(n)}}}
+		packed, err := Zip(Content{Config: parse(t), Status: s})
+		if err != nil || wifi.Stations != n {
+			t.Fatal(err, wifi)
+		}
+		return unpack(t, packed)["status.json"]
+	}
+	for n := range 12 {
+		if diff := cmp.Diff(status(n/5*5), status(n)); diff != "" {
+			t.Errorf("%d people are told from %d:\n%s", n, n/5*5, diff)
+		}
+	}
+	if status(4) == status(5) {
+		t.Error("counts do not follow")
 	}
 }
 

@@ -20,7 +20,7 @@ import (
 
 // TestAccessInABrowser judges the page to sign in with its help unfolded, the journal, and the refusals.
 func TestAccessInABrowser(t *testing.T) {
-	labtest.Root(t, "chromium")
+	labtest.Root(t, webtest.Shell)
 	t.Parallel()
 	b := newFakeBox()
 	var err error

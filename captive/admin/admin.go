@@ -74,6 +74,8 @@ type Parts struct {
 	Content       Content
 	Doctor        Doctor
 	Backups       Backups
+	Updates       Updates
+	Fleet         Fleet
 	Offers        *lend.Room // of connections that people offer to lend; nil for a new one
 	Nearby        Nearby
 	Known         func(donation string) bool // whether there was ever a donation of that name; nil: unknown
@@ -92,6 +94,7 @@ type Server struct {
 
 	uploads *uploads
 
+	capsSeen  capsSeen
 	offering  *web.Allowance // of each device, to send an offer
 	admitting sync.Mutex     // held while the desk makes a donation of an offer
 

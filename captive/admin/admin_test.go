@@ -84,6 +84,10 @@ func TestPages(t *testing.T) {
 			d.Works, d.Chosen, d.Why = false, false, "eth0 has a link but no default route"
 		}},
 		{name: "no-cap", set: func(s *state.Status, d *state.Donation) { d.Cap, d.Left, d.Reserve, d.Granted, d.Daily = 0, 0, 0, 0, 0 }},
+		{name: "lender-first", set: func(s *state.Status, d *state.Donation) { d.Autorate = true }},
+		{name: "lender-uses-it", set: func(s *state.Status, d *state.Donation) {
+			d.Autorate, d.Rate = true, &state.Rate{Down: 2_000_000, Up: 500_000, DownHeld: heldLender, UpHeld: "nothing"}
+		}},
 		{name: "broadcast-apart", set: func(s *state.Status, d *state.Donation) { d.Broadcasts = 12_300_000_000 }},
 		{name: "broadcast-counts", set: func(s *state.Status, d *state.Donation) { d.Broadcasts, d.BroadcastsCount = 300, true }},
 		{name: "unused", set: func(s *state.Status, d *state.Donation) { d.Used, d.Days = 0, nil }},

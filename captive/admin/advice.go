@@ -40,8 +40,19 @@ func adviceOf(w *web.Words, box state.Status, now time.Time) advice {
 			a.Also = append(a.Also, text)
 		}
 	}
+	if slices.ContainsFunc(box.Donations, weak) {
+		a.Also = append(a.Also, w.T("staff.weak"))
+	}
 	return a
 }
+
+// weak says whether a line in use carries so little now that staff notice it, and might help.
+func weak(d state.Donation) bool {
+	return d.Chosen && d.Rate != nil && d.Rate.DownHeld == heldLine && d.Rate.Down < weakLine
+}
+
+// weakLine, in bit/s, is half of a video: people notice it.
+const weakLine = 1_000_000
 
 // causeOf returns the words' name of what keeps residents from the internet, or of the State, and when that ends by itself, if
 // that is known.
@@ -89,6 +100,9 @@ func pausedBy(by string) string {
 		return "technician"
 	case "the button":
 		return "button"
+	}
+	if strings.HasPrefix(by, state.FleetPrefix) {
+		return "fleet"
 	}
 	return "command"
 }

@@ -70,6 +70,11 @@ var helpful = map[state.Code]string{
 	state.ConfigRefused:  textPath,
 	state.HotspotRadio:   settingsPath + "/hotspot",
 	state.NetworkOverlap: settingsPath + "/hotspot",
+	state.StickAbsent:    backupPath,
+	state.StickDamaged:   backupPath,
+	state.StickFails:     backupPath,
+	state.StickFull:      backupPath,
+	state.StickReadOnly:  backupPath,
 }
 
 // findings returns what wants attention: errors first, and remarks last.

@@ -38,10 +38,18 @@ type Backups interface {
 	// bytes by donation. Last tells how the last one ended.
 	Restore(id string, used map[string]uint64, from config.Side) error
 	Last() state.RestoreResult
+	// Sticks returns the USB sticks that are plugged in. MarkStick marks one, and writes the first backup to it, which the
+	// passphrase opens; WriteStick writes one to those that are marked. LastStick tells how that goes, nil if none is marked.
+	Sticks(ctx context.Context) ([]state.Stick, error)
+	MarkStick(ctx context.Context, device, passphrase string) error
+	WriteStick(ctx context.Context) error
+	LastStick() *state.StickBackup
+	// CheckStick does as Check does with a backup of a stick.
+	CheckStick(ctx context.Context, device, name, passphrase string) (state.Restore, error)
 	// StateUse states what a donation's line has carried in the running period, of a donation whose use is unknown.
 	StateUse(ctx context.Context, donation string, bytes uint64) error
 	// Trouble returns the word for why a backup cannot be made or restored, "" for a reason of the machine: "passphrase",
-	// "wrong", "weak", "not-backup", "newer", "damaged", "cut", "large", "unusable", "expired".
+	// "wrong", "weak", "not-backup", "newer", "damaged", "cut", "large", "unusable", "expired", or "stick-" and a StickBackup's Why.
 	Trouble(err error) string
 }
 
@@ -79,6 +87,7 @@ type backupPage struct {
 	Last    *lastRestore
 	Unknown []string // donations whose use nobody knows
 	Limit   string
+	Stick   stickPart
 }
 
 func (backupPage) Template() string { return "admin/backup" }
@@ -126,6 +135,8 @@ func (s *Server) showBackup(w http.ResponseWriter, r *request, say func(*backupP
 			p.Unknown = append(p.Unknown, d.Name)
 		}
 	}
+	web.Yield(r.Request.Request) // a stick takes its time
+	p.Stick = s.stickPart(r, first)
 	say(&p)
 	s.serve(w, r, p, status)
 }

@@ -35,6 +35,8 @@ type fakeBackups struct {
 	last     state.RestoreResult
 	undoable bool
 	err      error
+	sticks   []state.Stick
+	stick    *state.StickBackup
 	asked    []string
 	restored func() // what the box is then
 }
@@ -94,11 +96,26 @@ func (f *fakeBackups) StateUse(_ context.Context, donation string, bytes uint64)
 	return f.does("use %d of %s", bytes, donation)
 }
 
+func (f *fakeBackups) Sticks(context.Context) ([]state.Stick, error) { return f.sticks, nil }
+func (f *fakeBackups) LastStick() *state.StickBackup                 { return f.stick }
+func (f *fakeBackups) WriteStick(context.Context) error              { return f.does("write to the stick") }
+
+func (f *fakeBackups) MarkStick(_ context.Context, device, passphrase string) error {
+	return f.does("mark %s with %q", device, passphrase)
+}
+
+func (f *fakeBackups) CheckStick(_ context.Context, device, name, passphrase string) (state.Restore, error) {
+	return f.says, f.does("check %s of %s with %q", name, device, passphrase)
+}
+
 var errWrongPhrase = errors.New("wrong")
 
 func (*fakeBackups) Trouble(err error) string {
 	if errors.Is(err, errWrongPhrase) {
 		return "wrong"
+	}
+	if why, ok := errors.AsType[stickError](err); ok {
+		return string(why)
 	}
 	return ""
 }
@@ -111,7 +128,7 @@ var savedLilas = state.Restore{
 	Accounts:   []state.RestoredAccount{{Donation: "Fibre du centre", Cap: 200e9, Saved: 84e9, Used: 84e9, Unknown: true}, {Donation: "4G d’Élise", Cap: 2e9, Saved: 1e9, Here: 2e9, Used: 2e9}},
 	Files: []state.RestoredFile{
 		{Kind: "places", Name: "isere", Change: state.FileNew}, {Kind: "calendar", Name: "fetes", Change: state.FileGone},
-		{Kind: "agenda", Change: state.FileChanged}, {Kind: "certificate", Change: state.FileSame}, {Kind: "numbers", Change: state.FileNew}, {Kind: "needs", Change: state.FileNew},
+		{Kind: "agenda", Change: state.FileChanged}, {Kind: "certificate", Change: state.FileSame}, {Kind: "numbers", Change: state.FileNew}, {Kind: "needs", Change: state.FileNew}, {Kind: "stick", Change: state.FileNew},
 	},
 	Unusable: []string{"voice/calendars/a.ics: half a calendar"}, Packs: []string{"Vikidia"}, Kept: []string{"board", "opinion", "access"},
 }
@@ -245,14 +262,14 @@ func TestBackupTroubles(t *testing.T) {
 // TestBackupInBrowser: a new box is restored in three presses from its first page, in a real browser with scripts off; each page
 // of backups is judged.
 func TestBackupInBrowser(t *testing.T) {
-	labtest.Root(t, "chromium")
+	labtest.Root(t, webtest.Shell)
 	t.Parallel()
 	b := newFakeBox()
-	full := b.configuration
+	full := b.text
 	b.fresh(t)
 	b.backups.says = savedLilas
 	b.backups.says.First, b.backups.says.Settings, b.backups.says.CutsOff = true, nil, false
-	b.backups.restored = func() { b.configuration.text = full.text; b.status = newFakeBox().status }
+	b.backups.restored = func() { b.text = full; b.status = newFakeBox().status }
 	var err error
 	if b.logins, err = login.Open(t.TempDir(), time.Now); err != nil {
 		t.Fatal(err)

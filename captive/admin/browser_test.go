@@ -18,7 +18,7 @@ import (
 // A lender pauses and resumes in a real browser with scripts off, over https with a certificate that it trusts, on a narrow
 // screen, also by keyboard.
 func TestLenderWithoutScripts(t *testing.T) {
-	labtest.Root(t, "chromium")
+	labtest.Root(t, webtest.Shell)
 	t.Parallel()
 	b := newFakeBox()
 	server := httptest.NewTLSServer(newServer(b, io.Discard))

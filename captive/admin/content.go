@@ -39,7 +39,7 @@ type duty string
 const (
 	configures duty = "configures" // the box: its settings, its password, the desk's code
 	provides   duty = "provides"   // what residents read: places, packs, calendars, rules
-	welcomes   duty = "welcomes"   // the centre's day: pause, agenda, board, opinion, poster
+	welcomes   duty = "welcomes"   // the centre's day: pause, loans, lenders' links and sheets, agenda, board, opinion, poster, what is wrong
 )
 
 // duties are those of each role that can sign in.
@@ -66,13 +66,13 @@ var contentRoutes = func() map[string]dutyRoute {
 
 		"GET " + needsPath + "/file": {provides, (*Server).needsFile},
 
-		"GET " + lendersPath:  {provides, (*Server).lenders},
-		"POST " + lendersPath: {provides, (*Server).makeLink},
+		"GET " + lendersPath:  {welcomes, (*Server).lenders},
+		"POST " + lendersPath: {welcomes, (*Server).makeLink},
 
-		"GET " + sheetPath:             {provides, (*Server).showMonth},
-		"GET " + sheetPath + "/{file}": {provides, (*Server).monthFile},
-		"GET " + yearPath:              {provides, (*Server).showYear},
-		"GET " + yearPath + "/{file}":  {provides, (*Server).yearFile},
+		"GET " + sheetPath:             {welcomes, (*Server).showMonth},
+		"GET " + sheetPath + "/{file}": {welcomes, (*Server).monthFile},
+		"GET " + yearPath:              {welcomes, (*Server).showYear},
+		"GET " + yearPath + "/{file}":  {welcomes, (*Server).yearFile},
 
 		"GET " + agendaPath:                      {welcomes, (*Server).agenda},
 		"POST " + agendaPath:                     {welcomes, (*Server).addEvent},

@@ -21,7 +21,7 @@ import (
 // A technician imports a list of places, finds the centre in it, and publishes a notice, in a real browser with scripts off;
 // then every page of the content is judged.
 func TestContentWithoutScripts(t *testing.T) {
-	labtest.Root(t, "chromium")
+	labtest.Root(t, webtest.Shell)
 	t.Parallel()
 	p := newProvider(t)
 	p.fill()

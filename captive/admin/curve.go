@@ -90,14 +90,19 @@ func draw(spans []span, layers []layer) drawing {
 		if len(points) == 0 {
 			continue
 		}
-		curve := curveThrough(points)
-		first, last := points[0], points[len(points)-1]
-		d.Areas = append(d.Areas, shape{
-			Class: layers[l].Class, Curve: curve,
-			Area: curve + "L" + coordinates(point{last.x, curveHeight}) + "L" + coordinates(point{first.x, curveHeight}) + "Z",
-		})
+		d.Areas = append(d.Areas, areaOf(points, layers[l].Class))
 	}
 	return d
+}
+
+// areaOf returns the area below points from left to right.
+func areaOf(points []point, class string) shape {
+	curve := curveThrough(points)
+	first, last := points[0], points[len(points)-1]
+	return shape{
+		Class: class, Curve: curve,
+		Area: curve + "L" + coordinates(point{last.x, curveHeight}) + "L" + coordinates(point{first.x, curveHeight}) + "Z",
+	}
 }
 
 type point struct{ x, y float64 }

@@ -19,7 +19,8 @@ const (
 )
 
 // Day counts what the box did in the last 24 hours, in memory only: bytes by donation, the most sessions at once, how often a
-// line stopped working, and how many devices were refused. It knows nothing of a single resident. Make one with NewDay; its methods are safe for concurrent use.
+// line stopped working, what its line carried, and how many devices were refused. It counts people in fives, and knows nothing of
+// a single resident. Make one with NewDay; its methods are safe for concurrent use.
 type Day struct {
 	began time.Time // its age is measured by the monotonic clock
 
@@ -58,7 +59,7 @@ func (d *Day) last(now time.Time) (hours []hour, age time.Duration) {
 	defer d.mu.Unlock()
 	for _, h := range d.counts.hours {
 		if h.from >= age-dayLength {
-			h.bytes, h.stops = maps.Clone(h.bytes), maps.Clone(h.stops)
+			h.bytes, h.stops, h.paces = maps.Clone(h.bytes), maps.Clone(h.stops), maps.Clone(h.paces)
 			hours = append(hours, h)
 		}
 	}
@@ -70,8 +71,9 @@ type hour struct {
 	from, to time.Duration     // the Day's age
 	bytes    map[string]uint64 // by donation; "" for further ones
 	stops    map[string]int    // by donation: how often its line stopped working
-	sessions int               // the most at once
+	sessions int               // the most at once, in fives
 	refused  state.Refused
+	paces    map[string]pace // by donation: what its line carried, while the box measured it; nil for none
 }
 
 // counts is the pure part of a Day. Its hours follow the Day's age, not the clock, so that no hour is lost or counted twice
@@ -102,11 +104,12 @@ func (c *counts) add(now time.Time, age time.Duration, s state.Status) {
 	c.hours = slices.DeleteFunc(c.hours, func(h hour) bool { return h.to <= age-dayLength })
 	c.hours = slices.Delete(c.hours, 0, max(len(c.hours)-maxHours, 0))
 	h := &c.hours[len(c.hours)-1]
-	h.to, h.sessions = age, max(h.sessions, s.Residents.Sessions)
+	h.to, h.sessions = age, max(h.sessions, int(state.InFives(uint64(s.Residents.Sessions))))
 	h.refused = h.refused.Plus(s.Residents.Refused.Since(c.refused))
 	c.refused = s.Residents.Refused
 	lines := make(map[string]line, len(s.Donations))
 	for _, d := range s.Donations {
+		h.measure(d)
 		x := line{used: d.Used, asked: d.Open && d.PausedBy == "", works: d.Works}
 		lines[d.Name] = x
 		before, known := c.lines[d.Name]

@@ -6,9 +6,14 @@ import (
 	"io/fs"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
+	"time"
 
 	"passerelle/appliance/config"
+	"passerelle/appliance/state"
+	"passerelle/captive/admin/guide"
 	"passerelle/captive/admin/journal"
 	"passerelle/captive/admin/login"
 	"passerelle/captive/poster"
@@ -23,7 +28,7 @@ var deskFiles embed.FS
 var deskWords = sub(deskFiles, "desk")
 
 // staffCatalog has staff's pages and words.
-var staffCatalog = web.NewCatalog(web.Share{Name: "admin", Files: staffFiles{}})
+var staffCatalog = web.NewCatalog(web.Share{Name: "admin", Files: staffFiles{}}, guide.Share())
 
 // staffFiles are the files of staff's catalog: the pages are the technicians', without the technicians' words.
 type staffFiles struct{}
@@ -62,8 +67,9 @@ func isDesk(path string) bool { return path == deskPath || strings.HasPrefix(pat
 var deskRoutes = map[string]techHandler{
 	"GET " + deskPath:          (*Server).desk,
 	"GET " + deskPath + "/{$}": (*Server).desk,
-	"POST " + deskPath:         (*Server).changePause,
+	"POST " + deskPath:         (*Server).changeDesk,
 	"POST /admin/logout":       (*Server).signOut,
+	"GET " + guidePath:         (*Server).guide,
 	"GET /admin/poster":        (*Server).posterPage,
 	"GET /admin/poster/{file}": (*Server).posterPDF,
 }
@@ -76,7 +82,8 @@ type deskTile struct {
 
 // deskTiles are the doors in the order of the page. One that leads nowhere now is left out.
 var deskTiles = []func(*Server, *request) (tile deskTile, shown bool){
-	(*Server).loansTile, (*Server).boardTile, (*Server).agendaTile, (*Server).opinionTile, (*Server).posterTile,
+	(*Server).loansTile, (*Server).lendersTile, (*Server).boardTile, (*Server).agendaTile, (*Server).opinionTile, (*Server).posterTile,
+	(*Server).doctorTile, (*Server).guideTile,
 }
 
 // deskPage is what staff see first: what the box does and why, what to tell residents, and the doors of the day.
@@ -86,8 +93,15 @@ type deskPage struct {
 	Tomorrow   string // when a pause until tomorrow would end; "" if there is no button for it
 	Paused     bool   // a button resumes
 	Pauses     bool   // a button pauses
+	Caps       []capWarning
 	Situations []situation
 	Tiles      []deskTile
+}
+
+// capWarning says that most of a loan is used, and what to do.
+type capWarning struct {
+	Name  string // of the donation
+	Lines []string
 }
 
 func (deskPage) Template() string { return "admin/desk" }
@@ -96,7 +110,7 @@ func (s *Server) desk(w http.ResponseWriter, r *request) {
 	box := s.Box.Status()
 	p := deskPage{
 		techFrame: s.tech(r, "desk", deskPath, r.Words.T("staff.title")), advice: adviceOf(r.Words, box, r.Now),
-		Situations: situationsOf(r.Words, box, r.site),
+		Situations: situationsOf(r.Words, box, r.site), Caps: s.capsSeen.warnings(r.Words, box),
 	}
 	p.Pauses, p.Paused = pausable(box), box.PausedBy != ""
 	if p.Pauses {
@@ -161,18 +175,64 @@ func (s *Server) posterTile(r *request) (t deskTile, shown bool) {
 	return t, true
 }
 
-// Values of the field that says what becomes of the sharing.
+// Values of the field that says what becomes of the sharing, or of a warning.
 const (
 	pauseNow      = "pause"
 	pauseTomorrow = "tomorrow"
 	resumeNow     = "resume"
+	seenCap       = "seen"
 )
 
-// changePause pauses or resumes.
-func (s *Server) changePause(w http.ResponseWriter, r *request) {
+// capsSeen are the loans of which the desk has seen that most is used, with the begin of that period. They are in memory: after a
+// restart the desk is warned once more.
+type capsSeen struct {
+	mu   sync.Mutex
+	seen map[string]time.Time
+}
+
+// warnings returns those that nobody has seen in this period.
+func (c *capsSeen) warnings(w *web.Words, box state.Status) (all []capWarning) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, d := range box.Donations {
+		if !mostlyUsed(d) {
+			delete(c.seen, d.Name) // of an earlier period, or of a lower cap
+			continue
+		}
+		if begun, ok := c.seen[d.Name]; !ok || !begun.Equal(d.PeriodStart) {
+			left, _ := d.Split()
+			all = append(all, capWarning{Name: d.Name, Lines: w.Lines(
+				"staff.cap", "name", d.Name, "percent", strconv.Itoa(usedShare(d)), "size", w.Size(left),
+			)})
+		}
+	}
+	return all
+}
+
+// see notes that the desk has seen the warning of a donation.
+func (c *capsSeen) see(name string, box state.Status) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, d := range box.Donations {
+		if d.Name == name && mostlyUsed(d) {
+			if c.seen == nil {
+				c.seen = map[string]time.Time{}
+			}
+			c.seen[name] = d.PeriodStart
+		}
+	}
+}
+
+// changeDesk pauses or resumes, or takes a warning from the page.
+func (s *Server) changeDesk(w http.ResponseWriter, r *request) {
 	form, err := r.ReadForm(w, maxForm)
 	if err != nil {
 		s.refuse(w, r, http.StatusBadRequest)
+		return
+	}
+	if form.Get("do") == seenCap {
+		s.capsSeen.see(form.Get("name"), s.Box.Status())
+		r.Lead(w, http.StatusSeeOther, deskPath)
 		return
 	}
 	by, what := string(r.role), journal.Resumed

@@ -71,7 +71,7 @@ func (d *deskPhone) text(of string) (text string) {
 // TestDeskInTwoPresses: on a phone of 360 px with scripts off, staff sign in with the code, and do each thing of their day in two
 // presses; then every page of theirs is judged in six languages.
 func TestDeskInTwoPresses(t *testing.T) {
-	labtest.Root(t, "chromium")
+	labtest.Root(t, webtest.Shell)
 	t.Parallel()
 	p := newProvider(t)
 	p.fill()
@@ -115,7 +115,7 @@ func TestDeskInTwoPresses(t *testing.T) {
 		d.press(tomorrow, resume)
 		d.does(chromedp.WaitNotPresent(tomorrow, chromedp.ByQuery))
 	})
-	if lead := d.text(`.lead`); !strings.Contains(lead, "Il reprend tout seul demain à 9") {
+	if lead := d.text(`.lead`); !strings.Contains(lead, "Il reprend tout seul demain à 8") {
 		t.Errorf("the pause until tomorrow says %q", lead)
 	}
 	shootHere(t, ctx, "desk-paused")
@@ -235,7 +235,7 @@ func directionOf(code string) string { return staffCatalog.Language(code).Direct
 
 // TestDeskCard: a technician makes the code in a real browser, and the card is on one sheet of paper.
 func TestDeskCard(t *testing.T) {
-	labtest.Root(t, "chromium")
+	labtest.Root(t, webtest.Shell)
 	t.Parallel()
 	p := newProvider(t)
 	p.box.text = []byte(settingsText)

@@ -23,9 +23,10 @@ type Doctor interface {
 	Support(ctx context.Context) ([]byte, error)
 }
 
-// The duties of those who may search for what is wrong, and of those who may see the log and take the file for those who help.
+// The duties of those who may search for what is wrong, and of those who may see what the box says of it in English, the log, and
+// the file for those who help.
 const (
-	diagnoses = configures
+	diagnoses = welcomes
 	supports  = configures
 )
 
@@ -49,6 +50,7 @@ var doctorRoutes = map[string]dutyRoute{
 // doctorPage shows a search for what is wrong, and its result.
 type doctorPage struct {
 	techFrame
+	Up      web.Link
 	Running bool
 	Done    int // steps
 	All     int
@@ -58,7 +60,7 @@ type doctorPage struct {
 	Cost    string // what it used of the lines
 	Groups  []stepGroup
 	Log     []logLine
-	Support bool // the reader may see the log, and take the file
+	Support bool // the reader may see the details and the log, and take the file
 }
 
 func (doctorPage) Template() string { return "admin/doctor" }
@@ -98,6 +100,10 @@ func (s *Server) doctorPage(w http.ResponseWriter, r *request) {
 	words := r.Words
 	p := doctorPage{
 		techFrame: s.tech(r, "home", doctorPath, words.T("doctor.title")), Support: may(r.role, supports),
+		Up: web.Link{Href: deskPath, Text: words.T("staff.title")},
+	}
+	if p.Support {
+		p.Up = web.Link{Href: adminPath, Text: words.T("admin.part.home")}
 	}
 	if d, ok := s.Doctor.Diagnosis(); ok {
 		p.Running = d.Running
@@ -116,11 +122,19 @@ func (s *Server) doctorPage(w http.ResponseWriter, r *request) {
 	s.serve(w, r, p, http.StatusOK)
 }
 
+// doctorTile is the desk's door to the search. It stands first while nobody has internet and nobody chose that.
+func (s *Server) doctorTile(r *request) (t deskTile, shown bool) {
+	box := s.Box.Status().State
+	t.Door = web.Door{Href: doctorPath, Pictogram: "search", Title: r.Words.T("doctor.title"), Text: r.Words.T("staff.doctor")}
+	t.Waits = box == state.Offline || box == state.Fault
+	return t, true
+}
+
 // show shows a search.
 func (p *doctorPage) show(d state.Diagnosis, r *request) {
 	words := r.Words
 	for _, f := range d.Steps {
-		x := newFound(words, f)
+		x := newFound(words, f, p.Support)
 		if f.Verdict != "" {
 			p.Done++
 		}
@@ -136,7 +150,7 @@ func (p *doctorPage) show(d state.Diagnosis, r *request) {
 		return
 	}
 	if f, ok := d.FindCause(); ok {
-		cause := newFound(words, f)
+		cause := newFound(words, f, p.Support)
 		p.Cause = &cause
 	} else {
 		p.Well = true
@@ -147,8 +161,8 @@ func (p *doctorPage) show(d state.Diagnosis, r *request) {
 	}
 }
 
-// newFound says what a step saw, in the reader's language where it knows the code.
-func newFound(w *web.Words, f state.Finding) foundStep {
+// newFound says what a step saw, in the reader's language where it knows the code; with details also what the box says in English.
+func newFound(w *web.Words, f state.Finding, details bool) foundStep {
 	x := foundStep{
 		Title: w.T("step." + string(f.Step)), Of: f.Of, Verdict: f.Verdict, Pictogram: stepPictograms[f.Verdict],
 		Word: w.T("verdict.waiting"),
@@ -172,7 +186,7 @@ func newFound(w *web.Words, f state.Finding) foundStep {
 			}
 		}
 		pairs = append(pairs, name, value)
-		if name == "error" || name == "why" {
+		if details && (name == "error" || name == "why") {
 			x.Detail = value
 		}
 	}

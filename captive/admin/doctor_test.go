@@ -139,9 +139,12 @@ func TestSearchByPress(t *testing.T) {
 	x := newTechnician(t)
 	fake := &fakeDoctor{}
 	x.server.Doctor = fake
-	for _, res := range []*httptest.ResponseRecorder{x.get(doctorPath), x.post(doctorPath, nil), x.get(supportPath)} {
-		if res.Code != http.StatusSeeOther || !strings.HasPrefix(res.Header().Get("Location"), signInPath) {
-			t.Errorf("a stranger is answered %d to %q", res.Code, res.Header().Get("Location"))
+	for _, stranger := range []struct {
+		res  *httptest.ResponseRecorder
+		door string
+	}{{x.get(doctorPath), deskSignInPath}, {x.post(doctorPath, nil), deskSignInPath}, {x.get(supportPath), signInPath}} {
+		if to := stranger.res.Header().Get("Location"); stranger.res.Code != http.StatusSeeOther || !strings.HasPrefix(to, stranger.door) {
+			t.Errorf("a stranger is answered %d to %q, want %s", stranger.res.Code, to, stranger.door)
 		}
 	}
 	y := signedIn(t)
@@ -169,14 +172,21 @@ func TestSearchByPress(t *testing.T) {
 	}
 }
 
-// TestDoctorWords: each code of the doctor has words in both languages, with arguments that the doctor gives, and says what to do
-// where the doctor does.
+// TestDoctorWords: each code of the doctor has words in the languages of those who read it, with arguments that the doctor gives,
+// and says what to do where the doctor does. What only the command finds, without a daemon, is for technicians.
 func TestDoctorWords(t *testing.T) {
 	t.Parallel()
 	argument := regexp.MustCompile(`\{[a-z]+\}`)
-	for _, language := range []string{"fr", "en"} {
-		w, _ := catalog.Offer("fr", "en").For(httptest.NewRequest(http.MethodGet, "/?lang="+language, nil))
+	stopped := regexp.MustCompile(`^(daemon|config|ports)-|^not-running$`)
+	for _, language := range languages {
 		for code, english := range doctor.Codes() {
+			of := staffCatalog
+			if stopped.MatchString(string(code)) {
+				if of = catalog; language != "fr" && language != "en" {
+					continue
+				}
+			}
+			w := of.Language(language)
 			text, err := w.Message("found." + string(code))
 			if err != nil {
 				t.Errorf("%s: %v", w.Code, err)
@@ -188,17 +198,48 @@ func TestDoctorWords(t *testing.T) {
 				}
 			}
 			f := doctor.NewFinding(state.StepBox, code)
-			if x := newFound(w, f); (f.Do != "") != (len(x.Do) > 0) || len(x.Saw) == 0 {
+			if x := newFound(w, f, true); (f.Do != "") != (len(x.Do) > 0) || len(x.Saw) == 0 {
 				t.Errorf("%s: %s: saw %q, do %q", w.Code, code, x.Saw, x.Do)
 			}
 		}
 	}
 }
 
+// TestDoctorAtDesk: staff search too, and see the chain in their languages, but neither what the box says in English nor its log nor
+// the file for those who help.
+func TestDoctorAtDesk(t *testing.T) {
+	t.Parallel()
+	p := newProvider(t)
+	fake := &fakeDoctor{found: found(), log: []state.LogEntry{{At: noon, Level: "WARN", Text: "the moon is full"}}}
+	p.server.Doctor = fake
+	_, staff, technician := p.browsers()
+	got := new(txtar.Archive)
+	for _, lang := range languages {
+		res := staff.get(doctorPath, "Accept-Language: "+lang)
+		page := res.Body.String()
+		for _, secret := range []string{"does not exist", "the moon is full", supportPath, "/admin/settings"} {
+			if strings.Contains(page, secret) {
+				t.Errorf("in %s staff see %q", lang, secret)
+			}
+		}
+		for _, flaw := range webtest.Flaws(lang, page, res.Header().Get("Content-Security-Policy")) {
+			t.Error(flaw)
+		}
+		got.Files = append(got.Files, txtar.File{Name: lang, Data: webtest.Gist(res.Code, page)})
+	}
+	webtest.Golden(t, "doctor-desk", got)
+	if page := technician.get(doctorPath).Body.String(); !strings.Contains(page, "wlan0 does not exist") || !strings.Contains(page, supportPath) {
+		t.Errorf("a technician sees:\n%s", page)
+	}
+	if res := staff.post(doctorPath, nil); res.Code != http.StatusSeeOther || fake.searches != 1 {
+		t.Errorf("a press at the desk is answered %d, %d searches", res.Code, fake.searches)
+	}
+}
+
 // A technician searches in a real browser with scripts off, on a narrow screen: the page refreshes itself until the end. Then it is
 // judged before, in and after a search.
 func TestDoctorWithoutScripts(t *testing.T) {
-	labtest.Root(t, "chromium")
+	labtest.Root(t, webtest.Shell)
 	t.Parallel()
 	b := newFakeBox()
 	var err error

@@ -51,6 +51,8 @@ type fakeBox struct {
 	content Content
 	nearby  fakeNearby
 	disk    Disk // zero if unknown
+	updates fakeUpdates
+	fleet   fakeFleet
 	backups fakeBackups
 	configuration
 }
@@ -68,6 +70,7 @@ func (m *fakeMachine) FindRadios() ([]Radio, error) { return m.radios, m.err }
 
 // fakeNearby has these phones, and networks that only listening finds.
 type fakeNearby struct {
+	mu       sync.Mutex
 	phones   []lend.Plugged
 	networks []lend.Heard
 	listened int
@@ -77,6 +80,8 @@ type fakeNearby struct {
 func (n *fakeNearby) Phones() ([]lend.Plugged, error) { return slices.Clone(n.phones), n.err }
 
 func (n *fakeNearby) Networks(_ context.Context, named func(string) bool, listen bool) (all []lend.Heard, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	if listen {
 		n.listened++
 	}
@@ -88,8 +93,9 @@ func (n *fakeNearby) Networks(_ context.Context, named func(string) bool, listen
 	return all, n.err
 }
 
-// configuration is a configuration in memory.
+// configuration is a configuration in memory. Tests set its fields before there are requests.
 type configuration struct {
+	edit     sync.Mutex
 	text     []byte    // nil for no file
 	full     error     // the error of Apply
 	until    time.Time // of a change that is not confirmed
@@ -97,7 +103,11 @@ type configuration struct {
 	changes  []config.Version // of them, the first one first
 }
 
-func (c *configuration) Read() ([]byte, config.Revision, error) { return c.text, c.revision(), nil }
+func (c *configuration) Read() ([]byte, config.Revision, error) {
+	c.edit.Lock()
+	defer c.edit.Unlock()
+	return c.text, c.revision(), nil
+}
 
 func (c *configuration) revision() config.Revision {
 	if c.text == nil {
@@ -107,6 +117,8 @@ func (c *configuration) revision() config.Revision {
 }
 
 func (c *configuration) Apply(_ context.Context, text []byte, r config.Revision, from config.Side) (config.Result, error) {
+	c.edit.Lock()
+	defer c.edit.Unlock()
 	_, err := config.Parse("passerelle.toml", text)
 	var problems config.Problems
 	switch {
@@ -143,6 +155,8 @@ func (c *configuration) Effect(before, after *config.Config) Effect {
 }
 
 func (c *configuration) Confirm() error {
+	c.edit.Lock()
+	defer c.edit.Unlock()
 	if c.until.IsZero() {
 		return fs.ErrNotExist
 	}
@@ -150,15 +164,23 @@ func (c *configuration) Confirm() error {
 	return nil
 }
 
-func (c *configuration) Until() (time.Time, bool) { return c.until, !c.until.IsZero() }
+func (c *configuration) Until() (time.Time, bool) {
+	c.edit.Lock()
+	defer c.edit.Unlock()
+	return c.until, !c.until.IsZero()
+}
 
 func (c *configuration) Versions() ([]config.Version, error) {
+	c.edit.Lock()
+	defer c.edit.Unlock()
 	all := slices.Clone(c.changes)
 	slices.Reverse(all)
 	return all, nil
 }
 
 func (c *configuration) Version(r config.Revision) ([]byte, error) {
+	c.edit.Lock()
+	defer c.edit.Unlock()
 	text, ok := c.versions[r]
 	if !ok {
 		return nil, fs.ErrNotExist
@@ -226,6 +248,7 @@ func newFakeBox() *fakeBox {
 		Cap: 200_000_000_000, Left: 112_640_000_000, Reserve: 2_000_000_000, Granted: 240_000_000, Used: 83_700_000_000,
 		Daily: 11_200_000_000, Period: "month",
 		PeriodStart: time.Date(2026, 11, 1, 0, 0, 0, 0, paris), Resets: time.Date(2026, 12, 1, 0, 0, 0, 0, paris),
+		Tomorrow: time.Date(2026, 11, 22, 8, 30, 0, 0, paris),
 	}
 	for i, tenths := range []uint64{0, 41, 38, 52, 47, 66, 12, 0, 49, 55, 0, 61, 93, 22, 0, 58, 64, 39, 72, 57, 11} {
 		d.Days = append(d.Days, state.Day{Date: state.DateOf(d.PeriodStart.AddDate(0, 0, i)), Bytes: tenths * 100_000_000})
@@ -300,7 +323,7 @@ func (b *fakeBox) Site() state.Site {
 func newServer(b *fakeBox, out io.Writer) *Server {
 	return New(Parts{
 		Box: b, Loans: b, Tokens: b, Logins: b.logins, Configuration: &b.configuration, Journal: &b.journal,
-		Machine: &b.machine, Backups: &b.backups, SetupDir: b.answers, Content: b.content, Nearby: &b.nearby, Disk: func() Disk { return b.disk },
+		Machine: &b.machine, Backups: &b.backups, Updates: &b.updates, Fleet: &b.fleet, SetupDir: b.answers, Content: b.content, Nearby: &b.nearby, Doctor: &fakeDoctor{}, Disk: func() Disk { return b.disk },
 		Access:      func() config.Access { return b.access },
 		Fingerprint: func() string { return "3A:0F 77:C1" }, Now: func() time.Time { return noon },
 		Log: slog.New(slog.NewTextHandler(out, nil)),

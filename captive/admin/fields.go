@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"net/url"
 	"reflect"
 	"slices"
@@ -23,6 +24,7 @@ const (
 	aSecret   kind = "secret"   // string that is never shown
 	aChoice   kind = "choice"   // string: one of choices
 	aFlag     kind = "flag"     // bool
+	aDefault  kind = "default"  // bool; nil for what the rest of the form implies: one of choices, which are byDefault, "true" and "false"
 	aSize     kind = "size"     // string: a number with a unit
 	aRate     kind = "rate"     // likewise
 	aDuration kind = "duration" // likewise
@@ -48,7 +50,8 @@ type field struct {
 	most     int      // length of a line, highest number
 	rare     bool     // most people never need it
 	required bool
-	unknown  bool // no hours means that they are unknown; else always open
+	unknown  bool   // no hours means that they are unknown; else always open
+	zero     string // the words of a rate of 0; "": no limit
 
 	only func(form url.Values) bool // tells whether the key has a meaning with the rest of the form; nil: always
 }
@@ -85,6 +88,7 @@ var groups = []group{
 	{"limits", "speed", []field{
 		{key: "limits.session", kind: aDuration, unit: "h"},
 		{key: "limits.data", kind: aSize, unit: "MB"},
+		{key: "limits.after", kind: aRate, unit: "kbit", zero: "cut"},
 		{key: "limits.download", kind: aRate, unit: "mbit"},
 		{key: "limits.upload", kind: aRate, unit: "mbit"},
 	}},
@@ -101,6 +105,14 @@ var groups = []group{
 		{key: "agenda.url", kind: aLine, most: 1000},
 		{key: "board.enabled", kind: aFlag},
 		{key: "lend.name", kind: aLine, most: 32},
+	}},
+	{"fleet", "drive", []field{
+		{key: "fleet.updates", kind: aFlag},
+		{key: "fleet.mirror", kind: aLine, most: 1000},
+		{key: "fleet.budget", kind: aSize, unit: "MB", required: true},
+		{key: "fleet.hours", kind: someHours, unknown: true},
+		{key: "fleet.hubs", kind: aList},
+		{key: "fleet.keep", kind: aList},
 	}},
 	{"access", "lock", []field{
 		{key: "admin.access", kind: aChoice, choices: config.Accesses, labels: []string{"access-anywhere", "access-wired", "access-button"}},
@@ -129,6 +141,8 @@ var donationFields = []field{
 	{key: "donation.name", kind: aLine, most: 80, required: true},
 	{key: "donation.interface", kind: aLine, most: 15, required: true, suggests: []string{"eth0", "eth1", config.USB, "wlan0", "wlan1"}},
 	{key: "donation.wifi", kind: aWiFi},
+	{key: "donation.apn", kind: aLine, most: 63, rare: true},
+	{key: "donation.pin", kind: aSecret, rare: true},
 	{key: "donation.cap", kind: aSize, unit: "GB", required: true},
 	{key: "donation.period", kind: aChoice, choices: []string{"day", "week", "month", "once"}, labels: []string{"each-day", "each-week", "each-month", "only-once"}},
 	{key: "donation.resets", kind: aNumber, most: 31, only: func(form url.Values) bool {
@@ -141,7 +155,8 @@ var donationFields = []field{
 	{key: "donation.priority", kind: aNumber, most: 99, rare: true},
 	{key: "donation.reserve", kind: aSize, unit: "GB", rare: true},
 	{key: "donation.metered", kind: aChoice, choices: []string{config.Auto, "yes", "no"}, labels: []string{"metered-auto", "metered-yes", "metered-no"}, rare: true},
-	{key: "donation.autorate", kind: aFlag, rare: true},
+	{key: "donation.autorate", kind: aDefault, choices: []string{byDefault, "true", "false"}, labels: []string{"autorate-auto", "autorate-yes", "autorate-no"}, rare: true},
+	{key: "donation.fleet", kind: aFlag, rare: true},
 	{key: "donation.broadcast", kind: aFlag, rare: true},
 	{key: "donation.dns", kind: aList, rare: true},
 }
@@ -157,6 +172,9 @@ var (
 		"Indian/Reunion", "Pacific/Noumea", "Pacific/Tahiti", "Pacific/Wallis",
 	}
 )
+
+// byDefault is the choice of no value.
+const byDefault = "auto"
 
 // units are those of numbers, from small to large.
 var units = map[kind][]string{
@@ -196,6 +214,10 @@ const (
 // write writes a value into a form. A secret is left out.
 func (f *field) write(form url.Values, value any) {
 	switch v := value.(type) {
+	case nil:
+		if f.kind == aDefault {
+			form.Set(f.key, byDefault)
+		}
 	case bool:
 		form.Set(f.key, strconv.FormatBool(v))
 	case int:
@@ -251,6 +273,11 @@ func (f *field) read(form url.Values, was any) (value any, problem string) {
 		return n, ""
 	case aFlag:
 		return text == "true", ""
+	case aDefault:
+		if text == "true" || text == "false" {
+			return text == "true", ""
+		}
+		return nil, ""
 	case aSecret:
 		return readSecret(form, f.key, was), ""
 	case aSize, aRate, aDuration:
@@ -591,7 +618,7 @@ func (f *field) say(w *web.Words, value any) string {
 			return w.T("settings.always")
 		case v == "":
 		case v == "0" && (f.kind == aSize || f.kind == aRate):
-			return w.T("settings.no-limit")
+			return w.T("settings." + cmp.Or(f.zero, "no-limit"))
 		case f.kind == aSize || f.kind == aRate || f.kind == aDuration:
 			number, unit := f.split(v)
 			return w.T("settings.amount", "number", number, "unit", w.T("measure."+unit))

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -33,6 +32,7 @@ type homePage struct {
 	Since     string  // when the box began to count, if that is not a day ago
 	Loans     []loanBar
 	Month     usage
+	Saved     string // when a backup was last written to a USB stick; "" without a stick
 }
 
 func (homePage) Template() string { return "admin/home" }
@@ -49,6 +49,7 @@ type loanBar struct {
 	Parts     []web.Part // of the cap, none without one
 	Paused    bool       // the button resumes
 	Held      bool       // there is no button: only its lender resumes it
+	Pace      *paceBar   // nil if its rates are fixed
 }
 
 // statePictograms are the pictograms of States.
@@ -96,10 +97,15 @@ func (s *Server) home(w http.ResponseWriter, r *request) {
 		}
 	}
 	for _, d := range box.Donations {
-		p.Loans = append(p.Loans, f.loanBar(words, d))
+		bar := f.loanBar(words, d)
+		bar.Pace = f.paceBar(words, d, age)
+		p.Loans = append(p.Loans, bar)
 	}
 	p.day(f, age)
 	p.Month = f.month(words)
+	if last := s.Backups.LastStick(); last != nil {
+		p.Saved = stickSays(words, state.StickBackup{Done: last.Done}, r.Now)[0]
+	}
 	s.serve(w, r, p, http.StatusOK)
 }
 
@@ -143,15 +149,10 @@ func (f facts) loanBar(w *web.Words, d state.Donation) loanBar {
 	l := newLoan(d, f.box)
 	b := loanBar{
 		Name: d.Name, Pictogram: pictograms[l.doing], Good: l.doing == Shared || l.doing == Ready,
-		Doing: w.Lines("loan." + string(l.doing)), Line: lineText(w, d), Paused: l.doing == Paused,
+		Doing: l.says(w, f.now), Line: lineText(w, d), Paused: l.doing == Paused, Held: heldByLender(d),
 	}
-	switch {
-	case l.doing == Broken:
+	if l.doing == Broken {
 		b.Why = d.Why
-	case heldByLender(d):
-		b.Doing, b.Held = w.Lines("loan.paused-by-lender"), true
-	case l.doing == Closed && l.until.After(f.now):
-		b.Doing = w.Lines("loan.closed-until", "when", w.When(l.until.In(f.now.Location()), f.now))
 	}
 	today := usedOn(d, state.DateOf(f.now).Time)
 	if d.Cap == 0 {
@@ -188,22 +189,26 @@ func (f facts) loanBar(w *web.Words, d state.Donation) loanBar {
 	return b
 }
 
-// lineText says what kind of line a donation has, and how it works.
-func lineText(w *web.Words, d state.Donation) string {
-	kind := "socket"
+// lineKind names what kind of line a donation has.
+func lineKind(d state.Donation) string {
 	switch {
 	case d.Kind == "Wi-Fi":
-		kind = "wifi"
+		return "wifi"
 	case d.Kind == "network cable":
-		kind = "cable"
+		return "cable"
 	case strings.HasPrefix(d.Kind, "phone on USB"), strings.HasPrefix(d.Kind, "iPhone"):
-		kind = "phone"
+		return "phone"
 	case strings.HasPrefix(d.Kind, "phone or network adapter"):
-		kind = "adapter"
+		return "adapter"
 	case strings.HasPrefix(d.Kind, "mobile modem"):
-		kind = "modem"
+		return "modem"
 	}
-	parts := []string{w.T("line."+kind, "interface", cmp.Or(d.Ifname, d.Interface))}
+	return "socket"
+}
+
+// lineText says what kind of line a donation has, and how it works.
+func lineText(w *web.Words, d state.Donation) string {
+	parts := []string{w.T("line."+lineKind(d), "interface", cmp.Or(d.Ifname, d.Interface))}
 	switch {
 	case d.Ifname == "":
 		parts = append(parts, w.T("line.absent"))
@@ -245,7 +250,8 @@ func (p *homePage) day(f facts, age time.Duration) {
 	people := layer{Class: "people"}
 	most := 0
 	for i, h := range f.hours {
-		x := span{from: float64(h.from-age+dayLength) / float64(dayLength), to: float64(h.to-age+dayLength) / float64(dayLength)}
+		x := spanOf(h, age)
+		x.factor = 0
 		if length := h.to - h.from; length >= time.Hour/4 { // a shorter part says little of an hour
 			x.factor = float64(time.Hour) / float64(length)
 		}
@@ -263,7 +269,7 @@ func (p *homePage) day(f facts, age time.Duration) {
 	counted := slices.Clone(spans) // numbers are not one per hour
 	refused := make([]state.Refused, len(spans))
 	for i := range u.Rows {
-		u.Rows[i].People = strconv.Itoa(f.hours[i].sessions)
+		u.Rows[i].People, _ = few(w, uint64(f.hours[i].sessions))
 		counted[i].factor = min(counted[i].factor, 1)
 		refused[i] = f.hours[i].refused
 	}

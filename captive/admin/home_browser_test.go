@@ -21,7 +21,7 @@ import (
 // A technician pauses one donation and resumes it in a real browser with scripts off, on a narrow screen; then the page is
 // judged as it is when all is well, and with everything that can be wrong.
 func TestHomeWithoutScripts(t *testing.T) {
-	labtest.Root(t, "chromium")
+	labtest.Root(t, webtest.Shell)
 	t.Parallel()
 	b := newFakeBox()
 	var err error
@@ -65,7 +65,7 @@ func TestHomeWithoutScripts(t *testing.T) {
 	if sideways {
 		t.Error("a screen of 320 px must be scrolled sideways (WCAG 2.2, 1.4.10)")
 	}
-	if !strings.Contains(paused, "En pause, depuis ces pages") || !strings.Contains(resumed, "Utilisée maintenant") {
+	if !strings.Contains(paused, "En pause, par la personne qui règle la box") || !strings.Contains(resumed, "Utilisée maintenant") {
 		t.Errorf("the donation is %q, then %q", paused, resumed)
 	}
 

@@ -1,10 +1,12 @@
 package admin
 
 import (
+	"fmt"
 	"go/ast"
 	"go/parser"
 	syntax "go/token"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -14,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"passerelle/appliance/state"
@@ -40,13 +43,18 @@ func aDay(b *fakeBox) *Day {
 	for ; !now.After(noon); now = now.Add(10 * time.Minute) {
 		busy := max(min(now.Hour()-8, 20-now.Hour()), 0)
 		if busy > 3 && now.Minute() == 30 && len(s.Donations) > 1 {
-			s.Residents.Refused.Data += uint64(busy - 3)
-			s.Residents.Refused.Busy += uint64(now.Hour() % 2)
+			s.Residents.Refused.Data += 5 * uint64(busy-3)
+			s.Residents.Refused.Busy += 5 * uint64(now.Hour()%2)
 		}
 		s.Residents.Sessions = busy * 3
 		s.Donations[0].Used += uint64(busy) * 19_000_000
 		if len(s.Donations) > 1 && now.Hour() > 12 && now.Hour() < 20 {
 			s.Donations[1].Used += 41_000_000
+			if r := s.Donations[1].Rate; r != nil {
+				breathed := *r
+				breathed.Down += uint64(now.Hour()*700_000 - now.Minute()*40_000)
+				s.Donations[1].Rate = &breathed
+			}
 		}
 		d.Add(now, s)
 	}
@@ -59,6 +67,9 @@ func spoil(b *fakeBox, s *Server) {
 		box.Donations = append(box.Donations, phone)
 		box.Donations[1].Left, box.Donations[1].Used = 300_000_000, 9_500_000_000
 		d.Left, d.Kind, d.Ifname, d.Slow = 20_500_000_000, "network cable", "eth0", true
+		wait := 38.0
+		box.Donations[1].Autorate = true
+		box.Donations[1].Rate = &state.Rate{Down: 3_400_000, Up: 640_000, DownHeld: "line", UpHeld: "nothing", Delay: &wait, Unprobed: true}
 		box.Clock.Trusted = true
 		box.Hotspot.WiFi = &state.WiFi{Stations: 32, MaxStations: 32, AtCapacity: true}
 		box.Problems = []state.Problem{
@@ -69,7 +80,7 @@ func spoil(b *fakeBox, s *Server) {
 	s.Refusals = func() (days []refusals.Day) {
 		for i := 8; i >= 0; i-- {
 			at := state.DateOf(noon.AddDate(0, 0, -3*i))
-			days = append(days, refusals.Day{Date: at, Refused: state.Refused{Data: uint64(17*i%11 + 2), NotSharing: uint64(i % 3), Busy: uint64(i % 2)}})
+			days = append(days, refusals.Day{Date: at, Refused: state.Refused{Data: 5 * uint64(17*i%11+2), NotSharing: 5 * uint64(i%3), Busy: 5 * uint64(i%2)}})
 		}
 		return days
 	}
@@ -168,23 +179,23 @@ func TestRefused(t *testing.T) {
 	x.box.change(func(_ *state.Status, d *state.Donation) { d.Days = nil })
 	x.server.Refusals = func() []refusals.Day {
 		return []refusals.Day{{Date: state.DateOf(noon.AddDate(0, 0, -40)), Refused: state.Refused{Data: 99}},
-			{Date: state.DateOf(noon.AddDate(0, 0, -1)), Refused: state.Refused{Data: 3, Busy: 1}}, {Date: state.DateOf(noon), Refused: state.Refused{NotSharing: 2}}}
+			{Date: state.DateOf(noon.AddDate(0, 0, -1)), Refused: state.Refused{Data: 15, Busy: 5}}, {Date: state.DateOf(noon), Refused: state.Refused{NotSharing: 10}}}
 	}
 	d, s := NewDay(noon.Add(-3*time.Hour)), x.box.Status()
 	for i := range 3 {
-		s.Residents.Refused = state.Refused{NotSharing: uint64(7 * i)}
+		s.Residents.Refused = state.Refused{NotSharing: uint64(25 * i)}
 		d.Add(noon.Add(time.Duration(i-3)*time.Hour), s)
 	}
 	x.server.Day = d
 	gist := string(webtest.Gist(200, x.get("/admin/?lang=en").Body.String()))
 	for _, want := range []string{
-		"No sharing at that time: 14", "Data of the day used: 3", "No sharing at that time: 2", "Too many requests at once: 1",
+		"No sharing at that time: 50", "Data of the day used: 15", "No sharing at that time: 10", "Too many requests at once: 5",
 	} {
 		if !strings.Contains(gist, want) {
 			t.Errorf("no %q", want)
 		}
 	}
-	if strings.Contains(gist, "99") || strings.Contains(gist, "102") {
+	if strings.Contains(gist, "99") || strings.Contains(gist, "114") {
 		t.Error("days before the last 31 count")
 	}
 	day, month := usage{}, usage{}
@@ -201,11 +212,42 @@ func TestRefused(t *testing.T) {
 		}
 		return all
 	}
-	if got := column(month); !slices.Equal(got, []string{"Refused: 2", "Refused: 4"}) || len(month.Refusals.Areas) != 1 {
+	if got := column(month); !slices.Equal(got, []string{"Refused: 10", "Refused: 20"}) || len(month.Refusals.Areas) != 1 {
 		t.Errorf("the month has %q", got)
 	}
-	if got := column(day); !slices.Equal(got, []string{"Refused: 7", "Refused: 7", ""}) || len(day.Refusals.Areas) != 1 {
+	if got := column(day); !slices.Equal(got, []string{"Refused: 25", "Refused: 25", ""}) || len(day.Refusals.Areas) != 1 {
 		t.Errorf("the day has %q", got)
+	}
+}
+
+// TestHistoryInFives: what the page says of hours that are over is the same for any five numbers of people.
+func TestHistoryInFives(t *testing.T) {
+	t.Parallel()
+	w := catalog.Language("en")
+	day := func(people []int) string {
+		d := NewDay(noon.Add(-time.Duration(len(people)) * time.Hour))
+		for i, n := range people {
+			d.Add(noon.Add(time.Duration(i-len(people))*time.Hour), state.Status{Residents: state.Residents{Sessions: n}})
+		}
+		p := homePage{techFrame: techFrame{Frame: web.Frame{Words: w}}}
+		f := facts{now: noon}
+		f.hours, _ = d.last(noon)
+		p.day(f, time.Duration(len(people))*time.Hour)
+		return fmt.Sprintf("%+v %+v %s", p.Day, p.People, p.MostAt)
+	}
+	random := rand.New(rand.NewPCG(1, 1))
+	for range 50 {
+		people, inFives := make([]int, 8), make([]int, 8)
+		for i := range people {
+			people[i] = random.IntN(20)
+			inFives[i] = people[i] / 5 * 5
+		}
+		if diff := cmp.Diff(day(inFives), day(people)); diff != "" {
+			t.Fatalf("%v people are told from %v:\n%s", people, inFives, diff)
+		}
+	}
+	if few, more := day([]int{4, 4}), day([]int{4, 5}); few == more || !strings.Contains(few, "fewer than 5") {
+		t.Errorf("of four people the page says %s", few)
 	}
 }
 
@@ -395,44 +437,44 @@ func TestCounts(t *testing.T) {
 			{clock: "10m", age: "0", sessions: 2, used: used("A", 500)},
 			{clock: "20m", age: "10m", sessions: 5, used: used("A", 530)},
 			{clock: "30m", age: "20m", sessions: 1, used: used("A", 530)},
-		}, []hour{{0, 20 * time.Minute, used("A", 30), nil, 5, state.Refused{}}}},
+		}, []hour{{0, 20 * time.Minute, used("A", 30), nil, 5, state.Refused{}, nil}}},
 		{"a new hour", []sample{
 			{clock: "50m", age: "0", used: used("A", 0)},
-			{clock: "61m", age: "11m", sessions: 1, used: used("A", 7)},
-		}, []hour{{0, 11 * time.Minute, nil, nil, 0, state.Refused{}}, {11 * time.Minute, 11 * time.Minute, used("A", 7), nil, 1, state.Refused{}}}},
+			{clock: "61m", age: "11m", sessions: 9, used: used("A", 7)},
+		}, []hour{{0, 11 * time.Minute, nil, nil, 0, state.Refused{}, nil}, {11 * time.Minute, 11 * time.Minute, used("A", 7), nil, 5, state.Refused{}, nil}}},
 		{"a new period", []sample{
 			{clock: "1m", age: "0", used: used("A", 900)},
 			{clock: "2m", age: "1m", used: used("A", 40)},
-		}, []hour{{0, time.Minute, used("A", 40), nil, 0, state.Refused{}}}},
+		}, []hour{{0, time.Minute, used("A", 40), nil, 0, state.Refused{}, nil}}},
 		{"a new name is another donation", []sample{
 			{clock: "1m", age: "0", used: used("A", 900)},
 			{clock: "2m", age: "1m", used: used("A", 910)},
 			{clock: "3m", age: "2m", used: used("B", 0)},
 			{clock: "4m", age: "3m", used: used("B", 4)},
-		}, []hour{{0, 3 * time.Minute, used("A", 10, "B", 4), nil, 0, state.Refused{}}}},
+		}, []hour{{0, 3 * time.Minute, used("A", 10, "B", 4), nil, 0, state.Refused{}, nil}}},
 		{"a clock set back begins an hour, and loses none", []sample{
 			{clock: "5h", age: "0", used: used("A", 0)},
 			{clock: "5h10m", age: "10m", used: used("A", 1)},
 			{clock: "2h", age: "11m", used: used("A", 3)},
 			{clock: "2h10m", age: "21m", used: used("A", 6)},
-		}, []hour{{0, 11 * time.Minute, used("A", 1), nil, 0, state.Refused{}}, {11 * time.Minute, 21 * time.Minute, used("A", 5), nil, 0, state.Refused{}}}},
+		}, []hour{{0, 11 * time.Minute, used("A", 1), nil, 0, state.Refused{}, nil}, {11 * time.Minute, 21 * time.Minute, used("A", 5), nil, 0, state.Refused{}, nil}}},
 		{"a clock set forward by a year does not end the day", []sample{
 			{clock: "1m", age: "0", used: used("A", 0)},
 			{clock: "8760h", age: "1m", used: used("A", 3)},
-		}, []hour{{0, time.Minute, nil, nil, 0, state.Refused{}}, {time.Minute, time.Minute, used("A", 3), nil, 0, state.Refused{}}}},
+		}, []hour{{0, time.Minute, nil, nil, 0, state.Refused{}, nil}, {time.Minute, time.Minute, used("A", 3), nil, 0, state.Refused{}, nil}}},
 		{"what is a day old is forgotten", []sample{
 			{clock: "0", age: "0", used: used("A", 0)},
 			{clock: "59m", age: "59m", used: used("A", 3)},
 			{clock: "1h", age: "1h", used: used("A", 4)},
 			{clock: "25h", age: "25h", used: used("A", 4)},
-		}, []hour{{time.Hour, 25 * time.Hour, used("A", 1), nil, 0, state.Refused{}}, {25 * time.Hour, 25 * time.Hour, nil, nil, 0, state.Refused{}}}},
+		}, []hour{{time.Hour, 25 * time.Hour, used("A", 1), nil, 0, state.Refused{}, nil}, {25 * time.Hour, 25 * time.Hour, nil, nil, 0, state.Refused{}, nil}}},
 		{"a line that stops", []sample{
 			{clock: "1m", age: "0", used: used("A", 0, "B", 0)},
 			{clock: "2m", age: "1m", used: used("A", 0, "B", 0), down: "A"},
 			{clock: "3m", age: "2m", used: used("A", 0, "B", 0), down: "A"},
 			{clock: "4m", age: "3m", used: used("A", 0, "B", 0)},
 			{clock: "5m", age: "4m", used: used("A", 0, "B", 0), down: "A"},
-		}, []hour{{0, 4 * time.Minute, nil, map[string]int{"A": 2}, 0, state.Refused{}}}},
+		}, []hour{{0, 4 * time.Minute, nil, map[string]int{"A": 2}, 0, state.Refused{}, nil}}},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			var got counts

@@ -145,7 +145,13 @@ func (r *request) lenderPage(path string, d loan, now time.Time) web.Lender {
 		Why:       d.Why,
 		Paused:    d.doing == Paused,
 		Minor:     d.doing != Paused && d.Cap != 0 && d.Left == 0, // nothing is left to pause
-		Tomorrow:  d.doing != Paused,
+	}
+	switch tomorrow := d.Tomorrow.In(r.site.Location); {
+	case d.doing == Paused:
+	case d.untimed || d.Tomorrow.IsZero():
+		p.Tomorrow = w.Lines("lender.paused.tomorrow")
+	default:
+		p.Tomorrow = w.Lines("lender.paused.until", "when", w.When(tomorrow, now))
 	}
 	r.thanks(&p, d)
 	switch when := w.When(d.until.In(r.site.Location), now); {
@@ -170,6 +176,12 @@ func (r *request) lenderPage(path string, d loan, now time.Time) web.Lender {
 		p.Lines = append(w.Lines(key+".text"), p.Lines...)
 	}
 	r.account(&p, d, now)
+	if d.Autorate && !d.Ended {
+		p.Terms = append(p.Terms, w.Lines("lender.first")...)
+		if r := d.Rate; r != nil && (r.DownHeld == heldLender || r.UpHeld == heldLender) {
+			p.Terms = append(p.Terms, w.T("lender.first-now"))
+		}
+	}
 	if !d.Until.IsZero() {
 		p.Terms = append(p.Terms, w.T("lend.until", "day", w.Day(d.Until.Time)))
 	}

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"time"
 
 	"passerelle/appliance/state"
 	"passerelle/captive/admin/journal"
@@ -53,7 +54,7 @@ func (s *Server) lendersPage(r *request) lendersPage {
 	box := s.Box.Status()
 	for _, d := range box.Donations {
 		l := newLoan(d, box)
-		card := lenderCard{Name: d.Name, Pictogram: pictograms[l.doing], Doing: r.Words.Lines("loan." + string(l.doing))}
+		card := lenderCard{Name: d.Name, Pictogram: pictograms[l.doing], Doing: l.says(r.Words, r.Now)}
 		all := monthsOf(d.Days, d.Name, s.monthSums())
 		for _, month := range all[:min(len(all), sheetsShown)] {
 			card.Sheets = append(card.Sheets, r.sheetLink(sheetPath, url.Values{"name": {d.Name}, "month": {month.Format(monthLayout)}},
@@ -65,6 +66,23 @@ func (s *Server) lendersPage(r *request) lendersPage {
 		p.Years = append(p.Years, r.sheetLink(yearPath, url.Values{"year": {strconv.Itoa(year)}}, r.Words.T("sheets.year", "year", strconv.Itoa(year))))
 	}
 	return p
+}
+
+// says returns what a donation does, in words for those who are not its lender.
+func (l loan) says(w *web.Words, now time.Time) []string {
+	switch {
+	case heldByLender(l.Donation):
+		return w.Lines("loan.paused-by-lender")
+	case l.doing == Closed && l.until.After(now):
+		return w.Lines("loan.closed-until", "when", w.When(l.until.In(now.Location()), now))
+	}
+	return w.Lines("loan." + string(l.doing))
+}
+
+// lendersTile is the desk's door to the lenders' links and sheets.
+func (s *Server) lendersTile(r *request) (t deskTile, shown bool) {
+	t.Door = web.Door{Href: lendersPath, Pictogram: "key", Title: r.Words.T("lenders.title"), Text: r.Words.T("staff.lenders")}
+	return t, true
 }
 
 // sheetLink is a link to a sheet, in the chosen language.

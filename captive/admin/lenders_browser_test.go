@@ -20,7 +20,7 @@ import (
 // A technician makes a new link, and a lender lowers the cap and stops the loan, in a real browser with scripts off; then their
 // pages, the sheets and the six languages of the lender's page are judged.
 func TestLendersWithoutScripts(t *testing.T) {
-	labtest.Root(t, "chromium")
+	labtest.Root(t, webtest.Shell)
 	t.Parallel()
 	x := withSheets(t)
 	x.box.offers = "fr en es pt ar uk"

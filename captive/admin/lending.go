@@ -364,11 +364,9 @@ func (s *Server) loanText(w http.ResponseWriter, r *request) {
 func (s *Server) addCode(w http.ResponseWriter, r *request, text string) {
 	p := lend.DeskPage{}
 	wifi, err := config.ParseWiFiQR(text)
-	switch {
-	case !config.IsWiFiQR(text):
-		p.Problem = "not-wifi"
-	case err != nil:
-		p.Problem, p.Detail = "unusable", err.Error()
+	switch wrong, is := errors.AsType[*config.QRError](err); {
+	case is:
+		p.Problem = string(wrong.Fault)
 	case s.ownNetwork(wifi.SSID):
 		p.Problem = "own"
 	case wifi.Passphrase == "":

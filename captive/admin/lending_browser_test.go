@@ -21,7 +21,7 @@ import (
 // A lender fills in the form on a phone, the desk accepts, and the phone has the lender's page by itself; then the desk reads a
 // code's photo. In a real browser with scripts off; then every page of a loan is judged, in all languages.
 func TestLendingWithoutScripts(t *testing.T) {
-	labtest.Root(t, "chromium")
+	labtest.Root(t, webtest.Shell)
 	t.Parallel()
 	l := newLending(t)
 	l.box.offers = "fr en ar es pt uk"

@@ -311,7 +311,8 @@ func TestLendByPhoto(t *testing.T) {
 		t.Errorf("the donation is %+v", d)
 	}
 	var large bytes.Buffer
-	if err := png.Encode(&large, image.NewGray(image.Rect(0, 0, 8160, 6144))); err != nil {
+	var wall bytes.Buffer
+	if err := errors.Join(png.Encode(&large, image.NewGray(image.Rect(0, 0, 8160, 6144))), png.Encode(&wall, image.NewGray(image.Rect(0, 0, 640, 480)))); err != nil {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct {
@@ -321,9 +322,10 @@ func TestLendByPhoto(t *testing.T) {
 		"another kind":     {codeOf(t, "https://www.example.fr/menu"), "n’est pas celui d’un partage"},
 		"the box's own":    {codeOf(t, "WIFI:T:WPA;S:Partage de Co - Les Lilas;P:"+secret+";;"), "C’est le Wi‑Fi de la box"},
 		"an open network":  {codeOf(t, "WIFI:T:nopass;S:Café;;"), "n’a pas de mot de passe"},
-		"a company's":      {codeOf(t, "WIFI:T:WPA2-EAP;S:Mairie;P:"+secret+";E:PEAP;;"), "ne peut pas se servir de ce réseau"},
-		"without its end":  {codeOf(t, "WIFI:T:WPA;S:iPhone"), "ne peut pas se servir de ce réseau"},
+		"a company's":      {codeOf(t, "WIFI:T:WPA2-EAP;S:Mairie;P:"+secret+";E:PEAP;;"), "demande un nom d’utilisateur"},
+		"without its end":  {codeOf(t, "WIFI:T:WPA;S:iPhone"), "n’est pas entier"},
 		"50 MP":            {large.Bytes(), "trop grande"},
+		"a wall, no code":  {wall.Bytes(), "ne voit pas de code QR"},
 		"10 MB and a byte": {make([]byte, lend.MaxPhoto+1), "trop grande"},
 		"nothing":          {nil, "ne peut pas être lue"},
 		"a text":           {[]byte("trois"), "ne peut pas être lue"},
@@ -468,6 +470,24 @@ func TestThanks(t *testing.T) {
 	l.box.change(func(s *state.Status, d *state.Donation) { d.Ended, d.Undated, s.Clock.Trusted = false, true, false })
 	if page := words(l.get(lenderPath + token).Body.String()); !strings.Contains(page, "ne connaît pas encore la date") {
 		t.Errorf("before the date is known: %s", page)
+	}
+}
+
+// TestCodesHaveWords: the desk's page has words, in each of its languages, for each fault of a code.
+func TestCodesHaveWords(t *testing.T) {
+	t.Parallel()
+	said := map[string]string{}
+	for _, lang := range strings.Fields("fr en ar es pt uk") {
+		for _, fault := range config.QRFaults {
+			text, err := lenderCatalog.Language(lang).Message("lend.cannot." + string(fault))
+			if err != nil || strings.Contains(text, "{") {
+				t.Errorf("%s: %s: %q, %v", lang, fault, text, err)
+			}
+			if other, again := said[text]; again {
+				t.Errorf("%s: %s says what %s says", lang, fault, other)
+			}
+			said[text] = string(fault)
+		}
 	}
 }
 

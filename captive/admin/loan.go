@@ -56,6 +56,12 @@ func usedShare(d state.Donation) int {
 	return int(min(float64(d.Used+d.Stated)/float64(limit)*100, 100))
 }
 
+// mostlyUsed says whether the lender, and the desk, are warned that most of this period's cap is used. Of what is spent, or over,
+// the State speaks.
+func mostlyUsed(d state.Donation) bool {
+	return usedShare(d) >= mostlyUsedFrom && !d.Spent && !d.Ended
+}
+
 // thanks fills in the figure that the page begins with, and a warning.
 func (r *request) thanks(p *web.Lender, d loan) {
 	w := r.Words
@@ -72,9 +78,9 @@ func (r *request) thanks(p *web.Lender, d loan) {
 	if p.Thanks == nil && !d.Lost {
 		p.Thanks = w.Lines("lender.given-none")
 	}
-	if share := usedShare(d.Donation); share >= mostlyUsedFrom && !d.Spent {
+	if mostlyUsed(d.Donation) {
 		left, _ := d.Split()
-		p.Warning = w.Lines("lender.warning", "percent", strconv.Itoa(share), "size", w.Size(left))
+		p.Warning = w.Lines("lender.warning", "percent", strconv.Itoa(usedShare(d.Donation)), "size", w.Size(left))
 	}
 }
 

@@ -21,7 +21,7 @@ import (
 
 func (b *fakeBox) PauseDonationUntilTomorrow(_ context.Context, name, by string) error {
 	return b.press(by+" pauses "+name+" until tomorrow", func(s *state.Status) {
-		s.Donations[0].PausedBy, s.Donations[0].PausedUntil = by, time.Date(2026, 11, 22, 0, 0, 0, 0, paris)
+		s.Donations[0].PausedBy, s.Donations[0].PausedUntil = by, s.Donations[0].Tomorrow
 	})
 }
 
@@ -72,15 +72,24 @@ func send(t *testing.T, s http.Handler, path string, form ...string) *http.Respo
 	return w.Result()
 }
 
-// TestLenderPausesUntilTomorrow: until tomorrow, by one press.
+// TestLenderPausesUntilTomorrow: until tomorrow, by one press; before it and after it the page says until when, as the desk's does.
 func TestLenderPausesUntilTomorrow(t *testing.T) {
 	t.Parallel()
 	b := newFakeBox()
 	s := newServer(b, io.Discard)
+	const says = "It starts again by itself tomorrow at 8:30"
+	if got := text(body(t, ask(t, s, "GET "+page+"?lang=en"))); !strings.Contains(got, says) {
+		t.Errorf("before the press the page is:\n%s", got)
+	}
+	b.change(func(s *state.Status, d *state.Donation) { s.Clock.Trusted = false })
+	if got := text(body(t, ask(t, s, "GET "+page+"?lang=en"))); strings.Contains(got, says) || !strings.Contains(got, "by itself the next day") {
+		t.Errorf("without the time the page is:\n%s", got)
+	}
+	b.change(func(s *state.Status, d *state.Donation) { s.Clock.Trusted = true })
 	if res := ask(t, s, "POST "+page+"/tomorrow?lang=en", "Sec-Fetch-Site: same-origin"); res.StatusCode != http.StatusSeeOther {
 		t.Fatalf("status %d", res.StatusCode)
 	}
-	if got := body(t, ask(t, s, "GET "+page+"?lang=en")); !strings.Contains(got, "It starts again by itself tomorrow.") {
+	if got := body(t, ask(t, s, "GET "+page+"?lang=en")); !strings.Contains(text(got), says) {
 		t.Errorf("the page is:\n%s", got)
 	}
 	if !slices.Equal(b.presses, []string{"its lender pauses Fibre du centre until tomorrow"}) {

@@ -92,7 +92,7 @@ func TestPosterPage(t *testing.T) {
 
 // TestPosterInBrowser reads the codes back from what a browser shows and prints, and judges the page.
 func TestPosterInBrowser(t *testing.T) {
-	labtest.Root(t, "chromium")
+	labtest.Root(t, webtest.Shell)
 	t.Parallel()
 	b := newFakeBox()
 	b.text = posterText(t)

@@ -30,9 +30,12 @@ var (
 		"GET /admin/agenda", "POST /admin/agenda", "GET /admin/agenda/{number}", "POST /admin/agenda/{number}",
 		"GET /admin/board", "POST /admin/board",
 		"GET /admin/opinion", "POST /admin/opinion", "POST /admin/opinion/close", "GET /admin/opinion/results/{file}",
-		"GET /admin/poster", "GET /admin/poster/{file}",
+		"GET /admin/poster", "GET /admin/poster/{file}", "GET /desk/guide",
 		"GET /admin/loans", "POST /admin/loans/photo", "POST /admin/loans/text", "POST /admin/loans/listen",
 		"GET /admin/loans/cable", "POST /admin/loans/cable", "GET /admin/loans/{id}", "POST /admin/loans/{id}",
+		"GET /admin/lenders", "POST /admin/lenders", "GET /admin/lenders/sheet", "GET /admin/lenders/sheet/{file}",
+		"GET /admin/lenders/year", "GET /admin/lenders/year/{file}",
+		"GET /admin/doctor", "POST /admin/doctor",
 	}
 )
 
@@ -83,7 +86,6 @@ func TestRoutes(t *testing.T) {
 	p := newProvider(t)
 	p.fill()
 	p.server = newServer(p.box, os.Stderr)
-	p.server.Doctor = &fakeDoctor{}
 	nobody, staff, technician := p.browsers()
 	for _, list := range [][]string{openRoutes, staffRoutes} {
 		for _, pattern := range list {

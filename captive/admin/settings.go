@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"net/http"
@@ -90,6 +91,12 @@ func (s *Server) settings(w http.ResponseWriter, r *request) {
 	})
 	p.Doors = append(p.Doors, web.Door{
 		Href: backupPath, Pictogram: "data", Title: r.Words.T("backup.title"), Text: r.Words.T("backup.about"),
+	})
+	p.Doors = append(p.Doors, web.Door{
+		Href: updatePath, Pictogram: "moved", Title: r.Words.T("update.title"), Text: r.Words.T("update.about"),
+	})
+	p.Doors = append(p.Doors, web.Door{
+		Href: fleetPath, Pictogram: "people", Title: r.Words.T("fleet.title"), Text: r.Words.T("fleet.about"),
 	})
 	door("text", "page", r.Words.T("settings.about.text"))
 	s.serve(w, r, p, http.StatusOK)
@@ -436,7 +443,7 @@ func (s *Server) donation(w http.ResponseWriter, r *request) {
 			s.missing(w, r)
 			return
 		}
-		values, name = c.Donations[i-1].Values(), c.Donations[i-1].Name
+		values, name = valuesOf(&c.Donations[i-1], s.textOf(revision)), c.Donations[i-1].Name
 	}
 	form := newForm(&donationGroup, values, revision)
 	form.Set(nameName, name)
@@ -448,8 +455,19 @@ var donationGroup = group{"donation", "share", donationFields}
 // blank returns the values of a donation without keys: the defaults, and what is required is empty.
 func blank() map[string]any {
 	d := config.Donation{Period: "month", Resets: 1, Priority: 1, Metered: config.Auto}
-	values := d.Values()
+	values := valuesOf(&d, nil)
 	values["donation.cap"] = ""
+	return values
+}
+
+// valuesOf returns the values of a donation's keys as its form has them: nil for a key that a configuration's text lacks and whose
+// default changes with the kind of line.
+func valuesOf(d *config.Donation, text []byte) map[string]any {
+	values := d.Values()
+	without, err := config.Edit(text, []config.Change{{Path: []string{"donation", d.Name, "autorate"}}})
+	if text == nil || err == nil && bytes.Equal(without, text) {
+		values["donation.autorate"] = nil
+	}
 	return values
 }
 
@@ -489,7 +507,7 @@ func (s *Server) prepareDonation(w http.ResponseWriter, r *request) {
 			s.notice(w, r, "outdated", http.StatusConflict)
 			return
 		}
-		was, path = c.Donations[i].Values(), donationPath+"/"+strconv.Itoa(i+1)
+		was, path = valuesOf(&c.Donations[i], base), donationPath+"/"+strconv.Itoa(i+1)
 	}
 	changes, problems := changesIn(&donationGroup, form, was, func(key string) []string {
 		return []string{"donation", name, strings.TrimPrefix(key, "donation.")}

@@ -4,15 +4,16 @@ import (
 	"io"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 
-	"time"
-
+	"passerelle/appliance/state"
 	"passerelle/captive/admin/login"
 	"passerelle/captive/web/webtest"
 	"passerelle/netctl/netlab/labtest"
@@ -21,7 +22,7 @@ import (
 // A technician changes hours on the week's grid, sees what changes, and saves, in a real browser with scripts off; then every
 // page of the configuration is judged.
 func TestSettingsWithoutScripts(t *testing.T) {
-	labtest.Root(t, "chromium")
+	labtest.Root(t, webtest.Shell)
 	t.Parallel()
 	b := newFakeBox()
 	b.text = []byte(settingsText)
@@ -70,7 +71,11 @@ func TestSettingsWithoutScripts(t *testing.T) {
 
 	tab, _ := webtest.Tab(t, ctx)
 	judge := webtest.NewJudge(t, tab)
-	for _, path := range settingsPages {
+	b.updates.status = &state.Updates{
+		Read: true, Version: "2026.1", Other: "2026.2", FellBack: "2026.2", FellBackWhy: "the portal does not answer", From: "a.example", Code: "expired", Error: "old",
+	}
+	b.fleet.status = aMember
+	for _, path := range append(slices.Clone(settingsPages), updatePath, fleetPath) {
 		if strings.HasSuffix(path, "download") {
 			continue
 		}

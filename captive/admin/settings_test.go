@@ -157,7 +157,7 @@ func TestEveryKeyHasAPlace(t *testing.T) {
 // pages are all pages of the configuration.
 var settingsPages = []string{
 	"/admin/settings", "/admin/settings/centre", "/admin/settings/hotspot", "/admin/settings/limits", "/admin/settings/donations",
-	"/admin/settings/essential", "/admin/settings/languages", "/admin/settings/places", "/admin/settings/metrics", "/admin/settings/lights",
+	"/admin/settings/essential", "/admin/settings/languages", "/admin/settings/places", "/admin/settings/metrics", "/admin/settings/fleet", "/admin/settings/lights",
 	"/admin/settings/advanced", "/admin/settings/donation/1", "/admin/settings/donation/2", "/admin/settings/donation/new",
 	"/admin/settings/text", "/admin/settings/text/download", "/admin/settings/versions",
 }
@@ -249,6 +249,7 @@ func TestChangeEachField(t *testing.T) {
 		{"/admin/settings/limits", url.Values{"limits.data": {"1,5"}, "limits.data.unit": {"GB"}}, "limits.data", "1500MB", "500 Mo → 1500 Mo"},
 		{"/admin/settings/limits", url.Values{"limits.data": {"0"}}, "limits.data", "0", "sans limite"},
 		{"/admin/settings/limits", url.Values{"limits.session": {"90"}, "limits.session.unit": {"m"}}, "limits.session", "1h30m", "2 heures → 90 minutes"},
+		{"/admin/settings/limits", url.Values{"limits.after": {"0"}}, "limits.after", "0", "64 kbit/s → la connexion s’arrête"},
 		{"/admin/settings/limits", url.Values{"limits.upload": {"512"}, "limits.upload.unit": {"kbit"}}, "limits.upload", "512kbit", "1 Mbit/s → 512 kbit/s"},
 		{"/admin/settings/essential", url.Values{"essential.names.lines": {"caf.fr\r\n\r\n wikipedia.org \r\n"}}, "essential.names", []string{"@france", "caf.fr", "wikipedia.org"}, "caf.fr, wikipedia.org"},
 		{"/admin/settings/essential", url.Values{"essential.names": nil}, "essential.names", []string{}, "→ rien"},
@@ -304,6 +305,60 @@ func TestChangeEachField(t *testing.T) {
 		}
 		if lines := strings.Count(string(x.box.text), "#"); lines < strings.Count(settingsText, "#") {
 			t.Errorf("%s: comments are lost:\n%s", test.key, x.box.text)
+		}
+	}
+}
+
+// TestRateThatFollows: whether a rate follows its line is what the form says, for every kind of line: a choice, or the box's, which
+// follows where a new line's interface, or a changed one, is a phone's.
+func TestRateThatFollows(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		iface, choice string // of the form
+		want          bool
+		then          string // the interface is changed to this
+		after         bool
+	}{
+		{"usb", "auto", true, "eth1", false},
+		{"eth1", "auto", false, "usb", true},
+		{"usb", "false", false, "eth1", false},
+		{"eth1", "true", true, "usb", true},
+	} {
+		x := settler(t)
+		form := x.form("/admin/settings/donation/new", "/admin/settings/donation")
+		if got := form.Get("donation.autorate"); got != byDefault {
+			t.Errorf("a new one's choice is %q", got)
+		}
+		form.Set("donation.name", "Neuve")
+		form.Set("donation.interface", test.iface)
+		form.Set("donation.cap", "10")
+		form.Set("donation.autorate", test.choice)
+		x.save(x.post("/admin/settings/donation", form))
+		i := slices.IndexFunc(x.parsed().Donations, func(d config.Donation) bool { return d.Name == "Neuve" })
+		if d := x.parsed().Donations[i]; d.Autorate != test.want {
+			t.Errorf("%s, %s: it follows the line: %t", test.iface, test.choice, d.Autorate)
+		}
+		path := fmt.Sprintf("/admin/settings/donation/%d", i+1)
+		form = x.form(path, "/admin/settings/donation")
+		if got := form.Get("donation.autorate"); got != test.choice {
+			t.Errorf("%s, %s: the form says %q", test.iface, test.choice, got)
+		}
+		form.Set("donation.interface", test.then)
+		res := x.post("/admin/settings/donation", form)
+		if says := strings.Contains(words(res.Body.String()), "La vitesse suit la ligne"); says != (test.after != test.want) {
+			t.Errorf("%s, %s, then %s: the preview says that it changes: %t", test.iface, test.choice, test.then, says)
+		}
+		x.save(res)
+		if d := x.parsed().Donations[i]; d.Autorate != test.after {
+			t.Errorf("%s, %s, then %s: it follows the line: %t", test.iface, test.choice, test.then, d.Autorate)
+		}
+		form = x.form(path, "/admin/settings/donation")
+		form.Set("donation.autorate", byDefault)
+		if res := x.post("/admin/settings/donation", form); test.choice != byDefault {
+			x.save(res)
+		}
+		if d := x.parsed().Donations[i]; d.Autorate != (test.then == "usb") {
+			t.Errorf("%s, %s, then %s and the box's choice: it follows the line: %t", test.iface, test.choice, test.then, d.Autorate)
 		}
 	}
 }

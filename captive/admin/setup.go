@@ -187,6 +187,8 @@ type setupForm struct {
 	Wrong    bool // the form is shown again with what is wrong
 	Besides  []lineProblem
 	Parts    []setupPart
+	Stick    bool   // a stick with a backup is plugged in
+	Centre   string // of the box that it is of, "" if unknown
 
 	words   *web.Words
 	finder  *finder // of the centre
@@ -327,6 +329,10 @@ func (s *Server) showStep(w http.ResponseWriter, r *request, st step, a answers,
 	}
 	if st.name == centreStep.name {
 		f.finder = s.finderOf(form)
+	}
+	if st.name == setupSteps[0].name {
+		web.Yield(r.Request.Request) // a stick takes its time
+		f.Centre, f.Stick = s.savedCentre(r)
 	}
 	f.Parts = st.parts(f, r.Words)
 	s.serve(w, r, f, status)

@@ -25,7 +25,7 @@ import (
 // A technician walks through the first start in a real browser with scripts off; each page is judged on the way, in both
 // languages.
 func TestFirstStartWithoutScripts(t *testing.T) {
-	labtest.Root(t, "chromium")
+	labtest.Root(t, webtest.Shell)
 	t.Parallel()
 	b := newFakeBox()
 	b.fresh(t)

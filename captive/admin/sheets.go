@@ -24,9 +24,6 @@ const (
 	monthLayout = "2006-01"
 )
 
-// fewest is the least number of sessions, and of lessons, that a sheet says.
-const fewest = 5
-
 // pageBytes is what a web page takes, about: the median of pages for phones was 2.3 MB in October 2024, of those for computers
 // 2.7 MB (HTTP Archive, Web Almanac 2024, page weight).
 const pageBytes = 2_500_000
@@ -43,7 +40,7 @@ type sheetPage struct {
 	Up       web.Link
 	Sheet    poster.Report
 	Lang     string
-	PDF, CSV string
+	PDF, CSV string       // no PDF in a language whose letters its fonts lack
 	More     []choiceLink // the other months, or years
 }
 
@@ -106,20 +103,25 @@ func bytesIn(days []state.Day, month string) (sum uint64) {
 	return sum
 }
 
-// loanIn returns what was counted of a donation in a month.
+// published returns what sheets say of what was counted of a donation in a month.
+func published(x months.Loan) months.Loan {
+	return months.Loan{Seconds: x.Seconds, Sessions: state.InFives(x.Sessions)}
+}
+
+// loanIn returns what sheets say of a donation in a month.
 func loanIn(sums []months.Month, month, name string) months.Loan {
 	for _, m := range sums {
 		if m.Month == month {
-			return m.Loans[name]
+			return published(m.Loans[name])
 		}
 	}
 	return months.Loan{}
 }
 
-// few writes a count for people, and for a spreadsheet: a count that is too small is not said.
+// few writes a count in fives for people, and for a spreadsheet: none is fewer than five.
 func few(w *web.Words, n uint64) (said, cell string) {
-	if n < fewest {
-		return w.T("sheets.below", "number", strconv.Itoa(fewest)), "<" + strconv.Itoa(fewest)
+	if n == 0 {
+		return w.T("sheets.below", "number", strconv.Itoa(state.Fewest)), "<" + strconv.Itoa(state.Fewest)
 	}
 	return strconv.FormatUint(n, 10), strconv.FormatUint(n, 10)
 }
@@ -169,7 +171,10 @@ func newMonthSheet(w *web.Words, centre, name string, month time.Time, bytes uin
 	}
 }
 
-// newYearSheet makes the sheet of the centre's year. Months in which nothing was counted are left out.
+// newYearSheet makes the sheet of the centre's year. Months of which there is nothing to say are left out.
+//
+// A month adds up what the months' sheets of its donations say, and the year what its months say: nothing here comes from a count
+// that no sheet says, so nobody computes one by subtraction.
 func newYearSheet(w *web.Words, centre string, year int, lent map[string][]state.Day, sums []months.Month) sheet {
 	s := sheet{rows: [][]string{{"month", "bytes", "seconds_shared", "sessions", "lessons_opened"}}}
 	var bytes, sessions, lessons uint64
@@ -188,8 +193,9 @@ func newYearSheet(w *web.Words, centre string, year int, lent map[string][]state
 			if x.Month != name {
 				continue
 			}
-			opened = x.Lessons
+			opened = state.InFives(x.Lessons)
 			for _, loan := range x.Loans {
+				loan = published(loan)
 				sum.Seconds += loan.Seconds
 				sum.Sessions += loan.Sessions
 			}
@@ -309,7 +315,10 @@ func (s *Server) newSheetPage(r *request, path, what string, x sheet, query url.
 	p.Query = query.Encode()
 	file := maps.Clone(query)
 	file.Set("lang", r.Words.Code)
-	p.PDF, p.CSV = path+"/"+what+".pdf?"+file.Encode(), path+"/"+what+".csv?"+file.Encode()
+	p.CSV = path + "/" + what + ".csv?" + file.Encode()
+	if poster.InPDF(r.Words.Code) {
+		p.PDF = path + "/" + what + ".pdf?" + file.Encode()
+	}
 	return p
 }
 
@@ -327,7 +336,7 @@ func (s *Server) sendSheet(w http.ResponseWriter, r *request, x sheet, what, whe
 	var err error
 	name, media := "passerelle-"+when, ""
 	switch file := r.PathValue("file"); {
-	case ok && file == what+".pdf":
+	case ok && file == what+".pdf" && poster.InPDF(r.Words.Code):
 		name, media = name+".pdf", "application/pdf"
 		err = poster.ReportPDF(&b, x.Report)
 	case ok && file == what+".csv":

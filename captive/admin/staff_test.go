@@ -23,6 +23,8 @@ import (
 var staffPages = []string{
 	"/admin/agenda", "/admin/agenda/1", "/admin/board", "/admin/opinion",
 	"/admin/poster", "/admin/poster?size=a6", "/admin/poster?size=stickers",
+	"/admin/lenders", "/admin/lenders/sheet?name=Fibre+du+centre&month=2026-11", "/admin/lenders/year?year=2026", "/admin/doctor",
+	"/desk/guide",
 }
 
 // deskSituations are a box's, as the desk's page shows them.
@@ -38,6 +40,9 @@ var deskSituations = []struct {
 		for _, code := range []state.Code{state.PowerWeak, state.BoardHot, state.DiskFails, state.DiskErrors, state.ChildFails} {
 			s.Problems = append(s.Problems, state.NewProblem(code, "error", "no space left on device"))
 		}
+	}},
+	{"weak", func(s *state.Status) {
+		s.Donations[0].Rate = &state.Rate{Down: 900_000, Up: 900_000, DownHeld: heldLine, UpHeld: "nothing"}
 	}},
 	{"paused", func(s *state.Status) { s.State, s.PausedBy = state.Paused, aTechnician }},
 	{"paused-by-button", func(s *state.Status) { s.State, s.PausedBy = state.Paused, "the button" }},
@@ -63,7 +68,7 @@ var deskSituations = []struct {
 // in puts the box in a situation.
 func (b *fakeBox) in(set func(*state.Status)) {
 	s := newFakeBox().status
-	s.Tomorrow = time.Date(2026, 11, 22, 9, 0, 0, 0, paris)
+	s.Tomorrow = time.Date(2026, 11, 22, 8, 30, 0, 0, paris)
 	s.Hotspot.WiFi = &state.WiFi{SSID: "Partage de Co - Les Lilas"}
 	set(&s)
 	b.mu.Lock()
@@ -131,6 +136,7 @@ func TestStaffLanguages(t *testing.T) {
 		}
 		// Answers to forms, which say what is wrong.
 		for what, res := range map[string]string{
+			"a new link": staff.post("/admin/lenders", url.Values{"name": {"Fibre du centre"}}, accept).Body.String(),
 			"no title":   staff.post("/admin/agenda", url.Values{"title": {""}}, accept).Body.String(),
 			"no answers": staff.post("/admin/opinion", url.Values{"question": {"?"}, "seen": {"0"}}, accept).Body.String(),
 			"gone":       staff.post("/admin/board", url.Values{"number": {"999"}, "do": {"show"}}, accept).Body.String(),
@@ -159,7 +165,7 @@ func unsaid(w *web.Words, page string) string {
 			}
 		}
 	}
-	return regexp.MustCompile(`\b(staff|notices|asking|dates|event|picture|print|desk-code)\.[a-z-]+`).FindString(text)
+	return regexp.MustCompile(`\b(staff|notices|asking|dates|event|picture|print|desk-code|lenders|sheets|doctor|step|verdict|loan|guide)\.[a-z-]+`).FindString(text)
 }
 
 // technicianKeys are the keys of the technicians' words, with a dot in each.
@@ -183,6 +189,73 @@ var technicianKeys = func() func() []string {
 		return keys
 	}
 }()
+
+// TestCapAtDesk: the desk is warned of a loan of which most is used, until somebody has seen it, once a period.
+func TestCapAtDesk(t *testing.T) {
+	t.Parallel()
+	p := newProvider(t)
+	p.fill()
+	_, staff, _ := p.browsers()
+	const said = "Fibre du centre » : 83 % du prêt est utilisé"
+	used := func(bytes uint64, set ...func(*state.Donation)) {
+		p.box.in(func(s *state.Status) {
+			d := &s.Donations[0]
+			d.Cap, d.Used, d.Left, d.Granted, d.Reserve, d.Margin = 200e9, bytes, 200e9-bytes, 0, 0, 0
+			for _, f := range set {
+				f(d)
+			}
+		})
+	}
+	warned := func() bool { return strings.Contains(text(staff.get("/desk").Body.String()), said) }
+	see := url.Values{"do": {seenCap}, "name": {"Fibre du centre"}}
+	used(159e9)
+	if staff.post("/desk", see); warned() {
+		t.Error("warned of 79 %")
+	}
+	used(167e9)
+	for range 2 {
+		if !warned() {
+			t.Error("not warned of 83 %")
+		}
+	}
+	for _, code := range languages {
+		if page := staff.get("/desk", "Accept-Language: "+code).Body.String(); !strings.Contains(page, `name="do" value="seen"`) || !strings.Contains(page, "83") || strings.Contains(page, "staff.cap") {
+			t.Errorf("in %s the desk says:\n%s", code, page)
+		}
+	}
+	if res := staff.post("/desk", url.Values{"do": {seenCap}, "name": {"Mairie"}}); res.Code != http.StatusSeeOther || !warned() {
+		t.Errorf("another loan’s warning is answered %d", res.Code)
+	}
+	if res := staff.post("/desk", see); res.Code != http.StatusSeeOther || warned() {
+		t.Errorf("the press is answered %d, and the warning stays: %t", res.Code, warned())
+	}
+	used(170e9)
+	if warned() || strings.Contains(text(staff.get("/desk").Body.String()), "85 %") {
+		t.Error("warned twice in a period")
+	}
+	used(167e9, func(d *state.Donation) { d.PeriodStart = d.PeriodStart.AddDate(0, 1, 0) })
+	if !warned() {
+		t.Error("not warned in the next period")
+	}
+	staff.post("/desk", see)
+	used(20e9, func(d *state.Donation) { d.PeriodStart = d.PeriodStart.AddDate(0, 1, 0) })
+	staff.get("/desk")
+	used(167e9, func(d *state.Donation) { d.PeriodStart = d.PeriodStart.AddDate(0, 1, 0) })
+	if !warned() {
+		t.Error("not warned after the cap was raised and mostly used again")
+	}
+	for what, f := range map[string]func(*state.Donation){
+		"spent": func(d *state.Donation) { d.Spent = true }, "over": func(d *state.Donation) { d.Ended = true },
+		"lost": func(d *state.Donation) { d.Lost = true }, "without a cap": func(d *state.Donation) { d.Cap = 0 },
+	} {
+		if used(167e9, f); warned() {
+			t.Errorf("warned of a loan that is %s", what)
+		}
+	}
+	if len(p.box.presses) != 0 {
+		t.Errorf("the box was told %q", p.box.presses)
+	}
+}
 
 // TestTiles: what waits for staff stands first on their page, whatever the order of the doors.
 func TestTiles(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"passerelle/appliance/config"
+	"passerelle/captive/admin/guide"
 	"passerelle/captive/admin/journal"
 	"passerelle/captive/admin/login"
 	"passerelle/captive/web"
@@ -19,7 +20,7 @@ import (
 var files embed.FS
 
 // catalog has the technicians' pages and words: in French and English only, unlike lenders' and staff's.
-var catalog = web.NewCatalog(web.Share{Name: "admin", Files: files}, web.Share{Name: "desk", Files: deskWords})
+var catalog = web.NewCatalog(web.Share{Name: "admin", Files: files}, web.Share{Name: "desk", Files: deskWords}, guide.Share())
 
 // Configuration is what technicians' pages need of the box's configuration. Its methods are safe for concurrent use.
 type Configuration interface {
@@ -104,7 +105,16 @@ func (s *Server) technicianRoutes() {
 	for pattern, h := range techRoutes {
 		s.signedIn(pattern, dutyRoute{configures, h})
 	}
+	for pattern, h := range fleetRoutes {
+		s.signedIn(pattern, dutyRoute{configures, h})
+	}
+	for pattern, h := range updateRoutes {
+		s.signedIn(pattern, dutyRoute{configures, h})
+	}
 	for pattern, h := range backupRoutes {
+		s.signedIn(pattern, dutyRoute{configures, h})
+	}
+	for pattern, h := range stickRoutes {
 		s.signedIn(pattern, dutyRoute{configures, h})
 	}
 	for pattern, route := range contentRoutes {

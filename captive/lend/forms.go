@@ -152,7 +152,6 @@ type DeskPage struct {
 	Heard    []Heard   // networks in the air that offer to lend
 	Listened bool      // somebody has just asked which networks are in the air
 	Problem  string    // a word for what is wrong, "" for nothing
-	Detail   string    // in English
 	Network  string    // as typed
 	Offers   string    // the name of networks that offer to lend, "" for none
 }

@@ -76,12 +76,18 @@ func doors(w *web.Words) []web.Door {
 	return []web.Door{{Href: Path, Pictogram: "lend", Title: w.T("lend.title"), Text: w.T("lend.text")}}
 }
 
+// lessonDoor leads to the lesson about lending, which is part of every box.
+func lessonDoor(w *web.Words) web.Door {
+	return web.Door{Href: "/tutorials/preter", Pictogram: "book", Title: w.T("lend.lesson"), Text: w.T("lend.lesson-text")}
+}
+
 // startPage says how to lend, in three steps.
 type startPage struct {
 	web.Frame
 	Sizes []string // what can be lent, in words
 	Name  string   // of networks that offer to lend, "" for none
 	Form  string   // path of the form
+	Doors []web.Door
 }
 
 func (startPage) Template() string { return "lend/start" }
@@ -90,7 +96,7 @@ func (l *Lend) start(w http.ResponseWriter, r *web.Request) {
 	if r.Kept(w, Path) {
 		return
 	}
-	p := startPage{Frame: r.Frame(Path, r.Words.T("lend.title")), Name: l.Name(), Form: FormPath}
+	p := startPage{Frame: r.Frame(Path, r.Words.T("lend.title")), Name: l.Name(), Form: FormPath, Doors: []web.Door{lessonDoor(r.Words)}}
 	for _, size := range Sizes {
 		p.Sizes = append(p.Sizes, Means(r.Words, size))
 	}

@@ -345,8 +345,8 @@ func TestRender(t *testing.T) {
 		accepted.Answer, accepted.Page, refused.Answer = Accepted, "/lender/x", Refused
 		up := web.Link{Href: "/admin/", Text: "<b>"}
 		words := []string{
-			"gone", "busy", "settled", "picture", "large", "no-code", "reading", "no-file", "not-wifi", "unusable", "open", "own", "network",
-			"password", "unplugged", "listen",
+			"gone", "busy", "settled", "picture", "large", "no-code", "reading", "no-file", "not-wifi", "open", "own", "network",
+			"password", "unplugged", "listen", "qr-cut", "qr-long", "qr-wep", "qr-login", "qr-both", "qr-kind", "qr-password",
 		}
 		pages := []web.Page{
 			startPage{Frame: f, Sizes: []string{Means(w, 12e9)}, Name: "<b>", Form: FormPath},
@@ -359,7 +359,7 @@ func TestRender(t *testing.T) {
 			LoanPage{Frame: f, Terms: terms, Up: up, Offer: o, Same: "<b>"}, LoanPage{Frame: f, Terms: terms, Up: up, Cable: "usb"},
 		}
 		for _, word := range words {
-			pages = append(pages, DeskPage{Frame: f, Up: up, Problem: word, Detail: "<b>", Network: `"><i>`, Listened: true, Offers: "x"})
+			pages = append(pages, DeskPage{Frame: f, Up: up, Problem: word, Network: `"><i>`, Listened: true, Offers: "x"})
 		}
 		for _, word := range []string{"accepted", "same", "known", "refused", "failed"} {
 			pages = append(pages, DonePage{Frame: f, Up: up, Word: word, Donation: "<b>", Link: "https://<i>", Size: 40, Modules: "M0 0", Detail: "<b>"})

@@ -35,7 +35,7 @@ func serveAgenda(t testing.TB, b *agendaBox) (site string) {
 
 // TestAgendaForEverybody: the pages have no flaw in any language, on a phone and on a screen, by day and by night.
 func TestAgendaForEverybody(t *testing.T) {
-	labtest.Root(t, "chromium")
+	labtest.Root(t, webtest.Shell)
 	t.Parallel()
 	b := newAgendaBox(t)
 	b.has(t, "a", aFortnight...)
@@ -61,7 +61,7 @@ func TestAgendaForEverybody(t *testing.T) {
 
 // TestAgendaOnAPhone: a resident finds the next event from the first page, and the file for the phone, without scripts.
 func TestAgendaOnAPhone(t *testing.T) {
-	labtest.Root(t, "chromium")
+	labtest.Root(t, webtest.Shell)
 	t.Parallel()
 	b := newAgendaBox(t)
 	b.has(t, "a", aFortnight...)

@@ -100,6 +100,18 @@ func (w *Words) Distance(metres float64) string {
 // countedBy is the prefix of a unit's plural form if its number is written next to it.
 const countedBy = "{number} "
 
+// Rate formats bit/s as technicians write them: "12 Mbit/s", "8.2 Mbit/s", "320 kbit/s". The words need the units kbit and mbit.
+func (w *Words) Rate(bits uint64) string {
+	const kilo, mega = 1_000, 1_000_000
+	switch {
+	case bits >= 10*mega:
+		return w.Count("mbit", int((bits+mega/2)/mega))
+	case bits >= mega:
+		return w.amount("mbit", int((bits+mega/20)/(mega/10))).String()
+	}
+	return w.Count("kbit", int((bits+kilo/2)/kilo))
+}
+
 // Speed says what a rate in bit/s is good for; 0 is no limit. An HD film needs some 8 Mbit/s, a video on a phone 2, radio
 // and calls half of one.
 func (w *Words) Speed(bits uint64) string {
@@ -117,19 +129,31 @@ func (w *Words) Speed(bits uint64) string {
 	}
 }
 
-// Video says how long a phone can play video within a number of bytes, or "" when that is not a useful picture: a phone uses
-// about half a gigabyte an hour. It rounds down.
+// Video says how long a phone can play video within a number of bytes, or "" when that is not a useful picture.
 func (w *Words) Video(bytes uint64) string {
-	const hour = 500_000_000
-	minutes := min(bytes, 1_000_000*hour) * 60 / hour
-	switch {
-	case minutes < 10:
-		return ""
-	case minutes < 120:
-		return w.Duration(time.Duration(minutes/10*10) * time.Minute)
-	default:
-		return w.Duration(time.Duration(minutes/60) * time.Hour)
+	if long := videoTime(bytes); long > 0 {
+		return w.Duration(long)
 	}
+	return ""
+}
+
+// VideoParts is Video with separate numbers, nil for "".
+func (w *Words) VideoParts(bytes uint64) []Amount {
+	if long := videoTime(bytes); long > 0 {
+		return w.DurationParts(long)
+	}
+	return nil
+}
+
+// videoTime is how long a phone can play video within a number of bytes: it uses about half a gigabyte an hour. It is rounded
+// down, to ten minutes below two hours, else to hours; less than ten minutes are 0.
+func videoTime(bytes uint64) time.Duration {
+	const hour = 500_000_000
+	minutes := time.Duration(min(bytes, 1_000_000*hour) * 60 / hour)
+	if minutes < 120 {
+		return minutes / 10 * 10 * time.Minute
+	}
+	return minutes / 60 * time.Hour
 }
 
 // When formats t relative to now, in t's time zone: "tomorrow at 8:30 am". A day's beginning is only named as the day, since

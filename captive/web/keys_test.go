@@ -53,7 +53,7 @@ func TestKeysAreUsed(t *testing.T) {
 	for pattern, where := range u.patterns {
 		named := func(message string) bool {
 			_, key, _ := strings.Cut(message, ": ")
-			return matches(pattern, key) != nil
+			return u.matches(pattern, key) != nil
 		}
 		if !slices.ContainsFunc(all, named) {
 			t.Errorf("%s: no message %q in any words/fr.toml", where, pattern)
@@ -67,7 +67,7 @@ func TestKeysAreUsed(t *testing.T) {
 }
 
 // allRooms returns the sources of templates and words: this package under "", and every folder with words among its siblings
-// and in them, by its name with a slash.
+// and in them, by its name with a slash, and the hub's pages under "hub/".
 func allRooms(t *testing.T) map[string]fs.FS {
 	t.Helper()
 	rooms := map[string]fs.FS{"": files}
@@ -82,7 +82,8 @@ func allRooms(t *testing.T) map[string]fs.FS {
 			}
 		}
 	}
-	if len(rooms) < 2 {
+	rooms["hub/"] = os.DirFS("../../cmd/hub/dashboard")
+	if len(rooms) < 3 {
 		t.Fatal("no share has words: they are elsewhere")
 	}
 	return rooms
@@ -94,6 +95,7 @@ type uses struct {
 	patterns map[string]string // where each key is named; "*" in it stands for a part known at run time only
 	strings  map[string]bool   // all strings in the code
 	problems []string
+	compiled map[string]*regexp.Regexp // of the patterns with a star
 
 	keyed     map[string]int // functions and methods: which argument is a key
 	templates map[string]int // likewise functions of templates
@@ -102,14 +104,15 @@ type uses struct {
 func newUses() *uses {
 	return &uses{
 		fset: token.NewFileSet(), patterns: map[string]string{}, strings: map[string]bool{},
-		keyed: map[string]int{"Message": 0}, templates: map[string]int{},
+		compiled: map[string]*regexp.Regexp{},
+		keyed:    map[string]int{"Message": 0}, templates: map[string]int{},
 	}
 }
 
 // names says whether a message is requested.
 func (u *uses) names(key string) bool {
 	for pattern := range u.patterns {
-		parts := matches(pattern, key)
+		parts := u.matches(pattern, key)
 		if parts != nil && !slices.ContainsFunc(parts, func(part string) bool { return !u.known(part) }) {
 			return true
 		}
@@ -124,9 +127,19 @@ func (u *uses) known(part string) bool {
 }
 
 // matches returns what the stars of a pattern match in a key, empty if there are none; nil if it does not match.
-func matches(pattern, key string) []string {
-	quoted := strings.ReplaceAll(regexp.QuoteMeta(pattern), `\*`, "(.+)")
-	if m := regexp.MustCompile("^" + quoted + "$").FindStringSubmatch(key); m != nil {
+func (u *uses) matches(pattern, key string) []string {
+	if !strings.Contains(pattern, "*") {
+		if pattern == key {
+			return []string{}
+		}
+		return nil
+	}
+	r, ok := u.compiled[pattern]
+	if !ok {
+		r = regexp.MustCompile("^" + strings.ReplaceAll(regexp.QuoteMeta(pattern), `\*`, "(.+)") + "$")
+		u.compiled[pattern] = r
+	}
+	if m := r.FindStringSubmatch(key); m != nil {
 		return m[1:]
 	}
 	return nil

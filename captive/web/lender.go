@@ -14,10 +14,10 @@ type Lender struct {
 	Pictogram string // of the state
 	Good      bool   // there is no problem
 	Lines     []string
-	Why       string // in English, for the person who repairs the line; "" for none
-	Paused    bool   // the button resumes
-	Minor     bool   // the button is not the page's primary one
-	Tomorrow  bool   // a second button pauses until tomorrow
+	Why       string   // in English, for the person who repairs the line; "" for none
+	Paused    bool     // the button resumes
+	Minor     bool     // the button is not the page's primary one
+	Tomorrow  []string // when a pause until tomorrow would end; none if there is no button for it
 
 	Account string   // what Big is
 	Big     []Amount // what is left of the cap, or the usage without one

@@ -58,9 +58,10 @@ type First struct {
 	More   string // the session's length after a press; "" if a press changes nothing
 	Time   string
 	Speed  string
-	Data   string
-	Video  string // how long a video may play within the data; "" for none
+	Data   string // a day
+	Video  string // how long a video may play within it; "" for no useful picture
 
+	Notice    string // of the box's federation, "" for none
 	Doors     []Door
 	Essential bool // link to the essential services, too
 }
@@ -70,11 +71,13 @@ type Session struct {
 	Frame
 	TimeLeft  []Amount
 	TimeGiven string
-	TimeShare int    // per cent left
-	More      string // as in First
-	DataLeft  []Amount
-	DataGiven string // "" if there is no limit
-	DataShare int    // per cent left
+	TimeShare int      // per cent left
+	More      string   // as in First
+	DataLeft  []Amount // nil if there is no limit
+	Video     bool     // DataLeft says how long a video may play
+	DataOf    string   // of how much
+	DataShare int      // per cent left
+	Slow      bool     // the data is used, and the session goes on slowly
 	Doors     []Door
 }
 
@@ -139,26 +142,8 @@ type Service struct {
 func (s Service) Dial() string { return strings.ReplaceAll(s.Phone, " ", "") }
 
 // Accessibility says how far everybody can use the pages, and whom to tell when something is in the way. It must stay
-// true: what its words promise is held by tests, by the criterion's number of RGAA 4.1 (those that apply: there are no
-// scripts, time limits, data tables for layout or moving things). What packs bring into a frame is their makers'.
-//
-//	1.1, 1.2   drawings have role="img" and a name, pictograms stand beside a word and are hidden
-//	2.1, 2.2   the frame of a pack's pages is named by the pack's title
-//	3.1        nothing is said by colour alone: a press has a shape, a drawing's right and wrong a sign
-//	3.2, 3.3   text 7:1, drawings and frames of fields 3:1 (TestContrast)
-//	4.1, 4.10  films of packs: captions where the pack has them; nothing plays by itself
-//	6.1, 6.2   links and buttons have words of their own
-//	8.1 to 8.9 doctype, language of the page and of each part in another one, a title that says what and where
-//	8.10       direction of the text
-//	9.1 to 9.3 one h1, headings in order, lists as lists, landmarks
-//	10.1 to 10.4 style apart from content, readable without it, at 200 % and with text alone enlarged
-//	10.7       visible focus (:focus-visible, 3 px)
-//	10.11      no scrolling sideways at 320 px (browser test)
-//	11.1, 11.2 the one field, the search, has a label; 11.9 buttons have words
-//	12.1, 12.2, 12.6, 12.7 search and links at the same place; landmarks; a link to the content
-//	12.8, 12.9 the order of the page is the order of the keyboard; no trap
-//	13.1, 13.2 the session's page, which loads itself each minute, has a link that stops that; no new windows
-//	13.8, 13.9 nothing moves; both orientations of the screen
+// true: what it says of RGAA 4.1 is counted from [rgaa], whose criteria that are met are held by tests. What packs bring into a
+// frame is their makers'.
 type Accessibility struct{ Frame }
 
 // Page is a struct with a template. It embeds a [Frame].

@@ -23,7 +23,7 @@ func pages(w *Words) []Page {
 	doors := []Door{{Href: "/a", Pictogram: "book", Title: "<b>", Text: "<i>"}}
 	return []Page{
 		First{Frame: f, Lead: []string{"a", "<i>"}, Doors: doors},
-		Session{Frame: f, TimeLeft: w.DurationParts(time.Hour), DataGiven: "x", Doors: doors},
+		Session{Frame: f, TimeLeft: w.DurationParts(time.Hour), DataLeft: w.VideoParts(1_000_000_000), Video: true, DataOf: "<i>", Doors: doors},
 		Notice{Frame: f, Pictogram: "closed", OffersStay: true, Doors: doors},
 		Notice{Frame: f, Pictogram: "closed", To: &Link{"/a", "<i>"}},
 		Essential{Frame: f, Topics: []Topic{{Key: "<i>", Title: "<i>", Pictogram: "pin",

@@ -27,7 +27,7 @@ type contended struct {
 
 // fairnessResult is what residents got of a full line.
 type fairnessResult struct {
-	jain             float64
+	jain, cold       float64       // the latter from the first byte on
 	total            float64       // bit/s of goodput
 	idle50, idle99   time.Duration // round trip through the idle line
 	added50, added99 time.Duration // and what the full one added
@@ -35,7 +35,7 @@ type fairnessResult struct {
 }
 
 func (s fairnessResult) String() string {
-	return fmt.Sprintf("Jain %.4f of %.2f Mbit/s, ping p50 %.2f %+.2f ms, p99 %.2f %+.2f ms, %d lost", s.jain, s.total/1e6,
+	return fmt.Sprintf("Jain %.4f (from cold %.4f) of %.2f Mbit/s, ping p50 %.2f %+.2f ms, p99 %.2f %+.2f ms, %d lost", s.jain, s.cold, s.total/1e6,
 		milliseconds(s.idle50), milliseconds(s.added50), milliseconds(s.idle99), milliseconds(s.added99), s.lost)
 }
 
@@ -105,7 +105,8 @@ func fairness(ctx context.Context, b *bench) (rows []row, err error) {
 			rows = append(rows, c.rows(direction(reverse), results[i], plain)...)
 		}
 	}
-	return rows, nil
+	more, err := breathe(ctx, b)
+	return append(rows, more...), err
 }
 
 func direction(reverse bool) string {
@@ -195,6 +196,7 @@ func (c contended) run(ctx context.Context, count int, reverse bool) (s fairness
 		return s, errors.New("no echo came back")
 	}
 	s.jain, s.total = jain(shares)
+	s.cold, _ = jain(after)
 	s.idle50, s.idle99 = quantile(idle, 0.5), quantile(idle, 0.99)
 	s.added50, s.added99 = quantile(full, 0.5)-s.idle50, quantile(full, 0.99)-s.idle99
 	s.lost = count - len(full)
@@ -227,9 +229,10 @@ func (c contended) rows(direction string, results, plain []fairnessResult) []row
 	j, jPlain := spreadIn(results, index), spreadIn(plain, index)
 	fair := row{
 		what: fmt.Sprintf("eight residents, one with 16 streams, %s, %s", direction, c.name),
-		measured: fmt.Sprintf("Jain %.4f (%.4f to %.4f), %.1f Mbit/s together", j.median, j.low, j.high,
+		measured: fmt.Sprintf("Jain %.4f (%.4f to %.4f), from cold %.4f, %.1f Mbit/s together", j.median, j.low, j.high,
+			spreadIn(results, func(s fairnessResult) float64 { return s.cold }).median,
 			spreadIn(results, func(s fairnessResult) float64 { return s.total / 1e6 }).median),
-		beside: fmt.Sprintf("plain forwarding %.2f; openNDS 0.33", jPlain.median),
+		beside: fmt.Sprintf("plain forwarding %.2f", jPlain.median),
 	}
 	if c.target {
 		fair.target, fair.met = "Jain ≥ 0.99", verdictOf(j.median >= 0.99)
@@ -247,7 +250,7 @@ func (c contended) pingRow(what string, results, plain []fairnessResult) row {
 		what: what,
 		measured: fmt.Sprintf("p50 %+.2f ms (%+.2f to %+.2f), p99 %+.2f ms (%+.2f to %+.2f), %.0f lost",
 			p50.median, p50.low, p50.high, p99.median, p99.low, p99.high, spreadIn(results, lost).median),
-		beside: fmt.Sprintf("plain forwarding p50 %+.1f ms, p99 %+.1f ms, %.0f lost; openNDS p50 38 ms", spreadIn(plain, added50).median,
+		beside: fmt.Sprintf("plain forwarding p50 %+.1f ms, p99 %+.1f ms, %.0f lost", spreadIn(plain, added50).median,
 			spreadIn(plain, added99).median, spreadIn(plain, lost).median),
 	}
 	if c.target {

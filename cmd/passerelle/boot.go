@@ -2,17 +2,23 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
+	"time"
 
 	"github.com/google/renameio/v2"
 
 	"passerelle/appliance/config"
 	"passerelle/appliance/daemon"
 	"passerelle/image/intake"
+	"passerelle/image/modem"
+	"passerelle/netctl/uplink"
 )
 
 // bootCommand is what the image's units do beside the daemon, which has neither the card nor systemd-networkd.
@@ -21,6 +27,7 @@ func bootCommand(ctx context.Context, c *cli, args []string) error {
 		{"take", "[--fat DIR] [--config FILE] [--state DIR]", "take the configuration that was dropped on the card, before the daemon starts", takeDropped},
 		{"code", "[--fat DIR] [--config FILE] [--state DIR]", "keep the setup code on the card until it is used", showCode},
 		{"network", "[--config FILE] [--networkd DIR]", "have systemd-networkd leave the hotspot's interface alone", leaveHotspot},
+		{"modem", "[--config FILE] [--networkd DIR] [--notes DIR] DEVICE", "keep a mobile modem on USB connected, by its donation's apn and pin", connectModem},
 	}, args)
 }
 
@@ -105,15 +112,18 @@ func (p *bootParts) showCode(c *cli) error {
 // networkdFile takes the place of the package's file of that name (image/deb/networkd), which knows the usual radio only.
 const networkdFile = "10-passerelle.network"
 
+// declareNetworkd declares the flags of what systemd-networkd is told.
+func (p *bootParts) declareNetworkd(f *flag.FlagSet, dir *string) {
+	f.StringVar(&p.options.Config, "config", defaultConfig, "the configuration `FILE`")
+	f.StringVar(dir, "networkd", "/run/systemd/network", "the `DIR` of systemd-networkd's files")
+}
+
 // leaveHotspot has systemd-networkd leave alone what residents come in by, once it reads its files again: on a wired hotspot
 // it would ask for an address, and a resident could answer.
 func leaveHotspot(_ context.Context, c *cli, args []string) error {
 	var p bootParts
 	var dir string
-	if _, err := c.flags("boot network", args, 0, func(f *flag.FlagSet) {
-		f.StringVar(&p.options.Config, "config", defaultConfig, "the configuration `FILE`")
-		f.StringVar(&dir, "networkd", "/run/systemd/network", "the `DIR` of systemd-networkd's files")
-	}); err != nil {
+	if _, err := c.flags("boot network", args, 0, func(f *flag.FlagSet) { p.declareNetworkd(f, &dir) }); err != nil {
 		return err
 	}
 	text := fmt.Sprintf("# Written by passerelle boot network.\n[Match]\nName=%s pas-*\n\n[Link]\nUnmanaged=yes\n", p.conf().Hotspot.Interface)
@@ -121,4 +131,48 @@ func leaveHotspot(_ context.Context, c *cli, args []string) error {
 		return err
 	}
 	return renameio.WriteFile(filepath.Join(dir, networkdFile), []byte(text), 0o644)
+}
+
+// connectModem keeps a modem connected until it is unplugged.
+func connectModem(ctx context.Context, c *cli, args []string) error {
+	var p bootParts
+	m := &modem.Modem{
+		Machine: os.DirFS("/"), Run: runTool, Log: slog.New(slog.NewTextHandler(c.err, nil)),
+		Settings: func(link string) modem.Settings { return modemSettings(p.conf(), link) },
+		Tick:     func() (<-chan time.Time, func()) { t := time.NewTicker(modem.Every); return t.C, t.Stop },
+	}
+	words, err := c.flags("boot modem", args, 1, func(f *flag.FlagSet) {
+		p.declareNetworkd(f, &m.Networkd)
+		f.StringVar(&m.Notes, "notes", "/"+uplink.ModemNotes, "the `DIR` that says why there is no connection")
+	})
+	if err != nil {
+		return err
+	}
+	if len(words) != 1 {
+		return usageError{errors.New("the modem's device is missing, as in cdc-wdm0")}
+	}
+	m.Name = words[0]
+	return m.Serve(ctx)
+}
+
+// modemSettings returns what a donation says of the modem with that network interface.
+func modemSettings(c *config.Config, link string) modem.Settings {
+	for _, d := range c.Donations {
+		if d.APN != "" && (d.Interface == link || d.Interface == config.USB) {
+			return modem.Settings{APN: d.APN, PIN: d.PIN}
+		}
+	}
+	return modem.Settings{}
+}
+
+// runTool runs a program. Its error is what it says last.
+func runTool(ctx context.Context, program string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, program, args...)
+	var out, said strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &said
+	err := cmd.Run()
+	if text := strings.TrimSpace(said.String()); err != nil && text != "" {
+		err = fmt.Errorf("%s: %w: %s", program, err, text[strings.LastIndexByte(text, '\n')+1:])
+	}
+	return out.String(), err
 }

@@ -74,6 +74,7 @@ const (
 type settings struct {
 	address       string // the hotspot's
 	session, data string // of a resident
+	after         string // his data, if that is given; else "0"
 	down, up      string // of a resident; the donation's are at most five times that
 	cap, reserve  string
 	languages     string // of the pages, as in the file
@@ -87,10 +88,14 @@ func (s settings) String() string {
 		}
 		return value
 	}
+	spent := `data = "500MB"`
+	if s.data != "" {
+		spent = fmt.Sprintf("data = %q\nafter = %q", s.data, or(s.after, "0"))
+	}
 	return strings.NewReplacer(
 		"[hotspot]", "languages = "+or(s.languages, `["fr", "en"]`)+"\n[hotspot]",
 		boxPrefix, or(s.address, boxPrefix),
-		"2h", or(s.session, "2h"), "8mbit", or(s.down, "8mbit"), "4mbit", or(s.up, "4mbit"), "500MB", or(s.data, "500MB"),
+		"2h", or(s.session, "2h"), "8mbit", or(s.down, "8mbit"), "4mbit", or(s.up, "4mbit"), `data = "500MB"`, spent,
 		`cap = "0"`, fmt.Sprintf("download = \"40mbit\"\nupload = \"20mbit\"\ncap = %q\nreserve = %q", or(s.cap, "200GB"), or(s.reserve, "0")),
 	).Replace(testdata.Box) + s.more
 }

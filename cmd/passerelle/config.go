@@ -159,8 +159,8 @@ func initialise(_ context.Context, c *cli, args []string) error {
 		return fmt.Errorf("write the configuration: %w", err)
 	}
 	_, err = file.Write(example)
-	if err := errors.Join(err, giveToFolder(file), file.Close()); err != nil {
-		return fmt.Errorf("write the configuration: %w", err)
+	if err := errors.Join(err, giveToFolder(file), file.Sync(), file.Close()); err != nil {
+		return fmt.Errorf("write the configuration: %w", errors.Join(err, os.Remove(path))) // a part of it would be in the way
 	}
 	fmt.Fprintf(c.out, "%s: written\n", path)
 	for _, line := range chosen {

@@ -309,7 +309,6 @@ func TestSessionsSetAside(t *testing.T) {
 		"of another boot":      {false, func(f *asideFile) { f.Boot = "00000000-0000-0000-0000-000000000000" }},
 		"of a time to come":    {false, func(f *asideFile) { f.At += time.Hour }},
 		"with ended sessions":  {true, func(f *asideFile) { f.Sessions[0].Left = time.Second; f.At -= time.Minute }},
-		"with spent sessions":  {true, func(f *asideFile) { f.Sessions[0].Data, f.Sessions[0].Spent = 0, true }},
 		"of another network":   {true, func(f *asideFile) { f.Sessions[0].Addr = netlab.WebAddr }},
 		"with the box in them": {true, func(f *asideFile) { f.Sessions[0].Addr = netip.MustParsePrefix(boxPrefix).Addr() }},
 	} {

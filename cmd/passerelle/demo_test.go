@@ -162,10 +162,8 @@ func TestDemoFailsWithoutLine(t *testing.T) {
 	}
 }
 
-// setupCode returns the setup code in a line.
-func setupCode(line string) string {
-	return regexp.MustCompile(`[0-9A-HJKMNP-TV-Z]{4}-[0-9A-HJKMNP-TV-Z]{4}`).FindString(line)
-}
+// technicianPassword is the password that the demo chose.
+var technicianPassword = regexp.MustCompile(`[a-z2-7]{16}`)
 
 // TestDemoBrowser goes online and signs in through the addresses that the demo prints, as a browser does.
 func TestDemoBrowser(t *testing.T) {
@@ -174,10 +172,10 @@ func TestDemoBrowser(t *testing.T) {
 	demo.until(t, "When the story is over")
 	base := strings.TrimSuffix(demo.until(t, `http://127\.0\.0\.1:\d+/`), "/")
 	secure := strings.TrimSuffix(demo.until(t, `https://127\.0\.0\.1:\d+/admin/`), "/admin/")
-	code := setupCode(demo.until(t, `setup code:.*`))
 	demo.until(t, "open to your browser, which")
-	if again := setupCode(demo.until(t, `setup code .*`)); code == "" || again != code {
-		t.Fatalf("the setup code is first %q, then %q", code, again)
+	secret := technicianPassword.FindString(demo.until(t, `asks for the password .*`))
+	if secret == "" {
+		t.Fatal("the demo does not say the technician's password")
 	}
 	link := demo.until(t, "/lender/[a-z2-7]{26}")
 	fingerprint := demo.until(t, "[0-9A-F]{2}([: ][0-9A-F]{2}){31}")
@@ -270,10 +268,10 @@ func TestDemoBrowser(t *testing.T) {
 	if sum := sha256.Sum256(r.TLS.PeerCertificates[0].Raw); strings.NewReplacer(":", "", " ", "").Replace(fingerprint) != fmt.Sprintf("%X", sum) {
 		t.Errorf("the certificate's fingerprint is %X, the demo says %s", sum, fingerprint)
 	}
-	if _, body := send("GET", "", secure+"/admin/login", ""); !strings.Contains(body, `name="code"`) {
+	if _, body := send("GET", "", secure+"/admin/login", ""); !strings.Contains(body, `name="password"`) {
 		t.Errorf("the page to sign in: %q", body)
 	}
-	form := url.Values{"code": {code}, "password": {"une phrase de passe"}}.Encode()
+	form := url.Values{"password": {secret}}.Encode()
 	for _, c := range []struct {
 		site string
 		want int

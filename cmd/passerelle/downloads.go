@@ -81,7 +81,11 @@ func downloaded(d state.Download) string {
 func describeDownloads(b *bytes.Buffer, s state.Status) {
 	const day = "Mon 2 Jan 15:04"
 	for _, d := range s.Downloads {
-		fmt.Fprintf(b, "\ndownload of %s, from %s: ", d.Name, d.From)
+		what := d.Name
+		if what == "fleet" {
+			what = "releases"
+		}
+		fmt.Fprintf(b, "\ndownload of %s, from %s: ", what, d.From)
 		switch {
 		case d.Running && d.Size != 0:
 			fmt.Fprintf(b, "running, %s of about %s\n", round(d.Bytes), round(d.Size))
@@ -96,7 +100,7 @@ func describeDownloads(b *bytes.Buffer, s state.Status) {
 			fmt.Fprintf(b, "  the last one failed, on %s: %s\n", d.Tried.Format(day), d.Error)
 		}
 		if d.Waits != "" {
-			fmt.Fprintf(b, "  none begins now: %s\n", d.Waits)
+			fmt.Fprintf(b, "  none begins now: %s\n", waits(d.Waits))
 		} else if !d.Next.IsZero() && !d.Running {
 			fmt.Fprintf(b, "  the next one is due on %s\n", d.Next.Format(day))
 		}

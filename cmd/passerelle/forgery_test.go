@@ -117,12 +117,13 @@ func TestMadeUpSources(t *testing.T) {
 	for name, ports := range map[string]bool{"interface": false, "bridge": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBox(t, settings{}, netlab.Options{Residents: 2, Ports: ports})
-			r, attacker := b.scene.Residents[0], b.scene.Residents[1]
+			b := newBox(t, settings{}, netlab.Options{Residents: 3, Ports: ports})
+			r, attacker, busy := b.scene.Residents[0], b.scene.Residents[1], b.scene.Residents[2]
 			b.newcomer(r)
+			b.newcomer(busy)
 			w := b.wire(attacker)
 			link := hostile.Link{To: b.boxMAC(w), From: attacker.MAC}
-			d := b.download(r)
+			d := b.download(busy) // whose own queue is full
 			// Addresses of the hotspot's network, from one device and from many; and of foreign networks.
 			frame := func(n int) []byte {
 				l := link
@@ -175,8 +176,8 @@ func TestMadeUpSources(t *testing.T) {
 			}
 			leases, err := os.ReadFile(b.path("leases"))
 			b.must(err)
-			if n := bytes.Count(leases, []byte("\n")); n != 1 {
-				t.Errorf("there are %d leases", n)
+			if n := bytes.Count(leases, []byte("\n")); n != 2 {
+				t.Errorf("there are %d leases, want those of the two residents", n)
 			}
 		})
 	}

@@ -56,7 +56,7 @@ func TestComplete(t *testing.T) {
 	t.Parallel()
 	for typed, want := range map[string]string{
 		"":                      "run check init",
-		"st":                    "status",
+		"sta":                   "status",
 		"wifi ":                 "scan lend",
 		"wifi l":                "lend",
 		"help sl":               "slot",

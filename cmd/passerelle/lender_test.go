@@ -11,6 +11,7 @@ import (
 	"rsc.io/qr"
 
 	"passerelle/appliance/control"
+	"passerelle/appliance/state"
 )
 
 // asked is a fake daemon that answers only what a test needs.
@@ -18,6 +19,8 @@ type asked struct {
 	control.Box
 	link    func(donation string) (string, error)
 	refresh func(share string)
+	status  *state.Status
+	taken   map[string]string // the texts of layers, by "LEVEL NAME"
 }
 
 func (a asked) LenderLink(donation string) (string, error) { return a.link(donation) }

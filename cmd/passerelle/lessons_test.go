@@ -12,13 +12,15 @@ import (
 	"passerelle/appliance/config"
 )
 
-// TestLessonsLeadToEssentialServices: every site that our own lessons name is open to everybody. Where one is not, a reader
-// without a session would stand before a closed door.
+// TestLessonsLeadToEssentialServices: every site that our own lessons name is open to everybody, or its line says that it needs
+// the internet. Otherwise a reader without a session would stand before a closed door.
 func TestLessonsLeadToEssentialServices(t *testing.T) {
 	t.Parallel()
 	host := regexp.MustCompile(`\b(?:[a-z0-9-]+\.)+(?:fr|org|net|com|eu|info)\b`)
 	sources := regexp.MustCompile(`(?m)^sources = \[[^\]]*\]`) // pages that authors read, not readers
 	notSites := []string{"gouv.fr"}                            // the ending of the State's names
+	marks := map[string]string{"fr.md": "(il faut Internet)", "en.md": "(needs the internet)", "es.md": "(necesita Internet)",
+		"pt.md": "(precisa de Internet)", "ar.md": "(يحتاج إلى الإنترنت)", "uk.md": "(потрібен інтернет)"}
 	open := config.Essential{Names: []string{config.France}}.All()
 	hosts := 0
 	err := fs.WalkDir(os.DirFS("../../captive/tutorials/lessons"), ".", func(name string, e fs.DirEntry, err error) error {
@@ -26,10 +28,18 @@ func TestLessonsLeadToEssentialServices(t *testing.T) {
 			return err
 		}
 		b, err := os.ReadFile("../../captive/tutorials/lessons/" + name)
-		for _, h := range host.FindAllString(sources.ReplaceAllString(string(b), ""), -1) {
-			hosts++
-			if !slices.Contains(notSites, h) && !slices.ContainsFunc(open, func(s string) bool { return h == s || strings.HasSuffix(h, "."+s) }) {
-				t.Errorf("%s: %s is no essential service", name, h)
+		for line := range strings.Lines(sources.ReplaceAllString(string(b), "")) {
+			mark, ok := marks[path.Base(name)]
+			if !ok {
+				t.Fatalf("%s: say here how that language says that a site needs the internet", name)
+			}
+			marked := strings.Contains(line, mark)
+			for _, h := range host.FindAllString(line, -1) {
+				hosts++
+				essential := slices.ContainsFunc(open, func(s string) bool { return h == s || strings.HasSuffix(h, "."+s) })
+				if !slices.Contains(notSites, h) && essential == marked {
+					t.Errorf("%s: %s is an essential service: %t; the line says that it needs the internet: %t", name, h, essential, marked)
+				}
 			}
 		}
 		return err

@@ -66,7 +66,7 @@ func isUsageError(err error) bool {
 }
 
 var commands = []command{
-	{runCommand, "[--setup] [--config FILE] [--state DIR] [--socket FILE]", "run the daemon: share the configured connections", run},
+	{runCommand, "[--setup] [--root FILE] [--config FILE] [--state DIR] [--socket FILE]", "run the daemon: share the configured connections", run},
 	{"check", "[--config FILE]", "validate the configuration; show its opening hours and what does not fit this machine", check},
 	{"init", "[FILE]", "write a commented configuration for this machine", initialise},
 	{"reload", "[--socket FILE]", "reload the configuration", reload},
@@ -76,6 +76,7 @@ var commands = []command{
 	{"resume", "[--socket FILE]", "resume sharing", resume},
 	{"clock", "[--confirm] [--socket FILE]", "show or confirm the clock", clockCommand},
 	{"desk", "code | close", "make a new code for staff to sign in at the desk, or remove it", deskCommand},
+	{"fleet", "join | leave | layers | accept | withdraw | take", "the box's membership, what its fleet changes of its configuration, and what a technician accepts", fleetCommand},
 	{"lender", "[--socket FILE] NAME", "create a lender link (revokes the old one)", lender},
 	{"wifi", "scan | lend", "list the Wi-Fi networks in range, or lend one", wifi},
 	{"tutorials", "import | list | remove | find", "import, list, remove or find packs of lessons", tutorialsCommand},
@@ -87,9 +88,11 @@ var commands = []command{
 	{"poster", "[--size a4|a6|stickers] [--lang fr,en] [--config FILE] [--socket FILE] FILE.pdf", "write a poster or stickers to print, as a PDF", posterCommand},
 	{"hw", "[--for DURATION] [--config FILE]", "show the board's lights and button, and test them", hardware},
 	{"slot", "status | other", "show or switch the two systems on the image's card", slotCommand},
+	{"update", "--from FOLDER|ADDRESS [--check] [--expired] [--yes] [--root FILE] [--state DIR] [--socket FILE]", "install a signed release in the system that is not running", updateCommand},
 	{"backup", "[--passphrase-file FILE] [--config FILE] [--state DIR] [--socket FILE] FILE", "write a backup of the box to a file; with a passphrase also its secrets, sealed", backupCommand},
 	{"restore", "[--undo] [--yes] [--used NAME=SIZE]... [--passphrase-file FILE] [--config FILE] [--state DIR] [--socket FILE] [FILE]",
 		"restore a backup: it is checked, and says what it changes; or undo that", restoreCommand},
+	{"stick", "list | mark | write", "keep backups on a USB stick: the box writes one to it each night", stickCommand},
 	{"demo", "[--once] [--listen ADDRESS]", "run the whole story in network namespaces on this machine", playDemo},
 	{"completion", "bash | zsh | fish", "print what makes a shell complete these commands", completion},
 	{"boot", "take | code", "", bootCommand},

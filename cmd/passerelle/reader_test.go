@@ -218,7 +218,7 @@ func (r reader) visit(words, other *web.Words, typo, finds string) {
 	}
 	r.browse("open the session", chromedp.Navigate("http://partage.internal/session"))
 	r.follow(`form[action^="/session/end"] button`)
-	r.says("h1", words.T("first.title"))
+	r.says("h1", words.T("ended.title"))
 }
 
 // inLanguage fails the test unless the page is in the language.

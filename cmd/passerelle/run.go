@@ -12,12 +12,13 @@ import (
 
 // run runs the daemon.
 func run(ctx context.Context, c *cli, args []string) error {
-	o := daemon.Options{Release: release(), Hangups: c.hangups}
+	o := daemon.Options{Release: release(), Built: built(), Hangups: c.hangups}
 	var verbose bool
 	if _, err := c.flags("run", args, 0, func(f *flag.FlagSet) {
 		f.StringVar(&o.Config, "config", defaultConfig, "the configuration `FILE`")
 		f.StringVar(&o.State, "state", defaultState, "the `DIR` for persistent state")
 		f.StringVar(&o.Socket, "socket", defaultSocket, "the control socket, a `FILE`; its folder must be in memory")
+		f.StringVar(&o.Root, "root", rootFile, "the root of trust that this system was built with, a `FILE`")
 		f.BoolVar(&o.Setup, "setup", false, "without a configuration, wait for one in State setup instead of failing")
 		f.BoolVar(&verbose, "verbose", false, "log kernel changes")
 	}); err != nil {

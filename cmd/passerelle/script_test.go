@@ -36,8 +36,9 @@ func machineFromFile(path string) (m machine, err error) {
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
-		Dir:  "testdata/script",
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "card": card, "install": install},
+		Dir: "testdata/script",
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "card": card, "install": install,
+			"system": system, "holds": holds, "release": releaseSystem, "failed": failedSlot, "damage": damage},
 	})
 }
 

@@ -20,11 +20,8 @@ import (
 	"passerelle/appliance/plan"
 	"passerelle/appliance/state"
 	"passerelle/image/slot"
+	"passerelle/image/update"
 )
-
-// trySlot is how often a slot is booted until it must have proved itself: once may be a phone that is unplugged, or a power
-// cut.
-const trySlot = 3
 
 func slotCommand(ctx context.Context, c *cli, args []string) error {
 	return subcommand(ctx, c, "slot", []command{
@@ -125,18 +122,32 @@ func otherSlot(ctx context.Context, c *cli, args []string) error {
 		fmt.Fprintf(c.out, "At its next restart the box goes back to slot %s, which has proved itself.\n", to)
 	} else {
 		fmt.Fprintf(c.out, "At its next restart the box boots slot %s, at most %d times. It goes back to slot %s by itself, unless %[1]s works within %v.\n",
-			to, trySlot, s.Good, health.TrialLimit)
+			to, update.Tries, s.Good, health.TrialLimit)
 	}
 	if !yes && !c.confirm("Do that?") {
 		return usageError{errors.New("nothing was changed; --yes does not ask")}
 	}
+	return c.boot(ctx, box, card, to)
+}
+
+// boot chooses the slot to boot next.
+func (c *cli) boot(ctx context.Context, box control.Client, card slot.Card, to slot.Name) error {
 	// The way back must be open on a full disk, too: the switch does not depend on it.
 	if path, err := box.KeepBackup(ctx); err == nil {
 		fmt.Fprintf(c.out, "The box as it is now is kept: passerelle restore %s\n", path)
 	} else if !errors.Is(err, control.ErrRefused) {
 		fmt.Fprintln(c.err, "the box as it is now is not kept:", err)
 	}
-	if _, err := card.Update(func(s slot.State) slot.State { return s.Choose(to, trySlot) }); err != nil {
+	switch s, err := box.Status(ctx); {
+	case err != nil || s.Stick == nil: // there is no stick for backups
+	default:
+		if err := box.WriteStick(ctx); err != nil {
+			fmt.Fprintln(c.err, "no backup is written to the USB stick:", err)
+			break
+		}
+		fmt.Fprintln(c.out, "A backup is written to the USB stick.")
+	}
+	if _, err := card.Update(func(s slot.State) slot.State { return s.Choose(to, update.Tries) }); err != nil {
 		return err
 	}
 	fmt.Fprintln(c.out, "Done. To restart the box now: systemctl reboot")
@@ -162,10 +173,11 @@ func (c *cli) confirm(question string) bool {
 // time, and only then, proveSlot fails, and its unit restarts the box.
 func proveSlot(ctx context.Context, c *cli, args []string) error {
 	var box control.Client
-	note := slot.NotePath
+	note, dir := slot.NotePath, defaultState
 	if _, err := c.flags("slot prove", args, 0, func(f *flag.FlagSet) {
 		socketFlag(f, &box)
 		f.StringVar(&note, "note", note, "tell others the state of the slots in this `FILE`")
+		f.StringVar(&dir, "state", dir, "the daemon's state `DIR`, for why a slot did not prove itself")
 	}); err != nil {
 		return err
 	}
@@ -197,6 +209,12 @@ func proveSlot(ctx context.Context, c *cli, args []string) error {
 	health.NewNotifier(log).Ready("slot " + string(card.Running) + " is on trial")
 	var trial health.Trial
 	last := error(nil)
+	tried := func(why string) {
+		if err := (update.Trial{Slot: card.Running, Why: why}).Write(dir); err != nil {
+			log.Error("why this slot does not prove itself will not be known", "error", err)
+		}
+	}
+	tried("it was cut off before it could say more")
 	verdict := trial.Run(ctx, clock.SinceBoot, func(ctx context.Context) error { return boxWorks(ctx, box) }, func(failing error) {
 		if last = failing; failing != nil {
 			log.Info("the box does not work yet", "slot", card.Running, "why", failing)
@@ -206,9 +224,14 @@ func proveSlot(ctx context.Context, c *cli, args []string) error {
 	})
 	switch verdict {
 	case health.Expired:
+		if last == nil {
+			last = errors.New("it worked too late")
+		}
+		tried(last.Error())
 		return fmt.Errorf("slot %s has not proved itself within %v: the box restarts; %d more tries are left: %w",
 			card.Running, health.TrialLimit, s.Tries, last)
 	case health.Good:
+		tried("")
 		return markGood(ctx, log, card, tell)
 	}
 	return nil

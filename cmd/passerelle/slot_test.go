@@ -13,6 +13,7 @@ import (
 
 	"passerelle/appliance/state"
 	"passerelle/image/slot"
+	"passerelle/image/update"
 )
 
 func TestDescribeSlots(t *testing.T) {
@@ -60,7 +61,7 @@ func TestMarkGood(t *testing.T) {
 	if err := os.WriteFile(c.Device, make([]byte, 3<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Update(func(s slot.State) slot.State { return s.Choose(slot.B, trySlot) }); err != nil {
+	if _, err := c.Update(func(s slot.State) slot.State { return s.Choose(slot.B, update.Tries) }); err != nil {
 		t.Fatal(err)
 	}
 	mark(t.Context())

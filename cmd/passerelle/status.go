@@ -170,14 +170,28 @@ func describe(s state.Status, now time.Time) []byte {
 	if s.Hotspot.Metered {
 		fmt.Fprintf(&b, "\n  announced to devices as metered: %s", s.Hotspot.MeteredWhy)
 	}
-	fmt.Fprintf(&b, "\n  %s, each up to %s down, %s up, %s a day\n\n", residents(s),
-		limit(config.Rate(s.Residents.Download)), limit(config.Rate(s.Residents.Upload)), limit(config.Size(s.Residents.Data)))
+	fmt.Fprintf(&b, "\n  %s, each up to %s down, %s up, %s a day%s\n\n", residents(s),
+		limit(config.Rate(s.Residents.Download)), limit(config.Rate(s.Residents.Upload)), limit(config.Size(s.Residents.Data)), slowLane(s))
 	describeAdmin(&b, s.Admin)
 	if s.Slots != nil {
 		describeSlots(&b, *s.Slots)
+		if s.Updates != nil {
+			describeUpdates(&b, *s.Updates)
+		}
 		b.WriteString("\n")
 	}
 	describeSystem(&b, s.System)
+	if s.Stick != nil {
+		describeStickBackup(&b, *s.Stick)
+	}
+	if s.Fleet != nil {
+		describeFleet(&b, *s.Fleet)
+	}
+	if s.Layers != nil {
+		describeLayers(&b, *s.Layers)
+		describeCommands(&b, s.Commands)
+		b.WriteString("\n")
+	}
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "DONATION\tINTERFACE\tSTATE\tUSED\tCAP\tGRANTED\tLEFT\tDAILY BUDGET\tRESETS")
 	for _, d := range s.Donations {
@@ -237,6 +251,20 @@ func describe(s state.Status, now time.Time) []byte {
 	return b.Bytes()
 }
 
+// describeStickBackup says when a backup was written to a USB stick, and why not since.
+func describeStickBackup(b *bytes.Buffer, s state.StickBackup) {
+	b.WriteString("backups to a USB stick: ")
+	if s.Done.IsZero() {
+		b.WriteString("none yet\n")
+	} else {
+		fmt.Fprintf(b, "the last one %s\n", s.Done.Format("Mon 2 Jan 15:04"))
+	}
+	if s.Why != "" {
+		fmt.Fprintf(b, "  not written %s: %s\n", s.Failed.Format("Mon 2 Jan 15:04"), s.Error)
+	}
+	b.WriteString("\n")
+}
+
 // describeAdmin describes technicians' access. An older daemon does not tell it.
 func describeAdmin(b *bytes.Buffer, a state.Admin) {
 	if a.Pages == nil {
@@ -267,10 +295,22 @@ func residents(s state.Status) string {
 	return n + " authorized, nobody online"
 }
 
+// slowLane says how residents go on whose data of the day is used.
+func slowLane(s state.Status) string {
+	switch {
+	case s.Residents.Data == 0 || s.Residents.After == 0:
+		return ""
+	case s.Residents.Slow == 0:
+		return fmt.Sprintf(", then %v", config.Rate(s.Residents.After))
+	}
+	return fmt.Sprintf(", then %v (%s now)", config.Rate(s.Residents.After), plural(s.Residents.Slow, "resident"))
+}
+
 // describeRate says what a line carries now, and why not more.
 func describeRate(r state.Rate) string {
 	held := map[string]string{
-		"nothing": "residents ask for no more", "limit": "the lent rate", "line": "the line carries no more", "lender": "its lender uses it",
+		"nothing": "residents ask for no more", "limit": "the lent rate", "line": "the phone, the line or its network gives no more",
+		"lender": "somebody else uses it: its lender, perhaps",
 	}
 	text := fmt.Sprintf("%s down (%s), %s up (%s)",
 		roundRate(r.Down), cmp.Or(held[r.DownHeld], r.DownHeld), roundRate(r.Up), cmp.Or(held[r.UpHeld], r.UpHeld))

@@ -110,6 +110,23 @@ func TestDescribeResidents(t *testing.T) {
 	}
 }
 
+func TestDescribeSlowLane(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		r    state.Residents
+		want string
+	}{
+		{state.Residents{After: 64e3}, ""},
+		{state.Residents{Data: 500e6}, ""},
+		{state.Residents{Data: 500e6, After: 64e3}, ", then 64kbit"},
+		{state.Residents{Data: 500e6, After: 64e3, Sessions: 3, Slow: 2}, ", then 64kbit (2 residents now)"},
+	} {
+		if got := slowLane(state.Status{Residents: c.r}); got != c.want {
+			t.Errorf("%+v: %q, want %q", c.r, got, c.want)
+		}
+	}
+}
+
 func TestDescribe(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC) // a Tuesday

@@ -17,14 +17,14 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// busyLab is a lab with every kind of limit and 250 sessions. Its gate is not wrapped: the benchmark itself runs inside
+// busyLab is a lab with every kind of limit and so many sessions. Its gate is not wrapped: the benchmark itself runs inside
 // the box's namespace.
-func busyLab(b *testing.B) (l *lab, g *gate.Gate, p netctl.Plan) {
+func busyLab(b *testing.B, sessions int) (l *lab, g *gate.Gate, p netctl.Plan) {
 	b.Helper()
 	l = newLab(b, netlab.Options{Residents: 1})
 	l.config.Limits.Data, l.config.Limits.Download, l.config.Limits.Upload = 500e6, 8e6, 4e6
 	l.config.Donations[0].Download, l.config.Donations[0].Upload = 40e6, 20e6
-	p = l.sharing(0)
+	p = l.adaptive()
 	must(b, l.Box.Do(func() (err error) {
 		if g, err = gate.New(b.Context(), time.Now); err != nil {
 			return err
@@ -32,20 +32,24 @@ func busyLab(b *testing.B) (l *lab, g *gate.Gate, p netctl.Plan) {
 		_, err = g.Apply(b.Context(), p)
 		return err
 	}))
-	for k := range 250 {
+	for k := range sessions {
 		must(b, l.Box.Do(func() error { return g.Authorize(numbered(l, k)) }))
 	}
 	must(b, l.Box.Do(func() error { _, err := g.Apply(b.Context(), p); return err }))
 	return l, g, p
 }
 
-// numbered returns a session of a resident without a device.
+// numbered returns a session of a resident without a device; the first 508 have no address of the lab's own.
 func numbered(l *lab, k int) netctl.Session {
 	s := l.session(0)
 	b := s.Addr.As4()
-	b[2], b[3] = 2, byte(k+1)
+	at := 512 + 1 + k
+	if k >= 508 {
+		at = 2 + k - 508
+	}
+	b[2], b[3] = byte(at>>8), byte(at)
 	s.Addr = netip.AddrFrom4(b)
-	s.MAC[5] = byte(k + 100)
+	s.MAC[4], s.MAC[5] = byte((k+100)>>8), byte(k+100)
 	return s
 }
 
@@ -84,22 +88,46 @@ func unchanged(ctx context.Context, g *gate.Gate, p netctl.Plan) error {
 
 // BenchmarkApplyUnchanged is an Apply of an unchanged plan, with 250 sessions.
 func BenchmarkApplyUnchanged(b *testing.B) {
-	l, g, p := busyLab(b)
+	l, g, p := busyLab(b, 250)
 	inside(b, l, func() error { return unchanged(b.Context(), g, p) })
 }
 
 // BenchmarkApplyDirty is an Apply that reads all queues and classes.
 func BenchmarkApplyDirty(b *testing.B) {
-	l, g, p := busyLab(b)
+	l, g, p := busyLab(b, 250)
 	inside(b, l, func() error {
 		g.MarkDirty()
 		return unchanged(b.Context(), g, p)
 	})
 }
 
+// BenchmarkTick is what the pacer does with the gate each 200 ms, with 1000 sessions: it reads both queues, and sets both rates.
+func BenchmarkTick(b *testing.B) {
+	l, g, p := busyLab(b, 1000)
+	rate := uint64(5e6)
+	inside(b, l, func() (err error) {
+		rate = 5e6 + (rate+100e3)%10e6
+		for _, s := range p.Shapers {
+			_, e := g.ShaperLoad(s.Device)
+			err = errors.Join(err, e, g.SetRate(s.Device, rate))
+		}
+		return err
+	})
+}
+
+// BenchmarkSetRate sets the rate of one device, with 1000 sessions.
+func BenchmarkSetRate(b *testing.B) {
+	l, g, p := busyLab(b, 1000)
+	rate := uint64(5e6)
+	inside(b, l, func() error {
+		rate = 5e6 + (rate+100e3)%10e6
+		return g.SetRate(p.Shapers[0].Device, rate)
+	})
+}
+
 // BenchmarkRead reads the counters of 250 sessions.
 func BenchmarkRead(b *testing.B) {
-	l, g, _ := busyLab(b)
+	l, g, _ := busyLab(b, 250)
 	inside(b, l, func() error {
 		s, err := g.ReadCounters()
 		if err == nil && len(s.Sessions) != 250 {
@@ -111,7 +139,7 @@ func BenchmarkRead(b *testing.B) {
 
 // BenchmarkAuthorize authorizes one more resident and ends the session again.
 func BenchmarkAuthorize(b *testing.B) {
-	l, g, _ := busyLab(b)
+	l, g, _ := busyLab(b, 250)
 	s := l.session(0)
 	inside(b, l, func() error { return errors.Join(g.Authorize(s), g.End(s.Addr)) })
 }
@@ -140,7 +168,7 @@ func track(conntrack *vnl.Handle, from netip.Addr, n int) error {
 // for comparison by the library's filter.
 func BenchmarkDropAmongThousands(b *testing.B) {
 	const each = 20
-	l, g, _ := busyLab(b)
+	l, g, _ := busyLab(b, 250)
 	s := l.session(0)
 	for name, drop := range map[string]func(*vnl.Handle) error{
 		"gate": func(*vnl.Handle) error { return g.End(s.Addr) },

@@ -258,7 +258,7 @@ func TestRulesAreFew(t *testing.T) {
 	if many := count(); many != one {
 		t.Errorf("rules, routing rules and routes: %s with one session, %s with 500", one, many)
 	}
-	if classes := strings.TrimSpace(l.sh(t, "tc class show dev wlan0 | wc -l")); classes != "500" {
+	if classes := strings.TrimSpace(l.sh(t, "tc class show dev wlan0 | grep -c 'class htb'")); classes != "500" {
 		t.Errorf("there are %s classes for 500 sessions", classes)
 	}
 }

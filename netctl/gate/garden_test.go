@@ -3,7 +3,9 @@ package gate_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -141,6 +143,45 @@ func TestNarrowPath(t *testing.T) {
 	if rules := l.sh(t, "iptables -t mangle -S"); strings.Count(rules, "--icmp-type 5 -j DROP") != 2 {
 		t.Errorf("redirects are not dropped in both directions:\n%s", rules)
 	}
+}
+
+// TestGardenInSlowLane checks that a device whose data is used reaches the walled garden at the garden's rate while its own lane
+// is full, and that nothing of that goes through the lane.
+func TestGardenInSlowLane(t *testing.T) {
+	t.Parallel()
+	l := gardenLab(t, 1)
+	const size = 250_000 // bytes: at the lane's rate they take 16 s, at the garden's 1 s
+	l.config.Limits.Data, l.config.Limits.After = 500e6, 128e3
+	l.config.Donations[0].Download, l.config.Donations[0].Upload = 20e6, 10e6
+	p := l.sharing(0)
+	l.apply(t, p)
+	must(t, l.gate.Grant(t.Context(), netctl.Tranche{Chain: p.Cap, ID: 1, Bytes: 50e6}))
+	s := l.session(0)
+	s.Data = 0
+	must(t, l.gate.Authorize(s))
+	// What was sent in the class is the proof; a server that ends a request early would reset the connection.
+	upload := func(when string) {
+		t.Helper()
+		before := l.sent(t, "eth0", netctl.MinorGarden)
+		c := ok(l.Residents[0].Dial(t.Context(), "tcp", netip.AddrPortFrom(netlab.ServiceAddr, 443).String()))(t)
+		defer c.Close()
+		must(t, c.SetDeadline(time.Now().Add(time.Minute)))
+		ok(fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: service.example\r\nContent-Length: %d\r\n\r\n%s", size, strings.Repeat("x", size)))(t)
+		ok(c.Read(make([]byte, 1)))(t) // it is answered
+		waitFor(t, when+", that the class of the walled garden has sent it", func() bool {
+			return l.sent(t, "eth0", netctl.MinorGarden)-before >= size
+		})
+	}
+	upload("with nothing else")
+	if n := l.sent(t, "eth0", lane(0)); n != 0 {
+		t.Errorf("%d bytes of the walled garden went through the lane", n)
+	}
+	full := ok(l.bulk(0, 4, false).Start(t.Context()))(t)
+	defer full.Stop()
+	waitFor(t, "that the lane is full", func() bool {
+		return regexp.MustCompile(`backlog [1-9]\d*b`).MatchString(l.sh(t, fmt.Sprintf("tc -s class show dev eth0 classid 7a5:%x", lane(0))))
+	})
+	upload("beside a full lane")
 }
 
 // TestGardenWithoutLimits checks that the walled garden is limited where nothing else is.

@@ -44,7 +44,7 @@ type Gate struct {
 
 	plan         netctl.Plan
 	applied      bool
-	hotspot      int // its interface index when it was last read
+	hotspot, mtu int // its interface index and MTU when it was last read
 	sets         map[string]netctl.Set
 	sessions     map[netip.Addr]session
 	usage        map[netctl.MAC]usage
@@ -61,7 +61,8 @@ type Gate struct {
 	tranches     []netctl.TrancheUsage
 	shaped       map[string]shaperState // by device
 	rates        map[string]lineRate    // by device, of Gate.SetRate
-	leafKind     string                 // kind of leaf queue that this kernel supports; "" until tried
+	leaves       []leafQueue            // ways to make a leaf queue that the kernel may have
+	leafKind     string                 // kind of leaf queue that is used; "" until there is one
 	saved        savedState             // of settings that are not ours
 	egress       string                 // that residents' connections use so far
 	cached       setCache
@@ -112,6 +113,7 @@ func New(ctx context.Context, now func() time.Time) (*Gate, error) {
 		usage:    map[netctl.MAC]usage{},
 		shaped:   map[string]shaperState{},
 		rates:    map[string]lineRate{},
+		leaves:   leafQueues,
 		nfTables: map[string]nfTableState{},
 		unlisted: map[bindingOf]bool{},
 		saved:    savedState{},
@@ -183,7 +185,7 @@ func (g *Gate) Apply(ctx context.Context, p netctl.Plan) (changes []string, err 
 		if !note(more, err) {
 			return false
 		}
-		g.hotspot = link.Attrs().Index
+		g.hotspot, g.mtu = link.Attrs().Index, link.Attrs().MTU
 		dumps, more, err := g.applySets(ctx, p.Sets)
 		if !note(more, err) {
 			return false
@@ -328,7 +330,7 @@ func (g *Gate) Close(ctx context.Context) error {
 	roots, err := g.roots()
 	try(err)
 	for _, link := range roots {
-		try(g.route.do(device{fmt.Sprintf("number %d", link), link}.deleteRoot()))
+		try(g.route.do(device{name: fmt.Sprintf("number %d", link), link: link}.deleteRoot()))
 	}
 	try(g.restoreHotspot())
 	try(g.removeBridge())

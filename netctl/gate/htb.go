@@ -15,7 +15,7 @@ import (
 	"passerelle/netctl/nlmsg"
 )
 
-// Attributes of HTB, bfifo and fq_codel (include/uapi/linux/pkt_sched.h).
+// Attributes of HTB, TBF, bfifo and fq_codel (include/uapi/linux/pkt_sched.h).
 const (
 	tcaKind    = 1
 	tcaOptions = 2
@@ -28,6 +28,10 @@ const (
 	htbVersion = 3
 	rateToQ    = 10
 
+	tbfParms  = 1
+	tbfRate64 = 4
+	tbfBurst  = 6
+
 	fqCodelLimit  = 2
 	fqCodelFlows  = 5
 	fqCodelMemory = 9
@@ -38,13 +42,30 @@ const (
 	tick         = 64    // nanoseconds in a unit of psched time (PSCHED_SHIFT in include/net/pkt_sched.h)
 	offload      = 65536 // bytes in the largest packet of segmentation offload
 	frame        = 1514  // bytes in a full Ethernet frame
+	header       = 18    // bytes before an Ethernet frame's payload, with a VLAN tag
 )
 
-// Leaf queues.
+// Kinds of queues.
 const (
 	leafFQCodel = "fq_codel"
 	leafBFIFO   = "bfifo"
+	splitter    = "tbf"
 )
+
+// leafQueue is a way to give a class a queue of its own. With split, offloaded packets become frames before they wait: TBF
+// does that for packets above its burst (tbf_segment of net/sched/sch_tbf.c). HTB does not, and one of 64 kB is half a second
+// of 1 Mbit/s. TBF's own rate is beyond every clock, so that it delays nothing.
+type leafQueue struct {
+	kind  string
+	split bool
+}
+
+// leafQueues are the ways in order of preference. A kernel may not have all kinds.
+var leafQueues = []leafQueue{{leafFQCodel, true}, {leafFQCodel, false}, {leafBFIFO, true}, {leafBFIFO, false}}
+
+// splitRate is TBF's rate in bytes a second. It sends a frame in less than a nanosecond, the kernel's unit of time
+// (psched_ratecfg_precompute of net/sched/sch_generic.c).
+const splitRate = 1e13
 
 // class is an HTB class, desired or in the kernel.
 type class struct {
@@ -55,6 +76,7 @@ type class struct {
 	quantum uint32 // bytes in its turn
 	prio    uint32
 	leaf    bool // it has a queue of its own
+	split   bool // whose packets are single frames
 }
 
 func handle(minor uint16) uint32 { return netctl.HTBMajor<<16 | uint32(minor) }
@@ -86,7 +108,7 @@ func wantedClasses(s netctl.Shaper, rate uint64, c netctl.Class, sessions int) (
 				fixed = append(fixed, class{minor: x.minor, rate: x.most, ceil: x.most, quantum: quantum(x.most), leaf: true})
 			}
 		}
-		return fixed, class{rate: each, ceil: each, quantum: quantum(each), prio: 1, leaf: true}
+		return fixed, class{rate: each, ceil: each, quantum: quantum(each), prio: 1, leaf: true, split: needsSplit(each)}
 	}
 	if each == 0 || each > total {
 		each = total
@@ -110,8 +132,12 @@ func wantedClasses(s netctl.Shaper, rate uint64, c netctl.Class, sessions int) (
 	return fixed, class{
 		parent: netctl.MinorTotal,
 		rate:   max(1, min(share, each)), ceil: each, quantum: quantum(total), prio: 1, leaf: true,
+		split: needsSplit(min(each, least)),
 	}
 }
+
+// needsSplit tells whether an offloaded packet takes longer than 10 ms, a burst of a class, at the rate in bytes a second.
+func needsSplit(rate uint64) bool { return rate < 100*offload }
 
 // totalClass returns the class of a shaper's total, at a rate in bit/s, 0 for the greatest.
 func totalClass(s netctl.Shaper, rate uint64) class {
@@ -134,6 +160,11 @@ func burst(rate uint64) uint64 { return rate/100 + 2*frame }
 func queueBytes(ceil uint64) uint32 {
 	return uint32(min(max(ceil/20, offload+2*frame), math.MaxInt32))
 }
+
+// framesBytes is the length of one in which only frames wait: 50 ms of the ceiling, and at least what a sender's first window
+// of ten frames (RFC 6928) leaves of the [burst], which passes at once. A longer one costs goodput below 2 Mbit/s: who lost a
+// frame waits for the queue's length for it.
+func framesBytes(ceil uint64) uint32 { return uint32(max(ceil/20, 8*frame)) }
 
 // trafficHeader is struct tcmsg.
 func trafficHeader(link int, handle, parent uint32) []byte {
@@ -166,28 +197,38 @@ func trafficOf(m []byte) (h traffic, ok bool) {
 // Attributes of the statistics (include/uapi/linux/gen_stats.h).
 const (
 	tcaStats2  = 7
+	statsBasic = 1 // struct gnet_stats_basic: bytes (64 bits), packets
 	statsQueue = 3 // struct gnet_stats_queue: qlen, backlog, …
 )
 
-// backlog returns the bytes that wait in a qdisc and those below it.
-func (h traffic) backlog() uint64 {
+// statistics are those of a qdisc or class and of all below it.
+type statistics struct {
+	sent    uint64 // bytes
+	backlog uint64 // bytes that wait; the kernel has none of an inner class
+}
+
+func (h traffic) statistics() (s statistics) {
 	for kind, value := range nlmsg.Attributes(h.rest) {
 		if kind != tcaStats2 {
 			continue
 		}
 		for kind, value := range nlmsg.Attributes(value) {
-			if kind == statsQueue {
-				return uint64(native32Of(skipHeader(4, value)))
+			switch kind {
+			case statsBasic:
+				s.sent = native64Of(value)
+			case statsQueue:
+				s.backlog = uint64(native32Of(skipHeader(4, value)))
 			}
 		}
 	}
-	return 0
+	return s
 }
 
 // device is a network interface with queues.
 type device struct {
 	name string
 	link int // interface index
+	mtu  int
 }
 
 // addRoot replaces a device's root qdisc with ours.
@@ -242,37 +283,80 @@ func ticks(size, rate uint64) uint32 {
 	return uint32(min(size*1e9/max(rate, 1)/tick, math.MaxUint32))
 }
 
+// splitMajor returns the major number of the TBF of a class, which has to be known for the queue below it, and false if there
+// is none. Below 0x8000 the kernel gives none by itself, nor that one (qdisc_alloc_handle of net/sched/sch_api.c).
+func splitMajor(minor uint16) (uint16, bool) {
+	if minor == netctl.HTBMajor {
+		return 0x8000, true
+	}
+	return minor, minor < 0x8000
+}
+
+// leafOf returns how the class gets its queue, where this is the kernel's best way.
+func leafOf(c class, best leafQueue) leafQueue {
+	if _, ok := splitMajor(c.minor); !ok || !c.split {
+		best.split = false
+	}
+	return best
+}
+
 // putLeaf gives a class a queue of its own.
-func (d device) putLeaf(c class, kind string) request {
-	options := attr(tcaOptions, native32(queueBytes(c.ceil))) // struct tc_fifo_qopt
+func (d device) putLeaf(c class, best leafQueue) []request {
+	q := leafOf(c, best)
+	bytes := queueBytes(c.ceil)
+	if c.prio == slowPriority {
+		bytes = slowQueueBytes(c.ceil)
+	}
+	if !q.split {
+		return []request{d.putQueue(handle(c.minor), q.kind, bytes)}
+	}
+	major, _ := splitMajor(c.minor)
+	opt := make([]byte, 36) // struct tc_tbf_qopt
+	rateSpec(opt[0:], splitRate)
+	binary.NativeEndian.PutUint32(opt[24:], framesBytes(c.ceil))
+	all := []request{{
+		kind: unix.RTM_NEWQDISC, flags: unix.NLM_F_CREATE | unix.NLM_F_REPLACE,
+		body: slices.Concat(trafficHeader(d.link, uint32(major)<<16, handle(c.minor)), attr(tcaKind, text(splitter)),
+			nest(tcaOptions, attr(tbfParms, opt), attr(tbfRate64, native64(splitRate)), attr(tbfBurst, native32(uint32(d.mtu+header))))),
+		op: fmt.Sprintf("tc qdisc replace dev %s parent %x:%x handle %x: %s", d.name, netctl.HTBMajor, c.minor, major, splitter),
+	}}
+	if q.kind != leafBFIFO { // TBF comes with one
+		all = append(all, d.putQueue(uint32(major)<<16|1, q.kind, bytes))
+	}
+	return all
+}
+
+// putQueue puts a queue of that length below a class.
+func (d device) putQueue(parent uint32, kind string, bytes uint32) request {
+	options := attr(tcaOptions, native32(bytes)) // struct tc_fifo_qopt
 	if kind == leafFQCodel {
 		// The defaults take 68 kB a leaf: too much for a thousand residents on a board with 512 MB.
 		options = nest(tcaOptions,
 			attr(fqCodelFlows, native32(32)),
 			attr(fqCodelLimit, native32(1000)),
-			attr(fqCodelMemory, native32(4*queueBytes(c.ceil))))
+			attr(fqCodelMemory, native32(4*bytes)))
 	}
 	return request{
 		kind: unix.RTM_NEWQDISC, flags: unix.NLM_F_CREATE | unix.NLM_F_REPLACE,
-		body: slices.Concat(trafficHeader(d.link, 0, handle(c.minor)), attr(tcaKind, text(kind)), options),
-		op:   fmt.Sprintf("tc qdisc replace dev %s parent %x:%x %s", d.name, netctl.HTBMajor, c.minor, kind),
+		body: slices.Concat(trafficHeader(d.link, 0, parent), attr(tcaKind, text(kind)), options),
+		op:   fmt.Sprintf("tc qdisc replace dev %s parent %x:%x %s", d.name, parent>>16, parent&0xffff, kind),
 	}
 }
 
-// putClasses sends requests about classes and their leaf queues: fq_codel where the kernel has it, else bfifo. They must be
-// idempotent.
-func (g *Gate) putClasses(requests func(leaf string) []request) error {
-	all := requests(cmp.Or(g.leafKind, leafFQCodel))
-	err := g.route.do(all...)
-	switch {
-	case g.leafKind != "":
-	case isErrno(err, unix.ENOENT):
-		g.leafKind = leafBFIFO
-		err = g.route.do(requests(g.leafKind)...)
-	case err == nil && slices.ContainsFunc(all, func(r request) bool { return r.kind == unix.RTM_NEWQDISC }):
-		g.leafKind = leafFQCodel
+// putClasses sends requests about classes and their leaf queues, of the best kind that the kernel has. They must be idempotent.
+func (g *Gate) putClasses(requests func(best leafQueue) []request) error {
+	for {
+		all := requests(g.leaves[0])
+		err := g.route.do(all...)
+		if isErrno(err, unix.ENOENT) && len(g.leaves) > 1 {
+			g.leaves = g.leaves[1:]
+			continue
+		}
+		if err == nil && slices.ContainsFunc(all, func(r request) bool { return r.kind == unix.RTM_NEWQDISC }) {
+			g.leafKind = g.leaves[0].kind
+		}
+		return err
 	}
-	return err
 }
 
 // deleteClass removes a class with its queue. It is idempotent.
@@ -288,20 +372,23 @@ type tree struct {
 	root     bool   // the root qdisc is ours
 	fallback uint16 // its default class
 	classes  map[uint16]class
-	queues   map[uint16]bool // classes with a queue of their own
+	queues   map[uint16]leafQueue // of classes with a queue of their own
 }
 
 // readTree reads a device's qdiscs and classes.
 func (g *Gate) readTree(link int) (t tree, err error) {
-	t = tree{classes: map[uint16]class{}, queues: map[uint16]bool{}}
+	t = tree{classes: map[uint16]class{}, queues: map[uint16]leafQueue{}}
 	qdiscs, err := g.route.get(unix.RTM_GETQDISC, unix.NLM_F_DUMP, trafficHeader(link, 0, 0))
 	if err != nil {
 		return t, fmt.Errorf("list queues: %w", err)
 	}
+	below := map[uint16]string{} // kinds of the queues in a TBF, by its major number
 	for _, m := range qdiscs {
 		h, ok := trafficOf(m)
 		switch {
 		case !ok || h.link != link:
+		case h.parent&0xffff == 1 && h.parent>>16 != netctl.HTBMajor:
+			below[uint16(h.parent>>16)] = h.kind()
 		case h.parent == tcRoot && h.handle == netctl.HTBMajor<<16:
 			t.root = true
 			for kind, value := range nlmsg.Attributes(h.rest) {
@@ -310,7 +397,12 @@ func (g *Gate) readTree(link int) (t tree, err error) {
 				}
 			}
 		case h.parent>>16 == netctl.HTBMajor:
-			t.queues[uint16(h.parent)] = true
+			t.queues[uint16(h.parent)] = leafQueue{kind: h.kind()}
+		}
+	}
+	for minor, q := range t.queues {
+		if major, ok := splitMajor(minor); ok && q.kind == splitter {
+			t.queues[minor] = leafQueue{cmp.Or(below[major], leafBFIFO), true}
 		}
 	}
 	if !t.root {
@@ -337,6 +429,16 @@ func (g *Gate) readTree(link int) (t tree, err error) {
 		t.classes[c.minor] = c
 	}
 	return t, nil
+}
+
+// kind returns the kind of a queue.
+func (h traffic) kind() string {
+	for kind, value := range nlmsg.Attributes(h.rest) {
+		if kind == tcaKind {
+			return textOf(value)
+		}
+	}
+	return ""
 }
 
 // fallbackOf reads the default class from a root's options.
@@ -376,6 +478,10 @@ func (g *Gate) applyShaper(d device, s netctl.Shaper, c netctl.Class, residents 
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", d.name, err)
 	}
+	if was := g.shaped[d.name]; was.link == d.link && was.mtu != d.mtu {
+		// TBF drops frames beyond its burst, and does not report that.
+		maps.DeleteFunc(have.queues, func(_ uint16, q leafQueue) bool { return q.split })
+	}
 	var roots []request
 	if have.root && have.fallback != fallback {
 		roots = append(roots, d.deleteRoot())
@@ -390,7 +496,15 @@ func (g *Gate) applyShaper(d device, s netctl.Shaper, c netctl.Class, residents 
 		}
 		changes = append(changes, r.op)
 	}
+	all, slow := slowClasses(s, c, len(residents))
 	want := slices.Clone(fixed)
+	if all.ceil != 0 {
+		want = append(want, all)
+		for _, minor := range residents {
+			slow.minor = slowMinor(minor)
+			want = append(want, slow)
+		}
+	}
 	if each.ceil != 0 {
 		for _, minor := range residents {
 			each.minor = minor
@@ -398,8 +512,8 @@ func (g *Gate) applyShaper(d device, s netctl.Shaper, c netctl.Class, residents 
 		}
 	}
 	var todo []request
-	err = g.putClasses(func(leaf string) []request {
-		todo = have.steps(d, want, leaf)
+	err = g.putClasses(func(best leafQueue) []request {
+		todo = have.steps(d, want, best)
 		return todo
 	})
 	for _, r := range todo {
@@ -409,30 +523,46 @@ func (g *Gate) applyShaper(d device, s netctl.Shaper, c netctl.Class, residents 
 }
 
 // steps returns the requests that make a device's classes the wanted ones.
-func (t tree) steps(d device, want []class, leaf string) (todo []request) {
-	kept := map[uint16]bool{}
+func (t tree) steps(d device, want []class, best leafQueue) (todo []request) {
+	kept, gone := map[uint16]bool{}, map[uint16]bool{}
 	for _, w := range want {
 		kept[w.minor] = true
+		if have, there := t.classes[w.minor]; there && have.parent != w.parent {
+			gone[w.minor] = true // a class cannot change its parent: it is deleted and made again
+		}
+	}
+	// A class cannot be deleted before its children. Those that are wanted are made again, too.
+	for n := -1; n != len(gone); {
+		n = len(gone)
+		for minor, have := range t.classes {
+			if gone[have.parent] {
+				gone[minor] = true
+			}
+		}
+	}
+	// In ascending order: the class of all slow lanes, and then the total's, come after their children.
+	for _, minor := range slices.Sorted(maps.Keys(gone)) {
+		todo = append(todo, d.deleteClass(minor))
+	}
+	for _, w := range want {
 		have, there := t.classes[w.minor]
 		queue := t.queues[w.minor]
-		if there && have.parent != w.parent {
-			// A class cannot change its parent.
-			todo = append(todo, d.deleteClass(w.minor))
-			there, queue = false, false
+		if gone[w.minor] {
+			there, queue = false, leafQueue{}
 		}
+		have.split = w.split
 		if have.leaf = w.leaf; !have.leaf {
 			have.quantum, have.prio = w.quantum, w.prio // of an inner class, only the rates can be changed (htb_change_class)
 		}
 		if !there || have != w {
 			todo = append(todo, d.putClass(w))
 		}
-		if w.leaf && (!queue || have.ceil != w.ceil) {
-			todo = append(todo, d.putLeaf(w, leaf))
+		if w.leaf && (queue != leafOf(w, best) || have.ceil != w.ceil) {
+			todo = append(todo, d.putLeaf(w, best)...)
 		}
 	}
-	// In ascending order: the total's class comes after its children.
 	for _, minor := range slices.Sorted(maps.Keys(t.classes)) {
-		if !kept[minor] {
+		if !kept[minor] && !gone[minor] {
 			todo = append(todo, d.deleteClass(minor))
 		}
 	}

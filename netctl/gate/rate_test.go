@@ -42,6 +42,7 @@ func TestSetRate(t *testing.T) {
 	l.apply(t, l.adaptive())
 	l.authorize(t, 0)
 	total, leaves := l.classRates(t, "wlan0")
+	queues := l.sh(t, "tc qdisc show dev wlan0") // one that is replaced has another number
 	if want := "rate 20Mbit ceil 20Mbit"; total != want {
 		t.Errorf("the total begins with %q, want %q", total, want)
 	}
@@ -56,6 +57,9 @@ func TestSetRate(t *testing.T) {
 		}
 		if a, b := strings.Join(leaves, "\n"), strings.Join(now, "\n"); a != b {
 			t.Errorf("at %d the leaves changed from\n%s\nto\n%s", c.rate, a, b)
+		}
+		if now := l.sh(t, "tc qdisc show dev wlan0"); now != queues {
+			t.Errorf("at %d the queues changed from\n%s\nto\n%s", c.rate, queues, now)
 		}
 	}
 	if changes := l.apply(t, l.adaptive()); len(changes) != 0 {
@@ -89,18 +93,28 @@ func TestSetRateUnderLoad(t *testing.T) {
 	must(t, l.gate.Grant(t.Context(), netctl.Tranche{Chain: l.adaptive().Cap, Bytes: netctl.Unlimited}))
 	l.authorize(t, 0)
 	l.authorize(t, 1)
-	if n := ok(l.gate.Backlog("wlan0"))(t); n != 0 {
+	if n := ok(l.gate.ShaperLoad("wlan0"))(t).Backlog; n != 0 {
 		t.Errorf("%d bytes wait on an idle line", n)
 	}
-	if n := ok(l.gate.Backlog("nothing"))(t); n != 0 {
-		t.Errorf("%d bytes wait on a device without queues", n)
+	if n := ok(l.gate.ShaperLoad("nothing"))(t); n != (netctl.ShaperLoad{}) {
+		t.Errorf("a device without queues has %+v", n)
 	}
 	must(t, l.gate.SetRate("wlan0", 6e6))
 	x := ok(l.bulk(0, 4, true).Start(t.Context()))(t)
-	waitFor(t, "packets that wait", func() bool { return ok(l.gate.Backlog("wlan0"))(t) > 10_000 })
+	waitFor(t, "packets that wait", func() bool { return ok(l.gate.ShaperLoad("wlan0"))(t).Backlog > 10_000 })
+	must(t, l.gate.SetRate("wlan0", 2e6))
+	if n := ok(l.gate.ShaperLoad("wlan0"))(t).Backlog; n < 5000 {
+		t.Errorf("after another rate %d bytes wait", n)
+	}
+	must(t, l.gate.SetRate("wlan0", 6e6))
 	must(t, x.Stop())
+	before := ok(l.gate.ShaperLoad("wlan0"))(t).Sent
 	r := rates(t, l.bulk(0, 4, true), l.bulk(1, 1, true))
 	within(t, "the total", r[0]+r[1], 6e6)
+	const measured = 3 // seconds
+	if sent := float64(ok(l.gate.ShaperLoad("wlan0"))(t).Sent - before); sent < (r[0]+r[1])*measured/8 {
+		t.Errorf("%.0f bytes were sent, of which residents received %.0f", sent, (r[0]+r[1])*measured/8)
+	}
 	must(t, l.gate.SetRate("wlan0", 20e6))
 	r = rates(t, l.bulk(0, 4, true), l.bulk(1, 1, true))
 	within(t, "the total", r[0]+r[1], 20e6)

@@ -61,6 +61,7 @@ func (g *Gate) applySessions(dumps map[string]setDump) (changes []string, err er
 		}
 	}
 	todo = append(todo, g.repairUsage(dumps[netctl.SetUsage].entries)...)
+	todo = append(todo, g.repairSlow(dumps[netctl.SetSlow].entries, now)...)
 	restored := len(todo)
 	for set, entries := range map[string]map[netip.Addr]entry{netctl.SetClients: clients, netctl.SetAccounting: accounting} {
 		for addr := range entries {
@@ -153,7 +154,11 @@ func (g *Gate) authorize(s netctl.Session) error {
 	// They are sent together, so that a daemon that crashes leaves all of them or none.
 	day, err := g.saveUsage(s.MAC, s.Used, x.start)
 	if err == nil {
-		err = g.netfilter.do(day, g.putAccountingEntry(x, s.Left), g.putClientEntry(x, s.Left))
+		todo := []request{day, g.putAccountingEntry(x, s.Left), g.putClientEntry(x, s.Left)}
+		if g.slow() {
+			todo = append(todo, g.putSlowEntry(s.Addr, s.Left))
+		}
+		err = g.netfilter.do(todo...)
 	}
 	if err != nil {
 		return errors.Join(err, g.End(s.Addr))
@@ -177,7 +182,10 @@ func (g *Gate) End(addr netip.Addr) error {
 		return nil
 	}
 	g.cached.forget()
-	todo := []request{deleteEntry(g.sets[netctl.SetClients], addr), deleteEntry(g.sets[netctl.SetAccounting], addr)}
+	todo := []request{
+		deleteEntry(g.sets[netctl.SetClients], addr), deleteEntry(g.sets[netctl.SetAccounting], addr),
+		deleteEntry(g.sets[netctl.SetSlow], addr),
+	}
 	if ok {
 		ended[addr] = s.MAC
 		todo = append(todo, g.saveFinalUsage(s)...)
@@ -201,7 +209,7 @@ func (g *Gate) Sessions() ([]netctl.Session, error) {
 // dumpSets reads our bitmaps that exist.
 func (g *Gate) dumpSets() (map[string]setDump, error) {
 	sets := map[string]setDump{}
-	for _, name := range []string{netctl.SetClients, netctl.SetAccounting, netctl.SetUsage} {
+	for _, name := range []string{netctl.SetClients, netctl.SetAccounting, netctl.SetSlow, netctl.SetUsage} {
 		l, ok, err := g.dumpSet(name, true)
 		if err != nil {
 			return nil, err

@@ -1,8 +1,11 @@
 package gate_test
 
 import (
+	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -65,6 +68,100 @@ func TestLimits(t *testing.T) {
 			within(t, "another line up, one stream", r[0], 6e6)
 			within(t, "another line down, four streams", r[1], 5e6)
 		})
+	}
+}
+
+// TestFrames checks that under a low limit only frames wait, where offload makes larger packets, and that the queues for that
+// come back when they were changed, also with another size of the device's frames.
+func TestFrames(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, netlab.Options{Residents: 2})
+	l.config.Limits.Download, l.config.Limits.Upload = 2e6, 2e6
+	l.share(t)
+	l.authorize(t, 0)
+	l.authorize(t, 1)
+	a := address(0).As4()
+	class := fmt.Sprintf("7a5:%x", int(a[2]&3)<<8|int(a[3])) // its place in the network
+	sent := regexp.MustCompile(`(?s)class htb ` + class + ` .*?Sent (\d+) bytes (\d+) pkt`)
+	check := func(what string) {
+		t.Helper()
+		rates(t, l.bulk(0, 1, true), l.bulk(0, 1, false))
+		for _, device := range []string{"wlan0", "eth0"} {
+			m := sent.FindStringSubmatch(l.sh(t, "tc -s class show dev "+device))
+			if m == nil {
+				t.Fatalf("%s: no class of the first resident on %s", what, device)
+			}
+			bytes, packets := ok(strconv.ParseFloat(m[1], 64))(t), ok(strconv.ParseFloat(m[2], 64))(t)
+			if packets < 100 || bytes > 1514*packets {
+				t.Errorf("%s: %.0f packets of %.0f bytes left %s", what, packets, bytes/packets, device)
+			}
+		}
+	}
+	check("at first")
+	if c := l.apply(t, l.sharing(0)); len(c) != 0 {
+		t.Errorf("applied again, it changed %q", c)
+	}
+	l.sh(t, "tc qdisc del dev wlan0 parent "+class+"; tc qdisc replace dev eth0 parent "+class+" bfifo limit 100000")
+	l.gate = l.newGate(t)
+	c := slices.DeleteFunc(l.apply(t, l.sharing(0)), func(change string) bool { return !strings.HasPrefix(change, "tc ") })
+	if len(c) != 2 { // the rest is that of a new gate
+		t.Errorf("after two queues were changed, it changed %q", c)
+	}
+	check("after another program's change")
+	l.sh(t, "ip link set wlan0 mtu 1600")
+	for _, want := range []int{2, 0} { // a queue of each resident
+		if c := l.apply(t, l.sharing(0)); len(c) != want {
+			t.Errorf("with larger frames it changed %q", c)
+		}
+	}
+	// High limits need no frames, and the end leaves nothing.
+	l.config.Limits.Download, l.config.Limits.Upload = 100e6, 100e6
+	l.apply(t, l.sharing(0))
+	if text := l.sh(t, "tc qdisc show"); strings.Contains(text, "tbf") {
+		t.Errorf("under high limits there are\n%s", text)
+	}
+	must(t, l.gate.Close(t.Context()))
+	if text := l.sh(t, "tc qdisc show"); strings.Contains(text, "htb") || strings.Contains(text, "fifo") {
+		t.Errorf("after the end there are\n%s", text)
+	}
+}
+
+// TestFirstWindow: a page that begins to arrive loses none of its first ten frames (RFC 6928), also under a low limit. The queue
+// is short all the same.
+func TestFirstWindow(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, netlab.Options{Residents: 1})
+	l.config.Limits.Download, l.config.Limits.Upload = 500e3, 500e3
+	l.share(t)
+	l.authorize(t, 0)
+	m := newMailbox(t, l.Internet.Host, netlab.WebAddr)
+	c := ok(l.Residents[0].Dial(t.Context(), "udp", m.address.String()))(t)
+	defer c.Close()
+	send := func(n int) {
+		for k := range n {
+			c.Write(fmt.Appendf(nil, "%01472d", k)) // with the headers of IP and UDP a whole frame
+		}
+	}
+	send(10)
+	for k := range 10 {
+		if text := fmt.Sprintf("%01472d", k); !m.got(text, soon) {
+			t.Fatalf("frame %d of the first window is lost", k)
+		}
+	}
+	const many = 100
+	send(many)
+	arrived := 0
+	for arrived < many {
+		select {
+		case <-m.came:
+			arrived++
+			continue
+		case <-time.After(soon):
+		}
+		break
+	}
+	if arrived < 8 || arrived > many/2 {
+		t.Errorf("of %d frames at once %d were queued", many, arrived)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 // shaperState is the state for which a device's tree was last made.
 type shaperState struct {
 	link  int
+	mtu   int
 	spec  string
 	share int // the number of sessions for which the guaranteed rates were made, as a power of two; 0: the rates differ
 }
@@ -31,15 +32,15 @@ func (g *Gate) applyShapers() (changes []string, err error) {
 	now := map[string]shaperState{}
 	maps.DeleteFunc(g.rates, func(device string, r lineRate) bool { s, _ := g.shaper(device); return s != r.of })
 	for _, s := range g.plan.Shapers {
-		d := device{s.Device, g.hotspot}
+		d := device{name: s.Device, link: g.hotspot, mtu: g.mtu}
 		if s.Device != g.plan.Hotspot.Name {
 			link, err := g.links.LinkByName(s.Device)
 			if err != nil {
 				return changes, fmt.Errorf("shape %s: %w", s.Device, err)
 			}
-			d.link = link.Attrs().Index
+			d.link, d.mtu = link.Attrs().Index, link.Attrs().MTU
 		}
-		want := shaperState{link: d.link, spec: fmt.Sprint(s, g.plan.Class), share: share}
+		want := shaperState{link: d.link, mtu: d.mtu, spec: fmt.Sprint(s, g.plan.Class), share: share}
 		now[s.Device] = want
 		if !reread && g.shaped[s.Device] == want {
 			continue
@@ -70,7 +71,7 @@ func (g *Gate) applyShapers() (changes []string, err error) {
 			continue
 		}
 		kept[s.link] = true
-		r := device{name, s.link}.deleteRoot()
+		r := device{name: name, link: s.link}.deleteRoot()
 		if err := g.route.do(r); err != nil {
 			return changes, err
 		}
@@ -102,33 +103,44 @@ func (g *Gate) SetRate(name string, rate uint64) error {
 		return nil
 	}
 	g.rates[name] = lineRate{s, rate}
-	if err := g.route.do(device{name, have.link}.putClass(totalClass(s, rate))); err != nil {
+	if err := g.route.do(device{name: name, link: have.link}.putClass(totalClass(s, rate))); err != nil {
 		g.dirty.Store(true) // the next Apply reads what is there
 		return fmt.Errorf("set the rate of %s: %w", name, err)
 	}
 	return nil
 }
 
-// Backlog implements netctl.Gate.
-func (g *Gate) Backlog(name string) (uint64, error) {
+// ShaperLoad implements netctl.Gate.
+func (g *Gate) ShaperLoad(name string) (l netctl.ShaperLoad, err error) {
 	have, made := g.shaped[name]
 	if !made {
-		return 0, nil
+		return l, nil
 	}
-	// Without NLM_F_ECHO the kernel tells everybody but who asks (qdisc_notify of net/sched/sch_api.c).
-	bodies, err := g.route.get(unix.RTM_GETQDISC, unix.NLM_F_ECHO, trafficHeader(have.link, netctl.HTBMajor<<16, 0))
-	if isErrno(err, absentErrnos...) {
-		return 0, nil // the device is gone
+	root, err := g.statistics(unix.RTM_GETQDISC, have.link, handle(0))
+	if err == nil {
+		l.Backlog = root.backlog
+		root, err = g.statistics(unix.RTM_GETTCLASS, have.link, handle(netctl.MinorTotal))
+		l.Sent = root.sent
 	}
 	if err != nil {
-		return 0, fmt.Errorf("read the queue of %s: %w", name, err)
+		return netctl.ShaperLoad{}, fmt.Errorf("read the queue of %s: %w", name, err)
+	}
+	return l, nil
+}
+
+// statistics reads those of the qdisc or class with the handle, all zero if there is none, or no device.
+func (g *Gate) statistics(kind int, link int, handle uint32) (s statistics, err error) {
+	// Without NLM_F_ECHO the kernel tells everybody but who asks (qdisc_notify of net/sched/sch_api.c).
+	bodies, err := g.route.get(kind, unix.NLM_F_ECHO, trafficHeader(link, handle, 0))
+	if isErrno(err, absentErrnos...) {
+		return s, nil
 	}
 	for _, m := range bodies {
-		if h, ok := trafficOf(m); ok && h.handle == netctl.HTBMajor<<16 {
-			return h.backlog(), nil
+		if h, ok := trafficOf(m); ok && h.handle == handle {
+			s = h.statistics()
 		}
 	}
-	return 0, nil
+	return s, err
 }
 
 // minors returns the minor class numbers of the sessions.
@@ -159,7 +171,7 @@ func (g *Gate) roots() (links []int, err error) {
 // Apply corrects them. Until then each new resident gets the rate for a full network, so that the sum never exceeds the total.
 func (g *Gate) addResident(addr netip.Addr) error {
 	full := 2 << (32 - g.plan.Hotspot.Address.Bits())
-	return g.putClasses(func(leaf string) (todo []request) {
+	return g.putClasses(func(best leafQueue) (todo []request) {
 		for _, s := range g.plan.Shapers {
 			have, ok := g.shaped[s.Device]
 			if !ok {
@@ -171,13 +183,16 @@ func (g *Gate) addResident(addr netip.Addr) error {
 				g.shaped[s.Device] = have
 			}
 			_, c := wantedClasses(s, 0, g.plan.Class, share)
-			if c.ceil == 0 {
-				continue
-			}
 			c.minor = uint16(g.classID(addr))
-			d := device{s.Device, have.link}
-			// A class left over from the address's last session may have other rates and a full queue.
-			todo = append(todo, d.deleteClass(c.minor), d.putClass(c), d.putLeaf(c, leaf))
+			_, slow := slowClasses(s, g.plan.Class, share)
+			slow.minor = slowMinor(c.minor)
+			d := device{s.Device, have.link, have.mtu}
+			for _, c := range []class{c, slow} {
+				if c.ceil != 0 {
+					// A class left over from the address's last session may have other rates and a full queue.
+					todo = append(append(todo, d.deleteClass(c.minor), d.putClass(c)), d.putLeaf(c, best)...)
+				}
+			}
 		}
 		return todo
 	})
@@ -188,7 +203,11 @@ func (g *Gate) freeClasses(of residents) error {
 	var todo []request
 	for name, s := range g.shaped {
 		for addr := range of {
-			todo = append(todo, device{name, s.link}.deleteClass(uint16(g.classID(addr))))
+			minor, d := uint16(g.classID(addr)), device{name: name, link: s.link}
+			todo = append(todo, d.deleteClass(minor))
+			if g.slow() {
+				todo = append(todo, d.deleteClass(slowMinor(minor)))
+			}
 		}
 	}
 	return g.route.do(todo...)

@@ -240,6 +240,10 @@ func TestSlowLink(t *testing.T) {
 	through("up", 5e6, bulk.Start)
 	bulk.Reverse = true
 	through("down", 20e6, bulk.Start)
+	bulk.Congestion = netlab.QUIC
+	through("down, datagrams", 20e6, bulk.Start)
+	bulk.Reverse = false
+	through("up, datagrams", 5e6, bulk.Start)
 	must(t, s.Lenders[0].SlowLink.SetShape(netlab.Shape{Down: 2e6, Up: 1e6, Queue: 50 * time.Millisecond}))
 	through("down, slower", 2e6, func(ctx context.Context) (*netlab.Transfer, error) {
 		return s.Box.StartDownload(ctx, "http://www.example/big")

@@ -114,17 +114,27 @@ func (t *Transfer) Run(ctx context.Context, d time.Duration) error {
 	return errors.Join(t.Stop(), ctx.Err())
 }
 
-// Bulk is TCP traffic between two hosts, like iperf's.
+// Bulk is TCP or UDP traffic between two hosts, like iperf's.
 type Bulk struct {
 	From, To *Host      // From connects
 	Addr     netip.Addr // the address by which From reaches To
 	Streams  int        // at once; 0: one
 	Reverse  bool       // the data goes from To to From
+	// Congestion is the sender's algorithm of congestion control ("cubic", "bbr"), "" for the kernel's default. QUIC is UDP with a
+	// congestion control of its own, in its place (RFC 9002).
+	Congestion string
 }
+
+// QUIC is a Bulk's Congestion.
+const QUIC = "quic"
 
 // Start connects all streams, on a port that is free, and sends until the transfer is stopped or the context ends.
 func (b Bulk) Start(ctx context.Context) (*Transfer, error) {
-	t, err := b.start(ctx)
+	start := b.start
+	if b.Congestion == QUIC {
+		start = b.startDatagrams
+	}
+	t, err := start(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("send bulk between %s and %s: %w", b.From.name, b.To.name, err)
 	}
@@ -159,11 +169,15 @@ func (b Bulk) start(ctx context.Context) (*Transfer, error) {
 			return nil, err
 		}
 		conns = append(conns, accepted)
+		p := pair{dialled, accepted}
 		if b.Reverse {
-			pairs = append(pairs, pair{accepted, dialled})
-		} else {
-			pairs = append(pairs, pair{dialled, accepted})
+			p = pair{accepted, dialled}
 		}
+		if err := setCongestion(p.source, b.Congestion); err != nil {
+			closeAll()
+			return nil, err
+		}
+		pairs = append(pairs, p)
 	}
 
 	ctx, cancel := context.WithCancel(ctx)
@@ -175,6 +189,27 @@ func (b Bulk) start(ctx context.Context) (*Transfer, error) {
 		running.Go(func() { t.fail(ctx, t.sink(p.sink)) })
 	}
 	return t, t.stopWithWorld(b.From.world, &running)
+}
+
+// setCongestion sets a connection's algorithm of congestion control, unless the name is empty. The sysctl does not do: in a
+// network namespace it takes only what the machine allows to everybody (tcp_set_default_congestion_control of
+// net/ipv4/tcp_cong.c).
+func setCongestion(c net.Conn, name string) error {
+	if name == "" {
+		return nil
+	}
+	raw, err := c.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = raw.Control(func(fd uintptr) {
+		failed = unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, name)
+	})
+	if err := errors.Join(err, failed); err != nil {
+		return fmt.Errorf("use %q as congestion control: %w", name, err)
+	}
+	return nil
 }
 
 // stopWithWorld stops the transfer at the end of the world. The transfer ends when everything in running has.

@@ -14,7 +14,6 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/google/renameio/v2"
 	"golang.org/x/text/unicode/norm"
 
 	"passerelle/appliance/private"
@@ -265,8 +264,6 @@ func (s Store) Import(r io.Reader, name, seen string) (Report, error) {
 	case err == nil && bytes.Equal(old, text):
 		report.Same = true
 		return report, nil
-	case err == nil:
-		err = s.keep(name)
 	case errors.Is(err, fs.ErrNotExist):
 		var names []string
 		if names, err = s.names(); err == nil && len(names) >= maxCalendars {
@@ -274,10 +271,7 @@ func (s Store) Import(r io.Reader, name, seen string) (Report, error) {
 		}
 	}
 	if err == nil {
-		err = renameio.WriteFile(path, text, 0o600, renameio.IgnoreUmask())
-	}
-	if err == nil {
-		err = private.SyncFolder(s.calendars())
+		err = private.ReplaceFile(path, path+before, text, 0o600)
 	}
 	if err != nil {
 		return report, err
@@ -288,16 +282,6 @@ func (s Store) Import(r io.Reader, name, seen string) (Report, error) {
 
 // unknownTime stands for the time of an unknown change in calendars of ours.
 var unknownTime = time.Unix(0, 0)
-
-// keep makes a calendar its own predecessor.
-func (s Store) keep(name string) error {
-	path := s.path(name)
-	stage := filepath.Join(s.calendars(), "."+name) // removed by lock if it is left
-	if err := os.Link(path, stage); err != nil {
-		return err
-	}
-	return os.Rename(stage, path+before)
-}
 
 // Removed returns the names of calendars that are not there any more, but that Undo brings back.
 func (s Store) Removed() (names []string, err error) {

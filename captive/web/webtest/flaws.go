@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 )
@@ -22,7 +21,14 @@ var findFlaws string
 const axe = "bin/axe.min.js"
 
 // Judge opens pages in a browser's tab and reports their flaws.
-type Judge struct{ ctx context.Context }
+type Judge struct {
+	ctx   context.Context
+	rules string // axe-core
+	all   bool   // in every language by axe-core, and in every look
+}
+
+// judgeAll is set, to anything, if pages are to be judged in every language by axe-core, and in every look: see [Judge.Page].
+const judgeAll = "JUDGE_ALL"
 
 // NewJudge returns a judge for a tab: see [Browser].
 func NewJudge(t testing.TB, ctx context.Context) *Judge {
@@ -32,14 +38,10 @@ func NewJudge(t testing.TB, ctx context.Context) *Judge {
 		t.Fatalf("axe-core is missing, `make test-tools` brings it: %v", err)
 	}
 	// A background tab has the focus as well.
-	err = chromedp.Run(ctx, emulation.SetFocusEmulationEnabled(true), chromedp.ActionFunc(func(ctx context.Context) error {
-		_, err := page.AddScriptToEvaluateOnNewDocument(string(rules)).Do(ctx)
-		return err
-	}))
-	if err != nil {
+	if err := chromedp.Run(ctx, emulation.SetFocusEmulationEnabled(true)); err != nil {
 		t.Fatal(err)
 	}
-	return &Judge{ctx}
+	return &Judge{ctx, string(rules), os.Getenv(judgeAll) != ""}
 }
 
 // moduleFolder returns the folder of go.mod: tests run in that of their package.
@@ -68,25 +70,39 @@ type look struct {
 	whole bool // by every rule; else by those that depend on the look
 }
 
-// looks are light and dark, on a narrow phone and on a screen.
+// looks are light and dark, on a narrow phone and on a screen. The first two have each width and each scheme once.
 var looks = []look{{320, false, true}, {1280, true, false}, {320, true, false}, {1280, false, false}}
 
 // Page opens a page, which should be in the language and direction, and returns its flaws. It checks it in light colours on
-// a narrow screen; if thorough is true, also in the other looks.
+// a narrow screen; if thorough is true, also in dark colours on a wide one. A width moves things and a scheme
+// colours them, so the other two looks find next to nothing else: `make pages` has them as well.
+//
+// axe-core takes half of the time, and finds the same in each language of a page but for what its direction changes: it judges
+// structure in French and Arabic, and contrast in French. `make pages` has it judge the structure in every language.
 func (j *Judge) Page(url, lang, dir string, thorough bool) (flaws []string, err error) {
 	if err := chromedp.Run(j.ctx, chromedp.EmulateViewport(320, 800), chromedp.Navigate(url)); err != nil {
 		return nil, fmt.Errorf("open %s: %w", url, err)
 	}
-	looks := looks
-	if !thorough {
-		looks = looks[:1]
+	structure, colours := lang == "fr" || lang == "ar" || j.all, lang == "fr"
+	if structure || colours {
+		if err := chromedp.Run(j.ctx, chromedp.Evaluate(j.rules, nil)); err != nil {
+			return nil, fmt.Errorf("bring axe-core to %s: %w", url, err)
+		}
 	}
-	for _, look := range looks {
+	n := 1
+	switch {
+	case thorough && j.all:
+		n = len(looks)
+	case thorough:
+		n = 2
+	}
+	for _, look := range looks[:n] {
 		scheme := "light"
 		if look.dark {
 			scheme = "dark"
 		}
-		want, err := json.Marshal(map[string]any{"whole": look.whole, "lang": lang, "dir": dir})
+		want, err := json.Marshal(map[string]any{
+			"whole": look.whole, "structure": look.whole && structure, "colours": colours, "lang": lang, "dir": dir})
 		if err != nil {
 			return nil, err
 		}

@@ -4,6 +4,7 @@ package webtest
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"io"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 	"github.com/google/go-cmp/cmp"
@@ -101,39 +103,109 @@ func Body(t testing.TB, res *http.Response) string {
 // browserLife bounds how long a test may use its browser.
 const browserLife = 10 * time.Minute
 
-// Browser starts Chromium for the test, and reports the URLs that its first tab requests. It resolves only the box's name,
-// to loopback, and trusts the box's own certificate as its user would after being asked.
+// startLimit bounds how long a browser takes to start: others start at the same time.
+const startLimit = 2 * time.Minute
+
+// Shell is the browser that tests of pages run: Chromium without the windows around a page, which took more of the processor than
+// the pages. The command of this name would run it as a child, which outlives a test that is killed.
+const Shell = "/usr/lib/chromium/chromium-headless-shell"
+
+// shared is the browser of this process's tests: one process is started for all that run at a time, and ends with the last.
+var shared struct {
+	mu    sync.Mutex
+	users int
+	ctx   context.Context
+	stop  func() error
+}
+
+// Browser gives the test a window of the shell with cookies and a cache of its own, and reports the URLs that its first tab
+// requests. It resolves only the box's name, to loopback, and trusts the box's own certificate as its user would after being
+// asked. As the only window of a screen would be, it has the focus.
 func Browser(t testing.TB) (ctx context.Context, asked func() []string) {
 	t.Helper()
-	return NewBrowser(t, chromedp.IgnoreCertErrors,
-		chromedp.Flag("host-resolver-rules", "MAP partage.internal 127.0.0.1, MAP * ~NOTFOUND"))
+	ctx, cancelTime := context.WithTimeout(share(t), browserLife)
+	ctx, cancel := chromedp.NewContext(ctx, chromedp.WithNewBrowserContext())
+	t.Cleanup(func() {
+		cancel()
+		cancelTime()
+	})
+	asked = listen(ctx)
+	if err := chromedp.Run(ctx, emulation.SetFocusEmulationEnabled(true)); err != nil {
+		t.Fatal(err)
+	}
+	return ctx, asked
+}
+
+// share returns the shared browser, for as long as the test runs.
+func share(t testing.TB) context.Context {
+	t.Helper()
+	shared.mu.Lock()
+	defer shared.mu.Unlock()
+	if shared.users == 0 {
+		profile, err := os.MkdirTemp("", "passerelle-browser-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop, err := start(Shell, profile, chromedp.IgnoreCertErrors,
+			chromedp.Flag("host-resolver-rules", "MAP partage.internal 127.0.0.1, MAP * ~NOTFOUND"))
+		if err != nil {
+			t.Fatal(errors.Join(err, os.RemoveAll(profile)))
+		}
+		shared.ctx, shared.stop = ctx, func() error { return errors.Join(stop(), os.RemoveAll(profile)) }
+	}
+	shared.users++
+	t.Cleanup(func() {
+		shared.mu.Lock()
+		defer shared.mu.Unlock()
+		if shared.users--; shared.users == 0 {
+			if err := shared.stop(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	return shared.ctx
 }
 
 // NewBrowser starts Chromium for the test as a person has it, but for these options, and reports the URLs that its first tab
 // requests.
 func NewBrowser(t testing.TB, more ...chromedp.ExecAllocatorOption) (ctx context.Context, asked func() []string) {
 	t.Helper()
-	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath("chromium"), chromedp.NoSandbox, chromedp.UserDataDir(t.TempDir()),
-		chromedp.Flag("disable-component-update", true))
-	options = append(options, more...)
-	// Not the test's context, which ends before its cleanups: the browser must be closed cleanly.
-	ctx, cancelTime := context.WithTimeout(context.Background(), browserLife)
-	ctx, cancelProcess := chromedp.NewExecAllocator(ctx, options...)
-	ctx, cancel := chromedp.NewContext(ctx)
-	t.Cleanup(func() {
-		if err := chromedp.Cancel(ctx); err != nil { // waits for the browser's exit
-			t.Error(err)
-		}
-		cancel()
-		cancelProcess()
-		cancelTime()
-	})
-	asked = listen(ctx)
-	if err := chromedp.Run(ctx); err != nil { // starts it: a tab opened before would be another browser's
+	ctx, stop, err := start("chromium", t.TempDir(), more...)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return ctx, asked
+	t.Cleanup(func() {
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	ctx, cancel := context.WithTimeout(ctx, browserLife)
+	t.Cleanup(cancel)
+	return ctx, listen(ctx)
+}
+
+// start starts a browser with a profile in a folder.
+func start(program, profile string, more ...chromedp.ExecAllocatorOption) (ctx context.Context, stop func() error, err error) {
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(program), chromedp.NoSandbox, chromedp.UserDataDir(profile),
+		chromedp.Flag("disable-component-update", true), chromedp.WSURLReadTimeout(startLimit))
+	// Not a test's context, which ends before its cleanups: the browser must be closed cleanly.
+	allocator, cancelProcess := chromedp.NewExecAllocator(context.Background(), append(options, more...)...)
+	ctx, cancel := chromedp.NewContext(allocator, chromedp.WithBrowserOption(chromedp.WithDialTimeout(startLimit)))
+	stop = func() error {
+		late := time.AfterFunc(startLimit, cancelProcess)
+		defer late.Stop()
+		err := chromedp.Cancel(ctx) // waits for the browser's exit
+		cancel()
+		cancelProcess()
+		return err
+	}
+	if err := chromedp.Run(ctx); err != nil { // starts it: a tab opened before would be another browser's
+		cancel()
+		cancelProcess()
+		return nil, nil, err
+	}
+	return ctx, stop, nil
 }
 
 // Tab opens one more tab of a browser, and reports the URLs that it requests.

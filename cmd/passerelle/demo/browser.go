@@ -41,10 +41,6 @@ func (s *environment) stayOpen(ctx context.Context, d doors) error {
 	if err != nil {
 		return err
 	}
-	code, err := s.daemon.SetupCode(ctx)
-	if err != nil {
-		return err
-	}
 	status, err := s.daemon.Status(ctx)
 	if err != nil {
 		return err
@@ -60,7 +56,7 @@ It also reaches the demo's internet, which has an endless file to show the rate 
     %s
     %s
 
-The technician's page asks for the setup code %s, and for a password of your choice:
+The technician's page asks for the password %s:
 
     %s
 
@@ -79,7 +75,7 @@ From another terminal, for example:
 
 Ctrl-C ends it.`,
 		s.screen.bold(d.url("")+"/"), s.screen.bold(d.url(internetName)+"/"),
-		s.screen.bold(d.url(internetName)+"/big"), s.screen.bold(code), s.screen.bold(d.secureURL()+technicians),
+		s.screen.bold(d.url(internetName)+"/big"), s.screen.bold(s.password), s.screen.bold(d.secureURL()+technicians),
 		s.screen.bold(d.secureURL()+link.Path), status.Admin.Fingerprint,
 		os.Args[0], s.daemon.Socket, s.Box.Namespace())
 

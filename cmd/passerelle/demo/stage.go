@@ -31,6 +31,7 @@ desk = ["papers", "learn", "print"]
 [hotspot]
 interface = "wlan0"
 radio = "none"
+country = "FR"
 address = "10.80.0.1/22"
 
 [limits]
@@ -78,10 +79,14 @@ type environment struct {
 
 	amina, bruno, chloe, david person
 	elise                      person // who lends the fibre
+	desk                       person // the phone of the centre's staff
 
 	download *netlab.Transfer // Amina's, which runs through all steps
 	link     string           // of the fibre's lender, once issued
 	trust    *tls.Config      // of the box's certificate, once accepted
+	password string           // the technician's, once chosen
+	staff    *browser         // signed in at the desk
+	offer    string           // the page of what Élise offers
 }
 
 // person is a resident with a name.
@@ -95,7 +100,7 @@ func newEnvironment(ctx context.Context, p runner) (*environment, error) {
 	if err != nil {
 		return nil, err
 	}
-	scene, err := netlab.Standard(ctx, netlab.Options{Name: "demo", Residents: 5, Uplinks: 2, Shape: lentLine})
+	scene, err := netlab.Standard(ctx, netlab.Options{Name: "demo", Residents: 6, Uplinks: 2, Shape: lentLine})
 	if err != nil {
 		return nil, err
 	}
@@ -106,6 +111,7 @@ func newEnvironment(ctx context.Context, p runner) (*environment, error) {
 		chloe: person{scene.Residents[2], "Chloé"},
 		david: person{scene.Residents[3], "David"},
 		elise: person{scene.Residents[4], "Élise"},
+		desk:  person{scene.Residents[5], "the desk"},
 	}
 	if err := s.setUp(); err != nil {
 		return nil, errors.Join(fmt.Errorf("set up the test environment: %w", err), s.Close())

@@ -37,6 +37,10 @@ func (s *environment) story() story {
 		{"Élise, who lends the fibre, opens her page and pauses her donation", s.pauseLoan},
 		{"The card's reserve: David, who has no session, needs a public service", s.needService},
 		{"Élise resumes her donation", s.resumeLoan},
+		{"The technician gives the centre's desk a code", s.openDesk},
+		{"Élise lends her phone again, by /lend: its password is new", s.offerPhone},
+		{"The desk accepts", s.acceptPhone},
+		{"Élise changes her mind, and stops that loan for good", s.stopPhone},
 	}
 }
 
@@ -57,7 +61,7 @@ func (s *environment) plugIn(ctx context.Context) (string, error) {
 	if err != nil {
 		return seen, err
 	}
-	return lines(seen, "the technician's page will ask for this setup code:  "+s.screen.bold(code)), nil
+	return lines(seen, "its setup code, with which the technician will choose a password:  "+s.screen.bold(code)), nil
 }
 
 // confirmTime confirms the clock, unless it is synchronised with a time server, which the box detects.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -33,8 +34,16 @@ type Fake struct {
 	fail      error
 
 	broadcasts map[string]uint64 // bytes, by the uplink's interface
+	slow       uint64            // bit/s of sessions whose data is used up; 0: they pass nothing
+	lanes      map[netip.Addr]lane
 	rates      map[string]uint64 // of shapers whose total can change, by device
 	backlogs   map[string]uint64 // bytes, by device
+}
+
+// lane is a resident's slow lane: a token bucket of one second.
+type lane struct {
+	bytes uint64
+	at    time.Time
 }
 
 type fakeSession struct {
@@ -66,6 +75,7 @@ func NewFake(now func() time.Time) *Fake {
 		bindings:  map[netip.Addr]netctl.Binding{},
 
 		broadcasts: map[string]uint64{},
+		lanes:      map[netip.Addr]lane{},
 		rates:      map[string]uint64{},
 		backlogs:   map[string]uint64{},
 	}
@@ -178,11 +188,28 @@ func (k *Fake) Pass(addr netip.Addr, bytes uint64) (passed uint64) {
 		s.Data = left(s.given, s.counted)
 		s.Spent = s.Data == 0
 		k.sessions[addr] = s
-		if !s.Spent && k.charge(packet) {
+		if (!s.Spent || k.takeSlow(addr, packet)) && k.charge(packet) {
 			passed += packet
 		}
 	}
 	return passed
+}
+
+// takeSlow takes bytes of the resident's slow lane, and tells whether it had them.
+func (k *Fake) takeSlow(addr netip.Addr, bytes uint64) bool {
+	l, now := k.lanes[addr], k.now()
+	if second := k.slow / 8; now.Sub(l.at) >= time.Second {
+		l.bytes = second
+	} else {
+		l.bytes = min(second, l.bytes+uint64(now.Sub(l.at).Seconds()*float64(second)))
+	}
+	l.at = now
+	ok := l.bytes >= bytes
+	if ok {
+		l.bytes -= bytes
+	}
+	k.lanes[addr] = l
+	return ok
 }
 
 // Broadcast sends bytes from a host in an uplink's own network, to all on it or to the box alone.
@@ -250,6 +277,7 @@ func (k *Fake) savedUsage() map[netctl.MAC]uint64 {
 type fakeGate struct {
 	*Fake
 	plan    netctl.Plan
+	wanted  map[string]bool // the lines of plan
 	applied bool
 	known   map[netip.Addr]fakeSession // as authorized: a flushed set is filled again
 	usage   map[netctl.MAC]usage       // likewise
@@ -265,7 +293,13 @@ func (g *fakeGate) Apply(_ context.Context, p netctl.Plan) (changes []string, er
 	if !g.applied {
 		g.adopt()
 	}
-	g.plan, g.applied, g.cap, g.egress = p, true, p.Cap, p.Egress
+	if g.wanted == nil || !reflect.DeepEqual(p, g.plan) {
+		g.wanted = map[string]bool{}
+		for line := range strings.Lines(p.String()) {
+			g.wanted[strings.TrimSpace(line)] = true
+		}
+	}
+	g.plan, g.applied, g.cap, g.egress, g.slow = p, true, p.Cap, p.Egress, p.Class.Slow
 	for addr, s := range g.known {
 		if !g.running(s) {
 			g.finish(addr)
@@ -276,11 +310,7 @@ func (g *fakeGate) Apply(_ context.Context, p netctl.Plan) (changes []string, er
 	}
 	maps.DeleteFunc(g.sessions, func(addr netip.Addr, _ fakeSession) bool { _, ok := g.known[addr]; return !ok })
 	changes = append(changes, g.repairUsage()...)
-	want := map[string]bool{}
-	for line := range strings.Lines(p.String()) {
-		want[strings.TrimSpace(line)] = true
-	}
-	changes = append(changes, replace(g.objects, want)...)
+	changes = append(changes, replace(g.objects, g.wanted)...)
 	maps.DeleteFunc(g.broadcasts, func(ifname string, _ uint64) bool { return !g.counts(ifname) })
 	return append(changes, replace(g.classes, g.wantedClasses())...), nil
 }
@@ -315,17 +345,17 @@ func (g *fakeGate) SetRate(device string, rate uint64) error {
 	return nil
 }
 
-func (g *fakeGate) Backlog(device string) (uint64, error) {
+func (g *fakeGate) ShaperLoad(device string) (netctl.ShaperLoad, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.backlogs[device], nil
+	return netctl.ShaperLoad{Backlog: g.backlogs[device]}, nil
 }
 
 func (g *fakeGate) wantedClasses() map[string]bool {
 	want := map[string]bool{}
 	for addr := range g.known {
 		for _, s := range g.plan.Shapers {
-			want[fmt.Sprintf("tc class add dev %s for %s ceil %d", s.Device, addr, s.Each(g.plan.Class))] = true
+			want[fmt.Sprintf("tc class add dev %s for %s ceil %d, slow %d", s.Device, addr, s.Each(g.plan.Class), g.plan.Class.Slow)] = true
 		}
 	}
 	return want

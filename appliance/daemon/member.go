@@ -1,0 +1,471 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"passerelle/appliance"
+	"passerelle/appliance/config"
+	"passerelle/appliance/control"
+	"passerelle/appliance/fetch"
+	"passerelle/appliance/fleet"
+	"passerelle/appliance/fleet/layer"
+	"passerelle/appliance/fleet/protocol"
+	"passerelle/appliance/fleet/trust"
+	"passerelle/appliance/private"
+	"passerelle/appliance/state"
+)
+
+// Files of the box's fleet, in its folder of the state folder. The daemon has a trust of its own: the server that writes the card
+// keeps the other one, which this user cannot read.
+const (
+	bundleFile  = "bundle.json"
+	memberTrust = "trust"
+)
+
+// memberTick is how often the box looks whether its configuration has a fleet, and over which line it may talk.
+const memberTick = time.Second
+
+// fleetPurse is the purse of all that the fleet uses of a line: releases and the talk with hubs.
+const fleetPurse = "fleet"
+
+// member is the box in its fleet: it runs the client while the configuration has hubs, and passes on what these ask for. Without
+// hubs, or without a code or a membership, it sends nothing.
+type member struct {
+	folder   string // of the fleet, in the state folder
+	box      memberBox
+	layers   *layers
+	commands *commands
+	reports  *reporter
+	obstacle func(fetch.Situation) string
+	dial     func(ctx context.Context, s fetch.Situation, address string) (net.Conn, error)
+	root     string    // file with the root of trust
+	built    time.Time // the program
+	pace     fleet.Pace
+	log      *slog.Logger
+
+	mu      sync.Mutex // guards the client and its end
+	ctx     context.Context
+	client  *fleet.Client // nil: none
+	options string        // that it was made with
+	stop    func()        // ends it
+	err     error         // why there is none
+
+	said  sync.Mutex // guards what follows
+	files error      // why nothing signed is taken
+	shown string     // what the hub shows of the last command
+}
+
+// memberBox is what a member needs of appliance.Box.
+type memberBox interface {
+	layerUser
+	obeyer
+	Config() *config.Config
+}
+
+var _ memberBox = (*appliance.Box)(nil)
+
+func (d *Daemon) newMember(box memberBox) *member {
+	return &member{
+		folder: filepath.Join(d.state, fleetFolder), box: box, layers: d.layers, commands: d.commands, reports: d.reports,
+		obstacle: d.fetcher.Obstacle, dial: d.fetcher.Dial, root: d.trustRoot, built: d.built, log: d.log,
+	}
+}
+
+// run follows the configuration and the line until ctx ends.
+func (m *member) run(ctx context.Context) error {
+	m.mu.Lock()
+	m.ctx = ctx
+	m.mu.Unlock()
+	tick := time.NewTicker(memberTick)
+	defer tick.Stop()
+	for {
+		m.follow()
+		select {
+		case <-ctx.Done():
+			m.mu.Lock()
+			m.end()
+			m.ctx = nil
+			m.mu.Unlock()
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// follow starts or ends the client as the configuration says, and tells it the line.
+func (m *member) follow() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.configure(); err != nil {
+		if m.err == nil || m.err.Error() != err.Error() {
+			m.log.Warn("the fleet", "error", err)
+		}
+		m.err = err
+		return
+	}
+	if m.err = nil; m.client != nil {
+		m.client.SetLine(m.line())
+	}
+}
+
+// configure makes the client fit the configuration. mu is held.
+func (m *member) configure() error {
+	hubs := m.box.Config().Fleet.Addresses()
+	if len(hubs) == 0 || m.ctx == nil {
+		m.end()
+		return nil
+	}
+	text, err := os.ReadFile(filepath.Join(m.folder, bundleFile))
+	if errors.Is(err, fs.ErrNotExist) { // nobody has asked for a membership
+		m.end()
+		return nil
+	}
+	if err != nil {
+		m.end()
+		return err
+	}
+	options := strings.Join(hubs, " ") + "\n" + string(text)
+	if m.client != nil && m.options == options {
+		return nil
+	}
+	m.end()
+	bundle, err := protocol.ParseBundle(text)
+	if err != nil {
+		return err
+	}
+	client, err := fleet.New(fleet.Options{
+		Dir: m.folder, Hubs: hubs, Bundle: bundle, Now: m.now, Random: rand.Float64, Log: m.log, Pace: m.pace,
+		Dial: func(ctx context.Context, _, address string) (net.Conn, error) {
+			return m.dial(ctx, m.situation(), address)
+		},
+		Box: fleet.Box{Command: m.obey, Reports: m.report, Shown: m.isShown, Fetch: m.take},
+	})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(m.ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		client.Run(ctx)
+	}()
+	m.client, m.options = client, options
+	m.stop = func() {
+		cancel()
+		<-ended
+	}
+	return nil
+}
+
+// end ends the client. mu is held.
+func (m *member) end() {
+	if m.client != nil {
+		m.stop()
+		m.client, m.options = nil, ""
+	}
+}
+
+// now is the time for the hubs' certificates: not before this program was built.
+func (m *member) now() time.Time {
+	if now := m.box.Status().Clock.Now; now.After(m.built) {
+		return now
+	}
+	return m.built
+}
+
+// situation returns what talking to the fleet depends on: the line in use, and while sharing is paused the one that would be, since
+// the fleet must be able to end its own pause.
+func (m *member) situation() fetch.Situation {
+	s, c := m.box.Status(), m.box.Config()
+	out := situation(s, c)
+	if s.State == state.Paused {
+		best := 0
+		for i, d := range s.Donations {
+			usable := d.Open && d.Works && !d.Spent && d.PausedBy == "" && d.Ifname != "" && i < len(c.Donations)
+			if usable && (out.Line == nil || c.Donations[i].Priority < best) {
+				out.Line, best = lineFor(d, c, i), c.Donations[i].Priority
+			}
+		}
+	}
+	out, _ = budgeted(out, s, c)
+	return out
+}
+
+// residentsPart is what of a cap is left to residents, in bytes: so much may be on its way when the line is checked again.
+const residentsPart = 2 << 20
+
+// budgeted narrows a situation to the fleet's budget of its donation, which it returns.
+func budgeted(out fetch.Situation, s state.Status, c *config.Config) (fetch.Situation, *config.Donation) {
+	if out.Line == nil {
+		return out, nil
+	}
+	refuse := func(why string) (fetch.Situation, *config.Donation) {
+		out.Line, out.Why = nil, why
+		return out, nil
+	}
+	for i, d := range s.Donations {
+		if d.Name != out.Line.Donation || i >= len(c.Donations) || c.Donations[i].Name != d.Name {
+			continue
+		}
+		budget := c.FleetBudget(&c.Donations[i])
+		switch {
+		case budget == 0:
+			return refuse(fmt.Sprintf("%q is not lent for the fleet", d.Name))
+		case d.Cap != 0 && d.Left < residentsPart:
+			return refuse(fmt.Sprintf("the cap of %q is almost spent", d.Name))
+		}
+		out.Line.Purse, out.Line.Allowance = fleetPurse, uint64(budget)
+		return out, &c.Donations[i]
+	}
+	return refuse("the configuration has just changed")
+}
+
+// connectedDay is what a connection may take a day, in bytes (REFERENCE.md has the measurement).
+const connectedDay = 100e3
+
+// connectedCost is what a connection takes of a donation in its period.
+func connectedCost(d *config.Donation) uint64 {
+	switch d.Period {
+	case "day":
+		return connectedDay
+	case "week":
+		return 7 * connectedDay
+	}
+	return 31 * connectedDay
+}
+
+// talk is what of a donation's budget is kept for the talk with hubs: releases leave it, so that the box can always be reached.
+func talk(c *config.Config, d *config.Donation) uint64 {
+	return min(connectedCost(d), uint64(c.FleetBudget(d))/4)
+}
+
+// line returns over which line the client may talk now. A phone's line, and one with a small budget, is only visited.
+func (m *member) line() fleet.Line {
+	s := m.situation()
+	if m.obstacle(s) != "" {
+		return fleet.Line{}
+	}
+	l := fleet.Line{Name: s.Line.Donation + " " + s.Line.Interface, Mode: fleet.Visits}
+	c := m.box.Config()
+	i := slices.IndexFunc(c.Donations, func(d config.Donation) bool { return d.Name == s.Line.Donation })
+	if i < 0 {
+		return fleet.Line{}
+	}
+	if d := &c.Donations[i]; d.Interface != config.USB && d.WiFi == nil && talk(c, d) == connectedCost(d) {
+		l.Mode = fleet.Connected
+	}
+	return l
+}
+
+// join asks for the box's membership with a sticker's code. The bundle says by which certificates a hub is known; nil is the one on
+// the card, else the one that is kept.
+func (m *member) join(bundle []byte, code string) error {
+	if !m.box.Config().Fleet.Member() {
+		return control.Refuse(errors.New("the box is in no fleet: write [fleet] hubs into its configuration first"))
+	}
+	if _, err := protocol.ParseCode(code); err != nil {
+		return control.Refuse(err)
+	}
+	if bundle == nil {
+		var err error
+		if bundle, err = os.ReadFile(protocol.BundleFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.client != nil && m.client.Status().Stage == fleet.Member {
+		return control.Refuse(fleet.ErrMember)
+	}
+	if bundle != nil {
+		if _, err := protocol.ParseBundle(bundle); err != nil {
+			return control.Refuse(err)
+		}
+		if err := private.Folder(m.folder, 0o700); err != nil {
+			return err
+		}
+		if err := private.WriteFile(filepath.Join(m.folder, bundleFile), bundle, 0o600); err != nil {
+			return err
+		}
+	}
+	if err := m.configure(); err != nil {
+		return err
+	}
+	if m.client == nil {
+		return control.Refuse(errors.New("the box has no bundle of its fleet yet"))
+	}
+	if err := m.client.Enrol(code); err != nil {
+		return err
+	}
+	m.client.SetLine(m.line())
+	return nil
+}
+
+// leave forgets membership, code and key. What the fleet has set stays until the configuration has no hubs.
+func (m *member) leave() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.client == nil {
+		return control.Refuse(errors.New("the box is no member of a fleet"))
+	}
+	return m.client.Leave()
+}
+
+// look has the client report what is new.
+func (m *member) look() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.client != nil {
+		m.client.Look()
+	}
+}
+
+// obey does what a command says.
+func (m *member) obey(text []byte) {
+	v, err := m.commands.take(context.Background(), text) // also if the daemon ends meanwhile
+	if err != nil {
+		m.log.Warn("a command of the fleet", "verdict", v, "error", err)
+	}
+}
+
+// report returns what the hub should show, and is not known to show.
+func (m *member) report() []fleet.Report {
+	all := m.reports.pending()
+	if last, ok := m.commands.last(); ok {
+		text, err := json.Marshal(last.Outcome())
+		m.said.Lock()
+		defer m.said.Unlock()
+		if err == nil && string(text) != m.shown {
+			all = append(all, fleet.Report{Name: protocol.Done, Body: text})
+		}
+	}
+	return all
+}
+
+// isShown is told what the hub shows.
+func (m *member) isShown(r fleet.Report) {
+	if r.Name != protocol.Done {
+		m.reports.shown(r)
+		return
+	}
+	m.said.Lock()
+	defer m.said.Unlock()
+	m.shown = string(r.Body)
+}
+
+// take takes what people signed for all, the box's region and its association.
+func (m *member) take(ctx context.Context, from fleet.Source, of fleet.Group) {
+	err := m.takeLayers(ctx, from, of)
+	if ctx.Err() != nil {
+		return // the connection ended: a later one goes on
+	}
+	if errors.Is(err, fs.ErrNotExist) { // the hubs have no repository
+		err = nil
+	}
+	m.said.Lock()
+	defer m.said.Unlock()
+	if m.files = err; err != nil {
+		m.log.Warn("what the fleet has signed", "error", err)
+	}
+}
+
+// errNoRoot says that nothing signed can be verified.
+var errNoRoot = errors.New("this system was built without a root of trust, so it takes nothing that is signed")
+
+func (m *member) takeLayers(ctx context.Context, from fleet.Source, of fleet.Group) error {
+	root, err := os.ReadFile(m.root)
+	if errors.Is(err, fs.ErrNotExist) {
+		return errNoRoot
+	}
+	if err != nil {
+		return err
+	}
+	t, err := trust.Open(trust.Options{Dir: filepath.Join(m.folder, memberTrust), Root: root, Clock: trust.Clock{
+		Built: m.built, Now: func() (time.Time, bool) { c := m.box.Status().Clock; return c.Now, c.Trusted },
+	}})
+	if err != nil {
+		return err
+	}
+	if err := t.Refresh(ctx, from); err != nil {
+		return err
+	}
+	names := map[layer.Level]string{layer.Region: of.Region, layer.Association: of.Association}
+	texts := make([][]byte, len(layer.Levels)) // all of them are verified before one is used
+	for i, level := range layer.Levels {
+		if level != layer.All && names[level] == "" {
+			continue
+		}
+		_, have := m.layers.kept(level)
+		if texts[i], err = SignedLayer(ctx, t, from, level, names[level], have); err != nil {
+			return err
+		}
+	}
+	for i, level := range layer.Levels {
+		if name, have := m.layers.kept(level); string(have) == string(texts[i]) && (name == names[level] || len(have) == 0) {
+			continue
+		}
+		if err := m.layers.take(ctx, m.box, level, names[level], texts[i]); err != nil {
+			return err
+		}
+		m.log.Info("the fleet has said something else", "by", layer.Whose(level, names[level]))
+	}
+	return nil
+}
+
+// addTo adds the box in its fleet to a status.
+func (m *member) addTo(s *state.Status) {
+	if !m.box.Config().Fleet.Member() {
+		return
+	}
+	f := &state.Fleet{Stage: string(fleet.Alone), Mode: fleet.Away.String(), Unshown: len(m.reports.pending()), Waits: m.obstacle(m.situation())}
+	m.mu.Lock()
+	client, err := m.client, m.err
+	m.mu.Unlock()
+	if client != nil {
+		c := client.Status()
+		f.Stage, f.Box, f.Association, f.Region = string(c.Stage), c.Box, c.Association, c.Region
+		f.Refusal, f.Revoked, f.Mode, f.Connected, f.Contact, f.Error = string(c.Refusal), c.Revoked, c.Mode.String(), c.Connected, c.Round, c.Err
+		if c.Stage == fleet.Asking || c.Stage == fleet.Waiting {
+			f.Words = c.Words[:]
+		}
+	}
+	if err != nil {
+		f.Error = err.Error()
+	}
+	m.said.Lock()
+	defer m.said.Unlock()
+	if m.files != nil {
+		f.Files = m.files.Error()
+	}
+	s.Fleet = f
+}
+
+// technicianFleet is the box's fleet for technicians' pages.
+type technicianFleet struct{ d *Daemon }
+
+func (f technicianFleet) Status() state.Status { return f.d.fullStatus() }
+
+func (f technicianFleet) Join(code string) error { return f.d.member.join(nil, code) }
+
+func (f technicianFleet) Leave() error { return f.d.member.leave() }
+
+func (f technicianFleet) Accept(ctx context.Context, service string) error {
+	return f.d.layers.acceptService(ctx, f.d.box, service)
+}
+
+func (f technicianFleet) Withdraw(ctx context.Context, service string) error {
+	return f.d.layers.withdrawService(ctx, f.d.box, service)
+}

@@ -1,0 +1,499 @@
+package daemon
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/theupdateframework/go-tuf/v2/metadata"
+
+	"passerelle/appliance"
+	"passerelle/appliance/config"
+	"passerelle/appliance/fetch"
+	"passerelle/appliance/fleet"
+	"passerelle/appliance/fleet/command"
+	"passerelle/appliance/fleet/layer"
+	"passerelle/appliance/fleet/protocol"
+	"passerelle/appliance/fleet/report"
+	"passerelle/appliance/fleet/repository"
+	"passerelle/appliance/state"
+	"passerelle/cmd/hub/authority"
+	"passerelle/cmd/hub/node"
+	"passerelle/cmd/hub/registrar"
+	"passerelle/cmd/hub/registry"
+)
+
+// hubName is where the box looks for its hub; its dialer leads to the loopback.
+const hubName = "192.0.2.1"
+
+// testHub is a hub in this process.
+type testHub struct {
+	*testing.T
+	keys   authority.Keys
+	ca     authority.Pair
+	server authority.Pair
+	store  string
+	listen string // HOST:PORT, once it has run
+	desk   *registry.Registry
+	kill   func()
+}
+
+func newTestHub(t *testing.T) *testHub {
+	h := &testHub{T: t, store: t.TempDir(), listen: "127.0.0.1:0"}
+	var err error
+	h.keys, _, err = authority.New(rand.Reader)
+	h.must(err)
+	h.ca, err = authority.NewCA(time.Now())
+	h.must(err)
+	h.server, err = h.ca.Host(hubName, time.Now())
+	h.must(err)
+	h.start()
+	return h
+}
+
+func (h *testHub) must(err error) {
+	h.Helper()
+	if err != nil {
+		h.Fatal(err)
+	}
+}
+
+// start starts the hub, where it was before.
+func (h *testHub) start() {
+	h.Helper()
+	log := slog.New(slog.DiscardHandler)
+	n, err := node.Start(node.Options{
+		Name: "hub-1", Listen: h.listen, Store: h.store, Disk: 4 << 30, TLS: h.server, Roots: h.ca.Certificate, Keys: h.keys, Log: log,
+	})
+	h.must(err)
+	h.listen = n.Addr()
+	o := registry.Options{Keys: h.keys, Now: time.Now}
+	o.Hub, err = n.Connect(authority.Hub)
+	h.must(err)
+	o.Fleet, err = n.Connect(authority.Fleet)
+	h.must(err)
+	h.must(registry.Create(h.Context(), o, 1))
+	h.desk, err = registry.Open(h.Context(), o)
+	h.must(err)
+	ctx, cancel := context.WithCancel(h.Context())
+	var tasks sync.WaitGroup
+	desk := h.desk
+	tasks.Go(func() { registrar.Serve(ctx, o.Hub, desk, time.Now, log) })
+	tasks.Go(func() { desk.WatchMembers(ctx, n.SetMembers) })
+	h.kill = sync.OnceFunc(func() {
+		cancel()
+		tasks.Wait()
+		o.Hub.Close()
+		o.Fleet.Close()
+		n.Stop()
+	})
+	h.Cleanup(func() { h.kill() })
+}
+
+// bundle is the boxes' part.
+func (h *testHub) bundle() []byte {
+	h.Helper()
+	b, err := h.keys.Bundle(h.ca.Certificate, rand.Reader)
+	h.must(err)
+	text, err := json.Marshal(b)
+	h.must(err)
+	return text
+}
+
+// signer is the people who sign what the fleet wants.
+type signer struct {
+	*testing.T
+	repository.Repository
+	root, release, hub []repository.Key
+}
+
+func newSigner(t *testing.T) *signer {
+	s := &signer{T: t, Repository: repository.Repository{Dir: t.TempDir()}}
+	keys := repository.Keys{}
+	for range 3 {
+		for _, r := range []struct {
+			private *[]repository.Key
+			public  *[]repository.PublicKey
+		}{{&s.root, &keys.Root}, {&s.release, &keys.Release}, {&s.hub, &keys.Hub}} {
+			key, err := repository.NewKey()
+			s.must(err)
+			*r.private, *r.public = append(*r.private, key), append(*r.public, key.PublicKey)
+		}
+	}
+	s.must(s.StageRoot(keys, time.Now()))
+	s.sign(repository.Root, s.root[:2])
+	return s
+}
+
+func (s *signer) must(err error) {
+	s.Helper()
+	if err != nil {
+		s.Fatal(err)
+	}
+}
+
+func (s *signer) sign(role string, keys []repository.Key) {
+	s.Helper()
+	for _, key := range keys {
+		s.must(s.Repository.Sign(role, key))
+	}
+	_, err := s.Publish()
+	s.must(err)
+}
+
+// publish has two people sign a fragment, and the hub deliver it.
+func (s *signer) publish(h *testHub, path, text string) {
+	s.Helper()
+	file, err := s.Add(path, []byte(text))
+	s.must(err)
+	s.must(s.Change(time.Now(), func(t *metadata.TargetsType) error {
+		if t.Targets == nil {
+			t.Targets = map[string]*metadata.TargetFiles{}
+		}
+		t.Targets[path] = file
+		return nil
+	}))
+	s.sign(repository.Targets, s.release[:2])
+	s.must(s.Seal(s.hub[0], time.Now()))
+	for _, folder := range []string{"targets", "metadata"} {
+		s.must(filepath.WalkDir(filepath.Join(s.Dir, folder), func(name string, e os.DirEntry, err error) error {
+			if err != nil || e.IsDir() {
+				return err
+			}
+			text, err := os.ReadFile(name)
+			if err != nil {
+				return err
+			}
+			below, err := filepath.Rel(s.Dir, name)
+			if err != nil {
+				return err
+			}
+			return h.desk.PutFile(s.Context(), filepath.ToSlash(below), text)
+		}))
+	}
+	s.must(h.desk.WakeAll())
+}
+
+// Names that must not leave the box.
+var secretTexts = []string{"Lampadaire", "Framboise", "Cachalot", "10.80.3.77", "02:ab:cd:ef:12:34", "Tournevis"}
+
+// fleetBox is what a member needs of a box.
+type fleetBox struct {
+	mu     sync.Mutex
+	file   *config.Config
+	used   layer.Result
+	pause  string // by whom
+	fleet  bool   // the pause is the fleet's
+	status state.Status
+}
+
+func (b *fleetBox) locked(do func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	do()
+}
+
+func (b *fleetBox) SetLayers(_ context.Context, l appliance.Layers) error {
+	b.locked(func() { b.used = layer.Merge(b.file, l.All, l.Accepted) })
+	return nil
+}
+
+func (b *fleetBox) Status() (s state.Status) {
+	b.locked(func() {
+		s = b.status
+		s.PausedBy, s.Layers = b.pause, &state.Layers{}
+		if s.Donations = append([]state.Donation(nil), s.Donations...); b.pause != "" {
+			s.State, s.Donations[0].Chosen = state.Paused, false
+		}
+		s.Clock = state.Clock{Now: time.Now(), Trusted: true}
+	})
+	return s
+}
+
+func (b *fleetBox) Obey(_ context.Context, a command.Action, by string) (v command.Verdict, _ error) {
+	b.locked(func() {
+		if v = command.Weigh(a, command.Standing{Paused: b.pause != "", Fleet: b.fleet}); v == command.Done {
+			b.pause, b.fleet = "", a == command.Pause
+			if b.fleet {
+				b.pause = by
+			}
+		}
+	})
+	return v, nil
+}
+
+func (b *fleetBox) Config() (c *config.Config) {
+	b.locked(func() {
+		if c = b.file; b.used.Config != nil {
+			c = b.used.Config
+		}
+	})
+	return c
+}
+
+func (b *fleetBox) Written() (c *config.Config) {
+	b.locked(func() { c = b.file })
+	return c
+}
+
+// setHubs writes [fleet] hubs into the configuration.
+func (b *fleetBox) setHubs(hubs ...string) {
+	b.locked(func() {
+		next := *b.file
+		next.Fleet.Hubs = hubs
+		b.file, b.used = &next, layer.Result{}
+	})
+}
+
+// wiretap is the only way off the box: it notes what is dialled.
+type wiretap struct {
+	to    string // in place of hubName
+	mu    sync.Mutex
+	dials []string
+}
+
+func (w *wiretap) dial(ctx context.Context, network, device string, to netip.AddrPort) (net.Conn, error) {
+	w.mu.Lock()
+	w.dials = append(w.dials, fmt.Sprintf("%s %s %s", network, device, to))
+	w.mu.Unlock()
+	var d net.Dialer
+	return d.DialContext(ctx, "tcp", w.to)
+}
+
+func (w *wiretap) all() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.dials)
+}
+
+func (w *wiretap) count() int { return len(w.all()) }
+
+// memberWorld is a box with its fleet's parts, as the daemon wires them.
+type memberWorld struct {
+	*member
+	t    *testing.T
+	box  *fleetBox
+	wire *wiretap
+	path string // of what is remembered of the line
+	stop func()
+}
+
+func newMemberWorld(t *testing.T, hub, root string) *memberWorld {
+	dir := t.TempDir()
+	c, err := config.Parse("", named(secretTexts[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Donations[0].Name, c.Box.Name = secretTexts[1], secretTexts[2]
+	w := &memberWorld{t: t, wire: &wiretap{to: hub}, path: filepath.Join(dir, downloadsFile), box: &fleetBox{file: c, status: state.Status{
+		State: state.Sharing, Centre: secretTexts[2], Residents: state.Residents{Started: 7},
+		Hotspot: state.Hotspot{WiFi: &state.WiFi{SSID: secretTexts[0]}},
+		Donations: []state.Donation{{
+			Name: secretTexts[1], Interface: "eth1", Ifname: "eth1", Chosen: true, Open: true, Works: true, Up: true,
+			Servers: []string{secretTexts[3]}, PeriodStart: time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC), Why: secretTexts[4],
+		}},
+		Problems: []state.Problem{{Code: state.Codes[0], Args: map[string]string{"error": secretTexts[5]}}},
+	}}}
+	w.start(dir, root)
+	return w
+}
+
+// start starts what the daemon starts of a fleet.
+func (w *memberWorld) start(dir, root string) {
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	d := &Daemon{paths: paths{state: dir}, log: log, trustRoot: root, layers: newLayers(dir), reports: newReporter(dir, "v0.9.0")}
+	d.fetcher = fetch.New(fetch.Options{
+		Log: log, Path: w.path, Dial: w.wire.dial, Jobs: func() []fetch.Job { return nil },
+		Situation: func() fetch.Situation { return situation(w.box.Status(), w.box.Config()) },
+	})
+	d.commands = newCommands(dir, w.box, func() {})
+	d.reports.member = func() bool { return w.box.Written().Fleet.Member() }
+	d.reports.status, d.reports.failed = w.box.Status, func(err error) { w.t.Error(err) }
+	w.member = d.newMember(w.box)
+	w.pace = fleet.Pace{Ping: time.Hour, Visit: 200 * time.Millisecond, Round: time.Hour, Ask: 10 * time.Millisecond,
+		Retry: 20 * time.Millisecond, Most: 100 * time.Millisecond, Spread: time.Millisecond, Timeout: 20 * time.Second}
+	ctx, cancel := context.WithCancel(w.t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		w.member.run(ctx)
+	}()
+	w.stop = sync.OnceFunc(func() {
+		cancel()
+		<-ended
+	})
+	w.t.Cleanup(w.stop)
+}
+
+func (w *memberWorld) fleet() state.Fleet {
+	w.t.Helper()
+	var s state.Status
+	w.addTo(&s)
+	if s.Fleet == nil {
+		w.t.Fatal("the box is in no fleet")
+	}
+	return *s.Fleet
+}
+
+func (w *memberWorld) eventually(what string, ok func() bool) {
+	w.t.Helper()
+	for end := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			var s state.Status
+			w.addTo(&s)
+			w.t.Fatalf("not in time: %s; the fleet is %+v", what, s.Fleet)
+		}
+	}
+}
+
+// TestMember: a box joins its fleet, is limited, paused and resumed, and tells its days, through a hub that goes away and comes back.
+func TestMember(t *testing.T) {
+	t.Parallel()
+	hub, people := newTestHub(t), newSigner(t)
+	w := newMemberWorld(t, hub.listen, filepath.Join(people.Dir, "metadata", "1.root.json"))
+	hub.must(hub.desk.AddAssociation(t.Context(), "ana", "lilas", "nord"))
+	code, err := hub.desk.MakeSticker(t.Context(), "ana", "lilas", time.Now().AddDate(0, 0, 1))
+	hub.must(err)
+
+	// Without [fleet] hubs it takes no code, and not one byte leaves.
+	if err := w.join(hub.bundle(), code); err == nil {
+		t.Error("a box without hubs asks for a membership")
+	}
+	w.reports.observe(time.Hour)
+	w.follow()
+	if n := w.wire.count(); n != 0 {
+		t.Fatalf("a box without hubs has dialled %d times", n)
+	}
+	// With hubs, but without a code, it has nothing to ask.
+	w.box.setHubs(hubName)
+	w.follow()
+	if f := w.fleet(); w.wire.count() != 0 || f.Stage != "alone" || f.Waits != "" {
+		t.Fatalf("%d dials, %+v", w.wire.count(), f)
+	}
+	if err := w.join([]byte("{}"), code); err == nil {
+		t.Error("a bundle without a certificate is taken")
+	}
+	hub.must(w.join(hub.bundle(), strings.ToLower(code)))
+	w.eventually("the box waits", func() bool { return w.fleet().Stage == "waiting" })
+	f := w.fleet()
+	hub.must(hub.desk.Confirm(t.Context(), "ana", f.Box, f.Words))
+	w.eventually("the box is connected", func() bool {
+		f := w.fleet()
+		return f.Connected && f.Association == "lilas" && f.Region == "nord" && !f.Contact.IsZero()
+	})
+	if err := w.join(nil, code); !errors.Is(err, fleet.ErrMember) {
+		t.Errorf("a member joins again: %v", err)
+	}
+	for _, dial := range w.wire.all() {
+		if dial != "tcp4 eth1 "+hubName+":443" {
+			t.Errorf("it dialled %s", dial)
+		}
+	}
+
+	// A layer limits; of another region's nothing is taken.
+	people.publish(hub, layer.Path(layer.All, ""), "[limits]\nsession = \"45m\"\n")
+	w.eventually("the session is shorter", func() bool { return w.box.Config().Limits.Session == 45*time.Minute })
+	people.publish(hub, layer.Path(layer.Region, "sud"), "[limits]\nsession = \"5m\"\n")
+	people.publish(hub, layer.Path(layer.Region, "nord"), "[limits]\nsession = \"30m\"\n")
+	w.eventually("the region's session is shorter still", func() bool { return w.box.Config().Limits.Session == 30*time.Minute })
+
+	// The fleet pauses, and ends its own pause, through a box that shares nothing meanwhile. Who stands at the box wins.
+	send := func(a command.Action) (id string) {
+		t.Helper()
+		id = fmt.Sprintf("%s-%d", a, time.Now().UnixNano())
+		text, err := json.Marshal(command.Command{ID: id, Action: a, Expires: time.Now().Add(time.Hour), By: "Ana"})
+		hub.must(err)
+		hub.must(hub.desk.PutCommand(t.Context(), "ana", "lilas", f.Box, text))
+		return id
+	}
+	became := func(id string, want command.Verdict) {
+		t.Helper()
+		w.eventually(fmt.Sprintf("the hub shows that %s is %s", id, want), func() bool {
+			text, err := hub.desk.Report(t.Context(), "lilas", f.Box, protocol.Done)
+			if err != nil || text == nil {
+				return false
+			}
+			o, err := command.ParseOutcome(text)
+			hub.must(err)
+			return o.ID == id && o.Verdict == want
+		})
+	}
+	became(send(command.Pause), command.Done)
+	if w.box.Status().State != state.Paused {
+		t.Error("the fleet's pause is none")
+	}
+	became(send(command.Resume), command.Done)
+	if w.box.Status().State != state.Sharing {
+		t.Error("the fleet's resume is none")
+	}
+	w.box.locked(func() { w.box.pause = "the desk" })
+	became(send(command.Resume), command.Yields)
+	w.box.locked(func() { w.box.pause = "" })
+
+	// The hub shows the day; then it goes away, and the box keeps what it has. Nothing changes here.
+	w.box.locked(func() { w.box.status.Residents.Started += 7 })
+	today := report.Day(time.Now().Format(time.DateOnly))
+	shows := func(r *registry.Registry) string {
+		text, err := r.Report(t.Context(), "lilas", f.Box, today.Report())
+		if err != nil {
+			return ""
+		}
+		return string(text)
+	}
+	w.reports.observe(time.Hour)
+	w.look()
+	w.eventually("the hub shows the day", func() bool { return strings.Contains(shows(hub.desk), `"sessions":7`) })
+	w.eventually("the box knows", func() bool { w.look(); return w.fleet().Unshown == 0 })
+	for _, text := range secretTexts {
+		if strings.Contains(shows(hub.desk), text) {
+			t.Errorf("the report has %q", text)
+		}
+	}
+	hub.kill()
+	w.eventually("the box has noticed", func() bool { return !w.fleet().Connected && w.fleet().Error != "" })
+	if w.box.Config().Limits.Session != 30*time.Minute || w.box.Status().State != state.Sharing {
+		t.Error("without a hub the box is another one")
+	}
+	w.box.locked(func() { w.box.status.Residents.Started += 13 })
+	w.reports.observe(time.Hour)
+	if n := w.fleet().Unshown; n != 1 {
+		t.Errorf("%d days wait for the hub", n)
+	}
+	hub.start()
+	w.eventually("the hub shows the rest of the day", func() bool {
+		w.look()
+		return strings.Contains(shows(hub.desk), `"sessions":20`) && w.fleet().Unshown == 0
+	})
+
+	// What it used is booked as the fleet's, and after [fleet] hubs is empty not one byte more leaves.
+	w.box.setHubs()
+	w.follow()
+	dials := w.wire.count()
+	w.look()
+	w.follow()
+	if n := w.wire.count(); n != dials {
+		t.Errorf("%d dials after the box has left its fleet", n-dials)
+	}
+	text, err := os.ReadFile(w.path)
+	hub.must(err)
+	var booked struct {
+		Lines map[string]struct{ Bytes uint64 }
+	}
+	hub.must(json.Unmarshal(text, &booked))
+	if n := booked.Lines["fleet\n"+secretTexts[1]].Bytes; n < 20_000 || n > 1_000_000 {
+		t.Errorf("%d bytes are booked: %s", n, text)
+	}
+}

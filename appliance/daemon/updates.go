@@ -1,0 +1,323 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"passerelle/appliance/clock"
+	"passerelle/appliance/config"
+	"passerelle/appliance/fetch"
+	"passerelle/appliance/fleet/mirror"
+	"passerelle/appliance/fleet/trust"
+	"passerelle/appliance/fleet/updates"
+	"passerelle/appliance/state"
+	"passerelle/image/update"
+	"passerelle/image/update/agent"
+)
+
+// updateSocket is the socket of the server that writes the card (image/passerelle-update.socket), beside the run directory.
+func (p paths) updateSocket() string { return p.runDir() + "-update.sock" }
+
+const (
+	releasesName  = "fleet"          // of the download: its address is in that section
+	releasesEvery = 24 * time.Hour   // a look at the metadata is some 6 kB
+	updatesTick   = 30 * time.Second // between looks whether a release can be started
+	restartWait   = 5 * time.Minute  // before it is asked for once more
+)
+
+// updateAsker asks the server that writes the card.
+type updateAsker interface {
+	Ask(ctx context.Context, q agent.Request, from trust.Source, progress func(agent.Progress)) (agent.Result, error)
+}
+
+// releases are the box's updates. Methods are safe for concurrent use.
+type releases struct {
+	*Daemon
+	asker   updateAsker
+	now     func() time.Time // in the box's zone
+	up      func() time.Duration
+	presses chan agent.Request
+	keep    func(context.Context) // writes the backups of before the other system runs
+
+	mu      sync.Mutex
+	pressed time.Duration // when a look was asked for, since boot; 0 for none that counts still
+	busy    bool          // a request is carried out
+	slots   *update.Slots // as last read, nil before that
+	result  agent.Result  // of the last look
+	there   agent.Progress
+	err     error         // of the last request
+	asked   time.Duration // when the restart was asked for, since boot; 0 for not yet
+}
+
+func (d *Daemon) newReleases() *releases {
+	return &releases{
+		Daemon: d, asker: agent.Client{Socket: d.updateSocket()}, up: clock.SinceBoot, presses: make(chan agent.Request, 1),
+		now:  func() time.Time { return time.Now().In(d.box.Config().Box.Timezone) },
+		keep: d.keepBackups,
+	}
+}
+
+// keepBackups keeps a backup on the box, and writes one to its sticks if it has any. The way to another system must be open on a
+// full disk, too: it does not depend on either.
+func (d *Daemon) keepBackups(ctx context.Context) {
+	if _, err := d.backups.Keep(); err != nil {
+		d.log.Warn("the box as it is now is not kept", "error", err)
+	}
+	if d.sticks.Last() == nil {
+		return
+	}
+	if err := d.sticks.Write(ctx); err != nil {
+		d.log.Warn("no backup is written to the USB stick", "error", err)
+	}
+}
+
+// facts are what the decisions depend on.
+func (r *releases) facts(s state.Status, c *config.Config) updates.Facts {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return updates.Facts{
+		State: s.State, Sessions: s.Residents.Sessions, Now: r.now(), Trusted: s.Clock.Trusted, Up: r.up(),
+		Hours: c.Fleet.Hours, Pressed: r.counts(),
+	}
+}
+
+// situation returns what fetching a release depends on.
+func (r *releases) situation() fetch.Situation {
+	s, c := r.box.Status(), r.box.Config()
+	return r.may(situation(s, c), s, c)
+}
+
+// may narrows the situation of all downloads to that of releases.
+func (r *releases) may(out fetch.Situation, s state.Status, c *config.Config) fetch.Situation {
+	if out.Line == nil {
+		return out
+	}
+	if wait := updates.Fetch(r.facts(s, c)); wait != "" {
+		out.Line, out.Why = nil, string(wait)
+		return out
+	}
+	out, d := budgeted(out, s, c)
+	if out.Line != nil {
+		out.Line.Allowance -= talk(c, d)
+	}
+	return out
+}
+
+// job returns the download of releases; ok is false if there is none.
+func (r *releases) job() (j fetch.Job, ok bool) {
+	c := r.box.Config().Fleet
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.card.has() || c.Mirror == "" || !c.Updates && !r.counts() {
+		return j, false
+	}
+	return fetch.Job{
+		Name: releasesName, URL: c.Mirror, Every: releasesEvery, Situation: r.situation,
+		Run: func(ctx context.Context, client *http.Client) (string, error) { return r.fetch(ctx, c.Mirror, client) },
+	}, true
+}
+
+// fetch asks a mirror for a release, and installs a newer one.
+func (r *releases) fetch(ctx context.Context, address string, client *http.Client) (string, error) {
+	site, err := url.Parse(address)
+	if err != nil {
+		return "", err
+	}
+	r.mu.Lock()
+	again := r.counts()
+	r.mu.Unlock()
+	defer r.setPressed(0)
+	result, err := r.ask(ctx, agent.Request{Do: agent.Install, Again: again}, mirror.Site{Client: client, URL: site})
+	switch {
+	case err != nil:
+		return "", err
+	case result.Running:
+		return fmt.Sprintf("release %s is running, the newest", result.Newest), nil
+	}
+	return fmt.Sprintf("release %s lies in the other slot", result.Newest), nil
+}
+
+// ask carries a request out, and keeps what came of it.
+func (r *releases) ask(ctx context.Context, q agent.Request, from trust.Source) (agent.Result, error) {
+	r.mu.Lock()
+	if r.busy {
+		r.mu.Unlock()
+		return agent.Result{}, &agent.Error{Code: agent.Busy, Text: "another update is under way"}
+	}
+	r.busy = true
+	if q.Do != agent.Slots {
+		r.err = nil
+	}
+	r.mu.Unlock()
+	if q.Do == agent.Other {
+		r.keep(ctx)
+	}
+	result, err := r.asker.Ask(ctx, q, from, func(p agent.Progress) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.there, r.result.Newest, r.result.Running = p, p.Of, false
+	})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.busy = false
+	switch {
+	case err != nil && ctx.Err() != nil: // stopped, to go on later
+	case err != nil:
+		r.err = err
+		r.log.Warn("an update", "do", q.Do, "error", err)
+	case q.Do == agent.Slots:
+		r.slots = &result.Slots
+	case q.Do == agent.Install:
+		r.result, r.there, r.slots = result, agent.Progress{}, &result.Slots // the look may have taught it the version that runs
+		if !result.Running {
+			r.log.Info("a release lies in the other slot, and was read back", "version", result.Newest)
+		}
+	}
+	return result, err
+}
+
+// pressLasts is how long a press counts: residents may then be online as well.
+const pressLasts = 2 * time.Hour
+
+// counts tells whether a press counts now. mu is held.
+func (r *releases) counts() bool { return r.pressed != 0 && r.up()-r.pressed < pressLasts }
+
+func (r *releases) setPressed(at time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.pressed = at
+}
+
+// errNoMirror says that there is nobody to ask.
+var errNoMirror = errors.New("no address of releases is configured: set [fleet] mirror, or use a USB stick")
+
+// Look asks for a newer release now. The error says why not.
+func (r *releases) Look() error {
+	if r.box.Config().Fleet.Mirror == "" {
+		return errNoMirror
+	}
+	r.setPressed(r.up())
+	err := r.fetcher.Start(releasesName)
+	if err != nil {
+		r.setPressed(0)
+	}
+	return err
+}
+
+// press has a request carried out, after those under way.
+func (r *releases) press(q agent.Request) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.busy {
+		return &agent.Error{Code: agent.Busy, Text: "another update is under way"}
+	}
+	select {
+	case r.presses <- q:
+		return nil
+	default:
+		return &agent.Error{Code: agent.Busy, Text: "another update is under way"}
+	}
+}
+
+// FromStick installs the release of the USB stick that is plugged in. expired passes over the expiry of its signatures.
+func (r *releases) FromStick(expired bool) error {
+	return r.press(agent.Request{Do: agent.Install, Stick: true, Expired: expired, Again: true})
+}
+
+// Other restarts the box into the other slot.
+func (r *releases) Other() error { return r.press(agent.Request{Do: agent.Other}) }
+
+// run reads the slots, carries out presses, and starts releases, until ctx ends.
+func (r *releases) run(ctx context.Context) error {
+	if !r.card.has() {
+		return nil
+	}
+	tick := time.NewTicker(updatesTick)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case q := <-r.presses:
+			r.ask(ctx, q, nil) // status and log have the error
+			continue
+		case <-tick.C:
+		}
+		r.mu.Lock()
+		unread, busy, fresh := r.slots == nil, r.busy, r.asked == 0 || r.up()-r.asked >= restartWait
+		never := r.rootless()
+		r.mu.Unlock()
+		switch {
+		case busy, never:
+		case unread:
+			r.ask(ctx, agent.Request{Do: agent.Slots}, nil)
+		case fresh && r.due():
+			r.mu.Lock()
+			r.asked = r.up()
+			r.mu.Unlock()
+			r.log.Info("the box restarts into the release in the other slot")
+			r.ask(ctx, agent.Request{Do: agent.Other}, nil)
+		}
+	}
+}
+
+// rootless tells whether this system has said that it takes no releases, which only another system changes: nothing is asked by
+// itself any more. mu is held.
+func (r *releases) rootless() bool {
+	e, ok := errors.AsType[*agent.Error](r.err)
+	return ok && e.Code == agent.NoRoot
+}
+
+// due tells whether the box restarts into a release now.
+func (r *releases) due() bool {
+	u := r.describe(r.box.Status(), r.box.Config())
+	return u != nil && u.Auto && u.Ready && u.Starts == "" && !u.Busy && r.card.proven()
+}
+
+// Status returns the updates for technicians' pages, nil on a machine without slots.
+func (r *releases) Status() *state.Updates { return r.fullStatus().Updates }
+
+// describe returns the updates of a box with that status, nil on a machine without slots.
+func (r *releases) describe(s state.Status, c *config.Config) *state.Updates {
+	if !r.card.has() {
+		return nil
+	}
+	facts := r.facts(s, c)
+	facts.Pressed = false
+	may := r.may(situation(s, c), s, c)
+	failed := r.card.status().Failed
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	u := &state.Updates{
+		Read: r.slots != nil, Auto: c.Fleet.Updates, From: fetch.Host(c.Fleet.Mirror), Newest: r.result.Newest,
+		Current: r.result.Running, Busy: r.busy, Done: uint64(r.there.Done), Size: uint64(r.there.Total),
+	}
+	if c.Fleet.Mirror != "" && may.Line == nil {
+		u.Fetches = may.Why
+	}
+	if failed != "" {
+		u.FellBack = "?"
+	}
+	if r.slots != nil {
+		u.Version, u.Other, u.Ready = r.slots.Version, r.slots.Other, r.slots.Ready
+		if failed != "" && r.slots.Failed != "" {
+			u.FellBack = r.slots.Failed
+		}
+		u.FellBackWhy = r.slots.FailedBy
+	}
+	if u.Ready {
+		u.Starts = string(updates.Start(facts))
+	}
+	if r.err != nil {
+		u.Error, u.Code = r.err.Error(), string(agent.Failed)
+		if e, ok := errors.AsType[*agent.Error](r.err); ok {
+			u.Code = string(e.Code)
+		}
+	}
+	return u
+}

@@ -1,0 +1,214 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"passerelle/appliance/config"
+	"passerelle/appliance/fleet/trust"
+	"passerelle/appliance/state"
+	"passerelle/image/slot"
+	"passerelle/image/update"
+	"passerelle/image/update/agent"
+)
+
+// fakeAsker answers requests to write the card.
+type fakeAsker struct {
+	asked []agent.Request
+	do    func(progress func(agent.Progress)) (agent.Result, error)
+}
+
+func (f *fakeAsker) Ask(_ context.Context, q agent.Request, _ trust.Source, progress func(agent.Progress)) (agent.Result, error) {
+	f.asked = append(f.asked, q)
+	return f.do(progress)
+}
+
+var afternoon = time.Date(2026, 12, 1, 15, 0, 0, 0, time.UTC)
+
+func testReleases() (*releases, *fakeAsker) {
+	asker := new(fakeAsker)
+	d := &Daemon{log: slog.New(slog.DiscardHandler), card: cardSlots{some: true, note: slot.Note{Running: slot.A, Slot: slot.A, Good: slot.A}}}
+	return &releases{
+		Daemon: d, asker: asker, presses: make(chan agent.Request, 1),
+		now: func() time.Time { return afternoon }, up: func() time.Duration { return time.Hour },
+		keep: func(context.Context) {},
+	}, asker
+}
+
+// quiet is a box that shares a line without anybody online.
+func quiet() (state.Status, *config.Config) {
+	return state.Status{
+			State: state.Sharing, Clock: state.Clock{Now: afternoon, Trusted: true},
+			Donations: []state.Donation{{Name: "Fibre", Chosen: true, Ifname: "eth1", Cap: 200e9, Left: 50e9, OwnUse: 8e6}},
+		}, &config.Config{
+			Fleet:     config.Fleet{Mirror: "https://releases.example.org/", Updates: true, Budget: 100e6},
+			Donations: []config.Donation{{Name: "Fibre", Cap: 200e9, Fleet: true}},
+		}
+}
+
+// TestReleasesLine: releases use the line in use within its own budget, and never what is left of a cap to residents.
+func TestReleasesLine(t *testing.T) {
+	t.Parallel()
+	for name, x := range map[string]struct {
+		change func(*state.Status, *config.Config)
+		budget uint64
+		why    string
+	}{
+		"a quiet afternoon": {func(*state.Status, *config.Config) {}, 100e6 - 3.1e6, ""},
+		"a small cap":       {func(s *state.Status, c *config.Config) { s.Donations[0].Cap, c.Donations[0].Cap = 1e9, 1e9 }, 50e6 - 3.1e6, ""},
+		"no cap": {func(s *state.Status, c *config.Config) {
+			s.Donations[0].Cap, s.Donations[0].Left, c.Donations[0].Cap = 0, 0, 0
+		}, 100e6 - 3.1e6, ""},
+		"almost spent":         {func(s *state.Status, _ *config.Config) { s.Donations[0].Left = 1e6 }, 0, "almost spent"},
+		"not lent for it":      {func(_ *state.Status, c *config.Config) { c.Donations[0].Fleet = false }, 0, "not lent for the fleet"},
+		"residents":            {func(s *state.Status, _ *config.Config) { s.Residents.Sessions = 2 }, 0, "residents"},
+		"exhausted":            {func(s *state.Status, _ *config.Config) { s.State = state.Exhausted }, 0, "nothing is shared"},
+		"paused":               {func(s *state.Status, _ *config.Config) { s.State = state.Paused }, 0, "nothing is shared"},
+		"another config":       {func(_ *state.Status, c *config.Config) { c.Donations = nil }, 0, "just changed"},
+		"no line that is used": {func(s *state.Status, _ *config.Config) { s.Donations[0].Chosen = false }, 0, ""},
+	} {
+		r, _ := testReleases()
+		s, c := quiet()
+		x.change(&s, c)
+		got := r.may(situation(s, c), s, c)
+		if got.Line != nil && (got.Line.Allowance != x.budget || got.Line.Purse != fleetPurse) || (got.Line == nil) != (x.budget == 0) {
+			t.Errorf("%s: the line is %+v, want a budget of %d", name, got.Line, x.budget)
+		}
+		if got.Line == nil && !strings.Contains(got.Why, x.why) {
+			t.Errorf("%s: it waits because %q, want %q", name, got.Why, x.why)
+		}
+	}
+	r, _ := testReleases()
+	r.setPressed(r.up())
+	s, c := quiet()
+	s.Residents.Sessions = 2
+	if got := r.may(situation(s, c), s, c); got.Line == nil {
+		t.Errorf("after a press it waits: %s", got.Why)
+	}
+}
+
+// TestKeepsBefore: backups are written before the other system runs, and for nothing else.
+func TestKeepsBefore(t *testing.T) {
+	t.Parallel()
+	for _, do := range []agent.Do{agent.Slots, agent.Look, agent.Install, agent.Other} {
+		r, asker := testReleases()
+		var order []string
+		r.keep = func(context.Context) { order = append(order, "keep") }
+		asker.do = func(func(agent.Progress)) (agent.Result, error) {
+			order = append(order, "ask")
+			return agent.Result{}, nil
+		}
+		if _, err := r.ask(t.Context(), agent.Request{Do: do}, nil); err != nil {
+			t.Fatal(err)
+		}
+		want := []string{"ask"}
+		if do == agent.Other {
+			want = []string{"keep", "ask"}
+		}
+		if !slices.Equal(order, want) {
+			t.Errorf("%s: %q, want %q", do, order, want)
+		}
+	}
+}
+
+// TestWithoutRoot: a system that takes no releases is asked once, not every half minute for as long as it runs.
+func TestWithoutRoot(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r, asker := testReleases()
+		asker.do = func(func(agent.Progress)) (agent.Result, error) {
+			return agent.Result{}, &agent.Error{Code: agent.NoRoot, Text: "this system was built without a root of trust"}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		if err := r.run(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if want := []agent.Request{{Do: agent.Slots}}; !slices.Equal(asker.asked, want) {
+			t.Errorf("it was asked %+v, want %+v", asker.asked, want)
+		}
+	})
+}
+
+// TestReleasesStatus: from the first reading of the slots to a release that waits, and to a way back.
+func TestReleasesStatus(t *testing.T) {
+	t.Parallel()
+	r, asker := testReleases()
+	s, c := quiet()
+	want := state.Updates{From: "releases.example.org", Auto: true}
+	check := func(when string) {
+		t.Helper()
+		if diff := cmp.Diff(&want, r.describe(s, c)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", when, diff)
+		}
+	}
+	check("at first")
+
+	asker.do = func(func(agent.Progress)) (agent.Result, error) {
+		return agent.Result{Slots: update.Slots{Running: slot.A}}, nil
+	}
+	r.ask(t.Context(), agent.Request{Do: agent.Slots}, nil)
+	want.Read = true
+	check("with the slots read")
+	asker.do = func(func(agent.Progress)) (agent.Result, error) {
+		return agent.Result{Newest: "2026.1", Running: true, Slots: update.Slots{Running: slot.A, Version: "2026.1"}}, nil
+	}
+	r.ask(t.Context(), agent.Request{Do: agent.Install}, nil)
+	want.Version, want.Newest, want.Current = "2026.1", "2026.1", true
+	check("with a first look")
+	want.Current = false
+
+	cut := errors.New("residents came")
+	asker.do = func(progress func(agent.Progress)) (agent.Result, error) {
+		progress(agent.Progress{Done: 150e6, Total: 190e6, Of: "2026.2"})
+		want.Busy, want.Newest, want.Done, want.Size = true, "2026.2", 150e6, 190e6
+		check("meanwhile")
+		if err := r.press(agent.Request{Do: agent.Other}); err == nil {
+			t.Error("another request is accepted meanwhile")
+		}
+		return agent.Result{}, cut
+	}
+	ctx, stop := context.WithCancelCause(t.Context())
+	stop(cut)
+	r.ask(ctx, agent.Request{Do: agent.Install}, nil)
+	want.Busy = false
+	check("cut off") // it goes on
+
+	asker.do = func(func(agent.Progress)) (agent.Result, error) {
+		return agent.Result{}, &agent.Error{Code: agent.Code(trust.Unsigned), Text: "targets.json is refused"}
+	}
+	r.ask(t.Context(), agent.Request{Do: agent.Install}, nil)
+	want.Code, want.Error = "unsigned", "targets.json is refused"
+	check("refused")
+
+	asker.do = func(func(agent.Progress)) (agent.Result, error) {
+		return agent.Result{Newest: "2026.2", Size: 190e6, Slots: update.Slots{Running: slot.A, Version: "2026.1", Other: "2026.2", Ready: true}}, nil
+	}
+	r.ask(t.Context(), agent.Request{Do: agent.Install}, nil)
+	want.Code, want.Error, want.Done, want.Size, want.Other, want.Ready, want.Starts = "", "", 0, 0, "2026.2", true, "quiet"
+	check("ready")
+	s.State = state.Closed
+	want.Starts, want.Fetches = "", "nothing is shared now (closed: )"
+	check("closed")
+
+	r.card.note.Failed = slot.B
+	asker.do = func(func(agent.Progress)) (agent.Result, error) {
+		return agent.Result{Slots: update.Slots{Running: slot.A, Version: "2026.1", Other: "2026.2", Failed: "2026.2", FailedBy: "the portal does not answer"}}, nil
+	}
+	r.ask(t.Context(), agent.Request{Do: agent.Slots}, nil)
+	want.Ready, want.FellBack, want.FellBackWhy = false, "2026.2", "the portal does not answer"
+	check("after the way back")
+
+	r.card.some = false
+	if got := r.describe(s, c); got != nil {
+		t.Errorf("on a machine without slots it is %+v", got)
+	}
+}

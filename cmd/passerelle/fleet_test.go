@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/theupdateframework/go-tuf/v2/metadata"
+
+	"passerelle/appliance/fleet/layer"
+	"passerelle/appliance/fleet/repository"
+	"passerelle/appliance/state"
+)
+
+func (a asked) Status() state.Status { return *a.status }
+func (a asked) TakeLayer(_ context.Context, level, name string, text []byte) error {
+	a.taken[level+" "+name] = string(text)
+	return nil
+}
+
+// signedFolder is a repository with the keys of its signers.
+type signedFolder struct {
+	*testing.T
+	repository.Repository
+	now  time.Time
+	keys map[string][]repository.Key // by role
+	root string                      // file of the first root
+}
+
+func newSignedFolder(t *testing.T) *signedFolder {
+	s := &signedFolder{t, repository.Repository{Dir: t.TempDir()}, time.Now(), map[string][]repository.Key{}, ""}
+	public := map[string][]repository.PublicKey{}
+	for _, role := range []string{repository.Root, repository.Targets, "hub"} {
+		for range 3 {
+			key, err := repository.NewKey()
+			s.must(err)
+			s.keys[role], public[role] = append(s.keys[role], key), append(public[role], key.PublicKey)
+		}
+	}
+	s.must(s.StageRoot(repository.Keys{Root: public[repository.Root], Release: public[repository.Targets], Hub: public["hub"]}, s.now))
+	s.publish(repository.Root, 2)
+	s.root = filepath.Join(s.Dir, "metadata", "1.root.json")
+	return s
+}
+
+func (s *signedFolder) must(err error) {
+	s.Helper()
+	if err != nil {
+		s.Fatal(err)
+	}
+}
+
+// publish has people sign what is staged of a role.
+func (s *signedFolder) publish(role string, people int) {
+	s.Helper()
+	for _, key := range s.keys[role][:people] {
+		s.must(s.Repository.Sign(role, key))
+	}
+	_, err := s.Publish()
+	s.must(err)
+}
+
+// delegate lets a role sign what is in a folder.
+func (s *signedFolder) delegate(role, folder string) {
+	s.Helper()
+	key, err := repository.NewKey()
+	s.must(err)
+	s.keys[role] = []repository.Key{key}
+	s.must(s.Delegate(role, &key.PublicKey, []string{folder}, s.now))
+	s.publish(repository.Targets, 2)
+}
+
+// add has a role sign a file.
+func (s *signedFolder) add(role, path, text string) {
+	s.Helper()
+	file, err := s.Add(path, []byte(text))
+	s.must(err)
+	change := func(t *metadata.TargetsType) error {
+		if t.Targets == nil {
+			t.Targets = map[string]*metadata.TargetFiles{}
+		}
+		t.Targets[path] = file
+		return nil
+	}
+	if role == repository.Targets {
+		s.must(s.Change(s.now, change))
+		s.publish(role, 2)
+		return
+	}
+	s.must(s.ChangeOf(role, s.now, change))
+	s.publish(role, 1)
+}
+
+// What people signed reaches the daemon; what they did not, or another association did, does not.
+func TestFleetTake(t *testing.T) {
+	t.Parallel()
+	w := newSignedFolder(t)
+	w.delegate("lilas", layer.Folder(layer.Association, "lilas"))
+	w.add(repository.Targets, layer.Path(layer.All, ""), "[limits]\nsession = \"1h\"\n")
+	w.add("lilas", layer.Path(layer.Association, "lilas"), "[limits]\ndata = \"100MB\"\n")
+	w.must(w.Seal(w.keys["hub"][0], w.now))
+	taken := map[string]string{}
+	socket := asked{status: &state.Status{Layers: &state.Layers{}}, taken: taken}.answers(t)
+	take := func(args ...string) (int, string) {
+		t.Helper()
+		var out, errs strings.Builder
+		code := runMain(t.Context(), append([]string{"fleet", "take", "--from", w.Dir, "--root", w.root, "--state", t.TempDir(), "--socket", socket}, args...), &out, &errs)
+		return code, out.String() + errs.String()
+	}
+	if code, said := take("--association", "lilas", "--region", "idf"); code != exitOK ||
+		!strings.Contains(said, "Taken: what association lilas says.") || !strings.Contains(said, "region idf has signed nothing here") {
+		t.Fatalf("exit status %d: %s", code, said)
+	}
+	want := map[string]string{"all ": "[limits]\nsession = \"1h\"\n", "region idf": "", "association lilas": "[limits]\ndata = \"100MB\"\n"}
+	for level, text := range want {
+		if got, ok := taken[level]; !ok || got != text {
+			t.Errorf("%s: %q, want %q", level, got, text)
+		}
+	}
+	clear(taken)
+	// One letter of a signed file is another one: nothing is taken.
+	found, err := filepath.Glob(filepath.Join(w.Dir, "targets", "layers", "association", "lilas", "*.fragment.toml"))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("%q, %v", found, err)
+	}
+	if err := os.WriteFile(found[0], []byte("[limits]\ndata = \"900MB\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, said := take("--association", "lilas"); code == exitOK || len(taken) != 0 || !strings.Contains(said, "is refused (damaged)") {
+		t.Errorf("exit status %d, taken %q: %s", code, taken, said)
+	}
+	// An association signs for itself only.
+	w.add("lilas", layer.Path(layer.Association, "roses"), "[limits]\ndata = \"1MB\"\n")
+	w.add("lilas", layer.Path(layer.Region, "idf"), "[limits]\ndata = \"1MB\"\n")
+	w.must(w.Seal(w.keys["hub"][0], w.now))
+	if code, said := take("--association", "roses", "--region", "idf"); code != exitOK || taken["association roses"] != "" || taken["region idf"] != "" {
+		t.Errorf("exit status %d, taken %q: %s", code, taken, said)
+	}
+}
+
+// A box that is in no fleet takes nothing, and has nothing to show.
+func TestNoFleet(t *testing.T) {
+	t.Parallel()
+	taken := map[string]string{}
+	socket := asked{status: &state.Status{}, taken: taken}.answers(t)
+	for _, args := range [][]string{{"take", "--from", t.TempDir()}, {"layers"}} {
+		var out, errs strings.Builder
+		if code := runMain(t.Context(), append(append([]string{"fleet"}, args...), "--socket", socket), &out, &errs); code != exitFailed || !strings.Contains(errs.String(), "[fleet] hubs is empty") {
+			t.Errorf("%q: exit status %d: %s", args, code, &errs)
+		}
+	}
+	if len(taken) != 0 {
+		t.Errorf("taken: %q", taken)
+	}
+}
+
+// status says which layer set what, what has no effect and why, and how to open what is proposed.
+func TestDescribeLayers(t *testing.T) {
+	t.Parallel()
+	socket := asked{status: &state.Status{Layers: &state.Layers{
+		Set:      []state.LayerKey{{Key: "limits.session", Value: `"1h"`, By: "the fleet"}},
+		Refused:  []state.LayerKey{{Key: "limits.data", Value: `"0"`, By: "region idf", Why: "a fragment only lowers"}},
+		Proposed: []state.Proposal{{Service: "a.fr", By: "the fleet"}, {Service: "b.fr", By: "the fleet", Accepted: true}},
+		Unread:   []state.Unread{{By: "association lilas", Error: "line 1"}},
+	}, Commands: []state.FleetCommand{
+		{At: time.Date(2026, 12, 1, 10, 0, 0, 0, time.UTC), Action: "pause", By: "Samira", Verdict: "yields"},
+		{At: time.Date(2026, 12, 1, 9, 0, 0, 0, time.UTC), Action: "diagnose", By: "Samira", Verdict: "done"},
+	}}}.answers(t)
+	var out, errs strings.Builder
+	if code := runMain(t.Context(), []string{"fleet", "layers", "--socket", socket}, &out, &errs); code != exitOK {
+		t.Fatalf("exit status %d: %s", code, &errs)
+	}
+	want := `set by the fleet:
+  limits.session  "1h"  the fleet
+without effect:
+  limits.data  "0"  region idf: a fragment only lowers
+essential services that it proposes:
+  a.fr  the fleet  to open it: passerelle fleet accept a.fr
+  b.fr  the fleet  accepted
+refused as a whole, of association lilas: line 1
+asked for by the fleet:
+  Tue 1 Dec 10:00  pause     Samira  nothing was done: somebody here decided otherwise
+  Tue 1 Dec 09:00  diagnose  Samira  done
+`
+	if out.String() != want {
+		t.Errorf("%s", &out)
+	}
+}

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+
+	"passerelle/appliance/fleet/updates"
+	"passerelle/appliance/state"
+)
+
+// waits says why something of an update is not done now.
+func waits(word string) string {
+	switch updates.Wait(word) {
+	case updates.Residents:
+		return "residents are online"
+	case updates.Hours:
+		return "it is outside the hours of [fleet]"
+	case updates.Clock:
+		return "the clock is not trusted, so that the hours of [fleet] are not known"
+	case updates.Quiet:
+		return "the box is open: it waits until it closes, for the night, or until it is switched on"
+	}
+	return word
+}
+
+// describeUpdates says which release runs, and what comes in its place.
+func describeUpdates(b *bytes.Buffer, u state.Updates) {
+	const unknown = "a system that is none of the releases it has seen"
+	switch {
+	case !u.Read:
+		b.WriteString("releases: the slots have not been read yet\n")
+	case u.Other == "":
+		fmt.Fprintf(b, "releases: %s is running\n", cmp.Or(u.Version, unknown))
+	default:
+		fmt.Fprintf(b, "releases: %s is running, %s is in the other slot\n", cmp.Or(u.Version, unknown), u.Other)
+	}
+	if u.FellBack != "" {
+		version := "the other system"
+		if u.FellBack != "?" {
+			version = "release " + u.FellBack
+		}
+		fmt.Fprintf(b, "  the box went back from %s: %s\n", version, cmp.Or(u.FellBackWhy, "it never started"))
+	}
+	switch {
+	case u.Ready && u.Starts != "" && u.Auto:
+		fmt.Fprintf(b, "  release %s is ready; it is not started now: %s\n", cmp.Or(u.Other, u.Newest), waits(u.Starts))
+	case u.Ready && u.Auto:
+		fmt.Fprintf(b, "  release %s is ready, and about to be started\n", cmp.Or(u.Other, u.Newest))
+	case u.Ready:
+		fmt.Fprintf(b, "  release %s is ready; to start it: passerelle slot other\n", cmp.Or(u.Other, u.Newest))
+	case u.Newest != "" && !u.Current && u.Size != 0:
+		fmt.Fprintf(b, "  release %s: %s of %s are in their place\n", u.Newest, round(u.Done), round(u.Size))
+	case u.Current:
+		b.WriteString("  that is the newest one\n")
+	}
+	if u.From == "" {
+		b.WriteString("  they come on a USB stick only: no address is configured\n")
+	}
+	if u.Error != "" {
+		fmt.Fprintf(b, "  the last attempt failed: %s\n", u.Error)
+	}
+}
