@@ -129,6 +129,8 @@ var bans = []ban{
 		"the rules of commands are pure"},
 	{"passerelle/appliance/fleet/report", []string{"passerelle/", "net/http", "os/exec"}, []string{"passerelle/appliance/fleet/protocol", "passerelle/appliance/private", "passerelle/appliance/state"},
 		"a report knows nothing of the configuration, nor who takes it"},
+	{"passerelle/appliance/fleet/rollout", []string{"passerelle/", "os", "net", "net/http"}, nil,
+		"whether a release waits is a pure function of what was signed"},
 	{"passerelle/appliance/fleet/mirror", []string{"passerelle/", "os", "os/exec"}, nil, "it delivers, and believes nothing"},
 	{"passerelle/appliance/fleet/updates", []string{"passerelle/", "os", "net"},
 		[]string{"passerelle/appliance/hours", "passerelle/appliance/state"}, "when an update is due is a pure function of facts"},
