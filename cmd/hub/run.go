@@ -18,6 +18,7 @@ import (
 	"passerelle/cmd/hub/node"
 	"passerelle/cmd/hub/registrar"
 	"passerelle/cmd/hub/registry"
+	"passerelle/cmd/hub/stages"
 	"passerelle/cmd/hub/survey"
 )
 
@@ -132,6 +133,10 @@ func (h *hub) serve(ctx context.Context) error {
 		known := &survey.Fleet{Now: h.now}
 		g.Go(func() error {
 			return h.retry(ctx, "follow the boxes", func(ctx context.Context) error { return r.Follow(ctx, known) })
+		})
+		g.Go(func() error {
+			stages.Run(ctx, stages.Options{Registry: r, Boxes: known.Boxes, Leads: h.node.Leads, Now: h.now, Log: h.log})
+			return nil
 		})
 		// Boxes need the hub also while nobody can read its pages.
 		g.Go(func() error {

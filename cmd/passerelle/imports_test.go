@@ -102,7 +102,7 @@ var bans = []ban{
 		"it tells of a survey, and remembers through an interface"},
 	{"passerelle/cmd/hub/attempts", []string{"passerelle/", "os", "net/http"}, nil, "it counts, and does not know what a code opens"},
 	{"passerelle/cmd/hub/dashboard", []string{"passerelle/", "os", "os/exec"},
-		[]string{"passerelle/cmd/hub/attempts", "passerelle/cmd/hub/authority", "passerelle/cmd/hub/registry", "passerelle/cmd/hub/survey",
+		[]string{"passerelle/cmd/hub/attempts", "passerelle/cmd/hub/authority", "passerelle/cmd/hub/registry", "passerelle/cmd/hub/stages", "passerelle/cmd/hub/survey",
 			"passerelle/appliance/fleet/protocol", "passerelle/appliance/fleet/report", "passerelle/appliance/fleet/command", "passerelle/appliance/fleet/rollout",
 			"passerelle/appliance/private", "passerelle/appliance/state", "passerelle/captive/web", "passerelle/appliance/hours"},
 		"pages show a survey, and know no server"},

@@ -27,7 +27,7 @@ import (
 // Steps are the stages, in permille of the boxes.
 var Steps = []int{10, 100, rollout.All}
 
-// Counts are how the boxes of a stage do. Each box that took the release is in one of Well, Ill, Fell and Lost.
+// Counts are how the boxes of a stage do. A box is in at most one of Well, Ill, Fell and Lost.
 type Counts struct {
 	Chosen int // members with a place in the stage
 	Well   int // run the release
@@ -42,7 +42,7 @@ func (c Counts) Tried() int { return c.Well + c.Bad() }
 // Bad is how many of them do not do well.
 func (c Counts) Bad() int { return c.Ill + c.Fell + c.Lost }
 
-// Waiting is how many of the stage have not taken it yet.
+// Waiting is how many have not: they have not taken it yet, or were missing before the stage began.
 func (c Counts) Waiting() int { return c.Chosen - c.Tried() }
 
 // Count counts the boxes of a roll-out's stage.
@@ -52,14 +52,15 @@ func Count(boxes []survey.Box, r registry.Rollout, now time.Time) (c Counts) {
 			continue
 		}
 		c.Chosen++
-		var fell, silent, ill bool
+		var fell, lost, missing, ill bool
 		for _, n := range b.Needs("", now) {
 			switch n.Kind {
 			case survey.Fell:
 				fell = fell || n.Version == report.Version(r.Version)
 			case survey.Silent:
 				// It was not missing when the stage began, and no box is lost of which this hub has read nothing yet.
-				silent = !b.Seen.IsZero() && !b.Seen.Add(b.Patience()).Before(r.Began)
+				lost = !b.Seen.IsZero() && !b.Seen.Add(b.Patience()).Before(r.Began)
+				missing = !lost
 			case survey.Fault:
 				ill = ill || !n.Since.Before(r.Began.Truncate(24*time.Hour))
 			}
@@ -67,8 +68,9 @@ func Count(boxes []survey.Box, r registry.Rollout, now time.Time) (c Counts) {
 		switch runs := b.Release() == report.Version(r.Version); {
 		case fell:
 			c.Fell++
-		case silent:
+		case lost:
 			c.Lost++
+		case missing:
 		case runs && ill:
 			c.Ill++
 		case runs:

@@ -159,6 +159,8 @@ func TestCount(t *testing.T) {
 	r.Began = now.AddDate(0, 0, 1) // they are missing before the stage begins
 	if got := Count(f.Boxes(), r, now); got.Lost != 0 {
 		t.Errorf("boxes that were silent before the stage are lost in it: %+v", got)
+	} else if got.Waiting() != 4 {
+		t.Errorf("boxes that were silent before the stage are told of in it: %+v", got)
 	}
 	r.Permille = 0
 	if got := Count(f.Boxes(), r, now); got != (Counts{}) {
