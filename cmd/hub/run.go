@@ -150,7 +150,8 @@ func (h *hub) serve(ctx context.Context) error {
 				alerts.Run(ctx, alerts.Options{Memory: r, Channels: tell, Now: h.now, Log: h.log,
 					Events: func(ctx context.Context) ([]alerts.Event, error) {
 						away, err := r.Away(ctx)
-						return alerts.Of(known.Boxes(), away, h.now()), err
+						x, _, err2 := r.Rollout(ctx)
+						return append(alerts.Of(known.Boxes(), away, h.now()), alerts.OfRollout(x)...), errors.Join(err, err2)
 					}})
 				return nil
 			})
