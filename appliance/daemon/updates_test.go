@@ -123,7 +123,7 @@ func TestKeepsBefore(t *testing.T) {
 	}
 }
 
-// TestOthersFirst: a release that others take first is looked at and not installed, nor started if it lies ready; who asks for it
+// TestOthersFirst: a release that others take first is seen and not installed, nor started if it lies ready; who asks for it
 // does not wait.
 func TestOthersFirst(t *testing.T) {
 	t.Parallel()
