@@ -113,6 +113,7 @@ type Daemon struct {
 	updater     *configUpdater
 	pending     *pending
 	layers      *layers
+	stages      *stages
 	commands    *commands
 	reports     *reporter
 	member      *member
@@ -162,6 +163,7 @@ func New(o Options) (*Daemon, error) {
 	d.shares = Shares(d.state, o.Log, func() *config.Config { return d.box.Config() }, d.offers)
 	d.pending = newPending(d.state)
 	d.layers = newLayers(d.state)
+	d.stages = newStages(d.state, d.log)
 	d.journal = journal.New(filepath.Join(d.state, accessFolder), time.Now, o.Log)
 	d.pending.undoAtStart(d.file(), o.Log)
 	d.finishForgetting()

@@ -23,6 +23,7 @@ import (
 	"passerelle/appliance/fleet"
 	"passerelle/appliance/fleet/layer"
 	"passerelle/appliance/fleet/protocol"
+	"passerelle/appliance/fleet/rollout"
 	"passerelle/appliance/fleet/trust"
 	"passerelle/appliance/private"
 	"passerelle/appliance/state"
@@ -47,6 +48,7 @@ type member struct {
 	folder   string // of the fleet, in the state folder
 	box      memberBox
 	layers   *layers
+	stages   *stages
 	commands *commands
 	reports  *reporter
 	obstacle func(fetch.Situation) string
@@ -79,7 +81,7 @@ var _ memberBox = (*appliance.Box)(nil)
 
 func (d *Daemon) newMember(box memberBox) *member {
 	return &member{
-		folder: filepath.Join(d.state, fleetFolder), box: box, layers: d.layers, commands: d.commands, reports: d.reports,
+		folder: filepath.Join(d.state, fleetFolder), box: box, layers: d.layers, stages: d.stages, commands: d.commands, reports: d.reports,
 		obstacle: d.fetcher.Obstacle, dial: d.fetcher.Dial, root: d.trustRoot, built: d.built, log: d.log,
 	}
 }
@@ -366,8 +368,14 @@ func (m *member) isShown(r fleet.Report) {
 	m.shown = string(r.Body)
 }
 
-// take takes what people signed for all, the box's region and its association.
+// take takes what people signed for all, the box's region and its association, and how far a release may go.
 func (m *member) take(ctx context.Context, from fleet.Source, of fleet.Group) {
+	switch text, err := from.Read(ctx, rollout.File, rollout.Limit); {
+	case err == nil:
+		m.stages.hear(text)
+	case !errors.Is(err, fs.ErrNotExist) && ctx.Err() == nil:
+		m.log.Warn("the stage of a release", "error", err)
+	}
 	err := m.takeLayers(ctx, from, of)
 	if ctx.Err() != nil {
 		return // the connection ended: a later one goes on
@@ -423,6 +431,19 @@ func (m *member) takeLayers(ctx context.Context, from fleet.Source, of fleet.Gro
 		m.log.Info("the fleet has said something else", "by", layer.Whose(level, names[level]))
 	}
 	return nil
+}
+
+// name returns the box's name in its fleet, "" if it is no member.
+func (m *member) name() string {
+	m.mu.Lock()
+	client := m.client
+	m.mu.Unlock()
+	if client != nil {
+		if s := client.Status(); s.Stage == fleet.Member {
+			return s.Box
+		}
+	}
+	return ""
 }
 
 // addTo adds the box in its fleet to a status.

@@ -29,11 +29,14 @@ import (
 	"passerelle/appliance/fleet/protocol"
 	"passerelle/appliance/fleet/report"
 	"passerelle/appliance/fleet/repository"
+	"passerelle/appliance/fleet/rollout"
 	"passerelle/appliance/state"
 	"passerelle/cmd/hub/authority"
 	"passerelle/cmd/hub/node"
 	"passerelle/cmd/hub/registrar"
 	"passerelle/cmd/hub/registry"
+	"passerelle/image/update"
+	"passerelle/image/update/plan"
 )
 
 // hubName is where the box looks for its hub; its dialer leads to the loopback.
@@ -314,7 +317,7 @@ func newMemberWorld(t *testing.T, hub, root string) *memberWorld {
 // start starts what the daemon starts of a fleet.
 func (w *memberWorld) start(dir, root string) {
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	d := &Daemon{paths: paths{state: dir}, log: log, trustRoot: root, layers: newLayers(dir), reports: newReporter(dir, "v0.9.0")}
+	d := &Daemon{paths: paths{state: dir}, log: log, trustRoot: root, layers: newLayers(dir), stages: newStages(dir, log), reports: newReporter(dir, "v0.9.0")}
 	d.fetcher = fetch.New(fetch.Options{
 		Log: log, Path: w.path, Dial: w.wire.dial, Jobs: func() []fetch.Job { return nil },
 		Situation: func() fetch.Situation { return situation(w.box.Status(), w.box.Config()) },
@@ -410,6 +413,25 @@ func TestMember(t *testing.T) {
 	people.publish(hub, layer.Path(layer.Region, "nord"), "[limits]\nsession = \"30m\"\n")
 	w.eventually("the region's session is shorter still", func() bool { return w.box.Config().Limits.Session == 30*time.Minute })
 
+	// How far a release may go is heard, and counts under the key that the release names, also when the hub is gone.
+	key, err := hub.keys.StageKey()
+	hub.must(err)
+	staged := update.Staged{Manifest: plan.Hash{1}, Rule: rollout.Rule{Day: time.Now().UTC().Format(time.DateOnly), Days: 14, Key: key}}
+	waits := func() rollout.Wait { return w.stages.wait(staged, w.member.name(), w.box.Status().Clock) }
+	if got := waits(); got != rollout.Later {
+		t.Errorf("before any stage: %q", got)
+	}
+	hub.must(hub.desk.ChangeRollout(t.Context(), "ana", "begin roll-out", func(r *registry.Rollout) error {
+		*r = registry.Rollout{Version: "1.3.0", Release: rollout.Hash{1}, Permille: rollout.All, Phase: registry.Going}
+		return nil
+	}))
+	w.eventually("the box may take the release", func() bool { return waits() == "" })
+	hub.must(hub.desk.ChangeRollout(t.Context(), "ana", "halt roll-out", func(r *registry.Rollout) error {
+		r.Phase = registry.Halted
+		return nil
+	}))
+	w.eventually("the release is halted", func() bool { return waits() == rollout.Halted })
+
 	// The fleet pauses, and ends its own pause, through a box that shares nothing meanwhile. Who stands at the box wins.
 	send := func(a command.Action) (id string) {
 		t.Helper()
@@ -466,6 +488,9 @@ func TestMember(t *testing.T) {
 	w.eventually("the box has noticed", func() bool { return !w.fleet().Connected && w.fleet().Error != "" })
 	if w.box.Config().Limits.Session != 30*time.Minute || w.box.Status().State != state.Sharing {
 		t.Error("without a hub the box is another one")
+	}
+	if got := waits(); got != rollout.Halted {
+		t.Errorf("without a hub the release is not halted: %q", got)
 	}
 	w.box.locked(func() { w.box.status.Residents.Started += 13 })
 	w.reports.observe(time.Hour)

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"passerelle/appliance/config"
 	"passerelle/appliance/fetch"
 	"passerelle/appliance/fleet/mirror"
+	"passerelle/appliance/fleet/rollout"
 	"passerelle/appliance/fleet/trust"
 	"passerelle/appliance/fleet/updates"
 	"passerelle/appliance/state"
@@ -42,7 +44,8 @@ type releases struct {
 	now     func() time.Time // in the box's zone
 	up      func() time.Duration
 	presses chan agent.Request
-	keep    func(context.Context) // writes the backups of before the other system runs
+	keep    func(context.Context)            // writes the backups of before the other system runs
+	wait    func(update.Staged) rollout.Wait // why a release that goes out so is not taken now
 
 	mu      sync.Mutex
 	pressed time.Duration // when a look was asked for, since boot; 0 for none that counts still
@@ -59,6 +62,7 @@ func (d *Daemon) newReleases() *releases {
 		Daemon: d, asker: agent.Client{Socket: d.updateSocket()}, up: clock.SinceBoot, presses: make(chan agent.Request, 1),
 		now:  func() time.Time { return time.Now().In(d.box.Config().Box.Timezone) },
 		keep: d.keepBackups,
+		wait: func(of update.Staged) rollout.Wait { return d.stages.wait(of, d.member.name(), d.box.Status().Clock) },
 	}
 }
 
@@ -132,14 +136,37 @@ func (r *releases) fetch(ctx context.Context, address string, client *http.Clien
 	again := r.counts()
 	r.mu.Unlock()
 	defer r.setPressed(0)
-	result, err := r.ask(ctx, agent.Request{Do: agent.Install, Again: again}, mirror.Site{Client: client, URL: site})
+	return r.bring(ctx, again, mirror.Site{Client: client, URL: site})
+}
+
+// bring installs what a source offers. pressed tells whether somebody asked for it, who need not wait for others.
+func (r *releases) bring(ctx context.Context, pressed bool, from trust.Source) (string, error) {
+	install := agent.Request{Do: agent.Install, Again: pressed}
+	if !pressed {
+		offer, err := r.ask(ctx, agent.Request{Do: agent.Look}, from)
+		switch {
+		case err != nil:
+			return "", err
+		case offer.Running:
+			return newestRuns(offer), nil
+		}
+		if wait := r.wait(offer.Staged); wait != "" {
+			return fmt.Sprintf("release %s is not taken yet: %s", offer.Newest, wait), nil
+		}
+		install.Only = offer.Staged
+	}
+	result, err := r.ask(ctx, install, from)
 	switch {
 	case err != nil:
 		return "", err
 	case result.Running:
-		return fmt.Sprintf("release %s is running, the newest", result.Newest), nil
+		return newestRuns(result), nil
 	}
 	return fmt.Sprintf("release %s lies in the other slot", result.Newest), nil
+}
+
+func newestRuns(r agent.Result) string {
+	return fmt.Sprintf("release %s is running, the newest", r.Newest)
 }
 
 // ask carries a request out, and keeps what came of it.
@@ -172,9 +199,9 @@ func (r *releases) ask(ctx context.Context, q agent.Request, from trust.Source) 
 		r.log.Warn("an update", "do", q.Do, "error", err)
 	case q.Do == agent.Slots:
 		r.slots = &result.Slots
-	case q.Do == agent.Install:
+	case q.Do == agent.Look, q.Do == agent.Install:
 		r.result, r.there, r.slots = result, agent.Progress{}, &result.Slots // the look may have taught it the version that runs
-		if !result.Running {
+		if q.Do == agent.Install && !result.Running {
 			r.log.Info("a release lies in the other slot, and was read back", "version", result.Newest)
 		}
 	}
@@ -310,8 +337,13 @@ func (r *releases) describe(s state.Status, c *config.Config) *state.Updates {
 		}
 		u.FellBackWhy = r.slots.FailedBy
 	}
-	if u.Ready {
-		u.Starts = string(updates.Start(facts))
+	switch {
+	case u.Ready:
+		u.Starts = cmp.Or(string(r.wait(r.slots.Staged)), string(updates.Start(facts)))
+	case u.Newest != "" && !u.Current && !u.Busy:
+		if wait := r.wait(r.result.Staged); wait != "" && u.Auto {
+			u.Fetches = string(wait)
+		}
 	}
 	if r.err != nil {
 		u.Error, u.Code = r.err.Error(), string(agent.Failed)

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"log/slog"
 	"slices"
@@ -13,11 +14,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"passerelle/appliance/config"
+	"passerelle/appliance/fleet/rollout"
 	"passerelle/appliance/fleet/trust"
 	"passerelle/appliance/state"
+	"passerelle/cmd/hub/authority"
 	"passerelle/image/slot"
 	"passerelle/image/update"
 	"passerelle/image/update/agent"
+	"passerelle/image/update/plan"
 )
 
 // fakeAsker answers requests to write the card.
@@ -39,7 +43,7 @@ func testReleases() (*releases, *fakeAsker) {
 	return &releases{
 		Daemon: d, asker: asker, presses: make(chan agent.Request, 1),
 		now: func() time.Time { return afternoon }, up: func() time.Duration { return time.Hour },
-		keep: func(context.Context) {},
+		keep: func(context.Context) {}, wait: func(update.Staged) rollout.Wait { return "" },
 	}, asker
 }
 
@@ -116,6 +120,117 @@ func TestKeepsBefore(t *testing.T) {
 		if !slices.Equal(order, want) {
 			t.Errorf("%s: %q, want %q", do, order, want)
 		}
+	}
+}
+
+// TestOthersFirst: a release that others take first is seen and not installed, nor started if it lies ready; who asks for it
+// does not wait.
+func TestOthersFirst(t *testing.T) {
+	t.Parallel()
+	r, asker := testReleases()
+	staged := update.Staged{Manifest: plan.Hash{1}, Rule: rollout.Rule{Day: "2026-12-01", Days: 14}}
+	slots := update.Slots{Running: slot.A, Version: "2026.1"}
+	asker.do = func(func(agent.Progress)) (agent.Result, error) {
+		return agent.Result{Newest: "2026.2", Staged: staged, Slots: slots}, nil
+	}
+	wait := rollout.Later
+	r.wait = func(of update.Staged) rollout.Wait {
+		if of == staged {
+			return wait
+		}
+		return ""
+	}
+	look, install := agent.Request{Do: agent.Look}, agent.Request{Do: agent.Install, Only: staged}
+	bring := func(pressed bool, want ...agent.Request) {
+		t.Helper()
+		asker.asked = nil
+		if _, err := r.bring(t.Context(), pressed, nil); err != nil || !slices.Equal(asker.asked, want) {
+			t.Errorf("pressed %t: it asked %+v, want %+v, %v", pressed, asker.asked, want, err)
+		}
+	}
+	s, c := quiet()
+	bring(false, look)
+	if u := r.describe(s, c); u.Fetches != "later" || u.Newest != "2026.2" || u.Ready {
+		t.Errorf("others first: %+v", u)
+	}
+	wait = rollout.Halted
+	bring(false, look)
+	if u := r.describe(s, c); u.Fetches != "halted" {
+		t.Errorf("halted: %+v", u)
+	}
+	bring(true, agent.Request{Do: agent.Install, Again: true})
+	wait = ""
+	bring(false, look, install)
+
+	// Halted when it lies ready, it is not started in a closed box either.
+	slots.Other, slots.Ready, slots.Staged, s.State, wait = "2026.2", true, staged, state.Closed, rollout.Halted
+	r.ask(t.Context(), agent.Request{Do: agent.Slots}, nil)
+	if u := r.describe(s, c); !u.Ready || u.Starts != "halted" {
+		t.Errorf("ready and halted: %+v", u)
+	}
+	slots.Staged = update.Staged{} // somebody installed it
+	r.ask(t.Context(), agent.Request{Do: agent.Slots}, nil)
+	if u := r.describe(s, c); u.Starts != "" {
+		t.Errorf("ready, and asked for: %+v", u)
+	}
+}
+
+// TestStages: a stage that is forged or older than what was seen changes nothing, also after a restart; one of another release
+// does not count.
+func TestStages(t *testing.T) {
+	t.Parallel()
+	dir, log := t.TempDir(), slog.New(slog.DiscardHandler)
+	keys, _, err := authority.New(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	thieves, _, err := authority.New(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := keys.StageKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	staged := update.Staged{Manifest: plan.Hash{1}, Rule: rollout.Rule{Day: "2026-12-01", Days: 14, Key: public}}
+	clock := state.Clock{Now: afternoon, Trusted: true}
+	s := newStages(dir, log)
+	hear := func(k authority.Keys, stage rollout.Stage) rollout.Wait {
+		t.Helper()
+		stage.Until = afternoon.AddDate(0, 0, 20)
+		text, err := k.Stage(stage)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.hear(text)
+		return s.wait(staged, "aaaaaaaaaa", clock)
+	}
+	mine := rollout.Hash(staged.Manifest)
+	if got := s.wait(staged, "aaaaaaaaaa", clock); got != rollout.Later {
+		t.Errorf("without a stage: %q", got)
+	}
+	if got := hear(thieves, rollout.Stage{Release: mine, Permille: rollout.All, Number: 9}); got != rollout.Later {
+		t.Errorf("forged: %q", got)
+	}
+	if got := hear(keys, rollout.Stage{Release: rollout.Hash{2}, Permille: rollout.All, Number: 2}); got != rollout.Later {
+		t.Errorf("another release's: %q", got)
+	}
+	if got := hear(keys, rollout.Stage{Release: mine, Permille: rollout.All, Number: 3}); got != "" {
+		t.Errorf("its turn: %q", got)
+	}
+	if got := hear(keys, rollout.Stage{Release: mine, Permille: rollout.All, Halted: true, Number: 4}); got != rollout.Halted {
+		t.Errorf("halted: %q", got)
+	}
+	s = newStages(dir, log)
+	if got := hear(keys, rollout.Stage{Release: mine, Permille: rollout.All, Number: 3}); got != rollout.Halted {
+		t.Errorf("the stage before is played again: %q", got)
+	}
+	if got := s.wait(update.Staged{}, "", state.Clock{}); got != "" {
+		t.Errorf("a release without a rule waits: %q", got)
+	}
+	clock.Now = afternoon.AddDate(0, 0, 21) // no hub has said anything since
+	if got := s.wait(staged, "aaaaaaaaaa", clock); got != "" {
+		t.Errorf("after the days of the rule: %q", got)
 	}
 }
 

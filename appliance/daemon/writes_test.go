@@ -332,7 +332,7 @@ var writers = map[string]writer{
 	"the record of updates": {
 		func(dir, word string) error {
 			var r update.Record
-			r.Install(slot.A, plan.Manifest{Version: word})
+			r.Install(slot.A, plan.Manifest{Version: word}, update.Staged{})
 			return r.Write(dir)
 		},
 		func(dir string) (string, error) {

@@ -82,9 +82,9 @@ type Updates struct {
 	Busy    bool      `json:"busy"`              // something is being done now
 	Done    uint64    `json:"done,omitempty"`    // bytes of Newest that lie in the other slot, found by their hashes
 	Size    uint64    `json:"size,omitempty"`    // that it has there in all
-	Fetches string    `json:"fetches,omitempty"` // why nothing is fetched now: a word of package updates, or a text
+	Fetches string    `json:"fetches,omitempty"` // why nothing is fetched now: a word of package updates or rollout, or a text
 	Ready   bool      `json:"ready"`             // Other is whole, and never ran: it is started
-	Starts  string    `json:"starts,omitempty"`  // why not now: a word of package updates
+	Starts  string    `json:"starts,omitempty"`  // why not now: a word of package updates or rollout
 	Code    string    `json:"code,omitempty"`    // why the last request failed: a word of package agent
 	Error   string    `json:"error,omitempty"`   // likewise, as text
 }

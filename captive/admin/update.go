@@ -78,8 +78,8 @@ var updateWrong = map[string]string{
 	"expired": "expired", "unsigned": "unsigned", "older": "older", "damaged": "damaged", "missing": "damaged",
 }
 
-// updateWaits are the words for why something is not done now, as package updates has them.
-var updateWaits = []string{"residents", "hours", "clock", "quiet"}
+// updateWaits are the words for why something is not done now, as packages updates and rollout have them.
+var updateWaits = []string{"residents", "hours", "clock", "quiet", "later", "halted"}
 
 func (p *updatePage) describe(w *web.Words, u state.Updates) {
 	p.Busy, p.Mirror, p.Other, p.Old = u.Busy, u.From != "", u.Other != "" || u.FellBack != "" || u.Ready, u.Code == "expired"
@@ -115,6 +115,9 @@ func (p *updatePage) describe(w *web.Words, u state.Updates) {
 		p.Next = w.Lines("update.newest", "day", w.Day(u.Checked), "at", w.At(u.Checked))
 	}
 	if slices.Contains(updateWaits, u.Fetches) && !u.Ready && !u.Busy && p.Mirror {
+		if u.Fetches == "later" || u.Fetches == "halted" {
+			p.Next = append(p.Next, w.T("update.exists", "version", u.Newest))
+		}
 		p.Next = append(p.Next, w.T("update.waits."+u.Fetches))
 	}
 	if u.Error != "" && !u.Busy {

@@ -60,6 +60,10 @@ func TestUpdatePage(t *testing.T) {
 			&state.Updates{Read: true, Version: "2026.1", Other: "2026.2", Ready: true, Starts: "quiet", From: "a.example", Auto: true},
 			[]string{"est prête", "la nuit", `value="other"`}, []string{"is ready", "the night"}, nil,
 		},
+		"others first": {
+			&state.Updates{Read: true, Version: "2026.1", Newest: "2026.2", From: "a.example", Auto: true, Fetches: "later"},
+			[]string{"La version 2026.2 existe", "d’abord sur quelques box", `value="look"`}, []string{"There is a version 2026.2", "on a few boxes first"}, nil,
+		},
 		"fell back": {
 			&state.Updates{Read: true, Version: "2026.1", Other: "2026.2", FellBack: "2026.2", FellBackWhy: "the portal does not answer"},
 			[]string{"revenue toute seule", "the portal does not answer"}, []string{"went back", "the portal does not answer"}, []string{"never started"},

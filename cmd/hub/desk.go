@@ -23,8 +23,10 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"passerelle/appliance/fleet/protocol"
+	"passerelle/appliance/fleet/rollout"
 	"passerelle/cmd/hub/authority"
 	"passerelle/cmd/hub/registry"
+	"passerelle/cmd/hub/stages"
 )
 
 // patience is how long a command takes at most.
@@ -321,6 +323,51 @@ func putRepository(t *tool, args []string) error {
 			}
 		}
 		return d.WakeAll()
+	})
+}
+
+func rolloutKey(t *tool, args []string) error {
+	var dir string
+	if _, err := parse(args, 0, func(f *flag.FlagSet) { dirFlag(f, &dir) }); err != nil {
+		return err
+	}
+	f, err := openFolder(dir)
+	if err != nil {
+		return usageError{err}
+	}
+	key, err := f.keys.StageKey()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(t.out, key)
+	return nil
+}
+
+func beginRollout(t *tool, args []string) error {
+	return t.at(args, 2, none, func(ctx context.Context, d *desk, words []string) error {
+		var release rollout.Hash
+		if err := release.UnmarshalText([]byte(words[1])); err != nil {
+			return usageError{err}
+		}
+		return d.ChangeRollout(ctx, d.author, "begin roll-out", func(r *registry.Rollout) (err error) {
+			*r, err = stages.Begin(*r, words[0], release, t.now())
+			return err
+		})
+	})
+}
+
+func showRollout(t *tool, args []string) error {
+	return t.at(args, 0, none, func(ctx context.Context, d *desk, _ []string) error {
+		r, ok, err := d.Rollout(ctx)
+		if err != nil {
+			return err
+		}
+		return t.table(func(w io.Writer) {
+			fmt.Fprintln(w, "VERSION\tOF 1000 BOXES\tSTANDS\tSINCE (UTC)\tBY\tMANIFEST")
+			if ok {
+				fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\n", r.Version, r.Permille, strings.TrimSpace(string(r.Phase)+" "+r.Why), day(r.Began), r.By, r.Release)
+			}
+		})
 	})
 }
 

@@ -14,6 +14,9 @@ import (
 
 	"passerelle/appliance/fleet"
 	"passerelle/appliance/fleet/protocol"
+	"passerelle/appliance/fleet/rollout"
+	"passerelle/cmd/hub/registry"
+	"passerelle/cmd/hub/stages"
 )
 
 // TestCommands: what the people of a fleet type, on one hub, from an association to a box that is revoked.
@@ -99,6 +102,87 @@ func TestCommands(t *testing.T) {
 	typed(0, name+`\s+lilas\s+revoked`, at("box list")...)
 	typed(exitUsage, `no member`, at("command send", name, file("pause"))...)
 	typed(0, `(?s)ana\s+add association\s+lilas\s+nord.*ana\s+confirm box\s+`+name+`.*ana\s+send command\s+`+name+`\s+pause.*ana\s+revoke box\s+`+name, at("audit")...)
+}
+
+// TestRollout: a roll-out begins at the desk, and a box reads each stage through the hub, signed by the key that is shown for the
+// signers; all of it is in the audit, and stays when the hub is killed.
+func TestRollout(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	stop := w.inside(0)
+	d := w.desk(0)
+	w.association(d, "lilas", "")
+	typed := func(want int, pattern string, words ...string) string {
+		t.Helper()
+		var out bytes.Buffer
+		tl := &tool{out: &out, err: &out, now: w.clock.now}
+		if code := tl.main(words); code != want || !regexp.MustCompile(pattern).Match(out.Bytes()) {
+			t.Errorf("%q: exit %d, want %d and %q:\n%s", words, code, want, pattern, &out)
+		}
+		return out.String()
+	}
+	at := []string{"--dir", w.dirs[0], "--as", "ana"}
+	release := rollout.Hash{7}
+	begin := func(version, sum string) []string {
+		return append(append([]string{"rollout", "begin"}, at...), version, sum)
+	}
+	key := strings.TrimSpace(typed(0, `^\S{43}\n$`, "rollout", "key", "--dir", w.dirs[0]))
+	typed(0, `MANIFEST\n$`, "rollout", "show", "--dir", w.dirs[0])
+	typed(exitUsage, `no SHA-256`, begin("1.3.0", "x")...)
+	typed(exitFailed, `no version`, begin("new", release.String())...)
+	typed(0, `^$`, begin("1.3.0", release.String())...)
+	typed(exitFailed, `goes on`, begin("1.4.0", release.String())...)
+	typed(0, `1\.3\.0\s+10\s+going\s+20.*ana\s+07`, "rollout", "show", "--dir", w.dirs[0])
+
+	b := w.box(quick)
+	var heard []byte
+	b.locked(func() {
+		b.fetch = func(ctx context.Context, s fleet.Source) {
+			text, err := s.Read(ctx, rollout.File, rollout.Limit)
+			if err != nil {
+				return // the connection ended
+			}
+			b.locked(func() { heard = text })
+		}
+	})
+	var last int64
+	stage := func(permille int, halted bool) {
+		t.Helper()
+		var got rollout.Stage
+		eventually(t, "the box has the stage", func() (ok bool) {
+			b.locked(func() {
+				s, err := rollout.Open(heard, key)
+				got, ok = s, err == nil && s.Permille == permille && s.Halted == halted
+			})
+			return ok
+		})
+		if got.Release != release || got.Number <= last {
+			t.Errorf("it is %+v, after number %d", got, last)
+		}
+		last = got.Number
+	}
+	b.enrol(d, "lilas")
+	stage(10, false)
+	act := func(a stages.Action) {
+		t.Helper()
+		if err := d.ChangeRollout(t.Context(), "ana", string(a)+" roll-out", func(r *registry.Rollout) (err error) {
+			*r, err = stages.Act(*r, a, r.Number, stages.Counts{}, w.clock.now())
+			return err
+		}); err != nil {
+			t.Error(err)
+		}
+	}
+	act(stages.Raise)
+	stage(100, false)
+	act(stages.Halt)
+	stage(100, true)
+	typed(0, `(?s)ana\s+begin roll-out\s+1\.3\.0\s+10 of 1000.*raise roll-out.*halt roll-out\s+1\.3\.0\s+100 of 1000, halted`, append([]string{"audit"}, "--dir", w.dirs[0])...)
+
+	stop()
+	w.inside(0)
+	if r, ok, err := w.desk(0).Rollout(t.Context()); err != nil || !ok || r.Phase != registry.Halted || r.Number != last {
+		t.Errorf("after the hub was away it is %+v, %t, %v", r, ok, err)
+	}
 }
 
 // TestRepository: a box reads the signed files of a repository through the hub, those that are staged excepted.

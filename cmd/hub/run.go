@@ -18,6 +18,7 @@ import (
 	"passerelle/cmd/hub/node"
 	"passerelle/cmd/hub/registrar"
 	"passerelle/cmd/hub/registry"
+	"passerelle/cmd/hub/stages"
 	"passerelle/cmd/hub/survey"
 )
 
@@ -133,6 +134,10 @@ func (h *hub) serve(ctx context.Context) error {
 		g.Go(func() error {
 			return h.retry(ctx, "follow the boxes", func(ctx context.Context) error { return r.Follow(ctx, known) })
 		})
+		g.Go(func() error {
+			stages.Run(ctx, stages.Options{Registry: r, Boxes: known.Boxes, Leads: h.node.Leads, Now: h.now, Log: h.log})
+			return nil
+		})
 		// Boxes need the hub also while nobody can read its pages.
 		g.Go(func() error {
 			return h.retry(ctx, "serve the pages", func(ctx context.Context) error { return h.servePages(ctx, r, known) })
@@ -145,7 +150,8 @@ func (h *hub) serve(ctx context.Context) error {
 				alerts.Run(ctx, alerts.Options{Memory: r, Channels: tell, Now: h.now, Log: h.log,
 					Events: func(ctx context.Context) ([]alerts.Event, error) {
 						away, err := r.Away(ctx)
-						return alerts.Of(known.Boxes(), away, h.now()), err
+						x, _, err2 := r.Rollout(ctx)
+						return append(alerts.Of(known.Boxes(), away, h.now()), alerts.OfRollout(x)...), errors.Join(err, err2)
 					}})
 				return nil
 			})

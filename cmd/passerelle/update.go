@@ -103,6 +103,7 @@ func updateCommand(ctx context.Context, c *cli, args []string) error {
 	if !u.yes && !c.confirm("Install it?") {
 		return usageError{errors.New("nothing was changed; --yes does not ask")}
 	}
+	offer.Asked = true
 	if err := offer.Install(ctx, c.progress("Installing")); err != nil {
 		return u.advise(fmt.Errorf("%w\nslot %s goes on running; the next `passerelle update` goes on from here", err, card.Running))
 	}

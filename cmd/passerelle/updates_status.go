@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 
+	"passerelle/appliance/fleet/rollout"
 	"passerelle/appliance/fleet/updates"
 	"passerelle/appliance/state"
 )
@@ -20,6 +21,12 @@ func waits(word string) string {
 		return "the clock is not trusted, so that the hours of [fleet] are not known"
 	case updates.Quiet:
 		return "the box is open: it waits until it closes, for the night, or until it is switched on"
+	}
+	switch rollout.Wait(word) {
+	case rollout.Later:
+		return "the federation installs it on a few boxes first"
+	case rollout.Halted:
+		return "it went wrong on other boxes, and the federation has halted it"
 	}
 	return word
 }
@@ -51,6 +58,8 @@ func describeUpdates(b *bytes.Buffer, u state.Updates) {
 		fmt.Fprintf(b, "  release %s is ready; to start it: passerelle slot other\n", cmp.Or(u.Other, u.Newest))
 	case u.Newest != "" && !u.Current && u.Size != 0:
 		fmt.Fprintf(b, "  release %s: %s of %s are in their place\n", u.Newest, round(u.Done), round(u.Size))
+	case u.Newest != "" && !u.Current && (u.Fetches == string(rollout.Later) || u.Fetches == string(rollout.Halted)):
+		fmt.Fprintf(b, "  release %s is not installed yet: %s\n", u.Newest, waits(u.Fetches))
 	case u.Current:
 		b.WriteString("  that is the newest one\n")
 	}

@@ -12,11 +12,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
 	"passerelle/appliance/fleet/repository"
+	"passerelle/appliance/fleet/rollout"
 	"passerelle/image/slot"
 	"passerelle/image/update/pack"
 	"passerelle/image/update/plan"
@@ -119,15 +121,25 @@ func (f *files) Set(s string) error { *f = append(*f, s); return nil }
 func stageRelease(t *tool, args []string) error {
 	m := plan.Manifest{Board: slot.Board}
 	var from files
+	var days int
+	var stages string
 	words, err := parse(args, 2, func(f *flag.FlagSet) {
 		f.StringVar(&m.Version, "version", "", "the `VERSION` that people see")
 		f.Int64Var(&m.Epoch, "epoch", 0, "a `NUMBER` that is higher than that of each release before")
 		f.Int64Var(&m.Needs, "needs", 0, "the least epoch that may be running, a `NUMBER`")
 		f.StringVar(&m.Board, "board", m.Board, "the `NAME` of the boards' layout")
+		f.IntVar(&days, "days", 0, "some boxes take it first, and those that hear of no stage after so many `DAYS`; 0: all at once")
+		f.StringVar(&stages, "stages", "", "the hubs' `KEY` of stages, as passerelle-hub rollout key shows it")
 		f.Var(&from, "from", "an `IMAGE` that boxes run today: a delta is made for it")
 	})
 	if err != nil {
 		return err
+	}
+	if days != 0 || stages != "" {
+		m.Rollout = rollout.Rule{Day: t.now().UTC().Format(time.DateOnly), Days: days, Key: stages}
+		if err := m.Rollout.Check(); err != nil {
+			return usageError{err}
+		}
 	}
 	r := repository.Repository{Dir: words[0]}
 	s, err := readImage(words[1])

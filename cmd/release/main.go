@@ -44,7 +44,7 @@ type command struct {
 var commands = []command{
 	{"key", "[--passphrase-file FILE] FILE", "make a key: FILE is sealed with a passphrase, FILE.pub is for the others", makeKey},
 	{"root", "--root A.pub,B.pub,C.pub --release D.pub,E.pub,F.pub --hub G.pub,... REPOSITORY", "stage the first root, or one with other keys", stageRoot},
-	{"release", "--version V --epoch N [--needs N] [--board NAME] [--from IMAGE]... REPOSITORY IMAGE", "cut an image into chunks, and stage it as a release", stageRelease},
+	{"release", "--version V --epoch N [--needs N] [--board NAME] [--days N [--stages KEY]] [--from IMAGE]... REPOSITORY IMAGE", "cut an image into chunks, and stage it as a release", stageRelease},
 	{"withdraw", "[--board NAME] --epoch N REPOSITORY", "stage that a release is no longer offered", withdraw},
 	{"delegate", "[--key A.pub --folders packs/A,config/A] --role A REPOSITORY", "stage what an association may publish; without a key, nothing any more", delegate},
 	{"staged", "REPOSITORY", "show what waits for signatures", showStaged},

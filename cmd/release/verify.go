@@ -77,7 +77,14 @@ func summary(custom *json.RawMessage) string {
 	if err != nil {
 		return "" // another kind of file
 	}
-	return fmt.Sprintf("; release %s, its root %s", s.Version, s.Root.SHA256)
+	text := fmt.Sprintf("; release %s, its root %s", s.Version, s.Root.SHA256)
+	if r := s.Rollout; r.Days != 0 {
+		text += fmt.Sprintf("; in stages, for all boxes %d days after %s", r.Days, r.Day)
+		if r.Key != "" {
+			text += "; stages are those of " + r.Key
+		}
+	}
+	return text
 }
 
 func verify(t *tool, args []string) error {

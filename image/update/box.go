@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"passerelle/appliance/fleet/rollout"
 	"passerelle/appliance/fleet/trust"
 	"passerelle/image/slot"
 	"passerelle/image/update/plan"
@@ -63,6 +64,7 @@ type Offer struct {
 	Newest  Release
 	Current Release // what the running slot has; its version is "" if no release of the source has that root
 	To      slot.Name
+	Asked   bool // somebody asks for it: how it goes out does not count when it is started either
 
 	box      *Box
 	from     trust.Source
@@ -219,7 +221,11 @@ func (o *Offer) Install(ctx context.Context, progress func(done, total int64)) e
 	if err := o.install.Install(ctx, o.plan); err != nil {
 		return err
 	}
-	o.record.Install(o.To, o.manifest)
+	staged := o.Staged()
+	if o.Asked {
+		staged = Staged{}
+	}
+	o.record.Install(o.To, o.manifest, staged)
 	if err := o.record.Write(o.box.State); err != nil {
 		return err
 	}
@@ -282,8 +288,23 @@ type Slots struct {
 	Version  string    `json:"version"`             // of the running one; "" if the box knows no release with that root
 	Other    string    `json:"other"`               // of the other one, likewise
 	Ready    bool      `json:"ready"`               // the other one has all of what was installed there, and never ran
+	Staged   Staged    `json:"staged,omitzero"`     // how that goes out, if it is ready
 	Failed   string    `json:"failed,omitempty"`    // the version that the box went back from
 	FailedBy string    `json:"failed_by,omitempty"` // why, if that system could say it
+}
+
+// Staged is how a release goes out, as it was signed. The zero Staged is that of one that all boxes take at once.
+type Staged struct {
+	Manifest plan.Hash    `json:"manifest"` // its SHA-256, by which stages name the release
+	Rule     rollout.Rule `json:"rule"`
+}
+
+// Staged returns how the newest release goes out.
+func (o *Offer) Staged() (s Staged) {
+	if o.Newest.Rollout != (rollout.Rule{}) {
+		s = Staged{plan.Hash(o.Newest.target.SHA256), o.Newest.Rollout}
+	}
+	return s
 }
 
 // Slots reads both slots. It takes as long as the card needs.
@@ -311,7 +332,9 @@ func (b *Box) Slots(ctx context.Context) (s Slots, err error) {
 		return s, err
 	}
 	if what := record.Slots[other]; len(what.Parts) > 0 && !what.Ran && state.Failed != other {
-		s.Ready = b.whole(ctx, other, what) == nil
+		if s.Ready = b.whole(ctx, other, what) == nil; s.Ready {
+			s.Staged = what.Staged
+		}
 	}
 	if state.Failed == other {
 		s.Failed = record.Slots[other].Version

@@ -99,6 +99,8 @@ type Installed struct {
 	Epoch   int64     `json:"epoch"`
 	// Parts are what was read back then.
 	Parts []plan.Part `json:"parts,omitempty"`
+	// Staged is how it goes out, unless somebody asked for it.
+	Staged Staged `json:"staged,omitzero"`
 	// Ran says that it was running at some time.
 	Ran bool `json:"ran,omitempty"`
 }
@@ -154,11 +156,11 @@ func (r *Record) Failed(n slot.Name) bool {
 }
 
 // Install records what a slot is about to get.
-func (r *Record) Install(n slot.Name, m plan.Manifest) {
+func (r *Record) Install(n slot.Name, m plan.Manifest, staged Staged) {
 	if r.Slots == nil {
 		r.Slots = map[slot.Name]Installed{}
 	}
-	r.Slots[n] = Installed{ID: m.ID(), Version: m.Version, Epoch: m.Epoch, Parts: m.Parts}
+	r.Slots[n] = Installed{ID: m.ID(), Version: m.Version, Epoch: m.Epoch, Parts: m.Parts, Staged: staged}
 }
 
 // Runs notes that a slot is running, and tells whether that is new.

@@ -1,5 +1,5 @@
 // Package alerts tells people of five events: a box that was not seen by its habit, a fault, a cap that was spent early, an update
-// that fell back (of one box, and of so many that nobody else should get it), and a hub that is away. It owns what is told, when,
+// that fell back (of one box, and of so many that nobody else should get it or its roll-out was halted), and a hub that is away. It owns what is told, when,
 // and how often. It must not know how the hubs remember what was told, nor where events come from.
 //
 // An event is told once, by one hub, however long it lasts; when it is over, and comes again after a day, it is told again. A
@@ -19,6 +19,7 @@ import (
 	"strings"
 	"time"
 
+	"passerelle/cmd/hub/registry"
 	"passerelle/cmd/hub/survey"
 )
 
@@ -53,6 +54,14 @@ func Of(boxes []survey.Box, away []string, now time.Time) (events []Event) {
 		}
 	}
 	return events
+}
+
+// OfRollout returns the event of a roll-out that a hub has halted: it waits for a person.
+func OfRollout(r registry.Rollout) []Event {
+	if r.Phase != registry.Halted || r.Why == "" {
+		return nil
+	}
+	return []Event{{"rollout " + r.Version, "The roll-out of version " + r.Version + " is halted (" + r.Why + "): resume or abandon it."}}
 }
 
 func text(b survey.Box, n survey.Need) string {

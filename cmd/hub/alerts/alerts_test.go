@@ -194,6 +194,21 @@ func TestOf(t *testing.T) {
 	}
 }
 
+// TestOfRollout: only what a hub halted waits to be told; a person knows what they did.
+func TestOfRollout(t *testing.T) {
+	t.Parallel()
+	for _, x := range []struct {
+		phase registry.Phase
+		why   string
+		want  int
+	}{{registry.Going, "", 0}, {registry.Halted, "", 0}, {registry.Halted, "fell", 1}, {registry.Abandoned, "fell", 0}, {"", "", 0}} {
+		events := OfRollout(registry.Rollout{Version: "1.3.0", Phase: x.phase, Why: x.why})
+		if len(events) != x.want {
+			t.Errorf("%q, %q: %v", x.phase, x.why, events)
+		}
+	}
+}
+
 func TestWebhook(t *testing.T) {
 	t.Parallel()
 	var got struct {

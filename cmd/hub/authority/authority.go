@@ -22,6 +22,7 @@
 package authority
 
 import (
+	"crypto/ed25519"
 	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -37,6 +38,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"passerelle/appliance/fleet/protocol"
+	"passerelle/appliance/fleet/rollout"
 )
 
 // Account is one of a fleet's.
@@ -182,6 +184,33 @@ func (k Keys) CodeHash(code string) (string, error) {
 	h := hmac.New(sha256.New, key)
 	h.Write([]byte(code))
 	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)), nil
+}
+
+// stageKey signs how far a release may go. A release names its public half, so that boxes need no other trust for it.
+func (k Keys) stageKey() (ed25519.PrivateKey, error) {
+	seed, err := k.bytes("stages")
+	if err != nil {
+		return nil, err
+	}
+	return ed25519.NewKeyFromSeed(seed), nil
+}
+
+// StageKey returns the public key of stages, as a release names it.
+func (k Keys) StageKey() (string, error) {
+	key, err := k.stageKey()
+	if err != nil {
+		return "", err
+	}
+	return rollout.FormatKey(key.Public().(ed25519.PublicKey)), nil
+}
+
+// Stage returns the text of a stage, signed.
+func (k Keys) Stage(s rollout.Stage) ([]byte, error) {
+	key, err := k.stageKey()
+	if err != nil {
+		return nil, err
+	}
+	return s.Sign(key)
 }
 
 // Members are who belongs to a fleet: the part of its accounts that changes. It is stored as JSON.

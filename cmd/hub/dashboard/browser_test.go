@@ -57,7 +57,7 @@ func TestBrowser(t *testing.T) {
 	tab, _ := webtest.Tab(t, ctx)
 	judge := webtest.NewJudge(t, tab)
 	for name, path := range map[string]string{"home": "/", "attention": "/attention", "association": "/association/lilas", "box": "/box/" + lilas, "waiting": "/box/" + waiting,
-		"revoke": "/box/" + lilas + "/revoke", "releases": "/releases", "sums": "/sums", "missing": "/none", "login": "/login"} {
+		"revoke": "/box/" + lilas + "/revoke", "releases": "/releases", "rollout": "/releases/rollout", "sums": "/sums", "missing": "/none", "login": "/login"} {
 		for _, code := range []string{"fr", "en"} {
 			flaws, err := judge.Page(site+path+"?lang="+code, code, "ltr", true)
 			if err != nil {

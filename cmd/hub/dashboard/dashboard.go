@@ -42,6 +42,8 @@ type Registry interface {
 	Revoke(ctx context.Context, author, box string) error
 	Place(ctx context.Context, author, box, centre, department string) error
 	PutCommand(ctx context.Context, author, association, box string, body []byte) error
+	Rollout(ctx context.Context) (registry.Rollout, bool, error)
+	ChangeRollout(ctx context.Context, author, did string, edit func(*registry.Rollout) error) error
 }
 
 // Survey is what the pages show.
@@ -87,6 +89,8 @@ func New(o Options) *Server {
 		"GET /box/{name}/revoke":   s.askRevoke,
 		"POST /box/{name}/revoke":  s.revoke,
 		"GET /releases":            s.releases,
+		"GET " + pathRollout:       s.rollout,
+		"POST " + pathRollout:      s.changeRollout,
 		"GET /sums":                s.sums,
 		"GET /sums/passerelle.csv": s.sumsCSV,
 		"POST /logout":             s.signOut,
@@ -100,6 +104,8 @@ func New(o Options) *Server {
 const (
 	pathHome  = "/"
 	pathLogin = "/login"
+
+	pathRollout = "/releases/rollout"
 
 	maxForm  = 4 << 10 // bytes
 	patience = 10 * time.Second

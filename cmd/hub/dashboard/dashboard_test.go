@@ -22,6 +22,7 @@ import (
 	"passerelle/captive/web/webtest"
 	"passerelle/cmd/hub/authority"
 	"passerelle/cmd/hub/registry"
+	"passerelle/cmd/hub/stages"
 	"passerelle/cmd/hub/survey"
 )
 
@@ -41,6 +42,7 @@ type fakeRegistry struct {
 	people map[string]registry.Person
 	did    []string
 	err    error
+	kept   registry.Rollout
 }
 
 func (f *fakeRegistry) Person(_ context.Context, typed string) (registry.Person, bool, error) {
@@ -77,6 +79,24 @@ func (f *fakeRegistry) Revoke(_ context.Context, author, box string) error {
 }
 func (f *fakeRegistry) Place(_ context.Context, author, box, centre, department string) error {
 	return f.note("%s places %s in %q %s", author, box, centre, department)
+}
+func (f *fakeRegistry) Rollout(context.Context) (registry.Rollout, bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.kept, f.kept.Phase != "", nil
+}
+func (f *fakeRegistry) ChangeRollout(_ context.Context, author, did string, edit func(*registry.Rollout) error) error {
+	f.mu.Lock()
+	err := edit(&f.kept)
+	if err == nil {
+		f.kept.Number++
+		f.kept.By = author
+	}
+	f.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return f.note("%s: %s", author, did)
 }
 func (f *fakeRegistry) PutCommand(_ context.Context, author, association, box string, body []byte) error {
 	c, err := command.Parse(body)
@@ -131,7 +151,7 @@ func newWorld(t *testing.T) *world {
 	f.Report("lilas", lilas, protocol.Done, e, now.Add(-time.Hour))
 	w := &world{T: t, registry: &fakeRegistry{people: map[string]registry.Person{
 		federationCode: {Name: "Fa"}, lilasCode: {Name: "Ana", Association: "lilas"},
-	}}, fleet: f}
+	}, kept: registry.Rollout{Version: "1.2.0", Permille: 10, Phase: registry.Going, Began: now.AddDate(0, 0, -3), By: "ana", Number: 7}}, fleet: f}
 	w.Server = New(Options{Registry: w.registry, Survey: f, Federation: "Fédération", Hosts: []string{"hub.example.org", "127.0.0.1", "partage.internal"},
 		Now: func() time.Time { return now }, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	return w
@@ -184,7 +204,7 @@ func TestRoles(t *testing.T) {
 	w := newWorld(t)
 	nobody, federation, association := &browser{world: w, address: "192.0.2.9"}, w.signIn(federationCode), w.signIn(lilasCode)
 	for _, path := range []string{"/", "/attention", "/association/lilas", "/association/roses", "/association/vide", "/box/" + lilas, "/box/" + waiting, "/box/" + roses,
-		"/box/" + roses + "/revoke", "/releases", "/sums", "/sums/passerelle.csv"} {
+		"/box/" + roses + "/revoke", "/releases", "/releases/rollout", "/sums", "/sums/passerelle.csv"} {
 		if code, page := nobody.get(path); code != http.StatusSeeOther || page != "" {
 			t.Errorf("GET %s without a login: %d, %s", path, code, page)
 		}
@@ -311,6 +331,74 @@ func TestActions(t *testing.T) {
 	}
 }
 
+// TestRollout: people of the federation raise, halt, resume and abandon what they see, and nobody else does; the numbers are those of
+// the whole fleet.
+func TestRollout(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	federation, association := w.signIn(federationCode), w.signIn(lilasCode)
+	press := func(b *browser, do, number string, headers ...string) int {
+		return b.do(http.MethodPost, "/releases/rollout", url.Values{"do": {do}, "number": {number}}, headers...).Code
+	}
+	for name, code := range map[string]int{
+		"an association": press(association, "raise", "7"), "another site": press(federation, "raise", "7", "Sec-Fetch-Site", "cross-site"),
+		"no such action": press(federation, "explode", "7"), "no number": press(federation, "raise", ""),
+	} {
+		if code != http.StatusForbidden {
+			t.Errorf("%s: %d", name, code)
+		}
+	}
+	if _, page := association.get("/releases/rollout"); strings.Contains(page, `value="raise"`) || !strings.Contains(page, "Vous ne pouvez rien changer") {
+		t.Error("an association has the buttons")
+	}
+	if code := press(federation, "raise", "6"); code != http.StatusConflict || w.registry.last() != "" {
+		t.Errorf("from an older page: %d, %s", code, w.registry.last())
+	}
+	for i, x := range []struct {
+		do     string
+		status int
+		says   []string
+	}{
+		{"resume", http.StatusConflict, []string{"La version avance"}},
+		{"raise", http.StatusSeeOther, []string{"<strong>Une box sur 10</strong>"}},
+		{"raise", http.StatusSeeOther, []string{"<strong>Toutes les box</strong>", "En tout : 3", "Ont la version et vont bien : 2", "Pas encore de réponse : 1", `value="halt"`}},
+		{"raise", http.StatusConflict, nil},
+		{"halt", http.StatusSeeOther, []string{"La version est arrêtée", `value="resume"`, `value="abandon"`}},
+		{"resume", http.StatusSeeOther, []string{"La version avance"}},
+		{"halt", http.StatusSeeOther, nil},
+		{"abandon", http.StatusSeeOther, []string{"Vous ne pouvez rien changer", "est abandonnée"}},
+		{"resume", http.StatusConflict, nil},
+	} {
+		if code := press(federation, x.do, fmt.Sprint(w.registry.kept.Number)); code != x.status {
+			t.Errorf("%d, %s: %d, want %d", i, x.do, code, x.status)
+		}
+		_, page := federation.get("/releases/rollout")
+		for _, s := range x.says {
+			if !strings.Contains(plain.Replace(page), s) {
+				t.Errorf("%d, %s: the page does not say %s:\n%s", i, x.do, s, page[max(0, strings.Index(page, "<main")):])
+			}
+		}
+	}
+	if did := w.registry.last(); did != "Fa: abandon roll-out" {
+		t.Errorf("last was done: %s", did)
+	}
+	for _, why := range stages.Reasons {
+		w.registry.kept.Phase, w.registry.kept.Why = registry.Halted, string(why)
+		for _, lang := range []string{"fr", "en"} {
+			if _, page := federation.get("/releases/rollout?lang=" + lang); strings.Contains(page, "hub.rollout") {
+				t.Errorf("%s has no words in %s", why, lang)
+			}
+		}
+	}
+	w.registry.kept = registry.Rollout{}
+	if code, _ := federation.get("/releases/rollout"); code != http.StatusNotFound {
+		t.Errorf("without a roll-out: %d", code)
+	}
+	if _, page := federation.get("/releases"); strings.Contains(page, "/releases/rollout") {
+		t.Error("a link leads to no roll-out")
+	}
+}
+
 // plain has common spaces for those that do not break a line.
 var plain = strings.NewReplacer("\u00a0", " ", "\u202f", " ")
 
@@ -326,7 +414,8 @@ func TestPages(t *testing.T) {
 		"/association/vide":  {`pas encore de box`},
 		"/box/" + lilas:      {`1.2.0`, `Acceptée par Ana`, `une personne devant la box a décidé autrement`, `<option value="59" selected>59 Nord`, `<td>12</td><td>1 gigaoctet</td>`},
 		"/box/" + waiting:    {`<li>abeille</li><li>bateau</li><li>citron</li><li>dragon</li>`},
-		"/releases":          {`Version 1.2.0`, `Box qui l’ont : 3`, `en panne ou sans nouvelles : 2`, `Box revenues en arrière : 0`, `Rien ne demande`},
+		"/releases":          {`Version 1.2.0`, `Box qui l’ont : 3`, `en panne ou sans nouvelles : 2`, `Box revenues en arrière : 0`, `Rien ne demande`, `href="/releases/rollout"`},
+		"/releases/rollout":  {`La version 1.2.0, étape par étape`, `La version avance`, `<strong>Une box sur 100</strong>`, `En tout : 0`, `value="raise"`, `value="halt"`},
 		"/sums":              {`mars 2027`, `Box : 3`, `51 gigaoctets`},
 	} {
 		code, page := b.get(path)

@@ -17,6 +17,7 @@ import (
 	"passerelle/appliance/fleet/report"
 	"passerelle/captive/web"
 	"passerelle/cmd/hub/registry"
+	"passerelle/cmd/hub/stages"
 	"passerelle/cmd/hub/survey"
 )
 
@@ -431,7 +432,8 @@ func (s *Server) revoke(w http.ResponseWriter, r *request) {
 // releasesPage is how versions do.
 type releasesPage struct {
 	frame
-	Rows []releaseRow
+	Rollout string // a link to the roll-out, "" if there never was one
+	Rows    []releaseRow
 }
 
 func (releasesPage) Template() string { return "dashboard/releases" }
@@ -446,6 +448,14 @@ type releaseRow struct {
 // releases shows how versions do with the boxes that the person sees. Whether one should go on is judged by the whole fleet.
 func (s *Server) releases(w http.ResponseWriter, r *request) {
 	p := releasesPage{frame: s.frame(r, "releases", "/releases", r.Words.T("hub.releases.title"))}
+	_, ok, err := s.Registry.Rollout(r.Context())
+	if err != nil {
+		s.failed(w, r, "read the roll-out", err)
+		return
+	}
+	if ok {
+		p.Rollout = pathRollout
+	}
 	halted := map[report.Version]bool{}
 	for _, x := range survey.Releases(s.Survey.Boxes(), r.Now) {
 		halted[x.Version] = x.Halt()
@@ -454,6 +464,95 @@ func (s *Server) releases(w http.ResponseWriter, r *request) {
 		p.Rows = append(p.Rows, releaseRow{i + 1, string(x.Version), x.Run, x.Trouble, x.Fell, halted[x.Version]})
 	}
 	s.serve(w, r, p, http.StatusOK)
+}
+
+// rolloutPage is how far a release may go, and how the boxes of its stage do: of the whole fleet, in numbers.
+type rolloutPage struct {
+	frame
+	Number int64 // of the stage that is shown
+	Halted bool
+	Stands []string // how it stands, and why
+	By     string
+	Steps  []stepRow
+	Counts []string
+	May    []action // what the person may do
+	Saved  bool
+}
+
+func (rolloutPage) Template() string { return "dashboard/rollout" }
+
+// stepRow is a stage, action a button.
+type (
+	stepRow struct {
+		Text string
+		Here bool
+	}
+	action struct{ Do, Text, Pictogram string }
+)
+
+var actionPictograms = map[stages.Action]string{stages.Raise: "yes", stages.Halt: "paused", stages.Resume: "play", stages.Abandon: "remove"}
+
+func (s *Server) rollout(w http.ResponseWriter, r *request) {
+	x, ok, err := s.Registry.Rollout(r.Context())
+	if err != nil {
+		s.failed(w, r, "read the roll-out", err)
+		return
+	}
+	if !ok {
+		s.missing(w, r)
+		return
+	}
+	words, c := r.Words, stages.Count(s.Survey.Boxes(), x, r.Now)
+	p := rolloutPage{
+		frame: s.frame(r, "releases", pathRollout, words.T("hub.rollout.title", "version", x.Version)), Number: x.Number,
+		Halted: x.Phase != registry.Going, Stands: words.Lines("hub.rollout.phase." + string(x.Phase)),
+		By: words.T("hub.rollout.by", "name", x.By, "day", words.Day(x.Began)), Saved: r.URL.Query().Has("saved"),
+	}
+	if x.Why != "" {
+		p.Stands = append(p.Stands, words.T("hub.rollout.why."+x.Why))
+	}
+	for _, step := range stages.Steps {
+		p.Steps = append(p.Steps, stepRow{words.T("hub.rollout.step." + strconv.Itoa(step)), step == x.Permille})
+	}
+	for _, n := range []struct {
+		key    string
+		number int
+	}{{"chosen", c.Chosen}, {"well", c.Well}, {"waiting", c.Waiting()}, {"fell", c.Fell}, {"ill", c.Ill}, {"lost", c.Lost}} {
+		p.Counts = append(p.Counts, words.T("hub.rollout.count."+n.key, "number", strconv.Itoa(n.number)))
+	}
+	if r.person.Association == "" {
+		for _, a := range stages.May(x) {
+			p.May = append(p.May, action{string(a), words.T("hub.rollout.do." + string(a)), actionPictograms[a]})
+		}
+	}
+	p.Up = web.Link{Href: "/releases", Text: words.T("hub.releases.title")}
+	s.serve(w, r, p, http.StatusOK)
+}
+
+// changeRollout is for people of the federation: a release is for all associations.
+func (s *Server) changeRollout(w http.ResponseWriter, r *request) {
+	form, ok := s.form(w, r)
+	if !ok {
+		return
+	}
+	number, err := strconv.ParseInt(form.Get("number"), 10, 64)
+	a := stages.Action(form.Get("do"))
+	if err != nil || r.person.Association != "" || actionPictograms[a] == "" {
+		s.explain(w, r, http.StatusForbidden, "hub.refused", pathRollout)
+		return
+	}
+	switch err := s.Registry.ChangeRollout(r.Context(), r.person.Name, string(a)+" roll-out", func(x *registry.Rollout) (err error) {
+		*x, err = stages.Act(*x, a, number, stages.Count(s.Survey.Boxes(), *x, r.Now), r.Now)
+		return err
+	}); {
+	case err == nil:
+		s.lead(w, r, pathRollout, url.Values{"saved": {"yes"}})
+	case errors.Is(err, stages.ErrNot):
+		s.explain(w, r, http.StatusConflict, "hub.rollout.changed", pathRollout)
+	default:
+		s.Log.Warn("change the roll-out", "err", err)
+		s.explain(w, r, http.StatusServiceUnavailable, "hub.not-done", pathRollout)
+	}
 }
 
 // sumsPage is the sums for those who fund.

@@ -9,8 +9,8 @@ import (
 	"passerelle/cmd/hub/registry"
 )
 
-// Release is how a version does in the fleet. Hubs cannot choose who gets a version: boxes take what two people signed. So this is
-// for those who sign.
+// Release is how a version does in the fleet. Hubs cannot choose what boxes get: these take what two people signed, and hubs say at
+// most in which order. So this is also for those who sign.
 type Release struct {
 	Version report.Version
 	Run     int // members that run it

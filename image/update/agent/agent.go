@@ -31,7 +31,7 @@ type Do string
 // The requests.
 const (
 	Slots   Do = "slots"   // what lies in both slots
-	Look    Do = "look"    // what a source offers, and how much of it is there
+	Look    Do = "look"    // what a source offers
 	Install Do = "install" // also bring it into the other slot
 	Other   Do = "other"   // boot the other slot: restarts the box
 )
@@ -41,16 +41,19 @@ type Request struct {
 	Do      Do   `json:"do"`
 	Stick   bool `json:"stick,omitempty"`   // the releases are on a USB stick, not with the client
 	Expired bool `json:"expired,omitempty"` // pass over the expiry of metadata: somebody stands at the box, with a stick
-	Again   bool `json:"again,omitempty"`   // also a release that ran here before
+	Again   bool `json:"again,omitempty"`   // somebody asks for it: also a release that ran here before, and whatever its stage
+	// Only is what Look told of the release that is to be installed: another one is not, that was published meanwhile.
+	Only update.Staged `json:"only,omitzero"`
 }
 
 // Result is what came of it.
 type Result struct {
-	Slots   update.Slots `json:"slots"`             // after it; not of Look
-	Newest  string       `json:"newest,omitempty"`  // the version that the source offers
-	Running bool         `json:"running,omitempty"` // it is the one that is running
-	Size    int64        `json:"size,omitempty"`    // of the newest in the slot, in bytes
-	Fetch   int64        `json:"fetch,omitempty"`   // bytes of it that are to be fetched
+	Slots   update.Slots  `json:"slots"`             // after it
+	Newest  string        `json:"newest,omitempty"`  // the version that the source offers
+	Running bool          `json:"running,omitempty"` // it is the one that is running
+	Staged  update.Staged `json:"staged,omitzero"`   // how it goes out
+	Size    int64         `json:"size,omitempty"`    // of the newest in the slot, in bytes; not of Look
+	Fetch   int64         `json:"fetch,omitempty"`   // bytes of it that were to be fetched; not of Look
 }
 
 // Code is the kind of an error.

@@ -23,6 +23,7 @@ import (
 
 	"passerelle/appliance/fleet/mirror"
 	"passerelle/appliance/fleet/repository"
+	"passerelle/appliance/fleet/rollout"
 	"passerelle/appliance/fleet/trust"
 	"passerelle/image/slot"
 	"passerelle/image/update"
@@ -57,6 +58,7 @@ type world struct {
 	machine   fstest.MapFS
 	restarted atomic.Int32
 	day       time.Time
+	rule      rollout.Rule // of the releases
 }
 
 func newWorld(t testing.TB) *world {
@@ -155,7 +157,7 @@ func (w *world) serve() {
 func (w *world) release(n int, on time.Time) {
 	w.t.Helper()
 	root, boot := system(n)
-	m, err := pack.Release(plan.Manifest{Version: fmt.Sprintf("2026.%d", n), Board: slot.Board, Epoch: int64(n)}, []pack.Part{
+	m, err := pack.Release(plan.Manifest{Version: fmt.Sprintf("2026.%d", n), Board: slot.Board, Epoch: int64(n), Rollout: w.rule}, []pack.Part{
 		{Part: plan.Part{Name: plan.RootPart}, From: bytes.NewReader(root)},
 		{Part: plan.Part{Name: plan.BootPart, At: bootAt}, From: bytes.NewReader(boot)},
 	}, nil, func(folder string, name plan.Hash, text []byte) error { return w.repo.WriteHashed(folder, name, text) })
@@ -222,13 +224,13 @@ func TestInstall(t *testing.T) {
 	}
 	w.release(2, w.day)
 	r, err = w.ask(agent.Request{Do: agent.Look})
-	if err != nil || r.Newest != "2026.2" || r.Running || r.Size != 700<<10 || r.Fetch == 0 || r.Fetch > 350<<10 || w.holds(slot.B, 2) {
+	if err != nil || r.Newest != "2026.2" || r.Running || r.Size != 0 || w.holds(slot.B, 2) {
 		t.Errorf("a look: %+v, %v", r, err)
 	}
 	var told []agent.Progress
 	r, err = w.client.Ask(t.Context(), agent.Request{Do: agent.Install}, mirror.Folder{FS: os.DirFS(w.repo.Dir)}, func(p agent.Progress) { told = append(told, p) })
 	want := update.Slots{Running: slot.A, Version: "2026.1", Other: "2026.2", Ready: true}
-	if err != nil || r.Slots != want || !w.holds(slot.B, 2) || !w.holds(slot.A, 1) {
+	if err != nil || r.Slots != want || r.Size != 700<<10 || r.Fetch == 0 || r.Fetch > 350<<10 || !w.holds(slot.B, 2) || !w.holds(slot.A, 1) {
 		t.Errorf("an installation: %+v, %v", r, err)
 	}
 	if last := told[len(told)-1]; last != (agent.Progress{Done: 700 << 10, Total: 700 << 10, Of: "2026.2"}) || told[0].Done != 0 {
@@ -307,6 +309,50 @@ func TestRanBefore(t *testing.T) {
 	w.wantError(agent.Request{Do: agent.Install}, agent.Ran)
 	if r, err := w.ask(agent.Request{Do: agent.Install, Again: true}); err != nil || r.Slots.Other != "2026.2" {
 		t.Errorf("asked for, it is answered %+v, %v", r, err)
+	}
+}
+
+// TestStaged: how a release goes out is told as it was signed, also of one that lies ready, unless somebody asked for it. Another
+// release than the one that was told of is not installed, and a hub's key alone changes nothing of it.
+func TestStaged(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.release(1, w.day)
+	w.rule = rollout.Rule{Day: "2026-12-01", Days: 14}
+	w.release(2, w.day)
+	first, err := w.ask(agent.Request{Do: agent.Look})
+	if err != nil || first.Newest != "2026.2" || first.Staged.Rule != w.rule || first.Staged.Manifest == (plan.Hash{}) || first.Slots.Ready {
+		t.Fatalf("a look: %+v, %v", first, err)
+	}
+	must(t, w.repo.Change(w.day, func(t *metadata.TargetsType) error {
+		custom := json.RawMessage(strings.Replace(string(*t.Targets[plan.Name(slot.Board, 2)].Custom), `"days":14`, `"days":1`, 1))
+		t.Targets[plan.Name(slot.Board, 2)].Custom = &custom
+		return nil
+	}))
+	if err := w.repo.Sign(repository.Targets, w.keys.hub[0]); err == nil {
+		t.Error("a hub's key signs how a release goes out")
+	}
+	must(t, os.RemoveAll(filepath.Join(w.repo.Dir, "staged")))
+
+	w.release(3, w.day)
+	w.wantError(agent.Request{Do: agent.Install, Only: first.Staged}, agent.Failed)
+	if w.holds(slot.B, 3) {
+		t.Error("a release is installed that nobody decided on")
+	}
+	second, err := w.ask(agent.Request{Do: agent.Look})
+	must(t, err)
+	for _, asked := range []bool{false, true} {
+		q := agent.Request{Do: agent.Install, Only: second.Staged}
+		want := second.Staged
+		if asked {
+			q, want = agent.Request{Do: agent.Install, Again: true}, update.Staged{}
+		}
+		_, err := w.ask(q)
+		must(t, err)
+		w.serve() // a box that is unplugged
+		if r, err := w.ask(agent.Request{Do: agent.Slots}); err != nil || !r.Slots.Ready || r.Slots.Other != "2026.3" || r.Slots.Staged != want {
+			t.Errorf("asked for, %t: %+v, %v, want %+v", asked, r.Slots, err, want)
+		}
 	}
 }
 

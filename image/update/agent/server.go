@@ -154,7 +154,7 @@ func (s *Server) do(ctx context.Context, q Request, from trust.Source, tell func
 			}
 			defer end()
 		}
-		if r, err = bring(ctx, box, q, from, tell); err != nil || q.Do == Look {
+		if r, err = bring(ctx, box, q, from, tell); err != nil {
 			return r, err
 		}
 	case Other:
@@ -180,9 +180,12 @@ func bring(ctx context.Context, box *update.Box, q Request, from trust.Source, t
 		return r, err
 	}
 	defer offer.Close()
-	r = Result{Newest: offer.Newest.Version, Running: offer.Running()}
-	if r.Running {
+	r = Result{Newest: offer.Newest.Version, Running: offer.Running(), Staged: offer.Staged()}
+	switch {
+	case r.Running, q.Do == Look:
 		return r, nil
+	case q.Only != (update.Staged{}) && q.Only != r.Staged:
+		return r, fmt.Errorf("release %s was published a moment ago: it is not the one that was asked for", r.Newest)
 	}
 	p, err := offer.Plan(ctx)
 	if err != nil {
@@ -190,15 +193,13 @@ func bring(ctx context.Context, box *update.Box, q Request, from trust.Source, t
 	}
 	r.Size, r.Fetch = offer.Size(), p.Bytes
 	tell(message{Progress: &Progress{Done: offer.There(), Total: r.Size, Of: r.Newest}})
-	switch {
-	case q.Do == Look:
-		return r, nil
-	case offer.Ran() && !q.Again:
+	if offer.Ran() && !q.Again {
 		return r, &Error{Ran, fmt.Sprintf("release %s ran here before, and somebody had the box go back", r.Newest)}
 	}
 	if err := offer.Blocked(); err != nil {
 		return r, &Error{Blocked, err.Error()}
 	}
+	offer.Asked = q.Again
 	err = offer.Install(ctx, func(done, total int64) { tell(message{Progress: &Progress{done, total, r.Newest}}) })
 	return r, err
 }

@@ -17,6 +17,8 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+
+	"passerelle/appliance/fleet/rollout"
 )
 
 // Folders below the targets folder of a repository.
@@ -83,11 +85,13 @@ type Manifest struct {
 	Board   string `json:"board"`   // the layout of the card and the boards that boot it
 	// Epoch grows with each release. The box installs nothing of an epoch below the one that it runs, and a release may ask
 	// for a least epoch of what is running: its data must be readable by both.
-	Epoch  int64   `json:"epoch"`
-	Needs  int64   `json:"needs"`
-	Parts  []Part  `json:"parts"`
-	Index  File    `json:"index"`
-	Deltas []Delta `json:"deltas,omitempty"`
+	Epoch int64  `json:"epoch"`
+	Needs int64  `json:"needs"`
+	Parts []Part `json:"parts"`
+	// Rollout says whether some boxes take it first.
+	Rollout rollout.Rule `json:"rollout,omitzero"`
+	Index   File         `json:"index"`
+	Deltas  []Delta      `json:"deltas,omitempty"`
 }
 
 // Limits, in bytes.
@@ -126,6 +130,9 @@ func (m Manifest) check() error {
 	case m.Index.Size < 1 || m.Index.Size > IndexLimit:
 		return fmt.Errorf("its index has %d bytes", m.Index.Size)
 	}
+	if err := m.Rollout.Check(); err != nil {
+		return err
+	}
 	end := int64(0)
 	for _, p := range m.Parts {
 		if p.At < end || !p.valid() {
@@ -158,10 +165,12 @@ type Summary struct {
 	Version string `json:"version"`
 	Epoch   int64  `json:"epoch"`
 	Root    Part   `json:"root"`
+
+	Rollout rollout.Rule `json:"rollout,omitzero"`
 }
 
 // Summary returns the manifest's summary.
-func (m Manifest) Summary() Summary { return Summary{m.Version, m.Epoch, m.Parts[0]} }
+func (m Manifest) Summary() Summary { return Summary{m.Version, m.Epoch, m.Parts[0], m.Rollout} }
 
 // ParseSummary reads a summary.
 func ParseSummary(text []byte) (s Summary, err error) {
@@ -170,6 +179,9 @@ func ParseSummary(text []byte) (s Summary, err error) {
 	}
 	if !version.MatchString(s.Version) || s.Epoch < 1 || !s.Root.valid() {
 		return Summary{}, fmt.Errorf("read the release's summary: version %q, epoch %d", s.Version, s.Epoch)
+	}
+	if err := s.Rollout.Check(); err != nil {
+		return Summary{}, fmt.Errorf("read the release's summary: %w", err)
 	}
 	return s, nil
 }
