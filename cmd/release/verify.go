@@ -16,6 +16,8 @@ import (
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
+	"passerelle/appliance/fleet/content"
+	"passerelle/appliance/fleet/layer"
 	"passerelle/appliance/fleet/mirror"
 	"passerelle/appliance/fleet/repository"
 	"passerelle/appliance/fleet/trust"
@@ -73,16 +75,23 @@ func summary(custom *json.RawMessage) string {
 	if custom == nil {
 		return ""
 	}
-	s, err := plan.ParseSummary(*custom)
-	if err != nil {
-		return "" // another kind of file
+	if s, err := plan.ParseSummary(*custom); err == nil {
+		return fmt.Sprintf("; release %s, its root %s", s.Version, s.Root.SHA256)
 	}
-	return fmt.Sprintf("; release %s, its root %s", s.Version, s.Root.SHA256)
+	if s, err := content.ParseSummary(*custom); err == nil {
+		return fmt.Sprintf("; the index of %d bytes, SHA-256 %s", s.Size, s.SHA256)
+	}
+	return "" // another kind of file
 }
 
 func verify(t *tool, args []string) error {
-	var root string
+	var root, of string
+	var level layer.Level
 	words, err := parse(args, 1, func(f *flag.FlagSet) {
+		f.Func("for", "read the files of all, region/NAME or association/NAME, too", func(text string) (err error) {
+			level, of, err = parseLevel(text)
+			return err
+		})
 		f.StringVar(&root, "root", "", "begin with the root in this `FILE`, as a box that was built with it; without it, with version 1")
 	})
 	if err != nil {
@@ -124,6 +133,9 @@ func verify(t *tool, args []string) error {
 			return fmt.Errorf("%s: %w", target.Path, err)
 		}
 		fmt.Fprintf(t.out, "%s: release %s for %s, epoch %d, %d deltas\n", target.Path, m.Version, m.Board, m.Epoch, len(m.Deltas))
+	}
+	if level != "" {
+		return t.verifyContent(ctx, box, from, level, of)
 	}
 	return nil
 }
