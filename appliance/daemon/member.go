@@ -258,7 +258,7 @@ func (m *member) line() fleet.Line {
 	if m.obstacle(s) != "" {
 		return fleet.Line{}
 	}
-	l := fleet.Line{Name: s.Line.Donation + " " + s.Line.Interface, Mode: fleet.Visits}
+	l := fleet.Line{Name: s.Line.Donation + " " + s.Line.Interface, Mode: fleet.Visits, Period: s.Line.Period.Unix()}
 	c := m.box.Config()
 	i := slices.IndexFunc(c.Donations, func(d config.Donation) bool { return d.Name == s.Line.Donation })
 	if i < 0 {
