@@ -133,7 +133,7 @@ func (h *handouts) take(ctx context.Context, t *trust.Trust, from trust.Source, 
 		if level != layer.All && names[level] == "" {
 			continue
 		}
-		files, err := content.List(ctx, t, from, level, names[level])
+		files, err := content.List(ctx, t, from, layer.Folder(level, names[level]), layer.Whose(level, names[level]))
 		if err != nil {
 			return err
 		}
@@ -153,7 +153,7 @@ func (h *handouts) take(ctx context.Context, t *trust.Trust, from trust.Source, 
 	for _, path := range paths {
 		f := wanted[path]
 		h.files = append(h.files, state.FleetFile{
-			Kind: string(f.Kind), Name: f.Name, By: layer.Whose(f.Level, f.Of), State: fileWaits, Size: uint64(max(f.Size, 0)),
+			Kind: string(f.Kind), Name: f.Name, By: f.By, State: fileWaits, Size: uint64(max(f.Size, 0)),
 		})
 	}
 	h.mu.Unlock()

@@ -29,7 +29,7 @@ import (
 // hand has the fleet hand out a file at a level; nil withdraws it.
 func (s *signer) hand(level layer.Level, of string, kind content.Kind, name string, file []byte) {
 	s.Helper()
-	folder := content.Folder(level, of, kind)
+	folder := content.Folder(layer.Folder(level, of), kind)
 	at := path.Join(folder, name)
 	if file == nil {
 		s.change(func(t *metadata.TargetsType) { delete(t.Targets, at) })

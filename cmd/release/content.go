@@ -9,53 +9,50 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"strings"
+	"regexp"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
 	"passerelle/appliance/fleet/content"
-	"passerelle/appliance/fleet/layer"
 	"passerelle/appliance/fleet/repository"
 	"passerelle/appliance/fleet/trust"
 )
 
 // contentFlags say which file of a fleet is meant, and who signs it.
 type contentFlags struct {
-	level layer.Level
-	of    string
+	level string // its folder
 	kind  string
 	name  string
 	role  string
 }
 
 func (c *contentFlags) define(f *flag.FlagSet) {
-	f.Func("for", "whose boxes get it: all, region/NAME or association/NAME", func(text string) (err error) {
-		c.level, c.of, err = parseLevel(text)
-		return err
-	})
+	f.StringVar(&c.level, "folder", "", "whose boxes get it: layers/all, layers/region/NAME or layers/association/NAME")
 	f.StringVar(&c.kind, "kind", "", "packs or places")
 	f.StringVar(&c.name, "name", "", "the `NAME` of the pack or list on the box")
 	f.StringVar(&c.role, "role", repository.Targets, "who signs it: an association's `NAME`; without it, the release role")
 }
 
-// parseLevel reads for whom something is.
-func parseLevel(text string) (layer.Level, string, error) {
-	level, of, named := strings.Cut(text, "/")
-	switch layer.Level(level) {
-	case layer.All:
-		if !named {
-			return layer.All, "", nil
-		}
-	case layer.Region, layer.Association:
-		return layer.Level(level), of, trust.CheckRole(of)
+var levelForm = regexp.MustCompile(`^layers/(all|(region|association)/([^/]+))$`)
+
+// checkLevel returns why boxes do not look into a folder.
+func checkLevel(folder string) error {
+	m := levelForm.FindStringSubmatch(folder)
+	if m == nil {
+		return usageError{fmt.Errorf("--folder is layers/all, layers/region/NAME or layers/association/NAME, not %q", folder)}
 	}
-	return "", "", fmt.Errorf("%q is neither all, region/NAME nor association/NAME", text)
+	if m[3] != "" {
+		if err := trust.CheckRole(m[3]); err != nil {
+			return usageError{err}
+		}
+	}
+	return nil
 }
 
 // folder returns where the file's index and chunks are. The error is a usageError.
 func (c *contentFlags) folder() (string, error) {
-	if c.level == "" {
-		return "", usageError{fmt.Errorf("--for is missing: all, region/NAME or association/NAME")}
+	if err := checkLevel(c.level); err != nil {
+		return "", err
 	}
 	if kind := content.Kind(c.kind); kind != content.Packs && kind != content.Places {
 		return "", usageError{fmt.Errorf("--kind is packs or places, not %q", c.kind)}
@@ -63,7 +60,7 @@ func (c *contentFlags) folder() (string, error) {
 	if err := content.CheckName(c.name); err != nil {
 		return "", usageError{err}
 	}
-	return content.Folder(c.level, c.of, content.Kind(c.kind)), nil
+	return content.Folder(c.level, content.Kind(c.kind)), nil
 }
 
 // change changes what the role signs.
@@ -142,8 +139,8 @@ func removeContent(t *tool, args []string) error {
 }
 
 // verifyContent fetches a level's files as a box does.
-func (t *tool) verifyContent(ctx context.Context, box *trust.Trust, from trust.Source, level layer.Level, of string) error {
-	files, err := content.List(ctx, box, from, level, of)
+func (t *tool) verifyContent(ctx context.Context, box *trust.Trust, from trust.Source, folder string) error {
+	files, err := content.List(ctx, box, from, folder, folder)
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,6 @@ import (
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
 	"passerelle/appliance/fleet/content"
-	"passerelle/appliance/fleet/layer"
 	"passerelle/appliance/fleet/mirror"
 	"passerelle/appliance/fleet/repository"
 	"passerelle/appliance/fleet/trust"
@@ -85,13 +84,9 @@ func summary(custom *json.RawMessage) string {
 }
 
 func verify(t *tool, args []string) error {
-	var root, of string
-	var level layer.Level
+	var root, folder string
 	words, err := parse(args, 1, func(f *flag.FlagSet) {
-		f.Func("for", "read the files of all, region/NAME or association/NAME, too", func(text string) (err error) {
-			level, of, err = parseLevel(text)
-			return err
-		})
+		f.StringVar(&folder, "folder", "", "read the packs and places of this `FOLDER`, too")
 		f.StringVar(&root, "root", "", "begin with the root in this `FILE`, as a box that was built with it; without it, with version 1")
 	})
 	if err != nil {
@@ -134,8 +129,8 @@ func verify(t *tool, args []string) error {
 		}
 		fmt.Fprintf(t.out, "%s: release %s for %s, epoch %d, %d deltas\n", target.Path, m.Version, m.Board, m.Epoch, len(m.Deltas))
 	}
-	if level != "" {
-		return t.verifyContent(ctx, box, from, level, of)
+	if folder != "" {
+		return t.verifyContent(ctx, box, from, folder)
 	}
 	return nil
 }

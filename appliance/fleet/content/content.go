@@ -4,7 +4,7 @@
 //
 // # In a repository
 //
-// A file belongs to a level of the fleet, and is in that level's folder (package layer): the delegation of its fragment covers it.
+// A file belongs to a level of the fleet, and is in that level's folder (layer.Folder): the delegation of its fragment covers it.
 //
 //	layers/association/lilas/packs/velo           the index: the SHA-256 of each chunk, 32 bytes each. It is the signed target
 //	layers/association/lilas/packs/ab/ab12...     the chunks, by their SHA-256
@@ -28,7 +28,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"passerelle/appliance/fleet/layer"
 	"passerelle/appliance/fleet/trust"
 	"passerelle/appliance/private"
 )
@@ -56,10 +55,8 @@ const (
 	spareRoom = 100_000_000 // bytes that a file leaves free on the disk, as an import does
 )
 
-// Folder returns the folder of a level's files of a kind in a repository.
-func Folder(level layer.Level, of string, kind Kind) string {
-	return path.Join(layer.Folder(level, of), string(kind))
-}
+// Folder returns the folder of a level's files of a kind, in a repository where the level has that folder.
+func Folder(level string, kind Kind) string { return path.Join(level, string(kind)) }
 
 var nameForm = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 
@@ -96,10 +93,9 @@ func (s Summary) index() int64 { return (s.Size + ChunkSize - 1) / ChunkSize * s
 
 // File is a file that a level of the fleet has signed.
 type File struct {
-	Level layer.Level
-	Of    string // the region or association; "" for layer.All
-	Kind  Kind
-	Name  string
+	By   string // the level, in words
+	Kind Kind
+	Name string
 	Summary
 	Err error // why it cannot be taken; nil if it can
 
@@ -107,20 +103,20 @@ type File struct {
 }
 
 // String names the file in messages.
-func (f File) String() string { return fmt.Sprintf("%s of %s", f.Name, layer.Whose(f.Level, f.Of)) }
+func (f File) String() string { return f.Name + " of " + f.By }
 
-// List returns the files of a level. t must be fresh.
-func List(ctx context.Context, t *trust.Trust, from trust.Source, level layer.Level, of string) (all []File, err error) {
+// List returns the files of a level that has a folder, and is called by in words. t must be fresh.
+func List(ctx context.Context, t *trust.Trust, from trust.Source, level, by string) (all []File, err error) {
 	for _, kind := range Kinds {
-		targets, err := t.Below(ctx, from, Folder(level, of, kind))
+		targets, err := t.Below(ctx, from, Folder(level, kind))
 		if err != nil {
 			return nil, err
 		}
 		if len(targets) > maxFiles {
-			return nil, fmt.Errorf("%s has signed %d %s, and at most %d are taken", layer.Whose(level, of), len(targets), kind, maxFiles)
+			return nil, fmt.Errorf("%s has signed %d %s, and at most %d are taken", by, len(targets), kind, maxFiles)
 		}
 		for _, target := range targets {
-			f := File{Level: level, Of: of, Kind: kind, Name: path.Base(target.Path), target: target}
+			f := File{By: by, Kind: kind, Name: path.Base(target.Path), target: target}
 			if f.Err = CheckName(f.Name); f.Err == nil {
 				f.Summary, f.Err = ParseSummary(target.Custom)
 			}
@@ -225,7 +221,7 @@ func (f File) fill(ctx context.Context, from trust.Source, file *os.File, index 
 		if err := cmp.Or(ctx.Err(), may(at)); err != nil {
 			return err
 		}
-		name := trust.Hashed(Folder(f.Level, f.Of, f.Kind), sum)
+		name := trust.Hashed(path.Dir(f.target.Path), sum)
 		chunk, err := from.Read(ctx, name, size)
 		if err != nil {
 			return fmt.Errorf("fetch a chunk of %s: %w", f, err)

@@ -16,7 +16,6 @@ import (
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
-	"passerelle/appliance/fleet/layer"
 	"passerelle/appliance/fleet/mirror"
 	"passerelle/appliance/fleet/repository"
 	"passerelle/appliance/fleet/trust"
@@ -49,7 +48,7 @@ func newPeople(t *testing.T) *people {
 	for _, name := range []string{"lilas", "paquerettes"} {
 		key := p.key()
 		p.associations[name] = key
-		p.must(p.Delegate(name, &key.PublicKey, []string{layer.Folder(layer.Association, name)}, time.Now()))
+		p.must(p.Delegate(name, &key.PublicKey, []string{folderOf(name)}, time.Now()))
 	}
 	p.sign(repository.Targets, p.release[:2]...)
 	p.must(p.Seal(p.hub[0], time.Now()))
@@ -112,7 +111,7 @@ func (p *people) fresh(from trust.Source) *trust.Trust {
 func (p *people) list(association string) []File {
 	p.Helper()
 	from := p.source()
-	all, err := List(p.Context(), p.fresh(from), from, layer.Association, association)
+	all, err := List(p.Context(), p.fresh(from), from, folderOf(association), "association "+association)
 	p.must(err)
 	return all
 }
@@ -145,7 +144,9 @@ func noise(n int) []byte {
 	return file
 }
 
-var lilas = Folder(layer.Association, "lilas", Packs)
+func folderOf(association string) string { return "layers/association/" + association }
+
+var lilas = Folder(folderOf("lilas"), Packs)
 
 // TestCuts: a file that is cut off before each chunk, and whose last written one may be damaged by the cut, comes whole, and no
 // more than one chunk is fetched twice at each cut.
@@ -271,12 +272,12 @@ func TestOthers(t *testing.T) {
 		t.Errorf("before anybody signs: %v", all)
 	}
 	file := noise(ChunkSize + 1)
-	p.add("lilas", Folder(layer.Association, "paquerettes", Packs), "intrus", file, same)
-	p.add("lilas", Folder(layer.All, "", Places), "intrus", file, same)
+	p.add("lilas", Folder(folderOf("paquerettes"), Packs), "intrus", file, same)
+	p.add("lilas", Folder("layers/all", Places), "intrus", file, same)
 	p.add("lilas", lilas, "grand", file, func(s *Summary) { s.Size = MaxSize + 1 })
 	p.add("lilas", lilas, "autre", file, func(s *Summary) { s.Size *= 3 })
 	p.add("lilas", lilas, "Nom", file, same)
-	p.add("paquerettes", Folder(layer.Association, "paquerettes", Places), "sud", file, same)
+	p.add("paquerettes", Folder(folderOf("paquerettes"), Places), "sud", file, same)
 	var got []string
 	for _, f := range append(p.list("lilas"), p.list("paquerettes")...) {
 		got = append(got, fmt.Sprint(f, ": ", f.Err))
@@ -291,7 +292,7 @@ func TestOthers(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 	from := p.source()
-	if all, err := List(t.Context(), p.fresh(from), from, layer.All, ""); err != nil || len(all) != 0 {
+	if all, err := List(t.Context(), p.fresh(from), from, "layers/all", "the fleet"); err != nil || len(all) != 0 {
 		t.Errorf("%v, %v", all, err)
 	}
 }
