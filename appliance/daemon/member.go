@@ -51,6 +51,7 @@ type member struct {
 	stages   *stages
 	commands *commands
 	reports  *reporter
+	handouts *handouts
 	obstacle func(fetch.Situation) string
 	dial     func(ctx context.Context, s fetch.Situation, address string) (net.Conn, error)
 	root     string    // file with the root of trust
@@ -82,6 +83,7 @@ var _ memberBox = (*appliance.Box)(nil)
 func (d *Daemon) newMember(box memberBox) *member {
 	return &member{
 		folder: filepath.Join(d.state, fleetFolder), box: box, layers: d.layers, stages: d.stages, commands: d.commands, reports: d.reports,
+		handouts: newHandouts(d.state, d.newShelves(box), d.releases.mayFetch, d.log),
 		obstacle: d.fetcher.Obstacle, dial: d.fetcher.Dial, root: d.trustRoot, built: d.built, log: d.log,
 	}
 }
@@ -120,6 +122,9 @@ func (m *member) follow() {
 	}
 	if m.err = nil; m.client != nil {
 		m.client.SetLine(m.line())
+		if m.handouts.ready() {
+			m.client.Look()
+		}
 	}
 }
 
@@ -260,7 +265,7 @@ func (m *member) line() fleet.Line {
 	if m.obstacle(s) != "" {
 		return fleet.Line{}
 	}
-	l := fleet.Line{Name: s.Line.Donation + " " + s.Line.Interface, Mode: fleet.Visits}
+	l := fleet.Line{Name: s.Line.Donation + " " + s.Line.Interface, Mode: fleet.Visits, Period: s.Line.Period.Unix()}
 	c := m.box.Config()
 	i := slices.IndexFunc(c.Donations, func(d config.Donation) bool { return d.Name == s.Line.Donation })
 	if i < 0 {
@@ -376,41 +381,58 @@ func (m *member) take(ctx context.Context, from fleet.Source, of fleet.Group) {
 	case !errors.Is(err, fs.ErrNotExist) && ctx.Err() == nil:
 		m.log.Warn("the stage of a release", "error", err)
 	}
-	err := m.takeLayers(ctx, from, of)
+	names := map[layer.Level]string{layer.Region: of.Region, layer.Association: of.Association}
+	t, err := m.fresh(ctx, from)
+	if err == nil {
+		err = m.takeLayers(ctx, t, from, names)
+	}
+	m.says(ctx, err)
+	if t != nil { // these may take hours
+		m.says(ctx, errors.Join(err, m.handouts.take(ctx, t, from, names)))
+	}
+}
+
+// says notes why nothing signed is taken, if it is not that the connection ended: a later one goes on.
+func (m *member) says(ctx context.Context, err error) {
 	if ctx.Err() != nil {
-		return // the connection ended: a later one goes on
+		return
 	}
 	if errors.Is(err, fs.ErrNotExist) { // the hubs have no repository
 		err = nil
 	}
 	m.said.Lock()
 	defer m.said.Unlock()
-	if m.files = err; err != nil {
+	if err != nil && (m.files == nil || m.files.Error() != err.Error()) {
 		m.log.Warn("what the fleet has signed", "error", err)
 	}
+	m.files = err
 }
 
 // errNoRoot says that nothing signed can be verified.
 var errNoRoot = errors.New("this system was built without a root of trust, so it takes nothing that is signed")
 
-func (m *member) takeLayers(ctx context.Context, from fleet.Source, of fleet.Group) error {
+// fresh returns what the box believes of the newest that people signed; nil and the error if that is not so.
+func (m *member) fresh(ctx context.Context, from fleet.Source) (*trust.Trust, error) {
 	root, err := os.ReadFile(m.root)
 	if errors.Is(err, fs.ErrNotExist) {
-		return errNoRoot
+		return nil, errNoRoot
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	t, err := trust.Open(trust.Options{Dir: filepath.Join(m.folder, memberTrust), Root: root, Clock: trust.Clock{
 		Built: m.built, Now: func() (time.Time, bool) { c := m.box.Status().Clock; return c.Now, c.Trusted },
 	}})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := t.Refresh(ctx, from); err != nil {
-		return err
+		return nil, err
 	}
-	names := map[layer.Level]string{layer.Region: of.Region, layer.Association: of.Association}
+	return t, nil
+}
+
+func (m *member) takeLayers(ctx context.Context, t *trust.Trust, from fleet.Source, names map[layer.Level]string) (err error) {
 	texts := make([][]byte, len(layer.Levels)) // all of them are verified before one is used
 	for i, level := range layer.Levels {
 		if level != layer.All && names[level] == "" {
@@ -471,6 +493,7 @@ func (m *member) addTo(s *state.Status) {
 	if m.files != nil {
 		f.Files = m.files.Error()
 	}
+	f.Handouts = m.handouts.status()
 	s.Fleet = f
 }
 

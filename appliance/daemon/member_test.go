@@ -162,15 +162,27 @@ func (s *signer) publish(h *testHub, path, text string) {
 	s.Helper()
 	file, err := s.Add(path, []byte(text))
 	s.must(err)
+	s.change(func(t *metadata.TargetsType) { t.Targets[path] = file })
+	s.deliver(h)
+}
+
+// change has two people sign a change, and a hub seal it.
+func (s *signer) change(change func(*metadata.TargetsType)) {
+	s.Helper()
 	s.must(s.Change(time.Now(), func(t *metadata.TargetsType) error {
 		if t.Targets == nil {
 			t.Targets = map[string]*metadata.TargetFiles{}
 		}
-		t.Targets[path] = file
+		change(t)
 		return nil
 	}))
 	s.sign(repository.Targets, s.release[:2])
 	s.must(s.Seal(s.hub[0], time.Now()))
+}
+
+// deliver puts all that is published into a hub.
+func (s *signer) deliver(h *testHub) {
+	s.Helper()
 	for _, folder := range []string{"targets", "metadata"} {
 		s.must(filepath.WalkDir(filepath.Join(s.Dir, folder), func(name string, e os.DirEntry, err error) error {
 			if err != nil || e.IsDir() {
@@ -326,6 +338,11 @@ func (w *memberWorld) start(dir, root string) {
 	d.reports.member = func() bool { return w.box.Written().Fleet.Member() }
 	d.reports.status, d.reports.failed = w.box.Status, func(err error) { w.t.Error(err) }
 	w.member = d.newMember(w.box)
+	r := &releases{Daemon: d, now: time.Now, up: func() time.Duration { return time.Hour }}
+	w.handouts = newHandouts(dir, ContentOf(dir, func(string) error { return nil }, time.Now), func() string {
+		s, c := w.box.Status(), w.box.Config()
+		return d.fetcher.Obstacle(r.may(situation(s, c), s, c))
+	}, log)
 	w.pace = fleet.Pace{Ping: time.Hour, Visit: 200 * time.Millisecond, Round: time.Hour, Ask: 10 * time.Millisecond,
 		Retry: 20 * time.Millisecond, Most: 100 * time.Millisecond, Spread: time.Millisecond, Timeout: 20 * time.Second}
 	ctx, cancel := context.WithCancel(w.t.Context())

@@ -142,8 +142,17 @@ func (n *connection) woken() <-chan bool    { return n.wake }
 func (n *connection) done() <-chan struct{} { return n.closed }
 func (n *connection) close()                { n.c.Close() }
 
+// chunkTime is how long a chunk of a signed file may take. A box reads at a quarter of the rate that is lent, 64 kbit/s at least: a
+// chunk then takes 35 s.
+const chunkTime = 2 * time.Minute
+
 func (n *connection) request(ctx context.Context, subject string, body []byte) (message, error) {
-	ctx, stop := context.WithTimeout(ctx, n.timeout)
+	return n.answer(ctx, subject, body, n.timeout)
+}
+
+// answer returns the answer to a message.
+func (n *connection) answer(ctx context.Context, subject string, body []byte, within time.Duration) (message, error) {
+	ctx, stop := context.WithTimeout(ctx, within)
 	defer stop()
 	m, err := n.c.RequestWithContext(ctx, subject, body)
 	if err != nil {
@@ -160,7 +169,11 @@ func (n *connection) request(ctx context.Context, subject string, body []byte) (
 }
 
 func (n *connection) get(ctx context.Context, stream, subject string) (message, error) {
-	return n.request(ctx, protocol.DirectGet(stream, subject), nil)
+	within := n.timeout
+	if stream == protocol.StreamPack {
+		within = max(within, chunkTime)
+	}
+	return n.answer(ctx, protocol.DirectGet(stream, subject), nil, within)
 }
 
 func (n *connection) publish(ctx context.Context, subject string, body []byte) error {

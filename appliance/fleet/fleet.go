@@ -50,8 +50,9 @@ func (m Mode) String() string { return [...]string{"away", "visits", "connected"
 
 // Line is the line over which the client may talk now.
 type Line struct {
-	Name string // a donation's, or anything that changes when the line does
-	Mode Mode
+	Name   string // a donation's, or anything that changes when the line does
+	Mode   Mode
+	Period int64 // of its budget, any number: a connection that began in another one ends, since it is counted there
 }
 
 // Group is where a box belongs in its fleet, as the hub says. It says only which signed files are asked for.

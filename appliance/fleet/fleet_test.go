@@ -150,7 +150,7 @@ func TestSilentDeaths(t *testing.T) {
 		c, h := member(t, Box{})
 		h.dies, h.how = 2*DefaultPace.Ping, errSilent
 		run(t, c)
-		c.SetLine(Line{"phone", Connected})
+		c.SetLine(Line{Name: "phone", Mode: Connected})
 		after(time.Hour)
 		if s := c.Status(); s.Mode != Visits || h.count() != 2 {
 			t.Fatalf("after an hour it is %s, and connected %d times", s.Mode, h.count())
@@ -159,7 +159,7 @@ func TestSilentDeaths(t *testing.T) {
 		if n := h.count(); n < 2+3 || n > 2+5 {
 			t.Errorf("%d connections on a day of visits", n-2)
 		}
-		c.SetLine(Line{"fibre", Connected})
+		c.SetLine(Line{Name: "fibre", Mode: Connected})
 		h.mu.Lock()
 		h.dies = 0
 		h.mu.Unlock()
@@ -170,13 +170,40 @@ func TestSilentDeaths(t *testing.T) {
 	})
 }
 
+// A connection ends with the period that its budget is of; what is known of the line stays.
+func TestPeriodEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, h := member(t, Box{})
+		run(t, c)
+		for period := range int64(3) {
+			for range 2 { // the same is nothing new
+				c.SetLine(Line{Name: "fibre", Mode: Connected, Period: period})
+				after(time.Hour)
+			}
+			if s := c.Status(); !s.Connected || h.count() != int(period)+1 {
+				t.Errorf("period %d: %d connections, %+v", period, h.count(), s)
+			}
+		}
+		h.mu.Lock()
+		h.dies, h.how = 2*DefaultPace.Ping, errSilent
+		h.mu.Unlock()
+		for period := range int64(3) {
+			c.SetLine(Line{Name: "fibre", Mode: Connected, Period: 10 + period})
+			after(time.Hour)
+		}
+		if s := c.Status(); s.Mode != Visits {
+			t.Errorf("a line that forgets connections is %s in its next period", s.Mode)
+		}
+	})
+}
+
 // The day after, a connection is tried again on the same line, and kept where it lasts.
 func TestTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, h := member(t, Box{})
 		h.dies, h.how = 2*DefaultPace.Ping, errSilent
 		run(t, c)
-		c.SetLine(Line{"phone", Connected})
+		c.SetLine(Line{Name: "phone", Mode: Connected})
 		after(time.Hour)
 		h.mu.Lock()
 		h.dies = 0
@@ -199,7 +226,7 @@ func TestLastingConnections(t *testing.T) {
 		c, h := member(t, Box{})
 		h.dies, h.how = lasting(DefaultPace.Ping), errSilent
 		run(t, c)
-		c.SetLine(Line{"phone", Connected})
+		c.SetLine(Line{Name: "phone", Mode: Connected})
 		after(10 * time.Hour)
 		if s := c.Status(); s.Mode != Connected {
 			t.Errorf("connections of %s lead to %s", h.dies, s.Mode)
@@ -212,7 +239,7 @@ func TestFlapping(t *testing.T) {
 	for name, flap := range map[string]func(*Client, *hub){
 		"the line": func(c *Client, _ *hub) {
 			for i := range 24 * 60 * 6 {
-				c.SetLine(Line{[]string{"fibre", "phone"}[i%2], Connected})
+				c.SetLine(Line{Name: []string{"fibre", "phone"}[i%2], Mode: Connected})
 				time.Sleep(10 * time.Second)
 			}
 		},
@@ -220,21 +247,21 @@ func TestFlapping(t *testing.T) {
 			h.mu.Lock()
 			h.dies, h.how = time.Second, errors.New("bye")
 			h.mu.Unlock()
-			c.SetLine(Line{"fibre", Connected})
+			c.SetLine(Line{Name: "fibre", Mode: Connected})
 			time.Sleep(24 * time.Hour)
 		},
 		"no hub": func(c *Client, h *hub) {
 			h.mu.Lock()
 			h.refuse = errors.New("no route")
 			h.mu.Unlock()
-			c.SetLine(Line{"fibre", Connected})
+			c.SetLine(Line{Name: "fibre", Mode: Connected})
 			time.Sleep(24 * time.Hour)
 		},
 		"refused": func(c *Client, h *hub) {
 			h.mu.Lock()
 			h.refuse = errRefused
 			h.mu.Unlock()
-			c.SetLine(Line{"fibre", Connected})
+			c.SetLine(Line{Name: "fibre", Mode: Connected})
 			time.Sleep(24 * time.Hour)
 		},
 	} {
@@ -285,7 +312,7 @@ func TestLostReport(t *testing.T) {
 		}})
 		h.lose = true
 		run(t, c)
-		c.SetLine(Line{"fibre", Visits})
+		c.SetLine(Line{Name: "fibre", Mode: Visits})
 		after(24 * time.Hour)
 		if left() != 3 {
 			t.Fatal("a lost report is done")
@@ -309,7 +336,7 @@ func TestWakes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, h := member(t, Box{})
 		run(t, c)
-		c.SetLine(Line{"fibre", Connected})
+		c.SetLine(Line{Name: "fibre", Mode: Connected})
 		after(time.Minute)
 		rounds := func() int {
 			h.mu.Lock()
@@ -362,7 +389,7 @@ func TestTooLong(t *testing.T) {
 		command := protocol.SubjectCommand("lilas", c.Status().Box)
 		h.stored[command] = message{body: make([]byte, protocol.MaxCommand+1)}
 		run(t, c)
-		c.SetLine(Line{"fibre", Connected})
+		c.SetLine(Line{Name: "fibre", Mode: Connected})
 		for what, wrong := range map[string]string{
 			"a command that is too long": "bytes", "a region that is too long": "bytes", "a region with a wildcard": "a name has",
 		} {
@@ -436,7 +463,7 @@ func TestFetch(t *testing.T) {
 		}})
 		h.stored[protocol.SubjectRegion("lilas")] = message{body: []byte("nord")}
 		run(t, c)
-		c.SetLine(Line{"fibre", Visits})
+		c.SetLine(Line{Name: "fibre", Mode: Visits})
 		after(30 * time.Minute)
 		if !c.Status().Connected {
 			t.Error("a visit ends before what it fetches")
@@ -445,7 +472,7 @@ func TestFetch(t *testing.T) {
 		if c.Status().Connected || ended.Load() != 1 {
 			t.Errorf("after %d fetches the visit is over: %v", ended.Load(), !c.Status().Connected)
 		}
-		c.SetLine(Line{"fibre", Connected})
+		c.SetLine(Line{Name: "fibre", Mode: Connected})
 		after(time.Minute)
 		c.Look()
 		after(time.Minute)

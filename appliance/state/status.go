@@ -105,6 +105,19 @@ type Fleet struct {
 	Error       string    `json:"error,omitempty"`       // why the last try failed, as text
 	Files       string    `json:"files,omitempty"`       // why nothing that people signed is taken through the hubs, as text
 	Unshown     int       `json:"unshown"`               // days that the box keeps since no hub has shown them yet
+
+	Handouts []FleetFile `json:"handouts,omitempty"` // since the daemon started: what the fleet hands out to this box
+}
+
+// FleetFile is a pack or a list of places that the fleet hands out.
+type FleetFile struct {
+	Kind  string `json:"kind"` // "packs" or "places"
+	Name  string `json:"name"`
+	By    string `json:"by"`             // the level that signed it, as in LayerKey
+	State string `json:"state"`          // "here", "coming", "waits", "failed", "own" (the box has one of its own) or "removed" (at the box)
+	Why   string `json:"why,omitempty"`  // for "waits": a word of package updates, or a text; for "failed": a text
+	Done  uint64 `json:"done,omitempty"` // bytes that are there, of one that comes or waits
+	Size  uint64 `json:"size"`           // bytes
 }
 
 // Layers is what the box's fleet says about its configuration.

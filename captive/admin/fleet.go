@@ -60,7 +60,14 @@ type fleetPage struct {
 	Proposed []state.Proposal // their By in the page's language, as of the next two
 	Set      []state.LayerKey
 	Refused  []state.LayerKey
+	Handouts []fleetFile
 	Commands []fleetCommand
+}
+
+// fleetFile is a file that the fleet hands out.
+type fleetFile struct {
+	Name, What, By, State string
+	Why                   string // in English
 }
 
 // fleetCommand is what the fleet asked for.
@@ -88,11 +95,13 @@ func (s *Server) showFleet(w http.ResponseWriter, r *request, typed string, fail
 	s.serve(w, r, p, status)
 }
 
-// The words of package fleet, protocol and command that the page has sentences for.
+// The words of package fleet, protocol, updates and command that the page has sentences for.
 var (
 	fleetStages   = []string{"alone", "asking", "waiting", "member"}
 	fleetRefusals = []string{"unknown", "used", "refused"}
 	fleetActions  = []string{"pause", "resume", "diagnose"}
+	fleetFiles    = []string{"here", "coming", "waits", "failed", "own", "removed"}
+	fleetWaits    = []string{"residents", "hours", "clock"}
 	fleetVerdicts = []string{"done", "failed", "expired", "undated", "yields", "nothing"}
 )
 
@@ -140,6 +149,17 @@ func (p *fleetPage) describe(w *web.Words, s state.Status) {
 		for _, u := range l.Unread {
 			p.Warn = append(p.Warn, problem{Text: w.T("fleet.unread", "who", levelName(w, u.By)), Detail: u.Error})
 		}
+	}
+	for _, h := range f.Handouts {
+		if !slices.Contains(fleetFiles, h.State) {
+			continue
+		}
+		file := fleetFile{Name: h.Name, What: w.T("fleet.file.kind." + h.Kind), By: levelName(w, h.By), Why: h.Why}
+		file.State = w.T("fleet.file."+h.State, "done", w.Size(h.Done), "size", w.Size(h.Size))
+		if slices.Contains(fleetWaits, h.Why) {
+			file.State, file.Why = file.State+" "+w.T("fleet.file.because."+h.Why), ""
+		}
+		p.Handouts = append(p.Handouts, file)
 	}
 	for _, c := range s.Commands {
 		if slices.Contains(fleetActions, c.Action) && slices.Contains(fleetVerdicts, c.Verdict) {

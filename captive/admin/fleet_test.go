@@ -37,7 +37,10 @@ func (f *fakeFleet) ask(what string) error {
 
 // aMember is the status of a box that its fleet has much to say to.
 var aMember = state.Status{
-	Fleet: &state.Fleet{Stage: "member", Association: "lilas", Box: "abcdefghij", Connected: true, Contact: noon, Files: "no root"},
+	Fleet: &state.Fleet{Stage: "member", Association: "lilas", Box: "abcdefghij", Connected: true, Contact: noon, Files: "no root", Handouts: []state.FleetFile{
+		{Kind: "packs", Name: "velo", By: "association lilas", State: "waits", Why: "residents", Done: 3e6, Size: 20e6},
+		{Kind: "places", Name: "nord", By: "region nord", State: "failed", Why: "it is a <poem>", Size: 1e6},
+	}},
 	Layers: &state.Layers{
 		Set:      []state.LayerKey{{Key: "limits.session", Value: `"2h"`, By: "association lilas"}},
 		Refused:  []state.LayerKey{{Key: "limits.data", Value: `"1GB"`, By: "region nord", Why: "it would raise it"}},
@@ -72,8 +75,10 @@ func TestFleetPage(t *testing.T) {
 			[]string{
 				"membre de lilas", "en contact maintenant", "no root", "limits.session = &#34;2h&#34;", "l’association lilas", "la région nord",
 				"it would raise it", "Accepter a.example.org", "Retirer b.example.org", "line 3", "Mettre en pause", "par Ana", "autre chose", `value="leave"`,
+				"velo", "Leçons ou pages · Envoyé par l’association lilas", "Il attend : 3 mégaoctets sur 20 mégaoctets sont là. Des personnes sont connectées.", "Liste de lieux · Envoyé par la région nord",
+				"ne l’a pas pris", "it is a &lt;poem&gt;",
 			},
-			[]string{"member of lilas", "the association lilas", "Accept a.example.org", "Take b.example.org away", "otherwise"},
+			[]string{"member of lilas", "the association lilas", "Accept a.example.org", "Take b.example.org away", "otherwise", "It waits: 3 megabytes of 20 megabytes are here. Somebody is connected."},
 			[]string{`value="join"`, "the fleet"},
 		},
 		"revoked": {
@@ -118,6 +123,14 @@ func TestFleetWords(t *testing.T) {
 	}
 	for _, refusal := range fleetRefusals {
 		see(state.Status{Fleet: &state.Fleet{Stage: "alone", Refusal: refusal}})
+	}
+	for _, file := range fleetFiles {
+		for _, kind := range []string{"packs", "places"} {
+			see(state.Status{Fleet: &state.Fleet{Stage: "alone", Handouts: []state.FleetFile{{Kind: kind, Name: "velo", State: file}}}})
+		}
+	}
+	for _, why := range fleetWaits {
+		see(state.Status{Fleet: &state.Fleet{Stage: "alone", Handouts: []state.FleetFile{{Kind: "packs", Name: "velo", State: "waits", Why: why}}}})
 	}
 	for _, action := range fleetActions {
 		for _, verdict := range fleetVerdicts {

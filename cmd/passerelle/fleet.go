@@ -119,6 +119,23 @@ func describeFleet(b *bytes.Buffer, f state.Fleet) {
 	if f.Files != "" {
 		say("nothing that people signed is taken: %s", f.Files)
 	}
+	for _, h := range f.Handouts {
+		became := fileStates[h.State]
+		switch h.State {
+		case "coming", "waits":
+			became = fmt.Sprintf("%s, %.1f of %.1f MB", became, float64(h.Done)/1e6, float64(h.Size)/1e6)
+		}
+		if h.Why != "" {
+			became += ": " + waits(h.Why)
+		}
+		say("%s %s of %s %s", h.Kind, h.Name, h.By, became)
+	}
+}
+
+// fileStates say what has become of a file that the fleet hands out.
+var fileStates = map[string]string{
+	"here": "is here", "coming": "is coming", "waits": "waits", "failed": "is not taken",
+	"own": "is not taken: the box has its own", "removed": "was removed here: its next version comes again",
 }
 
 // refusals say why a sticker's code was not taken.

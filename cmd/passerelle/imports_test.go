@@ -129,6 +129,8 @@ var bans = []ban{
 		"it verifies what anybody may deliver"},
 	{"passerelle/appliance/fleet/layer", []string{"passerelle/", "os", "os/exec", "net/http"}, []string{"passerelle/appliance/config", "passerelle/appliance/hours"},
 		"a merge is pure, and does not know who signed or delivered"},
+	{"passerelle/appliance/fleet/content", []string{"passerelle/", "net", "net/http", "os/exec"}, []string{"passerelle/appliance/fleet/trust", "passerelle/appliance/private"},
+		"it brings files, and knows neither who delivers them nor what they are for"},
 	{"passerelle/appliance/fleet/command", []string{"passerelle/", "os", "net", "net/http"}, []string{"passerelle/appliance/fleet/protocol"},
 		"the rules of commands are pure"},
 	{"passerelle/appliance/fleet/report", []string{"passerelle/", "net/http", "os/exec"}, []string{"passerelle/appliance/fleet/protocol", "passerelle/appliance/private", "passerelle/appliance/state"},

@@ -46,12 +46,14 @@ var commands = []command{
 	{"root", "--root A.pub,B.pub,C.pub --release D.pub,E.pub,F.pub --hub G.pub,... REPOSITORY", "stage the first root, or one with other keys", stageRoot},
 	{"release", "--version V --epoch N [--needs N] [--board NAME] [--days N [--stages KEY]] [--from IMAGE]... REPOSITORY IMAGE", "cut an image into chunks, and stage it as a release", stageRelease},
 	{"withdraw", "[--board NAME] --epoch N REPOSITORY", "stage that a release is no longer offered", withdraw},
-	{"delegate", "[--key A.pub --folders packs/A,config/A] --role A REPOSITORY", "stage what an association may publish; without a key, nothing any more", delegate},
+	{"delegate", "[--key A.pub --folders layers/association/A] --role A REPOSITORY", "stage what an association may publish; without a key, nothing any more", delegate},
+	{"add", "--folder layers/association/A --kind packs|places --name NAME [--role A] REPOSITORY FILE", "cut a pack or a list of places into chunks, and stage it for boxes", stageContent},
+	{"remove", "--folder layers/association/A --kind packs|places --name NAME [--role A] REPOSITORY", "stage that boxes remove it", removeContent},
 	{"staged", "REPOSITORY", "show what waits for signatures", showStaged},
 	{"sign", "--key FILE [--passphrase-file FILE] [--yes] REPOSITORY ROLE", "show what is staged of a role (root, targets, or an association's), and sign it", sign},
 	{"publish", "REPOSITORY", "publish what has its signatures", publish},
 	{"seal", "--key FILE [--passphrase-file FILE] REPOSITORY", "state, with a hub's key, that this is the newest; it holds for 30 days", seal},
-	{"verify", "[--root FILE] REPOSITORY", "read the repository as a box does", verify},
+	{"verify", "[--root FILE] [--folder layers/association/A] REPOSITORY", "read the repository as a box does", verify},
 }
 
 func main() {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
+	"passerelle/appliance/fleet/content"
 	"passerelle/appliance/fleet/mirror"
 	"passerelle/appliance/fleet/repository"
 	"passerelle/appliance/fleet/trust"
@@ -73,23 +74,26 @@ func summary(custom *json.RawMessage) string {
 	if custom == nil {
 		return ""
 	}
-	s, err := plan.ParseSummary(*custom)
-	if err != nil {
-		return "" // another kind of file
-	}
-	text := fmt.Sprintf("; release %s, its root %s", s.Version, s.Root.SHA256)
-	if r := s.Rollout; r.Days != 0 {
-		text += fmt.Sprintf("; in stages, for all boxes %d days after %s", r.Days, r.Day)
-		if r.Key != "" {
-			text += "; stages are those of " + r.Key
+	if s, err := plan.ParseSummary(*custom); err == nil {
+		text := fmt.Sprintf("; release %s, its root %s", s.Version, s.Root.SHA256)
+		if r := s.Rollout; r.Days != 0 {
+			text += fmt.Sprintf("; in stages, for all boxes %d days after %s", r.Days, r.Day)
+			if r.Key != "" {
+				text += "; stages are those of " + r.Key
+			}
 		}
+		return text
 	}
-	return text
+	if s, err := content.ParseSummary(*custom); err == nil {
+		return fmt.Sprintf("; the index of %d bytes, SHA-256 %s", s.Size, s.SHA256)
+	}
+	return "" // another kind of file
 }
 
 func verify(t *tool, args []string) error {
-	var root string
+	var root, folder string
 	words, err := parse(args, 1, func(f *flag.FlagSet) {
+		f.StringVar(&folder, "folder", "", "read the packs and places of this `FOLDER`, too")
 		f.StringVar(&root, "root", "", "begin with the root in this `FILE`, as a box that was built with it; without it, with version 1")
 	})
 	if err != nil {
@@ -131,6 +135,9 @@ func verify(t *tool, args []string) error {
 			return fmt.Errorf("%s: %w", target.Path, err)
 		}
 		fmt.Fprintf(t.out, "%s: release %s for %s, epoch %d, %d deltas\n", target.Path, m.Version, m.Board, m.Epoch, len(m.Deltas))
+	}
+	if folder != "" {
+		return t.verifyContent(ctx, box, from, folder)
 	}
 	return nil
 }

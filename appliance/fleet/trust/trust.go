@@ -34,6 +34,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -358,6 +359,46 @@ func (t *Trust) Find(ctx context.Context, from Source, name string) (Target, err
 		}
 	}
 	return Target{}, &Refusal{Missing, name, errors.New("no role has signed it")}
+}
+
+// Below returns the targets directly in a folder, by their paths: each is what Find returns for it. What a role signs outside of its
+// delegation is in no answer. Refresh must have succeeded.
+func (t *Trust) Below(ctx context.Context, from Source, folder string) ([]Target, error) {
+	signed := t.set.Targets[metadata.TARGETS]
+	if signed == nil {
+		return nil, errNotFresh
+	}
+	names := map[string]bool{}
+	add := func(files map[string]*metadata.TargetFiles) {
+		for name := range files {
+			if path.Dir(name) == folder {
+				names[name] = true
+			}
+		}
+	}
+	add(signed.Signed.Targets)
+	// Which roles may sign in the folder follows from any name in it: patterns end with a star. Find loads them.
+	_, err := t.Find(ctx, from, path.Join(folder, "any"))
+	if refusal, ok := errors.AsType[*Refusal](err); err != nil && !(ok && refusal.Reason == Missing) {
+		return nil, err
+	}
+	for role, loaded := range t.set.Targets {
+		if role != metadata.TARGETS {
+			add(loaded.Signed.Targets)
+		}
+	}
+	var found []Target
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		target, err := t.Find(ctx, from, name)
+		if refusal, ok := errors.AsType[*Refusal](err); ok && refusal.Reason == Missing {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, target)
+	}
+	return found, nil
 }
 
 // CheckRole returns why a delegated role cannot have a name: it is part of a file's name, and must not be a top-level role's.
