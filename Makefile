@@ -4,7 +4,7 @@
 #   make test-vm tests radio, button, light and queues on Debian's kernel in a virtual machine
 # make deb builds Debian packages, and make test-deb tests one.
 # make image builds the image of a card for Raspberry Pi, and make test-image boots it in emulated boards.
-# CI does both tests and test-deb, and make attack between them.
+# CI does both tests and test-deb, and between them what takes long: make cross, make race, make fuzz, make attack.
 
 GO ?= go
 export CGO_ENABLED = 0
@@ -58,7 +58,7 @@ deb:
 ROOT_PACKAGES = $(GO) list -f '{{$$p := .ImportPath}}{{range .XTestImports}}{{if eq . "passerelle/netctl/netlab/labtest"}}{{$$p}}{{"\n"}}{{end}}{{end}}{{range .TestImports}}{{if eq . "passerelle/netctl/netlab/labtest"}}{{$$p}}{{"\n"}}{{end}}{{end}}' ./... | sort -u | grep .
 
 # The tiers: the packages that need no root, then the others with the real kernel, dnsmasq, DHCP clients and browser.
-test: test-tools lint cross plain root
+test: test-tools lint plain root
 
 plain:
 	$(GO) test $$($(GO) list ./... | grep -vxF "$$($(ROOT_PACKAGES))")
@@ -137,6 +137,7 @@ lint:
 	$(GO) tool staticcheck ./... ./testdata
 	@$(GO) tool govulncheck ./... || { test $$? -ne 3 || exit 1; echo 'govulncheck could not reach its data: nothing was checked for known holes'; }
 
+# The program for the boards' processors compiles. Nothing else in CI compiles it for them: make test-deb builds for amd64.
 cross:
 	GOOS=linux GOARCH=arm64 $(GO) build -o /dev/null ./cmd/passerelle
 	GOOS=linux GOARCH=arm GOARM=6 $(GO) build -o /dev/null ./cmd/passerelle
