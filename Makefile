@@ -4,7 +4,7 @@
 #   make test-vm tests radio, button, light and queues on Debian's kernel in a virtual machine
 # make deb builds Debian packages, and make test-deb tests one.
 # make image builds the image of a card for Raspberry Pi, and make test-image boots it in emulated boards.
-# CI does both tests and test-deb, and make attack between them.
+# CI does both tests and test-deb, and between them what takes long: make cross, make race, make fuzz, make attack.
 
 GO ?= go
 export CGO_ENABLED = 0
@@ -30,7 +30,7 @@ IMAGE_TEST_TOOLS = qemu-system-aarch64:qemu-system-arm /usr/share/qemu/qemu_vga.
 	dumpimage:u-boot-tools zstd:zstd mcopy:mtools mkfs.vfat:dosfstools mksquashfs:squashfs-tools flock:util-linux ip:iproute2 iptables:iptables dnsmasq:dnsmasq-base \
 	busybox:busybox chromium:chromium
 
-.PHONY: build demo deb facts pictures test test-deb test-vm image image-lock test-image-twice test-image test-image-long test-image-ci plain unit race root pages attack \
+.PHONY: build demo deb facts pictures test test-deb test-vm image image-lock test-image-twice test-image test-image-long test-image-ci plain unit race root root-box root-beside pages attack \
 	histories lint fuzz bench cross tools \
 	test-tools race-tools deb-test-tools vm-tools image-tools image-test-tools clean
 
@@ -54,14 +54,18 @@ deb:
 	GO=$(GO) image/deb/build bin/deb $(DEB)
 	GO=$(GO) cmd/hub/deb/build bin/deb $(DEB)
 
+# A tier's tests: lint has vetted them, and they have the memory to collect garbage less often. The daemon, whose memory is
+# measured, sets that for itself.
+TEST = GOGC=400 $(GO) test -vet=off
+
 # The packages that declare -root.
 ROOT_PACKAGES = $(GO) list -f '{{$$p := .ImportPath}}{{range .XTestImports}}{{if eq . "passerelle/netctl/netlab/labtest"}}{{$$p}}{{"\n"}}{{end}}{{end}}{{range .TestImports}}{{if eq . "passerelle/netctl/netlab/labtest"}}{{$$p}}{{"\n"}}{{end}}{{end}}' ./... | sort -u | grep .
 
 # The tiers: the packages that need no root, then the others with the real kernel, dnsmasq, DHCP clients and browser.
-test: test-tools lint cross plain root
+test: test-tools lint plain root
 
 plain:
-	$(GO) test $$($(GO) list ./... | grep -vxF "$$($(ROOT_PACKAGES))")
+	$(TEST) $$($(GO) list ./... | grep -vxF "$$($(ROOT_PACKAGES))")
 
 # What needs no root, of every package.
 unit:
@@ -73,12 +77,22 @@ race: race-tools
 	CGO_ENABLED=1 $(GO) test -race $$($(GO) list ./... | grep -vE 'appliance/(store|hours|ledger)$$')
 	CGO_ENABLED=1 $(GO) test -race -gcflags=all=-d=checkptr=0 ./appliance/store
 
-# The packages that declare -root, where nothing is skipped in silence; one after the other, since they measure rates. Within
-# one, tests mostly wait: twice as many as there are cores run at a time.
+# The packages that declare -root, where nothing is skipped in silence. Those of netctl measure rates: they run one after the
+# other. Then the box's own tests mostly wait, and the other packages run beside them, for what they leave of the processor.
+# Within one package twice as many tests as there are cores run at a time.
 # What the pages looked like is left in screenshots/.
+ROOT_TEST = SCREENSHOTS=$(CURDIR)/screenshots $(TEST) -count=1 -parallel $$((2 * $$(nproc))) -timeout 20m
+BOX = passerelle/cmd/passerelle
 root:
 	@mkdir -p screenshots
-	SCREENSHOTS=$(CURDIR)/screenshots $(GO) test -count=1 -p 1 -parallel $$((2 * $$(nproc))) -timeout 20m $$($(ROOT_PACKAGES)) -args -root
+	$(ROOT_TEST) -p 1 $$($(ROOT_PACKAGES) | grep /netctl/) -args -root
+	$(MAKE) -j 2 root-box root-beside
+
+root-box:
+	$(ROOT_TEST) $(BOX) -args -root
+
+root-beside:
+	nice env $(ROOT_TEST) $$($(ROOT_PACKAGES) | grep -v /netctl/ | grep -vxF $(BOX)) -args -root
 
 # Every page judged by axe-core in every language, for what make test does in French and Arabic, and both widths in both colour
 # schemes.
@@ -137,6 +151,7 @@ lint:
 	$(GO) tool staticcheck ./... ./testdata
 	@$(GO) tool govulncheck ./... || { test $$? -ne 3 || exit 1; echo 'govulncheck could not reach its data: nothing was checked for known holes'; }
 
+# The program for the boards' processors compiles. Nothing else in CI compiles it for them: make test-deb builds for amd64.
 cross:
 	GOOS=linux GOARCH=arm64 $(GO) build -o /dev/null ./cmd/passerelle
 	GOOS=linux GOARCH=arm GOARM=6 $(GO) build -o /dev/null ./cmd/passerelle

@@ -39,36 +39,37 @@ var ErrByHand = errors.New("this part of the file cannot be edited automatically
 // a valid configuration, before or after. If it is not TOML, the error is of type Problems. The error is ErrByHand if the
 // text's form does not allow the change.
 func Edit(text []byte, changes []Change) ([]byte, error) {
+	if len(changes) == 0 {
+		return text, nil
+	}
+	values, _, err := decode(editedFile, text)
 	for _, c := range changes {
-		edited, err := edit(text, c)
 		if err != nil {
 			return nil, err
 		}
-		text = edited
+		text, values, err = edit(text, values, c)
 	}
-	return text, nil
+	return text, err
 }
 
-// edit makes one change. It returns the text only if nothing but that change differs in its meaning.
-func edit(text []byte, c Change) ([]byte, error) {
-	const file = "the configuration"
-	values, _, err := decode(file, text)
-	if err != nil {
-		return nil, err
-	}
+// editedFile is the file's name in errors of Edit.
+const editedFile = "the configuration"
+
+// edit makes one change to a text that means these values. It returns the text, and what it means, only if nothing but that
+// change differs in its meaning.
+func edit(text []byte, values map[string]any, c Change) (edited []byte, means map[string]any, err error) {
 	e := newEditor(text, values)
 	steps, err := e.resolve(c.Path)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	last := steps[len(steps)-1]
 	if c.Value == nil && !e.has(last.path) {
-		return text, nil
+		return text, values, nil
 	}
 	if _, ok := c.Value.(Table); last.index >= 0 && c.Value != nil && !ok {
-		return nil, fmt.Errorf("%q is a table", c.Path)
+		return nil, nil, fmt.Errorf("%q is a table", c.Path)
 	}
-	var edited []byte
 	var value any
 	if c.Value == nil {
 		edited = e.remove(last.path)
@@ -78,19 +79,19 @@ func edit(text []byte, c Change) ([]byte, error) {
 			edited, err = e.set(steps, c.Value)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%q: %w", c.Path, err)
+			return nil, nil, fmt.Errorf("%q: %w", c.Path, err)
 		}
-		decoded, _, err := decode(file, []byte("value = "+written))
+		decoded, _, err := decode(editedFile, []byte("value = "+written))
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		value = decoded["value"]
 	}
-	got, _, err := decode(file, edited)
-	if err != nil || !reflect.DeepEqual(prune(got), prune(changed(values, steps, value))) {
-		return nil, ErrByHand
+	means, _, err = decode(editedFile, edited)
+	if err != nil || !reflect.DeepEqual(prune(means), prune(changed(values, steps, value))) {
+		return nil, nil, ErrByHand
 	}
-	return edited, nil
+	return edited, means, nil
 }
 
 // editor makes one change.

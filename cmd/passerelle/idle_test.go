@@ -92,13 +92,13 @@ func TestMemory(t *testing.T) {
 	}{
 		{
 			`["fr", "en"]`, 500,
-			part{"the daemon, sharing", 16, "Go's runtime, words and templates of residents, lenders and the desk, 40 lessons, their search index with keywords in six languages"},
-			part{"the daemon, every page read", 27, "and the templates, and each page compressed for the next reader"},
+			part{"the daemon, sharing", 16, "Go's runtime, words and templates of residents, lenders and the desk, 40 lessons"},
+			part{"the daemon, every page read", 27, "and the templates, each page compressed for the next reader, and the lessons' search index in both languages"},
 		},
 		{
 			`["fr", "en", "ar", "es", "pt", "uk"]`, 1500,
 			part{"the daemon, sharing", 16, "as with two languages: words are kept once they are asked for"},
-			part{"the daemon, every page read", 28, "three times the pages and words of two languages, in the same templates"},
+			part{"the daemon, every page read", 28, "three times the pages, words and indexes of two languages, in the same templates"},
 		},
 	} {
 		t.Run(test.languages, func(t *testing.T) {
@@ -245,7 +245,7 @@ func (b *box) keeps(p part, pid int) {
 	b.t.Logf("%s: %d kB, of %v MB", p.name, first/1e3, p.most)
 }
 
-// readAll reads every page that links lead to, in every language, and returns their number.
+// readAll reads every page that links lead to, and searches the lessons, in every language. It returns the number of pages.
 func (b *box) readAll(r *netlab.Resident) int {
 	b.t.Helper()
 	b.join(r)
@@ -258,6 +258,9 @@ func (b *box) readAll(r *netlab.Resident) int {
 			continue
 		}
 		seen[path] = true
+		if language, ok := strings.CutPrefix(path, "/?lang="); ok {
+			next = append(next, "/tutorials?q=wifi&lang="+language)
+		}
 		reply, err := client.Do(b.request(http.MethodGet, portal+path))
 		b.must(err)
 		page, err := io.ReadAll(reply.Body)

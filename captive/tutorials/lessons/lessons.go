@@ -24,13 +24,13 @@ var ownFiles embed.FS
 // The fallback language.
 const mainLanguage = "fr"
 
-// Library holds lessons, paths and packs. It is immutable and safe for concurrent use.
+// Library holds lessons, paths and packs. What it holds never changes, and it is safe for concurrent use.
 type Library struct {
 	lessons map[string]map[string]*Lesson // by slug and language
 	paths   []Path
 	packs   []Pack
-	dir     string            // the folder of the packs
-	indexes map[string]*index // by language
+	dir     string                   // the folder of the packs
+	indexes map[string]func() *index // by language
 }
 
 // Path orders the lessons for one need.
@@ -142,7 +142,7 @@ var own = sync.OnceValue(func() *Library {
 	if err != nil {
 		panic(fmt.Errorf("read our own lessons: %w", err)) // they are embedded: the program was built wrong
 	}
-	l.buildIndexes()
+	l.prepareIndexes()
 	return l
 })
 

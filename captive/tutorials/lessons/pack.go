@@ -48,7 +48,7 @@ func Load(dir string) (*Library, []error) {
 	if len(l.lessons) == len(Own().lessons) {
 		l.indexes = Own().indexes
 	} else {
-		l.buildIndexes()
+		l.prepareIndexes()
 	}
 	return l, problems
 }

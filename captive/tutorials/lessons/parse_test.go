@@ -139,7 +139,7 @@ func FuzzLesson(f *testing.F) {
 				}
 			}
 		}
-		l.buildIndexes()
+		l.prepareIndexes()
 		l.Search("fr", string(text), 5)
 	})
 }

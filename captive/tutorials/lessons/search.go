@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"passerelle/captive/search"
@@ -65,16 +66,18 @@ type index struct {
 	words   *search.Index
 }
 
-func (l *Library) buildIndexes() {
+// prepareIndexes sets the index of each language, which is built by the first search in it: all of them took a third of what
+// the daemon computes at its start.
+func (l *Library) prepareIndexes() {
 	languages := map[string]bool{mainLanguage: true}
 	for _, all := range l.lessons {
 		for language := range all {
 			languages[language] = true
 		}
 	}
-	l.indexes = make(map[string]*index, len(languages))
+	l.indexes = make(map[string]func() *index, len(languages))
 	for language := range languages {
-		l.indexes[language] = newIndex(l, language)
+		l.indexes[language] = sync.OnceValue(func() *index { return newIndex(l, language) })
 	}
 }
 
@@ -132,10 +135,11 @@ func helperKeywords() (all []string) {
 
 // Search returns the lessons that match a query in a language, the best first.
 func (l *Library) Search(language, query string, most int) []Hit {
-	x := l.indexes[language]
-	if x == nil {
-		x = l.indexes[mainLanguage]
+	built := l.indexes[language]
+	if built == nil {
+		built = l.indexes[mainLanguage]
 	}
+	x := built()
 	found, _ := search.Search(query, nil, x.words) // in memory: no error
 	var hits []Hit
 	for _, h := range found.Best(most) {

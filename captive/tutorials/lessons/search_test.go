@@ -75,7 +75,7 @@ func TestSearchInOtherScripts(t *testing.T) {
 	}
 	add("water", "ar", "سَقْيُ الحديقة")
 	add("sow", "uk", "Посіяти насіння в саду")
-	l.buildIndexes()
+	l.prepareIndexes()
 	for query, want := range map[string]string{
 		"حديقة": "water", "الحديقه": "water", "سقي": "water", "НАСІННЯ": "sow", "насиння": "sow", "сад": "sow",
 	} {
@@ -167,7 +167,7 @@ func TestKeywords(t *testing.T) {
 		l.lessons[slug] = map[string]*Lesson{"ar": {Slug: slug, Language: "ar", Title: "حديقة", keywords: strings.Join(words, "\n")}}
 		l.paths = append(l.paths, Path{Slug: "p-" + slug, Lessons: []string{slug}})
 	}
-	l.buildIndexes()
+	l.prepareIndexes()
 	for query, want := range map[string]string{
 		"semis": "sow", "comment faire pousser ?": "sow", "fairepousser": "sow", "fère pouser": "sow", "arroser sans flaque": "water",
 		"tracteur": "", "sans": "",
