@@ -202,6 +202,20 @@ func (h *hubs) inStep(ctx context.Context) (time.Duration, error) {
 	})
 }
 
+// elected waits until another hub than this one writes first, in every stream.
+func (h *hubs) elected(ctx context.Context, but int) error {
+	_, err := until(ctx, "the hubs have chosen who writes", func() error {
+		streams, err := h.desk.Streams(ctx)
+		for _, s := range streams {
+			if s.Leader == "" || s.Leader == filepath.Base(h.folder(but)) {
+				return fmt.Errorf("%q writes %s", s.Leader, s.Name)
+			}
+		}
+		return err
+	})
+	return err
+}
+
 // association adds an association or changes its region, and tries again while hubs choose who writes.
 func (h *hubs) association(ctx context.Context, name, region string) error {
 	_, err := until(ctx, "the association "+name+" is in "+region, func() error { return h.desk.AddAssociation(ctx, "Ana", name, region) })

@@ -209,11 +209,15 @@ func (d *demo) loseHub(ctx context.Context) (seen []string, err error) {
 	if err := d.hubs.kill(1); err != nil {
 		return seen, err
 	}
-	took, err := d.allConnected(ctx)
-	if err != nil {
+	start := time.Now()
+	if _, err := d.allConnected(ctx); err != nil {
 		return seen, err
 	}
-	seen = append(seen, fmt.Sprintf("hub 2 is killed: all boxes are at the two others after %s", seconds(took)))
+	took := time.Since(start)
+	if err := d.hubs.elected(ctx, 1); err != nil {
+		return seen, err
+	}
+	seen = append(seen, fmt.Sprintf("hub 2 is killed: all boxes are at the two others after %s, which have chosen who writes after %s", seconds(took), seconds(time.Since(start))))
 	if took, err = d.crowd.move(ctx, "ouest"); err != nil {
 		return seen, err
 	}
