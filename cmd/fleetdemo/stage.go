@@ -240,6 +240,9 @@ func (b *realBox) status(ctx context.Context, what string, ok func(state.Status)
 		}
 		return nil
 	})
+	if err != nil {
+		err = fmt.Errorf("%w\nits daemon:\n%s", err, b.Log())
+	}
 	return s, err
 }
 
