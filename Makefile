@@ -1,5 +1,5 @@
 # Three commands set everything up by themselves on a fresh Debian with Go, as root:
-#   make demo    plays the whole story in network namespaces
+#   make demo    plays the whole story of a box in network namespaces
 #   make test    checks and tests everything that this machine's own kernel can
 #   make test-vm tests radio, button, light and queues on Debian's kernel in a virtual machine
 # make deb builds Debian packages, and make test-deb tests one.
@@ -30,8 +30,8 @@ IMAGE_TEST_TOOLS = qemu-system-aarch64:qemu-system-arm /usr/share/qemu/qemu_vga.
 	dumpimage:u-boot-tools zstd:zstd mcopy:mtools mkfs.vfat:dosfstools mksquashfs:squashfs-tools flock:util-linux ip:iproute2 iptables:iptables dnsmasq:dnsmasq-base \
 	busybox:busybox chromium:chromium
 
-.PHONY: build demo deb facts pictures test test-deb test-vm image image-lock test-image-twice test-image test-image-long test-image-ci plain unit race root root-box root-beside pages attack \
-	histories lint fuzz bench cross tools \
+.PHONY: build demo demo-fleet deb facts pictures test test-deb test-vm image image-lock test-image-twice test-image test-image-long test-image-ci plain unit race root root-box root-beside pages \
+	attack histories lint fuzz bench cross tools \
 	test-tools race-tools deb-test-tools vm-tools image-tools image-test-tools clean
 
 build:
@@ -39,6 +39,11 @@ build:
 
 demo: tools build
 	bin/passerelle demo $(DEMO)
+
+# The story of a fleet: three hubs, two boxes behind NAT, 1,298 simulated ones. It measures: the machine should do nothing else.
+# FLEET='--growth --plot FILE' measures 130, 1,300 and 5,000 boxes instead.
+demo-fleet: tools
+	$(GO) run ./cmd/fleetdemo $(FLEET)
 
 # The lessons whose facts nobody has looked up for two years.
 facts:

@@ -74,7 +74,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 	defer os.RemoveAll(dir)
 	if *program == "" {
 		*program = filepath.Join(dir, "passerelle")
-		if err := box.Build(ctx, *program); err != nil {
+		if err := box.Build(ctx, "passerelle", *program); err != nil {
 			return err
 		}
 	}

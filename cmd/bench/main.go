@@ -141,7 +141,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 		}
 		defer os.RemoveAll(dir)
 		b.binary = filepath.Join(dir, "passerelle")
-		if err := box.Build(ctx, b.binary); err != nil {
+		if err := box.Build(ctx, "passerelle", b.binary); err != nil {
 			return err
 		}
 	}

@@ -45,6 +45,8 @@ var bans = []ban{
 		"the demo sees the box only from outside"},
 	{"passerelle/cmd/attack", []string{"go.etcd.io/bbolt"}, nil, "an attacker has no access to the ledger"},
 	{"passerelle/cmd/bench", []string{"testing"}, nil, "a benchmark is a program"},
+	{"passerelle/cmd/fleetdemo", []string{"passerelle/appliance/daemon", "passerelle/appliance/store", "testing"}, nil,
+		"it sees boxes only from outside"},
 	{"passerelle/cmd/internal/box", []string{"testing"}, nil, "attacks and benchmarks run a box with it"},
 	{"passerelle/image/vm/outside", []string{"passerelle/"}, nil, "it sees the box only in a browser"},
 	{"passerelle/image/intake", []string{"passerelle/", "os/exec", "net"},

@@ -1,5 +1,5 @@
-// Package box runs the daemon's real program on the box of a netlab scene, for the benchmarks and the attacks. It owns
-// how the daemon is built, configured, started and queried; what is done with it is theirs.
+// Package box runs the daemon's real program on the box of a netlab scene, for the benchmarks, the attacks and the fleet's
+// demo. It owns how the daemon is built, configured, started and queried; what is done with it is theirs.
 package box
 
 import (
@@ -38,12 +38,12 @@ func Ready(programs ...string) error {
 	return nil
 }
 
-// Build builds the daemon from its source, with the release flags, to a file.
-func Build(ctx context.Context, file string) error {
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", file, "passerelle/cmd/passerelle")
+// Build builds a program of cmd from its source, with the release flags, to a file: "passerelle" is the daemon.
+func Build(ctx context.Context, program, file string) error {
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", file, "passerelle/cmd/"+program)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("build the daemon: %w\n%s", err, text)
+		return fmt.Errorf("build %s: %w\n%s", program, err, text)
 	}
 	return nil
 }
@@ -55,6 +55,7 @@ type Setup struct {
 	More     string   // further sections
 	State    string   // the state folder, "" for one in the scene
 	Env      []string // KEY=VALUE, beside this process's
+	Args     []string // further ones of passerelle run
 }
 
 func (s Setup) String() string {
@@ -96,7 +97,7 @@ func (d *Daemon) start(ctx context.Context, program string, how Setup) (err erro
 		return err
 	}
 	d.State = cmp.Or(how.State, d.State)
-	if err := errors.Join(d.Configure(how.String()), d.Daemon.Start()); err != nil {
+	if err := errors.Join(d.Configure(how.String()), d.Daemon.Start(how.Args...)); err != nil {
 		return err
 	}
 	return d.Until(ctx, "the box to share", func() error {

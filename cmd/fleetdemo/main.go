@@ -1,0 +1,100 @@
+// Command fleetdemo plays the story of a fleet on this machine, and checks and measures each step: three hubs, two boxes behind NAT
+// whose daemons, kernel and residents are real, and many boxes of the same client in one process. It is a developer's program:
+// `make demo-fleet`, or as root
+//
+//	go run ./cmd/fleetdemo [--boxes N] [--growth] [--plot FILE] [--daemon FILE] [--hub FILE]
+//
+// It fails if a step does, or if a figure misses its limit. With --growth it measures instead what 130, 1,300 and 5,000 boxes
+// take of the hubs, and prints a table. Everything it creates is removed at the end, also after Ctrl-C.
+//
+// It owns the story and its limits. Hubs run as volunteers run them and boxes as technicians do; netlab builds the namespaces.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"passerelle/cmd/internal/box"
+)
+
+// options are what the command line says.
+type options struct {
+	boxes       int // simulated ones
+	growth      bool
+	plot        string // file, "" for none
+	daemon, hub string // programs
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends it at once; the next run sweeps up
+	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "fleetdemo:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, out, errs io.Writer) error {
+	var o options
+	f := flag.NewFlagSet("fleetdemo", flag.ContinueOnError)
+	f.SetOutput(errs)
+	f.IntVar(&o.boxes, "boxes", 1298, "`HOW MANY` boxes there are beside the two whose daemons are real")
+	f.BoolVar(&o.growth, "growth", false, "measure 130, 1,300 and 5,000 boxes instead")
+	f.StringVar(&o.plot, "plot", "", "with --growth: draw what was measured into this `FILE`, as SVG")
+	f.StringVar(&o.daemon, "daemon", "", "run this `FILE` instead of building the daemon from its source")
+	f.StringVar(&o.hub, "hub", "", "likewise the hub")
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	if o.boxes < 2 || f.NArg() > 0 {
+		return errors.New("--boxes is at least 2, and there are no other words")
+	}
+	if err := box.Ready(); err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "passerelle-fleetdemo-")
+	if err != nil {
+		return fmt.Errorf("make a folder for the programs: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	for name, file := range map[string]*string{"passerelle": &o.daemon, "hub": &o.hub} {
+		if *file == "" && (name == "hub" || !o.growth) {
+			*file = filepath.Join(dir, name)
+			err = errors.Join(err, box.Build(ctx, name, *file))
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if o.growth {
+		return growth(ctx, out, errs, o, []int{130, 1300, 5000})
+	}
+	return tell(ctx, out, o)
+}
+
+// tell plays the story.
+func tell(ctx context.Context, out io.Writer, o options) (err error) {
+	start := time.Now()
+	d, err := newDemo(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.close()) }()
+	fmt.Fprintf(out, "A fleet: 3 hubs, 2 boxes behind NAT in network namespaces of this machine, and %d boxes of the same client in one\n"+
+		"process. These are at a faster pace than real ones: %s.\n\n", o.boxes, paceText())
+	if err := d.story().play(ctx, out); err != nil {
+		return err
+	}
+	d.figure("the whole story", time.Since(start).Seconds(), 90, "s")
+	fmt.Fprint(out, d.figures.table())
+	fmt.Fprintln(out, "\nNot played: a release that is written into the other slot (tested in cmd/passerelle and image/update), and packs.")
+	return d.figures.missed()
+}

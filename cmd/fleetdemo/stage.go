@@ -1,0 +1,298 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/theupdateframework/go-tuf/v2/metadata"
+
+	"passerelle/appliance/fleet/layer"
+	"passerelle/appliance/fleet/repository"
+	"passerelle/appliance/state"
+	"passerelle/cmd/internal/box"
+	"passerelle/netctl/netlab"
+)
+
+// demo is the fleet and the people in it.
+type demo struct {
+	options
+	figures
+	scenes       []*netlab.Scene // of the boxes; the internet of the first has the hubs
+	lilas, roses *realBox
+	*hubs
+	*crowd
+	signed signedFolder
+	code   string // Ana's, for the pages
+	cookie [hubCount]string
+	relays sync.WaitGroup
+
+	idle      int           // bytes of memory of the largest hub when nothing happens
+	moved     time.Duration // how long it took until every box knew its region
+	delivered []int         // days that every box has reported
+}
+
+// realBox is a box whose daemon is the real program.
+type realBox struct {
+	*box.Daemon
+	association, name string
+}
+
+func newDemo(ctx context.Context, o options) (*demo, error) {
+	d := &demo{options: o}
+	if err := d.build(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("build the stage: %w", err), d.close())
+	}
+	return d, nil
+}
+
+func (d *demo) build(ctx context.Context) error {
+	for _, name := range []string{"lilas", "roses"} {
+		s, err := netlab.Standard(ctx, netlab.Options{Name: name, Residents: 1})
+		if err != nil {
+			return err
+		}
+		d.scenes = append(d.scenes, s)
+	}
+	first := d.scenes[0]
+	h, err := newHubs(ctx, first.Internet, d.hub, filepath.Join(first.Dir(), "fleet"))
+	if err != nil {
+		return err
+	}
+	d.hubs = h
+	if err := d.bridge(d.scenes[1].Internet); err != nil {
+		return err
+	}
+	if d.signed, err = newSignedFolder(filepath.Join(first.Dir(), "signed")); err != nil {
+		return err
+	}
+	d.crowd, err = newCrowd(h, d.options.boxes, filepath.Join(first.Dir(), "crowd"))
+	return err
+}
+
+// bridge has another internet lead to the hubs.
+func (d *demo) bridge(internet *netlab.Internet) error {
+	for i, addr := range hubAddrs {
+		internet.Names.Set(hubName(i), addr)
+		if err := internet.AddAddress("lo", netip.PrefixFrom(addr, addr.BitLen())); err != nil {
+			return err
+		}
+		at := net.JoinHostPort(addr.String(), "443")
+		l, err := internet.Listen("tcp4", at)
+		if err != nil {
+			return err
+		}
+		d.relays.Go(func() {
+			for {
+				near, err := l.Accept()
+				if err != nil {
+					return
+				}
+				d.relays.Go(func() { d.relay(near, at) })
+			}
+		})
+	}
+	return nil
+}
+
+// relay copies in both directions until one side ends, as it does when a hub is killed.
+func (d *demo) relay(near net.Conn, at string) {
+	defer near.Close()
+	ctx, stop := context.WithTimeout(context.Background(), 5*time.Second)
+	defer stop()
+	far, err := d.hubs.internet.Dial(ctx, "tcp", at)
+	if err != nil {
+		return // the box sees its connection closed
+	}
+	defer far.Close()
+	var ways sync.WaitGroup
+	for _, way := range [][2]net.Conn{{far, near}, {near, far}} {
+		ways.Go(func() {
+			io.Copy(way[0], way[1])
+			near.Close()
+			far.Close()
+		})
+	}
+	ways.Wait()
+}
+
+// close ends programs, namespaces and folders, of what there is.
+func (d *demo) close() (err error) {
+	if d.crowd != nil {
+		d.crowd.close()
+	}
+	if d.hubs != nil {
+		d.hubs.close()
+	}
+	for _, s := range d.scenes {
+		err = errors.Join(err, s.Close())
+	}
+	d.relays.Wait()
+	return err
+}
+
+// signedFolder is a repository with the keys of its signers.
+type signedFolder struct {
+	repository.Repository
+	root, release, hub []repository.Key
+	lilas              repository.Key
+}
+
+// newSignedFolder makes the keys and publishes a root, and lets the association lilas sign for itself.
+func newSignedFolder(dir string) (s signedFolder, err error) {
+	s.Repository.Dir = dir
+	public := func(keys *[]repository.Key) (all []repository.PublicKey) {
+		for range 3 {
+			key, keyErr := repository.NewKey()
+			err = errors.Join(err, keyErr)
+			*keys, all = append(*keys, key), append(all, key.PublicKey)
+		}
+		return all
+	}
+	keys := repository.Keys{Root: public(&s.root), Release: public(&s.release), Hub: public(&s.hub)}
+	var keyErr error
+	s.lilas, keyErr = repository.NewKey()
+	if err := errors.Join(err, keyErr, os.Mkdir(dir, 0o755)); err != nil {
+		return s, err
+	}
+	now := time.Now()
+	if err := s.StageRoot(keys, now); err != nil {
+		return s, err
+	}
+	if err := s.publish(repository.Root, s.root[:2]...); err != nil {
+		return s, err
+	}
+	if err := s.Delegate("lilas", &s.lilas.PublicKey, []string{layer.Folder(layer.Association, "lilas")}, now); err != nil {
+		return s, err
+	}
+	return s, s.publish(repository.Targets, s.release[:2]...)
+}
+
+// publish has people sign what is staged of a role.
+func (s signedFolder) publish(role string, people ...repository.Key) error {
+	for _, key := range people {
+		if err := s.Sign(role, key); err != nil {
+			return err
+		}
+	}
+	_, err := s.Publish()
+	return err
+}
+
+// fragment has the association lilas sign what its boxes may give, and a hub's key seal all.
+func (s signedFolder) fragment(text string) error {
+	path, now := layer.Path(layer.Association, "lilas"), time.Now()
+	file, err := s.Add(path, []byte(text))
+	if err != nil {
+		return err
+	}
+	if err := s.ChangeOf("lilas", now, func(t *metadata.TargetsType) error {
+		t.Targets = map[string]*metadata.TargetFiles{path: file}
+		return nil
+	}); err != nil {
+		return err
+	}
+	if err := s.publish("lilas", s.lilas); err != nil {
+		return err
+	}
+	return s.Seal(s.hub[0], now)
+}
+
+// startBox starts a box's daemon, and waits until it shares.
+func (d *demo) startBox(ctx context.Context, i int) (*realBox, error) {
+	var hubs []string
+	for i := range hubCount {
+		hubs = append(hubs, fmt.Sprintf("%q", hubName(i)))
+	}
+	b, err := box.Start(ctx, d.daemon, d.scenes[i], box.Setup{
+		More: "\n[fleet]\nhubs = [" + strings.Join(hubs, ", ") + "]\n",
+		Args: []string{"--root", filepath.Join(d.signed.Dir, "metadata", "1.root.json")},
+	})
+	if err != nil {
+		return nil, err
+	}
+	_, err = b.Do(ctx, "clock", "--confirm")
+	return &realBox{Daemon: b, association: association(i)}, err
+}
+
+// status waits until ok accepts the box's status.
+func (b *realBox) status(ctx context.Context, what string, ok func(state.Status) bool) (s state.Status, err error) {
+	_, err = until(ctx, what, func() error {
+		if s, err = b.Status(ctx); err != nil {
+			return err
+		}
+		if s.Fleet == nil {
+			return errors.New("the box is in no fleet")
+		}
+		if !ok(s) {
+			return fmt.Errorf("the box is %s, in its fleet %+v", s.State, *s.Fleet)
+		}
+		return nil
+	})
+	if err != nil {
+		err = fmt.Errorf("%w\nits daemon:\n%s", err, b.Log())
+	}
+	return s, err
+}
+
+// page asks for a page of hub i's dashboard, as Ana, who signs in once there.
+func (d *demo) page(ctx context.Context, i int, method, path string, form url.Values) (string, error) {
+	if d.cookie[i] == "" {
+		if _, err := d.ask(ctx, i, http.MethodPost, "/login", url.Values{"code": {d.code}}); err != nil {
+			return "", err
+		}
+	}
+	return d.ask(ctx, i, method, path, form)
+}
+
+func (d *demo) ask(ctx context.Context, i int, method, path string, form url.Values) (string, error) {
+	pool, err := d.bundle.Pool()
+	if err != nil {
+		return "", err
+	}
+	client := d.hubs.internet.HTTPClient()
+	transport := client.Transport.(*http.Transport)
+	transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	transport.DialContext, transport.DisableKeepAlives = d.hubs.dial, true
+	r, err := http.NewRequestWithContext(ctx, method, "https://"+hubName(i)+":8443"+path, strings.NewReader(form.Encode()))
+	if err != nil {
+		return "", err
+	}
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header.Set("Accept-Language", "en")
+	r.Header.Set("Cookie", d.cookie[i])
+	answer, err := client.Do(r)
+	if err != nil {
+		return "", err
+	}
+	defer answer.Body.Close()
+	for _, c := range answer.Cookies() {
+		d.cookie[i] = c.Name + "=" + c.Value
+	}
+	text, err := io.ReadAll(answer.Body)
+	want := http.StatusOK
+	if method == http.MethodPost {
+		want = http.StatusSeeOther
+	}
+	if err == nil && answer.StatusCode != want {
+		err = fmt.Errorf("%s %s of %s is answered with %d: %.300s", method, path, hubName(i), answer.StatusCode, text)
+	}
+	return string(text), err
+}
+
+// press sends a form of a box's page at hub 1.
+func (d *demo) press(ctx context.Context, box, what string, form url.Values) error {
+	_, err := d.page(ctx, 0, http.MethodPost, "/box/"+box+"/"+what, form)
+	return err
+}

@@ -1,0 +1,513 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	fleetcommand "passerelle/appliance/fleet/command"
+	"passerelle/appliance/state"
+	"passerelle/netctl/netlab"
+)
+
+func (d *demo) story() story {
+	return story{
+		{"Three hubs of three associations start", d.startHubs},
+		{"Two centres' boxes share a line, and ask for their membership with a sticker's code", d.enrolBoxes},
+		{fmt.Sprintf("%d more boxes enrol", len(d.crowd.boxes)), d.enrolCrowd},
+		{"Nothing happens", d.rest},
+		{"A limit is lowered, for one association only", d.lower},
+		{"A hub is killed, and the fleet goes on; the hub comes back", d.loseHub},
+		{"The day's reports arrive", d.reportDay},
+		{"The fleet pauses a box from the dashboard; staff resume it, and who stands at the box wins", d.pause},
+		{"A box is stolen, and revoked", d.steal},
+		{"All hubs are killed; residents notice nothing", d.loseAll},
+		{"All hubs come back, and all boxes at once", d.storm},
+		{"Of all reports none is lost", d.count},
+	}
+}
+
+func (d *demo) startHubs(ctx context.Context) ([]string, error) {
+	start := time.Now()
+	if err := d.hubs.start(0, 1, 2); err != nil {
+		return nil, err
+	}
+	if err := d.hubs.open(ctx); err != nil {
+		return nil, errors.Join(err, errors.New(d.hubs.procs[0].Output()))
+	}
+	if _, err := d.hubs.inStep(ctx); err != nil {
+		return nil, err
+	}
+	up := time.Since(start)
+	if err := errors.Join(d.hubs.association(ctx, "lilas", "nord"), d.hubs.association(ctx, "roses", "nord")); err != nil {
+		return nil, err
+	}
+	var err error
+	d.code, err = d.hubs.desk.AddPerson(ctx, "Ana", "Ana", "")
+	return []string{fmt.Sprintf("they have found each other, and each stream is on all three, after %s", seconds(up))}, err
+}
+
+var askedWords = regexp.MustCompile(`This box is ([a-z2-7]{10})\. It shows these words:\n\n    (\w+ \w+ \w+ \w+)\n`)
+
+func (d *demo) enrolBoxes(ctx context.Context) ([]string, error) {
+	boxes, g := make([]*realBox, 2), new(errgroup.Group)
+	for i := range boxes {
+		g.Go(func() (err error) {
+			boxes[i], err = d.startBox(ctx, i)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	d.lilas, d.roses = boxes[0], boxes[1]
+	if err := errors.Join(d.lilas.Join(ctx, d.lilas.Residents...), d.lilas.Admit(ctx, d.lilas.Residents...)); err != nil {
+		return nil, err
+	}
+	seen := []string{"both share; a resident is online at the first"}
+	for i, b := range boxes {
+		code, err := d.hubs.run(ctx, 0, "sticker make", b.association)
+		if err != nil {
+			return seen, err
+		}
+		said, err := b.Do(ctx, "fleet", "join", "--bundle", d.hubs.boxesPart(), strings.ToLower(strings.TrimSpace(code)))
+		if err != nil {
+			return seen, err
+		}
+		m := askedWords.FindStringSubmatch(said)
+		if m == nil {
+			return seen, fmt.Errorf("passerelle fleet join says %q", said)
+		}
+		b.name = m[1]
+		if _, err := until(ctx, "the dashboard shows the box's words", func() error {
+			page, err := d.page(ctx, 0, http.MethodGet, "/box/"+b.name, nil)
+			for word := range strings.FieldsSeq(m[2]) {
+				if err == nil && !strings.Contains(page, word) {
+					err = fmt.Errorf("the page of box %s has no word %q", b.name, word)
+				}
+			}
+			return err
+		}); err != nil {
+			return seen, err
+		}
+		if err := d.press(ctx, b.name, "confirm", url.Values{"words": {m[2]}}); err != nil {
+			return seen, err
+		}
+		seen = append(seen, fmt.Sprintf("box %d is %s of %s: it shows “%s”, so does the dashboard, and Ana confirms", i+1, b.name, b.association, m[2]))
+	}
+	return seen, nil
+}
+
+func (d *demo) enrolCrowd(ctx context.Context) ([]string, error) {
+	start := time.Now()
+	codes, err := d.crowd.stickers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	seen := []string{fmt.Sprintf("%d stickers' codes made in %s", len(codes), seconds(time.Since(start)))}
+	took, err := d.crowd.enrol(ctx, codes)
+	if err != nil {
+		return seen, err
+	}
+	seen = append(seen, d.figure(fmt.Sprintf("to enrol %d boxes, words compared", len(codes)), took.Seconds(), 30, "s"))
+	for _, b := range []*realBox{d.lilas, d.roses} {
+		if _, err := b.status(ctx, "the box is a connected member", func(s state.Status) bool { return s.Fleet.Connected && s.Fleet.Region == "nord" }); err != nil {
+			return seen, err
+		}
+	}
+	page, err := d.page(ctx, 0, http.MethodGet, "/", nil)
+	if err == nil && !strings.Contains(page, "lilas") {
+		err = errors.New("the dashboard does not show the association lilas")
+	}
+	return append(seen, "the two boxes are members too, by their next question; the dashboard shows both associations"), err
+}
+
+func (d *demo) rest(ctx context.Context) ([]string, error) {
+	const span = 4 * time.Second
+	before, err := d.hubs.processor()
+	if err != nil {
+		return nil, err
+	}
+	start := time.Now()
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-time.After(span):
+	}
+	after, err := d.hubs.processor()
+	took := time.Since(start)
+	if err != nil {
+		return nil, err
+	}
+	_, memory, err := d.hubs.usage(0, 1, 2)
+	if err != nil {
+		return nil, err
+	}
+	d.idle = slices.Max(memory)
+	return []string{
+		d.figure("hubs idle, all three, of a core", 100*(after-before).Seconds()/took.Seconds(), 5, "%"),
+		d.figure("memory of the largest hub, idle", float64(d.idle)/1e6, 150, "MB") + "; all: " + megabytes(memory),
+	}, nil
+}
+
+func (d *demo) lower(ctx context.Context) ([]string, error) {
+	if err := d.hubs.association(ctx, "lilas", "est"); err != nil {
+		return nil, err
+	}
+	ours := func(b *simulated) bool { return b.Status().Association == "lilas" }
+	took, err := d.crowd.all(ctx, "every box of lilas knows its region", func(b *simulated) bool { return !ours(b) || inRegion("est")(b) })
+	if err != nil {
+		return nil, err
+	}
+	if n := d.crowd.count(func(b *simulated) bool { return !ours(b) && !inRegion("nord")(b) }); n > 0 {
+		return nil, fmt.Errorf("%d boxes of roses have another region, which was for lilas", n)
+	}
+	seen := []string{fmt.Sprintf("another region for lilas: its %d boxes know after %s, and none of the %d of roses has changed",
+		d.crowd.count(ours), seconds(took), len(d.crowd.boxes)-d.crowd.count(ours))}
+	if err := d.signed.fragment("[limits]\ndata = \"100MB\"\n"); err != nil {
+		return seen, err
+	}
+	start := time.Now()
+	if _, err := d.hubs.run(ctx, 0, "repository put", d.signed.Dir); err != nil {
+		return seen, err
+	}
+	lowered := func(s state.Status) bool {
+		return s.Layers != nil && slices.ContainsFunc(s.Layers.Set, func(k state.LayerKey) bool {
+			return k.Key == "limits.data" && k.By == "association lilas"
+		})
+	}
+	if _, err := d.lilas.status(ctx, "the box of lilas has the limit", lowered); err != nil {
+		return seen, err
+	}
+	took = time.Since(start)
+	s, err := d.roses.status(ctx, "the box of roses has asked too", func(s state.Status) bool { return s.Fleet.Contact.After(start) })
+	if err != nil {
+		return seen, fmt.Errorf("%w; of the %d others %d have asked since", err, len(d.crowd.boxes), d.crowd.count(func(b *simulated) bool { return b.Status().Round.After(start) }))
+	}
+	if s.Layers != nil && len(s.Layers.Set) > 0 || s.Fleet.Files != "" {
+		return seen, fmt.Errorf("the box of roses has %+v, %q", s.Layers, s.Fleet.Files)
+	}
+	said, err := d.lilas.Do(ctx, "fleet", "layers")
+	return append(seen, fmt.Sprintf("100 MB a day, signed by lilas: the box of lilas has verified it after %s, the box of roses asked and has nothing", seconds(took)),
+		"passerelle fleet layers: "+strings.Join(strings.Fields(said), " ")), err
+}
+
+func (d *demo) loseHub(ctx context.Context) (seen []string, err error) {
+	if d.moved, err = d.crowd.move(ctx, "sud"); err != nil {
+		return nil, err
+	}
+	seen = append(seen, d.figure(fmt.Sprintf("a change to all, less up to %s of chance", pace.Spread), max(0, d.moved-pace.Spread).Seconds(), 3, "s"))
+	if err := d.hubs.kill(1); err != nil {
+		return seen, err
+	}
+	start := time.Now()
+	if _, err := d.allConnected(ctx); err != nil {
+		return seen, err
+	}
+	took := time.Since(start)
+	if err := d.hubs.elected(ctx, 1); err != nil {
+		return seen, err
+	}
+	seen = append(seen, fmt.Sprintf("hub 2 is killed: all boxes are at the two others after %s, which have chosen who writes after %s", seconds(took), seconds(time.Since(start))))
+	if took, err = d.crowd.move(ctx, "ouest"); err != nil {
+		return seen, err
+	}
+	seen = append(seen, d.figure("the same with a dead hub, beside that with all, chance included", took.Seconds()/d.moved.Seconds(), 2, "times")+": "+seconds(took))
+	if err := d.hubs.start(1); err != nil {
+		return seen, err
+	}
+	if took, err = d.hubs.inStep(ctx); err != nil {
+		return seen, err
+	}
+	return append(seen, fmt.Sprintf("hub 2 is back, and has all that it missed after %s", seconds(took))), nil
+}
+
+// allConnected waits until all boxes are connected at the same time.
+func (d *demo) allConnected(ctx context.Context) (time.Duration, error) {
+	return until(ctx, "all boxes are connected", func() error {
+		if n := d.crowd.count(connected); n < len(d.crowd.boxes) {
+			return fmt.Errorf("%d of %d are", n, len(d.crowd.boxes))
+		}
+		return nil
+	})
+}
+
+func (d *demo) reportDay(ctx context.Context) ([]string, error) {
+	before, err := d.hubs.processor()
+	if err != nil {
+		return nil, err
+	}
+	d.crowd.report(day(1))
+	took, err := d.crowd.all(ctx, "every box has read its report back", (*simulated).delivered)
+	if err != nil {
+		return nil, err
+	}
+	after, err := d.hubs.processor()
+	if err != nil {
+		return nil, err
+	}
+	d.delivered = append(d.delivered, 1)
+	each := float64(after-before) / float64(time.Millisecond) / float64(len(d.crowd.boxes))
+	return []string{
+		fmt.Sprintf("%d boxes have sent theirs and read it back after %s", len(d.crowd.boxes), seconds(took)),
+		d.figure("hubs' processor a report, with both of its rounds", each, 2, "ms"),
+	}, nil
+}
+
+func (d *demo) pause(ctx context.Context) ([]string, error) {
+	b := d.lilas
+	command := func(a fleetcommand.Action) error {
+		return d.press(ctx, b.name, "command", url.Values{"do": {string(a)}})
+	}
+	in := func(want state.State) func(state.Status) bool {
+		return func(s state.Status) bool { return s.State == want }
+	}
+	start := time.Now()
+	if err := command(fleetcommand.Pause); err != nil {
+		return nil, err
+	}
+	s, err := b.status(ctx, "the box is paused", in(state.Paused))
+	if err == nil && s.PausedBy != state.FleetPrefix+"Ana" {
+		err = fmt.Errorf("the box is paused by %q", s.PausedBy)
+	}
+	if err != nil {
+		return nil, err
+	}
+	seen := []string{fmt.Sprintf("Ana pauses it on the dashboard: it is paused after %s, and says by whom", seconds(time.Since(start)))}
+	if _, err := b.Do(ctx, "resume"); err != nil {
+		return seen, err
+	}
+	if _, err := b.status(ctx, "the box shares", in(state.Sharing)); err != nil {
+		return seen, err
+	}
+	seen = append(seen, "staff resume it at the box: it shares")
+	if _, err := b.Do(ctx, "pause"); err != nil {
+		return seen, err
+	}
+	if err := command(fleetcommand.Resume); err != nil {
+		return seen, err
+	}
+	s, err = b.status(ctx, "the fleet's resume yields", func(s state.Status) bool {
+		return slices.ContainsFunc(s.Commands, func(c state.FleetCommand) bool { return c.Verdict == string(fleetcommand.Yields) })
+	})
+	if err == nil && s.State != state.Paused {
+		err = fmt.Errorf("after the fleet's resume of a pause of somebody here the box is %s", s.State)
+	}
+	if err != nil {
+		return seen, err
+	}
+	seen = append(seen, "staff pause it, and Ana's resume yields: it stays paused")
+	if _, err := b.Do(ctx, "resume"); err != nil {
+		return seen, err
+	}
+	_, err = b.status(ctx, "the box shares", in(state.Sharing))
+	return seen, err
+}
+
+func (d *demo) steal(ctx context.Context) ([]string, error) {
+	stolen := d.crowd.boxes[0]
+	if _, err := d.allConnected(ctx); err != nil {
+		return nil, err
+	}
+	start := time.Now()
+	if err := d.press(ctx, stolen.Status().Box, "revoke", nil); err != nil {
+		return nil, err
+	}
+	cut, err := until(ctx, "the stolen box is cut off", func() error {
+		if stolen.Status().Connected {
+			return errors.New("it is connected")
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := until(ctx, "the stolen box is refused", func() error {
+		if s := stolen.Status(); !s.Revoked || s.Connected {
+			return fmt.Errorf("%+v", s)
+		}
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	seen := []string{fmt.Sprintf("Ana revokes it on the dashboard: it is cut off %s after the answer, and refused when it tries again (%s)", seconds(cut), seconds(time.Since(start)))}
+	d.crowd.boxes = d.crowd.boxes[1:]
+	if n := d.crowd.count(connected); n != len(d.crowd.boxes) {
+		return seen, fmt.Errorf("of %d others %d are connected", len(d.crowd.boxes), n)
+	}
+	return append(seen, fmt.Sprintf("the %d others are connected", len(d.crowd.boxes))), nil
+}
+
+// pages is what a resident sees who opens a page again and again.
+type pages struct {
+	stop    context.CancelFunc
+	done    sync.WaitGroup
+	took    []time.Duration
+	failure error // the first
+	failed  int
+}
+
+func (d *demo) browse(ctx context.Context) *pages {
+	ctx, stop := context.WithCancel(ctx)
+	p := &pages{stop: stop}
+	r := d.lilas.Residents[0]
+	p.done.Go(func() {
+		tick := time.NewTicker(50 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			start := time.Now()
+			one, cancel := context.WithTimeout(ctx, 5*time.Second)
+			reply, err := r.Get(one, "http://www.example/")
+			cancel()
+			switch {
+			case ctx.Err() != nil:
+				return
+			case err == nil && reply.Body != netlab.InternetPage:
+				err = fmt.Errorf("%d: %.60q", reply.Status, reply.Body)
+				fallthrough
+			case err != nil:
+				if p.failed++; p.failure == nil {
+					p.failure = err
+				}
+			default:
+				p.took = append(p.took, time.Since(start))
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+		}
+	})
+	return p
+}
+
+// end returns the middle one of the times, and how many pages came.
+func (p *pages) end() (middle time.Duration, n int, err error) {
+	p.stop()
+	p.done.Wait()
+	if p.failed > 0 || len(p.took) == 0 {
+		return 0, len(p.took), fmt.Errorf("%d of %d pages did not come: %w", p.failed, p.failed+len(p.took), p.failure)
+	}
+	slices.Sort(p.took)
+	return p.took[len(p.took)/2], len(p.took), nil
+}
+
+// outage is how long no hub is there.
+const outage = 3 * time.Second
+
+func (d *demo) loseAll(ctx context.Context) ([]string, error) {
+	p := d.browse(ctx)
+	if err := sleep(ctx, time.Second); err != nil {
+		p.end()
+		return nil, err
+	}
+	before, n, err := p.end()
+	if err != nil {
+		return nil, err
+	}
+	seen := []string{fmt.Sprintf("with hubs: a resident opens %d pages, half of them within %d ms", n, before.Milliseconds())}
+	d.crowd.report(day(2)) // some are on their way
+	if err := d.hubs.kill(0, 1, 2); err != nil {
+		return seen, err
+	}
+	p = d.browse(ctx)
+	away := func() error {
+		for _, b := range []*realBox{d.lilas, d.roses} {
+			if _, err := b.status(ctx, "the box misses its hub", func(s state.Status) bool { return !s.Fleet.Connected && s.State == state.Sharing }); err != nil {
+				return err
+			}
+		}
+		if _, err := d.crowd.all(ctx, "every box misses its hub", func(b *simulated) bool { return !connected(b) }); err != nil {
+			return err
+		}
+		if err := errors.Join(d.roses.Join(ctx, d.roses.Residents...), d.roses.Admit(ctx, d.roses.Residents...)); err != nil {
+			return err
+		}
+		reply, err := d.roses.Residents[0].Get(ctx, "http://www.example/")
+		if err == nil && reply.Body != netlab.InternetPage {
+			err = fmt.Errorf("somebody who joins now gets %d: %.60q", reply.Status, reply.Body)
+		}
+		return errors.Join(err, sleep(ctx, outage))
+	}()
+	during, n, err := p.end()
+	if err := errors.Join(away, err); err != nil {
+		return seen, err
+	}
+	return append(seen,
+		fmt.Sprintf("without hubs: %d pages, none failed, half of them within %d ms", n, during.Milliseconds()),
+		"at the other box somebody joins, presses the button and is online; both boxes go on sharing"), nil
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+func (d *demo) storm(ctx context.Context) ([]string, error) {
+	start := time.Now()
+	if err := d.hubs.start(0, 1, 2); err != nil {
+		return nil, err
+	}
+	if _, err := d.allConnected(ctx); err != nil {
+		return nil, err
+	}
+	back := time.Since(start)
+	memory, err := d.hubs.largest()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := d.crowd.all(ctx, "every box has read its report back", (*simulated).delivered); err != nil {
+		return nil, err
+	}
+	shown := time.Since(start)
+	after, err := d.hubs.largest()
+	if err != nil {
+		return nil, err
+	}
+	memory = max(memory, after)
+	d.delivered = append(d.delivered, 2)
+	seen := []string{
+		d.figure(fmt.Sprintf("all %d boxes back, less up to %s of their own wait", len(d.crowd.boxes), away), max(0, back-away).Seconds(), 5, "s") + ": " + seconds(back) + " after the hubs were started",
+		fmt.Sprintf("what they reported meanwhile is shown after %s", seconds(shown)),
+		d.figure("memory of the largest hub then, beside idle", float64(memory)/float64(d.idle), 2, "times") + ": " + megabytes([]int{memory}),
+	}
+	if _, err := d.hubs.inStep(ctx); err != nil {
+		return seen, err
+	}
+	for _, b := range []*realBox{d.lilas, d.roses} {
+		if _, err := b.status(ctx, "the box is back", func(s state.Status) bool { return s.Fleet.Connected }); err != nil {
+			return seen, err
+		}
+	}
+	return append(seen, fmt.Sprintf("the two boxes are back too, %s after the hubs were started, by their own slower pace", seconds(time.Since(start)))), nil
+}
+
+func (d *demo) count(ctx context.Context) ([]string, error) {
+	missing := 0
+	for _, n := range d.delivered {
+		name, body := day(n)
+		lost, err := d.hubs.shown(ctx, d.crowd, name, body)
+		if err != nil {
+			return nil, err
+		}
+		missing += lost
+	}
+	if missing > 0 {
+		return nil, fmt.Errorf("of %d reports %d are lost", len(d.delivered)*len(d.crowd.boxes), missing)
+	}
+	return []string{d.figure(fmt.Sprintf("reports lost of %d, through four kills of hubs", len(d.delivered)*len(d.crowd.boxes)), 0, 0, "")}, nil
+}

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// step is a step of the story. It returns what was checked, a line each, and the error if a check failed.
+type step struct {
+	title string
+	play  func(ctx context.Context) (seen []string, err error)
+}
+
+// story is a sequence of steps that build on each other.
+type story []step
+
+// play runs the steps, and ends with the first that fails; the error names it.
+func (s story) play(ctx context.Context, out io.Writer) error {
+	for i, step := range s {
+		fmt.Fprintf(out, "%2d  %s\n", i+1, step.title)
+		start := time.Now()
+		seen, err := step.play(ctx)
+		for _, line := range seen {
+			fmt.Fprintf(out, "  ✓ %s\n", line)
+		}
+		switch {
+		case ctx.Err() != nil:
+			return fmt.Errorf("interrupted at step %d: %s", i+1, step.title)
+		case err != nil:
+			fmt.Fprintf(out, "  ✗ %s\n", strings.ReplaceAll(err.Error(), "\n", "\n    "))
+			return fmt.Errorf("step %d failed: %s", i+1, step.title)
+		}
+		fmt.Fprintf(out, "    %s\n\n", seconds(time.Since(start)))
+	}
+	return nil
+}
+
+// figure is something that was measured.
+type figure struct {
+	what            string
+	measured, limit float64
+	unit            string
+}
+
+func (f figure) String() string {
+	return fmt.Sprintf("%s: %.4g %s (limit %g)", f.what, f.measured, f.unit, f.limit)
+}
+
+// figures are what was measured, in its order.
+type figures []figure
+
+// figure notes what was measured, beside the most that it may be, and returns it as a line.
+func (d *demo) figure(what string, measured, limit float64, unit string) string {
+	f := figure{what, measured, limit, unit}
+	d.figures = append(d.figures, f)
+	return f.String()
+}
+
+// table is in Markdown.
+func (all figures) table() string {
+	var b strings.Builder
+	b.WriteString("| what | measured | limit | met |\n|---|---|---|---|\n")
+	for _, f := range all {
+		met := "yes"
+		if f.measured > f.limit {
+			met = "**no**"
+		}
+		fmt.Fprintf(&b, "| %s | %.4g %s | ≤ %g %s | %s |\n", f.what, f.measured, f.unit, f.limit, f.unit, met)
+	}
+	return b.String()
+}
+
+// errMissed says that a figure is above its limit. The story itself was true.
+var errMissed = errors.New("above the limit")
+
+func (all figures) missed() (err error) {
+	for _, f := range all {
+		if f.measured > f.limit {
+			err = errors.Join(err, fmt.Errorf("%w: %s", errMissed, f))
+		}
+	}
+	return err
+}
+
+// patience bounds every wait, with a margin for a busy machine.
+const patience = time.Minute
+
+// until repeats check until it returns nil, for a minute at most, and returns how long that took.
+func until(ctx context.Context, what string, check func() error) (time.Duration, error) {
+	start := time.Now()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := check()
+		took := time.Since(start)
+		if err == nil {
+			return took, nil
+		}
+		if took > patience {
+			return took, fmt.Errorf("not after %s: %s: %w", seconds(took), what, err)
+		}
+		select {
+		case <-ctx.Done():
+			return took, fmt.Errorf("%s: %w", what, ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%.2f s", d.Seconds()) }
