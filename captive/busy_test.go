@@ -153,7 +153,7 @@ func TestPressesOfOneDevice(t *testing.T) {
 func TestPressesOfAll(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c := newCrowd(newServerAt(newSlowBox(100*time.Millisecond), quiet, time.Now))
+		c := newCrowd(newServerAt(newSlowBox(50*time.Millisecond), quiet, time.Now)) // so that the last one waits for less than web.Turns allows
 		for n := range 200 {
 			c.ask(t.Context(), device(n), "POST /session")
 		}

@@ -11,8 +11,8 @@ import (
 
 // Turns bounds the tasks for clients: so many run at once, and so many clients wait. Each client has one running and one
 // waiting at most. Those with the least lately are served first, and equals in order of arrival: a client that asks for much
-// waits behind all that ask for little. A client is an address. Create one with NewTurns; its methods are safe for
-// concurrent use.
+// waits behind all that ask for little. Nobody waits longer than an answer can be written afterwards. A client is an address.
+// Create one with NewTurns; its methods are safe for concurrent use.
 type Turns struct {
 	atOnce, waiting int
 
@@ -28,14 +28,18 @@ type turn struct {
 	result chan bool // the result, sent once, without blocking
 }
 
+// maxWait is how long a client waits at most. The rest of writeTimeout is for its task and the answer: an answer after it would end the
+// connection instead, which a browser shows as an error of its own.
+const maxWait = writeTimeout / 2
+
 // NewTurns returns turns of which atOnce run at once, while up to waiting clients wait.
 func NewTurns(atOnce, waiting int) *Turns {
 	return &Turns{atOnce: atOnce, waiting: waiting, busy: make(map[netip.Addr]bool)}
 }
 
 // Take waits for the turn of a client that had so many lately. It returns false at once if too many wait with no more than
-// that. It returns false later if a client with less needs the place, if ctx ends, or if the client asks again: its last
-// request is the one that it waits for, and keeps the place in the queue. After true, done must be called.
+// that. It returns false later if a client with less needs the place, after maxWait, if ctx ends, or if the client asks again: its
+// last request is the one that it waits for, and keeps the place in the queue. After true, done must be called.
 func (t *Turns) Take(ctx context.Context, client netip.Addr, had int) (done func(), ok bool) {
 	mine := &turn{client, had, make(chan bool, 1)}
 	t.mu.Lock()
@@ -52,8 +56,12 @@ func (t *Turns) Take(ctx context.Context, client netip.Addr, had int) (done func
 		}
 	}
 	t.mu.Unlock()
+	timer := time.NewTimer(maxWait)
+	defer timer.Stop()
 	select {
 	case ok = <-mine.result:
+	case <-timer.C:
+		ok = !t.leave(mine)
 	case <-ctx.Done():
 		ok = !t.leave(mine)
 	}

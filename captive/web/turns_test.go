@@ -94,6 +94,15 @@ func TestTurns(t *testing.T) {
 			a.ask(ctx, who/2, string(rune('a'+who)))
 		}
 		a.expect(t, "b refused", "d refused", "a", "c")
+
+		// Who has waited for so long that the answer would come too late is refused; a place is free again.
+		a.turns = NewTurns(1, 20)
+		for who := range 10 {
+			a.ask(ctx, who, string(rune('a'+who)))
+		}
+		time.Sleep(maxWait)
+		a.ask(ctx, 10, "k")
+		a.expect(t, "a", "b", "c", "d", "e", "f", "g", "i refused", "j refused", "h", "k")
 	})
 }
 
