@@ -95,6 +95,6 @@ func tell(ctx context.Context, out io.Writer, o options) (err error) {
 	}
 	d.figure("the whole story", time.Since(start).Seconds(), 90, "s")
 	fmt.Fprint(out, d.figures.table())
-	fmt.Fprintln(out, "\nNot played: a release that is written into the other slot (tested in cmd/passerelle and image/update), and packs.")
+	fmt.Fprintln(out, "\nNot played: a release that is written into the other slot (tested in cmd/passerelle and image/update).")
 	return d.figures.missed()
 }

@@ -1,16 +1,22 @@
 package main
 
 import (
+	"archive/zip"
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -18,6 +24,7 @@ import (
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
+	"passerelle/appliance/fleet/content"
 	"passerelle/appliance/fleet/layer"
 	"passerelle/appliance/fleet/repository"
 	"passerelle/appliance/state"
@@ -204,6 +211,51 @@ func (s signedFolder) fragment(text string) error {
 		return err
 	}
 	if err := s.publish("lilas", s.lilas); err != nil {
+		return err
+	}
+	return s.Seal(s.hub[0], now)
+}
+
+// pack has the release role sign a pack of a page for all boxes, with so many bytes that cannot be compressed, and a hub's key seal all.
+func (s signedFolder) pack(name, title string, size int) error {
+	picture := append([]byte("\x89PNG\r\n\x1a\n"), make([]byte, size)...)
+	rand.NewChaCha8([32]byte{1}).Read(picture[8:])
+	var file bytes.Buffer
+	z := zip.NewWriter(&file)
+	for _, f := range []struct{ name, text string }{{"index.html", "<title>" + title + `</title><img src="a.png" alt="">`}, {"a.png", string(picture)}} {
+		w, err := z.Create(f.name)
+		if err == nil {
+			_, err = io.WriteString(w, f.text)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := z.Close(); err != nil {
+		return err
+	}
+	folder := content.Folder(layer.Folder(layer.All, ""), content.Packs)
+	index, summary, err := content.Cut(&file, func(sum [sha256.Size]byte, chunk []byte) error { return s.WriteHashed(folder, sum, chunk) })
+	if err != nil {
+		return err
+	}
+	custom, err := json.Marshal(summary)
+	if err != nil {
+		return err
+	}
+	at, now := path.Join(folder, name), time.Now()
+	target, err := s.Add(at, index)
+	if err != nil {
+		return err
+	}
+	target.Custom = (*json.RawMessage)(&custom)
+	if err := s.Change(now, func(t *metadata.TargetsType) error {
+		t.Targets = map[string]*metadata.TargetFiles{at: target}
+		return nil
+	}); err != nil {
+		return err
+	}
+	if err := s.publish(repository.Targets, s.release[:2]...); err != nil {
 		return err
 	}
 	return s.Seal(s.hub[0], now)

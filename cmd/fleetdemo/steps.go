@@ -15,7 +15,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	fleetcommand "passerelle/appliance/fleet/command"
+	"passerelle/appliance/fleet/updates"
 	"passerelle/appliance/state"
+	"passerelle/cmd/internal/box"
 	"passerelle/netctl/netlab"
 )
 
@@ -26,6 +28,7 @@ func (d *demo) story() story {
 		{fmt.Sprintf("%d more boxes enrol", len(d.crowd.boxes)), d.enrolCrowd},
 		{"Nothing happens", d.rest},
 		{"A limit is lowered, for one association only", d.lower},
+		{"A pack of lessons is handed out", d.handOut},
 		{"A hub is killed, and the fleet goes on; the hub comes back", d.loseHub},
 		{"The day's reports arrive", d.reportDay},
 		{"The fleet pauses a box from the dashboard; staff resume it, and who stands at the box wins", d.pause},
@@ -199,6 +202,52 @@ func (d *demo) lower(ctx context.Context) ([]string, error) {
 	said, err := d.lilas.Do(ctx, "fleet", "layers")
 	return append(seen, fmt.Sprintf("100 MB a day, signed by lilas: the box of lilas has verified it after %s, the box of roses asked and has nothing", seconds(took)),
 		"passerelle fleet layers: "+strings.Join(strings.Fields(said), " ")), err
+}
+
+// The pack that is handed out, and about its size in bytes.
+const (
+	packTitle = "Le vélo"
+	packSize  = 200_000
+)
+
+func (d *demo) handOut(ctx context.Context) ([]string, error) {
+	if err := d.signed.pack("velo", packTitle, packSize); err != nil {
+		return nil, err
+	}
+	start := time.Now()
+	if _, err := d.hubs.run(ctx, 0, "repository put", d.signed.Dir); err != nil {
+		return nil, err
+	}
+	stands := func(b *realBox, what, as string) (f state.FleetFile, err error) {
+		_, err = b.status(ctx, what, func(s state.Status) bool {
+			if len(s.Fleet.Handouts) != 1 {
+				return false
+			}
+			f = s.Fleet.Handouts[0]
+			return f.Name == "velo" && f.State == as
+		})
+		return f, err
+	}
+	f, err := stands(d.roses, "the box without residents has the pack", "here")
+	if err != nil {
+		return nil, err
+	}
+	took := time.Since(start)
+	seen := []string{fmt.Sprintf("%d kB in chunks of 64 kB: the box without residents has verified and imported it after %s", f.Size/1000, seconds(took))}
+	if err := d.roses.Join(ctx, d.roses.Residents...); err != nil {
+		return seen, err
+	}
+	page, err := d.roses.Residents[0].Get(ctx, box.Portal+"/packs/velo")
+	if err == nil && !strings.Contains(page.Body, packTitle) {
+		err = fmt.Errorf("somebody there gets %d: %.60q", page.Status, page.Body)
+	}
+	if err != nil {
+		return seen, err
+	}
+	if f, err = stands(d.lilas, "the box with a resident waits", "waits"); err == nil && f.Why != string(updates.Residents) {
+		err = fmt.Errorf("it waits for %q", f.Why)
+	}
+	return append(seen, "somebody there who is not online opens it; the other box has a resident online, and waits until nobody is"), err
 }
 
 func (d *demo) loseHub(ctx context.Context) (seen []string, err error) {
