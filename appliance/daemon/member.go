@@ -185,10 +185,11 @@ func (m *member) end() {
 	}
 }
 
-// now is the time for the hubs' certificates: not before this program was built.
+// now is the time of day in the box's zone, for the hubs' certificates and the last contact: not before this program was built.
+// The time in Status is that of the last reconciliation, some seconds ago.
 func (m *member) now() time.Time {
-	if now := m.box.Status().Clock.Now; now.After(m.built) {
-		return now
+	if now := time.Now(); now.After(m.built) {
+		return now.In(m.box.Status().Clock.Now.Location())
 	}
 	return m.built
 }
