@@ -125,8 +125,8 @@ type waiting string
 
 func (w waiting) Error() string { return string(w) }
 
-// take fetches and imports what the levels hand out, and removes what they do not any more. t must be fresh. The error is about all
-// of it, and nothing is changed then; what goes wrong with one file is in the status.
+// take fetches and imports what the levels hand out, and removes what they do not any more. t must be fresh. Nothing is changed if what
+// they hand out cannot be read; the error is also about what could not be removed. What goes wrong with one file is in the status.
 func (h *handouts) take(ctx context.Context, t *trust.Trust, from trust.Source, names map[layer.Level]string) error {
 	wanted := map[string]content.File{} // by path below the folder
 	for _, level := range layer.Levels {

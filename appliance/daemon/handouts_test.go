@@ -30,18 +30,12 @@ import (
 func (s *signer) hand(level layer.Level, of string, kind content.Kind, name string, file []byte) {
 	s.Helper()
 	folder := content.Folder(layer.Folder(level, of), kind)
-	at := path.Join(folder, name)
 	if file == nil {
-		s.change(func(t *metadata.TargetsType) { delete(t.Targets, at) })
+		s.change(func(t *metadata.TargetsType) { delete(t.Targets, path.Join(folder, name)) })
 		return
 	}
-	index, summary, err := content.Cut(bytes.NewReader(file), func(sum [32]byte, chunk []byte) error { return s.WriteHashed(folder, sum, chunk) })
+	at, target, _, err := content.Stage(s, folder, name, bytes.NewReader(file))
 	s.must(err)
-	target, err := s.Add(at, index)
-	s.must(err)
-	text, err := json.Marshal(summary)
-	s.must(err)
-	target.Custom = (*json.RawMessage)(&text)
 	s.change(func(t *metadata.TargetsType) { t.Targets[at] = target })
 }
 

@@ -4,9 +4,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,7 +14,6 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
-	"path"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -235,20 +232,11 @@ func (s signedFolder) pack(name, title string, size int) error {
 		return err
 	}
 	folder := content.Folder(layer.Folder(layer.All, ""), content.Packs)
-	index, summary, err := content.Cut(&file, func(sum [sha256.Size]byte, chunk []byte) error { return s.WriteHashed(folder, sum, chunk) })
+	at, target, _, err := content.Stage(s, folder, name, &file)
 	if err != nil {
 		return err
 	}
-	custom, err := json.Marshal(summary)
-	if err != nil {
-		return err
-	}
-	at, now := path.Join(folder, name), time.Now()
-	target, err := s.Add(at, index)
-	if err != nil {
-		return err
-	}
-	target.Custom = (*json.RawMessage)(&custom)
+	now := time.Now()
 	if err := s.Change(now, func(t *metadata.TargetsType) error {
 		t.Targets = map[string]*metadata.TargetFiles{at: target}
 		return nil

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -87,20 +86,10 @@ func stageContent(t *tool, args []string) error {
 	}
 	defer file.Close()
 	r := repository.Repository{Dir: words[0]}
-	index, s, err := content.Cut(bufio.NewReader(file), func(sum [32]byte, chunk []byte) error { return r.WriteHashed(folder, sum, chunk) })
+	name, target, s, err := content.Stage(r, folder, c.name, bufio.NewReader(file))
 	if err != nil {
 		return fmt.Errorf("%s: %w", words[1], err)
 	}
-	text, err := json.Marshal(s)
-	if err != nil {
-		return err
-	}
-	name := path.Join(folder, c.name)
-	target, err := r.Add(name, index)
-	if err != nil {
-		return err
-	}
-	target.Custom = (*json.RawMessage)(&text)
 	if err := c.change(t, r, func(targets *metadata.TargetsType) error {
 		if targets.Targets == nil {
 			targets.Targets = map[string]*metadata.TargetFiles{}

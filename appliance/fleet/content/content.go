@@ -26,6 +26,7 @@ import (
 	"path"
 	"regexp"
 
+	"github.com/theupdateframework/go-tuf/v2/metadata"
 	"golang.org/x/sys/unix"
 
 	"passerelle/appliance/fleet/trust"
@@ -129,8 +130,32 @@ func List(ctx context.Context, t *trust.Trust, from trust.Source, level, by stri
 	return all, nil
 }
 
-// Cut cuts a file into chunks, which store keeps, and returns its index.
-func Cut(file io.Reader, store func(sum [32]byte, chunk []byte) error) (index []byte, s Summary, err error) {
+// Repository is where a file is staged: a repository.Repository.
+type Repository interface {
+	Add(name string, text []byte) (*metadata.TargetFiles, error)
+	WriteHashed(folder string, sum [sha256.Size]byte, text []byte) error
+}
+
+// Stage cuts a file into chunks in a repository's folder, and returns the target that is to be signed, and its path.
+func Stage(r Repository, folder, name string, file io.Reader) (at string, target *metadata.TargetFiles, s Summary, err error) {
+	index, s, err := cut(file, func(sum [sha256.Size]byte, chunk []byte) error { return r.WriteHashed(folder, sum, chunk) })
+	if err != nil {
+		return "", nil, s, err
+	}
+	text, err := json.Marshal(s)
+	if err != nil {
+		return "", nil, s, err
+	}
+	at = path.Join(folder, name)
+	if target, err = r.Add(at, index); err != nil {
+		return "", nil, s, err
+	}
+	target.Custom = (*json.RawMessage)(&text)
+	return at, target, s, nil
+}
+
+// cut cuts a file into chunks, which store keeps, and returns its index.
+func cut(file io.Reader, store func(sum [sha256.Size]byte, chunk []byte) error) (index []byte, s Summary, err error) {
 	whole, chunk := sha256.New(), make([]byte, ChunkSize)
 	for {
 		n, err := io.ReadFull(file, chunk)

@@ -81,16 +81,14 @@ func (p *people) sign(role string, keys ...repository.Key) {
 // add has an association's technician sign a file of any folder, and seals it.
 func (p *people) add(role, folder, name string, file []byte, change func(*Summary)) {
 	p.Helper()
-	index, s, err := Cut(bytes.NewReader(file), func(sum [32]byte, chunk []byte) error { return p.WriteHashed(folder, sum, chunk) })
+	at, target, s, err := Stage(p, folder, name, bytes.NewReader(file))
 	p.must(err)
 	change(&s)
-	target, err := p.Add(folder+"/"+name, index)
-	p.must(err)
 	text, err := json.Marshal(s)
 	p.must(err)
 	target.Custom = (*json.RawMessage)(&text)
 	p.must(p.ChangeOf(role, time.Now(), func(t *metadata.TargetsType) error {
-		t.Targets[folder+"/"+name] = target
+		t.Targets[at] = target
 		return nil
 	}))
 	p.sign(role, p.associations[role])
