@@ -16,6 +16,7 @@ import (
 	"github.com/google/renameio/v2"
 
 	"passerelle/cmd/hub/registry"
+	"passerelle/cmd/internal/cli"
 )
 
 const (
@@ -123,7 +124,7 @@ func restore(t *tool, args []string) error {
 		func(_ context.Context, d *desk, words []string) error {
 			f, err := os.Open(words[0])
 			if err != nil {
-				return usageError{err}
+				return cli.Wrong(err)
 			}
 			defer f.Close()
 			// Whole, before anything is written.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"passerelle/appliance/fleet/protocol"
+	"passerelle/cmd/internal/cli"
 )
 
 // TestBackup: hubs that lost everything but their folder have it again, and half a backup is none.
@@ -54,9 +55,9 @@ func TestBackup(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "backup.gz")
 	typed(0, `entries are in`, "backup", file)
 	typed(0, `has \d+ entries`, "restore", "--check", file)
-	typed(exitFailed, `have members already`, "restore", file)
-	typed(exitFailed, `no such file`, "backup", filepath.Join(t.TempDir(), "none", "x"))
-	typed(exitUsage, `no such file`, "restore", file+".none")
+	typed(cli.Failed, `have members already`, "restore", file)
+	typed(cli.Failed, `no such file`, "backup", filepath.Join(t.TempDir(), "none", "x"))
+	typed(cli.Misuse, `no such file`, "restore", file+".none")
 	whole, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -81,13 +82,13 @@ func TestBackup(t *testing.T) {
 		if err := os.WriteFile(name, text, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		typed(exitFailed, `no (whole )?backup|checksum|corrupt|invalid`, "restore", name)
+		typed(cli.Failed, `no (whole )?backup|checksum|corrupt|invalid`, "restore", name)
 	}
 	if _, revision, err := d.Members(t.Context()); err != nil || revision != 0 {
 		t.Fatalf("half a backup was restored: %d, %v", revision, err)
 	}
 	typed(0, `has \d+ entries`, "restore", file)
-	typed(exitFailed, `have members already`, "restore", file)
+	typed(cli.Failed, `have members already`, "restore", file)
 
 	after, err := d.Boxes(t.Context())
 	if err != nil || len(after) != len(before) {

@@ -27,6 +27,7 @@ import (
 	"passerelle/cmd/hub/authority"
 	"passerelle/cmd/hub/registry"
 	"passerelle/cmd/hub/stages"
+	"passerelle/cmd/internal/cli"
 )
 
 // patience is how long a command takes at most.
@@ -42,7 +43,7 @@ type desk struct {
 // at parses a command's flags and words, and calls do with a desk.
 func (t *tool) at(args []string, words int, define func(*flag.FlagSet), do func(context.Context, *desk, []string) error) error {
 	d := &desk{}
-	rest, err := parse(args, words, func(f *flag.FlagSet) {
+	rest, err := cli.Parse(args, words, func(f *flag.FlagSet) {
 		dirFlag(f, &d.dir)
 		asFlag(f, &d.author)
 		define(f)
@@ -52,7 +53,7 @@ func (t *tool) at(args []string, words int, define func(*flag.FlagSet), do func(
 	}
 	f, err := openFolder(d.dir)
 	if err != nil {
-		return usageError{err}
+		return cli.Wrong(err)
 	}
 	ctx, stop := context.WithTimeout(context.Background(), patience)
 	defer stop()
@@ -136,7 +137,7 @@ func addAssociation(t *tool, args []string) error {
 	return t.at(args, 1, func(f *flag.FlagSet) { f.StringVar(&region, "region", "", "the `REGION` that it belongs to") },
 		func(ctx context.Context, d *desk, words []string) error {
 			if err := errors.Join(protocol.CheckName(words[0]), checkOptional(region)); err != nil {
-				return usageError{err}
+				return cli.Wrong(err)
 			}
 			return d.AddAssociation(ctx, d.author, words[0], region)
 		})
@@ -156,7 +157,7 @@ func makeSticker(t *tool, args []string) error {
 		f.IntVar(&days, "days", 365, "how long they may wait")
 	}, func(ctx context.Context, d *desk, words []string) error {
 		if count < 1 || days < 1 {
-			return usageError{errors.New("count and days are at least 1")}
+			return cli.Wrong(errors.New("count and days are at least 1"))
 		}
 		for range count {
 			code, err := d.MakeSticker(ctx, d.author, words[0], t.now().AddDate(0, 0, days))
@@ -219,7 +220,7 @@ func revokeBox(t *tool, args []string) error {
 func placeBox(t *tool, args []string) error {
 	return t.at(args, -1, none, func(ctx context.Context, d *desk, words []string) error {
 		if len(words) < 2 {
-			return usageError{errors.New("name the box and its département")}
+			return cli.Wrong(errors.New("name the box and its département"))
 		}
 		return d.Place(ctx, d.author, words[0], strings.Join(words[2:], " "), words[1])
 	})
@@ -289,7 +290,7 @@ func sendCommand(t *tool, args []string) error {
 		}
 		i := slices.IndexFunc(boxes, func(b registry.Box) bool { return b.Name == words[0] })
 		if i < 0 || boxes[i].Stage != registry.Member {
-			return usageError{fmt.Errorf("no member is called %q", words[0])}
+			return cli.Wrong(fmt.Errorf("no member is called %q", words[0]))
 		}
 		return d.PutCommand(ctx, d.author, boxes[i].Association, words[0], body)
 	})
@@ -328,12 +329,12 @@ func putRepository(t *tool, args []string) error {
 
 func rolloutKey(t *tool, args []string) error {
 	var dir string
-	if _, err := parse(args, 0, func(f *flag.FlagSet) { dirFlag(f, &dir) }); err != nil {
+	if _, err := cli.Parse(args, 0, func(f *flag.FlagSet) { dirFlag(f, &dir) }); err != nil {
 		return err
 	}
 	f, err := openFolder(dir)
 	if err != nil {
-		return usageError{err}
+		return cli.Wrong(err)
 	}
 	key, err := f.keys.StageKey()
 	if err != nil {
@@ -347,7 +348,7 @@ func beginRollout(t *tool, args []string) error {
 	return t.at(args, 2, none, func(ctx context.Context, d *desk, words []string) error {
 		var release rollout.Hash
 		if err := release.UnmarshalText([]byte(words[1])); err != nil {
-			return usageError{err}
+			return cli.Wrong(err)
 		}
 		return d.ChangeRollout(ctx, d.author, "begin roll-out", func(r *registry.Rollout) (err error) {
 			*r, err = stages.Begin(*r, words[0], release, t.now())

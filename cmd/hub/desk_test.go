@@ -17,6 +17,7 @@ import (
 	"passerelle/appliance/fleet/rollout"
 	"passerelle/cmd/hub/registry"
 	"passerelle/cmd/hub/stages"
+	"passerelle/cmd/internal/cli"
 )
 
 // TestCommands: what the people of a fleet type, on one hub, from an association to a box that is revoked.
@@ -45,20 +46,20 @@ func TestCommands(t *testing.T) {
 		return name
 	}
 
-	typed(exitUsage, `passerelle-hub runs a hub`)
+	typed(cli.Misuse, `passerelle-hub runs a hub`)
 	typed(0, `sticker make`, "help")
 	typed(0, `cut a box off`, "box", "revoke", "-h")
-	typed(exitUsage, `no command "box lost"`, "box", "lost")
-	typed(exitUsage, `0 words instead of 1`, at("association add")...)
-	typed(exitUsage, `no such file`, "status", "--dir", t.TempDir())
-	typed(exitUsage, `a name has`, at("association add", "Les Lilas")...)
-	typed(exitFailed, `there is no association "lilas"`, at("sticker make", "lilas")...)
+	typed(cli.Misuse, `no command "box lost"`, "box", "lost")
+	typed(cli.Misuse, `0 words instead of 1`, at("association add")...)
+	typed(cli.Misuse, `no such file`, "status", "--dir", t.TempDir())
+	typed(cli.Misuse, `a name has`, at("association add", "Les Lilas")...)
+	typed(cli.Failed, `there is no association "lilas"`, at("sticker make", "lilas")...)
 
 	typed(0, `^$`, at("association add", "--region", "nord", "lilas")...)
 	code := strings.TrimSpace(typed(0, `^[0-9A-Z]{5}-[0-9A-Z]{5}\n$`, at("sticker make", "lilas")...))
 	typed(0, `^(\S{11}\n){3}$`, at("sticker make", "--count", "3", "--days", "7", "lilas")...)
-	typed(exitUsage, `at least 1`, at("sticker make", "--count", "0", "lilas")...)
-	typed(exitFailed, `no box`, at("box confirm", "aaaaaaaaaa", "a", "b", "c", "d")...)
+	typed(cli.Misuse, `at least 1`, at("sticker make", "--count", "0", "lilas")...)
+	typed(cli.Failed, `no box`, at("box confirm", "aaaaaaaaaa", "a", "b", "c", "d")...)
 
 	b := w.box(quick)
 	if err := b.Enrol(code); err != nil {
@@ -67,7 +68,7 @@ func TestCommands(t *testing.T) {
 	eventually(t, "the box waits", func() bool { return b.Status().Stage == fleet.Waiting })
 	name, words := b.Status().Box, b.Status().Words
 	typed(0, name+`\s+lilas\s+waiting\s+-\s+`+strings.Join(words[:], " "), at("box list")...)
-	typed(exitFailed, `somebody else's`, at("box confirm", name, words[3], "x", "y", "z")...)
+	typed(cli.Failed, `somebody else's`, at("box confirm", name, words[3], "x", "y", "z")...)
 	typed(0, `^$`, at("box confirm", name, strings.ToUpper(words[0]), words[1], words[2], words[3])...)
 	eventually(t, "the box is a member", func() bool { return b.Status().Stage == fleet.Member })
 	b.report(protocol.Done, "fine")
@@ -76,11 +77,11 @@ func TestCommands(t *testing.T) {
 	typed(0, `UP\s+1\s+\d+\s+hub-1\s+1 of 1`, at("status")...)
 
 	typed(0, `^$`, at("box place", name, "59", "Centre", "des", "Lilas")...)
-	typed(exitFailed, `no département`, at("box place", name, "99")...)
+	typed(cli.Failed, `no département`, at("box place", name, "99")...)
 
 	first := strings.TrimSpace(typed(0, `^[0-9A-Z]{5}-[0-9A-Z]{5}\n$`, at("person add", "--association", "lilas", "Ana")...))
 	second := strings.TrimSpace(typed(0, `^[0-9A-Z]{5}-[0-9A-Z]{5}\n$`, at("person add", "Ana")...))
-	typed(exitFailed, `no association`, at("person add", "--association", "roses", "Bo")...)
+	typed(cli.Failed, `no association`, at("person add", "--association", "roses", "Bo")...)
 	typed(0, `Ana\s+all\s+20`, at("person list")...)
 	if _, ok, err := d.Person(t.Context(), first); ok || err != nil {
 		t.Errorf("a code that was replaced is somebody's: %v", err)
@@ -89,18 +90,18 @@ func TestCommands(t *testing.T) {
 		t.Errorf("the code is that of %+v, %v, %v", p, ok, err)
 	}
 	typed(0, `^$`, at("person remove", "Ana")...)
-	typed(exitFailed, `nobody`, at("person remove", "Ana")...)
+	typed(cli.Failed, `nobody`, at("person remove", "Ana")...)
 	if _, ok, err := d.Person(t.Context(), second); ok || err != nil {
 		t.Errorf("the code of somebody who was removed works: %v", err)
 	}
 
-	typed(exitFailed, `more than 1024 bytes`, at("command send", name, file(strings.Repeat("x", protocol.MaxCommand+1)))...)
-	typed(exitUsage, `no member`, at("command send", "aaaaaaaaaa", file("pause"))...)
+	typed(cli.Failed, `more than 1024 bytes`, at("command send", name, file(strings.Repeat("x", protocol.MaxCommand+1)))...)
+	typed(cli.Misuse, `no member`, at("command send", "aaaaaaaaaa", file("pause"))...)
 	typed(0, `^$`, at("command send", name, file("pause"))...)
 	typed(0, `^$`, at("box revoke", name)...)
 	eventually(t, "the box is cut off", func() bool { return b.Status().Revoked })
 	typed(0, name+`\s+lilas\s+revoked`, at("box list")...)
-	typed(exitUsage, `no member`, at("command send", name, file("pause"))...)
+	typed(cli.Misuse, `no member`, at("command send", name, file("pause"))...)
 	typed(0, `(?s)ana\s+add association\s+lilas\s+nord.*ana\s+confirm box\s+`+name+`.*ana\s+send command\s+`+name+`\s+pause.*ana\s+revoke box\s+`+name, at("audit")...)
 }
 
@@ -128,10 +129,10 @@ func TestRollout(t *testing.T) {
 	}
 	key := strings.TrimSpace(typed(0, `^\S{43}\n$`, "rollout", "key", "--dir", w.dirs[0]))
 	typed(0, `MANIFEST\n$`, "rollout", "show", "--dir", w.dirs[0])
-	typed(exitUsage, `no SHA-256`, begin("1.3.0", "x")...)
-	typed(exitFailed, `no version`, begin("new", release.String())...)
+	typed(cli.Misuse, `no SHA-256`, begin("1.3.0", "x")...)
+	typed(cli.Failed, `no version`, begin("new", release.String())...)
 	typed(0, `^$`, begin("1.3.0", release.String())...)
-	typed(exitFailed, `goes on`, begin("1.4.0", release.String())...)
+	typed(cli.Failed, `goes on`, begin("1.4.0", release.String())...)
 	typed(0, `1\.3\.0\s+10\s+going\s+20.*ana\s+07`, "rollout", "show", "--dir", w.dirs[0])
 
 	b := w.box(quick)

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"passerelle/cmd/hub/authority"
+	"passerelle/cmd/internal/cli"
 )
 
 const (
@@ -22,16 +23,16 @@ const (
 
 // initFleet makes a fleet: a folder for each hub, what boxes need, and what stays offline.
 func initFleet(t *tool, args []string) error {
-	words, err := parse(args, -1, func(*flag.FlagSet) {})
+	words, err := cli.Parse(args, -1, func(*flag.FlagSet) {})
 	if err != nil {
 		return err
 	}
 	if len(words) < 2 {
-		return usageError{errors.New("name a new folder and the hubs' hosts")}
+		return cli.Wrong(errors.New("name a new folder and the hubs' hosts"))
 	}
 	dir, hosts := words[0], words[1:]
 	if len(hosts) != 1 && len(hosts) != 3 && len(hosts) != 5 {
-		return usageError{fmt.Errorf("a fleet has 1, 3 or 5 hubs, not %d", len(hosts))}
+		return cli.Wrong(fmt.Errorf("a fleet has 1, 3 or 5 hubs, not %d", len(hosts)))
 	}
 	keys, seeds, err := authority.New(rand.Reader)
 	if err != nil {

@@ -20,12 +20,13 @@ import (
 	"passerelle/cmd/hub/registry"
 	"passerelle/cmd/hub/stages"
 	"passerelle/cmd/hub/survey"
+	"passerelle/cmd/internal/cli"
 )
 
 func run(t *tool, args []string) error {
 	var dir string
 	var verbose bool
-	if _, err := parse(args, 0, func(f *flag.FlagSet) {
+	if _, err := cli.Parse(args, 0, func(f *flag.FlagSet) {
 		dirFlag(f, &dir)
 		f.BoolVar(&verbose, "verbose", false, "log what the server does")
 	}); err != nil {
@@ -33,7 +34,7 @@ func run(t *tool, args []string) error {
 	}
 	f, err := openFolder(dir)
 	if err != nil {
-		return usageError{err}
+		return cli.Wrong(err)
 	}
 	level := slog.LevelInfo
 	if verbose {

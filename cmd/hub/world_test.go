@@ -22,6 +22,7 @@ import (
 	"passerelle/appliance/fleet"
 	"passerelle/appliance/fleet/protocol"
 	"passerelle/cmd/hub/registry"
+	"passerelle/cmd/internal/cli"
 )
 
 func TestMain(m *testing.M) {
@@ -399,10 +400,10 @@ func TestInit(t *testing.T) {
 	}
 	var out bytes.Buffer
 	tl := &tool{out: &out, err: &out, now: time.Now}
-	if code := tl.main([]string{"init", fleetDir, "a.example.org"}); code != exitFailed || !regexp.MustCompile(`exists`).Match(out.Bytes()) {
+	if code := tl.main([]string{"init", fleetDir, "a.example.org"}); code != cli.Failed || !regexp.MustCompile(`exists`).Match(out.Bytes()) {
 		t.Errorf("a fleet is made over another: %d, %s", code, &out)
 	}
-	if code := tl.main([]string{"init", filepath.Join(fleetDir, "x"), "a.example.org", "b.example.org"}); code != exitUsage {
+	if code := tl.main([]string{"init", filepath.Join(fleetDir, "x"), "a.example.org", "b.example.org"}); code != cli.Misuse {
 		t.Errorf("a fleet of two hubs: %d, %s", code, &out)
 	}
 }

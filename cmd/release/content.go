@@ -15,6 +15,7 @@ import (
 	"passerelle/appliance/fleet/content"
 	"passerelle/appliance/fleet/repository"
 	"passerelle/appliance/fleet/trust"
+	"passerelle/cmd/internal/cli"
 )
 
 // contentFlags say which file of a fleet is meant, and who signs it.
@@ -38,26 +39,26 @@ var levelForm = regexp.MustCompile(`^layers/(all|(region|association)/([^/]+))$`
 func checkLevel(folder string) error {
 	m := levelForm.FindStringSubmatch(folder)
 	if m == nil {
-		return usageError{fmt.Errorf("--folder is layers/all, layers/region/NAME or layers/association/NAME, not %q", folder)}
+		return cli.Wrong(fmt.Errorf("--folder is layers/all, layers/region/NAME or layers/association/NAME, not %q", folder))
 	}
 	if m[3] != "" {
 		if err := trust.CheckRole(m[3]); err != nil {
-			return usageError{err}
+			return cli.Wrong(err)
 		}
 	}
 	return nil
 }
 
-// folder returns where the file's index and chunks are. The error is a usageError.
+// folder returns where the file's index and chunks are. The error is one of who typed it.
 func (c *contentFlags) folder() (string, error) {
 	if err := checkLevel(c.level); err != nil {
 		return "", err
 	}
 	if kind := content.Kind(c.kind); kind != content.Packs && kind != content.Places {
-		return "", usageError{fmt.Errorf("--kind is packs or places, not %q", c.kind)}
+		return "", cli.Wrong(fmt.Errorf("--kind is packs or places, not %q", c.kind))
 	}
 	if err := content.CheckName(c.name); err != nil {
-		return "", usageError{err}
+		return "", cli.Wrong(err)
 	}
 	return content.Folder(c.level, content.Kind(c.kind)), nil
 }
@@ -72,7 +73,7 @@ func (c *contentFlags) change(t *tool, r repository.Repository, change func(*met
 
 func stageContent(t *tool, args []string) error {
 	var c contentFlags
-	words, err := parse(args, 2, c.define)
+	words, err := cli.Parse(args, 2, c.define)
 	if err != nil {
 		return err
 	}
@@ -82,7 +83,7 @@ func stageContent(t *tool, args []string) error {
 	}
 	file, err := os.Open(words[1])
 	if err != nil {
-		return usageError{err}
+		return cli.Wrong(err)
 	}
 	defer file.Close()
 	r := repository.Repository{Dir: words[0]}
@@ -105,7 +106,7 @@ func stageContent(t *tool, args []string) error {
 
 func removeContent(t *tool, args []string) error {
 	var c contentFlags
-	words, err := parse(args, 1, c.define)
+	words, err := cli.Parse(args, 1, c.define)
 	if err != nil {
 		return err
 	}
@@ -117,7 +118,7 @@ func removeContent(t *tool, args []string) error {
 	name := path.Join(folder, c.name)
 	if err := c.change(t, r, func(targets *metadata.TargetsType) error {
 		if targets.Targets[name] == nil {
-			return usageError{fmt.Errorf("%s signs no %s", c.role, name)}
+			return cli.Wrong(fmt.Errorf("%s signs no %s", c.role, name))
 		}
 		delete(targets.Targets, name)
 		return nil

@@ -19,6 +19,7 @@ import (
 
 	"passerelle/appliance/fleet/repository"
 	"passerelle/appliance/fleet/rollout"
+	"passerelle/cmd/internal/cli"
 	"passerelle/image/slot"
 	"passerelle/image/update/pack"
 	"passerelle/image/update/plan"
@@ -123,7 +124,7 @@ func stageRelease(t *tool, args []string) error {
 	var from files
 	var days int
 	var stages string
-	words, err := parse(args, 2, func(f *flag.FlagSet) {
+	words, err := cli.Parse(args, 2, func(f *flag.FlagSet) {
 		f.StringVar(&m.Version, "version", "", "the `VERSION` that people see")
 		f.Int64Var(&m.Epoch, "epoch", 0, "a `NUMBER` that is higher than that of each release before")
 		f.Int64Var(&m.Needs, "needs", 0, "the least epoch that may be running, a `NUMBER`")
@@ -138,7 +139,7 @@ func stageRelease(t *tool, args []string) error {
 	if days != 0 || stages != "" {
 		m.Rollout = rollout.Rule{Day: t.now().UTC().Format(time.DateOnly), Days: days, Key: stages}
 		if err := m.Rollout.Check(); err != nil {
-			return usageError{err}
+			return cli.Wrong(err)
 		}
 	}
 	r := repository.Repository{Dir: words[0]}
@@ -167,7 +168,7 @@ func stageRelease(t *tool, args []string) error {
 	}
 	text, err := m.Format()
 	if err != nil {
-		return usageError{err}
+		return cli.Wrong(err)
 	}
 	summary, err := json.Marshal(m.Summary())
 	if err != nil {
@@ -178,7 +179,7 @@ func stageRelease(t *tool, args []string) error {
 		for other := range targets.Targets {
 			var epoch int64
 			if _, err := fmt.Sscanf(other, plan.Folder(m.Board)+"/%d.json", &epoch); err == nil && epoch >= m.Epoch {
-				return usageError{fmt.Errorf("epoch %d is released already: the next one is %d", epoch, epoch+1)}
+				return cli.Wrong(fmt.Errorf("epoch %d is released already: the next one is %d", epoch, epoch+1))
 			}
 		}
 		file, err := r.Add(name, text)
@@ -198,7 +199,7 @@ func stageRelease(t *tool, args []string) error {
 
 func withdraw(t *tool, args []string) error {
 	board, epoch := slot.Board, int64(0)
-	words, err := parse(args, 1, func(f *flag.FlagSet) {
+	words, err := cli.Parse(args, 1, func(f *flag.FlagSet) {
 		f.StringVar(&board, "board", board, "the `NAME` of the boards' layout")
 		f.Int64Var(&epoch, "epoch", 0, "the release's `NUMBER`")
 	})
@@ -209,7 +210,7 @@ func withdraw(t *tool, args []string) error {
 	name := plan.Name(board, epoch)
 	if err := r.Change(t.now(), func(targets *metadata.TargetsType) error {
 		if targets.Targets[name] == nil {
-			return usageError{fmt.Errorf("there is no release %s", name)}
+			return cli.Wrong(fmt.Errorf("there is no release %s", name))
 		}
 		delete(targets.Targets, name)
 		return nil

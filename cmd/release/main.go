@@ -10,23 +10,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/term"
 
 	"passerelle/appliance/fleet/repository"
+	"passerelle/cmd/internal/cli"
 )
-
-// Exit statuses.
-const (
-	exitFailed = 1
-	exitUsage  = 2
-)
-
-// usageError is a wrong word.
-type usageError struct{ error }
 
 // tool is where a command reads and writes, and the time.
 type tool struct {
@@ -36,24 +27,21 @@ type tool struct {
 	work     int // of a key's passphrase
 }
 
-type command struct {
-	name, args, about string
-	run               func(t *tool, args []string) error
-}
+type command = cli.Command[*tool]
 
 var commands = []command{
-	{"key", "[--passphrase-file FILE] FILE", "make a key: FILE is sealed with a passphrase, FILE.pub is for the others", makeKey},
-	{"root", "--root A.pub,B.pub,C.pub --release D.pub,E.pub,F.pub --hub G.pub,... REPOSITORY", "stage the first root, or one with other keys", stageRoot},
-	{"release", "--version V --epoch N [--needs N] [--board NAME] [--days N [--stages KEY]] [--from IMAGE]... REPOSITORY IMAGE", "cut an image into chunks, and stage it as a release", stageRelease},
-	{"withdraw", "[--board NAME] --epoch N REPOSITORY", "stage that a release is no longer offered", withdraw},
-	{"delegate", "[--key A.pub --folders layers/association/A] --role A REPOSITORY", "stage what an association may publish; without a key, nothing any more", delegate},
-	{"add", "--folder layers/association/A --kind packs|places --name NAME [--role A] REPOSITORY FILE", "cut a pack or a list of places into chunks, and stage it for boxes", stageContent},
-	{"remove", "--folder layers/association/A --kind packs|places --name NAME [--role A] REPOSITORY", "stage that boxes remove it", removeContent},
-	{"staged", "REPOSITORY", "show what waits for signatures", showStaged},
-	{"sign", "--key FILE [--passphrase-file FILE] [--yes] REPOSITORY ROLE", "show what is staged of a role (root, targets, or an association's), and sign it", sign},
-	{"publish", "REPOSITORY", "publish what has its signatures", publish},
-	{"seal", "--key FILE [--passphrase-file FILE] REPOSITORY", "state, with a hub's key, that this is the newest; it holds for 30 days", seal},
-	{"verify", "[--root FILE] [--folder layers/association/A] REPOSITORY", "read the repository as a box does", verify},
+	{Name: "key", Args: "[--passphrase-file FILE] FILE", About: "make a key: FILE is sealed with a passphrase, FILE.pub is for the others", Run: makeKey},
+	{Name: "root", Args: "--root A.pub,B.pub,C.pub --release D.pub,E.pub,F.pub --hub G.pub,... REPOSITORY", About: "stage the first root, or one with other keys", Run: stageRoot},
+	{Name: "release", Args: "--version V --epoch N [--needs N] [--board NAME] [--days N [--stages KEY]] [--from IMAGE]... REPOSITORY IMAGE", About: "cut an image into chunks, and stage it as a release", Run: stageRelease},
+	{Name: "withdraw", Args: "[--board NAME] --epoch N REPOSITORY", About: "stage that a release is no longer offered", Run: withdraw},
+	{Name: "delegate", Args: "[--key A.pub --folders layers/association/A] --role A REPOSITORY", About: "stage what an association may publish; without a key, nothing any more", Run: delegate},
+	{Name: "add", Args: "--folder layers/association/A --kind packs|places --name NAME [--role A] REPOSITORY FILE", About: "cut a pack or a list of places into chunks, and stage it for boxes", Run: stageContent},
+	{Name: "remove", Args: "--folder layers/association/A --kind packs|places --name NAME [--role A] REPOSITORY", About: "stage that boxes remove it", Run: removeContent},
+	{Name: "staged", Args: "REPOSITORY", About: "show what waits for signatures", Run: showStaged},
+	{Name: "sign", Args: "--key FILE [--passphrase-file FILE] [--yes] REPOSITORY ROLE", About: "show what is staged of a role (root, targets, or an association's), and sign it", Run: sign},
+	{Name: "publish", Args: "REPOSITORY", About: "publish what has its signatures", Run: publish},
+	{Name: "seal", Args: "--key FILE [--passphrase-file FILE] REPOSITORY", About: "state, with a hub's key, that this is the newest; it holds for 30 days", Run: seal},
+	{Name: "verify", Args: "[--root FILE] [--folder layers/association/A] REPOSITORY", About: "read the repository as a box does", Run: verify},
 }
 
 func main() {
@@ -62,60 +50,10 @@ func main() {
 }
 
 func (t *tool) main(args []string) int {
-	if len(args) == 0 {
-		t.usage(t.err)
-		return exitUsage
-	}
-	if slices.Contains([]string{"help", "-h", "-help", "--help"}, args[0]) {
-		t.usage(t.out)
-		return 0
-	}
-	for _, c := range commands {
-		if c.name != args[0] {
-			continue
-		}
-		err := c.run(t, args[1:])
-		var wrong usageError
-		switch {
-		case err == nil:
-			return 0
-		case errors.Is(err, flag.ErrHelp):
-			fmt.Fprintf(t.out, "passerelle-release %s %s\n%s\n", c.name, c.args, c.about)
-			return 0
-		case errors.As(err, &wrong):
-			fmt.Fprintf(t.err, "passerelle-release %s: %v\nusage: passerelle-release %s %s\n", c.name, err, c.name, c.args)
-			return exitUsage
-		}
-		fmt.Fprintf(t.err, "passerelle-release %s: %v\n", c.name, err)
-		return exitFailed
-	}
-	fmt.Fprintf(t.err, "passerelle-release: there is no command %q\n", args[0])
-	t.usage(t.err)
-	return exitUsage
-}
-
-func (t *tool) usage(w io.Writer) {
-	fmt.Fprintln(w, "passerelle-release makes and signs releases. cmd/release/CEREMONY.md says who does what.")
-	for _, c := range commands {
-		fmt.Fprintf(w, "\n  %s %s\n      %s\n", c.name, c.args, c.about)
-	}
-}
-
-// parse reads flags and so many other words.
-func parse(args []string, words int, define func(*flag.FlagSet)) ([]string, error) {
-	f := flag.NewFlagSet("", flag.ContinueOnError)
-	f.SetOutput(io.Discard)
-	define(f)
-	if err := f.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return nil, err
-		}
-		return nil, usageError{err}
-	}
-	if f.NArg() != words {
-		return nil, usageError{fmt.Errorf("%d words instead of %d", f.NArg(), words)}
-	}
-	return f.Args(), nil
+	return cli.Program[*tool]{
+		Name: "passerelle-release", About: "passerelle-release makes and signs releases. cmd/release/CEREMONY.md says who does what.",
+		Commands: commands, Out: t.out, Err: t.err,
+	}.Main(t, args)
 }
 
 // passphraseFlags say where a passphrase is.
@@ -134,12 +72,12 @@ func (p *passphraseFlags) read(t *tool, new bool) (string, error) {
 		}
 		line, _, _ := strings.Cut(string(text), "\n")
 		if line = strings.TrimSuffix(line, "\r"); line == "" {
-			return "", usageError{fmt.Errorf("%s has no passphrase in its first line", p.file)}
+			return "", cli.Wrong(fmt.Errorf("%s has no passphrase in its first line", p.file))
 		}
 		return line, nil
 	}
 	if !term.IsTerminal(int(t.in.Fd())) {
-		return "", usageError{errors.New("there is no terminal to ask for the passphrase: use --passphrase-file")}
+		return "", cli.Wrong(errors.New("there is no terminal to ask for the passphrase: use --passphrase-file"))
 	}
 	ask := func(what string) (string, error) {
 		fmt.Fprint(t.err, what)
@@ -163,14 +101,14 @@ const minPassphrase = 12
 
 func makeKey(t *tool, args []string) error {
 	var p passphraseFlags
-	words, err := parse(args, 1, p.define)
+	words, err := cli.Parse(args, 1, p.define)
 	if err != nil {
 		return err
 	}
 	file := words[0]
 	for _, name := range []string{file, file + ".pub"} {
 		if _, err := os.Lstat(name); err == nil {
-			return usageError{fmt.Errorf("%s is there already: a key is never overwritten", name)}
+			return cli.Wrong(fmt.Errorf("%s is there already: a key is never overwritten", name))
 		}
 	}
 	passphrase, err := p.read(t, true)
@@ -178,7 +116,7 @@ func makeKey(t *tool, args []string) error {
 		return err
 	}
 	if len([]rune(passphrase)) < minPassphrase {
-		return usageError{fmt.Errorf("the passphrase has fewer than %d characters; six words from a list are good", minPassphrase)}
+		return cli.Wrong(fmt.Errorf("the passphrase has fewer than %d characters; six words from a list are good", minPassphrase))
 	}
 	key, err := repository.NewKey()
 	if err != nil {
@@ -236,7 +174,7 @@ func readKeys(list string) (keys []repository.PublicKey, err error) {
 
 func stageRoot(t *tool, args []string) error {
 	var root, release, hub string
-	words, err := parse(args, 1, func(f *flag.FlagSet) {
+	words, err := cli.Parse(args, 1, func(f *flag.FlagSet) {
 		f.StringVar(&root, "root", "", "public keys of the root, as `FILES` with commas")
 		f.StringVar(&release, "release", "", "public keys of releases, as `FILES` with commas")
 		f.StringVar(&hub, "hub", "", "public keys of hubs, as `FILES` with commas")
@@ -255,7 +193,7 @@ func stageRoot(t *tool, args []string) error {
 	}
 	r := repository.Repository{Dir: words[0]}
 	if err := r.StageRoot(keys, t.now()); err != nil {
-		return usageError{err}
+		return cli.Wrong(err)
 	}
 	return t.next(r)
 }
@@ -289,7 +227,7 @@ func (t *tool) next(r repository.Repository) error {
 
 func delegate(t *tool, args []string) error {
 	var role, file, folders string
-	words, err := parse(args, 1, func(f *flag.FlagSet) {
+	words, err := cli.Parse(args, 1, func(f *flag.FlagSet) {
 		f.StringVar(&role, "role", "", "the association's `NAME`")
 		f.StringVar(&file, "key", "", "its technician's public key, a `FILE`; without it, the delegation ends")
 		f.StringVar(&folders, "folders", "", "what it may publish below, as `NAMES` with commas")
@@ -309,13 +247,13 @@ func delegate(t *tool, args []string) error {
 	}
 	r := repository.Repository{Dir: words[0]}
 	if err := r.Delegate(role, key, below, t.now()); err != nil {
-		return usageError{err}
+		return cli.Wrong(err)
 	}
 	return t.next(r)
 }
 
 func showStaged(t *tool, args []string) error {
-	words, err := parse(args, 1, func(*flag.FlagSet) {})
+	words, err := cli.Parse(args, 1, func(*flag.FlagSet) {})
 	if err != nil {
 		return err
 	}
@@ -325,7 +263,7 @@ func showStaged(t *tool, args []string) error {
 // openKey opens a key by its flags.
 func openKey(t *tool, file string, p *passphraseFlags) (repository.Key, error) {
 	if file == "" {
-		return repository.Key{}, usageError{errors.New("--key is missing")}
+		return repository.Key{}, cli.Wrong(errors.New("--key is missing"))
 	}
 	passphrase, err := p.read(t, false)
 	if err != nil {
@@ -338,7 +276,7 @@ func sign(t *tool, args []string) error {
 	var file string
 	var yes bool
 	var p passphraseFlags
-	words, err := parse(args, 2, func(f *flag.FlagSet) {
+	words, err := cli.Parse(args, 2, func(f *flag.FlagSet) {
 		f.StringVar(&file, "key", "", "the sealed key, a `FILE`")
 		f.BoolVar(&yes, "yes", false, "do not ask")
 		p.define(f)
@@ -355,7 +293,7 @@ func sign(t *tool, args []string) error {
 		var answer string
 		fmt.Fscanln(t.in, &answer)
 		if !strings.EqualFold(answer, "y") && !strings.EqualFold(answer, "yes") {
-			return usageError{errors.New("nothing was signed; --yes does not ask")}
+			return cli.Wrong(errors.New("nothing was signed; --yes does not ask"))
 		}
 	}
 	key, err := openKey(t, file, &p)
@@ -369,7 +307,7 @@ func sign(t *tool, args []string) error {
 }
 
 func publish(t *tool, args []string) error {
-	words, err := parse(args, 1, func(*flag.FlagSet) {})
+	words, err := cli.Parse(args, 1, func(*flag.FlagSet) {})
 	if err != nil {
 		return err
 	}
@@ -394,7 +332,7 @@ func publish(t *tool, args []string) error {
 func seal(t *tool, args []string) error {
 	var file string
 	var p passphraseFlags
-	words, err := parse(args, 1, func(f *flag.FlagSet) {
+	words, err := cli.Parse(args, 1, func(f *flag.FlagSet) {
 		f.StringVar(&file, "key", "", "the hub's sealed key, a `FILE`")
 		p.define(f)
 	})

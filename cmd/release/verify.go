@@ -20,6 +20,7 @@ import (
 	"passerelle/appliance/fleet/mirror"
 	"passerelle/appliance/fleet/repository"
 	"passerelle/appliance/fleet/trust"
+	"passerelle/cmd/internal/cli"
 	"passerelle/image/update/plan"
 )
 
@@ -28,7 +29,7 @@ func (t *tool) describe(r repository.Repository, role string) error {
 	file := filepath.Join(r.Dir, "staged", role+".json")
 	text, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return usageError{fmt.Errorf("nothing of the role %s is staged", role)}
+		return cli.Wrong(fmt.Errorf("nothing of the role %s is staged", role))
 	}
 	if err != nil {
 		return err
@@ -92,7 +93,7 @@ func summary(custom *json.RawMessage) string {
 
 func verify(t *tool, args []string) error {
 	var root, folder string
-	words, err := parse(args, 1, func(f *flag.FlagSet) {
+	words, err := cli.Parse(args, 1, func(f *flag.FlagSet) {
 		f.StringVar(&folder, "folder", "", "read the packs and places of this `FOLDER`, too")
 		f.StringVar(&root, "root", "", "begin with the root in this `FILE`, as a box that was built with it; without it, with version 1")
 	})
