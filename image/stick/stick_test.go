@@ -428,7 +428,17 @@ func TestPulledOut(t *testing.T) {
 // TestMounts: on the real kernel, a stick that is full keeps its last backup and makes room with the others; one that cannot be
 // written says so; and a file system that is none is refused. This kernel may have no FAT: ext2 stands for it.
 func TestMounts(t *testing.T) {
-	labtest.Root(t, "mke2fs", "losetup", "blockdev")
+	labtest.Root(t, "mke2fs", "losetup", "blockdev", "unshare")
+	// A mount namespace that another test creates keeps a copy of what is mounted in this one, and the file system stays in use
+	// until that namespace ends: this test needs one that nothing copies.
+	if os.Getenv("OWN_MOUNTS") == "" {
+		c := exec.CommandContext(t.Context(), "unshare", "--mount", "--propagation", "private", os.Args[0], "-test.run=^TestMounts$", "-root")
+		c.Env = append(os.Environ(), "OWN_MOUNTS=yes")
+		if out, err := c.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return
+	}
 	top := t.TempDir()
 	image, at := filepath.Join(top, "image"), filepath.Join(top, "at")
 	must(t, os.Mkdir(at, 0o700), os.Truncate(created(image), 4<<20))
