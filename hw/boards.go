@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"strings"
 )
 
@@ -38,13 +39,13 @@ type Board struct {
 type Radio struct {
 	Interface string // the kernel's name, if no other radio was detected first
 	Chip      string
-	Stations  int // the most stations that it serves as an access point, with the firmware that it ships with
+	Firmware  string // the name of its firmware's file, where this machine has one in its place
+	Stations  int    // the most stations that it serves as an access point, with that firmware
 }
 
 // The limits are the firmware's, which depend on the chip's memory: above them it rejects stations, or crashes. They
 // are undocumented and differ between versions. These are reports of users since 2020, at the low end:
-//   - BCM43455: 7 or 8 (github.com/raspberrypi/linux/issues/3010, github.com/raspberrypi/firmware/issues/1403); 19 with
-//     cyfmac43455-sdio-minimal.bin of the same package (github.com/raspberrypi/documentation/issues/2520)
+//   - BCM43455: 7 or 8 (github.com/raspberrypi/linux/issues/3010, github.com/raspberrypi/firmware/issues/1403)
 //   - BCM43430: 10 (github.com/iiab/iiab/issues/823)
 //   - BCM43436: not measured; the lower end of the "between 7 and 10" that the documentation's issue gives for all
 var (
@@ -52,6 +53,58 @@ var (
 	bcm43436 = Radio{Interface: "wlan0", Chip: "BCM43436", Stations: 7}
 	bcm43455 = Radio{Interface: "wlan0", Chip: "BCM43455", Stations: 7}
 )
+
+// The chip for which there is a firmware that serves more stations, and still joins a network. Its limit is in debian/config/brcm80211/
+// cypress/README.txt of github.com/RPi-Distro/firmware-nonfree. The driver loads what its own name links to.
+const (
+	driversFirmware = "usr/lib/firmware/brcm/brcmfmac43455-sdio.bin"
+	manyFirmware    = "cyfmac43455-sdio-minimal.bin"
+	manyStations    = 19
+	mostLinks       = 8 // that are followed, as in a loop of them
+)
+
+// withFirmware returns bcm43455 with the firmware that a machine has for it. Raspberry Pi OS chooses one by a link in /etc/alternatives,
+// the image by what it was built with.
+func withFirmware(r Radio, root fs.FS) Radio {
+	name := driversFirmware
+	for range mostLinks {
+		to, err := fs.ReadLink(root, name)
+		if err != nil {
+			if _, err := fs.Stat(root, name); err == nil {
+				r.Firmware = path.Base(name)
+			}
+			break
+		}
+		if path.IsAbs(to) {
+			name = strings.TrimPrefix(path.Clean(to), "/")
+		} else {
+			name = path.Join(path.Dir(name), to)
+		}
+	}
+	if r.Firmware == manyFirmware {
+		r.Stations = manyStations
+	}
+	return r
+}
+
+// driverStations are the most stations of radios on USB whose driver does not tell the kernel:
+//   - ath9k_htc (AR9271, AR7010): ATH9K_HTC_MAX_STA in drivers/net/wireless/ath/ath9k/htc.h, less the access point itself; users report
+//     7 (github.com/qca/open-ath9k-htc-firmware/issues/43)
+//   - mt7921u: MT792x_WTBL_STA in drivers/net/wireless/mediatek/mt76/mt792x.h; users report 16
+//     (github.com/morrownr/USB-WiFi/issues/369)
+var driverStations = map[string]int{"ath9k_htc": 7, "mt7921u": 15}
+
+// Stations returns how many stations a radio serves as an access point, by its driver's name as `ethtool -i` prints it: the board's own
+// radio, or one on USB; 0 if that is not known.
+func (b Board) Stations(driver string) int {
+	if driver == ownDriver {
+		return b.Radio.Stations
+	}
+	return driverStations[driver]
+}
+
+// ownDriver is the driver of all boards' own radios.
+const ownDriver = "brcmfmac"
 
 // StatusLEDs are all LEDs with the function "status" in the device tree.
 const StatusLEDs = "*:status"
@@ -108,5 +161,8 @@ func Identify(root fs.FS) (Board, error) {
 		}
 	}
 	b.Model = model
+	if b.Radio == bcm43455 {
+		b.Radio = withFirmware(b.Radio, root)
+	}
 	return b, nil
 }

@@ -3,6 +3,8 @@ package hw
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -49,17 +51,70 @@ func TestIdentify(t *testing.T) {
 func TestBuiltInRadios(t *testing.T) {
 	t.Parallel()
 	for model, want := range map[string]Radio{
-		"Raspberry Pi Zero 2 W Rev 1.0":       {"wlan0", "BCM43436", 7},
-		"Raspberry Pi 3 Model B Rev 1.2":      {"wlan0", "BCM43430", 10},
-		"Raspberry Pi 3 Model B Plus Rev 1.3": {"wlan0", "BCM43455", 7},
-		"Raspberry Pi 4 Model B Rev 1.5":      {"wlan0", "BCM43455", 7},
-		"Raspberry Pi 5 Model B Rev 1.0":      {"wlan0", "BCM43455", 7},
+		"Raspberry Pi Zero 2 W Rev 1.0":       {Interface: "wlan0", Chip: "BCM43436", Stations: 7},
+		"Raspberry Pi 3 Model B Rev 1.2":      {Interface: "wlan0", Chip: "BCM43430", Stations: 10},
+		"Raspberry Pi 3 Model B Plus Rev 1.3": {Interface: "wlan0", Chip: "BCM43455", Stations: 7},
+		"Raspberry Pi 4 Model B Rev 1.5":      {Interface: "wlan0", Chip: "BCM43455", Stations: 7},
+		"Raspberry Pi 5 Model B Rev 1.0":      {Interface: "wlan0", Chip: "BCM43455", Stations: 7},
 		"Some Router":                         {},
 	} {
 		b, err := Identify(machine(model))
 		if err != nil || b.Radio != want {
 			t.Errorf("%q: %+v, %v; not %+v", model, b.Radio, err, want)
 		}
+	}
+}
+
+// TestFirmwareForManyPhones: the firmware that the driver's name leads to says how many stations the radio serves.
+func TestFirmwareForManyPhones(t *testing.T) {
+	t.Parallel()
+	link := func(to string) *fstest.MapFile { return &fstest.MapFile{Mode: fs.ModeSymlink, Data: []byte(to)} }
+	file := &fstest.MapFile{Data: []byte("firmware")}
+	const at = "usr/lib/firmware/"
+	for name, c := range map[string]struct {
+		files    fstest.MapFS
+		firmware string
+		stations int
+	}{
+		"none": {nil, "", 7},
+		"Debian's": {fstest.MapFS{driversFirmware: link("../cypress/cyfmac43455-sdio.bin"), at + "cypress/cyfmac43455-sdio.bin": file},
+			"cyfmac43455-sdio.bin", 7},
+		"the image's for many": {fstest.MapFS{driversFirmware: link("../cypress/" + manyFirmware), at + "cypress/" + manyFirmware: file},
+			manyFirmware, 19},
+		"Raspberry Pi OS's": {fstest.MapFS{
+			driversFirmware:                         link("../cypress/cyfmac43455-sdio.bin"),
+			at + "cypress/cyfmac43455-sdio.bin":     link("/etc/alternatives/cyfmac43455-sdio.bin"),
+			"etc/alternatives/cyfmac43455-sdio.bin": link("/usr/lib/firmware/cypress/" + manyFirmware),
+			at + "cypress/" + manyFirmware:          file,
+		}, manyFirmware, 19},
+		"a file":     {fstest.MapFS{driversFirmware: file}, "brcmfmac43455-sdio.bin", 7},
+		"a dead end": {fstest.MapFS{driversFirmware: link("../cypress/" + manyFirmware)}, "", 7},
+		"a loop":     {fstest.MapFS{driversFirmware: link("brcmfmac43455-sdio.bin")}, "", 7},
+		"outside":    {fstest.MapFS{driversFirmware: link("../../../../../../" + manyFirmware)}, "", 7},
+	} {
+		root := machine("Raspberry Pi 4 Model B Rev 1.5")
+		maps.Copy(root, c.files)
+		b, err := Identify(root)
+		if err != nil || b.Radio.Firmware != c.firmware || b.Radio.Stations != c.stations {
+			t.Errorf("%s: %+v, %v", name, b.Radio, err)
+		}
+	}
+}
+
+// TestStations: the limit is that of the radio that is there, whatever its interface is called.
+func TestStations(t *testing.T) {
+	t.Parallel()
+	b, err := Identify(machine("Raspberry Pi 3 Model B Rev 1.2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for driver, want := range map[string]int{"brcmfmac": 10, "ath9k_htc": 7, "mt7921u": 15, "mt76x2u": 0, "": 0} {
+		if got := b.Stations(driver); got != want {
+			t.Errorf("%q: %d stations, want %d", driver, got, want)
+		}
+	}
+	if got := generic.Stations("brcmfmac"); got != 0 {
+		t.Errorf("an unknown board's: %d", got)
 	}
 }
 

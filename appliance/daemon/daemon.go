@@ -50,6 +50,7 @@ import (
 	"passerelle/netctl/arp"
 	"passerelle/netctl/gate"
 	"passerelle/netctl/names"
+	"passerelle/netctl/radio"
 	"passerelle/netctl/uplink"
 )
 
@@ -239,7 +240,11 @@ func (d *Daemon) run(ctx context.Context) (end exitReason, err error) {
 	d.openLogins()
 	saved := d.loadState()
 	board := d.board()
-	wireless := d.newRadios(board, wake)
+	stations := func(device string) int {
+		driver, _ := radio.Driver(device)
+		return board.Stations(driver)
+	}
+	wireless := d.newRadios(stations, wake)
 	asker := arp.New(plan.Hotspot(d.config), d.config.Hotspot.Address.Addr(), d.log, wake)
 	d.box = appliance.New(appliance.Parts{
 		Config: d.config, Layers: d.layers.load(), Configured: d.configured, Gate: g, Uplinks: reader, Prober: prober, Children: children,
@@ -285,7 +290,7 @@ func (d *Daemon) run(ctx context.Context) (end exitReason, err error) {
 	d.member = d.newMember(d.box)
 	d.reports.news = d.member.look
 	d.book.Keep(keepsName(d.config))
-	d.machine = newMachine(reader, d.config, d.log)
+	d.machine = newMachine(reader, d.config, stations, d.log)
 	if d.configured {
 		if err := os.RemoveAll(d.setupDir()); err != nil {
 			d.log.Error("remove the answers of the first start", "error", err)

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,6 +31,8 @@ type machine struct {
 	prober  *uplink.Prober
 	tested  chan struct{} // has one if a line's health has changed
 	radios  func() (radioReader, error)
+	// stations returns how many stations the radio of an interface serves, if the kernel does not know it; 0: nobody does
+	stations func(device string) int
 
 	mu   sync.Mutex
 	idle *time.Timer // ends the tests
@@ -41,8 +44,8 @@ type radioReader interface {
 	Interfaces() ([]netctl.RadioInterface, error)
 }
 
-func newMachine(reader *uplink.Reader, c *config.Config, log *slog.Logger) *machine {
-	m := &machine{reader: reader, hotspot: c.Hotspot.Interface, tested: make(chan struct{}, 1)}
+func newMachine(reader *uplink.Reader, c *config.Config, stations func(string) int, log *slog.Logger) *machine {
+	m := &machine{reader: reader, hotspot: c.Hotspot.Interface, tested: make(chan struct{}, 1), stations: stations}
 	for _, z := range c.Health.Zones {
 		m.zones = append(m.zones, uplink.Zone{Name: z.Name, In: z.Network})
 	}
@@ -160,7 +163,11 @@ func (m *machine) FindRadios() ([]admin.Radio, error) {
 	if err != nil {
 		return nil, err
 	}
-	return radiosOf(all, interfaces, m.hotspot), nil
+	list := radiosOf(all, interfaces, m.hotspot)
+	for i, r := range list {
+		list[i].Stations = cmp.Or(r.Stations, m.stations(r.Interface))
+	}
+	return list, nil
 }
 
 // radiosOf returns the radios that can be the hotspot, each with the hotspot's interface or its first one.

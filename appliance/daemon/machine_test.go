@@ -65,16 +65,18 @@ func TestFindRadios(t *testing.T) {
 	r := fakeRadios{
 		radios: []netctl.Radio{
 			{Index: 0, AccessPoint: true, BSSWithSTA: 1, OWE: true, MaxStations: 32, Bands: []netctl.Band{{Name: netctl.Band5}}},
-			{Index: 1}, {Index: 2, AccessPoint: true}, {Index: 3, AccessPoint: true},
+			{Index: 1}, {Index: 2, AccessPoint: true}, {Index: 3, AccessPoint: true}, {Index: 4, AccessPoint: true},
 		},
 		interfaces: []netctl.RadioInterface{
 			{Name: "pas-twin", Index: 3, Radio: 0}, {Name: "wlan0", Index: 7, Radio: 0}, {Name: "wlan1", Index: 8, Radio: 1}, {Name: "wlan2", Index: 5, Radio: 2},
+			{Name: "wlan3", Index: 9, Radio: 4},
 		},
 	}
-	m := &machine{hotspot: "wlan0", radios: func() (radioReader, error) { return r, nil }}
+	stations := func(device string) int { return map[string]int{"wlan0": 7, "wlan3": 19}[device] }
+	m := &machine{hotspot: "wlan0", radios: func() (radioReader, error) { return r, nil }, stations: stations}
 	got, err := m.FindRadios()
 	want := []admin.Radio{
-		{Interface: "wlan0", Stations: 32, Fast: true, Encrypts: true, Client: true}, {Interface: "wlan2"},
+		{Interface: "wlan0", Stations: 32, Fast: true, Encrypts: true, Client: true}, {Interface: "wlan2"}, {Interface: "wlan3", Stations: 19},
 	}
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Errorf("%v (-want +got):\n%s", err, diff)

@@ -24,7 +24,8 @@ type radioTasks struct {
 	accessPoint bool // the box is an access point: there is a hostapd
 }
 
-func (d *Daemon) newRadios(board hw.Board, wake func()) radioTasks {
+// newRadios returns the tasks; stations returns how many stations a radio serves, if the kernel does not know it.
+func (d *Daemon) newRadios(stations func(device string) int, wake func()) radioTasks {
 	control := func(device string) wpa.HostapdOptions {
 		return wpa.HostapdOptions{
 			Socket: filepath.Join(d.runDir(), plan.HostapdControl, device), Dir: d.runDir(), Log: d.log,
@@ -44,12 +45,7 @@ func (d *Daemon) newRadios(board hw.Board, wake func()) radioTasks {
 			SwitchChannel: func(ctx context.Context, device string, to wpa.Channel) error {
 				return wpa.NewHostapd(control(device)).SwitchChannel(ctx, to)
 			},
-			Stations: func(device string) int {
-				if device != board.Radio.Interface {
-					return 0
-				}
-				return board.Radio.Stations
-			},
+			Stations: stations,
 		}),
 		joiner: wpa.NewJoiner(wpa.JoinerOptions{Log: d.log, Dir: d.runDir(), Scan: plan.ScanInterval * time.Second, Wake: wake}),
 	}

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"passerelle/appliance/daemon"
 	"passerelle/appliance/state"
 	"passerelle/hw"
+	"passerelle/netctl/radio"
 )
 
 // hardware shows which lights and buttons the board has, and tests them.
@@ -41,14 +43,16 @@ func hardware(ctx context.Context, c *cli, args []string) error {
 		return usageError{err}
 	}
 	found := hw.Open(board)
-	fmt.Fprint(c.out, describeHardware(found, hw.NewSensors(os.DirFS("/"), time.Now).Read()))
+	_, version := radio.Driver(board.Radio.Interface)
+	fmt.Fprint(c.out, describeHardware(found, version, hw.NewSensors(os.DirFS("/"), time.Now).Read()))
 	if length > 0 && !found.Empty() {
 		tryHardware(ctx, c.out, found, length)
 	}
 	return found.Close()
 }
 
-func describeHardware(d *hw.Devices, health hw.Health) string {
+// describeHardware returns the text of `passerelle hw`; version is that of the radio's firmware, as its driver says it.
+func describeHardware(d *hw.Devices, version string, health hw.Health) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "board   %s", d.Board.Name)
 	if d.Board.Model != "" {
@@ -56,8 +60,12 @@ func describeHardware(d *hw.Devices, health hw.Health) string {
 	}
 	b.WriteString("\n")
 	if r := d.Board.Radio; r != (hw.Radio{}) {
-		fmt.Fprintf(&b, "radio   %s (%s) supports %d devices at a time with its stock firmware\n",
-			r.Interface, r.Chip, r.Stations)
+		firmware := strings.Join(slices.DeleteFunc([]string{r.Firmware, version}, func(s string) bool { return s == "" }), ", ")
+		if firmware != "" {
+			firmware = " (" + firmware + ")"
+		}
+		fmt.Fprintf(&b, "radio   %s (%s) supports %d devices at a time with its firmware%s\n",
+			r.Interface, r.Chip, r.Stations, firmware)
 	}
 	fmt.Fprintf(&b, "health  %v\n", health)
 	for _, chip := range d.Chips {

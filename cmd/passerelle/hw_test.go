@@ -20,7 +20,7 @@ func someHardware() (d *hw.Devices, contact *gpiotest.Pin) {
 	return &hw.Devices{
 		Board: hw.Board{
 			Name: "Raspberry Pi 4 B", Model: "Raspberry Pi 4 Model B Rev 1.4",
-			Radio: hw.Radio{Interface: "wlan0", Chip: "BCM43455", Stations: 7},
+			Radio: hw.Radio{Interface: "wlan0", Chip: "BCM43455", Firmware: "cyfmac43455-sdio.bin", Stations: 7},
 		},
 		Chips:   []string{"pinctrl-bcm2711, /dev/gpiochip0, 58 lines"},
 		LEDs:    []string{"ACT", "PWR"},
@@ -37,7 +37,7 @@ func TestHardwareIsDescribed(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(`board   Raspberry Pi 4 B (Raspberry Pi 4 Model B Rev 1.4)
-radio   wlan0 (BCM43455) supports 7 devices at a time with its stock firmware
+radio   wlan0 (BCM43455) supports 7 devices at a time with its firmware (cyfmac43455-sdio.bin, 7.45.1 (a fictional one))
 health  82 °C, too hot; power fine
 chip    pinctrl-bcm2711, /dev/gpiochip0, 58 lines
 leds    ACT, PWR
@@ -45,7 +45,7 @@ light   LED ACT, white
 button  line 17 of pinctrl-bcm2711, active low, pressed
 problem light at line 27 of pinctrl-bcm2711: another uses it
 problem the board is too hot (82 °C) and slows down: give it air, and no sun
-`, describeHardware(d, hw.Health{Known: true, Temperature: 82, PowerKnown: true})); diff != "" {
+`, describeHardware(d, "7.45.1 (a fictional one)", hw.Health{Known: true, Temperature: 82, PowerKnown: true})); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }

@@ -170,6 +170,21 @@ func (r *Reader) Stations(interfaces []netctl.RadioInterface) (int, error) {
 	})
 }
 
+// Driver returns the name of an interface's driver, and the version that it says its firmware has, as `ethtool -i` prints them; "" for
+// what it does not say. It needs no privilege.
+func Driver(name string) (driver, firmware string) {
+	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return "", ""
+	}
+	defer unix.Close(socket)
+	info, err := unix.IoctlGetEthtoolDrvinfo(socket, name)
+	if err != nil {
+		return "", ""
+	}
+	return unix.ByteSliceToString(info.Driver[:]), unix.ByteSliceToString(info.Fw_version[:])
+}
+
 // Country returns the regulatory domain: an ISO 3166-1 alpha-2 code, or one of the kernel's own: "00" for the world domain, "99"
 // for one built by the driver, "98" for the intersection of several.
 func (r *Reader) Country() (string, error) {
