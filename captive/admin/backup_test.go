@@ -18,8 +18,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 
 	"passerelle/appliance/config"
@@ -274,52 +272,16 @@ func TestBackupInBrowser(t *testing.T) {
 	if b.logins, err = login.Open(t.TempDir(), time.Now); err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewTLSServer(newServer(b, io.Discard))
-	t.Cleanup(server.Close)
-	at, err := url.Parse(server.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	site := "https://partage.internal:" + at.Port()
 	file := filepath.Join(t.TempDir(), "lilas.backup")
 	if err := os.WriteFile(file, []byte("a backup"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ctx, _ := webtest.Browser(t)
-	tab, _ := webtest.Tab(t, ctx)
-	judge := webtest.NewJudge(t, tab)
-	run := func(actions ...chromedp.Action) {
-		t.Helper()
-		if err := chromedp.Run(ctx, actions...); err != nil {
-			t.Fatal(err)
-		}
-	}
-	judged := func(path string) {
-		t.Helper()
-		for _, code := range []string{"fr", "en"} {
-			flaws, err := judge.Page(site+path+"?lang="+code, code, "ltr", code == "fr")
-			if err != nil {
-				t.Error(err)
-			}
-			for _, flaw := range flaws {
-				t.Error(flaw)
-			}
-		}
-	}
-	run(
-		emulation.SetScriptExecutionDisabled(true),
-		network.SetExtraHTTPHeaders(network.Headers{"Accept-Language": "fr-FR"}),
-		chromedp.EmulateViewport(320, 640),
-		chromedp.Navigate(site+"/admin/"),
-		chromedp.SendKeys(`#code`, b.logins.Code(), chromedp.ByQuery),
-		chromedp.SendKeys(`#password`, password, chromedp.ByQuery),
-		chromedp.Click(`main button`, chromedp.ByQuery),
-		chromedp.WaitVisible(`a[href^="/admin/setup/backup"]`, chromedp.ByQuery),
-	)
-	judged("/admin/setup/backup")
-	shoot(t, ctx, site+"/admin/setup/backup", "backup-first")
-	run(
-		chromedp.Navigate(site+"/admin/setup/centre"),
+	v := visit(t, newServer(b, io.Discard), 320)
+	v.enters("/admin/", b.logins.Code(), `a[href^="/admin/setup/backup"]`)
+	v.judged("/admin/setup/backup")
+	shoot(t, v.ctx, v.site+"/admin/setup/backup", "backup-first")
+	v.does(
+		chromedp.Navigate(v.site+"/admin/setup/centre"),
 		chromedp.Click(`a[href^="/admin/setup/backup"]`, chromedp.ByQuery), // the first press
 		chromedp.WaitVisible(`#file`, chromedp.ByQuery),
 		chromedp.SendKeys(`#open`, "quatre mots au hasard", chromedp.ByQuery),
@@ -327,14 +289,14 @@ func TestBackupInBrowser(t *testing.T) {
 		chromedp.Click(`form[action^="/admin/backup/upload"] button`, chromedp.ByQuery), // the second
 		chromedp.WaitVisible(`form[action^="/admin/backup/restore"]`, chromedp.ByQuery),
 	)
-	shootHere(t, ctx, "backup-plan-first")
-	run(
+	shootHere(t, v.ctx, "backup-plan-first")
+	v.does(
 		chromedp.SendKeys(`[name="used.0"]`, "90,5", chromedp.ByQuery),
 		chromedp.Click(`form[action^="/admin/backup/restore"] button`, chromedp.ByQuery), // the third
 		chromedp.WaitVisible(`a[href^="/admin/backup/restore"]`, chromedp.ByQuery),
 	)
-	shootHere(t, ctx, "backup-runs")
-	run(
+	shootHere(t, v.ctx, "backup-runs")
+	v.does(
 		chromedp.Click(`a[href^="/admin/backup/restore"]`, chromedp.ByQuery),
 		chromedp.WaitVisible(`a[href^="/admin/poster"]`, chromedp.ByQuery), // the last page of the first start
 	)
@@ -345,10 +307,10 @@ func TestBackupInBrowser(t *testing.T) {
 	b.backups.undoable = true
 	b.backups.last = state.RestoreResult{Restore: savedLilas, Done: noon}
 	b.change(func(_ *state.Status, d *state.Donation) { d.Lost = true })
-	judged("/admin/backup")
-	shoot(t, ctx, site+"/admin/backup", "backup")
+	v.judged("/admin/backup")
+	shoot(t, v.ctx, v.site+"/admin/backup", "backup")
 	b.backups.last.Error = "no space left on device"
-	judged("/admin/backup")
+	v.judged("/admin/backup")
 
 	// The plan is a page of a form: it is judged as a page of its own.
 	plan := newServer(b, io.Discard)
@@ -357,12 +319,7 @@ func TestBackupInBrowser(t *testing.T) {
 		r.role = config.RoleTechnician
 		plan.showRestore(w, r, savedLilas)
 	})
-	second := httptest.NewTLSServer(plan)
-	t.Cleanup(second.Close)
-	if at, err = url.Parse(second.URL); err != nil {
-		t.Fatal(err)
-	}
-	site = "https://partage.internal:" + at.Port()
-	judged("/plan")
-	shoot(t, ctx, site+"/plan", "backup-plan")
+	v.site = serve(t, plan)
+	v.judged("/plan")
+	shoot(t, v.ctx, v.site+"/plan", "backup-plan")
 }

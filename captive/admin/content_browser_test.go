@@ -3,15 +3,12 @@ package admin
 import (
 	"context"
 	"fmt"
-	"net/http/httptest"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 
 	"passerelle/captive/web/webtest"
@@ -25,27 +22,14 @@ func TestContentWithoutScripts(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t)
 	p.fill()
-	server := httptest.NewTLSServer(p.server)
-	t.Cleanup(server.Close)
-	at, err := url.Parse(server.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	site := "https://partage.internal:" + at.Port()
-	ctx, asked := webtest.Browser(t)
 	file := filepath.Join(t.TempDir(), "Isère.csv")
 	if err := os.WriteFile(file, []byte(secondList), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	v := visit(t, p.server, 320)
+	v.enters("/admin/login?to=/admin/places", "", `#file`)
 	var changes, warnings, town string
-	err = chromedp.Run(ctx,
-		emulation.SetScriptExecutionDisabled(true),
-		network.SetExtraHTTPHeaders(network.Headers{"Accept-Language": "fr-FR"}),
-		chromedp.EmulateViewport(320, 640),
-		chromedp.Navigate(site+"/admin/login?to=/admin/places"),
-		chromedp.SendKeys(`#password`, password, chromedp.ByQuery),
-		chromedp.Click(`main button`, chromedp.ByQuery),
-		chromedp.WaitVisible(`#file`, chromedp.ByQuery),
+	v.does(
 		chromedp.SendKeys(`#name`, "isere", chromedp.ByQuery),
 		chromedp.SetUploadFiles(`#file`, []string{file}, chromedp.ByQuery),
 		chromedp.Click(`form.settings button`, chromedp.ByQuery),
@@ -53,32 +37,23 @@ func TestContentWithoutScripts(t *testing.T) {
 		chromedp.Text(`ul.changes`, &changes, chromedp.ByQuery),
 		chromedp.Text(`ol.warnings`, &warnings, chromedp.ByQuery),
 	)
-	if err != nil {
-		t.Fatal(err)
-	}
-	shootHere(t, ctx, "plan")
-	err = chromedp.Run(ctx,
+	shootHere(t, v.ctx, "plan")
+	v.does(
 		chromedp.Click(`form[action="/admin/places/import"] button`, chromedp.ByQuery),
 		chromedp.WaitVisible(`.sign.good`, chromedp.ByQuery),
-		chromedp.Navigate(site+"/admin/settings/centre"),
+		chromedp.Navigate(v.site+"/admin/settings/centre"),
 		chromedp.SendKeys(`#find`, "lilas\r", chromedp.ByQuery),
 		chromedp.WaitVisible(`button[name="take"]`, chromedp.ByQuery),
 	)
-	if err != nil {
-		t.Fatal(err)
-	}
-	shootHere(t, ctx, "found")
-	err = chromedp.Run(ctx,
+	shootHere(t, v.ctx, "found")
+	v.does(
 		chromedp.Click(`button[name="take"]`, chromedp.ByQuery),
 		chromedp.WaitNotPresent(`button[name="take"]`, chromedp.ByQuery),
 		chromedp.Value(`[name="centre.town"]`, &town, chromedp.ByQuery),
-		chromedp.Navigate(site+"/admin/board"),
+		chromedp.Navigate(v.site+"/admin/board"),
 		chromedp.Click(`button[value="show"]`, chromedp.ByQuery),
 		chromedp.WaitNotPresent(`details.remove`, chromedp.ByQuery), // one notice waits: there is nothing to refuse at once
 	)
-	if err != nil {
-		t.Fatal(err)
-	}
 	if !strings.Contains(changes, "En plus") || !strings.Contains(warnings, "Ligne 4") || town != "Valfleury" {
 		t.Errorf("the plan says %q and %q; the town is %q", changes, warnings, town)
 	}
@@ -86,28 +61,12 @@ func TestContentWithoutScripts(t *testing.T) {
 		t.Errorf("the board is %+v, %v", b, err)
 	}
 
-	tab, _ := webtest.Tab(t, ctx)
-	judge := webtest.NewJudge(t, tab)
 	for _, path := range contentPages {
-		if err := chromedp.Run(tab, chromedp.Navigate(site+path)); err != nil {
-			t.Fatal(err)
-		}
-		shootHere(t, tab, strings.ReplaceAll(strings.TrimPrefix(path, "/admin/"), "/", "-"))
-		for _, code := range []string{"fr", "en"} {
-			flaws, err := judge.Page(site+path+"?lang="+code, code, "ltr", code == "fr")
-			if err != nil {
-				t.Error(err)
-			}
-			for _, flaw := range flaws {
-				t.Error(flaw)
-			}
-		}
+		v.does(chromedp.Navigate(v.site + path))
+		shootHere(t, v.ctx, strings.ReplaceAll(strings.TrimPrefix(path, "/admin/"), "/", "-"))
+		v.judged(path)
 	}
-	for _, u := range asked() {
-		if !strings.HasPrefix(u, site) && !strings.HasPrefix(u, "data:") {
-			t.Errorf("the page made the browser ask for %s", u)
-		}
-	}
+	v.stayed()
 }
 
 // shootHere keeps pictures of the page that a browser shows, in the folder SHOTS, if there is one.

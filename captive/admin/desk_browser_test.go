@@ -2,17 +2,12 @@ package admin
 
 import (
 	"context"
-	"net/http/httptest"
 	"net/netip"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/network"
 	printing "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 
@@ -25,33 +20,8 @@ import (
 	"passerelle/netctl/netlab/labtest"
 )
 
-// deskPhone is the desk's phone, at the box's pages.
-type deskPhone struct {
-	*testing.T
-	ctx     context.Context
-	site    string
-	presses int // since the desk's page was opened
-}
-
-// does runs actions in the browser.
-func (d *deskPhone) does(actions ...chromedp.Action) {
-	d.Helper()
-	ctx, cancel := context.WithTimeout(d.ctx, time.Minute)
-	defer cancel()
-	if err := chromedp.Run(ctx, actions...); err != nil {
-		d.Fatal(err)
-	}
-}
-
-// press presses what is there, and waits for what then is.
-func (d *deskPhone) press(what, then string) {
-	d.Helper()
-	d.presses++
-	d.does(chromedp.Click(what, chromedp.ByQuery), chromedp.WaitVisible(then, chromedp.ByQuery))
-}
-
 // twice does a thing from the desk's page, in two presses at most.
-func (d *deskPhone) twice(thing string, f func()) {
+func (d *visitor) twice(thing string, f func()) {
 	d.Helper()
 	d.presses = 0
 	d.does(chromedp.Navigate(d.site+"/desk"), chromedp.WaitVisible(`ul.doors`, chromedp.ByQuery))
@@ -59,13 +29,6 @@ func (d *deskPhone) twice(thing string, f func()) {
 	if d.presses > 2 {
 		d.Errorf("%s takes %d presses", thing, d.presses)
 	}
-}
-
-// text returns the text of an element.
-func (d *deskPhone) text(of string) (text string) {
-	d.Helper()
-	d.does(chromedp.Text(of, &text, chromedp.ByQuery))
-	return text
 }
 
 // TestDeskInTwoPresses: on a phone of 360 px with scripts off, staff sign in with the code, and do each thing of their day in two
@@ -80,23 +43,9 @@ func TestDeskInTwoPresses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewTLSServer(p.server)
-	t.Cleanup(server.Close)
-	at, err := url.Parse(server.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	site := "https://partage.internal:" + at.Port()
-	ctx, asked := webtest.Browser(t)
-	d := &deskPhone{T: t, ctx: ctx, site: site}
-	d.does(
-		emulation.SetScriptExecutionDisabled(true),
-		network.SetExtraHTTPHeaders(network.Headers{"Accept-Language": "fr-FR"}),
-		chromedp.EmulateViewport(360, 640),
-		chromedp.Navigate(site+"/desk"),
-		chromedp.WaitVisible(`#code`, chromedp.ByQuery),
-	)
-	shootHere(t, ctx, "desk-login")
+	d := visit(t, p.server, 360)
+	d.does(chromedp.Navigate(d.site+"/desk"), chromedp.WaitVisible(`#code`, chromedp.ByQuery))
+	shootHere(t, d.ctx, "desk-login")
 	d.does(
 		chromedp.EmulateViewport(360, 640),
 		chromedp.SendKeys(`#code`, strings.ToLower(code)+"\r", chromedp.ByQuery),
@@ -118,7 +67,7 @@ func TestDeskInTwoPresses(t *testing.T) {
 	if lead := d.text(`.lead`); !strings.Contains(lead, "Il reprend tout seul demain à 8") {
 		t.Errorf("the pause until tomorrow says %q", lead)
 	}
-	shootHere(t, ctx, "desk-paused")
+	shootHere(t, d.ctx, "desk-paused")
 	d.twice("resume", func() { d.press(resume, pause) })
 	d.twice("a pause until tomorrow", func() { d.press(tomorrow, resume) })
 	d.twice("resume again", func() { d.press(resume, pause) })
@@ -189,25 +138,11 @@ func TestDeskInTwoPresses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tab, _ := webtest.Tab(t, ctx)
-	judge := webtest.NewJudge(t, tab)
-	judgeIn := func(name, path string, codes ...string) {
-		if err := chromedp.Run(tab, chromedp.EmulateViewport(360, 640), chromedp.Navigate(site+path)); err != nil {
-			t.Fatal(err)
-		}
-		shootHere(t, tab, name)
+	judged := func(name, path string, codes ...string) {
+		d.does(chromedp.EmulateViewport(360, 640), chromedp.Navigate(d.site+path))
+		shootHere(t, d.ctx, name)
 		for _, code := range codes {
-			to := path + "?lang=" + code
-			if strings.Contains(path, "?") {
-				to = path + "&lang=" + code
-			}
-			flaws, err := judge.Page(site+to, code, directionOf(code), code == "fr" || code == "ar")
-			if err != nil {
-				t.Error(err)
-			}
-			for _, flaw := range flaws {
-				t.Error(flaw)
-			}
+			d.judgedIn(path, code, code == "fr" || code == "ar")
 		}
 	}
 	for _, c := range deskSituations {
@@ -216,22 +151,15 @@ func TestDeskInTwoPresses(t *testing.T) {
 		if c.name == "sharing" || c.name == "paused-until" {
 			codes = languages
 		}
-		judgeIn("desk-"+c.name, "/desk", codes...)
+		judged("desk-"+c.name, "/desk", codes...)
 	}
 	for _, path := range staffPages {
-		judgeIn("staff"+strings.NewReplacer("/", "-", "?", "-", "=", "-").Replace(strings.TrimPrefix(path, "/admin")), path, languages...)
+		judged("staff"+strings.NewReplacer("/", "-", "?", "-", "=", "-").Replace(strings.TrimPrefix(path, "/admin")), path, languages...)
 	}
-	judgeIn("staff-not-yours", "/admin/settings", languages...)
-	judgeIn("desk-ar", "/desk?lang=ar", "ar")
-	for _, u := range asked() {
-		if !strings.HasPrefix(u, site) && !strings.HasPrefix(u, "data:") {
-			t.Errorf("the page made the browser ask for %s", u)
-		}
-	}
+	judged("staff-not-yours", "/admin/settings", languages...)
+	judged("desk-ar", "/desk?lang=ar", "ar")
+	d.stayed()
 }
-
-// directionOf is the direction of a language.
-func directionOf(code string) string { return staffCatalog.Language(code).Direction }
 
 // TestDeskCard: a technician makes the code in a real browser, and the card is on one sheet of paper.
 func TestDeskCard(t *testing.T) {
@@ -239,39 +167,17 @@ func TestDeskCard(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t)
 	p.box.text = []byte(settingsText)
-	server := httptest.NewTLSServer(p.server)
-	t.Cleanup(server.Close)
-	at, err := url.Parse(server.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	site := "https://partage.internal:" + at.Port()
-	ctx, _ := webtest.Browser(t)
-	d := &deskPhone{T: t, ctx: ctx, site: site}
-	d.does(
-		emulation.SetScriptExecutionDisabled(true),
-		network.SetExtraHTTPHeaders(network.Headers{"Accept-Language": "fr-FR"}),
-		chromedp.EmulateViewport(320, 640),
-		chromedp.Navigate(site+"/admin/login?to="+deskCodePath),
-		chromedp.SendKeys(`#password`, password, chromedp.ByQuery),
-		chromedp.Click(`main button`, chromedp.ByQuery),
-		chromedp.WaitVisible(`button[value="renew"]`, chromedp.ByQuery),
-	)
-	shootHere(t, ctx, "code-none")
+	d := visit(t, p.server, 320)
+	d.enters("/admin/login?to="+deskCodePath, "", `button[value="renew"]`)
+	shootHere(t, d.ctx, "code-none")
 	d.press(`button[value="renew"]`, `.secret`)
 	shown := d.text(`.secret`)
 	if _, err := p.box.logins.SignInStaff(t.Context(), netip.MustParseAddr("10.80.0.77"), shown); err != nil {
 		t.Errorf("the shown code %q: %v", shown, err)
 	}
-	shootHere(t, ctx, "code-card")
-	var sideways bool
-	d.does(
-		chromedp.EmulateViewport(320, 640),
-		chromedp.Evaluate(`document.documentElement.scrollWidth > innerWidth`, &sideways),
-	)
-	if sideways {
-		t.Error("the card must be scrolled sideways at 320 px")
-	}
+	shootHere(t, d.ctx, "code-card")
+	d.does(chromedp.EmulateViewport(320, 640))
+	d.fits()
 	if folder := os.Getenv("SHOTS"); folder != "" {
 		d.does(chromedp.ActionFunc(func(ctx context.Context) error {
 			paper, _, err := printing.PrintToPDF().Do(ctx)
@@ -281,15 +187,6 @@ func TestDeskCard(t *testing.T) {
 			return err
 		}))
 	}
-	tab, _ := webtest.Tab(t, ctx)
-	judge := webtest.NewJudge(t, tab)
-	for _, code := range []string{"fr", "en"} {
-		flaws, err := judge.Page(site+deskCodePath+"?lang="+code, code, "ltr", true)
-		if err != nil {
-			t.Error(err)
-		}
-		for _, flaw := range flaws {
-			t.Error(flaw)
-		}
-	}
+	d.judgedIn(deskCodePath, "fr", true)
+	d.judgedIn(deskCodePath, "en", true)
 }

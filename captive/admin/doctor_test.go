@@ -7,15 +7,12 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 	"github.com/rogpeppe/go-internal/txtar"
 
@@ -250,55 +247,20 @@ func TestDoctorWithoutScripts(t *testing.T) {
 	handler := newServer(b, io.Discard)
 	fake := &slowDoctor{}
 	handler.Doctor = fake
-	server := httptest.NewTLSServer(handler)
-	t.Cleanup(server.Close)
-	at, err := url.Parse(server.URL)
-	if err != nil {
-		t.Fatal(err)
+	v := visit(t, handler, 320)
+	v.enters("/admin/login", code, `.loans`)
+	v.press(`a[href^="/admin/doctor"]`, `form[action^="/admin/doctor"] button`)
+	v.press(`form[action^="/admin/doctor"] button`, `.v-fault`)
+	v.fits()
+	if title := v.text(`h1`); title != "La cause\u00a0: Lien" {
+		t.Errorf("the title is %q", title)
 	}
-	site := "https://partage.internal:" + at.Port()
-	ctx, _ := webtest.Browser(t)
-	var title string
-	var sideways bool
-	err = chromedp.Run(ctx,
-		emulation.SetScriptExecutionDisabled(true),
-		network.SetExtraHTTPHeaders(network.Headers{"Accept-Language": "fr-FR"}),
-		chromedp.EmulateViewport(320, 640),
-		chromedp.Navigate(site+"/admin/login"),
-		chromedp.SendKeys(`#code`, code, chromedp.ByQuery),
-		chromedp.SendKeys(`#password`, password, chromedp.ByQuery),
-		chromedp.Click(`main button`, chromedp.ByQuery),
-		chromedp.WaitVisible(`.loans`, chromedp.ByQuery),
-		chromedp.Click(`a[href^="/admin/doctor"]`, chromedp.ByQuery),
-		chromedp.WaitVisible(`form[action^="/admin/doctor"] button`, chromedp.ByQuery),
-		chromedp.Click(`form[action^="/admin/doctor"] button`, chromedp.ByQuery),
-		chromedp.WaitVisible(`.v-fault`, chromedp.ByQuery),
-		chromedp.Text(`h1`, &title, chromedp.ByQuery),
-		chromedp.Evaluate(`document.documentElement.scrollWidth > innerWidth`, &sideways),
-	)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if title != "La cause\u00a0: Lien" || sideways {
-		t.Errorf("the title is %q, sideways %t", title, sideways)
-	}
-	tab, _ := webtest.Tab(t, ctx)
-	judge := webtest.NewJudge(t, tab)
 	for _, scene := range []string{"new", "found", "running"} {
 		fake.set(scene)
 		for _, code := range []string{"fr", "en"} {
-			link := site + doctorPath + "?hold=1&lang=" + code
-			flaws, err := judge.Page(link, code, "ltr", scene == "found")
-			if err != nil {
-				t.Error(err)
-			}
-			for _, flaw := range flaws {
-				t.Errorf("%s: %s", scene, flaw)
-			}
-			if err := chromedp.Run(ctx, chromedp.Navigate(link)); err != nil {
-				t.Fatal(err)
-			}
-			shootHere(t, ctx, "doctor-"+scene+"-"+code)
+			v.judgedIn(doctorPath+"?hold=1", code, scene == "found")
+			v.does(chromedp.Navigate(v.site + doctorPath + "?hold=1&lang=" + code))
+			shootHere(t, v.ctx, "doctor-"+scene+"-"+code)
 		}
 	}
 }

@@ -2,15 +2,9 @@ package admin
 
 import (
 	"io"
-	"net/http/httptest"
-	"net/url"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/network"
-	"github.com/chromedp/chromedp"
 
 	"passerelle/appliance/state"
 	"passerelle/captive/admin/login"
@@ -31,46 +25,17 @@ func TestHomeWithoutScripts(t *testing.T) {
 	code := b.logins.Code()
 	handler := newServer(b, io.Discard)
 	handler.Day = aDay(b)
-	server := httptest.NewTLSServer(handler)
-	t.Cleanup(server.Close)
-	at, err := url.Parse(server.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	site := "https://partage.internal:" + at.Port()
-	ctx, asked := webtest.Browser(t)
-
-	var paused, resumed string
-	var sideways bool
-	err = chromedp.Run(ctx,
-		emulation.SetScriptExecutionDisabled(true),
-		network.SetExtraHTTPHeaders(network.Headers{"Accept-Language": "fr-FR"}),
-		chromedp.EmulateViewport(320, 640),
-		chromedp.Navigate(site+"/admin/login"),
-		chromedp.SendKeys(`#code`, code, chromedp.ByQuery),
-		chromedp.SendKeys(`#password`, password, chromedp.ByQuery),
-		chromedp.Click(`main button`, chromedp.ByQuery),
-		chromedp.WaitVisible(`.loans`, chromedp.ByQuery),
-		chromedp.Evaluate(`document.documentElement.scrollWidth > innerWidth`, &sideways),
-		chromedp.Click(`.loans button[value="pause"]`, chromedp.ByQuery),
-		chromedp.WaitVisible(`.loans button[value="resume"]`, chromedp.ByQuery),
-		chromedp.Text(`.loan`, &paused, chromedp.ByQuery),
-		chromedp.Click(`.loans button[value="resume"]`, chromedp.ByQuery),
-		chromedp.WaitVisible(`.loans button[value="pause"]`, chromedp.ByQuery),
-		chromedp.Text(`.loan`, &resumed, chromedp.ByQuery),
-	)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if sideways {
-		t.Error("a screen of 320 px must be scrolled sideways (WCAG 2.2, 1.4.10)")
-	}
+	v := visit(t, handler, 320)
+	v.enters("/admin/login", code, `.loans`)
+	v.fits()
+	v.press(`.loans button[value="pause"]`, `.loans button[value="resume"]`)
+	paused := v.text(`.loan`)
+	v.press(`.loans button[value="resume"]`, `.loans button[value="pause"]`)
+	resumed := v.text(`.loan`)
 	if !strings.Contains(paused, "En pause, par la personne qui règle la box") || !strings.Contains(resumed, "Utilisée maintenant") {
 		t.Errorf("the donation is %q, then %q", paused, resumed)
 	}
 
-	tab, _ := webtest.Tab(t, ctx)
-	judge := webtest.NewJudge(t, tab)
 	for _, step := range []func(){func() {}, func() { spoil(b, handler) }, func() {
 		b.change(func(box *state.Status, d *state.Donation) {
 			box.State, box.Why, box.Clock.Trusted = state.Offline, "eth0 has a link but no default route", false
@@ -79,19 +44,8 @@ func TestHomeWithoutScripts(t *testing.T) {
 		})
 	}} {
 		step()
-		for _, code := range []string{"fr", "en"} {
-			flaws, err := judge.Page(site+"/admin/?lang="+code, code, "ltr", true)
-			if err != nil {
-				t.Error(err)
-			}
-			for _, flaw := range flaws {
-				t.Error(flaw)
-			}
-		}
+		v.judgedIn("/admin/", "fr", true)
+		v.judgedIn("/admin/", "en", true)
 	}
-	for _, u := range asked() {
-		if !strings.HasPrefix(u, site) && !strings.HasPrefix(u, "data:") {
-			t.Errorf("the page made the browser ask for %s", u)
-		}
-	}
+	v.stayed()
 }

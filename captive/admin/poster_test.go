@@ -7,8 +7,6 @@ import (
 	"image/png"
 	"io"
 	"net/http"
-	"net/http/httptest"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,8 +14,6 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/cdp"
-	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/network"
 	pages "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 
@@ -101,31 +97,13 @@ func TestPosterInBrowser(t *testing.T) {
 		t.Fatal(err)
 	}
 	code := b.logins.Code()
-	server := httptest.NewTLSServer(newServer(b, io.Discard))
-	t.Cleanup(server.Close)
-	at, err := url.Parse(server.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	site := "https://partage.internal:" + at.Port()
-	ctx, _ := webtest.Browser(t)
-	err = chromedp.Run(ctx,
-		emulation.SetScriptExecutionDisabled(true),
-		network.SetExtraHTTPHeaders(network.Headers{"Accept-Language": "fr-FR"}),
-		chromedp.EmulateViewport(1280, 900, chromedp.EmulateScale(2)),
-		chromedp.Navigate(site+"/admin/login"),
-		chromedp.SendKeys(`#code`, code, chromedp.ByQuery),
-		chromedp.SendKeys(`#password`, password, chromedp.ByQuery),
-		chromedp.Click(`main button`, chromedp.ByQuery),
-		chromedp.WaitVisible(`nav.parts`, chromedp.ByQuery),
-	)
-	if err != nil {
-		t.Fatal(err)
-	}
+	v := visit(t, newServer(b, io.Discard), 1280)
+	v.does(chromedp.EmulateViewport(1280, 900, chromedp.EmulateScale(2)))
+	v.enters("/admin/login", code, `nav.parts`)
 	for size, sheet := range map[string]int{"a4": 2, "a6": 2, "stickers": 12} {
 		var codes []*cdp.Node
-		path := site + "/admin/poster?size=" + size + "&langs=fr,ar,uk"
-		if err := chromedp.Run(ctx, chromedp.Navigate(path), chromedp.Nodes(`svg.code`, &codes, chromedp.ByQueryAll)); err != nil {
+		path := v.site + "/admin/poster?size=" + size + "&langs=fr,ar,uk"
+		if err := chromedp.Run(v.ctx, chromedp.Navigate(path), chromedp.Nodes(`svg.code`, &codes, chromedp.ByQueryAll)); err != nil {
 			t.Fatal(err)
 		}
 		if len(codes) != 3*sheet {
@@ -133,7 +111,7 @@ func TestPosterInBrowser(t *testing.T) {
 		}
 		for i, want := range []string{posterJoin, "http://partage.internal/"} {
 			var shot []byte
-			if err := chromedp.Run(ctx, chromedp.Screenshot([]cdp.NodeID{codes[i].NodeID}, &shot, chromedp.ByNodeID)); err != nil {
+			if err := chromedp.Run(v.ctx, chromedp.Screenshot([]cdp.NodeID{codes[i].NodeID}, &shot, chromedp.ByNodeID)); err != nil {
 				t.Fatal(err)
 			}
 			if got, err := readCode(shot); err != nil || got != want {
@@ -141,7 +119,7 @@ func TestPosterInBrowser(t *testing.T) {
 			}
 		}
 		var pdf, shot []byte
-		err := chromedp.Run(ctx, chromedp.FullScreenshot(&shot, 100), chromedp.ActionFunc(func(ctx context.Context) (err error) {
+		err := chromedp.Run(v.ctx, chromedp.FullScreenshot(&shot, 100), chromedp.ActionFunc(func(ctx context.Context) (err error) {
 			pdf, _, err = pages.PrintToPDF().WithPreferCSSPageSize(true).WithPrintBackground(true).Do(ctx)
 			return err
 		}))
@@ -159,16 +137,8 @@ func TestPosterInBrowser(t *testing.T) {
 			}
 		}
 	}
-	tab, _ := webtest.Tab(t, ctx)
-	judge := webtest.NewJudge(t, tab)
-	for _, query := range []string{"lang=fr&langs=fr,ar", "lang=en&size=a6&langs=ar,uk", "lang=fr&size=stickers&langs=pt"} {
-		flaws, err := judge.Page(site+"/admin/poster?"+query, query[5:7], "ltr", true)
-		if err != nil {
-			t.Error(err)
-		}
-		for _, flaw := range flaws {
-			t.Error(flaw)
-		}
+	for query, code := range map[string]string{"langs=fr,ar": "fr", "size=a6&langs=ar,uk": "en", "size=stickers&langs=pt": "fr"} {
+		v.judgedIn("/admin/poster?"+query, code, true)
 	}
 }
 

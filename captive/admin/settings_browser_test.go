@@ -2,15 +2,11 @@ package admin
 
 import (
 	"io"
-	"net/http/httptest"
-	"net/url"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 
 	"passerelle/appliance/state"
@@ -31,26 +27,11 @@ func TestSettingsWithoutScripts(t *testing.T) {
 		t.Fatal(err)
 	}
 	code := b.logins.Code()
-	server := httptest.NewTLSServer(newServer(b, io.Discard))
-	t.Cleanup(server.Close)
-	at, err := url.Parse(server.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	site := "https://partage.internal:" + at.Port()
-	ctx, asked := webtest.Browser(t)
-
+	v := visit(t, newServer(b, io.Discard), 320)
+	v.enters("/admin/login", code, `nav.parts`)
 	var changes string
-	err = chromedp.Run(ctx,
-		emulation.SetScriptExecutionDisabled(true),
-		network.SetExtraHTTPHeaders(network.Headers{"Accept-Language": "fr-FR"}),
-		chromedp.EmulateViewport(320, 640),
-		chromedp.Navigate(site+"/admin/login"),
-		chromedp.SendKeys(`#code`, code, chromedp.ByQuery),
-		chromedp.SendKeys(`#password`, password, chromedp.ByQuery),
-		chromedp.Click(`main button`, chromedp.ByQuery),
-		chromedp.WaitVisible(`nav.parts`, chromedp.ByQuery),
-		chromedp.Navigate(site+"/admin/settings/donation/1"),
+	v.does(
+		chromedp.Navigate(v.site+"/admin/settings/donation/1"),
 		chromedp.SetValue(`[name="donation.hours.day6.from0"]`, "10:00", chromedp.ByQuery),
 		chromedp.SetValue(`[name="donation.hours.day6.to0"]`, "12:00", chromedp.ByQuery),
 		chromedp.Click(`form.settings>button`, chromedp.ByQuery),
@@ -59,9 +40,6 @@ func TestSettingsWithoutScripts(t *testing.T) {
 		chromedp.Click(`form[action="/admin/settings/save"] button`, chromedp.ByQuery),
 		chromedp.WaitVisible(`.sign.good`, chromedp.ByQuery),
 	)
-	if err != nil {
-		t.Fatal(err)
-	}
 	if !strings.Contains(changes, "lundi-vendredi 08:30-19:00; samedi 09:00-12:00; dimanche 10:00-12:00") {
 		t.Errorf("the preview says %q", changes)
 	}
@@ -69,8 +47,6 @@ func TestSettingsWithoutScripts(t *testing.T) {
 		t.Errorf("the file is:\n%s", b.text)
 	}
 
-	tab, _ := webtest.Tab(t, ctx)
-	judge := webtest.NewJudge(t, tab)
 	b.updates.status = &state.Updates{
 		Read: true, Version: "2026.1", Other: "2026.2", FellBack: "2026.2", FellBackWhy: "the portal does not answer", From: "a.example", Code: "expired", Error: "old",
 	}
@@ -79,19 +55,7 @@ func TestSettingsWithoutScripts(t *testing.T) {
 		if strings.HasSuffix(path, "download") {
 			continue
 		}
-		for _, code := range []string{"fr", "en"} {
-			flaws, err := judge.Page(site+path+"?lang="+code, code, "ltr", code == "fr")
-			if err != nil {
-				t.Error(err)
-			}
-			for _, flaw := range flaws {
-				t.Error(flaw)
-			}
-		}
+		v.judged(path)
 	}
-	for _, u := range asked() {
-		if !strings.HasPrefix(u, site) && !strings.HasPrefix(u, "data:") {
-			t.Errorf("the page made the browser ask for %s", u)
-		}
-	}
+	v.stayed()
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"maps"
-	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -13,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 
 	"passerelle/captive/admin/login"
@@ -34,58 +31,26 @@ func TestFirstStartWithoutScripts(t *testing.T) {
 		t.Fatal(err)
 	}
 	pages := newServer(b, io.Discard)
-	server := httptest.NewTLSServer(pages)
-	t.Cleanup(server.Close)
-	at, err := url.Parse(server.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	site := "https://partage.internal:" + at.Port()
-	ctx, asked := webtest.Browser(t)
-	tab, _ := webtest.Tab(t, ctx)
-	judge := webtest.NewJudge(t, tab)
-	run := func(actions ...chromedp.Action) {
-		t.Helper()
-		if err := chromedp.Run(ctx, actions...); err != nil {
-			t.Fatal(err)
-		}
-	}
+	v := visit(t, pages, 320)
 	judged := func(step string) {
 		t.Helper()
-		for _, code := range []string{"fr", "en"} {
-			flaws, err := judge.Page(site+"/admin/setup/"+step+"?lang="+code, code, "ltr", code == "fr")
-			if err != nil {
-				t.Error(err)
-			}
-			for _, flaw := range flaws {
-				t.Error(flaw)
-			}
-		}
-		shoot(t, ctx, site+"/admin/setup/"+step, step)
+		v.judged("/admin/setup/" + step)
+		shoot(t, v.ctx, v.site+"/admin/setup/"+step, step)
 	}
 	next := func(selector string) chromedp.Action {
 		return chromedp.Tasks{
 			chromedp.Click(`main form>button:not([hidden])`, chromedp.ByQuery), chromedp.WaitVisible(selector, chromedp.ByQuery),
 		}
 	}
-	run(
-		emulation.SetScriptExecutionDisabled(true),
-		network.SetExtraHTTPHeaders(network.Headers{"Accept-Language": "fr-FR"}),
-		chromedp.EmulateViewport(320, 640),
-		chromedp.Navigate(site+"/admin/"),
-		chromedp.SendKeys(`#code`, b.logins.Code(), chromedp.ByQuery),
-		chromedp.SendKeys(`#password`, password, chromedp.ByQuery),
-		chromedp.Click(`main button`, chromedp.ByQuery),
-		chromedp.WaitVisible(`[name="box.name"]`, chromedp.ByQuery),
-	)
+	v.enters("/admin/", b.logins.Code(), `[name="box.name"]`)
 	judged("centre")
-	run(chromedp.SendKeys(`[name="box.name"]`, "Maison des Écluses", chromedp.ByQuery), next(`[name="line"]`))
+	v.does(chromedp.SendKeys(`[name="box.name"]`, "Maison des Écluses", chromedp.ByQuery), next(`[name="line"]`))
 	judged("line")
-	run(chromedp.SetValue(`[name="donation.name"]`, "Fibre des Écluses", chromedp.ByQuery), next(`[name="door"]`))
+	v.does(chromedp.SetValue(`[name="donation.name"]`, "Fibre des Écluses", chromedp.ByQuery), next(`[name="door"]`))
 	judged("hotspot")
-	run(next(`[name="preset"]`))
+	v.does(next(`[name="preset"]`))
 	judged("limits")
-	run(chromedp.Click(`[value="messages"]`, chromedp.ByQuery), next(`[action="/admin/setup/summary"]`))
+	v.does(chromedp.Click(`[value="messages"]`, chromedp.ByQuery), next(`[action="/admin/setup/summary"]`))
 	judged("summary")
 	was := pages.answers()
 	for step, chosen := range map[string]url.Values{ // what a choice shows is judged, too
@@ -104,8 +69,8 @@ func TestFirstStartWithoutScripts(t *testing.T) {
 	b.machine.radios = nil
 	judged("hotspot")
 	b.machine.radios = newBoxes.radios
-	run(
-		chromedp.Navigate(site+"/admin/setup/summary"), chromedp.WaitVisible(`[action="/admin/setup/summary"]`, chromedp.ByQuery),
+	v.does(
+		chromedp.Navigate(v.site+"/admin/setup/summary"), chromedp.WaitVisible(`[action="/admin/setup/summary"]`, chromedp.ByQuery),
 		next(`a[href="/admin/setup/done"]`),
 	)
 	b.status = newFakeBox().status
@@ -113,11 +78,7 @@ func TestFirstStartWithoutScripts(t *testing.T) {
 	if text := string(b.configuration.text); !strings.Contains(text, `name = "Maison des Écluses"`) {
 		t.Errorf("the configuration is:\n%s", text)
 	}
-	for _, u := range asked() {
-		if !strings.HasPrefix(u, site) && !strings.HasPrefix(u, "data:") {
-			t.Errorf("the page made the browser ask for %s", u)
-		}
-	}
+	v.stayed()
 }
 
 // shoot keeps pictures of a page in the folder SHOTS, if there is one.

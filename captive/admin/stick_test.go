@@ -4,14 +4,11 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 
 	"passerelle/appliance/state"
@@ -134,55 +131,19 @@ func TestStickInBrowser(t *testing.T) {
 	if b.logins, err = login.Open(t.TempDir(), time.Now); err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewTLSServer(newServer(b, io.Discard))
-	t.Cleanup(server.Close)
-	at, err := url.Parse(server.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	site := "https://partage.internal:" + at.Port()
-	ctx, _ := webtest.Browser(t)
-	tab, _ := webtest.Tab(t, ctx)
-	judge := webtest.NewJudge(t, tab)
-	run := func(actions ...chromedp.Action) {
-		t.Helper()
-		if err := chromedp.Run(ctx, actions...); err != nil {
-			t.Fatal(err)
-		}
-	}
-	judged := func(path string) {
-		t.Helper()
-		for _, code := range []string{"fr", "en"} {
-			flaws, err := judge.Page(site+path+"?lang="+code, code, "ltr", code == "fr")
-			if err != nil {
-				t.Error(err)
-			}
-			for _, flaw := range flaws {
-				t.Error(flaw)
-			}
-		}
-	}
+	v := visit(t, newServer(b, io.Discard), 320)
 	const offer = `main section a[href^="/admin/setup/backup"]`
-	run(
-		emulation.SetScriptExecutionDisabled(true),
-		network.SetExtraHTTPHeaders(network.Headers{"Accept-Language": "fr-FR"}),
-		chromedp.EmulateViewport(320, 640),
-		chromedp.Navigate(site+"/admin/"),
-		chromedp.SendKeys(`#code`, b.logins.Code(), chromedp.ByQuery),
-		chromedp.SendKeys(`#password`, password, chromedp.ByQuery),
-		chromedp.Click(`main button`, chromedp.ByQuery),
-		chromedp.WaitVisible(offer, chromedp.ByQuery),
-	)
-	shootHere(t, ctx, "stick-offer")
-	judged("/admin/setup/centre")
-	run(
-		chromedp.Navigate(site+"/admin/setup/centre"),
+	v.enters("/admin/", b.logins.Code(), offer)
+	shootHere(t, v.ctx, "stick-offer")
+	v.judged("/admin/setup/centre")
+	v.does(
+		chromedp.Navigate(v.site+"/admin/setup/centre"),
 		chromedp.Click(offer, chromedp.ByQuery), // the first press
 		chromedp.WaitVisible(`#unlock`, chromedp.ByQuery),
 		chromedp.SendKeys(`#unlock`, "quatre mots au hasard", chromedp.ByQuery),
 	)
-	shootHere(t, ctx, "stick-first")
-	run(
+	shootHere(t, v.ctx, "stick-first")
+	v.does(
 		chromedp.Click(`form[action^="/admin/backup/stick/restore"] button`, chromedp.ByQuery), // the second
 		chromedp.WaitVisible(`form[action^="/admin/backup/restore"]`, chromedp.ByQuery),
 		chromedp.Click(`form[action^="/admin/backup/restore"] button`, chromedp.ByQuery), // the third
@@ -193,6 +154,6 @@ func TestStickInBrowser(t *testing.T) {
 	}
 	b.backups.last = state.RestoreResult{}
 	b.backups.sticks, b.backups.stick = plugged(), &state.StickBackup{Done: noon.AddDate(0, 0, -3), Failed: noon, Why: "full"}
-	judged("/admin/backup")
-	shoot(t, ctx, site+"/admin/backup", "stick")
+	v.judged("/admin/backup")
+	shoot(t, v.ctx, v.site+"/admin/backup", "stick")
 }

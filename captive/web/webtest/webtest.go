@@ -213,7 +213,11 @@ func Tab(t testing.TB, browser context.Context) (ctx context.Context, asked func
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(browser)
 	t.Cleanup(cancel)
-	return ctx, listen(ctx)
+	asked = listen(ctx)
+	if err := chromedp.Run(ctx); err != nil { // opens it: it would close with a shorter context that used it first
+		t.Fatal(err)
+	}
+	return ctx, asked
 }
 
 // listen reports the URLs that a tab requests.
