@@ -33,7 +33,7 @@ func (d *Daemon) serveSecure(ctx context.Context, tokens accountStore, wired *wi
 	pages := admin.New(admin.Parts{
 		Box: d.box, Loans: loans{d.box, d}, Tokens: tokens, Logins: d.logins, Configuration: configuration{d.updater}, Journal: d.journal,
 		Access: d.access, Fingerprint: d.fingerprint,
-		Day: d.day, Refusals: d.refusals.Days, Months: d.months.All, Disk: d.disk, Lists: newLists(Content(d.state, "places")).get,
+		Day: d.day, Refusals: d.refusals.All, Months: d.months.All, Disk: d.disk, Lists: newLists(Content(d.state, "places")).get,
 		Machine: d.machine, Content: d.content(), Doctor: d, Offers: d.offers, Backups: technicianBackups{d}, Updates: d.releases, Fleet: technicianFleet{d},
 		Nearby: nearby{d.machine.reader.Interfaces, openHearer, d.box.Config}, Known: tokens.Known,
 		SetupDir: d.setupDir(), Now: time.Now, Log: d.log,

@@ -12,7 +12,7 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
-	"sync"
+	"strings"
 	"time"
 
 	"passerelle/appliance/state"
@@ -55,69 +55,54 @@ type Sample struct {
 
 // Months are the sums of the last months. Make one with Open; its methods are safe for concurrent use.
 type Months struct {
-	file records.File[[]Month]
-
-	mu      sync.Mutex
-	all     []Month // the oldest first
-	last    Sample
-	unsaved bool
+	*records.List[Month]        // the oldest first
+	last                 Sample // changed with the list
 }
 
 // Open reads the sums in a folder. Next to an error it returns Months that begin with none.
 func Open(dir string) (*Months, error) {
-	m := &Months{file: records.File[[]Month]{Path: filepath.Join(dir, "months.json"), Version: 1}}
-	var err error
-	m.all, err = m.file.Read()
-	return m, err
+	list, err := records.OpenList(records.File[[]Month]{Path: filepath.Join(dir, "months.json"), Version: 1})
+	return &Months{List: list}, err
 }
 
 // Add counts what happened since the last sample, in the month of a trusted time. It returns whether a month with something
 // unsaved is over.
 func (m *Months) Add(s Sample) (over bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	before := m.last
-	m.last = s
-	if !s.Trusted || before.Now.IsZero() {
-		return false
-	}
-	name := s.Now.Format("2006-01")
-	i, known := slices.BinarySearchFunc(m.all, name, func(x Month, name string) int {
-		switch {
-		case x.Month < name:
-			return -1
-		case x.Month > name:
-			return 1
+	m.Change(func(all []Month, unsaved bool) ([]Month, bool) {
+		before := m.last
+		m.last = s
+		if !s.Trusted || before.Now.IsZero() {
+			return all, false
 		}
-		return 0
+		name := s.Now.Format("2006-01")
+		i, known := slices.BinarySearchFunc(all, name, func(x Month, name string) int { return strings.Compare(x.Month, name) })
+		over = unsaved && !known
+		var loan Loan
+		if passed := s.Now.Sub(before.Now); s.Shared != "" && s.Shared == before.Shared && passed > 0 {
+			loan.Seconds = uint64(min(passed, mostAtOne) / time.Second)
+		}
+		loan.Sessions = since(s.Sessions, before.Sessions)
+		if s.Shared == "" {
+			loan.Sessions = 0 // they began and ended between two samples: nobody knows on which line
+		}
+		lessons := since(s.Lessons, before.Lessons)
+		if loan == (Loan{}) && lessons == 0 {
+			return all, false
+		}
+		if !known {
+			all = slices.Insert(all, i, Month{Month: name})
+		}
+		x := &all[i]
+		x.Lessons += lessons
+		if sums, counted := x.Loans[s.Shared]; loan != (Loan{}) && (counted || len(x.Loans) < keepLoans) {
+			x.Loans = maps.Clone(x.Loans) // readers may have the one before
+			if x.Loans == nil {
+				x.Loans = map[string]Loan{}
+			}
+			x.Loans[s.Shared] = Loan{sums.Seconds + loan.Seconds, sums.Sessions + loan.Sessions}
+		}
+		return slices.Delete(all, 0, max(0, len(all)-KeepMonths)), true
 	})
-	over = m.unsaved && !known
-	var loan Loan
-	if passed := s.Now.Sub(before.Now); s.Shared != "" && s.Shared == before.Shared && passed > 0 {
-		loan.Seconds = uint64(min(passed, mostAtOne) / time.Second)
-	}
-	loan.Sessions = since(s.Sessions, before.Sessions)
-	if s.Shared == "" {
-		loan.Sessions = 0 // they began and ended between two samples: nobody knows on which line
-	}
-	lessons := since(s.Lessons, before.Lessons)
-	if loan == (Loan{}) && lessons == 0 {
-		return over
-	}
-	if !known {
-		m.all = slices.Insert(m.all, i, Month{Month: name})
-	}
-	x := &m.all[i]
-	x.Lessons += lessons
-	if sums, counted := x.Loans[s.Shared]; loan != (Loan{}) && (counted || len(x.Loans) < keepLoans) {
-		x.Loans = maps.Clone(x.Loans) // readers may have the one before
-		if x.Loans == nil {
-			x.Loans = map[string]Loan{}
-		}
-		x.Loans[s.Shared] = Loan{sums.Seconds + loan.Seconds, sums.Sessions + loan.Sessions}
-	}
-	m.all = slices.Delete(m.all, 0, max(0, len(m.all)-KeepMonths))
-	m.unsaved = true
 	return over
 }
 
@@ -127,34 +112,6 @@ func since(now, before uint64) uint64 {
 		return now
 	}
 	return now - before
-}
-
-// All returns the months with something, the oldest first.
-func (m *Months) All() []Month {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return slices.Clone(m.all)
-}
-
-// Save writes the sums, if there is something new.
-func (m *Months) Save() error {
-	m.mu.Lock()
-	all, unsaved := slices.Clone(m.all), m.unsaved
-	m.unsaved = false
-	m.mu.Unlock()
-	if !unsaved {
-		return nil
-	}
-	_, err := m.file.Update(func(was *[]Month) error {
-		*was = all
-		return nil
-	})
-	if err != nil {
-		m.mu.Lock()
-		m.unsaved = true
-		m.mu.Unlock()
-	}
-	return err
 }
 
 // Watch counts until ctx ends, and saves. The errors of the disk go to failed: the sums stay in memory.

@@ -10,7 +10,6 @@ import (
 	"context"
 	"path/filepath"
 	"slices"
-	"sync"
 	"time"
 
 	"passerelle/appliance/state"
@@ -28,76 +27,44 @@ type Day struct {
 
 // Days are the sums of the last days. Make one with Open; its methods are safe for concurrent use.
 type Days struct {
-	file records.File[[]Day]
-
-	mu      sync.Mutex
-	days    []Day // the oldest first
-	last    state.Refused
-	unsaved bool
+	*records.List[Day]               // those with refusals, the oldest first
+	last               state.Refused // changed with the list
 }
 
 // Open reads the sums in a folder. Next to an error it returns Days that begin with none.
 func Open(dir string) (*Days, error) {
-	d := &Days{file: records.File[[]Day]{Path: filepath.Join(dir, "refusals.json"), Version: 1}}
-	var err error
-	d.days, err = d.file.Read()
-	for i := range d.days { // an older release counted one by one
-		d.days[i].Refused = d.days[i].InFives()
-	}
-	return d, err
+	list, err := records.OpenList(records.File[[]Day]{Path: filepath.Join(dir, "refusals.json"), Version: 1})
+	list.Change(func(all []Day, _ bool) ([]Day, bool) {
+		for i := range all { // an older release counted one by one
+			all[i].Refused = all[i].InFives()
+		}
+		return all, false
+	})
+	return &Days{List: list}, err
 }
 
 // Add counts what was refused since the last call, by a counter that begins at zero with the daemon, on the day of a trusted
 // time. It returns whether a day with something unsaved is over.
 func (d *Days) Add(now time.Time, trusted bool, sums state.Refused) (over bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	more := sums.Since(d.last)
-	d.last = sums
-	if !trusted {
-		return false
-	}
-	today := state.DateOf(now)
-	over = d.unsaved && len(d.days) > 0 && d.days[len(d.days)-1].Date != today
-	if more.Sum() == 0 {
-		return over
-	}
-	i, known := slices.BinarySearchFunc(d.days, today, func(x Day, at state.Date) int { return x.Date.Compare(at.Time) })
-	if !known {
-		d.days = slices.Insert(d.days, i, Day{Date: today})
-	}
-	d.days[i].Refused = d.days[i].Plus(more)
-	d.days = slices.Delete(d.days, 0, max(0, len(d.days)-KeepDays))
-	d.unsaved = true
-	return over
-}
-
-// Days returns the days with refusals, the oldest first.
-func (d *Days) Days() []Day {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return slices.Clone(d.days)
-}
-
-// Save writes the sums, if there is something new.
-func (d *Days) Save() error {
-	d.mu.Lock()
-	days, unsaved := slices.Clone(d.days), d.unsaved
-	d.unsaved = false
-	d.mu.Unlock()
-	if !unsaved {
-		return nil
-	}
-	_, err := d.file.Update(func(all *[]Day) error {
-		*all = days
-		return nil
+	d.Change(func(all []Day, unsaved bool) ([]Day, bool) {
+		more := sums.Since(d.last)
+		d.last = sums
+		if !trusted {
+			return all, false
+		}
+		today := state.DateOf(now)
+		over = unsaved && len(all) > 0 && all[len(all)-1].Date != today
+		if more.Sum() == 0 {
+			return all, false
+		}
+		i, known := slices.BinarySearchFunc(all, today, func(x Day, at state.Date) int { return x.Date.Compare(at.Time) })
+		if !known {
+			all = slices.Insert(all, i, Day{Date: today})
+		}
+		all[i].Refused = all[i].Plus(more)
+		return slices.Delete(all, 0, max(0, len(all)-KeepDays)), true
 	})
-	if err != nil {
-		d.mu.Lock()
-		d.unsaved = true
-		d.mu.Unlock()
-	}
-	return err
+	return over
 }
 
 // Watch counts until ctx ends, and saves. The errors of the disk go to failed: the sums stay in memory.

@@ -58,7 +58,7 @@ func TestDays(t *testing.T) {
 		{state.DateOf(noon), state.Refused{Data: 15}}, {state.DateOf(noon.AddDate(0, 0, 1)), state.Refused{Data: 5}},
 		{state.DateOf(noon.AddDate(0, 0, 2)), state.Refused{Data: 20}},
 	}
-	if got := d.Days(); !reflect.DeepEqual(got, want) {
+	if got := d.All(); !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 	for i := range 100 {
@@ -67,8 +67,8 @@ func TestDays(t *testing.T) {
 	if err := d.Save(); err != nil {
 		t.Fatal(err)
 	}
-	if info, err := os.Stat(file); err != nil || len(d.Days()) != KeepDays || info.Size() > 4096 {
-		t.Errorf("%d days, %v, %v", len(d.Days()), info, err)
+	if info, err := os.Stat(file); err != nil || len(d.All()) != KeepDays || info.Size() > 4096 {
+		t.Errorf("%d days, %v, %v", len(d.All()), info, err)
 	}
 }
 
@@ -83,8 +83,8 @@ func TestOlderRelease(t *testing.T) {
 		t.Fatal(err)
 	}
 	d, err := Open(dir)
-	if want := []Day{{state.DateOf(noon), state.Refused{Data: 5}}}; err != nil || !reflect.DeepEqual(d.Days(), want) {
-		t.Fatalf("%+v, %v", d.Days(), err)
+	if want := []Day{{state.DateOf(noon), state.Refused{Data: 5}}}; err != nil || !reflect.DeepEqual(d.All(), want) {
+		t.Fatalf("%+v, %v", d.All(), err)
 	}
 	if err := os.Rename(dir, dir+"-gone"); err != nil {
 		t.Fatal(err)
@@ -100,8 +100,8 @@ func TestOlderRelease(t *testing.T) {
 		t.Fatal(err)
 	}
 	again, err := Open(dir)
-	if want := []Day{{state.DateOf(noon), state.Refused{Data: 5, Busy: 5}}}; err != nil || !reflect.DeepEqual(again.Days(), want) {
-		t.Errorf("%+v, %v", again.Days(), err)
+	if want := []Day{{state.DateOf(noon), state.Refused{Data: 5, Busy: 5}}}; err != nil || !reflect.DeepEqual(again.All(), want) {
+		t.Errorf("%+v, %v", again.All(), err)
 	}
 }
 
@@ -114,8 +114,8 @@ func TestNewerForm(t *testing.T) {
 		t.Fatal(err)
 	}
 	d, err := Open(dir)
-	if err == nil || d.Days() != nil {
-		t.Fatalf("a newer file: %v, %v", d.Days(), err)
+	if err == nil || d.All() != nil {
+		t.Fatalf("a newer file: %v, %v", d.All(), err)
 	}
 	d.Add(noon, true, state.Refused{Busy: 1})
 	if err := d.Save(); err == nil {
