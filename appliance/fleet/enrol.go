@@ -62,6 +62,32 @@ func (c *Client) askOver(ctx context.Context, l link, me membership) error {
 	return nil
 }
 
+// renew asks for another token for the box's own key: the hubs refuse the one it has, and may have replaced what signed it. Whatever
+// comes of it, the membership stays, and the box waits before it connects again.
+func (c *Client) renew(ctx context.Context, me membership) {
+	l, err := c.dial(ctx, identity{name: protocol.Asker, token: c.o.Bundle.Token, seed: c.o.Bundle.Seed})
+	if err != nil {
+		c.o.Log.Info("fleet: ask for another token", "err", err)
+		return
+	}
+	defer l.close()
+	answer, err := askOnce(ctx, l, membership{public: me.public})
+	if err != nil {
+		c.o.Log.Info("fleet: ask for another token", "err", err)
+		return
+	}
+	// A box changes its association by enrolling again only: whose signed files it takes depends on that.
+	if answer.State != protocol.Member || answer.Association != me.Association {
+		return
+	}
+	me.Token = answer.Token
+	if err := c.become(me, ""); err != nil {
+		c.o.Log.Warn("fleet", "err", err)
+		return
+	}
+	c.current = me // not another membership: what failed before still counts
+}
+
 // become changes the membership, unless somebody pressed something else meanwhile.
 func (c *Client) become(me membership, refusal protocol.Enrolment) error {
 	c.pressed.Lock()

@@ -221,7 +221,7 @@ func (b *box) start(pace fleet.Pace) {
 	b.w.Helper()
 	var d net.Dialer
 	c, err := fleet.New(fleet.Options{
-		Dir: b.dir, Hubs: b.w.hubs, Bundle: b.w.bundle, Pace: pace, Now: time.Now, Log: quiet(),
+		Dir: b.dir, Hubs: b.w.hubs, Bundle: b.w.bundle, Pace: pace, Now: b.w.clock.now, Log: quiet(),
 		Random: func() float64 { // over and over the same few numbers
 			b.mu.Lock()
 			defer b.mu.Unlock()
@@ -364,6 +364,18 @@ func (w *world) show(d *registry.Registry, b *box, name string) string {
 	}
 	return string(text)
 }
+
+// tool returns a command line whose output must match.
+func (w *world) typed(want int, pattern string, words ...string) {
+	w.Helper()
+	var out bytes.Buffer
+	if code := (&tool{out: &out, err: &out, now: w.clock.now}).main(words); code != want || !regexp.MustCompile(pattern).Match(out.Bytes()) {
+		w.Errorf("%q: exit %d, want %d and %q:\n%s", words, code, want, pattern, &out)
+	}
+}
+
+// offline is the folder that is on no machine.
+func (w *world) offline() string { return filepath.Join(filepath.Dir(w.dirs[0]), dirOffline) }
 
 // TestInit: what a fleet's folder has, that it is private, and that none is overwritten.
 func TestInit(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 
 // Ask is a box's question for its membership, as JSON.
 type Ask struct {
-	Code string `json:"code"` // of the sticker, as [ParseCode] returns it
+	Code string `json:"code"` // of the sticker, as [ParseCode] returns it; "" of a member that asks for a token in place of its own
 	Key  string `json:"key"`  // the box's public key, an nkey of a user
 }
 
@@ -37,7 +37,7 @@ const (
 type Answer struct {
 	State       Enrolment `json:"state"`
 	Association string    `json:"association,omitempty"` // Waiting and Member
-	Token       string    `json:"token,omitempty"`       // Member: a JWT for the box's own key
+	Token       string    `json:"token,omitempty"`       // Member: a JWT for the box's own key, which is of use to nobody else
 }
 
 // CodeBits is how much chance is in a sticker's code.

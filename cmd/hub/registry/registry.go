@@ -377,6 +377,9 @@ type Box struct {
 
 // Ask answers a box that asks for its membership. The error is the hub's own; a wrong code is an answer.
 func (r *Registry) Ask(ctx context.Context, a protocol.Ask) (protocol.Answer, error) {
+	if a.Code == "" {
+		return r.askAgain(ctx, a.Key)
+	}
 	key, err := r.codeKey(ofStickers, a.Code)
 	if err != nil {
 		return protocol.Answer{State: protocol.Unknown}, nil
@@ -414,11 +417,37 @@ func (r *Registry) Ask(ctx context.Context, a protocol.Ask) (protocol.Answer, er
 	case b.Stage == Waiting:
 		return protocol.Answer{State: protocol.Waiting, Association: b.Association}, nil
 	}
-	token, err := r.keys.Box(b.Association, a.Key)
+	return r.member(b)
+}
+
+// member is the answer to a box that is one.
+func (r *Registry) member(b Box) (protocol.Answer, error) {
+	token, err := r.keys.Box(b.Association, b.Key)
 	if err != nil {
 		return protocol.Answer{}, err
 	}
 	return protocol.Answer{State: protocol.Member, Association: b.Association, Token: token}, nil
+}
+
+// askAgain answers a member whose token is refused, since the secret that signed it was replaced. Nobody but that box has the key.
+func (r *Registry) askAgain(ctx context.Context, key string) (protocol.Answer, error) {
+	if !authority.IsBoxKey(key) {
+		return protocol.Answer{State: protocol.Unknown}, nil
+	}
+	b, _, err := get[Box](ctx, r, ofBoxes+protocol.BoxName(key))
+	if err != nil {
+		return protocol.Answer{}, err
+	}
+	members, _, err := r.Members(ctx)
+	if err != nil {
+		return protocol.Answer{}, err
+	}
+	_, of := members.Associations[b.Association]
+	_, revoked := members.Revoked[key]
+	if b.Key != key || b.Stage != Member || !of || revoked {
+		return protocol.Answer{State: protocol.Refused}, nil
+	}
+	return r.member(b)
 }
 
 // ErrWords says that the words are not those of the box.
