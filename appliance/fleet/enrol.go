@@ -28,8 +28,10 @@ func (c *Client) ask(ctx context.Context, me membership) {
 }
 
 func (c *Client) askOver(ctx context.Context, l link, me membership) error {
+	hold := time.Duration(0) // the first answer is needed at once: it says that a hub knows the words
 	for range askSome {
-		answer, err := askOnce(ctx, l, me)
+		began := time.Now()
+		answer, err := askOnce(ctx, l, me, hold)
 		if err != nil {
 			return err
 		}
@@ -53,7 +55,13 @@ func (c *Client) askOver(ctx context.Context, l link, me membership) error {
 			c.asked++
 			return nil
 		}
-		if !sleep(ctx, c.o.Pace.Ask) {
+		// A hub that keeps answers back sets the pace. Chance spreads boxes that another one asks too often.
+		rest := c.o.Pace.Ask + c.some(c.o.Pace.Ask/2) - time.Since(began)
+		if hold == 0 {
+			rest = c.some(c.o.Pace.Ask)
+		}
+		hold = min(protocol.MaxHold, c.o.Pace.Timeout*3/4)
+		if !sleep(ctx, rest) {
 			return nil
 		}
 	}
@@ -71,7 +79,7 @@ func (c *Client) renew(ctx context.Context, me membership) {
 		return
 	}
 	defer l.close()
-	answer, err := askOnce(ctx, l, membership{public: me.public})
+	answer, err := askOnce(ctx, l, membership{public: me.public}, 0)
 	if err != nil {
 		c.o.Log.Info("fleet: ask for another token", "err", err)
 		return
@@ -106,8 +114,9 @@ func (c *Client) become(me membership, refusal protocol.Enrolment) error {
 	return nil
 }
 
-func askOnce(ctx context.Context, l link, me membership) (a protocol.Answer, err error) {
-	question, err := json.Marshal(protocol.Ask{Code: me.Code, Key: me.public})
+// askOnce asks once. A hub that has nothing new to say may keep its answer back that long.
+func askOnce(ctx context.Context, l link, me membership, hold time.Duration) (a protocol.Answer, err error) {
+	question, err := json.Marshal(protocol.Ask{Code: me.Code, Key: me.public, Hold: int(hold.Milliseconds())})
 	if err != nil {
 		return a, err
 	}

@@ -131,6 +131,10 @@ func (h *hub) serve(ctx context.Context) error {
 		h.renew(ctx, r)
 		return nil
 	})
+	g.Go(func() error {
+		h.node.Guard(ctx)
+		return nil
+	})
 	if h.Backups != "" {
 		g.Go(func() error {
 			h.backUp(ctx, r)

@@ -66,6 +66,7 @@ type world struct {
 	hubs   []string // HOST:PORT
 	bundle protocol.Bundle
 	clock  testClock
+	pids   map[int]int // of hubs that run as programs
 }
 
 // newWorld makes a fleet of so many hubs, as volunteers do, on free ports.
@@ -157,6 +158,10 @@ func (w *world) process(i int) (kill func()) {
 	if err := c.Start(); err != nil {
 		w.Fatal(err)
 	}
+	if w.pids == nil {
+		w.pids = map[int]int{}
+	}
+	w.pids[i] = c.Process.Pid
 	kill = sync.OnceFunc(func() {
 		c.Process.Kill()
 		c.Wait()

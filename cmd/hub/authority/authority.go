@@ -312,7 +312,7 @@ var never = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 const (
 	boxSubscriptions = 8
 	askSubscriptions = 2
-	asking           = 500 // connections that ask for enrolment, to one hub
+	asking           = 3000 // connections that ask for enrolment, to all hubs: a whole federation of 1,300 centres may on one morning
 )
 
 // Tokens returns the accounts' tokens by public identity, for a server.

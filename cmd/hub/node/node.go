@@ -60,7 +60,13 @@ type Node struct {
 	server   *server.Server
 	accounts *accounts
 	keys     authority.Keys
+	log      *slog.Logger
 	pair     *atomic.Pointer[tls.Certificate]
+
+	changing sync.Mutex // held while the server is told who may connect
+	mu       sync.Mutex
+	members  authority.Members
+	out      map[string]time.Time // boxes that flooded, by public key, and until when they stay out
 }
 
 // Start starts a server, and returns when it listens. Streams may need the other hubs, and come later.
@@ -78,7 +84,8 @@ func Start(o Options) (*Node, error) {
 	if err != nil {
 		return fail(err)
 	}
-	n := &Node{accounts: &accounts{tokens: tokens}, keys: o.Keys, pair: &atomic.Pointer[tls.Certificate]{}}
+	n := &Node{accounts: &accounts{tokens: tokens}, keys: o.Keys, log: o.Log, pair: &atomic.Pointer[tls.Certificate]{},
+		members: o.Members, out: map[string]time.Time{}}
 	if err := n.SetCertificate(o.TLS); err != nil {
 		return fail(err)
 	}
@@ -87,6 +94,7 @@ func Start(o Options) (*Node, error) {
 		TLS: true, TLSConfig: &tls.Config{GetCertificate: n.shown, MinVersion: tls.VersionTLS13, Time: o.Now},
 		TLSHandshakeFirst: true, TLSTimeout: handshake, AuthTimeout: handshake,
 		PingInterval: ping, MaxPingsOut: 1, WriteDeadline: slowWrite, MaxPending: pending,
+		StreamMaxBufferedMsgs: buffered, StreamMaxBufferedSize: bufferedBytes,
 		JetStream: true, StoreDir: o.Store, SyncAlways: true, JetStreamMaxMemory: memory, JetStreamMaxStore: o.Disk,
 		TrustedOperators: []*jwt.OperatorClaims{operator}, SystemAccount: o.Keys.Accounts[authority.System],
 		AccountResolver: n.accounts,
@@ -179,6 +187,13 @@ func (n *Node) Leads() bool {
 
 // SetMembers changes who may connect. A box that no longer may is cut off before this returns.
 func (n *Node) SetMembers(m authority.Members) error {
+	n.mu.Lock()
+	n.members = m
+	n.mu.Unlock()
+	return n.apply()
+}
+
+func (n *Node) setMembers(m authority.Members) error {
 	tokens, err := n.keys.Tokens(m)
 	if err != nil {
 		return err

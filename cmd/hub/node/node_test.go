@@ -89,3 +89,28 @@ func TestRoutes(t *testing.T) {
 		t.Errorf("the stolen hub has %d routes", thief.Routes())
 	}
 }
+
+// TestSent: what boxes send is no flood: 60 days at once, and the questions for a big file on a fast line. A busy sender is one.
+func TestSent(t *testing.T) {
+	t.Parallel()
+	for what, c := range map[string]struct {
+		messages, bytes int64 // in each glance
+		glances, at     int   // how many there are; the one that finds a flood, 0 for none
+	}{
+		"60 days":      {130, 60 * 16 << 10, 1, 0},
+		"a big file":   {2 * 480, 2 * 480 * 150, 1000, 0},
+		"many reports": {4000, 4000 * 100, 10, 2},
+		"a bit more":   {2000, 2000 * 100, 10, 4},
+		"long reports": {200, 200 * 16 << 10, 10, 2},
+	} {
+		s, at := sent{}, 0
+		for i := 1; i <= c.glances && at == 0; i++ {
+			if s.add(c.messages*int64(i), c.bytes*int64(i), glance) {
+				at = i
+			}
+		}
+		if at != c.at {
+			t.Errorf("%s: a flood at glance %d, want %d", what, at, c.at)
+		}
+	}
+}

@@ -49,10 +49,10 @@ type Registry struct {
 const (
 	bucket      = "registry"
 	streamAudit = "AUDIT"
-	auditSize   = 1 << 30 // bytes: ten million lines
-	header      = 1 << 10 // what a message's headers may add to the size of its body
-	history     = 5       // what was wanted before, for people
-	patience    = 5 * time.Second
+	auditSize   = 1 << 30          // bytes: ten million lines
+	header      = 1 << 10          // what a message's headers may add to the size of its body
+	history     = 5                // what was wanted before, for people
+	patience    = 15 * time.Second // for one read or write: 1,300 boxes that enrol at once have others wait
 )
 
 // Keys of the bucket.
@@ -265,6 +265,28 @@ func (r *Registry) WatchMembers(ctx context.Context, changed func(authority.Memb
 			}
 			if err := changed(m); err != nil {
 				return err
+			}
+		}
+	}
+}
+
+// WatchBoxes calls changed with the name of each box whose record changes, until ctx ends. It runs on a hub; a box must not watch.
+func (r *Registry) WatchBoxes(ctx context.Context, changed func(box string)) error {
+	w, err := r.values.Watch(ctx, ofBoxes+">", jetstream.UpdatesOnly())
+	if err != nil {
+		return fmt.Errorf("watch the boxes: %w", err)
+	}
+	defer w.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case e, ok := <-w.Updates():
+			if !ok {
+				return errors.New("watch the boxes: it ended")
+			}
+			if e != nil {
+				changed(strings.TrimPrefix(e.Key(), ofBoxes))
 			}
 		}
 	}
