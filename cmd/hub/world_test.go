@@ -245,6 +245,11 @@ func (b *box) start(pace fleet.Pace) {
 		Box: fleet.Box{
 			Command: func(body []byte) { b.locked(func() { b.command = string(body) }) },
 			Reports: func() (all []fleet.Report) {
+				defer func() {
+					if len(all) > 0 {
+						b.Look() // a later round reads them back
+					}
+				}()
 				b.locked(func() {
 					if b.rounds == 0 {
 						return

@@ -49,9 +49,10 @@ type Registry struct {
 const (
 	bucket      = "registry"
 	streamAudit = "AUDIT"
-	auditSize   = 1 << 30          // bytes: ten million lines
-	header      = 1 << 10          // what a message's headers may add to the size of its body
-	history     = 5                // what was wanted before, for people
+	auditSize   = 1 << 30 // bytes: ten million lines
+	header      = 1 << 10 // what a message's headers may add to the size of its body
+	history     = 5       // what was wanted before, for people
+	opening     = 3 * time.Second
 	patience    = 15 * time.Second // for one read or write: 1,300 boxes that enrol at once have others wait
 )
 
@@ -109,8 +110,10 @@ func streams(o Options) (boxes, own jetstream.JetStream, err error) {
 	return boxes, own, err
 }
 
-// Open opens the streams that Create made.
+// Open opens the streams that Create made. Answers are lost while hubs choose who leads, so it gives up soon: who opens tries again.
 func Open(ctx context.Context, o Options) (*Registry, error) {
+	ctx, stop := context.WithTimeout(ctx, opening)
+	defer stop()
 	boxes, own, err := streams(o)
 	if err != nil {
 		return nil, fmt.Errorf("open the registry: %w", err)
