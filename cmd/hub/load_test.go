@@ -31,6 +31,7 @@ func TestLoad(t *testing.T) {
 	boxes := make([]*box, *load)
 	for i := range boxes {
 		boxes[i] = w.box(pace)
+		boxes[i].locked(func() { boxes[i].eager = true })
 		code, err := d.MakeSticker(t.Context(), "ana", "lilas", w.clock.now().AddDate(0, 0, 1))
 		if err != nil {
 			t.Fatal(err)

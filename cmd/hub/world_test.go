@@ -208,6 +208,7 @@ type box struct {
 	fetch   func(context.Context, fleet.Source) // nil for nothing
 	rounds  int                                 // in which the box may report; negative for all
 	random  float64
+	eager   bool // it has another round at once that reads its reports back
 }
 
 var quick = fleet.Pace{Ping: time.Hour, Visit: 200 * time.Millisecond, Round: time.Hour, Ask: 10 * time.Millisecond,
@@ -245,12 +246,14 @@ func (b *box) start(pace fleet.Pace) {
 		Box: fleet.Box{
 			Command: func(body []byte) { b.locked(func() { b.command = string(body) }) },
 			Reports: func() (all []fleet.Report) {
+				eager := false
 				defer func() {
-					if len(all) > 0 {
-						b.Look() // a later round reads them back
+					if eager && len(all) > 0 {
+						b.Look()
 					}
 				}()
 				b.locked(func() {
+					eager = b.eager
 					if b.rounds == 0 {
 						return
 					}
