@@ -2,7 +2,7 @@
 #   make demo    plays the whole story of a box in network namespaces
 #   make test    checks and tests everything that this machine's own kernel can
 #   make test-vm tests radio, button, light and queues on Debian's kernel in a virtual machine
-# make deb builds Debian packages, and make test-deb tests one.
+# make deb builds Debian packages, and make test-deb tests them.
 # make image builds the image of a card for Raspberry Pi, and make test-image boots it in emulated boards.
 # CI does both tests, test-deb and test-image-ci, and between them what takes long: make cross, make race, make fuzz, make attack.
 
@@ -31,7 +31,7 @@ IMAGE_TEST_TOOLS = qemu-system-aarch64:qemu-system-arm /usr/share/qemu/qemu_vga.
 	busybox:busybox chromium:chromium
 
 .PHONY: build demo demo-fleet deb facts pictures test test-deb test-vm image image-lock test-image-twice test-image test-image-long test-image-ci plain unit race root root-box root-beside pages \
-	attack histories lint fuzz bench cross tools \
+	attack histories lint fuzz bench bench-hub cross tools \
 	test-tools race-tools deb-test-tools vm-tools image-tools image-test-tools clean
 
 build:
@@ -53,6 +53,12 @@ facts:
 pictures: test-tools
 	SHOTS=$(CURDIR)/cmd/passerelle/pictures $(GO) test ./captive -count=1 -run TestPressWithoutScripts -args -root
 	$(GO) test ./captive/admin/guide -count=1 -run TestPicture -args -update
+
+# What hubs take of a machine, and whether they lose a report: some 15 minutes, on a machine that does nothing else.
+bench-hub:
+	$(GO) test ./cmd/hub -count=1 -v -timeout 30m -run '^TestLoad$$' -args -load 200
+	$(GO) test ./cmd/hub -count=1 -v -timeout 60m -run '^TestCrowd$$' -args -crowd 1298 -crowd-hubs 3
+	$(GO) test ./cmd/hub -count=1 -v -timeout 60m -run '^TestKills$$/three' -args -kills 250
 
 # Debian packages in bin/deb; DEB=arm64 for one of the architectures.
 deb:
@@ -119,9 +125,10 @@ test-vm: vm-tools
 	@mkdir -p screenshots
 	SCREENSHOTS=$(CURDIR)/screenshots GO=$(GO) image/vm/run $(if $(RUN),-test.run '$(RUN)')
 
-# The Debian package, installed and run in a Debian root; SUITE=trixie for another one than bookworm.
+# The Debian packages, installed and run in a Debian root; SUITE=trixie for another one than bookworm.
 test-deb: deb-test-tools
 	GO=$(GO) image/deb/test $(SUITE)
+	GO=$(GO) cmd/hub/deb/test $(SUITE)
 
 # The image of a card, in bin/. As root, for the owners of its files.
 VERSION ?= $(shell git log -1 --date=format:%Y.%m.%d --format=%cd-%h 2>/dev/null || date -u +%Y.%m.%d)

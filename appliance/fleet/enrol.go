@@ -28,8 +28,10 @@ func (c *Client) ask(ctx context.Context, me membership) {
 }
 
 func (c *Client) askOver(ctx context.Context, l link, me membership) error {
+	hold := time.Duration(0) // the first answer is needed at once: it says that a hub knows the words
 	for range askSome {
-		answer, err := askOnce(ctx, l, me)
+		began := time.Now()
+		answer, err := askOnce(ctx, l, me, hold)
 		if err != nil {
 			return err
 		}
@@ -53,13 +55,45 @@ func (c *Client) askOver(ctx context.Context, l link, me membership) error {
 			c.asked++
 			return nil
 		}
-		if !sleep(ctx, c.o.Pace.Ask) {
+		// A hub that keeps answers back sets the pace. Chance spreads boxes that another one asks too often.
+		rest := c.o.Pace.Ask + c.some(c.o.Pace.Ask/2) - time.Since(began)
+		if hold == 0 {
+			rest = c.some(c.o.Pace.Ask)
+		}
+		hold = min(protocol.MaxHold, c.o.Pace.Timeout*3/4)
+		if !sleep(ctx, rest) {
 			return nil
 		}
 	}
 	c.asked++
 	c.notBefore = time.Now().Add(min(c.o.Pace.Visit, c.o.Pace.Most*time.Duration(c.asked)))
 	return nil
+}
+
+// renew asks for another token for the box's own key: the hubs refuse the one it has, and may have replaced what signed it. Whatever
+// comes of it, the membership stays, and the box waits before it connects again.
+func (c *Client) renew(ctx context.Context, me membership) {
+	l, err := c.dial(ctx, identity{name: protocol.Asker, token: c.o.Bundle.Token, seed: c.o.Bundle.Seed})
+	if err != nil {
+		c.o.Log.Info("fleet: ask for another token", "err", err)
+		return
+	}
+	defer l.close()
+	answer, err := askOnce(ctx, l, membership{public: me.public}, 0)
+	if err != nil {
+		c.o.Log.Info("fleet: ask for another token", "err", err)
+		return
+	}
+	// A box changes its association by enrolling again only: whose signed files it takes depends on that.
+	if answer.State != protocol.Member || answer.Association != me.Association {
+		return
+	}
+	me.Token = answer.Token
+	if err := c.become(me, ""); err != nil {
+		c.o.Log.Warn("fleet", "err", err)
+		return
+	}
+	c.current = me // not another membership: what failed before still counts
 }
 
 // become changes the membership, unless somebody pressed something else meanwhile.
@@ -80,8 +114,9 @@ func (c *Client) become(me membership, refusal protocol.Enrolment) error {
 	return nil
 }
 
-func askOnce(ctx context.Context, l link, me membership) (a protocol.Answer, err error) {
-	question, err := json.Marshal(protocol.Ask{Code: me.Code, Key: me.public})
+// askOnce asks once. A hub that has nothing new to say may keep its answer back that long.
+func askOnce(ctx context.Context, l link, me membership, hold time.Duration) (a protocol.Answer, err error) {
+	question, err := json.Marshal(protocol.Ask{Code: me.Code, Key: me.public, Hold: int(hold.Milliseconds())})
 	if err != nil {
 		return a, err
 	}

@@ -176,6 +176,7 @@ type Client struct {
 	notBefore time.Time     // when a hub may be connected to again
 	nextVisit time.Time
 	asked     int        // without an answer that ends it
+	renewed   time.Time  // when another token was asked for
 	current   membership // whose state the above is
 	deaths    deaths
 }
@@ -351,6 +352,10 @@ func (c *Client) step(ctx context.Context) {
 		if refused && c.failures > patient {
 			c.notBefore = time.Now().Add(c.less(c.o.Pace.Visit))
 		}
+		if refused && time.Since(c.renewed) >= c.o.Pace.Visit/renewals {
+			c.renewed = time.Now()
+			c.renew(ctx, me)
+		}
 		return
 	}
 	c.edit(func(s *Status) { s.Connected, s.Revoked = true, false })
@@ -366,6 +371,9 @@ func (c *Client) step(ctx context.Context) {
 // patient is how often in a row a box may be refused before it tries as seldom as on visits: a hub that lost its disk lets boxes
 // in again once it has heard from the others.
 const patient = 8
+
+// renewals is how often a box whose token is refused asks for another one at most, in the time of a visit.
+const renewals = 12
 
 // know begins with nothing if it is another membership.
 func (c *Client) know(me membership) {

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -27,10 +28,13 @@ type hub struct {
 	stored map[string]message // by subject
 	lose   bool               // acknowledges what it then loses
 	dials  []time.Time
+	asked  int    // connections of somebody who only asks
+	token  string // that such a one is given; "" for a refusal
 	refuse error
 	// dies is when a connection ends by itself, and how; zero for never.
 	dies time.Duration
 	how  error
+	of   string // the association of who is given a token
 	open []*fakeLink
 	read int // gets
 }
@@ -43,10 +47,17 @@ type fakeLink struct {
 	why    error
 }
 
-func (h *hub) dial(ctx context.Context, _ identity) (link, error) {
+func (h *hub) dial(ctx context.Context, as identity) (link, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if as.association == "" {
+		h.asked++
+		return &fakeLink{h: h, closed: make(chan struct{})}, nil
+	}
 	h.dials = append(h.dials, time.Now())
+	if h.token != "" && as.token == h.token {
+		h.refuse = nil
+	}
 	if h.refuse != nil {
 		return nil, h.refuse
 	}
@@ -66,7 +77,14 @@ func (l *fakeLink) end(why error) {
 }
 
 func (l *fakeLink) request(context.Context, string, []byte) (message, error) {
-	return message{}, errors.New("nobody serves this")
+	l.h.mu.Lock()
+	defer l.h.mu.Unlock()
+	a := protocol.Answer{State: protocol.Refused}
+	if l.h.token != "" {
+		a = protocol.Answer{State: protocol.Member, Association: l.h.of, Token: l.h.token}
+	}
+	text, err := json.Marshal(a)
+	return message{body: text}, err
 }
 
 func (l *fakeLink) get(_ context.Context, stream, subject string) (message, error) {
@@ -272,17 +290,37 @@ func TestFlapping(t *testing.T) {
 				flap(c, h)
 				synctest.Wait()
 				most := map[string]int{"the line": 12, "the hub hangs up": 12, "no hub": 250, "refused": 20}[name]
-				if n := h.count(); n < 4 || n > most {
-					t.Errorf("%d connections in a day", n)
-				}
 				h.mu.Lock()
 				defer h.mu.Unlock()
+				if n := len(h.dials) + h.asked; n < 4 || n > most {
+					t.Errorf("%d connections in a day", n)
+				}
+				if (h.asked > 0) != (name == "refused") {
+					t.Errorf("it asked %d times for another token", h.asked)
+				}
 				for i, at := range h.dials[1:] {
 					if d := at.Sub(h.dials[i]); d < DefaultPace.Retry {
 						t.Fatalf("connections %d and %d are %s apart", i, i+1, d)
 					}
 				}
 			})
+		})
+	}
+}
+
+// A box whose token is refused gets another one if the hubs replaced what signed it; not one of another association.
+func TestRenewedToken(t *testing.T) {
+	for of, want := range map[string]string{"lilas": "another", "roses": "token"} {
+		synctest.Test(t, func(t *testing.T) {
+			c, h := member(t, Box{})
+			h.refuse, h.token, h.of = errRefused, "another", of
+			run(t, c)
+			c.SetLine(Line{Name: "fibre", Mode: Connected})
+			after(time.Minute)
+			me, err := c.store.load()
+			if err != nil || me.Token != want || me.Association != "lilas" || c.Status().Connected != (want == "another") {
+				t.Errorf("%s: it has the token %q of %s, %v, and is %+v", of, me.Token, me.Association, err, c.Status())
+			}
 		})
 	}
 }

@@ -1,11 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"flag"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -90,12 +88,12 @@ func TestCrowd(t *testing.T) {
 		*crowd, *crowdHubs, enrolled.Round(time.Millisecond), wanted.Round(time.Millisecond), pace.Spread, back.Round(time.Millisecond), shown.Round(time.Millisecond), pace.Most, idle, storm)
 }
 
-// confirmAll is people at work: several at a time.
+// confirmAll is people at work, of as many associations at a time.
 func confirmAll(t *testing.T, d *registry.Registry, boxes []*box) {
 	t.Helper()
 	var people sync.WaitGroup
 	left := make(chan *box)
-	for range 16 {
+	for range 64 {
 		people.Go(func() {
 			for b := range left {
 				for end := time.Now().Add(waitFor); b.Status().Stage == fleet.Asking && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
@@ -114,29 +112,49 @@ func confirmAll(t *testing.T, d *registry.Registry, boxes []*box) {
 	people.Wait()
 }
 
-// rss is how much memory each hub has, by its process.
-func (w *world) rss() string {
-	var each []string
-	processes, err := filepath.Glob("/proc/[0-9]*/cmdline")
+// stat returns how much of the processor a hub that runs as a program has used, and how many bytes of memory it has.
+func (w *world) stat(i int) (cpu time.Duration, memory int) {
+	w.Helper()
+	dir := fmt.Sprintf("/proc/%d/", w.pids[i])
+	stat, err := os.ReadFile(dir + "stat")
 	if err != nil {
 		w.Fatal(err)
 	}
-	for _, dir := range w.dirs {
-		for _, p := range processes {
-			line, err := os.ReadFile(p)
-			if err != nil || !bytes.Contains(line, []byte(dir+"\x00")) {
-				continue
-			}
-			status, err := os.ReadFile(filepath.Join(filepath.Dir(p), "statm"))
-			if err != nil {
-				continue
-			}
-			pages, err := strconv.Atoi(strings.Fields(string(status))[1])
-			if err != nil {
-				w.Fatal(err)
-			}
-			each = append(each, fmt.Sprintf("%d MB", pages*os.Getpagesize()/1_000_000))
+	statm, err := os.ReadFile(dir + "statm")
+	if err != nil {
+		w.Fatal(err)
+	}
+	number := func(text string) int {
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			w.Fatal(err)
 		}
+		return n
+	}
+	// proc(5): the name, in parentheses, may have spaces; fields 14 and 15 are in ticks, of which there are 100 a second.
+	_, after, _ := strings.Cut(string(stat), ") ")
+	ticks := strings.Fields(after)[11:13]
+	cpu = time.Duration(number(ticks[0])+number(ticks[1])) * 10 * time.Millisecond
+	return cpu, number(strings.Fields(string(statm))[1]) * os.Getpagesize()
+}
+
+// cpu is what all hubs have used of the processor.
+func (w *world) cpu() (sum time.Duration) {
+	w.Helper()
+	for i := range w.dirs {
+		cpu, _ := w.stat(i)
+		sum += cpu
+	}
+	return sum
+}
+
+// rss is how much memory each hub has.
+func (w *world) rss() string {
+	w.Helper()
+	var each []string
+	for i := range w.dirs {
+		_, memory := w.stat(i)
+		each = append(each, fmt.Sprintf("%d MB", memory/1_000_000))
 	}
 	return strings.Join(each, " ")
 }

@@ -72,10 +72,10 @@ func (t *tool) at(args []string, words int, define func(*flag.FlagSet), do func(
 // desk opens the registry of the hub that runs from this folder, on this machine.
 func (f folder) desk(ctx context.Context, now func() time.Time) (r *registry.Registry, closeIt func(), err error) {
 	o := registry.Options{Keys: f.keys, Now: now}
-	if o.Hub, err = f.connect(authority.Hub); err != nil {
+	if o.Hub, err = f.connect(authority.Hub, now); err != nil {
 		return nil, nil, err
 	}
-	if o.Fleet, err = f.connect(authority.Fleet); err != nil {
+	if o.Fleet, err = f.connect(authority.Fleet, now); err != nil {
 		o.Hub.Close()
 		return nil, nil, err
 	}
@@ -91,7 +91,7 @@ func (f folder) desk(ctx context.Context, now func() time.Time) (r *registry.Reg
 }
 
 // connect connects to the hub that runs from this folder, on this machine.
-func (f folder) connect(a authority.Account) (*nats.Conn, error) {
+func (f folder) connect(a authority.Account, now func() time.Time) (*nats.Conn, error) {
 	token, pair, err := f.keys.User(a, "desk", rand.Reader)
 	if err != nil {
 		return nil, err
@@ -106,12 +106,12 @@ func (f folder) connect(a authority.Account) (*nats.Conn, error) {
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(f.ca)
 	// The certificate is for the name by which boxes know this hub.
-	own, err := tls.X509KeyPair(f.server.Certificate, f.server.Key)
+	own, err := f.server.TLS()
 	if err != nil {
 		return nil, err
 	}
 	c, err := nats.Connect("tls://"+net.JoinHostPort(host, port), nats.TLSHandshakeFirst(), nats.NoReconnect(), nats.IgnoreDiscoveredServers(),
-		nats.Secure(&tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13, ServerName: serverName(own)}),
+		nats.Secure(&tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13, ServerName: serverName(own), Time: now}),
 		nats.UserJWT(func() (string, error) { return token, nil }, pair.Sign))
 	if err != nil {
 		return nil, fmt.Errorf("connect to the hub at %s (does it run?): %w", f.Listen, err)
@@ -398,6 +398,10 @@ func status(t *tool, args []string) error {
 		if err != nil {
 			return err
 		}
+		hubs, err := d.Hubs(ctx)
+		if err != nil {
+			return err
+		}
 		type sums struct{ member, waiting, revoked, seen int }
 		of := map[string]*sums{}
 		for name := range d.members.Associations {
@@ -427,6 +431,10 @@ func status(t *tool, args []string) error {
 			fmt.Fprintln(w, "\nSTREAM\tMESSAGES\tBYTES\tLEADER\tHUBS IN STEP")
 			for _, s := range streams {
 				fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%d of %d\n", s.Name, s.Messages, s.Bytes, s.Leader, s.Current, s.Replicas)
+			}
+			fmt.Fprintln(w, "\nHUB\tCERTIFICATE UNTIL (UTC)")
+			for _, h := range hubs {
+				fmt.Fprintf(w, "%s\t%s\n", h.Name, day(h.Until))
 			}
 		})
 	})

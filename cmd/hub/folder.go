@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/BurntSushi/toml"
-	"github.com/google/renameio/v2"
 
+	"passerelle/appliance/private"
 	"passerelle/cmd/hub/alerts"
 	"passerelle/cmd/hub/authority"
 )
@@ -23,8 +23,7 @@ const (
 	fileConfig  = "hub.toml"
 	fileKeys    = "keys.json"
 	fileCA      = "ca.pem"
-	fileTLS     = "tls.pem"
-	fileTLSKey  = "tls.key"
+	fileTLS     = "tls.pem"      // the certificate and its key, in one file: it is replaced as a whole
 	fileMembers = "members.json" // in the store: who belonged to the fleet when this hub last heard of it
 )
 
@@ -33,7 +32,7 @@ const (
 	fileBundle  = "fleet.json"
 	dirOffline  = "offline"
 	fileSeeds   = "seeds.json"
-	fileOffline = "ca.key"
+	fileOffline = "ca.key" // beside it: ca.pem
 )
 
 const (
@@ -97,6 +96,7 @@ func (c alertsConfig) channels(now func() time.Time) (all []alerts.Channel, err 
 // folder is what a hub is started with.
 type folder struct {
 	config
+	dir    string
 	keys   authority.Keys
 	ca     []byte
 	server authority.Pair
@@ -184,6 +184,7 @@ func (c config) check() error {
 func (c config) replicas() int { return max(1, min(3, len(c.Hubs))) }
 
 func openFolder(dir string) (f folder, err error) {
+	f.dir = dir
 	name := filepath.Join(dir, fileConfig)
 	meta, err := toml.DecodeFile(name, &f.config)
 	if err != nil {
@@ -200,23 +201,43 @@ func openFolder(dir string) (f folder, err error) {
 			*name = filepath.Join(dir, *name)
 		}
 	}
-	name = filepath.Join(dir, fileKeys)
-	text, err := os.ReadFile(name)
-	if err != nil {
+	if f.keys, err = readKeys(filepath.Join(dir, fileKeys)); err != nil {
 		return f, err
 	}
-	if err := json.Unmarshal(text, &f.keys); err != nil {
-		return f, fmt.Errorf("read %s: %w", name, err)
+	if f.ca, err = os.ReadFile(filepath.Join(dir, fileCA)); err != nil {
+		return f, err
 	}
-	if err := f.keys.Check(); err != nil {
-		return f, fmt.Errorf("read %s: %w", name, err)
+	f.server, err = readServer(dir)
+	return f, err
+}
+
+// readKeys reads a hub's keys.
+func readKeys(name string) (keys authority.Keys, err error) {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return keys, err
 	}
-	for name, to := range map[string]*[]byte{fileCA: &f.ca, fileTLS: &f.server.Certificate, fileTLSKey: &f.server.Key} {
-		if *to, err = os.ReadFile(filepath.Join(dir, name)); err != nil {
-			return f, err
-		}
+	if err := json.Unmarshal(text, &keys); err != nil {
+		return keys, fmt.Errorf("read %s: %w", name, err)
 	}
-	return f, nil
+	if err := keys.Check(); err != nil {
+		return keys, fmt.Errorf("read %s: %w", name, err)
+	}
+	return keys, nil
+}
+
+// readServer reads a hub's certificate and its key.
+func readServer(dir string) (authority.Pair, error) {
+	name := filepath.Join(dir, fileTLS)
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return authority.Pair{}, err
+	}
+	p := authority.Pair{Certificate: text, Key: text}
+	if _, err := p.TLS(); err != nil {
+		return authority.Pair{}, fmt.Errorf("%s: %w", name, err)
+	}
+	return p, nil
 }
 
 // savedMembers are those of the hub's own file. ok is false if it has none.
@@ -240,5 +261,5 @@ func (f folder) saveMembers(m authority.Members) error {
 	if err != nil {
 		return err
 	}
-	return renameio.WriteFile(filepath.Join(f.Store, fileMembers), append(text, '\n'), 0o600)
+	return private.WriteFile(filepath.Join(f.Store, fileMembers), append(text, '\n'), 0o600)
 }

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"passerelle/appliance/private"
 	"passerelle/cmd/hub/authority"
 	"passerelle/cmd/internal/cli"
 )
@@ -68,7 +69,7 @@ func initFleet(t *tool, args []string) error {
 		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 			return err
 		}
-		return os.WriteFile(file, text, 0o600)
+		return private.WriteFile(file, text, 0o600)
 	}
 	for i, h := range hosts {
 		server, err := ca.Host(h, t.now())
@@ -82,11 +83,12 @@ func initFleet(t *tool, args []string) error {
 		}
 		if err := errors.Join(
 			write([]byte(c.text()), c.Name, fileConfig), write(keys, c.Name, fileKeys), write(ca.Certificate, c.Name, fileCA),
-			write(server.Certificate, c.Name, fileTLS), write(server.Key, c.Name, fileTLSKey)); err != nil {
+			write(server.One(), c.Name, fileTLS)); err != nil {
 			return err
 		}
 	}
-	if err := errors.Join(write(bundle, fileBundle), write(seeds, dirOffline, fileSeeds), write(ca.Key, dirOffline, fileOffline)); err != nil {
+	if err := errors.Join(write(bundle, fileBundle), write(seeds, dirOffline, fileSeeds),
+		write(ca.Key, dirOffline, fileOffline), write(ca.Certificate, dirOffline, fileCA), private.SyncFolder(dir)); err != nil {
 		return err
 	}
 	fmt.Fprintf(t.out, "The fleet is made in %s:\n", dir)
@@ -95,6 +97,6 @@ func initFleet(t *tool, args []string) error {
 	}
 	fmt.Fprintf(t.out, "  %s  the boxes' part, which is no secret; their configuration says where the hubs are:\n", fileBundle)
 	fmt.Fprintf(t.out, "              [fleet]\n              hubs = [%s]\n", strings.Join(quoted, ", "))
-	fmt.Fprintf(t.out, "  %s     two copies in two places, on no machine: it replaces keys that were stolen\n", dirOffline)
+	fmt.Fprintf(t.out, "  %s     two copies in two places, on no machine: it replaces keys that were stolen, and makes certificates\n", dirOffline)
 	return nil
 }

@@ -17,18 +17,31 @@ import (
 )
 
 var (
-	kills   = flag.Int("kills", 10, "how often TestKills kills the hub")
+	kills   = flag.Int("kills", 10, "how often TestKills kills a hub that is alone; three hubs are killed a fifth as often")
 	cluster = flag.Bool("cluster", false, "run TestCluster")
 )
 
 // TestKills: a hub is killed at any moment, again and again, and in the end it shows all that boxes reported. A box forgets
-// what was read back to it, so that a report which is lost later is missing here.
+// what was read back to it, so that a report which is lost later is missing here. Of three hubs one also loses its disk, half-way.
 func TestKills(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, 1)
-	kill := w.process(0)
+	t.Run("alone", func(t *testing.T) {
+		t.Parallel()
+		killed(t, 1, *kills)
+	})
+	t.Run("three", func(t *testing.T) {
+		t.Parallel()
+		killed(t, 3, *kills/5)
+	})
+}
+
+func killed(t *testing.T, hubs, kills int) {
+	w := newWorld(t, hubs)
+	var kill []func()
+	for i := range hubs {
+		kill = append(kill, w.process(i))
+	}
 	d := w.desk(0)
-	w.association(d, "lilas", "")
+	eventually(t, "the hubs have chosen who writes", func() bool { return d.AddAssociation(t.Context(), "ana", "lilas", "") == nil })
 	boxes := []*box{w.box(quick), w.box(quick), w.box(quick)}
 	for _, b := range boxes {
 		b.enrol(d, "lilas")
@@ -36,7 +49,7 @@ func TestKills(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	want := map[*box]map[string]string{}
 	day := time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)
-	for i := range *kills {
+	for i := range kills {
 		for n, b := range boxes {
 			if want[b] == nil {
 				want[b] = map[string]string{}
@@ -50,10 +63,30 @@ func TestKills(t *testing.T) {
 		}
 		// Not a wait for anything: the moment of the kill, from before the hub listens to after it has stored all.
 		time.Sleep(time.Duration(random.IntN(1200)) * time.Millisecond)
-		kill()
-		kill = w.process(0)
+		dies := random.IntN(hubs)
+		wipe := hubs > 1 && i == kills/2
+		if wipe {
+			// Both of the others have all of it: so the guide says before a disk is taken away.
+			w.inStep(w.desk((dies + 1) % hubs))
+		}
+		kill[dies]()
+		if wipe {
+			if err := os.RemoveAll(filepath.Join(w.dirs[dies], "store")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		kill[dies] = w.process(dies)
+		if wipe {
+			d := w.desk(dies)
+			w.inStep(d)
+			known, err := d.Boxes(t.Context())
+			if err != nil || len(known) != len(boxes) {
+				t.Errorf("the hub that lost its disk knows %d boxes, %v", len(known), err)
+			}
+		}
 	}
 	d = w.desk(0)
+	w.inStep(d)
 	missing := 0
 	for _, b := range boxes {
 		b.delivered()
@@ -64,7 +97,7 @@ func TestKills(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d kills, %d reports missing", *kills, missing)
+	t.Logf("%d hubs, %d kills: %d reports missing", hubs, kills, missing)
 }
 
 // TestCluster: three hubs, of which one is killed, comes back with an empty disk, and is enough with either of the others.
@@ -106,22 +139,7 @@ func TestCluster(t *testing.T) {
 			}
 		}
 	}
-	inStep := func(d *registry.Registry) {
-		t.Helper()
-		eventually(t, "the hubs are in step", func() bool {
-			streams, err := d.Streams(t.Context())
-			if err != nil {
-				return false
-			}
-			for _, s := range streams {
-				if s.Replicas != 3 || s.Current != 3 {
-					return false
-				}
-			}
-			return true
-		})
-	}
-	inStep(d)
+	w.inStep(d)
 	report(d, "day.0101", boxes)
 	kill[1]()
 	report(d, "day.0102", boxes)
@@ -129,7 +147,7 @@ func TestCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	kill[1] = w.process(1)
-	inStep(d)
+	w.inStep(d)
 	report(d, "day.0103", boxes)
 	kill[0]()
 	d = w.desk(1)
@@ -137,7 +155,7 @@ func TestCluster(t *testing.T) {
 	eventually(t, "two hubs revoke a box", func() bool { return d.Revoke(t.Context(), "ana", boxes[0].Status().Box) == nil })
 	eventually(t, "the box is cut off, whichever hub it was at", func() bool { return !boxes[0].Status().Connected && boxes[0].Status().Revoked })
 	kill[0] = w.process(0) // it has an old list of members
-	inStep(d)
+	w.inStep(d)
 	report(d, "day.0105", boxes[1:])
 	if boxes[0].Status().Connected {
 		t.Error("a hub that was away lets a revoked box in")

@@ -24,6 +24,8 @@ var commands = []command{
 	{Name: "init", Args: "FOLDER HOST [HOST HOST]", About: "make a fleet: a folder for each hub, what boxes need, and what stays offline", Run: initFleet},
 	{Name: "run", Args: "[--dir FOLDER] [--verbose]", About: "be the hub of that folder", Run: run},
 	{Name: "status", Args: "[--dir FOLDER]", About: "show boxes by association, and how the streams are", Run: status},
+	{Name: "certificate make", Args: "OFFLINE HOST NEW", About: "make a hub's certificate, before the one that it has ends: OFFLINE is the folder of that name, NEW the file to put at the hub as tls.pem", Run: makeCertificate},
+	{Name: "keys replace", Args: "[--as NAME] OFFLINE KEYS NEW", About: "make new keys for all hubs, since a secret was stolen: KEYS is a hub's keys.json, NEW the file to put at every hub in its place", Run: replaceKeys},
 	{Name: "association add", Args: "[--dir FOLDER] [--as NAME] [--region REGION] ASSOCIATION", About: "add an association, or change its region", Run: addAssociation},
 	{Name: "sticker make", Args: "[--dir FOLDER] [--as NAME] [--count N] [--days N] ASSOCIATION", About: "make codes, each for one new box", Run: makeSticker},
 	{Name: "box list", Args: "[--dir FOLDER]", About: "show the boxes, with the words of those that wait", Run: listBoxes},

@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"passerelle/appliance/private"
 	"passerelle/captive/web"
 	"passerelle/cmd/hub/dashboard"
 	"passerelle/cmd/hub/metrics"
@@ -31,7 +31,10 @@ func (h *hub) servePages(ctx context.Context, r *registry.Registry, known *surve
 	if h.Pages == "" {
 		return nil
 	}
-	c := &certificate{file: h.PagesCertificate, key: h.PagesKey, own: h.server.Certificate, ownKey: h.server.Key}
+	c := h.own
+	if h.PagesCertificate != "" {
+		c = &certificate{file: h.PagesCertificate, key: h.PagesKey}
+	}
 	pair, err := c.get()
 	if err != nil {
 		return err
@@ -94,50 +97,40 @@ func serveUntil(ctx context.Context, s *http.Server, l net.Listener) error {
 	return g.Wait()
 }
 
-// certificate is that of the pages: from files that somebody renews, or else the hub's own, which boxes believe and browsers ask
-// about. The files are read again when they change.
+// certificate is one from files that somebody renews. They are read again when they change; until both are right, the one before is
+// shown.
 type certificate struct {
-	file, key   string
-	own, ownKey []byte
+	file, key string // may be one file
 
 	mu   sync.Mutex
-	at   time.Time // of the file
+	at   string // which edition of the files that is
 	pair *tls.Certificate
 }
 
 func (c *certificate) get() (*tls.Certificate, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	text, key := c.own, c.ownKey
-	var at time.Time
-	if c.file != "" {
-		i, err := os.Stat(c.file)
-		if err != nil && c.pair != nil {
-			return c.pair, nil // somebody is just writing it
-		}
-		if err != nil {
-			return nil, fmt.Errorf("the certificate of the pages: %w", err)
-		}
-		at = i.ModTime()
-	}
-	if c.pair != nil && at.Equal(c.at) {
+	at, err := edition(c.file, c.key)
+	if err == nil && c.pair != nil && at == c.at {
 		return c.pair, nil
 	}
-	if c.file != "" {
-		var err, err2 error
-		text, err = os.ReadFile(c.file)
-		key, err2 = os.ReadFile(c.key)
-		if err := errors.Join(err, err2); err != nil {
-			return nil, fmt.Errorf("the certificate of the pages: %w", err)
-		}
+	var pair tls.Certificate
+	if err == nil {
+		pair, err = tls.LoadX509KeyPair(c.file, c.key)
 	}
-	pair, err := tls.X509KeyPair(text, key)
 	if err != nil && c.pair != nil {
-		return c.pair, nil // the key is not there yet: the next browser asks again
+		return c.pair, nil // somebody is just writing it: who asks next reads again
 	}
 	if err != nil {
-		return nil, fmt.Errorf("the certificate of the pages: %w", err)
+		return nil, fmt.Errorf("read a certificate: %w", err)
 	}
 	c.pair, c.at = &pair, at
 	return c.pair, nil
+}
+
+// edition changes when one of two files does.
+func edition(file, key string) (string, error) {
+	a, err := private.Edition(file)
+	b, err2 := private.Edition(key)
+	return a + " " + b, errors.Join(err, err2)
 }

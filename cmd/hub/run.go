@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -57,6 +58,7 @@ type hub struct {
 	now     func() time.Time
 	log     *slog.Logger
 	node    *node.Node
+	own     *certificate // for boxes, and for people unless hub.toml names another one
 	options registry.Options
 }
 
@@ -71,9 +73,10 @@ func startHub(f folder, now func() time.Time, log *slog.Logger) (*hub, error) {
 		return nil, err
 	}
 	h := &hub{folder: f, now: now, log: log}
+	h.own = &certificate{file: filepath.Join(f.dir, fileTLS), key: filepath.Join(f.dir, fileTLS)}
 	if h.node, err = node.Start(node.Options{
 		Name: f.Name, Listen: f.Listen, Cluster: f.Cluster, Routes: f.Hubs, Store: f.Store, Disk: f.Disk,
-		TLS: f.server, Roots: f.ca, Keys: f.keys, Members: members, Log: log,
+		TLS: f.server, Roots: f.ca, Keys: f.keys, Members: members, Now: now, Log: log,
 	}); err != nil {
 		return nil, err
 	}
@@ -124,6 +127,14 @@ func (h *hub) serve(ctx context.Context) error {
 			})
 		})
 	})
+	g.Go(func() error {
+		h.renew(ctx, r)
+		return nil
+	})
+	g.Go(func() error {
+		h.node.Guard(ctx)
+		return nil
+	})
 	if h.Backups != "" {
 		g.Go(func() error {
 			h.backUp(ctx, r)
@@ -152,7 +163,9 @@ func (h *hub) serve(ctx context.Context) error {
 					Events: func(ctx context.Context) ([]alerts.Event, error) {
 						away, err := r.Away(ctx)
 						x, _, err2 := r.Rollout(ctx)
-						return append(alerts.Of(known.Boxes(), away, h.now()), alerts.OfRollout(x)...), errors.Join(err, err2)
+						hubs, err3 := r.Hubs(ctx)
+						events := append(alerts.Of(known.Boxes(), away, h.now()), alerts.OfRollout(x)...)
+						return append(events, alerts.OfCertificates(hubs, h.now())...), errors.Join(err, err2, err3)
 					}})
 				return nil
 			})
@@ -180,6 +193,11 @@ func (h *hub) open(ctx context.Context) (r *registry.Registry, err error) {
 		opened, err := registry.Open(ctx, h.options)
 		if err != nil {
 			return err
+		}
+		if h.node.Leads() {
+			if err := opened.NoteKeys(ctx); err != nil {
+				return err
+			}
 		}
 		if ok {
 			_, revision, err := opened.Members(ctx)

@@ -66,6 +66,7 @@ type world struct {
 	hubs   []string // HOST:PORT
 	bundle protocol.Bundle
 	clock  testClock
+	pids   map[int]int // of hubs that run as programs
 }
 
 // newWorld makes a fleet of so many hubs, as volunteers do, on free ports.
@@ -157,6 +158,10 @@ func (w *world) process(i int) (kill func()) {
 	if err := c.Start(); err != nil {
 		w.Fatal(err)
 	}
+	if w.pids == nil {
+		w.pids = map[int]int{}
+	}
+	w.pids[i] = c.Process.Pid
 	kill = sync.OnceFunc(func() {
 		c.Process.Kill()
 		c.Wait()
@@ -203,6 +208,7 @@ type box struct {
 	fetch   func(context.Context, fleet.Source) // nil for nothing
 	rounds  int                                 // in which the box may report; negative for all
 	random  float64
+	eager   bool // it has another round at once that reads its reports back
 }
 
 var quick = fleet.Pace{Ping: time.Hour, Visit: 200 * time.Millisecond, Round: time.Hour, Ask: 10 * time.Millisecond,
@@ -221,7 +227,7 @@ func (b *box) start(pace fleet.Pace) {
 	b.w.Helper()
 	var d net.Dialer
 	c, err := fleet.New(fleet.Options{
-		Dir: b.dir, Hubs: b.w.hubs, Bundle: b.w.bundle, Pace: pace, Now: time.Now, Log: quiet(),
+		Dir: b.dir, Hubs: b.w.hubs, Bundle: b.w.bundle, Pace: pace, Now: b.w.clock.now, Log: quiet(),
 		Random: func() float64 { // over and over the same few numbers
 			b.mu.Lock()
 			defer b.mu.Unlock()
@@ -240,7 +246,14 @@ func (b *box) start(pace fleet.Pace) {
 		Box: fleet.Box{
 			Command: func(body []byte) { b.locked(func() { b.command = string(body) }) },
 			Reports: func() (all []fleet.Report) {
+				eager := false
+				defer func() {
+					if eager && len(all) > 0 {
+						b.Look()
+					}
+				}()
 				b.locked(func() {
+					eager = b.eager
 					if b.rounds == 0 {
 						return
 					}
@@ -364,6 +377,18 @@ func (w *world) show(d *registry.Registry, b *box, name string) string {
 	}
 	return string(text)
 }
+
+// tool returns a command line whose output must match.
+func (w *world) typed(want int, pattern string, words ...string) {
+	w.Helper()
+	var out bytes.Buffer
+	if code := (&tool{out: &out, err: &out, now: w.clock.now}).main(words); code != want || !regexp.MustCompile(pattern).Match(out.Bytes()) {
+		w.Errorf("%q: exit %d, want %d and %q:\n%s", words, code, want, pattern, &out)
+	}
+}
+
+// offline is the folder that is on no machine.
+func (w *world) offline() string { return filepath.Join(filepath.Dir(w.dirs[0]), dirOffline) }
 
 // TestInit: what a fleet's folder has, that it is private, and that none is overwritten.
 func TestInit(t *testing.T) {

@@ -7,13 +7,20 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 )
 
 // Ask is a box's question for its membership, as JSON.
 type Ask struct {
-	Code string `json:"code"` // of the sticker, as [ParseCode] returns it
+	Code string `json:"code"` // of the sticker, as [ParseCode] returns it; "" of a member that asks for a token in place of its own
 	Key  string `json:"key"`  // the box's public key, an nkey of a user
+	// Hold is how many milliseconds the hub may keep an answer that is Waiting back, until there is another one. So a box asks
+	// seldom, and hears at once.
+	Hold int `json:"hold,omitempty"`
 }
+
+// MaxHold is how long a hub keeps an answer back at most.
+const MaxHold = 15 * time.Second
 
 // Enrolment is how far a box has come.
 type Enrolment string
@@ -37,7 +44,7 @@ const (
 type Answer struct {
 	State       Enrolment `json:"state"`
 	Association string    `json:"association,omitempty"` // Waiting and Member
-	Token       string    `json:"token,omitempty"`       // Member: a JWT for the box's own key
+	Token       string    `json:"token,omitempty"`       // Member: a JWT for the box's own key, which is of use to nobody else
 }
 
 // CodeBits is how much chance is in a sticker's code.

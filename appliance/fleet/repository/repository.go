@@ -23,10 +23,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/renameio/v2"
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
 	"passerelle/appliance/fleet/trust"
+	"passerelle/appliance/private"
 )
 
 // How long metadata is good for. A hub seals once a day; people sign rarely, and somebody must notice in time.
@@ -385,6 +385,9 @@ func (r Repository) Publish() ([]string, error) {
 			if err := os.Remove(r.staged(s.Role)); err != nil {
 				return published, err
 			}
+			if err := private.SyncFolder(filepath.Join(r.Dir, stagedFolder)); err != nil {
+				return published, err
+			}
 			published = append(published, s.Role)
 		}
 	}
@@ -551,13 +554,24 @@ func keep[T metadata.Roles](r Repository, role string, m *metadata.Metadata[T]) 
 	return r.write(path.Join(stagedFolder, role+".json"), text)
 }
 
-// write writes a file of the repository, whole.
+// write writes a file of the repository, whole. Once it has returned, the file is on the disk, and so are the folders that it made.
 func (r Repository) write(name string, text []byte) error {
 	file := filepath.Join(r.Dir, filepath.FromSlash(name))
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-		return err
+	folder := filepath.Dir(file)
+	if _, err := os.Stat(folder); errors.Is(err, fs.ErrNotExist) {
+		if err := os.MkdirAll(folder, 0o755); err != nil {
+			return err
+		}
+		for at := path.Dir(path.Dir(name)); ; at = path.Dir(at) {
+			if err := private.SyncFolder(filepath.Join(r.Dir, filepath.FromSlash(at))); err != nil {
+				return err
+			}
+			if at == "." {
+				break
+			}
+		}
 	}
-	return renameio.WriteFile(file, text, 0o644, renameio.WithTempDir(filepath.Dir(file)), renameio.WithStaticPermissions(0o644))
+	return private.WriteFile(file, text, 0o644)
 }
 
 // WriteHashed writes a file below the targets folder under a SHA-256 by which a signed file names it.

@@ -1,6 +1,6 @@
 // Package alerts tells people of five events: a box that was not seen by its habit, a fault, a cap that was spent early, an update
-// that fell back (of one box, and of so many that nobody else should get it or its roll-out was halted), and a hub that is away. It owns what is told, when,
-// and how often. It must not know how the hubs remember what was told, nor where events come from.
+// that fell back (of one box, and of so many that nobody else should get it or its roll-out was halted), and a hub that is away, or will
+// be when its certificate ends. It owns what is told, when, and how often. It must not know how the hubs remember what was told, nor where events come from.
 //
 // An event is told once, by one hub, however long it lasts; when it is over, and comes again after a day, it is told again. A
 // message has all that is new at a time, so that a whole federation without power is one message. It names boxes and their
@@ -62,6 +62,25 @@ func OfRollout(r registry.Rollout) []Event {
 		return nil
 	}
 	return []Event{{"rollout " + r.Version, "The roll-out of version " + r.Version + " is halted (" + r.Why + "): resume or abandon it."}}
+}
+
+// Certificates are told of twice before they end.
+const (
+	soon = 180 * 24 * time.Hour
+	now  = 30 * 24 * time.Hour
+)
+
+// OfCertificates returns the events of hubs whose certificates end within half a year: boxes do not come in to them afterwards.
+func OfCertificates(hubs []registry.Hub, at time.Time) (events []Event) {
+	for _, h := range hubs {
+		for _, before := range []time.Duration{soon, now} {
+			if h.Until.Sub(at) < before {
+				events = append(events, Event{fmt.Sprintf("certificate %s %s %s", h.Name, h.Until.UTC(), before),
+					fmt.Sprintf("The certificate of the hub %s ends on %s: make another one (the guide's \"A certificate ends\").", h.Name, h.Until.UTC().Format(time.DateOnly))})
+			}
+		}
+	}
+	return events
 }
 
 func text(b survey.Box, n survey.Need) string {

@@ -18,7 +18,13 @@
 //	ENROL   who asks for a membership: one service of HUB, and nothing else
 //
 // Each association has a signing key of its own. The permissions of what that key signs are in the account, with the
-// association's name written literally: who has the key of one association cannot sign for another.
+// association's name written literally: who has the key of one association cannot sign for another. So are those of who asks for
+// a membership.
+//
+// # A secret that was stolen
+//
+// All signing keys come from the secret, so [Keys.Replace] replaces all of them at once. What stays are the identities, and the
+// right to ask of the bundles that are on boxes' cards: a key that signs askers signs nothing more than each card has.
 package authority
 
 import (
@@ -60,6 +66,10 @@ type Keys struct {
 	Operator string             `json:"operator"` // the operator's token, signed offline
 	Accounts map[Account]string `json:"accounts"` // their public identities
 	Secret   []byte             `json:"secret"`   // 32 bytes
+	// Askers are the public keys that signed bundles before the secret was replaced, and may go on asking.
+	Askers []string  `json:"askers,omitempty"`
+	Made   time.Time `json:"made,omitzero"` // when the secret replaced another one; zero if it never did
+	By     string    `json:"by,omitempty"`  // who replaced it
 }
 
 // Offline are the seeds of identities, which no hub needs: they replace a secret that was stolen.
@@ -95,22 +105,77 @@ func New(random io.Reader) (Keys, Offline, error) {
 		}
 		k.Accounts[a] = public
 	}
-	operator, public, err := identity("OPERATOR", nkeys.PrefixByteOperator)
+	operator, _, err := identity(operatorSeed, nkeys.PrefixByteOperator)
 	if err != nil {
 		return fail(err)
+	}
+	if err := k.sign(operator); err != nil {
+		return fail(err)
+	}
+	return k, offline, nil
+}
+
+// operatorSeed is the operator's among the offline seeds. The others have the names of accounts.
+const operatorSeed = "OPERATOR"
+
+// sign makes the operator's token, which names the key that the secret makes.
+func (k *Keys) sign(operator nkeys.KeyPair) error {
+	public, err := operator.PublicKey()
+	if err != nil {
+		return err
 	}
 	claims := jwt.NewOperatorClaims(public)
 	claims.Name = "passerelle"
 	claims.SystemAccount = k.Accounts[System]
-	_, signing, err := k.derive("operator", nkeys.PrefixByteOperator)
+	signing, err := k.Signing()
+	if err != nil {
+		return err
+	}
+	claims.SigningKeys.Add(signing)
+	k.Operator, err = claims.Encode(operator)
+	return err
+}
+
+// Signing returns the public key that signs the accounts. It identifies a secret, and is none.
+func (k Keys) Signing() (string, error) {
+	_, public, err := k.derive("operator", nkeys.PrefixByteOperator)
+	return public, err
+}
+
+// Replace returns keys with a new secret, for all hubs of the fleet. Nothing that the old secret signed is let in any more, but for
+// those who may only ask. by is who does it, for the audit. The error says if the seeds are another fleet's.
+func (k Keys) Replace(o Offline, by string, now time.Time, random io.Reader) (Keys, error) {
+	fail := func(err error) (Keys, error) { return Keys{}, fmt.Errorf("replace a fleet's keys: %w", err) }
+	if by == "" {
+		return fail(errors.New("nobody is named"))
+	}
+	operator, err := nkeys.FromSeed([]byte(o[operatorSeed]))
+	if err != nil {
+		return fail(fmt.Errorf("read the operator's seed: %w", err))
+	}
+	public, err := operator.PublicKey()
 	if err != nil {
 		return fail(err)
 	}
-	claims.SigningKeys.Add(signing)
-	if k.Operator, err = claims.Encode(operator); err != nil {
+	before, err := jwt.DecodeOperatorClaims(k.Operator)
+	if err != nil {
+		return fail(fmt.Errorf("read the operator's token: %w", err))
+	}
+	if before.Subject != public {
+		return fail(errors.New("the seeds are those of another fleet"))
+	}
+	_, asker, err := k.accountKey(Enrol)
+	if err != nil {
 		return fail(err)
 	}
-	return k, offline, nil
+	next := Keys{Accounts: maps.Clone(k.Accounts), Secret: make([]byte, 32), Askers: append(slices.Clone(k.Askers), asker), Made: now.UTC(), By: by}
+	if _, err := io.ReadFull(random, next.Secret); err != nil {
+		return fail(err)
+	}
+	if err := next.sign(operator); err != nil {
+		return fail(err)
+	}
+	return next, nil
 }
 
 // Check says whether keys that were read are whole.
@@ -123,11 +188,16 @@ func (k Keys) Check() error {
 			return fmt.Errorf("the account %s has no public key", a)
 		}
 	}
+	for _, a := range k.Askers {
+		if !nkeys.IsValidPublicAccountKey(a) {
+			return fmt.Errorf("%q is no public key of askers", a)
+		}
+	}
 	claims, err := jwt.DecodeOperatorClaims(k.Operator)
 	if err != nil {
 		return fmt.Errorf("read the operator's token: %w", err)
 	}
-	_, signing, err := k.derive("operator", nkeys.PrefixByteOperator)
+	signing, err := k.Signing()
 	if err != nil {
 		return err
 	}
@@ -172,6 +242,16 @@ func (k Keys) accountKey(a Account) (nkeys.KeyPair, string, error) {
 
 func (k Keys) associationKey(name string) (nkeys.KeyPair, string, error) {
 	return k.derive("association "+name, nkeys.PrefixByteAccount)
+}
+
+// RoutePassword is what hubs show each other, beside their certificates: a hub's certificate that was stolen with its secret opens
+// nothing once the secret is replaced.
+func (k Keys) RoutePassword() (string, error) {
+	b, err := k.bytes("routes")
+	if err != nil {
+		return "", err
+	}
+	return base64.RawURLEncoding.EncodeToString(b), nil
 }
 
 // CodeHash is what is stored of a code, a sticker's or a person's, as [protocol.ParseCode] returns it. It is keyed: 50 bits could
@@ -232,7 +312,7 @@ var never = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 const (
 	boxSubscriptions = 8
 	askSubscriptions = 2
-	asking           = 500 // connections that ask for enrolment, to one hub
+	asking           = 3000 // connections that ask for enrolment, to all hubs: a whole federation of 1,300 centres may on one morning
 )
 
 // Tokens returns the accounts' tokens by public identity, for a server.
@@ -249,7 +329,13 @@ func (k Keys) Tokens(m Members) (map[string]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		claims.SigningKeys.Add(own)
+		if a == Enrol {
+			for _, key := range append([]string{own}, k.Askers...) {
+				claims.SigningKeys.AddScopedSigner(askers(key))
+			}
+		} else {
+			claims.SigningKeys.Add(own)
+		}
 		switch a {
 		case Fleet:
 			claims.Limits.JetStreamLimits = store
@@ -271,6 +357,19 @@ func (k Keys) Tokens(m Members) (map[string]string, error) {
 		tokens[k.Accounts[a]] = token
 	}
 	return tokens, nil
+}
+
+// askers is what somebody may whose token that key signed: ask for a membership, and nothing else.
+func askers(key string) *jwt.UserScope {
+	scope := jwt.NewUserScope()
+	scope.Key = key
+	scope.Role = protocol.Asker
+	scope.Template.Permissions.Pub.Allow.Add(protocol.SubjectAsk)
+	scope.Template.Permissions.Sub.Allow.Add(protocol.Inbox(protocol.Asker) + ".>")
+	scope.Template.Subs = askSubscriptions
+	scope.Template.Payload = protocol.MaxAsk
+	scope.Template.AllowedConnectionTypes.Add(jwt.ConnectionTypeStandard)
+	return scope
 }
 
 // store is without limits of an account: streams have theirs.
@@ -348,11 +447,7 @@ func (k Keys) User(a Account, name string, random io.Reader) (token string, pair
 	claims.Name = name
 	claims.IssuerAccount = k.Accounts[a]
 	if a == Enrol {
-		claims.Permissions.Pub.Allow.Add(protocol.SubjectAsk)
-		claims.Permissions.Sub.Allow.Add(protocol.Inbox(protocol.Asker) + ".>")
-		claims.Limits.Subs = askSubscriptions
-		claims.Limits.Payload = protocol.MaxAsk
-		claims.AllowedConnectionTypes.Add(jwt.ConnectionTypeStandard)
+		claims.SetScoped(true)
 	}
 	if token, err = claims.Encode(signer); err != nil {
 		return fail(err)

@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -11,6 +12,7 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"slices"
 	"time"
 )
 
@@ -23,8 +25,52 @@ const (
 	hostYears = 10
 )
 
-// Pair is a certificate and its key, PEM.
+// Pair is a certificate and its key, PEM. Both may be in one text, which is then each of them.
 type Pair struct{ Certificate, Key []byte }
+
+// One returns the pair as one text, so that a file of it is replaced as a whole.
+func (p Pair) One() []byte { return append(slices.Clone(p.Certificate), p.Key...) }
+
+// TLS returns the pair for a server. The error says if they do not belong together.
+func (p Pair) TLS() (tls.Certificate, error) {
+	c, err := tls.X509KeyPair(p.Certificate, p.Key)
+	if err != nil {
+		return c, fmt.Errorf("read a certificate and its key: %w", err)
+	}
+	return c, nil
+}
+
+// leaf returns the certificate.
+func (p Pair) leaf() (*x509.Certificate, error) {
+	c, err := p.TLS()
+	if err != nil {
+		return nil, err
+	}
+	return c.Leaf, nil
+}
+
+// End returns when the certificate ends.
+func (p Pair) End() (time.Time, error) {
+	c, err := p.leaf()
+	if err != nil {
+		return time.Time{}, err
+	}
+	return c.NotAfter, nil
+}
+
+// Belongs says whether one of these certificates, PEM, signed the pair's, which may have ended.
+func (p Pair) Belongs(roots []byte) error {
+	c, err := p.leaf()
+	if err != nil {
+		return err
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(roots)
+	if _, err := c.Verify(x509.VerifyOptions{Roots: pool, CurrentTime: c.NotBefore, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}); err != nil {
+		return fmt.Errorf("a hub's certificate: %w", err)
+	}
+	return nil
+}
 
 // NewCA makes the authority that signs the hubs' certificates.
 func NewCA(now time.Time) (Pair, error) {

@@ -19,6 +19,7 @@ import (
 	"net/url"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
@@ -40,6 +41,7 @@ type Options struct {
 	Roots   []byte // certificates that sign the hubs', PEM
 	Keys    authority.Keys
 	Members authority.Members
+	Now     func() time.Time // for certificates; nil for the machine's
 	Log     *slog.Logger
 }
 
@@ -58,6 +60,13 @@ type Node struct {
 	server   *server.Server
 	accounts *accounts
 	keys     authority.Keys
+	log      *slog.Logger
+	pair     *atomic.Pointer[tls.Certificate]
+
+	changing sync.Mutex // held while the server is told who may connect
+	mu       sync.Mutex
+	members  authority.Members
+	out      map[string]time.Time // boxes that flooded, by public key, and until when they stay out
 }
 
 // Start starts a server, and returns when it listens. Streams may need the other hubs, and come later.
@@ -75,27 +84,29 @@ func Start(o Options) (*Node, error) {
 	if err != nil {
 		return fail(err)
 	}
-	pair, err := tls.X509KeyPair(o.TLS.Certificate, o.TLS.Key)
-	if err != nil {
+	n := &Node{accounts: &accounts{tokens: tokens}, keys: o.Keys, log: o.Log, pair: &atomic.Pointer[tls.Certificate]{},
+		members: o.Members, out: map[string]time.Time{}}
+	if err := n.SetCertificate(o.TLS); err != nil {
 		return fail(err)
 	}
-	n := &Node{accounts: &accounts{tokens: tokens}, keys: o.Keys}
 	options := &server.Options{
 		ServerName: o.Name, Host: host, Port: port, NoSigs: true,
-		TLS: true, TLSConfig: &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13},
+		TLS: true, TLSConfig: &tls.Config{GetCertificate: n.shown, MinVersion: tls.VersionTLS13, Time: o.Now},
 		TLSHandshakeFirst: true, TLSTimeout: handshake, AuthTimeout: handshake,
 		PingInterval: ping, MaxPingsOut: 1, WriteDeadline: slowWrite, MaxPending: pending,
+		StreamMaxBufferedMsgs: buffered, StreamMaxBufferedSize: bufferedBytes,
 		JetStream: true, StoreDir: o.Store, SyncAlways: true, JetStreamMaxMemory: memory, JetStreamMaxStore: o.Disk,
 		TrustedOperators: []*jwt.OperatorClaims{operator}, SystemAccount: o.Keys.Accounts[authority.System],
 		AccountResolver: n.accounts,
 		Cluster:         server.ClusterOpts{NoAdvertise: true},
 	}
 	if o.Cluster != "" {
-		if err := cluster(&options.Cluster, o.Cluster, o.Roots, pair); err != nil {
+		if err := n.cluster(&options.Cluster, o); err != nil {
 			return fail(err)
 		}
+		as := url.UserPassword(options.Cluster.Username, options.Cluster.Password)
 		for _, r := range o.Routes {
-			options.Routes = append(options.Routes, &url.URL{Scheme: "nats", Host: r})
+			options.Routes = append(options.Routes, &url.URL{Scheme: "nats", Host: r, User: as})
 		}
 	}
 	if n.server, err = server.NewServer(options); err != nil {
@@ -125,19 +136,40 @@ func split(address string) (host string, port int, err error) {
 	return host, int(number), nil
 }
 
-// cluster lets in only servers whose certificate the fleet's authority signed.
-func cluster(c *server.ClusterOpts, listen string, roots []byte, pair tls.Certificate) (err error) {
+// cluster lets in only servers whose certificate the fleet's authority signed, and that have the fleet's secret.
+func (n *Node) cluster(c *server.ClusterOpts, o Options) (err error) {
 	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(roots) {
+	if !pool.AppendCertsFromPEM(o.Roots) {
 		return errors.New("there is no certificate of the hubs' authority")
 	}
-	c.Name = "passerelle"
+	c.Name, c.Username = "passerelle", "hub"
+	if c.Password, err = o.Keys.RoutePassword(); err != nil {
+		return err
+	}
 	c.TLSTimeout = handshake
-	c.TLSConfig = &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: pool, ClientCAs: pool,
-		ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13}
-	c.Host, c.Port, err = split(listen)
+	c.TLSConfig = &tls.Config{
+		GetCertificate:       n.shown,
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return n.shown(nil) },
+		RootCAs:              pool, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13, Time: o.Now,
+	}
+	c.Host, c.Port, err = split(o.Cluster)
 	return err
 }
+
+// SetCertificate changes the certificate that boxes and the other hubs are shown from now on. Connections that are there stay.
+func (n *Node) SetCertificate(p authority.Pair) error {
+	c, err := p.TLS()
+	if err != nil {
+		return err
+	}
+	n.pair.Store(&c)
+	return nil
+}
+
+func (n *Node) shown(*tls.ClientHelloInfo) (*tls.Certificate, error) { return n.pair.Load(), nil }
+
+// Routes returns how many connections to other hubs there are. There are several to each.
+func (n *Node) Routes() int { return n.server.NumRoutes() }
 
 // Addr is where boxes connect.
 func (n *Node) Addr() string { return n.server.Addr().String() }
@@ -155,6 +187,13 @@ func (n *Node) Leads() bool {
 
 // SetMembers changes who may connect. A box that no longer may is cut off before this returns.
 func (n *Node) SetMembers(m authority.Members) error {
+	n.mu.Lock()
+	n.members = m
+	n.mu.Unlock()
+	return n.apply()
+}
+
+func (n *Node) setMembers(m authority.Members) error {
 	tokens, err := n.keys.Tokens(m)
 	if err != nil {
 		return err

@@ -1,5 +1,8 @@
 // Package registrar answers boxes that ask for a membership. It owns how many questions are answered at
-// once. It must not know how memberships are stored: package registry does.
+// once, and which answers wait. It must not know how memberships are stored: package registry does.
+//
+// A box that waits for its person would ask again and again, and 1,300 that do keep the hubs from the one thing that they wait for.
+// So its question is kept until the box's record changes, which costs nothing meanwhile.
 package registrar
 
 import (
@@ -16,77 +19,199 @@ import (
 	"passerelle/cmd/hub/attempts"
 )
 
-// Registry answers an Ask.
+// Registry answers an Ask, and says when another answer may be due.
 type Registry interface {
 	Ask(context.Context, protocol.Ask) (protocol.Answer, error)
+	// WatchBoxes calls changed with the name of each box whose record changes, until ctx ends.
+	WatchBoxes(ctx context.Context, changed func(box string)) error
 }
 
 const (
 	atOnce   = 16
-	waiting  = 1024 // questions that wait for that; a box asks again
-	patience = 10 * time.Second
+	waiting  = 4096 // questions that wait for that; a box asks again
+	patience = 20 * time.Second
+	// perBox is how many questions of one box are kept: it asks one at a time, and may have lost its connection.
+	perBox = 4
+	again  = time.Second // before it watches once more
 	// infoHeader has who asked, since ENROL's import of the service is shared (NATS server: accounts.go, ClientInfoHdr).
 	infoHeader = "Nats-Request-Info"
 )
 
+// registrar is one at work.
+type registrar struct {
+	Registry
+	limit *attempts.Limit
+	log   *slog.Logger
+	turns chan struct{} // one for each question that is being answered
+
+	mu   sync.Mutex
+	kept map[string]map[chan struct{}]bool // questions by box, which a change ends
+}
+
 // Serve answers what comes over the connection (as the hub in HUB), until ctx ends. Each question goes to one of the hubs.
 func Serve(ctx context.Context, c *nats.Conn, r Registry, now func() time.Time, log *slog.Logger) error {
-	limit := &attempts.Limit{Now: now}
+	s := &registrar{Registry: r, limit: &attempts.Limit{Now: now}, log: log, turns: make(chan struct{}, atOnce), kept: map[string]map[chan struct{}]bool{}}
 	questions := make(chan *nats.Msg, waiting)
-	s, err := c.ChanQueueSubscribe(protocol.SubjectAsk, "registrar", questions)
+	subscription, err := c.ChanQueueSubscribe(protocol.SubjectAsk, "registrar", questions)
 	if err != nil {
 		return fmt.Errorf("serve enrolments: %w", err)
 	}
-	var workers sync.WaitGroup
-	for range atOnce {
-		workers.Go(func() {
-			for {
-				select {
-				case <-ctx.Done():
-					return
-				case m := <-questions:
-					answer(ctx, m, r, limit, log)
-				}
+	var work sync.WaitGroup
+	work.Go(func() { s.watch(ctx) })
+	for more := true; more; {
+		select {
+		case <-ctx.Done():
+			more = false
+		case m := <-questions:
+			if more = s.turn(ctx); more {
+				work.Go(func() { s.answer(ctx, m) })
 			}
-		})
+		}
 	}
-	workers.Wait()
-	if err := s.Unsubscribe(); err != nil && !c.IsClosed() {
+	work.Wait()
+	if err := subscription.Unsubscribe(); err != nil && !c.IsClosed() {
 		return fmt.Errorf("serve enrolments: %w", err)
 	}
 	return nil
 }
 
-func answer(ctx context.Context, m *nats.Msg, r Registry, l *attempts.Limit, log *slog.Logger) {
+// turn waits until there is a turn to answer something. It returns false if ctx ends first.
+func (s *registrar) turn(ctx context.Context) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case s.turns <- struct{}{}:
+		return true
+	}
+}
+
+// watch ends the keeping of a box's questions when its record changes. While it does not watch, they end by their time.
+func (s *registrar) watch(ctx context.Context) {
+	for {
+		err := s.WatchBoxes(ctx, s.changed)
+		if ctx.Err() != nil {
+			return
+		}
+		s.log.Warn("enrolments: watching again", "err", err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(again):
+		}
+	}
+}
+
+func (s *registrar) changed(box string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.kept[box] {
+		close(c)
+	}
+	delete(s.kept, box)
+}
+
+// keep returns a channel that is closed when a box's record changes, and a function that forgets it. The channel is nil if the box has too many.
+func (s *registrar) keep(box string) (change chan struct{}, forget func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.kept[box]) >= perBox {
+		return nil, func() {}
+	}
+	change = make(chan struct{})
+	if s.kept[box] == nil {
+		s.kept[box] = map[chan struct{}]bool{}
+	}
+	s.kept[box][change] = true
+	return change, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if delete(s.kept[box], change); len(s.kept[box]) == 0 {
+			delete(s.kept, box)
+		}
+	}
+}
+
+// answer answers one question. It has a turn, and gives it back.
+func (s *registrar) answer(ctx context.Context, m *nats.Msg) {
+	held := true
+	leave := func() {
+		if held {
+			held = false
+			<-s.turns
+		}
+	}
+	defer leave()
 	var from struct {
 		Host string `json:"host"`
 	}
 	// Without a header that can be read, the question counts for the address "".
 	if err := json.Unmarshal([]byte(m.Header.Get(infoHeader)), &from); err != nil {
-		log.Warn("an enrolment from nowhere", "err", err)
+		s.log.Warn("an enrolment from nowhere", "err", err)
 	}
-	a := protocol.Answer{State: protocol.Busy}
-	if l.Allowed(from.Host) {
-		var ask protocol.Ask
-		if err := json.Unmarshal(m.Data, &ask); err != nil {
-			a.State = protocol.Unknown
-		} else {
-			ctx, stop := context.WithTimeout(ctx, patience)
-			defer stop()
-			if a, err = r.Ask(ctx, ask); err != nil {
-				log.Warn("an enrolment could not be answered", "err", err)
-				return // the box asks again
-			}
+	if !s.limit.Allowed(from.Host) {
+		s.respond(m, protocol.Answer{State: protocol.Busy})
+		return
+	}
+	var ask protocol.Ask
+	if err := json.Unmarshal(m.Data, &ask); err != nil {
+		s.limit.Wrong(from.Host)
+		s.respond(m, protocol.Answer{State: protocol.Unknown})
+		return
+	}
+	end := time.After(min(time.Duration(ask.Hold)*time.Millisecond, protocol.MaxHold))
+	var a protocol.Answer
+	for over := ask.Hold <= 0; ; {
+		// Before the registry is asked, so that no change is missed in between.
+		change, forget := s.keep(protocol.BoxName(ask.Key))
+		var ok bool
+		if a, ok = s.ask(ctx, ask); !ok {
+			forget()
+			return // the box asks again
 		}
-		if a.State == protocol.Unknown {
-			l.Wrong(from.Host)
+		if over || a.State != protocol.Waiting || change == nil {
+			forget()
+			break
+		}
+		leave()
+		select {
+		case <-ctx.Done():
+			forget()
+			return
+		case <-end:
+			over = true
+		case <-change: // perhaps none that matters: the record that the first question made
+		}
+		forget()
+		if over {
+			break
+		}
+		if held = s.turn(ctx); !held {
+			return
 		}
 	}
+	if a.State == protocol.Unknown {
+		s.limit.Wrong(from.Host)
+	}
+	s.respond(m, a)
+}
+
+// ask asks the registry. ok is false if there is no answer.
+func (s *registrar) ask(ctx context.Context, ask protocol.Ask) (a protocol.Answer, ok bool) {
+	ctx, stop := context.WithTimeout(ctx, patience)
+	defer stop()
+	a, err := s.Ask(ctx, ask)
+	if err != nil {
+		s.log.Warn("an enrolment could not be answered", "err", err)
+	}
+	return a, err == nil
+}
+
+func (s *registrar) respond(m *nats.Msg, a protocol.Answer) {
 	text, err := json.Marshal(a)
 	if err == nil {
 		err = m.Respond(text)
 	}
 	if err != nil {
-		log.Warn("an enrolment could not be answered", "err", err)
+		s.log.Warn("an enrolment could not be answered", "err", err)
 	}
 }

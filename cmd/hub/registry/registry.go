@@ -52,7 +52,8 @@ const (
 	auditSize   = 1 << 30 // bytes: ten million lines
 	header      = 1 << 10 // what a message's headers may add to the size of its body
 	history     = 5       // what was wanted before, for people
-	patience    = 5 * time.Second
+	opening     = 3 * time.Second
+	patience    = 15 * time.Second // for one read or write: 1,300 boxes that enrol at once have others wait
 )
 
 // Keys of the bucket.
@@ -109,8 +110,10 @@ func streams(o Options) (boxes, own jetstream.JetStream, err error) {
 	return boxes, own, err
 }
 
-// Open opens the streams that Create made.
+// Open opens the streams that Create made. Answers are lost while hubs choose who leads, so it gives up soon: who opens tries again.
 func Open(ctx context.Context, o Options) (*Registry, error) {
+	ctx, stop := context.WithTimeout(ctx, opening)
+	defer stop()
 	boxes, own, err := streams(o)
 	if err != nil {
 		return nil, fmt.Errorf("open the registry: %w", err)
@@ -270,6 +273,28 @@ func (r *Registry) WatchMembers(ctx context.Context, changed func(authority.Memb
 	}
 }
 
+// WatchBoxes calls changed with the name of each box whose record changes, until ctx ends. It runs on a hub; a box must not watch.
+func (r *Registry) WatchBoxes(ctx context.Context, changed func(box string)) error {
+	w, err := r.values.Watch(ctx, ofBoxes+">", jetstream.UpdatesOnly())
+	if err != nil {
+		return fmt.Errorf("watch the boxes: %w", err)
+	}
+	defer w.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case e, ok := <-w.Updates():
+			if !ok {
+				return errors.New("watch the boxes: it ended")
+			}
+			if e != nil {
+				changed(strings.TrimPrefix(e.Key(), ofBoxes))
+			}
+		}
+	}
+}
+
 // AddAssociation adds an association, or changes its region ("" for none). Its boxes are told.
 func (r *Registry) AddAssociation(ctx context.Context, author, name, region string) error {
 	if err := protocol.CheckName(name); err != nil {
@@ -377,6 +402,9 @@ type Box struct {
 
 // Ask answers a box that asks for its membership. The error is the hub's own; a wrong code is an answer.
 func (r *Registry) Ask(ctx context.Context, a protocol.Ask) (protocol.Answer, error) {
+	if a.Code == "" {
+		return r.askAgain(ctx, a.Key)
+	}
 	key, err := r.codeKey(ofStickers, a.Code)
 	if err != nil {
 		return protocol.Answer{State: protocol.Unknown}, nil
@@ -414,11 +442,37 @@ func (r *Registry) Ask(ctx context.Context, a protocol.Ask) (protocol.Answer, er
 	case b.Stage == Waiting:
 		return protocol.Answer{State: protocol.Waiting, Association: b.Association}, nil
 	}
-	token, err := r.keys.Box(b.Association, a.Key)
+	return r.member(b)
+}
+
+// member is the answer to a box that is one.
+func (r *Registry) member(b Box) (protocol.Answer, error) {
+	token, err := r.keys.Box(b.Association, b.Key)
 	if err != nil {
 		return protocol.Answer{}, err
 	}
 	return protocol.Answer{State: protocol.Member, Association: b.Association, Token: token}, nil
+}
+
+// askAgain answers a member whose token is refused, since the secret that signed it was replaced. Nobody but that box has the key.
+func (r *Registry) askAgain(ctx context.Context, key string) (protocol.Answer, error) {
+	if !authority.IsBoxKey(key) {
+		return protocol.Answer{State: protocol.Unknown}, nil
+	}
+	b, _, err := get[Box](ctx, r, ofBoxes+protocol.BoxName(key))
+	if err != nil {
+		return protocol.Answer{}, err
+	}
+	members, _, err := r.Members(ctx)
+	if err != nil {
+		return protocol.Answer{}, err
+	}
+	_, of := members.Associations[b.Association]
+	_, revoked := members.Revoked[key]
+	if b.Key != key || b.Stage != Member || !of || revoked {
+		return protocol.Answer{State: protocol.Refused}, nil
+	}
+	return r.member(b)
 }
 
 // ErrWords says that the words are not those of the box.

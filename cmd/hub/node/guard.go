@@ -1,0 +1,120 @@
+package node
+
+import (
+	"context"
+	"maps"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nats-server/v2/server"
+
+	"passerelle/appliance/fleet/protocol"
+	"passerelle/cmd/hub/authority"
+)
+
+// What a box may send: a stored message takes a hub some milliseconds of a disk, so one box that sends all the time would have all others
+// wait. A box that has been away sends 60 days of 16 kB at most, and asks for 480 chunks a second on a line of which 250 Mbit/s are its
+// share.
+const (
+	glance      = 2 * time.Second
+	burst       = 3000    // messages at once
+	burstBytes  = 4 << 20 // bytes at once
+	steady      = 500     // messages a second for ever
+	steadyBytes = 100_000 // bytes a second for ever
+	// banned is how long a box that floods stays out: not for ever, since its program may be at fault.
+	banned = 10 * time.Minute
+	// buffered is how many messages may wait to be stored: what a flood leaves when it is cut off.
+	buffered      = 2000
+	bufferedBytes = 32 << 20
+)
+
+// sent is what a connection has sent, less what it may.
+type sent struct {
+	messages, bytes int64 // at the last glance
+	over, overBytes int64
+}
+
+// add returns whether a connection floods, now that it has sent so much in all.
+func (s *sent) add(messages, bytes int64, since time.Duration) bool {
+	s.over = max(0, s.over+messages-s.messages-int64(steady*since.Seconds()))
+	s.overBytes = max(0, s.overBytes+bytes-s.bytes-int64(steadyBytes*since.Seconds()))
+	s.messages, s.bytes = messages, bytes
+	return s.over > burst || s.overBytes > burstBytes
+}
+
+// Guard cuts boxes off that flood, for ten minutes each, until ctx ends.
+func (n *Node) Guard(ctx context.Context) {
+	all := map[uint64]*sent{} // by connection
+	ticker := time.NewTicker(glance)
+	defer ticker.Stop()
+	for last := time.Now(); ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		now := time.Now()
+		if err := n.glance(all, now, now.Sub(last)); err != nil {
+			n.log.Warn("who floods is not known", "err", err)
+		}
+		last = now
+	}
+}
+
+func (n *Node) glance(all map[uint64]*sent, now time.Time, since time.Duration) error {
+	connections, err := n.server.Connz(&server.ConnzOptions{Username: true, Account: n.keys.Accounts[authority.Fleet], Limit: 1 << 20})
+	if err != nil {
+		return err
+	}
+	seen := map[uint64]bool{}
+	change := false
+	for _, c := range connections.Conns {
+		seen[c.Cid] = true
+		s := all[c.Cid]
+		if s == nil {
+			s = &sent{}
+			all[c.Cid] = s
+		}
+		if !s.add(c.InMsgs, c.InBytes, since) {
+			continue
+		}
+		claims, err := jwt.DecodeUserClaims(c.JWT)
+		if err != nil || !claims.HasEmptyPermissions() {
+			continue // the hub itself, and people at its desk: boxes have what their association's key says
+		}
+		n.log.Warn("a box floods, and is cut off", "box", protocol.BoxName(claims.Subject), "for", banned)
+		n.mu.Lock()
+		n.out[claims.Subject] = now.Add(banned)
+		n.mu.Unlock()
+		change = true
+	}
+	maps.DeleteFunc(all, func(id uint64, _ *sent) bool { return !seen[id] })
+	n.mu.Lock()
+	maps.DeleteFunc(n.out, func(_ string, until time.Time) bool {
+		over := !now.Before(until)
+		change = change || over
+		return over
+	})
+	n.mu.Unlock()
+	if !change {
+		return nil
+	}
+	return n.apply()
+}
+
+// apply tells the server who may connect.
+func (n *Node) apply() error {
+	n.changing.Lock()
+	defer n.changing.Unlock()
+	n.mu.Lock()
+	m := n.members
+	m.Revoked = maps.Clone(m.Revoked)
+	if m.Revoked == nil {
+		m.Revoked = map[string]time.Time{}
+	}
+	for key := range n.out {
+		m.Revoked[key] = time.Time{}
+	}
+	n.mu.Unlock()
+	return n.setMembers(m)
+}

@@ -1,0 +1,116 @@
+package node
+
+import (
+	"bytes"
+	"crypto/rand"
+	"log/slog"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"passerelle/cmd/hub/authority"
+)
+
+// lines is a log that may be read while it is written.
+type lines struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *lines) has(text string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return bytes.Contains(l.text.Bytes(), []byte(text))
+}
+
+// TestRoutes: hubs of one fleet find each other. One with a certificate of the fleet and a secret that was replaced does not come in.
+func TestRoutes(t *testing.T) {
+	t.Parallel()
+	keys, offline, err := authority.New(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	next, err := keys.Replace(offline, "ana", now, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := next.Check(); err != nil {
+		t.Fatal(err)
+	}
+	ca, err := authority.NewCA(now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := ca.Host("127.0.0.1", now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	meet := l.Addr().String()
+	l.Close()
+	start := func(name, cluster string, k authority.Keys, log *lines) *Node {
+		t.Helper()
+		n, err := Start(Options{
+			Name: name, Listen: "127.0.0.1:0", Cluster: cluster, Routes: []string{meet}, Store: t.TempDir(), Disk: 1 << 20,
+			TLS: pair, Roots: ca.Certificate, Keys: k, Log: slog.New(slog.NewTextHandler(log, nil)),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(n.Stop)
+		return n
+	}
+	eventually := func(what string, ok func() bool) {
+		t.Helper()
+		for end := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("in vain: %s", what)
+			}
+		}
+	}
+	var first, other, stolen lines
+	a := start("hub-1", meet, next, &first)
+	thief := start("hub-3", "127.0.0.1:0", keys, &stolen)
+	eventually("the stolen hub is refused", func() bool { return first.has("authentication error") })
+	b := start("hub-2", "127.0.0.1:0", next, &other)
+	eventually("the hubs have found each other", func() bool { return a.Routes() > 0 && b.Routes() > 0 })
+	if thief.Routes() != 0 {
+		t.Errorf("the stolen hub has %d routes", thief.Routes())
+	}
+}
+
+// TestSent: what boxes send is no flood: 60 days at once, and the questions for a big file on a fast line. A busy sender is one.
+func TestSent(t *testing.T) {
+	t.Parallel()
+	for what, c := range map[string]struct {
+		messages, bytes int64 // in each glance
+		glances, at     int   // how many there are; the one that finds a flood, 0 for none
+	}{
+		"60 days":      {130, 60 * 16 << 10, 1, 0},
+		"a big file":   {2 * 480, 2 * 480 * 150, 1000, 0},
+		"many reports": {4000, 4000 * 100, 10, 2},
+		"a bit more":   {2000, 2000 * 100, 10, 4},
+		"long reports": {200, 200 * 16 << 10, 10, 2},
+	} {
+		s, at := sent{}, 0
+		for i := 1; i <= c.glances && at == 0; i++ {
+			if s.add(c.messages*int64(i), c.bytes*int64(i), glance) {
+				at = i
+			}
+		}
+		if at != c.at {
+			t.Errorf("%s: a flood at glance %d, want %d", what, at, c.at)
+		}
+	}
+}
