@@ -21,6 +21,7 @@ import (
 	"passerelle/appliance/control"
 	"passerelle/appliance/fetch"
 	"passerelle/appliance/fleet"
+	"passerelle/appliance/fleet/handouts"
 	"passerelle/appliance/fleet/layer"
 	"passerelle/appliance/fleet/protocol"
 	"passerelle/appliance/fleet/rollout"
@@ -51,7 +52,7 @@ type member struct {
 	stages   *stages
 	commands *commands
 	reports  *reporter
-	handouts *handouts
+	handouts *handouts.Handouts
 	obstacle func(fetch.Situation) string
 	dial     func(ctx context.Context, s fetch.Situation, address string) (net.Conn, error)
 	root     string    // file with the root of trust
@@ -83,7 +84,7 @@ var _ memberBox = (*appliance.Box)(nil)
 func (d *Daemon) newMember(box memberBox) *member {
 	return &member{
 		folder: filepath.Join(d.state, fleetFolder), box: box, layers: d.layers, stages: d.stages, commands: d.commands, reports: d.reports,
-		handouts: newHandouts(d.state, d.newShelves(box), d.releases.mayFetch, d.log),
+		handouts: HandoutsOf(d.state, d.newShelves(box), handouts.Options{May: d.releases.mayFetch, Log: d.log}),
 		obstacle: d.fetcher.Obstacle, dial: d.fetcher.Dial, root: d.trustRoot, built: d.built, log: d.log,
 	}
 }
@@ -122,7 +123,7 @@ func (m *member) follow() {
 	}
 	if m.err = nil; m.client != nil {
 		m.client.SetLine(m.line())
-		if m.handouts.ready() {
+		if m.handouts.Ready() {
 			m.client.Look()
 		}
 	}
@@ -388,9 +389,14 @@ func (m *member) take(ctx context.Context, from fleet.Source, of fleet.Group) {
 		err = m.takeLayers(ctx, t, from, names)
 	}
 	m.says(ctx, err)
-	if t != nil { // these may take hours
-		m.says(ctx, errors.Join(err, m.handouts.take(ctx, t, from, names)))
+	if t == nil {
+		return
 	}
+	files, failed := handouts.List(ctx, t, from, names)
+	if failed == nil { // these may take hours
+		failed = m.handouts.Take(ctx, from, files)
+	}
+	m.says(ctx, errors.Join(err, failed))
 }
 
 // says notes why nothing signed is taken, if it is not that the connection ended: a later one goes on.
@@ -494,7 +500,7 @@ func (m *member) addTo(s *state.Status) {
 	if m.files != nil {
 		f.Files = m.files.Error()
 	}
-	f.Handouts = m.handouts.status()
+	f.Handouts = m.handouts.Status()
 	s.Fleet = f
 }
 

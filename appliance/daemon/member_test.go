@@ -25,6 +25,7 @@ import (
 	"passerelle/appliance/fetch"
 	"passerelle/appliance/fleet"
 	"passerelle/appliance/fleet/command"
+	"passerelle/appliance/fleet/handouts"
 	"passerelle/appliance/fleet/layer"
 	"passerelle/appliance/fleet/protocol"
 	"passerelle/appliance/fleet/report"
@@ -339,10 +340,10 @@ func (w *memberWorld) start(dir, root string) {
 	d.reports.status, d.reports.failed = w.box.Status, func(err error) { w.t.Error(err) }
 	w.member = d.newMember(w.box)
 	r := &releases{Daemon: d, now: time.Now, up: func() time.Duration { return time.Hour }}
-	w.handouts = newHandouts(dir, ContentOf(dir, func(string) error { return nil }, time.Now), func() string {
+	w.handouts = HandoutsOf(dir, ContentOf(dir, func(string) error { return nil }, time.Now), handouts.Options{Log: log, May: func() string {
 		s, c := w.box.Status(), w.box.Config()
 		return d.fetcher.Obstacle(r.may(situation(s, c), s, c))
-	}, log)
+	}})
 	w.pace = fleet.Pace{Ping: time.Hour, Visit: 200 * time.Millisecond, Round: time.Hour, Ask: 10 * time.Millisecond,
 		Retry: 20 * time.Millisecond, Most: 100 * time.Millisecond, Spread: time.Millisecond, Timeout: 20 * time.Second}
 	ctx, cancel := context.WithCancel(w.t.Context())
