@@ -52,6 +52,7 @@ type member struct {
 	stages   *stages
 	commands *commands
 	reports  *reporter
+	found    *diagnoses
 	handouts *handouts.Handouts
 	obstacle func(fetch.Situation) string
 	dial     func(ctx context.Context, s fetch.Situation, address string) (net.Conn, error)
@@ -83,7 +84,7 @@ var _ memberBox = (*appliance.Box)(nil)
 
 func (d *Daemon) newMember(box memberBox) *member {
 	return &member{
-		folder: filepath.Join(d.state, fleetFolder), box: box, layers: d.layers, stages: d.stages, commands: d.commands, reports: d.reports,
+		folder: filepath.Join(d.state, fleetFolder), box: box, layers: d.layers, stages: d.stages, commands: d.commands, reports: d.reports, found: d.diagnoses,
 		handouts: HandoutsOf(d.state, d.newShelves(box), handouts.Options{May: d.releases.mayFetch, Log: d.log}),
 		obstacle: d.fetcher.Obstacle, dial: d.fetcher.Dial, root: d.trustRoot, built: d.built, log: d.log,
 	}
@@ -342,6 +343,15 @@ func (m *member) look() {
 	}
 }
 
+// hurry has the client report what somebody waits for.
+func (m *member) hurry() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.client != nil {
+		m.client.Hurry()
+	}
+}
+
 // obey does what a command says.
 func (m *member) obey(text []byte) {
 	v, err := m.commands.take(context.Background(), text) // also if the daemon ends meanwhile
@@ -352,7 +362,7 @@ func (m *member) obey(text []byte) {
 
 // report returns what the hub should show, and is not known to show.
 func (m *member) report() []fleet.Report {
-	all := m.reports.pending()
+	all := append(m.reports.pending(), m.found.pending()...)
 	if last, ok := m.commands.last(); ok {
 		text, err := json.Marshal(last.Outcome())
 		m.said.Lock()
@@ -366,13 +376,16 @@ func (m *member) report() []fleet.Report {
 
 // isShown is told what the hub shows.
 func (m *member) isShown(r fleet.Report) {
-	if r.Name != protocol.Done {
+	switch r.Name {
+	case protocol.Done:
+		m.said.Lock()
+		defer m.said.Unlock()
+		m.shown = string(r.Body)
+	case protocol.Diagnosis:
+		m.found.shown(r)
+	default:
 		m.reports.shown(r)
-		return
 	}
-	m.said.Lock()
-	defer m.said.Unlock()
-	m.shown = string(r.Body)
 }
 
 // take takes what people signed for all, the box's region and its association, and how far a release may go.

@@ -166,6 +166,7 @@ type Client struct {
 	me      membership
 	status  Status
 	look    chan struct{}
+	hurry   chan struct{}
 
 	// Below is Run's only.
 	command   [sha256.Size]byte
@@ -183,7 +184,7 @@ type Client struct {
 // New opens the box's membership.
 func New(o Options) (*Client, error) {
 	o.Pace = o.Pace.withDefaults()
-	c := &Client{o: o, store: store{o.Dir}, look: make(chan struct{}, 1), changed: func() {}}
+	c := &Client{o: o, store: store{o.Dir}, look: make(chan struct{}, 1), hurry: make(chan struct{}, 1), changed: func() {}}
 	c.dial = c.connect
 	me, err := c.store.load()
 	if err != nil {
@@ -253,6 +254,15 @@ func (c *Client) SetLine(l Line) {
 func (c *Client) Look() {
 	select {
 	case c.look <- struct{}{}:
+	default:
+	}
+}
+
+// Hurry says that the box has something to report that somebody waits for: a client that pays visits pays the next one now.
+func (c *Client) Hurry() {
+	c.Look()
+	select {
+	case c.hurry <- struct{}{}:
 	default:
 	}
 }
@@ -328,14 +338,11 @@ func (c *Client) step(ctx context.Context) {
 		}
 		return
 	}
-	at := c.notBefore
-	if mode == Visits && c.nextVisit.After(at) {
-		at = c.nextVisit
-	}
-	if !sleep(ctx, time.Until(at)) {
+	if mode == Visits && !c.untilVisit(ctx) || !sleep(ctx, time.Until(c.notBefore)) {
 		return
 	}
-	c.drainLook()
+	drain(c.look)
+	drain(c.hurry)
 	c.begin()
 	l, err := c.dial(ctx, me.member())
 	if ctx.Err() != nil {
@@ -376,9 +383,22 @@ func (c *Client) know(me membership) {
 	}
 }
 
-func (c *Client) drainLook() {
+// untilVisit waits until the next visit is due, or somebody is in a hurry. It returns false if ctx ended before.
+func (c *Client) untilVisit(ctx context.Context) bool {
+	due := time.NewTimer(time.Until(c.nextVisit))
+	defer due.Stop()
 	select {
-	case <-c.look:
+	case <-ctx.Done():
+		return false
+	case <-due.C:
+	case <-c.hurry:
+	}
+	return true
+}
+
+func drain(c <-chan struct{}) {
+	select {
+	case <-c:
 	default:
 	}
 }

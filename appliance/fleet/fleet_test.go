@@ -382,6 +382,35 @@ func TestWakes(t *testing.T) {
 	})
 }
 
+// On visits a look waits for the next visit; a hurry does not, and is paid once.
+func TestHurry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, h := member(t, Box{})
+		run(t, c)
+		c.SetLine(Line{Name: "phone", Mode: Visits})
+		after(time.Minute)
+		c.Look()
+		after(time.Hour)
+		if h.count() != 1 {
+			t.Fatalf("%d visits", h.count())
+		}
+		c.Hurry()
+		c.Hurry()
+		after(time.Minute)
+		if h.count() != 2 {
+			t.Errorf("%d visits after a hurry", h.count())
+		}
+		after(4 * time.Hour)
+		if h.count() != 2 {
+			t.Errorf("%d visits: a hurry was paid twice", h.count())
+		}
+		after(2 * time.Hour)
+		if h.count() != 3 {
+			t.Errorf("%d visits: the usual one is missing", h.count())
+		}
+	})
+}
+
 // What a lying hub sends is bounded: regions, commands and files.
 func TestTooLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -7,6 +7,7 @@
 //
 //	up.{association}.{box}.day.{MMDD}   box to hub   the sums of a day; one of a year ago is replaced
 //	up.{association}.{box}.done         box to hub   what became of the last command
+//	up.{association}.{box}.diagnosis    box to hub   what the box found when the fleet asked last
 //	region.{association}                hub to box   the name of the association's region; empty for none
 //	command.{association}.{box}         hub to box   the last command to one box
 //	pack.{file}.{chunk}                 hub to box   a signed file in chunks
@@ -70,7 +71,7 @@ func SubjectRegion(association string) string { return "region." + association }
 // SubjectCommand is the last command to a box.
 func SubjectCommand(association, box string) string { return "command." + association + "." + box }
 
-// SubjectUp is a report of a box. What it is called comes from [Day.Report], or is [Done].
+// SubjectUp is a report of a box. What it is called comes from [Day.Report], or is [Done] or [Diagnosis].
 func SubjectUp(association, box, report string) string {
 	return "up." + association + "." + box + "." + report
 }
@@ -97,8 +98,12 @@ func DirectGet(stream, subject string) string { return "$JS.API.DIRECT.GET." + s
 // HeaderChunks is on each chunk of a file: how many it has.
 const HeaderChunks = "Passerelle-Chunks"
 
-// Done is the report of what became of the last command. All others are of a day.
-const Done = "done"
+// Done is the report of what became of the last command, and Diagnosis that of what the box found when it was asked to search. All
+// others are of a day.
+const (
+	Done      = "done"
+	Diagnosis = "diagnosis"
+)
 
 // Day is a calendar day in a box's zone, YYYY-MM-DD.
 type Day string
@@ -117,7 +122,7 @@ func (d Day) Report() string { return ofDays + string(d[5:7]+d[8:]) }
 
 // Reports returns the names of all reports that there can be: the hub accepts no others.
 func Reports() []string {
-	all := []string{Done}
+	all := []string{Done, Diagnosis}
 	const leap = 2028
 	for t := time.Date(leap, 1, 1, 0, 0, 0, 0, time.UTC); t.Year() == leap; t = t.AddDate(0, 0, 1) {
 		all = append(all, Day(t.Format(time.DateOnly)).Report())

@@ -47,8 +47,8 @@ func TestReports(t *testing.T) {
 			t.Errorf("%q is a day", no)
 		}
 	}
-	if len(all) != 366+1 {
-		t.Errorf("%d reports instead of those of 366 days and another one", len(all))
+	if len(all) != 366+2 || !all[Done] || !all[Diagnosis] {
+		t.Errorf("%d reports instead of those of 366 days and two others", len(all))
 	}
 	for d := time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC); d.Year() < 2029; d = d.AddDate(0, 0, 1) {
 		day := Day(d.Format(time.DateOnly))
