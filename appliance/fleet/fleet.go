@@ -149,6 +149,7 @@ type Status struct {
 	Round       time.Time // the last whole one; zero if there was none
 	Err         string    // why the last try failed; "" if it did not
 	Revoked     bool      // the hub does not let this box in any more
+	Behind      int       // rounds in which a hub had not heard yet of what it woke the box for
 }
 
 // Client is the box's side. Its methods may be called from several goroutines.
@@ -176,8 +177,10 @@ type Client struct {
 	failures  int           // connections in a row, with the current one
 	notBefore time.Time     // when a hub may be connected to again
 	nextVisit time.Time
-	asked     int        // without an answer that ends it
-	current   membership // whose state the above is
+	asked     int               // without an answer that ends it
+	must      map[string]uint64 // by stream, what the last wake was for, until a hub shows it
+	behind    int               // rounds in a row in which a hub did not
+	current   membership        // whose state the above is
 	deaths    deaths
 }
 
@@ -435,6 +438,7 @@ func over(l link) bool {
 
 // stay keeps a connection until it dies or ctx ends.
 func (c *Client) stay(ctx context.Context, l link, line string) {
+	c.must, c.behind = map[string]uint64{}, 0
 	born := time.Now()
 	next := born
 	var floor time.Time // before which no round follows the last, however often somebody asks for one
@@ -456,9 +460,12 @@ func (c *Client) stay(ctx context.Context, l link, line string) {
 			c.ended(line, born, errors.Is(l.err(), errSilent))
 			c.failed(fmt.Errorf("the connection ended: %w", l.err()))
 			return
-		case many := <-l.woken():
+		case w := <-l.woken():
+			if w.must.Stream != "" {
+				c.must[w.must.Stream], c.behind = w.must.Sequence, 0
+			}
 			at := time.Now()
-			if many {
+			if w.many {
 				at = at.Add(c.some(c.o.Pace.Spread))
 			}
 			if at = later(at, floor); at.Before(next) {
@@ -474,6 +481,9 @@ func (c *Client) stay(ctx context.Context, l link, line string) {
 			if err := c.round(ctx, l); err == nil {
 				failed = 0
 				next = time.Now().Add(c.less(c.o.Pace.Round))
+				if c.isBehind() {
+					next = time.Now().Add(c.backoff(c.behind - 1))
+				}
 				c.fetch(ctx, l)
 			} else if ctx.Err() == nil {
 				c.o.Log.Info("fleet", "err", err)
@@ -485,6 +495,24 @@ func (c *Client) stay(ctx context.Context, l link, line string) {
 			timer.Reset(time.Until(next))
 		}
 	}
+}
+
+// maxBehind is how often a box asks again for what it was woken for: within some five minutes each hub has heard of it, or will not.
+const maxBehind = 6
+
+// isBehind tells whether the hub has not shown yet what the box was woken for, so that the box asks again soon.
+func (c *Client) isBehind() bool {
+	if len(c.must) == 0 {
+		c.behind = 0
+		return false
+	}
+	c.edit(func(s *Status) { s.Behind++ })
+	if c.behind++; c.behind > maxBehind {
+		c.o.Log.Info("fleet: the hub does not show what it woke the box for", "streams", len(c.must))
+		c.must, c.behind = map[string]uint64{}, 0
+		return false
+	}
+	return true
 }
 
 func later(a, b time.Time) time.Time {
@@ -603,6 +631,9 @@ func (c *Client) get(ctx context.Context, l link, stream, subject string, limit 
 	m, err := l.get(ctx, stream, subject)
 	if err != nil {
 		return nil, err
+	}
+	if must, ok := c.must[stream]; ok && m.sequence >= must {
+		delete(c.must, stream)
 	}
 	if len(m.body) > limit {
 		return nil, fmt.Errorf("it has %d bytes, and at most %d are allowed", len(m.body), limit)

@@ -12,7 +12,7 @@
 //	command.{association}.{box}         hub to box   the last command to one box
 //	pack.{file}.{chunk}                 hub to box   a signed file in chunks
 //	wake.all, wake.assoc.{association}, wake.box.{box}
-//	                                    hub to box   "look": without content
+//	                                    hub to box   "look": with a [Wake], or without content
 //	enrol.ask                           box to hub   a sticker's code; answered
 //
 // What goes down is read by JetStream's direct get, one message for each question; what goes up is published and
@@ -33,6 +33,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -61,6 +62,31 @@ const (
 
 // SubjectAsk is where a box asks to be enrolled.
 const SubjectAsk = "enrol.ask"
+
+// Wake says what a box that looks must see at least. The hub that the box asks may not have heard of it yet: then the box asks again.
+type Wake struct {
+	Stream   string
+	Sequence uint64 // of the message in that stream
+}
+
+// Text returns the body of a wake.
+func (w Wake) Text() []byte { return fmt.Appendf(nil, "%s %d", w.Stream, w.Sequence) }
+
+// ParseWake reads the body of a wake. What is none is the zero Wake: it wakes all the same.
+func ParseWake(body []byte) (w Wake) {
+	if len(body) > maxWake {
+		return Wake{}
+	}
+	stream, number, _ := strings.Cut(string(body), " ")
+	n, err := strconv.ParseUint(number, 10, 64)
+	if err != nil || stream != StreamRegion && stream != StreamCommand {
+		return Wake{}
+	}
+	return Wake{stream, n}
+}
+
+// maxWake is the limit of a wake's body, in bytes.
+const maxWake = 40
 
 // SubjectWakeAll wakes all boxes.
 const SubjectWakeAll = "wake.all"
@@ -94,6 +120,9 @@ func Inbox(client string) string { return "_INBOX." + client }
 // DirectGet is where a stream's newest message of a subject is asked for, as of NATS server 2.9 (its ADR-31). The answer has
 // the message's body, or the header "Status: 404".
 func DirectGet(stream, subject string) string { return "$JS.API.DIRECT.GET." + stream + "." + subject }
+
+// HeaderSequence is on the answer to a direct get: the message's number in its stream (NATS ADR-31).
+const HeaderSequence = "Nats-Sequence"
 
 // HeaderChunks is on each chunk of a file: how many it has.
 const HeaderChunks = "Passerelle-Chunks"
