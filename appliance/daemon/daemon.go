@@ -116,6 +116,7 @@ type Daemon struct {
 	layers      *layers
 	stages      *stages
 	commands    *commands
+	diagnoses   *diagnoses
 	reports     *reporter
 	member      *member
 	logins      *login.Keeper
@@ -282,13 +283,14 @@ func (d *Daemon) run(ctx context.Context) (end exitReason, err error) {
 	d.releases = d.newReleases()
 	d.fetcher = d.newFetcher()
 	d.doctor = d.newDoctor(reader)
-	d.commands = newCommands(d.state, d.box, d.doctor.Start)
+	d.diagnoses = newDiagnoses(d.state, d.doctor.Search, d.box.Status, d.log)
+	d.commands = newCommands(d.state, d.box, d.diagnoses.ask)
 	d.reports = newReporter(d.state, d.release)
 	d.reports.member = func() bool { return d.box.Written().Fleet.Member() }
 	d.reports.status = func() state.Status { s := d.status(); s.System = readSystem(os.DirFS("/")); return s }
 	d.reports.failed = func(err error) { d.log.Warn("a day for the fleet is not kept", "error", err) }
 	d.member = d.newMember(d.box)
-	d.reports.news = d.member.look
+	d.reports.news, d.diagnoses.news = d.member.look, d.member.hurry
 	d.book.Keep(keepsName(d.config))
 	d.machine = newMachine(reader, d.config, stations, d.log)
 	if d.configured {
@@ -357,6 +359,7 @@ func (d *Daemon) run(ctx context.Context) (end exitReason, err error) {
 	tasks.Go(func() error { return d.fetcher.Run(taskCtx) })
 	tasks.Go(func() error { return d.doctor.Run(taskCtx) })
 	tasks.Go(func() error { return d.reports.run(taskCtx) })
+	tasks.Go(func() error { return d.diagnoses.run(taskCtx) })
 	tasks.Go(func() error { return d.member.run(taskCtx) })
 	tasks.Go(func() error { return d.sticks.run(taskCtx) })
 	tasks.Go(func() error { return d.releases.run(taskCtx) })

@@ -20,9 +20,12 @@ import (
 
 	"passerelle/appliance/fleet"
 	"passerelle/appliance/fleet/content"
+	"passerelle/appliance/fleet/handouts"
 	"passerelle/appliance/fleet/layer"
 	"passerelle/appliance/fleet/mirror"
 	"passerelle/appliance/state"
+	"passerelle/captive/admin"
+	"passerelle/captive/records"
 	"passerelle/captive/tutorials/lessons"
 )
 
@@ -74,11 +77,12 @@ func aList(n int) []byte {
 // handoutWorld is a box that takes what a folder has.
 type handoutWorld struct {
 	*memberWorld
-	people *signer
-	dir    string
-	reads  []string // shares that were read again
-	why    string   // nothing may be fetched
-	left   int      // how often something may
+	people  *signer
+	dir     string
+	shelves admin.Content
+	reads   []string // shares that were read again
+	why     string   // nothing may be fetched
+	left    int      // how often something may
 }
 
 func newHandoutWorld(t *testing.T) *handoutWorld {
@@ -94,12 +98,13 @@ func newHandoutWorld(t *testing.T) *handoutWorld {
 // again starts the box's part again, as a restart does.
 func (w *handoutWorld) again() {
 	refresh := func(share string) error { w.reads = append(w.reads, share); return nil }
-	w.handouts = newHandouts(w.dir, ContentOf(w.dir, refresh, time.Now), func() string {
+	w.shelves = ContentOf(w.dir, refresh, time.Now)
+	w.handouts = HandoutsOf(w.dir, w.shelves, handouts.Options{Log: slog.New(slog.DiscardHandler), May: func() string {
 		if w.left--; w.left < 0 {
 			return w.why
 		}
 		return ""
-	}, slog.New(slog.DiscardHandler))
+	}})
 }
 
 // take lets the box take what is there, and compares what became of each file with NAME STATE WHY.
@@ -145,7 +150,7 @@ func (w *handoutWorld) own(name, title string) {
 	w.t.Helper()
 	file := filepath.Join(w.t.TempDir(), "a.zip")
 	w.people.must(os.WriteFile(file, aPack(w.t, title, 999), 0o600))
-	shelf := w.handouts.shelves[content.Packs]
+	shelf := w.shelves.Packs
 	p, err := shelf.Check(w.t.Context(), file, name)
 	w.people.must(err)
 	w.people.must(shelf.Import(w.t.Context(), file, p))
@@ -154,7 +159,7 @@ func (w *handoutWorld) own(name, title string) {
 // nothingComes checks that no file lies there that was to come.
 func (w *handoutWorld) nothingComes() {
 	w.t.Helper()
-	w.people.must(filepath.WalkDir(w.handouts.folder, func(name string, e fs.DirEntry, err error) error {
+	w.people.must(filepath.WalkDir(filepath.Join(w.dir, fleetFolder, "coming"), func(name string, e fs.DirEntry, err error) error {
 		if err == nil && !e.IsDir() {
 			w.t.Errorf("%s is left", name)
 		}
@@ -179,7 +184,7 @@ func TestHandouts(t *testing.T) {
 	if !slices.Equal(w.reads, []string{"tutorials", "places"}) {
 		t.Errorf("read again: %v", w.reads)
 	}
-	items, _ := w.handouts.shelves[content.Places].Items()
+	items, _ := w.shelves.Places.Items()
 	if len(items) != 1 || items[0].Count != 20 || items[0].File != "nord.csv" {
 		t.Errorf("%+v", items)
 	}
@@ -207,14 +212,14 @@ func TestHandouts(t *testing.T) {
 	p.hand(layer.Region, "nord", content.Places, "nord", nil)
 	w.takes()
 	w.want("velo", "Ours")
-	if items, _ := w.handouts.shelves[content.Places].Items(); len(items) != 1 || !items[0].Removed || !items[0].Undo {
+	if items, _ := w.shelves.Places.Items(); len(items) != 1 || !items[0].Removed || !items[0].Undo {
 		t.Errorf("a list that is withdrawn: %+v", items)
 	}
 
 	// What was removed at the box comes with its next version only.
 	p.hand(layer.All, "", content.Packs, "four", aPack(t, "Four", 99))
 	w.takes("four here")
-	p.must(w.handouts.shelves[content.Packs].Remove("four", ""))
+	p.must(w.shelves.Packs.Remove("four", ""))
 	w.takes("four removed")
 	p.hand(layer.All, "", content.Packs, "four", aPack(t, "Four B", 99))
 	w.takes("four here")
@@ -271,7 +276,7 @@ func TestHandoutsRefused(t *testing.T) {
 	w.want("velo", "")
 	// A hub that has no repository any more takes nothing away.
 	w.member.take(t.Context(), mirror.Folder{FS: os.DirFS(t.TempDir())}, fleet.Group{Association: "lilas"})
-	if items, _ := w.handouts.shelves[content.Places].Items(); len(items) != 1 || items[0].Count != 101 {
+	if items, _ := w.shelves.Places.Items(); len(items) != 1 || items[0].Count != 101 {
 		t.Errorf("%+v", items)
 	}
 }
@@ -284,7 +289,7 @@ func TestHandoutsWait(t *testing.T) {
 	w.why = "the cap is spent"
 	for day := range 6 { // the index, and five chunks
 		w.left = 1
-		if day > 0 && (!w.handouts.ready() || w.handouts.ready()) {
+		if day > 0 && (!w.handouts.Ready() || w.handouts.Ready()) {
 			t.Error("it does not say once that something may be fetched")
 		}
 		w.left = 1
@@ -301,7 +306,7 @@ func TestHandoutsWait(t *testing.T) {
 		w.takes("velo waits the cap is spent")
 	}
 	w.want("velo", "One")
-	if w.handouts.ready() {
+	if w.handouts.Ready() {
 		t.Error("nothing waits any more")
 	}
 }
@@ -313,20 +318,21 @@ func TestHandoutsCut(t *testing.T) {
 	p := w.people
 	p.hand(layer.All, "", content.Packs, "velo", aPack(t, "One", 99))
 	w.takes("velo here")
-	was, err := w.handouts.file.Read()
+	file := records.File[[]handouts.Record]{Path: filepath.Join(w.dir, fleetFolder, "handouts.json"), Version: 1}
+	was, err := file.Read()
 	p.must(err)
-	set := func(k handout) {
-		_, err := w.handouts.file.Update(func(all *[]handout) error { *all = []handout{k}; return nil })
+	set := func(k handouts.Record) {
+		_, err := file.Update(func(all *[]handouts.Record) error { *all = []handouts.Record{k}; return nil })
 		p.must(err)
 	}
-	for _, k := range []handout{
-		{Kind: content.Packs, Name: "velo", Begun: was[0].SHA256, Replaces: noEdition},                                      // it has ended
+	for _, k := range []handouts.Record{
+		{Kind: content.Packs, Name: "velo", Begun: was[0].SHA256, Replaces: handouts.NoEdition},                             // it has ended
 		{Kind: content.Packs, Name: "velo", SHA256: "old", Edition: was[0].Edition, Begun: "new", Replaces: was[0].Edition}, // it has not
 	} {
 		set(k)
 		w.again()
 		w.takes("velo here")
-		if now, err := w.handouts.file.Read(); err != nil || len(now) != 1 || now[0].Begun != "" || now[0].SHA256 != was[0].SHA256 {
+		if now, err := file.Read(); err != nil || len(now) != 1 || now[0].Begun != "" || now[0].SHA256 != was[0].SHA256 {
 			t.Errorf("%+v, %v", now, err)
 		}
 	}
@@ -364,13 +370,13 @@ func TestHandoutsBudget(t *testing.T) {
 		}
 		return f
 	}
-	w.eventually("it waits for residents", func() bool { f := velo(); return f.State == fileWaits && f.Why == "residents" && f.Done == 0 })
+	w.eventually("it waits for residents", func() bool { f := velo(); return f.State == handouts.Waits && f.Why == "residents" && f.Done == 0 })
 	w.box.locked(func() { w.box.status.Residents.Sessions = 0 })
 	sum, before := uint64(0), uint64(0)
 	for day := 1; ; day++ {
 		w.eventually("the budget is spent, or it is here", func() bool {
 			f := velo()
-			return f.State == fileHere || f.State == fileWaits && strings.Contains(f.Why, "is used up") && f.Done > before
+			return f.State == handouts.Here || f.State == handouts.Waits && strings.Contains(f.Why, "is used up") && f.Done > before
 		})
 		before = velo().Done
 		text, err := os.ReadFile(w.path)
@@ -385,7 +391,7 @@ func TestHandoutsBudget(t *testing.T) {
 		}
 		sum += n
 		t.Logf("day %d: %d bytes, %+v", day, n, velo())
-		if velo().State == fileHere {
+		if velo().State == handouts.Here {
 			if day < 3 {
 				t.Errorf("it took %d days", day)
 			}

@@ -21,6 +21,7 @@ import (
 	"passerelle/appliance/control"
 	"passerelle/appliance/fetch"
 	"passerelle/appliance/fleet"
+	"passerelle/appliance/fleet/handouts"
 	"passerelle/appliance/fleet/layer"
 	"passerelle/appliance/fleet/protocol"
 	"passerelle/appliance/fleet/rollout"
@@ -51,7 +52,8 @@ type member struct {
 	stages   *stages
 	commands *commands
 	reports  *reporter
-	handouts *handouts
+	found    *diagnoses
+	handouts *handouts.Handouts
 	obstacle func(fetch.Situation) string
 	dial     func(ctx context.Context, s fetch.Situation, address string) (net.Conn, error)
 	root     string    // file with the root of trust
@@ -82,8 +84,8 @@ var _ memberBox = (*appliance.Box)(nil)
 
 func (d *Daemon) newMember(box memberBox) *member {
 	return &member{
-		folder: filepath.Join(d.state, fleetFolder), box: box, layers: d.layers, stages: d.stages, commands: d.commands, reports: d.reports,
-		handouts: newHandouts(d.state, d.newShelves(box), d.releases.mayFetch, d.log),
+		folder: filepath.Join(d.state, fleetFolder), box: box, layers: d.layers, stages: d.stages, commands: d.commands, reports: d.reports, found: d.diagnoses,
+		handouts: HandoutsOf(d.state, d.newShelves(box), handouts.Options{May: d.releases.mayFetch, Log: d.log}),
 		obstacle: d.fetcher.Obstacle, dial: d.fetcher.Dial, root: d.trustRoot, built: d.built, log: d.log,
 	}
 }
@@ -122,7 +124,7 @@ func (m *member) follow() {
 	}
 	if m.err = nil; m.client != nil {
 		m.client.SetLine(m.line())
-		if m.handouts.ready() {
+		if m.handouts.Ready() {
 			m.client.Look()
 		}
 	}
@@ -341,6 +343,15 @@ func (m *member) look() {
 	}
 }
 
+// hurry has the client report what somebody waits for.
+func (m *member) hurry() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.client != nil {
+		m.client.Hurry()
+	}
+}
+
 // obey does what a command says.
 func (m *member) obey(text []byte) {
 	v, err := m.commands.take(context.Background(), text) // also if the daemon ends meanwhile
@@ -351,7 +362,7 @@ func (m *member) obey(text []byte) {
 
 // report returns what the hub should show, and is not known to show.
 func (m *member) report() []fleet.Report {
-	all := m.reports.pending()
+	all := append(m.reports.pending(), m.found.pending()...)
 	if last, ok := m.commands.last(); ok {
 		text, err := json.Marshal(last.Outcome())
 		m.said.Lock()
@@ -365,13 +376,16 @@ func (m *member) report() []fleet.Report {
 
 // isShown is told what the hub shows.
 func (m *member) isShown(r fleet.Report) {
-	if r.Name != protocol.Done {
+	switch r.Name {
+	case protocol.Done:
+		m.said.Lock()
+		defer m.said.Unlock()
+		m.shown = string(r.Body)
+	case protocol.Diagnosis:
+		m.found.shown(r)
+	default:
 		m.reports.shown(r)
-		return
 	}
-	m.said.Lock()
-	defer m.said.Unlock()
-	m.shown = string(r.Body)
 }
 
 // take takes what people signed for all, the box's region and its association, and how far a release may go.
@@ -388,9 +402,14 @@ func (m *member) take(ctx context.Context, from fleet.Source, of fleet.Group) {
 		err = m.takeLayers(ctx, t, from, names)
 	}
 	m.says(ctx, err)
-	if t != nil { // these may take hours
-		m.says(ctx, errors.Join(err, m.handouts.take(ctx, t, from, names)))
+	if t == nil {
+		return
 	}
+	files, failed := handouts.List(ctx, t, from, names)
+	if failed == nil { // these may take hours
+		failed = m.handouts.Take(ctx, from, files)
+	}
+	m.says(ctx, errors.Join(err, failed))
 }
 
 // says notes why nothing signed is taken, if it is not that the connection ended: a later one goes on.
@@ -494,7 +513,7 @@ func (m *member) addTo(s *state.Status) {
 	if m.files != nil {
 		f.Files = m.files.Error()
 	}
-	f.Handouts = m.handouts.status()
+	f.Handouts = m.handouts.Status()
 	s.Fleet = f
 }
 

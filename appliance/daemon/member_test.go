@@ -25,6 +25,7 @@ import (
 	"passerelle/appliance/fetch"
 	"passerelle/appliance/fleet"
 	"passerelle/appliance/fleet/command"
+	"passerelle/appliance/fleet/handouts"
 	"passerelle/appliance/fleet/layer"
 	"passerelle/appliance/fleet/protocol"
 	"passerelle/appliance/fleet/report"
@@ -306,6 +307,15 @@ type memberWorld struct {
 	stop func()
 }
 
+// search finds a line that does not work, and says all that must not leave the box.
+func (w *memberWorld) search(context.Context) (state.Diagnosis, error) {
+	f := state.Finding{
+		Step: state.StepGateway, Of: secretTexts[1], Verdict: state.Bad, Code: "gateway-silent",
+		Saw: strings.Join(secretTexts, " "), Do: secretTexts[0], Args: map[string]string{"gateway": secretTexts[3], "why": secretTexts[5]},
+	}
+	return state.Diagnosis{Began: time.Now(), Took: 900, Verdict: state.Bad, Cause: f.Code, Steps: []state.Finding{f}}, nil
+}
+
 func newMemberWorld(t *testing.T, hub, root string) *memberWorld {
 	dir := t.TempDir()
 	c, err := config.Parse("", named(secretTexts[0]))
@@ -334,22 +344,27 @@ func (w *memberWorld) start(dir, root string) {
 		Log: log, Path: w.path, Dial: w.wire.dial, Jobs: func() []fetch.Job { return nil },
 		Situation: func() fetch.Situation { return situation(w.box.Status(), w.box.Config()) },
 	})
-	d.commands = newCommands(dir, w.box, func() {})
+	d.diagnoses = newDiagnoses(dir, w.search, w.box.Status, log)
+	d.commands = newCommands(dir, w.box, d.diagnoses.ask)
 	d.reports.member = func() bool { return w.box.Written().Fleet.Member() }
 	d.reports.status, d.reports.failed = w.box.Status, func(err error) { w.t.Error(err) }
 	w.member = d.newMember(w.box)
 	r := &releases{Daemon: d, now: time.Now, up: func() time.Duration { return time.Hour }}
-	w.handouts = newHandouts(dir, ContentOf(dir, func(string) error { return nil }, time.Now), func() string {
+	w.handouts = HandoutsOf(dir, ContentOf(dir, func(string) error { return nil }, time.Now), handouts.Options{Log: log, May: func() string {
 		s, c := w.box.Status(), w.box.Config()
 		return d.fetcher.Obstacle(r.may(situation(s, c), s, c))
-	}, log)
+	}})
 	w.pace = fleet.Pace{Ping: time.Hour, Visit: 200 * time.Millisecond, Round: time.Hour, Ask: 10 * time.Millisecond,
 		Retry: 20 * time.Millisecond, Most: 100 * time.Millisecond, Spread: time.Millisecond, Timeout: 20 * time.Second}
+	d.diagnoses.news = w.member.hurry
 	ctx, cancel := context.WithCancel(w.t.Context())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
+		var tasks sync.WaitGroup
+		tasks.Go(func() { d.diagnoses.run(ctx) })
 		w.member.run(ctx)
+		tasks.Wait()
 	}()
 	w.stop = sync.OnceFunc(func() {
 		cancel()
@@ -481,6 +496,30 @@ func TestMember(t *testing.T) {
 	w.box.locked(func() { w.box.pause = "the desk" })
 	became(send(command.Resume), command.Yields)
 	w.box.locked(func() { w.box.pause = "" })
+
+	w.mu.Lock()
+	if n := w.client.Status().Behind; n != 0 { // the only hub knows what it woke the box for
+		t.Errorf("the hub was behind its own wakes %d times", n)
+	}
+	w.mu.Unlock()
+
+	// What is wrong is told by codes, and by the numbers of loans.
+	became(send(command.Diagnose), command.Done)
+	w.eventually("the hub shows what was found", func() bool {
+		text, err := hub.desk.Report(t.Context(), "lilas", f.Box, protocol.Diagnosis)
+		if err != nil || text == nil {
+			return false
+		}
+		d, err := report.ParseDiagnosis(text)
+		hub.must(err)
+		for _, secret := range secretTexts {
+			if strings.Contains(string(text), secret) {
+				t.Errorf("%q is in %s", secret, text)
+			}
+		}
+		return d.Verdict == "fault" && slices.Equal(d.Steps, []report.Step{{Step: "gateway", Donation: 1, Verdict: "fault", Code: "gateway-silent"}})
+	})
+	w.eventually("the box knows that it is shown", func() bool { w.look(); return len(w.found.pending()) == 0 })
 
 	// The hub shows the day; then it goes away, and the box keeps what it has. Nothing changes here.
 	w.box.locked(func() { w.box.status.Residents.Started += 7 })

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -425,6 +426,19 @@ func TestTexts(t *testing.T) {
 	for _, step := range []state.Step{state.StepBox, state.StepDaemon, state.StepTCP, state.StepDHCP, state.StepCap} {
 		if Title(step) == "" {
 			t.Errorf("%s has no name", step)
+		}
+	}
+}
+
+// TestCodes: the codes that others may know are those that have a text.
+func TestCodes(t *testing.T) {
+	t.Parallel()
+	if all := slices.Sorted(maps.Keys(texts)); !slices.Equal(all, state.FindingCodes) {
+		t.Errorf("texts has %q, state.FindingCodes %q", all, state.FindingCodes)
+	}
+	for step := range titles {
+		if !slices.Contains(state.Steps, step) {
+			t.Errorf("state.Steps has no %s", step)
 		}
 	}
 }

@@ -25,16 +25,22 @@ type link interface {
 	// publish returns once the hubs have stored it.
 	publish(ctx context.Context, subject string, body []byte) error
 	request(ctx context.Context, subject string, body []byte) (message, error)
-	// woken tells of wakes; true is one that wakes more than this box.
-	woken() <-chan bool
+	woken() <-chan wake
 	done() <-chan struct{}
 	err() error // after done: why
 	close()
 }
 
 type message struct {
-	body   []byte
-	chunks string // protocol.HeaderChunks
+	body     []byte
+	chunks   string // protocol.HeaderChunks
+	sequence uint64 // protocol.HeaderSequence; 0 without
+}
+
+// wake is a hub's wake.
+type wake struct {
+	many bool // it wakes more than this box
+	must protocol.Wake
 }
 
 var (
@@ -51,7 +57,7 @@ type identity struct{ name, association, token, seed string }
 type connection struct {
 	c       *nats.Conn
 	timeout time.Duration
-	wake    chan bool
+	wake    chan wake
 	closed  chan struct{}
 
 	mu  sync.Mutex
@@ -68,7 +74,7 @@ func (c *Client) connect(ctx context.Context, as identity) (link, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the key: %w", err)
 	}
-	n := &connection{timeout: c.o.Pace.Timeout, wake: make(chan bool, 16), closed: make(chan struct{})}
+	n := &connection{timeout: c.o.Pace.Timeout, wake: make(chan wake, 16), closed: make(chan struct{})}
 	d := &dialer{ctx: ctx, dial: c.o.Dial, timeout: c.o.Pace.Timeout}
 	defer d.release()
 	options := nats.GetDefaultOptions()
@@ -105,9 +111,9 @@ func (c *Client) connect(ctx context.Context, as identity) (link, error) {
 	}
 	for _, subject := range []string{protocol.SubjectWakeAll, protocol.SubjectWakeAssociation(as.association), protocol.SubjectWakeBox(as.name)} {
 		many := subject != protocol.SubjectWakeBox(as.name)
-		if _, err := n.c.Subscribe(subject, func(*nats.Msg) {
+		if _, err := n.c.Subscribe(subject, func(m *nats.Msg) {
 			select {
-			case n.wake <- many:
+			case n.wake <- wake{many, protocol.ParseWake(m.Data)}:
 			default: // as many are waiting already
 			}
 		}); err != nil {
@@ -138,7 +144,7 @@ func (n *connection) err() error {
 	return n.why
 }
 
-func (n *connection) woken() <-chan bool    { return n.wake }
+func (n *connection) woken() <-chan wake    { return n.wake }
 func (n *connection) done() <-chan struct{} { return n.closed }
 func (n *connection) close()                { n.c.Close() }
 
@@ -160,7 +166,11 @@ func (n *connection) answer(ctx context.Context, subject string, body []byte, wi
 	}
 	switch status := m.Header.Get("Status"); status {
 	case "":
-		return message{m.Data, m.Header.Get(protocol.HeaderChunks)}, nil
+		sequence, err := strconv.ParseUint(m.Header.Get(protocol.HeaderSequence), 10, 64)
+		if err != nil { // an answer that is of no stream
+			sequence = 0
+		}
+		return message{m.Data, m.Header.Get(protocol.HeaderChunks), sequence}, nil
 	case "404": // there is no such message (NATS ADR-31)
 		return message{}, nil
 	default:

@@ -149,6 +149,7 @@ type Status struct {
 	Round       time.Time // the last whole one; zero if there was none
 	Err         string    // why the last try failed; "" if it did not
 	Revoked     bool      // the hub does not let this box in any more
+	Behind      int       // rounds in which a hub had not heard yet of what it woke the box for
 }
 
 // Client is the box's side. Its methods may be called from several goroutines.
@@ -166,6 +167,7 @@ type Client struct {
 	me      membership
 	status  Status
 	look    chan struct{}
+	hurry   chan struct{}
 
 	// Below is Run's only.
 	command   [sha256.Size]byte
@@ -175,16 +177,18 @@ type Client struct {
 	failures  int           // connections in a row, with the current one
 	notBefore time.Time     // when a hub may be connected to again
 	nextVisit time.Time
-	asked     int        // without an answer that ends it
-	renewed   time.Time  // when another token was asked for
-	current   membership // whose state the above is
+	asked     int               // without an answer that ends it
+	renewed   time.Time         // when another token was asked for
+	must      map[string]uint64 // by stream, what the last wake was for, until a hub shows it
+	behind    int               // rounds in a row in which a hub did not
+	current   membership        // whose state the above is
 	deaths    deaths
 }
 
 // New opens the box's membership.
 func New(o Options) (*Client, error) {
 	o.Pace = o.Pace.withDefaults()
-	c := &Client{o: o, store: store{o.Dir}, look: make(chan struct{}, 1), changed: func() {}}
+	c := &Client{o: o, store: store{o.Dir}, look: make(chan struct{}, 1), hurry: make(chan struct{}, 1), changed: func() {}}
 	c.dial = c.connect
 	me, err := c.store.load()
 	if err != nil {
@@ -254,6 +258,15 @@ func (c *Client) SetLine(l Line) {
 func (c *Client) Look() {
 	select {
 	case c.look <- struct{}{}:
+	default:
+	}
+}
+
+// Hurry says that the box has something to report that somebody waits for: a client that pays visits pays the next one now.
+func (c *Client) Hurry() {
+	c.Look()
+	select {
+	case c.hurry <- struct{}{}:
 	default:
 	}
 }
@@ -329,14 +342,11 @@ func (c *Client) step(ctx context.Context) {
 		}
 		return
 	}
-	at := c.notBefore
-	if mode == Visits && c.nextVisit.After(at) {
-		at = c.nextVisit
-	}
-	if !sleep(ctx, time.Until(at)) {
+	if mode == Visits && !c.untilVisit(ctx) || !sleep(ctx, time.Until(c.notBefore)) {
 		return
 	}
-	c.drainLook()
+	drain(c.look)
+	drain(c.hurry)
 	c.begin()
 	l, err := c.dial(ctx, me.member())
 	if ctx.Err() != nil {
@@ -384,9 +394,22 @@ func (c *Client) know(me membership) {
 	}
 }
 
-func (c *Client) drainLook() {
+// untilVisit waits until the next visit is due, or somebody is in a hurry. It returns false if ctx ended before.
+func (c *Client) untilVisit(ctx context.Context) bool {
+	due := time.NewTimer(time.Until(c.nextVisit))
+	defer due.Stop()
 	select {
-	case <-c.look:
+	case <-ctx.Done():
+		return false
+	case <-due.C:
+	case <-c.hurry:
+	}
+	return true
+}
+
+func drain(c <-chan struct{}) {
+	select {
+	case <-c:
 	default:
 	}
 }
@@ -423,6 +446,7 @@ func over(l link) bool {
 
 // stay keeps a connection until it dies or ctx ends.
 func (c *Client) stay(ctx context.Context, l link, line string) {
+	c.must, c.behind = map[string]uint64{}, 0
 	born := time.Now()
 	next := born
 	var floor time.Time // before which no round follows the last, however often somebody asks for one
@@ -444,9 +468,12 @@ func (c *Client) stay(ctx context.Context, l link, line string) {
 			c.ended(line, born, errors.Is(l.err(), errSilent))
 			c.failed(fmt.Errorf("the connection ended: %w", l.err()))
 			return
-		case many := <-l.woken():
+		case w := <-l.woken():
+			if w.must.Stream != "" {
+				c.must[w.must.Stream], c.behind = w.must.Sequence, 0
+			}
 			at := time.Now()
-			if many {
+			if w.many {
 				at = at.Add(c.some(c.o.Pace.Spread))
 			}
 			if at = later(at, floor); at.Before(next) {
@@ -462,6 +489,9 @@ func (c *Client) stay(ctx context.Context, l link, line string) {
 			if err := c.round(ctx, l); err == nil {
 				failed = 0
 				next = time.Now().Add(c.less(c.o.Pace.Round))
+				if c.isBehind() {
+					next = time.Now().Add(c.backoff(c.behind - 1))
+				}
 				c.fetch(ctx, l)
 			} else if ctx.Err() == nil {
 				c.o.Log.Info("fleet", "err", err)
@@ -473,6 +503,24 @@ func (c *Client) stay(ctx context.Context, l link, line string) {
 			timer.Reset(time.Until(next))
 		}
 	}
+}
+
+// maxBehind is how often a box asks again for what it was woken for: within some five minutes each hub has heard of it, or will not.
+const maxBehind = 6
+
+// isBehind tells whether the hub has not shown yet what the box was woken for, so that the box asks again soon.
+func (c *Client) isBehind() bool {
+	if len(c.must) == 0 {
+		c.behind = 0
+		return false
+	}
+	c.edit(func(s *Status) { s.Behind++ })
+	if c.behind++; c.behind > maxBehind {
+		c.o.Log.Info("fleet: the hub does not show what it woke the box for", "streams", len(c.must))
+		c.must, c.behind = map[string]uint64{}, 0
+		return false
+	}
+	return true
 }
 
 func later(a, b time.Time) time.Time {
@@ -591,6 +639,9 @@ func (c *Client) get(ctx context.Context, l link, stream, subject string, limit 
 	m, err := l.get(ctx, stream, subject)
 	if err != nil {
 		return nil, err
+	}
+	if must, ok := c.must[stream]; ok && m.sequence >= must {
+		delete(c.must, stream)
 	}
 	if len(m.body) > limit {
 		return nil, fmt.Errorf("it has %d bytes, and at most %d are allowed", len(m.body), limit)

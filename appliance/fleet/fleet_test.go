@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -41,7 +42,7 @@ type hub struct {
 
 type fakeLink struct {
 	h      *hub
-	wake   chan bool
+	wake   chan wake
 	closed chan struct{}
 	once   sync.Once
 	why    error
@@ -61,7 +62,7 @@ func (h *hub) dial(ctx context.Context, as identity) (link, error) {
 	if h.refuse != nil {
 		return nil, h.refuse
 	}
-	l := &fakeLink{h: h, wake: make(chan bool, 16), closed: make(chan struct{})}
+	l := &fakeLink{h: h, wake: make(chan wake, 16), closed: make(chan struct{})}
 	h.open = append(h.open, l)
 	if h.dies > 0 {
 		time.AfterFunc(h.dies, func() { l.end(h.how) })
@@ -103,7 +104,7 @@ func (l *fakeLink) publish(_ context.Context, subject string, body []byte) error
 	return nil
 }
 
-func (l *fakeLink) woken() <-chan bool    { return l.wake }
+func (l *fakeLink) woken() <-chan wake    { return l.wake }
 func (l *fakeLink) done() <-chan struct{} { return l.closed }
 func (l *fakeLink) err() error            { return l.why }
 func (l *fakeLink) close()                { l.end(net.ErrClosed) }
@@ -387,13 +388,13 @@ func TestWakes(t *testing.T) {
 		h.mu.Lock()
 		l := h.open[0]
 		h.mu.Unlock()
-		l.wake <- false
+		l.wake <- wake{}
 		synctest.Wait()
 		if rounds() != 2 {
 			t.Errorf("%d rounds after a wake of its own", rounds())
 		}
-		l.wake <- true
-		l.wake <- true
+		l.wake <- wake{many: true}
+		l.wake <- wake{many: true}
 		synctest.Wait()
 		if rounds() != 2 {
 			t.Error("a wake of all is followed at once")
@@ -416,6 +417,94 @@ func TestWakes(t *testing.T) {
 		after(DefaultPace.Round)
 		if rounds() != 5 {
 			t.Errorf("%d rounds after the usual time", rounds())
+		}
+	})
+}
+
+// A hub may answer before it has heard of what another one woke the box for: the box asks again, more and more seldom, and not for
+// ever. A wake that says nothing changes nothing.
+func TestBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var commands []string
+		c, h := member(t, Box{Command: func(text []byte) { commands = append(commands, string(text)) }})
+		run(t, c)
+		c.SetLine(Line{Name: "fibre", Mode: Connected})
+		after(time.Minute)
+		rounds := func() int {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			return h.read / 2 // the region and a command
+		}
+		store := func(body string, sequence uint64) {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.stored[protocol.SubjectCommand("lilas", c.Status().Box)] = message{body: []byte(body), sequence: sequence}
+		}
+		h.mu.Lock()
+		l := h.open[0]
+		h.mu.Unlock()
+		woken := func(sequence uint64) {
+			l.wake <- wake{must: protocol.Wake{Stream: protocol.StreamCommand, Sequence: sequence}}
+			synctest.Wait()
+		}
+		store("pause", 6)
+		woken(7)
+		if rounds() != 2 || c.Status().Behind != 1 {
+			t.Fatalf("%d rounds, %d times behind", rounds(), c.Status().Behind)
+		}
+		store("resume", 7)
+		after(2 * DefaultPace.Retry)
+		if want := []string{"pause", "resume"}; rounds() != 3 || !slices.Equal(commands, want) {
+			t.Fatalf("%d rounds, %q: the box did not ask again", rounds(), commands)
+		}
+		after(time.Hour)
+		if rounds() != 3 || c.Status().Behind != 1 {
+			t.Errorf("%d rounds once the hub has shown it, %d times behind", rounds(), c.Status().Behind)
+		}
+		// What was lost with a hub's disk is not waited for for ever.
+		woken(1000)
+		after(time.Hour)
+		if rounds() != 3+1+maxBehind {
+			t.Errorf("%d rounds for what no hub shows", rounds())
+		}
+		// A hub that lost its disk counts from the start: its next wake is for that.
+		woken(1000)
+		store("pause again", 1)
+		woken(1)
+		after(time.Minute)
+		before := rounds()
+		after(time.Hour)
+		if commands[len(commands)-1] != "pause again" || rounds() != before {
+			t.Errorf("%q, %d rounds after %d", commands, rounds(), before)
+		}
+	})
+}
+
+// On visits a look waits for the next visit; a hurry does not, and is paid once.
+func TestHurry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, h := member(t, Box{})
+		run(t, c)
+		c.SetLine(Line{Name: "phone", Mode: Visits})
+		after(time.Minute)
+		c.Look()
+		after(time.Hour)
+		if h.count() != 1 {
+			t.Fatalf("%d visits", h.count())
+		}
+		c.Hurry()
+		c.Hurry()
+		after(time.Minute)
+		if h.count() != 2 {
+			t.Errorf("%d visits after a hurry", h.count())
+		}
+		after(4 * time.Hour)
+		if h.count() != 2 {
+			t.Errorf("%d visits: a hurry was paid twice", h.count())
+		}
+		after(2 * time.Hour)
+		if h.count() != 3 {
+			t.Errorf("%d visits: the usual one is missing", h.count())
 		}
 	})
 }
@@ -456,7 +545,7 @@ func TestTooLong(t *testing.T) {
 	read := func(file string, chunks string, bodies ...int) (int, error) {
 		clear(h.stored)
 		for i, n := range bodies {
-			h.stored[protocol.SubjectPack(file, i)] = message{make([]byte, n), chunks}
+			h.stored[protocol.SubjectPack(file, i)] = message{body: make([]byte, n), chunks: chunks}
 		}
 		text, err := source{l}.Read(t.Context(), file, 2*protocol.ChunkSize)
 		return len(text), err

@@ -54,6 +54,30 @@ const (
 	StepPorts  Step = "ports"
 )
 
+// Steps are all steps.
+var Steps = []Step{
+	StepBox, StepInterface, StepLink, StepAddress, StepGateway, StepResolver, StepNames, StepTCP, StepPage, StepHotspot, StepRadio,
+	StepAnswers, StepPortal, StepDHCP, StepDisk, StepClock, StepCap, StepLights, StepDaemon, StepConfig, StepPorts,
+}
+
+// FindingCodes are all codes of findings. Package doctor has the text of each.
+var FindingCodes = []Code{
+	"address-none", "address-ok", "address-overlap", "answers-captive", "answers-ok", "answers-silent", "answers-wrong",
+	"box-closed", "box-exhausted", "box-fault", "box-offline", "box-paused", "box-paused-by-lenders", "box-setup",
+	"box-sharing", "box-starting", "cap-lost", "cap-low", "cap-none", "cap-ok", "cap-spent", "clock-ok", "clock-ok-server",
+	"clock-untrusted", "config-misfit", "config-missing", "config-ok", "config-refused", "daemon-stopped", "dhcp-closed",
+	"dhcp-few", "dhcp-full", "dhcp-ok", "dhcp-silent", "dhcp-unasked", "dhcp-unread", "dhcp-wrong", "disk-errors",
+	"disk-fails", "disk-full", "disk-low", "disk-ok", "disk-read-only", "disk-slow", "gateway-no-route", "gateway-none",
+	"gateway-ok", "gateway-several", "gateway-silent", "gateway-unasked", "hotspot-missing", "hotspot-no-address",
+	"hotspot-no-link", "hotspot-ok", "interface-missing", "interface-no-phone", "interface-ok", "interface-unread",
+	"lights-fail", "lights-none", "lights-ok", "link-not-joined", "link-off", "link-ok", "link-phone", "link-unplugged",
+	"names-missing", "names-ok", "names-refused", "names-servfail", "names-wrong", "not-after", "not-closed", "not-idle",
+	"not-in-time", "not-paused", "not-running", "not-spent", "page-ok", "page-portal", "page-silent", "portal-api",
+	"portal-ok", "portal-silent", "portal-wrong", "ports-ok", "ports-taken", "radio-full", "radio-none", "radio-off",
+	"radio-ok", "radio-ok-of", "resolver-none", "resolver-ok", "resolver-partly", "resolver-silent", "resolver-unusable",
+	"tcp-blocked", "tcp-no-target", "tcp-ok",
+}
+
 // Verdict is the result of a step.
 type Verdict string
 
@@ -64,6 +88,9 @@ const (
 	Warn    Verdict = "warning" // residents go on, or somebody chose it
 	Bad     Verdict = "fault"
 )
+
+// Verdicts are all verdicts.
+var Verdicts = []Verdict{OK, Skipped, Warn, Bad}
 
 // The arguments of findings that are numbers of bytes, and of milliseconds: who shows them chooses the words.
 var (

@@ -16,6 +16,7 @@ import (
 	"passerelle/captive/admin/guide"
 	"passerelle/captive/admin/journal"
 	"passerelle/captive/admin/login"
+	"passerelle/captive/findings"
 	"passerelle/captive/poster"
 	"passerelle/captive/voice/agenda"
 	"passerelle/captive/web"
@@ -28,7 +29,7 @@ var deskFiles embed.FS
 var deskWords = sub(deskFiles, "desk")
 
 // staffCatalog has staff's pages and words.
-var staffCatalog = web.NewCatalog(web.Share{Name: "admin", Files: staffFiles{}}, guide.Share())
+var staffCatalog = web.NewCatalog(web.Share{Name: "admin", Files: staffFiles{}}, guide.Share(), findings.Share())
 
 // staffFiles are the files of staff's catalog: the pages are the technicians', without the technicians' words.
 type staffFiles struct{}

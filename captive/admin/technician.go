@@ -13,6 +13,7 @@ import (
 	"passerelle/captive/admin/guide"
 	"passerelle/captive/admin/journal"
 	"passerelle/captive/admin/login"
+	"passerelle/captive/findings"
 	"passerelle/captive/web"
 )
 
@@ -20,7 +21,7 @@ import (
 var files embed.FS
 
 // catalog has the technicians' pages and words: in French and English only, unlike lenders' and staff's.
-var catalog = web.NewCatalog(web.Share{Name: "admin", Files: files}, web.Share{Name: "desk", Files: deskWords}, guide.Share())
+var catalog = web.NewCatalog(web.Share{Name: "admin", Files: files}, web.Share{Name: "desk", Files: deskWords}, guide.Share(), findings.Share())
 
 // Configuration is what technicians' pages need of the box's configuration. Its methods are safe for concurrent use.
 type Configuration interface {

@@ -7,15 +7,19 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"passerelle/appliance/control"
 	"passerelle/appliance/daemon"
 	fleetcommand "passerelle/appliance/fleet/command"
+	"passerelle/appliance/fleet/handouts"
 	"passerelle/appliance/fleet/layer"
 	"passerelle/appliance/fleet/protocol"
+	"passerelle/appliance/fleet/trust"
 	"passerelle/appliance/state"
 	"passerelle/image/slot"
 )
@@ -120,22 +124,27 @@ func describeFleet(b *bytes.Buffer, f state.Fleet) {
 		say("nothing that people signed is taken: %s", f.Files)
 	}
 	for _, h := range f.Handouts {
-		became := fileStates[h.State]
-		switch h.State {
-		case "coming", "waits":
-			became = fmt.Sprintf("%s, %.1f of %.1f MB", became, float64(h.Done)/1e6, float64(h.Size)/1e6)
-		}
-		if h.Why != "" {
-			became += ": " + waits(h.Why)
-		}
-		say("%s %s of %s %s", h.Kind, h.Name, h.By, became)
+		say("%s", describeHandout(h))
 	}
+}
+
+// describeHandout says what has become of a file that the fleet hands out.
+func describeHandout(h state.FleetFile) string {
+	became := fileStates[h.State]
+	switch h.State {
+	case handouts.Coming, handouts.Waits:
+		became = fmt.Sprintf("%s, %.1f of %.1f MB", became, float64(h.Done)/1e6, float64(h.Size)/1e6)
+	}
+	if h.Why != "" {
+		became += ": " + waits(h.Why)
+	}
+	return fmt.Sprintf("%s %s of %s %s", h.Kind, h.Name, h.By, became)
 }
 
 // fileStates say what has become of a file that the fleet hands out.
 var fileStates = map[string]string{
-	"here": "is here", "coming": "is coming", "waits": "waits", "failed": "is not taken",
-	"own": "is not taken: the box has its own", "removed": "was removed here: its next version comes again",
+	handouts.Here: "is here", handouts.Coming: "is coming", handouts.Waits: "waits", handouts.Failed: "is not taken",
+	handouts.Own: "is not taken: the box has its own", handouts.Removed: "was removed here: its next version comes again",
 }
 
 // refusals say why a sticker's code was not taken.
@@ -295,6 +304,10 @@ func fleetTake(ctx context.Context, c *cli, args []string) error {
 			return u.advise(err)
 		}
 	}
+	files, err := handouts.List(ctx, t, from, names)
+	if err != nil {
+		return u.advise(err)
+	}
 	for i, level := range layer.Levels {
 		what := layer.Whose(level, names[level])
 		switch err := u.box.TakeLayer(ctx, string(level), names[level], texts[i]); {
@@ -307,5 +320,37 @@ func fleetTake(ctx context.Context, c *cli, args []string) error {
 		}
 	}
 	fmt.Fprintln(c.out, "passerelle fleet layers shows what has changed.")
-	return nil
+	return u.takeFiles(ctx, c, from, files)
+}
+
+// takePatience is how long a command waits while the daemon takes files through a hub: that may take hours.
+const takePatience = 10 * time.Second
+
+// takeFiles imports what the fleet hands out, as the state folder's owner.
+func (u *updateFlags) takeFiles(ctx context.Context, c *cli, from trust.Source, files handouts.Wanted) error {
+	if err := becomeOwnerOf(u.state); err != nil {
+		return err
+	}
+	if len(files) > 0 {
+		fmt.Fprintf(c.out, "Taking %s ...\n", plural(len(files), "file"))
+	}
+	shelves := daemon.ContentOf(u.state, func(share string) error { return refresh(ctx, c, u.box, share) }, time.Now)
+	h := daemon.HandoutsOf(u.state, shelves, handouts.Options{
+		May: func() string { return "" }, Log: slog.New(slog.NewTextHandler(c.err, nil)), Patience: takePatience,
+	})
+	err := h.Take(ctx, from, files)
+	if errors.Is(err, handouts.ErrBusy) {
+		return fmt.Errorf("%w: the daemon fetches them through a hub, which may take hours; try again later", handouts.ErrBusy)
+	}
+	failed := 0
+	for _, f := range h.Status() {
+		fmt.Fprintln(c.out, describeHandout(f))
+		if f.State == handouts.Failed {
+			failed++
+		}
+	}
+	if failed > 0 {
+		err = errors.Join(err, fmt.Errorf("%s not taken: see above", plural(failed, "file")))
+	}
+	return err
 }

@@ -1,18 +1,29 @@
 package main
 
 import (
+	"archive/zip"
+	"bytes"
 	"context"
+	"errors"
+	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
+	"passerelle/appliance/daemon"
+	"passerelle/appliance/fleet/content"
 	"passerelle/appliance/fleet/layer"
 	"passerelle/appliance/fleet/repository"
 	"passerelle/appliance/state"
+	"passerelle/captive/places/directory"
+	"passerelle/captive/tutorials/lessons"
+	"passerelle/netctl/netlab/labtest"
 )
 
 func (a asked) Status() state.Status { return *a.status }
@@ -78,11 +89,31 @@ func (s *signedFolder) add(role, path, text string) {
 	s.Helper()
 	file, err := s.Add(path, []byte(text))
 	s.must(err)
+	s.change(role, path, file)
+}
+
+// hand has a role hand out a file; nil withdraws it.
+func (s *signedFolder) hand(role, level string, kind content.Kind, name string, file []byte) {
+	s.Helper()
+	if file == nil {
+		s.change(role, path.Join(content.Folder(level, kind), name), nil)
+		return
+	}
+	at, target, _, err := content.Stage(s, content.Folder(level, kind), name, bytes.NewReader(file))
+	s.must(err)
+	s.change(role, at, target)
+}
+
+// change has a role sign another target; nil is none.
+func (s *signedFolder) change(role, path string, file *metadata.TargetFiles) {
+	s.Helper()
 	change := func(t *metadata.TargetsType) error {
 		if t.Targets == nil {
 			t.Targets = map[string]*metadata.TargetFiles{}
 		}
-		t.Targets[path] = file
+		if t.Targets[path] = file; file == nil {
+			delete(t.Targets, path)
+		}
 		return nil
 	}
 	if role == repository.Targets {
@@ -138,6 +169,102 @@ func TestFleetTake(t *testing.T) {
 	w.must(w.Seal(w.keys["hub"][0], w.now))
 	if code, said := take("--association", "roses", "--region", "idf"); code != exitOK || taken["association roses"] != "" || taken["region idf"] != "" {
 		t.Errorf("exit status %d, taken %q: %s", code, taken, said)
+	}
+}
+
+// TestFleetTakeFiles: packs and lists of places come from a stick by the code that takes them from a hub, and belong to the state
+// folder's owner.
+func TestFleetTakeFiles(t *testing.T) {
+	t.Parallel()
+	w := newSignedFolder(t)
+	const of = "lilas"
+	level := layer.Folder(layer.Association, of)
+	w.delegate(of, level)
+	var zipped bytes.Buffer
+	z := zip.NewWriter(&zipped)
+	page, err := z.Create("index.html")
+	w.must(err)
+	_, err = page.Write([]byte("<title>Un</title>"))
+	w.must(errors.Join(err, z.Close()))
+	w.hand(of, level, content.Packs, "velo", zipped.Bytes())
+	w.hand(repository.Targets, layer.Folder(layer.All, ""), content.Places, "nord", []byte("id,nom,commune,code_postal,adresse,date_maj\n1,Un lieu,Grenoble,38000,1 rue Basse,2026-10-01\n"))
+	w.must(w.Seal(w.keys["hub"][0], w.now))
+
+	var read []string
+	socket := asked{
+		status: &state.Status{Layers: &state.Layers{}}, taken: map[string]string{}, refresh: func(share string) { read = append(read, share) },
+	}.answers(t)
+	dir := t.TempDir()
+	take := func() (int, string) {
+		t.Helper()
+		var out, errs strings.Builder
+		code := runMain(t.Context(), []string{"fleet", "take", "--from", w.Dir, "--association", of, "--root", w.root, "--state", dir, "--socket", socket}, &out, &errs)
+		return code, out.String() + errs.String()
+	}
+	has := func(packs, lists int) {
+		t.Helper()
+		all, problems := lessons.Packs(daemon.Content(dir, "tutorials"))
+		d, more := directory.Open(daemon.Content(dir, "places"))
+		defer d.Close()
+		if len(all) != packs || len(d.Lists()) != lists || len(problems)+len(more) > 0 {
+			t.Errorf("%d packs, %d lists, %v %v", len(all), len(d.Lists()), problems, more)
+		}
+	}
+	for range 2 { // taking the same again changes nothing
+		code, said := take()
+		if code != exitOK || !strings.Contains(said, "packs velo of association lilas is here") || !strings.Contains(said, "places nord of the fleet is here") {
+			t.Fatalf("exit status %d: %s", code, said)
+		}
+		has(1, 1)
+	}
+	if !slices.Equal(read, []string{"tutorials", "places"}) {
+		t.Errorf("read again: %v", read)
+	}
+	// Another letter in a chunk: that file is not taken, and the one before stays.
+	w.hand(of, level, content.Packs, "velo", append(zipped.Bytes(), 0))
+	w.hand(repository.Targets, layer.Folder(layer.All, ""), content.Places, "nord", nil)
+	w.must(w.Seal(w.keys["hub"][0], w.now))
+	chunks, err := filepath.Glob(filepath.Join(w.Dir, "targets", level, "packs", "??", "*"))
+	w.must(err)
+	for _, name := range chunks {
+		w.must(os.WriteFile(name, []byte("x"), 0o600))
+	}
+	if code, said := take(); code != exitFailed || !strings.Contains(said, "packs velo of association lilas is not taken: ") || !strings.Contains(said, "is refused (damaged)") {
+		t.Errorf("exit status %d: %s", code, said)
+	}
+	has(1, 0)
+}
+
+// TestFleetTakeOwner: what root takes from a stick that nobody else can read belongs to the state folder's owner.
+func TestFleetTakeOwner(t *testing.T) {
+	t.Parallel()
+	labtest.Root(t)
+	w := newSignedFolder(t)
+	w.hand(repository.Targets, layer.Folder(layer.All, ""), content.Places, "nord", []byte("id,nom,commune,code_postal,adresse,date_maj\n1,Un lieu,Grenoble,38000,1 rue Basse,2026-10-01\n"))
+	w.must(w.Seal(w.keys["hub"][0], w.now))
+	socket := asked{status: &state.Status{Layers: &state.Layers{}}, taken: map[string]string{}, refresh: func(string) {}}.answers(t)
+	dir := filepath.Join(t.TempDir(), "state")
+	w.must(errors.Join(os.Mkdir(dir, 0o700), os.Chown(dir, labtest.Nobody, labtest.Nobody), os.Chown(socket, labtest.Nobody, labtest.Nobody)))
+	out, err := program("fleet", "take", "--from", w.Dir, "--root", w.root, "--state", dir, "--socket", socket).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "places nord of the fleet is here") {
+		t.Fatalf("%v: %s", err, out)
+	}
+	tried := 0
+	for _, folder := range []string{"fleet", "places"} {
+		w.must(filepath.WalkDir(filepath.Join(dir, folder), func(path string, e fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			tried++
+			owner, err := ownerOf(path)
+			if err == nil && owner.Uid != labtest.Nobody {
+				t.Errorf("%s is %d's", path, owner.Uid)
+			}
+			return err
+		}))
+	}
+	if tried < 6 {
+		t.Errorf("there are only %d files", tried)
 	}
 }
 

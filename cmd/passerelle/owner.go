@@ -29,14 +29,22 @@ func changedStateFlag(f *flag.FlagSet, state *string) {
 // becomeOwner is called once a command's flags have been parsed.
 func becomeOwner(f *flag.FlagSet) error {
 	declared := f.Lookup("state")
-	if declared == nil || os.Geteuid() != 0 {
+	if declared == nil {
 		return nil
 	}
 	state, changes := declared.Value.(*changedState)
 	if !changes {
 		return nil
 	}
-	owner, err := ownerOf(string(*state))
+	return becomeOwnerOf(string(*state))
+}
+
+// becomeOwnerOf makes root the owner of a state folder, for good.
+func becomeOwnerOf(state string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	owner, err := ownerOf(state)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && owner.Uid == 0 {
 		return nil // the service makes a folder its user's when it starts
 	}
@@ -44,7 +52,7 @@ func becomeOwner(f *flag.FlagSet) error {
 		err = become(int(owner.Uid), int(owner.Gid))
 	}
 	if err != nil {
-		return fmt.Errorf("become the owner of %s: %w", *state, err)
+		return fmt.Errorf("become the owner of %s: %w", state, err)
 	}
 	return nil
 }

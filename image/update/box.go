@@ -23,6 +23,7 @@ type Box struct {
 	State string // folder of the box's state: it has the trust, the record, and what is kept of a release on its way
 	Root  []byte // the root of trust that this system was built with
 	Clock trust.Clock
+	Sums  *Sums // of the running slot, which nobody changes while it runs; nil: it is read again each time
 }
 
 // Folders in the state.
@@ -118,7 +119,7 @@ func (b *Box) Look(ctx context.Context, from trust.Source, expired bool) (_ *Off
 			return nil, err
 		}
 	}
-	if o.Current, _, err = Identify(ctx, o.running, offered); err != nil {
+	if o.Current, _, err = Identify(ctx, o.running, offered, b.Sums); err != nil {
 		return nil, err
 	}
 	return o, nil
@@ -356,7 +357,11 @@ func (b *Box) version(ctx context.Context, n slot.Name, r Record) (string, error
 	for _, s := range r.Known {
 		known = append(known, Release{Summary: s})
 	}
-	found, _, err := Identify(ctx, io.NewSectionReader(f, 0, 1<<62), known)
+	var seen *Sums
+	if n == b.Card.Running {
+		seen = b.Sums
+	}
+	found, _, err := Identify(ctx, io.NewSectionReader(f, 0, 1<<62), known, seen)
 	return found.Version, err
 }
 

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"passerelle/appliance/fleet/trust"
 	"passerelle/appliance/private"
@@ -62,12 +63,48 @@ func (r Release) Manifest(ctx context.Context, from trust.Source) (plan.Manifest
 	return m, nil
 }
 
-// Identify returns the release whose root lies in a slot, by its hash. found is false if it is none of these.
-func Identify(ctx context.Context, in io.ReaderAt, offered []Release) (r Release, found bool, err error) {
+// Sums are the SHA-256 of the first bytes of a slot that nobody changes, by how many these are: what was read once is not read again.
+// Methods are safe for concurrent use, and a nil *Sums remembers nothing.
+type Sums struct {
+	mu  sync.Mutex
+	all map[int64]plan.Hash
+}
+
+func (s *Sums) of(size int64) (sum plan.Hash, known bool) {
+	if s == nil {
+		return sum, false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sum, known = s.all[size]
+	return sum, known
+}
+
+func (s *Sums) set(size int64, sum plan.Hash) {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.all == nil {
+		s.all = map[int64]plan.Hash{}
+	}
+	s.all[size] = sum
+}
+
+// Identify returns the release whose root lies in a slot, by its hash. found is false if it is none of these. seen are the sums of
+// that slot, nil without any.
+func Identify(ctx context.Context, in io.ReaderAt, offered []Release, seen *Sums) (r Release, found bool, err error) {
 	bySize := slices.Clone(offered)
 	slices.SortFunc(bySize, func(a, b Release) int { return cmp.Compare(a.Root.Size, b.Root.Size) })
 	h, at := sha256.New(), int64(0)
 	for _, r := range bySize {
+		if sum, known := seen.of(r.Root.Size); known {
+			if sum == r.Root.SHA256 {
+				return r, true, nil
+			}
+			continue
+		}
 		n, err := io.Copy(h, contextReader{ctx, io.NewSectionReader(in, at, r.Root.Size-at)})
 		if err != nil {
 			return Release{}, false, fmt.Errorf("read the running slot: %w", err)
@@ -75,7 +112,9 @@ func Identify(ctx context.Context, in io.ReaderAt, offered []Release) (r Release
 		if at += n; at != r.Root.Size {
 			break // the slot ends before
 		}
-		if plan.Hash(h.Sum(nil)) == r.Root.SHA256 {
+		sum := plan.Hash(h.Sum(nil))
+		seen.set(at, sum)
+		if sum == r.Root.SHA256 {
 			return r, true, nil
 		}
 	}

@@ -3,6 +3,7 @@ package update_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"io"
 	"io/fs"
@@ -490,5 +491,51 @@ func TestKept(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "kept")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("at the end something is kept: %v", err)
+	}
+}
+
+// countingReader counts what is read.
+type countingReader struct {
+	io.ReaderAt
+	bytes int
+}
+
+func (r *countingReader) ReadAt(p []byte, at int64) (int, error) {
+	n, err := r.ReaderAt.ReadAt(p, at)
+	r.bytes += n
+	return n, err
+}
+
+// What a slot has is found with its bytes read once, also when more releases are offered later.
+func TestIdentify(t *testing.T) {
+	t.Parallel()
+	var once update.Sums
+	text := bytes.Repeat([]byte("a slot's bytes. "), 1<<12)
+	of := func(version string, size int, whole bool) (r update.Release) {
+		r.Version, r.Root.Size = version, int64(size)
+		if r.Root.SHA256 = sha256.Sum256(text[:min(size, len(text))]); !whole {
+			r.Root.SHA256[0] ^= 1
+		}
+		return r
+	}
+	short, right, long, beyond := of("1", 1000, false), of("2", 40_000, true), of("3", 60_000, false), of("4", 1<<20, false)
+	for _, c := range []struct {
+		offered []update.Release
+		want    string
+		read    int // bytes, with sums
+	}{
+		{[]update.Release{long, short}, "", 60_000}, {[]update.Release{long, short}, "", 0}, {[]update.Release{right, short, long}, "2", 40_000},
+		{[]update.Release{beyond, right}, "2", 0}, {[]update.Release{short}, "", 0}, {nil, "", 0},
+	} {
+		for _, seen := range []*update.Sums{nil, &once} {
+			in := &countingReader{ReaderAt: bytes.NewReader(text)}
+			got, found, err := update.Identify(t.Context(), in, c.offered, seen)
+			if err != nil || got.Version != c.want || found != (c.want != "") {
+				t.Errorf("%q, %v, %v instead of %q", got.Version, found, err, c.want)
+			}
+			if seen != nil && in.bytes != c.read {
+				t.Errorf("%d bytes read instead of %d", in.bytes, c.read)
+			}
+		}
 	}
 }

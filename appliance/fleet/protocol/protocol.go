@@ -7,11 +7,12 @@
 //
 //	up.{association}.{box}.day.{MMDD}   box to hub   the sums of a day; one of a year ago is replaced
 //	up.{association}.{box}.done         box to hub   what became of the last command
+//	up.{association}.{box}.diagnosis    box to hub   what the box found when the fleet asked last
 //	region.{association}                hub to box   the name of the association's region; empty for none
 //	command.{association}.{box}         hub to box   the last command to one box
 //	pack.{file}.{chunk}                 hub to box   a signed file in chunks
 //	wake.all, wake.assoc.{association}, wake.box.{box}
-//	                                    hub to box   "look": without content
+//	                                    hub to box   "look": with a [Wake], or without content
 //	enrol.ask                           box to hub   a sticker's code; answered
 //
 // What goes down is read by JetStream's direct get, one message for each question; what goes up is published and
@@ -32,6 +33,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -61,6 +63,31 @@ const (
 // SubjectAsk is where a box asks to be enrolled.
 const SubjectAsk = "enrol.ask"
 
+// Wake says what a box that looks must see at least. The hub that the box asks may not have heard of it yet: then the box asks again.
+type Wake struct {
+	Stream   string
+	Sequence uint64 // of the message in that stream
+}
+
+// Text returns the body of a wake.
+func (w Wake) Text() []byte { return fmt.Appendf(nil, "%s %d", w.Stream, w.Sequence) }
+
+// ParseWake reads the body of a wake. What is none is the zero Wake: it wakes all the same.
+func ParseWake(body []byte) (w Wake) {
+	if len(body) > maxWake {
+		return Wake{}
+	}
+	stream, number, _ := strings.Cut(string(body), " ")
+	n, err := strconv.ParseUint(number, 10, 64)
+	if err != nil || stream != StreamRegion && stream != StreamCommand {
+		return Wake{}
+	}
+	return Wake{stream, n}
+}
+
+// maxWake is the limit of a wake's body, in bytes.
+const maxWake = 40
+
 // SubjectWakeAll wakes all boxes.
 const SubjectWakeAll = "wake.all"
 
@@ -70,7 +97,7 @@ func SubjectRegion(association string) string { return "region." + association }
 // SubjectCommand is the last command to a box.
 func SubjectCommand(association, box string) string { return "command." + association + "." + box }
 
-// SubjectUp is a report of a box. What it is called comes from [Day.Report], or is [Done].
+// SubjectUp is a report of a box. What it is called comes from [Day.Report], or is [Done] or [Diagnosis].
 func SubjectUp(association, box, report string) string {
 	return "up." + association + "." + box + "." + report
 }
@@ -94,11 +121,18 @@ func Inbox(client string) string { return "_INBOX." + client }
 // the message's body, or the header "Status: 404".
 func DirectGet(stream, subject string) string { return "$JS.API.DIRECT.GET." + stream + "." + subject }
 
+// HeaderSequence is on the answer to a direct get: the message's number in its stream (NATS ADR-31).
+const HeaderSequence = "Nats-Sequence"
+
 // HeaderChunks is on each chunk of a file: how many it has.
 const HeaderChunks = "Passerelle-Chunks"
 
-// Done is the report of what became of the last command. All others are of a day.
-const Done = "done"
+// Done is the report of what became of the last command, and Diagnosis that of what the box found when it was asked to search. All
+// others are of a day.
+const (
+	Done      = "done"
+	Diagnosis = "diagnosis"
+)
 
 // Day is a calendar day in a box's zone, YYYY-MM-DD.
 type Day string
@@ -117,7 +151,7 @@ func (d Day) Report() string { return ofDays + string(d[5:7]+d[8:]) }
 
 // Reports returns the names of all reports that there can be: the hub accepts no others.
 func Reports() []string {
-	all := []string{Done}
+	all := []string{Done, Diagnosis}
 	const leap = 2028
 	for t := time.Date(leap, 1, 1, 0, 0, 0, 0, time.UTC); t.Year() == leap; t = t.AddDate(0, 0, 1) {
 		all = append(all, Day(t.Format(time.DateOnly)).Report())

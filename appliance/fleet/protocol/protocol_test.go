@@ -47,8 +47,8 @@ func TestReports(t *testing.T) {
 			t.Errorf("%q is a day", no)
 		}
 	}
-	if len(all) != 366+1 {
-		t.Errorf("%d reports instead of those of 366 days and another one", len(all))
+	if len(all) != 366+2 || !all[Done] || !all[Diagnosis] {
+		t.Errorf("%d reports instead of those of 366 days and two others", len(all))
 	}
 	for d := time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC); d.Year() < 2029; d = d.AddDate(0, 0, 1) {
 		day := Day(d.Format(time.DateOnly))
@@ -76,6 +76,21 @@ func TestCode(t *testing.T) {
 	}
 	if _, err := NewCode(bytes.NewReader([]byte{1})); err == nil {
 		t.Error("a code without chance")
+	}
+}
+
+// A wake that cannot be read wakes all the same, and asks for nothing.
+func TestWake(t *testing.T) {
+	t.Parallel()
+	for _, w := range []Wake{{StreamCommand, 7}, {StreamRegion, 1<<64 - 1}} {
+		if got := ParseWake(w.Text()); got != w {
+			t.Errorf("%+v instead of %+v", got, w)
+		}
+	}
+	for _, text := range []string{"", "COMMAND", "COMMAND x", "COMMAND -1", "UP 7", "PACK 7", "COMMAND 7 ", "COMMAND 18446744073709551616", strings.Repeat("COMMAND 7", 9)} {
+		if got := ParseWake([]byte(text)); got != (Wake{}) {
+			t.Errorf("%q is %+v", text, got)
+		}
 	}
 }
 

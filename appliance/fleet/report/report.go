@@ -183,19 +183,18 @@ func oneOf(w Word, set []Word) Word {
 	return Unknown
 }
 
-var states = func() (all []Word) {
-	for _, s := range state.States {
-		all = append(all, Word(s))
+// words returns texts of a closed set as words.
+func words[T ~string](of []T) (all []Word) {
+	for _, w := range of {
+		all = append(all, Word(w))
 	}
 	return all
-}()
+}
 
-var codes = func() (all []Word) {
-	for _, c := range state.Codes {
-		all = append(all, Word(c))
-	}
-	return all
-}()
+var (
+	states = words(state.States)
+	codes  = words(state.Codes)
+)
 
 // kindOf returns the kind of a donation's line.
 func kindOf(d state.Donation) Word {

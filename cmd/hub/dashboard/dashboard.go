@@ -24,6 +24,7 @@ import (
 	"strings"
 	"time"
 
+	"passerelle/captive/findings"
 	"passerelle/captive/web"
 	"passerelle/cmd/hub/attempts"
 	"passerelle/cmd/hub/registry"
@@ -33,7 +34,7 @@ import (
 //go:embed pages/*.html pages/*.css words/*.toml
 var files embed.FS
 
-var catalog = web.NewCatalog(web.Share{Name: "dashboard", Files: files})
+var catalog = web.NewCatalog(web.Share{Name: "dashboard", Files: files}, findings.Share())
 
 // Registry is what the pages need of the registry.
 type Registry interface {

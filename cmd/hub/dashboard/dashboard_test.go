@@ -149,6 +149,15 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	f.Report("lilas", lilas, protocol.Done, e, now.Add(-time.Hour))
+	e, err = report.Diagnosis{Form: report.DiagnosisForm, At: now.Add(-2 * time.Hour).UTC().Truncate(time.Second), Verdict: "fault", Steps: []report.Step{
+		{Step: "box", Verdict: "ok", Code: "box-sharing"}, {Step: "gateway", Donation: 2, Verdict: "fault", Code: "gateway-silent"},
+		{Step: report.Unknown, Verdict: "warning", Code: report.Unknown}, {Step: "clock", Verdict: "skipped", Code: "not-in-time"},
+	}}.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Report("lilas", lilas, protocol.Diagnosis, e, now.Add(-time.Hour))
+	f.Report("lilas", lilas, protocol.Diagnosis, []byte(`{"form":1,"verdict":"<b>"}`), now)
 	w := &world{T: t, registry: &fakeRegistry{people: map[string]registry.Person{
 		federationCode: {Name: "Fa"}, lilasCode: {Name: "Ana", Association: "lilas"},
 	}, kept: registry.Rollout{Version: "1.2.0", Permille: 10, Phase: registry.Going, Began: now.AddDate(0, 0, -3), By: "ana", Number: 7}}, fleet: f}
@@ -412,11 +421,14 @@ func TestPages(t *testing.T) {
 		"/attention":         {`Maison des Roses`, `La box attend votre accord`},
 		"/association/lilas": {`Centre des &lt;b&gt;Lilas`, `en panne`, `attend votre accord`},
 		"/association/vide":  {`pas encore de box`},
-		"/box/" + lilas:      {`1.2.0`, `Acceptée par Ana`, `une personne devant la box a décidé autrement`, `<option value="59" selected>59 Nord`, `<td>12</td><td>1 gigaoctet</td>`},
-		"/box/" + waiting:    {`<li>abeille</li><li>bateau</li><li>citron</li><li>dragon</li>`},
-		"/releases":          {`Version 1.2.0`, `Box qui l’ont : 3`, `en panne ou sans nouvelles : 2`, `Box revenues en arrière : 0`, `Rien ne demande`, `href="/releases/rollout"`},
-		"/releases/rollout":  {`La version 1.2.0, étape par étape`, `La version avance`, `<strong>Une box sur 100</strong>`, `En tout : 0`, `value="raise"`, `value="halt"`},
-		"/sums":              {`mars 2027`, `Box : 3`, `51 gigaoctets`},
+		"/box/" + lilas: {`1.2.0`, `Acceptée par Ana`, `une personne devant la box a décidé autrement`, `<option value="59" selected>59 Nord`, `<td>12</td><td>1 gigaoctet</td>`,
+			`Ce que la box a trouvé`, `La box a cherché ce qui ne va pas : aujourd’hui à`, `Passerelle, prêt 2 <span class="small">En panne</span>`,
+			`<p>La passerelle … ne répond pas.</p>`, `<li>Redémarrez la box internet, et attendez trois minutes.</li>`, `une chose que ce hub ne connaît pas`,
+			`<ul><li>Ce que fait la box</li><li>Horloge</li></ul>`},
+		"/box/" + waiting:   {`<li>abeille</li><li>bateau</li><li>citron</li><li>dragon</li>`},
+		"/releases":         {`Version 1.2.0`, `Box qui l’ont : 3`, `en panne ou sans nouvelles : 2`, `Box revenues en arrière : 0`, `Rien ne demande`, `href="/releases/rollout"`},
+		"/releases/rollout": {`La version 1.2.0, étape par étape`, `La version avance`, `<strong>Une box sur 100</strong>`, `En tout : 0`, `value="raise"`, `value="halt"`},
+		"/sums":             {`mars 2027`, `Box : 3`, `51 gigaoctets`},
 	} {
 		code, page := b.get(path)
 		if code != http.StatusOK {

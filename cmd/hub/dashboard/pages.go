@@ -8,6 +8,7 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +16,7 @@ import (
 
 	"passerelle/appliance/fleet/command"
 	"passerelle/appliance/fleet/report"
+	"passerelle/appliance/state"
 	"passerelle/captive/web"
 	"passerelle/cmd/hub/registry"
 	"passerelle/cmd/hub/stages"
@@ -269,6 +271,7 @@ type boxPage struct {
 	Confirmed    string
 	Days         []dayRow
 	Done         string // what became of the last command, "" for nothing
+	Found        *found // nil: the box was not asked what is wrong
 	Place        string // its centre
 	Number       string // of its département
 	Departements []departement
@@ -276,6 +279,58 @@ type boxPage struct {
 }
 
 func (boxPage) Template() string { return "dashboard/box" }
+
+// found is what a box found when it was asked what is wrong.
+type found struct {
+	When  string
+	Steps []foundStep // that are not well
+	Well  []string    // the titles of the others
+}
+
+// foundStep is a step that is not well.
+type foundStep struct {
+	Title     string
+	Pictogram string
+	Verdict   string // in words
+	Saw       string
+	Do        []string
+}
+
+// foundPictograms are those of verdicts.
+var foundPictograms = map[report.Word]string{report.Word(state.Warn): "question", report.Word(state.Bad): "fault"}
+
+// figure is where a text has a figure that a box does not tell.
+var figure = regexp.MustCompile(`\{[a-z]+\}`)
+
+// foundOf says what a box found, in the reader's language.
+func foundOf(w *web.Words, b survey.Box, now time.Time) *found {
+	if b.Found == nil {
+		return nil
+	}
+	f := &found{When: w.T("hub.found.when", "time", w.When(b.FoundAt.In(now.Location()), now))}
+	for _, s := range b.Found.Steps {
+		x := foundStep{Title: w.T("step." + string(s.Step)), Pictogram: foundPictograms[s.Verdict]}
+		if s.Step == report.Unknown {
+			x.Title = w.T("hub.found.other")
+		}
+		if s.Donation > 0 {
+			x.Title = w.T("hub.found.loan", "step", x.Title, "number", strconv.Itoa(s.Donation))
+		}
+		if x.Pictogram == "" {
+			f.Well = append(f.Well, x.Title)
+			continue
+		}
+		x.Verdict = w.T("verdict." + string(s.Verdict))
+		text, err := w.Message("found." + string(s.Code))
+		if err != nil { // of another release
+			text = w.T("hub.found.unknown")
+		}
+		lines := strings.Split(figure.ReplaceAllLiteralString(text, "…"), "\n")
+		x.Saw, x.Do = lines[0], lines[1:]
+		f.Steps = append(f.Steps, x)
+	}
+	return f
+}
 
 // dayRow is a day that a box told of.
 type dayRow struct{ Day, State, Sessions, Bytes string }
@@ -303,7 +358,7 @@ func (s *Server) box(w http.ResponseWriter, r *request) {
 	p := boxPage{
 		frame: s.frame(r, "home", "/box/"+b.Name, b.Called()), row: rowOf(r, b, needs), Box: b.Name, Member: b.Stage == registry.Member,
 		Release: string(b.Release()), Place: b.Centre, Number: b.Department, Departements: departements,
-		Saved: r.URL.Query().Has("saved"),
+		Saved: r.URL.Query().Has("saved"), Found: foundOf(r.Words, b, r.Now),
 	}
 	if p.Waits {
 		p.Compare = b.Words[:]

@@ -646,14 +646,15 @@ func (r *Registry) PutCommand(ctx context.Context, author, association, box stri
 
 // want stores a body for boxes, and wakes them. A box that misses this looks by itself, some hours later.
 func (r *Registry) want(ctx context.Context, subject, wake string, body []byte) error {
-	if _, err := r.boxes.Publish(ctx, subject, body); err != nil {
+	ack, err := r.boxes.Publish(ctx, subject, body)
+	if err != nil {
 		return fmt.Errorf("write %s: %w", subject, err)
 	}
-	return r.wake(wake)
+	return r.wake(wake, protocol.Wake{Stream: ack.Stream, Sequence: ack.Sequence}.Text())
 }
 
-func (r *Registry) wake(subject string) error {
-	if err := r.fleet.Publish(subject, nil); err != nil {
+func (r *Registry) wake(subject string, body []byte) error {
+	if err := r.fleet.Publish(subject, body); err != nil {
 		return fmt.Errorf("wake the boxes: %w", err)
 	}
 	if err := r.fleet.FlushTimeout(patience); err != nil {
@@ -663,7 +664,7 @@ func (r *Registry) wake(subject string) error {
 }
 
 // WakeAll has all boxes look for signed files that are new.
-func (r *Registry) WakeAll() error { return r.wake(protocol.SubjectWakeAll) }
+func (r *Registry) WakeAll() error { return r.wake(protocol.SubjectWakeAll, nil) }
 
 // Report returns the newest report of that name of a box, or nil if there is none.
 func (r *Registry) Report(ctx context.Context, association, box, report string) ([]byte, error) {

@@ -51,7 +51,10 @@ type Box struct {
 	Days   []Day            // of the last weeks, the oldest first
 	Totals []Total          // of a year, likewise
 	Done   *command.Outcome // what became of the last command
-	stray  time.Time        // when it last said something that is no day
+	// Found is what the box found when it was asked to search last, and FoundAt when the hubs had it.
+	Found   *report.Diagnosis
+	FoundAt time.Time
+	stray   time.Time // when it last said something that is no day
 }
 
 // Newest is what the box said last, nil for nothing.
@@ -135,6 +138,11 @@ func (f *Fleet) Report(association, name, what string, body []byte, at time.Time
 		b.stray = at
 		if o, err := command.ParseOutcome(body); err == nil {
 			b.Done = &o
+		}
+	case protocol.Diagnosis:
+		b.stray = at
+		if d, err := report.ParseDiagnosis(body); err == nil {
+			b.Found, b.FoundAt = &d, at
 		}
 	default:
 		r, err := report.Parse(body)

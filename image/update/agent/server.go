@@ -17,19 +17,24 @@ import (
 
 	"passerelle/appliance/fleet/mirror"
 	"passerelle/appliance/fleet/trust"
+	"passerelle/image/slot"
 	"passerelle/image/stick"
 	"passerelle/image/update"
 	"passerelle/image/update/plan"
 )
 
-// Server carries out requests, one at a time, for the one program that may connect to its socket: the daemon. All its fields are
-// required.
+// Server carries out requests, one at a time, for the one program that may connect to its socket: the daemon. All its public fields
+// are required.
 type Server struct {
 	Box     func() (*update.Box, error) // this machine; an error that is fs.ErrNotExist: it takes no releases
 	Machine fs.FS                       // with /sys and /proc
 	Mount   stick.Mounter
 	Restart func() error // restarts the box
 	Log     *slog.Logger
+
+	// The sums of the running slot, and which that was. Only the request that is carried out uses them.
+	sums    *update.Sums
+	running slot.Name
 }
 
 // StickFolder is the folder of a USB stick that has releases.
@@ -141,6 +146,10 @@ func (s *Server) do(ctx context.Context, q Request, from trust.Source, tell func
 	if err != nil {
 		return r, err
 	}
+	if s.sums == nil || s.running != box.Card.Running {
+		s.sums, s.running = &update.Sums{}, box.Card.Running
+	}
+	box.Sums = s.sums
 	switch q.Do {
 	case Slots:
 	case Look, Install:
