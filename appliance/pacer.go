@@ -32,6 +32,7 @@ type pacer struct {
 	err    error        // of the last tick, or why there is no meter
 	start  time.Time    // of the law's time
 	state  autorate.State
+	others map[pacedLine]autorate.State // of lines that were in use before
 	out    autorate.Output
 	rx, tx autorate.Counter
 	passed passed
@@ -79,7 +80,7 @@ func (p *pacer) follow(d *donation, hotspot string) {
 	switch {
 	case p.line != line:
 		p.stop()
-		p.line, p.start, p.state = line, p.now(), autorate.New(limits)
+		p.turnTo(line, limits)
 		p.rx, p.tx, p.passed, p.rates = autorate.Counter{}, autorate.Counter{}, passed{}, [2]uint64{}
 		p.out = autorate.Output{}
 	default:
@@ -95,6 +96,26 @@ func (p *pacer) follow(d *donation, hotspot string) {
 	}
 	p.ticker = time.NewTicker(autorate.Tick)
 	p.tick() // a new line begins slowly, at once
+}
+
+// maxLines bounds how many lines are remembered: more than a box has.
+const maxLines = 16
+
+// turnTo begins with another line, at what is known of it: where two lines are used in turn, neither is learnt again each time.
+func (p *pacer) turnTo(line pacedLine, limits autorate.Limits) {
+	if p.start.IsZero() {
+		p.start = p.now()
+	} else {
+		if p.others == nil || len(p.others) >= maxLines {
+			p.others = map[pacedLine]autorate.State{}
+		}
+		p.others[p.line] = p.state
+	}
+	known, ok := p.others[line]
+	delete(p.others, line)
+	if p.line, p.state = line, autorate.New(limits); ok {
+		p.state = known.SetLimits(limits)
+	}
 }
 
 // stop ends the measurements. What is known of the line, and its rates, stay.

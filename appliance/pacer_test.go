@@ -145,6 +145,30 @@ func TestPacer(t *testing.T) {
 	if got := m.rates["wlan0"]; m.open != 1 || got > 10e6 {
 		t.Errorf("another line begins at %d with %d meters", got, m.open)
 	}
+	// Two lines in turn: neither is learnt again each time.
+	m.capacity = 8e6
+	run(p, m, time.Minute)
+	for range 3 {
+		m.capacity, m.queue = 30e6, 0
+		p.follow(d, "wlan0")
+		if got := m.rates["wlan0"]; got < 14e6 {
+			t.Errorf("the line that carried 20 Mbit/s comes back at %d", got)
+		}
+		run(p, m, 2*time.Minute)
+		m.capacity, m.queue = 8e6, 0
+		p.follow(&other, "wlan0")
+		if got := m.rates["wlan0"]; got < 5e6 || got > 9e6 {
+			t.Errorf("the line that carried 8 Mbit/s comes back at %d", got)
+		}
+		run(p, m, 2*time.Minute)
+	}
+	for i := range 100 {
+		other.uplink.Index = 100 + i
+		p.follow(&other, "wlan0")
+	}
+	if n := len(p.others); n > maxLines {
+		t.Errorf("%d lines are remembered", n)
+	}
 	m.err = errors.New("no such device")
 	p.tick()
 	if p.err == nil || p.status(&other) != nil {

@@ -13,6 +13,8 @@
 //     line is its capacity: the rate falls below that, so that the queue drains.
 //   - Without one, while residents wait in the box, the rate rises: fast far below what the line carried lately, slowly
 //     near it, more slowly on a line that always carries the same.
+//   - Where the capacity of one tick says little about the next, as it flickers, a queue lowers the rate less, and it comes back
+//     to more: who follows each change is always late, and a resident's single connection cannot follow.
 //   - A line that stood still and then carried more than the rate had no wrong rate.
 //   - Bytes clearly below the rate, just after the backlog in the box was gone, are a guess that the next sample decides.
 //   - A new connection's round trip that is short proves that there is no queue. A long one may be a far server; only many

@@ -85,6 +85,17 @@ const (
 	drainUpMs = 250
 	// leastCut is the least part of the capacity. Search: 0 % and +1 %, 0 % and +1 %.
 	leastCut = .13
+	// What the line carries may change so much from one tick to the next that one says little about the other: the line flickers.
+	// flickerWeight is the weight of a tick with a queue in the mean of these changes, in logarithm. Above flickerCalm, flickerGain
+	// times the rest, flickerMost at most, is the part by which the capacity moves towards the safe rate, in logarithm, and by
+	// which less is drained. After a queue, backBlur of that part is added to backSafe. Steady lines, steps and calm cells are
+	// below flickerCalm. On the eight recorded lines, 12 runs of each, 3.5 % more is used with it than without, the 95th percentile
+	// of the wait is 8 % longer, and Jain's index is the same within .015.
+	flickerWeight = .1
+	flickerCalm   = .25
+	flickerGain   = 2.5
+	flickerMost   = .6
+	backBlur      = .8
 	// At the start of a queue, the safe rate moves by the part trust, in logarithm, towards a mean of the rate and of what
 	// the line carries, in which the latter has dipWeight. Search: -1 % and -3 %, +1 % and +2 %; -1 % and -1 %, +1 % and
 	// -2 %.

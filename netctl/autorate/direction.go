@@ -30,6 +30,7 @@ type direction struct {
 	safe     float64 // what the line carries without one, as far as is known; 0: unknown
 	past     [5]float64
 	pasts    int
+	flicker  float64 // the mean change of what the line carries from one tick to the next while there is a queue, in logarithm
 
 	// A guess of this moment.
 	guessed   float64 // the rate before it; 0: there is none
@@ -214,6 +215,7 @@ func (d *direction) guess(now time.Duration, e evidence, bad float64) {
 
 // cut reacts to a queue. What comes out of a line with a queue is its capacity.
 func (d *direction) cut(now time.Duration, e evidence, mean float64) {
+	lately := d.safe
 	if !d.queued {
 		d.queued, d.since, d.ticks, d.answered = true, now, 0, false
 		d.rateBefore, d.safeBefore, d.peak = max(d.rate, d.before), d.safe, 0
@@ -243,8 +245,18 @@ func (d *direction) cut(now time.Duration, e evidence, mean float64) {
 	if d.lossy() {
 		least = lossyCut
 	}
-	k := max(least, firstCut-(e.delay-goodMs)/drain)
-	d.rate = min((1-easing)*d.rate, k*d.capacity)
+	// On a line that flickers, this tick says little about the next one: what was safe lately says as much. The queue drains
+	// when the line carries more again, whatever the rate is.
+	w := d.blur()
+	k := max(least, firstCut-(1-w)*(e.delay-goodMs)/drain)
+	c := d.capacity
+	if c > 0 && c < lately {
+		c *= math.Pow(lately/c, w)
+	}
+	d.rate = min((1-easing)*d.rate, k*c)
+	if !d.up && d.ticks >= 2 { // of an upload, what is carried follows the rate
+		d.flicker += flickerWeight * (math.Abs(math.Log(max(d.carried[1], d.least)/max(d.carried[0], d.least))) - d.flicker)
+	}
 	d.stubborn = now-d.since >= 1500*time.Millisecond && d.mean() >= .85*d.previous && d.mean() < .6*d.rateBefore
 }
 
@@ -278,7 +290,12 @@ func (d *direction) end(now time.Duration) {
 		d.safe = plateauPart * (d.past[(n-1)%len(d.past)] + d.past[(n-2)%len(d.past)] + d.past[(n-3)%len(d.past)]) / 3
 		d.rate = max(d.rate, d.safe)
 	}
-	d.rate = max(d.rate, backCapacity*min(d.capacity, d.safe), backSafe*d.safe)
+	d.rate = max(d.rate, backCapacity*min(d.capacity, d.safe), (backSafe+backBlur*d.blur())*d.safe)
+}
+
+// blur is how little what the line carries in a tick says about the next one, from 0 to flickerMost.
+func (d *direction) blur() float64 {
+	return min(flickerMost, flickerGain*max(0, d.flicker-flickerCalm))
 }
 
 // steady reports that three queues in a row showed the same capacity.

@@ -35,6 +35,12 @@ func TestTraces(t *testing.T) {
 	if got := sim.Steps(1000, 10_000, 20, 10).Mean(); math.Abs(got-15e6) > 15e6/1000 {
 		t.Errorf("steps have a mean of %v", got)
 	}
+	if got, want := (sim.Trace{1, 2, 0, 3}).Times(1, 2), (sim.Trace{0, 1, 0, 2}); !reflect.DeepEqual(got, want) {
+		t.Errorf("half of a trace is %v, want %v", got, want)
+	}
+	if got, want := (sim.Trace{1, 0, 3}).Times(3, 1), (sim.Trace{3, 0, 9}); !reflect.DeepEqual(got, want) {
+		t.Errorf("three times a trace is %v, want %v", got, want)
+	}
 	f := sim.Fading{Mbit: 10, Slow: .3, SlowMs: 1000, Fast: .2, FastMs: 100, OutMs: 500, EveryMs: 5000, MaxMbit: 30}
 	a, b, c := f.Trace(60_000, 1), f.Trace(60_000, 1), f.Trace(60_000, 2)
 	if !reflect.DeepEqual(a, b) || reflect.DeepEqual(a, c) {

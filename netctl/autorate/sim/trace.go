@@ -109,6 +109,17 @@ func (f Fading) Trace(ms int, seed uint64) Trace {
 	})
 }
 
+// Times is a trace with the capacity multiplied by a fraction. What a millisecond cannot carry in whole packets, a later one does.
+func (t Trace) Times(numerator, denominator int) Trace {
+	out, rest := make(Trace, len(t)), 0
+	for i, n := range t {
+		rest += int(n) * numerator
+		out[i] = uint16(min(rest/denominator, math.MaxUint16))
+		rest %= denominator
+	}
+	return out
+}
+
 // Mean is the mean capacity in bit/s.
 func (t Trace) Mean() float64 {
 	sum := 0.0
