@@ -164,7 +164,7 @@ func TestCertificates(t *testing.T) {
 	if _, err := h.renewOnce(t.Context(), nil, w.clock.now()); err == nil || !strings.Contains(err.Error(), "unknown authority") {
 		t.Errorf("one of another fleet: %v", err)
 	}
-	strange.clock.add(w.clock.now().Sub(time.Now()))
+	strange.clock.add(time.Until(w.clock.now()))
 	strange.inside(0)
 	if _, err := strange.shown(0, strange.clock.now()); err == nil || !strings.Contains(err.Error(), "expired") {
 		t.Errorf("a hub whose certificate has ended: %v", err)
