@@ -27,8 +27,8 @@ type testHub struct {
 	proc    *netlab.Proc
 }
 
-// newHub makes a fleet with one hub, and starts that.
-func (b *box) newHub() *testHub {
+// newHub makes a fleet with one hub, and starts that: it listens at an address of the internet.
+func (b *box) newHub(listen string) *testHub {
 	b.t.Helper()
 	h := &testHub{b: b, program: filepath.Join(b.t.TempDir(), "passerelle-hub"), dir: filepath.Join(b.t.TempDir(), "fleet")}
 	if out, err := exec.Command("go", "build", "-o", h.program, "passerelle/cmd/hub").CombinedOutput(); err != nil {
@@ -40,7 +40,7 @@ func (b *box) newHub() *testHub {
 	file := filepath.Join(h.dir, "hub-1", "hub.toml")
 	text, err := os.ReadFile(file)
 	b.must(err)
-	b.must(os.WriteFile(file, []byte(strings.Replace(string(text), `":443"`, `"`+netlab.WebAddr.String()+`:443"`, 1)), 0o600))
+	b.must(os.WriteFile(file, []byte(strings.Replace(string(text), `":443"`, `"`+listen+`"`, 1)), 0o600))
 	b.scene.Internet.Names.Set(hubHost, netlab.WebAddr)
 	h.start()
 	return h
@@ -103,7 +103,7 @@ func TestHub(t *testing.T) {
 	t.Parallel()
 	in := settings{more: "\n[fleet]\nhubs = [\"" + hubHost + "\"]\n"}
 	b := newBox(t, settings{}, netlab.Options{})
-	h := b.newHub()
+	h := b.newHub(netlab.WebAddr.String() + ":443")
 	h.do("association", "add", "--region", "nord", "lilas")
 	code := strings.TrimSpace(h.do("sticker", "make", "lilas"))
 	bundle := filepath.Join(h.dir, "fleet.json")
