@@ -26,6 +26,7 @@ type Transfer struct {
 	start  time.Time
 	cancel context.CancelFunc
 	done   chan struct{}
+	sinks  []net.Conn // of a Bulk's TCP streams: where they arrive
 
 	mu    sync.Mutex
 	ticks []int64 // bytes received in each Tick since start
@@ -80,6 +81,32 @@ func (t *Transfer) Rate(from, to time.Duration) float64 {
 		return 0
 	}
 	return float64(t.Bytes(from, to)) * 8 / (to - from).Seconds()
+}
+
+// Arrived is what the kernel of a Bulk's receiver has seen of its TCP streams. Both counts are of one moment, whatever else the
+// machine does: their ratio needs no clock.
+type Arrived struct {
+	Bytes    uint64 // of the streams, without a gap (tcpi_bytes_received of tcp(7))
+	Segments uint64 // all that came: also those that came twice, and those that wait for an earlier one (tcpi_segs_in)
+}
+
+// Arrived returns what has arrived of the streams until now. They must still run.
+func (t *Transfer) Arrived() (a Arrived, err error) {
+	for _, c := range t.sinks {
+		raw, err := c.(*net.TCPConn).SyscallConn()
+		if err != nil {
+			return a, err
+		}
+		var info *unix.TCPInfo
+		var failed error
+		err = raw.Control(func(fd uintptr) { info, failed = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) })
+		if err := errors.Join(err, failed); err != nil {
+			return a, fmt.Errorf("ask what arrived on %s: %w", c.LocalAddr(), err)
+		}
+		a.Bytes += info.Bytes_received
+		a.Segments += uint64(info.Segs_in)
+	}
+	return a, nil
 }
 
 // Elapsed is the time since the start, in whole Ticks.
@@ -185,6 +212,7 @@ func (b Bulk) start(ctx context.Context) (*Transfer, error) {
 	context.AfterFunc(ctx, closeAll)
 	var running sync.WaitGroup
 	for _, p := range pairs {
+		t.sinks = append(t.sinks, p.sink)
 		running.Go(func() { t.fail(ctx, source(p.source)) })
 		running.Go(func() { t.fail(ctx, t.sink(p.sink)) })
 	}

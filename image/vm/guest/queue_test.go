@@ -11,6 +11,21 @@ import (
 	"passerelle/image/vm/guest"
 )
 
+// TestLowLimit runs the gate's own test of that name where residents' queues are fq_codel.
+func TestLowLimit(t *testing.T) {
+	needMachine(t)
+	gate, err := guest.Program("gate.test")
+	must(t, err)
+	out, err := exec.CommandContext(patience(t, 4*time.Minute), gate, "-test.v", "-test.run", "^TestLowLimit$", "-root").CombinedOutput()
+	for line := range strings.Lines(string(out)) {
+		t.Log(strings.TrimSpace(line))
+	}
+	must(t, err)
+	if !strings.Contains(string(out), "--- PASS: TestLowLimit ") {
+		t.Error("it did not pass")
+	}
+}
+
 // TestBystander has the bench say what a full line is to somebody who only pings, where residents' queues are fq_codel.
 // It prints the figures and asserts none: an emulated processor's pauses are in them.
 func TestBystander(t *testing.T) {
