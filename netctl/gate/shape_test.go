@@ -171,7 +171,7 @@ func TestFirstWindow(t *testing.T) {
 //
 // Each byte that passes is new: TCP sends again what was lost before the limit. But a receiver hands on nothing that came after a
 // gap, so that a part at whose end more streams have one has less, and the next one more. With eight streams through a bfifo it
-// is below 0.90 in 1 to 5 of 100 parts, whether there is room for 3 frames or for 9; with twice as many it is worse. With a queue
+// is below 0.90 in 1 to 7 of 100 parts, whether there is room for 3 frames or for 9; with twice as many it is worse. With a queue
 // for each stream (fq_codel) it was in 1 of 750.
 func TestLowLimit(t *testing.T) {
 	t.Parallel()
