@@ -125,6 +125,12 @@ type waiting string
 
 func (w waiting) Error() string { return string(w) }
 
+// isWaiting tells whether fetching only stops for now.
+func isWaiting(err error) bool {
+	_, ok := errors.AsType[waiting](err)
+	return ok
+}
+
 // take fetches and imports what the levels hand out, and removes what they do not any more. t must be fresh. Nothing is changed if what
 // they hand out cannot be read; the error is also about what could not be removed. What goes wrong with one file is in the status.
 func (h *handouts) take(ctx context.Context, t *trust.Trust, from trust.Source, names map[layer.Level]string) error {

@@ -52,6 +52,7 @@ type member struct {
 	commands *commands
 	reports  *reporter
 	handouts *handouts
+	releases hubReleases
 	obstacle func(fetch.Situation) string
 	dial     func(ctx context.Context, s fetch.Situation, address string) (net.Conn, error)
 	root     string    // file with the root of trust
@@ -71,6 +72,14 @@ type member struct {
 	shown string     // what the hub shows of the last command
 }
 
+// hubReleases are the releases that hubs carry.
+type hubReleases interface {
+	// fromHubs installs the newest one. t is fresh.
+	fromHubs(ctx context.Context, t *trust.Trust, from trust.Source) error
+	// resumes tells, once, that one that waited may be fetched.
+	resumes() bool
+}
+
 // memberBox is what a member needs of appliance.Box.
 type memberBox interface {
 	layerUser
@@ -82,7 +91,7 @@ var _ memberBox = (*appliance.Box)(nil)
 
 func (d *Daemon) newMember(box memberBox) *member {
 	return &member{
-		folder: filepath.Join(d.state, fleetFolder), box: box, layers: d.layers, stages: d.stages, commands: d.commands, reports: d.reports,
+		folder: filepath.Join(d.state, fleetFolder), box: box, layers: d.layers, stages: d.stages, commands: d.commands, reports: d.reports, releases: d.releases,
 		handouts: newHandouts(d.state, d.newShelves(box), d.releases.mayFetch, d.log),
 		obstacle: d.fetcher.Obstacle, dial: d.fetcher.Dial, root: d.trustRoot, built: d.built, log: d.log,
 	}
@@ -122,7 +131,8 @@ func (m *member) follow() {
 	}
 	if m.err = nil; m.client != nil {
 		m.client.SetLine(m.line())
-		if m.handouts.ready() {
+		handouts, release := m.handouts.ready(), m.releases.resumes()
+		if handouts || release {
 			m.client.Look()
 		}
 	}
@@ -389,7 +399,8 @@ func (m *member) take(ctx context.Context, from fleet.Source, of fleet.Group) {
 	}
 	m.says(ctx, err)
 	if t != nil { // these may take hours
-		m.says(ctx, errors.Join(err, m.handouts.take(ctx, t, from, names)))
+		err = errors.Join(err, m.handouts.take(ctx, t, from, names))
+		m.says(ctx, errors.Join(err, m.releases.fromHubs(ctx, t, from)))
 	}
 }
 

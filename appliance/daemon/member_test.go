@@ -337,12 +337,9 @@ func (w *memberWorld) start(dir, root string) {
 	d.commands = newCommands(dir, w.box, func() {})
 	d.reports.member = func() bool { return w.box.Written().Fleet.Member() }
 	d.reports.status, d.reports.failed = w.box.Status, func(err error) { w.t.Error(err) }
+	d.releases = &releases{Daemon: d, box: w.box, now: time.Now, up: func() time.Duration { return time.Hour }}
 	w.member = d.newMember(w.box)
-	r := &releases{Daemon: d, now: time.Now, up: func() time.Duration { return time.Hour }}
-	w.handouts = newHandouts(dir, ContentOf(dir, func(string) error { return nil }, time.Now), func() string {
-		s, c := w.box.Status(), w.box.Config()
-		return d.fetcher.Obstacle(r.may(situation(s, c), s, c))
-	}, log)
+	w.handouts = newHandouts(dir, ContentOf(dir, func(string) error { return nil }, time.Now), d.releases.mayFetch, log)
 	w.pace = fleet.Pace{Ping: time.Hour, Visit: 200 * time.Millisecond, Round: time.Hour, Ask: 10 * time.Millisecond,
 		Retry: 20 * time.Millisecond, Most: 100 * time.Millisecond, Spread: time.Millisecond, Timeout: 20 * time.Second}
 	ctx, cancel := context.WithCancel(w.t.Context())
