@@ -118,8 +118,17 @@ func (m *member) run(ctx context.Context) error {
 	}
 }
 
-// follow starts or ends the client as the configuration says, and tells it the line.
+// follow starts or ends the client as the configuration says, tells it the line, and has it go on with what waited.
 func (m *member) follow() {
+	m.setLine()
+	// Without the lock: these ask releases, which ask for the box's name.
+	handouts, release := m.handouts.ready(), m.releases.resumes()
+	if handouts || release {
+		m.look()
+	}
+}
+
+func (m *member) setLine() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.configure(); err != nil {
@@ -131,10 +140,6 @@ func (m *member) follow() {
 	}
 	if m.err = nil; m.client != nil {
 		m.client.SetLine(m.line())
-		handouts, release := m.handouts.ready(), m.releases.resumes()
-		if handouts || release {
-			m.client.Look()
-		}
 	}
 }
 
