@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"passerelle/appliance"
@@ -62,10 +63,11 @@ type member struct {
 
 	mu      sync.Mutex // guards the client and its end
 	ctx     context.Context
-	client  *fleet.Client // nil: none
-	options string        // that it was made with
-	stop    func()        // ends it
-	err     error         // why there is none
+	client  *fleet.Client                // nil: none
+	talks   atomic.Pointer[fleet.Client] // the same, for what the client calls: who ends it holds mu and waits for that
+	options string                       // that it was made with
+	stop    func()                       // ends it
+	err     error                        // why there is none
 
 	said  sync.Mutex // guards what follows
 	files error      // why nothing signed is taken
@@ -185,6 +187,7 @@ func (m *member) configure() error {
 		client.Run(ctx)
 	}()
 	m.client, m.options = client, options
+	m.talks.Store(client)
 	m.stop = func() {
 		cancel()
 		<-ended
@@ -197,6 +200,7 @@ func (m *member) end() {
 	if m.client != nil {
 		m.stop()
 		m.client, m.options = nil, ""
+		m.talks.Store(nil)
 	}
 }
 
@@ -474,10 +478,7 @@ func (m *member) takeLayers(ctx context.Context, t *trust.Trust, from fleet.Sour
 
 // name returns the box's name in its fleet, "" if it is no member.
 func (m *member) name() string {
-	m.mu.Lock()
-	client := m.client
-	m.mu.Unlock()
-	if client != nil {
+	if client := m.talks.Load(); client != nil {
 		if s := client.Status(); s.Stage == fleet.Member {
 			return s.Box
 		}

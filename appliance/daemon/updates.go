@@ -234,7 +234,7 @@ func (r *releases) fromHubs(ctx context.Context, t *trust.Trust, from trust.Sour
 	switch {
 	case ctx.Err() != nil:
 		return nil
-	case isWaiting(err):
+	case isWaiting(err), answered && e.Code == agent.Busy:
 		r.waits = true
 		return nil
 	case answered && (e.Code == agent.Unfit || e.Code == agent.Ran), err == nil && r.wait(newest.Staged()) == "":
