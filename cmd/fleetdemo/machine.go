@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -23,11 +24,12 @@ import (
 	"passerelle/image/stick"
 	"passerelle/image/update"
 	"passerelle/image/update/agent"
+	"passerelle/image/update/plan"
 	"passerelle/netctl/netlab"
 )
 
 // trialPace is how long a system is on trial here: nobody would wait for the usual ten minutes.
-var trialPace = health.Pace{Settle: time.Second, Limit: 6 * time.Second, Every: 200 * time.Millisecond}
+var trialPace = health.Pace{Settle: time.Second, Limit: 5 * time.Second, Every: 200 * time.Millisecond}
 
 // machine is the board of a box: a card of files, and the program that lies in the slot that is booted. It does what U-Boot, the kernel's
 // command line and systemd do on the image: it counts tries, starts the daemon with what judges it, and restarts both.
@@ -279,15 +281,10 @@ func (m *machine) proven(n slot.Name) bool {
 	return err == nil && s.Good == n && s.Slot == n
 }
 
-// bars tells whether the box never takes a release again, by its manifest.
-func (m *machine) bars(id [32]byte) (bool, error) {
+// bars tells whether the box never takes a release again that puts this into a slot.
+func (m *machine) bars(id plan.Hash) (bool, error) {
 	r, err := update.ReadRecord(m.scene.Box.Path("/state"))
-	for _, b := range r.Barred {
-		if b == id {
-			return true, err
-		}
-	}
-	return false, err
+	return slices.Contains(r.Barred, id), err
 }
 
 // untouched returns what tells whether a slot is written: when its file last was, and its state on the card.

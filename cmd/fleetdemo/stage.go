@@ -44,7 +44,8 @@ type demo struct {
 
 	idle      int           // bytes of memory of the largest hub when nothing happens
 	epoch     int64         // of the last release
-	bad       released      // the one that does not work
+	good, bad released      // the one that works, and the one that does not
+	begun     time.Time     // the first roll-out
 	forged    int           // forgeries that were made
 	moved     time.Duration // how long it took until every box knew its region
 	delivered []int         // days that every box has reported
