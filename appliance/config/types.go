@@ -114,8 +114,8 @@ type Metrics struct {
 
 // Fleet configures what the box takes from afar. Without its addresses the box asks nobody.
 type Fleet struct {
-	Mirror  string          // https URL of a folder of signed releases; "" (default): none
-	Updates bool            // releases of Mirror are fetched and started by themselves; default: true
+	Mirror  string          // https URL of a folder of signed releases; "" (default): Hubs have them
+	Updates bool            // releases are fetched and started by themselves; default: true
 	Budget  Size            // of each donation in its period, counted in its cap; 1 MB to 10 GB; default: 100 MB
 	Hours   *hours.Schedule // when releases may be fetched and started; nil (default): while nobody has a session
 	Hubs    []string        // of the box's fleet, unique: a host name of the internet or an IPv4 address, with ":PORT" if it is not 443; empty (default): it is in none

@@ -30,6 +30,7 @@ import (
 	"passerelle/appliance/control"
 	"passerelle/appliance/doctor"
 	"passerelle/appliance/fetch"
+	"passerelle/appliance/fleet/report"
 	"passerelle/appliance/health"
 	"passerelle/appliance/logbook"
 	"passerelle/appliance/plan"
@@ -287,7 +288,12 @@ func (d *Daemon) run(ctx context.Context) (end exitReason, err error) {
 	d.commands = newCommands(d.state, d.box, d.diagnoses.ask)
 	d.reports = newReporter(d.state, d.release)
 	d.reports.member = func() bool { return d.box.Written().Fleet.Member() }
-	d.reports.status = func() state.Status { s := d.status(); s.System = readSystem(os.DirFS("/")); return s }
+	d.reports.status = func() state.Status {
+		s := d.status()
+		s.System, s.Updates = readSystem(os.DirFS("/")), d.releases.describe(s, d.box.Config())
+		return s
+	}
+	d.reports.shows = func() []report.Language { return offered(d.box.Config()) }
 	d.reports.failed = func(err error) { d.log.Warn("a day for the fleet is not kept", "error", err) }
 	d.member = d.newMember(d.box)
 	d.reports.news, d.diagnoses.news = d.member.look, d.member.hurry

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"passerelle/appliance"
@@ -54,6 +55,7 @@ type member struct {
 	reports  *reporter
 	found    *diagnoses
 	handouts *handouts.Handouts
+	releases hubReleases
 	obstacle func(fetch.Situation) string
 	dial     func(ctx context.Context, s fetch.Situation, address string) (net.Conn, error)
 	root     string    // file with the root of trust
@@ -63,14 +65,23 @@ type member struct {
 
 	mu      sync.Mutex // guards the client and its end
 	ctx     context.Context
-	client  *fleet.Client // nil: none
-	options string        // that it was made with
-	stop    func()        // ends it
-	err     error         // why there is none
+	client  *fleet.Client                // nil: none
+	talks   atomic.Pointer[fleet.Client] // the same, for what the client calls: who ends it holds mu and waits for that
+	options string                       // that it was made with
+	stop    func()                       // ends it
+	err     error                        // why there is none
 
 	said  sync.Mutex // guards what follows
 	files error      // why nothing signed is taken
 	shown string     // what the hub shows of the last command
+}
+
+// hubReleases are the releases that hubs carry.
+type hubReleases interface {
+	// fromHubs installs the newest one. t is fresh.
+	fromHubs(ctx context.Context, t *trust.Trust, from trust.Source) error
+	// resumes tells, once, that one that waited may be fetched.
+	resumes() bool
 }
 
 // memberBox is what a member needs of appliance.Box.
@@ -84,7 +95,8 @@ var _ memberBox = (*appliance.Box)(nil)
 
 func (d *Daemon) newMember(box memberBox) *member {
 	return &member{
-		folder: filepath.Join(d.state, fleetFolder), box: box, layers: d.layers, stages: d.stages, commands: d.commands, reports: d.reports, found: d.diagnoses,
+		folder: filepath.Join(d.state, fleetFolder), box: box, layers: d.layers, stages: d.stages, commands: d.commands, reports: d.reports,
+		found: d.diagnoses, releases: d.releases,
 		handouts: HandoutsOf(d.state, d.newShelves(box), handouts.Options{May: d.releases.mayFetch, Log: d.log}),
 		obstacle: d.fetcher.Obstacle, dial: d.fetcher.Dial, root: d.trustRoot, built: d.built, log: d.log,
 	}
@@ -111,8 +123,17 @@ func (m *member) run(ctx context.Context) error {
 	}
 }
 
-// follow starts or ends the client as the configuration says, and tells it the line.
+// follow starts or ends the client as the configuration says, tells it the line, and has it go on with what waited.
 func (m *member) follow() {
+	m.setLine()
+	// Without the lock: these ask releases, which ask for the box's name.
+	files, release := m.handouts.Ready(), m.releases.resumes()
+	if files || release {
+		m.look()
+	}
+}
+
+func (m *member) setLine() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.configure(); err != nil {
@@ -124,9 +145,6 @@ func (m *member) follow() {
 	}
 	if m.err = nil; m.client != nil {
 		m.client.SetLine(m.line())
-		if m.handouts.Ready() {
-			m.client.Look()
-		}
 	}
 }
 
@@ -172,6 +190,7 @@ func (m *member) configure() error {
 		client.Run(ctx)
 	}()
 	m.client, m.options = client, options
+	m.talks.Store(client)
 	m.stop = func() {
 		cancel()
 		<-ended
@@ -184,6 +203,7 @@ func (m *member) end() {
 	if m.client != nil {
 		m.stop()
 		m.client, m.options = nil, ""
+		m.talks.Store(nil)
 	}
 }
 
@@ -409,7 +429,8 @@ func (m *member) take(ctx context.Context, from fleet.Source, of fleet.Group) {
 	if failed == nil { // these may take hours
 		failed = m.handouts.Take(ctx, from, files)
 	}
-	m.says(ctx, errors.Join(err, failed))
+	err = errors.Join(err, failed)
+	m.says(ctx, errors.Join(err, m.releases.fromHubs(ctx, t, from)))
 }
 
 // says notes why nothing signed is taken, if it is not that the connection ended: a later one goes on.
@@ -477,10 +498,7 @@ func (m *member) takeLayers(ctx context.Context, t *trust.Trust, from fleet.Sour
 
 // name returns the box's name in its fleet, "" if it is no member.
 func (m *member) name() string {
-	m.mu.Lock()
-	client := m.client
-	m.mu.Unlock()
-	if client != nil {
+	if client := m.talks.Load(); client != nil {
 		if s := client.Status(); s.Stage == fleet.Member {
 			return s.Box
 		}

@@ -1,12 +1,14 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -305,6 +307,11 @@ type memberWorld struct {
 	wire *wiretap
 	path string // of what is remembered of the line
 	stop func()
+
+	// Of a box with two slots; nil and "" without.
+	machine fs.FS
+	asker   updateAsker
+	release string
 }
 
 // search finds a line that does not work, and says all that must not leave the box.
@@ -317,6 +324,12 @@ func (w *memberWorld) search(context.Context) (state.Diagnosis, error) {
 }
 
 func newMemberWorld(t *testing.T, hub, root string) *memberWorld {
+	w := stoppedMemberWorld(t, hub)
+	w.start(filepath.Dir(w.path), root)
+	return w
+}
+
+func stoppedMemberWorld(t *testing.T, hub string) *memberWorld {
 	dir := t.TempDir()
 	c, err := config.Parse("", named(secretTexts[0]))
 	if err != nil {
@@ -332,14 +345,17 @@ func newMemberWorld(t *testing.T, hub, root string) *memberWorld {
 		}},
 		Problems: []state.Problem{{Code: state.Codes[0], Args: map[string]string{"error": secretTexts[5]}}},
 	}}}
-	w.start(dir, root)
 	return w
 }
 
 // start starts what the daemon starts of a fleet.
 func (w *memberWorld) start(dir, root string) {
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	d := &Daemon{paths: paths{state: dir}, log: log, trustRoot: root, layers: newLayers(dir), stages: newStages(dir, log), reports: newReporter(dir, "v0.9.0")}
+	d := &Daemon{paths: paths{state: dir}, log: log, trustRoot: root, layers: newLayers(dir), stages: newStages(dir, log), reports: newReporter(dir, cmp.Or(w.release, "v0.9.0"))}
+	if w.machine != nil {
+		d.card.root, d.card.log = w.machine, log
+		d.card.read()
+	}
 	d.fetcher = fetch.New(fetch.Options{
 		Log: log, Path: w.path, Dial: w.wire.dial, Jobs: func() []fetch.Job { return nil },
 		Situation: func() fetch.Situation { return situation(w.box.Status(), w.box.Config()) },
@@ -347,13 +363,19 @@ func (w *memberWorld) start(dir, root string) {
 	d.diagnoses = newDiagnoses(dir, w.search, w.box.Status, log)
 	d.commands = newCommands(dir, w.box, d.diagnoses.ask)
 	d.reports.member = func() bool { return w.box.Written().Fleet.Member() }
-	d.reports.status, d.reports.failed = w.box.Status, func(err error) { w.t.Error(err) }
+	d.releases = &releases{
+		Daemon: d, box: w.box, asker: w.asker, now: time.Now, up: func() time.Duration { return time.Minute }, keep: func(context.Context) {},
+		wait: func(of update.Staged) rollout.Wait { return d.stages.wait(of, w.member.name(), w.box.Status().Clock) },
+	}
+	d.reports.failed = func(err error) { w.t.Error(err) }
+	d.reports.status = func() state.Status {
+		s := w.box.Status()
+		s.Updates = d.releases.describe(s, w.box.Config())
+		return s
+	}
 	w.member = d.newMember(w.box)
-	r := &releases{Daemon: d, now: time.Now, up: func() time.Duration { return time.Hour }}
-	w.handouts = HandoutsOf(dir, ContentOf(dir, func(string) error { return nil }, time.Now), handouts.Options{Log: log, May: func() string {
-		s, c := w.box.Status(), w.box.Config()
-		return d.fetcher.Obstacle(r.may(situation(s, c), s, c))
-	}})
+	d.reports.news = w.member.look
+	w.handouts = HandoutsOf(dir, ContentOf(dir, func(string) error { return nil }, time.Now), handouts.Options{Log: log, May: d.releases.mayFetch})
 	w.pace = fleet.Pace{Ping: time.Hour, Visit: 200 * time.Millisecond, Round: time.Hour, Ask: 10 * time.Millisecond,
 		Retry: 20 * time.Millisecond, Most: 100 * time.Millisecond, Spread: time.Millisecond, Timeout: 20 * time.Second}
 	d.diagnoses.news = w.member.hurry

@@ -8,13 +8,16 @@ import (
 	"sync"
 	"time"
 
+	"passerelle/appliance/config"
 	"passerelle/appliance/fleet"
 	"passerelle/appliance/fleet/report"
 	"passerelle/appliance/state"
+	"passerelle/captive/web"
 )
 
 // Times of reports. A power cut loses what was counted in an hour.
 const (
+	reportLook     = 5 * time.Second // until there is a day: after a restart into another release the hubs wait for it
 	reportSampling = time.Minute
 	reportSaving   = time.Hour
 )
@@ -26,8 +29,9 @@ type reporter struct {
 	release string
 	member  func() bool // the box is in a fleet: otherwise nothing is kept
 	status  func() state.Status
+	shows   func() []report.Language // languages that residents may choose
 	failed  func(error)
-	news    func() // a day is over
+	news    func() // there is something that the hubs should not wait for
 
 	day          report.Day // that sums are of; "" before the clock was trusted
 	showed       []byte     // what the hub has shown of that day, which is not over
@@ -36,32 +40,40 @@ type reporter struct {
 	refused      state.Refused // likewise
 	unsaved      time.Duration
 	countedSince bool
+	fell         report.Fell // that was kept last
 }
 
 func newReporter(folder, release string) *reporter {
-	return &reporter{days: report.Days{Dir: filepath.Join(folder, fleetFolder, "days")}, release: release, news: func() {}}
+	return &reporter{
+		days: report.Days{Dir: filepath.Join(folder, fleetFolder, "days")}, release: release, news: func() {},
+		shows: func() []report.Language { return nil },
+	}
 }
 
 // run keeps reports until ctx ends.
 func (r *reporter) run(ctx context.Context) error {
-	tick := time.NewTicker(reportSampling)
-	defer tick.Stop()
+	every := reportLook
 	for {
+		tick := time.NewTimer(every)
 		select {
 		case <-ctx.Done():
+			tick.Stop()
 			r.end()
 			return nil
 		case <-tick.C:
-			r.observe(reportSampling)
+		}
+		if r.observe(every) {
+			every = reportSampling
 		}
 	}
 }
 
-// observe counts what happened since the last call, which was so long ago, and keeps what is to be kept.
-func (r *reporter) observe(passed time.Duration) {
-	s, over := r.status(), false
+// observe counts what happened since the last call, which was so long ago, and keeps what is to be kept. It tells whether there is a
+// day to count for.
+func (r *reporter) observe(passed time.Duration) bool {
+	s, news := r.status(), false
 	defer func() { // without the lock: who hears of it may be waiting for a report
-		if over {
+		if news {
 			r.news()
 		}
 	}()
@@ -76,22 +88,27 @@ func (r *reporter) observe(passed time.Duration) {
 	if !r.countedSince {
 		r.countedSince, sessions, refused = true, s.Residents.Started, s.Residents.Refused.Sum()
 	}
-	if !r.member() || !s.Clock.Trusted {
-		return
+	if !r.member() || !s.Clock.Trusted || r.day == "" && s.State == state.Starting {
+		return r.day != ""
 	}
 	today := report.Day(s.Clock.Now.Format(time.DateOnly))
 	switch {
 	case r.day == "":
 		r.begin(today)
+		news = true
 	case today > r.day:
 		r.keep(s) // the status still has the bytes of the day that is over
 		r.begin(today)
-		over = true
+		news = true
 	}
 	r.sums.Sessions, r.sums.Refused = r.sums.Sessions+sessions, r.sums.Refused+refused
-	if r.unsaved += passed; r.unsaved >= reportSaving {
+	now := report.Of(r.day, r.release, s, r.sums)
+	changed := now.Fell != nil && *now.Fell != r.fell || now.Fell == nil && r.fell != (report.Fell{})
+	if r.unsaved += passed; r.unsaved >= reportSaving || changed {
 		r.keep(s)
+		news = news || changed
 	}
+	return true
 }
 
 // end keeps the day's report before the daemon ends.
@@ -160,7 +177,22 @@ func (r *reporter) keep(s state.Status) {
 		return
 	}
 	r.unsaved = 0
-	if err := r.days.Keep(report.Of(r.day, r.release, s, r.sums)); err != nil {
+	r.sums.Languages = r.shows()
+	now := report.Of(r.day, r.release, s, r.sums)
+	if r.fell = (report.Fell{}); now.Fell != nil {
+		r.fell = *now.Fell
+	}
+	if err := r.days.Keep(now); err != nil {
 		r.failed(err)
 	}
+}
+
+// offered returns the languages of the residents' pages, as the configuration offers them.
+func offered(c *config.Config) (all []report.Language) {
+	for _, code := range append([]string{c.Box.Language}, c.Box.Languages...) {
+		if w := web.Language(code); w != nil {
+			all = append(all, report.Language{Code: report.Word(code), Reviewed: w.Reviewed})
+		}
+	}
+	return all
 }

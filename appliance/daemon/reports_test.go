@@ -1,9 +1,15 @@
 package daemon
 
 import (
+	"os"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"passerelle/appliance/config"
 	"passerelle/appliance/fleet/report"
 	"passerelle/appliance/state"
 )
@@ -68,4 +74,59 @@ func TestReports(t *testing.T) {
 	passes(time.Hour, 5)
 	kept("2026-12-01", 27, 27)
 	kept("2026-12-02", 11, 11)
+}
+
+// A box that went back from a release, or knows more of it, tells it at once, and so does one that has only just started; what is not yet
+// a day is not told. With it go the languages that it shows.
+func TestReportsNews(t *testing.T) {
+	t.Parallel()
+	news := 0
+	s := state.Status{State: state.Starting, Clock: state.Clock{Now: time.Date(2026, 12, 1, 22, 0, 0, 0, time.UTC), Trusted: true}, Updates: &state.Updates{}}
+	r := newReporter(t.TempDir(), "v0.4.2")
+	r.status, r.member, r.news = func() state.Status { return s }, func() bool { return true }, func() { news++ }
+	r.failed = func(err error) { t.Error(err) }
+	r.shows = func() []report.Language { return offered(config.Factory()) }
+	step := func(when string, began bool, want int, fell *report.Fell) {
+		t.Helper()
+		news = 0
+		if got := r.observe(time.Second); got != began || news != want {
+			t.Errorf("%s: there is a day: %t, and %d times news, want %t and %d", when, got, news, began, want)
+		}
+		if !began {
+			return
+		}
+		text, err := r.days.Text("2026-12-01")
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, err := report.Parse(text)
+		if diff := cmp.Diff(fell, x.Fell); err != nil || diff != "" || len(x.Languages) == 0 {
+			t.Errorf("%s: %v, languages %+v, fell (-want +got):\n%s", when, err, x.Languages, diff)
+		}
+	}
+	step("while it starts", false, 0, nil)
+	s.State = state.Sharing
+	step("at first", true, 1, nil)
+	step("a second later", true, 0, nil)
+	s.Updates.FellBack = "?"
+	step("it went back", true, 1, &report.Fell{Why: report.Unknown})
+	s.Updates.FellBack, s.Updates.FellBackCode = "0.5.0", state.TrialNames
+	step("it knows from what", true, 1, &report.Fell{Version: "0.5.0", Why: "names"})
+	step("nothing new", true, 0, &report.Fell{Version: "0.5.0", Why: "names"})
+	s.Updates.FellBack, s.Updates.FellBackCode = "", ""
+	step("another one takes its place", true, 1, nil)
+}
+
+// Every language that a box can show is one that a report can have.
+func TestLanguagesOfReports(t *testing.T) {
+	t.Parallel()
+	files, err := os.ReadDir("../../captive/web/words")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d languages, %v", len(files), err)
+	}
+	for _, f := range files {
+		if code, found := strings.CutSuffix(f.Name(), ".toml"); found && !slices.Contains(report.LanguageCodes, report.Word(code)) {
+			t.Errorf("a report has no language %s", code)
+		}
+	}
 }

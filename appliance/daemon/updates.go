@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"sync"
@@ -18,6 +19,7 @@ import (
 	"passerelle/appliance/fleet/trust"
 	"passerelle/appliance/fleet/updates"
 	"passerelle/appliance/state"
+	"passerelle/image/slot"
 	"passerelle/image/update"
 	"passerelle/image/update/agent"
 )
@@ -28,7 +30,8 @@ func (p paths) updateSocket() string { return p.runDir() + "-update.sock" }
 const (
 	releasesName  = "fleet"          // of the download: its address is in that section
 	releasesEvery = 24 * time.Hour   // a look at the metadata is some 6 kB
-	updatesTick   = 30 * time.Second // between looks whether a release can be started
+	updatesTick   = 5 * time.Second  // between looks whether a release can be started
+	slotsAfter    = 30 * time.Second // the start, the slots are read: the card is busy before. Who went back asks sooner
 	restartWait   = 5 * time.Minute  // before it is asked for once more
 )
 
@@ -37,9 +40,16 @@ type updateAsker interface {
 	Ask(ctx context.Context, q agent.Request, from trust.Source, progress func(agent.Progress)) (agent.Result, error)
 }
 
+// releasesBox is what releases need of appliance.Box.
+type releasesBox interface {
+	Status() state.Status
+	Config() *config.Config
+}
+
 // releases are the box's updates. Methods are safe for concurrent use.
 type releases struct {
 	*Daemon
+	box     releasesBox
 	asker   updateAsker
 	now     func() time.Time // in the box's zone
 	up      func() time.Duration
@@ -53,13 +63,15 @@ type releases struct {
 	slots   *update.Slots // as last read, nil before that
 	result  agent.Result  // of the last look
 	there   agent.Progress
+	settled string        // the newest release of the hubs, by its manifest, if nothing is to be asked about it any more
+	waits   bool          // what hubs have waits for residents, hours or budget
 	err     error         // of the last request
 	asked   time.Duration // when the restart was asked for, since boot; 0 for not yet
 }
 
 func (d *Daemon) newReleases() *releases {
 	return &releases{
-		Daemon: d, asker: agent.Client{Socket: d.updateSocket()}, up: clock.SinceBoot, presses: make(chan agent.Request, 1),
+		Daemon: d, box: d.box, asker: agent.Client{Socket: d.updateSocket()}, up: clock.SinceBoot, presses: make(chan agent.Request, 1),
 		now:  func() time.Time { return time.Now().In(d.box.Config().Box.Timezone) },
 		keep: d.keepBackups,
 		wait: func(of update.Staged) rollout.Wait { return d.stages.wait(of, d.member.name(), d.box.Status().Clock) },
@@ -165,6 +177,87 @@ func (r *releases) bring(ctx context.Context, pressed bool, from trust.Source) (
 	return fmt.Sprintf("release %s lies in the other slot", result.Newest), nil
 }
 
+// releasesFrom returns the server that releases come from: the mirror, else a hub; "" for none.
+func releasesFrom(c config.Fleet) string {
+	if c.Mirror != "" || !c.Member() {
+		return fetch.Host(c.Mirror)
+	}
+	host, _, err := net.SplitHostPort(c.Addresses()[0])
+	if err != nil {
+		return ""
+	}
+	return host
+}
+
+// gated is a source that is read while a release may be fetched.
+type gated struct {
+	trust.Source
+	may func() string
+}
+
+// Read implements trust.Source.
+func (g gated) Read(ctx context.Context, name string, limit int64) ([]byte, error) {
+	if why := g.may(); why != "" {
+		return nil, trust.Waiting(why)
+	}
+	return g.Source.Read(ctx, name, limit)
+}
+
+// fromHubs installs the newest release that hubs have, unless there is a mirror for that. t must be fresh: it says without a question
+// whether there is one. Hubs carry the files, and are believed no more than a mirror.
+func (r *releases) fromHubs(ctx context.Context, t *trust.Trust, from trust.Source) error {
+	c := r.box.Config().Fleet
+	r.mu.Lock()
+	pressed, never := r.counts(), r.rootless()
+	r.mu.Unlock()
+	if !r.card.has() || never || c.Mirror != "" || !c.Updates && !pressed {
+		return nil
+	}
+	offered, err := update.Offered(t, slot.Board)
+	if err != nil || len(offered) == 0 {
+		return err
+	}
+	newest := offered[0]
+	r.mu.Lock()
+	settled, known := r.settled == newest.ID().String(), r.result.Newest == newest.Version
+	r.mu.Unlock()
+	if !pressed && (settled || known && r.wait(newest.Staged()) != "") {
+		return nil
+	}
+	if pressed {
+		defer r.setPressed(0)
+	}
+	result, err := r.bring(ctx, pressed, gated{from, r.mayFetch})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e, answered := errors.AsType[*agent.Error](err)
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case trust.IsWaiting(err), answered && e.Code == agent.Busy:
+		r.waits = true
+		return nil
+	case answered && (e.Code == agent.Unfit || e.Code == agent.Ran), err == nil && r.wait(newest.Staged()) == "":
+		r.settled = newest.ID().String()
+	}
+	r.log.Info("the release of the hubs", "result", result, "error", err)
+	return nil // status has the error
+}
+
+// resumes tells, once, that what waits may be fetched.
+func (r *releases) resumes() bool {
+	r.mu.Lock()
+	waits := r.waits
+	r.mu.Unlock()
+	if !waits || r.mayFetch() != "" {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.waits = false
+	return true
+}
+
 func newestRuns(r agent.Result) string {
 	return fmt.Sprintf("release %s is running, the newest", r.Newest)
 }
@@ -193,7 +286,7 @@ func (r *releases) ask(ctx context.Context, q agent.Request, from trust.Source) 
 	defer r.mu.Unlock()
 	r.busy = false
 	switch {
-	case err != nil && ctx.Err() != nil: // stopped, to go on later
+	case err != nil && (ctx.Err() != nil || trust.IsWaiting(err)): // stopped, to go on later
 	case err != nil:
 		r.err = err
 		r.log.Warn("an update", "do", q.Do, "error", err)
@@ -225,8 +318,17 @@ var errNoMirror = errors.New("no address of releases is configured: set [fleet] 
 
 // Look asks for a newer release now. The error says why not.
 func (r *releases) Look() error {
-	if r.box.Config().Fleet.Mirror == "" {
-		return errNoMirror
+	if c := r.box.Config().Fleet; c.Mirror == "" {
+		if !c.Member() {
+			return errNoMirror
+		}
+		r.setPressed(r.up())
+		if why := r.mayFetch(); why != "" {
+			r.setPressed(0)
+			return errors.New(why)
+		}
+		r.member.look()
+		return nil
 	}
 	r.setPressed(r.up())
 	err := r.fetcher.Start(releasesName)
@@ -264,7 +366,7 @@ func (r *releases) run(ctx context.Context) error {
 	if !r.card.has() {
 		return nil
 	}
-	tick := time.NewTicker(updatesTick)
+	tick, start := time.NewTicker(updatesTick), time.Now()
 	defer tick.Stop()
 	for {
 		select {
@@ -281,6 +383,7 @@ func (r *releases) run(ctx context.Context) error {
 		r.mu.Unlock()
 		switch {
 		case busy, never:
+		case unread && r.card.status().Failed == "" && time.Since(start) < slotsAfter:
 		case unread:
 			r.ask(ctx, agent.Request{Do: agent.Slots}, nil)
 		case fresh && r.due():
@@ -321,10 +424,10 @@ func (r *releases) describe(s state.Status, c *config.Config) *state.Updates {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	u := &state.Updates{
-		Read: r.slots != nil, Auto: c.Fleet.Updates, From: fetch.Host(c.Fleet.Mirror), Newest: r.result.Newest,
+		Read: r.slots != nil, Auto: c.Fleet.Updates, From: releasesFrom(c.Fleet), Newest: r.result.Newest,
 		Current: r.result.Running, Busy: r.busy, Done: uint64(r.there.Done), Size: uint64(r.there.Total),
 	}
-	if c.Fleet.Mirror != "" && may.Line == nil {
+	if u.From != "" && may.Line == nil {
 		u.Fetches = may.Why
 	}
 	if failed != "" {
@@ -335,7 +438,9 @@ func (r *releases) describe(s state.Status, c *config.Config) *state.Updates {
 		if failed != "" && r.slots.Failed != "" {
 			u.FellBack = r.slots.Failed
 		}
-		u.FellBackWhy = r.slots.FailedBy
+		if u.FellBackWhy = r.slots.FailedBy; r.slots.Failed != "" {
+			u.FellBackCode = cmp.Or(state.TrialReason(r.slots.FailedCode), state.TrialSilent)
+		}
 	}
 	switch {
 	case u.Ready:

@@ -316,10 +316,10 @@ func TestReleasesStatus(t *testing.T) {
 
 	r.card.note.Failed = slot.B
 	asker.do = func(func(agent.Progress)) (agent.Result, error) {
-		return agent.Result{Slots: update.Slots{Running: slot.A, Version: "2026.1", Other: "2026.2", Failed: "2026.2", FailedBy: "the portal does not answer"}}, nil
+		return agent.Result{Slots: update.Slots{Running: slot.A, Version: "2026.1", Other: "2026.2", Failed: "2026.2", FailedBy: "the portal does not answer", FailedCode: "pages"}}, nil
 	}
 	r.ask(t.Context(), agent.Request{Do: agent.Slots}, nil)
-	want.Ready, want.FellBack, want.FellBackWhy = false, "2026.2", "the portal does not answer"
+	want.Ready, want.FellBack, want.FellBackWhy, want.FellBackCode = false, "2026.2", "the portal does not answer", state.TrialPages
 	check("after the way back")
 
 	r.card.some = false

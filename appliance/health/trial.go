@@ -1,6 +1,7 @@
 package health
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,9 +31,26 @@ const (
 	Expired           // it has not, and its time is over: the next try, or the slot before, is better
 )
 
+// Pace is how long a trial takes. A zero field stands for the constant of that name.
+type Pace struct {
+	Settle, Limit time.Duration
+	Every         time.Duration // between two looks; 0: 5 s
+}
+
+func (p Pace) withDefaults() Pace {
+	return Pace{cmp.Or(p.Settle, Settle), cmp.Or(p.Limit, TrialLimit), cmp.Or(p.Every, trialInterval)}
+}
+
+// Settles returns how long the box must work without a break.
+func (t *Trial) Settles() time.Duration { return t.Pace.withDefaults().Settle }
+
+// Limit returns when the box must work at the latest.
+func (t *Trial) Limit() time.Duration { return t.Pace.withDefaults().Limit }
+
 // Trial judges a slot that has not proved itself yet. The zero value has seen nothing. Times are those since the start of the
 // kernel, which no clock changes.
 type Trial struct {
+	Pace  Pace
 	works bool
 	since time.Duration // while it works: from when on
 }
@@ -40,9 +58,10 @@ type Trial struct {
 // Judge returns the verdict at a time, when the box works or, with an error, does not. A box that works when its time is over
 // has Settle to go on with it. Times must not go back.
 func (t *Trial) Judge(at time.Duration, failing error) Verdict {
+	pace := t.Pace.withDefaults()
 	if failing != nil {
 		t.works = false
-		if at >= TrialLimit {
+		if at >= pace.Limit {
 			return Expired
 		}
 		return Undecided
@@ -50,10 +69,29 @@ func (t *Trial) Judge(at time.Duration, failing error) Verdict {
 	if !t.works {
 		t.works, t.since = true, at
 	}
-	if at-t.since >= Settle {
+	if at-t.since >= pace.Settle {
 		return Good
 	}
 	return Undecided
+}
+
+// Unproven is why a system does not prove itself.
+type Unproven struct {
+	Reason state.TrialReason
+	Err    error
+}
+
+func (u *Unproven) Error() string { return u.Err.Error() }
+
+// Unwrap returns the cause.
+func (u *Unproven) Unwrap() error { return u.Err }
+
+// ReasonOf returns the kind of an error of somebody who looked whether a system works.
+func ReasonOf(err error) state.TrialReason {
+	if u, ok := errors.AsType[*Unproven](err); ok {
+		return u.Reason
+	}
+	return state.TrialSilent
 }
 
 // Proves returns nil if the status shows that the software works, and else why it does not, or not yet: the plan is applied,
@@ -62,12 +100,14 @@ func (t *Trial) Judge(at time.Duration, failing error) Verdict {
 // resolved, is: a provider's outage looks the same, and the slot before is then no worse.
 func Proves(s state.Status) error {
 	switch s.State {
-	case state.Starting, state.Fault:
-		return fmt.Errorf("the box is in state %s: %s", s.State, s.Why)
+	case state.Starting:
+		return &Unproven{state.TrialStarts, fmt.Errorf("the box is in state %s: %s", s.State, s.Why)}
+	case state.Fault:
+		return &Unproven{state.TrialFault, fmt.Errorf("the box is in state %s: %s", s.State, s.Why)}
 	}
 	for _, p := range s.Problems {
 		if p.Code == state.DiskFails || p.Code == state.DiskReadOnly || p.Code == state.PlanRefused {
-			return fmt.Errorf("%s", p)
+			return &Unproven{state.TrialDisk, fmt.Errorf("%s", p)}
 		}
 	}
 	var silent error
@@ -76,7 +116,7 @@ func Proves(s state.Status) error {
 		case !d.ProvedNames.At.IsZero():
 			return nil
 		case d.Open && d.PausedBy == "" && d.Up && !d.Spent && s.State != state.Paused:
-			silent = fmt.Errorf("no name has resolved on the line of %q: %s", d.Name, d.Why)
+			silent = &Unproven{state.TrialNames, fmt.Errorf("no name has resolved on the line of %q: %s", d.Name, d.Why)}
 		}
 	}
 	return silent
@@ -88,7 +128,7 @@ const trialInterval = 5 * time.Second
 // Run asks works again and again whether the box works, until there is a verdict or ctx ends. uptime is the time since the
 // start of the kernel. says hears each answer that differs from the one before.
 func (t *Trial) Run(ctx context.Context, uptime func() time.Duration, works func(context.Context) error, says func(error)) Verdict {
-	tick := time.NewTicker(trialInterval)
+	tick := time.NewTicker(t.Pace.withDefaults().Every)
 	defer tick.Stop()
 	last := errors.New("nothing has been asked yet")
 	for {

@@ -73,6 +73,8 @@ type Updates struct {
 
 	FellBack    string `json:"fell_back,omitempty"`     // the version that was tried last and did not work; "?" if it has none
 	FellBackWhy string `json:"fell_back_why,omitempty"` // in its own words; "" if it could say nothing: it did not start
+	// FellBackCode is the kind of that; "" until the slots were read.
+	FellBackCode TrialReason `json:"fell_back_code,omitempty"`
 
 	From    string    `json:"from,omitempty"`    // the server's name; "" if none is configured
 	Auto    bool      `json:"auto"`              // the box fetches and starts releases by itself
@@ -88,6 +90,23 @@ type Updates struct {
 	Code    string    `json:"code,omitempty"`    // why the last request failed: a word of package agent
 	Error   string    `json:"error,omitempty"`   // likewise, as text
 }
+
+// TrialReason is why a system on trial does not prove itself.
+type TrialReason string
+
+// The reasons.
+const (
+	TrialSilent TrialReason = "silent" // it did not start, or does not answer
+	TrialStarts TrialReason = "starts" // its first plan is not applied
+	TrialFault  TrialReason = "fault"  // its plan cannot be applied
+	TrialDisk   TrialReason = "disk"   // its ledger is not open, or a part of its plan is refused
+	TrialNames  TrialReason = "names"  // no name resolves on a line that is up
+	TrialPages  TrialReason = "pages"  // its pages do not answer
+	TrialLate   TrialReason = "late"   // it worked, and too late
+)
+
+// TrialReasons are all of them.
+var TrialReasons = []TrialReason{TrialSilent, TrialStarts, TrialFault, TrialDisk, TrialNames, TrialPages, TrialLate}
 
 // Fleet is the box in its fleet, and how it talks to the hubs.
 type Fleet struct {

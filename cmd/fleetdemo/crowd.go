@@ -18,6 +18,7 @@ import (
 
 	"passerelle/appliance/fleet"
 	"passerelle/appliance/fleet/protocol"
+	"passerelle/appliance/fleet/rollout"
 )
 
 // pace is that of the simulated boxes: people would not wait for the usual one.
@@ -32,31 +33,38 @@ func paceText() string {
 
 // crowd are boxes of the client's code whose daemons do nothing, in this process.
 type crowd struct {
-	hubs  *hubs
-	boxes []*simulated
-	bytes atomic.Int64 // to and from the hubs: TLS records, without TCP and IP
-	stop  context.CancelFunc
-	runs  sync.WaitGroup
+	hubs    *hubs
+	boxes   []*simulated
+	bytes   atomic.Int64 // to and from the hubs: TLS records, without TCP and IP
+	offered atomic.Pointer[released]
+	night   atomic.Bool // boxes that have a release start it
+	stop    context.CancelFunc
+	runs    sync.WaitGroup
 }
 
 // simulated is one of them.
 type simulated struct {
 	*fleet.Client
 
-	mu    sync.Mutex
-	wants map[string]string // reports that the hub should show
+	crowd *crowd
+
+	mu      sync.Mutex
+	wants   map[string]string // reports that the hub should show
+	version string            // that it runs
+	stage   rollout.Memory    // of the release that is offered
 }
 
 // newCrowd starts so many boxes, that are in no fleet yet. Their folders are below dir.
 func newCrowd(h *hubs, n int, dir string) (*crowd, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	c := &crowd{hubs: h, stop: stop}
+	c.night.Store(true)
 	for i := range n {
-		b := &simulated{wants: map[string]string{}}
+		b := &simulated{crowd: c, wants: map[string]string{}, version: firstVersion}
 		client, err := fleet.New(fleet.Options{
 			Dir: filepath.Join(dir, strconv.Itoa(i)), Hubs: hubList(), Bundle: h.bundle, Pace: pace, Now: time.Now, Random: rand.Float64,
 			Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Dial: c.dial,
-			Box: fleet.Box{Command: func([]byte) {}, Reports: b.reports, Shown: b.shown},
+			Box: fleet.Box{Command: func([]byte) {}, Reports: b.reports, Shown: b.shown, Fetch: b.fetch},
 		})
 		if err != nil {
 			c.close()
@@ -68,6 +76,68 @@ func newCrowd(h *hubs, n int, dir string) (*crowd, error) {
 		client.SetLine(fleet.Line{Name: "fibre", Mode: fleet.Connected})
 	}
 	return c, nil
+}
+
+// offer has people sign a release for the boxes. Each believes that at once: to verify it is a real box's part of the story.
+func (c *crowd) offer(r released) { c.offered.Store(&r) }
+
+// waitForNight has boxes keep a release in their other slot, until fallNight.
+func (c *crowd) waitForNight() { c.night.Store(false) }
+
+// fallNight has the boxes start what they have, if they still may.
+func (c *crowd) fallNight() {
+	c.night.Store(true)
+	for _, b := range c.boxes {
+		b.start()
+	}
+}
+
+// fetch hears how far the release may go, and starts it if it is this box's turn, by the rules of a real box.
+func (b *simulated) fetch(ctx context.Context, from fleet.Source, _ fleet.Group) {
+	r := b.crowd.offered.Load()
+	if r == nil {
+		return
+	}
+	text, err := from.Read(ctx, rollout.File, rollout.Limit)
+	if err != nil { // there is none yet
+		return
+	}
+	b.mu.Lock()
+	b.stage, _ = b.stage.Hear(text, r.rule.Key) // one that is refused changes nothing
+	b.mu.Unlock()
+	b.start()
+}
+
+// start starts the release that is offered, if it is this box's turn and night.
+func (b *simulated) start() {
+	r := b.crowd.offered.Load()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	wait := rollout.Decide(rollout.Facts{
+		Rule: r.rule, Release: r.hash, Box: b.Status().Box, Stage: b.stage.Stage(r.rule.Key), Now: time.Now(), Trusted: true,
+	})
+	if wait != "" || b.version == r.version || !b.crowd.night.Load() {
+		return
+	}
+	b.version = r.version
+	name, body := dayOf(time.Now(), r.version)
+	b.wants[name] = body
+	b.Look()
+}
+
+// runs tells whether the box runs a version.
+func (b *simulated) runs(version string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.version == version
+}
+
+// heard tells whether the box knows a stage with that number.
+func (b *simulated) heard(number int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.stage.Stage(b.crowd.offered.Load().rule.Key)
+	return s != nil && s.Number >= number
 }
 
 func (c *crowd) close() {
@@ -234,7 +304,12 @@ func (c *crowd) move(ctx context.Context, region string) (time.Duration, error) 
 
 // day is a day's report, of the days from 1.
 func day(n int) (name, body string) {
-	d := protocol.Day(time.Date(2027, 1, n, 0, 0, 0, 0, time.UTC).Format(time.DateOnly))
-	return d.Report(), fmt.Sprintf(`{"form":1,"day":%q,"state":"sharing","sessions":17,"slow":"<5","refused":"<5",`+
-		`"donations":[{"n":1,"kind":"cable","day":1234567890,"used":12345678901,"cap":200000000000,"left":187654321099,"state":"used"}],"faults":[]}`, d)
+	return dayOf(time.Date(2027, 1, n, 0, 0, 0, 0, time.UTC), firstVersion)
+}
+
+// dayOf is the report of a day on which the box runs a version.
+func dayOf(at time.Time, version string) (name, body string) {
+	d := protocol.Day(at.Format(time.DateOnly))
+	return d.Report(), fmt.Sprintf(`{"form":1,"day":%q,"release":%q,"state":"sharing","sessions":17,"slow":"<5","refused":"<5",`+
+		`"donations":[{"n":1,"kind":"cable","day":1234567890,"used":12345678901,"cap":200000000000,"left":187654321099,"state":"used"}],"faults":[]}`, d, version)
 }

@@ -42,6 +42,7 @@ type hubs struct {
 	bundle   protocol.Bundle
 	procs    [hubCount]*netlab.Proc
 	used     time.Duration // of the processor, by hubs that were killed
+	keys     authority.Keys
 	desk     *registry.Registry
 	closers  []func()
 }
@@ -152,6 +153,7 @@ func (h *hubs) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	h.keys = o.Keys
 	for account, c := range map[authority.Account]**nats.Conn{authority.Hub: &o.Hub, authority.Fleet: &o.Fleet} {
 		if *c, err = h.connect(o.Keys, account); err != nil {
 			return err

@@ -2,7 +2,7 @@
 // whose daemons, kernel and residents are real, and many boxes of the same client in one process. It is a developer's program:
 // `make demo-fleet`, or as root
 //
-//	go run ./cmd/fleetdemo [--boxes N] [--growth] [--plot FILE] [--daemon FILE] [--hub FILE]
+//	go run ./cmd/fleetdemo [--boxes N] [--growth] [--plot FILE] [--hub FILE]
 //
 // It fails if a step does, or if a figure misses its limit. With --growth it measures instead what 130, 1,300 and 5,000 boxes
 // take of the hubs, and prints a table. Everything it creates is removed at the end, also after Ctrl-C.
@@ -27,10 +27,11 @@ import (
 
 // options are what the command line says.
 type options struct {
-	boxes       int // simulated ones
-	growth      bool
-	plot        string // file, "" for none
-	daemon, hub string // programs
+	boxes   int // simulated ones
+	growth  bool
+	plot    string    // file, "" for none
+	daemons [2]string // programs: of the first release, and of the next
+	hub     string
 }
 
 func main() {
@@ -49,8 +50,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 	f.IntVar(&o.boxes, "boxes", 1298, "`HOW MANY` boxes there are beside the two whose daemons are real")
 	f.BoolVar(&o.growth, "growth", false, "measure 130, 1,300 and 5,000 boxes instead")
 	f.StringVar(&o.plot, "plot", "", "with --growth: draw what was measured into this `FILE`, as SVG")
-	f.StringVar(&o.daemon, "daemon", "", "run this `FILE` instead of building the daemon from its source")
-	f.StringVar(&o.hub, "hub", "", "likewise the hub")
+	f.StringVar(&o.hub, "hub", "", "run this `FILE` instead of building the hub from its source")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -65,10 +65,13 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 		return fmt.Errorf("make a folder for the programs: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	for name, file := range map[string]*string{"passerelle": &o.daemon, "hub": &o.hub} {
-		if *file == "" && (name == "hub" || !o.growth) {
-			*file = filepath.Join(dir, name)
-			err = errors.Join(err, box.Build(ctx, name, *file))
+	if o.hub == "" {
+		o.hub = filepath.Join(dir, "hub")
+		err = box.Build(ctx, "hub", o.hub)
+	}
+	for i, version := range []string{firstVersion, goodVersion} {
+		if o.daemons[i] = filepath.Join(dir, "passerelle-"+version); err == nil && !o.growth {
+			err = box.Build(ctx, "passerelle", o.daemons[i], "-ldflags", "-X main.released=v"+version)
 		}
 	}
 	if err != nil {
@@ -95,6 +98,5 @@ func tell(ctx context.Context, out io.Writer, o options) (err error) {
 	}
 	d.figure("the whole story", time.Since(start).Seconds(), 90, "s")
 	fmt.Fprint(out, d.figures.table())
-	fmt.Fprintln(out, "\nNot played: a release that is written into the other slot (tested in cmd/passerelle and image/update).")
 	return d.figures.missed()
 }

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
@@ -35,6 +34,7 @@ type demo struct {
 	figures
 	scenes       []*netlab.Scene // of the boxes; the internet of the first has the hubs
 	lilas, roses *realBox
+	machines     [2]*machine
 	*hubs
 	*crowd
 	signed signedFolder
@@ -43,6 +43,10 @@ type demo struct {
 	relays sync.WaitGroup
 
 	idle      int           // bytes of memory of the largest hub when nothing happens
+	epoch     int64         // of the last release
+	good, bad released      // the one that works, and the one that does not
+	begun     time.Time     // the first roll-out
+	forged    int           // forgeries that were made
 	moved     time.Duration // how long it took until every box knew its region
 	delivered []int         // days that every box has reported
 }
@@ -50,6 +54,7 @@ type demo struct {
 // realBox is a box whose daemon is the real program.
 type realBox struct {
 	*box.Daemon
+	machine           *machine
 	association, name string
 }
 
@@ -139,6 +144,9 @@ func (d *demo) close() (err error) {
 	if d.hubs != nil {
 		d.hubs.close()
 	}
+	for _, m := range d.machines {
+		m.close()
+	}
 	for _, s := range d.scenes {
 		err = errors.Join(err, s.Close())
 	}
@@ -215,8 +223,7 @@ func (s signedFolder) fragment(text string) error {
 
 // pack has the release role sign a pack of a page for all boxes, with so many bytes that cannot be compressed, and a hub's key seal all.
 func (s signedFolder) pack(name, title string, size int) error {
-	picture := append([]byte("\x89PNG\r\n\x1a\n"), make([]byte, size)...)
-	rand.NewChaCha8([32]byte{1}).Read(picture[8:])
+	picture := append([]byte("\x89PNG\r\n\x1a\n"), noise(3, size)...)
 	var file bytes.Buffer
 	z := zip.NewWriter(&file)
 	for _, f := range []struct{ name, text string }{{"index.html", "<title>" + title + `</title><img src="a.png" alt="">`}, {"a.png", string(picture)}} {
@@ -255,15 +262,22 @@ func (d *demo) startBox(ctx context.Context, i int) (*realBox, error) {
 	for i := range hubCount {
 		hubs = append(hubs, fmt.Sprintf("%q", hubName(i)))
 	}
-	b, err := box.Start(ctx, d.daemon, d.scenes[i], box.Setup{
-		More: "\n[fleet]\nhubs = [" + strings.Join(hubs, ", ") + "]\n",
-		Args: []string{"--root", filepath.Join(d.signed.Dir, "metadata", "1.root.json")},
-	})
+	root, times := filepath.Join(d.signed.Dir, "metadata", "1.root.json"), ""
+	if i == 1 { // the first box takes releases while nobody is online
+		times = "hours = \"24/7\"\n"
+	}
+	m, err := newMachine(ctx, d.scenes[i], root, box.Setup{
+		More: "\n[fleet]\nhubs = [" + strings.Join(hubs, ", ") + "]\n" + times, Args: []string{"--root", root},
+	}, newSystem(d.programOf(firstVersion)))
 	if err != nil {
 		return nil, err
 	}
-	_, err = b.Do(ctx, "clock", "--confirm")
-	return &realBox{Daemon: b, association: association(i)}, err
+	d.machines[i] = m
+	if err := m.switchOn(ctx); err != nil {
+		return nil, err
+	}
+	_, err = m.daemon.Do(ctx, "clock", "--confirm")
+	return &realBox{Daemon: m.daemon, machine: m, association: association(i)}, err
 }
 
 // status waits until ok accepts the box's status.

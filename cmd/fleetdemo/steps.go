@@ -28,11 +28,13 @@ func (d *demo) story() story {
 		{fmt.Sprintf("%d more boxes enrol", len(d.crowd.boxes)), d.enrolCrowd},
 		{"Nothing happens", d.rest},
 		{"A limit is lowered, for one association only", d.lower},
-		{"A pack of lessons is handed out", d.handOut},
+		{"A pack of lessons is handed out, and a release is published", d.handOut},
+		{"The release goes out: to one box of a hundred, to one of ten, to all", d.takeRelease},
+		{"A release that does not work goes to one box of a hundred", d.takeBadRelease},
 		{"A hub is killed, and the fleet goes on; the hub comes back", d.loseHub},
 		{"The day's reports arrive", d.reportDay},
-		{"The fleet pauses a box from the dashboard; staff resume it, and who stands at the box wins", d.pause},
-		{"A box is stolen, and revoked", d.steal},
+		{"The fleet pauses a box, and who stands there wins. The box that started the bad release goes back", together(d.pause, d.goBack)},
+		{"A box is stolen, and revoked. Releases are forged", together(d.steal, d.forge)},
 		{"All hubs are killed; residents notice nothing", d.loseAll},
 		{"All hubs come back, and all boxes at once", d.storm},
 		{"Of all reports none is lost", d.count},
@@ -135,7 +137,7 @@ func (d *demo) enrolCrowd(ctx context.Context) ([]string, error) {
 }
 
 func (d *demo) rest(ctx context.Context) ([]string, error) {
-	const span = 4 * time.Second
+	const span = 3 * time.Second
 	before, err := d.hubs.processor()
 	if err != nil {
 		return nil, err
@@ -211,11 +213,15 @@ const (
 )
 
 func (d *demo) handOut(ctx context.Context) ([]string, error) {
-	if err := d.signed.pack("velo", packTitle, packSize); err != nil {
+	err := d.signed.pack("velo", packTitle, packSize)
+	if err == nil {
+		d.good, err = d.release(goodVersion, d.roses.name)
+	}
+	if err != nil {
 		return nil, err
 	}
-	start := time.Now()
-	if _, err := d.hubs.run(ctx, 0, "repository put", d.signed.Dir); err != nil {
+	d.begun = time.Now()
+	if err := d.begin(ctx, d.good); err != nil {
 		return nil, err
 	}
 	stands := func(b *realBox, what, as string) (f state.FleetFile, err error) {
@@ -232,7 +238,7 @@ func (d *demo) handOut(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	took := time.Since(start)
+	took := time.Since(d.begun)
 	seen := []string{fmt.Sprintf("%d kB in chunks of 64 kB: the box without residents has verified and imported it after %s", f.Size/1000, seconds(took))}
 	if err := d.roses.Join(ctx, d.roses.Residents...); err != nil {
 		return seen, err
@@ -452,7 +458,7 @@ func (p *pages) end() (middle time.Duration, n int, err error) {
 }
 
 // outage is how long no hub is there.
-const outage = 3 * time.Second
+const outage = 2 * time.Second
 
 func (d *demo) loseAll(ctx context.Context) ([]string, error) {
 	p := d.browse(ctx)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -13,6 +14,19 @@ import (
 type step struct {
 	title string
 	play  func(ctx context.Context) (seen []string, err error)
+}
+
+// together plays two parts of a step at the same time: each waits for boxes most of the time.
+func together(a, b func(ctx context.Context) ([]string, error)) func(ctx context.Context) ([]string, error) {
+	return func(ctx context.Context) ([]string, error) {
+		var second []string
+		var failed error
+		var parts sync.WaitGroup
+		parts.Go(func() { second, failed = b(ctx) })
+		first, err := a(ctx)
+		parts.Wait()
+		return append(first, second...), errors.Join(err, failed)
+	}
 }
 
 // story is a sequence of steps that build on each other.

@@ -299,8 +299,13 @@ func sendCommand(t *tool, args []string) error {
 // maxFile is the limit of a file of a repository, in bytes: it is read into memory.
 const maxFile = 64 << 20
 
+// putPatience is how long a repository may take: an image's release has some 60 MB.
+const putPatience = time.Hour
+
 func putRepository(t *tool, args []string) error {
 	return t.at(args, 1, none, func(ctx context.Context, d *desk, words []string) error {
+		ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), putPatience)
+		defer stop()
 		if err := d.Note(ctx, d.author, "publish repository", words[0]); err != nil {
 			return err
 		}

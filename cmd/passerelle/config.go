@@ -178,8 +178,14 @@ func version(_ context.Context, c *cli, args []string) error {
 	return nil
 }
 
+// released is the release of a program that is built without version control: -ldflags "-X main.released=v1.2.3".
+var released string
+
 // release is the version of this program.
 func release() string {
+	if released != "" {
+		return released
+	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		return info.Main.Version
 	}

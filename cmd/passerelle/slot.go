@@ -9,16 +9,14 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/netip"
 	"os"
 	"strings"
-	"time"
 
 	"passerelle/appliance/clock"
 	"passerelle/appliance/control"
 	"passerelle/appliance/health"
-	"passerelle/appliance/plan"
 	"passerelle/appliance/state"
+	"passerelle/image/proof"
 	"passerelle/image/slot"
 	"passerelle/image/update"
 )
@@ -182,94 +180,15 @@ func proveSlot(ctx context.Context, c *cli, args []string) error {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(c.err, nil))
+	ready := func(about string) { health.NewNotifier(log).Ready(about) }
 	card, err := c.card()
-	var s slot.State
-	if err == nil {
-		s, _, err = card.Read()
-	}
 	if err != nil {
 		log.Error("no slot is on trial", "error", err)
-		health.NewNotifier(log).Ready("no slot is on trial")
+		ready("no slot is on trial")
 		return nil
 	}
-	tell := func(s slot.State) {
-		if err := slot.NoteOf(card.Running, s).Write(note); err != nil {
-			log.Error("the daemon goes on as on trial", "error", err)
-		}
-	}
-	tell(s)
-	switch {
-	case s.Good == card.Running:
-		health.NewNotifier(log).Ready("slot " + string(card.Running) + " has proved itself")
-		return nil
-	case s.Slot != card.Running:
-		health.NewNotifier(log).Ready("slot " + string(s.Slot) + " is booted next")
-		return nil
-	}
-	health.NewNotifier(log).Ready("slot " + string(card.Running) + " is on trial")
-	var trial health.Trial
-	last := error(nil)
-	tried := func(why string) {
-		if err := (update.Trial{Slot: card.Running, Why: why}).Write(dir); err != nil {
-			log.Error("why this slot does not prove itself will not be known", "error", err)
-		}
-	}
-	tried("it was cut off before it could say more")
-	verdict := trial.Run(ctx, clock.SinceBoot, func(ctx context.Context) error { return boxWorks(ctx, box) }, func(failing error) {
-		if last = failing; failing != nil {
-			log.Info("the box does not work yet", "slot", card.Running, "why", failing)
-		} else {
-			log.Info("the box works", "slot", card.Running, "good in", health.Settle)
-		}
-	})
-	switch verdict {
-	case health.Expired:
-		if last == nil {
-			last = errors.New("it worked too late")
-		}
-		tried(last.Error())
-		return fmt.Errorf("slot %s has not proved itself within %v: the box restarts; %d more tries are left: %w",
-			card.Running, health.TrialLimit, s.Tries, last)
-	case health.Good:
-		tried("")
-		return markGood(ctx, log, card, tell)
-	}
-	return nil
-}
-
-// markAgain is the time between attempts to write the card.
-const markAgain = 10 * time.Second
-
-// markGood marks the running slot good, once the card can be written. A box that works is not restarted for that.
-func markGood(ctx context.Context, log *slog.Logger, card slot.Card, tell func(slot.State)) error {
-	for {
-		s, err := card.Update(func(s slot.State) slot.State { return s.MarkGood(card.Running) })
-		if err == nil {
-			log.Info("the slot has proved itself", "slot", card.Running)
-			tell(s)
-			return nil
-		}
-		log.Error("the slot works, but that cannot be written", "slot", card.Running, "error", err)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(markAgain):
-		}
-	}
-}
-
-// boxWorks returns why the box does not work, seen from outside the daemon.
-func boxWorks(ctx context.Context, box control.Client) error {
-	s, err := box.Status(ctx)
-	if err != nil {
-		return err
-	}
-	if err := health.Proves(s); err != nil {
-		return err
-	}
-	hotspot, err := netip.ParsePrefix(s.Hotspot.Address)
-	if err != nil {
-		return fmt.Errorf("the hotspot's address: %w", err)
-	}
-	return health.Pages(netip.AddrPortFrom(hotspot.Addr(), plan.PortPortal))
+	return proof.Prover{
+		Card: card, Note: note, State: dir, Uptime: clock.SinceBoot, Ready: ready, Log: log,
+		Works: func(ctx context.Context) error { return proof.BoxWorks(ctx, box, health.Pages) },
+	}.Run(ctx)
 }

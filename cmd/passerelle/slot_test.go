@@ -2,18 +2,11 @@ package main
 
 import (
 	"bytes"
-	"context"
-	"log/slog"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"passerelle/appliance/state"
-	"passerelle/image/slot"
-	"passerelle/image/update"
 )
 
 func TestDescribeSlots(t *testing.T) {
@@ -38,35 +31,5 @@ func TestDescribeSlots(t *testing.T) {
 		if diff := cmp.Diff(c.want, b.String()); diff != "" {
 			t.Errorf("%+v (-want +got):\n%s", c.slots, diff)
 		}
-	}
-}
-
-// TestMarkGood: the running slot is good once the card has it, and a card that cannot be written does not restart the box.
-func TestMarkGood(t *testing.T) {
-	t.Parallel()
-	c := slot.Card{Running: slot.B, Device: filepath.Join(t.TempDir(), "card0")}
-	var log strings.Builder
-	var told []slot.State
-	mark := func(ctx context.Context) {
-		t.Helper()
-		if err := markGood(ctx, slog.New(slog.NewTextHandler(&log, nil)), c, func(s slot.State) { told = append(told, s) }); err != nil {
-			t.Error(err)
-		}
-	}
-	ended, end := context.WithCancel(t.Context())
-	end()
-	if mark(ended); told != nil || !strings.Contains(log.String(), "cannot be written") {
-		t.Errorf("told %+v, log %q", told, &log)
-	}
-	if err := os.WriteFile(c.Device, make([]byte, 3<<20), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.Update(func(s slot.State) slot.State { return s.Choose(slot.B, update.Tries) }); err != nil {
-		t.Fatal(err)
-	}
-	mark(t.Context())
-	want := slot.State{Serial: 20, Slot: slot.B, Good: slot.B}
-	if s, _, err := c.Read(); err != nil || s != want || !cmp.Equal(told, []slot.State{want}) {
-		t.Errorf("the card has %+v, told %+v, %v", s, told, err)
 	}
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -11,10 +10,10 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
-	"github.com/theupdateframework/go-tuf/v2/metadata"
 
 	"passerelle/appliance/fleet/repository"
 	"passerelle/image/slot"
+	"passerelle/image/update/offer"
 	"passerelle/image/update/pack"
 	"passerelle/image/update/plan"
 )
@@ -122,24 +121,12 @@ func releaseSystem(ts *testscript.TestScript, neg bool, args []string) {
 		old, _ := fakeSystem(n - 1)
 		olds = append(olds, pack.Old{Root: old})
 	}
-	m, err := pack.Release(plan.Manifest{Version: fmt.Sprintf("2026.%d", n), Board: slot.Board, Epoch: int64(n)}, []pack.Part{
+	m, _, err := offer.Pack(r, plan.Manifest{Version: fmt.Sprintf("2026.%d", n), Board: slot.Board, Epoch: int64(n)}, []pack.Part{
 		{Part: plan.Part{Name: plan.RootPart}, From: bytes.NewReader(root)},
 		{Part: plan.Part{Name: plan.BootPart, At: slot.BootAt}, From: bytes.NewReader(boot)},
-	}, olds, func(folder string, name plan.Hash, text []byte) error { return r.WriteHashed(folder, name, text) })
+	}, olds)
 	ts.Check(err)
-	text, err := m.Format()
-	ts.Check(err)
-	summary, err := json.Marshal(m.Summary())
-	ts.Check(err)
-	ts.Check(r.Change(now, func(t *metadata.TargetsType) error {
-		file, err := r.Add(plan.Name(m.Board, m.Epoch), text)
-		if err == nil {
-			custom := json.RawMessage(summary)
-			file.Custom = &custom
-			t.Targets[plan.Name(m.Board, m.Epoch)] = file
-		}
-		return err
-	}))
+	ts.Check(offer.Stage(r, m, now))
 	sign(repository.Targets, signers.release)
 	ts.Check(r.Seal(signers.hub[0], now))
 	ts.Check(os.WriteFile(ts.MkAbs("today"), []byte(time.Now().UTC().Format(time.RFC3339)), 0o600))

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -15,12 +14,12 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
-	"github.com/theupdateframework/go-tuf/v2/metadata"
 
 	"passerelle/appliance/fleet/repository"
 	"passerelle/appliance/fleet/rollout"
 	"passerelle/cmd/internal/cli"
 	"passerelle/image/slot"
+	"passerelle/image/update/offer"
 	"passerelle/image/update/pack"
 	"passerelle/image/update/plan"
 )
@@ -155,43 +154,15 @@ func stageRelease(t *tool, args []string) error {
 		}
 		olds = append(olds, pack.Old{Root: old.root})
 	}
-	stored := int64(0)
-	m, err = pack.Release(m, []pack.Part{
+	m, stored, err := offer.Pack(r, m, []pack.Part{
 		{Part: plan.Part{Name: plan.RootPart}, From: bytes.NewReader(s.root)},
 		{Part: plan.Part{Name: plan.BootPart, At: slot.BootAt}, From: bytes.NewReader(s.boot)},
-	}, olds, func(folder string, name plan.Hash, text []byte) error {
-		stored += int64(len(text))
-		return r.WriteHashed(folder, name, text)
-	})
+	}, olds)
 	if err != nil {
 		return err
 	}
-	text, err := m.Format()
-	if err != nil {
-		return cli.Wrong(err)
-	}
-	summary, err := json.Marshal(m.Summary())
-	if err != nil {
-		return err
-	}
-	name := plan.Name(m.Board, m.Epoch)
-	if err := r.Change(t.now(), func(targets *metadata.TargetsType) error {
-		for other := range targets.Targets {
-			var epoch int64
-			if _, err := fmt.Sscanf(other, plan.Folder(m.Board)+"/%d.json", &epoch); err == nil && epoch >= m.Epoch {
-				return cli.Wrong(fmt.Errorf("epoch %d is released already: the next one is %d", epoch, epoch+1))
-			}
-		}
-		file, err := r.Add(name, text)
-		if err != nil {
-			return err
-		}
-		custom := json.RawMessage(summary)
-		file.Custom = &custom
-		targets.Targets[name] = file
-		return nil
-	}); err != nil {
-		return err
+	if err := offer.Stage(r, m, t.now()); err != nil {
+		return wrong(err)
 	}
 	fmt.Fprintf(t.out, "Release %s, epoch %d: %d MB of files for a slot of %d MB.\n", m.Version, m.Epoch, stored/1_000_000, (int64(len(s.root)+len(s.boot)))/1_000_000)
 	return t.next(r)
@@ -207,15 +178,16 @@ func withdraw(t *tool, args []string) error {
 		return err
 	}
 	r := repository.Repository{Dir: words[0]}
-	name := plan.Name(board, epoch)
-	if err := r.Change(t.now(), func(targets *metadata.TargetsType) error {
-		if targets.Targets[name] == nil {
-			return cli.Wrong(fmt.Errorf("there is no release %s", name))
-		}
-		delete(targets.Targets, name)
-		return nil
-	}); err != nil {
-		return err
+	if err := offer.Withdraw(r, board, epoch, t.now()); err != nil {
+		return wrong(err)
 	}
 	return t.next(r)
+}
+
+// wrong gives what was asked for wrongly its exit status.
+func wrong(err error) error {
+	if errors.Is(err, offer.ErrWrong) {
+		return cli.Wrong(err)
+	}
+	return err
 }

@@ -285,13 +285,14 @@ func (b *Box) whole(ctx context.Context, n slot.Name, what Installed) error {
 
 // Slots is what lies in the slots, by their hashes.
 type Slots struct {
-	Running  slot.Name `json:"running"`
-	Version  string    `json:"version"`             // of the running one; "" if the box knows no release with that root
-	Other    string    `json:"other"`               // of the other one, likewise
-	Ready    bool      `json:"ready"`               // the other one has all of what was installed there, and never ran
-	Staged   Staged    `json:"staged,omitzero"`     // how that goes out, if it is ready
-	Failed   string    `json:"failed,omitempty"`    // the version that the box went back from
-	FailedBy string    `json:"failed_by,omitempty"` // why, if that system could say it
+	Running    slot.Name `json:"running"`
+	Version    string    `json:"version"`               // of the running one; "" if the box knows no release with that root
+	Other      string    `json:"other"`                 // of the other one, likewise
+	Ready      bool      `json:"ready"`                 // the other one has all of what was installed there, and never ran
+	Staged     Staged    `json:"staged,omitzero"`       // how that goes out, if it is ready
+	Failed     string    `json:"failed,omitempty"`      // the version that the box went back from
+	FailedBy   string    `json:"failed_by,omitempty"`   // why, if that system could say it
+	FailedCode string    `json:"failed_code,omitempty"` // the kind of that, a word of who judged; "" likewise
 }
 
 // Staged is how a release goes out, as it was signed. The zero Staged is that of one that all boxes take at once.
@@ -301,12 +302,7 @@ type Staged struct {
 }
 
 // Staged returns how the newest release goes out.
-func (o *Offer) Staged() (s Staged) {
-	if o.Newest.Rollout != (rollout.Rule{}) {
-		s = Staged{plan.Hash(o.Newest.target.SHA256), o.Newest.Rollout}
-	}
-	return s
-}
+func (o *Offer) Staged() Staged { return o.Newest.Staged() }
 
 // Slots reads both slots. It takes as long as the card needs.
 func (b *Box) Slots(ctx context.Context) (s Slots, err error) {
@@ -314,7 +310,7 @@ func (b *Box) Slots(ctx context.Context) (s Slots, err error) {
 	if err != nil {
 		return s, err
 	}
-	state, _, err := b.Card.Read()
+	card, _, err := b.Card.Read()
 	if err != nil {
 		return s, err
 	}
@@ -332,15 +328,15 @@ func (b *Box) Slots(ctx context.Context) (s Slots, err error) {
 	if s.Other, err = b.version(ctx, other, record); err != nil && ctx.Err() != nil {
 		return s, err
 	}
-	if what := record.Slots[other]; len(what.Parts) > 0 && !what.Ran && state.Failed != other {
+	if what := record.Slots[other]; len(what.Parts) > 0 && !what.Ran && card.Failed != other {
 		if s.Ready = b.whole(ctx, other, what) == nil; s.Ready {
 			s.Staged = what.Staged
 		}
 	}
-	if state.Failed == other {
+	if card.Failed == other {
 		s.Failed = record.Slots[other].Version
 		if t, err := ReadTrial(b.State); err == nil && t.Slot == other {
-			s.FailedBy = t.Why
+			s.FailedBy, s.FailedCode = t.Why, t.Code
 		}
 	}
 	return s, ctx.Err()

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"sync"
 
+	"passerelle/appliance/fleet/rollout"
 	"passerelle/appliance/fleet/trust"
 	"passerelle/appliance/private"
 	"passerelle/image/slot"
@@ -45,6 +46,17 @@ func Offered(t *trust.Trust, board string) ([]Release, error) {
 	}
 	slices.SortFunc(offered, func(a, b Release) int { return cmp.Compare(b.Epoch, a.Epoch) })
 	return offered, nil
+}
+
+// ID is the SHA-256 of its manifest.
+func (r Release) ID() plan.Hash { return plan.Hash(r.target.SHA256) }
+
+// Staged returns how it goes out.
+func (r Release) Staged() (s Staged) {
+	if r.Rollout != (rollout.Rule{}) {
+		s = Staged{r.ID(), r.Rollout}
+	}
+	return s
 }
 
 // Manifest fetches a release's manifest.

@@ -15,7 +15,8 @@ import (
 // Trial is what a system on trial last said of itself: after the box went back, it tells why.
 type Trial struct {
 	Slot slot.Name `json:"slot"`
-	Why  string    `json:"why"` // it does not work; "" if it does
+	Why  string    `json:"why"`            // it does not work; "" if it does
+	Code string    `json:"code,omitempty"` // the kind of that, a word of who judged
 }
 
 const trialFile = "trial.json"

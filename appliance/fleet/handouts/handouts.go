@@ -92,11 +92,6 @@ func (h *Handouts) Status() []state.FleetFile {
 	return slices.Clone(h.files)
 }
 
-// waiting is why fetching stops for now.
-type waiting string
-
-func (w waiting) Error() string { return string(w) }
-
 // Wanted are the files that a box's levels hand out, one of each kind and name.
 type Wanted []content.File
 
@@ -227,7 +222,7 @@ func removeComing(path string) error {
 // one returns what becomes of a file.
 func (h *Handouts) one(ctx context.Context, from trust.Source, f content.File, progress func(done int64)) (word, why string) {
 	word, err := h.bring(ctx, from, f, progress)
-	if wait, ok := errors.AsType[waiting](err); ok {
+	if wait, ok := errors.AsType[trust.Waiting](err); ok {
 		return Waits, string(wait)
 	}
 	if err != nil {
@@ -252,7 +247,7 @@ func (h *Handouts) bring(ctx context.Context, from trust.Source, f content.File,
 	path := h.path(f.Kind, f.Name)
 	if err := f.Fetch(ctx, from, path, func(done int64) error {
 		if why := h.o.May(); why != "" {
-			return waiting(why)
+			return trust.Waiting(why)
 		}
 		progress(done)
 		return nil

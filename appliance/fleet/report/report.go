@@ -33,12 +33,26 @@ type Report struct {
 	Day       Day        `json:"day"`
 	Release   Version    `json:"release,omitempty"`
 	Kernel    Version    `json:"kernel,omitempty"`
-	State     Word       `json:"state"`    // when it was written
-	Sessions  Count      `json:"sessions"` // that began on that day
-	Slow      Count      `json:"slow"`     // running ones that have used their data
-	Refused   Count      `json:"refused"`  // devices that asked and did not get the internet
+	Fell      *Fell      `json:"fell,omitempty"`      // the box went back from another release, which is still in its other slot
+	Languages []Language `json:"languages,omitempty"` // that residents may choose, in order; none from boxes before this was told
+	State     Word       `json:"state"`               // when it was written
+	Sessions  Count      `json:"sessions"`            // that began on that day
+	Slow      Count      `json:"slow"`                // running ones that have used their data
+	Refused   Count      `json:"refused"`             // devices that asked and did not get the internet
 	Donations []Donation `json:"donations"`
 	Faults    []Fault    `json:"faults"` // by code, each once, in order
+}
+
+// Fell is a release that did not prove itself, so that the box went back.
+type Fell struct {
+	Version Version `json:"version,omitempty"` // "" if it is unknown
+	Why     Word    `json:"why"`               // one of FellWhy
+}
+
+// Language is a language of the residents' pages.
+type Language struct {
+	Code     Word `json:"code"`               // one of LanguageCodes
+	Reviewed bool `json:"reviewed,omitempty"` // by a speaker
 }
 
 // Donation is a donation without its name. Sizes are bytes on the line.
@@ -68,7 +82,16 @@ const Unknown Word = "other"
 var (
 	Kinds          = []Word{"cable", "wifi", "phone", Unknown}
 	DonationStates = []Word{"ended", "paused", "closed", "spent", "down", "fails", "used", "essential", "ready"}
+	LanguageCodes  = []Word{"ar", "en", "es", "fr", "pt", "uk"}
 )
+
+// FellWhy are why a release did not prove itself.
+var FellWhy = func() (all []Word) {
+	for _, r := range state.TrialReasons {
+		all = append(all, Word(r))
+	}
+	return all
+}()
 
 // Day is a calendar day in the box's zone.
 type Day = protocol.Day
@@ -133,8 +156,9 @@ func (c *Count) UnmarshalJSON(text []byte) error {
 
 // Sums are what a Status does not have of the day.
 type Sums struct {
-	Sessions uint64 // that began
-	Refused  uint64 // devices
+	Sessions  uint64 // that began
+	Refused   uint64 // devices
+	Languages []Language
 }
 
 // Of returns the report of a day that the box has in its status. release is this program's version.
@@ -159,10 +183,25 @@ func Of(day Day, release string, s state.Status, sums Sums) Report {
 			r.Faults = append(r.Faults, f)
 		}
 	}
+	r.Fell = fellOf(s.Updates)
+	for _, l := range sums.Languages {
+		if l.Code = oneOf(l.Code, LanguageCodes); l.Code != Unknown && !slices.ContainsFunc(r.Languages, func(x Language) bool { return x.Code == l.Code }) {
+			r.Languages = append(r.Languages, l)
+		}
+	}
+	slices.SortFunc(r.Languages, func(a, b Language) int { return cmp.Compare(a.Code, b.Code) })
 	slices.SortFunc(r.Faults, func(a, b Fault) int {
 		return cmp.Or(cmp.Compare(a.Code, b.Code), compareBool(a.Error, b.Error))
 	})
 	return r
+}
+
+// fellOf returns what the box went back from, nil for nothing.
+func fellOf(u *state.Updates) *Fell {
+	if u == nil || u.FellBack == "" {
+		return nil
+	}
+	return &Fell{Version: Release("v" + u.FellBack), Why: oneOf(Word(u.FellBackCode), FellWhy)}
 }
 
 func compareBool(a, b bool) int {
@@ -279,6 +318,9 @@ func (r Report) check() error {
 		{"donations", !slices.ContainsFunc(r.Donations, func(d Donation) bool {
 			return !slices.Contains(Kinds, d.Kind) || !slices.Contains(DonationStates, d.State)
 		})},
+		{"fell", r.Fell == nil || oneOf(r.Fell.Why, FellWhy) == r.Fell.Why && (r.Fell.Version == "" || Release("v"+string(r.Fell.Version)) == r.Fell.Version)},
+		{"languages", !slices.ContainsFunc(r.Languages, func(l Language) bool { return !slices.Contains(LanguageCodes, l.Code) }) &&
+			slices.IsSortedFunc(r.Languages, func(a, b Language) int { return cmp.Or(cmp.Compare(a.Code, b.Code), -1) })}, // each once
 		{"faults", !slices.ContainsFunc(r.Faults, func(f Fault) bool { return oneOf(f.Code, codes) != f.Code })},
 	} {
 		if !v.ok {

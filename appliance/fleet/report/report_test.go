@@ -57,6 +57,40 @@ func TestReport(t *testing.T) {
 	}
 }
 
+// TestFell: what the box went back from is a version and a code, and languages are codes; a report without either is that of a box before
+// they were told, byte by byte.
+func TestFell(t *testing.T) {
+	t.Parallel()
+	s := shown()
+	old, err := Of("2026-12-01", "v0.4.2", s, Sums{Sessions: 31}).Encode()
+	if err != nil || bytes.Contains(old, []byte("fell")) || bytes.Contains(old, []byte("languages")) {
+		t.Fatalf("%s, %v", old, err)
+	}
+	for name, x := range map[string]struct {
+		updates state.Updates
+		want    string
+	}{
+		"not at all":      {state.Updates{Version: "0.4.2"}, ``},
+		"with a reason":   {state.Updates{FellBack: "0.5.0", FellBackWhy: "Samira", FellBackCode: state.TrialPages}, `"fell":{"version":"0.5.0","why":"pages"},`},
+		"another reason":  {state.Updates{FellBack: "0.5.0", FellBackCode: "Samira"}, `"fell":{"version":"0.5.0","why":"other"},`},
+		"unknown version": {state.Updates{FellBack: "?", FellBackWhy: "Samira"}, `"fell":{"why":"other"},`},
+		"not a version":   {state.Updates{FellBack: "Samira", FellBackCode: state.TrialSilent}, `"fell":{"why":"silent"},`},
+	} {
+		s.Updates = &x.updates
+		text, err := Of("2026-12-01", "v0.4.2", s, Sums{Sessions: 31, Languages: []Language{{"uk", false}, {"fr", true}, {"Samira", true}, {"fr", false}}}).Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := strings.Replace(string(old), `"state"`, x.want+`"languages":[{"code":"fr","reviewed":true},{"code":"uk"}],"state"`, 1)
+		if diff := cmp.Diff(want, string(text)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+		if _, err := Parse(text); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // planted are what must never leave a box.
 var planted = []string{
 	"Samira", "Centre des Lilas", "02:00:5e:10:00:09", "10.80.0.9", "192.168.1.20", "fe80::9", "Livebox-7F3A", "trois petits chats",
@@ -114,7 +148,7 @@ func TestNothingLeaves(t *testing.T) {
 	if err != nil || !bytes.Contains(whole, []byte("Samira")) {
 		t.Fatalf("the status is not filled: %v", err)
 	}
-	text, err := Of("2026-12-01", strings.Join(planted, " "), s, Sums{3, 3}).Encode()
+	text, err := Of("2026-12-01", strings.Join(planted, " "), s, Sums{3, 3, []Language{{Code: Word(strings.Join(planted, " "))}}}).Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +161,8 @@ func TestNothingLeaves(t *testing.T) {
 		s.System.Kernel, s.State = one, state.State(one)
 		s.Problems = []state.Problem{state.NewProblem(state.Code(one))}
 		s.Donations[0].Kind, s.Donations[0].Interface = one, one
-		text, err := Of("2026-12-01", one, s, Sums{}).Encode()
+		s.Updates = &state.Updates{FellBack: one, FellBackWhy: one, FellBackCode: state.TrialReason(one)}
+		text, err := Of("2026-12-01", one, s, Sums{Languages: []Language{{Code: Word(one)}}}).Encode()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -163,11 +198,11 @@ func TestKindsOfFields(t *testing.T) {
 		for i := range of.NumField() {
 			f := of.Field(i)
 			inner := f.Type
-			if inner.Kind() == reflect.Slice {
+			if inner.Kind() == reflect.Slice || inner.Kind() == reflect.Pointer {
 				inner = inner.Elem()
 			}
 			switch {
-			case inner == reflect.TypeFor[Donation](), inner == reflect.TypeFor[Fault]():
+			case inner == reflect.TypeFor[Donation](), inner == reflect.TypeFor[Fault](), inner == reflect.TypeFor[Fell](), inner == reflect.TypeFor[Language]():
 				check(inner, path+f.Name+".")
 			case !allowed[f.Type]:
 				t.Errorf("%s%s is a %s", path, f.Name, f.Type)
@@ -177,7 +212,7 @@ func TestKindsOfFields(t *testing.T) {
 		}
 	}
 	check(reflect.TypeFor[Report](), "")
-	if fields != 17 {
+	if fields != 21 {
 		t.Errorf("%d fields: does a new one tell anything of a resident or a lender?", fields)
 	}
 }
@@ -193,7 +228,7 @@ func TestBounds(t *testing.T) {
 	for _, code := range state.Codes {
 		s.Problems = append(s.Problems, state.NewProblem(code))
 	}
-	if text, err := Of("2026-12-01", "v0.4.2", s, Sums{1e9, 1e9}).Encode(); err != nil {
+	if text, err := Of("2026-12-01", "v0.4.2", s, Sums{Sessions: 1e9, Refused: 1e9}).Encode(); err != nil {
 		t.Error(err)
 	} else if _, err := Parse(text); err != nil {
 		t.Error(err)
@@ -223,6 +258,9 @@ func TestLies(t *testing.T) {
 		`"kernel"`:       `"ssid":"x","kernel"`,
 		`"n":2`:          `"n":7`,
 		`"power-weak"`:   `"power-strong"`,
+		`"donations"`:    `"fell":{"why":"hello"},"donations"`,
+		`"sessions"`:     `"languages":[{"code":"tlh"}],"sessions"`,
+		`,"donations"`:   `,"languages":[{"code":"fr"},{"code":"fr"}],"donations"`,
 		`"6.1.21"`:       `"6.1.21-samira"`,
 		`{"form"`:        ` {"form"`,
 		`"day":3000`:     `"day":-3000`,

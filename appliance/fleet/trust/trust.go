@@ -56,6 +56,17 @@ type Source interface {
 	Read(ctx context.Context, name string, limit int64) ([]byte, error)
 }
 
+// Waiting is why a source is not read for now. What was begun goes on later.
+type Waiting string
+
+func (w Waiting) Error() string { return string(w) }
+
+// IsWaiting tells whether an error is only that something waits.
+func IsWaiting(err error) bool {
+	_, ok := errors.AsType[Waiting](err)
+	return ok
+}
+
 // Folders of a repository.
 const (
 	MetadataFolder = "metadata"

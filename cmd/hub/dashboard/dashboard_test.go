@@ -130,6 +130,9 @@ func newWorld(t *testing.T) *world {
 			association := "lilas"
 			switch b {
 			case lilas2:
+				if r.Languages = []report.Language{{Code: "ar"}, {Code: "fr", Reviewed: true}}; ago == 1 {
+					r.Fell = &report.Fell{Version: "1.3.0", Why: "pages"}
+				}
 				r.Faults, r.State = []report.Fault{{Code: "kernel-fails", Error: true}}, "fault"
 			case roses:
 				association = "roses"
@@ -417,8 +420,10 @@ func TestPages(t *testing.T) {
 	w := newWorld(t)
 	b := w.signIn(federationCode)
 	for path, want := range map[string][]string{
-		"/":                  {`<strong>3</strong> box en tout`, `<strong>1</strong> vont bien`, `<strong>2</strong> sont à regarder`, `<strong>1</strong> attendent`, `Une panne : kernel-fails`, `ne donne plus de nouvelles`, `<circle class="well"`, `<path class="needs"`, "Sans département, donc pas sur la carte"},
-		"/attention":         {`Maison des Roses`, `La box attend votre accord`},
+		"/": {`<strong>3</strong> box en tout`, `<strong>1</strong> vont bien`, `<strong>2</strong> sont à regarder`, `<strong>1</strong> attendent`, `Une panne : kernel-fails`, `ne donne plus de nouvelles`, `<circle class="well"`, `<path class="needs"`, "Sans département, donc pas sur la carte"},
+		"/attention": {`Maison des Roses`, `La box attend votre accord`, `La box a quitté la version 1.3.0 et repris celle d’avant. Ses pages ne répondaient pas.`,
+			`Langues à vérifier`, `Arabe, nombre de box : 1`},
+		"/box/" + lilas2:     {`La box a quitté la version 1.3.0`, `Langues à vérifier : Arabe`},
 		"/association/lilas": {`Centre des &lt;b&gt;Lilas`, `en panne`, `attend votre accord`},
 		"/association/vide":  {`pas encore de box`},
 		"/box/" + lilas: {`1.2.0`, `Acceptée par Ana`, `une personne devant la box a décidé autrement`, `<option value="59" selected>59 Nord`, `<td>12</td><td>1 gigaoctet</td>`,

@@ -49,8 +49,14 @@ var needPictograms = map[survey.Kind]string{
 func needsOf(w *web.Words, b survey.Box, needs []survey.Need, now time.Time) (all []need) {
 	for _, n := range needs {
 		text := w.T("hub.need."+string(n.Kind), "version", string(n.Version), "number", strconv.Itoa(n.Donation), "days", strconv.Itoa(n.Days))
-		if n.Kind == survey.Fault {
+		switch {
+		case n.Kind == survey.Fault:
 			text = w.T("hub.need.fault", "code", string(n.Code))
+		case n.Kind == survey.Fell && n.Version == "":
+			text = w.T("hub.need.fell-unknown")
+		}
+		if n.Kind == survey.Fell && n.Code != "" && n.Code != report.Unknown {
+			text += " " + w.T("hub.fell."+string(n.Code))
 		}
 		one := need{Text: text, Pictogram: needPictograms[n.Kind]}
 		if !n.Since.IsZero() {
@@ -228,8 +234,9 @@ func urgent(x seen, r *request) (rows []row) {
 // listPage is a list of boxes: of an association, or of those that need attention.
 type listPage struct {
 	frame
-	Lead []string
-	Rows []row
+	Lead      []string
+	Rows      []row
+	Languages []string // that nobody has reviewed, with how many boxes show them
 }
 
 func (listPage) Template() string { return "dashboard/list" }
@@ -239,6 +246,9 @@ func (s *Server) attention(w http.ResponseWriter, r *request) {
 	p.Lead = r.Words.Lines("hub.attention.text")
 	if len(p.Rows) == 0 {
 		p.Lead = r.Words.Lines("hub.attention.none")
+	}
+	for _, t := range survey.Unreviewed(s.boxes(r)) {
+		p.Languages = append(p.Languages, r.Words.T("hub.languages.on", "language", r.Words.T("hub.language."+string(t.Code)), "number", strconv.Itoa(t.Boxes)))
 	}
 	p.Up = web.Link{Href: pathHome, Text: r.Words.T("hub.home.title")}
 	s.serve(w, r, p, http.StatusOK)
@@ -268,6 +278,7 @@ type boxPage struct {
 	Compare      []string // the words of a box that waits
 	Member       bool
 	Release      string
+	Unreviewed   string // languages that nobody has reviewed, "" for none
 	Confirmed    string
 	Days         []dayRow
 	Done         string // what became of the last command, "" for nothing
@@ -363,6 +374,11 @@ func (s *Server) box(w http.ResponseWriter, r *request) {
 	if p.Waits {
 		p.Compare = b.Words[:]
 	}
+	var languages []string
+	for _, code := range b.Unreviewed() {
+		languages = append(languages, r.Words.T("hub.language."+string(code)))
+	}
+	p.Unreviewed = strings.Join(languages, ", ")
 	if !b.Confirmed.IsZero() {
 		p.Confirmed = r.Words.T("hub.box.confirmed", "name", b.By, "day", r.Words.Day(b.Confirmed))
 	}

@@ -20,6 +20,8 @@ type Hears interface {
 	Box(Box)
 	// Report is what a box said: a name as those of [protocol.Reports], its body, and when the hubs had it.
 	Report(association, box, name string, body []byte, at time.Time)
+	// Whole is called once all that was there when it was asked for has been told.
+	Whole()
 }
 
 // Follow tells h what there is and what changes, until ctx ends. It costs a consumer and a watcher for each hub, not for each
@@ -60,6 +62,14 @@ func (r *Registry) Follow(ctx context.Context, h Hears) error {
 	if err != nil {
 		return fail(err)
 	}
+	stream, err := r.boxes.Stream(ctx, protocol.StreamUp)
+	if err != nil {
+		return fail(err)
+	}
+	whole := stream.CachedInfo().State.Msgs == 0
+	if whole {
+		h.Whole()
+	}
 	said := make(chan jetstream.Msg)
 	// It begins again by itself where it was, when this hub or the stream's leader was away.
 	reading, err := reports.Consume(func(m jetstream.Msg) {
@@ -90,6 +100,10 @@ func (r *Registry) Follow(ctx context.Context, h Hears) error {
 			}
 			if part := strings.SplitN(m.Subject(), ".", 4); len(part) == 4 {
 				h.Report(part[1], part[2], part[3], m.Data(), heardAt(m, about.Timestamp))
+			}
+			if !whole && about.NumPending == 0 {
+				whole = true
+				h.Whole()
 			}
 		}
 	}

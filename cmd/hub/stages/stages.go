@@ -185,27 +185,27 @@ type Registry interface {
 type Options struct {
 	Registry Registry
 	Boxes    func() []survey.Box
+	Whole    func() bool // Boxes has all that the hubs know
 	Leads    func() bool // this hub does it, of all
 	Now      func() time.Time
 	Log      *slog.Logger
 }
 
 const (
-	calm     = 2 * time.Minute // before the first look: the survey of a hub that has just started is not whole
-	every    = time.Minute
+	every    = 5 * time.Second // between looks: boxes of a bad release tell of it at once
 	patience = 30 * time.Second
 	author   = "the hubs" // for the audit
 )
 
 // Run watches over the roll-out until ctx ends.
 func Run(ctx context.Context, o Options) {
-	for wait := calm; ; wait = every {
+	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(wait):
+		case <-time.After(every):
 		}
-		if !o.Leads() {
+		if !o.Whole() || !o.Leads() {
 			continue
 		}
 		if err := Watch(ctx, o); err != nil && ctx.Err() == nil {

@@ -29,10 +29,10 @@ var Kinds = []Kind{Fault, Silent, Fell, Spent, Behind, Waiting}
 type Need struct {
 	Kind     Kind
 	Since    time.Time      // zero if unknown
-	Code     report.Word    // of a Fault
+	Code     report.Word    // of a Fault; of Fell: one of report.FellWhy, "" if the box did not say why
 	Donation int            // of Spent, from 1
 	Days     int            // of Spent: since the period began
-	Version  report.Version // of Behind and Fell: the one that it should run, or ran
+	Version  report.Version // of Behind and Fell: the one that it should run, or ran; "" if a box that fell does not know
 }
 
 const (
@@ -140,8 +140,24 @@ func date(d report.Day) time.Time {
 	return t
 }
 
-// fell finds the last day on which the box ran an older version than before, if it still runs it.
+// fell returns what the box says that it went back from. Boxes before that was told show it by their versions only.
 func (b Box) fell(now time.Time) (n Need, ok bool) {
+	newest := b.Newest()
+	if newest == nil || newest.Fell == nil {
+		return b.older(now)
+	}
+	n = Need{Kind: Fell, Version: newest.Fell.Version, Code: newest.Fell.Why}
+	for i := len(b.Days) - 1; i >= 0; i-- { // since when; the reason is known somewhat later than that it went back
+		if f := b.Days[i].Fell; f == nil || f.Version != n.Version && f.Version != "" {
+			break
+		}
+		n.Since = date(b.Days[i].Report.Day)
+	}
+	return n, now.Sub(n.Since) <= fellFor
+}
+
+// older finds the last day on which the box ran an older version than before, if it still runs it.
+func (b Box) older(now time.Time) (n Need, ok bool) {
 	for i := len(b.Days) - 1; i > 0; i-- {
 		later, before := b.Days[i], b.Days[i-1]
 		if later.Release == "" || before.Release == "" {
@@ -188,6 +204,42 @@ func (b Box) spent() (needs []Need) {
 		}
 	}
 	return needs
+}
+
+// Unreviewed returns the languages that residents may choose there and that no speaker has reviewed.
+func (b Box) Unreviewed() (codes []report.Word) {
+	if r := b.Newest(); r != nil && b.Stage == registry.Member {
+		for _, l := range r.Languages {
+			if !l.Reviewed {
+				codes = append(codes, l.Code)
+			}
+		}
+	}
+	return codes
+}
+
+// Tongue is a language that no speaker has reviewed, and how many boxes show it.
+type Tongue struct {
+	Code  report.Word
+	Boxes int
+}
+
+// Unreviewed returns the languages that boxes show and no speaker has reviewed, those of the most boxes first. It is the federation that
+// has them reviewed, once for all: no box needs attention for it.
+func Unreviewed(boxes []Box) (all []Tongue) {
+	for _, code := range report.LanguageCodes {
+		t := Tongue{Code: code}
+		for _, b := range boxes {
+			if slices.Contains(b.Unreviewed(), code) {
+				t.Boxes++
+			}
+		}
+		if t.Boxes > 0 {
+			all = append(all, t)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b Tongue) int { return cmp.Compare(b.Boxes, a.Boxes) })
+	return all
 }
 
 // Month is what boxes did in a month.

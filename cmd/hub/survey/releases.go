@@ -39,7 +39,7 @@ func Releases(boxes []Box, now time.Time) []Release {
 		}
 		needs := b.Needs("", now)
 		for _, n := range needs {
-			if n.Kind == Fell {
+			if n.Kind == Fell && n.Version != "" {
 				at(n.Version).Fell++
 			}
 		}

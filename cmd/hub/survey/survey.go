@@ -83,6 +83,21 @@ type Fleet struct {
 	mu      sync.Mutex
 	boxes   map[string]*Box
 	regions map[string]string // of associations
+	whole   bool
+}
+
+// Whole notes that all that the hubs had has been told.
+func (f *Fleet) Whole() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.whole = true
+}
+
+// IsWhole tells whether all that the hubs had when this one began to listen has been told: before that, boxes seem to be missing.
+func (f *Fleet) IsWhole() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.whole
 }
 
 func (f *Fleet) box(name string) *Box {

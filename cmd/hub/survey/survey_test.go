@@ -141,6 +141,70 @@ func TestNeeds(t *testing.T) {
 	}
 }
 
+// TestFell: what a box says that it went back from counts on the day that it says it, also for a version that it never reported; it is
+// shown for two weeks, and not after it went on.
+func TestFell(t *testing.T) {
+	t.Parallel()
+	fell := &report.Fell{Version: "1.3.0", Why: "pages"}
+	on := func(first, last int) func(int, *report.Report) bool {
+		return func(ago int, r *report.Report) bool {
+			if ago <= first && ago >= last {
+				r.Fell = fell
+			}
+			return true
+		}
+	}
+	for name, x := range map[string]struct {
+		first, last int
+		want        []Need
+	}{
+		"yesterday":         {1, 1, []Need{{Kind: Fell, Since: today.Truncate(24*time.Hour).AddDate(0, 0, -1), Version: "1.3.0", Code: "pages"}}},
+		"for a week":        {7, 1, []Need{{Kind: Fell, Since: today.Truncate(24*time.Hour).AddDate(0, 0, -7), Version: "1.3.0", Code: "pages"}}},
+		"for three weeks":   {21, 1, nil},
+		"until a week ago":  {9, 7, nil},
+		"before it told it": {0, 0, nil},
+	} {
+		f, b := fleet(t, 30, on(x.first, x.last))
+		if got := b.Needs("", today); !slices.Equal(got, x.want) {
+			t.Errorf("%s: it needs %+v, want %+v", name, got, x.want)
+		}
+		halt := slices.ContainsFunc(Releases(f.Boxes(), today), func(r Release) bool { return r.Version == "1.3.0" && r.Halt() })
+		if halt != (x.want != nil) {
+			t.Errorf("%s: the release is to be halted: %t", name, halt)
+		}
+	}
+	// Until its slots were read the box knows that it went back, and not from what.
+	_, b := fleet(t, 3, func(ago int, r *report.Report) bool {
+		r.Fell = fell
+		if ago == 3 {
+			r.Fell = &report.Fell{Why: report.Unknown}
+		}
+		return true
+	})
+	if got := b.Needs("", today); len(got) != 1 || got[0].Since != today.Truncate(24*time.Hour).AddDate(0, 0, -3) {
+		t.Errorf("it needs %+v", got)
+	}
+}
+
+// TestUnreviewed: languages that nobody has reviewed are those of the fleet, the most shown first, and no box needs attention for them.
+func TestUnreviewed(t *testing.T) {
+	t.Parallel()
+	f, b := fleet(t, 3, func(_ int, r *report.Report) bool {
+		r.Languages = []report.Language{{Code: "ar"}, {Code: "fr", Reviewed: true}, {Code: "uk"}}
+		return true
+	})
+	if needs := b.Needs("", today); needs != nil || !slices.Equal(b.Unreviewed(), []report.Word{"ar", "uk"}) {
+		t.Errorf("it needs %+v, and has to be reviewed %q", needs, b.Unreviewed())
+	}
+	older := b
+	older.Days = nil
+	other := b
+	other.Days = []Day{{Report: report.Report{Languages: []report.Language{{Code: "uk"}}}}}
+	if got, want := Unreviewed(append(f.Boxes(), older, other)), []Tongue{{"uk", 2}, {"ar", 1}}; !slices.Equal(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+}
+
 // TestCurrent: a version counts two weeks after the first box ran it.
 func TestCurrent(t *testing.T) {
 	t.Parallel()

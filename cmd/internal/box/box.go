@@ -38,9 +38,11 @@ func Ready(programs ...string) error {
 	return nil
 }
 
-// Build builds a program of cmd from its source, with the release flags, to a file: "passerelle" is the daemon.
-func Build(ctx context.Context, program, file string) error {
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", file, "passerelle/cmd/"+program)
+// Build builds a program of cmd from its source, with the release flags, to a file: "passerelle" is the daemon. flags are further ones
+// of go build.
+func Build(ctx context.Context, program, file string, flags ...string) error {
+	args := append([]string{"build", "-trimpath", "-o", file}, flags...)
+	build := exec.CommandContext(ctx, "go", append(args, "passerelle/cmd/"+program)...)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build %s: %w\n%s", program, err, text)
