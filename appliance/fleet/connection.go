@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -10,6 +11,7 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -59,6 +61,7 @@ type connection struct {
 	timeout time.Duration
 	wake    chan wake
 	closed  chan struct{}
+	heard   atomic.Int64 // when bytes last came over it, as of time.Time.UnixNano
 
 	mu  sync.Mutex
 	why error
@@ -75,7 +78,7 @@ func (c *Client) connect(ctx context.Context, as identity) (link, error) {
 		return nil, fmt.Errorf("read the key: %w", err)
 	}
 	n := &connection{timeout: c.o.Pace.Timeout, wake: make(chan wake, 16), closed: make(chan struct{})}
-	d := &dialer{ctx: ctx, dial: c.o.Dial, timeout: c.o.Pace.Timeout}
+	d := &dialer{ctx: ctx, dial: c.o.Dial, timeout: c.o.Pace.Timeout, heard: &n.heard}
 	defer d.release()
 	options := nats.GetDefaultOptions()
 	for _, hub := range c.o.Hubs {
@@ -152,17 +155,21 @@ func (n *connection) close()                { n.c.Close() }
 // chunk then takes 35 s.
 const chunkTime = 2 * time.Minute
 
+// errQuiet says that nothing at all came over a connection for so long that a question is asked again. A hub passes some questions
+// on to another one, and nobody says so when that one dies.
+var errQuiet = errors.New("nothing came from the hub")
+
 func (n *connection) request(ctx context.Context, subject string, body []byte) (message, error) {
-	return n.answer(ctx, subject, body, n.timeout)
+	ctx, stop := context.WithTimeout(ctx, n.timeout)
+	defer stop()
+	return n.answer(ctx, subject, body)
 }
 
 // answer returns the answer to a message.
-func (n *connection) answer(ctx context.Context, subject string, body []byte, within time.Duration) (message, error) {
-	ctx, stop := context.WithTimeout(ctx, within)
-	defer stop()
+func (n *connection) answer(ctx context.Context, subject string, body []byte) (message, error) {
 	m, err := n.c.RequestWithContext(ctx, subject, body)
 	if err != nil {
-		return message{}, err
+		return message{}, cmp.Or(context.Cause(ctx), err)
 	}
 	switch status := m.Header.Get("Status"); status {
 	case "":
@@ -183,7 +190,44 @@ func (n *connection) get(ctx context.Context, stream, subject string) (message, 
 	if stream == protocol.StreamPack {
 		within = max(within, chunkTime)
 	}
-	return n.answer(ctx, protocol.DirectGet(stream, subject), nil, within)
+	ctx, stop := context.WithTimeout(ctx, within)
+	defer stop()
+	patience := n.timeout / 8
+	for began := time.Now(); ; {
+		asked, ended := n.whileHeard(ctx, patience)
+		m, err := n.answer(asked, protocol.DirectGet(stream, subject), nil)
+		ended()
+		switch {
+		case errors.Is(err, errQuiet) && ctx.Err() == nil:
+			patience *= 2
+		case errors.Is(err, nats.ErrNoResponders) && time.Since(began) < n.timeout: // the hubs choose who answers, after one has died
+			select {
+			case <-ctx.Done():
+			case <-time.After(n.timeout / 20):
+			}
+		default:
+			return m, err
+		}
+	}
+}
+
+// whileHeard returns a context that ends with errQuiet when nothing came over the connection for so long.
+func (n *connection) whileHeard(ctx context.Context, patience time.Duration) (context.Context, func()) {
+	ctx, end := context.WithCancelCause(ctx)
+	go func() {
+		for last := time.Now(); ctx.Err() == nil; {
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Until(last.Add(patience))):
+				if heard := time.Unix(0, n.heard.Load()); heard.After(last) {
+					last = heard
+				} else {
+					end(errQuiet)
+				}
+			}
+		}
+	}()
+	return ctx, func() { end(nil) }
 }
 
 func (n *connection) publish(ctx context.Context, subject string, body []byte) error {
@@ -215,6 +259,7 @@ type dialer struct {
 	ctx     context.Context
 	dial    func(ctx context.Context, network, address string) (net.Conn, error)
 	timeout time.Duration
+	heard   *atomic.Int64
 	stop    []func() bool
 }
 
@@ -227,7 +272,21 @@ func (d *dialer) Dial(network, address string) (net.Conn, error) {
 		return nil, err
 	}
 	d.stop = append(d.stop, context.AfterFunc(d.ctx, func() { conn.Close() }))
-	return conn, nil
+	return hearing{conn, d.heard}, nil
+}
+
+// hearing notes when bytes come.
+type hearing struct {
+	net.Conn
+	at *atomic.Int64
+}
+
+func (h hearing) Read(b []byte) (int, error) {
+	n, err := h.Conn.Read(b)
+	if n > 0 {
+		h.at.Store(time.Now().UnixNano())
+	}
+	return n, err
 }
 
 // release leaves a connection that is ready to its user.
