@@ -22,7 +22,7 @@ import (
 )
 
 // pace is that of the simulated boxes: people would not wait for the usual one.
-var pace = fleet.Pace{Ask: time.Second, Retry: time.Second, Most: 4 * time.Second, Spread: time.Second}
+var pace = fleet.Pace{Ask: time.Second, Retry: time.Second, Most: 2 * time.Second, Spread: time.Second}
 
 // away is the longest that a simulated box waits before it connects again.
 var away = pace.Retry + pace.Most
@@ -242,15 +242,17 @@ func inRegion(region string) func(*simulated) bool {
 }
 
 // stickers makes a code for each box, as people do before boxes are sent out.
-func (c *crowd) stickers(ctx context.Context) (codes []string, err error) {
-	for i := range c.boxes {
-		code, err := c.hubs.desk.MakeSticker(ctx, "Ana", association(i), time.Now().AddDate(0, 0, 1))
-		if err != nil {
-			return nil, err
-		}
-		codes = append(codes, code)
+func (c *crowd) stickers(ctx context.Context) ([]string, error) {
+	codes := make([]string, len(c.boxes))
+	people, ctx := errgroup.WithContext(ctx)
+	people.SetLimit(16)
+	for i := range codes {
+		people.Go(func() (err error) {
+			codes[i], err = c.hubs.desk.MakeSticker(ctx, "Ana", association(i), time.Now().AddDate(0, 0, 1))
+			return err
+		})
 	}
-	return codes, nil
+	return codes, people.Wait()
 }
 
 // atOnce is how many boxes are being enrolled at a time, each by somebody.
