@@ -191,10 +191,17 @@ func (d deskDialer) Dial(network, address string) (net.Conn, error) {
 	return d.dial(ctx, network, address)
 }
 
+// streams returns how the streams are. A question that a hub which dies took along is not waited for long: it is asked again.
+func (h *hubs) streams(ctx context.Context) ([]registry.Stream, error) {
+	ctx, stop := context.WithTimeout(ctx, 3*time.Second)
+	defer stop()
+	return h.desk.Streams(ctx)
+}
+
 // inStep waits until every hub has all of every stream.
 func (h *hubs) inStep(ctx context.Context) (time.Duration, error) {
 	return until(ctx, "the hubs are in step", func() error {
-		streams, err := h.desk.Streams(ctx)
+		streams, err := h.streams(ctx)
 		for _, s := range streams {
 			if s.Current != hubCount || s.Replicas != hubCount {
 				return fmt.Errorf("%d of %d hubs have all of %s", s.Current, s.Replicas, s.Name)
@@ -207,7 +214,7 @@ func (h *hubs) inStep(ctx context.Context) (time.Duration, error) {
 // elected waits until another hub than this one writes first, in every stream.
 func (h *hubs) elected(ctx context.Context, but int) error {
 	_, err := until(ctx, "the hubs have chosen who writes", func() error {
-		streams, err := h.desk.Streams(ctx)
+		streams, err := h.streams(ctx)
 		for _, s := range streams {
 			if s.Leader == "" || s.Leader == filepath.Base(h.folder(but)) {
 				return fmt.Errorf("%q writes %s", s.Leader, s.Name)
