@@ -322,7 +322,7 @@ func foundOf(w *web.Words, b survey.Box, now time.Time) *found {
 	for _, s := range b.Found.Steps {
 		x := foundStep{Title: w.T("step." + string(s.Step)), Pictogram: foundPictograms[s.Verdict]}
 		if s.Step == report.Unknown {
-			x.Title = w.T("hub.found.other")
+			x.Title = w.T("hub.found.else")
 		}
 		if s.Donation > 0 {
 			x.Title = w.T("hub.found.loan", "step", x.Title, "number", strconv.Itoa(s.Donation))
