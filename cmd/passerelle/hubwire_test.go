@@ -53,7 +53,8 @@ func (w *wire) all() []byte {
 func (h *testHub) tap(at, to string) *wire {
 	h.b.t.Helper()
 	dir := filepath.Join(h.dir, "hub-1")
-	own, err := tls.LoadX509KeyPair(filepath.Join(dir, "tls.pem"), filepath.Join(dir, "tls.key"))
+	both := filepath.Join(dir, "tls.pem") // the certificate and its key
+	own, err := tls.LoadX509KeyPair(both, both)
 	h.b.must(err)
 	roots, err := os.ReadFile(filepath.Join(dir, "ca.pem"))
 	h.b.must(err)
