@@ -54,7 +54,7 @@ func serve(t *testing.T, pages http.Handler) (site string) {
 // does runs actions in the browser.
 func (v *visitor) does(actions ...chromedp.Action) {
 	v.Helper()
-	ctx, cancel := context.WithTimeout(v.ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(v.ctx, 2*time.Minute)
 	defer cancel()
 	if err := chromedp.Run(ctx, actions...); err != nil {
 		var at, page string

@@ -48,7 +48,7 @@ func (b *box) reader(r *netlab.Resident) reader {
 		return reply.Body.Close()
 	})
 	// Not the test's context, which ends before its cleanups: the tab must be closed cleanly.
-	ctx, cancelTime := context.WithTimeout(context.Background(), 4*patience)
+	ctx, cancelTime := context.WithTimeout(context.Background(), 10*patience)
 	ctx, cancelBrowser := chromedp.NewRemoteAllocator(ctx, "http://"+exposed.String())
 	ctx, cancel := chromedp.NewContext(ctx)
 	b.t.Cleanup(func() {
@@ -63,7 +63,7 @@ func (b *box) reader(r *netlab.Resident) reader {
 // browse runs browser actions within a time limit.
 func (r reader) browse(what string, actions ...chromedp.Action) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.ctx, patience/2)
+	ctx, cancel := context.WithTimeout(r.ctx, patience)
 	defer cancel()
 	if err := chromedp.Run(ctx, actions...); err != nil {
 		r.t.Fatalf("%s: %v", what, err)

@@ -101,7 +101,7 @@ func Body(t testing.TB, res *http.Response) string {
 }
 
 // browserLife bounds how long a test may use its browser.
-const browserLife = 10 * time.Minute
+const browserLife = 15 * time.Minute
 
 // startLimit bounds how long a browser takes to start: others start at the same time.
 const startLimit = 2 * time.Minute
