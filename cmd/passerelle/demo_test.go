@@ -151,7 +151,7 @@ func TestDemoFailsWithoutLine(t *testing.T) {
 	labtest.Root(t, tools...)
 	var out bytes.Buffer
 	err := demo.Run(t.Context(), &out, demo.Options{
-		Once: true, Program: program, Online: residents, Limit: 2 * time.Second,
+		Once: true, Program: program, Online: residents, Limit: 10 * time.Second,
 		Prepare: func(s *netlab.Scene) error { return s.Lenders[0].LAN.Cut() },
 	})
 	if err == nil || !strings.Contains(err.Error(), "step 1 failed") {
