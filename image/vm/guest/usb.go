@@ -13,6 +13,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"passerelle/netctl/netlab"
+	"passerelle/netctl/nlmsg"
 )
 
 // usbDrivers is the folder where devices are unbound from the USB core, and bound again.
@@ -27,7 +28,7 @@ var (
 
 // takeAdapter moves the machine's network adapter with that address into a host, where it has the name and is down.
 func takeAdapter(h *netlab.Host, mac net.HardwareAddr, name string) error {
-	links, err := netlink.LinkList()
+	links, err := nlmsg.RetryInterruptedDump(netlink.LinkList)
 	if err != nil {
 		return fmt.Errorf("list the machine's network adapters: %w", err)
 	}
