@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -31,10 +33,8 @@ func (h *hub) servePages(ctx context.Context, r *registry.Registry, known *surve
 	if h.Pages == "" {
 		return nil
 	}
-	c := h.own
-	if h.PagesCertificate != "" {
-		c = &certificate{file: h.PagesCertificate, key: h.PagesKey}
-	}
+	own := filepath.Join(h.dir, fileTLS)
+	c := &certificate{file: cmp.Or(h.PagesCertificate, own), key: cmp.Or(h.PagesKey, own)}
 	pair, err := c.get()
 	if err != nil {
 		return err

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 	"time"
 
@@ -58,7 +57,6 @@ type hub struct {
 	now     func() time.Time
 	log     *slog.Logger
 	node    *node.Node
-	own     *certificate // for boxes, and for people unless hub.toml names another one
 	options registry.Options
 }
 
@@ -73,7 +71,6 @@ func startHub(f folder, now func() time.Time, log *slog.Logger) (*hub, error) {
 		return nil, err
 	}
 	h := &hub{folder: f, now: now, log: log}
-	h.own = &certificate{file: filepath.Join(f.dir, fileTLS), key: filepath.Join(f.dir, fileTLS)}
 	if h.node, err = node.Start(node.Options{
 		Name: f.Name, Listen: f.Listen, Cluster: f.Cluster, Routes: f.Hubs, Store: f.Store, Disk: f.Disk,
 		TLS: f.server, Roots: f.ca, Keys: f.keys, Members: members, Now: now, Log: log,

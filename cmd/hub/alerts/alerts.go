@@ -66,14 +66,14 @@ func OfRollout(r registry.Rollout) []Event {
 
 // Certificates are told of twice before they end.
 const (
-	soon = 180 * 24 * time.Hour
-	now  = 30 * 24 * time.Hour
+	early = 180 * 24 * time.Hour
+	late  = 30 * 24 * time.Hour
 )
 
 // OfCertificates returns the events of hubs whose certificates end within half a year: boxes do not come in to them afterwards.
 func OfCertificates(hubs []registry.Hub, at time.Time) (events []Event) {
 	for _, h := range hubs {
-		for _, before := range []time.Duration{soon, now} {
+		for _, before := range []time.Duration{early, late} {
 			if h.Until.Sub(at) < before {
 				events = append(events, Event{fmt.Sprintf("certificate %s %s %s", h.Name, h.Until.UTC(), before),
 					fmt.Sprintf("The certificate of the hub %s ends on %s: make another one (the guide's \"A certificate ends\").", h.Name, h.Until.UTC().Format(time.DateOnly))})

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Keys of what the hubs know of themselves.
@@ -65,25 +63,17 @@ func (r *Registry) PutHub(ctx context.Context, name string, until time.Time) err
 
 // Hubs returns the hubs that ever served, by name.
 func (r *Registry) Hubs(ctx context.Context) (hubs []Hub, err error) {
-	w, err := r.values.Watch(ctx, ofHubs+">", jetstream.IgnoreDeletes())
+	err = r.all(ctx, ofHubs+">", func(key string, text []byte) error {
+		h := Hub{Name: strings.TrimPrefix(key, ofHubs)}
+		if err := json.Unmarshal(text, &h); err != nil {
+			return fmt.Errorf("%s: %w", key, err)
+		}
+		hubs = append(hubs, h)
+		return nil
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list the hubs: %w", err)
 	}
-	defer w.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil, fmt.Errorf("list the hubs: %w", ctx.Err())
-		case e, ok := <-w.Updates():
-			if !ok || e == nil {
-				slices.SortFunc(hubs, func(a, b Hub) int { return strings.Compare(a.Name, b.Name) })
-				return hubs, nil
-			}
-			h := Hub{Name: strings.TrimPrefix(e.Key(), ofHubs)}
-			if err := json.Unmarshal(e.Value(), &h); err != nil {
-				return nil, fmt.Errorf("list the hubs: %s: %w", e.Key(), err)
-			}
-			hubs = append(hubs, h)
-		}
-	}
+	slices.SortFunc(hubs, func(a, b Hub) int { return strings.Compare(a.Name, b.Name) })
+	return hubs, nil
 }

@@ -246,9 +246,20 @@ func (r *Registry) Restore(ctx context.Context, m authority.Members) error {
 // WatchMembers calls changed with the members, and again whenever they change, until ctx ends. It runs on a hub, beside its
 // server; a box must not watch.
 func (r *Registry) WatchMembers(ctx context.Context, changed func(authority.Members) error) error {
-	w, err := r.values.Watch(ctx, keyMembers, jetstream.IgnoreDeletes())
+	return r.watch(ctx, "the members", keyMembers, func(_ string, text []byte) error {
+		var m authority.Members
+		if err := json.Unmarshal(text, &m); err != nil {
+			return fmt.Errorf("watch the members: %w", err)
+		}
+		return changed(m)
+	}, jetstream.IgnoreDeletes())
+}
+
+// watch tells the values of these keys, and each change, until ctx ends or tell fails.
+func (r *Registry) watch(ctx context.Context, what, keys string, tell func(key string, value []byte) error, options ...jetstream.WatchOpt) error {
+	w, err := r.values.Watch(ctx, keys, options...)
 	if err != nil {
-		return fmt.Errorf("watch the members: %w", err)
+		return fmt.Errorf("watch %s: %w", what, err)
 	}
 	defer w.Stop()
 	for {
@@ -257,16 +268,12 @@ func (r *Registry) WatchMembers(ctx context.Context, changed func(authority.Memb
 			return nil
 		case e, ok := <-w.Updates():
 			if !ok {
-				return errors.New("watch the members: it ended")
+				return fmt.Errorf("watch %s: it ended", what)
 			}
 			if e == nil { // what was there has been told
 				continue
 			}
-			var m authority.Members
-			if err := json.Unmarshal(e.Value(), &m); err != nil {
-				return fmt.Errorf("watch the members: %w", err)
-			}
-			if err := changed(m); err != nil {
+			if err := tell(e.Key(), e.Value()); err != nil {
 				return err
 			}
 		}
@@ -275,21 +282,29 @@ func (r *Registry) WatchMembers(ctx context.Context, changed func(authority.Memb
 
 // WatchBoxes calls changed with the name of each box whose record changes, until ctx ends. It runs on a hub; a box must not watch.
 func (r *Registry) WatchBoxes(ctx context.Context, changed func(box string)) error {
-	w, err := r.values.Watch(ctx, ofBoxes+">", jetstream.UpdatesOnly())
+	return r.watch(ctx, "the boxes", ofBoxes+">", func(key string, _ []byte) error {
+		changed(strings.TrimPrefix(key, ofBoxes))
+		return nil
+	}, jetstream.UpdatesOnly())
+}
+
+// all tells the values of these keys as they are now.
+func (r *Registry) all(ctx context.Context, keys string, tell func(key string, value []byte) error) error {
+	w, err := r.values.Watch(ctx, keys, jetstream.IgnoreDeletes())
 	if err != nil {
-		return fmt.Errorf("watch the boxes: %w", err)
+		return err
 	}
 	defer w.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
-		case e, ok := <-w.Updates():
-			if !ok {
-				return errors.New("watch the boxes: it ended")
+			return ctx.Err()
+		case e := <-w.Updates():
+			if e == nil {
+				return ctx.Err()
 			}
-			if e != nil {
-				changed(strings.TrimPrefix(e.Key(), ofBoxes))
+			if err := tell(e.Key(), e.Value()); err != nil {
+				return err
 			}
 		}
 	}
@@ -578,25 +593,15 @@ func (r *Registry) Place(ctx context.Context, author, box, centre, where string)
 func (r *Registry) Boxes(ctx context.Context) ([]Box, error) {
 	fail := func(err error) ([]Box, error) { return nil, fmt.Errorf("list the boxes: %w", err) }
 	all := map[string]*Box{}
-	w, err := r.values.Watch(ctx, ofBoxes+">", jetstream.IgnoreDeletes())
-	if err != nil {
-		return fail(err)
-	}
-	defer w.Stop()
-	for more := true; more; {
-		select {
-		case <-ctx.Done():
-			return fail(ctx.Err())
-		case e := <-w.Updates():
-			if more = e != nil; !more {
-				continue
-			}
-			b := &Box{Name: strings.TrimPrefix(e.Key(), ofBoxes)}
-			if err := json.Unmarshal(e.Value(), b); err != nil {
-				return fail(fmt.Errorf("%s: %w", e.Key(), err))
-			}
-			all[b.Name] = b
+	if err := r.all(ctx, ofBoxes+">", func(key string, text []byte) error {
+		b := &Box{Name: strings.TrimPrefix(key, ofBoxes)}
+		if err := json.Unmarshal(text, b); err != nil {
+			return fmt.Errorf("%s: %w", key, err)
 		}
+		all[b.Name] = b
+		return nil
+	}); err != nil {
+		return fail(err)
 	}
 	s, err := r.boxes.Stream(ctx, protocol.StreamUp)
 	if err != nil {
