@@ -56,6 +56,3 @@ func (d *Daemon) newShelves(box memberBox) admin.Content {
 	refresh := func(share string) error { return d.portal.Refresh(share) }
 	return ContentOf(d.state, refresh, func() time.Time { return time.Now().In(box.Config().Box.Timezone) })
 }
-
-// mayFetch returns why no release may be fetched now, nor any other file.
-func (r *releases) mayFetch() string { return r.fetcher.Obstacle(r.situation()) }

@@ -365,10 +365,8 @@ func (m *member) look() {
 
 // hurry has the client report what somebody waits for.
 func (m *member) hurry() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.client != nil {
-		m.client.Hurry()
+	if client := m.talks.Load(); client != nil {
+		client.Hurry()
 	}
 }
 

@@ -102,8 +102,7 @@ func (r *reporter) observe(passed time.Duration) bool {
 		news = true
 	}
 	r.sums.Sessions, r.sums.Refused = r.sums.Sessions+sessions, r.sums.Refused+refused
-	now := report.Of(r.day, r.release, s, r.sums)
-	changed := now.Fell != nil && *now.Fell != r.fell || now.Fell == nil && r.fell != (report.Fell{})
+	changed := fellOf(report.Of(r.day, r.release, s, r.sums)) != r.fell
 	if r.unsaved += passed; r.unsaved >= reportSaving || changed {
 		r.keep(s)
 		news = news || changed
@@ -179,12 +178,18 @@ func (r *reporter) keep(s state.Status) {
 	r.unsaved = 0
 	r.sums.Languages = r.shows()
 	now := report.Of(r.day, r.release, s, r.sums)
-	if r.fell = (report.Fell{}); now.Fell != nil {
-		r.fell = *now.Fell
-	}
+	r.fell = fellOf(now)
 	if err := r.days.Keep(now); err != nil {
 		r.failed(err)
 	}
+}
+
+// fellOf returns what a report says that the box went back from; the zero value for nothing.
+func fellOf(r report.Report) report.Fell {
+	if r.Fell == nil {
+		return report.Fell{}
+	}
+	return *r.Fell
 }
 
 // offered returns the languages of the residents' pages, as the configuration offers them.

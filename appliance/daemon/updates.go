@@ -177,6 +177,9 @@ func (r *releases) bring(ctx context.Context, pressed bool, from trust.Source) (
 	return fmt.Sprintf("release %s lies in the other slot", result.Newest), nil
 }
 
+// mayFetch returns why no release may be fetched now, nor any other file.
+func (r *releases) mayFetch() string { return r.fetcher.Obstacle(r.situation()) }
+
 // releasesFrom returns the server that releases come from: the mirror, else a hub; "" for none.
 func releasesFrom(c config.Fleet) string {
 	if c.Mirror != "" || !c.Member() {

@@ -23,7 +23,7 @@ type Box struct {
 	State string // folder of the box's state: it has the trust, the record, and what is kept of a release on its way
 	Root  []byte // the root of trust that this system was built with
 	Clock trust.Clock
-	Sums  *Sums // of the running slot, which nobody changes while it runs; nil: it is read again each time
+	Sums  Sums // of the running slot, which nobody changes while it runs; nil: it is read again each time
 }
 
 // Folders in the state.
@@ -353,7 +353,7 @@ func (b *Box) version(ctx context.Context, n slot.Name, r Record) (string, error
 	for _, s := range r.Known {
 		known = append(known, Release{Summary: s})
 	}
-	var seen *Sums
+	var seen Sums
 	if n == b.Card.Running {
 		seen = b.Sums
 	}

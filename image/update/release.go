@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sync"
 
 	"passerelle/appliance/fleet/rollout"
 	"passerelle/appliance/fleet/trust"
@@ -76,42 +75,17 @@ func (r Release) Manifest(ctx context.Context, from trust.Source) (plan.Manifest
 }
 
 // Sums are the SHA-256 of the first bytes of a slot that nobody changes, by how many these are: what was read once is not read again.
-// Methods are safe for concurrent use, and a nil *Sums remembers nothing.
-type Sums struct {
-	mu  sync.Mutex
-	all map[int64]plan.Hash
-}
-
-func (s *Sums) of(size int64) (sum plan.Hash, known bool) {
-	if s == nil {
-		return sum, false
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	sum, known = s.all[size]
-	return sum, known
-}
-
-func (s *Sums) set(size int64, sum plan.Hash) {
-	if s == nil {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.all == nil {
-		s.all = map[int64]plan.Hash{}
-	}
-	s.all[size] = sum
-}
+// Those of nil remember nothing. One request at a time uses them.
+type Sums map[int64]plan.Hash
 
 // Identify returns the release whose root lies in a slot, by its hash. found is false if it is none of these. seen are the sums of
 // that slot, nil without any.
-func Identify(ctx context.Context, in io.ReaderAt, offered []Release, seen *Sums) (r Release, found bool, err error) {
+func Identify(ctx context.Context, in io.ReaderAt, offered []Release, seen Sums) (r Release, found bool, err error) {
 	bySize := slices.Clone(offered)
 	slices.SortFunc(bySize, func(a, b Release) int { return cmp.Compare(a.Root.Size, b.Root.Size) })
 	h, at := sha256.New(), int64(0)
 	for _, r := range bySize {
-		if sum, known := seen.of(r.Root.Size); known {
+		if sum, known := seen[r.Root.Size]; known {
 			if sum == r.Root.SHA256 {
 				return r, true, nil
 			}
@@ -125,7 +99,9 @@ func Identify(ctx context.Context, in io.ReaderAt, offered []Release, seen *Sums
 			break // the slot ends before
 		}
 		sum := plan.Hash(h.Sum(nil))
-		seen.set(at, sum)
+		if seen != nil {
+			seen[at] = sum
+		}
 		if sum == r.Root.SHA256 {
 			return r, true, nil
 		}

@@ -509,7 +509,7 @@ func (r *countingReader) ReadAt(p []byte, at int64) (int, error) {
 // What a slot has is found with its bytes read once, also when more releases are offered later.
 func TestIdentify(t *testing.T) {
 	t.Parallel()
-	var once update.Sums
+	once := update.Sums{}
 	text := bytes.Repeat([]byte("a slot's bytes. "), 1<<12)
 	of := func(version string, size int, whole bool) (r update.Release) {
 		r.Version, r.Root.Size = version, int64(size)
@@ -527,7 +527,7 @@ func TestIdentify(t *testing.T) {
 		{[]update.Release{long, short}, "", 60_000}, {[]update.Release{long, short}, "", 0}, {[]update.Release{right, short, long}, "2", 40_000},
 		{[]update.Release{beyond, right}, "2", 0}, {[]update.Release{short}, "", 0}, {nil, "", 0},
 	} {
-		for _, seen := range []*update.Sums{nil, &once} {
+		for _, seen := range []update.Sums{nil, once} {
 			in := &countingReader{ReaderAt: bytes.NewReader(text)}
 			got, found, err := update.Identify(t.Context(), in, c.offered, seen)
 			if err != nil || got.Version != c.want || found != (c.want != "") {

@@ -33,7 +33,7 @@ type Server struct {
 	Log     *slog.Logger
 
 	// The sums of the running slot, and which that was. Only the request that is carried out uses them.
-	sums    *update.Sums
+	sums    update.Sums
 	running slot.Name
 }
 
@@ -147,7 +147,7 @@ func (s *Server) do(ctx context.Context, q Request, from trust.Source, tell func
 		return r, err
 	}
 	if s.sums == nil || s.running != box.Card.Running {
-		s.sums, s.running = &update.Sums{}, box.Card.Running
+		s.sums, s.running = update.Sums{}, box.Card.Running
 	}
 	box.Sums = s.sums
 	switch q.Do {
