@@ -2,7 +2,7 @@
 // once, and which answers wait. It must not know how memberships are stored: package registry does.
 //
 // A box that waits for its person would ask again and again, and 1,300 that do keep the hubs from the one thing that they wait for.
-// So its question is kept until the box's record changes, which costs nothing meanwhile.
+// So its question is kept until somebody decides on it, which costs nothing meanwhile.
 package registrar
 
 import (
@@ -22,8 +22,9 @@ import (
 // Registry answers an Ask, and says when another answer may be due.
 type Registry interface {
 	Ask(context.Context, protocol.Ask) (protocol.Answer, error)
-	// WatchBoxes calls changed with the name of each box whose record changes, until ctx ends.
-	WatchBoxes(ctx context.Context, changed func(box string)) error
+	// WatchBoxes calls changed with the name of each box whose record changes, and whether the box waits for its person then, until ctx
+	// ends. A change may be told before Ask knows of it.
+	WatchBoxes(ctx context.Context, changed func(box string, waits bool)) error
 }
 
 const (
@@ -33,6 +34,10 @@ const (
 	// perBox is how many questions of one box are kept: it asks one at a time, and may have lost its connection.
 	perBox = 4
 	again  = time.Second // before it watches once more
+	// lag is how soon the registry is asked again that does not know yet what the watch has told, and remembered how long it may take
+	// until it does, at least.
+	lag        = 100 * time.Millisecond
+	remembered = 30 * time.Second
 	// infoHeader has who asked, since ENROL's import of the service is shared (NATS server: accounts.go, ClientInfoHdr).
 	infoHeader = "Nats-Request-Info"
 )
@@ -45,7 +50,10 @@ type registrar struct {
 	turns chan struct{} // one for each question that is being answered
 
 	mu   sync.Mutex
-	kept map[string]map[chan struct{}]bool // questions by box, which a change ends
+	kept map[string]map[chan struct{}]bool // questions by box, which a decision ends
+	// The boxes that were decided on lately, and before that.
+	decided, before map[string]bool
+	since           time.Time // of decided
 }
 
 // Serve answers what comes over the connection (as the hub in HUB), until ctx ends. Each question goes to one of the hubs.
@@ -85,10 +93,14 @@ func (s *registrar) turn(ctx context.Context) bool {
 	}
 }
 
-// watch ends the keeping of a box's questions when its record changes. While it does not watch, they end by their time.
+// watch ends the keeping of a box's questions when somebody decides on it. While it does not watch, they end by their time.
 func (s *registrar) watch(ctx context.Context) {
 	for {
-		err := s.WatchBoxes(ctx, s.changed)
+		err := s.WatchBoxes(ctx, func(box string, waits bool) {
+			if !waits {
+				s.decide(box, time.Now())
+			}
+		})
 		if ctx.Err() != nil {
 			return
 		}
@@ -101,31 +113,46 @@ func (s *registrar) watch(ctx context.Context) {
 	}
 }
 
-func (s *registrar) changed(box string) {
+// decide ends the keeping of a box's questions.
+func (s *registrar) decide(box string, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.kept[box] {
 		close(c)
 	}
 	delete(s.kept, box)
+	if s.decided == nil || now.Sub(s.since) > remembered {
+		s.decided, s.before, s.since = map[string]bool{}, s.decided, now
+	}
+	s.decided[box] = true
 }
 
-// keep returns a channel that is closed when a box's record changes, and a function that forgets it. The channel is nil if the box has too many.
-func (s *registrar) keep(box string) (change chan struct{}, forget func()) {
+// late returns a channel that says when to ask the registry again, since it says that a box waits that was decided on; nil if it was not.
+func (s *registrar) late(box string) <-chan time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.decided[box] && !s.before[box] {
+		return nil
+	}
+	return time.After(lag)
+}
+
+// keep returns a channel that is closed when somebody decides on a box, and a function that forgets it. The channel is nil if the box has too many.
+func (s *registrar) keep(box string) (decision chan struct{}, forget func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.kept[box]) >= perBox {
 		return nil, func() {}
 	}
-	change = make(chan struct{})
+	decision = make(chan struct{})
 	if s.kept[box] == nil {
 		s.kept[box] = map[chan struct{}]bool{}
 	}
-	s.kept[box][change] = true
-	return change, func() {
+	s.kept[box][decision] = true
+	return decision, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if delete(s.kept[box], change); len(s.kept[box]) == 0 {
+		if delete(s.kept[box], decision); len(s.kept[box]) == 0 {
 			delete(s.kept, box)
 		}
 	}
@@ -161,14 +188,15 @@ func (s *registrar) answer(ctx context.Context, m *nats.Msg) {
 	end := time.After(min(time.Duration(ask.Hold)*time.Millisecond, protocol.MaxHold))
 	var a protocol.Answer
 	for over := ask.Hold <= 0; ; {
-		// Before the registry is asked, so that no change is missed in between.
-		change, forget := s.keep(protocol.BoxName(ask.Key))
+		// Before the registry is asked, so that no decision is missed in between.
+		box := protocol.BoxName(ask.Key)
+		decision, forget := s.keep(box)
 		var ok bool
 		if a, ok = s.ask(ctx, ask); !ok {
 			forget()
 			return // the box asks again
 		}
-		if over || a.State != protocol.Waiting || change == nil {
+		if over || a.State != protocol.Waiting || decision == nil {
 			forget()
 			break
 		}
@@ -179,7 +207,8 @@ func (s *registrar) answer(ctx context.Context, m *nats.Msg) {
 			return
 		case <-end:
 			over = true
-		case <-change: // perhaps none that matters: the record that the first question made
+		case <-decision:
+		case <-s.late(box):
 		}
 		forget()
 		if over {

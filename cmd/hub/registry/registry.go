@@ -280,12 +280,17 @@ func (r *Registry) watch(ctx context.Context, what, keys string, tell func(key s
 	}
 }
 
-// WatchBoxes calls changed with the name of each box whose record changes, until ctx ends. It runs on a hub; a box must not watch.
-func (r *Registry) WatchBoxes(ctx context.Context, changed func(box string)) error {
-	return r.watch(ctx, "the boxes", ofBoxes+">", func(key string, _ []byte) error {
-		changed(strings.TrimPrefix(key, ofBoxes))
+// WatchBoxes calls changed with the name of each box whose record changes, and whether the box waits for its person then, until ctx ends.
+// It runs on a hub; a box must not watch. Any hub may tell a change, also before the one that leads, which is read, has heard of it.
+func (r *Registry) WatchBoxes(ctx context.Context, changed func(box string, waits bool)) error {
+	return r.watch(ctx, "the boxes", ofBoxes+">", func(key string, text []byte) error {
+		var b Box
+		if err := json.Unmarshal(text, &b); err != nil {
+			return fmt.Errorf("watch the boxes: %s: %w", key, err)
+		}
+		changed(strings.TrimPrefix(key, ofBoxes), b.Stage == Waiting)
 		return nil
-	}, jetstream.UpdatesOnly())
+	}, jetstream.UpdatesOnly(), jetstream.IgnoreDeletes())
 }
 
 // all tells the values of these keys as they are now.
