@@ -55,13 +55,12 @@ func (c *Client) askOver(ctx context.Context, l link, me membership) error {
 			c.asked++
 			return nil
 		}
-		// A hub that keeps answers back sets the pace. Chance spreads boxes that another one asks too often.
-		rest := c.o.Pace.Ask + c.some(c.o.Pace.Ask/2) - time.Since(began)
-		if hold == 0 {
-			rest = c.some(c.o.Pace.Ask)
+		if hold == 0 { // somebody may confirm it at any moment: the next answer is kept back until then
+			hold = min(protocol.MaxHold, c.o.Pace.Timeout*3/4)
+			continue
 		}
-		hold = min(protocol.MaxHold, c.o.Pace.Timeout*3/4)
-		if !sleep(ctx, rest) {
+		// A hub that keeps answers back sets the pace. Chance spreads boxes that ask another one.
+		if !sleep(ctx, c.o.Pace.Ask+c.some(c.o.Pace.Ask/2)-time.Since(began)) {
 			return nil
 		}
 	}

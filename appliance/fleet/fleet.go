@@ -31,6 +31,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"passerelle/appliance/fleet/protocol"
 )
 
@@ -179,7 +181,7 @@ type Client struct {
 	nextVisit time.Time
 	asked     int               // without an answer that ends it
 	renewed   time.Time         // when another token was asked for
-	must      map[string]uint64 // by stream, what the last wake was for, until a hub shows it
+	must      map[string]uint64 // by stream, what the last wake was for, until a hub shows it; under mu while a round asks
 	behind    int               // rounds in a row in which a hub did not
 	current   membership        // whose state the above is
 	deaths    deaths
@@ -585,64 +587,89 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
+// atOnce is how many answers a round waits for at a time: on a slow line each takes most of a second.
+const atOnce = 8
+
 // round does all that there is to do with a hub.
 func (c *Client) round(ctx context.Context, l link) error {
 	me := c.current
-	region, err := c.get(ctx, l, protocol.StreamRegion, protocol.SubjectRegion(me.Association), protocol.MaxName)
-	if err == nil && len(region) > 0 {
-		err = protocol.CheckName(string(region))
-	}
-	if err != nil {
-		return fmt.Errorf("ask for the region: %w", err)
-	}
-	body, err := c.get(ctx, l, protocol.StreamCommand, protocol.SubjectCommand(me.Association, me.name()), protocol.MaxCommand)
-	if err != nil {
-		return fmt.Errorf("fetch the command: %w", err)
+	var region, body []byte
+	var noRegion, noCommand error
+	var asking sync.WaitGroup
+	asking.Go(func() {
+		region, noRegion = c.get(ctx, l, protocol.StreamRegion, protocol.SubjectRegion(me.Association), protocol.MaxName)
+		if noRegion == nil && len(region) > 0 {
+			noRegion = protocol.CheckName(string(region))
+		}
+	})
+	asking.Go(func() {
+		body, noCommand = c.get(ctx, l, protocol.StreamCommand, protocol.SubjectCommand(me.Association, me.name()), protocol.MaxCommand)
+	})
+	asking.Wait()
+	switch {
+	case noRegion != nil:
+		return fmt.Errorf("ask for the region: %w", noRegion)
+	case noCommand != nil:
+		return fmt.Errorf("fetch the command: %w", noCommand)
 	}
 	if sum := sha256.Sum256(body); len(body) > 0 && (!c.commanded || c.command != sum) {
 		c.o.Box.Command(body)
 		c.command, c.commanded = sum, true
 	}
-	for _, r := range c.o.Box.Reports() {
-		if err := c.report(ctx, l, me, r); err != nil {
-			return err
-		}
+	if err := c.report(ctx, l, me, c.o.Box.Reports()); err != nil {
+		return err
 	}
 	c.edit(func(s *Status) { s.Region, s.Round, s.Err = string(region), c.o.Now(), "" })
 	c.nextVisit = time.Now().Add(c.less(c.o.Pace.Visit))
 	return nil
 }
 
-// report asks the hub for a report first: what a round before has sent, or the box before its restart, may be there. Only what
+// report asks the hub for each report first: what a round before has sent, or the box before its restart, may be there. Only what
 // this round did not send counts as shown.
-func (c *Client) report(ctx context.Context, l link, me membership, r Report) error {
-	subject := protocol.SubjectUp(me.Association, me.name(), r.Name)
-	if len(r.Body) > protocol.MaxReport || len(r.Body) == 0 {
-		c.o.Log.Error("fleet: a report is empty or too long, and is not sent", "report", r.Name, "bytes", len(r.Body))
-		return nil
+func (c *Client) report(ctx context.Context, l link, me membership, reports []Report) error {
+	shown := make([]bool, len(reports))
+	g, asking := errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
+	for i, r := range reports {
+		if len(r.Body) > protocol.MaxReport || len(r.Body) == 0 {
+			c.o.Log.Error("fleet: a report is empty or too long, and is not sent", "report", r.Name, "bytes", len(r.Body))
+			continue
+		}
+		g.Go(func() error {
+			subject := protocol.SubjectUp(me.Association, me.name(), r.Name)
+			there, err := c.get(asking, l, protocol.StreamUp, subject, protocol.MaxReport)
+			if err != nil {
+				return fmt.Errorf("ask for the report %s: %w", r.Name, err)
+			}
+			if shown[i] = bytes.Equal(there, r.Body); shown[i] {
+				return nil
+			}
+			if err := l.publish(asking, subject, r.Body); err != nil {
+				return fmt.Errorf("send the report %s: %w", r.Name, err)
+			}
+			return nil
+		})
 	}
-	there, err := c.get(ctx, l, protocol.StreamUp, subject, protocol.MaxReport)
-	if err != nil {
-		return fmt.Errorf("ask for the report %s: %w", r.Name, err)
+	err := g.Wait()
+	for i, r := range reports {
+		if shown[i] {
+			c.o.Box.Shown(r)
+		}
 	}
-	if bytes.Equal(there, r.Body) {
-		c.o.Box.Shown(r)
-		return nil
-	}
-	if err := l.publish(ctx, subject, r.Body); err != nil {
-		return fmt.Errorf("send the report %s: %w", r.Name, err)
-	}
-	return nil
+	return err
 }
 
+// get returns the newest message of a subject. It may be called by several goroutines of a round.
 func (c *Client) get(ctx context.Context, l link, stream, subject string, limit int) ([]byte, error) {
 	m, err := l.get(ctx, stream, subject)
 	if err != nil {
 		return nil, err
 	}
+	c.mu.Lock()
 	if must, ok := c.must[stream]; ok && m.sequence >= must {
 		delete(c.must, stream)
 	}
+	c.mu.Unlock()
 	if len(m.body) > limit {
 		return nil, fmt.Errorf("it has %d bytes, and at most %d are allowed", len(m.body), limit)
 	}

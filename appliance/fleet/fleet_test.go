@@ -37,7 +37,8 @@ type hub struct {
 	how  error
 	of   string // the association of who is given a token
 	open []*fakeLink
-	read int // gets
+	read int           // gets
+	slow time.Duration // until each answer to a get or a publish
 }
 
 type fakeLink struct {
@@ -89,6 +90,7 @@ func (l *fakeLink) request(context.Context, string, []byte) (message, error) {
 }
 
 func (l *fakeLink) get(_ context.Context, stream, subject string) (message, error) {
+	time.Sleep(l.h.slow)
 	l.h.mu.Lock()
 	defer l.h.mu.Unlock()
 	l.h.read++
@@ -96,6 +98,7 @@ func (l *fakeLink) get(_ context.Context, stream, subject string) (message, erro
 }
 
 func (l *fakeLink) publish(_ context.Context, subject string, body []byte) error {
+	time.Sleep(l.h.slow)
 	l.h.mu.Lock()
 	defer l.h.mu.Unlock()
 	if !l.h.lose {
@@ -505,6 +508,31 @@ func TestHurry(t *testing.T) {
 		after(2 * time.Hour)
 		if h.count() != 3 {
 			t.Errorf("%d visits: the usual one is missing", h.count())
+		}
+	})
+}
+
+// On a slow line a round does not wait for one answer after the other: a day's report takes three answers' time, and so do eight days'.
+func TestRoundOnSlowLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var reports []Report
+		for i := range atOnce {
+			day := protocol.Day(time.Date(2027, 1, 1+i, 0, 0, 0, 0, time.UTC).Format(time.DateOnly))
+			reports = append(reports, Report{Name: day.Report(), Body: []byte("{}")})
+		}
+		shown := 0
+		c, h := member(t, Box{Reports: func() []Report { return reports }, Shown: func(Report) { shown++ }})
+		h.slow = time.Second
+		run(t, c)
+		c.SetLine(Line{Name: "phone", Mode: Connected})
+		after(3 * time.Second)
+		if s := c.Status(); s.Round.IsZero() || shown != 0 {
+			t.Errorf("after three answers' time: %+v, %d reports are shown", s, shown)
+		}
+		c.Look()
+		after(DefaultPace.Retry + 2*time.Second)
+		if shown != len(reports) {
+			t.Errorf("%d of %d reports are shown after another round", shown, len(reports))
 		}
 	})
 }
