@@ -73,6 +73,18 @@ func New(ctx context.Context, name string) (*World, error) {
 // Dir is a folder for temporary files, removed by Close.
 func (w *World) Dir() string { return w.dir }
 
+// memory is where Linux keeps files in memory (shm_overview(7)).
+const memory = "/dev/shm"
+
+// MemoryDir makes a folder whose files are in memory, removed by Close: for what would be on disks of other machines.
+func (w *World) MemoryDir() (string, error) {
+	dir, err := os.MkdirTemp(memory, w.id+"-")
+	if err != nil {
+		return "", fmt.Errorf("make a folder in memory: %w", err)
+	}
+	return dir, w.addCleanup(func() error { return os.RemoveAll(dir) })
+}
+
 // Close stops every process in the world (TERM, then KILL) and removes every namespace, link and file, in reverse order
 // of creation. The error names what could not be removed. Closing twice does nothing.
 func (w *World) Close() error {
@@ -134,13 +146,15 @@ func Sweep(ctx context.Context) error {
 	for _, path := range paths {
 		errs = append(errs, removeNamespace(path))
 	}
-	dirs, err := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*"))
-	errs = append(errs, err)
-	for _, dir := range dirs {
-		// The folder for temporary files is shared: remove only what root created.
-		var st unix.Stat_t
-		if unix.Lstat(dir, &st) == nil && st.Uid == 0 && st.Mode&unix.S_IFMT == unix.S_IFDIR && orphaned(dir) {
-			errs = append(errs, os.RemoveAll(dir))
+	for _, shared := range []string{os.TempDir(), memory} {
+		dirs, err := filepath.Glob(filepath.Join(shared, prefix+"*"))
+		errs = append(errs, err)
+		for _, dir := range dirs {
+			// The folder is everybody's: remove only what root created.
+			var st unix.Stat_t
+			if unix.Lstat(dir, &st) == nil && st.Uid == 0 && st.Mode&unix.S_IFMT == unix.S_IFDIR && orphaned(dir) {
+				errs = append(errs, os.RemoveAll(dir))
+			}
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
