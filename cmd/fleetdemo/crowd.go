@@ -19,6 +19,7 @@ import (
 	"passerelle/appliance/fleet"
 	"passerelle/appliance/fleet/protocol"
 	"passerelle/appliance/fleet/rollout"
+	"passerelle/netctl/netlab"
 )
 
 // pace is that of the simulated boxes: people would not wait for the usual one.
@@ -54,8 +55,13 @@ type simulated struct {
 	stage   rollout.Memory    // of the release that is offered
 }
 
-// newCrowd starts so many boxes, that are in no fleet yet. Their folders are below dir.
-func newCrowd(h *hubs, n int, dir string) (*crowd, error) {
+// newCrowd starts so many boxes, that are in no fleet yet. Each would have a card of its own: their folders are in the world's memory, so
+// that they do not keep the hubs' disk busy.
+func newCrowd(h *hubs, n int, w *netlab.World) (*crowd, error) {
+	dir, err := w.MemoryDir()
+	if err != nil {
+		return nil, err
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	c := &crowd{hubs: h, stop: stop}
 	c.night.Store(true)
@@ -245,7 +251,7 @@ func inRegion(region string) func(*simulated) bool {
 func (c *crowd) stickers(ctx context.Context) ([]string, error) {
 	codes := make([]string, len(c.boxes))
 	people, ctx := errgroup.WithContext(ctx)
-	people.SetLimit(16)
+	people.SetLimit(64)
 	for i := range codes {
 		people.Go(func() (err error) {
 			codes[i], err = c.hubs.desk.MakeSticker(ctx, "Ana", association(i), time.Now().AddDate(0, 0, 1))
@@ -264,15 +270,16 @@ func (c *crowd) enrol(ctx context.Context, codes []string) (time.Duration, error
 	start := time.Now()
 	people, ctx := errgroup.WithContext(ctx)
 	people.SetLimit(atOnce)
+	const glance = 50 * time.Millisecond // people look less often, and looks take from the same processor as the hubs
 	for i, b := range c.boxes {
 		people.Go(func() error {
 			if err := b.Enrol(codes[i]); err != nil {
 				return err
 			}
 			is := func(what string, ok func(fleet.Status) bool) error {
-				_, err := until(ctx, what, func() error {
+				_, err := untilEvery(ctx, glance, what, func() error {
 					if s := b.Status(); !ok(s) {
-						return fmt.Errorf("%+v", s)
+						return notYet(s)
 					}
 					return nil
 				})
@@ -293,6 +300,11 @@ func (c *crowd) enrol(ctx context.Context, codes []string) (time.Duration, error
 	err := people.Wait()
 	return time.Since(start), err
 }
+
+// notYet says how a box is that is not as it is waited for. Few of many are ever read.
+type notYet fleet.Status
+
+func (s notYet) Error() string { return fmt.Sprintf("%+v", fleet.Status(s)) }
 
 // move puts both associations into another region, and returns how long it took until every box of them knew.
 func (c *crowd) move(ctx context.Context, region string) (time.Duration, error) {

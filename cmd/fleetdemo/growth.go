@@ -77,7 +77,7 @@ func measure(ctx context.Context, o options, n int) (s size, err error) {
 	if _, err := h.inStep(ctx); err != nil {
 		return s, err
 	}
-	c, err := newCrowd(h, n, filepath.Join(w.Dir(), "crowd"))
+	c, err := newCrowd(h, n, w)
 	if err != nil {
 		return s, err
 	}

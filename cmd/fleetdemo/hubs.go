@@ -282,7 +282,7 @@ func megabytes(sizes []int) string {
 // shown reads what the hubs show of many boxes, and returns how many reports are not there or differ.
 func (h *hubs) shown(ctx context.Context, c *crowd, name, body string) (lost int, err error) {
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(8)
+	g.SetLimit(32)
 	missing := make([]bool, len(c.boxes))
 	for i, b := range c.boxes {
 		s := b.Status()

@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -43,7 +44,12 @@ func main() {
 	}
 }
 
+// garbage is how much more memory than is in use the process may have before it collects, in percent: the many boxes are not measured,
+// and what they take of the processor the hubs do not have.
+const garbage = 400
+
 func run(ctx context.Context, args []string, out, errs io.Writer) error {
+	defer debug.SetGCPercent(debug.SetGCPercent(garbage))
 	var o options
 	f := flag.NewFlagSet("fleetdemo", flag.ContinueOnError)
 	f.SetOutput(errs)

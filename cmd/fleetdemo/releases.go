@@ -110,7 +110,8 @@ func (d *demo) release(version, firstBox string) (r released, err error) {
 	}
 	d.epoch = m.Epoch
 	r.version, r.epoch, r.id, r.rule, r.size = version, m.Epoch, m.ID(), m.Rollout, len(s.root)+len(s.boot)
-	return r, d.signed.Seal(d.signed.hub[0], now)
+	// A hub's versions are the time in seconds, and those of forgeries are some ahead.
+	return r, d.signed.Seal(d.signed.hub[0], now.Add(time.Duration(d.forged+1)*time.Second))
 }
 
 // begin has the hubs deliver a release and let the first boxes take it.
@@ -139,8 +140,8 @@ func (d *demo) act(ctx context.Context, a stages.Action) error {
 	return err
 }
 
-// takeRelease: a release that works goes to the first boxes, to more, and to all.
-func (d *demo) takeRelease(ctx context.Context) ([]string, error) {
+// takeRelease: the box of roses, one of the first, takes the release that works.
+func (d *demo) takeRelease(ctx context.Context, begun time.Time) ([]string, error) {
 	r := d.good
 	s, err := d.roses.status(ctx, "the box runs the release, which has proved itself", func(s state.Status) bool {
 		return s.Slots != nil && s.Slots.Running == string(slot.B) && d.roses.machine.proven(slot.B) && s.State == state.Sharing
@@ -148,11 +149,13 @@ func (d *demo) takeRelease(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w\nupdates: %+v, booted %s", err, s.Updates, d.roses.machine.booted())
 	}
-	seen := []string{fmt.Sprintf("release %s, signed by two of three, %d kB in the slot: the box of roses, one of the first, has fetched it, read it back, started it and proved it after %s (slots %s)",
-		r.version, r.size/1000, seconds(time.Since(d.begun)), d.roses.machine.booted())}
-	if err := d.tells(ctx, d.roses, "Version: ", r.version); err != nil {
-		return seen, err
-	}
+	return []string{fmt.Sprintf("release %s, signed by two of three, %d kB in the slot: the box of roses, one of the first, has fetched it, read it back, started it and proved it after %s (slots %s)",
+		r.version, r.size/1000, seconds(time.Since(begun)), d.roses.machine.booted())}, d.tells(ctx, d.roses, "Version: ", r.version)
+}
+
+// raise: people let the release go to more boxes, and to all.
+func (d *demo) raise(ctx context.Context) (seen []string, err error) {
+	r := d.good
 	at := func(permille int) int {
 		return d.crowd.count(func(b *simulated) bool { return rollout.Place(b.Status().Box, r.hash) < permille })
 	}
@@ -294,10 +297,10 @@ func (d *demo) goBack(ctx context.Context) (seen []string, err error) {
 	return append(seen, "it is barred there: a press does not bring it again either"), nil
 }
 
-// forge: releases that thieves signed, or one person alone, are refused at the box, although a hub's own key seals them.
+// forge: releases that thieves signed, or one person alone, are refused at the box of lilas, although a hub's own key seals them.
 func (d *demo) forge(ctx context.Context) (seen []string, err error) {
-	b := d.roses
-	before, err := b.machine.untouched(slot.A)
+	b := d.lilas
+	before, err := b.machine.untouched(slot.B)
 	if err != nil {
 		return nil, err
 	}
@@ -334,16 +337,12 @@ func (d *demo) forge(ctx context.Context) (seen []string, err error) {
 		if e, ok := errors.AsType[*agent.Error](err); !ok || e.Code != agent.Code(trust.Unsigned) {
 			return seen, fmt.Errorf("the server of the card answers %v", err)
 		}
-		if after, err := b.machine.untouched(slot.A); err != nil || after != before {
+		if after, err := b.machine.untouched(slot.B); err != nil || after != before {
 			return seen, fmt.Errorf("the card was %s, and is %s, %v", before, after, err)
 		}
 		seen = append(seen, fmt.Sprintf("signed by %s, and sealed with a hub's key: refused, and nothing is written.%s", x.by, said))
 	}
-	if err := d.withdraw(ctx); err != nil {
-		return seen, err
-	}
-	_, err = b.status(ctx, "the box believes its people again", func(s state.Status) bool { return s.Fleet.Files == "" })
-	return append(seen, "people withdraw the bad release, and the box believes them again"), err
+	return seen, nil
 }
 
 func stagedTargets(r repository.Repository) string {
@@ -415,21 +414,4 @@ func signedByThieves(r repository.Repository, version int64) error {
 		}
 	}
 	return os.Rename(publishedTargets(theirs.Repository, version), publishedTargets(r, version))
-}
-
-// withdraw has two people sign that the release that does not work is no longer offered.
-func (d *demo) withdraw(ctx context.Context) error {
-	now := time.Now()
-	err := offer.Withdraw(d.signed.Repository, slot.Board, d.bad.epoch, now)
-	if err == nil {
-		err = d.signed.publish(repository.Targets, d.signed.release[:2]...)
-	}
-	if err == nil {
-		// A hub's versions are the time in seconds, and those of forgeries are some ahead.
-		err = d.signed.Seal(d.signed.hub[0], now.Add(5*time.Second))
-	}
-	if err == nil {
-		_, err = d.hubs.run(ctx, 0, "repository put", d.signed.Dir)
-	}
-	return err
 }

@@ -45,7 +45,7 @@ type demo struct {
 	idle      int           // bytes of memory of the largest hub when nothing happens
 	epoch     int64         // of the last release
 	good, bad released      // the one that works, and the one that does not
-	begun     time.Time     // the first roll-out
+	codes     []string      // stickers' codes for the crowd
 	forged    int           // forgeries that were made
 	moved     time.Duration // how long it took until every box knew its region
 	delivered []int         // days that every box has reported
@@ -86,7 +86,7 @@ func (d *demo) build(ctx context.Context) error {
 	if d.signed, err = newSignedFolder(filepath.Join(first.Dir(), "signed")); err != nil {
 		return err
 	}
-	d.crowd, err = newCrowd(h, d.options.boxes, filepath.Join(first.Dir(), "crowd"))
+	d.crowd, err = newCrowd(h, d.options.boxes, first.World)
 	return err
 }
 

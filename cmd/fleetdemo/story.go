@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -16,16 +17,30 @@ type step struct {
 	play  func(ctx context.Context) (seen []string, err error)
 }
 
-// together plays two parts of a step at the same time: each waits for boxes most of the time.
-func together(a, b func(ctx context.Context) ([]string, error)) func(ctx context.Context) ([]string, error) {
+// together plays the parts of a step at the same time: each waits for boxes most of the time.
+func together(parts ...func(ctx context.Context) ([]string, error)) func(ctx context.Context) ([]string, error) {
 	return func(ctx context.Context) ([]string, error) {
-		var second []string
-		var failed error
-		var parts sync.WaitGroup
-		parts.Go(func() { second, failed = b(ctx) })
-		first, err := a(ctx)
-		parts.Wait()
-		return append(first, second...), errors.Join(err, failed)
+		seen, failed := make([][]string, len(parts)), make([]error, len(parts))
+		var all sync.WaitGroup
+		for i, play := range parts {
+			all.Go(func() { seen[i], failed[i] = play(ctx) })
+		}
+		all.Wait()
+		return slices.Concat(seen...), errors.Join(failed...)
+	}
+}
+
+// inTurn plays parts one after the other, until one fails.
+func inTurn(parts ...func(ctx context.Context) ([]string, error)) func(ctx context.Context) ([]string, error) {
+	return func(ctx context.Context) (seen []string, err error) {
+		for _, play := range parts {
+			var more []string
+			if more, err = play(ctx); err != nil {
+				return append(seen, more...), err
+			}
+			seen = append(seen, more...)
+		}
+		return seen, nil
 	}
 }
 
@@ -105,8 +120,13 @@ const patience = time.Minute
 
 // until repeats check until it returns nil, for a minute at most, and returns how long that took.
 func until(ctx context.Context, what string, check func() error) (time.Duration, error) {
+	return untilEvery(ctx, 10*time.Millisecond, what, check)
+}
+
+// untilEvery does the same, with this time between two checks.
+func untilEvery(ctx context.Context, pause time.Duration, what string, check func() error) (time.Duration, error) {
 	start := time.Now()
-	tick := time.NewTicker(10 * time.Millisecond)
+	tick := time.NewTicker(pause)
 	defer tick.Stop()
 	for {
 		err := check()
