@@ -112,7 +112,7 @@ func (c compared) ok() bool {
 }
 
 // overlap tells whether some round of each build was as one of the other's could have been.
-func (c compared) overlap() bool { return c.before.low <= c.now.high && c.now.low <= c.before.high }
+func (c compared) overlap() bool { return c.before.overlaps(c.now) }
 
 func besideMarkdown(rows []compared) string {
 	var b strings.Builder

@@ -69,6 +69,9 @@ func spreadOf(v []float64) spread {
 	return spread{median(v), slices.Min(v), slices.Max(v)}
 }
 
+// overlaps tells whether some value is in the ranges of both.
+func (s spread) overlaps(o spread) bool { return s.low <= o.high && o.low <= s.high }
+
 // String gives two decimals, and the range if there is one.
 func (s spread) String() string {
 	text := fmt.Sprintf("%.2f", s.median)

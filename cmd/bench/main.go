@@ -8,7 +8,7 @@
 //	go build -trimpath -o FILE ./cmd/passerelle
 //
 // there. Both programs do the same work in identical worlds, in turns; it fails if this one is worse. FILE only needs
-// to be a passerelle daemon with these options and a control socket. All rows take about ten minutes.
+// to be a passerelle daemon with these options and a control socket. All rows take about a quarter of an hour.
 //
 // It owns what is measured and how; netlab builds the namespaces. Every figure with a baseline is the median of rounds
 // in which all variants take turns, so that other load on the machine affects them equally; a ratio is the median of
@@ -73,6 +73,10 @@ var measurements = []measurement[row]{
 	{name: "press", about: "from the button to the first byte from the internet", run: press},
 	{name: "pages", about: "the first page, the redirect and a lesson, beside a bare Go handler", run: pages},
 	{name: "technician", about: "residents' pages while a technician works, beside the same while nobody does", run: technician},
+	{
+		name: "fleet", about: "residents' throughput, hub on / off / flapping (taking turns)", run: fleet,
+		round: 80 * time.Second,
+	},
 	{name: "daemon", about: "memory and idle CPU of the daemon", run: resources},
 	{name: "apply", about: "applying an unchanged plan", run: apply},
 	{name: "failover", about: "how long no new connection is answered when the line in use fails", run: failover},

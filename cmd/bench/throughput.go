@@ -32,6 +32,7 @@ type runner struct {
 	name     string
 	resident *netlab.Resident
 	internet *netlab.Internet
+	streams  int // at once; 0: one
 	close    func() error
 }
 
@@ -82,7 +83,7 @@ func throughputRunners(ctx context.Context, scene sceneFunc) (all []runner, err 
 	if err != nil {
 		return nil, err
 	}
-	all = append(all, runner{"plain forwarding and NAT", plain.Residents[0], plain.Internet, plain.Close})
+	all = append(all, runner{name: "plain forwarding and NAT", resident: plain.Residents[0], internet: plain.Internet, close: plain.Close})
 	for _, c := range []struct {
 		name     string
 		sessions int
@@ -102,7 +103,7 @@ func throughputRunners(ctx context.Context, scene sceneFunc) (all []runner, err 
 		if err != nil {
 			return all, err
 		}
-		all = append(all, runner{c.name, g.Residents[0], g.Internet, g.Close})
+		all = append(all, runner{name: c.name, resident: g.Residents[0], internet: g.Internet, close: g.Close})
 		last := addressOf(c.sessions - 1)
 		err = errors.Join(
 			g.admit(ctx, c.sessions-1),
@@ -118,7 +119,7 @@ func throughputRunners(ctx context.Context, scene sceneFunc) (all []runner, err 
 		if err != nil {
 			return all, err
 		}
-		all = append(all, runner{h.name, s.Residents[0], s.Internet, s.Close})
+		all = append(all, runner{name: h.name, resident: s.Residents[0], internet: s.Internet, close: s.Close})
 	}
 	return all, nil
 }
@@ -177,7 +178,7 @@ func kindOf(reverse, offload bool) string {
 
 // transfer sends for a while and counts bytes and CPU, once the connection has reached its rate.
 func (r runner) transfer(ctx context.Context, b *bench, reverse bool) (transfer, error) {
-	t, err := netlab.Bulk{From: r.resident.Host, To: r.internet.Host, Addr: netlab.WebAddr, Reverse: reverse}.Start(ctx)
+	t, err := netlab.Bulk{From: r.resident.Host, To: r.internet.Host, Addr: netlab.WebAddr, Streams: r.streams, Reverse: reverse}.Start(ctx)
 	if err != nil {
 		return transfer{}, err
 	}

@@ -68,7 +68,7 @@ func newCrowd(h *hubs, n int, w *netlab.World) (*crowd, error) {
 	for i := range n {
 		b := &simulated{crowd: c, wants: map[string]string{}, version: firstVersion}
 		client, err := fleet.New(fleet.Options{
-			Dir: filepath.Join(dir, strconv.Itoa(i)), Hubs: hubList(), Bundle: h.bundle, Pace: pace, Now: time.Now, Random: rand.Float64,
+			Dir: filepath.Join(dir, strconv.Itoa(i)), Hubs: h.Addresses(), Bundle: h.Bundle, Pace: pace, Now: time.Now, Random: rand.Float64,
 			Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Dial: c.dial,
 			Box: fleet.Box{Command: func([]byte) {}, Reports: b.reports, Shown: b.shown, Fetch: b.fetch},
 		})
@@ -152,7 +152,7 @@ func (c *crowd) close() {
 }
 
 func (c *crowd) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	conn, err := c.hubs.dial(ctx, network, address)
+	conn, err := c.hubs.Dial(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
@@ -254,7 +254,7 @@ func (c *crowd) stickers(ctx context.Context) ([]string, error) {
 	people.SetLimit(64)
 	for i := range codes {
 		people.Go(func() (err error) {
-			codes[i], err = c.hubs.desk.MakeSticker(ctx, "Ana", association(i), time.Now().AddDate(0, 0, 1))
+			codes[i], err = c.hubs.Desk.MakeSticker(ctx, "Ana", association(i), time.Now().AddDate(0, 0, 1))
 			return err
 		})
 	}
@@ -289,7 +289,7 @@ func (c *crowd) enrol(ctx context.Context, codes []string) (time.Duration, error
 				return err
 			}
 			words := b.Status().Words
-			if err := c.hubs.desk.Confirm(ctx, "Ana", b.Status().Box, words[:]); err != nil {
+			if err := c.hubs.Desk.Confirm(ctx, "Ana", b.Status().Box, words[:]); err != nil {
 				return err
 			}
 			return is("a box is a member, and had a round", func(s fleet.Status) bool {

@@ -64,8 +64,8 @@ func measure(ctx context.Context, o options, n int) (s size, err error) {
 	if err != nil {
 		return s, err
 	}
-	defer h.close()
-	if err := h.start(0, 1, 2); err != nil {
+	defer h.Close()
+	if err := h.Start(0, 1, 2); err != nil {
 		return s, err
 	}
 	if err := h.open(ctx); err != nil {

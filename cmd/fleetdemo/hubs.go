@@ -2,200 +2,59 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
 
-	"passerelle/appliance/fleet/protocol"
-	"passerelle/cmd/hub/authority"
 	"passerelle/cmd/hub/registry"
+	"passerelle/cmd/internal/cluster"
 	"passerelle/netctl/netlab"
 )
 
 const hubCount = 3
 
-// hubAddrs are the hubs' addresses on the internet, of a block for documentation (RFC 5737).
-var hubAddrs = [hubCount]netip.Addr{
-	netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("198.51.100.2"), netip.MustParseAddr("198.51.100.3"),
-}
+// hubHosts are where the hubs are.
+var hubHosts = [hubCount]cluster.Host{cluster.Site(0), cluster.Site(1), cluster.Site(2)}
 
-func hubName(i int) string { return fmt.Sprintf("hub%d.example.com", i+1) }
-
-// hubs are a cluster on the internet, run by the hub's program, as volunteers do.
+// hubs are a cluster on the internet, as volunteers run it.
 type hubs struct {
-	internet *netlab.Internet
-	program  string
-	dir      string // of the fleet
-	bundle   protocol.Bundle
-	procs    [hubCount]*netlab.Proc
-	used     time.Duration // of the processor, by hubs that were killed
-	keys     authority.Keys
-	desk     *registry.Registry
-	closers  []func()
+	*cluster.Cluster
+	used time.Duration // of the processor, by hubs that were killed
 }
 
-// newHubs makes a fleet. start starts its hubs.
+// newHubs makes a fleet. Start starts its hubs.
 func newHubs(ctx context.Context, internet *netlab.Internet, program, dir string) (*hubs, error) {
-	h := &hubs{internet: internet, program: program, dir: dir}
-	argv := []string{program, "init", dir}
-	for i, addr := range hubAddrs {
-		argv = append(argv, hubName(i))
-		internet.Names.Set(hubName(i), addr)
-		if err := internet.AddAddress("lo", netip.PrefixFrom(addr, addr.BitLen())); err != nil {
-			return nil, err
-		}
-	}
-	if err := internet.SetResolvers(netlab.DNSAddr); err != nil {
+	c, err := cluster.New(ctx, internet, program, dir, hubHosts[:]...)
+	if err != nil {
 		return nil, err
 	}
-	if _, err := internet.Run(ctx, argv...); err != nil {
-		return nil, err
-	}
-	for i, addr := range hubAddrs {
-		file := filepath.Join(h.folder(i), "hub.toml")
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return nil, err
-		}
-		// One machine has all three: each listens on its own address only, and has its own state. A NATS server takes a route to an
-		// address of its own machine and its own port for itself, so the ports for other hubs differ.
-		change := []string{`":6222"`, fmt.Sprintf(`"%s:%d"`, addr, 6222+i), `":`, `"` + addr.String() + `:`, "/var/lib/passerelle-hub", h.folder(i)}
-		for k := range hubCount {
-			change = append(change, hubName(k)+":6222", fmt.Sprintf("%s:%d", hubName(k), 6222+k))
-		}
-		text = []byte(strings.NewReplacer(change...).Replace(string(text)))
-		if err := os.WriteFile(file, text, 0o600); err != nil {
-			return nil, err
-		}
-	}
-	text, err := os.ReadFile(h.boxesPart())
-	if err == nil {
-		h.bundle, err = protocol.ParseBundle(text)
-	}
-	return h, err
+	return &hubs{Cluster: c}, nil
 }
 
-// boxesPart is the file that every box has.
-func (h *hubs) boxesPart() string { return filepath.Join(h.dir, "fleet.json") }
-
-func (h *hubs) folder(i int) string { return filepath.Join(h.dir, fmt.Sprintf("hub-%d", i+1)) }
-
-func (h *hubs) start(which ...int) (err error) {
-	for _, i := range which {
-		if h.procs[i], err = h.internet.Start(h.program, "run", "--dir", h.folder(i)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// kill kills hubs (SIGKILL), at once.
+// kill kills hubs, and keeps what they have used.
 func (h *hubs) kill(which ...int) error {
 	cpu, _, err := h.usage(which...)
 	h.used += cpu
-	for _, i := range which {
-		err = errors.Join(err, h.procs[i].Signal(syscall.SIGKILL))
-	}
-	for _, i := range which {
-		<-h.procs[i].Exited()
-	}
+	return errors.Join(err, h.Kill(which...))
+}
+
+// open opens the desk.
+func (h *hubs) open(ctx context.Context) error {
+	_, err := until(ctx, "the hubs have made their streams", func() error { return h.Open(ctx) })
 	return err
-}
-
-// run runs a command of hub i, such as "box revoke".
-func (h *hubs) run(ctx context.Context, i int, command string, args ...string) (string, error) {
-	argv := append([]string{h.program}, strings.Fields(command)...)
-	return h.internet.Run(ctx, append(append(argv, "--dir", h.folder(i), "--as", "Ana"), args...)...)
-}
-
-// dial connects to a hub by its name, which only the fleet has.
-func (h *hubs) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	name, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, err
-	}
-	for i, addr := range hubAddrs {
-		if name == hubName(i) {
-			name = addr.String()
-		}
-	}
-	return h.internet.Dial(ctx, network, net.JoinHostPort(name, port))
-}
-
-func hubList() (all []string) {
-	for i := range hubCount {
-		all = append(all, net.JoinHostPort(hubName(i), "443"))
-	}
-	return all
-}
-
-// open connects the desk: what people do at a hub's command line, without a program for each box. It goes on with another hub
-// if its own is away.
-func (h *hubs) open(ctx context.Context) (err error) {
-	o := registry.Options{Now: time.Now}
-	text, err := os.ReadFile(filepath.Join(h.folder(0), "keys.json"))
-	if err == nil {
-		err = json.Unmarshal(text, &o.Keys)
-	}
-	if err != nil {
-		return err
-	}
-	h.keys = o.Keys
-	for account, c := range map[authority.Account]**nats.Conn{authority.Hub: &o.Hub, authority.Fleet: &o.Fleet} {
-		if *c, err = h.connect(o.Keys, account); err != nil {
-			return err
-		}
-		h.closers = append(h.closers, (*c).Close)
-	}
-	_, err = until(ctx, "the hubs have made their streams", func() (err error) {
-		h.desk, err = registry.Open(ctx, o)
-		return err
-	})
-	return err
-}
-
-func (h *hubs) connect(keys authority.Keys, a authority.Account) (*nats.Conn, error) {
-	token, pair, err := keys.User(a, "desk", rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	pool, err := h.bundle.Pool()
-	if err != nil {
-		return nil, err
-	}
-	return nats.Connect("tls://"+strings.Join(hubList(), ",tls://"), nats.DontRandomize(), nats.TLSHandshakeFirst(), nats.IgnoreDiscoveredServers(),
-		nats.Secure(&tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13}), nats.SkipHostLookup(), nats.SetCustomDialer(deskDialer{h}),
-		nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.ReconnectWait(200*time.Millisecond),
-		nats.UserJWT(func() (string, error) { return token, nil }, pair.Sign))
-}
-
-type deskDialer struct{ *hubs }
-
-// Dial implements nats.CustomDialer.
-func (d deskDialer) Dial(network, address string) (net.Conn, error) {
-	ctx, stop := context.WithTimeout(context.Background(), 5*time.Second)
-	defer stop()
-	return d.dial(ctx, network, address)
 }
 
 // streams returns how the streams are. A question that a hub which dies took along is not waited for long: it is asked again.
 func (h *hubs) streams(ctx context.Context) ([]registry.Stream, error) {
 	ctx, stop := context.WithTimeout(ctx, 3*time.Second)
 	defer stop()
-	return h.desk.Streams(ctx)
+	return h.Desk.Streams(ctx)
 }
 
 // inStep waits until every hub has all of every stream.
@@ -216,7 +75,7 @@ func (h *hubs) elected(ctx context.Context, but int) error {
 	_, err := until(ctx, "the hubs have chosen who writes", func() error {
 		streams, err := h.streams(ctx)
 		for _, s := range streams {
-			if s.Leader == "" || s.Leader == filepath.Base(h.folder(but)) {
+			if s.Leader == "" || s.Leader == filepath.Base(h.Folder(but)) {
 				return fmt.Errorf("%q writes %s", s.Leader, s.Name)
 			}
 		}
@@ -227,14 +86,14 @@ func (h *hubs) elected(ctx context.Context, but int) error {
 
 // association adds an association or changes its region, and tries again while hubs choose who writes.
 func (h *hubs) association(ctx context.Context, name, region string) error {
-	_, err := until(ctx, "the association "+name+" is in "+region, func() error { return h.desk.AddAssociation(ctx, "Ana", name, region) })
+	_, err := until(ctx, "the association "+name+" is in "+region, func() error { return h.Desk.AddAssociation(ctx, "Ana", name, region) })
 	return err
 }
 
 // usage returns what hubs have used of the processor since they started, and how many bytes of memory each has.
 func (h *hubs) usage(which ...int) (cpu time.Duration, memory []int, err error) {
 	for _, i := range which {
-		dir := fmt.Sprintf("/proc/%d/", h.procs[i].Pid())
+		dir := fmt.Sprintf("/proc/%d/", h.Procs[i].Pid())
 		stat, err := os.ReadFile(dir + "stat")
 		if err != nil {
 			return 0, nil, err
@@ -287,7 +146,7 @@ func (h *hubs) shown(ctx context.Context, c *crowd, name, body string) (lost int
 	for i, b := range c.boxes {
 		s := b.Status()
 		g.Go(func() error {
-			text, err := h.desk.Report(ctx, s.Association, s.Box, name)
+			text, err := h.Desk.Report(ctx, s.Association, s.Box, name)
 			missing[i] = string(text) != body
 			return err
 		})
@@ -299,10 +158,4 @@ func (h *hubs) shown(ctx context.Context, c *crowd, name, body string) (lost int
 		}
 	}
 	return lost, err
-}
-
-func (h *hubs) close() {
-	for _, f := range h.closers {
-		f()
-	}
 }

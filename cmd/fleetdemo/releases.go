@@ -80,7 +80,7 @@ var first = stages.Steps[0]
 // box is among the first that may take it: for a real fleet that is chance.
 func (d *demo) release(version, firstBox string) (r released, err error) {
 	s, old := newSystem(d.programOf(version)), newSystem(d.programOf(firstVersion))
-	key, err := d.hubs.keys.StageKey()
+	key, err := d.hubs.Keys.StageKey()
 	if err != nil {
 		return r, err
 	}
@@ -117,10 +117,10 @@ func (d *demo) release(version, firstBox string) (r released, err error) {
 // begin has the hubs deliver a release and let the first boxes take it.
 func (d *demo) begin(ctx context.Context, r released) error {
 	d.crowd.offer(r)
-	if _, err := d.hubs.run(ctx, 0, "repository put", d.signed.Dir); err != nil {
+	if _, err := d.hubs.Run(ctx, 0, "repository put", d.signed.Dir); err != nil {
 		return err
 	}
-	_, err := d.hubs.run(ctx, 0, "rollout begin", r.version, r.hash.String())
+	_, err := d.hubs.Run(ctx, 0, "rollout begin", r.version, r.hash.String())
 	return err
 }
 
@@ -244,7 +244,7 @@ func (d *demo) goBack(ctx context.Context) (seen []string, err error) {
 	}
 	var r registry.Rollout
 	if _, err := until(ctx, "the roll-out is halted", func() (err error) {
-		if r, _, err = d.hubs.desk.Rollout(ctx); err == nil && r.Phase != registry.Halted {
+		if r, _, err = d.hubs.Desk.Rollout(ctx); err == nil && r.Phase != registry.Halted {
 			err = fmt.Errorf("it is %s", r.Phase)
 		}
 		return err
@@ -264,7 +264,7 @@ func (d *demo) goBack(ctx context.Context) (seen []string, err error) {
 			return nil
 		case time.Since(woken) > 5*time.Second:
 			woken, late = time.Now(), max(late, n)
-			if err := d.hubs.desk.WakeAll(); err != nil {
+			if err := d.hubs.Desk.WakeAll(); err != nil {
 				return err
 			}
 		}
@@ -323,7 +323,7 @@ func (d *demo) forge(ctx context.Context) (seen []string, err error) {
 		}
 		said := ""
 		if x.hub {
-			if _, err := d.hubs.run(ctx, 0, "repository put", evil.Dir); err != nil {
+			if _, err := d.hubs.Run(ctx, 0, "repository put", evil.Dir); err != nil {
 				return seen, err
 			}
 			s, err := b.status(ctx, "the box refuses it", func(s state.Status) bool { return strings.Contains(s.Fleet.Files, "targets.json") })

@@ -25,6 +25,7 @@ import (
 	"passerelle/appliance/fleet/repository"
 	"passerelle/appliance/state"
 	"passerelle/cmd/internal/box"
+	"passerelle/cmd/internal/cluster"
 	"passerelle/netctl/netlab"
 )
 
@@ -92,12 +93,12 @@ func (d *demo) build(ctx context.Context) error {
 
 // bridge has another internet lead to the hubs.
 func (d *demo) bridge(internet *netlab.Internet) error {
-	for i, addr := range hubAddrs {
-		internet.Names.Set(hubName(i), addr)
-		if err := internet.AddAddress("lo", netip.PrefixFrom(addr, addr.BitLen())); err != nil {
+	for _, h := range hubHosts {
+		internet.Names.Set(h.Name, h.Addr)
+		if err := internet.AddAddress("lo", netip.PrefixFrom(h.Addr, h.Addr.BitLen())); err != nil {
 			return err
 		}
-		at := net.JoinHostPort(addr.String(), "443")
+		at := net.JoinHostPort(h.Addr.String(), "443")
 		l, err := internet.Listen("tcp4", at)
 		if err != nil {
 			return err
@@ -120,7 +121,7 @@ func (d *demo) relay(near net.Conn, at string) {
 	defer near.Close()
 	ctx, stop := context.WithTimeout(context.Background(), 5*time.Second)
 	defer stop()
-	far, err := d.hubs.internet.Dial(ctx, "tcp", at)
+	far, err := d.hubs.Internet.Dial(ctx, "tcp", at)
 	if err != nil {
 		return // the box sees its connection closed
 	}
@@ -142,7 +143,7 @@ func (d *demo) close() (err error) {
 		d.crowd.close()
 	}
 	if d.hubs != nil {
-		d.hubs.close()
+		d.hubs.Close()
 	}
 	for _, m := range d.machines {
 		m.close()
@@ -258,16 +259,12 @@ func (s signedFolder) pack(name, title string, size int) error {
 
 // startBox starts a box's daemon, and waits until it shares.
 func (d *demo) startBox(ctx context.Context, i int) (*realBox, error) {
-	var hubs []string
-	for i := range hubCount {
-		hubs = append(hubs, fmt.Sprintf("%q", hubName(i)))
-	}
 	root, times := filepath.Join(d.signed.Dir, "metadata", "1.root.json"), ""
 	if i == 1 { // the first box takes releases while nobody is online
 		times = "hours = \"24/7\"\n"
 	}
 	m, err := newMachine(ctx, d.scenes[i], root, box.Setup{
-		More: "\n[fleet]\nhubs = [" + strings.Join(hubs, ", ") + "]\n" + times, Args: []string{"--root", root},
+		More: cluster.Section(hubHosts[:]...) + times, Args: []string{"--root", root},
 	}, newSystem(d.programOf(firstVersion)))
 	if err != nil {
 		return nil, err
@@ -311,15 +308,15 @@ func (d *demo) page(ctx context.Context, i int, method, path string, form url.Va
 }
 
 func (d *demo) ask(ctx context.Context, i int, method, path string, form url.Values) (string, error) {
-	pool, err := d.bundle.Pool()
+	pool, err := d.hubs.Bundle.Pool()
 	if err != nil {
 		return "", err
 	}
-	client := d.hubs.internet.HTTPClient()
+	client := d.hubs.Internet.HTTPClient()
 	transport := client.Transport.(*http.Transport)
 	transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
-	transport.DialContext, transport.DisableKeepAlives = d.hubs.dial, true
-	r, err := http.NewRequestWithContext(ctx, method, "https://"+hubName(i)+":8443"+path, strings.NewReader(form.Encode()))
+	transport.DialContext, transport.DisableKeepAlives = d.hubs.Dial, true
+	r, err := http.NewRequestWithContext(ctx, method, "https://"+hubHosts[i].Name+":8443"+path, strings.NewReader(form.Encode()))
 	if err != nil {
 		return "", err
 	}
@@ -340,7 +337,7 @@ func (d *demo) ask(ctx context.Context, i int, method, path string, form url.Val
 		want = http.StatusSeeOther
 	}
 	if err == nil && answer.StatusCode != want {
-		err = fmt.Errorf("%s %s of %s is answered with %d: %.300s", method, path, hubName(i), answer.StatusCode, text)
+		err = fmt.Errorf("%s %s of %s is answered with %d: %.300s", method, path, hubHosts[i].Name, answer.StatusCode, text)
 	}
 	return string(text), err
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -42,11 +41,11 @@ func (d *demo) story() story {
 
 func (d *demo) startHubs(ctx context.Context) ([]string, error) {
 	start := time.Now()
-	if err := d.hubs.start(0, 1, 2); err != nil {
+	if err := d.hubs.Start(0, 1, 2); err != nil {
 		return nil, err
 	}
 	if err := d.hubs.open(ctx); err != nil {
-		return nil, errors.Join(err, errors.New(d.hubs.procs[0].Output()))
+		return nil, errors.Join(err, errors.New(d.hubs.Procs[0].Output()))
 	}
 	if _, err := d.hubs.inStep(ctx); err != nil {
 		return nil, err
@@ -56,11 +55,9 @@ func (d *demo) startHubs(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	var err error
-	d.code, err = d.hubs.desk.AddPerson(ctx, "Ana", "Ana", "")
+	d.code, err = d.hubs.Desk.AddPerson(ctx, "Ana", "Ana", "")
 	return []string{fmt.Sprintf("they have found each other, and each stream is on all three, after %s", seconds(up))}, err
 }
-
-var askedWords = regexp.MustCompile(`This box is ([a-z2-7]{10})\. It shows these words:\n\n    (\w+ \w+ \w+ \w+)\n`)
 
 func (d *demo) enrolBoxes(ctx context.Context) ([]string, error) {
 	boxes, g := make([]*realBox, 2), new(errgroup.Group)
@@ -79,22 +76,14 @@ func (d *demo) enrolBoxes(ctx context.Context) ([]string, error) {
 	}
 	seen := []string{"both share; a resident is online at the first"}
 	for i, b := range boxes {
-		code, err := d.hubs.run(ctx, 0, "sticker make", b.association)
+		name, words, err := d.hubs.Join(ctx, b.Daemon, b.association)
 		if err != nil {
 			return seen, err
 		}
-		said, err := b.Do(ctx, "fleet", "join", "--bundle", d.hubs.boxesPart(), strings.ToLower(strings.TrimSpace(code)))
-		if err != nil {
-			return seen, err
-		}
-		m := askedWords.FindStringSubmatch(said)
-		if m == nil {
-			return seen, fmt.Errorf("passerelle fleet join says %q", said)
-		}
-		b.name = m[1]
+		b.name = name
 		if _, err := until(ctx, "the dashboard shows the box's words", func() error {
 			page, err := d.page(ctx, 0, http.MethodGet, "/box/"+b.name, nil)
-			for word := range strings.FieldsSeq(m[2]) {
+			for _, word := range words {
 				if err == nil && !strings.Contains(page, word) {
 					err = fmt.Errorf("the page of box %s has no word %q", b.name, word)
 				}
@@ -103,10 +92,10 @@ func (d *demo) enrolBoxes(ctx context.Context) ([]string, error) {
 		}); err != nil {
 			return seen, err
 		}
-		if err := d.press(ctx, b.name, "confirm", url.Values{"words": {m[2]}}); err != nil {
+		if err := d.press(ctx, b.name, "confirm", url.Values{"words": {strings.Join(words, " ")}}); err != nil {
 			return seen, err
 		}
-		seen = append(seen, fmt.Sprintf("box %d is %s of %s: it shows “%s”, so does the dashboard, and Ana confirms", i+1, b.name, b.association, m[2]))
+		seen = append(seen, fmt.Sprintf("box %d is %s of %s: it shows “%s”, so does the dashboard, and Ana confirms", i+1, b.name, b.association, strings.Join(words, " ")))
 	}
 	return seen, nil
 }
@@ -177,7 +166,7 @@ func (d *demo) lower(ctx context.Context) ([]string, error) {
 		return seen, err
 	}
 	start := time.Now()
-	if _, err := d.hubs.run(ctx, 0, "repository put", d.signed.Dir); err != nil {
+	if _, err := d.hubs.Run(ctx, 0, "repository put", d.signed.Dir); err != nil {
 		return seen, err
 	}
 	lowered := func(s state.Status) bool {
@@ -286,7 +275,7 @@ func (d *demo) loseHub(ctx context.Context) (seen []string, err error) {
 		return seen, err
 	}
 	seen = append(seen, d.figure("the same with a dead hub, beside that with all, chance included", took.Seconds()/d.moved.Seconds(), 2, "times")+": "+seconds(took))
-	if err := d.hubs.start(1); err != nil {
+	if err := d.hubs.Start(1); err != nil {
 		return seen, err
 	}
 	if took, err = d.hubs.inStep(ctx); err != nil {
@@ -523,7 +512,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 func (d *demo) storm(ctx context.Context) ([]string, error) {
 	start := time.Now()
-	if err := d.hubs.start(0, 1, 2); err != nil {
+	if err := d.hubs.Start(0, 1, 2); err != nil {
 		return nil, err
 	}
 	if _, err := d.allConnected(ctx); err != nil {

@@ -48,6 +48,8 @@ var bans = []ban{
 	{"passerelle/cmd/fleetdemo", []string{"passerelle/appliance/daemon", "passerelle/appliance/store", "testing"}, nil,
 		"it sees boxes only from outside"},
 	{"passerelle/cmd/internal/box", []string{"testing"}, nil, "attacks and benchmarks run a box with it"},
+	{"passerelle/cmd/internal/cluster", []string{"passerelle/appliance/daemon", "passerelle/appliance/store", "testing"}, nil,
+		"it sees boxes and hubs only from outside"},
 	{"passerelle/cmd/internal/cli", []string{"passerelle/", "os", "os/exec", "net"}, nil, "it does not know what a command does"},
 	{"passerelle/image/vm/outside", []string{"passerelle/"}, nil, "it sees the box only in a browser"},
 	{"passerelle/image/intake", []string{"passerelle/", "os/exec", "net"},

@@ -102,6 +102,18 @@ func (d *Daemon) start(ctx context.Context, program string, how Setup) (err erro
 	if err := errors.Join(d.Configure(how.String()), d.Daemon.Start(how.Args...)); err != nil {
 		return err
 	}
+	return d.shares(ctx)
+}
+
+// Restart stops the daemon and starts it again, with these further arguments of passerelle run, and waits until it shares.
+func (d *Daemon) Restart(ctx context.Context, args ...string) error {
+	if err := errors.Join(d.Proc.Stop(), d.Daemon.Start(args...)); err != nil {
+		return fmt.Errorf("restart the daemon: %w", err)
+	}
+	return d.shares(ctx)
+}
+
+func (d *Daemon) shares(ctx context.Context) error {
 	return d.Until(ctx, "the box to share", func() error {
 		s, err := d.Status(ctx)
 		if err == nil && s.State != state.Sharing {

@@ -1,0 +1,329 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	fleetcommand "passerelle/appliance/fleet/command"
+	"passerelle/appliance/fleet/protocol"
+	"passerelle/appliance/state"
+	"passerelle/cmd/internal/box"
+	"passerelle/cmd/internal/cluster"
+	"passerelle/netctl/netlab"
+)
+
+// Times of the fleet's row.
+const (
+	fleetTurn = 10 * time.Second // of transfers: a box that lost its hub tries again after 5 to 10
+	wakeEvery = time.Second      // while the hub is there
+	// A hub that flaps is killed so long after it was started, and started at once.
+	flapLeast, flapMost = time.Second, 2 * time.Second
+)
+
+// fleetStreams are enough at once for the cores to be what limits.
+const fleetStreams = 4
+
+// association is the member's.
+const association = "lilas"
+
+// member is a box in a fleet with one hub. Hub and box share the machine here and nowhere else, and the start of a hub alone takes
+// 0.17 s of it. So a hub flaps in every turn: the box's own, or one of another fleet that the box does not know. What differs is what
+// the box does.
+type member struct {
+	*daemon
+	name       string // in its fleet
+	own, other *cluster.Cluster
+	wakes      int
+}
+
+// fleet compares residents' throughput while the box's hub is there, is away, and is killed and started again and again.
+func fleet(ctx context.Context, b *bench) (rows []row, err error) {
+	d, err := b.startDaemon(ctx, netlab.Options{Residents: 1, Direct: true, NoOffload: true}, box.Setup{
+		Limits: unlimited.Limits, Donation: everyHigh.Donation, More: cluster.Section(cluster.Site(0)),
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	m := &member{daemon: d}
+	if err := m.enrol(ctx); err != nil {
+		return nil, fmt.Errorf("enrol the box: %w", err)
+	}
+	defer m.own.Close()
+	const reverse, offload = true, false
+	what := "throughput " + kindOf(reverse, offload) + ", of a box in a fleet"
+	var all []variant[transfer]
+	for _, t := range []turn{m.off(), m.on(), m.flapping()} {
+		all = append(all, variant[transfer]{t.name, func(ctx context.Context) (transfer, error) { return m.play(ctx, b, t, reverse) }})
+	}
+	there := *b // and back again: other load changes within a round
+	there.rounds *= 2
+	results, err := interleave(ctx, &there, what, all)
+	if err != nil {
+		return nil, err
+	}
+	for i, turns := range results {
+		results[i] = nil
+		for pair := range slices.Chunk(turns, 2) {
+			results[i] = append(results[i], mean(pair))
+		}
+	}
+	return []row{
+		besideOff(fmt.Sprintf("%s, hub on, %d wakes", what, m.wakes), results[1], results[0]),
+		besideOff(fmt.Sprintf("%s, hub flapping, killed and started each %v to %v", what, flapLeast, flapMost), results[2], results[0]),
+	}, nil
+}
+
+// besideOff is a row of turns beside those without a hub.
+func besideOff(what string, turns, off []transfer) row {
+	gigabits := func(all []transfer) spread {
+		return spreadOf(values(all, func(t transfer) float64 { return t.rate / 1e9 }))
+	}
+	with, without, r := gigabits(turns), gigabits(off), ratio(values(turns, rateOf), values(off, rateOf))
+	return row{
+		what: what, target: "≥ 0.95 of hub off, ranges overlap",
+		measured: significant(with, "Gbit/s"), beside: "hub off: " + significant(without, "Gbit/s"), ratio: r.String(),
+		met: verdictOf(r.median >= 0.95 && with.overlaps(without)),
+	}
+}
+
+// enrol makes the fleets and has the box be a member of one. No hub runs when it returns.
+func (m *member) enrol(ctx context.Context) (err error) {
+	program := filepath.Join(m.Dir(), "hub")
+	if err := box.Build(ctx, "hub", program); err != nil {
+		return err
+	}
+	for i, c := range []**cluster.Cluster{&m.own, &m.other} {
+		if *c, err = cluster.New(ctx, m.Internet, program, filepath.Join(m.Dir(), fmt.Sprintf("fleet-%d", i+1)), cluster.Site(i)); err != nil {
+			return err
+		}
+	}
+	if err := m.trustClock(ctx); err != nil {
+		return err
+	}
+	if err := m.own.Start(0); err != nil {
+		return err
+	}
+	if err := m.Until(ctx, "the association to be in the fleet", func() error {
+		_, err := m.own.Run(ctx, 0, "association add", association)
+		return err
+	}); err != nil {
+		return err
+	}
+	name, words, err := m.own.Join(ctx, m.Daemon, association)
+	if err != nil {
+		return err
+	}
+	m.name = name
+	if err := m.Until(ctx, "the hub to confirm the box", func() error {
+		_, err := m.own.Run(ctx, 0, "box confirm", append([]string{name}, words...)...)
+		return err
+	}); err != nil {
+		return err
+	}
+	if err := m.is(ctx, "a connected member", isConnected); err != nil {
+		return err
+	}
+	return m.own.Kill(0)
+}
+
+// trustClock says that the box's time is right, as somebody does at a box that reaches no time server: else it reports no day.
+func (m *member) trustClock(ctx context.Context) error {
+	_, err := m.Do(ctx, "clock", "--confirm")
+	return err
+}
+
+func isConnected(f state.Fleet) bool { return f.Connected && !f.Contact.IsZero() }
+
+// is waits until ok accepts how the box is in its fleet.
+func (m *member) is(ctx context.Context, what string, ok func(state.Fleet) bool) error {
+	return m.Until(ctx, "the box to be "+what, func() error {
+		s, err := m.Status(ctx)
+		if err != nil {
+			return err
+		}
+		if s.Fleet == nil || !ok(*s.Fleet) {
+			return fmt.Errorf("it is %s, in its fleet %+v", s.State, s.Fleet)
+		}
+		return nil
+	})
+}
+
+// misses waits until the box has failed to reach its hub, or has lost it.
+func (m *member) misses(ctx context.Context) error {
+	return m.is(ctx, "without its hub", func(f state.Fleet) bool { return !f.Connected && f.Error != "" })
+}
+
+// restart restarts the daemon, with a resident online. It forgets that its hub came and went, so it tries as often as it ever does,
+// and it reports its day again.
+func (m *member) restart(ctx context.Context) error {
+	if err := m.Restart(ctx); err != nil {
+		return err
+	}
+	if err := m.trustClock(ctx); err != nil {
+		return err
+	}
+	return m.Admit(ctx, m.Residents...)
+}
+
+// turn is what happens around transfers, and at the same time. Afterwards no hub runs.
+type turn struct {
+	name          string
+	before, after func(context.Context) error
+	during        func(context.Context) error // until ctx ends, which is no failure
+}
+
+// off has the box miss its hub.
+func (m *member) off() turn {
+	return turn{
+		name: "hub off",
+		before: func(ctx context.Context) error {
+			if err := m.restart(ctx); err != nil {
+				return err
+			}
+			return m.misses(ctx)
+		},
+		during: func(ctx context.Context) error { return flap(ctx, m.other) },
+		after:  m.misses,
+	}
+}
+
+// on has the hub wake the box again and again, and the box report its day.
+func (m *member) on() turn {
+	var report string // of the day
+	var before []byte
+	return turn{
+		name: "hub on",
+		before: func(ctx context.Context) error {
+			if err := m.connect(ctx); err != nil {
+				return err
+			}
+			s, err := m.Status(ctx)
+			if err != nil {
+				return err
+			}
+			report = protocol.Day(s.Clock.Now.Format(time.DateOnly)).Report()
+			before, err = m.own.Desk.Report(ctx, association, m.name, report)
+			return err
+		},
+		during: func(ctx context.Context) error {
+			var both errgroup.Group
+			both.Go(func() error { return m.wake(ctx) })
+			both.Go(func() error { return flap(ctx, m.other) })
+			return both.Wait()
+		},
+		after: func(ctx context.Context) error {
+			if err := m.Until(ctx, "the hub to show the day", func() error {
+				now, err := m.own.Desk.Report(ctx, association, m.name, report)
+				if err == nil && (len(now) == 0 || bytes.Equal(now, before)) {
+					err = errors.New("it shows what it did before")
+				}
+				return err
+			}); err != nil {
+				return err
+			}
+			m.own.Close()
+			return errors.Join(m.is(ctx, "still connected", isConnected), m.own.Kill(0))
+		},
+	}
+}
+
+// flapping has the box be connected to a hub that is killed and started again.
+func (m *member) flapping() turn {
+	return turn{
+		name: "hub flapping",
+		before: func(ctx context.Context) error {
+			err := m.connect(ctx)
+			m.own.Close()
+			return err
+		},
+		during: func(ctx context.Context) error { return errors.Join(m.own.Kill(0), flap(ctx, m.own)) },
+		after:  m.misses,
+	}
+}
+
+// connect starts the hub and restarts the daemon, and returns once the box is connected.
+func (m *member) connect(ctx context.Context) error {
+	if err := m.own.Start(0); err != nil {
+		return err
+	}
+	if err := m.Until(ctx, "the hub", func() error { return m.own.Open(ctx) }); err != nil {
+		return err
+	}
+	if err := m.restart(ctx); err != nil {
+		return err
+	}
+	return m.is(ctx, "connected", isConnected)
+}
+
+// wake wakes the box again and again.
+func (m *member) wake(ctx context.Context) error {
+	for sleep(ctx, wakeEvery) == nil {
+		now := time.Now()
+		text, err := json.Marshal(fleetcommand.Command{
+			ID: fmt.Sprintf("wake-%d", now.UnixNano()), Action: fleetcommand.Resume, Expires: now.Add(time.Minute), By: "Ana",
+		})
+		if err != nil {
+			return err
+		}
+		if err := m.own.Desk.PutCommand(context.WithoutCancel(ctx), "Ana", association, m.name, text); err != nil {
+			return err
+		}
+		m.wakes++
+	}
+	return nil
+}
+
+// flap starts a fleet's hub and kills it, again and again, until ctx ends. Then the hub does not run.
+func flap(ctx context.Context, c *cluster.Cluster) error {
+	for ctx.Err() == nil {
+		if err := c.Start(0); err != nil {
+			return err
+		}
+		sleep(ctx, flapLeast+rand.N(flapMost-flapLeast))
+		if err := c.Kill(0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// play returns the mean of transfers, one after the other, in a turn.
+func (m *member) play(ctx context.Context, b *bench, t turn, reverse bool) (transfer, error) {
+	if err := t.before(ctx); err != nil {
+		return transfer{}, err
+	}
+	running, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- t.during(running) }()
+	r := runner{resident: m.Residents[0], internet: m.Internet, streams: fleetStreams}
+	var all []transfer
+	var err error
+	for end := time.Now().Add(orQuick(b, fleetTurn, 3*time.Second)); err == nil && time.Now().Before(end); {
+		var one transfer
+		one, err = r.transfer(ctx, b, reverse)
+		all = append(all, one)
+	}
+	stop()
+	if err = errors.Join(err, <-ended); err != nil {
+		return transfer{}, err
+	}
+	return mean(all), t.after(ctx)
+}
+
+// mean is of each of a transfer's figures.
+func mean(all []transfer) (m transfer) {
+	for _, t := range all {
+		m.rate, m.cpu = m.rate+t.rate/float64(len(all)), m.cpu+t.cpu/float64(len(all))
+	}
+	return m
+}
