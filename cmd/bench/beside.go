@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -304,14 +305,14 @@ func pressBeside(ctx context.Context, b *bench) (rows []compared, err error) {
 	results, err := interleave(ctx, b, what+", 20 in a row", contestants(p, func(ctx context.Context, d *daemon) (latency, error) {
 		k := each[d] % len(d.Residents)
 		each[d]++
-		return d.press(ctx, d.Residents[k:k+1], 20, pressEnd)
+		return d.press(ctx, slices.Repeat([]turn{d.Residents[k : k+1]}, 20), pressEnd)
 	}))
 	if err != nil {
 		return nil, err
 	}
 	rows = rowsOf(what+", 20 in a row", results, p50)
 	results, err = interleave(ctx, b, what+", 50 at once", contestants(p, func(ctx context.Context, d *daemon) (latency, error) {
-		return d.press(ctx, d.Residents, 2, pressEnd)
+		return d.press(ctx, []turn{d.Residents, d.Residents}, pressEnd)
 	}))
 	return append(rows, rowsOf(what+", 50 at once", results, p50, p99)...), err
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -17,7 +18,22 @@ type variant[T any] struct {
 	measure func(context.Context) (T, error)
 }
 
-// interleave runs the variants in turns, forwards and backwards, A B C C B A, and returns each one's results by round.
+// leftOut is the error of a variant that takes no part from there on, while the others go on.
+type leftOut struct{ error }
+
+// optional makes a variant's first error leave it out.
+func optional[T any](measure func(context.Context) (T, error)) func(context.Context) (T, error) {
+	return func(ctx context.Context) (T, error) {
+		v, err := measure(ctx)
+		if err != nil && ctx.Err() == nil {
+			err = leftOut{err}
+		}
+		return v, err
+	}
+}
+
+// interleave runs the variants in turns, forwards and backwards, A B C C B A, and returns each one's results by round,
+// none of one that was left out.
 func interleave[T fmt.Stringer](ctx context.Context, b *bench, what string, all []variant[T]) ([][]T, error) {
 	results := make([][]T, len(all))
 	for round := range b.rounds {
@@ -26,12 +42,24 @@ func interleave[T fmt.Stringer](ctx context.Context, b *bench, what string, all 
 			if round%2 == 1 {
 				i = len(all) - 1 - n
 			}
+			if len(results[i]) < round { // left out
+				continue
+			}
 			v, err := all[i].measure(ctx)
+			if errors.As(err, new(leftOut)) {
+				b.logf("  %s, %s is left out: %v", what, all[i].name, err)
+				continue
+			}
 			if err != nil {
 				return nil, fmt.Errorf("%s, %s: %w", what, all[i].name, err)
 			}
 			results[i] = append(results[i], v)
 			b.logf("  %s, round %d of %d, %s: %v", what, round+1, b.rounds, all[i].name, v)
+		}
+	}
+	for i, r := range results {
+		if len(r) < b.rounds {
+			results[i] = nil
 		}
 	}
 	return results, nil

@@ -62,7 +62,7 @@ func fleet(ctx context.Context, b *bench) (rows []row, err error) {
 	const reverse, offload = true, false
 	what := "throughput " + kindOf(reverse, offload) + ", of a box in a fleet"
 	var all []variant[transfer]
-	for _, t := range []turn{m.off(), m.on(), m.flapping()} {
+	for _, t := range []hubTurn{m.off(), m.on(), m.flapping()} {
 		all = append(all, variant[transfer]{t.name, func(ctx context.Context) (transfer, error) { return m.play(ctx, b, t, reverse) }})
 	}
 	there := *b // and back again: other load changes within a round
@@ -175,16 +175,16 @@ func (m *member) restart(ctx context.Context) error {
 	return m.Admit(ctx, m.Residents...)
 }
 
-// turn is what happens around transfers, and at the same time. Afterwards no hub runs.
-type turn struct {
+// hubTurn is what happens around transfers, and at the same time. Afterwards no hub runs.
+type hubTurn struct {
 	name          string
 	before, after func(context.Context) error
 	during        func(context.Context) error // until ctx ends, which is no failure
 }
 
 // off has the box miss its hub.
-func (m *member) off() turn {
-	return turn{
+func (m *member) off() hubTurn {
+	return hubTurn{
 		name: "hub off",
 		before: func(ctx context.Context) error {
 			if err := m.restart(ctx); err != nil {
@@ -198,10 +198,10 @@ func (m *member) off() turn {
 }
 
 // on has the hub wake the box again and again, and the box report its day.
-func (m *member) on() turn {
+func (m *member) on() hubTurn {
 	var report string // of the day
 	var before []byte
-	return turn{
+	return hubTurn{
 		name: "hub on",
 		before: func(ctx context.Context) error {
 			if err := m.connect(ctx); err != nil {
@@ -238,8 +238,8 @@ func (m *member) on() turn {
 }
 
 // flapping has the box be connected to a hub that is killed and started again.
-func (m *member) flapping() turn {
-	return turn{
+func (m *member) flapping() hubTurn {
+	return hubTurn{
 		name: "hub flapping",
 		before: func(ctx context.Context) error {
 			err := m.connect(ctx)
@@ -298,7 +298,7 @@ func flap(ctx context.Context, c *cluster.Cluster) error {
 }
 
 // play returns the mean of transfers, one after the other, in a turn.
-func (m *member) play(ctx context.Context, b *bench, t turn, reverse bool) (transfer, error) {
+func (m *member) play(ctx context.Context, b *bench, t hubTurn, reverse bool) (transfer, error) {
 	if err := t.before(ctx); err != nil {
 		return transfer{}, err
 	}

@@ -10,6 +10,10 @@
 // there. Both programs do the same work in identical worlds, in turns; it fails if this one is worse. FILE only needs
 // to be a passerelle daemon with these options and a control socket. All rows take about a quarter of an hour.
 //
+// Where Debian's package opennds is installed, its openNDS is measured in turns with the box: what it forwards, its pages,
+// and from its button to the first byte. Its service need not run; in the scene of its own it changes nothing of the
+// machine.
+//
 // It owns what is measured and how; netlab builds the namespaces. Every figure with a baseline is the median of rounds
 // in which all variants take turns, so that other load on the machine affects them equally; a ratio is the median of
 // the rounds' own ratios. Progress goes to standard error. Everything it creates is removed at the end, also after
@@ -40,6 +44,7 @@ type bench struct {
 	binary string // the daemon
 	other  string // another build of it to compare with, "" for none
 	plots  string // folder for drawings, "" for none
+	peer   string // openNDS with its version, "" if it is left out
 	err    io.Writer
 }
 
@@ -60,18 +65,19 @@ type measurement[R any] struct {
 	run         func(context.Context, *bench) ([]R, error)
 	onRequest   bool          // only if it is named
 	round       time.Duration // about what a round takes; 0: it is not foretold
+	peer        bool          // openNDS takes part
 }
 
 var measurements = []measurement[row]{
-	{name: "throughput", about: "through the gate, beside plain forwarding and a hand-made prototype", run: throughput},
-	{name: "wired", about: "the same with nothing around the box", run: bareThroughput, onRequest: true},
+	{name: "throughput", about: "through the gate, beside plain forwarding and a hand-made prototype", run: throughput, peer: true},
+	{name: "wired", about: "the same with nothing around the box", run: bareThroughput, onRequest: true, peer: true},
 	{name: "limit", about: "a resident's limit", run: limit},
 	{name: "fairness", about: "eight residents on one line, and another's ping through it", run: fairness},
 	{name: "bystander", about: "the ping alone, on a slow line with one neighbour: for emulated machines", run: bystander, onRequest: true},
 	{name: "lines", about: "rates that follow a line, beside the fixed rate: a simulation", run: lines},
 	{name: "far", about: "a line that carries just what is lent, to an internet at a distance: needs netem, as in emulated machines", run: far, onRequest: true},
-	{name: "press", about: "from the button to the first byte from the internet", run: press},
-	{name: "pages", about: "the first page, the redirect and a lesson, beside a bare Go handler", run: pages},
+	{name: "press", about: "from the button to the first byte from the internet", run: press, peer: true},
+	{name: "pages", about: "the first page, the redirect and a lesson, beside a bare Go handler", run: pages, peer: true},
 	{name: "technician", about: "residents' pages while a technician works, beside the same while nobody does", run: technician},
 	{
 		name: "fleet", about: "residents' throughput, hub on / off / flapping (taking turns)", run: fleet,
@@ -172,6 +178,9 @@ func (b *bench) tables(ctx context.Context, names string) (facts []string, table
 	chosen, err := choose(measurements, names)
 	if err != nil {
 		return nil, "", err
+	}
+	if slices.ContainsFunc(chosen, func(m measurement[row]) bool { return m.peer }) {
+		b.findPeer()
 	}
 	var rows []row
 	for _, m := range chosen {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,6 +19,7 @@ import (
 
 	"passerelle/appliance/config"
 	"passerelle/cmd/internal/box"
+	"passerelle/netctl"
 	"passerelle/netctl/netlab"
 )
 
@@ -32,7 +34,7 @@ const (
 )
 
 // pages compares the daemon with a bare Go handler that writes the same bytes, on a plain box and behind the gate's
-// rules. Residents are not admitted; their requests to the internet are redirected to the box in all three.
+// rules. Residents are not admitted; their requests to the internet are redirected to the box in all three, and by openNDS.
 func pages(ctx context.Context, b *bench) (rows []row, err error) {
 	scenes, err := b.pageScenes(ctx)
 	defer func() {
@@ -43,13 +45,21 @@ func pages(ctx context.Context, b *bench) (rows []row, err error) {
 	if err != nil {
 		return nil, err
 	}
+	other, err := b.startPeer(ctx, standard(netlab.Options{Residents: phones, Direct: true}), 0)
+	if err != nil {
+		return nil, err
+	}
+	if other != nil {
+		defer func() { err = errors.Join(err, other.Close()) }()
+	}
 	for _, ask := range []struct {
 		name, address, request, status string
 		least                          float64 // of bare
+		peers                          func(*peer) (load, error)
 	}{
-		{"first page", portalAddress, getFirstPage, "HTTP/1.1 200", 0.7},
-		{"redirect", webAddress, getProbe, "HTTP/1.1 302", 0.7},
-		{"a lesson", portalAddress, getLesson, "HTTP/1.1 200", 0.5},
+		{"first page", portalAddress, getFirstPage, "HTTP/1.1 200", 0.7, (*peer).firstPage},
+		{"redirect", webAddress, getProbe, "HTTP/1.1 302", 0.7, (*peer).redirect},
+		{"a lesson", portalAddress, getLesson, "HTTP/1.1 200", 0.5, nil},
 	} {
 		for _, keep := range []bool{true, false} {
 			l := load{address: ask.address, request: ask.request + requestHeaders, status: ask.status, keep: keep}
@@ -57,11 +67,21 @@ func pages(ctx context.Context, b *bench) (rows []row, err error) {
 			if keep {
 				what = ask.name + ", keep-alive"
 			}
+			d := orQuick(b, 1500*time.Millisecond, 500*time.Millisecond)
 			var all []variant[requestRate]
 			for _, s := range scenes {
 				all = append(all, variant[requestRate]{s.name, func(ctx context.Context) (requestRate, error) {
-					return l.run(ctx, s.residents, orQuick(b, 1500*time.Millisecond, 500*time.Millisecond))
+					return l.run(ctx, s.residents, d)
 				}})
+			}
+			if other != nil && ask.peers != nil && !keep {
+				all = append(all, variant[requestRate]{other.name, optional(func(ctx context.Context) (requestRate, error) {
+					l, err := ask.peers(other)
+					if err != nil {
+						return 0, err
+					}
+					return l.run(ctx, other.Residents, d)
+				})})
 			}
 			results, err := interleave(ctx, b, what, all)
 			if err != nil {
@@ -78,6 +98,15 @@ func pages(ctx context.Context, b *bench) (rows []row, err error) {
 				ratio:    fmt.Sprintf("%s; %s of bare behind the rules", r, ratio(ours, behind)),
 				met:      verdictOf(r.median >= ask.least),
 			})
+			if len(results) > len(scenes) && results[len(scenes)] != nil {
+				theirs := values(results[len(scenes)], number)
+				rows = append(rows, row{
+					what:     fmt.Sprintf("%s, %d connections, %s", what, phones*connsEach, other.name),
+					measured: requestRate(median(theirs)).String(),
+					beside:   "passerelle " + requestRate(median(ours)).String(),
+					ratio:    fmt.Sprintf("1/%.0f", ratio(ours, theirs).median),
+				})
+			}
 		}
 	}
 	return rows, nil
@@ -116,6 +145,14 @@ func (b *bench) pageScenes(ctx context.Context) (all []pageScene, err error) {
 		return all, err
 	}
 	all = []pageScene{all[0], {"bare behind the gate's rules", behind.Residents, behind.Close}, ours}
+	bindings := make([]netctl.Binding, len(behind.Residents)) // as leases do
+	for k, r := range behind.Residents {
+		bindings[k] = netctl.Binding{Addr: addressOf(k), MAC: netctl.MAC(r.MAC), Left: 12 * time.Hour}
+	}
+	err = behind.Box.Do(func() error { _, err := behind.gate.Bind(bindings); return err })
+	if err != nil {
+		return all, err
+	}
 	return all, startBare(ctx, behind.Scene, answers)
 }
 
@@ -212,7 +249,12 @@ func startBare(ctx context.Context, s *netlab.Scene, answers map[string]answer) 
 // requestRate is requests a second.
 type requestRate float64
 
-func (p requestRate) String() string { return fmt.Sprintf("%.0f/s", float64(p)) }
+func (p requestRate) String() string {
+	if p < 10 {
+		return fmt.Sprintf("%.1f/s", float64(p))
+	}
+	return fmt.Sprintf("%.0f/s", float64(p))
+}
 
 // load is a repeated request.
 type load struct {
@@ -220,21 +262,27 @@ type load struct {
 	request string // without the empty line at its end
 	status  string // how the answer begins
 	keep    bool   // one connection for all, else one for each
+
+	each []string      // by resident, instead of the request
+	wait time.Duration // for an answer after the end; 0: timeout
 }
 
 // run sends from each resident over several connections at once for a duration, and returns the total rate.
 func (l load) run(ctx context.Context, residents []*netlab.Resident, d time.Duration) (requestRate, error) {
+	empty := "Connection: close\r\n\r\n"
 	if l.keep {
-		l.request += "\r\n"
-	} else {
-		l.request += "Connection: close\r\n\r\n"
+		empty = "\r\n"
 	}
 	counts := make([]int, len(residents)*connsEach)
 	var all errgroup.Group
 	start := time.Now()
 	end := start.Add(d)
 	for i := range counts {
-		resident := residents[i/connsEach]
+		resident, l := residents[i/connsEach], l
+		if l.each != nil {
+			l.request = l.each[i/connsEach]
+		}
+		l.request += empty
 		if l.keep {
 			all.Go(func() error {
 				conn, err := resident.Dial(ctx, "tcp", l.address)
@@ -276,7 +324,7 @@ func (l load) run(ctx context.Context, residents []*netlab.Resident, d time.Dura
 // converse uses one connection, until the end or for one request, and returns how many were answered.
 func (l load) converse(conn net.Conn, end time.Time) (answered int, err error) {
 	defer conn.Close()
-	if err := conn.SetDeadline(end.Add(timeout)); err != nil {
+	if err := conn.SetDeadline(end.Add(cmp.Or(l.wait, timeout))); err != nil {
 		return 0, err
 	}
 	request, buf := []byte(l.request), make([]byte, 32<<10)

@@ -34,6 +34,8 @@ type runner struct {
 	internet *netlab.Internet
 	streams  int // at once; 0: one
 	close    func() error
+	ours     bool // a gate with a target
+	optional bool // see the function
 }
 
 const (
@@ -41,7 +43,7 @@ const (
 	fast         = config.Rate(40e9) // bit/s: above the line's rate
 )
 
-// throughput compares plain forwarding, the gate and hand-made gates with residents behind an access point, which
+// throughput compares plain forwarding, the gate, hand-made gates and openNDS with residents behind an access point, which
 // bridges them.
 func throughput(ctx context.Context, b *bench) ([]row, error) {
 	return throughputs(ctx, b, func(offload bool) sceneFunc {
@@ -57,7 +59,7 @@ func bareThroughput(ctx context.Context, b *bench) ([]row, error) { return throu
 func throughputs(ctx context.Context, b *bench, scene func(offload bool) sceneFunc) ([]row, error) {
 	var rows []row
 	for _, offload := range []bool{true, false} {
-		runners, err := throughputRunners(ctx, scene(offload))
+		runners, err := b.throughputRunners(ctx, scene(offload))
 		if err == nil {
 			for _, reverse := range []bool{true, false} {
 				more, contestErr := throughputContest(ctx, b, runners, offload, reverse)
@@ -78,7 +80,7 @@ func throughputs(ctx context.Context, b *bench, scene func(offload bool) sceneFu
 }
 
 // throughputRunners creates the variants; those that were created are also returned with an error.
-func throughputRunners(ctx context.Context, scene sceneFunc) (all []runner, err error) {
+func (b *bench) throughputRunners(ctx context.Context, scene sceneFunc) (all []runner, err error) {
 	plain, err := plainScene(ctx, scene)
 	if err != nil {
 		return nil, err
@@ -103,7 +105,7 @@ func throughputRunners(ctx context.Context, scene sceneFunc) (all []runner, err 
 		if err != nil {
 			return all, err
 		}
-		all = append(all, runner{name: c.name, resident: g.Residents[0], internet: g.Internet, close: g.Close})
+		all = append(all, runner{name: c.name, resident: g.Residents[0], internet: g.Internet, close: g.Close, ours: true})
 		last := addressOf(c.sessions - 1)
 		err = errors.Join(
 			g.admit(ctx, c.sessions-1),
@@ -121,15 +123,18 @@ func throughputRunners(ctx context.Context, scene sceneFunc) (all []runner, err 
 		}
 		all = append(all, runner{name: h.name, resident: s.Residents[0], internet: s.Internet, close: s.Close})
 	}
-	return all, nil
+	peers, err := b.peerRunners(ctx, scene)
+	return append(all, peers...), err
 }
 
 func throughputContest(ctx context.Context, b *bench, runners []runner, offload, reverse bool) ([]row, error) {
 	var all []variant[transfer]
 	for _, r := range runners {
-		all = append(all, variant[transfer]{r.name, func(ctx context.Context) (transfer, error) {
-			return r.transfer(ctx, b, reverse)
-		}})
+		measure := func(ctx context.Context) (transfer, error) { return r.transfer(ctx, b, reverse) }
+		if r.optional {
+			measure = optional(measure)
+		}
+		all = append(all, variant[transfer]{r.name, measure})
 	}
 	what := kindOf(reverse, offload)
 	// Turns are short and many: other load on the machine changes by the second.
@@ -146,6 +151,9 @@ func throughputContest(ctx context.Context, b *bench, runners []runner, offload,
 	}
 	var rows []row
 	for i, r := range results[1:] {
+		if r == nil {
+			continue
+		}
 		rate, cpu := ratio(values(r, rateOf), values(plain, rateOf)), ratio(values(r, cpuOf), values(plain, cpuOf))
 		line := row{
 			what:     fmt.Sprintf("throughput %s, %s", what, all[i+1].name),
@@ -153,7 +161,7 @@ func throughputContest(ctx context.Context, b *bench, runners []runner, offload,
 			beside:   transfer{median(values(plain, rateOf)), median(values(plain, cpuOf))}.String(),
 			ratio:    fmt.Sprintf("%s; CPU %s", rate, cpu),
 		}
-		if i+1 < len(results)-len(baselines) {
+		if runners[i+1].ours {
 			line.target = fmt.Sprintf("≥ %.2f of plain, CPU ≤ %.2f", want, cost)
 			line.met = verdictOf(rate.median >= want && cpu.median <= cost)
 		}

@@ -120,7 +120,7 @@ func (d *demo) enrolCrowd(ctx context.Context) ([]string, error) {
 }
 
 func (d *demo) rest(ctx context.Context) ([]string, error) {
-	const settle, span = 2 * time.Second, 4 * time.Second
+	const settle, span = 3 * time.Second, 4 * time.Second
 	if err := sleep(ctx, settle); err != nil { // hubs still write what the step before did
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -110,10 +111,13 @@ func (c *Cluster) BoxesPart() string { return filepath.Join(c.dir, "fleet.json")
 // Folder is that of hub i.
 func (c *Cluster) Folder(i int) string { return filepath.Join(c.dir, fmt.Sprintf("hub-%d", i+1)) }
 
-// Start starts hubs. It does not wait until they listen.
+// Start starts hubs, each as on a machine with one processor: several on one machine would keep each other's processors awake. It does not
+// wait until they listen.
 func (c *Cluster) Start(which ...int) (err error) {
 	for _, i := range which {
-		if c.Procs[i], err = c.Internet.Start(c.program, "run", "--dir", c.Folder(i)); err != nil {
+		run := exec.Command(c.program, "run", "--dir", c.Folder(i))
+		run.Env = append(os.Environ(), "GOMAXPROCS=1")
+		if c.Procs[i], err = c.Internet.StartCmd(run); err != nil {
 			return err
 		}
 	}
