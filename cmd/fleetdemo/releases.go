@@ -150,12 +150,15 @@ func (d *demo) takeRelease(ctx context.Context, begun time.Time) ([]string, erro
 		return nil, fmt.Errorf("%w\nupdates: %+v, booted %s", err, s.Updates, d.roses.machine.booted())
 	}
 	return []string{fmt.Sprintf("release %s, signed by two of three, %d kB in the slot: the box of roses, one of the first, has fetched it, read it back, started it and proved it after %s (slots %s)",
-		r.version, r.size/1000, seconds(time.Since(begun)), d.roses.machine.booted())}, d.tells(ctx, d.roses, "Version: ", r.version)
+		r.version, r.size/1000, seconds(time.Since(begun)), d.roses.machine.booted())}, nil
 }
 
 // raise: people let the release go to more boxes, and to all.
 func (d *demo) raise(ctx context.Context) (seen []string, err error) {
 	r := d.good
+	if err := d.tells(ctx, d.roses, "Version: ", r.version); err != nil {
+		return nil, err
+	}
 	at := func(permille int) int {
 		return d.crowd.count(func(b *simulated) bool { return rollout.Place(b.Status().Box, r.hash) < permille })
 	}
