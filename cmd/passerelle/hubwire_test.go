@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -211,19 +212,25 @@ hubs = ["` + hubHost + `"]
 
 	h.send(name, fleetcommand.Diagnose)
 	// The day is written a minute after the clock was trusted, and goes with the next round.
-	arrived := func(begins string) bool {
+	// A message whole, as NATS's client protocol has it: the box also asks for each report, by a subject that ends with the report's.
+	arrived := func(report string) bool {
 		sent := tapped.all()
-		return bytes.Contains(sent, []byte(protocol.SubjectUp("asso-a", name, begins))) && bytes.Contains(sent, []byte(`{"form":`))
+		m := regexp.MustCompile(`PUB ` + regexp.QuoteMeta(protocol.SubjectUp("asso-a", name, "")) + report + ` \S+ (\d+)\r\n`).FindSubmatchIndex(sent)
+		if m == nil {
+			return false
+		}
+		size, err := strconv.Atoi(string(sent[m[2]:m[3]]))
+		return err == nil && len(sent) >= m[1]+size
 	}
 	for _, what := range []string{protocol.Done, protocol.Diagnosis} {
 		wait(t, what, func() error {
-			if !arrived(what + " ") {
+			if !arrived(what) {
 				return errors.New("it is not on the wire")
 			}
 			return nil
 		})
 	}
-	const day = "day." // of the box's zone, where it may be tomorrow already
+	const day = `day\.\S+` // of the box's zone, where it may be tomorrow already
 	for end := time.Now().Add(3 * time.Minute); !arrived(day); time.Sleep(time.Second) {
 		if time.Now().After(end) {
 			t.Fatalf("no report of the day; the fleet is %+v", b.waitFleet("", func(state.Fleet) bool { return true }))
