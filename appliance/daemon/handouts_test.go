@@ -89,6 +89,7 @@ func newHandoutWorld(t *testing.T) *handoutWorld {
 	people := newSigner(t)
 	w := &handoutWorld{memberWorld: newMemberWorld(t, "", filepath.Join(people.Dir, "metadata", "1.root.json")), people: people, left: 1 << 30}
 	w.dir = filepath.Dir(w.folder)
+	w.stop() // the tests say when the box takes something
 	w.box.setHubs(hubName)
 	w.again()
 	people.change(func(*metadata.TargetsType) {})

@@ -393,6 +393,11 @@ func (w *memberWorld) start(dir, root string) {
 		<-ended
 	})
 	w.t.Cleanup(w.stop)
+	w.eventually("the box's part of a fleet runs", func() bool {
+		w.member.mu.Lock()
+		defer w.member.mu.Unlock()
+		return w.member.ctx != nil
+	})
 }
 
 func (w *memberWorld) fleet() state.Fleet {
