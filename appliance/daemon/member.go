@@ -351,7 +351,11 @@ func (m *member) leave() error {
 	if m.client == nil {
 		return control.Refuse(errors.New("the box is no member of a fleet"))
 	}
-	return m.client.Leave()
+	if err := m.client.Leave(); err != nil {
+		return err
+	}
+	m.reports.leave()
+	return nil
 }
 
 // look has the client report what is new.

@@ -158,6 +158,13 @@ func (r *reporter) shown(x fleet.Report) {
 	}
 }
 
+// leave forgets what a hub has shown: the hubs of the next membership have not seen it.
+func (r *reporter) leave() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.showed = nil
+}
+
 // begin begins a day with what an earlier daemon has kept of it. Counts below five are lost.
 func (r *reporter) begin(day report.Day) {
 	r.day, r.showed, r.sums, r.unsaved = day, nil, report.Sums{}, reportSaving // it is kept at once: the hub sees that the box is there

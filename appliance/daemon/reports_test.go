@@ -76,6 +76,27 @@ func TestReports(t *testing.T) {
 	kept("2026-12-02", 11, 11)
 }
 
+// What one fleet's hub has shown of a day is told to the next fleet too.
+func TestReportsOfNextFleet(t *testing.T) {
+	t.Parallel()
+	r := newReporter(t.TempDir(), "v0.4.2")
+	s := state.Status{State: state.Sharing, Clock: state.Clock{Trusted: true, Now: time.Date(2026, 12, 1, 22, 0, 0, 0, time.UTC)}}
+	r.status, r.member, r.failed = func() state.Status { return s }, func() bool { return true }, func(err error) { t.Error(err) }
+	r.observe(time.Minute)
+	first := r.pending()
+	if len(first) != 1 {
+		t.Fatalf("%v is pending", first)
+	}
+	r.shown(first[0])
+	if left := r.pending(); len(left) != 0 {
+		t.Errorf("%v is pending, and was shown", left)
+	}
+	r.leave()
+	if again := r.pending(); !cmp.Equal(again, first) {
+		t.Errorf("after it left, %v is pending, want %v", again, first)
+	}
+}
+
 // A box that went back from a release, or knows more of it, tells it at once, and so does one that has only just started; what is not yet
 // a day is not told. With it go the languages that it shows.
 func TestReportsNews(t *testing.T) {
