@@ -24,10 +24,11 @@ func (d *demo) story() story {
 	return story{
 		{"Three hubs of three associations start", d.startHubs},
 		{"Two centres' boxes share a line, and ask for their membership with a sticker's code", together(inTurn(d.enrolBoxes, d.sign), d.makeStickers)},
-		{fmt.Sprintf("%d more boxes enrol. A pack of lessons is handed out, and a release goes to one box of a hundred", len(d.crowd.boxes)),
+		{fmt.Sprintf("%d more boxes enrol. A limit is lowered for one association, lessons are handed out, a release goes to one box of a hundred",
+			len(d.crowd.boxes)),
 			together(d.enrolCrowd, d.handOut)},
-		{"A limit is lowered, for one association only. Releases are forged. The release goes out to one box of ten, and to all",
-			together(inTurn(d.lower, d.forge), d.raise)},
+		{"An association moves to another region. Releases are forged. The release goes out to one box of ten, and to all",
+			together(inTurn(d.moveOne, d.forge), d.raise)},
 		{"A release that does not work goes to one box of a hundred", d.takeBadRelease},
 		{"A box is stolen, and revoked", d.steal},
 		{"The day's reports arrive", d.reportDay},
@@ -148,7 +149,7 @@ func (d *demo) rest(ctx context.Context) ([]string, error) {
 	}, nil
 }
 
-func (d *demo) lower(ctx context.Context) ([]string, error) {
+func (d *demo) moveOne(ctx context.Context) ([]string, error) {
 	if err := d.hubs.association(ctx, "lilas", "est"); err != nil {
 		return nil, err
 	}
@@ -160,34 +161,32 @@ func (d *demo) lower(ctx context.Context) ([]string, error) {
 	if n := d.crowd.count(func(b *simulated) bool { return !ours(b) && !inRegion("nord")(b) }); n > 0 {
 		return nil, fmt.Errorf("%d boxes of roses have another region, which was for lilas", n)
 	}
-	seen := []string{fmt.Sprintf("another region for lilas: its %d boxes know after %s, and none of the %d of roses has changed",
-		d.crowd.count(ours), seconds(took), len(d.crowd.boxes)-d.crowd.count(ours))}
-	if err := d.signed.fragment("[limits]\ndata = \"100MB\"\n"); err != nil {
-		return seen, err
-	}
-	start := time.Now()
-	if _, err := d.hubs.Run(ctx, 0, "repository put", d.signed.Dir); err != nil {
-		return seen, err
-	}
-	lowered := func(s state.Status) bool {
+	return []string{fmt.Sprintf("another region for lilas: its %d boxes know after %s, and none of the %d of roses has changed",
+		d.crowd.count(ours), seconds(took), len(d.crowd.boxes)-d.crowd.count(ours))}, nil
+}
+
+// lowered waits until the box of lilas has the limit that its association has signed, which the hubs had then, and that of roses has asked.
+func (d *demo) lowered(ctx context.Context, begun time.Time) ([]string, error) {
+	if _, err := d.lilas.status(ctx, "the box of lilas has the limit", func(s state.Status) bool {
 		return s.Layers != nil && slices.ContainsFunc(s.Layers.Set, func(k state.LayerKey) bool {
 			return k.Key == "limits.data" && k.By == "association lilas"
 		})
+	}); err != nil {
+		return nil, err
 	}
-	if _, err := d.lilas.status(ctx, "the box of lilas has the limit", lowered); err != nil {
-		return seen, err
-	}
-	took = time.Since(start)
-	s, err := d.roses.status(ctx, "the box of roses has asked too", func(s state.Status) bool { return s.Fleet.Contact.After(start) })
+	took := time.Since(begun)
+	s, err := d.roses.status(ctx, "the box of roses has asked too", func(s state.Status) bool { return s.Fleet.Contact.After(begun) })
 	if err != nil {
-		return seen, fmt.Errorf("%w; of the %d others %d have asked since", err, len(d.crowd.boxes), d.crowd.count(func(b *simulated) bool { return b.Status().Round.After(start) }))
+		return nil, err
 	}
 	if s.Layers != nil && len(s.Layers.Set) > 0 || s.Fleet.Files != "" {
-		return seen, fmt.Errorf("the box of roses has %+v, %q", s.Layers, s.Fleet.Files)
+		return nil, fmt.Errorf("the box of roses has %+v, %q", s.Layers, s.Fleet.Files)
 	}
 	said, err := d.lilas.Do(ctx, "fleet", "layers")
-	return append(seen, fmt.Sprintf("100 MB a day, signed by lilas: the box of lilas has verified it after %s, the box of roses asked and has nothing", seconds(took)),
-		"passerelle fleet layers: "+strings.Join(strings.Fields(said), " ")), err
+	return []string{
+		fmt.Sprintf("100 MB a day, signed by lilas: the box of lilas has verified it after %s, the box of roses asked and has nothing", seconds(took)),
+		"passerelle fleet layers: " + strings.Join(strings.Fields(said), " "),
+	}, err
 }
 
 // The pack that is handed out, and about its size in bytes.
@@ -198,7 +197,11 @@ const (
 
 // sign has people sign what is handed out next.
 func (d *demo) sign(context.Context) (_ []string, err error) {
-	if err := d.signed.pack("velo", packTitle, packSize); err != nil {
+	err = d.signed.pack("velo", packTitle, packSize)
+	if err == nil {
+		err = d.signed.fragment("[limits]\ndata = \"100MB\"\n")
+	}
+	if err != nil {
 		return nil, err
 	}
 	d.good, err = d.release(goodVersion, d.roses.name)
@@ -229,6 +232,11 @@ func (d *demo) handOut(ctx context.Context) ([]string, error) {
 		})
 		return f, err
 	}
+	said, err := d.lowered(ctx, begun)
+	seen = append(seen, said...)
+	if err != nil {
+		return seen, err
+	}
 	f, err := stands(d.roses, "the box without residents online has the pack", "here")
 	if err != nil {
 		return seen, err
@@ -250,7 +258,7 @@ func (d *demo) handOut(ctx context.Context) ([]string, error) {
 		return seen, err
 	}
 	seen = append(seen, "somebody there opens it; the other box has a resident online, and waits until nobody is")
-	said, err := d.takeRelease(ctx, begun)
+	said, err = d.takeRelease(ctx, begun)
 	return append(seen, said...), err
 }
 
