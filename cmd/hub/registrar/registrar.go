@@ -34,9 +34,9 @@ const (
 	// perBox is how many questions of one box are kept: it asks one at a time, and may have lost its connection.
 	perBox = 4
 	again  = time.Second // before it watches once more
-	// lag is how soon the registry is asked again that does not know yet what the watch has told, and remembered how long it may take
-	// until it does, at least.
-	lag        = 100 * time.Millisecond
+	// lag is how soon the registry is asked again that does not know yet what the watch has told.
+	lag = 100 * time.Millisecond
+	// remembered is for how long at least a decision is known here before the registry knows of it.
 	remembered = 30 * time.Second
 	// infoHeader has who asked, since ENROL's import of the service is shared (NATS server: accounts.go, ClientInfoHdr).
 	infoHeader = "Nats-Request-Info"
