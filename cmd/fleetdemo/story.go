@@ -11,14 +11,17 @@ import (
 	"time"
 )
 
-// step is a step of the story. It returns what was checked, a line each, and the error if a check failed.
+// part is a part of the story. It returns what was checked, a line each, and the error if a check failed.
+type part = func(ctx context.Context) (seen []string, err error)
+
+// step is a step of the story.
 type step struct {
 	title string
-	play  func(ctx context.Context) (seen []string, err error)
+	play  part
 }
 
 // together plays the parts of a step at the same time: each waits for boxes most of the time.
-func together(parts ...func(ctx context.Context) ([]string, error)) func(ctx context.Context) ([]string, error) {
+func together(parts ...part) part {
 	return func(ctx context.Context) ([]string, error) {
 		seen, failed := make([][]string, len(parts)), make([]error, len(parts))
 		var all sync.WaitGroup
@@ -31,7 +34,7 @@ func together(parts ...func(ctx context.Context) ([]string, error)) func(ctx con
 }
 
 // inTurn plays parts one after the other, until one fails.
-func inTurn(parts ...func(ctx context.Context) ([]string, error)) func(ctx context.Context) ([]string, error) {
+func inTurn(parts ...part) part {
 	return func(ctx context.Context) (seen []string, err error) {
 		for _, play := range parts {
 			var more []string
