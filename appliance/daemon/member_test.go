@@ -186,6 +186,7 @@ func (s *signer) change(change func(*metadata.TargetsType)) {
 // deliver puts all that is published into a hub.
 func (s *signer) deliver(h *testHub) {
 	s.Helper()
+	var last protocol.Wake
 	for _, folder := range []string{"targets", "metadata"} {
 		s.must(filepath.WalkDir(filepath.Join(s.Dir, folder), func(name string, e os.DirEntry, err error) error {
 			if err != nil || e.IsDir() {
@@ -199,10 +200,11 @@ func (s *signer) deliver(h *testHub) {
 			if err != nil {
 				return err
 			}
-			return h.desk.PutFile(s.Context(), filepath.ToSlash(below), text)
+			last, err = h.desk.PutFile(s.Context(), filepath.ToSlash(below), text)
+			return err
 		}))
 	}
-	s.must(h.desk.WakeAll())
+	s.must(h.desk.WakeAll(last))
 }
 
 // Names that must not leave the box.

@@ -297,7 +297,10 @@ func (d *dialer) release() {
 }
 
 // source reads signed files through a link.
-type source struct{ l link }
+type source struct {
+	l   link
+	saw func(subject string, sequence uint64) // told of each message
+}
 
 // errTooLong says that a file has more bytes than anybody wants of it.
 var errTooLong = errors.New("the file is longer than its signed size")
@@ -308,10 +311,12 @@ func (s source) Read(ctx context.Context, name string, limit int64) ([]byte, err
 	var file []byte
 	most := int(limit/protocol.ChunkSize) + 1
 	for chunk, chunks := 0, 1; chunk < chunks; chunk++ {
-		m, err := s.l.get(ctx, protocol.StreamPack, protocol.SubjectPack(name, chunk))
+		subject := protocol.SubjectPack(name, chunk)
+		m, err := s.l.get(ctx, protocol.StreamPack, subject)
 		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", name, err)
 		}
+		s.saw(subject, m.sequence)
 		if m.chunks == "" {
 			return nil, fmt.Errorf("read %s: chunk %d: %w", name, chunk, fs.ErrNotExist)
 		}

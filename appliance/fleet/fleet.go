@@ -170,20 +170,22 @@ type Client struct {
 	status  Status
 	look    chan struct{}
 	hurry   chan struct{}
+	must    map[string]uint64 // by subject, the number of the message that the last wake was for, until a hub shows it
+	stale   bool              // a hub has shown an older message of such a subject
 
 	// Below is Run's only.
 	command   [sha256.Size]byte
 	commanded bool
 	fetching  chan struct{} // closed when Box.Fetch returned; nil if it never ran
 	again     bool          // it is called once more when it returns
+	checked   bool          // its end was noticed
 	failures  int           // connections in a row, with the current one
 	notBefore time.Time     // when a hub may be connected to again
 	nextVisit time.Time
-	asked     int               // without an answer that ends it
-	renewed   time.Time         // when another token was asked for
-	must      map[string]uint64 // by stream, what the last wake was for, until a hub shows it; under mu while a round asks
-	behind    int               // rounds in a row in which a hub did not
-	current   membership        // whose state the above is
+	asked     int        // without an answer that ends it
+	renewed   time.Time  // when another token was asked for
+	behind    int        // rounds in a row in which a hub did not show what it woke the box for
+	current   membership // whose state the above is
 	deaths    deaths
 }
 
@@ -448,21 +450,28 @@ func over(l link) bool {
 
 // stay keeps a connection until it dies or ctx ends.
 func (c *Client) stay(ctx context.Context, l link, line string) {
-	c.must, c.behind = map[string]uint64{}, 0
+	c.forget()
 	born := time.Now()
 	next := born
 	var floor time.Time // before which no round follows the last, however often somebody asks for one
-	failed := 0         // rounds in a row
+	var rounds recent
+	failed := 0 // rounds in a row
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		var fetched <-chan struct{}
-		if c.again {
+		if c.again || !c.checked {
 			fetched = c.fetching
 		}
 		select {
 		case <-fetched:
-			c.fetch(ctx, l)
+			c.checked = true
+			if c.again {
+				c.fetch(ctx, l)
+			} else if at := time.Now().Add(c.backoff(max(c.behind-1, 0))); failed == 0 && c.isBehind() && at.Before(next) {
+				next = at
+				timer.Reset(time.Until(next))
+			}
 		case <-ctx.Done(): // a line that comes and goes is no better than a hub that hangs up
 			c.ended(line, born, false)
 			return
@@ -471,9 +480,7 @@ func (c *Client) stay(ctx context.Context, l link, line string) {
 			c.failed(fmt.Errorf("the connection ended: %w", l.err()))
 			return
 		case w := <-l.woken():
-			if w.must.Stream != "" {
-				c.must[w.must.Stream], c.behind = w.must.Sequence, 0
-			}
+			c.expect(w.must)
 			at := time.Now()
 			if w.many {
 				at = at.Add(c.some(c.o.Pace.Spread))
@@ -488,6 +495,7 @@ func (c *Client) stay(ctx context.Context, l link, line string) {
 				timer.Reset(time.Until(next))
 			}
 		case <-timer.C:
+			rounds.add(time.Now())
 			if err := c.round(ctx, l); err == nil {
 				failed = 0
 				next = time.Now().Add(c.less(c.o.Pace.Round))
@@ -501,28 +509,85 @@ func (c *Client) stay(ctx context.Context, l link, line string) {
 				next = time.Now().Add(c.backoff(failed))
 				failed++
 			}
-			floor = time.Now().Add(c.o.Pace.Retry)
+			floor = rounds.floor(time.Now(), c.o.Pace.Retry)
 			timer.Reset(time.Until(next))
 		}
 	}
 }
 
+// burst is how many rounds may follow each other at once: somebody waits for what a press on the dashboard does, and for what the box says
+// of it. In the long run there is one in Pace.Retry at most.
+const burst = 4
+
+// recent are the beginnings of the last rounds of a connection, the oldest first.
+type recent [burst]time.Time
+
+func (r *recent) add(at time.Time) {
+	copy(r[:], r[1:])
+	r[burst-1] = at
+}
+
+// floor is when the next round may begin after one that ended now. What that one has sent needs a moment until each hub shows it.
+func (r *recent) floor(now time.Time, retry time.Duration) time.Time {
+	return later(now.Add(retry/10), r[0].Add(burst*retry))
+}
+
 // maxBehind is how often a box asks again for what it was woken for: within some five minutes each hub has heard of it, or will not.
 const maxBehind = 6
 
-// isBehind tells whether the hub has not shown yet what the box was woken for, so that the box asks again soon.
+// maxMust is of how many subjects a box remembers what it was woken for.
+const maxMust = 8
+
+// expect notes what a wake is for.
+func (c *Client) expect(w protocol.Wake) {
+	subject := w.Subject(c.current.Association, c.current.name())
+	if subject == "" {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.must) >= maxMust {
+		clear(c.must)
+	}
+	c.must[subject], c.behind = w.Sequence, 0
+}
+
+// saw compares the number of a message that a hub has shown with what the box was woken for.
+func (c *Client) saw(subject string, sequence uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch must, ok := c.must[subject]; {
+	case ok && sequence < must:
+		c.stale = true
+	case ok:
+		delete(c.must, subject)
+	}
+}
+
+// forget ends all that the box was woken for.
+func (c *Client) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.must, c.stale, c.behind = map[string]uint64{}, false, 0
+}
+
+// isBehind tells whether a hub has shown something older than what it woke the box for since the last call, so that the box asks again
+// soon.
 func (c *Client) isBehind() bool {
-	if len(c.must) == 0 {
-		c.behind = 0
+	c.mu.Lock()
+	stale := c.stale
+	c.stale = false
+	if stale {
+		c.status.Behind++
+		c.behind++
+	}
+	c.mu.Unlock()
+	if stale && c.behind > maxBehind {
+		c.o.Log.Info("fleet: the hub does not show what it woke the box for")
+		c.forget()
 		return false
 	}
-	c.edit(func(s *Status) { s.Behind++ })
-	if c.behind++; c.behind > maxBehind {
-		c.o.Log.Info("fleet: the hub does not show what it woke the box for", "streams", len(c.must))
-		c.must, c.behind = map[string]uint64{}, 0
-		return false
-	}
-	return true
+	return stale
 }
 
 func later(a, b time.Time) time.Time {
@@ -665,11 +730,7 @@ func (c *Client) get(ctx context.Context, l link, stream, subject string, limit 
 	if err != nil {
 		return nil, err
 	}
-	c.mu.Lock()
-	if must, ok := c.must[stream]; ok && m.sequence >= must {
-		delete(c.must, stream)
-	}
-	c.mu.Unlock()
+	c.saw(subject, m.sequence)
 	if len(m.body) > limit {
 		return nil, fmt.Errorf("it has %d bytes, and at most %d are allowed", len(m.body), limit)
 	}
@@ -686,7 +747,7 @@ func (c *Client) fetch(ctx context.Context, l link) {
 			return
 		}
 	}
-	c.again = false
+	c.again, c.checked = false, false
 	done := make(chan struct{})
 	c.fetching = done
 	of := Group{c.current.Association, c.Status().Region}
@@ -705,7 +766,7 @@ func (c *Client) fetch(ctx context.Context, l link) {
 			case <-ctx.Done():
 			}
 		}()
-		c.o.Box.Fetch(ctx, source{l}, of)
+		c.o.Box.Fetch(ctx, source{l, c.saw}, of)
 	}()
 }
 

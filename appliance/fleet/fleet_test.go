@@ -410,15 +410,15 @@ func TestWakes(t *testing.T) {
 			c.Look()
 			synctest.Wait()
 		}
-		if rounds() != 3 {
+		if rounds() != 4 {
 			t.Errorf("%d rounds at once after looks", rounds())
 		}
 		after(DefaultPace.Retry)
-		if rounds() != 4 {
-			t.Errorf("%d rounds after a look", rounds())
+		if rounds() != 5 {
+			t.Errorf("%d rounds after looks", rounds())
 		}
 		after(DefaultPace.Round)
-		if rounds() != 5 {
+		if rounds() != 6 {
 			t.Errorf("%d rounds after the usual time", rounds())
 		}
 	})
@@ -479,6 +479,99 @@ func TestBehind(t *testing.T) {
 		after(time.Hour)
 		if commands[len(commands)-1] != "pause again" || rounds() != before {
 			t.Errorf("%q, %d rounds after %d", commands, rounds(), before)
+		}
+	})
+}
+
+// Signed files that a hub has not heard of yet are asked for again too, once the box has read what there is. What it does not read then is
+// not waited for.
+func TestBehindWithFiles(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const file = "metadata/timestamp.json"
+		var read []string
+		reads := true
+		c, h := member(t, Box{Fetch: func(ctx context.Context, s Source, _ Group) {
+			if sleep(ctx, time.Second) && reads {
+				text, err := s.Read(ctx, file, 100)
+				read = append(read, fmt.Sprint(string(text), err))
+			}
+		}})
+		store := func(body string, sequence uint64) {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.stored[protocol.SubjectPack(file, 0)] = message{body: []byte(body), chunks: "1", sequence: sequence}
+		}
+		store("old", 6)
+		run(t, c)
+		c.SetLine(Line{Name: "fibre", Mode: Connected})
+		after(time.Minute)
+		h.mu.Lock()
+		l := h.open[0]
+		h.mu.Unlock()
+		woken := func(sequence uint64) {
+			l.wake <- wake{must: protocol.Wake{Stream: protocol.StreamPack, Sequence: sequence, File: file}}
+			after(2 * time.Second)
+		}
+		woken(7)
+		store("new", 7)
+		after(time.Hour)
+		if want := []string{"old<nil>", "old<nil>", "new<nil>"}; !slices.Equal(read, want) || c.Status().Behind != 1 {
+			t.Fatalf("the box has read %q, %d times behind", read, c.Status().Behind)
+		}
+		woken(1000) // lost with a hub's disk
+		after(time.Hour)
+		if len(read) != 3+1+maxBehind {
+			t.Errorf("read %d times what no hub shows", len(read))
+		}
+		reads = false // since the budget is spent
+		before := c.Status().Behind
+		woken(1001)
+		after(time.Hour)
+		if c.Status().Behind != before {
+			t.Error("the box asked again for what it does not read")
+		}
+		// A hub that names files for ever fills no memory.
+		for i := range 10 * maxMust {
+			l.wake <- wake{must: protocol.Wake{Stream: protocol.StreamPack, Sequence: 1, File: strconv.Itoa(i)}}
+			synctest.Wait()
+		}
+		if n := len(c.must); n > maxMust {
+			t.Errorf("the box remembers %d wakes", n)
+		}
+	})
+}
+
+// What somebody waits for is seen at once, and so is what the box says of it; somebody who asks for ever gets one round in Pace.Retry.
+func TestBurst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, h := member(t, Box{})
+		run(t, c)
+		c.SetLine(Line{Name: "fibre", Mode: Connected})
+		after(time.Minute)
+		rounds := func() int {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			return h.read / 2 // the region and a command
+		}
+		first, begun := rounds(), time.Now()
+		var at []time.Duration // of each round
+		for time.Since(begun) < time.Minute {
+			c.Look()
+			after(100 * time.Millisecond)
+			for len(at) < rounds()-first {
+				at = append(at, time.Since(begun))
+			}
+		}
+		if len(at) < burst || at[burst-1] > burst*DefaultPace.Retry/10+time.Second {
+			t.Fatalf("rounds at %v", at)
+		}
+		for i := range at {
+			if i >= burst && at[i]-at[i-burst] < burst*DefaultPace.Retry-100*time.Millisecond {
+				t.Errorf("rounds %d to %d within %s", i-burst, i, at[i]-at[i-burst])
+			}
+		}
+		if want := burst + int(time.Minute/DefaultPace.Retry); len(at) > want || len(at) < want-burst {
+			t.Errorf("%d rounds in a minute", len(at))
 		}
 	})
 }
@@ -575,7 +668,7 @@ func TestTooLong(t *testing.T) {
 		for i, n := range bodies {
 			h.stored[protocol.SubjectPack(file, i)] = message{body: make([]byte, n), chunks: chunks}
 		}
-		text, err := source{l}.Read(t.Context(), file, 2*protocol.ChunkSize)
+		text, err := source{l, func(string, uint64) {}}.Read(t.Context(), file, 2*protocol.ChunkSize)
 		return len(text), err
 	}
 	for name, c := range map[string]struct {

@@ -258,25 +258,8 @@ func (d *demo) goBack(ctx context.Context) (seen []string, err error) {
 		return seen, fmt.Errorf("the roll-out is %+v", r)
 	}
 	seen = append(seen, "its page at the hub says what it went back from and why; the hubs have halted the roll-out by themselves, at its first stage")
-	// A hub that has not heard of it yet may answer a box. That box hears it in its next round: here with another wake.
-	woken, late := time.Now(), 0
-	if _, err := until(ctx, "every box knows that it is halted", func() error {
-		n := len(d.crowd.boxes) - d.crowd.count(func(b *simulated) bool { return b.heard(r.Number) })
-		switch {
-		case n == 0:
-			return nil
-		case time.Since(woken) > 5*time.Second:
-			woken, late = time.Now(), max(late, n)
-			if err := d.hubs.Desk.WakeAll(); err != nil {
-				return err
-			}
-		}
-		return fmt.Errorf("%d do not", n)
-	}); err != nil {
+	if _, err := d.crowd.all(ctx, "every box knows that it is halted", func(b *simulated) bool { return b.heard(r.Number) }); err != nil {
 		return seen, err
-	}
-	if late > 0 {
-		seen = append(seen, fmt.Sprintf("%d boxes had asked a hub that had not heard of it, and heard it when they asked once more", late))
 	}
 	d.crowd.fallNight()
 	if n := d.crowd.count(func(b *simulated) bool { return b.runs(badVersion) }); n > 0 {

@@ -309,7 +309,8 @@ func putRepository(t *tool, args []string) error {
 		if err := d.Note(ctx, d.author, "publish repository", words[0]); err != nil {
 			return err
 		}
-		// What is staged is for signers. Metadata comes last: it names what is there already.
+		// What is staged is for signers. Metadata comes last: it names what is there already, and the timestamp is the last of it by name.
+		var last protocol.Wake
 		for _, sub := range []string{"targets", "metadata"} {
 			if err := filepath.WalkDir(filepath.Join(words[0], sub), func(file string, e fs.DirEntry, err error) error {
 				if err != nil || !e.Type().IsRegular() {
@@ -323,12 +324,13 @@ func putRepository(t *tool, args []string) error {
 				if err != nil {
 					return err
 				}
-				return d.PutFile(ctx, filepath.ToSlash(name), body)
+				last, err = d.PutFile(ctx, filepath.ToSlash(name), body)
+				return err
 			}); err != nil {
 				return err
 			}
 		}
-		return d.WakeAll()
+		return d.WakeAll(last)
 	})
 }
 

@@ -93,7 +93,7 @@ func TestLoad(t *testing.T) {
 	pack := make([]byte, 20_000_000)
 	rand.NewChaCha8([32]byte{}).Read(pack)
 	want := sha256.Sum256(pack)
-	if err := d.PutFile(t.Context(), "targets/pack", pack); err != nil {
+	if _, err := d.PutFile(t.Context(), "targets/pack", pack); err != nil {
 		t.Fatal(err)
 	}
 	w.inStep(d)

@@ -65,28 +65,59 @@ const SubjectAsk = "enrol.ask"
 
 // Wake says what a box that looks must see at least. The hub that the box asks may not have heard of it yet: then the box asks again.
 type Wake struct {
-	Stream   string
+	Stream   string // StreamRegion, StreamCommand or StreamPack
 	Sequence uint64 // of the message in that stream
+	File     string // of StreamPack: the name of the signed file whose first chunk it is
 }
 
-// Text returns the body of a wake.
-func (w Wake) Text() []byte { return fmt.Appendf(nil, "%s %d", w.Stream, w.Sequence) }
+// Text returns the body of a wake: for example "COMMAND 7" or "PACK 7 metadata/timestamp.json". A zero Wake has none.
+func (w Wake) Text() []byte {
+	switch w.Stream {
+	case "":
+		return nil
+	case StreamPack:
+		return fmt.Appendf(nil, "%s %d %s", w.Stream, w.Sequence, w.File)
+	}
+	return fmt.Appendf(nil, "%s %d", w.Stream, w.Sequence)
+}
+
+// Subject returns the subject of the message, for a box. It is "" for a zero Wake.
+func (w Wake) Subject(association, box string) string {
+	switch w.Stream {
+	case StreamRegion:
+		return SubjectRegion(association)
+	case StreamCommand:
+		return SubjectCommand(association, box)
+	case StreamPack:
+		return SubjectPack(w.File, 0)
+	}
+	return ""
+}
 
 // ParseWake reads the body of a wake. What is none is the zero Wake: it wakes all the same.
-func ParseWake(body []byte) (w Wake) {
+func ParseWake(body []byte) Wake {
 	if len(body) > maxWake {
 		return Wake{}
 	}
-	stream, number, _ := strings.Cut(string(body), " ")
-	n, err := strconv.ParseUint(number, 10, 64)
-	if err != nil || stream != StreamRegion && stream != StreamCommand {
+	fields := strings.SplitN(string(body), " ", 3)
+	if len(fields) < 2 {
 		return Wake{}
 	}
-	return Wake{stream, n}
+	w := Wake{Stream: fields[0]}
+	if len(fields) == 3 {
+		w.File = fields[2]
+	}
+	var err error
+	w.Sequence, err = strconv.ParseUint(fields[1], 10, 64)
+	known := w.Stream == StreamRegion || w.Stream == StreamCommand || w.Stream == StreamPack
+	if err != nil || !known || (w.Stream == StreamPack) != (w.File != "") || string(w.Text()) != string(body) {
+		return Wake{}
+	}
+	return w
 }
 
 // maxWake is the limit of a wake's body, in bytes.
-const maxWake = 40
+const maxWake = 100
 
 // SubjectWakeAll wakes all boxes.
 const SubjectWakeAll = "wake.all"

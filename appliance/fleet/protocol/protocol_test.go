@@ -82,12 +82,14 @@ func TestCode(t *testing.T) {
 // A wake that cannot be read wakes all the same, and asks for nothing.
 func TestWake(t *testing.T) {
 	t.Parallel()
-	for _, w := range []Wake{{StreamCommand, 7}, {StreamRegion, 1<<64 - 1}} {
+	for _, w := range []Wake{
+		{Stream: StreamCommand, Sequence: 7}, {Stream: StreamRegion, Sequence: 1<<64 - 1}, {Stream: StreamPack, Sequence: 7, File: "metadata/timestamp.json"}, {},
+	} {
 		if got := ParseWake(w.Text()); got != w {
 			t.Errorf("%+v instead of %+v", got, w)
 		}
 	}
-	for _, text := range []string{"", "COMMAND", "COMMAND x", "COMMAND -1", "UP 7", "PACK 7", "COMMAND 7 ", "COMMAND 18446744073709551616", strings.Repeat("COMMAND 7", 9)} {
+	for _, text := range []string{"", "COMMAND", "COMMAND x", "COMMAND -1", "UP 7", "PACK 7", "PACK 7 ", "COMMAND 7 ", "COMMAND 07", "REGION 7 file", "COMMAND 18446744073709551616", "PACK 7 " + strings.Repeat("x", maxWake)} {
 		if got := ParseWake([]byte(text)); got != (Wake{}) {
 			t.Errorf("%q is %+v", text, got)
 		}

@@ -660,11 +660,11 @@ func (r *Registry) want(ctx context.Context, subject, wake string, body []byte) 
 	if err != nil {
 		return fmt.Errorf("write %s: %w", subject, err)
 	}
-	return r.wake(wake, protocol.Wake{Stream: ack.Stream, Sequence: ack.Sequence}.Text())
+	return r.wake(wake, protocol.Wake{Stream: ack.Stream, Sequence: ack.Sequence})
 }
 
-func (r *Registry) wake(subject string, body []byte) error {
-	if err := r.fleet.Publish(subject, body); err != nil {
+func (r *Registry) wake(subject string, to protocol.Wake) error {
+	if err := r.fleet.Publish(subject, to.Text()); err != nil {
 		return fmt.Errorf("wake the boxes: %w", err)
 	}
 	if err := r.fleet.FlushTimeout(patience); err != nil {
@@ -673,8 +673,8 @@ func (r *Registry) wake(subject string, body []byte) error {
 	return nil
 }
 
-// WakeAll has all boxes look for signed files that are new.
-func (r *Registry) WakeAll() error { return r.wake(protocol.SubjectWakeAll, nil) }
+// WakeAll has all boxes look for signed files that are new. What [Registry.PutFile] returned says what they must see.
+func (r *Registry) WakeAll(to protocol.Wake) error { return r.wake(protocol.SubjectWakeAll, to) }
 
 // Report returns the newest report of that name of a box, or nil if there is none.
 func (r *Registry) Report(ctx context.Context, association, box, report string) ([]byte, error) {
@@ -693,18 +693,23 @@ func (r *Registry) Report(ctx context.Context, association, box, report string) 
 }
 
 // PutFile publishes a file of the fleet's signed repository in chunks, by its name there. Boxes verify it; the hub does not.
-// A box that reads while it changes gets parts of both, which no signature fits, and reads again later.
-func (r *Registry) PutFile(ctx context.Context, name string, body []byte) error {
+// A box that reads while it changes gets parts of both, which no signature fits, and reads again later. The wake that it returns has a
+// box see the file's first chunk.
+func (r *Registry) PutFile(ctx context.Context, name string, body []byte) (w protocol.Wake, err error) {
 	chunks := max(1, (len(body)+protocol.ChunkSize-1)/protocol.ChunkSize)
 	for i := range chunks {
 		m := nats.NewMsg(protocol.SubjectPack(name, i))
 		m.Header.Set(protocol.HeaderChunks, strconv.Itoa(chunks))
 		m.Data = body[i*protocol.ChunkSize : min(len(body), (i+1)*protocol.ChunkSize)]
-		if _, err := r.boxes.PublishMsg(ctx, m); err != nil {
-			return fmt.Errorf("publish %s: %w", name, err)
+		ack, err := r.boxes.PublishMsg(ctx, m)
+		if err != nil {
+			return protocol.Wake{}, fmt.Errorf("publish %s: %w", name, err)
+		}
+		if i == 0 {
+			w = protocol.Wake{Stream: ack.Stream, Sequence: ack.Sequence, File: name}
 		}
 	}
-	return nil
+	return w, nil
 }
 
 // Note writes a line into the audit, before something that has no method here.

@@ -88,8 +88,9 @@ func (r *Registry) PublishRollout(ctx context.Context, x Rollout) error {
 	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
 		return fmt.Errorf("publish the stage: %w", err)
 	}
-	if err := r.PutFile(ctx, rollout.File, x.Text); err != nil {
+	w, err := r.PutFile(ctx, rollout.File, x.Text)
+	if err != nil {
 		return err
 	}
-	return r.WakeAll()
+	return r.WakeAll(w)
 }
