@@ -17,7 +17,7 @@ import (
 
 // Times of reports. A power cut loses what was counted in an hour.
 const (
-	reportLook     = 5 * time.Second // until there is a day: after a restart into another release the hubs wait for it
+	reportLook     = 2 * time.Second // until the box knows its day and what it went back from: after a restart the hubs wait for both
 	reportSampling = time.Minute
 	reportSaving   = time.Hour
 )
@@ -52,8 +52,7 @@ func newReporter(folder, release string) *reporter {
 
 // run keeps reports until ctx ends.
 func (r *reporter) run(ctx context.Context) error {
-	every := reportLook
-	for {
+	for every := reportLook; ; {
 		tick := time.NewTimer(every)
 		select {
 		case <-ctx.Done():
@@ -68,8 +67,8 @@ func (r *reporter) run(ctx context.Context) error {
 	}
 }
 
-// observe counts what happened since the last call, which was so long ago, and keeps what is to be kept. It tells whether there is a
-// day to count for.
+// observe counts what happened since the last call, which was so long ago, and keeps what is to be kept. It tells whether
+// the box knows all that the hubs wait for after a start.
 func (r *reporter) observe(passed time.Duration) bool {
 	s, news := r.status(), false
 	defer func() { // without the lock: who hears of it may be waiting for a report
@@ -107,7 +106,7 @@ func (r *reporter) observe(passed time.Duration) bool {
 		r.keep(s)
 		news = news || changed
 	}
-	return true
+	return s.Updates == nil || s.Updates.Read || s.Updates.FellBack == ""
 }
 
 // end keeps the day's report before the daemon ends.

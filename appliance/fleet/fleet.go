@@ -529,7 +529,7 @@ func (r *recent) add(at time.Time) {
 
 // floor is when the next round may begin after one that ended now. What that one has sent needs a moment until each hub shows it.
 func (r *recent) floor(now time.Time, retry time.Duration) time.Time {
-	return later(now.Add(retry/10), r[0].Add(burst*retry))
+	return later(now.Add(retry/5), r[0].Add(burst*retry))
 }
 
 // maxBehind is how often a box asks again for what it was woken for: within some five minutes each hub has heard of it, or will not.

@@ -562,7 +562,7 @@ func TestBurst(t *testing.T) {
 				at = append(at, time.Since(begun))
 			}
 		}
-		if len(at) < burst || at[burst-1] > burst*DefaultPace.Retry/10+time.Second {
+		if len(at) < burst || at[burst-1] > burst*DefaultPace.Retry/5+time.Second {
 			t.Fatalf("rounds at %v", at)
 		}
 		for i := range at {

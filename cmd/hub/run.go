@@ -152,7 +152,7 @@ func (h *hub) serve(ctx context.Context) error {
 			return h.retry(ctx, "follow the boxes", func(ctx context.Context) error { return r.Follow(ctx, known) })
 		})
 		g.Go(func() error {
-			stages.Run(ctx, stages.Options{Registry: r, Boxes: known.Boxes, Whole: known.IsWhole, Leads: h.node.Leads, Now: h.now, Log: h.log})
+			stages.Run(ctx, stages.Options{Registry: r, Boxes: known.Boxes, News: known.FellBack(), Whole: known.IsWhole, Leads: h.node.Leads, Now: h.now, Log: h.log})
 			return nil
 		})
 		// Boxes need the hub also while nobody can read its pages.

@@ -185,14 +185,15 @@ type Registry interface {
 type Options struct {
 	Registry Registry
 	Boxes    func() []survey.Box
-	Whole    func() bool // Boxes has all that the hubs know
-	Leads    func() bool // this hub does it, of all
+	News     <-chan struct{} // one of them went back from a release
+	Whole    func() bool     // Boxes has all that the hubs know
+	Leads    func() bool     // this hub does it, of all
 	Now      func() time.Time
 	Log      *slog.Logger
 }
 
 const (
-	every    = 5 * time.Second // between looks: boxes of a bad release tell of it at once
+	every    = 5 * time.Second // between looks without news
 	patience = 30 * time.Second
 	author   = "the hubs" // for the audit
 )
@@ -203,6 +204,7 @@ func Run(ctx context.Context, o Options) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-o.News:
 		case <-time.After(every):
 		}
 		if !o.Whole() || !o.Leads() {

@@ -84,6 +84,7 @@ type Fleet struct {
 	boxes   map[string]*Box
 	regions map[string]string // of associations
 	whole   bool
+	fell    chan struct{} // see FellBack
 }
 
 // Whole notes that all that the hubs had has been told.
@@ -98,6 +99,16 @@ func (f *Fleet) IsWhole() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.whole
+}
+
+// FellBack is told when a box says for the first time that it went back from a release.
+func (f *Fleet) FellBack() <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fell == nil {
+		f.fell = make(chan struct{}, 1)
+	}
+	return f.fell
 }
 
 func (f *Fleet) box(name string) *Box {
@@ -162,9 +173,24 @@ func (f *Fleet) Report(association, name, what string, body []byte, at time.Time
 	default:
 		r, err := report.Parse(body)
 		if err == nil && string(what) == r.Day.Report() {
+			before := b.lastFell()
 			b.keep(Day{r, at}, f.Now())
+			if now := b.lastFell(); now != nil && (before == nil || *now != *before) {
+				select {
+				case f.fell <- struct{}{}:
+				default: // nobody waits, or it is told already
+				}
+			}
 		}
 	}
+}
+
+// lastFell is what the box said last of a release that it went back from.
+func (b *Box) lastFell() *report.Fell {
+	if r := b.Newest(); r != nil {
+		return r.Fell
+	}
+	return nil
 }
 
 // keep keeps a day. The slices are made again: somebody may read the old ones.

@@ -186,6 +186,39 @@ func TestFell(t *testing.T) {
 	}
 }
 
+// Who waits for it is told when a box says that it went back, and again only when it says something else of it.
+func TestFellBack(t *testing.T) {
+	t.Parallel()
+	f, _ := fleet(t, 3, all)
+	news := f.FellBack()
+	told := func() bool {
+		select {
+		case <-news:
+			return true
+		default:
+			return false
+		}
+	}
+	r := report.Report{Form: report.Form, Day: report.Day(today.Format(time.DateOnly)), Release: "1.2.0", State: "sharing", Faults: []report.Fault{}}
+	for _, x := range []struct {
+		what string
+		fell *report.Fell
+		want bool
+	}{
+		{"nothing", nil, false},
+		{"it went back", &report.Fell{Version: "1.3.0", Why: "pages"}, true},
+		{"the same", &report.Fell{Version: "1.3.0", Why: "pages"}, false},
+		{"from another one", &report.Fell{Version: "1.4.0", Why: "pages"}, true},
+		{"another took its place", nil, false},
+	} {
+		r.Fell = x.fell
+		say(t, f, r, today)
+		if got := told(); got != x.want {
+			t.Errorf("%s: told: %t", x.what, got)
+		}
+	}
+}
+
 // TestUnreviewed: languages that nobody has reviewed are those of the fleet, the most shown first, and no box needs attention for them.
 func TestUnreviewed(t *testing.T) {
 	t.Parallel()
