@@ -209,6 +209,17 @@ func (d *demo) takeBadRelease(ctx context.Context) (_ []string, err error) {
 	return []string{fmt.Sprintf("release %s, signed too: the box of roses is to take it; the simulated boxes whose turn it is have it, and wait for the night", badVersion)}, nil
 }
 
+// startBadRelease waits until the box of roses has the release and starts it. Then it needs no hub for some time.
+func (d *demo) startBadRelease(ctx context.Context) ([]string, error) {
+	took, err := until(ctx, "the box starts the bad release", func() error {
+		if all := d.roses.machine.booted(); !strings.HasPrefix(all, "a b a") {
+			return fmt.Errorf("the machine has booted the slots %s", all)
+		}
+		return nil
+	})
+	return []string{fmt.Sprintf("the box of roses has it in slot a, and starts it after another %s", seconds(took))}, err
+}
+
 // goBack: the box that tried it goes back, the hubs halt it by themselves, and nobody else starts it.
 func (d *demo) goBack(ctx context.Context) (seen []string, err error) {
 	b := d.roses
