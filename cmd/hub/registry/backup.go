@@ -88,7 +88,7 @@ func (r *Registry) Backup(ctx context.Context, to io.Writer) (entries int, err e
 
 // each calls do with the messages that a stream has now, the oldest first.
 func each(ctx context.Context, in jetstream.JetStream, name string, do func(jetstream.Msg, time.Time) error) error {
-	s, err := in.Stream(ctx, name)
+	s, err := stream(ctx, in, name)
 	if err != nil {
 		return err
 	}
@@ -137,7 +137,7 @@ func (r *Registry) RestoreBackup(ctx context.Context, author string, from io.Rea
 	if _, revision, err := r.Members(ctx); err != nil || revision != 0 {
 		return fail(errors.Join(err, ErrNotEmpty))
 	}
-	audit, err := r.own.Stream(ctx, streamAudit)
+	audit, err := stream(ctx, r.own, streamAudit)
 	if err != nil {
 		return fail(err)
 	}

@@ -62,11 +62,11 @@ func (r *Registry) Follow(ctx context.Context, h Hears) error {
 	if err != nil {
 		return fail(err)
 	}
-	stream, err := r.boxes.Stream(ctx, protocol.StreamUp)
+	up, err := stream(ctx, r.boxes, protocol.StreamUp)
 	if err != nil {
 		return fail(err)
 	}
-	whole := stream.CachedInfo().State.Msgs == 0
+	whole := up.CachedInfo().State.Msgs == 0
 	if whole {
 		h.Whole()
 	}

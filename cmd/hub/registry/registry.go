@@ -127,7 +127,7 @@ func Open(ctx context.Context, o Options) (*Registry, error) {
 
 // get reads a record. A record that is not there is zero, at revision 0.
 func get[R any](ctx context.Context, r *Registry, key string) (record R, revision uint64, err error) {
-	e, err := r.values.Get(ctx, key)
+	e, err := answered(ctx, func(ctx context.Context) (jetstream.KeyValueEntry, error) { return r.values.Get(ctx, key) })
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return record, 0, nil
 	}
@@ -202,7 +202,9 @@ func (r *Registry) audit(ctx context.Context, author, did, to, detail string) er
 	if err != nil {
 		return fmt.Errorf("write the audit: %w", err)
 	}
-	if _, err := r.own.Publish(ctx, "audit", text); err != nil {
+	m := nats.NewMsg("audit")
+	m.Data = text
+	if _, err := store(ctx, r.own, m, jetstream.WithMsgID(rand.Text())); err != nil {
 		return fmt.Errorf("write the audit: %w", err)
 	}
 	return nil
@@ -210,7 +212,7 @@ func (r *Registry) audit(ctx context.Context, author, did, to, detail string) er
 
 // Audit returns the last lines, the oldest first, and at most that many.
 func (r *Registry) Audit(ctx context.Context, most uint64) ([]Line, error) {
-	s, err := r.own.Stream(ctx, streamAudit)
+	s, err := stream(ctx, r.own, streamAudit)
 	if err != nil {
 		return nil, fmt.Errorf("read the audit: %w", err)
 	}
@@ -608,7 +610,7 @@ func (r *Registry) Boxes(ctx context.Context) ([]Box, error) {
 	}); err != nil {
 		return fail(err)
 	}
-	s, err := r.boxes.Stream(ctx, protocol.StreamUp)
+	s, err := stream(ctx, r.boxes, protocol.StreamUp)
 	if err != nil {
 		return fail(err)
 	}
@@ -628,7 +630,7 @@ func (r *Registry) Boxes(ctx context.Context) ([]Box, error) {
 	boxes := []Box{}
 	for _, b := range all {
 		if !b.Seen.IsZero() {
-			m, err := s.GetLastMsgForSubject(ctx, protocol.SubjectUp(b.Association, b.Name, ">"))
+			m, err := newest(ctx, s, protocol.SubjectUp(b.Association, b.Name, ">"))
 			if err != nil {
 				return fail(err)
 			}
@@ -656,7 +658,9 @@ func (r *Registry) PutCommand(ctx context.Context, author, association, box stri
 
 // want stores a body for boxes, and wakes them. A box that misses this looks by itself, some hours later.
 func (r *Registry) want(ctx context.Context, subject, wake string, body []byte) error {
-	ack, err := r.boxes.Publish(ctx, subject, body)
+	m := nats.NewMsg(subject)
+	m.Data = body
+	ack, err := store(ctx, r.boxes, m)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", subject, err)
 	}
@@ -678,11 +682,11 @@ func (r *Registry) WakeAll(to protocol.Wake) error { return r.wake(protocol.Subj
 
 // Report returns the newest report of that name of a box, or nil if there is none.
 func (r *Registry) Report(ctx context.Context, association, box, report string) ([]byte, error) {
-	s, err := r.boxes.Stream(ctx, protocol.StreamUp)
+	s, err := stream(ctx, r.boxes, protocol.StreamUp)
 	if err != nil {
 		return nil, fmt.Errorf("read a report: %w", err)
 	}
-	m, err := s.GetLastMsgForSubject(ctx, protocol.SubjectUp(association, box, report))
+	m, err := newest(ctx, s, protocol.SubjectUp(association, box, report))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return nil, nil
 	}
@@ -701,7 +705,7 @@ func (r *Registry) PutFile(ctx context.Context, name string, body []byte) (w pro
 		m := nats.NewMsg(protocol.SubjectPack(name, i))
 		m.Header.Set(protocol.HeaderChunks, strconv.Itoa(chunks))
 		m.Data = body[i*protocol.ChunkSize : min(len(body), (i+1)*protocol.ChunkSize)]
-		ack, err := r.boxes.PublishMsg(ctx, m)
+		ack, err := store(ctx, r.boxes, m)
 		if err != nil {
 			return protocol.Wake{}, fmt.Errorf("publish %s: %w", name, err)
 		}
@@ -736,11 +740,11 @@ func (r *Registry) Streams(ctx context.Context) ([]Stream, error) {
 		{r.boxes, protocol.StreamRegion}, {r.boxes, protocol.StreamCommand}, {r.boxes, protocol.StreamUp}, {r.boxes, protocol.StreamPack},
 		{r.own, streamAudit}, {r.own, "KV_" + bucket},
 	} {
-		stream, err := s.in.Stream(ctx, s.name)
+		known, err := stream(ctx, s.in, s.name)
 		if err != nil {
 			return nil, fmt.Errorf("how the stream %s is: %w", s.name, err)
 		}
-		i := stream.CachedInfo()
+		i := known.CachedInfo()
 		now := Stream{Name: s.name, Messages: i.State.Msgs, Bytes: i.State.Bytes, Current: 1, Replicas: i.Config.Replicas, Consumers: i.State.Consumers}
 		if i.Cluster != nil {
 			now.Leader = i.Cluster.Leader

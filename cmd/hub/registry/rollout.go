@@ -77,11 +77,11 @@ func (r *Registry) ChangeRollout(ctx context.Context, author, did string, edit f
 
 // PublishRollout has boxes find the signed stage of a roll-out, unless they do.
 func (r *Registry) PublishRollout(ctx context.Context, x Rollout) error {
-	s, err := r.boxes.Stream(ctx, protocol.StreamPack)
+	s, err := stream(ctx, r.boxes, protocol.StreamPack)
 	if err != nil {
 		return fmt.Errorf("publish the stage: %w", err)
 	}
-	m, err := s.GetLastMsgForSubject(ctx, protocol.SubjectPack(rollout.File, 0))
+	m, err := newest(ctx, s, protocol.SubjectPack(rollout.File, 0))
 	if err == nil && bytes.Equal(m.Data, x.Text) {
 		return nil
 	}

@@ -56,7 +56,7 @@ func (r *Registry) Release(ctx context.Context, key string) error {
 
 // Away returns the hubs that the others do not hear, by name, of those that have the audit: all of three, three of five.
 func (r *Registry) Away(ctx context.Context) (away []string, err error) {
-	s, err := r.own.Stream(ctx, streamAudit)
+	s, err := stream(ctx, r.own, streamAudit)
 	if err != nil {
 		return nil, fmt.Errorf("how the hubs are: %w", err)
 	}
