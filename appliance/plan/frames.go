@@ -238,10 +238,10 @@ func (c compiler) arpFilter() netctl.NFTable {
 // new connections is limited to cover that time.
 const (
 	maxTracked       = 1200
-	connRate         = 30  // new TCP connections a second
-	connBurst        = 200 // a page with many pictures, twice
+	ConnRate         = 30  // new TCP connections a second
+	ConnBurst        = 200 // a page with many pictures, twice
 	closedSeconds    = 10  // for which a closed one stays in the table
-	maxClosed        = connBurst + connRate*closedSeconds
+	maxClosed        = ConnBurst + ConnRate*closedSeconds
 	admittedPart     = 8
 	unadmittedPart   = 16
 	conntrackMin     = 16384
@@ -296,7 +296,7 @@ func (c compiler) connFilter() netctl.NFTable {
 				"tcp dport 53 " + count("asking", maxDNSConns, "reject with tcp reset"),
 				fmt.Sprintf("tcp dport 53 update @begun-names { ether saddr limit rate over %d/minute burst %d packets } reject with tcp reset",
 					tcpConnRate, tcpConnBurst),
-				fmt.Sprintf("meta l4proto tcp update @begun { ether saddr limit rate over %d/second burst %d packets } drop", connRate, connBurst),
+				fmt.Sprintf("meta l4proto tcp update @begun { ether saddr limit rate over %d/second burst %d packets } drop", ConnRate, ConnBurst),
 				isAdmitted + count("admitted", open(admittedPart), "drop"),
 				notAdmitted + count("others", open(unadmittedPart), "drop"),
 			}},

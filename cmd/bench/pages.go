@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"passerelle/appliance/config"
+	"passerelle/appliance/plan"
 	"passerelle/cmd/internal/box"
 	"passerelle/netctl"
 	"passerelle/netctl/netlab"
@@ -31,6 +32,13 @@ const (
 	getLesson      = "GET " + lessonPath + " HTTP/1.1\r\nHost: 10.80.0.1\r\n"
 	getProbe       = "GET /generate_204 HTTP/1.1\r\nHost: connectivitycheck.example\r\n"
 	requestHeaders = "User-Agent: Mozilla/5.0 (Linux; Android 14)\r\nAccept: text/html\r\nAccept-Encoding: gzip, deflate\r\nAccept-Language: fr\r\n"
+)
+
+// What the gate's limit of new connections leaves to a resident in one turn, and how long it takes until a resident may
+// begin so many again. Over it the gate drops what begins a connection, and a rate would be the limit's, not the page's.
+const (
+	allowed = plan.ConnBurst * 4 / 5
+	refill  = plan.ConnBurst * time.Second / plan.ConnRate
 )
 
 // pages compares the daemon with a bare Go handler that writes the same bytes, on a plain box and behind the gate's
@@ -62,16 +70,17 @@ func pages(ctx context.Context, b *bench) (rows []row, err error) {
 		{"a lesson", portalAddress, getLesson, "HTTP/1.1 200", 0.5, nil},
 	} {
 		for _, keep := range []bool{true, false} {
-			l := load{address: ask.address, request: ask.request + requestHeaders, status: ask.status, keep: keep}
+			l := load{address: ask.address, request: ask.request + requestHeaders, status: ask.status, keep: keep, most: allowed / connsEach}
 			what := ask.name + ", a connection each"
 			if keep {
 				what = ask.name + ", keep-alive"
 			}
 			d := orQuick(b, 1500*time.Millisecond, 500*time.Millisecond)
 			var all []variant[requestRate]
-			for _, s := range scenes {
+			for i := range scenes {
+				s := &scenes[i]
 				all = append(all, variant[requestRate]{s.name, func(ctx context.Context) (requestRate, error) {
-					return l.run(ctx, s.residents, d)
+					return s.turn(ctx, l, d)
 				}})
 			}
 			if other != nil && ask.peers != nil && !keep {
@@ -117,6 +126,18 @@ type pageScene struct {
 	name      string
 	residents []*netlab.Resident
 	close     func() error
+	rested    time.Time // when the gate's limit allows a turn with a connection for each request
+}
+
+// turn measures a load of the scene's residents, once the gate's limit allows its connections.
+func (s *pageScene) turn(ctx context.Context, l load, d time.Duration) (requestRate, error) {
+	if !l.keep {
+		if err := sleep(ctx, time.Until(s.rested)); err != nil {
+			return 0, err
+		}
+		defer func() { s.rested = time.Now().Add(refill) }()
+	}
+	return l.run(ctx, s.residents, d)
 }
 
 // pageScenes creates the three boxes; those that were created are also returned with an error.
@@ -126,7 +147,7 @@ func (b *bench) pageScenes(ctx context.Context) (all []pageScene, err error) {
 	if err != nil {
 		return nil, err
 	}
-	ours := pageScene{"passerelle", d.Residents, d.Close}
+	ours := pageScene{name: "passerelle", residents: d.Residents, close: d.Close}
 	answers, err := record(ctx, d.Residents[0].Host)
 	if err != nil {
 		return []pageScene{ours}, err
@@ -135,7 +156,7 @@ func (b *bench) pageScenes(ctx context.Context) (all []pageScene, err error) {
 	if err != nil {
 		return []pageScene{ours}, err
 	}
-	all = append(all, pageScene{"bare", plain.Residents, plain.Close}, ours)
+	all = append(all, pageScene{name: "bare", residents: plain.Residents, close: plain.Close}, ours)
 	_, err = plain.Box.Run(ctx, "iptables", "-t", "nat", "-A", "PREROUTING", "-i", "wlan0", "-p", "tcp", "--dport", "80", "-j", "REDIRECT")
 	if err := errors.Join(err, startBare(ctx, plain, answers)); err != nil {
 		return all, err
@@ -144,7 +165,7 @@ func (b *bench) pageScenes(ctx context.Context) (all []pageScene, err error) {
 	if err != nil {
 		return all, err
 	}
-	all = []pageScene{all[0], {"bare behind the gate's rules", behind.Residents, behind.Close}, ours}
+	all = []pageScene{all[0], {name: "bare behind the gate's rules", residents: behind.Residents, close: behind.Close}, ours}
 	bindings := make([]netctl.Binding, len(behind.Residents)) // as leases do
 	for k, r := range behind.Residents {
 		bindings[k] = netctl.Binding{Addr: addressOf(k), MAC: netctl.MAC(r.MAC), Left: 12 * time.Hour}
@@ -265,6 +286,8 @@ type load struct {
 
 	each []string      // by resident, instead of the request
 	wait time.Duration // for an answer after the end; 0: timeout
+
+	most int // connections that are made one after the other, for each of those at once; 0: until the end
 }
 
 // run sends from each resident over several connections at once for a duration, and returns the total rate.
@@ -274,6 +297,10 @@ func (l load) run(ctx context.Context, residents []*netlab.Resident, d time.Dura
 		empty = "\r\n"
 	}
 	counts := make([]int, len(residents)*connsEach)
+	conns, err := l.dial(ctx, residents, len(counts))
+	if err != nil {
+		return 0, err
+	}
 	var all errgroup.Group
 	start := time.Now()
 	end := start.Add(d)
@@ -284,12 +311,8 @@ func (l load) run(ctx context.Context, residents []*netlab.Resident, d time.Dura
 		}
 		l.request += empty
 		if l.keep {
-			all.Go(func() error {
-				conn, err := resident.Dial(ctx, "tcp", l.address)
-				if err != nil {
-					return err
-				}
-				counts[i], err = l.converse(conn, end)
+			all.Go(func() (err error) {
+				counts[i], err = l.converse(conns[i], end)
 				return err
 			})
 			continue
@@ -297,7 +320,7 @@ func (l load) run(ctx context.Context, residents []*netlab.Resident, d time.Dura
 		all.Go(func() error {
 			// On a thread of its own in the namespace: connections are made without a change of threads.
 			return resident.Do(func() error {
-				for time.Now().Before(end) && ctx.Err() == nil {
+				for made := 0; (l.most == 0 || made < l.most) && time.Now().Before(end) && ctx.Err() == nil; made++ {
 					conn, err := connect(l.address)
 					if err != nil {
 						return err
@@ -319,6 +342,31 @@ func (l load) run(ctx context.Context, residents []*netlab.Resident, d time.Dura
 		sum += n
 	}
 	return requestRate(float64(sum) / time.Since(start).Seconds()), nil
+}
+
+// dial makes the connections of a load that keeps them, none for another. Who asks a box for the first time may wait a second
+// until a packet is sent again, which is not a page's cost.
+func (l load) dial(ctx context.Context, residents []*netlab.Resident, count int) ([]net.Conn, error) {
+	if !l.keep {
+		return nil, nil
+	}
+	conns := make([]net.Conn, count)
+	var all errgroup.Group
+	for i := range conns {
+		all.Go(func() (err error) {
+			conns[i], err = residents[i/connsEach].Dial(ctx, "tcp", l.address)
+			return err
+		})
+	}
+	if err := all.Wait(); err != nil {
+		for _, c := range conns {
+			if c != nil {
+				c.Close()
+			}
+		}
+		return nil, err
+	}
+	return conns, nil
 }
 
 // converse uses one connection, until the end or for one request, and returns how many were answered.
