@@ -54,9 +54,11 @@ pictures: test-tools
 	SHOTS=$(CURDIR)/cmd/passerelle/pictures $(GO) test ./captive -count=1 -run TestPressWithoutScripts -args -root
 	$(GO) test ./captive/admin/guide -count=1 -run TestPicture -args -update
 
-# What hubs take of a machine, and whether they lose a report: some 15 minutes, on a machine that does nothing else.
+# What hubs take of a machine, also for a release of the size of an image, and whether they lose a report: some 17 minutes, on a machine
+# that does nothing else.
 bench-hub:
 	$(GO) test ./cmd/hub -count=1 -v -timeout 30m -run '^TestLoad$$' -args -load 200
+	$(GO) test ./cmd/hub -count=1 -v -timeout 30m -run '^TestRelease$$' -args -release 190
 	$(GO) test ./cmd/hub -count=1 -v -timeout 60m -run '^TestCrowd$$' -args -crowd 1298 -crowd-hubs 3
 	$(GO) test ./cmd/hub -count=1 -v -timeout 60m -run '^TestKills$$/three' -args -kills 250
 

@@ -200,7 +200,7 @@ func (n *connection) get(ctx context.Context, stream, subject string) (message, 
 		switch {
 		case errors.Is(err, errQuiet) && ctx.Err() == nil:
 			patience *= 2
-		case errors.Is(err, nats.ErrNoResponders) && time.Since(began) < n.timeout: // the hubs choose who answers, after one has died
+		case errors.Is(err, nats.ErrNoResponders) && time.Since(began) < within: // the hubs choose who answers, or this one just came back
 			select {
 			case <-ctx.Done():
 			case <-time.After(n.timeout / 20):

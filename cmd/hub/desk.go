@@ -14,6 +14,7 @@ import (
 	"maps"
 	"net"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -24,10 +25,12 @@ import (
 
 	"passerelle/appliance/fleet/protocol"
 	"passerelle/appliance/fleet/rollout"
+	"passerelle/appliance/fleet/trust"
 	"passerelle/cmd/hub/authority"
 	"passerelle/cmd/hub/registry"
 	"passerelle/cmd/hub/stages"
 	"passerelle/cmd/internal/cli"
+	"passerelle/image/update/offer"
 )
 
 // patience is how long a command takes at most.
@@ -309,29 +312,49 @@ func putRepository(t *tool, args []string) error {
 		if err := d.Note(ctx, d.author, "publish repository", words[0]); err != nil {
 			return err
 		}
-		// What is staged is for signers. Metadata comes last: it names what is there already, and the timestamp is the last of it by name.
-		var last protocol.Wake
-		for _, sub := range []string{"targets", "metadata"} {
-			if err := filepath.WalkDir(filepath.Join(words[0], sub), func(file string, e fs.DirEntry, err error) error {
-				if err != nil || !e.Type().IsRegular() {
-					return err
-				}
-				body, err := readBody(file, maxFile)
-				if err != nil {
-					return err
-				}
-				name, err := filepath.Rel(words[0], file)
-				if err != nil {
-					return err
-				}
-				last, err = d.PutFile(ctx, filepath.ToSlash(name), body)
+		names, err := published(words[0])
+		if err != nil {
+			return err
+		}
+		var last protocol.Wake // for the timestamp, which is the last by name
+		for _, name := range names {
+			body, err := readBody(filepath.Join(words[0], filepath.FromSlash(name)), maxFile)
+			if err != nil {
 				return err
-			}); err != nil {
+			}
+			// A target never changes: most of a release was in the one before it, and is not sent to the other hubs again.
+			if path.Dir(name) != trust.MetadataFolder && d.HasFile(ctx, name, body) {
+				continue
+			}
+			if last, err = d.PutFile(ctx, name, body); err != nil {
 				return err
 			}
 		}
 		return d.WakeAll(last)
 	})
+}
+
+// published returns the names of a repository's files in the order in which hubs get them: those of releases as boxes read them, since a
+// hub's store reads megabytes around each; then the other targets; then metadata, which names what is there already. What is staged is for
+// signers.
+func published(dir string) ([]string, error) {
+	files := os.DirFS(dir)
+	names := offer.Files(files)
+	known := map[string]bool{}
+	for _, name := range names {
+		known[name] = true
+	}
+	for _, sub := range []string{trust.TargetsFolder, trust.MetadataFolder} {
+		if err := fs.WalkDir(files, sub, func(name string, e fs.DirEntry, err error) error {
+			if err == nil && e.Type().IsRegular() && !known[name] {
+				names = append(names, name)
+			}
+			return err
+		}); err != nil {
+			return nil, err
+		}
+	}
+	return names, nil
 }
 
 func rolloutKey(t *tool, args []string) error {

@@ -15,9 +15,12 @@ import (
 	"passerelle/appliance/fleet"
 	"passerelle/appliance/fleet/protocol"
 	"passerelle/appliance/fleet/rollout"
+	"passerelle/appliance/fleet/trust"
 	"passerelle/cmd/hub/registry"
 	"passerelle/cmd/hub/stages"
 	"passerelle/cmd/internal/cli"
+	"passerelle/image/update/pack"
+	"passerelle/image/update/plan"
 )
 
 // TestCommands: what the people of a fleet type, on one hub, from an association to a box that is revoked.
@@ -204,10 +207,8 @@ func TestRepository(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	var out bytes.Buffer
-	if code := (&tool{out: &out, err: &out, now: w.clock.now}).main([]string{"repository", "put", "--dir", w.dirs[0], "--as", "ana", repository}); code != 0 {
-		t.Fatalf("%d, %s", code, &out)
-	}
+	put := func() { w.typed(0, "", "repository", "put", "--dir", w.dirs[0], "--as", "ana", repository) }
+	put()
 	b := w.box(quick)
 	done := make(chan struct{})
 	b.locked(func() {
@@ -233,4 +234,88 @@ func TestRepository(t *testing.T) {
 	})
 	b.enrol(d, "lilas")
 	<-done
+
+	// Once more: what the hub has as it is stays there, and what is damaged there is put right.
+	m := b.membership()
+	c := w.connect(b.Status().Box, m.Token, m.Seed)
+	has := func(name string, chunk int) (body string, sequence string) {
+		t.Helper()
+		m, err := c.Request(protocol.DirectGet(protocol.StreamPack, protocol.SubjectPack(name, chunk)), nil, waitFor)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(m.Data), m.Header.Get(protocol.HeaderSequence)
+	}
+	_, empty := has("targets/empty", 0)
+	_, root := has("metadata/root.json", 0)
+	if _, err := d.PutFile(t.Context(), "targets/packs/lilas/a.zip", bytes.ToUpper(pack)); err != nil {
+		t.Fatal(err)
+	}
+	put()
+	if _, now := has("targets/empty", 0); now != empty {
+		t.Error("a target that the hub has is written again")
+	}
+	if _, now := has("metadata/root.json", 0); now == root {
+		t.Error("metadata is not written again")
+	}
+	for i := range 4 {
+		if body, _ := has("targets/packs/lilas/a.zip", i); body != string(pack[i*protocol.ChunkSize:min(len(pack), (i+1)*protocol.ChunkSize)]) {
+			t.Errorf("chunk %d is still another one", i)
+		}
+	}
+}
+
+// TestPublished: the files of a release come in the order in which a box reads them, then other targets, then metadata.
+func TestPublished(t *testing.T) {
+	t.Parallel()
+	p := newPeople(t)
+	first := system{noise(1, 700_000), noise(2, 100_000)}
+	p.release("1.0.0", first, nil)
+	p.release("1.1.0", first.month(), []pack.Old{{Root: first.root}})
+	if err := p.WriteHashed("more", sha256.Sum256([]byte("more")), []byte("more")); err != nil {
+		t.Fatal(err)
+	}
+	names, err := published(p.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := map[string]int{}
+	for i, name := range names {
+		if _, twice := at[name]; twice {
+			t.Errorf("%s comes twice", name)
+		}
+		at[name] = i
+	}
+	count := 0
+	for _, sub := range []string{trust.TargetsFolder, trust.MetadataFolder} {
+		if err := filepath.WalkDir(filepath.Join(p.Dir, sub), func(file string, e fs.DirEntry, err error) error {
+			if err == nil && e.Type().IsRegular() {
+				count++
+			}
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(names) != count {
+		t.Errorf("%d names of %d files", len(names), count)
+	}
+	last := -1
+	for _, part := range [][]byte{first.root, first.boot} {
+		if err := plan.Cut(bytes.NewReader(part), func(c plan.Chunk, _ int64, _ []byte) error {
+			if now := at[trust.Hashed(plan.ChunkFolder, c.SHA256)]; now > last {
+				last = now
+			} else {
+				t.Errorf("a chunk comes at %d, after that at %d", now, last)
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, name := range names {
+		if metadata := strings.HasPrefix(name, trust.MetadataFolder+"/"); metadata != (i >= at["metadata/1.root.json"]) {
+			t.Errorf("%s comes at %d", name, i)
+		}
+	}
 }

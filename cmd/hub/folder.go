@@ -16,6 +16,7 @@ import (
 	"passerelle/appliance/private"
 	"passerelle/cmd/hub/alerts"
 	"passerelle/cmd/hub/authority"
+	"passerelle/cmd/hub/node"
 )
 
 // Files of a hub's folder.
@@ -181,7 +182,7 @@ func (c config) check() error {
 }
 
 // replicas is on how many hubs each message is.
-func (c config) replicas() int { return max(1, min(3, len(c.Hubs))) }
+func (c config) replicas() int { return max(1, min(node.Copies, len(c.Hubs))) }
 
 func openFolder(dir string) (f folder, err error) {
 	f.dir = dir

@@ -166,6 +166,20 @@ func TestCluster(t *testing.T) {
 type meter struct {
 	mu              sync.Mutex
 	bytes, segments int
+	cut             int // a connection ends, once, when so many bytes have crossed the line; 0 for never
+}
+
+// count tells whether the connection goes on.
+func (m *meter) count(n int) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.bytes += n
+	m.segments++
+	if m.cut == 0 || m.bytes < m.cut {
+		return true
+	}
+	m.cut = 0
+	return false
 }
 
 func (m *meter) listen(t *testing.T, to string) (address string) {
@@ -185,10 +199,10 @@ func (m *meter) listen(t *testing.T, to string) (address string) {
 		for {
 			n, err := from.Read(buffer)
 			if n > 0 {
-				m.mu.Lock()
-				m.bytes += n
-				m.segments++
-				m.mu.Unlock()
+				if !m.count(n) {
+					from.Close()
+					return
+				}
 				if _, err := to.Write(buffer[:n]); err != nil {
 					return
 				}

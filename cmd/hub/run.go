@@ -24,10 +24,6 @@ import (
 	"passerelle/cmd/internal/cli"
 )
 
-// garbage is how much more memory than it uses a hub has before it collects, in percent: Go's own 100 took a third more, on machines that
-// may be small, and saved no processor time that could be measured.
-const garbage = 50
-
 func run(t *tool, args []string) error {
 	var dir string
 	var verbose bool
@@ -54,6 +50,9 @@ func run(t *tool, args []string) error {
 	h, err := startHub(f, t.now, log)
 	if err != nil {
 		return err
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		go h.boundMemory(ctx)
 	}
 	fmt.Fprintf(t.out, "listening on %s\n", h.node.Addr())
 	return h.serve(ctx)

@@ -26,7 +26,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"passerelle-hub": main})
+	testscript.Main(m, map[string]func(){"passerelle-hub": main, "box-daemon": boxDaemon, "box-card": boxCard})
 }
 
 // waitFor is how long a test waits for what must come.

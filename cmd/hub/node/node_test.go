@@ -5,10 +5,14 @@ import (
 	"crypto/rand"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
+
+	"passerelle/appliance/fleet/protocol"
 	"passerelle/cmd/hub/authority"
 )
 
@@ -30,7 +34,8 @@ func (l *lines) has(text string) bool {
 	return bytes.Contains(l.text.Bytes(), []byte(text))
 }
 
-// TestRoutes: hubs of one fleet find each other. One with a certificate of the fleet and a secret that was replaced does not come in.
+// TestRoutes: hubs of one fleet find each other, and hear what boxes of the others listen to, but not that another hub answers questions for
+// signed files. One with a certificate of the fleet and a secret that was replaced does not come in.
 func TestRoutes(t *testing.T) {
 	t.Parallel()
 	keys, offline, err := authority.New(rand.Reader)
@@ -87,6 +92,33 @@ func TestRoutes(t *testing.T) {
 	eventually("the hubs have found each other", func() bool { return a.Routes() > 0 && b.Routes() > 0 })
 	if thief.Routes() != 0 {
 		t.Errorf("the stolen hub has %d routes", thief.Routes())
+	}
+
+	c, err := b.Connect(authority.Fleet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	files := protocol.DirectGet(protocol.StreamPack, ">")
+	for _, subject := range []string{files, protocol.DirectGet(protocol.StreamUp, ">")} {
+		if _, err := c.QueueSubscribeSync(subject, "hubs"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var heard []string
+	eventually("the other hub hears what this one listens to", func() bool {
+		heard = nil
+		routes, err := a.server.Routez(&server.RoutezOptions{Subscriptions: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range routes.Routes {
+			heard = append(heard, r.Subs...)
+		}
+		return slices.Contains(heard, protocol.DirectGet(protocol.StreamUp, ">"))
+	})
+	if slices.Contains(heard, files) {
+		t.Error("it would ask the other one for signed files")
 	}
 }
 

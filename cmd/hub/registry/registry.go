@@ -9,6 +9,7 @@
 package registry
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -696,16 +697,25 @@ func (r *Registry) Report(ctx context.Context, association, box, report string) 
 	return m.Data, nil
 }
 
+// HasFile tells whether the hub that is asked has a file of the fleet's signed repository as it is.
+func (r *Registry) HasFile(ctx context.Context, name string, body []byte) bool {
+	ctx, stop := context.WithTimeout(ctx, patience)
+	defer stop()
+	for _, chunk := range chunksOf(name, body) {
+		m, err := r.fleet.RequestWithContext(ctx, protocol.DirectGet(protocol.StreamPack, chunk.Subject), nil)
+		if err != nil || m.Header.Get(protocol.HeaderChunks) != chunk.Header.Get(protocol.HeaderChunks) || !bytes.Equal(m.Data, chunk.Data) {
+			return false
+		}
+	}
+	return true
+}
+
 // PutFile publishes a file of the fleet's signed repository in chunks, by its name there. Boxes verify it; the hub does not.
 // A box that reads while it changes gets parts of both, which no signature fits, and reads again later. The wake that it returns has a
 // box see the file's first chunk.
 func (r *Registry) PutFile(ctx context.Context, name string, body []byte) (w protocol.Wake, err error) {
-	chunks := max(1, (len(body)+protocol.ChunkSize-1)/protocol.ChunkSize)
-	for i := range chunks {
-		m := nats.NewMsg(protocol.SubjectPack(name, i))
-		m.Header.Set(protocol.HeaderChunks, strconv.Itoa(chunks))
-		m.Data = body[i*protocol.ChunkSize : min(len(body), (i+1)*protocol.ChunkSize)]
-		ack, err := store(ctx, r.boxes, m)
+	for i, chunk := range chunksOf(name, body) {
+		ack, err := store(ctx, r.boxes, chunk)
 		if err != nil {
 			return protocol.Wake{}, fmt.Errorf("publish %s: %w", name, err)
 		}
@@ -714,6 +724,18 @@ func (r *Registry) PutFile(ctx context.Context, name string, body []byte) (w pro
 		}
 	}
 	return w, nil
+}
+
+// chunksOf returns the messages of a file.
+func chunksOf(name string, body []byte) []*nats.Msg {
+	chunks := make([]*nats.Msg, max(1, (len(body)+protocol.ChunkSize-1)/protocol.ChunkSize))
+	for i := range chunks {
+		m := nats.NewMsg(protocol.SubjectPack(name, i))
+		m.Header.Set(protocol.HeaderChunks, strconv.Itoa(len(chunks)))
+		m.Data = body[i*protocol.ChunkSize : min(len(body), (i+1)*protocol.ChunkSize)]
+		chunks[i] = m
+	}
+	return chunks
 }
 
 // Note writes a line into the audit, before something that has no method here.

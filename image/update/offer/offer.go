@@ -1,16 +1,21 @@
-// Package offer puts a release into the repository that people sign, and takes it out again. It owns what is signed of a release. It must
-// not know whose keys these are, nor be part of the box.
+// Package offer puts a release into the repository that people sign, and takes it out again. It owns what is signed of a release, and which
+// files that has there. It must not know whose keys these are, nor be part of the box.
 package offer
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"path"
+	"slices"
 	"time"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
 	"passerelle/appliance/fleet/repository"
+	"passerelle/appliance/fleet/trust"
 	"passerelle/image/update/pack"
 	"passerelle/image/update/plan"
 )
@@ -70,4 +75,52 @@ func Withdraw(r repository.Repository, board string, epoch int64, now time.Time)
 		delete(t.Targets, name)
 		return nil
 	})
+}
+
+// Files returns the names of what the releases of a repository consist of, in the order in which boxes read them, the oldest release first.
+// It has each name once, and only files that are there. A release that cannot be read has none.
+func Files(repository fs.FS) (names []string) {
+	var all []plan.Manifest
+	manifests, _ := fs.Glob(repository, path.Join(trust.TargetsFolder, plan.Folder("*"), "*.json")) // the pattern is a good one
+	for _, name := range manifests {
+		if text, err := fs.ReadFile(repository, name); err == nil {
+			if m, err := plan.ParseManifest(text); err == nil {
+				all = append(all, m)
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b plan.Manifest) int { return cmp.Compare(a.Epoch, b.Epoch) })
+	known := map[string]bool{}
+	add := func(folder string, sum plan.Hash) (name string) {
+		name = trust.Hashed(folder, sum)
+		if _, err := fs.Stat(repository, name); err == nil && !known[name] {
+			known[name] = true
+			names = append(names, name)
+		}
+		return name
+	}
+	for _, m := range all {
+		text, err := fs.ReadFile(repository, add(plan.FileFolder, m.Index.SHA256))
+		if err != nil {
+			continue
+		}
+		index, err := plan.ParseIndex(text, m)
+		if err != nil {
+			continue
+		}
+		for _, c := range index {
+			add(plan.ChunkFolder, c.SHA256)
+		}
+		for _, d := range m.Deltas {
+			text, err := fs.ReadFile(repository, add(plan.FileFolder, d.SHA256))
+			if err != nil {
+				continue
+			}
+			runs, _ := plan.ParseRuns(text, index) // nil if it is damaged
+			for _, r := range runs {
+				add(plan.FileFolder, r.SHA256)
+			}
+		}
+	}
+	return names
 }
