@@ -121,7 +121,7 @@ func (d *demo) enrolCrowd(ctx context.Context) ([]string, error) {
 }
 
 func (d *demo) rest(ctx context.Context) ([]string, error) {
-	const settle, span = 5 * time.Second, 5 * time.Second
+	const settle, span = 8 * time.Second, 5 * time.Second
 	if err := sleep(ctx, settle); err != nil { // hubs still write what the step before did
 		return nil, err
 	}
