@@ -39,7 +39,7 @@ func newest(ctx context.Context, s jetstream.Stream, subject string) (*jetstream
 	})
 }
 
-// store writes a message, of which its stream keeps one for each subject or for each of its numbers.
+// store writes a message of which the stream keeps one: the newest of its subject, or the first with its id.
 func store(ctx context.Context, in jetstream.JetStream, m *nats.Msg, options ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
 	return answered(ctx, func(ctx context.Context) (*jetstream.PubAck, error) { return in.PublishMsg(ctx, m, options...) })
 }

@@ -194,6 +194,7 @@ type Options struct {
 
 const (
 	every    = 5 * time.Second // between looks without news
+	least    = time.Second     // between any two: a box may say as often as it likes that it went back
 	patience = 30 * time.Second
 	author   = "the hubs" // for the audit
 )
@@ -205,13 +206,16 @@ func Run(ctx context.Context, o Options) {
 		case <-ctx.Done():
 			return
 		case <-o.News:
-		case <-time.After(every):
+		case <-time.After(every - least):
 		}
-		if !o.Whole() || !o.Leads() {
-			continue
+		if o.Whole() && o.Leads() {
+			if err := Watch(ctx, o); err != nil && ctx.Err() == nil {
+				o.Log.Warn("the roll-out", "err", err)
+			}
 		}
-		if err := Watch(ctx, o); err != nil && ctx.Err() == nil {
-			o.Log.Warn("the roll-out", "err", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(least):
 		}
 	}
 }
