@@ -468,9 +468,11 @@ func (c *Client) stay(ctx context.Context, l link, line string) {
 			c.checked = true
 			if c.again {
 				c.fetch(ctx, l)
-			} else if at := time.Now().Add(c.backoff(max(c.behind-1, 0))); failed == 0 && c.isBehind() && at.Before(next) {
-				next = at
-				timer.Reset(time.Until(next))
+			} else if failed == 0 && c.isBehind() {
+				if at := time.Now().Add(c.backoff(c.behind - 1)); at.Before(next) {
+					next = at
+					timer.Reset(time.Until(next))
+				}
 			}
 		case <-ctx.Done(): // a line that comes and goes is no better than a hub that hangs up
 			c.ended(line, born, false)
