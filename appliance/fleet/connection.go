@@ -298,34 +298,61 @@ func (d *dialer) release() {
 
 // source reads signed files through a link.
 type source struct {
-	l   link
-	saw func(subject string, sequence uint64) // told of each message
+	l    link
+	saw  func(subject string, sequence uint64) // told of each message
+	part **part                                // of a file whose reading was cut; nil for none
 }
 
-// errTooLong says that a file has more bytes than anybody wants of it.
-var errTooLong = errors.New("the file is longer than its signed size")
+// part is what came of a file before its connection ended. A file's name says its version or its content, and what is read is verified: at
+// worst it is of two editions, and is read again from its beginning.
+type part struct {
+	name   string
+	chunks int // that the whole file has
+	next   int // the chunk that is missing
+	text   []byte
+}
+
+// maxPart is of how many bytes a part is kept, in memory: what a release has in one file.
+const maxPart = 2 << 20
+
+var (
+	// errTooLong says that a file has more bytes than anybody wants of it.
+	errTooLong = errors.New("the file is longer than its signed size")
+	errChanged = errors.New("the file changed while it was read")
+)
 
 // Read returns a file of the fleet's repository, by its name there, and at most limit bytes. The error is fs.ErrNotExist if the
 // hubs do not have it. Nothing of it is verified.
 func (s source) Read(ctx context.Context, name string, limit int64) ([]byte, error) {
-	var file []byte
+	p := &part{name: name, chunks: 1}
+	if kept := *s.part; kept != nil && kept.name == name {
+		p, *s.part = kept, nil
+	}
 	most := int(limit/protocol.ChunkSize) + 1
-	for chunk, chunks := 0, 1; chunk < chunks; chunk++ {
-		subject := protocol.SubjectPack(name, chunk)
+	for ; p.next < p.chunks; p.next++ {
+		subject := protocol.SubjectPack(name, p.next)
 		m, err := s.l.get(ctx, protocol.StreamPack, subject)
 		if err != nil {
+			if p.next > 0 && len(p.text) <= maxPart {
+				*s.part = p
+			}
 			return nil, fmt.Errorf("read %s: %w", name, err)
 		}
 		s.saw(subject, m.sequence)
 		if m.chunks == "" {
-			return nil, fmt.Errorf("read %s: chunk %d: %w", name, chunk, fs.ErrNotExist)
+			return nil, fmt.Errorf("read %s: chunk %d: %w", name, p.next, fs.ErrNotExist)
 		}
-		if chunks, err = strconv.Atoi(m.chunks); err != nil {
+		chunks, err := strconv.Atoi(m.chunks)
+		if err == nil && p.next > 0 && chunks != p.chunks {
+			err = errChanged
+		}
+		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", name, err)
 		}
-		if file = append(file, m.body...); int64(len(file)) > limit || chunks > most {
+		p.chunks = chunks
+		if p.text = append(p.text, m.body...); int64(len(p.text)) > limit || chunks > most {
 			return nil, fmt.Errorf("read %s: %w", name, errTooLong)
 		}
 	}
-	return file, nil
+	return p.text, nil
 }

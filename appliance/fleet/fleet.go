@@ -179,6 +179,7 @@ type Client struct {
 	fetching  chan struct{} // closed when Box.Fetch returned; nil if it never ran
 	again     bool          // it is called once more when it returns
 	checked   bool          // its end was noticed
+	part      *part         // Box.Fetch's, through its source
 	failures  int           // connections in a row, with the current one
 	notBefore time.Time     // when a hub may be connected to again
 	nextVisit time.Time
@@ -768,7 +769,11 @@ func (c *Client) fetch(ctx context.Context, l link) {
 			case <-ctx.Done():
 			}
 		}()
-		c.o.Box.Fetch(ctx, source{l, c.saw}, of)
+		before := c.part
+		c.o.Box.Fetch(ctx, source{l, c.saw, &c.part}, of)
+		if c.part == before && !over(l) {
+			c.part = nil // nobody wants that file any more
+		}
 	}()
 }
 

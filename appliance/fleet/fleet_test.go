@@ -668,7 +668,7 @@ func TestTooLong(t *testing.T) {
 		for i, n := range bodies {
 			h.stored[protocol.SubjectPack(file, i)] = message{body: make([]byte, n), chunks: chunks}
 		}
-		text, err := source{l, func(string, uint64) {}}.Read(t.Context(), file, 2*protocol.ChunkSize)
+		text, err := source{l, func(string, uint64) {}, new(*part)}.Read(t.Context(), file, 2*protocol.ChunkSize)
 		return len(text), err
 	}
 	for name, c := range map[string]struct {
@@ -790,4 +790,71 @@ func TestStore(t *testing.T) {
 func ExampleMode() {
 	fmt.Println(Away, Visits, Connected)
 	// Output: away visits connected
+}
+
+// What came of a file before a connection ended is not read once more, unless the file is another one by then.
+func TestPart(t *testing.T) {
+	const file, never = "targets/file", -1
+	h := &hub{stored: map[string]message{}}
+	l, err := h.dial(t.Context(), identity{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := func(letter string, chunks int) {
+		clear(h.stored)
+		for i := range chunks {
+			h.stored[protocol.SubjectPack(file, i)] = message{body: []byte(strings.Repeat(letter, protocol.ChunkSize)), chunks: strconv.Itoa(chunks)}
+		}
+	}
+	var kept *part
+	// read reads until the connection ends after so many chunks.
+	read := func(name string, cut int) (string, int, error) {
+		before := h.read
+		text, err := source{&cutLink{l, cut}, func(string, uint64) {}, &kept}.Read(t.Context(), name, 10*protocol.ChunkSize)
+		return string(text), h.read - before, err
+	}
+	whole := func(letter string, chunks int) string { return strings.Repeat(letter, chunks*protocol.ChunkSize) }
+
+	store("a", 5)
+	if _, n, err := read(file, 3); n != 3 || !errors.Is(err, net.ErrClosed) {
+		t.Fatalf("%d chunks, %v", n, err)
+	}
+	if _, n, err := read(file, 1); n != 1 || !errors.Is(err, net.ErrClosed) {
+		t.Fatalf("%d chunks, %v", n, err)
+	}
+	if text, n, err := read(file, never); text != whole("a", 5) || n != 1 || err != nil {
+		t.Errorf("%d bytes, %d chunks, %v", len(text), n, err)
+	}
+	if text, n, err := read(file, never); text != whole("a", 5) || n != 5 || err != nil {
+		t.Errorf("once more: %d bytes, %d chunks, %v", len(text), n, err)
+	}
+	read(file, 3)
+	if _, _, err := read("targets/other", never); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+	if text, n, err := read(file, never); text != whole("a", 5) || n != 2 || err != nil {
+		t.Errorf("after another file: %d bytes, %d chunks, %v", len(text), n, err)
+	}
+	read(file, 3)
+	store("b", 4)
+	if _, _, err := read(file, never); !errors.Is(err, errChanged) {
+		t.Errorf("of two editions: %v", err)
+	}
+	if text, n, err := read(file, never); text != whole("b", 4) || n != 4 || err != nil {
+		t.Errorf("the other edition: %d bytes, %d chunks, %v", len(text), n, err)
+	}
+}
+
+// cutLink is a link that ends after so many answers; a negative number for never.
+type cutLink struct {
+	link
+	left int
+}
+
+func (l *cutLink) get(ctx context.Context, stream, subject string) (message, error) {
+	if l.left == 0 {
+		return message{}, net.ErrClosed
+	}
+	l.left--
+	return l.link.get(ctx, stream, subject)
 }
