@@ -156,7 +156,7 @@ func megabytes[N int | int64](n N) string { return fmt.Sprintf("%.1f MB", float6
 func (w *world) measured(what string, do func() string) {
 	w.Helper()
 	for _, pid := range w.pids {
-		if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0); err != nil { // proc(5): the peak begins anew
+		if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0); err != nil { // proc(5): the peak starts over
 			w.Fatal(err)
 		}
 	}
