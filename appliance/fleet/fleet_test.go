@@ -118,6 +118,20 @@ func (h *hub) count() int {
 	return len(h.dials)
 }
 
+// rounds is how many rounds without reports were asked for.
+func (h *hub) rounds() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.read / 2 // the region and a command
+}
+
+// first is the first connection.
+func (h *hub) first() *fakeLink {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.open[0]
+}
+
 // member is a client that is a member, and its hub.
 func member(t *testing.T, b Box) (*Client, *hub) {
 	t.Helper()
@@ -380,46 +394,39 @@ func TestWakes(t *testing.T) {
 		run(t, c)
 		c.SetLine(Line{Name: "fibre", Mode: Connected})
 		after(time.Minute)
-		rounds := func() int {
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			return h.read / 2 // the region and a command
+		if h.rounds() != 1 {
+			t.Fatalf("%d rounds at first", h.rounds())
 		}
-		if rounds() != 1 {
-			t.Fatalf("%d rounds at first", rounds())
-		}
-		h.mu.Lock()
-		l := h.open[0]
-		h.mu.Unlock()
+		l := h.first()
 		l.wake <- wake{}
 		synctest.Wait()
-		if rounds() != 2 {
-			t.Errorf("%d rounds after a wake of its own", rounds())
+		if h.rounds() != 2 {
+			t.Errorf("%d rounds after a wake of its own", h.rounds())
 		}
 		l.wake <- wake{many: true}
 		l.wake <- wake{many: true}
 		synctest.Wait()
-		if rounds() != 2 {
+		if h.rounds() != 2 {
 			t.Error("a wake of all is followed at once")
 		}
 		after(DefaultPace.Spread)
-		if rounds() != 3 {
-			t.Errorf("%d rounds after a wake of all", rounds())
+		if h.rounds() != 3 {
+			t.Errorf("%d rounds after a wake of all", h.rounds())
 		}
 		for range 100 {
 			c.Look()
 			synctest.Wait()
 		}
-		if rounds() != 4 {
-			t.Errorf("%d rounds at once after looks", rounds())
+		if h.rounds() != 4 {
+			t.Errorf("%d rounds at once after looks", h.rounds())
 		}
 		after(DefaultPace.Retry)
-		if rounds() != 5 {
-			t.Errorf("%d rounds after looks", rounds())
+		if h.rounds() != 5 {
+			t.Errorf("%d rounds after looks", h.rounds())
 		}
 		after(DefaultPace.Round)
-		if rounds() != 6 {
-			t.Errorf("%d rounds after the usual time", rounds())
+		if h.rounds() != 6 {
+			t.Errorf("%d rounds after the usual time", h.rounds())
 		}
 	})
 }
@@ -433,52 +440,45 @@ func TestBehind(t *testing.T) {
 		run(t, c)
 		c.SetLine(Line{Name: "fibre", Mode: Connected})
 		after(time.Minute)
-		rounds := func() int {
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			return h.read / 2 // the region and a command
-		}
 		store := func(body string, sequence uint64) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			h.stored[protocol.SubjectCommand("lilas", c.Status().Box)] = message{body: []byte(body), sequence: sequence}
 		}
-		h.mu.Lock()
-		l := h.open[0]
-		h.mu.Unlock()
+		l := h.first()
 		woken := func(sequence uint64) {
 			l.wake <- wake{must: protocol.Wake{Stream: protocol.StreamCommand, Sequence: sequence}}
 			synctest.Wait()
 		}
 		store("pause", 6)
 		woken(7)
-		if rounds() != 2 || c.Status().Behind != 1 {
-			t.Fatalf("%d rounds, %d times behind", rounds(), c.Status().Behind)
+		if h.rounds() != 2 || c.Status().Behind != 1 {
+			t.Fatalf("%d rounds, %d times behind", h.rounds(), c.Status().Behind)
 		}
 		store("resume", 7)
 		after(2 * DefaultPace.Retry)
-		if want := []string{"pause", "resume"}; rounds() != 3 || !slices.Equal(commands, want) {
-			t.Fatalf("%d rounds, %q: the box did not ask again", rounds(), commands)
+		if want := []string{"pause", "resume"}; h.rounds() != 3 || !slices.Equal(commands, want) {
+			t.Fatalf("%d rounds, %q: the box did not ask again", h.rounds(), commands)
 		}
 		after(time.Hour)
-		if rounds() != 3 || c.Status().Behind != 1 {
-			t.Errorf("%d rounds once the hub has shown it, %d times behind", rounds(), c.Status().Behind)
+		if h.rounds() != 3 || c.Status().Behind != 1 {
+			t.Errorf("%d rounds once the hub has shown it, %d times behind", h.rounds(), c.Status().Behind)
 		}
 		// What was lost with a hub's disk is not waited for for ever.
 		woken(1000)
 		after(time.Hour)
-		if rounds() != 3+1+maxBehind {
-			t.Errorf("%d rounds for what no hub shows", rounds())
+		if h.rounds() != 3+1+maxBehind {
+			t.Errorf("%d rounds for what no hub shows", h.rounds())
 		}
 		// A hub that lost its disk counts from the start: its next wake is for that.
 		woken(1000)
 		store("pause again", 1)
 		woken(1)
 		after(time.Minute)
-		before := rounds()
+		before := h.rounds()
 		after(time.Hour)
-		if commands[len(commands)-1] != "pause again" || rounds() != before {
-			t.Errorf("%q, %d rounds after %d", commands, rounds(), before)
+		if commands[len(commands)-1] != "pause again" || h.rounds() != before {
+			t.Errorf("%q, %d rounds after %d", commands, h.rounds(), before)
 		}
 	})
 }
@@ -505,9 +505,7 @@ func TestBehindWithFiles(t *testing.T) {
 		run(t, c)
 		c.SetLine(Line{Name: "fibre", Mode: Connected})
 		after(time.Minute)
-		h.mu.Lock()
-		l := h.open[0]
-		h.mu.Unlock()
+		l := h.first()
 		woken := func(sequence uint64) {
 			l.wake <- wake{must: protocol.Wake{Stream: protocol.StreamPack, Sequence: sequence, File: file}}
 			after(2 * time.Second)
@@ -548,17 +546,12 @@ func TestBurst(t *testing.T) {
 		run(t, c)
 		c.SetLine(Line{Name: "fibre", Mode: Connected})
 		after(time.Minute)
-		rounds := func() int {
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			return h.read / 2 // the region and a command
-		}
-		first, begun := rounds(), time.Now()
+		first, begun := h.rounds(), time.Now()
 		var at []time.Duration // of each round
 		for time.Since(begun) < time.Minute {
 			c.Look()
 			after(100 * time.Millisecond)
-			for len(at) < rounds()-first {
+			for len(at) < h.rounds()-first {
 				at = append(at, time.Since(begun))
 			}
 		}
