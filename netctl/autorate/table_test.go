@@ -2,8 +2,10 @@ package autorate_test
 
 import (
 	"cmp"
+	"compress/gzip"
 	"flag"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -16,7 +18,7 @@ import (
 )
 
 var (
-	traces = flag.String("traces", "", "a folder of lines in Mahimahi's format, to try the law on; *.up are uplinks")
+	traces = flag.String("traces", "", "a folder of lines in Mahimahi's format, plain or *.gz, to try the law on; *.up and *.up.gz are uplinks")
 	plots  = flag.String("plots", "", "a folder to draw each simulation in")
 )
 
@@ -169,6 +171,22 @@ func TestVariants(t *testing.T) {
 	}
 }
 
+// readTrace reads a line's file, compressed if its name says so.
+func readTrace(path string) (sim.Trace, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var r io.Reader = f
+	if filepath.Ext(path) == ".gz" {
+		if r, err = gzip.NewReader(f); err != nil {
+			return nil, err
+		}
+	}
+	return sim.ReadTrace(r, 4*minute)
+}
+
 // TestTraces tries the law on recorded lines. They are not ours to publish: what they give is read, not asserted.
 func TestTraces(t *testing.T) {
 	if *traces == "" {
@@ -179,16 +197,14 @@ func TestTraces(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, file := range files {
-		f, err := os.Open(filepath.Join(*traces, file.Name()))
-		if err != nil {
-			t.Fatal(err)
+		if filepath.Ext(file.Name()) == ".md" {
+			continue
 		}
-		trace, err := sim.ReadTrace(f, 4*minute)
-		f.Close()
+		trace, err := readTrace(filepath.Join(*traces, file.Name()))
 		if err != nil {
 			t.Fatalf("%s: %v", file.Name(), err)
 		}
-		l := line{name: file.Name(), trace: trace, lent: 2 * trace.Mean(), fixed: trace.Mean()}
+		l := line{name: strings.TrimSuffix(file.Name(), ".gz"), trace: trace, lent: 2 * trace.Mean(), fixed: trace.Mean()}
 		t.Run(l.name, func(t *testing.T) {
 			l.compare(t, sim.Setup{})
 			if !strings.HasSuffix(l.name, ".up") {
