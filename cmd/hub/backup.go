@@ -21,14 +21,15 @@ import (
 
 const (
 	keepBackups = 14 // nights
-	nightly     = 2  // o'clock, UTC, from when on a night's backup is made
+	nightly     = 2  // hour of the day, UTC, from which a night's backup is due
 	lookAgain   = 10 * time.Minute
-	longest     = 30 * time.Minute // for a backup, and for a restore
+	longest     = 30 * time.Minute // timeout of a backup, and of a restore
 )
 
 var backupName = regexp.MustCompile(`^backup-\d{4}-\d{2}-\d{2}\.gz$`)
 
-// writeBackup writes a backup, and reads it once more before it takes its name.
+// writeBackup writes a backup to a temporary file, reads it back as a check, and then renames it to name. It returns the number of
+// entries.
 func writeBackup(ctx context.Context, r *registry.Registry, name string) (entries int, err error) {
 	f, err := renameio.NewPendingFile(name, renameio.WithPermissions(0o600), renameio.WithTempDir(filepath.Dir(name)))
 	if err != nil {
@@ -72,7 +73,7 @@ func (h *hub) backUpOnce(ctx context.Context, r *registry.Registry) {
 	defer stop()
 	_, revision, err := r.Members(ctx)
 	if err == nil && revision == 0 {
-		return // nothing is there yet, or all was lost: then the old backups must stay
+		return // the fleet is new, or the hubs lost everything: then the old backups must stay
 	}
 	entries := 0
 	if err == nil {
@@ -91,14 +92,14 @@ func (h *hub) backUpOnce(ctx context.Context, r *registry.Registry) {
 	}
 }
 
-// dropBackups removes the oldest backups, and nothing else.
+// dropBackups removes all but the newest keepBackups backups. It touches no other file.
 func dropBackups(dir string) error {
 	all, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
 	all = slices.DeleteFunc(all, func(e fs.DirEntry) bool { return !backupName.MatchString(e.Name()) || !e.Type().IsRegular() })
-	for len(all) > keepBackups { // by name, which is by day
+	for len(all) > keepBackups { // sorted by name, so by day
 		err = errors.Join(err, os.Remove(filepath.Join(dir, all[0].Name())))
 		all = all[1:]
 	}
@@ -127,7 +128,7 @@ func restore(t *tool, args []string) error {
 				return cli.Wrong(err)
 			}
 			defer f.Close()
-			// Whole, before anything is written.
+			// The whole file is checked before anything is written.
 			entries, err := registry.CheckBackup(f)
 			if err == nil && !check {
 				if _, err = f.Seek(0, io.SeekStart); err == nil {

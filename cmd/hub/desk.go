@@ -33,17 +33,18 @@ import (
 	"passerelle/image/update/offer"
 )
 
-// patience is how long a command takes at most.
+// patience is the timeout of a command.
 const patience = 30 * time.Second
 
-// desk is a command at work: it is connected to the hub that runs from the same folder.
+// desk is what a running command works with: a connection to the hub that runs from the same folder, the author for the audit, and the
+// members.
 type desk struct {
 	*registry.Registry
 	dir, author string
 	members     authority.Members
 }
 
-// at parses a command's flags and words, and calls do with a desk.
+// at parses a command's flags and arguments, connects to the hub, and calls do.
 func (t *tool) at(args []string, words int, define func(*flag.FlagSet), do func(context.Context, *desk, []string) error) error {
 	d := &desk{}
 	rest, err := cli.Parse(args, words, func(f *flag.FlagSet) {
@@ -72,7 +73,7 @@ func (t *tool) at(args []string, words int, define func(*flag.FlagSet), do func(
 	return do(ctx, d, rest)
 }
 
-// desk opens the registry of the hub that runs from this folder, on this machine.
+// desk opens the registry through the hub that runs from this folder, on this machine. closeIt closes the connections.
 func (f folder) desk(ctx context.Context, now func() time.Time) (r *registry.Registry, closeIt func(), err error) {
 	o := registry.Options{Keys: f.keys, Now: now}
 	if o.Hub, err = f.connect(authority.Hub, now); err != nil {
@@ -93,7 +94,7 @@ func (f folder) desk(ctx context.Context, now func() time.Time) (r *registry.Reg
 	return r, closeIt, nil
 }
 
-// connect connects to the hub that runs from this folder, on this machine.
+// connect connects to the hub that runs from this folder, on this machine, as a user of an account.
 func (f folder) connect(a authority.Account, now func() time.Time) (*nats.Conn, error) {
 	token, pair, err := f.keys.User(a, "desk", rand.Reader)
 	if err != nil {
@@ -108,7 +109,7 @@ func (f folder) connect(a authority.Account, now func() time.Time) (*nats.Conn, 
 	}
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(f.ca)
-	// The certificate is for the name by which boxes know this hub.
+	// The certificate has the name by which boxes know this hub, not localhost.
 	own, err := f.server.TLS()
 	if err != nil {
 		return nil, err
@@ -122,7 +123,7 @@ func (f folder) connect(a authority.Account, now func() time.Time) (*nats.Conn, 
 	return c, nil
 }
 
-// serverName is the host that a certificate is for.
+// serverName returns the host name or address that a certificate is for, "" if it has neither.
 func serverName(c tls.Certificate) string {
 	if len(c.Leaf.DNSNames) > 0 {
 		return c.Leaf.DNSNames[0]
@@ -264,7 +265,7 @@ func listPeople(t *tool, args []string) error {
 	})
 }
 
-// readBody reads a file of a bounded size.
+// readBody reads a file. It is an error if the file has more than most bytes.
 func readBody(name string, most int64) ([]byte, error) {
 	f, err := os.Open(name)
 	if err != nil {
@@ -299,10 +300,10 @@ func sendCommand(t *tool, args []string) error {
 	})
 }
 
-// maxFile is the limit of a file of a repository, in bytes: it is read into memory.
+// maxFile bounds one file of a repository, in bytes, since it is read into memory.
 const maxFile = 64 << 20
 
-// putPatience is how long a repository may take: an image's release has some 60 MB.
+// putPatience is the timeout for publishing a repository: a release of an image has some 60 MB.
 const putPatience = time.Hour
 
 func putRepository(t *tool, args []string) error {
@@ -316,13 +317,14 @@ func putRepository(t *tool, args []string) error {
 		if err != nil {
 			return err
 		}
-		var last protocol.Wake // for the timestamp, which is the last by name
+		var last protocol.Wake // of the last file, which is the metadata's timestamp
 		for _, name := range names {
 			body, err := readBody(filepath.Join(words[0], filepath.FromSlash(name)), maxFile)
 			if err != nil {
 				return err
 			}
-			// A target never changes: most of a release was in the one before it, and is not sent to the other hubs again.
+			// Targets never change, and most files of a release were in the one before it. What the hub has already is skipped,
+			// so that it is not replicated to the other hubs again.
 			if path.Dir(name) != trust.MetadataFolder && d.HasFile(ctx, name, body) {
 				continue
 			}
@@ -334,9 +336,9 @@ func putRepository(t *tool, args []string) error {
 	})
 }
 
-// published returns the names of a repository's files in the order in which hubs get them: those of releases as boxes read them, since a
-// hub's store reads megabytes around each; then the other targets; then metadata, which names what is there already. What is staged is for
-// signers.
+// published returns the names of a repository's files in the order in which they are published. The files of releases come first, in the
+// order in which boxes read them, since a hub's store reads megabytes around each message. Then come the other targets, and last the
+// metadata, so that it names only files that are already there. Staged files are for the signers and are not published.
 func published(dir string) ([]string, error) {
 	files := os.DirFS(dir)
 	names := offer.Files(files)

@@ -24,8 +24,8 @@ const (
 	fileConfig  = "hub.toml"
 	fileKeys    = "keys.json"
 	fileCA      = "ca.pem"
-	fileTLS     = "tls.pem"      // the certificate and its key, in one file: it is replaced as a whole
-	fileMembers = "members.json" // in the store: who belonged to the fleet when this hub last heard of it
+	fileTLS     = "tls.pem"      // the certificate and its key, in one file, so that both are replaced at once
+	fileMembers = "members.json" // in the store: the members when this hub last heard of them
 )
 
 // Files of a fleet's folder, beside those of its hubs.
@@ -76,7 +76,7 @@ type mailConfig struct {
 	To       []string `toml:"to"`
 }
 
-// channels are the ways to tell people, none if nobody is to be told.
+// channels returns the channels that are configured, none if alerts are off.
 func (c alertsConfig) channels(now func() time.Time) (all []alerts.Channel, err error) {
 	if c.Webhook != "" {
 		if err := alerts.CheckWebhook(c.Webhook); err != nil {
@@ -94,7 +94,7 @@ func (c alertsConfig) channels(now func() time.Time) (all []alerts.Channel, err 
 	return all, nil
 }
 
-// folder is what a hub is started with.
+// folder is a hub's folder: its configuration, keys and certificates.
 type folder struct {
 	config
 	dir    string
@@ -103,7 +103,7 @@ type folder struct {
 	server authority.Pair
 }
 
-// text of a new hub.toml.
+// text returns the text of a new hub.toml.
 func (c config) text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# A hub of the fleet. passerelle-hub run --dir FOLDER\nname = %q\n\n", c.Name)
@@ -181,7 +181,7 @@ func (c config) check() error {
 	return nil
 }
 
-// replicas is on how many hubs each message is.
+// replicas returns how many hubs store each message.
 func (c config) replicas() int { return max(1, min(node.Copies, len(c.Hubs))) }
 
 func openFolder(dir string) (f folder, err error) {
@@ -241,7 +241,7 @@ func readServer(dir string) (authority.Pair, error) {
 	return p, nil
 }
 
-// savedMembers are those of the hub's own file. ok is false if it has none.
+// savedMembers reads the members from the hub's own file. ok is false if there is no such file.
 func (f folder) savedMembers() (m authority.Members, ok bool, err error) {
 	name := filepath.Join(f.Store, fileMembers)
 	text, err := os.ReadFile(name)

@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	defaultDisk = 8 << 30 // bytes: 1,300 boxes' reports of a year take 1.
+	defaultDisk = 8 << 30 // bytes: a year of reports from 1,300 boxes takes 1 GB
 	dirState    = "/var/lib/passerelle-hub"
 )
 
@@ -52,7 +52,7 @@ func initFleet(t *tool, args []string) error {
 	if err != nil {
 		return err
 	}
-	// A folder that is there may be a fleet's: its keys must not be lost.
+	// This fails if the folder exists: it may hold a fleet's keys, which must not be overwritten.
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ import (
 	"passerelle/cmd/internal/cli"
 )
 
-// makeCertificate makes another certificate for a hub. The authority's key is on no hub, so none does it by itself.
+// makeCertificate makes a new certificate for a hub. No hub can do that on its own, since the authority's key is on none.
 func makeCertificate(t *tool, args []string) error {
 	words, err := cli.Parse(args, 3, func(*flag.FlagSet) {})
 	if err != nil {
@@ -48,7 +48,7 @@ func makeCertificate(t *tool, args []string) error {
 	return nil
 }
 
-// replaceKeys makes the keys of a fleet whose secret was stolen.
+// replaceKeys makes new keys for a fleet whose secret was stolen.
 func replaceKeys(t *tool, args []string) error {
 	var author string
 	words, err := cli.Parse(args, 3, func(f *flag.FlagSet) { asFlag(f, &author) })
@@ -80,7 +80,7 @@ func replaceKeys(t *tool, args []string) error {
 	return nil
 }
 
-// writeNew writes a file of a secret, where there must be none.
+// writeNew writes a secret to a new file, with mode 0600. It is an error if the file exists.
 func writeNew(name string, text []byte) error {
 	if _, err := os.Lstat(name); err == nil {
 		return fmt.Errorf("%s exists already", name)
@@ -88,11 +88,11 @@ func writeNew(name string, text []byte) error {
 	return private.WriteFile(name, text, 0o600)
 }
 
-// every is how often a hub asks for a new file of its certificate.
+// every is how often a hub checks its certificate's file for a new certificate.
 const every = 5 * time.Second
 
-// renew shows the certificate that somebody put into the hub's folder, from then on, and tells the other hubs how long it
-// holds, until ctx ends.
+// renew starts to serve a new certificate when somebody puts one into the hub's folder, and tells the other hubs when it ends. It runs
+// until ctx ends.
 func (h *hub) renew(ctx context.Context, r *registry.Registry) {
 	for told, failed := (time.Time{}), ""; ; {
 		end, err := h.renewOnce(ctx, r, told)
@@ -110,11 +110,12 @@ func (h *hub) renew(ctx context.Context, r *registry.Registry) {
 	}
 }
 
-// renewOnce returns when the certificate ends that the hub shows, and tells that unless told is the same.
+// renewOnce serves the certificate in the hub's folder and writes its end into the registry, unless that end is told, the one that was
+// written last. It returns the end that is in the registry now.
 func (h *hub) renewOnce(ctx context.Context, r *registry.Registry, told time.Time) (time.Time, error) {
 	p, err := readServer(h.dir)
 	if err != nil {
-		return told, err // somebody is just writing it: the one before is shown
+		return told, err // somebody may be writing it: the previous one is served
 	}
 	end, err := p.End()
 	if err != nil {

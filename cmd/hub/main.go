@@ -1,5 +1,5 @@
-// Command passerelle-hub is a hub of a fleet: the server that boxes of a federation connect to, and what the people of its
-// associations do there. It owns commands, flags and texts; its rooms do the work. It never runs on a box.
+// Command passerelle-hub is a hub of a fleet: the server that the boxes of a federation connect to, and the commands of the people who
+// run it. This package owns the commands, their flags and their texts; the packages below it do the work. It never runs on a box.
 package main
 
 import (
@@ -12,7 +12,7 @@ import (
 	"passerelle/cmd/internal/cli"
 )
 
-// tool is where a command writes, and the time.
+// tool has what every command needs: where it writes, and the clock.
 type tool struct {
 	out, err io.Writer
 	now      func() time.Time
@@ -61,7 +61,7 @@ func dirFlag(f *flag.FlagSet, dir *string) {
 	f.StringVar(dir, "dir", "/etc/passerelle-hub", "the hub's `FOLDER`")
 }
 
-// asFlag is who the audit names: behind sudo, the person who called it.
+// asFlag defines --as, the author for the audit. Its default is the user of the process, or under sudo the person who called sudo.
 func asFlag(f *flag.FlagSet, author *string) {
 	name := os.Getenv("SUDO_USER")
 	if name == "" {

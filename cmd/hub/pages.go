@@ -23,9 +23,9 @@ import (
 )
 
 const (
-	atOnce   = 8 // pages that are made at once
+	atOnce   = 8 // requests that are served at once
 	goodbye  = 5 * time.Second
-	federate = "Passerelle" // what a federation is called that says nothing
+	federate = "Passerelle" // the federation's name if hub.toml has none
 )
 
 // servePages serves the dashboard, if hub.toml has an address for it, until ctx ends.
@@ -76,7 +76,7 @@ func (h *hub) serveMetrics(ctx context.Context, r *registry.Registry, known *sur
 	return serveUntil(ctx, web.NewServer(mux, h.log), web.Limit(l, web.NewSlots(atOnce)))
 }
 
-// serveUntil serves until ctx ends, and then lets the answers that are under way end.
+// serveUntil serves until ctx ends, and then waits for in-flight requests, for at most goodbye.
 func serveUntil(ctx context.Context, s *http.Server, l net.Listener) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
@@ -97,13 +97,13 @@ func serveUntil(ctx context.Context, s *http.Server, l net.Listener) error {
 	return g.Wait()
 }
 
-// certificate is one from files that somebody renews. They are read again when they change; until both are right, the one before is
-// shown.
+// certificate is a certificate from files that somebody else renews. The files are read again when they change. While they are
+// incomplete or do not match, the previous certificate is served.
 type certificate struct {
 	file, key string // may be one file
 
 	mu   sync.Mutex
-	at   string // which edition of the files that is
+	at   string // the edition of the files that pair was read from
 	pair *tls.Certificate
 }
 
@@ -119,7 +119,7 @@ func (c *certificate) get() (*tls.Certificate, error) {
 		pair, err = tls.LoadX509KeyPair(c.file, c.key)
 	}
 	if err != nil && c.pair != nil {
-		return c.pair, nil // somebody is just writing it: who asks next reads again
+		return c.pair, nil // somebody may be writing it: the next handshake reads it again
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read a certificate: %w", err)
@@ -128,7 +128,7 @@ func (c *certificate) get() (*tls.Certificate, error) {
 	return c.pair, nil
 }
 
-// edition changes when one of two files does.
+// edition returns a text that changes when either file does.
 func edition(file, key string) (string, error) {
 	a, err := private.Edition(file)
 	b, err2 := private.Edition(key)

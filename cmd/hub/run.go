@@ -58,7 +58,7 @@ func run(t *tool, args []string) error {
 	return h.serve(ctx)
 }
 
-// hub is a server and what it serves.
+// hub is a running server, with its configuration and its own connections to it.
 type hub struct {
 	folder
 	now     func() time.Time
@@ -67,12 +67,13 @@ type hub struct {
 	options registry.Options
 }
 
-// startHub starts a server. It listens when this returns; serve must follow, and stops it.
+// startHub starts a server, which listens when this returns. The caller must then call serve, which also stops it.
 func startHub(f folder, now func() time.Time, log *slog.Logger) (*hub, error) {
 	if err := os.MkdirAll(f.Store, 0o700); err != nil {
 		return nil, err
 	}
-	// Those that this hub last heard of, until it hears from the others: they may be hours away after a power cut.
+	// Until this hub hears from the others, it goes by the members that it last heard of: after a power cut the others may be away for
+	// hours.
 	members, _, err := f.savedMembers()
 	if err != nil {
 		return nil, err
@@ -106,11 +107,12 @@ func (h *hub) stop() {
 	h.node.Stop()
 }
 
-// again is how long a hub waits before it tries once more what needs the other hubs.
+// again is the delay before a hub retries something that needs the other hubs.
 const again = time.Second
 
-// serve makes the streams once enough hubs are there, answers boxes that ask for a membership, and follows the members, until
-// ctx ends. Boxes that are members are served without it.
+// serve creates the streams once enough hubs have joined. Then it answers boxes that ask for a membership, follows the members, and does
+// all else that hub.toml asks for, until ctx ends. It stops the server when it returns. Boxes that are members already need none of this:
+// the server itself serves them.
 func (h *hub) serve(ctx context.Context) error {
 	defer h.stop()
 	r, err := h.open(ctx)
@@ -154,7 +156,7 @@ func (h *hub) serve(ctx context.Context) error {
 			stages.Run(ctx, stages.Options{Registry: r, Boxes: known.Boxes, News: known.FellBack(), Whole: known.IsWhole, Leads: h.node.Leads, Now: h.now, Log: h.log})
 			return nil
 		})
-		// Boxes need the hub also while nobody can read its pages.
+		// A failure of the pages must not end the hub, since boxes need it.
 		g.Go(func() error {
 			return h.retry(ctx, "serve the pages", func(ctx context.Context) error { return h.servePages(ctx, r, known) })
 		})
@@ -178,7 +180,8 @@ func (h *hub) serve(ctx context.Context) error {
 	return g.Wait()
 }
 
-// open returns nil if ctx ends first.
+// open creates the streams if this hub leads, and opens the registry, as soon as enough hubs have joined. It returns nil if ctx ends
+// first.
 func (h *hub) open(ctx context.Context) (r *registry.Registry, err error) {
 	saved, ok, err := h.savedMembers()
 	if err != nil {
@@ -188,7 +191,7 @@ func (h *hub) open(ctx context.Context) (r *registry.Registry, err error) {
 		if !h.node.Joined() {
 			return errors.New("too few hubs have found each other")
 		}
-		// One hub makes the streams: answers are lost when several make the same, and each costs a time-out.
+		// Only the leader creates the streams: when several hubs create the same one, answers are lost, and each costs a timeout.
 		if h.node.Leads() {
 			if err := registry.Create(ctx, h.options, h.replicas()); err != nil {
 				return err
@@ -218,7 +221,7 @@ func (h *hub) open(ctx context.Context) (r *registry.Registry, err error) {
 	return r, err
 }
 
-// retry does something until it works or ctx ends. The same failure is logged once.
+// retry calls do until it succeeds or ctx ends. It logs a failure only if it differs from the one before.
 func (h *hub) retry(ctx context.Context, what string, do func(context.Context) error) error {
 	for last := ""; ; {
 		err := do(ctx)
