@@ -14,7 +14,7 @@ import (
 	"passerelle/cmd/internal/cli"
 )
 
-// TestBackup: hubs that lost everything but their folder have it again, and half a backup is none.
+// TestBackup: a backup restores hubs that lost everything but their folder, and an incomplete or damaged backup is refused.
 func TestBackup(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
@@ -118,7 +118,7 @@ func TestBackup(t *testing.T) {
 	eventually(t, "the stolen box is refused", func() bool { return stolen.Status().Revoked })
 }
 
-// TestNights: a night has one backup, the oldest go, and nothing else of the folder does.
+// TestNights: there is one backup a night, and the oldest are removed, but no other file of the folder.
 func TestNights(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)

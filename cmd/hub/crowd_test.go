@@ -21,8 +21,8 @@ var (
 	crowdHubs = flag.Int("crowd-hubs", 1, "how many hubs TestCrowd has")
 )
 
-// TestCrowd: many boxes of the client's code in one process enrol, get a region, lose all hubs at once, and come back. It logs
-// times, of which the client's own chance is part, and the hubs' memory.
+// TestCrowd: many boxes, which run the client's code in one process, enrol, get a region, lose all hubs at once, and come back. It logs
+// times, which include the client's random delays, and the hubs' memory.
 func TestCrowd(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, *crowdHubs)
@@ -88,7 +88,7 @@ func TestCrowd(t *testing.T) {
 		*crowd, *crowdHubs, enrolled.Round(time.Millisecond), wanted.Round(time.Millisecond), pace.Spread, back.Round(time.Millisecond), shown.Round(time.Millisecond), pace.Most, idle, storm)
 }
 
-// confirmAll is people at work, of as many associations at a time.
+// confirmAll confirms the boxes as 64 people would who work at the same time.
 func confirmAll(t *testing.T, d *registry.Registry, boxes []*box) {
 	t.Helper()
 	var people sync.WaitGroup
@@ -112,7 +112,7 @@ func confirmAll(t *testing.T, d *registry.Registry, boxes []*box) {
 	people.Wait()
 }
 
-// stat returns how much of the processor a hub that runs as a program has used, and how many bytes of memory it has.
+// stat returns the CPU time and the resident memory, in bytes, of a hub that runs as a program.
 func (w *world) stat(i int) (cpu time.Duration, memory int) {
 	w.Helper()
 	dir := fmt.Sprintf("/proc/%d/", w.pids[i])
@@ -131,14 +131,14 @@ func (w *world) stat(i int) (cpu time.Duration, memory int) {
 		}
 		return n
 	}
-	// proc(5): the name, in parentheses, may have spaces; fields 14 and 15 are in ticks, of which there are 100 a second.
+	// proc(5): the name, in parentheses, may have spaces; fields 14 and 15, utime and stime, are in ticks of 10 ms.
 	_, after, _ := strings.Cut(string(stat), ") ")
 	ticks := strings.Fields(after)[11:13]
 	cpu = time.Duration(number(ticks[0])+number(ticks[1])) * 10 * time.Millisecond
 	return cpu, number(strings.Fields(string(statm))[1]) * os.Getpagesize()
 }
 
-// cpu is what all hubs have used of the processor.
+// cpu returns the CPU time that all hubs have used.
 func (w *world) cpu() (sum time.Duration) {
 	w.Helper()
 	for i := range w.dirs {
@@ -148,7 +148,7 @@ func (w *world) cpu() (sum time.Duration) {
 	return sum
 }
 
-// rss is how much memory each hub has.
+// rss returns each hub's resident memory, as text.
 func (w *world) rss() string {
 	w.Helper()
 	var each []string

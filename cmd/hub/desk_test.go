@@ -23,7 +23,7 @@ import (
 	"passerelle/image/update/plan"
 )
 
-// TestCommands: what the people of a fleet type, on one hub, from an association to a box that is revoked.
+// TestCommands: the commands that the people of a fleet type at one hub, from adding an association to revoking a box.
 func TestCommands(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
@@ -108,8 +108,8 @@ func TestCommands(t *testing.T) {
 	typed(0, `(?s)ana\s+add association\s+lilas\s+nord.*ana\s+confirm box\s+`+name+`.*ana\s+send command\s+`+name+`\s+pause.*ana\s+revoke box\s+`+name, at("audit")...)
 }
 
-// TestRollout: a roll-out begins at the desk, and a box reads each stage through the hub, signed by the key that is shown for the
-// signers; all of it is in the audit, and stays when the hub is killed.
+// TestRollout: a roll-out is begun from the command line, and a box reads each stage through the hub, signed by the key that "rollout key"
+// shows. Each change is in the audit, and survives a restart of the hub.
 func TestRollout(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
@@ -189,7 +189,7 @@ func TestRollout(t *testing.T) {
 	}
 }
 
-// TestRepository: a box reads the signed files of a repository through the hub, those that are staged excepted.
+// TestRepository: a box reads the signed files of a repository through the hub, but not the staged ones.
 func TestRepository(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
@@ -235,7 +235,7 @@ func TestRepository(t *testing.T) {
 	b.enrol(d, "lilas")
 	<-done
 
-	// Once more: what the hub has as it is stays there, and what is damaged there is put right.
+	// Publish again: targets that the hub has are not written again, and a damaged one is replaced.
 	m := b.membership()
 	c := w.connect(b.Status().Box, m.Token, m.Seed)
 	has := func(name string, chunk int) (body string, sequence string) {
@@ -265,7 +265,7 @@ func TestRepository(t *testing.T) {
 	}
 }
 
-// TestPublished: the files of a release come in the order in which a box reads them, then other targets, then metadata.
+// TestPublished: the files of a release come first, in the order in which a box reads them, then other targets, then metadata.
 func TestPublished(t *testing.T) {
 	t.Parallel()
 	p := newPeople(t)

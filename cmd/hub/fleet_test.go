@@ -51,7 +51,7 @@ func TestEnrol(t *testing.T) {
 	}
 	eventually(t, "the box waits", func() bool { return b.Status().Stage == fleet.Waiting })
 
-	// The box is switched off and on: it still waits, with the same words.
+	// After the box was switched off and on it still waits, with the same words.
 	words := b.Status().Words
 	b.stop()
 	b.start(quick)
@@ -89,7 +89,7 @@ func TestEnrol(t *testing.T) {
 		t.Errorf("a member enrols: %v", err)
 	}
 
-	// One that a person refuses, and one that comes too late.
+	// A box that a person refuses, and a sticker that has expired.
 	refused := w.box(quick)
 	if code, err = d.MakeSticker(t.Context(), "ana", "lilas", w.clock.now().AddDate(0, 0, 1)); err != nil {
 		t.Fatal(err)
@@ -111,7 +111,7 @@ func TestEnrol(t *testing.T) {
 	}
 	eventually(t, "an old sticker is refused", func() bool { return other.Status().Refusal == protocol.Unknown })
 
-	// Nobody who reads the hub's disk finds a code.
+	// No file on the hub's disk has the code.
 	if err := filepath.Walk(w.dirs[0], func(name string, i os.FileInfo, err error) error {
 		if err != nil || i.IsDir() {
 			return err
@@ -139,7 +139,7 @@ func TestEnrol(t *testing.T) {
 	}
 }
 
-// TestGuess: an address that gives wrong codes is not answered for a while, and a right code is then not tried.
+// TestGuess: an address that sends wrong codes is told that the hub is busy for a while; in that time not even a right code is tried.
 func TestGuess(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
@@ -191,11 +191,11 @@ func TestGuess(t *testing.T) {
 		t.Errorf("a right code a minute later: %s", s)
 	}
 
-	// Who asks may ask, and nothing else.
+	// The token for asking permits nothing else.
 	w.mayNot(c, "$JS.API.STREAM.NAMES", protocol.DirectGet(protocol.StreamRegion, protocol.SubjectRegion("lilas")), "$SYS.REQ.SERVER.PING", "up.lilas.aaaaaaaaaa.state", "audit")
 }
 
-// connect connects as somebody who has this token and seed.
+// connect connects with this token and seed.
 func (w *world) connect(name, token, seed string) *nats.Conn {
 	w.Helper()
 	pool, err := w.bundle.Pool()
@@ -215,7 +215,7 @@ func (w *world) connect(name, token, seed string) *nats.Conn {
 	return c
 }
 
-// mayNot fails if a client may publish on one of these subjects: the hub says so in a message of its own.
+// mayNot fails the test if a client may publish on one of these subjects.
 func (w *world) mayNot(c *nats.Conn, subjects ...string) {
 	w.Helper()
 	for _, s := range subjects {
@@ -225,17 +225,17 @@ func (w *world) mayNot(c *nats.Conn, subjects ...string) {
 	}
 }
 
-// refuses says whether the server refuses what do does. The server answers in order, so its refusal is known once Flush returns.
+// refuses tells whether the server refuses what do does. The server answers in order, so its refusal is known once Flush returns.
 func refuses(c *nats.Conn, do func() error) bool {
 	before := c.LastError()
 	if do() != nil || c.Flush() != nil {
 		return true
 	}
-	err := c.LastError() // each refusal is an error of its own
+	err := c.LastError() // each refusal is a new error value
 	return err != before && errors.Is(err, nats.ErrPermissionViolation)
 }
 
-// TestWanted: regions and commands reach the boxes that they are for, by a wake, and no others.
+// TestWanted: a wake brings regions and commands to the boxes that they are for, and to no others.
 func TestWanted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
@@ -278,7 +278,7 @@ func TestWanted(t *testing.T) {
 	}
 }
 
-// TestBounds: what a thief can do who has a box's key: nothing but what that box could.
+// TestBounds: a thief who has a box's key can do only what that box could.
 func TestBounds(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
@@ -310,7 +310,7 @@ func TestBounds(t *testing.T) {
 			t.Errorf("it may subscribe to %s", s)
 		}
 	}
-	// A report that is none of those that there can be is stored nowhere, so that a box cannot fill the hubs.
+	// Only the names of reports that exist are stored, so that a box cannot fill the hubs.
 	for _, s := range []string{"day.1301", "day.2027-01-04", "x", "state.x"} {
 		if m, err := c.Request(protocol.SubjectUp("lilas", me, s), []byte("x"), time.Second); !errors.Is(err, nats.ErrNoResponders) {
 			t.Errorf("the report %s is stored: %v, %v", s, m, err)
@@ -321,8 +321,8 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-// TestReports: what the hub shows is what the box reported, each report is done only when a later round has read it back, and a
-// hub that lost its disk gets them again.
+// TestReports: the hub shows what the box reported. A report is done only when a later round has read it back, so a hub that lost its disk
+// gets it again.
 func TestReports(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
@@ -348,7 +348,7 @@ func TestReports(t *testing.T) {
 		t.Errorf("the box was seen %+v, %v", boxes, err)
 	}
 
-	// The hub is away while the box reports; when it is back it has lost its disk. The box has not read its report back.
+	// The hub goes away before the box has read its report back, and comes back with an empty disk.
 	b.reportOnce("day.0105", `{"bytes":3}`)
 	eventually(t, "the hub has the next report", func() bool { return w.show(d, b, "day.0105") != "" })
 	stop()
@@ -358,7 +358,7 @@ func TestReports(t *testing.T) {
 	}
 	w.inside(0)
 	d = w.desk(0)
-	w.association(d, "lilas", "") // all that a person must know
+	w.association(d, "lilas", "") // this is all that a person has to enter again
 	b.delivered()
 	if got := w.show(d, b, "day.0105"); got != `{"bytes":3}` {
 		t.Errorf("the hub without a disk shows %q", got)
@@ -369,7 +369,7 @@ func TestReports(t *testing.T) {
 	}
 }
 
-// TestRevoke: a stolen box is cut off at once and does not come in again; the others notice nothing.
+// TestRevoke: a stolen box is cut off at once and cannot connect again; the others notice nothing.
 func TestRevoke(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
@@ -393,12 +393,12 @@ func TestRevoke(t *testing.T) {
 			t.Error("the other box had to connect again")
 		}
 	})
-	// A hub that starts refuses the box before it has heard anything.
+	// A hub that restarts refuses the box at once, from its own file of members.
 	stop()
 	w.inside(0)
 	eventually(t, "the other box is back", func() bool { return b.Status().Connected })
 	eventually(t, "the stolen box is refused again", func() bool { return a.Status().Revoked && !a.Status().Connected })
-	// Leaving makes it a box with a new key, which may enrol.
+	// A box that leaves gets a new key, which may enrol.
 	name := a.Status().Box
 	if err := a.Leave(); err != nil {
 		t.Fatal(err)
@@ -444,7 +444,7 @@ func TestQuiet(t *testing.T) {
 	b.SetLine(fleet.Line{Name: "fibre"})
 	eventually(t, "the box has left", func() bool { return !b.Status().Connected })
 
-	// The right name and port, with a certificate of somebody else.
+	// A hub at the right name and port, but with a certificate from another fleet.
 	elsewhere := newWorld(t, 1)
 	stranger := elsewhere.box(quick)
 	stranger.stop()
@@ -457,7 +457,7 @@ func TestQuiet(t *testing.T) {
 	eventually(t, "a hub of somebody else is refused", func() bool { return strings.Contains(stranger.Status().Err, "certificate") })
 }
 
-// TestNothingPerBox: a box leaves nothing on the hubs that costs when nothing happens: no consumer, which a watcher is too.
+// TestNothingPerBox: a box leaves nothing on the hubs that costs while idle: no consumer, and so no watcher either.
 func TestNothingPerBox(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)

@@ -10,8 +10,8 @@ import (
 	"passerelle/appliance/fleet/protocol"
 )
 
-// TestFlood: a box that sends as much as its line carries is cut off for a while by the hub itself, and stays out. It fills no more
-// than its own reports, and other boxes' reports are stored.
+// TestFlood: the hub cuts off a box that sends as much as its line carries, and keeps it out for a while. The box can fill only its own
+// reports, and other boxes' reports are still stored.
 func TestFlood(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
@@ -31,7 +31,7 @@ func TestFlood(t *testing.T) {
 	flood.Go(func() {
 		n := 0
 		for ; !c.IsClosed(); n++ { // until the hub hangs up
-			// Without an answer that somebody waits for.
+			// Publish waits for no acknowledgement.
 			if c.Publish(protocol.SubjectUp("lilas", name, reports[n%len(reports)]), body) != nil {
 				break
 			}
@@ -63,8 +63,8 @@ func TestFlood(t *testing.T) {
 	}
 }
 
-// TestOldDisk: a box comes back with a disk as it was weeks ago: as it waited for its person, and as it had told fewer days. It is the
-// same box, and what the hub knows stays. Revoked meanwhile, it is refused.
+// TestOldDisk: a box comes back with an old copy of its disk: from when it waited for its person, and from when it had reported fewer days.
+// It is the same box, and the hub loses nothing. If the box was revoked meanwhile, it is refused.
 func TestOldDisk(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
@@ -111,7 +111,7 @@ func TestOldDisk(t *testing.T) {
 	}
 	for what, disk := range map[string][]byte{"as it waited": waited, "as a member": member} {
 		b.stop()
-		b.locked(func() { b.reports = map[string]string{"day.0104": "four"} }) // it does not know any more that it told this
+		b.locked(func() { b.reports = map[string]string{"day.0104": "four"} }) // it does not remember that it reported this
 		back(disk)
 		eventually(t, "the box is connected "+what, func() bool { return b.Status().Connected })
 		b.delivered()

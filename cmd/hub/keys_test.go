@@ -36,7 +36,7 @@ func (w *world) inStep(d *registry.Registry) {
 	})
 }
 
-// shown returns when the certificate ends that hub i shows, as somebody sees it whose clock says so.
+// shown returns the end of the certificate that hub i serves, to a client whose clock says at.
 func (w *world) shown(i int, at time.Time) (time.Time, error) {
 	w.Helper()
 	pool, err := w.bundle.Pool()
@@ -51,8 +51,8 @@ func (w *world) shown(i int, at time.Time) (time.Time, error) {
 	return c.ConnectionState().PeerCertificates[0].NotAfter, nil
 }
 
-// TestCertificates: three hubs get other certificates, one after the other, before theirs end: a box that is connected notices
-// nothing, one that was away meanwhile comes back, and so does a hub. A hub that got none is refused.
+// TestCertificates: three hubs get new certificates, one after the other, before theirs end. A box that is connected notices nothing, a box
+// that was away comes back, and so does a hub that restarts. A hub whose certificate has ended is refused.
 func TestCertificates(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 3)
@@ -77,7 +77,7 @@ func TestCertificates(t *testing.T) {
 		return ends
 	}
 	eventually(t, "each hub has said how long its certificate holds", func() bool { return len(ends()) == 3 })
-	first := slices.MaxFunc(ends(), time.Time.Compare) // of all three, which were made within a moment
+	first := slices.MaxFunc(ends(), time.Time.Compare) // the three were made within a moment of each other
 	events := func() int {
 		hubs, err := d.Hubs(t.Context())
 		if err != nil {
@@ -123,7 +123,7 @@ func TestCertificates(t *testing.T) {
 	w.typed(1, `exists already`, "certificate", "make", w.offline(), "127.0.0.1", filepath.Join(made, "hub-1.pem"))
 	w.typed(2, `no such file`, "certificate", "make", made, "127.0.0.1", filepath.Join(made, "x"))
 
-	w.clock.add(year) // the first ones have ended
+	w.clock.add(year) // the first certificates have ended
 	b.report(protocol.Done, "fine")
 	b.delivered()
 	b.locked(func() {
@@ -142,7 +142,7 @@ func TestCertificates(t *testing.T) {
 	w.inside(0)
 	w.inStep(d)
 
-	// A certificate of another fleet, and one that has ended.
+	// A certificate from another fleet, and one that has ended, are refused.
 	strange := newWorld(t, 1)
 	text, err := os.ReadFile(filepath.Join(strange.dirs[0], fileTLS))
 	if err != nil {
@@ -171,8 +171,8 @@ func TestCertificates(t *testing.T) {
 	}
 }
 
-// TestStolenKeys: a hub was stolen with its folder. After its secret is replaced nothing that the old one signs is let in. Boxes go
-// on without anybody at them; codes are made again.
+// TestStolenKeys: a hub was stolen with its folder. After the secret is replaced, nothing that the old one signed is let in. Boxes go on
+// without a visit; codes must be made again.
 func TestStolenKeys(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
@@ -195,7 +195,7 @@ func TestStolenKeys(t *testing.T) {
 	}
 	name, before := good.Status().Box, good.membership().Token
 
-	// What the thief has. All of it works.
+	// What the thief has works until the secret is replaced.
 	stolen, err := openFolder(w.dirs[0])
 	if err != nil {
 		t.Fatal(err)
@@ -290,7 +290,7 @@ func TestStolenKeys(t *testing.T) {
 	good.delivered()
 	eventually(t, "a revoked box is refused", func() bool { return revoked.Status().Revoked && !revoked.Status().Connected })
 
-	// A card from before asks, as does what the thief signed for asking, and may no more than that.
+	// A card from before may still ask, and so may a token for asking that the thief signed. Neither may do anything else.
 	token, pair, err := stolen.keys.User(authority.Enrol, protocol.Asker, rand.Reader)
 	if err != nil {
 		t.Fatal(err)

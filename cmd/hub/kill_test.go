@@ -21,8 +21,8 @@ var (
 	cluster = flag.Bool("cluster", false, "run TestCluster")
 )
 
-// TestKills: a hub is killed at any moment, again and again, and in the end it shows all that boxes reported. A box forgets
-// what was read back to it, so that a report which is lost later is missing here. Of three hubs one also loses its disk, half-way.
+// TestKills: a hub is killed at random moments, many times, and in the end it shows all that boxes reported. A box forgets a report once it
+// has read it back, so a report that is lost after that is missing at the end. With three hubs, one also loses its disk half-way.
 func TestKills(t *testing.T) {
 	t.Run("alone", func(t *testing.T) {
 		t.Parallel()
@@ -61,12 +61,12 @@ func killed(t *testing.T, hubs, kills int) {
 			}
 			b.Look()
 		}
-		// Not a wait for anything: the moment of the kill, from before the hub listens to after it has stored all.
+		// This picks the moment of the kill, from before the hub listens to after it has stored all.
 		time.Sleep(time.Duration(random.IntN(1200)) * time.Millisecond)
 		dies := random.IntN(hubs)
 		wipe := hubs > 1 && i == kills/2
 		if wipe {
-			// Both of the others have all of it: so the guide says before a disk is taken away.
+			// The other two have all streams. A hub may lose its disk only then.
 			w.inStep(w.desk((dies + 1) % hubs))
 		}
 		kill[dies]()
@@ -100,10 +100,10 @@ func killed(t *testing.T, hubs, kills int) {
 	t.Logf("%d hubs, %d kills: %d reports missing", hubs, kills, missing)
 }
 
-// TestCluster: three hubs, of which one is killed, comes back with an empty disk, and is enough with either of the others.
+// TestCluster: of three hubs one is killed and comes back with an empty disk. After that any two of the hubs are enough.
 //
-// It runs only when it is asked for: three of eleven runs failed before records were read from the leading hub. Nine of nine have
-// passed since, each in 25 to 45 s on a busy machine.
+// It runs only with -cluster: three of eleven runs failed before records were read from the leader. Nine of nine have passed since, each
+// in 25 to 45 s on a busy machine.
 func TestCluster(t *testing.T) {
 	if !*cluster {
 		t.Skip("takes long: run it with -args -cluster")
@@ -154,7 +154,7 @@ func TestCluster(t *testing.T) {
 	report(d, "day.0104", boxes)
 	eventually(t, "two hubs revoke a box", func() bool { return d.Revoke(t.Context(), "ana", boxes[0].Status().Box) == nil })
 	eventually(t, "the box is cut off, whichever hub it was at", func() bool { return !boxes[0].Status().Connected && boxes[0].Status().Revoked })
-	kill[0] = w.process(0) // it has an old list of members
+	kill[0] = w.process(0) // with an old list of members
 	w.inStep(d)
 	report(d, "day.0105", boxes[1:])
 	if boxes[0].Status().Connected {
@@ -162,14 +162,14 @@ func TestCluster(t *testing.T) {
 	}
 }
 
-// meter is a line to a hub that counts bytes and segments.
+// meter is a proxy in front of a hub that counts bytes and segments.
 type meter struct {
 	mu              sync.Mutex
 	bytes, segments int
-	cut             int // a connection ends, once, when so many bytes have crossed the line; 0 for never
+	cut             int // after this many bytes one connection is cut, once; 0 for never
 }
 
-// count tells whether the connection goes on.
+// count counts a segment, and tells whether the connection goes on.
 func (m *meter) count(n int) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -230,19 +230,19 @@ func (m *meter) listen(t *testing.T, to string) (address string) {
 	return l.Addr().String()
 }
 
-// sum is what has crossed the line, as an interface counts it: each segment has 66 bytes of Ethernet, IP and TCP, and so has
-// the acknowledgement of each.
+// sum returns the bytes that have crossed the line, as an interface counts them: each segment, and each segment's acknowledgement, has
+// 66 bytes of Ethernet, IP and TCP headers.
 func (m *meter) sum() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.bytes + m.segments*2*66
 }
 
-// handshakes is what opening and closing a TCP connection takes beside that: seven segments.
+// handshakes is what opening and closing a TCP connection adds to that, in bytes: seven segments.
 const handshakes = 7 * 66
 
-// TestIdle: what a day costs the lender. On a connection: connecting, four rounds, a day's report, and pings. On visits: four
-// visits with a day's report.
+// TestIdle: what a day costs the lender in bytes. A box that stays connected connects once, makes four rounds, sends a day's report, and
+// pings. A box on visits makes four visits with a day's report.
 func TestIdle(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)

@@ -15,8 +15,8 @@ import (
 
 var load = flag.Int("load", 0, "how many boxes TestLoad has; 0 for no such test")
 
-// TestLoad measures what three hubs take of the processor for a report, a visit, and a gigabyte of signed files. It needs a machine that
-// does nothing else: make bench-hub.
+// TestLoad measures the CPU time of three hubs for a report, a visit, and a gigabyte of signed files. It needs an otherwise idle machine:
+// make bench-hub.
 func TestLoad(t *testing.T) {
 	if *load == 0 {
 		t.Skip("measures: run it with -args -load 100")
@@ -47,9 +47,9 @@ func TestLoad(t *testing.T) {
 	}
 	all("all had a round", func(b *box) bool { return b.Status().Connected && !b.Status().Round.IsZero() })
 	w.inStep(d)
-	// spent is what the hubs used while something was done, less what they use when nothing happens.
+	// spent is the CPU time of the hubs while do runs, less what they use when idle.
 	from, cpu := time.Now(), w.cpu()
-	time.Sleep(10 * time.Second) // what is measured
+	time.Sleep(10 * time.Second) // the idle time that is measured
 	idle := float64(w.cpu()-cpu) / float64(time.Since(from))
 	t.Logf("idle: %.2f %% of a core", 100*idle)
 	spent := func(do func()) time.Duration {

@@ -143,7 +143,7 @@ func TestPagesWithoutCertificate(t *testing.T) {
 	eventually(t, "the box is connected", func() bool { return b.Status().Connected })
 }
 
-// TestRenewed: a certificate that somebody renews is served without a restart, and half of one is not.
+// TestRenewed: a renewed certificate is served without a restart, but not before both its files are there.
 func TestRenewed(t *testing.T) {
 	t.Parallel()
 	now := time.Now()

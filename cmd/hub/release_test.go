@@ -37,9 +37,9 @@ import (
 
 var release = flag.Int("release", 0, "how many MB a system of TestRelease has; 0 for no such test")
 
-// TestRelease measures what a release of the size of an image takes: of the hubs, of the line and of the box. Its bytes cannot be compressed,
-// so that its files have three times those of an image. A box takes a first release whole, starts it, and takes the next one, which differs
-// as that of a month does. Each time its connection is cut in the middle.
+// TestRelease measures what a release of an image's size costs the hubs, the line and the box. Its content does not compress, so its files
+// have three times the bytes of an image's. A box downloads a first release whole, boots it, and then downloads the next one, which differs
+// from it as much as releases a month apart do. Each time its connection is cut in the middle.
 func TestRelease(t *testing.T) {
 	if *release == 0 {
 		t.Skip("measures: run it with -args -release 190")
@@ -68,7 +68,7 @@ func TestRelease(t *testing.T) {
 	w.take(b, card, "the release of a month later", month)
 }
 
-// system is what is in a slot.
+// system is the content of a slot.
 type system struct{ root, boot []byte }
 
 func (s system) size() int { return len(s.root) + len(s.boot) }
@@ -79,7 +79,7 @@ func noise(seed byte, size int) []byte {
 	return text
 }
 
-// month is a system that differs in 1 % of its root, in 64 places, and in a piece of the same size that is new.
+// month returns a system whose root differs in 64 places, 1 % of it in all, and has a new piece of the same size.
 func (s system) month() system {
 	root := bytes.Clone(s.root)
 	const places = 64
@@ -92,7 +92,7 @@ func (s system) month() system {
 	return system{root, s.boot}
 }
 
-// people are those who sign.
+// people are the signers, with their keys and their repository.
 type people struct {
 	*testing.T
 	repository.Repository
@@ -152,11 +152,11 @@ func (p *people) release(version string, s system, olds []pack.Old) {
 
 func megabytes[N int | int64](n N) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
 
-// measured does something, and says what it takes of the hubs.
+// measured calls do, and logs the time, the hubs' CPU time, and the peak memory of the largest hub.
 func (w *world) measured(what string, do func() string) {
 	w.Helper()
 	for _, pid := range w.pids {
-		if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0); err != nil { // proc(5): the peak starts over
+		if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0); err != nil { // proc(5): resets VmHWM
 			w.Fatal(err)
 		}
 	}
@@ -170,7 +170,7 @@ func (w *world) measured(what string, do func() string) {
 	w.Logf("%s: %s, %.1f s of the hubs' processors, at most %s in a hub%s", what, took.Round(time.Second/10), cpu.Seconds(), megabytes(most), said)
 }
 
-// peak is the most memory that a process had, in bytes.
+// peak returns a process's peak resident memory (VmHWM), in bytes.
 func peak(t testing.TB, pid string) int {
 	t.Helper()
 	n, err := peakOf(pid)
@@ -191,7 +191,7 @@ func peakOf(pid string) (int, error) {
 	return kilobytes << 10, err
 }
 
-// put publishes a repository, as volunteers do.
+// put publishes a repository with the command that volunteers use.
 func (w *world) put(dir, what string) {
 	w.Helper()
 	w.measured("repository put of "+what, func() string {
@@ -203,19 +203,19 @@ func (w *world) put(dir, what string) {
 	w.inStep(w.desk(0))
 }
 
-// card is a card of files.
+// card is a box's card, made of files.
 type card struct {
 	slot.Card
 	Repository, State, Socket string
 }
 
-// box is the card's machine as updates see it, with its state in a folder.
+// box returns the box of this card as package update sees it, with its state in a folder.
 func (c *card) box(state string) (*update.Box, error) {
 	root, err := os.ReadFile(filepath.Join(c.Repository, trust.MetadataFolder, "1.root.json"))
 	return &update.Box{Card: c.Card, State: state, Root: root, Clock: trust.Clock{Now: func() (time.Time, bool) { return time.Now(), true }}}, err
 }
 
-// fetches is how many bytes of files the newest release takes, as the plan says.
+// fetches returns how many bytes of files the plan for the newest release fetches.
 func (c *card) fetches(t *testing.T) int64 {
 	t.Helper()
 	b, err := c.box(t.TempDir())
@@ -258,7 +258,7 @@ func newCard(t *testing.T, repository string) *card {
 	return c
 }
 
-// reboot boots the other slot, which proves itself.
+// reboot makes the other slot the running one, marked good.
 func (c *card) reboot(t *testing.T) {
 	t.Helper()
 	c.Running = c.Running.Other()
@@ -267,24 +267,24 @@ func (c *card) reboot(t *testing.T) {
 	}
 }
 
-// taking is what boxDaemon is told.
+// taking is boxDaemon's argument, as JSON.
 type taking struct {
 	Dir, Socket string
 	Hubs        []string
 	Bundle      protocol.Bundle
 }
 
-// taken is what it says.
+// taken is boxDaemon's output, as JSON.
 type taken struct {
-	Bytes, Again int64 // of files that were read, and those of them that were read once more
-	Peak         int
+	Bytes, Again int64 // of the files that were read, and of those that were read more than once
+	Peak         int   // of its resident memory, in bytes
 }
 
-// twoHandshakes is what two connections take before and beside their questions, in bytes.
+// twoHandshakes is what two connections take besides their requests, in bytes.
 const twoHandshakes = 32 << 10
 
-// take has a box take what hubs have, with its connection cut in the middle. The box is two programs, as it is on a board: one talks to hubs,
-// and one writes the card.
+// take has a box download and install the release that the hubs have, with its connection cut in the middle. As on a real board, the box is
+// two programs: one talks to the hubs, and one writes the card.
 func (w *world) take(b *box, c *card, what string, want system) {
 	w.Helper()
 	fetches := c.fetches(w.T)
@@ -337,7 +337,8 @@ func (w *world) take(b *box, c *card, what string, want system) {
 		}
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		// What crossed the line and is in no file: what a cut cost, a chunk at most, and what TLS, NATS and two handshakes take.
+		// The bytes that crossed the line and are in no file: what was lost at the cut, at most one chunk, and the overhead of TLS, NATS and
+		// two handshakes.
 		more := int64(m.bytes) - r.Bytes
 		if most := r.Bytes/50 + protocol.ChunkSize + twoHandshakes; m.cut != 0 || r.Again > 0 || more > most {
 			w.Errorf("%s: after a cut (%d) %d bytes of whole files were read once more; %d bytes more than those files crossed the line, of at most %d",
@@ -362,7 +363,7 @@ func (c *card) read(t *testing.T, at int64, size int) []byte {
 	return text
 }
 
-// readings counts what is read of a source.
+// readings counts the bytes that are read from a source.
 type readings struct {
 	from trust.Source
 	read map[string]bool
@@ -377,7 +378,7 @@ func (r *readings) Read(ctx context.Context, name string, limit int64) ([]byte, 
 	size := int64(len(text))
 	r.into.Bytes += size
 	if in := path.Dir(path.Dir(name)); in != path.Join(trust.TargetsFolder, plan.ChunkFolder) && in != path.Join(trust.TargetsFolder, plan.FileFolder) {
-		return text, nil // what says what there is
+		return text, nil // metadata or a manifest
 	}
 	if r.read[name] {
 		r.into.Again += size
@@ -386,9 +387,9 @@ func (r *readings) Read(ctx context.Context, name string, limit int64) ([]byte, 
 	return text, nil
 }
 
-// boxDaemon is what the daemon does with a release of hubs, as a program.
+// boxDaemon is a program that does what a box's daemon does with a release from hubs.
 func boxDaemon() {
-	debug.SetGCPercent(40) // as the daemon has it
+	debug.SetGCPercent(40) // as in the daemon
 	fail := func(err error) {
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "box-daemon:", err)
@@ -413,7 +414,7 @@ func boxDaemon() {
 				_, err := asker.Ask(ctx, agent.Request{Do: agent.Install}, from, nil)
 				if err == nil {
 					finish()
-				} else if failures++; failures > 1 { // the first is the cut
+				} else if failures++; failures > 1 { // the first failure is the cut
 					fail(err)
 				}
 			},
@@ -432,7 +433,7 @@ func boxDaemon() {
 	fail(json.NewEncoder(os.Stdout).Encode(t))
 }
 
-// boxCard is the server that writes the card, as a program.
+// boxCard is a program that does what the server does that writes a box's card.
 func boxCard() {
 	fail := func(err error) {
 		if err != nil {

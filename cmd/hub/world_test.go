@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"passerelle-hub": main, "box-daemon": boxDaemon, "box-card": boxCard})
 }
 
-// waitFor is how long a test waits for what must come.
+// waitFor is how long a test waits for something that must happen.
 const waitFor = 2 * time.Minute
 
 func eventually(t *testing.T, what string, ok func() bool) {
@@ -59,17 +59,17 @@ func (c *testClock) add(d time.Duration) {
 	c.later += d
 }
 
-// world is a fleet on the loopback.
+// world is a fleet on the loopback interface.
 type world struct {
 	*testing.T
-	dirs   []string // of hubs
+	dirs   []string // the hubs' folders
 	hubs   []string // HOST:PORT
 	bundle protocol.Bundle
 	clock  testClock
-	pids   map[int]int // of hubs that run as programs
+	pids   map[int]int // process ids by hub, of those that run as programs
 }
 
-// newWorld makes a fleet of so many hubs, as volunteers do, on free ports.
+// newWorld makes a fleet of hubs with the command that volunteers use, on free ports.
 func newWorld(t *testing.T, hubs int) *world {
 	t.Helper()
 	w := &world{T: t}
@@ -125,7 +125,7 @@ func freePorts(t *testing.T, n int) (addresses []string) {
 
 func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
 
-// inside starts hub i in this process. What it returns stops it.
+// inside starts hub i in this process. The function that it returns stops it.
 func (w *world) inside(i int) (stop func()) {
 	w.Helper()
 	f, err := openFolder(w.dirs[i])
@@ -149,7 +149,7 @@ func (w *world) inside(i int) (stop func()) {
 	return stop
 }
 
-// process starts hub i as a program. What it returns kills it with SIGKILL.
+// process starts hub i as a program. The function that it returns kills it with SIGKILL.
 func (w *world) process(i int) (kill func()) {
 	w.Helper()
 	c := exec.Command("passerelle-hub", "run", "--dir", w.dirs[i])
@@ -173,7 +173,7 @@ func (w *world) process(i int) (kill func()) {
 	return kill
 }
 
-// desk is somebody at hub i, once that hub serves.
+// desk returns the registry of hub i, once that hub serves.
 func (w *world) desk(i int) *registry.Registry {
 	w.Helper()
 	f, err := openFolder(w.dirs[i])
@@ -193,7 +193,7 @@ func (w *world) desk(i int) *registry.Registry {
 	return r
 }
 
-// box is a box whose daemon does nothing.
+// box is a box's client, without the rest of its daemon.
 type box struct {
 	*fleet.Client
 	w    *world
@@ -203,12 +203,12 @@ type box struct {
 	mu      sync.Mutex
 	dials   int
 	command string
-	reports map[string]string // that the hub should show
+	reports map[string]string // that the box still has to read back from the hub
 	shown   map[string]string
 	fetch   func(context.Context, fleet.Source) // nil for nothing
-	rounds  int                                 // in which the box may report; negative for all
+	rounds  int                                 // how many more rounds may report; negative for all
 	random  float64
-	eager   bool // it has another round at once that reads its reports back
+	eager   bool // it begins another round at once, which reads its reports back
 }
 
 var quick = fleet.Pace{Ping: time.Hour, Visit: 200 * time.Millisecond, Round: time.Hour, Ask: 10 * time.Millisecond,
@@ -228,7 +228,7 @@ func (b *box) start(pace fleet.Pace) {
 	var d net.Dialer
 	c, err := fleet.New(fleet.Options{
 		Dir: b.dir, Hubs: b.w.hubs, Bundle: b.w.bundle, Pace: pace, Now: b.w.clock.now, Log: quiet(),
-		Random: func() float64 { // over and over the same few numbers
+		Random: func() float64 { // the same few numbers in a cycle
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			b.random += 0.3
@@ -306,10 +306,10 @@ func (b *box) locked(do func()) {
 	do()
 }
 
-// report wants the hub to show something.
+// report has the box report something, in each round until it has read it back.
 func (b *box) report(name, body string) { b.locked(func() { b.reports[name] = body }) }
 
-// reportOnce wants it in one round only, until delivered is called.
+// reportOnce has the box report something in one round only, until delivered is called.
 func (b *box) reportOnce(name, body string) {
 	b.locked(func() { b.rounds, b.reports[name] = 1, body })
 	b.Look()
@@ -320,7 +320,7 @@ func (b *box) pending() (n int) {
 	return n
 }
 
-// delivered waits until the hub has shown all reports, in as many rounds as that takes.
+// delivered waits until the box has read all its reports back, in as many rounds as that takes.
 func (b *box) delivered() {
 	b.w.Helper()
 	b.locked(func() { b.rounds = -1 })
@@ -330,7 +330,7 @@ func (b *box) delivered() {
 	})
 }
 
-// enrol makes a box a member, as people do.
+// enrol makes a box a member, with a sticker and a confirmation.
 func (b *box) enrol(d *registry.Registry, association string) {
 	b.w.Helper()
 	code, err := d.MakeSticker(b.w.Context(), "ana", association, b.w.clock.now().AddDate(0, 0, 1))
@@ -348,7 +348,7 @@ func (b *box) enrol(d *registry.Registry, association string) {
 	eventually(b.w.T, "the box is a member", func() bool { return b.Status().Stage == fleet.Member })
 }
 
-// membership is what a thief of the box's card has.
+// membership reads the seed and the token from the box's folder, as a thief of its card could.
 func (b *box) membership() (m struct{ Seed, Token string }) {
 	b.w.Helper()
 	text, err := os.ReadFile(filepath.Join(b.dir, "membership.json"))
@@ -378,7 +378,7 @@ func (w *world) show(d *registry.Registry, b *box, name string) string {
 	return string(text)
 }
 
-// tool returns a command line whose output must match.
+// typed runs a command, and fails the test unless its exit code is want and its output matches pattern.
 func (w *world) typed(want int, pattern string, words ...string) {
 	w.Helper()
 	var out bytes.Buffer
@@ -387,10 +387,10 @@ func (w *world) typed(want int, pattern string, words ...string) {
 	}
 }
 
-// offline is the folder that is on no machine.
+// offline returns the folder that stays offline.
 func (w *world) offline() string { return filepath.Join(filepath.Dir(w.dirs[0]), dirOffline) }
 
-// TestInit: what a fleet's folder has, that it is private, and that none is overwritten.
+// TestInit: a fleet's folder is private, no hub's folder has an offline seed, and an existing folder is not overwritten.
 func TestInit(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 3)
