@@ -1,8 +1,8 @@
 // Package registrar answers boxes that ask for a membership. It owns how many questions are answered at
 // once, and which answers wait. It must not know how memberships are stored: package registry does.
 //
-// A box that waits for its person would ask again and again, and 1,300 that do keep the hubs from the one thing that they wait for.
-// So its question is kept until somebody decides on it, which costs nothing meanwhile.
+// If boxes that wait for a person's decision asked again and again, 1,300 of them would keep the hubs too busy to store the decisions. So
+// a hub keeps such a question, as in long polling, until somebody decides on the box. A kept question costs nothing meanwhile.
 package registrar
 
 import (
@@ -22,41 +22,42 @@ import (
 // Registry answers an Ask, and says when another answer may be due.
 type Registry interface {
 	Ask(context.Context, protocol.Ask) (protocol.Answer, error)
-	// WatchBoxes calls changed with the name of each box whose record changes, and whether the box waits for its person then, until ctx
-	// ends. A change may be told before Ask knows of it.
+	// WatchBoxes calls changed with the name of each box whose record changes, and whether the box waits for a decision after the change,
+	// until ctx ends. It may report a change before Ask knows of it.
 	WatchBoxes(ctx context.Context, changed func(box string, waits bool)) error
 }
 
 const (
-	atOnce   = 16
-	waiting  = 4096 // questions that wait for that; a box asks again
-	patience = 20 * time.Second
-	// perBox is how many questions of one box are kept: it asks one at a time, and may have lost its connection.
+	atOnce   = 16               // questions that are answered at once
+	waiting  = 4096             // questions that may wait for a turn; a box whose question is dropped asks again
+	patience = 20 * time.Second // timeout of one request to the registry
+	// perBox is how many questions of one box are kept: it asks one at a time, but may have lost its connection and asked again.
 	perBox = 4
-	again  = time.Second // before it watches once more
-	// lag is how soon the registry is asked again that does not know yet what the watch has told.
+	again  = time.Second // delay before a failed watch is started again
+	// lag is the delay before the registry is asked again, if it does not know yet of a decision that the watch has reported.
 	lag = 100 * time.Millisecond
-	// remembered is for how long at least a decision is known here before the registry knows of it.
+	// remembered is for how long, at least, a decision is remembered here, since the registry may hear of it later.
 	remembered = 30 * time.Second
-	// infoHeader has who asked, since ENROL's import of the service is shared (NATS server: accounts.go, ClientInfoHdr).
+	// infoHeader holds the client's address, since ENROL's import of the service is shared (NATS server: accounts.go, ClientInfoHdr).
 	infoHeader = "Nats-Request-Info"
 )
 
-// registrar is one at work.
+// registrar is the state of one Serve.
 type registrar struct {
 	Registry
 	limit *attempts.Limit
 	log   *slog.Logger
-	turns chan struct{} // one for each question that is being answered
+	turns chan struct{} // a semaphore: one element for each question that is being answered
 
 	mu   sync.Mutex
-	kept map[string]map[chan struct{}]bool // questions by box, which a decision ends
-	// The boxes that were decided on lately, and before that.
+	kept map[string]map[chan struct{}]bool // kept questions by box; a decision closes their channels
+	// The boxes that were decided on since the time since, and in the period before it.
 	decided, before map[string]bool
-	since           time.Time // of decided
+	since           time.Time // when decided began
 }
 
-// Serve answers what comes over the connection (as the hub in HUB), until ctx ends. Each question goes to one of the hubs.
+// Serve answers the questions that come over the connection, which must be the hub's in account HUB, until ctx ends. The hubs share a queue
+// group, so each question goes to one of them.
 func Serve(ctx context.Context, c *nats.Conn, r Registry, now func() time.Time, log *slog.Logger) error {
 	s := &registrar{Registry: r, limit: &attempts.Limit{Now: now}, log: log, turns: make(chan struct{}, atOnce), kept: map[string]map[chan struct{}]bool{}}
 	questions := make(chan *nats.Msg, waiting)
@@ -93,7 +94,7 @@ func (s *registrar) turn(ctx context.Context) bool {
 	}
 }
 
-// watch ends the keeping of a box's questions when somebody decides on it. While it does not watch, they end by their time.
+// watch releases a box's kept questions when somebody decides on the box. While the watch is down, they end by their own timeout.
 func (s *registrar) watch(ctx context.Context) {
 	for {
 		err := s.WatchBoxes(ctx, func(box string, waits bool) {
@@ -113,7 +114,7 @@ func (s *registrar) watch(ctx context.Context) {
 	}
 }
 
-// decide ends the keeping of a box's questions.
+// decide releases a box's kept questions, and remembers that the box was decided on.
 func (s *registrar) decide(box string, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -127,7 +128,8 @@ func (s *registrar) decide(box string, now time.Time) {
 	s.decided[box] = true
 }
 
-// late returns a channel that says when to ask the registry again, since it says that a box waits that was decided on; nil if it was not.
+// late returns a channel that fires when the registry should be asked again, for a box that was decided on and still waits as far as the
+// registry knows. It returns nil if the box was not decided on lately.
 func (s *registrar) late(box string) <-chan time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -137,7 +139,8 @@ func (s *registrar) late(box string) <-chan time.Time {
 	return time.After(lag)
 }
 
-// keep returns a channel that is closed when somebody decides on a box, and a function that forgets it. The channel is nil if the box has too many.
+// keep returns a channel that is closed when somebody decides on a box, and a function that forgets it. The channel is nil if the box has
+// perBox kept questions already.
 func (s *registrar) keep(box string) (decision chan struct{}, forget func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -158,7 +161,7 @@ func (s *registrar) keep(box string) (decision chan struct{}, forget func()) {
 	}
 }
 
-// answer answers one question. It has a turn, and gives it back.
+// answer answers one question. Its caller has taken a turn, which answer gives back, also while the question is kept.
 func (s *registrar) answer(ctx context.Context, m *nats.Msg) {
 	held := true
 	leave := func() {
@@ -188,7 +191,7 @@ func (s *registrar) answer(ctx context.Context, m *nats.Msg) {
 	end := time.After(min(time.Duration(ask.Hold)*time.Millisecond, protocol.MaxHold))
 	var a protocol.Answer
 	for over := ask.Hold <= 0; ; {
-		// Before the registry is asked, so that no decision is missed in between.
+		// The question is kept before the registry is asked, so that no decision is missed in between.
 		box := protocol.BoxName(ask.Key)
 		decision, forget := s.keep(box)
 		var ok bool
@@ -224,7 +227,7 @@ func (s *registrar) answer(ctx context.Context, m *nats.Msg) {
 	s.respond(m, a)
 }
 
-// ask asks the registry. ok is false if there is no answer.
+// ask asks the registry. ok is false if it returned an error, which is logged.
 func (s *registrar) ask(ctx context.Context, ask protocol.Ask) (a protocol.Answer, ok bool) {
 	ctx, stop := context.WithTimeout(ctx, patience)
 	defer stop()

@@ -14,10 +14,10 @@ import (
 	"passerelle/appliance/fleet/protocol"
 )
 
-// slow is a registry whose answers are those of before a change for some questions more.
+// slow is a registry that answers a number of questions as if it had not heard of a decision yet.
 type slow struct {
 	mu      sync.Mutex
-	stale   int // answers that do not know of the decision
+	stale   int // how many answers ignore the decision
 	asked   int
 	decided bool
 	first   chan struct{} // closed by the first question
@@ -44,7 +44,7 @@ func (r *slow) WatchBoxes(ctx context.Context, changed func(box string, waits bo
 	return nil
 }
 
-// serve runs a registrar at a server of its own, and returns a box's connection and how a decision is told.
+// serve runs a registrar with a NATS server of its own, and returns a box's connection and a function that announces a decision.
 func serve(t *testing.T, r *slow) (box *nats.Conn, changed func(box string, waits bool)) {
 	t.Helper()
 	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true})
@@ -75,7 +75,7 @@ func serve(t *testing.T, r *slow) (box *nats.Conn, changed func(box string, wait
 		s.WaitForShutdown()
 	})
 	changed = <-r.watch
-	if err := hub.Flush(); err != nil { // the subscription is made before the watch tells anything
+	if err := hub.Flush(); err != nil { // the registrar subscribes before the watch reports anything
 		t.Fatal(err)
 	}
 	return box, changed
@@ -83,13 +83,13 @@ func serve(t *testing.T, r *slow) (box *nats.Conn, changed func(box string, wait
 
 const key = "UCZVJLYZ6QJ3FNEZRQVYRJZQYDNQ3NVJ3YRDCVJVSEZUKZSGZSNYYZZA"
 
-// TestDecisionIsNotMissed: a box that waits hears that it is a member while its question is kept, and not that it waits once that time is
-// over. So too if the watch tells it before the registry knows, or before the question comes.
+// TestDecisionIsNotMissed: a box whose question is kept hears of the decision, and is not told at the end of the hold time that it still
+// waits. That is so even if the watch reports the decision before the registry knows of it, or before the question comes.
 func TestDecisionIsNotMissed(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name   string
-		before bool // the question
+		before bool // the decision comes before the question
 		stale  int
 	}{
 		{"known at once", false, 0}, {"kept", false, 2}, {"before the question", true, 2},
@@ -143,7 +143,8 @@ func TestDecisionIsNotMissed(t *testing.T) {
 	}
 }
 
-// TestWaits: that a box waits, which its own question has made so, ends no question and has the registry asked no more.
+// TestWaits: the change that makes a box wait, which its own question causes, releases no question and causes no further request to the
+// registry.
 func TestWaits(t *testing.T) {
 	t.Parallel()
 	r := &slow{}
