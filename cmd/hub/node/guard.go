@@ -12,29 +12,29 @@ import (
 	"passerelle/cmd/hub/authority"
 )
 
-// What a box may send: a stored message takes a hub some milliseconds of a disk, so one box that sends all the time would have all others
-// wait. A box that has been away sends 60 days of 16 kB at most, and asks for 480 chunks a second on a line of which 250 Mbit/s are its
-// share.
+// Each connection has a token bucket of messages and one of bytes. A stored message takes a hub some milliseconds of disk time, so one box
+// that sends all the time would make all others wait. The most that a well-behaved box sends is 60 days of 16 kB each, after it was away, and
+// requests for 480 chunks a second, on a line of which its share is 250 Mbit/s.
 const (
 	glance      = 2 * time.Second
 	burst       = 3000    // messages at once
 	burstBytes  = 4 << 20 // bytes at once
 	steady      = 500     // messages a second for ever
 	steadyBytes = 100_000 // bytes a second for ever
-	// banned is how long a box that floods stays out: not for ever, since its program may be at fault.
+	// banned is how long a box that floods stays out. It is not for ever, since the cause may be a fault in its program.
 	banned = 10 * time.Minute
-	// buffered is how many messages may wait to be stored: what a flood leaves when it is cut off.
+	// buffered is how many messages may wait to be stored. It bounds the backlog that a flood leaves after it is cut off.
 	buffered      = 2000
 	bufferedBytes = 32 << 20
 )
 
-// sent is what a connection has sent, less what it may.
+// sent is how much a connection has sent, and how much of that is above its steady rate.
 type sent struct {
 	messages, bytes int64 // at the last glance
 	over, overBytes int64
 }
 
-// add returns whether a connection floods, now that it has sent so much in all.
+// add updates a connection's totals, and returns whether it floods. since is the time since the last glance.
 func (s *sent) add(messages, bytes int64, since time.Duration) bool {
 	s.over = max(0, s.over+messages-s.messages-int64(steady*since.Seconds()))
 	s.overBytes = max(0, s.overBytes+bytes-s.bytes-int64(steadyBytes*since.Seconds()))
@@ -42,10 +42,11 @@ func (s *sent) add(messages, bytes int64, since time.Duration) bool {
 	return s.over > burst || s.overBytes > burstBytes
 }
 
-// Guard cuts boxes off that flood, for ten minutes each, until ctx ends.
+// Guard cuts off boxes that flood, until ctx ends. Each stays out for banned, or longer: a ban ends only at a glance, and there is none while
+// all boxes together send little.
 func (n *Node) Guard(ctx context.Context) {
 	all := map[uint64]*sent{} // by connection
-	whole := &sent{}          // of all connections, with no more than one may send
+	whole := &sent{}          // of all connections together, with the limits of one
 	ticker := time.NewTicker(glance)
 	defer ticker.Stop()
 	for last, tick := time.Now(), time.Now(); ; {
@@ -57,10 +58,10 @@ func (n *Node) Guard(ctx context.Context) {
 		now := time.Now()
 		messages, bytes, err := n.received()
 		if err == nil {
-			*whole = sent{messages: whole.messages, bytes: whole.bytes} // what all sent before is no flood
+			*whole = sent{messages: whole.messages, bytes: whole.bytes} // the excess of earlier glances does not add up here
 			whole.add(messages, bytes, now.Sub(tick))
 			if tick = now; whole.over == 0 && whole.overBytes == 0 {
-				continue // nobody floods: to ask thousands of connections costs a hub more than all else that it does
+				continue // nobody can be flooding, and to look at thousands of connections costs a hub more than all its other work
 			}
 			err = n.glance(all, now, now.Sub(last))
 			last = now
@@ -77,7 +78,7 @@ func (n *Node) received() (messages, bytes int64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	for _, a := range sums.Accounts { // none without a connection
+	for _, a := range sums.Accounts { // empty if no box is connected
 		messages, bytes = a.Received.Msgs, a.Received.Bytes
 	}
 	return messages, bytes, nil
@@ -102,7 +103,7 @@ func (n *Node) glance(all map[uint64]*sent, now time.Time, since time.Duration) 
 		}
 		claims, err := jwt.DecodeUserClaims(c.JWT)
 		if err != nil || !claims.HasEmptyPermissions() {
-			continue // the hub itself, and people at its desk: boxes have what their association's key says
+			continue // the hub itself or one of its commands; a box's token has no permissions of its own, only its association's
 		}
 		n.log.Warn("a box floods, and is cut off", "box", protocol.BoxName(claims.Subject), "for", banned)
 		n.mu.Lock()
@@ -124,7 +125,7 @@ func (n *Node) glance(all map[uint64]*sent, now time.Time, since time.Duration) 
 	return n.apply()
 }
 
-// apply tells the server who may connect.
+// apply tells the server which boxes may connect: the members, without those that are banned for a while.
 func (n *Node) apply() error {
 	n.changing.Lock()
 	defer n.changing.Unlock()

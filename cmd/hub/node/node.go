@@ -1,10 +1,14 @@
 // Package node is one hub's server: NATS with JetStream inside this program. It owns the server's options, its accounts as
-// the members change, and connections to it without a network. It must not know what messages mean.
+// the members change, and in-process connections to it. It must not know what messages mean.
 //
-// What is not usual in its options: a write is on the disk before it is acknowledged (SyncAlways: else a power cut loses two
-// minutes of acknowledged writes); TLS comes before the first word, as on any web server's port; the other hubs' addresses are
-// not told to boxes, which have them in their bundle; time-outs suit lines of 128 kbit/s; TLS has no small records, which make a connection's
-// first megabyte faster to begin with and cost a system call each, and nobody uses a part of an answer.
+// Its unusual options are:
+//   - Writes are synced to the disk before they are acknowledged (SyncAlways). Otherwise a power cut loses two minutes of acknowledged
+//     writes.
+//   - The TLS handshake comes first, as on any web server's port, and not after NATS's INFO.
+//   - Boxes are not told the other hubs' addresses: they have them in their configuration.
+//   - Timeouts suit lines of 128 kbit/s.
+//   - TLS records are not sized dynamically. Small records let a client use the start of a connection's first megabyte earlier, at a system
+//     call each, but no client uses a part of an answer.
 package node
 
 import (
@@ -43,24 +47,24 @@ type Options struct {
 	Roots   []byte // certificates that sign the hubs', PEM
 	Keys    authority.Keys
 	Members authority.Members
-	Now     func() time.Time // for certificates; nil for the machine's
+	Now     func() time.Time // the clock for certificates; nil for the machine's
 	Log     *slog.Logger
 }
 
-// Copies is on how many hubs a message is at most.
+// Copies is the most hubs that store a message.
 const Copies = 3
 
 const (
-	memory    = 64 << 20 // streams are on disk; this is for what JetStream itself keeps in memory
-	pending   = 4 << 20  // what may wait for one client, in bytes: a pack is 64 kB an answer
-	handshake = 20       // seconds for TLS and for the token, on a slow line
+	memory    = 64 << 20 // bytes of JetStream's memory storage, for its own use: all streams are on disk
+	pending   = 4 << 20  // bytes that may wait for one client; a chunk of a pack is an answer of 64 kB
+	handshake = 20       // seconds for the TLS handshake, and for authentication, on a slow line
 	slowWrite = 20 * time.Second
-	// Boxes ask every 8 minutes whether the hub is there. The hub asks seldom: each question is paid by a lender.
+	// Boxes ping the hub every 8 minutes. The hub itself pings rarely, since a lender pays for each ping.
 	ping  = 30 * time.Minute
 	start = 20 * time.Second
 )
 
-// Node is a server that runs.
+// Node is a running server.
 type Node struct {
 	server   *server.Server
 	accounts *accounts
@@ -71,10 +75,10 @@ type Node struct {
 	changing sync.Mutex // held while the server is told who may connect
 	mu       sync.Mutex
 	members  authority.Members
-	out      map[string]time.Time // boxes that flooded, by public key, and until when they stay out
+	out      map[string]time.Time // boxes that flooded, by public key, and when their ban ends
 }
 
-// Start starts a server, and returns when it listens. Streams may need the other hubs, and come later.
+// Start starts a server, and returns when it listens. Streams may need the other hubs, and are ready later.
 func Start(o Options) (*Node, error) {
 	fail := func(err error) (*Node, error) { return nil, fmt.Errorf("start the server: %w", err) }
 	operator, err := jwt.DecodeOperatorClaims(o.Keys.Operator)
@@ -141,7 +145,8 @@ func split(address string) (host string, port int, err error) {
 	return host, int(number), nil
 }
 
-// cluster lets in only servers whose certificate the fleet's authority signed, and that have the fleet's secret.
+// cluster sets the options of routes. It lets in only servers that have a certificate signed by the fleet's authority, and the password
+// that is derived from the fleet's secret.
 func (n *Node) cluster(c *server.ClusterOpts, o Options) (err error) {
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(o.Roots) {
@@ -158,7 +163,8 @@ func (n *Node) cluster(c *server.ClusterOpts, o Options) (err error) {
 		RootCAs:              pool, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13, Time: o.Now,
 		DynamicRecordSizingDisabled: true,
 	}
-	// Each hub has all signed files, and answers its own boxes: no other one hears that it can. Else two of three chunks would cross a route.
+	// With at most Copies hubs, each has all signed files, and should answer its own boxes. So no hub hears of the others' subscriptions for
+	// direct gets. Otherwise two of three chunks would cross a route.
 	if len(o.Routes) <= Copies {
 		c.Permissions = &server.RoutePermissions{Import: &server.SubjectPermission{Deny: []string{protocol.DirectGet(protocol.StreamPack, ">")}}}
 	}
@@ -166,7 +172,7 @@ func (n *Node) cluster(c *server.ClusterOpts, o Options) (err error) {
 	return err
 }
 
-// SetCertificate changes the certificate that boxes and the other hubs are shown from now on. Connections that are there stay.
+// SetCertificate changes the certificate for new connections of boxes and of other hubs. Existing connections stay.
 func (n *Node) SetCertificate(p authority.Pair) error {
 	c, err := p.TLS()
 	if err != nil {
@@ -178,24 +184,24 @@ func (n *Node) SetCertificate(p authority.Pair) error {
 
 func (n *Node) shown(*tls.ClientHelloInfo) (*tls.Certificate, error) { return n.pair.Load(), nil }
 
-// Routes returns how many connections to other hubs there are. There are several to each.
+// Routes returns the number of connections to other hubs. There are several to each hub.
 func (n *Node) Routes() int { return n.server.NumRoutes() }
 
-// Addr is where boxes connect.
+// Addr returns the address where boxes connect, HOST:PORT.
 func (n *Node) Addr() string { return n.server.Addr().String() }
 
 // Connections returns how many clients are connected, this program's own among them.
 func (n *Node) Connections() int { return n.server.NumClients() }
 
-// Joined says whether the hubs have agreed on who leads, and this one has heard all of it. A hub alone always has.
+// Joined tells whether the hubs have elected a leader, and this hub is up to date with it. For a single hub it is always true.
 func (n *Node) Joined() bool { return n.server.JetStreamIsCurrent() }
 
-// Leads says whether this hub is the one that decides for all of them about streams. A hub alone always is.
+// Leads tells whether this hub is the leader, which decides on streams for all hubs. A single hub always is.
 func (n *Node) Leads() bool {
 	return !n.server.JetStreamIsClustered() || n.server.JetStreamIsLeader()
 }
 
-// SetMembers changes who may connect. A box that no longer may is cut off before this returns.
+// SetMembers changes who may connect. Boxes that no longer may are disconnected before this returns.
 func (n *Node) SetMembers(m authority.Members) error {
 	n.mu.Lock()
 	n.members = m
@@ -222,7 +228,7 @@ func (n *Node) setMembers(m authority.Members) error {
 	return nil
 }
 
-// Connect connects this program to its own server, as the hub in an account.
+// Connect connects this program to its own server, in process, as the hub's user in an account.
 func (n *Node) Connect(a authority.Account) (*nats.Conn, error) {
 	token, pair, err := n.keys.User(a, "hub", rand.Reader)
 	if err != nil {
@@ -236,7 +242,7 @@ func (n *Node) Connect(a authority.Account) (*nats.Conn, error) {
 	return c, nil
 }
 
-// Stop ends the server, and returns when all is on the disk.
+// Stop shuts the server down, and returns when all is on the disk.
 func (n *Node) Stop() {
 	n.server.Shutdown()
 	n.server.WaitForShutdown()
@@ -272,7 +278,7 @@ func (a *accounts) IsTrackingUpdate() bool     { return false }
 func (a *accounts) Reload() error              { return nil }
 func (a *accounts) Close()                     {}
 
-// logger passes the server's lines on. What it calls a notice is a detail here.
+// logger passes the server's log lines on. The server's notices are logged at debug level.
 type logger struct{ log *slog.Logger }
 
 func (l logger) Noticef(format string, v ...any) { l.log.Debug(fmt.Sprintf(format, v...)) }

@@ -16,7 +16,7 @@ import (
 	"passerelle/cmd/hub/authority"
 )
 
-// lines is a log that may be read while it is written.
+// lines is a log that is safe for concurrent use.
 type lines struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -34,8 +34,8 @@ func (l *lines) has(text string) bool {
 	return bytes.Contains(l.text.Bytes(), []byte(text))
 }
 
-// TestRoutes: hubs of one fleet find each other, and hear what boxes of the others listen to, but not that another hub answers questions for
-// signed files. One with a certificate of the fleet and a secret that was replaced does not come in.
+// TestRoutes: the hubs of one fleet find each other, and hear of each other's subscriptions, except those that answer requests for signed
+// files. A hub that has a certificate of the fleet, but a secret that was replaced, is refused.
 func TestRoutes(t *testing.T) {
 	t.Parallel()
 	keys, offline, err := authority.New(rand.Reader)
@@ -122,7 +122,7 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
-// TestSent: what boxes send is no flood: 60 days at once, and the questions for a big file on a fast line. A busy sender is one.
+// TestSent: 60 days of reports at once, and the requests for a big file on a fast line, are not a flood. A box that sends more for long is.
 func TestSent(t *testing.T) {
 	t.Parallel()
 	for what, c := range map[string]struct {
