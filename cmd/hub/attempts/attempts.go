@@ -1,5 +1,4 @@
-// Package attempts bounds how often codes may be wrong: those of stickers, and those of people. It must not know what a code
-// opens.
+// Package attempts is a rate limit for wrong codes, of stickers and of people. It must not know what a code opens.
 package attempts
 
 import (
@@ -8,8 +7,8 @@ import (
 	"time"
 )
 
-// Limits of wrong codes. With 1,300 stickers that wait, somebody who could try ten codes a second without a pause would find
-// one after some 1,300 years: 2^50 / 1,300 / 10 / 2 seconds.
+// Limits of wrong codes. With 1,300 unused stickers, somebody who tried ten codes a second without a pause would find one after some
+// 1,300 years: 2^50 / 1,300 / 10 / 2 seconds.
 const (
 	window    = time.Minute
 	wrongFrom = 5   // from one address in a window
@@ -27,7 +26,7 @@ type Limit struct {
 	from  map[netip.Prefix]int
 }
 
-// where is what one subscriber has: an IPv4 address, or an IPv6 /64 (RFC 6177). Addresses that cannot be read are one.
+// where returns the prefix that stands for one subscriber: an IPv4 address, or an IPv6 /64 (RFC 6177). All invalid addresses count as one.
 func where(address string) netip.Prefix {
 	a, err := netip.ParseAddr(address)
 	if err != nil {
@@ -41,7 +40,7 @@ func where(address string) netip.Prefix {
 	return netip.PrefixFrom(a, bits).Masked()
 }
 
-// Allowed says whether an address may try a code.
+// Allowed tells whether an address may try a code now.
 func (l *Limit) Allowed(address string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -51,7 +50,8 @@ func (l *Limit) Allowed(address string) bool {
 	return l.all < wrongAll && l.from[where(address)] < wrongFrom
 }
 
-// Wrong counts a wrong code. In a full table an address that is new counts for all only, which is the smaller number.
+// Wrong counts a wrong code of an address. When the table is full, a new address counts only towards the limit for all, which is smaller
+// than the table.
 func (l *Limit) Wrong(address string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
