@@ -1,5 +1,5 @@
-// Package metrics shows what a hub knows to Prometheus: boxes by association, what needs attention, and how the streams are. It
-// owns the names of the metrics. It must not know the pages, and has nothing of residents and no box's name: a label is an
+// Package metrics exports what a hub knows to Prometheus: boxes by association, what needs attention, and the state of the streams. It
+// owns the names of the metrics. It must not know the pages, and exports nothing about residents and no box's name: a label is an
 // association, a release, a stream, or a word of a closed set.
 package metrics
 
@@ -16,7 +16,7 @@ import (
 	"passerelle/cmd/hub/survey"
 )
 
-// Source is what the metrics are made from.
+// Source is where the metrics come from.
 type Source struct {
 	Boxes       func() []survey.Box
 	Streams     func(context.Context) ([]registry.Stream, error)
@@ -30,7 +30,7 @@ const (
 	patience = 5 * time.Second
 )
 
-// Handler answers with the metrics. It asks nobody who they are.
+// Handler returns the handler of the metrics. It does not authenticate clients.
 func Handler(s Source) http.Handler {
 	r := prometheus.NewRegistry()
 	r.MustRegister(collector{s})
@@ -63,10 +63,10 @@ var (
 	up          = desc("streams_up", "1 if the hub knows how the streams are; else their metrics are absent.")
 )
 
-// Describe sends nothing: the metrics depend on the boxes, so the collector is an unchecked one.
+// Describe sends nothing: the metrics depend on the boxes, so this is an unchecked collector.
 func (collector) Describe(chan<- *prometheus.Desc) {}
 
-// Collect sends the metrics of now.
+// Collect sends the current metrics.
 func (c collector) Collect(to chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
