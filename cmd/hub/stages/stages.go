@@ -1,13 +1,13 @@
-// Package stages decides how a roll-out of a release goes on: it counts how the boxes of its stage do, halts it by itself, and says
-// what a person may do with it. The decisions are pure. It must not know pages, nor how a stage reaches a box.
+// Package stages decides how a roll-out of a release goes on: it counts how the boxes of its stage do, halts it when too many do badly,
+// and says what a person may do with it. The decisions are pure functions. The package must not know pages, nor how a stage reaches a box.
 //
 //	begin ──▶ 1 % ──raise──▶ 10 % ──raise──▶ all
-//	           │ halts by itself, or a person halts it
+//	           │ a hub or a person halts it
 //	           ▼
 //	         halted ──resume──▶ as before;  ──abandon──▶ for ever
 //
-// Only a person raises: a box tells of itself once a day, so that numbers of the first hours say little. Nothing here takes a
-// release back from a box: one that cannot run it goes back by itself.
+// Only a person raises a roll-out: a box reports once a day, so the numbers of the first hours say little. Nothing here takes a release
+// back from a box: a box that cannot run a release falls back on its own.
 package stages
 
 import (
@@ -24,25 +24,25 @@ import (
 	"passerelle/cmd/hub/survey"
 )
 
-// Steps are the stages, in permille of the boxes.
+// Steps are the sizes of the stages, in permille of the boxes.
 var Steps = []int{10, 100, rollout.All}
 
 // Counts are how the boxes of a stage do. A box is in at most one of Well, Ill, Fell and Lost.
 type Counts struct {
-	Chosen int // members with a place in the stage
+	Chosen int // members that are in the stage
 	Well   int // run the release
-	Ill    int // run it, with a fault that they did not have before the stage
+	Ill    int // run it, with a fault that began with the stage or later
 	Fell   int // went back from it
-	Lost   int // have not been heard from since, by their own habit, and were before
+	Lost   int // became overdue, by their own habit, after the stage began
 }
 
-// Tried is how many boxes have shown how they do.
+// Tried returns how many boxes have shown how they do.
 func (c Counts) Tried() int { return c.Well + c.Bad() }
 
-// Bad is how many of them do not do well.
+// Bad returns how many of them do badly.
 func (c Counts) Bad() int { return c.Ill + c.Fell + c.Lost }
 
-// Waiting is how many have not: they have not taken it yet, or were missing before the stage began.
+// Waiting returns how many have not shown it yet: they have not installed the release, or were silent before the stage began.
 func (c Counts) Waiting() int { return c.Chosen - c.Tried() }
 
 // Count counts the boxes of a roll-out's stage.
@@ -58,7 +58,7 @@ func Count(boxes []survey.Box, r registry.Rollout, now time.Time) (c Counts) {
 			case survey.Fell:
 				fell = fell || n.Version == report.Version(r.Version)
 			case survey.Silent:
-				// It was not missing when the stage began, and no box is lost of which this hub has read nothing yet.
+				// The box counts as lost only if it was not overdue yet when the stage began, and if this hub has a report of it at all.
 				lost = !b.Seen.IsZero() && !b.Seen.Add(b.Patience()).Before(r.Began)
 				missing = !lost
 			case survey.Fault:
@@ -80,7 +80,7 @@ func Count(boxes []survey.Box, r registry.Rollout, now time.Time) (c Counts) {
 	return c
 }
 
-// Why is why a hub halts a roll-out: what most of the boxes that do not do well have.
+// Why is why a hub halts a roll-out: what is wrong with most of the boxes that do badly.
 type Why string
 
 // The reasons.
@@ -90,14 +90,14 @@ const (
 	Ill  Why = "ill"
 )
 
-// Reasons are all of them.
+// Reasons lists all of them.
 var Reasons = []Why{Fell, Lost, Ill}
 
-// most is the part of the boxes that tried the release of which more may not do badly: one of fifty. So one of the few boxes of the
-// first stage is enough.
+// most is the limit: a roll-out is halted when more than one box in fifty that tried the release does badly. In a small first stage a
+// single box is enough.
 const most = 50
 
-// Next returns a roll-out after these counts, and why it is halted; "" if it goes on as it is.
+// Next returns a roll-out after these counts, and why it is halted now; "" if it does not change.
 func Next(r registry.Rollout, c Counts) (registry.Rollout, Why) {
 	if r.Phase != registry.Going || (c.Bad()-r.Accepted)*most <= c.Tried() {
 		return r, ""
@@ -124,7 +124,7 @@ const (
 	Abandon Action = "abandon"
 )
 
-// ErrNot says that a roll-out is not as somebody thought who wants to change it.
+// ErrNot says that a roll-out is not in the state in which this change is possible, or not in the one that the person saw.
 var ErrNot = errors.New("the roll-out does not stand so")
 
 // May returns what a person may do with a roll-out.
@@ -141,8 +141,8 @@ func May(r registry.Rollout) []Action {
 	return nil
 }
 
-// Act returns a roll-out after a person's action. from is the number of the roll-out that the person saw, with these counts: it may
-// have halted since. Who raises or resumes it accepts what these have of boxes that do not do well: only more of them halt it.
+// Act returns a roll-out after a person's action. from is the number of the roll-out that the person saw: it may have been halted since,
+// and then the error is ErrNot. To raise or resume is to accept the boxes that do badly now, by the counts c: only further ones halt it.
 func Act(r registry.Rollout, a Action, from int64, c Counts, now time.Time) (registry.Rollout, error) {
 	if r.Number != from || !slices.Contains(May(r), a) {
 		return r, fmt.Errorf("%s: %w", a, ErrNot)
@@ -161,7 +161,7 @@ func Act(r registry.Rollout, a Action, from int64, c Counts, now time.Time) (reg
 	return r, nil
 }
 
-// Begin returns the roll-out of a release, at its first stage. The error is ErrNot while another one goes on.
+// Begin returns the roll-out of a release, at its first stage. The error is ErrNot while another roll-out is under way.
 func Begin(r registry.Rollout, version string, release rollout.Hash, now time.Time) (registry.Rollout, error) {
 	if v := report.Version(version); v == "" || report.Release("v"+version) != v {
 		return r, fmt.Errorf("%q is no version as boxes report it", version)
@@ -174,7 +174,7 @@ func Begin(r registry.Rollout, version string, release rollout.Hash, now time.Ti
 	}, nil
 }
 
-// Registry is what keeps the roll-out.
+// Registry stores the roll-out.
 type Registry interface {
 	Rollout(ctx context.Context) (registry.Rollout, bool, error)
 	ChangeRollout(ctx context.Context, author, did string, edit func(*registry.Rollout) error) error
@@ -185,21 +185,21 @@ type Registry interface {
 type Options struct {
 	Registry Registry
 	Boxes    func() []survey.Box
-	News     <-chan struct{} // one of them went back from a release
-	Whole    func() bool     // Boxes has all that the hubs know
-	Leads    func() bool     // this hub does it, of all
+	News     <-chan struct{} // receives when a box went back from a release
+	Whole    func() bool     // whether Boxes has all that the hubs know
+	Leads    func() bool     // whether this hub is the leader, which alone does this
 	Now      func() time.Time
 	Log      *slog.Logger
 }
 
 const (
-	every    = 5 * time.Second // between looks without news
-	least    = time.Second     // between any two: a box may say as often as it likes that it went back
+	every    = 5 * time.Second // between two checks without news
+	least    = time.Second     // between any two checks, since a box may report as often as it likes that it went back
 	patience = 30 * time.Second
 	author   = "the hubs" // for the audit
 )
 
-// Run watches over the roll-out until ctx ends.
+// Run calls Watch every few seconds until ctx ends, on the leader only.
 func Run(ctx context.Context, o Options) {
 	for {
 		select {
@@ -220,7 +220,8 @@ func Run(ctx context.Context, o Options) {
 	}
 }
 
-// Watch halts the roll-out if its boxes ask for it, signs a stage that is about to end once more, and sees to it that boxes find it.
+// Watch checks the roll-out once. It halts it if too many boxes do badly, signs a stage again when less than half of its time is left, and
+// otherwise publishes the stage if it is not published.
 func Watch(ctx context.Context, o Options) error {
 	ctx, stop := context.WithTimeout(ctx, patience)
 	defer stop()
@@ -236,7 +237,7 @@ func Watch(ctx context.Context, o Options) error {
 			*x = next
 			return nil
 		})
-		if errors.Is(err, ErrNot) { // somebody was faster: the next look sees it
+		if errors.Is(err, ErrNot) { // somebody else changed it first: the next check sees that
 			return nil
 		}
 		return err

@@ -21,7 +21,7 @@ var (
 	release = rollout.Hash{7}
 )
 
-// TestNext: when a roll-out halts, and why.
+// TestNext: when a roll-out is halted, and why.
 func TestNext(t *testing.T) {
 	t.Parallel()
 	going := registry.Rollout{Version: "1.3.0", Release: release, Permille: 10, Phase: registry.Going}
@@ -59,8 +59,8 @@ func TestNext(t *testing.T) {
 	}
 }
 
-// TestNever: whatever the counts and whatever people press, a hub alone never raises nor resumes, a stage of going never shrinks,
-// and what was abandoned stays so.
+// TestNever: whatever the counts are and whatever people do, a hub alone never raises or resumes a roll-out, a stage never shrinks, and an
+// abandoned roll-out stays abandoned.
 func TestNever(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(3, 4))
@@ -98,7 +98,7 @@ func TestNever(t *testing.T) {
 	}
 }
 
-// fleet is so many boxes with a place below permille, each with 20 days until yesterday.
+// fleet returns a fleet of boxes that are all in a stage of permille, each with reports of the 20 days until yesterday.
 func fleet(t *testing.T, boxes, permille int) (f *survey.Fleet, names []string) {
 	t.Helper()
 	f = &survey.Fleet{Now: func() time.Time { return now }}
@@ -112,7 +112,7 @@ func fleet(t *testing.T, boxes, permille int) (f *survey.Fleet, names []string) 
 	return f, names
 }
 
-// days has a box report from so many days ago to so many.
+// days has a box report on each day, from from days ago to to days ago.
 func days(t *testing.T, f *survey.Fleet, box string, from, to int, version report.Version, fault report.Word) {
 	t.Helper()
 	for ago := from; ago >= to; ago-- {
@@ -129,7 +129,7 @@ func days(t *testing.T, f *survey.Fleet, box string, from, to int, version repor
 	}
 }
 
-// TestCount: each box of the stage counts once, and what was so before the stage does not.
+// TestCount: each box of the stage counts once, and a fault or a silence from before the stage does not count.
 func TestCount(t *testing.T) {
 	t.Parallel()
 	f, names := fleet(t, 8, 100)
@@ -146,9 +146,9 @@ func TestCount(t *testing.T) {
 	days(t, f, names[1], 5, 0, "1.3.0", "kernel-fails")
 	days(t, f, names[2], 5, 3, "1.3.0", "")
 	days(t, f, names[2], 2, 0, "1.2.0", "")
-	days(t, f, names[3], 10, 0, "1.3.0", "kernel-fails") // it had that before
+	days(t, f, names[3], 10, 0, "1.3.0", "kernel-fails") // the fault is older than the stage
 	check("after some days", Counts{Chosen: 8, Well: 2, Ill: 1, Fell: 1})
-	now := now.AddDate(0, 0, 2) // a day is their habit, and one more is spared
+	now := now.AddDate(0, 0, 2) // they report daily, and one more day is allowed
 	got := Count(f.Boxes(), r, now)
 	if want := (Counts{Chosen: 8, Well: 2, Ill: 1, Fell: 1, Lost: 4}); got != want {
 		t.Errorf("four say nothing any more: %+v, want %+v", got, want)
@@ -156,7 +156,7 @@ func TestCount(t *testing.T) {
 	if next, why := Next(r, got); why != Lost || next.Phase != registry.Halted {
 		t.Errorf("it goes on: %+v, %q", next, why)
 	}
-	r.Began = now.AddDate(0, 0, 1) // they are missing before the stage begins
+	r.Began = now.AddDate(0, 0, 1) // they were silent before the stage began
 	if got := Count(f.Boxes(), r, now); got.Lost != 0 {
 		t.Errorf("boxes that were silent before the stage are lost in it: %+v", got)
 	} else if got.Waiting() != 4 {
@@ -194,7 +194,7 @@ func (k *keeper) PublishRollout(context.Context, registry.Rollout) error {
 	return nil
 }
 
-// TestWatch: a hub halts once, renews a stage that is about to end, also of one that is halted, and else only publishes.
+// TestWatch: a hub halts a roll-out once, renews a stage whose time is half over, even if it is halted, and otherwise only publishes.
 func TestWatch(t *testing.T) {
 	t.Parallel()
 	f, names := fleet(t, 3, 100)
