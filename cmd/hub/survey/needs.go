@@ -15,14 +15,14 @@ type Kind string
 // The kinds, the most urgent first.
 const (
 	Fault   Kind = "fault"   // the hotspot or a donation does not work
-	Silent  Kind = "silent"  // the box was not seen for longer than it is used to
+	Silent  Kind = "silent"  // the box was not seen for longer than is usual for it
 	Fell    Kind = "fell"    // the box went back to an older version
 	Spent   Kind = "spent"   // a donation's cap was spent early
 	Behind  Kind = "behind"  // the box runs an older version than the fleet
-	Waiting Kind = "waiting" // somebody has to compare the words
+	Waiting Kind = "waiting" // a person has to compare the words
 )
 
-// Kinds has all of them.
+// Kinds lists all of them.
 var Kinds = []Kind{Fault, Silent, Fell, Spent, Behind, Waiting}
 
 // Need is why a box needs attention.
@@ -32,24 +32,24 @@ type Need struct {
 	Code     report.Word    // of a Fault; of Fell: one of report.FellWhy, "" if the box did not say why
 	Donation int            // of Spent, from 1
 	Days     int            // of Spent: since the period began
-	Version  report.Version // of Behind and Fell: the one that it should run, or ran; "" if a box that fell does not know
+	Version  report.Version // of Behind: the one that it should run; of Fell: the one that it went back from, "" if it does not know
 }
 
 const (
-	// newBox is how long a box may be silent whose habit is unknown.
+	// newBox is how long a box may be silent if its habit is not known yet.
 	newBox = 3 * 24 * time.Hour
-	// spare is what is added to the longest silence of a box.
+	// spare is the margin that is added to a box's longest silence.
 	spare = 24 * time.Hour
-	// early is how many days a cap should last.
+	// early is how many days a cap should last at least.
 	early = 24
-	// settled is how long a version is in the fleet before the other boxes are behind.
+	// settled is how long a version must have been in the fleet before boxes with an older one count as behind.
 	settled = 14 * 24 * time.Hour
-	// fellFor is how long a box that went back is shown.
+	// fellFor is how long it is shown that a box went back.
 	fellFor = 14 * 24 * time.Hour
 )
 
-// Patience is how long a box may be silent: its longest silence within the last weeks, and a day. A box that is off at weekends is
-// not missed on a Sunday.
+// Patience returns how long a box may be silent: its longest silence within the last weeks, plus a day. So a box that is off at weekends
+// is not missed on a Sunday.
 func (b Box) Patience() time.Duration {
 	var times []time.Time
 	for _, d := range b.Days {
@@ -69,7 +69,7 @@ func (b Box) Patience() time.Duration {
 	return longest + spare
 }
 
-// Current returns the version that a fleet should run: the newest that some box has run for two weeks. "" if there is none.
+// Current returns the version that a fleet should run: the newest that some box ran at least two weeks ago. It is "" if there is none.
 func Current(boxes []Box, now time.Time) (current report.Version) {
 	began := map[report.Version]report.Day{}
 	for _, b := range boxes {
@@ -88,7 +88,7 @@ func Current(boxes []Box, now time.Time) (current report.Version) {
 	return current
 }
 
-// Needs returns what a box needs attention for, the most urgent first. current is the version that it should run.
+// Needs returns why a box needs attention, the most urgent first. current is the version that it should run.
 func (b Box) Needs(current report.Version, now time.Time) (needs []Need) {
 	switch b.Stage {
 	case registry.Waiting:
@@ -121,7 +121,7 @@ func (b Box) Needs(current report.Version, now time.Time) (needs []Need) {
 	return needs
 }
 
-// faultSince returns since which day a fault is in each report.
+// faultSince returns the first day since which each report has the fault.
 func (b Box) faultSince(code report.Word) (since time.Time) {
 	for i := len(b.Days) - 1; i >= 0; i-- {
 		if !slices.ContainsFunc(b.Days[i].Faults, func(f report.Fault) bool { return f.Code == code && f.Error }) {
@@ -140,14 +140,15 @@ func date(d report.Day) time.Time {
 	return t
 }
 
-// fell returns what the box says that it went back from. Boxes before that was told show it by their versions only.
+// fell returns the release that the box reports that it went back from. Boxes with older software do not report that; for them their
+// versions show it.
 func (b Box) fell(now time.Time) (n Need, ok bool) {
 	newest := b.Newest()
 	if newest == nil || newest.Fell == nil {
 		return b.older(now)
 	}
 	n = Need{Kind: Fell, Version: newest.Fell.Version, Code: newest.Fell.Why}
-	for i := len(b.Days) - 1; i >= 0; i-- { // since when; the reason is known somewhat later than that it went back
+	for i := len(b.Days) - 1; i >= 0; i-- { // finds since when; the version may be in later reports only
 		if f := b.Days[i].Fell; f == nil || f.Version != n.Version && f.Version != "" {
 			break
 		}
@@ -156,7 +157,7 @@ func (b Box) fell(now time.Time) (n Need, ok bool) {
 	return n, now.Sub(n.Since) <= fellFor
 }
 
-// older finds the last day on which the box ran an older version than before, if it still runs it.
+// older finds the last change of the box's version within fellFor. ok is true if that was to an older version.
 func (b Box) older(now time.Time) (n Need, ok bool) {
 	for i := len(b.Days) - 1; i > 0; i-- {
 		later, before := b.Days[i], b.Days[i-1]
@@ -174,8 +175,8 @@ func (b Box) older(now time.Time) (n Need, ok bool) {
 	return Need{}, false
 }
 
-// spent returns the donations whose cap is spent, and was spent within a few weeks. A period begins when what was used of it is
-// less than the day before; the first day that is known is no such beginning.
+// spent returns the donations whose cap is spent now and lasted less than early days. A period begins on a day on which less of the cap is
+// used than on the day before. If no such day is known, the donation is not returned.
 func (b Box) spent() (needs []Need) {
 	newest := b.Newest()
 	if newest == nil {
@@ -206,7 +207,7 @@ func (b Box) spent() (needs []Need) {
 	return needs
 }
 
-// Unreviewed returns the languages that residents may choose there and that no speaker has reviewed.
+// Unreviewed returns the languages that residents may choose at a member's box and that no speaker has reviewed.
 func (b Box) Unreviewed() (codes []report.Word) {
 	if r := b.Newest(); r != nil && b.Stage == registry.Member {
 		for _, l := range r.Languages {
@@ -224,8 +225,8 @@ type Tongue struct {
 	Boxes int
 }
 
-// Unreviewed returns the languages that boxes show and no speaker has reviewed, those of the most boxes first. It is the federation that
-// has them reviewed, once for all: no box needs attention for it.
+// Unreviewed returns the languages that boxes show and that no speaker has reviewed, those of the most boxes first. The federation has them
+// reviewed once for all boxes, so no box needs attention because of them.
 func Unreviewed(boxes []Box) (all []Tongue) {
 	for _, code := range report.LanguageCodes {
 		t := Tongue{Code: code}
@@ -245,8 +246,8 @@ func Unreviewed(boxes []Box) (all []Tongue) {
 // Month is what boxes did in a month.
 type Month struct {
 	Month    string // YYYY-MM
-	Boxes    int    // that told of any day
-	Days     int    // that were told of
+	Boxes    int    // that reported any day of it
+	Days     int    // that were reported, by all boxes
 	Sessions uint64 // at least
 	Bytes    uint64
 }
@@ -280,5 +281,5 @@ func Months(boxes []Box) []Month {
 	return all
 }
 
-// maxSessions is what a box may have on a day: one begins each second.
+// maxSessions is the most sessions that a box can have on a day: one begins each second.
 const maxSessions = 86400

@@ -9,19 +9,19 @@ import (
 	"passerelle/cmd/hub/registry"
 )
 
-// Release is how a version does in the fleet. Hubs cannot choose what boxes get: these take what two people signed, and hubs say at
-// most in which order. So this is also for those who sign.
+// Release is how a version does in the fleet. Hubs cannot choose what boxes get: boxes take what two people signed, and hubs decide at
+// most in which order. So this is also for the signers.
 type Release struct {
 	Version report.Version
 	Run     int // members that run it
-	Trouble int // of them, those with a fault, or silent
+	Trouble int // those of them that have a fault or are silent
 	Fell    int // members that went back from it
 }
 
-// Tried is how many boxes have run it.
+// Tried returns how many boxes have run it.
 func (r Release) Tried() int { return r.Run + r.Fell }
 
-// Halt says that nobody else should get it: more than one box of fifty that tried it went back.
+// Halt tells whether no further box should get it: more than one box in fifty that tried it went back.
 func (r Release) Halt() bool { return r.Fell*50 > r.Tried() }
 
 // Releases returns how versions do, the newest first.

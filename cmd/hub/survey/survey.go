@@ -1,10 +1,10 @@
-// Package survey is what one hub knows of its boxes at a time: it keeps what the registry tells, and judges what needs somebody's
-// attention. It is in memory only, and is made again from the streams when the hub starts. It must not know pages, alerts or
-// metrics, which read it, nor how anything arrives.
+// Package survey is what one hub knows of the boxes now: it keeps what the registry reports, and judges what needs somebody's attention.
+// It is in memory only, and is rebuilt from the streams when the hub starts. It must not know pages, alerts or metrics, which read it, nor
+// how reports arrive.
 //
 //	registry.Follow ──▶ Fleet ──▶ Boxes ──▶ Needs, Months
 //
-// A box may lie. What it says of a day that cannot be is passed over; a sum that no line could carry is counted as none.
+// A box may lie. A report of an impossible day is ignored, and a donation's bytes are not counted if no line could carry them in a day.
 package survey
 
 import (
@@ -23,24 +23,24 @@ import (
 )
 
 const (
-	// recent is how many of a box's days are kept whole: a habit shows within them.
+	// recent is how many of a box's days are kept in full: they are enough to show its habit.
 	recent = 40
-	// maxDay is what a day may have: a line of 10 Gbit/s.
+	// maxDay is the most bytes that a day may have: those of a line of 10 Gbit/s.
 	maxDay = 10e9 / 8 * 86400
-	// future is how far a box's calendar may be ahead of the hub's: it has a zone of its own.
+	// future is how far a box's date may be ahead of the hub's, since the box has its own time zone.
 	future = 48 * time.Hour
 )
 
-// Day is what a box said of a day, and when the hubs had it.
+// Day is a box's report of a day, and when the hubs received it.
 type Day struct {
 	report.Report
 	At time.Time
 }
 
-// Total is a day's sums.
+// Total has a day's sums.
 type Total struct {
 	Day      report.Day
-	Sessions uint64 // at least: a count below five is not told
+	Sessions uint64 // at least: boxes do not report counts below five
 	Bytes    uint64
 }
 
@@ -51,13 +51,13 @@ type Box struct {
 	Days   []Day            // of the last weeks, the oldest first
 	Totals []Total          // of a year, likewise
 	Done   *command.Outcome // what became of the last command
-	// Found is what the box found when it was asked to search last, and FoundAt when the hubs had it.
+	// Found is the box's last diagnosis, and FoundAt is when the hubs received it.
 	Found   *report.Diagnosis
 	FoundAt time.Time
-	stray   time.Time // when it last said something that is no day
+	stray   time.Time // when it last reported something other than a day
 }
 
-// Newest is what the box said last, nil for nothing.
+// Newest returns the report of the newest day, nil if there is none.
 func (b Box) Newest() *report.Report {
 	if n := len(b.Days); n > 0 {
 		return &b.Days[n-1].Report
@@ -65,7 +65,7 @@ func (b Box) Newest() *report.Report {
 	return nil
 }
 
-// Release is the version that the box runs, "" if it is unknown.
+// Release returns the version that the box runs, "" if it is unknown.
 func (b Box) Release() report.Version {
 	if r := b.Newest(); r != nil {
 		return r.Release
@@ -73,10 +73,10 @@ func (b Box) Release() report.Version {
 	return ""
 }
 
-// Called is the name of its centre, or the box's own.
+// Called returns the name of the box's centre, or its own name.
 func (b Box) Called() string { return cmp.Or(b.Centre, b.Name) }
 
-// Fleet is all boxes. Its methods are safe for concurrent use. It implements [registry.Hears].
+// Fleet has all boxes. Its methods are safe for concurrent use. It implements [registry.Hears].
 type Fleet struct {
 	Now func() time.Time
 
@@ -87,21 +87,21 @@ type Fleet struct {
 	fell    chan struct{} // see FellBack
 }
 
-// Whole notes that all that the hubs had has been told.
+// Whole implements [registry.Hears]: it notes that all that the hubs had has been reported.
 func (f *Fleet) Whole() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.whole = true
 }
 
-// IsWhole tells whether all that the hubs had when this one began to listen has been told: before that, boxes seem to be missing.
+// IsWhole tells whether all that the hubs had when this one began to follow has been reported. Before that, boxes seem to be missing.
 func (f *Fleet) IsWhole() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.whole
 }
 
-// FellBack is told when a box says for the first time that it went back from a release.
+// FellBack returns a channel that receives when a box reports for the first time that it went back from a release.
 func (f *Fleet) FellBack() <-chan struct{} {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -123,7 +123,7 @@ func (f *Fleet) box(name string) *Box {
 	return b
 }
 
-// Members keeps the associations with their regions.
+// Members implements [registry.Hears]: it keeps the associations with their regions.
 func (f *Fleet) Members(m authority.Members) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -133,20 +133,20 @@ func (f *Fleet) Members(m authority.Members) {
 	}
 }
 
-// Box keeps a box's record.
+// Box implements [registry.Hears]: it keeps a box's record.
 func (f *Fleet) Box(r registry.Box) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	b := f.box(r.Name)
 	r.Seen = b.Seen
-	if b.Association != "" && b.Association != r.Association { // it was another's
+	if b.Association != "" && b.Association != r.Association { // the box was another association's
 		*b = Box{}
 		r.Seen = time.Time{}
 	}
 	b.Box = r
 }
 
-// Report keeps what a box said.
+// Report implements [registry.Hears]: it keeps what a box reported.
 func (f *Fleet) Report(association, name, what string, body []byte, at time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -178,14 +178,14 @@ func (f *Fleet) Report(association, name, what string, body []byte, at time.Time
 			if now := b.lastFell(); now != nil && (before == nil || *now != *before) {
 				select {
 				case f.fell <- struct{}{}:
-				default: // nobody waits, or it is told already
+				default: // nobody has asked for the channel, or it is full
 				}
 			}
 		}
 	}
 }
 
-// lastFell is what the box said last of a release that it went back from.
+// lastFell returns the release that the box's newest report says that it went back from, nil if there is none.
 func (b *Box) lastFell() *report.Fell {
 	if r := b.Newest(); r != nil {
 		return r.Fell
@@ -193,7 +193,7 @@ func (b *Box) lastFell() *report.Fell {
 	return nil
 }
 
-// keep keeps a day. The slices are made again: somebody may read the old ones.
+// keep keeps a day. It makes new slices, since others may be reading the old ones.
 func (b *Box) keep(d Day, now time.Time) {
 	t, err := time.Parse(time.DateOnly, string(d.Day))
 	if err != nil || t.After(now.Add(future)) || t.Before(now.AddDate(-1, 0, 0)) {
@@ -209,7 +209,8 @@ func (b *Box) keep(d Day, now time.Time) {
 	b.Days = insert(b.Days, d, func(d Day) report.Day { return d.Report.Day }, recent)
 }
 
-// insert returns a copy of a list in the order of days, with one more or with another of the same day, and the newest only.
+// insert returns a copy of a list that is sorted by day, with x inserted or in place of the element of its day. Only the newest most
+// elements stay.
 func insert[T any](list []T, x T, day func(T) report.Day, most int) []T {
 	i, found := slices.BinarySearchFunc(list, day(x), func(t T, d report.Day) int { return cmp.Compare(day(t), d) })
 	next := make([]T, 0, len(list)+1)
@@ -248,10 +249,10 @@ func (f *Fleet) Associations() map[string]string {
 	return all
 }
 
-// Words are those of a box that waits, as people read them.
+// Words returns the words of a box that waits, as people read them.
 func Words(b registry.Box) string { return strings.Join(b.Words[:], " ") }
 
-// compareVersions compares two releases: numbers as numbers; what is before a release, as rc.1, comes before it (semver.org, 11).
+// compareVersions compares two releases: numbers as numbers, and a pre-release, as rc.1, comes before its release (semver.org, 11).
 func compareVersions(a, b report.Version) int {
 	split := func(v report.Version) (numbers, before string) {
 		numbers, before, _ = strings.Cut(strings.TrimSuffix(string(v), "+dirty"), "-")

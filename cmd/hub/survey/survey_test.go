@@ -14,7 +14,8 @@ const box = "aaaaaaaaaa"
 
 var today = time.Date(2027, 3, 29, 9, 0, 0, 0, time.UTC) // a Monday
 
-// fleet is a fleet of one box, which has told of the days before today that tell answers for, the oldest first: ago days ago.
+// fleet returns a fleet of one box, which has reported the days before today for which tell returns true, the oldest first. tell fills in
+// the report of the day that was ago days ago.
 func fleet(t *testing.T, days int, tell func(ago int, r *report.Report) bool) (*Fleet, Box) {
 	t.Helper()
 	f := &Fleet{Now: func() time.Time { return today }}
@@ -93,7 +94,7 @@ func TestNeeds(t *testing.T) {
 		}, "1.2.0", nil},
 		{"a cap spent after ten days", 30, func(ago int, r *report.Report) bool {
 			d := &r.Donations[0]
-			d.Used = uint64(100 - ago) // since the period before
+			d.Used = uint64(100 - ago) // since the previous period
 			if ago <= 12 {
 				d.Used = uint64(13 - ago)
 			}
@@ -141,8 +142,8 @@ func TestNeeds(t *testing.T) {
 	}
 }
 
-// TestFell: what a box says that it went back from counts on the day that it says it, also for a version that it never reported; it is
-// shown for two weeks, and not after it went on.
+// TestFell: that a box went back counts from the day on which it reports it, even for a version that it never reported to run. It is shown
+// for two weeks, and no longer once the box has moved on.
 func TestFell(t *testing.T) {
 	t.Parallel()
 	fell := &report.Fell{Version: "1.3.0", Why: "pages"}
@@ -173,7 +174,7 @@ func TestFell(t *testing.T) {
 			t.Errorf("%s: the release is to be halted: %t", name, halt)
 		}
 	}
-	// Until its slots were read the box knows that it went back, and not from what.
+	// Until the box has read its slots, it knows that it went back, but not from which version.
 	_, b := fleet(t, 3, func(ago int, r *report.Report) bool {
 		r.Fell = fell
 		if ago == 3 {
@@ -186,7 +187,7 @@ func TestFell(t *testing.T) {
 	}
 }
 
-// Who waits for it is told when a box says that it went back, and again only when it says something else of it.
+// TestFellBack: the channel receives when a box reports that it went back, and again only when that part of its report changes.
 func TestFellBack(t *testing.T) {
 	t.Parallel()
 	f, _ := fleet(t, 3, all)
@@ -219,7 +220,8 @@ func TestFellBack(t *testing.T) {
 	}
 }
 
-// TestUnreviewed: languages that nobody has reviewed are those of the fleet, the most shown first, and no box needs attention for them.
+// TestUnreviewed: unreviewed languages are listed for the whole fleet, those of the most boxes first, and no box needs attention because of
+// them.
 func TestUnreviewed(t *testing.T) {
 	t.Parallel()
 	f, b := fleet(t, 3, func(_ int, r *report.Report) bool {
@@ -238,7 +240,7 @@ func TestUnreviewed(t *testing.T) {
 	}
 }
 
-// TestCurrent: a version counts two weeks after the first box ran it.
+// TestCurrent: a version is current two weeks after the first box ran it.
 func TestCurrent(t *testing.T) {
 	t.Parallel()
 	since := func(from int) func(int, *report.Report) bool {
@@ -262,7 +264,7 @@ func TestCurrent(t *testing.T) {
 	}
 }
 
-// TestLies: what cannot be is passed over, and sums do not overflow.
+// TestLies: impossible reports are ignored, and sums do not overflow.
 func TestLies(t *testing.T) {
 	t.Parallel()
 	f, before := fleet(t, 3, all)
@@ -289,14 +291,14 @@ func TestLies(t *testing.T) {
 		t.Errorf("the newest is %+v", n)
 	}
 
-	// A box whose record the hubs lost is still there.
+	// A box whose record the hubs lost is known by its reports.
 	f.Report("lilas", "bbbbbbbbbb", before.Days[0].Report.Day.Report(), text, today)
 	if all := f.Boxes(); len(all) != 2 || all[1].Stage != registry.Member || all[1].Region != "nord" {
 		t.Errorf("%+v", all)
 	}
 }
 
-// TestBounded: a box fills no more than a year of sums, and some weeks of reports.
+// TestBounded: at most a year of sums and some weeks of reports are kept of a box.
 func TestBounded(t *testing.T) {
 	t.Parallel()
 	_, b := fleet(t, 364, all)
@@ -318,7 +320,7 @@ func TestVersions(t *testing.T) {
 	}
 }
 
-// TestReleases: a version halts when boxes go back from it, and not for one box of many.
+// TestReleases: a version should be halted when boxes go back from it, but not for one box of many.
 func TestReleases(t *testing.T) {
 	t.Parallel()
 	back := func(ago int, r *report.Report) bool {
