@@ -1,30 +1,30 @@
-// Package authority is who may do what on the hubs: the keys of a fleet, and the tokens (NATS JWTs, docs.nats.io, "JWT
-// authentication") that say so. It owns keys, accounts, permissions and certificates. It must not know servers, connections
-// or files, and is pure but for randomness.
+// Package authority decides who may do what on the hubs. It makes the keys of a fleet, and the tokens that carry the permissions (NATS
+// JWTs, docs.nats.io, "JWT authentication"). It owns keys, accounts, permissions and certificates. It must not know servers, connections
+// or files, and is pure except for randomness.
 //
 // # Keys
 //
-// The identities of operator and accounts stay offline: hubs have the operator's signing key. All that hubs sign with is
-// derived from one secret (HKDF, RFC 5869), so that a hub with an empty disk, its secret and the names of its associations
-// has the same keys as before, and the boxes' tokens hold.
+// The identity keys of the operator and the accounts stay offline. Hubs have only signing keys, and all of these are derived from one
+// secret (HKDF, RFC 5869). So a hub that has lost its disk has the same keys as before once it has the secret and the names of the
+// associations, and the boxes' tokens stay valid.
 //
 // # Accounts
 //
-// What is in one account cannot be reached from another, whatever permissions say:
+// NATS isolates accounts: nothing in one can be reached from another, whatever the permissions say.
 //
 //	SYSTEM  the server's own
-//	FLEET   boxes: what goes up and down
+//	FLEET   boxes: reports, commands, regions and signed files
 //	HUB     stickers, boxes, associations, audit; no box is ever in it
-//	ENROL   who asks for a membership: one service of HUB, and nothing else
+//	ENROL   boxes that ask for a membership: it imports one service of HUB, and has nothing else
 //
-// Each association has a signing key of its own. The permissions of what that key signs are in the account, with the
-// association's name written literally: who has the key of one association cannot sign for another. So are those of who asks for
-// a membership.
+// Each association has a signing key of its own. The account, not the token, has the permissions of what that key signs (scoped signing
+// keys), with the association's name written literally. So the key of one association cannot sign for another. The same holds for the key
+// that signs the tokens for asking.
 //
 // # A secret that was stolen
 //
-// All signing keys come from the secret, so [Keys.Replace] replaces all of them at once. What stays are the identities, and the
-// right to ask of the bundles that are on boxes' cards: a key that signs askers signs nothing more than each card has.
+// All signing keys are derived from the secret, so [Keys.Replace] replaces all of them at once. The identities stay, and so does the old
+// key for asking, since its tokens are in the bundles on boxes' cards. A thief of that key gains nothing, since each card permits as much.
 package authority
 
 import (
@@ -47,7 +47,7 @@ import (
 	"passerelle/appliance/fleet/rollout"
 )
 
-// Account is one of a fleet's.
+// Account is a NATS account of a fleet.
 type Account string
 
 // The accounts.
@@ -58,21 +58,21 @@ const (
 	Enrol  Account = "ENROL"
 )
 
-// Accounts are all of them.
+// Accounts lists all of them.
 var Accounts = []Account{System, Fleet, Hub, Enrol}
 
-// Keys are what each hub of a fleet has, as JSON.
+// Keys are the keys that each hub of a fleet has, as JSON.
 type Keys struct {
 	Operator string             `json:"operator"` // the operator's token, signed offline
-	Accounts map[Account]string `json:"accounts"` // their public identities
+	Accounts map[Account]string `json:"accounts"` // the accounts' public identities
 	Secret   []byte             `json:"secret"`   // 32 bytes
-	// Askers are the public keys that signed bundles before the secret was replaced, and may go on asking.
+	// Askers are the public keys that signed bundles before the secret was replaced. Those bundles may still ask.
 	Askers []string  `json:"askers,omitempty"`
-	Made   time.Time `json:"made,omitzero"` // when the secret replaced another one; zero if it never did
+	Made   time.Time `json:"made,omitzero"` // when this secret replaced another one; zero if it is the first
 	By     string    `json:"by,omitempty"`  // who replaced it
 }
 
-// Offline are the seeds of identities, which no hub needs: they replace a secret that was stolen.
+// Offline has the seeds of the identities by name: operatorSeed, or an account. No hub needs them. They are for replacing a stolen secret.
 type Offline map[string]string
 
 // New makes the keys of a fleet.
@@ -115,10 +115,10 @@ func New(random io.Reader) (Keys, Offline, error) {
 	return k, offline, nil
 }
 
-// operatorSeed is the operator's among the offline seeds. The others have the names of accounts.
+// operatorSeed is the name of the operator's seed. The other seeds have the names of accounts.
 const operatorSeed = "OPERATOR"
 
-// sign makes the operator's token, which names the key that the secret makes.
+// sign makes the operator's token, which names the signing key that is derived from the secret.
 func (k *Keys) sign(operator nkeys.KeyPair) error {
 	public, err := operator.PublicKey()
 	if err != nil {
@@ -136,14 +136,14 @@ func (k *Keys) sign(operator nkeys.KeyPair) error {
 	return err
 }
 
-// Signing returns the public key that signs the accounts. It identifies a secret, and is none.
+// Signing returns the public key that signs the accounts. It identifies the secret, but need not be kept secret.
 func (k Keys) Signing() (string, error) {
 	_, public, err := k.derive("operator", nkeys.PrefixByteOperator)
 	return public, err
 }
 
-// Replace returns keys with a new secret, for all hubs of the fleet. Nothing that the old secret signed is let in any more, but for
-// those who may only ask. by is who does it, for the audit. The error says if the seeds are another fleet's.
+// Replace returns keys with a new secret, for all hubs of the fleet. Nothing that the old secret signed is let in any more, except tokens
+// for asking. by is who does it, for the audit. It is an error if by is empty, or if the seeds are another fleet's.
 func (k Keys) Replace(o Offline, by string, now time.Time, random io.Reader) (Keys, error) {
 	fail := func(err error) (Keys, error) { return Keys{}, fmt.Errorf("replace a fleet's keys: %w", err) }
 	if by == "" {
@@ -178,7 +178,7 @@ func (k Keys) Replace(o Offline, by string, now time.Time, random io.Reader) (Ke
 	return next, nil
 }
 
-// Check says whether keys that were read are whole.
+// Check returns an error if the keys, as read from a file, are incomplete or do not belong together.
 func (k Keys) Check() error {
 	if len(k.Secret) != 32 {
 		return errors.New("the secret has not 32 bytes")
@@ -207,7 +207,7 @@ func (k Keys) Check() error {
 	return nil
 }
 
-// bytes are 32 that belong to a purpose.
+// bytes derives 32 bytes for a purpose from the secret.
 func (k Keys) bytes(purpose string) ([]byte, error) {
 	b, err := hkdf.Key(sha256.New, k.Secret, nil, "passerelle "+purpose, 32)
 	if err != nil {
@@ -244,8 +244,8 @@ func (k Keys) associationKey(name string) (nkeys.KeyPair, string, error) {
 	return k.derive("association "+name, nkeys.PrefixByteAccount)
 }
 
-// RoutePassword is what hubs show each other, beside their certificates: a hub's certificate that was stolen with its secret opens
-// nothing once the secret is replaced.
+// RoutePassword returns the password with which hubs connect to each other, in addition to their certificates. So a certificate that was
+// stolen together with the secret is useless once the secret is replaced.
 func (k Keys) RoutePassword() (string, error) {
 	b, err := k.bytes("routes")
 	if err != nil {
@@ -254,8 +254,8 @@ func (k Keys) RoutePassword() (string, error) {
 	return base64.RawURLEncoding.EncodeToString(b), nil
 }
 
-// CodeHash is what is stored of a code, a sticker's or a person's, as [protocol.ParseCode] returns it. It is keyed: 50 bits could
-// be searched.
+// CodeHash returns the hash under which a sticker's or a person's code is stored. code is as [protocol.ParseCode] returns it. The hash is
+// keyed (HMAC-SHA-256), since the 50 bits of a code could be searched.
 func (k Keys) CodeHash(code string) (string, error) {
 	key, err := k.bytes("stickers")
 	if err != nil {
@@ -266,7 +266,7 @@ func (k Keys) CodeHash(code string) (string, error) {
 	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)), nil
 }
 
-// stageKey signs how far a release may go. A release names its public half, so that boxes need no other trust for it.
+// stageKey returns the key that signs the stages of roll-outs. A release names its public half, so boxes need no other trust for it.
 func (k Keys) stageKey() (ed25519.PrivateKey, error) {
 	seed, err := k.bytes("stages")
 	if err != nil {
@@ -284,7 +284,7 @@ func (k Keys) StageKey() (string, error) {
 	return rollout.FormatKey(key.Public().(ed25519.PublicKey)), nil
 }
 
-// Stage returns the text of a stage, signed.
+// Stage returns the text of a stage, signed with the key of stages.
 func (k Keys) Stage(s rollout.Stage) ([]byte, error) {
 	key, err := k.stageKey()
 	if err != nil {
@@ -293,29 +293,30 @@ func (k Keys) Stage(s rollout.Stage) ([]byte, error) {
 	return s.Sign(key)
 }
 
-// Members are who belongs to a fleet: the part of its accounts that changes. It is stored as JSON.
+// Members are the associations and the revoked boxes of a fleet: the part of its accounts that changes. It is stored as JSON.
 type Members struct {
 	Associations map[string]Association `json:"associations"`
-	Revoked      map[string]time.Time   `json:"revoked"` // public keys of boxes, and since when
+	Revoked      map[string]time.Time   `json:"revoked"` // public keys of boxes, and when each was revoked
 }
 
-// Association is one of a fleet's.
+// Association is what is known of an association.
 type Association struct {
 	Region string `json:"region,omitempty"`
 }
 
-// never is later than any token's time, by whatever hub's clock: a revoked key does not come back.
+// never is the time until which tokens of a revoked key are refused. It is later than the issue time of any token, whatever a hub's clock
+// says, so a revoked key does not come back.
 var never = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// Limits of connections. A box has an inbox and three subjects that wake it; at the limit itself the server cuts it off whenever
-// the account changes.
+// Limits of connections. A box has four subscriptions, its inbox and three wake subjects. The limit is above that: a box at its limit would
+// be disconnected whenever the account changes.
 const (
 	boxSubscriptions = 8
 	askSubscriptions = 2
-	asking           = 3000 // connections that ask for enrolment, to all hubs: a whole federation of 1,300 centres may on one morning
+	asking           = 3000 // connections of boxes that ask, at all hubs: a federation's 1,300 centres may all enrol on one morning
 )
 
-// Tokens returns the accounts' tokens by public identity, for a server.
+// Tokens returns the tokens (JWTs) of the accounts by public identity, for a server.
 func (k Keys) Tokens(m Members) (map[string]string, error) {
 	signer, _, err := k.derive("operator", nkeys.PrefixByteOperator)
 	if err != nil {
@@ -347,7 +348,7 @@ func (k Keys) Tokens(m Members) (map[string]string, error) {
 			claims.Exports.Add(&jwt.Export{Name: "enrol", Subject: protocol.SubjectAsk, Type: jwt.Service})
 		case Enrol:
 			claims.Limits.Conn = asking
-			// Shared, so that the registrar knows the address that asks.
+			// The import is shared, so that the registrar sees the client's address.
 			claims.Imports.Add(&jwt.Import{Name: "enrol", Subject: protocol.SubjectAsk, Account: k.Accounts[Hub], Type: jwt.Service, Share: true})
 		}
 		token, err := claims.Encode(signer)
@@ -359,7 +360,7 @@ func (k Keys) Tokens(m Members) (map[string]string, error) {
 	return tokens, nil
 }
 
-// askers is what somebody may whose token that key signed: ask for a membership, and nothing else.
+// askers returns the permissions of tokens that a key for asking signed: to ask for a membership, and nothing else.
 func askers(key string) *jwt.UserScope {
 	scope := jwt.NewUserScope()
 	scope.Key = key
@@ -372,12 +373,12 @@ func askers(key string) *jwt.UserScope {
 	return scope
 }
 
-// store is without limits of an account: streams have theirs.
+// store has no limits per account, since streams have their own.
 var store = jwt.JetStreamLimits{MemoryStorage: jwt.NoLimit, DiskStorage: jwt.NoLimit, Streams: jwt.NoLimit, Consumer: jwt.NoLimit}
 
-// boxes adds what boxes may, by association, and who no longer may.
+// boxes adds the permissions of boxes, by association, and the revoked keys.
 func (k Keys) boxes(claims *jwt.AccountClaims, m Members) error {
-	const box = "{{name()}}" // the token's, which the hub signed
+	const box = "{{name()}}" // NATS puts the name in here that is in the box's signed token
 	for _, name := range slices.Sorted(maps.Keys(m.Associations)) {
 		_, key, err := k.associationKey(name)
 		if err != nil {
@@ -405,8 +406,8 @@ func (k Keys) boxes(claims *jwt.AccountClaims, m Members) error {
 	return nil
 }
 
-// Box returns a box's token: that key is a box of that association, by that name. It does not expire: boxes are away for
-// weeks, and are revoked.
+// Box returns the token that makes a public key a box of an association. Its name is [protocol.BoxName]. The token does not expire, since
+// boxes may be away for weeks; a box that must go is revoked.
 func (k Keys) Box(association, public string) (string, error) {
 	signer, _, err := k.associationKey(association)
 	if err != nil {
@@ -426,8 +427,8 @@ func (k Keys) Box(association, public string) (string, error) {
 	return token, nil
 }
 
-// User returns a token and the key that it is for. In ENROL it may ask only; elsewhere it is the hub itself, and may do all
-// within the account.
+// User returns a new key pair and its token. In ENROL it may only ask for a membership. In the other accounts it is for the hub itself, and
+// may do anything within the account.
 func (k Keys) User(a Account, name string, random io.Reader) (token string, pair nkeys.KeyPair, err error) {
 	fail := func(err error) (string, nkeys.KeyPair, error) {
 		return "", nil, fmt.Errorf("make a user of %s: %w", a, err)
@@ -455,7 +456,7 @@ func (k Keys) User(a Account, name string, random io.Reader) (token string, pair
 	return token, pair, nil
 }
 
-// Bundle returns what boxes need, for hubs with certificates of ca.
+// Bundle returns what boxes need to ask for a membership. ca is the certificate, PEM, of the authority that signs the hubs' certificates.
 func (k Keys) Bundle(ca []byte, random io.Reader) (protocol.Bundle, error) {
 	b := protocol.Bundle{Roots: string(ca)}
 	token, pair, err := k.User(Enrol, protocol.Asker, random)
@@ -470,5 +471,5 @@ func (k Keys) Bundle(ca []byte, random io.Reader) (protocol.Bundle, error) {
 	return b, nil
 }
 
-// IsBoxKey says whether a text is a public key that a box may have.
+// IsBoxKey tells whether a text has the form of a box's public key.
 func IsBoxKey(public string) bool { return nkeys.IsValidPublicUserKey(public) }

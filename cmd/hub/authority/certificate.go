@@ -16,7 +16,8 @@ import (
 	"time"
 )
 
-// A board without a clock believes in the day when its program was built, which may be before its fleet was made.
+// since is when all certificates begin. A board without a clock takes the day on which its program was built for today, and that may be
+// before the fleet was made.
 var since = time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // How long certificates hold, in years.
@@ -25,13 +26,13 @@ const (
 	hostYears = 10
 )
 
-// Pair is a certificate and its key, PEM. Both may be in one text, which is then each of them.
+// Pair is a certificate and its private key, both PEM. If one text holds both, it is the value of both fields.
 type Pair struct{ Certificate, Key []byte }
 
-// One returns the pair as one text, so that a file of it is replaced as a whole.
+// One returns the pair as one text, for a file in which both are replaced at once.
 func (p Pair) One() []byte { return append(slices.Clone(p.Certificate), p.Key...) }
 
-// TLS returns the pair for a server. The error says if they do not belong together.
+// TLS returns the pair for a server. It is an error if the certificate and the key do not match.
 func (p Pair) TLS() (tls.Certificate, error) {
 	c, err := tls.X509KeyPair(p.Certificate, p.Key)
 	if err != nil {
@@ -58,7 +59,7 @@ func (p Pair) End() (time.Time, error) {
 	return c.NotAfter, nil
 }
 
-// Belongs says whether one of these certificates, PEM, signed the pair's, which may have ended.
+// Belongs returns an error unless one of the certificates in roots, PEM, signed the pair's certificate, which may have ended.
 func (p Pair) Belongs(roots []byte) error {
 	c, err := p.leaf()
 	if err != nil {
@@ -80,7 +81,8 @@ func NewCA(now time.Time) (Pair, error) {
 	}, nil)
 }
 
-// Host makes the certificate of a hub, by its host name or address. It serves the hub's boxes, and proves it to other hubs.
+// Host makes the certificate of a hub for its host name or address. The hub shows it to boxes as a server, and to other hubs also as a
+// client.
 func (ca Pair) Host(host string, now time.Time) (Pair, error) {
 	t := &x509.Certificate{
 		Subject: pkix.Name{CommonName: host}, NotAfter: now.AddDate(hostYears, 0, 0),
