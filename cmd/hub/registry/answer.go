@@ -8,11 +8,11 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// lost is how long an answer is waited for before the question is asked again, at first.
+// lost is the first timeout after which a request without an answer is repeated. It doubles with each try.
 const lost = 3 * time.Second
 
-// answered asks until an answer comes, for patience at most: what hubs are asked while they choose who leads is lost, and nobody says so.
-// ask must change nothing, or nothing more when it is done twice.
+// answered repeats a request until an answer comes, for patience at most: a request that is sent during a leader election is lost without an
+// error. ask must be idempotent.
 func answered[T any](ctx context.Context, ask func(context.Context) (T, error)) (T, error) {
 	ctx, stop := context.WithTimeout(ctx, patience)
 	defer stop()
@@ -27,7 +27,7 @@ func answered[T any](ctx context.Context, ask func(context.Context) (T, error)) 
 	}
 }
 
-// stream asks how a stream is.
+// stream opens a stream, with its current state.
 func stream(ctx context.Context, in jetstream.JetStream, name string) (jetstream.Stream, error) {
 	return answered(ctx, func(ctx context.Context) (jetstream.Stream, error) { return in.Stream(ctx, name) })
 }
@@ -39,7 +39,7 @@ func newest(ctx context.Context, s jetstream.Stream, subject string) (*jetstream
 	})
 }
 
-// store writes a message of which the stream keeps one: the newest of its subject, or the first with its id.
+// store writes a message. The stream must keep only one copy if it is written twice: the newest of its subject, or the first with its id.
 func store(ctx context.Context, in jetstream.JetStream, m *nats.Msg, options ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
 	return answered(ctx, func(ctx context.Context) (*jetstream.PubAck, error) { return in.PublishMsg(ctx, m, options...) })
 }

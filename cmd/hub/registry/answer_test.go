@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// A question that is lost while hubs choose who leads is asked again; one that is answered, with an error too, is not.
+// TestAnswered: a request that is lost during a leader election is repeated; one that is answered, even with an error, is not.
 func TestAnswered(t *testing.T) {
 	refused := errors.New("refused")
 	for name, x := range map[string]struct {

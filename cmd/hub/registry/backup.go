@@ -17,15 +17,15 @@ import (
 	"passerelle/appliance/fleet/protocol"
 )
 
-// A backup is what nobody else has: the registry's records, the regions of associations, boxes' reports of a year, and the audit. What
-// signers published is in their repository, and commands end within days. It has hashes of codes, public keys and names of people
-// who have the dashboard, and no key.
+// A backup has what exists nowhere else: the registry's records, the regions of associations, boxes' reports of a year, and the audit. It
+// does not have what signers published, which is in their repository, nor commands, which end within days. It has hashes of codes, public
+// keys and the names of people who may use the dashboard, but no secret key.
 //
-// It is gzip over lines of JSON: a head, entries, and an end with their number, so that half of one is known as that.
+// Its format is gzip over lines of JSON: a head, the entries, and an end that has their number, so that an incomplete backup is recognised.
 
 const backupForm = 1
 
-// maxEntry bounds a line, in bytes: base64 of NATS's largest message, and its names.
+// maxEntry bounds a line, in bytes: NATS's largest message in base64, and the names.
 const maxEntry = 2 << 20
 
 // entry is a line of a backup.
@@ -33,15 +33,15 @@ type entry struct {
 	Form int       `json:"form,omitempty"` // of the head only
 	In   string    `json:"in,omitempty"`   // a stream, or the bucket
 	Name string    `json:"name,omitempty"` // a subject, or a key
-	At   time.Time `json:"at,omitzero"`    // when the hubs had it
+	At   time.Time `json:"at,omitzero"`    // when the hubs received it; in the head, when the backup was made
 	Body []byte    `json:"body,omitempty"`
-	End  *int      `json:"end,omitempty"` // of the last line only: how many entries there are
+	End  *int      `json:"end,omitempty"` // in the last line only: how many entries there are
 }
 
-// headerAt is on a report that was restored: when the hubs first had it.
+// headerAt is the header of a restored message that says when the hubs first received it, RFC 3339 with nanoseconds.
 const headerAt = "Passerelle-At"
 
-// Backup writes what nobody else has, and returns how many entries that is.
+// Backup writes a backup, and returns the number of its entries.
 func (r *Registry) Backup(ctx context.Context, to io.Writer) (entries int, err error) {
 	fail := func(err error) (int, error) { return 0, fmt.Errorf("write a backup: %w", err) }
 	z := gzip.NewWriter(to)
@@ -61,7 +61,7 @@ func (r *Registry) Backup(ctx context.Context, to io.Writer) (entries int, err e
 	for key := range keys.Keys() {
 		v, err := r.values.Get(ctx, key)
 		if errors.Is(err, jetstream.ErrKeyNotFound) {
-			continue // somebody removed it meanwhile
+			continue // it was removed meanwhile
 		}
 		if err == nil {
 			err = write(entry{In: bucket, Name: key, Body: v.Value()})
@@ -86,7 +86,7 @@ func (r *Registry) Backup(ctx context.Context, to io.Writer) (entries int, err e
 	return entries, nil
 }
 
-// each calls do with the messages that a stream has now, the oldest first.
+// each calls do with each message that a stream has now, the oldest first, and with when the hubs first received it.
 func each(ctx context.Context, in jetstream.JetStream, name string, do func(jetstream.Msg, time.Time) error) error {
 	s, err := stream(ctx, in, name)
 	if err != nil {
@@ -112,14 +112,14 @@ func each(ctx context.Context, in jetstream.JetStream, name string, do func(jets
 		if err := do(m, heardAt(m, about.Timestamp)); err != nil {
 			return err
 		}
-		// The last one may have been replaced meanwhile: then a newer one comes.
+		// The last message may have been replaced by a newer one meanwhile, so this is not a test for equality.
 		if about.Sequence.Stream >= last.LastSeq {
 			return nil
 		}
 	}
 }
 
-// heardAt is when the hubs first had a message: earlier than its time in the stream if it was restored.
+// heardAt returns when the hubs first received a message. at is its time in the stream, which is later if the message was restored.
 func heardAt(m jetstream.Msg, at time.Time) time.Time {
 	if first, err := time.Parse(time.RFC3339Nano, m.Headers().Get(headerAt)); err == nil && first.Before(at) {
 		return first
@@ -127,11 +127,11 @@ func heardAt(m jetstream.Msg, at time.Time) time.Time {
 	return at
 }
 
-// ErrNotEmpty says that a fleet is there already: a backup is for hubs that lost theirs.
+// ErrNotEmpty says that the hubs have members already: a backup is only for hubs that lost theirs.
 var ErrNotEmpty = errors.New("the hubs have members already: a backup is restored into hubs with an empty store only")
 
-// RestoreBackup reads a backup into hubs that have nothing, and returns how many entries it had. What boxes said since then stays. When
-// it was interrupted, it can be repeated: who belongs to the fleet is written last.
+// RestoreBackup writes a backup into hubs that have no members, and returns the number of its entries. Newer reports of boxes stay. If it was
+// interrupted, it can be repeated, since the members are written last.
 func (r *Registry) RestoreBackup(ctx context.Context, author string, from io.Reader) (entries int, err error) {
 	fail := func(err error) (int, error) { return 0, fmt.Errorf("restore a backup: %w", err) }
 	if _, revision, err := r.Members(ctx); err != nil || revision != 0 {
@@ -141,7 +141,7 @@ func (r *Registry) RestoreBackup(ctx context.Context, author string, from io.Rea
 	if err != nil {
 		return fail(err)
 	}
-	written := audit.CachedInfo().State.Msgs // by a restore that was interrupted
+	written := audit.CachedInfo().State.Msgs // taken for lines that an interrupted restore has written already
 	var members []byte
 	if err := readBackup(from, func(e entry) error {
 		entries++
@@ -186,7 +186,7 @@ func (r *Registry) restore(ctx context.Context, e entry) error {
 		_, err = r.boxes.PublishMsg(ctx, m, jetstream.WithExpectLastSequencePerSubject(0))
 		var api *jetstream.APIError
 		if errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
-			return nil // what the hubs have is newer
+			return nil // the hubs have a newer message of this subject
 		}
 	default:
 		return fmt.Errorf("there is no place %q", e.In)
@@ -197,7 +197,7 @@ func (r *Registry) restore(ctx context.Context, e entry) error {
 	return nil
 }
 
-// CheckBackup reads a backup to its end, and returns how many entries it has.
+// CheckBackup reads a backup to its end, and returns the number of its entries. It is an error if the backup is damaged or incomplete.
 func CheckBackup(from io.Reader) (entries int, err error) {
 	err = readBackup(from, func(entry) error {
 		entries++
@@ -206,7 +206,7 @@ func CheckBackup(from io.Reader) (entries int, err error) {
 	return entries, err
 }
 
-// readBackup calls do with each entry of a whole backup.
+// readBackup calls do with each entry of a backup. It is an error if the backup is damaged or incomplete, which may be known only at its end.
 func readBackup(from io.Reader, do func(entry) error) error {
 	z, err := gzip.NewReader(from)
 	if err != nil {
@@ -235,7 +235,7 @@ func readBackup(from io.Reader, do func(entry) error) error {
 			}
 		}
 	}
-	// Also behind the last line there is gzip's sum of all.
+	// The scanner has read to the end of the gzip stream, so this includes an error of its checksum.
 	if err := lines.Err(); err != nil {
 		return fmt.Errorf("no whole backup: after %d entries: %w", n, err)
 	}

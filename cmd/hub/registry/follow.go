@@ -14,18 +14,18 @@ import (
 	"passerelle/cmd/hub/authority"
 )
 
-// Hears is somebody who follows the fleet: what is there first, then each change. Its methods are called one at a time.
+// Hears is a follower of the fleet. It is called with the current state first, then with each change, one call at a time.
 type Hears interface {
 	Members(authority.Members)
 	Box(Box)
-	// Report is what a box said: a name as those of [protocol.Reports], its body, and when the hubs had it.
+	// Report is called with a box's report: its name, as in [protocol.Reports], its body, and when the hubs received it.
 	Report(association, box, name string, body []byte, at time.Time)
-	// Whole is called once all that was there when it was asked for has been told.
+	// Whole is called once the whole current state has been reported.
 	Whole()
 }
 
-// Follow tells h what there is and what changes, until ctx ends. It costs a consumer and a watcher for each hub, not for each
-// box, and nothing of that goes over a box's line.
+// Follow calls h with what there is and what changes, until ctx ends. It costs one consumer and one watcher for each hub, not for each
+// box, and no traffic on a box's line.
 func (r *Registry) Follow(ctx context.Context, h Hears) error {
 	fail := func(err error) error {
 		if ctx.Err() != nil {
@@ -33,7 +33,7 @@ func (r *Registry) Follow(ctx context.Context, h Hears) error {
 		}
 		return fmt.Errorf("follow the fleet: %w", err)
 	}
-	// What still comes when this returns is waited for by nobody.
+	// inner ends when this returns, so that the consumer's callback does not block on a channel that nobody reads any more.
 	inner, stop := context.WithCancel(ctx)
 	defer stop()
 	records, err := r.values.WatchFiltered(ctx, []string{keyMembers, ofBoxes + ">"}, jetstream.IgnoreDeletes())
@@ -41,7 +41,7 @@ func (r *Registry) Follow(ctx context.Context, h Hears) error {
 		return fail(err)
 	}
 	defer records.Stop()
-	// Whose a box is comes before what it says.
+	// All records come before the reports, so that each box's association is known.
 	for told := false; !told; {
 		select {
 		case <-ctx.Done():
@@ -71,7 +71,7 @@ func (r *Registry) Follow(ctx context.Context, h Hears) error {
 		h.Whole()
 	}
 	said := make(chan jetstream.Msg)
-	// It begins again by itself where it was, when this hub or the stream's leader was away.
+	// An ordered consumer resumes where it was after this hub or the stream's leader was away.
 	reading, err := reports.Consume(func(m jetstream.Msg) {
 		select {
 		case said <- m:

@@ -9,19 +9,19 @@ import (
 	"time"
 )
 
-// Keys of what the hubs know of themselves.
+// Keys of the records about the hubs themselves.
 const (
 	keySigning = "signing"
 	ofHubs     = "hub."
 )
 
-// signing is which secret the hubs have.
+// signing is the record of which secret the hubs have.
 type signing struct {
-	Key string `json:"key"` // public, of authority.Keys.Signing
+	Key string `json:"key"` // the public key that authority.Keys.Signing returns
 }
 
-// NoteKeys writes into the audit that the hubs' secret was replaced, once. The hub that leads calls it when it starts: a secret
-// is replaced where no hub is.
+// NoteKeys writes into the audit, once, that the hubs' secret was replaced. The leader calls it when it starts, since a secret is replaced
+// offline, where there is no audit.
 func (r *Registry) NoteKeys(ctx context.Context) error {
 	now, err := r.keys.Signing()
 	if err != nil {
@@ -49,7 +49,7 @@ type Hub struct {
 	Until time.Time `json:"until"` // when its certificate ends
 }
 
-// PutHub says how long this hub's certificate holds.
+// PutHub records when a hub's certificate ends.
 func (r *Registry) PutHub(ctx context.Context, name string, until time.Time) error {
 	_, err := change(ctx, r, ofHubs+name, func(h *Hub) (bool, error) {
 		if h.Until.Equal(until) {
@@ -61,7 +61,7 @@ func (r *Registry) PutHub(ctx context.Context, name string, until time.Time) err
 	return err
 }
 
-// Hubs returns the hubs that ever served, by name.
+// Hubs returns all hubs that ever served, sorted by name.
 func (r *Registry) Hubs(ctx context.Context) (hubs []Hub, err error) {
 	err = r.all(ctx, ofHubs+">", func(key string, text []byte) error {
 		h := Hub{Name: strings.TrimPrefix(key, ofHubs)}

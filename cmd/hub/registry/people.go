@@ -13,21 +13,21 @@ import (
 	"passerelle/appliance/fleet/protocol"
 )
 
-// Person is somebody who has the dashboard.
+// Person is somebody who may use the dashboard.
 type Person struct {
 	Name        string    `json:"name"`
 	Association string    `json:"association,omitempty"` // whose boxes they see; "" for the whole federation
 	Since       time.Time `json:"since"`
 }
 
-// ofPeople is the key of a person's record, under the hash of their code.
+// ofPeople is the prefix of the keys of people's records. The hash of the person's code follows it.
 const ofPeople = "person."
 
-// maxPersonName bounds a person's name, in characters: a command's author is shown on the box.
+// maxPersonName bounds a person's name, in characters, since a command's author is shown on the box.
 const maxPersonName = 60
 
-// AddPerson makes a code for somebody, in place of the one that they had. It is returned once, and stored nowhere. Without an
-// association they see the whole federation.
+// AddPerson makes a code for somebody, in place of the one that they had, and returns it. The code is stored nowhere. Without an association
+// they see the whole federation.
 func (r *Registry) AddPerson(ctx context.Context, author, name, association string) (code string, err error) {
 	if name == "" || name != strings.TrimSpace(name) || utf8.RuneCountInString(name) > maxPersonName ||
 		strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
@@ -51,7 +51,7 @@ func (r *Registry) AddPerson(ctx context.Context, author, name, association stri
 	return code, put(ctx, r, key, Person{Name: name, Association: association, Since: r.now().UTC()}, 0)
 }
 
-// errNobody says that nobody has that name.
+// errNobody says that no person has that name.
 var errNobody = errors.New("nobody is called so")
 
 // RemovePerson ends somebody's code.
@@ -82,7 +82,7 @@ func (r *Registry) dropPerson(ctx context.Context, name string) error {
 	return nil
 }
 
-// People returns who has the dashboard, by name.
+// People returns who may use the dashboard, sorted by name.
 func (r *Registry) People(ctx context.Context) ([]Person, error) {
 	all, err := r.people(ctx)
 	if err != nil {
@@ -108,15 +108,14 @@ func (r *Registry) people(ctx context.Context) (map[string]Person, error) {
 		if err != nil {
 			return nil, err
 		}
-		if revision != 0 { // else somebody removed it meanwhile
+		if revision != 0 { // otherwise it was removed meanwhile
 			all[key] = p
 		}
 	}
 	return all, nil
 }
 
-// Person returns whose code that is, as they type it. ok is false if it is nobody's. It says nothing of how often a code may be
-// wrong: its caller bounds that.
+// Person returns the person whose code that is, as they type it. ok is false if it is nobody's. Its caller must limit the rate of wrong codes.
 func (r *Registry) Person(ctx context.Context, typed string) (p Person, ok bool, err error) {
 	key, err := r.codeKey(ofPeople, typed)
 	if errors.Is(err, protocol.ErrCode) {

@@ -1,11 +1,11 @@
-// Package registry is what the hubs of a fleet know together: associations, stickers, boxes, what is wanted of the boxes, and
-// who did what. It owns the streams and their bodies. It must not know commands, pages or servers.
+// Package registry is what the hubs of a fleet know together: associations, stickers, boxes, regions and commands for the boxes, and
+// who did what. It owns the streams and the format of their messages. It must not know commands, pages or servers.
 //
-// All of it is in JetStream, which is not trusted to be the only place: boxes keep their days and their tokens, and the
-// members are also in a file of each hub. A change is written in the audit before it is made.
+// All of it is in JetStream, but JetStream is not trusted to be the only place: boxes keep their days and their tokens, and each hub has
+// the members in a file, too. A change is written to the audit before it is made.
 //
-// Two hubs may change the same record at once: each write names the revision that it read, and begins again when another was
-// faster. So a sticker enrols one box, whichever hubs are asked.
+// Two hubs may change the same record at the same time. So each write names the revision that was read (compare and set), and the change is
+// tried again if another write came first. Therefore a sticker enrols one box only, whichever hubs are asked.
 package registry
 
 import (
@@ -33,17 +33,17 @@ import (
 // Options of a registry.
 type Options struct {
 	Keys       authority.Keys
-	Hub, Fleet *nats.Conn // as the hub in each of these accounts
+	Hub, Fleet *nats.Conn // connections as the hub's user in these accounts
 	Now        func() time.Time
 }
 
-// Registry is a hub's view of what the hubs know together. Its methods may be called from several goroutines.
+// Registry is a hub's access to what the hubs know together. Its methods are safe for concurrent use.
 type Registry struct {
 	keys   authority.Keys
 	now    func() time.Time
 	fleet  *nats.Conn
-	boxes  jetstream.JetStream // of the boxes' account
-	own    jetstream.JetStream // of the hubs'
+	boxes  jetstream.JetStream // in account FLEET
+	own    jetstream.JetStream // in account HUB
 	values jetstream.KeyValue
 }
 
@@ -51,10 +51,10 @@ const (
 	bucket      = "registry"
 	streamAudit = "AUDIT"
 	auditSize   = 1 << 30 // bytes: ten million lines
-	header      = 1 << 10 // what a message's headers may add to the size of its body
-	history     = 5       // what was wanted before, for people
+	header      = 1 << 10 // bytes that a message's headers may add to its body
+	history     = 5       // versions that the bucket keeps of a record, for people
 	opening     = 3 * time.Second
-	patience    = 15 * time.Second // for one read or write: 1,300 boxes that enrol at once have others wait
+	patience    = 15 * time.Second // timeout of one read or write: it waits while 1,300 boxes enrol at once
 )
 
 // Keys of the bucket.
@@ -64,8 +64,8 @@ const (
 	ofBoxes    = "box."
 )
 
-// Create makes the streams, or changes them to what they must be. replicas are as many as there are hubs. It fails while too
-// few of them are there.
+// Create creates the streams, or updates their configuration. replicas is the number of hubs that store each message. It fails while too few
+// hubs are connected.
 func Create(ctx context.Context, o Options, replicas int) error {
 	boxes, own, err := streams(o)
 	if err != nil {
@@ -92,8 +92,9 @@ func Create(ctx context.Context, o Options, replicas int) error {
 	}); err != nil {
 		return fmt.Errorf("create the stream %s: %w", streamAudit, err)
 	}
-	// A bucket (ADR-8), but read from the hub that leads: with AllowDirect any of them answers, also one that has not heard of the
-	// newest (ADR-31). Made in one step, since who opens it before a second one would read as the first one said.
+	// This is a key-value bucket (ADR-8), but without AllowDirect, so that reads go to the leader. With AllowDirect any replica answers, even
+	// one that does not have the newest value yet (ADR-31). The stream is created in one step and not changed afterwards: a hub that opened the
+	// bucket in between would go on reading by the first configuration.
 	if _, err := own.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
 		Name: "KV_" + bucket, Subjects: []string{"$KV." + bucket + ".>"}, Replicas: replicas, MaxMsgsPerSubject: history,
 		AllowRollup: true, DenyDelete: true, Discard: jetstream.DiscardNew, Storage: jetstream.FileStorage,
@@ -111,7 +112,8 @@ func streams(o Options) (boxes, own jetstream.JetStream, err error) {
 	return boxes, own, err
 }
 
-// Open opens the streams that Create made. Answers are lost while hubs choose who leads, so it gives up soon: who opens tries again.
+// Open opens the streams that Create made. Answers are lost during a leader election, so it gives up after a short timeout, and the caller
+// should try again.
 func Open(ctx context.Context, o Options) (*Registry, error) {
 	ctx, stop := context.WithTimeout(ctx, opening)
 	defer stop()
@@ -126,7 +128,7 @@ func Open(ctx context.Context, o Options) (*Registry, error) {
 	return &Registry{keys: o.Keys, now: o.Now, fleet: o.Fleet, boxes: boxes, own: own, values: values}, nil
 }
 
-// get reads a record. A record that is not there is zero, at revision 0.
+// get reads a record. If there is none, it returns the zero record and revision 0.
 func get[R any](ctx context.Context, r *Registry, key string) (record R, revision uint64, err error) {
 	e, err := answered(ctx, func(ctx context.Context) (jetstream.KeyValueEntry, error) { return r.values.Get(ctx, key) })
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
@@ -144,7 +146,7 @@ func get[R any](ctx context.Context, r *Registry, key string) (record R, revisio
 // errRaced says that somebody else wrote a record after it was read.
 var errRaced = errors.New("somebody else changed it at the same time")
 
-// put writes a record over the revision that get returned.
+// put writes a record in place of the revision that get returned. The error is errRaced if the record has another revision by now.
 func put[R any](ctx context.Context, r *Registry, key string, record R, revision uint64) error {
 	text, err := json.Marshal(record)
 	if err != nil {
@@ -165,10 +167,11 @@ func put[R any](ctx context.Context, r *Registry, key string, record R, revision
 	return nil
 }
 
-// races is how often a change begins again.
+// races is how often a change is tried.
 const races = 20
 
-// change reads a record, lets edit change it, and writes it if edit says so.
+// change reads a record, lets edit change it, writes it if edit says so, and returns it. If somebody else writes the record meanwhile, it
+// begins again, so edit may be called several times.
 func change[R any](ctx context.Context, r *Registry, key string, edit func(*R) (write bool, err error)) (R, error) {
 	for try := 1; ; try++ {
 		record, revision, err := get[R](ctx, r, key)
@@ -186,7 +189,7 @@ func change[R any](ctx context.Context, r *Registry, key string, edit func(*R) (
 	}
 }
 
-// Line is one of the audit.
+// Line is a line of the audit.
 type Line struct {
 	Time   time.Time `json:"time"`
 	Author string    `json:"author"` // a person, as the hub's machine names them
@@ -211,7 +214,7 @@ func (r *Registry) audit(ctx context.Context, author, did, to, detail string) er
 	return nil
 }
 
-// Audit returns the last lines, the oldest first, and at most that many.
+// Audit returns the last lines, at most most of them, the oldest first.
 func (r *Registry) Audit(ctx context.Context, most uint64) ([]Line, error) {
 	s, err := stream(ctx, r.own, streamAudit)
 	if err != nil {
@@ -233,12 +236,12 @@ func (r *Registry) Audit(ctx context.Context, most uint64) ([]Line, error) {
 	return lines, nil
 }
 
-// Members returns who belongs to the fleet, and the revision of that: 0 if nobody ever did.
+// Members returns the members of the fleet and their revision, which is 0 if there never were any.
 func (r *Registry) Members(ctx context.Context) (authority.Members, uint64, error) {
 	return get[authority.Members](ctx, r, keyMembers)
 }
 
-// Restore writes members into a registry that has none, from a hub's file.
+// Restore writes the members from a hub's file into a registry that has none. It does nothing if there are members.
 func (r *Registry) Restore(ctx context.Context, m authority.Members) error {
 	if err := put(ctx, r, keyMembers, m, 0); err != nil && !errors.Is(err, errRaced) {
 		return err
@@ -246,8 +249,8 @@ func (r *Registry) Restore(ctx context.Context, m authority.Members) error {
 	return nil
 }
 
-// WatchMembers calls changed with the members, and again whenever they change, until ctx ends. It runs on a hub, beside its
-// server; a box must not watch.
+// WatchMembers calls changed with the members, and again whenever they change, until ctx ends or changed fails. Only hubs may call it: a
+// watch costs the server a consumer, so a box must not watch.
 func (r *Registry) WatchMembers(ctx context.Context, changed func(authority.Members) error) error {
 	return r.watch(ctx, "the members", keyMembers, func(_ string, text []byte) error {
 		var m authority.Members
@@ -258,7 +261,7 @@ func (r *Registry) WatchMembers(ctx context.Context, changed func(authority.Memb
 	}, jetstream.IgnoreDeletes())
 }
 
-// watch tells the values of these keys, and each change, until ctx ends or tell fails.
+// watch calls tell with the values of these keys, and then with each change, until ctx ends or tell fails.
 func (r *Registry) watch(ctx context.Context, what, keys string, tell func(key string, value []byte) error, options ...jetstream.WatchOpt) error {
 	w, err := r.values.Watch(ctx, keys, options...)
 	if err != nil {
@@ -273,7 +276,7 @@ func (r *Registry) watch(ctx context.Context, what, keys string, tell func(key s
 			if !ok {
 				return fmt.Errorf("watch %s: it ended", what)
 			}
-			if e == nil { // what was there has been told
+			if e == nil { // marks the end of the initial values
 				continue
 			}
 			if err := tell(e.Key(), e.Value()); err != nil {
@@ -283,8 +286,8 @@ func (r *Registry) watch(ctx context.Context, what, keys string, tell func(key s
 	}
 }
 
-// WatchBoxes calls changed with the name of each box whose record changes, and whether the box waits for its person then, until ctx ends.
-// It runs on a hub; a box must not watch. Any hub may tell a change, also before the one that leads, which is read, has heard of it.
+// WatchBoxes calls changed with the name of each box whose record changes, and whether the box waits for a person after the change, until
+// ctx ends. Only hubs may call it. Any replica may report a change, even before a read, which goes to the leader, returns it.
 func (r *Registry) WatchBoxes(ctx context.Context, changed func(box string, waits bool)) error {
 	return r.watch(ctx, "the boxes", ofBoxes+">", func(key string, text []byte) error {
 		var b Box
@@ -296,7 +299,7 @@ func (r *Registry) WatchBoxes(ctx context.Context, changed func(box string, wait
 	}, jetstream.UpdatesOnly(), jetstream.IgnoreDeletes())
 }
 
-// all tells the values of these keys as they are now.
+// all calls tell with the current values of these keys.
 func (r *Registry) all(ctx context.Context, keys string, tell func(key string, value []byte) error) error {
 	w, err := r.values.Watch(ctx, keys, jetstream.IgnoreDeletes())
 	if err != nil {
@@ -318,7 +321,7 @@ func (r *Registry) all(ctx context.Context, keys string, tell func(key string, v
 	}
 }
 
-// AddAssociation adds an association, or changes its region ("" for none). Its boxes are told.
+// AddAssociation adds an association, or changes its region ("" for none), and wakes its boxes.
 func (r *Registry) AddAssociation(ctx context.Context, author, name, region string) error {
 	if err := protocol.CheckName(name); err != nil {
 		return err
@@ -344,15 +347,15 @@ func (r *Registry) AddAssociation(ctx context.Context, author, name, region stri
 	return r.want(ctx, protocol.SubjectRegion(name), protocol.SubjectWakeAssociation(name), []byte(region))
 }
 
-// sticker is a record, under the hash of its code.
+// sticker is the record of a sticker. Its key has the hash of the sticker's code.
 type sticker struct {
 	Association string    `json:"association"`
 	Until       time.Time `json:"until"`
 	Key         string    `json:"key,omitempty"` // of the box that used it
 }
 
-// MakeSticker makes a sticker for one box of an association, which must be used before that time. Its code is returned once,
-// and stored nowhere.
+// MakeSticker makes a sticker for one box of an association, which must be used before until. It returns the sticker's code, which is
+// stored nowhere.
 func (r *Registry) MakeSticker(ctx context.Context, author, association string, until time.Time) (code string, err error) {
 	if err := r.checkAssociation(ctx, association); err != nil {
 		return "", err
@@ -388,7 +391,7 @@ func (r *Registry) newCode(of string) (code, key string, err error) {
 	return code, key, err
 }
 
-// codeKey returns the key of a code's record, as somebody types the code. The error is protocol.ErrCode if that is none.
+// codeKey returns the key of a code's record. typed is the code as somebody types it. The error is protocol.ErrCode if it is not a code.
 func (r *Registry) codeKey(of, typed string) (string, error) {
 	code, err := protocol.ParseCode(typed)
 	if err != nil {
@@ -398,12 +401,12 @@ func (r *Registry) codeKey(of, typed string) (string, error) {
 	return of + hash, err
 }
 
-// Stage is how far a box has come.
+// Stage is how far a box's enrolment has come.
 type Stage string
 
 // Stages.
 const (
-	Waiting Stage = "waiting" // for the person who compares the words
+	Waiting Stage = "waiting" // for a person to compare the words
 	Member  Stage = "member"
 	Revoked Stage = "revoked"
 )
@@ -412,18 +415,18 @@ const (
 type Box struct {
 	Name        string                     `json:"-"`
 	Association string                     `json:"association"`
-	Key         string                     `json:"key,omitempty"` // public; "" if the hubs lost it and know the box by its reports only
+	Key         string                     `json:"key,omitempty"` // public key; "" if the hubs lost the record and know the box by its reports only
 	Stage       Stage                      `json:"stage"`
 	Words       [protocol.WordCount]string `json:"words"`
 	Asked       time.Time                  `json:"asked"`
 	Confirmed   time.Time                  `json:"confirmed,omitzero"`
 	By          string                     `json:"by,omitempty"`         // who confirmed or revoked it
 	Centre      string                     `json:"centre,omitempty"`     // the centre that it is in, as its association says
-	Department  string                     `json:"department,omitempty"` // where that is, as INSEE numbers them
+	Department  string                     `json:"department,omitempty"` // the centre's département, as INSEE numbers them
 	Seen        time.Time                  `json:"-"`                    // its last report; zero if there is none
 }
 
-// Ask answers a box that asks for its membership. The error is the hub's own; a wrong code is an answer.
+// Ask answers a box that asks for a membership. A wrong code is an answer, [protocol.Unknown]; an error means that the hub could not decide.
 func (r *Registry) Ask(ctx context.Context, a protocol.Ask) (protocol.Answer, error) {
 	if a.Code == "" {
 		return r.askAgain(ctx, a.Key)
@@ -468,7 +471,7 @@ func (r *Registry) Ask(ctx context.Context, a protocol.Ask) (protocol.Answer, er
 	return r.member(b)
 }
 
-// member is the answer to a box that is one.
+// member returns the answer to a box that is a member, with a token.
 func (r *Registry) member(b Box) (protocol.Answer, error) {
 	token, err := r.keys.Box(b.Association, b.Key)
 	if err != nil {
@@ -477,7 +480,8 @@ func (r *Registry) member(b Box) (protocol.Answer, error) {
 	return protocol.Answer{State: protocol.Member, Association: b.Association, Token: token}, nil
 }
 
-// askAgain answers a member whose token is refused, since the secret that signed it was replaced. Nobody but that box has the key.
+// askAgain answers a member whose token is refused because the secret that signed it was replaced. It may do so without a code, since only
+// the box has the private key that the new token is for.
 func (r *Registry) askAgain(ctx context.Context, key string) (protocol.Answer, error) {
 	if !authority.IsBoxKey(key) {
 		return protocol.Answer{State: protocol.Unknown}, nil
@@ -498,10 +502,10 @@ func (r *Registry) askAgain(ctx context.Context, key string) (protocol.Answer, e
 	return r.member(b)
 }
 
-// ErrWords says that the words are not those of the box.
+// ErrWords says that the words are not those that the box shows.
 var ErrWords = errors.New("these are not the words of this box: it may be somebody else's")
 
-// Confirm makes a box that waits a member, after a person compared the words that the box shows.
+// Confirm makes a waiting box a member, after a person has compared the words that the box shows. The error is ErrWords if words differ.
 func (r *Registry) Confirm(ctx context.Context, author, box string, words []string) error {
 	check := func(b *Box) (bool, error) {
 		switch {
@@ -532,7 +536,7 @@ func (r *Registry) Confirm(ctx context.Context, author, box string, words []stri
 	return err
 }
 
-// Revoke ends a box's membership for ever, or refuses one that waits. Every hub cuts it off as soon as it hears of this.
+// Revoke ends a box's membership for ever, or refuses a waiting box. Every hub cuts the box off as soon as it hears of this.
 func (r *Registry) Revoke(ctx context.Context, author, box string) error {
 	if err := protocol.CheckBox(box); err != nil {
 		return err
@@ -547,7 +551,7 @@ func (r *Registry) Revoke(ctx context.Context, author, box string) error {
 	if err := r.audit(ctx, author, "revoke box", box, b.Association); err != nil {
 		return err
 	}
-	// The key first: what cuts the box off does not wait for what is shown.
+	// The key comes first, since it is what cuts the box off. The record is only for display.
 	if _, err := change(ctx, r, keyMembers, func(m *authority.Members) (bool, error) {
 		if _, ok := m.Revoked[b.Key]; ok {
 			return false, nil
@@ -572,7 +576,7 @@ const maxCentre = 80
 
 var department = regexp.MustCompile(`^(0[1-9]|1[0-9]|2[1-9AB]|[3-8][0-9]|9[0-5]|97[12346])$`)
 
-// Place says in which centre a box is, and in which département. Both may be "".
+// Place records in which centre and in which département a box is. Both may be "".
 func (r *Registry) Place(ctx context.Context, author, box, centre, where string) error {
 	switch {
 	case centre != strings.TrimSpace(centre) || utf8.RuneCountInString(centre) > maxCentre ||
@@ -597,7 +601,7 @@ func (r *Registry) Place(ctx context.Context, author, box, centre, where string)
 	return err
 }
 
-// Boxes returns all boxes by name: those with a record, and those that the hubs lost and that report.
+// Boxes returns all boxes, sorted by name: those that have a record, and those whose record the hubs lost but that have reports.
 func (r *Registry) Boxes(ctx context.Context) ([]Box, error) {
 	fail := func(err error) ([]Box, error) { return nil, fmt.Errorf("list the boxes: %w", err) }
 	all := map[string]*Box{}
@@ -624,9 +628,9 @@ func (r *Registry) Boxes(ctx context.Context) ([]Box, error) {
 		if b := all[part[2]]; b == nil {
 			all[part[2]] = &Box{Name: part[2], Association: part[1], Stage: Member}
 		} else if b.Association != part[1] {
-			continue // it was another association's
+			continue // a report from when the box was another association's
 		}
-		all[part[2]].Seen = time.Unix(1, 0) // read below
+		all[part[2]].Seen = time.Unix(1, 0) // marks a box with reports; the time is read below
 	}
 	boxes := []Box{}
 	for _, b := range all {
@@ -643,7 +647,7 @@ func (r *Registry) Boxes(ctx context.Context) ([]Box, error) {
 	return boxes, nil
 }
 
-// PutCommand makes this the last command to a box, and wakes it.
+// PutCommand stores a command for a box, in place of the last one, and wakes the box.
 func (r *Registry) PutCommand(ctx context.Context, author, association, box string, body []byte) error {
 	if len(body) > protocol.MaxCommand {
 		return fmt.Errorf("a command has at most %d bytes, and this has %d", protocol.MaxCommand, len(body))
@@ -657,7 +661,7 @@ func (r *Registry) PutCommand(ctx context.Context, author, association, box stri
 	return r.want(ctx, protocol.SubjectCommand(association, box), protocol.SubjectWakeBox(box), body)
 }
 
-// want stores a body for boxes, and wakes them. A box that misses this looks by itself, some hours later.
+// want stores a message for boxes, and wakes them. A box that misses the wake finds the message at its next round, some hours later.
 func (r *Registry) want(ctx context.Context, subject, wake string, body []byte) error {
 	m := nats.NewMsg(subject)
 	m.Data = body
@@ -678,10 +682,10 @@ func (r *Registry) wake(subject string, to protocol.Wake) error {
 	return nil
 }
 
-// WakeAll has all boxes look for signed files that are new. What [Registry.PutFile] returned says what they must see.
+// WakeAll has all boxes look for new signed files. to is what [Registry.PutFile] returned for a file that they must see.
 func (r *Registry) WakeAll(to protocol.Wake) error { return r.wake(protocol.SubjectWakeAll, to) }
 
-// Report returns the newest report of that name of a box, or nil if there is none.
+// Report returns the body of a box's newest report of a name, or nil if there is none.
 func (r *Registry) Report(ctx context.Context, association, box, report string) ([]byte, error) {
 	s, err := stream(ctx, r.boxes, protocol.StreamUp)
 	if err != nil {
@@ -697,7 +701,7 @@ func (r *Registry) Report(ctx context.Context, association, box, report string) 
 	return m.Data, nil
 }
 
-// HasFile tells whether the hub that is asked has a file of the fleet's signed repository as it is.
+// HasFile tells whether the hub that answers the direct gets has a file of the fleet's signed repository with exactly this body.
 func (r *Registry) HasFile(ctx context.Context, name string, body []byte) bool {
 	ctx, stop := context.WithTimeout(ctx, patience)
 	defer stop()
@@ -710,9 +714,9 @@ func (r *Registry) HasFile(ctx context.Context, name string, body []byte) bool {
 	return true
 }
 
-// PutFile publishes a file of the fleet's signed repository in chunks, by its name there. Boxes verify it; the hub does not.
-// A box that reads while it changes gets parts of both, which no signature fits, and reads again later. The wake that it returns has a
-// box see the file's first chunk.
+// PutFile publishes a file of the fleet's signed repository in chunks, under its name there. Boxes verify it; the hub does not. A box that
+// reads while the file changes gets parts of both versions, which no signature fits, and reads again later. The wake that PutFile returns
+// names the file's first chunk.
 func (r *Registry) PutFile(ctx context.Context, name string, body []byte) (w protocol.Wake, err error) {
 	for i, chunk := range chunksOf(name, body) {
 		ack, err := store(ctx, r.boxes, chunk)
@@ -738,21 +742,21 @@ func chunksOf(name string, body []byte) []*nats.Msg {
 	return chunks
 }
 
-// Note writes a line into the audit, before something that has no method here.
+// Note writes a line into the audit. It is for actions that have no method of their own here, and is called before them.
 func (r *Registry) Note(ctx context.Context, author, did, to string) error {
 	return r.audit(ctx, author, did, to, "")
 }
 
-// Stream is how a stream is.
+// Stream is the state of a stream.
 type Stream struct {
 	Name              string
 	Messages, Bytes   uint64
-	Leader            string // the hub that writes first
-	Current, Replicas int    // hubs that have all of it, and hubs that should
+	Leader            string // the name of the hub that leads the stream
+	Current, Replicas int    // how many hubs are up to date, and how many should have the stream
 	Consumers         int
 }
 
-// Streams returns how the streams are.
+// Streams returns the state of all streams.
 func (r *Registry) Streams(ctx context.Context) ([]Stream, error) {
 	var all []Stream
 	for _, s := range []struct {

@@ -13,7 +13,7 @@ import (
 	"passerelle/appliance/fleet/rollout"
 )
 
-// Phase is how a roll-out stands.
+// Phase is the state of a roll-out.
 type Phase string
 
 // Phases.
@@ -23,22 +23,22 @@ const (
 	Abandoned Phase = "abandoned" // for ever: the signers withdraw the release
 )
 
-// Rollout is how far a release goes. The zero Rollout is none.
+// Rollout is the roll-out of a release: how far it may go. The zero Rollout is none.
 type Rollout struct {
 	Version  string       `json:"version"` // as boxes report it
 	Release  rollout.Hash `json:"release"`
 	Permille int          `json:"permille"`
 	Phase    Phase        `json:"phase"`
-	Why      string       `json:"why,omitempty"`      // a hub halted it: a word of package stages; "" if a person did
-	Began    time.Time    `json:"began"`              // the stage, with this permille
-	Accepted int          `json:"accepted,omitempty"` // boxes that do not do well, of which a person knew
+	Why      string       `json:"why,omitempty"`      // why a hub halted it, a word of package stages; "" if a person did
+	Began    time.Time    `json:"began"`              // when the stage with this permille began
+	Accepted int          `json:"accepted,omitempty"` // how many boxes did badly when a person last raised or resumed it
 	By       string       `json:"by"`                 // who changed it last
 	Number   int64        `json:"number"`             // of the signed stage
-	Until    time.Time    `json:"until"`              // likewise
+	Until    time.Time    `json:"until"`              // when the signed stage ends
 	Text     []byte       `json:"text"`               // the signed stage
 }
 
-// keyRollout is the key of the roll-out: there is one at a time.
+// keyRollout is the key of the roll-out. There is only one at a time.
 const keyRollout = "rollout"
 
 // Rollout returns the roll-out; ok is false if there never was one.
@@ -47,7 +47,8 @@ func (r *Registry) Rollout(ctx context.Context) (x Rollout, ok bool, err error) 
 	return x, revision != 0, err
 }
 
-// ChangeRollout lets edit change the roll-out, signs what it is then, and tells the boxes. An error of edit changes nothing.
+// ChangeRollout lets edit change the roll-out, signs the new stage, and publishes it. If edit returns an error, nothing changes. edit may be
+// called several times.
 func (r *Registry) ChangeRollout(ctx context.Context, author, did string, edit func(*Rollout) error) error {
 	x, _, err := get[Rollout](ctx, r, keyRollout)
 	if err != nil {
@@ -64,7 +65,7 @@ func (r *Registry) ChangeRollout(ctx context.Context, author, did string, edit f
 			return false, err
 		}
 		now := r.now().UTC().Truncate(time.Second)
-		// By the time, so that hubs that lost their store go on above what boxes have seen.
+		// The number is at least the Unix time, so that it is above all that boxes have seen even if the hubs lost their store.
 		x.By, x.Number, x.Until = author, max(now.Unix(), x.Number+1), now.Add(rollout.Longest)
 		var err error
 		x.Text, err = r.keys.Stage(rollout.Stage{Release: x.Release, Permille: x.Permille, Halted: x.Phase != Going, Number: x.Number, Until: x.Until})
@@ -75,7 +76,7 @@ func (r *Registry) ChangeRollout(ctx context.Context, author, did string, edit f
 	return r.PublishRollout(ctx, x)
 }
 
-// PublishRollout has boxes find the signed stage of a roll-out, unless they do.
+// PublishRollout publishes the signed stage of a roll-out and wakes the boxes, unless that stage is published already.
 func (r *Registry) PublishRollout(ctx context.Context, x Rollout) error {
 	s, err := stream(ctx, r.boxes, protocol.StreamPack)
 	if err != nil {

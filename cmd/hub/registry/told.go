@@ -10,10 +10,10 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// ofTold is the key of an alert that a hub has told.
+// ofTold is the prefix of the keys of alerts that a hub has claimed.
 const ofTold = "told."
 
-// Claim says whether this hub is the first that tells of something. It implements alerts.Memory, as the next two do.
+// Claim claims an alert for this hub. It returns false if a hub has claimed it already. It implements alerts.Memory, as Claimed and Release do.
 func (r *Registry) Claim(ctx context.Context, key string) (bool, error) {
 	_, err := r.values.Create(ctx, ofTold+key, nil)
 	if errors.Is(err, jetstream.ErrKeyExists) {
@@ -25,7 +25,7 @@ func (r *Registry) Claim(ctx context.Context, key string) (bool, error) {
 	return true, nil
 }
 
-// Claimed returns what was told and not released, and when it was told.
+// Claimed returns the alerts that are claimed, and when each was.
 func (r *Registry) Claimed(ctx context.Context) (map[string]time.Time, error) {
 	keys, err := r.values.ListKeysFiltered(ctx, ofTold+">")
 	if err != nil {
@@ -46,7 +46,7 @@ func (r *Registry) Claimed(ctx context.Context) (map[string]time.Time, error) {
 	return all, nil
 }
 
-// Release forgets that something was told.
+// Release forgets that an alert was claimed.
 func (r *Registry) Release(ctx context.Context, key string) error {
 	if err := r.values.Purge(ctx, ofTold+key); err != nil {
 		return fmt.Errorf("release an alert: %w", err)
@@ -54,7 +54,7 @@ func (r *Registry) Release(ctx context.Context, key string) error {
 	return nil
 }
 
-// Away returns the hubs that the others do not hear, by name, of those that have the audit: all of three, three of five.
+// Away returns the names of the hubs that are offline. It sees only those that store the audit: all of three hubs, or three of five.
 func (r *Registry) Away(ctx context.Context) (away []string, err error) {
 	s, err := stream(ctx, r.own, streamAudit)
 	if err != nil {
