@@ -1,10 +1,11 @@
-// Package alerts tells people of five events: a box that was not seen by its habit, a fault, a cap that was spent early, an update
-// that fell back (of one box, and of so many that nobody else should get it or its roll-out was halted), and a hub that is away, or will
-// be when its certificate ends. It owns what is told, when, and how often. It must not know how the hubs remember what was told, nor where events come from.
+// Package alerts alerts people to five kinds of event: a box that has been silent for longer than is usual for it, a fault, a cap that was
+// spent early, an update that a box went back from (also when so many did that no further box should get it, or that its roll-out was
+// halted), and a hub that is away, or whose certificate ends soon. It owns what is sent, when, and how often. It must not know how the hubs
+// remember what was sent, nor where events come from.
 //
-// An event is told once, by one hub, however long it lasts; when it is over, and comes again after a day, it is told again. A
-// message has all that is new at a time, so that a whole federation without power is one message. It names boxes and their
-// centres, and nothing of residents: a hub knows nothing of them.
+// An event is sent once, by one hub, however long it lasts. If it ends, and comes back a day or more after it was sent, it is sent again. All
+// events that are new at a time go into one message, so that a federation-wide power cut is one message. A message names boxes and their
+// centres, and nothing about residents: a hub knows nothing about them.
 package alerts
 
 import (
@@ -25,14 +26,14 @@ import (
 
 // Event is something that somebody should know.
 type Event struct {
-	Key  string // of the same event as long as it lasts
+	Key  string // identifies the event, and stays the same as long as it lasts
 	Text string // one line
 }
 
-// kinds are what is told of a box.
+// kinds are the needs of a box that are events.
 var kinds = []survey.Kind{survey.Silent, survey.Fault, survey.Spent, survey.Fell}
 
-// Of returns the events of boxes, of versions, and of hubs that are away.
+// Of returns the events of boxes, of versions that should be withdrawn, and of hubs that are away.
 func Of(boxes []survey.Box, away []string, now time.Time) (events []Event) {
 	for _, hub := range away {
 		events = append(events, Event{"hub " + hub, "The hub " + hub + " is away."})
@@ -56,7 +57,7 @@ func Of(boxes []survey.Box, away []string, now time.Time) (events []Event) {
 	return events
 }
 
-// OfRollout returns the event of a roll-out that a hub has halted: it waits for a person.
+// OfRollout returns the event of a roll-out that a hub has halted, and that waits for a person. It returns nil in any other case.
 func OfRollout(r registry.Rollout) []Event {
 	if r.Phase != registry.Halted || r.Why == "" {
 		return nil
@@ -64,13 +65,13 @@ func OfRollout(r registry.Rollout) []Event {
 	return []Event{{"rollout " + r.Version, "The roll-out of version " + r.Version + " is halted (" + r.Why + "): resume or abandon it."}}
 }
 
-// Certificates are told of twice before they end.
+// Two events announce the end of a certificate, this long before it.
 const (
 	early = 180 * 24 * time.Hour
 	late  = 30 * 24 * time.Hour
 )
 
-// OfCertificates returns the events of hubs whose certificates end within half a year: boxes do not come in to them afterwards.
+// OfCertificates returns the events of hubs whose certificates end within half a year, after which boxes refuse these hubs.
 func OfCertificates(hubs []registry.Hub, at time.Time) (events []Event) {
 	for _, h := range hubs {
 		for _, before := range []time.Duration{early, late} {
@@ -101,22 +102,22 @@ func text(b survey.Box, n survey.Need) string {
 
 // Memory is what the hubs remember together. Its methods are safe for concurrent use.
 type Memory interface {
-	// Claim says whether this hub is the one that tells of a key: it is false for one that is claimed already.
+	// Claim claims a key for this hub. It returns false if the key is claimed already.
 	Claim(ctx context.Context, key string) (bool, error)
-	// Claimed returns all keys that are, and since when.
+	// Claimed returns all keys that are claimed, and when each was.
 	Claimed(ctx context.Context) (map[string]time.Time, error)
-	// Release forgets a key.
+	// Release ends the claim of a key.
 	Release(ctx context.Context, key string) error
 }
 
-// Channel is a way to tell people.
+// Channel is a way to send messages to people.
 type Channel interface {
-	// Send tells them. It returns when the message was taken, or an error.
+	// Send sends a message. It returns nil once the message was accepted.
 	Send(ctx context.Context, subject string, lines []string) error
 	String() string
 }
 
-// Options of a Teller.
+// Options of Run and Tell.
 type Options struct {
 	Memory   Memory
 	Channels []Channel
@@ -128,15 +129,15 @@ type Options struct {
 const (
 	every    = time.Minute
 	patience = 30 * time.Second
-	// calm is how long a hub that starts waits: it does not know yet what there is.
+	// calm is how long a hub waits after its start, since it does not know yet what there is.
 	calm = 5 * time.Minute
-	// again is how long the same event is not told again: a box may say anything, and as often as it likes.
+	// again is how long the same event is not sent again: a box may report anything, and as often as it likes.
 	again = 24 * time.Hour
-	// most is how many lines a message has.
+	// most bounds the events in a message, a line each.
 	most = 100
 )
 
-// Run tells what is new, every minute, until ctx ends.
+// Run calls Tell every minute, until ctx ends. It logs errors.
 func Run(ctx context.Context, o Options) {
 	for wait := calm; ; wait = every {
 		select {
@@ -150,7 +151,8 @@ func Run(ctx context.Context, o Options) {
 	}
 }
 
-// Tell tells what is new once, and forgets what is over. What no channel took is told by the next call, at any hub.
+// Tell sends the events that are new, and releases the claims of those that are over. If no channel accepts the message, the next call sends
+// it, at any hub.
 func Tell(ctx context.Context, o Options) error {
 	ctx, stop := context.WithTimeout(ctx, patience)
 	defer stop()
@@ -205,7 +207,7 @@ func Tell(ctx context.Context, o Options) error {
 		taken = true
 	}
 	if !taken {
-		// Not with ctx: it may be over.
+		// ctx may have ended, so this does not use it.
 		later, stop := context.WithTimeout(context.WithoutCancel(ctx), patience)
 		defer stop()
 		for _, key := range ours {
@@ -215,7 +217,7 @@ func Tell(ctx context.Context, o Options) error {
 	return errors.Join(failures...)
 }
 
-// hash is what is remembered of a key.
+// hash returns the form in which a key is claimed.
 func hash(key string) string {
 	sum := sha256.Sum256([]byte(key))
 	return hex.EncodeToString(sum[:12])

@@ -22,7 +22,7 @@ import (
 
 var start = time.Date(2027, 3, 29, 9, 0, 0, 0, time.UTC)
 
-// memory is what several hubs share.
+// memory is a Memory that several hubs share.
 type memory struct {
 	mu  sync.Mutex
 	all map[string]time.Time
@@ -73,7 +73,7 @@ func (c *channel) Send(_ context.Context, subject string, lines []string) error 
 	return c.err
 }
 
-// TestTell: an event is told once, by one of the hubs, until a channel takes it, and again only a day later.
+// TestTell: an event is sent by one of the hubs, is tried again until a channel accepts it, and is sent again only a day later.
 func TestTell(t *testing.T) {
 	t.Parallel()
 	now := start
@@ -121,7 +121,7 @@ func TestTell(t *testing.T) {
 		t.Fatalf("three hubs told of two events: %q", c.sent)
 	}
 	c.sent = nil
-	for range 5 { // it comes and goes
+	for range 5 { // the events end and come back
 		must(tell())
 		now = now.Add(time.Hour)
 		was := events
@@ -148,7 +148,7 @@ func TestTell(t *testing.T) {
 	}
 }
 
-// TestOf: the five events, and nothing else.
+// TestOf: the needs that are events are sent, and nothing else.
 func TestOf(t *testing.T) {
 	t.Parallel()
 	said := func(r report.Report) []survey.Day {
@@ -194,7 +194,7 @@ func TestOf(t *testing.T) {
 	}
 }
 
-// TestOfRollout: only what a hub halted waits to be told; a person knows what they did.
+// TestOfRollout: only a halt by a hub is an event. A person who halts a roll-out needs no alert.
 func TestOfRollout(t *testing.T) {
 	t.Parallel()
 	for _, x := range []struct {
@@ -247,7 +247,7 @@ func TestWebhook(t *testing.T) {
 	}
 }
 
-// TestMail: what a mail server is told, by one that knows the least that SMTP needs (RFC 5321).
+// TestMail: what a mail server receives. This one implements only the minimum of SMTP (RFC 5321).
 func TestMail(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -17,11 +17,11 @@ import (
 	"time"
 )
 
-// Webhook posts messages as JSON to an address: {"text": …}, which common chat servers take as it is, with subject and lines as
-// well.
+// Webhook posts messages as JSON to a URL: {"text": …, "subject": …, "lines": […]}. Common chat servers need only text, which has all of
+// it.
 type Webhook struct{ URL string }
 
-// CheckWebhook says whether an address is one: https, or http on this machine.
+// CheckWebhook returns an error unless the address can be a webhook: an https URL, or an http URL on this machine.
 func CheckWebhook(address string) error {
 	u, err := url.Parse(address)
 	if err != nil {
@@ -34,13 +34,13 @@ func CheckWebhook(address string) error {
 	return nil
 }
 
-// client follows no redirection, and obeys no proxy variable.
+// client follows no redirects, and ignores the proxy variables of the environment.
 var client = &http.Client{
 	Transport:     &http.Transport{TLSHandshakeTimeout: patience, ResponseHeaderTimeout: patience, DisableKeepAlives: true},
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }
 
-func (w Webhook) String() string { return "webhook" } // its address may have a secret
+func (w Webhook) String() string { return "webhook" } // the URL may contain a secret
 
 // Send implements [Channel].
 func (w Webhook) Send(ctx context.Context, subject string, lines []string) error {
@@ -69,7 +69,7 @@ func (w Webhook) Send(ctx context.Context, subject string, lines []string) error
 
 // Mail sends messages by SMTP.
 type Mail struct {
-	Server   string // HOST:PORT; port 465 is TLS from the beginning, another one must offer STARTTLS unless it is on this machine
+	Server   string // HOST:PORT; port 465 is implicit TLS; on other ports the server must offer STARTTLS, unless it is on this machine
 	User     string // "" for no login
 	Password string
 	From     string
@@ -77,7 +77,7 @@ type Mail struct {
 	Now      func() time.Time
 }
 
-// Check says whether it can be used.
+// Check returns an error if an address is malformed, or if there is no recipient.
 func (m Mail) Check() error {
 	if _, _, err := net.SplitHostPort(m.Server); err != nil {
 		return fmt.Errorf("the mail server %q is not HOST:PORT", m.Server)
@@ -160,7 +160,7 @@ func (m Mail) Send(ctx context.Context, subject string, lines []string) error {
 	return s.Quit()
 }
 
-// message is a mail (RFC 5322). The body has one line for each event.
+// message returns a mail (RFC 5322). Its body has one line for each event.
 func (m Mail) message(subject string, lines []string) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "From: %s\r\nTo: %s\r\nSubject: %s\r\nDate: %s\r\n", m.From, strings.Join(m.To, ", "), mime.QEncoding.Encode("utf-8", subject), m.Now().Format(time.RFC1123Z))
