@@ -18,8 +18,8 @@ import (
 	"passerelle/netctl/netlab/labtest"
 )
 
-// Somebody signs in, confirms a box that waits and pauses another in a real browser with scripts off, on a narrow screen; then every
-// page is judged in both languages, narrow and wide, light and dark. With SCREENSHOTS, a folder, it keeps pictures of them.
+// TestBrowser: a person signs in, confirms a waiting box and pauses another one, in a real browser with scripts off, on a narrow screen. Then
+// every page is checked in both languages, narrow and wide, light and dark. If SCREENSHOTS names a folder, screenshots are stored there.
 func TestBrowser(t *testing.T) {
 	labtest.Root(t, "chromium")
 	t.Parallel()
@@ -76,7 +76,7 @@ func TestBrowser(t *testing.T) {
 	}
 }
 
-// keep keeps pictures of a page as it is on a phone by day and on a screen by night.
+// keep stores screenshots of a page: on a phone's screen in light mode, and on a wide screen in dark and in light mode.
 func keep(t *testing.T, tab context.Context, name, page string) {
 	t.Helper()
 	folder := os.Getenv("SCREENSHOTS")

@@ -1,15 +1,15 @@
-// Package dashboard is a hub's pages for the people of a federation: what boxes say of themselves, what needs attention, and what
-// a person may ask of a box. It owns the pages, their words, the map, who may see and do what, and the logins. It must not know
-// servers, streams or files: it reads a survey, and changes the fleet through an interface.
+// Package dashboard is a hub's pages for the people of a federation: what boxes report, what needs attention, and what a person may ask of
+// a box. It owns the pages, their words, the map, who may see and do what, and the logins. It must not know servers, streams or files: it
+// reads a survey, and changes the fleet through an interface.
 //
-// Pages are made on the hub, need no script, load nothing from elsewhere, and have the frame of all pages of the product. Somebody
-// of an association sees and changes the boxes of that association only: a box of another one does not exist for them.
+// Pages are rendered on the hub, need no script, load nothing from other hosts, and have the frame of all pages of the product. A person of
+// an association sees and changes the boxes of that association only. To them, other boxes do not exist.
 //
 // # Codes
 //
-// A person signs in with a code of 50 bits, which the hubs keep hashed with a key of their own. Wrong ones are bounded by package
-// attempts, from each address and from all. A login is in this hub's memory, ends after some hours or with the person's code, and
-// is a cookie that browsers send only with requests from these pages.
+// A person signs in with a code of 50 bits. The hubs store a hash of it, keyed with a key of their own. Package attempts limits the rate of
+// wrong codes, for each address and for all. A login is in this hub's memory only. It ends after some hours, or when the person's code ends.
+// Its cookie is one that browsers send only with requests from these pages.
 package dashboard
 
 import (
@@ -50,14 +50,14 @@ type Registry interface {
 // Survey is what the pages show.
 type Survey interface {
 	Boxes() []survey.Box
-	Associations() map[string]string // with their regions
+	Associations() map[string]string // region by association
 }
 
 // Options of a dashboard.
 type Options struct {
 	Registry   Registry
 	Survey     Survey
-	Federation string   // what it is called
+	Federation string   // its name
 	Hosts      []string // names and addresses by which browsers may call this hub
 	Now        func() time.Time
 	Log        *slog.Logger
@@ -112,7 +112,8 @@ const (
 	patience = 10 * time.Second
 )
 
-// ServeHTTP answers only for the hub's own names: another site's page cannot read these by a name that leads here.
+// ServeHTTP answers only requests for the hub's own names, against DNS rebinding: another site's page cannot read these pages through a name
+// that resolves to this hub.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	for _, host := range s.Hosts {
 		if web.IsOwnHost(r, "443", host, host) {
@@ -123,11 +124,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	http.Error(w, http.StatusText(http.StatusMisdirectedRequest), http.StatusMisdirectedRequest)
 }
 
-// request is a request of a person.
+// request is a person's request.
 type request struct {
 	web.Request
 	person registry.Person
-	token  string // of the login
+	token  string // the login's, from the cookie
 }
 
 // sees tells whether the person may know of a box or an association.
@@ -135,7 +136,7 @@ func (r *request) sees(association string) bool {
 	return r.person.Association == "" || r.person.Association == association
 }
 
-// boxes returns those that the person sees.
+// boxes returns the boxes that the person sees.
 func (s *Server) boxes(r *request) (seen []survey.Box) {
 	for _, b := range s.Survey.Boxes() {
 		if r.sees(b.Association) {
@@ -159,11 +160,11 @@ func (s *Server) open(h func(http.ResponseWriter, *request)) http.HandlerFunc {
 	return func(w http.ResponseWriter, hr *http.Request) { h(w, s.request(hr)) }
 }
 
-// cookie is the name of the login's cookie. With this prefix browsers take it only over https, from this host, for all paths
+// cookie is the name of the login's cookie. With this prefix, browsers accept it only over https, from this host, and for all paths
 // (draft-ietf-httpbis-rfc6265bis, section 4.1.3.2).
 const cookie = "__Host-hub"
 
-// signedIn serves a page to somebody who is signed in, and leads others to where they can.
+// signedIn serves a page to a person who is signed in, and redirects others to the login page.
 func (s *Server) signedIn(h func(http.ResponseWriter, *request)) http.HandlerFunc {
 	return func(w http.ResponseWriter, hr *http.Request) {
 		r := s.request(hr)
@@ -176,7 +177,7 @@ func (s *Server) signedIn(h func(http.ResponseWriter, *request)) http.HandlerFun
 		code, ok := s.logins.code(r.token)
 		if ok {
 			var err error
-			// Somebody whose code ended is out at once, at every hub.
+			// The code is looked up for each request, so that a person whose code has ended is out at once, at every hub.
 			if r.person, ok, err = s.Registry.Person(ctx, code); err != nil {
 				s.failed(w, r, "look a person up", err)
 				return
@@ -197,7 +198,7 @@ func (s *Server) signedIn(h func(http.ResponseWriter, *request)) http.HandlerFun
 	}
 }
 
-// lead leads to a page, after a form as well, in the language that a link chose.
+// lead redirects to a page (303, so that it works after a POST, too). It keeps the language that a link chose.
 func (s *Server) lead(w http.ResponseWriter, r *request, path string, query url.Values) {
 	if r.Chosen {
 		if query == nil {
@@ -223,16 +224,16 @@ func (s *Server) serve(w http.ResponseWriter, r *request, p web.Page, status int
 	d.Serve(w, r.Request.Request, status)
 }
 
-// frame is what all pages have around their content.
+// frame is what every page has around its content.
 type frame struct {
 	web.Frame
-	Here   string // the part of the pages that this one belongs to
-	Parts  []part // none before signing in
+	Here   string // the name of the part that this page belongs to
+	Parts  []part // the navigation; none before signing in
 	Person string
 	Up     web.Link
 }
 
-// part is a part of the pages.
+// part is a part of the pages, in the navigation.
 type part struct{ Name, Href, Pictogram string }
 
 var parts = []part{{"home", pathHome, "pin"}, {"attention", "/attention", "fault"}, {"releases", "/releases", "history"}, {"sums", "/sums", "data"}}
@@ -245,7 +246,7 @@ func (s *Server) frame(r *request, here, path, title string) frame {
 	return f
 }
 
-// noticePage says one thing, and where to go on.
+// noticePage shows one message, and a link to go on.
 type noticePage struct {
 	frame
 	Lines []string
@@ -253,7 +254,7 @@ type noticePage struct {
 
 func (noticePage) Template() string { return "dashboard/notice" }
 
-// explain answers with the lines of a message, the first of which is the title.
+// explain answers with the page of a message. The message's first line is the title.
 func (s *Server) explain(w http.ResponseWriter, r *request, status int, key, back string, pairs ...string) {
 	lines := r.Words.Lines(key, pairs...)
 	p := noticePage{s.frame(r, "", pathHome, lines[0]), lines[1:]}
@@ -270,10 +271,10 @@ func (s *Server) missing(w http.ResponseWriter, r *request) {
 	s.explain(w, r, http.StatusNotFound, "hub.missing", pathHome)
 }
 
-// signInForm is the page to sign in.
+// signInForm is the login page.
 type signInForm struct {
 	frame
-	To    string // the page to show then
+	To    string // the page to show afterwards
 	Wrong string // what was wrong, "" for nothing
 }
 
@@ -283,7 +284,7 @@ func (s *Server) signInPage(w http.ResponseWriter, r *request) {
 	s.serve(w, r, signInForm{frame: s.frame(r, "", pathLogin, r.Words.T("hub.login.title")), To: returnPath(r.URL.Query().Get("to"))}, http.StatusOK)
 }
 
-// returnPath returns the page to show after signing in: one of ours, whatever a link says.
+// returnPath returns the path to show after signing in. It is always one of this hub, whatever a link says, against open redirects.
 func returnPath(to string) string {
 	u, err := url.Parse(to)
 	if err != nil || u.Scheme != "" || u.Host != "" || u.Opaque != "" || !strings.HasPrefix(u.Path, "/") ||
@@ -339,7 +340,7 @@ func (s *Server) signOut(w http.ResponseWriter, r *request) {
 	s.lead(w, r, pathLogin, nil)
 }
 
-// form reads a form, or answers that there is none.
+// form reads the request's form. If it cannot, it answers with an error page, and ok is false.
 func (s *Server) form(w http.ResponseWriter, r *request) (url.Values, bool) {
 	form, err := r.ReadForm(w, maxForm)
 	if err != nil {

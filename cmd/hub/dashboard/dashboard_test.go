@@ -36,7 +36,7 @@ const (
 
 var words = [protocol.WordCount]string{"abeille", "bateau", "citron", "dragon"}
 
-// fakeRegistry notes what it is asked to do.
+// fakeRegistry records what it is asked to do.
 type fakeRegistry struct {
 	mu     sync.Mutex
 	people map[string]registry.Person
@@ -106,7 +106,7 @@ func (f *fakeRegistry) PutCommand(_ context.Context, author, association, box st
 	return f.note("%s asks %s of %s to %s until %s as %s", author, box, association, c.Action, c.Expires.Format(time.RFC3339), c.By)
 }
 
-// world is a dashboard of two associations and four boxes.
+// world is a dashboard of three associations, one of them without boxes, and four boxes.
 type world struct {
 	*testing.T
 	*Server
@@ -169,7 +169,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// browser is somebody's.
+// browser is a person's browser, with its cookie and its address.
 type browser struct {
 	*world
 	cookie  string
@@ -210,7 +210,7 @@ func (w *world) signIn(code string) *browser {
 	return b
 }
 
-// TestRoles: the federation sees all, an association its own, and nobody else anything.
+// TestRoles: people of the federation see all boxes, those of an association see its own, and others see nothing.
 func TestRoles(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -254,7 +254,7 @@ func TestRoles(t *testing.T) {
 		t.Errorf("an association that does not exist: %d", code)
 	}
 
-	// Who loses the code is out, at the next page.
+	// A person whose code ends is out at the next page.
 	w.registry.mu.Lock()
 	delete(w.registry.people, lilasCode)
 	w.registry.mu.Unlock()
@@ -267,7 +267,7 @@ func TestRoles(t *testing.T) {
 	}
 }
 
-// TestGuess: wrong codes are bounded, and a right one is not tried then.
+// TestGuess: the rate of wrong codes is limited, and above the limit not even a right code is tried.
 func TestGuess(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -306,7 +306,7 @@ func TestGuess(t *testing.T) {
 	}
 }
 
-// TestActions: what a person does with a box, and that it is done in their name.
+// TestActions: what a person does with a box is done, and in their name.
 func TestActions(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -343,8 +343,8 @@ func TestActions(t *testing.T) {
 	}
 }
 
-// TestRollout: people of the federation raise, halt, resume and abandon what they see, and nobody else does; the numbers are those of
-// the whole fleet.
+// TestRollout: only people of the federation can raise, halt, resume and abandon the roll-out that they see. The numbers are those of the
+// whole fleet.
 func TestRollout(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -411,10 +411,10 @@ func TestRollout(t *testing.T) {
 	}
 }
 
-// plain has common spaces for those that do not break a line.
+// plain replaces no-break spaces by spaces.
 var plain = strings.NewReplacer("\u00a0", " ", "\u202f", " ")
 
-// TestPages: what pages say, in both languages, and that texts are escaped.
+// TestPages: what pages say in both languages, and that they escape texts.
 func TestPages(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -456,7 +456,7 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// TestMap: every département has an outline and a place, and is known to the registry.
+// TestMap: every département has an outline and a position, and the registry knows it.
 func TestMap(t *testing.T) {
 	t.Parallel()
 	if len(departements) != 101 || len(byNumber) != 101 {

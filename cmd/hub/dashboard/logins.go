@@ -13,15 +13,15 @@ const (
 	maxLogins = 256
 )
 
-// logins are the browsers that are signed in, at this hub. The zero value but for now has none.
+// logins are the browsers that are signed in at this hub. The zero value with now set is ready for use, and empty.
 type logins struct {
 	now func() time.Time
 
 	mu  sync.Mutex
-	all map[[sha256.Size]byte]*login // by the hash of the token
+	all map[[sha256.Size]byte]*login // by the SHA-256 of the token
 }
 
-// login keeps the person's code, so that each request asks whether it is still somebody's.
+// login keeps the person's code, so that each request can check whether it is still valid.
 type login struct {
 	code        string
 	began, used time.Time
@@ -31,7 +31,7 @@ func (l *login) ended(now time.Time) bool {
 	return now.Sub(l.used) > idle || now.Sub(l.began) > lifetime
 }
 
-// add returns the token of a new login. When there are too many, the one that was used longest ago ends.
+// add returns the token of a new login. If there are maxLogins already, the least recently used one ends.
 func (l *logins) add(code string) (token string) {
 	token = rand.Text()
 	l.mu.Lock()
@@ -55,7 +55,7 @@ func (l *logins) add(code string) (token string) {
 	return token
 }
 
-// code returns the code of a token's login, and keeps it from ending while it is used.
+// code returns the code of a token's login, and restarts its idle time. ok is false if there is no such login, or if it has ended.
 func (l *logins) code(token string) (string, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -10,17 +10,17 @@ import (
 	"passerelle/cmd/hub/survey"
 )
 
-// departementsText has a line for each département: number, name, the middle of its largest part, and its outline as an SVG path,
-// on a field of 1000 by 1120. Overseas ones are below, each at a scale of its own.
+// departementsText has a line for each département: its number, its name, the centre (x and y) of its largest part, and its outline as an
+// SVG path, in a drawing of 1000 by 1120 units. Overseas ones are at the bottom, each at a scale of its own.
 //
-// Outlines: IGN, Admin Express COG, edition of 2018; names and numbers: INSEE. Licence Ouverte / Open Licence of Etalab, through
-// github.com/gregoiredavid/france-geojson at 5d34ee6d. They were laid flat (equirectangular, at 46.5° N), and simplified to two
-// units (Douglas and Peucker) border by border, so that neighbours still meet; islets are left out.
+// Outlines: IGN, Admin Express COG, edition of 2018; names and numbers: INSEE. Licence Ouverte / Open Licence of Etalab, from
+// github.com/gregoiredavid/france-geojson at 5d34ee6d. They were projected (equirectangular, at 46.5° N), and simplified to two units
+// (Douglas and Peucker) border by border, so that neighbours still meet. Small islands are left out.
 //
 //go:embed departements.tsv
 var departementsText string
 
-// departement is one of France's.
+// departement is a French département, with its place on the map.
 type departement struct {
 	Number, Name string
 	X, Y         float64
@@ -34,14 +34,14 @@ func parseDepartements(text string) (all []departement, of map[string]departemen
 	for line := range strings.Lines(text) {
 		f := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
 		d := departement{Number: f[0], Name: f[1], Path: f[4]}
-		d.X, _ = strconv.ParseFloat(f[2], 64) // tests read the file
+		d.X, _ = strconv.ParseFloat(f[2], 64) // the tests check the file
 		d.Y, _ = strconv.ParseFloat(f[3], 64)
 		all, of[d.Number] = append(all, d), d
 	}
 	return all, of
 }
 
-// outlines is the map without boxes: it is the same on every page.
+// outlines is the map without boxes, which is always the same.
 var outlines = func() template.HTML {
 	var b strings.Builder
 	for _, d := range departements {
@@ -56,13 +56,13 @@ type dot struct {
 	X, Y string
 }
 
-// apart is how far dots of one département are from each other, and golden the angle by which each is turned from the one
-// before: so they fill a disc evenly (Vogel, 1979).
+// apart is the distance between the dots of one département, in units of the map. golden is the golden angle, by which each is turned from
+// the one before, so that they fill a disc evenly (Vogel, 1979).
 const apart = 7.0
 
 var golden = math.Pi * (3 - math.Sqrt(5))
 
-// dots places boxes around the middle of their départements. Those that nobody has placed are not on the map.
+// dots places boxes around the centres of their départements. Boxes without a known département are not on the map.
 func dots(boxes []survey.Box, kind func(survey.Box) string) (all []dot) {
 	had := map[string]int{}
 	for _, b := range boxes {

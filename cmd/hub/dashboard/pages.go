@@ -27,8 +27,8 @@ import (
 type row struct {
 	Href  string
 	Name  string // its centre's, or its own
-	Where string // its association, and its département
-	Kind  string // as a dot's
+	Where string // its association, and its département if it is known
+	Kind  string // as in dot
 	State string
 	Seen  string
 	Needs []need
@@ -67,7 +67,7 @@ func needsOf(w *web.Words, b survey.Box, needs []survey.Need, now time.Time) (al
 	return all
 }
 
-// kindOf is how a box is drawn, "" for not at all.
+// kindOf returns how a box is drawn, as in dot, "" for not at all.
 func kindOf(b survey.Box, needs []survey.Need) string {
 	switch {
 	case b.Stage == registry.Revoked:
@@ -80,14 +80,14 @@ func kindOf(b survey.Box, needs []survey.Need) string {
 	return "well"
 }
 
-// seen is boxes with what they need, as somebody sees them.
+// seen has the boxes that a person sees, with what each needs.
 type seen struct {
 	boxes []survey.Box
 	needs [][]survey.Need
 }
 
 func (s *Server) seen(r *request, of func(survey.Box) bool) (x seen) {
-	// The version is the whole fleet's, also for somebody who sees a part of it.
+	// The current version is the whole fleet's, even for a person who sees only a part of it.
 	current := survey.Current(s.Survey.Boxes(), r.Now)
 	for _, b := range s.boxes(r) {
 		if of(b) {
@@ -136,7 +136,7 @@ func stateOf(w *web.Words, b survey.Box) string {
 	return reported(w, b.Newest().State)
 }
 
-// reported is the state that a box reports, in words.
+// reported returns the state that a box reports, in words.
 func reported(w *web.Words, state report.Word) string {
 	if state == report.Unknown {
 		return w.T("hub.state.unknown")
@@ -144,7 +144,7 @@ func reported(w *web.Words, state report.Word) string {
 	return w.T("hub.state." + string(state))
 }
 
-// homePage is the federation, or somebody's association.
+// homePage is the overview of the federation, or of the person's association.
 type homePage struct {
 	frame
 	Members, Well, Need, Wait int
@@ -152,8 +152,8 @@ type homePage struct {
 	Dots                      []dot
 	Unplaced                  int // boxes that are not on the map
 	Groups                    []group
-	Attention                 []row // the first of them
-	More                      int   // others that need attention
+	Attention                 []row // the first boxes that need attention
+	More                      int   // how many others do
 }
 
 func (homePage) Template() string { return "dashboard/home" }
@@ -164,7 +164,7 @@ type group struct {
 	Members, Well, Need, Wait int
 }
 
-// fewRows is how many boxes that need attention are on the first page.
+// fewRows is how many boxes that need attention are on the home page.
 const fewRows = 10
 
 func (s *Server) home(w http.ResponseWriter, r *request) {
@@ -236,7 +236,7 @@ type listPage struct {
 	frame
 	Lead      []string
 	Rows      []row
-	Languages []string // that nobody has reviewed, with how many boxes show them
+	Languages []string // the unreviewed languages, with how many boxes show each
 }
 
 func (listPage) Template() string { return "dashboard/list" }
@@ -270,19 +270,19 @@ func (s *Server) association(w http.ResponseWriter, r *request) {
 	s.serve(w, r, p, http.StatusOK)
 }
 
-// boxPage is a box.
+// boxPage is the page of a box.
 type boxPage struct {
 	frame
 	row
-	Box          string   // its name among the hubs
-	Compare      []string // the words of a box that waits
+	Box          string   // its name in the fleet
+	Compare      []string // the words of a waiting box
 	Member       bool
 	Release      string
-	Unreviewed   string // languages that nobody has reviewed, "" for none
+	Unreviewed   string // the unreviewed languages, "" for none
 	Confirmed    string
 	Days         []dayRow
-	Done         string // what became of the last command, "" for nothing
-	Found        *found // nil: the box was not asked what is wrong
+	Done         string // what became of the last command, "" if there was none
+	Found        *found // the last diagnosis; nil if there was none
 	Place        string // its centre
 	Number       string // of its département
 	Departements []departement
@@ -291,14 +291,14 @@ type boxPage struct {
 
 func (boxPage) Template() string { return "dashboard/box" }
 
-// found is what a box found when it was asked what is wrong.
+// found is a box's diagnosis, in words.
 type found struct {
 	When  string
-	Steps []foundStep // that are not well
+	Steps []foundStep // those with a fault or a warning
 	Well  []string    // the titles of the others
 }
 
-// foundStep is a step that is not well.
+// foundStep is a step with a fault or a warning.
 type foundStep struct {
 	Title     string
 	Pictogram string
@@ -307,13 +307,13 @@ type foundStep struct {
 	Do        []string
 }
 
-// foundPictograms are those of verdicts.
+// foundPictograms has the pictograms of verdicts. Steps whose verdict is not here are well.
 var foundPictograms = map[report.Word]string{report.Word(state.Warn): "question", report.Word(state.Bad): "fault"}
 
-// figure is where a text has a figure that a box does not tell.
+// figure matches the placeholders for figures in a text. A box does not report the figures.
 var figure = regexp.MustCompile(`\{[a-z]+\}`)
 
-// foundOf says what a box found, in the reader's language.
+// foundOf returns a box's diagnosis in the reader's language, nil if there is none.
 func foundOf(w *web.Words, b survey.Box, now time.Time) *found {
 	if b.Found == nil {
 		return nil
@@ -333,7 +333,7 @@ func foundOf(w *web.Words, b survey.Box, now time.Time) *found {
 		}
 		x.Verdict = w.T("verdict." + string(s.Verdict))
 		text, err := w.Message("found." + string(s.Code))
-		if err != nil { // of another release
+		if err != nil { // a code of another release
 			text = w.T("hub.found.unknown")
 		}
 		lines := strings.Split(figure.ReplaceAllLiteralString(text, "…"), "\n")
@@ -343,13 +343,13 @@ func foundOf(w *web.Words, b survey.Box, now time.Time) *found {
 	return f
 }
 
-// dayRow is a day that a box told of.
+// dayRow is a day that a box reported.
 type dayRow struct{ Day, State, Sessions, Bytes string }
 
 // fewDays is how many days are on a box's page.
 const fewDays = 14
 
-// find returns a box that the person sees, or answers that there is none.
+// find returns the box that the request names, if the person sees it. Otherwise it answers that there is none.
 func (s *Server) find(w http.ResponseWriter, r *request) (survey.Box, bool) {
 	for _, b := range s.boxes(r) {
 		if b.Name == r.PathValue("name") {
@@ -402,7 +402,7 @@ func (s *Server) box(w http.ResponseWriter, r *request) {
 	s.serve(w, r, p, http.StatusOK)
 }
 
-// count is a number of people's doings, as a box tells it.
+// count formats a count of what people did. 0 means fewer than five, since a box reports no more than that then.
 func count(w *web.Words, n uint64) string {
 	if n == 0 {
 		return w.T("hub.below-five")
@@ -410,7 +410,7 @@ func count(w *web.Words, n uint64) string {
 	return strconv.FormatUint(n, 10)
 }
 
-// did leads back to a box's page after a change, or says why it was not made.
+// did answers a change of a box: it redirects back to the box's page, or says why the change was not made.
 func (s *Server) did(w http.ResponseWriter, r *request, b survey.Box, err error) {
 	back := "/box/" + b.Name
 	switch {
@@ -430,7 +430,7 @@ func (s *Server) confirm(w http.ResponseWriter, r *request) {
 	}
 }
 
-// boxForm returns a box that the person sees, and the form that they sent, or answers what is wrong.
+// boxForm returns the box and the form of a request. If something is wrong with either, it answers, and ok is false.
 func (s *Server) boxForm(w http.ResponseWriter, r *request) (b survey.Box, form url.Values, ok bool) {
 	if b, ok = s.find(w, r); ok {
 		form, ok = s.form(w, r)
@@ -472,7 +472,7 @@ func (s *Server) command(w http.ResponseWriter, r *request) {
 	s.did(w, r, b, err)
 }
 
-// revokePage asks whether a box is to be cut off.
+// revokePage asks for a confirmation before a box is revoked.
 type revokePage struct {
 	frame
 	Box string
@@ -500,23 +500,23 @@ func (s *Server) revoke(w http.ResponseWriter, r *request) {
 	}
 }
 
-// releasesPage is how versions do.
+// releasesPage shows how versions do.
 type releasesPage struct {
 	frame
-	Rollout string // a link to the roll-out, "" if there never was one
+	Rollout string // the path of the roll-out's page, "" if there never was a roll-out
 	Rows    []releaseRow
 }
 
 func (releasesPage) Template() string { return "dashboard/releases" }
 
 type releaseRow struct {
-	Number             int // on the page
+	Number             int // of the row, from 1
 	Version            string
 	Run, Trouble, Fell int
 	Halt               bool
 }
 
-// releases shows how versions do with the boxes that the person sees. Whether one should go on is judged by the whole fleet.
+// releases shows how versions do with the boxes that the person sees. Whether a version should be halted is judged by the whole fleet.
 func (s *Server) releases(w http.ResponseWriter, r *request) {
 	p := releasesPage{frame: s.frame(r, "releases", "/releases", r.Words.T("hub.releases.title"))}
 	_, ok, err := s.Registry.Rollout(r.Context())
@@ -537,12 +537,12 @@ func (s *Server) releases(w http.ResponseWriter, r *request) {
 	s.serve(w, r, p, http.StatusOK)
 }
 
-// rolloutPage is how far a release may go, and how the boxes of its stage do: of the whole fleet, in numbers.
+// rolloutPage shows how far a release may go, and how many boxes of its stage do well, in the whole fleet.
 type rolloutPage struct {
 	frame
 	Number int64 // of the stage that is shown
 	Halted bool
-	Stands []string // how it stands, and why
+	Stands []string // its state, and why
 	By     string
 	Steps  []stepRow
 	Counts []string
@@ -600,7 +600,7 @@ func (s *Server) rollout(w http.ResponseWriter, r *request) {
 	s.serve(w, r, p, http.StatusOK)
 }
 
-// changeRollout is for people of the federation: a release is for all associations.
+// changeRollout is for people of the federation only, since a release is for all associations.
 func (s *Server) changeRollout(w http.ResponseWriter, r *request) {
 	form, ok := s.form(w, r)
 	if !ok {
@@ -626,7 +626,7 @@ func (s *Server) changeRollout(w http.ResponseWriter, r *request) {
 	}
 }
 
-// sumsPage is the sums for those who fund.
+// sumsPage shows the sums for funders.
 type sumsPage struct {
 	frame
 	Rows []sumRow
@@ -648,7 +648,7 @@ func (s *Server) sums(w http.ResponseWriter, r *request) {
 	s.serve(w, r, p, http.StatusOK)
 }
 
-// sumsCSV is the sums by association, for a spreadsheet.
+// sumsCSV serves the sums by association, for a spreadsheet.
 func (s *Server) sumsCSV(w http.ResponseWriter, r *request) {
 	of := map[string][]survey.Box{}
 	var names []string
@@ -665,7 +665,7 @@ func (s *Server) sumsCSV(w http.ResponseWriter, r *request) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	out := csv.NewWriter(w)
-	// An error means that the reader is gone.
+	// Errors are ignored: they mean that the client is gone.
 	out.Write([]string{"month", "region", "association", "boxes", "days", "sessions_at_least", "bytes"})
 	for _, name := range names {
 		for _, m := range survey.Months(of[name]) {
