@@ -19,8 +19,8 @@ const (
 	glance      = 2 * time.Second
 	burst       = 3000    // messages at once
 	burstBytes  = 4 << 20 // bytes at once
-	steady      = 500     // messages a second for ever
-	steadyBytes = 100_000 // bytes a second for ever
+	steady      = 500     // messages a second in the long run
+	steadyBytes = 100_000 // bytes a second in the long run
 	// banned is how long a box that floods stays out. It is not for ever, since the cause may be a fault in its program.
 	banned = 10 * time.Minute
 	// buffered is how many messages may wait to be stored. It bounds the backlog that a flood leaves after it is cut off.
