@@ -22,41 +22,41 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// pace is that of the simulated boxes: people would not wait for the usual one.
+// pace is the pace of the simulated boxes. It is faster than the usual one, for which the story would take too long.
 var pace = fleet.Pace{Ask: time.Second, Retry: time.Second, Most: 2 * time.Second, Spread: time.Second}
 
-// away is the longest that a simulated box waits before it connects again.
+// away is the longest delay before a simulated box connects again.
 var away = pace.Retry + pace.Most
 
 func paceText() string {
 	return fmt.Sprintf("up to %s of chance before a round that wakes many, up to %s before a connection that failed is tried again", pace.Spread, away)
 }
 
-// crowd are boxes of the client's code whose daemons do nothing, in this process.
+// crowd has the simulated boxes: they run the real client in this process, without the rest of a daemon.
 type crowd struct {
 	hubs    *hubs
 	boxes   []*simulated
 	bytes   atomic.Int64 // to and from the hubs: TLS records, without TCP and IP
 	offered atomic.Pointer[released]
-	night   atomic.Bool // boxes that have a release start it
+	night   atomic.Bool // whether boxes that have a release may start it
 	stop    context.CancelFunc
 	runs    sync.WaitGroup
 }
 
-// simulated is one of them.
+// simulated is a simulated box.
 type simulated struct {
 	*fleet.Client
 
 	crowd *crowd
 
 	mu      sync.Mutex
-	wants   map[string]string // reports that the hub should show
-	version string            // that it runs
-	stage   rollout.Memory    // of the release that is offered
+	wants   map[string]string // reports that the box has not read back from a hub yet
+	version string            // the version that it runs
+	stage   rollout.Memory    // what it knows of stages
 }
 
-// newCrowd starts so many boxes, that are in no fleet yet. Each would have a card of its own: their folders are in the world's memory, so
-// that they do not keep the hubs' disk busy.
+// newCrowd starts n boxes, which are in no fleet yet. Their folders are in memory: real boxes have a card each, and these should not load the
+// disk of the hubs.
 func newCrowd(h *hubs, n int, w *netlab.World) (*crowd, error) {
 	dir, err := w.MemoryDir()
 	if err != nil {
@@ -84,13 +84,13 @@ func newCrowd(h *hubs, n int, w *netlab.World) (*crowd, error) {
 	return c, nil
 }
 
-// offer has people sign a release for the boxes. Each believes that at once: to verify it is a real box's part of the story.
+// offer makes a release known to the boxes. They trust it without verification, which only the real boxes of the story do.
 func (c *crowd) offer(r released) { c.offered.Store(&r) }
 
-// waitForNight has boxes keep a release in their other slot, until fallNight.
+// waitForNight has boxes keep a release in their other slot until fallNight is called.
 func (c *crowd) waitForNight() { c.night.Store(false) }
 
-// fallNight has the boxes start what they have, if they still may.
+// fallNight has the boxes start the release that they have, if they still may.
 func (c *crowd) fallNight() {
 	c.night.Store(true)
 	for _, b := range c.boxes {
@@ -98,7 +98,7 @@ func (c *crowd) fallNight() {
 	}
 }
 
-// fetch hears how far the release may go, and starts it if it is this box's turn, by the rules of a real box.
+// fetch reads how far the release may go, and starts it if it is this box's turn, by the rules of a real box.
 func (b *simulated) fetch(ctx context.Context, from fleet.Source, _ fleet.Group) {
 	r := b.crowd.offered.Load()
 	if r == nil {
@@ -109,12 +109,12 @@ func (b *simulated) fetch(ctx context.Context, from fleet.Source, _ fleet.Group)
 		return
 	}
 	b.mu.Lock()
-	b.stage, _ = b.stage.Hear(text, r.rule.Key) // one that is refused changes nothing
+	b.stage, _ = b.stage.Hear(text, r.rule.Key) // a stage that is refused changes nothing
 	b.mu.Unlock()
 	b.start()
 }
 
-// start starts the release that is offered, if it is this box's turn and night.
+// start starts the release that is offered, if it is this box's turn and if it is night.
 func (b *simulated) start() {
 	r := b.crowd.offered.Load()
 	b.mu.Lock()
@@ -138,7 +138,7 @@ func (b *simulated) runs(version string) bool {
 	return b.version == version
 }
 
-// heard tells whether the box knows a stage with that number.
+// heard tells whether the box knows a stage with that number or a higher one.
 func (b *simulated) heard(number int64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -177,7 +177,7 @@ func (c counted) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// reports is what the box wants the hub to show. A report is done when a later round has read it back, so there must be one.
+// reports returns the box's pending reports. A report is done only when a later round has read it back, so it asks for another round.
 func (b *simulated) reports() (all []fleet.Report) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -204,7 +204,7 @@ func (b *simulated) delivered() bool {
 	return len(b.wants) == 0
 }
 
-// report has every box report the same.
+// report has every box send the same report.
 func (c *crowd) report(name, body string) {
 	for _, b := range c.boxes {
 		b.mu.Lock()
@@ -214,10 +214,10 @@ func (c *crowd) report(name, body string) {
 	}
 }
 
-// association is where a box belongs: they take turns.
+// association returns the association of box i. The boxes alternate between the two.
 func association(i int) string { return []string{"lilas", "roses"}[i%2] }
 
-// count returns how many boxes are so.
+// count returns for how many boxes ok is true.
 func (c *crowd) count(ok func(*simulated) bool) (n int) {
 	for _, b := range c.boxes {
 		if ok(b) {
@@ -227,7 +227,7 @@ func (c *crowd) count(ok func(*simulated) bool) (n int) {
 	return n
 }
 
-// all waits until each box was so once, and returns how long that took.
+// all waits until ok has been true for each box, though not for all at the same time. It returns how long that took.
 func (c *crowd) all(ctx context.Context, what string, ok func(*simulated) bool) (time.Duration, error) {
 	next := 0
 	return until(ctx, what, func() error {
@@ -247,7 +247,7 @@ func inRegion(region string) func(*simulated) bool {
 	return func(b *simulated) bool { return b.Status().Region == region }
 }
 
-// stickers makes a code for each box, as people do before boxes are sent out.
+// stickers makes a sticker's code for each box, as people do before boxes are sent out.
 func (c *crowd) stickers(ctx context.Context) ([]string, error) {
 	codes := make([]string, len(c.boxes))
 	people, ctx := errgroup.WithContext(ctx)
@@ -261,16 +261,16 @@ func (c *crowd) stickers(ctx context.Context) ([]string, error) {
 	return codes, people.Wait()
 }
 
-// atOnce is how many boxes are being enrolled at a time, each by somebody.
+// atOnce is how many boxes are being enrolled at a time, each by a person of its own.
 const atOnce = 100
 
-// enrol has every box ask with its code, and people confirm each by its four words. It returns how long all took until the last one
-// was a member, connected, and had a round.
+// enrol has every box ask with its code, and confirms each by its four words, as people do. It returns how long it took until the last box
+// was a member, was connected, and had had a round.
 func (c *crowd) enrol(ctx context.Context, codes []string) (time.Duration, error) {
 	start := time.Now()
 	people, ctx := errgroup.WithContext(ctx)
 	people.SetLimit(atOnce)
-	const glance = 50 * time.Millisecond // people look less often, and looks take from the same processor as the hubs
+	const glance = 50 * time.Millisecond // not shorter, since checks use the hubs' cores; people look less often anyway
 	for i, b := range c.boxes {
 		people.Go(func() error {
 			if err := b.Enrol(codes[i]); err != nil {
@@ -301,12 +301,12 @@ func (c *crowd) enrol(ctx context.Context, codes []string) (time.Duration, error
 	return time.Since(start), err
 }
 
-// notYet says how a box is that is not as it is waited for. Few of many are ever read.
+// notYet is the error of a box that is not yet in the state that is waited for. It is formatted only when it is read, which is rare.
 type notYet fleet.Status
 
 func (s notYet) Error() string { return fmt.Sprintf("%+v", fleet.Status(s)) }
 
-// move puts both associations into another region, and returns how long it took until every box of them knew.
+// move puts both associations into another region, and returns how long it took until every box knew its region.
 func (c *crowd) move(ctx context.Context, region string) (time.Duration, error) {
 	start := time.Now()
 	if err := errors.Join(c.hubs.association(ctx, "lilas", region), c.hubs.association(ctx, "roses", region)); err != nil {
@@ -316,12 +316,12 @@ func (c *crowd) move(ctx context.Context, region string) (time.Duration, error) 
 	return time.Since(start), err
 }
 
-// day is a day's report, of the days from 1.
+// day returns the name and the body of the report of day n, from 1.
 func day(n int) (name, body string) {
 	return dayOf(time.Date(2027, 1, n, 0, 0, 0, 0, time.UTC), firstVersion)
 }
 
-// dayOf is the report of a day on which the box runs a version.
+// dayOf returns the name and the body of the report of a day on which the box runs a version.
 func dayOf(at time.Time, version string) (name, body string) {
 	d := protocol.Day(at.Format(time.DateOnly))
 	return d.Report(), fmt.Sprintf(`{"form":1,"day":%q,"release":%q,"state":"sharing","sessions":17,"slow":"<5","refused":"<5",`+

@@ -13,8 +13,7 @@ import (
 	"passerelle/netctl/netlab/labtest"
 )
 
-// TestStory: the whole story with a few boxes. Its limits are for many boxes on a machine that does nothing else, so that they are
-// not the test's.
+// TestStory: the whole story with a few boxes. Its limits are for many boxes on an otherwise idle machine, so the test ignores them.
 func TestStory(t *testing.T) {
 	labtest.Root(t, "iptables", "dnsmasq", "busybox", "go")
 	var out strings.Builder
@@ -28,7 +27,7 @@ func TestStory(t *testing.T) {
 	}
 }
 
-// TestStoryEndsWithTheFirstFailure: what was seen and what failed is said, and an interrupt is named.
+// TestStoryEndsWithTheFirstFailure: the output has what was checked and what failed, and an interrupt is reported as one.
 func TestStoryEndsWithTheFirstFailure(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder
@@ -54,7 +53,7 @@ func TestStoryEndsWithTheFirstFailure(t *testing.T) {
 	}
 }
 
-// TestFigures: what is above its limit is said in the table and fails.
+// TestFigures: a figure above its limit is marked in the table, and is an error.
 func TestFigures(t *testing.T) {
 	t.Parallel()
 	d := &demo{}
@@ -73,7 +72,7 @@ func TestFigures(t *testing.T) {
 	}
 }
 
-// TestDay: what the simulated boxes report is a report, so that the hubs' pages count it.
+// TestDay: the simulated boxes' reports are valid, so that the hubs' pages count them.
 func TestDay(t *testing.T) {
 	t.Parallel()
 	name, body := day(2)

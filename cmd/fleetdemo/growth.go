@@ -14,19 +14,19 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// size is what so many boxes took of the hubs.
+// size is what a number of boxes costs the hubs.
 type size struct {
 	boxes        int
 	enrol        time.Duration // until all were members
-	enrolCPU     float64       // ms of all hubs a box
-	enrolBytes   int64         // a box
-	memory, peak int           // bytes of the largest hub, when nothing happens and after all
-	idle         float64       // of a core, all hubs
-	moved        time.Duration // until all knew their region, chance included
-	movedBytes   int64         // a box
+	enrolCPU     float64       // CPU time of all hubs for a box, in ms
+	enrolBytes   int64         // for a box
+	memory, peak int           // bytes of the largest hub, when idle and at the end
+	idle         float64       // CPU use of all hubs, as a fraction of a core
+	moved        time.Duration // until all knew their region, random delays included
+	movedBytes   int64         // for a box
 	report       time.Duration // until all had read their report back
-	reportCPU    float64       // ms of all hubs a report
-	reportBytes  int64         // a box
+	reportCPU    float64       // CPU time of all hubs for a report, in ms
+	reportBytes  int64         // for a box
 }
 
 // growth measures fleets of these sizes, one after the other, and writes a table.
@@ -36,7 +36,7 @@ func growth(ctx context.Context, out, errs io.Writer, o options, sizes []int) er
 		fmt.Fprintf(errs, "%d boxes\n", n)
 		s, err := measure(ctx, o, n)
 		if err != nil {
-			// What was measured before is still true.
+			// The sizes that were measured before are still valid.
 			fmt.Fprint(out, growthTable(all))
 			return fmt.Errorf("measure %d boxes: %w", n, err)
 		}
@@ -86,7 +86,7 @@ func measure(ctx context.Context, o options, n int) (s size, err error) {
 	if err != nil {
 		return s, err
 	}
-	// spend returns what do takes: ms of the hubs' processor and bytes at the boxes, both a box.
+	// spend returns the cost of do for a box: the hubs' CPU time in ms, and the bytes at the box.
 	spend := func(do func() error) (cpu float64, bytes int64, err error) {
 		before, err := h.processor()
 		if err != nil {
@@ -134,7 +134,7 @@ func measure(ctx context.Context, o options, n int) (s size, err error) {
 	return s, err
 }
 
-// largest is how many bytes of memory the largest hub has.
+// largest returns the resident memory of the largest hub, in bytes.
 func (h *hubs) largest() (int, error) {
 	_, memory, err := h.usage(0, 1, 2)
 	if err != nil {
@@ -143,7 +143,7 @@ func (h *hubs) largest() (int, error) {
 	return slices.Max(memory), nil
 }
 
-// growthTable is in Markdown.
+// growthTable returns the table of sizes, in Markdown.
 func growthTable(all []size) string {
 	var b strings.Builder
 	b.WriteString("Bytes are those of TLS records at the boxes, without TCP and IP. The boxes share the cores with the hubs.\n\n" +
@@ -156,7 +156,7 @@ func growthTable(all []size) string {
 	return b.String()
 }
 
-// growthPlot draws each measure over the number of boxes, each in a strip of its own from zero.
+// growthPlot returns an SVG drawing of the measures over the number of boxes. Each has a strip of its own, whose axis begins at zero.
 func growthPlot(all []size) string {
 	strips := []struct {
 		name string

@@ -19,16 +19,16 @@ import (
 
 const hubCount = 3
 
-// hubHosts are where the hubs are.
+// hubHosts are the hubs' names and addresses.
 var hubHosts = [hubCount]cluster.Host{cluster.Site(0), cluster.Site(1), cluster.Site(2)}
 
-// hubs are a cluster on the internet, as volunteers run it.
+// hubs is a cluster of hubs on the internet, as volunteers run it.
 type hubs struct {
 	*cluster.Cluster
-	used time.Duration // of the processor, by hubs that were killed
+	used time.Duration // CPU time of the hubs that were killed
 }
 
-// newHubs makes a fleet. Start starts its hubs.
+// newHubs makes a fleet. Its hubs do not run before Start.
 func newHubs(ctx context.Context, internet *netlab.Internet, program, dir string) (*hubs, error) {
 	c, err := cluster.New(ctx, internet, program, dir, hubHosts[:]...)
 	if err != nil {
@@ -37,20 +37,20 @@ func newHubs(ctx context.Context, internet *netlab.Internet, program, dir string
 	return &hubs{Cluster: c}, nil
 }
 
-// kill kills hubs, and keeps what they have used.
+// kill kills hubs, and adds up the CPU time that they have used.
 func (h *hubs) kill(which ...int) error {
 	cpu, _, err := h.usage(which...)
 	h.used += cpu
 	return errors.Join(err, h.Kill(which...))
 }
 
-// open opens the desk.
+// open opens the desk, once the hubs have made their streams.
 func (h *hubs) open(ctx context.Context) error {
 	_, err := until(ctx, "the hubs have made their streams", func() error { return h.Open(ctx) })
 	return err
 }
 
-// streams returns how the streams are. A question that a hub which dies took along is not waited for long: it is asked again.
+// streams returns the state of the streams. Its timeout is short, since a request is lost if the hub that has it is killed. Callers ask again.
 func (h *hubs) streams(ctx context.Context) ([]registry.Stream, error) {
 	ctx, stop := context.WithTimeout(ctx, 3*time.Second)
 	defer stop()
@@ -70,7 +70,7 @@ func (h *hubs) inStep(ctx context.Context) (time.Duration, error) {
 	})
 }
 
-// elected waits until another hub than this one writes first, in every stream.
+// elected waits until every stream has a leader other than hub but.
 func (h *hubs) elected(ctx context.Context, but int) error {
 	_, err := until(ctx, "the hubs have chosen who writes", func() error {
 		streams, err := h.streams(ctx)
@@ -84,13 +84,13 @@ func (h *hubs) elected(ctx context.Context, but int) error {
 	return err
 }
 
-// association adds an association or changes its region, and tries again while hubs choose who writes.
+// association adds an association or changes its region. It tries again during a leader election.
 func (h *hubs) association(ctx context.Context, name, region string) error {
 	_, err := until(ctx, "the association "+name+" is in "+region, func() error { return h.Desk.AddAssociation(ctx, "Ana", name, region) })
 	return err
 }
 
-// usage returns what hubs have used of the processor since they started, and how many bytes of memory each has.
+// usage returns the CPU time of some hubs since they started, together, and the resident memory of each, in bytes.
 func (h *hubs) usage(which ...int) (cpu time.Duration, memory []int, err error) {
 	for _, i := range which {
 		dir := fmt.Sprintf("/proc/%d/", h.Procs[i].Pid())
@@ -102,7 +102,7 @@ func (h *hubs) usage(which ...int) (cpu time.Duration, memory []int, err error) 
 		if err != nil {
 			return 0, nil, err
 		}
-		// proc(5): the name, in parentheses, may have spaces; fields 14 and 15 are in ticks, of which there are 100 a second.
+		// proc(5): the name, in parentheses, may have spaces; fields 14 and 15, utime and stime, are in ticks of 10 ms.
 		_, after, _ := strings.Cut(string(stat), ") ")
 		fields, pages := strings.Fields(after), strings.Fields(string(statm))
 		if len(fields) < 13 || len(pages) < 2 {
@@ -124,7 +124,7 @@ func (h *hubs) usage(which ...int) (cpu time.Duration, memory []int, err error) 
 	return cpu, memory, nil
 }
 
-// processor returns what all hubs have used, also before they were killed. All of them run.
+// processor returns the CPU time of all hubs, including what they used before they were killed. All hubs must be running.
 func (h *hubs) processor() (time.Duration, error) {
 	cpu, _, err := h.usage(0, 1, 2)
 	return cpu + h.used, err
@@ -138,7 +138,7 @@ func megabytes(sizes []int) string {
 	return strings.Join(all, ", ") + " MB"
 }
 
-// shown reads what the hubs show of many boxes, and returns how many reports are not there or differ.
+// shown reads a report of each simulated box from the hubs, and returns how many of them are missing or differ from body.
 func (h *hubs) shown(ctx context.Context, c *crowd, name, body string) (lost int, err error) {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(32)

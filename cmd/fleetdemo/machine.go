@@ -28,29 +28,29 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// trialPace is how long a system is on trial here: nobody would wait for the usual ten minutes.
+// trialPace is the pace of a system's trial here. The usual ten minutes would be too long for the story.
 var trialPace = health.Pace{Settle: time.Second, Limit: 5 * time.Second, Every: 200 * time.Millisecond}
 
-// machine is the board of a box: a card of files, and the program that lies in the slot that is booted. It does what U-Boot, the kernel's
-// command line and systemd do on the image: it counts tries, starts the daemon with what judges it, and restarts both.
+// machine is the board of a box: a card, made of files, and the program of the slot that is booted. It does what U-Boot, the kernel's command
+// line and systemd do on the image: it counts the tries of a slot, starts the daemon and the prover that judges it, and restarts both.
 type machine struct {
 	scene   *netlab.Scene
 	how     box.Setup
 	folder  string
-	trust   []byte // root
+	trust   []byte // the root of trust
 	daemon  *box.Daemon
 	log     *slog.Logger
-	restart chan struct{} // asked for
+	restart chan struct{} // receives when a restart is requested
 
 	mu    sync.Mutex
 	card  slot.Card
-	boots []slot.Name // that were booted, in order
+	boots []slot.Name // the slots that were booted, in order
 
 	stop  context.CancelFunc
 	tasks sync.WaitGroup
 }
 
-// newMachine returns a machine that is switched off, with a system in slot a that has proved itself.
+// newMachine returns a machine that is switched off, with a system in slot a that is marked good.
 func newMachine(ctx context.Context, scene *netlab.Scene, trustFile string, how box.Setup, s system) (*machine, error) {
 	m := &machine{scene: scene, how: how, folder: filepath.Join(scene.Dir(), "machine"), log: slog.New(slog.DiscardHandler), restart: make(chan struct{}, 1)}
 	m.card = slot.Card{Running: slot.A, Device: filepath.Join(m.folder, "card")}
@@ -90,15 +90,15 @@ func (m *machine) slotFile(n slot.Name) string {
 	return fmt.Sprintf("%s%d", m.card.Device, n.Partition())
 }
 
-// commandLine is what the boot script tells the kernel. The file is mounted: it is written in place.
+// commandLine writes the kernel's command line, as the boot script sets it. The file is bind-mounted, so it must be written in place.
 func (m *machine) commandLine() error {
 	return os.WriteFile(m.path("cmdline"), []byte("quiet passerelle.slot="+string(m.card.Running)+"\n"), 0o644)
 }
 
-// program is the program of the slot that was booted.
+// program returns the path of the booted slot's program.
 func (m *machine) program() string { return m.path("passerelle") }
 
-// boot chooses a slot as the boot script does, and has its program be the box's.
+// boot chooses a slot as the boot script does, and installs its program as the box's.
 func (m *machine) boot() error {
 	s, err := m.card.Update(slot.State.Boot)
 	if err != nil {
@@ -115,7 +115,7 @@ func (m *machine) boot() error {
 	if err != nil {
 		return err
 	}
-	next := m.program() + ".next" // a program that runs is not written
+	next := m.program() + ".next" // a running program's file cannot be written
 	if err := os.WriteFile(next, text, 0o755); err != nil {
 		return err
 	}
@@ -132,7 +132,7 @@ func (m *machine) switchOn(ctx context.Context) error {
 	if err := m.serveCard(running); err != nil {
 		return err
 	}
-	_, err := m.prove(running) // the note must be there before the daemon
+	_, err := m.prove(running) // the note of the slots must exist before the daemon starts
 	if err != nil {
 		return err
 	}
@@ -154,8 +154,8 @@ func (m *machine) switchOn(ctx context.Context) error {
 	return nil
 }
 
-// prove starts what judges a system on trial, as its unit does: if the system does not prove itself, the machine restarts. It returns once
-// the note of the slots is written. What it returns ends it.
+// prove starts the prover, which judges a system on trial, as its systemd unit does: if the system does not prove itself, the machine restarts.
+// prove returns once the note of the slots is written. The function that it returns stops the prover.
 func (m *machine) prove(ctx context.Context) (end func(), err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	ready, ended, booted := make(chan struct{}), make(chan struct{}), time.Now()
@@ -182,7 +182,7 @@ func (m *machine) prove(ctx context.Context) (end func(), err error) {
 	return func() { cancel(); <-ended }, nil
 }
 
-// pages asks for the box's own page, from the box.
+// pages checks, from the box, that the box's own page answers.
 func (m *machine) pages(at netip.AddrPort) error {
 	r, err := m.scene.Box.HTTPClient().Get("http://" + at.String() + "/healthz")
 	if err != nil {
@@ -219,7 +219,7 @@ func (m *machine) askRestart() {
 	}
 }
 
-// reboot restarts the machine, until one of its systems goes on by itself.
+// reboot restarts the machine once: it stops the daemon, boots the slot that is next, and starts its prover and its daemon.
 func (m *machine) reboot(ctx context.Context) error {
 	if err := m.daemon.Proc.Stop(); err != nil {
 		m.log.Warn("the daemon", "error", err)
@@ -235,7 +235,8 @@ func (m *machine) reboot(ctx context.Context) error {
 	return m.daemon.Start(m.how.Args...)
 }
 
-// serveCard runs the server that writes the card, apart from the daemon, as its socket's unit does: it ends when it is idle.
+// serveCard runs the server that writes the card, separate from the daemon. As with the socket's systemd unit, the server ends when it is
+// idle, and is started again.
 func (m *machine) serveCard(ctx context.Context) error {
 	address := m.scene.Box.Path("/run/passerelle-update.sock")
 	l, err := net.Listen("unix", address)
@@ -270,24 +271,24 @@ func (m *machine) serveCard(ctx context.Context) error {
 	return nil
 }
 
-// asker asks the server of the card, as the daemon does.
+// asker returns a client of the server of the card, like the daemon's.
 func (m *machine) asker() agent.Client {
 	return agent.Client{Socket: m.scene.Box.Path("/run/passerelle-update.sock")}
 }
 
-// proven tells whether a slot has proved itself, and is booted next.
+// proven tells whether a slot is marked good and is the one to boot next.
 func (m *machine) proven(n slot.Name) bool {
 	s, _, err := m.card.Read()
 	return err == nil && s.Good == n && s.Slot == n
 }
 
-// bars tells whether the box never takes a release again that puts this into a slot.
+// bars tells whether the box has barred a release, by the id of what it puts into a slot.
 func (m *machine) bars(id plan.Hash) (bool, error) {
 	r, err := update.ReadRecord(m.scene.Box.Path("/state"))
 	return slices.Contains(r.Barred, id), err
 }
 
-// untouched returns what tells whether a slot is written: when its file last was, and its state on the card.
+// untouched returns a text that changes when a slot is written: its file's time and size, and the card's state.
 func (m *machine) untouched(n slot.Name) (string, error) {
 	info, err := os.Stat(m.slotFile(n))
 	if err != nil {
@@ -304,16 +305,16 @@ func (m *machine) close() {
 	}
 }
 
-// system is what lies in a slot: a root with the box's program, and a kernel.
+// system is the content of a slot: a root with the box's program, and a boot container.
 type system struct{ root, boot []byte }
 
-// programAt is where the program is in a root, and programSize what it has at most. What is left of it is zero.
+// programAt is the program's offset in a root, in bytes, and programSize is its largest size. The rest of that space is zero.
 const (
 	programAt   = 64 << 10
 	programSize = 4 << 10
 )
 
-// newSystem returns a system with a program, the same for the same program. The rest of it is of a size that a month's changes have.
+// newSystem returns a system with a program. It depends only on the program. The rest of it is about as large as what changes in a month.
 func newSystem(script string) system {
 	s := system{noise(1, 400<<10), noise(2, 80<<10)}
 	program := s.root[programAt : programAt+programSize]
@@ -322,7 +323,7 @@ func newSystem(script string) system {
 	return s
 }
 
-// install writes the system into a slot, as the card's first one is.
+// install writes the system into a slot's file, as on a new card.
 func (s system) install(file string) error {
 	f, err := os.OpenFile(file, os.O_WRONLY, 0)
 	if err != nil {
@@ -335,7 +336,7 @@ func (s system) install(file string) error {
 	return errors.Join(err, f.Close())
 }
 
-// programIn returns the program of the system in a slot.
+// programIn returns the program of the system in a slot's file.
 func programIn(file string) ([]byte, error) {
 	f, err := os.Open(file)
 	if err != nil {

@@ -1,13 +1,13 @@
 // Command fleetdemo plays the story of a fleet on this machine, and checks and measures each step: three hubs, two boxes behind NAT
-// whose daemons, kernel and residents are real, and many boxes of the same client in one process. It is a developer's program:
-// `make demo-fleet`, or as root
+// whose daemons, kernel and residents are real, and many simulated boxes, which run the same client in one process. It is a developer's
+// program: `make demo-fleet`, or as root
 //
 //	go run ./cmd/fleetdemo [--boxes N] [--growth] [--plot FILE] [--hub FILE]
 //
-// It fails if a step does, or if a figure misses its limit. With --growth it measures instead what 130, 1,300 and 5,000 boxes
-// take of the hubs, and prints a table. Everything it creates is removed at the end, also after Ctrl-C.
+// It fails if a step fails, or if a figure is above its limit. With --growth it measures instead what 130, 1,300 and 5,000 boxes cost the
+// hubs, and prints a table. Everything it creates is removed at the end, even after Ctrl-C.
 //
-// It owns the story and its limits. Hubs run as volunteers run them and boxes as technicians do; netlab builds the namespaces.
+// It owns the story and its limits. Hubs run as volunteers run them, and boxes as technicians run them; package netlab builds the namespaces.
 package main
 
 import (
@@ -26,26 +26,26 @@ import (
 	"passerelle/cmd/internal/box"
 )
 
-// options are what the command line says.
+// options are the command line's options, and the programs that were built.
 type options struct {
-	boxes   int // simulated ones
+	boxes   int // how many simulated boxes
 	growth  bool
-	plot    string    // file, "" for none
-	daemons [2]string // programs: of the first release, and of the next
-	hub     string
+	plot    string    // a file, "" for none
+	daemons [2]string // the daemon's programs: of the first release, and of the next one
+	hub     string    // the hub's program
 }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second Ctrl-C ends it at once; the next run sweeps up
+	context.AfterFunc(ctx, stop) // a second Ctrl-C kills the program; the next run cleans up
 	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "fleetdemo:", err)
 		os.Exit(1)
 	}
 }
 
-// garbage is how much more memory than is in use the process may have before it collects, in percent: the many boxes are not measured,
-// and what they take of the processor the hubs do not have.
+// garbage is the process's GC percent (GOGC). It is above Go's default of 100 to save CPU time: the simulated boxes' memory is not measured,
+// but they share the cores with the hubs.
 const garbage = 400
 
 func run(ctx context.Context, args []string, out, errs io.Writer) error {

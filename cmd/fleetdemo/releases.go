@@ -31,7 +31,7 @@ import (
 	"passerelle/image/update/plan"
 )
 
-// Versions of the story: what boxes run at first, one that works, one that does not, and one that nobody of the fleet made.
+// Versions of the story: what boxes run at first, one that works, one that does not, and one that is forged.
 const (
 	firstVersion  = "1.0.0"
 	goodVersion   = "1.1.0"
@@ -39,14 +39,14 @@ const (
 	forgedVersion = "6.6.6"
 )
 
-// noise returns bytes that cannot be compressed, the same for the same seed.
+// noise returns bytes that do not compress, the same for the same seed.
 func noise(seed byte, size int) []byte {
 	text := make([]byte, size)
 	rand.NewChaCha8([32]byte{seed}).Read(text)
 	return text
 }
 
-// script is a program that runs another.
+// script returns a program that runs another program.
 func script(program string) string { return fmt.Sprintf("#!/bin/sh\nexec %s \"$@\"\n", program) }
 
 // broken is a program that never works.
@@ -63,21 +63,21 @@ func (d *demo) programOf(version string) string {
 	return broken
 }
 
-// released is a release that people signed.
+// released is a release that people have signed.
 type released struct {
 	version string
 	epoch   int64
 	hash    rollout.Hash // of its manifest
 	id      plan.Hash    // of what it puts into a slot
 	rule    rollout.Rule
-	size    int // bytes of its system
+	size    int // of its system, in bytes
 }
 
-// first is of how many boxes of 1000 the first stage is.
+// first is the size of the first stage, in permille of the boxes.
 var first = stages.Steps[0]
 
-// release has two people sign a release, and a hub's key seal it. Of the numbers that it could have the story takes one with which a
-// box is among the first that may take it: for a real fleet that is chance.
+// release publishes a release that two people signed, and seals the repository with a hub's key. It chooses an epoch with which firstBox is in
+// the first stage. In a real fleet, that is left to chance.
 func (d *demo) release(version, firstBox string) (r released, err error) {
 	s, old := newSystem(d.programOf(version)), newSystem(d.programOf(firstVersion))
 	key, err := d.hubs.Keys.StageKey()
@@ -110,11 +110,11 @@ func (d *demo) release(version, firstBox string) (r released, err error) {
 	}
 	d.epoch = m.Epoch
 	r.version, r.epoch, r.id, r.rule, r.size = version, m.Epoch, m.ID(), m.Rollout, len(s.root)+len(s.boot)
-	// A hub's versions are the time in seconds, and those of forgeries are some ahead.
+	// The version of a seal is the time in seconds, and the seals of forgeries are some seconds ahead. This one must be newer.
 	return r, d.signed.Seal(d.signed.hub[0], now.Add(time.Duration(d.forged+1)*time.Second))
 }
 
-// begin has the hubs deliver a release and let the first boxes take it.
+// begin publishes a release at the hubs, and begins its roll-out.
 func (d *demo) begin(ctx context.Context, r released) error {
 	d.crowd.offer(r)
 	if _, err := d.hubs.Run(ctx, 0, "repository put", d.signed.Dir); err != nil {
@@ -126,7 +126,7 @@ func (d *demo) begin(ctx context.Context, r released) error {
 
 var rolloutNumber = regexp.MustCompile(`name="number" value="(\d+)"`)
 
-// act presses a button of the roll-out's page, as Ana.
+// act presses a button on the roll-out's page, as Ana.
 func (d *demo) act(ctx context.Context, a stages.Action) error {
 	page, err := d.page(ctx, 0, http.MethodGet, "/releases/rollout", nil)
 	if err != nil {
@@ -140,7 +140,7 @@ func (d *demo) act(ctx context.Context, a stages.Action) error {
 	return err
 }
 
-// takeRelease: the box of roses, one of the first, takes the release that works.
+// takeRelease waits until the box of roses, which is in the first stage, runs the release that works.
 func (d *demo) takeRelease(ctx context.Context, begun time.Time) ([]string, error) {
 	r := d.good
 	s, err := d.roses.status(ctx, "the box runs the release, which has proved itself", func(s state.Status) bool {
@@ -153,7 +153,7 @@ func (d *demo) takeRelease(ctx context.Context, begun time.Time) ([]string, erro
 		r.version, r.size/1000, seconds(time.Since(begun)), d.roses.machine.booted())}, nil
 }
 
-// raise: people let the release go to more boxes, and to all.
+// raise has people let the release go to more boxes, and then to all.
 func (d *demo) raise(ctx context.Context) (seen []string, err error) {
 	r := d.good
 	if err := d.tells(ctx, d.roses, "Version: ", r.version); err != nil {
@@ -183,7 +183,7 @@ func (d *demo) raise(ctx context.Context) (seen []string, err error) {
 	return seen, nil
 }
 
-// tells waits until a box's page at the hub says something.
+// tells waits until a box's page at the hub has some texts.
 func (d *demo) tells(ctx context.Context, b *realBox, what ...string) error {
 	_, err := until(ctx, "its page at the hub says "+strings.Join(what, ""), func() error {
 		page, err := d.page(ctx, 0, http.MethodGet, "/box/"+b.name, nil)
@@ -197,7 +197,7 @@ func (d *demo) tells(ctx context.Context, b *realBox, what ...string) error {
 	return err
 }
 
-// takeBadRelease: a release that does not work goes to the first boxes. What becomes of it is seen later.
+// takeBadRelease begins the roll-out of a release that does not work. Later steps check what becomes of it.
 func (d *demo) takeBadRelease(ctx context.Context) (_ []string, err error) {
 	d.crowd.waitForNight()
 	if d.bad, err = d.release(badVersion, d.roses.name); err != nil {
@@ -209,7 +209,7 @@ func (d *demo) takeBadRelease(ctx context.Context) (_ []string, err error) {
 	return []string{fmt.Sprintf("release %s, signed too: the box of roses is to take it; the simulated boxes whose turn it is have it, and wait for the night", badVersion)}, nil
 }
 
-// startBadRelease waits until the box of roses has the release and starts it. Then it needs no hub for some time.
+// startBadRelease waits until the box of roses has the release and starts it. After that, the box needs no hub for some time.
 func (d *demo) startBadRelease(ctx context.Context) ([]string, error) {
 	took, err := until(ctx, "the box starts the bad release", func() error {
 		if all := d.roses.machine.booted(); !strings.HasPrefix(all, "a b a") {
@@ -220,7 +220,8 @@ func (d *demo) startBadRelease(ctx context.Context) ([]string, error) {
 	return []string{fmt.Sprintf("the box of roses has it in slot a, and starts it after another %s", seconds(took))}, err
 }
 
-// goBack: the box that tried it goes back, the hubs halt it by themselves, and nobody else starts it.
+// goBack checks that the box that tried the bad release goes back, that the hubs halt the roll-out without a person, and that no other box
+// starts the release.
 func (d *demo) goBack(ctx context.Context) (seen []string, err error) {
 	b := d.roses
 	s, err := d.lilas.status(ctx, "the box with a resident waits", func(s state.Status) bool { return s.Updates != nil && s.Updates.Fetches != "" })
@@ -294,7 +295,7 @@ func (d *demo) goBack(ctx context.Context) (seen []string, err error) {
 	return append(seen, "it is barred there: a press does not bring it again either"), nil
 }
 
-// forge: releases that thieves signed, or one person alone, are refused at the box of lilas, although a hub's own key seals them.
+// forge checks that the box of lilas refuses releases that thieves signed, or one person alone, although a hub's own key has sealed them.
 func (d *demo) forge(ctx context.Context) (seen []string, err error) {
 	b := d.lilas
 	before, err := b.machine.untouched(slot.B)
@@ -303,7 +304,7 @@ func (d *demo) forge(ctx context.Context) (seen []string, err error) {
 	}
 	for _, x := range []struct {
 		by   string
-		hub  bool // delivers it, too
+		hub  bool // whether a hub delivers it, too
 		sign func(repository.Repository, int64) error
 	}{
 		{"one person of the release role", false, func(r repository.Repository, version int64) error {
@@ -329,7 +330,7 @@ func (d *demo) forge(ctx context.Context) (seen []string, err error) {
 			}
 			said = " The daemon says: " + s.Fleet.Files
 		}
-		// The server of the card does not believe the daemon either.
+		// The server of the card does not trust the daemon either.
 		_, err = b.machine.asker().Ask(ctx, agent.Request{Do: agent.Install, Again: true}, mirror.Folder{FS: os.DirFS(evil.Dir)}, nil)
 		if e, ok := errors.AsType[*agent.Error](err); !ok || e.Code != agent.Code(trust.Unsigned) {
 			return seen, fmt.Errorf("the server of the card answers %v", err)
@@ -350,7 +351,7 @@ func publishedTargets(r repository.Repository, version int64) string {
 	return filepath.Join(r.Dir, trust.MetadataFolder, fmt.Sprintf("%d.targets.json", version))
 }
 
-// forgery returns a copy of the repository with a release that was signed by somebody, sealed with a hub's key.
+// forgery returns a copy of the repository with a release that sign signs and publishes, sealed with a hub's key.
 func (d *demo) forgery(sign func(r repository.Repository, version int64) error) (evil repository.Repository, err error) {
 	d.forged++
 	evil.Dir = filepath.Join(filepath.Dir(d.signed.Dir), fmt.Sprintf("forged-%d", d.forged))
@@ -378,7 +379,7 @@ func (d *demo) forgery(sign func(r repository.Repository, version int64) error) 
 	return evil, err
 }
 
-// signedByThieves publishes what is staged, as version, with the signatures of a fleet of thieves.
+// signedByThieves publishes what is staged, as version, with the signatures of keys that the thieves made.
 func signedByThieves(r repository.Repository, version int64) error {
 	theirs, err := newSignedFolder(path.Join(r.Dir, "thieves"))
 	if err != nil {

@@ -29,11 +29,11 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// demo is the fleet and the people in it.
+// demo is the fleet of the story, with its people's keys and codes.
 type demo struct {
 	options
 	figures
-	scenes       []*netlab.Scene // of the boxes; the internet of the first has the hubs
+	scenes       []*netlab.Scene // one for each real box; the hubs are on the internet of the first
 	lilas, roses *realBox
 	machines     [2]*machine
 	*hubs
@@ -43,13 +43,13 @@ type demo struct {
 	cookie [hubCount]string
 	relays sync.WaitGroup
 
-	idle      int           // bytes of memory of the largest hub when nothing happens
+	idle      int           // resident memory of the largest hub when idle, in bytes
 	epoch     int64         // of the last release
-	good, bad released      // the one that works, and the one that does not
+	good, bad released      // the release that works, and the one that does not
 	codes     []string      // stickers' codes for the crowd
-	forged    int           // forgeries that were made
+	forged    int           // how many forgeries were made
 	moved     time.Duration // how long it took until every box knew its region
-	delivered []int         // days that every box has reported
+	delivered []int         // the days that every box has reported
 }
 
 // realBox is a box whose daemon is the real program.
@@ -91,7 +91,7 @@ func (d *demo) build(ctx context.Context) error {
 	return err
 }
 
-// bridge has another internet lead to the hubs.
+// bridge makes the hubs reachable from another internet.
 func (d *demo) bridge(internet *netlab.Internet) error {
 	for _, h := range hubHosts {
 		internet.Names.Set(h.Name, h.Addr)
@@ -116,7 +116,7 @@ func (d *demo) bridge(internet *netlab.Internet) error {
 	return nil
 }
 
-// relay copies in both directions until one side ends, as it does when a hub is killed.
+// relay copies in both directions until one side closes, for example when a hub is killed.
 func (d *demo) relay(near net.Conn, at string) {
 	defer near.Close()
 	ctx, stop := context.WithTimeout(context.Background(), 5*time.Second)
@@ -137,7 +137,7 @@ func (d *demo) relay(near net.Conn, at string) {
 	ways.Wait()
 }
 
-// close ends programs, namespaces and folders, of what there is.
+// close ends and removes all programs, namespaces and folders that were made.
 func (d *demo) close() (err error) {
 	if d.crowd != nil {
 		d.crowd.close()
@@ -162,7 +162,7 @@ type signedFolder struct {
 	lilas              repository.Key
 }
 
-// newSignedFolder makes the keys and publishes a root, and lets the association lilas sign for itself.
+// newSignedFolder makes the keys, publishes a root, and delegates the association's own folder to lilas.
 func newSignedFolder(dir string) (s signedFolder, err error) {
 	s.Repository.Dir = dir
 	public := func(keys *[]repository.Key) (all []repository.PublicKey) {
@@ -192,7 +192,7 @@ func newSignedFolder(dir string) (s signedFolder, err error) {
 	return s, s.publish(repository.Targets, s.release[:2]...)
 }
 
-// publish has people sign what is staged of a role.
+// publish signs what is staged of a role with people's keys, and publishes it.
 func (s signedFolder) publish(role string, people ...repository.Key) error {
 	for _, key := range people {
 		if err := s.Sign(role, key); err != nil {
@@ -203,7 +203,7 @@ func (s signedFolder) publish(role string, people ...repository.Key) error {
 	return err
 }
 
-// fragment has the association lilas sign what its boxes may give, and a hub's key seal all.
+// fragment publishes a fragment of configuration for the boxes of lilas, signed by lilas, and seals the repository with a hub's key.
 func (s signedFolder) fragment(text string) error {
 	path, now := layer.Path(layer.Association, "lilas"), time.Now()
 	file, err := s.Add(path, []byte(text))
@@ -222,7 +222,8 @@ func (s signedFolder) fragment(text string) error {
 	return s.Seal(s.hub[0], now)
 }
 
-// pack has the release role sign a pack of a page for all boxes, with so many bytes that cannot be compressed, and a hub's key seal all.
+// pack publishes a pack of one page for all boxes, signed by the release role, and seals the repository with a hub's key. The pack has size
+// bytes that do not compress.
 func (s signedFolder) pack(name, title string, size int) error {
 	picture := append([]byte("\x89PNG\r\n\x1a\n"), noise(3, size)...)
 	var file bytes.Buffer
@@ -260,7 +261,7 @@ func (s signedFolder) pack(name, title string, size int) error {
 // startBox starts a box's daemon, and waits until it shares.
 func (d *demo) startBox(ctx context.Context, i int) (*realBox, error) {
 	root, times := filepath.Join(d.signed.Dir, "metadata", "1.root.json"), ""
-	if i == 1 { // the first box takes releases while nobody is online
+	if i == 1 { // the first box takes releases only while nobody is online
 		times = "hours = \"24/7\"\n"
 	}
 	m, err := newMachine(ctx, d.scenes[i], root, box.Setup{
@@ -297,7 +298,7 @@ func (b *realBox) status(ctx context.Context, what string, ok func(state.Status)
 	return s, err
 }
 
-// page asks for a page of hub i's dashboard, as Ana, who signs in once there.
+// page requests a page of hub i's dashboard as Ana. She signs in at each hub once.
 func (d *demo) page(ctx context.Context, i int, method, path string, form url.Values) (string, error) {
 	if d.cookie[i] == "" {
 		if _, err := d.ask(ctx, i, http.MethodPost, "/login", url.Values{"code": {d.code}}); err != nil {
@@ -342,7 +343,7 @@ func (d *demo) ask(ctx context.Context, i int, method, path string, form url.Val
 	return string(text), err
 }
 
-// press sends a form of a box's page at hub 1.
+// press submits a form of a box's page at hub 1.
 func (d *demo) press(ctx context.Context, box, what string, form url.Values) error {
 	_, err := d.page(ctx, 0, http.MethodPost, "/box/"+box+"/"+what, form)
 	return err

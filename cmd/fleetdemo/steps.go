@@ -122,7 +122,7 @@ func (d *demo) enrolCrowd(ctx context.Context) ([]string, error) {
 
 func (d *demo) rest(ctx context.Context) ([]string, error) {
 	const settle, span = 8 * time.Second, 5 * time.Second
-	if err := sleep(ctx, settle); err != nil { // hubs still write what the step before did
+	if err := sleep(ctx, settle); err != nil { // the hubs still write data of the step before
 		return nil, err
 	}
 	before, err := d.hubs.processor()
@@ -165,7 +165,8 @@ func (d *demo) moveOne(ctx context.Context) ([]string, error) {
 		d.crowd.count(ours), seconds(took), len(d.crowd.boxes)-d.crowd.count(ours))}, nil
 }
 
-// lowered waits until the box of lilas has the limit that its association has signed, which the hubs had then, and that of roses has asked.
+// lowered waits until the box of lilas has the limit that its association has signed, and until the box of roses has asked the hubs since
+// begun, when they had it.
 func (d *demo) lowered(ctx context.Context, begun time.Time) ([]string, error) {
 	if _, err := d.lilas.status(ctx, "the box of lilas has the limit", func(s state.Status) bool {
 		return s.Layers != nil && slices.ContainsFunc(s.Layers.Set, func(k state.LayerKey) bool {
@@ -189,13 +190,13 @@ func (d *demo) lowered(ctx context.Context, begun time.Time) ([]string, error) {
 	}, err
 }
 
-// The pack that is handed out, and about its size in bytes.
+// The pack that is handed out: its title, and about its size in bytes.
 const (
 	packTitle = "Le vélo"
 	packSize  = 200_000
 )
 
-// sign has people sign what is handed out next.
+// sign has people sign what is handed out next: a pack, a fragment and a release.
 func (d *demo) sign(context.Context) (_ []string, err error) {
 	err = d.signed.pack("velo", packTitle, packSize)
 	if err == nil {
@@ -242,7 +243,7 @@ func (d *demo) handOut(ctx context.Context) ([]string, error) {
 		return seen, err
 	}
 	seen = append(seen, fmt.Sprintf("%d kB in chunks of 64 kB: the box without residents online has verified and imported it after %s", f.Size/1000, seconds(time.Since(begun))))
-	if _, err := until(ctx, "somebody there opens it", func() error { // the box may restart meanwhile, with the release
+	if _, err := until(ctx, "somebody there opens it", func() error { // the box may restart meanwhile, to start the release
 		page, err := d.roses.Residents[0].Get(ctx, box.Portal+"/packs/velo")
 		if err == nil && !strings.Contains(page.Body, packTitle) {
 			err = fmt.Errorf("%d: %.60q", page.Status, page.Body)
@@ -408,12 +409,12 @@ func (d *demo) steal(ctx context.Context) ([]string, error) {
 	return append(seen, fmt.Sprintf("the %d others are connected", len(d.crowd.boxes))), nil
 }
 
-// pages is what a resident sees who opens a page again and again.
+// pages records what a resident gets who opens a page again and again.
 type pages struct {
 	stop    context.CancelFunc
 	done    sync.WaitGroup
 	took    []time.Duration
-	failure error // the first
+	failure error // the first one
 	failed  int
 }
 
@@ -452,7 +453,7 @@ func (d *demo) browse(ctx context.Context) *pages {
 	return p
 }
 
-// end returns the middle one of the times, and how many pages came.
+// end stops the resident, and returns the median of the times and how many pages came. It is an error if a page did not come.
 func (p *pages) end() (middle time.Duration, n int, err error) {
 	p.stop()
 	p.done.Wait()
@@ -463,7 +464,7 @@ func (p *pages) end() (middle time.Duration, n int, err error) {
 	return p.took[len(p.took)/2], len(p.took), nil
 }
 
-// outage is how long no hub is there.
+// outage is for how long all hubs are away.
 const outage = 2 * time.Second
 
 func (d *demo) loseAll(ctx context.Context) ([]string, error) {
@@ -477,7 +478,7 @@ func (d *demo) loseAll(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	seen := []string{fmt.Sprintf("with hubs: a resident opens %d pages, half of them within %d ms", n, before.Milliseconds())}
-	d.crowd.report(day(2)) // some are on their way
+	d.crowd.report(day(2)) // some of these are in flight when the hubs are killed
 	if err := d.hubs.kill(0, 1, 2); err != nil {
 		return seen, err
 	}
@@ -562,7 +563,7 @@ func (d *demo) storm(ctx context.Context) ([]string, error) {
 	return append(seen, fmt.Sprintf("the two boxes are back too, %s after the hubs were started, by their own slower pace", seconds(time.Since(start)))), nil
 }
 
-// lost counts the reports that the hubs do not show.
+// lost checks that the hubs show all reports. A missing one is an error.
 func (d *demo) lost(ctx context.Context) ([]string, error) {
 	missing := 0
 	for _, n := range d.delivered {

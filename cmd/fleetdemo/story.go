@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// part is a part of the story. It returns what was checked, a line each, and the error if a check failed.
+// part is a part of the story. It returns a line for each check that passed, and an error if a check failed.
 type part = func(ctx context.Context) (seen []string, err error)
 
 // step is a step of the story.
@@ -20,7 +20,7 @@ type step struct {
 	play  part
 }
 
-// together plays the parts of a step at the same time: each waits for boxes most of the time.
+// together plays the parts of a step at the same time, since each waits for boxes most of the time.
 func together(parts ...part) part {
 	return func(ctx context.Context) ([]string, error) {
 		seen, failed := make([][]string, len(parts)), make([]error, len(parts))
@@ -47,10 +47,10 @@ func inTurn(parts ...part) part {
 	}
 }
 
-// story is a sequence of steps that build on each other.
+// story is a sequence of steps, each of which builds on those before it.
 type story []step
 
-// play runs the steps, and ends with the first that fails; the error names it.
+// play runs the steps, and stops at the first that fails. The error names that step.
 func (s story) play(ctx context.Context, out io.Writer) error {
 	for i, step := range s {
 		fmt.Fprintf(out, "%2d  %s\n", i+1, step.title)
@@ -82,17 +82,17 @@ func (f figure) String() string {
 	return fmt.Sprintf("%s: %.4g %s (limit %g)", f.what, f.measured, f.unit, f.limit)
 }
 
-// figures are what was measured, in its order.
+// figures are what was measured, in the order of the story.
 type figures []figure
 
-// figure notes what was measured, beside the most that it may be, and returns it as a line.
+// figure records what was measured, with its limit, and returns both as a line.
 func (d *demo) figure(what string, measured, limit float64, unit string) string {
 	f := figure{what, measured, limit, unit}
 	d.figures = append(d.figures, f)
 	return f.String()
 }
 
-// table is in Markdown.
+// table returns the figures as a table in Markdown.
 func (all figures) table() string {
 	var b strings.Builder
 	b.WriteString("| what | measured | limit | met |\n|---|---|---|---|\n")
@@ -106,7 +106,7 @@ func (all figures) table() string {
 	return b.String()
 }
 
-// errMissed says that a figure is above its limit. The story itself was true.
+// errMissed says that a figure is above its limit. All checks of the story passed all the same.
 var errMissed = errors.New("above the limit")
 
 func (all figures) missed() (err error) {
@@ -118,15 +118,15 @@ func (all figures) missed() (err error) {
 	return err
 }
 
-// patience bounds every wait, with a margin for a busy machine.
+// patience is the timeout of every wait, with a margin for a busy machine.
 const patience = time.Minute
 
-// until repeats check until it returns nil, for a minute at most, and returns how long that took.
+// until repeats check until it returns nil, for patience at most, and returns how long that took.
 func until(ctx context.Context, what string, check func() error) (time.Duration, error) {
 	return untilEvery(ctx, 10*time.Millisecond, what, check)
 }
 
-// untilEvery does the same, with this time between two checks.
+// untilEvery is until with another pause between two checks.
 func untilEvery(ctx context.Context, pause time.Duration, what string, check func() error) (time.Duration, error) {
 	start := time.Now()
 	tick := time.NewTicker(pause)
