@@ -18,9 +18,9 @@ import (
 	"passerelle/cmd/internal/cli"
 )
 
-// contentFlags say which file of a fleet is meant, and who signs it.
+// contentFlags are the flags that name a pack or a list of places, and who signs it.
 type contentFlags struct {
-	level string // its folder
+	level string // the folder of the boxes that get it
 	kind  string
 	name  string
 	role  string
@@ -35,7 +35,7 @@ func (c *contentFlags) define(f *flag.FlagSet) {
 
 var levelForm = regexp.MustCompile(`^layers/(all|(region|association)/([^/]+))$`)
 
-// checkLevel returns why boxes do not look into a folder.
+// checkLevel returns an error unless a folder is one in which boxes look for packs and places.
 func checkLevel(folder string) error {
 	m := levelForm.FindStringSubmatch(folder)
 	if m == nil {
@@ -49,7 +49,7 @@ func checkLevel(folder string) error {
 	return nil
 }
 
-// folder returns where the file's index and chunks are. The error is one of who typed it.
+// folder returns the folder of the file's index and chunks. An error is a wrong flag.
 func (c *contentFlags) folder() (string, error) {
 	if err := checkLevel(c.level); err != nil {
 		return "", err
@@ -63,7 +63,7 @@ func (c *contentFlags) folder() (string, error) {
 	return content.Folder(c.level, content.Kind(c.kind)), nil
 }
 
-// change changes what the role signs.
+// change stages a change of what the role signs.
 func (c *contentFlags) change(t *tool, r repository.Repository, change func(*metadata.TargetsType) error) error {
 	if c.role == repository.Targets {
 		return r.Change(t.now(), change)
@@ -128,7 +128,7 @@ func removeContent(t *tool, args []string) error {
 	return t.next(r)
 }
 
-// verifyContent fetches a level's files as a box does.
+// verifyContent fetches a folder's packs and places as a box does, and prints them.
 func (t *tool) verifyContent(ctx context.Context, box *trust.Trust, from trust.Source, folder string) error {
 	files, err := content.List(ctx, box, from, folder, folder)
 	if err != nil {

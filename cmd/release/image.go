@@ -24,10 +24,10 @@ import (
 	"passerelle/image/update/plan"
 )
 
-// system is what an image has in its first slot.
+// system is the content of an image's first slot.
 type system struct{ root, boot []byte }
 
-// readImage reads the first slot of an image, compressed or not.
+// readImage reads the first slot of an image. A file that ends in .zst is decompressed.
 func readImage(file string) (system, error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -66,7 +66,7 @@ func readSlot(card io.Reader) (s system, err error) {
 	return s, nil
 }
 
-// readSized reads something whose head says its size.
+// readSized reads something whose first head bytes have its size, as size reads it. It is an error if that is more than most bytes.
 func readSized(from io.Reader, head int, size func([]byte) (int64, error), most int64) ([]byte, error) {
 	text := make([]byte, head)
 	if _, err := io.ReadFull(from, text); err != nil {
@@ -93,7 +93,7 @@ const (
 	containerHead = 64 // struct legacy_img_hdr, U-Boot's include/image.h
 )
 
-// squashfsSize returns the size of a file system with its padding.
+// squashfsSize returns the size of a squashfs with its padding, in bytes.
 func squashfsSize(head []byte) (int64, error) {
 	if string(head[:4]) != "hsqs" {
 		return 0, errors.New("it is no squashfs")
@@ -184,7 +184,7 @@ func withdraw(t *tool, args []string) error {
 	return t.next(r)
 }
 
-// wrong gives what was asked for wrongly its exit status.
+// wrong gives errors of wrong input the exit status for them.
 func wrong(err error) error {
 	if errors.Is(err, offer.ErrWrong) {
 		return cli.Wrong(err)

@@ -1,5 +1,5 @@
-// Command passerelle-release is for those who sign: keys, the root of trust, releases of the image, and what an association may
-// publish. It owns commands, flags and texts; package repository does the work. It runs on the signers' own machines,
+// Command passerelle-release is for the signers: it makes keys, the root of trust, releases of the image, and what an association may
+// publish. It owns the commands, their flags and their texts; package repository does the work. It runs on the signers' own machines,
 // offline, never on a box.
 package main
 
@@ -19,12 +19,12 @@ import (
 	"passerelle/cmd/internal/cli"
 )
 
-// tool is where a command reads and writes, and the time.
+// tool has what every command needs: where it reads and writes, and the clock.
 type tool struct {
 	in       *os.File
 	out, err io.Writer
 	now      func() time.Time
-	work     int // of a key's passphrase
+	work     int // the work factor for sealing a key with its passphrase
 }
 
 type command = cli.Command[*tool]
@@ -56,14 +56,14 @@ func (t *tool) main(args []string) int {
 	}.Main(t, args)
 }
 
-// passphraseFlags say where a passphrase is.
+// passphraseFlags are the flags that say where a passphrase comes from.
 type passphraseFlags struct{ file string }
 
 func (p *passphraseFlags) define(f *flag.FlagSet) {
 	f.StringVar(&p.file, "passphrase-file", "", "a `FILE` whose first line is the passphrase; without it, the terminal asks")
 }
 
-// read returns the passphrase. A new one is asked for twice.
+// read returns the passphrase, from the file or from the terminal. The terminal asks twice for a new one.
 func (p *passphraseFlags) read(t *tool, new bool) (string, error) {
 	if p.file != "" {
 		text, err := os.ReadFile(p.file)
@@ -96,7 +96,7 @@ func (p *passphraseFlags) read(t *tool, new bool) (string, error) {
 	return passphrase, err
 }
 
-// minPassphrase is the least length of a key's passphrase. Its file may be copied by anybody who holds the stick once.
+// minPassphrase is the least length of a key's passphrase, in characters. Anybody who holds the stick once may copy the key's file.
 const minPassphrase = 12
 
 func makeKey(t *tool, args []string) error {
@@ -141,7 +141,7 @@ func makeKey(t *tool, args []string) error {
 	return nil
 }
 
-// writeNew writes a file that must not be there.
+// writeNew writes a new file. It is an error if the file exists.
 func writeNew(name string, text []byte, mode os.FileMode) error {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
@@ -152,12 +152,12 @@ func writeNew(name string, text []byte, mode os.FileMode) error {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
-		err = errors.Join(err, os.Remove(name)) // half a key would be in the way of the next try
+		err = errors.Join(err, os.Remove(name)) // an incomplete key file would block the next try
 	}
 	return err
 }
 
-// readKeys reads public keys by a list of file names.
+// readKeys reads the public keys in a list of files, whose names are separated by commas.
 func readKeys(list string) (keys []repository.PublicKey, err error) {
 	for name := range strings.SplitSeq(list, ",") {
 		if name = strings.TrimSpace(name); name == "" {
@@ -198,7 +198,7 @@ func stageRoot(t *tool, args []string) error {
 	return t.next(r)
 }
 
-// next says what waits.
+// next prints what waits for signatures.
 func (t *tool) next(r repository.Repository) error {
 	waiting, err := r.Staged()
 	if err != nil {
@@ -260,7 +260,7 @@ func showStaged(t *tool, args []string) error {
 	return t.next(repository.Repository{Dir: words[0]})
 }
 
-// openKey opens a key by its flags.
+// openKey opens a sealed key, with the passphrase that the flags name.
 func openKey(t *tool, file string, p *passphraseFlags) (repository.Key, error) {
 	if file == "" {
 		return repository.Key{}, cli.Wrong(errors.New("--key is missing"))

@@ -13,7 +13,7 @@ import (
 	"passerelle/image/slot"
 )
 
-// laterBy moves the program's clock, in days.
+// laterBy is the environment variable that sets the program's clock ahead, in days.
 const laterBy = "PASSERELLE_TEST_DAYS"
 
 func TestMain(m *testing.M) {
@@ -24,13 +24,14 @@ func TestMain(m *testing.M) {
 	}})
 }
 
-// TestScripts plays what people do: the ceremony as CEREMONY.md has it, a lost key, a stolen one, and wrong words.
+// TestScripts plays what people do: the ceremony as in CEREMONY.md, a lost key, a stolen key, and wrong arguments.
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{Dir: "testdata/script", Cmds: map[string]func(*testscript.TestScript, bool, []string){"image": image, "bit": bit}})
 }
 
-// image is the scripts' command `image FILE NUMBER`: an image with a small system in its first slot.
+// image is the scripts' command `image FILE NUMBER`. It makes an image with a small system in its first slot. The root differs from that of
+// other images at byte NUMBER * 1024.
 func image(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: image FILE NUMBER")
@@ -55,7 +56,7 @@ func image(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 }
 
-// bit is the scripts' command `bit FILE`: a bit in its middle changes.
+// bit is the scripts' command `bit FILE`. It flips a bit in the middle of the file.
 func bit(ts *testscript.TestScript, neg bool, args []string) {
 	text, err := os.ReadFile(ts.MkAbs(args[0]))
 	ts.Check(err)

@@ -24,7 +24,7 @@ import (
 	"passerelle/image/update/plan"
 )
 
-// describe says what is staged of a role, for who signs it.
+// describe prints what is staged of a role, for its signers.
 func (t *tool) describe(r repository.Repository, role string) error {
 	file := filepath.Join(r.Dir, "staged", role+".json")
 	text, err := os.ReadFile(file)
@@ -116,7 +116,7 @@ func verify(t *tool, args []string) error {
 	if err != nil {
 		return err
 	}
-	ctx := context.Background() // a signer's own folder is read
+	ctx := context.Background() // no timeout: this reads a local folder
 	from := mirror.Folder{FS: os.DirFS(words[0])}
 	if err := box.Refresh(ctx, from); err != nil {
 		return err
