@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// since is when all certificates begin. A board without a clock takes the day on which its program was built for today, and that may be
-// before the fleet was made.
+// since is when all certificates begin. A board without a clock assumes the day on which its program was built, which may be before its fleet
+// was made.
 var since = time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // How long certificates hold, in years.

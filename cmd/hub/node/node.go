@@ -164,7 +164,7 @@ func (n *Node) cluster(c *server.ClusterOpts, o Options) (err error) {
 		DynamicRecordSizingDisabled: true,
 	}
 	// With at most Copies hubs, each has all signed files, and should answer its own boxes. So no hub hears of the others' subscriptions for
-	// direct gets. Otherwise two of three chunks would cross a route.
+	// direct gets of signed files. Otherwise two of three chunks would cross a route.
 	if len(o.Routes) <= Copies {
 		c.Permissions = &server.RoutePermissions{Import: &server.SubjectPermission{Deny: []string{protocol.DirectGet(protocol.StreamPack, ">")}}}
 	}
