@@ -22,37 +22,37 @@ import (
 
 // link is a connection to a hub.
 type link interface {
-	// get returns the newest message of a subject. The body is empty if there is none.
+	// get returns the newest message of a subject. The body is empty if the subject has no message.
 	get(ctx context.Context, stream, subject string) (message, error)
-	// publish returns once the hubs have stored it.
+	// publish returns once the hubs have stored the message.
 	publish(ctx context.Context, subject string, body []byte) error
 	request(ctx context.Context, subject string, body []byte) (message, error)
 	woken() <-chan wake
 	done() <-chan struct{}
-	err() error // after done: why
+	err() error // why the connection ended; valid after done
 	close()
 }
 
 type message struct {
 	body     []byte
 	chunks   string // protocol.HeaderChunks
-	sequence uint64 // protocol.HeaderSequence; 0 without
+	sequence uint64 // protocol.HeaderSequence; 0 if the answer has none
 }
 
-// wake is a hub's wake.
+// wake is a wake message from a hub.
 type wake struct {
-	many bool // it wakes more than this box
+	many bool // it was sent to more than this box
 	must protocol.Wake
 }
 
 var (
-	// errSilent says that a connection died, and nobody said so.
+	// errSilent says that a connection died without an error: pings were no longer answered.
 	errSilent = errors.New("the hub does not answer any more")
-	// errRefused says that the hub does not let this box in.
+	// errRefused says that the hub does not accept this box's token.
 	errRefused = errors.New("the hub does not let this box in")
 )
 
-// identity is who connects. Without an association it is a box that asks for one.
+// identity is what a connection authenticates as. Without an association it is a box that asks for a membership.
 type identity struct{ name, association, token, seed string }
 
 // connection is a link over NATS.
@@ -61,13 +61,13 @@ type connection struct {
 	timeout time.Duration
 	wake    chan wake
 	closed  chan struct{}
-	heard   atomic.Int64 // when bytes last came over it, as of time.Time.UnixNano
+	heard   atomic.Int64 // when bytes last arrived, as time.Time.UnixNano
 
 	mu  sync.Mutex
 	why error
 }
 
-// connect connects to one of the hubs. A box is woken over the link.
+// connect connects to one of the hubs. A member also subscribes to its wakes.
 func (c *Client) connect(ctx context.Context, as identity) (link, error) {
 	pool, err := c.o.Bundle.Pool()
 	if err != nil {
@@ -88,9 +88,10 @@ func (c *Client) connect(ctx context.Context, as identity) (link, error) {
 		nats.Name(as.name), nats.CustomInboxPrefix(protocol.Inbox(as.name)),
 		nats.UserJWT(func() (string, error) { return as.token, nil }, pair.Sign),
 		nats.Secure(&tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13, Time: c.o.Now}), nats.TLSHandshakeFirst(),
-		// Names are the dialer's: it knows the line. The servers are the technician's, whatever a hub says.
+		// The dialer resolves names, since it knows the uplink. The servers are those that the technician configured, whatever a hub
+		// announces.
 		nats.SetCustomDialer(d), nats.SkipHostLookup(), nats.IgnoreDiscoveredServers(),
-		// This package connects again itself, so that it knows each end and keeps nothing that could not be sent (8 MB).
+		// This package reconnects on its own: it has to see each disconnect, and must not buffer unsent messages (8 MB by default).
 		nats.NoReconnect(), nats.ReconnectBufSize(-1), nats.Timeout(c.o.Pace.Timeout),
 		nats.PingInterval(c.o.Pace.Ping), nats.MaxPingsOutstanding(1),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
@@ -117,7 +118,7 @@ func (c *Client) connect(ctx context.Context, as identity) (link, error) {
 		if _, err := n.c.Subscribe(subject, func(m *nats.Msg) {
 			select {
 			case n.wake <- wake{many, protocol.ParseWake(m.Data)}:
-			default: // as many are waiting already
+			default: // enough wakes are waiting already
 			}
 		}); err != nil {
 			n.c.Close()
@@ -151,12 +152,12 @@ func (n *connection) woken() <-chan wake    { return n.wake }
 func (n *connection) done() <-chan struct{} { return n.closed }
 func (n *connection) close()                { n.c.Close() }
 
-// chunkTime is how long a chunk of a signed file may take. A box reads at a quarter of the rate that is lent, 64 kbit/s at least: a
-// chunk then takes 35 s.
+// chunkTime is how long a chunk of a signed file may take. A box reads at a quarter of the donated rate, and at no less than 64
+// kbit/s: a chunk then takes 35 s.
 const chunkTime = 2 * time.Minute
 
-// errQuiet says that nothing at all came over a connection for so long that a question is asked again. A hub passes some questions
-// on to another one, and nobody says so when that one dies.
+// errQuiet says that nothing at all arrived over a connection for so long that the request is sent again. A hub forwards some requests
+// to another hub, and nothing reports that the other hub died.
 var errQuiet = errors.New("nothing came from the hub")
 
 func (n *connection) request(ctx context.Context, subject string, body []byte) (message, error) {
@@ -165,7 +166,7 @@ func (n *connection) request(ctx context.Context, subject string, body []byte) (
 	return n.answer(ctx, subject, body)
 }
 
-// answer returns the answer to a message.
+// answer sends a request and returns the answer.
 func (n *connection) answer(ctx context.Context, subject string, body []byte) (message, error) {
 	m, err := n.c.RequestWithContext(ctx, subject, body)
 	if err != nil {
@@ -174,7 +175,7 @@ func (n *connection) answer(ctx context.Context, subject string, body []byte) (m
 	switch status := m.Header.Get("Status"); status {
 	case "":
 		sequence, err := strconv.ParseUint(m.Header.Get(protocol.HeaderSequence), 10, 64)
-		if err != nil { // an answer that is of no stream
+		if err != nil { // the answer does not come from a stream
 			sequence = 0
 		}
 		return message{m.Data, m.Header.Get(protocol.HeaderChunks), sequence}, nil
@@ -200,7 +201,7 @@ func (n *connection) get(ctx context.Context, stream, subject string) (message, 
 		switch {
 		case errors.Is(err, errQuiet) && ctx.Err() == nil:
 			patience *= 2
-		case errors.Is(err, nats.ErrNoResponders) && time.Since(began) < within: // the hubs choose who answers, or this one just came back
+		case errors.Is(err, nats.ErrNoResponders) && time.Since(began) < within: // a leader election is under way, or the hub has just come back
 			select {
 			case <-ctx.Done():
 			case <-time.After(n.timeout / 20):
@@ -211,7 +212,7 @@ func (n *connection) get(ctx context.Context, stream, subject string) (message, 
 	}
 }
 
-// whileHeard returns a context that ends with errQuiet when nothing came over the connection for so long.
+// whileHeard returns a context that ends with errQuiet once nothing has arrived over the connection for the duration of patience.
 func (n *connection) whileHeard(ctx context.Context, patience time.Duration) (context.Context, func()) {
 	ctx, end := context.WithCancelCause(ctx)
 	go func() {
@@ -235,7 +236,7 @@ func (n *connection) publish(ctx context.Context, subject string, body []byte) e
 	if err != nil {
 		return err
 	}
-	// The answer of JetStream to a message that it stores (NATS ADR-1: io.nats.jetstream.api.v1.pub_ack_response).
+	// JetStream's acknowledgement of a message that it stored (NATS ADR-1: io.nats.jetstream.api.v1.pub_ack_response).
 	var ack struct {
 		Stream string `json:"stream"`
 		Error  *struct {
@@ -254,7 +255,7 @@ func (n *connection) publish(ctx context.Context, subject string, body []byte) e
 	return nil
 }
 
-// dialer connects over the box's line, and ends a connection that is not ready when ctx does.
+// dialer connects over the box's uplink, and closes a connection that is not ready when ctx ends.
 type dialer struct {
 	ctx     context.Context
 	dial    func(ctx context.Context, network, address string) (net.Conn, error)
@@ -275,7 +276,7 @@ func (d *dialer) Dial(network, address string) (net.Conn, error) {
 	return hearing{conn, d.heard}, nil
 }
 
-// hearing notes when bytes come.
+// hearing notes when bytes arrive.
 type hearing struct {
 	net.Conn
 	at *atomic.Int64
@@ -289,7 +290,7 @@ func (h hearing) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// release leaves a connection that is ready to its user.
+// release stops watching ctx: a connection that is ready belongs to its user.
 func (d *dialer) release() {
 	for _, stop := range d.stop {
 		stop()
@@ -299,30 +300,30 @@ func (d *dialer) release() {
 // source reads signed files through a link.
 type source struct {
 	l    link
-	saw  func(subject string, sequence uint64) // told of each message
-	part **part                                // of a file whose reading was cut; nil for none
+	saw  func(subject string, sequence uint64) // called for each message that is read
+	part **part                                // the file whose reading was cut off; nil for none
 }
 
-// part is what came of a file before its connection ended. A file's name says its version or its content, and what is read is verified: at
-// worst it is of two editions, and is read again from its beginning.
+// part is what was read of a file before its connection ended. A file's name contains its version or its hash, and the file is
+// verified once it is read. At worst a part mixes two versions; the file is then read again from its beginning.
 type part struct {
 	name   string
-	chunks int // that the whole file has
-	next   int // the chunk that is missing
+	chunks int // of the whole file
+	next   int // the next chunk to read
 	text   []byte
 }
 
-// maxPart is of how many bytes a part is kept, in memory: what a release has in one file.
+// maxPart is the most bytes that a part may have in order to be kept in memory: the size of a release's largest single file.
 const maxPart = 2 << 20
 
 var (
-	// errTooLong says that a file has more bytes than anybody wants of it.
+	// errTooLong says that a file has more bytes than its reader allows.
 	errTooLong = errors.New("the file is longer than its signed size")
 	errChanged = errors.New("the file changed while it was read")
 )
 
-// Read returns a file of the fleet's repository, by its name there, and at most limit bytes. The error is fs.ErrNotExist if the
-// hubs do not have it. Nothing of it is verified.
+// Read returns the file of that name in the fleet's repository, which may have at most limit bytes. The error is fs.ErrNotExist if the
+// hubs do not have it. Read verifies nothing.
 func (s source) Read(ctx context.Context, name string, limit int64) ([]byte, error) {
 	p := &part{name: name, chunks: 1}
 	if kept := *s.part; kept != nil && kept.name == name {

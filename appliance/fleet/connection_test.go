@@ -23,8 +23,8 @@ import (
 	"passerelle/appliance/fleet/protocol"
 )
 
-// forgetful is a hub that answers a question only when it hears it a second time, as one does whose other hub died with the first. It
-// speaks as much of NATS's protocol (docs.nats.io, "Client Protocol") as one box needs.
+// forgetful is a hub that answers a request only the second time, like a hub whose peer died with the first one. It speaks as much of
+// NATS's protocol (docs.nats.io, "Client Protocol") as one box needs.
 func forgetful(t *testing.T, own tls.Certificate, first string) (address string) {
 	t.Helper()
 	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{own}})
@@ -68,7 +68,7 @@ func forgetful(t *testing.T, own tls.Certificate, first string) (address string)
 	return l.Addr().String()
 }
 
-// TestLostQuestion: a question that nobody answers, or that nobody could answer just then, is asked again.
+// TestLostQuestion: a request that gets no answer, or that no hub could answer at that moment, is sent again.
 func TestLostQuestion(t *testing.T) {
 	t.Parallel()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

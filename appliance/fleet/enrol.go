@@ -10,10 +10,10 @@ import (
 	"passerelle/appliance/fleet/protocol"
 )
 
-// askSome is how often a box asks over one connection. Somebody stands at the box then; later it asks seldom.
+// askSome is how many times a box asks over one connection. Somebody stands at the box then; later it asks rarely.
 const askSome = 20
 
-// ask asks for the membership over one connection, until there is an answer that ends it or it has asked often enough.
+// ask asks for the membership over one connection, until an answer is final or it has asked askSome times.
 func (c *Client) ask(ctx context.Context, me membership) {
 	as := identity{name: protocol.Asker, token: c.o.Bundle.Token, seed: c.o.Bundle.Seed}
 	c.begin()
@@ -28,7 +28,7 @@ func (c *Client) ask(ctx context.Context, me membership) {
 }
 
 func (c *Client) askOver(ctx context.Context, l link, me membership) error {
-	hold := time.Duration(0) // the first answer is needed at once: it says that a hub knows the words
+	hold := time.Duration(0) // the first answer must come at once: it shows that a hub knows the words
 	for range askSome {
 		began := time.Now()
 		answer, err := askOnce(ctx, l, me, hold)
@@ -50,16 +50,16 @@ func (c *Client) askOver(ctx context.Context, l link, me membership) error {
 		case protocol.Unknown, protocol.Used, protocol.Refused:
 			me.Code = ""
 			return c.become(me, answer.State)
-		default: // Busy, or something that a newer hub says
+		default: // Busy, or a state that only a newer hub knows
 			c.notBefore = time.Now().Add(c.backoff(c.asked))
 			c.asked++
 			return nil
 		}
-		if hold == 0 { // somebody may confirm it at any moment: the next answer is kept back until then
+		if hold == 0 { // somebody may confirm at any moment: from now on the hub may hold its answer until then (long polling)
 			hold = min(protocol.MaxHold, c.o.Pace.Timeout*3/4)
 			continue
 		}
-		// A hub that keeps answers back sets the pace. Chance spreads boxes that ask another one.
+		// A hub that holds its answers sets the pace. Jitter spreads the boxes that ask a hub that does not.
 		if !sleep(ctx, c.o.Pace.Ask+c.some(c.o.Pace.Ask/2)-time.Since(began)) {
 			return nil
 		}
@@ -69,8 +69,8 @@ func (c *Client) askOver(ctx context.Context, l link, me membership) error {
 	return nil
 }
 
-// renew asks for another token for the box's own key: the hubs refuse the one it has, and may have replaced what signed it. Whatever
-// comes of it, the membership stays, and the box waits before it connects again.
+// renew asks for another token for the box's own key: the hubs refuse the current one, and their signing key may have been replaced.
+// Whatever the outcome, the membership stays, and the box waits before it connects again.
 func (c *Client) renew(ctx context.Context, me membership) {
 	l, err := c.dial(ctx, identity{name: protocol.Asker, token: c.o.Bundle.Token, seed: c.o.Bundle.Seed})
 	if err != nil {
@@ -83,7 +83,7 @@ func (c *Client) renew(ctx context.Context, me membership) {
 		c.o.Log.Info("fleet: ask for another token", "err", err)
 		return
 	}
-	// A box changes its association by enrolling again only: whose signed files it takes depends on that.
+	// A box changes its association only by enrolling again: the association decides which signed files it accepts.
 	if answer.State != protocol.Member || answer.Association != me.Association {
 		return
 	}
@@ -92,10 +92,10 @@ func (c *Client) renew(ctx context.Context, me membership) {
 		c.o.Log.Warn("fleet", "err", err)
 		return
 	}
-	c.current = me // not another membership: what failed before still counts
+	c.current = me // not another membership: earlier failures still count
 }
 
-// become changes the membership, unless somebody pressed something else meanwhile.
+// become changes the membership, unless somebody pressed Enrol or Leave in the meantime.
 func (c *Client) become(me membership, refusal protocol.Enrolment) error {
 	c.pressed.Lock()
 	defer c.pressed.Unlock()
@@ -113,7 +113,7 @@ func (c *Client) become(me membership, refusal protocol.Enrolment) error {
 	return nil
 }
 
-// askOnce asks once. A hub that has nothing new to say may keep its answer back that long.
+// askOnce asks once. A hub that has nothing new to say may hold its answer for that long.
 func askOnce(ctx context.Context, l link, me membership, hold time.Duration) (a protocol.Answer, err error) {
 	question, err := json.Marshal(protocol.Ask{Code: me.Code, Key: me.public, Hold: int(hold.Milliseconds())})
 	if err != nil {

@@ -1,23 +1,22 @@
-// Package fleet is the box's side of a fleet: it asks for a membership, fetches what the federation asks of the box, and
-// delivers what the box reports. It owns the box's key and membership on disk, connections to hubs, and when these are made.
-// It must not know what files, commands and reports mean, nor anything else of the box: that is passed to it.
+// Package fleet is the box's side of a fleet. It asks for a membership, fetches what the federation wants the box to do, and delivers
+// the box's reports. It owns the box's key and membership on disk, the connections to the hubs, and their timing. It must not know
+// what files, commands and reports mean, nor anything else about the box: its caller passes that in.
 //
 // # Level-triggered
 //
-// A round is all that the client does with a hub: read the box's region and the last command, and make the hub show what the box
-// reports. After it the box may read signed files. Every round does all of it again. A wake from the hub only starts a round
-// sooner, and a lost one is made good by the next round. The hub's acknowledgement of a report is not believed for long: a report
-// is done when a later round has read it back. Until then each round sends it again.
+// A round is all that the client does with a hub: it reads the box's region and the last command, and makes the hub show the box's
+// reports. After a round the box may read signed files. Every round does all of it again. A wake from the hub only starts a round
+// sooner, and the next round makes up for a lost wake. A hub's acknowledgement of a report is not enough: a report is done only when a
+// later round has read it back. Until then each round sends it again.
 //
 // # Connected or visits
 //
-// Connected, the client keeps one connection, asks every 8 minutes whether the hub is there (on a lent line each question
-// costs 254 bytes), and is woken within seconds. On visits it connects four times a day, does one round, and leaves: 33 kB a
-// day instead of 56. A connection that dies without a word, twice in a row before any of its pings was answered, is behind a
-// device that forgets idle connections sooner: then the client pays visits for a day. It does so too after six connections in
-// a row that did not last, on whatever lines.
+// Connected, the client keeps one connection open, pings the hub every 8 minutes (on a donation each ping costs 254 bytes), and is
+// woken within seconds. In visits mode it connects four times a day, does one round, and disconnects: 33 kB a day instead of 56. If a
+// connection dies silently twice in a row before any of its pings was answered, a device on the path drops idle connections sooner
+// than that: the client then uses visits for a day. It does the same after six short connections in a row, on whatever lines.
 //
-// It has no JetStream consumer and no watcher: these cost 5 MB a day when nothing happens.
+// The client has no JetStream consumer and no watcher: these cost 5 MB a day when nothing happens.
 package fleet
 
 import (
@@ -40,30 +39,30 @@ import (
 type Mode int
 
 const (
-	// Away: not one byte.
+	// Away: no traffic at all.
 	Away Mode = iota
-	// Visits: a round now and then.
+	// Visits: a round from time to time.
 	Visits
-	// Connected: a connection is kept, unless the line does not hold it.
+	// Connected: a connection is kept open, unless the line drops it.
 	Connected
 )
 
 func (m Mode) String() string { return [...]string{"away", "visits", "connected"}[m] }
 
-// Line is the line over which the client may talk now.
+// Line is the uplink over which the client may talk now.
 type Line struct {
-	Name   string // a donation's, or anything that changes when the line does
+	Name   string // of a donation, or anything that changes when the uplink does
 	Mode   Mode
-	Period int64 // of its budget, any number: a connection that began in another one ends, since it is counted there
+	Period int64 // of its budget, any number: a connection ends with the period in which it began, since it is accounted to it
 }
 
-// Group is where a box belongs in its fleet, as the hub says. It says only which signed files are asked for.
+// Group is where a box belongs in its fleet, as the hub says. It decides only which signed files are requested.
 type Group struct {
 	Association string
 	Region      string // "" for none
 }
 
-// Report is something that the hub should show.
+// Report is something that the hub is to show.
 type Report struct {
 	Name string // as package protocol names it
 	Body []byte // at most protocol.MaxReport
@@ -74,36 +73,36 @@ type Source interface {
 	Read(ctx context.Context, name string, limit int64) ([]byte, error)
 }
 
-// Box is the box as the client sees it. All but Fetch are called by Run's goroutine, one after the other, and should not
-// block for long.
+// Box is the box as the client sees it. Run's goroutine calls all of it but Fetch, one call at a time. These calls should not block
+// for long.
 type Box struct {
-	// Command is told the last command once it is known, and when it changes; after a restart, the same again. What it
-	// reports before it returns is delivered in the same round.
+	// Command receives the last command: when it is first known, when it changes, and again after a restart. What the box reports
+	// before Command returns is delivered in the same round.
 	Command func([]byte)
-	// Reports returns what the hub should show, and is not known to show yet.
+	// Reports returns the reports that the hub is not known to show yet.
 	Reports func() []Report
-	// Shown is told that the hub shows a report, with this body.
+	// Shown is called when the hub shows a report with this body.
 	Shown func(Report)
-	// Fetch may be nil. It may read signed files while ctx holds: it is called after each round, in a goroutine of its own, at
-	// most once at a time. A visit lasts until it returns.
+	// Fetch may be nil. It may read signed files until ctx ends. It is called after each round, in a goroutine of its own, and never
+	// twice at a time. A visit lasts until it returns.
 	Fetch func(ctx context.Context, s Source, of Group)
 }
 
-// Pace is how often things happen. Zero fields mean those of DefaultPace.
+// Pace holds the client's intervals. Zero fields take the values of DefaultPace.
 type Pace struct {
-	Ping    time.Duration // between questions whether the hub is there
-	Visit   time.Duration // between visits, less up to a tenth
-	Round   time.Duration // between rounds of a connection, less up to a tenth
-	Ask     time.Duration // between questions for a membership
-	Retry   time.Duration // the least before anything that failed is tried again
-	Most    time.Duration // by which that grows at most
-	Spread  time.Duration // chance before a round that wakes more than one box
-	Day     time.Duration // how long a line that holds no connection is only visited
-	Timeout time.Duration // for an answer, and for one hub to connect
+	Ping    time.Duration // between pings
+	Visit   time.Duration // between visits, less up to a tenth (jitter)
+	Round   time.Duration // between rounds of a connection, less up to a tenth (jitter)
+	Ask     time.Duration // between requests for a membership
+	Retry   time.Duration // the shortest wait before a retry
+	Most    time.Duration // the most that the backoff adds to it
+	Spread  time.Duration // the most jitter before a round after a wake of many boxes
+	Day     time.Duration // how long a line that drops connections is only visited
+	Timeout time.Duration // for an answer, and for connecting to one hub
 }
 
-// DefaultPace is for boxes. Eight minutes: a French mobile network was seen to forget connections that were idle for 4.5, and
-// pings that often would cost more than visits; on fibre a device at home that forgets within eight is not known.
+// DefaultPace is for boxes. The ping interval is eight minutes: a French mobile network was seen to drop connections that were idle
+// for 4.5 minutes, and pings that often would cost more than visits. On fibre, no home router is known that drops them within eight.
 var DefaultPace = Pace{
 	Ping: 8 * time.Minute, Visit: 6 * time.Hour, Round: 6 * time.Hour, Ask: 15 * time.Second,
 	Retry: 5 * time.Second, Most: 15 * time.Minute, Spread: 5 * time.Second, Day: 24 * time.Hour, Timeout: 20 * time.Second,
@@ -111,13 +110,13 @@ var DefaultPace = Pace{
 
 // Options of a client.
 type Options struct {
-	Dir    string   // for key and membership; made if it does not exist
+	Dir    string   // for the key and the membership; created if it does not exist
 	Hubs   []string // HOST:PORT
 	Bundle protocol.Bundle
 	Box    Box
-	// Dial connects over the line that the box may use now.
+	// Dial connects over the uplink that the box may use now.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-	Now  func() time.Time // for the hubs' certificates
+	Now  func() time.Time // checks the hubs' certificates
 	// Random returns a number in [0, 1).
 	Random func() float64
 	Log    *slog.Logger
@@ -128,33 +127,33 @@ type Options struct {
 type Stage string
 
 const (
-	// Alone has no membership and no code.
+	// Alone means no membership and no code.
 	Alone Stage = "alone"
-	// Asking has a code that no hub has answered yet.
+	// Asking means a code that no hub has answered yet.
 	Asking Stage = "asking"
-	// Waiting is for a person who compares the words.
+	// Waiting means that somebody has yet to compare the words.
 	Waiting Stage = "waiting"
-	// Member is a box of the fleet.
+	// Member means that the box belongs to the fleet.
 	Member Stage = "member"
 )
 
-// Status is how the client is.
+// Status is the state of the client.
 type Status struct {
 	Stage       Stage
 	Box         string                     // its name; "" before it has a key
 	Association string                     // of a member
 	Region      string                     // likewise, once a round has asked; "" for none
 	Words       [protocol.WordCount]string // while Asking or Waiting
-	Refusal     protocol.Enrolment         // why the last code was not taken: Unknown, Used or Refused; "" if it was
-	Mode        Mode                       // what the client does now; Visits also where a line does not hold a connection
+	Refusal     protocol.Enrolment         // why the last code was refused: Unknown, Used or Refused; "" if it was not
+	Mode        Mode                       // what the client does now; also Visits where a line drops connections
 	Connected   bool
-	Round       time.Time // the last whole one; zero if there was none
-	Err         string    // why the last try failed; "" if it did not
-	Revoked     bool      // the hub does not let this box in any more
-	Behind      int       // rounds in which a hub had not heard yet of what it woke the box for
+	Round       time.Time // the last complete one; zero if there was none
+	Err         string    // why the last attempt failed; "" if it did not
+	Revoked     bool      // the hub does not accept this box any more
+	Behind      int       // rounds in which a hub did not have yet what it woke the box for
 }
 
-// Client is the box's side. Its methods may be called from several goroutines.
+// Client is the box's side. Its methods are safe for concurrent use.
 type Client struct {
 	o     Options
 	store store
@@ -164,29 +163,29 @@ type Client struct {
 	pressed sync.Mutex
 
 	mu      sync.Mutex
-	changed context.CancelFunc // ends what Run does, since something else is wanted
+	changed context.CancelFunc // ends the current step of Run, since something has changed
 	line    Line
 	me      membership
 	status  Status
 	look    chan struct{}
 	hurry   chan struct{}
-	must    map[string]uint64 // by subject, the number of the message that the last wake was for, until a hub shows it
+	must    map[string]uint64 // by subject: the sequence that the last wake announced, until a hub shows it
 	stale   bool              // a hub has shown an older message of such a subject
 
-	// Below is Run's only.
+	// The fields below belong to Run's goroutine.
 	command   [sha256.Size]byte
 	commanded bool
-	fetching  chan struct{} // closed when Box.Fetch returned; nil if it never ran
-	again     bool          // it is called once more when it returns
-	checked   bool          // its end was noticed
-	part      *part         // Box.Fetch's, through its source
-	failures  int           // connections in a row, with the current one
-	notBefore time.Time     // when a hub may be connected to again
+	fetching  chan struct{} // closed when Box.Fetch returns; nil if it never ran
+	again     bool          // Fetch runs once more when it returns
+	checked   bool          // Run has noticed that Fetch returned
+	part      *part         // of the file that Box.Fetch was reading
+	failures  int           // failed connections in a row, including the current one
+	notBefore time.Time     // the earliest time of the next connection
 	nextVisit time.Time
-	asked     int        // without an answer that ends it
-	renewed   time.Time  // when another token was asked for
+	asked     int        // requests in a row without a final answer
+	renewed   time.Time  // when another token was last asked for
 	behind    int        // rounds in a row in which a hub did not show what it woke the box for
-	current   membership // whose state the above is
+	current   membership // the membership that the fields above belong to
 	deaths    deaths
 }
 
@@ -216,7 +215,7 @@ func (p Pace) withDefaults() Pace {
 	return p
 }
 
-// set makes a membership the current one. The caller holds no lock.
+// set makes a membership the current one. The caller must not hold c.mu.
 func (c *Client) set(me membership) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -235,7 +234,7 @@ func (c *Client) set(me membership) {
 	c.changed()
 }
 
-// Status returns how the client is.
+// Status returns the state of the client.
 func (c *Client) Status() Status {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -248,8 +247,8 @@ func (c *Client) edit(change func(*Status)) {
 	change(&c.status)
 }
 
-// SetLine says over which line the client may talk from now on. It may be called as often as the caller likes: the same line changes
-// nothing, and lines that come and go make no more connections than a bad one does.
+// SetLine says which uplink the client may use from now on. It may be called as often as the caller likes: the same line changes
+// nothing, and lines that come and go cause no more connections than a bad line does.
 func (c *Client) SetLine(l Line) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -259,7 +258,7 @@ func (c *Client) SetLine(l Line) {
 	}
 }
 
-// Look says that the box has something new to report. On visits it waits for the next one.
+// Look says that the box has something new to report. In visits mode the report waits for the next visit.
 func (c *Client) Look() {
 	select {
 	case c.look <- struct{}{}:
@@ -267,7 +266,7 @@ func (c *Client) Look() {
 	}
 }
 
-// Hurry says that the box has something to report that somebody waits for: a client that pays visits pays the next one now.
+// Hurry says that somebody waits for something that the box has to report: in visits mode the next visit happens now.
 func (c *Client) Hurry() {
 	c.Look()
 	select {
@@ -276,11 +275,11 @@ func (c *Client) Hurry() {
 	}
 }
 
-// ErrMember says that a box that wants to enrol is a member.
+// ErrMember says that a box that is a member already wants to enrol.
 var ErrMember = errors.New("the box is a member of a fleet already")
 
-// Enrol asks for a membership with a sticker's code, as somebody typed it, until there is one or the code is refused: also after a
-// restart. Status has the words to compare at once.
+// Enrol asks for a membership with the code of a sticker, as somebody typed it. It goes on in the background until the box is a member
+// or the code is refused, even after a restart. Status has the words to compare at once.
 func (c *Client) Enrol(typed string) error {
 	code, err := protocol.ParseCode(typed)
 	if err != nil {
@@ -302,7 +301,7 @@ func (c *Client) Enrol(typed string) error {
 	return nil
 }
 
-// Leave forgets membership, code and key.
+// Leave forgets the membership, the code and the key.
 func (c *Client) Leave() error {
 	c.pressed.Lock()
 	defer c.pressed.Unlock()
@@ -314,7 +313,7 @@ func (c *Client) Leave() error {
 	return nil
 }
 
-// Run talks to hubs until ctx ends. A hub that is away, or that lies, ends nothing.
+// Run talks to hubs until ctx ends. A hub that is down, or that lies, does not end it.
 func (c *Client) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		c.step(ctx)
@@ -322,7 +321,7 @@ func (c *Client) Run(ctx context.Context) {
 	c.waitForFetch()
 }
 
-// step does one thing until it is done, has failed, or something else is wanted.
+// step does one thing until it is done, it fails, or something has changed.
 func (c *Client) step(ctx context.Context) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -383,14 +382,14 @@ func (c *Client) step(ctx context.Context) {
 	c.stay(ctx, l, line.Name)
 }
 
-// patient is how often in a row a box may be refused before it tries as seldom as on visits: a hub that lost its disk lets boxes
-// in again once it has heard from the others.
+// patient is how many times in a row a box may be refused before it tries as rarely as in visits mode. A hub that lost its disk
+// accepts boxes again once it has caught up with the other hubs.
 const patient = 8
 
-// renewals is how often a box whose token is refused asks for another one at most, in the time of a visit.
+// renewals limits how often a box whose token is refused asks for another one: once in a twelfth of the visit interval.
 const renewals = 12
 
-// know begins with nothing if it is another membership.
+// know resets the state if the membership is another one.
 func (c *Client) know(me membership) {
 	if me != c.current {
 		c.current = me
@@ -399,7 +398,7 @@ func (c *Client) know(me membership) {
 	}
 }
 
-// untilVisit waits until the next visit is due, or somebody is in a hurry. It returns false if ctx ended before.
+// untilVisit waits until the next visit is due or Hurry is called. It returns false if ctx ended first.
 func (c *Client) untilVisit(ctx context.Context) bool {
 	due := time.NewTimer(time.Until(c.nextVisit))
 	defer due.Stop()
@@ -449,14 +448,14 @@ func over(l link) bool {
 	}
 }
 
-// stay keeps a connection until it dies or ctx ends.
+// stay keeps a connection open until it dies or ctx ends.
 func (c *Client) stay(ctx context.Context, l link, line string) {
 	c.forget()
 	born := time.Now()
 	next := born
-	var floor time.Time // before which no round follows the last, however often somebody asks for one
+	var floor time.Time // the earliest time of the next round, however often somebody asks for one
 	var rounds recent
-	failed := 0 // rounds in a row
+	failed := 0 // failed rounds in a row
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -518,11 +517,11 @@ func (c *Client) stay(ctx context.Context, l link, line string) {
 	}
 }
 
-// burst is how many rounds may follow each other at once: somebody waits for what a press on the dashboard does, and for what the box says
-// of it. In the long run there is one in Pace.Retry at most.
+// burst is how many rounds may follow each other without delay: somebody waits for the effect of a press on the dashboard, and for the
+// box's report of it. In the long run the limit is one round in Pace.Retry.
 const burst = 4
 
-// recent are the beginnings of the last rounds of a connection, the oldest first.
+// recent holds the start times of the last rounds of a connection, oldest first.
 type recent [burst]time.Time
 
 func (r *recent) add(at time.Time) {
@@ -530,18 +529,19 @@ func (r *recent) add(at time.Time) {
 	r[burst-1] = at
 }
 
-// floor is when the next round may begin after one that ended now. What that one has sent needs a moment until each hub shows it.
+// floor returns when the next round may begin after one that ended now. What that round sent takes a moment to reach every hub.
 func (r *recent) floor(now time.Time, retry time.Duration) time.Time {
 	return later(now.Add(retry/5), r[0].Add(burst*retry))
 }
 
-// maxBehind is how often a box asks again for what it was woken for: within some five minutes each hub has heard of it, or will not.
+// maxBehind is how many times a box asks again for what it was woken for: within about five minutes each hub has received it, or never
+// will.
 const maxBehind = 6
 
-// maxMust is of how many subjects a box remembers what it was woken for.
+// maxMust is for how many subjects a box remembers what it was woken for.
 const maxMust = 8
 
-// expect notes what a wake is for.
+// expect notes what a wake announces.
 func (c *Client) expect(w protocol.Wake) {
 	subject := w.Subject(c.current.Association, c.current.name())
 	if subject == "" {
@@ -555,7 +555,7 @@ func (c *Client) expect(w protocol.Wake) {
 	c.must[subject], c.behind = w.Sequence, 0
 }
 
-// saw compares the number of a message that a hub has shown with what the box was woken for.
+// saw compares the sequence of a message that a hub has shown with the one that the box was woken for.
 func (c *Client) saw(subject string, sequence uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -567,14 +567,14 @@ func (c *Client) saw(subject string, sequence uint64) {
 	}
 }
 
-// forget ends all that the box was woken for.
+// forget drops everything that the box was woken for.
 func (c *Client) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.must, c.stale, c.behind = map[string]uint64{}, false, 0
 }
 
-// isBehind tells whether a hub has shown something older than what it woke the box for since the last call, so that the box asks again
+// isBehind tells whether, since the last call, a hub has shown something older than what it woke the box for. The box then asks again
 // soon.
 func (c *Client) isBehind() bool {
 	c.mu.Lock()
@@ -600,7 +600,7 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// ended is the end of a connection. Only one that lasted makes good what failed before.
+// ended records the end of a connection. Only a connection that lasted resets the failures before it.
 func (c *Client) ended(line string, born time.Time, silent bool) {
 	now := time.Now()
 	lasted := now.Sub(born) >= lasting(c.o.Pace.Ping)
@@ -610,20 +610,20 @@ func (c *Client) ended(line string, born time.Time, silent bool) {
 	c.deaths.add(line, now, lasted, silent)
 }
 
-// begin counts a connection as a failure until it is known to be none: also one that ends since the line does.
+// begin counts a connection as failed until it is known to have succeeded: so does one that ends because the line changed.
 func (c *Client) begin() {
 	c.notBefore = time.Now().Add(c.backoff(c.failures))
 	c.failures++
 }
 
-// failed says why a connection failed, and waits from now on.
+// failed records why a connection failed, and starts the backoff now.
 func (c *Client) failed(err error) {
 	c.o.Log.Info("fleet", "err", err)
 	c.edit(func(s *Status) { s.Err = err.Error() })
 	c.notBefore = time.Now().Add(c.backoff(max(c.failures-1, 0)))
 }
 
-// backoff is how long to wait after so many failures in a row: chance spreads boxes that failed together.
+// backoff returns how long to wait after that number of failures in a row. Jitter spreads boxes that failed at the same time.
 func (c *Client) backoff(failures int) time.Duration {
 	most := c.o.Pace.Most
 	if failures < 16 {
@@ -632,15 +632,15 @@ func (c *Client) backoff(failures int) time.Duration {
 	return c.o.Pace.Retry + c.some(most)
 }
 
-// some is a time from 0 to most.
+// some returns a random time from 0 to most.
 func (c *Client) some(most time.Duration) time.Duration {
 	return time.Duration(c.o.Random() * float64(most))
 }
 
-// less is a time, less up to a tenth of it.
+// less returns d less up to a tenth of it, as jitter.
 func (c *Client) less(d time.Duration) time.Duration { return d - c.some(d/10) }
 
-// sleep returns false if ctx ended before.
+// sleep returns false if ctx ended first.
 func sleep(ctx context.Context, d time.Duration) bool {
 	if d <= 0 {
 		return ctx.Err() == nil
@@ -655,10 +655,10 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// atOnce is how many answers a round waits for at a time: on a slow line each takes most of a second.
+// atOnce is how many requests of a round are in flight at a time: on a slow line each answer takes most of a second.
 const atOnce = 8
 
-// round does all that there is to do with a hub.
+// round does everything that there is to do with a hub.
 func (c *Client) round(ctx context.Context, l link) error {
 	me := c.current
 	var region, body []byte
@@ -692,8 +692,8 @@ func (c *Client) round(ctx context.Context, l link) error {
 	return nil
 }
 
-// report asks the hub for each report first: what a round before has sent, or the box before its restart, may be there. Only what
-// this round did not send counts as shown.
+// report asks the hub for each report first, which an earlier round, or the box before its restart, may have sent. Only what this
+// round did not send counts as shown.
 func (c *Client) report(ctx context.Context, l link, me membership, reports []Report) error {
 	shown := make([]bool, len(reports))
 	g, asking := errgroup.WithContext(ctx)
@@ -740,7 +740,7 @@ func (c *Client) get(ctx context.Context, l link, stream, subject string, limit 
 	return m.body, nil
 }
 
-// fetch calls Box.Fetch. If it is still at work it is called again afterwards: what is new may have come too late for it.
+// fetch calls Box.Fetch. If Fetch is still running it is called once more afterwards, since it may have missed what is new.
 func (c *Client) fetch(ctx context.Context, l link) {
 	if c.fetching != nil {
 		select {
@@ -772,7 +772,7 @@ func (c *Client) fetch(ctx context.Context, l link) {
 		before := c.part
 		c.o.Box.Fetch(ctx, source{l, c.saw, &c.part}, of)
 		if c.part == before && !over(l) {
-			c.part = nil // nobody wants that file any more
+			c.part = nil // Fetch does not want that file any more
 		}
 	}()
 }

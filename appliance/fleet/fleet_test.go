@@ -23,22 +23,22 @@ import (
 	"passerelle/appliance/fleet/protocol"
 )
 
-// hub is a hub in memory, and a line to it.
+// hub is an in-memory hub, and the line to it.
 type hub struct {
 	mu     sync.Mutex
 	stored map[string]message // by subject
-	lose   bool               // acknowledges what it then loses
+	lose   bool               // acknowledges messages and loses them
 	dials  []time.Time
-	asked  int    // connections of somebody who only asks
-	token  string // that such a one is given; "" for a refusal
+	asked  int    // connections of boxes that only ask for a membership
+	token  string // given to these boxes; "" refuses them
 	refuse error
-	// dies is when a connection ends by itself, and how; zero for never.
+	// dies is how long a connection lasts, and how its error; zero means that it does not end.
 	dies time.Duration
 	how  error
-	of   string // the association of who is given a token
+	of   string // the association that comes with the token
 	open []*fakeLink
 	read int           // gets
-	slow time.Duration // until each answer to a get or a publish
+	slow time.Duration // delay of each answer to a get or a publish
 }
 
 type fakeLink struct {
@@ -118,21 +118,21 @@ func (h *hub) count() int {
 	return len(h.dials)
 }
 
-// rounds is how many rounds without reports were asked for.
+// rounds returns how many rounds without reports the hub has seen.
 func (h *hub) rounds() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.read / 2 // the region and a command
+	return h.read / 2 // a round reads the region and a command
 }
 
-// first is the first connection.
+// first returns the first connection.
 func (h *hub) first() *fakeLink {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.open[0]
 }
 
-// member is a client that is a member, and its hub.
+// member returns a client that is a member, and its hub.
 func member(t *testing.T, b Box) (*Client, *hub) {
 	t.Helper()
 	none := Box{Command: func([]byte) {}, Reports: func() []Report { return nil }, Shown: func(Report) {}}
@@ -174,13 +174,13 @@ func run(t *testing.T, c *Client) {
 	})
 }
 
-// after lets that time pass in the bubble, and everything settle.
+// after lets d pass in the bubble, and waits until everything settles.
 func after(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
 }
 
-// A line that forgets idle connections is only visited, for a day; another line is tried at once.
+// A line that drops idle connections is only visited, for a day. Another line is tried at once.
 func TestSilentDeaths(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, h := member(t, Box{})
@@ -206,13 +206,13 @@ func TestSilentDeaths(t *testing.T) {
 	})
 }
 
-// A connection ends with the period that its budget is of; what is known of the line stays.
+// A connection ends with its budget period. What is known about the line stays.
 func TestPeriodEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, h := member(t, Box{})
 		run(t, c)
 		for period := range int64(3) {
-			for range 2 { // the same is nothing new
+			for range 2 { // the same line changes nothing
 				c.SetLine(Line{Name: "fibre", Mode: Connected, Period: period})
 				after(time.Hour)
 			}
@@ -233,7 +233,7 @@ func TestPeriodEnds(t *testing.T) {
 	})
 }
 
-// The day after, a connection is tried again on the same line, and kept where it lasts.
+// A day later a connection is tried again on the same line, and kept if it lasts.
 func TestTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, h := member(t, Box{})
@@ -256,7 +256,7 @@ func TestTriedAgain(t *testing.T) {
 	})
 }
 
-// A connection that answered a ping, and one that ended with a word, are no silent deaths.
+// A connection that answered a ping is not a silent death.
 func TestLastingConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, h := member(t, Box{})
@@ -270,7 +270,7 @@ func TestLastingConnections(t *testing.T) {
 	})
 }
 
-// Lines that come and go, and a hub that hangs up, cost no more connections than a dead hub does.
+// Lines that come and go, and a hub that hangs up, cause no more connections than a dead hub does.
 func TestFlapping(t *testing.T) {
 	for name, flap := range map[string]func(*Client, *hub){
 		"the line": func(c *Client, _ *hub) {
@@ -326,7 +326,7 @@ func TestFlapping(t *testing.T) {
 	}
 }
 
-// A box whose token is refused gets another one if the hubs replaced what signed it; not one of another association.
+// A box whose token is refused gets another one if the hubs' signing key was replaced, but no token of another association.
 func TestRenewedToken(t *testing.T) {
 	for of, want := range map[string]string{"lilas": "another", "roses": "token"} {
 		synctest.Test(t, func(t *testing.T) {
@@ -343,7 +343,7 @@ func TestRenewedToken(t *testing.T) {
 	}
 }
 
-// A report that the hub acknowledged and lost is sent until the hub shows it.
+// A report that the hub acknowledged and lost is sent again until the hub shows it.
 func TestLostReport(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := Report{"day.0104", []byte("sums")}
@@ -387,7 +387,7 @@ func TestLostReport(t *testing.T) {
 	})
 }
 
-// A wake of the box alone is followed at once, one of many after some chance; and Look at once.
+// A wake of this box alone starts a round at once, and so does Look. A wake of many boxes starts one after some jitter.
 func TestWakes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, h := member(t, Box{})
@@ -431,8 +431,8 @@ func TestWakes(t *testing.T) {
 	})
 }
 
-// A hub may answer before it has heard of what another one woke the box for: the box asks again, more and more seldom, and not for
-// ever. A wake that says nothing changes nothing.
+// A hub may answer before it has received what another hub woke the box for. The box asks again, less and less often, and gives up in
+// the end. A wake that announces nothing changes nothing.
 func TestBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var commands []string
@@ -464,13 +464,13 @@ func TestBehind(t *testing.T) {
 		if h.rounds() != 3 || c.Status().Behind != 1 {
 			t.Errorf("%d rounds once the hub has shown it, %d times behind", h.rounds(), c.Status().Behind)
 		}
-		// What was lost with a hub's disk is not waited for for ever.
+		// The box does not wait for ever for what was lost with a hub's disk.
 		woken(1000)
 		after(time.Hour)
 		if h.rounds() != 3+1+maxBehind {
 			t.Errorf("%d rounds for what no hub shows", h.rounds())
 		}
-		// A hub that lost its disk counts from the start: its next wake is for that.
+		// A hub that lost its disk counts from the start again, and its next wake announces the new number.
 		woken(1000)
 		store("pause again", 1)
 		woken(1)
@@ -483,8 +483,8 @@ func TestBehind(t *testing.T) {
 	})
 }
 
-// Signed files that a hub has not heard of yet are asked for again too, once the box has read what there is. What it does not read then is
-// not waited for.
+// The box also asks again for signed files that a hub has not received yet, once it has read those that are there. It does not wait
+// for files that it then does not read.
 func TestBehindWithFiles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const file = "metadata/timestamp.json"
@@ -521,14 +521,14 @@ func TestBehindWithFiles(t *testing.T) {
 		if len(read) != 3+1+maxBehind {
 			t.Errorf("read %d times what no hub shows", len(read))
 		}
-		reads = false // since the budget is spent
+		reads = false // as when the budget is used up
 		before := c.Status().Behind
 		woken(1001)
 		after(time.Hour)
 		if c.Status().Behind != before {
 			t.Error("the box asked again for what it does not read")
 		}
-		// A hub that names files for ever fills no memory.
+		// A hub that announces files without end does not fill the memory.
 		for i := range 10 * maxMust {
 			l.wake <- wake{must: protocol.Wake{Stream: protocol.StreamPack, Sequence: 1, File: strconv.Itoa(i)}}
 			synctest.Wait()
@@ -539,7 +539,8 @@ func TestBehindWithFiles(t *testing.T) {
 	})
 }
 
-// What somebody waits for is seen at once, and so is what the box says of it; somebody who asks for ever gets one round in Pace.Retry.
+// A press on the dashboard takes effect at once, and the box's report of it follows at once. With endless presses there is one round
+// in Pace.Retry.
 func TestBurst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, h := member(t, Box{})
@@ -547,7 +548,7 @@ func TestBurst(t *testing.T) {
 		c.SetLine(Line{Name: "fibre", Mode: Connected})
 		after(time.Minute)
 		first, begun := h.rounds(), time.Now()
-		var at []time.Duration // of each round
+		var at []time.Duration // start of each round
 		for time.Since(begun) < time.Minute {
 			c.Look()
 			after(100 * time.Millisecond)
@@ -569,7 +570,7 @@ func TestBurst(t *testing.T) {
 	})
 }
 
-// On visits a look waits for the next visit; a hurry does not, and is paid once.
+// In visits mode Look waits for the next visit. Hurry does not, and causes one visit only.
 func TestHurry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, h := member(t, Box{})
@@ -598,7 +599,8 @@ func TestHurry(t *testing.T) {
 	})
 }
 
-// On a slow line a round does not wait for one answer after the other: a day's report takes three answers' time, and so do eight days'.
+// On a slow line a round does not wait for one answer after the other: one day's report takes the time of three answers, and so do
+// those of eight days.
 func TestRoundOnSlowLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var reports []Report
@@ -685,8 +687,8 @@ func TestTooLong(t *testing.T) {
 	}
 }
 
-// Fetch runs beside the rounds, once at a time, and once more after a round that found it at work; a visit waits for it, and it ends
-// with the connection.
+// Fetch runs beside the rounds, never twice at a time, and once more after a round that found it running. A visit waits for it, and it
+// ends with the connection.
 func TestFetch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var running, most, ended atomic.Int32
@@ -741,7 +743,7 @@ func TestFetch(t *testing.T) {
 	})
 }
 
-// A card that lost power keeps one membership or the other, and a damaged file is said.
+// After a power cut the card has either the old membership or the new one, and a damaged file is reported.
 func TestStore(t *testing.T) {
 	t.Parallel()
 	s := store{t.TempDir()}
@@ -785,7 +787,7 @@ func ExampleMode() {
 	// Output: away visits connected
 }
 
-// What came of a file before a connection ended is not read once more, unless the file is another one by then.
+// The part of a file that was read before a connection ended is not read again, unless the file has changed since.
 func TestPart(t *testing.T) {
 	const file, never = "targets/file", -1
 	h := &hub{stored: map[string]message{}}
@@ -800,7 +802,7 @@ func TestPart(t *testing.T) {
 		}
 	}
 	var kept *part
-	// read reads until the connection ends after so many chunks.
+	// read reads until the connection ends after cut chunks.
 	read := func(name string, cut int) (string, int, error) {
 		before := h.read
 		text, err := source{&cutLink{l, cut}, func(string, uint64) {}, &kept}.Read(t.Context(), name, 10*protocol.ChunkSize)
@@ -838,7 +840,7 @@ func TestPart(t *testing.T) {
 	}
 }
 
-// cutLink is a link that ends after so many answers; a negative number for never.
+// cutLink is a link that ends after left answers; never if left is negative.
 type cutLink struct {
 	link
 	left int

@@ -14,12 +14,12 @@ import (
 	"passerelle/appliance/private"
 )
 
-// membership is what the box keeps.
+// membership is what the box keeps on disk.
 type membership struct {
 	Seed        string `json:"seed"` // of the box's own key; the only secret
 	Code        string `json:"code,omitempty"`
 	Association string `json:"association,omitempty"`
-	Token       string `json:"token,omitempty"` // a member's
+	Token       string `json:"token,omitempty"` // only of a member
 	public      string
 }
 
@@ -34,7 +34,7 @@ func (m membership) member() identity {
 	return identity{name: m.name(), association: m.Association, token: m.Token, seed: m.Seed}
 }
 
-// store is the folder of a membership: one file, replaced at once, so that a power cut leaves the one before or the one after.
+// store is the folder of a membership. It has one file, which is replaced atomically: a power cut leaves the old one or the new one.
 type store struct{ dir string }
 
 const fileMembership = "membership.json"
