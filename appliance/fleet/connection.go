@@ -152,8 +152,8 @@ func (n *connection) woken() <-chan wake    { return n.wake }
 func (n *connection) done() <-chan struct{} { return n.closed }
 func (n *connection) close()                { n.c.Close() }
 
-// chunkTime is how long a chunk of a signed file may take. A box reads at a quarter of the donated rate, and at no less than 64
-// kbit/s: a chunk then takes 35 s.
+// chunkTime is how long a chunk of a signed file may take. A box reads at a quarter of the donated rate. The lowest donated rate is 64
+// kbit/s, at which a chunk takes 35 s.
 const chunkTime = 2 * time.Minute
 
 // errQuiet says that nothing at all arrived over a connection for so long that the request is sent again. A hub forwards some requests
@@ -313,7 +313,7 @@ type part struct {
 	text   []byte
 }
 
-// maxPart is the most bytes that a part may have in order to be kept in memory: the size of a release's largest single file.
+// maxPart is the largest part that is kept, in bytes of memory: a single file of a release is smaller.
 const maxPart = 2 << 20
 
 var (
