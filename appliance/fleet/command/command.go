@@ -1,9 +1,9 @@
-// Package command is what a fleet may ask a box to do: a closed set of commands, each with an id, an author and an end. It owns
-// their form, which of them still count, and the box's own list of them. It is pure, and must not know how a command arrives or is
-// carried out.
+// Package command is what a fleet may ask a box to do: a closed set of commands, each with an id, an author and an expiry. It owns
+// their form, the rule for which of them are still valid, and the box's own list of them. It is pure, and must not know how a command
+// arrives or is carried out.
 //
-// A command counts once, however often it arrives, and never after its end. Who stands at the box wins: a pause of the fleet's
-// takes the place of nobody's, and a resume of the fleet's ends nobody else's.
+// A command counts once, however often it arrives, and never after its expiry. The person at the box wins: a pause by the fleet does
+// not replace one by a person, and a resume by the fleet ends only a pause by the fleet.
 package command
 
 import (
@@ -27,28 +27,28 @@ type Action string
 
 // The actions.
 const (
-	Pause    Action = "pause"    // sharing, until somebody resumes
-	Resume   Action = "resume"   // a pause of the fleet's
-	Diagnose Action = "diagnose" // search for what is wrong
+	Pause    Action = "pause"    // pause sharing, until somebody resumes it
+	Resume   Action = "resume"   // end a pause by the fleet
+	Diagnose Action = "diagnose" // run the diagnosis
 )
 
-// Actions are all actions.
+// Actions holds all actions.
 var Actions = []Action{Pause, Resume, Diagnose}
 
-// Command is what somebody of the fleet asks for.
+// Command is a request by somebody of the fleet.
 type Command struct {
-	ID      string    `json:"id"` // 8 to 40 letters, digits and hyphens; no other command has it
+	ID      string    `json:"id"` // 8 to 40 letters, digits and hyphens, unique to the command
 	Action  Action    `json:"action"`
-	Expires time.Time `json:"expires"` // from when on it does nothing
-	By      string    `json:"by"`      // who asks, in one line of at most 80 characters: shown on the box
+	Expires time.Time `json:"expires"` // from then on it has no effect
+	By      string    `json:"by"`      // the author, in one line of at most 80 characters: shown on the box
 }
 
-// Longest is how far a command's end may be: it waits for a box that sleeps, but not for weeks.
+// Longest is the latest expiry of a command, counted from its arrival: a command waits for a box that sleeps, but not for weeks.
 const Longest = 7 * 24 * time.Hour
 
 var id = regexp.MustCompile(`^[A-Za-z0-9-]{8,40}$`)
 
-// Parse parses a command's JSON. Unknown and missing fields are refused, and so is a field that is there twice.
+// Parse parses a command's JSON. It refuses unknown, missing and duplicate fields.
 func Parse(text []byte) (c Command, err error) {
 	if len(text) > protocol.MaxCommand {
 		return c, fmt.Errorf("%d bytes long; a command has at most %d", len(text), protocol.MaxCommand)
@@ -70,8 +70,8 @@ func Parse(text []byte) (c Command, err error) {
 	return c, nil
 }
 
-// once returns an error unless the text is one object in which each field is there once, in lower case: the decoder would take the
-// last of several, in any case.
+// once returns an error unless the text is one object whose field names are unique and in lower case. The decoder would ignore case,
+// and would take the last of several.
 func once(text []byte) error {
 	d := json.NewDecoder(bytes.NewReader(text))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
@@ -111,21 +111,21 @@ func (c Command) check() error {
 	return nil
 }
 
-// Verdict is what became of a command.
+// Verdict is the outcome of a command.
 type Verdict string
 
 // The verdicts.
 const (
 	Done    Verdict = "done"
-	Failed  Verdict = "failed"  // the box could not; Entry.Why says why
-	Seen    Verdict = "seen"    // it was here before
-	Expired Verdict = "expired" // its end was over, or is too far away
-	Undated Verdict = "undated" // the box does not know the time, so it cannot tell whether that is over
-	Yields  Verdict = "yields"  // somebody at the box has decided otherwise
-	Nothing Verdict = "nothing" // it is so already
+	Failed  Verdict = "failed"  // the box could not carry it out; Entry.Why says why
+	Seen    Verdict = "seen"    // it has arrived before
+	Expired Verdict = "expired" // its expiry has passed, or is too far away
+	Undated Verdict = "undated" // the box does not know the time, so it cannot check the expiry
+	Yields  Verdict = "yields"  // a person at the box has decided otherwise
+	Nothing Verdict = "nothing" // there was nothing to change
 )
 
-// Entry is a command in the box's list, with what became of it.
+// Entry is a command in the box's list, with its outcome.
 type Entry struct {
 	Command
 	At      time.Time `json:"at"` // when it arrived
@@ -133,7 +133,7 @@ type Entry struct {
 	Why     string    `json:"why,omitempty"` // if it failed
 }
 
-// Outcome is what a fleet is told of a command. It does not have why one failed, which may name what is the box's own.
+// Outcome is what the fleet learns about a command. It leaves out why a command failed, since the reason may contain private names.
 type Outcome struct {
 	ID      string    `json:"id"`
 	Action  Action    `json:"action"`
@@ -141,13 +141,13 @@ type Outcome struct {
 	Verdict Verdict   `json:"verdict"`
 }
 
-// Outcome returns what the fleet is told.
+// Outcome returns what the fleet learns about the command.
 func (e Entry) Outcome() Outcome { return Outcome{e.ID, e.Action, e.At, e.Verdict} }
 
-// Outcomes are the verdicts that an entry may have.
+// Outcomes holds the verdicts that an entry may have.
 var Outcomes = []Verdict{Done, Failed, Expired, Undated, Yields, Nothing}
 
-// ParseOutcome parses the JSON of an outcome. A box may say anything: what is none is refused.
+// ParseOutcome parses the JSON of an outcome. A box may send anything, so what is not an outcome is refused.
 func ParseOutcome(text []byte) (o Outcome, err error) {
 	if err := json.Unmarshal(text, &o); err != nil {
 		return Outcome{}, fmt.Errorf("no outcome: %w", err)
@@ -158,19 +158,19 @@ func ParseOutcome(text []byte) (o Outcome, err error) {
 	return o, nil
 }
 
-// List is the box's own list of commands, the oldest first. What is dropped from it has expired.
+// List is the box's own list of commands, oldest first. Only expired commands are dropped from it.
 type List struct {
 	Entries []Entry `json:"entries"`
 }
 
-// MaxEntries bounds the list. A hub that sends more has its new commands refused until old ones expire: what is forgotten too
-// early could be sent again.
+// MaxEntries bounds the list. If a hub sends more, new commands are refused until old ones expire: a command that is forgotten too
+// early could be replayed.
 const MaxEntries = 100
 
 // ErrFull says that the list has no room for another command.
 var ErrFull = fmt.Errorf("%d commands of the fleet have not expired yet: no more are taken", MaxEntries)
 
-// Judge returns what to do with a command that has just arrived: Done is to carry it out. trusted tells whether the time is known.
+// Judge returns what to do with a command that has just arrived: Done means to carry it out. trusted tells whether the clock is right.
 func (l List) Judge(c Command, now time.Time, trusted bool) Verdict {
 	switch {
 	case slices.ContainsFunc(l.Entries, func(e Entry) bool { return e.ID == c.ID && e.Verdict != Undated }):
@@ -183,8 +183,8 @@ func (l List) Judge(c Command, now time.Time, trusted bool) Verdict {
 	return Done
 }
 
-// Add returns the list with another entry, which takes the place of an earlier one of the same command, and without the oldest of
-// those that have expired, as far as it needs room.
+// Add returns the list with another entry. The entry replaces an earlier one of the same command. If the list is full, the oldest
+// expired entries are dropped; the error is ErrFull if there are none.
 func (l List) Add(e Entry, now time.Time) (List, error) {
 	entries := slices.DeleteFunc(slices.Clone(l.Entries), func(old Entry) bool { return old.ID == e.ID })
 	for len(entries) >= MaxEntries {
@@ -197,14 +197,14 @@ func (l List) Add(e Entry, now time.Time) (List, error) {
 	return List{append(entries, e)}, nil
 }
 
-// Standing is a pause of sharing, as the box knows it.
+// Standing is the state of a pause of sharing.
 type Standing struct {
 	Paused bool
-	Fleet  bool // by the fleet
+	Fleet  bool // paused by the fleet
 }
 
-// Weigh returns what a command does to a pause: Done, Yields to who stands at the box, or Nothing. It is the rule for Pause and
-// Resume; a search for what is wrong is always Done.
+// Weigh returns what a command does to a pause: Done, Yields to the person at the box, or Nothing. It is the rule for Pause and
+// Resume. Diagnose is always Done.
 func Weigh(a Action, s Standing) Verdict {
 	switch {
 	case a == Pause && s.Paused && !s.Fleet, a == Resume && s.Paused && !s.Fleet:

@@ -50,13 +50,13 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// A command counts once, and not after its end.
+// A command counts once, and not after its expiry.
 func TestJudge(t *testing.T) {
 	c, err := Parse([]byte(good))
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := List{}.Add(Entry{Command: c, At: now, Verdict: Undated}, now) // it did nothing, and may yet
+	l, err := List{}.Add(Entry{Command: c, At: now, Verdict: Undated}, now) // it had no effect, and still may have one
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// The list is bounded. What has not expired is never forgotten: it could be sent again.
+// The list is bounded. A command that has not expired is never forgotten: it could be replayed.
 func TestListBounded(t *testing.T) {
 	var l List
 	var err error
@@ -116,7 +116,7 @@ func TestListBounded(t *testing.T) {
 	}
 }
 
-// Who stands at the box wins.
+// The person at the box wins.
 func TestWeigh(t *testing.T) {
 	nobody, fleet, somebody := Standing{}, Standing{true, true}, Standing{true, false}
 	for _, test := range []struct {
@@ -148,7 +148,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// TestOutcome: a fleet is told what became of a command and not why; what no box of ours says is refused.
+// TestOutcome: a fleet learns the outcome of a command, but not its reason. An outcome that no box of ours sends is refused.
 func TestOutcome(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 12, 1, 9, 0, 0, 0, time.UTC)
