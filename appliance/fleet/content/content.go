@@ -1,15 +1,16 @@
-// Package content has the files that a fleet hands out to its boxes: packs of lessons and pages, and lists of places. It owns
-// where they are in a signed repository, their form there, and how one comes to the box. It must not know who delivers them, when
-// a line may be used, nor what is done with a whole file.
+// Package content is the files that a fleet hands out to its boxes: packs of lessons and pages, and lists of places. It owns their
+// place and their form in a signed repository, and how one reaches the box. It must not know who delivers them, when an uplink may be
+// used, nor what is done with a complete file.
 //
 // # In a repository
 //
-// A file belongs to a level of the fleet, and is in that level's folder (layer.Folder): the delegation of its fragment covers it.
+// A file belongs to a level of the fleet, and is in that level's folder (layer.Folder), so the delegation of the level's fragment
+// covers it.
 //
 //	layers/association/lilas/packs/velo           the index: the SHA-256 of each chunk, 32 bytes each. It is the signed target
 //	layers/association/lilas/packs/ab/ab12...     the chunks, by their SHA-256
 //
-// Size and SHA-256 of the whole file are signed beside the index ([Summary]).
+// The size and SHA-256 of the whole file are signed beside the index ([Summary]).
 package content
 
 import (
@@ -36,7 +37,7 @@ import (
 // Kind is what a file is.
 type Kind string
 
-// The kinds, by the names of their folders.
+// The kinds, which are also the names of their folders.
 const (
 	Packs  Kind = "packs"
 	Places Kind = "places"
@@ -46,14 +47,14 @@ const (
 var Kinds = []Kind{Packs, Places}
 
 const (
-	// ChunkSize is the size of all chunks but the last, in bytes: a message of a hub has as much.
+	// ChunkSize is the size of all chunks but the last, in bytes. A hub's message carries one chunk.
 	ChunkSize = 64 << 10
-	// MaxSize is how much a file may have, in bytes.
+	// MaxSize is the largest size of a file, in bytes.
 	MaxSize = 1_000_000_000
 
 	maxIndex  = (MaxSize + ChunkSize - 1) / ChunkSize * sha256.Size
-	maxFiles  = 100         // of a level and kind
-	spareRoom = 100_000_000 // bytes that a file leaves free on the disk, as an import does
+	maxFiles  = 100         // of one level and kind
+	spareRoom = 100_000_000 // bytes that must stay free on the disk, as for an import
 )
 
 // Folder returns the folder of a level's files of a kind, in a repository where the level has that folder.
@@ -61,7 +62,7 @@ func Folder(level string, kind Kind) string { return path.Join(level, string(kin
 
 var nameForm = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 
-// CheckName returns why a file cannot have a name: it is that of the pack or list on the box.
+// CheckName returns why a file cannot have a name, nil if it can. The pack or list on the box has the same name.
 func CheckName(name string) error {
 	if !nameForm.MatchString(name) || len(name) > 40 {
 		return fmt.Errorf("%q: a name has lower-case letters, digits and single -, 40 at most", name)
@@ -75,7 +76,7 @@ type Summary struct {
 	SHA256 string `json:"sha256"` // in hexadecimal, of the whole file
 }
 
-// ParseSummary reads a summary. The error says why there can be no such file.
+// ParseSummary reads a summary. The error says why the box does not take such a file.
 func ParseSummary(text []byte) (s Summary, err error) {
 	if err := json.Unmarshal(text, &s); err != nil {
 		return s, fmt.Errorf("it has no size: %w", err)
@@ -89,16 +90,16 @@ func ParseSummary(text []byte) (s Summary, err error) {
 	return s, nil
 }
 
-// index returns the size of the index.
+// index returns the size of the index in bytes.
 func (s Summary) index() int64 { return (s.Size + ChunkSize - 1) / ChunkSize * sha256.Size }
 
 // File is a file that a level of the fleet has signed.
 type File struct {
-	By   string // the level, in words
+	By   string // the level, as people read it
 	Kind Kind
 	Name string
 	Summary
-	Err error // why it cannot be taken; nil if it can
+	Err error // why the box does not take it; nil if it does
 
 	target trust.Target
 }
@@ -106,7 +107,8 @@ type File struct {
 // String names the file in messages.
 func (f File) String() string { return f.Name + " of " + f.By }
 
-// List returns the files of a level that has a folder, and is called by in words. t must be fresh.
+// List returns the files that a level has signed. level is the level's folder, by its name as people read it. t must have been
+// refreshed.
 func List(ctx context.Context, t *trust.Trust, from trust.Source, level, by string) (all []File, err error) {
 	for _, kind := range Kinds {
 		targets, err := t.Below(ctx, from, Folder(level, kind))
@@ -130,13 +132,13 @@ func List(ctx context.Context, t *trust.Trust, from trust.Source, level, by stri
 	return all, nil
 }
 
-// Repository is where a file is staged: a repository.Repository.
+// Repository is where a file is staged. repository.Repository implements it.
 type Repository interface {
 	Add(name string, text []byte) (*metadata.TargetFiles, error)
 	WriteHashed(folder string, sum [sha256.Size]byte, text []byte) error
 }
 
-// Stage cuts a file into chunks in a repository's folder, and returns the target that is to be signed, and its path.
+// Stage cuts a file into chunks in a repository's folder. It returns the target to be signed, and the target's path.
 func Stage(r Repository, folder, name string, file io.Reader) (at string, target *metadata.TargetFiles, s Summary, err error) {
 	index, s, err := cut(file, func(sum [sha256.Size]byte, chunk []byte) error { return r.WriteHashed(folder, sum, chunk) })
 	if err != nil {
@@ -154,7 +156,7 @@ func Stage(r Repository, folder, name string, file io.Reader) (at string, target
 	return at, target, s, nil
 }
 
-// cut cuts a file into chunks, which store keeps, and returns its index.
+// cut cuts a file into chunks, passes each to store, and returns the file's index.
 func cut(file io.Reader, store func(sum [sha256.Size]byte, chunk []byte) error) (index []byte, s Summary, err error) {
 	whole, chunk := sha256.New(), make([]byte, ChunkSize)
 	for {
@@ -182,13 +184,13 @@ func cut(file io.Reader, store func(sum [sha256.Size]byte, chunk []byte) error) 
 	return index, s, nil
 }
 
-// IndexEnding is added to the path of a file for that of its index, while the file comes.
+// IndexEnding is appended to the path of a file for that of its index, until the file is complete.
 const IndexEnding = ".index"
 
-// Fetch brings a file to a path, in a folder that is there. What of it lies there is found by its hashes, so it goes on where it
-// was stopped, also by a power cut, and fetches no more than one chunk twice. may is asked before each chunk, and told how many
-// bytes are there; its error stops the fetching. The error is a [*trust.Refusal] if something is not what was signed. Without an
-// error the file on the disk is whole: it was read back.
+// Fetch fetches a file to a path whose folder exists. It checks the chunks that are already there by their hashes. So it resumes after
+// an interruption, even a power cut, and fetches at most one chunk twice. It calls may before each chunk, with the number of bytes
+// done; an error of may stops it. The error is a [*trust.Refusal] if something is not what was signed. Without an error the file on
+// the disk is complete and was read back.
 func (f File) Fetch(ctx context.Context, from trust.Source, to string, may func(done int64) error) error {
 	index, err := f.fetchIndex(ctx, from, to+IndexEnding, may)
 	if err != nil {
@@ -205,7 +207,7 @@ func (f File) Fetch(ctx context.Context, from trust.Source, to string, may func(
 	return errors.Join(err, file.Close())
 }
 
-// fetchIndex returns the file's index: the one that is kept, else the source's.
+// fetchIndex returns the file's index: the kept one if it is right, otherwise the source's.
 func (f File) fetchIndex(ctx context.Context, from trust.Source, kept string, may func(done int64) error) ([]byte, error) {
 	if index, err := os.ReadFile(kept); err == nil && sha256.Sum256(index) == f.target.SHA256 {
 		return index, nil
@@ -220,7 +222,7 @@ func (f File) fetchIndex(ctx context.Context, from trust.Source, kept string, ma
 	return index, private.WriteFile(kept, index, 0o600)
 }
 
-// fill fetches the chunks that are not there.
+// fill fetches the chunks that are missing or wrong.
 func (f File) fill(ctx context.Context, from trust.Source, file *os.File, index []byte, may func(done int64) error) error {
 	info, err := file.Stat()
 	if err != nil {
@@ -264,7 +266,7 @@ func (f File) fill(ctx context.Context, from trust.Source, file *os.File, index 
 	return nil
 }
 
-// check reads the whole file back.
+// check reads the whole file back and verifies it.
 func (f File) check(file *os.File) error {
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
 		return err
@@ -284,7 +286,7 @@ func (f File) damaged(format string, a ...any) error {
 	return &trust.Refusal{Reason: trust.Damaged, File: f.String(), Err: fmt.Errorf(format, a...)}
 }
 
-// room checks that the file's disk has so many bytes, and some to spare.
+// room checks that the file's disk has room for that number of bytes, and spareRoom more.
 func room(file *os.File, bytes int64) error {
 	var st unix.Statfs_t
 	if err := unix.Fstatfs(int(file.Fd()), &st); err != nil {

@@ -21,7 +21,7 @@ import (
 	"passerelle/appliance/fleet/trust"
 )
 
-// people sign: a federation, and the technicians of two associations.
+// people are the signers: a federation, and the technicians of two associations.
 type people struct {
 	*testing.T
 	repository.Repository
@@ -78,7 +78,7 @@ func (p *people) sign(role string, keys ...repository.Key) {
 	p.must(err)
 }
 
-// add has an association's technician sign a file of any folder, and seals it.
+// add has an association's technician sign a file of any folder, and seals the repository.
 func (p *people) add(role, folder, name string, file []byte, change func(*Summary)) {
 	p.Helper()
 	at, target, s, err := Stage(p, folder, name, bytes.NewReader(file))
@@ -95,7 +95,7 @@ func (p *people) add(role, folder, name string, file []byte, change func(*Summar
 	p.must(p.Seal(p.hub[0], time.Now()))
 }
 
-// fresh returns what a new box believes.
+// fresh returns the trust of a new box, refreshed.
 func (p *people) fresh(from trust.Source) *trust.Trust {
 	p.Helper()
 	root, err := os.ReadFile(filepath.Join(p.Dir, "metadata", "1.root.json"))
@@ -118,7 +118,7 @@ func (p *people) source() *counting {
 	return &counting{Source: mirror.Folder{FS: os.DirFS(p.Dir)}, reads: map[string]int{}}
 }
 
-// counting counts what is fetched, and may change it.
+// counting counts reads, and may change what is read.
 type counting struct {
 	trust.Source
 	reads  map[string]int
@@ -146,8 +146,8 @@ func folderOf(association string) string { return "layers/association/" + associ
 
 var lilas = Folder(folderOf("lilas"), Packs)
 
-// TestCuts: a file that is cut off before each chunk, and whose last written one may be damaged by the cut, comes whole, and no
-// more than one chunk is fetched twice at each cut.
+// TestCuts: a fetch is cut off before each chunk, and the cut may damage the last chunk that was written. The file is complete in the
+// end, and each cut causes at most one chunk to be fetched twice.
 func TestCuts(t *testing.T) {
 	t.Parallel()
 	p, want := newPeople(t), noise(5*ChunkSize+1234)
@@ -173,7 +173,7 @@ func TestCuts(t *testing.T) {
 			if cut > 0 && (err != nil || int64(len(there)) != cut) {
 				t.Fatalf("cut at %d: %d bytes are there, %v", cut, len(there), err)
 			}
-			if torn && cut > 0 { // the disk had half of the last sector
+			if torn && cut > 0 { // only half of the last sector was written
 				there[cut-7] ^= 1
 				p.must(os.WriteFile(to, there[:cut-3], 0o600))
 			}
@@ -195,7 +195,7 @@ func TestCuts(t *testing.T) {
 	}
 }
 
-// TestNewVersion: of a file that is half there, only the chunks that the next version changed are fetched.
+// TestNewVersion: if an older version of a file is there, only the chunks that differ in the next version are fetched.
 func TestNewVersion(t *testing.T) {
 	t.Parallel()
 	p, file := newPeople(t), noise(6*ChunkSize)
@@ -211,12 +211,12 @@ func TestNewVersion(t *testing.T) {
 	if got, err := os.ReadFile(to); err != nil || !bytes.Equal(got, next) {
 		t.Errorf("it is another file, %v", err)
 	}
-	if len(from.reads) != 2 { // the index and a chunk: the last one is the beginning of what is there
+	if len(from.reads) != 2 { // the index and one chunk: the last chunk is a prefix of what is there
 		t.Errorf("fetched: %v", from.reads)
 	}
 }
 
-// TestDamaged: one bit in index, chunk or whole file is refused, and comes whole once the source is right.
+// TestDamaged: one wrong bit in the index, a chunk or the whole file is refused. The file is complete once the source is right.
 func TestDamaged(t *testing.T) {
 	t.Parallel()
 	p, file := newPeople(t), noise(3*ChunkSize)
@@ -261,8 +261,8 @@ func TestDamaged(t *testing.T) {
 	}
 }
 
-// TestOthers: an association that signs in another's folder, or the fleet's, is not asked there; what no box can take is listed
-// with its reason; a role that is delegated and has signed nothing yet has no files.
+// TestOthers: what an association signs in the folder of another one, or of the fleet, is ignored. A file that no box can take is
+// listed with the reason. A delegated role that has signed nothing yet has no files.
 func TestOthers(t *testing.T) {
 	t.Parallel()
 	p := newPeople(t)
@@ -295,7 +295,7 @@ func TestOthers(t *testing.T) {
 	}
 }
 
-// TestFull: a disk without room takes no chunk, and one that fills up keeps what is there.
+// TestFull: a full disk is reported, and so is a lack of room.
 func TestFull(t *testing.T) {
 	t.Parallel()
 	p := newPeople(t)
