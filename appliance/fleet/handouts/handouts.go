@@ -1,11 +1,11 @@
-// Package handouts brings a box what its fleet hands out: packs of lessons and pages, and lists of places. It owns which file of
-// which level counts, what becomes of each on this box, and what is known of them over a restart. It must not know who delivers
-// them, how a line's budget is kept, nor what is in a pack: shelves import it.
+// Package handouts brings a box the files that its fleet hands out: packs of lessons and pages, and lists of places. It owns which
+// level's file counts, the state of each file on this box, and what is remembered about them over a restart. It must not know who
+// delivers them, how a donation's budget is kept, nor what is in a pack: shelves import it.
 //
 //	levels ──▶ List ──▶ Take ──▶ for each: becomes ──▶ fetch, check, import ──▶ Record
-//	                     └─ what is handed out no longer is removed, unless somebody here has changed it
+//	                     └─ what is no longer handed out is removed, unless somebody has changed it on the box
 //
-// What becomes of a file is a pure function of its [Record] and of the edition that is there (record.go).
+// The state of a file is a pure function of its [Record] and of the edition on the box (record.go).
 package handouts
 
 import (
@@ -29,52 +29,53 @@ import (
 	"passerelle/appliance/state"
 )
 
-// Shelf is where the files of a kind are imported, by the code of a technician's upload.
+// Shelf imports the files of a kind, with the same code as a technician's upload.
 type Shelf interface {
-	// MaxFile is the largest file that is taken, in bytes.
+	// MaxFile returns the largest size of a file, in bytes.
 	MaxFile() int64
-	// Ending ends the name of a file that is imported, as in ".zip".
+	// Ending returns the ending of a file's name, such as ".zip".
 	Ending() string
-	// Edition returns the edition of what is there of a name, NoEdition without any.
+	// Edition returns the edition on the box of that name, NoEdition if there is none.
 	Edition(name string) (string, error)
-	// Check returns the edition that a file would replace. The error says why it cannot be imported.
+	// Check returns the edition that a file would replace. The error says why the file cannot be imported.
 	Check(ctx context.Context, path, name string) (replaces string, err error)
-	// Import imports a file that was checked, in place of that edition.
+	// Import imports a checked file in place of that edition.
 	Import(ctx context.Context, path, name, replaces string) error
-	// Remove removes an edition. The error is private.ErrReplaced if another one is there.
+	// Remove removes an edition. The error is private.ErrReplaced if the box has another one by now.
 	Remove(name, edition string) error
 }
 
-// Records keeps what is known over a restart: a records.File.
+// Records keeps the records over a restart. records.File implements it.
 type Records interface {
 	Read() ([]Record, error)
 	Update(change func(*[]Record) error) ([]Record, error)
 }
 
-// Options say where things are.
+// Options of the handouts.
 type Options struct {
-	Dir     string // for what comes; made if it does not exist. The lock is beside it
+	Dir     string // for files that are being fetched; created if it does not exist. The lock file is beside it
 	Records Records
 	Shelves map[content.Kind]Shelf
-	May     func() string // why nothing may be fetched now, "" if something may
+	May     func() string // returns why nothing may be fetched now, "" if it may
 	Log     *slog.Logger
-	// Patience is how long Take waits for another process that takes files; 0 for as long as its context holds.
+	// Patience is how long Take waits for another process that takes files; 0 means until its context ends.
 	Patience time.Duration
 }
 
-// Handouts are the files that the fleet hands out to the box. Several processes may use the same folder: one takes files at a time.
+// Handouts are the files that the fleet hands out to the box. Several processes may use the same folder; only one takes files at a
+// time.
 type Handouts struct {
 	o Options
 
 	mu    sync.Mutex
 	files []state.FleetFile
-	waits bool // one of them does, as far as is known
+	waits bool // a file waits, as far as is known
 }
 
 // New returns the handouts of a folder.
 func New(o Options) *Handouts { return &Handouts{o: o} }
 
-// Ready tells, once, that something may be fetched that waits.
+// Ready tells, once, that a waiting file may be fetched now.
 func (h *Handouts) Ready() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -85,17 +86,18 @@ func (h *Handouts) Ready() bool {
 	return true
 }
 
-// Status returns what has become of the files.
+// Status returns the states of the files.
 func (h *Handouts) Status() []state.FleetFile {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return slices.Clone(h.files)
 }
 
-// Wanted are the files that a box's levels hand out, one of each kind and name.
+// Wanted are the files that a box's levels hand out, one for each kind and name.
 type Wanted []content.File
 
-// List returns what the levels with those names hand out; of two files with one name, the nearer level's. t must be fresh.
+// List returns what the levels with those names hand out. If two levels have a file of the same name, the nearer level's counts. t
+// must have been refreshed.
 func List(ctx context.Context, t *trust.Trust, from trust.Source, names map[layer.Level]string) (Wanted, error) {
 	type key struct {
 		kind content.Kind
@@ -119,10 +121,10 @@ func List(ctx context.Context, t *trust.Trust, from trust.Source, names map[laye
 	}), nil
 }
 
-// lockPoll is between looks whether another process still takes files.
+// lockPoll is the interval at which the lock of another process is tried again.
 const lockPoll = 200 * time.Millisecond
 
-// ErrBusy says that another process takes the fleet's files.
+// ErrBusy says that another process is taking the fleet's files.
 var ErrBusy = errors.New("another process takes the fleet's files now")
 
 // lock waits until no other process takes files.
@@ -150,8 +152,8 @@ func (h *Handouts) lock(ctx context.Context) (*os.File, error) {
 	}
 }
 
-// Take fetches and imports the files, and removes from the box what the fleet handed out before and is not among them. The error is
-// about what could not be removed, or the disk; what goes wrong with one file is in the status.
+// Take fetches and imports the files. It removes from the box what the fleet handed out before and no longer does. The error is about
+// the disk, or about what could not be removed; what goes wrong with a single file is in the status.
 func (h *Handouts) Take(ctx context.Context, from trust.Source, wanted Wanted) error {
 	held, err := h.lock(ctx)
 	if err != nil {
@@ -176,7 +178,7 @@ func (h *Handouts) Take(ctx context.Context, from trust.Source, wanted Wanted) e
 		word, why := h.one(ctx, from, f, func(done int64) {
 			h.tell(i, func(s *state.FleetFile) { s.State, s.Done = Coming, uint64(done) })
 		})
-		if ctx.Err() != nil { // the connection ended: a later one goes on
+		if ctx.Err() != nil { // the connection ended: Take resumes on a later one
 			h.tell(i, func(s *state.FleetFile) { s.State = Waits })
 			return err
 		}
@@ -195,7 +197,7 @@ func (h *Handouts) Take(ctx context.Context, from trust.Source, wanted Wanted) e
 	return err
 }
 
-// tell changes what the status says of a file.
+// tell changes the status of a file.
 func (h *Handouts) tell(i int, change func(*state.FleetFile)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -203,12 +205,12 @@ func (h *Handouts) tell(i int, change func(*state.FleetFile)) {
 	h.waits = slices.ContainsFunc(h.files, func(s state.FleetFile) bool { return s.State == Waits && s.Why != "" })
 }
 
-// path returns where a file comes to.
+// path returns the path that a file is fetched to.
 func (h *Handouts) path(kind content.Kind, name string) string {
 	return filepath.Join(h.o.Dir, string(kind), name+h.o.Shelves[kind].Ending())
 }
 
-// removeComing removes a file that came, or was to come.
+// removeComing removes a fetched file, complete or not, and its index.
 func removeComing(path string) error {
 	var all error
 	for _, name := range []string{path, path + content.IndexEnding} {
@@ -219,7 +221,7 @@ func removeComing(path string) error {
 	return all
 }
 
-// one returns what becomes of a file.
+// one fetches and imports a file, and returns its new state and the reason.
 func (h *Handouts) one(ctx context.Context, from trust.Source, f content.File, progress func(done int64)) (word, why string) {
 	word, err := h.bring(ctx, from, f, progress)
 	if wait, ok := errors.AsType[trust.Waiting](err); ok {
@@ -231,7 +233,7 @@ func (h *Handouts) one(ctx context.Context, from trust.Source, f content.File, p
 	return word, ""
 }
 
-// bring fetches and imports a file, if it is not here.
+// bring fetches and imports a file, unless its state says that there is nothing to do.
 func (h *Handouts) bring(ctx context.Context, from trust.Source, f content.File, progress func(done int64)) (word string, err error) {
 	shelf := h.o.Shelves[f.Kind]
 	if err := cmp.Or(f.Err, tooLarge(f.Size, shelf.MaxFile())); err != nil {
@@ -258,7 +260,7 @@ func (h *Handouts) bring(ctx context.Context, from trust.Source, f content.File,
 	if err != nil {
 		return "", err
 	}
-	if replaces != now { // somebody has just imported something
+	if replaces != now { // somebody has imported something in the meantime
 		return Own, nil
 	}
 	if err := h.keep(known.begins(f.SHA256, now)); err != nil {
@@ -275,7 +277,7 @@ func (h *Handouts) bring(ctx context.Context, from trust.Source, f content.File,
 	return Here, nil
 }
 
-// known returns what is known of a name, and the edition that is there. An import that was under way has ended.
+// known returns what is known about a name, and the edition on the box. It settles an import that was interrupted.
 func (h *Handouts) known(kind content.Kind, name string) (k Record, now string, err error) {
 	if now, err = h.o.Shelves[kind].Edition(name); err != nil {
 		return k, now, err
@@ -291,7 +293,7 @@ func (h *Handouts) known(kind content.Kind, name string) (k Record, now string, 
 	return k, now, h.keep(k)
 }
 
-// keep notes what is known of a name.
+// keep saves what is known about a name.
 func (h *Handouts) keep(k Record) error {
 	_, err := h.o.Records.Update(func(all *[]Record) error {
 		*all = k.with(*all)
@@ -300,10 +302,10 @@ func (h *Handouts) keep(k Record) error {
 	return err
 }
 
-// removeOthers removes from the box what the fleet handed out, and does not any more; what somebody changed stays. It removes what
-// came of them, too.
+// removeOthers removes from the box what the fleet no longer hands out, but not what somebody has changed. It also removes incomplete
+// fetches of such files.
 func (h *Handouts) removeOthers(wanted Wanted) error {
-	paths := map[string]bool{} // of what may lie in the folder
+	paths := map[string]bool{} // that may be in the folder
 	for _, f := range wanted {
 		path := h.path(f.Kind, f.Name)
 		paths[path], paths[path+content.IndexEnding] = true, true

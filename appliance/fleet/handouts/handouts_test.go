@@ -13,7 +13,7 @@ import (
 	"passerelle/appliance/private"
 )
 
-// What becomes of a file follows from what is known of it and from what is there.
+// The state of a file follows from what is known about it and from what is on the box.
 func TestBecomes(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -38,7 +38,7 @@ func TestBecomes(t *testing.T) {
 	}
 }
 
-// After a power cut an import has ended if what is there is another one.
+// After a power cut an import counts as done if the edition has changed.
 func TestEnded(t *testing.T) {
 	t.Parallel()
 	before := Record{Kind: content.Packs, Name: "velo", SHA256: "a", Edition: "x"}
@@ -54,7 +54,7 @@ func TestEnded(t *testing.T) {
 	}
 }
 
-// The fleet removes its own only.
+// The fleet removes only its own files.
 func TestRemovable(t *testing.T) {
 	t.Parallel()
 	for now, want := range map[string]bool{"x": true, "y": false, NoEdition: false} {
@@ -67,7 +67,7 @@ func TestRemovable(t *testing.T) {
 	}
 }
 
-// Records keep one of each kind and name, and none of which nothing is known.
+// Records keep one record for each kind and name, and none without content.
 func TestWith(t *testing.T) {
 	t.Parallel()
 	pack, list := Record{Kind: content.Packs, Name: "a", SHA256: "1"}, Record{Kind: content.Places, Name: "a", Begun: "2"}
@@ -87,7 +87,7 @@ func TestWith(t *testing.T) {
 	}
 }
 
-// While another process takes files nothing is changed; how long that is waited for is the caller's choice.
+// While another process takes files nothing is changed. The caller chooses how long to wait for it.
 func TestBusy(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -112,7 +112,7 @@ func TestBusy(t *testing.T) {
 	})
 }
 
-// nothing has no records.
+// nothing is an empty Records.
 type nothing struct{}
 
 func (nothing) Read() ([]Record, error)                        { return nil, nil }
