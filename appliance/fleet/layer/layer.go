@@ -1,5 +1,5 @@
-// Package layer merges what a fleet says with a box's own configuration. It owns the levels, their order, and what a fragment
-// may change; which keys a fragment can have at all is config.Fragment's. It is pure, and must not know who delivers a
+// Package layer merges what a fleet says with a box's own configuration. It owns the levels, their order, and what a fragment may
+// change. config.Fragment decides which keys a fragment can have at all. The package is pure, and must not know who delivers a
 // fragment, who signed it, or where it is kept.
 //
 // # From a signature to a limit
@@ -10,21 +10,21 @@
 //	                                                    │
 //	                             the configuration in use, and which layer set what
 //
-// A fragment is a target of The Update Framework with the path that [Path] returns. Who may sign it follows from that path: the
-// release role signs for all, and delegates the folder of one region or association to its technician's key. A fragment does not
-// say for whom it is: a name in its text could be any.
+// A fragment is a target of The Update Framework with the path that [Path] returns. The path decides who may sign it: the release role
+// signs for all, and delegates the folder of one region or association to its technician's key. A fragment does not say for whom it
+// is, since its text could name anybody.
 //
-// Nothing of this is written into the technician's file. Where [fleet] is gone from it, no layer has any effect.
+// Nothing of this is written into the technician's file. Without [fleet] in that file, no layer has any effect.
 //
 // # What a fragment may do
 //
-// The order is all, region, association, then the file, which wins: a value of the file counts as somebody's choice if it is
-// neither the default nor what passerelle init writes, or if its key is in [fleet] keep. To the others a fragment may do this:
+// The order is all, region, association, then the file, which wins. A value in the file counts as somebody's choice if it is neither
+// the default nor what passerelle init writes, or if its key is in [fleet] keep. A fragment may change the other values in these ways:
 //
 //   - limits, rate of essential services: lower them, whatever the order of the layers
-//   - languages: fewer of those offered, or in another order; the one for phones that accept none stays
+//   - languages: offer fewer of them, or in another order; the one for phones that accept none of them stays
 //   - essential services: remove some; what it adds is a proposal, which a technician accepts on the box
-//   - addresses of places and agenda, hours of the fleet's traffic, the line on the first page: the last layer that has one
+//   - addresses of places and agenda, hours of the fleet's traffic, the line on the first page: the last layer that has one wins
 package layer
 
 import (
@@ -38,7 +38,7 @@ import (
 	"passerelle/appliance/config"
 )
 
-// Level is for whom a fragment is.
+// Level is the part of the fleet that a fragment is for.
 type Level string
 
 // The levels.
@@ -48,20 +48,20 @@ const (
 	Association Level = "association"
 )
 
-// Levels has the levels in their order: what a later one says counts more.
+// Levels holds the levels in their order: a later one overrides an earlier one.
 var Levels = []Level{All, Region, Association}
 
-// Layer is a fragment with where it comes from.
+// Layer is a fragment with its origin.
 type Layer struct {
 	Level    Level
 	Name     string // of the region or association; "" for All
 	Fragment *config.Fragment
 }
 
-// String says whose layer it is: "the fleet", "region idf".
+// String returns whose layer it is: "the fleet", "region idf".
 func (l Layer) String() string { return Whose(l.Level, l.Name) }
 
-// Whose says whose the layer of a level is.
+// Whose returns whose layer the one of a level is, as people read it.
 func Whose(level Level, name string) string {
 	if level == All {
 		return "the fleet"
@@ -69,7 +69,7 @@ func Whose(level Level, name string) string {
 	return string(level) + " " + name
 }
 
-// Folder returns the folder of a level's signed files in a repository. A delegation of it covers them.
+// Folder returns the folder of a level's signed files in a repository. A delegation of the folder covers them.
 func Folder(level Level, name string) string {
 	if level == All {
 		return path.Join("layers", string(All))
@@ -77,17 +77,17 @@ func Folder(level Level, name string) string {
 	return path.Join("layers", string(level), name)
 }
 
-// Path returns the path of a level's fragment in a repository. The name is as trust.CheckRole allows.
+// Path returns the path of a level's fragment in a repository. The name must pass trust.CheckRole.
 func Path(level Level, name string) string { return path.Join(Folder(level, name), "fragment.toml") }
 
-// Setting is a key that a layer has set in the configuration in use.
+// Setting is a key of the configuration in use that a layer has set.
 type Setting struct {
 	Key   string // dotted, as in the file; portal.fr for a line of text
 	Value string // as TOML
 	By    string // as Layer.String
 }
 
-// Refused is something that a layer says and that has no effect.
+// Refused is something in a layer that has no effect.
 type Refused struct {
 	Key   string
 	Value string // what has no effect, as TOML
@@ -95,24 +95,24 @@ type Refused struct {
 	Why   string // as text
 }
 
-// Proposal is an essential service that a layer adds, if a technician accepts it.
+// Proposal is an essential service that a layer adds if a technician accepts it.
 type Proposal struct {
 	Service  string // its host name
 	By       string
 	Accepted bool
 }
 
-// Result is a configuration with what the layers have done to it.
+// Result is a configuration with the effect of the layers.
 type Result struct {
-	Config   *config.Config    // the file's own, by the same pointer, if no layer has changed it
-	Portal   map[string]string // the line on the first page, by language; nil: none
+	Config   *config.Config    // the same pointer as the file's if no layer has changed it
+	Portal   map[string]string // the line on the first page, by language; nil if there is none
 	Set      []Setting         // in the order of config.FragmentKeys
-	Refused  []Refused         // likewise, then in the order of the layers
-	Proposed []Proposal        // in the order in which they were proposed
+	Refused  []Refused         // by key like Set, then in the order of the layers
+	Proposed []Proposal        // in the order of the proposals
 }
 
-// Merge returns the configuration in use: the file's, with what the layers may change of it. accepted are the proposed services
-// that a technician has accepted; those that no layer proposes any more have no effect. It changes none of its arguments.
+// Merge returns the configuration in use: the file's, with what the layers may change. accepted holds the proposed services that a
+// technician has accepted; one that no layer proposes any more has no effect. Merge changes none of its arguments.
 func Merge(file *config.Config, layers []Layer, accepted []string) Result {
 	if !file.Fleet.Member() {
 		return Result{Config: file}
@@ -136,9 +136,9 @@ func Merge(file *config.Config, layers []Layer, accepted []string) Result {
 type merger struct {
 	file, used *config.Config
 	accepted   []string
-	chosen     []string          // keys of the file
-	layer      string            // whose fragment is being merged
-	values     map[string]string // of it
+	chosen     []string          // keys that somebody chose in the file
+	layer      string            // the layer that is being merged
+	values     map[string]string // of that layer
 	set        []Setting
 	refused    []Refused
 	proposed   []Proposal
@@ -165,7 +165,7 @@ func (m *merger) apply(f *config.Fragment) {
 	}
 }
 
-// stays returns why the file's value of a key stays, "" if a layer may change it. of is the key that the file has for it.
+// stays returns why the file's value of a key stays, "" if a layer may change it. of is the file's key for it.
 func (m *merger) stays(key, of string) string {
 	switch {
 	case slices.Contains(m.file.Fleet.Keep, key):
@@ -176,7 +176,7 @@ func (m *merger) stays(key, of string) string {
 	return ""
 }
 
-// open tells whether a layer may change a key, and notes what it says if not.
+// open tells whether a layer may change a key. If not, it notes the layer's value as refused.
 func (m *merger) open(key, of string) bool {
 	why := m.stays(key, of)
 	if why != "" {
@@ -190,7 +190,7 @@ func (m *merger) refuse(key, value, why string) {
 	m.refused = append(m.refused, Refused{key, value, m.layer, why})
 }
 
-// sets notes that the layer has set a key to what it says. What an earlier layer set has no effect any more.
+// sets notes that the layer has set a key. What an earlier layer set for it has no effect any more.
 func (m *merger) sets(key string) {
 	if i := slices.IndexFunc(m.set, func(s Setting) bool { return s.Key == key }); i >= 0 {
 		before := m.set[i]
@@ -200,7 +200,7 @@ func (m *merger) sets(key string) {
 	m.set = append(m.set, Setting{key, m.values[key], m.layer})
 }
 
-// lower sets a limit if the new one is lower. For some limits 0 is none, for the others it is the lowest.
+// lower sets a limit if the new one is lower. none tells whether 0 means unlimited; otherwise 0 is the lowest limit.
 func lower[T cmp.Ordered](m *merger, key string, to, limit *T, none bool) {
 	var zero T
 	switch {
@@ -215,7 +215,7 @@ func lower[T cmp.Ordered](m *merger, key string, to, limit *T, none bool) {
 	}
 }
 
-// replace sets a value, whatever it is.
+// replace sets a value without comparing it.
 func replace[T any](m *merger, key string, to, value *T) {
 	if to != nil && m.open(key, key) {
 		*value = *to
@@ -223,7 +223,7 @@ func replace[T any](m *merger, key string, to, value *T) {
 	}
 }
 
-// languages offers fewer languages, or in another order.
+// languages offers fewer languages, or the same in another order.
 func (m *merger) languages(want []string) {
 	const key = "box.languages"
 	if want == nil || !m.open(key, key) {
@@ -249,7 +249,7 @@ func (m *merger) languages(want []string) {
 	m.sets(key)
 }
 
-// remove closes essential services, and withdraws proposals of them.
+// remove closes essential services, and withdraws proposals for them.
 func (m *merger) remove(names []string) {
 	const key = "essential.remove"
 	var done []string
@@ -310,7 +310,7 @@ func (m *merger) accept() {
 	}
 }
 
-// line sets the line of text on the first page in a language.
+// line sets the line of text on the first page for a language.
 func (m *merger) line(language, text string) {
 	key := "portal." + language
 	switch {
@@ -326,7 +326,7 @@ func (m *merger) line(language, text string) {
 	}
 }
 
-// quoted returns host names or languages as TOML.
+// quoted returns host names or languages as a TOML list.
 func quoted(names ...string) string {
 	list := make([]string, len(names))
 	for i, name := range names {

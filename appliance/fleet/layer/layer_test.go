@@ -136,7 +136,7 @@ portal.fr = "Bonjour" (the fleet)
 	}
 }
 
-// The file wins: what somebody has chosen in it stays, whatever the fleet says, and so do the keys that it keeps.
+// The file wins: what somebody has chosen in it stays, whatever the fleet says, and so do the keys in its keep list.
 func TestFileWins(t *testing.T) {
 	lilas := layerOf(t, Association, "lilas", `[box]
 languages = ["en"]
@@ -175,7 +175,7 @@ fr = "Bonjour"`)
 	}
 }
 
-// A proposal has no effect before it is accepted, none any more when it is withdrawn, and no acceptance of it opens another name.
+// A proposal has no effect before it is accepted, nor after it is withdrawn. Accepting it opens no other name.
 func TestProposals(t *testing.T) {
 	asks := layerOf(t, All, "", "[essential]\nadd = [\"a.fr\", \"b.fr\"]")
 	again := layerOf(t, Region, "idf", "[essential]\nadd = [\"b.fr\", \"x.a.fr\"]")
@@ -209,7 +209,7 @@ func TestProposals(t *testing.T) {
 	}
 }
 
-// A box that is in no fleet has its file's configuration, and nothing else.
+// A box without a fleet has its file's configuration, and nothing else.
 func TestNoFleet(t *testing.T) {
 	file := box(t, func(c *config.Config) { c.Fleet.Hubs = nil })
 	r := Merge(file, []Layer{layerOf(t, All, "", "[limits]\nsession = \"1m\"\n[essential]\nadd = [\"a.fr\"]")}, []string{"a.fr"})
@@ -218,7 +218,7 @@ func TestNoFleet(t *testing.T) {
 	}
 }
 
-// No box opens more services than a file may have, and the lists of three layers are bounded.
+// No box opens more services than a file may have, and the lists of three layers stay within that bound.
 func TestManyServices(t *testing.T) {
 	many := func(level Level) Layer {
 		var names []string
@@ -249,7 +249,7 @@ func TestManyServices(t *testing.T) {
 	}
 }
 
-// The paths of fragments are such that a delegation of one folder covers no other level and no other name.
+// The paths of fragments keep levels and names apart: a delegation of one folder covers no other level and no other name.
 func TestPaths(t *testing.T) {
 	for _, name := range []string{"lilas", "a-1", "all", "region"} {
 		if err := trust.CheckRole(name); err != nil {
@@ -268,7 +268,7 @@ func TestPaths(t *testing.T) {
 	}
 }
 
-// random returns a fragment that may say anything that one can.
+// random returns a random fragment.
 func random(r *rand.Rand) *config.Fragment {
 	f := &config.Fragment{}
 	some := func() bool { return r.IntN(3) == 0 }
@@ -319,7 +319,7 @@ func random(r *rand.Rand) *config.Fragment {
 	return f
 }
 
-// lowest returns the layers' values of a limit and the file's, without those that are no limit.
+// lowest returns the lowest of the layers' values of a limit and the file's. It skips values that mean unlimited.
 func lowest[T config.Rate | config.Size | time.Duration](file T, none bool, said ...*T) T {
 	low := file
 	for _, v := range said {
@@ -330,8 +330,8 @@ func lowest[T config.Rate | config.Size | time.Duration](file T, none bool, said
 	return low
 }
 
-// Whatever layers say, in any order: no limit is above the file's, each is the lowest that anybody says, unless the file has a
-// chosen one. Nothing is open that was not open or accepted. The result is valid, and merging again changes nothing.
+// Whatever the layers say, and in any order: no limit is above the file's. Each limit is the lowest of all values, unless somebody
+// chose it in the file. Nothing is open that was not open before or accepted. The result is valid, and merging again changes nothing.
 func TestNeverRaises(t *testing.T) {
 	for seed := range uint64(300) {
 		r := rand.New(rand.NewPCG(seed, 1))
@@ -391,13 +391,13 @@ func TestNeverRaises(t *testing.T) {
 			}
 		}
 		checkOutside(t, seed, file, c)
-		// The limits do not depend on whose layer is whose.
+		// The limits do not depend on which layer says what.
 		swapped := slices.Clone(layers)
 		r.Shuffle(len(swapped), func(i, j int) { swapped[i].Fragment, swapped[j].Fragment = swapped[j].Fragment, swapped[i].Fragment })
 		if other := Merge(file, swapped, accepted).Config; other.Limits != c.Limits {
 			t.Fatalf("seed %d: %+v in another order, %+v", seed, other.Limits, c.Limits)
 		}
-		// Neither order in the slice nor a second time matters.
+		// Neither the order in the slice nor merging again matters.
 		slices.Reverse(layers)
 		if again := Merge(file, layers, accepted); text(again) != text(result) {
 			t.Fatalf("seed %d: %s", seed, cmp.Diff(text(result), text(again)))
@@ -409,7 +409,7 @@ func TestNeverRaises(t *testing.T) {
 		if _, err := config.Parse("merged", config.Format(c)); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
-		// Every word of a fragment is in one of the lists.
+		// Every key of a fragment is in one of the lists.
 		for _, l := range layers {
 			for key := range l.Fragment.Values() {
 				if key == "essential.add" && len(l.Fragment.Add) == 0 || key == "essential.remove" && len(l.Fragment.Remove) == 0 {
@@ -417,7 +417,7 @@ func TestNeverRaises(t *testing.T) {
 				}
 				known := slices.ContainsFunc(result.Set, func(s Setting) bool { return s.Key == key && s.By == l.String() }) ||
 					slices.ContainsFunc(result.Refused, func(x Refused) bool { return x.Key == key && x.By == l.String() }) ||
-					key == "essential.add" || key == "essential.remove" // a proposal, or one that is withdrawn
+					key == "essential.add" || key == "essential.remove" // a proposal, or a withdrawn one
 				if !known {
 					t.Fatalf("seed %d: what became of %s of %s?\n%s", seed, key, l, text(result))
 				}
@@ -426,7 +426,7 @@ func TestNeverRaises(t *testing.T) {
 	}
 }
 
-// checkOutside tells whether anything differs that no fragment has a key for.
+// checkOutside fails the test if anything differs that no fragment has a key for.
 func checkOutside(t *testing.T, seed uint64, file, merged *config.Config) {
 	t.Helper()
 	for _, d := range config.Differences(file, merged) {
