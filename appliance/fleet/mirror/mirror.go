@@ -1,5 +1,5 @@
-// Package mirror delivers the files of a repository from a folder (a stick) and from a web server. It owns how these are
-// reached and bounded. It trusts nothing that it delivers, and must not know what the files mean.
+// Package mirror reads the files of a repository from a folder (on a USB stick) or from a web server. It owns how these are reached
+// and the limits on size. It does not trust what it reads, and must not know what the files mean.
 package mirror
 
 import (
@@ -12,10 +12,10 @@ import (
 	"net/url"
 )
 
-// ErrTooLong says that a file has more bytes than anybody wants of it.
+// ErrTooLong says that a file has more bytes than its reader allows.
 var ErrTooLong = errors.New("the file is longer than its signed size")
 
-// Folder is a repository in a file system: a stick, say.
+// Folder is a repository in a file system, for example on a USB stick.
 type Folder struct{ FS fs.FS }
 
 // Read implements trust.Source.
@@ -23,7 +23,7 @@ func (f Folder) Read(ctx context.Context, name string, limit int64) ([]byte, err
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	// A stick may have a pipe or a device under any name: to open that may take for ever.
+	// A stick may have a pipe or a device under any name, and opening one may block for ever.
 	info, err := fs.Stat(f.FS, name)
 	if err != nil {
 		return nil, err
@@ -52,7 +52,7 @@ func read(r io.Reader, limit int64) ([]byte, error) {
 
 // Site is a repository on a web server.
 type Site struct {
-	Client *http.Client // bounds the time of a file
+	Client *http.Client // its timeout bounds the time of a file
 	URL    *url.URL     // of the repository's folder
 }
 

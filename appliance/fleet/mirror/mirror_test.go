@@ -16,7 +16,7 @@ import (
 	"passerelle/appliance/fleet/trust"
 )
 
-// sources returns a folder with these files, as it is and behind a web server.
+// sources returns a folder with these files twice: read directly, and through a web server.
 func sources(t *testing.T, names map[string]string) map[string]trust.Source {
 	t.Helper()
 	dir := t.TempDir()
@@ -59,7 +59,7 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// A stick may have anything under a name: none of it is waited for.
+// A stick may have anything under a name. Reading never blocks on it.
 func TestHostileFolder(t *testing.T) {
 	dir := t.TempDir()
 	if err := syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o644); err != nil {
