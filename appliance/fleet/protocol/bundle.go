@@ -8,16 +8,16 @@ import (
 	"fmt"
 )
 
-// Bundle is what a box must have to believe that a hub is one of its fleet, and to ask for its membership. Who makes a fleet puts it
-// on the card. It is no secret: its key may only ask for enrolment. Where the hubs are is not in it: the box's configuration says
-// whether the box has a fleet at all, and a technician sees there whom the box talks to.
+// Bundle is what a box needs in order to authenticate the hubs of its fleet and to ask for a membership. The maker of the fleet puts
+// it on the card. It is not secret: its key may only ask for enrolment. It does not contain the hubs' addresses. These are in the
+// box's configuration, which decides whether the box has a fleet at all, and shows a technician whom the box talks to.
 type Bundle struct {
-	Roots string `json:"roots"` // certificates that sign the hubs', PEM
-	Token string `json:"token"` // JWT of who asks for enrolment
-	Seed  string `json:"seed"`  // its nkey
+	Roots string `json:"roots"` // the CA certificates that sign the hubs', PEM
+	Token string `json:"token"` // JWT of the user that asks for enrolment
+	Seed  string `json:"seed"`  // the nkey seed of that user
 }
 
-// BundleFile is where who made the fleet put the bundle on the card.
+// BundleFile is the path on the card where the maker of the fleet puts the bundle.
 const BundleFile = "/usr/share/passerelle/fleet.json"
 
 // MaxBundle is the limit of a bundle's text, in bytes.
@@ -50,7 +50,7 @@ func (b Bundle) check() error {
 	return nil
 }
 
-// Pool returns the certificates that sign the hubs'.
+// Pool returns the CA certificates that sign the hubs'.
 func (b Bundle) Pool() (*x509.CertPool, error) {
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM([]byte(b.Roots)) {

@@ -10,52 +10,52 @@ import (
 	"time"
 )
 
-// Ask is a box's question for its membership, as JSON.
+// Ask is a box's request for a membership, as JSON.
 type Ask struct {
-	Code string `json:"code"` // of the sticker, as [ParseCode] returns it; "" of a member that asks for a token in place of its own
-	Key  string `json:"key"`  // the box's public key, an nkey of a user
-	// Hold is how many milliseconds the hub may keep an answer that is Waiting back, until there is another one. So a box asks
-	// seldom, and hears at once.
+	Code string `json:"code"` // of the sticker, as [ParseCode] returns it; "" from a member that asks for a new token
+	Key  string `json:"key"`  // the box's public key, a user nkey
+	// Hold is how many milliseconds the hub may hold an answer that says Waiting, in case another one comes up (long polling). So a
+	// box asks rarely, and hears at once.
 	Hold int `json:"hold,omitempty"`
 }
 
-// MaxHold is how long a hub keeps an answer back at most.
+// MaxHold is the longest time that a hub holds an answer.
 const MaxHold = 15 * time.Second
 
-// Enrolment is how far a box has come.
+// Enrolment is the state of a box's request for membership.
 type Enrolment string
 
 const (
-	// Waiting is for a person of the association, who compares the words.
+	// Waiting means that somebody of the association has yet to compare the words.
 	Waiting Enrolment = "waiting"
-	// Member has the membership in the answer.
+	// Member means that the answer contains the membership.
 	Member Enrolment = "member"
-	// Unknown is a code that no sticker has, or one that is too old.
+	// Unknown means that no sticker has the code, or that the code is too old.
 	Unknown Enrolment = "unknown"
-	// Used is the code of a sticker that another box has.
+	// Used means that another box has used the sticker's code.
 	Used Enrolment = "used"
-	// Refused was the box by a person, now or after it was a member.
+	// Refused means that a person refused the box, now or after it was a member.
 	Refused Enrolment = "refused"
-	// Busy is the hub: too many wrong codes came from there, or from everywhere.
+	// Busy means that the hub got too many wrong codes, from this address or from all.
 	Busy Enrolment = "busy"
 )
 
-// Answer is what the hub says to an Ask, as JSON. The same Ask may be repeated.
+// Answer is the hub's answer to an Ask, as JSON. An Ask is idempotent.
 type Answer struct {
 	State       Enrolment `json:"state"`
-	Association string    `json:"association,omitempty"` // Waiting and Member
-	Token       string    `json:"token,omitempty"`       // Member: a JWT for the box's own key, which is of use to nobody else
+	Association string    `json:"association,omitempty"` // if Waiting or Member
+	Token       string    `json:"token,omitempty"`       // if Member: a JWT for the box's own key, useless to anybody else
 }
 
-// CodeBits is how much chance is in a sticker's code.
+// CodeBits is the entropy of a sticker's code, in bits.
 const CodeBits = 50
 
-// Crockford's base 32 (crockford.com/base32.html): no letter of it can be mistaken for a digit.
+// Crockford's base 32 (crockford.com/base32.html): none of its letters can be mistaken for a digit.
 const alphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 const codeLength = CodeBits / 5
 
-// NewCode returns a sticker's code from a source of randomness, as people read it: ABCDE-FGHJK.
+// NewCode returns a sticker's code from a source of randomness, in the form that people read: ABCDE-FGHJK.
 func NewCode(random io.Reader) (string, error) {
 	var b [codeLength]byte
 	if _, err := io.ReadFull(random, b[:]); err != nil {
@@ -67,13 +67,13 @@ func NewCode(random io.Reader) (string, error) {
 	return FormatCode(string(b[:])), nil
 }
 
-// FormatCode returns a code as people read it.
+// FormatCode returns a code in the form that people read.
 func FormatCode(code string) string { return code[:codeLength/2] + "-" + code[codeLength/2:] }
 
-// ErrCode says that a text is no code.
+// ErrCode says that a text is not a code.
 var ErrCode = errors.New("a code has 10 letters and digits, for example 7K2QX-0M4TW")
 
-// ParseCode returns the 10 letters and digits of a code as somebody typed it: in capitals or not, with spaces and hyphens
+// ParseCode returns the 10 letters and digits of a code as somebody typed it: in upper or lower case, with spaces and hyphens
 // anywhere, O for 0, I and L for 1.
 func ParseCode(typed string) (string, error) {
 	var code strings.Builder
@@ -102,11 +102,11 @@ var wordsText string
 
 var wordList = strings.Fields(wordsText)
 
-// WordCount is how many words are compared.
+// WordCount is how many words people compare.
 const WordCount = 4
 
-// Words are shown by the box and by the hub, and a person compares them: 32 bits of the code and the key that each of them
-// has. Somebody who reads the code of a sticker, and enrols another box with it, cannot know the words of the box that waits.
+// Words returns the words that the box and the hub show, and that a person compares: 32 bits of a hash of the code and the key that
+// each side has. Somebody who reads a sticker's code and enrols another box with it cannot produce the words of the waiting box.
 func Words(a Ask) [WordCount]string {
 	sum := sha256.Sum256([]byte("passerelle words\n" + a.Code + "\n" + a.Key))
 	var words [WordCount]string
@@ -116,5 +116,5 @@ func Words(a Ask) [WordCount]string {
 	return words
 }
 
-// Asker is what a box that asks for enrolment is called: it has no name of its own yet.
+// Asker is the name of a box that asks for enrolment: it has no name of its own yet.
 const Asker = "enrol"

@@ -1,30 +1,29 @@
-// Package protocol is what a box and a hub agree on: names, subjects, streams, limits and messages. It owns their texts and
-// the rules that a text must keep. It must not know how either side works, and opens no connection.
+// Package protocol is what a box and a hub agree on: names, subjects, streams, limits and messages. It owns their form and its rules.
+// It must not know how either side works, and opens no connection.
 //
 // # Subjects
 //
 // A hub is a NATS server (docs.nats.io/nats-concepts/subjects). {association} and {box} are single tokens:
 //
-//	up.{association}.{box}.day.{MMDD}   box to hub   the sums of a day; one of a year ago is replaced
-//	up.{association}.{box}.done         box to hub   what became of the last command
-//	up.{association}.{box}.diagnosis    box to hub   what the box found when the fleet asked last
+//	up.{association}.{box}.day.{MMDD}   box to hub   the sums of a day; they replace those of a year ago
+//	up.{association}.{box}.done         box to hub   the outcome of the last command
+//	up.{association}.{box}.diagnosis    box to hub   the result of the last diagnosis that the fleet asked for
 //	region.{association}                hub to box   the name of the association's region; empty for none
 //	command.{association}.{box}         hub to box   the last command to one box
 //	pack.{file}.{chunk}                 hub to box   a signed file in chunks
 //	wake.all, wake.assoc.{association}, wake.box.{box}
-//	                                    hub to box   "look": with a [Wake], or without content
+//	                                    hub to box   "look": with a [Wake], or with an empty body
 //	enrol.ask                           box to hub   a sticker's code; answered
 //
-// What goes down is read by JetStream's direct get, one message for each question; what goes up is published and
-// acknowledged. A box has no consumer and no watcher: an idle one costs 5 MB a day in heartbeats.
+// A box reads what goes down by JetStream's direct get, one message for each request. It publishes what goes up, and the hub
+// acknowledges it. A box has no consumer and no watcher: an idle one costs 5 MB a day in heartbeats.
 //
-// Each subject keeps one message, so that sending twice changes nothing, and a box can fill only as many subjects as there
-// are days in a year.
+// Each subject keeps one message. So publishing is idempotent, and a box can fill only as many subjects as there are reports.
 //
 // # Bodies
 //
-// Commands and reports are bytes to this package. It states how many. What people want of the configuration of boxes is in the
-// signed files: a hub only carries them.
+// To this package, commands and reports are bytes with a limit on their number. What people want in the configuration of boxes is in
+// the signed files, which a hub only carries.
 package protocol
 
 import (
@@ -51,26 +50,26 @@ const (
 	MaxCommand = 1 << 10
 	// MaxName is the limit of an association's or region's name.
 	MaxName = 40
-	// MaxReport is the limit of anything that goes up. A day's sums have some 500 bytes, and with 64 donations 8 kB.
+	// MaxReport is the limit of any report. A day's sums take some 500 bytes, and 8 kB with 64 donations.
 	MaxReport = 16 << 10
-	// ChunkSize is how a signed file is cut: 4 s on a line of 128 kbit/s, where a chunk of 256 kB would need 16 s.
+	// ChunkSize is the size of a signed file's chunks: 4 s on a line of 128 kbit/s, where a chunk of 256 kB would take 16 s.
 	ChunkSize = 64 << 10
-	// MaxAsk and MaxAnswer are those of an enrolment. A membership's token has some 700 bytes.
+	// MaxAsk and MaxAnswer are the limits of an enrolment's messages. A member's token has some 700 bytes.
 	MaxAsk    = 512
 	MaxAnswer = 4 << 10
 )
 
-// SubjectAsk is where a box asks to be enrolled.
+// SubjectAsk is the subject on which a box asks for enrolment.
 const SubjectAsk = "enrol.ask"
 
-// Wake says what a box that looks must see at least. The hub that the box asks may not have heard of it yet: then the box asks again.
+// Wake says what a woken box must see at least. The hub that it asks may not have that message yet; the box then asks again.
 type Wake struct {
 	Stream   string // StreamRegion, StreamCommand or StreamPack
 	Sequence uint64 // of the message in that stream
-	File     string // of StreamPack: the name of the signed file whose first chunk it is
+	File     string // if StreamPack: the name of the signed file whose first chunk it is
 }
 
-// Text returns the body of a wake: for example "COMMAND 7" or "PACK 7 metadata/timestamp.json". A zero Wake has none.
+// Text returns the body of a wake, for example "COMMAND 7" or "PACK 7 metadata/timestamp.json". A zero Wake has an empty body.
 func (w Wake) Text() []byte {
 	switch w.Stream {
 	case "":
@@ -81,7 +80,7 @@ func (w Wake) Text() []byte {
 	return fmt.Appendf(nil, "%s %d", w.Stream, w.Sequence)
 }
 
-// Subject returns the subject of the message, for a box. It is "" for a zero Wake.
+// Subject returns the subject of the message as a box reads it. It is "" for a zero Wake.
 func (w Wake) Subject(association, box string) string {
 	switch w.Stream {
 	case StreamRegion:
@@ -94,7 +93,7 @@ func (w Wake) Subject(association, box string) string {
 	return ""
 }
 
-// ParseWake reads the body of a wake. What is none is the zero Wake: it wakes all the same.
+// ParseWake parses the body of a wake. An invalid body gives the zero Wake, which still wakes the box.
 func ParseWake(body []byte) Wake {
 	if len(body) > maxWake {
 		return Wake{}
@@ -122,44 +121,44 @@ const maxWake = 100
 // SubjectWakeAll wakes all boxes.
 const SubjectWakeAll = "wake.all"
 
-// SubjectRegion is the name of an association's region.
+// SubjectRegion returns the subject with the name of an association's region.
 func SubjectRegion(association string) string { return "region." + association }
 
-// SubjectCommand is the last command to a box.
+// SubjectCommand returns the subject with the last command to a box.
 func SubjectCommand(association, box string) string { return "command." + association + "." + box }
 
-// SubjectUp is a report of a box. What it is called comes from [Day.Report], or is [Done] or [Diagnosis].
+// SubjectUp returns the subject of a box's report. The report's name comes from [Day.Report], or is [Done] or [Diagnosis].
 func SubjectUp(association, box, report string) string {
 	return "up." + association + "." + box + "." + report
 }
 
-// SubjectWakeAssociation wakes an association's boxes.
+// SubjectWakeAssociation returns the subject that wakes an association's boxes.
 func SubjectWakeAssociation(association string) string { return "wake.assoc." + association }
 
-// SubjectWakeBox wakes a box.
+// SubjectWakeBox returns the subject that wakes a box.
 func SubjectWakeBox(box string) string { return "wake.box." + box }
 
-// SubjectPack is a chunk of a signed file, counted from 0. file is the name in its repository, with slashes.
+// SubjectPack returns the subject of a chunk of a signed file, counted from 0. file is the name in the repository, with slashes.
 func SubjectPack(file string, chunk int) string {
 	sum := sha256.Sum256([]byte(file))
 	return fmt.Sprintf("pack.%s.%d", hex.EncodeToString(sum[:16]), chunk)
 }
 
-// Inbox is the prefix of the subjects where a client gets its answers.
+// Inbox returns the prefix of the subjects on which a client gets its answers.
 func Inbox(client string) string { return "_INBOX." + client }
 
-// DirectGet is where a stream's newest message of a subject is asked for, as of NATS server 2.9 (its ADR-31). The answer has
-// the message's body, or the header "Status: 404".
+// DirectGet returns the subject for a direct get of a subject's newest message in a stream (NATS ADR-31, server 2.9 and later). The
+// answer has the message's body, or the header "Status: 404".
 func DirectGet(stream, subject string) string { return "$JS.API.DIRECT.GET." + stream + "." + subject }
 
-// HeaderSequence is on the answer to a direct get: the message's number in its stream (NATS ADR-31).
+// HeaderSequence is a header of the answer to a direct get: the message's sequence in its stream (NATS ADR-31).
 const HeaderSequence = "Nats-Sequence"
 
-// HeaderChunks is on each chunk of a file: how many it has.
+// HeaderChunks is a header of each chunk: the number of chunks of the file.
 const HeaderChunks = "Passerelle-Chunks"
 
-// Done is the report of what became of the last command, and Diagnosis that of what the box found when it was asked to search. All
-// others are of a day.
+// Done names the report on the outcome of the last command, and Diagnosis the report on the last diagnosis that the fleet asked for.
+// All other reports are of a day.
 const (
 	Done      = "done"
 	Diagnosis = "diagnosis"
@@ -168,19 +167,19 @@ const (
 // Day is a calendar day in a box's zone, YYYY-MM-DD.
 type Day string
 
-// Valid tells whether it is a day.
+// Valid tells whether d is a day of the calendar.
 func (d Day) Valid() bool {
 	t, err := time.Parse(time.DateOnly, string(d))
 	return err == nil && t.Format(time.DateOnly) == string(d)
 }
 
-// ofDays begins the names of days' reports.
+// ofDays is the prefix of the names of days' reports.
 const ofDays = "day."
 
-// Report returns what the report of a valid day is called, by its month and day: the year is in its body.
+// Report returns the name of the report of a valid day, made of its month and day. The year is in the body.
 func (d Day) Report() string { return ofDays + string(d[5:7]+d[8:]) }
 
-// Reports returns the names of all reports that there can be: the hub accepts no others.
+// Reports returns the names of all possible reports: the hub accepts no others.
 func Reports() []string {
 	all := []string{Done, Diagnosis}
 	const leap = 2028
@@ -195,8 +194,8 @@ var (
 	box  = regexp.MustCompile(`^[a-z2-7]{10}$`)
 )
 
-// CheckName says whether an association or a region may be called so. Names are those of roles in package trust: 1 to 40
-// lower-case letters, digits and hyphens, without a hyphen first. So a name is a single token of a subject, without a wildcard.
+// CheckName returns an error if an association or a region cannot have a name. The rule is that for roles in package trust: 1 to 40
+// lower-case letters, digits and hyphens, not beginning with a hyphen. So a name is a single token of a subject, without a wildcard.
 func CheckName(s string) error {
 	if !name.MatchString(s) {
 		return fmt.Errorf("%q: a name has 1 to 40 of a-z, 0-9 and -, and does not begin with -", s)
@@ -204,7 +203,7 @@ func CheckName(s string) error {
 	return nil
 }
 
-// CheckBox says whether s is the name of a box, as [BoxName] makes it.
+// CheckBox returns an error if s is not the name of a box, as [BoxName] makes it.
 func CheckBox(s string) error {
 	if !box.MatchString(s) {
 		return fmt.Errorf("%q is no box: it has 10 of a-z and 2-7", s)
@@ -212,8 +211,8 @@ func CheckBox(s string) error {
 	return nil
 }
 
-// BoxName is what a box with that public key (an nkey: 56 letters and digits) is called: 50 bits of its SHA-256. Both sides
-// compute it, so that nobody chooses it.
+// BoxName returns the name of the box with that public key (an nkey: 56 letters and digits): 50 bits of its SHA-256. Both sides
+// compute it, so nobody can choose it.
 func BoxName(public string) string {
 	sum := sha256.Sum256([]byte("passerelle box\n" + public))
 	return strings.ToLower(base32.StdEncoding.EncodeToString(sum[:]))[:10]

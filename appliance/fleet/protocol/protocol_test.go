@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// A name of a stream, a region or a box never makes a subject of more tokens than its form has, nor a wildcard.
+// The name of an association, a region or a box never adds tokens to a subject, and never makes a wildcard.
 func TestNames(t *testing.T) {
 	t.Parallel()
 	for _, good := range []string{"a", "lilas", "co-59", "7", strings.Repeat("a", 40)} {
@@ -79,7 +79,7 @@ func TestCode(t *testing.T) {
 	}
 }
 
-// A wake that cannot be read wakes all the same, and asks for nothing.
+// A wake that cannot be parsed still wakes the box, and announces nothing.
 func TestWake(t *testing.T) {
 	t.Parallel()
 	for _, w := range []Wake{
