@@ -13,18 +13,18 @@ import (
 	"passerelle/appliance/private"
 )
 
-// KeepDays is how many days are kept that the hub has not shown. When there are more, the oldest is lost.
+// KeepDays is how many days are kept that the hub has not shown. Beyond that the oldest are dropped.
 const KeepDays = 60
 
-// Days are the reports that the hub has not shown yet, a small file for each, in a folder that is made when the first one is kept.
-// A file is whole or not there. Its methods are not safe for concurrent use.
+// Days holds the reports that the hub has not shown yet, one small file each. The folder is created with the first report. Files are
+// replaced atomically. The methods are not safe for concurrent use.
 type Days struct{ Dir string }
 
 const suffix = ".json"
 
 func (d Days) path(day Day) string { return filepath.Join(d.Dir, string(day)+suffix) }
 
-// Keep keeps a report, in place of the one of the same day.
+// Keep saves a report, in place of an earlier one of the same day.
 func (d Days) Keep(r Report) error {
 	text, err := r.Encode()
 	if err != nil {
@@ -44,7 +44,7 @@ func (d Days) Keep(r Report) error {
 		return fmt.Errorf("keep a report: %w", err)
 	}
 	days, err := d.List()
-	for i, day := range days { // also one of another year that has the same name at the hub
+	for i, day := range days { // also remove one of another year with the same name at the hub
 		if i < len(days)-KeepDays || day != r.Day && day.Report() == r.Day.Report() {
 			err = errors.Join(err, os.Remove(d.path(day)))
 		}
@@ -52,7 +52,7 @@ func (d Days) Keep(r Report) error {
 	return errors.Join(err, private.SyncFolder(d.Dir))
 }
 
-// List returns the days whose reports are kept, the oldest first.
+// List returns the days whose reports are kept, oldest first.
 func (d Days) List() (days []Day, err error) {
 	entries, err := os.ReadDir(d.Dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -67,7 +67,7 @@ func (d Days) List() (days []Day, err error) {
 	return days, err
 }
 
-// Text returns the text of a day's report. One that is damaged is removed, and the error says so: nobody else has it.
+// Text returns the text of a day's report. A damaged one is removed, and the error says so: no copy exists.
 func (d Days) Text(day Day) ([]byte, error) {
 	if !day.Valid() {
 		return nil, fmt.Errorf("%q is no day", day)
@@ -82,8 +82,8 @@ func (d Days) Text(day Day) ([]byte, error) {
 	return text, nil
 }
 
-// Shown removes the report of a day if the hub shows the same bytes, and tells whether it did. An older text of the same day that
-// the hub shows is none: the newer one is sent again.
+// Shown removes the report of a day if the hub shows the same bytes, and tells whether it did. If the hub shows an older text of that
+// day, the report stays and the newer text is sent again.
 func (d Days) Shown(day Day, text []byte) (bool, error) {
 	ours, err := d.Text(day)
 	switch {

@@ -21,7 +21,7 @@ func keep(t *testing.T, d Days, day Day, sessions uint64) []byte {
 	return text
 }
 
-// A day stays until the hub shows its last text, and not only one that was sent.
+// A day stays until the hub shows its last text: sending it is not enough.
 func TestShown(t *testing.T) {
 	d := Days{filepath.Join(t.TempDir(), "reports")}
 	if days, err := d.List(); err != nil || days != nil {
@@ -49,7 +49,7 @@ func TestShown(t *testing.T) {
 	}
 }
 
-// A box that is away for long keeps its last days, and a damaged file does not stand in the way of the others.
+// A box that is offline for long keeps its last days, and a damaged file does not block the others.
 func TestDaysBounded(t *testing.T) {
 	d := Days{filepath.Join(t.TempDir(), "reports")}
 	start := time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC)
@@ -81,7 +81,7 @@ func TestDaysBounded(t *testing.T) {
 	}
 }
 
-// Of two days that have one name at the hub, a year apart, the newer one is kept: it would replace the other there.
+// If two days a year apart have the same name at the hub, only the newer one is kept: it would replace the other there.
 func TestSameDayOfAnotherYear(t *testing.T) {
 	d := Days{filepath.Join(t.TempDir(), "reports")}
 	keep(t, d, "2025-12-01", 1)

@@ -12,31 +12,31 @@ import (
 	"passerelle/appliance/state"
 )
 
-// DiagnosisForm is the version of a diagnosis's form.
+// DiagnosisForm is the version of a diagnosis's format.
 const DiagnosisForm = 1
 
-// MaxSteps is how many steps a diagnosis tells of: those of five donations and of the box have 54. Of more, the steps that are well
-// are left out first.
+// MaxSteps is the largest number of steps in a diagnosis: the box with five donations has 54. If there are more, the steps without a
+// fault are left out first.
 const MaxSteps = 96
 
-// Diagnosis is what a box found when its fleet asked what is wrong. Like a [Report] it has words of closed sets and numbers only.
+// Diagnosis is what a box found when its fleet asked for a diagnosis. Like a [Report] it has only words of closed sets and numbers.
 type Diagnosis struct {
 	Form    int       `json:"form"`
-	At      time.Time `json:"at"`      // when the search began, in UTC, to the second
+	At      time.Time `json:"at"`      // when it began, in UTC, to the second
 	Took    int       `json:"took"`    // seconds
-	Verdict Word      `json:"verdict"` // the worst one
-	Steps   []Step    `json:"steps"`   // in the search's order
+	Verdict Word      `json:"verdict"` // the worst of all steps
+	Steps   []Step    `json:"steps"`   // in the order of the diagnosis
 }
 
-// Step is what a step of the search saw, without its figures.
+// Step is the result of one step of the diagnosis, without its figures.
 type Step struct {
 	Step     Word `json:"step"`
-	Donation int  `json:"n,omitempty"` // that it is about, as in Report; 0 for the box
+	Donation int  `json:"n,omitempty"` // the donation's number, as in Report; 0 for the box
 	Verdict  Word `json:"verdict"`
-	Code     Word `json:"code"` // what it saw: state.FindingCodes
+	Code     Word `json:"code"` // the finding: one of state.FindingCodes
 }
 
-// DiagnosisOf returns what is told of a search that has ended. donations are the names of the box's, in order.
+// DiagnosisOf returns the part of a finished diagnosis that leaves the box. donations are the names of the box's donations, in order.
 func DiagnosisOf(d state.Diagnosis, donations []string) Diagnosis {
 	out := Diagnosis{Form: DiagnosisForm, At: d.Began.UTC().Truncate(time.Second), Took: int(min(max(d.Took, 0), maxTook.Milliseconds()) / 1000),
 		Verdict: oneOf(Word(d.Verdict), verdicts), Steps: []Step{}}
@@ -45,7 +45,7 @@ func DiagnosisOf(d state.Diagnosis, donations []string) Diagnosis {
 		s := Step{Step: oneOf(Word(f.Step), steps), Verdict: oneOf(Word(f.Verdict), verdicts), Code: oneOf(Word(f.Code), findings)}
 		if f.Of != "" {
 			if s.Donation = slices.Index(donations, f.Of) + 1; s.Donation == 0 {
-				continue // it was removed meanwhile
+				continue // it was removed in the meantime
 			}
 		}
 		out.Steps = append(out.Steps, s)
@@ -57,7 +57,7 @@ func DiagnosisOf(d state.Diagnosis, donations []string) Diagnosis {
 	return out
 }
 
-// maxTook bounds how long a search is said to have taken.
+// maxTook caps the reported duration.
 const maxTook = time.Hour
 
 var (
@@ -78,7 +78,7 @@ func (d Diagnosis) Encode() ([]byte, error) {
 	return text, nil
 }
 
-// ParseDiagnosis reads the text of a diagnosis. What Encode does not write is refused: a hub reads what boxes say, and they may lie.
+// ParseDiagnosis reads the text of a diagnosis. It refuses what Encode does not write: a hub reads what boxes send, and a box may lie.
 func ParseDiagnosis(text []byte) (d Diagnosis, err error) {
 	if len(text) > protocol.MaxReport {
 		return d, fmt.Errorf("no diagnosis: it has %d bytes", len(text))

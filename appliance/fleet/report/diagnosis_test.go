@@ -13,7 +13,7 @@ import (
 	"passerelle/appliance/state"
 )
 
-// searched is a search of a box with so many donations, of which the first is broken.
+// searched returns a diagnosis of a box with that number of donations, the last of which is broken.
 func searched(donations int) (d state.Diagnosis, names []string) {
 	d = state.Diagnosis{Began: day.Add(90*time.Minute + 5), Took: 4321, Verdict: state.Bad, Steps: []state.Finding{
 		{Step: state.StepBox, Verdict: state.OK, Code: "box-sharing", Saw: "Samira"},
@@ -43,14 +43,14 @@ func TestDiagnosis(t *testing.T) {
 	if d, err := ParseDiagnosis(text); err != nil || len(d.Steps) != 3 || d.Steps[2].Donation != 2 {
 		t.Errorf("%+v, %v", d, err)
 	}
-	// A donation that is gone is no number.
+	// A step about a donation that no longer exists is left out.
 	d, names := searched(2)
 	if got := DiagnosisOf(d, names[1:]).Steps; len(got) != 2 || got[1].Donation != 1 || got[1].Code != "gateway-silent" {
 		t.Errorf("%+v", got)
 	}
 }
 
-// Whatever a search says, nothing of it but words of closed sets leaves.
+// Whatever a diagnosis contains, only words of closed sets leave the box.
 func TestDiagnosisTellsNothing(t *testing.T) {
 	var d state.Diagnosis
 	fill(reflect.ValueOf(&d).Elem())
@@ -83,7 +83,7 @@ func TestDiagnosisTellsNothing(t *testing.T) {
 	}
 }
 
-// The largest diagnosis fits, and what does not work is in it.
+// The largest diagnosis fits, and it contains the faults.
 func TestDiagnosisBounds(t *testing.T) {
 	d := DiagnosisOf(searched(64))
 	longest := slices.MaxFunc(state.FindingCodes, func(a, b state.Code) int { return len(a) - len(b) })

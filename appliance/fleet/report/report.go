@@ -1,8 +1,9 @@
-// Package report is what a box tells its fleet of a day. It owns the form of that, and how the days that nobody has yet are kept.
+// Package report is what a box tells its fleet about a day. It owns the format, and the store of the days that no hub has yet.
 //
-// A report is a type of its own, and not a Status with some fields left out: a Status names lenders, networks and who paused, and
-// gets new fields. Here a text is one of a closed set or a version, a donation is a number, and a count of people below five is
-// only that. So a report says nothing of a single resident or lender, whatever is written into a box's configuration.
+// A report is a type of its own rather than a Status with some fields left out: a Status names lenders, networks and the person who
+// paused, and gets new fields over time. In a report each text is one of a closed set or a version, a donation is a number, and a
+// count of people below five is only "<5". So a report says nothing about a single resident or lender, whatever is written in a box's
+// configuration.
 //
 //	Status ──▶ Of ──▶ Report ──▶ Encode ──▶ a file of the day ──▶ sent again and again
 //	                                              │
@@ -24,26 +25,26 @@ import (
 	"passerelle/appliance/state"
 )
 
-// Form is the version of a report's form.
+// Form is the version of a report's format.
 const Form = 1
 
-// Report is what a box tells of a day. Its text is the same for the same values.
+// Report is what a box tells about a day. The same values always give the same text.
 type Report struct {
 	Form      int        `json:"form"`
 	Day       Day        `json:"day"`
 	Release   Version    `json:"release,omitempty"`
 	Kernel    Version    `json:"kernel,omitempty"`
-	Fell      *Fell      `json:"fell,omitempty"`      // the box went back from another release, which is still in its other slot
-	Languages []Language `json:"languages,omitempty"` // that residents may choose, in order; none from boxes before this was told
-	State     Word       `json:"state"`               // when it was written
+	Fell      *Fell      `json:"fell,omitempty"`      // the box rolled back from another release, which is still in its other slot
+	Languages []Language `json:"languages,omitempty"` // that residents may choose, in order; absent from boxes of earlier releases
+	State     Word       `json:"state"`               // at the time of writing
 	Sessions  Count      `json:"sessions"`            // that began on that day
 	Slow      Count      `json:"slow"`                // running ones that have used their data
-	Refused   Count      `json:"refused"`             // devices that asked and did not get the internet
+	Refused   Count      `json:"refused"`             // devices that asked and did not get internet access
 	Donations []Donation `json:"donations"`
-	Faults    []Fault    `json:"faults"` // by code, each once, in order
+	Faults    []Fault    `json:"faults"` // sorted by code, without duplicates
 }
 
-// Fell is a release that did not prove itself, so that the box went back.
+// Fell is a release that failed its trial, so that the box rolled back.
 type Fell struct {
 	Version Version `json:"version,omitempty"` // "" if it is unknown
 	Why     Word    `json:"why"`               // one of FellWhy
@@ -52,17 +53,17 @@ type Fell struct {
 // Language is a language of the residents' pages.
 type Language struct {
 	Code     Word `json:"code"`               // one of LanguageCodes
-	Reviewed bool `json:"reviewed,omitempty"` // by a speaker
+	Reviewed bool `json:"reviewed,omitempty"` // a speaker has reviewed it
 }
 
-// Donation is a donation without its name. Sizes are bytes on the line.
+// Donation is a donation without its name. Sizes are bytes on the uplink.
 type Donation struct {
 	Index int    `json:"n"`    // from 1, in the configuration's order
-	Kind  Word   `json:"kind"` // of the line
-	Bytes uint64 `json:"day"`  // of that day
-	Used  uint64 `json:"used"` // of the period
-	Cap   uint64 `json:"cap"`  // 0: none
-	Left  uint64 `json:"left"` // of it for residents
+	Kind  Word   `json:"kind"` // of the uplink
+	Bytes uint64 `json:"day"`  // on that day
+	Used  uint64 `json:"used"` // in the period
+	Cap   uint64 `json:"cap"`  // 0 if there is none
+	Left  uint64 `json:"left"` // of the cap, for residents
 	State Word   `json:"state"`
 }
 
@@ -75,17 +76,17 @@ type Fault struct {
 // Word is a word of a closed set.
 type Word string
 
-// Unknown is the Word for what is not in the set.
+// Unknown is the Word for anything that is not in the set.
 const Unknown Word = "other"
 
-// Sets of words. Kinds are of lines; States of donations are in the order in which the first that applies counts.
+// Sets of words. Kinds are of uplinks. The first of DonationStates that applies counts.
 var (
 	Kinds          = []Word{"cable", "wifi", "phone", Unknown}
 	DonationStates = []Word{"ended", "paused", "closed", "spent", "down", "fails", "used", "essential", "ready"}
 	LanguageCodes  = []Word{"ar", "en", "es", "fr", "pt", "uk"}
 )
 
-// FellWhy are why a release did not prove itself.
+// FellWhy holds the reasons why a release failed its trial.
 var FellWhy = func() (all []Word) {
 	for _, r := range state.TrialReasons {
 		all = append(all, Word(r))
@@ -96,7 +97,7 @@ var FellWhy = func() (all []Word) {
 // Day is a calendar day in the box's zone.
 type Day = protocol.Day
 
-// Version is a version's number.
+// Version is a version number.
 type Version string
 
 var (
@@ -112,7 +113,7 @@ func Release(text string) Version {
 	return ""
 }
 
-// Kernel returns the version of a kernel's release without what its builder added, "" for other text.
+// Kernel returns the version of a kernel release without its builder's suffix, "" for other text.
 func Kernel(text string) Version {
 	if m := kernel.FindStringSubmatch(text); m != nil {
 		return Version(m[1])
@@ -120,10 +121,10 @@ func Kernel(text string) Version {
 	return ""
 }
 
-// Count is a number of people or of what they did. Below five, also none, only that is told.
+// Count is a number of people or of their actions. Below five, and at zero, the exact number is not told.
 type Count uint64
 
-// Few is below which a count is not told.
+// Few is the smallest count that is told.
 const Few = 5
 
 // few is the text of such a count.
@@ -154,14 +155,14 @@ func (c *Count) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// Sums are what a Status does not have of the day.
+// Sums holds what a Status does not have about the day.
 type Sums struct {
 	Sessions  uint64 // that began
 	Refused   uint64 // devices
 	Languages []Language
 }
 
-// Of returns the report of a day that the box has in its status. release is this program's version.
+// Of returns the report of a day from the box's status. release is this program's version.
 func Of(day Day, release string, s state.Status, sums Sums) Report {
 	r := Report{
 		Form: Form, Day: day, Release: Release(release), Kernel: Kernel(s.System.Kernel), State: oneOf(Word(s.State), states),
@@ -196,7 +197,7 @@ func Of(day Day, release string, s state.Status, sums Sums) Report {
 	return r
 }
 
-// fellOf returns what the box went back from, nil for nothing.
+// fellOf returns the release that the box rolled back from, nil if it did not.
 func fellOf(u *state.Updates) *Fell {
 	if u == nil || u.FellBack == "" {
 		return nil
@@ -214,7 +215,7 @@ func compareBool(a, b bool) int {
 	return 1
 }
 
-// oneOf returns a word of a set, Unknown for others.
+// oneOf returns w if it is in the set, Unknown otherwise.
 func oneOf(w Word, set []Word) Word {
 	if slices.Contains(set, w) {
 		return w
@@ -222,7 +223,7 @@ func oneOf(w Word, set []Word) Word {
 	return Unknown
 }
 
-// words returns texts of a closed set as words.
+// words returns a closed set of texts as words.
 func words[T ~string](of []T) (all []Word) {
 	for _, w := range of {
 		all = append(all, Word(w))
@@ -235,7 +236,7 @@ var (
 	codes  = words(state.Codes)
 )
 
-// kindOf returns the kind of a donation's line.
+// kindOf returns the kind of a donation's uplink.
 func kindOf(d state.Donation) Word {
 	switch {
 	case d.Interface == "usb":
@@ -248,7 +249,7 @@ func kindOf(d state.Donation) Word {
 	return Unknown
 }
 
-// stateOf returns what a donation does.
+// stateOf returns the state of a donation.
 func stateOf(d state.Donation) Word {
 	switch {
 	case d.Ended:
@@ -287,7 +288,7 @@ func (r Report) Encode() ([]byte, error) {
 	return text, nil
 }
 
-// Parse reads the text of a report. What Encode does not write is refused: a hub reads what boxes say, and they may lie.
+// Parse reads the text of a report. It refuses what Encode does not write: a hub reads what boxes send, and a box may lie.
 func Parse(text []byte) (Report, error) {
 	if len(text) > protocol.MaxReport {
 		return Report{}, fmt.Errorf("%d bytes long; a report has at most %d", len(text), protocol.MaxReport)
@@ -320,7 +321,7 @@ func (r Report) check() error {
 		})},
 		{"fell", r.Fell == nil || oneOf(r.Fell.Why, FellWhy) == r.Fell.Why && (r.Fell.Version == "" || Release("v"+string(r.Fell.Version)) == r.Fell.Version)},
 		{"languages", !slices.ContainsFunc(r.Languages, func(l Language) bool { return !slices.Contains(LanguageCodes, l.Code) }) &&
-			slices.IsSortedFunc(r.Languages, func(a, b Language) int { return cmp.Or(cmp.Compare(a.Code, b.Code), -1) })}, // each once
+			slices.IsSortedFunc(r.Languages, func(a, b Language) int { return cmp.Or(cmp.Compare(a.Code, b.Code), -1) })}, // without duplicates
 		{"faults", !slices.ContainsFunc(r.Faults, func(f Fault) bool { return oneOf(f.Code, codes) != f.Code })},
 	} {
 		if !v.ok {

@@ -17,7 +17,7 @@ import (
 
 var day = time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)
 
-// shown is the status of a box with two donations.
+// shown returns the status of a box with two donations.
 func shown() state.Status {
 	return state.Status{
 		State: state.Sharing, Centre: "Centre social des Lilas", System: state.System{Kernel: "6.1.21-v8+"},
@@ -57,8 +57,8 @@ func TestReport(t *testing.T) {
 	}
 }
 
-// TestFell: what the box went back from is a version and a code, and languages are codes; a report without either is that of a box before
-// they were told, byte by byte.
+// TestFell: the release that the box rolled back from is told as a version and a code, and languages are codes. Without these, a
+// report is byte for byte that of an earlier release.
 func TestFell(t *testing.T) {
 	t.Parallel()
 	s := shown()
@@ -91,14 +91,14 @@ func TestFell(t *testing.T) {
 	}
 }
 
-// planted are what must never leave a box.
+// planted are texts that must never leave a box.
 var planted = []string{
 	"Samira", "Centre des Lilas", "02:00:5e:10:00:09", "10.80.0.9", "192.168.1.20", "fe80::9", "Livebox-7F3A", "trois petits chats",
 	"partage.internal", "https://lieux.centre.fr/secret.csv", "eth0-of-samira",
 }
 
-// fill sets every text that can be reached from a value to all that is planted, every list to two elements, and every number to a
-// small one.
+// fill sets every text that can be reached from a value to all planted texts, gives every list two elements, and sets every number to
+// a small one.
 func fill(v reflect.Value) {
 	switch v.Kind() {
 	case reflect.String:
@@ -140,7 +140,7 @@ func fill(v reflect.Value) {
 	}
 }
 
-// Whatever is written into a box's status, and into one text of it alone, nothing of it is in its report.
+// Whatever texts a box's status contains, in all fields or in a single one, none of them is in its report.
 func TestNothingLeaves(t *testing.T) {
 	var s state.Status
 	fill(reflect.ValueOf(&s).Elem())
@@ -156,7 +156,7 @@ func TestNothingLeaves(t *testing.T) {
 		t.Fatalf("the report has no donations: %s", text)
 	}
 	absent(t, text)
-	for _, one := range planted { // a text that looks like a version or a word of its own
+	for _, one := range planted { // one that looks like a version or a word of its own
 		s := shown()
 		s.System.Kernel, s.State = one, state.State(one)
 		s.Problems = []state.Problem{state.NewProblem(state.Code(one))}
@@ -186,7 +186,7 @@ func absent(t *testing.T, text []byte) {
 	}
 }
 
-// A report can hold numbers and words of closed sets only: each new field needs a decision.
+// A report can hold only numbers and words of closed sets: each new field needs a decision.
 func TestKindsOfFields(t *testing.T) {
 	allowed := map[reflect.Type]bool{
 		reflect.TypeFor[int](): true, reflect.TypeFor[uint64](): true, reflect.TypeFor[bool](): true, reflect.TypeFor[Count](): true,
@@ -241,7 +241,7 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-// What no box writes is refused by who reads it.
+// Parse refuses what no box writes.
 func TestLies(t *testing.T) {
 	text, err := Of("2026-12-01", "v0.4.2", shown(), Sums{Sessions: 31}).Encode()
 	if err != nil {
