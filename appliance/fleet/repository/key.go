@@ -18,10 +18,10 @@ import (
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 )
 
-// PublicKey is an Ed25519 key that may sign. Its file is PEM (RFC 8410).
+// PublicKey is an Ed25519 public key of a signer. Its file is PEM (RFC 8410).
 type PublicKey struct{ key *metadata.Key }
 
-// ID returns the key's identity in metadata, in hexadecimal.
+// ID returns the key's ID in metadata, in hexadecimal.
 func (p PublicKey) ID() string { return keyID(p.key) }
 
 func keyID(k *metadata.Key) string {
@@ -32,10 +32,10 @@ func keyID(k *metadata.Key) string {
 	return id
 }
 
-// Short returns the part of an identity that people compare.
+// Short returns the part of a key ID that people compare.
 func Short(id string) string { return id[:min(len(id), 8)] }
 
-// Key signs. Its file is PEM (PKCS #8, RFC 8410), sealed by age with a passphrase.
+// Key is an Ed25519 private key with its public key. Its file is PEM (PKCS #8, RFC 8410), encrypted by age with a passphrase.
 type Key struct {
 	PublicKey
 	private ed25519.PrivateKey
@@ -59,7 +59,7 @@ func newKey(private ed25519.PrivateKey) (Key, error) {
 }
 
 func (k Key) signer() (signature.Signer, error) {
-	s, err := signature.LoadSigner(k.private, crypto.Hash(0)) // Ed25519 hashes by itself
+	s, err := signature.LoadSigner(k.private, crypto.Hash(0)) // Ed25519 does its own hashing
 	if err != nil {
 		return nil, fmt.Errorf("sign: %w", err)
 	}
@@ -72,7 +72,7 @@ const (
 	privateBlock = "PRIVATE KEY"
 )
 
-// maxKeyFile is the most that is read of a key's file: a sealed one has 700 bytes.
+// maxKeyFile is the largest size of a key's file that is read, in bytes: an encrypted one has 700.
 const maxKeyFile = 16 << 10
 
 // Format returns the text of the key's file.
@@ -150,10 +150,10 @@ func readKeyFile(file string) ([]byte, error) {
 	return text, nil
 }
 
-// Work is the work factor of scrypt for a key's file: a second on a PC, as age has it.
+// Work is the work factor of scrypt for a key's file. It is age's default: a second on a PC.
 const Work = 18
 
-// Seal returns the text of the key's file, sealed with a passphrase. work is the logarithm of scrypt's N.
+// Seal returns the text of the key's file, encrypted with a passphrase. work is the base-2 logarithm of scrypt's N.
 func (k Key) Seal(passphrase string, work int) ([]byte, error) {
 	text, err := formatKey(privateBlock, k.private, x509.MarshalPKCS8PrivateKey)
 	if err != nil {
@@ -179,10 +179,10 @@ func (k Key) Seal(passphrase string, work int) ([]byte, error) {
 	return []byte(sealed.String()), nil
 }
 
-// ErrPassphrase says that a passphrase does not open a key's file.
+// ErrPassphrase says that a passphrase does not decrypt a key's file.
 var ErrPassphrase = errors.New("the passphrase does not open this key")
 
-// OpenKey opens a key's file.
+// OpenKey reads and decrypts a key's file.
 func OpenKey(file, passphrase string) (Key, error) {
 	sealed, err := readKeyFile(file)
 	if err != nil {

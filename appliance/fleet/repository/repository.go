@@ -1,10 +1,10 @@
-// Package repository makes the signed files that package trust verifies: a folder that people, offline, and hubs sign. It owns
-// the form of that folder, the keys' files, and the steps from a change to what is published: staged, signed, published,
-// sealed. It must not know what a target means, nor be part of the box.
+// Package repository makes the signed files that package trust verifies: a folder that people sign offline, and that hubs sign too. It
+// owns the form of that folder, the keys' files, and the steps from a change to its publication: staged, signed, published, sealed. It
+// must not know what a target means, nor be part of the box.
 //
-//	metadata/  what is published: N.root.json, N.targets.json, N.ROLE.json, N.snapshot.json, timestamp.json
-//	staged/    what waits for signatures: root.json, targets.json, ROLE.json
-//	targets/   the files that are signed, and whatever they name by hash
+//	metadata/  published files: N.root.json, N.targets.json, N.ROLE.json, N.snapshot.json, timestamp.json
+//	staged/    files that wait for signatures: root.json, targets.json, ROLE.json
+//	targets/   the files that are signed, and the files that these name by hash
 //
 // Several people sign one staged file in turns: the folder goes from one to the next on a stick or in git.
 package repository
@@ -29,7 +29,7 @@ import (
 	"passerelle/appliance/private"
 )
 
-// How long metadata is good for. A hub seals once a day; people sign rarely, and somebody must notice in time.
+// How long metadata is valid. A hub seals once a day. People sign rarely, and somebody must notice an expiry in time.
 const (
 	RootValid      = 10 * 365 * 24 * time.Hour
 	TargetsValid   = 2 * 365 * 24 * time.Hour
@@ -41,13 +41,13 @@ const (
 // Threshold is how many keys must sign root and targets.
 const Threshold = 2
 
-// Roles with a name of their own in the specification.
+// Roles that the TUF specification names.
 const (
 	Root    = metadata.ROOT
 	Targets = metadata.TARGETS
 )
 
-// Repository is a folder.
+// Repository is a repository in a folder.
 type Repository struct{ Dir string }
 
 const (
@@ -60,13 +60,13 @@ func (r Repository) staged(role string) string {
 	return filepath.Join(r.Dir, stagedFolder, role+".json")
 }
 
-// Keys are whose signatures count, by role.
+// Keys are the keys of each role.
 type Keys struct {
 	Root, Release, Hub []PublicKey
 }
 
-// StageRoot stages a root with these keys: the first one, or the one after the last that was published. It needs the
-// signatures of both.
+// StageRoot stages a root with these keys: the first root, or the successor of the last published one. It then needs signatures by the
+// keys of both.
 func (r Repository) StageRoot(keys Keys, now time.Time) error {
 	switch {
 	case len(keys.Root) < Threshold+1, len(keys.Release) < Threshold+1:
@@ -109,12 +109,12 @@ func (r Repository) StageRoot(keys Keys, now time.Time) error {
 	return stage(r, Root, root)
 }
 
-// Change changes what the release role signs: from what is staged, else from what is published.
+// Change changes the targets that the release role signs: the staged ones if there are any, otherwise the published ones.
 func (r Repository) Change(now time.Time, change func(*metadata.TargetsType) error) error {
 	return r.change(Targets, now.Add(TargetsValid), change)
 }
 
-// ChangeOf changes what an association's role signs.
+// ChangeOf changes the targets that an association's role signs.
 func (r Repository) ChangeOf(role string, now time.Time, change func(*metadata.TargetsType) error) error {
 	if err := trust.CheckRole(role); err != nil {
 		return err
@@ -142,11 +142,11 @@ func (r Repository) change(role string, expires time.Time, change func(*metadata
 	if err := change(&now.Signed); err != nil {
 		return err
 	}
-	return stage(r, role, now) // what was signed of it was something else
+	return stage(r, role, now) // without signatures: those were for another text
 }
 
-// Delegate lets an association's key sign files below folders: folder/*, or folder/*/* and so on to a depth of three.
-// Without a key, the delegation ends: what its role signed is refused then.
+// Delegate lets an association's key sign files below folders: folder/*, folder/*/* and so on to a depth of three. A nil key ends the
+// delegation: boxes then refuse what its role has signed.
 func (r Repository) Delegate(role string, key *PublicKey, folders []string, now time.Time) error {
 	if err := trust.CheckRole(role); err != nil {
 		return err
@@ -179,7 +179,7 @@ func (r Repository) Delegate(role string, key *PublicKey, folders []string, now 
 	})
 }
 
-// Add puts a file into the targets folder and returns what is to be signed of it.
+// Add writes a file to the targets folder, and returns its entry for the signed targets.
 func (r Repository) Add(name string, text []byte) (*metadata.TargetFiles, error) {
 	if !fs.ValidPath(name) || name == "." {
 		return nil, fmt.Errorf("%q is no path of a target", name)
@@ -192,7 +192,7 @@ func (r Repository) Add(name string, text []byte) (*metadata.TargetFiles, error)
 	return &metadata.TargetFiles{Length: t.Size, Hashes: metadata.Hashes{"sha256": sum[:]}}, nil
 }
 
-// Sign adds a key's signature to a staged file. The error says if the key may not sign it.
+// Sign adds a key's signature to a staged file. The error says so if the key may not sign it.
 func (r Repository) Sign(role string, key Key) error {
 	signer, err := key.signer()
 	if err != nil {
@@ -227,7 +227,7 @@ func (r Repository) Sign(role string, key Key) error {
 	return keep(r, role, targets)
 }
 
-// signers returns the identities of the keys whose signature counts for a staged file.
+// signers returns the IDs of the keys whose signature counts for a staged file.
 func (r Repository) signers(role string) ([]string, error) {
 	root, err := r.root()
 	if err != nil && !(role == Root && errors.Is(err, errNoRoot)) {
@@ -261,7 +261,7 @@ func (r Repository) signers(role string) ([]string, error) {
 	return nil, fmt.Errorf("nothing is delegated to the role %s in what is published", role)
 }
 
-// errNoRoot says that nothing can be signed yet.
+// errNoRoot says that no root is published, so that nothing else can be signed.
 var errNoRoot = errors.New("no root is published yet: that comes first")
 
 // root returns the published root.
@@ -277,11 +277,11 @@ func (r Repository) root() (*metadata.Metadata[metadata.RootType], error) {
 type Staged struct {
 	Role    string
 	Version int64
-	Signed  []string // identities of the keys that have signed it
+	Signed  []string // IDs of the keys that have signed it
 	Err     error    // why it cannot be published yet; nil if it can
 }
 
-// Staged returns what waits, by role.
+// Staged returns the staged files, by role.
 func (r Repository) Staged() ([]Staged, error) {
 	entries, err := os.ReadDir(filepath.Join(r.Dir, stagedFolder))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -316,7 +316,7 @@ func (r Repository) Staged() ([]Staged, error) {
 	return waiting, nil
 }
 
-// checkRoot returns why a root cannot be published.
+// checkRoot returns why a root cannot be published, nil if it can.
 func (r Repository) checkRoot(staged *metadata.Metadata[metadata.RootType]) error {
 	if err := staged.VerifyDelegate(Root, staged); err != nil {
 		return fmt.Errorf("it needs %d of its own keys: %w", Threshold, err)
@@ -334,7 +334,7 @@ func (r Repository) checkRoot(staged *metadata.Metadata[metadata.RootType]) erro
 	return nil
 }
 
-// checkTargets returns why a role's targets cannot be published.
+// checkTargets returns why a role's targets cannot be published, nil if they can.
 func (r Repository) checkTargets(role string, staged *metadata.Metadata[metadata.TargetsType]) error {
 	root, err := r.root()
 	if err != nil {
@@ -360,14 +360,14 @@ func (r Repository) checkTargets(role string, staged *metadata.Metadata[metadata
 	return parent.VerifyDelegate(role, staged)
 }
 
-// Publish publishes what has its signatures, the root first, and returns the roles. What lacks some stays staged.
+// Publish publishes the staged files that have enough signatures, the root first, and returns their roles. The others stay staged.
 func (r Repository) Publish() ([]string, error) {
 	var published []string
 	for _, only := range []func(string) bool{
 		func(role string) bool { return role == Root }, func(role string) bool { return role == Targets },
 		func(role string) bool { return role != Root && role != Targets },
 	} {
-		waiting, err := r.Staged() // what is published changes what may be
+		waiting, err := r.Staged() // read again: a file that was published decides which others may be
 		if err != nil {
 			return published, err
 		}
@@ -394,8 +394,8 @@ func (r Repository) Publish() ([]string, error) {
 	return published, nil
 }
 
-// Seal states which published files belong together and are the newest: it writes a snapshot and a timestamp with a hub's
-// key. Their versions are the time in seconds, so that several hubs need not agree on a number.
+// Seal states which published files belong together and are the newest: it writes a snapshot and a timestamp, signed by a hub's key.
+// Their version is the time in seconds, so that several hubs need not agree on a number.
 func (r Repository) Seal(key Key, now time.Time) error {
 	signer, err := key.signer()
 	if err != nil {
@@ -444,7 +444,7 @@ func (r Repository) Seal(key Key, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	return r.write(path.Join(metadataFolder, metadata.TIMESTAMP+".json"), text) // last: it is what boxes begin with
+	return r.write(path.Join(metadataFolder, metadata.TIMESTAMP+".json"), text) // last, since boxes begin with it
 }
 
 func metaFile(version int64, text []byte) *metadata.MetaFiles {
@@ -465,7 +465,7 @@ func signed[T metadata.Roles](m *metadata.Metadata[T], sign func() error) ([]byt
 	return text, nil
 }
 
-// timestamp returns the version of the published timestamp, 0 without one.
+// timestamp returns the version of the published timestamp, 0 if there is none.
 func (r Repository) timestamp() (int64, error) {
 	text, err := os.ReadFile(filepath.Join(r.Dir, metadataFolder, metadata.TIMESTAMP+".json"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -494,7 +494,7 @@ func (r Repository) roles() (map[string]int64, error) {
 	return newest, err
 }
 
-// newest returns the newest published version of each role that has versions in its file names.
+// newest returns the newest published version of each role whose files have versions in their names.
 func (r Repository) newest() (map[string]int64, error) {
 	entries, err := os.ReadDir(filepath.Join(r.Dir, metadataFolder))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -540,7 +540,7 @@ func readStaged[T metadata.Roles](r Repository, role string, empty *metadata.Met
 	return m, nil
 }
 
-// stage stages a file without signatures.
+// stage stages a file, and removes its signatures.
 func stage[T metadata.Roles](r Repository, role string, m *metadata.Metadata[T]) error {
 	m.ClearSignatures()
 	return keep(r, role, m)
@@ -554,7 +554,7 @@ func keep[T metadata.Roles](r Repository, role string, m *metadata.Metadata[T]) 
 	return r.write(path.Join(stagedFolder, role+".json"), text)
 }
 
-// write writes a file of the repository, whole. Once it has returned, the file is on the disk, and so are the folders that it made.
+// write writes a file of the repository atomically. When it returns, the file is on the disk, and so are the folders that it created.
 func (r Repository) write(name string, text []byte) error {
 	file := filepath.Join(r.Dir, filepath.FromSlash(name))
 	folder := filepath.Dir(file)
@@ -574,7 +574,7 @@ func (r Repository) write(name string, text []byte) error {
 	return private.WriteFile(file, text, 0o644)
 }
 
-// WriteHashed writes a file below the targets folder under a SHA-256 by which a signed file names it.
+// WriteHashed writes a file below the targets folder under the SHA-256 by which a signed file names it.
 func (r Repository) WriteHashed(folder string, sum [32]byte, text []byte) error {
 	return r.write(trust.Hashed(folder, sum), text)
 }
