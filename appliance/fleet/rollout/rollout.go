@@ -1,23 +1,23 @@
-// Package rollout decides whether a box takes a release now, or after others have shown that it works. It owns the rule that is
-// signed with a release, the stage that a fleet's hubs sign, and a box's place. It is pure: it must not know how a release or a
-// stage reaches a box, nor who judges how the boxes do.
+// Package rollout decides whether a box takes a release now, or only after others have shown that it works. It owns the rule that is
+// signed with a release, the stage that a fleet's hubs sign, and a box's place. It is pure: it must not know how a release or a stage
+// reaches a box, nor who judges how the boxes do.
 //
-// # Who is believed
+// # Trust
 //
-//	rule   in the release, signed by two of the release role   it goes out in stages, whose stages count, and for how long
-//	stage  a record, signed by the key that the rule names     so many of 1000 boxes may take it; or nobody, for now
-//	place  of the box, computed by itself                      from its name, which is a hash of its key, and the release's hash
+//	rule   in the release, signed by two keys of the release role   that it goes out in stages, whose stages count, and for how long
+//	stage  a record, signed by the key that the rule names          how many of 1000 boxes may take it; or none, for now
+//	place  of the box, which computes it                            from its name, which is a hash of its key, and the release's hash
 //
-// A stage only narrows what the release role has signed. Who has the hubs' key can have boxes take a release earlier within that,
-// or wait; they cannot choose another release, nor an older one, since a stage names one release by its hash and the box installs
-// only the newest one that is signed. So this key is in no root, no other signature depends on it, and the next release may name
-// another. All of it is one signature over a line of text, which the box's daemon checks. What has rights on the card learns
-// nothing of stages, and believes the release role only.
+// A stage can only narrow what the release role has signed. A holder of the hubs' key can make boxes take a release earlier within the
+// rule, or wait. They cannot choose another release, nor an older one: a stage names one release by its hash, and the box installs
+// only the newest signed one. So this key is in no root, no other signature depends on it, and the next release may name another key.
+// A stage is one signature over one line of text, which the box's daemon checks. The programs with rights on the card know nothing of
+// stages, and trust only the release role.
 //
 // # Without hubs
 //
-// A stage is good for a month at most. A box that knows none that is good (it has no fleet, or its hubs are gone) takes the release
-// once the rule's days are over. Somebody at the box may always take it.
+// A stage is valid for a month at most. A box without a valid stage (it has no fleet, or its hubs are gone) takes the release once the
+// rule's days are over. Somebody at the box may always take it.
 package rollout
 
 import (
@@ -34,7 +34,7 @@ import (
 	"time"
 )
 
-// All is the stage of all boxes. Places are below it.
+// All is the stage of all boxes. Every place is below it.
 const All = 1000
 
 // Hash is the SHA-256 of a release's manifest.
@@ -55,26 +55,26 @@ func (h *Hash) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Place returns the place of a box for a release, from 0 to 999: each release has other boxes first.
+// Place returns the place of a box for a release, from 0 to 999. The order of the boxes differs from release to release.
 func Place(box string, release Hash) int {
 	h := sha256.New()
 	h.Write([]byte("passerelle place\n" + box + "\n"))
 	h.Write(release[:])
-	place, _ := bits.Mul64(binary.BigEndian.Uint64(h.Sum(nil)), All) // no place is likelier than another by more than 2^-54
+	place, _ := bits.Mul64(binary.BigEndian.Uint64(h.Sum(nil)), All) // the probabilities of two places differ by a factor of at most 1 + 2^-54
 	return int(place)
 }
 
-// Rule is signed with a release that goes out in stages. The zero Rule is that of a release that all boxes take at once.
+// Rule is signed with a release that goes out in stages. The zero Rule means that all boxes take the release at once.
 type Rule struct {
 	Day  string `json:"day"`  // when it was signed, YYYY-MM-DD
-	Days int    `json:"days"` // after which a box without a stage takes it
-	Key  string `json:"key"`  // whose stages count, as FormatKey writes it; "" for nobody's
+	Days int    `json:"days"` // after these, a box without a stage takes it
+	Key  string `json:"key"`  // that signs the stages, as FormatKey writes it; "" if there are no stages
 }
 
-// MaxDays is the limit of a rule's days.
+// MaxDays is the largest number of days in a rule.
 const MaxDays = 90
 
-// Check returns why a rule cannot be followed. The zero Rule can.
+// Check returns an error if a rule is invalid. The zero Rule is valid.
 func (r Rule) Check() error {
 	if r == (Rule{}) {
 		return nil
@@ -99,7 +99,7 @@ func (r Rule) over(now time.Time) bool {
 	return err == nil && !now.Before(day.AddDate(0, 0, r.Days))
 }
 
-// FormatKey returns the text of a public key.
+// FormatKey returns a public key as text.
 func FormatKey(key ed25519.PublicKey) string { return base64.RawURLEncoding.EncodeToString(key) }
 
 func parseKey(text string) (ed25519.PublicKey, error) {
@@ -110,28 +110,28 @@ func parseKey(text string) (ed25519.PublicKey, error) {
 	return key, nil
 }
 
-// Stage is how far a release may go.
+// Stage says how many boxes may take a release.
 type Stage struct {
 	Release  Hash      `json:"release"`
 	Permille int       `json:"permille"` // boxes with a place below it may take it
 	Halted   bool      `json:"halted,omitempty"`
-	Number   int64     `json:"number"` // grows with each stage that a key signs, of whatever release
-	Until    time.Time `json:"until"`  // when it ends: at most Longest after it was signed
+	Number   int64     `json:"number"` // increases with each stage that a key signs, for any release
+	Until    time.Time `json:"until"`  // its expiry: at most Longest after it was signed
 }
 
-// Longest is how long a stage is good for at most.
+// Longest is the longest validity of a stage.
 const Longest = 30 * 24 * time.Hour
 
-// slack is how far a box's clock may be behind the hubs'.
+// slack is how far a box's clock may be behind the hubs' clocks.
 const slack = 48 * time.Hour
 
-// File is the name of the stage's text among a fleet's files, and Limit the most bytes that it may have.
+// File is the name of the stage among a fleet's files, and Limit the largest size of its text in bytes.
 const (
 	File  = "rollout/stage"
 	Limit = 1 << 10
 )
 
-// purpose begins what is signed, so that a signature of something else is never one of a stage.
+// purpose is the prefix of the signed text, so that no other signature can pass for one of a stage.
 const purpose = "passerelle stage 1\n"
 
 // Sign returns a stage's text: a line of JSON, and a line with the signature.
@@ -148,10 +148,10 @@ func format(line, signature []byte) []byte {
 	return fmt.Appendf(nil, "%s\n%s\n", line, base64.RawURLEncoding.EncodeToString(signature))
 }
 
-// ErrSignature says that a stage is not signed by the key whose stages count.
+// ErrSignature says that a stage is not signed by the key that the rule names.
 var ErrSignature = errors.New("the stage is not signed by the key that the release names")
 
-// Open reads the text of a stage that a key signed.
+// Open verifies and parses the text of a stage that a key signed.
 func Open(text []byte, key string) (s Stage, err error) {
 	if len(text) > Limit {
 		return s, fmt.Errorf("a stage of %d bytes; it has at most %d", len(text), Limit)
@@ -162,7 +162,7 @@ func Open(text []byte, key string) (s Stage, err error) {
 	}
 	line, rest, _ := bytes.Cut(text, []byte("\n"))
 	signature, err := base64.RawURLEncoding.DecodeString(string(bytes.TrimSuffix(rest, []byte("\n"))))
-	// A signature has several spellings in base64, and only one is a stage's.
+	// Base64 can spell the same signature in several ways. Only one of them is accepted.
 	if err != nil || !ed25519.Verify(public, append([]byte(purpose), line...), signature) || !bytes.Equal(text, format(line, signature)) {
 		return s, ErrSignature
 	}
@@ -175,7 +175,7 @@ func Open(text []byte, key string) (s Stage, err error) {
 	return s, nil
 }
 
-// Memory is the newest stage that a box has verified. Its JSON is kept.
+// Memory is the newest stage that a box has verified. The box saves its JSON.
 type Memory struct {
 	Key  string `json:"key"`
 	Text []byte `json:"text"`
@@ -184,7 +184,7 @@ type Memory struct {
 // ErrOlder says that the box has seen a later stage.
 var ErrOlder = errors.New("the box has seen a later stage than this one")
 
-// Stage returns the stage, nil if there is none of that key.
+// Stage returns the stage, nil if the memory has none by that key.
 func (m Memory) Stage(key string) *Stage {
 	if m.Key != key || key == "" {
 		return nil
@@ -196,8 +196,8 @@ func (m Memory) Stage(key string) *Stage {
 	return &s
 }
 
-// Hear returns the memory after a text was heard, for a release that names that key. Its error says why the text is not taken; the
-// memory is then as before.
+// Hear returns the memory after a new text, for a release whose rule names that key. If the text is not accepted, the error says why,
+// and the memory is unchanged.
 func (m Memory) Hear(text []byte, key string) (Memory, error) {
 	s, err := Open(text, key)
 	if err != nil {
@@ -213,22 +213,22 @@ func (m Memory) Hear(text []byte, key string) (Memory, error) {
 type Facts struct {
 	Rule    Rule
 	Release Hash
-	Box     string // its name in its fleet; "" without one
-	Stage   *Stage // the newest one that was verified, of whatever release; nil for none
+	Box     string // its name in its fleet; "" if it has none
+	Stage   *Stage // the newest verified one, for any release; nil if there is none
 	Now     time.Time
-	Trusted bool // the time is known to be right
+	Trusted bool // the clock is right
 }
 
-// Wait is why a box does not take a release now; "" if it may.
+// Wait is why a box does not take a release now; "" if it may take it.
 type Wait string
 
 // The reasons.
 const (
-	Later  Wait = "later"  // others take it first
-	Halted Wait = "halted" // it went wrong on others, and a person decides
+	Later  Wait = "later"  // other boxes take it first
+	Halted Wait = "halted" // it failed on other boxes, and a person has to decide
 )
 
-// Decide returns why the box waits.
+// Decide returns why the box waits, "" if it need not.
 func Decide(f Facts) Wait {
 	switch s := f.Stage; {
 	case f.Rule == Rule{}:
@@ -247,7 +247,7 @@ func Decide(f Facts) Wait {
 	return Later
 }
 
-// good tells whether a stage counts now. One that would count for longer than any may was not signed as one.
+// good tells whether a stage is valid now. A stage that would be valid for longer than Longest is not.
 func (s Stage) good(now time.Time) bool {
 	return now.Before(s.Until) && s.Until.Sub(now) <= Longest+slack
 }

@@ -30,8 +30,8 @@ func sign(t *testing.T, s Stage, key ed25519.PrivateKey) []byte {
 	return text
 }
 
-// TestPlace: places are the same each time, spread evenly, and do not depend on those for another release; a later stage has all
-// boxes of the one before.
+// TestPlace: places are stable, spread evenly, and independent of those for another release. A later stage has all boxes of the stage
+// before it.
 func TestPlace(t *testing.T) {
 	t.Parallel()
 	const boxes = 100_000
@@ -47,7 +47,8 @@ func TestPlace(t *testing.T) {
 			both++
 		}
 	}
-	// A tenth has 10,000 boxes with a standard deviation of 95, and both tenths have 1,000 with one of 31: five of them are allowed.
+	// A tenth has 10,000 boxes with a standard deviation of 95; both tenths share 1,000 with a standard deviation of 31. Five of these
+	// are allowed.
 	for i, n := range tenths {
 		if n < 10_000-475 || n > 10_000+475 {
 			t.Errorf("the tenth %d has %d of %d boxes", i, n, boxes)
@@ -58,7 +59,7 @@ func TestPlace(t *testing.T) {
 	}
 }
 
-// TestDecide: each fact by itself.
+// TestDecide: each fact on its own.
 func TestDecide(t *testing.T) {
 	t.Parallel()
 	_, key := newKey(1)
@@ -106,7 +107,7 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// TestMonotone: whatever the facts, a higher stage of the same release never has a box wait that a lower one let go.
+// TestMonotone: whatever the facts, a box that may take a release at one stage may also take it at a higher stage.
 func TestMonotone(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 2))
@@ -126,7 +127,7 @@ func TestMonotone(t *testing.T) {
 	}
 }
 
-// TestHear: what is forged, replayed, changed or too long leaves the memory as it was.
+// TestHear: a text that is forged, replayed, changed or too long does not change the memory.
 func TestHear(t *testing.T) {
 	t.Parallel()
 	private, key := newKey(1)
@@ -164,7 +165,7 @@ func TestHear(t *testing.T) {
 	if m, err = m.Hear(sign(t, raised, private), key); err != nil || *m.Stage(key) != raised {
 		t.Errorf("the next stage: %+v, %v", m.Stage(key), err)
 	}
-	// A release that names another key begins with it.
+	// A release that names another key starts over with it.
 	other, second := newKey(3)
 	if m.Stage(second) != nil || m.Stage("") != nil {
 		t.Error("a stage counts under another key")
@@ -174,7 +175,7 @@ func TestHear(t *testing.T) {
 	}
 }
 
-// TestRule: what a rule may say.
+// TestRule: valid and invalid rules.
 func TestRule(t *testing.T) {
 	t.Parallel()
 	_, key := newKey(1)
@@ -188,7 +189,7 @@ func TestRule(t *testing.T) {
 	}
 }
 
-// FuzzOpen: no text is read without the key's signature.
+// FuzzOpen: no text is accepted without the key's signature.
 func FuzzOpen(f *testing.F) {
 	private, key := newKey(1)
 	text, err := Stage{Release: release, Permille: 10, Number: 5, Until: now}.Sign(private)
