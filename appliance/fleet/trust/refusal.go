@@ -8,19 +8,19 @@ import (
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 )
 
-// Reason is why a file is refused.
+// Reason is why a file was refused.
 type Reason string
 
 // The reasons.
 const (
-	Unsigned Reason = "unsigned" // too few of the keys that may sign it have done so
-	Expired  Reason = "expired"  // it was right once
-	Older    Reason = "older"    // than what the box has seen
-	Damaged  Reason = "damaged"  // it is not what the signed files say, or no such file at all
+	Unsigned Reason = "unsigned" // too few of the keys that may sign it have signed it
+	Expired  Reason = "expired"  // it was valid once
+	Older    Reason = "older"    // than a version that the box has seen
+	Damaged  Reason = "damaged"  // it is not what the signed files say, or not such a file at all
 	Missing  Reason = "missing"  // no role has signed such a file
 )
 
-// Refusal is the error for a file that may not be believed.
+// Refusal is the error for a file that is not trusted.
 type Refusal struct {
 	Reason Reason
 	File   string
@@ -33,13 +33,13 @@ func (r *Refusal) Error() string {
 
 func (r *Refusal) Unwrap() error { return r.Err }
 
-// refuse gives the library's error its reason.
+// refuse returns the library's error as a Refusal with its reason.
 func refuse(file string, err error) error {
 	reason := Damaged
 	switch {
 	case errors.Is(err, &metadata.ErrUnsignedMetadata{}):
 		reason = Unsigned
-	// The library's bad versions and expired files are errors of the kind ErrRepository too: they come first.
+	// The library's errors for bad versions and expired files also match ErrRepository, so these cases come first.
 	case errors.Is(err, &metadata.ErrExpiredMetadata{}):
 		reason = Expired
 	case errors.Is(err, &metadata.ErrBadVersionNumber{}):

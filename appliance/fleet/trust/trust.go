@@ -1,7 +1,7 @@
-// Package trust decides which signed files the box may believe: releases of its own software, and what its association
-// publishes. It owns the client side of The Update Framework (TUF specification 1.0.34): which metadata is trusted, in which
-// order it is taken, and what of it is kept on disk. It must not know who delivers the files (a hub, a mirror, a stick: each
-// is a [Source]), nor what a target means. It verifies only; package repository signs.
+// Package trust decides which signed files the box may trust: releases of its own software, and what its association publishes. It
+// owns the client side of The Update Framework (TUF specification 1.0.34): which metadata is trusted, in which order it is read, and
+// what of it is kept on disk. It must not know who delivers the files (a hub, a mirror, a stick: each is a [Source]), nor what a
+// target means. It only verifies; package repository signs.
 //
 // # Roles
 //
@@ -12,20 +12,21 @@
 //	timestamp   the same                                       1          which snapshot is the newest; it expires soon
 //	(delegated) an association's technician                    1          files below the association's own paths
 //
-// A delegated role cannot delegate: one level is all that there is.
+// A delegated role cannot delegate: there is only one level.
 //
 // # Rollback
 //
-// Timestamp and snapshot are saved once they are verified, and loaded before anything new is: an older one is then refused.
-// What was saved under a key that the root no longer names fails its verification, and is dropped. So a stolen hub key that
-// signed a version far in the future blocks the box only until the root revokes it (section 1.9 of the specification calls
-// that a fast-forward attack).
+// Timestamp and snapshot are saved once they are verified, and loaded before any new ones: an older version is then refused. What was
+// saved under a key that the root no longer names fails verification, and is dropped. So if a stolen hub key signs a version far in
+// the future, the box is blocked only until the root revokes that key (section 1.9 of the specification calls this a fast-forward
+// attack).
 //
 // # Time
 //
-// A board has no clock battery. What metadata is compared with is the latest of: when this program was built, the last day
-// that was seen with a trusted clock, and now if the clock is trusted. Expired metadata installs nothing by itself, and stops
-// nothing. Somebody who stands at the box may pass over the expiry ([Options.Expired]); signatures and versions still hold.
+// A board's clock has no battery. Metadata expiry is compared with the latest of three times: when this program was built, the last
+// day that was seen with a trusted clock, and the current time if the clock is trusted. With expired metadata, nothing is installed
+// automatically, and nothing stops. Somebody who stands at the box may ignore the expiry ([Options.Expired]); signatures and versions
+// are still checked.
 package trust
 
 import (
@@ -56,12 +57,12 @@ type Source interface {
 	Read(ctx context.Context, name string, limit int64) ([]byte, error)
 }
 
-// Waiting is why a source is not read for now. What was begun goes on later.
+// Waiting is why a source is not read for now. What has begun resumes later.
 type Waiting string
 
 func (w Waiting) Error() string { return string(w) }
 
-// IsWaiting tells whether an error is only that something waits.
+// IsWaiting tells whether an error only means waiting.
 func IsWaiting(err error) bool {
 	_, ok := errors.AsType[Waiting](err)
 	return ok
@@ -73,8 +74,8 @@ const (
 	TargetsFolder  = "targets"
 )
 
-// Limits of metadata files whose size no signed file states, in bytes: a root with 9 keys has 3 kB, targets with 50
-// delegations have 19 kB.
+// Limits of metadata files whose size no signed file states, in bytes. A root with 9 keys has 3 kB. Targets with 50 delegations have
+// 19 kB.
 const (
 	rootLimit      = 64 << 10
 	timestampLimit = 16 << 10
@@ -82,7 +83,7 @@ const (
 	targetsLimit   = 1 << 20
 )
 
-// maxRoots is how many roots are taken in one refresh. One a year would be many.
+// maxRoots is how many roots one refresh follows. One new root a year would be many.
 const maxRoots = 64
 
 // Clock tells the time.
@@ -91,23 +92,23 @@ type Clock struct {
 	Now   func() (time.Time, bool) // the time, and whether it is trusted
 }
 
-// Options say where the box keeps its trust.
+// Options of a Trust.
 type Options struct {
-	Dir   string // made if it does not exist
+	Dir   string // of the saved files; created if it does not exist
 	Root  []byte // the root that this program was built with
 	Clock Clock
-	// Expired passes over the expiry of metadata, for somebody who stands at the box.
+	// Expired ignores the expiry of metadata, for somebody who stands at the box.
 	Expired bool
 }
 
-// Trust is what the box believes.
+// Trust is the metadata that the box trusts.
 type Trust struct {
 	dir       string
 	reference time.Time
 	set       *trustedmetadata.TrustedMetadata
 }
 
-// file names in the folder, and in the metadata folder of a repository.
+// File names in the folder, and in the metadata folder of a repository.
 const (
 	rootFile      = "root.json"
 	timestampFile = "timestamp.json"
@@ -115,7 +116,7 @@ const (
 	lastFile      = "last" // RFC 3339: the last day that was seen with a trusted clock
 )
 
-// Open loads what the box saved. A saved root holds if it is newer than the one that this program was built with.
+// Open loads what the box saved. A saved root replaces the one that this program was built with if it is newer.
 func Open(o Options) (*Trust, error) {
 	t := &Trust{dir: o.Dir}
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
@@ -128,8 +129,8 @@ func Open(o Options) (*Trust, error) {
 	if saved, err := t.saved(rootFile); err != nil {
 		return nil, err
 	} else if saved != nil {
-		// The saved one was verified when it was saved. One that cannot be read any more is a damaged card's: the chain of
-		// roots is fetched again.
+		// The saved one was verified when it was saved. If it cannot be read, the card is damaged: the chain of roots is fetched
+		// again.
 		if s, err := trustedmetadata.New(saved); err == nil && s.Root.Signed.Version > set.Root.Signed.Version {
 			set = s
 		}
@@ -145,14 +146,14 @@ func Open(o Options) (*Trust, error) {
 	return t, nil
 }
 
-// time returns what expiry is compared with, and saves the day of a trusted clock.
+// time returns the time that expiry is compared with. If the clock is trusted, it saves the day.
 func (t *Trust) time(c Clock) (time.Time, error) {
 	reference := c.Built
 	text, err := t.saved(lastFile)
 	if err != nil {
 		return reference, err
 	}
-	last, _ := time.Parse(time.RFC3339, strings.TrimSpace(string(text))) // a damaged file is no time
+	last, _ := time.Parse(time.RFC3339, strings.TrimSpace(string(text))) // the zero time if the file is damaged
 	if last.After(reference) {
 		reference = last
 	}
@@ -168,11 +169,11 @@ func (t *Trust) time(c Clock) (time.Time, error) {
 	return now, nil
 }
 
-// Refresh takes the newest metadata of a source, and saves what it verified. The error is a [*Refusal] if the source delivered
-// something that may not be believed, else the source's or the disk's.
+// Refresh reads the newest metadata from a source, and saves what it verified. The error is a [*Refusal] if the source delivered
+// something that is not trusted; otherwise it is an error of the source or the disk.
 func (t *Trust) Refresh(ctx context.Context, from Source) error {
 	set := t.set
-	// TrustedMetadata takes each role once, in order: another refresh begins with the root that is trusted now.
+	// TrustedMetadata accepts each role once, in order: another refresh has to begin with the currently trusted root.
 	fresh, err := again(set)
 	if err != nil {
 		return err
@@ -229,7 +230,7 @@ func (t *Trust) timestamp(ctx context.Context, from Source) error {
 		return err
 	}
 	if saved != nil {
-		// Also an expired one is loaded: a newer one must not be older. One under a key that is revoked is not.
+		// An expired one is loaded too, since its version still protects against rollback. One under a revoked key is not loaded.
 		t.set.UpdateTimestamp(saved)
 	}
 	text, err := from.Read(ctx, path.Join(MetadataFolder, timestampFile), timestampLimit)
@@ -312,11 +313,11 @@ func (t *Trust) targets(ctx context.Context, from Source, role, parent string) e
 
 // Target is a file that a role has signed.
 type Target struct {
-	Path   string // without its folder and its hash
+	Path   string // without the targets folder and the hash
 	Role   string
 	Size   int64
 	SHA256 [32]byte
-	Custom []byte // JSON that is signed beside it; nil without any
+	Custom []byte // JSON that is signed beside it; nil if there is none
 }
 
 // Releases returns the targets of the release role below a folder, in no order. Refresh must have succeeded.
@@ -343,8 +344,8 @@ var errNotFresh = errors.New("no metadata is loaded: Refresh comes first")
 
 var roleName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,39}$`)
 
-// Find returns the target of a path: the release role's, else that of the first role to which the path is delegated. A role
-// is not asked for paths that are not delegated to it. Refresh must have succeeded.
+// Find returns the target of a path: the release role's, otherwise that of the first role to which the path is delegated. A role is
+// not asked for paths outside its delegation. Refresh must have succeeded.
 func (t *Trust) Find(ctx context.Context, from Source, name string) (Target, error) {
 	signed := t.set.Targets[metadata.TARGETS]
 	if signed == nil {
@@ -372,8 +373,8 @@ func (t *Trust) Find(ctx context.Context, from Source, name string) (Target, err
 	return Target{}, &Refusal{Missing, name, errors.New("no role has signed it")}
 }
 
-// Below returns the targets directly in a folder, by their paths: each is what Find returns for it. What a role signs outside of its
-// delegation is in no answer. Refresh must have succeeded.
+// Below returns the targets directly in a folder, sorted by path: for each path the one that Find returns. It leaves out what a role
+// signs outside of its delegation. Refresh must have succeeded.
 func (t *Trust) Below(ctx context.Context, from Source, folder string) ([]Target, error) {
 	signed := t.set.Targets[metadata.TARGETS]
 	if signed == nil {
@@ -388,7 +389,7 @@ func (t *Trust) Below(ctx context.Context, from Source, folder string) ([]Target
 		}
 	}
 	add(signed.Signed.Targets)
-	// Which roles may sign in the folder follows from any name in it: patterns end with a star. Find loads them.
+	// Delegated patterns end with a star, so any name in the folder shows which roles may sign in it. Find loads these roles.
 	_, err := t.Find(ctx, from, path.Join(folder, "any"))
 	if refusal, ok := errors.AsType[*Refusal](err); err != nil && !(ok && refusal.Reason == Missing) {
 		return nil, err
@@ -412,7 +413,8 @@ func (t *Trust) Below(ctx context.Context, from Source, folder string) ([]Target
 	return found, nil
 }
 
-// CheckRole returns why a delegated role cannot have a name: it is part of a file's name, and must not be a top-level role's.
+// CheckRole returns an error if a delegated role cannot have a name. The name becomes part of a file name, and must not be a top-level
+// role's.
 func CheckRole(name string) error {
 	switch {
 	case !roleName.MatchString(name):
@@ -436,8 +438,8 @@ func newTarget(name, role string, file *metadata.TargetFiles) (Target, error) {
 	return t, nil
 }
 
-// File returns the target's name in a repository: its hash is before the name, as consistent snapshots have it (section 6.2
-// of the specification).
+// File returns the target's name in a repository: with consistent snapshots the hash is a prefix of the name (section 6.2 of the
+// specification).
 func (t Target) File() string {
 	dir, base := path.Split(t.Path)
 	return path.Join(TargetsFolder, dir, hex.EncodeToString(t.SHA256[:])+"."+base)
@@ -449,7 +451,7 @@ func Hashed(folder string, sum [32]byte) string {
 	return path.Join(TargetsFolder, folder, name[:2], name)
 }
 
-// Fetch returns a target that has at most limit bytes.
+// Fetch returns the verified bytes of a target, which may have at most limit bytes.
 func Fetch(ctx context.Context, from Source, t Target, limit int64) ([]byte, error) {
 	if t.Size > limit {
 		return nil, &Refusal{Damaged, t.Path, fmt.Errorf("it has %d bytes, at most %d are taken", t.Size, limit)}
@@ -465,7 +467,7 @@ func Fetch(ctx context.Context, from Source, t Target, limit int64) ([]byte, err
 	return text, nil
 }
 
-// Until returns when the first of the loaded top-level files expires. Refresh must have succeeded.
+// Until returns the earliest expiry of the loaded top-level files. Refresh must have succeeded.
 func (t *Trust) Until() time.Time {
 	until := t.set.Root.Signed.Expires
 	for _, other := range []time.Time{t.set.Timestamp.Signed.Expires, t.set.Snapshot.Signed.Expires, t.set.Targets[metadata.TARGETS].Signed.Expires} {
@@ -479,7 +481,7 @@ func (t *Trust) Until() time.Time {
 // RootVersion returns the version of the trusted root.
 func (t *Trust) RootVersion() int64 { return t.set.Root.Signed.Version }
 
-// limit returns the signed size of a file, or, if none is signed, the most that is taken.
+// limit returns the signed size of a file, or most if no size is signed or it is larger.
 func limit(signed, most int64) int64 {
 	if signed > 0 && signed < most {
 		return signed
@@ -487,7 +489,7 @@ func limit(signed, most int64) int64 {
 	return most
 }
 
-// saved returns a file of the folder, nil if it is not there.
+// saved returns a file of the folder, nil if it does not exist.
 func (t *Trust) saved(name string) ([]byte, error) {
 	text, err := os.ReadFile(filepath.Join(t.dir, name))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -19,12 +19,12 @@ import (
 	"passerelle/appliance/fleet/trust"
 )
 
-// start is when the world's first root was signed.
+// start is when the world's first root is signed.
 var start = time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)
 
 const day = 24 * time.Hour
 
-// world is a repository, with the keys of its people.
+// world is a repository with the keys of its signers.
 type world struct {
 	t                    *testing.T
 	repository           repository.Repository
@@ -63,7 +63,7 @@ func (w *world) must(err error) {
 	}
 }
 
-// rotate publishes a root with the world's keys, signed by some.
+// rotate publishes a root with the world's keys, signed by the given ones.
 func (w *world) rotate(by ...repository.Key) {
 	w.t.Helper()
 	w.must(w.repository.StageRoot(repository.Keys{Root: public(w.root), Release: public(w.release), Hub: public(w.hub)}, w.now))
@@ -77,7 +77,7 @@ func public(keys []repository.Key) (out []repository.PublicKey) {
 	return out
 }
 
-// sign signs what is staged of a role and publishes it.
+// sign signs a role's staged file and publishes it.
 func (w *world) sign(role string, by ...repository.Key) {
 	w.t.Helper()
 	for _, k := range by {
@@ -90,7 +90,7 @@ func (w *world) sign(role string, by ...repository.Key) {
 	}
 }
 
-// publish adds a release, signed by two of three and sealed by the first hub.
+// publish adds a release, signed by two keys of three and sealed by the first hub.
 func (w *world) publish(name, text string) {
 	w.t.Helper()
 	file, err := w.repository.Add(name, []byte(text))
@@ -119,7 +119,7 @@ func (w *world) box() *box {
 	return &box{dir: w.t.TempDir(), built: root, trusted: true}
 }
 
-// refresh is what a box does with a repository: the trust, and the text of a target.
+// refresh does what a box does with a repository: it refreshes the trust, and returns the text of a target.
 func (b *box) refresh(w *world, from trust.Source, name string) (string, error) {
 	w.t.Helper()
 	return b.open(w, from, name, false)
@@ -145,7 +145,7 @@ func (b *box) open(w *world, from trust.Source, name string, expired bool) (stri
 
 func (w *world) source() trust.Source { return mirror.Folder{FS: os.DirFS(w.repository.Dir)} }
 
-// copied returns the repository as it is now, for later.
+// copied returns a copy of the repository as it is now.
 func (w *world) copied() trust.Source {
 	w.t.Helper()
 	dir := w.t.TempDir()
@@ -180,7 +180,7 @@ func TestReleases(t *testing.T) {
 	refused(t, err, trust.Missing)
 }
 
-// Each key alone, stolen: the thief signs with it whatever it may sign, and more.
+// A thief has one key of each kind, and signs with it whatever it may sign, and more.
 func TestStolenKeys(t *testing.T) {
 	for name, thief := range map[string]func(w *world) repository.Key{
 		"a root key":           func(w *world) repository.Key { return w.root[0] },
@@ -213,7 +213,7 @@ func TestStolenKeys(t *testing.T) {
 	}
 }
 
-// forgeTargets publishes another first release, signed by one key. The thief has the ear of a hub, which seals it.
+// forgeTargets publishes another first release, signed by one key. The thief also has access to a hub, which seals it.
 func forgeTargets(w *world, key repository.Key) {
 	w.t.Helper()
 	w.changeFirst()
@@ -221,7 +221,7 @@ func forgeTargets(w *world, key repository.Key) {
 	w.must(w.repository.Seal(w.hub[0], w.now.Add(time.Hour)))
 }
 
-// forgeRoot publishes a root of the thief's own keys, signed by one that was there before, and another first release under it.
+// forgeRoot publishes a root with the thief's own keys, one of which is the stolen key, and another first release under it.
 func forgeRoot(w *world, key repository.Key) {
 	w.t.Helper()
 	own := []repository.Key{key, newKey(w.t), newKey(w.t)}
@@ -245,7 +245,7 @@ func (w *world) changeFirst() {
 	}))
 }
 
-// force publishes a staged file with the signatures that these keys may give, whether they suffice or not.
+// force publishes a staged file with the signatures that these keys may add, whether they suffice or not.
 func (w *world) force(role string, version int, keys ...repository.Key) {
 	w.t.Helper()
 	for _, k := range keys {
@@ -258,7 +258,7 @@ func (w *world) force(role string, version int, keys ...repository.Key) {
 	w.must(os.Remove(staged))
 }
 
-// delegate lets an association publish packs and fragments of its own.
+// delegate lets an association publish its own packs and fragments.
 func (w *world) delegate() {
 	w.t.Helper()
 	w.must(w.repository.Delegate("lilas", &w.association.PublicKey, []string{"packs/lilas", "config/lilas"}, w.now))
@@ -275,13 +275,13 @@ func (w *world) associate(role string, key repository.Key, name, text string) {
 	w.seal(1)
 }
 
-// An association signs below its own paths, and nowhere else.
+// An association can sign below its own paths, and nowhere else.
 func TestAssociations(t *testing.T) {
 	w := newWorld(t)
 	w.delegate()
 	b := w.box()
 	w.reads(b, w.source(), "packs/lilas/lessons.zip", "lessons")
-	// Its role lists a release and another association's pack: nobody asks it for these.
+	// Its role lists a release and another association's pack: boxes do not ask it for these.
 	w.now = w.now.Add(time.Hour)
 	w.associate("lilas", w.association, "os/arm64/9/manifest.json", "not its own")
 	_, err := b.refresh(w, w.source(), "os/arm64/9/manifest.json")
@@ -291,7 +291,7 @@ func TestAssociations(t *testing.T) {
 	_, err = b.refresh(w, w.source(), "packs/tilleuls/lessons.zip")
 	refused(t, err, trust.Missing)
 	w.reads(b, w.source(), "packs/lilas/lessons.zip", "lessons")
-	// Revoked: what it signed is refused.
+	// After revocation, what it signed is refused.
 	w.must(w.repository.Delegate("lilas", nil, nil, w.now))
 	w.sign(repository.Targets, w.release[1], w.release[2])
 	w.now = w.now.Add(time.Hour)
@@ -300,7 +300,7 @@ func TestAssociations(t *testing.T) {
 	refused(t, err, trust.Missing)
 }
 
-// Lost keys: two of three replace the third, of the root and of releases, and a box that was away for three of these follows.
+// Lost keys: two of three replace the third, for root and releases. A box that was offline for three such changes follows them.
 func TestLostKeys(t *testing.T) {
 	w := newWorld(t)
 	away := w.box()
@@ -318,7 +318,7 @@ func TestLostKeys(t *testing.T) {
 	w.reads(away, w.source(), "os/arm64/1/manifest.json", "first")
 }
 
-// An older state of the repository is refused by who has seen a newer one, also after a restart.
+// A box that has seen a newer state of the repository refuses an older one, even after a restart.
 func TestRollback(t *testing.T) {
 	w := newWorld(t)
 	old := w.copied()
@@ -329,10 +329,10 @@ func TestRollback(t *testing.T) {
 	_, err := b.refresh(w, old, "os/arm64/1/manifest.json")
 	refused(t, err, trust.Older)
 	w.reads(b, w.source(), "os/arm64/2/manifest.json", "second")
-	w.reads(w.box(), old, "os/arm64/1/manifest.json", "first") // who has seen nothing takes it, for as long as it is good
+	w.reads(w.box(), old, "os/arm64/1/manifest.json", "first") // a box that has seen nothing accepts it until it expires
 }
 
-// A hub that signs a new timestamp over an older snapshot (mix and match) is refused by what was seen.
+// A hub that signs a new timestamp over an older snapshot (mix and match) is refused by a box that has seen a newer one.
 func TestMixAndMatch(t *testing.T) {
 	w := newWorld(t)
 	old := w.copied()
@@ -349,8 +349,8 @@ func TestMixAndMatch(t *testing.T) {
 	refused(t, err, trust.Older)
 }
 
-// A repository that no hub seals any more is refused once its timestamp expires; somebody at the box may pass over that, and
-// over nothing else.
+// A repository that no hub seals any more is refused once its timestamp expires. Somebody at the box may ignore the expiry, but
+// nothing else.
 func TestFreeze(t *testing.T) {
 	w := newWorld(t)
 	frozen := w.copied()
@@ -375,7 +375,7 @@ func TestFreeze(t *testing.T) {
 	}
 }
 
-// A clock that is not trusted neither expires nor revives anything: the last trusted day counts.
+// An untrusted clock neither expires nor revives anything: the last trusted day counts.
 func TestClock(t *testing.T) {
 	w := newWorld(t)
 	b := w.box()
@@ -383,19 +383,19 @@ func TestClock(t *testing.T) {
 	w.now = w.now.Add(40 * day)
 	_, err := b.refresh(w, frozen, "os/arm64/1/manifest.json")
 	refused(t, err, trust.Expired)
-	// After a power cut the clock says 1970, and nobody has set it.
+	// After a power cut the clock starts at 1970, and nothing has set it.
 	b.trusted = false
 	w.now = time.Unix(0, 0)
 	_, err = b.refresh(w, frozen, "os/arm64/1/manifest.json")
 	refused(t, err, trust.Expired)
-	// A box that has never had a trusted clock compares with when it was built.
+	// A box that has never had a trusted clock uses the build time.
 	fresh := w.box()
 	fresh.trusted = false
 	w.now = start.Add(1000 * day)
 	w.reads(fresh, frozen, "os/arm64/1/manifest.json", "first")
 }
 
-// A stolen hub key signs versions far in the future; once the root revokes it, boxes that believed them come back.
+// A stolen hub key signs versions far in the future. Once the root revokes it, boxes that accepted them recover.
 func TestFastForward(t *testing.T) {
 	w := newWorld(t)
 	b := w.box()
@@ -416,7 +416,7 @@ func TestFastForward(t *testing.T) {
 	w.reads(b, w.source(), "os/arm64/2/manifest.json", "second")
 }
 
-// Half of what a source delivers is missing, too long, or cut: an error, nothing lost, and the next source serves.
+// A file from the source is missing, too long, or cut off: nothing wrong is read, nothing is lost, and the next source works.
 func TestBadSource(t *testing.T) {
 	w := newWorld(t)
 	w.delegate()
@@ -460,7 +460,8 @@ func (s spoiled) Read(ctx context.Context, name string, limit int64) ([]byte, er
 	return text, err
 }
 
-// What the box saved may be damaged on its card: it begins with the root that it was built with, and never trusts it.
+// What the box saved may be damaged on its card. It then begins with the root that it was built with, and never trusts the damaged
+// file.
 func TestDamagedCard(t *testing.T) {
 	w := newWorld(t)
 	w.delegate()
