@@ -1,18 +1,18 @@
-// Package updates decides when the box fetches a release, and when it restarts into one. It is pure: it must not know how files
-// cross a line, nor how a slot is written.
+// Package updates decides when the box fetches a release, and when it restarts into one. It is pure: it must not know how files cross
+// a line, nor how a slot is written.
 //
 // # Fetching
 //
-// By default releases come while nobody has a session, so that no resident shares a line with them; where the configuration
-// has hours for updates they come in these, also beside residents, at the pace of the box's other downloads. In both cases only
-// over the line in use, while its cap is not spent, within the donation's budget. A press of somebody at the box counts as the
-// right hour.
+// By default a release is fetched while nobody has a session, so that no resident shares a line with it. If the configuration has
+// hours for updates, it is fetched in these, also beside residents, at the rate of the box's other downloads. In both cases only over
+// the uplink in use, while its cap is not used up, within the donation's budget. If somebody at the box asks for it, it is fetched at
+// any hour.
 //
 // # Starting
 //
-// A restart ends all sessions. So it waits until nobody has one, and then for a time when nobody is about to come: the box is
-// closed; or it is night; or it was switched on a moment ago, since many boxes are unplugged every evening and have no night.
-// In hours for updates it waits for sessions only.
+// A restart ends all sessions. So it waits until nobody has one, and then for a time when nobody is about to come: the box is closed,
+// or it is night, or the box was switched on a moment ago, since many boxes are unplugged every evening and have no night. In hours
+// for updates it waits only for sessions.
 package updates
 
 import (
@@ -26,10 +26,10 @@ import (
 type Facts struct {
 	State    state.State
 	Sessions int
-	Now      time.Time // of the day, in the box's zone
-	Trusted  bool      // it is known to be right
+	Now      time.Time // the time in the box's zone
+	Trusted  bool      // the clock is right
 	Up       time.Duration
-	Hours    *hours.Schedule // for updates; nil: none are configured
+	Hours    *hours.Schedule // for updates; nil if none are configured
 	Pressed  bool            // somebody asked for it
 }
 
@@ -40,18 +40,18 @@ type Wait string
 const (
 	Residents Wait = "residents" // somebody has a session
 	Hours     Wait = "hours"     // it is not in the hours for updates
-	Clock     Wait = "clock"     // the hours are not known
+	Clock     Wait = "clock"     // the time is not known
 	Quiet     Wait = "quiet"     // neither closed, nor night, nor just switched on
 )
 
-// When a box may restart by itself.
+// When a box may restart on its own.
 const (
 	nightBegins = 2 // o'clock
 	nightEnds   = 5
 	JustOn      = 10 * time.Minute // since boot
 )
 
-// Fetch returns why no release is fetched now.
+// Fetch returns why no release is fetched now, "" if it may be.
 func Fetch(f Facts) Wait {
 	switch {
 	case f.Pressed:
@@ -64,7 +64,7 @@ func Fetch(f Facts) Wait {
 	return inHours(f)
 }
 
-// Start returns why the box does not restart into a release that lies ready.
+// Start returns why the box does not restart into a release that is ready, "" if it may.
 func Start(f Facts) Wait {
 	switch {
 	case f.Sessions > 0:
