@@ -116,7 +116,7 @@ type Options struct {
 	Box    Box
 	// Dial connects over the uplink that the box may use now.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-	Now  func() time.Time // checks the hubs' certificates
+	Now  func() time.Time // for checking the hubs' certificates, and for Status.Round
 	// Random returns a number in [0, 1).
 	Random func() float64
 	Log    *slog.Logger
