@@ -27,7 +27,7 @@ func (p PublicKey) ID() string { return keyID(p.key) }
 func keyID(k *metadata.Key) string {
 	id, err := k.ID()
 	if err != nil {
-		panic(err) // its JSON has strings only
+		panic(err) // its JSON has only strings
 	}
 	return id
 }
