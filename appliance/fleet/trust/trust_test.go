@@ -249,7 +249,7 @@ func (w *world) changeFirst() {
 func (w *world) force(role string, version int, keys ...repository.Key) {
 	w.t.Helper()
 	for _, k := range keys {
-		w.repository.Sign(role, k) // a key that may not sign leaves the file as it is
+		w.repository.Sign(role, k) // a key that may not sign leaves the file unchanged
 	}
 	staged := filepath.Join(w.repository.Dir, "staged", role+".json")
 	text, err := os.ReadFile(staged)
