@@ -17,16 +17,16 @@ import (
 	"passerelle/image/update/plan"
 )
 
-// Box is this machine as updates see it. All of it needs root, for the card.
+// Box is this machine as updates see it. All its methods need root, for the card.
 type Box struct {
 	Card  slot.Card
-	State string // folder of the box's state: it has the trust, the record, and what is kept of a release on its way
+	State string // folder of the box's state: the trust, the record, and files kept during an update
 	Root  []byte // the root of trust that this system was built with
 	Clock trust.Clock
-	Sums  Sums // of the running slot, which nobody changes while it runs; nil: it is read again each time
+	Sums  Sums // of the running slot, which does not change while it runs; nil reads it again each time
 }
 
-// Folders in the state.
+// Folders in the box's state.
 const (
 	trustFolder = "trust"
 	keptFolder  = "update"
@@ -35,12 +35,11 @@ const (
 // ErrNewest says that the newest release is running.
 var ErrNewest = errors.New("the newest release is running")
 
-// ErrBusy says that another program works on the card.
+// ErrBusy says that another program is updating the card.
 var ErrBusy = errors.New("another update is under way")
 
-// claim opens the running slot, and keeps every other program that updates from the card until that file is closed, also by the
-// program's end. There is no file of its own for it: the server of updates and a technician's command run in different worlds of
-// folders, and both have the card.
+// claim opens the running slot, and locks out every other program that updates the card until that file is closed or the program ends.
+// It needs no lock file: the server of updates and a technician's command run in different mount namespaces, but both see the card.
 func (b *Box) claim() (*os.File, error) {
 	running, err := b.Card.Open(b.Card.Running, os.O_RDONLY)
 	if err != nil {
@@ -57,15 +56,15 @@ func (b *Box) claim() (*os.File, error) {
 	return running, nil
 }
 
-// Tries is how often a slot is booted until it must have proved itself: once may be a phone that is unplugged, or a power cut.
+// Tries is how often a slot is booted before it must have proved itself: one failed boot may be an unplugged phone or a power cut.
 const Tries = 3
 
-// Offer is the newest release of a source, and what it means for this box. It has the card open until Close.
+// Offer is the newest release of a source, and what it means for this box. It keeps the card open until Close.
 type Offer struct {
 	Newest  Release
-	Current Release // what the running slot has; its version is "" if no release of the source has that root
+	Current Release // the running release; its version is "" if no release of the source has that root
 	To      slot.Name
-	Asked   bool // somebody asks for it: how it goes out does not count when it is started either
+	Asked   bool // somebody asked for the release: its roll-out does not delay its start either
 
 	box      *Box
 	from     trust.Source
@@ -78,9 +77,9 @@ type Offer struct {
 	plan     plan.Plan
 }
 
-// Look takes the newest metadata of a source and reads the running slot. expired passes over the expiry of the metadata. The
-// error is a [*trust.Refusal] if the source may not be believed, and wraps ErrBusy while another program updates the card. An offer
-// may be of the release that is running.
+// Look reads the newest metadata of a source, and the running slot. expired ignores the expiry of the metadata. The error is a
+// [*trust.Refusal] if the source is not trusted, and wraps ErrBusy while another program updates the card. The offer may be the
+// release that is running.
 func (b *Box) Look(ctx context.Context, from trust.Source, expired bool) (_ *Offer, err error) {
 	running, err := b.claim()
 	if err != nil {
@@ -125,7 +124,7 @@ func (b *Box) Look(ctx context.Context, from trust.Source, expired bool) (_ *Off
 	return o, nil
 }
 
-// Trust opens what this box has verified so far. If expired is true it passes over the expiry of signatures.
+// Trust opens the metadata that this box has verified so far. expired ignores the expiry of metadata.
 func (b *Box) Trust(expired bool) (*trust.Trust, error) {
 	return trust.Open(trust.Options{Dir: filepath.Join(b.State, trustFolder), Root: b.Root, Expired: expired, Clock: b.Clock})
 }
@@ -139,11 +138,11 @@ func (o *Offer) Close() {
 	}
 }
 
-// Running tells whether the offer is of the release that is running.
+// Running tells whether the offered release is the one that is running.
 func (o *Offer) Running() bool { return o.Current.Version != "" && o.Current.Epoch == o.Newest.Epoch }
 
-// Plan fetches what describes the release, and compares the slots with it. The error is ErrNewest if the release is running,
-// and wraps [plan.ErrNotFor] if it may not be installed here.
+// Plan fetches the files that describe the release, and compares the slots with them. The error is ErrNewest if the release is
+// running, and wraps [plan.ErrNotFor] if it may not be installed here.
 func (o *Offer) Plan(ctx context.Context) (plan.Plan, error) {
 	if o.Running() {
 		return plan.Plan{}, ErrNewest
@@ -174,13 +173,14 @@ func (o *Offer) Plan(ctx context.Context) (plan.Plan, error) {
 	return o.plan, err
 }
 
-// Ran tells whether the release ran here before: somebody had the box go back from it, so it does not come by itself again.
+// Ran tells whether the release ran here before. Somebody then rolled the box back from it, so it is not installed again
+// automatically.
 func (o *Offer) Ran() bool {
 	what := o.record.Slots[o.To]
 	return what.Ran && what.ID == o.manifest.ID()
 }
 
-// Size is how many bytes the release fills in the slot, after Plan.
+// Size returns how many bytes the release fills in the slot. Plan comes first.
 func (o *Offer) Size() (bytes int64) {
 	for _, p := range o.manifest.Parts {
 		bytes += p.Size
@@ -188,7 +188,7 @@ func (o *Offer) Size() (bytes int64) {
 	return bytes
 }
 
-// There is how many of these bytes are in their place, after Plan.
+// There returns how many of these bytes are already in place. Plan comes first.
 func (o *Offer) There() int64 {
 	left := o.Size()
 	for _, s := range o.plan.Steps {
@@ -199,7 +199,7 @@ func (o *Offer) There() int64 {
 	return left
 }
 
-// Blocked returns why nothing may be written into the other slot now, nil if it may: what runs must have proved itself.
+// Blocked returns why nothing may be written to the other slot now, nil if it may: the running slot must have proved itself.
 func (o *Offer) Blocked() error {
 	if running := o.box.Card.Running; o.state.Good != running {
 		return fmt.Errorf("slot %s, which is running, has not proved itself yet", running)
@@ -209,12 +209,12 @@ func (o *Offer) Blocked() error {
 	return nil
 }
 
-// Install brings the release into the slot, after Plan, and reads it back. progress is as for Installation.
+// Install writes the release to the slot and reads it back. Plan comes first. progress is as for Installation.
 func (o *Offer) Install(ctx context.Context, progress func(done, total int64)) error {
 	if err := o.Blocked(); err != nil {
 		return err
 	}
-	// A power cut between here and the choice of the slot must not bar a release that was never booted.
+	// A power cut between here and Choose must not bar a release that was never booted.
 	if _, err := o.box.Card.Update(func(s slot.State) slot.State { return s.Replace(o.To) }); err != nil {
 		return err
 	}
@@ -233,7 +233,7 @@ func (o *Offer) Install(ctx context.Context, progress func(done, total int64)) e
 	return o.install.Forget()
 }
 
-// Choose has a slot booted next. What was installed in it is read again: it may have lain there for days. The error wraps ErrBusy
+// Choose makes a slot the next one to boot. It first verifies what was installed there, perhaps days ago. The error wraps ErrBusy
 // while another program updates the card.
 func (b *Box) Choose(ctx context.Context, to slot.Name) error {
 	running, err := b.claim()
@@ -257,14 +257,14 @@ func (b *Box) Choose(ctx context.Context, to slot.Name) error {
 	case to != s.Good && b.Card.Running != s.Good:
 		return fmt.Errorf("slot %s, which is running, has not proved itself yet", b.Card.Running)
 	}
-	if err := b.whole(ctx, to, record.Slots[to]); err != nil { // what was there before the first installation has no record
+	if err := b.whole(ctx, to, record.Slots[to]); err != nil { // the system from before the first installation has no record
 		return err
 	}
 	_, err = b.Card.Update(func(s slot.State) slot.State { return s.Choose(to, Tries) })
 	return err
 }
 
-// whole returns an error unless a slot has what was installed in it.
+// whole returns an error unless a slot still has what was installed in it.
 func (b *Box) whole(ctx context.Context, n slot.Name, what Installed) error {
 	f, err := b.Card.Open(n, os.O_RDONLY)
 	if err != nil {
@@ -283,28 +283,28 @@ func (b *Box) whole(ctx context.Context, n slot.Name, what Installed) error {
 	return nil
 }
 
-// Slots is what lies in the slots, by their hashes.
+// Slots is what is in the slots, identified by hash.
 type Slots struct {
 	Running    slot.Name `json:"running"`
-	Version    string    `json:"version"`               // of the running one; "" if the box knows no release with that root
-	Other      string    `json:"other"`                 // of the other one, likewise
-	Ready      bool      `json:"ready"`                 // the other one has all of what was installed there, and never ran
-	Staged     Staged    `json:"staged,omitzero"`       // how that goes out, if it is ready
-	Failed     string    `json:"failed,omitempty"`      // the version that the box went back from
-	FailedBy   string    `json:"failed_by,omitempty"`   // why, if that system could say it
-	FailedCode string    `json:"failed_code,omitempty"` // the kind of that, a word of who judged; "" likewise
+	Version    string    `json:"version"`               // of the running slot; "" if the box knows no release with that root
+	Other      string    `json:"other"`                 // likewise of the other slot
+	Ready      bool      `json:"ready"`                 // the other slot has everything that was installed there, and never ran
+	Staged     Staged    `json:"staged,omitzero"`       // how that release is rolled out, if it is ready
+	Failed     string    `json:"failed,omitempty"`      // the version that the box rolled back from
+	FailedBy   string    `json:"failed_by,omitempty"`   // the reason, if that system could report it
+	FailedCode string    `json:"failed_code,omitempty"` // the kind of reason, as the judge of the trial named it; "" if it could not
 }
 
-// Staged is how a release goes out, as it was signed. The zero Staged is that of one that all boxes take at once.
+// Staged is how a release is rolled out, as it was signed. The zero Staged means that all boxes take it at once.
 type Staged struct {
-	Manifest plan.Hash    `json:"manifest"` // its SHA-256, by which stages name the release
+	Manifest plan.Hash    `json:"manifest"` // its SHA-256, which stages refer to
 	Rule     rollout.Rule `json:"rule"`
 }
 
-// Staged returns how the newest release goes out.
+// Staged returns how the newest release is rolled out.
 func (o *Offer) Staged() Staged { return o.Newest.Staged() }
 
-// Slots reads both slots. It takes as long as the card needs.
+// Slots identifies the releases in both slots. It reads both, which takes as long as the card needs.
 func (b *Box) Slots(ctx context.Context) (s Slots, err error) {
 	record, err := ReadRecord(b.State)
 	if err != nil {
@@ -324,7 +324,7 @@ func (b *Box) Slots(ctx context.Context) (s Slots, err error) {
 		return s, err
 	}
 	other := s.Running.Other()
-	// A damaged other slot is one without a version.
+	// A damaged other slot just has no version.
 	if s.Other, err = b.version(ctx, other, record); err != nil && ctx.Err() != nil {
 		return s, err
 	}
@@ -342,7 +342,7 @@ func (b *Box) Slots(ctx context.Context) (s Slots, err error) {
 	return s, ctx.Err()
 }
 
-// version returns the version of the release whose root lies in a slot, "" if it is none that the box knows.
+// version returns the version of the release whose root is in a slot, "" if the box does not know it.
 func (b *Box) version(ctx context.Context, n slot.Name, r Record) (string, error) {
 	f, err := b.Card.Open(n, os.O_RDONLY)
 	if err != nil {
@@ -361,7 +361,7 @@ func (b *Box) version(ctx context.Context, n slot.Name, r Record) (string, error
 	return found.Version, err
 }
 
-// know remembers the releases that were offered, so that their roots have a name without a source; it tells whether one is new.
+// know remembers the releases that were offered, so that their roots can be identified without a source. It tells whether one is new.
 func (r *Record) know(offered []Release) (news bool) {
 	for _, o := range slices.Backward(offered[:min(len(offered), maxKnown)]) {
 		if !slices.Contains(r.Known, o.Summary) {

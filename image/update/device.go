@@ -33,7 +33,7 @@ func (d Device) Size() (int64, error) {
 	return size, nil
 }
 
-// HashPart returns the SHA-256 of a part as it lies in a slot.
+// HashPart returns the SHA-256 of a part as it is in a slot.
 func HashPart(ctx context.Context, slot io.ReaderAt, p plan.Part) (sum plan.Hash, err error) {
 	h := sha256.New()
 	n, err := io.Copy(h, contextReader{ctx, io.NewSectionReader(slot, p.At, p.Size)})

@@ -26,7 +26,7 @@ type Release struct {
 	target trust.Target
 }
 
-// Offered returns the releases for a board, the newest first. The trust must be fresh.
+// Offered returns the releases for a board, newest first. t must have been refreshed.
 func Offered(t *trust.Trust, board string) ([]Release, error) {
 	targets, err := t.Releases(plan.Folder(board))
 	if err != nil {
@@ -47,10 +47,10 @@ func Offered(t *trust.Trust, board string) ([]Release, error) {
 	return offered, nil
 }
 
-// ID is the SHA-256 of its manifest.
+// ID returns the SHA-256 of the release's manifest.
 func (r Release) ID() plan.Hash { return plan.Hash(r.target.SHA256) }
 
-// Staged returns how it goes out.
+// Staged returns how the release is rolled out.
 func (r Release) Staged() (s Staged) {
 	if r.Rollout != (rollout.Rule{}) {
 		s = Staged{r.ID(), r.Rollout}
@@ -74,12 +74,12 @@ func (r Release) Manifest(ctx context.Context, from trust.Source) (plan.Manifest
 	return m, nil
 }
 
-// Sums are the SHA-256 of the first bytes of a slot that nobody changes, by how many these are: what was read once is not read again.
-// Those of nil remember nothing. One request at a time uses them.
+// Sums caches the SHA-256 of the first bytes of a slot that does not change, by the number of these bytes, so that they are read only
+// once. A nil Sums caches nothing. It is not safe for concurrent use.
 type Sums map[int64]plan.Hash
 
-// Identify returns the release whose root lies in a slot, by its hash. found is false if it is none of these. seen are the sums of
-// that slot, nil without any.
+// Identify returns the release whose root is in a slot, by its hash. found is false if it is none of the offered ones. seen is the
+// cache of that slot, nil for none.
 func Identify(ctx context.Context, in io.ReaderAt, offered []Release, seen Sums) (r Release, found bool, err error) {
 	bySize := slices.Clone(offered)
 	slices.SortFunc(bySize, func(a, b Release) int { return cmp.Compare(a.Root.Size, b.Root.Size) })
@@ -96,7 +96,7 @@ func Identify(ctx context.Context, in io.ReaderAt, offered []Release, seen Sums)
 			return Release{}, false, fmt.Errorf("read the running slot: %w", err)
 		}
 		if at += n; at != r.Root.Size {
-			break // the slot ends before
+			break // the slot is shorter than that root
 		}
 		sum := plan.Hash(h.Sum(nil))
 		if seen != nil {
@@ -109,13 +109,13 @@ func Identify(ctx context.Context, in io.ReaderAt, offered []Release, seen Sums)
 	return Release{}, false, nil
 }
 
-// Record is what the box remembers of installations: it cannot be seen in the slots.
+// Record is what the box remembers about installations and cannot see in the slots.
 type Record struct {
-	// Slots has what was installed in a slot, before it is tried.
+	// Slots holds what was installed in each slot. It is written before the slot is tried.
 	Slots map[slot.Name]Installed `json:"slots,omitempty"`
-	// Barred are releases that were tried here and did not work.
+	// Barred holds releases that were tried here and failed.
 	Barred []plan.Hash `json:"barred,omitempty"`
-	// Known are the newest releases that were offered, the newest last: what a slot has is known by its hash.
+	// Known holds the newest releases that were offered, the newest last: a slot's release is identified by its hash.
 	Known []plan.Summary `json:"known,omitempty"`
 }
 
@@ -124,24 +124,24 @@ type Installed struct {
 	ID      plan.Hash `json:"id"`
 	Version string    `json:"version"`
 	Epoch   int64     `json:"epoch"`
-	// Parts are what was read back then.
+	// Parts are the parts that were read back after the installation.
 	Parts []plan.Part `json:"parts,omitempty"`
-	// Staged is how it goes out, unless somebody asked for it.
+	// Staged is how the release is rolled out; zero if somebody asked for it.
 	Staged Staged `json:"staged,omitzero"`
-	// Ran says that it was running at some time.
+	// Ran says that the release has run here.
 	Ran bool `json:"ran,omitempty"`
 }
 
-// Bounds of the record: older releases are behind the running epoch.
+// Bounds of the record. Releases beyond them are older than the running epoch.
 const (
 	maxBarred = 16
 	maxKnown  = 16
 )
 
-// RecordFile is the record's name in the folder of the box's state.
+// RecordFile is the record's file name in the folder of the box's state.
 const RecordFile = "updates.json"
 
-// ReadRecord reads the record in a folder. Without a file it is empty; a damaged file is an error.
+// ReadRecord reads the record in a folder. It is empty if there is no file; a damaged file is an error.
 func ReadRecord(dir string) (r Record, err error) {
 	text, err := os.ReadFile(filepath.Join(dir, RecordFile))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -171,7 +171,7 @@ func (r Record) Write(dir string) error {
 	return nil
 }
 
-// Failed bars what was installed in a slot that did not prove itself, and tells whether that is new.
+// Failed bars the release in a slot whose trial failed, and tells whether that is new.
 func (r *Record) Failed(n slot.Name) bool {
 	what, known := r.Slots[n]
 	if !known || slices.Contains(r.Barred, what.ID) {
@@ -182,7 +182,7 @@ func (r *Record) Failed(n slot.Name) bool {
 	return true
 }
 
-// Install records what a slot is about to get.
+// Install records what is about to be in a slot.
 func (r *Record) Install(n slot.Name, m plan.Manifest, staged Staged) {
 	if r.Slots == nil {
 		r.Slots = map[slot.Name]Installed{}
@@ -190,7 +190,7 @@ func (r *Record) Install(n slot.Name, m plan.Manifest, staged Staged) {
 	r.Slots[n] = Installed{ID: m.ID(), Version: m.Version, Epoch: m.Epoch, Parts: m.Parts, Staged: staged}
 }
 
-// Runs notes that a slot is running, and tells whether that is new.
+// Runs records that a slot is running, and tells whether that is new.
 func (r *Record) Runs(n slot.Name) bool {
 	what, known := r.Slots[n]
 	if !known || what.Ran {

@@ -12,16 +12,16 @@ import (
 	"passerelle/image/slot"
 )
 
-// Trial is what a system on trial last said of itself: after the box went back, it tells why.
+// Trial is the last report of a system on trial. After a rollback it tells the reason.
 type Trial struct {
 	Slot slot.Name `json:"slot"`
-	Why  string    `json:"why"`            // it does not work; "" if it does
-	Code string    `json:"code,omitempty"` // the kind of that, a word of who judged
+	Why  string    `json:"why"`            // the reason why it does not work; "" if it works
+	Code string    `json:"code,omitempty"` // the kind of reason, as the judge of the trial named it
 }
 
 const trialFile = "trial.json"
 
-// ReadTrial returns what was last said, in the folder of the box's state; the zero value if that is nothing.
+// ReadTrial reads the last report in the folder of the box's state; the zero value if there is none.
 func ReadTrial(dir string) (t Trial, err error) {
 	text, err := os.ReadFile(filepath.Join(dir, trialFile))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -36,7 +36,7 @@ func ReadTrial(dir string) (t Trial, err error) {
 	return t, nil
 }
 
-// Write writes it to the folder.
+// Write writes the report to the folder.
 func (t Trial) Write(dir string) error {
 	text, err := json.Marshal(t)
 	if err == nil {

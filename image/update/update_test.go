@@ -23,7 +23,7 @@ const (
 	bootAt   = 5 << 20
 )
 
-// files is a repository, and how often and how much was read of it.
+// files is a repository that counts the bytes that are read.
 type files struct {
 	names map[string][]byte
 	read  int64
@@ -58,10 +58,10 @@ func random(seed uint64, n int) []byte {
 	return b
 }
 
-// system is a slot's parts.
+// system holds a slot's parts.
 type system struct{ root, boot []byte }
 
-// before and after are two releases: of the root a piece in the middle is longer, one has changed within, and the end is new.
+// releases returns two releases. In the second one's root, a piece in the middle is longer, one piece is changed, and the end is new.
 func releases() (before, after system) {
 	before = system{random(1, 2<<20), random(2, 400<<10)}
 	root := bytes.Clone(before.root[:500<<10])
@@ -81,7 +81,7 @@ func (s system) slot() *disk {
 	return d
 }
 
-// released returns the repository and the manifest of a release, with deltas from others.
+// released returns the repository and the manifest of a release, with deltas from other releases.
 func released(t testing.TB, s system, from ...system) (*files, plan.Manifest) {
 	t.Helper()
 	f := &files{names: map[string][]byte{}}
@@ -99,11 +99,11 @@ func released(t testing.TB, s system, from ...system) (*files, plan.Manifest) {
 	return f, m
 }
 
-// disk is a slot in memory. With a limit, it fails at that write or sync and loses what was not synced, but for a part of it.
+// disk is a slot in memory. With a limit, it fails at that write or sync, and loses what was not synced except for a random part.
 type disk struct {
 	bytes   []byte
 	pending []write
-	left    int // of writes and syncs; 0 for no limit
+	left    int // writes and syncs before the failure; 0 for no limit
 	chance  *rand.Rand
 }
 
@@ -119,7 +119,7 @@ func (d *disk) ReadAt(b []byte, at int64) (int, error) {
 		return 0, io.EOF
 	}
 	n := copy(b, d.bytes[at:])
-	for _, w := range d.pending { // what is in memory
+	for _, w := range d.pending { // what is not synced yet
 		if from := max(w.at, at); from < min(w.at+int64(len(w.text)), at+int64(n)) {
 			copy(b[from-at:n], w.text[from-w.at:])
 		}
@@ -172,7 +172,7 @@ func (d *disk) has(s system) bool {
 	return bytes.Equal(d.bytes[:len(s.root)], s.root) && bytes.Equal(d.bytes[bootAt:bootAt+len(s.boot)], s.boot)
 }
 
-// bootable tells whether the boot part begins as that of one of the releases.
+// bootable tells whether the boot part begins like that of one of the releases.
 func (d *disk) bootable(systems ...system) bool {
 	for _, s := range systems {
 		if bytes.Equal(d.bytes[bootAt:bootAt+4096], s.boot[:4096]) {
@@ -182,7 +182,7 @@ func (d *disk) bootable(systems ...system) bool {
 	return false
 }
 
-// install brings a release into a slot, as a box does.
+// install installs a release in a slot, as a box does.
 func install(f *files, m plan.Manifest, running, into *disk) error {
 	i := update.Installation{Manifest: m, From: f, Running: running, Into: into}
 	ctx := context.Background()
@@ -196,7 +196,7 @@ func install(f *files, m plan.Manifest, running, into *disk) error {
 	return i.Install(ctx, p)
 }
 
-// What is fetched: with a delta less than without, and hardly anything twice.
+// TestInstall: with a delta less is fetched than without, and hardly anything is fetched twice.
 func TestInstall(t *testing.T) {
 	before, after := releases()
 	size := int64(len(after.root) + len(after.boot))
@@ -228,7 +228,7 @@ func TestInstall(t *testing.T) {
 	}
 }
 
-// A power cut at any write: the slot is not bootable before it is whole, and the next try goes on from there.
+// TestPowerCuts: a power cut at any write. The slot is not bootable before it is complete, and the next attempt resumes.
 func TestPowerCuts(t *testing.T) {
 	before, after := releases()
 	f, m := released(t, after, before)
@@ -238,7 +238,7 @@ func TestPowerCuts(t *testing.T) {
 	}
 	once := f.read
 	for cut := 1; ; cut++ {
-		into := before.slot() // an older release lies there
+		into := before.slot() // it holds an older release
 		into.left, into.chance = cut, rand.New(rand.NewPCG(7, uint64(cut)))
 		f.read = 0
 		err := install(f, m, before.slot(), into)
@@ -264,14 +264,14 @@ func TestPowerCuts(t *testing.T) {
 		if !into.has(after) {
 			t.Fatalf("after a cut at step %d: the slot has something else", cut)
 		}
-		// What was synced is not fetched again, but for what was under way: syncs are as far apart as this test's root.
+		// What was synced is not fetched again, except for what was in progress: this test syncs as rarely as once per root.
 		if f.read > 2*once+m.Index.Size {
 			t.Errorf("cut at step %d: %d bytes are fetched, and %d without a cut", cut, f.read, once)
 		}
 	}
 }
 
-// Whatever is wrong with one file, the slot is not bootable, and nothing is believed.
+// TestSpoiled: whatever is wrong with one file, the slot is not bootable, and nothing wrong is accepted.
 func TestSpoiled(t *testing.T) {
 	before, after := releases()
 	f, m := released(t, after, before)
@@ -311,7 +311,7 @@ func TestSpoiled(t *testing.T) {
 	}
 }
 
-// A running slot that is damaged gives no wrong byte: what it cannot give is fetched.
+// TestDamagedRunning: a damaged running slot never yields a wrong byte. What it cannot provide is fetched.
 func TestDamagedRunning(t *testing.T) {
 	before, after := releases()
 	f, m := released(t, after, before)
@@ -331,7 +331,7 @@ func TestDamagedRunning(t *testing.T) {
 	}
 }
 
-// A dictionary that goes bad between planning and installing (a card that dies): the chunks' own files serve.
+// TestDictionaryGoesBad: if a dictionary is damaged between planning and installing (a dying card), the chunks' own files are fetched.
 func TestDictionaryGoesBad(t *testing.T) {
 	before, after := releases()
 	f, m := released(t, after, before)
@@ -364,7 +364,7 @@ func TestDictionaryGoesBad(t *testing.T) {
 	}
 }
 
-// A card that does not keep what is written is found out before the slot can be booted.
+// forgetful is a card that loses writes. This is found out before the slot can be booted.
 type forgetful struct{ *disk }
 
 func (f forgetful) WriteAt(b []byte, at int64) (int, error) {
@@ -391,7 +391,7 @@ func TestForgetfulCard(t *testing.T) {
 	}
 }
 
-// The budget ends an installation, and the next one goes on.
+// TestBudget: an installation ends when the budget is used up, and the next one resumes.
 func TestBudget(t *testing.T) {
 	before, after := releases()
 	f, m := released(t, after)
@@ -430,14 +430,14 @@ func TestBudget(t *testing.T) {
 	if err := install(f, m, before.slot(), fresh); err != nil {
 		t.Fatal(err)
 	}
-	// Each day fetches the index again, and at most the chunk that was under way.
+	// Each day fetches the index again, and at most the one chunk that was in progress.
 	if most := f.read + int64(days)*(m.Index.Size+plan.MaxChunk); total > most {
 		t.Errorf("%d bytes in %d days, and %d at once", total, days, f.read)
 	}
 }
 
-// TestKept: what describes the release is fetched once in two attempts, and every time where nothing can be kept: a full disk
-// stops no update.
+// TestKept: the files that describe the release are fetched once in two attempts, and every time if they cannot be kept: a full disk
+// blocks no update.
 func TestKept(t *testing.T) {
 	t.Parallel()
 	before, after := releases()
@@ -494,7 +494,7 @@ func TestKept(t *testing.T) {
 	}
 }
 
-// countingReader counts what is read.
+// countingReader counts the bytes that are read.
 type countingReader struct {
 	io.ReaderAt
 	bytes int
@@ -506,7 +506,7 @@ func (r *countingReader) ReadAt(p []byte, at int64) (int, error) {
 	return n, err
 }
 
-// What a slot has is found with its bytes read once, also when more releases are offered later.
+// TestIdentify: a slot's release is found with its bytes read once, even when more releases are offered later.
 func TestIdentify(t *testing.T) {
 	t.Parallel()
 	once := update.Sums{}
