@@ -1,12 +1,12 @@
-// Package agent lets the daemon, which has no rights on the card, ask for what updates do there. It owns the requests and the
-// server that carries them out apart from the daemon, as root and without a network (image/passerelle-update.service). It
-// must not know when an update is due, nor how files cross a line.
+// Package agent lets the daemon, which has no rights on the card, ask for updates to be carried out there. It owns the requests, and
+// the server that carries them out in a process of its own, as root and without a network (image/passerelle-update.service). It must
+// not know when an update is due, nor how files cross a line.
 //
 // # A request
 //
-// A connection is a request: the client writes a [Request] as a line of JSON. The server answers with lines of JSON: it asks
-// for files (the client is the source, and delivers what it asks for: nothing that it delivers is believed), tells progress,
-// and ends with a result or an error. Who closes the connection ends the request; the slot is then as far as it came.
+// Each connection is one request: the client writes a [Request] as a line of JSON. The server answers with lines of JSON. It asks for
+// files, and the client delivers them; the server trusts none of them unverified. It reports progress, and ends with a result or an
+// error. If either side closes the connection the request ends; what is in the slot by then stays.
 package agent
 
 import (
@@ -28,44 +28,44 @@ import (
 // Do is what a request is for.
 type Do string
 
-// The requests.
+// The kinds of requests.
 const (
-	Slots   Do = "slots"   // what lies in both slots
-	Look    Do = "look"    // what a source offers
-	Install Do = "install" // also bring it into the other slot
+	Slots   Do = "slots"   // report what is in both slots
+	Look    Do = "look"    // look at what a source offers
+	Install Do = "install" // look, and install it in the other slot
 	Other   Do = "other"   // boot the other slot: restarts the box
 )
 
-// Request is what the daemon asks for.
+// Request is a request by the daemon.
 type Request struct {
 	Do      Do   `json:"do"`
 	Stick   bool `json:"stick,omitempty"`   // the releases are on a USB stick, not with the client
-	Expired bool `json:"expired,omitempty"` // pass over the expiry of metadata: somebody stands at the box, with a stick
-	Again   bool `json:"again,omitempty"`   // somebody asks for it: also a release that ran here before, and whatever its stage
-	// Only is what Look told of the release that is to be installed: another one is not, that was published meanwhile.
+	Expired bool `json:"expired,omitempty"` // ignore the expiry of metadata: somebody stands at the box, with a stick
+	Again   bool `json:"again,omitempty"`   // somebody asked for it: install it even if it ran here before, and whatever its stage
+	// Only is the result of Look for the release to install. If another one was published in the meantime, the request fails.
 	Only update.Staged `json:"only,omitzero"`
 }
 
-// Result is what came of it.
+// Result is the result of a request.
 type Result struct {
-	Slots   update.Slots  `json:"slots"`             // after it
+	Slots   update.Slots  `json:"slots"`             // after the request
 	Newest  string        `json:"newest,omitempty"`  // the version that the source offers
-	Running bool          `json:"running,omitempty"` // it is the one that is running
-	Staged  update.Staged `json:"staged,omitzero"`   // how it goes out
-	Size    int64         `json:"size,omitempty"`    // of the newest in the slot, in bytes; not of Look
-	Fetch   int64         `json:"fetch,omitempty"`   // bytes of it that were to be fetched; not of Look
+	Running bool          `json:"running,omitempty"` // that version is the one that is running
+	Staged  update.Staged `json:"staged,omitzero"`   // how that version is rolled out
+	Size    int64         `json:"size,omitempty"`    // of that version in the slot, in bytes; not with Look
+	Fetch   int64         `json:"fetch,omitempty"`   // bytes of it that had to be fetched; not with Look
 }
 
 // Code is the kind of an error.
 type Code string
 
-// The codes. Those of a refused file are the reasons of package trust.
+// The codes. For a refused file, the code is the reason of package trust.
 const (
-	Busy    Code = "busy"    // another request is carried out
+	Busy    Code = "busy"    // another request is being carried out
 	NoStick Code = "stick"   // no stick with releases is plugged in
 	Unfit   Code = "unfit"   // the newest release may not be installed here
 	Blocked Code = "blocked" // the running slot has not proved itself yet
-	Ran     Code = "ran"     // it ran here before, and somebody had the box go back
+	Ran     Code = "ran"     // it ran here before, and somebody rolled the box back
 	NoRoot  Code = "root"    // this system takes no releases
 	Failed  Code = "failed"
 )
@@ -78,14 +78,14 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Text }
 
-// Progress is how far an installation is: bytes of the slot that are in their place.
+// Progress is the progress of an installation, in bytes of the slot that are in place.
 type Progress struct {
 	Done  int64  `json:"done"`
 	Total int64  `json:"total"`
 	Of    string `json:"of"` // the version
 }
 
-// message is a line from the server.
+// message is one line from the server.
 type message struct {
 	Read     *read     `json:"read,omitempty"`
 	Progress *Progress `json:"progress,omitempty"`
@@ -93,13 +93,13 @@ type message struct {
 	Error    *Error    `json:"error,omitempty"`
 }
 
-// read asks for a file.
+// read is the server's request for a file.
 type read struct {
 	Name  string `json:"name"`
 	Limit int64  `json:"limit"`
 }
 
-// delivery is the client's answer to a read, before so many bytes of the file.
+// delivery is the client's answer to a read. The bytes of the file follow it.
 type delivery struct {
 	Size    int64  `json:"size"`
 	Missing bool   `json:"missing,omitempty"` // the source has no such file
@@ -108,18 +108,18 @@ type delivery struct {
 
 const (
 	maxLine   = 64 << 10
-	maxFile   = 8 << 20 // of a delivery, in bytes: more than any file of a release
+	maxFile   = 8 << 20 // of a delivery, in bytes: larger than any file of a release
 	lineLimit = 30 * time.Second
 )
 
-// Client asks a server.
+// Client sends requests to a server.
 type Client struct{ Socket string }
 
 // ErrNone says that this machine has no server.
 var ErrNone = errors.New("this machine takes no updates from here: passerelle-update.socket is not there")
 
-// Ask carries a request out. from delivers the files; it may be nil if the request needs none. progress may be nil. An error of
-// from is returned as it is; one of the server is a *Error.
+// Ask sends a request and returns its result. from delivers the files; it may be nil if the request needs none. progress may be nil.
+// An error of from is returned unchanged; one of the server is an *Error.
 func (c Client) Ask(ctx context.Context, q Request, from trust.Source, progress func(Progress)) (Result, error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unix", c.Socket)
@@ -180,7 +180,7 @@ func (c Client) Ask(ctx context.Context, q Request, from trust.Source, progress 
 	}
 }
 
-// cause prefers the reason why a request was ended.
+// cause returns the reason why ctx ended, if it did, and err otherwise.
 func cause(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -202,9 +202,9 @@ func (l lines) next(v any) error {
 	return json.Unmarshal(line, v)
 }
 
-// source asks the client of a connection for files.
+// source reads files from the client of a connection.
 type source struct {
-	mu   *sync.Mutex // of the connection's writer
+	mu   *sync.Mutex // protects out
 	out  *json.Encoder
 	in   lines
 	stop func()
@@ -232,7 +232,7 @@ func (s source) Read(ctx context.Context, name string, limit int64) ([]byte, err
 	}
 	switch {
 	case err != nil:
-		s.stop() // nothing more can come
+		s.stop() // the connection is out of step: nothing more can be read
 		return nil, err
 	case d.Missing:
 		return nil, fmt.Errorf("%s: %w", name, fs.ErrNotExist)

@@ -34,9 +34,9 @@ import (
 
 const bootAt = slot.BootAt
 
-// system returns the parts of a small system, the same for the same number.
+// system returns the parts of a small system, always the same for the same number.
 func system(n int) (root, boot []byte) {
-	random := rand.NewChaCha8([32]byte{byte(n / 10)}) // those of another ten have nothing in common
+	random := rand.NewChaCha8([32]byte{byte(n / 10)}) // numbers of another ten share nothing with these
 	root, boot = make([]byte, 600<<10), make([]byte, 100<<10)
 	random.Read(root)
 	random.Read(boot)
@@ -45,7 +45,7 @@ func system(n int) (root, boot []byte) {
 	return root, boot
 }
 
-// world is a box with a card of files that runs system 1, its server, and a repository.
+// world is a box with files for a card, running system 1, with its server and a repository.
 type world struct {
 	t         testing.TB
 	card      slot.Card
@@ -153,7 +153,7 @@ func (w *world) serve() {
 	w.t.Cleanup(func() { cancel(); running.Wait() })
 }
 
-// release publishes a system, signed on a day.
+// release publishes a system as a release, signed on a day.
 func (w *world) release(n int, on time.Time) {
 	w.t.Helper()
 	root, boot := system(n)
@@ -179,7 +179,7 @@ func (w *world) release(n int, on time.Time) {
 	must(w.t, w.repo.Seal(w.keys.hub[0], on))
 }
 
-// ask carries a request out with the repository as the source.
+// ask sends a request, with the repository as the source.
 func (w *world) ask(q agent.Request) (agent.Result, error) {
 	return w.client.Ask(w.t.Context(), q, mirror.Folder{FS: os.DirFS(w.repo.Dir)}, nil)
 }
@@ -210,7 +210,7 @@ func (w *world) holds(n slot.Name, number int) bool {
 	return true
 }
 
-// TestInstall: the daemon delivers, the server verifies and writes, and each slot's version is found by its hash.
+// TestInstall: the client delivers, the server verifies and writes, and each slot's version is found by its hash.
 func TestInstall(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -240,7 +240,7 @@ func TestInstall(t *testing.T) {
 		t.Errorf("%d files are kept: %v", len(entries), err)
 	}
 
-	// It is chosen, and read again before that.
+	// Choosing it verifies it first.
 	f, err := w.card.Open(slot.B, os.O_RDWR)
 	must(t, err)
 	defer f.Close()
@@ -266,7 +266,7 @@ func TestInstall(t *testing.T) {
 	}
 	w.wantError(agent.Request{Do: agent.Install}, agent.Blocked)
 
-	// It does not work: the box says so and why, and does not take it again.
+	// Its trial fails: the box reports the reason, and does not install it again.
 	must(t, update.Trial{Slot: slot.B, Why: "the portal does not answer"}.Write(w.state))
 	_, err = w.card.Update(func(s slot.State) slot.State {
 		for !s.Proven() {
@@ -282,7 +282,7 @@ func TestInstall(t *testing.T) {
 	w.wantError(agent.Request{Do: agent.Install, Again: true}, agent.Unfit)
 }
 
-// TestRanBefore: a release from which somebody went back is not installed by itself, but for somebody who asks for it.
+// TestRanBefore: a release that somebody rolled back from is not installed automatically, but on request.
 func TestRanBefore(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -298,7 +298,7 @@ func TestRanBefore(t *testing.T) {
 	if r, err := w.ask(agent.Request{Do: agent.Slots}); err != nil || r.Slots != (update.Slots{Running: slot.B, Version: "2026.2", Other: "2026.1"}) {
 		t.Errorf("the slots are %+v, %v", r.Slots, err)
 	}
-	_, err = w.ask(agent.Request{Do: agent.Other}) // what was there first has no record
+	_, err = w.ask(agent.Request{Do: agent.Other}) // the first system has no record
 	must(t, err)
 	_, err = w.card.Update(func(s slot.State) slot.State { return s.Boot().MarkGood(slot.A) })
 	must(t, err)
@@ -312,8 +312,8 @@ func TestRanBefore(t *testing.T) {
 	}
 }
 
-// TestStaged: how a release goes out is told as it was signed, also of one that lies ready, unless somebody asked for it. Another
-// release than the one that was told of is not installed, and a hub's key alone changes nothing of it.
+// TestStaged: the roll-out of a release is reported as it was signed, also when the release is ready, unless somebody asked for it.
+// Only the release that was looked at is installed. A hub's key alone cannot change any of it.
 func TestStaged(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -349,18 +349,18 @@ func TestStaged(t *testing.T) {
 		}
 		_, err := w.ask(q)
 		must(t, err)
-		w.serve() // a box that is unplugged
+		w.serve() // the box was unplugged
 		if r, err := w.ask(agent.Request{Do: agent.Slots}); err != nil || !r.Slots.Ready || r.Slots.Other != "2026.3" || r.Slots.Staged != want {
 			t.Errorf("asked for, %t: %+v, %v, want %+v", asked, r.Slots, err, want)
 		}
 	}
 }
 
-// counting is a source that ends after so many files, and counts what it delivered.
+// counting is a source that fails after left files, and counts how often it delivered each file.
 type counting struct {
 	trust.Source
 	left  int
-	bytes map[string]int // by file, how often
+	bytes map[string]int // by file: how often it was delivered
 	files []string
 }
 
@@ -379,7 +379,7 @@ func (c *counting) Read(ctx context.Context, name string, limit int64) ([]byte, 
 	return text, err
 }
 
-// TestFiveDays: the cap of each day ends in the middle of a download; of what describes the release and of its chunks, no file is
+// TestFiveDays: each day's cap ends in the middle of a download. Of the files that describe the release and of its chunks, none is
 // fetched twice.
 func TestFiveDays(t *testing.T) {
 	t.Parallel()
@@ -412,7 +412,7 @@ func TestFiveDays(t *testing.T) {
 		if s, _, err := w.card.Read(); err != nil || s.Slot != slot.A {
 			t.Fatalf("the card has %+v, %v", s, err)
 		}
-		w.serve() // a box that is unplugged
+		w.serve() // the box was unplugged
 	}
 	if days < 2 {
 		t.Errorf("it took %d cuts only", days)
@@ -420,7 +420,7 @@ func TestFiveDays(t *testing.T) {
 	again := 0
 	for name, n := range from.bytes {
 		if strings.Contains(name, plan.Folder(slot.Board)) {
-			continue // the manifest, which is small, and is what says that nothing has changed
+			continue // the manifest is small, and shows that nothing has changed
 		}
 		again += n - 1
 	}
@@ -432,7 +432,7 @@ func TestFiveDays(t *testing.T) {
 	}
 }
 
-// TestRefused: what is not signed, changed, old or for nobody here leaves the slot as it is.
+// TestRefused: what is unsigned, changed, too old or unknown leaves the slot unchanged.
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -468,7 +468,7 @@ func TestRefused(t *testing.T) {
 	w.wantError(agent.Request{Do: "dance"}, agent.Failed)
 	w.wantError(agent.Request{Do: agent.Install, Stick: true}, agent.NoStick)
 
-	// Too old to be believed, also if the daemon says that somebody stands at the box.
+	// Expired, even if the daemon claims that somebody stands at the box.
 	w.day = w.day.AddDate(0, 0, 40)
 	w.wantError(agent.Request{Do: agent.Install}, agent.Code(trust.Expired))
 	w.wantError(agent.Request{Do: agent.Install, Expired: true}, agent.Failed)
@@ -479,7 +479,7 @@ func TestRefused(t *testing.T) {
 	w.wantError(agent.Request{Do: agent.Slots}, agent.NoRoot)
 }
 
-// spoiled is a source whose files are changed.
+// spoiled is a source that changes its files.
 type spoiled struct {
 	trust.Source
 	change func(name string, text []byte) []byte
@@ -493,8 +493,8 @@ func (s spoiled) Read(ctx context.Context, name string, limit int64) ([]byte, er
 	return text, err
 }
 
-// TestStick: the first stick with the folder of releases is the source, and is unmounted at the end. Who stands at the box may pass
-// over the expiry of what is on it.
+// TestStick: the first stick with the folder of releases is the source, and is unmounted at the end. Somebody at the box may ignore
+// the expiry of what is on it.
 func TestStick(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -533,7 +533,7 @@ func TestStick(t *testing.T) {
 	}
 }
 
-// TestOneAtATime: another request is refused meanwhile, and one whose client is gone ends and makes room for the next.
+// TestOneAtATime: a second request is refused in the meantime. A request ends when its client disconnects, and the next one can start.
 func TestOneAtATime(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -564,7 +564,7 @@ func TestOneAtATime(t *testing.T) {
 	}
 }
 
-// A command beside the server, and the server beside a command, leave the card alone until the other one is done.
+// TestCardIsClaimed: a command and the server leave the card alone while the other one uses it.
 func TestCardIsClaimed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -573,7 +573,7 @@ func TestCardIsClaimed(t *testing.T) {
 	box := &update.Box{Card: w.card, State: w.state, Root: w.root, Clock: trust.Clock{Now: func() (time.Time, bool) { return w.day, true }}}
 	offer, err := box.Look(t.Context(), mirror.Folder{FS: os.DirFS(w.repo.Dir)}, false)
 	must(t, err)
-	w.serve() // the first one may have ended: nobody asked it for anything
+	w.serve() // the first server may have ended for lack of requests
 	w.wantError(agent.Request{Do: agent.Install}, agent.Busy)
 	w.wantError(agent.Request{Do: agent.Other}, agent.Busy)
 	if err := box.Choose(t.Context(), slot.B); !errors.Is(err, update.ErrBusy) {
@@ -588,7 +588,7 @@ func TestCardIsClaimed(t *testing.T) {
 	}
 }
 
-// wait is a source that waits.
+// wait is a source that calls until before each read.
 type wait struct {
 	trust.Source
 	until func(context.Context)

@@ -23,32 +23,32 @@ import (
 	"passerelle/image/update/plan"
 )
 
-// Server carries out requests, one at a time, for the one program that may connect to its socket: the daemon. All its public fields
+// Server carries out requests, one at a time, for the only program that may connect to its socket: the daemon. All its public fields
 // are required.
 type Server struct {
-	Box     func() (*update.Box, error) // this machine; an error that is fs.ErrNotExist: it takes no releases
+	Box     func() (*update.Box, error) // this machine; the error is fs.ErrNotExist if it takes no releases
 	Machine fs.FS                       // with /sys and /proc
 	Mount   stick.Mounter
 	Restart func() error // restarts the box
 	Log     *slog.Logger
 
-	// The sums of the running slot, and which that was. Only the request that is carried out uses them.
+	// The cache of the running slot, and which slot that was. Only the current request uses them.
 	sums    update.Sums
 	running slot.Name
 }
 
-// StickFolder is the folder of a USB stick that has releases.
+// StickFolder is the folder of releases on a USB stick.
 const StickFolder = "passerelle-releases"
 
 const (
-	idleLimit = 30 * time.Second // without a request the server ends after it
+	idleLimit = 30 * time.Second // the server ends after this time without a request
 
-	// busyLimit is how long a request waits for the one before it. A client that gives up closes its connection, and may ask
-	// again before the server has noticed.
+	// busyLimit is how long a request waits for the one before it. A client that gives up closes its connection, and may ask again
+	// before the server notices.
 	busyLimit = 5 * time.Second
 )
 
-// Serve serves until ctx ends, or nobody has asked for anything for a while.
+// Serve serves until ctx ends, or until there was no request for idleLimit.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	one := make(chan struct{}, 1) // full while a request is carried out
 	ctx, cancel := context.WithCancel(ctx)
@@ -83,7 +83,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	}
 }
 
-// serve carries out the request of a connection, when its turn comes.
+// serve carries out the request of a connection when it is its turn.
 func (s *Server) serve(ctx context.Context, conn net.Conn, one chan struct{}) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -121,7 +121,7 @@ func (s *Server) serve(ctx context.Context, conn net.Conn, one chan struct{}) {
 	}
 }
 
-// asError gives an error its code.
+// asError returns an error with its code.
 func asError(err error) *Error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e
@@ -153,7 +153,7 @@ func (s *Server) do(ctx context.Context, q Request, from trust.Source, tell func
 	switch q.Do {
 	case Slots:
 	case Look, Install:
-		if q.Expired && !q.Stick { // the daemon may be in somebody's hands from afar; a stick is in those of somebody at the box
+		if q.Expired && !q.Stick { // the daemon may be under somebody's remote control; a stick is in the hands of somebody at the box
 			return r, errors.New("expired metadata is passed over on a stick only")
 		}
 		if q.Stick {
@@ -182,7 +182,7 @@ func (s *Server) do(ctx context.Context, q Request, from trust.Source, tell func
 	return r, err
 }
 
-// bring looks at a source, and installs what it offers if that is asked for.
+// bring looks at a source, and installs what it offers if the request asks for that.
 func bring(ctx context.Context, box *update.Box, q Request, from trust.Source, tell func(message)) (r Result, err error) {
 	offer, err := box.Look(ctx, from, q.Expired)
 	if err != nil {
