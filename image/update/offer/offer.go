@@ -1,5 +1,5 @@
-// Package offer puts a release into the repository that people sign, and takes it out again. It owns what is signed of a release, and which
-// files that has there. It must not know whose keys these are, nor be part of the box.
+// Package offer puts a release into the repository that people sign, and removes it again. It owns what is signed of a release, and
+// which files it has there. It must not know whose keys these are, nor be part of the box.
 package offer
 
 import (
@@ -20,10 +20,10 @@ import (
 	"passerelle/image/update/plan"
 )
 
-// ErrWrong says that the release cannot be staged as it was asked for.
+// ErrWrong says that the release cannot be staged as requested.
 var ErrWrong = errors.New("the release cannot be staged")
 
-// Pack stores the files of a release, and returns its manifest and how many bytes they have. m is as for [pack.Release].
+// Pack stores the files of a release. It returns the release's manifest, and the number of bytes stored. m is as for [pack.Release].
 func Pack(r repository.Repository, m plan.Manifest, parts []pack.Part, olds []pack.Old) (_ plan.Manifest, stored int64, err error) {
 	m, err = pack.Release(m, parts, olds, func(folder string, name plan.Hash, text []byte) error {
 		stored += int64(len(text))
@@ -32,8 +32,8 @@ func Pack(r repository.Repository, m plan.Manifest, parts []pack.Part, olds []pa
 	return m, stored, err
 }
 
-// Stage stages a release whose files are stored. Two of the release role sign it then. The error wraps ErrWrong if its manifest could be
-// read by nobody, or if its epoch is not above that of each other release of its board.
+// Stage stages a release whose files are stored; two keys of the release role then have to sign it. The error wraps ErrWrong if the
+// manifest is invalid, or if its epoch is not above that of every other release for its board.
 func Stage(r repository.Repository, m plan.Manifest, now time.Time) error {
 	text, err := m.Format()
 	if err != nil {
@@ -65,7 +65,7 @@ func Stage(r repository.Repository, m plan.Manifest, now time.Time) error {
 	})
 }
 
-// Withdraw stages that a release is no longer offered. The error wraps ErrWrong if it is not.
+// Withdraw stages the removal of a release. The error wraps ErrWrong if there is no such release.
 func Withdraw(r repository.Repository, board string, epoch int64, now time.Time) error {
 	name := plan.Name(board, epoch)
 	return r.Change(now, func(t *metadata.TargetsType) error {
@@ -77,11 +77,11 @@ func Withdraw(r repository.Repository, board string, epoch int64, now time.Time)
 	})
 }
 
-// Files returns the names of what the releases of a repository consist of, in the order in which boxes read them, the oldest release first.
-// It has each name once, and only files that are there. A release that cannot be read has none.
+// Files returns the names of the files of a repository's releases, in the order in which boxes read them, oldest release first. Each
+// name appears once, and only if the file exists. A release that cannot be read is skipped.
 func Files(repository fs.FS) (names []string) {
 	var all []plan.Manifest
-	manifests, _ := fs.Glob(repository, path.Join(trust.TargetsFolder, plan.Folder("*"), "*.json")) // the pattern is a good one
+	manifests, _ := fs.Glob(repository, path.Join(trust.TargetsFolder, plan.Folder("*"), "*.json")) // the pattern is valid
 	for _, name := range manifests {
 		if text, err := fs.ReadFile(repository, name); err == nil {
 			if m, err := plan.ParseManifest(text); err == nil {
