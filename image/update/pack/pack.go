@@ -1,6 +1,6 @@
-// Package pack makes a release of a slot's parts: the chunks, the index, a delta for each earlier release, and the manifest. It
-// owns what a release tool does that a box need not: to compress, and to find the bytes that make a good dictionary. It must
-// not know who signs.
+// Package pack makes a release from a slot's parts: the chunks, the index, a delta for each earlier release, and the manifest. It owns
+// what a release tool does and a box does not: compressing, and finding the bytes that make a good dictionary. It must not know who
+// signs.
 package pack
 
 import (
@@ -14,10 +14,10 @@ import (
 	"passerelle/image/update/plan"
 )
 
-// Store keeps a file in one of the folders, under a name that says its content.
+// Store stores a file in one of the folders, under a hash as its name.
 type Store func(folder string, name plan.Hash, text []byte) error
 
-// Part is a part of a slot to release. Its size and SHA-256 need not be filled in.
+// Part is a part of a slot to release. Release fills in its size and SHA-256.
 type Part struct {
 	plan.Part
 	From io.Reader
@@ -29,7 +29,8 @@ type Old struct {
 	Root []byte
 }
 
-// Release stores the files of a release and returns its manifest. m has what is not computed: version, board, epoch, needs.
+// Release stores the files of a release and returns its manifest. m has the fields that are not computed, such as version, board,
+// epoch and needs.
 func Release(m plan.Manifest, parts []Part, olds []Old, store Store) (plan.Manifest, error) {
 	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1))
 	if err != nil {
@@ -93,8 +94,8 @@ func cut(p Part, encoder *zstd.Encoder, store Store) (plan.Part, plan.Index, []b
 	return p.Part, index, data, err
 }
 
-// delta makes runs of the root's chunks that an earlier root lacks. The dictionary of a run is what the earlier root has
-// around the place that follows the last chunk in common.
+// delta makes runs of the root's chunks that an earlier root lacks. The dictionary of a run is the bytes of the earlier root around
+// the position that follows the last common chunk.
 func delta(index plan.Index, root []byte, old Old, store Store) (plan.Runs, error) {
 	has := map[plan.Hash]int64{}
 	if err := plan.Cut(bytes.NewReader(old.Root), func(c plan.Chunk, at int64, _ []byte) error {
@@ -104,7 +105,7 @@ func delta(index plan.Index, root []byte, old Old, store Store) (plan.Runs, erro
 		return nil, err
 	}
 	var runs plan.Runs
-	cursor, at := int64(0), int64(0) // in the earlier root, in the new one
+	cursor, at := int64(0), int64(0) // position in the earlier root, position in the new one
 	for i := 0; i < len(index) && at < int64(len(root)); {
 		if from, found := has[index[i].SHA256]; found {
 			cursor = from + int64(index[i].Size)
