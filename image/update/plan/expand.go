@@ -6,15 +6,15 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// DictID is the number of a run's dictionary in its frame (RFC 8878, section 3.1.1.1.3). Each run has its own: the number
-// says only that there is one.
+// DictID is the ID of a run's dictionary in its frame (RFC 8878, section 3.1.1.1.3). Every run has another dictionary with the same
+// ID: it only says that there is one.
 const DictID = 1
 
-// window is the most that a frame may refer back to, in bytes: a dictionary and a run.
+// window is the largest distance that a frame may refer back, in bytes: a dictionary and a run.
 const window = 8 << 20
 
-// Expand decompresses a file of size bytes, with a dictionary if it has one. What was fetched is not trusted: it takes at most
-// the memory of the window and the size.
+// Expand decompresses a file to size bytes, with a dictionary if it has one. Fetched bytes are not trusted, so it uses at most the
+// memory of the window and the size.
 func Expand(text, dict []byte, size int) ([]byte, error) {
 	options := []zstd.DOption{zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(window),
 		zstd.WithDecoderMaxMemory(window), zstd.WithDecodeAllCapLimit(true)}

@@ -9,19 +9,19 @@ import (
 	"github.com/restic/chunker"
 )
 
-// Sizes of chunks, in bytes. They are part of the form: a box that cut otherwise would find none of its chunks.
+// Sizes of chunks, in bytes. They are part of the format: a box that cut differently would find none of its chunks.
 const (
 	minChunk      = 16 << 10
 	MaxChunk      = 256 << 10
 	averageBits   = 16
-	MaxRun        = 1 << 20                       // raw bytes of a run
+	MaxRun        = 1 << 20                       // bytes of a run, uncompressed
 	MaxDict       = 4 << 20                       // bytes of a dictionary
 	polynomial    = chunker.Pol(0x35302a59bbd60b) // random, irreducible
 	indexHead     = "PSRLIDX1"
 	deltaHead     = "PSRLDLT1"
 	chunkRecord   = 4 + 4 + 32
 	runRecord     = 4 + 4 + 8 + 4 + 4 + 32
-	maxCompressed = MaxRun + 64<<10 // what zstd makes of bytes that it cannot compress
+	maxCompressed = MaxRun + 64<<10 // the most that zstd makes of a run that it cannot compress
 )
 
 // Chunk is a piece of a part.
@@ -31,7 +31,7 @@ type Chunk struct {
 	SHA256 Hash   // of the chunk itself, which is also its file's name
 }
 
-// Index is the chunks of a release, part after part.
+// Index lists the chunks of a release, part after part.
 type Index []Chunk
 
 // Place is where a chunk belongs in the slot.
@@ -40,7 +40,7 @@ type Place struct {
 	At int64
 }
 
-// Cut returns the chunks of a reader. Stored is not filled in.
+// Cut splits what a reader returns into chunks, and passes each of them to each. Stored is not filled in.
 func Cut(r io.Reader, each func(c Chunk, at int64, data []byte) error) error {
 	cutter := chunker.NewWithBoundaries(r, polynomial, minChunk, MaxChunk)
 	cutter.SetAverageBits(averageBits)
@@ -59,7 +59,7 @@ func Cut(r io.Reader, each func(c Chunk, at int64, data []byte) error) error {
 	}
 }
 
-// ParseIndex reads the index of a manifest's release.
+// ParseIndex parses the index of a manifest's release.
 func ParseIndex(text []byte, m Manifest) (Index, error) {
 	body, err := records(text, indexHead, chunkRecord)
 	if err != nil {
@@ -126,7 +126,7 @@ func (x Index) Places(m Manifest) []Place {
 	return places
 }
 
-// Run is consecutive chunks of the index in one file, which is compressed with a piece of an earlier root as the dictionary.
+// Run is a file with consecutive chunks of the index, compressed with a piece of an earlier root as the dictionary.
 type Run struct {
 	First, Count uint32 // chunks
 	DictAt       int64  // offset in the running slot
@@ -134,10 +134,10 @@ type Run struct {
 	File
 }
 
-// Runs is a delta.
+// Runs is a delta: the runs of a release against one earlier root.
 type Runs []Run
 
-// ParseRuns reads a delta to an index.
+// ParseRuns parses a delta for an index.
 func ParseRuns(text []byte, x Index) (Runs, error) {
 	body, err := records(text, deltaHead, runRecord)
 	if err != nil {
@@ -163,7 +163,7 @@ func ParseRuns(text []byte, x Index) (Runs, error) {
 	return runs, nil
 }
 
-// bytes returns the raw size of a run.
+// bytes returns the uncompressed size of a run.
 func (x Index) bytes(r Run) (n int64) {
 	for _, c := range x[r.First : r.First+r.Count] {
 		n += int64(c.Size)

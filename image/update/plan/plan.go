@@ -7,14 +7,14 @@ func sum(b []byte) Hash { return sha256.Sum256(b) }
 // Sum returns the SHA-256 of bytes.
 func Sum(b []byte) Hash { return sum(b) }
 
-// Have is what a box has of a release.
+// Have is what a box already has of a release.
 type Have struct {
-	There   []bool         // by chunk: it is at its place in the slot
-	Running map[Hash]int64 // where the running slot has a chunk, in bytes
-	Delta   Runs           // for the release that is running, if there is one
+	There   []bool         // by chunk: it is in its place in the slot
+	Running map[Hash]int64 // offset of a chunk in the running slot, in bytes
+	Delta   Runs           // against the running release, if there is one
 }
 
-// Kind is how chunks get into the slot.
+// Kind is how chunks are brought into the slot.
 type Kind int
 
 // The kinds of steps.
@@ -35,13 +35,12 @@ type Step struct {
 // Plan is what brings a release into a slot.
 type Plan struct {
 	Steps []Step
-	Bytes int64 // to fetch, without what carries them
+	Bytes int64 // to fetch, without transport overhead
 	Files int   // to fetch
-	Keep  int   // chunks that are there
+	Keep  int   // chunks that are in place already
 }
 
-// Make returns the plan with the fewest bytes: a run is fetched if it is smaller than those of its chunks that neither slot
-// has.
+// Make returns the plan with the fewest bytes: a run is fetched if it is smaller than those of its chunks that neither slot has.
 func Make(x Index, have Have) Plan {
 	var p Plan
 	add := func(i int) {
@@ -77,7 +76,7 @@ func Make(x Index, have Have) Plan {
 	return p
 }
 
-// worth tells whether a run costs less than what of its chunks would be fetched.
+// worth tells whether a run is smaller than those of its chunks that would be fetched.
 func worth(x Index, r Run, have Have) bool {
 	alone := int64(0)
 	for i := int(r.First); i < int(r.First+r.Count); i++ {
@@ -88,7 +87,7 @@ func worth(x Index, r Run, have Have) bool {
 	return r.Size < alone
 }
 
-// Without returns the steps that do a run's work by the chunks' own files: its dictionary is damaged.
+// Without returns steps that replace a run by the chunks' own files, for a damaged dictionary.
 func (s Step) Without() []Step {
 	steps := make([]Step, 0, s.Count)
 	for i := s.First; i < s.First+s.Count; i++ {

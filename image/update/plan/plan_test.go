@@ -41,12 +41,12 @@ func TestFits(t *testing.T) {
 	}
 }
 
-// made returns an index of so many chunks for two parts, and its manifest.
+// made returns an index of n chunks for two parts, and its manifest.
 func made(r *rand.Rand, n int) (Index, Manifest) {
 	var x Index
 	sizes := [2]int64{}
 	for i := range n {
-		c := Chunk{Size: uint32(1 + r.IntN(1000)), SHA256: Hash{byte(r.IntN(20)), 1}} // some are the same
+		c := Chunk{Size: uint32(1 + r.IntN(1000)), SHA256: Hash{byte(r.IntN(20)), 1}} // some are equal
 		c.Stored = 1 + uint32(r.IntN(1000))
 		x = append(x, c)
 		sizes[min(i*2/n, 1)] += int64(c.Size)
@@ -54,7 +54,7 @@ func made(r *rand.Rand, n int) (Index, Manifest) {
 	return x, manifest(sizes[0], sizes[1])
 }
 
-// Every chunk gets to its place, by one step at most; a plan costs no more than the chunks that neither slot has.
+// Every chunk is in place in the end, after one step at most. A plan fetches no more than the chunks that neither slot has.
 func TestMake(t *testing.T) {
 	for seed := range uint64(3000) {
 		r := rand.New(rand.NewPCG(seed, 1))
@@ -134,7 +134,7 @@ func TestIndexAndRuns(t *testing.T) {
 		if back, err := ParseRuns(runs.Format(), x); err != nil || !reflect.DeepEqual(back, runs) {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
-		// One byte less is never read.
+		// One byte less is always refused.
 		if _, err := ParseIndex(x.Format()[:len(x.Format())-1], m); err == nil {
 			t.Fatal("half an index is read")
 		}
@@ -144,7 +144,7 @@ func TestIndexAndRuns(t *testing.T) {
 	}
 }
 
-// A change within moves no border but its neighbours': that is what the chunks are for.
+// A change moves only the borders of its neighbours: that is the purpose of content-defined chunks.
 func TestCut(t *testing.T) {
 	random := rand.NewChaCha8([32]byte{1})
 	text := make([]byte, 4<<20)
@@ -227,7 +227,7 @@ func FuzzIndex(f *testing.F) {
 	})
 }
 
-// What does not decompress is an error; what does has the size that was asked for.
+// What does not decompress is an error. What does has the expected size.
 func FuzzExpand(f *testing.F) {
 	f.Add([]byte{0x28, 0xb5, 0x2f, 0xfd, 0, 0, 1, 0, 0}, []byte("dict"), 10)
 	f.Fuzz(func(t *testing.T, text, dict []byte, size int) {

@@ -1,14 +1,14 @@
-// Package plan decides how a release gets into a slot of the card with as few bytes as possible. It owns the form of what a
-// release consists of (manifest, index, delta) and the choice, chunk by chunk, between what lies in the slot already, what the
-// running system has, and what is fetched. It is pure: it must not know who delivers files, nor how a slot is written.
+// Package plan decides how a release gets into a slot of the card with as few bytes as possible. It owns the format of a release's
+// files (manifest, index, delta), and the choice, chunk by chunk, between what is already in the slot, what the running system has,
+// and what is fetched. It is pure: it must not know who delivers files, nor how a slot is written.
 //
 // # A release
 //
-// A slot has parts: an uncompressed squashfs as the root, and the container with the kernel. A release describes each part as
-// chunks whose borders depend on the content (64 kB on average), so that an insertion moves none but its neighbours. A chunk
-// is a file of the repository, compressed on its own. A delta serves one earlier release: runs of chunks that it lacks,
-// compressed with the bytes around the same place of its root as the dictionary. Measured with two images of 62 MB (190 MB in
-// the slot) that differ in the daemon and two scripts: 2.5 MB are fetched, index and delta included.
+// A slot has two parts: an uncompressed squashfs as the root, and the container with the kernel. A release describes each part as
+// content-defined chunks (64 kB on average), so that an insertion moves only the borders of its neighbours. Each chunk is a file of
+// the repository, compressed on its own. A delta serves boxes that run one earlier release. It has runs of chunks that this release
+// lacks, compressed with the bytes around the same position of its root as the dictionary. Measured with two images of 62 MB (190 MB
+// in the slot) that differ in the daemon and two scripts: 2.5 MB are fetched, including index and delta.
 package plan
 
 import (
@@ -27,7 +27,7 @@ const (
 	FileFolder  = "files"  // by the SHA-256 of the file: indexes, deltas, runs
 )
 
-// Form is the form of manifests that this program reads.
+// Form is the format version of manifests that this program reads.
 const Form = 1
 
 // Hash is a SHA-256. Its JSON is hexadecimal.
@@ -48,7 +48,7 @@ func (h *Hash) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// File names a file of the repository by its content.
+// File identifies a file of the repository by its content.
 type File struct {
 	Size   int64 `json:"size"`
 	SHA256 Hash  `json:"sha256"`
@@ -69,10 +69,10 @@ func (p Part) valid() bool {
 // The parts of a slot.
 const (
 	RootPart = "root" // the file system
-	BootPart = "boot" // kernel, initrd and device trees: written last, since the slot cannot be booted without
+	BootPart = "boot" // kernel, initrd and device trees: written last, since the slot cannot be booted without it
 )
 
-// Delta is for boxes that run a certain release.
+// Delta is for boxes that run one earlier release.
 type Delta struct {
 	From Part `json:"from"` // that release's root part
 	File
@@ -83,12 +83,12 @@ type Manifest struct {
 	Form    int    `json:"form"`
 	Version string `json:"version"` // for people
 	Board   string `json:"board"`   // the layout of the card and the boards that boot it
-	// Epoch grows with each release. The box installs nothing of an epoch below the one that it runs, and a release may ask
-	// for a least epoch of what is running: its data must be readable by both.
+	// Epoch increases with each release. The box installs no release with an epoch below the running one. Needs is the lowest epoch
+	// that the running release may have: both must be able to read the same data.
 	Epoch int64  `json:"epoch"`
 	Needs int64  `json:"needs"`
 	Parts []Part `json:"parts"`
-	// Rollout says whether some boxes take it first.
+	// Rollout says whether the release goes out in stages.
 	Rollout rollout.Rule `json:"rollout,omitzero"`
 	Index   File         `json:"index"`
 	Deltas  []Delta      `json:"deltas,omitempty"`
@@ -97,14 +97,14 @@ type Manifest struct {
 // Limits, in bytes.
 const (
 	ManifestLimit = 64 << 10
-	IndexLimit    = 4 << 20 // a chunk has 40 bytes in it: 768 MB in chunks of at least 16 kB on average
+	IndexLimit    = 4 << 20 // 40 bytes a chunk: enough for a slot of 768 MB in chunks of 16 kB
 	partLimit     = 1 << 30
 )
 
-// version is for people, and part of file names.
+// version is for people, and becomes part of file names.
 var version = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z.+~-]{0,63}$`)
 
-// ParseManifest reads a manifest. Keys that it does not know are a newer program's.
+// ParseManifest parses a manifest. It ignores unknown keys, which a newer program may have written.
 func ParseManifest(text []byte) (m Manifest, err error) {
 	if err := json.Unmarshal(text, &m); err != nil {
 		return Manifest{}, fmt.Errorf("read the manifest: %w", err)
@@ -148,7 +148,7 @@ func (m Manifest) check() error {
 	return nil
 }
 
-// Format returns the manifest's text. The error is that of a manifest that nobody could read.
+// Format returns the manifest's text. The error says that the manifest is invalid.
 func (m Manifest) Format() ([]byte, error) {
 	if err := m.check(); err != nil {
 		return nil, fmt.Errorf("write the manifest: %w", err)
@@ -160,7 +160,7 @@ func (m Manifest) Format() ([]byte, error) {
 	return append(text, '\n'), nil
 }
 
-// Summary is what is signed beside a manifest, so that nobody need fetch it to know whether it is running already.
+// Summary is signed beside a manifest, so that a box can tell whether the release is running without fetching the manifest.
 type Summary struct {
 	Version string `json:"version"`
 	Epoch   int64  `json:"epoch"`
@@ -186,13 +186,13 @@ func ParseSummary(text []byte) (s Summary, err error) {
 	return s, nil
 }
 
-// Name returns the target of a release for a board.
+// Name returns the target path of a release for a board.
 func Name(board string, epoch int64) string { return fmt.Sprintf("os/%s/%d.json", board, epoch) }
 
-// Folder returns the targets' folder of the releases for a board.
+// Folder returns the folder of the target paths of a board's releases.
 func Folder(board string) string { return "os/" + board }
 
-// ID identifies what a release puts into a slot.
+// ID returns the identity of what a release puts into a slot.
 func (m Manifest) ID() Hash {
 	var all []byte
 	for _, p := range m.Parts {
@@ -201,24 +201,24 @@ func (m Manifest) ID() Hash {
 	return sum(all)
 }
 
-// Size is how much of a slot the release fills.
+// Size returns the number of bytes from the start of the slot to the end of the release's last part.
 func (m Manifest) Size() int64 {
 	last := m.Parts[len(m.Parts)-1]
 	return last.At + last.Size
 }
 
-// Running is what a release is compared with.
+// Running is the system that a release is compared with.
 type Running struct {
 	Board    string
-	Epoch    int64 // 0 if it is not known
+	Epoch    int64 // 0 if unknown
 	SlotSize int64
-	Barred   []Hash // identities of releases that were tried and did not work
+	Barred   []Hash // identities of releases that were tried and failed
 }
 
 // ErrNotFor says that a release cannot be installed here.
 var ErrNotFor = errors.New("this release is not for this box")
 
-// Fits returns why a release may not be installed.
+// Fits returns an error that wraps ErrNotFor if a release may not be installed.
 func (m Manifest) Fits(r Running) error {
 	switch {
 	case m.Board != r.Board:
