@@ -1,59 +1,59 @@
-// Package autorate is the law that sets the rates of a lent line whose capacity changes, as a phone's does. The box shares
-// fairly only what waits in the box; so its rate must be a little below what the line carries now, in both directions.
+// Package autorate sets the rates of a donation whose capacity changes, as a phone's does. The box can share fairly only the packets
+// that queue in the box. So its rate must be a little below the line's current capacity, in both directions.
 //
-// The law owns a line's [State] and nothing else. It has no clock, no socket and no timer: each 200 ms it is told what
-// the counters, queues and round trips say ([Input]), and it answers with two rates and whether it wants a probe
-// ([Output]). It does not know who lends, who uses, which device the line is, or what data costs: its caller sends
-// the probes, keeps their budget, and says when there is none ([Input].NoProbes).
+// The law owns a line's [State] and nothing else. It has no clock, no socket and no timer. Every 200 ms it gets what the counters,
+// queues and round trips show ([Input]), and it returns two rates and whether it wants a probe ([Output]). It does not know who lends,
+// who uses the line, which device the line is, or what data costs. Its caller sends the probes, keeps their budget, and says when none
+// may be sent ([Input].NoProbes).
 //
-// It uses what costs nothing first: bytes at the line, the box's own backlog, the first round trips of residents'
-// connections. What it believes of them:
+// It first uses evidence that is free: bytes on the line, the box's own backlog, and the first round trips of residents' connections.
+// It concludes from these:
 //
 //   - An answer that is late, or missing for long, shows a queue beyond the box. While there is one, what comes out of the
-//     line is its capacity: the rate falls below that, so that the queue drains.
-//   - Without one, while residents wait in the box, the rate rises: fast far below what the line carried lately, slowly
-//     near it, more slowly on a line that always carries the same.
-//   - Where the capacity of one tick says little about the next, as it flickers, a queue lowers the rate less, and it comes back
-//     to more: who follows each change is always late, and a resident's single connection cannot follow.
-//   - A line that stood still and then carried more than the rate had no wrong rate.
-//   - Bytes clearly below the rate, just after the backlog in the box was gone, are a guess that the next sample decides.
-//   - A new connection's round trip that is short proves that there is no queue. A long one may be a far server; only many
-//     in a row are evidence. With these and the bytes alone, the law goes on without probes.
-//   - A delay that stays, though the residents' part of the traffic fell, is a longer way (a handover) if it is constant,
-//     and the lender's own use if it swings. To the latter the law gives way, down to the floor.
-//   - Probes without delay while all connections wait come from a target on the near side of the line.
+//     line is its capacity. The rate is set below that, so that the queue drains.
+//   - Without a queue, while residents' packets wait in the box, the rate rises: fast if it is far below what the line carried
+//     recently, slowly near that, and more slowly on a line of steady capacity.
+//   - Where the capacity of one tick says little about the next (flicker), a queue lowers the rate less, and the rate returns to a
+//     higher value: a controller that follows every change is always late, and a resident's single connection cannot follow.
+//   - If a line stood still and then carried more than the rate, the rate was not wrong.
+//   - If the line carries clearly less than the rate just after the backlog in the box is gone, that is a guess. The next sample
+//     decides it.
+//   - A short round trip of a new connection proves that there is no queue. A long one may be a distant server; only many in a
+//     row are evidence. With these and the byte counts alone, the law works without probes.
+//   - If the delay stays although the residents' traffic fell, a constant delay is a longer path (a handover), and a varying one
+//     is the lender's own use, to which the law yields, down to the floor.
+//   - If probes show no delay while all connections wait, their target is on the near side of the line.
 //
-// It starts from cake-autorate (https://github.com/lynxthecat/cake-autorate), whose 20 probes a second would use up a
-// prepaid phone in a week. The constants are in constants.go, with their reasons; the package sim has the simulator, and
-// table_test.go the comparison.
+// It is based on cake-autorate (https://github.com/lynxthecat/cake-autorate), whose 20 probes a second would use up a prepaid phone
+// plan in a week. The constants are in constants.go, with their reasons. The package sim has the simulator, and table_test.go the
+// comparison.
 package autorate
 
 import "time"
 
-// Limits are what the lender lends, in bit/s. A direction with 0 is not controlled.
+// Limits are the donated rates in bit/s. A direction with 0 is not controlled.
 type Limits struct{ Down, Up float64 }
 
 // Input is what happened since the last update.
 type Input struct {
-	// Now is the time of a monotonic clock. The law wants an update each 200 ms ([Tick]). An update at the same time as
-	// the last one, or at an earlier one, changes nothing but the clock.
+	// Now is the time of a monotonic clock. The law expects an update every 200 ms ([Tick]). An update at the time of the last one, or
+	// an earlier time, changes only the clock.
 	Now      time.Duration
 	Down, Up Traffic
-	// Samples are the round trips that ended since the last update. They are not kept.
+	// Samples are the round trips that ended since the last update. The law does not keep the slice.
 	Samples []Sample
-	// Unanswered is the age of the oldest probe that was sent after the last answered one, and has no answer yet; 0
-	// without one.
+	// Unanswered is the age of the oldest unanswered probe among those sent after the last answered one; 0 if there is none.
 	Unanswered time.Duration
-	// NoProbes says that no probe can be sent, for example because the budget is spent.
+	// NoProbes says that no probe can be sent, for example because the budget is used up.
 	NoProbes bool
 }
 
 // Traffic is what happened in one direction.
 type Traffic struct {
-	Bytes   uint64 // that crossed the line's interface since the last update; see [Counter]
-	Backlog uint64 // bytes that wait in the box's own queue now
-	// Lost is how many of the bytes of a download reached no resident, for example because the box's queue had no room. They
-	// take the line's capacity all the same.
+	Bytes   uint64 // on the line's interface since the last update; see [Counter]
+	Backlog uint64 // bytes in the box's own queue now
+	// Lost is how many bytes of a download reached no resident, for example because the box's queue was full. They use up the line's
+	// capacity all the same.
 	Lost uint64
 }
 
@@ -63,8 +63,8 @@ type Source uint8
 const (
 	// Probe is a packet of the box to the line's target and back.
 	Probe Source = iota
-	// Flow is the first packet of a resident's new connection and the first answer, from a server at an unknown
-	// distance. It is one-sided: a short trip proves that there is no queue, a long one proves nothing.
+	// Flow is the first packet of a resident's new connection and its first answer, from a server at an unknown distance. It is
+	// one-sided: a short round trip proves that there is no queue, a long one proves nothing.
 	Flow
 )
 
@@ -79,29 +79,29 @@ type Sample struct {
 type Output struct {
 	// Down and Up are the rates of the box's classes, in bit/s.
 	Down, Up float64
-	// Probe asks for one probe now. Over time it asks for no more than 3.6 a second, and for none on an idle line.
+	// Probe asks for one probe now. Over time it asks for at most 3.6 a second, and for none on an idle line.
 	Probe bool
-	// HeldDown and HeldUp say what holds the rates back.
+	// HeldDown and HeldUp say what limits the rates.
 	HeldDown, HeldUp Held
-	// Delay is the wait in the queues beyond the box, if it is known: see Known.
+	// Delay is the queueing delay beyond the box. It is valid only if Known.
 	Delay time.Duration
 	Known bool
-	// Passive says that there are no probes to rely on: none may be sent, none is answered, or the target answers
-	// without crossing the line (Deaf).
+	// Passive says that probes cannot be relied on: none may be sent, none is answered, or the target answers without crossing the
+	// line (Deaf).
 	Passive, Deaf bool
 }
 
-// Held is what holds a direction's rate back.
+// Held is what limits a direction's rate.
 type Held uint8
 
 const (
-	// HeldNothing: the residents ask for less than the rate.
+	// HeldNothing: the residents use less than the rate.
 	HeldNothing Held = iota
-	// HeldLimit: the lent rate itself.
+	// HeldLimit: the donated rate itself.
 	HeldLimit
-	// HeldLine: the line carries less, for example by bad reception.
+	// HeldLine: the line carries less, for example because of bad reception.
 	HeldLine
-	// HeldLender: there is a queue, though the residents' part is small: somebody else uses the line.
+	// HeldLender: there is a queue although the residents' share is small, so somebody else uses the line.
 	HeldLender
 )
 
@@ -109,24 +109,24 @@ func (h Held) String() string {
 	return [...]string{"nothing", "limit", "line", "lender"}[h]
 }
 
-// Tick is the time between two updates that the law is made for. cake-autorate measures in the same interval
+// Tick is the interval between updates for which the law is designed. cake-autorate measures at the same interval
 // (monitor_achieved_rates_interval_ms).
 const Tick = 200 * time.Millisecond
 
-// State is all that the law knows of a line. It is a value: a copy is a second line with the same past. It keeps no
-// address and nothing of a resident.
+// State is all that the law knows about a line. It is a value: a copy is a second line with the same history. It contains no address
+// and nothing about a resident.
 type State struct {
 	down, up direction
 	sensor   sensor
 	now      time.Duration
 	began    bool
-	tokens   float64 // probes that may be asked for
+	tokens   float64 // token bucket of probes
 	probed   time.Duration
 	elevated episode
-	blamed   time.Duration // since when a direction is blamed; 0: none is
+	blamed   time.Duration // since when a queue is blamed on a direction; 0 if there is none
 }
 
-// New is the state of a line of which nothing is known.
+// New returns the state of a line about which nothing is known.
 func New(l Limits) State {
 	return State{
 		down:   newDirection(l.Down, false),
@@ -136,14 +136,14 @@ func New(l Limits) State {
 	}
 }
 
-// SetLimits is the state with other lent rates.
+// SetLimits returns the state with other donated rates.
 func (s State) SetLimits(l Limits) State {
 	s.down.limit(l.Down)
 	s.up.limit(l.Up)
 	return s
 }
 
-// Update advances a line's state. It depends on nothing but its arguments, and allocates nothing.
+// Update advances a line's state. It is a pure function of its arguments, and does not allocate.
 func Update(s State, in Input) (State, Output) {
 	passed := in.Now - s.now
 	s.now = in.Now
@@ -155,7 +155,7 @@ func Update(s State, in Input) (State, Output) {
 		return s, s.output(evidence{}, false)
 	}
 	if passed > longGap {
-		// The box slept, or the line was not in use: what was measured is of another time.
+		// The box slept, or the line was not in use: earlier measurements do not apply any more.
 		s.sensor.forget()
 		s.down.pause(passed)
 		s.up.pause(passed)
@@ -193,7 +193,7 @@ func Update(s State, in Input) (State, Output) {
 	return s, s.output(e, ask)
 }
 
-// rewind forgets all times, since the clock went backwards.
+// rewind resets all times, since the clock went backwards.
 func (s *State) rewind() {
 	s.probed, s.blamed, s.elevated = s.now, 0, episode{}
 	s.sensor.forget()
@@ -206,9 +206,9 @@ func (s *State) rewind() {
 }
 
 const (
-	// longGap is the time without an update after which measurements are worthless.
+	// longGap is the time without an update after which earlier measurements are discarded.
 	longGap = 2 * time.Second
-	// idle is the time without load after which a line may have become another one.
+	// idle is the time without load after which the line's capacity may have changed completely.
 	idle = time.Minute
 )
 
@@ -223,10 +223,10 @@ func (s *State) output(e evidence, ask bool) Output {
 	}
 }
 
-// blame decides which direction a queue is in. A round trip does not say it, but the download's bytes do: a line that
-// carries less than the rate has the queue; one that carries all of the rate while the box still has a backlog has none,
-// if the queue is long. A short one is of the direction whose rate rose. Both are blamed if that is not clear, and after
-// a while in any case: a queue of the upload delays the download's acknowledgements, so that it carries less as well.
+// blame decides which direction a queue is in. A round trip does not show that, but the bytes of the download do. If the line carries
+// less than the rate, the download has the queue. If it carries all of the rate while the box still has a backlog, the download has
+// none, provided that the queue is long. A short queue is in the direction whose rate rose. If that is not clear, both are blamed, and
+// after a while in any case: a queue in the upload delays the download's acknowledgements, so that the download carries less as well.
 func (s *State) blame(now time.Duration, e evidence) {
 	d, u := &s.down, &s.up
 	queue := e.known && e.delay > badMs
@@ -254,23 +254,23 @@ func (s *State) blame(now time.Duration, e evidence) {
 	u.shared = u.shared || !d.innocent && !u.innocent
 }
 
-// blameFor is the time after which both directions are blamed for a queue: four ticks.
+// blameFor is the time after which a queue is blamed on both directions: four ticks.
 const blameFor = 4 * Tick
 
 // episode is a time in which no sample was near the base.
 type episode struct {
-	since    time.Duration // 0: there is none
+	since    time.Duration // start; 0 if there is no episode
 	down, up float64       // bit/s at its start
-	least    [16]float64   // the least trip of each part of [part]
+	least    [16]float64   // the lowest round trip in each [part]
 	parts    int
 	until    time.Duration // end of the current part
 }
 
-// part is also the least time for which the delay stays.
+// part is also the shortest time for which the delay must persist.
 const part = 2 * time.Second
 
-// moved notices that the distance of the target has grown, as by a handover to another cell: the delay stays the same
-// though the residents' traffic fell. The queue of a lender's own downloads looks alike, but it swings.
+// moved detects that the path to the target became longer, for example by a handover to another cell: the delay persists although the
+// residents' traffic fell. The queue of a lender's own downloads looks similar, but it varies.
 func (s *State) moved(e *evidence) {
 	p := &s.elevated
 	active := s.down.active || s.up.active
@@ -301,7 +301,7 @@ func (s *State) moved(e *evidence) {
 	}
 	least, ok := s.sensor.still(p.since + part/2)
 	if !ok || least-s.sensor.base > nearMoveMs {
-		// A longer way needs a longer proof.
+		// A much longer path needs a longer proof.
 		if p.parts < len(p.least) {
 			return
 		}
@@ -312,7 +312,7 @@ func (s *State) moved(e *evidence) {
 				least, most = min(least, l), max(most, l)
 			}
 		}
-		if most > least+stillMs || least == inf { // or without any answer
+		if most > least+stillMs || least == inf { // or there was no answer
 			return
 		}
 	}

@@ -34,7 +34,7 @@ func TestCounter(t *testing.T) {
 		if n != c.want || known != c.known {
 			t.Errorf("%s: got %d, %v, want %d, %v", name, n, known, c.want, c.known)
 		}
-		// After each of them it counts on.
+		// After each of these readings it goes on counting.
 		if n, known := counter.Since(2*time.Hour, c.second+9, most); n != 9 || !known {
 			t.Errorf("%s: then got %d, %v, want 9", name, n, known)
 		}

@@ -10,35 +10,35 @@ type direction struct {
 	up          bool
 	least, most float64
 	rate        float64
-	previous    float64 // the rate of the time that was measured last
+	previous    float64 // in the last update
 
 	// What was measured.
 	carried    [2]float64 // by the line, in the last two ticks
-	lost       float64    // of it; the mean of the last ticks
+	lost       float64    // part of it that was lost; a moving average
 	backlog    bool
 	backlogged time.Duration // the last time with a backlog
-	busy       bool          // something is to be learnt
-	active     bool          // the residents' traffic is large enough to make a queue
-	loaded     time.Duration // the last time that it was
+	busy       bool          // there is something to learn
+	active     bool          // the residents' traffic is large enough to cause a queue
+	loaded     time.Duration // the last time with such traffic
 	flowing    bool
 	delay      float64 // ms; of the last tick with a known delay
-	smooth     float64 // ms; its mean
+	smooth     float64 // ms; moving average of delay
 	seenDelay  bool
 
-	// What is believed.
+	// What is concluded from it.
 	capacity float64 // what the line carried while there was a queue
-	safe     float64 // what the line carries without one, as far as is known; 0: unknown
+	safe     float64 // what the line carries without a queue, as far as is known; 0 if unknown
 	past     [5]float64
 	pasts    int
-	flicker  float64 // the mean change of what the line carries from one tick to the next while there is a queue, in logarithm
+	flicker  float64 // mean change of what the line carries from one tick to the next while there is a queue, in natural logarithm
 
-	// A guess of this moment.
-	guessed   float64 // the rate before it; 0: there is none
+	// A pending guess.
+	guessed   float64 // the rate before the guess; 0 if there is none
 	guessedAt time.Duration
-	before    float64 // the rate before one that was just decided
+	before    float64 // the rate before a guess that was just decided
 
-	// The queue of now.
-	shared     bool // an upload's queue, that may be the download's
+	// The current queue.
+	shared     bool // the upload's queue may be the download's instead
 	innocent   bool // the queue is in the other direction
 	queued     bool
 	since      time.Duration // the start of the queue
@@ -48,15 +48,15 @@ type direction struct {
 	risen      time.Duration // the last time that the rate rose
 	rateBefore float64
 	safeBefore float64
-	peak       float64 // the most that was carried in a tick since
-	answered   bool    // an answer proved the queue
-	stubborn   bool    // the queue stays though the residents' part is small
+	peak       float64 // the most that was carried in one tick since then
+	answered   bool    // an answer proved the queue: not only a missing one
+	stubborn   bool    // the queue stays although the residents' share is small
 
 	// Without probes.
-	suspect float64       // the line carried no more than this; 0: unknown
-	high    float64       // what it carried before it fell, less with each queue since; 0: unknown
-	dry     int           // ticks in a row with less than the rate and without a backlog
-	resume  float64       // the rate after the queue had time to drain; 0: none
+	suspect float64       // the suspected capacity; 0 if unknown
+	high    float64       // what the line carried before it fell, less with each queue since; 0 if unknown
+	dry     int           // ticks in a row below the rate and without a backlog
+	resume  float64       // the rate after the queue had time to drain; 0 if there is none
 	drainBy time.Duration // the end of that time
 }
 
@@ -67,7 +67,7 @@ func newDirection(most float64, up bool) direction {
 }
 
 func (d *direction) limit(most float64) {
-	if !(most > 0) || math.IsInf(most, 1) { // also if it is no number
+	if !(most > 0) || math.IsInf(most, 1) { // NaN too
 		most = 0
 	}
 	d.most, d.least = most, FloorPart*most
@@ -79,7 +79,7 @@ func (d *direction) limit(most float64) {
 
 func (d *direction) clamp() { d.rate = max(d.least, min(d.most, d.rate)) }
 
-// pause is a time without updates.
+// pause handles a time without updates.
 func (d *direction) pause(passed time.Duration) {
 	d.queued, d.backlog, d.busy, d.active, d.flowing, d.dry = false, false, false, false, false, 0
 	d.carried, d.guessed = [2]float64{}, 0
@@ -88,7 +88,7 @@ func (d *direction) pause(passed time.Duration) {
 	}
 }
 
-// begin starts on a line that was not used for a while.
+// begin starts on a line that was idle for a while.
 func (d *direction) begin() {
 	d.rate = startPart * d.most
 	if d.safe > 0 {
@@ -98,7 +98,7 @@ func (d *direction) begin() {
 	d.clamp()
 }
 
-// measure takes the counters.
+// measure reads the counters.
 func (d *direction) measure(now, passed time.Duration, t Traffic) {
 	if d.most == 0 {
 		return
@@ -124,27 +124,27 @@ func (d *direction) measure(now, passed time.Duration, t Traffic) {
 
 func (d *direction) mean() float64 { return (d.carried[0] + d.carried[1]) / 2 }
 
-// lossy reports that much of what the line carries is lost: its senders do not yield to losses, so that the rate does not
-// bound what arrives.
+// lossy reports that much of what the line carries is lost. Its senders then do not yield to losses, so that the rate does not bound
+// what arrives.
 func (d *direction) lossy() bool { return d.lost > lossyPart*d.mean() }
 
-// drained reports that the backlog in the box is gone, since a moment.
+// drained reports that the backlog in the box was just emptied.
 func (d *direction) drained(now time.Duration) bool {
 	return d.active && !d.backlog && d.backlogged != 0 && now-d.backlogged <= 2*time.Second
 }
 
-// alert reports that a queue may be there, or is.
+// alert reports that there is or may be a queue.
 func (d *direction) alert(now time.Duration) bool {
 	return d.queued || d.drained(now) || d.busy && d.smooth > uneasyMs
 }
 
-// unsettled reports that no probe was answered that was sent after the backlog was gone. The line may carry very little
-// now, so that its load says nothing.
+// unsettled reports that no probe has been answered that was sent after the backlog was emptied. The line may carry very little now,
+// so its load says nothing.
 func (d *direction) unsettled(now, answered time.Duration) bool {
 	return d.drained(now) && answered <= d.backlogged
 }
 
-// searching reports that the rate rises.
+// searching reports that the rate is rising.
 func (d *direction) searching() bool { return d.backlog && d.rate < d.most }
 
 func (d *direction) update(now, passed time.Duration, e evidence) {
@@ -155,14 +155,14 @@ func (d *direction) update(now, passed time.Duration, e evidence) {
 		return
 	}
 	d.dry, d.resume = 0, 0
-	// What is lost takes the line's capacity, but no rate.
+	// Lost bytes use up the line's capacity, but the rate does not count them.
 	carried, mean := max(0, d.carried[1]-d.lost), max(0, d.mean()-d.lost)
 	packet := min(packetMostMs, mtuBits/d.rate*1000)
 	more := packet + noiseWeight*max(0, e.noise-quietMs)
 	good, bad := goodMs+more, badMs+more
 	if e.known {
 		if d.up && d.seenDelay {
-			// What was sent is not what the line carried: the rest is in the queue, which grew.
+			// What was sent is not what the line carried: the difference is in the queue, which grew.
 			f := 1 / max(.3, min(3, 1+(e.delay-d.delay)/ms(passed)))
 			carried, mean = carried*f, mean*f
 		}
@@ -192,8 +192,8 @@ func (d *direction) update(now, passed time.Duration, e evidence) {
 	d.clamp()
 }
 
-// guess gives way before a sample can tell: the line carries clearly less than the rate, and the backlog in the box, which
-// was there a tick ago, is gone. Either the capacity fell, or the residents ask for less. The next sample decides.
+// guess lowers the rate before a sample can confirm a queue: the line carries clearly less than the rate, and the backlog in the box,
+// which was there a tick ago, is gone. Either the capacity fell, or the residents use less. The next sample decides.
 func (d *direction) guess(now time.Duration, e evidence, bad float64) {
 	switch {
 	case d.guessed > 0 && (e.delay > bad || e.lastSent >= d.guessedAt || now-d.guessedAt > time.Second):
@@ -213,7 +213,7 @@ func (d *direction) guess(now time.Duration, e evidence, bad float64) {
 	}
 }
 
-// cut reacts to a queue. What comes out of a line with a queue is its capacity.
+// cut reacts to a queue. What comes out of a line that has a queue is its capacity.
 func (d *direction) cut(now time.Duration, e evidence, mean float64) {
 	lately := d.safe
 	if !d.queued {
@@ -245,8 +245,8 @@ func (d *direction) cut(now time.Duration, e evidence, mean float64) {
 	if d.lossy() {
 		least = lossyCut
 	}
-	// On a line that flickers, this tick says little about the next one: what was safe lately says as much. The queue drains
-	// when the line carries more again, whatever the rate is.
+	// On a line that flickers, this tick says little about the next one: the recent safe rate says as much. The queue drains when the
+	// line carries more again, whatever the rate is.
 	w := d.blur()
 	k := max(least, firstCut-(1-w)*(e.delay-goodMs)/drain)
 	c := d.capacity
@@ -254,13 +254,13 @@ func (d *direction) cut(now time.Duration, e evidence, mean float64) {
 		c *= math.Pow(lately/c, w)
 	}
 	d.rate = min((1-easing)*d.rate, k*c)
-	if !d.up && d.ticks >= 2 { // of an upload, what is carried follows the rate
+	if !d.up && d.ticks >= 2 { // in an upload, what is carried follows the rate
 		d.flicker += flickerWeight * (math.Abs(math.Log(max(d.carried[1], d.least)/max(d.carried[0], d.least))) - d.flicker)
 	}
 	d.stubborn = now-d.since >= 1500*time.Millisecond && d.mean() >= .85*d.previous && d.mean() < .6*d.rateBefore
 }
 
-// end is the end of a queue.
+// end handles the end of a queue.
 func (d *direction) end(now time.Duration) {
 	d.queued = false
 	if !d.answered {
@@ -271,12 +271,12 @@ func (d *direction) end(now time.Duration) {
 	shared := d.shared && now-d.since < sharedFor
 	d.shared = false
 	if shared {
-		// It was as likely the download's, whose bytes say more: this one gives a little only.
+		// It was as likely the download's, whose bytes are better evidence: the upload yields only a little.
 		d.rate, d.safe = max(d.rate, .97*d.rateBefore), max(d.safe, d.safeBefore)
 		return
 	}
 	if d.peak > blipFactor*d.rateBefore {
-		// The line stood still for a moment, and then carried more than the rate: it is not the rate that was wrong.
+		// The line stood still for a moment, and then carried more than the rate: the rate was not wrong.
 		d.rate = max(d.rate, d.rateBefore)
 		d.safe = max(d.safe, d.safeBefore)
 	}
@@ -293,7 +293,7 @@ func (d *direction) end(now time.Duration) {
 	d.rate = max(d.rate, backCapacity*min(d.capacity, d.safe), (backSafe+backBlur*d.blur())*d.safe)
 }
 
-// blur is how little what the line carries in a tick says about the next one, from 0 to flickerMost.
+// blur says how little one tick's bytes predict those of the next, from 0 to flickerMost.
 func (d *direction) blur() float64 {
 	return min(flickerMost, flickerGain*max(0, d.flicker-flickerCalm))
 }
@@ -316,7 +316,7 @@ func (d *direction) within(number int, factor float64) bool {
 	return most < factor*least
 }
 
-// grow is a tick without a queue beyond, while residents wait in the box.
+// grow raises the rate in a tick without a queue beyond the box, while residents' packets wait in the box.
 func (d *direction) grow(now time.Duration, good float64) {
 	g := fastRise
 	if d.safe > 0 && d.rate > nearSafe*d.safe {
@@ -346,7 +346,7 @@ func (d *direction) grow(now time.Duration, good float64) {
 	}
 }
 
-// grew reports that the rate rose in the last moments.
+// grew reports that the rate rose recently.
 func (d *direction) grew(now time.Duration) bool { return d.risen != 0 && now-d.risen <= 2*time.Second }
 
 // restore undoes a cut that had no effect.
@@ -360,8 +360,8 @@ func (d *direction) restore() {
 	d.clamp()
 }
 
-// blind controls without probes. A queue beyond shows by two signs: the line carries less than the rate and the box has
-// no backlog, or no new connection of the residents is short any more. Only short ones allow the last tenth.
+// blind controls without probes. Two signs show a queue beyond the box: the line carries less than the rate and the box has no
+// backlog, or none of the residents' new connections is short any more. Only short ones allow the last tenth of the donated rate.
 func (d *direction) blind(now time.Duration, e evidence) {
 	top := d.most * blindPart
 	if d.suspect > 0 {
@@ -382,7 +382,7 @@ func (d *direction) blind(now time.Duration, e evidence) {
 	}
 	switch {
 	case d.dry >= 2 && d.mean() < saturatedPart*d.rate || d.dry >= dryTicks:
-		// The queue is about what came in above the capacity, in these ticks and a round trip before them.
+		// The queue is about what arrived above the capacity in these ticks and in the round trip before them.
 		m := d.mean()
 		excess := min(2, (d.rate/m-1)*blindLag)
 		d.doubtHigh(m)
@@ -399,7 +399,7 @@ func (d *direction) blind(now time.Duration, e evidence) {
 		d.last, d.hadQueue = now, true
 	case e.proof && d.backlog:
 		if d.rate >= .97*top {
-			// Near the lent rate, a line that carries just that shows no other sign.
+			// Near the donated rate, a line that carries exactly that shows no other sign.
 			step := blindStep
 			switch {
 			case d.rate > blindNear*d.most:
@@ -427,17 +427,17 @@ func (d *direction) blind(now time.Duration, e evidence) {
 	}
 }
 
-// doubtHigh is a queue without probes, at a rate in bit/s: what the line carried before it fell becomes less likely.
+// doubtHigh handles a queue without probes, at a rate in bit/s: what the line carried before it fell becomes less likely.
 func (d *direction) doubtHigh(m float64) {
 	m = max(m, d.least)
 	d.high = max(d.high, d.rate, m)
 	d.high *= math.Pow(m/d.high, blindTrust)
 }
 
-// fell reports that the line carried much more, not long ago.
+// fell reports that the line carried much more recently.
 func (d *direction) fell() bool { return d.rate < blindFar*d.high }
 
-// sharedFor is the length of a queue up to which it is not counted against both directions.
+// sharedFor is the longest duration of a queue that does not count against both directions.
 const sharedFor = 1500 * time.Millisecond
 
 const mtuBits = 1500 * 8

@@ -14,7 +14,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// TestGolden: what the law does with inputs of a script, tick by tick. The line does not react to the rate.
+// TestGolden: the law's reaction to scripted inputs, tick by tick. The line does not react to the rate.
 func TestGolden(t *testing.T) {
 	t.Parallel()
 	const lent = 10e6
@@ -25,7 +25,7 @@ func TestGolden(t *testing.T) {
 		return autorate.Sample{Source: autorate.Flow, Sent: now - trip, Trip: trip}
 	}
 	for name, script := range map[string]func(i int, in *autorate.Input, rate float64){
-		// The capacity falls to 4 Mbit/s at 2 s, and the queue is drained at 3 s.
+		// The capacity falls to 4 Mbit/s at 2 s, and the queue is gone at 3 s.
 		"fall": func(i int, in *autorate.Input, rate float64) {
 			trip := 30 * ms
 			mbit := rate / 1e6
@@ -34,7 +34,7 @@ func TestGolden(t *testing.T) {
 			}
 			*in = tick(in.Now, mbit, 40_000, trip)
 		},
-		// The line stands still for 400 ms, and then carries what waited.
+		// The line stands still for 400 ms, and then carries what was waiting.
 		"blip": func(i int, in *autorate.Input, rate float64) {
 			*in = tick(in.Now, rate/1e6, 40_000, 30*ms)
 			switch i {
@@ -44,7 +44,7 @@ func TestGolden(t *testing.T) {
 				*in = tick(in.Now, 2.5*rate/1e6, 40_000, 420*ms)
 			}
 		},
-		// The target is 40 ms further away from 2 s on.
+		// The path to the target is 40 ms longer from 2 s on.
 		"handover": func(i int, in *autorate.Input, rate float64) {
 			trip := 30 * ms
 			if i >= 10 {
@@ -52,7 +52,7 @@ func TestGolden(t *testing.T) {
 			}
 			*in = tick(in.Now, rate/1e6, 40_000, trip)
 		},
-		// No probes. Flows come each second, to a near server each third time; from 5 s on the line carries 6 Mbit/s.
+		// No probes. A flow starts each second, every third one to a near server. From 5 s on the line carries 6 Mbit/s.
 		"passive": func(i int, in *autorate.Input, rate float64) {
 			mbit, backlog, wait := rate/1e6, uint64(40_000), time.Duration(0)
 			if i >= 25 && mbit > 6 {

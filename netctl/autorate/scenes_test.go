@@ -8,7 +8,7 @@ import (
 	"passerelle/netctl/autorate/sim"
 )
 
-// watched is the law with a record of what it said.
+// watched is the law with a record of its outputs.
 type watched struct {
 	sim.Law
 	outputs []autorate.Output
@@ -20,7 +20,7 @@ func (w *watched) Tick(s sim.Seen) sim.Rates {
 	return r
 }
 
-// between is the part of the ticks in a time in milliseconds for which a condition holds.
+// between returns the fraction of the ticks between two times, in ms, for which a condition holds.
 func (w *watched) between(from, to int, is func(autorate.Output) bool) float64 {
 	n := 0
 	for _, o := range w.outputs[from/sim.TickMs : to/sim.TickMs] {
@@ -51,7 +51,7 @@ func want(t *testing.T, r sim.Result, used, p95, jain float64) {
 	}
 }
 
-// TestPassive: without probes, residents' connections and the counters control.
+// TestPassive: without probes, residents' connections and the counters control the rate.
 func TestPassive(t *testing.T) {
 	t.Parallel()
 	for seed := uint64(1); seed <= 4; seed++ {
@@ -64,7 +64,7 @@ func TestPassive(t *testing.T) {
 				if p := w.between(minute, 2*minute, func(o autorate.Output) bool { return o.Passive }); p < 1 {
 					t.Errorf("it was passive in %.2f of the time", p)
 				}
-				// Of a silent target it asks only to hear whether it is back.
+				// It sends probes to a silent target only to detect its return.
 				if r.ProbeBytes > 20 || s.NoProbes && r.ProbeBytes > 0 {
 					t.Errorf("probes cost %.0f B/s", r.ProbeBytes)
 				}
@@ -83,8 +83,8 @@ func TestPassive(t *testing.T) {
 	})
 }
 
-// TestPassiveDip: without probes, the rate is soon back after a line fell for ten seconds. It is the mean of four runs, from the
-// fall on.
+// TestPassiveDip: without probes, the rate soon recovers after a line's capacity fell for ten seconds. The result is the mean of four
+// runs, from the fall on.
 func TestPassiveDip(t *testing.T) {
 	t.Parallel()
 	const fall, back, runs = 50_000, 60_000, 4
@@ -101,7 +101,7 @@ func TestPassiveDip(t *testing.T) {
 				})
 				r, _ := play(t, sim.Setup{NoProbes: true, Down: trace, Seed: seed, Warm: fall}, autorate.Limits{Down: 20e6})
 				used += r.Down.Used / runs
-				// Those 10 s alone may wait: the rest is 50 s of 70.
+				// Only those 10 s may have a wait: the rest is at least 50 s of 70.
 				if r.Down.P50 > 20 || r.Down.Jain < .95 {
 					t.Errorf("run %d: half waits %.0f ms, Jain %.3f", seed, r.Down.P50, r.Down.Jain)
 				}
@@ -113,7 +113,7 @@ func TestPassiveDip(t *testing.T) {
 	}
 }
 
-// TestNearTarget: the probes' target is the lender's own modem, so that their delay is always nothing.
+// TestNearTarget: the probes' target is the lender's own modem, so their delay is always zero.
 func TestNearTarget(t *testing.T) {
 	t.Parallel()
 	for _, mbit := range []float64{20, 10} {
@@ -134,7 +134,7 @@ func TestNearTarget(t *testing.T) {
 	}
 }
 
-// TestHandover: the distance of the target changes, both ways.
+// TestHandover: the path to the target becomes longer or shorter.
 func TestHandover(t *testing.T) {
 	t.Parallel()
 	for _, ms := range []int{12, 50, 90, -30} {
@@ -158,7 +158,7 @@ func TestHandover(t *testing.T) {
 	})
 }
 
-// TestUpload: what is sent into the line is not what it carries.
+// TestUpload: what is sent to the line is not what the line carries.
 func TestUpload(t *testing.T) {
 	t.Parallel()
 	t.Run("steady", func(t *testing.T) {
@@ -186,7 +186,7 @@ func TestUpload(t *testing.T) {
 	})
 }
 
-// TestLender: who downloads on his own line has all of it but the floor, and the reason is known.
+// TestLender: a lender who downloads on his own line gets all of it but the floor, and the law knows the reason.
 func TestLender(t *testing.T) {
 	t.Parallel()
 	isLender := func(o autorate.Output) bool { return o.HeldDown == autorate.HeldLender }
@@ -204,12 +204,12 @@ func TestLender(t *testing.T) {
 	if p := w.between(75_000, 2*minute, func(o autorate.Output) bool { return o.Down > 15e6 }); p < .9 {
 		t.Errorf("afterwards the rate is back in %.2f of the time", p)
 	}
-	// The same of a line that just becomes slow is not blamed on him.
+	// A line that just becomes slow is not blamed on the lender.
 	_, w = play(t, sim.Setup{Down: sim.Steps(10_000, minute, 20, 5)}, autorate.Limits{Down: 20e6})
 	if p := w.between(0, minute, isLender); p > .1 {
 		t.Errorf("of a slow line he is the reason in %.2f of the time", p)
 	}
-	// Without residents' load nothing is changed by his.
+	// Without load by residents, the lender's load changes nothing.
 	s.Idle = []sim.Span{{From: 0, To: 2 * minute}}
 	r, w = play(t, s, autorate.Limits{Down: 20e6})
 	if p := w.between(0, 2*minute, func(o autorate.Output) bool { return o.Down == w.outputs[0].Down }); p < 1 || r.ProbeBytes > 0 {
@@ -237,12 +237,12 @@ func TestOddLines(t *testing.T) {
 		sim.Setup
 		used, p95, jain float64
 	}{
-		"loss":         {sim.Setup{Loss: .01}, .85, 60, 0},        // it takes more from one flow than from 16
-		"policer":      {sim.Setup{Buffer: 20}, .90, 20, 0},       // there is no queue to see
+		"loss":         {sim.Setup{Loss: .01}, .85, 60, 0},        // loss takes more from one flow than from 16
+		"policer":      {sim.Setup{Buffer: 20}, .90, 20, 0},       // there is no queue to detect
 		"jitter":       {sim.Setup{Jitter: 8}, .80, 60, .95},      //
 		"strong noise": {sim.Setup{Jitter: 15}, .60, 60, .95},     //
 		"short buffer": {sim.Setup{Buffer: 60}, .85, 60, .80},     // 36 ms
-		"no flows":     {sim.Setup{Handshakes: -1}, .85, 60, .95}, // none begins
+		"no flows":     {sim.Setup{Handshakes: -1}, .85, 60, .95}, // no flow starts
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -254,7 +254,7 @@ func TestOddLines(t *testing.T) {
 	}
 }
 
-// TestOutage: after a line was dead, it is used again soon, and a probe that waited is not counted for ever.
+// TestOutage: a line is soon used again after an outage, and a probe that waited does not count for ever.
 func TestOutage(t *testing.T) {
 	t.Parallel()
 	trace := sim.Varying(minute, func(t int) float64 {
@@ -283,7 +283,7 @@ func TestDeepFall(t *testing.T) {
 	}
 }
 
-// TestIdle: hours without load cost nothing, and what was learnt before is where the next load begins.
+// TestIdle: hours without load cost nothing, and the next load starts from what was learnt before.
 func TestIdle(t *testing.T) {
 	t.Parallel()
 	const pause = 5 * minute

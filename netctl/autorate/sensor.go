@@ -7,22 +7,22 @@ import (
 
 var inf = math.Inf(1)
 
-// evidence is what an update knows of the queue beyond the box.
+// evidence is what an update knows about the queue beyond the box.
 type evidence struct {
 	delay    float64 // ms above the base
 	known    bool
-	late     bool          // an answer just came late: it is not only one that is missing
-	last     float64       // ms above the base; of the probe that was sent last among the answered ones
-	lastSent time.Duration // when it was sent
-	passive  bool          // there are no probes to rely on
-	proof    bool          // a flow's trip was short: there is no queue
-	doubt    bool          // a flow's trip was long
+	late     bool          // an answer arrived late: not only one is missing
+	last     float64       // ms above the base; of the most recently sent probe that was answered
+	lastSent time.Duration // when that probe was sent
+	passive  bool          // probes cannot be relied on
+	proof    bool          // a flow's round trip was short: there is no queue
+	doubt    bool          // a flow's round trip was long
 	noise    float64       // ms
-	highs    int           // flows in a row that were long
-	enough   int           // so many of them in a row are evidence of a queue
+	highs    int           // long flows in a row
+	enough   int           // this many of them in a row are evidence of a queue
 }
 
-// trip is a sample in ms.
+// trip is one sample.
 type trip struct {
 	sent time.Duration
 	ms   float64
@@ -33,34 +33,34 @@ const kept = 16
 
 // sensor turns samples into evidence.
 type sensor struct {
-	base     float64 // ms; the least trip of a probe
-	flowBase float64 // likewise of flows
+	base     float64 // ms; the lowest round trip of a probe
+	flowBase float64 // likewise of a flow
 	trips    [kept]trip
 	n        int
 
-	answered     time.Duration // the last answer came
-	answeredSent time.Duration // the last answered probe was sent
+	answered     time.Duration // when the last answer arrived
+	answeredSent time.Duration // when the last answered probe was sent
 	everAnswered bool
-	waits        time.Duration // since when probes are asked for without an answer; 0: they are not
-	silent       bool          // probes have no answer, though the line carries traffic
+	waits        time.Duration // since when probes are sent without an answer; 0 if none is unanswered
+	silent       bool          // probes get no answer, though the line carries traffic
 
-	run    float64       // mean number of long flows between two short ones while there is no queue
+	run    float64       // mean number of long flows between two short ones without a queue
 	highs  int           // long flows in a row
-	low    float64       // the least trip of a flow since the last short one
-	proved time.Duration // the last short one came
-	noise  float64       // ms; mean difference of two probes in a row without a long queue
-	blind  bool          // there were no probes to rely on
+	low    float64       // the lowest round trip of a flow since the last short one
+	proved time.Duration // when the last short one arrived
+	noise  float64       // ms; mean difference of two consecutive probes without a long queue
+	blind  bool          // probes could not be relied on
 
 	deaf      bool // the probes' delay does not follow the queue
 	deafSince time.Duration
-	contrary  int // flows in a row that were long while probes were short
+	contrary  int // long flows in a row while probes were short
 }
 
 func newSensor() sensor {
 	return sensor{base: inf, flowBase: inf, run: firstRun, low: inf}
 }
 
-// forget drops what was measured, but not the bases.
+// forget drops the measurements, but not the bases.
 func (s *sensor) forget() {
 	s.n = 0
 	s.waits, s.proved = 0, 0
@@ -74,7 +74,7 @@ func (s *sensor) asked(now time.Duration) {
 	}
 }
 
-// fresh reports whether a flow just proved that there is no queue.
+// fresh reports that a flow has just proved that there is no queue.
 func (s *sensor) fresh(now time.Duration) bool {
 	if s.n == 0 {
 		return false
@@ -83,7 +83,7 @@ func (s *sensor) fresh(now time.Duration) bool {
 	return t.flow && ms(now-t.sent) < proofMs
 }
 
-// newest is the last probe's trip.
+// newest returns the last probe's round trip in ms, infinity if there is none.
 func (s *sensor) newest() float64 {
 	for i := s.n - 1; i >= max(0, s.n-kept); i-- {
 		if t := s.trips[i%kept]; !t.flow {
@@ -93,8 +93,8 @@ func (s *sensor) newest() float64 {
 	return inf
 }
 
-// still returns the least trip of the probes that were sent after a time, if there are enough of them and their middle
-// one is near the least.
+// still returns the lowest round trip of the probes that were sent after a time, in ms. It requires enough of them, and that their
+// median is near the lowest.
 func (s *sensor) still(after time.Duration) (float64, bool) {
 	var v [kept]float64
 	n := 0
@@ -122,7 +122,7 @@ func (s *sensor) move(ms float64) {
 	s.flowBase += ms
 }
 
-// read takes the samples of an update. The line is busy if there is something to learn, and flowing if it carries a good
+// read evaluates the samples of an update. busy tells whether there is something to learn, flowing whether the line carries a good
 // part of the rate.
 func (s *sensor) read(in Input, busy, flowing bool) evidence {
 	now := in.Now
@@ -130,7 +130,7 @@ func (s *sensor) read(in Input, busy, flowing bool) evidence {
 	for _, x := range in.Samples {
 		t := ms(x.Trip)
 		if x.Trip <= 0 || x.Trip > time.Minute || x.Sent > now || x.Sent < 0 {
-			continue // the clock of the sender jumped
+			continue // the sender's clock jumped
 		}
 		if x.Source != Flow {
 			s.answered, s.waits = now, 0
@@ -155,7 +155,7 @@ func (s *sensor) read(in Input, busy, flowing bool) evidence {
 		}
 		if t-s.flowBase < shortMs {
 			e.proof = true
-			// A longer run has another cause than chance, unless probes say that there is none.
+			// A longer run is not chance, unless probes show that there is no queue.
 			if most := s.enough(); s.highs < most || !s.blind {
 				s.run += .1 * (float64(min(s.highs, 2*most)) - s.run)
 			}
@@ -169,7 +169,7 @@ func (s *sensor) read(in Input, busy, flowing bool) evidence {
 		}
 	}
 	if s.highs >= 3*s.enough() && now-s.proved > longRun {
-		// All cuts were without effect: the nearest server is not there any more.
+		// All cuts had no effect: the nearest server is gone.
 		s.flowBase, s.highs, s.contrary, s.low, s.proved = s.low, 0, 0, inf, now
 	}
 	e.highs, e.enough = s.highs, s.enough()
@@ -177,7 +177,7 @@ func (s *sensor) read(in Input, busy, flowing bool) evidence {
 	switch {
 	case !flowing:
 		if s.waits != 0 {
-			s.waits = now // the line is dead: no answer says nothing about the target
+			s.waits = now // the line is dead, so a missing answer says nothing about the target
 		}
 	case s.waits != 0:
 		patience := silence
@@ -229,26 +229,26 @@ func (s *sensor) push(t trip) {
 	}
 }
 
-// enough is the number of long flows in a row that is evidence of a queue.
+// enough returns the number of long flows in a row that is evidence of a queue.
 func (s *sensor) enough() int {
 	return int(math.Ceil(runFactor * (1 + s.run)))
 }
 
 const (
-	// silence is how long a target may be without an answer while the line carries traffic: a queue of 1,000 packets lasts
-	// so long at 1.2 Mbit/s. firstSilence is for one that never answered.
+	// silence is how long a target may not answer while the line carries traffic: a queue of 1,000 packets lasts that long at 1.2
+	// Mbit/s. firstSilence is the limit for a target that never answered.
 	silence      = 10 * time.Second
 	firstSilence = 3 * time.Second
-	// stale is the age of the last answer at which it is worth nothing, if there are to be no more.
+	// stale is the age at which the last answer is worthless, if no more probes may be sent.
 	stale = time.Second
-	// deafFor is the time until a target is believed again.
+	// deafFor is the time after which a target is believed again.
 	deafFor = 10 * time.Minute
-	// longRun is the least time for which all flows are long before their base is not believed.
+	// longRun is the shortest time in which all flows must be long before their base is discarded.
 	longRun = 90 * time.Second
 )
 
-// listen notices a target that answers from the lender's own modem or from a cache: its delay stays near nothing while
-// all new connections of the residents wait.
+// listen detects a target that answers from the lender's own modem or from a cache: its delay stays near zero while all new
+// connections of the residents are slow.
 func (s *sensor) listen(now time.Duration) {
 	if s.deaf {
 		if now-s.deafSince > deafFor {
@@ -256,7 +256,7 @@ func (s *sensor) listen(now time.Duration) {
 		}
 		return
 	}
-	// What answers without crossing the line is nearer than what is beyond it.
+	// A target that answers without crossing the line is nearer than anything beyond it.
 	enough := 2 * s.enough()
 	if s.base < nextDoorMs {
 		enough = (s.enough() + 1) / 2

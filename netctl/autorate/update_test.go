@@ -12,7 +12,7 @@ import (
 
 const ms = time.Millisecond
 
-// tick is an input with one probe's answer of the given trip.
+// tick returns an input with one probe's answer after the given round trip.
 func tick(now time.Duration, mbit float64, backlog uint64, trip time.Duration) autorate.Input {
 	in := autorate.Input{Now: now, Down: autorate.Traffic{Bytes: uint64(mbit * 1e6 / 8 * autorate.Tick.Seconds()), Backlog: backlog}}
 	if trip > 0 {
@@ -21,7 +21,8 @@ func tick(now time.Duration, mbit float64, backlog uint64, trip time.Duration) a
 	return in
 }
 
-// loaded is the state of a line that carries all of its rate for a time, without a queue, and the time.
+// loaded returns the state of a line that carried all of its rate for a number of ticks without a queue, the last output, and the
+// time.
 func loaded(lent float64, ticks int) (s autorate.State, o autorate.Output, now time.Duration) {
 	s = autorate.New(autorate.Limits{Down: lent})
 	now = time.Hour
@@ -49,7 +50,7 @@ func TestStart(t *testing.T) {
 	}
 }
 
-// TestRises: without a queue the rate rises to what is lent, and then a probe a second is enough.
+// TestRises: without a queue the rate rises to the donated rate, and then one probe a second is enough.
 func TestRises(t *testing.T) {
 	s, o, now := loaded(20e6, 100)
 	if o.Down != 20e6 || o.HeldDown != autorate.HeldLimit {
@@ -65,7 +66,7 @@ func TestRises(t *testing.T) {
 	if probes < 9 || probes > 11 {
 		t.Errorf("%d probes in 10 s", probes)
 	}
-	// It does not rise without a backlog: nobody asks for more.
+	// It does not rise without a backlog: nobody needs more.
 	s, o, now = loaded(20e6, 3)
 	before := o.Down
 	for range 20 {
@@ -77,8 +78,8 @@ func TestRises(t *testing.T) {
 	}
 }
 
-// TestStaysWithin: whatever comes in, rates are within their bounds, probes within their budget, and the time is the
-// only thing that an update at the same time changes.
+// TestStaysWithin: whatever the input, rates stay within their bounds and probes within their budget. An update at the same time
+// changes nothing but the time.
 func TestStaysWithin(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(300) {
@@ -113,7 +114,7 @@ func TestStaysWithin(t *testing.T) {
 	}
 }
 
-// odd is any input.
+// odd returns a random input.
 func odd(r *rand.Rand, now time.Duration, lent float64) (in autorate.Input) {
 	in = autorate.Input{Now: now, NoProbes: r.IntN(20) == 0}
 	traffic := func() (t autorate.Traffic) {
@@ -146,7 +147,7 @@ func odd(r *rand.Rand, now time.Duration, lent float64) (in autorate.Input) {
 
 func check(t *testing.T, at string, l autorate.Limits, o autorate.Output) {
 	t.Helper()
-	within := func(rate, lent float64) bool { return rate >= .05*lent*(1-1e-12) && rate <= lent } // false of a NaN
+	within := func(rate, lent float64) bool { return rate >= .05*lent*(1-1e-12) && rate <= lent } // false for NaN
 	if !within(o.Down, l.Down) || !within(o.Up, l.Up) {
 		t.Fatalf("%s: rates %v and %v are not within %v and %v", at, o.Down, o.Up, l.Down, l.Up)
 	}
@@ -158,8 +159,7 @@ func check(t *testing.T, at string, l autorate.Limits, o autorate.Output) {
 	}
 }
 
-// TestMonotone: from the same state, a longer delay never gives a higher rate, and more that the line carried with a
-// queue never a lower one.
+// TestMonotone: from the same state, a longer delay never gives a higher rate, and more bytes in a queue never give a lower one.
 func TestMonotone(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(2000) {
@@ -192,8 +192,8 @@ func TestMonotone(t *testing.T) {
 	}
 }
 
-// TestNothingHappens: without traffic and samples nothing changes, for hours, and no probe is wanted, but just after the
-// load: it may have ended because the line carries nothing more.
+// TestNothingHappens: without traffic and samples nothing changes for hours, and no probe is wanted, except just after the load: it
+// may have ended because the line stopped carrying.
 func TestNothingHappens(t *testing.T) {
 	t.Parallel()
 	s, o, now := loaded(20e6, 8)
@@ -206,7 +206,7 @@ func TestNothingHappens(t *testing.T) {
 	}
 }
 
-// TestJumps: a clock that jumps, or a box that sleeps, is no evidence of anything, and the law goes on afterwards.
+// TestJumps: a clock that jumps, or a box that sleeps, is no evidence of anything, and the law works on afterwards.
 func TestJumps(t *testing.T) {
 	t.Parallel()
 	for _, jump := range []time.Duration{-time.Hour, -time.Second, time.Second * 3, time.Hour, 1000 * time.Hour} {
@@ -236,7 +236,7 @@ func TestJumps(t *testing.T) {
 	}
 }
 
-// TestTwoLines: each line has its own state, and one that is not used for a while begins at what it learnt.
+// TestTwoLines: each line has its own state, and a line that was idle for a while starts from what was learnt.
 func TestTwoLines(t *testing.T) {
 	t.Parallel()
 	fast, slow := autorate.New(autorate.Limits{Down: 20e6}), autorate.New(autorate.Limits{Down: 20e6})
@@ -268,7 +268,7 @@ func TestTwoLines(t *testing.T) {
 	if o.Down < 4e6 || o.Down > 8e6 {
 		t.Errorf("after an hour the slow line begins at %v", o.Down)
 	}
-	// Other limits hold at once.
+	// Other limits apply at once.
 	for _, s := range []autorate.State{fast, slow} {
 		s = s.SetLimits(autorate.Limits{Down: 3e6, Up: 1e6})
 		if _, o := autorate.Update(s, autorate.Input{Now: now + time.Hour}); o.Down != 3e6 || o.Up != .25e6 {
@@ -281,7 +281,7 @@ func TestTwoLines(t *testing.T) {
 	}
 }
 
-// TestLostProbe: a probe that is lost, while the line works, costs nothing that lasts.
+// TestLostProbe: a lost probe on a line that works has no lasting effect.
 func TestLostProbe(t *testing.T) {
 	t.Parallel()
 	s, o, now := loaded(20e6, 100)
@@ -302,7 +302,7 @@ func TestLostProbe(t *testing.T) {
 	}
 }
 
-// TestSizes: an update allocates nothing, and a state is small enough to copy.
+// TestSizes: an update does not allocate.
 func TestSizes(t *testing.T) {
 	s, o, now := loaded(20e6, 20)
 	in := tick(now, o.Down/1e6, 50_000, 90*ms)
@@ -327,8 +327,8 @@ func BenchmarkUpdate(b *testing.B) {
 	}
 }
 
-// TestLost: what reached no resident took the line's capacity, so that the rate falls below the rest; and while it is much, the
-// rate rises slowly, since it does not bound what arrives.
+// TestLost: bytes that reached no resident used up the line's capacity, so the rate falls below the rest. While many are lost the rate
+// rises slowly, since it does not bound what arrives.
 func TestLost(t *testing.T) {
 	t.Parallel()
 	run := func(lost float64) (cut, risen autorate.Output) {
@@ -362,7 +362,7 @@ func TestLost(t *testing.T) {
 	if thirdRisen.Down > 14e6 {
 		t.Errorf("with 6 of 18 Mbit/s lost the rate is %.1f after two seconds", thirdRisen.Down/1e6)
 	}
-	// More than arrived, as a counter that was read late can say.
+	// More than arrived: a counter that was read late can show that.
 	if cut, _ := run(3); cut.Down < 1e6 || cut.Down > 20e6 {
 		t.Errorf("with more lost than arrived the rate is %v", cut.Down)
 	}
