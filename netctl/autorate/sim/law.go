@@ -6,7 +6,7 @@ import (
 	"passerelle/netctl/autorate"
 )
 
-// Law is the law of the package autorate as a controller.
+// Law makes the law of package autorate a controller.
 type Law struct {
 	Limits autorate.Limits
 	Last   autorate.Output // of the last tick

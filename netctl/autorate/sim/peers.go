@@ -2,7 +2,7 @@ package sim
 
 import "math"
 
-// Fixed is a rate that nothing changes, in bit/s.
+// Fixed is a constant rate in bit/s.
 type Fixed Rates
 
 // Tick implements [Controller].
@@ -11,16 +11,16 @@ func (f Fixed) Tick(Seen) Rates { return Rates(f) }
 // Wants implements [Controller].
 func (f Fixed) Wants(int) bool { return false }
 
-// Cake is the law of cake-autorate (https://github.com/lynxthecat/cake-autorate), written from its documentation and
-// the meaning of its settings, with their defaults of August 2026. It controls the downlink; the uplink keeps its most.
+// Cake is the law of cake-autorate (https://github.com/lynxthecat/cake-autorate), written from its documentation and the meaning of
+// its settings, with their defaults of August 2026. It controls the downlink; the uplink has no limit.
 //
-// Six reflectors are asked in turn, 20 times a second. With fping the one-way delay is half of the round trip. Each
-// answer is compared with the base of its reflector.
+// It asks six reflectors in turn, 20 times a second. With fping the one-way delay is half of the round trip. Each answer is compared
+// with the base of its reflector.
 type Cake struct {
 	Min, Base, Max float64 // bit/s
 
 	rate      float64
-	load      float64 // arrived, as a part of the rate
+	load      float64 // received, as a fraction of the rate
 	bases     [cakeReflectors]float64
 	late      [cakeWindow]bool
 	excess    [cakeWindow]float64 // ms
@@ -72,7 +72,7 @@ func (c *Cake) Answer(s Sample) Rates {
 	default: // alpha_baseline_decrease
 		*base += 0.9 * (oneWay - *base)
 	}
-	// The time of a packet is added to all thresholds.
+	// The transmission time of a packet is added to all thresholds.
 	packet := MTU * 8 / c.rate * 1000
 	up, bad, down := 10+packet, 30+packet, 60+packet
 	c.late[c.n%cakeWindow], c.excess[c.n%cakeWindow] = oneWay-*base > bad, oneWay-*base
@@ -92,7 +92,7 @@ func (c *Cake) Answer(s Sample) Rates {
 			c.lastBloat, c.lastDecay = now, now
 		}
 	case c.load > 0.75:
-		// It rises once for each measurement of the load.
+		// The rate rises once for each measurement of the load.
 		if now >= c.lastRise+TickMs && now > c.lastBloat+cakeHoldMs {
 			c.rate *= 1 + 0.04*part((bad-mean)/(bad-up))
 			c.lastRise, c.lastDecay = now, now

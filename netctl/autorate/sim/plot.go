@@ -27,8 +27,8 @@ const (
 	plotTop    = 64
 )
 
-// Plot draws runs under each other as SVG: capacity, rate and what residents got in Mbit/s, and below them the wait in
-// the queue beyond the box on a logarithmic scale from 1 ms to 10 s. Its description has the means in words.
+// Plot draws runs one below the other as SVG: capacity, rate and what residents got in Mbit/s, and below these the wait in the queue
+// beyond the box on a logarithmic scale from 1 ms to 10 s. The SVG's description states the means in words.
 func Plot(out io.Writer, title string, curves ...Curve) error {
 	w := bufio.NewWriter(out)
 	text := func(x, y float64, anchor, class, s string) {
@@ -109,7 +109,7 @@ func escaped(s string) string {
 	return b.String()
 }
 
-// describe says what the curves show on average.
+// describe states in words what the curves show on average.
 func describe(curves []Curve) string {
 	var all []string
 	for _, c := range curves {
@@ -132,7 +132,7 @@ func (c Curve) of(p Point) Direction {
 	return p.Down
 }
 
-// step is a round distance between the lines of a scale that has four to ten of them.
+// step returns a round interval that divides a scale into four to ten parts.
 func step(most float64) float64 {
 	s := math.Pow(10, math.Floor(math.Log10(most/4)))
 	for _, f := range []float64{1, 2, 5} {

@@ -5,13 +5,13 @@ import (
 	"slices"
 )
 
-// A packet waits in a queue.
+// packet is a packet in a queue.
 type packet struct {
 	flow *flow // nil: see kind
 	kind kind
 	size int
-	sent int // ms: it left its sender
-	in   int // ms: it came into the queue in which it is
+	sent int // ms; when it left its sender
+	in   int // ms; when it entered its current queue
 	id   int // of a probe
 }
 
@@ -21,11 +21,11 @@ const (
 	data      kind = iota
 	probe          // the box's own
 	handshake      // a resident's new flow
-	observer       // of the measurement: without size
+	observer       // for the measurement, of size zero
 	call           // a packet of a call
 )
 
-// fifo is a queue without a limit. The zero value is empty.
+// fifo is an unlimited queue. The zero value is empty.
 type fifo struct {
 	packets []packet
 	head    int
@@ -47,21 +47,21 @@ func (q *fifo) pop() packet {
 	return p
 }
 
-// codel is CoDel (RFC 8289) with its defaults: 5 ms of target, 100 ms of interval.
+// codel is CoDel (RFC 8289) with its defaults: a target of 5 ms and an interval of 100 ms.
 type codel struct {
 	queue    fifo
-	above    int // since when the wait is above the target, plus the interval; 0: it is not
+	above    int // when the wait rose above the target, plus the interval; 0 if it is not above
 	dropping bool
 	next     float64
 	count    int
 	previous int
-	deficit  int // of fq_codel's rounds
+	deficit  int // for fq_codel's rounds
 }
 
 const (
 	codelTarget   = 5
 	codelInterval = 100
-	leafPackets   = 1000 // what a flow's queue holds at most
+	leafPackets   = 1000 // capacity of a flow's queue
 )
 
 func (c *codel) late(now int, p packet) bool {
@@ -76,7 +76,7 @@ func (c *codel) late(now int, p packet) bool {
 	return now >= c.above
 }
 
-// take removes the next packet to send, and drops those that CoDel wants dropped.
+// take removes the next packet to send, and drops the packets that CoDel drops.
 func (c *codel) take(now int, drop func(packet)) (packet, bool) {
 	if c.queue.len() == 0 {
 		c.dropping = false
@@ -120,7 +120,7 @@ func (c *codel) take(now int, drop func(packet)) (packet, bool) {
 	return p, true
 }
 
-// shaper is the box's HTB class of a line: residents share its rate by rounds, each resident's flows by fq_codel.
+// shaper is the box's HTB class of a line: residents share its rate round-robin, and fq_codel serves each resident's flows.
 type shaper struct {
 	rate    float64 // bit/s
 	tokens  float64 // bytes
@@ -141,7 +141,7 @@ func (s *shaper) push(now int, p packet) bool {
 	if !f.on {
 		f.on = true
 		f.leaf.deficit = MTU
-		// fq_codel serves a flow that had nothing to send before the others.
+		// fq_codel serves a new flow before the others.
 		s.active[f.resident] = slices.Insert(s.active[f.resident], 0, f)
 	}
 	f.leaf.queue.push(p)
@@ -152,7 +152,7 @@ func (s *shaper) push(now int, p packet) bool {
 // run sends what the rate allows in a millisecond.
 func (s *shaper) run(now int, send, drop func(packet)) {
 	perMs := s.rate / 8000
-	// HTB's burst: 10 ms of the rate, and at least two packets.
+	// HTB's burst: 10 ms at the rate, and at least two packets.
 	s.tokens = min(s.tokens+perMs, max(10*perMs, 2*MTU+perMs))
 	dropped := func(p packet) {
 		s.backlog -= p.size

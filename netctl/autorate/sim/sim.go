@@ -1,9 +1,9 @@
-// Package sim simulates a lent line, the queue beyond the box, the box's own queues and the residents' connections, so
-// that laws that set the box's rate can be compared. It advances by milliseconds and moves whole packets. It knows no
-// kernel and no clock: the same setup gives the same result.
+// Package sim simulates a donation's line, the queue beyond the box, the box's own queues and the residents' connections, in order to
+// compare laws that set the box's rate. It advances in milliseconds and moves whole packets. It uses no kernel and no clock: the same
+// setup gives the same result.
 //
-// It leaves out: congestion controls other than Cubic, acknowledgements that wait for the other direction, the jitter
-// of a radio beyond its trace, and selective drops by the network.
+// It leaves out congestion controls other than Cubic, acknowledgements that queue in the other direction, the jitter of a radio beyond
+// its trace, and selective drops by the network.
 package sim
 
 import (
@@ -14,13 +14,13 @@ import (
 
 // A Controller sets the rates of the box.
 type Controller interface {
-	// Tick is called at the start, with Ms 0, and then each 200 ms.
+	// Tick is called at the start, with Ms 0, and then every 200 ms.
 	Tick(Seen) Rates
-	// Wants reports whether it sends a probe in this millisecond.
+	// Wants reports whether the controller sends a probe in this millisecond.
 	Wants(now int) bool
 }
 
-// An Answerer is a controller that reacts to each answer when it comes.
+// An Answerer is a controller that reacts to each answer as it arrives.
 type Answerer interface {
 	Answer(Sample) Rates
 }
@@ -36,23 +36,23 @@ type Seen struct {
 	Now        int // ms
 	Ms         int // since the last tick
 	Down, Up   Traffic
-	Samples    []Sample // that came since the last tick
+	Samples    []Sample // that arrived since the last tick
 	Unanswered int      // age of the oldest probe without an answer, in ms
-	NoProbes   bool     // there is no budget for probes
-	// What no real controller knows, for an oracle: the mean capacity since the last tick, in bit/s, and the wait in
-	// the queue beyond, in ms.
+	NoProbes   bool     // the probe budget is used up
+	// What no real controller knows, for an oracle: the mean capacity since the last tick, in bit/s, and the wait in the queue beyond
+	// the box, in ms.
 	Capacity, Wait Rates
 }
 
 // Traffic is what happened in one direction since the last tick.
 type Traffic struct {
-	Bytes   int // that crossed the line
-	Backlog int // bytes that wait in the box now
+	Bytes   int // on the line
+	Backlog int // bytes in the box's queue now
 }
 
 // A Sample is one round trip in milliseconds.
 type Sample struct {
-	Flow   bool // of a resident's new connection, to a server at an unknown distance; else of a probe
+	Flow   bool // of a resident's new connection, to a server at an unknown distance; otherwise of a probe
 	Sent   int
 	Trip   float64
 	Number int // of the probe
@@ -70,34 +70,34 @@ func within(spans []Span, now int) bool {
 	return false
 }
 
-// A Move adds to all round trips from a time on, both in milliseconds: a handover.
+// A Move adds to all round trips from a time on, as a handover does. Both are in milliseconds.
 type Move struct{ At, Add int }
 
 // A Setup is a simulated situation. Its zero fields have defaults.
 type Setup struct {
-	Down, Up   Trace // nil: nothing limits this direction and nothing loads it
+	Down, Up   Trace // nil: the direction has neither a limit nor load
 	Seed       uint64
 	Warm       int       // ms before measurement; default 10 s
-	Buffer     int       // packets that the queue beyond the box can hold, in each direction; default 1,000
+	Buffer     int       // capacity of the queue beyond the box, in packets, in each direction; default 1,000
 	Flows      []int     // connections of each resident; default 16, 1, 1, 1, 1
-	Handshakes float64   // of new connections, per second, while there is load; default 1; negative: none
+	Handshakes float64   // new connections per second while there is load; default 1; negative for none
 	Servers    []float64 // distance of those connections' servers, in ms; default 15, 30, 60, 100, 150
 	Target     float64   // distance of the probe's target, in ms; default 40
 	Near       bool      // the target is the lender's modem: probes do not cross the line
-	Silent     bool      // probes have no answer
-	NoProbes   bool      // the budget for probes is spent
+	Silent     bool      // probes get no answer
+	NoProbes   bool      // the probe budget is used up
 	Jitter     float64   // mean of the exponential noise of round trips, in ms; default 4
-	Loss       float64   // part of the residents' packets that is lost, without queues
+	Loss       float64   // fraction of the residents' packets that is lost outside of queues
 	Moves      []Move
-	Idle       []Span // without the residents' load
-	Lender     []Span // the lender downloads himself, with 4 connections
+	Idle       []Span // without load by residents
+	Lender     []Span // the lender downloads for himself, with 4 connections
 	Call       bool   // the first resident has a call: 50 packets of 200 bytes a second
 }
 
-// A Result is what one direction gives after the warm time.
+// A Result holds the figures of one direction after the warm-up.
 type Result struct {
-	Used          float64 // part of the capacity that residents got
-	P50, P95, P99 float64 // wait in the queue beyond the box, in ms, less the wait for the line's next chance to send
+	Used          float64 // fraction of the capacity that residents got
+	P50, P95, P99 float64 // wait in the queue beyond the box, in ms, without the wait for the line's next chance to send
 	Jain          float64 // fairness between residents (Jain's index)
 	Mean          float64 // residents' goodput in bit/s
 	Call          float64 // 95th percentile of the wait of a call's packets in both queues, in ms
@@ -107,8 +107,8 @@ type Result struct {
 type Report struct {
 	Down, Up   Result
 	ProbeBytes float64 // bytes of probes per second, both ways, over the whole run
-	Lender     float64 // what the lender got for himself, in bit/s, while he downloaded
-	Series     []Point // one for each tick
+	Lender     float64 // what the lender got, in bit/s, while he downloaded
+	Series     []Point // one point for each tick
 }
 
 // A Point is the state at a tick. Rates are in Mbit/s.
@@ -123,10 +123,10 @@ type Direction struct {
 	Delay                float64 // ms
 }
 
-// owner of flows that do not cross the box.
+// lender is the owner of flows that do not cross the box.
 const lender = -1
 
-// ProbeSize is what one probe costs in bytes both ways: ICMP echo with 8 bytes of data in IPv4.
+// ProbeSize is the size of one probe for both ways, in bytes: ICMP echo with 8 bytes of data in IPv4.
 const ProbeSize = 2 * (20 + 8 + 8)
 
 // pipe is one direction.
@@ -136,17 +136,18 @@ type pipe struct {
 	next   []int // for each ms, the next chance to send
 	line   fifo
 	buffer int
-	rest   int // bytes of a chance to send that are left
+	rest   int // bytes left of a chance to send
 	box    shaper
 	flows  []*flow
-	call   *flow // of no connection
+	call   *flow // a flow without a connection
 
-	// Bytes since the last tick: as the box counts them at the line; that reached their end; that the line could carry.
+	// Bytes since the last tick: as the box counts them on the line, those that reached their end, and those that the line could
+	// carry.
 	bytes                     int
 	tickCarried, tickCapacity float64
 	tickDelay                 float64 // ms
 
-	byResident        []float64 // bytes after the warm time, as are the next ones
+	byResident        []float64 // bytes after the warm-up, as are the next ones
 	carried, capacity float64
 	delays, calls     []float64 // ms
 }
@@ -156,7 +157,7 @@ type eventKind uint8
 const (
 	acked eventKind = iota
 	lost
-	arrives // a packet reaches the line of the downlink
+	arrives // a packet reaches the downlink
 	answers // a packet is back at the box
 )
 
@@ -167,7 +168,7 @@ type event struct {
 	sent   int
 }
 
-const horizon = 4096 // ms; a ring of events
+const horizon = 4096 // ms; the size of the ring of events
 
 type world struct {
 	Setup
@@ -176,11 +177,11 @@ type world struct {
 	up     pipe
 	events [horizon][]event
 	now    int
-	shift  int // of round trips
+	shift  int // added to round trips
 	asked  []packet
 	number int
 	seen   []Sample
-	own    float64 // bytes of the lender
+	own    float64 // bytes that the lender got
 	ownMs  int
 	live   Answerer
 }
@@ -298,7 +299,7 @@ func (w *world) at(ms int, e event) {
 	w.events[slot] = append(w.events[slot], e)
 }
 
-// leave sends a packet of the box's own to the network.
+// leave sends one of the box's own packets to the network.
 func (w *world) leave(p packet) {
 	switch {
 	case w.Near && p.kind == probe:
@@ -311,7 +312,7 @@ func (w *world) leave(p packet) {
 	}
 }
 
-// cross is after the uplink and before the downlink. Distance and noise are added at the end.
+// cross moves a packet from the uplink to the downlink. Distance and noise are added at the end.
 func (w *world) cross(p packet) {
 	if p.kind == observer || p.kind == call {
 		return
@@ -324,7 +325,7 @@ func (w *world) cross(p packet) {
 	w.back(p)
 }
 
-// back is after the downlink.
+// back returns a packet to the box after the downlink.
 func (w *world) back(p packet) {
 	distance := w.Target
 	if p.kind == handshake {
@@ -334,7 +335,7 @@ func (w *world) back(p packet) {
 	w.at(int(math.Round(distance)), event{kind: answers, packet: p})
 }
 
-// step handles what happens in this millisecond beyond the lines.
+// step handles this millisecond's events beyond the lines.
 func (w *world) step() {
 	w.shift = 0
 	for _, m := range w.Moves {
@@ -364,7 +365,7 @@ func (w *world) answer(p packet) {
 		}
 		i := slices.IndexFunc(w.asked, func(a packet) bool { return a.id == p.id })
 		if i < 0 {
-			return // it was given up
+			return // the prober no longer waits for it
 		}
 		w.asked = slices.Delete(w.asked, i, i+1)
 	}
@@ -375,7 +376,7 @@ func (w *world) answer(p packet) {
 	}
 }
 
-// giveUp is the age at which a prober stops to wait for an answer, in ms.
+// giveUp is the age at which a prober stops waiting for an answer, in ms.
 const giveUp = 10_000
 
 // send lets the senders send.
@@ -420,7 +421,7 @@ func (w *world) send() {
 			}
 		}
 	}
-	// A resident's new connection.
+	// A resident opens a new connection.
 	if load && w.Handshakes > 0 && w.random.Float64() < w.Handshakes/1000 {
 		w.leave(packet{kind: handshake, size: 60, sent: w.now})
 	}
@@ -436,12 +437,12 @@ func (p *pipe) enter(w *world, q packet) {
 	p.line.push(q)
 }
 
-// drop tells the sender after a round trip.
+// drop tells the sender about a loss after a round trip.
 func (w *world) drop(q packet) {
 	w.at(q.flow.rtt+w.shift, event{kind: lost, flow: q.flow, sent: q.sent})
 }
 
-// run lets the line and the box carry their packets of a millisecond.
+// run moves the packets of a millisecond through the line and the box.
 func (p *pipe) run(w *world) {
 	if p.up {
 		p.shape(w, func(q packet) {
@@ -463,7 +464,7 @@ func (p *pipe) run(w *world) {
 		credit -= q.size
 		p.arrive(w, p.line.pop())
 	}
-	// A chance that nobody uses is lost; of one that was used in part, the rest is for the next packet.
+	// An unused chance to send is lost. The rest of a partly used one is for the next packet.
 	p.rest = 0
 	if p.line.len() > 0 {
 		p.rest = min(credit, MTU-1)
@@ -484,7 +485,7 @@ func (p *pipe) shape(w *world, send func(packet)) {
 	p.box.run(w.now, send, func(q packet) { w.drop(q) })
 }
 
-// count books a packet that reached its end.
+// count records a packet that reached its end.
 func (p *pipe) count(w *world, q packet) {
 	p.tickCarried += float64(q.size)
 	if w.now > w.Warm {
@@ -521,14 +522,14 @@ func (p *pipe) arrive(w *world, q packet) {
 	}
 }
 
-// look returns what the box sees of the time since the last call.
+// look returns what the box saw since the last call.
 func (p *pipe) look() Traffic {
 	t := Traffic{p.bytes, p.box.backlog}
 	p.bytes = 0
 	return t
 }
 
-// point returns the truth of the time since the last call.
+// point returns the true figures since the last call.
 func (p *pipe) point(ms int) Direction {
 	mbit := func(bytes float64) float64 { return bytes * 8 / 1000 / float64(ms) }
 	d := Direction{mbit(p.tickCapacity), p.box.rate / 1e6, mbit(p.tickCarried), p.tickDelay}
@@ -536,7 +537,7 @@ func (p *pipe) point(ms int) Direction {
 	return d
 }
 
-// wait is how long the queue beyond lasts at a capacity in Mbit/s, in ms.
+// wait returns how long the queue beyond the box lasts at a capacity in Mbit/s, in ms.
 func (p *pipe) wait(mbit float64) float64 {
 	if mbit == 0 {
 		return 0
@@ -564,7 +565,7 @@ func (p *pipe) result(ms int) Result {
 	return r
 }
 
-// Quantile returns the value below which a part of the values is. It sorts them. It is 0 without values.
+// Quantile returns the value below which the given part (0 to 1) of the values lies. It sorts the values. Without values it returns 0.
 func Quantile(v []float64, part float64) float64 {
 	if len(v) == 0 {
 		return 0

@@ -62,7 +62,7 @@ func TestTraces(t *testing.T) {
 	}
 }
 
-// TestKnownAnswers: what the simulator gives where the answer is known.
+// TestKnownAnswers: the simulator's results where the answer is known.
 func TestKnownAnswers(t *testing.T) {
 	t.Parallel()
 	run := func(s sim.Setup, rate float64) sim.Report {
@@ -74,11 +74,11 @@ func TestKnownAnswers(t *testing.T) {
 		got         float64
 		least, most float64
 	}{
-		// A box that lets pass half of the line fills half of it, and shares it fairly.
+		// A box that passes half of the line's capacity fills half of the line, and shares it fairly.
 		"half used": {run(sim.Setup{Down: down}, 10e6).Down.Used, .49, .505},
 		"half wait": {run(sim.Setup{Down: down}, 10e6).Down.P95, 0, 5},
 		"half fair": {run(sim.Setup{Down: down}, 10e6).Down.Jain, .98, 1},
-		// One that lets pass all leaves the queue to the line: 1,000 packets are 600 ms of 20 Mbit/s.
+		// A box that passes everything leaves the queue to the line: 1,000 packets are 600 ms at 20 Mbit/s.
 		"all used":  {run(sim.Setup{Down: down}, 1e9).Down.Used, .99, 1.001},
 		"all wait":  {run(sim.Setup{Down: down}, 1e9).Down.P99, 540, 601},
 		"all fair":  {run(sim.Setup{Down: down}, 1e9).Down.Jain, .2, .6},
@@ -97,7 +97,7 @@ func TestKnownAnswers(t *testing.T) {
 	}
 }
 
-// TestCake: the peer's law does what its documentation says.
+// TestCake: the law of cake-autorate does what its documentation says.
 func TestCake(t *testing.T) {
 	t.Parallel()
 	setup := sim.Setup{Down: sim.Steady(20, 60_000), Seed: 1}

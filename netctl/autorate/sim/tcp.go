@@ -4,7 +4,7 @@ import "math"
 
 // A flow is a greedy TCP connection with Cubic (RFC 9438) and HyStart (RFC 9406, simplified). Its unit is the full packet.
 type flow struct {
-	resident int // owner(lender) for flows that do not cross the box
+	resident int // lender for flows that do not cross the box
 	rtt      int // without queues, in ms
 	number   int
 
@@ -12,13 +12,13 @@ type flow struct {
 	inflight          int
 	least             int // ms
 	lastAck           int
-	lossesUntil       int // losses of packets sent before it belong to an event that was handled
+	lossesUntil       int // losses of packets sent before it belong to an event that has been handled
 	restarted         int // packets sent before it were given up by a timeout
 	top, k            float64
 	epoch             int
 
 	leaf codel // its queue in the box
-	on   bool  // it is in the list of active flows of its leaf
+	on   bool  // the flow is among its resident's active flows
 }
 
 const (
@@ -44,7 +44,7 @@ func (f *flow) acked(now, sent int) {
 	}
 	if f.window < f.threshold {
 		f.window++
-		// HyStart ends the slow start when round trips become longer.
+		// HyStart ends slow start when round trips become longer.
 		if late := min(max(f.least/8, 4), 16); rtt > f.least+late && f.window > 16 {
 			f.threshold = f.window
 		}
@@ -82,7 +82,7 @@ func (f *flow) lost(now, sent int) {
 	f.epoch = 0
 }
 
-// timeout starts again after a time without any answer.
+// timeout restarts the flow after a time without any answer.
 func (f *flow) timeout(now int) {
 	if f.inflight == 0 || now-f.lastAck <= minRTO || now-f.lossesUntil <= minRTO {
 		return

@@ -2,8 +2,8 @@ package sim
 
 import "testing"
 
-// TestTimeout: what a timeout gave up is not in the network twice. Its late acknowledgements free no place in the window,
-// else the flow would send more than its window from then on.
+// TestTimeout: packets that a timeout gave up are not counted as in flight twice. Their late acknowledgements must not free room in
+// the window, or the flow would send more than its window from then on.
 func TestTimeout(t *testing.T) {
 	f := newFlow(0, 0, 50)
 	f.inflight, f.lastAck = 10, 100

@@ -10,15 +10,14 @@ import (
 	"strings"
 )
 
-// A Trace is a line's capacity: element t is the number of packets of [MTU] bytes that the line can carry in the
-// millisecond t.
+// A Trace is a line's capacity: element t is the number of packets of [MTU] bytes that the line can carry in millisecond t.
 type Trace []uint16
 
 // MTU is the size of a full packet in bytes.
 const MTU = 1500
 
-// ReadTrace reads a trace in the format of Mahimahi (https://github.com/ravinet/mahimahi): one line for each chance to
-// send a packet, with its time in milliseconds. It ends at the limit in milliseconds.
+// ReadTrace reads a trace in the format of Mahimahi (https://github.com/ravinet/mahimahi): one line for each chance to send a packet,
+// with its time in milliseconds. It stops at the limit, in milliseconds.
 func ReadTrace(r io.Reader, limit int) (Trace, error) {
 	var t Trace
 	s := bufio.NewScanner(r)
@@ -47,7 +46,7 @@ func ReadTrace(r io.Reader, limit int) (Trace, error) {
 	return t, s.Err()
 }
 
-// Varying makes a trace from a rate in Mbit/s for each millisecond.
+// Varying returns a trace with a rate in Mbit/s for each millisecond.
 func Varying(ms int, rate func(t int) float64) Trace {
 	trace, credit := make(Trace, ms), 0.0
 	for t := range trace {
@@ -59,34 +58,34 @@ func Varying(ms int, rate func(t int) float64) Trace {
 	return trace
 }
 
-// Steady is a line of constant capacity in Mbit/s.
+// Steady returns a line of constant capacity in Mbit/s.
 func Steady(mbit float64, ms int) Trace {
 	return Varying(ms, func(int) float64 { return mbit })
 }
 
-// Steps is a line that has each of the capacities in Mbit/s in turn, each for the time in milliseconds.
+// Steps returns a line that cycles through the capacities in Mbit/s, with each of them for every milliseconds.
 func Steps(every, ms int, mbit ...float64) Trace {
 	return Varying(ms, func(t int) float64 { return mbit[t/every%len(mbit)] })
 }
 
-// Fading is a fictional radio line: the logarithm of its capacity is the sum of slow shadowing and fast fading, both
-// autoregressive, and now and then it is out of reach.
+// Fading is a fictional radio line. The logarithm of its capacity is the sum of slow shadowing and fast fading, both autoregressive.
+// From time to time it is out of reach.
 type Fading struct {
 	Mbit    float64 // median
 	Slow    float64 // standard deviation of the shadowing, in natural logarithm
 	SlowMs  float64 // its correlation time
 	Fast    float64 // likewise of the fading
 	FastMs  float64
-	OutMs   float64 // mean duration of an outage; 0: none
+	OutMs   float64 // mean duration of an outage; 0 for none
 	EveryMs float64 // mean time between outages
-	MaxMbit float64 // what the cell gives at most
+	MaxMbit float64 // the most that the cell gives
 }
 
-// Trace makes the trace of a seed.
+// Trace returns the trace of a seed.
 func (f Fading) Trace(ms int, seed uint64) Trace {
 	r := rand.New(rand.NewPCG(seed, 0))
 	slow, fast := f.Slow*r.NormFloat64(), f.Fast*r.NormFloat64()
-	// What an autoregressive process keeps in a millisecond, and the noise that holds its variance.
+	// The fraction that an autoregressive process keeps in a millisecond, and the noise that keeps its variance constant.
 	keep := func(ms float64) (float64, float64) { a := math.Exp(-1 / ms); return a, math.Sqrt(1 - a*a) }
 	ks, ns := keep(f.SlowMs)
 	kf, nf := keep(f.FastMs)
@@ -109,7 +108,7 @@ func (f Fading) Trace(ms int, seed uint64) Trace {
 	})
 }
 
-// Times is a trace with the capacity multiplied by a fraction. What a millisecond cannot carry in whole packets, a later one does.
+// Times returns a trace whose capacity is multiplied by a fraction. The rest of a packet carries over to later milliseconds.
 func (t Trace) Times(numerator, denominator int) Trace {
 	out, rest := make(Trace, len(t)), 0
 	for i, n := range t {
@@ -120,7 +119,7 @@ func (t Trace) Times(numerator, denominator int) Trace {
 	return out
 }
 
-// Mean is the mean capacity in bit/s.
+// Mean returns the mean capacity in bit/s.
 func (t Trace) Mean() float64 {
 	sum := 0.0
 	for _, n := range t {
