@@ -17,7 +17,7 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// applyTimes are the times of applying an unchanged plan, in milliseconds.
+// applyTimes holds the times of applying an unchanged plan, in milliseconds.
 type applyTimes struct{ P50, P99, CPU float64 }
 
 func (l applyTimes) String() string {
@@ -26,8 +26,8 @@ func (l applyTimes) String() string {
 
 const applySessions = 250
 
-// apply applies an unchanged plan to an unchanged kernel, with every limit set, in a process of its own that is in the
-// box's namespace as a whole, like the daemon: threads that enter one temporarily cost time.
+// apply applies an unchanged plan to an unchanged kernel, with every limit set. It does so in a process of its own that is wholly in
+// the box's namespace, like the daemon: threads that enter a namespace temporarily cost time.
 func apply(ctx context.Context, b *bench) (rows []row, err error) {
 	s, err := netlab.Standard(ctx, netlab.Options{Direct: true})
 	if err != nil {
@@ -57,7 +57,7 @@ func apply(ctx context.Context, b *bench) (rows []row, err error) {
 	return rows, nil
 }
 
-// applierVariable makes this program the applying process; its value says whether queues are read.
+// applierVariable makes this program the applying process. Its value says whether queues are read.
 const applierVariable = "PASSERELLE_BENCH_APPLIER"
 
 func startApplier(ctx context.Context, s *netlab.Scene, queues bool) (l applyTimes, err error) {
@@ -97,7 +97,7 @@ func serveApplier(queues string, out io.Writer) (err error) {
 	if _, err := g.Apply(ctx, p); err != nil {
 		return err
 	}
-	// No program can be found meanwhile: an Apply that runs one fails.
+	// No program can be found from here on: an Apply that runs one fails.
 	path := os.Getenv("PATH")
 	if err := os.Setenv("PATH", "/nowhere"); err != nil {
 		return err

@@ -15,8 +15,8 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// comparisons compare this build of the daemon with another one from outside, because the other may be older than any
-// code of this program.
+// comparisons compare this build of the daemon with another one from outside, since the other may be older than any code of this
+// program.
 var comparisons = []measurement[compared]{
 	{
 		name: "throughput", about: "through the box, and what it costs, with no limit and with every one",
@@ -35,7 +35,7 @@ var comparisons = []measurement[compared]{
 }
 
 const (
-	minRounds = 7 // of a comparison: with fewer the median means little
+	minRounds = 7 // of a comparison: with fewer rounds the median means little
 	minRatio  = 0.95
 	maxCost   = 1.05
 )
@@ -43,8 +43,8 @@ const (
 // errWorse says that a figure of this build exceeds its limit.
 var errWorse = errors.New("this build is worse")
 
-// compare compares both builds in the named rows. The error is errWorse, next to facts and table, if this one exceeds a
-// limit.
+// compare compares both builds in the named rows. If this build exceeds a limit, the error is errWorse, and facts and table are
+// returned all the same.
 func (b *bench) compare(ctx context.Context, names string) (facts []string, table string, err error) {
 	chosen, err := choose(comparisons, names)
 	if err != nil {
@@ -61,7 +61,7 @@ func (b *bench) compare(ctx context.Context, names string) (facts []string, tabl
 	b.logf("this takes about %.0f minutes", math.Ceil(all.Minutes()))
 	var rows []compared
 	for _, m := range chosen {
-		// A hang is not waited for; a busy machine is.
+		// The timeout ends a hang, but allows for a busy machine.
 		within, cancel := context.WithTimeout(ctx, 4*takes(m)+time.Minute)
 		more, err := m.measure(within, b)
 		cancel()
@@ -76,7 +76,7 @@ func (b *bench) compare(ctx context.Context, names string) (facts []string, tabl
 	return b.verdict(rows)
 }
 
-// verdict returns facts and table, and errWorse if something is.
+// verdict returns facts and table, and errWorse if a figure is beyond its limit.
 func (b *bench) verdict(rows []compared) (facts []string, table string, err error) {
 	facts = []string{
 		"now: this build; before: " + b.other,
@@ -97,12 +97,12 @@ func (b *bench) verdict(rows []compared) (facts []string, table string, err erro
 	return facts, besideMarkdown(rows), err
 }
 
-// compared is a figure of both builds.
+// compared is a figure with its values for both builds.
 type compared struct {
 	measurement, what, unit string
 	before, now, ratio      spread
 	limit                   float64
-	most                    bool // the limit is the most that the ratio may be, else the least
+	most                    bool // the limit is the highest allowed ratio, otherwise the lowest
 }
 
 func (c compared) ok() bool {
@@ -112,7 +112,7 @@ func (c compared) ok() bool {
 	return c.ratio.median >= c.limit
 }
 
-// overlap tells whether some round of each build was as one of the other's could have been.
+// overlap tells whether the ranges of both builds overlap.
 func (c compared) overlap() bool { return c.before.overlaps(c.now) }
 
 func besideMarkdown(rows []compared) string {
@@ -135,7 +135,7 @@ func besideMarkdown(rows []compared) string {
 	return b.String()
 }
 
-// significant is a spread with its unit, with three digits that count.
+// significant returns a spread with its unit, with three significant digits.
 func significant(s spread, unit string) string {
 	digits := func(v float64) string {
 		if v == 0 {
@@ -153,23 +153,23 @@ func significant(s spread, unit string) string {
 	return text
 }
 
-// figure is a number of what was measured.
+// figure is a number taken from the results.
 type figure[T any] struct {
 	what, unit string
 	number     func(T) float64
 	kind       kind
 }
 
-// kind says what is better.
+// kind says which values are better.
 type kind int
 
 const (
-	lower  kind = iota // of waiting, memory
-	higher             // of speed
-	cost               // lower, and with a limit of its own
+	lower  kind = iota // for waits and memory
+	higher             // for speed
+	cost               // lower is better, with a limit of its own
 )
 
-// compare holds the results of both builds against each other.
+// compare compares the results of both builds.
 func (f figure[T]) compare(of string, results [][]T) compared {
 	before, now := values(results[0], f.number), values(results[1], f.number)
 	c := compared{what: of, unit: f.unit, before: spreadOf(before), now: spreadOf(now), limit: minRatio}
@@ -187,11 +187,11 @@ func (f figure[T]) compare(of string, results [][]T) compared {
 	return c
 }
 
-// pair are both builds, each in a scene of its own: before, and now.
+// pair is both builds, each in its own scene: before, and now.
 type pair [2]*daemon
 
-// startPair starts both builds in scenes that are alike, whose residents get their leases as real devices do: how the box
-// treats an address that is set by hand may be what differs.
+// startPair starts both builds in identical scenes, whose residents get their leases as real devices do. Static addresses would hide a
+// difference, or cause one.
 func (b *bench) startPair(ctx context.Context, o netlab.Options, how box.Setup, admit bool) (p pair, err error) {
 	for i, program := range []string{b.other, b.binary} {
 		s, err := netlab.Standard(ctx, o)
@@ -223,7 +223,7 @@ func (p pair) close() error {
 	return errors.Join(errs...)
 }
 
-// contestants are both builds at the same.
+// contestants returns variants that measure the same on both builds.
 func contestants[T any](p pair, measure func(context.Context, *daemon) (T, error)) []variant[T] {
 	return []variant[T]{
 		{"before", func(ctx context.Context) (T, error) { return measure(ctx, p[0]) }},
@@ -231,7 +231,7 @@ func contestants[T any](p pair, measure func(context.Context, *daemon) (T, error
 	}
 }
 
-// rowsOf are the figures of results.
+// rowsOf returns a row for each figure of the results.
 func rowsOf[T any](what string, results [][]T, figures ...figure[T]) (rows []compared) {
 	for _, f := range figures {
 		rows = append(rows, f.compare(what, results))
@@ -239,7 +239,7 @@ func rowsOf[T any](what string, results [][]T, figures ...figure[T]) (rows []com
 	return rows
 }
 
-// unlimited is a box without any limit, everyHigh one with every limit, each above what the machine can.
+// unlimited is a box without any limit. everyHigh is one with every limit, each above what the machine can do.
 var (
 	unlimited = box.Setup{Limits: "download = \"0\"\nupload = \"0\"\ndata = \"0\"", Donation: `cap = "0"`}
 	everyHigh = box.Setup{
@@ -272,7 +272,7 @@ func (b *bench) throughputPair(ctx context.Context, offload bool, limits string,
 	defer func() { err = errors.Join(err, p.close()) }()
 	for _, reverse := range []bool{true, false} {
 		what := fmt.Sprintf("throughput %s, %s", kindOf(reverse, offload), limits)
-		many := *b // turns are short: others' load on the machine changes by the second
+		many := *b // turns are short, since other load on the machine changes by the second
 		many.rounds = 2*b.rounds + 1
 		results, err := interleave(ctx, &many, what, contestants(p, func(ctx context.Context, d *daemon) (transfer, error) {
 			return runner{resident: d.Residents[0], internet: d.Internet}.transfer(ctx, b, reverse)
@@ -301,7 +301,7 @@ func pressBeside(ctx context.Context, b *bench) (rows []compared, err error) {
 	p50 := figure[latency]{"median", "ms", func(p latency) float64 { return milliseconds(p.p50) }, lower}
 	p99 := figure[latency]{"p99", "ms", func(p latency) float64 { return milliseconds(p.p99) }, lower}
 	const what = "press to first forwarded byte"
-	each := map[*daemon]int{} // so far: each time others press, as nobody presses so often
+	each := map[*daemon]int{} // so far: each time other residents press, as nobody presses that often
 	results, err := interleave(ctx, b, what+", 20 in a row", contestants(p, func(ctx context.Context, d *daemon) (latency, error) {
 		k := each[d] % len(d.Residents)
 		each[d]++
@@ -353,7 +353,7 @@ func pagesBeside(ctx context.Context, b *bench) (rows []compared, err error) {
 	return rows, nil
 }
 
-// oneByOne sends count requests, over a connection each, and returns the times of the whole answers.
+// oneByOne sends requests one after the other, each over its own connection, and returns the times until the complete answers.
 func (l load) oneByOne(ctx context.Context, r *netlab.Resident, times int) (latency, error) {
 	var took []time.Duration
 	err := r.Do(func() error {
@@ -382,8 +382,8 @@ func (l load) oneByOne(ctx context.Context, r *netlab.Resident, times int) (late
 // use is a daemon's resource usage.
 type use struct {
 	memory
-	idle  float64       // per cents of a core
-	round time.Duration // of CPU for a reconciliation after an event
+	idle  float64       // percent of a core
+	round time.Duration // CPU time of a reconciliation after an event
 }
 
 func daemonBeside(ctx context.Context, b *bench) (rows []compared, err error) {
@@ -393,7 +393,7 @@ func daemonBeside(ctx context.Context, b *bench) (rows []compared, err error) {
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
 	const what = "the daemon with 50 sessions"
-	// The idle times can overlap.
+	// The idle times may overlap.
 	results, err := inParallel(ctx, b, what, contestants(p, func(ctx context.Context, d *daemon) (use, error) {
 		return d.use(ctx, orQuick(b, 5*time.Second, 500*time.Millisecond))
 	}))
@@ -409,7 +409,7 @@ func (u use) String() string {
 	return fmt.Sprintf("%v, idle %.2f %%, %.2f ms of CPU a round", u.memory, u.idle, milliseconds(u.round))
 }
 
-// use lets the daemon idle, and then wakes it by events, far enough apart for a reconciliation each.
+// use lets the daemon idle. Then it wakes it by events that are far enough apart for one reconciliation each.
 func (d *daemon) use(ctx context.Context, idle time.Duration) (u use, err error) {
 	pid := d.Proc.Pid()
 	spent := func(f func() error) (time.Duration, error) {

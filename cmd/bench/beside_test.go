@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestVerdict: the ratio says what is better, and only what is beyond its limit fails.
+// TestVerdict: the ratio says which build is better, and only what is beyond its limit fails.
 func TestVerdict(t *testing.T) {
 	number := func(v float64) float64 { return v }
 	for _, c := range []struct {
@@ -41,7 +41,7 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
-// TestSignificant: digits that count, never an exponent.
+// TestSignificant: significant digits, and never an exponent.
 func TestSignificant(t *testing.T) {
 	for want, s := range map[string]spread{
 		"20000 a second":                  {20000, 20000, 20000},

@@ -10,25 +10,25 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// breathing is a line that carries no more than is lent, or hardly more, with the queue of a cheap modem, and the daemon
-// before it. One resident has many streams, four have one each, and the last one only calls.
+// breathing is a line that carries no more than is lent, or hardly more, with the queue of a cheap modem, and the daemon in front of
+// it. One resident has many streams, four have one each, and the last one only makes a call.
 type breathing struct {
 	*daemon
 	name       string
 	line       uint64          // bit/s
 	congestion string          // of all senders
-	most       time.Duration   // that the line may add to the 95th percentile of a call
-	delays     []time.Duration // to the internet, one after the other; none: it is next door
+	most       time.Duration   // the most that the line may add to the 95th percentile of a call
+	delays     []time.Duration // to the internet, one after the other; none means no delay
 }
 
 const (
 	neighbours  = 4
 	modemBuffer = 600 * time.Millisecond // 1.5 MB of 20 Mbit/s
 	callEvery   = 20 * time.Millisecond  // 50 packets a second
-	looksFor    = 10 * time.Second       // so long a cold line may look for its rate
+	looksFor    = 10 * time.Second       // time that a cold line has to find its rate
 )
 
-// breathingLine starts the daemon before a line of which some bit/s are lent.
+// breathingLine starts the daemon in front of a line, of which lent bit/s are lent.
 func (b *bench) breathingLine(ctx context.Context, l breathing, lent uint64, autorate bool) (breathing, error) {
 	var err error
 	l.daemon, err = b.startDaemon(ctx, netlab.Options{
@@ -47,17 +47,17 @@ func (b *bench) breathingLine(ctx context.Context, l breathing, lent uint64, aut
 	return l, nil
 }
 
-// setDelay makes all that the internet sends to the line later.
+// setDelay delays everything that the internet sends to the line.
 func (l breathing) setDelay(ctx context.Context, delay time.Duration) error {
 	_, err := l.Internet.Run(ctx, "tc", "qdisc", "replace", "dev", l.Lenders[0].InternetIface, "root", "handle", "1:", "netem",
 		"delay", fmt.Sprintf("%dms", delay.Milliseconds()), "limit", "10000")
 	return err
 }
 
-// breathingResult is what residents got of such a line.
+// breathingResult is what residents got from such a line.
 type breathingResult struct {
-	jain, used, total float64       // of the line what crossed it; bit/s of goodput
-	call, own         time.Duration // what it added to the 95th percentile of another's call, and of one beside the streams
+	jain, used, total float64       // Jain's index; the fraction of the line that was used; bit/s of goodput
+	call, own         time.Duration // added to the 95th percentile of another resident's call, and of a call beside the streams
 	shares            []float64     // bit/s
 }
 
@@ -70,14 +70,14 @@ func (s breathingResult) String() string {
 	return text
 }
 
-// run fills the line from cold, and measures for so many packets of the calls.
+// run fills the line from cold, and measures during count packets of the calls.
 func (l breathing) run(ctx context.Context, count int, reverse bool) (s breathingResult, err error) {
 	for _, d := range l.delays[:min(1, len(l.delays))] {
 		if err := l.setDelay(ctx, d); err != nil {
 			return s, err
 		}
 	}
-	if err := sleep(ctx, time.Second); err != nil { // what the last round left in the queues
+	if err := sleep(ctx, time.Second); err != nil { // for what the last round left in the queues
 		return s, err
 	}
 	first, last := l.Residents[0], l.Residents[len(l.Residents)-1]
@@ -163,8 +163,8 @@ func (l breathing) crossed(reverse bool) (uint64, error) {
 	return tx, err
 }
 
-// breathe fills lines that carry no more than is lent. The senders are of three kinds: Cubic's and QUIC's yield to lost packets,
-// BBR's do not, so that packets which the box drops have taken the line's capacity for nothing.
+// breathe fills lines that carry no more than is lent. There are three kinds of senders: Cubic and QUIC yield to lost packets. BBR
+// does not, so packets that the box drops have used up the line's capacity for nothing.
 func breathe(ctx context.Context, b *bench) (rows []row, err error) {
 	var all []breathing
 	defer func() {
@@ -211,9 +211,9 @@ func breathe(ctx context.Context, b *bench) (rows []row, err error) {
 	return rows, nil
 }
 
-// far fills slow lines to an internet at a distance, which grows in one case, as by a phone's change of cell. The boxes take
-// turns: this is for emulated machines, whose kernel has what small ones lack, netem and fq_codel. An emulated processor's
-// pauses delay packets too: beside each row is a fixed rate of nine tenths of the line, where nothing else does.
+// far fills slow lines to an internet at a distance, which in one case grows, as when a phone changes cells. The boxes take turns.
+// This is for emulated machines, whose kernel has what small ones lack, netem and fq_codel. The pauses of an emulated processor delay
+// packets too. So beside each row there is a fixed rate of nine tenths of the line, where nothing else delays them.
 func far(ctx context.Context, b *bench) (rows []row, err error) {
 	const near, away = 20 * time.Millisecond, 80 * time.Millisecond
 	var daemons []*daemon
@@ -263,7 +263,7 @@ func far(ctx context.Context, b *bench) (rows []row, err error) {
 	return rows, err
 }
 
-// measuredOf says what was measured.
+// measuredOf returns what was measured as text.
 func measuredOf(results []breathingResult) string {
 	of := func(number func(breathingResult) float64) spread { return spreadOf(values(results, number)) }
 	return fmt.Sprintf("Jain %s, %s used, call's p95 %+.0f ms (of the one with the streams %+.0f ms)",
@@ -272,7 +272,7 @@ func measuredOf(results []breathingResult) string {
 		of(func(s breathingResult) float64 { return milliseconds(s.own) }).median)
 }
 
-// row says what was measured, and whether the medians are what is asked.
+// row returns the results, and whether their medians meet the target.
 func (l breathing) row(results []breathingResult, direction string) row {
 	of := func(number func(breathingResult) float64) float64 { return median(values(results, number)) }
 	return row{

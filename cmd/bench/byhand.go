@@ -12,16 +12,16 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// baseline is a hand-made gate with the usual programs and a thousand sessions.
+// baseline is a hand-made gate of the usual programs, with a thousand sessions.
 type baseline struct {
 	name    string
-	classes bool   // everybody has one
-	rules   string // as iptables-restore reads them
+	classes bool   // each session has an HTB class
+	rules   string // for iptables-restore
 }
 
-// baselines are the gates that ours is compared with. The prototype follows the same ideas, and is what the gate has to
-// beat. The other is the minimum of any such gate: a route by sender, a look-up each way and the cap, but no protection
-// and no limit. Its cost is that of the kernel's hooks, and the bound of all tuning.
+// baselines are the gates that ours is compared with. The prototype follows the same ideas, and is what our gate has to beat. The
+// other one is the minimum of any such gate: a route by sender, a look-up each way, and the cap, but no protection and no limits. Its
+// cost is that of the kernel's hooks, and bounds what tuning can reach.
 var baselines = []baseline{
 	{"prototype, 1,000 classes", true, `*mangle
 -A PREROUTING -i wlan0 -m set --match-set who src,src -j MARK --set-mark 1
@@ -55,7 +55,7 @@ COMMIT
 `},
 }
 
-// scene makes a scene with the gate on its box.
+// scene creates a scene with the gate on its box.
 func (h baseline) scene(ctx context.Context, scene sceneFunc) (*netlab.Scene, error) {
 	s, err := scene(ctx)
 	if err != nil {
@@ -67,7 +67,7 @@ func (h baseline) scene(ctx context.Context, scene sceneFunc) (*netlab.Scene, er
 	return s, nil
 }
 
-// build admits the scene's resident last.
+// build builds the gate. The scene's resident is the last one that it admits.
 func (h baseline) build(ctx context.Context, s *netlab.Scene) error {
 	r, last := s.Residents[0], addressOf(manySessions-1)
 	err := errors.Join(

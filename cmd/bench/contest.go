@@ -12,16 +12,16 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// variant is one of the alternatives of a measurement.
+// variant is one of the alternatives in a measurement.
 type variant[T any] struct {
 	name    string
 	measure func(context.Context) (T, error)
 }
 
-// leftOut is the error of a variant that takes no part from there on, while the others go on.
+// leftOut is the error of a variant that is left out from then on, while the others continue.
 type leftOut struct{ error }
 
-// optional makes a variant's first error leave it out.
+// optional returns a measurement whose first error leaves its variant out.
 func optional[T any](measure func(context.Context) (T, error)) func(context.Context) (T, error) {
 	return func(ctx context.Context) (T, error) {
 		v, err := measure(ctx)
@@ -32,8 +32,8 @@ func optional[T any](measure func(context.Context) (T, error)) func(context.Cont
 	}
 }
 
-// interleave runs the variants in turns, forwards and backwards, A B C C B A, and returns each one's results by round,
-// none of one that was left out.
+// interleave runs the variants in turns, forwards and backwards (A B C C B A), and returns each variant's results by round. A variant
+// that was left out has none.
 func interleave[T fmt.Stringer](ctx context.Context, b *bench, what string, all []variant[T]) ([][]T, error) {
 	results := make([][]T, len(all))
 	for round := range b.rounds {
@@ -97,10 +97,10 @@ func spreadOf(v []float64) spread {
 	return spread{median(v), slices.Min(v), slices.Max(v)}
 }
 
-// overlaps tells whether some value is in the ranges of both.
+// overlaps tells whether the two ranges overlap.
 func (s spread) overlaps(o spread) bool { return s.low <= o.high && o.low <= s.high }
 
-// String gives two decimals, and the range if there is one.
+// String returns two decimals, and the range if it is not a single value.
 func (s spread) String() string {
 	text := fmt.Sprintf("%.2f", s.median)
 	if s.low != s.high {
@@ -135,7 +135,7 @@ func quantile[T cmp.Ordered](v []T, q float64) T {
 	return s[min(max(int(math.Ceil(q*float64(len(s))))-1, 0), len(s)-1)]
 }
 
-// sleep waits for a duration or until the context ends.
+// sleep waits for a duration, or until the context ends.
 func sleep(ctx context.Context, d time.Duration) error {
 	select {
 	case <-time.After(d):

@@ -28,7 +28,7 @@ func (m memory) String() string {
 
 func megabytes(n uint64) float64 { return float64(n) / 1e6 }
 
-// resources measures the daemon with 250 sessions: its memory, its growth, and its idle CPU.
+// resources measures the daemon with 250 sessions: its memory, the growth of it, and its idle CPU time.
 func resources(ctx context.Context, b *bench) (rows []row, err error) {
 	const hosts, sessions, steps = 25, 250, 5
 	d, err := b.startDaemon(ctx, netlab.Options{Residents: hosts, Direct: true}, box.Setup{})
@@ -57,7 +57,7 @@ func resources(ctx context.Context, b *bench) (rows []row, err error) {
 		return nil, err
 	}
 
-	// The first sessions fill caches and pools; growth after them is a leak.
+	// The first sessions fill caches and pools. Any growth after that is a leak.
 	each := orQuick(b, 2000, 100)
 	var after []memory
 	for step := range steps + 1 {
@@ -89,7 +89,7 @@ func resources(ctx context.Context, b *bench) (rows []row, err error) {
 	}, nil
 }
 
-// idle returns the idle CPU in percent of a core.
+// idle returns the idle CPU time in percent of a core.
 func (d *daemon) idle(ctx context.Context, b *bench) (spread, error) {
 	var all []float64
 	for range max(5, b.rounds) {
@@ -111,14 +111,14 @@ func (d *daemon) idle(ctx context.Context, b *bench) (spread, error) {
 	return spreadOf(all), nil
 }
 
-// churn adds and ends sessions of many devices, each with its own address and MAC, from a few hosts.
+// churn adds and ends sessions of many devices from a few hosts. Each device has its own address and MAC.
 type churn struct {
 	*daemon
 	seen int // devices so far
 }
 
-// come lets count devices press the button, and end their session unless they stay. The first `stayed` addresses belong
-// to those that stay.
+// come makes count devices press the button, and end their sessions unless they stay. The first stayed addresses belong to devices
+// that stay.
 func (v *churn) come(ctx context.Context, count, stayed int, stay bool) error {
 	var all errgroup.Group
 	for i, r := range v.Residents {
@@ -189,7 +189,7 @@ func processTime(pid int) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	_, after, _ := bytes.Cut(text, []byte(") ")) // the name may hold spaces
+	_, after, _ := bytes.Cut(text, []byte(") ")) // the name may contain spaces
 	fields := strings.Fields(string(after))
 	if len(fields) < 15 {
 		return 0, fmt.Errorf("read times of process %d: %q", pid, text)
@@ -205,8 +205,8 @@ func processTime(pid int) (time.Duration, error) {
 	return time.Duration(ticks) * userTick, nil
 }
 
-// cpuTime returns the CPU time of a process, to the nanosecond, without its children. The clock of another process is
-// that of clock_getcpuclockid(3): its inverted PID with the kind of clock (CPUCLOCK_SCHED of linux/posix-timers.h).
+// cpuTime returns the CPU time of a process, in nanoseconds, without its children. The clock ID of another process is that of
+// clock_getcpuclockid(3): its inverted PID with the kind of clock (CPUCLOCK_SCHED of linux/posix-timers.h).
 func cpuTime(pid int) (time.Duration, error) {
 	var t unix.Timespec
 	if err := unix.ClockGettime(int32(^pid<<3|2), &t); err != nil {

@@ -26,11 +26,11 @@ cap = "2GB"
 priority = 3
 `
 
-// failure is a way to fail a line, and to restore it.
+// failure is a way to make a line fail, and to restore it.
 type failure struct {
 	what       string
-	limit      time.Duration // until another line has taken over
-	typical    bool          // it represents the others when two builds are compared
+	limit      time.Duration // time until another line must have taken over
+	typical    bool          // it stands for the others when two builds are compared
 	fail, mend func(context.Context, *daemon, *netlab.Lender) error
 }
 
@@ -65,8 +65,8 @@ var failures = []failure{
 	},
 }
 
-// failover fails the line in use, one of three, and measures for how long a resident who opens a connection every 50 ms
-// gets no answer: from the last byte before to the first one after.
+// failover makes the line in use fail, one of three. It measures how long a resident who opens a connection every 50 ms gets no
+// answer: from the last byte before to the first one after.
 func failover(ctx context.Context, b *bench) (rows []row, err error) {
 	d, err := b.startDaemon(ctx, netlab.Options{Residents: 1, Uplinks: 3}, box.Setup{More: threeLines})
 	if err != nil {
@@ -105,7 +105,7 @@ func failover(ctx context.Context, b *bench) (rows []row, err error) {
 	return rows, nil
 }
 
-// outage fails the line in use and returns the time without an answer. The line works again when it returns.
+// outage makes the line in use fail, and returns the time without an answer. The line works again when it returns.
 func (d *daemon) outage(ctx context.Context, c *connector, f failure) (time.Duration, error) {
 	used, err := d.Chosen(ctx)
 	if err != nil {
@@ -144,18 +144,18 @@ func (d *daemon) outage(ctx context.Context, c *connector, f failure) (time.Dura
 	}); err != nil {
 		return 0, err
 	}
-	// The lender's bridge may detect the carrier a second later than the box (net/core/link_watch.c). A failover to
-	// that line must not wait for it.
+	// The lender's bridge may detect the carrier a second later than the box (net/core/link_watch.c). A failover to that line must not
+	// include that wait.
 	return gap, sleep(ctx, 2*time.Second)
 }
 
-// connector opens connections of residents at an interval, in turn, and waits a second for each answer.
+// connector opens residents' connections at an interval, in turn, and waits up to a second for each answer.
 type connector struct {
 	cancel context.CancelFunc
 	all    sync.WaitGroup
 
 	mu      sync.Mutex
-	answers []time.Time // when their first bytes came
+	answers []time.Time // when their first bytes arrived
 }
 
 func startCalls(ctx context.Context, every time.Duration, residents ...*netlab.Resident) *connector {
@@ -176,7 +176,7 @@ func startCalls(ctx context.Context, every time.Duration, residents ...*netlab.R
 	return c
 }
 
-// call fetches the first bytes of a page over a new connection, and resets it, so that it does not stay in the
+// call fetches the first bytes of a page over a new connection. It then resets the connection, which would otherwise stay in the
 // conntrack table for minutes.
 func call(ctx context.Context, r *netlab.Resident) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
@@ -198,7 +198,7 @@ func (c *connector) stop() {
 	c.all.Wait()
 }
 
-// await waits for an answer after a moment.
+// await waits for an answer after a given time.
 func (c *connector) await(ctx context.Context, moment time.Time) error {
 	for deadline := time.Now().Add(timeout); ; {
 		c.mu.Lock()
@@ -216,7 +216,7 @@ func (c *connector) await(ctx context.Context, moment time.Time) error {
 	}
 }
 
-// longest returns the longest time without an answer, from the last one before a moment.
+// longest returns the longest time without an answer, starting from the last answer before since.
 func (c *connector) longest(since time.Time) (gap time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -11,12 +11,12 @@ import (
 )
 
 const (
-	competitors = 8                 // residents with bulk transfers; one more only pings
-	greedy      = 16                // streams of one of them; the others have one each
+	competitors = 8                 // residents with bulk transfers; another one only pings
+	greedy      = 16                // streams of one of them; each of the others has one
 	lent        = config.Rate(20e6) // bit/s of the donation
 )
 
-// contended is a slow line with a long queue, and the box before it.
+// contended is a slow line with a long queue, and the box in front of it.
 type contended struct {
 	name    string
 	target  bool // its row has a target
@@ -25,12 +25,12 @@ type contended struct {
 	close   func() error
 }
 
-// fairnessResult is what residents got of a full line.
+// fairnessResult is what residents got from a full line.
 type fairnessResult struct {
-	jain, cold       float64       // the latter from the first byte on
+	jain, cold       float64       // Jain's index; cold counts from the first byte
 	total            float64       // bit/s of goodput
 	idle50, idle99   time.Duration // round trip through the idle line
-	added50, added99 time.Duration // and what the full one added
+	added50, added99 time.Duration // what the full line added
 	lost             int           // echoes
 }
 
@@ -40,12 +40,12 @@ func (s fairnessResult) String() string {
 }
 
 const (
-	slowLine    = 10e6 // bit/s: an emulated machine fills it without being full itself
-	slowStreams = 8    // with as much of it for each as in fairness
+	slowLine    = 10e6 // bit/s: an emulated machine can fill it without being saturated itself
+	slowStreams = 8    // each gets as much of it as in fairness
 )
 
-// bystander fills a slow line from one resident, and pings from another meanwhile. The boxes take turns: this is for
-// machines that are slow compared with their lines, as emulated ones are, where fairness would measure the machine.
+// bystander fills a slow line from one resident while another one pings. The boxes take turns. It is for machines that are slow
+// compared with their lines, such as emulated ones, where fairness would measure the machine.
 func bystander(ctx context.Context, b *bench) (rows []row, err error) {
 	scene := contendedLine(1, slowLine)
 	g, err := gatedScene(ctx, scene, config.Limits{}, config.Donation{Download: slowLine * 8 / 10, Upload: slowLine * 8 / 10})
@@ -77,8 +77,8 @@ func bystander(ctx context.Context, b *bench) (rows []row, err error) {
 	return rows, nil
 }
 
-// fairness fills lines from eight residents, in one direction after the other. The boxes run at the same time: their
-// lines are slow beside the machine.
+// fairness fills lines from eight residents, in one direction after the other. The boxes run at the same time, since their lines are
+// slow compared with the machine.
 func fairness(ctx context.Context, b *bench) (rows []row, err error) {
 	boxes, err := contendedBoxes(ctx)
 	defer func() {
@@ -116,7 +116,7 @@ func direction(reverse bool) string {
 	return "up"
 }
 
-// contendedOptions are the options of a scene with this many bulk residents and one that only pings.
+// contendedOptions returns the options of a scene with this many bulk residents, and one that only pings.
 func contendedOptions(wanting int, line uint64) netlab.Options {
 	return netlab.Options{
 		Residents: wanting + 1, NoOffload: true,
@@ -128,7 +128,7 @@ func contendedLine(wanting int, line uint64) sceneFunc {
 	return standard(contendedOptions(wanting, line))
 }
 
-// contendedBoxes creates the boxes, the plain one last; those that were created are also returned with an error.
+// contendedBoxes creates the boxes, the plain one last. On error it also returns those that it has created.
 func contendedBoxes(ctx context.Context) (all []contended, err error) {
 	for _, line := range []uint64{25e6, 22e6, 20e6} {
 		g, err := gatedScene(ctx, contendedLine(competitors, line), config.Limits{}, config.Donation{Download: lent, Upload: lent})
@@ -147,15 +147,15 @@ func contendedBoxes(ctx context.Context) (all []contended, err error) {
 	return append(all, contended{"plain forwarding, 25 Mbit/s", false, greedy, plain, plain.Close}), nil
 }
 
-// echoes is the number of pings while the line is full.
+// echoes returns the number of pings while the line is full.
 func echoes(b *bench) int { return orQuick(b, 1000, 200) }
 
-// run fills the line once, for so many pings.
+// run fills the line once, while count pings are sent.
 func (c contended) run(ctx context.Context, count int, reverse bool) (s fairnessResult, err error) {
 	last := len(c.scene.Residents) - 1
 	bystander := c.scene.Residents[last]
 	const every = 10 * time.Millisecond
-	if err := sleep(ctx, 500*time.Millisecond); err != nil { // what the last round left in the queues
+	if err := sleep(ctx, 500*time.Millisecond); err != nil { // for what the last round left in the queues
 		return s, err
 	}
 	idle, err := bystander.Echo(ctx, netlab.WebAddr, 100, every)
@@ -179,7 +179,7 @@ func (c contended) run(ctx context.Context, count int, reverse bool) (s fairness
 		}
 		transfers = append(transfers, t)
 	}
-	if err := sleep(ctx, 3*time.Second); err != nil { // so long sixteen beginnings fill the line's own queue
+	if err := sleep(ctx, 3*time.Second); err != nil { // for so long, sixteen slow starts fill the line's own queue
 		return s, err
 	}
 	start, before := time.Now(), totals(transfers)
@@ -211,7 +211,7 @@ func totals(transfers []*netlab.Transfer) []float64 {
 	return all
 }
 
-// jain returns Jain's index of the shares (1 if all are the same, 1/n if one has it all) and their sum.
+// jain returns Jain's index of the shares (1 if all are equal, 1/n if one has everything) and their sum.
 func jain(shares []float64) (index, sum float64) {
 	var squares float64
 	for _, v := range shares {
@@ -240,7 +240,7 @@ func (c contended) rows(direction string, results, plain []fairnessResult) []row
 	return []row{fair, c.pingRow(fmt.Sprintf("another's ping meanwhile, %s, %s", direction, c.name), results, plain)}
 }
 
-// pingRow says what the full line was to the one who only pings.
+// pingRow returns the row on the ping of the resident who only pings, while the line is full.
 func (c contended) pingRow(what string, results, plain []fairnessResult) row {
 	added50 := func(s fairnessResult) float64 { return milliseconds(s.added50) }
 	added99 := func(s fairnessResult) float64 { return milliseconds(s.added99) }
@@ -259,7 +259,7 @@ func (c contended) pingRow(what string, results, plain []fairnessResult) row {
 	return ping
 }
 
-// spreadIn is the spread of one number of the results.
+// spreadIn returns the spread of one number of the results.
 func spreadIn(results []fairnessResult, number func(fairnessResult) float64) spread {
 	return spreadOf(values(results, number))
 }

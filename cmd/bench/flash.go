@@ -20,11 +20,11 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// disk is a small file system on a block device of its own, as a board's card is, so that writes are measured at the
-// device: with the file system's metadata, without the page cache.
+// disk is a small file system on its own block device, like a board's card. So writes are measured at the device: with the file
+// system's metadata, and without the page cache.
 type disk struct {
 	dir    string
-	device string // as /dev has it
+	device string // its path in /dev
 }
 
 // written is the device's write statistics (Documentation/block/stat.rst).
@@ -38,7 +38,7 @@ const (
 	sectorSize = 512      // bytes, of the device's statistics
 )
 
-// makeDisk makes an ext4 on a loop device.
+// makeDisk creates an ext4 file system on a loop device.
 func makeDisk(ctx context.Context, dir string) (d *disk, err error) {
 	image := filepath.Join(dir, "image")
 	d = &disk{dir: filepath.Join(dir, "state")}
@@ -52,7 +52,7 @@ func makeDisk(ctx context.Context, dir string) (d *disk, err error) {
 	if err := errors.Join(f.Truncate(diskSize), f.Close()); err != nil {
 		return nil, err
 	}
-	// No lazy initialisation: ext4 would do it during the measurement.
+	// Without lazy initialisation, which ext4 would do during the measurement.
 	now := "lazy_itable_init=0,lazy_journal_init=0"
 	if out, err := exec.CommandContext(ctx, "mkfs.ext4", "-q", "-F", "-E", now, image).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("make a file system: %w: %s", err, out)
@@ -66,14 +66,15 @@ func makeDisk(ctx context.Context, dir string) (d *disk, err error) {
 	if err != nil {
 		err = fmt.Errorf("mount %s: %w", d.device, err)
 	}
-	// Detached lazily: it goes when nothing has it mounted any more (losetup(8)).
+	// This detaches lazily: the device goes away when it is no longer mounted anywhere (losetup(8)).
 	if out, detachErr := exec.Command("losetup", "--detach", d.device).CombinedOutput(); detachErr != nil {
 		err = errors.Join(err, fmt.Errorf("give %s back: %w: %s", d.device, detachErr, out))
 	}
 	return d, err
 }
 
-// close must run after the worlds that were created after the disk are closed: their hosts see it too.
+// close unmounts the disk. It must run after the worlds that were created after the disk are closed, since their hosts see the mount
+// too.
 func (d *disk) close() error {
 	if err := unix.Unmount(d.dir, 0); err != nil {
 		return fmt.Errorf("unmount %s: %w", d.dir, err)
@@ -81,7 +82,7 @@ func (d *disk) close() error {
 	return nil
 }
 
-// sync writes the file system's dirty pages.
+// sync writes the file system's dirty pages to the device.
 func (d *disk) sync() error {
 	f, err := os.Open(d.dir)
 	if err != nil {
@@ -94,7 +95,7 @@ func (d *disk) sync() error {
 	return nil
 }
 
-// written reads what the device was given so far.
+// written reads what has been written to the device so far.
 func (d *disk) written() (w written, err error) {
 	path := filepath.Join("/sys/block", filepath.Base(d.device), "stat")
 	text, err := os.ReadFile(path)
@@ -116,21 +117,21 @@ func (d *disk) written() (w written, err error) {
 	return written{requests, sectors * sectorSize}, nil
 }
 
-// writeLoad is a daemon on a disk of its own, with a load that spends its cap.
+// writeLoad is a daemon on its own disk, with a load that uses up its cap.
 type writeLoad struct {
 	name   string
 	cap    config.Size
 	idle   bool
-	sums   string // from the ledger's package comment
+	sums   string // as in the ledger's package comment
 	disk   *disk
 	daemon *daemon
 
-	grants  int // between the first and the last that were seen
+	grants  int // grants between the first and the last that were seen
 	took    time.Duration
 	written written
 }
 
-// The line of the ledger's sums: 25 Mbit/s, of which residents use 20 down.
+// The line that the ledger's sums assume: 25 Mbit/s, of which residents use 20 down.
 const (
 	sharedDown = config.Rate(20e6)
 	sharedUp   = config.Rate(5e6)
@@ -162,7 +163,7 @@ func flash(ctx context.Context, b *bench) (rows []row, err error) {
 		defer func() { err = errors.Join(err, s.disk.close()) }()
 	}
 	for _, s := range all {
-		// No limit of each: nothing but the line and the cap bounds the one who takes all.
+		// No limits for residents: only the line and the cap limit the one who downloads.
 		s.daemon, err = b.startDaemon(ctx, netlab.Options{Residents: 1, Direct: true, NoOffload: true}, box.Setup{
 			Limits:   "download = \"0\"\nupload = \"0\"\ndata = \"0\"",
 			Donation: fmt.Sprintf("download = %q\nupload = %q\ncap = %q", sharedDown, sharedUp, s.cap),
@@ -191,14 +192,14 @@ func flash(ctx context.Context, b *bench) (rows []row, err error) {
 	return rows, nil
 }
 
-// run measures.
+// run runs the load and measures.
 func (s *writeLoad) run(ctx context.Context, b *bench) error {
 	r := s.daemon.Residents[0]
 	if err := r.Do(func() error { return askOnce(portalAddress, pressButton, "HTTP/1.1 303") }); err != nil {
 		return err
 	}
 	if s.idle {
-		// What the file system still has to write of the start is not the daemon's idleness.
+		// The file system may still have to write what belongs to the start: that is not the idle daemon's.
 		if err := s.disk.sync(); err != nil {
 			return err
 		}
@@ -219,7 +220,7 @@ func (s *writeLoad) run(ctx context.Context, b *bench) error {
 	return errors.Join(s.follow(ctx, b, transfer), transfer.Stop())
 }
 
-// follow measures from one grant to another, at least one and for a minimum time, so that whole tranches are measured.
+// follow measures from one grant to another, at least one tranche and for a minimum time, so that it measures whole tranches.
 func (s *writeLoad) follow(ctx context.Context, b *bench, t *netlab.Transfer) error {
 	least := orQuick(b, time.Minute, 20*time.Second)
 	var start time.Time
@@ -263,7 +264,7 @@ func (s *writeLoad) since(start time.Time, before written) error {
 	return err
 }
 
-// row extrapolates to an hour.
+// row extrapolates the figures to an hour.
 func (s *writeLoad) row() row {
 	seen := fmt.Sprintf("%d requests, %d kB in %.0f s", s.written.requests, s.written.bytes>>10, s.took.Seconds())
 	r := row{what: "written to flash, " + s.name, measured: seen, beside: "the ledger's sums, an hour: " + s.sums}
@@ -272,7 +273,7 @@ func (s *writeLoad) row() row {
 		return r
 	}
 	hour := time.Hour.Seconds() / s.took.Seconds()
-	// An hour at that rate, and as many of them as the cap lasts.
+	// An hour at that rate, and the number of hours that the cap lasts.
 	hours := float64(s.cap) * 8 / float64(sharedDown) / time.Hour.Seconds()
 	mb := float64(s.written.bytes) * hour / 1e6
 	r.measured = fmt.Sprintf("an hour: %.0f tranches, %.1f MB in %.0f requests; the whole cap: %.1f MB "+

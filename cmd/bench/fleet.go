@@ -21,23 +21,23 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// Times of the fleet's row.
+// Times of the fleet's rows.
 const (
-	fleetTurn = 10 * time.Second // of transfers: a box that lost its hub tries again after 5 to 10
-	wakeEvery = time.Second      // while the hub is there
-	// A hub that flaps is killed so long after it was started, and started at once.
+	fleetTurn = 10 * time.Second // of transfers: a box that lost its hub tries again after 5 to 10 s
+	wakeEvery = time.Second      // while the hub runs
+	// A flapping hub is killed this long after its start, and restarted at once.
 	flapLeast, flapMost = time.Second, 2 * time.Second
 )
 
-// fleetStreams are enough at once for the cores to be what limits.
+// fleetStreams is the number of streams at which the cores are the bottleneck.
 const fleetStreams = 4
 
-// association is the member's.
+// association is the association of the member.
 const association = "lilas"
 
-// member is a box in a fleet with one hub. Hub and box share the machine here and nowhere else, and the start of a hub alone takes
-// 0.17 s of it. So a hub flaps in every turn: the box's own, or one of another fleet that the box does not know. What differs is what
-// the box does.
+// member is a box in a fleet with one hub. Only in this benchmark do hub and box share a machine, and the start of a hub alone uses
+// 0.17 s of its CPU. So a hub flaps in every turn: the box's own, or that of another fleet, which the box does not know. Only what the
+// box does differs.
 type member struct {
 	*daemon
 	name       string // in its fleet
@@ -45,7 +45,7 @@ type member struct {
 	wakes      int
 }
 
-// fleet compares residents' throughput while the box's hub is there, is away, and is killed and started again and again.
+// fleet compares residents' throughput while the box's hub is up, while it is down, and while it is killed and started repeatedly.
 func fleet(ctx context.Context, b *bench) (rows []row, err error) {
 	d, err := b.startDaemon(ctx, netlab.Options{Residents: 1, Direct: true, NoOffload: true}, box.Setup{
 		Limits: unlimited.Limits, Donation: everyHigh.Donation, More: cluster.Section(cluster.Site(0)),
@@ -65,7 +65,7 @@ func fleet(ctx context.Context, b *bench) (rows []row, err error) {
 	for _, t := range []hubTurn{m.off(), m.on(), m.flapping()} {
 		all = append(all, variant[transfer]{t.name, func(ctx context.Context) (transfer, error) { return m.play(ctx, b, t, reverse) }})
 	}
-	there := *b // and back again: other load changes within a round
+	there := *b // forwards and backwards: other load changes within a round
 	there.rounds *= 2
 	results, err := interleave(ctx, &there, what, all)
 	if err != nil {
@@ -83,7 +83,7 @@ func fleet(ctx context.Context, b *bench) (rows []row, err error) {
 	}, nil
 }
 
-// besideOff is a row of turns beside those without a hub.
+// besideOff returns a row that compares turns with those without a hub.
 func besideOff(what string, turns, off []transfer) row {
 	gigabits := func(all []transfer) spread {
 		return spreadOf(values(all, func(t transfer) float64 { return t.rate / 1e9 }))
@@ -96,7 +96,7 @@ func besideOff(what string, turns, off []transfer) row {
 	}
 }
 
-// enrol makes the fleets and has the box be a member of one. No hub runs when it returns.
+// enrol creates the fleets, and makes the box a member of one. No hub runs when it returns.
 func (m *member) enrol(ctx context.Context) (err error) {
 	program := filepath.Join(m.Dir(), "hub")
 	if err := box.Build(ctx, "hub", program); err != nil {
@@ -136,7 +136,8 @@ func (m *member) enrol(ctx context.Context) (err error) {
 	return m.own.Kill(0)
 }
 
-// trustClock says that the box's time is right, as somebody does at a box that reaches no time server: else it reports no day.
+// trustClock confirms that the box's clock is right, as somebody does at a box that cannot reach a time server. Without that, the box
+// reports no day.
 func (m *member) trustClock(ctx context.Context) error {
 	_, err := m.Do(ctx, "clock", "--confirm")
 	return err
@@ -144,7 +145,7 @@ func (m *member) trustClock(ctx context.Context) error {
 
 func isConnected(f state.Fleet) bool { return f.Connected && !f.Contact.IsZero() }
 
-// is waits until ok accepts how the box is in its fleet.
+// is waits until ok accepts the box's state in its fleet.
 func (m *member) is(ctx context.Context, what string, ok func(state.Fleet) bool) error {
 	return m.Until(ctx, "the box to be "+what, func() error {
 		s, err := m.Status(ctx)
@@ -163,8 +164,8 @@ func (m *member) misses(ctx context.Context) error {
 	return m.is(ctx, "without its hub", func(f state.Fleet) bool { return !f.Connected && f.Error != "" })
 }
 
-// restart restarts the daemon, with a resident online. It forgets that its hub came and went, so it tries as often as it ever does,
-// and it reports its day again.
+// restart restarts the daemon, with a resident online. The daemon forgets how its connections ended, so it tries as often as it ever
+// does, and it reports its day again.
 func (m *member) restart(ctx context.Context) error {
 	if err := m.Restart(ctx); err != nil {
 		return err
@@ -175,14 +176,14 @@ func (m *member) restart(ctx context.Context) error {
 	return m.Admit(ctx, m.Residents...)
 }
 
-// hubTurn is what happens around transfers, and at the same time. Afterwards no hub runs.
+// hubTurn is what happens before, during and after transfers. No hub runs after it.
 type hubTurn struct {
 	name          string
 	before, after func(context.Context) error
-	during        func(context.Context) error // until ctx ends, which is no failure
+	during        func(context.Context) error // runs until ctx ends, which is not an error
 }
 
-// off has the box miss its hub.
+// off is a turn in which the box cannot reach its hub.
 func (m *member) off() hubTurn {
 	return hubTurn{
 		name: "hub off",
@@ -197,9 +198,9 @@ func (m *member) off() hubTurn {
 	}
 }
 
-// on has the hub wake the box again and again, and the box report its day.
+// on is a turn in which the hub wakes the box repeatedly, and the box reports its day.
 func (m *member) on() hubTurn {
-	var report string // of the day
+	var report string // name of the day's report
 	var before []byte
 	return hubTurn{
 		name: "hub on",
@@ -237,7 +238,7 @@ func (m *member) on() hubTurn {
 	}
 }
 
-// flapping has the box be connected to a hub that is killed and started again.
+// flapping is a turn in which the box's hub is killed and started repeatedly.
 func (m *member) flapping() hubTurn {
 	return hubTurn{
 		name: "hub flapping",
@@ -251,7 +252,7 @@ func (m *member) flapping() hubTurn {
 	}
 }
 
-// connect starts the hub and restarts the daemon, and returns once the box is connected.
+// connect starts the hub and restarts the daemon. It returns once the box is connected.
 func (m *member) connect(ctx context.Context) error {
 	if err := m.own.Start(0); err != nil {
 		return err
@@ -265,7 +266,7 @@ func (m *member) connect(ctx context.Context) error {
 	return m.is(ctx, "connected", isConnected)
 }
 
-// wake wakes the box again and again.
+// wake wakes the box repeatedly until ctx ends.
 func (m *member) wake(ctx context.Context) error {
 	for sleep(ctx, wakeEvery) == nil {
 		now := time.Now()
@@ -283,7 +284,7 @@ func (m *member) wake(ctx context.Context) error {
 	return nil
 }
 
-// flap starts a fleet's hub and kills it, again and again, until ctx ends. Then the hub does not run.
+// flap starts a fleet's hub and kills it repeatedly until ctx ends. The hub does not run afterwards.
 func flap(ctx context.Context, c *cluster.Cluster) error {
 	for ctx.Err() == nil {
 		if err := c.Start(0); err != nil {
@@ -297,7 +298,7 @@ func flap(ctx context.Context, c *cluster.Cluster) error {
 	return nil
 }
 
-// play returns the mean of transfers, one after the other, in a turn.
+// play plays a turn, and returns the mean of its transfers, which run one after the other.
 func (m *member) play(ctx context.Context, b *bench, t hubTurn, reverse bool) (transfer, error) {
 	if err := t.before(ctx); err != nil {
 		return transfer{}, err
@@ -320,7 +321,7 @@ func (m *member) play(ctx context.Context, b *bench, t hubTurn, reverse bool) (t
 	return mean(all), t.after(ctx)
 }
 
-// mean is of each of a transfer's figures.
+// mean returns the mean of each figure of the transfers.
 func mean(all []transfer) (m transfer) {
 	for _, t := range all {
 		m.rate, m.cpu = m.rate+t.rate/float64(len(all)), m.cpu+t.cpu/float64(len(all))

@@ -2,7 +2,7 @@ package main
 
 import "testing"
 
-// TestBesideOff: the target needs the ratio, and ranges that overlap.
+// TestBesideOff: the target requires both the ratio and overlapping ranges.
 func TestBesideOff(t *testing.T) {
 	turns := func(rates ...float64) (all []transfer) {
 		for _, r := range rates {

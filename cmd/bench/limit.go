@@ -13,7 +13,7 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// limited is a box with a limit for each resident, and one transfer of each resident, all at once.
+// limited is a box with a limit for each resident. Every resident has one transfer, all at the same time.
 type limited struct {
 	rate    config.Rate
 	offload bool
@@ -27,21 +27,21 @@ type trial struct {
 	reverse  bool
 	streams  int
 	transfer *netlab.Transfer
-	passed   []reading // by the queue, over time
+	passed   []reading // bytes that passed the queue, over time
 }
 
-// reading is a counter at a time.
+// reading is the value of a counter at a time.
 type reading struct {
 	at    time.Time
 	bytes uint64
 }
 
-// fewFrames is a limit in bit/s below which lost frames show in five seconds.
+// fewFrames is the limit in bit/s below which single lost frames show in five seconds.
 const fewFrames = 2e6
 
-// limit measures goodput in windows of five seconds, and next to it what the queue let pass, with headers and
-// retransmissions: the first is what a resident gets of the limit, the second what the box enforces. All boxes run at
-// the same time: together they move less than a tenth of what the machine can.
+// limit measures goodput in windows of five seconds, and beside it what the queue passed, with headers and retransmissions. The former
+// is what a resident gets of the limit, the latter what the box enforces. All boxes run at the same time, since together they move
+// less than a tenth of what the machine can.
 func limit(ctx context.Context, b *bench) (rows []row, err error) {
 	var boxes []*limited
 	defer func() {
@@ -129,7 +129,7 @@ func (t *trial) goodput(skip, window, length time.Duration) (low, high float64) 
 	return slices.Min(all), slices.Max(all)
 }
 
-// wire returns the lowest and the highest rate that the queue let pass in all windows, in bit/s.
+// wire returns the lowest and the highest rate that the queue passed in all windows, in bit/s.
 func (t *trial) wire(skip, window time.Duration) (low, high float64) {
 	var all []float64
 	first := t.passed[0].at.Add(skip)
@@ -147,7 +147,7 @@ func (t *trial) wire(skip, window time.Duration) (low, high float64) {
 	return slices.Min(all), slices.Max(all)
 }
 
-// read records what the queues have let pass.
+// read records what the queues have passed.
 func (l *limited) read() error {
 	for device, reverse := range map[string]bool{netlab.HotspotInterface: true, "eth0": false} {
 		link, err := l.box.Box.Netlink().LinkByName(device)
@@ -162,7 +162,7 @@ func (l *limited) read() error {
 		for _, c := range classes {
 			_, minor := netlink.MajorMinor(c.Attrs().Handle)
 			for _, t := range l.trials {
-				// A class's number is its resident's place in the network.
+				// A class's number is its resident's position in the network.
 				if t.reverse == reverse && int(minor) == t.resident+2 {
 					t.passed = append(t.passed, reading{now, c.Attrs().Statistics.Basic.Bytes})
 				}
@@ -172,7 +172,7 @@ func (l *limited) read() error {
 	return nil
 }
 
-// start has each resident try the limit in another way.
+// start makes each resident load the limit in a different way.
 func (l *limited) start(ctx context.Context) error {
 	for k, r := range l.box.Residents {
 		t := &trial{resident: k, reverse: k%2 == 0, streams: 1}

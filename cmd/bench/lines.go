@@ -11,16 +11,17 @@ import (
 	"passerelle/netctl/autorate/sim"
 )
 
-// simulatedLine is a line whose lender lends 20 Mbit/s, as the law's simulator plays it.
+// simulatedLine is a line on which 20 Mbit/s are lent, for the simulator of the law.
 type simulatedLine struct {
 	name  string
 	trace sim.Trace
-	// What is asked of the law: the part of the capacity that residents get, the 95th percentile of the wait beyond the box in
-	// ms, and Jain's index between residents.
+	// What the law must reach: the part of the capacity that residents get, the 95th percentile of the wait beyond the box in ms, and
+	// Jain's index between residents.
 	used, p95, jain float64
 }
 
-// simulatedLines are a line that gives more than is lent, one that gives as much, and one that gives half of it by turns.
+// simulatedLines returns a line that carries more than is lent, one that carries as much, and one that carries half of it every other
+// time.
 func simulatedLines() []simulatedLine {
 	const minute = 60_000 // ms
 	return []simulatedLine{
@@ -30,7 +31,7 @@ func simulatedLines() []simulatedLine {
 	}
 }
 
-// lines plays lines with rates that follow them, beside the fixed rate that is lent.
+// lines simulates lines with rates that follow them, compared with the fixed rate that is lent.
 func lines(_ context.Context, b *bench) (rows []row, err error) {
 	const lent = 20e6
 	for _, l := range simulatedLines() {
@@ -59,7 +60,7 @@ func lineFigures(r sim.Report) string {
 	return fmt.Sprintf("%.2f, %.0f ms, %.3f", r.Down.Used, r.Down.P95, r.Down.Jain)
 }
 
-// plotLine draws a line with rates that follow it above the same with the fixed rate.
+// plotLine draws a line with rates that follow it, above the same line with the fixed rate.
 func plotLine(path, name string, ours, fixed sim.Report) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("draw a line: %w", err)

@@ -10,7 +10,7 @@ import (
 	"passerelle/netctl/autorate/sim"
 )
 
-// What is drawn is well-formed, has both runs, and says in words what it shows.
+// TestPlotLine: the drawing is well-formed, has both runs, and describes in words what it shows.
 func TestPlotLine(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "plots", "line.svg")

@@ -1,23 +1,21 @@
-// Command bench benchmarks the box against baselines, and prints a table in Markdown. It is a developer's program:
-// `make bench`, or as root
+// Command bench benchmarks the box against baselines, and prints a table in Markdown. It is a developer's program: `make bench`, or as
+// root
 //
 //	go run ./cmd/bench [--rows NAME,…] [--rounds N] [--quick] [--plots FOLDER] [--daemon FILE] [--beside FILE]
 //
-// With --beside it compares this build with another one instead, e.g. of the previous commit, whose daemon was built by
+// With --beside it instead compares this build with another one, e.g. of the previous commit, whose daemon was built there by
 //
 //	go build -trimpath -o FILE ./cmd/passerelle
 //
-// there. Both programs do the same work in identical worlds, in turns; it fails if this one is worse. FILE only needs
-// to be a passerelle daemon with these options and a control socket. All rows take about a quarter of an hour.
+// Both programs do the same work in identical worlds and take turns. Bench fails if this build is worse. FILE only needs to be a
+// passerelle daemon with these options and a control socket. All rows take about a quarter of an hour.
 //
-// Where Debian's package opennds is installed, its openNDS is measured in turns with the box: what it forwards, its pages,
-// and from its button to the first byte. Its service need not run; in the scene of its own it changes nothing of the
-// machine.
+// Where Debian's package opennds is installed, openNDS is measured too, taking turns with the box: forwarding, its pages, and the time
+// from its button to the first byte. Its service need not run. In its own scene it changes nothing on the machine.
 //
-// It owns what is measured and how; netlab builds the namespaces. Every figure with a baseline is the median of rounds
-// in which all variants take turns, so that other load on the machine affects them equally; a ratio is the median of
-// the rounds' own ratios. Progress goes to standard error. Everything it creates is removed at the end, also after
-// Ctrl-C.
+// It owns what is measured and how; netlab builds the namespaces. Every figure with a baseline is the median of rounds in which all
+// variants take turns, so that other load on the machine affects them equally. A ratio is the median of the rounds' own ratios.
+// Progress goes to standard error. Everything that bench creates is removed at the end, even after Ctrl-C.
 package main
 
 import (
@@ -39,12 +37,12 @@ import (
 
 // bench is the configuration of all measurements.
 type bench struct {
-	rounds int // about the duration of a round; 0: not predicted
+	rounds int // how often the variants take turns
 	quick  bool
-	binary string // the daemon
-	other  string // another build of it to compare with, "" for none
-	plots  string // folder for drawings, "" for none
-	peer   string // openNDS with its version, "" if it is left out
+	binary string // the daemon's program
+	other  string // another build of it to compare with; "" if there is none
+	plots  string // folder for drawings; "" for none
+	peer   string // openNDS with its version; "" if it is left out
 	err    io.Writer
 }
 
@@ -64,7 +62,7 @@ type measurement[R any] struct {
 	name, about string
 	run         func(context.Context, *bench) ([]R, error)
 	onRequest   bool          // only if it is named
-	round       time.Duration // about what a round takes; 0: it is not foretold
+	round       time.Duration // approximate duration of a round; 0 if it is not predicted
 	peer        bool          // openNDS takes part
 }
 
@@ -99,7 +97,7 @@ func main() {
 		return
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second Ctrl-C ends it at once; the next run sweeps up
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program at once; the next run cleans up
 	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
@@ -108,7 +106,7 @@ func main() {
 
 var errNotHelper = errors.New("not a helper process")
 
-// runHelper runs this program's part in a namespace, if it was started for one.
+// runHelper does this program's work in a namespace, if it was started for that.
 func runHelper() error {
 	if address := os.Getenv(bareVariable); address != "" {
 		return serveBare(address, os.Stdin)
@@ -170,7 +168,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 	return err
 }
 
-// tables runs the named measurements, and returns facts about them and the table.
+// tables runs the named measurements, and returns facts about the run and the table.
 func (b *bench) tables(ctx context.Context, names string) (facts []string, table string, err error) {
 	if b.other != "" {
 		return b.compare(ctx, names)

@@ -14,7 +14,7 @@ import (
 	"passerelle/netctl/netlab/hostile"
 )
 
-// namesBeside sends queries as an admitted device may: well below the box's limits.
+// namesBeside sends queries as an admitted device may, well below the box's limits.
 func namesBeside(ctx context.Context, b *bench) (rows []compared, err error) {
 	p, err := b.startPair(ctx, netlab.Options{Residents: 1}, box.Setup{}, true)
 	if err != nil {

@@ -20,29 +20,29 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// openNDS is the daemon of the peer, as Debian's package installs it.
+// openNDS is the peer's daemon, as Debian's package installs it.
 const openNDS = "opennds"
 
-// peer is openNDS on the box of a scene of its own, with the package's page on which one click admits. What differs from
-// our box, beside what the rows name:
+// peer is openNDS on the box of its own scene, with the package's page on which one click admits. It differs from our box, beside what
+// the rows name, in these points:
 //
 //   - Sessions have no limit.
-//   - Its check of the clients, every 15 s as delivered, is put off: it would take processor time from the others' turns.
-//   - Its page needs two clicks, of which the second admits. Only that one counts as the press, on a connection that is
-//     open already, as ours is. Its answers close their connections, so that it has no row with keep-alive.
+//   - Its check of the clients, by default every 15 s, is postponed: it would take CPU time from the others' turns.
+//   - Its page needs two clicks, the second of which admits. Only that one counts as the press, on a connection that is open
+//     already, like ours. Its answers close their connections, so it has no row with keep-alive.
 //   - 9.10.0 moves iptables's own chains of the filter table to another priority, and iptables refuses to work with such
-//     chains from 1.8.8 on (https://github.com/openNDS/openNDS/issues/429). That one step is left out: its rules are in
-//     the same chains at iptables's priority.
+//     chains from 1.8.8 on (https://github.com/openNDS/openNDS/issues/429). That step is left out: its rules are in the same
+//     chains at iptables's priority.
 type peer struct {
 	*netlab.Scene
-	name string // with its version
+	name string // with the version
 
 	daemon *netlab.Proc
-	ndsctl sync.Mutex // one at a time: it refuses to wait for another
+	ndsctl sync.Mutex // one at a time: ndsctl refuses to run in parallel
 }
 
-// peerConfig is the configuration of the package where it is not the daemon's default, and what the scenes need: admission
-// by command, and no check of the clients (nor end for lack of traffic, in minutes) while others are measured.
+// peerConfig is the package's configuration where it differs from the daemon's default, and what the scenes need: admission by
+// command, and no check of the clients (nor a timeout for lack of traffic, in minutes) while others are measured.
 const peerConfig = `gatewayinterface wlan0
 login_option_enabled 1
 allow_preemptive_authentication 1
@@ -64,7 +64,7 @@ FirewallRuleSet users-to-router {
 }
 `
 
-// peerNft is found before nft, and leaves out the step that peer's comment names.
+// peerNft is found before nft, and leaves out the step that peer's comment describes.
 const peerNft = `#!/bin/sh
 case "$*" in
 *'chain ip filter INPUT'* | *'chain ip filter FORWARD'*) exit 0 ;;
@@ -73,7 +73,7 @@ PATH=${PATH#*:}
 exec nft "$@"
 `
 
-// peerStart starts the daemon in the box's mount namespace: it writes to /etc and /tmp, and reads there who has a lease.
+// peerStart starts the daemon in the box's mount namespace: it writes to /etc and /tmp, and reads the leases there.
 const peerStart = `mount --bind /run/opennds.conf /etc/opennds/opennds.conf
 mount --rbind /etc /etc
 mount -o remount,bind,ro /etc
@@ -82,23 +82,23 @@ cp /run/dhcp.leases /tmp
 PATH=/run/opennds:$PATH
 exec ` + openNDS + ` -f`
 
-// peerTimeout bounds its start and every answer: it works on one request at a time.
+// peerTimeout bounds its start and every answer: it handles one request at a time.
 const peerTimeout = time.Minute
 
-// findPeer looks for openNDS, and says if it is left out.
+// findPeer looks for openNDS, and logs if it is left out.
 func (b *bench) findPeer() {
 	version, err := exec.Command(openNDS, "-v").Output()
 	fields := strings.Fields(string(version))
-	if len(fields) == 0 { // it also exits with 1 when it tells its version
+	if len(fields) == 0 { // -v also exits with 1
 		b.logf("openNDS is left out (%v): Debian's package opennds brings it", err)
 		return
 	}
 	b.peer = "openNDS " + fields[len(fields)-1]
 }
 
-// startPeer starts openNDS in a scene and admits so many clients: strangers at the first addresses, and the first resident
-// last; the others have the addresses after its own. It returns nil if openNDS is not installed or does not start: then
-// it is left out from there on. That says nothing about the box, and does not cost the figures of the others.
+// startPeer starts openNDS in a scene and admits that many clients: strangers with the first addresses, and the first resident last.
+// The other residents have the addresses after it. It returns nil if openNDS is not installed or does not start; openNDS is then left
+// out from there on. That says nothing about the box, and the figures of the others are kept.
 func (b *bench) startPeer(ctx context.Context, scene sceneFunc, sessions int) (*peer, error) {
 	if b.peer == "" {
 		return nil, nil
@@ -123,7 +123,7 @@ func (b *bench) startPeer(ctx context.Context, scene sceneFunc, sessions int) (*
 	return p, nil
 }
 
-// prepare writes the files and makes everybody known to the box: openNDS admits who has a lease and a neighbour's entry.
+// prepare writes the files and makes all clients known to the box: openNDS admits clients with a lease and a neighbour entry.
 func (p *peer) prepare(ctx context.Context, strangers int) error {
 	var leases, neighbors strings.Builder
 	know := func(addr netip.Addr, mac netctl.MAC) {
@@ -157,7 +157,7 @@ func (p *peer) prepare(ctx context.Context, strangers int) error {
 	return err
 }
 
-// start starts the daemon and waits until it has checked itself for the first time: until then it refuses clients.
+// start starts the daemon and waits for its first check of itself: until then it refuses clients.
 func (p *peer) start(ctx context.Context) error {
 	cmd := exec.Command("sh", "-ec", peerStart)
 	cmd.Dir = "/" // the bench's own folder may be below /tmp
@@ -184,7 +184,7 @@ func (p *peer) start(ctx context.Context) error {
 	}
 }
 
-// control admits ("auth") or ends the session ("deauth") of a client, and returns what ndsctl printed.
+// control admits a client ("auth") or ends its session ("deauth"), and returns what ndsctl printed.
 func (p *peer) control(command string, client netip.Addr) (string, error) {
 	p.ndsctl.Lock()
 	defer p.ndsctl.Unlock()
@@ -199,7 +199,7 @@ func (p *peer) control(command string, client netip.Addr) (string, error) {
 	return out.String(), err
 }
 
-// admit admits so many clients, from the first address on.
+// admit admits that many clients, from the first address on.
 func (p *peer) admit(ctx context.Context, clients int) error {
 	for k := range clients {
 		text, err := p.control("auth", addressOf(k))
@@ -210,8 +210,8 @@ func (p *peer) admit(ctx context.Context, clients int) error {
 	return nil
 }
 
-// peerRunners returns boxes with openNDS whose resident is the last of one and of many sessions, none if it is left out.
-// Many are few: each admission takes about half a second.
+// peerRunners returns boxes with openNDS whose resident is the last of one session and of many, none if openNDS is left out. Many
+// means few here, since each admission takes about half a second.
 func (b *bench) peerRunners(ctx context.Context, scene sceneFunc) (all []runner, err error) {
 	for _, sessions := range []int{1, orQuick(b, 50, 5)} {
 		p, err := b.startPeer(ctx, scene, sessions)
@@ -227,8 +227,7 @@ func (b *bench) peerRunners(ctx context.Context, scene sceneFunc) (all []runner,
 	return all, nil
 }
 
-// portalOf returns where openNDS sends a resident's probe: the address of its first page, and the path, which differs by
-// resident.
+// portalOf returns where openNDS redirects a resident's probe: the address of its first page, and the path, which differs by resident.
 func portalOf(r *netlab.Resident) (address, path string, err error) {
 	err = r.Do(func() error {
 		conn, err := connect(webAddress)
@@ -262,12 +261,12 @@ func portalOf(r *netlab.Resident) (address, path string, err error) {
 	return address, path, nil
 }
 
-// redirect is the load of pages' probe.
+// redirect returns the load with the probe that pages sends.
 func (p *peer) redirect() (load, error) {
 	return load{address: webAddress, request: getProbe + requestHeaders, status: "HTTP/1.1 307", wait: peerTimeout}, nil
 }
 
-// firstPage is the load of its first page.
+// firstPage returns the load of its first page.
 func (p *peer) firstPage() (load, error) {
 	l := load{status: "HTTP/1.1 200", wait: peerTimeout}
 	for _, r := range p.Residents {
@@ -287,7 +286,7 @@ func (p *peer) prepareClient(r *netlab.Resident) (c client, err error) {
 	for p.Residents[k] != r {
 		k++
 	}
-	p.control("deauth", addressOf(k)) // fails without a session; with one, the probe is not redirected
+	p.control("deauth", addressOf(k)) // it fails without a session; with a session the probe would not be redirected
 	address, path, err := portalOf(r)
 	if err != nil {
 		return c, err

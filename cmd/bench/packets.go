@@ -15,9 +15,8 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// cpuPerPacket is the cost of a full-size packet from one end to the other: CPU time of the sending thread, in which
-// the kernel does everything up to the receiver's socket. It is the minimum of many short runs, because other load on
-// the machine only adds.
+// cpuPerPacket is the cost of a full-size packet from one end to the other: CPU time of the sending thread, in which the kernel does
+// everything up to the receiver's socket. It is the minimum of many short runs, since other load on the machine can only add to it.
 type cpuPerPacket time.Duration
 
 func (p cpuPerPacket) String() string { return fmt.Sprintf("%d ns a packet", int64(p)) }
@@ -25,7 +24,7 @@ func (p cpuPerPacket) String() string { return fmt.Sprintf("%d ns a packet", int
 // datagram is the payload of a packet of 1500 bytes.
 const datagram = 1472
 
-// packets sends datagrams through a box for a while.
+// packets sends datagrams through a box, and returns the cost of one.
 func (r runner) packets(ctx context.Context, b *bench, reverse bool) (p cpuPerPacket, err error) {
 	far, err := r.internet.ListenPacket("udp4", netip.AddrPortFrom(netlab.WebAddr, 0).String())
 	if err != nil {
@@ -37,7 +36,7 @@ func (r runner) packets(ctx context.Context, b *bench, reverse bool) (p cpuPerPa
 		return 0, err
 	}
 	defer near.Close()
-	// Both ways once: then the flow is established.
+	// Both ways once, so that the flow is established.
 	hello := make([]byte, datagram)
 	deadline := time.Now().Add(2 * time.Second)
 	err = errors.Join(far.SetDeadline(deadline), near.SetDeadline(deadline))
@@ -90,7 +89,7 @@ func (r runner) packets(ctx context.Context, b *bench, reverse bool) (p cpuPerPa
 	return p, nil
 }
 
-// threadTime is the CPU time of this thread.
+// threadTime returns the CPU time of this thread.
 func threadTime() (time.Duration, error) {
 	var t unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t); err != nil {
@@ -99,7 +98,7 @@ func threadTime() (time.Duration, error) {
 	return time.Duration(t.Nano()), nil
 }
 
-// packetsBeside compares what a packet costs, with no limit and with every one.
+// packetsBeside compares the cost of a packet, without limits and with every limit.
 func packetsBeside(ctx context.Context, b *bench) (rows []compared, err error) {
 	for _, c := range []struct {
 		name string

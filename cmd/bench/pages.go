@@ -25,7 +25,7 @@ import (
 )
 
 const (
-	phones         = 8 // residents who ask
+	phones         = 8 // residents who send requests
 	connsEach      = 4 // connections of each: 32 in all
 	getFirstPage   = "GET / HTTP/1.1\r\nHost: 10.80.0.1\r\n"
 	lessonPath     = "/tutorials/wifi"
@@ -34,15 +34,15 @@ const (
 	requestHeaders = "User-Agent: Mozilla/5.0 (Linux; Android 14)\r\nAccept: text/html\r\nAccept-Encoding: gzip, deflate\r\nAccept-Language: fr\r\n"
 )
 
-// What the gate's limit of new connections leaves to a resident in one turn, and how long it takes until a resident may
-// begin so many again. Over it the gate drops what begins a connection, and a rate would be the limit's, not the page's.
+// allowed is how many new connections the gate's limit leaves to a resident in one turn. refill is the time until the resident may open
+// as many again. Beyond the limit the gate drops the first packets of connections, and a rate would be the limit's, not the page's.
 const (
 	allowed = plan.ConnBurst * 4 / 5
 	refill  = plan.ConnBurst * time.Second / plan.ConnRate
 )
 
-// pages compares the daemon with a bare Go handler that writes the same bytes, on a plain box and behind the gate's
-// rules. Residents are not admitted; their requests to the internet are redirected to the box in all three, and by openNDS.
+// pages compares the daemon with a bare Go handler that writes the same bytes, once on a plain box and once behind the gate's rules.
+// Residents are not admitted. In all three, and with openNDS, their requests to the internet are redirected to the box.
 func pages(ctx context.Context, b *bench) (rows []row, err error) {
 	scenes, err := b.pageScenes(ctx)
 	defer func() {
@@ -62,7 +62,7 @@ func pages(ctx context.Context, b *bench) (rows []row, err error) {
 	}
 	for _, ask := range []struct {
 		name, address, request, status string
-		least                          float64 // of bare
+		least                          float64 // least ratio to bare
 		peers                          func(*peer) (load, error)
 	}{
 		{"first page", portalAddress, getFirstPage, "HTTP/1.1 200", 0.7, (*peer).firstPage},
@@ -126,7 +126,7 @@ type pageScene struct {
 	name      string
 	residents []*netlab.Resident
 	close     func() error
-	rested    time.Time // when the gate's limit allows a turn with a connection for each request
+	rested    time.Time // when the gate's limit allows a turn with one connection per request
 }
 
 // turn measures a load of the scene's residents, once the gate's limit allows its connections.
@@ -140,7 +140,7 @@ func (s *pageScene) turn(ctx context.Context, l load, d time.Duration) (requestR
 	return l.run(ctx, s.residents, d)
 }
 
-// pageScenes creates the three boxes; those that were created are also returned with an error.
+// pageScenes creates the three boxes. On error it also returns those that it has created.
 func (b *bench) pageScenes(ctx context.Context) (all []pageScene, err error) {
 	o := netlab.Options{Residents: phones, Direct: true}
 	d, err := b.startDaemon(ctx, o, box.Setup{})
@@ -166,7 +166,7 @@ func (b *bench) pageScenes(ctx context.Context) (all []pageScene, err error) {
 		return all, err
 	}
 	all = []pageScene{all[0], {name: "bare behind the gate's rules", residents: behind.Residents, close: behind.Close}, ours}
-	bindings := make([]netctl.Binding, len(behind.Residents)) // as leases do
+	bindings := make([]netctl.Binding, len(behind.Residents)) // as the daemon does for leases
 	for k, r := range behind.Residents {
 		bindings[k] = netctl.Binding{Addr: addressOf(k), MAC: netctl.MAC(r.MAC), Left: 12 * time.Hour}
 	}
@@ -184,10 +184,10 @@ type answer struct {
 	Body   []byte
 }
 
-// record fetches the daemon's pages, by path, and its redirect ("": everything else).
+// record fetches the daemon's pages, by path, and its redirect (under "", for all other paths).
 func record(ctx context.Context, h *netlab.Host) (map[string]answer, error) {
 	client := h.HTTPClient()
-	client.Transport.(*http.Transport).DisableCompression = true // as it comes
+	client.Transport.(*http.Transport).DisableCompression = true // the body as it is sent
 	answers := map[string]answer{}
 	for path, url := range map[string]string{
 		"/": "http://" + portalAddress + "/", lessonPath: "http://" + portalAddress + lessonPath, "": "http://" + webAddress + "/generate_204",
@@ -213,10 +213,10 @@ func record(ctx context.Context, h *netlab.Host) (map[string]answer, error) {
 	return answers, nil
 }
 
-// bareVariable makes this program the bare handler, which listens on the address that is its value.
+// bareVariable makes this program the bare handler. Its value is the address to listen on.
 const bareVariable = "PASSERELLE_BENCH_BARE"
 
-// serveBare writes the recorded answers at the cost of net/http and nothing else.
+// serveBare writes the recorded answers at the cost of net/http alone.
 func serveBare(address string, recorded io.Reader) error {
 	var answers map[string]answer
 	if err := json.NewDecoder(recorded).Decode(&answers); err != nil {
@@ -236,7 +236,7 @@ func serveBare(address string, recorded io.Reader) error {
 	}))
 }
 
-// startBare starts the bare handler on the scene's box, a process of its own like the daemon.
+// startBare starts the bare handler on the scene's box, in a process of its own like the daemon.
 func startBare(ctx context.Context, s *netlab.Scene, answers map[string]answer) error {
 	self, err := os.Executable()
 	if err != nil {
@@ -267,7 +267,7 @@ func startBare(ctx context.Context, s *netlab.Scene, answers map[string]answer) 
 	}
 }
 
-// requestRate is requests a second.
+// requestRate is a number of requests a second.
 type requestRate float64
 
 func (p requestRate) String() string {
@@ -281,16 +281,16 @@ func (p requestRate) String() string {
 type load struct {
 	address string
 	request string // without the empty line at its end
-	status  string // how the answer begins
-	keep    bool   // one connection for all, else one for each
+	status  string // prefix of the answer
+	keep    bool   // one connection for all requests, otherwise one for each
 
-	each []string      // by resident, instead of the request
-	wait time.Duration // for an answer after the end; 0: timeout
+	each []string      // by resident, instead of request
+	wait time.Duration // for an answer after the end; 0 means timeout
 
-	most int // connections that are made one after the other, for each of those at once; 0: until the end
+	most int // connections one after the other, for each of the parallel ones; 0 means until the end
 }
 
-// run sends from each resident over several connections at once for a duration, and returns the total rate.
+// run sends requests from each resident over several connections at once for a duration, and returns the total rate.
 func (l load) run(ctx context.Context, residents []*netlab.Resident, d time.Duration) (requestRate, error) {
 	empty := "Connection: close\r\n\r\n"
 	if l.keep {
@@ -318,7 +318,7 @@ func (l load) run(ctx context.Context, residents []*netlab.Resident, d time.Dura
 			continue
 		}
 		all.Go(func() error {
-			// On a thread of its own in the namespace: connections are made without a change of threads.
+			// On its own thread in the namespace, so that connections are made without a change of threads.
 			return resident.Do(func() error {
 				for made := 0; (l.most == 0 || made < l.most) && time.Now().Before(end) && ctx.Err() == nil; made++ {
 					conn, err := connect(l.address)
@@ -344,8 +344,8 @@ func (l load) run(ctx context.Context, residents []*netlab.Resident, d time.Dura
 	return requestRate(float64(sum) / time.Since(start).Seconds()), nil
 }
 
-// dial makes the connections of a load that keeps them, none for another. Who asks a box for the first time may wait a second
-// until a packet is sent again, which is not a page's cost.
+// dial opens the connections of a load that keeps them, and none otherwise. A resident's first contact with a box may take a second
+// until a packet is retransmitted, which is not a page's cost.
 func (l load) dial(ctx context.Context, residents []*netlab.Resident, count int) ([]net.Conn, error) {
 	if !l.keep {
 		return nil, nil
@@ -369,14 +369,14 @@ func (l load) dial(ctx context.Context, residents []*netlab.Resident, count int)
 	return conns, nil
 }
 
-// converse uses one connection, until the end or for one request, and returns how many were answered.
+// converse uses one connection, until the end or for one request, and returns the number of answers.
 func (l load) converse(conn net.Conn, end time.Time) (answered int, err error) {
 	defer conn.Close()
 	if err := conn.SetDeadline(end.Add(cmp.Or(l.wait, timeout))); err != nil {
 		return 0, err
 	}
 	request, buf := []byte(l.request), make([]byte, 32<<10)
-	size := 0 // of each answer: all are the same
+	size := 0 // of each answer: all have the same size
 	for {
 		if _, err := conn.Write(request); err != nil {
 			return answered, err
@@ -401,7 +401,7 @@ func (l load) converse(conn net.Conn, end time.Time) (answered int, err error) {
 	}
 }
 
-// answerSize returns the length of an HTTP answer by its header, 0 if that is incomplete.
+// answerSize returns the length of an HTTP answer according to its header, 0 if the header is incomplete.
 func answerSize(b []byte) int {
 	header, _, whole := bytes.Cut(b, []byte("\r\n\r\n"))
 	if !whole {

@@ -42,10 +42,9 @@ func (p latency) String() string {
 	return fmt.Sprintf("median %.2f ms, p99 %.2f ms", milliseconds(p.p50), milliseconds(p.p99))
 }
 
-// press measures from the button to the first byte of a page on the internet. The button is pressed on a page that was
-// fetched, over its connection; the internet needs a new one. Clients and the internet share the box's processors, so
-// they are minimal, and the same is measured with residents who have sessions already, to separate the cost of the
-// admission.
+// press measures the time from the button to the first byte of a page on the internet. The button is pressed over the connection that
+// fetched its page; the internet needs a new connection. Clients and the internet share the box's processors, so they are minimal. The
+// same is measured with residents who already have sessions, to separate the cost of the admission.
 func press(ctx context.Context, b *bench) (rows []row, err error) {
 	d, err := b.startDaemon(ctx, netlab.Options{Residents: 50, Direct: true}, box.Setup{})
 	if err != nil {
@@ -58,7 +57,7 @@ func press(ctx context.Context, b *bench) (rows []row, err error) {
 	press := func(turns []turn, before string) func(context.Context) (latency, error) {
 		return func(ctx context.Context) (latency, error) { return d.press(ctx, turns, before) }
 	}
-	// Everybody twice: the box bounds how often one resident may press.
+	// Everybody presses twice: the box limits how often one resident may press.
 	oneByOne := slices.Repeat(slices.Collect(slices.Chunk(d.Residents, 1)), 2)
 	all := []variant[latency]{
 		{"100 in a row", press(oneByOne, pressEnd)},
@@ -86,7 +85,7 @@ func press(ctx context.Context, b *bench) (rows []row, err error) {
 			})})
 		}
 	}
-	// Everybody's first contact, at once: one after the other, these took more than a minute.
+	// All first contacts at once: one after the other, they took more than a minute.
 	if _, err := d.press(ctx, []turn{d.Residents}, pressEnd); err != nil {
 		return nil, err
 	}
@@ -126,7 +125,7 @@ func press(ctx context.Context, b *bench) (rows []row, err error) {
 	return rows, nil
 }
 
-// pageAddress is where the internet's page for the presses is.
+// pageAddress is the address of the page on the internet.
 var pageAddress = netip.AddrPortFrom(netlab.WebAddr, 8080)
 
 // servePage answers every connection with a page after the first bytes of a request, until the host's world is closed.
@@ -152,11 +151,11 @@ func servePage(internet *netlab.Host) error {
 	return nil
 }
 
-// turn is residents who press at the same moment.
+// turn is the residents who press at the same moment.
 type turn = []*netlab.Resident
 
-// press lets residents go online in turns, and returns the time from each press until the first byte. The request before
-// decides whether they have a session then.
+// press lets residents go online in turns, and returns the times from each press to the first byte. The request before decides whether
+// they already have a session.
 func (d *daemon) press(ctx context.Context, turns []turn, before string) (latency, error) {
 	return pressInTurns(ctx, turns, func(r *netlab.Resident) (p client, err error) {
 		err = r.Do(func() (err error) { p, err = prepare(before); return err })
@@ -164,7 +163,7 @@ func (d *daemon) press(ctx context.Context, turns []turn, before string) (latenc
 	})
 }
 
-// pressInTurns is press with the clients that prepare returns; it also returns incomplete ones.
+// pressInTurns is press for clients that prepare returns. prepare may return an incomplete client with an error; it is closed too.
 func pressInTurns(ctx context.Context, turns []turn, prepare func(*netlab.Resident) (client, error)) (latency, error) {
 	var took []time.Duration
 	for _, residents := range turns {
@@ -198,12 +197,12 @@ func pressInTurns(ctx context.Context, turns []turn, prepare func(*netlab.Reside
 	return latency{quantile(took, 0.5), quantile(took, 0.99)}, nil
 }
 
-// client is a resident before the press: with the first page open, and a socket for the internet. Both belong to the
-// resident's namespace, so that no thread has to enter it any more.
+// client is a resident before the press: with the first page open, and a socket for the internet. Both belong to the resident's
+// namespace, so that no thread has to enter the namespace any more.
 type client struct {
 	button net.Conn
 	press  string       // the request
-	status string       // and how its answer begins
+	status string       // prefix of the answer
 	page   *net.TCPConn // not connected yet
 }
 
@@ -240,7 +239,7 @@ func (p client) close() {
 	}
 }
 
-// goOnline presses the button and fetches a page from the internet. It returns the time since then until its first byte.
+// goOnline presses the button and fetches a page from the internet. It returns the time from pressed to the page's first byte.
 func (p client) goOnline(pressed time.Time) (took time.Duration, err error) {
 	if err := ask(p.button, p.press, p.status); err != nil {
 		return 0, err
@@ -269,7 +268,7 @@ func newSocket() (*net.TCPConn, error) {
 	return conn.(*net.TCPConn), nil
 }
 
-// connectSocket connects it.
+// connectSocket connects a socket.
 func connectSocket(conn *net.TCPConn, to netip.AddrPort) error {
 	raw, err := conn.SyscallConn()
 	if err != nil {
@@ -277,7 +276,7 @@ func connectSocket(conn *net.TCPConn, to netip.AddrPort) error {
 	}
 	address := &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}
 	var state error
-	// While it is in progress, the call is repeated when the socket is writable (connect(2)).
+	// While the connect is in progress, the call is repeated once the socket is writable (connect(2)).
 	err = raw.Write(func(fd uintptr) bool {
 		state = unix.Connect(int(fd), address)
 		return state != unix.EINPROGRESS && state != unix.EALREADY
@@ -303,7 +302,7 @@ func connect(address string) (net.Conn, error) {
 	return conn, conn.SetDeadline(time.Now().Add(timeout))
 }
 
-// askOnce sends a request over a connection of its own.
+// askOnce sends a request over its own connection.
 func askOnce(address, request, status string) error {
 	conn, err := connect(address)
 	if err != nil {
@@ -313,7 +312,7 @@ func askOnce(address, request, status string) error {
 	return ask(conn, request, status)
 }
 
-// ask sends a request and returns once the status line has been received.
+// ask sends a request, and returns once the status line has arrived.
 func ask(conn net.Conn, request, status string) error {
 	if _, err := io.WriteString(conn, request); err != nil {
 		return err

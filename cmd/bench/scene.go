@@ -20,8 +20,8 @@ import (
 
 var (
 	boxAddress = netip.MustParsePrefix("10.80.0.1/22")
-	lender     = netip.MustParsePrefix("192.168.1.1/24") // the first lender's router in its network
-	lenderBox  = netip.MustParsePrefix("192.168.1.2/24") // and the box
+	lender     = netip.MustParsePrefix("192.168.1.1/24") // the first lender's router, in the lender's network
+	lenderBox  = netip.MustParsePrefix("192.168.1.2/24") // the box, in the same network
 	everywhere = netip.MustParsePrefix("0.0.0.0/0")
 )
 
@@ -44,7 +44,7 @@ func setStaticAddress(r *netlab.Resident, addr netip.Addr) error {
 	)
 }
 
-// sceneFunc creates a scene whose residents have the first addresses, and whose box is not configured yet.
+// sceneFunc creates a scene whose residents have the first addresses. Its box is not configured yet.
 type sceneFunc func(context.Context) (*netlab.Scene, error)
 
 // standard creates netlab's standard scene.
@@ -64,8 +64,8 @@ func standard(o netlab.Options) sceneFunc {
 	}
 }
 
-// wired creates the shortest scene, internet, box and one resident directly connected, so that the box's cost is not
-// hidden behind that of others.
+// wired creates the shortest scene: internet, box and one resident, directly connected. So the box's cost is not hidden behind that of
+// other hosts.
 func wired(offload bool) sceneFunc {
 	return func(ctx context.Context) (*netlab.Scene, error) {
 		w, err := netlab.New(ctx, "wired")
@@ -113,7 +113,7 @@ func wire(s *netlab.Scene, offload bool) (err error) {
 	)
 }
 
-// plainScene is a scene whose box forwards and masquerades, and does nothing else.
+// plainScene creates a scene whose box only forwards and masquerades.
 func plainScene(ctx context.Context, scene sceneFunc) (*netlab.Scene, error) {
 	s, err := scene(ctx)
 	if err != nil {
@@ -131,14 +131,14 @@ func plainScene(ctx context.Context, scene sceneFunc) (*netlab.Scene, error) {
 	return s, nil
 }
 
-// gated is a scene with the gate on its box, driven by this process instead of the daemon: packets meet the same rules.
+// gated is a scene with the gate on its box. This process drives the gate instead of the daemon: packets meet the same rules.
 type gated struct {
 	*netlab.Scene
 	gate *gate.Gate
 	plan netctl.Plan
 }
 
-// gatedScene makes a gated scene that shares the first lender's line with these limits.
+// gatedScene creates a gated scene that shares the first lender's line with these limits.
 func gatedScene(ctx context.Context, scene sceneFunc, l config.Limits, d config.Donation) (*gated, error) {
 	s, err := scene(ctx)
 	if err != nil {
@@ -152,7 +152,7 @@ func gatedScene(ctx context.Context, scene sceneFunc, l config.Limits, d config.
 	return g, nil
 }
 
-// openGate opens the gate in the namespace of a scene's box, and shares the first lender's line.
+// openGate opens the gate in the current network namespace, that of a scene's box, and shares the first lender's line.
 func openGate(ctx context.Context, l config.Limits, d config.Donation) (*gate.Gate, netctl.Plan, error) {
 	d.Name, d.Interface = "bench", "eth0"
 	p := plan.Compile(plan.Input{
@@ -189,7 +189,7 @@ func (g *gated) Close() error {
 	return errors.Join(err, g.Scene.Close())
 }
 
-// admitFakes admits count devices that do not exist, at the first addresses.
+// admitFakes admits count devices that do not exist, with the first addresses.
 func admitFakes(g *gate.Gate, count int) error {
 	for k := range count {
 		if err := g.Authorize(session(addressOf(k), netctl.MAC(strangersMAC(k)))); err != nil {
@@ -199,8 +199,8 @@ func admitFakes(g *gate.Gate, count int) error {
 	return nil
 }
 
-// admit admits so many strangers, and the scene's residents at the addresses after theirs. Then it applies the plan, as
-// the daemon's next round would: until then newcomers have less than their share of the line.
+// admit admits that many strangers, and the scene's residents with the addresses after theirs. Then it applies the plan, like the next
+// round of the daemon: until then newcomers have less than their share of the line.
 func (g *gated) admit(ctx context.Context, strangers int) error {
 	return g.Box.Do(func() error {
 		if err := admitFakes(g.gate, strangers); err != nil {
@@ -220,15 +220,15 @@ func session(addr netip.Addr, mac netctl.MAC) netctl.Session {
 	return netctl.Session{Addr: addr, MAC: mac, Left: 12 * time.Hour, Data: netctl.Unlimited}
 }
 
-// strangersMAC returns a locally administered address that no host of a scene has.
+// strangersMAC returns a locally administered address that no host in a scene has.
 func strangersMAC(k int) net.HardwareAddr {
 	return net.HardwareAddr{2, 0x5e, byte(k >> 24), byte(k >> 16), byte(k >> 8), byte(k)}
 }
 
-// daemon is a box that is measured.
+// daemon is the daemon of a box that is measured.
 type daemon struct{ *box.Daemon }
 
-// startDaemon makes a scene and starts the daemon in it.
+// startDaemon creates a scene and starts the daemon in it.
 func (b *bench) startDaemon(ctx context.Context, o netlab.Options, how box.Setup) (*daemon, error) {
 	s, err := standard(o)(ctx)
 	if err != nil {

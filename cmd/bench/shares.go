@@ -16,16 +16,16 @@ import (
 // simulated is a month whose residents want half as much again as the gift has.
 var simulated = ledger.Month{Cap: 50e9, Days: 30, Residents: 20, Typical: 75e6, Spread: 1, Limit: 500e6}
 
-// outcome is how a month went for those who came.
+// outcome is the result of a month.
 type outcome struct {
 	days      []ledger.MonthDay
 	residents int
-	short     int // of them
+	short     int // residents who went short
 	last      int // the last day, from 1, on which anybody got anything
 	given     uint64
 }
 
-// shares plays the same months with fair shares and first come, first served.
+// shares simulates the same months with fair shares and with first come, first served.
 func shares(_ context.Context, b *bench) ([]row, error) {
 	const months = 200
 	var fair, first []outcome
@@ -56,7 +56,7 @@ func shares(_ context.Context, b *bench) ([]row, error) {
 	return []row{r}, nil
 }
 
-// simulate plays one month; the same seed brings the same residents.
+// simulate simulates one month. The same seed gives the same residents.
 func simulate(seed uint64, fair bool) (o outcome) {
 	o.days = simulated.Simulate(rand.New(rand.NewPCG(seed, 1)), fair)
 	for i, d := range o.days {
@@ -70,12 +70,12 @@ func simulate(seed uint64, fair bool) (o outcome) {
 	return o
 }
 
-// What the plot is drawn with, in its own units.
+// The dimensions of the plot, in its own units.
 const (
 	plotLeft, plotTop      = 72, 104
-	plotDay, plotBar       = 22, 14 // width of a day, and of its bar
+	plotDay, plotBar       = 22, 14 // width of a day and of its bar
 	plotHeight, plotApart  = 150, 96
-	plotMost, plotGridStep = 300e6, 50e6 // bytes that the height stands for, and between the lines
+	plotMost, plotGridStep = 300e6, 50e6 // bytes at the full height, and between grid lines
 )
 
 type (

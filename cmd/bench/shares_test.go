@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// What is drawn is well-formed, within its frame, and has each day of both months with what was wanted and given.
+// TestPlotMonth: the drawing is well-formed, within its frame, and has each day of both months with what was wanted and given.
 func TestPlotMonth(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "plots", "month.svg")
@@ -55,7 +55,7 @@ func TestPlotMonth(t *testing.T) {
 	}
 }
 
-// The same residents come to both.
+// TestSimulate: both policies get the same residents.
 func TestSimulate(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(20) {

@@ -14,7 +14,7 @@ import (
 // row is a line of the table.
 type row struct {
 	what     string
-	target   string // "" for a row without a target
+	target   string // "" if the row has no target
 	measured string
 	beside   string // the baseline
 	ratio    string
@@ -24,7 +24,7 @@ type row struct {
 // verdict says whether a target is met.
 type verdict string
 
-// Verdicts; the zero one is for rows without a target.
+// Verdicts. The zero value is for rows without a target.
 const (
 	met    verdict = "yes"
 	missed verdict = "**no**"
@@ -56,7 +56,7 @@ func tableOf(rows []row) string {
 	return b.String()
 }
 
-// machine says what the figures were measured on.
+// machine describes the machine of the measurements.
 func machine() []string {
 	var u unix.Utsname
 	release := "unknown"

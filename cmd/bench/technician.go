@@ -16,16 +16,16 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// managed are the technicians' pages that one who works opens in turn.
+// managed lists the technicians' pages that a working technician opens in turn.
 var managed = []string{
 	"/admin/", "/admin/settings", "/admin/settings/donations", "/admin/settings/text", "/admin/journal", "/admin/poster",
 	"/admin/poster/a4.pdf",
 }
 
-// hurry is the time between two pages of a technician: a person takes longer.
+// hurry is the time between two pages of a technician. A real one takes longer.
 const hurry = time.Second
 
-// turnsEach is how many turns residents have in a round with a technician, and without.
+// turnsEach is the number of turns in a round with a technician, and of those without.
 const turnsEach = 4
 
 // technician compares residents' pages while a technician works on the box with the same pages while nobody does.
@@ -57,7 +57,7 @@ func technician(ctx context.Context, b *bench) (rows []row, err error) {
 			stop()
 			return rate, errors.Join(err, <-worked)
 		}
-		// Short turns, since the difference is small and other load is not steady.
+		// Turns are short, since the difference is small and other load is not steady.
 		var without, with []float64
 		for round := range b.rounds {
 			sums := [2]float64{}
@@ -89,7 +89,7 @@ func technician(ctx context.Context, b *bench) (rows []row, err error) {
 	return rows, nil
 }
 
-// signIn chooses the technicians' password at a resident's place. works opens pages until ctx ends, and returns how many.
+// signIn sets the technicians' password from a resident's device. works opens pages until ctx ends, and returns how many.
 func signIn(ctx context.Context, d *daemon, r *netlab.Resident) (works func(context.Context) (int, error), err error) {
 	const site = "https://10.80.0.1"
 	code, err := d.SetupCode(ctx)
@@ -100,7 +100,7 @@ func signIn(ctx context.Context, d *daemon, r *netlab.Resident) (works func(cont
 	if client.Jar, err = cookiejar.New(nil); err != nil {
 		return nil, err
 	}
-	client.Transport.(*http.Transport).TLSClientConfig = &tls.Config{InsecureSkipVerify: true} // the box's own certificate
+	client.Transport.(*http.Transport).TLSClientConfig = &tls.Config{InsecureSkipVerify: true} // the box's certificate is self-signed
 	send := func(ctx context.Context, method, path, form string, want int) error {
 		q, err := http.NewRequestWithContext(ctx, method, site+path, strings.NewReader(form))
 		if err != nil {

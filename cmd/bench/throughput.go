@@ -14,10 +14,10 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// transfer is a transfer's rate and cost.
+// transfer is the rate and the cost of a transfer.
 type transfer struct {
 	rate float64 // bit/s of goodput
-	cpu  float64 // seconds of all cores, for a gigabyte
+	cpu  float64 // seconds of all cores, per gigabyte
 }
 
 func (t transfer) String() string {
@@ -27,15 +27,15 @@ func (t transfer) String() string {
 func rateOf(t transfer) float64 { return t.rate }
 func cpuOf(t transfer) float64  { return t.cpu }
 
-// runner is a forwarding box, with the resident whose packets are measured.
+// runner is a forwarding box with the resident whose traffic is measured.
 type runner struct {
 	name     string
 	resident *netlab.Resident
 	internet *netlab.Internet
-	streams  int // at once; 0: one
+	streams  int // parallel streams; 0 means one
 	close    func() error
-	ours     bool // a gate with a target
-	optional bool // see the function
+	ours     bool // a gate, with a target
+	optional bool // see optional
 }
 
 const (
@@ -43,19 +43,19 @@ const (
 	fast         = config.Rate(40e9) // bit/s: above the line's rate
 )
 
-// throughput compares plain forwarding, the gate, hand-made gates and openNDS with residents behind an access point, which
-// bridges them.
+// throughput compares plain forwarding, the gate, hand-made gates and openNDS. The residents are behind an access point that bridges
+// them.
 func throughput(ctx context.Context, b *bench) ([]row, error) {
 	return throughputs(ctx, b, func(offload bool) sceneFunc {
 		return standard(netlab.Options{Residents: 1, Direct: true, NoOffload: !offload})
 	})
 }
 
-// bareThroughput is throughput without an access point, so that all of the box's cost shows. It has the same targets,
-// which were set for residents behind a bridge.
+// bareThroughput is throughput without an access point, so that the whole cost of the box shows. It has the same targets, which were
+// set for residents behind a bridge.
 func bareThroughput(ctx context.Context, b *bench) ([]row, error) { return throughputs(ctx, b, wired) }
 
-// throughputs creates all boxes side by side, each in a world of its own, and loads them in turn.
+// throughputs creates all boxes side by side, each in its own world, and loads them in turn.
 func throughputs(ctx context.Context, b *bench, scene func(offload bool) sceneFunc) ([]row, error) {
 	var rows []row
 	for _, offload := range []bool{true, false} {
@@ -79,7 +79,7 @@ func throughputs(ctx context.Context, b *bench, scene func(offload bool) sceneFu
 	return rows, nil
 }
 
-// throughputRunners creates the variants; those that were created are also returned with an error.
+// throughputRunners creates the variants. On error it also returns those that it has created.
 func (b *bench) throughputRunners(ctx context.Context, scene sceneFunc) (all []runner, err error) {
 	plain, err := plainScene(ctx, scene)
 	if err != nil {
@@ -137,7 +137,7 @@ func throughputContest(ctx context.Context, b *bench, runners []runner, offload,
 		all = append(all, variant[transfer]{r.name, measure})
 	}
 	what := kindOf(reverse, offload)
-	// Turns are short and many: other load on the machine changes by the second.
+	// Turns are short and many, since other load on the machine changes by the second.
 	many := *b
 	many.rounds *= 3
 	results, err := interleave(ctx, &many, what, all)
@@ -184,7 +184,7 @@ func kindOf(reverse, offload bool) string {
 	return direction(reverse) + ", offload off"
 }
 
-// transfer sends for a while and counts bytes and CPU, once the connection has reached its rate.
+// transfer sends for a while, and counts bytes and CPU time once the connection has reached its rate.
 func (r runner) transfer(ctx context.Context, b *bench, reverse bool) (transfer, error) {
 	t, err := netlab.Bulk{From: r.resident.Host, To: r.internet.Host, Addr: netlab.WebAddr, Streams: r.streams, Reverse: reverse}.Start(ctx)
 	if err != nil {
@@ -213,7 +213,7 @@ func (r runner) transfer(ctx context.Context, b *bench, reverse bool) (transfer,
 	return transfer{rate: moved * 8 / elapsed.Seconds(), cpu: (after - busy).Seconds() / (moved / 1e9)}, t.Stop()
 }
 
-// busyTime is the CPU time of all cores since boot (proc_stat(5)).
+// busyTime returns the CPU time of all cores since boot (proc_stat(5)).
 func busyTime() (time.Duration, error) {
 	text, err := os.ReadFile("/proc/stat")
 	if err != nil {
@@ -235,5 +235,5 @@ func busyTime() (time.Duration, error) {
 	return time.Duration(ticks) * userTick, nil
 }
 
-// userTick is the unit of CPU times in /proc (USER_HZ is 100 on every machine that Go knows).
+// userTick is the unit of CPU times in /proc (USER_HZ is 100 on all machines that Go supports).
 const userTick = 10 * time.Millisecond
