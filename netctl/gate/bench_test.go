@@ -17,7 +17,7 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// busyLab is a lab with every kind of limit and so many sessions. Its gate is not wrapped: the benchmark itself runs inside
+// busyLab returns a lab with every kind of limit and that many sessions. Its gate is not wrapped, since the benchmark itself runs in
 // the box's namespace.
 func busyLab(b *testing.B, sessions int) (l *lab, g *gate.Gate, p netctl.Plan) {
 	b.Helper()
@@ -39,7 +39,7 @@ func busyLab(b *testing.B, sessions int) (l *lab, g *gate.Gate, p netctl.Plan) {
 	return l, g, p
 }
 
-// numbered returns a session of a resident without a device; the first 508 have no address of the lab's own.
+// numbered returns a session of a resident without a device. The first 508 do not have an address of the lab's own.
 func numbered(l *lab, k int) netctl.Session {
 	s := l.session(0)
 	b := s.Addr.As4()
@@ -53,8 +53,8 @@ func numbered(l *lab, k int) netctl.Session {
 	return s
 }
 
-// inside runs the loop inside the box's namespace. In addition to wall-clock time it reports the thread's CPU time, which is
-// the code's cost on a busy machine.
+// inside runs the loop in the box's namespace. Besides wall-clock time it reports the thread's CPU time, which is the cost of the code
+// on a busy machine.
 func inside(b *testing.B, l *lab, f func() error) {
 	b.Helper()
 	b.ReportAllocs()
@@ -77,7 +77,7 @@ func inside(b *testing.B, l *lab, f func() error) {
 	}))
 }
 
-// unchanged is an Apply that must change nothing.
+// unchanged runs an Apply that must change nothing.
 func unchanged(ctx context.Context, g *gate.Gate, p netctl.Plan) error {
 	changes, err := g.Apply(ctx, p)
 	if err == nil && len(changes) != 0 {
@@ -101,7 +101,7 @@ func BenchmarkApplyDirty(b *testing.B) {
 	})
 }
 
-// BenchmarkTick is what the pacer does with the gate each 200 ms, with 1000 sessions: it reads both queues, and sets both rates.
+// BenchmarkTick is what the pacer does with the gate every 200 ms, with 1000 sessions: it reads both queues and sets both rates.
 func BenchmarkTick(b *testing.B) {
 	l, g, p := busyLab(b, 1000)
 	rate := uint64(5e6)
@@ -164,8 +164,8 @@ func track(conntrack *vnl.Handle, from netip.Addr, n int) error {
 	return nil
 }
 
-// BenchmarkDropAmongThousands drops the 20 connections of a resident, of 5000 that 250 have: by the end of the session, and
-// for comparison by the library's filter.
+// BenchmarkDropAmongThousands drops the 20 connections of one resident, out of 5000 that 250 residents have: by ending the session,
+// and for comparison with the library's filter.
 func BenchmarkDropAmongThousands(b *testing.B) {
 	const each = 20
 	l, g, _ := busyLab(b, 250)

@@ -17,7 +17,7 @@ type broadcastCounter struct {
 	ifname string // the uplink
 }
 
-// recordBroadcasts records the counters. A missing rule does not change its counter, which is restored with the rule.
+// recordBroadcasts records the counters. If a rule is missing its counter stays, and is restored with the rule.
 func (g *Gate) recordBroadcasts(rules []kernelRule) {
 	now := map[broadcastCounter]uint64{}
 	for _, f := range rules {
@@ -31,7 +31,7 @@ func (g *Gate) recordBroadcasts(rules []kernelRule) {
 	maps.Copy(g.broadcasts, now)
 }
 
-// forgetBroadcasts deletes the counters of uplinks that are not counted any more: another interface may get the name.
+// forgetBroadcasts deletes the counters of uplinks that are no longer counted: another interface may get the name.
 func (g *Gate) forgetBroadcasts(tables []netctl.Table) {
 	maps.DeleteFunc(g.broadcasts, func(c broadcastCounter, _ uint64) bool {
 		return !slices.ContainsFunc(tables, func(t netctl.Table) bool {

@@ -17,9 +17,9 @@ import (
 	"passerelle/netctl/netlab/labtest"
 )
 
-// TestFlushedTablesClose checks with real connections that flushed tables close the gate to new connections. Open ones stop
-// too, except for the nat table, which sees the first packet of a connection only; all limits still apply to them. Without
-// the routing rules authorized residents use the machine's own routes; for captive devices the gate stays closed.
+// TestFlushedTablesClose checks with real connections that flushed tables close the gate to new connections. Open ones stop too,
+// except with the nat table, which sees only the first packet of a connection; all limits still apply to them. Without the routing
+// rules authorized residents use the machine's own routes; for captive devices the gate stays closed.
 func TestFlushedTablesClose(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -32,7 +32,7 @@ func TestFlushedTablesClose(t *testing.T) {
 		"filter":         {script: "iptables -F"},
 		"filter, chains": {script: "iptables -F; iptables -X"},
 		"ruleset":        {script: "nft flush ruleset"},
-		// Our own table keeps connection tracking and NAT active. Incoming packets were billed when they arrived.
+		// Our own table keeps connection tracking and NAT active. Incoming packets were charged when they arrived.
 		"tables":          {down: true, script: "for t in mangle nat filter; do nft delete table ip $t; done"},
 		"upwards":         {script: "iptables -t mangle -F PAS-PREROUTING"},
 		"uncharged":       {script: "iptables -F PAS-CHARGED; iptables -F PAS-REJECT"},
@@ -95,7 +95,7 @@ func TestFlushedTablesClose(t *testing.T) {
 	}
 }
 
-// TestOthersAreLeftAlone checks that the gate does not change objects of other programs.
+// TestOthersAreLeftAlone checks that the gate does not change other programs' objects.
 func TestOthersAreLeftAlone(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, netlab.Options{Residents: 1, Uplinks: 2})
@@ -203,7 +203,7 @@ func TestOursStandFirst(t *testing.T) {
 	}
 }
 
-// TestUnchangedRulesAreRecognised checks that counters and a new generation of the ruleset alone change nothing.
+// TestUnchangedRulesAreRecognised checks that counters, and a new generation of the ruleset, change nothing on their own.
 func TestUnchangedRulesAreRecognised(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, netlab.Options{Residents: 2})
@@ -221,7 +221,7 @@ func TestUnchangedRulesAreRecognised(t *testing.T) {
 		}
 		for _, to := range []string{"192.0.2.80:80", "192.0.2.80:25", "10.80.0.1:80"} {
 			for range 5 {
-				dial(t, r.Host, "tcp", to, soon) // refused or not: it is counted
+				dial(t, r.Host, "tcp", to, soon) // refused or not, it is counted
 			}
 		}
 	}
@@ -341,7 +341,7 @@ func TestTakeover(t *testing.T) {
 	}
 }
 
-// TestCloseEndsConnections closes the gate of a machine that forwarded before: residents' tracked connections must not remain
+// TestCloseEndsConnections closes the gate of a machine that forwarded before: residents' tracked connections must not stay
 // masqueraded.
 func TestCloseEndsConnections(t *testing.T) {
 	t.Parallel()

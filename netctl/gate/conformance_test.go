@@ -74,7 +74,7 @@ tc qdisc show
 for i in wlan0 eth0 eth1; do tc class show dev $i; done
 `
 
-// changing matches what time and traffic change in the kernel's output, and numbers that the kernel assigns.
+// changing matches what changes in the kernel's output with time and traffic, and numbers that the kernel assigns.
 var changing = []struct {
 	*regexp.Regexp
 	by string
@@ -127,7 +127,7 @@ func (k *realKernel) Broadcast(t *testing.T, lender int, bytes uint64, all bool)
 	}
 }
 
-// flushAll removes every table, whose rules use the sets. The kernel frees the sets a little later.
+// flushAll removes every table. Their rules use the sets, which the kernel frees a little later.
 const flushAll = "nft flush ruleset; "
 
 func (k *realKernel) Break(t *testing.T, what gatetest.Object) {

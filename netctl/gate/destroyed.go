@@ -9,20 +9,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The kernel drops the masqueraded connections of an uplink whose interface or address disappears
-// (net/netfilter/nf_nat_masquerade.c), and reports each to a socket of ours, as it reports every connection that ends. The
-// socket's filter accepts the reports of those that were in use. They stay in the socket's receive buffer until the next
-// Apply: no goroutine reads them, and an Apply that failed leaves them for the one after.
+// The kernel drops the masqueraded connections of an uplink whose interface or address disappears (net/netfilter/nf_nat_masquerade.c).
+// It reports each of them to one of our sockets, as it reports every connection that ends. The socket's filter accepts the reports of
+// those that were in use. They stay in the socket's receive buffer until the next Apply: no goroutine reads them, and an Apply that
+// fails leaves them for the next one.
 
-// destroyedBuffer has room for some 5000 reports. More are lost: the devices notice by their own keepalive.
+// destroyedBuffer has room for some 5000 reports. Any more are lost, and the devices notice by their own keepalive.
 const destroyedBuffer = 3 << 20 // bytes; the kernel doubles it
 
-// tcpEstablished is a state of a TCP connection (enum tcp_conntrack of include/uapi/linux/netfilter/nf_conntrack_tcp.h). Those
-// after it are of connections that a side has ended.
+// tcpEstablished is a state of a TCP connection (enum tcp_conntrack of include/uapi/linux/netfilter/nf_conntrack_tcp.h). In the states
+// after it, one side has ended the connection.
 const tcpEstablished = 3
 
-// droppedInUse accepts a report (Documentation/networking/filter.rst) if the kernel itself dropped an IPv4 TCP connection that
-// was established and had not timed out. Kernels before 5.11 report neither the state nor the time left: none is accepted.
+// droppedInUse accepts a report (Documentation/networking/filter.rst) if the kernel itself dropped an IPv4 TCP connection that was
+// established and had not timed out. Kernels before 5.11 report neither the state nor the time left, so no report of theirs is
+// accepted.
 var droppedInUse = []bpf.Instruction{
 	bpf.LoadAbsolute{Off: 12, Size: 4}, // nlmsg_pid: who dropped it
 	bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipTrue: 1},
@@ -31,7 +32,7 @@ var droppedInUse = []bpf.Instruction{
 	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.AF_INET, SkipTrue: 1},
 	bpf.RetConstant{Val: 0},
 	bpf.LoadConstant{Dst: bpf.RegA, Val: unix.SizeofNlMsghdr + netfilterHeaderSize},
-	bpf.LoadConstant{Dst: bpf.RegX, Val: nl.CTA_TIMEOUT}, // missing at 0
+	bpf.LoadConstant{Dst: bpf.RegX, Val: nl.CTA_TIMEOUT}, // not found: 0
 	bpf.LoadExtension{Num: bpf.ExtNetlinkAttr},
 	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 0, SkipTrue: 1},
 	bpf.RetConstant{Val: 0},
@@ -72,7 +73,7 @@ func dialDestroyed() (*nlConn, error) {
 	if err := errors.Join(
 		unix.SetNonblock(c.fd, true),
 		unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, destroyedBuffer),
-		// Else the kernel adds nothing to a buffer that was full once before all of it is read.
+		// Otherwise, once the buffer was full, the kernel adds nothing until all of it has been read.
 		unix.SetsockoptInt(c.fd, unix.SOL_NETLINK, unix.NETLINK_NO_ENOBUFS, 1),
 		unix.SetsockoptSockFprog(c.fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
 			&unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}),

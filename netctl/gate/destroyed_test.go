@@ -15,8 +15,8 @@ import (
 	"passerelle/netctl/netlab/labtest"
 )
 
-// TestDroppedInUse ends connections in many ways. The socket accepts the reports of those that the kernel drops while they are
-// in use, and no others: they would fill its buffer.
+// TestDroppedInUse ends connections in many ways. The socket must accept the reports of those that the kernel drops while they are in
+// use, and no others, which would fill its buffer.
 func TestDroppedInUse(t *testing.T) {
 	t.Parallel()
 	labtest.Root(t, "iptables")

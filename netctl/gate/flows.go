@@ -13,23 +13,23 @@ import (
 	"passerelle/netctl/nlmsg"
 )
 
-// Connections are dropped when a session has ended, or when the egress changes. The rules reset a side that sends something:
-// the device by INPUT's REJECT, the remote side by FORWARD's. After a change of egress, the remote side does not know the
-// connection and resets it. A device that only receives would wait for ever, so it is made to send: the gate sends it an empty
-// segment from the remote address that is out of sequence. TCP answers with a challenge ACK (RFC 9293, section 3.10.7.4), and
-// that is reset in sequence. Package nlmsg says why the library does not drop the connections.
+// Connections are dropped when a session has ended, or when the egress changes. A side that sends something is reset by the rules: the
+// device by INPUT's REJECT, the remote side by FORWARD's. After a change of egress, the remote side does not know the connection and
+// resets it. A device that only receives would wait for ever, so the gate makes it send: it sends the device an empty segment from the
+// remote address that is out of sequence. TCP answers with a challenge ACK (RFC 9293, section 3.10.7.4), and that is reset in
+// sequence. Package nlmsg says why the library does not drop the connections.
 //
-// When the egress changes, the connections are listed before the routes change. Afterwards the kernel itself drops a
-// masqueraded connection when its device sends a packet, and the packet too (nf_nat_oif_changed in
-// net/netfilter/nf_nat_core.c): a device whose last acknowledgement that was would not be known. Those of an
-// uplink whose interface or address disappears are dropped before the gate can list them: see resetDestroyed.
+// When the egress changes, the connections are listed before the routes change. Afterwards the kernel itself drops a masqueraded
+// connection when its device sends a packet, and the packet too (nf_nat_oif_changed in net/netfilter/nf_nat_core.c). If that packet
+// was the device's last acknowledgement, the gate would not know the device's connection any more. The connections of an uplink whose
+// interface or address disappears are dropped before the gate can list them: see resetDestroyed.
 
 // Attributes of connection tracking that the library does not name (include/uapi/linux/netfilter/nfnetlink_conntrack.h).
 const (
 	ctaFilter = 25
 
 	ctaFilterOrig  = 1
-	ctaFilterIPSrc = 1 << 0 // CTA_FILTER_F_CTA_IP_SRC, kernel 5.8 on; older ones list all
+	ctaFilterIPSrc = 1 << 0 // CTA_FILTER_F_CTA_IP_SRC, from kernel 5.8; older ones list all
 )
 
 func ctType(cmd int) int { return unix.NFNL_SUBSYS_CTNETLINK<<8 | cmd }
@@ -58,7 +58,7 @@ func (g *Gate) dropFlows(of residents, earlier ...flow) error {
 			all = append(all, c)
 		}
 	}
-	// A packet of either side then belongs to no connection, and is rejected.
+	// After that a packet of either side belongs to no connection, and is rejected.
 	var forget []request
 	for _, c := range all {
 		forget = append(forget, request{
@@ -121,8 +121,8 @@ func (g *Gate) readFlows(of residents, bodies [][]byte) (all []flow) {
 	return all
 }
 
-// elicitRST sends the devices an empty segment of each TCP connection, as if from the remote side. It bypasses connection
-// tracking, which would see a new connection that is not masqueraded, and the device's answer as a part of it.
+// elicitRST sends the devices an empty segment for each TCP connection, as if from the remote side. It bypasses connection tracking.
+// Otherwise that would see a new connection that is not masqueraded, and the device's answer as a part of it.
 func (g *Gate) elicitRST(of residents, all []flow) error {
 	to := unix.SockaddrLinklayer{
 		Protocol: binary.NativeEndian.Uint16([]byte{unix.ETH_P_IP >> 8, unix.ETH_P_IP & 0xff}),
@@ -145,7 +145,7 @@ func (g *Gate) elicitRST(of residents, all []flow) error {
 	return nil
 }
 
-// segment returns an IPv4 packet with an empty TCP segment, an acknowledgement of nothing in particular.
+// segment returns an IPv4 packet with an empty TCP segment that acknowledges nothing in particular.
 func segment(from, to netip.AddrPort) []byte {
 	const ipLen, tcpLen = 20, 20
 	p := make([]byte, ipLen+tcpLen)
@@ -153,7 +153,7 @@ func segment(from, to netip.AddrPort) []byte {
 	ip, tcp := p[:ipLen], p[ipLen:]
 	ip[0] = 4<<4 | ipLen/4
 	binary.BigEndian.PutUint16(ip[2:], uint16(len(p)))
-	ip[8] = 64 // hops
+	ip[8] = 64 // TTL
 	ip[9] = unix.IPPROTO_TCP
 	copy(ip[12:], src[:])
 	copy(ip[16:], dst[:])
@@ -162,12 +162,12 @@ func segment(from, to netip.AddrPort) []byte {
 	binary.BigEndian.PutUint16(tcp[2:], to.Port())
 	tcp[12] = tcpLen / 4 << 4
 	tcp[13] = 1 << 4 // ACK
-	// It covers a pseudo header too (RFC 9293, section 3.1).
+	// It also covers a pseudo header (RFC 9293, section 3.1).
 	binary.BigEndian.PutUint16(tcp[16:], checksum(unix.IPPROTO_TCP+tcpLen, src[:], dst[:], tcp))
 	return p
 }
 
-// checksum is the internet checksum (RFC 1071) of a number and some parts of even length.
+// checksum returns the internet checksum (RFC 1071) of a number and some parts of even length.
 func checksum(sum uint32, parts ...[]byte) uint16 {
 	for _, part := range parts {
 		for i := 0; i < len(part); i += 2 {

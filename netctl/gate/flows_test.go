@@ -15,15 +15,15 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// TestReceiverIsReset checks that a device in the middle of a download, which sends nothing by itself, gets a reset when its
-// session or the sharing ends or the egress changes, and that the server gets one too. Other connections continue.
+// TestReceiverIsReset checks that a device in the middle of a download, which sends nothing on its own, gets a reset when its session
+// or the sharing ends or the egress changes, and that the server gets one too. Other connections continue.
 func TestReceiverIsReset(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(t *testing.T, l *lab){
 		"session": func(t *testing.T, l *lab) { must(t, l.gate.End(address(0))) },
 		"sharing": func(t *testing.T, l *lab) { l.apply(t, l.paused()) },
 		"line": func(t *testing.T, l *lab) {
-			// The internet's hosts send no reset in place of the box.
+			// The internet's hosts send no reset instead of the box.
 			ok(l.Internet.Run(t.Context(), "iptables", "-A", "OUTPUT", "-p", "tcp", "--tcp-flags", "RST", "RST", "-j", "DROP"))(t)
 			second := l.sharing(1)
 			must(t, l.gate.Grant(t.Context(), netctl.Tranche{Chain: second.Cap, Bytes: netctl.Unlimited}))
@@ -57,11 +57,11 @@ func TestReceiverIsReset(t *testing.T) {
 	}
 }
 
-// TestAllReceiversAreReset changes the egress while many downloads flow, so that some acknowledgements come while the routes
-// change. Each device gets a reset.
+// TestAllReceiversAreReset changes the egress while many downloads run, so that some acknowledgements arrive while the routes change.
+// Each device gets a reset.
 func TestAllReceiversAreReset(t *testing.T) {
 	t.Parallel()
-	const downloads, changes = 20, 4 // with the resets, fewer new connections than a device may begin at a time
+	const downloads, changes = 20, 4 // with the resets, fewer new connections than a device may open at a time
 	l := newLab(t, netlab.Options{Residents: 1, Uplinks: 2})
 	l.config.Limits.Download = 100e6
 	l.share(t)
@@ -107,16 +107,16 @@ func TestAllReceiversAreReset(t *testing.T) {
 	}
 }
 
-// TestReceiversOfALineThatVanishes: the kernel itself drops the connections of an uplink whose interface or address disappears,
-// before the gate applies anything. Devices that only receive get a reset, also if the line is soon the same as before.
+// TestReceiversOfALineThatVanishes: the kernel itself drops the connections of an uplink whose interface or address disappears, before
+// the gate applies anything. Devices that only receive get a reset, even if the line is soon the same as before.
 func TestReceiversOfALineThatVanishes(t *testing.T) {
 	t.Parallel()
-	const downloads = 20 // with the resets, fewer new connections than a device may begin at a time
+	const downloads = 20 // with the resets, fewer new connections than a device may open at a time
 	address := func(l *lab) error { return l.Box.RemoveAddresses(l.Lenders[0].Interface) }
 	link := func(l *lab) error { return l.Lenders[0].Unplug() }
 	for name, c := range map[string]struct {
 		vanish func(*lab) error
-		plan   func(t *testing.T, l *lab) netctl.Plan // applied then
+		plan   func(t *testing.T, l *lab) netctl.Plan // applied after that
 	}{
 		"address, another line":  {address, func(_ *testing.T, l *lab) netctl.Plan { return l.sharing(1) }},
 		"link, another line":     {link, func(_ *testing.T, l *lab) netctl.Plan { return l.sharing(1) }},

@@ -33,7 +33,7 @@ func gardenLab(t *testing.T, residents int) *lab {
 	return l
 }
 
-// exhausted compiles the plan for a cap of which only the reserve is left.
+// exhausted compiles the plan for a cap with only the reserve left.
 func (l *lab) exhausted() netctl.Plan {
 	return plan.Compile(plan.Input{
 		NamesUser: "65533",
@@ -44,8 +44,8 @@ func (l *lab) exhausted() netctl.Plan {
 	})
 }
 
-// TestGarden checks that every device reaches the walled garden on port 443, and nothing else, and that all of it is charged:
-// to the general part first, then to the reserve, which nothing else is charged to.
+// TestGarden checks that every device reaches the walled garden on port 443 and nothing else, and that all of it is charged: first to
+// the general part, then to the reserve, which nothing else is charged to.
 func TestGarden(t *testing.T) {
 	t.Parallel()
 	const service, web = "203.0.113.80:443", "192.0.2.80:443"
@@ -118,21 +118,21 @@ func TestGarden(t *testing.T) {
 	if set := l.sh(t, "ipset list pas-garden"); !strings.Contains(set, netlab.ServiceAddr.String()) {
 		t.Errorf("the addresses were lost with other plans:\n%s", set)
 	}
-	// A set with another definition is made again, and the sessions stay.
+	// A set with another definition is created again, and the sessions stay.
 	l.sh(t, "iptables -t mangle -F; ipset destroy pas-garden; ipset create pas-garden hash:net")
 	l.apply(t, l.sharing(0))
 	reached("with another set", authorized, map[string]bool{web: true})
 	reached("with another set", other, nothing)
 }
 
-// TestNarrowPath checks that path MTU discovery works for a captive device's upload to the walled garden: ICMP "fragmentation
-// needed" passes, redirects do not.
+// TestNarrowPath checks that path MTU discovery works for a captive device's upload to the walled garden: ICMP "fragmentation needed"
+// passes, redirects do not.
 func TestNarrowPath(t *testing.T) {
 	t.Parallel()
 	l := gardenLab(t, 1)
 	p := l.sharing(0)
 	must(t, l.gate.Grant(t.Context(), netctl.Tranche{Chain: p.Cap, ID: 1, Bytes: 50e6}))
-	// The MTU of the router's egress only: neither end of a connection knows it.
+	// The MTU of the router's egress, which neither end of a connection knows.
 	router := l.Lenders[0].Router.Netlink()
 	must(t, router.LinkSetMTU(ok(router.LinkByName("wan"))(t), 1280))
 	ctx, cancel := context.WithTimeout(t.Context(), 4*soon)
@@ -145,8 +145,8 @@ func TestNarrowPath(t *testing.T) {
 	}
 }
 
-// TestGardenInSlowLane checks that a device whose data is used reaches the walled garden at the garden's rate while its own lane
-// is full, and that nothing of that goes through the lane.
+// TestGardenInSlowLane checks that a device whose data is used up reaches the walled garden at the garden's rate while its own lane is
+// full, and that none of that goes through the lane.
 func TestGardenInSlowLane(t *testing.T) {
 	t.Parallel()
 	l := gardenLab(t, 1)
@@ -167,7 +167,7 @@ func TestGardenInSlowLane(t *testing.T) {
 		defer c.Close()
 		must(t, c.SetDeadline(time.Now().Add(time.Minute)))
 		ok(fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: service.example\r\nContent-Length: %d\r\n\r\n%s", size, strings.Repeat("x", size)))(t)
-		ok(c.Read(make([]byte, 1)))(t) // it is answered
+		ok(c.Read(make([]byte, 1)))(t) // the server has answered
 		waitFor(t, when+", that the class of the walled garden has sent it", func() bool {
 			return l.sent(t, "eth0", netctl.MinorGarden)-before >= size
 		})

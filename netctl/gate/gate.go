@@ -1,17 +1,16 @@
-// Package gate applies a netctl.Plan to the kernel: addresses, ipsets, iptables, nf_tables, routing rules, HTB. It owns every
-// kernel object with our prefixes and is the only user of iptables, ipsets and queues. It must not know why a session is
-// authorized or a tranche granted, and stores nothing on disk.
+// Package gate applies a netctl.Plan to the kernel: addresses, ipsets, iptables, nf_tables, routing rules, HTB. It owns every kernel
+// object with our prefixes, and is the only user of iptables, ipsets and queues. It must not know why a session is authorized or a
+// tranche granted, and stores nothing on disk.
 //
-// Which library does what: vishvananda/netlink handles addresses, links, routes and routing rules, and drops connections
-// where time does not matter; coreos/go-iptables appends, deletes and clears the tranches' rules. iptables-restore replaces
-// and removes whole tables: in one transaction, so that no table is ever half written, and in one program run, while
-// go-iptables v0.8.0 runs one for each rule, chain and listing. It does not report the backend either. Rules are read over
-// netlink, so that an Apply that changes nothing runs no program. Own netlink messages are built and read where no library
-// does: ipsets whose entries have a class, HTB with many classes at a time, rules of nf_tables and the ruleset's generation,
-// and connections (see package nlmsg).
+// vishvananda/netlink handles addresses, links, routes and routing rules, and drops connections where time does not matter.
+// coreos/go-iptables appends, deletes and clears the tranches' rules. iptables-restore replaces and removes whole tables, each in one
+// transaction and in one program run. So no table is ever half written. go-iptables v0.8.0 would run the program once for each rule,
+// chain and listing, and it does not report the backend. Rules are read over netlink, so that an Apply that changes nothing runs no
+// program. The gate builds and parses its own netlink messages where no library does: for ipsets whose entries have a class, HTB with
+// many classes at a time, rules of nf_tables, the ruleset's generation, and connections (see package nlmsg).
 //
-// [Gate.Apply] is level-triggered. It always reads what is cheap to read (addresses, sets, rules, routes), and the rest when
-// it may have changed: the firewall when the ruleset's generation changed, the classes when [Gate.MarkDirty] was called after
+// [Gate.Apply] is level-triggered. It always reads what is cheap to read (addresses, sets, rules, routes). It reads the rest only when
+// it may have changed: the firewall when the ruleset's generation changed, and the classes when [Gate.MarkDirty] was called after
 // another program's change.
 package gate
 
@@ -32,7 +31,7 @@ import (
 	"passerelle/netctl"
 )
 
-// Gate is the kernel. Make one with New.
+// Gate changes the kernel's network. New returns one.
 type Gate struct {
 	links     *vnl.Handle
 	netfilter *nlConn
@@ -44,43 +43,43 @@ type Gate struct {
 
 	plan         netctl.Plan
 	applied      bool
-	hotspot, mtu int // its interface index and MTU when it was last read
+	hotspot, mtu int // the hotspot's interface index and MTU when they were last read
 	sets         map[string]netctl.Set
 	sessions     map[netip.Addr]session
 	usage        map[netctl.MAC]usage
 	usageEnds    time.Time
 	firewall     firewallState
-	ports        []bridgePort            // that residents' frames enter by
+	ports        []bridgePort            // on which residents' frames arrive
 	nfTables     map[string]nfTableState // by family
 	bindings     map[netip.Addr]binding  // from the last call of Bind
-	bound        map[netip.Addr]binding  // what the kernel was last given; nil: not known
-	unlisted     map[bindingOf]bool      // bindings by the kernel itself that the last call of Bind did not list
-	stale        []bindingOf             // of those, the ones that were removed for it since the last report of unknown sources
-	unbound      []bindingOf             // what the last call of Bind did not list any more, until the kernel's entry is removed
+	bound        map[netip.Addr]binding  // what was last written to the kernel; nil if unknown
+	unlisted     map[bindingOf]bool      // bindings made by the kernel that the last call of Bind did not list
+	stale        []bindingOf             // those of them that were removed since the last call of UnknownSources
+	unbound      []bindingOf             // bindings that the last call of Bind no longer listed, until the kernel's entry is removed
 	nfGeneration uint32                  // the ruleset's generation when these tables were last checked
 	tranches     []netctl.TrancheUsage
 	shaped       map[string]shaperState // by device
 	rates        map[string]lineRate    // by device, of Gate.SetRate
-	leaves       []leafQueue            // ways to make a leaf queue that the kernel may have
-	leafKind     string                 // kind of leaf queue that is used; "" until there is one
+	leaves       []leafQueue            // leaf queues that the kernel may have, in order of preference
+	leafKind     string                 // kind of leaf queue in use; "" until there is one
 	saved        savedState             // of settings that are not ours
-	egress       string                 // that residents' connections use so far
+	egress       string                 // that residents' connections have used so far
 	cached       setCache
 
-	broadcasts map[broadcastCounter]uint64 // bytes, when they were last read
+	broadcasts map[broadcastCounter]uint64 // bytes when they were last read
 
 	dirty atomic.Bool
 }
 
 var _ netctl.Gate = (*Gate)(nil)
 
-// setCache is the sets as the last read of the counters found them. An Apply right after it need not list them.
+// setCache is the sets as the last read of the counters found them. An Apply right after it need not list them again.
 type setCache struct {
 	sets map[string]setDump
 	at   time.Time
 }
 
-// cacheTTL is how long it is valid.
+// cacheTTL is how long the cache is valid.
 const cacheTTL = 100 * time.Millisecond
 
 func (s *setCache) forget() { s.sets = nil }
@@ -92,8 +91,8 @@ func (s *setCache) take(name string, now time.Time) (l setDump, ok bool) {
 	return l, ok && now.Sub(s.at) < cacheTTL
 }
 
-// New opens netlink sockets in the caller's network namespace. It fails where the gate could not keep its guarantees: without
-// the privilege to change the network, or with iptables' legacy backend.
+// New opens netlink sockets in the caller's network namespace. It fails if the gate could not keep its guarantees: without the
+// privilege to change the network, or with iptables' legacy backend.
 func New(ctx context.Context, now func() time.Time) (*Gate, error) {
 	if !mayChange() {
 		return nil, fmt.Errorf("change the network: %w: run it as root, or with CAP_NET_ADMIN", os.ErrPermission)
@@ -138,7 +137,7 @@ func New(ctx context.Context, now func() time.Time) (*Gate, error) {
 		g.route.close()
 		return nil, err
 	}
-	// It has no protocol, so that it receives nothing. It stays open: closing one takes the kernel 10 ms (synchronize_net in
+	// It has no protocol, so it receives nothing. It stays open, since closing one takes the kernel 10 ms (synchronize_net in
 	// packet_release of net/packet/af_packet.c), and every resident who asks for a session would wait for that.
 	if g.packets, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
 		g.links.Close()
@@ -161,7 +160,7 @@ func mayChange() bool {
 // any goroutine.
 func (g *Gate) MarkDirty() { g.dirty.Store(true) }
 
-// PortID returns the netlink port of the gate's own changes to queues and classes. A watcher should ignore them: MarkDirty
+// PortID returns the netlink port ID of the gate's own changes to queues and classes. A watcher should ignore these: calling MarkDirty
 // would make the gate read what it wrote itself.
 func (g *Gate) PortID() uint32 { return g.route.portID }
 
@@ -231,8 +230,8 @@ func (g *Gate) Apply(ctx context.Context, p netctl.Plan) (changes []string, err 
 	return changes, nil
 }
 
-// applySets makes missing sets and returns the sets' entries. It remakes a set with another definition, for which the rules
-// that use it have to go first.
+// applySets creates missing sets and returns the entries of all sets. A set with another definition is created again; the rules that
+// use it have to be removed before.
 func (g *Gate) applySets(ctx context.Context, want []netctl.Set) (dumps map[string]setDump, changes []string, err error) {
 	dumps = map[string]setDump{}
 	for _, w := range want {
@@ -243,7 +242,7 @@ func (g *Gate) applySets(ctx context.Context, want []netctl.Set) (dumps map[stri
 			}
 		}
 		if ok && have.set != w {
-			// The quota chains stay, and PAS-CHARGED, which their rules jump to.
+			// The quota chains stay, and so does PAS-CHARGED, which their rules jump to.
 			keep := func(chain string) bool { return isQuota(chain) || chain == netctl.ChainCharged }
 			if err := errors.Join(g.removeTables(ctx, keep), g.destroySet(ctx, w.Name)); err != nil {
 				return nil, changes, err
@@ -266,7 +265,7 @@ func (g *Gate) applySets(ctx context.Context, want []netctl.Set) (dumps map[stri
 	return dumps, changes, nil
 }
 
-// removeOldSets destroys the sets of ours that are not in the plan: those of a release with other names.
+// removeOldSets destroys our sets that are not in the plan, such as those of a release with other names.
 func (g *Gate) removeOldSets(ctx context.Context, want []netctl.Set) (changes []string, err error) {
 	names, err := g.ownSets()
 	for _, name := range names {
@@ -306,7 +305,7 @@ func (g *Gate) ReadCounters() (s netctl.Counters, err error) {
 	return s, err
 }
 
-// Close implements netctl.Gate. It continues after an error, so that as little as possible is left.
+// Close implements netctl.Gate. It continues after an error, to leave as little as possible behind.
 func (g *Gate) Close(ctx context.Context) error {
 	var errs []error
 	try := func(err error) { errs = append(errs, err) }

@@ -39,8 +39,8 @@ const (
 	tcRoot = 0xffffffff // TC_H_ROOT
 
 	linkEthernet = 1     // TC_LINKLAYER_ETHERNET: no rate table needed
-	tick         = 64    // nanoseconds in a unit of psched time (PSCHED_SHIFT in include/net/pkt_sched.h)
-	offload      = 65536 // bytes in the largest packet of segmentation offload
+	tick         = 64    // nanoseconds per unit of psched time (PSCHED_SHIFT in include/net/pkt_sched.h)
+	offload      = 65536 // bytes in the largest offloaded packet (GSO)
 	frame        = 1514  // bytes in a full Ethernet frame
 	header       = 18    // bytes before an Ethernet frame's payload, with a VLAN tag
 )
@@ -52,45 +52,44 @@ const (
 	splitter    = "tbf"
 )
 
-// leafQueue is a way to give a class a queue of its own. With split, offloaded packets become frames before they wait: TBF
-// does that for packets above its burst (tbf_segment of net/sched/sch_tbf.c). HTB does not, and one of 64 kB is half a second
-// of 1 Mbit/s. TBF's own rate is beyond every clock, so that it delays nothing.
+// leafQueue is a kind of queue for a class. With split, offloaded packets are segmented into frames before they are queued: TBF does
+// that for packets larger than its burst (tbf_segment of net/sched/sch_tbf.c). HTB does not, and an offloaded packet of 64 kB takes
+// half a second at 1 Mbit/s. TBF's own rate is so high that it delays nothing.
 type leafQueue struct {
 	kind  string
 	split bool
 }
 
-// leafQueues are the ways in order of preference. A kernel may not have all kinds.
+// leafQueues are the kinds in order of preference. A kernel may not have all of them.
 var leafQueues = []leafQueue{{leafFQCodel, true}, {leafFQCodel, false}, {leafBFIFO, true}, {leafBFIFO, false}}
 
-// splitRate is TBF's rate in bytes a second. It sends a frame in less than a nanosecond, the kernel's unit of time
+// splitRate is TBF's rate in bytes a second. A frame takes less than a nanosecond, which is the kernel's unit of time
 // (psched_ratecfg_precompute of net/sched/sch_generic.c).
 const splitRate = 1e13
 
 // class is an HTB class, desired or in the kernel.
 type class struct {
 	minor   uint16
-	parent  uint16 // 0: the qdisc
+	parent  uint16 // 0 for the qdisc
 	rate    uint64 // guaranteed bytes a second
-	ceil    uint64 // bytes a second with borrowing
-	quantum uint32 // bytes in its turn
+	ceil    uint64 // bytes a second, including what it borrows
+	quantum uint32 // bytes in each turn
 	prio    uint32
-	leaf    bool // it has a queue of its own
-	split   bool // whose packets are single frames
+	leaf    bool // it has its own queue
+	split   bool // and its packets are segmented into frames
 }
 
 func handle(minor uint16) uint32 { return netctl.HTBMajor<<16 | uint32(minor) }
 
-// wantedClasses returns a shaper's fixed classes and the class of each resident, whose minor is 0; its ceil is 0 if residents
-// have none. The rate is that of Gate.SetRate in bit/s, 0 for the shaper's total.
+// wantedClasses returns a shaper's fixed classes, and the class of each resident with 0 as its minor. The latter's ceil is 0 if
+// residents have no class. The rate is that of Gate.SetRate in bit/s, 0 for the shaper's total.
 //
-// A resident's class has a small guaranteed rate, at most half of an equal share, so that a resident who sends little is
-// served at once. The rest is borrowed from the uplink's total in turns of one quantum. All guaranteed rates together must
-// not exceed the total, since HTB honours them even then. They follow the number of sessions in powers of two, so that the
-// classes change seldom.
+// A resident's class has a small guaranteed rate, at most half of an equal share, so that a resident who sends little is served at
+// once. The rest is borrowed from the uplink's total in turns of one quantum. All guaranteed rates together must not exceed the total,
+// since HTB grants them even then. They follow the number of sessions in powers of two, so that the classes rarely change.
 //
-// Where the total can change, only its own class depends on the rate: all guaranteed rates come from the least total, all
-// ceilings and quanta from the greatest, which the parent bounds.
+// Where the total can change, only the total's class depends on the rate. All guaranteed rates are based on the lowest total. All
+// ceilings and quanta are based on the highest, since the parent class limits them anyway.
 func wantedClasses(s netctl.Shaper, rate uint64, c netctl.Class, sessions int) (fixed []class, resident class) {
 	total, each := s.Total/8, s.Each(c)/8
 	least := total
@@ -102,7 +101,7 @@ func wantedClasses(s netctl.Shaper, rate uint64, c netctl.Class, sessions int) (
 		most  uint64
 	}{{netctl.MinorGarden, s.Garden / 8}, {netctl.MinorDNS, s.DNS / 8}}
 	if total == 0 {
-		// Without a total there is nothing to borrow from: each limit is a root class.
+		// Without a total there is nothing to borrow: each limit is a root class.
 		for _, x := range some {
 			if x.most != 0 {
 				fixed = append(fixed, class{minor: x.minor, rate: x.most, ceil: x.most, quantum: quantum(x.most), leaf: true})
@@ -114,8 +113,8 @@ func wantedClasses(s netctl.Shaper, rate uint64, c netctl.Class, sessions int) (
 		each = total
 	}
 	fixed = append(fixed, totalClass(s, rate))
-	// The box's own packets, the walled garden and DNS have priority over residents' packets, each with an eighth of the
-	// uplink guaranteed.
+	// The box's own packets, the walled garden and DNS have priority over residents' packets. An eighth of the uplink is guaranteed to
+	// each of them.
 	first := func(minor uint16, most uint64) {
 		if most != 0 {
 			fixed = append(fixed, class{
@@ -136,34 +135,34 @@ func wantedClasses(s netctl.Shaper, rate uint64, c netctl.Class, sessions int) (
 	}
 }
 
-// needsSplit tells whether an offloaded packet takes longer than 10 ms, a burst of a class, at the rate in bytes a second.
+// needsSplit tells whether an offloaded packet takes longer than 10 ms (a class's burst) at the rate, in bytes a second.
 func needsSplit(rate uint64) bool { return rate < 100*offload }
 
-// totalClass returns the class of a shaper's total, at a rate in bit/s, 0 for the greatest.
+// totalClass returns the class of a shaper's total at a rate in bit/s; 0 means the highest rate.
 func totalClass(s netctl.Shaper, rate uint64) class {
 	rate = max(s.Floor, min(s.Total, cmp.Or(rate, s.Total))) / 8
 	return class{minor: netctl.MinorTotal, rate: rate, ceil: rate, quantum: quantum(s.Total / 8)}
 }
 
-// quantum returns the bytes that a class sends in its turn: 2 ms of the uplink's rate, at least one frame, at most one
-// offloaded packet, so that a full cycle of all classes stays short.
+// quantum returns the bytes that a class sends in its turn: 2 ms at the uplink's rate, at least two frames, and at most one offloaded
+// packet, so that a full cycle of all classes stays short.
 func quantum(rate uint64) uint32 {
 	return uint32(min(max(rate/500, 2*frame), offload))
 }
 
 func powerOfTwo(n int) int { return 1 << bits.Len(uint(n-1)) }
 
-// burst returns the bytes that may pass at once: 10 ms of the rate, so that a late timer costs no throughput.
+// burst returns the bytes that may pass at once: 10 ms at the rate and two frames, so that a late timer costs no throughput.
 func burst(rate uint64) uint64 { return rate/100 + 2*frame }
 
-// queueBytes is the length of a bfifo: 50 ms of the ceiling, with room for an offloaded packet.
+// queueBytes returns the length of a bfifo: 50 ms at the ceiling, with room for an offloaded packet.
 func queueBytes(ceil uint64) uint32 {
 	return uint32(min(max(ceil/20, offload+2*frame), math.MaxInt32))
 }
 
-// framesBytes is the length of one in which only frames wait: 50 ms of the ceiling, and at least what a sender's first window
-// of ten frames (RFC 6928) leaves of the [burst], which passes at once. A longer one costs goodput below 2 Mbit/s: who lost a
-// frame waits for the queue's length for it.
+// framesBytes returns the length of a bfifo that only has frames: 50 ms at the ceiling, and at least eight frames, the part of a
+// sender's first window of ten (RFC 6928) that does not pass at once with the [burst]. A longer queue costs goodput below 2 Mbit/s,
+// since a lost frame's retransmission waits for the length of the queue.
 func framesBytes(ceil uint64) uint32 { return uint32(max(ceil/20, 8*frame)) }
 
 // trafficHeader is struct tcmsg.
@@ -201,10 +200,10 @@ const (
 	statsQueue = 3 // struct gnet_stats_queue: qlen, backlog, …
 )
 
-// statistics are those of a qdisc or class and of all below it.
+// statistics are those of a qdisc or class with everything below it.
 type statistics struct {
 	sent    uint64 // bytes
-	backlog uint64 // bytes that wait; the kernel has none of an inner class
+	backlog uint64 // bytes that wait; the kernel reports none for an inner class
 }
 
 func (h traffic) statistics() (s statistics) {
@@ -253,10 +252,10 @@ func (d device) deleteRoot() request {
 	}
 }
 
-// absentErrnos are the kernel's errors for a queue or class that does not exist, or a device that does not.
+// absentErrnos are the kernel's errors for a queue, class or device that does not exist.
 var absentErrnos = []unix.Errno{unix.ENOENT, unix.EINVAL, unix.ENODEV}
 
-// putClass adds a class, or changes it in place: its queued packets and its children stay.
+// putClass adds a class, or changes it in place; its queued packets and its children stay.
 func (d device) putClass(c class) request {
 	opt := make([]byte, 44) // struct tc_htb_opt
 	rateSpec(opt[0:], c.rate)
@@ -283,8 +282,8 @@ func ticks(size, rate uint64) uint32 {
 	return uint32(min(size*1e9/max(rate, 1)/tick, math.MaxUint32))
 }
 
-// splitMajor returns the major number of the TBF of a class, which has to be known for the queue below it, and false if there
-// is none. Below 0x8000 the kernel gives none by itself, nor that one (qdisc_alloc_handle of net/sched/sch_api.c).
+// splitMajor returns the major number of a class's TBF, which must be known for the queue below it, and false if there is none. The
+// kernel assigns no major number below 0x8000 itself, nor 0x8000 (qdisc_alloc_handle of net/sched/sch_api.c).
 func splitMajor(minor uint16) (uint16, bool) {
 	if minor == netctl.HTBMajor {
 		return 0x8000, true
@@ -292,7 +291,7 @@ func splitMajor(minor uint16) (uint16, bool) {
 	return minor, minor < 0x8000
 }
 
-// leafOf returns how the class gets its queue, where this is the kernel's best way.
+// leafOf returns the kind of the class's queue, given the kernel's best kind.
 func leafOf(c class, best leafQueue) leafQueue {
 	if _, ok := splitMajor(c.minor); !ok || !c.split {
 		best.split = false
@@ -300,7 +299,7 @@ func leafOf(c class, best leafQueue) leafQueue {
 	return best
 }
 
-// putLeaf gives a class a queue of its own.
+// putLeaf gives a class its own queue.
 func (d device) putLeaf(c class, best leafQueue) []request {
 	q := leafOf(c, best)
 	bytes := queueBytes(c.ceil)
@@ -320,17 +319,17 @@ func (d device) putLeaf(c class, best leafQueue) []request {
 			nest(tcaOptions, attr(tbfParms, opt), attr(tbfRate64, native64(splitRate)), attr(tbfBurst, native32(uint32(d.mtu+header))))),
 		op: fmt.Sprintf("tc qdisc replace dev %s parent %x:%x handle %x: %s", d.name, netctl.HTBMajor, c.minor, major, splitter),
 	}}
-	if q.kind != leafBFIFO { // TBF comes with one
+	if q.kind != leafBFIFO { // TBF creates one itself
 		all = append(all, d.putQueue(uint32(major)<<16|1, q.kind, bytes))
 	}
 	return all
 }
 
-// putQueue puts a queue of that length below a class.
+// putQueue puts a queue of that length below a class or a TBF.
 func (d device) putQueue(parent uint32, kind string, bytes uint32) request {
 	options := attr(tcaOptions, native32(bytes)) // struct tc_fifo_qopt
 	if kind == leafFQCodel {
-		// The defaults take 68 kB a leaf: too much for a thousand residents on a board with 512 MB.
+		// The defaults take 68 kB per leaf: too much for a thousand residents on a board with 512 MB.
 		options = nest(tcaOptions,
 			attr(fqCodelFlows, native32(32)),
 			attr(fqCodelLimit, native32(1000)),
@@ -343,7 +342,8 @@ func (d device) putQueue(parent uint32, kind string, bytes uint32) request {
 	}
 }
 
-// putClasses sends requests about classes and their leaf queues, of the best kind that the kernel has. They must be idempotent.
+// putClasses sends requests for classes and their leaf queues, with the best kind of queue that the kernel has. The requests must be
+// idempotent.
 func (g *Gate) putClasses(requests func(best leafQueue) []request) error {
 	for {
 		all := requests(g.leaves[0])
@@ -359,7 +359,7 @@ func (g *Gate) putClasses(requests func(best leafQueue) []request) error {
 	}
 }
 
-// deleteClass removes a class with its queue. It is idempotent.
+// deleteClass deletes a class with its queue. It is idempotent.
 func (d device) deleteClass(minor uint16) request {
 	return request{
 		kind: unix.RTM_DELTCLASS, body: trafficHeader(d.link, handle(minor), 0),
@@ -372,7 +372,7 @@ type tree struct {
 	root     bool   // the root qdisc is ours
 	fallback uint16 // its default class
 	classes  map[uint16]class
-	queues   map[uint16]leafQueue // of classes with a queue of their own
+	queues   map[uint16]leafQueue // of classes with their own queue
 }
 
 // readTree reads a device's qdiscs and classes.
@@ -467,7 +467,7 @@ func (c *class) read(options []byte) {
 	}
 }
 
-// applyShaper reconciles a device's tree with the shaper: a class for each resident at these offsets, and no others.
+// applyShaper reconciles a device's tree with the shaper: a class for each resident, at these offsets, and no others.
 func (g *Gate) applyShaper(d device, s netctl.Shaper, c netctl.Class, residents []uint16) (changes []string, err error) {
 	fixed, each := wantedClasses(s, g.rates[d.name].bits, c, len(residents))
 	var fallback uint16
@@ -479,7 +479,7 @@ func (g *Gate) applyShaper(d device, s netctl.Shaper, c netctl.Class, residents 
 		return nil, fmt.Errorf("%s: %w", d.name, err)
 	}
 	if was := g.shaped[d.name]; was.link == d.link && was.mtu != d.mtu {
-		// TBF drops frames beyond its burst, and does not report that.
+		// TBF drops frames larger than its burst, and the tree does not show its burst.
 		maps.DeleteFunc(have.queues, func(_ uint16, q leafQueue) bool { return q.split })
 	}
 	var roots []request
@@ -522,16 +522,16 @@ func (g *Gate) applyShaper(d device, s netctl.Shaper, c netctl.Class, residents 
 	return changes, err
 }
 
-// steps returns the requests that make a device's classes the wanted ones.
+// steps returns the requests that turn a device's classes into the wanted ones.
 func (t tree) steps(d device, want []class, best leafQueue) (todo []request) {
 	kept, gone := map[uint16]bool{}, map[uint16]bool{}
 	for _, w := range want {
 		kept[w.minor] = true
 		if have, there := t.classes[w.minor]; there && have.parent != w.parent {
-			gone[w.minor] = true // a class cannot change its parent: it is deleted and made again
+			gone[w.minor] = true // a class cannot change its parent: it is deleted and created again
 		}
 	}
-	// A class cannot be deleted before its children. Those that are wanted are made again, too.
+	// A class cannot be deleted before its children. Children that are wanted are created again, too.
 	for n := -1; n != len(gone); {
 		n = len(gone)
 		for minor, have := range t.classes {
@@ -540,7 +540,7 @@ func (t tree) steps(d device, want []class, best leafQueue) (todo []request) {
 			}
 		}
 	}
-	// In ascending order: the class of all slow lanes, and then the total's, come after their children.
+	// In ascending order, so that the class of all slow lanes and then the total's come after their children.
 	for _, minor := range slices.Sorted(maps.Keys(gone)) {
 		todo = append(todo, d.deleteClass(minor))
 	}
@@ -552,7 +552,7 @@ func (t tree) steps(d device, want []class, best leafQueue) (todo []request) {
 		}
 		have.split = w.split
 		if have.leaf = w.leaf; !have.leaf {
-			have.quantum, have.prio = w.quantum, w.prio // of an inner class, only the rates can be changed (htb_change_class)
+			have.quantum, have.prio = w.quantum, w.prio // of an inner class, only the rates can change (htb_change_class)
 		}
 		if !there || have != w {
 			todo = append(todo, d.putClass(w))

@@ -14,8 +14,8 @@ import (
 	"passerelle/netctl/nlmsg"
 )
 
-// Messages and attributes of ipset (include/uapi/linux/netfilter/ipset/ip_set.h, protocol 6). Numbers are in network
-// byte order, and attributes that hold one say so (NLA_F_NET_BYTEORDER).
+// Messages and attributes of ipset (include/uapi/linux/netfilter/ipset/ip_set.h, protocol 6). Numbers are in network byte order, and
+// attributes with a number are marked so (NLA_F_NET_BYTEORDER).
 const (
 	ipsetProtocol = 6
 
@@ -63,10 +63,10 @@ type entry struct {
 	addr    netip.Addr
 	mac     netctl.MAC // sets of type bitmap:ip,mac only
 	timeout time.Duration
-	bytes   uint64 // sets with counters only, as packets
+	bytes   uint64 // only in sets with counters, like packets
 	packets uint64
-	mark    uint32 // under netctl.MarkMask, 0: none
-	class   uint32 // HTB class id, 0: none
+	mark    uint32 // under netctl.MarkMask; 0 for none
+	class   uint32 // HTB class ID; 0 for none
 }
 
 // netOrder marks an attribute as a number in network byte order.
@@ -83,7 +83,7 @@ func encodeIP(kind uint16, a netip.Addr) []byte {
 	return nest(kind, attr(ipsetAttrIPv4|netOrder, a.AsSlice()))
 }
 
-// createSet makes an empty set.
+// createSet creates an empty set.
 func (g *Gate) createSet(s netctl.Set) error {
 	revision, options := byte(hashRevision), attr(ipsetAttrMaxElem|netOrder, big32(hashMaxElem))
 	if s.Bitmap() {
@@ -107,8 +107,8 @@ func (g *Gate) createSet(s netctl.Set) error {
 	})
 }
 
-// destroySet removes a set, if it exists. The kernel frees deleted rules a little later than it reports, and a set only after
-// the last rule that uses it.
+// destroySet destroys a set if it exists. The kernel frees deleted rules a little after it reports their deletion, and a set cannot be
+// destroyed before the last rule that uses it is freed.
 func (g *Gate) destroySet(ctx context.Context, name string) error {
 	r := request{
 		kind: ipsetType(ipsetDestroy), body: ipsetMessage(name),
@@ -127,8 +127,8 @@ func (g *Gate) destroySet(ctx context.Context, name string) error {
 	return err
 }
 
-// putEntry adds an entry or replaces the one with its address. It sends every field: with a timeout alone the kernel would
-// erase the class, and would revive the counters of an expired entry.
+// putEntry adds an entry, or replaces the one with its address. It sends every field: given only a timeout, the kernel would erase the
+// class, and would revive the counters of an expired entry.
 func putEntry(set netctl.Set, x entry) request {
 	fields := [][]byte{
 		encodeIP(ipsetAttrIP, x.addr),

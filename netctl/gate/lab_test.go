@@ -29,7 +29,7 @@ const (
 	boxPage = "This is the box.\n"
 )
 
-// lab is the standard scene with a gate on its box and residents who have their addresses without DHCP.
+// lab is the standard scene with a gate on its box, and residents with static addresses.
 type lab struct {
 	*netlab.Scene
 	gate   netctl.Gate
@@ -57,7 +57,7 @@ func newLab(t testing.TB, o netlab.Options) *lab {
 	return l
 }
 
-// newGate makes another gate on the same kernel, as a daemon does after a crash, and binds residents' addresses.
+// newGate creates another gate on the same kernel, as a daemon does after a crash, and binds residents' addresses.
 func (l *lab) newGate(t testing.TB) netctl.Gate {
 	t.Helper()
 	g := ok(gatetest.Inside(l.Box, func() (netctl.Gate, error) { return gate.New(t.Context(), time.Now) }))(t)
@@ -65,7 +65,7 @@ func (l *lab) newGate(t testing.TB) netctl.Gate {
 	return g
 }
 
-// bindings are those of all residents.
+// bindings returns those of all residents.
 func (l *lab) bindings() (all []netctl.Binding) {
 	for k, r := range l.Residents {
 		all = append(all, netctl.Binding{Addr: address(k), MAC: netctl.MAC(r.MAC), Left: time.Hour})
@@ -99,7 +99,7 @@ func (l *lab) using(d decide.Decision) netctl.Plan {
 	})
 }
 
-// lans are the lenders' own networks.
+// lans returns the lenders' own networks.
 func (l *lab) lans() (all []plan.LAN) {
 	for _, lender := range l.Lenders {
 		all = append(all, plan.LAN{Interface: lender.Interface, Networks: []netip.Prefix{lender.Box.Masked()}})
@@ -202,7 +202,7 @@ func (l *lab) connect(t testing.TB, k int) conn {
 	return c
 }
 
-// passes sends a word from one end of a connection and tells whether it arrives at the other.
+// passes sends a word from one end of a connection, and tells whether it arrives at the other end.
 func passes(from, to net.Conn, limit time.Duration) bool {
 	if _, err := from.Write([]byte("word")); err != nil {
 		return false
@@ -279,8 +279,8 @@ func (m mailbox) got(text string, limit time.Duration) bool {
 	}
 }
 
-// flood sends packets of 1000 bytes from a resident to the internet, each after the one before has arrived, until one does
-// not, and returns how many arrived. Then it sends some more, none of which may arrive.
+// flood sends packets of 1000 bytes from a resident to the internet, each after the previous one has arrived, until one does not
+// arrive, and returns how many arrived. Then it sends some more, none of which may arrive.
 func (l *lab) flood(t testing.TB, k int, packets int) (arrived int) {
 	t.Helper()
 	m := newMailbox(t, l.Internet.Host, netlab.WebAddr)

@@ -15,7 +15,7 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// neighbor is a host in a lender's own network that sends arbitrary frames and receives all.
+// neighbor is a host in a lender's own network that sends arbitrary frames and receives all frames.
 type neighbor struct {
 	wire *os.File
 	own  net.HardwareAddr
@@ -111,8 +111,8 @@ func icmp(from, to netip.Addr, kind byte) packet {
 	return packet{from, to, unix.IPPROTO_ICMP, 64, b}
 }
 
-// TestBroadcastsOfTheLender sends frames of every kind into the lender's own network. Broadcasts and multicasts from a source
-// in that network are counted as broadcasts; the uplink's own counter has all frames, with link headers.
+// TestBroadcastsOfTheLender sends frames of every kind into the lender's own network. Broadcasts and multicasts from a source in that
+// network are counted as broadcasts; the uplink's own counter counts all frames, with link headers.
 func TestBroadcastsOfTheLender(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, netlab.Options{Uplinks: 2})
@@ -132,7 +132,7 @@ func TestBroadcastsOfTheLender(t *testing.T) {
 
 	counted := func() uint64 { return ok(l.gate.Broadcasts())(t)[line] }
 	used := func() uint64 { return ok(l.gate.ReadCounters())(t).Tranches[0].Used }
-	// settle waits until all that was sent has been counted: a broadcast of this size comes last.
+	// settle waits until everything that was sent has been counted: a broadcast of this size comes last.
 	const last = 60
 	settle := func(least uint64) (now uint64) {
 		t.Helper()
@@ -212,7 +212,7 @@ func TestBroadcastsOfTheLender(t *testing.T) {
 		t.Errorf("the box's own broadcasts are counted as %d bytes", now-before-last)
 	}
 
-	// Where broadcasts count on the cap, they are charged to a tranche.
+	// If broadcasts count against the cap, they are charged to a tranche.
 	l.config.Donations[0].Broadcast = true
 	l.apply(t, l.sharing(0))
 	before, paid := settle(counted()), used()
@@ -222,7 +222,7 @@ func TestBroadcastsOfTheLender(t *testing.T) {
 	}
 }
 
-// TestBroadcastsOfIPv6 checks that IPv6 multicasts are counted too, though the box does not use IPv6.
+// TestBroadcastsOfIPv6 checks that IPv6 multicasts are counted too, although the box does not use IPv6.
 func TestBroadcastsOfIPv6(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, netlab.Options{IPv6: true})
@@ -274,7 +274,7 @@ func TestReplyLimit(t *testing.T) {
 	n := newNeighbor(t, l, 0)
 	box := l.Lenders[0].Box.Addr()
 
-	// Replies go to the hardware address of the sender. ARP and the box's own queries do not count.
+	// Replies go to the sender's hardware address. ARP and the box's own queries do not count.
 	var answers atomic.Int64
 	heard := make(chan struct{})
 	go func() {
@@ -297,11 +297,11 @@ func TestReplyLimit(t *testing.T) {
 	const each, bound, first = 100, 5, 5 // of appliance/plan
 	for _, question := range []func(k int) packet{
 		func(int) packet { return icmp(n.addr, box, 8) },                           // echo
-		func(int) packet { return icmp(n.addr, box, 13) },                          // the time
+		func(int) packet { return icmp(n.addr, box, 13) },                          // a timestamp request
 		func(k int) packet { return segment(n.addr, box, uint16(k), syn) },         // a connection
-		func(k int) packet { return segment(n.addr, box, uint16(k), syn|ack) },     // the answer to none
-		func(k int) packet { return segment(n.addr, box, uint16(k), ack) },         // the middle of one
-		func(k int) packet { return segment(n.addr, box, uint16(k), fin|ack) },     // its end
+		func(k int) packet { return segment(n.addr, box, uint16(k), syn|ack) },     // an answer without a request
+		func(k int) packet { return segment(n.addr, box, uint16(k), ack) },         // the middle of a connection
+		func(k int) packet { return segment(n.addr, box, uint16(k), fin|ack) },     // the end of a connection
 		func(k int) packet { return datagram(n.addr, box, uint16(k), 60) },         // to a closed port
 		func(int) packet { return packet{n.addr, box, 200, 64, make([]byte, 20)} }, // an unknown protocol
 		func(int) packet { // an IGMP query (RFC 2236)
@@ -317,7 +317,7 @@ func TestReplyLimit(t *testing.T) {
 	if err != nil || body != netlab.InternetPage {
 		t.Errorf("during the flood, the box gets %q, %v", body, err)
 	}
-	// It does reply; and after a later reply all earlier ones have arrived.
+	// It does reply, and after a later reply all earlier ones have arrived.
 	was := answers.Load()
 	tick := time.NewTicker(netlab.Tick / 10)
 	defer tick.Stop()

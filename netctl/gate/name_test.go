@@ -12,8 +12,8 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// TestClosedForAnyName checks that IPv6 and the lenders' networks are closed also when the uplink's interface has another name
-// than in the configuration, or appears after the plan.
+// TestClosedForAnyName checks that IPv6 and the lenders' networks are closed even if the uplink's interface has another name than in
+// the configuration, or appears after the plan.
 func TestClosedForAnyName(t *testing.T) {
 	t.Parallel()
 	shared := decide.Decision{State: state.Sharing, Internet: decide.AllInternet, Names: true}
@@ -46,7 +46,7 @@ func TestClosedForAnyName(t *testing.T) {
 			} else {
 				c.in.Gateway = l.Lenders[0].Gateway
 			}
-			l.apply(t, l.paused()) // as before there is an uplink, and when a plan cannot be applied
+			l.apply(t, l.paused()) // as before there is an uplink, and as when a plan cannot be applied
 			p := plan.Compile(c.in)
 			if _, err := l.gate.Apply(t.Context(), p); (err != nil) != c.fails {
 				t.Errorf("the plan is applied with %v", err)

@@ -13,15 +13,15 @@ import (
 	"passerelle/netctl/nlmsg"
 )
 
-// nlConn is a netlink socket of one family, for the messages that no library builds: ipsets with classes, HTB, connections,
-// and the firewall's rules and generation. One goroutine at a time may use it.
+// nlConn is a netlink socket of one family, for the messages that no library builds: ipsets with classes, HTB, connections, and the
+// firewall's rules and generation. It is not safe for concurrent use.
 //
-// The kernel handles a message before the call that sends it returns, so that receiving the answer does not block.
+// The kernel handles a message before the call that sends it returns, so receiving the answer does not block.
 type nlConn struct {
 	fd     int
-	portID uint32 // of the socket: notifications of changes made through it carry this
+	portID uint32 // of the socket: notifications of changes made through it carry this ID
 	seq    uint32 // of the last message
-	buffer []byte // for what is received
+	buffer []byte // for received data
 }
 
 const (
@@ -57,10 +57,10 @@ type request struct {
 	kind, flags   int
 	body          []byte
 	op            string       // what it does, for errors
-	ignoredErrnos []unix.Errno // errors that mean that nothing has to be done
+	ignoredErrnos []unix.Errno // errors that mean that there was nothing to do
 }
 
-// do sends requests to the kernel, in order. It continues after one that fails.
+// do sends requests to the kernel, in order. It continues after one that failed.
 func (c *nlConn) do(all ...request) (err error) {
 	for some := range slices.Chunk(all, batch) {
 		err = errors.Join(err, c.doBatch(some))
@@ -73,7 +73,7 @@ func (c *nlConn) doBatch(all []request) (err error) {
 	first, last := c.seq+1, uint32(len(all)-1)
 	for i, r := range all {
 		if uint32(i) == last {
-			r.flags |= unix.NLM_F_ACK // errors are answered in any case
+			r.flags |= unix.NLM_F_ACK // errors are always answered
 		}
 		b = c.appendMessage(b, r.kind, r.flags, r.body)
 	}

@@ -21,8 +21,8 @@ import (
 	"passerelle/netctl/nlmsg"
 )
 
-// The tables of nf_tables that are ours as a whole are written by nft(8), each in one transaction, and read back over netlink
-// as iptables' are. Elements of their sets are added by the gate (bindings) or by the kernel's rules.
+// nft(8) writes the nf_tables tables that are wholly ours, each in one transaction. They are read back over netlink like those of
+// iptables. The gate adds elements to their sets (bindings), and so do the kernel's rules.
 
 // Messages and attributes of nf_tables, besides those in ruleset.go.
 const (
@@ -54,18 +54,18 @@ const (
 
 var nfFamilies = map[string]byte{"arp": familyARP, "netdev": familyNetdev, "ip": unix.AF_INET}
 
-// bridgePort is an interface that residents' frames enter by: a port of the hotspot's bridge, or the hotspot itself.
+// bridgePort is an interface on which residents' frames arrive: a port of the hotspot's bridge, or the hotspot itself.
 type bridgePort struct {
 	name string
 	link int
 }
 
-// nfTableState is a table as it was written last.
+// nfTableState is a table as it was last written.
 type nfTableState struct {
 	netctl.NFTable
 	hotspot     int
 	ports       []bridgePort // at that time
-	fingerprint uint64       // of its rules as read back right after
+	fingerprint uint64       // of its rules as read back right after that
 }
 
 // expand returns the table for a hotspot with this interface index and these ports.
@@ -105,8 +105,8 @@ func (p bridgePort) in(text string) string {
 	return strings.NewReplacer(netctl.PortName, p.name, netctl.PortNumber, strconv.Itoa(p.link)).Replace(text)
 }
 
-// applyNFTables writes the tables that differ from what was written last, or that another program changed since. Where a
-// set's definition changed, the table is made from scratch, with the bindings that the gate knows.
+// applyNFTables writes the tables that differ from what was last written, or that another program has changed since. If a set's
+// definition changed, the table is created from scratch, with the bindings that the gate knows.
 func (g *Gate) applyNFTables(ctx context.Context, want []netctl.NFTable) (changes []string, err error) {
 	generation, err := g.generation()
 	if err != nil {
@@ -151,8 +151,8 @@ func (g *Gate) applyNFTables(ctx context.Context, want []netctl.NFTable) (change
 	return changes, err
 }
 
-// writeNFTable writes a table with nft. Existing sets keep their elements; remade means that there were no sets, or that they
-// had to be removed.
+// writeNFTable writes a table with nft. Existing sets keep their elements. remade means that there were no sets, or that they had to
+// be removed.
 func (g *Gate) writeNFTable(ctx context.Context, f netctl.NFTable) (remade bool, err error) {
 	chains, err := g.names(nftGetChain, f.Family, nftaChainTable, nftaChainName)
 	if err != nil {
@@ -172,7 +172,7 @@ func (g *Gate) writeNFTable(ctx context.Context, f netctl.NFTable) (remade bool,
 	return remade, err
 }
 
-// nftScript returns the script that brings a table with these chains and sets to its desired state.
+// nftScript returns the script that brings a table with these chains and sets to its wanted state.
 func nftScript(f netctl.NFTable, chains, sets []string) string {
 	var b strings.Builder
 	table := f.Family + " " + netctl.NFTableName
@@ -209,7 +209,7 @@ func nftScript(f netctl.NFTable, chains, sets []string) string {
 	return b.String()
 }
 
-// runNFT runs a script of nft, as one transaction.
+// runNFT runs an nft script as one transaction.
 func runNFT(ctx context.Context, script string) error {
 	cmd := exec.CommandContext(ctx, "nft", "-f", "-")
 	cmd.Stdin = strings.NewReader(script)
@@ -259,7 +259,7 @@ func (g *Gate) names(message int, family string, table, name uint16) (all []stri
 	return all, nil
 }
 
-// nfTableFingerprint is a hash of our table of a family: its rules, sets and chains.
+// nfTableFingerprint returns a hash of our table of a family: its rules, sets and chains.
 func (g *Gate) nfTableFingerprint(family string) (uint64, error) {
 	rules, err := g.rules(nfFamilies[family], netctl.NFTableName)
 	if err != nil {
@@ -286,13 +286,13 @@ func (g *Gate) nfTableFingerprint(family string) (uint64, error) {
 	return h.Sum64(), nil
 }
 
-// element is an element of a set of ours.
+// element is an element of one of our sets.
 type element struct {
-	key  string        // in the kernel's form
+	key  string        // as the kernel encodes it
 	left time.Duration // until it ends
 }
 
-// Keys in the kernel's form: each part fills whole registers of four bytes.
+// Keys as the kernel encodes them: each part fills whole registers of four bytes.
 func deviceKey(mac netctl.MAC) string   { return string(mac[:]) }
 func addressKey(addr netip.Addr) string { return string(addr.AsSlice()) }
 func bindingKey(b bindingOf) string     { return string(b.mac[:]) + "\x00\x00" + string(b.addr.AsSlice()) }
@@ -356,7 +356,7 @@ type setChange struct {
 	remove, add []element
 }
 
-// changeSets makes changes, as one transaction.
+// changeSets makes the changes as one transaction.
 func (g *Gate) changeSets(changes ...setChange) error {
 	var todo []request
 	for _, c := range changes {
@@ -384,7 +384,7 @@ func (g *Gate) changeSets(changes ...setChange) error {
 	return g.netfilter.transact(todo)
 }
 
-// transact sends requests about nf_tables to the kernel as one transaction.
+// transact sends requests for nf_tables to the kernel as one transaction.
 func (c *nlConn) transact(all []request) error {
 	if len(all) == 0 {
 		return nil
@@ -432,7 +432,7 @@ func (g *Gate) Bind(all []netctl.Binding) (changed int, err error) {
 	for _, b := range all {
 		wanted[b.Addr] = binding{b, now.Add(b.Left)}
 	}
-	// A device that is not listed any more loses its binding.
+	// A device that is no longer listed loses its binding.
 	for addr, b := range g.bindings {
 		if w, ok := wanted[addr]; (!ok || w.MAC != b.MAC) && g.sessions[addr].MAC != b.MAC {
 			g.unbound = append(g.unbound, bindingOf{addr, b.MAC})
@@ -460,8 +460,8 @@ type binding struct {
 // maxDrift is how far the kernel's timeout of a binding may be off before it is corrected: each change is a transaction.
 const maxDrift = 10 * time.Second
 
-// bind makes the kernel's sets match the bindings. Bindings that the kernel made itself stay, except those of an address that
-// is bound to another device, and the stale ones, which two calls of Bind in a row did not list.
+// bind makes the kernel's sets match the bindings. Bindings that the kernel made itself stay, with two exceptions: those of an address
+// that is bound to another device, and the stale ones, which two consecutive calls of Bind did not list.
 func (g *Gate) bind(stale map[bindingOf]bool) (changed int, err error) {
 	have, err := g.elements("netdev", netctl.SetBindings)
 	if err != nil {
@@ -521,7 +521,7 @@ func (g *Gate) bind(stale map[bindingOf]bool) (changed int, err error) {
 		}
 	}
 	changes := []setChange{bindings}
-	// A settled device is not among its port's newcomers any more.
+	// A settled device is no longer one of its port's newcomers.
 	for _, p := range g.ports {
 		left := setChange{family: "netdev", set: p.in("newcomers-" + netctl.PortNumber)}
 		newcomers, err := g.elements(left.family, left.set)
@@ -564,9 +564,9 @@ func (g *Gate) bind(stale map[bindingOf]bool) (changed int, err error) {
 	return changed + updated, err
 }
 
-// updateNeighbors points the kernel's neighbour entries to the devices that addresses are bound to. By itself the kernel goes
-// on sending to the device that had an address before, until that one is unreachable or the new one announces itself, which
-// not all devices do.
+// updateNeighbors points the kernel's neighbour entries to the devices that addresses are bound to. On its own the kernel keeps
+// sending to the device that had an address before, until that device is unreachable or the new one announces itself, which not all
+// devices do.
 func (g *Gate) updateNeighbors(want map[netip.Addr]binding) (changed int, err error) {
 	all, err := g.neighbors(netip.Addr{})
 	if err != nil {
@@ -584,7 +584,7 @@ func (g *Gate) updateNeighbors(want map[netip.Addr]binding) (changed int, err er
 	return len(todo), g.route.do(todo...)
 }
 
-// changeTo returns the changes that make a set match what is wanted. Elements expire by themselves.
+// changeTo returns the changes that make a set match the wanted elements. Elements expire on their own.
 func (g *Gate) changeTo(family, set string, want map[string]time.Duration) (c setChange, err error) {
 	c = setChange{family: family, set: set}
 	have, err := g.elements(family, set)

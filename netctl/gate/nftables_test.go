@@ -42,8 +42,8 @@ func TestBindingEnds(t *testing.T) {
 	}
 }
 
-// TestBindingOfAnother checks that the kernel's own binding is removed when the address is bound to another device, or when
-// two calls in a row do not list it. The neighbour entry then has the bound device.
+// TestBindingOfAnother checks that the kernel's own binding is removed when the address is bound to another device, or when two
+// consecutive calls do not list it. The neighbour entry then has the bound device.
 func TestBindingOfAnother(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, netlab.Options{Residents: 2})

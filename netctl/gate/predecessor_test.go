@@ -21,9 +21,8 @@ var oldNames = map[string]string{
 
 var usageEntry = regexp.MustCompile(`(?m)^add pas-.*\n`)
 
-// TestPredecessor checks that a gate removes the rules and sets of an earlier release, which had other names. The tranches
-// continue with what was left of them, and the machine's own settings are restored when the gate closes. The usage of that day
-// is lost.
+// TestPredecessor checks that a gate removes the rules and sets of an earlier release, which had other names. The tranches continue
+// with what was left of them, and the machine's own settings are restored when the gate closes. That day's usage is lost.
 func TestPredecessor(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, netlab.Options{Residents: 1, Uplinks: 2})

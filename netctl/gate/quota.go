@@ -19,8 +19,8 @@ const tableQuota = "filter"
 
 func isQuota(chain string) bool { return strings.HasPrefix(chain, netctl.Prefix+"CAP-") }
 
-// recordTranches records the tranches in the kernel and what was charged to them. A tranche is used up when something was
-// charged to a later one in its chain: a quota that once refused a packet refuses all (quota_mt in net/netfilter/xt_quota.c).
+// recordTranches records the tranches in the kernel and what was charged to them. A tranche is used up once something was charged to a
+// later one in its chain: a quota that has refused one packet refuses all later ones (quota_mt in net/netfilter/xt_quota.c).
 func (g *Gate) recordTranches(rules []kernelRule) {
 	last := map[string]int{} // by chain: the index of the last rule that was charged
 	for i, f := range rules {
@@ -43,14 +43,14 @@ func (g *Gate) recordTranches(rules []kernelRule) {
 	}
 }
 
-// quotaChains returns the chains that have tranches. Before the first plan they are not known: none means all.
+// quotaChains returns the chains that have tranches. Before the first plan they are unknown; an empty result means all.
 func (g *Gate) quotaChains() (chains []string) {
 	for _, t := range g.plan.Tables {
 		chains = append(chains, t.Keep...)
 	}
 	for _, s := range g.tranches {
 		if len(chains) > 0 && !slices.Contains(chains, s.Chain) {
-			chains = append(chains, s.Chain) // of a donation that is not in use any more
+			chains = append(chains, s.Chain) // of a donation that is no longer in use
 		}
 	}
 	return chains
@@ -59,9 +59,9 @@ func (g *Gate) quotaChains() (chains []string) {
 // oldQuota tells whether the rule is a tranche of an earlier release, whose chains had other names.
 func (f kernelRule) oldQuota() bool { return isQuota(f.chain) && f.jump != netctl.ChainCharged }
 
-// missingTranches returns the table's tranches that are not in the kernel any more, or only as an earlier release wrote them.
-// They are restored with what was left when they were last read. What passed since then, in less than one reconcile interval,
-// only the uplink's own counter has.
+// missingTranches returns the table's tranches that are no longer in the kernel, or only in the form of an earlier release. They are
+// restored with what was left when they were last read. Only the uplink's own counter has what passed since then, which is less than
+// one reconcile interval.
 func (g *Gate) missingTranches(t netctl.Table, rules []kernelRule) (all []netctl.TrancheUsage) {
 	for _, s := range g.tranches {
 		if !s.Exhausted && slices.Contains(t.Keep, s.Chain) && !slices.ContainsFunc(rules, func(f kernelRule) bool {
@@ -74,8 +74,8 @@ func (g *Gate) missingTranches(t netctl.Table, rules []kernelRule) (all []netctl
 	return all
 }
 
-// Grant implements netctl.Gate. Afterwards it removes used-up tranches from the chain: their rules are still evaluated for
-// every packet.
+// Grant implements netctl.Gate. It then removes used-up tranches from the chain, since their rules are still evaluated for every
+// packet.
 func (g *Gate) Grant(ctx context.Context, t netctl.Tranche) error {
 	rules, err := g.rules(unix.AF_INET, tableQuota)
 	if err != nil {
@@ -89,7 +89,7 @@ func (g *Gate) Grant(ctx context.Context, t netctl.Tranche) error {
 		return fmt.Errorf("grant %d bytes: %w", t.Bytes, err)
 	}
 	g.tranches = append(g.tranches, netctl.TrancheUsage{Tranche: t})
-	for _, f := range slices.Backward(rules) { // from the last: the indexes before it do not change
+	for _, f := range slices.Backward(rules) { // from the last one, so that the indexes of those before it do not change
 		s, ok := f.tranche()
 		spent := func(k netctl.TrancheUsage) bool { return k.Tranche == s.Tranche && k.Exhausted }
 		if !ok || f.chain != t.Chain || !slices.ContainsFunc(g.tranches, spent) {
@@ -103,7 +103,7 @@ func (g *Gate) Grant(ctx context.Context, t netctl.Tranche) error {
 	return nil
 }
 
-// appendTranche appends a tranche's rule to its chain, which is made if it does not exist.
+// appendTranche appends a tranche's rule to its chain, which it creates if it does not exist.
 func (g *Gate) appendTranche(ctx context.Context, s netctl.TrancheUsage) error {
 	if err := ctx.Err(); err != nil {
 		return err

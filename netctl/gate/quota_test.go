@@ -8,8 +8,8 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// TestQuota spends tranches with real packets: in order, without a gap, to the end and no further, also when plans are applied
-// and tables flushed in between.
+// TestQuota uses up tranches with real packets: in order, without a gap, to the end and no further, even if plans are applied and
+// tables flushed in between.
 func TestQuota(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, netlab.Options{Residents: 1, Uplinks: 2})
@@ -35,7 +35,7 @@ func TestQuota(t *testing.T) {
 	}
 	expect("without a tranche", 10, 0)
 	for id := range uint64(3) {
-		grant(id+1, 100_500) // the last 500 bytes of each are too few for a packet, which is charged to the next one
+		grant(id+1, 100_500) // the last 500 bytes of each are too few for a packet, which is charged to the next tranche
 	}
 	expect("of three tranches", 250, 250)
 	l.apply(t, p)
@@ -57,7 +57,7 @@ func TestQuota(t *testing.T) {
 	if u := used(); len(u) != 3 || u[0] != 100_000 || u[1] != 100_000 || u[2] != 70_000 {
 		t.Errorf("after a flush, of the tranches was used %d", u)
 	}
-	// The same for the next gate, which knows the kernel's state only.
+	// The same with the next gate, which knows only the kernel's state.
 	l.gate = l.newGate(t)
 	l.apply(t, p)
 	l.sh(t, "nft delete table ip filter")
@@ -74,7 +74,7 @@ func TestQuota(t *testing.T) {
 	expect("with five kB more", 10, 5)
 }
 
-// TestQuotaOfTheBox checks that the box's own traffic is charged, and passes also when nothing is left.
+// TestQuotaOfTheBox checks that the box's own traffic is charged, and still passes when nothing is left.
 func TestQuotaOfTheBox(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, netlab.Options{Residents: 1})
@@ -97,7 +97,7 @@ func TestQuotaOfTheBox(t *testing.T) {
 	if err := dial(t, l.Residents[0].Host, "tcp", "192.0.2.80:80", soon); err == nil {
 		t.Error("a resident passes though the box used up what there was")
 	}
-	// An administrator's rules may still drop it: a charged packet is not accepted yet.
+	// An administrator's rules may still drop it: charging a packet does not accept it yet.
 	must(t, l.gate.Grant(t.Context(), netctl.Tranche{Chain: p.Cap, ID: 2, Bytes: netctl.Unlimited}))
 	l.sh(t, "iptables -A OUTPUT -o eth0 -p tcp -j REJECT")
 	if err := dial(t, l.Box, "tcp", "192.0.2.80:80", soon); err == nil {
@@ -127,7 +127,7 @@ func TestQuotaCutsStreams(t *testing.T) {
 			if err := transfer.Run(t.Context(), 30*time.Second); err == nil {
 				t.Error("the download was not cut")
 			}
-			// More is charged than fetched: headers, acknowledgements.
+			// More is charged than downloaded: headers and acknowledgements count.
 			if n := transfer.Total(); n > tranches*each || n < tranches*each*9/10 {
 				t.Errorf("of %d bytes granted, %d passed", tranches*each, n)
 			}

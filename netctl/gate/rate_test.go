@@ -9,7 +9,7 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// adaptive returns the plan of sharing the first lender's connection, with totals that may fall to a twentieth.
+// adaptive returns the plan that shares the first lender's connection, with totals that may fall to a twentieth.
 func (l *lab) adaptive() netctl.Plan {
 	p := l.sharing(0)
 	for i := range p.Shapers {
@@ -18,7 +18,7 @@ func (l *lab) adaptive() netctl.Plan {
 	return p
 }
 
-// classRates returns the rates of the class of a device's total and of the leaves, as tc shows them.
+// classRates returns the rates of the class of a device's total, and those of the leaves, as tc shows them.
 func (l *lab) classRates(t *testing.T, device string) (total string, leaves []string) {
 	t.Helper()
 	shown := regexp.MustCompile(`class htb 7a5:(\w+) .*?(rate \S+ ceil \S+)`)
@@ -32,7 +32,7 @@ func (l *lab) classRates(t *testing.T, device string) (total string, leaves []st
 	return total, leaves
 }
 
-// TestSetRate: a total changes alone, within its bounds, and an Apply keeps it until the line changes.
+// TestSetRate: only a total changes, within its bounds, and an Apply keeps it until the line changes.
 func TestSetRate(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, netlab.Options{Residents: 1, Uplinks: 2})
@@ -42,7 +42,7 @@ func TestSetRate(t *testing.T) {
 	l.apply(t, l.adaptive())
 	l.authorize(t, 0)
 	total, leaves := l.classRates(t, "wlan0")
-	queues := l.sh(t, "tc qdisc show dev wlan0") // one that is replaced has another number
+	queues := l.sh(t, "tc qdisc show dev wlan0") // a replaced queue has another number
 	if want := "rate 20Mbit ceil 20Mbit"; total != want {
 		t.Errorf("the total begins with %q, want %q", total, want)
 	}
@@ -71,20 +71,20 @@ func TestSetRate(t *testing.T) {
 		t.Errorf("after another program changed it, the total has %q", got)
 	}
 	must(t, l.gate.SetRate("nothing", 1e6))
-	// A fixed total stays.
+	// A fixed total does not change.
 	l.apply(t, l.sharing(1))
 	must(t, l.gate.SetRate("wlan0", 5e6))
 	if got, _ := l.classRates(t, "wlan0"); got != "rate 20Mbit ceil 20Mbit" {
 		t.Errorf("the total of another line has %q", got)
 	}
-	// The rate of a line that went and came back is not the old one.
+	// A line that went away and came back does not keep its old rate.
 	l.apply(t, l.adaptive())
 	if got, _ := l.classRates(t, "wlan0"); got != "rate 20Mbit ceil 20Mbit" {
 		t.Errorf("the total of the first line has %q afterwards", got)
 	}
 }
 
-// TestSetRateUnderLoad: transfers go on at the rate that is set, and what waits is seen.
+// TestSetRateUnderLoad: transfers continue at the rate that was set, and ShaperLoad shows what is queued.
 func TestSetRateUnderLoad(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, netlab.Options{Residents: 2, NoOffload: true})

@@ -46,7 +46,7 @@ func TestWhoMayPass(t *testing.T) {
 	arrive := func(who, text string, want bool) {
 		t.Helper()
 		m.post(t, other.Host, text)
-		m.post(t, authorized.Host, "honest") // arrives later than what passed before it
+		m.post(t, authorized.Host, "honest") // it arrives after everything that was sent before
 		var came []string
 		for !slices.Contains(came, "honest") {
 			select {
@@ -100,14 +100,14 @@ func TestRefusals(t *testing.T) {
 		{other, "tcp", "192.0.2.80:853", unix.ECONNREFUSED},
 		{other, "tcp", "192.0.2.80:7000", unix.ECONNREFUSED},
 		{other, "tcp", "10.80.0.1:8022", unix.ECONNREFUSED},
-		{other, "tcp", "192.168.1.2:8022", unix.ECONNREFUSED}, // the box, by its other address
+		{other, "tcp", "192.168.1.2:8022", unix.ECONNREFUSED}, // the box, at its other address
 		{other, "tcp", "192.168.1.10:7000", unix.ECONNREFUSED},
 		{authorized, "tcp", "192.0.2.80:443", nil},
 		{authorized, "tcp", "192.0.2.80:7000", nil},
 		{authorized, "tcp", "192.0.2.80:25", unix.ECONNREFUSED},
 		{authorized, "tcp", "10.80.0.1:8022", unix.ECONNREFUSED},
 		{authorized, "tcp", "192.168.1.2:8022", unix.ECONNREFUSED},
-		{authorized, "tcp", "192.0.2.80:9999", unix.ECONNREFUSED}, // by the server itself: its errors pass
+		{authorized, "tcp", "192.0.2.80:9999", unix.ECONNREFUSED}, // from the server itself: its errors pass
 	} {
 		if err := dial(t, c.from, c.network, c.to, soon); !errors.Is(err, c.want) {
 			t.Errorf("%s to %s: %v, want %v", c.from.Name(), c.to, err, c.want)
@@ -126,7 +126,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestLendersAreClosed tries every way from a resident to the networks around the box, and back.
+// TestLendersAreClosed tries all paths from a resident to the networks around the box, and back.
 func TestLendersAreClosed(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, netlab.Options{Residents: 2, Uplinks: 2})
@@ -140,12 +140,12 @@ func TestLendersAreClosed(t *testing.T) {
 	if _, err := get(t, l.Box, "http://192.168.1.10/", soon); err != nil {
 		t.Fatalf("the box itself does not reach the lender's server: %v", err)
 	}
-	// The other resident is on the same network, isolated by the access point. Route to it through the box.
+	// The other resident is on the same network, but the access point isolates them. The route to it is through the box.
 	must(t, resident.AddRoute(netip.PrefixFrom(address(1), 32), boxAddress.Addr()))
 	for _, to := range []string{
 		"192.168.1.10", "192.168.1.1", // the lender's server and router
 		"192.168.2.10", "192.168.2.1", // of another lender, whose uplink is not in use
-		"192.168.99.1", "10.1.2.3", "172.16.0.1", "169.254.169.254", "100.64.0.1", "198.18.0.1", // networks beyond
+		"192.168.99.1", "10.1.2.3", "172.16.0.1", "169.254.169.254", "100.64.0.1", "198.18.0.1", // networks further away
 		"224.0.0.251", "240.0.0.1",
 		address(1).String(),
 	} {
@@ -154,7 +154,7 @@ func TestLendersAreClosed(t *testing.T) {
 		}
 	}
 
-	// From the lender's network to residents, and on to the next lender's.
+	// From the lender's network to residents, and to the next lender's.
 	toResident := newMailbox(t, neighbour.Host, address(1))
 	toLender := newMailbox(t, l.Lenders[1].NAS, netip.MustParseAddr("192.168.2.10"))
 	nas, router := l.Lenders[0].NAS, l.Lenders[0].Router
@@ -181,7 +181,7 @@ func TestLendersAreClosed(t *testing.T) {
 	}
 }
 
-// TestBridge has residents on a bridge of the box's own, as with several access points on cables.
+// TestBridge has residents on a bridge of the box, as with several access points on cables.
 func TestBridge(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, netlab.Options{})
@@ -295,7 +295,7 @@ func TestEnd(t *testing.T) {
 		t.Error("another's connection does not work any more")
 	}
 
-	// By the kernel alone: the gate is not called from here on.
+	// By the kernel alone: from here on the gate is not called.
 	s := l.session(2)
 	s.Left = time.Second
 	must(t, l.gate.Authorize(s))
@@ -312,7 +312,7 @@ func TestEnd(t *testing.T) {
 	if body, err := get(t, l.Residents[2].Host, "http://192.0.2.80/", soon); err != nil || body != boxPage {
 		t.Errorf("after its end the resident gets %q, %v", body, err)
 	}
-	// The next Apply finds that the session has ended, and frees its class.
+	// The next Apply sees that the session has ended, and frees its class.
 	class := func() bool { return strings.Contains(l.sh(t, "tc class show dev wlan0"), "7a5:103 ") }
 	if !class() {
 		t.Fatal("the resident had no class: the test is wrong")
@@ -409,8 +409,8 @@ func TestConnectionsAreBounded(t *testing.T) {
 	}
 }
 
-// TestNames checks which name server a resident's queries reach, for every destination, also from one source port all the
-// time: the server is chosen by packet, not by connection.
+// TestNames checks which name server gets a resident's queries, for every destination, even if they all come from one source port: the
+// server is chosen by packet, not by connection.
 func TestNames(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, netlab.Options{Residents: 2})
@@ -434,7 +434,7 @@ func TestNames(t *testing.T) {
 	}
 	for _, c := range []struct {
 		plan netctl.Plan
-		want [2]string // by resident, of whom the first is authorized
+		want [2]string // by resident; the first one is authorized
 	}{
 		{l.sharing(0), [2]string{"the truth", "a guest's truth"}},
 		{l.named(0), [2]string{"a guest's truth", "a guest's truth"}},
@@ -475,8 +475,8 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// TestGuestsNames exceeds the query limit of one captive device, then that of all: the captive name server answers every
-// query over a limit.
+// TestGuestsNames exceeds the query limit of one captive device, then that of all. The captive name server answers every query above a
+// limit.
 func TestGuestsNames(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, netlab.Options{Residents: 12})
@@ -501,7 +501,7 @@ func TestGuestsNames(t *testing.T) {
 		}
 		return count
 	}
-	const burst = 45 // queries, and one in half a second
+	const burst = 45 // queries, and then one every half second
 	got := ask(0, 3*burst)
 	if n := got["a guest's truth"]; n < burst || n > 2*burst || n+got["the box"] != 3*burst {
 		t.Errorf("one device over its limit was answered by %v", got)
@@ -521,7 +521,7 @@ func TestGuestsNames(t *testing.T) {
 	}
 }
 
-// ipv6Paths are the IPv6 paths between the box, a resident and a lender's server. Each function tells whether a datagram passes
+// ipv6Paths returns the IPv6 paths between the box, a resident and a lender's server. Each function tells whether a datagram arrives
 // within the limit.
 func (l *lab) ipv6Paths(t *testing.T) map[string]func(limit time.Duration) bool {
 	// Every host on a link has a link-local address.
@@ -588,7 +588,7 @@ func TestIPv6IsClosed(t *testing.T) {
 	}
 }
 
-// TestMSSClamping checks that on an uplink with a smaller MTU than the hotspot's both ends agree on segments that fit.
+// TestMSSClamping checks that both ends agree on segments that fit if an uplink has a smaller MTU than the hotspot.
 func TestMSSClamping(t *testing.T) {
 	t.Parallel()
 	const mtu = 1400

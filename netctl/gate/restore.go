@@ -14,7 +14,7 @@ import (
 	"passerelle/netctl"
 )
 
-// applyTables writes the tables that differ from what was written last, or whose rules another program changed since.
+// applyTables writes the tables that differ from what was last written, or whose rules another program has changed since.
 func (g *Gate) applyTables(ctx context.Context, tables []netctl.Table) (changes []string, err error) {
 	if !haveIPv6() {
 		tables = slices.DeleteFunc(slices.Clone(tables), func(t netctl.Table) bool { return t.IPv6 })
@@ -83,7 +83,7 @@ func (g *Gate) applyTables(ctx context.Context, tables []netctl.Table) (changes 
 	return changes, nil
 }
 
-// restoreScript returns the script that brings one family's tables to the plan, "" for none.
+// restoreScript returns the script that brings one family's tables to the plan, "" if there is nothing to do.
 func (g *Gate) restoreScript(ctx context.Context, v6 bool, tables []netctl.Table, rules []kernelRule) (string, error) {
 	tables = slices.DeleteFunc(slices.Clone(tables), func(t netctl.Table) bool { return t.IPv6 != v6 })
 	if len(tables) == 0 {
@@ -100,7 +100,7 @@ func (g *Gate) restoreScript(ctx context.Context, v6 bool, tables []netctl.Table
 		keep := map[string]bool{}
 		for _, c := range t.Chains {
 			keep[c.Name] = true
-			fmt.Fprintf(&b, ":%s - [0:0]\n", c.Name) // makes or flushes it
+			fmt.Fprintf(&b, ":%s - [0:0]\n", c.Name) // creates the chain, or flushes it
 		}
 		for _, k := range t.Keep {
 			if !slices.Contains(old.chains, k) {
@@ -139,8 +139,8 @@ type tableDump struct {
 	jumps  []string // rules outside our chains that jump to them, as "-A CHAIN …"
 }
 
-// dumpTables lists our chains with iptables-save, since an empty chain has no rule in the kernel's list, and the text of the
-// jumps to them. A jump is deleted by its text, not by its index, which another program could shift in the meantime.
+// dumpTables lists our chains with iptables-save, since the kernel's list of rules does not show an empty chain, and the text of the
+// jumps to our chains. A jump is deleted by its text and not by its index, which another program could shift in the meantime.
 func dumpTables(ctx context.Context, v6 bool) (map[string]tableDump, error) {
 	program := "iptables-save"
 	if v6 {
@@ -198,7 +198,7 @@ func restoreProgram(v6 bool) string {
 // lockWait is how many seconds iptables waits for its lock.
 const lockWait = 5
 
-// restore runs iptables-restore. A failed run has not changed the table that failed.
+// restore runs iptables-restore. If it fails, the table at fault is unchanged.
 func restore(ctx context.Context, v6 bool, script string) error {
 	program := restoreProgram(v6)
 	cmd := exec.CommandContext(ctx, program, "--noflush", "--counters", "--wait", strconv.Itoa(lockWait))
@@ -222,7 +222,7 @@ func (g *Gate) removeTables(ctx context.Context, keep func(chain string) bool) e
 			errs = append(errs, err)
 			continue
 		}
-		// The rules that mark packets go first: without the mark nothing is forwarded.
+		// The rules that mark packets are removed first: without the mark nothing is forwarded.
 		for _, name := range []string{"mangle", "raw", "nat", "filter"} {
 			var b strings.Builder
 			have[name].removeJumps(&b)
@@ -235,7 +235,7 @@ func (g *Gate) removeTables(ctx context.Context, keep func(chain string) bool) e
 	return errors.Join(errs...)
 }
 
-// explain adds the script's line to a message with a line number.
+// explain adds the line of the script to a message with a line number.
 func explain(out, script string) string {
 	out = strings.TrimSpace(out)
 	lines := strings.Split(script, "\n")
@@ -247,13 +247,13 @@ func explain(out, script string) string {
 	return out
 }
 
-// haveIPv6 tells whether this kernel has IPv6: without it there is nothing to close, and there are no tables.
+// haveIPv6 tells whether this kernel has IPv6. Without it there is nothing to close, and there are no tables.
 func haveIPv6() bool {
 	_, err := os.Stat("/proc/thread-self/net/if_inet6")
 	return err == nil
 }
 
-// checkBackend refuses iptables with the legacy backend, where any change of a table resets every quota.
+// checkBackend refuses iptables with the legacy backend, where any change of a table resets all quotas.
 func checkBackend(ctx context.Context) error {
 	out, err := exec.CommandContext(ctx, "iptables", "--version").CombinedOutput()
 	if err != nil {

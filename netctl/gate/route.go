@@ -19,7 +19,7 @@ import (
 	"passerelle/netctl/nlmsg"
 )
 
-// applyHotspot sets the hotspot's interface up and adds its address. It isolates the ports of a bridge: residents do not reach
+// applyHotspot sets the hotspot's interface up and adds its address. It isolates the ports of a bridge, so that residents do not reach
 // each other.
 func (g *Gate) applyHotspot(i netctl.Interface) (link vnl.Link, changes []string, err error) {
 	if i.MAC != (netctl.MAC{}) {
@@ -57,8 +57,8 @@ func (g *Gate) applyHotspot(i netctl.Interface) (link vnl.Link, changes []string
 	return link, changes, nil
 }
 
-// makeBridge makes a bridge if it does not exist. It sets the hardware address: else the bridge would have that of one of its
-// ports, which changes as ports come and go, and residents' devices would send to the old one.
+// makeBridge creates the bridge if it does not exist. It sets the hardware address, since the bridge would otherwise take that of one
+// of its ports. That address changes as ports come and go, and residents' devices would keep sending to the old one.
 func (g *Gate) makeBridge(i netctl.Interface) (changes []string, err error) {
 	_, err = g.links.LinkByName(i.Name)
 	if !errors.As(err, &vnl.LinkNotFoundError{}) {
@@ -66,7 +66,7 @@ func (g *Gate) makeBridge(i netctl.Interface) (changes []string, err error) {
 	}
 	attrs := vnl.NewLinkAttrs()
 	attrs.Name, attrs.HardwareAddr = i.Name, i.MAC[:]
-	// A hotspot has no multicast traffic for which flooding would matter.
+	// A hotspot has no multicast traffic whose flooding would matter.
 	snooping := false
 	if err := g.links.LinkAdd(&vnl.Bridge{LinkAttrs: attrs, MulticastSnooping: &snooping}); err != nil {
 		return nil, fmt.Errorf("make bridge %s: %w", i.Name, err)
@@ -116,7 +116,7 @@ func (g *Gate) isolatePorts(bridge vnl.Link) (changes []string, err error) {
 	return changes, nil
 }
 
-// applyRules reconciles the routing policy rules. Ours are those that look up a table of ours.
+// applyRules reconciles the routing policy rules. Ours are those that look up one of our tables.
 func (g *Gate) applyRules(want []netctl.Rule) (changes []string, err error) {
 	have, err := nlmsg.RetryInterruptedDump(func() ([]vnl.Rule, error) { return g.links.RuleList(unix.AF_INET) })
 	if err != nil {
@@ -135,7 +135,7 @@ func (g *Gate) applyRules(want []netctl.Rule) (changes []string, err error) {
 		}
 		missing = slices.Delete(missing, n, n+1)
 	}
-	// The rules for captive devices come before those that let packets through.
+	// The rules for captive devices are added before those that let packets through.
 	slices.SortFunc(missing, func(a, b netctl.Rule) int { return b.Priority - a.Priority })
 	for _, w := range missing {
 		r := vnl.NewRule()
@@ -157,7 +157,7 @@ func (g *Gate) applyRules(want []netctl.Rule) (changes []string, err error) {
 	return changes, nil
 }
 
-// ourTable tells whether a routing table is ours.
+// ourTable tells whether a routing table is one of ours.
 func ourTable(t int) bool {
 	return t == netctl.TableReject || t == netctl.TableAuthorized || t == netctl.TableCaptive
 }
@@ -179,7 +179,7 @@ func (g *Gate) applyRoutes(want []netctl.Route) (changes []string, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("list routes: %w", err)
 	}
-	index := map[string]int{} // of devices; 0: it does not exist
+	index := map[string]int{} // of devices; 0 if the device does not exist
 	for _, w := range want {
 		if _, known := index[w.Device]; known || w.Device == "" {
 			continue
@@ -206,7 +206,7 @@ func (g *Gate) applyRoutes(want []netctl.Route) (changes []string, err error) {
 		}
 		missing = slices.Delete(missing, n, n+1)
 	}
-	// The captive routes come first, and networks are closed before the default route is added.
+	// The captive routes are added first, and networks are closed before the default route is added.
 	slices.SortStableFunc(missing, func(a, b netctl.Route) int {
 		return cmp.Or(cmp.Compare(b.Table, a.Table), cmp.Compare(b.To.Bits(), a.To.Bits()))
 	})
@@ -251,7 +251,7 @@ func kernelRoute(w netctl.Route, link int) *vnl.Route {
 	return r
 }
 
-// sameRoute tells whether the kernel's route is the wanted one, apart from its device.
+// sameRoute tells whether the kernel's route equals the wanted one, apart from its device.
 func sameRoute(w netctl.Route, r vnl.Route) bool {
 	to := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 	if r.Dst != nil {
@@ -268,8 +268,8 @@ func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
 
-// readSysctls returns the kernel parameters that have to change: those that differ from the plan, whose values it saves, and
-// those that are not in the plan any more, whose saved values it restores and deletes.
+// readSysctls returns the kernel parameters that have to change. These are the ones that differ from the plan, whose values it saves,
+// and the ones that are no longer in the plan, whose saved values it restores and deletes.
 func (g *Gate) readSysctls(want []netctl.Sysctl) (change []netctl.Sysctl, err error) {
 	wanted := map[string]bool{}
 	for _, s := range want {
@@ -295,12 +295,12 @@ func (g *Gate) readSysctls(want []netctl.Sysctl) (change []netctl.Sysctl, err er
 	return change, nil
 }
 
-// writable asks by the effective user and capabilities: CAP_NET_ADMIN opens the parameters of the network.
+// writable checks with the effective user and capabilities: CAP_NET_ADMIN opens the network's parameters.
 func writable(path string) bool {
 	return unix.Faccessat(unix.AT_FDCWD, "/proc/sys/"+path, unix.W_OK, unix.AT_EACCESS) == nil
 }
 
-// atLeast compares two numbers. A value that is not a number counts as enough.
+// atLeast compares two numbers. A value that is not a number counts as large enough.
 func atLeast(is, least string) bool {
 	a, errA := strconv.ParseUint(is, 10, 64)
 	b, errB := strconv.ParseUint(least, 10, 64)
@@ -337,7 +337,7 @@ func (g *Gate) writeSysctls(change []netctl.Sysctl) (changes []string, err error
 	for _, s := range change {
 		err := os.WriteFile("/proc/sys/"+s.Path, []byte(s.Value), 0)
 		if errors.Is(err, os.ErrNotExist) {
-			continue // its interface disappeared since it was read
+			continue // its interface has disappeared since it was read
 		}
 		if err != nil {
 			return changes, fmt.Errorf("set kernel parameter: %w", err)

@@ -15,8 +15,8 @@ import (
 	"passerelle/netctl/nlmsg"
 )
 
-// Rules are read back over netlink, without running a program. A fingerprint of the kernel's form of them shows whether
-// another program changed them.
+// Rules are read back over netlink, without running a program. A fingerprint of their form in the kernel shows whether another program
+// has changed them.
 
 // Messages and attributes of nf_tables (include/uapi/linux/netfilter/nf_tables.h).
 const (
@@ -43,19 +43,19 @@ const (
 
 func nftType(cmd int) int { return unix.NFNL_SUBSYS_NFTABLES<<8 | cmd }
 
-// firewallState is what was written last.
+// firewallState is what was last written.
 type firewallState struct {
 	generation uint32 // of the ruleset when it was last read
 	tables     []writtenTable
 }
 
-// writtenTable is a table as it was written last.
+// writtenTable is a table as it was last written.
 type writtenTable struct {
 	netctl.Table
-	fingerprint uint64 // of our rules as read back right after
+	fingerprint uint64 // of our rules as read back right after that
 }
 
-// last returns the table as it was written last.
+// last returns the table as it was last written.
 func (s firewallState) last(t netctl.Table) writtenTable {
 	for _, w := range s.tables {
 		if w.Name == t.Name && w.IPv6 == t.IPv6 {
@@ -65,7 +65,7 @@ func (s firewallState) last(t netctl.Table) writtenTable {
 	return writtenTable{}
 }
 
-// generation returns the ruleset's generation number, which every change by any program raises.
+// generation returns the ruleset's generation number, which every change by any program increases.
 func (g *Gate) generation() (uint32, error) {
 	bodies, err := g.netfilter.get(nftType(nftGetGen), 0, netfilterHeader(unix.AF_UNSPEC))
 	if err != nil {
@@ -87,9 +87,9 @@ type kernelRule struct {
 	table   string
 	chain   string
 	index   int    // in its chain, from 1
-	jump    string // the chain it jumps to, "" for none
-	bytes   uint64 // counted
-	comment string // ours, without its prefix; "" for none
+	jump    string // the chain that it jumps to; "" if there is none
+	bytes   uint64 // its counter
+	comment string // ours, without its prefix; "" if there is none
 	exprs   []byte // its expressions without its counter
 }
 
@@ -98,7 +98,7 @@ func (f kernelRule) ours() bool {
 	return strings.HasPrefix(f.chain, netctl.Prefix) || strings.HasPrefix(f.jump, netctl.Prefix)
 }
 
-// rules reads every rule of a table in the kernel, or those of some chains alone; family is unix.AF_INET or AF_INET6.
+// rules reads all rules of a table in the kernel, or only those of some chains. family is unix.AF_INET or AF_INET6.
 func (g *Gate) rules(family byte, table string, chains ...string) (all []kernelRule, err error) {
 	if len(chains) == 0 {
 		return g.dumpRules(family, table)
@@ -178,7 +178,7 @@ func (f *kernelRule) readExpression(b []byte) {
 	}
 }
 
-// jumpOf returns the chain that an immediate expression jumps to, "" for none.
+// jumpOf returns the chain that an immediate expression jumps to, "" if there is none.
 func jumpOf(b []byte) string {
 	for kind, value := range nlmsg.Attributes(b) {
 		if kind != nftaImmediateData {
@@ -198,7 +198,7 @@ func jumpOf(b []byte) string {
 	return ""
 }
 
-// Comments on our rules. A tranche's has its number, its bytes, and how many of them were used before the rule was made. A
+// Comments on our rules. A tranche's comment has its number, its bytes, and how many of them were used before the rule was created. A
 // comment of saved state has a setting's name and its value before the gate changed it.
 const (
 	commentPrefix  = "pas:"
@@ -206,7 +206,7 @@ const (
 	savedComment   = "before:"
 )
 
-// comment finds our comment in a rule's userdata or comment match. In both a zero byte ends it.
+// comment finds our comment in a rule's userdata or in its comment match. A zero byte ends it in both.
 func comment(raw []byte) string {
 	_, after, ok := bytes.Cut(raw, []byte(commentPrefix))
 	if !ok {
@@ -240,7 +240,7 @@ func (g *Gate) readTables(tables []netctl.Table) ([]kernelRule, error) {
 
 var seed = maphash.MakeSeed()
 
-// fingerprint is a hash of our rules in the table and of the positions of the jumps to them, without the quota chains.
+// fingerprint returns a hash of our rules in the table and of the positions of the jumps to them. It leaves out the quota chains.
 func fingerprint(t netctl.Table, rules []kernelRule) uint64 {
 	var h maphash.Hash
 	h.SetSeed(seed)

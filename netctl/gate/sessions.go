@@ -21,10 +21,10 @@ type session struct {
 // used returns the usage of the session's device at a value of its counter.
 func (s session) used(counter uint64) uint64 { return s.Used + counter - min(s.start, counter) }
 
-// residents are addresses of residents with their devices.
+// residents maps residents' addresses to their devices.
 type residents map[netip.Addr]netctl.MAC
 
-// applySessions makes the sets match the sessions. The first call instead adopts the sessions from the sets.
+// applySessions makes the sets match the sessions. The first call adopts the sessions from the sets instead.
 func (g *Gate) applySessions(dumps map[string]setDump) (changes []string, err error) {
 	clients, accounting := dumps[netctl.SetClients].entries, dumps[netctl.SetAccounting].entries
 	if !g.applied && len(g.sessions) == 0 {
@@ -151,7 +151,7 @@ func (g *Gate) authorize(s netctl.Session) error {
 			return errors.Join(err, g.freeClasses(residents{s.Addr: s.MAC}))
 		}
 	}
-	// They are sent together, so that a daemon that crashes leaves all of them or none.
+	// They are sent together, so that a daemon that crashes leaves all of them behind or none.
 	day, err := g.saveUsage(s.MAC, s.Used, x.start)
 	if err == nil {
 		todo := []request{day, g.putAccountingEntry(x, s.Left), g.putClientEntry(x, s.Left)}

@@ -13,8 +13,8 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// rates measures the goodput of transfers that run at once, in bit/s: from their start on, since a part of the time may
-// contain data that a lost packet delayed before.
+// rates measures the goodput of transfers that run at the same time, in bit/s. It measures from their start, since a part of the time
+// may contain data that a lost packet delayed before.
 func rates(t *testing.T, bulks ...netlab.Bulk) (all []float64) {
 	t.Helper()
 	const run = 3 * time.Second
@@ -33,8 +33,8 @@ func (l *lab) bulk(k, streams int, down bool) netlab.Bulk {
 	return netlab.Bulk{From: l.Residents[k].Host, To: l.Internet.Host, Addr: netlab.WebAddr, Streams: streams, Reverse: down}
 }
 
-// within checks a goodput against a limit of the wire rate, of which at most 0.956 is goodput. It is a functional test: on a
-// busy machine a sender stays below. `make bench` measures.
+// within checks a goodput against a limit of the wire rate, of which at most 0.956 is goodput. It is a functional test: on a busy
+// machine a sender stays below the limit. `make bench` measures.
 func within(t *testing.T, what string, rate, limit float64) {
 	t.Helper()
 	t.Logf("%s: %.3f of %.0f Mbit/s", what, rate/limit, limit/1e6)
@@ -71,8 +71,8 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestFrames checks that under a low limit only frames wait, where offload makes larger packets, and that the queues for that
-// come back when they were changed, also with another size of the device's frames.
+// TestFrames checks that under a low limit only frames are queued, where offload makes larger packets. The queues for that must be
+// restored after they were changed, also with another frame size of the device.
 func TestFrames(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, netlab.Options{Residents: 2})
@@ -81,7 +81,7 @@ func TestFrames(t *testing.T) {
 	l.authorize(t, 0)
 	l.authorize(t, 1)
 	a := address(0).As4()
-	class := fmt.Sprintf("7a5:%x", int(a[2]&3)<<8|int(a[3])) // its place in the network
+	class := fmt.Sprintf("7a5:%x", int(a[2]&3)<<8|int(a[3])) // its position in the network
 	sent := regexp.MustCompile(`(?s)class htb ` + class + ` .*?Sent (\d+) bytes (\d+) pkt`)
 	check := func(what string) {
 		t.Helper()
@@ -104,17 +104,17 @@ func TestFrames(t *testing.T) {
 	l.sh(t, "tc qdisc del dev wlan0 parent "+class+"; tc qdisc replace dev eth0 parent "+class+" bfifo limit 100000")
 	l.gate = l.newGate(t)
 	c := slices.DeleteFunc(l.apply(t, l.sharing(0)), func(change string) bool { return !strings.HasPrefix(change, "tc ") })
-	if len(c) != 2 { // the rest is that of a new gate
+	if len(c) != 2 { // the others are of a new gate
 		t.Errorf("after two queues were changed, it changed %q", c)
 	}
 	check("after another program's change")
 	l.sh(t, "ip link set wlan0 mtu 1600")
-	for _, want := range []int{2, 0} { // a queue of each resident
+	for _, want := range []int{2, 0} { // one queue per resident
 		if c := l.apply(t, l.sharing(0)); len(c) != want {
 			t.Errorf("with larger frames it changed %q", c)
 		}
 	}
-	// High limits need no frames, and the end leaves nothing.
+	// High limits do not need frames, and nothing is left after the end.
 	l.config.Limits.Download, l.config.Limits.Upload = 100e6, 100e6
 	l.apply(t, l.sharing(0))
 	if text := l.sh(t, "tc qdisc show"); strings.Contains(text, "tbf") {
@@ -126,8 +126,8 @@ func TestFrames(t *testing.T) {
 	}
 }
 
-// TestFirstWindow: a page that begins to arrive loses none of its first ten frames (RFC 6928), also under a low limit. The queue
-// is short all the same.
+// TestFirstWindow: a page that begins to arrive loses none of its first ten frames (RFC 6928), even under a low limit. The queue is
+// short all the same.
 func TestFirstWindow(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, netlab.Options{Residents: 1})
@@ -165,13 +165,14 @@ func TestFirstWindow(t *testing.T) {
 	}
 }
 
-// TestLowLimit checks that nearly all that a low limit lets pass is new to its receiver, however many streams share it: in each
-// part as long as the limit lets pass in 5 s, 0.90 of the bytes, of which at most 0.956 are no headers. It counts bytes, so that
-// a busy machine changes nothing.
+// TestLowLimit checks that nearly everything that a low limit passes is new to its receiver, however many streams share it. In each
+// part that takes 5 s at the limit, that must be 0.90 of the bytes; at most 0.956 can be, because of the headers. It counts bytes, so
+// that a busy machine changes nothing.
 //
-// Each byte that passes is new: TCP sends again what was lost before the limit. But a receiver hands on nothing that came after a
-// gap, so that a part at whose end more streams have one has less, and the next one more. With eight streams through a bfifo it
-// is below 0.90 in 1 to 7 of 100 parts, whether there is room for 3 frames or for 9; with twice as many it is worse. With a queue
+// Each byte that passes is new, since TCP retransmits what was lost before the limit. But a receiver delivers nothing that came after
+// a gap (head-of-line blocking). So a part has less if more streams have a gap at its end, and the next part has more. With eight
+// streams through a bfifo, 1 to 7 of 100 parts are below 0.90, whether there is room for 3 frames or for 9; with twice as many streams
+// it is worse. With a queue for each stream (fq_codel) it was 1 of 750.
 // for each stream (fq_codel) it was in 1 of 750.
 func TestLowLimit(t *testing.T) {
 	t.Parallel()
@@ -182,12 +183,12 @@ func TestLowLimit(t *testing.T) {
 		whole  = 4 * part      // measured
 		full   = 1514          // a frame
 		least  = 0.90
-		mean   = 1448./full - 0.04 // without headers and what waits at the end
+		mean   = 1448./full - 0.04 // without headers and what is queued at the end
 	)
 	l := newLab(t, netlab.Options{Residents: 4})
 	l.config.Limits.Download, l.config.Limits.Upload = limit, limit
 	l.share(t)
-	most := 0.25 // of the parts may have less than the least
+	most := 0.25 // the fraction of parts that may be below least
 	if l.gate.Queue() == "fq_codel" {
 		most = 0.05
 	}
@@ -235,8 +236,8 @@ func TestLowLimit(t *testing.T) {
 	}
 }
 
-// TestTotal checks that residents share a total equally, though one wants more than the other. HTB takes turns by packet when
-// packets are larger than a quantum, so shares are equal where packets are frames, as on all real wires and radios.
+// TestTotal checks that residents share a total equally, although one of them wants more. HTB takes turns by packet if packets are
+// larger than a quantum, so shares are equal where packets are frames, as on all real wires and radios.
 func TestTotal(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, netlab.Options{Residents: 3, NoOffload: true})
@@ -278,8 +279,8 @@ func TestTotal(t *testing.T) {
 	must(t, busy.Stop())
 }
 
-// TestNewcomers checks that the guaranteed rates of all residents never exceed the total, however many are new since the last
-// Apply, and that the next Apply makes them equal.
+// TestNewcomers checks that the guaranteed rates of all residents never exceed the total, however many residents are new since the
+// last Apply, and that the next Apply makes the rates equal.
 func TestNewcomers(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, netlab.Options{Residents: 1})

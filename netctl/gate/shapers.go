@@ -11,15 +11,15 @@ import (
 	"passerelle/netctl"
 )
 
-// shaperState is the state for which a device's tree was last made.
+// shaperState is the state for which a device's tree was last written.
 type shaperState struct {
 	link  int
 	mtu   int
 	spec  string
-	share int // the number of sessions for which the guaranteed rates were made, as a power of two; 0: the rates differ
+	share int // the number of sessions that the guaranteed rates were computed for, as a power of two; 0 if the rates differ
 }
 
-// applyShapers reconciles the queues of all devices: those in the plan have ours, all others have none.
+// applyShapers reconciles the queues of all devices: those in the plan have our queues, all others have none of ours.
 func (g *Gate) applyShapers() (changes []string, err error) {
 	reread := g.dirty.Swap(false) || !g.applied
 	defer func() {
@@ -82,7 +82,7 @@ func (g *Gate) applyShapers() (changes []string, err error) {
 
 // lineRate is the rate of a shaper's total.
 type lineRate struct {
-	of   netctl.Shaper // with another one for the device, the rate ends
+	of   netctl.Shaper // if the device gets another shaper, the rate no longer applies
 	bits uint64        // a second
 }
 
@@ -104,7 +104,7 @@ func (g *Gate) SetRate(name string, rate uint64) error {
 	}
 	g.rates[name] = lineRate{s, rate}
 	if err := g.route.do(device{name: name, link: have.link}.putClass(totalClass(s, rate))); err != nil {
-		g.dirty.Store(true) // the next Apply reads what is there
+		g.dirty.Store(true) // the next Apply reads the current state
 		return fmt.Errorf("set the rate of %s: %w", name, err)
 	}
 	return nil
@@ -128,9 +128,9 @@ func (g *Gate) ShaperLoad(name string) (l netctl.ShaperLoad, err error) {
 	return l, nil
 }
 
-// statistics reads those of the qdisc or class with the handle, all zero if there is none, or no device.
+// statistics returns those of the qdisc or class with the handle, all zero if it or the device does not exist.
 func (g *Gate) statistics(kind int, link int, handle uint32) (s statistics, err error) {
-	// Without NLM_F_ECHO the kernel tells everybody but who asks (qdisc_notify of net/sched/sch_api.c).
+	// Without NLM_F_ECHO the kernel notifies everybody but the sender of the request (qdisc_notify of net/sched/sch_api.c).
 	bodies, err := g.route.get(kind, unix.NLM_F_ECHO, trafficHeader(link, handle, 0))
 	if isErrno(err, absentErrnos...) {
 		return s, nil
@@ -167,7 +167,7 @@ func (g *Gate) roots() (links []int, err error) {
 	return links, nil
 }
 
-// addResident makes a new resident's classes. If there are more residents than the guaranteed rates were made for, the next
+// addResident creates a new resident's classes. If there are more residents than the guaranteed rates were computed for, the next
 // Apply corrects them. Until then each new resident gets the rate for a full network, so that the sum never exceeds the total.
 func (g *Gate) addResident(addr netip.Addr) error {
 	full := 2 << (32 - g.plan.Hotspot.Address.Bits())

@@ -7,14 +7,14 @@ import (
 	"passerelle/netctl"
 )
 
-// The slow lane. A session whose data is used up goes on slowly, if the plan's Class.Slow is not 0. The rules move its packets
-// to the class that its entry in netctl.SetSlow has; without an entry they refuse them. So the kernel does it by itself, and an
-// entry exists only while its class does.
+// The slow lane. A session whose data is used up continues slowly, if the plan's Class.Slow is not 0. The rules move its packets to
+// the class in its entry of netctl.SetSlow; without an entry they reject them. So the kernel does it on its own, and an entry exists
+// only while its class does.
 //
-// Each resident has a leaf of his own, with the lane's rate as its ceiling: nobody can use up another's. All of them are below
-// one inner class, which bounds what they take together, however many devices there are: an eighth of the line, or sixteen lanes
-// where the line's rate is not limited, and always one lane. A sixteenth of the least total is guaranteed to them, the rest is
-// what those with data left leave: their priority is higher.
+// Each resident has his own leaf with the lane's rate as its ceiling, so nobody can use up another one's lane. All of them are below
+// one inner class, which limits what they take together, however many devices there are: an eighth of the line, or sixteen lanes if
+// the line's rate is not limited, and always at least one lane. A sixteenth of the lowest total is guaranteed to them. For the rest
+// they get what residents with data left do not use, since these have a higher priority.
 const (
 	slowPart       = 8 // of the total, for all slow lanes together
 	slowGuaranteed = 16
@@ -23,8 +23,8 @@ const (
 	slowQueue      = 2 // seconds at the lane's rate
 )
 
-// slowClasses returns the class of all slow lanes of a shaper and that of each resident, whose minor is 0; their ceilings are 0
-// without a slow lane. No lane is faster than the resident's own limit.
+// slowClasses returns the class of all slow lanes of a shaper, and that of each resident with 0 as its minor. Their ceilings are 0 if
+// there is no slow lane. No lane is faster than the resident's own limit.
 func slowClasses(s netctl.Shaper, c netctl.Class, sessions int) (all, each class) {
 	lane, total := c.Slow/8, s.Total/8
 	if own := s.Each(c) / 8; own != 0 {
@@ -54,14 +54,14 @@ func slowClasses(s netctl.Shaper, c netctl.Class, sessions int) (all, each class
 // slowMinor returns the minor of the slow lane of the resident whose own class has this minor.
 func slowMinor(minor uint16) uint16 { return netctl.MinorSlowLanes + minor }
 
-// slowQueueBytes is the length of a slow lane's queue. A packet of segmentation offload that is longer is dropped, so that its
-// sender makes smaller ones: one of 64 kB would fill the lane for seconds.
+// slowQueueBytes returns the length of a slow lane's queue. A longer offloaded packet is dropped, so that its sender makes smaller
+// ones: one of 64 kB would fill the lane for seconds.
 func slowQueueBytes(ceil uint64) uint32 { return uint32(max(slowQueue*ceil, 4*frame)) }
 
 // slow tells whether sessions have a slow lane.
 func (g *Gate) slow() bool { return g.plan.Class.Slow != 0 }
 
-// repairSlow returns the requests that correct the kernel's entries of slow lanes, each with its session's timeout.
+// repairSlow returns the requests that correct the kernel's slow lane entries, each with its session's timeout.
 func (g *Gate) repairSlow(entries map[netip.Addr]entry, now time.Time) (todo []request) {
 	wanted := map[netip.Addr]bool{}
 	for addr, s := range g.sessions {

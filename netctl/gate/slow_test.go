@@ -39,8 +39,8 @@ func (l *lab) sent(t *testing.T, device string, minor uint32) uint64 {
 	return ok(strconv.ParseUint(m[1], 10, 64))(t)
 }
 
-// TestSlowLane: the kernel alone, without another call of the gate, moves a session whose data is used to its lane. Its
-// connections go on, many get no more than one, nobody takes of another's lane, and who has data left has his own rate.
+// TestSlowLane: the kernel alone, without another call of the gate, moves a session whose data is used up to its lane. Its connections
+// continue, many of them get no more than one, nobody takes from another one's lane, and residents with data left keep their own rate.
 func TestSlowLane(t *testing.T) {
 	t.Parallel()
 	for name, o := range map[string]netlab.Options{
@@ -64,7 +64,7 @@ func TestSlowLane(t *testing.T) {
 			waitFor(t, "that all are in the lane", func() bool {
 				return l.sent(t, "wlan0", lane(0)) > 0 && l.sent(t, "wlan0", lane(1)) > 0 && l.sent(t, "eth0", lane(2)) > 0
 			})
-			time.Sleep(time.Second) // the burst of a class that was idle
+			time.Sleep(time.Second) // for the burst of a class that was idle
 			const run = 10 * time.Second
 			before, start := []uint64{l.sent(t, "wlan0", lane(0)), l.sent(t, "wlan0", lane(1)), l.sent(t, "eth0", lane(2))}, time.Now()
 			must(t, transfers[3].Run(t.Context(), run))
@@ -87,8 +87,8 @@ func TestSlowLane(t *testing.T) {
 	}
 }
 
-// TestSlowLaneCloses: without its entry, or with none in the plan, a session whose data is used passes nothing; the plan brings
-// entries and classes back after another program removed them.
+// TestSlowLaneCloses: without its entry, or without a lane in the plan, a session whose data is used up passes nothing. The plan
+// restores entries and classes after another program removed them.
 func TestSlowLaneCloses(t *testing.T) {
 	t.Parallel()
 	l := slowLab(t, netlab.Options{Residents: 1})
@@ -132,7 +132,7 @@ func TestSlowLaneCloses(t *testing.T) {
 	l.config.Limits.After = 64e3
 	l.apply(t, l.sharing(0))
 	passes("in a plan with another one", true)
-	// The next gate knows it, and so does the kernel when nobody runs.
+	// The next gate knows it, and so does the kernel while no daemon runs.
 	l.gate = l.newGate(t)
 	passes("before the next gate's plan", true)
 	if c := strings.Join(l.apply(t, l.sharing(0)), "\n"); strings.Contains(c, "entries") {
@@ -146,8 +146,8 @@ func TestSlowLaneCloses(t *testing.T) {
 	}
 }
 
-// TestSlowLanesTogether: however many devices are in the lane, what is guaranteed to them and what they may take together stays
-// a part of the line.
+// TestSlowLanesTogether: however many devices are in the lane, what is guaranteed to them and what they may take together is only a
+// part of the line.
 func TestSlowLanesTogether(t *testing.T) {
 	t.Parallel()
 	l := slowLab(t, netlab.Options{Residents: 1})

@@ -9,8 +9,8 @@ import (
 	"passerelle/netctl"
 )
 
-// TestSteps: from any tree of classes to any other, in an order that the kernel accepts: no class is deleted before its
-// children, made without its parent, or given another parent (htb_change_class, htb_delete).
+// TestSteps: from any tree of classes to any other, in an order that the kernel accepts. No class is deleted before its children,
+// created without its parent, or moved to another parent (htb_change_class, htb_delete).
 func TestSteps(t *testing.T) {
 	t.Parallel()
 	random := func(r *rand.Rand) (tree []class) {

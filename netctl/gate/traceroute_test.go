@@ -9,14 +9,14 @@ import (
 	"passerelle/netctl/netlab/labtest"
 )
 
-// TestTraceroute checks that a captive device sees the box as the only hop, with every kind of probe, and never the
-// destination. An authorized device sees the real path.
+// TestTraceroute checks that a captive device sees the box as the only hop, with every kind of probe, and never the destination. An
+// authorized device sees the real path.
 func TestTraceroute(t *testing.T) {
 	t.Parallel()
 	labtest.Root(t, "traceroute")
 	probes := [][]string{{}, {"-U", "-p", "443"}, {"-I"}, {"-T", "-p", "443"}, {"-T", "-p", "80"}}
 	l := newLab(t, netlab.Options{Residents: 1 + len(probes)})
-	// hops returns who answered a resident at each hop, "*" for none.
+	// hops returns which address answered a resident at each hop, "*" for none.
 	hops := func(k int, words ...string) (all []string) {
 		t.Helper()
 		words = append([]string{"traceroute", "-n", "-q", "1", "-N", "1", "-m", "4", netlab.WebAddr.String()}, words...)
@@ -30,7 +30,7 @@ func TestTraceroute(t *testing.T) {
 		return all
 	}
 	box := boxAddress.Addr().String()
-	// One traceroute for each resident: the kernel sends a resident two such errors at once, then one in two seconds.
+	// One traceroute for each resident: the kernel sends a resident two such errors at once, and then one every two seconds.
 	held := func() {
 		t.Helper()
 		for k, words := range probes {

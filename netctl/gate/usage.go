@@ -9,13 +9,13 @@ import (
 	"passerelle/netctl"
 )
 
-// usage is a device's usage of today, which the kernel keeps while no daemon runs. Each device has a slot in a bitmap of the
-// network's size: an address without further meaning, whose timeout ends with the day. While a device's session runs, the
-// session's counter has the bytes since.
+// usage is a device's usage of today, which the kernel keeps while no daemon runs. Each device has a slot in a bitmap of the network's
+// size: an address without other meaning, whose timeout ends with the day. While a device has a session, the session's counter holds
+// the bytes since then.
 type usage struct {
 	slot    netip.Addr
 	bytes   uint64 // the entry's byte counter
-	counter uint64 // its packet counter, which holds the session's byte counter at that usage
+	counter uint64 // its packet counter, which holds the value of the session's byte counter at that usage
 }
 
 // defaultPeriod is how long the day lasts until its end is set.
@@ -102,14 +102,14 @@ func (g *Gate) repairUsage(entries map[netip.Addr]entry) (todo []request) {
 	return todo
 }
 
-// SaveUsage implements netctl.Gate. For a running session it writes the entry again when the counter alone does not give the
-// usage any more, or when much was counted since.
+// SaveUsage implements netctl.Gate. For a running session it writes the entry again if the counter alone no longer gives the usage, or
+// if much was counted since.
 func (g *Gate) SaveUsage(used map[netctl.MAC]uint64, left time.Duration) error {
 	if !g.applied {
 		return errors.New("save usage: no plan has been applied yet")
 	}
 	if ends := g.now().Add(left); !sameTimeout(ends.Sub(g.usageEnds), 0) {
-		g.usageEnds = ends // the entries follow at the next Apply
+		g.usageEnds = ends // the next Apply corrects the entries
 	}
 	running := make(map[netctl.MAC]uint64, len(g.sessions)) // counters
 	for addr, s := range g.sessions {
