@@ -1,5 +1,4 @@
-// Package gatetest is what tests of gates share: a conformance suite, a kernel in memory, and a gate that runs in a host of
-// netlab.
+// Package gatetest has what tests of gates share: a conformance suite, an in-memory kernel, and a gate that runs in a netlab host.
 package gatetest
 
 import (
@@ -17,22 +16,22 @@ import (
 
 // Kernel is a kernel, real or fake, in netlab's standard scene with two lenders.
 type Kernel interface {
-	// Gate returns a new gate, as a daemon has after its start.
+	// Gate returns a new gate, like that of a daemon that has just started.
 	Gate(t *testing.T) netctl.Gate
-	// String returns everything that gates make, sorted, without what time and traffic change.
+	// String returns everything that gates create, sorted, without what changes with time and traffic.
 	String() string
 	// Wait lets time pass.
 	Wait(d time.Duration)
-	// Pass sends packets of the resident to the internet, at least that many bytes in all.
+	// Pass sends packets from the resident to the internet, at least that many bytes in total.
 	Pass(t *testing.T, k int, bytes uint64)
-	// Broadcast sends packets from a host in the lender's own network, to all on it or to the box alone: that many bytes in
-	// all, without link headers.
+	// Broadcast sends packets from a host in the lender's own network, to everybody on it or only to the box: that many bytes in
+	// total, without link headers.
 	Broadcast(t *testing.T, lender int, bytes uint64, all bool)
-	// Break breaks an object that a gate made, as another program would.
+	// Break breaks an object that a gate created, as another program might.
 	Break(t *testing.T, what Object)
 }
 
-// Object is a kind of kernel object that gates make.
+// Object is a kind of kernel object that gates create.
 type Object string
 
 // Objects.
@@ -65,8 +64,8 @@ func ResidentAddr(k int) netip.Addr { return netip.AddrFrom4([4]byte{10, 80, 1, 
 // ResidentMAC returns the k-th resident's hardware address, as netlab gives it.
 func ResidentMAC(k int) netctl.MAC { return netctl.MAC{2, 0, 0, 0, 0, byte(k + 1)} }
 
-// Plans are the plans that the suite applies. The caller compiles them, since netctl does not import that package. Their
-// hotspot is wlan0 at Hotspot, their two lenders are eth0, with a cap, and eth1, without.
+// Plans holds the plans that the suite applies. The caller compiles them, since netctl does not import that package. Their hotspot is
+// wlan0 with the address Hotspot. Their two lenders are eth0, with a cap, and eth1, without one.
 type Plans struct {
 	Sharing      [2]netctl.Plan // by either lender
 	Captive      netctl.Plan    // nothing is shared
@@ -115,7 +114,7 @@ func (s *suite) must(err error) {
 	}
 }
 
-// apply applies a plan, and once more to see that this changes nothing.
+// apply applies a plan, and then once more to check that this changes nothing.
 func (s *suite) apply(p netctl.Plan) (changes []string) {
 	s.Helper()
 	changes, err := s.gate.Apply(s.Context(), p)
@@ -206,7 +205,7 @@ func testPlans(s *suite) {
 		states = append(states, s.Kernel.String())
 		s.checkSessions(want...)
 	}
-	// From each plan to each other.
+	// From each plan to every other one.
 	at := len(plans) - 1
 	visit := func(j int) {
 		if changes := s.apply(plans[j]); at != j && len(changes) == 0 {
@@ -395,16 +394,16 @@ func testCrash(s *suite) {
 	}
 	s.must(s.gate.Grant(s.Context(), tranche))
 	s.same(state, "when the tranche was granted again")
-	// The next gate knows the sessions as its own.
+	// The next gate treats the sessions as its own.
 	s.must(s.gate.End(second.Addr))
 	s.checkSessions(first)
-	// A gate that has applied nothing can close too.
+	// A gate that has applied nothing can close, too.
 	s.gate = s.Gate(s.T)
 	s.must(s.gate.Close(s.Context()))
 	s.same(s.before, "after the gate was closed")
 }
 
-// testUsage checks that the next gate knows today's usage, also after sessions ended and gates crashed.
+// testUsage checks that the next gate knows today's usage, even after sessions ended and gates crashed.
 func testUsage(s *suite) {
 	p := s.plans.Sharing[0]
 	gone, other := netctl.MAC{2, 0, 0, 0, 1, 0}, netctl.MAC{2, 0, 0, 0, 1, 1}
@@ -562,7 +561,7 @@ func testTranches(s *suite) {
 	if spent[0].Used > 100_000 || spent[0].Used < 90_000 || spent[1].Used < 40_000 || spent[1].Used > 80_000 || spent[2].Used != 0 {
 		s.Errorf("of three tranches of 100 kB, 150 kB used %+v", spent)
 	}
-	// Nothing resets what was used.
+	// Nothing resets the usage.
 	for _, q := range []netctl.Plan{s.plans.Captive, s.plans.Sharing[1], p} {
 		s.apply(q)
 		for i, now := range read() {
@@ -588,7 +587,7 @@ func testTranches(s *suite) {
 	if got := ids(); !slices.Equal(got, []uint64{3, 4}) {
 		s.Errorf("granted again, there are %v", got)
 	}
-	// Nothing is charged after they are revoked, and other chains stay as they are.
+	// After they are revoked nothing is charged, and other chains are unchanged.
 	other := netctl.ChainOf("another")
 	s.must(s.gate.Revoke(s.Context(), other))
 	if got := ids(); len(got) == 0 {
@@ -607,7 +606,7 @@ func testTranches(s *suite) {
 	}
 }
 
-// testBroadcasts checks that an uplink's broadcasts are counted, nothing else, and that no count is lost.
+// testBroadcasts checks that an uplink's broadcasts are counted and nothing else, and that no count is lost.
 func testBroadcasts(s *suite) {
 	p := s.plans.Sharing[0]
 	s.apply(p)
@@ -618,7 +617,7 @@ func testBroadcasts(s *suite) {
 		return counted
 	}
 	before := read()
-	// broadcast broadcasts 20 kB in the first lender's network, and returns how many bytes of broadcasts are counted then.
+	// broadcast broadcasts 20 kB in the first lender's network, and returns the bytes of broadcasts counted after that.
 	broadcast := func() (counted uint64) {
 		was := read()[uplink]
 		s.Broadcast(s.T, 0, 20_000, true)
@@ -653,7 +652,7 @@ func testBroadcasts(s *suite) {
 	s.apply(p)
 	stays("when the next gate started")
 
-	// The count of an uplink that is gone is deleted: a new interface with its name is another uplink.
+	// The counter of an uplink that is gone is deleted: a new interface with the same name is another uplink.
 	s.apply(s.plans.WithoutFirst)
 	s.apply(p)
 	if now := read()[uplink]; now > 10_000 {

@@ -16,14 +16,14 @@ import (
 	"passerelle/netctl"
 )
 
-// Fake is a kernel in memory, for tests without root and packets. It stores what a gate applies as text, so that a test can
-// read it, break it and compare it. It is safe for concurrent use.
+// Fake is an in-memory kernel, for tests without root and packets. It stores what a gate applies as text, so that a test can read it,
+// break it and compare it. It is safe for concurrent use.
 type Fake struct {
 	mu        sync.Mutex
 	now       func() time.Time
 	objects   map[string]bool // lines of a plan's text
 	cap       string          // the quota chain in use
-	egress    string          // of residents' packets, "" for none
+	egress    string          // of residents' packets; "" for none
 	sessions  map[netip.Addr]fakeSession
 	usage     map[netctl.MAC]usage
 	classes   map[string]bool
@@ -34,7 +34,7 @@ type Fake struct {
 	fail      error
 
 	broadcasts map[string]uint64 // bytes, by the uplink's interface
-	slow       uint64            // bit/s of sessions whose data is used up; 0: they pass nothing
+	slow       uint64            // bit/s for sessions whose data is used up; 0 lets nothing pass
 	lanes      map[netip.Addr]lane
 	rates      map[string]uint64 // of shapers whose total can change, by device
 	backlogs   map[string]uint64 // bytes, by device
@@ -63,7 +63,7 @@ type usage struct {
 	ends           time.Time
 }
 
-// NewFake makes an empty kernel with the clock now. Its neighbour table is empty.
+// NewFake returns an empty kernel with the clock now. Its neighbour table is empty.
 func NewFake(now func() time.Time) *Fake {
 	return &Fake{
 		now:       now,
@@ -81,11 +81,11 @@ func NewFake(now func() time.Time) *Fake {
 	}
 }
 
-// Gate returns a gate on the kernel. A second one stands for that of the next daemon, after the first one crashed.
+// Gate returns a gate on the kernel. A second gate stands for that of the next daemon, after the first one crashed.
 func (k *Fake) Gate() netctl.Gate { return &fakeGate{Fake: k} }
 
-// String returns the kernel's state, sorted: the plan's objects, the sessions and their classes, the devices with usage, the
-// tranches. It has no times and counts.
+// String returns the kernel's state, sorted: the plan's objects, the sessions and their classes, the devices with usage, and the
+// tranches. It contains no times and no counts.
 func (k *Fake) String() string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -106,7 +106,7 @@ func (k *Fake) String() string {
 	return strings.Join(lines, "\n")
 }
 
-// SetNeighbor says which hardware address uses an address on the hotspot.
+// SetNeighbor sets the hardware address of an address on the hotspot.
 func (k *Fake) SetNeighbor(addr netip.Addr, mac netctl.MAC) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -143,14 +143,14 @@ func (k *Fake) Bindings() []netctl.Binding {
 	return slices.SortedFunc(maps.Values(k.bindings), func(a, b netctl.Binding) int { return a.Addr.Compare(b.Addr) })
 }
 
-// Fail makes every later call of Apply fail, until it is called with nil.
+// Fail makes every later call of Apply fail, until Fail is called with nil.
 func (k *Fake) Fail(err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.fail = err
 }
 
-// Remove removes the plan's objects whose text contains a string, as another program would, and returns how many.
+// Remove removes the plan's objects whose text contains a string, as another program might, and returns how many it removed.
 func (k *Fake) Remove(part string) (n int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -166,7 +166,7 @@ func (k *Fake) Remove(part string) (n int) {
 	return n
 }
 
-// Flush empties the sets, as another program would.
+// Flush empties the sets, as another program might.
 func (k *Fake) Flush() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -174,7 +174,7 @@ func (k *Fake) Flush() {
 	clear(k.usage)
 }
 
-// Pass sends packets of a resident to the internet, that many bytes in all, and returns how many bytes passed.
+// Pass sends packets from a resident to the internet, that many bytes in total, and returns how many bytes passed.
 func (k *Fake) Pass(addr netip.Addr, bytes uint64) (passed uint64) {
 	const packet = 1000
 	k.mu.Lock()
@@ -195,7 +195,7 @@ func (k *Fake) Pass(addr netip.Addr, bytes uint64) (passed uint64) {
 	return passed
 }
 
-// takeSlow takes bytes of the resident's slow lane, and tells whether it had them.
+// takeSlow takes bytes from the resident's slow lane, and tells whether it had enough.
 func (k *Fake) takeSlow(addr netip.Addr, bytes uint64) bool {
 	l, now := k.lanes[addr], k.now()
 	if second := k.slow / 8; now.Sub(l.at) >= time.Second {
@@ -212,7 +212,7 @@ func (k *Fake) takeSlow(addr netip.Addr, bytes uint64) bool {
 	return ok
 }
 
-// Broadcast sends bytes from a host in an uplink's own network, to all on it or to the box alone.
+// Broadcast sends bytes from a host in an uplink's own network, to everybody on it or only to the box.
 func (k *Fake) Broadcast(ifname string, bytes uint64, all bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -231,7 +231,7 @@ func (k *Fake) counts(ifname string) bool {
 	return false
 }
 
-// left is how many of the given bytes are left.
+// left returns how many of the given bytes are left.
 func left(given, used uint64) uint64 {
 	if given >= netctl.Unlimited {
 		return netctl.Unlimited
@@ -267,19 +267,19 @@ func (k *Fake) savedUsage() map[netctl.MAC]uint64 {
 		if n, ok := used[s.MAC]; ok && k.running(s) {
 			used[s.MAC] = n + s.counted - k.usage[s.MAC].counted
 		} else if k.running(s) {
-			used[s.MAC] = 0 // of the day has ended
+			used[s.MAC] = 0 // its day has ended
 		}
 	}
 	return used
 }
 
-// fakeGate is a gate on a fake kernel, with what it applied last.
+// fakeGate is a gate on a fake kernel, with what it last applied.
 type fakeGate struct {
 	*Fake
 	plan    netctl.Plan
 	wanted  map[string]bool // the lines of plan
 	applied bool
-	known   map[netip.Addr]fakeSession // as authorized: a flushed set is filled again
+	known   map[netip.Addr]fakeSession // as authorized: a flushed set is refilled from it
 	usage   map[netctl.MAC]usage       // likewise
 	ends    time.Time                  // of the day
 }
@@ -326,7 +326,7 @@ func (g *fakeGate) adopt() {
 		g.ends = u.ends
 	}
 	for addr, s := range g.known {
-		s.Used, s.start = 0, s.counted // of the day has ended
+		s.Used, s.start = 0, s.counted // its day has ended
 		if u, ok := g.usage[s.MAC]; ok {
 			s.Used, s.start = u.bytes, u.counted
 		}

@@ -9,7 +9,7 @@ import (
 	"passerelle/netctl/gate/gatetest"
 )
 
-// fakeKernel is a Fake whose clock the suite moves.
+// fakeKernel is a Fake whose clock the suite advances.
 type fakeKernel struct {
 	*gatetest.Fake
 	clock *time.Time

@@ -9,8 +9,8 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// Inside returns a gate whose every call runs in the host's network namespace: a gate's sockets stay in the namespace where it
-// was made, but /proc/sys and the programs that it runs follow the calling thread.
+// Inside returns a gate whose every call runs in the host's network namespace. A gate's sockets stay in the namespace where they were
+// opened, but /proc/sys and the programs that it runs follow the calling thread.
 func Inside(h *netlab.Host, make func() (netctl.Gate, error)) (netctl.Gate, error) {
 	g := inside{host: h}
 	err := h.Do(func() (err error) {
