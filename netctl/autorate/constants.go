@@ -22,10 +22,10 @@ const (
 
 // The delay.
 const (
-	// Below goodMs above the base there is no queue: dl_avg_owd_delta_max_adjust_up_thr_ms of cake-autorate. Search: -3 % and +2 %
+	// goodMs: up to this delay above the base there is no queue. It is dl_avg_owd_delta_max_adjust_up_thr_ms of cake-autorate. Search: -3 % and +2 %
 	// used, -3 % and +6 % wait.
 	goodMs = 10
-	// Above badMs above the base there is a queue. cake-autorate uses 30 for the one-way delay, which is half of the round trip, so 60
+	// badMs: from this delay above the base there is a queue. cake-autorate uses 30 for the one-way delay, which is half of the round trip, so 60
 	// here. The law reacts earlier, since it uses two samples instead of six. Search: -7 % and +2 %, -6 % and +9 %.
 	badMs = 20
 	// packetMostMs limits the transmission time of a full packet, which is added to both thresholds (as in cake-autorate).
@@ -72,7 +72,7 @@ const (
 	calmProbeMs   = 1000
 	searchProbeMs = 390
 	retryProbeMs  = 10_000
-	// Above uneasyMs of mean delay there is a probe every tick.
+	// uneasyMs is the mean delay above which there is a probe every tick.
 	uneasyMs = 5
 )
 
@@ -145,7 +145,7 @@ const (
 
 // A path to the target that became longer.
 const (
-	// If at most fellPart of the traffic at the queue's start is left, a delay that stays may be no queue.
+	// fellPart: if at most this part of the traffic at the queue's start is left, a delay that persists may not be a queue.
 	fellPart = .8
 	// nearMoveMs is the largest increase for which the samples of a [part] are proof enough: a change of cell or of network (4G to 3G)
 	// is below it. A larger increase takes 30 s of them.
