@@ -22,11 +22,11 @@ const (
 
 // The delay.
 const (
-	// goodMs: up to this delay above the base there is no queue. It is dl_avg_owd_delta_max_adjust_up_thr_ms of cake-autorate. Search: -3 % and +2 %
-	// used, -3 % and +6 % wait.
+	// goodMs: up to this delay above the base there is no queue. It is dl_avg_owd_delta_max_adjust_up_thr_ms of cake-autorate.
+	// Search: -3 % and +2 % used, -3 % and +6 % wait.
 	goodMs = 10
-	// badMs: from this delay above the base there is a queue. cake-autorate uses 30 for the one-way delay, which is half of the round trip, so 60
-	// here. The law reacts earlier, since it uses two samples instead of six. Search: -7 % and +2 %, -6 % and +9 %.
+	// badMs: beyond this delay above the base there is a queue. cake-autorate uses 30 for the one-way delay, which is half of the round
+	// trip, so 60 here. The law reacts earlier, since it uses two samples instead of six. Search: -7 % and +2 %, -6 % and +9 %.
 	badMs = 20
 	// packetMostMs limits the transmission time of a full packet, which is added to both thresholds (as in cake-autorate).
 	packetMostMs = 50
