@@ -121,10 +121,10 @@ func Kernel(text string) Version {
 	return ""
 }
 
-// Count is a number of people or of their actions. Below five, and at zero, the exact number is not told.
+// Count is a number of people or of their actions. Below five, and at zero, the exact number is not reported.
 type Count uint64
 
-// Few is the smallest count that is told.
+// Few is the smallest count that is reported exactly.
 const Few = 5
 
 // few is the text of such a count.

@@ -57,7 +57,7 @@ func TestReport(t *testing.T) {
 	}
 }
 
-// TestFell: the release that the box rolled back from is told as a version and a code, and languages are codes. Without these, a
+// TestFell: the release that the box rolled back from is reported as a version and a code, and languages are codes. Without these, a
 // report is byte for byte that of an earlier release.
 func TestFell(t *testing.T) {
 	t.Parallel()
@@ -217,7 +217,7 @@ func TestKindsOfFields(t *testing.T) {
 	}
 }
 
-// The largest report fits, and a count of people below five is never told.
+// The largest report fits, and a count of people below five is never reported.
 func TestBounds(t *testing.T) {
 	s := shown()
 	for len(s.Donations) < 64 {
