@@ -1,4 +1,4 @@
-// Package content is the files that a fleet hands out to its boxes: packs of lessons and pages, and lists of places. It owns their
+// Package content defines the files that a fleet hands out to its boxes: packs of lessons and pages, and lists of places. It owns their
 // place and their form in a signed repository, and how one reaches the box. It must not know who delivers them, when an uplink may be
 // used, nor what is done with a complete file.
 //
