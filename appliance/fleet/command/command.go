@@ -1,4 +1,4 @@
-// Package command is what a fleet may ask a box to do: a closed set of commands, each with an id, an author and an expiry. It owns
+// Package command defines what a fleet may ask a box to do: a closed set of commands, each with an id, an author and an expiry. It owns
 // their form, the rule for which of them are still valid, and the box's own list of them. It is pure, and must not know how a command
 // arrives or is carried out.
 //
@@ -35,7 +35,7 @@ const (
 // Actions holds all actions.
 var Actions = []Action{Pause, Resume, Diagnose}
 
-// Command is a request by somebody of the fleet.
+// Command is a request by somebody in the fleet.
 type Command struct {
 	ID      string    `json:"id"` // 8 to 40 letters, digits and hyphens, unique to the command
 	Action  Action    `json:"action"`
