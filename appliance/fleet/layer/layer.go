@@ -58,10 +58,10 @@ type Layer struct {
 	Fragment *config.Fragment
 }
 
-// String returns whose layer it is: "the fleet", "region idf".
+// String returns the owner of the layer: "the fleet", "region idf".
 func (l Layer) String() string { return Whose(l.Level, l.Name) }
 
-// Whose returns whose layer the one of a level is, as people read it.
+// Whose returns the owner of a level's layer, as people read it.
 func Whose(level Level, name string) string {
 	if level == All {
 		return "the fleet"
@@ -104,7 +104,7 @@ type Proposal struct {
 
 // Result is a configuration with the effect of the layers.
 type Result struct {
-	Config   *config.Config    // the same pointer as the file's if no layer has changed it
+	Config   *config.Config    // the file's own, by the same pointer, if the box has no fleet
 	Portal   map[string]string // the line on the first page, by language; nil if there is none
 	Set      []Setting         // in the order of config.FragmentKeys
 	Refused  []Refused         // by key like Set, then in the order of the layers
