@@ -190,8 +190,8 @@ func (f figure[T]) compare(of string, results [][]T) compared {
 // pair is both builds, each in its own scene: before, and now.
 type pair [2]*daemon
 
-// startPair starts both builds in identical scenes, whose residents get their leases as real devices do. Static addresses would hide a
-// difference, or cause one.
+// startPair starts both builds in identical scenes, whose residents get their leases as real devices do. The builds may treat
+// static addresses differently.
 func (b *bench) startPair(ctx context.Context, o netlab.Options, how box.Setup, admit bool) (p pair, err error) {
 	for i, program := range []string{b.other, b.binary} {
 		s, err := netlab.Standard(ctx, o)
