@@ -15,6 +15,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	mathrand "math/rand/v2"
 	"regexp"
 	"slices"
 	"strconv"
@@ -157,8 +158,7 @@ func put[R any](ctx context.Context, r *Registry, key string, record R, revision
 	} else {
 		_, err = r.values.Update(ctx, key, text, revision)
 	}
-	var api *jetstream.APIError
-	if errors.Is(err, jetstream.ErrKeyExists) || errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
+	if wrongSequence(err) {
 		return fmt.Errorf("write %s: %w", key, errRaced)
 	}
 	if err != nil {
@@ -167,8 +167,18 @@ func put[R any](ctx context.Context, r *Registry, key string, record R, revision
 	return nil
 }
 
-// races is how often a change is tried.
-const races = 20
+// wrongSequence tells whether a write was refused because its subject has a newer message. A stream with copies uses a second code while
+// that message is still being replicated (checkMsgHeadersPreClusteredProposal in nats-server's jetstream_batching.go).
+func wrongSequence(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) &&
+		(api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
+}
+
+const (
+	races = 20                    // how often a change is tried
+	pause = 10 * time.Millisecond // between tries, times their number, less by chance: a write is on three disks before it can be read
+)
 
 // change reads a record, lets edit change it, writes it if edit says so, and returns it. If somebody else writes the record meanwhile, it
 // begins again, so edit may be called several times.
@@ -185,6 +195,11 @@ func change[R any](ctx context.Context, r *Registry, key string, edit func(*R) (
 		err = put(ctx, r, key, record, revision)
 		if err == nil || !errors.Is(err, errRaced) || try == races {
 			return record, err
+		}
+		select {
+		case <-ctx.Done():
+			return record, context.Cause(ctx)
+		case <-time.After(mathrand.N(pause * time.Duration(try))):
 		}
 	}
 }
