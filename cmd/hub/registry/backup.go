@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"compress/gzip"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -137,11 +138,14 @@ func (r *Registry) RestoreBackup(ctx context.Context, author string, from io.Rea
 	if _, revision, err := r.Members(ctx); err != nil || revision != 0 {
 		return fail(errors.Join(err, ErrNotEmpty))
 	}
-	audit, err := stream(ctx, r.own, streamAudit)
-	if err != nil {
+	// The audit is not empty: the hubs have written lines of their own, and a restore that was interrupted has written some of the backup's.
+	there := map[[sha256.Size]byte]int{}
+	if err := each(ctx, r.own, streamAudit, func(m jetstream.Msg, _ time.Time) error {
+		there[sha256.Sum256(m.Data())]++
+		return nil
+	}); err != nil {
 		return fail(err)
 	}
-	written := audit.CachedInfo().State.Msgs // taken for lines that an interrupted restore has written already
 	var members []byte
 	if err := readBackup(from, func(e entry) error {
 		entries++
@@ -149,8 +153,8 @@ func (r *Registry) RestoreBackup(ctx context.Context, author string, from io.Rea
 			members = e.Body
 			return nil
 		}
-		if e.In == streamAudit && written > 0 {
-			written--
+		if sum := sha256.Sum256(e.Body); e.In == streamAudit && there[sum] > 0 {
+			there[sum]--
 			return nil
 		}
 		return r.restore(ctx, e)
@@ -184,8 +188,7 @@ func (r *Registry) restore(ctx context.Context, e entry) error {
 		m.Data = e.Body
 		m.Header.Set(headerAt, e.At.UTC().Format(time.RFC3339Nano))
 		_, err = r.boxes.PublishMsg(ctx, m, jetstream.WithExpectLastSequencePerSubject(0))
-		var api *jetstream.APIError
-		if errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
+		if wrongSequence(err) {
 			return nil // the hubs have a newer message of this subject
 		}
 	default:
