@@ -102,10 +102,13 @@ func text(b survey.Box, n survey.Need) string {
 
 // Memory is what the hubs remember together. Its methods are safe for concurrent use.
 type Memory interface {
-	// Claim claims a key for this hub. It returns false if the key is claimed already.
-	Claim(ctx context.Context, key string) (bool, error)
-	// Claimed returns all keys that are claimed, and when each was.
-	Claimed(ctx context.Context) (map[string]time.Time, error)
+	// Claim claims a key for this hub. before is the claim that it takes over, the zero value for none. It returns false if another hub
+	// was faster.
+	Claim(ctx context.Context, key string, before registry.Claim) (bool, error)
+	// Sent notes that the message of a claimed key was sent.
+	Sent(ctx context.Context, key string) error
+	// Claimed returns all keys that are claimed.
+	Claimed(ctx context.Context) (map[string]registry.Claim, error)
 	// Release ends the claim of a key.
 	Release(ctx context.Context, key string) error
 }
@@ -133,6 +136,9 @@ const (
 	calm = 5 * time.Minute
 	// again is how long the same event is not sent again: a box may report anything, and as often as it likes.
 	again = 24 * time.Hour
+	// lost is after how long a claim whose message was not sent is taken over: the hub that claimed it died. It is longer than a call of
+	// Tell lasts, with room for hubs whose clocks differ. A hub that dies between sending and noting that has the message sent twice.
+	lost = 5 * time.Minute
 	// most bounds the events in a message, a line each.
 	most = 100
 )
@@ -169,20 +175,20 @@ func Tell(ctx context.Context, o Options) error {
 	for _, e := range events {
 		e.Key = hash(e.Key)
 		lasts[e.Key] = true
-		if _, told := claimed[e.Key]; !told {
+		if c, ok := claimed[e.Key]; !ok || !c.Sent && o.Now().Sub(c.Since) >= lost {
 			fresh = append(fresh, e)
 		}
 	}
 	var failures []error
-	for key, since := range claimed {
-		if !lasts[key] && o.Now().Sub(since) >= again {
+	for key, c := range claimed {
+		if !lasts[key] && o.Now().Sub(c.Since) >= again {
 			failures = append(failures, o.Memory.Release(ctx, key))
 		}
 	}
 	var ours []string
 	var lines []string
 	for _, e := range fresh {
-		ok, err := o.Memory.Claim(ctx, e.Key)
+		ok, err := o.Memory.Claim(ctx, e.Key, claimed[e.Key])
 		failures = append(failures, err)
 		if ok {
 			ours, lines = append(ours, e.Key), append(lines, e.Text)
@@ -206,13 +212,15 @@ func Tell(ctx context.Context, o Options) error {
 		}
 		taken = true
 	}
+	// ctx may have ended, so this does not use it.
+	later, stop := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer stop()
+	note := o.Memory.Sent
 	if !taken {
-		// ctx may have ended, so this does not use it.
-		later, stop := context.WithTimeout(context.WithoutCancel(ctx), patience)
-		defer stop()
-		for _, key := range ours {
-			failures = append(failures, o.Memory.Release(later, key))
-		}
+		note = o.Memory.Release
+	}
+	for _, key := range ours {
+		failures = append(failures, note(later, key))
 	}
 	return errors.Join(failures...)
 }

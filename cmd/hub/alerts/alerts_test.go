@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -25,28 +26,31 @@ var start = time.Date(2027, 3, 29, 9, 0, 0, 0, time.UTC)
 // memory is a Memory that several hubs share.
 type memory struct {
 	mu  sync.Mutex
-	all map[string]time.Time
+	all map[string]registry.Claim
 	now func() time.Time
 }
 
-func (m *memory) Claim(_ context.Context, key string) (bool, error) {
+func (m *memory) Claim(_ context.Context, key string, before registry.Claim) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if _, ok := m.all[key]; ok {
+	if m.all[key] != before {
 		return false, nil
 	}
-	m.all[key] = m.now()
+	m.all[key] = registry.Claim{Since: m.now()}
 	return true, nil
 }
 
-func (m *memory) Claimed(context.Context) (map[string]time.Time, error) {
+func (m *memory) Sent(_ context.Context, key string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	all := map[string]time.Time{}
-	for k, v := range m.all {
-		all[k] = v
-	}
-	return all, nil
+	m.all[key] = registry.Claim{Since: m.now(), Sent: true}
+	return nil
+}
+
+func (m *memory) Claimed(context.Context) (map[string]registry.Claim, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.all), nil
 }
 
 func (m *memory) Release(_ context.Context, key string) error {
@@ -78,7 +82,7 @@ func TestTell(t *testing.T) {
 	t.Parallel()
 	now := start
 	clock := func() time.Time { return now }
-	m, c := &memory{all: map[string]time.Time{}, now: clock}, &channel{}
+	m, c := &memory{all: map[string]registry.Claim{}, now: clock}, &channel{}
 	var events []Event
 	tell := func() error {
 		return Tell(t.Context(), Options{Memory: m, Channels: []Channel{c}, Now: clock, Log: slog.New(slog.DiscardHandler),
@@ -138,6 +142,19 @@ func TestTell(t *testing.T) {
 	events = []Event{{"a", "first"}}
 	must(tell())
 	want(1, "a day later")
+	// A hub dies before it sends what it has claimed.
+	if ok, err := m.Claim(t.Context(), hash("c"), registry.Claim{}); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	events = []Event{{"a", "first"}, {"c", "third"}}
+	must(tell())
+	want(1, "the hub that claimed it may be sending it")
+	now = now.Add(lost)
+	must(tell())
+	want(2, "that hub died")
+	must(tell())
+	want(2, "it was sent")
+	c.sent = c.sent[:1]
 	for i := range 300 {
 		events = append(events, Event{fmt.Sprint("many", i), "one of many"})
 	}
