@@ -42,8 +42,7 @@ func (s *sent) add(messages, bytes int64, since time.Duration) bool {
 	return s.over > burst || s.overBytes > burstBytes
 }
 
-// Guard cuts off boxes that flood, until ctx ends. Each stays out for banned, or longer: a ban ends only at a glance, and there is none while
-// all boxes together send little.
+// Guard cuts off boxes that flood, until ctx ends. Each stays out for banned.
 func (n *Node) Guard(ctx context.Context) {
 	all := map[uint64]*sent{} // by connection
 	whole := &sent{}          // of all connections together, with the limits of one
@@ -56,6 +55,9 @@ func (n *Node) Guard(ctx context.Context) {
 		case <-ticker.C:
 		}
 		now := time.Now()
+		if err := n.readmit(now); err != nil {
+			n.log.Warn("boxes whose ban is over stay out", "err", err)
+		}
 		messages, bytes, err := n.received()
 		if err == nil {
 			*whole = sent{messages: whole.messages, bytes: whole.bytes} // the excess of earlier glances does not add up here
@@ -112,14 +114,20 @@ func (n *Node) glance(all map[uint64]*sent, now time.Time, since time.Duration) 
 		change = true
 	}
 	maps.DeleteFunc(all, func(id uint64, _ *sent) bool { return !seen[id] })
-	n.mu.Lock()
-	maps.DeleteFunc(n.out, func(_ string, until time.Time) bool {
-		over := !now.Before(until)
-		change = change || over
-		return over
-	})
-	n.mu.Unlock()
 	if !change {
+		return nil
+	}
+	return n.apply()
+}
+
+// readmit lets boxes connect again whose ban is over.
+func (n *Node) readmit(now time.Time) error {
+	n.mu.Lock()
+	before := len(n.out)
+	maps.DeleteFunc(n.out, func(_ string, until time.Time) bool { return !now.Before(until) })
+	after := len(n.out)
+	n.mu.Unlock()
+	if after == before {
 		return nil
 	}
 	return n.apply()

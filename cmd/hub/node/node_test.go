@@ -10,7 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nkeys"
 
 	"passerelle/appliance/fleet/protocol"
 	"passerelle/cmd/hub/authority"
@@ -144,5 +146,67 @@ func TestSent(t *testing.T) {
 		if at != c.at {
 			t.Errorf("%s: a flood at glance %d, want %d", what, at, c.at)
 		}
+	}
+}
+
+// TestReadmit: a box that was banned for a while may connect again when that is over, also while nobody sends anything.
+func TestReadmit(t *testing.T) {
+	t.Parallel()
+	keys, _, err := authority.New(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca, err := authority.NewCA(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := ca.Host("127.0.0.1", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := Start(Options{
+		Name: "hub-1", Listen: "127.0.0.1:0", Store: t.TempDir(), Disk: 1 << 20, TLS: pair, Roots: ca.Certificate, Keys: keys,
+		Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(n.Stop)
+	user, err := nkeys.CreateUser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	box, err := user.PublicKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := func(want bool) {
+		t.Helper()
+		token, err := n.accounts.Fetch(keys.Accounts[authority.Fleet])
+		if err != nil {
+			t.Fatal(err)
+		}
+		claims, err := jwt.DecodeAccountClaims(token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, got := claims.Revocations[box]; got != want {
+			t.Errorf("the box is refused: %t, want %t", got, want)
+		}
+	}
+	now := time.Now()
+	n.out[box] = now.Add(banned)
+	if err := n.apply(); err != nil {
+		t.Fatal(err)
+	}
+	refused(true)
+	for _, c := range []struct {
+		at   time.Time
+		want bool
+	}{{now, true}, {now.Add(banned - 1), true}, {now.Add(banned), false}} {
+		if err := n.readmit(c.at); err != nil {
+			t.Fatal(err)
+		}
+		refused(c.want)
 	}
 }
