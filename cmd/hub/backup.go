@@ -42,8 +42,12 @@ func writeBackup(ctx context.Context, r *registry.Registry, name string) (entrie
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return 0, fmt.Errorf("write a backup: %w", err)
 	}
-	if read, err := registry.CheckBackup(f); err != nil || read != entries {
-		return 0, fmt.Errorf("write a backup: it cannot be read again: %d entries instead of %d: %w", read, entries, err)
+	read, err := registry.CheckBackup(f)
+	if err == nil && read != entries {
+		err = fmt.Errorf("%d entries instead of %d", read, entries)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("write a backup: it cannot be read again: %w", err)
 	}
 	if err := f.CloseAtomicallyReplace(); err != nil {
 		return 0, fmt.Errorf("write a backup: %w", err)

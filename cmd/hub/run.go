@@ -147,35 +147,33 @@ func (h *hub) serve(ctx context.Context) error {
 			return nil
 		})
 	}
-	if h.Pages != "" || h.Metrics != "" || len(tell) > 0 {
-		known := &survey.Fleet{Now: h.now}
+	known := &survey.Fleet{Now: h.now}
+	g.Go(func() error {
+		return h.retry(ctx, "follow the boxes", func(ctx context.Context) error { return r.Follow(ctx, known) })
+	})
+	g.Go(func() error {
+		stages.Run(ctx, stages.Options{Registry: r, Boxes: known.Boxes, News: known.FellBack(), Whole: known.IsWhole, Leads: h.node.Leads, Now: h.now, Log: h.log})
+		return nil
+	})
+	// A failure of the pages must not end the hub, since boxes need it.
+	g.Go(func() error {
+		return h.retry(ctx, "serve the pages", func(ctx context.Context) error { return h.servePages(ctx, r, known) })
+	})
+	g.Go(func() error {
+		return h.retry(ctx, "serve the metrics", func(ctx context.Context) error { return h.serveMetrics(ctx, r, known) })
+	})
+	if len(tell) > 0 {
 		g.Go(func() error {
-			return h.retry(ctx, "follow the boxes", func(ctx context.Context) error { return r.Follow(ctx, known) })
-		})
-		g.Go(func() error {
-			stages.Run(ctx, stages.Options{Registry: r, Boxes: known.Boxes, News: known.FellBack(), Whole: known.IsWhole, Leads: h.node.Leads, Now: h.now, Log: h.log})
+			alerts.Run(ctx, alerts.Options{Memory: r, Channels: tell, Now: h.now, Log: h.log,
+				Events: func(ctx context.Context) ([]alerts.Event, error) {
+					away, err := r.Away(ctx)
+					x, _, err2 := r.Rollout(ctx)
+					hubs, err3 := r.Hubs(ctx)
+					events := append(alerts.Of(known.Boxes(), away, h.now()), alerts.OfRollout(x)...)
+					return append(events, alerts.OfCertificates(hubs, h.now())...), errors.Join(err, err2, err3)
+				}})
 			return nil
 		})
-		// A failure of the pages must not end the hub, since boxes need it.
-		g.Go(func() error {
-			return h.retry(ctx, "serve the pages", func(ctx context.Context) error { return h.servePages(ctx, r, known) })
-		})
-		g.Go(func() error {
-			return h.retry(ctx, "serve the metrics", func(ctx context.Context) error { return h.serveMetrics(ctx, r, known) })
-		})
-		if len(tell) > 0 {
-			g.Go(func() error {
-				alerts.Run(ctx, alerts.Options{Memory: r, Channels: tell, Now: h.now, Log: h.log,
-					Events: func(ctx context.Context) ([]alerts.Event, error) {
-						away, err := r.Away(ctx)
-						x, _, err2 := r.Rollout(ctx)
-						hubs, err3 := r.Hubs(ctx)
-						events := append(alerts.Of(known.Boxes(), away, h.now()), alerts.OfRollout(x)...)
-						return append(events, alerts.OfCertificates(hubs, h.now())...), errors.Join(err, err2, err3)
-					}})
-				return nil
-			})
-		}
 	}
 	return g.Wait()
 }
