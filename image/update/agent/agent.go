@@ -42,7 +42,8 @@ type Request struct {
 	Stick   bool `json:"stick,omitempty"`   // the releases are on a USB stick, not with the client
 	Expired bool `json:"expired,omitempty"` // ignore the expiry of metadata: somebody stands at the box, with a stick
 	Again   bool `json:"again,omitempty"`   // somebody asked for it: install it even if it ran here before, and whatever its stage
-	// Only is the result of Look for the release to install. If another one was published in the meantime, the request fails.
+	// Only is what Look returned as Staged: the zero value for a release that all boxes take at once. If a release that goes out in another
+	// way was published in the meantime, the request fails, unless Again is set.
 	Only update.Staged `json:"only,omitzero"`
 }
 

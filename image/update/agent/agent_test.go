@@ -336,6 +336,7 @@ func TestStaged(t *testing.T) {
 
 	w.release(3, w.day)
 	w.wantError(agent.Request{Do: agent.Install, Only: first.Staged}, agent.Failed)
+	w.wantError(agent.Request{Do: agent.Install}, agent.Failed) // a look found one that goes out to all
 	if w.holds(slot.B, 3) {
 		t.Error("a release is installed that nobody decided on")
 	}

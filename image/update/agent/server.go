@@ -193,7 +193,7 @@ func bring(ctx context.Context, box *update.Box, q Request, from trust.Source, t
 	switch {
 	case r.Running, q.Do == Look:
 		return r, nil
-	case q.Only != (update.Staged{}) && q.Only != r.Staged:
+	case !q.Again && q.Only != r.Staged:
 		return r, fmt.Errorf("release %s was published a moment ago: it is not the one that was asked for", r.Newest)
 	}
 	p, err := offer.Plan(ctx)
