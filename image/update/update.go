@@ -15,6 +15,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 
 	"passerelle/appliance/fleet/trust"
 	"passerelle/appliance/private"
@@ -339,6 +340,7 @@ type writer struct {
 	places      []plan.Place
 	head        int    // the chunk that is written last
 	start       []byte // its bytes, once they are there
+	dict        []byte // a run's dictionary; its memory serves the next one
 	unsynced    int64
 	done, total int64
 }
@@ -372,15 +374,16 @@ func (w *writer) apply(ctx context.Context, s plan.Step) error {
 	if err != nil {
 		return err
 	}
-	dict := make([]byte, s.Run.DictSize)
-	if _, err := w.i.Running.ReadAt(dict, s.Run.DictAt); err != nil && len(dict) > 0 {
+	n := int(s.Run.DictSize)
+	w.dict = slices.Grow(w.dict[:0], n)[:n]
+	if _, err := w.i.Running.ReadAt(w.dict, s.Run.DictAt); err != nil && n > 0 {
 		return &badDictionary{err}
 	}
 	size := 0
 	for _, c := range w.i.index[s.First : s.First+s.Count] {
 		size += int(c.Size)
 	}
-	raw, err := plan.Expand(text, dict, size)
+	raw, err := plan.Expand(text, w.dict, size)
 	if err != nil {
 		return &badDictionary{err}
 	}
