@@ -122,6 +122,9 @@ func (d *demo) enrolCrowd(ctx context.Context) ([]string, error) {
 
 func (d *demo) rest(ctx context.Context) ([]string, error) {
 	const settle, span = 8 * time.Second, 5 * time.Second
+	if _, err := d.hubs.inStep(ctx); err != nil {
+		return nil, err
+	}
 	if err := sleep(ctx, settle); err != nil { // the hubs still write data of the step before
 		return nil, err
 	}
