@@ -40,6 +40,7 @@ type reporter struct {
 	refused      state.Refused // likewise
 	unsaved      time.Duration
 	countedSince bool
+	outside      bool        // the box was in no fleet when it last looked
 	fell         report.Fell // that was kept last
 }
 
@@ -70,6 +71,9 @@ func (r *reporter) run(ctx context.Context) error {
 // observe counts what happened since the last call, which was so long ago, and keeps what is to be kept. It tells whether
 // the box knows all that the hubs wait for after a start.
 func (r *reporter) observe(passed time.Duration) bool {
+	if !r.inside() {
+		return false
+	}
 	s, news := r.status(), false
 	defer func() { // without the lock: who hears of it may be waiting for a report
 		if news {
@@ -87,7 +91,10 @@ func (r *reporter) observe(passed time.Duration) bool {
 	if !r.countedSince {
 		r.countedSince, sessions, refused = true, s.Residents.Started, s.Residents.Refused.Sum()
 	}
-	if !r.member() || !s.Clock.Trusted || r.day == "" && s.State == state.Starting {
+	if r.outside { // what was before it joined is of no day
+		r.outside, sessions, refused = false, 0, 0
+	}
+	if !s.Clock.Trusted || r.day == "" && s.State == state.Starting {
 		return r.day != ""
 	}
 	today := report.Day(s.Clock.Now.Format(time.DateOnly))
@@ -107,6 +114,15 @@ func (r *reporter) observe(passed time.Duration) bool {
 		news = news || changed
 	}
 	return s.Updates == nil || s.Updates.Read || s.Updates.FellBack == ""
+}
+
+// inside tells whether the box is in a fleet. Most are in none, and look only for that.
+func (r *reporter) inside() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	in := r.member()
+	r.outside = r.outside || !in
+	return in
 }
 
 // end keeps the day's report before the daemon ends.
