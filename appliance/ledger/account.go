@@ -8,12 +8,12 @@ import (
 	"passerelle/netctl"
 )
 
-// Reading is what the box reads of a donation at one moment. The tranches are read before the counter: a byte between
-// the two may be counted twice, but none is missed. If the kernel cannot be read there is no reading: without tranches
-// it would mean that the kernel holds none, and more would be granted on top of them.
+// Reading is what the box reads of a donation at one moment. The tranches are read before the counter: a byte that passes between
+// the two may be counted twice, but none is missed. If the kernel cannot be read, there is no reading. One without tranches would
+// mean that the kernel holds none, and more would be granted on top of those it holds.
 type Reading struct {
 	Now      time.Time             // in the box's zone
-	Trusted  bool                  // Now is known to be right
+	Trusted  bool                  // Now is known to be correct
 	Boot     string                // identifies this boot of the machine
 	Counter  Counter               // of the uplink
 	Tranches []netctl.TrancheUsage // in the kernel, of all donations
@@ -21,12 +21,12 @@ type Reading struct {
 
 // Counter is the byte counter of an uplink's interface.
 type Counter struct {
-	Name  string // as in the configuration
-	Index int    // the kernel's interface index, a new one at each plugging in; 0: there is no such interface
+	Name  string // name in the configuration
+	Index int    // the kernel's interface index, new at each plugging in; 0: there is no such interface
 	Bytes uint64 // received and sent since the interface appeared
 
-	// Broadcasts of the line's own network, in bytes, as counted before and after Bytes was read. The counts go back
-	// when they are lost.
+	// Bytes broadcast by the line's own network, as counted before and after Bytes was read. These counts go back when they are
+	// lost.
 	BroadcastsBefore, BroadcastsAfter uint64
 }
 
@@ -35,7 +35,7 @@ type part uint8
 
 const (
 	general part = iota // for everybody
-	reserve             // for essential services alone
+	reserve             // for essential services only
 	partCount
 )
 
@@ -52,17 +52,17 @@ type Account struct {
 	r      Record
 	stored bool // r comes from the store, or has been written
 
-	unobserved    bool      // the line has not been read since r was opened
+	unobserved    bool      // the line has not been read since Open
 	ranOut        bool      // a part's last tranche was used up between the last two readings
-	periodChanged bool      // a period began, or its kind changed, since r was written
+	periodChanged bool      // a period began, or its kind changed, since the last write
 	extraMargin   uint64    // r.ExtraMargin, grown
-	writtenDate   Date      // of r.Today when r was written
-	now           time.Time // the last trusted one, in the box's zone; zero if there was none
-	scratch       []tranche // memory for the next reading's tranches
-	days          []Day     // that are over
+	writtenDate   Date      // the date of r.Today at the last write
+	now           time.Time // the last trusted time, in the box's zone; zero if there was none
+	scratch       []tranche // reused for the next reading's tranches
+	days          []Day     // the days that are over
 }
 
-// Open returns the account that continues a stored record and its days' sums, or a new account for nil.
+// Open returns an account that continues a stored record and its days' sums. For a nil record it returns a new account.
 func Open(r *Record, days []Day) *Account {
 	if r == nil {
 		return &Account{}
@@ -75,7 +75,7 @@ func Open(r *Record, days []Day) *Account {
 	return a
 }
 
-// Days returns the sums of the days that are over, oldest first: at most [KeepDays].
+// Days returns the sums of the days that are over, oldest first, at most [KeepDays].
 func (a *Account) Days() []Day { return slices.Clone(a.days) }
 
 // Observe accounts for what happened since the last reading.
@@ -86,7 +86,7 @@ func (a *Account) Observe(pol Policy, in Reading) {
 	a.observeCounter(pol, in.Counter, charged, ranOut || a.ranOut)
 	a.ranOut = ranOut
 
-	// The margin was too small: a power cut now would lose more than the record says.
+	// The margin was too small: after a power cut now, the record would commit less than was used.
 	if committed := a.r.Committed; pol.Cap != 0 && a.stored && !rebooted && committed != 0 && a.used() > committed {
 		a.extraMargin = max(a.extraMargin, min(a.r.ExtraMargin+a.used()-committed, pol.limit()/extraPart))
 	}
@@ -105,7 +105,7 @@ func (a *Account) Observe(pol Policy, in Reading) {
 // used returns the bytes that count in this period.
 func (a *Account) used() uint64 { return a.r.used() }
 
-// unspent returns what the kernel may still let through of a part. The unlimited tranche of a donation without a cap is
+// unspent returns the bytes that the kernel may still let through of a part. The unlimited tranche of a donation without a cap is
 // not counted.
 func (a *Account) unspent(p part) (bytes uint64) {
 	for _, k := range a.r.tranches {
@@ -116,13 +116,13 @@ func (a *Account) unspent(p part) (bytes uint64) {
 	return bytes
 }
 
-// outstanding is what the line may still carry for the tranches in the kernel, of both parts.
+// outstanding returns what the line may still carry for the tranches of both parts in the kernel.
 func (a *Account) outstanding() uint64 {
 	return onWire(a.unspent(general)) + onWire(a.unspent(reserve))
 }
 
-// observeBoot accounts for a reboot: kernel and counters have restarted at 0, and committed bytes that were not seen
-// unspent count as spent.
+// observeBoot accounts for a reboot: the kernel and its counters have restarted at 0. Committed bytes count as spent, unless they
+// were seen unspent.
 func (a *Account) observeBoot(id string) (rebooted bool) {
 	if a.r.Boot == id {
 		return false
@@ -138,13 +138,13 @@ func (a *Account) observeBoot(id string) (rebooted bool) {
 	return rebooted
 }
 
-// rebase makes used the base from which counter and charges count on.
+// rebase makes used the base, and restarts the counts of counter and charges at 0.
 func (a *Account) rebase(used uint64) {
 	a.r.Base, a.r.Counted, a.r.Charged, a.r.TrustedCounted = used, 0, 0, 0
 }
 
-// observeTranches takes the donation's tranches from the kernel's. It returns the bytes that were charged since the
-// last reading, and whether a part ran out.
+// observeTranches takes the donation's tranches from those in the kernel. It returns the bytes charged since the last reading, and
+// whether a part ran out.
 func (a *Account) observeTranches(pol Policy, sample []netctl.TrancheUsage) (charged uint64, ranOut bool) {
 	had := [partCount]uint64{a.unspent(general), a.unspent(reserve)}
 	now := a.scratch[:0]
@@ -175,7 +175,7 @@ func (a *Account) observeTranches(pol Policy, sample []netctl.TrancheUsage) (cha
 			gone = gone && (k.part != o.part || k.id != o.id)
 			later = later || k.part == o.part && k.id > o.id
 		}
-		// The gate removes used-up tranches. One that somebody else removed charges nothing more.
+		// The gate removes used-up tranches, which a later one follows. A tranche that was removed otherwise charges nothing more.
 		if gone && later && o.bytes < netctl.Unlimited {
 			charged += a.charge(o.part, o.bytes-o.used)
 		}
@@ -187,7 +187,7 @@ func (a *Account) observeTranches(pol Policy, sample []netctl.TrancheUsage) (cha
 	return charged, ranOut
 }
 
-// charge accounts for bytes charged to a part's tranche, and returns them.
+// charge adds bytes charged to a part's tranche, and returns them.
 func (a *Account) charge(p part, bytes uint64) uint64 {
 	if p == reserve {
 		a.r.Reserve += bytes
@@ -195,13 +195,13 @@ func (a *Account) charge(p part, bytes uint64) uint64 {
 	return bytes
 }
 
-// observeCounter accounts for what the line carried. Its counter says so as long as it continues; the charges are the
-// lower bound.
+// observeCounter accounts for what the line carried. The line's counter tells, as long as it continues. The charges are a lower
+// bound.
 func (a *Account) observeCounter(pol Policy, l Counter, charged uint64, ranOut bool) {
 	was := a.r.Counter
 	switch {
 	case l.Index == 0:
-		if !a.unobserved { // else it is not known yet whether its counter is lost
+		if !a.unobserved { // otherwise it is not known yet whether its counter is lost
 			a.rebase(a.usedWithoutCounter(charged, ranOut))
 		}
 		return
@@ -214,15 +214,15 @@ func (a *Account) observeCounter(pol Policy, l Counter, charged uint64, ranOut b
 			a.r.Base += replugBytes
 		}
 		if l.Name == was.Name {
-			a.r.Counted = l.Bytes // plugged in again: all it carried is since then
+			a.r.Counted = l.Bytes // plugged in again: its counter restarted at 0
 		}
 	}
 	a.r.Counter, a.unobserved = l, false
 }
 
-// billed returns what counts of what the line has carried since the last reading: all but broadcasts of its own
-// network, which nobody bills. Only those broadcasts are left out that were counted between the last reading of the
-// line and this one: all of them are in the bytes carried since.
+// billed returns the bytes that count of those the line has carried since the last reading: all but broadcasts of its own
+// network, which nobody bills. Only broadcasts that were certainly counted between the two readings of the line are left out,
+// since only they are certainly in the bytes carried.
 func (a *Account) billed(pol Policy, l Counter) uint64 {
 	carried := l.Bytes - a.r.Counter.Bytes
 	broadcasts := min(sub(l.BroadcastsBefore, a.r.Counter.BroadcastsAfter), carried)
@@ -233,9 +233,9 @@ func (a *Account) billed(pol Policy, l Counter) uint64 {
 	return carried - broadcasts
 }
 
-// usedWithoutCounter returns what counts as used when the line's counter is gone: what was charged. But senders still
-// transmit for a moment after a cut, and the box sends its own traffic while the daemon is down: then all bytes
-// committed for that count.
+// usedWithoutCounter returns what counts as used when the line's counter is gone: the bytes charged. Two things are not charged:
+// what senders still transmit for a moment after a cut, and the box's own traffic while the daemon is down. If there may have been
+// either, all bytes committed for them count.
 func (a *Account) usedWithoutCounter(charged uint64, ranOut bool) uint64 {
 	used := a.used() + onWire(charged)
 	if a.unobserved || ranOut {
@@ -244,7 +244,7 @@ func (a *Account) usedWithoutCounter(charged uint64, ranOut bool) uint64 {
 	return used
 }
 
-// observeDay begins a new day. The one that is over waits in LastDay until the next write.
+// observeDay begins a new day if the date is later. The day that is over waits in LastDay until the next write.
 func (a *Account) observeDay(date Date) {
 	switch {
 	case a.r.Today.Date == 0:
@@ -256,20 +256,19 @@ func (a *Account) observeDay(date Date) {
 	}
 }
 
-// rollPeriod begins a new period once the old one is over. Bytes carried since time was last trusted count in both:
-// nobody knows on which side of midnight they were. The line's own count of them is used too: where bytes were counted
-// twice, because they passed between the two readings, the bytes used grow by less than the line carries until it has
-// caught up.
+// rollPeriod begins a new period once the old one is over. Bytes carried since time was last trusted count in both, since it is
+// unknown on which side of midnight they were carried. The line's own count of them is a second bound: if bytes were counted twice
+// because they passed between the two readings, the bytes used grow by less than the line carries, until it has caught up.
 func (a *Account) rollPeriod(pol Policy, now time.Time) {
 	over := a.r.End != 0 && now.Unix() >= a.r.End
 	switch {
 	case a.r.Period == pol.Period && a.r.Resets == pol.Resets && !over:
 		return
-	case a.r.Period == "": // time is trusted for the first time, or since a backup was restored
+	case a.r.Period == "": // time is trusted for the first time, or for the first time since a backup was restored
 		if start := time.Unix(a.r.Start, 0); now.Before(start) {
 			now = start.In(now.Location())
 		}
-		if over { // the period of the backup; what was used in this one remains unknown
+		if over { // the backup's period; what was used in the present one remains unknown
 			a.rebase(a.notBefore())
 			a.r.Reserve, a.r.Broadcasts, a.r.Stated, a.r.Lowered = 0, 0, 0, 0
 		}
@@ -289,12 +288,12 @@ func (a *Account) rollPeriod(pol Policy, now time.Time) {
 	a.periodChanged = true
 }
 
-// notBefore returns the bytes used that need not have been carried before the period was over.
+// notBefore returns the used bytes that may have been carried after the period was over.
 func (a *Account) notBefore() uint64 {
 	return max(sub(a.used(), a.r.TrustedUsed), sub(a.r.Counted, a.r.TrustedCounted))
 }
 
-// unix returns seconds since 1970, 0 for the zero time.
+// unix returns seconds since 1970; 0 for the zero time.
 func unix(t time.Time) int64 {
 	if t.IsZero() {
 		return 0
@@ -302,8 +301,8 @@ func unix(t time.Time) int64 {
 	return t.Unix()
 }
 
-// SetResidents records how many residents have come today so far, see [Sharing.Residents]. A caller that restarted says
-// fewer: the highest number of the day counts.
+// SetResidents records how many residents have come so far today, see [Sharing.Residents]. The day's highest number counts,
+// because a caller that restarted knows of fewer.
 func (a *Account) SetResidents(people float64) {
 	a.r.Today.Residents = max(a.r.Today.Residents, uint32(min(math.Round(people), math.MaxUint32)))
 }
@@ -314,9 +313,8 @@ type Write struct {
 	Grants []netctl.Tranche
 }
 
-// Due returns what is to be written now, if anything. Tranches are granted only to a donation that residents use. The
-// caller stores the record, calls ConfirmWrite, hands each grant to the kernel, and calls ConfirmGrant for those that
-// it took.
+// Due returns what must be written now, if anything. It grants tranches only if the donation is the chosen one. The caller stores
+// the record, calls ConfirmWrite, hands each grant to the kernel, and calls ConfirmGrant for each grant that the kernel took.
 func (a *Account) Due(pol Policy, chosen bool) (w Write, due bool) {
 	if a.unobserved {
 		return w, false // the committed bytes cover what was not observed; nothing passes on a line that is not there
@@ -335,8 +333,8 @@ func (a *Account) Due(pol Policy, chosen bool) (w Write, due bool) {
 	return w, due
 }
 
-// Final returns what to write when the daemon stops, after the gate revoked the tranches and a last reading was
-// observed: then nothing of them is lost.
+// Final returns the record to write when the daemon stops. The gate must have revoked the tranches, and a last reading must have
+// been observed: then nothing of the tranches is lost.
 func (a *Account) Final(pol Policy) (r Record, due bool) {
 	if a.unobserved {
 		return Record{}, false
@@ -344,7 +342,7 @@ func (a *Account) Final(pol Policy) (r Record, due bool) {
 	return a.record(a.used()+a.outstanding()+pol.slack(), 0), true
 }
 
-// record returns the account as it is to be written, with the bytes that count as used if the power fails.
+// record returns the account as it is written, with the bytes that count as used if the power fails.
 func (a *Account) record(committed, fromReserve uint64) Record {
 	r := a.r.clone()
 	r.Committed, r.ReserveCommitted = committed, a.r.Reserve+a.unspent(reserve)+fromReserve
@@ -366,7 +364,7 @@ func (a *Account) ConfirmGrant(pol Policy, g netctl.Tranche) {
 	}
 }
 
-// grants returns the tranches to grant now, and their bytes, from the general part and from the reserve.
+// grants returns the tranches to grant now, and their bytes in total and from the reserve.
 func (a *Account) grants(pol Policy) (list []netctl.Tranche, bytes, fromReserve uint64) {
 	next := a.r.LastID + 1
 	if pol.Cap == 0 {
@@ -388,12 +386,12 @@ func (a *Account) grants(pol Policy) (list []netctl.Tranche, bytes, fromReserve 
 	return nil, 0, 0
 }
 
-// nextTranche returns the size of the next tranche of the general part, 0 if nothing is left.
+// nextTranche returns the size of the general part's next tranche, 0 if nothing is left.
 func (a *Account) nextTranche(pol Policy) uint64 {
 	return trancheSize(pol.limit(), pol.lowWater(), a.unspent(general), a.free(pol))
 }
 
-// free returns what of the cap is neither used, nor granted, nor kept.
+// free returns the bytes of the cap that are neither used, nor granted, nor set aside.
 func (a *Account) free(pol Policy) uint64 {
 	set := onWire(a.unspent(reserve)) + pol.selfAllowance() + pol.inFlight(a.extraMargin)
 	if aside := pol.reserve(); aside > a.r.Reserve {
@@ -402,7 +400,7 @@ func (a *Account) free(pol Policy) uint64 {
 	return sub(pol.limit(), a.usedAtMost()+onWire(a.unspent(general))+set)
 }
 
-// nextReserveTranche returns the size of the next tranche of the reserve.
+// nextReserveTranche returns the size of the reserve's next tranche, 0 if nothing is left.
 func (a *Account) nextReserveTranche(pol Policy) uint64 {
 	held := a.unspent(reserve)
 	free := min(
@@ -411,7 +409,7 @@ func (a *Account) nextReserveTranche(pol Policy) uint64 {
 	return trancheSize(pol.reserve(), pol.reserveLowWater(), held, free)
 }
 
-// usedAtMost is the upper bound of what was used: everything, if the account was lost.
+// usedAtMost returns the upper bound of the bytes used. It is all of the cap if the account was lost.
 func (a *Account) usedAtMost() uint64 {
 	switch {
 	case a.r.Lost:
@@ -422,8 +420,8 @@ func (a *Account) usedAtMost() uint64 {
 	return a.used()
 }
 
-// overcommitted tells whether the kernel holds more than the policy leaves: the policy changed, or the line carries
-// more beside the tranches than the margin allows for. A kernel that holds no tranche is never overcommitted.
+// overcommitted tells whether the kernel holds more than the policy leaves. That happens when the policy changed, or when the line
+// carries more beside the tranches than the margin allows for. It is never so while the kernel holds no tranche.
 func (a *Account) overcommitted(pol Policy) bool {
 	if pol.Cap == 0 {
 		return false

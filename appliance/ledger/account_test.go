@@ -16,7 +16,7 @@ import (
 	"passerelle/netctl"
 )
 
-// desk is an Account with the little that it needs around it.
+// desk is an Account with the small world around it that it needs.
 type desk struct {
 	t       *testing.T
 	policy  Policy
@@ -39,7 +39,7 @@ func newDesk(t *testing.T, policy Policy) *desk {
 	return d
 }
 
-// round is a round of the loop.
+// round is one round of the loop.
 func (d *desk) round() Balance {
 	d.t.Helper()
 	d.account.Observe(d.policy, d.reading)
@@ -62,7 +62,7 @@ func (d *desk) round() Balance {
 	return d.account.Balance(d.policy)
 }
 
-// use lets residents use bytes of the tranches; the line carries as much.
+// use lets residents use bytes of the tranches. The line carries the same number.
 func (d *desk) use(bytes uint64) {
 	d.reading.Counter.Bytes += bytes
 	for i := range d.reading.Tranches {
@@ -88,7 +88,7 @@ func (d *desk) wantUsed(want uint64, when string) {
 	}
 }
 
-// TestUsed: the bytes that count as used, with any of the counters lost.
+// TestUsed: which bytes count as used if any of the counters is lost.
 func TestUsed(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, Policy{Cap: 2e9, Rate: 25e6})
@@ -115,7 +115,7 @@ func TestUsed(t *testing.T) {
 	d.wantUsed(promised, "after a power cut")
 }
 
-// TestUnseen: with the counter gone while the daemon was down, all committed bytes count but what the kernel holds.
+// TestUnseen: if the counter is lost while the daemon was down, all committed bytes count except what the kernel holds.
 func TestUnseen(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, Policy{Cap: 2e9, Rate: 25e6})
@@ -139,8 +139,8 @@ func TestUnseen(t *testing.T) {
 	}
 }
 
-// TestSpentRules: a tranche that the gate took out because the next one pays was used up, which counts if the line's
-// counter is lost in the same moment.
+// TestSpentRules: a tranche that the gate removed because the next one pays was used up. It counts if the line's counter is lost at
+// the same moment.
 func TestSpentRules(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, Policy{Cap: 2e9, Rate: 25e6})
@@ -155,7 +155,7 @@ func TestSpentRules(t *testing.T) {
 	}
 }
 
-// TestReserveAfterPowerCut: what was committed of the reserve is gone, too.
+// TestReserveAfterPowerCut: what was committed of the reserve counts as used, too.
 func TestReserveAfterPowerCut(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, Policy{Cap: 200e6, Reserve: 100e6, Rate: 25e6})
@@ -169,8 +169,7 @@ func TestReserveAfterPowerCut(t *testing.T) {
 	}
 }
 
-// TestAllIsSpent: the general part, then the reserve, and what is left of the cap is the margin and less than a
-// tranche.
+// TestAllIsSpent: the general part is spent, then the reserve. What remains of the cap is the margin and less than a tranche.
 func TestAllIsSpent(t *testing.T) {
 	t.Parallel()
 	for _, policy := range []Policy{
@@ -202,8 +201,8 @@ func TestAllIsSpent(t *testing.T) {
 	}
 }
 
-// TestOwnUse: the box's own downloads may use their part of a cap while so much is free, so that they never take what the kernel
-// holds, what is kept, or the reserve.
+// TestOwnUse: the box's own downloads may use their part of a cap only while that much is free. So they never take what the kernel
+// holds, what is set aside, or the reserve.
 func TestOwnUse(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -236,7 +235,7 @@ func TestOwnUse(t *testing.T) {
 	}
 }
 
-// TestAbsurdPolicies: all are well-defined.
+// TestAbsurdPolicies: the account is well-defined for any policy.
 func TestAbsurdPolicies(t *testing.T) {
 	t.Parallel()
 	for _, policy := range []Policy{{Cap: 1}, {Cap: 1, Reserve: 1}, {Cap: 60e3, Rate: math.MaxUint64}} {
@@ -294,7 +293,7 @@ func TestNoCap(t *testing.T) {
 	}
 }
 
-// TestPeriodTurns: when trusted time says so, and only forward.
+// TestPeriodTurns: a period ends when trusted time says so, and time only moves it forward.
 func TestPeriodTurns(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, Policy{Cap: 2e9, Rate: 25e6})
@@ -331,7 +330,7 @@ func TestPeriodTurns(t *testing.T) {
 	d.wantUsed(0, "when it is over")
 }
 
-// TestPowerCutBeforeTimeIsSure: what was carried before a box without a clock knows that it is December counts there.
+// TestPowerCutBeforeTimeIsSure: bytes carried before a box without a clock knows that it is December count in December.
 func TestPowerCutBeforeTimeIsSure(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, Policy{Cap: 2e9, Rate: 25e6})
@@ -348,7 +347,7 @@ func TestPowerCutBeforeTimeIsSure(t *testing.T) {
 	}
 }
 
-// TestPolicyChange: in mid-period, nothing that was used is forgiven.
+// TestPolicyChange: after a change in mid-period, all that was used still counts.
 func TestPolicyChange(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, Policy{Cap: 2e9, Rate: 25e6})
@@ -382,7 +381,7 @@ func TestPolicyChange(t *testing.T) {
 	}
 }
 
-// TestLost: an account that was lost counts as spent until its period is over.
+// TestLost: a lost account counts as spent until its period is over.
 func TestLost(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, Policy{Cap: 2e9, Rate: 25e6})
@@ -407,8 +406,7 @@ func TestLost(t *testing.T) {
 	}
 }
 
-// TestMarginGrows: senders that pour in more than was kept for them teach the account to keep more, also after a
-// restart.
+// TestMarginGrows: senders that transmit more than was kept for them make the account keep more, also after a restart.
 func TestMarginGrows(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, Policy{Cap: 100e6, Rate: 25e6})
@@ -434,7 +432,7 @@ func TestMarginGrows(t *testing.T) {
 	}
 }
 
-// TestStopLosesNothing: after a stop that was asked for, and the power gone, only the small slack counts as used.
+// TestStopLosesNothing: after an orderly stop followed by a power cut, only the small slack counts as used.
 func TestStopLosesNothing(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, Policy{Cap: 2e9, Rate: 25e6})
@@ -452,7 +450,7 @@ func TestStopLosesNothing(t *testing.T) {
 	}
 }
 
-// TestDays: sums by day, moved on by trusted time only, with a write a day at most.
+// TestDays: sums by day. Only trusted time begins a new day, with at most one write a day.
 func TestDays(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, Policy{Cap: 2e9, Rate: 25e6})
@@ -482,7 +480,7 @@ func TestDays(t *testing.T) {
 	if diff := cmp.Diff(want, Open(d.disk, nil).Days()); diff != "" {
 		t.Error(diff)
 	}
-	// A clock that is set back over midnight gives no second share of the donation: today is still the day that had begun.
+	// A clock set back over midnight gives no second share of the donation: today is still the day that had begun.
 	d.use(1e6)
 	before := d.round()
 	d.reading.Now = d.reading.Now.Add(-13 * time.Hour)
@@ -500,7 +498,7 @@ func TestDays(t *testing.T) {
 	}
 }
 
-// TestRecordBytes: any record comes back from its bytes, and bytes that were damaged don't.
+// TestRecordBytes: any record is decoded to the same record, and damaged bytes are refused.
 func TestRecordBytes(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(9, 9))
@@ -529,7 +527,7 @@ func TestRecordBytes(t *testing.T) {
 	}
 }
 
-// TestRecordBefore reads a record of a version that did not count broadcasts.
+// TestRecordBefore: a record of the version that did not count broadcasts is read.
 func TestRecordBefore(t *testing.T) {
 	t.Parallel()
 	want := Record{Base: 5, Boot: "first", Counter: Counter{Name: "eth0", Index: 3, Bytes: 7}, tranches: []tranche{{general, 1, 2, 1}}}
@@ -542,7 +540,7 @@ func TestRecordBefore(t *testing.T) {
 	}
 }
 
-// TestRecordAfter reads a record of the next version, which has more at its end, and none of the one after it.
+// TestRecordAfter: a record of the next version, which has more at its end, is read. One of the version after that is not.
 func TestRecordAfter(t *testing.T) {
 	t.Parallel()
 	want := Record{Base: 5, Boot: "first", Counter: Counter{Name: "eth0", Index: 3, Bytes: 7}, tranches: []tranche{{general, 1, 2, 1}}}
@@ -563,13 +561,13 @@ func TestRecordAfter(t *testing.T) {
 	}
 }
 
-// TestBroadcasts: broadcasts of the line's own network are counted apart and not billed, unless the policy says so.
+// TestBroadcasts: broadcasts of the line's own network are counted separately and not billed, unless the policy says so.
 func TestBroadcasts(t *testing.T) {
 	t.Parallel()
 	for _, counts := range []bool{false, true} {
 		d := newDesk(t, Policy{Cap: 2e9, Rate: 25e6, Broadcast: counts})
 		var counted, apart uint64
-		// carry lets the line carry bytes, so many of which are known to be broadcasts.
+		// carry lets the line carry bytes, a number of which are known to be broadcasts.
 		carry := func(bytes, broadcasts uint64) {
 			d.reading.Counter.Bytes += bytes
 			d.reading.Counter.BroadcastsBefore += broadcasts
@@ -637,7 +635,7 @@ func TestBroadcastsNeverHide(t *testing.T) {
 				others += bytes
 			}
 		}
-		// look shows the account one count after the other, while frames come, and returns the others until the line was read.
+		// look reads one counter after the other while frames arrive. It returns the other bytes until the line was read.
 		look := func() (until uint64) {
 			line.BroadcastsBefore = seen
 			carry()
@@ -686,7 +684,7 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// resum gives bytes a right checksum, so that what follows it is read.
+// resum gives bytes a correct checksum, so that the decoder reads them.
 func resum(b []byte) []byte {
 	body := b[:max(0, len(b)-4)]
 	return binary.LittleEndian.AppendUint32(bytes.Clone(body), crc32.ChecksumIEEE(body))

@@ -6,20 +6,20 @@ import (
 	"passerelle/appliance/hours"
 )
 
-// Balance is the state of a donation's account, for decisions and for pages. Sizes are bytes.
+// Balance is the state of a donation's account, for decisions and pages. Sizes are in bytes.
 type Balance struct {
-	Used          uint64 // counted of what the line carried in this period, both directions
-	Stated        uint64 // more than that, by the lender's provider: it counts as used
-	Lowered       uint64 // what the lender took off the cap for this period
-	Granted       uint64 // what the kernel may spend by itself
-	Left          uint64 // of the cap, for everybody; 0 without a cap
+	Used          uint64 // bytes counted on the line in this period, both directions
+	Stated        uint64 // bytes beyond Used that the lender's provider counted: they count as used
+	Lowered       uint64 // bytes that the lender took off the cap for this period
+	Granted       uint64 // bytes in the kernel's tranches
+	Left          uint64 // of the cap, for all residents; 0 without a cap
 	Reserve       uint64 // of the reserve, for essential services
-	Overrun       uint64 // carried by the line beyond the cap
+	Overrun       uint64 // bytes beyond the cap that the line carried
 	SelfAllowance uint64 // what the box itself may still send and receive; 0: it must be silent on this line
-	OwnUse        uint64 // what the box's own downloads may use of a period's cap, while so much is free; 0 without a cap
+	OwnUse        uint64 // how much of a period's cap the box's own downloads may use, while that much is free; 0 without a cap
 	Margin        uint64 // kept free of the cap when forwarding
 
-	Broadcasts uint64 // from the line's own network in this period
+	Broadcasts uint64 // bytes broadcast by the line's own network in this period
 
 	Spent         bool // nothing is left for residents
 	AllSpent      bool // nothing is left for essential services either
@@ -28,7 +28,7 @@ type Balance struct {
 
 	Start, Resets time.Time // of the period; zero if it never ends or time was never trusted
 	Today         Day       // sums of today
-	DailyBudget   uint64    // bytes that today may use in all for the cap to last its period; 0: not known
+	DailyBudget   uint64    // bytes that today may use in all, so that the cap lasts its period; 0: not known
 }
 
 // Balance returns the account's state under a policy.
@@ -66,8 +66,8 @@ func (a *Account) Balance(pol Policy) Balance {
 	return s
 }
 
-// daysLeft returns how many days the period still has, today included; 0 if that is not known. After the clock was set
-// back, today is still the day that had begun.
+// daysLeft returns how many days the period still has, including today; 0 if that is not known. If the clock was set back, today
+// remains the day that had begun.
 func daysLeft(now, resets time.Time, today Date) int {
 	if now.IsZero() || !resets.After(now) {
 		return 0

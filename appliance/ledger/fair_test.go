@@ -7,12 +7,12 @@ import (
 	"testing"
 )
 
-// day is a day that is shared, in the morning unless coming says otherwise.
+// day returns a day's Sharing, in the morning unless DayFraction is changed.
 func day(left, budget, limit uint64, expected float64) Sharing {
 	return Sharing{Left: left, DailyBudget: budget, Limit: limit, Expected: expected, DayFraction: 1}
 }
 
-// with returns the day when devices have used so much, those of here with a session.
+// with returns the day after devices used these bytes; those in here have a session.
 func (s Sharing) with(here, gone []uint64) Sharing {
 	for _, n := range here {
 		s.Count(n, true)
@@ -23,7 +23,7 @@ func (s Sharing) with(here, gone []uint64) Sharing {
 	return s
 }
 
-// each returns the uses of so many devices that used the same.
+// each returns the uses of a number of devices that used the same.
 func each(devices int, used uint64) []uint64 { return slices.Repeat([]uint64{used}, devices) }
 
 func TestRest(t *testing.T) {
@@ -54,8 +54,8 @@ func TestRest(t *testing.T) {
 	}
 }
 
-// TestLastOnesShare: on a day that brings no more residents than expected, each one finds no less than the first
-// did, however much those before him wanted and whether they stayed; and the day is never overdrawn.
+// TestLastOnesShare: on a day that brings no more residents than expected, each one finds no less than the first did, however much
+// the earlier ones wanted, and whether or not they stayed. The day is never overdrawn.
 func TestLastOnesShare(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(3, 3))
@@ -66,7 +66,7 @@ func TestLastOnesShare(t *testing.T) {
 		first := uint64(0)
 		for come := 1; come <= expected-(expected+7)/8; come++ {
 			if r.IntN(2) == 0 {
-				here, gone = nil, append(gone, here...) // they went
+				here, gone = nil, append(gone, here...) // they left
 			}
 			here = append(here, 0)
 			now := func() Sharing { return day(left, budget, limit, float64(expected)).with(here, gone) }
@@ -91,8 +91,8 @@ func TestLastOnesShare(t *testing.T) {
 	}
 }
 
-// TestFakeDevices: fake devices take from a newcomer no more of the day than they used, for any donation, hour and earlier
-// residents, and with or without running sessions.
+// TestFakeDevices: fake devices take no more of the day from a newcomer than they used. That holds for any donation, hour and
+// earlier residents, with and without running sessions.
 func TestFakeDevices(t *testing.T) {
 	t.Parallel()
 	for _, monthly := range []uint64{3e9, 10e9, 30e9, 200e9, math.MaxUint64} {
@@ -104,7 +104,7 @@ func TestFakeDevices(t *testing.T) {
 				}{{150, 20e3}, {20_000, 0}} {
 					s := Sharing{Left: monthly, Limit: 500e6, Expected: 10, DayFraction: coming}
 					var had []uint64
-					lost := 1.0 // what the made-up devices left of what there was
+					lost := 1.0 // what the fake devices left of what there was
 					if monthly != math.MaxUint64 {
 						s.DailyBudget = monthly / 30
 						had = each(honest, min(s.Limit, s.DailyBudget/10))
@@ -138,7 +138,7 @@ func TestFakeDevices(t *testing.T) {
 	}
 }
 
-// TestResidents: who used a tenth of a share counts as one, however the share is found.
+// TestResidents: a device that used a tenth of a share counts as one resident, however the share is found.
 func TestResidents(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -177,7 +177,7 @@ func sum(all []uint64) (total uint64) {
 
 func TestExpected(t *testing.T) {
 	t.Parallel()
-	// days returns days of use with so many residents, each followed by one on which nobody came.
+	// days returns days of use with these numbers of residents, each followed by a day on which nobody came.
 	days := func(residents ...uint32) (all []Day) {
 		for _, n := range residents {
 			all = append(all, Day{Residents: n}, Day{})
@@ -205,7 +205,7 @@ func TestExpected(t *testing.T) {
 	}
 }
 
-// TestOneBadDay: with any count for one day, what is expected lies between what the other days brought.
+// TestOneBadDay: whatever the count of one day, the expectation lies within what the other days brought.
 func TestOneBadDay(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(1, 2))
@@ -241,8 +241,8 @@ func TestRation(t *testing.T) {
 	}
 }
 
-// TestMonth: first come, first served, a donation that is too small is gone long before the month is; shared fairly it
-// lasts, and fewer go away with next to nothing.
+// TestMonth: with first come, first served, a donation that is too small is gone long before the month is over. With fair shares it
+// lasts, and fewer residents leave with next to nothing.
 func TestMonth(t *testing.T) {
 	t.Parallel()
 	m := Month{Cap: 30e9, Days: 30, Residents: 20, Typical: 60e6, Spread: 1.2, Limit: 500e6}

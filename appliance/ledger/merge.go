@@ -1,9 +1,9 @@
 package ledger
 
-// Merge joins an earlier account, which could not be read for a while and now can, with the present one that was kept
-// in its place. Until the earlier account's period is over, the bytes used of both add up; later only the present one
-// counts, and an account that was lost with the earlier one no longer is. What the earlier one committed and nobody
-// observed counts as used, as after a power cut.
+// Merge joins two accounts of a donation: an earlier one that could not be read for a while and now can, and the present one that
+// was kept in its place. The bytes used of both add up until the earlier account's period is over; after that only the present one
+// counts. If the present account is lost only because the earlier one was, it is no longer lost. Bytes that the earlier one
+// committed and nobody observed count as used, as after a power cut.
 func Merge(earlier, present Record) Record {
 	j := present.clone()
 	add := func(used, sure uint64) {
@@ -27,7 +27,7 @@ func Merge(earlier, present Record) Record {
 			j.Start, j.End, j.Period, j.Resets = earlier.Start, earlier.End, earlier.Period, earlier.Resets
 		}
 	case present.Lost:
-		// Nobody knows on which side of the boundary this was carried, so it counts here too: see Account.rollPeriod.
+		// It is unknown on which side of the boundary this was carried, so it counts here too: see Account.rollPeriod.
 		unsure := sub(used, earlier.TrustedUsed)
 		add(unsure, unsure)
 		j.Lost = false
@@ -42,7 +42,7 @@ func Merge(earlier, present Record) Record {
 	return j
 }
 
-// Add returns the sums of two parts of a day. Residents who came in both may count twice.
+// Add returns the sums of two parts of a day. A resident who came in both may count twice.
 func (d Day) Add(other Day) Day {
 	return Day{Date: d.Date, Bytes: d.Bytes + other.Bytes, Residents: d.Residents + other.Residents}
 }

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// TestJoin: an account that could not be read for a while goes on with what was used before and meanwhile.
+// TestJoin: an account that could not be read for a while continues with what was used before and meanwhile.
 func TestJoin(t *testing.T) {
 	t.Parallel()
 	const before, meanwhile = 300e6, 5e6
@@ -15,7 +15,7 @@ func TestJoin(t *testing.T) {
 		period   string
 		lost     bool        // the earlier account was lost itself
 		days     []time.Time // on which the line carried something meanwhile
-		untimed  bool        // of which nobody knew
+		untimed  bool        // the time was not known on those days
 		from, to uint64      // what counts as used then
 		isLost   bool
 	}{
@@ -68,7 +68,7 @@ func TestJoin(t *testing.T) {
 	}
 }
 
-// TestJoinDays: the day on which an account was changed for another has what both say.
+// TestJoinDays: the day on which one account replaced the other has the sums of both.
 func TestJoinDays(t *testing.T) {
 	t.Parallel()
 	day := Day{Date: 20261122, Bytes: 5, Residents: 2}

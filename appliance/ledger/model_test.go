@@ -23,12 +23,11 @@ var (
 
 const maxSteps = 100 // of a history
 
-// TestPromise plays random histories of a box, its kernel, its disk and a line: in all of them, the line never
-// carries more than the cap in a period, and where the power stays on and residents want it, all of the cap is given
-// but the margin and one tranche.
+// TestPromise plays random histories of a box, its kernel, its disk and a line. In all of them, the line never carries more than the
+// cap in a period. Where the power stays on and residents want it, all of the cap is given except the margin and one tranche.
 //
-// What the model allows its world is what the ledger allows for: beside what is paid from tranches, the line carries at
-// most onLine's share for headers, after a cut what is under way, and the box's own questions.
+// The model allows its world what the ledger allows for. Beside what is paid from tranches, the line carries at most: onWire's
+// share for headers, what is in flight after a cut, and the box's own traffic.
 func TestPromise(t *testing.T) {
 	t.Parallel()
 	var next atomic.Uint64
@@ -41,7 +40,7 @@ func TestPromise(t *testing.T) {
 				if play(s, maxSteps, nil) == "" || failed.Swap(true) {
 					continue
 				}
-				// The shortest beginning of the history that fails by itself, or all of it and what is given after it.
+				// The shortest beginning of the history that fails, or all of it and what is given after it.
 				steps := 1
 				for steps < maxSteps && play(s, steps, nil) == "" {
 					steps++
@@ -56,7 +55,7 @@ func TestPromise(t *testing.T) {
 	workers.Wait()
 }
 
-// play plays a history of at most so many steps, and returns what broke the promise.
+// play plays a history of at most this many steps, and returns what broke the promise.
 func play(seed uint64, steps int, story *[]string) (why string) {
 	r := rand.New(rand.NewPCG(seed, 0x7061737365))
 	w := newWorld(r, story)
@@ -91,22 +90,22 @@ type world struct {
 	kernel  []netctl.TrancheUsage
 	open    bool // the kernel lets residents through
 	openAll bool // it lets essential services through
-	silent  bool // the box itself must not ask
+	silent  bool // the box itself must not send
 	disk    *Record
 	full    bool
 	account *Account // nil: the daemon is dead
 
-	carried   uint64 // by the line in the period that really is
+	carried   uint64 // by the line in the true period
 	limit     uint64 // that carried must not exceed
 	ends      time.Time
 	unsure    uint64 // carried since a daemon last saw a trusted clock
 	unwritten uint64 // carried since the last write
-	unpaid    uint64 // that the line may still carry before the next look, not paid from a tranche
-	flight    uint64 // likewise, after the cut
-	landing   int    // looks until that has arrived
-	own       uint64 // likewise, the box's own
-	before    uint64 // carried in an earlier period, that the account may count in this one
-	headers   uint64 // of broadcasts, and those that nobody saw to be some: what the account may count besides
+	unpaid    uint64 // bytes that the line may still carry before the next round without a tranche that pays for them
+	flight    uint64 // likewise, in flight after the cut
+	landing   int    // rounds until that has arrived
+	own       uint64 // likewise, the box's own traffic
+	before    uint64 // carried in an earlier period, but the account may count it in this one
+	headers   uint64 // of broadcasts, and broadcasts that nobody recognized: what the account may also count
 	steady    bool   // nothing happened that costs a part of the donation
 }
 
@@ -167,10 +166,10 @@ func (w *world) capOr() uint64 {
 	return w.policy.Cap
 }
 
-// leastLimit returns what the line may carry from now on: the cap, but for what crossed it before or is under way.
+// leastLimit returns what the line may carry from now on: the cap, unless more was carried before or is in flight.
 func (w *world) leastLimit() uint64 { return max(w.capOr(), w.carried+w.flight+w.own) }
 
-// upTo returns a number of bytes up to max, and often just that.
+// upTo returns a random number of bytes up to max, and often max itself.
 func (w *world) upTo(max uint64) uint64 {
 	if max == 0 || w.r.IntN(4) == 0 {
 		return max
@@ -189,8 +188,7 @@ func (w *world) carry(bytes uint64) {
 	}
 }
 
-// want is traffic of residents, or of essential services: as much as tranches pay for, and what is under way after
-// that.
+// want is traffic of residents, or of essential services: as much as the tranches pay for, and then what is in flight.
 func (w *world) want(bytes uint64, essential bool) {
 	if !w.plugged {
 		return
@@ -219,11 +217,11 @@ func (w *world) want(bytes uint64, essential bool) {
 	w.carry(n)
 }
 
-// dead is what the machine asks of itself while the daemon is dead: what is kept for that and for what is under way is
-// for both together.
+// dead returns how much traffic of its own the machine has while the daemon is dead. What is kept for that and for bytes in flight
+// covers both together.
 func (w *world) dead() uint64 { return min(selfPerReading, w.policy.inFlight(0)/2) }
 
-// shout lets the line carry broadcasts of its own network. Nobody promised anything about them; their link headers count.
+// shout lets the line carry broadcasts of its own network. No promise covers them; their link headers count.
 func (w *world) shout(bytes uint64) {
 	if !w.plugged {
 		return
@@ -234,14 +232,14 @@ func (w *world) shout(bytes uint64) {
 	w.headers += headers
 }
 
-// shoutUnseen is shout while counters are read one after the other: it is not known which of them has counted it.
+// shoutUnseen is shout while counters are read one after the other, so it is unknown which of them has counted the broadcasts.
 func (w *world) shoutUnseen() {
 	bytes := w.upTo(1e5)
 	w.shout(bytes)
 	w.headers += bytes
 }
 
-// ask is what the box itself sends and gets.
+// ask is the box's own traffic.
 func (w *world) ask() {
 	if !w.plugged || w.silent {
 		return
@@ -263,7 +261,7 @@ func (w *world) held() (bytes uint64) {
 
 func (w *world) clock() time.Time { return w.now.Add(w.offset) }
 
-// look is a round of the daemon's loop, which is started if it was dead. It may die at any moment, if deadly.
+// look is a round of the daemon's loop. A dead daemon is started first. If deadly, it may die at any moment.
 func (w *world) look(deadly bool) {
 	if w.account == nil {
 		w.account = Open(w.disk, nil)
@@ -275,7 +273,7 @@ func (w *world) look(deadly bool) {
 	reading := Reading{Now: w.clock(), Trusted: w.trusted, Boot: bootNames[w.boot], Tranches: slices.Clone(w.kernel)}
 	broadcasts := w.broadcasts
 	if deadly && w.r.IntN(4) == 0 {
-		w.want(w.upTo(1e6), false) // between the two looks
+		w.want(w.upTo(1e6), false) // between the two readings
 		w.shoutUnseen()
 	}
 	reading.Counter = w.line
@@ -289,7 +287,7 @@ func (w *world) look(deadly bool) {
 	}
 	start := w.account.r.Start
 	w.account.Observe(w.policy, reading)
-	// From the last reading on, not from the last write: it is what a line that is unplugged takes along.
+	// This starts at the last reading, not at the last write: it is what a line loses when it is unplugged.
 	w.own = replugBytes
 	if w.policy.Cap != 0 {
 		w.own = min(w.own, w.policy.inFlight(0))
@@ -374,7 +372,7 @@ func (w *world) grant(g netctl.Tranche) {
 	w.tell("grant: %+v", g)
 }
 
-// die ends the daemon: by itself, or with the power.
+// die ends the daemon alone, or cuts the power.
 func (w *world) die(power bool) {
 	w.account = nil
 	if !power {
@@ -443,7 +441,7 @@ func (w *world) step() {
 	}
 }
 
-// withhold is a word of the lender: what the provider counted, or a lower cap for this period.
+// withhold is a statement of the lender: what the provider counted, or a lower cap for this period.
 func (w *world) withhold() {
 	if w.account == nil || w.full || w.policy.Cap == 0 || w.r.IntN(4) > 0 {
 		return
@@ -472,7 +470,7 @@ func (w *world) advance(d time.Duration) {
 	}
 }
 
-// tick moves the box's clock, or makes it be trusted.
+// tick changes the box's clock, or makes it trusted.
 func (w *world) tick() {
 	switch {
 	case w.lies:

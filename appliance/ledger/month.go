@@ -5,13 +5,13 @@ import (
 	"math/rand/v2"
 )
 
-// Month is a simulated month of residents who share a donation.
+// Month is a simulated month in which residents share a donation.
 type Month struct {
 	Cap       uint64  // bytes of the donation
-	Days      int     // that it must last
+	Days      int     // that the cap must last
 	Residents float64 // who come each day, on average
-	Typical   uint64  // bytes that half of them want less than
-	Spread    float64 // sigma of the log-normal distribution of wishes: 0 all alike, 1.5 a few want most
+	Typical   uint64  // bytes: half of the residents want less
+	Spread    float64 // sigma of the log-normal distribution of what residents want: 0: all alike, 1.5: a few want most
 	Limit     uint64  // bytes a resident may use in a day, 0: no limit
 }
 
@@ -23,8 +23,8 @@ type MonthDay struct {
 	Short     int // residents who got less than half of the typical wish, though they wanted more
 }
 
-// Simulate plays the month, with fair shares or first come, first served. Residents come one after the other and at
-// once use what they want and may. The same source of randomness brings the same residents.
+// Simulate plays the month, with fair shares or first come, first served. Residents come one after the other, and each at once uses
+// what he wants and may use. The same source of randomness brings the same residents.
 func (m Month) Simulate(r *rand.Rand, fair bool) []MonthDay {
 	left := m.Cap
 	var sums []Day

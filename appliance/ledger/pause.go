@@ -6,16 +6,16 @@ import (
 	"time"
 )
 
-// Pause says who paused a donation, and until when. The zero Pause is none.
+// Pause says who paused a donation, and until when. The zero Pause means that it is not paused.
 type Pause struct {
 	By    string
-	Until time.Time // when it ends by itself; zero: never, or not known yet
-	// Tomorrow says that it ends on the next day, but nobody knew what day it was: see At.
+	Until time.Time // when it ends on its own; zero: never, or not known yet
+	// Tomorrow says that it ends on the next day, but the date was not known when it began: see At.
 	Tomorrow bool
 }
 
-// At returns what a pause is at a time, and whether that is something else. It never ends while time is not trusted. tomorrow returns
-// when one that ends on the next day does.
+// At returns the pause as it is at a time, and whether that differs from p. A pause never ends while time is not trusted. tomorrow
+// returns the end of a pause that ends on the next day.
 func (p Pause) At(now time.Time, trusted bool, tomorrow func() time.Time) (_ Pause, changed bool) {
 	switch {
 	case p.By == "" || !trusted:
@@ -28,11 +28,11 @@ func (p Pause) At(now time.Time, trusted bool, tomorrow func() time.Time) (_ Pau
 	return p, false
 }
 
-// someTomorrow stands for an end that is not known yet.
+// someTomorrow is the stored form of an end on the next day, while the date is not known.
 const someTomorrow = "tomorrow"
 
-// Text returns the stored form: who, and in a second line until when, if it ends by itself. A release that does not know
-// the second line takes all of it for who paused the donation, and keeps it paused.
+// Text returns the stored form: who paused it, and on a second line until when, if it ends on its own. A release that does not know
+// the second line takes all of the text for who paused the donation, and keeps it paused.
 func (p Pause) Text() string {
 	switch {
 	case p.By == "":

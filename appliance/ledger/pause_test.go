@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// TestPauseUntilTomorrow: it ends at the time of the next day that was said when that day was known, and never while time is not
+// TestPauseUntilTomorrow: a pause ends when the next day begins, as computed once the date was known, and never while time is not
 // trusted.
 func TestPauseUntilTomorrow(t *testing.T) {
 	t.Parallel()
@@ -17,7 +17,7 @@ func TestPauseUntilTomorrow(t *testing.T) {
 		then       time.Time
 		thenKnown  bool
 		still      bool
-		thenKnows  time.Time // its end then, zero if it is over or not known
+		thenKnows  time.Time // its end then; zero if it is over or not known
 		wantChange bool
 	}{
 		{"in the night", at(24, 18, 0), true, at(25, 8, 29), true, true, at(25, 8, 30), false},
@@ -43,7 +43,7 @@ func TestPauseUntilTomorrow(t *testing.T) {
 	}
 }
 
-// TestPauseText: a pause comes back from its text; one whose end cannot be read stays.
+// TestPauseText: a pause is parsed from its text again. If its end cannot be read, the pause stays.
 func TestPauseText(t *testing.T) {
 	t.Parallel()
 	for _, p := range []Pause{

@@ -13,15 +13,14 @@ func PeriodStart(t time.Time, period string, resets int) time.Time {
 	return start
 }
 
-// PeriodEnd returns when the period around t ends, which is always after t; zero if never.
+// PeriodEnd returns when the period around t ends, which is always after t; zero if it never ends.
 func PeriodEnd(t time.Time, period string, resets int) time.Time {
 	_, end := around(t, period, resets)
 	return end
 }
 
-// around returns when the period around t begins and ends: of all period starts, the last that is not after t and the
-// first that is. The period of t's date is only a first guess, because a clock that is put back over midnight shows a
-// date that is over.
+// around returns when the period around t begins and ends: of all starts of periods, the last that is not after t, and the first
+// that is after t. The period of t's date is only a first guess: a clock that is set back over midnight shows a past date.
 func around(t time.Time, period string, resets int) (start, end time.Time) {
 	y, m, d := t.Date()
 	var begins func(n int) time.Time // start of the nth period from the one of t's date

@@ -49,7 +49,7 @@ func TestPeriods(t *testing.T) {
 	}
 }
 
-// meet checks that a period holds the moment it was asked for, and ends when the next one begins.
+// meet checks that a period contains the moment it was asked for, and ends when the next one begins.
 func meet(t *testing.T, now time.Time, period string, resets int) {
 	t.Helper()
 	start, end := PeriodStart(now, period, resets), PeriodEnd(now, period, resets)
@@ -77,8 +77,8 @@ func TestPeriodsMeet(t *testing.T) {
 	}
 }
 
-// TestPeriodsMeetWhereClocksAreChanged: around each change of the clock, every half hour, in zones where that is at
-// midnight, over it, or of a whole day.
+// TestPeriodsMeetWhereClocksAreChanged: every half hour around each change of the clock, in zones that change it at midnight, across
+// midnight, or by a whole day.
 func TestPeriodsMeetWhereClocksAreChanged(t *testing.T) {
 	t.Parallel()
 	for zone, years := range map[string][2]int{

@@ -10,22 +10,22 @@ import (
 	"time"
 )
 
-// Record is the part of an account that is stored on disk. It is written before the kernel gets the tranches that it
-// commits; so at any later time Committed is no less than what the line has carried.
+// Record is the part of an account that is stored on disk. It is written before the kernel gets the tranches that it commits, so
+// Committed is never less than what the line has carried.
 type Record struct {
 	Start, End int64  // of the period, in Unix seconds; End 0: it never ends, or is not known yet
-	Period     string // the policy these follow from; "" until time is trusted for the first time
+	Period     string // the policy that Start and End follow from; "" until time is trusted for the first time
 	Resets     int
 	Lost       bool // an earlier account was lost: the whole cap counts as used until the period is over
 
-	// The bytes used are Base plus, since the line's interface appeared, the larger of what its counter says and what
+	// The bytes used are Base plus the larger of two counts since the line's interface appeared: what its counter says, and what
 	// was charged to tranches.
 	Base, Counted, Charged      uint64
 	TrustedUsed, TrustedCounted uint64 // bytes used and Counted when time was last trusted
-	Committed                   uint64 // counts as used after a power cut
+	Committed                   uint64 // bytes that count as used after a power cut
 	Reserve                     uint64 // bytes that essential services used of their reserve
 	ReserveCommitted            uint64
-	ExtraMargin                 uint64 // growth of the margin after it once fell short
+	ExtraMargin                 uint64 // how much the margin grew after it proved too small
 	Broadcasts                  uint64 // from the line's own network
 	Stated, Lowered             uint64 // parts of Base that the line did not carry: see Account.CountAtLeast and LowerTo
 	LastID                      uint64 // of the last tranche
@@ -36,17 +36,17 @@ type Record struct {
 	tranches []tranche // in the kernel
 }
 
-// Day is the sum of a day. The number of residents is the only fact about them.
+// Day is the sum of a day. The number of residents is all that it holds about them.
 type Day struct {
 	Date      Date   // 0: no day
 	Bytes     uint64 // that crossed the line, both directions
 	Residents uint32 // how many came, weighted by what their devices used: see Sharing.Residents
 }
 
-// Date is a day of the calendar as the number yyyymmdd.
+// Date is a calendar day as the number yyyymmdd.
 type Date int32
 
-// Time returns the day as its midnight in UTC.
+// Time returns the day's midnight in UTC.
 func (d Date) Time() time.Time {
 	return time.Date(int(d/10000), time.Month(d/100%100), int(d%100), 0, 0, 0, 0, time.UTC)
 }
@@ -54,7 +54,7 @@ func (d Date) Time() time.Time {
 // KeepDays is the number of days whose sums are kept for a donation.
 const KeepDays = 400
 
-// LostRecord is the record of a donation whose earlier one was lost.
+// LostRecord returns the record of a donation whose earlier record was lost.
 func LostRecord() Record { return Record{Lost: true} }
 
 func (r *Record) used() uint64 { return r.Base + max(r.Counted, r.Charged) }
@@ -65,7 +65,7 @@ func (r *Record) clone() Record {
 	return c
 }
 
-// dateOf returns the day that it is at a time, in that time's zone.
+// dateOf returns the date at a time, in that time's zone.
 func dateOf(t time.Time) Date {
 	y, m, d := t.Date()
 	return Date(y*10000 + int(m)*100 + d)
@@ -77,8 +77,8 @@ var (
 	ErrDamaged = errors.New("it is damaged")
 )
 
-// Versions of a record's encoding, by the rule in store's package comment: a newer one that can be read has more fields
-// at its end. Version 2 has the counts of broadcasts, version 3 what its lender withheld.
+// Versions of a record's encoding, by the rule in store's package comment: a newer version that can still be read has more fields
+// at its end. Version 2 added the counts of broadcasts, version 3 what the lender withheld.
 const (
 	recordWrites = 3
 	recordReads  = recordWrites + 1
@@ -216,7 +216,7 @@ func open(b []byte) (decoder, error) {
 	return decoder{version: body[0], b: body[1:]}, nil
 }
 
-// finished tells whether everything was read. What a newer version has at its end is skipped.
+// finished tells whether everything was read. Fields that a newer version adds at the end are skipped.
 func (d *decoder) finished() bool {
 	return d.err == nil && (len(d.b) == 0 || d.version > recordWrites)
 }

@@ -1,13 +1,13 @@
 package ledger
 
-// Restore returns the account of a donation after a backup with saved was restored; present is the box's own, nil if it has
-// none. same tells that the box's ledger is the one that the backup was made of.
+// Restore returns a donation's account after a backup that holds saved was restored. present is the box's own account, nil if it
+// has none. same tells that the backup was made of the box's present ledger.
 //
-// A ledger that has counted since the backup knows more than the backup: its account stays. Otherwise the line may have
-// carried anything since then, on another box or on this one before it lost its ledger. The larger use of both counts as
-// used, and the account as lost: all of the cap counts as used until the period in which time is next trusted is over, or
-// until somebody states what was used, see [Account.StateUse]. The period is the one that time tells then, and not the
-// backup's: the old box may have lent beyond its end.
+// A ledger that has counted since the backup knows more than the backup: its account stays. Otherwise the line may have carried
+// anything since then, on another box, or on this one before it lost its ledger. The larger use of the two counts, and the account
+// is lost. So all of the cap counts as used until the period in which time is next trusted is over, or until somebody states what
+// was used, see [Account.StateUse]. That period is the one that time tells then, and not the backup's: the old box may have lent
+// beyond its end.
 func Restore(saved Record, present *Record, same bool) Record {
 	if same && present != nil && present.covers(saved) {
 		return present.clone()
@@ -32,8 +32,8 @@ func Restore(saved Record, present *Record, same bool) Record {
 	return j
 }
 
-// Undo returns the account of a donation after a restored backup was undone: present has counted since then, and before was
-// the box's before the backup was restored. What the backup made unknown is known again; the larger use stays.
+// Undo returns a donation's account after a restored backup was undone. present has counted since the restore, and before was the
+// box's account before it. What the restored backup made unknown is known again. The larger use stays.
 func Undo(before, present Record) Record {
 	j := present.clone()
 	if j.Lost && !before.Lost {
@@ -42,7 +42,7 @@ func Undo(before, present Record) Record {
 	return j
 }
 
-// covers tells whether an account of the same ledger has counted on since an earlier state of it.
+// covers tells whether r is a later state of the same ledger's account than earlier.
 func (r *Record) covers(earlier Record) bool {
 	switch {
 	case r.LastID < earlier.LastID || r.Start < earlier.Start:
@@ -53,7 +53,7 @@ func (r *Record) covers(earlier Record) bool {
 	return r.used() >= earlier.used()
 }
 
-// unsure returns how much of the used bytes may have been carried after the end of the record's period.
+// unsure returns how many of the used bytes may have been carried after the end of the record's period.
 func (r *Record) unsure(used uint64) uint64 {
 	if r.End == 0 {
 		return used
@@ -61,7 +61,7 @@ func (r *Record) unsure(used uint64) uint64 {
 	return sub(used, r.TrustedUsed)
 }
 
-// State ends that the account is lost: the line has carried so much in this period, and no less than is known.
+// State makes a lost account known again: the line has carried this many bytes in the period, and no less than is known.
 func (r *Record) State(bytes uint64) {
 	r.Base, r.Counted, r.Charged, r.TrustedCounted = max(bytes+r.Lowered, r.used()), 0, 0, 0
 	r.Lost = false
@@ -70,9 +70,9 @@ func (r *Record) State(bytes uint64) {
 	}
 }
 
-// StateUse records that somebody who knows, such as a technician with the provider's figure, states what the line has carried
-// in the running period: then the account is no longer lost. What is known to have been used counts in any case. It returns
-// false, and changes nothing, if the account is not lost.
+// StateUse records what the line has carried in the running period, as stated by somebody who knows, such as a technician with the
+// provider's figure. The account is then no longer lost. What is known to have been used counts in any case. If the account is not
+// lost, StateUse changes nothing and returns false.
 func (a *Account) StateUse(bytes uint64) bool {
 	if !a.r.Lost {
 		return false
@@ -82,14 +82,14 @@ func (a *Account) StateUse(bytes uint64) bool {
 	return true
 }
 
-// Summary is what a record says to somebody who compares accounts. Sizes are bytes.
+// Summary is the part of a record that is needed to compare accounts. Sizes are in bytes.
 type Summary struct {
-	Used       uint64 // in the period, with what counts as used after a power cut
+	Used       uint64 // in the period, including what counts as used after a power cut
 	Start, End int64  // of the period, in Unix seconds; 0: not known, or it never ends
 	Lost       bool
 }
 
-// Summary returns what the record says.
+// Summary returns the record's summary.
 func (r Record) Summary() Summary {
 	return Summary{Used: max(r.used(), r.Committed), Start: r.Start, End: r.End, Lost: r.Lost}
 }

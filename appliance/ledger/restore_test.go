@@ -11,25 +11,24 @@ import (
 	"time"
 )
 
-// saving is a backup: the account, and the ledger that it was in.
+// saving is a backup: the account, and the ledger that held it.
 type saving struct {
 	record Record
 	ledger int
 }
 
-// restores is a world in which the box is backed up, restored, replaced by another one, and in which a restored backup is
-// undone.
+// restores is a world in which the box is backed up, restored and replaced by another one, and in which a restored backup is undone.
 type restores struct {
 	*world
-	ledger  int // of the present box
-	made    int // ledgers so far
+	ledger  int // the present box's ledger
+	made    int // number of ledgers so far
 	savings []saving
-	before  *saving // the last restored backup, to undo it
+	before  *saving // the state before the last restored backup, to undo it
 	undos   bool    // the account before it was true
 }
 
-// TestRestores plays random histories of boxes that are backed up and restored, of old boxes that are replaced by new ones, and
-// of technicians who say the truth, or nothing, about what was used meanwhile: in all of them the line never carries more than
+// TestRestores plays random histories of boxes that are backed up and restored, of old boxes that are replaced by new ones, and of
+// technicians who state the truth about what was used meanwhile, or state nothing. In all of them the line never carries more than
 // the cap in a period.
 func TestRestores(t *testing.T) {
 	t.Parallel()
@@ -59,7 +58,7 @@ func TestRestores(t *testing.T) {
 func playRestores(seed uint64, steps int, story *[]string) (why string) {
 	r := rand.New(rand.NewPCG(seed, 0x6261636b7570))
 	w := restores{world: newWorld(r, story)}
-	if w.lies { // a period that is not the true one is TestPromise's
+	if w.lies { // TestPromise covers periods that are not the true one
 		w.lies, w.trusted, w.offset = false, false, 0
 	}
 	for n := min(steps, 10+r.IntN(maxSteps-10)); n > 0 && w.broken == ""; n-- {
@@ -81,7 +80,7 @@ func playRestores(seed uint64, steps int, story *[]string) (why string) {
 	return w.broken
 }
 
-// stop ends the daemon like a restart within the process: the gate is closed, and the account is on the disk.
+// stop ends the daemon like a restart within the process: the gate is closed, and the account is on disk.
 func (w *restores) stop() {
 	if w.account == nil {
 		w.look(false)
@@ -93,7 +92,7 @@ func (w *restores) stop() {
 	}
 	w.kernel, w.open, w.openAll = nil, false, false
 	reading := Reading{Now: w.clock(), Trusted: w.trusted, Boot: bootNames[w.boot], Counter: w.line}
-	// The gate took its count of broadcasts along: the last one read stands, and the next gate begins at 0.
+	// The gate's count of broadcasts is lost with it: the last one read stands, and the next gate begins at 0.
 	reading.Counter.BroadcastsBefore, reading.Counter.BroadcastsAfter = w.broadcasts, w.broadcasts
 	w.broadcasts, w.steady = 0, false
 	if !w.plugged {
@@ -114,7 +113,7 @@ func (w *restores) backUp() {
 	w.savings = append(w.savings, saving{w.disk.clone(), w.ledger})
 }
 
-// restore restores a backup onto the box. It keeps its ledger: what it has counted is in it.
+// restore restores a backup onto the box, which keeps its ledger and what it has counted.
 func (w *restores) restore() {
 	if len(w.savings) == 0 {
 		return
@@ -129,7 +128,7 @@ func (w *restores) restore() {
 	w.put(Restore(s.record, w.disk, s.ledger == w.ledger))
 }
 
-// replace puts another box at the line, after the first one broke, with a backup of it.
+// replace puts another box at the line after the first one broke, with a backup of the first.
 func (w *restores) replace() {
 	if len(w.savings) == 0 || w.disk == nil || w.r.IntN(2) == 0 {
 		return
@@ -156,7 +155,7 @@ func (w *restores) undo() {
 	w.before = nil
 }
 
-// put writes the account as a restored backup makes it.
+// put writes the account that a restored backup results in.
 func (w *restores) put(r Record) {
 	w.steady = false
 	unwritten := w.unwritten
@@ -164,7 +163,7 @@ func (w *restores) put(r Record) {
 	w.unwritten = unwritten
 }
 
-// stateUse states the truth, or more.
+// stateUse states the true use, or more.
 func (w *restores) stateUse() {
 	if w.account == nil || !w.account.Balance(w.policy).Lost {
 		return
@@ -177,7 +176,7 @@ func (w *restores) stateUse() {
 	w.account.StateUse(used)
 }
 
-// TestRestore: what an account is after a restored backup.
+// TestRestore: what an account becomes when a backup is restored.
 func TestRestore(t *testing.T) {
 	t.Parallel()
 	pol := Policy{Cap: 10e9, Period: "month", Resets: 1, Chain: "PAS-CAP-1"}

@@ -32,8 +32,8 @@ func TestSlowLane(t *testing.T) {
 	}
 }
 
-// TestSlowLaneTakesFromAll: on any day, however long others go on slowly, a newcomer finds at least 8/9 of what the first
-// one had, and what all use stays within the day's budget, but for what is kept for late ones.
+// TestSlowLaneTakesFromAll: on any day, however long others go on slowly, a newcomer finds at least 8/9 of the first one's share.
+// All use stays within the day's budget, except for what is kept for late residents.
 func TestSlowLaneTakesFromAll(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(5, 6))
@@ -59,7 +59,7 @@ func TestSlowLaneTakesFromAll(t *testing.T) {
 			if come == 1 {
 				first = share
 			}
-			// But for the rounding, and the last step of each open lane.
+			// Except for rounding, and the last step of each open lane.
 			if float64(share) < float64(first)*8/9-float64(come)-float64(step) {
 				t.Fatalf("of %d bytes the first of %d had %d, number %d %d", budget, expected, first, come, share)
 			}

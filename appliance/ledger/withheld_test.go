@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// TestWordsOnlyLower: whatever a lender says, and in whatever order, nothing is given back, and the line never carries more
-// than the lowest cap that was said.
+// TestWordsOnlyLower: whatever a lender says, in whatever order, nothing is given back, and the line never carries more than the
+// lowest cap that was stated.
 func TestWordsOnlyLower(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(2000) {
@@ -74,7 +74,7 @@ func (d *desk) write() {
 	d.disk = &r
 }
 
-// TestWordsAfterPowerCut: what a lender said outlives a power cut at once after it.
+// TestWordsAfterPowerCut: what a lender said survives a power cut right after it.
 func TestWordsAfterPowerCut(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, Policy{Cap: 10e9, Rate: 25e6})
@@ -88,7 +88,7 @@ func TestWordsAfterPowerCut(t *testing.T) {
 	}
 }
 
-// TestWordsEndWithThePeriod: the next period has its whole cap, unless nobody knew of which period the figure was.
+// TestWordsEndWithThePeriod: the next period has its whole cap, unless it was unknown which period the figure is for.
 func TestWordsEndWithThePeriod(t *testing.T) {
 	t.Parallel()
 	for _, trusted := range []bool{true, false} {
