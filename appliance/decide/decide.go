@@ -1,6 +1,6 @@
-// Package decide is the heart of the box: one pure function maps an Observation to a State and what that State allows.
-// It owns the States' order of precedence and the reasons given for them. It reads no clock, no kernel and no file, so
-// every case can be written as a row of a table.
+// Package decide is the heart of the box: one pure function maps an Observation to a State and what that State allows. It owns the
+// States' order of precedence and the reasons given for them. It reads no clock, no kernel and no file, so every case can be tested
+// as a row of a table.
 package decide
 
 import (
@@ -21,30 +21,30 @@ type Observation struct {
 	Applied    bool   // a plan has been applied since the daemon started
 	Fault      string // why the last plan cannot be applied, "" if it can
 	Configured bool   // a technician has configured the box
-	NoWiFi     string // why a box that nobody has configured has no Wi-Fi network to set it up by, "" if it has
+	NoWiFi     string // why a box that nobody has configured offers no Wi-Fi network for its set-up, "" if it does
 	Refused    string // why the configuration is not used, "" if it is
 	SetupAsked bool   // set-up was requested with the button
 	Paused     bool
 	PausedBy   string // who paused it, e.g. "the command line"
 	Donations  []Donation
 	Chosen     int // index of the donation in use, -1 for none
-	LastChosen int // index of the donation that was last in use, -1 if none was since the daemon started
+	LastChosen int // index of the donation that was last in use, -1 if none was in use since the daemon started
 }
 
 // Donation is the observed state of a donation.
 type Donation struct {
 	Name        string
-	Priority    int       // 1 is first; equals keep their order
+	Priority    int       // 1 comes first; equal ones keep their order
 	Open        bool      // within its opening hours, and its last day is not over
 	Ended       bool      // its last day is over
-	Undated     bool      // it has a last day, and the day is not known: it is not Open
+	Undated     bool      // it has a last day, but the date is not known: it is not Open
 	Opens       time.Time // the next opening, if it is not Open; zero if never
 	Paused      bool      // its lender paused it: it is skipped
 	Spent       bool      // its cap is used up, except the reserve for essential services
 	Lost        bool      // it counts as Spent because its account was lost
 	Reserve     bool      // some of the reserve for essential services is left
 	Resets      time.Time // when its cap resets, if it is Spent; zero if never
-	DailyBudget uint64    // bytes a day that its cap allows until it resets; Unlimited without one
+	DailyBudget uint64    // bytes a day that its cap allows until it resets; Unlimited without a cap
 	Works       bool      // its uplink reaches the internet
 	Stable      bool      // it has worked for a while
 	Slow        bool      // it works, but DNS is slow
@@ -70,14 +70,14 @@ type Decision struct {
 	State    state.State
 	Why      string    // one English sentence without its full stop, for status and logs
 	Internet Internet  // for admitted residents
-	Names    bool      // DNS answers truthfully; else every name resolves to the box, except those of essential services if they are reachable
+	Names    bool      // DNS answers truthfully; otherwise every name resolves to the box, except those of essential services if they are reachable
 	Donation int       // index in Observation.Donations of the one in use, -1 for none
 	Opens    time.Time // State Closed: the next opening; zero if never
 	Resets   time.Time // State Exhausted: the first reset of a spent cap; zero if never
 	Metered  string    // why devices are told that the line is metered, as Donation.Metered; "" if they are not
 }
 
-// Decide returns what the box is to do. The first row that applies is the State:
+// Decide returns what the box is to do. The State is the first row that applies:
 //
 //	starting   until the first plan has been applied
 //	fault      the plan cannot be applied
@@ -86,22 +86,22 @@ type Decision struct {
 //	closed     no donation is open
 //	exhausted  every open donation's cap is spent; a working one with a reserve gives essential services
 //	offline    no open, unspent donation's uplink works
-//	sharing    else
+//	sharing    otherwise
 //
-// A donation that its lender paused counts as absent in the rows below.
+// A donation that its lender paused counts as absent in the rows after paused.
 //
-// A browser caches DNS answers for a minute: if every name resolved to the box during a pause, the browser would stay
-// on the box's page after the pause. So while somebody paused the box, names are resolved through the line that would
-// be used.
+// A browser caches DNS answers for a minute: if every name resolved to the box during a pause, the browser would stay on the box's
+// page after the pause. So while somebody paused the box, names are resolved through the line that would be in use without the
+// pause.
 //
-// Among the donations that can share, one that is not slow is chosen before slow ones, then the one with the first
-// priority, among equals the one whose cap allows most a day. A chosen donation that works is kept until a better one
-// has worked for a while, and is better by a quarter if only its cap differs: each change breaks connections.
+// Among the donations that can share, those that are not slow come before slow ones, then the first priority, and among equals the
+// one whose cap allows most a day. A chosen donation that works is kept until a better one has worked for a while. If only its cap
+// is better, it must be better by a quarter: each change breaks connections.
 //
-// A box that nobody has configured needs no radio: State is setup also without one, since it can be set up over the cable.
+// A box that nobody has configured needs no radio: State is also setup without one, since the box can be set up over the cable.
 //
-// A starting box already decides what it will be, so that the first plan is the right one: State is then Starting, and
-// the rest of the Decision is that of the next row that applies.
+// A starting box already decides what it will be, so that the first plan is the correct one. State is then Starting, and the rest
+// of the Decision is that of the next row that applies.
 func Decide(o Observation) Decision {
 	d := decide(o)
 	if !o.Applied && o.Fault == "" {
@@ -111,9 +111,9 @@ func Decide(o Observation) Decision {
 	return d
 }
 
-// metered returns why devices are told that the line is metered, "" if they are not, for the chosen donation. While
-// none is chosen, the last one counts, so that no device starts its backups because the box pauses. Before the first,
-// one metered donation is enough.
+// metered returns why devices are told that the line of the chosen donation is metered, "" if they are not told so. While none is
+// chosen, the last chosen one counts, so that no device starts its backups because the box pauses. Before any was chosen, one
+// metered donation is enough.
 func metered(o Observation, chosen int) string {
 	if chosen < 0 {
 		chosen = o.LastChosen
@@ -200,7 +200,7 @@ func decide(o Observation) Decision {
 	}
 }
 
-// best returns which of the donations of these indices to use, -1 if there is none.
+// best returns which of the donations at these indices to use, -1 if there is none.
 func best(o Observation, from []int) int {
 	if len(from) == 0 {
 		return -1
@@ -240,7 +240,7 @@ func whyClosed(donations []Donation) string {
 	return "outside the opening hours of every donation"
 }
 
-// whySpent returns why the donations of these indices have nothing left.
+// whySpent returns why the donations at these indices have nothing left.
 func whySpent(donations []Donation, indices []int) string {
 	var spent, lost []int
 	for _, i := range indices {
@@ -260,7 +260,7 @@ func whySpent(donations []Donation, indices []int) string {
 	return strings.Join(whys, ", ")
 }
 
-// names lists the names of the donations of these indices.
+// names lists the names of the donations at these indices.
 func names(donations []Donation, indices []int) string {
 	var all []string
 	for _, i := range indices {

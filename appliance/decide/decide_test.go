@@ -31,7 +31,7 @@ func fine() Observation {
 	}}
 }
 
-// TestStates holds every row of the table, and every pair of neighbours: the upper one wins.
+// TestStates tests every row of the table, and every pair of neighbours: the upper one wins.
 func TestStates(t *testing.T) {
 	t.Parallel()
 	cases := []struct {
@@ -164,7 +164,7 @@ func TestStates(t *testing.T) {
 	}
 }
 
-// TestMetered: devices are told what holds for the line in use, and what they were told last while there is none.
+// TestMetered: devices are told what is so for the line in use. While there is none, they are told the same as before.
 func TestMetered(t *testing.T) {
 	t.Parallel()
 	const phone = `"Phone" has a cap of 2GB`
@@ -204,10 +204,10 @@ func TestMetered(t *testing.T) {
 	}
 }
 
-// TestNothingPassesWithoutReason holds for any observation: internet is given only with a donation that is open, not paused,
-// has data left and works, on a box that is whole, configured and not paused; on one that is paused, names alone go by such
-// a donation; essential services are reached only when no donation has more to give, through one that kept something; and
-// every decision says why. A better donation waits only until it is steady, and only where what was chosen works.
+// TestNothingPassesWithoutReason tests any observation. Internet is given only through a donation that is open, not paused, works and
+// has data left, on a box that has no fault, is configured and is not paused. On a paused box only names go through such a donation.
+// Essential services are reached only when no donation has more to give, through one that has some of its reserve. Every decision
+// says why. A better donation waits only until it is stable, and only while the chosen one works.
 func TestNothingPassesWithoutReason(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(1, 2))

@@ -45,7 +45,7 @@ const (
 	assumedResidents = 10
 	// learnDays is the window of days with use that the expectation is learned from: two weeks, so each weekday counts.
 	learnDays = 14
-	// trimmed is how many of these days are left out at either end (trimmed mean): the fullest and the emptiest
+	// trimmed is how many of these days are left out at either end (trimmed mean): the fullest and the emptiest.
 	trimmed = 4
 
 	latePart = 32 // of a day's budget, for residents who come when it is used up
