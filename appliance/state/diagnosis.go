@@ -2,14 +2,14 @@ package state
 
 import "time"
 
-// Diagnosis is one search for what is wrong: what each step of the chain saw, and what to do. It has no data of residents.
+// Diagnosis is one search for faults: what each step of the chain saw, and what to do. It has no data of residents.
 type Diagnosis struct {
 	Began   time.Time `json:"began"`
 	Took    int64     `json:"took_ms"` // so far, in milliseconds
 	Running bool      `json:"running"`
 	Verdict Verdict   `json:"verdict"` // the worst one; "" while running
 	Cause   Code      `json:"cause,omitempty"`
-	Bytes   uint64    `json:"bytes"` // on the lines, all directions, headers of IP included
+	Bytes   uint64    `json:"bytes"` // sent and received on all lines, with IP headers
 	Steps   []Finding `json:"steps"`
 }
 
@@ -19,7 +19,7 @@ type Finding struct {
 	Of      string            `json:"of,omitempty"` // the donation, if the step is about one
 	Verdict Verdict           `json:"verdict"`      // "" until the step is done
 	Code    Code              `json:"code"`         // what it saw, as data; stable
-	Args    map[string]string `json:"arguments"`    // the figures, as texts; see ArgsInBytes and ArgsInMS
+	Args    map[string]string `json:"arguments"`    // the figures, as text; see ArgsInBytes and ArgsInMS
 	Saw     string            `json:"saw"`          // in English
 	Do      string            `json:"do,omitempty"` // what to do, in English
 }
@@ -27,20 +27,20 @@ type Finding struct {
 // Step is a step of the chain.
 type Step string
 
-// The steps, in their order. Those from StepInterface to StepPage are of one line each.
+// The steps, in their order. Those from StepInterface to StepPage are each about one line.
 const (
 	StepBox       Step = "box"       // what the box does
-	StepInterface Step = "interface" // of the line: is it there
+	StepInterface Step = "interface" // the line's interface is present
 	StepLink      Step = "link"      // cable, phone or Wi-Fi
 	StepAddress   Step = "address"   // from the lender's network
 	StepGateway   Step = "gateway"   // it answers ARP
 	StepResolver  Step = "resolver"  // the line's name servers answer
-	StepNames     Step = "names"     // and what they answer is right
+	StepNames     Step = "names"     // and their answers are correct
 	StepTCP       Step = "tcp"       // a connection is established
-	StepPage      Step = "page"      // a known page comes as it is
+	StepPage      Step = "page"      // a known page arrives unchanged
 	StepHotspot   Step = "hotspot"   // the network that residents join
 	StepRadio     Step = "radio"
-	StepAnswers   Step = "answers" // names, as residents ask the box for them
+	StepAnswers   Step = "answers" // names, as residents resolve them through the box
 	StepPortal    Step = "portal"  // as a phone sees it
 	StepDHCP      Step = "dhcp"    // addresses for residents
 	StepDisk      Step = "disk"
@@ -48,7 +48,7 @@ const (
 	StepCap       Step = "cap" // of a donation
 	StepLights    Step = "lights"
 
-	// The steps of a box whose daemon does not run.
+	// The steps of a box whose daemon is not running.
 	StepDaemon Step = "daemon"
 	StepConfig Step = "config"
 	StepPorts  Step = "ports"
@@ -60,7 +60,7 @@ var Steps = []Step{
 	StepAnswers, StepPortal, StepDHCP, StepDisk, StepClock, StepCap, StepLights, StepDaemon, StepConfig, StepPorts,
 }
 
-// FindingCodes are all codes of findings. Package doctor has the text of each.
+// FindingCodes are all codes of findings. Package doctor has the text for each.
 var FindingCodes = []Code{
 	"address-none", "address-ok", "address-overlap", "answers-captive", "answers-ok", "answers-silent", "answers-wrong",
 	"box-closed", "box-exhausted", "box-fault", "box-offline", "box-paused", "box-paused-by-lenders", "box-setup",
@@ -92,13 +92,13 @@ const (
 // Verdicts are all verdicts.
 var Verdicts = []Verdict{OK, Skipped, Warn, Bad}
 
-// The arguments of findings that are numbers of bytes, and of milliseconds: who shows them chooses the words.
+// The arguments of findings that are numbers of bytes or of milliseconds. The program that shows them formats the numbers.
 var (
 	ArgsInBytes = []string{"room", "total", "left", "cap", "used"}
 	ArgsInMS    = []string{"took", "within"}
 )
 
-// rank orders verdicts, the worst last.
+// rank orders verdicts from best to worst.
 var rank = map[Verdict]int{"": 0, Skipped: 0, OK: 1, Warn: 2, Bad: 3}
 
 // FindCause returns the first fault, or the first warning if there is none.

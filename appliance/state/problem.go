@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Problem is a warning or error as data; its text is rendered where it is shown. It has no data of residents. In JSON it also
-// has its severity and its English text.
+// Problem is a warning or error as data. Its text is rendered where it is shown. It has no data of residents. Its JSON also has its
+// severity and its English text.
 type Problem struct {
 	Code Code              `json:"code"`
 	Args map[string]string `json:"arguments"` // by name, e.g. "error", the text of the error
@@ -28,7 +28,7 @@ const (
 	DiskErrors     Code = "disk-errors"     // count: the file system met so many errors
 	DiskReadOnly   Code = "disk-read-only"  // nothing can be written, as the kernel says
 	DiskFails      Code = "disk-fails"      // accounts of donations cannot be written
-	Failed         Code = "error"           // of no other kind
+	Failed         Code = "error"           // any other problem
 	HotspotRadio   Code = "hotspot-radio"   // the radio cannot run the hotspot
 	KernelFails    Code = "kernel-fails"    // a request to the kernel failed
 	LinesUnread    Code = "lines-unread"    // the state of interfaces cannot be read
@@ -38,7 +38,7 @@ const (
 	PowerWeak      Code = "power-weak"
 	RunFolderFails Code = "run-folder-fails" // state for the next daemon cannot be written or restored
 	SchoolDatesEnd Code = "school-dates-end" // until: the last day (2006-01-02) whose school holidays are known, where hours have them
-	StickAbsent    Code = "stick-absent"     // no backup could be written to a USB stick for days: none that is marked is plugged in
+	StickAbsent    Code = "stick-absent"     // for days no backup could be written to a USB stick: no marked one is plugged in
 	StickDamaged   Code = "stick-damaged"
 	StickFails     Code = "stick-fails" // error
 	StickFull      Code = "stick-full"
@@ -59,15 +59,15 @@ type Severity string
 
 // The severities.
 const (
-	Warning Severity = "warning" // none yet
+	Warning Severity = "warning" // no effect yet
 	Error   Severity = "error"   // the hotspot or a donation is unavailable
 )
 
-// kinds has the codes that are not warnings, depend on others, or have a text other than "{error}".
+// kinds has the codes that are not warnings, that depend on others, or whose text is not "{error}".
 var kinds = map[Code]struct {
 	severity  Severity // if not Warning
-	dependsOn []Code   // not reported while there is one of these
-	words     string   // the English text, with the arguments' names in braces
+	dependsOn []Code   // not reported while one of these is
+	words     string   // the English text, with the names of arguments in braces
 }{
 	AccountsLost: {severity: Error},
 	BoardHot:     {words: "the board is too hot ({celsius} °C) and slows down: give it air, and no sun"},
@@ -98,7 +98,7 @@ var kinds = map[Code]struct {
 	TrancheRefused: {severity: Error, dependsOn: []Code{PlanRefused}},
 }
 
-// NewProblem returns a problem with arguments, in pairs of name and value.
+// NewProblem returns a problem with arguments, given as pairs of name and value.
 func NewProblem(code Code, args ...string) Problem {
 	p := Problem{Code: code, Args: map[string]string{}}
 	for pair := range slices.Chunk(args, 2) {
@@ -130,7 +130,7 @@ func (p Problem) MarshalJSON() ([]byte, error) {
 	}{plain(p), p.Severity(), p.String()})
 }
 
-// Causes returns the problems without those that depend on others, each once, in the order of their text.
+// Causes returns the problems that do not depend on others, each once, sorted by their text.
 func Causes(all []Problem) []Problem {
 	causes := []Problem{}
 	for _, p := range all {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestProblemInJSON: JSON has the text too, for readers that do not know the code, and decodes to the same problem.
+// TestProblemInJSON: the JSON also has the text, for readers that do not know the code, and decodes to the same problem.
 func TestProblemInJSON(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -54,7 +54,7 @@ func TestCausesAreKnown(t *testing.T) {
 	}
 }
 
-// TestCauses: one cause is one problem.
+// TestCauses: problems with one cause are one problem.
 func TestCauses(t *testing.T) {
 	t.Parallel()
 	refused, disk := NewProblem(PlanRefused, "error", "no plan"), NewProblem(DiskFails, "error", "disk full")

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// TestDate: a day is that of its zone, and survives JSON.
+// TestDate: a date is that of the time's zone, and survives JSON.
 func TestDate(t *testing.T) {
 	t.Parallel()
 	tahiti := time.FixedZone("TAHT", -10*3600)
@@ -32,7 +32,7 @@ func TestDate(t *testing.T) {
 	}
 }
 
-// TestSplit: granted bytes are part of what is left, and zero for a donation that is not in use.
+// TestSplit: granted bytes are part of what is left; they are zero for a donation that is not in use.
 func TestSplit(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -41,7 +41,7 @@ func TestSplit(t *testing.T) {
 	}{
 		{Donation{Left: 10, Granted: 4}, 10, 0},
 		{Donation{Chosen: true, Left: 10, Granted: 4}, 6, 4},
-		{Donation{Chosen: true, Left: 3, Granted: 4}, 0, 3}, // the rest is the reserve's
+		{Donation{Chosen: true, Left: 3, Granted: 4}, 0, 3}, // the rest belongs to the reserve
 	} {
 		if left, granted := c.d.Split(); left != c.left || granted != c.granted {
 			t.Errorf("%+v: %d and %d, want %d and %d", c.d, left, granted, c.left, c.granted)
