@@ -15,17 +15,17 @@ import (
 	"passerelle/appliance/ledger"
 )
 
-// ledgerKey is where schema has what identifies this ledger: a random text, from its first backup on. It needs no format of its
-// own: a release that does not know it leaves it alone, and goes on with the accounts that it stands for.
+// ledgerKey is the key in schema of what identifies this ledger: a random text, from its first backup on. It needs no format of its
+// own: a release that does not know it ignores it, and continues with the accounts that it identifies.
 var ledgerKey = []byte("ledger")
 
-// Saved is all that a backup has of a ledger.
+// Saved is the part of a ledger that goes into a backup.
 type Saved struct {
-	Ledger    string                   `json:"ledger"` // identifies the ledger that it was made of
+	Ledger    string                   `json:"ledger"` // identifies the ledger that it was made from
 	Donations map[string]SavedDonation `json:"donations"`
 }
 
-// SavedDonation is what a backup has of a donation.
+// SavedDonation is the part of a donation that goes into a backup.
 type SavedDonation struct {
 	Record []byte     `json:"record,omitempty"` // as ledger.Record.Append writes it; none if the donation has no account
 	Days   []SavedDay `json:"days,omitempty"`
@@ -39,7 +39,7 @@ type SavedDay struct {
 	Sums []byte      `json:"sums"`
 }
 
-// Account returns the donation's account. The error says why it cannot be read; ok is false if there is none.
+// Account returns the donation's account. ok is false if there is none. The error says why it cannot be read.
 func (d SavedDonation) Account() (a SavedAccount, ok bool, err error) {
 	if d.Record == nil {
 		return a, false, nil
@@ -60,7 +60,7 @@ func (d SavedDonation) Account() (a SavedAccount, ok bool, err error) {
 	return a, true, nil
 }
 
-// WithoutSecrets returns the ledger without the hashes of lenders' links, and the names of the donations that have one.
+// WithoutSecrets returns the ledger without the hashes of lenders' links, and the names of the donations that have such a link.
 func (s Saved) WithoutSecrets() (plain Saved, links []string) {
 	plain = Saved{Ledger: s.Ledger, Donations: map[string]SavedDonation{}}
 	for _, name := range slices.Sorted(maps.Keys(s.Donations)) {
@@ -90,7 +90,7 @@ func ParseSaved(text []byte) (s Saved, err error) {
 	return s, nil
 }
 
-// Save returns all that a backup has of the ledger.
+// Save returns the part of the ledger that goes into a backup.
 func (s *Store) Save() (saved Saved, err error) {
 	if err := s.identify(); err != nil {
 		return Saved{}, err
@@ -105,7 +105,7 @@ func (s *Store) Save() (saved Saved, err error) {
 	return saved, nil
 }
 
-// identify gives the ledger what identifies it, once.
+// identify gives the ledger its random text, if it has none.
 func (s *Store) identify() error {
 	known := false
 	if err := s.view(func(tx *bbolt.Tx) error { known = tx.Bucket(schemaBucket).Get(ledgerKey) != nil; return nil }); err != nil || known {
@@ -146,7 +146,7 @@ func save(tx *bbolt.Tx) (Saved, error) {
 	return s, err
 }
 
-// ForgetPeople removes what is of the people behind the donations: lenders' links, and who paused what. What was used stays.
+// ForgetPeople removes the data of people behind the donations: lenders' links, and who paused what. What was used stays.
 func (s *Store) ForgetPeople() error {
 	err := s.db.Update(func(tx *bbolt.Tx) error {
 		for _, bucket := range [][]byte{linksBucket, pausesBucket} {
@@ -165,8 +165,8 @@ func (s *Store) ForgetPeople() error {
 	return nil
 }
 
-// Restored returns what the account of a donation becomes when a backup is restored; present is nil if the ledger has none.
-// With undo the backup is the state before one that was restored onto this ledger.
+// Restored returns what a donation's account becomes when a backup is restored; present is nil if the ledger has no account. With
+// undo the backup is the state before an earlier restore onto this ledger.
 func Restored(from Saved, name string, present *ledger.Record, sameLedger, undo bool) (r ledger.Record, ok bool, err error) {
 	saved, ok, err := from.Donations[name].Account()
 	switch {
@@ -182,9 +182,9 @@ func Restored(from Saved, name string, present *ledger.Record, sameLedger, undo 
 	return ledger.Restore(saved.Record, present, sameLedger), true, nil
 }
 
-// Restore brings a backup's accounts into the ledger, all or none: of each donation the larger use counts, and what is not in
-// the backup stays. Links and pauses that the ledger has stay; with undo, the links are those of the backup. stated has what
-// somebody states that lines have carried in the running period, by donation: see [ledger.Record.State].
+// Restore brings a backup's accounts into the ledger, all or none. For each donation the larger use counts, and what is not in the
+// backup stays. Links and pauses that the ledger has stay; with undo, the links are those of the backup. stated has what somebody
+// states that lines have carried in the running period, by donation: see [ledger.Record.State].
 func (s *Store) Restore(from Saved, undo bool, stated map[string]uint64) error {
 	if err := s.identify(); err != nil {
 		return err

@@ -29,7 +29,8 @@ func check1(t *testing.T, err error) {
 	}
 }
 
-// TestSave: a saved ledger is the same after its text was read, has no link without its secrets, and is known again.
+// TestSave: a saved ledger is the same after it is written and parsed, has no link if it was saved without secrets, and is
+// identified again.
 func TestSave(t *testing.T) {
 	t.Parallel()
 	s := opened(t)
@@ -65,8 +66,8 @@ func TestSave(t *testing.T) {
 	}
 }
 
-// TestRestoreLedger: the ledger that a backup was made of goes on; another one counts the larger use, as lost; both keep what
-// is not in the backup.
+// TestRestoreLedger: the ledger that a backup was made from continues. Another ledger counts the larger use, and its account is lost.
+// Both keep what is not in the backup.
 func TestRestoreLedger(t *testing.T) {
 	t.Parallel()
 	old := opened(t)
@@ -107,7 +108,7 @@ func TestRestoreLedger(t *testing.T) {
 	}
 }
 
-// TestStated: what somebody states of a line ends that its account is lost.
+// TestStated: an account is no longer lost once somebody states what its line has carried.
 func TestStated(t *testing.T) {
 	t.Parallel()
 	old, s := opened(t), opened(t)

@@ -30,22 +30,22 @@ var (
 	replacesKey  = []byte("stands for")
 )
 
-// kind is a kind of file: its buckets beside the schema, and its format versions.
+// kind is a kind of file: its buckets besides schema, and its format versions.
 type kind struct {
 	name        string // for errors: "ledger"
-	content     string // what is in it, for a sentence
-	consequence string // of not being able to read it, likewise
+	content     string // what it contains, for a sentence
+	consequence string // of failing to read it, likewise
 
 	buckets [][]byte
 	oldest  uint64 // the format of a new file: see Versions
-	writes  uint64 // of a migrated one
-	reads   uint64 // the newest that is read
-	maxSize int    // of the file in bytes, 0 for no bound: it shares the disk
+	writes  uint64 // the format of a migrated file
+	reads   uint64 // the newest format that is read
+	maxSize int    // of the file in bytes, 0 for no limit: it shares the disk
 
-	// upgrade changes the content from a format to the one after it; nil if there is nothing to change.
+	// upgrade changes the content from a format to the next one; nil if there is nothing to change.
 	upgrade func(tx *bbolt.Tx, from uint64) error
 
-	// check reads all buckets. Its error is errNewer or errDamaged if they cannot be understood.
+	// check reads all buckets. Its error is errNewer or errDamaged if one cannot be read.
 	check func(*bbolt.Tx) error
 	// merge adds the content of a replaced file to tx.
 	merge func(tx, from *bbolt.Tx) error
@@ -58,9 +58,9 @@ type file struct {
 	replaces string // the name of a file, "" for none
 }
 
-// open opens the database at path, or creates it. A file that cannot be read is quarantined and replaced by one that
-// lost fills; open then returns it together with quarantined, at this start and at each later one, until a release that
-// reads the quarantined file has merged it.
+// open opens the database at path, or creates it. A file that cannot be read is quarantined and replaced by one that lost fills. open
+// then returns it together with quarantined, at this start and each later one, until a release that can read the quarantined file
+// has merged it.
 func (k *kind) open(path string, lost func(*bbolt.Tx) error, now time.Time) (f *file, quarantined *Quarantined, err error) {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		if err := k.create(path, "", fillNothing); err != nil {
@@ -81,8 +81,8 @@ func (k *kind) open(path string, lost func(*bbolt.Tx) error, now time.Time) (f *
 
 func fillNothing(*bbolt.Tx) error { return nil }
 
-// Remove removes the database at path, with all that Open quarantined or did not finish: every file with its name
-// before a dot.
+// Remove removes the database at path, with all files that Open quarantined or left incomplete: every file whose name begins with
+// the database's name and a dot.
 func Remove(path string) error {
 	name := filepath.Base(path)
 	entries, err := os.ReadDir(filepath.Dir(path))
@@ -98,8 +98,7 @@ func Remove(path string) error {
 	return errors.Join(errs...)
 }
 
-// create puts a new database, which fill fills, at the path, completely or not at all. It replaces another file, or
-// none.
+// create creates a new database at path, which fill fills, completely or not at all. It replaces the file named replaces, if any.
 func (k *kind) create(path, replaces string, fill func(*bbolt.Tx) error) (err error) {
 	defer func() {
 		if err != nil {
@@ -150,8 +149,7 @@ func (k *kind) options(readOnly bool, opened func(*os.File)) *bbolt.Options {
 			if opened != nil {
 				opened(f)
 			}
-			// A user who may read the file may hold its lock. Where the mode cannot be changed, nothing can be written
-			// either.
+			// A user who can read the file can hold its lock. If the mode cannot be changed, nothing can be written either.
 			if info, err := f.Stat(); err == nil && info.Mode().Perm()&^perm != 0 {
 				f.Chmod(perm)
 			}
@@ -166,8 +164,8 @@ var (
 	errDamaged = errors.New("the file is damaged")
 )
 
-// openExisting opens an existing database and reads all of it. Its error is errNewer, errDamaged, or the reason why an
-// intact one cannot be opened.
+// openExisting opens an existing database and reads all of it. Its error is errNewer, errDamaged, or the reason why an intact file
+// cannot be opened.
 func (k *kind) openExisting(path string, readOnly bool) (f *file, err error) {
 	defer func() {
 		if err != nil {
@@ -182,7 +180,7 @@ func (k *kind) openExisting(path string, readOnly bool) (f *file, err error) {
 	})
 	if err != nil {
 		if descriptor != nil {
-			descriptor.Close() // if bbolt panicked, this releases the lock; else it is closed already
+			descriptor.Close() // if bbolt panicked, this releases the lock; otherwise it is closed already
 		}
 		return nil, classify(err)
 	}
@@ -193,7 +191,7 @@ func (k *kind) openExisting(path string, readOnly bool) (f *file, err error) {
 	return f, nil
 }
 
-// classify tells a damaged file from an intact one that cannot be opened.
+// classify distinguishes a damaged file from an intact one that cannot be opened.
 func classify(err error) error {
 	var errno syscall.Errno
 	switch {
@@ -209,7 +207,7 @@ func classify(err error) error {
 	return fmt.Errorf("%w: %w", errDamaged, err)
 }
 
-// guard turns what bbolt does on a damaged file, a panic or a fault in mapped memory, into errDamaged.
+// guard turns the effects of a damaged file on bbolt, a panic or a fault in mapped memory, into errDamaged.
 func guard(f func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -248,7 +246,7 @@ func (f *file) check() error {
 		if err := f.kind.check(tx); err != nil {
 			return err
 		}
-		// Every page has been read by now, so this, in a goroutine of its own, meets no fault in mapped memory.
+		// Every page has been read by now, so Check, which runs in its own goroutine, meets no fault in mapped memory.
 		var wrong []error
 		for err := range tx.Check() {
 			wrong = append(wrong, err)
@@ -260,8 +258,9 @@ func (f *file) check() error {
 	})
 }
 
-// Migrate raises the file's format to the one that this release writes, all at once. Releases that read less then no longer
-// read the file: it is called once none of them can be booted again by itself. A file of that format or a newer one stays.
+// Migrate raises the file's format to the one that this release writes, in one transaction. Releases that only read older formats
+// can then no longer read the file, so it is called once none of them can be booted automatically. A file of that format or a newer
+// one does not change.
 func (f *file) Migrate() error {
 	err := f.db.Update(func(tx *bbolt.Tx) error {
 		schema := tx.Bucket(schemaBucket)

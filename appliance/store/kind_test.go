@@ -18,7 +18,7 @@ import (
 
 var notesBucket = []byte("notes")
 
-// notes is another kind of file than the ledger: numbered notes, which begin with "note".
+// notes is a kind of file other than the ledger: numbered notes, which begin with "note".
 func notes(writes, reads uint64) *kind {
 	return &kind{
 		name: "notes", content: "what neighbours wrote", consequence: "the board is empty",
@@ -37,12 +37,12 @@ func notes(writes, reads uint64) *kind {
 	}
 }
 
-// note returns a transaction that writes one.
+// note returns a transaction that writes a note.
 func note(key, text string) func(*bbolt.Tx) error {
 	return func(tx *bbolt.Tx) error { return tx.Bucket(notesBucket).Put([]byte(key), []byte(text)) }
 }
 
-// use opens a file of a kind, lets f use it, and closes it. It returns what is quarantined, and the notes that were there.
+// use opens a file of this kind, lets f use it, and closes it. It returns what is quarantined, and the notes that were in the file.
 func (k *kind) use(t *testing.T, path string, f func(*file)) (quarantined *Quarantined, all string) {
 	t.Helper()
 	n, quarantined, err := k.open(path, note("lost", "note: some were lost"), now)
@@ -61,8 +61,8 @@ func (k *kind) use(t *testing.T, path string, f func(*file)) (quarantined *Quara
 	return quarantined, strings.TrimSpace(all)
 }
 
-// TestOtherKind: a file of another kind lies beside the ledger, with buckets and versions of its own, is quarantined and taken
-// back by the same rules, and what becomes of either does not touch the other.
+// TestOtherKind: a file of another kind is beside the ledger, with its own buckets and versions. It is quarantined and merged by the
+// same rules, and neither file affects the other.
 func TestOtherKind(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -88,7 +88,7 @@ func TestOtherKind(t *testing.T) {
 		t.Errorf("the next release finds %q", all)
 	}
 
-	// A form that the ledger would take, and this kind does not read.
+	// A format that the ledger would accept, but this kind does not read.
 	set := func(path string, version uint64) {
 		t.Helper()
 		db, err := bbolt.Open(path, mode, nil)
@@ -113,7 +113,7 @@ func TestOtherKind(t *testing.T) {
 		t.Errorf("the release that reads it finds %q, quarantined %v", all, quarantined)
 	}
 
-	// Damage that only the kind itself sees.
+	// Damage that only the kind's own check finds.
 	old.use(t, path, nil)
 	db, err := bbolt.Open(path, mode, nil)
 	if err := errors.Join(err, db.Update(note("first", "rubbish")), db.Close()); err != nil {
@@ -134,7 +134,7 @@ func TestOtherKind(t *testing.T) {
 	}
 }
 
-// TestFullKind: a file that may have so many bytes takes no more, keeps what it has, and the ledger is written all the same.
+// TestFullKind: a file at its maximum size accepts no more and keeps what it has. The ledger can still be written.
 func TestFullKind(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -10,7 +10,7 @@ import (
 	"passerelle/appliance/ledger"
 )
 
-// Set stores the hash of the token in a donation's link. It replaces the previous link's.
+// Set stores the hash of the token in a donation's link. It replaces the hash of the previous link.
 func (s *Store) Set(donation string, hash [sha256.Size]byte) error {
 	err := s.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(linksBucket).Put([]byte(donation), hash[:]) })
 	if err != nil {
@@ -33,7 +33,7 @@ func (s *Store) Donation(hash [sha256.Size]byte) (name string, ok bool) {
 	return name, ok
 }
 
-// SetPaused stores a donation's pause, the zero one for none. It returns once that is on disk.
+// SetPaused stores a donation's pause; the zero pause removes it. It returns once the change is on disk.
 func (s *Store) SetPaused(donation string, p ledger.Pause) error {
 	err := s.db.Update(func(tx *bbolt.Tx) error {
 		if p.By == "" {
@@ -47,7 +47,7 @@ func (s *Store) SetPaused(donation string, p ledger.Pause) error {
 	return nil
 }
 
-// Paused returns the pauses, by donation. One whose end cannot be read has none.
+// Paused returns the pauses by donation. A pause whose end cannot be read has no end.
 func (s *Store) Paused() (map[string]ledger.Pause, error) {
 	paused := map[string]ledger.Pause{}
 	err := s.db.View(func(tx *bbolt.Tx) error {
@@ -62,7 +62,7 @@ func (s *Store) Paused() (map[string]ledger.Pause, error) {
 	return paused, nil
 }
 
-// Known tells whether there is an account of a donation of this name, also of one that is no longer configured.
+// Known tells whether there is an account for a donation of this name, even if it is no longer configured.
 func (s *Store) Known(donation string) (known bool) {
 	// Reading fails only once the store is closed.
 	_ = s.db.View(func(tx *bbolt.Tx) error {

@@ -9,7 +9,7 @@ import (
 	"passerelle/appliance/ledger"
 )
 
-// TestLinksAndPauses: both are known again when the file is opened again.
+// TestLinksAndPauses: both are still known after the file is closed and opened again.
 func TestLinksAndPauses(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "ledger.db")

@@ -18,8 +18,7 @@ import (
 	"passerelle/netctl"
 )
 
-// intercept shows every write to the store's file to f, which may refuse it. It uses the hook that bbolt's own tests
-// use.
+// intercept passes every write to the store's file to f, which may refuse it. It uses the same hook as bbolt's own tests.
 func intercept(s *Store, f func(offset int64, b []byte) error) (stop func()) {
 	field := reflect.ValueOf(s.db).Elem().FieldByName("ops").FieldByName("writeAt")
 	hook := (*func([]byte, int64) (int, error))(unsafe.Pointer(field.UnsafeAddr()))
@@ -33,19 +32,19 @@ func intercept(s *Store, f func(offset int64, b []byte) error) (stop func()) {
 	return func() { *hook = write }
 }
 
-// line is a donation's line with its kernel and its account, on which residents want all that there is.
+// line is a donation's line with its kernel and its account. Residents on it want all that there is.
 type line struct {
 	policy   ledger.Policy
 	boot     string
 	counter  uint64
-	carried  uint64 // by the line in all
+	carried  uint64 // by the line in total
 	book     *ledger.Account
 	tranches []netctl.TrancheUsage
 }
 
 const donation = "Fibre du centre"
 
-// spend lets residents use so many bytes, as far as tranches pay for them. The line carries 3 % more.
+// spend lets residents use up to this many bytes, as far as tranches pay for them. The line carries 3 % more.
 func (l *line) spend(bytes uint64) {
 	for i := range l.tranches {
 		k := &l.tranches[i]
@@ -64,7 +63,7 @@ func (l *line) held() (bytes uint64) {
 	return bytes
 }
 
-// round is a round of the box's loop, with write for the store. It tells whether there is something left.
+// round is a round of the box's loop; write writes to the store. It tells whether something is left.
 func (l *line) round(write func(ledger.Record) error) (left bool, err error) {
 	l.book.Observe(l.policy, ledger.Reading{
 		Now: now, Trusted: true, Boot: l.boot,
@@ -88,7 +87,7 @@ func (l *line) round(write func(ledger.Record) error) (left bool, err error) {
 	return true, nil
 }
 
-// write is one write to the file, and what the line can have carried at the latest when it happened.
+// write is one write to the file, and the most that the line can have carried by the time it happened.
 type write struct {
 	offset  int64
 	size    int64 // of the file before it
@@ -96,7 +95,7 @@ type write struct {
 	carried uint64
 }
 
-// history spends a whole gift through a store, and returns the file as it was in the beginning, and every write to it.
+// history spends a whole donation through a store. It returns the initial file, and every write to it.
 func history(t *testing.T, r *rand.Rand, policy ledger.Policy) (start []byte, writes []write) {
 	path := filepath.Join(t.TempDir(), "ledger.db")
 	s := openChecked(t, path)
@@ -150,9 +149,9 @@ func (w write) apply(b []byte) []byte {
 	return b
 }
 
-// TestPowerCut: at any moment of a power failure, also in the middle of a write, and with any of the pages that bbolt had
-// not yet waited for the disk has: the next daemon opens the ledger, and all that it grants with what the line has
-// carried before is not more than the cap.
+// TestPowerCut: the power fails at any moment, also in the middle of a write, and any of the pages that bbolt had not synced yet may
+// be on the disk. The next daemon opens the ledger, and what it grants, together with what the line carried before, is never more
+// than the cap.
 func TestPowerCut(t *testing.T) {
 	t.Parallel()
 	for seed, policy := range []ledger.Policy{
@@ -166,12 +165,12 @@ func TestPowerCut(t *testing.T) {
 			dir := t.TempDir()
 			for n := range writes {
 				if n < len(writes)-100 && r.IntN(len(writes)) > 200 {
-					continue // all of those near the end of the gift, and some before
+					continue // all writes near the end of the donation, and some before
 				}
 				before := image(start, writes, n)
 				reopen(t, dir, before, policy, writes[n].carried)
 				w := writes[n]
-				for range 3 { // torn, at a sector or anywhere
+				for range 3 { // torn, at a sector boundary or anywhere
 					torn := w
 					torn.data = w.data[:r.IntN(len(w.data))]
 					if r.IntN(2) == 0 {
@@ -179,8 +178,7 @@ func TestPowerCut(t *testing.T) {
 					}
 					reopen(t, dir, torn.apply(bytes.Clone(before)), policy, w.carried)
 				}
-				// A meta page, one of the first two, is written when the disk has all before it; until then the disk
-				// may have any of the pages.
+				// One of the two meta pages is written when all earlier pages are on the disk. Until then the disk may have any of the pages.
 				if page := int64(os.Getpagesize()); w.offset < 2*page {
 					first := n
 					for first > 0 && writes[first-1].offset >= 2*page {
@@ -199,7 +197,7 @@ func TestPowerCut(t *testing.T) {
 	}
 }
 
-// reopen starts the box with this file, after the line has carried so much, and spends what it grants.
+// reopen starts the box with this file, after the line has carried this many bytes, and spends what it grants.
 func reopen(t *testing.T, dir string, file []byte, policy ledger.Policy, carried uint64) {
 	t.Helper()
 	path := filepath.Join(dir, "ledger.db")
@@ -236,7 +234,7 @@ func reopen(t *testing.T, dir string, file []byte, policy ledger.Policy, carried
 	}
 }
 
-// TestBytesWritten measures what a tranche costs the disk: the package comment of ledger counts on it.
+// TestBytesWritten measures the bytes that a tranche writes to disk. The package comment of ledger states the result.
 func TestBytesWritten(t *testing.T) {
 	t.Parallel()
 	const documented = 12 << 10
@@ -266,14 +264,14 @@ func TestBytesWritten(t *testing.T) {
 	}
 }
 
-// TestMergedKeepsTheCap: an account that no release could read for a while gives nothing meanwhile, and then what is
-// left of the cap.
+// TestMergedKeepsTheCap: an account that no release could read for a while gives nothing meanwhile. Then it gives what is left of the
+// cap.
 func TestMergedKeepsTheCap(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "ledger.db")
 	policy := ledger.Policy{Cap: 2e9, Period: "month", Resets: 1, Rate: 25e6, Chain: "PAS-CAP-1"}
 	l := &line{policy: policy, boot: "first"}
-	// daemon runs one until the line has carried so much, or nothing is left, and returns what of it was quarantined.
+	// daemon runs one daemon until the line has carried this many bytes, or nothing is left, and returns what was quarantined.
 	daemon := func(until uint64) (quarantined *Quarantined) {
 		s, quarantined, err := Open(path, []string{donation}, now)
 		if err != nil {
@@ -293,7 +291,7 @@ func TestMergedKeepsTheCap(t *testing.T) {
 				t.Fatal(err)
 			}
 			l.spend(l.held())
-			l.counter += 1000 // comes unasked
+			l.counter += 1000 // arrives unrequested
 			l.carried += 1000
 		}
 		if r, due := l.book.Final(policy); due {
@@ -319,7 +317,7 @@ func TestMergedKeepsTheCap(t *testing.T) {
 	}
 }
 
-// release is the ledger of a release that writes a format and reads the next one. Each of its formats adds a bucket.
+// release is the ledger of a release that writes one format and reads the next. Each of its formats adds a bucket.
 func release(format uint64) *kind {
 	k := *ledgerKind
 	k.oldest, k.writes, k.reads = 1, format, format+1
@@ -330,9 +328,9 @@ func release(format uint64) *kind {
 	return &k
 }
 
-// TestSlotsOfTwoReleases: slot B has a release whose format slot A does not read. On trial B writes the old one: when it fails,
-// at whatever moment, A goes on from what B used, and no byte of the cap is given again. Once B has proved itself its format
-// is the new one. A box that somebody then sends back to A gives nothing, and B goes on later.
+// TestSlotsOfTwoReleases: slot B has a release whose format slot A does not read. On trial, B writes the old format. Whenever the trial
+// fails, A continues from what B used, and no byte of the cap is granted twice. Once B has proved itself, it writes the new format. If
+// somebody then sends the box back to A, A grants nothing, and B continues later.
 func TestSlotsOfTwoReleases(t *testing.T) {
 	t.Parallel()
 	a, b := release(1), release(3)
@@ -342,7 +340,7 @@ func TestSlotsOfTwoReleases(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "ledger.db")
 		l := &line{policy: policy}
 		boots := 0
-		// daemon runs one until the line has carried so much, or nothing is left, and then has its power cut.
+		// daemon runs one daemon until the line has carried this many bytes, or nothing is left. Then the power is cut.
 		daemon := func(k *kind, proven bool, until uint64) (before uint64, quarantined *Quarantined) {
 			t.Helper()
 			s, quarantined, err := openLedger(k, path, []string{donation}, now)
@@ -385,12 +383,12 @@ func TestSlotsOfTwoReleases(t *testing.T) {
 			}
 		}
 		run(a, true, policy.Cap/10)
-		for range 3 { // tries
+		for range 3 { // boots on trial
 			run(b, false, l.carried+r.Uint64N(policy.Cap/10))
 		}
 		run(a, true, l.carried+policy.Cap/10) // the fallback
 		run(b, false, l.carried+policy.Cap/20)
-		run(b, true, l.carried+policy.Cap/20) // it is good
+		run(b, true, l.carried+policy.Cap/20) // it has proved itself
 		at := l.carried
 		if _, quarantined := daemon(a, true, policy.Cap); quarantined == nil || !quarantined.Newer || l.carried != at {
 			t.Fatalf("seed %d: a release that does not read the format gives %d bytes; quarantined is %v", seed, l.carried-at, quarantined)
@@ -402,7 +400,7 @@ func TestSlotsOfTwoReleases(t *testing.T) {
 	}
 }
 
-// TestMigrate: a file keeps its format until it is migrated, a new one has the oldest, and neither goes back.
+// TestMigrate: a file keeps its format until it is migrated, a new file has the oldest format, and neither format is ever lowered.
 func TestMigrate(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "ledger.db")

@@ -12,11 +12,11 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// Quarantined is a file that could not be read, and that the present one replaces.
+// Quarantined is a file that could not be read. The present file replaces it.
 type Quarantined struct {
 	File  string // its present path; its content is unchanged
-	Newer bool   // written by a newer version of passerelle, and kept for one that reads it; else it is damaged
-	Cause error  // if known: the cause found at an earlier start is not
+	Newer bool   // written by a newer version of passerelle, and kept for a version that reads it; otherwise it is damaged
+	Cause error  // if known: a cause found at an earlier start is not
 
 	kind *kind
 }
@@ -41,7 +41,7 @@ const (
 	damagedName = ".damaged-"
 )
 
-// quarantine renames the file, which cannot be read for this cause, and opens a new one in its place, which lost fills.
+// quarantine renames the file, which cannot be read because of cause, and opens a new one in its place, which lost fills.
 func (k *kind) quarantine(path string, cause error, lost func(*bbolt.Tx) error, now time.Time) (*file, *Quarantined, error) {
 	a := &Quarantined{Newer: errors.Is(cause, errNewer), Cause: cause, kind: k}
 	why := damagedName
@@ -49,7 +49,7 @@ func (k *kind) quarantine(path string, cause error, lost func(*bbolt.Tx) error, 
 		why = newerName
 	}
 	a.File = quarantineName(path+why, now)
-	// The file keeps its name until the new one is complete: at any power failure, one of the two exists.
+	// The file keeps its name until the new one is complete: whenever the power fails, one of the two exists.
 	if err := os.Link(path, a.File); err != nil {
 		return nil, nil, fmt.Errorf("quarantine the %s: %w: %w", k.name, err, cause)
 	}
@@ -79,8 +79,8 @@ func putReplaces(tx *bbolt.Tx, file string) error {
 	return tx.Bucket(schemaBucket).Put(replacesKey, []byte(file))
 }
 
-// restore merges the file that this one replaces, if it can be read now, and then the one that that one replaced. It
-// returns the one that is still quarantined, nil if none is.
+// restore merges the file that this one replaces, if it can be read now, and then the file that was replaced by that one, and so on.
+// It returns the file that is still quarantined, nil if none is.
 func (f *file) restore() *Quarantined {
 	for {
 		if f.replaces == "" {
@@ -99,7 +99,7 @@ func (f *file) restore() *Quarantined {
 	}
 }
 
-// mergeFrom merges another file, all or nothing, and removes it.
+// mergeFrom merges another file in one transaction, and removes it.
 func (f *file) mergeFrom(path string) error {
 	earlier, err := f.kind.openExisting(path, true)
 	if err != nil {
@@ -116,7 +116,7 @@ func (f *file) mergeFrom(path string) error {
 		return fmt.Errorf("merge %s: %w", path, err)
 	}
 	f.replaces = earlier.replaces
-	// Nothing refers to it any more: if it cannot be removed it only takes up disk space.
+	// Nothing refers to that file any more: if it cannot be removed, it only takes up disk space.
 	_ = os.Remove(path)
 	return nil
 }

@@ -20,7 +20,7 @@ import (
 
 var writeRelease = flag.String("write-release", "", "write the ledger of this release to testdata/releases/`TAG`")
 
-// ofRelease is what every release's ledger in testdata has.
+// ofRelease is the content of every release's ledger in testdata.
 var ofRelease = map[string]ledger.Record{
 	"Fibre": {
 		Base: 7_000_000_000, Committed: 7_100_000_000, Boot: "0b6f", Counter: ledger.Counter{Name: "eth0", Index: 3},
@@ -31,9 +31,9 @@ var ofRelease = map[string]ledger.Record{
 
 const releaseFile = "ledger.db.gz"
 
-// TestReleases: the ledger that each release wrote is opened by this one, which goes on with it, and by the release before, which the
-// box may go back to as long as nothing was migrated. Each tag of the repository has one. As long as there is no tag, the ledger
-// of the present form is the only one.
+// TestReleases: this release opens the ledger that each release wrote, and continues with it. So does the previous release, which the
+// box may be rolled back to as long as nothing was migrated. Each tag of the repository has a ledger. As long as there is no tag, the
+// ledger of the present format is the only one.
 func TestReleases(t *testing.T) {
 	t.Parallel()
 	if *writeRelease != "" {

@@ -1,50 +1,47 @@
-// Package store keeps on disk what must survive a power cut: the donations' accounts. It owns the database files, their
-// buckets, their schema versions and what happens to a file that cannot be read; it is the only user of bbolt. It must
-// not know what an account means.
+// Package store keeps on disk what must survive a power cut: the donations' accounts. It owns the database files, their buckets,
+// their format versions, and the handling of a file that cannot be read. No other package uses bbolt. It must not know what an
+// account means.
 //
-// A file is of a kind, which defines its buckets and versions, and files of all kinds are opened, checked, guarded and
-// quarantined alike. Data that belongs to no account has a file of its own, so that a full or damaged one never stops a
-// cap.
+// Every file is of a kind, which defines its buckets and versions. Files of all kinds are opened, checked, guarded and quarantined
+// in the same way. Data that belongs to no account has a file of its own: if that file is full or damaged, caps still work.
 //
 // # The ledger
 //
-//	schema    version → uvarint; stands for → the name of the file that this one replaces, if it does;
+//	schema    version → uvarint; stands for → the name of the file that this one replaces, if any;
 //	          ledger → a random text that identifies it, from its first backup on
 //	accounts  donation's name → ledger.Record
 //	days      donation's name → bucket: date as big-endian uint32 → ledger.Day, the last ledger.KeepDays of them
 //	links     donation's name → SHA-256 of the token in its lender's link
-//	pauses    donation's name → who paused it, and in a second line until when, if it ends by itself (ledger.Pause)
+//	pauses    donation's name → who paused it, and on a second line until when, if it ends on its own (ledger.Pause)
 //
-// bbolt never overwrites a page that the last committed transaction needs: it writes new pages, waits until the disk
-// has them, and then writes one of two meta pages with a checksum; so a power cut at any moment leaves the state before
-// or after. Records carry checksums of their own, because bbolt has none on data pages.
+// bbolt never overwrites a page that the last committed transaction needs. It writes new pages, waits until the disk has them, and
+// then writes one of two meta pages with a checksum. So a power cut at any moment leaves the state before or after a transaction.
+// Records carry checksums of their own, because bbolt has none on data pages.
 //
 // # Versions
 //
-// The file has a format, which its version names, and a box may be rolled back to the release before. So one release
-// reads a format before any release writes it: the release that writes it comes after the one that reads it was marked
-// good. In code, each release writes one format ([formatWritten]), and reads all up to the next one ([formatRead]):
+// The file's version names its format. A box may be rolled back to the previous release. So one release reads a format before any
+// release writes it: the release that writes it comes after the one that reads it was marked good. In code, each release writes one
+// format ([formatWritten]), and reads all formats up to the next one ([formatRead]):
 //
-//   - A box that was away may leave out releases, and its slot before reads less. So a file keeps its format, and a new one
-//     has the oldest that this release writes ([formatOldest]), until [Store.Migrate]: the daemon calls it once its slot has
-//     proved itself. A release that drops an old format says so in the least release that it can follow.
-//   - The format after the written one may add: other buckets, other keys in schema, fields at the end of records (which
-//     have versions of their own by the same rule). It changes nothing existing, above all not what counts as used: a
-//     release that does not know the additions ignores them. And because that release still writes what it knows, the
-//     additions may be missing or stale.
-//   - Such a file is read, and keeps its format: unknown parts are skipped and left alone, and the version is not
-//     lowered, so that the newer release finds its additions again. Records are written as this release writes them,
-//     which every newer one reads.
-//   - A format that is not such an addition takes the version after the next, so that a release without code for it does
-//     not read it. One release reads it and the one after that writes it, as usual: there, formatRead is two more than
-//     formatWritten.
-//   - A file of a newer format is quarantined: renamed with a timestamp and replaced by a new one, as a damaged file is.
-//     The caps of all configured donations then count as spent until their periods end. The new file names the one that it
-//     replaces. The first release that can read that one merges it: accounts continue from both files (ledger.Merge), and
-//     links and pauses come back unless newer ones are known.
+//   - A box that was away may skip releases, so the release in its other slot may read less. Therefore a file keeps its format, and
+//     a new file has the oldest format that this release writes ([formatOldest]), until [Store.Migrate]. The daemon calls it once
+//     its slot has proved itself. A release that drops an old format says so in the least release that it can follow.
+//   - The format after the written one may add things: other buckets, other keys in schema, fields at the end of records (which
+//     have versions of their own by the same rule). It changes nothing that exists, above all not what counts as used. A release
+//     that does not know the additions ignores them. And because that release still writes what it knows, the additions may be
+//     missing or stale.
+//   - Such a file is read, and keeps its format: unknown parts are skipped and left alone, and the version is not lowered, so that
+//     the newer release finds its additions again. Records are written in this release's version, which every newer release reads.
+//   - A format that does more than add takes the version after the next, so that a release without code for it does not read it. One
+//     release reads it and the release after that writes it, as usual: there, formatRead is two more than formatWritten.
+//   - A file of a newer format is quarantined like a damaged one: it is renamed with a timestamp and replaced by a new file. The
+//     caps of all configured donations then count as spent until their periods end. The new file names the one that it replaces.
+//     The first release that can read the replaced file merges it: accounts continue from both files (ledger.Merge), and links and
+//     pauses come back unless newer ones are known.
 //
-// The freelist is written with each transaction (4 kB more): to rebuild it, bbolt reads the file in a goroutine of its
-// own, where a damaged page would end the daemon instead of being detected (etcd-io/bbolt issue 778).
+// The freelist is written with each transaction (4 kB more). Without it, bbolt would rebuild it by reading the file in a goroutine of
+// its own, where a damaged page would end the daemon instead of being detected (etcd-io/bbolt issue 778).
 package store
 
 import (
@@ -62,8 +59,8 @@ import (
 )
 
 const (
-	formatOldest  = 1                 // of a file that is not migrated, see Versions
-	formatWritten = 1                 // the format of the ledger
+	formatOldest  = 1                 // the format of a file that is not migrated, see Versions
+	formatWritten = 1                 // the format of a migrated file
 	formatRead    = formatWritten + 1 // the newest format that is read
 )
 
@@ -89,15 +86,14 @@ var ErrLocked = errors.New("another passerelle has it open: stop that one first"
 // Store holds the donations' accounts. Make one with Open. Its methods are safe for concurrent use.
 type Store struct{ *file }
 
-// Open opens the database, or creates it. A file that cannot be read is quarantined and replaced by one in which each
-// of the donations counts as spent; Open then returns a working store together with quarantined, at this start and at
-// each later one, until a release that reads the quarantined file has merged it. An error is final: without a store
-// nothing may be granted.
+// Open opens the database, or creates it. A file that cannot be read is quarantined and replaced by one in which each of the
+// donations counts as spent. Open then returns a working store together with quarantined, at this start and each later one, until a
+// release that can read the quarantined file has merged it. An error is final: without a store nothing may be granted.
 func Open(path string, donations []string, now time.Time) (s *Store, quarantined *Quarantined, err error) {
 	return openLedger(ledgerKind, path, donations, now)
 }
 
-// openLedger is Open in a release whose ledger is of this kind.
+// openLedger is Open for a release whose ledger is of this kind.
 func openLedger(k *kind, path string, donations []string, now time.Time) (s *Store, quarantined *Quarantined, err error) {
 	lost := map[string]ledger.Record{}
 	for _, name := range donations {
@@ -127,10 +123,10 @@ func check(tx *bbolt.Tx) error {
 	return nil
 }
 
-// SavedAccount is what the store has of a donation.
+// SavedAccount is what the store holds for a donation.
 type SavedAccount struct {
 	Record ledger.Record
-	Days   []ledger.Day // those that are over, oldest first, but for the last, which is in the record
+	Days   []ledger.Day // those that are over, oldest first, except the last one, which is in the record
 }
 
 // Load returns the accounts by donation, including donations that are no longer configured: their name may come back
@@ -185,8 +181,8 @@ func fileError(err error) error {
 	return err
 }
 
-// Put writes records by donation and returns once they are on disk. After an error the disk has either all of them or
-// none: nothing that they commit may be granted.
+// Put writes records by donation and returns once they are on disk. After an error the disk has either all of them or none, and
+// nothing that they commit may be granted.
 func (s *Store) Put(records map[string]ledger.Record) error {
 	if err := s.db.Update(func(tx *bbolt.Tx) error { return put(tx, records) }); err != nil {
 		return fmt.Errorf("write the ledger: %w", err)
@@ -217,7 +213,7 @@ func putDay(tx *bbolt.Tx, name string, d ledger.Day) error {
 	return setDay(tx, name, d)
 }
 
-// setDay writes a day, replacing what there was of it, and deletes the oldest days.
+// setDay writes a day, replacing an earlier version of it, and deletes the oldest days.
 func setDay(tx *bbolt.Tx, name string, d ledger.Day) error {
 	key := binary.BigEndian.AppendUint32(nil, uint32(d.Date))
 	b, err := tx.Bucket(daysBucket).CreateBucketIfNotExists([]byte(name))
@@ -239,7 +235,7 @@ func setDay(tx *bbolt.Tx, name string, d ledger.Day) error {
 	return nil
 }
 
-// merge adds the accounts of a replaced file to those of tx, and the links and pauses that tx does not have.
+// merge adds the accounts of a replaced file to those in tx, and the links and pauses that tx does not have.
 func merge(tx, from *bbolt.Tx) error {
 	accounts, err := load(from)
 	if err != nil {

@@ -92,7 +92,7 @@ func TestOneAtATime(t *testing.T) {
 	}
 }
 
-// change changes a store's file as another release might have.
+// change changes a store's file as another release might have done.
 func change(t *testing.T, path string, f func(tx *bbolt.Tx) error) {
 	t.Helper()
 	db, err := bbolt.Open(path, mode, ledgerKind.options(false, nil))
@@ -111,14 +111,14 @@ func setVersion(t *testing.T, path string, version uint64) {
 	})
 }
 
-// newer returns bytes with a checksum as if a version of so many later had written them, with more at their end.
+// newer returns bytes with a valid checksum, as a version that is later by this many would write them, with more at their end.
 func newer(b []byte, by byte) []byte {
 	b[0] += by
 	b = append(b[:len(b)-crc32.Size], "more"...)
 	return binary.LittleEndian.AppendUint32(b, crc32.ChecksumIEEE(b))
 }
 
-// TestNextIsRead: a file of the next form is read, written to, and stays in its form, with what is unknown in it.
+// TestNextIsRead: a file of the next format is read and written. It keeps its format, and unknown content in it.
 func TestNextIsRead(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "ledger.db")
@@ -160,8 +160,8 @@ func TestNextIsRead(t *testing.T) {
 	}
 }
 
-// TestNewerIsQuarantined: a file of a newer format than the next is quarantined, and every donation counts as spent. That
-// is said at each start, until the file can be read.
+// TestNewerIsQuarantined: a file whose format is newer than the next is quarantined, and every donation counts as spent. Open reports
+// that at each start, until the file can be read.
 func TestNewerIsQuarantined(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(t *testing.T, path string){
@@ -209,7 +209,7 @@ func TestNewerIsQuarantined(t *testing.T) {
 	}
 }
 
-// TestMerged: a quarantined file is merged by the release that reads it, one file after the other.
+// TestMerged: the release that can read a quarantined file merges it, one file after the other.
 func TestMerged(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "ledger.db")
@@ -300,11 +300,11 @@ func TestMerged(t *testing.T) {
 	}
 }
 
-// TestOthersCannotLock: who can read the file can hold its lock, so that only its owner may.
+// TestOthersCannotLock: a user who can read the file can hold its lock, so only its owner may read it.
 func TestOthersCannotLock(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "ledger.db")
-	for range 2 { // made, then found with another mode
+	for range 2 { // created, then found with another mode
 		s, damage, err := Open(path, nil, now)
 		if err != nil || damage != nil {
 			t.Fatal(err, damage)
@@ -318,8 +318,7 @@ func TestOthersCannotLock(t *testing.T) {
 	}
 }
 
-// TestDamage: a file that cannot be read is quarantined whole, and every donation counts as spent, also after the next
-// start.
+// TestDamage: a file that cannot be read is quarantined unchanged. Every donation counts as spent, also after the next start.
 func TestDamage(t *testing.T) {
 	t.Parallel()
 	sound := filepath.Join(t.TempDir(), "ledger.db")
@@ -389,8 +388,7 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// TestDamagedAndNoRoom: while no other file can be made in its place, the damaged one stays where it is, and is not set
-// quarantined again and again.
+// TestDamagedAndNoRoom: while there is no room for a new file, the damaged one stays in place, and is not quarantined again and again.
 func TestDamagedAndNoRoom(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "ledger.db")
@@ -418,7 +416,7 @@ func TestDamagedAndNoRoom(t *testing.T) {
 	}
 }
 
-// TestBitsFlip: with any bits flipped, the store opens or reports damage; the daemon does not die.
+// TestBitsFlip: with any bits flipped, the store opens or reports damage. The daemon does not crash.
 func TestBitsFlip(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -463,7 +461,7 @@ func TestBitsFlip(t *testing.T) {
 	}
 }
 
-// TestFullDisk: what cannot be written is an error, what was there stays, and later it goes on.
+// TestFullDisk: a failed write is an error, the old content stays, and writing works again later.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	s := openChecked(t, filepath.Join(t.TempDir(), "ledger.db"))
