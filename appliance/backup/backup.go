@@ -1,6 +1,6 @@
-// Package backup is a box in one file: what it has that a new card does not, for a day on which the card is dead. It owns the
-// file's form, checks all of a file before anything of it is used, and puts a set of files in place whole or not at all. It must
-// not know what is in the files: package daemon says which there are, and what restoring them means.
+// Package backup writes and reads a box's backup: one file with everything that a new card lacks, for the day on which the card is
+// dead. It owns the file's form, checks all of a file before any part of it is used, and puts a set of files in place completely or
+// not at all. It must not know what the files contain: package daemon says which files there are, and what restoring them means.
 //
 // # The form
 //
@@ -9,17 +9,17 @@
 //
 //	age -d lilas-2026-11-30.backup | tar -tzv
 //
-// One that is made while nobody is there to type the passphrase, on a USB stick at night, is inside age with an X25519 recipient.
-// The identity is before it, as an armored age file with an scrypt recipient. So the passphrase alone opens it, too:
+// A backup that is made while nobody is there to type the passphrase, at night on a USB stick, is inside age with an X25519
+// recipient. Its identity precedes it, as an armored age file with an scrypt recipient. So the passphrase alone opens it, too:
 //
 //	sed '/^-----END/q' 000007-2026-12-01.backup | age -d >key
 //	sed '1,/^-----END/d' 000007-2026-12-01.backup | age -d -i key | tar -tzv
 //
-// The first entry is manifest.json: the version of the form, and of each file that follows, in their order, its name, size and
-// SHA-256. A file that is cut off, damaged, or has more or something else than its manifest says, is refused with the place.
+// The first entry is manifest.json: the version of the form, and for each file that follows, in order, its name, size and SHA-256. A
+// file that is cut off or damaged, or that has other content than its manifest says, is refused, and the error names the place.
 //
-// Without a passphrase a backup has no secrets: who writes one leaves them out, and names them in the manifest. With one it has
-// all. scrypt takes 32 MiB here: age's own 256 MiB would be half of a small board.
+// Without a passphrase a backup has no secrets: its writer leaves them out, and names them in the manifest. With a passphrase it has
+// everything. scrypt takes 32 MiB here: age's own 256 MiB would be half of a small board.
 package backup
 
 import (
@@ -43,11 +43,11 @@ import (
 // Version is the version of the form. A newer one is refused.
 const Version = 1
 
-// Bounds on a backup. Sizes are bytes.
+// Limits of a backup. Sizes are in bytes.
 const (
-	MaxSize       = 300_000_000 // of the file, and of all in it
+	MaxSize       = 300_000_000 // of the file, and of all its content
 	MaxPassphrase = 256
-	MinPassphrase = 12 // characters: unlike a password to sign in with, it can be tried without end
+	MinPassphrase = 12 // characters: unlike a password for signing in, it can be tried without limit
 
 	maxFiles    = 300
 	maxManifest = 1 << 20
@@ -58,29 +58,29 @@ const (
 
 const manifestName = "manifest.json"
 
-// Manifest says what is in a backup.
+// Manifest describes a backup's content.
 type Manifest struct {
 	Version int       `json:"version"`
 	Release string    `json:"release"` // of the program that made it
 	Made    time.Time `json:"made"`    // by the box's clock
-	Trusted bool      `json:"trusted"` // the clock was
+	Trusted bool      `json:"trusted"` // that clock was trusted
 	Centre  string    `json:"centre"`
 	Secrets bool      `json:"secrets"` // they are in it
 	LeftOut []string  `json:"left_out,omitempty"`
-	Packs   []Pack    `json:"packs,omitempty"` // that the box had; they are not in it
+	Packs   []Pack    `json:"packs,omitempty"` // packs that the box had; they are not in the backup
 	Files   []Entry   `json:"files"`
 }
 
-// Pack is a pack of lessons by its name: packs are too large for a backup.
+// Pack is a pack of tutorials, by its name: packs are too large for a backup.
 type Pack struct {
 	Name  string `json:"name"`
 	Title string `json:"title,omitempty"`
 	Size  int64  `json:"size"`
 }
 
-// Entry is a file.
+// Entry is a file in a backup.
 type Entry struct {
-	Name   string `json:"name"` // with slashes
+	Name   string `json:"name"` // with slashes as separators
 	Size   int64  `json:"size"`
 	SHA256 string `json:"sha256"`
 }
@@ -89,10 +89,10 @@ type Entry struct {
 type File struct {
 	Name    string
 	Size    int64
-	Content io.ReaderAt // that nobody changes
+	Content io.ReaderAt // must not change
 }
 
-// Text returns a file with a text.
+// Text returns a file with this text.
 func Text(name string, text []byte) File { return File{name, int64(len(text)), bytes.NewReader(text)} }
 
 // Errors of Unpack.
@@ -113,7 +113,7 @@ func (e WeakError) Error() string {
 	return fmt.Sprintf("the passphrase must have %d characters at least, and %d bytes at most", e.Min, e.Max)
 }
 
-// CheckPassphrase returns a WeakError if a passphrase cannot be used.
+// CheckPassphrase returns a WeakError if a passphrase may not be used.
 func CheckPassphrase(p string) error {
 	if len([]rune(p)) < MinPassphrase || len(p) > MaxPassphrase {
 		return WeakError{MinPassphrase, MaxPassphrase}
@@ -121,7 +121,7 @@ func CheckPassphrase(p string) error {
 	return nil
 }
 
-// Write writes a backup with the files, sealed unless the seal is nil. It completes the manifest.
+// Write writes a backup of the files, sealed unless seal is nil. It completes the manifest.
 func Write(w io.Writer, m Manifest, files []File, seal Seal) (err error) {
 	defer func() {
 		if err != nil {
@@ -173,7 +173,7 @@ func Write(w io.Writer, m Manifest, files []File, seal Seal) (err error) {
 	return nil
 }
 
-// fileName matches the names of files: no path leads out of its folder, and none is hidden.
+// fileName matches the names of files: no path leaves its folder, and no file is hidden.
 var fileName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*){0,2}$`)
 
 // check returns what is wrong with a manifest.
@@ -214,9 +214,9 @@ func (m Manifest) Has(name string) bool {
 	return slices.ContainsFunc(m.Files, func(f Entry) bool { return f.Name == name })
 }
 
-// Unpack checks a backup, and writes its files below an empty folder, where their names lead. After an error the folder has what
-// was unpacked so far, and nobody may use it. The error is one of those above with the place, or that of the disk. The folder ""
-// stands for none: the backup is only checked.
+// Unpack checks a backup, and writes its files below an empty folder, at the paths of their names. After an error the folder has what
+// was unpacked so far, which must not be used. The error is one of those above with the place, or an error of the disk. If dir is "",
+// the backup is only checked.
 func Unpack(r io.Reader, passphrase, dir string) (m Manifest, err error) {
 	limited := &io.LimitedReader{R: r, N: MaxSize + 1}
 	in := bufio.NewReader(limited)
@@ -272,7 +272,7 @@ func Unpack(r io.Reader, passphrase, dir string) (m Manifest, err error) {
 	} else if err != io.EOF {
 		return m, at("its end", err)
 	}
-	for _, rest := range []io.Reader{zip, inner, in} { // what follows is read too: the checksums are at the end
+	for _, rest := range []io.Reader{zip, inner, in} { // read what follows, too: the checksums are at the end
 		n, err := io.Copy(io.Discard, io.LimitReader(rest, 1<<20))
 		if err != nil {
 			return m, at("its end", err)
@@ -284,7 +284,7 @@ func Unpack(r io.Reader, passphrase, dir string) (m Manifest, err error) {
 	return m, nil
 }
 
-// at returns an error of reading a backup at a place. Unexpected ends are those of the file.
+// at returns an error of reading a backup, with its place. An unexpected end means that the file was cut off.
 func at(where string, err error) error {
 	why := ErrDamaged
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
@@ -315,7 +315,7 @@ func readManifest(t *tar.Reader) (m Manifest, err error) {
 	return m, m.check()
 }
 
-// unpack writes a file, unless its path is "", and checks it.
+// unpack checks a file, and writes it unless its path is "".
 func unpack(from io.Reader, f Entry, to string) (err error) {
 	sum, written := sha256.New(), &failure{Writer: io.Discard}
 	if to != "" {
@@ -326,7 +326,7 @@ func unpack(from io.Reader, f Entry, to string) (err error) {
 		if err != nil {
 			return err
 		}
-		defer out.Close() // Batch.Commit syncs the file, and has its errors
+		defer out.Close() // Batch.Commit syncs the file, and reports its errors
 		written.Writer = out
 	}
 	_, err = io.Copy(io.MultiWriter(written, sum), from)
@@ -341,7 +341,7 @@ func unpack(from io.Reader, f Entry, to string) (err error) {
 	return nil
 }
 
-// failure keeps the error of a writer, so that it is not taken for one of the backup.
+// failure keeps a writer's error, so that it is not mistaken for an error in the backup.
 type failure struct {
 	io.Writer
 	err error

@@ -71,7 +71,7 @@ func content(t testing.TB, dir string) map[string]string {
 	return all
 }
 
-// TestRoundTrip: what is written is read, sealed or not; a sealed one has nothing in clear.
+// TestRoundTrip: what is written is read again, sealed or not. A sealed backup has nothing in plain text.
 func TestRoundTrip(t *testing.T) {
 	t.Parallel()
 	for _, p := range []string{"", passphrase} {
@@ -99,7 +99,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// TestPassphrase: without the right passphrase a sealed backup says so.
+// TestPassphrase: opening a sealed backup without the correct passphrase says so.
 func TestPassphrase(t *testing.T) {
 	t.Parallel()
 	b := written(t, passphrase)
@@ -114,7 +114,7 @@ func TestPassphrase(t *testing.T) {
 	}
 }
 
-// TestDamage: a backup that is cut off anywhere, or has another byte anywhere, is refused, with the place.
+// TestDamage: a backup that is cut off anywhere, or has one byte changed, is refused, with the place.
 func TestDamage(t *testing.T) {
 	t.Parallel()
 	b, dir := written(t, ""), t.TempDir()
@@ -134,7 +134,7 @@ func TestDamage(t *testing.T) {
 		wrong := bytes.Clone(b)
 		wrong[n] ^= 0x20
 		dir := t.TempDir()
-		if _, err := Unpack(bytes.NewReader(wrong), "", dir); err == nil && !cmp.Equal(whole, content(t, dir)) { // the same may be written otherwise
+		if _, err := Unpack(bytes.NewReader(wrong), "", dir); err == nil && !cmp.Equal(whole, content(t, dir)) { // the same content may be encoded differently
 			t.Errorf("byte %d of %d is another one, and nobody notices", n, len(b))
 		}
 	}
@@ -194,7 +194,7 @@ func pack(t testing.TB, manifest any, entries ...tar.Header) []byte {
 	return b.Bytes()
 }
 
-// TestTricks: no backup writes outside its folder, makes a link, or has another file than its manifest says.
+// TestTricks: no backup writes outside its folder, creates a link, or has another file than its manifest says.
 func TestTricks(t *testing.T) {
 	t.Parallel()
 	sum := func(text string) string { s := sha256.Sum256([]byte(text)); return hex.EncodeToString(s[:]) }
@@ -275,7 +275,7 @@ func FuzzUnpack(f *testing.F) {
 	f.Add(inner.Bytes(), false)
 	f.Add([]byte{0x1f, 0x8b}, true)
 	f.Fuzz(func(t *testing.T, b []byte, zipped bool) {
-		if !zipped { // so that what is in it changes, too
+		if !zipped { // so that its content changes, too
 			var z bytes.Buffer
 			w := gzip.NewWriter(&z)
 			if _, err := w.Write(b); err != nil {

@@ -14,14 +14,14 @@ import (
 	"passerelle/appliance/private"
 )
 
-// Batch is a set of files that replace others at once, or not at all. All that takes room on the disk is done before [Batch.Commit]
-// renames one folder; what follows that are renames, which [Finish] goes on with after a power cut.
+// Batch is a set of files that replace others together, or not at all. Everything that needs room on the disk is done before
+// [Batch.Commit] renames one folder. What follows are only renames, which [Finish] completes after a power cut.
 type Batch struct {
 	dir  string
 	plan plan
 }
 
-// plan is what is done after the commit, in this order. Paths are absolute.
+// plan is what is done after the commit, in this order. Paths are absolute, except as noted.
 type plan struct {
 	Moves   []move   `json:"moves"`
 	Removes []string `json:"removes"`
@@ -32,14 +32,14 @@ type move struct {
 	To   string `json:"to"`
 }
 
-// Folders of a batch in its own.
+// Folders in the batch's own folder.
 const (
-	nextName   = "next"      // it is being prepared
-	commitName = "committed" // it is done, or half done
+	nextName   = "next"      // the batch is being prepared
+	commitName = "committed" // the batch is done, or partly done
 	planName   = "plan.json"
 )
 
-// Begin begins a batch in a folder, which is on the file system of the files that it replaces. It removes what a killed one left.
+// Begin begins a batch in a folder that is on the same file system as the files to replace. It removes what a killed batch left.
 func Begin(dir string) (*Batch, error) {
 	b := &Batch{dir: dir}
 	if err := private.Folder(dir, 0o700); err != nil {
@@ -56,7 +56,7 @@ func Begin(dir string) (*Batch, error) {
 
 func (b *Batch) next() string { return filepath.Join(b.dir, nextName) }
 
-// New returns a path for a file that will replace the one at to. The caller creates it, of mode 0600.
+// New returns a path for a file that will replace the one at to. The caller creates it with mode 0600.
 func (b *Batch) New(to string) (path string, err error) {
 	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
 		return "", err
@@ -66,7 +66,7 @@ func (b *Batch) New(to string) (path string, err error) {
 	return filepath.Join(b.next(), name), nil
 }
 
-// Write adds a file with a text.
+// Write adds a file with this text.
 func (b *Batch) Write(to string, text []byte) error {
 	path, err := b.New(to)
 	if err == nil {
@@ -75,7 +75,7 @@ func (b *Batch) Write(to string, text []byte) error {
 	return err
 }
 
-// Move adds a file that is on the batch's file system, and takes it from where it is.
+// Move moves a file into the batch. The file must be on the batch's file system.
 func (b *Batch) Move(from, to string) error {
 	path, err := b.New(to)
 	if err == nil {
@@ -84,16 +84,17 @@ func (b *Batch) Move(from, to string) error {
 	return err
 }
 
-// Prepared adds a file that is complete and on the disk beside the one that it will replace: for another file system.
+// Prepared adds a file that is complete and synced, on the file system of the one that it will replace. It is for other file systems
+// than the batch's.
 func (b *Batch) Prepared(from, to string) {
 	b.plan.Moves = append(b.plan.Moves, move{from, to})
 }
 
-// Remove adds that a file is removed, if it is there.
+// Remove adds the removal of a file, if it exists.
 func (b *Batch) Remove(path string) { b.plan.Removes = append(b.plan.Removes, path) }
 
-// Commit makes the batch. After an error of errors.Is(err, ErrUnfinished) it is made, and Finish completes it; after any other
-// one nothing is changed.
+// Commit commits the batch. After an error for which errors.Is(err, ErrUnfinished), it is committed, and Finish completes it. After
+// any other error nothing is changed.
 func (b *Batch) Commit() error {
 	if err := b.commit(); err != nil {
 		return err
@@ -127,22 +128,22 @@ func (b *Batch) commit() error {
 func (b *Batch) Drop() error {
 	for _, m := range b.plan.Moves {
 		if filepath.IsAbs(m.From) {
-			os.Remove(m.From) // it is of no use, and does no harm
+			os.Remove(m.From) // it is unused, and harmless if it stays
 		}
 	}
 	return os.RemoveAll(b.next())
 }
 
-// ErrUnfinished says that a change is made, but not complete.
+// ErrUnfinished says that a change is committed, but not complete.
 var ErrUnfinished = errors.New("the change is not complete")
 
-// Finish completes a committed batch, if there is one in the folder. It is called before anybody reads the files; the error is
+// Finish completes a committed batch, if there is one in the folder. It is called before anything reads the files. The error is
 // ErrUnfinished with the reason.
 func Finish(dir string) (finished bool, err error) {
 	committed := filepath.Join(dir, commitName)
 	text, err := os.ReadFile(filepath.Join(committed, planName))
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, os.RemoveAll(committed) // what is left of a complete one
+		return false, os.RemoveAll(committed) // the rest of a complete batch
 	}
 	var p plan
 	if err == nil {
@@ -159,7 +160,7 @@ func Finish(dir string) (finished bool, err error) {
 		}
 		folders[filepath.Dir(m.To)] = true
 		if err = os.Rename(from, m.To); errors.Is(err, fs.ErrNotExist) {
-			err = nil // it has been moved
+			err = nil // it has been moved already
 		}
 	}
 	for _, path := range p.Removes {

@@ -19,7 +19,7 @@ func must(t testing.TB, errs ...error) {
 	}
 }
 
-// files are those of a box before a change, and after it.
+// before and after are a box's files before and after a change.
 var (
 	before = map[string]string{"state/ledger.db": "old", "state/places/a.list": "old", "etc/box.toml": "old", "state/voice/agenda.json": "kept"}
 	after  = map[string]string{"state/ledger.db": "new", "state/places/b.list": "new", "etc/box.toml": "new", "state/voice/agenda.json": "kept"}
@@ -51,7 +51,7 @@ func prepare(root string) (*Batch, error) {
 	return b, errors.Join(errs...)
 }
 
-// TestBatch: a batch is made whole, and leaves nothing behind; one that is given up changes nothing.
+// TestBatch: a batch is committed completely, and leaves nothing behind. A dropped batch changes nothing.
 func TestBatch(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
@@ -68,7 +68,7 @@ func TestBatch(t *testing.T) {
 	}
 }
 
-// TestBatchPowerCut: whatever the batch has done when the power fails, Finish makes the old state or the new one.
+// TestBatchPowerCut: whenever the power fails during a batch, Finish results in the old state or the new one.
 func TestBatchPowerCut(t *testing.T) {
 	t.Parallel()
 	steps := 3 + 1 // moves and removals that a committed batch may have made
@@ -101,7 +101,7 @@ func TestBatchPowerCut(t *testing.T) {
 		if finished != (done >= 0) {
 			t.Errorf("after %d steps it was finished: %t", done, finished)
 		}
-		if done < 0 { // the next batch clears up
+		if done < 0 { // the next batch cleans up
 			b, err := Begin(dir)
 			must(t, err, b.Drop(), os.RemoveAll(filepath.Join(root, "etc/.box.toml.new")))
 		}
@@ -114,7 +114,7 @@ func TestBatchPowerCut(t *testing.T) {
 	}
 }
 
-// TestBatchFullDisk: on a disk with any amount of room the result is the old state, with an error, or the new one.
+// TestBatchFullDisk: with any amount of room on the disk, the result is the old state and an error, or the new state.
 func TestBatchFullDisk(t *testing.T) {
 	t.Parallel()
 	labtest.Root(t)

@@ -12,13 +12,13 @@ import (
 	"filippo.io/age/armor"
 )
 
-// Seal closes a backup for those who have no passphrase: a [Passphrase], or a [Key] that was made of one.
+// Seal encrypts a backup, so that only the passphrase opens it. It is a [Passphrase], or a [Key] that was made from one.
 type Seal interface {
-	// seal writes what comes before the sealed bytes, and returns a writer that seals what is written to it.
+	// seal writes what comes before the encrypted bytes, and returns a writer that encrypts what is written to it.
 	seal(w io.Writer) (io.WriteCloser, error)
 }
 
-// Passphrase seals by itself.
+// Passphrase seals a backup directly.
 type Passphrase string
 
 func (p Passphrase) seal(w io.Writer) (io.WriteCloser, error) {
@@ -33,17 +33,17 @@ func (p Passphrase) seal(w io.Writer) (io.WriteCloser, error) {
 	return age.Encrypt(w, to)
 }
 
-// Key seals backups that are made while nobody is there to type the passphrase, which is not in it. Each backup begins with the
-// half that opens it, sealed by the passphrase.
+// Key seals backups that are made while nobody is there to type the passphrase. It does not contain the passphrase. Each backup begins
+// with the private half of the key, which the passphrase opens.
 type Key struct {
-	Recipient string `json:"recipient"` // age's, of X25519
+	Recipient string `json:"recipient"` // age's X25519 recipient
 	Sealed    string `json:"sealed"`    // the identity, as an armored age file
 }
 
-// maxSealed bounds a key's sealed half in bytes: it has about 500.
+// maxSealed limits the sealed half of a key, in bytes: it has about 500.
 const maxSealed = 2000
 
-// NewKey makes a key of a passphrase. The error may be a WeakError.
+// NewKey makes a key from a passphrase. The error may be a WeakError.
 func NewKey(passphrase string) (k Key, err error) {
 	if err := CheckPassphrase(passphrase); err != nil {
 		return k, err
@@ -78,18 +78,18 @@ func (k Key) seal(w io.Writer) (io.WriteCloser, error) {
 	return age.Encrypt(w, to)
 }
 
-// Beginnings of a sealed backup (C2SP, age.md): of one sealed by a passphrase, and of one by a key.
+// The first bytes of a sealed backup (C2SP, age.md): one sealed by a passphrase, and one sealed by a key.
 var (
 	ageHeader   = []byte("age-encryption.org/v1\n")
 	armorHeader = []byte(armor.Header + "\n")
 )
 
-// Sealed tells whether a file that begins so needs a passphrase.
+// Sealed tells whether a file that begins with head needs a passphrase.
 func Sealed(head []byte) bool {
 	return bytes.HasPrefix(head, ageHeader) || bytes.HasPrefix(head, armorHeader)
 }
 
-// open opens the seal.
+// open returns a reader of the decrypted backup.
 func open(in *bufio.Reader, passphrase string) (io.Reader, error) {
 	if len(passphrase) > MaxPassphrase {
 		return nil, ErrWrong
@@ -119,13 +119,13 @@ func open(in *bufio.Reader, passphrase string) (io.Reader, error) {
 		return nil, fmt.Errorf("%w at %q: it is none", ErrDamaged, "its key")
 	}
 	opened, err := decrypt(in, own)
-	if errors.Is(err, ErrWrong) { // the passphrase was right
+	if errors.Is(err, ErrWrong) { // the passphrase was correct
 		err = fmt.Errorf("%w at %q: it is of another backup", ErrDamaged, "its key")
 	}
 	return opened, err
 }
 
-// readSealed reads a key's sealed half, up to its last line.
+// readSealed reads the sealed half of a key, up to its last line.
 func readSealed(in *bufio.Reader) (string, error) {
 	var text strings.Builder
 	for text.Len() < maxSealed {

@@ -22,8 +22,8 @@ func newKey(t testing.TB) Key {
 	return k
 }
 
-// TestKey: what a key seals is opened by the passphrase that it was made of, and by nothing else. The key, also as it is kept on a
-// disk, has neither the passphrase nor the half that opens.
+// TestKey: what a key seals is opened by the passphrase that it was made from, and by nothing else. The key, also as stored on disk,
+// contains neither the passphrase nor the half that opens.
 func TestKey(t *testing.T) {
 	t.Parallel()
 	k := newKey(t)
@@ -88,7 +88,7 @@ func TestKeyByHand(t *testing.T) {
 	}
 }
 
-// TestKeyDamage: a backup sealed by a key that is cut off, or has another byte in its key, is refused.
+// TestKeyDamage: a backup sealed by a key is refused if it is cut off, or if a byte of its key is changed.
 func TestKeyDamage(t *testing.T) {
 	t.Parallel()
 	k := newKey(t)
@@ -101,7 +101,7 @@ func TestKeyDamage(t *testing.T) {
 		}
 		return false
 	}
-	for n := 0; n < len(b); n += 1 + n/4 { // scrypt takes its time
+	for n := 0; n < len(b); n += 1 + n/4 { // scrypt is slow
 		if _, err := Unpack(bytes.NewReader(b[:n]), passphrase, ""); !known(err) {
 			t.Errorf("the first %d of %d bytes: %v", n, len(b), err)
 		}
