@@ -15,23 +15,23 @@ import (
 	"passerelle/appliance/state"
 )
 
-// Backups makes and restores backups of the box. It makes an error that is the caller's mistake with Refuse.
+// Backups makes and restores backups of the box. If the caller made a mistake, it returns an error made by Refuse.
 type Backups interface {
-	// WriteBackup writes a backup; with a passphrase it has all secrets, and is sealed.
+	// WriteBackup writes a backup. With a passphrase it contains all secrets, and is sealed.
 	WriteBackup(w io.Writer, passphrase string) error
-	// KeepBackup keeps a backup on the box, and returns its path. It is refused if there is nothing to back up.
+	// KeepBackup keeps a backup on the box, and returns its path. It refuses if there is nothing to back up.
 	KeepBackup() (path string, err error)
-	// CheckBackup checks a backup, which then waits to be restored. CheckUndo does so with the state before the last one restored.
+	// CheckBackup checks a backup, which then waits to be restored. CheckUndo does the same with the state before the last restore.
 	CheckBackup(r io.Reader, passphrase string) (state.Restore, error)
 	CheckUndo() (state.Restore, error)
-	// RestoreBackup begins to restore a checked backup; LastRestore tells how that ends. used has what lines have carried in
-	// the running period, in bytes by donation, of those whose use is unknown.
+	// RestoreBackup begins to restore a checked backup; LastRestore tells how that ends. used has the bytes that lines have carried
+	// in the running period, by donation, for donations whose use is unknown.
 	RestoreBackup(id string, used map[string]uint64) error
 	LastRestore() state.RestoreResult
 	// StateUse states what a donation's line has carried in the running period.
 	StateUse(ctx context.Context, donation string, bytes uint64) error
 	// ListSticks returns the USB sticks that are plugged in. MarkStick marks one for backups, which the passphrase opens, and writes
-	// the first one; WriteStick writes one to those that are marked.
+	// the first one. WriteStick writes a backup to the sticks that are marked.
 	ListSticks(ctx context.Context) ([]state.Stick, error)
 	MarkStick(ctx context.Context, device, passphrase string) error
 	WriteStick(ctx context.Context) error
@@ -39,11 +39,11 @@ type Backups interface {
 
 // Paths of the requests.
 const (
-	pathBackup  = "/backup" // answers with the file
+	pathBackup  = "/backup" // answers with the backup's file
 	pathKeep    = "/backup/keep"
-	pathCheck   = "/restore/check" // with the file
+	pathCheck   = "/restore/check" // with the backup's file
 	pathUndo    = "/restore/undo"
-	pathRestore = "/restore" // with the id, and what donations have used as parameters
+	pathRestore = "/restore" // with the id, and as parameters what donations have used
 	pathUse     = "/use"     // with the donation's name and bytes as parameters
 	pathSticks  = "/sticks"
 	pathMark    = "/sticks/mark" // with the device as a parameter
@@ -51,9 +51,9 @@ const (
 	restoreID   = "id"
 	deviceName  = "device"
 	usedBytes   = "bytes"
-	usedPrefix  = "used." // and the donation's name
+	usedPrefix  = "used." // followed by the donation's name
 
-	// passphraseHead is the header with a passphrase, escaped as in a URL's query.
+	// passphraseHead is the header that carries a passphrase, escaped as in a URL's query.
 	passphraseHead = "Passerelle-Passphrase"
 
 	backupTime = 10 * time.Minute // a large file on a slow card
@@ -72,7 +72,7 @@ func backupRequests(mux *http.ServeMux, act func(string, func(*http.Request) (st
 		case err == nil:
 		case out.yes:
 			log.Warn("a backup is not delivered as a whole", "error", err)
-			panic(http.ErrAbortHandler) // the client sees that it is cut off
+			panic(http.ErrAbortHandler) // the client sees that the file is cut off
 		case errors.Is(err, ErrRefused):
 			http.Error(w, err.Error(), http.StatusUnprocessableEntity)
 		default:
@@ -135,7 +135,7 @@ func backupRequests(mux *http.ServeMux, act func(string, func(*http.Request) (st
 	})
 }
 
-// started knows whether something was written.
+// started records whether something was written.
 type started struct {
 	io.Writer
 	yes bool
@@ -188,7 +188,7 @@ func decodeInto(v any) func(io.Reader) error {
 	return func(answer io.Reader) error { return json.NewDecoder(io.LimitReader(answer, answerLimit)).Decode(v) }
 }
 
-// RestoreBackup restores a checked backup, and waits for the result: the box restarts for it.
+// RestoreBackup restores a checked backup, and waits for the result. The box restarts for it.
 func (c Client) RestoreBackup(ctx context.Context, id string, used map[string]uint64) (state.RestoreResult, error) {
 	ctx, cancel := context.WithTimeout(ctx, backupTime)
 	defer cancel()

@@ -16,7 +16,7 @@ func (f *fake) WriteBackup(w io.Writer, passphrase string) error {
 	if err := f.does("backup " + passphrase); err != nil {
 		return err
 	}
-	_, err := w.Write(bytes.Repeat([]byte("b"), 3<<20)) // more than other answers have
+	_, err := w.Write(bytes.Repeat([]byte("b"), 3<<20)) // larger than other answers may be
 	if f.cuts {
 		return errors.New("the disk failed")
 	}
@@ -57,7 +57,7 @@ func (f *fake) StateUse(_ context.Context, donation string, bytes uint64) error 
 	return f.does(fmt.Sprintf("use %d of %s", bytes, donation))
 }
 
-// TestBackupRequests: files of any size pass, and a backup that fails half way is not taken for a whole one.
+// TestBackupRequests: files of any size are transferred, and a backup that fails halfway is not taken for a complete one.
 func TestBackupRequests(t *testing.T) {
 	t.Parallel()
 	f := &fake{}

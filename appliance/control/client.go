@@ -28,8 +28,7 @@ var (
 	ErrFailed     = errors.New("the daemon failed")
 )
 
-// Error is why the daemon did not do what was requested, and what to do about it. errors.Is finds one of the reasons
-// above.
+// Error is why the daemon did not do what was requested, and what to do about it. errors.Is matches one of the reasons above.
 type Error struct {
 	reason, cause error
 }
@@ -37,13 +36,13 @@ type Error struct {
 func (e *Error) Error() string   { return e.cause.Error() }
 func (e *Error) Unwrap() []error { return []error{e.reason, e.cause} }
 
-// Refuse returns an error that is the caller's mistake.
+// Refuse returns an error that says that the caller made a mistake.
 func Refuse(cause error) error { return &Error{ErrRefused, cause} }
 
 // Client sends requests to the daemon at a socket.
 type Client struct{ Socket string }
 
-// answerLimit bounds an answer, in bytes.
+// answerLimit is the largest answer that is read, in bytes.
 const answerLimit = 1 << 20
 
 // ask sends one request and returns the body of the answer.
@@ -57,7 +56,7 @@ func (c Client) ask(ctx context.Context, method, path string, text []byte) (body
 	return body, err
 }
 
-// send sends one request, and has the answer read.
+// send sends one request, and passes the body of the answer to read.
 func (c Client) send(ctx context.Context, method, path string, head http.Header, from io.Reader, read func(io.Reader) error) error {
 	client := http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -105,12 +104,12 @@ func (c Client) act(ctx context.Context, path string) (text string, err error) {
 	return string(body), err
 }
 
-// StatusJSON returns the daemon's status unparsed: a later release's may have more fields than Status.
+// StatusJSON returns the daemon's status unparsed: a later release's status may have more fields than Status.
 func (c Client) StatusJSON(ctx context.Context) ([]byte, error) {
 	return c.ask(ctx, http.MethodGet, pathStatus, nil)
 }
 
-// Status returns what the box does, and why.
+// Status returns the daemon's status.
 func (c Client) Status(ctx context.Context) (s state.Status, err error) {
 	body, err := c.StatusJSON(ctx)
 	err = read(body, err, &s)
@@ -123,7 +122,7 @@ func (c Client) Pause(ctx context.Context) error {
 	return err
 }
 
-// PauseUntilTomorrow stops sharing until the next day, or Resume.
+// PauseUntilTomorrow stops sharing until the next day, or until Resume.
 func (c Client) PauseUntilTomorrow(ctx context.Context) error {
 	_, err := c.act(ctx, pathDay)
 	return err
@@ -135,7 +134,7 @@ func (c Client) Resume(ctx context.Context) error {
 	return err
 }
 
-// ConfirmTime confirms that the machine's time of day is right.
+// ConfirmTime confirms that the machine's time of day is correct.
 func (c Client) ConfirmTime(ctx context.Context) error {
 	_, err := c.act(ctx, pathClock)
 	return err
@@ -146,7 +145,7 @@ func (c Client) Reload(ctx context.Context) (config.Result, error) {
 	return c.change(ctx, pathReload, nil)
 }
 
-// Apply replaces the configuration file, if it is the daemon's and still has the revision, and applies the text.
+// Apply replaces the configuration file, if it is the daemon's and still has the revision, and applies its text.
 func (c Client) Apply(ctx context.Context, path string, text []byte, r config.Revision) (config.Result, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -178,16 +177,16 @@ func (c Client) Refresh(ctx context.Context, name string) error {
 	return err
 }
 
-// Fetch starts a download of the box's own; Status tells how it goes.
+// Fetch starts one of the box's own downloads; Status tells its progress.
 func (c Client) Fetch(ctx context.Context, name string) error {
 	_, err := c.act(ctx, pathFetch+"?"+url.Values{download: {name}}.Encode())
 	return err
 }
 
-// SetupCode returns the code with which the first technician chooses a password, "" once there is one.
+// SetupCode returns the code with which the first technician sets a password, "" once there is a password.
 func (c Client) SetupCode(ctx context.Context) (string, error) { return c.act(ctx, pathCode) }
 
-// RenewDesk returns a new code for staff to sign in at the desk. The one before is of no use any more.
+// RenewDesk returns a new code with which staff sign in at the desk. The previous code becomes invalid.
 func (c Client) RenewDesk(ctx context.Context) (string, error) { return c.act(ctx, pathRenew) }
 
 // CloseDesk removes the desk's code.

@@ -17,13 +17,13 @@ import (
 	"passerelle/appliance/state"
 )
 
-// fake is a box that writes down what it is asked for.
+// fake is a box that records its requests.
 type fake struct {
 	asked []string
-	looks int // at its search
+	looks int // how often its search was looked at
 	err   error
-	asks  int  // how often it was asked how restoring ended
-	cuts  bool // a backup fails half way
+	asks  int  // how often it was asked for the result of a restore
+	cuts  bool // a backup fails halfway
 }
 
 func (f *fake) does(what string) error {
@@ -130,7 +130,7 @@ func TestRequests(t *testing.T) {
 	}
 }
 
-// An error tells who is to blame, and says what the daemon says.
+// TestErrors: an error says who made the mistake, and carries the daemon's text.
 func TestErrors(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -152,7 +152,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// Nobody answers where there is no socket, nor at one that a killed daemon left.
+// TestNotRunning: nothing answers if there is no socket, or at a socket that a killed daemon left.
 func TestNotRunning(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "sock")

@@ -15,17 +15,17 @@ import (
 type Doctor interface {
 	// Search begins a search, unless one is running.
 	Search()
-	// Diagnosis returns the running search as far as it is, else the last one; ok is false if there is none.
+	// Diagnosis returns the running search as far as it is, otherwise the last one. ok is false if there is none.
 	Diagnosis() (d state.Diagnosis, ok bool)
 	// RecentLog returns the log of the last hour.
 	RecentLog() []state.LogEntry
-	// Support returns a zip for those who help, without anything personal or secret.
+	// Support returns a support file: a zip without anything personal or secret.
 	Support(ctx context.Context) ([]byte, error)
 }
 
-// Paths of its requests.
+// Paths of the Doctor's requests.
 const (
-	pathDoctor  = "/doctor" // POST begins a search, GET tells how far it is
+	pathDoctor  = "/doctor" // POST begins a search, GET returns its progress
 	pathLog     = "/log"
 	pathSupport = "/support"
 )
@@ -65,11 +65,11 @@ func handleDoctor(mux *http.ServeMux, d Doctor, log *slog.Logger) {
 	})
 }
 
-// searchEvery is the time between two looks at a running search.
+// searchEvery is the interval at which a running search is polled.
 const searchEvery = 200 * time.Millisecond
 
-// Diagnose begins a search, or joins the running one, and waits for its end. It returns the answer unparsed, too: a later
-// release's may have more fields.
+// Diagnose begins a search, or joins the running one, and waits for its end. It also returns the answer unparsed: a later release's
+// may have more fields.
 func (c Client) Diagnose(ctx context.Context) (d state.Diagnosis, text []byte, err error) {
 	if _, err := c.act(ctx, pathDoctor); err != nil {
 		return d, nil, err
@@ -97,7 +97,7 @@ func (c Client) RecentLog(ctx context.Context) (all []state.LogEntry, err error)
 	return all, err
 }
 
-// Support returns a zip for those who help.
+// Support returns a support file, as a zip.
 func (c Client) Support(ctx context.Context) ([]byte, error) {
 	return c.ask(ctx, http.MethodGet, pathSupport, nil)
 }

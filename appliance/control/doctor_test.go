@@ -11,7 +11,7 @@ import (
 
 func (f *fake) Search() { f.does("search"); f.looks = 0 }
 
-// Diagnosis returns a search that ends at the third look.
+// Diagnosis returns a search that ends when it is looked at for the third time.
 func (f *fake) Diagnosis() (d state.Diagnosis, ok bool) {
 	f.looks++
 	d = state.Diagnosis{Running: f.looks < 3, Steps: []state.Finding{{Step: state.StepLink, Verdict: state.Bad, Code: "link-unplugged"}}}
@@ -24,7 +24,7 @@ func (f *fake) RecentLog() []state.LogEntry {
 
 func (f *fake) Support(context.Context) ([]byte, error) { return []byte("a zip"), f.does("support") }
 
-// TestDiagnose: a client waits for the end of the search, and gets the log and the file.
+// TestDiagnose: a client waits for the end of the search, and gets the log and the support file.
 func TestDiagnose(t *testing.T) {
 	t.Parallel()
 	f := &fake{}

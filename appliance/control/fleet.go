@@ -9,16 +9,17 @@ import (
 	"passerelle/appliance/config"
 )
 
-// Fleet is what somebody at the box does with what its fleet says. It makes an error that is the caller's mistake with Refuse.
+// Fleet carries out what somebody at the box does about the box's fleet. If the caller made a mistake, it returns an error made by
+// Refuse.
 type Fleet interface {
-	// AcceptService opens an essential service that the fleet proposes; WithdrawService closes one that was accepted.
+	// AcceptService opens an essential service that the fleet proposes. WithdrawService closes one that was accepted.
 	AcceptService(ctx context.Context, name string) error
 	WithdrawService(ctx context.Context, name string) error
-	// TakeLayer has the box use what a level of its fleet says, which the caller has verified; no text is none. name is the region's
-	// or the association's.
+	// TakeLayer makes the box use the layer of a level of its fleet, which the caller has verified. An empty text removes the layer.
+	// name is the region's or the association's.
 	TakeLayer(ctx context.Context, level, name string, text []byte) error
-	// JoinFleet asks for the box's membership with a sticker's code; the bundle says by which certificates a hub is known, and none
-	// is the one on the card, else the one before.
+	// JoinFleet requests the box's membership with a sticker's code. The bundle has the certificates by which hubs are recognized.
+	// Without a bundle, the one on the card is used, or else the previous one.
 	// LeaveFleet forgets membership and key.
 	JoinFleet(bundle []byte, code string) error
 	LeaveFleet() error
@@ -28,8 +29,8 @@ type Fleet interface {
 const (
 	pathAccept   = "/fleet/accept"   // with the service as a parameter
 	pathWithdraw = "/fleet/withdraw" // likewise
-	pathLayer    = "/fleet/layer"    // its text, with the level and the name as parameters
-	pathJoin     = "/fleet/join"     // the bundle, with the code as a parameter
+	pathLayer    = "/fleet/layer"    // with the layer's text, and the level and the name as parameters
+	pathJoin     = "/fleet/join"     // with the bundle, and the code as a parameter
 	pathLeave    = "/fleet/leave"
 	service      = "service"
 	code         = "code"
@@ -37,7 +38,7 @@ const (
 	levelName    = "name"
 )
 
-// maxBundle is as much of a bundle as is read, in bytes: protocol.MaxBundle is less.
+// maxBundle is how much of a bundle is read, in bytes. It is more than protocol.MaxBundle.
 const maxBundle = 128 << 10
 
 // fleetRequests registers the requests.
@@ -45,7 +46,7 @@ func fleetRequests(act func(path string, f func(*http.Request) (text string, err
 	act(pathAccept, func(r *http.Request) (string, error) { return "", b.AcceptService(r.Context(), r.FormValue(service)) })
 	act(pathWithdraw, func(r *http.Request) (string, error) { return "", b.WithdrawService(r.Context(), r.FormValue(service)) })
 	act(pathLayer, func(r *http.Request) (string, error) {
-		text, err := io.ReadAll(io.LimitReader(r.Body, config.MaxFragment+1)) // what is larger is refused
+		text, err := io.ReadAll(io.LimitReader(r.Body, config.MaxFragment+1)) // a larger text is refused
 		if err != nil {
 			return "", err
 		}
@@ -53,7 +54,7 @@ func fleetRequests(act func(path string, f func(*http.Request) (text string, err
 		return "", b.TakeLayer(r.Context(), asked.Get(level), asked.Get(levelName), text)
 	})
 	act(pathJoin, func(r *http.Request) (string, error) {
-		bundle, err := io.ReadAll(io.LimitReader(r.Body, maxBundle+1)) // what is larger is refused
+		bundle, err := io.ReadAll(io.LimitReader(r.Body, maxBundle+1)) // a larger bundle is refused
 		if err != nil {
 			return "", err
 		}
@@ -77,13 +78,14 @@ func (c Client) WithdrawService(ctx context.Context, name string) error {
 	return err
 }
 
-// TakeLayer has the box use what a level of its fleet says, which the caller has verified; no text is none.
+// TakeLayer makes the box use the layer of a level of its fleet, which the caller has verified. An empty text removes the layer.
 func (c Client) TakeLayer(ctx context.Context, of, name string, text []byte) error {
 	_, err := c.ask(ctx, http.MethodPost, pathLayer+"?"+url.Values{level: {of}, levelName: {name}}.Encode(), text)
 	return err
 }
 
-// JoinFleet asks for the box's membership with a sticker's code. Without a bundle it is with the one on the card, else the one before.
+// JoinFleet requests the box's membership with a sticker's code. Without a bundle, the one on the card is used, or else the previous
+// one.
 func (c Client) JoinFleet(ctx context.Context, bundle []byte, typed string) error {
 	_, err := c.ask(ctx, http.MethodPost, pathJoin+"?"+url.Values{code: {typed}}.Encode(), bundle)
 	return err

@@ -1,6 +1,6 @@
-// Package control is the daemon's control socket: its server, with one request for each command, and the Client that
-// all our programs use. It owns the requests, their answers, and that only root may send them. It does not know how the
-// box carries them out.
+// Package control is the daemon's control socket: its server, with one request for each command, and the Client that all our programs
+// use. It owns the requests and their answers, and makes sure that only root may send them. It does not know how the box carries
+// them out.
 package control
 
 import (
@@ -23,7 +23,7 @@ import (
 	"passerelle/appliance/state"
 )
 
-// Box carries out the requests. It makes an error that is the caller's mistake with Refuse.
+// Box carries out the requests. If the caller made a mistake, it returns an error made by Refuse.
 type Box interface {
 	Status() state.Status
 	Pause(ctx context.Context, by string) error
@@ -32,15 +32,15 @@ type Box interface {
 	ConfirmTime(ctx context.Context, by string) error
 	// Reload applies the configuration file.
 	Reload(ctx context.Context) (config.Result, error)
-	// Apply replaces the configuration file, if it still has the revision, and applies the text.
+	// Apply replaces the configuration file, if it still has the revision, and applies its text.
 	Apply(ctx context.Context, file string, text []byte, r config.Revision) (config.Result, error)
 	// Refresh makes a share of the pages read its content from the disk again.
 	Refresh(share string) error
-	// Fetch starts a download of the box's own, by the name that it has in the status, which tells how it goes.
+	// Fetch starts one of the box's own downloads, by its name in the status. The status tells its progress.
 	Fetch(name string) error
-	// SetupCode returns the code with which the first technician chooses a password, "" once there is one.
+	// SetupCode returns the code with which the first technician sets a password, "" once there is a password.
 	SetupCode() string
-	// RenewDesk makes a code with which staff sign in at the desk, and ends the logins of the one before. CloseDesk removes it.
+	// RenewDesk makes a code with which staff sign in at the desk, and ends the logins of the previous code. CloseDesk removes it.
 	RenewDesk() (code string, err error)
 	CloseDesk() error
 	// LenderLink returns a new link to the page of a donation's lender.
@@ -58,7 +58,7 @@ const (
 	pathResume  = "/resume"
 	pathClock   = "/clock"
 	pathReload  = "/reload"
-	pathApply   = "/configuration" // its text, with the file and the revision as parameters
+	pathApply   = "/configuration" // with its text, and the file and the revision as parameters
 	pathRefresh = "/refresh"       // with the share's name as a parameter
 	share       = "share"
 	pathFetch   = "/fetch" // with the download's name as a parameter
@@ -100,7 +100,7 @@ func NewServer(b Box, log *slog.Logger) *http.Server {
 			log.Debug("status not delivered", "error", err)
 		}
 	})
-	// act registers a request that answers with the text that f returns, or with its error.
+	// act registers a request that answers with the text or the error that f returns.
 	act := func(path string, f func(*http.Request) (text string, err error)) {
 		mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) {
 			text, err := f(r)
@@ -133,7 +133,7 @@ func NewServer(b Box, log *slog.Logger) *http.Server {
 	}
 	act(pathReload, func(r *http.Request) (string, error) { return result(b.Reload(r.Context())) })
 	act(pathApply, func(r *http.Request) (string, error) {
-		text, err := io.ReadAll(io.LimitReader(r.Body, config.MaxFile+1)) // what is larger is refused
+		text, err := io.ReadAll(io.LimitReader(r.Body, config.MaxFile+1)) // a larger text is refused
 		if err != nil {
 			return "", err
 		}
