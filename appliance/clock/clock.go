@@ -1,17 +1,15 @@
-// Package clock tells whether the machine's time of day can be trusted. A board has no clock battery: it starts at some
-// time in the past and is right only once the clock is set. Until then no cap's period resets, opening hours are not
-// enforced and no day ends. The package owns how trust is gained and lost; it must not know what time is used for, and
-// never sets the clock.
+// Package clock tells whether the machine's time of day can be trusted. A board has no clock battery: it starts at some time in the
+// past, and is correct only once the clock is set. Until then no cap's period resets, opening hours are not enforced and no day ends.
+// The package owns how trust is gained and lost. It must not know what time is used for, and never sets the clock.
 //
 // Trust is gained when
 //
-//   - the kernel's clock is disciplined, which chrony, systemd-timesyncd and ntpd tell it (adjtimex(2): STA_UNSYNC is
-//     clear), or
+//   - the kernel's clock is disciplined, as chrony, systemd-timesyncd and ntpd report to it (adjtimex(2): STA_UNSYNC is clear), or
 //   - a technician confirms the time (Confirm). What a resident's device says never counts.
 //
-// Trust is lost when the time of day steps against the time since boot by more than [Step] while the clock is not
-// disciplined: somebody set it. It is not lost when the network fails: a crystal drifts by seconds a day. It never
-// survives a reboot, because a board that was unplugged does not know for how long.
+// Trust is lost when the time of day steps against the time since boot by more than [Step] while the clock is not disciplined: somebody
+// set it. It is not lost when the network fails: a crystal drifts by seconds a day. It never survives a reboot, because a board that
+// was unplugged does not know for how long.
 package clock
 
 import (
@@ -21,27 +19,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Step is how far an undisciplined clock may deviate from the time since boot before it counts as set by somebody.
+// Step is how far an undisciplined clock may deviate from the time since boot before it counts as set.
 const Step = 5 * time.Minute
 
-// Source is where times are read from.
+// Source is where times are read.
 type Source struct {
 	Now         func() time.Time     // the time of day
-	SinceBoot   func() time.Duration // suspend included
+	SinceBoot   func() time.Duration // including suspend
 	Disciplined func() bool          // the kernel's clock is synchronised to a time server
 }
 
-// Trust is what is known of the time of day, to be saved for the daemon's next start in the same boot. Its zero value
-// is no trust.
+// Trust is what is known about the time of day, to be saved for the daemon's next start in the same boot. The zero value means no
+// trust.
 type Trust struct {
-	By     string        `json:"by,omitempty"` // how it was gained: ByServer, or who confirmed it; "" for not at all
+	By     string        `json:"by,omitempty"` // how it was gained: ByServer, or who confirmed it; "" for no trust
 	Offset time.Duration `json:"offset"`       // between the time of day (since 1970) and the time since boot
 }
 
-// ByServer says that a time server was reached.
+// ByServer is Trust.By if a time server was reached.
 const ByServer = "a time server"
 
-// Clock tells the time of day and its trust. Its methods are safe for concurrent use.
+// Clock tells the time of day and whether it is trusted. Its methods are safe for concurrent use.
 type Clock struct {
 	source Source
 
@@ -52,7 +50,7 @@ type Clock struct {
 // New returns a clock that starts with the trust of an earlier one in this boot.
 func New(s Source, saved Trust) *Clock { return &Clock{source: s, trust: saved} }
 
-// System is the machine's clock.
+// System returns the machine's clock.
 func System() Source { return Source{Now: time.Now, SinceBoot: SinceBoot, Disciplined: disciplined} }
 
 // Now returns the time of day, and the trust in it.
@@ -69,7 +67,7 @@ func (c *Clock) Now() (now time.Time, t Trust) {
 	return now, c.trust
 }
 
-// Confirm marks the time of day as right; by says who confirmed it.
+// Confirm marks the time of day as correct; by says who confirmed it.
 func (c *Clock) Confirm(by string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -82,8 +80,7 @@ func (c *Clock) sample() (now time.Time, offset time.Duration) {
 	return now, time.Duration(now.UnixNano()) - c.source.SinceBoot()
 }
 
-// SinceBoot is the time since the machine booted, which setting the clock does not change (clock_gettime(2),
-// CLOCK_BOOTTIME).
+// SinceBoot returns the time since the machine booted, which setting the clock does not change (clock_gettime(2), CLOCK_BOOTTIME).
 func SinceBoot() time.Duration {
 	var t unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
@@ -98,8 +95,8 @@ func disciplined() bool {
 	return ok
 }
 
-// MaxError returns how far the kernel's clock may be off, as what disciplines it says (adjtimex(2): maxerror); ok is false
-// while nothing does.
+// MaxError returns how far the kernel's clock may be off, according to what disciplines it (adjtimex(2): maxerror). ok is false while
+// nothing does.
 func MaxError() (d time.Duration, ok bool) {
 	var t unix.Timex
 	state, err := unix.Adjtimex(&t)

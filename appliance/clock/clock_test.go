@@ -60,7 +60,7 @@ func TestTrust(t *testing.T) {
 	trusted("which a server agrees to", ByServer)
 }
 
-// TestSystem: the machine's own clocks go on.
+// TestSystem: the machine's own clocks advance.
 func TestSystem(t *testing.T) {
 	t.Parallel()
 	s := System()
@@ -70,5 +70,5 @@ func TestSystem(t *testing.T) {
 	if up <= 0 || s.SinceBoot() < up || s.Now().Before(day) {
 		t.Errorf("from %s, %s after boot, to %s, %s after boot", day, up, s.Now(), s.SinceBoot())
 	}
-	s.Disciplined() // either answer is fine here, but not a failure
+	s.Disciplined() // either result is correct here, but a failure is not
 }
