@@ -1,47 +1,46 @@
-// Package hours parses opening hours in OpenStreetMap's opening_hours syntax, as French public places write them, and
-// answers one question: open or closed at this time, and until when. It describes what it parsed, for people to check
-// ([Schedule.Week], [Schedule.Warnings]), and tells when a date begins on a zone's clock ([DayStart]). It does not know
-// what is opened.
+// Package hours parses opening hours in OpenStreetMap's opening_hours syntax, as French public places write them, and answers one
+// question: open or closed at this time, and until when. It describes what it parsed, so that people can check it ([Schedule.Week],
+// [Schedule.Warnings]), and tells when a date begins on a zone's clock ([DayStart]). It does not know what is opened.
 //
 // # Syntax
 //
-// Rules are separated by ";" or ",". A rule says on which days (years, dates, weeks, weekdays, public holidays: all
-// given ones must match, none means every day), at which hours (none means the whole day), and whether that is open
-// (the default, or "open") or closed ("off" or "closed"):
+// Rules are separated by ";" or ",". A rule says on which days it applies (years, dates, weeks, weekdays, public holidays: all that
+// are given must match; none means every day), at which hours (none means the whole day), and whether that is open (the default, or
+// "open") or closed ("off" or "closed"):
 //
 //	Mo-Fr 08:30-12:00,13:30-19:00; Sa 09:00-12:00; PH off
 //	week 1-53/2 We 14:00-17:00; Jul 01-Aug 31 off; Dec 24-Jan 02 off
 //	2026 Jul 14-2026 Aug 15 off; Sa[1,-1] 10:00-12:00; 24/7 open "with a comment"
 //	Mo[2] +1 day 14:00-16:00; PH -1 day 09:00-12:00; easter off; 2027+ SH Mo-Fr 10:00-16:00
 //
-// It is read as people write it, where that means one thing: hyphens and dashes, spaces of every width, rules on lines of their
-// own, French names of days and months, "fermé", "9h30", "du lundi au vendredi de 9 h à 12 h", parts of a rule in another
-// order. "Mar" beside days or hours is refused with a question, since mardi and March are written so; so are French days in two
-// letters beside English ones, hours that may be those of a 12-hour clock (8-8), and a comment in quotes behind hours without
-// "open" or "off", which programs read as neither. "unknown" counts as closed, and an open end (09:00-18:00+) closes at its
-// time; [Schedule.Warnings] says so.
+// It is read as people write it, if that means only one thing: hyphens and dashes, spaces of every width, rules on lines of their own,
+// French names of days and months, "fermé", "9h30", "du lundi au vendredi de 9 h à 12 h", parts of a rule in another order. Some input
+// is refused with a question: "Mar" next to days or hours, which is short for both mardi and March; French days in two letters next
+// to English ones; hours that may be those of a 12-hour clock (8-8); and a comment in quotes after hours without "open" or "off",
+// which programs read as neither. "unknown" counts as closed, and an open end (09:00-18:00+) closes at its time;
+// [Schedule.Warnings] says so.
 //
-// Input without a definite meaning here is refused with its position: sunrise and sunset, openings without an end (18:00+),
-// moments (10:00, 10:00-12:00/30), and fallback rules (||).
+// Input without a definite meaning here is refused with its position: sunrise and sunset, opening without an end (18:00+), points in
+// time (10:00, 10:00-12:00/30), and fallback rules (||).
 //
-// So is input that the specification reads in a way that nobody means: open day and night for a day with nothing but a
-// comment (Sa "sur rendez-vous") and for an open rule without hours that a comma joins to another rule (Mo-Fr,
-// 09:00-17:00); replacing everything for hours alone after a semicolon (Mo-Fr 09:00-12:00; 14:00-18:00).
+// So is input that the specification reads in a way that nobody means: a day with nothing but a comment (Sa "sur rendez-vous") or an
+// open rule without hours that a comma joins to another rule (Mo-Fr, 09:00-17:00) would be open day and night; hours alone after a
+// semicolon (Mo-Fr 09:00-12:00; 14:00-18:00) would replace everything.
 //
 // # Semantics
 //
-// By the specification (https://wiki.openstreetmap.org/wiki/Key:opening_hours/specification) and its reference
-// implementation, the npm package opening_hours, a rule after ";" replaces, on the calendar days it matches, all that earlier
-// rules opened, including the end of the night before; a rule after "," adds to it. A closing rule with hours removes only
-// those hours, one without closes the day. So in "Mo-Th 18:00-02:00; Fr 18:00-03:00" Thursday's night ends at midnight, and
-// with "," at 02:00. In "Mo-Su 18:00-02:00; We off" Thursday opens at 00:00, which Warnings tells.
+// The specification (https://wiki.openstreetmap.org/wiki/Key:opening_hours/specification) and its reference implementation, the npm
+// package opening_hours, define: a rule after ";" replaces, on the calendar days that it matches, everything that earlier rules
+// opened, including the end of the night before. A rule after "," adds to it. A closing rule with hours removes only those hours, one
+// without hours closes the day. So in "Mo-Th 18:00-02:00; Fr 18:00-03:00" Thursday's night ends at midnight, and with "," it ends at
+// 02:00. In "Mo-Su 18:00-02:00; We off" Thursday opens at 00:00, which Warnings reports.
 //
-// PH are the eleven public holidays of the whole country (Code du travail, article L3133-1), without those that only
-// Alsace-Moselle and the overseas territories have. SH are the school holidays of a zone ([Schedule.InZone]), as far as their
-// dates are published (school.csv, [SchoolKnown]): later days are none, so that hours for SH do not open then, and "SH off"
-// closes nothing. A range that ends at Easter is refused: programs disagree whether its last day counts.
+// PH are the eleven public holidays of the whole country (Code du travail, article L3133-1), without those that only Alsace-Moselle and
+// the overseas territories have. SH are the school holidays of a zone ([Schedule.InZone]), as far as their dates are published
+// (school.csv, [SchoolKnown]). Later days are not school holidays: hours for SH do not open on them, and "SH off" closes nothing. A
+// range that ends at Easter is refused: programs disagree whether its last day counts.
 //
-// Hours are wall-clock hours in the zone of the given time: a clock put forward skips hours, one put back repeats them.
+// Hours are wall-clock hours in the zone of the given time: a clock set forward skips hours, one set back repeats them.
 package hours
 
 import (
@@ -49,8 +48,7 @@ import (
 	"time"
 )
 
-// horizon is how far ahead Next searches: a year, and some days so that a yearly opening is found from the day after
-// it.
+// horizon is how far ahead Next searches: a year, and some days so that a yearly opening is found from the day after it.
 const horizon = 400 * 24 * time.Hour
 
 // Schedule is parsed opening hours. It is immutable and safe for concurrent use. A nil *Schedule is always open.
@@ -67,7 +65,7 @@ type Error struct {
 	Msg string // what is wrong, and what to write instead if that is known
 }
 
-// Error counts bytes from 1, as editors count columns.
+// Error returns the message with its position, counted in bytes from 1, as editors count columns.
 func (e *Error) Error() string { return fmt.Sprintf("at byte %d: %s", e.Pos+1, e.Msg) }
 
 // Parse parses opening hours. Empty text (or white space) means always open. Its errors are of type *Error.
@@ -87,8 +85,8 @@ func (s *Schedule) String() string {
 	return s.text
 }
 
-// Always tells whether the schedule is open at every time. It considers only weekdays: equivalent hours by dates, weeks
-// or public holidays are not recognised.
+// Always tells whether the schedule is open at every time. It considers only weekdays: equivalent hours given by dates, weeks or public
+// holidays are not recognized.
 func (s *Schedule) Always() bool { return s == nil || s.always }
 
 // Open tells whether the schedule is open at t, on the wall clock of t's zone.
@@ -99,8 +97,8 @@ func (s *Schedule) Open(t time.Time) bool {
 	return contains(s.day(t.Date()), minuteOf(t))
 }
 
-// Next returns the first change of state strictly after t, in t's zone, and whether the schedule opens there or closes.
-// ok is false if nothing changes within about 400 days.
+// Next returns the first change strictly after t, in t's zone, and whether the schedule opens or closes there. ok is false if nothing
+// changes within about 400 days.
 func (s *Schedule) Next(t time.Time) (at time.Time, opens, ok bool) {
 	if s.Always() {
 		return time.Time{}, false, false

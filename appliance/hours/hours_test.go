@@ -29,7 +29,7 @@ func location(t testing.TB, name string) *time.Location {
 	return loc
 }
 
-// TestOpen asks each schedule at wall-clock times of Paris. 2026-03-02 is a Monday in ISO week 10.
+// TestOpen tests each schedule at wall-clock times of Paris. 2026-03-02 is a Monday in ISO week 10.
 func TestOpen(t *testing.T) {
 	t.Parallel()
 	paris := location(t, "Europe/Paris")
@@ -176,7 +176,7 @@ func TestOpen(t *testing.T) {
 			[]string{"2026-03-02 09:00"}},
 		{"week 2-53/2: Mo 09:00-12:00", []string{"2026-03-02 09:00"}, []string{"2026-03-09 09:00"}},
 		{"week 10,12 09:00-12:00", []string{"2026-03-02 09:00", "2026-03-16 09:00"}, []string{"2026-03-09 09:00"}},
-		{"week 53", []string{"2027-01-03 09:00"}, []string{"2027-01-04 09:00"}}, // the week's year is another one
+		{"week 53", []string{"2027-01-03 09:00"}, []string{"2027-01-04 09:00"}}, // the week belongs to another year
 
 		{"week 10,week 12 09:00-12:00", []string{"2026-03-02 09:00", "2026-03-16 09:00"}, []string{"2026-03-09 09:00"}},
 		{"semaine 10: lundi 9h-12h", []string{"2026-03-02 09:00"}, []string{"2026-03-09 09:00"}},
@@ -222,7 +222,7 @@ func TestOpen(t *testing.T) {
 			[]string{"2026-07-14 10:00", "2026-07-16 10:00"}},
 		{"2027 Nov-Feb", []string{"2028-02-29 10:00"}, []string{"2028-03-01 10:00", "2028-11-01 10:00"}},
 
-		// Of a month: Saturdays of March 2026 are 7, 14, 21, 28; Mondays 2, 9, 16, 23, 30.
+		// Weekdays of a month: Saturdays of March 2026 are 7, 14, 21, 28; Mondays 2, 9, 16, 23, 30.
 		{"Sa[1,-1] 10:00-12:00",
 			[]string{"2026-03-07 10:00", "2026-03-28 10:00"},
 			[]string{"2026-03-14 10:00", "2026-03-21 10:00"}},
@@ -254,7 +254,7 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-// TestParseErrors points at the place with ^.
+// TestParseErrors marks the position with ^.
 func TestParseErrors(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ text, at, want string }{
@@ -318,7 +318,7 @@ func TestParseErrors(t *testing.T) {
 		{`toujours`, `^`, "unknown word"},
 		{strings.Repeat("Mo off;", 300), strings.Repeat(" ", maxText) + "^", "longer than"},
 
-		// What a comma joins to a rule without hours would be open day and night.
+		// A rule without hours that a comma joins to another would be open day and night.
 		{`Mo-Fr, 09:00-17:00`, `^`, `"Mo-Fr" has no hours of its own`},
 		{`Mo-Fr , 09:00-12:00,13:30-17:00; Sa 09:00-12:00`, `^`, "without a comma"},
 		{`Mo-Fr 09:00-17:00, Sa`, `                   ^`, `"Sa" has no hours of its own`},
@@ -331,10 +331,10 @@ func TestParseErrors(t *testing.T) {
 		{`Mo-Fr open, 09:00-17:00`, `^`, `"Mo-Fr open" has no hours`},
 		{`Mo[1], 09:00-17:00`, `^`, `"Mo[1]" has no hours`},
 		{`Mo-Fr:, 09:00-17:00`, `^`, "no hours of its own"},
-		{`Mo-Fr 09:00-17:00; PH, Dec 24 off`, `                   ^`, `"PH" has no hours`}, // both were to be off
+		{`Mo-Fr 09:00-17:00; PH, Dec 24 off`, `                   ^`, `"PH" has no hours`}, // both were meant to be off
 		{`Mo-Fr, Jul-Aug`, `^`, `"Mo-Fr" has no hours`},
 
-		// Hours alone would replace all that stands before them, on every day.
+		// Hours alone would replace everything before them, on every day.
 		{`Mo-Fr 09:00-12:00; 14:00-18:00`, `                   ^`, `write "," instead of ";"`},
 		{`Mo-Fr; 09:00-17:00`, `       ^`, "is for every day"},
 		{`Aug off; 09:00-18:00 open`, `         ^`, "or put it first"},
@@ -470,11 +470,11 @@ func TestHolidays(t *testing.T) {
 var zones = []string{"Europe/Paris", "America/Martinique", "Pacific/Noumea", "America/Miquelon",
 	"Australia/Lord_Howe", "UTC"}
 
-// randomHours writes hours out of parts that lie close together, so that rules meet.
+// randomHours returns hours made of parts that are close together, so that rules interact.
 func randomHours(rnd *rand.Rand) string {
 	pick := func(from ...string) string { return from[rnd.IntN(len(from))] }
 	var text strings.Builder
-	bare := false // a rule without hours, which a comma may not join
+	bare := false // a rule without hours, which must not be joined by a comma
 	for i := range 1 + rnd.IntN(4) {
 		dates := pick("", "", "", "Mar 01-31 ", "Mar 20-Apr 05 ", "Oct 25 ", "2026 Oct 20-28 ",
 			"Dec 24-Jan 02 ", "week 1-53/2 ", "week 13,43-44 ")
@@ -482,7 +482,7 @@ func randomHours(rnd *rand.Rand) string {
 		hours := pick("", "09:00-12:00,14:00-18:00 ", "22:00-02:30 ", "02:15-02:45 ", "00:00-00:00 ",
 			"10:00-10:00 ", "23:00-30:00 ", "01:00-03:00,03:00-05:00 ", "18:00-24:00 ")
 		state := pick("", "", "off", "open")
-		if i > 0 && dates+days == "" && hours != "" { // alone they would replace everything
+		if i > 0 && dates+days == "" && hours != "" { // hours alone would replace everything
 			state = "off"
 		}
 		rule, wasBare := dates+days+hours+state, bare
@@ -494,7 +494,7 @@ func randomHours(rnd *rand.Rand) string {
 		switch {
 		case i == 0:
 			separator = ""
-		case bare, wasBare, days == "PH Mo-Fr ": // the last: after a comma it might go on with a list of days, and is refused
+		case bare, wasBare, days == "PH Mo-Fr ": // the last case would be refused: after a comma it could continue a list of days
 			separator = "; "
 		}
 		text.WriteString(separator + rule)
@@ -502,7 +502,7 @@ func randomHours(rnd *rand.Rand) string {
 	return text.String()
 }
 
-// TestNextIsFirstChange walks minute by minute to the change that Next promises, and past it.
+// TestNextIsFirstChange walks minute by minute to the change that Next returns, and beyond it.
 func TestNextIsFirstChange(t *testing.T) {
 	t.Parallel()
 	const days = 5
@@ -512,7 +512,7 @@ func TestNextIsFirstChange(t *testing.T) {
 		text := randomHours(rnd)
 		s := mustParse(t, text)
 		loc := location(t, zones[rnd.IntN(len(zones))])
-		// Half of them begin shortly before the clocks change in Europe.
+		// Half of them begin shortly before a clock change in Europe.
 		from := time.Date(2026, time.January, rnd.IntN(800), rnd.IntN(24), rnd.IntN(60), rnd.IntN(60), rnd.IntN(1e9), loc)
 		if rnd.IntN(2) == 0 {
 			month := []time.Month{time.March, time.October}[rnd.IntN(2)]
@@ -542,7 +542,7 @@ func TestNextIsFirstChange(t *testing.T) {
 	}
 }
 
-// TestAlwaysIsNeverWrong looks at every day of a year for what Always promises.
+// TestAlwaysIsNeverWrong checks what Always promises on every day of a year.
 func TestAlwaysIsNeverWrong(t *testing.T) {
 	t.Parallel()
 	rnd := rand.New(rand.NewPCG(3, 14))

@@ -4,10 +4,10 @@ import (
 	"fmt"
 )
 
-// maxText bounds the text, in bytes. OpenStreetMap's own values end at 255.
+// maxText limits the text, in bytes. OpenStreetMap's own values have at most 255 characters.
 const maxText = 2000
 
-// firstYear and lastYear bound the years that a date may name.
+// firstYear and lastYear limit the years of a date.
 const (
 	firstYear = 2000
 	lastYear  = 2199
@@ -44,10 +44,9 @@ func parse(text string) ([]rule, error) {
 	return rules, nil
 }
 
-// rejectSlip refuses what the specification reads in a way that nobody means: an open rule without hours next to a
-// comma would be open day and night, where people mean the hours on the other side ("Mo-Fr, 09:00-17:00", "Sa
-// 09:00-12:00, Su") or its "off" ("PH, Dec 24 off"); and hours alone after a semicolon would replace everything before
-// them, on every day ("Mo-Fr 09:00-12:00; 14:00-18:00").
+// rejectSlip refuses what the specification reads in a way that nobody means. An open rule without hours next to a comma would be open
+// day and night, but people mean the hours on the other side ("Mo-Fr, 09:00-17:00", "Sa 09:00-12:00, Su") or its "off" ("PH, Dec 24
+// off"). Hours alone after a semicolon would replace everything before them, on every day ("Mo-Fr 09:00-12:00; 14:00-18:00").
 func rejectSlip(text string, rules []rule, i int) error {
 	r := &rules[i]
 	said := text[r.pos:r.end]
@@ -85,7 +84,7 @@ func (p *parser) rules() (rules []rule, err error) {
 				added = false
 			}
 		case t.kind == tokEnd:
-		case t.line: // a line of its own is a rule of its own
+		case t.line: // a new line is a new rule
 			added = false
 		default:
 			return nil, p.misplaced(fmt.Sprintf(`%q cannot follow here; write "," between hours and ";" before another rule, `+
@@ -94,19 +93,19 @@ func (p *parser) rules() (rules []rule, err error) {
 		for p.accept(";") {
 			added = false
 		}
-		if p.peek().kind == tokEnd { // a last separator is common and harmless
+		if p.peek().kind == tokEnd { // a trailing separator is common and harmless
 			return rules, nil
 		}
 	}
 }
 
-// rule reads one rule, up to the separator after it. Its parts may stand in any order, but dates and days behind hours that are
-// closed: there the separator before the next rule was forgotten.
+// rule reads one rule, up to the separator after it. Its parts may be in any order, except that dates and days may not follow closing
+// hours: there the separator before the next rule was forgotten.
 func (p *parser) rule() (rule, error) {
 	r := rule{pos: p.peek().pos}
 	start := p.next
 	var comment *token
-	var late *token // a date or a day behind hours
+	var late *token // a date or a day after hours
 	said, has := false, map[string]bool{}
 	part := func(name string, begins bool, read func(*rule) error) (bool, error) {
 		t := p.peek()
@@ -188,10 +187,10 @@ func (p *parser) rule() (rule, error) {
 	return r, nil
 }
 
-// isState tells whether a token says that it is open or not.
+// isState tells whether a token is "open", "off" or "unknown".
 func (t token) isState() bool { return t.isWord("off") || t.isWord("open") || t.isWord("unknown") }
 
-// atDate tells whether a date begins here: a month, the day before a month, or Easter, perhaps with a year before it.
+// atDate tells whether a date begins here: a month, a day before a month, or Easter, perhaps after a year.
 func (p *parser) atDate() bool {
 	t := p.peek()
 	return t.isMonth() || t.isWord("easter") || t.kind == tokNumber && p.at(1).isMonth() || t.is4Digits() && p.at(1).isWord("easter")
@@ -278,9 +277,9 @@ func (p *parser) years(r *rule) error {
 	}
 }
 
-// dateRange reads "Jul", "Jul-Aug", "Jul 01", "Jul 01-14", "Jul 01-Aug 31", "easter -2 days-easter +1 day", "Mar Su[-1]-Oct
-// Su[-1]", each date with or without a year before it, a range of days perhaps with a step behind it. year is the last one
-// given, 0 for none; dateRange keeps it up to date.
+// dateRange reads "Jul", "Jul-Aug", "Jul 01", "Jul 01-14", "Jul 01-Aug 31", "easter -2 days-easter +1 day", "Mar Su[-1]-Oct Su[-1]",
+// each date with or without a year before it, and a range of days perhaps with a step after it. year is the last year given, 0 for
+// none; dateRange keeps it up to date.
 func (p *parser) dateRange(year *int) (d dateRange, err error) {
 	whole := func(p datePoint) bool { return !p.easter && p.day == 0 && p.nth == 0 }
 	from, err := p.date(year, false)
@@ -291,7 +290,7 @@ func (p *parser) dateRange(year *int) (d dateRange, err error) {
 	end := p.peek()
 	if end.is("-") {
 		if from.day > 0 && from.offset == 0 && p.at(1).kind == tokNumber && !p.at(1).is4Digits() && !p.at(2).isMonth() {
-			p.next-- // back on the first day
+			p.next-- // back to the first day
 			if !p.peek().isMonth() {
 				return p.dayRange(from)
 			}
@@ -338,7 +337,7 @@ func (p *parser) dateRange(year *int) (d dateRange, err error) {
 	return d, p.step(&d)
 }
 
-// step reads the step that may stand behind a range of days: "/7".
+// step reads the step that may follow a range of days: "/7".
 func (p *parser) step(d *dateRange) (err error) {
 	t := p.peek()
 	if !p.accept("/") {
@@ -352,8 +351,8 @@ func (p *parser) step(d *dateRange) (err error) {
 	return err
 }
 
-// date reads a month or Easter, perhaps with a year before it, and a day or a weekday of the month, and days to add. Without a
-// day it has none. A weekday is read where something follows that makes it a date, or with nth.
+// date reads a month or Easter, perhaps after a year, then a day or a weekday of the month, and an offset in days. The day may be
+// missing. A weekday is read if what follows makes it a date, or if nth is set.
 func (p *parser) date(year *int, nth bool) (d datePoint, err error) {
 	if p.peek().is4Digits() {
 		if *year, err = p.number(firstYear, lastYear, "a year"); err != nil {
@@ -390,7 +389,7 @@ func (p *parser) date(year *int, nth bool) (d datePoint, err error) {
 				return d, err
 			}
 			d.on, d.nth = t.weekday(), d.nth*sign
-			p.next++ // the bracket, which dateBehind saw
+			p.next++ // the bracket that dateBehind saw
 		default:
 			return d, nil
 		}
@@ -401,13 +400,13 @@ func (p *parser) date(year *int, nth bool) (d datePoint, err error) {
 	return d, err
 }
 
-// hoursBehind tells whether the two numbers at hand are hours, in a rule that has none behind them: Nov-Feb 00-24.
+// hoursBehind tells whether the two numbers at hand are hours, because no hours follow in the rule: Nov-Feb 00-24.
 func (p *parser) hoursBehind() bool {
 	from, to := p.peek(), p.at(2)
 	return from.value == 0 || to.value == 24 && from.value > to.value
 }
 
-// dateBehind tells whether the weekday in brackets at hand is a date: a range or days to add follow.
+// dateBehind tells whether the weekday in brackets at hand is a date: a range or an offset follows.
 func (p *parser) dateBehind() bool {
 	i := 2
 	if p.at(i).is("-") {
@@ -419,7 +418,7 @@ func (p *parser) dateBehind() bool {
 	return p.at(i+2).is("-") || p.at(i+2).is("+")
 }
 
-// offset reads the days to add that may stand behind a date or a day: "+1 day", "-2 days".
+// offset reads the offset that may follow a date or a day: "+1 day", "-2 days".
 func (p *parser) offset() (days int, err error) {
 	if !p.peek().is("+") && !p.peek().is("-") || p.at(1).kind != tokNumber || !p.at(2).isWord("day") {
 		return 0, nil
@@ -544,7 +543,7 @@ func (p *parser) weekdays(r *rule) error {
 	}
 }
 
-// isOffset tells whether three tokens are days to add.
+// isOffset tells whether three tokens are an offset in days.
 func (t token) isOffset(n, day token) bool {
 	return (t.is("+") || t.is("-")) && n.kind == tokNumber && day.isWord("day")
 }
@@ -582,7 +581,7 @@ func (p *parser) weekdayRange(r *rule) error {
 	}
 }
 
-// nth reads what stands in "Sa[1,3]", "Sa[1-2]" or "Sa[-1]", from after the bracket.
+// nth reads the content of "Sa[1,3]", "Sa[1-2]" or "Sa[-1]", from after the bracket on.
 func (p *parser) nth(set *nthSet) error {
 	for {
 		sign := 1
@@ -665,7 +664,7 @@ func (p *parser) times(r *rule) error {
 	}
 }
 
-// number reads a number within bounds; what names it in the error.
+// number reads a number within bounds; what is its name in the error.
 func (p *parser) number(least, most int, what string) (int, error) {
 	t := p.peek()
 	if t.kind != tokNumber {
@@ -680,7 +679,7 @@ func (p *parser) number(least, most int, what string) (int, error) {
 
 func (p *parser) peek() token { return p.at(0) }
 
-// at returns the token i places on; beyond the end, the end.
+// at returns the token i places ahead, or the end.
 func (p *parser) at(i int) token { return p.tokens[min(p.next+i, len(p.tokens)-1)] }
 
 func (p *parser) accept(sign string) bool {
@@ -693,7 +692,7 @@ func (p *parser) accept(sign string) bool {
 
 func (p *parser) wrong(t token, msg string) error { return &Error{t.pos, msg} }
 
-// unexpected complains about the token at hand.
+// unexpected returns an error about the token at hand.
 func (p *parser) unexpected(want string) error {
 	if t := p.peek(); t.kind == tokEnd {
 		return p.wrong(t, "the text ends where "+want+" should come")
@@ -701,7 +700,7 @@ func (p *parser) unexpected(want string) error {
 	return p.misplaced(fmt.Sprintf("%q stands where %s should come", p.peek().text, want))
 }
 
-// misplaced complains about the token at hand with msg, or with what is better to know about it.
+// misplaced returns an error about the token at hand, with msg or with more helpful advice about it.
 func (p *parser) misplaced(msg string) error {
 	t := p.peek()
 	switch {

@@ -8,7 +8,7 @@ import (
 // minutesADay is the length of a day on the wall clock; Next handles clock changes.
 const minutesADay = 24 * 60
 
-// span is minutes since midnight, from inclusive, to exclusive. In a rule, to may be after midnight.
+// span is minutes since midnight, from inclusive, to exclusive. In a rule, to may be after the next midnight.
 type span struct{ from, to int }
 
 var wholeDay = span{0, minutesADay}
@@ -22,7 +22,7 @@ const (
 	unknown // neither: never open
 )
 
-// rule is one rule as written: on the days that match all its selectors, its times are open or not.
+// rule is one rule as written: on the days that match all its selectors, its times are open, closed or unknown.
 type rule struct {
 	added bool // after a comma, or hours for every day: it does not replace earlier rules
 	state ruleState
@@ -33,11 +33,11 @@ type rule struct {
 	weekdays [7]nthSet   // by time.Weekday; all empty, without moved and holidays: every day
 	moved    []movedDay
 	holidays []holidaySelector
-	both     bool // "PH Mo-Fr": holiday and weekday; else, "PH,Mo-Fr", one is enough
+	both     bool // "PH Mo-Fr": holiday and weekday; otherwise, as in "PH,Mo-Fr", one is enough
 
 	times   []span // none: the whole day
 	always  bool   // 24/7
-	openEnd bool   // "18:00-22:00+": open until then at least
+	openEnd bool   // "18:00-22:00+": open at least until then
 
 	pos, end int // byte offsets in the text
 }
@@ -45,7 +45,7 @@ type rule struct {
 // hasHours tells whether the rule itself has hours.
 func (r *rule) hasHours() bool { return r.always || len(r.times) > 0 }
 
-// dated tells whether the rule selects dates, weeks or holidays instead of the whole year.
+// dated tells whether the rule selects dates, weeks or holidays.
 func (r *rule) dated() bool {
 	return len(r.years) > 0 || len(r.dates) > 0 || len(r.weeks) > 0 || len(r.holidays) > 0
 }
@@ -56,27 +56,27 @@ func (r *rule) someDay() bool { return r.weekdays != [7]nthSet{} || len(r.moved)
 // selects tells whether the rule selects some days instead of all.
 func (r *rule) selects() bool { return r.dated() || r.someDay() }
 
-// yearRange is years from and to, both inclusive, every step of them.
+// yearRange is the years from one to another, both inclusive, or every step-th of them.
 type yearRange struct{ from, to, step int }
 
-// weekRange is ISO weeks from and to, both inclusive, every step of them.
+// weekRange is the ISO weeks from one to another, both inclusive, or every step-th of them.
 type weekRange struct{ from, to, step int }
 
-// movedDay is a number of days after (or, below 0, before) weekdays of a month: Sa[-1] +1 day.
+// movedDay is weekdays of a month, moved by a number of days, which is negative for earlier days: Sa[-1] +1 day.
 type movedDay struct {
 	weekday time.Weekday
 	nth     nthSet
 	offset  int
 }
 
-// holidaySelector is public or school holidays, or as many days after (or, below 0, before) them: PH -1 day.
+// holidaySelector is public or school holidays, moved by a number of days, which is negative for earlier days: PH -1 day.
 type holidaySelector struct {
 	school bool
 	offset int
 }
 
-// nthSet selects weekdays of a month: bit 0 is every one, bits 1 to 5 the first to the fifth, bits 6 to 10 the last to
-// the last but four.
+// nthSet selects weekdays of a month: bit 0 is all of them, bits 1 to 5 the first to the fifth, bits 6 to 10 the last to the fifth
+// last.
 type nthSet uint16
 
 // nthBit returns the bit of the nth weekday of a month, n from 1 to 5 or from -1 to -5.
@@ -87,10 +87,10 @@ func nthBit(n int) nthSet {
 	return 1 << n
 }
 
-// calendarDay is what rules match of a date.
+// calendarDay is what rules match in a date.
 type calendarDay struct {
 	noon    time.Time // UTC
-	number  int       // as of dayNumber
+	number  int       // as returned by dayNumber
 	year    int
 	weekday time.Weekday
 	week    int // ISO 8601
@@ -105,7 +105,7 @@ func (s *Schedule) calendarDay(noon time.Time) calendarDay {
 	}
 }
 
-// nthOf returns which of its month's weekdays a date is, from the beginning and from the end.
+// nthOf returns which of its weekday in the month a date is, counted from the beginning and from the end.
 func nthOf(t time.Time) nthSet {
 	year, month, day := t.Date()
 	return 1 | nthBit((day-1)/7+1) | nthBit(-((daysIn(year, month)-day)/7 + 1))
@@ -146,8 +146,7 @@ func (r weekRange) contains(week int) bool {
 	return r.from <= week && week <= r.to && (week-r.from)%r.step == 0
 }
 
-// alwaysOpen tells whether the rules open every minute of every day, as far as weekdays show: it has no false
-// positives.
+// alwaysOpen tells whether the rules open every minute of every day, as far as weekdays show. It has no false positives.
 func alwaysOpen(rules []rule) bool {
 	var all [7]bool
 	for i := range rules {
@@ -216,7 +215,7 @@ func contains(spans []span, minute int) bool {
 	return slices.ContainsFunc(spans, func(s span) bool { return s.from <= minute && minute < s.to })
 }
 
-// add returns spans united with s. Both are sorted and disjoint.
+// add returns the union of spans and s. spans is sorted and disjoint, and so is the result.
 func add(spans []span, s span) []span {
 	if s.from >= s.to {
 		return spans

@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// SchoolZone is one of the three zones of school holidays of mainland France: "A", "B" or "C". "" is none: no day is known
-// to be one of school holidays.
+// SchoolZone is one of the three zones of school holidays of mainland France: "A", "B" or "C". "" means none: no day is known to be a
+// school holiday.
 type SchoolZone string
 
-// SchoolZones are the zones that there are.
+// SchoolZones are all zones.
 var SchoolZones = []string{"A", "B", "C"}
 
 //go:embed school.csv
@@ -27,7 +27,7 @@ type holidays struct{ from, to int }
 var schoolHolidays = sync.OnceValue(func() map[SchoolZone][]holidays {
 	known, err := readSchool(schoolText)
 	if err != nil {
-		panic(err) // a test reads the file
+		panic(err) // a test reads the file, so it is valid
 	}
 	return known
 })
@@ -64,8 +64,8 @@ func schoolHoliday(zone SchoolZone, day int) bool {
 	return slices.ContainsFunc(schoolHolidays()[zone], func(h holidays) bool { return h.from <= day && day <= h.to })
 }
 
-// SchoolKnown returns the last day of the last school holidays that are known for a zone, as its midnight in UTC. After it no
-// day counts as one of school holidays. It is the zero time for a zone that does not exist.
+// SchoolKnown returns the last day of the last known school holidays of a zone, as its midnight in UTC. After it no day counts as a
+// school holiday. It is the zero time for a zone that does not exist.
 func SchoolKnown(zone SchoolZone) time.Time {
 	known := schoolHolidays()[zone]
 	if len(known) == 0 {
@@ -81,8 +81,7 @@ func (s *Schedule) School() bool {
 	})
 }
 
-// InZone returns the schedule with the school holidays of a zone. A schedule that was only parsed knows none: its SH are no
-// day.
+// InZone returns the schedule with the school holidays of a zone. Without a zone, no day is a school holiday (SH).
 func (s *Schedule) InZone(zone SchoolZone) *Schedule {
 	if !s.School() {
 		return s

@@ -20,8 +20,8 @@ func schoolLines(t *testing.T) [][]string {
 	return lines[1:]
 }
 
-// TestSchoolFile: every line has an official source, holidays begin on a Saturday (that of Ascension Day on the Friday after it),
-// and those of a zone are in order and apart.
+// TestSchoolFile: every line has an official source. Holidays begin on a Saturday (that of Ascension Day on the Friday after it), and
+// those of a zone are in order and do not touch.
 func TestSchoolFile(t *testing.T) {
 	t.Parallel()
 	known, err := readSchool(schoolText)

@@ -11,16 +11,16 @@ import (
 	"time"
 )
 
-// suite is a folder with node_modules/opening_hours of npm, and values.json: an array of texts, as that package's tests have
-// them. Their licences keep them out of this tree.
+// suite is a folder with npm's node_modules/opening_hours, and values.json: an array of texts from that package's tests. Their licences
+// do not allow to include them in this tree.
 var suite = flag.String("opening-hours", "", "folder with the npm package opening_hours and values.json to compare with")
 
-// TestSuite holds what is read of the package's own tests against what the package makes of it, hour by hour.
+// TestSuite compares what is read of the package's own tests with the package's results, hour by hour.
 func TestSuite(t *testing.T) {
 	if *suite == "" {
 		t.Skip("no -opening-hours FOLDER")
 	}
-	const least = 480 // of them are read
+	const least = 480 // how many of them must be readable
 	paris := location(t, "Europe/Paris")
 	from, to := time.Date(2026, 1, 1, 0, 0, 0, 0, paris), time.Date(2029, 1, 1, 0, 0, 0, 0, paris)
 	var values []string
@@ -74,7 +74,7 @@ func TestSuite(t *testing.T) {
 			_, offset := at.Zone()
 			_, was := at.Add(-36 * time.Hour).Zone()
 			if _, is := at.Add(36 * time.Hour).Zone(); offset != was || offset != is {
-				continue // the package counts 24:00 from midnight on days of 23 or 25 hours
+				continue // on days of 23 or 25 hours the package counts 24:00 from midnight
 			}
 			if got, want := s.Open(at), theirs.Open[i] == '1'; got != want {
 				t.Errorf("%q: at %v open is %t, and %t to the package", value, at, got, want)

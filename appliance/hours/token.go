@@ -15,11 +15,11 @@ import (
 type token struct {
 	kind  tokenKind
 	pos   int    // byte offset in the text
-	end   int    // of its end
+	end   int    // byte offset of its end
 	text  string // as written
-	word  string // a word or a sign by its usual name
+	word  string // the standard form of a word or a sign
 	value int    // of a number; of a time, in minutes
-	line  bool   // a line of text begins with it
+	line  bool   // it is the first token of a line
 }
 
 type tokenKind int
@@ -39,20 +39,20 @@ func (t token) is4Digits() bool         { return t.kind == tokNumber && len(t.te
 func (t token) isWeekday() bool         { return t.weekday() >= 0 }
 func (t token) isMonth() bool           { return t.month() > 0 }
 
-// folded is a text in small ASCII letters, signs and digits as far as there are such, and where each byte was.
+// folded is a text in lower-case ASCII letters, signs and digits, where possible, with the original position of each byte.
 type folded struct {
 	text string
-	at   []int // by byte of text, and of its end
+	at   []int // position of each byte of text, and of its end
 }
 
-// Signs that stand for others: the hyphens and dashes that word processors make, and those of other keyboards.
+// Signs that are read as others: the hyphens and dashes that word processors insert, and those of other keyboards.
 var signs = map[rune]rune{
 	'‐': '-', '‑': '-', '‒': '-', '–': '-', '—': '-', '―': '-', '−': '-', '﹘': '-', '－': '-', 'ー': '-', '~': '-', '→': '-',
 	'、': ',', '&': ',', '∶': ':', '“': '"', '”': '"', '„': '"', '«': '"', '»': '"', '⁄': '/', '’': '\'',
 }
 
-// fold folds a text: letters lose case and accents, signs become the plain ones, spaces of every width one of a usual width, and
-// what has no width goes away.
+// fold folds a text: letters lose case and accents, signs become the plain ones, spaces of every width become one normal space, and
+// characters without width are removed.
 func fold(text string) folded {
 	var f folded
 	var b strings.Builder
@@ -86,7 +86,7 @@ func fold(text string) folded {
 	return f
 }
 
-// Patterns at the beginning of a folded text. Go's have no look-ahead: what may not follow is tested after them.
+// Patterns at the beginning of a folded text. Go's regular expressions have no look-ahead: what may not follow is tested afterwards.
 var (
 	always   = regexp.MustCompile(`^24(?: ?h)? ?[/x] ?7(?: ?j(?:ours)?\b)?|^24 ?h? ?/ ?24(?: ?h)? ?,? ?7 ?j? ?/ ?7(?: ?j\b)?`)
 	allDay   = regexp.MustCompile(`^24 ?h?(?:eures)? ?(?:/|sur) ?24(?: ?h\b)?|^24 hours\b`)
@@ -101,7 +101,7 @@ var (
 	number   = regexp.MustCompile(`^\d+`)
 )
 
-// scan cuts the text into tokens. The last one is tokEnd.
+// scan splits the text into tokens. The last one is tokEnd.
 func scan(text string) ([]token, error) {
 	f := fold(text)
 	var tokens []token
@@ -178,7 +178,7 @@ func scan(text string) ([]token, error) {
 	return name(tokens)
 }
 
-// scanNumber reads a number, or a time of the day up to 48:00, as 8:30, 8.30, 8h30, 8h or 8 am.
+// scanNumber reads a number, or a time of day up to 48:00, such as 8:30, 8.30, 8h30, 8h or 8 am.
 func scanNumber(rest string) (t token, n int, problem string) {
 	odd := func(n int) string {
 		return fmt.Sprintf("%.8s is not a time (00:00 to 24:00, up to 48:00 for the next day)", rest[:n])
@@ -210,7 +210,7 @@ func scanNumber(rest string) (t token, n int, problem string) {
 		hour = rest[:digits]
 	}
 	t.kind = tokTime
-	t.value, _ = strconv.Atoi(hour) // at most two digits, as the minutes
+	t.value, _ = strconv.Atoi(hour) // at most two digits, and so have the minutes
 	minutes, _ := strconv.Atoi(minute)
 	if m := halfDay.FindStringSubmatch(rest[n:]); m != nil {
 		n += len(m[0])

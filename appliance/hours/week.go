@@ -9,17 +9,17 @@ import (
 
 // Week is a schedule's typical week, for people to compare with what they meant.
 type Week struct {
-	Days       [7]Hours    // usual ones, from Monday on
+	Days       [7]Hours    // the usual days, from Monday on
 	Exceptions []Exception // the days of the coming year that differ, in order
 }
 
-// Hours are the opening hours of a day: none if it is closed.
+// Hours are the opening hours of a day; empty if it is closed.
 type Hours []Span
 
-// Span is minutes since midnight on the wall clock, To exclusive. A whole day is from 0 to 1440.
+// Span is minutes since midnight on the wall clock, To exclusive. A whole day is 0 to 1440.
 type Span struct{ From, To int }
 
-// String writes hours as "08:30-12:00, 13:30-19:00", "closed" or "day and night".
+// String returns hours as "08:30-12:00, 13:30-19:00", "closed" or "day and night".
 func (h Hours) String() string {
 	switch {
 	case len(h) == 0:
@@ -40,11 +40,11 @@ type Exception struct {
 	Hours    Hours
 }
 
-// weeks is how many of them Week covers: a year, and what extends into the next one.
+// weeks is how many weeks Week covers: a year, and what extends into the next one.
 const weeks = 53
 
-// Week returns the schedule's typical week and the days of the next year that differ from it, from t's date on in t's
-// zone. Typical is what most Mondays have, and so on.
+// Week returns the schedule's typical week, and the days of the next year that differ from it, from t's date on in t's zone. A typical
+// Monday has the hours that most Mondays have, and so on.
 func (s *Schedule) Week(t time.Time) Week {
 	year, month, first := t.Date()
 	noon := func(day int) time.Time { return time.Date(year, month, first+day, 12, 0, 0, 0, t.Location()) }
@@ -65,7 +65,7 @@ func (s *Schedule) Week(t time.Time) Week {
 	var usual [7]string
 	for day := range 7 {
 		weekday, most := monday(day), 0
-		for i := day; i < len(all); i += 7 { // in order, so that of equals the next one is taken
+		for i := day; i < len(all); i += 7 { // in order, so that of several equal ones the next is taken
 			if n := counts[weekday][texts[i]]; n > most {
 				w.Days[weekday], usual[weekday], most = all[i], texts[i], n
 			}
@@ -87,7 +87,7 @@ func (s *Schedule) Week(t time.Time) Week {
 	return w
 }
 
-// Day returns the open hours of t's date in t's zone, in order, without those that overlap.
+// Day returns the open hours of t's date in t's zone, in order and without overlaps.
 func (s *Schedule) Day(t time.Time) Hours {
 	if s.Always() {
 		return Hours{{0, minutesADay}}
@@ -99,7 +99,7 @@ func (s *Schedule) Day(t time.Time) Hours {
 	return open
 }
 
-// Weekly tells whether the rules make every week the same but for public holidays, and whether any rule is about those.
+// Weekly tells whether the rules make every week the same except for public holidays, and whether any rule is about those.
 func (s *Schedule) Weekly() (weekly, holidays bool) {
 	if s == nil {
 		return true, false
@@ -115,8 +115,8 @@ func (s *Schedule) Weekly() (weekly, holidays bool) {
 	return weekly, holidays
 }
 
-// Written returns the spans of the rules that open, as they are written: To is after 1440 for those over midnight. bare tells
-// whether one of these rules has no hours, certain whether none leaves open what holds (unknown, an open end).
+// Written returns the spans of the rules that open, as they are written: To is above 1440 for those that end after midnight. bare tells
+// whether one of these rules has no hours. certain tells whether no rule leaves its state open (unknown, an open end).
 func (s *Schedule) Written() (spans []Span, bare, certain bool) {
 	certain = true
 	if s == nil {
@@ -136,8 +136,8 @@ func (s *Schedule) Written() (spans []Span, bare, certain bool) {
 	return spans, bare, certain
 }
 
-// WorkdaysOnly tells whether rules name the days from Monday to Friday together, and none of the others alone: lists write so
-// for every day.
+// WorkdaysOnly tells whether rules name the days from Monday to Friday together, and none of the other days alone. Lists write this
+// to mean every day.
 func (s *Schedule) WorkdaysOnly() bool {
 	if s == nil {
 		return false
@@ -155,11 +155,11 @@ func (s *Schedule) WorkdaysOnly() bool {
 	return together
 }
 
-// warningYears are those that Warnings covers: in 28 of them every date has had every weekday.
+// warningYears are the years that Warnings covers: within 28 years every date falls on every weekday.
 var warningYears = span{2024, 2051}
 
-// Warnings returns what was parsed by the specification and may not be what was meant, one English sentence each: rules
-// without hours or with hours of a 12-hour clock, and rules that a later one overrides.
+// Warnings returns what the specification defines but people may not have meant, one English sentence each: rules without hours or with
+// hours of a 12-hour clock, and rules that a later one overrides.
 func (s *Schedule) Warnings() (list []string) {
 	if s == nil {
 		return nil
@@ -196,8 +196,8 @@ func (s *Schedule) Warnings() (list []string) {
 	return list
 }
 
-// twelveHourClock tells whether the rule's hours look like a 12-hour clock: 09:00-05:00, or 08:00-12:00,02:00-06:00. A
-// night opening is shorter than 16 hours.
+// twelveHourClock tells whether the rule's hours look like those of a 12-hour clock: 09:00-05:00, or 08:00-12:00,02:00-06:00. Opening
+// hours over a night are shorter than 16 hours.
 func (r *rule) twelveHourClock() bool {
 	for i, t := range r.times {
 		if t.to > minutesADay && t.to-t.from >= 16*60 || i > 0 && t.from < r.times[i-1].to {
@@ -207,7 +207,7 @@ func (r *rule) twelveHourClock() bool {
 	return false
 }
 
-// nightOver returns the first later rule that replaces a rule on a day, but not in the night that this day would have begun.
+// nightOver returns the first later rule that replaces a rule on a day, but not in the night that would begin on this day.
 func (s *Schedule) nightOver(i int) (by int, ok bool) {
 	r := &s.rules[i]
 	overnight := func(t span) bool { return t.to > minutesADay }
@@ -228,8 +228,7 @@ func (s *Schedule) nightOver(i int) (by int, ok bool) {
 	return 0, false
 }
 
-// overridden returns on how many days a rule matches, on how many of them a later rule replaces it, and the first such
-// rule.
+// overridden returns on how many days a rule matches, on how many of them a later rule replaces it, and the first such rule.
 func (s *Schedule) overridden(i int) (matches, overridden, by int) {
 	r := &s.rules[i]
 	if i == len(s.rules)-1 || r.state == off && !r.selects() && len(r.times) == 0 { // "off" at the beginning has no effect

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// TestWeek: from Saturday 21 November 2026 on.
+// TestWeek: weeks from Saturday 21 November 2026 on.
 func TestWeek(t *testing.T) {
 	t.Parallel()
 	from := time.Date(2026, 11, 21, 23, 30, 0, 0, location(t, "Europe/Paris"))

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// The words of the syntax, by what people write, in small letters without accents: English in full, French where it means one
-// thing. "" is a word that says nothing.
+// words maps what people write, in lower-case letters without accents, to the words of the syntax: all English words, and French ones
+// if they have only one meaning. "" is a word without a meaning.
 var words = map[string]string{
 	"close": "off", "closed": "off",
 	"ferme": "off", "fermee": "off", "fermes": "off", "fermees": "off", "fermeture": "off",
@@ -25,7 +25,7 @@ var words = map[string]string{
 	"de": "", "du": "", "le": "", "les": "", "er": "", "midi": "12:00",
 }
 
-// englishDays and frenchDays are the names of days that are always read, by time.Weekday. The first English one is the usual one.
+// englishDays and frenchDays are the names of days that are always read, by time.Weekday. The first English one is the standard name.
 var (
 	englishDays = [7][]string{
 		{"su", "sun", "sunday", "sundays"}, {"mo", "mon", "monday", "mondays"}, {"tu", "tue", "tues", "tuesday", "tuesdays"},
@@ -38,8 +38,8 @@ var (
 	}
 )
 
-// shortDays are French days in two letters. Some of them are days of other languages, so that they are read only where no day
-// has an English name. Sa is the same in both.
+// shortDays are French days in two letters. Some of them are days in other languages, so they are read only if no day has an English
+// name. Sa is the same in both.
 var shortDays = map[string]time.Weekday{"lu": 1, "ma": 2, "me": 3, "je": 4, "ve": 5, "di": 0}
 
 // monthNames are the names of months.
@@ -51,7 +51,7 @@ var monthNames = [13][]string{
 	{"nov", "november", "novembre"}, {"dec", "december", "decembre"},
 }
 
-// named maps every name of a day or a month to its usual one.
+// named maps every name of a day or a month to its standard name.
 var named = func() map[string]string {
 	all := map[string]string{}
 	for day := range englishDays {
@@ -72,7 +72,7 @@ func (t token) among(names [][]string) bool {
 	return t.kind == tokWord && slices.ContainsFunc(names, func(n []string) bool { return slices.Contains(n, t.word) })
 }
 
-// isEnglish and isFrench tell whether a token is a day of that language alone.
+// isEnglish and isFrench tell whether a token is a day in only that language.
 func (t token) isEnglish() bool { return t.among(englishDays[:]) && t.word != "sa" }
 func (t token) isFrench() bool  { return t.among(frenchDays[:]) || t.isShort() }
 
@@ -82,7 +82,7 @@ func (t token) isShort() bool {
 	return t.kind == tokWord && short
 }
 
-// weekday returns -1 for what is none.
+// weekday returns the weekday, or -1 if the token is not a weekday.
 func (t token) weekday() time.Weekday {
 	for day := time.Sunday; day <= time.Saturday; day++ {
 		if t.isWord(englishDays[day][0]) {
@@ -92,7 +92,7 @@ func (t token) weekday() time.Weekday {
 	return -1
 }
 
-// month returns 0 for what is none.
+// month returns the month, or 0 if the token is not a month.
 func (t token) month() time.Month {
 	for month := time.January; month <= time.December; month++ {
 		if t.isWord(monthNames[month][0]) {
@@ -102,7 +102,7 @@ func (t token) month() time.Month {
 	return 0
 }
 
-// name gives words their usual names, joins those that are one, and leaves out those that say nothing.
+// name replaces words by their standard names, joins those that are one word, and removes those without a meaning.
 func name(all []token) ([]token, error) {
 	for i, t := range all {
 		if t.kind != tokWord || t.word != "mar" {
@@ -121,7 +121,7 @@ func name(all []token) ([]token, error) {
 			out = append(out, t)
 			continue
 		}
-		for n := 3; n >= 2; n-- { // words that are one
+		for n := 3; n >= 2; n-- { // several words that mean one
 			if i+n >= len(all) {
 				continue
 			}
@@ -170,8 +170,7 @@ func name(all []token) ([]token, error) {
 	return out, nil
 }
 
-// isDay tells whether the "mar" at i may be meant as mardi: beside days, in a text with French names of days, or before hours
-// alone.
+// isDay tells whether the "mar" at i may mean mardi: next to days, in a text with French names of days, or before hours alone.
 func isDay(all []token, i int) bool {
 	at := func(n int) token {
 		if n < 0 || n >= len(all) {
@@ -196,13 +195,13 @@ func isDay(all []token, i int) bool {
 	case after.kind != tokNumber:
 		return true
 	}
-	// "Mar 9-12" alone may be hours; with hours behind it, or written as 09-12, it is days of March.
+	// "Mar 9-12" alone may be hours. If hours follow, or if it is written as 09-12, it is days of March.
 	to, next := at(i+3), at(i+4)
 	hours := at(i+2).is("-") && to.kind == tokNumber && to.value <= 24 && !strings.HasPrefix(after.text, "0")
 	return hours && (next.kind == tokEnd || next.kind == tokSign)
 }
 
-// hint says what to write instead of a word that is never right, "" for one that is right elsewhere.
+// hint returns what to write instead of a word that is never valid, "" for a word that is valid elsewhere.
 func (t token) hint() string {
 	switch t.word {
 	case "sunrise", "sunset", "dawn", "dusk":

@@ -11,11 +11,11 @@ const day24 = 24 * time.Hour
 // maxOffset is more than any zone's offset from UTC has been (Asia/Manila, 15 h 56 min, before 1845).
 const maxOffset = 16 * time.Hour
 
-// steadyUntil returns until when the zone's offset stays the same from t on, the end of t's day at the latest: always
+// steadyUntil returns until when the zone's offset stays the same from t on, at most until the end of t's day. The result is always
 // after t.
 //
-// time.Time.ZoneBounds cannot be used. For a zone that is known by its rule alone, as Go's embedded zones are, tzset
-// (Go's time/zoneinfo.go) assumes years of 365 days, and on the last day of a leap year returns an end in the past.
+// time.Time.ZoneBounds cannot be used. For a zone that is defined only by its rule, as Go's embedded zones are, tzset (Go's
+// time/zoneinfo.go) assumes years of 365 days, and on the last day of a leap year returns an end in the past.
 func steadyUntil(t time.Time) time.Time {
 	midnight := t.Add(day24 - sinceMidnight(t))
 	if change, changes := offsetChange(t, midnight); changes {
@@ -24,15 +24,15 @@ func steadyUntil(t time.Time) time.Time {
 	return midnight
 }
 
-// sinceMidnight is the time of day on the wall clock.
+// sinceMidnight returns the time of day on the wall clock.
 func sinceMidnight(t time.Time) time.Duration {
 	hour, minute, second := t.Clock()
 	return time.Duration(hour)*time.Hour + time.Duration(minute)*time.Minute +
 		time.Duration(second)*time.Second + time.Duration(t.Nanosecond())
 }
 
-// offsetChange returns the second after from, and not after to, at which the zone's offset changes, and whether it
-// does. Two changes that cancel each other are not found: no zone has them within two days.
+// offsetChange returns the second, after from and not after to, at which the zone's offset changes, and whether it does. Two changes
+// that cancel each other are not found: no zone has such changes within two days.
 func offsetChange(from, to time.Time) (at time.Time, changes bool) {
 	_, was := from.Zone()
 	if _, is := to.Zone(); is == was {
@@ -48,9 +48,9 @@ func offsetChange(from, to time.Time) (at time.Time, changes bool) {
 	return later(n), true
 }
 
-// DayStart returns when a date begins in a zone: the moment from which the clock shows this date or a later one. That
-// is not always 00:00. A clock that is put forward at midnight skips it, and one that is put back over midnight shows
-// the day before once more. Month and day are normalized as by time.Date. For successive dates it never goes back.
+// DayStart returns when a date begins in a zone: the moment from which the clock shows this date or a later one. That is not always
+// 00:00. A clock that is set forward at midnight skips it, and one that is set back over midnight shows the previous day once more.
+// Month and day are normalized as by time.Date. For successive dates the result never goes back.
 func DayStart(year int, month time.Month, day int, zone *time.Location) time.Time {
 	wall := time.Date(year, month, day, 0, 0, 0, 0, time.UTC)
 	from, to := wall.Add(-maxOffset).In(zone), wall.Add(maxOffset).In(zone)

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// frenchZones are those of France; of midnightZones the clock is changed at midnight or over it.
+// frenchZones are the zones of France. In midnightZones the clock changes at midnight or across it.
 var (
 	frenchZones = []string{
 		"Europe/Paris", "America/Guadeloupe", "America/Martinique", "America/Cayenne", "America/Marigot",
@@ -28,7 +28,7 @@ var (
 	}
 )
 
-// zoneSources are where a box may have its zones from: Go's, which the image relies on, and the system's.
+// zoneSources are where a box may read its zones: Go's embedded zones, which the image relies on, and the system's.
 func zoneSources(t *testing.T) map[string]func(t *testing.T, name string) *time.Location {
 	t.Helper()
 	root, err := exec.Command("go", "env", "GOROOT").Output()
@@ -69,7 +69,7 @@ func zoneSources(t *testing.T) map[string]func(t *testing.T, name string) *time.
 	}
 }
 
-// ruleZone is a zone that is known by its rule alone (RFC 8536, section 3.3).
+// ruleZone returns a zone that is defined only by its rule (RFC 8536, section 3.3).
 func ruleZone(t *testing.T, rule string) *time.Location {
 	t.Helper()
 	block := func() []byte {
@@ -87,7 +87,7 @@ func ruleZone(t *testing.T, rule string) *time.Location {
 	return zone
 }
 
-// changesOf returns when the zone's clock is changed from 2024 to 2040, found hour by hour.
+// changesOf returns when the zone's clock changes from 2024 to 2040, found hour by hour.
 func changesOf(zone *time.Location) (list []time.Time) {
 	at := time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC).In(zone)
 	for _, was := at.Zone(); at.Year() < 2041; at = at.Add(time.Hour) {
@@ -98,7 +98,7 @@ func changesOf(zone *time.Location) (list []time.Time) {
 	return list
 }
 
-// window is a stretch of time that is tested hour by hour.
+// window is an interval that is tested hour by hour.
 type window struct{ from, to time.Time }
 
 func (w window) hours() iter.Seq[time.Time] {
@@ -109,7 +109,7 @@ func (w window) hours() iter.Seq[time.Time] {
 	}
 }
 
-// whatMatters returns the days around the turns of the years 2024 to 2040 and around the zone's changes.
+// whatMatters returns the days around the ends of the years 2024 to 2040, and around the zone's changes.
 func whatMatters(zone *time.Location) (list []window) {
 	around := func(at time.Time, days int) {
 		list = append(list, window{at.AddDate(0, 0, -days), at.AddDate(0, 0, days)})
@@ -123,7 +123,7 @@ func whatMatters(zone *time.Location) (list []window) {
 	return list
 }
 
-// forEachZone runs the test for every zone of either source, and for zones known by rules of every kind.
+// forEachZone runs the test for every zone of each source, and for zones defined by rules of every kind.
 func forEachZone(t *testing.T, test func(t *testing.T, zone *time.Location)) {
 	for source, load := range zoneSources(t) {
 		for _, name := range slices.Concat(frenchZones, midnightZones) {
@@ -134,7 +134,7 @@ func forEachZone(t *testing.T, test func(t *testing.T, zone *time.Location)) {
 		"CET-1CEST,M3.5.0,M10.5.0/3",
 		"<-03>3<-02>,M3.2.0,M11.1.0",
 		"<+1030>-10:30<+11>-11,M10.1.0,M4.1.0", // south of the equator, by half an hour
-		"IST-1GMT0,M10.5.0,M3.5.0/1",           // whose summer time is the usual one
+		"IST-1GMT0,M10.5.0,M3.5.0/1",           // its standard time is the summer time
 		"<-02>2<-01>,M3.5.0/-1,M10.5.0/0",
 		"EET-2EEST,M3.5.0/0,M10.5.0/0",
 		"<+00>0<+02>-2,M3.5.0/1,M10.5.0/3", // by two hours
@@ -146,8 +146,7 @@ func forEachZone(t *testing.T, test func(t *testing.T, zone *time.Location)) {
 	}
 }
 
-// TestClockRunsEvenly: what evenly returns lies ahead, and there either the day ends or the clock is changed, and not
-// before.
+// TestClockRunsEvenly: what steadyUntil returns is ahead, and there, and not earlier, either the day ends or the clock changes.
 func TestClockRunsEvenly(t *testing.T) {
 	t.Parallel()
 	forEachZone(t, func(t *testing.T, zone *time.Location) {
@@ -170,8 +169,8 @@ func TestClockRunsEvenly(t *testing.T) {
 	})
 }
 
-// TestNextInEveryZone holds Next, at every hour that matters, against a walk in steps of a quarter of an hour, and has it
-// look as far as it may in a bounded number of steps.
+// TestNextInEveryZone compares Next, at every relevant hour, with a walk in steps of a quarter of an hour. It also lets Next search as
+// far as it may, in a bounded number of steps.
 func TestNextInEveryZone(t *testing.T) {
 	t.Parallel()
 	const step = 15 * time.Minute
@@ -214,7 +213,7 @@ func TestNextInEveryZone(t *testing.T) {
 	})
 }
 
-// On the last day of a leap year, with a zone that is known by its rule, time's own bounds once led nowhere.
+// TestNextAtTheEndOfALeapYear: on the last day of a leap year, in a zone that is defined only by its rule, time's own bounds are wrong.
 func TestNextAtTheEndOfALeapYear(t *testing.T) {
 	t.Parallel()
 	for source, load := range zoneSources(t) {
@@ -241,7 +240,7 @@ func TestNextAtTheEndOfALeapYear(t *testing.T) {
 	}
 }
 
-// TestDayStart: a date begins where the clock shows it or a later one from then on, and showed an earlier one just before.
+// TestDayStart: from the start of a date on, the clock shows that date or a later one, and just before it an earlier one.
 func TestDayStart(t *testing.T) {
 	t.Parallel()
 	date := func(at time.Time) int {
@@ -270,10 +269,10 @@ func TestDayStart(t *testing.T) {
 	})
 	for _, test := range []struct{ zone, date, want string }{
 		{"America/Havana", "2027-03-14", "2027-03-14 01:00 CDT"},
-		{"America/Havana", "2027-11-07", "2027-11-07 00:00 CDT"}, // it comes twice
+		{"America/Havana", "2027-11-07", "2027-11-07 00:00 CDT"}, // it occurs twice
 		{"Asia/Beirut", "2027-03-28", "2027-03-28 01:00 EEST"},
-		{"America/St_Johns", "2005-10-30", "2005-10-30 00:00 NST"}, // a minute of it came before an hour of the 29th
-		{"Pacific/Apia", "2011-12-30", "2011-12-31 00:00 +14"},     // there was none
+		{"America/St_Johns", "2005-10-30", "2005-10-30 00:00 NST"}, // a minute of it occurred before an hour of the 29th
+		{"Pacific/Apia", "2011-12-30", "2011-12-31 00:00 +14"},     // the date was skipped
 		{"Pacific/Apia", "2011-12-31", "2011-12-31 00:00 +14"},
 	} {
 		at, err := time.Parse(time.DateOnly, test.date)
