@@ -1,6 +1,6 @@
-// Package health tells whether the box works, and reports that to what restarts it otherwise: systemd, and the board's
-// hardware watchdog. It judges by the loop's last reconciliation and by a request to the box's own pages; it knows
-// neither the loop nor the pages.
+// Package health tells whether the box works, and reports it to what would restart the box otherwise: systemd, and the board's hardware
+// watchdog. It judges by the loop's last reconciliation and by a request to the box's own pages. It knows neither the loop nor the
+// pages.
 package health
 
 import (
@@ -13,7 +13,7 @@ import (
 	"passerelle/appliance/state"
 )
 
-// A healthy loop reconciles every two seconds, unless the kernel is slow; a page takes milliseconds.
+// A healthy loop reconciles every two seconds, unless the kernel is slow. A page takes milliseconds.
 const (
 	loopTimeout = 20 * time.Second
 	pageTimeout = 2 * time.Second
@@ -22,11 +22,11 @@ const (
 // localClient requests the box's own pages directly, ignoring a proxy in the environment.
 var localClient = http.Client{Transport: &http.Transport{}}
 
-// Check returns nil if the box works: its loop runs, and its pages answer as a resident would request them. The loop
-// last reconciled, and a page was last served, so long ago; the box is in a state and serves its pages at an address.
-// Problems that the loop knows of, a missing radio for instance, do not count: a restart would not fix them. If
-// residents were served just now, that proves more than a request of the box's own, which would queue among theirs:
-// with any number of them, the result is known at once.
+// Check returns nil if the box works: its loop runs, and its pages answer requests like a resident's. reconciled and served are the
+// times since the loop's last reconciliation and since a page was last served. box is the box's State, and pages the address of its
+// pages. Problems that the loop knows about, such as a missing radio, do not count: a restart would not fix them. If residents were
+// served just now, that proves more than a request of the box's own, which would have to queue behind theirs. So the result is known
+// at once, however many residents there are.
 func Check(reconciled, served time.Duration, box state.State, pages netip.AddrPort) error {
 	if reconciled > loopTimeout {
 		return fmt.Errorf("the loop has not run for %v", reconciled.Round(time.Second))

@@ -12,7 +12,7 @@ import (
 	"passerelle/appliance/state"
 )
 
-// served serves pages and returns where.
+// served serves pages and returns their address.
 func served(t *testing.T, pages http.HandlerFunc) netip.AddrPort {
 	t.Helper()
 	s := httptest.NewServer(pages)
@@ -28,7 +28,7 @@ func TestCheck(t *testing.T) {
 		}
 	})
 	ill := served(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
-	mute, err := net.Listen("tcp4", "127.0.0.1:0") // the kernel accepts, nothing answers
+	mute, err := net.Listen("tcp4", "127.0.0.1:0") // the kernel accepts connections, but nothing answers
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,29 +12,29 @@ import (
 
 // Times of a trial.
 const (
-	// Settle is how long the box must work without a break before its slot is good. What does not last shows by then: a
-	// hostapd that keeps ending is a fault after some 10 s, a radio may listen a minute before it is on the air, names are
-	// asked again after a minute, and systemd's watchdog has had four chances.
+	// Settle is how long the box must work without interruption before its slot is good. Faults show by then: a hostapd that keeps
+	// ending is a fault after some 10 s, a radio may listen for a minute before it transmits, names are resolved again after a minute,
+	// and systemd's watchdog has had four chances.
 	Settle = 2 * time.Minute
-	// TrialLimit is when a box must work at the latest, after the start of the kernel. The slowest board is up within two
-	// minutes, the repair of a large data partition takes some more, and a phone as a line may be plugged in again.
+	// TrialLimit is how long after the start of the kernel a box must work at the latest. The slowest board is up within two minutes,
+	// the repair of a large data partition takes some more, and a phone that is used as a line may be plugged in again.
 	TrialLimit = 10 * time.Minute
 )
 
-// Verdict is what a trial has shown.
+// Verdict is the result of a trial.
 type Verdict int
 
 // The verdicts.
 const (
 	Undecided Verdict = iota
 	Good              // the box has worked for long enough
-	Expired           // it has not, and its time is over: the next try, or the slot before, is better
+	Expired           // it has not, and its time is over: the next try, or the previous slot, is better
 )
 
-// Pace is how long a trial takes. A zero field stands for the constant of that name.
+// Pace is how long a trial takes. A zero field means the constant of that name.
 type Pace struct {
 	Settle, Limit time.Duration
-	Every         time.Duration // between two looks; 0: 5 s
+	Every         time.Duration // interval of checks; 0: 5 s
 }
 
 func (p Pace) withDefaults() Pace {
@@ -47,16 +47,16 @@ func (t *Trial) Settles() time.Duration { return t.Pace.withDefaults().Settle }
 // Limit returns when the box must work at the latest.
 func (t *Trial) Limit() time.Duration { return t.Pace.withDefaults().Limit }
 
-// Trial judges a slot that has not proved itself yet. The zero value has seen nothing. Times are those since the start of the
-// kernel, which no clock changes.
+// Trial judges a slot that has not proved itself yet. The zero value has seen nothing. Times are since the start of the kernel, which
+// setting the clock does not change.
 type Trial struct {
 	Pace  Pace
 	works bool
-	since time.Duration // while it works: from when on
+	since time.Duration // while it works: since when
 }
 
-// Judge returns the verdict at a time, when the box works or, with an error, does not. A box that works when its time is over
-// has Settle to go on with it. Times must not go back.
+// Judge returns the verdict at a time. failing is nil if the box works. A box that works when its time is over may continue for Settle.
+// Times must not go back.
 func (t *Trial) Judge(at time.Duration, failing error) Verdict {
 	pace := t.Pace.withDefaults()
 	if failing != nil {
@@ -86,7 +86,7 @@ func (u *Unproven) Error() string { return u.Err.Error() }
 // Unwrap returns the cause.
 func (u *Unproven) Unwrap() error { return u.Err }
 
-// ReasonOf returns the kind of an error of somebody who looked whether a system works.
+// ReasonOf returns the reason in an error of a check whether a system works.
 func ReasonOf(err error) state.TrialReason {
 	if u, ok := errors.AsType[*Unproven](err); ok {
 		return u.Reason
@@ -94,10 +94,10 @@ func ReasonOf(err error) state.TrialReason {
 	return state.TrialSilent
 }
 
-// Proves returns nil if the status shows that the software works, and else why it does not, or not yet: the plan is applied,
-// the ledger is open, and names resolve or no line could have shown it. What lies outside the box is no reason: a cable that
-// is not plugged in, a cap that is spent, a centre that is closed. A line that has link, address and route, and on which no name ever
-// resolved, is: a provider's outage looks the same, and the slot before is then no worse.
+// Proves returns nil if the status shows that the software works. Otherwise the error says why it does not, or not yet. The plan must
+// be applied, the ledger open, and names must resolve, unless no line could have shown that. Causes outside the box do not count: a
+// cable that is not plugged in, a cap that is spent, a centre that is closed. A line that has a link, an address and a route, and on
+// which no name ever resolved, does count. A provider's outage looks the same, but the previous slot is then no worse.
 func Proves(s state.Status) error {
 	switch s.State {
 	case state.Starting:
@@ -122,11 +122,11 @@ func Proves(s state.Status) error {
 	return silent
 }
 
-// trialInterval is the time between two looks at the box.
+// trialInterval is the interval of checks of the box.
 const trialInterval = 5 * time.Second
 
-// Run asks works again and again whether the box works, until there is a verdict or ctx ends. uptime is the time since the
-// start of the kernel. says hears each answer that differs from the one before.
+// Run calls works repeatedly until there is a verdict or ctx ends. works returns nil if the box works. uptime returns the time since
+// the start of the kernel. says is called with each result that differs from the previous one.
 func (t *Trial) Run(ctx context.Context, uptime func() time.Duration, works func(context.Context) error, says func(error)) Verdict {
 	tick := time.NewTicker(t.Pace.withDefaults().Every)
 	defer tick.Stop()

@@ -14,7 +14,7 @@ import (
 	"passerelle/appliance/state"
 )
 
-// TestTrial: what a box does minute by minute, and the verdict on it.
+// TestTrial: what a box does minute by minute, and the resulting verdict.
 func TestTrial(t *testing.T) {
 	t.Parallel()
 	ill := errors.New("ill")
@@ -65,7 +65,7 @@ func TestTrial(t *testing.T) {
 	}
 }
 
-// TestTrialSays: each reason is said once, and a trial that is interrupted decides nothing.
+// TestTrialSays: each reason is reported once, and an interrupted trial decides nothing.
 func TestTrialSays(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -87,7 +87,7 @@ func TestTrialSays(t *testing.T) {
 	})
 }
 
-// TestProves: what the software must do is told apart from what lies outside the box.
+// TestProves: faults of the software are distinguished from causes outside the box.
 func TestProves(t *testing.T) {
 	t.Parallel()
 	line := func(change func(*state.Donation)) state.Donation {
@@ -104,7 +104,7 @@ func TestProves(t *testing.T) {
 		box   state.State
 		lines []state.Donation
 		code  state.Code
-		want  string // in the error; "": it proves
+		want  string // in the error; "": it proves itself
 	}{
 		"sharing":               {state.Sharing, []state.Donation{line(nil)}, "", ""},
 		"starting":              {state.Starting, []state.Donation{line(nil)}, "", "starting"},

@@ -15,13 +15,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hardwareTimeout is the time without a write after which the hardware watchdog resets the board: longer than systemd
-// takes to notice that the daemon hangs (WatchdogSec in image/passerelle.service), to stop it and to restart it.
+// hardwareTimeout is the time without a write after which the hardware watchdog resets the board. It is longer than systemd takes to
+// notice that the daemon hangs (WatchdogSec in image/passerelle.service), and to stop and restart it.
 const hardwareTimeout = time.Minute
 
-// Watchdog makes sure that a box that has stopped working is restarted: by systemd, which restarts the daemon, and if
-// that doesn't help by the board's hardware watchdog, which resets the board. Both are fed only while the box is
-// healthy.
+// Watchdog ensures that a box that has stopped working is restarted: by systemd, which restarts the daemon, and if that doesn't help by
+// the board's hardware watchdog, which resets the board. Both are fed only while the box is healthy.
 type Watchdog struct {
 	log            *slog.Logger
 	notifier       Notifier
@@ -30,18 +29,17 @@ type Watchdog struct {
 	open           func(device string) (boardWatchdog, error) // replaced by tests
 }
 
-// boardWatchdog is a watchdog device (Documentation/watchdog/watchdog-api.rst). Each byte written restarts its timer;
-// after a 'V' as the last one, Close stops it.
+// boardWatchdog is a watchdog device (Documentation/watchdog/watchdog-api.rst). Each byte written restarts its timer. If the last byte
+// was a 'V', Close stops the timer.
 type boardWatchdog interface {
 	io.WriteCloser
-	// setTimeout sets the time after which it resets the board, and returns the effective one.
+	// setTimeout sets the time after which the board is reset, and returns the effective one.
 	setTimeout(wanted time.Duration) (time.Duration, error)
-	// stoppable tells whether it can be stopped at all.
+	// stoppable tells whether the timer can be stopped at all.
 	stoppable() bool
 }
 
-// NewWatchdog returns a watchdog for the daemon that systemd has started, and for a hardware watchdog, if device is not
-// "".
+// NewWatchdog returns a watchdog for the daemon that systemd has started, and for the hardware watchdog, if device is not "".
 func NewWatchdog(log *slog.Logger, n Notifier, device string) (*Watchdog, error) {
 	hears, err := systemd.SdWatchdogEnabled(false)
 	if err != nil {
@@ -50,13 +48,13 @@ func NewWatchdog(log *slog.Logger, n Notifier, device string) (*Watchdog, error)
 	return &Watchdog{log: log, notifier: n, systemdTimeout: hears, device: device, open: openWatchdog}, nil
 }
 
-// checksPerTimeout is how often the box is checked within the shorter timeout: one or two checks that fail for a
-// passing reason trigger nothing.
+// checksPerTimeout is how often the box is checked within the shorter timeout. One or two checks that fail for a temporary reason trigger
+// nothing.
 const checksPerTimeout = 8
 
-// Run feeds systemd's and the hardware watchdog as long as healthy returns nil, until ctx ends; then it stops the
-// hardware's timer. healthy must return soon: until it does, the box isn't healthy. A device that cannot be opened is
-// logged, but is not an error: the box shares anyway.
+// Run feeds systemd's and the hardware watchdog as long as healthy returns nil, until ctx ends. Then it stops the hardware's timer.
+// healthy must return soon: until it does, the box isn't healthy. If the device cannot be opened, that is logged, but not an error: the
+// box shares anyway.
 func (w *Watchdog) Run(ctx context.Context, healthy func() error) error {
 	board, timeout := w.start()
 	if board != nil {
@@ -145,7 +143,8 @@ func openWatchdog(path string) (boardWatchdog, error) {
 	return device{f}, nil
 }
 
-// setTimeout takes what it gets if the hardware supports no such timeout: 15 s on a Raspberry Pi with an older kernel.
+// setTimeout accepts the timeout that it gets if the hardware does not support the wanted one: 15 s on a Raspberry Pi with an older
+// kernel.
 func (d device) setTimeout(wanted time.Duration) (time.Duration, error) {
 	set := unix.IoctlSetPointerInt(int(d.Fd()), unix.WDIOC_SETTIMEOUT, int(wanted/time.Second))
 	seconds, err := unix.IoctlGetInt(int(d.Fd()), unix.WDIOC_GETTIMEOUT)
@@ -155,7 +154,7 @@ func (d device) setTimeout(wanted time.Duration) (time.Duration, error) {
 	return time.Duration(seconds) * time.Second, nil
 }
 
-// stoppable reads the nowayout setting of the kernel or driver.
+// stoppable reads the nowayout setting of the kernel or the driver.
 func (d device) stoppable() bool {
 	text, err := os.ReadFile(filepath.Join("/sys/class/watchdog", filepath.Base(d.Name()), "nowayout"))
 	return err != nil || strings.TrimSpace(string(text)) != "1"

@@ -18,7 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// A real socket, as systemd makes it: with a path, or in the abstract namespace.
+// TestNotifierIsHeard uses a real socket, as systemd creates it: with a path, or in the abstract namespace.
 func TestNotifierIsHeard(t *testing.T) {
 	for _, address := range []string{
 		filepath.Join(t.TempDir(), "notify"), "@passerelle-test-" + strconv.Itoa(os.Getpid()),
@@ -91,7 +91,7 @@ func TestHowOftenSystemdWantsToHear(t *testing.T) {
 	}
 }
 
-// kennel is a box with a watchdog or two, and writes down what they hear and when.
+// kennel is a box with one or two watchdogs, and records what they receive and when.
 type kennel struct {
 	began time.Time
 
@@ -99,7 +99,7 @@ type kennel struct {
 	heard []string
 	ill   error
 
-	patient  time.Duration // as the hardware has it; less than nothing: it cannot be set
+	patient  time.Duration // the hardware's timeout; negative: it cannot be set
 	loose    bool          // it cannot be stopped
 	missing  error
 	log      strings.Builder
@@ -160,7 +160,7 @@ func (k *kennel) setTimeout(wanted time.Duration) (time.Duration, error) {
 
 func (k *kennel) stoppable() bool { return !k.loose }
 
-// run has the watchdog run for a while.
+// run runs the watchdog for a while.
 func (k *kennel) run(t *testing.T, f func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -250,7 +250,7 @@ func TestEachWatchdogAlone(t *testing.T) {
 	}
 }
 
-// A file that is no watchdog, and none at all.
+// TestOpenWatchdog: a file that is not a watchdog, and no file at all.
 func TestOpenWatchdog(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "watchdog0")
@@ -273,7 +273,7 @@ func TestOpenWatchdog(t *testing.T) {
 	}
 }
 
-// The service restarts the daemon, and the new one speaks to the board's watchdog, before its timeout.
+// TestServiceRestartsBeforeTheBoard: the service restarts the daemon, and the new one feeds the board's watchdog before its timeout.
 func TestServiceRestartsBeforeTheBoard(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../../image/passerelle.service")
