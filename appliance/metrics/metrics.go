@@ -1,11 +1,11 @@
-// Package metrics shows the box's Status to Prometheus. It owns the names of the metrics, and what of residents they have:
-// counts in steps of five, nothing below five. It reads a Status and a disk's sizes
-// from its caller. It must not know the loop, the kernel, files or pages.
+// Package metrics shows the box's Status to Prometheus. It owns the names of the metrics, and what they tell of residents: counts in
+// steps of five, and nothing below five. It gets a Status and the sizes of a disk from its caller. It must not know the loop, the
+// kernel, files or pages.
 //
-// Names follow Prometheus's conventions: base units, _total for counters, labels from bounded sets (States, donations of the
+// Names follow Prometheus's conventions: base units, _total for counters, labels from bounded sets (States, donations in the
 // configuration, child processes, downloads). Names are stable: metrics are added, never changed.
 //
-// A donation's counter of bytes begins again with each of its periods; rate() and increase() take that as a counter's reset.
+// A donation's counter of bytes restarts with each of its periods. rate() and increase() treat that as a counter reset.
 package metrics
 
 import (
@@ -19,7 +19,7 @@ import (
 	"passerelle/appliance/state"
 )
 
-// Disk is the disk with the box's state, in bytes. Free is what the box may still write. Zero is unknown.
+// Disk is the disk with the box's state, in bytes. Free is what the box may still write. Zero means unknown.
 type Disk struct{ Free, Size uint64 }
 
 // Source is what the metrics are made from.
@@ -30,16 +30,16 @@ type Source struct {
 	Log     *slog.Logger
 }
 
-// scrapes is how many scrapes are answered at once.
+// scrapes is how many scrapes are answered concurrently.
 const scrapes = 2
 
-// Handler answers with the metrics. It asks nobody who they are.
+// Handler answers with the metrics. It does not authenticate clients.
 func Handler(s Source) http.Handler {
 	r := prometheus.NewRegistry()
 	r.MustRegister(collector{s})
 	return promhttp.HandlerFor(r, promhttp.HandlerOpts{
 		ErrorLog: errorLog{s.Log}, ErrorHandling: promhttp.HTTPErrorOnError, MaxRequestsInFlight: scrapes,
-		DisableCompression: true, // it takes memory, and the line is short
+		DisableCompression: true, // it takes memory, and the network is local
 	})
 }
 
@@ -95,10 +95,10 @@ var (
 	slotProven  = desc("slot_proven", "1 if the running system of the card has proved itself.")
 )
 
-// Describe sends nothing: the metrics depend on the Status, so the collector is an unchecked one.
+// Describe sends nothing: the metrics depend on the Status, so this is an unchecked collector.
 func (collector) Describe(chan<- *prometheus.Desc) {}
 
-// Collect sends the metrics of now.
+// Collect sends the metrics of this moment.
 func (c collector) Collect(to chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
@@ -196,5 +196,5 @@ func (c collector) Collect(to chan<- prometheus.Metric) {
 	}
 }
 
-// people returns what is shown of a count of residents: 0 is left out.
+// people returns a count of residents as it is shown, see state.InFives.
 func people(n uint64) float64 { return float64(state.InFives(n)) }

@@ -23,7 +23,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden file")
 
-// full has something of everything.
+// full returns a status in which everything occurs.
 func full() state.Status {
 	degrees, weak := 51.5, false
 	at := time.Date(2026, 11, 21, 15, 10, 0, 0, time.UTC)
@@ -62,7 +62,7 @@ func scrape(t *testing.T, s state.Status) string {
 	return w.Body.String()
 }
 
-// TestExposition holds the metrics to their golden file.
+// TestExposition compares the metrics with their golden file.
 func TestExposition(t *testing.T) {
 	t.Parallel()
 	const golden = "testdata/full.txt"
@@ -81,7 +81,7 @@ func TestExposition(t *testing.T) {
 	}
 }
 
-// TestConventions: names and types are as Prometheus's linter wants them.
+// TestConventions: names and types pass Prometheus's linter.
 func TestConventions(t *testing.T) {
 	t.Parallel()
 	r := prometheus.NewRegistry()
@@ -92,7 +92,7 @@ func TestConventions(t *testing.T) {
 	}
 }
 
-// TestFewPeople: below five nothing of residents is said, not even that there is anybody; above, one more or less is not seen.
+// TestFewPeople: below five, the metrics tell nothing of residents, not even that there are any. Above, one more or less does not show.
 func TestFewPeople(t *testing.T) {
 	t.Parallel()
 	with := func(n int) string {
@@ -115,7 +115,7 @@ func TestFewPeople(t *testing.T) {
 	}
 }
 
-// TestUnknown: what is not known is left out, and a box that has nothing yet has metrics.
+// TestUnknown: unknown values are left out, and a box that has nothing yet has metrics.
 func TestUnknown(t *testing.T) {
 	t.Parallel()
 	got := scrape(t, state.Status{State: state.Starting, Donations: []state.Donation{{Name: "Fibre"}}})
@@ -129,7 +129,7 @@ func TestUnknown(t *testing.T) {
 	}
 }
 
-// TestDashboard: what the dashboard for Grafana asks for exists, with the labels that it asks by.
+// TestDashboard: the metrics and labels that the Grafana dashboard queries exist.
 func TestDashboard(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../../image/grafana/passerelle.json")
