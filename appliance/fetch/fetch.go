@@ -1,20 +1,19 @@
-// Package fetch downloads the files that the box itself needs over a lent line: lists of places and agendas. It owns when a
-// file is asked for, how it crosses the line, and what is known of earlier downloads, also after a power cut. It must not know
-// what is in a file, nor how lines and caps are chosen: it is told which line to use and how much of it.
+// Package fetch downloads the files that the box itself needs over a lent line: lists of places and agendas. It owns when a file is
+// requested, how it is transferred, and what is known of earlier downloads, also after a power cut. It must not know what a file
+// contains, nor how lines and caps are chosen: it is told which line to use and how much of it.
 //
-// # The lender's part
+// # The lender's share
 //
-// A download is never larger than what the ledger keeps of a cap for the box's own traffic (1/128, at most 8 MB), and all
-// downloads of a period together are not either. So even one that runs while the kernel gets the last tranche of a cap, or
-// whose bytes were not stored when the power failed, stays within that cap. What a download may need is booked before its
-// bytes cross the line (record.go). It runs over the line in use and its name servers only, while the box shares, at a
-// quarter of the rate that is lent (transfer.go).
+// A download is never larger than what the ledger keeps of a cap for the box's own traffic (1/128, at most 8 MB). Neither are all
+// downloads of a period together. So the cap holds even if a download runs while the kernel gets the last tranche of the cap, or if the
+// power fails before its bytes are stored. What a download may need is booked before its bytes cross the line (record.go). It uses only
+// the line in use and that line's name servers, while the box shares, at a quarter of the rate that is lent (transfer.go).
 //
 // # When
 //
-// A file is asked for once a week, a first time soon after its address was configured, and when somebody presses for it, at
-// most every ten minutes. After a failure the delay grows from an hour to the week (schedule.go). A file that its importer
-// refuses has crossed the line: it is asked for again after the week.
+// A file is requested once a week, a first time soon after its address was configured, and when somebody asks for it, at most every ten
+// minutes. After a failure the delay grows from an hour to the week (schedule.go). If its importer refuses a file, the file has crossed
+// the line, so it is requested again only after the week.
 package fetch
 
 import (
@@ -37,7 +36,7 @@ import (
 	"passerelle/appliance/state"
 )
 
-// Week is how often a file is asked for without a press.
+// Week is how often a file is requested automatically.
 const Week = 7 * 24 * time.Hour
 
 // tick is the time between decisions.
@@ -48,19 +47,19 @@ type Job struct {
 	Name  string // unique, e.g. "places"
 	URL   string // http or https
 	Every time.Duration
-	// Accept imports the file. It is not used if there is Run. It reads to the end of the file, or to an error, and then returns in words what is imported.
-	// After an error of the reader or of ctx it must change nothing.
+	// Accept imports the file. It is not used if Run is set. It reads to the end of the file, or to an error, and then returns a text
+	// that says what was imported. After an error of the reader or of ctx it must change nothing.
 	Accept func(ctx context.Context, file io.Reader) (result string, err error)
-	// Have tells whether what was imported last is still there: else the file is wanted although it has not changed.
+	// Have tells whether what was imported last is still there. If not, the file is requested even if it has not changed.
 	Have func() bool
-	// Run makes the download by itself, of many files perhaps, with a client that is counted, paced and stopped as one file's is. It
-	// goes on from where an earlier one was stopped. result says in words what came of it.
+	// Run makes the download itself, perhaps of many files, with a client that is counted, paced and stopped as for one file. It
+	// continues where an earlier run was stopped. result is a text that says what was done.
 	Run func(ctx context.Context, client *http.Client) (result string, err error)
-	// Situation is what Run depends on, in place of the Fetcher's.
+	// Situation is what Run depends on, instead of the Fetcher's Situation.
 	Situation func() Situation
 }
 
-// now returns what a job depends on now.
+// now returns the job's present situation.
 func (j Job) now(all func() Situation) Situation {
 	if j.Situation != nil {
 		return j.Situation()
@@ -68,7 +67,7 @@ func (j Job) now(all func() Situation) Situation {
 	return all()
 }
 
-// ErrNotConfigured says that no job has the name.
+// ErrNotConfigured says that there is no job of this name.
 var ErrNotConfigured = errors.New("no address to download from is configured")
 
 // Unlimited is the Allowance of a line without a cap.
@@ -81,25 +80,25 @@ type Line struct {
 	Servers   []netip.Addr // its name servers
 	Allowance uint64       // bytes that downloads may use in this period of its cap, or Unlimited
 	Period    time.Time    // start of this period
-	Rate      uint64       // bit/s that are lent for downloads; 0: all
-	Purse     string       // what is used counts for downloads of the same purse; "": the lists and calendars
+	Rate      uint64       // bit/s that are lent for downloads; 0: the full rate
+	Purse     string       // downloads with the same purse share what may be used; "": lists and calendars
 }
 
-// Situation is what a decision depends on beside the jobs.
+// Situation is what a decision depends on besides the jobs.
 type Situation struct {
 	Now     time.Time // the time of day
-	Trusted bool      // it is known to be right
-	Line    *Line     // nil: none may be used
-	Why     string    // why there is none
+	Trusted bool      // Now is known to be correct
+	Line    *Line     // nil: no line may be used
+	Why     string    // why Line is nil
 }
 
 // Options are a Fetcher's dependencies.
 type Options struct {
 	Log       *slog.Logger
-	Path      string // of the file that remembers downloads
+	Path      string // of the file that stores what is known of downloads
 	Jobs      func() []Job
 	Situation func() Situation
-	// Dial returns a connected socket, of network "udp4" or "tcp4", that sends and receives through the interface only.
+	// Dial returns a connected socket, of network "udp4" or "tcp4", that sends and receives only through the interface.
 	Dial  func(ctx context.Context, network, device string, to netip.AddrPort) (net.Conn, error)
 	Roots *x509.CertPool // certificate authorities; nil: the machine's
 }
@@ -109,15 +108,15 @@ type Fetcher struct {
 	opt     Options
 	presses chan Job
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the following fields
 	memory  memory
-	running map[string]*transfer // the running one, by its job's name; nil until it has begun
-	ready   time.Time            // since when files may be asked for, by the time of day; zero: they may not now
-	luck    map[string]float64   // of each job, from 0 to 1: how late it is asked for
-	waits   map[string]string    // why a job that is due is not asked for now
+	running map[string]*transfer // the running download, by its job's name; nil until it has begun
+	ready   time.Time            // since when files may be requested, by the time of day; zero: they may not be now
+	luck    map[string]float64   // by job, 0 to 1: how late within the spread it is requested
+	waits   map[string]string    // why a job that is due is not run now
 }
 
-// New returns a Fetcher that has read what earlier ones remembered.
+// New returns a Fetcher that has read what earlier ones stored.
 func New(opt Options) *Fetcher {
 	return &Fetcher{
 		opt: opt, presses: make(chan Job, 1), memory: load(opt.Path, opt.Log),
@@ -145,12 +144,12 @@ func (f *Fetcher) Run(ctx context.Context) error {
 	}
 }
 
-// due tells whether a job is to be run now, and then marks it as running.
+// due tells whether a job must be run now, and then marks it as running.
 func (f *Fetcher) due(j Job) bool {
 	s := j.now(f.opt.Situation)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(f.running) > 0 { // a press comes first
+	if len(f.running) > 0 { // a requested download comes first
 		return false
 	}
 	f.settle(s)
@@ -172,7 +171,7 @@ func (f *Fetcher) due(j Job) bool {
 	return true
 }
 
-// Start downloads a job's file now. It returns when the download has been accepted, with an error that says why it is not.
+// Start downloads a job's file now. It returns once the download is accepted; the error says why it is not.
 func (f *Fetcher) Start(name string) error {
 	jobs := f.opt.Jobs()
 	i := slices.IndexFunc(jobs, func(j Job) bool { return j.Name == name })
@@ -197,7 +196,7 @@ func (f *Fetcher) Start(name string) error {
 	return nil
 }
 
-// settle moves attempts of the future to now. f.mu is held.
+// settle moves attempts that are in the future to now. f.mu is held.
 func (f *Fetcher) settle(s Situation) {
 	if s.Trusted && f.memory.settle(s.Now) {
 		if err := f.memory.save(f.opt.Path); err != nil {
@@ -232,7 +231,7 @@ func (f *Fetcher) Status() []state.Download {
 	return all
 }
 
-// Host returns the host of a URL, the only part that is shown: the path of a private calendar is its password.
+// Host returns the host of a URL. It is the only part that is shown: the path of a private calendar works as its password.
 func Host(address string) string {
 	u, err := url.Parse(address)
 	if err != nil {
@@ -241,10 +240,10 @@ func Host(address string) string {
 	return u.Hostname()
 }
 
-// download runs a job that is marked as running, and remembers how it ended.
+// download runs a job that is marked as running, and stores how it ended.
 func (f *Fetcher) download(ctx context.Context, j Job) {
 	o := f.attempt(ctx, j)
-	if ctx.Err() != nil { // the attempt is noted: the next daemon tries again
+	if ctx.Err() != nil { // the attempt is recorded: the next daemon tries again
 		return
 	}
 	now := f.opt.Situation().Now
@@ -264,12 +263,12 @@ func (f *Fetcher) download(ctx context.Context, j Job) {
 	}
 }
 
-// attempt notes an attempt and makes it.
+// attempt records an attempt and makes it.
 func (f *Fetcher) attempt(ctx context.Context, j Job) (o outcome) {
 	s := j.now(f.opt.Situation)
 	f.mu.Lock()
 	left := f.memory.left(s.Line)
-	if why := s.obstacle(left); why != "" { // since it was found to be due
+	if why := s.obstacle(left); why != "" { // since it became due
 		f.mu.Unlock()
 		o.err = errors.New(why)
 		return o
@@ -285,7 +284,7 @@ func (f *Fetcher) attempt(ctx context.Context, j Job) (o outcome) {
 	if j.Have == nil || j.Have() {
 		t.validators = r.Validators
 	}
-	// book writes what this download has used or may need.
+	// book stores what this download has used or may need.
 	t.book = func(bytes uint64) error {
 		f.mu.Lock()
 		defer f.mu.Unlock()

@@ -8,19 +8,19 @@ import (
 	"time"
 )
 
-// keptStep is how much of a connection that is kept is booked ahead: what a power cut counts as used, and how often the disk is
-// written.
+// keptStep is how much of a kept connection is booked ahead. A power cut counts that much as used; a smaller step would write to the
+// disk more often.
 const keptStep = 64 << 10
 
-// Obstacle returns why no connection may be made in a situation, "" if one may.
+// Obstacle returns why no connection may be made in a situation, "" if one may be made.
 func (f *Fetcher) Obstacle(s Situation) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return s.obstacle(f.memory.left(s.Line))
 }
 
-// Dial connects to HOST:PORT over the line of a situation, and counts and books what the connection carries, as a download's bytes
-// are. It is closed when it has used what is left to it; the caller closes it when the line may not be used any more.
+// Dial connects to HOST:PORT over the line of a situation. It counts and books what the connection carries, like a download's bytes. The
+// connection is closed when it has used what is left for it. The caller closes it when the line may no longer be used.
 func (f *Fetcher) Dial(ctx context.Context, s Situation, address string) (net.Conn, error) {
 	f.mu.Lock()
 	left := f.memory.left(s.Line)
@@ -31,7 +31,7 @@ func (f *Fetcher) Dial(ctx context.Context, s Situation, address string) (net.Co
 	book := f.memory.book(*s.Line)
 	f.mu.Unlock()
 	t := &transfer{line: *s.Line, budget: left, dial: f.opt.Dial}
-	used, cancel := context.WithCancelCause(context.WithoutCancel(ctx)) // the connection outlives its making
+	used, cancel := context.WithCancelCause(context.WithoutCancel(ctx)) // the connection outlives the dialing
 	t.cancel = cancel
 	k := &kept{t: t, ctx: used, book: func(bytes uint64) error {
 		f.mu.Lock()
@@ -51,11 +51,11 @@ func (f *Fetcher) Dial(ctx context.Context, s Situation, address string) (net.Co
 	return k, nil
 }
 
-// kept is a connection that is kept, with what it has used.
+// kept is a kept connection, with what it has used.
 type kept struct {
 	net.Conn
 	t   *transfer
-	ctx context.Context // until it has used what is left to it
+	ctx context.Context // until it has used what is left for it
 
 	mu     sync.Mutex // held while the disk is written
 	book   func(bytes uint64) error
@@ -63,7 +63,7 @@ type kept struct {
 	over   bool
 }
 
-// ahead books what is to come.
+// ahead books what may follow.
 func (k *kept) ahead() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -75,7 +75,7 @@ func (k *kept) ahead() error {
 	return k.book(k.booked)
 }
 
-// settle books what was used, once.
+// settle books what was used in the end, once.
 func (k *kept) settle(why error) error {
 	k.t.cancel(why)
 	k.mu.Lock()
@@ -87,7 +87,7 @@ func (k *kept) settle(why error) error {
 	return k.book(k.t.used.Load())
 }
 
-// after is done after each read and write.
+// after is called after each read and write.
 func (k *kept) after(n int, err error) (int, error) {
 	if err != nil {
 		return n, err

@@ -8,7 +8,7 @@ import (
 	"testing/synctest"
 )
 
-// A connection that is kept is the line's, its bytes are booked beside those of others of its purse, and it ends with what is left.
+// TestKept: a kept connection uses the line, its bytes are booked with those of others of its purse, and it ends when nothing is left.
 func TestKept(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -29,7 +29,7 @@ func TestKept(t *testing.T) {
 			t.Errorf("%d bytes are booked for a name and nothing more", before)
 		}
 
-		// A server that takes all and says nothing.
+		// A server that accepts everything and sends nothing.
 		sink := &listener{conns: make(chan net.Conn), closed: make(chan struct{})}
 		w.servers[8443] = sink
 		go func() {

@@ -12,14 +12,14 @@ import (
 	"passerelle/appliance/private"
 )
 
-// memory is what is known of earlier downloads. It is in one file, which is written before an attempt, before its body, and
-// after it: after a power cut the attempt counts as failed, and what it may have used as used.
+// memory is what is known of earlier downloads. It is one file, which is written before an attempt, before its body, and after it. So
+// after a power cut the attempt counts as failed, and what it may have used counts as used.
 type memory struct {
 	Jobs  map[string]record `json:"jobs"`  // by name
 	Lines map[string]usage  `json:"lines"` // by purse and donation
 }
 
-// account is the key of a line's usage. No donation's name has a line end.
+// account returns the key of a line's usage. No donation's name contains a line end.
 func (l Line) account() string {
 	if l.Purse == "" {
 		return l.Donation
@@ -29,10 +29,10 @@ func (l Line) account() string {
 
 // record is what is known of a job's downloads.
 type record struct {
-	URL        string     `json:"url"` // another one is another file
+	URL        string     `json:"url"` // with another URL it is another file
 	Tried      time.Time  `json:"tried,omitzero"`
 	Failures   int        `json:"failures,omitempty"` // in a row
-	More       bool       `json:"more,omitempty"`     // the last attempt was stopped, and goes on as soon as it may
+	More       bool       `json:"more,omitempty"`     // the last attempt was stopped, and continues as soon as it may
 	Done       time.Time  `json:"done,omitzero"`      // when the file was imported, or found unchanged
 	Unchanged  bool       `json:"unchanged,omitempty"`
 	Result     string     `json:"result,omitempty"` // of the last import
@@ -53,7 +53,7 @@ type usage struct {
 	Bytes  uint64    `json:"bytes"`
 }
 
-// load reads the memory. Without the file nothing is known; nor with a damaged one, which only a failing disk leaves.
+// load reads the memory. If the file is missing or damaged, nothing is known. Only a failing disk damages it.
 func load(path string, log *slog.Logger) memory {
 	var m memory
 	text, err := os.ReadFile(path)
@@ -75,8 +75,8 @@ func load(path string, log *slog.Logger) memory {
 	return m
 }
 
-// ForgetFiles returns the text of the memory's file without what identifies the imported files, since others are there now: the
-// next downloads bring them again. What was used of the lines stays.
+// ForgetFiles returns the text of the memory's file without what identifies the imported files, because other files are there now. The
+// next downloads fetch them again. What was used of the lines stays.
 func ForgetFiles(text []byte) ([]byte, error) {
 	var m memory
 	if err := json.Unmarshal(text, &m); err != nil {
@@ -109,7 +109,7 @@ func (m memory) job(j Job) record {
 	return record{URL: j.URL}
 }
 
-// settle moves attempts of the future to now, and tells whether there were any: the clock was wrong when they were noted.
+// settle moves attempts that are in the future to now, and tells whether there were any: the clock was wrong when they were recorded.
 func (m memory) settle(now time.Time) (changed bool) {
 	for name, r := range m.Jobs {
 		if r.Tried.After(now) {
@@ -140,8 +140,8 @@ func (m memory) usage(l Line) uint64 {
 	return 0
 }
 
-// book returns a function that sets what one user of the line has used, on top of what others do meanwhile. What belongs to a
-// period that is over is not noted any more.
+// book returns a function that sets what one user of the line has used, on top of what others use meanwhile. What belongs to a period
+// that is over is no longer recorded.
 func (m memory) book(l Line) func(bytes uint64) {
 	var mine uint64
 	return func(bytes uint64) {
@@ -157,14 +157,14 @@ func (m memory) book(l Line) func(bytes uint64) {
 	}
 }
 
-// begin notes an attempt, which counts as failed until it has ended.
+// begin records an attempt, which counts as failed until it has ended.
 func (r *record) begin(now time.Time) {
 	r.Tried, r.More = now, false
 	r.Failures++
 	r.Error = "the box was stopped during the download"
 }
 
-// end notes how an attempt ended.
+// end records how an attempt ended.
 func (r *record) end(o outcome, now time.Time) {
 	r.Bytes, r.Error = o.bytes, ""
 	switch {

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestForgetFiles: what a server knows a file by is forgotten; what was used of the lines is not.
+// TestForgetFiles: what identifies the imported files is removed; what was used of the lines is kept.
 func TestForgetFiles(t *testing.T) {
 	t.Parallel()
 	text, err := ForgetFiles([]byte(`{"jobs":{"places":{"url":"https://x/","validators":{"etag":"abc"}}},"lines":{"Fibre":{"bytes":77}}}`))

@@ -7,13 +7,13 @@ import (
 
 const (
 	firstRetry = time.Hour        // after a first failure
-	pressEvery = 10 * time.Minute // at most
-	soon       = 20 * time.Second // a file that was never asked for is asked for within it
-	spread     = time.Hour        // any other: boxes that are switched on at the same time must not ask at the same time
-	least      = 64 << 10         // bytes: a download does not begin with less
+	pressEvery = 10 * time.Minute // the minimum between requests by a person
+	soon       = 20 * time.Second // a file that was never requested is requested within this time
+	spread     = time.Hour        // within this, any other file: boxes that are switched on together must not send requests together
+	least      = 64 << 10         // bytes: a download does not begin if less is left
 )
 
-// obstacle says why no file may be asked for now, when so many bytes are left to downloads on the line; "" if one may.
+// obstacle returns why no file may be requested now, if left bytes are left for downloads on the line; "" if one may be.
 func (s Situation) obstacle(left uint64) string {
 	switch {
 	case s.Line == nil:
@@ -28,7 +28,7 @@ func (s Situation) obstacle(left uint64) string {
 	return ""
 }
 
-// next returns from when a file may be asked for without a press. The zero value: at any time.
+// next returns from when a file may be requested automatically. The zero value means at any time.
 func (r record) next(every time.Duration) time.Time {
 	switch {
 	case r.Tried.IsZero():
@@ -42,8 +42,8 @@ func (r record) next(every time.Duration) time.Time {
 	return r.Tried.Add(min(every, firstRetry<<min(r.Failures-1, most)))
 }
 
-// at returns when a file is asked for without a press: later than it may be, and than the box is ready, by a part (0 to 1) of
-// the spread.
+// at returns when a file is requested automatically: after it may be, and after the box is ready, later by a fraction (0 to 1) of the
+// spread.
 func (r record) at(every time.Duration, ready time.Time, part float64) time.Time {
 	at, within := r.next(every), spread
 	if at.IsZero() {
@@ -55,7 +55,7 @@ func (r record) at(every time.Duration, ready time.Time, part float64) time.Time
 	return at.Add(time.Duration(part * float64(within)))
 }
 
-// pressWait returns how long a press must wait; zero or less: it need not.
+// pressWait returns how long a request by a person must wait; zero or less: not at all.
 func (r record) pressWait(now time.Time) time.Duration {
 	if r.Tried.IsZero() {
 		return 0

@@ -92,8 +92,7 @@ func (a *asked) all() []time.Time {
 	return slices.Clone(a.at)
 }
 
-// TestWeekly: a file is asked for soon after it is configured and then once a week, also with a box that is switched off every
-// evening.
+// TestWeekly: a file is requested soon after it is configured, and then once a week, even if the box is switched off every evening.
 func TestWeekly(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -121,7 +120,7 @@ func TestWeekly(t *testing.T) {
 	})
 }
 
-// TestManyBoxes: boxes that are switched on at the same time do not ask at the same time.
+// TestManyBoxes: boxes that are switched on together do not send requests together.
 func TestManyBoxes(t *testing.T) {
 	t.Parallel()
 	const boxes = 1000
@@ -138,7 +137,7 @@ func TestManyBoxes(t *testing.T) {
 	}
 }
 
-// TestFailures: after a failure the delay grows up to the week; another address starts again.
+// TestFailures: after a failure the delay grows up to the week. With another address it starts again.
 func TestFailures(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -172,8 +171,8 @@ func TestFailures(t *testing.T) {
 	})
 }
 
-// TestPowerCuts: an attempt is noted before it is made, with what it may use of the cap: after power cuts nobody asks again
-// sooner, and nothing is used twice.
+// TestPowerCuts: an attempt is recorded before it is made, with what it may use of the cap. So after power cuts no request is sent too
+// early, and nothing is used twice.
 func TestPowerCuts(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -195,7 +194,7 @@ func TestPowerCuts(t *testing.T) {
 			io.WriteString(rw, file)
 			rw.(http.Flusher).Flush()
 			time.Sleep(time.Second)
-			copyOf() // in its middle
+			copyOf() // in the middle of the answer
 			io.WriteString(rw, strings.Repeat("\n", 200_000-len(file)))
 		})
 		if d := w.fetch(); d.Error != "" || len(memories) != 2 {
@@ -224,8 +223,8 @@ func TestPowerCuts(t *testing.T) {
 	})
 }
 
-// TestAllowance: downloads of a period use no more of a cap than they may, and none is asked for when it is used up. In the
-// next period there is as much again; each line has its own.
+// TestAllowance: the downloads of a period use no more of a cap than they may, and none is requested when it is used up. The next period
+// has the full amount again. Each line has its own.
 func TestAllowance(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -259,7 +258,7 @@ func TestAllowance(t *testing.T) {
 	})
 }
 
-// TestPress: a press downloads now, at most every ten minutes, and says why not.
+// TestPress: a request by a person downloads now, at most every ten minutes. If not, the error says why.
 func TestPress(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -282,7 +281,7 @@ func TestPress(t *testing.T) {
 	})
 }
 
-// TestClockSetBack: an attempt that a wrong clock noted in the future does not put off the next one for years.
+// TestClockSetBack: an attempt that a wrong clock recorded in the future does not delay the next one for years.
 func TestClockSetBack(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -304,7 +303,7 @@ func TestClockSetBack(t *testing.T) {
 	})
 }
 
-// TestDamaged: without a readable file a Fetcher begins afresh, and says so.
+// TestDamaged: without a readable file a Fetcher starts from nothing, and says so.
 func TestDamaged(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"", "{", `{"jobs":3}`, "null"} {
@@ -322,8 +321,8 @@ func TestDamaged(t *testing.T) {
 	}
 }
 
-// TestByItself: a job that fetches many files goes on each day where the budget of the day before was spent, and beside residents
-// not at all. It fetches no file twice, and never more than the budget: what was booked ahead comes back.
+// TestByItself: a job that fetches many files continues each day where the budget of the day before was spent, and not at all while
+// residents use the line. It fetches no file twice, and never exceeds the budget: what was booked ahead and not used is returned.
 func TestByItself(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -332,7 +331,7 @@ func TestByItself(t *testing.T) {
 			budget      = 800 << 10
 		)
 		w := newWorld(t, address)
-		served := map[string]int{} // files that were sent whole
+		served := map[string]int{} // number of times that each file was sent completely
 		var mu sync.Mutex
 		w.mux.HandleFunc("/", func(rw http.ResponseWriter, r *http.Request) {
 			if _, err := rw.Write(make([]byte, size)); err == nil {
@@ -341,7 +340,7 @@ func TestByItself(t *testing.T) {
 				mu.Unlock()
 			}
 		})
-		have := 0 // files, in order: what lies in the slot
+		have := 0 // number of files in the slot, in order
 		w.jobs = []Job{{Name: "fleet", URL: address, Every: 24 * time.Hour, Run: func(_ context.Context, client *http.Client) (string, error) {
 			for have < files {
 				reply, err := client.Get(fmt.Sprintf("https://example.com/%d", have))
@@ -368,7 +367,7 @@ func TestByItself(t *testing.T) {
 			})
 		}
 		w.set(func(s *Situation) { s.Line, s.Why = nil, "residents" })
-		day := func(f func(*Fetcher)) { // a box that is unplugged in the evening
+		day := func(f func(*Fetcher)) { // one day of a box that is unplugged in the evening
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Hour)
 			fetcher := w.fetcher()
 			f(fetcher)

@@ -28,36 +28,36 @@ const (
 	maxFile      = 200 << 20 // bytes of a file, unpacked; and on a line without a cap
 	maxRedirects = 5
 	maxTime      = 15 * time.Minute // of a download
-	maxRun       = 2 * time.Hour    // of one by itself, which then goes on: meanwhile no other one begins
-	fileTime     = 2 * time.Minute  // of each of its files: 256 kB at 128 kbit/s take 16 s
-	answerWait   = 90 * time.Second // for an answer: an export may be written when it is asked for
+	maxRun       = 2 * time.Hour    // of a job's Run, which then continues later: meanwhile no other download begins
+	fileTime     = 2 * time.Minute  // of each of Run's files: 256 kB at 128 kbit/s take 16 s
+	answerWait   = 90 * time.Second // for an answer: an export may be generated on request
 	dialWait     = 30 * time.Second // for a connection
 	nameWait     = 5 * time.Second  // for a name server's answer
-	slowWindow   = 30 * time.Second // in each of which at least slowBytes must come
+	slowWindow   = 30 * time.Second // at least slowBytes must arrive in each such window
 	slowBytes    = 30 << 10
-	watchEvery   = 100 * time.Millisecond // between checks that the line may still be used
+	watchEvery   = 100 * time.Millisecond // interval of checks that the line may still be used
 	maxRate      = 8e6                    // bit/s
 	ratePart     = 4                      // of the rate that is lent
 	receiveBytes = 128 << 10              // of a socket's buffer: what may cross the line before it is counted
 
-	// A connection is opened and closed with seven segments of 60 bytes.
+	// Opening and closing a connection takes seven segments of 60 bytes.
 	connBytes = 7 * 60
-	// Headers of IP, TCP and the link, and acknowledgements: a part of the data.
+	// Headers of IP, TCP and the link, and acknowledgements, as a part of the data.
 	headerPart = 16
 )
 
-// userAgent is that of the box's probes, too. It is the same for every box.
+// userAgent is also that of the box's probes. It is the same for every box.
 const userAgent = "passerelle"
 
 // outcome is how an attempt ended.
 type outcome struct {
-	result     string // of the import
+	result     string // the importer's text
 	unchanged  bool   // the server has the version that was imported last
 	validators validators
 	bytes      uint64 // on the line
 	err        error
 	refused    bool // err is about the file, which would be no better soon
-	more       bool // it was stopped, and goes on from there
+	more       bool // it was stopped, and continues from there
 }
 
 // transfer is one download.
@@ -69,7 +69,7 @@ type transfer struct {
 	dial       func(ctx context.Context, network, device string, to netip.AddrPort) (net.Conn, error)
 	roots      *x509.CertPool
 	situation  func() Situation
-	book       func(bytes uint64) error // notes what the download has used or may need
+	book       func(bytes uint64) error // stores what the download has used or may need
 
 	used   atomic.Uint64 // bytes on the line so far
 	booked uint64        // of Run
@@ -86,7 +86,7 @@ var (
 	errTime      = fmt.Errorf("it was not complete after %v", maxTime)
 )
 
-// run downloads the file, and stops as soon as the line may not be used any more.
+// run downloads the file, and stops as soon as the line may no longer be used.
 func (t *transfer) run(ctx context.Context) outcome {
 	limit, get := maxTime, t.get
 	if t.job.Run != nil {
@@ -108,14 +108,14 @@ func (t *transfer) run(ctx context.Context) outcome {
 	return o
 }
 
-// watch cancels the download when its line may not be used any more, or when it is too slow.
+// watch cancels the download when its line may no longer be used, or when it is too slow.
 func (t *transfer) watch(ctx context.Context) {
 	check := time.NewTicker(watchEvery)
 	defer check.Stop()
 	slow := time.NewTicker(slowWindow)
 	defer slow.Stop()
 	var before uint64
-	var began bool // the whole window was one of receiving
+	var began bool // bytes were being received for the whole window
 	for {
 		select {
 		case <-ctx.Done():
@@ -139,7 +139,7 @@ func (t *transfer) watch(ctx context.Context) {
 	}
 }
 
-// client returns a client whose connections are the line's, and are counted.
+// client returns a client whose connections use the line and are counted.
 func (t *transfer) client() *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
@@ -156,7 +156,7 @@ func (t *transfer) client() *http.Client {
 	}
 }
 
-// runJob runs a job that makes its download by itself.
+// runJob runs a job that makes its download itself.
 func (t *transfer) runJob(ctx context.Context) outcome {
 	client := t.client()
 	defer client.CloseIdleConnections()
@@ -165,13 +165,13 @@ func (t *transfer) runJob(ctx context.Context) outcome {
 	return outcome{result: result, err: t.explain(err)}
 }
 
-// Of a download of many files, so much is booked ahead of what has crossed the line, in steps: after a power cut it counts as used.
+// A download of many files books this much ahead of what has crossed the line, in steps. After a power cut it counts as used.
 const (
 	aheadBytes = 1 << 20
 	aheadStep  = 4 << 20
 )
 
-// ahead books before each request, and paces each answer.
+// ahead is a RoundTripper that books before each request, and paces each answer.
 type ahead struct {
 	http.RoundTripper
 	ctx context.Context
@@ -210,7 +210,7 @@ func (a *ahead) CloseIdleConnections() {
 	}
 }
 
-// get requests the file and hands it to the importer.
+// get requests the file and passes it to the importer.
 func (t *transfer) get(ctx context.Context) (o outcome) {
 	client := t.client()
 	defer client.CloseIdleConnections()
@@ -239,7 +239,7 @@ func (t *transfer) get(ctx context.Context) (o outcome) {
 	return t.receive(ctx, reply)
 }
 
-// receive hands the body to the importer.
+// receive passes the body to the importer.
 func (t *transfer) receive(ctx context.Context, reply *http.Response) outcome {
 	need := t.budget
 	if n := reply.ContentLength; n >= 0 {
@@ -281,7 +281,7 @@ func (t *transfer) receive(ctx context.Context, reply *http.Response) outcome {
 	return outcome{err: err, refused: true}
 }
 
-// acceptable returns an error unless an answer may be the file.
+// acceptable returns an error if an answer cannot be the file.
 func acceptable(reply *http.Response) error {
 	if reply.StatusCode != http.StatusOK {
 		return fmt.Errorf("the server answered %q", reply.Status)
@@ -299,7 +299,7 @@ func acceptable(reply *http.Response) error {
 	return nil
 }
 
-// redirect follows a redirect, or says why not.
+// redirect follows a redirect, or returns why not.
 func (t *transfer) redirect(r *http.Request, via []*http.Request) error {
 	r.Header.Del("Referer")
 	switch from := via[len(via)-1].URL; {
@@ -315,7 +315,7 @@ func (t *transfer) redirect(r *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// connect opens a connection over the line to the host at the address, which must be public.
+// connect opens a connection over the line to the host of the address, which must be public.
 func (t *transfer) connect(ctx context.Context, _, address string) (net.Conn, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -372,7 +372,7 @@ func (t *transfer) resolve(ctx context.Context, host string) (netip.Addr, error)
 	return netip.Addr{}, err
 }
 
-// ask asks one name server.
+// ask queries one name server.
 func (t *transfer) ask(ctx context.Context, server netip.Addr, host string) (names.Answer, error) {
 	ctx, stop := context.WithTimeout(ctx, nameWait)
 	defer stop()
@@ -386,7 +386,7 @@ func (t *transfer) ask(ctx context.Context, server netip.Addr, host string) (nam
 	return answer, err
 }
 
-// explain returns the reason of an error of the HTTP client, without the address that was asked for.
+// explain returns the reason in an error of the HTTP client, without the requested address.
 func (t *transfer) explain(err error) error {
 	if err == nil {
 		return nil
@@ -416,7 +416,7 @@ func onLine(bytes uint64) uint64 { return bytes + bytes/headerPart }
 // count adds a connection's bytes.
 func (t *transfer) count(bytes int) { t.add(onLine(uint64(bytes))) }
 
-// add adds bytes on the line, and cancels the download when it has used more than it may.
+// add adds bytes on the line, and cancels the download when it has used more than its budget.
 func (t *transfer) add(bytes uint64) {
 	if t.used.Add(bytes) > t.budget {
 		t.cancel(errAllowance)
@@ -441,13 +441,13 @@ func (c *counted) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// paced reads no faster than the download may be.
+// paced is a reader that limits the download's rate.
 type paced struct {
 	ctx    context.Context
 	t      *transfer
 	from   io.Reader
 	began  time.Time
-	before uint64 // that was used until then
+	before uint64 // bytes used until then
 }
 
 func (p *paced) Read(b []byte) (int, error) {
@@ -464,7 +464,7 @@ func (p *paced) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// takes returns how long so many bytes take.
+// takes returns how long the transfer of these bytes takes at the download's rate.
 func (t *transfer) takes(bytes uint64) time.Duration {
 	rate := maxRate
 	if t.line.Rate != 0 {
@@ -473,10 +473,10 @@ func (t *transfer) takes(bytes uint64) time.Duration {
 	return time.Duration(float64(bytes) * 8 / rate * float64(time.Second))
 }
 
-// content is the unpacked file, of a bounded size. It remembers an error of the transfer, which is not the importer's.
+// content is the unpacked file, of limited size. It keeps an error of the transfer, to distinguish it from an error of the importer.
 type content struct {
 	from io.Reader
-	left int64  // bytes that may still come
+	left int64  // bytes that may still follow
 	over func() // called at the end
 	err  error
 }

@@ -28,7 +28,7 @@ func answer(kind, text string) http.HandlerFunc {
 	}
 }
 
-// TestDownload: what servers send, and what becomes of it. Nothing that is shown has the path of the address.
+// TestDownload: various answers of servers, and their outcome. Nothing that is shown contains the path of the address.
 func TestDownload(t *testing.T) {
 	t.Parallel()
 	zeros := func(rw http.ResponseWriter, n int) {
@@ -57,7 +57,7 @@ func TestDownload(t *testing.T) {
 		allowance uint64 // 0: unlimited
 		refuse    error
 		says      string // in the error; "": it is imported
-		refused   bool   // it is asked for again after the week only
+		refused   bool   // it is requested again only after the week
 	}{
 		"a file":           {handle: answer("text/csv", file)},
 		"over http":        {url: "http://example.com/" + secret, handle: answer("text/csv", file)},
@@ -170,7 +170,7 @@ func TestDownload(t *testing.T) {
 	}
 }
 
-// TestRequest: a request says no more than it must, and asks for a file only if it has changed.
+// TestRequest: a request contains no more than it must, and requests a file only if it has changed.
 func TestRequest(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -220,7 +220,7 @@ func TestRequest(t *testing.T) {
 	})
 }
 
-// TestSlowServer: a server may take its time for an answer, but not for ever, and then it must send.
+// TestSlowServer: a server may take some time for an answer, but not for ever, and then it must keep sending.
 func TestSlowServer(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -272,7 +272,7 @@ func TestSlowServer(t *testing.T) {
 	}
 }
 
-// TestStops: a download stops as soon as its line may not be used any more, and then nothing is imported.
+// TestStops: a download stops as soon as its line may no longer be used, and then nothing is imported.
 func TestStops(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -331,7 +331,7 @@ func TestStops(t *testing.T) {
 	}
 }
 
-// TestPace: a download takes a quarter of the lent rate, so that residents hardly notice.
+// TestPace: a download uses a quarter of the lent rate, so that residents hardly notice.
 func TestPace(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -351,7 +351,7 @@ func TestPace(t *testing.T) {
 	}
 }
 
-// TestUnnoted: what cannot be noted is not downloaded.
+// TestUnnoted: what cannot be recorded is not downloaded.
 func TestUnnoted(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -29,7 +29,7 @@ var (
 	webAddr  = netip.MustParseAddr("192.0.2.80")
 )
 
-// world is an internet of pipes, without sockets, so that it works in a bubble of synctest.
+// world is an internet of pipes, without sockets, so that it works in a synctest bubble.
 type world struct {
 	t     *testing.T
 	path  string // of the memory
@@ -44,7 +44,7 @@ type world struct {
 	situation Situation
 	jobs      []Job
 	imported  []string // by the job "places"
-	refuse    error    // of its importer
+	refuse    error    // returned by its importer
 	missing   bool     // what was imported has been removed
 }
 
@@ -110,7 +110,7 @@ func (w *world) set(change func(*Situation)) {
 	w.situation = s
 }
 
-// fetcher returns a fetcher, as a daemon that starts makes it.
+// fetcher returns a new fetcher, like that of a daemon that starts.
 func (w *world) fetcher() *Fetcher {
 	return New(Options{
 		Log: slog.New(slog.NewTextHandler(&w.log, nil)), Path: w.path, Dial: w.dial, Roots: w.roots,
@@ -129,7 +129,7 @@ func (w *world) fetcher() *Fetcher {
 	})
 }
 
-// fetch presses, waits for the end of the download and returns its state.
+// fetch starts a download, waits for its end and returns its state.
 func (w *world) fetch() state.Download {
 	w.t.Helper()
 	f := w.fetcher()
@@ -177,7 +177,7 @@ func (w *world) dial(ctx context.Context, network, device string, to netip.AddrP
 	return nil, fmt.Errorf("nobody is at %s", to)
 }
 
-// answerName answers one question.
+// answerName answers one DNS query.
 func (w *world) answerName(conn net.Conn) {
 	defer conn.Close()
 	b := make([]byte, 512)
@@ -202,7 +202,7 @@ func (w *world) answerName(conn net.Conn) {
 	}
 }
 
-// listener accepts the servers' ends of pipes.
+// listener accepts the servers' ends of the pipes.
 type listener struct {
 	conns  chan net.Conn
 	once   sync.Once
