@@ -1,8 +1,7 @@
-// Package private protects what one user owns from all others: folders in which nobody else can create, replace or
-// remove anything, and locks that nobody else can hold. Anybody who can read a lock file can hold its lock (flock(2)
-// asks for no more), and a folder inside another user's folder can be renamed by that user. The package owns these
-// checks, and how a file or a folder's content gets to the disk as a whole; it must not know what a folder contains, nor what a
-// lock is for.
+// Package private protects what one user owns from all others: folders in which nobody else can create, replace or remove anything, and
+// locks that nobody else can hold. Anybody who can read a lock file can hold its lock (flock(2) requires no more), and a folder inside
+// another user's folder can be renamed by that user. The package owns these checks, and how a file or the content of a folder gets to
+// the disk as a whole. It must not know what a folder contains, nor what a lock is for.
 package private
 
 import (
@@ -29,20 +28,20 @@ var (
 	ErrLocked = errors.New("another process holds it")
 )
 
-// ErrReplaced says that something is another one than when it was seen.
+// ErrReplaced says that something was replaced since it was seen.
 var ErrReplaced = errors.New("somebody else has replaced it meanwhile")
 
-// maxLinks is how many symbolic links a path may have (MAXSYMLINKS in include/linux/namei.h).
+// maxLinks is how many symbolic links a path may contain (MAXSYMLINKS in include/linux/namei.h).
 const maxLinks = 40
 
 // sharedFolders are shared by all users (file-hierarchy(7)). Their permissions are never changed.
 var sharedFolders = []string{"/tmp", "/var/tmp", "/dev/shm"}
 
-// Folder creates the folder at path, and its parents, with the permission bits mode, which let nobody else write. An
-// existing folder keeps its permissions, unless others may write in it and have not: then it gets the mode. The error
-// is ErrUnsafe, with the reason and a remedy, if the folder, or something in one that is writable by others, belongs to
-// another user than root and this process's; if all users share the folder; or if a parent belongs to another user, or
-// is writable by others without the sticky bit, which /tmp has.
+// Folder creates the folder at path, and its parents, with the permission bits mode, which let nobody else write. An existing folder
+// keeps its permissions. If others may write in it, but nothing in it is theirs, it gets the mode. The error is ErrUnsafe, with the
+// reason and a remedy, in these cases: the folder, or something in a folder that is writable by others, belongs to a user other than
+// root and this process's; all users share the folder; a parent belongs to another user; a parent is writable by others without the
+// sticky bit, which /tmp has.
 func Folder(path string, mode os.FileMode) error {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -52,7 +51,7 @@ func Folder(path string, mode os.FileMode) error {
 	for links := 0; len(rest) > 0; {
 		name := rest[0]
 		rest = rest[1:]
-		if name == ".." { // from a link's target
+		if name == ".." { // from the target of a symbolic link
 			at = filepath.Dir(at)
 			continue
 		}
@@ -92,8 +91,8 @@ func Folder(path string, mode os.FileMode) error {
 	return nil
 }
 
-// statOrCreate returns what is at the path, after creating a folder of this mode if there was nothing. The error is
-// ErrUnsafe if it belongs to another user.
+// statOrCreate returns the file info at the path, after creating a folder of this mode if nothing was there. The error is ErrUnsafe if
+// it belongs to another user.
 func statOrCreate(path string, mode os.FileMode) (fs.FileInfo, error) {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -121,7 +120,7 @@ func statOrCreate(path string, mode os.FileMode) (fs.FileInfo, error) {
 // writableByOthers tells whether other users may write in a folder.
 func writableByOthers(folder fs.FileInfo) bool { return folder.Mode()&0o022 != 0 }
 
-// restrict sets the mode of a folder that is writable by others, unless something in it belongs to them.
+// restrict sets the mode of a folder that is writable by others, unless something in it belongs to others.
 func restrict(path string, is, mode os.FileMode) error {
 	if err := checkOwners(path); err != nil {
 		return err
@@ -129,7 +128,7 @@ func restrict(path string, is, mode os.FileMode) error {
 	if err := os.Chmod(path, mode); err != nil {
 		return err
 	}
-	err := checkOwners(path) // something may have been created just before
+	err := checkOwners(path) // something may have been created just before the change
 	if err != nil {
 		err = errors.Join(err, os.Chmod(path, is))
 	}
@@ -163,9 +162,8 @@ func split(path string) []string {
 	return strings.FieldsFunc(filepath.Clean(path), func(r rune) bool { return r == '/' })
 }
 
-// Lock takes the lock at path, in a folder that Folder has checked, and creates its file if it is missing. It does not
-// block: the error is ErrLocked if another process holds it. Closing the file releases the lock; the file's content
-// belongs to the holder.
+// Lock takes the lock at path, in a folder that Folder has checked, and creates its file if it is missing. It does not block: the error
+// is ErrLocked if another process holds the lock. Closing the file releases it. The file's content belongs to the holder.
 func Lock(path string) (*os.File, error) {
 	for {
 		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
@@ -190,7 +188,7 @@ func tryLock(f *os.File, path string) (held bool, err error) {
 		return false, err
 	}
 	if info.Mode().Perm()&0o077 != 0 || !trusted(info) {
-		// A user who could open this file may hold it for ever: it is replaced.
+		// A user who could open this file may hold its lock for ever, so the file is replaced.
 		if now, err := os.Lstat(path); err != nil || !os.SameFile(info, now) {
 			return false, ignoreMissing(err)
 		}
@@ -206,9 +204,9 @@ func tryLock(f *os.File, path string) (held bool, err error) {
 	return err == nil && os.SameFile(info, now), ignoreMissing(err)
 }
 
-// ClaimForImport creates a folder of mode 0700, takes the lock of this name in it, and removes what a killed import left
-// there, by a pattern of filepath.Match that does not match the lock. It does not block: the error is ErrLocked, with what to
-// do, while another import runs.
+// ClaimForImport creates a folder of mode 0700, takes the lock of this name in it, and removes what a killed import left there:
+// everything that matches a pattern of filepath.Match, which must not match the lock. It does not block: while another import runs, the
+// error is ErrLocked, with what to do.
 func ClaimForImport(dir, lock, leftovers string) (release func(), err error) {
 	if err := Folder(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create %s: %w", dir, err)
@@ -229,20 +227,20 @@ func ClaimForImport(dir, lock, leftovers string) (release func(), err error) {
 		return nil, fmt.Errorf("remove an import's leftovers: %w", err)
 	}
 	return func() {
-		// A child that this process is just starting has a copy of the file until its program runs: closing is not enough.
+		// A child that this process is just starting has a copy of the file until it runs its program: closing is not enough.
 		unix.Flock(int(f.Fd()), unix.LOCK_UN)
 		f.Close()
 	}, nil
 }
 
-// busyError is ErrLocked in the words of those who import.
+// busyError is ErrLocked, worded for people who import.
 type busyError struct{}
 
 func (busyError) Error() string { return "another import is running; wait until it has finished" }
 func (busyError) Unwrap() error { return ErrLocked }
 
-// Edition identifies the file that is at a path now: another one has another edition, if it was not written in place. It is
-// "none" without a file.
+// Edition identifies the file that is at a path now. Another file has another edition, unless the file was written in place. It is
+// "none" if there is no file.
 func Edition(path string) (string, error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -254,8 +252,8 @@ func Edition(path string) (string, error) {
 	return fmt.Sprintf("%x-%x-%x", info.Sys().(*syscall.Stat_t).Ino, info.ModTime().UnixNano(), info.Size()), nil
 }
 
-// CheckEdition returns ErrReplaced if the file at a path has another edition than the one that was seen; "" stands for any.
-// The caller holds the lock of the file's folder.
+// CheckEdition returns ErrReplaced if the file at a path has another edition than seen; seen may be "" for any edition. The caller holds
+// the lock of the file's folder.
 func CheckEdition(path, seen string) error {
 	if seen == "" {
 		return nil
@@ -278,21 +276,21 @@ func trusted(info fs.FileInfo) bool { return owner(info) == 0 || owner(info) == 
 
 func owner(info fs.FileInfo) int { return int(info.Sys().(*syscall.Stat_t).Uid) }
 
-// WriteFile puts a file with the text and the mode at a path. After an error or a power cut the file that was there is there, whole,
-// or the new one is; once WriteFile has returned, the new one is on the disk. Nobody else writes the file at the same time: what
-// a power cut left of an earlier attempt is removed.
+// WriteFile puts a file with this text and mode at a path. After an error or a power cut, either the old file or the new one is there,
+// complete. Once WriteFile has returned, the new one is on the disk. No other process may write the file at the same time: WriteFile
+// removes what a power cut left of an earlier attempt.
 func WriteFile(path string, text []byte, mode os.FileMode) error {
 	return replace(path, text, mode, func() error { return nil })
 }
 
-// ReplaceFile is WriteFile that keeps the file that it replaces, if there is one, at previous, in the same folder. Until the new
-// one is on the disk, what was at previous stays.
+// ReplaceFile is WriteFile, but keeps the replaced file, if there is one, at previous, in the same folder. What was at previous stays
+// until the new file is on the disk.
 func ReplaceFile(path, previous string, text []byte, mode os.FileMode) error {
 	return replace(path, text, mode, func() error { return KeepAs(path, previous) })
 }
 
-// KeepAs puts the file at a path, if there is one, at previous as well, in place of what was there. Both are in one folder, in which
-// nobody else writes.
+// KeepAs puts the file at a path, if there is one, at previous as well, and replaces what was there. Both must be in one folder, in
+// which no other process writes.
 func KeepAs(path, previous string) error {
 	link := besides(previous) + "0"
 	if err := ignoreMissing(os.Remove(link)); err != nil {
@@ -304,10 +302,10 @@ func KeepAs(path, previous string) error {
 	return errors.Join(os.Rename(link, previous), ignoreMissing(os.Remove(link))) // a rename of a file to itself leaves both names
 }
 
-// besides returns how the names of files begin that are to take a file's place.
+// besides returns the common prefix of the names of temporary files that will replace a file.
 func besides(path string) string { return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)) }
 
-// replace is WriteFile that calls a function when the text is on the disk, before it replaces the file.
+// replace is WriteFile, but calls keep when the text is on the disk, before it replaces the file.
 func replace(path string, text []byte, mode os.FileMode, keep func() error) error {
 	left, err := filepath.Glob(besides(path) + "[0-9]*")
 	for _, name := range left {
@@ -339,8 +337,8 @@ func replace(path string, text []byte, mode os.FileMode, keep func() error) erro
 // SyncFolder returns once a folder's entries are on the disk.
 func SyncFolder(path string) error { return sync(path, (*os.File).Sync) }
 
-// SyncFileSystem returns once the whole file system of a folder is on the disk: one sync instead of one for each of
-// thousands of files.
+// SyncFileSystem returns once the whole file system of a folder is on the disk: it takes one sync instead of one for each of thousands
+// of files.
 func SyncFileSystem(path string) error {
 	return sync(path, func(f *os.File) error { return unix.Syncfs(int(f.Fd())) })
 }

@@ -26,7 +26,7 @@ func mode(t *testing.T, path string) os.FileMode {
 	return info.Mode().Perm()
 }
 
-// TestFolder: what is missing is made with the mode, what is there keeps its own, and what was open is closed.
+// TestFolder: a missing folder is created with the mode, an existing one keeps its own, and one that others can write in is closed.
 func TestFolder(t *testing.T) {
 	t.Parallel()
 	top := t.TempDir()
@@ -69,7 +69,7 @@ func TestFolder(t *testing.T) {
 	}
 }
 
-// TestFolderOfOthers: what another user has made is refused, and left as it is.
+// TestFolderOfOthers: what another user has created is refused, and not changed.
 func TestFolderOfOthers(t *testing.T) {
 	t.Parallel()
 	labtest.Root(t)
@@ -106,7 +106,7 @@ func TestFolderOfOthers(t *testing.T) {
 	}
 }
 
-// TestLock: one holds it at a time, until the file is closed.
+// TestLock: one holds the lock at a time, until the file is closed.
 func TestLock(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "lock")
@@ -127,7 +127,7 @@ func TestLock(t *testing.T) {
 	}
 }
 
-// TestLockOfOthers: a lock that others can open, and hold, is replaced; one of ours they cannot open.
+// TestLockOfOthers: a lock file that others can open, and whose lock they can hold, is replaced. They cannot open ours.
 func TestLockOfOthers(t *testing.T) {
 	t.Parallel()
 	labtest.Root(t)
@@ -158,7 +158,7 @@ func TestLockOfOthers(t *testing.T) {
 	}
 }
 
-// TestWriteFile: the file has the text and the mode, one before is kept, and what a power cut left of earlier attempts goes.
+// TestWriteFile: the file has the text and the mode, the previous one is kept, and what a power cut left of earlier attempts is removed.
 func TestWriteFile(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
