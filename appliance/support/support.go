@@ -1,10 +1,10 @@
-// Package support makes the file that a centre sends to those who help: what the box is, does and says, without anything personal or
-// secret. It owns what is in it, and what is left out or replaced; it must not read anything by itself.
+// Package support makes the file that a centre sends to people who help: what the box is, does and logs, without anything personal or
+// secret. It owns what the file contains, and what is left out or replaced. It must not read anything itself.
 //
-// What is replaced, in every text of the file: each lender's name and network by a number, every password, address of a device or a
-// line, and host name, but public ones. The configuration is written again from what was understood of it, so that comments and
-// unknown keys stay behind; the centre's address, phone and place, and the addresses of downloads, which may hold a key, are
-// taken out. Residents are counted in fives.
+// In every text of the file, these are replaced: each lender's name and network by a number, and every password, address of a device or
+// a line, and host name except public ones. The configuration is written from the parsed values, so comments and unknown keys are left
+// out. The centre's address, phone and place are removed, and so are the addresses of downloads, which may contain a key. Residents
+// are counted in fives.
 package support
 
 import (
@@ -26,13 +26,13 @@ import (
 	"passerelle/appliance/state"
 )
 
-// MaxBytes is the largest file.
+// MaxBytes is the largest size of the file.
 const MaxBytes = 1 << 20
 
-// maxMember bounds each member before it is compressed: all together stay below MaxBytes even if nothing shrinks.
+// maxMember limits each member before it is compressed: all together stay below MaxBytes even if compression gains nothing.
 const maxMember = 100 << 10
 
-// Content is what goes into the file, as it is on the box.
+// Content is what the file is made from, as it is on the box.
 type Content struct {
 	Made      time.Time
 	Config    *config.Config
@@ -40,9 +40,9 @@ type Content struct {
 	Diagnosis *state.Diagnosis // the last search, nil if there was none
 	Text      string           // likewise, as text
 	Log       []state.LogEntry
-	Plan      string            // the rules that are wanted of the kernel; nothing of sessions is in it
+	Plan      string            // the wanted rules of the kernel, without those of sessions
 	Versions  map[string]string // of programs, by name
-	Board     map[string]string // what is known of the board
+	Board     map[string]string // what is known about the board
 	Keep      func(name string) bool
 }
 
@@ -92,7 +92,7 @@ func Zip(c Content) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// inFives returns a status whose counts of residents are those that may leave the box.
+// inFives returns a status whose counts of residents are rounded so that they may leave the box.
 func inFives(s state.Status) state.Status {
 	five := func(n int) int { return int(state.InFives(uint64(n))) }
 	x := &s.Residents
@@ -105,7 +105,7 @@ func inFives(s state.Status) state.Status {
 	return s
 }
 
-// bounded cuts a member's text: of a log the end matters most, and it is short anyway.
+// bounded cuts off the end of a member's text that is too long. The log never is: redactor.log keeps its end.
 func bounded(text []byte) []byte {
 	if len(text) <= maxMember {
 		return text
@@ -127,7 +127,7 @@ Names of lenders and of their networks are numbers here, in the order of the con
 stand for addresses of networks and devices, and for host names. Residents and their devices are counted in fives, rounded down.
 `
 
-// Redact returns a configuration's text without anything personal or secret. It is valid, but not the box's any more.
+// Redact returns a configuration's text without anything personal or secret. It is valid, but no longer the box's.
 func Redact(c *config.Config) []byte {
 	if c == nil {
 		return []byte("# there is no configuration that could be read\n")
@@ -173,16 +173,16 @@ func host(text string) string {
 	return (&url.URL{Scheme: u.Scheme, Host: u.Host}).String() + "/"
 }
 
-// redactor replaces what a configuration has of persons and secrets, and scrubs the rest.
+// redactor replaces the personal and secret parts of a configuration, and scrubs the rest.
 type redactor struct {
 	names []personal // the longest first
 	scrub logbook.Scrubber
 }
 
-// personal is a text that is replaced. A short one is replaced only as a word of its own.
+// personal is a text that is replaced. A short one is replaced only where it is a whole word.
 type personal struct{ text, as string }
 
-// short is the length below which a text may be a part of other words, in bytes.
+// short is the length in bytes below which a text may be a part of other words.
 const short = 8
 
 func newRedactor(c Content) redactor {
@@ -215,7 +215,7 @@ func newRedactor(c Content) redactor {
 			add(u, host(u))
 		}
 	}
-	for i, d := range c.Status.Donations { // the configuration may be a newer one
+	for i, d := range c.Status.Donations { // the configuration may be newer than the status
 		add(d.Name, donation(i))
 	}
 	slices.SortStableFunc(r.names, func(a, b personal) int { return cmp.Compare(len(b.text), len(a.text)) })
@@ -229,7 +229,7 @@ func (r redactor) text(s string) string {
 	return r.scrub.Scrub(s)
 }
 
-// replace replaces the text wherever it is.
+// replace replaces the text wherever it occurs.
 func (p personal) replace(s string) string {
 	var b strings.Builder
 	for {
@@ -253,7 +253,7 @@ func (p personal) replace(s string) string {
 
 func inWord(r rune) bool { return r != utf8.RuneError && (unicode.IsLetter(r) || unicode.IsDigit(r)) }
 
-// json returns a value as JSON with every text in it redacted.
+// json returns a value as JSON in which every text is redacted.
 func (r redactor) json(v any) ([]byte, error) {
 	text, err := json.Marshal(v)
 	if err != nil {
@@ -288,7 +288,7 @@ func (r redactor) walk(v any) any {
 	return v
 }
 
-// list returns facts, one a line.
+// list returns facts, one on each line.
 func (r redactor) list(facts map[string]string) []byte {
 	var lines []string
 	for name, value := range facts {
@@ -298,7 +298,7 @@ func (r redactor) list(facts map[string]string) []byte {
 	return []byte(strings.Join(lines, ""))
 }
 
-// log returns the log's end, one line each.
+// log returns the end of the log, one line for each entry.
 func (r redactor) log(all []state.LogEntry) string {
 	var lines []string
 	size := 0

@@ -52,7 +52,7 @@ func parse(t *testing.T) *config.Config {
 	return c
 }
 
-// forbidden is what must not be in a file.
+// forbidden is what a file must not contain.
 var forbidden = []string{
 	"Lilas", "captive-portal/api", "Marronniers", "Bagnolet", "98 76", "bienvenue-ici", "prive", "jeton", "Ana ", "Muller",
 	"192.168.7.9", "rouge", "Élise", "trois petits chats", `\xE9`,
@@ -80,7 +80,7 @@ func unpack(t *testing.T, packed []byte) map[string]string {
 	return all
 }
 
-// TestRedact: the configuration is valid, says what it said of the box, and nothing of persons or secrets.
+// TestRedact: the configuration is valid, has the original's settings of the box, and nothing personal or secret.
 func TestRedact(t *testing.T) {
 	t.Parallel()
 	redacted := Redact(parse(t))
@@ -92,7 +92,7 @@ func TestRedact(t *testing.T) {
 		t.Errorf("it has become\n%s", redacted)
 	}
 	for line := range strings.Lines(string(redacted)) {
-		if strings.HasPrefix(line, "#") { // the example's
+		if strings.HasPrefix(line, "#") { // a comment of the example
 			continue
 		}
 		for _, s := range forbidden {
@@ -106,7 +106,7 @@ func TestRedact(t *testing.T) {
 	}
 }
 
-// TestZip: names of lenders and networks are numbers wherever they stand, also quoted, and a short one only as a word.
+// TestZip: names of lenders and networks are replaced by numbers wherever they occur, also in quotes; a short one only as a word.
 func TestZip(t *testing.T) {
 	t.Parallel()
 	status := state.Status{
@@ -146,7 +146,7 @@ func TestZip(t *testing.T) {
 	}
 }
 
-// TestFewPeople: the file says the same of any five counts of residents.
+// TestFewPeople: the file is the same for all counts of residents that round to the same five.
 func TestFewPeople(t *testing.T) {
 	t.Parallel()
 	status := func(n int) string {
@@ -169,7 +169,7 @@ func TestFewPeople(t *testing.T) {
 	}
 }
 
-// TestSize: a box that has much to say, little of which can be compressed, fits into the largest file: each member is bounded.
+// TestSize: even for a box with a lot to report, little of which can be compressed, the file stays within its limit.
 func TestSize(t *testing.T) {
 	t.Parallel()
 	source := rand.New(rand.NewPCG(1, 2))
