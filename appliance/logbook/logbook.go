@@ -1,7 +1,7 @@
 // Package logbook keeps the last hour of the box's log in memory, for people: in plain words, without addresses and without names of
-// residents' devices. It owns the ring, its bounds and the scrubbing; it must not know where the log is written.
+// residents' devices. It owns the ring, its limits and the scrubbing. It must not know where the log is written.
 //
-// What is kept has been scrubbed before: memory holds nothing that the page or a support file would have to hide.
+// Lines are scrubbed before they are kept: memory holds nothing that the page or a support file would have to hide.
 package logbook
 
 import (
@@ -20,16 +20,16 @@ const (
 	// Hour is how long a line is kept.
 	Hour = time.Hour
 
-	maxBytes = 64 << 10 // of all lines' texts
-	maxLine  = 1000     // bytes of one
-	overhead = 200      // bytes that a line takes besides its text, about
+	maxBytes = 64 << 10 // of all lines' texts together
+	maxLine  = 1000     // bytes of one line
+	overhead = 200      // bytes that a line takes besides its text, roughly
 )
 
 // Book is the log of the last hour. Make one with New; its methods are safe for concurrent use.
 type Book struct {
 	mu    sync.Mutex
 	scrub Scrubber
-	lines []line // the oldest first
+	lines []line // oldest first
 	bytes int
 }
 
@@ -41,14 +41,14 @@ type line struct {
 // New returns an empty book.
 func New() *Book { return &Book{} }
 
-// Keep tells which host names may stay in lines that are added from now on.
+// Keep sets which host names may stay in lines that are added from now on.
 func (b *Book) Keep(keep func(name string) bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.scrub = Scrubber{Keep: keep}
 }
 
-// Handler returns a handler that passes records on, and keeps those that matter to people.
+// Handler returns a handler that passes records on to next, and keeps those that matter to people.
 func (b *Book) Handler(next slog.Handler) slog.Handler { return handler{Handler: next, book: b} }
 
 type handler struct {
@@ -70,7 +70,7 @@ func (h handler) WithGroup(name string) slog.Handler {
 	return handler{h.Handler.WithGroup(name), h.book, h.attrs}
 }
 
-// add keeps a record.
+// add keeps a record, if its level is high enough.
 func (b *Book) add(r slog.Record, more []slog.Attr) {
 	if r.Level < slog.LevelInfo {
 		return
@@ -102,7 +102,7 @@ func (b *Book) add(r slog.Record, more []slog.Attr) {
 	b.drop(r.Time)
 }
 
-// drop removes what is too old, or too much. b.mu is held.
+// drop removes lines that are too old, or that exceed the limits. b.mu is held.
 func (b *Book) drop(now time.Time) {
 	n := 0
 	for n < len(b.lines) && (now.Sub(b.lines[n].At) > Hour || b.bytes > maxBytes) {
@@ -112,7 +112,7 @@ func (b *Book) drop(now time.Time) {
 	b.lines = slices.Delete(b.lines, 0, n)
 }
 
-// Entries returns the lines of the last hour, the oldest first.
+// Entries returns the lines of the last hour, oldest first.
 func (b *Book) Entries(now time.Time) []state.LogEntry {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -126,7 +126,7 @@ func (b *Book) Entries(now time.Time) []state.LogEntry {
 	return all
 }
 
-// cut bounds a text.
+// cut shortens a text to maxLine.
 func cut(text string) string {
 	if len(text) <= maxLine {
 		return text
@@ -134,14 +134,14 @@ func cut(text string) string {
 	return strings.ToValidUTF8(text[:maxLine], "") + "…"
 }
 
-// codeOf returns a message as one word: its letters, with dashes between the words, at most six of them.
+// codeOf returns a message as one code: its words in letters, joined by dashes, at most six of them.
 func codeOf(message string) state.Code {
 	words := strings.FieldsFunc(strings.ToLower(message), func(r rune) bool { return (r < 'a' || r > 'z') && r != '\'' })
 	return state.Code(strings.ReplaceAll(strings.Join(words[:min(len(words), 6)], "-"), "'", ""))
 }
 
-// sentences are messages in plain words, with the arguments' names in braces. "?" begins one for a record whose argument of that
-// name is "false".
+// sentences are messages in plain words, with the names of arguments in braces. A key that begins with "?" is for a record whose argument
+// of that name is "false".
 var sentences = map[string]string{
 	"state":                 "The box is now in State {state}: {why}",
 	"uplink probed":         "The line {interface} works",

@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestScrub: addresses in every notation and names are gone, what tells of nobody stays.
+// TestScrub: addresses in every notation and names are removed; what identifies nobody stays.
 func TestScrub(t *testing.T) {
 	t.Parallel()
 	s := Scrubber{Keep: func(name string) bool { return name == "partage.internal" || name == "github.io" }}
@@ -43,7 +43,7 @@ func TestScrub(t *testing.T) {
 	}
 }
 
-// FuzzScrub: whatever surrounds an address or a name, it is gone; and scrubbing twice changes nothing more.
+// FuzzScrub: an address or a name is removed, whatever surrounds it, and scrubbing twice changes nothing more.
 func FuzzScrub(f *testing.F) {
 	for _, text := range []string{"", " ", "a", "1", ".", ":", "-", "[", "DHCPACK", "é", "0x", "12:34:", "%", "@"} {
 		f.Add(text, text, uint32(0x0a500017), uint64(0x020000000001))
@@ -75,7 +75,7 @@ func FuzzScrub(f *testing.F) {
 	})
 }
 
-// TestBook: lines are plain and scrubbed, also those that a logger's own attributes come with; debugging is not kept.
+// TestBook: lines are plain and scrubbed, also those with a logger's own attributes. Debug lines are not kept.
 func TestBook(t *testing.T) {
 	t.Parallel()
 	b := New()
@@ -99,7 +99,7 @@ func TestBook(t *testing.T) {
 	}
 }
 
-// TestBounds: the book has an hour, and never more bytes than its bound, however much is logged.
+// TestBounds: the book keeps one hour, and never exceeds its limit in bytes, however much is logged.
 func TestBounds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

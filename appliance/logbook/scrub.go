@@ -17,18 +17,18 @@ const (
 	aName     = "[name]"
 )
 
-// Scrubber removes from a text what may tell of a person's device: IPv4, IPv6 and MAC addresses in every notation, mail addresses,
-// and host names with a dot, but those that are kept. Of a host name without a dot nothing shows that it is one, but its place:
-// dnsmasq writes it after the device's MAC address, and it goes with that. Scrubbing twice changes nothing more.
+// Scrubber removes from a text what may identify a person's device: IPv4, IPv6 and MAC addresses in every notation, mail addresses, and
+// host names with a dot, except those that are kept. A host name without a dot can only be recognized by its place: dnsmasq writes it
+// after the device's MAC address, and it is removed with that. Scrubbing twice changes nothing more.
 type Scrubber struct {
-	// Keep tells whether a name, in lower case and without a dot at its end, is the box's or a public one. Nil keeps none.
+	// Keep tells whether a name, in lower case and without a final dot, is the box's or a public one. If it is nil, none is kept.
 	Keep func(name string) bool
 }
 
 var (
-	// The runs of characters that may be an address. No word boundary is needed: an address within a word is one, too.
+	// Runs of characters that may be an address. No word boundary is required: an address within a word is one, too.
 	macLike = regexp.MustCompile(`(?i)[0-9a-f]{2}(?:[:-][0-9a-f]{2}){5,}|[0-9a-f]{4}\.[0-9a-f]{4}\.[0-9a-f]{4}|[0-9a-f]{12,}`)
-	// What follows a MAC address: spaces, and a word that is no placeholder.
+	// What follows a MAC address: spaces, and a word that is not a placeholder.
 	following = regexp.MustCompile(`^[ \t,=]+[^\s\[]\S*`)
 	colons    = regexp.MustCompile(`(?i)[0-9a-f]*:[0-9a-f]*:[0-9a-f:.]*(?:%[a-z0-9._-]+)?`)
 	clockTime = regexp.MustCompile(`^[0-9]{1,2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]*)?$`)
@@ -37,18 +37,18 @@ var (
 	nameLike  = regexp.MustCompile(`[\p{L}\p{M}\p{N}_-]+(?:\.[\p{L}\p{M}\p{N}_-]+)+\.?`)
 )
 
-// files are the ends of our files' names, which are no names of hosts.
+// files are the suffixes of our files' names, which are not host names.
 var files = []string{"conf", "csv", "db", "ics", "json", "pem", "pid", "sock", "toml", "tmp", "txt", "service"}
 
 // Scrub returns the text without addresses and names.
 func (s Scrubber) Scrub(text string) string {
 	text = strings.Map(func(r rune) rune {
-		if r == utf8.RuneError || unicode.IsControl(r) && r != '\n' || unicode.Is(unicode.Cf, r) { // invisible ones could split an address
+		if r == utf8.RuneError || unicode.IsControl(r) && r != '\n' || unicode.Is(unicode.Cf, r) { // invisible characters could split an address
 			return -1
 		}
 		return r
 	}, text)
-	for { // what is left may be an address only once another is gone
+	for { // removing one address may reveal another
 		next := s.once(text)
 		if next == text {
 			return text
@@ -79,8 +79,7 @@ func (s Scrubber) once(text string) string {
 	})
 }
 
-// isHost tells whether a word with dots may be a host's name: a number, a version, an interface with a VLAN and a file of ours are
-// none.
+// isHost tells whether a word with dots may be a host name. A number, a version, an interface with a VLAN and one of our files are not.
 func isHost(name string) bool {
 	labels := strings.Split(name, ".")
 	last := labels[len(labels)-1]
@@ -102,7 +101,7 @@ func isHost(name string) bool {
 	})
 }
 
-// devices replaces MAC addresses, each with the word after it.
+// devices replaces MAC addresses, each together with the word after it.
 func devices(text string) string {
 	var b strings.Builder
 	for {
@@ -120,7 +119,7 @@ func devices(text string) string {
 	}
 }
 
-// HasAddress tells whether a text has a word that is an address of a device: for tests of what leaves the box.
+// HasAddress tells whether a text contains a device's address as a word. It is for tests of what leaves the box.
 func HasAddress(text string) bool {
 	return slices.ContainsFunc(strings.FieldsFunc(text, func(r rune) bool {
 		return !strings.ContainsRune("0123456789abcdefABCDEF.:-", r)
