@@ -1,6 +1,5 @@
-// Package lab runs the daemon's program on a host of netlab: for tests, benchmarks, attacks and the demo. It owns where
-// the program's files are and how it is started, queried and stopped. It knows the box only from outside, and not what
-// the callers do with it.
+// Package lab runs the daemon's program on a netlab host, for tests, benchmarks, attacks and the demo. It owns where the program's files
+// are, and how it is started, queried and stopped. It knows the box only from outside, and not what its callers do with it.
 package lab
 
 import (
@@ -33,14 +32,14 @@ type Daemon struct {
 	service *Service
 }
 
-// Service is how the daemon runs as a service: by a user other than root.
+// Service says how the daemon runs as a service, under a user other than root.
 type Service struct {
 	User         int       // user ID, and group ID; 0 is root again
 	Capabilities []uintptr // as numbers, e.g. unix.CAP_NET_ADMIN
 }
 
-// AsService has the daemons that start from now on run so, and gives that user the folders, as systemd does by
-// StateDirectory= and RuntimeDirectory=, with what earlier daemons left in them. Every user can run the program.
+// AsService makes the daemons that are started from now on run as this service. It gives that user the folders, including what earlier
+// daemons left in them, as systemd does for StateDirectory= and RuntimeDirectory=. Every user can run the program.
 func (d *Daemon) AsService(s Service) error {
 	own := func(path string, _ fs.DirEntry, err error) error {
 		return errors.Join(err, os.Lchown(path, s.User, s.User))
@@ -61,7 +60,7 @@ type Program func(args ...string) *exec.Cmd
 func New(h *netlab.Host, p Program) (*Daemon, error) {
 	top := h.Path("/")
 	for _, dir := range []string{filepath.Dir(top), top, h.Path("/run")} {
-		if err := os.Chmod(dir, 0o755); err != nil { // dnsmasq reads its servers below it after it dropped root
+		if err := os.Chmod(dir, 0o755); err != nil { // dnsmasq reads its servers file below it after dropping root
 			return nil, fmt.Errorf("prepare the box: %w", err)
 		}
 	}
@@ -81,7 +80,7 @@ func (d *Daemon) Start(args ...string) (err error) {
 	return err
 }
 
-// Launch starts a second daemon beside the one that Start started.
+// Launch starts another daemon. It does not replace the one that Start started.
 func (d *Daemon) Launch(args ...string) (*netlab.Proc, error) {
 	log, err := os.OpenFile(d.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
@@ -103,7 +102,7 @@ func (d *Daemon) Launch(args ...string) (*netlab.Proc, error) {
 	return p, nil
 }
 
-// Crash kills the daemon (SIGKILL): its children stay.
+// Crash kills the daemon (SIGKILL). Its children keep running.
 func (d *Daemon) Crash() error {
 	if err := d.Proc.Signal(syscall.SIGKILL); err != nil {
 		return err
@@ -112,7 +111,7 @@ func (d *Daemon) Crash() error {
 	return nil
 }
 
-// Do runs one of the program's commands against the daemon, and returns its output.
+// Do runs one of the program's commands against the daemon, and returns the command's output.
 func (d *Daemon) Do(ctx context.Context, args ...string) (string, error) {
 	cmd := d.program(append(slices.Clone(args), "--socket", d.Socket)...)
 	var out bytes.Buffer
@@ -129,7 +128,7 @@ func (d *Daemon) Do(ctx context.Context, args ...string) (string, error) {
 	return out.String(), err
 }
 
-// Certificate returns the box's own certificate with its key, once the daemon has made it.
+// Certificate returns the box's own certificate and its key, once the daemon has created it.
 func (d *Daemon) Certificate() (tls.Certificate, error) {
 	file := filepath.Join(d.State, "https.pem")
 	c, err := tls.LoadX509KeyPair(file, file)
