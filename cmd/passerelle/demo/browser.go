@@ -22,10 +22,10 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// stayOpen serves this machine's browsers as one more resident, who may also be the technician, while the others browse, until
-// ctx ends.
+// stayOpen serves this machine's browsers as one more resident, who may also be the technician, until ctx ends. Meanwhile the other
+// residents browse.
 func (s *environment) stayOpen(ctx context.Context, d doors) error {
-	s.download.Stop() // the steps are over, so its error does not matter
+	s.download.Stop() // the steps are over, so its error is irrelevant
 	guest, err := s.AddResident()
 	if err != nil {
 		return err
@@ -85,7 +85,7 @@ Ctrl-C ends it.`,
 	defer stop()
 	server := &http.Server{
 		Handler: w, ReadHeaderTimeout: briefly,
-		ErrorLog: log.New(io.Discard, "", 0), // a browser that does not trust the certificate yet ends its connection
+		ErrorLog: log.New(io.Discard, "", 0), // a browser that does not trust the certificate yet closes its connection
 	}
 	served := make(chan error, 2)
 	secure := tls.NewListener(d.secure, &tls.Config{Certificates: []tls.Certificate{certificate}})
@@ -118,7 +118,7 @@ func (s *environment) browse(ctx context.Context, p person) {
 		if t, err := p.StartDownload(ctx, page); err == nil {
 			t.Run(ctx, s.Limit) // an aborted page is loaded again, as people do
 		} else if ctx.Err() == nil {
-			s.admit(ctx, p) // it fails while sharing is paused
+			s.admit(ctx, p) // this fails while sharing is paused
 		}
 		select {
 		case <-ctx.Done():
@@ -164,21 +164,21 @@ func (s *environment) showTraffic(ctx context.Context, line *lineRates) {
 // technicians is the path of the technician's page.
 const technicians = "/admin/"
 
-// internetName is the demo's internet for browsers, which resolve it to their own machine (RFC 6761, section 6.3).
+// internetName is the demo's internet for browsers, which resolve this name to their own machine (RFC 6761, section 6.3).
 const internetName = "internet.localhost"
 
 // doors are the listeners for this machine's browsers: one for the pages on http, one for those on https.
 type doors struct{ plain, secure net.Listener }
 
-// The ports, if none is named: the first free one of these.
+// The ports, if none is named: the first free one from these on.
 const (
 	plainPort  = 8080
 	securePort = 8443
 	ports      = 20
 )
 
-// openDoors opens the doors before the steps, so that a port in use is reported at once. Without an address of the first one
-// they are on loopback. The other one is on the same host.
+// openDoors opens the doors before the steps, so that a port in use is reported at once. address is that of the first door; without
+// one, the doors are on loopback. The other door is on the same host.
 func openDoors(address string) (d doors, err error) {
 	host := "127.0.0.1"
 	if address == "" {
@@ -215,10 +215,10 @@ func (d doors) close() {
 	}
 }
 
-// url returns where browsers find the pages on http, of the demo's internet by its name.
+// url returns the address at which browsers find the pages on http. With a name it is that of the demo's internet.
 func (d doors) url(name string) string { return "http://" + at(d.plain, name) }
 
-// secureURL returns where browsers find the pages on https.
+// secureURL returns the address at which browsers find the pages on https.
 func (d doors) secureURL() string { return "https://" + at(d.secure, "") }
 
 // at returns a listener's host and port for browsers on this machine. A name replaces its address.
@@ -232,13 +232,13 @@ func at(l net.Listener, name string) string {
 	return net.JoinHostPort(name, strconv.Itoa(int(a.Port())))
 }
 
-// window is a proxy that shows this machine's browsers what a resident sees: the box's pages on http and https at the doors,
-// and the internet under its name.
+// window is a proxy that shows this machine's browsers what a resident sees: the box's pages on http and https at the doors, and the
+// internet under its name.
 //
-// The box answers only for its own names, accepts forms only from its own pages, and leads from http to https. So the window
-// sends the address that the resident would, rewrites redirects to the box, and itself answers for no name that somebody
-// else's name server could lead here. Its https has the box's own certificate, so that the fingerprint in a browser is the one
-// on the box's pages.
+// The box answers only for its own names, accepts forms only from its own pages, and redirects from http to https. So the window sends
+// the address that the resident would use, and rewrites redirects to the box. It does not answer for a name that a foreign name server
+// could resolve to this machine. Its https uses the box's own certificate, so that the fingerprint in a browser is the one on the box's
+// pages.
 type window struct {
 	doors                   doors
 	portal, pages, internet *url.URL // the box on http and https, and the internet, as the resident sees them
@@ -255,7 +255,7 @@ func newWindow(resident http.RoundTripper, c *config.Config, d doors) *window {
 	}
 }
 
-// ours says whether a request names this machine: by an address, or by a name that only this machine has.
+// ours tells whether a request names this machine: by an address, or by a name that only this machine has.
 func ours(host string) bool {
 	_, err := netip.ParseAddr(host)
 	return err == nil || host == "localhost" || host == internetName
@@ -268,7 +268,7 @@ func (w *window) ServeHTTP(out http.ResponseWriter, in *http.Request) {
 		http.Error(out, http.StatusText(http.StatusMisdirectedRequest), http.StatusMisdirectedRequest)
 		return
 	}
-	// The browser keeps its host when it is led from http to https or back, and its port if it stays.
+	// The browser keeps its host when it is redirected between http and https, and its port if it stays.
 	here, target := "http://"+in.Host, w.portal
 	plain, secure := here, "https://"+at(w.doors.secure, host)
 	switch {

@@ -1,6 +1,6 @@
-// Package demo runs a box in network namespaces and plays a story on it: residents, lenders and a technician, with the
-// real program. It owns the steps, their network and their output. It sees the box only from outside: by its pages,
-// commands and control socket.
+// Package demo runs a box in network namespaces and plays a story on it, with residents, lenders and a technician, using the real
+// program. It owns the steps, their network and their output. It sees the box only from outside: through its pages, commands and control
+// socket.
 package demo
 
 import (
@@ -23,12 +23,12 @@ import (
 // Options configure the demo.
 type Options struct {
 	Once    bool                           // end after the last step
-	Listen  string                         // the residents' page for this machine's browsers; "" is the first free port from 8080 on
-	In      *os.File                       // without Once or Listen the demo stays open only if this is a terminal: else nobody may be there to end it
+	Listen  string                         // the residents' page for this machine's browsers; "" means the first free port from 8080 on
+	In      *os.File                       // without Once or Listen, the demo stays open only if this is a terminal: otherwise nobody may be there to end it
 	Program func(args ...string) *exec.Cmd // returns the box's program with these arguments, not started
 	Online  func(s state.Status) string    // describes how many residents are online
 	Prepare func(s *netlab.Scene) error    // changes the network before the box starts; may be nil
-	Limit   time.Duration                  // of each wait; 0 is 20 s, enough on a busy machine
+	Limit   time.Duration                  // of each wait; 0 means 20 s, which is enough on a busy machine
 }
 
 // runner runs the demo once.
@@ -45,8 +45,8 @@ func Run(ctx context.Context, out io.Writer, o Options) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	o.Limit = cmp.Or(o.Limit, 20*time.Second)
-	// A closed output ends the demo as Ctrl-C does: with a cleanup. The failed write shows it, since SIGPIPE comes for every
-	// broken connection of the demo, too.
+	// A closed output ends the demo like Ctrl-C, with a cleanup. The failed write detects it, since SIGPIPE also comes for every broken
+	// connection of the demo.
 	pipes := make(chan os.Signal, 1)
 	signal.Notify(pipes, syscall.SIGPIPE)
 	defer signal.Stop(pipes)
@@ -105,7 +105,7 @@ func (p runner) run(ctx context.Context) (err error) {
 	return st.stayOpen(ctx, browsers)
 }
 
-// stays says whether the demo stays open to this machine's browsers after the last step.
+// stays tells whether the demo stays open to this machine's browsers after the last step.
 func (o Options) stays() bool { return !o.Once && (o.Listen != "" || isTerminal(o.In)) }
 
 // needs checks the requirements: root and the programs that the demo runs.

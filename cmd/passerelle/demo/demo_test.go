@@ -102,7 +102,7 @@ func TestNeedsRoot(t *testing.T) {
 	}
 }
 
-// TestDoors: a port in use is reported, or another one is taken if none is named.
+// TestDoors: a port in use is reported, or another port is used if none was named.
 func TestDoors(t *testing.T) {
 	t.Parallel()
 	open := func(address string) doors {
@@ -129,7 +129,7 @@ func TestDoors(t *testing.T) {
 	}
 }
 
-// TestStays: the demo stays open only if somebody can end it, or said where.
+// TestStays: the demo stays open only if somebody can end it, or if its address was given.
 func TestStays(t *testing.T) {
 	t.Parallel()
 	terminal, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
@@ -158,8 +158,8 @@ func TestStays(t *testing.T) {
 	}
 }
 
-// TestWindow: what a resident sees has the browser's own addresses, and nothing answers for a name that a stranger's name
-// server could lead to this machine.
+// TestWindow: what a resident sees has the browser's own addresses. There is no answer for a name that a foreign name server could
+// resolve to this machine.
 func TestWindow(t *testing.T) {
 	t.Parallel()
 	d, err := openDoors("127.0.0.1:0")

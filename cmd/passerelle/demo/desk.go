@@ -16,8 +16,8 @@ import (
 	"passerelle/appliance/state"
 )
 
-// Élise's phone, as a network to lend, which she has lent before with another password. A namespace has no radio, so the box takes
-// the loan, and never hears the phone.
+// Élise's phone as a network to lend, which she has lent before with another password. A namespace has no radio, so the box accepts the
+// loan, but never hears the phone.
 const (
 	phoneName   = "Téléphone d’Élise"
 	phoneSecret = "douze cerises"
@@ -33,7 +33,7 @@ priority = 3
 `
 )
 
-// openDesk has the technician choose a password, and the desk sign in with a code.
+// openDesk makes the technician choose a password, and the desk sign in with a code.
 func (s *environment) openDesk(ctx context.Context) (string, error) {
 	joining, cancel := context.WithTimeout(ctx, s.Limit)
 	defer cancel()
@@ -79,7 +79,7 @@ func (s *environment) configuration() (string, error) {
 	return string(text), err
 }
 
-// offerPhone sends the name and password of Élise's phone by the form on that phone.
+// offerPhone sends the name and password of Élise's phone with the form, from that phone.
 func (s *environment) offerPhone(ctx context.Context) (string, error) {
 	err := s.daemon.Configure(boxConfig + formerLoan)
 	if err == nil {
@@ -165,7 +165,7 @@ func (s *environment) acceptPhone(ctx context.Context) (string, error) {
 	return lines(seen, fmt.Sprintf("a second press changes nothing: “%s”", title(again.body))), nil
 }
 
-// stopPhone ends the loan of Élise's phone on her page, to which her form's page has led her.
+// stopPhone ends the loan of Élise's phone on her page, which she reaches from the form's page.
 func (s *environment) stopPhone(ctx context.Context) (string, error) {
 	her := s.browser(s.elise)
 	page, err := her.get(ctx, s.offer, http.StatusOK)
@@ -194,7 +194,7 @@ func (s *environment) stopPhone(ctx context.Context) (string, error) {
 	return lines(seen, fmt.Sprintf("she stops: “%s”; the box has forgotten the password", title(stopped.body))), err
 }
 
-// donation returns the donation of a name.
+// donation returns the donation of this name.
 func (s *environment) donation(ctx context.Context, name string) (state.Donation, error) {
 	status, err := s.daemon.Status(ctx)
 	if err != nil {
@@ -208,7 +208,7 @@ func (s *environment) donation(ctx context.Context, name string) (state.Donation
 	return state.Donation{}, fmt.Errorf("there is no loan %q", name)
 }
 
-// browser is a person's browser on the box's pages over https: it trusts the box's certificate, and keeps its cookie.
+// browser is a person's browser on the box's pages over https. It trusts the box's certificate, and keeps its cookie.
 type browser struct {
 	s      *environment
 	who    person

@@ -12,8 +12,7 @@ import (
 	"strings"
 )
 
-// nearby is a list of fictional places, as the national standard's exporter writes it: a quotation mark in a cell is not
-// escaped.
+// nearby is a list of fictional places as the national standard's exporter writes it: a quotation mark in a cell is not escaped.
 //
 //go:embed places.csv
 var nearby []byte
@@ -62,7 +61,7 @@ var (
 	phoneLink = regexp.MustCompile(`href="tel:([+0-9]+)"`)
 )
 
-// page returns a page of the box as Chloé's phone gets it.
+// page returns a page of the box as Chloé's phone receives it.
 func (s *environment) page(ctx context.Context, path string) (string, error) {
 	reply, err := s.get(ctx, s.chloe.Host, s.portal()+html.UnescapeString(path))
 	if err == nil && reply.Status != http.StatusOK {

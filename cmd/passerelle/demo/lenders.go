@@ -119,7 +119,7 @@ func (s *environment) spend(ctx context.Context) (string, error) {
 	return lines(seen, "failover to the fibre: "+after, flows), nil
 }
 
-// showCap draws a donation's balance, and other bars below.
+// showCap draws a donation's balance, and other bars below it.
 func (s *environment) showCap(d state.Donation, others ...bar) {
 	left, granted := d.Split()
 	words, whole := "MB:", bar{label: "card", says: megabytes(d.Cap)}
@@ -137,7 +137,7 @@ func (s *environment) showCap(d state.Donation, others ...bar) {
 	s.screen.draw(words, time.Second, append([]bar{whole}, others...)...)
 }
 
-// pauseLoan opens the fibre's lender's link as she does, and presses the button on her page.
+// pauseLoan opens the link of the fibre's lender as she does, and presses the button on her page.
 func (s *environment) pauseLoan(ctx context.Context) (string, error) {
 	said, err := s.daemon.Do(ctx, "lender", s.conf.Donations[fibre].Name)
 	if err != nil {
@@ -169,7 +169,7 @@ func (s *environment) pauseLoan(ctx context.Context) (string, error) {
 		fmt.Sprintf("%s: %s", status.State, status.Why)), nil
 }
 
-// lenders requests a lender's page as her phone does, which trusts the box's certificate by now.
+// lenders requests a lender's page as her phone does, which already trusts the box's certificate.
 func (s *environment) lenders(ctx context.Context, method, page string, want int) (body string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, briefly)
 	defer cancel()
@@ -244,7 +244,7 @@ func (s *environment) needService(ctx context.Context) (string, error) {
 func (s *environment) serves(p person) func(context.Context) (string, error) {
 	return func(ctx context.Context) (string, error) {
 		start := time.Now()
-		err := s.until(ctx, func() error { // DNS has only just moved to the card's uplink
+		err := s.until(ctx, func() error { // DNS has only just switched to the card's uplink
 			reply, err := s.get(ctx, p.Host, "http://"+service+":443/")
 			if err == nil && reply.Status != http.StatusOK {
 				err = fmt.Errorf("%s gets %d from %s", p.name, reply.Status, service)

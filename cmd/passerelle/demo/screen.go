@@ -10,8 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// screen is the demo's output: a terminal, whose bars are redrawn in place, or a file, which gets a line from time to
-// time.
+// screen is the demo's output: a terminal, whose bars are redrawn in place, or a file, to which a line is written from time to time.
 type screen struct {
 	out     io.Writer
 	broken  func() // called when a write fails
@@ -22,7 +21,7 @@ type screen struct {
 	last  time.Time // of the last drawing
 }
 
-// redrawEvery is the time between two drawings on a terminal.
+// redrawEvery is the interval of drawings on a terminal.
 const redrawEvery = 200 * time.Millisecond
 
 func newScreen(out io.Writer, broken func()) *screen {
@@ -34,7 +33,7 @@ func newScreen(out io.Writer, broken func()) *screen {
 	return s
 }
 
-// isTerminal says whether a file is a terminal. nil is none.
+// isTerminal tells whether a file is a terminal; nil is not.
 func isTerminal(f *os.File) bool {
 	if f == nil {
 		return false
@@ -70,7 +69,7 @@ func (s *screen) title(number int, text string) {
 	s.write(s.bold(fmt.Sprintf("%2d  %s", number, text)) + "\n")
 }
 
-// outcome writes what a step checked, a line each, and its error.
+// outcome writes what a step checked, one item on each line, and its error.
 func (s *screen) outcome(seen string, err error) {
 	s.drawn, s.last = 0, time.Time{}
 	for line := range strings.Lines(seen) {
@@ -107,8 +106,8 @@ func rateBar(label string, rate, full float64) bar {
 	return bar{label, []part{{rate / full, solid, "36"}}, megabits(rate)}
 }
 
-// draw replaces the last drawn bars by these, below a line of text if there is one. They stay when something else is
-// written. In a file it writes a line, if the last one is old enough.
+// draw replaces the last drawn bars by these, below a line of text if there is one. They stay when something else is written. To a file
+// it writes one line, if the last one is old enough.
 func (s *screen) draw(head string, every time.Duration, bars ...bar) {
 	if s.fd >= 0 {
 		every = redrawEvery
@@ -152,7 +151,7 @@ func (s *screen) draw(head string, every time.Duration, bars ...bar) {
 	s.write(text.String())
 }
 
-// barWidth returns the characters left for a bar next to its label, so that no line wraps.
+// barWidth returns how many characters are left for a bar next to its label, so that no line wraps.
 func (s *screen) barWidth(label int) int {
 	const most, least, beside = 50, 4, 24
 	columns := 80

@@ -14,8 +14,8 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// boxConfig is the box's configuration. The fibre's lent rate is below two residents' limits, and below its link's rate.
-// The card is small enough to be spent during the demo, and prepaid, so that no daily budget applies to it.
+// boxConfig is the box's configuration. The fibre's lent rate is below two residents' limits, and below its link's rate. The card is
+// small enough to be spent during the demo. It is prepaid, so that no daily budget applies to it.
 const boxConfig = `
 [box]
 name = "Centre social des Lilas"
@@ -81,12 +81,12 @@ type environment struct {
 	elise                      person // who lends the fibre
 	desk                       person // the phone of the centre's staff
 
-	download *netlab.Transfer // Amina's, which runs through all steps
+	download *netlab.Transfer // Amina's download, which runs through all steps
 	link     string           // of the fibre's lender, once issued
 	trust    *tls.Config      // of the box's certificate, once accepted
 	password string           // the technician's, once chosen
 	staff    *browser         // signed in at the desk
-	offer    string           // the page of what Élise offers
+	offer    string           // the page with what Élise offers
 }
 
 // person is a resident with a name.
@@ -125,7 +125,7 @@ func (s *environment) setUp() error {
 		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, text) })
 	}
 	err := errors.Join(
-		// With a server behind each address, a refusal is the box's.
+		// There is a server behind each address, so a refusal is the box's.
 		s.Internet.ServeHTTP(":443", page("This is the internet's other door.")),
 		s.Lenders[fibre].Router.ServeHTTP(":80", page("These are the router's settings.")),
 		s.amina.ServeHTTP(":80", page("These are Amina's photos.")),

@@ -64,7 +64,7 @@ func (s *environment) plugIn(ctx context.Context) (string, error) {
 	return lines(seen, "its setup code, with which the technician will choose a password:  "+s.screen.bold(code)), nil
 }
 
-// confirmTime confirms the clock, unless it is synchronised with a time server, which the box detects.
+// confirmTime confirms the clock, unless it is synchronized with a time server, which the box detects.
 func (s *environment) confirmTime(ctx context.Context) (string, error) {
 	before, err := s.daemon.Status(ctx)
 	if err != nil {

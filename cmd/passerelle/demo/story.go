@@ -11,7 +11,7 @@ import (
 // step is a step of the demo.
 type step struct {
 	title string
-	// play runs it. It returns what was checked, a line each, and the error if a check failed.
+	// play runs the step. It returns what was checked, one item on each line, and the error if a check failed.
 	play func(ctx context.Context) (seen string, err error)
 }
 
@@ -35,7 +35,7 @@ func (s story) play(ctx context.Context, screen *screen) error {
 	return nil
 }
 
-// parallel runs several parts at once, and returns what they checked in their order.
+// parallel runs several parts at the same time, and returns what they checked in their order.
 func parallel(ctx context.Context, parts ...func(context.Context) (string, error)) (string, error) {
 	seen, errs := make([]string, len(parts)), make([]error, len(parts))
 	var running sync.WaitGroup
@@ -50,7 +50,7 @@ func parallel(ctx context.Context, parts ...func(context.Context) (string, error
 	return lines(seen...), errors.Join(errs...)
 }
 
-// lines joins the texts that are not empty, a line each.
+// lines joins the texts that are not empty, one on each line.
 func lines(texts ...string) string {
 	var b strings.Builder
 	for _, t := range texts {

@@ -10,10 +10,10 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// Bounds of a measured rate, as a part of the wanted one. Goodput lacks the headers, about a twentieth.
+// Bounds of a measured rate, as a fraction of the wanted one. Goodput lacks the headers, about a twentieth.
 const (
 	least, most = 0.85, 1.02
-	fairest     = 0.9             // the least ratio of two shares
+	fairest     = 0.9             // the smallest accepted ratio of two shares
 	settling    = time.Second     // TCP slow start
 	span        = 3 * time.Second // over which a rate is measured
 )
@@ -29,7 +29,7 @@ func (s *environment) downloadAlone(ctx context.Context) (seen string, err error
 	return seen, err
 }
 
-// atLimit checks the recent rate of Amina's download against her limit, once it was measured for long enough.
+// atLimit checks the recent rate of Amina's download against her limit, once it has been measured for long enough.
 func (s *environment) atLimit(measured time.Duration) (string, error) {
 	rate, err := checkRate(s.download.Recent(span), s.conf.Limits.Download, measured)
 	if err != nil {
@@ -38,7 +38,7 @@ func (s *environment) atLimit(measured time.Duration) (string, error) {
 	return rate + " of her limit", nil
 }
 
-// checkRate formats a rate and its part of the wanted one. It is an error if that is out of bounds.
+// checkRate formats a rate and its fraction of the wanted one. It returns an error if that is out of bounds.
 func checkRate(rate float64, want config.Rate, measured time.Duration) (string, error) {
 	if measured < span {
 		return "", errors.New("the traffic was too short to be measured")
@@ -83,8 +83,8 @@ func (s *environment) share(ctx context.Context) (seen string, err error) {
 	return seen, err
 }
 
-// waitForTraffic waits until Amina's download flows. If its connection breaks or stalls, her phone starts it again, which needs no
-// press of the button.
+// waitForTraffic waits until Amina's download flows. If its connection breaks or stalls, her phone starts it again, without another press
+// of the button.
 func (s *environment) waitForTraffic(ctx context.Context) (string, error) {
 	const stalled = time.Second
 	start, old := time.Now(), s.download
@@ -95,7 +95,7 @@ func (s *environment) waitForTraffic(ctx context.Context) (string, error) {
 			return nil
 		}
 		if s.download == old && (ended(old) || time.Since(start) > stalled) {
-			old.Stop() // its error does not matter
+			old.Stop() // its error is irrelevant
 			start = time.Now()
 			again, err := s.startDownload(ctx)
 			if err != nil {

@@ -21,12 +21,12 @@ func (s *environment) pry(ctx context.Context) (string, error) {
 		return "", err
 	}
 	amina := s.amina.Lease().Address.Addr()
-	// An attacker would try this: with client isolation on the air, the box might still route between phones.
+	// An attacker would try this: even with client isolation on the air, the box might route between phones.
 	if err := s.chloe.AddRoute(single(amina), s.conf.Hotspot.Address.Addr()); err != nil {
 		return "", err
 	}
 	lender := s.Lenders[fibre]
-	// The server answers its own neighbours, so that a failure is the box's refusal.
+	// The server answers its own neighbours, so a failure means that the box refused.
 	closed := func(what string, addr netip.Addr, neighbour *netlab.Host) func(context.Context) (string, error) {
 		return func(ctx context.Context) (string, error) {
 			if _, err := s.get(ctx, neighbour, "http://"+addr.String()+"/"); err != nil {
@@ -115,7 +115,7 @@ func (s *environment) pause(ctx context.Context) (string, error) {
 	return lines(seen, "passerelle resume: "+after, flows), nil
 }
 
-// silence waits until Amina's download stops, and returns when its last byte came, which must be at once.
+// silence waits until Amina's download stops. It returns when the last byte arrived, which must be at once.
 func (s *environment) silence(ctx context.Context) (string, error) {
 	const quiet, atOnce = 700 * time.Millisecond, time.Second
 	start := time.Now()
