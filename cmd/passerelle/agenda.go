@@ -58,19 +58,19 @@ func (a *agendaFlags) store() agenda.Store {
 	return agenda.Store{Dir: daemon.Content(a.state, "voice")}
 }
 
-// now returns the time in the box's zone. Without a configuration that is the machine's.
+// now returns the time in the box's zone. Without a configuration it is in the machine's zone.
 func (a *agendaFlags) now(c *cli) time.Time {
 	conf, err := config.File{Path: a.config}.Load()
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
-			fmt.Fprintln(c.err, err) // the agenda needs only its zone
+			fmt.Fprintln(c.err, err) // the agenda needs only its time zone
 		}
 		return time.Now()
 	}
 	return time.Now().In(conf.Box.Timezone)
 }
 
-// changeOwn changes the staff's events and prints what the change returns.
+// changeOwn changes the staff's events and prints what change returns.
 func (a *agendaFlags) changeOwn(ctx context.Context, c *cli, change func(*agenda.Own) (string, error)) error {
 	var done string
 	p := voicePlace{state: a.state, box: a.box}
@@ -163,7 +163,7 @@ func agendaMove(ctx context.Context, c *cli, args []string) error {
 	})
 }
 
-// imported matches the ID of an event of a calendar.
+// imported matches the ID of an event that comes from a calendar.
 var imported = regexp.MustCompile(`^[0-9a-f]{10}$`)
 
 // numbered parses the flags of a command about one event.
@@ -188,7 +188,7 @@ func (a *agendaFlags) numbered(c *cli, name string, args []string, declare func(
 	return number, nil
 }
 
-// entryError says what to do about a change that is refused.
+// entryError says what to do if a change is refused.
 func entryError(what string, number int, err error) error {
 	if errors.Is(err, agenda.ErrUnknown) {
 		err = fmt.Errorf("there is no event %d; passerelle agenda list shows them", number)
@@ -214,7 +214,7 @@ func describeEntry(e agenda.Entry, now time.Time) string {
 	return e.Title
 }
 
-// whenText writes when something takes place, for a technician.
+// whenText says when something takes place, for a technician.
 func whenText(o agenda.Occurrence) string {
 	switch {
 	case o.AllDay && o.End.Sub(o.Start) > 36*time.Hour:
@@ -230,7 +230,7 @@ func whenText(o agenda.Occurrence) string {
 	}
 }
 
-// maxListDays bounds what passerelle agenda list looks through.
+// maxListDays is the most days that passerelle agenda list covers.
 const maxListDays = 400
 
 func agendaList(_ context.Context, c *cli, args []string) error {

@@ -22,7 +22,7 @@ import (
 	"passerelle/appliance/state"
 )
 
-// backupFlags are the flags of backups.
+// backupFlags are the flags of the commands about backups.
 type backupFlags struct {
 	config, state, passphrase string
 	box                       control.Client
@@ -34,7 +34,7 @@ func (b *backupFlags) declare(f *flag.FlagSet) {
 	f.StringVar(&b.passphrase, "passphrase-file", "", "a `FILE` whose first line is the passphrase")
 }
 
-// readPassphrase returns the passphrase, "" without a file of one.
+// readPassphrase returns the passphrase, "" if no passphrase file is given.
 func (b *backupFlags) readPassphrase() (string, error) {
 	if b.passphrase == "" {
 		return "", nil
@@ -55,14 +55,14 @@ func (b *backupFlags) readPassphrase() (string, error) {
 	return line, nil
 }
 
-// stopped returns the backups of a box that does not run.
+// stopped returns the backups of a box that is not running.
 func (b *backupFlags) stopped(c *cli) (*daemon.Backups, error) {
 	return daemon.StoppedBackups(daemon.Options{
 		Config: b.config, State: b.state, Socket: b.box.Socket, Release: release(), Log: slog.New(slog.NewTextHandler(c.err, nil)),
 	})
 }
 
-// blame returns an error of a box that does not run, as the socket's client reports those of one that runs.
+// blame returns an error of a box that is not running in the form that the socket's client has for a running one.
 func blame(err error) error {
 	if err != nil && daemon.RefusedBackup(err) {
 		return usageError{err}
@@ -74,7 +74,7 @@ func backupCommand(ctx context.Context, c *cli, args []string) error {
 	var b backupFlags
 	words, err := c.flags("backup", args, 1, func(f *flag.FlagSet) {
 		b.declare(f)
-		f.StringVar(&b.state, "state", defaultState, "the daemon's state `DIR`, of a box that does not run") // root writes to any stick
+		f.StringVar(&b.state, "state", defaultState, "the daemon's state `DIR`, of a box that does not run") // root can write to any stick
 	})
 	if err != nil {
 		return err
@@ -95,7 +95,7 @@ func backupCommand(ctx context.Context, c *cli, args []string) error {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		return usageError{fmt.Errorf("%s is a folder: name a file in it", path)}
 	}
-	// The file is complete, or the one before stays: also on a stick that is pulled out.
+	// The file is complete, or the previous one stays, even on a stick that is pulled out.
 	file, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o600))
 	if err != nil {
 		return fmt.Errorf("nothing is written: %w", err)
@@ -130,7 +130,7 @@ func backupCommand(ctx context.Context, c *cli, args []string) error {
 	return nil
 }
 
-// leftOut reads a backup that was just written, and returns the secrets that are not in it.
+// leftOut reads a backup that was just written, and returns the secrets that it does not contain.
 func leftOut(path, passphrase string) ([]string, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -141,7 +141,7 @@ func leftOut(path, passphrase string) ([]string, error) {
 	return m.LeftOut, err
 }
 
-// statedUse is the flag for what donations have used: NAME=SIZE, as often as needed.
+// statedUse is the flag for what donations have used: NAME=SIZE, repeated as needed.
 type statedUse map[string]uint64
 
 func (s statedUse) String() string { return "" }

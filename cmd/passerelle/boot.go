@@ -21,7 +21,7 @@ import (
 	"passerelle/netctl/uplink"
 )
 
-// bootCommand is what the image's units do beside the daemon, which has neither the card nor systemd-networkd.
+// bootCommand has what the image's units do beside the daemon, which has no access to the card or to systemd-networkd.
 func bootCommand(ctx context.Context, c *cli, args []string) error {
 	return subcommand(ctx, c, "boot", []command{
 		{"take", "[--fat DIR] [--config FILE] [--state DIR]", "take the configuration that was dropped on the card, before the daemon starts", takeDropped},
@@ -31,7 +31,7 @@ func bootCommand(ctx context.Context, c *cli, args []string) error {
 	}, args)
 }
 
-// bootParts are what the commands of bootCommand work on.
+// bootParts are the files and folders that the commands of bootCommand work on.
 type bootParts struct {
 	fat     string
 	options daemon.Options
@@ -43,7 +43,7 @@ func (p *bootParts) declare(f *flag.FlagSet) {
 	f.StringVar(&p.options.State, "state", defaultState, "the `DIR` for persistent state")
 }
 
-// intake returns the parts for the package that does the work.
+// intake returns these parts for package intake, which does the work.
 func (p *bootParts) intake(c *cli) intake.Intake {
 	p.options.Log = slog.New(slog.NewTextHandler(c.err, nil))
 	return intake.Intake{
@@ -60,8 +60,8 @@ func (p *bootParts) intake(c *cli) intake.Intake {
 	}
 }
 
-// takeDropped takes the dropped configuration, and shows the setup code. Whatever is wrong with the card, both are tried: its
-// unit fails, and the box starts all the same.
+// takeDropped takes the configuration that was dropped on the card, and shows the setup code. Both are tried, whatever is wrong with the
+// card: its unit fails, but the box starts anyway.
 func takeDropped(_ context.Context, c *cli, args []string) error {
 	var p bootParts
 	if _, err := c.flags("boot take", args, 0, p.declare); err != nil {
@@ -77,7 +77,7 @@ func takeDropped(_ context.Context, c *cli, args []string) error {
 	return err
 }
 
-// conf returns the configuration, or that of a box without one, as the daemon has it, which then waits for one.
+// conf returns the configuration. Without one it returns the daemon's default for a box that waits for its configuration.
 func (p *bootParts) conf() *config.Config {
 	conf, err := config.File{Path: p.options.Config}.Load()
 	if err != nil {
@@ -109,17 +109,17 @@ func (p *bootParts) showCode(c *cli) error {
 	return i.SetCode(code, page)
 }
 
-// networkdFile takes the place of the package's file of that name (image/deb/networkd), which knows the usual radio only.
+// networkdFile replaces the package's file of the same name (image/deb/networkd), which knows only the usual radio.
 const networkdFile = "10-passerelle.network"
 
-// declareNetworkd declares the flags of what systemd-networkd is told.
+// declareNetworkd declares the flags of the commands about systemd-networkd.
 func (p *bootParts) declareNetworkd(f *flag.FlagSet, dir *string) {
 	f.StringVar(&p.options.Config, "config", defaultConfig, "the configuration `FILE`")
 	f.StringVar(dir, "networkd", "/run/systemd/network", "the `DIR` of systemd-networkd's files")
 }
 
-// leaveHotspot has systemd-networkd leave alone what residents come in by, once it reads its files again: on a wired hotspot
-// it would ask for an address, and a resident could answer.
+// leaveHotspot makes systemd-networkd ignore the hotspot's interface, once it reads its files again. On a wired hotspot it would
+// request an address, and a resident could answer.
 func leaveHotspot(_ context.Context, c *cli, args []string) error {
 	var p bootParts
 	var dir string
@@ -155,7 +155,7 @@ func connectModem(ctx context.Context, c *cli, args []string) error {
 	return m.Serve(ctx)
 }
 
-// modemSettings returns what a donation says of the modem with that network interface.
+// modemSettings returns what a donation says about the modem with this network interface.
 func modemSettings(c *config.Config, link string) modem.Settings {
 	for _, d := range c.Donations {
 		if d.APN != "" && (d.Interface == link || d.Interface == config.USB) {
@@ -165,7 +165,7 @@ func modemSettings(c *config.Config, link string) modem.Settings {
 	return modem.Settings{}
 }
 
-// runTool runs a program. Its error is what it says last.
+// runTool runs a program. Its error has the last line that the program wrote to standard error.
 func runTool(ctx context.Context, program string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, program, args...)
 	var out, said strings.Builder

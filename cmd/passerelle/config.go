@@ -36,7 +36,7 @@ func (c *cli) warnOfUser() {
 	}
 }
 
-// warnOfLanguages names the offered languages that no speaker has reviewed.
+// warnOfLanguages names the offered languages that have not been reviewed by a speaker.
 func (c *cli) warnOfLanguages(path string, conf *config.Config) {
 	for _, code := range conf.Box.Languages {
 		if w := web.Language(code); !w.Reviewed {
@@ -45,8 +45,7 @@ func (c *cli) warnOfLanguages(path string, conf *config.Config) {
 	}
 }
 
-// warnOfMisfits logs what in a configuration does not fit the machine. It may fit later, when a device is
-// plugged in.
+// warnOfMisfits logs what in a configuration does not fit the machine. It may fit later, when a device is plugged in.
 func (c *cli) warnOfMisfits(log *slog.Logger, conf *config.Config) {
 	m, err := c.machine()
 	if err != nil {
@@ -91,10 +90,10 @@ func check(_ context.Context, c *cli, args []string) error {
 	return nil
 }
 
-// maxOtherDays is how many days of unusual hours are listed.
+// maxOtherDays is the most days of unusual hours that are listed.
 const maxOtherDays = 12
 
-// describeHours prints a donation's opening hours as they were parsed, so that a typing error is noticed.
+// describeHours prints a donation's opening hours as they were parsed, so that typing errors are noticed.
 func describeHours(d config.Donation, now time.Time) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%q is lent", d.Name)

@@ -22,10 +22,10 @@ import (
 	"passerelle/appliance/state"
 )
 
-// errFault is the result of a search that found a fault: it has been printed.
+// errFault is the result of a search that found a fault, which has been printed.
 var errFault = errors.New("something is wrong: see above")
 
-// doctorCommand finds what is wrong with the running box, or with one that does not run.
+// doctorCommand searches for faults of the running box, or of one that is not running.
 func doctorCommand(ctx context.Context, c *cli, args []string) error {
 	var box control.Client
 	var path, bundle string
@@ -89,7 +89,7 @@ func (c *cli) recentLog(ctx context.Context, box control.Client, asJSON bool) er
 	return nil
 }
 
-// writeBundle writes the zip for those who help.
+// writeBundle writes the support file, a zip.
 func (c *cli) writeBundle(ctx context.Context, box control.Client, path string) error {
 	zip, err := box.Support(ctx)
 	if err != nil {
@@ -102,7 +102,7 @@ func (c *cli) writeBundle(ctx context.Context, box control.Client, path string) 
 	return nil
 }
 
-// diagnoseStopped finds out what can be known of a box whose daemon does not run.
+// diagnoseStopped finds what can be known about a box whose daemon is not running.
 func (c *cli) diagnoseStopped(ctx context.Context, path string) state.Diagnosis {
 	d := state.Diagnosis{Began: time.Now()}
 	add := func(step state.Step, code state.Code, args ...string) {
@@ -140,13 +140,13 @@ func (c *cli) diagnoseStopped(ctx context.Context, path string) state.Diagnosis 
 	return d
 }
 
-// neededPorts are the box's ports, with the files of /proc that list who has one (Documentation/networking/proc_net_tcp.rst).
+// neededPorts are the box's ports, with the files in /proc that list who uses them (Documentation/networking/proc_net_tcp.rst).
 var neededPorts = []struct {
 	port    uint16
 	network string
 }{{53, "udp"}, {53, "tcp"}, {67, "udp"}, {80, "tcp"}, {443, "tcp"}}
 
-// takenPorts returns the box's ports that other programs have: at its address, if that is known, or at every address.
+// takenPorts returns the box's ports that other programs use: at its address, if that is known, or at every address.
 func takenPorts(box netip.Addr) (taken []string) {
 	for _, p := range neededPorts {
 		var text string
@@ -161,7 +161,7 @@ func takenPorts(box netip.Addr) (taken []string) {
 	return taken
 }
 
-// hasPort tells whether a socket of a list is bound to a port, at the address or at every one.
+// hasPort tells whether a socket in a list is bound to a port, at the address or at every address.
 func hasPort(list string, at netip.Addr, port uint16, tcp bool) bool {
 	const listening = "0A"
 	for line := range strings.Lines(list) {
@@ -194,7 +194,7 @@ func unitState(ctx context.Context) string {
 	defer cancel()
 	var words []string
 	for _, ask := range []string{"is-active", "is-enabled"} {
-		out, err := exec.CommandContext(ctx, "systemctl", ask, "passerelle").Output() // its status is another one than 0 if not
+		out, err := exec.CommandContext(ctx, "systemctl", ask, "passerelle").Output() // its exit status is not 0 if the answer is no
 		word := strings.TrimSpace(string(out))
 		if word == "" && err != nil {
 			word = "systemd does not answer"

@@ -13,10 +13,10 @@ import (
 	"passerelle/appliance/state"
 )
 
-// followEvery is the time between requests for the status of a running download.
+// followEvery is the interval of requests for the status of a running download.
 const followEvery = 200 * time.Millisecond
 
-// fetchNow returns the subcommand "fetch" of a command: it downloads now the file whose address is in that section of the
+// fetchNow returns the subcommand "fetch" of a command. It immediately downloads the file whose address is in that section of the
 // configuration.
 func fetchNow(name string) func(ctx context.Context, c *cli, args []string) error {
 	return func(ctx context.Context, c *cli, args []string) error {
@@ -41,7 +41,7 @@ func fetchNow(name string) func(ctx context.Context, c *cli, args []string) erro
 	}
 }
 
-// followDownload waits for the end of a download, and returns its state then.
+// followDownload waits for the end of a download, and returns its final state.
 func followDownload(ctx context.Context, box control.Client, name string, progress func(done, all int64)) (state.Download, error) {
 	tick := time.NewTicker(followEvery)
 	defer tick.Stop()
@@ -69,7 +69,7 @@ func followDownload(ctx context.Context, box control.Client, name string, progre
 	}
 }
 
-// downloaded says what the last successful download brought.
+// downloaded says what the last successful download resulted in.
 func downloaded(d state.Download) string {
 	if d.Unchanged {
 		return d.Result + ", unchanged"

@@ -10,8 +10,8 @@ import (
 	"passerelle/captive/tutorials/lessons"
 )
 
-// describeFacts lists lessons with the day on which their facts were looked up: the stale ones, or all. With sources, the
-// pages that were read follow each.
+// describeFacts lists tutorials with the day on which their facts were looked up: only the stale ones, or all. With sources, each is
+// followed by the pages that were consulted.
 func describeFacts(library *lessons.Library, now time.Time, sources, stale bool) []byte {
 	var b bytes.Buffer
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.StripEscape)

@@ -41,7 +41,7 @@ func fleetCommand(ctx context.Context, c *cli, args []string) error {
 // errNoFleet says that the box is in no fleet.
 var errNoFleet = errors.New("the box is in no fleet: [fleet] hubs is empty in its configuration")
 
-// maxCodeWords is in how many words a code may be typed: by its letters.
+// maxCodeWords is the most words in which a code may be typed: one for each of its letters.
 const maxCodeWords = 10
 
 func fleetJoin(ctx context.Context, c *cli, args []string) error {
@@ -84,7 +84,7 @@ func fleetLeave(ctx context.Context, c *cli, args []string) error {
 		"The box has forgotten its membership and its key. What the fleet has set stays until [fleet] hubs is empty.")
 }
 
-// describeFleet says how the box is in its fleet.
+// describeFleet describes the box's place in its fleet.
 func describeFleet(b *bytes.Buffer, f state.Fleet) {
 	say := func(format string, a ...any) { fmt.Fprintf(b, "fleet: "+format+"\n", a...) }
 	switch {
@@ -128,7 +128,7 @@ func describeFleet(b *bytes.Buffer, f state.Fleet) {
 	}
 }
 
-// describeHandout says what has become of a file that the fleet hands out.
+// describeHandout says what happened to a file that the fleet hands out.
 func describeHandout(h state.FleetFile) string {
 	became := fileStates[h.State]
 	switch h.State {
@@ -141,13 +141,13 @@ func describeHandout(h state.FleetFile) string {
 	return fmt.Sprintf("%s %s of %s %s", h.Kind, h.Name, h.By, became)
 }
 
-// fileStates say what has become of a file that the fleet hands out.
+// fileStates are the states of a file that the fleet hands out, as text.
 var fileStates = map[string]string{
 	handouts.Here: "is here", handouts.Coming: "is coming", handouts.Waits: "waits", handouts.Failed: "is not taken",
 	handouts.Own: "is not taken: the box has its own", handouts.Removed: "was removed here: its next version comes again",
 }
 
-// refusals say why a sticker's code was not taken.
+// refusals are the reasons why a sticker's code was not accepted, as text.
 var refusals = map[string]string{
 	"unknown": "no sticker has it, or it is too old", "used": "another box has used it", "refused": "somebody has refused this box",
 }
@@ -171,7 +171,7 @@ func fleetLayers(ctx context.Context, c *cli, args []string) error {
 	return err
 }
 
-// describeLayers says which layer set what, what has no effect and why, and what waits for a technician.
+// describeLayers says which layer set which key, what has no effect and why, and what waits for a technician.
 func describeLayers(b *bytes.Buffer, l state.Layers) {
 	if len(l.Set)+len(l.Refused)+len(l.Proposed)+len(l.Unread) == 0 {
 		b.WriteString("the fleet changes nothing of the configuration\n")
@@ -210,7 +210,7 @@ func describeLayers(b *bytes.Buffer, l state.Layers) {
 	}
 }
 
-// verdicts say what became of a command.
+// verdicts are the outcomes of commands, as text.
 var verdicts = map[fleetcommand.Verdict]string{
 	fleetcommand.Done: "done", fleetcommand.Failed: "failed", fleetcommand.Expired: "too late, or for too late a day: nothing was done",
 	fleetcommand.Undated: "nothing was done: the clock is not trusted", fleetcommand.Yields: "nothing was done: somebody here decided otherwise",
@@ -295,7 +295,7 @@ func fleetTake(ctx context.Context, c *cli, args []string) error {
 		return u.advise(err)
 	}
 	names := map[layer.Level]string{layer.Region: region, layer.Association: association}
-	texts := make([][]byte, len(layer.Levels)) // all of them are verified before one is used
+	texts := make([][]byte, len(layer.Levels)) // all layers are verified before one is used
 	for i, level := range layer.Levels {
 		if names[level] == "" && level != layer.All {
 			continue
@@ -323,10 +323,10 @@ func fleetTake(ctx context.Context, c *cli, args []string) error {
 	return u.takeFiles(ctx, c, from, files)
 }
 
-// takePatience is how long a command waits while the daemon takes files through a hub: that may take hours.
+// takePatience is how long a command waits while the daemon fetches files through a hub, which may take hours.
 const takePatience = 10 * time.Second
 
-// takeFiles imports what the fleet hands out, as the state folder's owner.
+// takeFiles imports what the fleet hands out, as the owner of the state folder.
 func (u *updateFlags) takeFiles(ctx context.Context, c *cli, from trust.Source, files handouts.Wanted) error {
 	if err := becomeOwnerOf(u.state); err != nil {
 		return err

@@ -21,7 +21,7 @@ type declared struct {
 	words []*declared   // its subcommands
 }
 
-// describe returns the command with its flags and subcommands. It runs the command up to where it declares them.
+// describe returns the command with its flags and subcommands. To learn them, it runs the command until it declares them.
 func (cmd command) describe(path string) *declared {
 	d := &declared{command: cmd, path: path}
 	_ = cmd.run(context.Background(), &cli{out: io.Discard, err: io.Discard, describing: d}, nil) // flag.ErrHelp
@@ -36,7 +36,7 @@ func (c *cli) describeAll() (all []*declared) {
 	return all
 }
 
-// find returns the command that the words name, and the words that are left.
+// find returns the command that the words name, and the remaining words.
 func find(all []*declared, words []string) (d *declared, rest []string) {
 	for len(words) > 0 {
 		i := slices.IndexFunc(all, func(d *declared) bool { return d.name == words[0] })
@@ -76,7 +76,7 @@ func hasFlags(f *flag.FlagSet) (has bool) {
 	return has
 }
 
-// flagText describes flags with two dashes, as the usage text has them. Package flag prints one.
+// flagText describes flags with two dashes, as in the usage text. Package flag prints one dash.
 func flagText(f *flag.FlagSet) string {
 	out := f.Output()
 	var list strings.Builder
@@ -118,10 +118,10 @@ func namesOf(all []command) (names []string) {
 	return names
 }
 
-// mostMistakes is how many letters may be wrong in a word for which another one is suggested.
+// mostMistakes is how many letters of a word may be wrong for a suggestion.
 const mostMistakes = 2
 
-// suggestion suggests what was meant with a word, if that is near to something known.
+// suggestion suggests what a word was meant to be, if a known word is similar.
 func suggestion(word string, known []string) string {
 	best, fewest := "", mostMistakes+1
 	for _, k := range known {
@@ -135,7 +135,7 @@ func suggestion(word string, known []string) string {
 	return fmt.Sprintf(" (did you mean %q?)", best)
 }
 
-// flagError says what is wrong with flags, and suggests the one that was meant.
+// flagError says what is wrong with flags, and suggests the flag that was meant.
 func flagError(f *flag.FlagSet, path string, err error) error {
 	text := err.Error()
 	if name, unknown := strings.CutPrefix(text, "flag provided but not defined: -"); unknown {
@@ -146,7 +146,7 @@ func flagError(f *flag.FlagSet, path string, err error) error {
 	return usageError{fmt.Errorf("passerelle %s: %s; see passerelle %s --help", path, text, path)}
 }
 
-// complete prints what the last of the words may become, one per line with what it is after a tab; for a shell.
+// complete prints completions of the last word for a shell: one on each line, with its description after a tab.
 func complete(_ context.Context, c *cli, args []string) error {
 	if len(args) > 0 && args[0] == "--" {
 		args = args[1:]
@@ -185,7 +185,7 @@ func complete(_ context.Context, c *cli, args []string) error {
 	return nil
 }
 
-// completions has the scripts that make shells ask this program what may follow. Where it has no answer, they offer files.
+// completions has the scripts that make shells query this program for completions. If it has none, they offer files.
 //
 //go:embed completions
 var completions embed.FS

@@ -51,7 +51,7 @@ func hardware(ctx context.Context, c *cli, args []string) error {
 	return found.Close()
 }
 
-// describeHardware returns the text of `passerelle hw`; version is that of the radio's firmware, as its driver says it.
+// describeHardware returns the text of `passerelle hw`; version is that of the radio's firmware, as reported by its driver.
 func describeHardware(d *hw.Devices, version string, health hw.Health) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "board   %s", d.Board.Name)
@@ -96,7 +96,7 @@ func describeHardware(d *hw.Devices, version string, health hw.Health) string {
 	return b.String()
 }
 
-// tryHardware shows the light pattern of each State for an equal part of the time, and prints the button's gestures.
+// tryHardware shows the light pattern of each State for an equal share of the time, and prints the button's gestures.
 func tryHardware(ctx context.Context, out io.Writer, d *hw.Devices, length time.Duration) {
 	ctx, stop := context.WithTimeout(ctx, length)
 	defer stop()

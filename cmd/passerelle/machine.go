@@ -14,11 +14,11 @@ import (
 	"passerelle/netctl/uplink"
 )
 
-// machine is what init and check know of the machine that they run on.
+// machine is what init and check know about the machine that they run on.
 type machine struct {
 	Lines      []uplink.Interface // all interfaces; the one with the machine's default route first
 	Radios     []netctl.Radio
-	Interfaces []netctl.RadioInterface // of the radios, also in Lines
+	Interfaces []netctl.RadioInterface // the radios' interfaces, which are also in Lines
 }
 
 // readMachine reads the machine. It needs no privileges and no radio.
@@ -54,7 +54,7 @@ func (m machine) line(name string) *uplink.Interface {
 	return &m.Lines[i]
 }
 
-// radio returns an interface's radio, or nil, and what the interface is for.
+// radio returns the radio of an interface, or nil, and the interface's kind.
 func (m machine) radio(name string) (*netctl.Radio, netctl.RadioKind) {
 	for _, i := range m.Interfaces {
 		r := slices.IndexFunc(m.Radios, func(r netctl.Radio) bool { return r.Index == i.Radio })
@@ -236,7 +236,7 @@ func misfits(m machine, c *config.Config) (list []string) {
 		key := fmt.Sprintf("donation %q", d.Name)
 		l := m.line(d.Interface)
 		switch r, _ := m.radio(d.Interface); {
-		case d.Interface == config.USB: // a phone comes and goes
+		case d.Interface == config.USB: // a phone is plugged in and out
 		case l == nil && d.WiFi != nil && m.canMake(c, d.Interface):
 		case l == nil && d.WiFi != nil:
 			say("%s: interface: this machine has no interface %s, and the hotspot's radio cannot create it; %s", key, d.Interface, m.names())
@@ -258,8 +258,8 @@ func hasBand(r netctl.Radio, name string) bool {
 	return ok
 }
 
-// canMake tells whether the box can create an interface: on the hotspot's radio for a donation's Wi-Fi, or the other way
-// round (package radios).
+// canMake tells whether the box can create an interface: a donation's Wi-Fi on the hotspot's radio, or the hotspot's on a donation's
+// radio (package radios).
 func (m machine) canMake(c *config.Config, name string) bool {
 	can := func(other string) bool {
 		r, _ := m.radio(other)

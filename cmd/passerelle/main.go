@@ -1,5 +1,5 @@
-// Command passerelle is the box: the daemon, and the commands that a technician runs. It owns commands, flags, texts and
-// exit statuses; other packages do the work.
+// Command passerelle is the box: the daemon, and the commands that a technician runs. It owns commands, flags, texts and exit statuses.
+// Other packages do the work.
 package main
 
 import (
@@ -31,7 +31,7 @@ const (
 	defaultSocket = "/run/passerelle/passerelle.sock"
 )
 
-// runCommand is the daemon's command. It alone reloads on SIGHUP; SIGHUP ends every other command.
+// runCommand is the daemon's command. Only this command reloads on SIGHUP; SIGHUP ends every other command.
 const runCommand = "run"
 
 // command is a command or a subcommand.
@@ -42,7 +42,7 @@ type command struct {
 	run   func(ctx context.Context, c *cli, args []string) error
 }
 
-// cli is where a command reads and writes.
+// cli is a command's input and output.
 type cli struct {
 	out, err io.Writer
 	machine  func() (machine, error)
@@ -50,7 +50,7 @@ type cli struct {
 	hangups  chan os.Signal // SIGHUP, since the process started
 
 	commands   []command
-	describing *declared // where the command declares its flags or subcommands, without running; nil: it runs
+	describing *declared // the command declares its flags or subcommands here and does not run; nil: it runs
 }
 
 // usageError is a usage or configuration error.
@@ -101,10 +101,10 @@ var commands = []command{
 	{"version", "", "show the version", version},
 }
 
-// main owns the process's signals from its first statement to its end: a signal without a handler ends a Go program at
-// once, and there are moments in which no part of the daemon has installed one.
+// main handles the process's signals from its first statement to its end. A signal without a handler ends a Go program at once, and
+// there are moments at which no part of the daemon has installed a handler.
 func main() {
-	hangups := make(chan os.Signal, 1) // a pending one stands for all that follow
+	hangups := make(chan os.Signal, 1) // a pending signal represents all that follow
 	signal.Notify(hangups, syscall.SIGHUP)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := (&cli{
@@ -197,10 +197,10 @@ func subcommand(ctx context.Context, c *cli, name string, words []command, args 
 	return usageError{fmt.Errorf("passerelle %s: %s; available:%s", name, reason, known.String())}
 }
 
-// flags parses a command's flags, in any position, and returns its other arguments, at most so many.
+// flags parses a command's flags, in any position, and returns its other arguments, of which there may be at most most.
 func (c *cli) flags(name string, args []string, most int, declare func(*flag.FlagSet)) (words []string, err error) {
 	f := flag.NewFlagSet("passerelle "+name, flag.ContinueOnError)
-	f.SetOutput(io.Discard) // what is wrong is in the error
+	f.SetOutput(io.Discard) // the error says what is wrong
 	declare(f)
 	if c.describing != nil {
 		c.describing.flags = f

@@ -28,7 +28,7 @@ func needsCommand(ctx context.Context, c *cli, args []string) error {
 	return subcommand(ctx, c, "needs", needsCommands, args)
 }
 
-// needsFolder is the folder of a centre's own rules in a state folder.
+// needsFolder returns the folder of a centre's own rules in a state folder.
 func needsFolder(state string) string { return daemon.Content(state, "places") }
 
 func needsShow(_ context.Context, c *cli, args []string) error {
@@ -78,7 +78,7 @@ func needsCheck(_ context.Context, c *cli, args []string) error {
 	return nil
 }
 
-// describeNeeds counts what is in a file.
+// describeNeeds counts the contents of a file.
 func describeNeeds(name string, g *needs.Guide) string {
 	combinations := 0
 	for range g.All() {

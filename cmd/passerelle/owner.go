@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// changedState is the flag for the state folder of a command that changes it. Root that runs such a command becomes the
-// folder's owner: the daemon could not change what root creates there, and what an import reads was written by others.
+// changedState is the flag for the state folder of a command that changes it. If root runs such a command, the process switches to the
+// folder's owner: the daemon could not change what root creates there, and an import reads what others wrote.
 type changedState string
 
 func (s *changedState) String() string         { return string(*s) }
@@ -26,7 +26,7 @@ func changedStateFlag(f *flag.FlagSet, state *string) {
 	f.Var((*changedState)(state), "state", "the daemon's state `DIR`")
 }
 
-// becomeOwner is called once a command's flags have been parsed.
+// becomeOwner must be called after a command's flags have been parsed.
 func becomeOwner(f *flag.FlagSet) error {
 	declared := f.Lookup("state")
 	if declared == nil {
@@ -39,14 +39,14 @@ func becomeOwner(f *flag.FlagSet) error {
 	return becomeOwnerOf(string(*state))
 }
 
-// becomeOwnerOf makes root the owner of a state folder, for good.
+// becomeOwnerOf permanently switches a root process to the owner of a state folder.
 func becomeOwnerOf(state string) error {
 	if os.Geteuid() != 0 {
 		return nil
 	}
 	owner, err := ownerOf(state)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && owner.Uid == 0 {
-		return nil // the service makes a folder its user's when it starts
+		return nil // when the service starts, it gives the folder to its user
 	}
 	if err == nil {
 		err = become(int(owner.Uid), int(owner.Gid))
@@ -57,8 +57,8 @@ func becomeOwnerOf(state string) error {
 	return nil
 }
 
-// become makes this process that user's, for good. It may still read everything, so that it finds the file to import, and
-// has no other capability.
+// become permanently switches this process to that user. It may still read everything, so that it finds the file to import, and has no
+// other capability.
 func become(uid, gid int) error {
 	if _, _, errno := syscall.AllThreadsSyscall(unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1, 0); errno != 0 {
 		return fmt.Errorf("keep a capability: %w", errno)
@@ -82,7 +82,7 @@ func become(uid, gid int) error {
 	return nil
 }
 
-// ownerOf returns who owns a file or folder.
+// ownerOf returns the owner of a file or folder.
 func ownerOf(path string) (*syscall.Stat_t, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -91,7 +91,7 @@ func ownerOf(path string) (*syscall.Stat_t, error) {
 	return info.Sys().(*syscall.Stat_t), nil
 }
 
-// giveToFolder makes a file that root has created its folder's owner's.
+// giveToFolder gives a file that root has created to the owner of its folder.
 func giveToFolder(file *os.File) error {
 	if os.Geteuid() != 0 {
 		return nil

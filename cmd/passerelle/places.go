@@ -129,7 +129,7 @@ func placesUndo(ctx context.Context, c *cli, args []string) error {
 		"there is nothing to bring back for a list %q; passerelle places list lists them", "%s is as it was before\n")
 }
 
-// changePlaces changes the list that is named.
+// changePlaces changes the named list.
 func changePlaces(ctx context.Context, c *cli, command string, args []string, change func(dir, name, seen string) error, none, done string) error {
 	var state string
 	var box control.Client

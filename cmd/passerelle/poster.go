@@ -82,8 +82,8 @@ func posterCommand(ctx context.Context, c *cli, args []string) error {
 	return nil
 }
 
-// fingerprintOf returns that of the certificate of the box that runs here, "" if none runs, or it is another than the configured
-// one.
+// fingerprintOf returns the fingerprint of the certificate of the box that runs here. It is "" if none runs, or if it is not the
+// configured box.
 func fingerprintOf(ctx context.Context, box control.Client, conf *config.Config) string {
 	s, err := box.Status(ctx)
 	if err != nil || s.Centre != conf.Box.Name || !slices.Contains(s.Admin.Pages, "https://"+conf.Box.Hostname+"/admin/") {

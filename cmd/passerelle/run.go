@@ -46,8 +46,7 @@ func run(ctx context.Context, c *cli, args []string) error {
 	return d.Run(ctx)
 }
 
-// forget is the process that a stopping daemon leaves behind: it deletes the
-// saved sessions unless another daemon restores them.
+// forget is the process that a stopping daemon leaves behind: it deletes the saved sessions unless another daemon restores them.
 func forget(ctx context.Context, c *cli, args []string) error {
 	var socket string
 	var after time.Duration

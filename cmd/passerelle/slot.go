@@ -29,7 +29,7 @@ func slotCommand(ctx context.Context, c *cli, args []string) error {
 	}, args)
 }
 
-// findCard finds the card of this machine.
+// findCard returns the card of this machine.
 func findCard() (slot.Card, error) { return slot.Find(os.DirFS("/")) }
 
 func slotStatus(_ context.Context, c *cli, args []string) error {
@@ -130,7 +130,7 @@ func otherSlot(ctx context.Context, c *cli, args []string) error {
 
 // boot chooses the slot to boot next.
 func (c *cli) boot(ctx context.Context, box control.Client, card slot.Card, to slot.Name) error {
-	// The way back must be open on a full disk, too: the switch does not depend on it.
+	// Going back must work on a full disk, too: the switch does not depend on the backup.
 	if path, err := box.KeepBackup(ctx); err == nil {
 		fmt.Fprintf(c.out, "The box as it is now is kept: passerelle restore %s\n", path)
 	} else if !errors.Is(err, control.ErrRefused) {
@@ -152,7 +152,7 @@ func (c *cli) boot(ctx context.Context, box control.Client, card slot.Card, to s
 	return nil
 }
 
-// confirm asks a question, which no answer denies.
+// confirm asks a question; without an answer, the result is no.
 func (c *cli) confirm(question string) bool {
 	fmt.Fprintf(c.out, "%s [y/N] ", question)
 	answer, err := bufio.NewReader(io.LimitReader(os.Stdin, 80)).ReadString('\n')
@@ -166,9 +166,9 @@ func (c *cli) confirm(question string) bool {
 	return false
 }
 
-// proveSlot waits until the running slot has proved itself, and then marks it good on the card. It runs apart from the daemon:
-// that one may hang, and has no access to the card, where it could write anything. If the slot does not prove itself in
-// time, and only then, proveSlot fails, and its unit restarts the box.
+// proveSlot waits until the running slot has proved itself, and then marks it good on the card. It runs apart from the daemon, which may
+// hang, and which has no access to the card, because it could write anything there. If the slot does not prove itself in time, and only
+// then, proveSlot fails, and its unit restarts the box.
 func proveSlot(ctx context.Context, c *cli, args []string) error {
 	var box control.Client
 	note, dir := slot.NotePath, defaultState

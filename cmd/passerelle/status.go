@@ -251,7 +251,7 @@ func describe(s state.Status, now time.Time) []byte {
 	return b.Bytes()
 }
 
-// describeStickBackup says when a backup was written to a USB stick, and why not since.
+// describeStickBackup says when a backup was last written to a USB stick, and why none was written since.
 func describeStickBackup(b *bytes.Buffer, s state.StickBackup) {
 	b.WriteString("backups to a USB stick: ")
 	if s.Done.IsZero() {
@@ -265,7 +265,7 @@ func describeStickBackup(b *bytes.Buffer, s state.StickBackup) {
 	b.WriteString("\n")
 }
 
-// describeAdmin describes technicians' access. An older daemon does not tell it.
+// describeAdmin describes technicians' access. An older daemon does not report it.
 func describeAdmin(b *bytes.Buffer, a state.Admin) {
 	if a.Pages == nil {
 		return
@@ -281,7 +281,7 @@ func describeAdmin(b *bytes.Buffer, a state.Admin) {
 	b.WriteString("\n")
 }
 
-// residents says how many residents have a session, and what they reach with it.
+// residents says how many residents have a session, and what they can reach.
 func residents(s state.Status) string {
 	n := plural(s.Residents.Sessions, "resident")
 	switch {
@@ -295,7 +295,7 @@ func residents(s state.Status) string {
 	return n + " authorized, nobody online"
 }
 
-// slowLane says how residents go on whose data of the day is used.
+// slowLane says what residents have whose data of the day is used up.
 func slowLane(s state.Status) string {
 	switch {
 	case s.Residents.Data == 0 || s.Residents.After == 0:
@@ -306,7 +306,7 @@ func slowLane(s state.Status) string {
 	return fmt.Sprintf(", then %v (%s now)", config.Rate(s.Residents.After), plural(s.Residents.Slow, "resident"))
 }
 
-// describeRate says what a line carries now, and why not more.
+// describeRate says what a line carries now, and what limits it.
 func describeRate(r state.Rate) string {
 	held := map[string]string{
 		"nothing": "residents ask for no more", "limit": "the lent rate", "line": "the phone, the line or its network gives no more",
@@ -331,7 +331,7 @@ func roundRate(bits uint64) string {
 	return fmt.Sprintf("%.3g kbit/s", float64(bits)/1e3)
 }
 
-// describeProofs lists a donation's DNS servers, and what last proved that its line works.
+// describeProofs lists a donation's DNS servers, and the last evidence that its line works.
 func describeProofs(b *bytes.Buffer, d state.Donation, now time.Time) {
 	fmt.Fprintf(b, "\n%s: DNS servers: %s", d.Name, cmp.Or(strings.Join(d.Servers, ", "), "none"))
 	if d.Slow {
@@ -374,7 +374,7 @@ func describeWiFi(b *bytes.Buffer, w state.WiFi) {
 	}
 }
 
-// donationState says in a word what a donation does, or why it is not in use.
+// donationState says in one word what a donation does, or why it is not in use.
 func donationState(d state.Donation) string {
 	switch {
 	case d.Chosen:

@@ -47,7 +47,7 @@ func listSticks(ctx context.Context, c *cli, args []string) error {
 	return err
 }
 
-// stickWhys are why a stick cannot be read, or written.
+// stickWhys are the reasons why a stick cannot be read or written, as text.
 var stickWhys = map[string]string{
 	string(stick.Absent): "it was pulled out", string(stick.Busy): "something else is done with it", string(stick.Damaged): "it is damaged",
 	string(stick.FileSystem): "it has neither a FAT nor an exFAT file system: format it on a computer", string(stick.Slow): "it does not answer",
@@ -116,8 +116,8 @@ func writeStick(ctx context.Context, c *cli, args []string) error {
 	return nil
 }
 
-// openedSocket returns the socket that systemd has opened, and for which it starts this program when the daemon connects
-// (sd_listen_fds(3)). Anybody else who starts it reads what does.
+// openedSocket returns the socket that systemd opened, and for which it starts this program when the daemon connects
+// (sd_listen_fds(3)). If it is started in another way, the error names what starts it.
 func openedSocket(starts string) (net.Listener, error) {
 	if os.Getenv("LISTEN_FDS") != "1" || os.Getenv("LISTEN_PID") != fmt.Sprint(os.Getpid()) {
 		return nil, usageError{errors.New(starts)}

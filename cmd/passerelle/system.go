@@ -7,7 +7,7 @@ import (
 	"passerelle/appliance/state"
 )
 
-// describeSystem names the versions of kernel and firmware. An older daemon does not tell them.
+// describeSystem names the versions of kernel and firmware. An older daemon does not report them.
 func describeSystem(b *bytes.Buffer, s state.System) {
 	if s.Kernel == "" {
 		return

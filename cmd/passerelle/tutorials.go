@@ -74,7 +74,7 @@ func tutorialsImport(ctx context.Context, c *cli, args []string) error {
 	return refresh(ctx, c, box, "tutorials")
 }
 
-// maxLeftOut is how many names of files that were left out are printed.
+// maxLeftOut is the most names of left-out files that are printed.
 const maxLeftOut = 10
 
 // describeLeftOut names the files of a pack that were left out.
@@ -113,7 +113,7 @@ func tutorialsRemove(ctx context.Context, c *cli, args []string) error {
 	return refresh(ctx, c, box, "tutorials")
 }
 
-// packs returns the folder of the packs of lessons in a state folder.
+// packs returns the folder of the packs of tutorials in a state folder.
 func packs(state string) string { return daemon.Content(state, "tutorials") }
 
 // notRunning says when a change takes effect on a stopped daemon.

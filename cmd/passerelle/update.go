@@ -25,10 +25,10 @@ import (
 	"passerelle/image/update/plan"
 )
 
-// rootFile has the root of trust that the image was built with. Without it the box takes no releases.
+// rootFile is the root of trust that is built into the image. Without it the box accepts no releases.
 const rootFile = "/usr/share/passerelle/root.json"
 
-// mirrorTimeout bounds one file of a mirror: 256 kB at 128 kbit/s take 16 s.
+// mirrorTimeout is the timeout for one file of a mirror: 256 kB at 128 kbit/s take 16 s.
 const mirrorTimeout = 2 * time.Minute
 
 // updateFlags say where a release comes from, and where it goes.
@@ -44,7 +44,7 @@ func (u *updateFlags) define(f *flag.FlagSet) {
 	f.BoolVar(&u.yes, "yes", false, "do not ask")
 }
 
-// defineSource declares the flags that say where signed files come from, and who is asked to use them.
+// defineSource declares the flags for the source of signed files, and for who is asked to use them.
 func (u *updateFlags) defineSource(f *flag.FlagSet) {
 	f.StringVar(&u.from, "from", "", "a `FOLDER` (a stick) or the https address of a mirror")
 	f.StringVar(&u.root, "root", rootFile, "the root of trust that this system was built with, a `FILE`")
@@ -53,7 +53,7 @@ func (u *updateFlags) defineSource(f *flag.FlagSet) {
 	socketFlag(f, &u.box)
 }
 
-// updateCommand brings the newest release of a stick or a mirror into the slot that is not running. It needs root, for the card.
+// updateCommand puts the newest release of a stick or a mirror into the slot that is not running. It needs root, for the card.
 func updateCommand(ctx context.Context, c *cli, args []string) error {
 	if len(args) > 0 && args[0] == "serve" { // for its unit
 		return serveUpdates(ctx, c, args[1:])
@@ -111,7 +111,7 @@ func updateCommand(ctx context.Context, c *cli, args []string) error {
 	return c.boot(ctx, u.box, card, to)
 }
 
-// source returns where the files come from.
+// source returns the source of the files.
 func (u *updateFlags) source() (trust.Source, error) {
 	switch {
 	case u.from == "":
@@ -135,7 +135,7 @@ func (u *updateFlags) source() (trust.Source, error) {
 	return mirror.Site{Client: client, URL: site}, nil
 }
 
-// look takes what a source offers.
+// look returns what a source offers.
 func (u *updateFlags) look(ctx context.Context, card slot.Card, from trust.Source) (*update.Offer, error) {
 	box, err := newUpdateBox(card, u.state, u.root)
 	if err != nil {
@@ -148,7 +148,7 @@ func (u *updateFlags) look(ctx context.Context, card slot.Card, from trust.Sourc
 	return offer, nil
 }
 
-// newUpdateBox returns this machine as updates see it.
+// newUpdateBox returns this machine in the form that package update needs.
 func newUpdateBox(card slot.Card, state, rootFile string) (*update.Box, error) {
 	root, err := os.ReadFile(rootFile)
 	if errors.Is(err, os.ErrNotExist) {
@@ -165,12 +165,12 @@ func newUpdateBox(card slot.Card, state, rootFile string) (*update.Box, error) {
 	}}, nil
 }
 
-// built returns when this program's source was committed, the zero time if that is not known.
+// built returns when this program's source was committed, the zero time if that is unknown.
 func built() time.Time {
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
 			if s.Key == "vcs.time" {
-				t, _ := time.Parse(time.RFC3339, s.Value) // of a build from git; another has no such setting
+				t, _ := time.Parse(time.RFC3339, s.Value) // of a build from git; other builds have no such setting
 				return t
 			}
 		}
@@ -197,7 +197,7 @@ func (u *updateFlags) advise(err error) error {
 
 func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
 
-// progress returns what shows the progress of some work, a line for each tenth.
+// progress returns a function that shows the progress of an operation, one line for each tenth.
 func (c *cli) progress(what string) func(done, total int64) {
 	shown := int64(-1)
 	return func(done, total int64) {
@@ -208,7 +208,7 @@ func (c *cli) progress(what string) func(done, total int64) {
 	}
 }
 
-// serveUpdates carries out what the daemon asks for.
+// serveUpdates carries out the daemon's requests.
 func serveUpdates(ctx context.Context, c *cli, args []string) error {
 	var dir, state, root string
 	if _, err := c.flags("update serve", args, 0, func(f *flag.FlagSet) {

@@ -10,7 +10,7 @@ import (
 	"passerelle/appliance/state"
 )
 
-// waits says why something of an update is not done now.
+// waits says why a part of an update is not done now.
 func waits(word string) string {
 	switch updates.Wait(word) {
 	case updates.Residents:
@@ -31,7 +31,7 @@ func waits(word string) string {
 	return word
 }
 
-// describeUpdates says which release runs, and what comes in its place.
+// describeUpdates says which release is running, and which one will replace it.
 func describeUpdates(b *bytes.Buffer, u state.Updates) {
 	const unknown = "a system that is none of the releases it has seen"
 	switch {

@@ -44,11 +44,11 @@ func opinionCommand(ctx context.Context, c *cli, args []string) error {
 	return subcommand(ctx, c, "opinion", opinionCommands, args)
 }
 
-// voicePlace is where a command finds what residents said, and the daemon.
+// voicePlace is where a command finds what residents wrote, and the daemon.
 type voicePlace struct {
 	state   string
 	box     control.Client
-	stopped bool // the daemon, as a change has found
+	stopped bool // a change has found the daemon stopped
 }
 
 func (p *voicePlace) flags(f *flag.FlagSet) {
@@ -56,7 +56,7 @@ func (p *voicePlace) flags(f *flag.FlagSet) {
 	socketFlag(f, &p.box)
 }
 
-// desk returns what changes it. A stopped daemon has nothing in memory, and reads the files at its next start.
+// desk returns the desk that makes changes. A stopped daemon has nothing in memory, and reads the files at its next start.
 func (p *voicePlace) desk(ctx context.Context) voice.Desk {
 	return voice.Desk{Dir: daemon.Content(p.state, "voice"), Now: time.Now, Refresh: func() error {
 		err := p.box.Refresh(ctx, "voice")
@@ -67,7 +67,7 @@ func (p *voicePlace) desk(ctx context.Context) voice.Desk {
 	}}
 }
 
-// changed says when a change takes effect, unless it has.
+// changed says when a change takes effect, unless it already has.
 func (p *voicePlace) changed(c *cli) error {
 	if p.stopped {
 		fmt.Fprintln(c.out, notRunning)
@@ -154,7 +154,7 @@ func boardRefuse(ctx context.Context, c *cli, args []string) error {
 	return p.changed(c)
 }
 
-// postNumbers reads the numbers of posts.
+// postNumbers parses the numbers of posts.
 func postNumbers(what string, words []string) (numbers []int, err error) {
 	if len(words) == 0 {
 		return nil, usageError{fmt.Errorf("passerelle board %s: name the notice's number; passerelle board list lists them", what)}
@@ -169,7 +169,7 @@ func postNumbers(what string, words []string) (numbers []int, err error) {
 	return numbers, nil
 }
 
-// boardError says what to do about a change of the board that failed.
+// boardError says what to do about a failed change of the board.
 func boardError(err error) error {
 	switch {
 	case errors.Is(err, board.ErrUnknown), errors.Is(err, board.ErrNoNotice):
@@ -289,7 +289,7 @@ func writeResults(file string, rows []opinion.Row) error {
 	)
 }
 
-// showResults shows the sums of all weeks. Only what was shown is added up.
+// showResults shows the sums over all weeks. It adds up only numbers that were published.
 func showResults(w io.Writer, rows []opinion.Row) error {
 	if len(rows) == 0 {
 		_, err := fmt.Fprintln(w, "There is nothing to show: answers are shown when their week is over, and at least 5 people gave the same.")

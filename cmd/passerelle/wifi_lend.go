@@ -90,8 +90,8 @@ func describeLentCap(d config.Donation) string {
 	return d.Cap.String() + " a " + d.Period
 }
 
-// network reads the lent network from the arguments: a name and a passphrase, or a QR code's text. What is "-" or missing
-// is read from in, since every user can see arguments in the process list.
+// network reads the lent network from the arguments: a name and a passphrase, or the text of a QR code. An argument that is "-" or
+// missing is read from in, since every user can see arguments in the process list.
 func (c *cli) network(ctx context.Context, words []string, in *os.File) (config.WiFi, error) {
 	if len(words) == 0 {
 		const advice = `name the network, or give the text of its QR code ("-": on standard input)`
@@ -126,7 +126,7 @@ func (c *cli) network(ctx context.Context, words []string, in *os.File) (config.
 	return config.WiFi{SSID: name, Passphrase: secret}, err
 }
 
-// line reads a line: from a terminal after a prompt and without echo.
+// line reads a line; from a terminal, it prompts and does not echo.
 func (c *cli) line(ctx context.Context, in *os.File, question string) (string, error) {
 	fd := int(in.Fd())
 	if shown, err := unix.IoctlGetTermios(fd, unix.TCGETS); err == nil {
@@ -144,7 +144,7 @@ func (c *cli) line(ctx context.Context, in *os.File, question string) (string, e
 		err  error
 	}
 	done := make(chan read, 1)
-	go func() { // without input it ends with the program
+	go func() { // if there is no input, it ends with the program
 		text, err := bufio.NewReader(io.LimitReader(in, 4096)).ReadString('\n')
 		done <- read{text, err}
 	}()
@@ -159,7 +159,7 @@ func (c *cli) line(ctx context.Context, in *os.File, question string) (string, e
 	}
 }
 
-// edit returns the donation, and the configuration's text with it.
+// edit returns the donation, and the configuration's text with the donation in it.
 func (l lendOptions) edit(old *config.Config, text []byte) (d config.Donation, edited []byte, err error) {
 	refuse := func(format string, a ...any) (config.Donation, []byte, error) {
 		return config.Donation{}, nil, usageError{fmt.Errorf("passerelle wifi lend: "+format, a...)}

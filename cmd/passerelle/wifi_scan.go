@@ -33,10 +33,10 @@ func wifi(ctx context.Context, c *cli, args []string) error {
 	return subcommand(ctx, c, "wifi", wifiCommands, args)
 }
 
-// scanLimit bounds a scan. A radio scans all channels in about four seconds.
+// scanLimit is the timeout of a scan. A radio scans all channels in about four seconds.
 const scanLimit = 20 * time.Second
 
-// scanner scan for networks.
+// scanner scans for networks.
 type scanner interface {
 	Interfaces() ([]netctl.RadioInterface, error)
 	Scan(context.Context, netctl.RadioInterface) ([]netctl.ScanResult, []netctl.Survey, error)
@@ -135,7 +135,7 @@ func scan(ctx context.Context, by scanner, conf *config.Config, device string) (
 	return list, nil
 }
 
-// listener chooses the interface that scans: the named one, else the most suitable one.
+// listener chooses the interface that scans: the named one, otherwise the most suitable one.
 func listener(all []netctl.RadioInterface, conf *config.Config, device string) (netctl.RadioInterface, error) {
 	var names []string
 	for _, i := range all {
