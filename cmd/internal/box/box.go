@@ -1,5 +1,5 @@
-// Package box runs the daemon's real program on the box of a netlab scene, for the benchmarks, the attacks and the fleet's
-// demo. It owns how the daemon is built, configured, started and queried; what is done with it is theirs.
+// Package box runs the daemon's real program on the box of a netlab scene, for the benchmarks, the attacks and the fleet's demo. It owns
+// how the daemon is built, configured, started and queried. What is done with it is up to its callers.
 package box
 
 import (
@@ -25,7 +25,7 @@ import (
 // tools are the programs that the daemon and a scene need.
 var tools = []string{"iptables", "iptables-restore", "ip6tables-restore", "ip", "dnsmasq", "busybox"}
 
-// Ready returns an error that names what is missing to run a box here, and these further programs.
+// Ready returns an error that names what is missing to run a box here, including these further programs.
 func Ready(programs ...string) error {
 	if os.Geteuid() != 0 {
 		return errors.New("network namespaces need root: use sudo")
@@ -38,8 +38,8 @@ func Ready(programs ...string) error {
 	return nil
 }
 
-// Build builds a program of cmd from its source, with the release flags, to a file: "passerelle" is the daemon. flags are further ones
-// of go build.
+// Build builds a program in cmd from its source, with the release flags, and writes it to a file; "passerelle" is the daemon. flags are
+// further flags of go build.
 func Build(ctx context.Context, program, file string, flags ...string) error {
 	args := append([]string{"build", "-trimpath", "-o", file}, flags...)
 	build := exec.CommandContext(ctx, "go", append(args, "passerelle/cmd/"+program)...)
@@ -50,14 +50,14 @@ func Build(ctx context.Context, program, file string, flags ...string) error {
 	return nil
 }
 
-// Setup is the daemon's configuration and environment, where it matters.
+// Setup is the parts of the daemon's configuration and environment that differ between callers.
 type Setup struct {
-	Limits   string   // lines of the section for each resident; "": 4 Mbit/s down, 1 up, 500 MB a day
-	Donation string   // lines of the first donation beside name and interface; "": 200 Mbit/s down, 50 up, a cap of 200 GB
+	Limits   string   // lines of the section about each resident; "": 4 Mbit/s down, 1 up, 500 MB a day
+	Donation string   // lines of the first donation besides name and interface; "": 200 Mbit/s down, 50 up, a cap of 200 GB
 	More     string   // further sections
 	State    string   // the state folder, "" for one in the scene
-	Env      []string // KEY=VALUE, beside this process's
-	Args     []string // further ones of passerelle run
+	Env      []string // KEY=VALUE, in addition to this process's
+	Args     []string // further arguments of passerelle run
 }
 
 func (s Setup) String() string {
@@ -79,8 +79,8 @@ type Daemon struct {
 	*lab.Daemon
 }
 
-// Start starts a daemon's program in a scene and waits until it shares. The box then owns the scene: it is also closed
-// if the start fails.
+// Start starts a daemon's program in a scene and waits until it shares. The box then owns the scene, which is also closed if the start
+// fails.
 func Start(ctx context.Context, program string, s *netlab.Scene, how Setup) (*Daemon, error) {
 	d := &Daemon{Scene: s}
 	if err := d.start(ctx, program, how); err != nil {
@@ -105,7 +105,7 @@ func (d *Daemon) start(ctx context.Context, program string, how Setup) (err erro
 	return d.shares(ctx)
 }
 
-// Restart stops the daemon and starts it again, with these further arguments of passerelle run, and waits until it shares.
+// Restart stops the daemon and starts it again with these further arguments of passerelle run, and waits until it shares.
 func (d *Daemon) Restart(ctx context.Context, args ...string) error {
 	if err := errors.Join(d.Proc.Stop(), d.Daemon.Start(args...)); err != nil {
 		return fmt.Errorf("restart the daemon: %w", err)
@@ -123,10 +123,10 @@ func (d *Daemon) shares(ctx context.Context) error {
 	})
 }
 
-// waitTimeout bounds every wait, with a wide margin for a busy machine.
+// waitTimeout is the timeout of every wait, with a wide margin for a busy machine.
 const waitTimeout = time.Minute
 
-// Until repeats ok until it returns nil, for a minute at most.
+// Until calls ok repeatedly until it returns nil, for at most a minute.
 func (d *Daemon) Until(ctx context.Context, what string, ok func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, waitTimeout)
 	defer cancel()
@@ -145,7 +145,7 @@ func (d *Daemon) Until(ctx context.Context, what string, ok func() error) error 
 	}
 }
 
-// Join gets leases for the residents, several at once.
+// Join obtains leases for the residents, several at a time.
 func (d *Daemon) Join(ctx context.Context, residents ...*netlab.Resident) error {
 	all, ctx := errgroup.WithContext(ctx)
 	all.SetLimit(8)

@@ -1,6 +1,6 @@
-// Package cli runs the commands of the programs for people who sign releases and run hubs: it finds the command, reads its flags, and
-// turns its error into text and exit status. It must not know what a command does. The box's own command line is another one, with
-// help in pages.
+// Package cli runs the commands of the programs for people who sign releases and run hubs. It finds the command, parses its flags, and
+// turns its error into a text and an exit status. It must not know what a command does. The box's own command line does not use it: it
+// has help in pages.
 package cli
 
 import (
@@ -15,20 +15,20 @@ import (
 // Exit statuses.
 const (
 	Failed = 1
-	Misuse = 2 // a wrong word, or a wrong file
+	Misuse = 2 // a mistake in the command, or a wrong file
 )
 
-// misuse is an error of who typed the command.
+// misuse is an error that the person who typed the command made.
 type misuse struct{ error }
 
 func (m misuse) Unwrap() error { return m.error }
 
-// Wrong says that an error is of who typed the command: its usage is shown.
+// Wrong marks an error as a mistake in the command: its usage is shown.
 func Wrong(err error) error { return misuse{err} }
 
-// Command is a command of a program whose state is a T.
+// Command is a command of a program whose state is of type T.
 type Command[T any] struct {
-	Name, Args, About string // the name may have two words
+	Name, Args, About string // the name may be two words
 	Run               func(t T, args []string) error
 }
 
@@ -82,7 +82,7 @@ func (p Program[T]) usage(w io.Writer) {
 	}
 }
 
-// Parse reads flags and so many other words, or any number if words is negative. The error is flag.ErrHelp, or one of who typed them.
+// Parse parses flags and this number of other words, or any number if words is negative. The error is flag.ErrHelp, or one of Wrong.
 func Parse(args []string, words int, define func(*flag.FlagSet)) ([]string, error) {
 	f := flag.NewFlagSet("", flag.ContinueOnError)
 	f.SetOutput(io.Discard)

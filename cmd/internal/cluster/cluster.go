@@ -1,5 +1,5 @@
-// Package cluster runs a fleet's hubs by their real program on the internet of a netlab world, for the benchmarks and the fleet's
-// demo. It owns how a fleet is made, and how its hubs are started, killed, reached and asked; what is done with them is theirs.
+// Package cluster runs a fleet's hubs with their real program on the internet of a netlab world, for the benchmarks and the fleet's demo.
+// It owns how a fleet is created, and how its hubs are started, killed, reached and queried. What is done with them is up to its callers.
 package cluster
 
 import (
@@ -29,18 +29,18 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// Host is where a hub is.
+// Host is a hub's name and address.
 type Host struct {
 	Name string
 	Addr netip.Addr
 }
 
-// Site is host number i, from 0 to 253, of a block for documentation (RFC 5737): hub1.example.com at 198.51.100.1.
+// Site returns host number i, from 0 to 253, in a block for documentation (RFC 5737): hub1.example.com at 198.51.100.1.
 func Site(i int) Host {
 	return Host{fmt.Sprintf("hub%d.example.com", i+1), netip.AddrFrom4([4]byte{198, 51, 100, byte(i + 1)})}
 }
 
-// Section is what the configuration of a box says of a fleet with these hubs.
+// Section returns the section of a box's configuration for a fleet with these hubs.
 func Section(hosts ...Host) string {
 	var names []string
 	for _, h := range hosts {
@@ -49,20 +49,20 @@ func Section(hosts ...Host) string {
 	return "\n[fleet]\nhubs = [" + strings.Join(names, ", ") + "]\n"
 }
 
-// Cluster are the hubs of a fleet.
+// Cluster is the hubs of a fleet.
 type Cluster struct {
 	Internet *netlab.Internet
 	Hosts    []Host
 	Bundle   protocol.Bundle
-	Procs    []*netlab.Proc     // of the hubs; nil before a hub was started
+	Procs    []*netlab.Proc     // of the hubs; nil before a hub is started
 	Keys     authority.Keys     // since Open
-	Desk     *registry.Registry // what people do at a hub's command line, without a program for each; nil unless Open has opened it
+	Desk     *registry.Registry // does what people do at a hub's command line, without a program for each; nil unless Open has opened it
 
 	program, dir string
 	connections  []*nats.Conn // of the desk
 }
 
-// New makes a fleet in a new folder, with a hub at each host: 1, 3 or 5. Start starts them. program is the hub's.
+// New creates a fleet in a new folder, with a hub at each host: 1, 3 or 5. Start starts them. program is the hub's program.
 func New(ctx context.Context, internet *netlab.Internet, program, dir string, hosts ...Host) (*Cluster, error) {
 	c := &Cluster{Internet: internet, Hosts: hosts, Procs: make([]*netlab.Proc, len(hosts)), program: program, dir: dir}
 	argv := []string{program, "init", dir}
@@ -85,8 +85,8 @@ func New(ctx context.Context, internet *netlab.Internet, program, dir string, ho
 		if err != nil {
 			return nil, err
 		}
-		// One machine has all hubs: each listens on its own address only, and has its own state. A NATS server takes a route to an
-		// address of its own machine and its own port for itself, so the ports for other hubs differ.
+		// All hubs are on one machine, so each listens only on its own address and has its own state. If a route leads to an address of
+		// its own machine and to its own port, a NATS server takes it for a route to itself, so each hub has its own port for routes.
 		change := []string{
 			`":6222"`, fmt.Sprintf(`"%s:%d"`, h.Addr, 6222+i), `":`, `"` + h.Addr.String() + `:`, "/var/lib/passerelle-hub", c.Folder(i),
 		}
@@ -105,14 +105,14 @@ func New(ctx context.Context, internet *netlab.Internet, program, dir string, ho
 	return c, err
 }
 
-// BoxesPart is the file that every box has.
+// BoxesPart returns the path of the file that every box has.
 func (c *Cluster) BoxesPart() string { return filepath.Join(c.dir, "fleet.json") }
 
-// Folder is that of hub i.
+// Folder returns the folder of hub i.
 func (c *Cluster) Folder(i int) string { return filepath.Join(c.dir, fmt.Sprintf("hub-%d", i+1)) }
 
-// Start starts hubs, each as on a machine with one processor: several on one machine would keep each other's processors awake. It does not
-// wait until they listen.
+// Start starts hubs, each as if its machine had one processor: several on one machine would otherwise keep each other's processors awake.
+// It does not wait until they listen.
 func (c *Cluster) Start(which ...int) (err error) {
 	for _, i := range which {
 		run := exec.Command(c.program, "run", "--dir", c.Folder(i))
@@ -124,7 +124,7 @@ func (c *Cluster) Start(which ...int) (err error) {
 	return nil
 }
 
-// Kill kills hubs that were started (SIGKILL), at once, and waits for their end.
+// Kill kills running hubs at the same time (SIGKILL), and waits for their end.
 func (c *Cluster) Kill(which ...int) (err error) {
 	for _, i := range which {
 		err = errors.Join(err, c.Procs[i].Signal(syscall.SIGKILL))
@@ -143,7 +143,7 @@ func (c *Cluster) Run(ctx context.Context, i int, command string, args ...string
 
 var askedWords = regexp.MustCompile(`This box is ([a-z2-7]{10})\. It shows these words:\n\n    (\w+ \w+ \w+ \w+)\n`)
 
-// Join has a box ask for its membership with a new sticker's code. It returns the box's name, and the words that somebody compares.
+// Join makes a box request its membership with a new sticker's code. It returns the box's name, and the words for a person to compare.
 func (c *Cluster) Join(ctx context.Context, b *box.Daemon, association string) (name string, words []string, err error) {
 	code, err := c.Run(ctx, 0, "sticker make", association)
 	if err != nil {
@@ -160,7 +160,7 @@ func (c *Cluster) Join(ctx context.Context, b *box.Daemon, association string) (
 	return m[1], strings.Fields(m[2]), nil
 }
 
-// Dial connects to a hub by its name, which only the fleet has.
+// Dial connects to a hub by its name, which is known only within the fleet.
 func (c *Cluster) Dial(ctx context.Context, network, address string) (net.Conn, error) {
 	name, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -174,7 +174,7 @@ func (c *Cluster) Dial(ctx context.Context, network, address string) (net.Conn, 
 	return c.Internet.Dial(ctx, network, net.JoinHostPort(name, port))
 }
 
-// Addresses are where boxes connect: HOST:PORT.
+// Addresses returns where boxes connect, as HOST:PORT.
 func (c *Cluster) Addresses() (all []string) {
 	for _, h := range c.Hosts {
 		all = append(all, net.JoinHostPort(h.Name, "443"))
@@ -182,8 +182,8 @@ func (c *Cluster) Addresses() (all []string) {
 	return all
 }
 
-// Open connects the desk. It goes on with another hub if its own is away. Until the hubs have made their streams it fails, and can
-// be called again.
+// Open connects the desk. If the desk's hub becomes unreachable, it continues with another one. Open fails until the hubs have created
+// their streams, and can be called again.
 func (c *Cluster) Open(ctx context.Context) error {
 	if c.connections == nil {
 		if err := c.connect(); err != nil {
@@ -198,7 +198,7 @@ func (c *Cluster) Open(ctx context.Context) error {
 	return err
 }
 
-// connect makes the desk's connections: to the account of the hubs, and to that of the fleet.
+// connect makes the desk's connections, to the account of the hubs and to that of the fleet.
 func (c *Cluster) connect() error {
 	text, err := os.ReadFile(filepath.Join(c.Folder(0), "keys.json"))
 	if err != nil {
@@ -238,7 +238,7 @@ func (d dialer) Dial(network, address string) (net.Conn, error) {
 	return d.Cluster.Dial(ctx, network, address)
 }
 
-// Close closes the desk, if it is open. The hubs are the world's: they end with it.
+// Close closes the desk, if it is open. The hubs belong to the world: they end with it.
 func (c *Cluster) Close() {
 	for _, conn := range c.connections {
 		conn.Close()
