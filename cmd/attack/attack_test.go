@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// TestAttacks: each has a name of its own, says what it does and what it may cost, and can be played alone.
+// TestAttacks: each attack has its own name, says what it does and what it may cost, and can be run alone.
 func TestAttacks(t *testing.T) {
 	for _, a := range attacks {
 		if a.what == "" || a.limit == "" || a.run == nil {
@@ -31,12 +31,12 @@ func TestAttacks(t *testing.T) {
 	}
 }
 
-// TestWaits: a failed attempt is late, independent of the others.
+// TestWaits: a failed attempt counts as late, and does not affect the others.
 func TestWaits(t *testing.T) {
 	const limit = time.Second
 	for _, c := range []struct {
 		name        string
-		came        []time.Duration // -1: it did not
+		came        []time.Duration // -1: it failed
 		within, p95 bool
 	}{
 		{"all", []time.Duration{1, limit}, true, true},
@@ -63,7 +63,7 @@ func TestWaits(t *testing.T) {
 	}
 }
 
-// TestSilence: a silence that goes on counts.
+// TestSilence: a silence that has not ended counts.
 func TestSilence(t *testing.T) {
 	h := new(watchdog)
 	if h.longest() != 0 {

@@ -46,7 +46,7 @@ var deviceAttacks = []attack{
 	},
 }
 
-// spoofedARP claims a device's address for another hardware address: to the box, and by broadcast.
+// spoofedARP claims a device's address for another hardware address: in frames to the box, and by broadcast.
 func spoofedARP(address netip.Addr, mac net.HardwareAddr) [][]byte {
 	answer := hostile.ARP{
 		Link: hostile.Link{To: boxMAC, From: mac}, Reply: true,
@@ -74,7 +74,7 @@ func forgeARP(ctx context.Context, s *testbed) (o outcome, err error) {
 		err := sleep(ctx, d)
 		return float64(transfer.Total()-bytes) * 8 / time.Since(start).Seconds(), err
 	}
-	if err := sleep(ctx, time.Second); err != nil { // it reaches its rate
+	if err := sleep(ctx, time.Second); err != nil { // until it reaches its rate
 		return o, err
 	}
 	before, err := rate(4 * time.Second)
@@ -117,7 +117,7 @@ func takeOver(ctx context.Context, s *testbed) (o outcome, err error) {
 		return o, err
 	}
 	defer w.Close()
-	// From now on the attacker's kernel answers for the address as well.
+	// From now on, the attacker's kernel answers for the address, too.
 	if err := attacker.AddAddress(netlab.HotspotInterface, lease.Address); err != nil {
 		return o, err
 	}
@@ -167,14 +167,14 @@ func askARP(ctx context.Context, s *testbed) (o outcome, err error) {
 		mine, netip.MustParseAddr("10.80.3.99"), netip.MustParseAddr("8.8.8.8"), netip.MustParseAddr("169.254.7.7"), s.Lenders[0].Gateway,
 	}
 	wrong := 0                                      // answers
-	for _, sender := range []netip.Addr{{}, mine} { // a probe, and a question
+	for _, sender := range []netip.Addr{{}, mine} { // an ARP probe, and a request
 		for _, target := range others {
 			if err := w.Send(hostile.ARP{Link: hostile.Link{From: r.MAC}, Sender: sender, Target: target}.Frame()); err != nil {
 				return o, err
 			}
 		}
 	}
-	// The box answers in order: after its answer for its own address no other is to be expected.
+	// The box answers in order: after its answer for its own address, no other answer can follow.
 	if err := w.Send(hostile.ARP{Link: hostile.Link{From: r.MAC}, Target: hotspot.Addr()}.Frame()); err != nil {
 		return o, err
 	}
@@ -203,7 +203,7 @@ func setByHand(ctx context.Context, s *testbed) (o outcome, err error) {
 	if err != nil {
 		return o, err
 	}
-	// What the server would give to the newcomer.
+	// What the server would send to the newcomer.
 	const id = 77
 	if err := w.Send(hostile.DHCP{Link: hostile.Link{From: second.MAC}, ID: id, Type: hostile.Discover}.Frame()); err != nil {
 		return o, err
@@ -271,14 +271,14 @@ func floodDiscover(ctx context.Context, s *testbed) (outcome, error) {
 		})
 		return err
 	})
-	if err := sleep(ctx, 2*time.Second); err != nil { // the burst is used up
+	if err := sleep(ctx, 2*time.Second); err != nil { // until the burst is used up
 		return outcome{}, err
 	}
 	came := s.newcomers(ctx, s.Residents[1:], nil)
 	return came.within(2 * time.Second), stop()
 }
 
-// starve requests a lease for each fake device, and accepts what it is offered.
+// starve requests a lease for each fake device, and accepts what is offered.
 func starve(ctx context.Context, s *testbed) (o outcome, err error) {
 	attacker, newcomer := s.Residents[0], s.Residents[1]
 	asking, err := s.rawSocket(ctx, attacker)

@@ -1,12 +1,11 @@
-// Command attack runs attacks and malformed traffic against the daemon's real program in a world of namespaces, and
-// prints one table: the attack, what others kept, and the limit of that. It is a developer's program and a part of CI:
-// `make attack`, or as root
+// Command attack runs attacks and malformed traffic against the daemon's real program in a world of namespaces, and prints one table: the
+// attack, what others kept, and the limit for that. It is a developer's program and a part of CI: `make attack`, or as root
 //
 //	go run ./cmd/attack [--only NAME,…] [--daemon FILE]
 //
-// It fails if others keep less than the limit. It measures latency, so each time limit is at least three times what was
-// seen on a small machine, and it runs alone. Progress goes to standard error. Everything it creates is removed at the
-// end, also after Ctrl-C.
+// It fails if others keep less than the limit. It measures latency, so each time limit is at least three times what was measured on a
+// small machine, and nothing else should run. Progress is written to standard error. Everything it creates is removed at the end, also
+// after Ctrl-C.
 package main
 
 import (
@@ -45,7 +44,7 @@ var attacks = slices.Concat(nameAttacks, deviceAttacks, trackingAttacks, pageAtt
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second Ctrl-C ends it at once; the next run sweeps up
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends it at once; the next run cleans up
 	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "attack:", err)
 		os.Exit(1)
@@ -108,7 +107,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 	return nil
 }
 
-// attackTimeout bounds an attack: one that hangs has failed.
+// attackTimeout is the timeout of an attack: one that hangs has failed.
 const attackTimeout = 90 * time.Second
 
 // execute runs the attack.

@@ -19,15 +19,15 @@ import (
 	"passerelle/netctl/netlab/hostile"
 )
 
-// DNS limits of unadmitted devices on a line.
+// DNS limits on a line for devices that are not admitted.
 const (
-	nameBurst = 40e3     // bytes of one device
-	nameRate  = 16e3 / 8 // and bytes a second, after these
+	nameBurst = 40e3     // bytes of one device, at first
+	nameRate  = 16e3 / 8 // bytes a second after that
 )
 
 const (
 	tunnelTime    = 10 * time.Second
-	capAttackTime = 20 * time.Second // of the attack on a cap
+	capAttackTime = 20 * time.Second // duration of the attack on a cap
 )
 
 func tunnelLimit() float64 { return nameBurst + nameRate*tunnelTime.Seconds() }
@@ -110,7 +110,7 @@ var nameAttacks = []attack{
 	},
 }
 
-// zones are names on the internet: many, large ones, and a zone that never answers.
+// zones adds names on the internet: many names, large answers, and a zone that never answers.
 func zones(n *netlab.Names) {
 	n.Set("*.many.example", netlab.WebAddr)
 	n.Set("connectivity.example", netlab.WebAddr)
@@ -142,7 +142,7 @@ func question(mac net.HardwareAddr, from netip.Addr, k int, kind dnsmessage.Type
 	}.Frame()
 }
 
-// tunnelOutcome is the outcome of a tunnel.
+// tunnelOutcome returns the outcome of a tunnel.
 func (s *testbed) tunnelOutcome(tunnelled int, limit float64) (outcome, error) {
 	crossed, err := s.lineBytes()
 	return outcome{
@@ -280,7 +280,7 @@ func spendCap(ctx context.Context, s *testbed) (outcome, error) {
 	}, nil
 }
 
-// useUpNames lets forty devices, each with a lease, query as much as one may.
+// useUpNames lets forty devices, each with a lease, send as many queries as one device may.
 func useUpNames(ctx context.Context, s *testbed) (outcome, error) {
 	const devices, each = 40, 10
 	w, err := s.rawSocket(ctx, s.Residents[0])
@@ -309,14 +309,14 @@ func useUpNames(ctx context.Context, s *testbed) (outcome, error) {
 		})
 		return err
 	})
-	if err := sleep(ctx, 5*time.Second); err != nil { // the pool is used up
+	if err := sleep(ctx, 5*time.Second); err != nil { // until the pool is used up
 		return outcome{}, err
 	}
 	came := s.newcomers(ctx, s.Residents[1:], awaitSignIn)
 	return came.within(3 * time.Second), errors.Join(ask(), answer())
 }
 
-// awaitSignIn does a phone's connectivity check until it is redirected to the sign-in page.
+// awaitSignIn repeats a phone's connectivity check until it is redirected to the sign-in page.
 func awaitSignIn(ctx context.Context, r *netlab.Resident) error {
 	within, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
@@ -334,7 +334,7 @@ func awaitSignIn(ctx context.Context, r *netlab.Resident) error {
 	}
 }
 
-// resolveMany resolves uncached names, one after the other.
+// resolveMany resolves names that are not cached, one after the other.
 func resolveMany(ctx context.Context, r *netlab.Resident, network string, count int) (*latencies, error) {
 	w := new(latencies)
 	for k := range count {
@@ -387,7 +387,7 @@ func resolveOnce(ctx context.Context, r *netlab.Resident, network, name string) 
 	return nil
 }
 
-// fillTime is how long it takes until unanswered queries have reached their limit.
+// fillTime is how long it takes until the unanswered queries reach their limit.
 const fillTime = 4 * time.Second
 
 func floodOne(ctx context.Context, s *testbed) (outcome, error) {
@@ -446,7 +446,7 @@ func holdTCP(ctx context.Context, s *testbed) (outcome, error) {
 		within, cancel := context.WithTimeout(ctx, time.Second)
 		conn, err := s.Residents[1].Dial(within, "tcp4", nameServer.String())
 		cancel()
-		if err == nil { // else the limit is reached
+		if err == nil { // otherwise the limit is reached
 			defer conn.Close()
 		}
 	}

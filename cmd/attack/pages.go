@@ -48,7 +48,7 @@ var pageAttacks = []attack{
 	},
 }
 
-// What residents send, over connections that are kept.
+// What residents send, over persistent connections.
 const (
 	host      = " HTTP/1.1\r\nHost: 10.80.0.1\r\nOrigin: http://10.80.0.1\r\n"
 	pressing  = "POST /session" + host + "Content-Length: 0\r\n\r\n"
@@ -58,7 +58,7 @@ const (
 	pressOnce = "POST /session" + host + "Content-Length: 0\r\nConnection: close\r\n\r\n"
 )
 
-// unknown is a search for words that no lesson has, different ones each time.
+// unknown returns a search for words that are in no tutorial, different ones for each k.
 func unknown(k int) string {
 	var words []string
 	for w := range 12 {
@@ -67,8 +67,8 @@ func unknown(k int) string {
 	return "GET /tutorials?q=" + url.QueryEscape(strings.Join(words, " ")) + host + "\r\n"
 }
 
-// flood sends requests from the devices over so many connections each, until it is stopped. It reconnects when a
-// connection is refused or ends.
+// flood sends requests from the devices over this many connections each, until it is stopped. It reconnects when a connection is refused
+// or ends.
 func flood(ctx context.Context, residents []*netlab.Resident, connections int, request func(n int) string) (stop func() error) {
 	return background(ctx, func(ctx context.Context) error {
 		var all errgroup.Group
@@ -87,7 +87,7 @@ func flood(ctx context.Context, residents []*netlab.Resident, connections int, r
 	})
 }
 
-// converse sends requests over one connection until it ends, and returns how many.
+// converse sends requests over one connection until it ends, and returns the number of requests.
 func converse(ctx context.Context, r *netlab.Resident, first int, request func(n int) string) (n int) {
 	within, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -114,7 +114,7 @@ func converse(ctx context.Context, r *netlab.Resident, first int, request func(n
 	}
 }
 
-// once sends a request over a new connection and returns once the whole answer was received.
+// once sends a request over a new connection and returns when the whole answer has been received.
 func once(ctx context.Context, r *netlab.Resident, request string, status int) error {
 	within, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -142,8 +142,8 @@ func once(ctx context.Context, r *netlab.Resident, request string, status int) e
 	return nil
 }
 
-// measureDuringFlood floods from all residents but the last ones, and measures these meanwhile, each repeatedly. What
-// they do after each request is not measured.
+// measureDuringFlood floods from all residents except the last ones, and meanwhile measures requests of these, each repeatedly. What they
+// do after each request is not measured.
 func (s *testbed) measureDuringFlood(ctx context.Context, request func(n int) string, ask func(*netlab.Resident) error, after func(*netlab.Resident)) (*latencies, error) {
 	first := len(s.Residents) - bystanders
 	stop := flood(ctx, s.Residents[:first], each, request)
@@ -209,12 +209,12 @@ func pressAndReset(ctx context.Context, s *testbed) (outcome, error) {
 	var all errgroup.Group
 	for range each {
 		all.Go(func() error {
-			// On a thread of its own in the namespace: a connection costs no change of threads.
+			// This runs on its own thread in the namespace, so that a connection does not need to switch threads.
 			return r.Do(func() error {
 				dialer := net.Dialer{Timeout: time.Second}
 				for k := 0; within.Err() == nil; k++ {
 					conn, err := dialer.Dial("tcp4", portal)
-					if err != nil { // it has enough
+					if err != nil { // the server accepts no more
 						sleep(within, 10*time.Millisecond)
 						continue
 					}
@@ -223,7 +223,7 @@ func pressAndReset(ctx context.Context, s *testbed) (outcome, error) {
 					} else {
 						io.WriteString(conn, ending)
 					}
-					time.Sleep(time.Duration(k%20) * 100 * time.Microsecond) // in any moment of the press
+					time.Sleep(time.Duration(k%20) * 100 * time.Microsecond) // at various moments of the press
 					conn.(*net.TCPConn).SetLinger(0)
 					conn.Close()
 				}
@@ -234,7 +234,7 @@ func pressAndReset(ctx context.Context, s *testbed) (outcome, error) {
 	if err := all.Wait(); err != nil {
 		return outcome{}, err
 	}
-	if err := once(ctx, r, firstPage, http.StatusOK); err != nil { // what came before is over
+	if err := once(ctx, r, firstPage, http.StatusOK); err != nil { // everything before has been processed
 		return outcome{}, err
 	}
 	grown := len(s.Log()) - before

@@ -22,7 +22,7 @@ import (
 	"passerelle/netctl/netlab/hostile"
 )
 
-// The hotspot as box.Setup has it.
+// The hotspot as box.Setup configures it.
 var (
 	hotspot   = netip.MustParsePrefix("10.80.0.1/22")
 	portal    = netip.AddrPortFrom(hotspot.Addr(), 80).String()
@@ -32,7 +32,7 @@ var (
 
 // setup is what an attack needs.
 type setup struct {
-	residents int // in all; the first ones join before the attack begins
+	residents int // in total; the first ones join before the attack begins
 	joined    int
 	admitted  int // of them
 	how       box.Setup
@@ -79,7 +79,7 @@ func newTestbed(ctx context.Context, program, dir string, w setup) (s *testbed, 
 
 func (s *testbed) close() error { return errors.Join(s.Daemon.Close(), s.watchdog.close()) }
 
-// line returns the bytes on the first lender's line so far, both ways.
+// line returns the bytes on the first lender's line so far, in both directions.
 func (s *testbed) line() (uint64, error) {
 	rx, tx, err := s.Box.Counters(s.Lenders[0].Interface)
 	return rx + tx, err
@@ -91,11 +91,10 @@ func (s *testbed) lineBytes() (uint64, error) {
 	return now - s.began, err
 }
 
-// selfTraffic is the box's own traffic on the line during an attack: health checks.
+// selfTraffic is the box's own traffic on the line during an attack, which is health checks.
 const selfTraffic = 20e3
 
-// rawSocket opens a raw socket on a resident's interface, and returns once frames reach the box; the resident need not
-// have joined.
+// rawSocket opens a raw socket on a resident's interface, and returns when frames reach the box. The resident need not have joined.
 func (s *testbed) rawSocket(ctx context.Context, r *netlab.Resident) (*hostile.RawSocket, error) {
 	if err := r.SetUp(netlab.HotspotInterface, true); err != nil {
 		return nil, err
@@ -110,8 +109,7 @@ func (s *testbed) rawSocket(ctx context.Context, r *netlab.Resident) (*hostile.R
 	return w, nil
 }
 
-// reach sends ARP requests for the box until it answers. It answers in order, so it has then processed all earlier
-// frames.
+// reach sends ARP requests for the box until it answers. The box answers in order, so by then it has processed all earlier frames.
 func (s *testbed) reach(ctx context.Context, w *hostile.RawSocket, r *netlab.Resident) error {
 	return s.Until(ctx, "the box to answer "+r.Name(), func() error {
 		if err := w.Send(hostile.ARP{Link: hostile.Link{From: r.MAC}, Target: hotspot.Addr()}.Frame()); err != nil {
@@ -132,7 +130,7 @@ func fakeDevice(k int) (net.HardwareAddr, netip.Addr) {
 	return net.HardwareAddr{2, 0xbd, 0, byte(k >> 16), byte(k >> 8), byte(k)}, netip.AddrFrom4([4]byte{10, 80, 1 + byte(k/250%3), 1 + byte(k%250)})
 }
 
-// background runs an attack until the returned function is called, which returns its error.
+// background runs an attack until the returned function is called. That function returns the attack's error.
 func background(ctx context.Context, f func(context.Context) error) (stop func() error) {
 	ctx, cancel := context.WithCancel(ctx)
 	var running errgroup.Group
@@ -158,7 +156,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// latencies are how long others waited. Attempts that failed are missing.
+// latencies are how long others waited. Failed attempts are missing.
 type latencies struct {
 	tried int
 	took  []time.Duration
@@ -172,7 +170,7 @@ func (w *latencies) add(took time.Duration, err error) {
 	}
 }
 
-// quantile returns the nearest-rank quantile of all attempts; a failed one took for ever.
+// quantile returns the nearest-rank quantile of all attempts; a failed one counts as infinitely long.
 func (w *latencies) quantile(q float64) time.Duration {
 	rank := max(int(math.Ceil(q*float64(w.tried))), 1)
 	if rank > len(w.took) {
@@ -181,7 +179,7 @@ func (w *latencies) quantile(q float64) time.Duration {
 	return slices.Sorted(slices.Values(w.took))[rank-1]
 }
 
-// within is the outcome that all succeeded in time.
+// within returns the outcome for the condition that all attempts succeeded in time.
 func (w *latencies) within(limit time.Duration) outcome {
 	o := outcome{result: fmt.Sprintf("%d of %d", w.count(limit), w.tried), ok: w.count(limit) == w.tried}
 	if len(w.took) > 0 {
@@ -199,7 +197,7 @@ func (w *latencies) count(limit time.Duration) (n int) {
 	return n
 }
 
-// p95 is the outcome that nearly all succeeded in time.
+// p95 returns the outcome for the condition that 95 % of the attempts succeeded in time.
 func (w *latencies) p95(limit time.Duration) outcome {
 	p := w.quantile(0.95)
 	return outcome{result: fmt.Sprintf("median %s, p95 %s of %d attempts", seconds(w.quantile(0.5)), seconds(p), w.tried), ok: p <= limit}
@@ -212,8 +210,7 @@ func seconds(d time.Duration) string {
 	return fmt.Sprintf("%.3f s", d.Seconds())
 }
 
-// newcomers lets residents join, several at once, and returns how long each waited for its lease and for what it does
-// then.
+// newcomers lets residents join, several at a time, and returns how long each waited for its lease and for then.
 func (s *testbed) newcomers(ctx context.Context, residents []*netlab.Resident, then func(context.Context, *netlab.Resident) error) *latencies {
 	var mu sync.Mutex
 	var all errgroup.Group
@@ -286,7 +283,7 @@ func (h *watchdog) beat(now time.Time) {
 	h.last = now
 }
 
-// longest returns the longest time without a report so far, up to now.
+// longest returns the longest time without a report, up to now.
 func (h *watchdog) longest() time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()

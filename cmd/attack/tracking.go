@@ -196,7 +196,7 @@ func sendOdd(ctx context.Context, s *testbed) (o outcome, err error) {
 	return outcome{result: fmt.Sprintf("%d frames of %d", frames, sent), ok: frames == 0}, err
 }
 
-// settle waits until the box, and the lender's router, have processed the resident's earlier frames.
+// settle waits until the box and the lender's router have processed the resident's earlier frames.
 func (s *testbed) settle(ctx context.Context, w *hostile.RawSocket, r *netlab.Resident) error {
 	return errors.Join(s.reach(ctx, w, r), sleep(ctx, 300*time.Millisecond))
 }
