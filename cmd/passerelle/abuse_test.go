@@ -29,7 +29,7 @@ func TestSpoofed(t *testing.T) {
 	lease := b.newcomer(honest)
 	own := b.join(thief).Address
 	b.blocked(thief)
-	b.must(honest.SetUp("wlan0", false)) // or they would conflict over the address
+	b.must(honest.SetUp("wlan0", false)) // otherwise they would conflict over the address
 	pose := func(mac net.HardwareAddr, address netip.Prefix) {
 		t.Helper()
 		b.must(thief.SetMAC(mac))
@@ -46,7 +46,7 @@ func TestSpoofed(t *testing.T) {
 	b.sessions(1)
 }
 
-// unheard checks that nothing of a device reaches the box, for longer than the box takes to learn an address.
+// unheard checks that no packet of a device reaches the box, for longer than the box takes to learn an address.
 func (b *box) unheard(r *netlab.Resident) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.t.Context(), 3*brief)
@@ -118,8 +118,8 @@ func broadcastFrame(mac, m []byte) []byte {
 	return append(f, m...)
 }
 
-// TestStarvation: forged devices get few leases on their port, so that clients on other ports get one, and existing leases
-// can be renewed.
+// TestStarvation: forged devices get few leases on their port, so clients on other ports still get one, and existing leases can be
+// renewed.
 func TestStarvation(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{Residents: 3, Ports: true})
@@ -160,7 +160,7 @@ func TestStarvation(t *testing.T) {
 				answers.Add(1)
 				mac, offered := m[28:34], netip.AddrFrom4([4]byte(m[16:20]))
 				request := dhcp(dhcpRequest, binary.BigEndian.Uint32(m[4:]), mac, netip.Addr{}, offered, r.Lease().Server)
-				wire.Write(broadcastFrame(mac, request)) // a lost one is like any other
+				wire.Write(broadcastFrame(mac, request)) // losing one does not matter
 			case dhcpAck:
 				answers.Add(1)
 				leases.Add(1)
@@ -195,13 +195,13 @@ func TestStarvation(t *testing.T) {
 	b.flows(d)
 	wire.Close()
 	<-done
-	if got := leases.Load(); got > most+most/2 { // a lost request is repeated, by a device that has its lease already
+	if got := leases.Load(); got > most+most/2 { // a device that already has its lease repeats a lost request
 		t.Errorf("%d made-up devices got %d addresses, want %d", sent, got, most)
 	}
 	b.waitSound()
 }
 
-// renew renews the resident's lease, as a client does: from its address.
+// renew renews the resident's lease as a client does, from its address.
 func (b *box) renew(r *netlab.Resident) {
 	b.t.Helper()
 	l := r.Lease()
@@ -223,7 +223,7 @@ func (b *box) renew(r *netlab.Resident) {
 	})
 }
 
-// TestHalfOpen: a resident with many incomplete requests does not keep another from the page.
+// TestHalfOpen: a resident with many incomplete requests does not prevent another one from getting the page.
 func TestHalfOpen(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{Residents: 2})
@@ -234,7 +234,7 @@ func TestHalfOpen(t *testing.T) {
 	for range 500 {
 		conn, err := hog.Dial(t.Context(), "tcp", "10.80.0.1:80")
 		if err != nil {
-			continue // refused: it has too many
+			continue // refused: this device has too many
 		}
 		defer conn.Close()
 		if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: 10.80.0.1\r\nX-"); err == nil {
@@ -274,7 +274,7 @@ func (b *box) say(r *netlab.Resident, text string) (status int, location, body s
 	b.must(err)
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(patience))
-	io.WriteString(conn, text) // the answer, or a reset, may come before all is sent
+	io.WriteString(conn, text) // the answer, or a reset, may arrive before everything is sent
 	reply, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -288,8 +288,8 @@ func (b *box) say(r *netlab.Resident, text string) (status int, location, body s
 	return reply.StatusCode, reply.Header.Get("Location"), string(page)
 }
 
-// TestOddRequests: any odd request, with any Host, leads to the first page or nowhere, and authorizes nobody without a
-// press.
+// TestOddRequests: any odd request, with any Host, leads to the first page or nowhere, and authorizes nobody without a press of the
+// button.
 func TestOddRequests(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{})

@@ -20,8 +20,8 @@ func mustWrite(t *testing.T, path, text string) {
 	}
 }
 
-// TestConfigurationRefused: a box with an invalid configuration uses the last one that it accepted, and reports that until
-// the file is corrected. Without one, residents get the pages, with the reason why nothing is shared.
+// TestConfigurationRefused: a box with an invalid configuration uses the last one that it accepted, and reports that until the file is
+// corrected. If there is none, residents get the pages, with the reason why nothing is shared.
 func TestConfigurationRefused(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{})

@@ -17,7 +17,7 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// secureFrom sends a request over TLS from any host. The error is that of the connection.
+// secureFrom sends a request over TLS from any host. The error is the connection's.
 func (b *box) secureFrom(h *netlab.Host, q *http.Request) (status int, body string, certificate *x509.Certificate, err error) {
 	b.t.Helper()
 	q.Close = true
@@ -34,11 +34,11 @@ func (b *box) secureFrom(h *netlab.Host, q *http.Request) (status int, body stri
 	return reply.StatusCode, string(text), reply.TLS.PeerCertificates[0], err
 }
 
-// TestAccess: technicians reach their pages from the hotspot and from a line's own network, or only from there. Whatever is
-// not theirs does not exist there, and residents do not reach it.
+// TestAccess: technicians reach their pages from the hotspot and from a line's own network, or only from the latter. Elsewhere the pages
+// do not exist, and residents cannot reach them.
 func TestAccess(t *testing.T) {
 	t.Parallel()
-	const field = `type="password"` // of the page to sign in
+	const field = `type="password"` // on the page to sign in
 	b := newBox(t, settings{more: "[admin]\naccess = \"anywhere\"\n"}, netlab.Options{Uplinks: 2})
 	r, lender := b.scene.Residents[0], b.scene.Lenders[0]
 	b.newcomer(r)
@@ -54,7 +54,7 @@ func TestAccess(t *testing.T) {
 			return nil
 		})
 	}
-	// answered requests a page, and compares its status and whether it is the page to sign in.
+	// answered requests a page, and checks its status and whether it is the page to sign in.
 	answered := func(h *netlab.Host, url string, want int, signIn bool) *x509.Certificate {
 		t.Helper()
 		status, page, certificate, err := b.secureFrom(h, b.request(http.MethodGet, url))
@@ -102,9 +102,9 @@ func TestAccess(t *testing.T) {
 		t.Errorf("plain http on the line is answered with %d", reply.Status)
 	}
 	refused(r.Host, line+"/admin/login")
-	refused(b.scene.Lenders[1].NAS, "https://"+b.scene.Lenders[1].Box.Addr().String()+"/admin/login") // nobody lends that line
+	refused(b.scene.Lenders[1].NAS, "https://"+b.scene.Lenders[1].Box.Addr().String()+"/admin/login") // this line is not lent
 
-	// The address changes, as by DHCP.
+	// The address changes, as with DHCP.
 	moved := netip.PrefixFrom(netip.MustParseAddr("192.168.1.77"), lender.Box.Bits())
 	b.must(b.scene.Box.RemoveAddresses(lender.Interface))
 	b.must(b.scene.Box.AddAddress(lender.Interface, moved))

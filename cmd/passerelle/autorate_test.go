@@ -9,9 +9,9 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// TestLineThatCarriesLess: of a line that carries a seventh of what was lent, the box takes what it carries, and its queue
-// beyond the box becomes short while residents fill it. When the line carries more again, so do the residents. Probes go to
-// the line's first name server: beyond the line, or to the lender's own router, whose answers tell nothing of it.
+// TestLineThatCarriesLess: if a line carries a seventh of what was lent, the box uses only what it carries, and the queue beyond the box
+// becomes short while residents fill the line. When the line carries more again, so do the residents. Probes go to the line's first name
+// server, either beyond the line, or on the lender's own router, whose answers tell nothing about the line.
 func TestLineThatCarriesLess(t *testing.T) {
 	t.Parallel()
 	for name, dns := range map[string]string{"probes": `dns = ["` + netlab.DNSAddr.String() + `"]`, "connections": ""} {
@@ -39,7 +39,7 @@ func TestLineThatCarriesLess(t *testing.T) {
 					return nil
 				})
 			}
-			rate("a rate that the line carries", 2e6, 6.1e6) // it begins at a quarter of what was lent
+			rate("a rate that the line carries", 2e6, 6.1e6) // it starts at a quarter of what was lent
 			wait(t, "a short queue beyond the box", func() error {
 				_, _ = b.get(b.scene.Residents[1], somePage)
 				trips, err := b.scene.Box.Echo(t.Context(), netlab.WebAddr, 10, 20*time.Millisecond)
@@ -53,7 +53,7 @@ func TestLineThatCarriesLess(t *testing.T) {
 				}
 				return nil
 			})
-			if dns != "" { // without probes the rate returns slowly
+			if dns != "" { // without probes the rate recovers slowly
 				b.must(b.scene.Lenders[0].SlowLink.SetShape(netlab.Shape{Down: 60e6, Up: 60e6, Queue: time.Second}))
 				rate("the lent rate", 35e6, 40e6)
 			}

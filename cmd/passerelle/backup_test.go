@@ -14,9 +14,9 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// TestBackupToNewBox: a box is backed up while it shares; a new card, restored by the daemon while residents see its pages, is that
-// box again, lends nothing until somebody states what was used meanwhile, and then serves residents. Restoring on a box that was
-// changed since ends no session, and can be undone.
+// TestBackupToNewBox: a box is backed up while it shares. The daemon restores the backup on a new card while residents see its pages. The
+// new box is then the same as the old one, lends nothing until somebody states what was used meanwhile, and then serves residents.
+// Restoring on a box that was changed since the backup ends no session, and can be undone.
 func TestBackupToNewBox(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{cap: "50GB"}, netlab.Options{Residents: 2})
@@ -67,7 +67,7 @@ func TestBackupToNewBox(t *testing.T) {
 	if !strings.Contains(out, "To undo that") {
 		t.Errorf("restore says %q", out)
 	}
-	b.waitState(state.Exhausted) // this ledger is not the one of the backup
+	b.waitState(state.Exhausted) // this ledger is not the one in the backup
 	b.mustDo("restore", "--yes", "--undo")
 	b.waitState(state.Sharing)
 	if now, err := os.ReadFile(b.Config); err != nil || !strings.Contains(string(now), "Les Roses") {
@@ -75,7 +75,7 @@ func TestBackupToNewBox(t *testing.T) {
 	}
 	b.waitOnline(second)
 
-	// No backup has anything of them.
+	// No backup contains anything about residents.
 	opened := t.TempDir()
 	f, err := os.Open(plain)
 	b.must(err)
@@ -96,7 +96,7 @@ func TestBackupToNewBox(t *testing.T) {
 	}))
 }
 
-// TestBackupKilled: a daemon that is killed at any moment of restoring leaves the old box or the restored one, whole.
+// TestBackupKilled: a daemon that is killed at any moment of a restore leaves the old box or the restored one, complete.
 func TestBackupKilled(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{})
@@ -133,7 +133,7 @@ func TestBackupKilled(t *testing.T) {
 		})
 		b.kill()
 		b.must(b.Start("--verbose"))
-		<-done // its daemon is gone, or it ended before: the files say how
+		<-done // its daemon is gone, or it ended before that: the files show the result
 		b.waitState(state.Sharing)
 		now, err := os.ReadFile(b.Config)
 		b.must(err)

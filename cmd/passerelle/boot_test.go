@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestLeaveHotspot: the hotspot of the configuration is not systemd-networkd's; without one that can be read, the usual radio.
+// TestLeaveHotspot: systemd-networkd ignores the hotspot's interface in the configuration, or the usual radio if there is no readable one.
 func TestLeaveHotspot(t *testing.T) {
 	t.Parallel()
 	file, dir := filepath.Join(t.TempDir(), "box.toml"), filepath.Join(t.TempDir(), "network")

@@ -57,10 +57,10 @@ func TestMain(m *testing.M) {
 var tools = []string{"dnsmasq", "iptables", "iptables-restore", "iptables-save", "ip6tables-restore", "ip6tables-save",
 	"ipset", "ip", "tc", "busybox"}
 
-// patience bounds every wait of these tests. It is enough on a busy machine.
+// patience is the timeout of every wait in these tests. It is enough on a busy machine.
 const patience = time.Minute
 
-// brief bounds one try of what may be dropped silently.
+// brief is the timeout of one attempt that may be dropped silently.
 const brief = time.Second
 
 const (
@@ -74,8 +74,8 @@ const (
 type settings struct {
 	address       string // the hotspot's
 	session, data string // of a resident
-	after         string // his data, if that is given; else "0"
-	down, up      string // of a resident; the donation's are at most five times that
+	after         string // his rate once data is used up, "" for "0"; ignored without data
+	down, up      string // of a resident; the donation's rates are at most five times that
 	cap, reserve  string
 	languages     string // of the pages, as in the file
 	more          string // further donations
@@ -105,14 +105,13 @@ type box struct {
 	*lab.Daemon
 	t     testing.TB
 	scene *netlab.Scene
-	env   []string // of commands, besides the test's own
+	env   []string // of commands, in addition to the test's own
 	dir   string   // the commands' folder; "": the test's own
 	fresh int      // unique host names so far: see leads
-	exe   string   // the daemons' program, "" for the test's own
+	exe   string   // the daemon's program, "" for the test's own
 }
 
-// newBox creates a scene, starts the daemon in it and waits until it shares. Its clock is confirmed, so that no test needs a
-// time server.
+// newBox creates a scene, starts the daemon in it and waits until it shares. The clock is confirmed, so that no test needs a time server.
 func newBox(t testing.TB, s settings, o netlab.Options) *box {
 	t.Helper()
 	b := newScene(t, s, o)
@@ -189,7 +188,7 @@ func (b *box) kill() {
 	b.must(b.Crash())
 }
 
-// stop ends the daemon like systemd.
+// stop ends the daemon as systemd does.
 func (b *box) stop() {
 	b.t.Helper()
 	b.signal(syscall.SIGTERM)
@@ -198,7 +197,7 @@ func (b *box) stop() {
 	}
 }
 
-// restart starts a daemon after the last one's end and waits until it shares. It returns the first healthy status.
+// restart starts a daemon after the previous one has ended and waits until it shares. It returns the first healthy status.
 func (b *box) restart() state.Status {
 	b.t.Helper()
 	b.start()
@@ -220,7 +219,7 @@ func (b *box) signal(s syscall.Signal) {
 	b.must(b.Proc.Signal(s))
 }
 
-// frozen runs f while the daemon is stopped by a signal: only the kernel acts.
+// frozen runs f while the daemon is stopped by a signal, so that only the kernel acts.
 func (b *box) frozen(f func()) {
 	b.t.Helper()
 	b.signal(syscall.SIGSTOP)
@@ -228,7 +227,7 @@ func (b *box) frozen(f func()) {
 	f()
 }
 
-// mustDo runs a command of passerelle's that must succeed.
+// mustDo runs one of passerelle's commands, which must succeed.
 func (b *box) mustDo(args ...string) string {
 	b.t.Helper()
 	out, err := b.Do(b.t.Context(), args...)
@@ -283,7 +282,7 @@ func (b *box) endForgetter() {
 	}
 }
 
-// run runs a program on the box that must succeed.
+// run runs a program on the box, which must succeed.
 func (b *box) run(argv ...string) string {
 	b.t.Helper()
 	out, err := b.scene.Box.Run(b.t.Context(), argv...)
@@ -330,7 +329,7 @@ func (b *box) waitSound() {
 	})
 }
 
-// wait repeats ok until it returns nil.
+// wait calls ok repeatedly until it returns nil.
 func wait(t testing.TB, what string, ok func() error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -357,7 +356,7 @@ func (b *box) must(err error) {
 	}
 }
 
-// join gets the resident a lease, once the box gives any.
+// join gets the resident a lease, as soon as the box gives any.
 func (b *box) join(r *netlab.Resident) netlab.Lease {
 	b.t.Helper()
 	var l netlab.Lease
@@ -368,15 +367,14 @@ func (b *box) join(r *netlab.Resident) netlab.Lease {
 	return l
 }
 
-// get fetches a page that may time out. Without an answer its error says why.
+// get fetches a page, with a timeout. If there is no answer, the error says why.
 func (b *box) get(r *netlab.Resident, url string) (netlab.Response, error) {
 	ctx, cancel := context.WithTimeout(b.t.Context(), brief)
 	defer cancel()
 	return r.Get(ctx, url)
 }
 
-// shows fails the test unless the box shows the resident, at its first page, the page with the title (a key of the pages'
-// words), in English.
+// shows fails the test unless the box's first page for the resident is, in English, the one with this title (a key of the pages' texts).
 func (b *box) shows(r *netlab.Resident, title string) {
 	b.t.Helper()
 	q := b.request(http.MethodGet, portal+"/")
@@ -388,7 +386,7 @@ func (b *box) shows(r *netlab.Resident, title string) {
 	}
 }
 
-// send sends a prepared request over a connection of its own.
+// send sends a prepared request over a new connection.
 func (b *box) send(r *netlab.Resident, q *http.Request) *http.Response {
 	b.t.Helper()
 	q.Close = true
@@ -405,7 +403,7 @@ func (b *box) request(method, url string) *http.Request {
 	return q
 }
 
-// press presses a button of the box's pages and returns the answer.
+// press presses a button on the box's pages and returns the answer.
 func (b *box) press(r *netlab.Resident, path string) netlab.Response {
 	b.t.Helper()
 	reply, err := r.Post(b.t.Context(), portal+path, strings.NewReader(""))
@@ -413,7 +411,7 @@ func (b *box) press(r *netlab.Resident, path string) netlab.Response {
 	return reply
 }
 
-// admit presses the button that starts a session, and checks that it works at once.
+// admit presses the button that starts a session, and checks that the session works at once.
 func (b *box) admit(r *netlab.Resident) {
 	b.t.Helper()
 	if reply := b.press(r, "/session"); reply.Status != http.StatusSeeOther {
@@ -430,15 +428,14 @@ func (b *box) newcomer(r *netlab.Resident) netlab.Lease {
 	return l
 }
 
-// online fails the test unless the resident's packets pass at once, and names resolve soon: dnsmasq may have just been
-// started.
+// online fails the test unless the resident's packets pass at once and names resolve soon: dnsmasq may just have been started.
 func (b *box) online(r *netlab.Resident) {
 	b.t.Helper()
 	b.must(b.echo(r, patience))
 	b.waitOnline(r)
 }
 
-// reaches returns nil if the internet answers the resident soon, by name, else what happened instead.
+// reaches returns nil if the internet answers the resident soon, by name. Otherwise the error says what happened.
 func (b *box) reaches(r *netlab.Resident) error {
 	reply, err := b.get(r, somePage)
 	if err == nil && reply.Body != netlab.InternetPage {
@@ -453,8 +450,8 @@ func (b *box) waitOnline(r *netlab.Resident) {
 	wait(b.t, "the internet's answer to "+r.Name(), func() error { return b.reaches(r) })
 }
 
-// leads fails the test unless a new name resolves to the address for the resident. It returns whether the box queried the
-// name. The first tries may meet a DNS server that is starting.
+// leads fails the test unless a new name resolves to the address for the resident. It returns whether the box queried the name. The first
+// attempts may meet a DNS server that is still starting.
 func (b *box) leads(r *netlab.Resident, to netip.Addr) (asked bool) {
 	b.t.Helper()
 	b.fresh++
@@ -484,7 +481,7 @@ func (b *box) blocked(r *netlab.Resident) {
 	}
 }
 
-// echo returns nil if the internet returns the resident's datagram within the limit, else what happened instead.
+// echo returns nil if the internet returns the resident's datagram within the limit. Otherwise the error says what happened.
 func (b *box) echo(r *netlab.Resident, limit time.Duration) error {
 	conn, err := r.Dial(b.t.Context(), "udp", netip.AddrPortFrom(netlab.WebAddr, 7).String())
 	if err != nil {
@@ -508,7 +505,7 @@ func (b *box) sessionOf(r *netlab.Resident) (s captive.Status) {
 	return s
 }
 
-// startDownload starts a download. The first tries may meet a DNS server that is starting.
+// startDownload starts a download. The first attempts may meet a DNS server that is still starting.
 func (b *box) startDownload(r *netlab.Resident, url string) (d *netlab.Transfer) {
 	b.t.Helper()
 	wait(b.t, "the start of a download", func() (err error) {
@@ -526,7 +523,7 @@ func (b *box) download(r *netlab.Resident) *netlab.Transfer {
 	return d
 }
 
-// flows waits until more of the download has come.
+// flows waits until more of the download has arrived.
 func (b *box) flows(d *netlab.Transfer) {
 	b.t.Helper()
 	before := d.Total()
@@ -543,7 +540,7 @@ func (b *box) flows(d *netlab.Transfer) {
 	})
 }
 
-// stopped fails the test if more of the download arrives than what was in flight.
+// stopped fails the test if more of the download arrives than was in flight.
 func (b *box) stopped(d *netlab.Transfer) {
 	b.t.Helper()
 	before := int64(-1)
@@ -557,8 +554,8 @@ func (b *box) stopped(d *netlab.Transfer) {
 	})
 }
 
-// broken waits until the download is reset, although its receiver sends nothing: before the receiver's own keepalive, after
-// 15 s, would notice.
+// broken waits until the download is reset although its receiver sends nothing. That must be before the receiver's own keepalive would
+// notice, after 15 s.
 func (b *box) broken(d *netlab.Transfer) {
 	b.t.Helper()
 	select {
@@ -571,7 +568,7 @@ func (b *box) broken(d *netlab.Transfer) {
 	}
 }
 
-// talk opens a connection to the internet that sends again and again, so that it notices a reset.
+// talk opens a connection to the internet that keeps sending, so that it notices a reset.
 func (b *box) talk(r *netlab.Resident) net.Conn {
 	b.t.Helper()
 	conn, err := r.Dial(b.t.Context(), "tcp", netip.AddrPortFrom(netlab.WebAddr, 7000).String())

@@ -12,8 +12,7 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// shout broadcasts so many bytes from the lender's server, a little at a time, and returns how many they were without link
-// headers.
+// shout broadcasts this many bytes from the lender's server, a little at a time, and returns how many they were without link headers.
 func (b *box) shout(l *netlab.Lender, bytes int) (sent uint64) {
 	b.t.Helper()
 	const size, headers, at, step = 1400, 28, 20, 5 * time.Millisecond
@@ -34,8 +33,8 @@ func (b *box) shout(l *netlab.Lender, bytes int) (sent uint64) {
 	return sent
 }
 
-// TestBroadcastsAreNotTheGift: the lender's own network broadcasts more than the cap, also while the daemon is dead and
-// while another one starts. Nobody is billed for that, and the whole cap is left for billed traffic.
+// TestBroadcastsAreNotTheGift: the lender's own network broadcasts more than the cap, also while the daemon is dead and while another one
+// starts. Nobody is billed for that, and the whole cap remains for billed traffic.
 func TestBroadcastsAreNotTheGift(t *testing.T) {
 	t.Parallel()
 	const limit = 20e6
@@ -65,7 +64,7 @@ func TestBroadcastsAreNotTheGift(t *testing.T) {
 	billed := b.counted(l)
 	d := s.Donations[0]
 	t.Logf("%d bytes of broadcasts, %d of them told apart; %d crossed the lender's line, %d count as used", sent, d.Broadcasts, billed, d.Used)
-	// Their link headers count, and those that arrived while the next daemon wrote its rules.
+	// Two parts of the broadcasts count as used: their link headers, and those that arrived while the next daemon wrote its rules.
 	if most := billed + sent/20 + underWay; d.Used > most || d.Used < billed {
 		t.Errorf("%d bytes count as used, %d at most should", d.Used, most)
 	}
@@ -87,7 +86,7 @@ func TestBroadcastsAreNotTheGift(t *testing.T) {
 	b.waitState(state.Sharing)
 	sent = b.shout(l, 5e6)
 	b.waitStatus("broadcasts to count", func(s state.Status) error {
-		// Those that arrive while rules are written are not told apart.
+		// Those that arrive while rules are written are not recognized.
 		if d := s.Donations[0]; !d.BroadcastsCount || d.Broadcasts < before.Broadcasts+sent*9/10 || d.Used < before.Used+sent {
 			return errors.New("not yet")
 		}

@@ -14,8 +14,8 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// TestNameServerFails: a DNS server of the box that is missing, keeps exiting or cannot read its files is a fault, with the
-// last line that it wrote, and /healthz reports it. The box recovers as soon as it works.
+// TestNameServerFails: if a DNS server of the box is missing, keeps exiting or cannot read its files, that is a fault. It is reported with
+// the last line that the server wrote, and by /healthz. The box recovers as soon as the server works.
 func TestNameServerFails(t *testing.T) {
 	t.Parallel()
 	b := newScene(t, settings{}, netlab.Options{})
@@ -68,7 +68,7 @@ func TestNameServerFails(t *testing.T) {
 
 	run := b.scene.Box.Path("/run/passerelle")
 	b.must(os.Chmod(run, 0o700))
-	for _, pid := range b.offspring() { // they have read their files already
+	for _, pid := range b.offspring() { // they have already read their files
 		n, err := strconv.Atoi(pid)
 		b.must(err)
 		b.must(syscall.Kill(n, syscall.SIGKILL))

@@ -17,8 +17,8 @@ import (
 	"passerelle/netctl/netlab/labtest"
 )
 
-// alone gives the programs of a script folders of their own instead of the machine's, and a read-only /sys, as in a
-// container, so that nothing waits for udev.
+// alone gives the programs of a script their own folders instead of the machine's, and a read-only /sys, as in a container, so that
+// nothing waits for udev.
 const alone = `
 mkdir -p /run/etc /run/lock
 cp -a /etc/passwd /etc/group /etc/nsswitch.conf /etc/ld.so.cache /run/etc
@@ -28,7 +28,7 @@ mount -t tmpfs -o mode=755 tmpfs /var/lib
 mount -o remount,bind,ro /sys
 `
 
-// dhclient has a client identifier for the machine, on any interface.
+// dhclient uses one client identifier for the machine, on any interface.
 const dhclient = alone + `
 cat > /run/script <<'END'
 #!/bin/sh
@@ -107,8 +107,8 @@ chmod 600 /run/NetworkManager/system-connections/hotspot.nmconnection
 exec NetworkManager --no-daemon --config=/run/NetworkManager.conf --log-level=DEBUG --log-domains=DHCP4,IP4,DEVICE`,
 }
 
-// TestClients: real DHCP clients get a lease and hold it for half a minute, each with its own conflict detection. One that
-// uses the same identifier on two interfaces gets two addresses.
+// TestClients: real DHCP clients get a lease and hold it for half a minute, each with its own conflict detection. A client that uses the
+// same identifier on two interfaces gets two addresses.
 func TestClients(t *testing.T) {
 	t.Parallel()
 	const held = 30 * time.Second
@@ -205,8 +205,8 @@ func TestClients(t *testing.T) {
 	})
 }
 
-// TestMetered: a real client learns that the network is metered, without asking for it; and that it no longer is when it
-// reconnects. (A renewed lease has the option as well, but NetworkManager 1.42 ignores it then.)
+// TestMetered: a real client learns that the network is metered, without requesting that option, and learns when it reconnects that it no
+// longer is. (A renewed lease has the option as well, but NetworkManager 1.42 ignores it then.)
 func TestMetered(t *testing.T) {
 	t.Parallel()
 	labtest.Root(t, "unshare", "nsenter", "dbus-daemon", "NetworkManager", "nmcli")

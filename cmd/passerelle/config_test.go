@@ -9,7 +9,7 @@ import (
 	"passerelle/appliance/config"
 )
 
-// The configuration accepts every language of the pages. (check.txtar tests that it accepts no others.)
+// TestLanguagesAreTaken: the configuration accepts every language of the pages. (check.txtar tests that it accepts no others.)
 func TestLanguagesAreTaken(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("../../captive/web/words/*.toml")

@@ -21,7 +21,7 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// sessions fails the test unless there are so many sessions.
+// sessions fails the test unless there are this many sessions.
 func (b *box) sessions(want int) {
 	b.t.Helper()
 	s, err := b.Status(b.t.Context())
@@ -31,7 +31,7 @@ func (b *box) sessions(want int) {
 	}
 }
 
-// TestKillKeepsSessions: without the daemon everything continues as before; the next daemon adopts it all.
+// TestKillKeepsSessions: without the daemon everything continues as before. The next daemon takes it over.
 func TestKillKeepsSessions(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{Residents: 3})
@@ -86,7 +86,7 @@ func (b *box) shorten(l netlab.Lease) {
 	}
 }
 
-// TestKernelEndsSessions: sessions end by time and data without a daemon, and the next daemon does not revive them.
+// TestKernelEndsSessions: the kernel ends sessions by time and data without a daemon, and the next daemon does not revive them.
 func TestKernelEndsSessions(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{data: "2MB"}, netlab.Options{Residents: 2})
@@ -98,7 +98,7 @@ func TestKernelEndsSessions(t *testing.T) {
 	got := -b.received(greedy)
 	d := b.startDownload(greedy, bigPage)
 	b.stopped(d)
-	// Bytes that the shaper's queue drops are counted as well.
+	// Bytes that the shaper's queue drops are counted, too.
 	if got += b.received(greedy); got < 1e6 || got > 2.1e6 {
 		t.Errorf("%d bytes came of the 2 MB that were given", got)
 	}
@@ -136,7 +136,7 @@ func (b *box) traces() map[string]string {
 	} {
 		var kept []string
 		for line := range strings.Lines(b.run("sh", "-c", command)) {
-			// A listed table exists, with its built-in chains and their counters.
+			// A table that exists is listed with its built-in chains and their counters, which are no traces.
 			if strings.HasSuffix(strings.Fields(command)[0], "-save") && strings.ContainsAny(line[:1], "#*:C") &&
 				!strings.HasPrefix(line, ":PAS-") {
 				continue
@@ -198,7 +198,7 @@ func (b *box) readAside() (a asideFile) {
 	return a
 }
 
-// writeAside replaces it atomically, as a daemon does.
+// writeAside replaces the file atomically, as a daemon does.
 func (b *box) writeAside(a asideFile) {
 	b.t.Helper()
 	text, err := json.Marshal(a)
@@ -266,8 +266,8 @@ func TestSessionsSetAside(t *testing.T) {
 			*before.BytesLeft, *before.BytesGiven, *after.BytesLeft, *after.BytesGiven)
 	}
 
-	// Shortly before its end, a press makes the session as long as a new one. Its connections continue beyond the old end,
-	// also without a daemon, and count as before.
+	// Shortly before its end, a press makes the session as long as a new one. Its connections continue beyond the old end, also
+	// without a daemon, and are counted as before.
 	b.stop()
 	b.aside(func(f *asideFile) { f.Sessions[0].Left = 10 * time.Second })
 	b.restart()
@@ -335,7 +335,7 @@ func TestSessionsSetAside(t *testing.T) {
 	leased("of an unknown age", false)
 	b.sessions(0)
 
-	// After a crash nothing is saved. The leases are in use, unless they are of another boot.
+	// After a crash nothing is saved. The leases are in use, unless they are from another boot.
 	b.join(r)
 	b.kill()
 	b.restart()
@@ -346,11 +346,11 @@ func TestSessionsSetAside(t *testing.T) {
 	leased("of another boot, after a crash", false)
 }
 
-// TestRestartKeepsShares: with a cap that leaves each resident less than the limit, another daemon knows each resident's
-// usage, of running sessions and of ended ones, however the last daemon ended.
+// TestRestartKeepsShares: with a cap that leaves each resident less than the limit, the next daemon knows what each resident used in
+// running sessions and in ended ones, however the last daemon ended.
 func TestRestartKeepsShares(t *testing.T) {
 	t.Parallel()
-	// A daily cap, less than one resident's limit: on any date and at any hour, a share is less than the limit.
+	// A daily cap that is below one resident's limit: on any date and at any hour, a share is less than the limit.
 	b := newBox(t, settings{cap: "300MB", down: "20mbit", more: "period = \"day\"\n"}, netlab.Options{Residents: 2})
 	r, gone := b.scene.Residents[0], b.scene.Residents[1]
 	use := func(who *netlab.Resident) {
@@ -361,7 +361,7 @@ func TestRestartKeepsShares(t *testing.T) {
 			t.Fatalf("%d bytes came of 8 MB: %v", d.Total(), d.Stop())
 		}
 	}
-	// near checks a resident's data, which changes a little with the hour.
+	// near checks a resident's data, which varies a little with the hour.
 	near := func(what string, who *netlab.Resident, was uint64) {
 		t.Helper()
 		if left := *b.sessionOf(who).BytesLeft; max(left, was)-min(left, was) > was/8+2e6 {
@@ -375,7 +375,7 @@ func TestRestartKeepsShares(t *testing.T) {
 	}
 	use(gone)
 	b.press(gone, "/session/end")
-	// again returns the data of a resident who presses again and leaves.
+	// again returns the data of a resident who presses the button again and leaves.
 	again := func() uint64 {
 		b.admit(gone)
 		left := *b.sessionOf(gone).BytesLeft
@@ -429,13 +429,13 @@ func TestTwoDaemons(t *testing.T) {
 	b.stop()
 }
 
-// TestDiskFull: a box with a full runtime folder reports it and authorizes nobody that it cannot serve; with space again, it
-// works. A box that cannot write there at all does not start.
+// TestDiskFull: a box whose runtime folder is full reports it and authorizes nobody that it cannot serve. With space again, it works. A
+// box that cannot write there at all does not start.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
 	b := newScene(t, settings{}, netlab.Options{})
 	r := b.scene.Residents[0]
-	// In the box's own mount namespace: from outside, the folder is accessible through the daemon's.
+	// In the box's own mount namespace: from outside, the folder is still accessible through the daemon's namespace.
 	dir := b.path("")
 	b.run("mkdir", "-p", dir)
 	b.run("mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", dir)
@@ -488,7 +488,7 @@ func TestDiskFull(t *testing.T) {
 	b.blocked(r)
 }
 
-// inside runs a command of passerelle's in the box's mount namespace.
+// inside runs one of passerelle's commands in the box's mount namespace.
 func (b *box) inside(words ...string) (string, error) {
 	cmd := program(append(words, "--socket", b.Socket)...)
 	var out bytes.Buffer

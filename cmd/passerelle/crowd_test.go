@@ -19,14 +19,14 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// crowd are devices that send as many requests as they can, from two addresses each.
+// crowd is devices that send as many requests as they can, from two addresses each.
 type crowd struct {
 	box   *box
 	from  []place
 	asked atomic.Int64
 }
 
-// place is an address of a device.
+// place is one address of a device.
 type place struct {
 	device *netlab.Resident
 	addr   netip.Addr
@@ -52,8 +52,8 @@ func (p place) dial(ctx context.Context) (conn net.Conn, err error) {
 	return conn, err
 }
 
-// during runs f while all addresses send requests over several connections each; request returns the request of a connection
-// and number. Answers are read, unless rude: then the connection is reset shortly after the request.
+// during runs f while all addresses send requests over several connections each. request returns the request for a connection and a
+// number. Answers are read, unless rude is set: then the connection is reset shortly after the request.
 func (c *crowd) during(f func(), rude bool, request func(conn, n int) string) {
 	c.box.t.Helper()
 	const connections = 15
@@ -67,7 +67,7 @@ func (c *crowd) during(f func(), rude bool, request func(conn, n int) string) {
 				for n := 0; ctx.Err() == nil; {
 					conn, err := p.dial(ctx)
 					if err != nil {
-						continue // the box refuses more of them
+						continue // the box refuses further connections
 					}
 					free := context.AfterFunc(ctx, func() { conn.Close() })
 					n = c.converse(conn, rude, n, func(n int) string { return request(i*connections+k, n) })
@@ -81,7 +81,7 @@ func (c *crowd) during(f func(), rude bool, request func(conn, n int) string) {
 	f()
 }
 
-// converse sends requests until the connection ends, and returns the number of the next one.
+// converse sends requests until the connection ends, and returns the next number.
 func (c *crowd) converse(conn net.Conn, rude bool, n int, request func(n int) string) (next int) {
 	answers := bufio.NewReader(conn)
 	for ; ; n++ {
@@ -90,7 +90,7 @@ func (c *crowd) converse(conn net.Conn, rude bool, n int, request func(n int) st
 		}
 		if rude {
 			c.asked.Add(1)
-			time.Sleep(time.Duration(n%8) * time.Millisecond) // at any point of the box's work
+			time.Sleep(time.Duration(n%8) * time.Millisecond) // at various points of the box's work
 			conn.(*net.TCPConn).SetLinger(0)
 			return n + 1
 		}
@@ -107,8 +107,8 @@ func (c *crowd) converse(conn net.Conn, rude bool, n int, request func(n int) st
 	}
 }
 
-// TestCrowd: sixteen devices that search for unknown words, press and end, or press and disconnect, as fast as they can,
-// keep nobody from the pages or from a session, nor the box from its watchdog; and they do not fill its log.
+// TestCrowd: sixteen devices search for unknown words, press and end, or press and disconnect, as fast as they can. They keep nobody from
+// the pages or from a session, do not delay the box's watchdog, and do not fill its log.
 func TestCrowd(t *testing.T) {
 	s := listenAsSystemd(t, 8*time.Second)
 	b := newBox(t, settings{}, netlab.Options{Residents: 17})

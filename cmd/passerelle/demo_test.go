@@ -85,7 +85,7 @@ func (r *running) until(t *testing.T, pattern string) string {
 	}
 }
 
-// end reads the rest, and returns the exit status when the demo has ended and left nothing behind.
+// end reads the rest of the output. When the demo has ended and left nothing behind, it returns the exit status.
 func (r *running) end(t *testing.T) int {
 	t.Helper()
 	if _, err := io.Copy(&r.said, r.out); err != nil {
@@ -179,7 +179,7 @@ func TestDemoBrowser(t *testing.T) {
 	}
 	link := demo.until(t, "/lender/[a-z2-7]{26}")
 	fingerprint := demo.until(t, "[0-9A-F]{2}([: ][0-9A-F]{2}){31}")
-	demo.until(t, "resident.* online, down") // it shows the traffic
+	demo.until(t, "resident.* online, down") // it displays the traffic
 
 	jar, err := cookiejar.New(nil)
 	if err != nil {

@@ -18,17 +18,17 @@ import (
 type deskBrowser struct {
 	b      *box
 	client *http.Client
-	cookie *http.Cookie // of the login
+	cookie *http.Cookie // of the sign-in
 }
 
 func (b *box) deskBrowser(r *netlab.Resident) *deskBrowser {
 	client := r.HTTPClient()
-	client.Transport.(*http.Transport).TLSClientConfig = &tls.Config{InsecureSkipVerify: true} // its user trusts the box
+	client.Transport.(*http.Transport).TLSClientConfig = &tls.Config{InsecureSkipVerify: true} // its user accepted the certificate
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &deskBrowser{b: b, client: client}
 }
 
-// send posts a form, or gets a page without one, and returns the answer's status and where it leads.
+// send posts a form, or gets a page if there is no form, and returns the answer's status and Location.
 func (d *deskBrowser) send(path string, form url.Values) (status int, to string) {
 	d.b.t.Helper()
 	method := http.MethodGet
@@ -52,8 +52,8 @@ func (d *deskBrowser) send(path string, form url.Values) (status int, to string)
 	return reply.StatusCode, reply.Header.Get("Location")
 }
 
-// TestDesk: a technician makes the desk's code, staff sign in with it and pause until tomorrow; the pause outlives a kill and a
-// power cut, and staff resume.
+// TestDesk: a technician creates the desk's code. Staff sign in with it and pause until tomorrow. The pause survives a kill and a power
+// cut, and staff resume.
 func TestDesk(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{Residents: 2})
@@ -111,7 +111,7 @@ func TestDesk(t *testing.T) {
 	b.start()
 	paused("after a kill")
 	b.kill()
-	if err := os.Remove(b.path("kept.json")); err != nil { // a power cut takes what is in memory
+	if err := os.Remove(b.path("kept.json")); err != nil { // a power cut loses what is in memory
 		t.Fatal(err)
 	}
 	b.start()

@@ -27,7 +27,7 @@ var (
 	everywhere = netip.MustParsePrefix("0.0.0.0/0")
 )
 
-// wire opens a raw socket on the resident's interface, which is then up.
+// wire opens a raw socket on the resident's interface, after setting it up.
 func (b *box) wire(r *netlab.Resident) *hostile.RawSocket {
 	b.t.Helper()
 	b.must(r.SetUp(resident, true))
@@ -37,7 +37,7 @@ func (b *box) wire(r *netlab.Resident) *hostile.RawSocket {
 	return w
 }
 
-// byHand gives the resident a static address, as a user does, or a device that kept its lease over a power cut.
+// byHand gives the resident a static address, like a user, or like a device that kept its lease over a power cut.
 func (b *box) byHand(r *netlab.Resident, addr netip.Addr) {
 	b.t.Helper()
 	b.must(r.SetUp(resident, true))
@@ -73,7 +73,7 @@ func (b *box) ask(w *hostile.RawSocket, m hostile.DHCP) (hostile.DHCP, error) {
 	return answer, err
 }
 
-// leases requests an address for the device, that one if available, and returns the one that it got.
+// leases requests an address for the device, preferably the wanted one, and returns the one that it got.
 func (b *box) leases(w *hostile.RawSocket, mac net.HardwareAddr, wanted netip.Addr) (got netip.Addr) {
 	b.t.Helper()
 	wait(b.t, "a lease", func() error {
@@ -114,7 +114,7 @@ func (b *box) givesBack(w *hostile.RawSocket, mac net.HardwareAddr, addr netip.A
 	})
 }
 
-// TestByHand: a device with a static address gets the page, and the internet on request.
+// TestByHand: a device with a static address gets the page, and the internet when it presses the button.
 func TestByHand(t *testing.T) {
 	t.Parallel()
 	for name, ports := range map[string]bool{"interface": false, "bridge": true} {
@@ -125,7 +125,7 @@ func TestByHand(t *testing.T) {
 			b.byHand(r, netip.MustParseAddr("10.80.1.77"))
 			b.welcomed(r)
 			b.admit(r)
-			// Its address is still known when a new daemon runs that knows no devices yet.
+			// Its address is still known when a new daemon runs, which does not know any devices yet.
 			b.kill()
 			b.restart()
 			b.online(r)
@@ -134,8 +134,7 @@ func TestByHand(t *testing.T) {
 	}
 }
 
-// TestManyByHand: fifty devices that kept their addresses over a power cut of the box all get the page, also those that
-// share a port.
+// TestManyByHand: fifty devices that kept their addresses over a power cut of the box all get the page, even if they share a port.
 func TestManyByHand(t *testing.T) {
 	t.Parallel()
 	const devices = 50
@@ -164,14 +163,14 @@ func TestManyByHand(t *testing.T) {
 	}
 }
 
-// TestSameAddress: an address in use without a lease is leased to no other device, whether its holder is online or not, and
-// after any end of the daemon.
+// TestSameAddress: an address that is in use without a lease is leased to no other device, whether its holder is online or not, and
+// however the daemon ended.
 func TestSameAddress(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{Residents: 2, Ports: true})
 	holder, other := b.scene.Residents[0], b.scene.Residents[1]
 	w := b.wire(other)
-	// The address that dnsmasq has for the other device, which has left.
+	// The address that dnsmasq assigned to the other device, which has left.
 	addr := b.leases(w, other.MAC, netip.Addr{})
 	b.givesBack(w, other.MAC, addr)
 	b.byHand(holder, addr)
@@ -191,7 +190,7 @@ func TestSameAddress(t *testing.T) {
 			}
 		}
 	}
-	wait(t, "another address for another device", func() error { // dnsmasq learns of the holder soon after it has its page
+	wait(t, "another address for another device", func() error { // dnsmasq learns of the holder soon after the holder got its page
 		got := b.leases(w, other.MAC, addr)
 		b.givesBack(w, other.MAC, got)
 		if got == addr {
@@ -218,7 +217,7 @@ func TestSameAddress(t *testing.T) {
 	b.welcomed(holder)
 }
 
-// TestLongLease: the first lease is short; a device that has pressed stays, and its next lease is long.
+// TestLongLease: the first lease is short. A device whose user has pressed the button stays, so its next lease is long.
 func TestLongLease(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{Residents: 1})
@@ -236,8 +235,7 @@ func TestLongLease(t *testing.T) {
 	b.online(r)
 }
 
-// TestFewAddresses: of all addresses that one device claims, it keeps two, and one of them is no more leased to others than
-// before.
+// TestFewAddresses: of all addresses that a device claims, the box answers it at only two.
 func TestFewAddresses(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{Residents: 1})
@@ -278,7 +276,7 @@ func TestFewAddresses(t *testing.T) {
 	}
 }
 
-// takes moves an address to another device after its last holder releases it, once the box unbinds it.
+// takes moves an address to another device after its last holder releases it, once the box has unbound it.
 func (b *box) takes(from, to *hostile.RawSocket, last, next net.HardwareAddr, addr netip.Addr) {
 	b.t.Helper()
 	wait(b.t, "an address that was another's", func() error {
@@ -292,8 +290,8 @@ func (b *box) takes(from, to *hostile.RawSocket, last, next net.HardwareAddr, ad
 	})
 }
 
-// TestNextHolder: the new holder of another device's address is reached at it, whether it is new on the network, known with
-// another address, or comes while no daemon runs.
+// TestNextHolder: the new holder of another device's address is reachable at it, whether it is new on the network, known with another
+// address, or arrives while no daemon runs.
 func TestNextHolder(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{Residents: 2, Ports: true})
@@ -303,7 +301,7 @@ func TestNextHolder(t *testing.T) {
 	b.welcomed(first) // the box has its MAC address
 	ofFirst, ofSecond := b.wire(first), b.wire(second)
 
-	// It knows the box's MAC address, and sends no ARP request.
+	// This device knows the box's MAC address, and sends no ARP request.
 	own := b.leases(ofSecond, second.MAC, netip.Addr{})
 	b.byHand(second, own)
 	b.welcomed(second)
@@ -337,7 +335,7 @@ func TestNextHolder(t *testing.T) {
 	})
 }
 
-// TestBindingsEnd: the kernel's bindings of addresses to devices expire by themselves, also without a daemon.
+// TestBindingsEnd: the kernel's bindings of addresses to devices expire without a daemon, too.
 func TestBindingsEnd(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{Residents: 3})

@@ -22,8 +22,7 @@ func (b *box) leased() int {
 	return bytes.Count(text, []byte("\n"))
 }
 
-// TestDiscoverFlood: however often a device requests a lease, new devices get theirs at the first try, on the same port and
-// on others.
+// TestDiscoverFlood: however often a device requests a lease, new devices get theirs at the first attempt, on the same port and on others.
 func TestDiscoverFlood(t *testing.T) {
 	t.Parallel()
 	const newcomers = 10
@@ -101,10 +100,10 @@ func TestMadeUpHardware(t *testing.T) {
 	} {
 		for _, kind := range []byte{hostile.Discover, hostile.Request} {
 			for _, cut := range []bool{false, true} {
-				// Each time another device, so that its own rate limit is not what is tested.
+				// Each time a different device, so that its own rate limit is not what is tested.
 				link := hostile.Link{From: madeUp(2, devices)}
 				devices++
-				answers := w.Count(func(f []byte) bool { // except to valid devices, which all can receive
+				answers := w.Count(func(f []byte) bool { // except answers to valid devices, which all can receive
 					d, ok := hostile.ReadDHCP(f)
 					return ok && !bytes.HasPrefix(d.Hardware, madeUp(3, 0)[:3])
 				})
@@ -120,7 +119,7 @@ func TestMadeUpHardware(t *testing.T) {
 						b.must(w.Send(m.Frame()))
 					}
 				}
-				wait(t, "an answer to a device of good faith", func() error { // dnsmasq has read everything before
+				wait(t, "an answer to a device of good faith", func() error { // by then dnsmasq has read everything before
 					_, err := b.ask(good, hostile.DHCP{Link: hostile.Link{From: madeUp(3, devices%4)}, Type: hostile.Discover})
 					return err
 				})
@@ -136,7 +135,7 @@ func TestMadeUpHardware(t *testing.T) {
 	b.waitSound()
 }
 
-// TestOtherNetwork: a device with a lease of another network gets a NAK at once, whatever that network is.
+// TestOtherNetwork: a device with a lease from another network gets a NAK at once, whatever that network is.
 func TestOtherNetwork(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{Residents: 1, Ports: true})
@@ -169,7 +168,7 @@ func TestOtherNetwork(t *testing.T) {
 		}.Frame()))
 	}
 	b.leases(w, r.MAC, netip.Addr{})
-	if now := b.tracked(); now > before+devices/2 { // the box has its own
+	if now := b.tracked(); now > before+devices/2 { // the box has connections of its own
 		t.Errorf("%d connections were tracked and %d are", before, now)
 	}
 }

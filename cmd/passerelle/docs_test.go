@@ -18,7 +18,7 @@ var updateDocs = flag.Bool("update-docs", false, "write the table of keys in REF
 
 const top = "../.."
 
-// documents are the three that describe the box, below the top folder.
+// documents are the documents for people, below the top folder.
 var documents = []string{"README.md", "cmd/passerelle/GUIDE.md", "cmd/passerelle/REFERENCE.md", "cmd/hub/GUIDE.md"}
 
 func readDocument(t *testing.T, name string) string {
@@ -36,7 +36,7 @@ var (
 	notInID    = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
 )
 
-// anchors are the ids of a document's headings, as GitHub makes them.
+// anchors returns the ids of a document's headings, as GitHub generates them.
 func anchors(text string) (ids []string) {
 	for _, m := range docHeading.FindAllStringSubmatch(text, -1) {
 		ids = append(ids, strings.ReplaceAll(strings.ToLower(notInID.ReplaceAllString(m[1], "")), " ", "-"))
@@ -44,7 +44,7 @@ func anchors(text string) (ids []string) {
 	return ids
 }
 
-// TestDocumentLinks: what the documents link to is there, with the heading that they name.
+// TestDocumentLinks: every target of a link in the documents exists, with the heading that it names.
 func TestDocumentLinks(t *testing.T) {
 	t.Parallel()
 	found := 0
@@ -72,8 +72,8 @@ func TestDocumentLinks(t *testing.T) {
 	}
 }
 
-// TestDocumentedCommands: the reference has every command of the help, and the documents no other; the targets of make that they
-// name exist.
+// TestDocumentedCommands: the reference has every command of the help, and the documents name no others. The make targets that they name
+// exist.
 func TestDocumentedCommands(t *testing.T) {
 	t.Parallel()
 	reference := readDocument(t, "cmd/passerelle/REFERENCE.md") + readDocument(t, "cmd/passerelle/GUIDE.md")
@@ -149,7 +149,7 @@ func TestReferenceKeys(t *testing.T) {
 	}
 }
 
-// TestTopFolder: the top folder has what belongs there, and what git ignores.
+// TestTopFolder: the top folder contains only what belongs there, and what git ignores.
 func TestTopFolder(t *testing.T) {
 	t.Parallel()
 	entries, err := os.ReadDir(top)

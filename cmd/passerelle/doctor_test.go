@@ -28,8 +28,8 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// finds runs passerelle doctor until it names the cause (a code, "" for none), and checks that the chain stops there: each step of
-// the list is not checked, and every independent one is.
+// finds runs passerelle doctor until it names the cause (a code, "" for none), and checks that the chain stops there: each listed step is
+// skipped, and every independent one is checked.
 func (b *box) finds(cause state.Code, skipped ...state.Step) state.Diagnosis {
 	b.t.Helper()
 	var d state.Diagnosis
@@ -78,7 +78,7 @@ func stepOf(d state.Diagnosis, step state.Step) state.Finding {
 	return state.Finding{}
 }
 
-// checks fails the test unless the step has the code.
+// checks fails the test unless the step has this code.
 func (b *box) checks(d state.Diagnosis, step state.Step, code state.Code) {
 	b.t.Helper()
 	if f := stepOf(d, step); f.Code != code {
@@ -86,11 +86,11 @@ func (b *box) checks(d state.Diagnosis, step state.Step, code state.Code) {
 	}
 }
 
-// The steps of a line after one.
+// afterLink are the steps of a line after StepLink.
 var afterLink = []state.Step{state.StepAddress, state.StepGateway, state.StepResolver, state.StepNames, state.StepTCP, state.StepPage}
 
-// TestDoctorOfLine: the real kernel and a real line. When all is well nothing is found; then for each fault the chain names its step
-// and stops there, and finds nothing once that is mended.
+// TestDoctorOfLine uses the real kernel and a real line. While all is well, no fault is found. For each fault the chain names its step and
+// stops there, and once the fault is repaired, none is found.
 func TestDoctorOfLine(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{})
@@ -109,7 +109,7 @@ func TestDoctorOfLine(t *testing.T) {
 		return s.Donations[0].Used
 	}
 
-	// What the search sends counts on the cap.
+	// What the search sends counts towards the cap.
 	before := used()
 	d := b.finds("")
 	b.waitStatus("the search's bytes in the account", func(s state.Status) error {
@@ -157,7 +157,7 @@ func TestDoctorOfLine(t *testing.T) {
 	b.finds("tcp-blocked", state.StepPage)
 	mended("connections", mend("-D FORWARD -p tcp -j DROP"))
 
-	// A captive portal on the line answers each page with its own.
+	// A captive portal on the line answers every request with its own page.
 	b.must(l.Router.ServeHTTP(":8080", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(w, "<html><title>Bienvenue</title>Connectez-vous</html>")
 	})))
@@ -168,7 +168,7 @@ func TestDoctorOfLine(t *testing.T) {
 	mended("the sign-in", mend("-D"+hijack))
 }
 
-// TestDoctorOfNames: name servers that are silent, refuse, reach nothing or know nothing are told apart.
+// TestDoctorOfNames: name servers that are silent, refuse, cannot reach anything or know nothing are distinguished.
 func TestDoctorOfNames(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{})
@@ -234,7 +234,7 @@ func TestDoctorOfDisk(t *testing.T) {
 	}
 }
 
-// TestDoctorOfClock: a clock that nobody confirmed is found.
+// TestDoctorOfClock: a clock that is not confirmed is found.
 func TestDoctorOfClock(t *testing.T) {
 	t.Parallel()
 	b := newScene(t, settings{}, netlab.Options{})
@@ -243,7 +243,7 @@ func TestDoctorOfClock(t *testing.T) {
 	b.finds("clock-untrusted")
 }
 
-// TestDoctorOfCap: a spent cap is found, and nothing more is sent on its line than questions for names.
+// TestDoctorOfCap: a spent cap is found, and only DNS queries are sent on its line.
 func TestDoctorOfCap(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{cap: "6MB", data: "0", down: "8mbit"}, netlab.Options{})
@@ -257,7 +257,7 @@ func TestDoctorOfCap(t *testing.T) {
 	}
 }
 
-// TestDoctorWithoutDaemon: what can be known of a box that does not run is said, and what cannot.
+// TestDoctorWithoutDaemon: doctor says what can be known about a box that is not running, and what cannot.
 func TestDoctorWithoutDaemon(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -272,9 +272,8 @@ func TestDoctorWithoutDaemon(t *testing.T) {
 	}
 }
 
-// TestSupportIsClean: what a centre sends to those who help has nothing of residents, lenders or secrets, wherever these are on a box
-// that works: each is planted, and searched for in every member, unpacked, and in the file itself. The log that people read is as
-// clean.
+// TestSupportIsClean: the file that a centre sends to people who help contains nothing of residents, lenders or secrets, wherever a working
+// box has them. Each is planted, and searched for in every unpacked member, and in the file itself. The log that people read is as clean.
 func TestSupportIsClean(t *testing.T) {
 	t.Parallel()
 	const (
@@ -327,12 +326,12 @@ url = "http://calendar.example/` + calendar + `.ics"
 	}
 	hash := sha256.Sum256([]byte(token[1]))
 	b.say(r, "GET / HTTP/1.1\r\nHost: "+visited+"\r\nX: "+strings.Repeat("x", 1<<20)+"\r\n\r\n")
-	b.kill() // the log tells of sessions and children that stayed
+	b.kill() // then the log mentions sessions and children that stayed
 	b.restart()
 	b.finds("interface-missing") // of a spare line: a warning
 
 	mac := r.MAC.String()
-	lenders := []string{ssid, lender, "Ana Muller", "Élise"} // who keeps the box knows them
+	lenders := []string{ssid, lender, "Ana Muller", "Élise"} // the box's operator knows them
 	secrets := []string{
 		passphrase, note, "0611223344", device, visited, posted, asked, calendar, phone, street, technician, code,
 		token[1], hex.EncodeToString(hash[:]), base64.StdEncoding.EncodeToString(hash[:]),
@@ -351,11 +350,11 @@ url = "http://calendar.example/` + calendar + `.ics"
 			}
 		}
 		if strings.HasPrefix(text, "PK") {
-			return // the file itself: its members were searched for addresses
+			return // this is the file itself: its members were already searched for addresses
 		}
 		for _, line := range strings.Split(text, "\n") {
 			if strings.HasPrefix(line, "address = ") || strings.HasPrefix(line, "zones = ") || strings.HasPrefix(line, "#") || number.MatchString(line) {
-				continue // the hotspot's own, and public ones, with the example's comments
+				continue // the hotspot's own addresses, and public ones, in the example's comments
 			}
 			if logbook.HasAddress(line) {
 				t.Errorf("%s has an address: %s", where, line)
@@ -385,7 +384,7 @@ url = "http://calendar.example/` + calendar + `.ics"
 	}
 	clean("the file", string(packed), append(lenders, secrets...))
 	clean("the log of the last hour", b.mustDo("doctor", "--log"), secrets)
-	// It still says what those who help need.
+	// The file still has what people who help need.
 	for name, want := range map[string]string{
 		"passerelle.toml": `name = "loan 2"`, "status.json": `"loan 1"`, "doctor.txt": "The cause: interface of loan 2", "log.txt": "is now in State sharing",
 		"plan.txt": "PAS-", "versions.txt": "dnsmasq: Dnsmasq version", "board.txt": "memory: ",

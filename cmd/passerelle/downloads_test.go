@@ -14,7 +14,7 @@ import (
 	"passerelle/appliance/state"
 )
 
-// downloading is a box whose download of places runs for a few requests and then has ended.
+// downloading is a box whose download of places runs for a few requests and then ends.
 type downloading struct {
 	control.Box
 	refuses error
@@ -32,7 +32,7 @@ func (d *downloading) Status() state.Status {
 	return state.Status{Downloads: []state.Download{{Name: "agenda"}, d.end}}
 }
 
-// TestFetchNow: the command waits for the end of the download, and says what it brought or why it failed, and what it cost.
+// TestFetchNow: the command waits for the end of the download, and says what it fetched or why it failed, and how much data it used.
 func TestFetchNow(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

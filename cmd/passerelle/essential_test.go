@@ -15,7 +15,7 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// servicePage is a page of an essential service. It is not TLS, which the box does not inspect.
+// servicePage is a page of an essential service. It is not TLS, which the box does not inspect anyway.
 const servicePage = "http://service.example:443/"
 
 const essentialOnly = `
@@ -23,15 +23,15 @@ const essentialOnly = `
 names = ["service.example"]
 `
 
-// TestEssentialServices: a captive resident reaches the walled garden's services by name, and nothing else, whatever DNS
-// server it uses.
+// TestEssentialServices: a captive resident reaches the services in the walled garden by name, and nothing else, whatever DNS server the
+// resident uses.
 func TestEssentialServices(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{more: essentialOnly}, netlab.Options{Residents: 2})
 	b.must(b.scene.Internet.ServeHTTP(":443", netlab.Web()))
 	names := b.scene.Internet.Names
 	names.Set("*.service.example", netlab.NewsAddr)
-	// A name server that lies for the resident, and names that look like the service's.
+	// A name server that gives the resident false answers, and names that resemble the service's.
 	lying := netlab.NewNames()
 	lying.Set("service.example", netlab.WebAddr)
 	b.must(b.scene.Internet.ServePackets(netip.AddrPortFrom(netlab.NewsAddr, 53), lying.Reply))
@@ -61,7 +61,7 @@ func TestEssentialServices(t *testing.T) {
 	if err := b.dials(r, netlab.NewsAddr); err != nil {
 		t.Errorf("a name below the service's: %v", err)
 	}
-	// The set's entries outlive the caches of dnsmasq and of phones.
+	// The set's entries outlast the caches of dnsmasq and of phones.
 	set := b.run("ipset", "list", "pas-garden")
 	for line := range strings.Lines(set) {
 		var addr string
@@ -85,8 +85,8 @@ func TestEssentialServices(t *testing.T) {
 	b.leads(r, netlab.NewsAddr)
 }
 
-// TestReserve: when the general part of a cap is spent, everybody still reaches essential services, until the reserve is
-// spent, too. The traffic on the uplink stays below the cap.
+// TestReserve: when the general part of a cap is spent, all residents still reach essential services, until the reserve is spent, too. The
+// traffic on the uplink stays below the cap.
 func TestReserve(t *testing.T) {
 	t.Parallel()
 	const limit = 16e6
@@ -114,7 +114,7 @@ func TestReserve(t *testing.T) {
 		t.Errorf("the page of essential services: %v\n%s", err, reply.Body)
 	}
 
-	// One after the other, since no resident may use it all.
+	// One resident after the other, since no resident may use it all.
 	const each = 2e6
 	var d *netlab.Transfer
 	turn := 0

@@ -8,7 +8,8 @@ import (
 	"passerelle/captive/tutorials/lessons"
 )
 
-// TestDescribeFacts: with sources, every page of every lesson is named; stale names nothing today and all in three years.
+// TestDescribeFacts: with sources, every page of every tutorial is listed. With stale, nothing is listed today, and everything in three
+// years.
 func TestDescribeFacts(t *testing.T) {
 	t.Parallel()
 	own := lessons.Own()

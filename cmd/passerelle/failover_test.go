@@ -54,7 +54,7 @@ func (f failover) waitLine(want int) {
 	})
 }
 
-// waitWorks waits until a line works, or is down.
+// waitWorks waits until a line works, or does not work.
 func (f failover) waitWorks(line int, want bool) {
 	f.t.Helper()
 	f.waitStatus(fmt.Sprintf("line %d to work: %t", line, want), func(s state.Status) error {
@@ -65,8 +65,8 @@ func (f failover) waitWorks(line int, want bool) {
 	})
 }
 
-// lose breaks the line in use, and returns after the failover: residents keep their sessions, their new connections use the
-// new line, and existing ones are reset, both those that send and those that only receive.
+// lose breaks the line in use, and returns after the failover. Residents keep their sessions, and their new connections use the new line.
+// Existing connections are reset, both those that send and those that only receive.
 func (f failover) lose(what string, to int, fail func() error) {
 	f.t.Helper()
 	conn, download := f.talk(f.resident), f.download(f.resident)
@@ -101,8 +101,7 @@ func (f failover) connects() error {
 	return conn.Close()
 }
 
-// TestLinesFailInTurn: whatever a line loses, the next one takes over, and the first is used again when it has worked for a
-// while.
+// TestLinesFailInTurn: whatever fails on a line, the next one takes over. The first one is used again when it has worked for a while.
 func TestLinesFailInTurn(t *testing.T) {
 	t.Parallel()
 	f := newFailover(t)
@@ -124,7 +123,7 @@ func TestLinesFailInTurn(t *testing.T) {
 	f.must(l[2].Plug())
 	f.waitWorks(2, true)
 
-	// The first line works for a moment, and then for good.
+	// The first line works for a moment, and later permanently.
 	f.must(l[0].LAN.Restore())
 	f.waitWorks(0, true)
 	f.must(l[0].LAN.Cut())
@@ -136,7 +135,7 @@ func TestLinesFailInTurn(t *testing.T) {
 	f.waitLine(0)
 	back := time.Since(start)
 	t.Logf("a line that works again is taken after %v", back.Round(time.Millisecond))
-	if back < 30*time.Second { // the hold time of appliance
+	if back < 30*time.Second { // the hold time in appliance
 		t.Errorf("the first line is taken again %v after it came", back)
 	}
 	f.broken(d)
@@ -145,9 +144,8 @@ func TestLinesFailInTurn(t *testing.T) {
 	f.waitSound()
 }
 
-// TestDeadWayOut: a line that keeps link, address and route but has no internet is left, although its lender's router
-// reports nothing, and is known to work soon after it does. Meanwhile an unused line carries a few probes, which are
-// counted.
+// TestDeadWayOut: a line that keeps its link, address and route but has no internet is left, although its lender's router reports nothing.
+// Soon after it works again, that is known. Meanwhile an unused line carries a few probes, which are counted.
 func TestDeadWayOut(t *testing.T) {
 	t.Parallel()
 	f := newFailover(t)

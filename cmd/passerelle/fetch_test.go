@@ -22,13 +22,13 @@ import (
 	"passerelle/netctl/netlab/labtest"
 )
 
-// fetcher is a program that fetches without a person who would see a page.
+// fetcher is a program that fetches files without a person who would see a page.
 type fetcher struct {
 	get   string // a script that fetches $URL into the file named by the end of the URL's path
 	again string // a script that resumes the download; "" for the same
 }
 
-// aptHelper is apt's own client, as apt-get uses it.
+// aptHelper is apt's own HTTP client, which apt-get uses.
 const aptHelper = "/usr/lib/apt/apt-helper"
 
 var fetchers = map[string]fetcher{
@@ -47,8 +47,8 @@ var fetchers = map[string]fetcher{
 	"git-smart": {get: `git clone $REPOSITORIES/smart clone && mv clone/file git-smart`},
 }
 
-// TestFetchers: a program that fetches a file over plain http while its device has no session, or while sharing stops, fails
-// and has nothing of our pages in its file; afterwards it resumes and completes it.
+// TestFetchers: a program that fetches a file over plain http while its device has no session, or while sharing stops, fails, and its file
+// contains nothing of our pages. Afterwards it resumes the download and completes it.
 func TestFetchers(t *testing.T) {
 	t.Parallel()
 	labtest.Root(t, "wget", "curl", "aria2c", "git", aptHelper)
@@ -82,7 +82,7 @@ func TestFetchers(t *testing.T) {
 			}
 			return all
 		}
-		// ended waits for all, and fails the test unless each succeeded or failed, as wanted.
+		// ended waits for all processes, and fails the test unless each succeeded or failed, as wanted.
 		ended := func(procs map[string]*netlab.Proc, well bool) {
 			t.Helper()
 			for name, proc := range procs {
@@ -140,7 +140,7 @@ type halves struct {
 	after int
 
 	mu      sync.Mutex
-	held    chan struct{}   // closed to let paused answers continue; nil: none pauses
+	held    chan struct{}   // closed to let paused answers continue; nil: answers do not pause
 	waiting map[string]bool // by path
 }
 
@@ -174,7 +174,7 @@ func (h *halves) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Handler.ServeHTTP(&half{ResponseWriter: w, r: r, of: h}, r)
 }
 
-// half is an answer of halves.
+// half is one answer of halves.
 type half struct {
 	http.ResponseWriter
 	r    *http.Request
@@ -201,7 +201,7 @@ func (w *half) Write(b []byte) (int, error) {
 	return w.ResponseWriter.Write(b)
 }
 
-// serveHalves serves the file to each program on the internet, by its name, and in git repositories.
+// serveHalves serves the file to each program on the internet, under the program's name, and in git repositories.
 func serveHalves(b *box, file []byte) *halves {
 	b.t.Helper()
 	dir := b.t.TempDir()

@@ -64,7 +64,7 @@ func (s *signedFolder) must(err error) {
 	}
 }
 
-// publish has people sign what is staged of a role.
+// publish makes people sign what is staged for a role.
 func (s *signedFolder) publish(role string, people int) {
 	s.Helper()
 	for _, key := range s.keys[role][:people] {
@@ -74,7 +74,7 @@ func (s *signedFolder) publish(role string, people int) {
 	s.must(err)
 }
 
-// delegate lets a role sign what is in a folder.
+// delegate gives a role the right to sign what is in a folder.
 func (s *signedFolder) delegate(role, folder string) {
 	s.Helper()
 	key, err := repository.NewKey()
@@ -84,7 +84,7 @@ func (s *signedFolder) delegate(role, folder string) {
 	s.publish(repository.Targets, 2)
 }
 
-// add has a role sign a file.
+// add makes a role sign a file with this text.
 func (s *signedFolder) add(role, path, text string) {
 	s.Helper()
 	file, err := s.Add(path, []byte(text))
@@ -92,7 +92,7 @@ func (s *signedFolder) add(role, path, text string) {
 	s.change(role, path, file)
 }
 
-// hand has a role hand out a file; nil withdraws it.
+// hand makes a role hand out a file; nil withdraws it.
 func (s *signedFolder) hand(role, level string, kind content.Kind, name string, file []byte) {
 	s.Helper()
 	if file == nil {
@@ -104,7 +104,7 @@ func (s *signedFolder) hand(role, level string, kind content.Kind, name string, 
 	s.change(role, at, target)
 }
 
-// change has a role sign another target; nil is none.
+// change makes a role sign another target; nil removes it.
 func (s *signedFolder) change(role, path string, file *metadata.TargetFiles) {
 	s.Helper()
 	change := func(t *metadata.TargetsType) error {
@@ -125,7 +125,7 @@ func (s *signedFolder) change(role, path string, file *metadata.TargetFiles) {
 	s.publish(role, 1)
 }
 
-// What people signed reaches the daemon; what they did not, or another association did, does not.
+// TestFleetTake: what people signed reaches the daemon. What is not signed, or signed by another association, does not.
 func TestFleetTake(t *testing.T) {
 	t.Parallel()
 	w := newSignedFolder(t)
@@ -152,7 +152,7 @@ func TestFleetTake(t *testing.T) {
 		}
 	}
 	clear(taken)
-	// One letter of a signed file is another one: nothing is taken.
+	// One letter of a signed file is changed: nothing is taken.
 	found, err := filepath.Glob(filepath.Join(w.Dir, "targets", "layers", "association", "lilas", "*.fragment.toml"))
 	if err != nil || len(found) != 1 {
 		t.Fatalf("%q, %v", found, err)
@@ -163,7 +163,7 @@ func TestFleetTake(t *testing.T) {
 	if code, said := take("--association", "lilas"); code == exitOK || len(taken) != 0 || !strings.Contains(said, "is refused (damaged)") {
 		t.Errorf("exit status %d, taken %q: %s", code, taken, said)
 	}
-	// An association signs for itself only.
+	// An association can only sign for itself.
 	w.add("lilas", layer.Path(layer.Association, "roses"), "[limits]\ndata = \"1MB\"\n")
 	w.add("lilas", layer.Path(layer.Region, "idf"), "[limits]\ndata = \"1MB\"\n")
 	w.must(w.Seal(w.keys["hub"][0], w.now))
@@ -172,8 +172,8 @@ func TestFleetTake(t *testing.T) {
 	}
 }
 
-// TestFleetTakeFiles: packs and lists of places come from a stick by the code that takes them from a hub, and belong to the state
-// folder's owner.
+// TestFleetTakeFiles: packs and lists of places are taken from a stick by the same code as from a hub, and belong to the owner of the
+// state folder.
 func TestFleetTakeFiles(t *testing.T) {
 	t.Parallel()
 	w := newSignedFolder(t)
@@ -210,7 +210,7 @@ func TestFleetTakeFiles(t *testing.T) {
 			t.Errorf("%d packs, %d lists, %v %v", len(all), len(d.Lists()), problems, more)
 		}
 	}
-	for range 2 { // taking the same again changes nothing
+	for range 2 { // taking the same files again changes nothing
 		code, said := take()
 		if code != exitOK || !strings.Contains(said, "packs velo of association lilas is here") || !strings.Contains(said, "places nord of the fleet is here") {
 			t.Fatalf("exit status %d: %s", code, said)
@@ -220,7 +220,7 @@ func TestFleetTakeFiles(t *testing.T) {
 	if !slices.Equal(read, []string{"tutorials", "places"}) {
 		t.Errorf("read again: %v", read)
 	}
-	// Another letter in a chunk: that file is not taken, and the one before stays.
+	// With a changed letter in a chunk, that file is not taken, and the previous one stays.
 	w.hand(of, level, content.Packs, "velo", append(zipped.Bytes(), 0))
 	w.hand(repository.Targets, layer.Folder(layer.All, ""), content.Places, "nord", nil)
 	w.must(w.Seal(w.keys["hub"][0], w.now))
@@ -235,7 +235,7 @@ func TestFleetTakeFiles(t *testing.T) {
 	has(1, 0)
 }
 
-// TestFleetTakeOwner: what root takes from a stick that nobody else can read belongs to the state folder's owner.
+// TestFleetTakeOwner: what root takes from a stick that only root can read belongs to the owner of the state folder.
 func TestFleetTakeOwner(t *testing.T) {
 	t.Parallel()
 	labtest.Root(t)
@@ -268,7 +268,7 @@ func TestFleetTakeOwner(t *testing.T) {
 	}
 }
 
-// A box that is in no fleet takes nothing, and has nothing to show.
+// TestNoFleet: a box that is in no fleet takes nothing, and has nothing to show.
 func TestNoFleet(t *testing.T) {
 	t.Parallel()
 	taken := map[string]string{}
@@ -284,7 +284,7 @@ func TestNoFleet(t *testing.T) {
 	}
 }
 
-// status says which layer set what, what has no effect and why, and how to open what is proposed.
+// TestDescribeLayers: status says which layer set what, what has no effect and why, and how to open a proposed service.
 func TestDescribeLayers(t *testing.T) {
 	t.Parallel()
 	socket := asked{status: &state.Status{Layers: &state.Layers{

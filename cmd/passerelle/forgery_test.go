@@ -37,8 +37,8 @@ func forgeries(box, attacker, victim net.HardwareAddr, addr netip.Addr) (all [][
 	return all
 }
 
-// TestForgedARP: a device that claims a resident's address by any ARP message gets none of the resident's packets, nor the
-// session, and the resident is not disturbed.
+// TestForgedARP: a device that claims a resident's address with any ARP message gets neither the resident's packets nor the session, and
+// the resident is not disturbed.
 func TestForgedARP(t *testing.T) {
 	t.Parallel()
 	for name, ports := range map[string]bool{"interface": false, "bridge": true} {
@@ -65,12 +65,12 @@ func TestForgedARP(t *testing.T) {
 			tally := w.Count(his)
 			for n, f := range all {
 				b.must(w.Send(f))
-				if n%16 == 15 { // or its own rate limit would be tested
+				if n%16 == 15 { // otherwise its own rate limit would be tested
 					neighbor()
 					b.flows(d)
 				}
 			}
-			for range 10 { // also when the kernel verifies the victim's entry
+			for range 10 { // also at a moment when the kernel verifies the victim's entry
 				b.run("ip", "neigh", "change", addr.String(), "dev", "wlan0", "lladdr", victim.MAC.String(), "nud", "probe")
 				for _, f := range all[:4] {
 					b.must(w.Send(f))
@@ -94,7 +94,7 @@ func TestForgedARP(t *testing.T) {
 				t.Errorf("the victim's session is now %+v", s)
 			}
 			b.sessions(1)
-			// The attacker keeps only its own identity.
+			// The attacker has only its own identity.
 			b.press(attacker, "/session")
 			b.online(attacker)
 			b.sessions(2)
@@ -110,8 +110,8 @@ func (b *box) tracked() int {
 	return n
 }
 
-// TestMadeUpSources: packets with forged sources leave nothing behind: no connection, no DNS query, no neighbour, and few
-// ARP requests; others are not affected.
+// TestMadeUpSources: packets with forged sources leave no traces: no connection, no DNS query, no neighbour, and few ARP requests. Other
+// devices are not affected.
 func TestMadeUpSources(t *testing.T) {
 	t.Parallel()
 	for name, ports := range map[string]bool{"interface": false, "bridge": true} {
@@ -124,7 +124,7 @@ func TestMadeUpSources(t *testing.T) {
 			w := b.wire(attacker)
 			link := hostile.Link{To: b.boxMAC(w), From: attacker.MAC}
 			d := b.download(busy) // whose own queue is full
-			// Addresses of the hotspot's network, from one device and from many; and of foreign networks.
+			// Addresses in the hotspot's network, from one device and from many, and in foreign networks.
 			frame := func(n int) []byte {
 				l := link
 				from := netip.AddrFrom4([4]byte{10, 80, 1 + byte(n>>8)%3, byte(n)})
@@ -162,7 +162,7 @@ func TestMadeUpSources(t *testing.T) {
 					b.must(b.reaches(r))
 				}
 			}
-			// The box's own DNS queries and the honest resident's pages take some.
+			// The box's own DNS queries and the honest resident's pages cause some.
 			if now := b.tracked(); now > before+100 {
 				t.Errorf("%d connections were tracked and %d are", before, now)
 			}
@@ -183,8 +183,8 @@ func TestMadeUpSources(t *testing.T) {
 	}
 }
 
-// TestBoundByLeaseAlone: nothing that a device sends or causes others to send makes the kernel bind another address to it
-// than the leased one.
+// TestBoundByLeaseAlone: nothing that a device sends, or makes others send, makes the kernel bind an address other than the leased one to
+// it.
 func TestBoundByLeaseAlone(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{Residents: 2, Ports: true})
@@ -194,8 +194,8 @@ func TestBoundByLeaseAlone(t *testing.T) {
 	w := b.wire(attacker)
 	link := hostile.Link{From: attacker.MAC}
 
-	b.frozen(func() { // the daemon would repair it
-		// A DHCP message that dnsmasq would repeat, whole and in fragments.
+	b.frozen(func() { // otherwise the daemon would repair it
+		// A DHCP message that dnsmasq would repeat. It is sent whole, and in fragments.
 		inform := hostile.DHCP{Link: link, Source: own, Type: hostile.Inform, ClientAddr: own, YourAddr: addr}
 		b.must(w.Send(inform.Frame()))
 		b.must(w.Send(fragments(inform.Frame())...))
@@ -207,7 +207,7 @@ func TestBoundByLeaseAlone(t *testing.T) {
 		b.must(err)
 		defer client.Close()
 		ask, _ := hostile.ReadUDP(hostile.DHCP{Link: link, Type: hostile.Discover}.Frame())
-		_, err = client.Write(ask.Payload) // nothing else passes to that port
+		_, err = client.Write(ask.Payload) // nothing else can reach that port
 		b.must(err)
 		buf := make([]byte, 600)
 		server.SetReadDeadline(time.Now().Add(patience))
@@ -221,7 +221,7 @@ func TestBoundByLeaseAlone(t *testing.T) {
 		_, err = client.Read(buf)
 		b.must(err)
 
-		if _, err := b.ask(w, hostile.DHCP{Link: link, Type: hostile.Discover}); err != nil { // dnsmasq has read everything before
+		if _, err := b.ask(w, hostile.DHCP{Link: link, Type: hostile.Discover}); err != nil { // by then dnsmasq has read everything before
 			t.Errorf("who is asked for a lease does not answer: %v", err)
 		}
 		bound := b.run("nft", "list", "set", "netdev", "passerelle", "bindings")
@@ -239,7 +239,7 @@ func TestBoundByLeaseAlone(t *testing.T) {
 	b.online(victim)
 }
 
-// fragments cuts a frame's datagram after the first eight bytes, and again in the middle.
+// fragments splits a frame's datagram after the first eight bytes, and again in the middle.
 func fragments(frame []byte) (all [][]byte) {
 	p, _ := hostile.ReadIPv4(frame)
 	payload := p.Payload

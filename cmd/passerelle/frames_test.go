@@ -19,7 +19,7 @@ import (
 	"passerelle/netctl/netlab/hostile"
 )
 
-// madeUp returns the MAC address of a device that does not exist, one of a kind.
+// madeUp returns the MAC address of a device that does not exist. number identifies it within its kind.
 func madeUp(kind byte, number int) net.HardwareAddr {
 	return net.HardwareAddr{2, 0xee, kind, byte(number >> 16), byte(number >> 8), byte(number)}
 }
@@ -33,8 +33,8 @@ func tagged(frame []byte, kinds ...uint16) []byte {
 	return bytes.Join([][]byte{frame[:12], tags, frame[12:]}, nil)
 }
 
-// questions sends ARP requests and returns which ones the box answers. It waits for all wanted answers; for the others,
-// until a later request is answered.
+// questions sends ARP requests and returns which of them the box answers. It waits for all wanted answers, and for the others until a
+// later request is answered.
 func (b *box) questions(w *hostile.RawSocket, all []hostile.ARP, wanted []bool) (answered []bool) {
 	b.t.Helper()
 	answered = make([]bool, len(all))
@@ -69,7 +69,7 @@ func (b *box) questions(w *hostile.RawSocket, all []hostile.ARP, wanted []bool) 
 	return answered
 }
 
-// missing tells whether something wanted is missing.
+// missing tells whether something that is wanted is missing.
 func missing(have, wanted []bool) bool {
 	for i := range wanted {
 		if wanted[i] && !have[i] {
@@ -99,9 +99,8 @@ func (b *box) boxMAC(w *hostile.RawSocket) net.HardwareAddr {
 	return mac
 }
 
-// TestWhoAnswersARP: while the daemon runs, the box answers for its own address on the hotspot, and for no other, although
-// every address is local to it for captive residents. It answers devices without an address, and devices with the address
-// that they claim.
+// TestWhoAnswersARP: while the daemon runs, the box answers for its own address on the hotspot, and for no other, although for captive
+// residents every address is local to the box. It answers devices without an address, and devices that have the address that they claim.
 func TestWhoAnswersARP(t *testing.T) {
 	t.Parallel()
 	own, other := netip.MustParseAddr("10.80.1.77"), netip.MustParseAddr("10.80.1.88")
@@ -114,11 +113,11 @@ func TestWhoAnswersARP(t *testing.T) {
 	}{
 		{"10.80.0.1", "probe own stranger foreign", "probe own"},
 		{own.String(), "", ""},   // an announcement, or an ARP probe
-		{other.String(), "", ""}, // another device's, which answers for itself
-		{"10.80.2.2", "", ""},    // nobody's
+		{other.String(), "", ""}, // another device's address; that device answers itself
+		{"10.80.2.2", "", ""},    // an address that nobody has
 		{"10.80.0.0", "", ""},
 		{"10.80.3.255", "", ""},
-		{"192.168.1.2", "probe own stranger foreign", ""}, // the box's on a line
+		{"192.168.1.2", "probe own stranger foreign", ""}, // the box's address on a line
 		{"192.168.1.1", "", ""},
 		{"192.0.2.80", "", ""},
 		{"8.8.8.8", "", ""},
@@ -132,7 +131,7 @@ func TestWhoAnswersARP(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := newScene(t, settings{}, netlab.Options{Residents: 2, Ports: ports})
-			b.must(b.scene.Box.AddAddress("wlan0", hotspot)) // there is no network yet
+			b.must(b.scene.Box.AddAddress("wlan0", hotspot)) // before the daemon creates the network
 			r := b.scene.Residents[0]
 			w := b.wire(r)
 			b.byHand(b.scene.Residents[1], other)
@@ -178,7 +177,7 @@ func TestWhoAnswersARP(t *testing.T) {
 	}
 }
 
-// packet is a packet that a device sends, and its answer.
+// packet is a packet that a device sends, and the answer to it.
 type packet struct {
 	name   string
 	frame  func(l hostile.Link, own netip.Addr, number uint16) []byte
@@ -253,7 +252,7 @@ func toUDP(to string) func(hostile.Link, netip.Addr, uint16) []byte {
 	}
 }
 
-// everyone makes a frame a broadcast.
+// everyone turns a frame into a broadcast.
 func everyone(frame func(hostile.Link, netip.Addr, uint16) []byte) func(hostile.Link, netip.Addr, uint16) []byte {
 	return func(l hostile.Link, own netip.Addr, number uint16) []byte {
 		l.To = hostile.Broadcast
@@ -261,7 +260,7 @@ func everyone(frame func(hostile.Link, netip.Addr, uint16) []byte) func(hostile.
 	}
 }
 
-// packets are requests of captive residents to the box's kernel.
+// packets are requests that captive residents send to the box's kernel.
 var packets = []packet{
 	{"ping of the box", toICMP("10.80.0.1", 8), "icmp 0"},
 	{"ping of a free address", toICMP("10.80.2.2", 8), ""},
@@ -309,8 +308,8 @@ var packets = []packet{
 	}, ""},
 }
 
-// exchange sends the packets and returns the answers by the packets' indexes. It waits for the wanted ones, and for the
-// others until a ping and a DNS query after them are answered. An answer to none of them is an error.
+// exchange sends the packets and returns the answers by the packets' indexes. It waits for the wanted answers, and for the others until
+// a ping and a DNS query that were sent later are answered. An answer that belongs to no packet is an error.
 func (b *box) exchange(w *hostile.RawSocket, mac net.HardwareAddr, own netip.Addr, frames [][]byte, first uint16, wanted map[int]string) map[int]string {
 	b.t.Helper()
 	link := hostile.Link{To: b.boxMAC(w), From: mac}
@@ -349,8 +348,8 @@ func (b *box) exchange(w *hostile.RawSocket, mac net.HardwareAddr, own netip.Add
 	return got
 }
 
-// TestWhoIsAnswered: the kernel answers captive residents by itself, since every address is local for them. It does so only
-// for the box's own address, and never for a sender with a foreign address.
+// TestWhoIsAnswered: the kernel itself answers captive residents, since for them every address is local. It answers only for the box's own
+// address, and never a sender with a foreign address.
 func TestWhoIsAnswered(t *testing.T) {
 	t.Parallel()
 	for name, ports := range map[string]bool{"interface": false, "bridge": true} {
@@ -362,7 +361,7 @@ func TestWhoIsAnswered(t *testing.T) {
 			own := b.leases(w, r.MAC, netip.Addr{})
 			others := b.newcomer(other).Address.Addr()
 			link := hostile.Link{To: b.boxMAC(w), From: r.MAC}
-			// The test answers the box's ARP requests, as the device has no kernel to do it.
+			// The test answers the box's ARP requests, because the device has no kernel that would.
 			b.byHand(r, own)
 
 			wanted := map[int]string{}
@@ -381,7 +380,7 @@ func TestWhoIsAnswered(t *testing.T) {
 				}
 			}
 
-			// The same from foreign addresses, by the device and by one without an address.
+			// The same from foreign addresses, sent by this device and by one without an address.
 			frames = nil
 			next := uint16(first + 1000)
 			var names []string

@@ -27,7 +27,7 @@ type serviceManager struct {
 	alive  int // the number of watchdog pings
 }
 
-// listenAsSystemd makes all daemons started from now on report to it.
+// listenAsSystemd makes all daemons that are started from now on report to a new serviceManager.
 func listenAsSystemd(t *testing.T, watchdog time.Duration) *serviceManager {
 	t.Helper()
 	address := filepath.Join(t.TempDir(), "notify")
@@ -73,7 +73,7 @@ func (s *serviceManager) hear(message string) {
 	}
 }
 
-// hears waits until it has received these, and the state; then it forgets them.
+// hears waits until it has received these messages, and the state. Then it forgets them.
 func (s *serviceManager) hears(t *testing.T, state state.State, want ...string) {
 	t.Helper()
 	wait(t, fmt.Sprintf("systemd to hear %q and that the box is %s", want, state), func() error {
@@ -105,7 +105,7 @@ func (s *serviceManager) count() int {
 	return s.alive
 }
 
-// TestSystemdHears receives the reports of a daemon that starts, whose pages stop answering, that restarts, and that ends.
+// TestSystemdHears checks what a daemon reports that starts, whose pages stop answering, that restarts, and that ends.
 func TestSystemdHears(t *testing.T) {
 	labtest.Root(t, tools...)
 	s := listenAsSystemd(t, time.Second)

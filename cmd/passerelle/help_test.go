@@ -51,7 +51,7 @@ func TestUsageNamesTheFlags(t *testing.T) {
 	}
 }
 
-// TestComplete: what a shell is offered.
+// TestComplete: the completions that a shell is offered.
 func TestComplete(t *testing.T) {
 	t.Parallel()
 	for typed, want := range map[string]string{
@@ -90,7 +90,7 @@ func TestComplete(t *testing.T) {
 	}
 }
 
-// TestBashCompletes: a real bash asks this program.
+// TestBashCompletes: a real bash gets its completions from this program.
 func TestBashCompletes(t *testing.T) {
 	t.Parallel()
 	self, err := os.Executable()
@@ -114,7 +114,7 @@ func TestBashCompletes(t *testing.T) {
 	}
 }
 
-// TestSuggestion: a slip of the finger is recognised, a different word is not.
+// TestSuggestion: a typing error is recognized, a different word is not.
 func TestSuggestion(t *testing.T) {
 	t.Parallel()
 	known := []string{"status", "pause", "hw", "resume"}

@@ -19,7 +19,7 @@ import (
 // hubHost is a hub's name on the internet.
 const hubHost = "hub.example.com"
 
-// testHub is a hub on the internet, run as volunteers do.
+// testHub is a hub on the internet, operated as volunteers do.
 type testHub struct {
 	b       *box
 	program string
@@ -27,7 +27,7 @@ type testHub struct {
 	proc    *netlab.Proc
 }
 
-// newHub makes a fleet with one hub, and starts that: it listens at an address of the internet.
+// newHub creates a fleet with one hub, and starts the hub, which listens at an address on the internet.
 func (b *box) newHub(listen string) *testHub {
 	b.t.Helper()
 	h := &testHub{b: b, program: filepath.Join(b.t.TempDir(), "passerelle-hub"), dir: filepath.Join(b.t.TempDir(), "fleet")}
@@ -57,7 +57,7 @@ func (h *testHub) start() {
 	})
 }
 
-// try runs a command of the hub.
+// try runs one of the hub's commands.
 func (h *testHub) try(words ...string) (string, error) {
 	first := 1
 	if words[0] != "status" {
@@ -75,7 +75,7 @@ func (h *testHub) do(words ...string) string {
 	return out
 }
 
-// send sends a command to a box.
+// send sends a command of the fleet to a box.
 func (h *testHub) send(to string, a fleetcommand.Action) {
 	h.b.t.Helper()
 	text, err := json.Marshal(fleetcommand.Command{ID: fmt.Sprintf("%s-%d", a, time.Now().UnixNano()), Action: a, Expires: time.Now().Add(time.Hour), By: "Ana"})
@@ -85,7 +85,7 @@ func (h *testHub) send(to string, a fleetcommand.Action) {
 	h.do("command", "send", to, file)
 }
 
-// waitFleet waits until ok accepts how the box is in its fleet.
+// waitFleet waits until ok accepts the box's state in its fleet.
 func (b *box) waitFleet(what string, ok func(state.Fleet) bool) state.Fleet {
 	b.t.Helper()
 	s := b.waitStatus(what, func(s state.Status) error {
@@ -97,8 +97,8 @@ func (b *box) waitFleet(what string, ok func(state.Fleet) bool) state.Fleet {
 	return *s.Fleet
 }
 
-// TestHub: a technician joins a box to its fleet with the words of the command line; the fleet pauses and resumes; who stands at the
-// box wins; the hub goes away, and residents notice nothing.
+// TestHub: a technician joins a box to its fleet on the command line. The fleet pauses and resumes the box. A person at the box
+// has precedence. The hub becomes unreachable, and residents notice nothing.
 func TestHub(t *testing.T) {
 	t.Parallel()
 	in := settings{more: "\n[fleet]\nhubs = [\"" + hubHost + "\"]\n"}

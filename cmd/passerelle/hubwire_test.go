@@ -30,7 +30,7 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// wire is where a hub is reached: it has the hub's certificate, passes everything on, and keeps what boxes send, as it is before TLS.
+// wire is a TLS proxy in front of a hub: it has the hub's certificate, forwards everything, and keeps what boxes send in plain text.
 type wire struct {
 	mu   sync.Mutex
 	sent bytes.Buffer
@@ -49,7 +49,7 @@ func (w *wire) all() []byte {
 	return bytes.Clone(w.sent.Bytes())
 }
 
-// tap puts a wire before a hub that listens elsewhere.
+// tap puts a wire in front of a hub that listens elsewhere.
 func (h *testHub) tap(at, to string) *wire {
 	h.b.t.Helper()
 	dir := filepath.Join(h.dir, "hub-1")
@@ -98,13 +98,13 @@ func (h *testHub) tap(at, to string) *wire {
 	return w
 }
 
-// encodings returns how a text may look on a wire.
+// encodings returns the forms that a text may have in what is sent.
 func encodings(text []byte) (all [][]byte) {
 	quoted, err := json.Marshal(string(text))
 	if err != nil {
 		panic(err)
 	}
-	var escaped strings.Builder // as JSON of ASCII only has it
+	var escaped strings.Builder // as in JSON that is only ASCII
 	for _, r := range string(text) {
 		if r < 0x80 {
 			escaped.WriteRune(r)
@@ -113,7 +113,7 @@ func encodings(text []byte) (all [][]byte) {
 		}
 	}
 	all = [][]byte{text, []byte(hex.EncodeToString(text)), quoted[1 : len(quoted)-1], []byte(escaped.String()), []byte(url.QueryEscape(string(text))), []byte(url.PathEscape(string(text)))}
-	for shift := range 3 { // base64 where the text begins within a group: the characters that depend on what is around it are left out
+	for shift := range 3 { // base64, for each position in a group of three bytes; characters that depend on neighbouring bytes are left out
 		const pad = "\x00\x00"
 		for _, e := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
 			coded := e.EncodeToString(append([]byte(pad[:shift]), text...))
@@ -123,7 +123,7 @@ func encodings(text []byte) (all [][]byte) {
 	return all
 }
 
-// contains tells in what form a text is on the wire, in capitals or not; nil: in none.
+// contains returns the form in which a text was sent, in upper or lower case; nil if it was not.
 func contains(sent, text []byte) []byte {
 	sent = bytes.ToLower(sent)
 	for _, form := range encodings(text) {
@@ -134,7 +134,7 @@ func contains(sent, text []byte) []byte {
 	return nil
 }
 
-// TestWireFinds: a text is found in any form that the next test looks for.
+// TestWireFinds: a text is found in every form that the next test looks for.
 func TestWireFinds(t *testing.T) {
 	t.Parallel()
 	secret := []byte("Gwenaëlle & co")
@@ -154,8 +154,8 @@ func TestWireFinds(t *testing.T) {
 	}
 }
 
-// TestHubWire: a box that has residents, lenders and a centre tells its hub of a command, a search and a day; of all that it sends, as
-// it is before TLS, nothing names any of them.
+// TestHubWire: a box that has residents, lenders and a centre reports a command, a search and a day to its hub. Nothing in the plain text
+// of all that it sends names any of them.
 func TestHubWire(t *testing.T) {
 	t.Parallel()
 	const (
@@ -211,8 +211,10 @@ hubs = ["` + hubHost + `"]
 	b.waitState(state.Sharing)
 
 	h.send(name, fleetcommand.Diagnose)
-	// The day is written a minute after the clock was trusted, and goes with the next round.
-	// A message whole, as NATS's client protocol has it: the box also asks for each report, by a subject that ends with the report's.
+	// The day is written a minute after the clock was trusted, and is sent with the next round.
+	//
+	// arrived tells whether the box has sent a complete message of NATS's client protocol with a report. PUB is matched with the whole
+	// subject, because the box also requests each report, with a subject that ends like the report's.
 	arrived := func(report string) bool {
 		sent := tapped.all()
 		m := regexp.MustCompile(`PUB ` + regexp.QuoteMeta(protocol.SubjectUp("asso-a", name, "")) + report + ` \S+ (\d+)\r\n`).FindSubmatchIndex(sent)
@@ -230,13 +232,13 @@ hubs = ["` + hubHost + `"]
 			return nil
 		})
 	}
-	const day = `day\.\S+` // of the box's zone, where it may be tomorrow already
+	const day = `day\.\S+` // a day in the box's zone, where it may already be tomorrow
 	for end := time.Now().Add(3 * time.Minute); !arrived(day); time.Sleep(time.Second) {
 		if time.Now().After(end) {
 			t.Fatalf("no report of the day; the fleet is %+v", b.waitFleet("", func(state.Fleet) bool { return true }))
 		}
 		if f := b.waitFleet("", func(state.Fleet) bool { return true }); f.Unshown > 0 {
-			h.send(name, fleetcommand.Resume) // wakes the box
+			h.send(name, fleetcommand.Resume) // this wakes the box
 		}
 	}
 
@@ -263,7 +265,7 @@ hubs = ["` + hubHost + `"]
 			t.Errorf("%s is sent, as %q: …%q…", what, form, sent[max(0, at-60):min(len(sent), at+60)])
 		}
 	}
-	// What is sent is seen: the box's name, which is the hub's own word for it, is there.
+	// The test sees what is sent: it contains the box's name, which the hub chose.
 	for _, text := range []string{name, `"code":"interface-missing"`, "CONNECT "} {
 		if !bytes.Contains(sent, []byte(text)) {
 			t.Errorf("%q is not on the wire: is it the box's?", text)

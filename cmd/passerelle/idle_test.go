@@ -35,7 +35,7 @@ func TestIdle(t *testing.T) {
 		for k := range n {
 			s, err := b.Status(b.t.Context())
 			b.must(err)
-			b.must(b.echo(r, patience))                                               // the interface's counter shows that it reconciled
+			b.must(b.echo(r, patience))                                               // the change of the interface's counter shows that the box reconciled
 			b.must(b.scene.Box.Netlink().LinkSetAlias(link, fmt.Sprint("fibre ", k))) // an event
 			b.waitStatus("another round", func(now state.Status) error {
 				if now.Donations[0].Used <= s.Donations[0].Used {
@@ -52,7 +52,7 @@ func TestIdle(t *testing.T) {
 		t.Errorf("the daemon's children are %v", children)
 	}
 	rounds(20)
-	b.run("iptables", "-N", "SOMEBODY") // an external change is detected, and needs no repair
+	b.run("iptables", "-N", "SOMEBODY") // an external change is detected, but needs no repair
 	rounds(3)
 	if now := b.reaped(); now != faults {
 		t.Errorf("programs were run and ended: their page faults went from %d to %d", faults, now)
@@ -64,7 +64,7 @@ func TestIdle(t *testing.T) {
 		t.Errorf("%d changes were applied", now-applied)
 	}
 	b.run("iptables", "-t", "mangle", "-F")
-	wait(t, "a program run", func() error { // else the test would prove nothing
+	wait(t, "a program run", func() error { // otherwise the test would prove nothing
 		if b.reaped() == faults {
 			return fmt.Errorf("still %d page faults", faults)
 		}
@@ -72,21 +72,21 @@ func TestIdle(t *testing.T) {
 	})
 }
 
-// part is a part of the box with its budget of anonymous memory, in MB (RssAnon), and the reason for it.
+// part is a part of the box with its budget of anonymous memory, in MB (RssAnon), and the reason for the budget.
 type part struct {
 	name string
 	most float64
 	why  string
 }
 
-// TestMemory checks each part's memory against its budget. A board has 512 MB, of which Debian, hostapd and the kernel's
-// tables use some 200. The program's own pages, 16 MB that the kernel can drop, are left out: they include the tests. A new
-// budget needs a new reason, not just a new number.
+// TestMemory checks each part's memory against its budget. A board has 512 MB, of which Debian, hostapd and the kernel's tables use some
+// 200. The pages of the program itself, 16 MB that the kernel can drop, are left out, because they include the tests. A new budget needs
+// a new reason, not only a new number.
 func TestMemory(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		languages string
-		pages     int // at least
+		pages     int // at least this many
 		sharing   part
 		read      part
 	}{
@@ -125,8 +125,8 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// TestMemoryOfEverything: with 20,000 places, packs of lessons, an agenda, the board, every page in six languages and a
-// technician who has signed in and reads all of theirs, a board of 512 MB has room for all else.
+// TestMemoryOfEverything: with 20,000 places, packs of tutorials, an agenda, the board, every page in six languages, and a technician who
+// has signed in and reads all pages for technicians, a board of 512 MB has room for everything else.
 func TestMemoryOfEverything(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{languages: `["fr", "en", "ar", "es", "pt", "uk"]`, more: "\n[board]\nenabled = true\n"}, netlab.Options{})
@@ -152,12 +152,12 @@ func TestMemoryOfEverything(t *testing.T) {
 		t.Errorf("while the technician reads it takes up to %d kB, more than 51 MB", most/1e3)
 	}
 	b.keeps(part{"the daemon, with everything", 46, "and the index of 20,000 places, of which the pages are made when they are read; the client of a fleet is in the program"}, b.Proc.Pid())
-	if resident := b.memory(b.Proc.Pid(), "VmRSS"); resident > 82e6 { // 35 MB of the 78.3 that were measured are pages of the program
+	if resident := b.memory(b.Proc.Pid(), "VmRSS"); resident > 82e6 { // 35 MB of the measured 78.3 are pages of the program
 		t.Errorf("%d kB are resident, more than 82 MB", resident/1e3)
 	}
 }
 
-// manyLessons makes a pack of fictional lessons, and returns its folder.
+// manyLessons creates a pack of fictional tutorials, and returns its folder.
 func (b *box) manyLessons(n int) string {
 	b.t.Helper()
 	dir := b.scene.Box.Path("/jardin")
@@ -175,8 +175,8 @@ func (b *box) manyLessons(n int) string {
 	return dir
 }
 
-// manage signs a technician in at a resident's place, and reads the technicians' pages in both languages, with posters of
-// every size. It returns how many were read, and the most memory that the daemon took meanwhile.
+// manage signs a technician in from a resident's device, and reads the technicians' pages in both languages, with posters of every size. It
+// returns how many pages were read, and the most memory that the daemon used meanwhile.
 func (b *box) manage(r *netlab.Resident) (read int, most uint64) {
 	b.t.Helper()
 	const site = "https://10.80.0.1"
@@ -212,7 +212,7 @@ func (b *box) manage(r *netlab.Resident) (read int, most uint64) {
 		}
 		most = max(most, b.anonymous(b.Proc.Pid()))
 		for _, link := range links.FindAllStringSubmatch(string(page), -1) {
-			// Posters are made in any choice of languages, and kept nowhere.
+			// Posters are generated for any choice of languages, and not cached.
 			if to, _, _ := strings.Cut(html.UnescapeString(link[1]), "#"); !strings.HasPrefix(to, "/admin/poster") || len(seen) < 100 {
 				next = append(next, to)
 			}
@@ -221,7 +221,7 @@ func (b *box) manage(r *netlab.Resident) (read int, most uint64) {
 	return len(seen), most
 }
 
-// manyPlaces returns a list of fictional places all over a country, each with words and hours of its own.
+// manyPlaces returns a list of fictional places all over a country, each with its own words and hours.
 func manyPlaces(n int) []byte {
 	var list bytes.Buffer
 	list.WriteString("id,nom,commune,code_postal,adresse,latitude,longitude,telephone,horaires,presentation_resume,date_maj,services\n")
@@ -232,7 +232,7 @@ func manyPlaces(n int) []byte {
 	return list.Bytes()
 }
 
-// keeps waits until a process is within a part's budget: freed memory returns to the kernel a little later.
+// keeps waits until a process is within a part's budget: freed memory is returned to the kernel a little later.
 func (b *box) keeps(p part, pid int) {
 	b.t.Helper()
 	first := b.anonymous(pid)
@@ -245,7 +245,7 @@ func (b *box) keeps(p part, pid int) {
 	b.t.Logf("%s: %d kB, of %v MB", p.name, first/1e3, p.most)
 }
 
-// readAll reads every page that links lead to, and searches the lessons, in every language. It returns the number of pages.
+// readAll reads every page that links lead to, and searches the tutorials, in every language. It returns the number of pages.
 func (b *box) readAll(r *netlab.Resident) int {
 	b.t.Helper()
 	b.join(r)
@@ -271,7 +271,7 @@ func (b *box) readAll(r *netlab.Resident) int {
 			b.t.Errorf("%s is answered with %d", path, reply.StatusCode)
 		}
 		for _, link := range links.FindAllStringSubmatch(string(page), -1) {
-			// All filters and places of a long list are made by the same templates, and kept nowhere.
+			// All filters and places of a long list use the same templates, and are not cached.
 			if to, _, _ := strings.Cut(html.UnescapeString(link[1]), "#"); !strings.HasPrefix(to, "/places") || len(seen) < 1000 {
 				next = append(next, to)
 			}

@@ -15,8 +15,8 @@ import (
 	"testing"
 )
 
-// ban forbids a package an import. A package of ours is also forbidden as an indirect import; a library only in the
-// package's own files, since a type's own package may need it.
+// ban forbids a package an import. One of our packages is forbidden as an indirect import, too. A library is forbidden only in the
+// package's own files, since a package that owns a type may need it.
 type ban struct {
 	room    string   // "passerelle/…", or with a trailing slash the room and those below it
 	imports []string // likewise
@@ -306,7 +306,7 @@ func TestRoomsKeepApart(t *testing.T) {
 	matchesAny := func(patterns []string, path string) bool {
 		return slices.ContainsFunc(patterns, func(p string) bool { return matches(p, path) })
 	}
-	own := map[string]bool{} // packages with a row of their own
+	own := map[string]bool{} // packages with their own row
 	for _, b := range bans {
 		found := false
 		for path, room := range rooms {

@@ -64,8 +64,7 @@ func (b *box) waitPaused(paused bool) {
 	}
 }
 
-// TestLenderPage: the link's holder sees the donation and can pause it, over TLS only; nobody else can, and nobody sees
-// residents.
+// TestLenderPage: the holder of the link sees the donation and can pause it, only over TLS. Nobody else can, and nobody sees residents.
 func TestLenderPage(t *testing.T) {
 	t.Parallel()
 	const site = "https://10.80.0.1"
@@ -169,7 +168,7 @@ func TestLenderPage(t *testing.T) {
 	b.secret(token, newToken)
 }
 
-// secret fails the test if a token is in any file of the box, including the daemons' log. The store has the last one's hash.
+// secret fails the test if a token is in any file of the box, including the daemons' log. The store has the hash of the last one.
 func (b *box) secret(tokens ...string) {
 	b.t.Helper()
 	found := map[string]bool{}

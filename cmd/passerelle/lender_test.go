@@ -20,7 +20,7 @@ type asked struct {
 	link    func(donation string) (string, error)
 	refresh func(share string)
 	status  *state.Status
-	taken   map[string]string // the texts of layers, by "LEVEL NAME"
+	taken   map[string]string // the texts of layers that were taken, by "LEVEL NAME"
 }
 
 func (a asked) LenderLink(donation string) (string, error) { return a.link(donation) }
@@ -95,7 +95,7 @@ func TestLenderCommandRefused(t *testing.T) {
 	}
 }
 
-// The drawing is the code, module by module, with its quiet zone.
+// TestHalfBlocks: the drawing has the code's modules and its quiet zone.
 func TestHalfBlocks(t *testing.T) {
 	t.Parallel()
 	code, err := qr.Encode("https://partage.internal/lender/k3vqzj5xw7oadcl2ygt4me6rnb", qr.M)

@@ -12,13 +12,13 @@ import (
 	"passerelle/appliance/config"
 )
 
-// TestLessonsLeadToEssentialServices: every site that our own lessons name is open to everybody, or its line says that it needs
-// the internet. Otherwise a reader without a session would stand before a closed door.
+// TestLessonsLeadToEssentialServices: every site that our own tutorials name is open to all residents, or its line says that it needs the
+// internet. Otherwise a reader without a session could not reach it.
 func TestLessonsLeadToEssentialServices(t *testing.T) {
 	t.Parallel()
 	host := regexp.MustCompile(`\b(?:[a-z0-9-]+\.)+(?:fr|org|net|com|eu|info)\b`)
-	sources := regexp.MustCompile(`(?m)^sources = \[[^\]]*\]`) // pages that authors read, not readers
-	notSites := []string{"gouv.fr"}                            // the ending of the State's names
+	sources := regexp.MustCompile(`(?m)^sources = \[[^\]]*\]`) // pages for authors, not for readers
+	notSites := []string{"gouv.fr"}                            // the common suffix of the State's names
 	marks := map[string]string{"fr.md": "(il faut Internet)", "en.md": "(needs the internet)", "es.md": "(necesita Internet)",
 		"pt.md": "(precisa de Internet)", "ar.md": "(يحتاج إلى الإنترنت)", "uk.md": "(потрібен інтернет)"}
 	open := config.Essential{Names: []string{config.France}}.All()

@@ -22,11 +22,11 @@ import (
 // chain is a box with many lines, each of which fails in turn in some way, while a resident loads a page.
 type chain struct {
 	failover
-	newNames atomic.Bool  // each page has a name that no cache knows
-	pages    atomic.Int64 // shown to the resident
+	newNames atomic.Bool  // each page has a name that is in no cache
+	pages    atomic.Int64 // pages shown to the resident
 }
 
-// newChain creates one with so many lines. Each uses its own router's DNS, unless dns says otherwise.
+// newChain creates a chain with this many lines. Each uses its own router's DNS, unless dns says otherwise.
 func newChain(t *testing.T, lines int, dns map[int]string) *chain {
 	t.Helper()
 	servers := func(k int) string {
@@ -51,7 +51,7 @@ dns = [%q]
 	return &chain{failover: failover{b, b.scene.Residents[0]}}
 }
 
-// begin starts the box, and the resident, who loads a page each second from now on.
+// begin starts the box, and the resident, who from now on loads a page each second.
 func (c *chain) begin() {
 	c.t.Helper()
 	c.start()
@@ -120,7 +120,7 @@ func (c *chain) says(line int, why string) {
 	})
 }
 
-// code answers every query with the code and nothing else.
+// code returns a server that answers every query with only this code.
 func code(c dnsmessage.RCode) func(question []byte) []byte {
 	return func(question []byte) []byte {
 		var m dnsmessage.Message
@@ -136,7 +136,7 @@ func code(c dnsmessage.RCode) func(question []byte) []byte {
 	}
 }
 
-// onlyRoot answers for the root's SOA like a sane server, and refuses everything else.
+// onlyRoot answers for the root's SOA like a correct server, and refuses everything else.
 func onlyRoot(question []byte) []byte {
 	var m dnsmessage.Message
 	if m.Unpack(question) != nil || len(m.Questions) != 1 || m.Questions[0].Name.String() != "." {
@@ -155,7 +155,7 @@ func onlyRoot(question []byte) []byte {
 	return b
 }
 
-// caching answers truthfully while there is internet, and from then on only cached queries; anything else is SERVFAIL.
+// caching answers truthfully while there is internet. From then on it answers only cached queries, and SERVFAIL to all others.
 func caching(truth func([]byte) []byte, cut *atomic.Bool) func(question []byte) []byte {
 	var known sync.Map // of queries without their identifiers
 	return func(question []byte) []byte {
@@ -178,7 +178,7 @@ func caching(truth func([]byte) []byte, cut *atomic.Bool) func(question []byte) 
 	}
 }
 
-// slowly answers like another server, with a delay.
+// slowly answers like another server, but with a delay.
 func slowly(answer func([]byte) []byte, delay *atomic.Int64) func(question []byte) []byte {
 	return func(question []byte) []byte {
 		time.Sleep(time.Duration(delay.Load()))
@@ -186,7 +186,7 @@ func slowly(answer func([]byte) []byte, delay *atomic.Int64) func(question []byt
 	}
 }
 
-// switched answers as set.
+// switched is a DNS server whose behaviour can be set.
 type switched struct {
 	atomic.Pointer[func([]byte) []byte]
 }
@@ -194,7 +194,7 @@ type switched struct {
 func (s *switched) answer(question []byte) []byte { return (*s.Load())(question) }
 func (s *switched) to(f func([]byte) []byte)      { s.Store(&f) }
 
-// answersItself replaces a line's router's DNS server, which is truthful at first.
+// answersItself replaces the DNS server on a line's router. The new one is truthful at first.
 func (b *box) answersItself(l *netlab.Lender) *switched {
 	b.t.Helper()
 	var s switched
@@ -224,7 +224,7 @@ func (b *box) signIn(l *netlab.Lender, says string) error {
 		"-I FORWARD -i lan -p tcp -j REJECT --reject-with tcp-reset")
 }
 
-// TestNamesFailInTurn: whatever a line's DNS server does short of resolving, the next line takes over.
+// TestNamesFailInTurn: whenever a line's DNS server does not resolve names, in whatever way, the next line takes over.
 func TestNamesFailInTurn(t *testing.T) {
 	t.Parallel()
 	c := newChain(t, 6, nil)
@@ -243,11 +243,11 @@ func TestNamesFailInTurn(t *testing.T) {
 	c.fails("NXDOMAIN to all", 1, 2, "ETH gives no names: GATEWAY says that no name exists", say(1, code(dnsmessage.RCodeNameError)))
 	c.fails("NOERROR and nothing", 2, 3, "ETH gives no names: GATEWAY has an address of no name", say(2, code(dnsmessage.RCodeSuccess)))
 	c.fails("only the root", 3, 4, "ETH gives no names: GATEWAY refuses every name", say(3, onlyRoot))
-	c.newNames.Store(false) // what the resident asks is answered
+	c.newNames.Store(false) // the resident's queries are answered
 	c.fails("a caching router, its way out cut", 4, 5, "ETH gives no names: GATEWAY answers, but reaches nothing beyond (SERVFAIL)",
 		func(l *netlab.Lender) error { cut.Store(true); return l.WAN.Cut() })
 
-	// The first works again, and is used when it has for a while.
+	// The first line works again, and is used once it has worked for a while.
 	start := time.Now()
 	names[0].to(c.scene.Internet.Names.Reply)
 	c.waitWorks(0, true)
@@ -258,11 +258,11 @@ func TestNamesFailInTurn(t *testing.T) {
 	c.waitSound()
 }
 
-// TestPagesFailInTurn: a line with DNS and without pages is left, too, and one with slow DNS is left for a better one.
+// TestPagesFailInTurn: a line with DNS but without pages is left, too, and a line with slow DNS is left for a better one.
 func TestPagesFailInTurn(t *testing.T) {
 	t.Parallel()
 	c := newChain(t, 7, map[int]string{2: "203.0.113.200", 3: netlab.DNSAddr.String()})
-	c.answersItself(c.scene.Lenders[3]).to(code(dnsmessage.RCodeRefused)) // its donation's own DNS server replaces it
+	c.answersItself(c.scene.Lenders[3]).to(code(dnsmessage.RCodeRefused)) // it is not used, because its donation has its own DNS server
 	late, slow := c.answersItself(c.scene.Lenders[4]), atomic.Int64{}
 	late.to(slowly(c.scene.Internet.Names.Reply, &slow))
 	halves := c.scene.Lenders[5]
@@ -280,7 +280,7 @@ func TestPagesFailInTurn(t *testing.T) {
 	})
 	c.fails("the data is used up", 3, 4, shut, func(l *netlab.Lender) error { return c.signIn(l, "<title>Your data is used up</title>") })
 
-	// A slow line is left, but counts as working.
+	// A slow line is left, but still counts as working.
 	slow.Store(int64(4 * time.Second))
 	c.waitLine(5)
 	c.waitStatus("a slow line", func(s state.Status) error {
@@ -322,7 +322,7 @@ func (b *box) shouts(ctx context.Context, l *netlab.Lender) error {
 	return nil
 }
 
-// queries makes the resident query a name that no cache knows, so that the line's DNS server has to answer.
+// queries makes the resident query a name that is in no cache, so that the line's DNS server has to answer.
 func (b *box) queries(r *netlab.Resident) {
 	b.t.Helper()
 	b.fresh++
@@ -331,7 +331,7 @@ func (b *box) queries(r *netlab.Resident) {
 	r.LookupHost(b.t.Context(), name) // which may fail
 }
 
-// TestOnlyLine: with one line the State is offline with the reason, and a slow line stays in use.
+// TestOnlyLine: with one line, the State is offline, with the reason. A slow line stays in use.
 func TestOnlyLine(t *testing.T) {
 	t.Parallel()
 	b := newScene(t, settings{}, netlab.Options{})

@@ -23,7 +23,7 @@ func cable(name string) uplink.Interface {
 	return uplink.Interface{Status: uplink.Status{Interface: name, Kind: "network cable", Present: true}, Wired: true}
 }
 
-// leads gives an interface an address, and the rest of an internet connection.
+// leads adds to an interface an address, and the rest of an internet connection.
 func leads(l uplink.Interface, address string) uplink.Interface {
 	l.Address = netip.MustParsePrefix(address)
 	l.Networks = []netip.Prefix{l.Address.Masked()}
@@ -40,8 +40,7 @@ func phone(name string) uplink.Interface {
 	return uplink.Interface{Status: uplink.Status{Interface: name, Kind: "phone on USB (Android)", Present: true}, Phone: true}
 }
 
-// seen returns a machine with these interfaces, of which those of kind Wi-Fi have a radio each; the radios in station can
-// only join networks.
+// seen returns a machine with these interfaces. Each of kind Wi-Fi has its own radio; the radios in station can only join networks.
 func seen(station string, lines ...uplink.Interface) machine {
 	m := machine{Lines: lines}
 	for _, l := range lines {
@@ -121,8 +120,8 @@ func TestFit(t *testing.T) {
 	}
 }
 
-// TestFitIsAlwaysRight: on any machine, init writes a valid configuration, the same each time, and check finds only the
-// misfits that init reported.
+// TestFitIsAlwaysRight: on any machine, init writes a valid configuration, the same each time, and check finds only the misfits that init
+// reported.
 func TestFitIsAlwaysRight(t *testing.T) {
 	t.Parallel()
 	rnd := rand.New(rand.NewPCG(11, 5))
@@ -335,8 +334,8 @@ func TestDescribeHours(t *testing.T) {
 	}
 }
 
-// TestInitAndCheckSeeTheMachine: in a real namespace with a wired hotspot, init writes a fitting configuration, and check
-// accepts it before the box runs on it, and while it does.
+// TestInitAndCheckSeeTheMachine: in a real namespace with a wired hotspot, init writes a configuration that fits, and check accepts it,
+// both before the box runs with it and while it does.
 func TestInitAndCheckSeeTheMachine(t *testing.T) {
 	t.Parallel()
 	b := newScene(t, settings{}, netlab.Options{})

@@ -23,8 +23,8 @@ import (
 	"passerelle/netctl/netlab/labtest"
 )
 
-// closedToOthers fails the test if another user can open, lock, replace or connect to anything in the box's folders, and
-// returns the number of its attempts.
+// closedToOthers fails the test if another user can open, lock, replace or connect to anything in the box's folders. It returns the number
+// of attempts.
 func (b *box) closedToOthers(when string) (tried int) {
 	b.t.Helper()
 	dns, err := user.Lookup(plan.DNSUser)
@@ -98,12 +98,12 @@ func hangUp(c net.Conn) error {
 	return c.Close()
 }
 
-// TestAmongOthers: another user of the machine, who was there before the daemon, can neither keep it from starting nor see
-// or change its files, while it runs, after a crash, and after its end.
+// TestAmongOthers: another user of the machine, who was active before the daemon, can neither keep it from starting nor see or change its
+// files, while it runs, after a crash, and after its end.
 func TestAmongOthers(t *testing.T) {
 	t.Parallel()
 	b := newScene(t, settings{}, netlab.Options{})
-	// As an older version left it, with everything lockable locked by user nobody.
+	// The folder is as an older version left it, with everything that can be locked locked by user nobody.
 	b.must(os.Mkdir(b.path(""), 0o755))
 	b.must(os.WriteFile(b.path("lock"), nil, 0o644))
 	for _, path := range []string{b.path(""), b.path("lock")} {
@@ -177,7 +177,7 @@ func TestForget(t *testing.T) {
 		f(&a)
 		b.writeAside(a)
 	}
-	// forgets runs the process that a daemon leaves behind until it ends.
+	// forgets runs the process that a daemon leaves behind until that process ends.
 	forgets := func(words ...string) *netlab.Proc {
 		t.Helper()
 		p, err := b.scene.Box.StartCmd(program(append([]string{"forget", "--socket", b.Socket}, words...)...))
@@ -224,7 +224,7 @@ func TestForget(t *testing.T) {
 	b.must(forgets().Wait()) // nor is there anything to wait for
 	there(true, "leases")
 
-	// It waits for the given time, and not beyond a boot.
+	// It waits for the given time, but not across a reboot.
 	for _, is := range []struct {
 		after  string
 		change func(*asideFile)
@@ -242,7 +242,7 @@ func TestForget(t *testing.T) {
 		b.restart()
 	}
 
-	// If the folder is removed there is nothing to wait for.
+	// If the folder is removed, there is nothing to wait for.
 	b.stop()
 	b.must(os.RemoveAll(b.path("")))
 	b.waitProcesses("")
@@ -256,7 +256,7 @@ func TestForget(t *testing.T) {
 	}
 }
 
-// TestNoUser: without dnsmasq's user the box reports it, and works once the user exists.
+// TestNoUser: if dnsmasq's user does not exist, the box reports it, and works once the user exists.
 func TestNoUser(t *testing.T) {
 	t.Parallel()
 	b := newScene(t, settings{}, netlab.Options{})

@@ -9,8 +9,8 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// TestMetrics: Prometheus reads the metrics on a line's network, from where it may; from elsewhere, and on the hotspot, they do
-// not exist.
+// TestMetrics: Prometheus reads the metrics on a line's network, from an address that may. For other addresses, and on the hotspot, the
+// metrics do not exist.
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	for _, allowed := range []bool{true, false} {

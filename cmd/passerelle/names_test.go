@@ -22,8 +22,8 @@ const (
 	typeDNSKEY dnsmessage.Type = 48
 )
 
-// signed answers for signed.example like a signed zone: each set of records has a signature, and absence is proved, if
-// requested (the DO bit, RFC 3225). The signatures are dummies: nothing in the test verifies them.
+// signed answers for signed.example like a signed zone: each set of records has a signature, and absence is proved, if requested (the DO
+// bit, RFC 3225). The signatures are dummies, which nothing in the test verifies.
 func signed(otherwise func([]byte) []byte) func([]byte) []byte {
 	name := dnsmessage.MustNewName("signed.example.")
 	return func(packet []byte) []byte {
@@ -116,9 +116,9 @@ func (b *box) asks(r *netlab.Resident, kind dnsmessage.Type, validates bool) (re
 	return reply
 }
 
-// TestSignedNames: a validating resolver gets the records as they were signed, with the proof of absence, before a session,
-// in one, and in a pause. Other resolvers get IPv6 addresses, too. Names that would bypass the box do not exist. Where every
-// name resolves to the box, there are no records of other types.
+// TestSignedNames: a validating resolver gets the records as they were signed, with the proof of absence, before a session, during one,
+// and during a pause. Other resolvers also get IPv6 addresses. Names that would bypass the box do not exist. Where every name resolves
+// to the box, there are no records of other types.
 func TestSignedNames(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{})

@@ -19,8 +19,8 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// TestNewBoxWithoutRadio: a new box whose radio is missing waits for a technician, tells where, and is set up over the cable, with
-// an access point behind another one. Configured, it would be a fault.
+// TestNewBoxWithoutRadio: a new box whose radio is missing waits for a technician, says where to reach it, and is set up over the cable,
+// with an access point on another cable. On a configured box, a missing radio would be a fault.
 func TestNewBoxWithoutRadio(t *testing.T) {
 	t.Parallel()
 	b := newScene(t, settings{}, netlab.Options{})

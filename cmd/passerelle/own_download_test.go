@@ -18,7 +18,7 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// aList is a list of the national standard, of fictional places.
+// aList is a list of fictional places in the national standard's format.
 const aList = `"id","nom","commune","code_postal","adresse","latitude","longitude","date_maj"
 "a1","Maison du numérique des Tilleuls","Villebrume","99100","1 rue des Tilleuls","48.10","2.10","2026-11-02"
 "a2","Atelier "La Bobine"","Villebrume","99100","2 rue des Tilleuls","48.11","2.11","2026-11-03"
@@ -27,10 +27,10 @@ const aList = `"id","nom","commune","code_postal","adresse","latitude","longitud
 // publisher is a web server on the internet that publishes lists over https.
 type publisher struct {
 	asked atomic.Int32 // requests so far
-	held  chan string  // the outcome of requests for a list that never ends: "" when it has begun, "gone" when its client left
+	held  chan string  // outcomes of requests for a list that never ends: "" when the answer has begun, "gone" when the client has disconnected
 }
 
-// publish serves at https://example.com, which the box's programs trust.
+// publish serves at https://example.com, with a certificate that the box's programs trust.
 func (b *box) publish() *publisher {
 	b.t.Helper()
 	p := &publisher{held: make(chan string, 10)}
@@ -77,7 +77,7 @@ func (b *box) publish() *publisher {
 	return p
 }
 
-// outcome waits for the next outcome of an endless list.
+// outcome waits for the next outcome of a list that never ends.
 func (p *publisher) outcome(t *testing.T, want string) {
 	t.Helper()
 	select {
@@ -102,8 +102,8 @@ func (b *box) waitDownload(what string, ok func(state.Download) bool) state.Down
 	return s.Downloads[0]
 }
 
-// TestOwnDownload: the list of [places] url comes over the line in use, once it may; it is not asked for again after a
-// restart; a pause and a spent cap stop it.
+// TestOwnDownload: the list at [places] url is downloaded over the line in use, once that is allowed. It is not requested again after a
+// restart. A pause and a spent cap stop it.
 func TestOwnDownload(t *testing.T) {
 	t.Parallel()
 	const twoLines = `
@@ -183,7 +183,7 @@ url = "https://example.com/%s"
 	if p.asked.Load() != asked {
 		t.Error("a list was asked for when the cap was spent")
 	}
-	// Beyond the lender's router nothing is the box's, but ARP of the routers. A refused connection would be larger.
+	// At the far end of the line, the box sends only ARP with the routers. A refused connection would be larger.
 	if n := b.counted(b.scene.Lenders[1]) - closed; n > 300 {
 		t.Errorf("%d bytes crossed the closed line", n)
 	}

@@ -12,8 +12,8 @@ import (
 	"passerelle/netctl/netlab/labtest"
 )
 
-// TestCommandsLeaveTheOwnersFiles: what root's commands write in a state folder is its owner's, though the owner cannot read
-// the file that is imported, and what they write elsewhere is root's.
+// TestCommandsLeaveTheOwnersFiles: what root's commands write in a state folder belongs to its owner, even if the owner cannot read the
+// imported file. What they write elsewhere belongs to root.
 func TestCommandsLeaveTheOwnersFiles(t *testing.T) {
 	t.Parallel()
 	labtest.Root(t)
@@ -26,7 +26,7 @@ func TestCommandsLeaveTheOwnersFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// The folders above are the test's: without DAC_READ_SEARCH nobody could not even reach them.
+	// The folders above belong to the test: without DAC_READ_SEARCH, the user nobody could not even reach these.
 	must(errors.Join(
 		os.Mkdir(state, 0o700), os.Chown(state, labtest.Nobody, labtest.Nobody),
 		os.Mkdir(filepath.Dir(configuration), 0o755), os.Chown(filepath.Dir(configuration), labtest.Nobody, labtest.Nobody),

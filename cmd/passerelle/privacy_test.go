@@ -14,9 +14,8 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// TestPrivacy: who was there and what they visited is in no persistent file and in no log, not even with --verbose. In
-// memory, leases and saved sessions hold addresses, for the daemon only and no longer than needed: until five minutes after a
-// stop.
+// TestPrivacy: who was present and what they visited is in no persistent file and in no log, not even with --verbose. In memory, leases and
+// saved sessions contain addresses, readable only by the daemon, and no longer than needed: until five minutes after a stop.
 func TestPrivacy(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{more: "\n[board]\nenabled = true\n"}, netlab.Options{Residents: 2})
@@ -41,7 +40,7 @@ func TestPrivacy(t *testing.T) {
 	b.say(guest, "GET / HTTP/1.1\r\nHost: "+secret+"\r\nX: "+strings.Repeat("x", 1<<20)+"\r\n\r\n")
 	b.say(guest, "not a request\r\n\r\n")
 	b.press(guest, "/stay")
-	// What a resident looks for, posts and rates.
+	// What a resident searches for, posts and rates.
 	for _, path := range []string{"/places?q=" + asked, "/tutorials?q=" + asked, "/needs/info/d", "/needs/papers/alone/phone"} {
 		if reply, err := b.get(r, portal+path); err != nil || reply.Status != 200 {
 			t.Errorf("%s: %d, %v", path, reply.Status, err)
@@ -110,7 +109,7 @@ func TestPrivacy(t *testing.T) {
 				return nil
 			}
 			delete(allowed, path)
-			// dnsmasq writes the leases as its own user, and the daemon reads them by its group.
+			// dnsmasq writes the leases as its own user, and the daemon reads them through its group.
 			info, err := entry.Info()
 			b.must(err)
 			folder, err := os.Stat(filepath.Dir(b.Socket))

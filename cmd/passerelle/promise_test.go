@@ -26,16 +26,16 @@ import (
 	"passerelle/netctl/netlab/hostile"
 )
 
-// slice is the tranche of these tests' caps, the smallest one.
+// slice is the tranche of the caps in these tests, the smallest one.
 const slice = 1 << 20
 
-// underWay bounds what crosses the uplink after sharing stopped: packets in flight, and the box's probes.
+// underWay is the most that crosses the uplink after sharing has stopped: packets in flight, and the box's probes.
 const underWay = 300e3
 
 // bigByAddress is bigPage for residents without DNS.
 var bigByAddress = "http://" + netlab.WebAddr.String() + "/big"
 
-// hungry downloads for the resident until the test ends, again when a download broke or hangs.
+// hungry downloads for the resident until the test ends, and starts again when a download breaks or stalls.
 func (b *box) hungry(r *netlab.Resident) {
 	var eating sync.WaitGroup
 	ctx := b.t.Context()
@@ -47,14 +47,14 @@ func (b *box) hungry(r *netlab.Resident) {
 	b.t.Cleanup(eating.Wait)
 }
 
-// eat downloads until that breaks or stalls.
+// eat downloads until the download breaks or stalls.
 func eat(ctx context.Context, r *netlab.Resident) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	hangs := time.AfterFunc(brief, cancel)
 	d, err := r.StartDownload(ctx, bigByAddress)
 	hangs.Stop()
-	if err != nil { // nothing is shared now
+	if err != nil { // nothing is shared at the moment
 		time.Sleep(netlab.Tick / 2)
 		return
 	}
@@ -65,7 +65,7 @@ func eat(ctx context.Context, r *netlab.Resident) {
 		case <-time.After(brief):
 		}
 	}
-	d.Stop() // however it ended
+	d.Stop() // its error is irrelevant
 }
 
 // reload applies other settings.
@@ -94,7 +94,7 @@ func (b *box) granted() (rules []string) {
 	return rules
 }
 
-// carries waits until the line has carried so many bytes, and returns the status then.
+// carries waits until the line has carried this many bytes, and returns the status at that time.
 func (b *box) carries(bytes uint64) state.Status {
 	b.t.Helper()
 	return b.waitStatus(fmt.Sprintf("%d bytes", bytes), func(s state.Status) error {
@@ -105,8 +105,8 @@ func (b *box) carries(bytes uint64) state.Status {
 	})
 }
 
-// waitSpent waits until the cap is spent and no rule that passes packets is left in the kernel: an account may count as
-// spent for a moment while more is revoked than was used.
+// waitSpent waits until the cap is spent and the kernel has no rule left that passes packets. An account may count as spent for a moment
+// while more is revoked than was used.
 func (b *box) waitSpent() state.Status {
 	b.t.Helper()
 	return b.waitStatus("the end of the cap", func(s state.Status) error {
@@ -132,8 +132,8 @@ func (b *box) within(limit uint64, when string) (counted uint64) {
 	return counted
 }
 
-// TestPromiseOutlivesKills: with repeated kills while residents download, also during a start, no more than the cap crosses
-// the uplink, and less than a tranche of the gift is lost.
+// TestPromiseOutlivesKills: with repeated kills while residents download, also during a start, no more than the cap crosses the uplink,
+// and less than a tranche of the donation is lost.
 func TestPromiseOutlivesKills(t *testing.T) {
 	t.Parallel()
 	const limit, kills = 60e6, 50
@@ -171,7 +171,7 @@ func TestPromiseOutlivesKills(t *testing.T) {
 	}
 }
 
-// tunnels joins a captive resident, who transfers what it can through DNS, over UDP and TCP, until the test ends.
+// tunnels joins a captive resident who transfers as much as possible through DNS, over UDP and TCP, until the test ends.
 func (b *box) tunnels(r *netlab.Resident) {
 	b.t.Helper()
 	b.join(r)
@@ -194,8 +194,8 @@ func (b *box) tunnels(r *netlab.Resident) {
 	b.t.Cleanup(func() { cancel(); running.Wait() })
 }
 
-// pour sends datagrams from the internet to the resident, at the rate in bit/s, received or not, until the returned function
-// is called. heard counts the bytes of the received packets, without link headers.
+// pour sends datagrams from the internet to the resident, at a rate in bit/s, whether or not they arrive, until the returned function is
+// called. heard counts the bytes of the received packets, without link headers.
 func (b *box) pour(r *netlab.Resident, rate int) (heard *atomic.Int64, stop func()) {
 	b.t.Helper()
 	const size, headers, step = 1200, 28, 5 * time.Millisecond
@@ -248,8 +248,8 @@ func (b *box) pour(r *netlab.Resident, rate int) (heard *atomic.Int64, stop func
 	return heard, stop
 }
 
-// TestSenderThatDoesNotStop: traffic that keeps arriving on the uplink after the cut is not forwarded, but counted and
-// reported, and the margin is larger the next time.
+// TestSenderThatDoesNotStop: traffic that keeps arriving on the uplink after the cut is not forwarded, but counted and reported. The next
+// time, the margin is larger.
 func TestSenderThatDoesNotStop(t *testing.T) {
 	t.Parallel()
 	const limit, next = 12e6, 30e6
@@ -264,7 +264,7 @@ func TestSenderThatDoesNotStop(t *testing.T) {
 		b.must(err)
 		return int64(tx)
 	}
-	pages := forwarded() // of the box itself
+	pages := forwarded() // the box's own pages
 
 	heard, stop := b.pour(r, 24e6)
 	b.waitSpent()
@@ -321,8 +321,8 @@ func TestSenderThatDoesNotStop(t *testing.T) {
 	}
 }
 
-// TestPromiseReplugged: the interface's counter restarts at zero each time it is plugged in, with or without a daemon, and
-// the cap holds.
+// TestPromiseReplugged: the interface's counter restarts at zero each time it is plugged in, with or without a daemon, and the cap still
+// holds.
 func TestPromiseReplugged(t *testing.T) {
 	t.Parallel()
 	const limit, times = 40e6, 6
@@ -350,7 +350,7 @@ func TestPromiseReplugged(t *testing.T) {
 	}
 	s := b.waitSpent()
 	counted := b.within(limit, "plugged in again six times")
-	// Each time, the reserved amounts besides the tranches count as used: for packets in flight, and for what rules miss.
+	// Each time, the amounts reserved besides the tranches count as used: for packets in flight, and for what rules miss.
 	if lost := limit - int64(counted) - int64(s.Donations[0].Margin); lost > slice+times*2e6 {
 		t.Errorf("%d bytes of the gift are lost", lost)
 	} else {
@@ -358,7 +358,7 @@ func TestPromiseReplugged(t *testing.T) {
 	}
 }
 
-// TestCapChanges: a change of the cap within the period forgives no usage.
+// TestCapChanges: after a change of the cap within the period, all that was used still counts.
 func TestCapChanges(t *testing.T) {
 	t.Parallel()
 	given := settings{cap: "40MB", data: "0", down: "20mbit"}
@@ -371,7 +371,7 @@ func TestCapChanges(t *testing.T) {
 		given.cap = size
 		b.reload(given)
 	}
-	// above returns a cap that leaves so much after what has crossed the line, in kB and in bytes.
+	// above returns a cap that leaves this much after what has crossed the line, as a text in kB and in bytes.
 	above := func(more uint64) (size string, bytes uint64) {
 		t.Helper()
 		kB := (b.counted(b.scene.Lenders[0]) + more) / 1000
@@ -423,8 +423,8 @@ func TestCapChanges(t *testing.T) {
 	}
 }
 
-// unwritable fails the test unless the daemon shares nothing and reports that it cannot write, with this reason, while its
-// pages are available.
+// unwritable fails the test unless the daemon shares nothing and reports that it cannot write, with this reason, while its pages are
+// available.
 func (b *box) unwritable(r *netlab.Resident, why string) {
 	b.t.Helper()
 	b.waitStatus("the reason "+why, func(s state.Status) error {
@@ -441,8 +441,8 @@ func (b *box) unwritable(r *netlab.Resident, why string) {
 	b.shows(r, "offline.title")
 }
 
-// TestStateFull: without space to start the accounts no capped donation is shared, the pages are available, and with space
-// again the box shares by itself.
+// TestStateFull: if there is no space to create the accounts, no capped donation is shared, but the pages are available. With space again,
+// the box shares without intervention.
 func TestStateFull(t *testing.T) {
 	t.Parallel()
 	const limit = 25e6
@@ -473,7 +473,7 @@ func TestStateFull(t *testing.T) {
 	b.hungry(r)
 	b.carries(4e6)
 
-	// The existing file needs no more space: a disk that others fill does not end sharing.
+	// The existing file needs no more space: sharing continues on a disk that others fill.
 	fill()
 	b.carries(12e6)
 	b.kill()
@@ -485,7 +485,7 @@ func TestStateFull(t *testing.T) {
 	}
 }
 
-// TestStateReadOnly: the file system becomes read-only, as the kernel does on a failing card.
+// TestStateReadOnly: the kernel makes the file system read-only, as it does for a failing card.
 func TestStateReadOnly(t *testing.T) {
 	t.Parallel()
 	const limit = 30e6
@@ -553,9 +553,9 @@ func TestLedgerDamaged(t *testing.T) {
 	}
 }
 
-// TestLedgerNewer: a ledger of a format that only a newer version reads is renamed unchanged. Capped donations rest, those
-// without a cap are shared, the pages are available, and the reason is reported. The newer version continues from it. A
-// ledger of the next format is read at once.
+// TestLedgerNewer: a ledger in a format that only a newer version reads is renamed, and not changed. Capped donations are not shared, those
+// without a cap are, the pages are available, and the reason is reported. The newer version continues from the old ledger. A ledger in
+// the next format is read at once.
 func TestLedgerNewer(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{more: `

@@ -101,7 +101,7 @@ func (r reader) says(selector, want string) {
 	}
 }
 
-// plain is a text without typesetting: direction marks and kinds of space.
+// plain returns a text without typesetting, such as direction marks and special spaces.
 func plain(s string) string {
 	s = strings.Map(func(c rune) rune {
 		if c >= 0x2066 && c <= 0x2069 {
@@ -112,9 +112,9 @@ func plain(s string) string {
 	return strings.Join(strings.Fields(strings.NewReplacer(" ", " ", " ", " ").Replace(s)), " ")
 }
 
-// TestReader: in three languages, with and without scripts, a resident is redirected to the first page by the phone's own
-// probe, gets online in one press, sees the address to come back to, reads a lesson, looks at its pictures, finds another in
-// spite of a typing error, prints it, and changes the language. Without internet the lessons are still available.
+// TestReader: in three languages, with and without scripts, a resident is redirected to the first page by the phone's own probe, gets
+// online with one press, sees the address to return to, reads a tutorial, looks at its pictures, finds another one despite a typing
+// error, prints it, and changes the language. Without internet the tutorials are still available.
 func TestReader(t *testing.T) {
 	labtest.Root(t, "chromium")
 	t.Parallel()
@@ -154,7 +154,7 @@ func TestReader(t *testing.T) {
 	r.shoot(shots, "offline")
 }
 
-// visit is what a resident without a session does, who has none afterwards.
+// visit does what a resident does without a session. The resident has none afterwards.
 func (r reader) visit(words, other *web.Words, typo, finds string) {
 	t := r.t
 	t.Helper()
@@ -243,8 +243,7 @@ func (r reader) printed() (pages int) {
 	return pages
 }
 
-// shoot takes screenshots of the residents' current page in common widths and colours, for people to check, if a folder is
-// given.
+// shoot takes screenshots of the residents' current page in common widths and colours, for people to check, if a folder is given.
 func (r reader) shoot(folder, when string) {
 	r.t.Helper()
 	if folder == "" {

@@ -43,8 +43,8 @@ func (b *box) hammered(f func()) {
 	b.t.Logf("SIGHUP was sent %d times", n)
 }
 
-// TestHangups: a SIGHUP at any moment ends no daemon, and the reload happens; SIGTERM during a restart ends it cleanly. Its
-// paths are relative to its first working directory.
+// TestHangups: a SIGHUP at any moment ends no daemon, and the reload happens. SIGTERM during a restart ends it cleanly. Paths are relative
+// to the daemon's first working directory.
 func TestHangups(t *testing.T) {
 	t.Parallel()
 	b := newScene(t, settings{}, netlab.Options{})

@@ -16,8 +16,8 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// TestBroken: every external change in the kernel is repaired, and ends no session. What must fail closed until then is
-// checked while the daemon is stopped by a signal.
+// TestBroken: every external change in the kernel is repaired, and ends no session. What must fail closed until then is checked while the
+// daemon is stopped by a signal.
 func TestBroken(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{Residents: 2})
@@ -29,7 +29,7 @@ func TestBroken(t *testing.T) {
 	for _, c := range []struct {
 		what   string
 		script string
-		open   bool // authorized residents may pass meanwhile
+		open   bool // authorized residents may pass in the meantime
 	}{
 		{"mangle flushed", "iptables -t mangle -F; iptables -t mangle -X", false},
 		{"nat flushed", "iptables -t nat -F; iptables -t nat -X", false},
@@ -141,7 +141,7 @@ func (b *box) atRate(d *netlab.Transfer, rate float64) {
 	})
 }
 
-// TestChildrenKilled: DNS and DHCP recover soon.
+// TestChildrenKilled: DNS and DHCP recover soon after their processes are killed.
 func TestChildrenKilled(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{Residents: 2})

@@ -14,10 +14,10 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// machineSeen names the file with the machine that the program uses instead of the test machine.
+// machineSeen names the file that describes the machine that the program sees instead of the test machine.
 const machineSeen = "PASSERELLE_TEST_MACHINE"
 
-// machineFromFile reads a machine as JSON. A missing file is a machine without interfaces.
+// machineFromFile reads a machine from JSON. If the file is missing, the machine has no interfaces.
 func machineFromFile(path string) (m machine, err error) {
 	file, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -42,13 +42,13 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// cardSeen has the slot that the program's machine was started from, "" for a machine without a card.
+// cardSeen has the slot from which the program's machine was booted, "" for a machine without a card.
 const cardSeen = "PASSERELLE_TEST_SLOT"
 
-// cardFile is the scripts' card; its partitions are the files beside it.
+// cardFile is the scripts' card. Its partitions are the files next to it.
 const cardFile = "card0"
 
-// card is the scripts' command `card SLOT`: the machine was started from that slot of the card.
+// card is the scripts' command `card SLOT`: the machine was booted from that slot of the card.
 func card(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: card SLOT")
@@ -64,7 +64,7 @@ func card(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// install is the scripts' command `install PARTITION`: there is something in it.
+// install is the scripts' command `install PARTITION`: it puts something into the partition.
 func install(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: install PARTITION")
@@ -72,8 +72,8 @@ func install(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte("hsqs"), 0o600))
 }
 
-// exits is the scripts' command `exits STATUS ARGUMENTS...`: the program must end with that status. Its output is in the
-// files out and err.
+// exits is the scripts' command `exits STATUS ARGUMENTS...`: the program must end with that status. Its output is written to the files out
+// and err.
 func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
 		ts.Fatalf("usage: exits STATUS WORDS...")

@@ -24,12 +24,12 @@ import (
 
 var service = flag.Bool("service", false, "run every daemon as its service does: as a user of its own, with the unit's capabilities")
 
-// serviceUser stands for the service's user, and its group.
+// serviceUser is the ID of the service's user, and of its group, in this test.
 const serviceUser = 64321
 
 const unitFile = "../../image/passerelle.service"
 
-// asService has every daemon of the box run as its service does.
+// asService makes every daemon of the box run as its service does.
 func (b *box) asService() {
 	b.t.Helper()
 	capabilities, err := image.Capabilities()
@@ -42,8 +42,8 @@ func (b *box) asService() {
 	b.must(b.AsService(lab.Service{User: serviceUser, Capabilities: capabilities}))
 }
 
-// TestService: the daemon does its work as the service's user with the unit's capabilities, on the files of a daemon that ran
-// as root, and root's commands work on it.
+// TestService: the daemon works as the service's user with the unit's capabilities, on the files of a daemon that ran as root, and root's
+// commands work on it.
 func TestService(t *testing.T) {
 	t.Parallel()
 	b := newScene(t, settings{data: "5MB"}, netlab.Options{})
@@ -113,23 +113,23 @@ func TestService(t *testing.T) {
 	}))
 }
 
-// childCapabilities are what the children of a box without a radio may do, by the names of their pid files.
+// childCapabilities returns the capabilities of the children of a box without a radio, by the names of their pid files.
 func (b *box) childCapabilities() map[string]uint64 {
 	bind, admin := uint64(1)<<unix.CAP_NET_BIND_SERVICE, uint64(1)<<unix.CAP_NET_ADMIN
 	return map[string]uint64{"dnsmasq": bind | admin, "dnsmasq-guests": bind | admin, "dnsmasq-captive": bind}
 }
 
-// hex16 is how the kernel prints a set of capabilities.
+// hex16 formats a set of capabilities as the kernel does.
 func hex16(n uint64) string {
 	s := strconv.FormatUint(n, 16)
 	return strings.Repeat("0", 16-len(s)) + s
 }
 
-// mostExposed is how open the unit may be, from 0 to 10 (systemd-analyze(1)). Each line that adds to it has its reason in the
-// unit.
+// mostExposed is the highest exposure level that the unit may have, from 0 to 10 (systemd-analyze(1)). The unit explains each line that
+// adds to it.
 const mostExposed = 3.1
 
-// TestUnitIsClosed: nothing opens the unit by mistake.
+// TestUnitIsClosed: no change opens the unit by mistake.
 func TestUnitIsClosed(t *testing.T) {
 	t.Parallel()
 	labtest.Root(t, "systemd-analyze")
@@ -146,7 +146,7 @@ func TestUnitIsClosed(t *testing.T) {
 	}
 }
 
-// TestManual: the manual page of the package has every command.
+// TestManual: the manual page in the package has every command.
 func TestManual(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("../../image/deb/passerelle.8")

@@ -60,8 +60,8 @@ func TestResidentGoesOnlineAndBack(t *testing.T) {
 	}
 }
 
-// TestDataOfTheDay: a resident whose daily data is used up is told so, and a new press gives only what is left, also after a
-// crash or a restart of the daemon. Some time after a final stop, the usage is forgotten.
+// TestDataOfTheDay: a resident whose daily data is used up is told so. A new press gives only what is left, also after a crash or a restart
+// of the daemon. Some time after a final stop, the usage is forgotten.
 func TestDataOfTheDay(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{data: "4MB", down: "20mbit"}, netlab.Options{Residents: 2})
@@ -79,7 +79,7 @@ func TestDataOfTheDay(t *testing.T) {
 	if left > 3e6 || left < 2e6 {
 		t.Errorf("after 1 of 4 MB, %d bytes are left", left)
 	}
-	// Received bytes are counted at the device's interface: its program gets nothing after a lost packet.
+	// Received bytes are counted at the device's interface: its program receives nothing after a lost packet.
 	came := -b.received(r)
 	d = b.download(r)
 	b.stopped(d)
@@ -123,8 +123,7 @@ func TestDataOfTheDay(t *testing.T) {
 	b.admit(r)
 }
 
-// TestCapIsAPromise: what crosses the uplink is at most the cap, as counted at its far end, and residents see why the
-// internet is gone.
+// TestCapIsAPromise: what crosses the uplink is at most the cap, as counted at its far end. Residents see why there is no internet.
 func TestCapIsAPromise(t *testing.T) {
 	t.Parallel()
 	const limit = 20e6
@@ -159,7 +158,7 @@ func TestCapIsAPromise(t *testing.T) {
 	}
 }
 
-// spend downloads until the status is as wanted, again when a download broke.
+// spend downloads until the status is as wanted, and starts again when a download breaks.
 func (b *box) spend(r *netlab.Resident, wanted func(state.Status) bool) (s state.Status) {
 	b.t.Helper()
 	d := b.download(r)
@@ -180,7 +179,7 @@ func (b *box) spend(r *netlab.Resident, wanted func(state.Status) bool) (s state
 	return s
 }
 
-// TestCapIsGrantedInTime: the kernel never waits for the next tranche while there is cap left.
+// TestCapIsGrantedInTime: the kernel never waits for the next tranche while some of the cap is left.
 func TestCapIsGrantedInTime(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{cap: "60MB", data: "0", down: "20mbit"}, netlab.Options{})
@@ -203,8 +202,8 @@ func TestCapIsGrantedInTime(t *testing.T) {
 	}
 }
 
-// TestPause: it stops traffic at once, names who paused, survives a crash, and ends no session. Names resolve as before, so
-// that no device caches the box's address; outside its hours, no probe uses the line.
+// TestPause: a pause stops traffic at once, names who paused, survives a crash, and ends no session. Names resolve as before, so that no
+// device caches the box's address. Outside the opening hours, no probe uses the line.
 func TestPause(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{Residents: 2})
@@ -215,7 +214,7 @@ func TestPause(t *testing.T) {
 	if out := b.mustDo("pause"); !strings.Contains(out, "passerelle resume") {
 		t.Errorf("pause does not say how to go on: %q", out)
 	}
-	b.blocked(r) // the moment that the command returns
+	b.blocked(r) // as soon as the command returns
 	b.reset(conn)
 	b.broken(d)
 	paused := func() {
@@ -276,8 +275,8 @@ func TestPause(t *testing.T) {
 	}
 }
 
-// TestReload: SIGHUP and the command change limits without ending sessions; an invalid configuration is refused, and the
-// command says why; a change of the hotspot itself restarts the daemon.
+// TestReload: SIGHUP and the command change limits without ending sessions. An invalid configuration is refused, and the command says why.
+// A change of the hotspot itself restarts the daemon.
 func TestReload(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{Uplinks: 2})
@@ -308,8 +307,8 @@ func TestReload(t *testing.T) {
 		t.Errorf("%d bytes are given of 900 MB", given)
 	}
 
-	// A donation that a starting box would choose is added last, moved to the front and removed: existing connections stay
-	// on their line.
+	// A donation that a starting box would choose is added at the end, moved to the front and removed: existing connections stay on
+	// their line.
 	const mairie = "\n[[donation]]\nname = \"Mairie\"\ninterface = \"eth1\"\ncap = \"210GB\"\n"
 	text := settings{down: "12mbit", data: "900MB"}.String()
 	top, fibre, _ := strings.Cut(text, "[[donation]]")
@@ -385,7 +384,7 @@ func TestNotConfigured(t *testing.T) {
 	b.newcomer(b.scene.Residents[0])
 }
 
-// TestStatusNames checks the names of status --json: they are a contract.
+// TestStatusNames checks the names in status --json, which are stable.
 func TestStatusNames(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{more: `
@@ -456,7 +455,7 @@ dns = ["9.9.9.9"]
 	}
 }
 
-// name records the JSON value's names below a path, each with its type.
+// name records the names in a JSON value below a path, each with its type.
 func name(path string, value any, names map[string]string) {
 	switch v := value.(type) {
 	case map[string]any:

@@ -79,7 +79,7 @@ func TestDescribeWiFi(t *testing.T) {
 	}
 }
 
-// TestDescribeResidents: a resident with a session is online only where the State allows it.
+// TestDescribeResidents: a resident with a session is online only if the State allows it.
 func TestDescribeResidents(t *testing.T) {
 	t.Parallel()
 	for _, now := range state.States {

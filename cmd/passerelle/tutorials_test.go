@@ -39,7 +39,7 @@ func TestSticks(t *testing.T) {
 	}
 }
 
-// TestPacksOfARunningDaemon imports and removes a pack by the commands, while a daemon's control socket is open.
+// TestPacksOfARunningDaemon imports and removes a pack with the commands, while a daemon's control socket is open.
 func TestPacksOfARunningDaemon(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

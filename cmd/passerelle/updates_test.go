@@ -21,7 +21,7 @@ import (
 // signers are the people behind the scripts' repositories.
 var signers struct{ root, release, hub []repository.Key }
 
-// fakeSystem returns the parts of a small system, the same for the same number.
+// fakeSystem returns the parts of a small system. The same number gives the same system.
 func fakeSystem(n uint64) (root, boot []byte) {
 	random := rand.NewChaCha8([32]byte{1})
 	root, boot = make([]byte, 600<<10), make([]byte, 100<<10)
@@ -32,7 +32,7 @@ func fakeSystem(n uint64) (root, boot []byte) {
 	return root, boot
 }
 
-// system is the scripts' command `system PARTITION NUMBER`: that system lies in it.
+// system is the scripts' command `system PARTITION NUMBER`: it writes that system to the partition.
 func system(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: system PARTITION NUMBER")
@@ -53,7 +53,7 @@ func system(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 }
 
-// holds is the scripts' command `holds PARTITION NUMBER`: that system lies in it.
+// holds is the scripts' command `holds PARTITION NUMBER`: it checks that the partition contains that system.
 func holds(ts *testscript.TestScript, neg bool, args []string) {
 	n, err := strconv.ParseUint(args[1], 10, 8)
 	ts.Check(err)
@@ -73,8 +73,8 @@ func holds(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// releaseSystem is the scripts' command `release FOLDER NUMBER DAYS`: the system of that number is published in a repository, signed
-// and sealed so many days ago, with a delta from the one before. The first makes root.json.
+// releaseSystem is the scripts' command `release FOLDER NUMBER DAYS`: it publishes the system of that number in a repository, signed and
+// sealed this many days ago, with a delta from the previous one. The first call creates root.json.
 func releaseSystem(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 3 {
 		ts.Fatalf("usage: release FOLDER NUMBER DAYS")
@@ -132,7 +132,7 @@ func releaseSystem(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs("today"), []byte(time.Now().UTC().Format(time.RFC3339)), 0o600))
 }
 
-// failedSlot is the scripts' command `failed`: the slot that was chosen used up its tries, as U-Boot counts them.
+// failedSlot is the scripts' command `failed`: the chosen slot has used up its tries, as U-Boot counts them.
 func failedSlot(ts *testscript.TestScript, neg bool, args []string) {
 	c := slot.Card{Running: slot.A, Device: ts.MkAbs(cardFile)}
 	_, err := c.Update(func(s slot.State) slot.State {
@@ -144,7 +144,7 @@ func failedSlot(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 }
 
-// damage is the scripts' command `damage FOLDER`: each file in it loses a bit.
+// damage is the scripts' command `damage FOLDER`: it flips a bit in each file.
 func damage(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(filepath.WalkDir(ts.MkAbs(args[0]), func(file string, entry os.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {

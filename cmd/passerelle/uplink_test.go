@@ -24,7 +24,7 @@ func TestUplinkGoes(t *testing.T) {
 	b.join(late)
 	for _, c := range []struct {
 		why       string
-		told      bool // who only receives, too: with an address, the kernel forgets the connections that it had
+		told      bool // a client that only receives is reset, too; not if the address was removed: the kernel then forgets its connections
 		lose, get func() error
 	}{
 		{"eth0 has no link", true, l.LAN.Cut, l.LAN.Restore},
@@ -39,7 +39,7 @@ func TestUplinkGoes(t *testing.T) {
 			_, err := b.scene.Box.Run(t.Context(), "ip", "route", "del", "default", "dev", "eth0")
 			return err
 		}, l.Configure},
-		{"eth0 does not exist", false, l.Unplug, l.Plug}, // with another index then
+		{"eth0 does not exist", false, l.Unplug, l.Plug}, // it then has another index
 	} {
 		conn, d := b.talk(r), b.download(r)
 		b.must(c.lose())
@@ -57,7 +57,7 @@ func TestUplinkGoes(t *testing.T) {
 			b.broken(d)
 		} else {
 			b.stopped(d)
-			d.Stop() // however it ended
+			d.Stop() // its error is irrelevant
 		}
 		b.shows(r, "offline.title")
 		if reply := b.press(late, "/session"); reply.Status != http.StatusServiceUnavailable {
@@ -74,7 +74,7 @@ func TestUplinkGoes(t *testing.T) {
 	limited(t, b, r, 8e6)
 }
 
-// TestStayHere: a resident who dismissed the portal without internet has its probes succeed until there is internet.
+// TestStayHere: if a resident dismissed the portal while there is no internet, the phone's probes succeed until there is internet.
 func TestStayHere(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{Residents: 2})
@@ -112,7 +112,7 @@ func TestLineDead(t *testing.T) {
 	b := newBox(t, settings{}, netlab.Options{})
 	r, l := b.scene.Residents[0], b.scene.Lenders[0]
 	b.newcomer(r)
-	// A new line is probed at once, one that worked so far only now and then.
+	// A new line is probed at once; one that has worked so far, only occasionally.
 	b.must(l.Unplug())
 	b.must(l.WAN.Cut())
 	b.must(l.Plug())
@@ -129,7 +129,7 @@ func TestLineDead(t *testing.T) {
 	b.sessions(1)
 }
 
-// TestNextUplink: another line takes over, and the first one is used again, without ending sessions.
+// TestNextUplink: another line takes over, and later the first one is used again. No session ends.
 func TestNextUplink(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{more: `
@@ -234,7 +234,7 @@ func (b *box) counted(l *netlab.Lender) uint64 {
 	return rx + tx
 }
 
-// received returns the bytes received at a resident's interface, link headers included.
+// received returns the bytes received on a resident's interface, including link headers.
 func (b *box) received(r *netlab.Resident) int64 {
 	b.t.Helper()
 	rx, _, err := r.Counters("wlan0")
@@ -242,7 +242,8 @@ func (b *box) received(r *netlab.Resident) int64 {
 	return int64(rx)
 }
 
-// The lab's internet has the zones and pages of the health checks, as the real one does: without them every lab is offline.
+// TestLabHasWhatHealthAsksFor: the lab's internet has the zones and pages of the health checks, as the real one does. Without them every
+// lab would be offline.
 func TestLabHasWhatHealthAsksFor(t *testing.T) {
 	t.Parallel()
 	for _, z := range config.Factory().Health.Zones {
@@ -258,7 +259,7 @@ func TestLabHasWhatHealthAsksFor(t *testing.T) {
 	}
 }
 
-// The configuration and package uplink use the same word "usb", though neither imports the other.
+// TestUSBIsOneWord: the configuration and package uplink use the same word "usb", though neither imports the other.
 func TestUSBIsOneWord(t *testing.T) {
 	t.Parallel()
 	if config.USB != uplink.USB {

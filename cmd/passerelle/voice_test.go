@@ -36,7 +36,7 @@ func newVoiceCommands(t *testing.T) *voiceCommands {
 	return v
 }
 
-// want runs a command, and checks its status and parts of its output.
+// want runs a command, and checks its exit status and parts of its output.
 func (v *voiceCommands) want(code int, line []string, parts ...string) {
 	v.t.Helper()
 	var out bytes.Buffer

@@ -15,7 +15,7 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// TestWiFiLendIsApplied lends a network to a running box: it has the donation at once, and only root can read the file.
+// TestWiFiLendIsApplied lends a network to a running box, which has the donation at once. Only root can read the file.
 func TestWiFiLendIsApplied(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{})
@@ -48,8 +48,8 @@ func TestWiFiLendIsApplied(t *testing.T) {
 	}
 }
 
-// TestDoorOfARunningBox: of two concurrent changes the second is refused; a read-only disk, and an invalid text, change
-// nothing; and no password is shown.
+// TestDoorOfARunningBox: of two concurrent changes, the second is refused. A read-only disk or an invalid text changes nothing. No password
+// is shown.
 func TestDoorOfARunningBox(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{})
@@ -84,7 +84,7 @@ func TestDoorOfARunningBox(t *testing.T) {
 	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != exitFailed || !strings.Contains(out, "make the disk writable") {
 		t.Errorf("of a disk that cannot be written it says %v, %s", err, out)
 	}
-	b.mustDo("reload") // the file needs no writing
+	b.mustDo("reload") // the file need not be written
 	b.run("umount", folder)
 	if out := b.mustDo("wifi", "lend", "--config", b.Config, "--interface", "wlan7", "--cap", "2GB", "Chez Lucie", "trois petits chats"); !strings.Contains(out, "Configuration applied") {
 		t.Errorf("lend says %s", out)

@@ -20,7 +20,7 @@ import (
 	"passerelle/netctl/radio"
 )
 
-// fakeScanner returns set scan results.
+// fakeScanner returns predefined scan results.
 type fakeScanner struct {
 	interfaces []netctl.RadioInterface
 	heard      []netctl.ScanResult
@@ -200,7 +200,7 @@ func TestWiFiLendHides(t *testing.T) {
 	}
 }
 
-// TestInitIsPrivate checks who may read a new configuration, which will have passwords.
+// TestInitIsPrivate checks who may read a new configuration, which will contain passwords.
 func TestInitIsPrivate(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "passerelle.toml")
