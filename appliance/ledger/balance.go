@@ -11,7 +11,7 @@ type Balance struct {
 	Used          uint64 // bytes counted on the line in this period, both directions
 	Stated        uint64 // bytes beyond Used that the lender's provider counted: they count as used
 	Lowered       uint64 // bytes that the lender took off the cap for this period
-	Granted       uint64 // bytes in the kernel's tranches
+	Granted       uint64 // unspent bytes of the kernel's tranches
 	Left          uint64 // of the cap, for all residents; 0 without a cap
 	Reserve       uint64 // of the reserve, for essential services
 	Overrun       uint64 // bytes beyond the cap that the line carried

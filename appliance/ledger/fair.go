@@ -45,7 +45,8 @@ const (
 	assumedResidents = 10
 	// learnDays is the window of days with use that the expectation is learned from: two weeks, so each weekday counts.
 	learnDays = 14
-	// trimmed is how many of these days are left out at either end (trimmed mean): the fullest and the emptiest.
+	// trimmed is the fraction of these days, one in four, that is left out at either end (trimmed mean): the fullest and the
+	// emptiest.
 	trimmed = 4
 
 	latePart = 32 // of a day's budget, for residents who come when it is used up
@@ -147,8 +148,8 @@ func (s *Sharing) weight(used uint64) float64 {
 	return w * w
 }
 
-// Remaining returns the bytes that a resident may still use, from those used today, which were counted as active;
-// math.MaxUint64 for no limit.
+// Remaining returns the bytes that a resident may still use; math.MaxUint64 for no limit. used is what the resident used today, which
+// was counted as active.
 func (s *Sharing) Remaining(used uint64) uint64 {
 	if s.Left == math.MaxUint64 && s.Limit == 0 {
 		return math.MaxUint64

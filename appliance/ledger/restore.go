@@ -1,7 +1,7 @@
 package ledger
 
 // Restore returns a donation's account after a backup that holds saved was restored. present is the box's own account, nil if it
-// has none. same tells that the backup was made of the box's present ledger.
+// has none. same tells that the backup was made from the box's present ledger.
 //
 // A ledger that has counted since the backup knows more than the backup: its account stays. Otherwise the line may have carried
 // anything since then, on another box, or on this one before it lost its ledger. The larger use of the two counts, and the account
