@@ -105,7 +105,7 @@ func (s *Schedule) calendarDay(noon time.Time) calendarDay {
 	}
 }
 
-// nthOf returns which of its weekday in the month a date is, counted from the beginning and from the end.
+// nthOf returns which occurrence of its weekday in the month a date is, counted from the beginning and from the end.
 func nthOf(t time.Time) nthSet {
 	year, month, day := t.Date()
 	return 1 | nthBit((day-1)/7+1) | nthBit(-((daysIn(year, month)-day)/7 + 1))

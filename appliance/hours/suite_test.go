@@ -12,7 +12,7 @@ import (
 )
 
 // suite is a folder with npm's node_modules/opening_hours, and values.json: an array of texts from that package's tests. Their licences
-// do not allow to include them in this tree.
+// prevent their inclusion in this tree.
 var suite = flag.String("opening-hours", "", "folder with the npm package opening_hours and values.json to compare with")
 
 // TestSuite compares what is read of the package's own tests with the package's results, hour by hour.
