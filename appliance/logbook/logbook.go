@@ -140,8 +140,8 @@ func codeOf(message string) state.Code {
 	return state.Code(strings.ReplaceAll(strings.Join(words[:min(len(words), 6)], "-"), "'", ""))
 }
 
-// sentences are messages in plain words, with the names of arguments in braces. A key that begins with "?" is for a record whose argument
-// of that name is "false".
+// sentences are messages in plain words, with the names of arguments in braces. A key MESSAGE?NAME is for a record whose argument
+// NAME is "false".
 var sentences = map[string]string{
 	"state":                 "The box is now in State {state}: {why}",
 	"uplink probed":         "The line {interface} works",
