@@ -21,12 +21,12 @@
 // # Versions
 //
 // The file's version names its format. A box may be rolled back to the previous release. So one release reads a format before any
-// release writes it: the release that writes it comes after the one that reads it was marked good. In code, each release writes one
-// format ([formatWritten]), and reads all formats up to the next one ([formatRead]):
+// release writes it: the release that writes it is installed only after the one that reads it was marked good. In code, each release
+// writes one format ([formatWritten]), and reads all formats up to the next one ([formatRead]):
 //
 //   - A box that was away may skip releases, so the release in its other slot may read less. Therefore a file keeps its format, and
 //     a new file has the oldest format that this release writes ([formatOldest]), until [Store.Migrate]. The daemon calls it once
-//     its slot has proved itself. A release that drops an old format says so in the least release that it can follow.
+//     its slot has proved itself. A release that drops an old format declares the oldest release that it can follow.
 //   - The format after the written one may add things: other buckets, other keys in schema, fields at the end of records (which
 //     have versions of their own by the same rule). It changes nothing that exists, above all not what counts as used. A release
 //     that does not know the additions ignores them. And because that release still writes what it knows, the additions may be
