@@ -214,7 +214,7 @@ func pressAndReset(ctx context.Context, s *testbed) (outcome, error) {
 				dialer := net.Dialer{Timeout: time.Second}
 				for k := 0; within.Err() == nil; k++ {
 					conn, err := dialer.Dial("tcp4", portal)
-					if err != nil { // the server accepts no more
+					if err != nil { // the box accepts no more connections
 						sleep(within, 10*time.Millisecond)
 						continue
 					}
