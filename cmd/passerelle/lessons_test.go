@@ -18,7 +18,7 @@ func TestLessonsLeadToEssentialServices(t *testing.T) {
 	t.Parallel()
 	host := regexp.MustCompile(`\b(?:[a-z0-9-]+\.)+(?:fr|org|net|com|eu|info)\b`)
 	sources := regexp.MustCompile(`(?m)^sources = \[[^\]]*\]`) // pages for authors, not for readers
-	notSites := []string{"gouv.fr"}                            // the common suffix of the State's names
+	notSites := []string{"gouv.fr"}                            // the suffix of the French state's host names, and no site
 	marks := map[string]string{"fr.md": "(il faut Internet)", "en.md": "(needs the internet)", "es.md": "(necesita Internet)",
 		"pt.md": "(precisa de Internet)", "ar.md": "(يحتاج إلى الإنترنت)", "uk.md": "(потрібен інтернет)"}
 	open := config.Essential{Names: []string{config.France}}.All()

@@ -197,7 +197,7 @@ func subcommand(ctx context.Context, c *cli, name string, words []command, args 
 	return usageError{fmt.Errorf("passerelle %s: %s; available:%s", name, reason, known.String())}
 }
 
-// flags parses a command's flags, in any position, and returns its other arguments, of which there may be at most most.
+// flags parses a command's flags, in any position, and returns its other arguments. The error says so if there are more than most.
 func (c *cli) flags(name string, args []string, most int, declare func(*flag.FlagSet)) (words []string, err error) {
 	f := flag.NewFlagSet("passerelle "+name, flag.ContinueOnError)
 	f.SetOutput(io.Discard) // the error says what is wrong
