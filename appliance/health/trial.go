@@ -41,7 +41,7 @@ func (p Pace) withDefaults() Pace {
 	return Pace{cmp.Or(p.Settle, Settle), cmp.Or(p.Limit, TrialLimit), cmp.Or(p.Every, trialInterval)}
 }
 
-// Settles returns how long the box must work without a break.
+// Settles returns how long the box must work without interruption.
 func (t *Trial) Settles() time.Duration { return t.Pace.withDefaults().Settle }
 
 // Limit returns when the box must work at the latest.
