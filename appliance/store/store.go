@@ -126,7 +126,7 @@ func check(tx *bbolt.Tx) error {
 // SavedAccount is what the store holds for a donation.
 type SavedAccount struct {
 	Record ledger.Record
-	Days   []ledger.Day // those that are over, oldest first, except the last one, which is in the record
+	Days   []ledger.Day // those that are over, oldest first, including the record's LastDay
 }
 
 // Load returns the accounts by donation, including donations that are no longer configured: their name may come back
