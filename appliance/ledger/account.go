@@ -421,7 +421,7 @@ func (a *Account) usedAtMost() uint64 {
 }
 
 // overcommitted tells whether the kernel holds more than the policy leaves. That happens when the policy changed, or when the line
-// carries more beside the tranches than the margin allows for. It is never so while the kernel holds no tranche.
+// carries more beside the tranches than the margin allows for. While the kernel holds no tranche, it is false.
 func (a *Account) overcommitted(pol Policy) bool {
 	if pol.Cap == 0 {
 		return false
