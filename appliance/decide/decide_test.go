@@ -164,7 +164,7 @@ func TestStates(t *testing.T) {
 	}
 }
 
-// TestMetered: devices are told what is so for the line in use. While there is none, they are told the same as before.
+// TestMetered: devices are told whether the line in use is metered. While no line is in use, they are told the same as before.
 func TestMetered(t *testing.T) {
 	t.Parallel()
 	const phone = `"Phone" has a cap of 2GB`
