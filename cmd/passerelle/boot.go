@@ -21,7 +21,7 @@ import (
 	"passerelle/netctl/uplink"
 )
 
-// bootCommand has what the image's units do beside the daemon, which has no access to the card or to systemd-networkd.
+// bootCommand has the commands that the image's units run beside the daemon, which has no access to the card or to systemd-networkd.
 func bootCommand(ctx context.Context, c *cli, args []string) error {
 	return subcommand(ctx, c, "boot", []command{
 		{"take", "[--fat DIR] [--config FILE] [--state DIR]", "take the configuration that was dropped on the card, before the daemon starts", takeDropped},
