@@ -111,7 +111,7 @@ type Fetcher struct {
 	mu      sync.Mutex // guards the following fields
 	memory  memory
 	running map[string]*transfer // the running download, by its job's name; nil until it has begun
-	ready   time.Time            // since when files may be requested, by the time of day; zero: they may not be now
+	ready   map[string]time.Time // by job, since when its file may be requested, by the time of day; none: it may not be now
 	luck    map[string]float64   // by job, 0 to 1: how late within the spread it is requested
 	waits   map[string]string    // why a job that is due is not run now
 }
@@ -120,7 +120,7 @@ type Fetcher struct {
 func New(opt Options) *Fetcher {
 	return &Fetcher{
 		opt: opt, presses: make(chan Job, 1), memory: load(opt.Path, opt.Log),
-		running: map[string]*transfer{}, luck: map[string]float64{}, waits: map[string]string{},
+		running: map[string]*transfer{}, ready: map[string]time.Time{}, luck: map[string]float64{}, waits: map[string]string{},
 	}
 }
 
@@ -156,15 +156,15 @@ func (f *Fetcher) due(j Job) bool {
 	r := f.memory.job(j)
 	why := s.obstacle(f.memory.left(s.Line))
 	if why != "" {
-		f.ready = time.Time{}
-	} else if f.ready.IsZero() {
-		f.ready = s.Now
+		delete(f.ready, j.Name)
+	} else if f.ready[j.Name].IsZero() {
+		f.ready[j.Name] = s.Now
 	}
 	f.waits[j.Name] = why
 	if _, ok := f.luck[j.Name]; !ok {
 		f.luck[j.Name] = rand.Float64()
 	}
-	if why != "" || s.Now.Before(r.at(j.Every, f.ready, f.luck[j.Name])) {
+	if why != "" || s.Now.Before(r.at(j.Every, f.ready[j.Name], f.luck[j.Name])) {
 		return false
 	}
 	f.running[j.Name] = nil

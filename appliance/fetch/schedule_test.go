@@ -120,6 +120,31 @@ func TestWeekly(t *testing.T) {
 	})
 }
 
+// TestOtherObstacle: a job with a situation of its own that is obstructed delays no other job.
+func TestOtherObstacle(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w, a := newWorld(t, address), &asked{}
+		w.mux.Handle("/", a)
+		w.jobs = append(w.jobs, Job{Name: "releases", URL: address, Every: 24 * time.Hour,
+			Situation: func() Situation { return Situation{Now: time.Now(), Trusted: true, Why: "residents"} },
+			Run:       func(context.Context, *http.Client) (string, error) { return "", errors.New("it ran") },
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 8*24*time.Hour)
+		defer cancel()
+		f := w.fetcher()
+		f.Run(ctx)
+		if n := len(a.all()); n != 2 {
+			t.Errorf("in eight days the weekly file was requested %d times, want 2", n)
+		}
+		for _, d := range f.Status() {
+			if d.Name == "releases" && (d.Waits == "" || !d.Tried.IsZero()) {
+				t.Errorf("the other job: %+v", d)
+			}
+		}
+	})
+}
+
 // TestManyBoxes: boxes that are switched on together do not send requests together.
 func TestManyBoxes(t *testing.T) {
 	t.Parallel()
