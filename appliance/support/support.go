@@ -136,7 +136,9 @@ func Redact(c *config.Config) []byte {
 	x.Centre.Address, x.Centre.Postcode, x.Centre.Town, x.Centre.Phone = "", "", "", ""
 	x.Box.Coordinates = nil
 	x.Box.Name = "Centre"
-	x.Box.PortalURL, x.Places.URL, x.Agenda.URL = host(x.Box.PortalURL), host(x.Places.URL), host(x.Agenda.URL)
+	for _, u := range []*string{&x.Box.PortalURL, &x.Places.URL, &x.Agenda.URL, &x.Fleet.Mirror} {
+		*u = host(*u)
+	}
 	if x.Hotspot.SSID != "" {
 		x.Hotspot.SSID = "hotspot"
 	}
@@ -211,7 +213,8 @@ func newRedactor(c Content) redactor {
 		add(x.Centre.Town, "[town]")
 		add(x.Centre.Phone, "[phone]")
 		add(x.Box.Name, "Centre")
-		for _, u := range []string{x.Box.PortalURL, x.Places.URL, x.Agenda.URL} {
+		add(x.Centre.Postcode, "[postcode]")
+		for _, u := range []string{x.Box.PortalURL, x.Places.URL, x.Agenda.URL, x.Fleet.Mirror} {
 			add(u, host(u))
 		}
 	}

@@ -21,6 +21,7 @@ name = "Centre social des Lilas"
 portal_url = "https://portail.exemple.fr/captive-portal/api"
 [centre]
 address = "17 rue des Marronniers"
+postcode = "93170"
 town = "Bagnolet"
 phone = "01 98 76 54 32"
 [hotspot]
@@ -31,6 +32,8 @@ password = "bienvenue-ici"
 country = "FR"
 [agenda]
 url = "https://nuage.exemple.fr/prive-7f3a9c.ics?jeton=abcd"
+[fleet]
+mirror = "https://miroir.exemple.fr/cle-91af"
 [[donation]]
 name = "Ana" # Ana Muller, 3e gauche
 interface = "eth0"
@@ -54,7 +57,7 @@ func parse(t *testing.T) *config.Config {
 
 // forbidden is what a file must not contain.
 var forbidden = []string{
-	"Lilas", "captive-portal/api", "Marronniers", "Bagnolet", "98 76", "bienvenue-ici", "prive", "jeton", "Ana ", "Muller",
+	"Lilas", "captive-portal/api", "Marronniers", "Bagnolet", "98 76", "bienvenue-ici", "prive", "jeton", "Ana ", "Muller", "93170", "cle-91af",
 	"192.168.7.9", "rouge", "Élise", "trois petits chats", `\xE9`,
 }
 
