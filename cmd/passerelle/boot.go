@@ -157,9 +157,11 @@ func connectModem(ctx context.Context, c *cli, args []string) error {
 
 // modemSettings returns what a donation says about the modem with this network interface.
 func modemSettings(c *config.Config, link string) modem.Settings {
-	for _, d := range c.Donations {
-		if d.APN != "" && (d.Interface == link || d.Interface == config.USB) {
-			return modem.Settings{APN: d.APN, PIN: d.PIN}
+	for _, name := range []string{link, config.USB} { // as lines are matched: by the exact name first
+		for _, d := range c.Donations {
+			if d.Interface == name {
+				return modem.Settings{APN: d.APN, PIN: d.PIN}
+			}
 		}
 	}
 	return modem.Settings{}

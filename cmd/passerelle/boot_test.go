@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"passerelle/appliance/config"
 )
 
 // TestLeaveHotspot: systemd-networkd ignores the hotspot's interface in the configuration, or the usual radio if there is no readable one.
@@ -31,6 +33,28 @@ func TestLeaveHotspot(t *testing.T) {
 		got, err := os.ReadFile(filepath.Join(dir, networkdFile))
 		if want := "[Match]\nName=" + c.want + " pas-*\n\n[Link]\nUnmanaged=yes\n"; err != nil || !strings.HasSuffix(string(got), want) {
 			t.Errorf("%s: %v: %s", c.to, err, got)
+		}
+	}
+}
+
+// TestModemSettings: a donation that names the modem's interface comes before one of any USB line, wherever it is in the file.
+func TestModemSettings(t *testing.T) {
+	t.Parallel()
+	phone := config.Donation{Interface: config.USB, APN: "phone", PIN: "1111"}
+	stick := config.Donation{Interface: "wwan0", APN: "stick", PIN: "2222"}
+	for _, c := range []struct {
+		donations []config.Donation
+		want      string
+	}{
+		{[]config.Donation{phone, stick}, "stick 2222"},
+		{[]config.Donation{stick, phone}, "stick 2222"},
+		{[]config.Donation{phone}, "phone 1111"},
+		{[]config.Donation{phone, {Interface: "wwan0"}}, " "},
+		{[]config.Donation{{Interface: "wwan1", APN: "other"}}, " "},
+	} {
+		s := modemSettings(&config.Config{Donations: c.donations}, "wwan0")
+		if got := s.APN + " " + s.PIN; got != c.want {
+			t.Errorf("%+v: %q, want %q", c.donations, got, c.want)
 		}
 	}
 }

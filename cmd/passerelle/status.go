@@ -230,7 +230,7 @@ func describe(s state.Status, now time.Time) []byte {
 	}
 	describeDownloads(&b, s)
 	if !s.Clock.Trusted {
-		b.WriteString("\nThe clock is not trusted: no time server was reached since boot. Until one is, caps don't reset\n" +
+		b.WriteString("\nThe clock is not trusted: no time server has confirmed it. Until one does, caps don't reset\n" +
 			"and hours aren't enforced. If the time is right, confirm it: passerelle clock --confirm\n")
 	}
 	failing, said := map[string]bool{}, s.Why
