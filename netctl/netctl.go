@@ -11,12 +11,12 @@
 //   - authorized: a device of a resident with a session.
 //   - binding: an address on the hotspot and the device that may use it (IP source guard).
 //   - session: a resident's authorization, limited in time and data.
-//   - tranche: a granted unit of a donation's cap (RFC 8506, Granted-Service-Unit), which the kernel spends by itself.
+//   - tranche: a granted unit of a donation's cap (RFC 8506, Granted-Service-Unit), which the kernel spends on its own.
 //   - charge: to count a packet's bytes against a tranche; a packet that cannot be charged is dropped.
 //   - egress: the uplink that residents' packets leave by.
-//   - walled garden: the essential services, which captive devices and devices without data left reach too.
+//   - walled garden: the essential services. Captive devices and devices without data left reach them too.
 //   - usage: the bytes that a device has used today.
-//   - slow lane: the low rate of a session whose data is used; each resident has a class of his own in it.
+//   - slow lane: the low rate of a session whose data is used up; each resident has a separate class in it.
 //   - shaper: an HTB tree on a device's egress, with a class for each resident.
 //   - uplink: the network interface behind a donation.
 package netctl
@@ -32,31 +32,32 @@ import (
 
 // Gate is the kernel as the box's loop sees it. One goroutine at a time may use it.
 type Gate interface {
-	// Apply makes the kernel match the plan and returns the changes as shell-like text, one entry a change. An unchanged
+	// Apply makes the kernel match the plan and returns the changes as shell-like text, one entry per change. An unchanged
 	// plan on an unchanged kernel changes nothing, runs no program and takes well under 2 ms.
 	Apply(ctx context.Context, p Plan) (changes []string, err error)
-	// Authorize authorizes a session, or changes the limits of a running one. Its classes exist before its first packet passes.
+	// Authorize authorizes a session, or changes the limits of a running one. The session's classes exist before its first
+	// packet passes.
 	Authorize(s Session) error
 	// End ends a session. From then on the rules reset its connections. It is idempotent.
 	End(addr netip.Addr) error
-	// Sessions returns the sessions in the kernel's sets, which after a crash are the authority, by address.
+	// Sessions returns the sessions in the kernel's sets, sorted by address. After a crash the sets are the authority.
 	Sessions() ([]Session, error)
 	// SaveUsage stores today's usage of devices in the kernel, in bytes, and deletes that of all others. The day ends after
 	// left. A running session continues to count from its device's usage. The kernel keeps the usage until Close, also when
 	// the daemon is dead, for as many devices as the hotspot's network has addresses.
 	SaveUsage(used map[MAC]uint64, left time.Duration) error
 	// SavedUsage returns the usage stored in the kernel, plus the bytes of running sessions since then. After a crash it is
-	// the authority. Of a session that ended in the meantime the last bytes may be missing, at most [UsageLag].
+	// the authority. For a session that ended in the meantime, up to [UsageLag] of the last bytes may be missing.
 	SavedUsage() (map[MAC]uint64, error)
-	// Grant appends a tranche to its donation's quota chain. A tranche that is there already stays unchanged.
+	// Grant appends a tranche to its donation's quota chain. An existing tranche stays unchanged.
 	Grant(ctx context.Context, t Tranche) error
 	// Revoke removes all tranches from a chain: nothing more is charged to it. It is idempotent.
 	Revoke(ctx context.Context, chain string) error
 	// ReadCounters reads the kernel's counters.
 	ReadCounters() (Counters, error)
 	// Broadcasts returns the bytes of broadcasts that each uplink received from its own network, by interface. A count starts
-	// at an arbitrary value, and decreases when it was lost. It is a call of its own: the caller compares it with the
-	// uplink's counter and needs it from before and after that one is read.
+	// at an arbitrary value, and decreases if the kernel's counter was lost. It is a separate call because the caller compares
+	// it with the uplink's counter, and needs it from before and after that counter is read.
 	Broadcasts() (map[string]uint64, error)
 	// Neighbor returns the hardware address that the kernel last saw using the address, on the hotspot.
 	Neighbor(addr netip.Addr) (MAC, error)
@@ -66,17 +67,17 @@ type Gate interface {
 	// entries of the kernel it changed.
 	Bind(all []Binding) (changed int, err error)
 	// UnknownSources returns the devices that, since the last call, used an address that is not bound to them, or whose binding
-	// ended. It is a sample: the kernel records few for each port.
+	// ended. It is a sample: the kernel records only a few per port.
 	UnknownSources() ([]UnknownSource, error)
-	// SetRate sets the total of the shaper on the device to bits a second, between its Floor and its Total, until the plan has
-	// another shaper for the device or the rate is set again. It changes one class, and empties no queue. It does nothing for
-	// a device without a shaper whose total can change.
+	// SetRate sets the total of the shaper on the device, in bit/s, between its Floor and its Total. The rate holds until the
+	// plan has another shaper for the device or the rate is set again. SetRate changes one class, and empties no queue. It does
+	// nothing for a device without a shaper whose total can change.
 	SetRate(device string, rate uint64) error
 	// ShaperLoad returns what the shaper on the device holds and has sent, zero without one.
 	ShaperLoad(device string) (ShaperLoad, error)
 	// Queue returns the kind of the residents' queueing discipline, "" before there is one.
 	Queue() string
-	// Close removes everything of ours from the kernel: the box forwards nothing afterwards.
+	// Close removes all our objects from the kernel: the box forwards nothing afterwards.
 	Close(ctx context.Context) error
 }
 
@@ -119,7 +120,7 @@ type Sysctl struct {
 
 // Names of our objects in the kernel. They are constants because a technician searches for them.
 const (
-	SetPrefix = "pas-" // of every set of ours
+	SetPrefix = "pas-" // of each of our sets
 
 	SetClients    = "pas-clients"    // bitmap:ip,mac: the authorized devices
 	SetAccounting = "pas-accounting" // bitmap:ip: counts bytes, holds the HTB class
@@ -130,11 +131,11 @@ const (
 	// SetGarden is a hash:ip with the addresses of the walled garden. dnsmasq adds them when it resolves its names.
 	SetGarden = "pas-garden"
 
-	// Bridge is the hotspot's interface where the box makes the Wi-Fi network itself. Its access points are the bridge's
+	// Bridge is the hotspot's interface if the box provides the Wi-Fi network itself. Its access points are the bridge's
 	// ports, so that addresses, names and sessions outlive an unplugged radio and a dead hostapd.
 	Bridge = "pas-hotspot"
 
-	Prefix       = "PAS-"        // of every chain of ours
+	Prefix       = "PAS-"        // of each of our chains
 	ChainCharged = "PAS-CHARGED" // the target of a tranche's rule
 
 	// ChainBroadcasts counts broadcasts that come from an uplink's own network. The comment of each of its rules is
@@ -143,7 +144,8 @@ const (
 	CommentBroadcasts = "pas:broadcasts:"
 
 	// MarkAuthorized is on a packet to or from an authorized resident, MarkGarden on one to or from the walled garden, under
-	// MarkMask, until it has been charged. MarkUncharged is a bit of both: a packet that still has it when it leaves is dropped.
+	// MarkMask, until the packet has been charged. Both contain the bit MarkUncharged: a packet that still has it when it
+	// leaves is dropped.
 	MarkAuthorized uint32 = 0x10000000
 	MarkGarden     uint32 = 0x30000000
 	MarkUncharged  uint32 = 0x10000000
@@ -165,14 +167,14 @@ const (
 	MarkBound uint32 = 0x02000000
 	MarkPlain uint32 = 0x01000000
 
-	// NFTableName is the name of our tables of nf_tables. Gate.Bind fills the sets SetBindings and SetSettled in the table of
-	// family netdev, and SetExtra in that of family ip.
+	// NFTableName is the name of our nf_tables tables. Gate.Bind fills the sets SetBindings and SetSettled in the table of
+	// family netdev, and SetSecondary in the table of family ip.
 	NFTableName  = "passerelle"
 	SetBindings  = "bindings" // hardware address and address: which device may use which address
 	SetSettled   = "settled"  // hardware address: a settled device, which does not count among its port's newcomers
-	SetSecondary = "extra"    // address: an additional one of a device
+	SetSecondary = "extra"    // address: a device's additional address
 
-	// MarkLowTTL is on a packet with a low TTL of a captive device, as traceroute sends.
+	// MarkLowTTL is on a captive device's packet with a low TTL, as traceroute sends it.
 	MarkLowTTL uint32 = 0x80000000
 
 	// TableAuthorized routes marked packets to the chosen uplink. TableCaptive routes captive devices' packets into the box itself.
@@ -189,8 +191,8 @@ const (
 	// MinorTotal is the inner class with an uplink's total rate. In a /16, the widest network allowed, it is the offset of
 	// the broadcast address: never a resident's.
 	MinorTotal = 0xffff
-	// MinorOwn is the leaf of the box's own packets. In a /16 it is the last host's offset, which the address pool leaves
-	// out.
+	// MinorOwn is the leaf of the box's own packets. In a /16 it is the offset of the last host, which is not in the address
+	// pool.
 	MinorOwn = 0xfffe
 	// MinorGarden is the leaf of the walled garden, likewise.
 	MinorGarden = 0xfffd
@@ -198,23 +200,24 @@ const (
 	MinorDNS = 0xfffc
 	// MinorSlow is the inner class of all slow lanes, likewise.
 	MinorSlow = 0xfffb
-	// MinorFirst is the lowest that is not a resident's.
+	// MinorFirst is the lowest minor number that is not a resident's.
 	MinorFirst = MinorSlow
-	// MinorSlowLanes plus a resident's minor is the leaf of its slow lane. So a network with slow lanes is a /18 at the widest.
+	// MinorSlowLanes plus a resident's minor is the leaf of the resident's slow lane. So the widest network with slow lanes is
+	// a /18.
 	MinorSlowLanes = 0x8000
 
-	// CountLimit is the constant that a session's byte counter must stay below. A session starts at CountLimit minus the
-	// bytes it may use.
+	// CountLimit is the limit of a session's byte counter. A session starts at CountLimit minus the bytes it may use, and may
+	// pass packets while its counter is below CountLimit.
 	CountLimit = uint64(1) << 50
 )
 
-// Set is an ipset of ours.
+// Set is one of our ipsets.
 type Set struct {
 	Name     string
 	Type     string       // "bitmap:ip" or "bitmap:ip,mac", which hold sessions and usage; "hash:ip", which dnsmasq fills
 	Network  netip.Prefix // of a bitmap
 	Counters bool
-	Timeout  time.Duration // of an entry that is added without one; 0: none
+	Timeout  time.Duration // default timeout of an entry; 0: none
 }
 
 // Rule is a routing policy rule for packets that come in by an interface.
@@ -226,7 +229,7 @@ type Rule struct {
 	Table    int
 }
 
-// Route is a route in a table of ours.
+// Route is a route in one of our routing tables.
 type Route struct {
 	Table   int
 	Kind    string // "unicast", "local": into the box itself, or "prohibit": the box answers with an ICMP error
@@ -235,54 +238,54 @@ type Route struct {
 	Gateway netip.Addr // unicast; invalid for a point-to-point uplink
 }
 
-// Table is the part of an iptables table that is ours.
+// Table is our part of an iptables table.
 type Table struct {
 	IPv6   bool
 	Name   string // "mangle", "nat", "filter"
 	Chains []Chain
 	Jumps  []Jump
-	Keep   []string // append-only chains: made when missing, never flushed or compared
+	Keep   []string // append-only chains: created if missing, never flushed or compared
 }
 
-// Chain is a chain of ours with its rules, each as iptables-restore reads it after "-A CHAIN ".
+// Chain is one of our chains with its rules, each in the syntax that iptables-restore expects after "-A CHAIN ".
 type Chain struct {
 	Name  string
 	Rules []string
 }
 
-// NFTable is a table of nf_tables that is ours as a whole, named FilterName. It is for what iptables cannot do: rules about
-// frames, and state by hardware address. The elements of its sets survive a change of its rules, unless a set changes its
-// definition.
+// NFTable is an nf_tables table that is entirely ours, named NFTableName. It is for what iptables cannot do: rules about
+// frames, and state by hardware address. The elements of a set survive a change of the table's rules, unless the set's own
+// definition changes.
 type NFTable struct {
 	Family string // as in nft(8): "arp", "netdev", "ip"
 	Sets   []NFSet
 	Chains []NFChain
 }
 
-// NFSet is a set in the syntax of nft(8). In a set for each port, PortName and PortNumber in name and text stand for the
-// port.
+// NFSet is a set in the syntax of nft(8). With EachPort there is one for each of the hotspot's ports: PortName and PortNumber
+// in Name and Spec stand for the port.
 type NFSet struct {
 	Name, Spec string
 	EachPort   bool
 }
 
-// NFChain is a chain in the syntax of nft(8), likewise.
+// NFChain is a chain in the syntax of nft(8). EachPort is as in NFSet.
 type NFChain struct {
 	Name     string
-	Hook     string // "" for a chain that others jump to
+	Hook     string // "" for a chain that other chains jump to
 	Rules    []string
 	EachPort bool
-	Bridged  bool // it exists only where the hotspot is a bridge, in addition to those for its ports
+	Bridged  bool // it exists only if the hotspot is a bridge, in addition to the chains of the bridge's ports
 }
 
-// Placeholders for a port of the hotspot in a Filter's text. The hotspot's ports are those of its bridge, or the interface
-// itself if it is none.
+// Placeholders for a port of the hotspot in an NFTable's text. The hotspot's ports are those of its bridge, or the interface
+// itself if it is not a bridge.
 const (
 	PortName   = "$port" // its interface
 	PortNumber = "$n"    // its interface index
 )
 
-// Jump is a rule at the head of a built-in chain that jumps to a chain of ours.
+// Jump is a rule at the head of a built-in chain that jumps to one of our chains.
 type Jump struct {
 	From  string // built-in chain
 	Match string // e.g. "-i wlan0"; may be empty
@@ -329,19 +332,19 @@ func (m MAC) String() string {
 	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5])
 }
 
-// Binding binds an address on the hotspot to a device. Packets and ARP from the address by another device are dropped where
-// they come in, as switches do by IP source guard and dynamic ARP inspection.
+// Binding binds an address on the hotspot to a device. Another device's packets and ARP from the address are dropped at
+// ingress, as switches do with IP source guard and dynamic ARP inspection.
 type Binding struct {
 	Addr      netip.Addr
 	MAC       MAC
 	Left      time.Duration // until the kernel ends it
-	Settled   bool          // the device stays: its lease does not count as a newcomer's
-	Secondary bool          // an additional address of the device: from it the walled garden is closed
+	Settled   bool          // the device is settled: its lease does not count as a newcomer's
+	Secondary bool          // an additional address of the device: the walled garden is closed to it
 }
 
 // UnknownSource is a device that used an address that is not bound to it.
 type UnknownSource struct {
-	Port int // of the hotspot, by interface index; 0: not known
+	Port int // the hotspot's port, as an interface index; 0: not known
 	Addr netip.Addr
 	MAC  MAC
 }
@@ -357,8 +360,8 @@ type Session struct {
 	Addr  netip.Addr
 	MAC   MAC
 	Left  time.Duration // until the kernel ends it
-	Data  uint64        // bytes it may still use, both directions; Unlimited for no bound
-	Spent bool          // set by Sessions: its data is used up. With a Class.Slow the session goes on, slowly
+	Data  uint64        // bytes it may still use, both directions together; Unlimited for no limit
+	Spent bool          // set by Sessions: its data is used up. With a Class.Slow the session continues at that rate
 	// Used is the device's usage of today: until now for Authorize; Sessions adds the bytes counted since. Where nothing is
 	// limited, only received bytes count. If the day ended while no daemon ran, it counts from the next start.
 	Used uint64
@@ -367,7 +370,7 @@ type Session struct {
 // UsageLag is how many bytes the usage stored in the kernel may lag behind a running session's counter.
 const UsageLag = 1 << 20
 
-// Unlimited is the Data of a session without a bound.
+// Unlimited is the Data of a session without a limit.
 const Unlimited = CountLimit
 
 // Tranche is a granted unit of a donation's cap: the kernel may spend it (RFC 8506, Granted-Service-Unit).
@@ -388,12 +391,12 @@ type Counters struct {
 type TrancheUsage struct {
 	Tranche
 	Used      uint64 // bytes
-	Exhausted bool   // it refused a packet for which too little was left, and matches no more
+	Exhausted bool   // it refused a packet that was larger than what was left; from then on it refuses all packets
 }
 
 // ChainOf returns the name of a donation's quota chain. It depends on the donation's name only.
 func ChainOf(donation string) string {
-	// FNV-1a, 32 bits (RFC 9923): a name needs spreading, not secrecy.
+	// FNV-1a, 32 bits (RFC 9923): the hash needs to spread names, not to hide them.
 	h := uint32(2166136261)
 	for i := range len(donation) {
 		h = (h ^ uint32(donation[i])) * 16777619

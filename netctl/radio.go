@@ -13,8 +13,8 @@ type Radio struct {
 
 	AccessPoint bool // it can be an access point
 	STA         bool // it can be a station of another network
-	// BSS is how many BSSs it can serve at once as an access point, BSSWithSTA how many while it is also a station; 0 if it
-	// can't be both. From its interface combinations (NL80211_ATTR_INTERFACE_COMBINATIONS).
+	// BSS is how many BSSs it can serve at once as an access point, BSSWithSTA how many while it is also a station, 0 if it
+	// can't be both. They are read from its interface combinations (NL80211_ATTR_INTERFACE_COMBINATIONS).
 	BSS        int
 	BSSWithSTA int
 	Channels   int // how many different channels it can use at once while it is both; 0 if it can't be both
@@ -179,9 +179,9 @@ type AccessPoint struct {
 	MaxStations int // 0: hostapd's maximum
 }
 
-// Transition tells that the open BSS has an OWE transition BSS, which phones that support OWE choose by themselves
+// Transition tells whether the open BSS has an OWE transition BSS, which phones that support OWE choose automatically
 // (Opportunistic Wireless Encryption Specification, 2.2: OWE transition mode). The two are one network to the box, so they
-// need a bridge. It isolates its ports, because hostapd isolates the stations of each BSS only.
+// need a bridge. The bridge isolates its ports, because hostapd isolates only the stations of the same BSS.
 func (a AccessPoint) Transition() bool {
 	return a.Password == "" && a.Bridge != "" && a.OWEInterface != "" && a.Radio.OWE && a.Radio.MaxBSS(a.WithSTA) >= 2
 }
