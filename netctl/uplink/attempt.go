@@ -16,22 +16,22 @@ import (
 // job is what one probe does.
 type job struct {
 	device       string
-	servers      []netip.Addr  // of the line
-	first        []netip.Addr  // those that are queried first
-	own          bool          // the box's own name server is queried before them
+	servers      []netip.Addr  // the line's name servers
+	first        []netip.Addr  // the servers to query first
+	own          bool          // the box's own name server is queried first, too
 	zones        []Zone        // in the order to query them
 	wantPage     bool          // request a page in any case
-	brief        bool          // the line does not work: query one zone only, and request one page if DNS works
+	brief        bool          // the line does not work: query few zones, and request a page only if DNS works
 	urgent       bool          // there is a strong cause: request the second page sooner
 	wantTCP      bool          // there is a strong cause, but it is too soon for a page: connect to a resolved address
-	promptWithin time.Duration // an answer within it leaves no doubt
+	promptWithin time.Duration // a later answer makes the line doubtful
 	giveUpAfter  time.Duration // timeout of the probe
 }
 
 // reply is the result of one query.
 type reply struct {
 	names.Answer
-	ok   bool // there was an answer
+	ok   bool // an answer came
 	used names.Traffic
 }
 
@@ -39,7 +39,7 @@ type reply struct {
 type attempt struct {
 	job
 	p   *Prober
-	ctx context.Context // of queries, which may be answered after the attempt
+	ctx context.Context // of queries, whose answers may come after the attempt's end
 
 	mu   sync.Mutex
 	o    outcome
@@ -64,7 +64,7 @@ func (p *Prober) try(ctx context.Context, j job, late func(took time.Duration)) 
 	look := sync.OnceFunc(func() {
 		a.p.background.Go(func() {
 			defer close(page)
-			if a.checkPages(looking) == open { // do not wait longer for DNS than the prompt time
+			if a.checkPages(looking) == open { // wait for DNS no longer than promptWithin
 				context.AfterFunc(prompt, stop)
 			}
 		})
@@ -89,7 +89,7 @@ func (p *Prober) try(ctx context.Context, j job, late func(took time.Duration)) 
 	}
 	look()
 	if a.best() == good {
-		// A page takes longer than DNS alone: its name has to be resolved first.
+		// A page takes longer than DNS alone: its host has to be resolved first.
 		rest, stop := context.WithTimeout(ctx, j.giveUpAfter+a.took())
 		defer stop()
 		inTime = rest
@@ -104,7 +104,7 @@ func (p *Prober) try(ctx context.Context, j job, late func(took time.Duration)) 
 	if o.alive(true) {
 		cancel()
 	}
-	context.AfterFunc(questions, cancel) // else open queries continue until the DNS timeout
+	context.AfterFunc(questions, cancel) // otherwise open queries continue until the DNS timeout
 	return o
 }
 
@@ -129,7 +129,7 @@ func (a *attempt) took() time.Duration {
 	return a.o.took
 }
 
-// names queries names until one answer is good, and returns whether there is one. It calls doubt as soon as an answer is late.
+// names queries names until one answer is good, and returns whether one was. It calls doubt as soon as an answer is late.
 func (a *attempt) names(ctx context.Context, doubt func()) bool {
 	zone := func(i int) Zone { return a.zones[i%len(a.zones)] }
 	all := func(z Zone, own bool, servers []netip.Addr) (questions []func() bool) {
@@ -154,7 +154,7 @@ func (a *attempt) names(ctx context.Context, doubt func()) bool {
 			open++
 			a.p.background.Go(func() { answers <- question() })
 		}
-		pause := a.promptWithin / 2 // between queries in doubt
+		pause := a.promptWithin / 2 // between groups of queries after the first
 		if i == 0 {
 			pause = a.promptWithin
 		} else if i == len(groups)-1 {
@@ -178,13 +178,13 @@ func (a *attempt) names(ctx context.Context, doubt func()) bool {
 	return false
 }
 
-// ask queries one server for a new name of a zone, the box's own server if it has no address. It returns whether the answer is
-// good.
+// ask queries one server for a new name of a zone. An invalid address stands for the box's own server. It returns whether the
+// answer is good.
 func (a *attempt) ask(server netip.Addr, z Zone) bool {
 	began := time.Now()
 	r := a.p.ask(a.ctx, a.device, server, names.Label()+"."+z.Name)
 	own := !server.IsValid()
-	if own { // it queries all servers, with some more bytes each
+	if own { // it forwards the query to all servers, with edns more bytes each
 		const edns = 11
 		n := uint64(len(a.servers))
 		r.used = names.Traffic{Sent: n * (r.used.Sent + edns), Received: n * (r.used.Received + edns)}
@@ -243,7 +243,7 @@ func (z Zone) judge(r reply) verdict {
 	return good
 }
 
-// checkPages requests pages, one after the other, until one is right. If no page answers, it tries a connection to a resolved
+// checkPages requests pages, one after another, until one is right. If no page answers, it tries a connection to a resolved
 // address of a zone.
 func (a *attempt) checkPages(ctx context.Context) checkResult {
 	var tries []func(ctx context.Context) bool
@@ -317,7 +317,7 @@ func (a *attempt) connect(ctx context.Context) bool {
 	}
 	tcp, used := a.p.open(ctx, a.device, netip.AddrPortFrom(addrs[0], 443))
 	a.note(unseen, tcp, "", used)
-	return false // a page is a better proof
+	return false // a page would be a better proof
 }
 
 func (a *attempt) note(seen checkResult, tcp bool, host string, used names.Traffic) {
@@ -335,7 +335,8 @@ func (a *attempt) note(seen checkResult, tcp bool, host string, used names.Traff
 	a.o.check = max(a.o.check, seen)
 }
 
-// resolve queries the line's servers for a host's address, each a moment after the one before, in the job's order.
+// resolve queries the line's servers for a host's address, in the job's order and with a delay of half of promptWithin between
+// them.
 func (a *attempt) resolve(ctx context.Context, host string) (addr netip.Addr) {
 	servers := slices.Clone(a.first)
 	for _, s := range a.servers {

@@ -10,15 +10,16 @@ import (
 	"time"
 )
 
-// dnsEvery is the interval between two reads of the resolvers' files. Nothing notifies of their changes; a change of links or
+// dnsEvery is the interval between two reads of the resolvers' files, whose changes are not notified. A change of links or
 // routes triggers a read at once.
 const dnsEvery = 2 * time.Second
 
-// dnsEvictAfter is after how many unused reads an interface's entry is evicted: the interface is gone or not asked for.
+// dnsEvictAfter is the number of unused reads after which an interface's entry is evicted: the interface is gone, or nobody
+// asks for its resolvers.
 const dnsEvictAfter = 10
 
-// dnsCache caches the resolvers of interfaces while Watch refreshes them, so that a Read, whose time callers compare with the
-// kernel's counters, waits for no file. Without Watch it reads the files.
+// dnsCache caches the resolvers of interfaces while Watch refreshes them. So a Read waits for no file: callers compare its time
+// with the kernel's counters. Without Watch the cache reads the files.
 type dnsCache struct {
 	mu         sync.Mutex
 	followed   bool

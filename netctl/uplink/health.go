@@ -18,64 +18,64 @@ import (
 //  2. DNS: the name servers that residents' queries go to answer;
 //  3. the web: a TCP connection is established, and the web answers, not a captive portal on the way.
 //
-// DNS is probed as residents use it: type A, to the box's own name server where residents use the line, else to the line's
-// servers. A cache on the way may answer repeated queries, and a validating cache may prove that a name does not exist
+// DNS is probed as residents use it: type A, to the box's own name server if residents use the line, otherwise to the line's
+// servers. A cache on the path may answer repeated queries, and a validating cache may prove that a name does not exist
 // (RFC 8198). So each query is for a new label in a zone that answers every label and is not signed (Zone). An address in the
 // zone's prefix is a success. Everything else makes the line doubtful: no answer, REFUSED, SERVFAIL, NXDOMAIN, no address,
 // another address. One zone's operator may have an outage, or a filter may block the zone, so a connectivity check decides.
 //
-// A connectivity check requests a well-known page (Page). The right page proves the line. Another page comes from something
-// on the way: a captive portal, or a notice that the data is used up. Without any answer, a connection to an address of a zone
-// still shows that TCP works.
+// A connectivity check requests a well-known page (Page). The right page proves that the line works. Another page comes from
+// something on the path: a captive portal, or a notice that the data is used up. If no page answers, a connection to an address
+// of a zone still shows that TCP works.
 //
 // The rules: the right page means that the line works; a wrong page means that it does not. DNS and a TCP connection together
 // mean that it works, so that a filter of these pages does not disable a line. Everything else makes it doubtful, and after
 // five seconds of doubt it does not work. From then on only DNS together with a page or a connection shows that it works
 // again.
 //
-// Residents' traffic proves the web, not DNS: open connections continue without DNS. It is a proof only as exchanges with
-// several remote addresses, of more than 4 kB each way, and not on port 80, where a portal can answer (traffic.go). Traffic
-// that fails triggers a probe: of DNS within five seconds, of a page at most every twenty.
+// Residents' traffic proves the web, not DNS: open connections continue without DNS. It is a proof only if there are exchanges
+// of more than 4 kB each way with several remote addresses, and not on port 80, where a portal can answer (traffic.go).
+// Traffic that fails triggers probes: DNS at most every five seconds, a page at most every twenty.
 //
-// Slow is not dead. An answer counts within ten seconds, since no client waits longer. Where answers are known to be late, the
-// probe waits longer before the line is doubtful. A line whose DNS takes more than two seconds is slow.
+// A slow line still works. An answer counts within ten seconds, since no client waits longer. If answers are known to be late,
+// the probe waits longer before the line is doubtful. A line is slow if DNS takes more than two seconds twice in a row.
 //
-// # What that costs
+// # Cost
 //
-// A query and its answer take some 200 bytes; two name servers double what the box's own name server sends. A page with the
-// query for its host takes some 1600.
+// A query and its answer take about 200 bytes; two name servers double what the box's own name server sends. A page with the
+// query for its host takes about 1600 bytes.
 //
-//	                                DNS          pages         a day
-//	no resident online              each 2 min   each 20 min   0.26 MB
-//	residents online, no exchanges  each minute  each 20 min   0.75 MB, and 0.24 MB for triggered probes
-//	DNS fails                       3 s to 3 min               0.25 MB
-//	pages fail                      3 s to 12 min              0.25 MB
+//	                                DNS            pages          per day
+//	no resident online              every 2 min    every 20 min   0.26 MB
+//	residents online, no exchanges  every minute   every 20 min   0.75 MB, and 0.24 MB for triggered probes
+//	DNS fails                       3 s to 3 min                  0.25 MB
+//	pages fail                      3 s to 12 min                 0.25 MB
 //
-// Triggered probes have a budget of 64 kB, refilled by 2 bytes a second. All of it counts on the cap, as everything on the
-// line does, and the ledger keeps an allowance for it when residents' part is used up.
+// Triggered probes have a budget of 64 kB, refilled at 2 bytes a second (a token bucket). All of it counts against the cap, as
+// everything on the line does. The ledger keeps an allowance for it when the residents' part is used up.
 const (
-	idleNames     = 2 * time.Minute // between queries while the line works
-	busyNames     = time.Minute     // likewise, while residents use the line
-	pages         = 20 * time.Minute
+	idleNames     = 2 * time.Minute  // between queries while the line works
+	busyNames     = time.Minute      // the same, while residents use the line
+	pages         = 20 * time.Minute // between pages while the line works
 	zoneInterval  = time.Minute      // between queries to a zone while the line works
-	zoneSuspended = 10 * time.Minute // that a zone is not queried after it alone failed
+	zoneSuspended = 10 * time.Minute // how long a zone is not queried after it alone failed
 
 	causeNames = 5 * time.Second  // between triggered probes of DNS
-	causePages = 20 * time.Second // of pages
+	causePages = 20 * time.Second // between triggered probes of pages
 
-	doubtPause  = 2 * time.Second  // between probes in doubt
-	deadPause   = 3 * time.Second  // between probes of a line that does not work, at first
-	namesPause  = 3 * time.Minute  // and at most, if DNS fails
-	pagesPause  = 12 * time.Minute // if pages fail
-	pagesAmong  = 5                // one in so many probes requests a page although DNS fails
+	doubtPause  = 2 * time.Second  // between probes while the line is doubtful
+	deadPause   = 3 * time.Second  // between probes of a line that does not work: initially
+	namesPause  = 3 * time.Minute  // the maximum if DNS fails
+	pagesPause  = 12 * time.Minute // the maximum if pages fail
+	pagesAmong  = 5                // one probe in five requests a page although DNS fails
 	slowPause   = 5 * time.Second  // after a first slow answer, and while the box's own name server does not answer
-	maxSilent   = 5                // such probes in a row, before it has failed
-	probeGap    = time.Second      // between probes, also with ProbeNow
-	pauseGrowth = 4                // the pause is a fourth of the time for which the line has not worked
+	maxSilent   = 5                // probes in a row without an answer of the box's own name server, until it counts as failed
+	probeGap    = time.Second      // between any two probes, also with ProbeNow
+	pauseGrowth = 4                // the pause is a quarter of the time for which the line has not worked
 
 	slowAfter    = 2 * time.Second  // an answer that takes longer is slow
-	doubtLimit   = 5 * time.Second  // after that much doubt the line does not work
-	maxSlowAfter = 8 * time.Second  // the longest wait for a first answer where answers are known to be slow
+	doubtLimit   = 5 * time.Second  // a line that was doubtful for so long does not work
+	maxSlowAfter = 8 * time.Second  // the longest wait for a first answer if answers are known to be slow
 	nameTimeout  = 10 * time.Second // no client waits longer (TIMEOUT in dnsmasq's config.h)
 
 	budgetMax  = 64 << 10 // bytes
@@ -86,7 +86,7 @@ const (
 // can derive it.
 type Zone struct {
 	Name string       // e.g. "9-9-9-9.sslip.io"
-	In   netip.Prefix // of its addresses
+	In   netip.Prefix // contains the addresses of all its names
 }
 
 // Candidate is an uplink to be probed.
@@ -96,14 +96,14 @@ type Candidate struct {
 	InUse bool
 }
 
-// Health is the state of a line as far as it is known.
+// Health is what is known about the state of a line.
 type Health struct {
-	Known bool // a probe has finished; until then, a line with link, address and default route works
+	Known bool // a probe has finished; until then, a line with link, address and default route counts as working
 	Works bool
 	Slow  bool   // DNS is slow
 	Why   string // why it does not work
 
-	// The last proofs of each kind, zero for none. They stay when the line stops working.
+	// The latest proof of each kind, zero for none. Proofs stay when the line stops working.
 	Names, Page, Traffic Proof
 }
 
@@ -124,7 +124,7 @@ type verdict int
 const (
 	noAnswer     verdict = iota // no answer, or the query could not be sent
 	refused                     // REFUSED, or another code
-	servfail                    // SERVFAIL: the server reaches no other
+	servfail                    // SERVFAIL: the server reaches no other server
 	nxdomain                    // NXDOMAIN
 	noAddress                   // no address
 	wrongAddress                // an address outside the zone's prefix
@@ -145,11 +145,11 @@ var says = map[verdict]string{
 type outcome struct {
 	began, ended time.Time
 	names        verdict                // the best
-	took         time.Duration          // of the first good answer
-	proof        string                 // likewise
+	took         time.Duration          // how long the first good answer took
+	proof        string                 // describes the first good answer
 	by           netip.Addr             // the line's server that sent it
 	byServer     map[netip.Addr]verdict // the best of each of the line's servers that was queried
-	ownServer    verdict                // of the box's own name server
+	ownServer    verdict                // the best of the box's own name server
 	checked      bool                   // a page was requested
 	check        checkResult
 	tcp          bool   // a connection was established
@@ -158,7 +158,7 @@ type outcome struct {
 	zones        map[string]verdict // the best verdict of each zone that was queried
 }
 
-// alive tells whether the outcome proves that the line works. A line that did not work must show a page or a connection.
+// alive tells whether the outcome proves that the line works. A line that did not work needs a page or a connection as proof.
 func (o outcome) alive(works bool) bool {
 	switch {
 	case o.check == open:
@@ -174,26 +174,26 @@ func (o outcome) alive(works bool) bool {
 // probed is an uplink and its state. Prober.mu guards its fields, except wakeup.
 type probed struct {
 	line       Candidate
-	generation int           // increased by each change of the uplink: results of an earlier one don't count
+	generation int           // increases with each change of the uplink: results of an earlier generation don't count
 	gone       bool          // not in the list any more
 	wakeup     chan struct{} // signals a change
 
 	health    Health
 	doubt     time.Time            // since when the line is doubtful; zero: it is not
-	dead      time.Time            // since when it does not work; zero: it works, or is not known
+	dead      time.Time            // since when it does not work; zero: it works, or its state is not known
 	paged     bool                 // DNS works, pages fail
 	tries     int                  // probes since it stopped working
 	suspended map[string]time.Time // until when zones are not queried, by name
 
 	filtered  bool          // pages load, but no zone answers: a filter blocks the zones
 	preferred netip.Addr    // the server that answered last
-	took      time.Duration // of its last good answer
+	took      time.Duration // how long the line's last good answer took
 	slow      int           // good answers in a row that were slow
 	tried     time.Time     // when the last probe ended
-	checkedAt time.Time     // when a page was last requested, or traffic proved the same
+	checkedAt time.Time     // when a page was last requested, or traffic last proved the web
 	silent    int           // probes in a row in which the box's own name server alone did not answer
 	probeNow  bool          // ProbeNow was called, or the path changed
-	cause     cause         // traffic fails
+	cause     cause         // why traffic asks for a probe
 	budget    budget
 	tracks    tracker
 }
@@ -252,7 +252,7 @@ func (u *probed) judge(o outcome) (changed bool) {
 		u.health.Known, u.health.Works, u.health.Why = true, true, ""
 		u.doubt, u.dead, u.tries = time.Time{}, time.Time{}, 0
 		u.filtered = o.names != good
-		for zone, v := range o.zones { // the zone's operator has an outage, not the line
+		for zone, v := range o.zones { // the outage is the zone's, not the line's
 			if v != good && (v != noAnswer || o.names == good) {
 				u.suspended[zone] = o.ended.Add(zoneSuspended)
 			}
@@ -305,7 +305,8 @@ func (u *probed) failure(o outcome) string {
 // slowAfter is how long to wait for a first answer before the line is doubtful.
 func (u *probed) slowAfter() time.Duration { return min(max(slowAfter, 2*u.took), maxSlowAfter) }
 
-// due returns how long to wait for the next probe, negative for ever, and whether the uplink is still in the list.
+// due returns how long to wait for the next probe (negative: until the state changes) and whether the uplink is still in the
+// list.
 func (u *probed) due(now time.Time, zonesRest time.Time) (pause time.Duration, wanted bool) {
 	after := func(d time.Duration) time.Duration { return max(0, u.tried.Add(d).Sub(now)) }
 	switch {
@@ -354,7 +355,7 @@ func (u *probed) pageDue() time.Time {
 	return u.checkedAt.Add(pages)
 }
 
-// affords tells whether there is a cause that the budget allows. Weak ones leave half of the budget to strong ones.
+// affords tells whether there is a cause that the budget allows. Weak causes leave half of the budget to strong ones.
 func (u *probed) affords(now time.Time) bool {
 	return u.cause == strong && u.budget.left(now) > 0 || u.cause == weak && u.budget.left(now) > budgetMax/2
 }

@@ -12,8 +12,8 @@ import (
 // Interface is an interface of the machine, as shown to a technician.
 type Interface struct {
 	Status
-	Wired bool // it is an Ethernet port, or the end of a veth, which stands for one
-	Phone bool // it is most likely a phone on USB, which the name USB stands for
+	Wired bool // it is an Ethernet port, or one end of a veth pair, which stands for one
+	Phone bool // it is, or may be, a phone or modem on USB, which the name USB stands for
 	Port  bool // it is a port of another interface, such as a bridge
 
 	Bridge bool // it is a bridge

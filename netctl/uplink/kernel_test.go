@@ -28,7 +28,7 @@ import (
 	"passerelle/netctl/netlab/labtest"
 )
 
-// These tests use the real kernel, with two machines: the box and a lender's router on a cable. They run with -root.
+// These tests use the real kernel and two machines: the box and a lender's router, connected by a cable. They run with -root.
 
 // atMost bounds every wait.
 const atMost = 20 * time.Second
@@ -99,7 +99,7 @@ func (l *lenderLine) read() Status {
 	return list[0]
 }
 
-// why waits until Why is the one given.
+// why waits until Why is want.
 func (l *lenderLine) why(want string) Status {
 	l.t.Helper()
 	var st Status
@@ -354,7 +354,7 @@ func TestWatchSurvivesLostMessages(t *testing.T) {
 	defer release()
 	// The watcher blocks at the first message; the rest must overflow the socket (212,992 bytes by default).
 	for i := range 3000 {
-		via := netip.AddrFrom4([4]byte{192, 168, 1, byte(1 + i%2)}) // the kernel doesn't tell of a route put in its own place
+		via := netip.AddrFrom4([4]byte{192, 168, 1, byte(1 + i%2)}) // an unchanged route would not be notified
 		l.must(l.box.AddRoute(netip.MustParsePrefix("10.9.0.0/16"), via))
 	}
 	eventually(t, "the first message", func() bool {
@@ -415,8 +415,8 @@ func (l *lenderLine) street() (known *netlab.Names, pages *router) {
 
 // router is the behaviour of a lender's router.
 type router struct {
-	code  atomic.Int32 // that every name is answered with; 0: it is answered well; less: it is not
-	asked atomic.Int32 // for pages
+	code  atomic.Int32 // RCODE of the answer to every query; 0: the normal answer; negative: no answer
+	asked atomic.Int32 // requests for pages
 }
 
 func (r *router) ServeHTTP(w http.ResponseWriter, q *http.Request) {
@@ -459,7 +459,7 @@ func (l *lenderLine) probe() *Prober {
 func (l *lenderLine) health(p *Prober, want string) Health {
 	l.t.Helper()
 	eventually(l.t, want, func() bool {
-		p.ProbeNow("eth0") // the limit of one try a second holds all the same
+		p.ProbeNow("eth0") // the limit of one probe a second still holds
 		return said(p.Health("eth0")) == want
 	})
 	return p.Health("eth0")
@@ -520,7 +520,8 @@ func TestPortalOnARealLine(t *testing.T) {
 	}
 }
 
-// A query leaves by its own uplink also if another default route has a better metric, and by none if its own is gone.
+// A query leaves by its own uplink even if another default route has a better metric. If its own default route is gone, it
+// does not leave at all.
 func TestQueriesStayOnTheirUplink(t *testing.T) {
 	l := layLine(t)
 	known, _ := l.street()
@@ -633,13 +634,13 @@ func TestFlows(t *testing.T) {
 	defer conn.Close()
 	_, _, err = names.Ask(t.Context(), conn, "www.example")
 	l.must(err)
-	other, err := l.box.Dial(t.Context(), "tcp", webAddr.String()+":80") // the box's own is no resident's
+	other, err := l.box.Dial(t.Context(), "tcp", webAddr.String()+":80") // the box's own connection is not a resident's
 	l.must(err)
 	defer other.Close()
 	client := resident.HTTPClient()
 	reply, err := client.Get("http://" + webAddr.String() + "/")
 	l.must(err)
-	_, err = io.Copy(io.Discard, reply.Body) // else the connection is closed
+	_, err = io.Copy(io.Discard, reply.Body) // otherwise the connection would be closed
 	l.must(err)
 	reply.Body.Close()
 

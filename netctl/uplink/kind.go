@@ -13,12 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// USB stands for the interface of the phone that is plugged in: its own name and index change each time.
+// USB stands for the interface of the phone that is plugged in: the interface's own name and index change each time.
 const USB = "usb"
 
 // kind is what an interface is, according to its driver.
 type kind struct {
-	words string // for people
+	words string // plain English
 	usb   usb
 }
 
@@ -27,18 +27,18 @@ type usb int
 
 const (
 	noPhone usb = iota
-	modem       // a stick that somebody must connect first (image/modem)
+	modem       // a modem stick that has to be connected first (image/modem does it)
 	maybePhone
 	surelyPhone
 )
 
-// ModemNotes is the folder, below the machine's root, with a file for each modem's interface that says why it has no connection. It
-// is empty where there is one.
+// ModemNotes is the folder, below the machine's root, with a file for each modem's interface. The file says why the modem has
+// no connection; it is empty if the modem is connected.
 const ModemNotes = "run/passerelle-modem"
 
-// usbKinds are the drivers in the kernel's drivers/net/usb that phones, and modem sticks, are used with. Android shares
-// by RNDIS (rndis_host), and since version 11 also by the class of network adapters, CDC-NCM, which is how a few real
-// adapters come as well. Adapters with a driver of their own (r8152, ax88179_178a, smsc95xx, ...) are network cables.
+// usbKinds are the drivers in the kernel's drivers/net/usb for phones and modem sticks. Android tethers by RNDIS (rndis_host),
+// and since version 11 also by CDC-NCM, the USB class of network adapters, which a few real adapters use as well. Adapters
+// with drivers of their own (r8152, ax88179_178a, smsc95xx, ...) count as network cables.
 var usbKinds = map[string]kind{
 	"rndis_host":     {"phone on USB (Android)", surelyPhone},
 	"ipheth":         {"iPhone on USB", surelyPhone},
@@ -67,8 +67,8 @@ func kindOf(link netlink.Link, driver string, isWiFi func(index int) bool) kind 
 	return kind{words: cable}
 }
 
-// identity is the key of a cached kind. The driver is queried by name, which another interface may have by then, so a new
-// name is queried again.
+// identity is the key of a cached kind. The driver is queried by name. Another interface may have that name by then, so an
+// interface with a new name is queried again.
 type identity struct {
 	index int
 	name  string
@@ -125,8 +125,8 @@ func openSocket(ns netns.NsHandle, protocol int) (*nl.SocketHandle, error) {
 	return &nl.SocketHandle{Socket: socket}, nil
 }
 
-// phone finds the phone on USB among the links that are not named explicitly. It prefers one that works, then a certain one
-// to a likely one, then the one that was plugged in first.
+// phone finds the phone on USB among the links that are not named explicitly. It prefers a link that works, then one that is
+// more likely a phone, then the one that was plugged in first.
 func (s snapshot) phone(kinds map[identity]kind, named []string) Status {
 	best := Status{Interface: USB, Why: "no phone is plugged in by USB"}
 	for _, link := range s.links {
@@ -141,9 +141,9 @@ func (s snapshot) phone(kinds map[identity]kind, named []string) Status {
 	return best
 }
 
-// noted returns why a modem has no connection, as its service says; "" if it does not.
+// noted returns why a modem has no connection, as its service says, or "" if the service says nothing.
 func (r *Reader) noted(name string) string {
-	text, _ := fs.ReadFile(r.root, path.Join(ModemNotes, name)) // where nothing connects modems there is none
+	text, _ := fs.ReadFile(r.root, path.Join(ModemNotes, name)) // on a machine without that service there is no file
 	return string(text)
 }
 

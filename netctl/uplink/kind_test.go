@@ -46,8 +46,8 @@ func TestWhichPhone(t *testing.T) {
 	}
 	both := map[string]uint32{"usb0": upAndLinked, "usb1": upAndLinked}
 	for name, c := range map[string]struct {
-		flags map[string]uint32 // of the interfaces there
-		works int               // the index of the one that has an address and a route
+		flags map[string]uint32 // of the existing interfaces
+		works int               // the index of the interface that has an address and a route
 		named []string
 		want  string
 	}{
@@ -86,7 +86,7 @@ func TestWhichPhone(t *testing.T) {
 	}
 }
 
-// A phone that is unplugged and plugged in again has another name and index, and is the same line.
+// A phone that is unplugged and plugged in again has another name and index, but is the same line.
 func TestPhonePluggedInAgain(t *testing.T) {
 	l := layLine(t)
 	var mu sync.Mutex
@@ -139,7 +139,7 @@ func TestPhonePluggedInAgain(t *testing.T) {
 	}
 }
 
-// Virtual interfaces: a test cannot rely on a real device.
+// The interfaces are virtual: a test cannot rely on a real device.
 func TestAskDriver(t *testing.T) {
 	l := layLine(t)
 	if got := l.r.askDriver("eth0"); got != "veth" {
@@ -160,7 +160,7 @@ func TestAskDriver(t *testing.T) {
 	}
 }
 
-// TestModemNote: why a modem has no connection is what its service says, below the machine's root.
+// TestModemNote checks that Why of a modem without a connection is the text of its service's file below the machine's root.
 func TestModemNote(t *testing.T) {
 	t.Parallel()
 	r := Reader{root: fstest.MapFS{ModemNotes + "/wwan0": &fstest.MapFile{Data: []byte("the SIM asks for its PIN")}}}

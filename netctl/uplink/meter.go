@@ -20,24 +20,25 @@ import (
 	"passerelle/netctl/nlmsg"
 )
 
-// RoundTrip is the time from a packet that left by a line to its answer.
+// RoundTrip is the time from a packet sent on a line to its answer.
 type RoundTrip struct {
 	Sent  time.Time
 	Trip  time.Duration
-	Probe bool // of a probe; else of a resident's new connection, to a server at an unknown distance
+	Probe bool // it is a probe's; otherwise a resident's new connection's, to a server at an unknown distance
 }
 
 // Measured is what a Meter saw.
 type Measured struct {
 	RxBytes, TxBytes uint64      // of the interface, as in Status
 	Trips            []RoundTrip // since the last call
-	// Unanswered is the age of the oldest probe that was sent after the last answered one; 0 without one.
+	// Unanswered is the age of the oldest probe that was sent after the last answered probe; 0 if there is none.
 	Unanswered time.Duration
 }
 
-// Meter measures a line in use: what crosses it, and how long answers take. It sends nothing but the probes that it is told to
-// send. Its round trips cost the lender nothing: of each masqueraded connection the kernel reports when it began and when the
-// first answer came. Connections are known by the kernel's number for at most three seconds, in memory.
+// Meter measures a line in use: the bytes that cross it, and how long answers take. It sends only the probes that Probe
+// requests. The round trips of residents' connections cost the lender nothing: the kernel reports when each masqueraded
+// connection began and when its first answer came. A Meter keeps only the kernel's ID of a connection, in memory, for at most
+// three seconds.
 type Meter struct {
 	r      *Reader
 	device string
@@ -46,32 +47,32 @@ type Meter struct {
 	stop   context.CancelFunc
 	done   sync.WaitGroup
 	echo   *net.IPConn // nil without a target
-	nonce  [8]byte     // tells this meter's answers
+	nonce  [8]byte     // identifies the answers to this meter's probes
 
 	mu       sync.Mutex
 	trips    []RoundTrip
-	pending  map[uint32]time.Time // connections without an answer, by the kernel's number
-	sent     map[uint16]time.Time // probes without an answer
+	pending  map[uint32]time.Time // connections without an answer, by the kernel's ID (CTA_ID)
+	sent     map[uint16]time.Time // probes without an answer, by sequence number
 	seq      uint16
-	answered uint16 // the last answered one
+	answered uint16 // sequence number of the last answered probe
 }
 
 const (
 	maxPending  = 4096
-	pendingTime = 3 * time.Second // a longer round trip proves nothing more
+	pendingTime = 3 * time.Second // a longer round trip gives no further information
 	maxTrips    = 1024            // between two calls of Measure
 
 	echoSize     = 16  // bytes: header and nonce (RFC 792)
 	icmpFilter   = 1   // ICMP_FILTER of SOL_RAW (include/uapi/linux/icmp.h)
 	solRaw       = 255 // SOL_RAW
 	probeGone    = 10 * time.Second
-	flowMessages = 1 << 20 // bytes of the socket's buffer
+	flowMessages = 1 << 20 // bytes: size of the socket's buffer
 )
 
 // ProbeBytes is what a probe and its answer cost on the line, link headers included.
 const ProbeBytes = 2 * (14 + 20 + echoSize)
 
-// Meter returns a meter of the line, whose probes go to the target; without a valid target it sends none. The caller closes it.
+// Meter returns a meter of the line. Its probes go to the target; without a valid target Probe fails. The caller closes it.
 func (r *Reader) Meter(line Status, target netip.Addr) (*Meter, error) {
 	m := &Meter{
 		r: r, device: line.Interface, index: line.Index, line: line.Address.Addr(),
@@ -94,7 +95,7 @@ func (r *Reader) Meter(line Status, target netip.Addr) (*Meter, error) {
 	return m, nil
 }
 
-// dialEcho opens a socket for echoes through the device. It needs CAP_NET_RAW.
+// dialEcho opens a socket for ICMP echo through the device. It needs CAP_NET_RAW.
 func dialEcho(ctx context.Context, device string, target netip.Addr) (*net.IPConn, error) {
 	dialer := net.Dialer{Control: func(_, _ string, c syscall.RawConn) (failed error) {
 		err := c.Control(func(fd uintptr) {
@@ -110,7 +111,7 @@ func dialEcho(ctx context.Context, device string, target netip.Addr) (*net.IPCon
 	return conn.(*net.IPConn), nil
 }
 
-// Close ends the meter.
+// Close stops the meter and closes its sockets.
 func (m *Meter) Close() {
 	m.stop()
 	if m.echo != nil {
@@ -167,7 +168,7 @@ func (m *Meter) Probe() error {
 	return nil
 }
 
-// checksum is the internet checksum of data of an even length (RFC 1071).
+// checksum returns the internet checksum of data of an even length (RFC 1071).
 func checksum(data []byte) uint16 {
 	var sum uint32
 	for i := 0; i < len(data); i += 2 {
@@ -195,7 +196,7 @@ func (m *Meter) receiveEchoes() {
 	}
 }
 
-// answer takes an echo reply.
+// answer records an echo reply.
 func (m *Meter) answer(packet []byte, now time.Time) {
 	if len(packet) < echoSize || packet[0] != 0 || [8]byte(packet[8:echoSize]) != m.nonce {
 		return
@@ -220,13 +221,13 @@ func (m *Meter) add(t RoundTrip) {
 	}
 }
 
-// watchFlows times connections until ctx ends. Without the kernel's reports there are only probes.
+// watchFlows times connections until ctx ends. If the kernel reports none, only probes give round trips.
 func (m *Meter) watchFlows(ctx context.Context) {
 	for ctx.Err() == nil {
 		socket, err := nl.SubscribeAt(m.r.ns, netns.None(), unix.NETLINK_NETFILTER,
 			unix.NFNLGRP_CONNTRACK_NEW, unix.NFNLGRP_CONNTRACK_UPDATE)
 		if err == nil {
-			_ = unix.SetsockoptInt(socket.GetFd(), unix.SOL_SOCKET, unix.SO_RCVBUF, flowMessages) // more only means fewer lost
+			_ = unix.SetsockoptInt(socket.GetFd(), unix.SOL_SOCKET, unix.SO_RCVBUF, flowMessages) // a larger buffer loses fewer
 			err = m.followFlows(ctx, socket)
 		}
 		if errors.Is(err, unix.ENOBUFS) {
@@ -267,7 +268,7 @@ func (m *Meter) followFlows(ctx context.Context, socket *nl.NetlinkSocket) error
 // seenReply is IPS_SEEN_REPLY (include/uapi/linux/netfilter/nf_conntrack_common.h).
 const seenReply = 1 << 1
 
-// flow takes a report of a connection: that it began, or changed.
+// flow handles a report that a connection began or changed.
 func (m *Meter) flow(body []byte, now time.Time) {
 	const header = 4 // struct nfgenmsg
 	if len(body) < header || body[0] != unix.AF_INET {

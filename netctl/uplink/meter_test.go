@@ -18,7 +18,8 @@ import (
 	"passerelle/netctl/netlab/labtest"
 )
 
-// TestMeter: residents' new connections are timed, the box's own are not; probes are answered, or their age is known.
+// TestMeter checks that residents' new connections are timed and the box's own are not, and that probes are answered or their
+// age is reported.
 func TestMeter(t *testing.T) {
 	labtest.Root(t, "iptables", "iptables-restore")
 	l := layLine(t)
@@ -105,7 +106,7 @@ func TestMeter(t *testing.T) {
 	}
 }
 
-// TestMeterForgets: what is never answered is forgotten, and neither connections nor answers fill the memory.
+// TestMeterForgets checks that unanswered connections and probes are forgotten, and that memory is bounded.
 func TestMeterForgets(t *testing.T) {
 	t.Parallel()
 	line := netip.MustParseAddr("192.168.1.7")
@@ -128,10 +129,10 @@ func TestMeterForgets(t *testing.T) {
 	}
 	m.flow(report(1, 0, "10.80.0.9", line.String()), at)
 	m.flow(report(2, 0, line.String(), line.String()), at)                // the box's own
-	m.flow(report(3, 0, "10.80.0.9", "10.80.0.9"), at)                    // not by this line
-	m.flow(report(4, seenReply, "10.80.0.9", line.String()), at)          // began before
+	m.flow(report(3, 0, "10.80.0.9", "10.80.0.9"), at)                    // not through this line
+	m.flow(report(4, seenReply, "10.80.0.9", line.String()), at)          // began before the meter did
 	m.flow(report(1, seenReply, "10.80.0.9", line.String()), at.Add(2e6)) // answered
-	m.flow(report(1, seenReply, "10.80.0.9", line.String()), at.Add(3e6)) // and assured
+	m.flow(report(1, seenReply, "10.80.0.9", line.String()), at.Add(3e6)) // a later change
 	if want := (RoundTrip{Sent: at, Trip: 2 * time.Millisecond}); len(m.trips) != 1 || m.trips[0] != want || len(m.pending) != 0 {
 		t.Errorf("got %+v, %d pending", m.trips, len(m.pending))
 	}
@@ -149,7 +150,7 @@ func TestMeterForgets(t *testing.T) {
 	}
 }
 
-// FuzzMeter: no report of the kernel, nor answer from the line, breaks a meter.
+// FuzzMeter checks that no report of the kernel and no answer from the line causes a panic.
 func FuzzMeter(f *testing.F) {
 	f.Add([]byte{unix.AF_INET, 0, 0, 0, 8, 0, nl.CTA_ID, 0, 0, 0, 0, 1})
 	f.Add(make([]byte, echoSize))

@@ -7,17 +7,17 @@ import (
 	"passerelle/netctl/names"
 )
 
-// Seen is what came instead of a page, or the page.
+// Seen is the result of a request for a page.
 type Seen string
 
-// What may come.
+// The results.
 const (
 	SeenNothing Seen = "nothing" // no conclusive answer
 	SeenPortal  Seen = "portal"  // another page: of a captive portal, or a notice that the data is used up
 	SeenPage    Seen = "page"    // the right one
 )
 
-// Once are single questions through a line, by the same means as a Prober's probes. They change nothing of what a Prober knows.
+// Once makes single requests through a line, in the same way as a Prober's probes. They do not change a Prober's state.
 type Once struct{}
 
 // Load requests a page from an address through the device only, and tells whether a connection was established.
@@ -43,11 +43,11 @@ func (Once) Ask(ctx context.Context, device string, server netip.Addr, name stri
 // Names says how good the answers of a name server are.
 type Names string
 
-// From worst to best.
+// The values of Names, from worst to best.
 const (
-	NamesSilent   Names = "silent"
+	NamesSilent   Names = "silent"   // no answer
 	NamesRefused  Names = "refused"  // REFUSED, or another code
-	NamesServfail Names = "servfail" // SERVFAIL: the server reaches no other
+	NamesServfail Names = "servfail" // SERVFAIL: the server reaches no other server
 	NamesMissing  Names = "missing"  // NXDOMAIN, or no address
 	NamesWrong    Names = "wrong"    // an address outside the zone's prefix
 	NamesRight    Names = "right"

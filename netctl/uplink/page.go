@@ -15,7 +15,7 @@ import (
 	"passerelle/netctl/names"
 )
 
-// webBytes is how much is read of an answer: a portal's header alone may have 1 kB.
+// webBytes is how many bytes of an answer are read: a portal's header alone may have 1 kB.
 const webBytes = 4 << 10
 
 // Page is a page over plain HTTP for the detection of captive portals.
@@ -25,10 +25,10 @@ type Page struct {
 	Text string // the body without surrounding space; "": none, with status 204
 }
 
-// Pages are the well-known pages that a Prober requests, each only if those before it did not answer right. They exist for
-// this purpose, have a few bytes, and are maintained for every Firefox (its setting
-// network.connectivity-service.IPv4.url) and every GNOME desktop (uri in NetworkManager.conf(5), section connectivity). There
-// are two, so that an outage of one server does not disable a line.
+// Pages are the well-known pages that a Prober requests, each only if those before it did not answer correctly. They exist for
+// this purpose, have a few bytes, and are maintained for every Firefox (its setting network.connectivity-service.IPv4.url) and
+// every GNOME desktop (uri in NetworkManager.conf(5), section connectivity). There are two, so that an outage of one server
+// does not disable a line.
 var Pages = []Page{
 	{Host: "detectportal.firefox.com", Path: "/success.txt?ipv4", Text: "success"},
 	{Host: "nmcheck.gnome.org", Path: "/check_network_status.txt", Text: "NetworkManager is online"},
@@ -90,7 +90,7 @@ func (page Page) judge(conn io.ReadWriter) checkResult {
 		case err != nil && strings.HasPrefix(page.Text, text):
 			return unseen // truncated
 		}
-		return portal // a part of another page is enough
+		return portal // even the start of another page is conclusive
 	case code == http.StatusOK, code/100 == 3, code == http.StatusNetworkAuthenticationRequired: // RFC 6585, section 6
 		return portal
 	}

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// server answers one request with a text, and counts the bytes read of it.
+// server answers one request with a text, and counts the bytes of it that are read.
 type server struct {
 	request bytes.Buffer
 	answer  io.Reader

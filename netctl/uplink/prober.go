@@ -27,13 +27,13 @@ type ProberOptions struct {
 	Dial func(ctx context.Context, network, device string, to netip.AddrPort) (net.Conn, error)
 	// Own is the box's own name server for authorized residents. Not valid: there is none.
 	Own netip.AddrPort
-	// OwnFailed is called when it does not answer, although the line's servers do. Nil for none.
+	// OwnFailed is called when Own does not answer, although the line's servers do. Nil for none.
 	OwnFailed func(why string)
-	// Flows lists the connections of residents and the box's name servers through a line, by its address. Nil: traffic is not
-	// used as evidence.
+	// Flows lists the connections of residents and the box's name servers through the line with that address. Nil: traffic is
+	// not used as evidence.
 	Flows func(line netip.Addr) ([]Flow, error)
-	// Sent returns the number of packets that an interface has sent, by index: while it does not change, Flows is not called.
-	// It is required with Flows.
+	// Sent returns the number of packets that the interface with that index has sent. While the number does not change, Flows
+	// is not called. Sent is required with Flows.
 	Sent func(index int) (uint64, error)
 	// Pages are for the detection of captive portals. Nil means the package's Pages.
 	Pages []Page
@@ -82,10 +82,10 @@ func NewProber(opt ProberOptions) *Prober {
 // String names the task in the daemon's log.
 func (p *Prober) String() string { return "uplink prober" }
 
-// Set sets the lines to probe, as Reader.Read returned them, with the servers that residents' queries go to as DNS. Probes
-// query names in zones, of which there must be at least one. A line that does not work by its Status, or has no server, is not
-// probed. One that has changed (index, address, gateway, servers) is probed again at once, and counts as working until that
-// fails. An unchanged list does nothing.
+// Set sets the lines to probe, as Reader.Read returned them, except that DNS is the servers that residents' queries go to.
+// Probes query names in zones: there must be at least one. A line that does not work according to its Status, or has no server,
+// is not probed. A line that has changed (index, address, gateway, servers) is probed again at once, and counts as working
+// until that probe fails. Setting the same list again does nothing.
 func (p *Prober) Set(list []Candidate, zones []Zone) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -124,7 +124,7 @@ func (p *Prober) Set(list []Candidate, zones []Zone) {
 	}
 }
 
-// ProbeNow probes an uplink now instead of at its next time.
+// ProbeNow probes an uplink now instead of at the end of its interval.
 func (p *Prober) ProbeNow(name string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -154,7 +154,7 @@ func (p *Prober) Health(name string) Health {
 	return h
 }
 
-// ProbeTraffic returns the traffic of all probes through an interface: bytes, IP headers included, since the prober was made.
+// ProbeTraffic returns the traffic of all probes through an interface since the prober was made, in bytes, IP headers included.
 func (p *Prober) ProbeTraffic(name string) (sent, received uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -181,7 +181,7 @@ func (p *Prober) Run(ctx context.Context) error {
 	}
 	<-ctx.Done()
 	p.mu.Lock()
-	p.stopped = true // no uplink is added from here on
+	p.stopped = true // from here on no uplink is added
 	p.mu.Unlock()
 	err := g.Wait()
 	p.background.Wait()
@@ -221,7 +221,7 @@ func (p *Prober) probe(ctx context.Context, u *probed) {
 // probeRun is one probe.
 type probeRun struct {
 	job
-	number int // generation of the uplink
+	number int // generation of the uplink at its start
 	cause  cause
 }
 
@@ -275,7 +275,7 @@ func (p *Prober) run(ctx context.Context, u *probed, r probeRun) {
 		}
 		if o.ownServer == good {
 			u.silent = 0
-		} else if r.own && len(r.first) == 0 && o.names == good { // else the probe may not have waited for it
+		} else if r.own && len(r.first) == 0 && o.names == good { // otherwise the probe may not have waited for the own server
 			u.silent++
 		}
 		if failed = u.silent >= maxSilent; failed {
@@ -294,7 +294,7 @@ func (p *Prober) run(ctx context.Context, u *probed, r probeRun) {
 	}
 }
 
-// late records a good answer that came after its probe: the next probe waits longer.
+// late records a good answer that came after the end of its probe: the next probe waits longer.
 func (p *Prober) late(u *probed, number int, took time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -304,8 +304,8 @@ func (p *Prober) late(u *probed, number int, took time.Duration) {
 	}
 }
 
-// nextZones returns the zones in the order to query them for a line, the least recently queried first, and marks that one as
-// queried. p.mu is held.
+// nextZones returns the zones in the order to query them for a line, the least recently queried first and suspended ones last.
+// It marks the first as queried. p.mu is held.
 func (p *Prober) nextZones(u *probed, now time.Time) []Zone {
 	zones := slices.Clone(p.zones)
 	slices.SortStableFunc(zones, func(a, b Zone) int {
@@ -321,7 +321,7 @@ func (p *Prober) nextZones(u *probed, now time.Time) []Zone {
 	return zones
 }
 
-// nextZoneAt returns from when a zone may be queried while lines work. p.mu is held.
+// nextZoneAt returns the earliest time at which a zone may be queried again while lines work. p.mu is held.
 func (p *Prober) nextZoneAt() (at time.Time) {
 	for i, z := range p.zones {
 		if rest := p.asked[z.Name].Add(zoneInterval); i == 0 || rest.Before(at) {
@@ -339,7 +339,7 @@ func (p *Prober) account(name string, used names.Traffic) {
 	p.traffic[name] = used
 }
 
-// query queries a server through the device only, or the box's own server if it has no address.
+// query queries a server through the device only. An invalid address stands for the box's own server.
 func (p *Prober) query(ctx context.Context, device string, server netip.Addr, name string) (r reply) {
 	to := netip.AddrPortFrom(server, 53)
 	dial := p.opt.Dial
@@ -356,7 +356,7 @@ func (p *Prober) query(ctx context.Context, device string, server netip.Addr, na
 	return r
 }
 
-// dialOwn dials one of the box's own addresses, which is not bound to a device.
+// dialOwn dials one of the box's own addresses. The socket is not bound to a device.
 func dialOwn(ctx context.Context, network, _ string, to netip.AddrPort) (net.Conn, error) {
 	var d net.Dialer
 	return d.DialContext(ctx, network, to.String())

@@ -68,9 +68,9 @@ type street struct {
 	begin time.Time
 
 	mu      sync.Mutex
-	servers map[netip.Addr]habit // the box's own is the one without an address
+	servers map[netip.Addr]habit // the zero address is the box's own
 	web     string
-	tries   bool // a resident tries a new page every two seconds
+	tries   bool // a resident requests a new page every two seconds
 	flows   []Flow
 	id      uint64
 	asked   []string // "15s eth0 192.168.1.1 one.example", labels left out
@@ -203,8 +203,7 @@ func (s *street) reach(ctx context.Context, _ string, _ netip.AddrPort) (bool, n
 	return true, names.Traffic{Sent: 300, Received: 200}
 }
 
-// traffic is the flows of a resident's browser that requests one page after the other.
-// packets counts the packets sent, which increase unless the line is quiet.
+// packets returns the number of packets sent, which increases unless the line is quiet.
 func (s *street) packets(int) (uint64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -234,6 +233,7 @@ func TestQuietLine(t *testing.T) {
 	})
 }
 
+// traffic returns the flows of a resident's browser that requests one page after another.
 func (s *street) traffic(netip.Addr) ([]Flow, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -252,7 +252,7 @@ func (s *street) traffic(netip.Addr) ([]Flow, error) {
 	page := Flow{ID: id + 2, Far: id, Port: 443, TCP: true, UpPackets: 1, Up: 60}
 	for i, f := range s.flows {
 		if f.TCP && f.DownPackets == 0 {
-			s.flows[i].UpPackets++ // SYN again
+			s.flows[i].UpPackets++ // a SYN retransmission
 		}
 	}
 	if named := h.mode == fine || h.mode == hijacked || h.mode == caching; !named {
@@ -305,7 +305,7 @@ func (s *street) until(name, want string, most time.Duration) time.Duration {
 	}
 }
 
-// questions returns the queries since the last call.
+// questions returns the queries made since the last call.
 func (s *street) questions() []string {
 	synctest.Wait()
 	s.mu.Lock()
@@ -315,7 +315,7 @@ func (s *street) questions() []string {
 	return asked
 }
 
-// TestSituations is the rules as a table: on a line that works a resident requests one page after the other, while a situation
+// TestSituations is the rules as a table: on a line that works, a resident requests one page after another while a situation
 // begins and ends.
 func TestSituations(t *testing.T) {
 	const noPage = "eth0 answers names, but no connection gets through"
@@ -366,7 +366,7 @@ func TestSituations(t *testing.T) {
 	}
 }
 
-// TestIdleLineFails checks that a failure is found without residents too, within the interval of queries or pages.
+// TestIdleLineFails checks that a failure is found even without residents, within the interval of queries or pages.
 func TestIdleLineFails(t *testing.T) {
 	for name, c := range map[string]struct {
 		web, mode, want string
@@ -403,7 +403,7 @@ func TestShortOutage(t *testing.T) {
 	})
 }
 
-// TestAllIsWell checks that zones take turns, that none is queried more than once a minute, and that no page is requested between.
+// TestAllIsWell checks that zones take turns, that none is queried more than once a minute, and that no page is requested early.
 func TestAllIsWell(t *testing.T) {
 	onStreet(t, func(t *testing.T, s *street) {
 		line := lent("eth0", gateway)
@@ -598,7 +598,7 @@ func TestProbeNow(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		s.questions()
 		s.p.ProbeNow("nobody")
-		for range 100 { // however often it is kicked, it asks once a second at most
+		for range 100 { // however often ProbeNow is called, it probes at most once a second
 			s.p.ProbeNow("eth0")
 			time.Sleep(20 * time.Millisecond)
 		}
@@ -608,7 +608,7 @@ func TestProbeNow(t *testing.T) {
 	})
 }
 
-// TestTrafficOfADay checks the cost that the comment in health.go states, in every situation.
+// TestTrafficOfADay checks the cost that the comment in health.go states, for every situation.
 func TestTrafficOfADay(t *testing.T) {
 	for name, c := range map[string]struct {
 		web   string

@@ -15,9 +15,9 @@ const (
 	maxFileSize  = 64 * 1024 // all of these files are much smaller
 )
 
-// resolvers returns the resolvers of the interface with that index: those that the machine's network daemon has for it, else
-// those of the whole machine. None of the files is a stable interface, but the only alternative is D-Bus. If no resolver can
-// be queried through the interface, others are the ones found.
+// resolvers returns the resolvers of the interface with that index: those that the machine's network daemon has for it,
+// otherwise those of the whole machine. None of the files is a stable interface, but the only alternative is D-Bus. If no
+// resolver can be queried through the interface, others has those that were found.
 func resolvers(root fs.FS, index int) (list []netip.Addr, others []string) {
 	for _, source := range []struct {
 		path  string
@@ -30,7 +30,7 @@ func resolvers(root fs.FS, index int) (list []netip.Addr, others []string) {
 		{fmt.Sprintf("run/systemd/resolve/netif/%d", index), keyed("", "SERVERS")},
 		// NetworkManager, the lease's options.
 		{fmt.Sprintf("run/NetworkManager/devices/%d", index), keyed("dhcp4", "domain_name_servers")},
-		// The whole machine; behind a local forwarder, its upstreams.
+		// The whole machine; if it uses a local forwarder, the forwarder's upstreams.
 		{"etc/resolv.conf", parseResolvConf},
 		{"run/systemd/resolve/resolv.conf", parseResolvConf},
 		{"run/NetworkManager/no-stub-resolv.conf", parseResolvConf},
@@ -71,8 +71,8 @@ func readSmall(root fs.FS, path string) []byte {
 	return data
 }
 
-// keyed returns a parser of files with [section]s and key=value lines, for the words of one value. Section "" is the part
-// before the first heading.
+// keyed returns a parser of files with [section]s and key=value lines. It returns the words of one key's value. Section "" is
+// the part before the first heading.
 func keyed(section, key string) func([]byte) []string {
 	return func(data []byte) []string {
 		in := ""

@@ -107,7 +107,7 @@ func TestResolvers(t *testing.T) {
 	}
 }
 
-// A folder in place of a file is not an error.
+// A directory in place of a file is not an error.
 func TestReadSmall(t *testing.T) {
 	t.Parallel()
 	root := fstest.MapFS{

@@ -17,18 +17,18 @@ import (
 
 // Residents' connections as evidence, from connection tracking. health.go defines an exchange. Signs that traffic fails are:
 //
-//   - strong: packets that are sent again and not answered; DNS queries that no connection follows;
+//   - strong: retransmissions without an answer; DNS queries without an answer, or that no connection follows;
 //   - weak: connections that ended, or were reset, with less than an exchange; a large transfer that stalls.
 //
-// None counts while several remote addresses send. All of this stays in memory, with addresses as keyed hashes.
+// While several remote addresses send, only the signs of DNS count. All of this stays in memory, with addresses as keyed hashes.
 const (
 	trafficPeriod      = 2 * time.Second  // minimum between samples
-	trafficShare       = 50               // sampling uses at most one part in so many of the time
+	trafficShare       = 50               // sampling takes at most about 1/50 of the time
 	windowLength       = 60 * time.Second // the exchanges that prove a line must be within it
 	exchange           = 4 << 10          // bytes each way
 	several            = 3                // remote addresses
-	lively             = 1 << 10          // bytes in a sample: the address sends
-	flowing            = 64 << 10         // bytes in a sample: a large transfer
+	lively             = 1 << 10          // bytes received in a sample: the remote address sends
+	flowing            = 64 << 10         // bytes received in a sample: a large transfer
 	maxUnansweredNames = 3                // queries that no connection follows
 	maxStuckSamples    = 2                // samples without progress
 )
@@ -46,8 +46,8 @@ const (
 type Flow struct {
 	ID    uint64 // hash of its addresses and ports
 	Far   uint64 // hash of the remote address
-	Port  uint16 // of the remote side
-	Names bool   // a query of the box's own name server to the line's
+	Port  uint16 // remote port
+	Names bool   // a query from the box's own name server to one of the line's
 	TCP   bool
 	Ended bool // TCP: closed or reset
 
@@ -67,22 +67,22 @@ type tracked struct {
 type tracker struct {
 	flows      map[uint64]*tracked
 	began      time.Time       // of the window
-	far        map[uint64]bool // remote addresses with an exchange in it
+	far        map[uint64]bool // remote addresses with an exchange in the window
 	asked      int             // queries since a connection was last answered
-	unanswered int             // samples with too many of them
-	flowed     bool            // a large transfer before the samples without data
-	still      int             // samples without data
+	unanswered int             // samples with maxUnansweredNames of them or more
+	flowed     bool            // there was a large transfer before the samples without data
+	still      int             // samples without data since then
 	started    bool
 
 	sent uint64 // packets that the line had sent by the last sample
-	open bool   // the last sample found something that only a later one can decide
+	open bool   // the last sample left something undecided: the next one is needed in any case
 }
 
 // unchanged tells whether a sample would show nothing new, given how many packets the line has sent. A sample walks the
-// kernel's whole table of connections, which would be most of an idle box's work.
+// kernel's whole connection tracking table, which would otherwise be most of the work of an idle box.
 func (t *tracker) unchanged(sent uint64) bool { return t.started && !t.open && sent == t.sent }
 
-// sample evaluates the current flows. It returns whether they prove the line, and the cause to probe it.
+// sample evaluates the current flows. It returns whether they prove that the line works, and the cause to probe it.
 func (t *tracker) sample(now time.Time, flows []Flow) (proof bool, why cause) {
 	if t.flows == nil || now.Sub(t.began) > windowLength {
 		t.window(now)
@@ -260,8 +260,8 @@ func (u *probed) traffic(now time.Time, flows []Flow) {
 	}
 }
 
-// States of a TCP connection that is over (enum tcp_conntrack of include/uapi/linux/netfilter/nf_conntrack_tcp.h): from the
-// last acknowledgement to the end.
+// The first and last state of a TCP connection that is over: LAST_ACK to CLOSE (enum tcp_conntrack of
+// include/uapi/linux/netfilter/nf_conntrack_tcp.h).
 const (
 	tcpLastAck = 6
 	tcpClose   = 8
@@ -295,7 +295,7 @@ func (r *Reader) Sent(index int) (uint64, error) {
 	return link.Attrs().Statistics.TxPackets, nil
 }
 
-// readFlow parses a tracked connection, if it uses the line.
+// readFlow parses a tracked connection. It returns false if the connection does not use the line.
 func readFlow(body []byte, line netip.Addr) (f Flow, ok bool) {
 	const header = 4 // struct nfgenmsg
 	if len(body) < header {

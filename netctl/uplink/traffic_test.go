@@ -95,7 +95,7 @@ func TestTraffic(t *testing.T) {
 			t.Parallel()
 			var tr tracker
 			var got []string
-			var line uint64 // packets that it has sent
+			var line uint64 // packets that the line has sent
 			known := map[uint64]uint64{}
 			for i, flows := range c.looks {
 				for _, f := range flows {
@@ -103,7 +103,7 @@ func TestTraffic(t *testing.T) {
 					known[f.ID] = f.UpPackets
 				}
 				if tr.unchanged(line) {
-					got = append(got, "") // nothing is missed, as the table is the same
+					got = append(got, "") // a sample that is skipped has no result in the table
 					continue
 				}
 				tr.sent = line

@@ -1,10 +1,10 @@
 // Package uplink watches uplinks: their links, addresses, default routes and resolvers as the kernel and the machine's network
-// daemon have them (Reader), changes of those (Reader.Watch), and whether the internet is reachable (Prober). It configures
+// daemon have them (Reader), changes of these (Reader.Watch), and whether the internet is reachable (Prober). It configures
 // nothing: systemd-networkd or NetworkManager does that. It must not know donations, caps or sessions, nor which uplink is
-// chosen. A line is an uplink with its path to the internet.
+// chosen. A line is an uplink together with its path to the internet.
 //
 // The kernel is queried by netlink, and for drivers by ethtool's ioctl, never by sysfs: in a network namespace /sys/class/net
-// may still show another namespace's interfaces. Everything here is IPv4, as is what the box shares.
+// may still show another namespace's interfaces. Everything here is IPv4, because the box shares IPv4 only.
 //
 // vishvananda/netlink lists links, addresses and routes and subscribes to changes; mdlayher/wifi tells which interfaces are
 // radios. Tracked connections are parsed with package nlmsg, which says why.
@@ -39,7 +39,7 @@ type Status struct {
 	MTU       int    // in bytes
 
 	Address  netip.Prefix   // its first global address, with the prefix length
-	Routed   bool           // the main routing table has a default route through it, or several routes that cover the internet
+	Routed   bool           // the main routing table has a default route through it, or routes that together cover the internet
 	Gateway  netip.Addr     // of the default route with the lowest metric; not valid for a point-to-point uplink
 	Networks []netip.Prefix // directly connected, sorted
 	DNS      []netip.Addr   // its resolvers, the preferred one first
@@ -68,8 +68,8 @@ type Reader struct {
 // os.DirFS("/") except in tests.
 func Open(root fs.FS) (*Reader, error) { return openAt(netns.None(), root) }
 
-// openAt returns a Reader of the namespace, which the caller closes after the Reader. Only whether an interface is a radio's is
-// read in the calling thread's namespace: the library supports no other.
+// openAt returns a Reader of the namespace, which the caller closes after the Reader. Whether an interface is a radio's is
+// always read in the calling thread's namespace: the library supports no other.
 func openAt(ns netns.NsHandle, root fs.FS) (*Reader, error) {
 	h, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
 	if err != nil {
@@ -91,8 +91,9 @@ func (r *Reader) Close() {
 }
 
 // Read returns the status of each named interface, in the order of names. The name USB stands for the phone that is plugged in,
-// except interfaces that names has explicitly. It costs three netlink dumps, and for each new interface two queries and a few
-// reads of small files. Watch refreshes the files; without Watch each Read reads them. A missing interface is not an error.
+// unless names contains the phone's interface explicitly. Read costs three netlink dumps, and for each new interface two
+// queries and a few reads of small files. Watch refreshes what the files say; without Watch each Read reads them. A missing
+// interface is not an error.
 func (r *Reader) Read(names []string) ([]Status, error) {
 	s, err := r.snapshot()
 	if err != nil {
@@ -199,8 +200,8 @@ func (s snapshot) address(index int) netip.Prefix {
 }
 
 // defaultRoute finds the interface's default route with the lowest metric, or routes that together cover the internet
-// (0.0.0.0/1 and 128.0.0.0/1, as some DHCP clients and tunnels write it). Of those, the shortest prefix with the lowest metric
-// has the gateway.
+// (0.0.0.0/1 and 128.0.0.0/1, as some DHCP clients and tunnels configure them). In that case the gateway is that of the
+// shortest prefix, and among equal ones of the lowest metric.
 func (s snapshot) defaultRoute(index int) (gateway netip.Addr, found bool) {
 	var best netip.Prefix
 	var lowest uint32
@@ -245,8 +246,8 @@ func destination(r netlink.Route) (netip.Prefix, bool) {
 	return to.Masked(), ok
 }
 
-// specialPurpose are the prefixes that do not exist on the internet, which routes in place of a default route may leave out
-// (IANA's special-purpose registry, RFC 6890, and multicast).
+// specialPurpose are prefixes that do not exist on the internet (IANA's special-purpose registry, RFC 6890, and multicast).
+// Routes that replace a default route may leave them out.
 var specialPurpose = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("100.64.0.0/10"),
 	netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("172.16.0.0/12"),
@@ -269,7 +270,7 @@ func coverTheInternet(all []netip.Prefix) bool {
 	return next == 1<<32
 }
 
-// maxSplitBits is the longest prefix length that is a part of a split default route, not a connected network.
+// maxSplitBits is the longest prefix length that counts as a part of a split default route, not as a connected network.
 const maxSplitBits = 7
 
 func wide(r netlink.Route) bool {
@@ -278,7 +279,7 @@ func wide(r netlink.Route) bool {
 }
 
 // networks returns the networks directly connected to the wanted interfaces: those of their addresses, of point-to-point peers,
-// and of every route without a gateway.
+// and of every route without a gateway. The list is sorted and without duplicates.
 func (s snapshot) networks(wanted func(*netlink.LinkAttrs) bool) []netip.Prefix {
 	on := make(map[int]bool)
 	for _, l := range s.links {
@@ -303,7 +304,7 @@ func (s snapshot) networks(wanted func(*netlink.LinkAttrs) bool) []netip.Prefix 
 	return slices.Compact(list)
 }
 
-// prefix converts n, for IPv4.
+// prefix converts n. It returns false if n is not an IPv4 network.
 func prefix(n *net.IPNet) (netip.Prefix, bool) {
 	if n == nil {
 		return netip.Prefix{}, false

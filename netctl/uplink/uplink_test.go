@@ -37,7 +37,7 @@ func defaultVia(index int, gateway string, metric int) netlink.Route {
 	return r
 }
 
-// through is a route to a prefix.
+// through returns a route to a prefix.
 func through(index int, dst, gateway string, metric int) netlink.Route {
 	r := defaultVia(index, gateway, metric)
 	r.Dst = network(dst)
@@ -186,13 +186,13 @@ func TestStatus(t *testing.T) {
 	}
 }
 
-// TestSplitDefaultRoute checks that routes that together cover the internet are a default route, however they are split.
+// TestSplitDefaultRoute checks that routes that together cover the internet count as a default route, however they are split.
 func TestSplitDefaultRoute(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		routes []netlink.Route
-		want   string // the gateway; "": there is no way
+		want   string // the gateway; "": there is no default route
 	}{
 		{"halves", []netlink.Route{through(2, "0.0.0.0/1", "192.168.1.1", 0), through(2, "128.0.0.0/1", "192.168.1.1", 0)}, "192.168.1.1"},
 		{"one half twice", []netlink.Route{through(2, "0.0.0.0/1", "192.168.1.1", 0), through(2, "0.0.0.0/1", "192.168.1.1", 5)}, ""},
@@ -241,7 +241,7 @@ func TestNetworksLeaveOutRoutesThatAreNotConnected(t *testing.T) {
 	}
 }
 
-// Reading needs no privilege.
+// TestReadThisMachine checks that reading needs no privilege.
 func TestReadThisMachine(t *testing.T) {
 	t.Parallel()
 	r, err := Open(os.DirFS("/"))

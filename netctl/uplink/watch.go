@@ -47,7 +47,7 @@ func (c Change) String() string {
 // retry is how long to wait before subscribing again after an unexpected error.
 const retry = time.Second
 
-// subscription is groups of a netlink protocol and the meaning of their messages.
+// subscription describes multicast groups of a netlink protocol and the meaning of their messages.
 type subscription struct {
 	protocol int
 	groups   []uint
@@ -100,8 +100,9 @@ func classifyNetfilter(kind uint16) Change {
 //
 // It also refreshes the resolvers from their files, and reports a change of them as Links.
 //
-// Wake is called from three goroutines and should return soon: meanwhile messages wait in the kernel, and when its buffer is
-// full, everything of the subscription is reported. It is an error only if a subscription is not permitted or not supported.
+// Wake is called from three goroutines and should return soon: meanwhile messages wait in the socket's buffer. If the buffer
+// overflows, Watch reports all kinds that the subscription covers. Watch fails only if a subscription is not permitted or not
+// supported.
 func (r *Reader) Watch(ctx context.Context, wake func(Change), own ...uint32) error {
 	g, ctx := errgroup.WithContext(ctx)
 	r.dns.begin()
@@ -148,8 +149,8 @@ func (r *Reader) watch(ctx context.Context, sub subscription, wake func(Change),
 	}
 }
 
-// ignore attaches a filter that drops messages about changes through these ports (nlmsg_pid) in the kernel
-// (Documentation/networking/filter.rst).
+// ignore attaches a socket filter (Documentation/networking/filter.rst). It drops messages about changes that were made through
+// these netlink ports (nlmsg_pid).
 func ignore(socket int, ports []uint32) error {
 	if len(ports) == 0 {
 		return nil
@@ -159,11 +160,11 @@ func ignore(socket int, ports []uint32) error {
 		filter = append(filter, unix.SockFilter{
 			Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K,
 			K:    binary.BigEndian.Uint32(binary.NativeEndian.AppendUint32(nil, port)), // as the filter loads it
-			Jt:   uint8(len(ports) - i),                                                // to the last instruction
+			Jt:   uint8(len(ports) - i),                                                // jumps to the last instruction
 		})
 	}
 	filter = append(filter,
-		unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: math.MaxUint32}, // all of it
+		unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: math.MaxUint32}, // accept the whole message
 		unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0})
 	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
 	if err := unix.SetsockoptSockFprog(socket, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &program); err != nil {
@@ -186,7 +187,7 @@ func follow(ctx context.Context, socket *nl.NetlinkSocket, sub subscription, wak
 			return err
 		}
 		if from.Pid != 0 {
-			continue // not the kernel
+			continue // not from the kernel
 		}
 		if change := classify(messages, sub.classify); change != 0 {
 			wake(change)
