@@ -1,5 +1,5 @@
-// Package arp sends ARP requests for addresses and collects the replies (RFC 826). It owns the socket, which is open only while
-// it waits for replies. It must not know the purpose of a request.
+// Package arp sends ARP requests and collects the replies (RFC 826). It owns the socket, which is open only while it waits for
+// replies. It must not know the purpose of a request.
 package arp
 
 import (
@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	// timeout is how long to wait for replies: a sleeping device wakes for broadcasts a few times a second.
+	// timeout is how long to wait for replies. A sleeping device wakes for broadcasts a few times a second.
 	timeout = 400 * time.Millisecond
 
 	size      = 28 // bytes of a packet for IPv4 on Ethernet
@@ -51,7 +51,8 @@ func New(device string, from netip.Addr, log *slog.Logger, wake func()) *Asker {
 // String names the task in the daemon's log.
 func (a *Asker) String() string { return "ARP requests" }
 
-// Ask requests addresses soon. While earlier requests wait for replies, further calls may be dropped: the caller tries again.
+// Ask requests addresses in the background. While earlier requests wait for replies, a further call may be dropped: the caller
+// tries again.
 func (a *Asker) Ask(addrs []netip.Addr) {
 	if len(addrs) == 0 {
 		return
@@ -92,8 +93,8 @@ func (a *Asker) Run(ctx context.Context) error {
 	}
 }
 
-// Ask sends ARP requests on a device, with an address of the box's there as sender, and waits for the replies until their
-// timeout. A claim without devices is of an address that nobody answered for.
+// Ask sends ARP requests on a device, with one of the box's addresses as sender, and collects replies for 400 ms. It returns a
+// claim for each address; the claim has no devices if nobody answered for the address.
 func Ask(ctx context.Context, device string, from netip.Addr, addrs []netip.Addr) ([]netctl.Claim, error) {
 	return (&Asker{device: device, from: from}).ask(ctx, addrs)
 }
@@ -112,7 +113,7 @@ func (a *Asker) ask(ctx context.Context, addrs []netip.Addr) (answers []netctl.C
 		return nil, fmt.Errorf("open a packet socket: %w", err)
 	}
 	defer func() { err = errors.Join(err, unix.Close(fd)) }()
-	// Only replies wake this process.
+	// The filter accepts replies only, so that nothing else wakes this process.
 	filter := []unix.SockFilter{
 		{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_ABS, K: 6},
 		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 1, K: opReply},
@@ -170,14 +171,14 @@ func (a *Asker) ask(ctx context.Context, addrs []netip.Addr) (answers []netctl.C
 // question returns an ARP request for an address.
 func question(mac netctl.MAC, from, addr netip.Addr) []byte {
 	b := make([]byte, 0, size)
-	b = append(b, 0, 1, 8, 0, 6, 4, 0, opRequest) // Ethernet, IPv4, and their address lengths
+	b = append(b, 0, 1, 8, 0, 6, 4, 0, opRequest) // Ethernet, IPv4, their address lengths, operation
 	b = append(b, mac[:]...)
 	b = append(b, from.AsSlice()...)
 	b = append(b, make([]byte, 6)...)
 	return append(b, addr.AsSlice()...)
 }
 
-// claim parses a reply to the box. It counts only if the frame's sender is the replying device.
+// claim parses a reply to the box. ok is false if the frame's sender is not the device that the reply names as sender.
 func claim(b []byte, sender netctl.MAC, to netip.Addr) (addr netip.Addr, mac netctl.MAC, ok bool) {
 	if len(b) < size || !slices.Equal(b[:8], []byte{0, 1, 8, 0, 6, 4, 0, opReply}) {
 		return addr, mac, false

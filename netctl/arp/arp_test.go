@@ -58,7 +58,7 @@ func (l *lab) must(err error) {
 	}
 }
 
-// device adds a device with an address, invalid for none.
+// device adds a device with an address, or without one if the address is invalid.
 func (l *lab) device(name string, mac netctl.MAC, addr netip.Addr) *netlab.Host {
 	l.t.Helper()
 	h, err := l.world.AddHost(name)
@@ -120,7 +120,7 @@ func TestAsk(t *testing.T) {
 	}()
 	answers := l.ask(at(1), at(2), at(3))
 	if len(answers) == 3 && len(answers[1].MACs) == 2 && answers[1].MACs[0] == mac(3) {
-		answers[1].MACs[0], answers[1].MACs[1] = mac(2), mac(3) // in any order
+		answers[1].MACs[0], answers[1].MACs[1] = mac(2), mac(3) // the order is arbitrary
 	}
 	if want := []netctl.Claim{
 		{Addr: at(1), MACs: []netctl.MAC{mac(1)}},
@@ -136,7 +136,8 @@ func TestAsk(t *testing.T) {
 	}
 }
 
-// TestAskMany checks that the replies to a burst of requests are received, and that few claims for one address are recorded.
+// TestAskMany checks that the replies to a burst of requests are received, and that the claims recorded for one address are
+// limited.
 func TestAskMany(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
