@@ -12,13 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// When the box's own name servers are queried. These queries do not leave the box.
+// How the box's own name servers are queried. These queries do not leave the box.
 const (
-	interval      = 10 * time.Second // while all work; the supervisor notices one that exits
+	interval      = 10 * time.Second // while all work; the supervisor notices a server that exits
 	retryInterval = 2 * time.Second  // while one does not work
 	timeout       = time.Second
-	maxWrong      = 3  // wrong answers in a row before a server has failed: it may be reloading its files
-	maxSilent     = 30 // queries in a row without an answer: an overloaded server answers some
+	maxWrong      = 3  // wrong answers until a server has failed: it may be reloading its files
+	maxSilent     = 30 // unanswered queries until a server has failed: an overloaded server answers some
 )
 
 // Server is one of the box's own name servers.
@@ -27,12 +27,12 @@ type Server struct {
 	Addr  netip.AddrPort
 }
 
-// Monitor checks whether the box's own name servers work. It queries each for a name that only its files define: a server that
-// has not read them refuses the query, although it runs.
+// Monitor checks whether the box's own name servers work. It queries each for a name that only its files define: a running
+// server that has not read its files refuses the query.
 type Monitor struct {
 	Servers []Server
-	Name    string // that all of them have in their files
-	// Fail is called for a server that does not work, repeatedly while that lasts.
+	Name    string // a name in the files of all servers
+	// Fail is called for a server that does not work, and repeatedly as long as it does not work.
 	Fail func(child, why string)
 
 	ask func(ctx context.Context, to netip.AddrPort, name string) (Answer, error) // replaced by tests

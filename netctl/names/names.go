@@ -20,7 +20,7 @@ type Answer struct {
 	Addr netip.Addr // the first IPv4 address, also after a CNAME; not valid if there is none
 }
 
-// Traffic is bytes with IP headers.
+// Traffic is a number of bytes, IP headers included.
 type Traffic struct{ Sent, Received uint64 }
 
 // Add adds more to it.
@@ -32,8 +32,8 @@ func (t *Traffic) Add(more Traffic) {
 // headers is the size of a datagram's headers: IPv4 without options, UDP.
 const headers = 20 + 8
 
-// Ask queries a name's IPv4 address over a connected datagram socket, and reads until a datagram is the answer or ctx ends. It
-// returns the traffic in any case.
+// Ask queries a name's IPv4 address over a connected datagram socket, and reads datagrams until one is the answer or ctx ends.
+// It returns the traffic even with an error.
 func Ask(ctx context.Context, conn net.Conn, name string) (a Answer, used Traffic, err error) {
 	question, id, err := Question(name)
 	if err != nil {
@@ -58,7 +58,7 @@ func Ask(ctx context.Context, conn net.Conn, name string) (a Answer, used Traffi
 	}
 }
 
-// Question returns a query of type A for a name, and its ID.
+// Question returns a DNS query of type A for a name, and the query's ID.
 func Question(name string) (question []byte, id uint16, err error) {
 	var random [2]byte
 	rand.Read(random[:]) // never fails
@@ -80,7 +80,7 @@ func Question(name string) (question []byte, id uint16, err error) {
 	return question, id, err
 }
 
-// Read parses a datagram. It is not the answer if it has another ID, or is not a DNS response.
+// Read parses a datagram. ok is false if the datagram has another ID, or is not a DNS response.
 func Read(data []byte, id uint16) (a Answer, ok bool) {
 	var p dnsmessage.Parser
 	h, err := p.Start(data)
@@ -108,7 +108,7 @@ func Read(data []byte, id uint16) (a Answer, ok bool) {
 	}
 }
 
-// Label returns a random label of ten letters, which no cache has.
+// Label returns a random label of ten letters, so that no cache has an answer for it.
 func Label() string {
 	b := make([]byte, 10)
 	rand.Read(b) // never fails

@@ -20,7 +20,7 @@ import (
 
 var addr = netip.MustParseAddr("192.0.2.80")
 
-// respond makes an answer to a query, with a code.
+// respond returns an answer to a query, with a code.
 func respond(question []byte, code dnsmessage.RCode) []byte {
 	var m dnsmessage.Message
 	if err := m.Unpack(question); err != nil {
@@ -54,7 +54,7 @@ func TestAsk(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			asked, answers := net.Pipe() // keeps the boundaries of datagrams, except empty ones
+			asked, answers := net.Pipe() // preserves the boundaries of datagrams, except empty ones
 			defer answers.Close()
 			sent := make(chan int, 1)
 			received := 0
@@ -151,7 +151,7 @@ func TestMonitor(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		ask  func(n int) (Answer, error) // the nth query, from 0
-		want []string                    // in a minute and a half
+		want []string                    // failures reported in a minute and a half
 	}{
 		"it knows that there is no such name": {code(dnsmessage.RCodeNameError), nil},
 		"every name is the box":               {code(dnsmessage.RCodeSuccess), nil},
@@ -244,7 +244,7 @@ func TestMonitorInterval(t *testing.T) {
 	})
 }
 
-// A missing address is not a failure of the server, and no packet is sent.
+// If the server's own address is missing, that is not a failure of the server, and no packet is sent.
 func TestOwnAddressThatIsMissing(t *testing.T) {
 	t.Parallel()
 	_, err := AskOwn(t.Context(), netip.MustParseAddrPort("192.0.2.1:53"), "files.invalid")
