@@ -2,9 +2,9 @@
 // interrupted dump, and the tuples of tracked connections, for the packages that speak netlink. It must not know what they
 // are used for, and opens no socket.
 //
-// vishvananda/netlink v1.3.1 lists and deletes tracked connections too (ConntrackDeleteFilters with a custom filter), and is
-// used where time does not matter. It does not support the kernel's filter of a dump (CTA_FILTER), decodes every flow by
-// reflection, and waits for an answer to each deletion: among 5000 connections, it took several times as long to end a session
+// vishvananda/netlink v1.3.1 also lists and deletes tracked connections (ConntrackDeleteFilters with a custom filter). It is
+// used where time does not matter. But it does not support the kernel's filter for a dump (CTA_FILTER), decodes every flow by
+// reflection, and waits for an answer to each deletion: with 5000 connections, ending a session took several times as long
 // (BenchmarkDropAmongThousands of package gate). So dumps are parsed here.
 package nlmsg
 
@@ -35,8 +35,8 @@ func Attributes(b []byte) iter.Seq2[uint16, []byte] {
 	}
 }
 
-// RetryInterruptedDump repeats a dump that the kernel marks as interrupted: a change happened during the dump, and entries may
-// be missing.
+// RetryInterruptedDump repeats a dump, up to ten times, while the kernel marks it as interrupted: a change happened during the
+// dump, and entries may be missing.
 func RetryInterruptedDump[T any](dump func() ([]T, error)) (all []T, err error) {
 	for range 10 {
 		if all, err = dump(); !errors.Is(err, nl.ErrDumpInterrupted) {
