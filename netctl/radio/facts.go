@@ -21,7 +21,7 @@ func (r *Reader) Radios() ([]netctl.Radio, error) {
 		return nil, fmt.Errorf("list radios: %w", err)
 	}
 	messages, err := r.ask(unix.NL80211_CMD_GET_WIPHY, netlink.Dump, func(e *netlink.AttributeEncoder) {
-		// Without it the kernel leaves out what doesn't fit into one message (Linux 3713b4e364ef).
+		// Without this flag the kernel leaves out what doesn't fit into one message (Linux 3713b4e364ef).
 		e.Flag(unix.NL80211_ATTR_SPLIT_WIPHY_DUMP, true)
 	})
 	if err != nil {
@@ -39,7 +39,7 @@ func (r *Reader) Radios() ([]netctl.Radio, error) {
 	return list, nil
 }
 
-// bandsOf are a radio's bands by the kernel's band number.
+// bandsOf holds a radio's bands by the kernel's band number.
 type bandsOf map[uint16]*netctl.Band
 
 // readBands merges the bands of a split dump, by radio.
@@ -135,14 +135,14 @@ func radioOf(p *wifi.PHY, bands bandsOf) netctl.Radio {
 	for c := range slices.Chunk(p.Extra[unix.NL80211_ATTR_CIPHER_SUITES], 4) {
 		r.MFP = r.MFP || number(c) == bipCMAC
 	}
-	// hostapd implements SAE and OWE, so the radio has to leave authentication to it. One with its own SME (as brcmfmac, whose
-	// firmware may support SAE: NL80211_EXT_FEATURE_SAE_OFFLOAD_AP) needs a hostapd that passes it the password; 2.10 doesn't,
-	// and phones were seen to fail there. WPA3 requires protected management frames.
+	// hostapd implements SAE and OWE, so the radio has to leave authentication to it. A radio with its own SME needs a hostapd
+	// that passes the password to it. One is brcmfmac, whose firmware may support SAE (NL80211_EXT_FEATURE_SAE_OFFLOAD_AP).
+	// hostapd 2.10 doesn't pass it, and phones were seen to fail there. WPA3 requires protected management frames.
 	_, ownSME := p.Extra[unix.NL80211_ATTR_DEVICE_AP_SME]
 	r.SAE = r.AccessPoint && r.MFP && !ownSME
 	r.OWE = r.SAE
 	if r.AccessPoint {
-		r.BSS = 1 // without any combination
+		r.BSS = 1 // even if the radio lists no combination
 	}
 	for _, c := range p.InterfaceCombinations {
 		r.BSS = max(r.BSS, networks(c, 0))
@@ -161,7 +161,7 @@ func radioOf(p *wifi.PHY, bands bandsOf) netctl.Radio {
 	return r
 }
 
-// supports tells whether the radio's driver supports a command. A list that can't be parsed has none.
+// supports tells whether the radio's driver supports a command. It returns false if the list of commands can't be parsed.
 func supports(p *wifi.PHY, command uint32) (ok bool) {
 	err := each(p.Extra[unix.NL80211_ATTR_SUPPORTED_COMMANDS], func(d *netlink.AttributeDecoder) error {
 		ok = ok || d.Uint32() == command

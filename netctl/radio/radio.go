@@ -1,18 +1,18 @@
-// Package radio reads the box's radios over nl80211: capabilities, interfaces, the number of associated stations, scan results;
-// and it adds and removes interfaces. No address of a station or of a nearby BSS leaves the function that parses it. The
+// Package radio reads the box's radios over nl80211: capabilities, interfaces, the number of associated stations, scan results.
+// It also adds and removes interfaces. No address of a station or of a nearby BSS leaves the function that parses it. The
 // package must not know what the box's network is for.
 //
 // mdlayher/wifi v0.10.0 lists radios, interfaces, stations and surveys, and reads and sets the country. Stations are only
-// counted: the library's byte counters are of type int, which overflows on 32-bit Arm, and must not be billed from. Own
-// messages are sent for what the library lacks:
+// counted: the library's byte counters are of type int, which overflows on 32-bit Arm, and must not be used for billing. This
+// package sends its own messages for what the library lacks:
 //
-//   - the bands of a radio (GET_WIPHY): it does not parse the HT40 and 80 MHz flags, and the HT and VHT capabilities only in
-//     part, while hostapd needs all of them;
-//   - a scan (TRIGGER_SCAN): it can't scan while the interface is an access point, nor flush earlier results, nor stop when a
-//     context is cancelled;
-//   - scan results (GET_SCAN): it converts an SSID to text, parses neither the privacy bit nor the element of the first WPA, and
-//     panics where a driver reports the signal without a unit (BSS_SIGNAL_UNSPEC, one byte that it decodes as four);
-//   - making and removing an interface (NEW_INTERFACE, DEL_INTERFACE).
+//   - the bands of a radio (GET_WIPHY): the library does not parse the HT40 and 80 MHz flags, and parses only a part of the HT
+//     and VHT capabilities, while hostapd needs all of them;
+//   - a scan (TRIGGER_SCAN): the library can't scan while the interface is an access point, nor flush earlier results, nor stop
+//     when a context is cancelled;
+//   - scan results (GET_SCAN): the library converts an SSID to text, parses neither the privacy bit nor the element of the first
+//     WPA, and panics if a driver reports the signal without a unit (BSS_SIGNAL_UNSPEC, one byte that it decodes as four);
+//   - adding and removing an interface (NEW_INTERFACE, DEL_INTERFACE).
 package radio
 
 import (
@@ -55,7 +55,7 @@ type Reader struct {
 	scan sync.Mutex // one scan at a time
 }
 
-// Open returns a Reader. It fails with ErrNone if the kernel has no Wi-Fi, which an adapter's driver may load later.
+// Open returns a Reader. It fails with ErrNone if the kernel has no Wi-Fi. The driver of an adapter may load it later.
 func Open() (*Reader, error) {
 	return open(
 		func() (library, error) { return wifi.New() },
@@ -81,7 +81,7 @@ func open(
 	return &Reader{family: family, library: library, dial: dial, listen: listen}, nil
 }
 
-// from makes one call of the library, also on a new socket.
+// from makes one call of the library, on a new socket (see ask).
 func from[T any](r *Reader, question func(library) (T, error)) (answer T, err error) {
 	c, err := r.library()
 	if err != nil {
@@ -170,8 +170,8 @@ func (r *Reader) Stations(interfaces []netctl.RadioInterface) (int, error) {
 	})
 }
 
-// Driver returns the name of an interface's driver, and the version that it says its firmware has, as `ethtool -i` prints them; "" for
-// what it does not say. It needs no privilege.
+// Driver returns the name of an interface's driver and the version of its firmware, as `ethtool -i` prints them. Each is "" if
+// the driver does not report it. Driver needs no privilege.
 func Driver(name string) (driver, firmware string) {
 	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -185,8 +185,8 @@ func Driver(name string) (driver, firmware string) {
 	return unix.ByteSliceToString(info.Driver[:]), unix.ByteSliceToString(info.Fw_version[:])
 }
 
-// Country returns the regulatory domain: an ISO 3166-1 alpha-2 code, or one of the kernel's own: "00" for the world domain, "99"
-// for one built by the driver, "98" for the intersection of several.
+// Country returns the regulatory domain: an ISO 3166-1 alpha-2 code, or one of the kernel's own codes: "00" for the world
+// domain, "99" for a domain built by the driver, "98" for the intersection of several.
 func (r *Reader) Country() (string, error) {
 	domain, err := from(r, library.GetRegulatoryDomain)
 	if err != nil {
@@ -222,7 +222,7 @@ func (r *Reader) SetUp(i netctl.RadioInterface) error {
 	return nil
 }
 
-// Add adds an interface to a radio. It is down. The error is fs.ErrExist if the name is in use.
+// Add adds an interface, which is down, to a radio. The error is fs.ErrExist if the name is in use.
 func (r *Reader) Add(radio netctl.Radio, name string, kind netctl.RadioKind) error {
 	types := map[netctl.RadioKind]uint32{
 		netctl.RadioAccessPoint: unix.NL80211_IFTYPE_AP,

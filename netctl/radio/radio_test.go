@@ -26,7 +26,7 @@ var family = genetlink.Family{
 	Groups: []genetlink.MulticastGroup{{ID: 4, Name: unix.NL80211_MULTICAST_GROUP_CONFIG}, {ID: 5, Name: unix.NL80211_MULTICAST_GROUP_SCAN}},
 }
 
-// kernel answers known commands, by the library or by messages, and records the requests.
+// kernel answers requests with known answers, through the library or by messages, and records the requests.
 type kernel struct {
 	known
 	answers map[uint8]genltest.Func
@@ -60,7 +60,7 @@ func (k *kernel) open(t *testing.T) *Reader {
 	return r
 }
 
-// known is the library's answers.
+// known holds the library's answers.
 type known struct {
 	phys        []*wifi.PHY
 	interfaces  []*wifi.Interface
@@ -125,7 +125,7 @@ func encode(fill func(*netlink.AttributeEncoder)) []byte {
 	return b
 }
 
-// in nests attributes as the kernel does: older ones without the flag.
+// in nests attributes as the kernel does for its older attributes: without the flag NLA_F_NESTED.
 func in(e *netlink.AttributeEncoder, t uint16, fill func(*netlink.AttributeEncoder)) {
 	e.Bytes(t, encode(fill))
 }
@@ -402,14 +402,14 @@ func of(most int, types ...wifi.InterfaceType) limit { return limit{Max: most, I
 
 func TestRadios(t *testing.T) {
 	t.Parallel()
-	onBoard := card{ // as brcmfmac on a Raspberry Pi 4
+	onBoard := card{ // like brcmfmac on a Raspberry Pi 4
 		types:    []wifi.InterfaceType{wifi.InterfaceTypeAdHoc, tStation, tAP, tP2P},
 		combos:   []combination{{CombinationLimits: []limit{of(1, tStation), of(1, tP2P), of(1, tAP)}, Total: 3, NumChannels: 2}},
 		commands: []uint32{unix.NL80211_CMD_NEW_INTERFACE, unix.NL80211_CMD_START_AP},
 		ciphers:  []uint32{0x000fac04, bipCMAC},
 		sme:      true,
 	}
-	onUSB := card{ // as a mac80211 driver
+	onUSB := card{ // like a mac80211 driver
 		types:    []wifi.InterfaceType{tStation, tAP, tMonitor},
 		combos:   []combination{{CombinationLimits: []limit{of(2, tStation, tAP)}, Total: 2, NumChannels: 1}},
 		commands: []uint32{unix.NL80211_CMD_SET_BSS},

@@ -27,7 +27,7 @@ type listener interface {
 	Close() error
 }
 
-// listen joins a multicast group, on its own socket: answers and notifications don't mix.
+// listen joins a multicast group on a separate socket, so that answers and notifications don't mix.
 func listen(group uint32) (listener, error) {
 	c, err := genetlink.Dial(nil)
 	if err != nil {
@@ -40,8 +40,8 @@ func listen(group uint32) (listener, error) {
 	return c, nil
 }
 
-// Scan scans with the interface, which must be up, and returns the BSSs in range and, if the radio supports it, a survey of the
-// channels. It takes some seconds, at most until ctx ends. Meanwhile an access point's stations may lose packets; if the radio
+// Scan scans with the interface, which must be up. It returns the BSSs in range and, if the radio supports it, a survey of the
+// channels. It takes some seconds, at most until ctx ends. Meanwhile an access point's stations may lose packets. If the radio
 // can't scan as an access point, the error is ErrScanWhileAP.
 func (r *Reader) Scan(ctx context.Context, i netctl.RadioInterface) ([]netctl.ScanResult, []netctl.Survey, error) {
 	r.scan.Lock()
@@ -71,8 +71,8 @@ func (r *Reader) Scan(ctx context.Context, i netctl.RadioInterface) ([]netctl.Sc
 	return heard, busy, nil
 }
 
-// Heard returns the BSSs that the interface's radio has heard in its last scans, for any program: the kernel keeps each for half a
-// minute (IEEE80211_SCAN_RESULT_EXPIRE). It sends nothing.
+// Heard returns the BSSs that the interface's radio has heard in its last scans, for whatever program. The kernel keeps each for
+// half a minute (IEEE80211_SCAN_RESULT_EXPIRE). Heard transmits nothing.
 func (r *Reader) Heard(i netctl.RadioInterface) ([]netctl.ScanResult, error) {
 	messages, err := r.ask(unix.NL80211_CMD_GET_SCAN, netlink.Dump, func(e *netlink.AttributeEncoder) {
 		e.Uint32(unix.NL80211_ATTR_IFINDEX, uint32(i.Index))
@@ -191,7 +191,7 @@ const (
 	elementVendor = 221
 )
 
-// vendorWPA begins the element of the first WPA (OUI 00-50-F2, type 1).
+// vendorWPA is the start of the element of the first WPA (OUI 00-50-F2, type 1).
 var vendorWPA = []byte{0x00, 0x50, 0xf2, 0x01}
 
 // readElements parses a BSS's elements up to the first malformed one. Private is its privacy bit.
