@@ -1,5 +1,5 @@
-// Package wpa is a client of the control sockets of wpa_supplicant and hostapd (wpa_ctrl.h): it sends commands, receives
-// events, and reports the association with a lender's network. It must not know donations, configurations and plans.
+// Package wpa is a client of the control sockets of wpa_supplicant and hostapd (wpa_ctrl.h). It sends commands, receives
+// events, and reports the association with a lender's network. It must not know donations, configurations or plans.
 //
 // Messages contain untrusted data from the air: SSIDs are arbitrary bytes, and most messages carry hardware addresses. No
 // address leaves this package: an Event has no field for one.
@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// requestTimeout is how long to wait for an answer. Both programs answer at once, or hang.
+// requestTimeout is how long to wait for an answer. A program that does not answer at once hangs.
 const requestTimeout = 2 * time.Second
 
 // maxMessage is larger than any message of either program (CTRL_IFACE_MAX_LEN in ctrl_iface_common.h and 4096 for answers), in
@@ -43,7 +43,7 @@ type Conn struct {
 var dialed atomic.Uint32
 
 // Dial connects to the control socket at path. It receives answers on a local socket in dir, a folder that only root may write,
-// and replaces one that a killed program left. The caller closes the connection.
+// and replaces a socket that a killed program left there. The caller closes the connection.
 func Dial(path, dir string) (*Conn, error) {
 	own := filepath.Join(dir, fmt.Sprintf("wpa-%d.sock", dialed.Add(1)))
 	if err := os.Remove(own); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -75,7 +75,7 @@ func (c *Conn) Close() error {
 	return nil
 }
 
-// Events returns the channel of events, which come after Attach. When it is full, new ones are dropped.
+// Events returns the channel of events, which are sent after Attach. While it is full, new events are dropped.
 func (c *Conn) Events() <-chan Event { return c.events }
 
 // read dispatches messages until the connection is closed.

@@ -23,7 +23,7 @@ type fake struct {
 	conn *net.UnixConn
 
 	mu       sync.Mutex
-	answers  map[string]string // by command; the default is "OK\n", "" is no answer
+	answers  map[string]string // by command; the default is "OK\n", "" means no answer
 	asked    []string
 	listener *net.UnixAddr // the sender of ATTACH
 }
@@ -277,7 +277,7 @@ func TestBeacon(t *testing.T) {
 	open.answer("STATUS", "state=ENABLED\nphy=phy0\n")
 	open.tell(t, "<3>AP-ENABLED ")
 	until(t, "both networks have it", func() bool { return len(told(twin)) > 0 && strings.HasSuffix(told(twin)[0], "sent") })
-	h.SetBeacon(want) // the same
+	h.SetBeacon(want) // unchanged
 
 	twin.answer("UPDATE_BEACON", "FAIL\n")
 	want.Elements = "dd02"

@@ -32,7 +32,7 @@ func (b Beacon) equal(o Beacon) bool {
 	return b.Elements == o.Elements && slices.Equal(b.Sockets, o.Sockets)
 }
 
-// Hostapd controls an access point, whether it runs or not.
+// Hostapd controls an access point. hostapd may start, stop and restart meanwhile.
 type Hostapd struct {
 	opt    HostapdOptions
 	wakeup chan struct{}
@@ -105,8 +105,8 @@ func (h *Hostapd) listen(ctx context.Context) error {
 	}
 }
 
-// applyBeacon changes the beacons of an enabled hostapd, unless they are as desired. A rejected change is tried again at the
-// next event or poll: hostapd rejects it during a channel switch.
+// applyBeacon changes the beacons of an enabled hostapd, unless they are as desired. hostapd rejects a change during a channel
+// switch; the change is retried at the next event or poll.
 func (h *Hostapd) applyBeacon(ctx context.Context, c *Conn, applied *Beacon) error {
 	h.mu.Lock()
 	want := h.beacon
@@ -119,7 +119,7 @@ func (h *Hostapd) applyBeacon(ctx context.Context, c *Conn, applied *Beacon) err
 		return err
 	}
 	if parseLines(status)["state"] != enabled {
-		return nil // a change of its beacons now would start its BSS too early
+		return nil // changing its beacons now would start its BSS too early
 	}
 	for _, socket := range want.Sockets {
 		if err := setBeacon(ctx, socket, h.opt.Dir, want.Elements); err != nil {
@@ -131,7 +131,7 @@ func (h *Hostapd) applyBeacon(ctx context.Context, c *Conn, applied *Beacon) err
 	return nil
 }
 
-// enabled is the state of a hostapd that beacons (hostapd_state_text in hostapd.c).
+// enabled is the state of a hostapd that sends beacons (hostapd_state_text in hostapd.c).
 const enabled = "ENABLED"
 
 // setBeacon changes the beacons of one BSS (ieee802_11_set_beacon in hostapd's beacon.c).
@@ -156,7 +156,7 @@ type Channel struct {
 }
 
 // SwitchChannel makes the access point announce a channel switch (CSA) and switch a second later. Stations follow, except those
-// without support for CSA, which scan for it again. The event APSwitched reports the end.
+// without support for CSA, which scan for the network again. The event APSwitched reports the end.
 func (h *Hostapd) SwitchChannel(ctx context.Context, to Channel) error {
 	c, err := Dial(h.opt.Socket, h.opt.Dir)
 	if err != nil {

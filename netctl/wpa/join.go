@@ -11,25 +11,24 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// When a wpa_supplicant is polled, in addition to each of its events.
 const (
-	pollPeriod = 10 * time.Second // it may have died without an event
-	redial     = 2 * time.Second  // after a failed connection
+	pollPeriod = 10 * time.Second // of polls in addition to events: the program may have died without an event
+	redial     = 2 * time.Second  // pause after a failed connection
 )
 
 // Limits of the diagnosis.
 const (
 	strong         = -75 // dBm: a network this strong does not go out of range between two scans
-	freshAge       = 5   // seconds: the age of a result of the last scan
-	maxMissed      = 2   // scans in a row without it: one scan often misses a weak network
-	maxFailedScans = 3   // failed scans in a row
-	maxAnswers     = 64  // to one listing of scan results, 4 kB each
+	freshAge       = 5   // seconds: a result of the last scan is not older
+	maxMissed      = 2   // scans in a row without the network until it is lost: one scan often misses a weak network
+	maxFailedScans = 3   // failed scans in a row until the radio counts as busy
+	maxAnswers     = 64  // answers per listing of scan results, 4 kB each
 )
 
 // Network is a lender's network that an interface associates with.
 type Network struct {
 	Interface string
-	Socket    string // of the interface's wpa_supplicant
+	Socket    string // control socket of the interface's wpa_supplicant
 	SSID      string // bytes
 }
 
@@ -95,7 +94,7 @@ type joining struct {
 	known   knowledge
 }
 
-// NewJoiner returns a joiner without networks.
+// NewJoiner returns a Joiner without networks.
 func NewJoiner(opt JoinerOptions) *Joiner {
 	if opt.Wake == nil {
 		opt.Wake = func() {}
@@ -114,8 +113,8 @@ func NewJoiner(opt JoinerOptions) *Joiner {
 // String names the task in the daemon's log.
 func (j *Joiner) String() string { return "lenders' networks" }
 
-// Set sets the networks to monitor, one for each interface. An unchanged list does nothing; a changed network starts without
-// state.
+// Set sets the networks to monitor, one for each interface. Setting the same list again does nothing. A changed network starts
+// without state.
 func (j *Joiner) Set(list []Network) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -173,7 +172,7 @@ func (j *Joiner) Run(ctx context.Context) error {
 	j.mu.Unlock()
 	<-ctx.Done()
 	j.mu.Lock()
-	j.stopped = true // no network is added from here on
+	j.stopped = true // from here on no network is added
 	j.mu.Unlock()
 	return g.Wait()
 }
@@ -231,7 +230,7 @@ func (j *Joiner) converse(ctx context.Context, w *joining, n Network) error {
 	}
 }
 
-// poll queries the state, after an event or without one.
+// poll queries the state. last is the event that caused the poll, zero for none.
 func (j *Joiner) poll(ctx context.Context, c asker, w *joining, n Network, last Event) error {
 	reply, err := c.Request(ctx, "STATUS")
 	if err != nil {
@@ -263,7 +262,7 @@ func (j *Joiner) poll(ctx context.Context, c asker, w *joining, n Network, last 
 	return nil
 }
 
-// find returns the strongest BSS with an SSID in the last scan, nil for none.
+// find returns the last scan's strongest BSS with that SSID, nil for none.
 func find(ctx context.Context, c asker, ssid string) (best *bss, err error) {
 	from := 0
 	for range maxAnswers {
@@ -285,7 +284,7 @@ func find(ctx context.Context, c asker, ssid string) (best *bss, err error) {
 	return best, nil
 }
 
-// learn updates the state of a network, unless the interface has another network by now.
+// learn updates the state of a network, unless the interface has a different network by now.
 func (j *Joiner) learn(w *joining, n Network, change func(*knowledge)) {
 	j.mu.Lock()
 	before := w.known.association()
@@ -314,17 +313,17 @@ type knowledge struct {
 	asked       bool // a query was tried
 	running     bool
 	state       string
-	ever        bool // found or associated once
+	ever        bool // it was found or associated at least once
 	mhz         int
 	signal      int
-	missed      int // scans in a row without it
+	missed      int // scans in a row that did not find it
 	failedScans int // failed scans in a row
 	wrongKey    bool
 	failed      bool // an attempt has failed since the last association
 	status      int  // its status code, 0 if there was none
 }
 
-// Of status codes (IEEE 802.11-2020, table 9-50).
+// Status codes (IEEE 802.11-2020, table 9-50) and the authentication algorithm of SAE (9.4.1.1).
 const (
 	statusChallenge = 15 // with SAE: wrong passphrase
 	statusFull      = 17
@@ -367,7 +366,7 @@ func (k *knowledge) scanned(h *bss) {
 	k.missed, k.ever, k.mhz, k.signal = 0, true, h.mhz, h.signal
 }
 
-// association returns the state for others.
+// association returns the state as an Association.
 func (k *knowledge) association() Association {
 	n := Association{Associated: k.state == completed, MHz: k.mhz, Signal: k.signal}
 	if !n.Associated && k.asked {
@@ -376,7 +375,7 @@ func (k *knowledge) association() Association {
 	return n
 }
 
-// cause returns why the interface is not associated, the first cause that applies.
+// cause returns the first cause that applies for why the interface is not associated.
 func (k *knowledge) cause() (Cause, string) {
 	switch {
 	case !k.running:
@@ -415,7 +414,7 @@ func refusal(status int) string {
 	return fmt.Sprintf("the network does not let the box in (status code %d): has its lender blocked it?", status)
 }
 
-// pause waits, or until ctx ends.
+// pause waits for d, at most until ctx ends.
 func pause(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()

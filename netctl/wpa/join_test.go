@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// supplicant is a wpa_supplicant without a socket, in the test's time.
+// supplicant is a wpa_supplicant without a socket, on the test's clock.
 type supplicant struct {
 	mu     sync.Mutex
 	runs   bool
@@ -123,7 +123,7 @@ func (st *story) happens(change func(*supplicant), kinds ...Event) {
 	synctest.Wait()
 }
 
-// scan ends a scan that found the network with a signal, 0 for not found.
+// scan ends a scan that found the network with that signal; 0 means that it was not found.
 func (st *story) scan(signal int) {
 	st.happens(func(s *supplicant) {
 		s.air = []bss{
@@ -166,7 +166,7 @@ func TestLostStrong(t *testing.T) {
 		st.joins()
 		st.leaves()
 		st.scan(0)
-		st.is(Joining, "being joined") // a scan may miss it
+		st.is(Joining, "being joined") // one scan may miss it
 		st.scan(0)
 		if got := st.is(LostStrong, "sleeps"); got.MHz != 2437 {
 			t.Errorf("heard last at %+v", got)
@@ -268,7 +268,7 @@ func TestSupplicantRestarts(t *testing.T) {
 	tell(t, func(st *story) {
 		st.joins()
 		st.happens(func(s *supplicant) { s.runs = false })
-		time.Sleep(pollPeriod) // it sends no event when it is killed
+		time.Sleep(pollPeriod) // a killed program sends no event
 		synctest.Wait()
 		st.is(NotRunning, "does not run")
 		st.happens(func(s *supplicant) { s.runs, s.state = true, "SCANNING" })

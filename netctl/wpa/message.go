@@ -8,7 +8,7 @@ import (
 // Kind is an event's name in wpa_ctrl.h.
 type Kind string
 
-// The kinds of events that are forwarded. All others are dropped, those about single stations above all.
+// The kinds of events that are forwarded. All others are dropped, above all those about individual stations.
 const (
 	Connected     Kind = "CTRL-EVENT-CONNECTED"
 	Disconnected  Kind = "CTRL-EVENT-DISCONNECTED"
@@ -47,7 +47,7 @@ type Event struct {
 	Success  bool // RadarChecked: no radar was seen
 }
 
-// unasked tells whether a message is an event, not an answer.
+// unasked tells whether a message is an event rather than an answer.
 func unasked(message string) bool {
 	return strings.HasPrefix(message, "<") || strings.HasPrefix(message, "IFNAME=")
 }
@@ -109,7 +109,7 @@ func field(text string) (key, value, rest string) {
 	return key, text[1:], ""
 }
 
-// number parses a decimal, 0 if it is invalid.
+// number parses a decimal number. It returns 0 if the number is invalid.
 func number(s string) int {
 	n, err := strconv.ParseInt(s, 10, 32)
 	if err != nil {
