@@ -11,13 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// End is where a cable is plugged in.
+// End is one end of a cable.
 type End struct {
 	Host      *Host
 	Interface string
 	MAC       net.HardwareAddr // nil: the kernel assigns one
-	Bridge    string           // the bridge of the host that the interface is a port of, if any
-	Isolated  bool             // as a port, it does not exchange frames with other isolated ports
+	Bridge    string           // the host's bridge that the interface is a port of, "" for none
+	Isolated  bool             // the port does not exchange frames with other isolated ports
 }
 
 // Cable is a veth pair between two hosts. Its methods are for one goroutine at a time.
@@ -37,8 +37,8 @@ func (c *Cable) String() string {
 	return fmt.Sprintf("cable %s:%s to %s:%s", c.a.Host.name, c.a.Interface, c.b.Host.name, c.b.Interface)
 }
 
-// Plug recreates the cable's interfaces after Unplug: they keep their MTU, offload setting and configured MAC
-// addresses, but not their index and IP addresses.
+// Plug recreates the cable's interfaces after Unplug. They keep their MTU, offload setting and configured MAC addresses, but not
+// their index and IP addresses.
 func (c *Cable) Plug() error {
 	if err := c.plug(); err != nil {
 		return fmt.Errorf("plug in %s: %w", c, err)
@@ -78,11 +78,11 @@ func (c *Cable) plug() error {
 	return nil
 }
 
-// carrierLimit bounds how long the kernel takes to detect a change of carrier. It checks at once or a second later
+// carrierLimit bounds how long the kernel may take to detect a change of carrier. It checks at once or a second later
 // (net/core/link_watch.c).
 const carrierLimit = 5 * time.Second
 
-// waitCarrier waits until the kernel has detected that an interface's carrier came or went. Until then it drops
+// waitCarrier waits until the kernel has detected that an interface's carrier came or went. Until then the kernel drops
 // packets.
 func (h *Host) waitCarrier(name string, want bool) error {
 	for deadline := time.Now().Add(carrierLimit); ; time.Sleep(time.Millisecond) {
@@ -159,8 +159,8 @@ func (c *Cable) SetMTU(mtu int) error {
 	return nil
 }
 
-// SetOffload turns segmentation offload on or off at both ends. With it, TCP sends packets of up to 64 kB through the
-// cable, as between two programs of one machine; without, packets are as on a real wire.
+// SetOffload turns segmentation offload on or off at both ends. With offload, TCP sends packets of up to 64 kB through the
+// cable, as between two programs on one machine. Without it, packets are as on a real wire.
 func (c *Cable) SetOffload(on bool) error {
 	c.offloadOff = !on
 	for _, end := range []End{c.a, c.b} {
@@ -171,7 +171,7 @@ func (c *Cable) SetOffload(on bool) error {
 	return nil
 }
 
-// offloadFeatures are the ethtool commands that set what `ethtool -K` calls tso, gso and gro.
+// offloadFeatures are the ethtool commands that set the features tso, gso and gro of `ethtool -K`.
 var offloadFeatures = []uint32{unix.ETHTOOL_STSO, unix.ETHTOOL_SGSO, unix.ETHTOOL_SGRO}
 
 // setOffload acts on an interface in the calling thread's namespace.
@@ -186,7 +186,7 @@ func setOffload(name string, on bool) error {
 		if on {
 			value.data = 1
 		}
-		request := struct { // struct ifreq of linux/if.h, with room for its largest form
+		request := struct { // struct ifreq of linux/if.h, as large as its largest form
 			name [unix.IFNAMSIZ]byte
 			data unsafe.Pointer
 			_    [16]byte
@@ -209,7 +209,7 @@ func (h *Host) AddBridge(name string) error {
 }
 
 func (h *Host) addBridge(name string) error {
-	// The kernel has this parameter only if it can filter bridged packets at all; then it is 1 in a new namespace.
+	// The kernel has this parameter only if it can filter bridged packets at all. If so, it is 1 in a new namespace.
 	if err := h.Sysctl("net/bridge/bridge-nf-call-iptables", "0"); ignoreMissing(err) != nil {
 		return err
 	}

@@ -12,24 +12,24 @@ import (
 	"time"
 )
 
-// This file sends UDP as QUIC does, without QUIC's handshake and encryption: packets have numbers, the receiver acknowledges each
-// second one, losses are found by number, and the sender's congestion control is NewReno with pacing (RFC 9002).
+// This file sends UDP as QUIC does, without QUIC's handshake and encryption. Packets have numbers, the receiver acknowledges
+// every second packet, losses are detected by number, and the sender's congestion control is NewReno with pacing (RFC 9002).
 
 const (
-	datagram = 1200 // bytes of UDP payload: what each path of QUIC must carry (RFC 9000, section 14)
+	datagram = 1200 // bytes of UDP payload, which every path of QUIC must carry (RFC 9000, section 14)
 	ackDelay = 25 * time.Millisecond
 	ackEvery = 2  // packets (RFC 9000, section 13.2.2)
-	ackOf    = 16 // numbers in an acknowledgement, the newest first, so that a lost one hides none
+	ackOf    = 16 // numbers in an acknowledgement, the newest first, so that a lost acknowledgement hides none
 
 	firstWindow   = 10 * datagram // RFC 9002, section 7.2
 	leastWindow   = 2 * datagram
 	lossThreshold = 3                      // numbers (RFC 9002, section 6.1.1)
 	firstTrip     = 333 * time.Millisecond // RFC 9002, section 6.2.2
 	paceFactor    = 1.25                   // RFC 9002, section 7.7
-	persistent    = 3                      // timeouts in a row after which the window is the least
+	persistent    = 3                      // timeouts in a row after which the window is set to its minimum
 )
 
-// inFlight is a packet that was sent. Numbers are those of a slice of them, in order.
+// inFlight is a packet that was sent. In a slice of them, the numbers are consecutive.
 type inFlight struct {
 	number uint64
 	at     time.Time
@@ -42,9 +42,9 @@ type reno struct {
 	flight            []inFlight
 	waiting           int // packets of flight without an acknowledgement
 	next, largest     uint64
-	recovered         time.Time // losses of what was sent before it have had their effect
+	recovered         time.Time // the loss of a packet sent before it does not reduce the window again
 	trip, varies      time.Duration
-	measured          bool      // trip is not a guess
+	measured          bool      // trip was measured
 	timeouts          int       // in a row
 	heard             time.Time // the last acknowledgement, or timeout
 	paced             time.Time // when the next packet is due
@@ -60,14 +60,14 @@ func (r *reno) send(now time.Time) (number uint64, ok bool) {
 		return 0, false
 	}
 	gap := time.Duration(datagram / (paceFactor * r.window) * float64(r.trip))
-	if late := now.Add(-firstWindow / datagram * gap); r.paced.Before(late) { // a burst of no more than the first window
+	if late := now.Add(-firstWindow / datagram * gap); r.paced.Before(late) { // bursts are limited to the first window
 		r.paced = late
 	}
 	r.paced = r.paced.Add(gap)
 	return r.sent(now), true
 }
 
-// sent takes the next number.
+// sent records a packet as sent now and returns its number.
 func (r *reno) sent(now time.Time) uint64 {
 	n := r.next
 	r.next++
@@ -76,7 +76,7 @@ func (r *reno) sent(now time.Time) uint64 {
 	return n
 }
 
-// until is when the sender has something to do, without an acknowledgement before.
+// until returns when the sender has something to do, unless an acknowledgement comes before.
 func (r *reno) until() time.Time {
 	deadline := r.lateAt()
 	if float64(r.waiting+1)*datagram <= r.window && r.paced.Before(deadline) {
@@ -85,26 +85,26 @@ func (r *reno) until() time.Time {
 	return deadline
 }
 
-// lateAt is when an acknowledgement is late, later after each timeout (RFC 9002, section 6.2.1).
+// lateAt returns when the timeout expires. The timeout doubles each time it expires (RFC 9002, section 6.2.1).
 func (r *reno) lateAt() time.Time {
 	return r.heard.Add((r.trip + max(4*r.varies, time.Millisecond) + ackDelay) << min(r.timeouts, 6))
 }
 
-// timeout returns the number of a packet to send if there was no acknowledgement for too long.
+// timeout returns the number of a packet to send. ok is false if the timeout has not expired.
 func (r *reno) timeout(now time.Time) (number uint64, ok bool) {
 	if now.Before(r.lateAt()) {
 		return 0, false
 	}
 	r.timeouts++
 	r.heard = now
-	if r.timeouts >= persistent { // nothing of what is under way arrives any more
+	if r.timeouts >= persistent { // the packets in flight count as lost
 		r.window, r.recovered = leastWindow, now
 		r.flight, r.waiting = r.flight[:0], 0
 	}
 	return r.sent(now), true
 }
 
-// acknowledged takes an acknowledgement of these numbers.
+// acknowledged handles an acknowledgement of these numbers.
 func (r *reno) acknowledged(now time.Time, numbers []uint64) {
 	r.heard = now
 	for _, n := range numbers {
@@ -146,7 +146,7 @@ func (r *reno) acknowledged(now time.Time, numbers []uint64) {
 	r.flight = append(r.flight[:0], r.flight[done:]...)
 }
 
-// measure takes a round trip (RFC 9002, section 5.3).
+// measure records a round trip (RFC 9002, section 5.3).
 func (r *reno) measure(trip time.Duration) {
 	if !r.measured {
 		r.trip, r.varies, r.measured = trip, trip/2, true
@@ -200,8 +200,8 @@ func sendDatagrams(ctx context.Context, c net.Conn) error {
 // takeDatagrams acknowledges packets and counts their bytes until the connection ends.
 func (t *Transfer) takeDatagrams(c net.Conn) error {
 	packet := make([]byte, datagram)
-	var got []uint64 // the newest first
-	fresh := 0       // of them without an acknowledgement
+	var got []uint64 // received numbers, the newest first
+	fresh := 0       // how many of them are not acknowledged yet
 	for {
 		var deadline time.Time
 		if fresh > 0 {
@@ -234,8 +234,8 @@ func (t *Transfer) takeDatagrams(c net.Conn) error {
 	}
 }
 
-// datagramPair connects a UDP socket of one host with one of another, which knows the first by its first packet: there may be
-// NAT between them.
+// datagramPair connects a UDP socket of one host with a UDP socket of another. The second learns the peer's address from the
+// first packet, because there may be NAT between them.
 func datagramPair(ctx context.Context, from, to *Host, addr netip.Addr) (dialled, accepted net.Conn, err error) {
 	listener, err := to.ListenPacket("udp4", netip.AddrPortFrom(addr, 0).String())
 	if err != nil {
@@ -271,7 +271,7 @@ func (c *toPeer) Write(b []byte) (int, error) { return c.WriteTo(b, c.peer) }
 
 func (c *toPeer) RemoteAddr() net.Addr { return c.peer }
 
-// startDatagrams is start for datagrams.
+// startDatagrams is like start, for datagrams.
 func (b Bulk) startDatagrams(ctx context.Context) (*Transfer, error) {
 	var conns []net.Conn
 	closeAll := func() {

@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// TestReno: over a link of 10 Mbit/s with 40 ms and a short queue, a sender uses most of it, yields to losses and goes on after
-// an outage. Time is the test's own.
+// TestReno checks that a sender over a link of 10 Mbit/s, 40 ms and a short queue uses most of the rate, slows down after losses
+// and continues after an outage. The clock is simulated.
 func TestReno(t *testing.T) {
 	t.Parallel()
-	const rate, way, queue = 10e6, 40 * time.Millisecond, 30 // bit/s, both ways together, packets
+	const rate, way, queue = 10e6, 40 * time.Millisecond, 30 // bit/s; delay of both directions together; packets
 	began := time.Unix(1000, 0)
 	now, free := began, began
 	r := newReno(now)
@@ -67,7 +67,7 @@ func TestReno(t *testing.T) {
 		t.Errorf("through a dead link %.2f, a window of %.0f bytes, %d packets", used, r.window, r.next-sent)
 	}
 	gone = false
-	run(10 * time.Second) // until the next of its rare packets
+	run(10 * time.Second) // long enough for the next of its rare packets
 	if used := run(20 * time.Second); used < .8 {
 		t.Errorf("used %.2f of the link when it was back", used)
 	}
@@ -80,7 +80,7 @@ func maxTime(a, b time.Time) time.Time {
 	return b
 }
 
-// TestDatagrams: the two ends understand each other, and end with the context.
+// TestDatagrams checks that the two ends understand each other, and that they end with the context.
 func TestDatagrams(t *testing.T) {
 	t.Parallel()
 	listener, err := net.ListenPacket("udp4", "127.0.0.1:0")

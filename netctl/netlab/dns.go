@@ -20,11 +20,11 @@ const (
 type Answer struct {
 	RCode dnsmessage.RCode
 	Addrs []netip.Addr  // of the A and AAAA records
-	TTL   time.Duration // the shortest of them
+	TTL   time.Duration // the shortest TTL of these records
 }
 
-// Query sends a DNS query from the host, over UDP: TypeA or TypeAAAA (or any other type, to check its code). A negative
-// answer is an Answer; the error is for no answer at all.
+// Query sends a DNS query from the host, over UDP: TypeA or TypeAAAA (or any other type, to check the RCODE). A negative answer
+// is an Answer, too. The error means that no answer came.
 func (h *Host) Query(ctx context.Context, server netip.Addr, name string, kind dnsmessage.Type) (Answer, error) {
 	answer, err := h.query(ctx, netip.AddrPortFrom(server, 53), name, kind)
 	if err != nil {

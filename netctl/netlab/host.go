@@ -22,7 +22,7 @@ type Host struct {
 	world *World
 	name  string
 	ns    *namespace
-	dir   string // its part of the world's temporary files
+	dir   string // its folder among the world's temporary files
 
 	mu        sync.Mutex
 	closed    bool
@@ -30,7 +30,8 @@ type Host struct {
 	resolvers []netip.Addr
 }
 
-// AddHost adds a machine with only a loopback interface. IPv6 is off on all its interfaces, also later ones.
+// AddHost adds a machine with only a loopback interface. Unless the world has IPv6, it is off on all its interfaces, including
+// those added later.
 func (w *World) AddHost(name string) (*Host, error) {
 	if !validName.MatchString(name) {
 		return nil, fmt.Errorf("add host %q: a name is a lower-case word of at most 16 letters and digits", name)
@@ -82,7 +83,8 @@ func (h *Host) build() error {
 	return h.SetUp("lo", true)
 }
 
-// close kills the remaining processes in the host's namespace, also those of other callers, and removes the namespace.
+// close kills the remaining processes in the host's namespace, including those that others started there, and removes the
+// namespace.
 func (h *Host) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
 	defer cancel()
@@ -100,7 +102,7 @@ func (h *Host) stopProcs() {
 	h.mu.Unlock()
 	var stopping sync.WaitGroup
 	for _, p := range procs {
-		stopping.Go(func() { p.Stop() }) // processes that are left are killed with the namespace
+		stopping.Go(func() { p.Stop() }) // close kills any process that is left
 	}
 	stopping.Wait()
 }
@@ -128,13 +130,13 @@ func (h *Host) removeProc(p *Proc) {
 // Name returns the host's name in its world.
 func (h *Host) Name() string { return h.name }
 
-// Namespace returns the host's name for `ip netns exec`.
+// Namespace returns the name of the host's namespace for `ip netns exec`.
 func (h *Host) Namespace() string { return filepath.Base(h.ns.path) }
 
 // NamespacePath returns the file on which the host's network namespace is mounted, for setns and nsenter.
 func (h *Host) NamespacePath() string { return h.ns.path }
 
-// Path returns the outside path of a file that the host's programs see below /run.
+// Path returns the path, outside the namespace, of a file that the host's programs see at path below /run.
 func (h *Host) Path(path string) string { return filepath.Join(h.dir, path) }
 
 func (h *Host) resolvConf() string { return filepath.Join(h.dir, "resolv.conf") }
@@ -142,11 +144,11 @@ func (h *Host) resolvConf() string { return filepath.Join(h.dir, "resolv.conf") 
 // Netlink returns a handle in the host's namespace. The world's Close closes it; the caller must not.
 func (h *Host) Netlink() *netlink.Handle { return h.ns.link }
 
-// Do runs f in the host's network namespace, on a thread that runs nothing else meanwhile; a thread that cannot return
-// to its namespace is discarded. Sockets that f opens stay in the namespace, and may be used from any goroutine.
-// Goroutines that f starts are not in the namespace, nor is code that opens its sockets later or in goroutines of its
-// own (http.Client, net.Resolver): use HTTPClient, Dial and LookupHost. f sees the machine's files, not the host's. It
-// runs on another goroutine than the caller's: it must return its error, not call t.FailNow.
+// Do runs f in the host's network namespace, on a thread that runs nothing else meanwhile. A thread that cannot return to its
+// namespace is discarded. Sockets that f opens stay in the namespace, and may be used from any goroutine. Goroutines that f
+// starts are not in the namespace. Neither is code that opens its sockets later or in its own goroutines (http.Client,
+// net.Resolver): use HTTPClient, Dial and LookupHost. f sees the machine's files, not the host's. It does not run on the
+// caller's goroutine: it must return its error, not call t.FailNow.
 func (h *Host) Do(f func() error) error { return h.ns.do(f) }
 
 // Sysctl writes a kernel parameter of the namespace, given as a path below /proc/sys, e.g. "net/ipv4/ip_forward".
@@ -163,7 +165,7 @@ func (h *Host) SetResolvers(servers ...netip.Addr) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.resolvers = servers
-	return os.WriteFile(h.resolvConf(), []byte(text.String()), 0o644) // in place: it is bind-mounted
+	return os.WriteFile(h.resolvConf(), []byte(text.String()), 0o644) // written in place, because it is bind-mounted
 }
 
 // AddAddress adds an address with its prefix length to an interface.
@@ -178,7 +180,7 @@ func (h *Host) AddAddress(name string, address netip.Prefix) error {
 	return nil
 }
 
-// AddRoute routes a network via a neighbour, and replaces an existing route.
+// AddRoute adds a route to a network via a gateway, or replaces the existing route.
 func (h *Host) AddRoute(network netip.Prefix, via netip.Addr) error {
 	route := &netlink.Route{Dst: ipNet(network.Masked()), Gw: via.AsSlice()}
 	if err := h.ns.link.RouteReplace(route); err != nil {
@@ -245,7 +247,7 @@ func (h *Host) ListenPacket(network, address string) (c net.PacketConn, err erro
 	return c, h.closeWithWorld(c)
 }
 
-// closeWithWorld registers a closer that may have been closed before.
+// closeWithWorld closes c with the world. c may be closed before.
 func (h *Host) closeWithWorld(c io.Closer) error {
 	return h.world.addCleanup(func() error {
 		if err := c.Close(); !errors.Is(err, net.ErrClosed) {
@@ -269,7 +271,7 @@ func (h *Host) Dial(ctx context.Context, network, address string) (net.Conn, err
 	for _, addr := range addrs {
 		var conn net.Conn
 		err := h.Do(func() (err error) {
-			var dialer net.Dialer // of a literal address, which is dialled on this very thread
+			var dialer net.Dialer // a literal address is dialled on the calling thread
 			conn, err = dialer.DialContext(ctx, network, net.JoinHostPort(addr.String(), port))
 			return err
 		})
@@ -297,8 +299,8 @@ func (h *Host) newClient(transport *http.Transport) *http.Client {
 	}
 }
 
-// Expose lets programs in the caller's network namespace (a browser, say) connect to an address as if they ran on the
-// host: it listens on a loopback address, e.g. "127.0.0.1:0", and relays each connection. Close ends it.
+// Expose lets programs in the caller's network namespace, such as a browser, connect to an address as if they ran on the host.
+// It listens on a loopback address, e.g. "127.0.0.1:0", and relays each connection until the world is closed.
 func (h *Host) Expose(listen, target string) (net.Addr, error) {
 	listener, err := net.Listen("tcp", listen)
 	if err != nil {
@@ -342,7 +344,7 @@ func (h *Host) relay(ctx context.Context, near net.Conn, target string) {
 	ways.Wait()
 }
 
-// everywhere is the default route's network.
+// defaultNet is the destination of a default route.
 var defaultNet = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 
 func ipNet(p netip.Prefix) *net.IPNet {

@@ -34,14 +34,14 @@ var WildcardZones = map[string]netip.Addr{
 	"wordpress.com":    netip.MustParseAddr("192.0.78.12"),
 }
 
-// ConnectivityChecks are well-known pages by host: their content is the same for everybody, so a captive portal in
-// their place is detected. They are served for these hosts at every address of the internet.
+// ConnectivityChecks are well-known pages, by host. Their content is the same for everybody, so another page in their place
+// reveals a captive portal. They are served for these hosts at every address of the internet.
 var ConnectivityChecks = map[string]ConnectivityCheck{
 	"detectportal.firefox.com": {WebAddr, "/success.txt", "success\n"},
 	"nmcheck.gnome.org":        {NewsAddr, "/check_network_status.txt", "NetworkManager is online\n"},
 }
 
-// ConnectivityCheck is one of them.
+// ConnectivityCheck is one of the ConnectivityChecks.
 type ConnectivityCheck struct {
 	Addr       netip.Addr // of its host
 	Path, Text string
@@ -58,7 +58,7 @@ const (
 	discardPort = 9
 )
 
-// Internet is the host behind all lenders.
+// Internet is the host that stands for the internet behind all lenders.
 type Internet struct {
 	*Host
 	Names *Names         // the name server's records
@@ -83,7 +83,7 @@ func (w *World) AddInternet() (*Internet, error) {
 	for host, page := range ConnectivityChecks {
 		in.Names.Set(host, page.Addr)
 	}
-	// Datagram servers listen on each address separately: a reply from a wildcard socket could have another source.
+	// Datagram servers listen on each address separately: a reply from a wildcard socket could have another source address.
 	for _, addr := range []netip.Addr{DNSAddr, WebAddr, NewsAddr, ServiceAddr} {
 		err := errors.Join(
 			host.AddAddress("lo", netip.PrefixFrom(addr, addr.BitLen())),
@@ -128,7 +128,7 @@ func (h *Host) ServePackets(address netip.AddrPort, reply func([]byte) []byte) e
 				continue // an ICMP error of an earlier reply
 			}
 			if b := reply(buf[:n]); b != nil {
-				conn.WriteTo(b, from) // lost, like any datagram, if it cannot be sent
+				conn.WriteTo(b, from) // an error is ignored: any datagram may be lost
 			}
 		}
 	})
@@ -186,7 +186,7 @@ func (h *Host) serve(server io.Closer, run func()) error {
 	done := make(chan struct{})
 	go func() { defer close(done); run() }()
 	return h.world.addCleanup(func() error {
-		server.Close() // may be closed already: the error is meaningless
+		server.Close() // it may be closed already, so the error means nothing
 		<-done
 		return nil
 	})
@@ -195,11 +195,11 @@ func (h *Host) serve(server io.Closer, run func()) error {
 // Web is the internet's web server:
 //
 //	GET  /               InternetPage
-//	GET  /big?bytes=N    N bytes; without N, as many as the client takes
-//	POST /upload         takes a body of any length and answers with it
+//	GET  /big?bytes=N    N bytes; without N, until the client closes the connection
+//	POST /upload         takes a body of any length and answers with its length
 //	GET  /slow?after=D   InternetPage, after a Go duration
 //
-// and the KnownPages, for their hosts.
+// and the ConnectivityChecks, for their hosts.
 func Web() *http.ServeMux {
 	mux := http.NewServeMux()
 	page := func(w http.ResponseWriter) {
@@ -222,7 +222,7 @@ func Web() *http.ServeMux {
 			w.Header().Set("Content-Length", text)
 		}
 		w.Header().Set("Content-Type", "application/octet-stream")
-		io.Copy(w, io.LimitReader(zeros{}, left)) // fails when the client has had enough
+		io.Copy(w, io.LimitReader(zeros{}, left)) // fails when the client closes the connection
 	})
 	mux.HandleFunc("POST /upload", func(w http.ResponseWriter, r *http.Request) {
 		n, err := io.Copy(io.Discard, r.Body)
@@ -247,7 +247,7 @@ func Web() *http.ServeMux {
 	return mux
 }
 
-// zeros is an endless reader.
+// zeros is an endless reader of zeros.
 type zeros struct{}
 
 func (zeros) Read(b []byte) (int, error) { clear(b); return len(b), nil }
@@ -260,7 +260,7 @@ type Names struct {
 	queries map[string]int
 }
 
-// answerTTL is short, so that a changed record takes effect soon, in seconds.
+// answerTTL is the TTL of records, in seconds. It is short so that a changed record takes effect soon.
 const answerTTL = 5
 
 // NewNames returns an empty set of records.
@@ -284,8 +284,8 @@ func (n *Names) Set(name string, addrs ...netip.Addr) {
 	n.addrs[strings.ToLower(name)] = addrs
 }
 
-// Handle answers every query for the zone, or a name below it, with the records that answer returns, or not at all if
-// these are nil. It takes precedence over Set.
+// Handle answers every query for the zone, or a name below it, with the records that answer returns. If they are nil, the query
+// gets no answer. Handle takes precedence over Set.
 func (n *Names) Handle(zone string, answer func(dnsmessage.Question) []dnsmessage.ResourceBody) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -335,7 +335,7 @@ func (n *Names) lookup(name string) (addrs []netip.Addr, exists bool) {
 	}
 }
 
-// Reply returns the reply to a DNS query, or nil if the packet is not one.
+// Reply returns the reply to a DNS query, or nil if the packet is not a query or gets no answer (see Handle).
 func (n *Names) Reply(packet []byte) []byte {
 	var query dnsmessage.Message
 	if query.Unpack(packet) != nil || query.Response || len(query.Questions) != 1 {
@@ -384,8 +384,8 @@ func (n *Names) Reply(packet []byte) []byte {
 	return b
 }
 
-// Echo sends count small datagrams to an address's echo port, one every interval, and returns the round-trip times.
-// Those refused, or lost for a second, are missing.
+// Echo sends count small datagrams to an address's echo port, one per interval, and returns the round-trip times. Datagrams
+// that are refused, or not answered within a second of the end, are missing.
 func (h *Host) Echo(ctx context.Context, addr netip.Addr, count int, every time.Duration) ([]time.Duration, error) {
 	conn, err := h.Dial(ctx, "udp", netip.AddrPortFrom(addr, echoPort).String())
 	if err != nil {
@@ -400,7 +400,7 @@ func (h *Host) Echo(ctx context.Context, addr netip.Addr, count int, every time.
 		tick := time.NewTicker(every)
 		defer tick.Stop()
 		for range count {
-			// The datagram carries its send time: nothing is remembered of lost ones.
+			// The datagram carries its send time, so that lost ones leave no state.
 			stamp := strconv.AppendInt(nil, int64(time.Since(start)), 10)
 			if _, err := conn.Write(stamp); errors.Is(err, net.ErrClosed) {
 				return

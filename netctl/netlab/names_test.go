@@ -21,7 +21,7 @@ func question(t *testing.T, name string, kind dnsmessage.Type) []byte {
 	}).Pack())(t)
 }
 
-// records returns the answers in a reply, nil for none at all.
+// records returns the answers in a reply, nil if there is no reply.
 func records(t *testing.T, reply []byte) []dnsmessage.Resource {
 	t.Helper()
 	if reply == nil {
@@ -32,7 +32,7 @@ func records(t *testing.T, reply []byte) []dnsmessage.Resource {
 	return append([]dnsmessage.Resource{}, m.Answers...)
 }
 
-// zones are one that says much and one that says nothing.
+// zones adds a zone with long answers and a zone that does not answer.
 func zones(names *netlab.Names) {
 	names.Handle("long.example", func(q dnsmessage.Question) []dnsmessage.ResourceBody {
 		return []dnsmessage.ResourceBody{&dnsmessage.TXTResource{TXT: []string{strings.Repeat("x", 250), q.Name.String()}}}
@@ -40,7 +40,7 @@ func zones(names *netlab.Names) {
 	names.Handle("silent.example", func(dnsmessage.Question) []dnsmessage.ResourceBody { return nil })
 }
 
-// TestZones: who answers for a zone answers for every name below it, and for no other.
+// TestZones checks that the handler of a zone answers for every name below it, and for no other name.
 func TestZones(t *testing.T) {
 	names := netlab.NewNames()
 	zones(names)
@@ -61,7 +61,7 @@ func TestZones(t *testing.T) {
 	}
 }
 
-// TestNamesOverTCP: the name server answers over TCP, several questions of a connection, at each of its addresses.
+// TestNamesOverTCP checks that the name server answers several queries on one TCP connection, at each of its addresses.
 func TestNamesOverTCP(t *testing.T) {
 	t.Parallel()
 	for _, direct := range []bool{true, false} {

@@ -20,16 +20,16 @@ const namespaceDir = "/run/netns"
 
 // namespace is a named network namespace and the mount namespace that goes with it.
 type namespace struct {
-	path   string   // the name: a file that the network namespace is mounted on
+	path   string   // the named file that the network namespace is mounted on
 	net    *os.File // the network namespace
-	mounts *os.File // the mount namespace, which has no name: it lives as long as this file or a process in it
+	mounts *os.File // the mount namespace, which has no name: it exists as long as this file is open or a process is in it
 	link   *netlink.Handle
 }
 
 // mounts are paths that a host's programs see instead of the machine's.
 type mounts struct {
-	run        string // a folder, seen at /run
-	resolvConf string // a file, seen at /etc/resolv.conf
+	run        string // the folder that is mounted on /run
+	resolvConf string // the file that is mounted on /etc/resolv.conf
 }
 
 // makeNamespace creates a namespace with a new name.
@@ -77,7 +77,7 @@ func (ns *namespace) build(p mounts) error {
 
 // mount mounts the private paths in the calling thread's mount namespace.
 func (p mounts) mount() error {
-	// Unmounts outside must propagate in here, or other namespaces' names would persist; nothing may propagate out.
+	// Unmounts outside must propagate in here, or the names of other namespaces would persist. Nothing may propagate out.
 	if err := mount("", "/", "", unix.MS_SLAVE|unix.MS_REC); err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func (p mounts) mount() error {
 	if err := mount("netlab", "/sys", "sysfs", 0); err != nil {
 		return err
 	}
-	// Where systemd-resolved runs, resolv.conf is a link into /run, whose private form is still empty.
+	// With systemd-resolved, resolv.conf is a symbolic link into /run. The private /run is still empty.
 	resolvConf, err := filepath.EvalSymlinks("/etc/resolv.conf")
 	if err != nil && !os.IsNotExist(err) {
 		return err
@@ -102,7 +102,7 @@ func (p mounts) mount() error {
 		return err
 	}
 	if resolvConf == "" {
-		return nil // a machine without the file has no place to show ours
+		return nil // without the file there is nothing to mount on
 	}
 	return mount(p.resolvConf, resolvConf, "", unix.MS_BIND)
 }
@@ -114,11 +114,11 @@ func mount(source, target, kind string, flags uintptr) error {
 	return nil
 }
 
-// close removes the name and closes the files. The kernel removes the namespace with the last socket in it.
+// close removes the name and closes the files. The kernel removes the namespace when the last socket in it is closed.
 func (ns *namespace) close() error {
 	if ns.link != nil {
-		// A closed Handle forgets its sockets and then acts on the network of the calling thread: the machine's own. So
-		// close a copy, and the original's calls fail for ever.
+		// A closed Handle forgets its sockets and then acts on the network of the calling thread, which is the machine's own.
+		// So close a copy: calls of the original then fail forever.
 		handle := *ns.link
 		handle.Close()
 	}
@@ -130,7 +130,7 @@ func (ns *namespace) close() error {
 	return removeNamespace(ns.path)
 }
 
-// removeNamespace removes a namespace's name. It is not an error if it is absent.
+// removeNamespace removes a namespace's name. It is not an error if the name does not exist.
 func removeNamespace(path string) error {
 	err := unix.Unmount(path, unix.MNT_DETACH)
 	if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EINVAL) { // EINVAL: not mounted
@@ -139,8 +139,8 @@ func removeNamespace(path string) error {
 	return ignoreMissing(os.Remove(path))
 }
 
-// enter moves the calling thread to a namespace. The file may be closed concurrently: a dial during the end of its
-// world must not enter the namespace of another file with the same descriptor.
+// enter moves the calling thread to a namespace. The file may be closed concurrently, by a world that ends during a dial: then
+// the descriptor may belong to another file, whose namespace must not be entered.
 func enter(f *os.File, kind int) error {
 	raw, err := f.SyscallConn()
 	if err != nil {
@@ -150,7 +150,7 @@ func enter(f *os.File, kind int) error {
 	return errors.Join(controlErr, err)
 }
 
-// do runs f in the network namespace, on a thread that runs nothing else meanwhile.
+// do implements Host.Do.
 func (ns *namespace) do(f func() error) error {
 	result := make(chan error, 1)
 	go func() {
@@ -180,11 +180,11 @@ func (ns *namespace) do(f func() error) error {
 	return <-result
 }
 
-// errGoexit is do's error for a function that never returned.
+// errGoexit is the error of do and onNewThread for a function that did not return.
 var errGoexit = errors.New("the function left its goroutine instead of returning (t.FailNow?)")
 
-// doWithMounts runs f in both namespaces, on a thread that is discarded: one that has unshared its file-system state
-// cannot share it again. Processes that f starts are in both.
+// doWithMounts runs f in both namespaces. Processes that f starts are in both, too. It uses a thread that is discarded: a thread
+// that has unshared its file-system state cannot share it again.
 func (ns *namespace) doWithMounts(f func() error) error {
 	return onNewThread(func() error {
 		if err := enter(ns.net, unix.CLONE_NEWNET); err != nil {
@@ -200,18 +200,18 @@ func (ns *namespace) doWithMounts(f func() error) error {
 	})
 }
 
-// currentNetwork is the calling thread's network namespace. (/proc/self is the main thread's.)
+// currentNetwork is the calling thread's network namespace. (/proc/self would be the main thread's.)
 const currentNetwork = "/proc/thread-self/ns/net"
 
-// onNewThread runs f on a thread that ends afterwards, so that nothing of f's changes to it remains.
+// onNewThread runs f on a thread that ends afterwards, so that f's changes to the thread do not remain.
 func onNewThread(f func() error) error {
 	result := make(chan error, 1)
 	var run func()
 	run = func() {
 		runtime.LockOSThread()
 		if unix.Gettid() == unix.Getpid() {
-			// The main thread does not end with its goroutine but parks for ever, and /proc/PID/ns would show f's doings
-			// as the whole process's. While it is held here, the next goroutine gets another one.
+			// The main thread does not end with its goroutine but parks forever, and /proc/PID/ns would show f's namespaces as
+			// the process's. While the main thread is locked here, the next goroutine runs on another thread.
 			defer runtime.UnlockOSThread()
 			next := make(chan struct{})
 			go func() { defer close(next); run() }()
@@ -226,8 +226,8 @@ func onNewThread(f func() error) error {
 	return <-result
 }
 
-// lockNamespaces creates the folder of named namespaces as `ip netns add` does, and locks it against other processes'
-// worlds and iproute2 until unlock is called.
+// lockNamespaces creates the folder of named namespaces as `ip netns add` does. It locks the folder against iproute2 and the
+// worlds of other processes until unlock is called.
 func lockNamespaces() (unlock func(), err error) {
 	if err := os.MkdirAll(namespaceDir, 0o755); err != nil {
 		return nil, err
@@ -293,7 +293,7 @@ func killProcessesIn(ctx context.Context, paths ...string) error {
 	return errors.Join(errs...)
 }
 
-// killProcess kills a process if it still is the intended one, and waits until it is gone.
+// killProcess kills a process and waits until it is gone. It does nothing if the PID is another process's by now (stillTarget).
 func killProcess(ctx context.Context, pid int, stillTarget func() bool) error {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if errors.Is(err, unix.ESRCH) {

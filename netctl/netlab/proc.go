@@ -17,20 +17,20 @@ import (
 
 const (
 	stopGrace  = 5 * time.Second // between TERM and KILL
-	pipeGrace  = time.Second     // for output that a daemonised grandchild keeps open
-	tailLength = 64 << 10        // bytes of output kept of a process
+	pipeGrace  = time.Second     // how long to wait for output that a daemonised grandchild keeps open
+	tailLength = 64 << 10        // bytes of a process's output that are kept
 )
 
 // Proc is a process on a host, leader of its own process group.
 type Proc struct {
 	cmd    *exec.Cmd
 	name   string // for errors: the command and its host
-	output *tail  // nil if the caller took the output
+	output *tail  // nil if the caller set the outputs
 	exited chan struct{}
 	err    error // set before exited is closed
 
 	mu     sync.Mutex
-	reaped bool // from then on the PID may be another process's
+	reaped bool // the PID may be another process's by now
 }
 
 // Run runs a command on the host to its end and returns the output of both streams. If the context ends first, the
@@ -39,7 +39,7 @@ func (h *Host) Run(ctx context.Context, argv ...string) (string, error) {
 	return h.run(ctx, "", argv...)
 }
 
-// run is Run with standard input.
+// run is like Run, with standard input.
 func (h *Host) run(ctx context.Context, input string, argv ...string) (string, error) {
 	var out bytes.Buffer
 	cmd := exec.Command(argv[0], argv[1:]...)
@@ -63,13 +63,13 @@ func (h *Host) run(ctx context.Context, input string, argv ...string) (string, e
 	return out.String(), nil
 }
 
-// Start starts a command on the host. The end of its output is kept for Output. Close stops it.
+// Start starts a command on the host. The end of its output is kept for Output. The world's Close stops it.
 func (h *Host) Start(argv ...string) (*Proc, error) {
 	return h.StartCmd(exec.Command(argv[0], argv[1:]...))
 }
 
-// StartCmd is Start for a prepared command, with its environment, files or outputs. Without outputs, the end of its
-// output is kept. The caller must neither start nor wait for the command itself.
+// StartCmd is like Start, for a command prepared with an environment, files or outputs. If no outputs are set, the end of its
+// output is kept for Output. The caller must neither start nor wait for the command.
 func (h *Host) StartCmd(cmd *exec.Cmd) (*Proc, error) {
 	p := &Proc{
 		cmd:    cmd,
@@ -85,7 +85,7 @@ func (h *Host) StartCmd(cmd *exec.Cmd) (*Proc, error) {
 	}
 	cmd.SysProcAttr.Setpgid = true
 	cmd.WaitDelay = pipeGrace
-	if cmd.Dir == "" { // entering a mount namespace leads to its root
+	if cmd.Dir == "" { // entering a mount namespace changes the working directory to its root
 		dir, err := os.Getwd()
 		if err != nil {
 			return nil, fmt.Errorf("start %s: %w", p.name, err)
@@ -99,7 +99,7 @@ func (h *Host) StartCmd(cmd *exec.Cmd) (*Proc, error) {
 	return p, nil
 }
 
-// wait reaps the process. Until it holds the lock the process is a zombie at most, so that its id is still its own.
+// wait reaps the process. Until wait holds the lock, an ended process stays a zombie, so that its PID is not reused.
 func (p *Proc) wait(h *Host) {
 	for {
 		err := unix.Waitid(unix.P_PID, p.cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
@@ -112,17 +112,17 @@ func (p *Proc) wait(h *Host) {
 	p.reaped = true
 	p.mu.Unlock()
 	if errors.Is(err, exec.ErrWaitDelay) {
-		err = nil // it ended well; only its descendants still hold the pipe
+		err = nil // it succeeded; only its descendants still hold the pipe
 	}
 	p.err = err
 	h.removeProc(p)
 	close(p.exited)
 }
 
-// Pid is the process's id.
+// Pid returns the process's ID.
 func (p *Proc) Pid() int { return p.cmd.Process.Pid }
 
-// Output is the end (64 kB) of what the process wrote, unless StartCmd was given other outputs.
+// Output returns the end (64 kB) of what the process wrote, or "" if StartCmd was given outputs.
 func (p *Proc) Output() string {
 	if p.output == nil {
 		return ""
@@ -130,10 +130,10 @@ func (p *Proc) Output() string {
 	return p.output.String()
 }
 
-// Exited is closed when the process has ended.
+// Exited returns a channel that is closed when the process has ended.
 func (p *Proc) Exited() <-chan struct{} { return p.exited }
 
-// Wait waits for the end of the process; the error is an *exec.ExitError if it ended badly.
+// Wait waits for the end of the process. The error is an *exec.ExitError if the process failed.
 func (p *Proc) Wait() error {
 	<-p.exited
 	return p.err
@@ -142,11 +142,11 @@ func (p *Proc) Wait() error {
 // Signal signals the process alone, not its group. It is not an error if the process has exited.
 func (p *Proc) Signal(sig syscall.Signal) error { return p.signal(p.Pid(), sig) }
 
-// Kill kills the process's group with KILL. It does not wait.
+// Kill sends KILL to the process's group. It does not wait.
 func (p *Proc) Kill() error { return p.signal(-p.Pid(), syscall.SIGKILL) }
 
-// Stop stops the process's group by TERM, and by KILL if it has not exited 5 s later, which is an error. It is not an
-// error if the process has exited already.
+// Stop stops the process's group with TERM. If the process has not exited 5 s later, Stop sends KILL and returns an error. It is
+// not an error if the process has exited already.
 func (p *Proc) Stop() error {
 	if err := p.signal(-p.Pid(), syscall.SIGTERM); err != nil {
 		return err

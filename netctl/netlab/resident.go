@@ -20,22 +20,22 @@ import (
 // residentInterface is the name of a resident's Wi-Fi interface on the resident's host.
 const residentInterface = "wlan0"
 
-// Resident is a person's device at the hotspot, with udhcpc as its DHCP client. Join, Leave and SetMAC are for one
-// goroutine at a time.
+// Resident is a resident's device at the hotspot, with udhcpc as its DHCP client. Join, Leave and SetMAC are for one goroutine at
+// a time.
 type Resident struct {
 	*Host
 	MAC   net.HardwareAddr
-	Radio *Cable // its link to the access point; Cut takes it out of range
+	Radio *Cable // its link to the access point; Cut moves it out of range
 	lease leaseState
 
 	client *Proc         // nil if not joined
-	ended  chan struct{} // closed when the client's last event was handled
+	ended  chan struct{} // closed after the client's last event was handled
 }
 
 // Lease is a DHCP lease.
 type Lease struct {
 	Address netip.Prefix
-	Router  netip.Addr // invalid if none was given
+	Router  netip.Addr // invalid if the lease has none
 	DNS     []netip.Addr
 	Server  netip.Addr
 	Time    time.Duration
@@ -51,11 +51,11 @@ type leaseState struct {
 func (k *leaseState) set(l Lease) { k.mu.Lock(); defer k.mu.Unlock(); k.now = l }
 func (k *leaseState) get() Lease  { k.mu.Lock(); defer k.mu.Unlock(); return k.now }
 
-// Lease is the resident's current lease, with renewals; the zero Lease without one.
+// Lease returns the resident's current lease, as last renewed. Without a lease it returns the zero Lease.
 func (r *Resident) Lease() Lease { return r.lease.get() }
 
-// eventScript reports udhcpc's events; udhcpc calls it with the event as its argument and the lease in its environment.
-// It writes them to descriptor 5, as lines that end with an empty one. (udhcpc itself uses 3 and 4.)
+// eventScript reports udhcpc's events. udhcpc calls it with the event as its argument and the lease in its environment. It
+// writes both to descriptor 5, as lines that end with an empty line. (udhcpc itself uses 3 and 4.)
 const eventScript = `#!/bin/sh
 { echo "event=$1"; env; echo; } >&5
 `
@@ -69,7 +69,7 @@ func (r *Resident) Join(ctx context.Context) (Lease, error) {
 	return r.AskLease(ctx)
 }
 
-// AskLease does the same on an interface that is up and without a lease: a Wi-Fi that has just joined its network.
+// AskLease does the same on an interface that is already up and has no lease, such as a Wi-Fi interface that has just associated.
 func (r *Resident) AskLease(ctx context.Context) (Lease, error) {
 	lease, err := r.askLease(ctx)
 	if err != nil {
@@ -87,7 +87,7 @@ func (r *Resident) askLease(ctx context.Context) (Lease, error) {
 	if err != nil {
 		return Lease{}, err
 	}
-	// Four tries, a second apart, then exit; ask for option 114 too.
+	// Four tries, a second apart, then exit. Option 114 is requested, too.
 	cmd := exec.Command("busybox", "udhcpc", "-f", "-n", "-t", "4", "-T", "1", "-O", "114",
 		"-i", residentInterface, "-s", script)
 	cmd.ExtraFiles = []*os.File{nil, nil, report} // descriptors 3, 4, 5
@@ -123,7 +123,7 @@ func (r *Resident) askLease(ctx context.Context) (Lease, error) {
 	return r.Lease(), nil
 }
 
-// handleEvents applies the client's events until its end, and reports to bound how the first lease was applied.
+// handleEvents applies the client's events until its end. It sends to bound the result of applying the first lease.
 func (r *Resident) handleEvents(events *os.File, bound chan<- error) {
 	fields := make(map[string]string)
 	lines := bufio.NewScanner(events)
@@ -144,7 +144,7 @@ func (r *Resident) handleEvents(events *os.File, bound chan<- error) {
 			}
 		case "deconfig":
 			r.lease.set(Lease{})
-			r.RemoveAddresses(residentInterface) // fails only when the interface or the world is going away
+			r.RemoveAddresses(residentInterface) // fails only while the interface or the world is being removed
 		}
 		clear(fields)
 	}
@@ -187,7 +187,7 @@ func parseLease(fields map[string]string) (Lease, error) {
 		return Lease{}, fmt.Errorf("read lease time: %w", err)
 	}
 	lease := Lease{Address: address, Time: time.Duration(seconds) * time.Second, Portal: fields["opt114"]}
-	if text, err := hex.DecodeString(lease.Portal); err == nil { // as udhcpc shows an option it has no name for
+	if text, err := hex.DecodeString(lease.Portal); err == nil { // udhcpc gives options that it has no name for in hexadecimal
 		lease.Portal = string(text)
 	}
 	addrs := make(map[string][]netip.Addr)
@@ -210,7 +210,7 @@ func parseLease(fields map[string]string) (Lease, error) {
 	return lease, nil
 }
 
-// Leave leaves the network as devices do: without a DHCPRELEASE. The interface is down afterwards.
+// Leave leaves the network as devices do, without a DHCPRELEASE. The interface is down afterwards.
 func (r *Resident) Leave() error {
 	if r.client != nil {
 		if err := r.client.Stop(); err != nil {

@@ -26,14 +26,14 @@ const (
 
 // Options are the size and properties of a scene.
 type Options struct {
-	Name      string // "" is "scene"; see New
+	Name      string // of the world (see New); "": "scene"
 	Residents int
-	Uplinks   int   // lenders, each behind an interface eth0, eth1, … of the box; 0 is one
+	Uplinks   int   // lenders, each behind an interface eth0, eth1, … of the box; 0: one
 	Shape     Shape // of each lender's line; zero: as fast as the machine
 	Direct    bool  // the internet itself is each lender's router: no line, no second NAT, no NAS
 	NoOffload bool  // no segmentation offload at the box's and the residents' interfaces
 	IPv6      bool  // leave IPv6 on
-	Ports     bool  // the box's interface towards residents is a bridge, and each of them has a port of it
+	Ports     bool  // the box's interface towards residents is a bridge, with a port for each resident
 }
 
 // Scene is the standard world:
@@ -42,7 +42,7 @@ type Options struct {
 //	         ── link ── lender1 ── eth1 ┤ box ── wlan0 ── ap ── residents
 //	                       └─ nas0      ┘
 //
-// On the box only the uplinks are configured: forwarding, the hotspot's address and all else belong to the software
+// On the box only the uplinks are configured. Forwarding, the hotspot's address and everything else are left to the software
 // under test.
 type Scene struct {
 	*World
@@ -57,24 +57,24 @@ type Scene struct {
 	noOffload bool
 }
 
-// Lender is a lender of a connection: a router that masquerades and forwards DNS, its network with the lender's NAS,
-// and the line. Number k has the network 192.168.(k+1).0/24: router .1, box .2, NAS .10.
+// Lender is someone who lends a connection: a router that masquerades and forwards DNS, its network with the lender's NAS, and
+// the line. Lender k has the network 192.168.(k+1).0/24: router .1, box .2, NAS .10.
 type Lender struct {
-	Router, NAS   *Host  // no NAS with Options.Direct
-	Interface     string // of the box
+	Router, NAS   *Host  // NAS is nil with Options.Direct
+	Interface     string // the box's interface to the lender
 	Box           netip.Prefix
 	Gateway       netip.Addr // the router; it also forwards DNS to the internet's name server
-	NASAddr       netip.Addr // the lender's own server, which serves LenderPage on port 80 and which no resident may reach
+	NASAddr       netip.Addr // the NAS serves LenderPage on port 80; no resident may reach it
 	LAN           *Cable     // from the box to the router
 	WAN           *Cable     // from the router to its line, or to the internet if there is none; nil with Options.Direct
 	SlowLink      *SlowLink  // nil if Options.Shape is zero
-	InternetIface string     // the internet's interface to this lender: what it sends there is what the line delivers
+	InternetIface string     // the internet's interface to this lender: the bytes it sends are those that the line delivers
 
 	box    *Host
 	metric int
 }
 
-// Standard creates a scene. The context bounds the creation; the scene lives until Close.
+// Standard creates a scene. The context bounds the creation only; the scene lives until Close.
 func Standard(ctx context.Context, o Options) (*Scene, error) {
 	if o.Name == "" {
 		o.Name = "scene"
@@ -124,7 +124,7 @@ func (s *Scene) build(ctx context.Context, o Options) (err error) {
 	return nil
 }
 
-// buildHotspot creates what residents join.
+// buildHotspot creates the network that residents join.
 func (s *Scene) buildHotspot(ports bool) (err error) {
 	if ports {
 		s.air, s.bridge = s.Box, HotspotInterface
@@ -200,7 +200,7 @@ func (s *Scene) buildDirect(l *Lender) (err error) {
 	return l.Router.serveDNS(l.Gateway, s.Internet.Names)
 }
 
-// uplinkEnd is the box's end of the lender's cable.
+// uplinkEnd returns the box's end of the lender's cable.
 func (s *Scene) uplinkEnd(l *Lender) End {
 	third := l.Gateway.As4()[2]
 	return End{Host: s.Box, Interface: l.Interface, MAC: net.HardwareAddr{2, 0, 0, 2, 0, third}}
@@ -289,8 +289,8 @@ func (l *Lender) Configure() error {
 	return nil
 }
 
-// AnswerDNS makes the lender's router answer DNS queries itself instead of forwarding them: answer is called for each
-// in a goroutine of its own; nil means no answer. It may be called once.
+// AnswerDNS makes the lender's router answer DNS queries itself instead of forwarding them. answer is called for each query in
+// a new goroutine; if it returns nil, the query gets no answer. AnswerDNS may be called once.
 func (l *Lender) AnswerDNS(ctx context.Context, answer func(question []byte) []byte) error {
 	if _, err := l.Router.Run(ctx, "iptables", "-w", "-t", "nat", "-F", "PREROUTING"); err != nil {
 		return err
@@ -314,14 +314,14 @@ func (l *Lender) AnswerDNS(ctx context.Context, answer func(question []byte) []b
 			question := slices.Clone(buf[:n])
 			answering.Go(func() {
 				if b := answer(question); b != nil {
-					conn.WriteTo(b, from) // lost, like any datagram, if it cannot be sent
+					conn.WriteTo(b, from) // an error is ignored: any datagram may be lost
 				}
 			})
 		}
 	})
 }
 
-// Join makes one more interface of the router a port of the lender's network.
+// Join makes another interface of the router a port of the lender's network.
 func (l *Lender) Join(name string) error {
 	return End{Host: l.Router, Interface: name, Bridge: lenderLAN}.attach()
 }
@@ -337,8 +337,8 @@ func (l *Lender) Plug() error {
 	return l.Configure()
 }
 
-// AddResident adds a resident, who has not joined yet, to the hotspot. Residents cannot reach each other there, as with
-// client isolation on an access point.
+// AddResident adds a resident, who has not joined the hotspot yet. Residents cannot reach each other there, as with client
+// isolation on an access point.
 func (s *Scene) AddResident() (*Resident, error) {
 	k := len(s.Residents) + 1
 	if k > maxResidents {

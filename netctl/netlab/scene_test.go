@@ -18,7 +18,7 @@ import (
 
 var boxAddress = netip.MustParsePrefix("10.80.0.1/24")
 
-// plainBox makes the scene's box the simplest of routers: it forwards, masquerades, and gives leases.
+// plainBox makes the scene's box a minimal router: it forwards, masquerades, and gives leases.
 func plainBox(t *testing.T, s *netlab.Scene) *netlab.Proc {
 	t.Helper()
 	must(t, s.Box.AddAddress(netlab.HotspotInterface, boxAddress))
@@ -115,7 +115,7 @@ func TestResidents(t *testing.T) {
 		}
 	})
 	t.Run("apart", func(t *testing.T) {
-		// On the same network, but the air lets them reach the box alone.
+		// Both are on the same network, but the access point lets residents reach only the box.
 		ctx, cancel := contextFor(t, 300*time.Millisecond)
 		defer cancel()
 		ok(second.Listen("tcp", ":80"))(t)
@@ -168,7 +168,7 @@ func TestUplinks(t *testing.T) {
 		_, err := s.Box.Get(ctx, "http://"+netlab.WebAddr.String()+"/")
 		return err
 	}
-	reach := func() error { return reachWithin(10 * time.Second) } // ARP asks once a second, TCP after longer pauses
+	reach := func() error { return reachWithin(10 * time.Second) } // ARP retries once a second, TCP after longer pauses
 	sent := func(k int) uint64 {
 		_, tx, err := s.Internet.Counters(s.Lenders[k].InternetIface)
 		must(t, err)
@@ -219,8 +219,8 @@ func TestDirect(t *testing.T) {
 	}
 }
 
-// TestSlowLink sends through a slow link. Its rate is an upper bound under any load; a busy machine may stay below it,
-// so the other half of the test is only that a second's worth arrives at all.
+// TestSlowLink sends through a slow link. Its rate is an upper bound under any load. A busy machine may stay below it, so as the
+// lower bound the test only requires that a second's worth arrives at all.
 func TestSlowLink(t *testing.T) {
 	t.Parallel()
 	s := scene(t, netlab.Options{Shape: netlab.Shape{Down: 20e6, Up: 5e6, Queue: 100 * time.Millisecond}})

@@ -17,10 +17,10 @@ type Shape struct {
 	Queue    time.Duration // the time to drain a full queue; the queue is a plain FIFO, as in cheap modems
 }
 
-// SlowLink is a slow link between two hosts: a host of its own, which bridges two cables and queues what leaves by
+// SlowLink is a slow link between two hosts: a separate host, which bridges two cables and queues the packets that leave through
 // each. Its cables have segmentation offload off, so packets are as on a real wire.
 type SlowLink struct {
-	Near, Far *Cable // the subscriber's and the provider's side; the first end of Near and the last of Far are theirs
+	Near, Far *Cable // the cables to the subscriber, at Near's first end, and to the provider, at Far's second end
 	host      *Host
 }
 
@@ -70,7 +70,7 @@ func (l *SlowLink) SetShape(s Shape) error {
 	return l.host.shape(farPort, s.Up, s.Queue)
 }
 
-// shape limits an interface's egress to a rate in bit/s, with a FIFO before it. HTB with a bfifo leaf replaces tbf,
+// shape limits an interface's egress to a rate in bit/s, with a FIFO before it. It uses HTB with a bfifo leaf instead of tbf,
 // which small kernels lack.
 func (h *Host) shape(name string, rate uint64, queue time.Duration) error {
 	link, err := h.link(name)
@@ -85,7 +85,7 @@ func (h *Host) shape(name string, rate uint64, queue time.Duration) error {
 		return fmt.Errorf("add htb to %s on %s: %w", name, h.name, err)
 	}
 	bytes := rate / 8
-	burst := uint32(bytes/1000 + 2*maxFrame) // a millisecond: a modem sends no bursts
+	burst := uint32(bytes/1000 + 2*maxFrame) // about a millisecond: a modem sends no bursts
 	err = h.ns.link.ClassReplace(netlink.NewHtbClass(
 		netlink.ClassAttrs{LinkIndex: attrs.LinkIndex, Parent: root, Handle: class},
 		netlink.HtbClassAttrs{Rate: rate, Ceil: rate, Buffer: burst, Cbuffer: burst, Quantum: maxFrame},
@@ -100,8 +100,8 @@ func (h *Host) shape(name string, rate uint64, queue time.Duration) error {
 	return nil
 }
 
-// replaceFIFO adds a bfifo of so many bytes below a class, in the calling thread's namespace. The netlink package has
-// no type for it: its options are a bare struct tc_fifo_qopt (linux/pkt_sched.h).
+// replaceFIFO adds or replaces the bfifo below a class, in the calling thread's namespace; limit is in bytes. The netlink package
+// has no type for bfifo. Its options are a bare struct tc_fifo_qopt (linux/pkt_sched.h).
 func replaceFIFO(link int, parent, limit uint32) error {
 	request := nl.NewNetlinkRequest(unix.RTM_NEWQDISC, unix.NLM_F_CREATE|unix.NLM_F_REPLACE|unix.NLM_F_ACK)
 	request.AddData(&nl.TcMsg{

@@ -26,7 +26,7 @@ type Transfer struct {
 	start  time.Time
 	cancel context.CancelFunc
 	done   chan struct{}
-	sinks  []net.Conn // of a Bulk's TCP streams: where they arrive
+	sinks  []net.Conn // the receiving ends of a Bulk's TCP streams
 
 	mu    sync.Mutex
 	ticks []int64 // bytes received in each Tick since start
@@ -74,7 +74,7 @@ func (t *Transfer) Bytes(from, to time.Duration) int64 {
 // Total returns the bytes received so far.
 func (t *Transfer) Total() int64 { return t.Bytes(0, 1<<63-1) }
 
-// Rate is the goodput between two times since the start, in bit/s.
+// Rate returns the goodput between two times since the start, in bit/s.
 func (t *Transfer) Rate(from, to time.Duration) float64 {
 	from, to = from.Truncate(Tick), to.Truncate(Tick)
 	if to <= from {
@@ -83,14 +83,14 @@ func (t *Transfer) Rate(from, to time.Duration) float64 {
 	return float64(t.Bytes(from, to)) * 8 / (to - from).Seconds()
 }
 
-// Arrived is what the kernel of a Bulk's receiver has seen of its TCP streams. Both counts are of one moment, whatever else the
-// machine does: their ratio needs no clock.
+// Arrived counts what a Bulk's receiver has got of its TCP streams, according to the kernel. Both counts of a stream are read at
+// the same moment, however busy the machine is, so their ratio needs no clock.
 type Arrived struct {
-	Bytes    uint64 // of the streams, without a gap (tcpi_bytes_received of tcp(7))
-	Segments uint64 // all that came: also those that came twice, and those that wait for an earlier one (tcpi_segs_in)
+	Bytes    uint64 // in order, without gaps (tcpi_bytes_received of tcp(7))
+	Segments uint64 // all segments, including duplicates and those that wait for an earlier one (tcpi_segs_in)
 }
 
-// Arrived returns what has arrived of the streams until now. They must still run.
+// Arrived returns what has arrived of the streams until now. They must still be running.
 func (t *Transfer) Arrived() (a Arrived, err error) {
 	for _, c := range t.sinks {
 		raw, err := c.(*net.TCPConn).SyscallConn()
@@ -109,16 +109,17 @@ func (t *Transfer) Arrived() (a Arrived, err error) {
 	return a, nil
 }
 
-// Elapsed is the time since the start, in whole Ticks.
+// Elapsed returns the time since the start, in whole Ticks.
 func (t *Transfer) Elapsed() time.Duration { return time.Since(t.start).Truncate(Tick) }
 
-// Recent is the goodput in the last whole Ticks of so long a time, in bit/s.
+// Recent returns the goodput during the last d, in whole Ticks, in bit/s.
 func (t *Transfer) Recent(d time.Duration) float64 {
 	now := t.Elapsed()
 	return t.Rate(max(now-d, 0), now)
 }
 
-// Done is closed when all streams have ended: when everything was received, when the last one broke, or by Stop.
+// Done returns a channel that is closed when all streams have ended: everything was received, the last one broke, or Stop was
+// called.
 func (t *Transfer) Done() <-chan struct{} { return t.done }
 
 // Stop ends the transfer and waits for its end. The error contains the causes of broken streams.
@@ -130,8 +131,8 @@ func (t *Transfer) Stop() error {
 	return errors.Join(t.errs...)
 }
 
-// Run lets the transfer run for d, or to its end or the context's, and stops it. The error contains the causes of
-// broken streams.
+// Run lets the transfer run for d, at most until its end or the context's, and stops it. The error contains the causes of broken
+// streams.
 func (t *Transfer) Run(ctx context.Context, d time.Duration) error {
 	select {
 	case <-time.After(d):
@@ -143,19 +144,19 @@ func (t *Transfer) Run(ctx context.Context, d time.Duration) error {
 
 // Bulk is TCP or UDP traffic between two hosts, like iperf's.
 type Bulk struct {
-	From, To *Host      // From connects
-	Addr     netip.Addr // the address by which From reaches To
-	Streams  int        // at once; 0: one
+	From, To *Host      // From connects to To
+	Addr     netip.Addr // the address at which From reaches To
+	Streams  int        // concurrent streams; 0: one
 	Reverse  bool       // the data goes from To to From
-	// Congestion is the sender's algorithm of congestion control ("cubic", "bbr"), "" for the kernel's default. QUIC is UDP with a
-	// congestion control of its own, in its place (RFC 9002).
+	// Congestion is the sender's congestion control algorithm ("cubic", "bbr"), "" for the kernel's default. QUIC stands for UDP
+	// instead of TCP, with NewReno in user space (RFC 9002).
 	Congestion string
 }
 
-// QUIC is a Bulk's Congestion.
+// QUIC is the Congestion of a Bulk that sends UDP as QUIC does.
 const QUIC = "quic"
 
-// Start connects all streams, on a port that is free, and sends until the transfer is stopped or the context ends.
+// Start connects all streams, on a free port, and sends until the transfer is stopped or the context ends.
 func (b Bulk) Start(ctx context.Context) (*Transfer, error) {
 	start := b.start
 	if b.Congestion == QUIC {
@@ -219,8 +220,8 @@ func (b Bulk) start(ctx context.Context) (*Transfer, error) {
 	return t, t.stopWithWorld(b.From.world, &running)
 }
 
-// setCongestion sets a connection's algorithm of congestion control, unless the name is empty. The sysctl does not do: in a
-// network namespace it takes only what the machine allows to everybody (tcp_set_default_congestion_control of
+// setCongestion sets a connection's congestion control algorithm, unless the name is empty. The sysctl cannot be used: in a
+// network namespace it accepts only the algorithms that the machine allows to everybody (tcp_set_default_congestion_control of
 // net/ipv4/tcp_cong.c).
 func setCongestion(c net.Conn, name string) error {
 	if name == "" {
@@ -260,8 +261,8 @@ func source(c net.Conn) error {
 	}
 }
 
-// sink counts received bytes until the connection ends. The kernel discards the bytes without copying them (MSG_TRUNC,
-// tcp(7)): on a small machine the ends must not cost more than what is measured between them.
+// sink counts received bytes until the connection ends. The kernel discards the bytes without copying them (MSG_TRUNC, tcp(7)):
+// on a small machine the ends must not take more CPU time than the software that is measured between them.
 func (t *Transfer) sink(c net.Conn) error {
 	defer c.Close()
 	raw, err := c.(*net.TCPConn).SyscallConn()
@@ -290,8 +291,8 @@ func (t *Transfer) sink(c net.Conn) error {
 	}
 }
 
-// StartDownload fetches a URL over a new connection and counts the bytes of the body, until its end, until the transfer
-// is stopped or the context ends.
+// StartDownload fetches a URL over a new connection and counts the bytes of the body, until the body ends, the transfer is
+// stopped or the context ends.
 func (h *Host) StartDownload(ctx context.Context, url string) (*Transfer, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	response, err := h.request(ctx, http.MethodGet, url, nil, acceptAny)
@@ -315,7 +316,7 @@ func (h *Host) StartDownload(ctx context.Context, url string) (*Transfer, error)
 	return t, t.stopWithWorld(h.world, &running)
 }
 
-// counter counts what is written to it as arrived.
+// counter counts the bytes written to it as received.
 type counter struct{ t *Transfer }
 
 func (c counter) Write(b []byte) (int, error) { c.t.add(len(b)); return len(b), nil }
@@ -327,7 +328,7 @@ type Response struct {
 	Body   string
 }
 
-// bodyLimit is how much of a page Get reads, in bytes.
+// bodyLimit is the maximum that Get reads of a page, in bytes.
 const bodyLimit = 1 << 20
 
 // Get fetches a page over a new connection, as a browser does, and follows no redirect.
@@ -335,7 +336,7 @@ func (h *Host) Get(ctx context.Context, url string) (Response, error) {
 	return h.fetch(ctx, http.MethodGet, url, nil)
 }
 
-// Post sends a form or other body, of the type application/x-www-form-urlencoded, like Get.
+// Post is like Get, but sends a body, of the type application/x-www-form-urlencoded.
 func (h *Host) Post(ctx context.Context, url string, body io.Reader) (Response, error) {
 	return h.fetch(ctx, http.MethodPost, url, body)
 }

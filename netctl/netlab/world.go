@@ -1,10 +1,10 @@
-// Package netlab builds small test networks of network namespaces on the running kernel: hosts, cables between them, a
-// slow link, an internet, lenders, a hotspot and residents with a real DHCP client. The tests, the benchmarks and
-// `passerelle demo` run in it. It owns what it creates and removes all of it again; it must not know the box's
-// software, and it does not import testing (labtest does).
+// Package netlab builds small test networks from network namespaces on the running kernel: hosts, cables between them, a slow
+// link, an internet, lenders, a hotspot and residents with a real DHCP client. The tests, the benchmarks and `passerelle demo`
+// run in it. It owns everything it creates, and removes it again. It must not know the box's software, and it does not import
+// testing (labtest does).
 //
-// It needs root (CAP_SYS_ADMIN and CAP_NET_ADMIN). A host is a named network namespace, so `ip netns exec` works on it,
-// with a mount namespace beside it that gives the host's programs their own /run, /sys and /etc/resolv.conf.
+// It needs root (CAP_SYS_ADMIN and CAP_NET_ADMIN). A host is a named network namespace, so `ip netns exec` works on it. It also
+// has a mount namespace, which gives the host's programs their own /run, /sys and /etc/resolv.conf.
 package netlab
 
 import (
@@ -23,7 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// prefix starts the name of everything that outlives a crash: netlab-PID-NUMBER-WORLD[-HOST].
+// prefix begins the name of everything that outlives a crash: netlab-PID-NUMBER-WORLD[-HOST].
 const prefix = "netlab-"
 
 // worldNumber distinguishes the worlds of this process.
@@ -37,7 +37,7 @@ type World struct {
 	id  string // netlab-PID-NUMBER-NAME
 	dir string // temporary files
 
-	ipv6 bool // hosts that are added have IPv6
+	ipv6 bool // hosts added from now on have IPv6
 
 	mu       sync.Mutex
 	closed   bool
@@ -45,7 +45,7 @@ type World struct {
 	cleanups []func() error // run by Close, last first
 }
 
-// New creates an empty world, after it has removed what crashed predecessors left. The name (a lower-case word) is for
+// New creates an empty world, after it has removed the remains of crashed processes (Sweep). The name, a lower-case word, is for
 // humans: it shows in `ip netns`. The context bounds the creation only; the world lives until Close.
 func New(ctx context.Context, name string) (*World, error) {
 	if !validName.MatchString(name) {
@@ -70,13 +70,13 @@ func New(ctx context.Context, name string) (*World, error) {
 	return w, nil
 }
 
-// Dir is a folder for temporary files, removed by Close.
+// Dir returns a folder for temporary files. Close removes it.
 func (w *World) Dir() string { return w.dir }
 
-// memory is where Linux keeps files in memory (shm_overview(7)).
+// memory is the folder of Linux for files in memory (shm_overview(7)).
 const memory = "/dev/shm"
 
-// MemoryDir makes a folder whose files are in memory, removed by Close: for what would be on disks of other machines.
+// MemoryDir makes a folder whose files are in memory, for files that would be on the disks of other machines. Close removes it.
 func (w *World) MemoryDir() (string, error) {
 	dir, err := os.MkdirTemp(memory, w.id+"-")
 	if err != nil {
@@ -123,8 +123,8 @@ func (w *World) addCleanup(f func() error) error {
 
 var errClosed = errors.New("the world is closed")
 
-// Sweep removes the worlds of dead processes: their processes, namespaces and temporary files. If the kernel reused the
-// PID, that waits until the new process has exited.
+// Sweep removes the worlds of dead processes: processes that they left in their namespaces, the namespaces, and temporary files.
+// If the PID in a world's name is in use again, a later Sweep removes the world, after that process has exited.
 func Sweep(ctx context.Context) error {
 	unlock, err := lockNamespaces()
 	if err != nil {
@@ -150,7 +150,7 @@ func Sweep(ctx context.Context) error {
 		dirs, err := filepath.Glob(filepath.Join(shared, prefix+"*"))
 		errs = append(errs, err)
 		for _, dir := range dirs {
-			// The folder is everybody's: remove only what root created.
+			// Everybody may write to this folder: remove only what root created.
 			var st unix.Stat_t
 			if unix.Lstat(dir, &st) == nil && st.Uid == 0 && st.Mode&unix.S_IFMT == unix.S_IFDIR && orphaned(dir) {
 				errs = append(errs, os.RemoveAll(dir))

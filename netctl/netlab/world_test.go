@@ -23,7 +23,7 @@ import (
 	"passerelle/netctl/netlab/labtest"
 )
 
-// crashVariable makes the test binary the process that TestSweep kills.
+// crashVariable, an environment variable, makes the test binary the process that TestSweep kills.
 const crashVariable = "NETLAB_CRASH"
 
 func TestMain(m *testing.M) {
@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// untilKilled makes a world with a process in it, prints the world's part of names and the process's id, and waits.
+// untilKilled makes a world with a process in it, prints the world's part of names and the process's ID, and waits.
 func untilKilled() error {
 	w, err := netlab.New(context.Background(), "crash")
 	if err != nil {
@@ -134,7 +134,7 @@ func TestProc(t *testing.T) {
 	}
 	must(t, stopped.Stop())
 
-	// A shell with a child: the whole group ends.
+	// A shell with a child: Stop ends the whole process group.
 	killed := ok(a.Start("sh", "-c", "sleep infinity & echo $!; wait"))(t)
 	eventually(t, "the child's id", func() bool { return strings.HasSuffix(killed.Output(), "\n") })
 	must(t, killed.Kill())
@@ -174,7 +174,7 @@ func TestDo(t *testing.T) {
 	}
 }
 
-// TestCloseLeavesNothing closes a world in which much is going on.
+// TestCloseLeavesNothing closes a busy world.
 func TestCloseLeavesNothing(t *testing.T) {
 	t.Parallel()
 	labtest.Root(t, "iptables", "busybox")
@@ -222,7 +222,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 	}
 }
 
-// TestSweep has a process make a world and die by KILL.
+// TestSweep lets a process make a world, kills it, and checks that Sweep removes the world.
 func TestSweep(t *testing.T) {
 	t.Parallel()
 	labtest.Root(t)
@@ -255,7 +255,7 @@ func TestSweep(t *testing.T) {
 	}
 }
 
-// leftovers lists what a world has on the machine: namespaces, folders and processes in its namespaces.
+// leftovers lists what a world has left on the machine: namespaces, folders and processes in its namespaces.
 func leftovers(t *testing.T, id string) []string {
 	t.Helper()
 	found := ok(filepath.Glob("/run/netns/" + id + "*"))(t)
@@ -273,7 +273,7 @@ func leftovers(t *testing.T, id string) []string {
 	return found
 }
 
-// running tells whether a process is neither gone nor dead and waiting for its parent, which are without namespaces.
+// running tells whether a process runs. A process that is gone, and a zombie, have no namespaces.
 func running(pid string) bool {
 	_, err := os.Stat("/proc/" + pid + "/ns/net")
 	return err == nil

@@ -24,7 +24,7 @@ const (
 	Inform
 )
 
-// DHCP is a DHCP message (RFC 2131). A client's without an address requests a broadcast answer.
+// DHCP is a DHCP message (RFC 2131). A client's message without ClientAddr requests a broadcast answer.
 type DHCP struct {
 	Link
 	Source, Destination   netip.Addr // of the packet; invalid: 0.0.0.0 and broadcast
@@ -39,7 +39,7 @@ type DHCP struct {
 
 const (
 	dhcpServer, dhcpClient = 67, 68 // ports
-	dhcpOptions            = 240    // where they begin, after the cookie
+	dhcpOptions            = 240    // offset of the options, after the cookie
 )
 
 var (
@@ -91,7 +91,7 @@ func (d DHCP) Frame() []byte {
 	}.Frame()
 }
 
-// ReadDHCP parses a frame; ok is false if it is not a DHCP server's answer to a client.
+// ReadDHCP parses a frame. ok is false if it is not a DHCP server's answer to a client.
 func ReadDHCP(frame []byte) (d DHCP, ok bool) {
 	u, ok := ReadUDP(frame)
 	m := u.Payload
@@ -131,7 +131,7 @@ const (
 
 var errNoLease = errors.New("no server answered")
 
-// Lease gets a lease for a device as its own DHCP client would, and returns the DHCPACK, whose YourAddr is the address.
+// Lease gets a lease for a device as the device's DHCP client would. It returns the DHCPACK, whose YourAddr is the address.
 func (w *RawSocket) Lease(ctx context.Context, mac net.HardwareAddr) (DHCP, error) {
 	var last error
 	for range leaseTries {
@@ -152,7 +152,7 @@ func (w *RawSocket) Lease(ctx context.Context, mac net.HardwareAddr) (DHCP, erro
 	return DHCP{}, fmt.Errorf("get a lease at %s: %w", w.name, last)
 }
 
-// exchange sends a message and waits for an answer of a type.
+// exchange sends a message and waits for an answer of the wanted type. A DHCPNAK is an error.
 func (w *RawSocket) exchange(ctx context.Context, m DHCP, want byte) (DHCP, error) {
 	if err := w.Send(m.Frame()); err != nil {
 		return DHCP{}, err

@@ -52,8 +52,8 @@ func bytes4(a netip.Addr) []byte {
 	return a.AsSlice()
 }
 
-// ARP is an ARP request or reply (RFC 826). A request for the own address is an announcement, one with an invalid
-// sender a probe (RFC 5227).
+// ARP is an ARP request or reply (RFC 826). A request for the sender's own address is an announcement, a request with an invalid
+// Sender is a probe (RFC 5227).
 type ARP struct {
 	Link
 	Reply     bool
@@ -104,7 +104,7 @@ type IPv4 struct {
 	TTL                 byte   // 0: 64
 	ID                  uint16 // of a fragmented packet
 	Fragment            uint16 // flags and offset, as in the header
-	Options             []byte // of the header, a multiple of 4 bytes, at most 40
+	Options             []byte // header options: a multiple of 4 bytes, at most 40
 	Payload             []byte
 }
 
@@ -249,7 +249,7 @@ type ICMP struct {
 	Link
 	Source, Destination netip.Addr
 	Type, Code          byte
-	Rest                uint32 // of the header: an echo's identifier and sequence number
+	Rest                uint32 // the rest of the header: in an echo, identifier and sequence number
 	Payload             []byte
 }
 
@@ -278,7 +278,7 @@ func ReadICMP(frame []byte) (m ICMP, ok bool) {
 	}, true
 }
 
-// Query returns a DNS query for the name, which must be valid.
+// Query returns a DNS query for the name. It panics if the name is invalid.
 func Query(id uint16, name string, kind dnsmessage.Type) []byte {
 	if name[len(name)-1] != '.' {
 		name += "."
@@ -294,10 +294,10 @@ func Query(id uint16, name string, kind dnsmessage.Type) []byte {
 	return b
 }
 
-// checksum is that of RFC 1071.
+// checksum returns the internet checksum (RFC 1071).
 func checksum(b []byte) uint16 { return ^fold(sum(0, b)) }
 
-// transportChecksum is that of TCP and UDP, with the pseudo-header (RFC 9293, 3.1).
+// transportChecksum returns the checksum of TCP and UDP, with the pseudo-header (RFC 9293, 3.1).
 func transportChecksum(protocol byte, source, destination netip.Addr, b []byte) uint16 {
 	s := sum(sum(uint32(protocol)+uint32(len(b)), bytes4(source)), bytes4(destination))
 	return ^fold(sum(s, b))

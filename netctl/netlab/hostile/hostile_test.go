@@ -23,7 +23,7 @@ var (
 	attacker = net.HardwareAddr{2, 0xbd, 0, 0, 0, 1}
 )
 
-// TestRead: what frames say is what was put in, and what is cut short says nothing.
+// TestRead checks that parsed frames equal those that were built, and that truncated frames are rejected.
 func TestRead(t *testing.T) {
 	to := net.HardwareAddr{2, 0, 0, 0, 0, 9}
 	link := hostile.Link{To: to, From: attacker}
@@ -64,7 +64,7 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// lab is two hosts on a cable: the kernel of one answers at the address `victim`, at the other is a wire.
+// lab returns two hosts on a cable: the kernel of one answers at the address victim, the other has a raw socket.
 func lab(t *testing.T) (*netlab.Host, *hostile.RawSocket) {
 	t.Helper()
 	labtest.Root(t)
@@ -98,7 +98,7 @@ func check(t *testing.T, err error) {
 	}
 }
 
-// until waits until ok says so.
+// until waits until ok returns true.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
@@ -116,7 +116,7 @@ func receive(t *testing.T, w *hostile.RawSocket, wanted func([]byte) bool) []byt
 	return must(w.Receive(ctx, wanted))(t)
 }
 
-// find asks for the victim's hardware address.
+// find requests the victim's hardware address by ARP.
 func find(t *testing.T, w *hostile.RawSocket, me hostile.ARP) net.HardwareAddr {
 	t.Helper()
 	me.From, me.Target = attacker, victim
@@ -128,7 +128,7 @@ func find(t *testing.T, w *hostile.RawSocket, me hostile.ARP) net.HardwareAddr {
 	return answer.SenderMAC
 }
 
-// TestKernelAnswers: the kernel takes these frames for real ones, checksums included.
+// TestKernelAnswers checks that the kernel accepts these frames as real ones, checksums included.
 func TestKernelAnswers(t *testing.T) {
 	t.Parallel()
 	host, wire := lab(t)
@@ -168,7 +168,7 @@ func TestKernelAnswers(t *testing.T) {
 	}
 }
 
-// TestAnswerARP: a wire is as many devices as it says.
+// TestAnswerARP checks that one raw socket can act as several devices.
 func TestAnswerARP(t *testing.T) {
 	t.Parallel()
 	host, wire := lab(t)
@@ -193,7 +193,7 @@ func TestAnswerARP(t *testing.T) {
 	check(t, <-answered)
 }
 
-// TestTally: nothing is counted twice, left out, or counted that the host sent itself.
+// TestTally checks that each frame is counted once, and that the host's own frames are not counted.
 func TestTally(t *testing.T) {
 	t.Parallel()
 	labtest.Root(t)
@@ -230,7 +230,7 @@ func TestTally(t *testing.T) {
 	}
 }
 
-// TestLease: a real server gives leases to made-up devices; who sends the frame and whose the message is may differ.
+// TestLease checks that a real server gives leases to made-up devices, even if the frame's sender is not the message's device.
 func TestLease(t *testing.T) {
 	t.Parallel()
 	labtest.Root(t, "dnsmasq")
@@ -260,7 +260,7 @@ func TestLease(t *testing.T) {
 	})
 }
 
-// TestOdd: every kind has a name of its own and carries the mark.
+// TestOdd checks that every packet has a unique kind and contains the mark.
 func TestOdd(t *testing.T) {
 	mark := []byte("this is odd")
 	seen := map[string]bool{}

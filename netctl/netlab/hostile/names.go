@@ -14,8 +14,8 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// TunnelTCP fetches as many bytes as possible from a host through a name server over TCP, as TXT records of new names
-// below a zone, until ctx ends; it reconnects when a connection is refused. It returns the bytes of the answers.
+// TunnelTCP fetches as many bytes as possible from a host through a name server over TCP, as TXT records of new names below a
+// zone, until ctx ends. It reconnects when a connection is refused or breaks. It returns the number of bytes of the answers.
 func TunnelTCP(ctx context.Context, h *netlab.Host, server netip.AddrPort, zone string) (got int) {
 	for k := 0; ctx.Err() == nil; k++ {
 		conn, err := h.Dial(ctx, "tcp4", server.String())
@@ -41,8 +41,8 @@ func TunnelTCP(ctx context.Context, h *netlab.Host, server netip.AddrPort, zone 
 	return got
 }
 
-// QueryTCP queries a name server over a connection (RFC 1035, 4.2.2) and returns the whole answer, or as much of it as
-// was received.
+// QueryTCP queries a name server over a connection (RFC 1035, 4.2.2). It returns the whole answer, or with an error as much of
+// it as was received.
 func QueryTCP(conn net.Conn, name string, kind dnsmessage.Type) ([]byte, error) {
 	q := Query(1, name, kind)
 	if _, err := conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(q))), q...)); err != nil {
@@ -57,8 +57,8 @@ func QueryTCP(conn net.Conn, name string, kind dnsmessage.Type) ([]byte, error) 
 	return answer[:n], err
 }
 
-// FloodDNS queries a name server from a host over UDP, for rate new names a second below a zone, without waiting for
-// answers, until ctx ends.
+// FloodDNS queries a name server from a host over UDP until ctx ends: for rate new names a second below a zone, without waiting
+// for answers.
 func FloodDNS(ctx context.Context, h *netlab.Host, server netip.AddrPort, rate int, kind dnsmessage.Type, zone string) error {
 	conn, err := h.Dial(ctx, "udp4", server.String())
 	if err != nil {
@@ -68,7 +68,7 @@ func FloodDNS(ctx context.Context, h *netlab.Host, server netip.AddrPort, rate i
 	tick := time.NewTicker(time.Second / time.Duration(rate))
 	defer tick.Stop()
 	for k := 0; ; k++ {
-		// Errors are ignored: a flood does not care.
+		// Errors are ignored: a flood continues in any case.
 		conn.Write(Query(uint16(k), fmt.Sprintf("n%d-%s.%s", k, h.Name(), zone), kind))
 		select {
 		case <-ctx.Done():

@@ -14,9 +14,8 @@ type Packet struct {
 	Frame []byte
 }
 
-// OddPackets returns packets from one address to another, of each kind that a filter may have missed: every protocol
-// that a kernel knows, TCP in every state, fragments, options, and malformed IPv4. Each contains the mark, which
-// identifies it on any interface.
+// OddPackets returns packets from one address to another, of kinds that a filter may miss: many protocols, TCP in every state,
+// fragments, options, and malformed IPv4. Each contains the mark, which identifies it on any interface.
 func OddPackets(l Link, source, destination netip.Addr, mark []byte) []Packet {
 	var all []Packet
 	add := func(kind string, frame []byte) { all = append(all, Packet{kind, frame}) }

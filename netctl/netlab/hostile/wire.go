@@ -1,6 +1,6 @@
-// Package hostile builds the frames of a malicious device and sends them from a host of a netlab world. Every field of
-// a frame is the caller's choice, also values that no kernel would send: spoofed addresses, or an inner hardware
-// address that differs from the frame's. It knows protocols, not what is attacked. It needs CAP_NET_RAW.
+// Package hostile builds the frames of a malicious device and sends them from a host of a netlab world. The caller chooses every
+// field of a frame, including values that no kernel would send: spoofed addresses, or an inner hardware address that differs
+// from the frame's. The package knows protocols, not what is attacked. It needs CAP_NET_RAW.
 package hostile
 
 import (
@@ -18,16 +18,16 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// RawSocket is a packet socket on one interface of a host: it sends frames as they are, and receives all incoming
-// frames, for all destinations. It does not see the host's own frames. Sending is safe for concurrent use; only one
-// call at a time may receive (Receive, Lease, AnswerARP, a Counter): open another RawSocket for more.
+// RawSocket is a packet socket on one interface of a host. It sends frames as they are, and receives all incoming frames, for
+// all destinations. It does not see the host's own frames. Sending is safe for concurrent use. Only one call at a time may
+// receive (Receive, Lease, AnswerARP, a Counter): open another RawSocket for more.
 type RawSocket struct {
 	name   string // for errors
 	socket *os.File
-	fd     int // of the socket, which owns it
+	fd     int // the socket's descriptor, which the socket owns
 }
 
-// receiveBuffer is the receive buffer in bytes: half a second of a flood.
+// receiveBuffer is the size of the receive buffer in bytes: enough for half a second of a flood.
 const receiveBuffer = 32 << 20
 
 // Open opens a raw socket on an interface of the host. It sends and receives only while the interface is up.
@@ -45,7 +45,7 @@ func (w *RawSocket) open(name string) error {
 	if err != nil {
 		return err
 	}
-	// Protocol 0 receives nothing yet, so that no frame of another interface is queued before the bind (packet(7)).
+	// With protocol 0 the socket receives nothing yet, so that no frame of another interface is queued before the bind (packet(7)).
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
@@ -84,8 +84,8 @@ func (w *RawSocket) Send(frames ...[]byte) error {
 // floodTick is how often Flood sends the frames that are due.
 const floodTick = 5 * time.Millisecond
 
-// Flood sends the frames that frame returns for 0, 1, 2 …, at a rate in frames a second, until the context ends. It
-// returns how many it sent. A rate of 0 is as fast as possible.
+// Flood sends the frames that frame returns for 0, 1, 2 …, at a rate in frames a second, until the context ends. A rate of 0
+// means as fast as possible. Flood returns how many frames it sent.
 func (w *RawSocket) Flood(ctx context.Context, rate int, frame func(n int) []byte) (sent int, err error) {
 	start := time.Now()
 	tick := time.NewTicker(floodTick)
@@ -113,7 +113,7 @@ func (w *RawSocket) Flood(ctx context.Context, rate int, frame func(n int) []byt
 // maxFrame is the longest frame that can arrive, with segmentation offload, in bytes.
 const maxFrame = 64<<10 + 18
 
-// Receive returns the next frame that matches. The error is the context's if there was none in time.
+// Receive returns the next frame that matches. The error is the context's if none came in time.
 func (w *RawSocket) Receive(ctx context.Context, wanted func(frame []byte) bool) ([]byte, error) {
 	if err := w.socket.SetReadDeadline(time.Time{}); err != nil {
 		return nil, err
@@ -159,7 +159,7 @@ type Counter struct {
 func (w *RawSocket) Count(wanted func(frame []byte) bool) *Counter {
 	ctx, cancel := context.WithCancel(context.Background())
 	t := &Counter{wire: w, cancel: cancel, done: make(chan struct{})}
-	w.dropped() // before now
+	w.dropped() // resets the count of drops
 	go func() {
 		defer close(t.done)
 		for {
@@ -208,8 +208,8 @@ func (w *RawSocket) dropped() (int, error) {
 	return int(stats.Drops), nil
 }
 
-// AnswerARP answers ARP requests for an address with the hardware address that owner returns for it, none for nil,
-// until the context ends. So a raw socket can act as many devices, or impersonate one.
+// AnswerARP answers ARP requests until the context ends, with the hardware address that owner returns for the requested address.
+// If owner returns nil, it does not answer. So a raw socket can act as many devices, or impersonate one.
 func (w *RawSocket) AnswerARP(ctx context.Context, owner func(netip.Addr) net.HardwareAddr) error {
 	for {
 		frame, err := w.Receive(ctx, func(frame []byte) bool {

@@ -14,8 +14,8 @@ import (
 
 var root = flag.Bool("root", false, "run the tests that need root and the real kernel; fail if they cannot run")
 
-// Root skips the test unless the flag -root is given. With it the test fails if it is not root, or if a named tool is
-// missing: a test that cannot run never passes by being skipped.
+// Root skips the test unless the flag -root is given. With the flag, the test fails if it does not run as root, or if a named
+// tool is missing, so that a test that cannot run never passes by being skipped.
 func Root(t testing.TB, tools ...string) {
 	t.Helper()
 	if !*root {
@@ -34,8 +34,7 @@ func Root(t testing.TB, tools ...string) {
 	}
 }
 
-// needNfTables fails the test if iptables is the legacy one, whose rules another iptables in the same namespace would not
-// see.
+// needNfTables fails the test if iptables is the legacy variant: another iptables in the same namespace would not see its rules.
 func needNfTables(t testing.TB) {
 	t.Helper()
 	version, err := exec.Command("iptables", "--version").CombinedOutput()

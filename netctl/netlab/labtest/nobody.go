@@ -11,13 +11,13 @@ import (
 // Nobody is the ID of the user nobody, and of its group.
 const Nobody = 65534
 
-// AsNobody runs f as the user nobody, and fails the test if it returns an error. Only f's own goroutine changes its
-// user, on a thread that ends with it. The caller has called Root.
+// AsNobody runs f as the user nobody, and fails the test if f returns an error. f runs in a new goroutine, and only its thread
+// changes the user; the thread ends with the goroutine. The caller has called Root.
 func AsNobody(t testing.TB, f func() error) {
 	t.Helper()
 	done := make(chan error)
 	go func() {
-		runtime.LockOSThread() // and never unlocked
+		runtime.LockOSThread() // never unlocked, so the thread ends with the goroutine
 		done <- becomeNobody(f)
 	}()
 	if err := <-done; err != nil {
@@ -25,7 +25,7 @@ func AsNobody(t testing.TB, f func() error) {
 	}
 }
 
-// becomeNobody changes the calling thread; the functions of syscall would change all threads.
+// becomeNobody changes the user of the calling thread and runs f. The functions of package syscall would change all threads.
 func becomeNobody(f func() error) error {
 	for _, call := range [][4]uintptr{
 		{unix.SYS_SETGROUPS, 0, 0, 0},
