@@ -16,11 +16,11 @@ const (
 	Reset   Gesture = "reset" // factory reset
 )
 
-// Gestures lists those that request something.
+// Gestures lists the gestures that request something.
 var Gestures = []Gesture{Press, Setup, Reset}
 
-// holds maps how long the button has been held to the gesture of a release. Between two gestures, and after the last,
-// is time to change one's mind: a reset needs a release within its five seconds, neither early nor late.
+// holds maps the time for which the button has been held to the gesture of a release. Between two gestures, and after the last,
+// a release does nothing, so that one can still change one's mind: a reset needs a release within its five seconds.
 var holds = []struct {
 	from time.Duration
 	does Gesture
@@ -33,8 +33,8 @@ var holds = []struct {
 	{20 * time.Second, Nothing},
 }
 
-// Hold is what a release requests after the button was held for at least From and less than To. To is 0 in the last one: it
-// has no end.
+// Hold is what a release requests after the button was held for at least From and less than To. In the last one To is 0: it has
+// no end.
 type Hold struct {
 	From, To time.Duration
 	Does     Gesture
@@ -55,9 +55,9 @@ func AllHolds() []Hold {
 const (
 	// debounce is how long a contact must keep its level. Most bounce for less than 10 ms, worn ones longer.
 	debounce = 30 * time.Millisecond
-	// maxSampleGap is the longest time between two samples of a held button: what happened in a longer one is unknown.
+	// maxSampleGap is the longest time between two samples of a held button. What happened in a longer gap is unknown.
 	maxSampleGap = 250 * time.Millisecond
-	// stuckAfter is longer than anybody holds a button: something leans on it, or it is broken.
+	// stuckAfter is longer than anybody holds a button: after that, something leans on it, or it is broken.
 	stuckAfter = 30 * time.Second
 )
 
@@ -71,8 +71,8 @@ const (
 //	               15 to 20 s  reset
 //	               longer      nothing
 //
-// A boundary belongs to the row that it begins. A button that is pressed at the first sample counts only after it was
-// released; one with a gap of a quarter of a second between samples while it was held requests nothing.
+// A boundary belongs to the row that it begins. A button that is pressed at the first sample counts only after it was released.
+// If there was a gap of more than a quarter of a second between two samples while the button was held, it requests nothing.
 type Button struct {
 	gestures []Gesture
 
@@ -81,11 +81,11 @@ type Button struct {
 	changedAt time.Time // when the level changed
 	released  bool      // it was seen released
 	pressed   bool      // it is held, debounced
-	pressedAt time.Time // when
+	pressedAt time.Time // since when it is held
 	gap       bool      // the samples had a gap: it requests nothing until it was released
 }
 
-// NewButton returns a button with these gestures only: the light must not offer what has no effect.
+// NewButton returns a button with only these gestures. The light does not offer a gesture that has no effect.
 func NewButton(gestures ...Gesture) *Button { return &Button{gestures: gestures} }
 
 // Sample processes a sample and returns the gesture of a release, usually Nothing.
@@ -110,7 +110,7 @@ func (b *Button) Sample(now time.Time, pressed bool) Gesture {
 	return Nothing
 }
 
-// Held returns what a release would request now and since when it would, while the button is held.
+// Held returns what a release would request now and since when it would. held is false if the button is not held, or stuck.
 func (b *Button) Held() (does Gesture, since time.Time, held bool) {
 	if !b.pressed || b.sampledAt.Sub(b.pressedAt) >= stuckAfter {
 		return Nothing, time.Time{}, false

@@ -8,7 +8,7 @@ import (
 
 var start = time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
 
-// finger shows a button levels and takes down what it asks for.
+// finger gives a button levels and records the gestures that it returns.
 type finger struct {
 	*Button
 	now   time.Time
@@ -45,7 +45,7 @@ func TestWhenLettingGoDoesWhat(t *testing.T) {
 		does []Gesture
 	}{
 		{20 * ms, nil},
-		{30 * ms, nil}, // it never was seen for longer than it settles
+		{30 * ms, nil}, // the level was not seen for longer than debounce
 		{40 * ms, []Gesture{Press}},
 		{1990 * ms, []Gesture{Press}},
 		{2000 * ms, nil},
@@ -110,7 +110,7 @@ func TestStuckShowsTheStateAgain(t *testing.T) {
 	}
 }
 
-// TestUnseen: when the box was too busy to look, nobody knows what the finger did.
+// TestUnseen checks that a button requests nothing if the box was too busy to sample it.
 func TestUnseen(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -133,8 +133,8 @@ func TestUnseen(t *testing.T) {
 	}
 }
 
-// TestBouncesChangeNothing: however a contact bounces for less than it takes to settle, when it is pressed, held and
-// let go, exactly what the finger did is asked for, and the light says so before.
+// TestBouncesChangeNothing checks that a contact that bounces for less than debounce, when it is pressed, held or released, still
+// gives exactly the finger's gesture, and that the light announces the gesture before.
 func TestBouncesChangeNothing(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(1, 2))
@@ -147,7 +147,7 @@ func TestBouncesChangeNothing(t *testing.T) {
 				f.hold(rest, time.Duration(1+r.IntN(2))*pollInterval)
 			}
 		}
-		// The middle of each row of holds, so that bouncing, which takes up to 0.8 s in each place, stays in it.
+		// The middle of a row of holds, so that bouncing, which takes up to 0.8 s each time, stays within the row.
 		row := holds[r.IntN(len(holds))]
 		begun := f.now
 		f.hold(true, pollInterval)
@@ -178,8 +178,8 @@ func TestBouncesChangeNothing(t *testing.T) {
 	}
 }
 
-// TestAnyLevels: for any levels of a contact, the gesture is what the light showed when the contact opened, and two
-// gestures are never closer than a contact settles twice.
+// TestAnyLevels checks for arbitrary levels of a contact that the gesture is the one that the light showed when the contact
+// opened, and that two gestures are at least two debounce times apart.
 func TestAnyLevels(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(3, 4))

@@ -21,7 +21,7 @@ type Devices struct {
 	LEDs    []string // the names of the kernel's LEDs
 	Lights  []Light
 	Contact *Contact // nil: no button
-	Errors  []error  // devices that the board should have, and why they cannot be used
+	Errors  []error  // why devices that the board should have cannot be used
 }
 
 // kernel is the machine's interface to LEDs and GPIO.
@@ -32,11 +32,11 @@ type kernel interface {
 	line(GPIOLine) (gpio.PinIO, func() error, error)
 }
 
-// Open opens the lights and the button of a board. A device that cannot be opened is left out and reported in Errors: a
-// box shares without a light.
+// Open opens the lights and the button of a board. A device that cannot be opened is left out and reported in Errors, because a
+// box shares without a light, too.
 func Open(b Board) *Devices {
-	// Not host.Init: its driver for the Pi's chips mistakes a Pi 5 for an older one. A driver's failure shows below, as
-	// a missing chip or LED.
+	// Not host.Init: its driver for the Pi's chips mistakes a Pi 5 for an older one. If a driver fails, its chips or LEDs are
+	// missing below.
 	if _, err := driverreg.Init(); err != nil {
 		return &Devices{Board: b, Errors: []error{fmt.Errorf("find GPIO chips and LEDs: %w", err)}}
 	}
@@ -108,7 +108,7 @@ func (d *Devices) addError(err error) { d.Errors = append(d.Errors, err) }
 // Empty tells whether there is neither a light nor a button.
 func (d *Devices) Empty() bool { return len(d.Lights) == 0 && d.Contact == nil }
 
-// Close releases everything: pins to the kernel, LEDs to their previous trigger.
+// Close releases everything: it gives pins back to the kernel, and LEDs their previous trigger.
 func (d *Devices) Close() error {
 	var errs []error
 	for _, l := range d.Lights {
@@ -121,8 +121,8 @@ func (d *Devices) Close() error {
 }
 
 // lights tells whether an LED of the LED class shows the box's State, and its colour. A device tree names LEDs
-// device:colour:function (Documentation/leds/leds-class.rst); "status" is the function of an LED that is left to the
-// system (include/dt-bindings/leds/common.h), and boards with three colours have one for each.
+// device:colour:function (Documentation/leds/leds-class.rst). The function "status" is for an LED that the system may use
+// (include/dt-bindings/leds/common.h). Boards with three colours have one such LED for each.
 func (b Board) lights(led string) (Colour, bool) {
 	if b.LED != StatusLEDs {
 		return White, led == b.LED
@@ -161,8 +161,8 @@ func (linux) leds() (names []string) {
 	return names
 }
 
-// led opens an LED. Its trigger, which blinks it on SD card access for instance, ends when 0 is written
-// (Documentation/ABI/testing/sysfs-class-led) and is restored on release.
+// led opens an LED. Writing 0 to it removes its trigger (Documentation/ABI/testing/sysfs-class-led), which may blink it on SD card
+// access, for instance. release restores the trigger.
 func (k linux) led(name string) (gpio.PinOut, func() error, error) {
 	path := filepath.Join(k.dir, name, "trigger")
 	trigger, err := readTrigger(path)

@@ -65,7 +65,7 @@ func TestBuiltInRadios(t *testing.T) {
 	}
 }
 
-// TestFirmwareForManyPhones: the firmware that the driver's name leads to says how many stations the radio serves.
+// TestFirmwareForManyPhones checks that the firmware that the driver's name links to decides how many stations the radio serves.
 func TestFirmwareForManyPhones(t *testing.T) {
 	t.Parallel()
 	link := func(to string) *fstest.MapFile { return &fstest.MapFile{Mode: fs.ModeSymlink, Data: []byte(to)} }
@@ -101,7 +101,7 @@ func TestFirmwareForManyPhones(t *testing.T) {
 	}
 }
 
-// TestStations: the limit is that of the radio that is there, whatever its interface is called.
+// TestStations checks that the limit depends on the radio, whatever its interface is called.
 func TestStations(t *testing.T) {
 	t.Parallel()
 	b, err := Identify(machine("Raspberry Pi 3 Model B Rev 1.2"))
@@ -118,7 +118,7 @@ func TestStations(t *testing.T) {
 	}
 }
 
-// fakeKernel has chips and LEDs; "broken" in a name or label cannot be had.
+// fakeKernel has chips and LEDs. One with "broken" in its name or label cannot be opened.
 type fakeKernel struct {
 	labels, names []string
 	pins          map[string]*gpiotest.Pin
@@ -224,7 +224,7 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-// TestThisMachine: on any machine, opening succeeds, and what was found can be released.
+// TestThisMachine checks that on any machine opening succeeds, and that the devices found can be released.
 func TestThisMachine(t *testing.T) {
 	b, err := Identify(machine("Raspberry Pi 9 of tomorrow"))
 	if err != nil || b.Name != "generic" {

@@ -20,17 +20,17 @@ type Health struct {
 
 	PowerKnown   bool      // the board detects under-voltage
 	UnderVoltage bool      // within the last two seconds
-	LastUnder    time.Time // last seen since the sensors were opened; zero: never
+	LastUnder    time.Time // when it was last seen, since NewSensors; zero: never
 }
 
 // Heat classifies a temperature.
 type Heat int
 
-// From 80 °C a Raspberry Pi's firmware throttles the processor, more and more up to 85 °C, where it throttles
-// everything (raspberrypi.com/documentation, "Frequency management and thermal control"). Other boards do so at about
-// the same temperature. A model 3 B+ takes a first step at 60 °C already, which does not matter for a box.
+// From 80 °C a Raspberry Pi's firmware throttles the processor, increasingly up to 85 °C, where it throttles everything
+// (raspberrypi.com/documentation, "Frequency management and thermal control"). Other boards throttle at about the same
+// temperature. A model 3 B+ takes a first step at 60 °C already, which does not matter for a box.
 const (
-	warmFrom = 70 // °C: still fast, but a summer day or a cupboard away from slow
+	warmFrom = 70 // °C: not throttled yet, but it would be on a hot day or in a cupboard
 	hotFrom  = 80
 )
 
@@ -93,22 +93,22 @@ type Sensors struct {
 	now  func() time.Time
 
 	mu                   sync.Mutex
-	temperature, voltage string // files; "" while there is none
+	temperature, voltage string // the sensors' files; "" if not found yet
 	lastUnder            time.Time
 }
 
 // NewSensors returns the sensors of the machine with this root file system.
 func NewSensors(root fs.FS, now func() time.Time) *Sensors { return &Sensors{root: root, now: now} }
 
-// cpuZones are the types of the processor's thermal zones, the most common first: of device trees (all boards of the
-// table have cpu-thermal) and of PCs.
+// cpuZones are the types of the processor's thermal zones, the most common first: in device trees (all boards of the table have
+// cpu-thermal) and on PCs.
 var cpuZones = []string{"cpu-thermal", "soc-thermal", "x86_pkg_temp"}
 
-// Read reads the sensors. It costs two reads of small files, and a folder listing for each sensor that is missing (its
-// driver may be loaded later).
+// Read reads the sensors. It costs two reads of small files, and a search for each sensor that is missing (its driver may be
+// loaded later).
 //
-// The under-voltage is that of hwmon's rpi_volt (drivers/hwmon/raspberrypi-hwmon.c): its driver asks the firmware every
-// two seconds whether there was any since the last time.
+// Under-voltage is that of hwmon's rpi_volt (drivers/hwmon/raspberrypi-hwmon.c). Every two seconds its driver asks the firmware
+// whether there was any since the last time.
 func (s *Sensors) Read() Health {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -125,8 +125,8 @@ func (s *Sensors) Read() Health {
 	return h
 }
 
-// read returns the number in a sensor's file. If that isn't known yet, it searches the folders whose label file matches
-// the pattern for one of the names.
+// read returns the number in a sensor's file. If the file isn't known yet, it searches the label files that match the pattern
+// labels for one of the names, and uses the file value in the same folder.
 func (s *Sensors) read(file *string, labels, value string, names ...string) (number int64, ok bool) {
 	if *file == "" {
 		*file = s.find(labels, value, names)

@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// sysFiles writes the files of a board as sysfs has them: a class is a folder of links to devices.
+// sysFiles writes the files of a board as in sysfs: a class is a folder of links to devices.
 func sysFiles(t *testing.T, files map[string]string) string {
 	t.Helper()
 	root := t.TempDir()
@@ -83,7 +83,8 @@ func TestSensors(t *testing.T) {
 	}
 }
 
-// A driver that is loaded later is found, one that goes is not mourned, and a moment of too little power is remembered.
+// TestSensorsComeAndGo checks that a driver that is loaded later is found, that a removed one is not an error, and that a moment
+// of under-voltage is remembered.
 func TestSensorsComeAndGo(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)

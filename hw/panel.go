@@ -11,9 +11,9 @@ import (
 	"passerelle/appliance/state"
 )
 
-// pollInterval is how often the button is sampled. Edge events would save some of these reads, and cost more than they
-// save: a bouncing contact overflows the kernel's event queue (16 events a line, struct gpio_v2_line_request in
-// linux/gpio.h), and a held button must be sampled anyway.
+// pollInterval is the interval of the button's samples. Edge events would save some of these reads, but cost more than they save:
+// a bouncing contact overflows the kernel's event queue (16 events a line, struct gpio_v2_line_request in linux/gpio.h), and a
+// held button must be sampled anyway.
 const pollInterval = 10 * time.Millisecond
 
 // Light is one LED.
@@ -52,10 +52,10 @@ type Panel struct {
 	since  time.Time // when the state began
 	doneAt time.Time // when the last gesture was passed on
 	shown  Colour
-	failed string // why the light could not be set last time
+	failed string // why the light could not be set the last time; "": it could
 }
 
-// NewPanel returns the panel of a starting box. Only the given gestures are shown and reported.
+// NewPanel returns the panel of a box that is starting. It shows and reports only the given gestures.
 func NewPanel(d *Devices, log *slog.Logger, gestures ...Gesture) *Panel {
 	return &Panel{
 		lights: d.Lights, contact: d.Contact, button: NewButton(gestures...), log: log,
@@ -66,13 +66,13 @@ func NewPanel(d *Devices, log *slog.Logger, gestures ...Gesture) *Panel {
 // Show shows a State with the light. It never blocks; one goroutine may call it.
 func (p *Panel) Show(s state.State) {
 	select {
-	case <-p.states: // replaces an older one
+	case <-p.states: // drops an older one that is still pending
 	default:
 	}
 	p.states <- s
 }
 
-// Gestures reports the button's gestures. A gesture is dropped while two earlier ones are pending.
+// Gestures returns the channel of the button's gestures. A gesture is dropped while an earlier one waits in the channel.
 func (p *Panel) Gestures() <-chan Gesture { return p.gestures }
 
 // Run drives the light and reads the button until ctx ends, then leaves the light dark.
@@ -110,7 +110,7 @@ func (p *Panel) Run(ctx context.Context) {
 	}
 }
 
-// sample samples the button and passes on its gesture.
+// sample samples the button and reports its gesture.
 func (p *Panel) sample(now time.Time) {
 	g := p.button.Sample(now, p.contact.Pressed())
 	if g == Nothing {
@@ -135,7 +135,7 @@ func (p *Panel) current(now time.Time) (Pattern, time.Time) {
 	return States[p.state], p.since
 }
 
-// light sets all LEDs. If no LED has any part of the colour, all of them are lit: one LED is enough.
+// light sets all LEDs. If no LED has any part of the colour, it lights all of them, so that any one LED is enough.
 func (p *Panel) light(c Colour) {
 	p.shown = c
 	var has Colour

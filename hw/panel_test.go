@@ -18,13 +18,13 @@ import (
 	"passerelle/appliance/state"
 )
 
-// recorder is a pin that notes when its level changes.
+// recorder is a pin that records when its level changes.
 type recorder struct {
 	gpiotest.Pin
 	began time.Time
 
 	mu    sync.Mutex
-	slow  time.Duration // each write takes so long
+	slow  time.Duration // how long each write takes
 	err   error
 	notes []string
 }
@@ -40,7 +40,7 @@ func (r *recorder) Out(l gpio.Level) error {
 	return errors.Join(err, r.Pin.Out(l))
 }
 
-// take returns the notes since it was called last.
+// take returns the notes since the last call.
 func (r *recorder) take() string {
 	synctest.Wait()
 	r.mu.Lock()
@@ -79,9 +79,9 @@ func TestLightKeepsTime(t *testing.T) {
 		}
 		time.Sleep(1 * ms)
 		p.Show(state.Offline)
-		p.Show(state.Exhausted) // the newest counts
+		p.Show(state.Exhausted) // only the latest counts
 		time.Sleep(2500 * ms)
-		p.Show(state.Exhausted) // nothing new: it goes on
+		p.Show(state.Exhausted) // unchanged: the pattern continues
 		time.Sleep(1400 * ms)
 		if got, want := led.take(), "1000 1150 1300 1450 3000 3150 3300 3450"; got != want {
 			t.Errorf("exhausted: %s, not %s", got, want)
@@ -94,8 +94,8 @@ func TestLightKeepsTime(t *testing.T) {
 	})
 }
 
-// TestLightKeepsTimeUnderLoad: however late a machine sets the light, it looks at the time again and is not later still
-// after an hour.
+// TestLightKeepsTimeUnderLoad checks that delays in setting the light do not add up: after an hour the light is not later than
+// one delay.
 func TestLightKeepsTimeUnderLoad(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -153,7 +153,7 @@ func TestColours(t *testing.T) {
 		{[]Colour{Red, Green, Blue}, Dark, "000"},
 		{[]Colour{Red, Green}, Blue, "11"},
 		{[]Colour{Red, Green}, Green, "01"},
-		{[]Colour{White, White}, Blue, "11"}, // the board's own and the one that is wired
+		{[]Colour{White, White}, Blue, "11"}, // the board's own LED and one that was wired to it
 	} {
 		var lights []Light
 		for _, x := range c.has {
@@ -171,7 +171,7 @@ func TestColours(t *testing.T) {
 	}
 }
 
-// pressing is a panel with a button between a pin and ground, and lights of three colours.
+// pressing is a panel with lights of three colours and a button between a pin and ground.
 type pressing struct {
 	*Panel
 	leds [3]*recorder // red, green, blue
@@ -192,7 +192,7 @@ func newPressing(t *testing.T, log *slog.Logger, offers ...Gesture) *pressing {
 	return p
 }
 
-// shows returns the colour that the lights make.
+// shows returns the colour that the lights show together.
 func (p *pressing) shows() (c Colour) {
 	synctest.Wait()
 	for i, led := range p.leds {
@@ -209,7 +209,7 @@ func (p *pressing) hold(d time.Duration) {
 	_ = p.pin.Out(gpio.High)
 }
 
-// TestLightSaysWhatLettingGoDoes follows a finger through all rows.
+// TestLightSaysWhatLettingGoDoes checks the light while the button is held through all rows of holds.
 func TestLightSaysWhatLettingGoDoes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -217,7 +217,7 @@ func TestLightSaysWhatLettingGoDoes(t *testing.T) {
 		pressed := time.Now()
 		go p.hold(16 * time.Second)
 		for _, s := range []struct {
-			at   time.Duration // since it is pressed
+			at   time.Duration // since the button was pressed
 			want Colour
 		}{
 			{100 * ms, Dark}, {300 * ms, White}, {600 * ms, Dark}, {1900 * ms, White}, // press
@@ -265,7 +265,7 @@ func TestNobodyWaitsForGestures(t *testing.T) {
 	})
 }
 
-// TestBrokenLight: a light that cannot be set is said once, and the button works on.
+// TestBrokenLight checks that a light that cannot be set is logged once, and that the button still works.
 func TestBrokenLight(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

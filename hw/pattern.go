@@ -46,7 +46,7 @@ func (c Colour) String() string {
 // Step is a colour and its duration.
 type Step struct {
 	Colour Colour
-	For    time.Duration // 0 in a pattern of one step: for ever
+	For    time.Duration // 0 in a pattern of one step: forever
 }
 
 // Pattern is repeated endlessly.
@@ -79,7 +79,7 @@ func (p Pattern) At(elapsed time.Duration) (c Colour, left time.Duration) {
 	panic("hw: the steps of a pattern do not add up") // elapsed is less than their sum
 }
 
-// flashes are n short ones, then a pause that fills the period.
+// flashes returns a pattern of n short flashes, then a pause that fills the period.
 func flashes(c Colour, n int, each, period time.Duration) (p Pattern) {
 	for range n {
 		p = append(p, Step{c, each}, Step{Dark, each})
@@ -88,8 +88,8 @@ func flashes(c Colour, n int, each, period time.Duration) (p Pattern) {
 	return p
 }
 
-// sos is Morse's signal of distress, in the proportions of ITU-R M.1677-1: a dash is three dots long, dots and dashes
-// of a letter are a dot apart, letters three, words seven.
+// sos returns the Morse distress signal, in the proportions of ITU-R M.1677-1: a dash is three dots long, dots and dashes of a
+// letter are one dot apart, letters three, words seven.
 func sos(c Colour, dot time.Duration) (p Pattern) {
 	for _, letter := range []time.Duration{dot, 3 * dot, dot} {
 		for range 3 {
@@ -106,7 +106,7 @@ const ms = time.Millisecond
 // setupPattern is the pattern of State setup. With one LED, a long and a short flash alternate.
 var setupPattern = Pattern{{Blue, 700 * ms}, {Dark, 150 * ms}, {Amber, 150 * ms}, {Dark, 150 * ms}}
 
-// States are the patterns of the States. The rhythm alone distinguishes them: colours only help.
+// States are the patterns of the States. Their rhythms alone distinguish them; colours only help.
 var States = map[state.State]Pattern{
 	state.Starting:  {{Blue, 125 * ms}, {Dark, 125 * ms}},
 	state.Fault:     sos(Red, 200*ms),

@@ -16,7 +16,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// draw draws the first seconds of a pattern, a letter for each 50 ms.
+// draw draws the first seconds of a pattern, one letter per 50 ms.
 func draw(p Pattern, length time.Duration) string {
 	var b strings.Builder
 	for t := 25 * ms; t < length; t += 50 * ms {
@@ -26,7 +26,7 @@ func draw(p Pattern, length time.Duration) string {
 	return b.String()
 }
 
-// TestPatterns holds the design's table, in letters: R, G, B, A for amber, W for white.
+// TestPatterns compares the patterns with the design's table, in letters: R, G, B, A for amber, W for white.
 func TestPatterns(t *testing.T) {
 	t.Parallel()
 	var b strings.Builder
@@ -63,7 +63,7 @@ func TestPatterns(t *testing.T) {
 	}
 }
 
-// TestRhythmsDiffer: who sees no colours, or has one LED, can tell the states apart.
+// TestRhythmsDiffer checks that the states can be told apart without colours, as by a colour-blind person or with one LED.
 func TestRhythmsDiffer(t *testing.T) {
 	t.Parallel()
 	seen := map[string]state.State{}
@@ -83,7 +83,7 @@ func TestRhythmsDiffer(t *testing.T) {
 	}
 }
 
-// TestAtHoldsWhatItSays: what At says lasts exactly as long as it says, then something else comes.
+// TestAtHoldsWhatItSays checks that the colour that At returns lasts exactly as long as it says.
 func TestAtHoldsWhatItSays(t *testing.T) {
 	t.Parallel()
 	for s, p := range States {
