@@ -13,10 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// offsets are where the copies are on the card, in bytes: before the first partition.
+// offsets are the offsets of the two copies on the card, in bytes: before the first partition.
 var offsets = [2]int64{1 << 20, 2 << 20}
 
-// ErrNone says that a machine has no slots.
+// ErrNone says that the machine has no slots.
 var ErrNone = errors.New("this machine has no slots: it was not started from the card of Passerelle's image")
 
 // Card is the card that the machine was started from.
@@ -25,7 +25,7 @@ type Card struct {
 	Device  string // the whole card, such as /dev/mmcblk0
 }
 
-// option is the kernel's, on its command line, by which the boot script says which slot it booted.
+// option is the kernel command line option with which the boot script passes the slot that it booted.
 const option = "passerelle.slot="
 
 // Running returns the slot that was booted, from a file system with /proc. The error is ErrNone if the machine has no slots.
@@ -37,7 +37,7 @@ func Running(root fs.FS) (Name, error) {
 	running := Name("")
 	for word := range strings.FieldsSeq(string(text)) {
 		if value, found := strings.CutPrefix(word, option); found {
-			running = Name(value) // the kernel also takes the last one
+			running = Name(value) // the last one counts, as in the kernel
 		}
 	}
 	switch {
@@ -49,7 +49,7 @@ func Running(root fs.FS) (Name, error) {
 	return running, nil
 }
 
-// mountPoints are on partitions of the card. The root's own device may be in memory (overlay).
+// mountPoints are mount points of the card's partitions. The root's own device may be in memory (overlay).
 var mountPoints = []string{"/", "/boot/firmware", "/data"}
 
 // Find returns the card, from a file system with /proc and /sys. The error is ErrNone if the machine has no slots.
@@ -67,10 +67,10 @@ func Find(root fs.FS) (c Card, err error) {
 			if len(words) < 5 || words[4] != point {
 				continue
 			}
-			// .../block/mmcblk0/mmcblk0p2, with a file of the partition's number
+			// .../block/mmcblk0/mmcblk0p2, which has a file "partition" with the partition's number
 			link, err := fs.ReadLink(root, "sys/dev/block/"+words[2])
 			if err != nil {
-				continue // no block device
+				continue // not on a block device
 			}
 			if _, err := fs.Stat(root, path.Join("sys/dev/block", link, "partition")); err == nil {
 				c.Device = "/dev/" + path.Base(path.Dir(link))
@@ -99,10 +99,10 @@ func (c Card) Open(n Name, flag int) (*os.File, error) {
 	return f, nil
 }
 
-// headSize is how much of a slot is read to see whether it has a file system: all of them have their head in it.
+// headSize is how many bytes of a slot are read to see whether it has a file system: every file system has its header there.
 const headSize = 64 << 10
 
-// Empty tells whether nothing was ever installed in a slot.
+// Empty tells whether a slot is empty, because nothing was ever installed in it.
 func (c Card) Empty(n Name) (bool, error) {
 	f, err := c.Open(n, os.O_RDONLY)
 	if err != nil {
@@ -116,8 +116,8 @@ func (c Card) Empty(n Name) (bool, error) {
 	return len(bytes.Trim(head, "\x00")) == 0, nil
 }
 
-// Read returns the state on the card, and how many of its two copies are valid. If none is, it is what the boot script then
-// takes. The error is the card's.
+// Read returns the state on the card, and how many of its two copies are valid. If none is, it returns the state that the boot
+// script assumes then, and no error. An error means that the card cannot be read.
 func (c Card) Read() (s State, copies int, err error) {
 	f, err := os.Open(c.Device)
 	if err != nil {
@@ -132,8 +132,8 @@ func (c Card) Read() (s State, copies int, err error) {
 	return s, copies, nil
 }
 
-// Update changes the state on the card, and returns the new one once the card has it. A state that does not change is not
-// written. After an error the card has the old state or the new one.
+// Update changes the state on the card, and returns the new state once it is on the card. A state that does not change is not
+// written. After an error the card has either the old state or the new one.
 func (c Card) Update(change func(State) State) (State, error) {
 	f, err := os.OpenFile(c.Device, os.O_RDWR|unix.O_SYNC, 0)
 	if err != nil {
@@ -149,7 +149,7 @@ func (c Card) Update(change func(State) State) (State, error) {
 	return s, nil
 }
 
-// disk is a card, or a test's.
+// disk is a card, or a test's replacement.
 type disk interface {
 	io.ReaderAt
 	io.WriterAt
@@ -165,7 +165,7 @@ func readCopies(d io.ReaderAt) (copies [2][]byte, err error) {
 	return copies, nil
 }
 
-// update writes the changed state over the copy that does not hold.
+// update writes the changed state over the copy that is not in effect, and reads it back.
 func update(d disk, change func(State) State) (State, error) {
 	copies, err := readCopies(d)
 	if err != nil {

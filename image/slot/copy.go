@@ -10,17 +10,18 @@ import (
 	"strings"
 )
 
-// Size is a copy's, in bytes.
+// Size is the size of a copy, in bytes.
 const Size = 4096
 
 // crcSize is the size of the checksum at the head of a copy: env_t in U-Boot's include/env_internal.h, without
 // CONFIG_SYS_REDUNDAND_ENVIRONMENT.
 const crcSize = 4
 
-// ErrDamaged says that a copy cannot be read: it was never written, or not to its end.
+// ErrDamaged says that a copy is not valid: it was never written, or not completely.
 var ErrDamaged = errors.New("damaged")
 
-// Format returns a copy of the state, as U-Boot's `env export -c -s 0x1000` writes it: its keys are sorted.
+// Format returns a copy of the state, as U-Boot's `env export -c -s 0x1000` writes it, with sorted keys. The error says why the
+// state cannot be written.
 func Format(s State) ([]byte, error) {
 	if err := s.check(); err != nil {
 		return nil, err
@@ -42,7 +43,7 @@ func Format(s State) ([]byte, error) {
 	return out, nil
 }
 
-// Parse reads a copy. Keys of other releases are ignored. The error is ErrDamaged, with what is wrong.
+// Parse parses a copy. Keys of other releases are ignored. The error wraps ErrDamaged and says what is wrong.
 func Parse(copy []byte) (s State, err error) {
 	defer func() {
 		if err != nil {
@@ -86,7 +87,7 @@ func Parse(copy []byte) (s State, err error) {
 	return s, err
 }
 
-// hold returns the state that holds of two copies, and which of them is to be written next. known is how many are valid.
+// hold returns the state in effect of two copies, and which of them is to be written next. known is how many are valid.
 func hold(copies [2][]byte) (s State, next, known int) {
 	s = initial
 	for i, c := range copies {

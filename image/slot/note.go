@@ -11,10 +11,10 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// NotePath is the file in memory that tells programs without access to the card what the slots are. Root writes it.
+// NotePath is the file in memory that tells the state of the slots to programs without access to the card. Root writes it.
 const NotePath = "/run/passerelle-slot/state.json"
 
-// Note is what the file has.
+// Note is the content of that file, as JSON.
 type Note struct {
 	Running Name `json:"running"`
 	Slot    Name `json:"slot"` // to boot next
@@ -29,7 +29,7 @@ func (n Note) Proven() bool { return n.Running == n.Good }
 // NoteOf returns the note of a running slot and the state on its card.
 func NoteOf(running Name, s State) Note { return Note{running, s.Slot, s.Good, s.Tries, s.Failed} }
 
-// Write writes the note to a file, for all to read.
+// Write writes the note to a file that everybody may read.
 func (n Note) Write(file string) error {
 	text, err := json.Marshal(n)
 	if err == nil {
@@ -45,7 +45,7 @@ func (n Note) Write(file string) error {
 }
 
 // ReadNote returns the note of a machine, from a file system with /proc and /run. The error is ErrNone if the machine has no
-// slots. Next to any other error the note has no good slot: what is not known to be proven is not.
+// slots. With any other error the note has no good slot, so that the running slot does not count as proven.
 func ReadNote(root fs.FS) (n Note, err error) {
 	running, err := Running(root)
 	if errors.Is(err, ErrNone) {

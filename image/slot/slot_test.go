@@ -19,13 +19,14 @@ import (
 	"passerelle/netctl/netlab/labtest"
 )
 
-// memory is a card in memory, with its two copies only. A write ends after the sectors of cut, if cut is not nil.
+// memory is a card in memory, with only the two copies. If cut is not nil, a write is interrupted: only the sectors of cut are
+// written.
 type memory struct {
 	copies [2][]byte
-	cut    func(sector int) bool // tells whether the card has the sector
+	cut    func(sector int) bool // tells whether a sector is written
 }
 
-// sectors is how many a copy has. A card writes each of them as a whole, or leaves rubbish in it.
+// A copy has a number of sectors. A card writes each sector completely, or leaves garbage in it.
 const (
 	sectorSize = 512
 	sectors    = Size / sectorSize
@@ -68,7 +69,7 @@ func (m *memory) state() (s State, known int) {
 
 func newMemory() *memory { return &memory{copies: [2][]byte{make([]byte, Size), make([]byte, Size)}} }
 
-// script is the boot script: it returns the slot that it boots. It writes the state without our round serials.
+// script is the boot script: it returns the slot that it boots. Unlike update, it increases the serial by one.
 func (m *memory) script() (Name, error) {
 	now, next, known := hold(m.copies)
 	if known == 0 {
@@ -86,7 +87,7 @@ func (m *memory) script() (Name, error) {
 	return s.Slot, err
 }
 
-// change is what a running box does to the state.
+// change is a change that a running box makes to the state.
 type change struct {
 	what string
 	make func(State) State
@@ -101,8 +102,8 @@ func changes(running Name) []change {
 	}
 }
 
-// TestPowerCuts: whatever part of a write the card has, and whatever is written next, there is a valid copy, it has the state
-// before or after that write, and the box boots a slot that once was good after its tries at the latest.
+// TestPowerCuts checks that, whatever part of a write reaches the card, and whatever is written next, there is a valid copy, it has
+// the state before or after that write, and after its tries at the latest the box boots a slot that was good once.
 func TestPowerCuts(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(3) {
@@ -128,7 +129,7 @@ func TestPowerCuts(t *testing.T) {
 				what, after = c.what, c.make(before)
 				act = func(m *memory) error { _, err := update(m, c.make); return err }
 			}
-			// Every set of sectors that the card may have, and rubbish in one of them.
+			// Every set of sectors that may be written, and garbage in one of them.
 			for set := range 1 << sectors {
 				torn := m.clone()
 				torn.cut = func(i int) bool { return set>>i&1 == 1 }
@@ -159,7 +160,7 @@ func TestPowerCuts(t *testing.T) {
 	}
 }
 
-// settles: a box whose slots never prove themselves ends up in the good one, within its tries.
+// settles checks that a box whose slots never prove themselves ends up in the good one, within its tries.
 func settles(t *testing.T, torn *memory) {
 	t.Helper()
 	m := torn.clone()
@@ -185,7 +186,7 @@ func settles(t *testing.T, torn *memory) {
 	}
 }
 
-// TestSerials: U-Boot adds in hexadecimal. Within the tries of a slot it never meets a digit that ends otherwise.
+// TestSerials checks that U-Boot, which adds in hexadecimal, gets the same decimal serials during all tries of a slot.
 func TestSerials(t *testing.T) {
 	t.Parallel()
 	m := newMemory()
@@ -214,7 +215,7 @@ func TestSerials(t *testing.T) {
 	}
 }
 
-// TestTransitions reads as the life of a box.
+// TestTransitions follows the states of a box through its life.
 func TestTransitions(t *testing.T) {
 	t.Parallel()
 	s := initial
@@ -243,10 +244,10 @@ func TestTransitions(t *testing.T) {
 	}
 }
 
-// golden is a copy as mkenvimage writes it: its head, the rest is zeros.
+// golden is the start of a copy as mkenvimage writes it; the rest is zeros.
 const golden = "\x8f\x92\x50\x90failed=b\x00good=a\x00serial=40\x00slot=a\x00\x00"
 
-// TestFormat: a copy is what U-Boot's own tool writes of the same text, and comes back.
+// TestFormat checks that a copy is what U-Boot's own tool writes for the same text, and that it is parsed again.
 func TestFormat(t *testing.T) {
 	t.Parallel()
 	s := State{Serial: 40, Slot: A, Good: A, Failed: B}
@@ -265,7 +266,7 @@ func TestFormat(t *testing.T) {
 		if back, err := Parse(text); err != nil || back != s {
 			t.Errorf("%+v comes back as %+v, %v", s, back, err)
 		}
-		// mkenvimage reads lines, and writes what U-Boot reads (tools/mkenvimage.c).
+		// mkenvimage reads lines, and writes U-Boot's format (tools/mkenvimage.c).
 		tool, err := exec.LookPath("mkenvimage")
 		if err != nil {
 			t.Log("without mkenvimage (u-boot-tools) only the golden copy is compared")
@@ -313,9 +314,9 @@ func TestParse(t *testing.T) {
 	for text, want := range map[string]State{
 		fine + "\x00": want,
 		"tries=2\x00slot=b\x00serial=12\x00good=a\x00\x00": want, // in any order
-		"bootdelay=0\x00" + fine + "\x00":                  want, // with keys of others
+		"bootdelay=0\x00" + fine + "\x00":                  want, // with unknown keys
 		fine + "\x00rubbish":                               want,
-		// What the boot script exports has its last number of tries.
+		// The boot script's export still contains its last number of tries.
 		"good=a\x00serial=1\x00slot=a\x00tries=0\x00\x00": {Serial: 1, Slot: A, Good: A},
 		"failed=\x00good=a\x00serial=1\x00slot=a\x00\x00": {Serial: 1, Slot: A, Good: A},
 	} {
@@ -348,7 +349,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// machine is a machine as the kernel shows it, started from a card.
+// machine returns the files of a machine, as the kernel shows them, that was started from a card.
 func machine(options string, mounts ...string) fstest.MapFS {
 	text := ""
 	for i, m := range mounts {
@@ -395,7 +396,7 @@ func TestFind(t *testing.T) {
 	}
 }
 
-// TestCard: a file stands for the card.
+// TestCard uses a file in place of the card.
 func TestCard(t *testing.T) {
 	t.Parallel()
 	c := Card{A, filepath.Join(t.TempDir(), "card0")}
@@ -466,7 +467,7 @@ func TestNote(t *testing.T) {
 	}
 }
 
-// FuzzParse: whatever the card has, a copy is refused, or is a state that is written as it was read.
+// FuzzParse checks that Parse either rejects a copy or returns a state that is written as it was read.
 func FuzzParse(f *testing.F) {
 	f.Add(golden[crcSize:])
 	f.Add("good=a\x00serial=12\x00slot=b\x00tries=2\x00\x00")
@@ -491,7 +492,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// TestBlockDevice: a real block device has the state as soon as it is written, and nothing else is.
+// TestBlockDevice checks that the state is on a real block device when Update returns, and that nothing else is written.
 func TestBlockDevice(t *testing.T) {
 	labtest.Root(t, "losetup")
 	file := filepath.Join(t.TempDir(), "card")
@@ -512,7 +513,7 @@ func TestBlockDevice(t *testing.T) {
 		if _, err := c.Update(func(s State) State { return s.Choose(B, 1+n) }); err != nil {
 			t.Fatal(err)
 		}
-		written, err := os.ReadFile(file) // O_SYNC: the file below has it at once
+		written, err := os.ReadFile(file) // because of O_SYNC, the file below the device has it at once
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -533,7 +534,7 @@ func TestBlockDevice(t *testing.T) {
 	}
 }
 
-// TestReplace: what a slot's content did is forgotten with it, and nothing else.
+// TestReplace checks that the failure of a slot's content is forgotten with the content, and nothing else.
 func TestReplace(t *testing.T) {
 	failed := State{Slot: A, Good: A, Failed: B}
 	if got := failed.Replace(B); got != (State{Slot: A, Good: A}) {
