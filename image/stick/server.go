@@ -22,12 +22,12 @@ import (
 	"time"
 )
 
-// Limits of time. A broken stick may take minutes for a sector, and nothing ends a call of the kernel that waits for it.
+// Timeouts. A broken stick may take minutes for a sector, and a system call that waits for it cannot be interrupted.
 const (
 	readLimit  = 20 * time.Second // to read what is on one stick
 	writeLimit = 10 * time.Minute // to write a backup, or to read one
 	busyLimit  = time.Second      // to wait for another request's end
-	idleLimit  = 30 * time.Second // the server ends after so long without a request
+	idleLimit  = 30 * time.Second // without a request, until the server ends
 )
 
 // Requests.
@@ -42,18 +42,19 @@ const (
 
 func newSum() hash.Hash { return sha256.New() }
 
-// Server carries out the requests, one at a time, for the one program that may connect to its socket: the daemon. It runs apart from it, as root
-// with the right to mount, in a mount namespace of its own (image/passerelle-stick.service). All its fields are required.
+// Server executes requests, one at a time, for the only program that may connect to its socket: the daemon. It is a separate
+// process, which runs as root, may mount, and has its own mount namespace (image/passerelle-stick.service). All its fields are
+// required.
 type Server struct {
 	Machine fs.FS // with /sys and /proc
 	Mount   Mounter
 	Log     *slog.Logger
 
 	once sync.Once
-	free chan struct{} // has one while no stick is in use
+	free chan struct{} // holds one element while no stick is in use
 }
 
-// Serve serves until ctx ends, or nobody has asked for anything for a while.
+// Serve serves until ctx ends, or until there was no request for idleLimit.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	idle := time.NewTimer(idleLimit)
 	defer idle.Stop()
@@ -94,7 +95,7 @@ func (s *Server) handler() http.Handler {
 		all := []Stick{}
 		for _, name := range Devices(s.Machine) {
 			one := Stick{Device: name, Backups: []File{}}
-			read := one // of its own: a slow stick may still write to it
+			read := one // a copy, because the read of a slow stick may still write to it
 			if err := s.with(name, false, readLimit, func(d drive) error { return d.read(&read) }); err != nil {
 				one.Wrong = err
 			} else {
@@ -120,7 +121,7 @@ func (s *Server) handler() http.Handler {
 			return err
 		})
 		if err != nil {
-			if err.Code != Slow { // an answer before the end of the backup could get lost
+			if err.Code != Slow { // read the rest of the backup, because an earlier answer could get lost
 				io.Copy(io.Discard, io.LimitReader(r.Body, MaxFile))
 			}
 			answer(w, nil, err)
@@ -146,7 +147,7 @@ func (s *Server) handler() http.Handler {
 		switch {
 		case err == nil:
 		case out.yes:
-			panic(http.ErrAbortHandler) // the client sees that it is cut off
+			panic(http.ErrAbortHandler) // the client sees that the answer is truncated
 		default:
 			answer(w, nil, err)
 		}
@@ -154,7 +155,7 @@ func (s *Server) handler() http.Handler {
 	return mux
 }
 
-// begun knows whether something was written.
+// begun is a ResponseWriter that records whether something was written.
 type begun struct {
 	http.ResponseWriter
 	yes bool
@@ -175,8 +176,8 @@ func answer(w http.ResponseWriter, v any, err *Error) {
 	_ = json.NewEncoder(w).Encode(v) // the client may be gone
 }
 
-// with mounts a device, does something with it, and unmounts it. What takes longer than the limit goes on without anybody who waits
-// for it, and until it ends there is nothing else.
+// with mounts a device, calls do, and unmounts the device. If that takes longer than limit, with returns an error while do continues
+// in the background. Until do ends, other requests are answered with Busy.
 func (s *Server) with(device string, writable bool, limit time.Duration, do func(drive) error) *Error {
 	if !slices.Contains(Devices(s.Machine), device) {
 		return &Error{Absent, "it is not plugged in"}
@@ -184,7 +185,7 @@ func (s *Server) with(device string, writable bool, limit time.Duration, do func
 	s.once.Do(func() { s.free = make(chan struct{}, 1); s.free <- struct{}{} })
 	select {
 	case <-s.free:
-	case <-time.After(busyLimit): // one that was given up may just be ending
+	case <-time.After(busyLimit): // an earlier request whose client has given up may be about to end
 		return &Error{Busy, "another stick is being read or written, or does not answer"}
 	}
 	done := make(chan error, 1)
@@ -224,7 +225,7 @@ func (s *Server) mounted(device string, writable bool, do func(drive) error) (er
 	return do(drive{root})
 }
 
-// Client asks a server.
+// Client sends requests to a Server.
 type Client struct{ Socket string }
 
 // ErrNone says that this machine has no server.
@@ -275,7 +276,7 @@ func (c Client) List(ctx context.Context) (all []Stick, err error) {
 	return all, err
 }
 
-// SetMark marks a stick.
+// SetMark writes a stick's mark.
 func (c Client) SetMark(ctx context.Context, device string, m Mark) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*readLimit)
 	defer cancel()
@@ -290,8 +291,8 @@ func (c Client) SetMark(ctx context.Context, device string, m Mark) error {
 	return reply.Body.Close()
 }
 
-// Write writes a backup to a stick that is marked for the box, and returns its name there. The backup is what write writes; where
-// the stick is full, and room can be made on it, that is done a second time.
+// Write writes a backup to a stick that is marked for the box, and returns the backup's name there. write writes the backup's
+// content. If the stick was full and older backups were removed, write is called a second time.
 func (c Client) Write(ctx context.Context, device, box string, date time.Time, write func(io.Writer) error) (string, error) {
 	name, err := c.write(ctx, device, box, date, write)
 	if why, ok := errors.AsType[*Error](err); ok && why.Code == again {
@@ -307,12 +308,12 @@ func (c Client) write(ctx context.Context, device, box string, date time.Time, w
 	made := make(chan error, 1)
 	go func() {
 		err := write(to)
-		to.CloseWithError(err) // the request fails, and the server removes what it has
+		to.CloseWithError(err) // the request fails, and the server removes what it has received
 		made <- err
 	}()
 	query := url.Values{deviceName: {device}, boxName: {box}, dateName: {date.Format(time.DateOnly)}}
 	reply, err := c.ask(ctx, http.MethodPost, writePath, query, from)
-	from.Close() // the server may not have read all
+	from.Close() // the server may not have read everything
 	if cause := <-made; err == nil && cause == nil {
 		defer reply.Body.Close()
 		var f File
@@ -327,7 +328,7 @@ func (c Client) write(ctx context.Context, device, box string, date time.Time, w
 	return "", err
 }
 
-// Read reads a backup of a stick. The caller closes it. A backup that is cut off ends with an error.
+// Read reads a backup from a stick. The caller closes it. If the backup is truncated, reading ends with an error.
 func (c Client) Read(ctx context.Context, device, name string) (io.ReadCloser, error) {
 	reply, err := c.ask(ctx, http.MethodGet, readPath, url.Values{deviceName: {device}, nameName: {name}}, nil)
 	if err != nil {

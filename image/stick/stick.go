@@ -1,16 +1,16 @@
-// Package stick keeps backups on USB sticks. It owns how a stick is found, mounted and marked, the names of the files on it, how a
-// file is written so that a power cut or a pulled stick leaves the earlier ones whole, and the requests by which the daemon asks
-// for that: the daemon may mount nothing (see [Server]). It must not know what is in a backup.
+// Package stick keeps backups on USB sticks. It owns how a stick is found, mounted and marked, and the names of the files on it. It
+// writes a file so that a power cut, or pulling out the stick, leaves the earlier files intact. It also owns the requests that the
+// daemon sends for this, because the daemon may not mount anything (see [Server]). It must not know what is in a backup.
 //
-// A stick is a partition of a USB drive, or a whole one without partitions, with a FAT or exFAT file system. In its folder
-// "passerelle" are
+// A stick is a partition of a USB drive, or a whole drive without partitions, with a FAT or exFAT file system. Its folder
+// "passerelle" contains
 //
-//	stick.json                  the mark: of which box it keeps the backups
-//	000007-2026-12-01.backup    the backups; numbers grow, also while nobody knows the date
-//	writing.tmp                 what is being written
+//	stick.json                  the mark: which box's backups it keeps
+//	000007-2026-12-01.backup    the backups; their numbers increase, even while the date is not known
+//	writing.tmp                 the file that is being written
 //
-// Whatever else is on the stick stays as it is. It is mounted for the time of a request only, so that it may be pulled out at any
-// other time; while it is written, that costs the backup that is being written, and no other one.
+// Everything else on the stick stays as it is. The stick is mounted only during a request, so that it may be pulled out at any other
+// time. If it is pulled out while a backup is written, only that backup is lost.
 package stick
 
 import (
@@ -33,13 +33,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Bounds. A stick may be damaged, or made to do harm.
+// Limits. A stick may be damaged or malicious.
 const (
 	Keep       = 10          // backups on a stick
 	MaxFile    = 300_000_000 // bytes of a backup
 	maxSticks  = 8           // partitions that are read
-	maxEntries = 1000        // of the folder, that are read
-	maxMark    = 4 << 10     // bytes
+	maxEntries = 1000        // entries of the folder that are read
+	maxMark    = 4 << 10     // bytes of the mark
 	maxText    = 100         // characters of a name in the mark
 	lastNumber = 999_999
 )
@@ -57,15 +57,15 @@ type Code string
 // The codes.
 const (
 	Absent     Code = "absent"      // it is not plugged in, or was pulled out
-	Busy       Code = "busy"        // something else is done with it
+	Busy       Code = "busy"        // another request is using a stick, or the device is in use
 	Damaged    Code = "damaged"     // it does not keep what is written, or cannot be read
 	Failed     Code = "failed"      // another error
 	FileSystem Code = "file-system" // it has neither FAT nor exFAT
 	Foreign    Code = "foreign"     // it is not marked for this box
-	Full       Code = "full"        // also when all but its last backup are removed
+	Full       Code = "full"        // it is full even if only its last backup is left
 	ReadOnly   Code = "read-only"
-	Slow       Code = "slow"  // it did not do it in time
-	again      Code = "again" // room was made: it may fit now
+	Slow       Code = "slow"  // the request timed out
+	again      Code = "again" // old backups were removed: the backup may fit now
 )
 
 // Error is why a stick cannot be used.
@@ -78,17 +78,17 @@ func (e *Error) Error() string { return e.Text }
 
 // Mark says whose backups a stick keeps.
 type Mark struct {
-	Box    string `json:"box"`    // an identifier that the box made up
-	Centre string `json:"centre"` // its name
+	Box    string `json:"box"`    // an identifier that the box generated
+	Centre string `json:"centre"` // the place's name
 }
 
 // Stick is a stick that is plugged in.
 type Stick struct {
-	Device  string `json:"device"` // such as "sda1"
-	Mark    Mark   `json:"mark"`   // zero without one
-	Size    uint64 `json:"size"`   // bytes
-	Free    uint64 `json:"free"`
-	Backups []File `json:"backups"`         // the last one first
+	Device  string `json:"device"`          // such as "sda1"
+	Mark    Mark   `json:"mark"`            // zero if it has no mark
+	Size    uint64 `json:"size"`            // bytes
+	Free    uint64 `json:"free"`            // bytes
+	Backups []File `json:"backups"`         // the newest first
 	Wrong   *Error `json:"wrong,omitempty"` // why it cannot be read
 }
 
@@ -98,10 +98,10 @@ type File struct {
 	Size int64  `json:"size"`
 }
 
-// fileName matches the names of backups: a number, and the date by the clock of the box.
+// fileName matches the names of backups: a number, and the date according to the box's clock.
 var fileName = regexp.MustCompile(`^([0-9]{6})-([0-9]{4}-[0-9]{2}-[0-9]{2})\.backup$`)
 
-// Date returns the date in the name of a backup. ok is false if it has none.
+// Date returns the date in the name of a backup. ok is false if the name has no valid date.
 func (f File) Date() (t time.Time, ok bool) {
 	found := fileName.FindStringSubmatch(f.Name)
 	if found == nil {
@@ -146,8 +146,8 @@ func asError(err error) *Error {
 	return &Error{codeOf(err), err.Error()}
 }
 
-// Devices returns the names of the partitions of USB drives that may be sticks, from a file system with /sys and /proc. A drive that
-// the machine itself uses, such as one with its root, is none.
+// Devices returns the names of the partitions of USB drives that may be sticks, from a file system with /sys and /proc. It leaves
+// out drives that the machine itself uses, such as the one with its root.
 func Devices(machine fs.FS) (names []string) {
 	entries, err := fs.ReadDir(machine, "sys/class/block")
 	if err != nil {
@@ -189,7 +189,7 @@ func Devices(machine fs.FS) (names []string) {
 	return names
 }
 
-// usedNumbers returns the numbers of the devices that are mounted elsewhere than where desktops mount sticks (proc_pid_mountinfo(5)).
+// usedNumbers returns the numbers of the mounted devices (proc_pid_mountinfo(5)), except those mounted where desktops mount sticks.
 func usedNumbers(machine fs.FS) map[string]bool {
 	used := map[string]bool{}
 	text, _ := fs.ReadFile(machine, "proc/self/mountinfo")
@@ -225,7 +225,7 @@ func (d drive) read(s *Stick) error {
 	return err
 }
 
-// open opens a regular file to read it. Nothing on a stick may hold it up.
+// open opens a regular file for reading. It does not block on other kinds of files, such as FIFOs.
 func (d drive) open(name string) (*os.File, error) {
 	f, err := d.OpenFile(path.Join(folder, name), os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
 	if err != nil {
@@ -238,7 +238,7 @@ func (d drive) open(name string) (*os.File, error) {
 	return f, nil
 }
 
-// mark returns the mark, zero without one. A damaged one is none.
+// mark returns the mark, zero if there is none or it is damaged.
 func (d drive) mark() (m Mark, err error) {
 	f, err := d.open(markName)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
@@ -259,7 +259,7 @@ func (d drive) mark() (m Mark, err error) {
 	return m, nil
 }
 
-// plain returns a text that can be shown.
+// plain returns the text without unprintable characters, cut to maxText characters.
 func plain(text string) string {
 	text = strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
@@ -273,7 +273,7 @@ func plain(text string) string {
 	return text
 }
 
-// backups returns the backups, the first one first.
+// backups returns the backups, the oldest first.
 func (d drive) backups() (all []File, err error) {
 	dir, err := d.Open(folder)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -300,7 +300,7 @@ func (d drive) backups() (all []File, err error) {
 	return all, nil
 }
 
-// setMark marks the stick. The backups that it has stay.
+// setMark writes the stick's mark. Existing backups stay.
 func (d drive) setMark(m Mark) error {
 	if err := d.Mkdir(folder, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
@@ -312,7 +312,7 @@ func (d drive) setMark(m Mark) error {
 	return d.put(markName, strings.NewReader(string(text)+"\n"), maxMark)
 }
 
-// put writes a file whole, reads it again from the stick, and gives it its name.
+// put writes a temporary file, reads it back from the stick to verify it, and renames it.
 func (d drive) put(name string, from io.Reader, most int64) (err error) {
 	temp := path.Join(folder, tempName)
 	if err := d.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -325,7 +325,7 @@ func (d drive) put(name string, from io.Reader, most int64) (err error) {
 	defer func() {
 		f.Close()
 		if err != nil {
-			d.Remove(temp) // the next one removes it, too
+			d.Remove(temp) // if this fails, the next call of put removes it
 		}
 	}()
 	written := newSum()
@@ -339,7 +339,7 @@ func (d drive) put(name string, from io.Reader, most int64) (err error) {
 	if err := f.Sync(); err != nil {
 		return err
 	}
-	// A stick that says it is larger than it is loses what is written, without an error.
+	// A stick that claims to be larger than it is loses data without an error.
 	kept := newSum()
 	if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
 		return err
@@ -353,7 +353,7 @@ func (d drive) put(name string, from io.Reader, most int64) (err error) {
 	return errors.Join(d.Rename(temp, path.Join(folder, name)), d.sync())
 }
 
-// sync has all that was written on the stick.
+// sync flushes everything that was written to the stick.
 func (d drive) sync() error {
 	dir, err := d.Open(".")
 	if err != nil {
@@ -366,8 +366,8 @@ func (d drive) sync() error {
 	return nil
 }
 
-// write writes a backup of the box that the stick is marked for, and returns its name. The error's code is again if room was made
-// for it.
+// write writes a backup of the box, and returns the backup's name. The stick must be marked for the box. If the stick was full and
+// older backups were removed, the error's code is again.
 func (d drive) write(box, date string, from io.Reader) (string, error) {
 	m, err := d.mark()
 	if err != nil {
@@ -394,7 +394,7 @@ func (d drive) write(box, date string, from io.Reader) (string, error) {
 		}
 		return "", err
 	}
-	// The new one is on the stick: an old one that stays does no harm.
+	// The new backup is on the stick. If an old one cannot be removed, that does no harm.
 	return name, d.remove(all[:max(0, len(all)+1-Keep)])
 }
 
@@ -411,13 +411,13 @@ func (d drive) remove(all []File) error {
 	return d.sync()
 }
 
-// Mounter mounts a device by its name, and returns where it is until unmount is called.
+// Mounter mounts a device by its name, and returns the folder where it is mounted until unmount is called.
 type Mounter func(device string, writable bool) (at string, unmount func() error, err error)
 
-// types are the file systems of sticks, as they are tried.
+// types are the file systems of sticks, in the order in which they are tried.
 var types = []string{"vfat", "exfat"}
 
-// MountIn returns a Mounter that mounts in a folder, which has no other use. It needs CAP_SYS_ADMIN.
+// MountIn returns a Mounter that mounts devices in a folder, which must have no other use. It needs CAP_SYS_ADMIN.
 func MountIn(dir string) Mounter {
 	return func(device string, writable bool) (string, func() error, error) {
 		at := filepath.Join(dir, "stick")
@@ -440,7 +440,7 @@ func mount(device, at string, writable bool, types []string) (err error) {
 			options = "umask=0077,errors=remount-ro"
 		}
 		err = unix.Mount(device, at, kind, flags, options)
-		if !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENODEV) { // it is another one, or the kernel has none
+		if !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENODEV) { // EINVAL: another file system; ENODEV: not in the kernel
 			break
 		}
 	}
@@ -455,7 +455,7 @@ func mount(device, at string, writable bool, types []string) (err error) {
 	return nil
 }
 
-// unmount unmounts what is mounted at a folder, also while it is still in use.
+// unmount unmounts what is mounted at a folder, even while it is still in use.
 func unmount(at string) error {
 	err := unix.Unmount(at, 0)
 	if errors.Is(err, unix.EBUSY) {

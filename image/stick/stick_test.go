@@ -27,7 +27,8 @@ import (
 
 var december = time.Date(2026, 12, 1, 3, 0, 0, 0, time.UTC)
 
-// machineWith is a machine with a stick of two partitions, one without any, an empty card reader, the drive with its root, and a card.
+// machineWith is a machine with a stick with two partitions, a stick without partitions, an empty card reader, the drive with its
+// root, and a card.
 func machineWith(mounts string) fstest.MapFS {
 	m := fstest.MapFS{"proc/self/mountinfo": {Data: []byte(mounts)}}
 	add := func(where, number, size string, partition bool) {
@@ -55,7 +56,7 @@ func machineWith(mounts string) fstest.MapFS {
 	return m
 }
 
-// TestDevices: sticks are partitions of USB drives, or drives without any; none that the machine uses.
+// TestDevices checks that sticks are partitions of USB drives, or drives without partitions, but none that the machine uses.
 func TestDevices(t *testing.T) {
 	t.Parallel()
 	const root = "22 1 8:50 / / rw,relatime shared:1 - ext4 /dev/sdd2 rw\n"
@@ -99,15 +100,15 @@ func must(t testing.TB, errs ...error) {
 // contentOf returns a backup's content by its number.
 func contentOf(n int) string { return strings.Repeat(fmt.Sprintf("backup %d\n", n), 1+n*331%3000) }
 
-// TestKeeps: whatever fails while a backup is written, and wherever, the earlier ones stay whole, and nothing else of the stick is
-// touched; the last ones stay, and numbers grow.
+// TestKeeps checks that, wherever the writing of a backup fails, the earlier backups stay intact and nothing else on the stick is
+// touched. It also checks that the newest backups are kept, and that numbers increase.
 func TestKeeps(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 2))
 	d := stickIn(t, t.TempDir())
 	must(t, os.WriteFile(filepath.Join(d.Name(), "photo.jpg"), []byte("a photo"), 0o600), d.setMark(Mark{"lilas", "Les Lilas"}))
 	must(t, os.WriteFile(filepath.Join(d.Name(), folder, "000001-notes.txt"), []byte("notes"), 0o600))
-	var want []string // contents, the first one first
+	var want []string // contents, the oldest first
 	check := func(when string) {
 		t.Helper()
 		all, err := d.backups()
@@ -124,7 +125,7 @@ func TestKeeps(t *testing.T) {
 	last := ""
 	for n := range 60 {
 		text := contentOf(n)
-		cut := random.IntN(2 * len(text)) // beyond its end: all is read
+		cut := random.IntN(2 * len(text)) // beyond the end: everything is read
 		from := &watched{text: text, cut: cut, see: func() { check("while it is written") }}
 		name, err := d.write("lilas", "2026-12-01", from)
 		if fails := cut < len(text); fails != (err != nil) || fails && !errors.Is(err, errPulled) {
@@ -143,7 +144,7 @@ func TestKeeps(t *testing.T) {
 		if _, err := os.Lstat(filepath.Join(d.Name(), folder, tempName)); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("what was written is left: %v", err)
 		}
-		if n%7 == 0 { // a power cut leaves it
+		if n%7 == 0 { // a power cut leaves the temporary file
 			must(t, os.WriteFile(filepath.Join(d.Name(), folder, tempName), []byte("half"), 0o600))
 		}
 	}
@@ -156,7 +157,7 @@ func TestKeeps(t *testing.T) {
 
 var errPulled = errors.New("pulled out")
 
-// watched is a backup that fails at a byte.
+// watched is a backup whose reading fails at a byte.
 type watched struct {
 	text    string
 	at, cut int
@@ -180,8 +181,8 @@ func (w *watched) Read(b []byte) (int, error) {
 	return 0, io.EOF
 }
 
-// TestLosesWhatIsWritten: a stick that keeps something else than what was written, as those do that claim a size that they have not,
-// is found out.
+// TestLosesWhatIsWritten checks that a stick that does not keep what was written is detected. Such a stick may claim to be larger
+// than it is.
 func TestLosesWhatIsWritten(t *testing.T) {
 	t.Parallel()
 	d := stickIn(t, t.TempDir())
@@ -200,7 +201,7 @@ func TestLosesWhatIsWritten(t *testing.T) {
 	}
 }
 
-// TestHostile: what is on a stick leads nowhere, holds nothing up, and is read in part only.
+// TestHostile checks that files on a stick cannot lead elsewhere or block, and that only a limited part of them is read.
 func TestHostile(t *testing.T) {
 	t.Parallel()
 	outside := t.TempDir()
@@ -303,7 +304,8 @@ func codeIs(err error, code Code) bool {
 	return ok && why.Code == code
 }
 
-// TestServer: what the daemon asks for is done, and why it is not comes back as a code; a backup that fails to be made leaves nothing.
+// TestServer checks that the daemon's requests are executed, that a failure is returned as a code, and that a backup that cannot be
+// made leaves nothing.
 func TestServer(t *testing.T) {
 	t.Parallel()
 	dirs := map[string]string{"sda1": t.TempDir(), "sdb": t.TempDir()}
@@ -323,7 +325,7 @@ func TestServer(t *testing.T) {
 		return dirs[device], func() error { mounted--; return nil }, nil
 	})
 	ctx := t.Context()
-	large := func(w io.Writer) error { // more than a server reads that does not want it
+	large := func(w io.Writer) error { // more than a server reads after it has rejected a request
 		_, err := w.Write(bytes.Repeat([]byte("backup"), 1<<20))
 		return err
 	}
@@ -388,7 +390,7 @@ func TestServer(t *testing.T) {
 	}
 }
 
-// TestBusy: while a stick does not answer, nothing waits for it.
+// TestBusy checks that nothing waits for a stick that does not answer.
 func TestBusy(t *testing.T) {
 	t.Parallel()
 	hangs, entered := make(chan struct{}), make(chan struct{})
@@ -410,7 +412,7 @@ func TestBusy(t *testing.T) {
 	must(t, <-first, c.SetMark(t.Context(), "sdb", Mark{Box: "lilas"}))
 }
 
-// TestPulledOut: whatever a stick that is pulled out fails with, it is not damaged.
+// TestPulledOut checks that a stick that is pulled out is never reported as damaged, whatever the error is.
 func TestPulledOut(t *testing.T) {
 	t.Parallel()
 	machine := machineWith("")
@@ -425,12 +427,12 @@ func TestPulledOut(t *testing.T) {
 	}
 }
 
-// TestMounts: on the real kernel, a stick that is full keeps its last backup and makes room with the others; one that cannot be
-// written says so; and a file system that is none is refused. This kernel may have no FAT: ext2 stands for it.
+// TestMounts checks on the real kernel that a full stick keeps its last backup and makes room by removing the others, that a
+// read-only stick is reported, and that an invalid file system is rejected. The kernel may not support FAT, so the test uses ext2.
 func TestMounts(t *testing.T) {
 	labtest.Root(t, "mke2fs", "losetup", "blockdev", "unshare")
-	// A mount namespace that another test creates keeps a copy of what is mounted in this one, and the file system stays in use
-	// until that namespace ends: this test needs one that nothing copies.
+	// A mount namespace that another test creates has a copy of this one's mounts, and keeps the file system in use until that
+	// namespace ends. So this test needs a mount namespace that nothing copies.
 	if os.Getenv("OWN_MOUNTS") == "" {
 		c := exec.CommandContext(t.Context(), "unshare", "--mount", "--propagation", "private", os.Args[0], "-test.run=^TestMounts$", "-root")
 		c.Env = append(os.Environ(), "OWN_MOUNTS=yes")
@@ -452,7 +454,7 @@ func TestMounts(t *testing.T) {
 	}
 	device := run("losetup", "--find", "--show", image)
 	t.Cleanup(func() {
-		run("blockdev", "--setrw", device) // or its next user could not write either
+		run("blockdev", "--setrw", device) // otherwise its next user could not write either
 		run("losetup", "--detach", device)
 	})
 	kinds := []string{"vfat", "exfat", "ext2"}
