@@ -1,6 +1,6 @@
-// Package proof judges a system on trial from outside its daemon, and marks its slot good on the card once it has proved itself. It owns
-// the order of that, and what is written meanwhile: the note for programs without access to the card, and why the system does not
-// work. It must not know how a slot is booted, nor what restarts a box whose system does not prove itself.
+// Package proof judges a system on trial from outside its daemon, and marks its slot good on the card once it has proved itself. It
+// owns the order of these steps and the files that they write: the note for programs without access to the card, and the reason
+// why the system does not work. It must not know how a slot is booted, nor what restarts a box whose system does not prove itself.
 package proof
 
 import (
@@ -22,18 +22,19 @@ import (
 // Prover judges the system in the running slot. All its fields but Pace are required.
 type Prover struct {
 	Card  slot.Card
-	Note  string // the file that tells others the state of the slots
-	State string // folder of the daemon's state, for why a system did not prove itself
-	// Works returns why the box does not work.
+	Note  string // the file that tells other programs the state of the slots
+	State string // folder of the daemon's state, for the reason why a system did not prove itself
+	// Works returns why the box does not work, nil if it works.
 	Works  func(context.Context) error
 	Uptime func() time.Duration // since the start of the kernel
 	Pace   health.Pace
-	Ready  func(about string) // is told once the note is written
+	Ready  func(about string) // called once the note is written
 	Log    *slog.Logger
 }
 
-// Run waits until the running slot has proved itself, and then marks it good on the card. Only if it does not within its time is there an
-// error: the box must restart. It returns nil at once if no slot is on trial, also if the card cannot be read, and when ctx ends.
+// Run waits until the running slot has proved itself, and then marks it good on the card. It returns an error only if the slot does
+// not prove itself in time: then the box must restart. It returns nil at once if no slot is on trial or the card cannot be read, and
+// when ctx ends.
 func (p Prover) Run(ctx context.Context) error {
 	s, _, err := p.Card.Read()
 	if err != nil {
@@ -90,7 +91,7 @@ func (p Prover) tried(why string, code state.TrialReason) {
 // markAgain is the time between attempts to write the card.
 const markAgain = 10 * time.Second
 
-// markGood marks the running slot good, once the card can be written. A box that works is not restarted for that.
+// markGood marks the running slot good. It retries until the card can be written, because a box that works is not restarted for that.
 func (p Prover) markGood(ctx context.Context) error {
 	for {
 		s, err := p.Card.Update(func(s slot.State) slot.State { return s.MarkGood(p.Card.Running) })
@@ -108,8 +109,8 @@ func (p Prover) markGood(ctx context.Context) error {
 	}
 }
 
-// BoxWorks returns why the box does not work, seen from outside its daemon: by its status, and by a request to its pages at the
-// hotspot's address, which pages makes.
+// BoxWorks returns why the box does not work, nil if it works. It judges from outside the daemon: by the daemon's status, and by a
+// request to its pages at the hotspot's address, which pages makes.
 func BoxWorks(ctx context.Context, box control.Client, pages func(netip.AddrPort) error) error {
 	s, err := box.Status(ctx)
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 	"passerelle/image/update"
 )
 
-// onTrial is a box that booted slot b for the first of its tries.
+// onTrial returns the Prover of a box that booted slot b for the first of its tries.
 func onTrial(t *testing.T, works func(context.Context) error) (p Prover, log *strings.Builder) {
 	t.Helper()
 	dir := t.TempDir()
@@ -67,8 +67,8 @@ func machine(t *testing.T, note string) string {
 	return dir
 }
 
-// TestReasons: a slot that does not prove itself leaves why, in words and as a code, and is not marked; one that does is, and
-// leaves nothing.
+// TestReasons checks that a slot that does not prove itself leaves the reason, in words and as a code, and is not marked good. A
+// slot that proves itself is marked good, and leaves nothing.
 func TestReasons(t *testing.T) {
 	t.Parallel()
 	for name, x := range map[string]struct {
@@ -112,11 +112,11 @@ func TestReasons(t *testing.T) {
 	}
 }
 
-// TestNothingOnTrial: a slot that is good is not judged, and no trial is left.
+// TestNothingOnTrial checks that a good slot is not judged, and that no reason is written.
 func TestNothingOnTrial(t *testing.T) {
 	t.Parallel()
 	p, _ := onTrial(t, func(context.Context) error { panic("it is asked") })
-	p.Card.Running = slot.A // somebody chose b meanwhile
+	p.Card.Running = slot.A // slot b was chosen meanwhile
 	if err := p.Run(t.Context()); err != nil {
 		t.Error(err)
 	}
@@ -125,7 +125,7 @@ func TestNothingOnTrial(t *testing.T) {
 	}
 }
 
-// TestMarkGood: a card that cannot be written does not restart the box, and the slot is good once it can be.
+// TestMarkGood checks that a card that cannot be written does not restart the box, and that the slot is marked good once it can.
 func TestMarkGood(t *testing.T) {
 	t.Parallel()
 	p, log := onTrial(t, nil)
