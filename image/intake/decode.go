@@ -12,15 +12,15 @@ import (
 	"passerelle/appliance/config"
 )
 
-// Byte order marks, which Windows' editors write (Unicode 17.0, 23.8).
+// Byte order marks, which editors on Windows write (Unicode 17.0, 23.8).
 var (
 	utf8Mark        = []byte("\xef\xbb\xbf")
 	utf16LittleMark = []byte("\xff\xfe")
 	utf16BigMark    = []byte("\xfe\xff")
 )
 
-// decode returns a file's text as TOML wants it: UTF-8 without a mark, lines ending with LF. Otherwise it says what is wrong,
-// with the text as far as it can be guessed; nil if it is no text.
+// decode returns a file's text in the encoding of TOML: UTF-8 without a byte order mark, with lines that end in LF. If the file has
+// another encoding, wrong says what is wrong, and text is the best guess. If the file is not text, text is nil.
 func decode(raw []byte) (text []byte, wrong string) {
 	if len(raw) > config.MaxFile {
 		return nil, fmt.Sprintf("%s: the file has more than %d bytes: it is no configuration", FileName, config.MaxFile)
@@ -39,7 +39,7 @@ func decode(raw []byte) (text []byte, wrong string) {
 	}
 	if at := invalid(text); at >= 0 {
 		wrong = fmt.Sprintf("%s:%d: an accented letter is written in Latin-1 (ANSI): save the file as UTF-8", FileName, lineOf(text, at))
-		// Every byte is a character in it.
+		// Every byte is a character in Windows-1252.
 		text, _ = charmap.Windows1252.NewDecoder().Bytes(text)
 	}
 	text = bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
@@ -54,7 +54,7 @@ func fromUTF16(raw []byte, order binary.ByteOrder) []byte {
 	return []byte(string(utf16.Decode(units)))
 }
 
-// invalid returns where a text is not UTF-8, -1 if it is.
+// invalid returns the offset of the first byte that is not UTF-8, -1 if there is none.
 func invalid(text []byte) int {
 	for at := 0; at < len(text); {
 		r, size := utf8.DecodeRune(text[at:])

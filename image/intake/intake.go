@@ -1,19 +1,19 @@
-// Package intake takes the configuration that somebody dropped on the card's FAT partition, the one that every PC can write.
-// It owns the names of the files there, how a file is read, what is answered beside it, and the order of the steps. It must
-// not know how the configuration is put in place, nor what a daemon does with it.
+// Package intake takes a configuration file that somebody put on the card's FAT partition, which every PC can write. It owns the
+// names of the files there, how a file is read, the answers that are written next to it, and the order of the steps. It must not
+// know how the configuration is put in place, nor what a daemon does with it.
 //
-// A file is taken at boot, before the daemon starts: it is read, checked as `passerelle check` does, and put in place. It is
-// then overwritten and removed, whether it was accepted or refused, since it may have passwords and any PC reads this
-// partition, also what was only removed from it. Who has to
-// correct a refused file finds it there without its passwords, to be written again, and what is wrong with it by line.
+// A file is taken at boot, before the daemon starts. It is read, checked as `passerelle check` does, and put in place. Then it is
+// overwritten and removed, whether it was accepted or refused: it may contain passwords, and any PC can read this partition,
+// including files that were only removed. If a file is refused, a copy without the passwords and the errors by line stay there, so
+// that it can be corrected and written again.
 //
 // # Power cuts
 //
-// The steps are: put the configuration in place; note in the state folder which file it was and what is answered; remove the
-// file; write the answer; remove the note. Each step is on the disk before the next one begins. A cut before the note repeats
-// the first step, which then changes nothing. A cut after it continues behind it: the note knows the file, so that one which cannot
-// be removed, from a partition that is damaged for instance, is never put in place a second time over what technicians
-// changed since then.
+// The steps are: put the configuration in place; write a note to the state folder with the file's revision and the answers; remove
+// the file; write the answers; remove the note. Each step is on the disk before the next one begins. After a power cut before the
+// note, the first step is repeated, which then changes nothing. After a power cut later, the steps after the note are repeated. The
+// note identifies the file. So a file that cannot be removed, from a damaged partition for instance, is never put in place a second
+// time, which would overwrite later changes by technicians.
 package intake
 
 import (
@@ -33,10 +33,10 @@ import (
 
 // Names of the files on the FAT partition.
 const (
-	FileName     = "passerelle.toml"         // to be taken, in any capitals
-	hiddenName   = FileName + ".txt"         // likewise: Windows hides what it adds
-	acceptedName = "accepted.txt"            // the answer
-	refusedName  = "refused.txt"             // the answer, with lines
+	FileName     = "passerelle.toml"         // the file to take, in upper or lower case
+	hiddenName   = FileName + ".txt"         // the same: Windows may add an extension and hide it
+	acceptedName = "accepted.txt"            // the answer for an accepted file
+	refusedName  = "refused.txt"             // the answer for a refused file, with the errors by line
 	maskedName   = "passerelle-refused.toml" // the refused file, without passwords
 	codeName     = "code.txt"                // the setup code
 	takenName    = "passerelle-taken.tmp"    // a file that was taken, while its content is overwritten
@@ -47,20 +47,20 @@ type Intake struct {
 	FAT      string                                   // the folder where the partition is mounted
 	Note     string                                   // the file of the note, in the state folder
 	Writable func() (restore func() error, err error) // makes the partition writable for a while
-	Put      func(text []byte) error                  // puts a valid configuration in place; the same one twice changes nothing
-	Misfits  func(*config.Config) []string            // what of it does not fit the machine
+	Put      func(text []byte) error                  // puts a valid configuration in place; it is idempotent
+	Misfits  func(*config.Config) []string            // the settings that do not fit the machine
 	Log      *slog.Logger
 
-	step func(done string) error // a test's, after each step
+	step func(done string) error // called after each step, by tests
 }
 
-// note is what the note has.
+// note is the content of the note, as JSON.
 type note struct {
-	Of      config.Revision   `json:"of"`      // the file's bytes
-	Answers map[string]string `json:"answers"` // by name; those that are missing are removed
+	Of      config.Revision   `json:"of"`      // revision of the file's bytes
+	Answers map[string]string `json:"answers"` // texts by file name; answer files that are not in it are removed
 }
 
-// Take takes the file, if there is one. An error leaves everything as it was, or a note that the next boot goes on from.
+// Take takes the file, if there is one. An error leaves either everything as it was, or a note from which the next boot continues.
 func (i Intake) Take() error {
 	pending, err := i.read()
 	if err != nil {
@@ -105,14 +105,14 @@ func (i Intake) done(step string) error {
 	return i.step(step)
 }
 
-// decide accepts or refuses a file, and returns the answers. The error is that of the box: nothing was decided.
+// decide accepts or refuses a file, and returns the answers. An error is a failure of the box: then nothing was decided.
 func (i Intake) decide(raw []byte) (map[string]string, error) {
 	text, wrong := decode(raw)
 	var masks config.Masks
 	masked := masks.Mask(text)
 	var conf *config.Config
 	if wrong == "" {
-		if _, err := new(config.Masks).Unmask(FileName, text); err != nil { // a refused file whose passwords are not written again
+		if _, err := new(config.Masks).Unmask(FileName, text); err != nil { // a refused file that still has masked passwords
 			wrong = err.Error()
 		} else if conf, err = config.Parse(FileName, text); err != nil {
 			wrong = err.Error()
@@ -139,14 +139,14 @@ func (i Intake) decide(raw []byte) (map[string]string, error) {
 	return map[string]string{acceptedName: say(acceptedWords, "")}, nil
 }
 
-// finish removes the files, and writes the answers. The files go first: a full partition then has room.
+// finish removes the files, and then writes the answers: in this order, because the partition may be full.
 func (i Intake) finish(files []string, answers map[string]string) error {
 	taken := filepath.Join(i.FAT, takenName)
 	if err := i.overwrite(taken); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err // of a power cut
+		return err // the file is left from a power cut
 	}
 	for _, path := range files {
-		// Half of it must not be taken as a configuration.
+		// It is renamed first, so that a partly overwritten file is not taken as a configuration.
 		err := os.Rename(path, taken)
 		if err == nil {
 			err = private.SyncFileSystem(i.FAT)
@@ -179,7 +179,7 @@ func (i Intake) finish(files []string, answers map[string]string) error {
 	return nil
 }
 
-// overwrite removes a file, and its content before.
+// overwrite overwrites a file with zeros, and removes it.
 func (i Intake) overwrite(path string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
@@ -195,12 +195,13 @@ func (i Intake) overwrite(path string) error {
 	return os.Remove(path)
 }
 
-// zeros reads as zeros without an end.
+// zeros is an endless reader of zeros.
 type zeros struct{}
 
 func (zeros) Read(b []byte) (int, error) { clear(b); return len(b), nil }
 
-// SetCode has the setup code and the address of its page in a file, and removes that file when the code is "": when it is used.
+// SetCode writes the setup code and the address of its page to a file. If the code is "", which means that it was used, SetCode
+// removes the file.
 func (i Intake) SetCode(code, page string) error {
 	path, text := filepath.Join(i.FAT, codeName), ""
 	if code != "" {
@@ -219,7 +220,7 @@ func (i Intake) SetCode(code, page string) error {
 	return nil
 }
 
-// change makes a change on the partition, which is writable only meanwhile, and returns once it is on the disk.
+// change makes a change on the partition, and returns once the change is on the disk. The partition is writable only meanwhile.
 func (i Intake) change(what func() error) error {
 	restore, err := i.Writable()
 	if err != nil {
@@ -232,7 +233,8 @@ func (i Intake) change(what func() error) error {
 	return errors.Join(err, restore())
 }
 
-// set writes a file as wanted, or removes it. A FAT partition has no atomic replacement: the note repeats a torn write.
+// set writes a file, or removes it if it is not wanted. FAT cannot replace a file atomically; after a torn write, the note causes
+// the write to be repeated.
 func set(path, text string, wanted bool) error {
 	if !wanted {
 		if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
@@ -241,12 +243,12 @@ func set(path, text string, wanted bool) error {
 		return nil
 	}
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		return errors.Join(err, os.Remove(path)) // half an answer says something else
+		return errors.Join(err, os.Remove(path)) // a part of an answer would be misleading
 	}
 	return nil
 }
 
-// find returns the files to be taken, the one that counts first. FAT keeps the capitals that somebody typed.
+// find returns the files to take. Only the first counts. It ignores case, because FAT keeps the case that somebody typed.
 func find(folder string) (files []string, err error) {
 	entries, err := os.ReadDir(folder)
 	if err != nil {
@@ -262,7 +264,7 @@ func find(folder string) (files []string, err error) {
 	return files, nil
 }
 
-// readFile returns at most one byte more than a configuration may have.
+// readFile reads a file, but at most one byte more than a configuration may have.
 func readFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -272,7 +274,7 @@ func readFile(path string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, config.MaxFile+1))
 }
 
-// read returns the note, nil if there is none. A damaged one is none: the file is then decided again.
+// read returns the note, nil if there is none or it is damaged: then the file is decided again.
 func (i Intake) read() (*note, error) {
 	text, err := os.ReadFile(i.Note)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -311,7 +313,7 @@ func (i Intake) forget() error {
 	return private.SyncFolder(filepath.Dir(i.Note))
 }
 
-// say returns an answer's text, with what it is about in the place of both marks, indented. Its lines end as Windows wants it.
+// say returns an answer's text: words, with about in place of each "{}", indented. Its lines end in CR LF, as Windows expects.
 func say(words, about string) string {
 	text := strings.ReplaceAll(strings.TrimPrefix(words, "\n"), "{}", strings.ReplaceAll(about, "\n", "\n  "))
 	return strings.ReplaceAll(text, "\n", "\r\n")

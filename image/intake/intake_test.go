@@ -45,7 +45,7 @@ cap = "5GB"
 wifi = { ssid = "Mairie", passphrase = "` + secret + `" }
 `
 
-// box is a box with its card: folders stand for the partitions.
+// box is a box with its card. Folders stand for the partitions.
 type box struct {
 	Intake
 	t         *testing.T
@@ -100,7 +100,7 @@ func (b *box) drop(name, text string) {
 	}
 }
 
-// card returns the names of the files on the partition, and all of their text.
+// card returns the names of the files on the partition, and all their text.
 func (b *box) card() (names, text string) {
 	b.t.Helper()
 	entries, err := os.ReadDir(b.FAT)
@@ -126,7 +126,7 @@ func (b *box) inPlace() string {
 	return string(text)
 }
 
-// noteIsGone: nothing of a file that was taken is left in the state folder.
+// noteIsGone checks that nothing of a file that was taken is left in the state folder.
 func (b *box) noteIsGone() {
 	b.t.Helper()
 	entries, err := os.ReadDir(filepath.Dir(b.Note))
@@ -151,7 +151,8 @@ func utf16Of(s string) string {
 	return string(b)
 }
 
-// TestTake: what editors and file systems make of a file is understood, or said; the file is gone, and no password is left.
+// TestTake checks that encodings and file names of various editors and file systems are understood, or refused with a reason. It
+// also checks that the file is removed, and that no password is left.
 func TestTake(t *testing.T) {
 	t.Parallel()
 	if strings.Count(valid, secret) != 1 || !strings.ContainsRune(valid, 'é') {
@@ -161,7 +162,7 @@ func TestTake(t *testing.T) {
 	for name, c := range map[string]struct {
 		name, text string
 		card       string   // the files afterwards
-		says       []string // in them
+		says       []string // parts of their text
 		ends       bool     // it is in place
 	}{
 		"as it should be": {"passerelle.toml", valid, "accepted.txt", []string{"Configuration acceptée.\r\n", "Configuration accepted.\r\n"}, true},
@@ -213,7 +214,7 @@ func TestTake(t *testing.T) {
 	}
 }
 
-// TestAnswers: the answer is that of the last file, and remarks are in it.
+// TestAnswers checks that the answer belongs to the last file, and contains remarks.
 func TestAnswers(t *testing.T) {
 	t.Parallel()
 	b := newBox(t)
@@ -244,7 +245,7 @@ func TestAnswers(t *testing.T) {
 
 var errCut = errors.New("the power was cut")
 
-// TestPowerCut: a cut after any step, and then another one, ends as without.
+// TestPowerCut checks that a power cut after any step, and then another one, does not change the result.
 func TestPowerCut(t *testing.T) {
 	t.Parallel()
 	earlier := strings.Replace(valid, "5GB", "6GB", 1)
@@ -292,7 +293,7 @@ func TestPowerCut(t *testing.T) {
 	}
 }
 
-// TestOverwritten: what a dropped file had can't be had back by a PC that looks for removed files, also after a power cut.
+// TestOverwritten checks that a PC that looks for removed files cannot recover a dropped file's content, even after a power cut.
 func TestOverwritten(t *testing.T) {
 	t.Parallel()
 	for _, cut := range []string{"", "rename", "overwrite"} {
@@ -323,8 +324,8 @@ func TestOverwritten(t *testing.T) {
 	}
 }
 
-// TestCardThatCannotBeWritten: the configuration is taken once, not again and again over later changes, and the file goes as
-// soon as it can. A file that nobody can read changes nothing.
+// TestCardThatCannotBeWritten checks that the configuration is taken only once, so that it does not overwrite later changes, and
+// that the file is removed as soon as possible. A file that cannot be read changes nothing.
 func TestCardThatCannotBeWritten(t *testing.T) {
 	t.Parallel()
 	b := newBox(t)
@@ -341,7 +342,7 @@ func TestCardThatCannotBeWritten(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	b.drop("passerelle.toml", strings.Replace(valid, "5GB", "7GB", 1)) // at a PC
+	b.drop("passerelle.toml", strings.Replace(valid, "5GB", "7GB", 1)) // as at a PC
 	if err := b.Take(); !errors.Is(err, unix.EROFS) || !strings.Contains(b.inPlace(), "7GB") {
 		t.Fatalf("another file is not taken: %v", err)
 	}
@@ -371,7 +372,7 @@ func TestCardThatCannotBeWritten(t *testing.T) {
 	}
 }
 
-// TestSetCode: the file is there exactly as long as the code is unused, and the partition is written only for a change.
+// TestSetCode checks that the file exists exactly as long as the code is unused, and that the partition is written only for a change.
 func TestSetCode(t *testing.T) {
 	t.Parallel()
 	b := newBox(t)
@@ -389,7 +390,8 @@ func TestSetCode(t *testing.T) {
 	}
 }
 
-// TestRemount: a partition that is mounted read-only is writable meanwhile, with its other options; a folder stays a folder.
+// TestRemount checks that a partition that is mounted read-only becomes writable until restore, and keeps its other options. A
+// folder that is not a mount point stays as it is.
 func TestRemount(t *testing.T) {
 	labtest.Root(t)
 	dir := t.TempDir()
@@ -434,7 +436,7 @@ func TestRemount(t *testing.T) {
 	}
 }
 
-// FuzzDecode: any file is text that TOML can be, or is refused with a reason.
+// FuzzDecode checks that any file is either decoded to text that TOML may be, or refused with a reason.
 func FuzzDecode(f *testing.F) {
 	for _, text := range []string{"", valid, "\xff\xfeb", "\xef\xbb\xbfa\r\nb\r", latin1("é"), "\xfe\xff\xd8\x00"} {
 		f.Add([]byte(text))

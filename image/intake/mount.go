@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Remount makes the partition that is mounted at a folder writable, until restore is called. A folder that is no mount point,
-// or that is writable, stays as it is. It needs CAP_SYS_ADMIN.
+// Remount makes the partition that is mounted at a folder writable, until restore is called. It does nothing if the folder is not a
+// mount point, or is writable already. It needs CAP_SYS_ADMIN.
 func Remount(folder string) (restore func() error, err error) {
 	nothing := func() error { return nil }
 	mounted, err := isMountPoint(folder)
