@@ -1,12 +1,12 @@
-// Package modem connects a mobile modem on USB that is no network card by itself (QMI, MBIM) to the network of its SIM. It owns what the
-// tools of libqmi and libmbim are asked, the rule for the PIN, and the file by which systemd-networkd configures the interface. It
-// must not know what the line is lent for.
+// Package modem connects a mobile modem on USB (QMI, MBIM) to the network of its SIM. Such a modem does not connect on its own, as
+// one that acts as a network card does. The package owns the commands to the tools of libqmi and libmbim, the rule for the PIN, and
+// the file with which systemd-networkd configures the interface. It must not know what the line is lent for.
 //
 // # The PIN
 //
-// A SIM takes three wrong PINs and then wants its PUK. It counts by itself, also while it is unplugged, and the right PIN sets its
-// count back. So a PIN is tried only while the SIM has all three tries: a wrong one costs one of them, once, and no lender's SIM is ever
-// locked. What a box has cost it comes back by the right PIN, in a phone.
+// After three wrong PINs a SIM is locked and requires its PUK. The SIM itself keeps the count, even while it is unplugged, and the
+// right PIN resets it. So a PIN is tried only while the SIM has all three tries left. A wrong PIN costs one try, once, and the box
+// never locks a lender's SIM. The right PIN, entered in a phone, gives the lost try back.
 package modem
 
 import (
@@ -25,47 +25,47 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// Settings are what its lender knows of a SIM.
+// Settings are what the lender of a SIM knows about it.
 type Settings struct {
-	APN string // of its network; "": the modem is not used
-	PIN string // "": it has none
+	APN string // of the SIM's network; "": the modem is not used
+	PIN string // "": none is known
 }
 
 // Address is what the network assigns to the modem.
 type Address struct {
 	Address netip.Prefix
-	Gateway netip.Addr // not valid: none, the modem is the other end
+	Gateway netip.Addr // not valid: the link is point-to-point
 	DNS     []netip.Addr
 	MTU     string // "": the interface's own
 }
 
-// Runner runs a program and returns what it prints.
+// Runner runs a program and returns its output.
 type Runner func(ctx context.Context, program string, args ...string) (string, error)
 
 // Modem is one modem. All fields are required.
 type Modem struct {
 	Name     string                            // of its device, "cdc-wdm0"
 	Machine  fs.FS                             // with /sys
-	Run      Runner                            // of qmicli, mbimcli and networkctl
-	Settings func(link string) Settings        // by the modem's network interface; asked again and again
+	Run      Runner                            // runs qmicli, mbimcli and networkctl
+	Settings func(link string) Settings        // by the modem's network interface; called at every check
 	Networkd string                            // folder of systemd-networkd's files
 	Notes    string                            // folder of the notes, in memory: a file for each interface says why it has no connection
-	Tick     func() (<-chan time.Time, func()) // when to look again
+	Tick     func() (<-chan time.Time, func()) // starts a ticker for the checks; the function stops it
 	Log      *slog.Logger
 }
 
 // Every is how often a modem is checked.
 const Every = 30 * time.Second
 
-// toolLimit bounds what a tool is asked. A network may take a minute to answer.
+// toolLimit is the timeout of a tool. A network may take a minute to answer.
 const toolLimit = 90 * time.Second
 
-// PINError is why the PIN is not tried, or did not help.
+// PINError is the reason why the PIN is not tried, or was refused.
 type PINError string
 
 func (e PINError) Error() string { return string(e) }
 
-// Reasons about the PIN.
+// The reasons.
 const (
 	NoPIN    PINError = "the SIM asks for its PIN: set pin in this donation"
 	WrongPIN PINError = "the SIM refuses this PIN. It is not tried again. Put the SIM into a phone, and type the right PIN there once; then correct pin"
@@ -73,16 +73,16 @@ const (
 	Blocked  PINError = "the SIM is locked, and asks for its PUK: unlock it in a phone"
 )
 
-// pinTries is how many tries a SIM has that has seen no wrong PIN.
+// pinTries is how many tries a SIM has left if no wrong PIN was entered.
 const pinTries = 3
 
-// sim is what a SIM says of its PIN.
+// sim is the state of a SIM's PIN.
 type sim struct {
 	asks, blocked bool
-	tries         int // that are left
+	tries         int // tries left
 }
 
-// protocol is a way of talking to a modem.
+// protocol is the protocol of a modem.
 type protocol interface {
 	sim(ctx context.Context) (sim, error)
 	verify(ctx context.Context, pin string) error
@@ -91,7 +91,7 @@ type protocol interface {
 	disconnect(ctx context.Context) error
 }
 
-// Serve keeps the modem connected while it has settings, until ctx ends or it is unplugged.
+// Serve keeps the modem connected while it has settings, until ctx ends or the modem is unplugged.
 func (m *Modem) Serve(ctx context.Context) error {
 	link, p, err := m.find()
 	if err != nil {
@@ -104,7 +104,7 @@ func (m *Modem) Serve(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), toolLimit)
 		defer cancel()
 		s.end(ctx)
-		_ = os.Remove(s.note()) // it is in memory, and may never have been there
+		_ = os.Remove(s.note()) // it is in memory, and may never have existed
 	}()
 	for m.plugged() {
 		s.look(ctx)
@@ -124,7 +124,8 @@ func (m *Modem) plugged() bool {
 	return err == nil
 }
 
-// find returns the modem's network interface and its protocol. Both are of the same USB interface as the device.
+// find returns the modem's network interface and its protocol. The network interface belongs to the same USB interface as the
+// device.
 func (m *Modem) find() (link string, p protocol, err error) {
 	driver, err := fs.ReadLink(m.Machine, path.Join(m.class(), "device/driver"))
 	if err != nil {
@@ -159,18 +160,18 @@ func (m *Modem) find() (link string, p protocol, err error) {
 	}
 }
 
-// session is a modem at work.
+// session is the state of a modem that is served.
 type session struct {
 	*Modem
 	protocol
 	link      string
 	connected bool
 	with      Settings // of the connection, or of the PIN that was refused
-	refused   error    // of the PIN; nil: none was
+	refused   error    // why the PIN was refused; nil: it was not
 	said      string   // the last note
 }
 
-// look connects, or finds out whether it still is.
+// look checks the connection, and connects if necessary.
 func (s *session) look(ctx context.Context) {
 	want := s.Settings(s.link)
 	if s.connected {
@@ -205,13 +206,13 @@ func (s *session) look(ctx context.Context) {
 	}
 }
 
-// begin connects, and has systemd-networkd configure the interface.
+// begin connects, and makes systemd-networkd configure the interface.
 func (s *session) begin(ctx context.Context) error {
 	if err := s.unlock(ctx); err != nil {
 		return err
 	}
 	a, err := s.connect(ctx, s.with.APN)
-	s.connected = true // some of it may be: a half is ended like a whole
+	s.connected = true // even a partial connection has to be ended
 	if err == nil {
 		err = s.configure(ctx, a)
 	}
@@ -223,7 +224,7 @@ func (s *session) begin(ctx context.Context) error {
 	return nil
 }
 
-// unlock tells the SIM its PIN, if it asks for it.
+// unlock enters the PIN, if the SIM asks for it.
 func (s *session) unlock(ctx context.Context) error {
 	card, err := s.sim(ctx)
 	switch {
@@ -245,7 +246,7 @@ func (s *session) unlock(ctx context.Context) error {
 	return nil
 }
 
-// end disconnects, and takes the address away. Of a modem that is unplugged only systemd-networkd's file is left.
+// end disconnects, and removes the address. If the modem is unplugged, only systemd-networkd's file is left to remove.
 func (s *session) end(ctx context.Context) {
 	if !s.connected {
 		return
@@ -253,7 +254,7 @@ func (s *session) end(ctx context.Context) {
 	s.connected = false
 	err := os.Remove(s.file())
 	if errors.Is(err, fs.ErrNotExist) {
-		err = nil // it did not come that far
+		err = nil // the interface was not configured yet
 	}
 	if s.plugged() {
 		err = errors.Join(err, s.disconnect(ctx), s.reload(ctx))
@@ -263,10 +264,10 @@ func (s *session) end(ctx context.Context) {
 	}
 }
 
-// file is systemd-networkd's for the interface. It comes before the image's files for lines.
+// file returns the path of systemd-networkd's file for the interface. By its name it precedes the image's files for lines.
 func (s *session) file() string { return filepath.Join(s.Networkd, "30-modem-"+s.link+".network") }
 
-// configure gives the interface its address. A modem's link has two ends and no addresses of its own.
+// configure gives the interface its address. A modem's link is point-to-point, without hardware addresses (ARP=no).
 func (s *session) configure(ctx context.Context, a Address) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Written by passerelle boot modem.\n[Match]\nName=%s\n\n[Link]\nRequiredForOnline=no\nARP=no\n", s.link)
@@ -292,7 +293,7 @@ func (s *session) configure(ctx context.Context, a Address) error {
 	return s.reload(ctx)
 }
 
-// reload has systemd-networkd read its files again, and apply them to the interface.
+// reload makes systemd-networkd reload its files, and apply them to the interface.
 func (s *session) reload(ctx context.Context) error {
 	if _, err := s.Run(ctx, "networkctl", "reload"); err != nil {
 		return err
@@ -303,7 +304,7 @@ func (s *session) reload(ctx context.Context) error {
 
 func (s *session) note() string { return filepath.Join(s.Notes, s.link) }
 
-// say notes why there is no connection, for status and pages; "" if there is one.
+// say writes the note, which status and pages show: why there is no connection, "" if there is one.
 func (s *session) say(why string) {
 	if why == s.said {
 		return

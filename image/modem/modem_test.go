@@ -16,12 +16,12 @@ import (
 	"passerelle/image/modem"
 )
 
-// stick is a modem with a SIM, as its tool shows it: what the tools print is as their source has it (libqmi 1.36, src/qmicli; libmbim
+// stick is a modem with a SIM, as its tool shows it. The output is taken from the tools' source (libqmi 1.36, src/qmicli; libmbim
 // 1.32, src/mbimcli).
 type stick struct {
 	mu       sync.Mutex
 	pin      string // "": the SIM asks for none
-	tries    int    // that the SIM has left
+	tries    int    // tries that the SIM has left
 	unlocked bool
 	up       bool
 	calls    []string
@@ -128,7 +128,7 @@ func (s *stick) run(_ context.Context, program string, args ...string) (string, 
 // open is what mbimcli prints when it leaves the device open.
 const open = "[/dev/cdc-wdm0] Session not closed:\n\t    TRID: '8'\n"
 
-// count returns how many calls have a text.
+// count returns how many calls contain a text.
 func (s *stick) count(text string) (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -146,7 +146,7 @@ func (s *stick) set(change func(*stick)) {
 	change(s)
 }
 
-// world is a machine with the stick plugged in, and what its donation says.
+// world is a machine with the stick plugged in, and the settings of its donation.
 type world struct {
 	t       *testing.T
 	stick   *stick
@@ -173,7 +173,7 @@ func newWorld(t *testing.T, driver string, s *stick, settings modem.Settings) *w
 	return w
 }
 
-// plug starts what serves the modem. look has it look again, and returns when it has; end ends it.
+// plug starts to serve the modem. look lets it check the connection again, and returns after that. end stops it.
 func (w *world) plug() (look, end func()) {
 	w.t.Helper()
 	tick, done := make(chan time.Time), make(chan error, 1)
@@ -198,7 +198,7 @@ func (w *world) plug() (look, end func()) {
 			w.t.Error(err)
 		}
 	}
-	// The second one is taken when the look of the first one is over.
+	// The second tick is received when the check of the first one is over.
 	look = func() {
 		for range 2 {
 			select {
@@ -220,7 +220,7 @@ func (w *world) change(s modem.Settings) {
 
 // why returns the note.
 func (w *world) why() string {
-	text, _ := os.ReadFile(filepath.Join(w.run, "wwan0")) // "" also if it is not there
+	text, _ := os.ReadFile(filepath.Join(w.run, "wwan0")) // "" if it does not exist, too
 	return string(text)
 }
 
@@ -256,8 +256,8 @@ GatewayOnLink=yes
 
 var drivers = []string{"qmi_wwan", "cdc_mbim"}
 
-// TestConnects: a modem is connected with the APN, again when the connection is lost, with other settings when these change, and not
-// at all without; when it is unplugged nothing of it is left.
+// TestConnects checks that a modem is connected with the APN, is reconnected when the connection is lost or the settings change, and
+// is not connected without settings. When it is unplugged, nothing of it is left.
 func TestConnects(t *testing.T) {
 	t.Parallel()
 	for _, driver := range drivers {
@@ -302,8 +302,8 @@ func TestConnects(t *testing.T) {
 	}
 }
 
-// TestWrongPIN: whatever is configured, and however often the box starts, a wrong PIN costs the SIM one of its three tries. When the SIM
-// has been in a phone, the right one connects.
+// TestWrongPIN checks that, whatever is configured and however often the box starts, a wrong PIN costs the SIM only one of its three
+// tries. After the right PIN was entered in a phone, the right one connects.
 func TestWrongPIN(t *testing.T) {
 	t.Parallel()
 	for _, driver := range drivers {
@@ -324,12 +324,12 @@ func TestWrongPIN(t *testing.T) {
 				}
 			}
 			end()
-			look, end = w.plug() // a restart
+			look, end = w.plug() // the box restarts
 			look()
 			if w.why() != modem.UsedPIN.Error() || s.tries != 2 {
 				t.Errorf("after a restart the note is %q, and %d tries are left", w.why(), s.tries)
 			}
-			s.set(func(s *stick) { s.tries = 3 }) // in a phone
+			s.set(func(s *stick) { s.tries = 3 }) // the right PIN is entered in a phone
 			look()
 			if w.why() != "" || w.network() != configured {
 				t.Errorf("with the right PIN the note is %q", w.why())

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// values returns the values of a key in what the tools print, as "key: 'value'" or "key: value".
+// values returns the values of a key in a tool's output, where they are written as "key: 'value'" or "key: value".
 func values(text, key string) (all []string) {
 	for _, found := range regexp.MustCompile(`(?m)^\s*`+regexp.QuoteMeta(key)+`:[ \t]*'?([^'\r\n]*?)'?\s*$`).FindAllStringSubmatch(text, -1) {
 		all = append(all, found[1])
@@ -18,7 +18,7 @@ func values(text, key string) (all []string) {
 	return all
 }
 
-// value returns the first of the values, "" for none.
+// value returns the first value of a key, "" if there is none.
 func value(text, key string) string {
 	if all := values(text, key); len(all) > 0 {
 		return all[0]
@@ -26,7 +26,7 @@ func value(text, key string) string {
 	return ""
 }
 
-// addresses parses what the tools print of addresses.
+// addresses parses addresses from a tool's output.
 func addresses(texts []string) (all []netip.Addr, err error) {
 	for _, text := range texts {
 		a, err := netip.ParseAddr(text)
@@ -38,10 +38,10 @@ func addresses(texts []string) (all []netip.Addr, err error) {
 	return all, nil
 }
 
-// qmi is a modem of Qualcomm's protocol, by qmicli.
+// qmi is a modem with Qualcomm's protocol, used through qmicli.
 type qmi struct {
 	run    func(ctx context.Context, args ...string) (string, error)
-	down   func(ctx context.Context) error // the interface
+	down   func(ctx context.Context) error // sets the interface down
 	client string                          // number of the client that has the connection
 	handle string                          // of the connection
 }
@@ -86,7 +86,7 @@ func (q *qmi) connect(ctx context.Context, apn string) (a Address, err error) {
 		}
 	}
 	text, err := q.run(ctx, "--wds-start-network=apn="+apn+",ip-type=4", "--client-no-release-cid")
-	q.client, q.handle = value(text, "CID"), value(text, "Packet data handle") // also of one that failed
+	q.client, q.handle = value(text, "CID"), value(text, "Packet data handle") // a failed command may have allocated them, too
 	if err != nil {
 		return a, err
 	}
@@ -115,7 +115,7 @@ func qmiAddress(text string) (a Address, err error) {
 	return a, err
 }
 
-// ask asks as the client that has the connection.
+// ask sends a request as the client that has the connection.
 func (q *qmi) ask(ctx context.Context, what string) (string, error) {
 	return q.run(ctx, what, "--client-cid="+q.client, "--client-no-release-cid")
 }
@@ -125,7 +125,7 @@ func (q *qmi) up(ctx context.Context) (bool, error) {
 	return value(text, "Connection status") == "connected", err
 }
 
-// disconnect also releases the client, of which a modem has few.
+// disconnect also releases the client: a modem has only a few.
 func (q *qmi) disconnect(ctx context.Context) (err error) {
 	switch {
 	case q.client == "":
@@ -139,8 +139,8 @@ func (q *qmi) disconnect(ctx context.Context) (err error) {
 	return err
 }
 
-// mbim is a modem of the protocol of the USB Implementers Forum, by mbimcli. A connection lives as long as the device stays open,
-// so each command leaves it open for the next one, which goes on with its number.
+// mbim is a modem with the protocol of the USB Implementers Forum, used through mbimcli. A connection lives as long as the device
+// stays open. So each command leaves the device open, and the next one continues with its transaction number.
 type mbim struct {
 	run  func(ctx context.Context, args ...string) (string, error)
 	next string // number of the next transaction; "": the device is not open
@@ -210,7 +210,7 @@ func (m *mbim) up(ctx context.Context) (bool, error) {
 	return value(text, "Activation state") == "activated", err
 }
 
-// disconnect closes the device, which ends what it carries.
+// disconnect closes the device, which ends its connection.
 func (m *mbim) disconnect(ctx context.Context) error {
 	args := []string{"--disconnect"}
 	if m.next != "" {
