@@ -1,5 +1,5 @@
-// Package check boots the very image in emulated machines, for the tests of make test-image: a Raspberry Pi 3 with its SD
-// card and U-Boot, and a faster machine that has no U-Boot and takes kernel and initrd from the card's slot.
+// Package check boots the image itself in emulated machines, for the tests of make test-image: a Raspberry Pi 3 with its SD card and
+// U-Boot, and a faster machine that has no U-Boot and takes kernel and initrd from the card's slot.
 package check
 
 import (
@@ -21,7 +21,7 @@ import (
 	"time"
 )
 
-// The card, as image/build makes it; in bytes.
+// The layout of the card, as image/build makes it, in bytes.
 const (
 	mib           = 1 << 20
 	fatStart      = 4 * mib
@@ -32,7 +32,7 @@ const (
 	cardSize      = 2048 * mib // QEMU's SD cards have a size that is a power of two
 )
 
-// A Card is a file with what would be on an SD card.
+// A Card is a file with the content of an SD card.
 type Card string
 
 // Write makes a card from a compressed image.
@@ -74,7 +74,7 @@ func (c Card) ReadAt(n int, at int64) ([]byte, error) {
 	return b, err
 }
 
-// slot returns where a slot starts, in bytes.
+// slot returns the offset of a slot, in bytes.
 func slot(name string) int64 {
 	if name == "b" {
 		return slotStart + slotSize
@@ -82,7 +82,7 @@ func slot(name string) int64 {
 	return slotStart
 }
 
-// FillB copies what is in slot a to slot b, as an installed release would be there.
+// FillB copies the content of slot a to slot b, as if a release was installed there.
 func (c Card) FillB() error {
 	const piece = 4 * mib
 	empty := make([]byte, piece)
@@ -98,9 +98,9 @@ func (c Card) FillB() error {
 	return nil
 }
 
-// Parts returns the parts of a slot's container: the slot's script, the kernel (gzip), the initrd, device trees. It is a
-// legacy image of U-Boot's of several parts (include/image.h: image_header; a list of sizes that ends with 0 follows,
-// then the parts, each padded to 4 bytes; all big-endian).
+// Parts returns the parts of a slot's container: the slot's script, the kernel (gzip), the initrd, device trees. The container is a
+// U-Boot legacy multi-file image: image_header of include/image.h, a list of sizes that ends with 0, then the parts, each padded to
+// 4 bytes. All numbers are big-endian.
 func (c Card) Parts(name string) ([][]byte, error) {
 	at := slot(name) + slotSize - containerSize
 	header, err := c.ReadAt(64, at)
@@ -135,10 +135,10 @@ func (c Card) Parts(name string) ([][]byte, error) {
 	return parts, nil
 }
 
-// squashfsHead is the head of a slot's root: struct squashfs_super_block, fs/squashfs/squashfs_fs.h, little-endian.
+// squashfsHead is the size of the header of a slot's root: struct squashfs_super_block, fs/squashfs/squashfs_fs.h, little-endian.
 const squashfsHead = 96
 
-// rootHead returns when the root of slot a was made, in seconds since 1970, and how many bytes it has.
+// rootHead returns when the root of slot a was made, in seconds since 1970, and its size in bytes.
 func (c Card) rootHead() (made uint32, size int64, err error) {
 	head, err := c.ReadAt(squashfsHead, slotStart)
 	if err != nil {
@@ -150,7 +150,7 @@ func (c Card) rootHead() (made uint32, size int64, err error) {
 	return binary.LittleEndian.Uint32(head[8:]), int64(binary.LittleEndian.Uint64(head[40:])), nil
 }
 
-// UnpackRoot unpacks the root of slot a to a folder, which it makes. It needs root, for the owners of files.
+// UnpackRoot unpacks the root of slot a to a folder, which it creates. It must run as root, because of the files' owners.
 func (c Card) UnpackRoot(folder string) error {
 	_, size, err := c.rootHead()
 	if err != nil {
@@ -195,10 +195,10 @@ func (c Card) PackRoot(folder string) error {
 	return c.WriteAt(text, slotStart)
 }
 
-// stateAt is where the two copies of the slots' state are, in bytes.
+// stateAt are the offsets of the two copies of the slot state, in bytes.
 var stateAt = []int64{mib, 2 * mib}
 
-// WriteState writes both copies of the slots' state.
+// WriteState writes both copies of the slot state, given as key=value separated by spaces.
 func (c Card) WriteState(values string) error {
 	b := make([]byte, 4096)
 	copy(b[4:], strings.ReplaceAll(values, " ", "\x00"))
@@ -206,12 +206,12 @@ func (c Card) WriteState(values string) error {
 	return c.WriteCopies(b)
 }
 
-// WriteCopies writes a copy of the slots' state to both places.
+// WriteCopies writes the same copy of the slot state to both places.
 func (c Card) WriteCopies(b []byte) error {
 	return errors.Join(c.WriteAt(b, stateAt[0]), c.WriteAt(b, stateAt[1]))
 }
 
-// Copies returns both copies of the slots' state.
+// Copies returns both copies of the slot state.
 func (c Card) Copies() (copies [2][]byte, err error) {
 	for i, at := range stateAt {
 		if copies[i], err = c.ReadAt(4096, at); err != nil {
@@ -221,7 +221,7 @@ func (c Card) Copies() (copies [2][]byte, err error) {
 	return copies, nil
 }
 
-// State returns both copies of the slots' state, as key=value with spaces between; "" for one that is damaged.
+// State returns both copies of the slot state, as key=value separated by spaces, "" for a damaged one.
 func (c Card) State() (copies [2]string, err error) {
 	all, err := c.Copies()
 	if err != nil {
@@ -236,18 +236,18 @@ func (c Card) State() (copies [2]string, err error) {
 	return copies, nil
 }
 
-// A Machine is an emulated one. Its serial port is the test's terminal.
+// A Machine is an emulated machine. Its serial port is the test's terminal.
 type Machine struct {
 	cmd   *exec.Cmd
 	in    io.WriteCloser
 	ended chan struct{}
 
 	mu   sync.Mutex
-	out  []byte // all that came by the serial port
-	seen int    // how much of it has been waited for
+	out  []byte // everything received from the serial port
+	seen int    // how much of it Wait has matched
 }
 
-// start runs QEMU, so that it dies with the test.
+// start runs QEMU. It dies with the test.
 func start(program string, args []string) (*Machine, error) {
 	m := &Machine{cmd: exec.Command(program, args...), ended: make(chan struct{})}
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -262,30 +262,30 @@ func start(program string, args []string) (*Machine, error) {
 	}
 	go func() {
 		defer close(m.ended)
-		_ = m.cmd.Wait() // how it ended is not asked
+		_ = m.cmd.Wait() // the exit status does not matter
 	}()
 	return m, nil
 }
 
-// emulator are QEMU's arguments for every machine.
+// emulator returns QEMU's arguments for every machine.
 func emulator() []string {
 	return []string{"-accel", "tcg,thread=multi,tb-size=512", "-display", "none", "-monitor", "none", "-nodefaults"}
 }
 
-// StartBoard starts a Raspberry Pi 3 with a card: its firmware, which QEMU does not run, would start U-Boot so.
+// StartBoard starts a Raspberry Pi 3 with a card. QEMU starts U-Boot as the board's firmware would, which QEMU does not run.
 func StartBoard(c Card, uboot, tree string) (*Machine, error) {
 	return start("qemu-system-aarch64", append(emulator(), "-M", "raspi3b", "-serial", "null", "-serial", "stdio",
 		"-kernel", uboot, "-dtb", tree, "-drive", "file="+string(c)+",if=sd,format=raw",
 		"-device", "usb-net,netdev=line", "-netdev", "user,id=line,restrict=on"))
 }
 
-// Fast is a machine without U-Boot, of as much memory as the smallest board has.
+// Fast is a machine without U-Boot, with as much memory as the smallest board.
 type Fast struct {
-	Slot      string   // "a" or "b": the one to boot, as the boot script would choose it
-	Arguments string   // the kernel's, beside the slot's own
+	Slot      string   // "a" or "b": the slot to boot, as the boot script would choose it
+	Arguments string   // arguments of the kernel, in addition to the slot's
 	Namespace string   // the network namespace of its cables, a name of `ip netns`; "" for this program's
-	Cables    []string // a network interface there for each of eth0, eth1, …, which is made; none: eth0 leads nowhere
-	Stick     string   // a file with what is on the USB stick that is plugged in; "" for none
+	Cables    []string // names of tap interfaces to create there, one for each of eth0, eth1, …; none: eth0 leads nowhere
+	Stick     string   // a file with the content of the USB stick that is plugged in; "" for none
 	Pages     string   // an address of this computer, "127.0.0.1:PORT", that leads to the box's pages on eth0; "" for none
 }
 
@@ -324,7 +324,7 @@ func (f Fast) Start(c Card, dir string) (*Machine, error) {
 	return start("qemu-system-aarch64", args)
 }
 
-// Write takes what comes by the serial port.
+// Write records what is received from the serial port.
 func (m *Machine) Write(b []byte) (int, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -332,14 +332,14 @@ func (m *Machine) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Output returns all that came by the serial port.
+// Output returns everything that was received from the serial port.
 func (m *Machine) Output() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return string(m.out)
 }
 
-// Wait waits until what came since the last Wait matches, and returns the match and its groups.
+// Wait waits until the output since the last match matches, and returns the match and its groups.
 func (m *Machine) Wait(pattern string, limit time.Duration) ([]string, error) {
 	r := regexp.MustCompile(pattern)
 	until := time.After(limit)
@@ -369,8 +369,8 @@ func (m *Machine) Type(text string) error {
 	return err
 }
 
-// Work returns the processor time that the emulation has used until now: how long a boot takes depends on who else works on this
-// computer, its work does not. It is 0 once the machine has ended.
+// Work returns the processor time that the emulation has used until now, 0 once the machine has ended. Unlike the time that a boot
+// takes, it does not depend on the load of this computer.
 func (m *Machine) Work() time.Duration {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", m.cmd.Process.Pid))
 	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:])) // proc_pid_stat(5), from its third field on
@@ -382,14 +382,14 @@ func (m *Machine) Work() time.Duration {
 	if err1 != nil || err2 != nil {
 		return 0
 	}
-	return time.Duration(user+system) * 10 * time.Millisecond // of Linux's USER_HZ
+	return time.Duration(user+system) * 10 * time.Millisecond // USER_HZ is 100
 }
 
-// Ended is closed when the machine has ended. A fast one ends where a board restarts.
+// Ended returns a channel that is closed when the machine has ended. A fast machine ends where a board would restart.
 func (m *Machine) Ended() <-chan struct{} { return m.ended }
 
 // Kill ends the machine as a power cut does, and waits for its end.
 func (m *Machine) Kill() {
-	_ = m.cmd.Process.Kill() // it may have ended
+	_ = m.cmd.Process.Kill() // it may have ended already
 	<-m.ended
 }

@@ -22,14 +22,14 @@ var (
 	slowly = flag.Bool("long", false, "also run the tests that take long")
 )
 
-// Emulated machines are slow, and slower where others work too.
+// Emulated machines are slow, and slower on a busy computer.
 const (
 	bootLimit  = 30 * time.Minute
 	shellLimit = 10 * time.Minute
 )
 
-// world is what the tests share: the image on a card that none of them changes, and one virtual machine at a time, since two
-// slow each other down.
+// world is what the tests share: the image on a card that none of them changes. Only one virtual machine runs at a time, since two
+// would slow each other down.
 type world struct {
 	dir  string
 	card check.Card
@@ -67,7 +67,7 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// lock waits for the machine of image/vm/run.
+// lock waits until image/vm/run runs no machine.
 func lock() (func(), error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -84,7 +84,7 @@ func lock() (func(), error) {
 	return func() { f.Close() }, syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
 }
 
-// newCard returns a fresh card, without -image it skips the test.
+// newCard returns a fresh card. Without -image it skips the test.
 func newCard(t *testing.T) check.Card {
 	t.Helper()
 	if *image == "" {
@@ -95,7 +95,7 @@ func newCard(t *testing.T) check.Card {
 	return c
 }
 
-// long skips a test that takes long, unless -long is given.
+// long skips a test that takes a long time, unless -long is given.
 func long(t *testing.T) {
 	t.Helper()
 	if !*slowly {
@@ -110,7 +110,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// board starts a Raspberry Pi 3 with a card, by the U-Boot on it.
+// board starts a Raspberry Pi 3 with a card and the card's U-Boot.
 func board(t *testing.T, c check.Card) *check.Machine {
 	t.Helper()
 	uboot, tree := filepath.Join(t.TempDir(), "u-boot.bin"), filepath.Join(t.TempDir(), "tree")
@@ -125,14 +125,14 @@ func board(t *testing.T, c check.Card) *check.Machine {
 	return ends(t, m)
 }
 
-// fast starts the machine without U-Boot, with slot a of the card and a line that leads nowhere.
+// fast starts the machine without U-Boot, with slot a of the card and a network cable that leads nowhere.
 func fast(t *testing.T, c check.Card) *check.Machine {
 	t.Helper()
 	return start(t, c, check.Fast{Slot: "a"})
 }
 
-// start starts a machine without U-Boot, with simulated radios and a root shell on the serial port, which only who gives the
-// kernel its arguments can have.
+// start starts a machine without U-Boot, with simulated radios and a root shell on the serial port. Only the kernel's arguments can
+// enable that shell.
 func start(t *testing.T, c check.Card, f check.Fast) *check.Machine {
 	t.Helper()
 	arguments, err := os.ReadFile("../boot/arguments")
@@ -144,7 +144,7 @@ func start(t *testing.T, c check.Card, f check.Fast) *check.Machine {
 	return ends(t, m)
 }
 
-// drop drops a file on the card's FAT partition under a name, as somebody does at a PC.
+// drop copies a file to the card's FAT partition under a name, as somebody does at a PC.
 func drop(t *testing.T, c check.Card, file, name string) {
 	t.Helper()
 	out, err := exec.Command("mcopy", "-i", fmt.Sprintf("%s@@%d", c, 4<<20), file, "::"+name).CombinedOutput()
@@ -153,14 +153,14 @@ func drop(t *testing.T, c check.Card, file, name string) {
 	}
 }
 
-// ends ends a machine with the test, and shows what it said if the test failed.
+// ends ends a machine with the test, and shows its output if the test failed.
 func ends(t *testing.T, m *check.Machine) *check.Machine {
 	t.Cleanup(func() {
 		m.Kill()
 		out := m.Output()
 		if dir := os.Getenv("IMAGE_LOGS"); dir != "" {
 			name := fmt.Sprintf("%s-%d.log", t.Name(), time.Now().UnixMilli())
-			_ = os.WriteFile(filepath.Join(dir, name), []byte(out), 0o644) // for who looks
+			_ = os.WriteFile(filepath.Join(dir, name), []byte(out), 0o644) // for reading it later
 		}
 		if t.Failed() {
 			t.Logf("the end of the serial port:\n%s", out[max(0, len(out)-4000):])
@@ -169,7 +169,7 @@ func ends(t *testing.T, m *check.Machine) *check.Machine {
 	return m
 }
 
-// wait waits for what the machine says on its serial port.
+// wait waits for a pattern on the machine's serial port.
 func wait(t *testing.T, m *check.Machine, pattern string, limit time.Duration) []string {
 	t.Helper()
 	groups, err := m.Wait(pattern, limit)
@@ -183,21 +183,21 @@ func setup(t *testing.T, m *check.Machine) (code string) {
 	return wait(t, m, `(?s)setup: .*?type the code (\S+)`, bootLimit)[1]
 }
 
-// prompts is how many commands were typed.
+// prompts counts the commands that were typed.
 var prompts = 0
 
-// shell runs a command in the machine's shell, and returns what it printed.
+// shell runs a command in the machine's shell, and returns its output.
 func shell(t *testing.T, m *check.Machine, command string) string {
 	t.Helper()
 	prompts++
-	// bash would draw the line again and again while it is typed. The terminal may show what is typed: the markers are printed in
-	// another way than they are typed.
+	// bash would redraw the line again and again while it is typed, so use dash. The terminal may echo what is typed, so the markers
+	// are typed differently from how they are printed.
 	must(t, m.Type(fmt.Sprintf("exec dash\nprintf '<%%s%d>\\n' begin; %s; printf '\\n<%%s%[1]d>\\n' end\n", prompts, command)))
 	out := wait(t, m, fmt.Sprintf(`(?s)<begin%d>\r?\n(.*)\n<end%[1]d>`, prompts), shellLimit)[1]
 	return strings.TrimSpace(strings.ReplaceAll(out, "\r", ""))
 }
 
-// TestFirstBoot: a card as it is sold. Nothing is configured, and the box waits for its technician.
+// TestFirstBoot boots a fresh card. Nothing is configured, and the box waits for its technician.
 func TestFirstBoot(t *testing.T) {
 	m := fast(t, newCard(t))
 	code := setup(t, m)
@@ -209,7 +209,7 @@ func TestFirstBoot(t *testing.T) {
 		{"the root is read-only", "touch /x 2>&1 | grep -o 'Read-only file system'", "^Read-only file system$"},
 		{"nobody can log in", "grep -vc '^[^:]*:!' /etc/shadow", "^0$"},
 		{"updates can be asked for", "systemctl is-active passerelle-update.socket", "^active$"},
-		// What mounts for all, and what writes on consoles, is not confined.
+		// Services that mount for the whole machine, or write on consoles, are not confined.
 		{"our services are closed", "systemd-analyze security --no-pager | grep '^passerelle' | tee /run/security | " +
 			"awk '$1 !~ /-(console|data|firmware).service$/ && $2 > 3.1 { print $1, $2 }'", "^$"},
 		{"no unit failed", "systemctl --failed --no-legend --plain | cut -d ' ' -f 1", "^$"},
@@ -228,8 +228,8 @@ func TestFirstBoot(t *testing.T) {
 	t.Log(shell(t, m, "passerelle status; cat /run/security"))
 }
 
-// TestPowerCuts: the power is cut at three moments of any kind, the first boot and its growth among them; the box has its state
-// all the same.
+// TestPowerCuts cuts the power at three arbitrary moments, including the first boot, when the data partition grows. It checks that
+// the box keeps its state.
 func TestPowerCuts(t *testing.T) {
 	c := newCard(t)
 	code := ""
@@ -255,7 +255,7 @@ func TestPowerCuts(t *testing.T) {
 	}
 }
 
-// TestDataDamaged: what can't be repaired is made again, and the ledger counts as lost.
+// TestDataDamaged checks that a data partition that can't be repaired is created again, and that the ledger counts as lost.
 func TestDataDamaged(t *testing.T) {
 	c := newCard(t)
 	noise := make([]byte, 60<<20)
@@ -273,7 +273,7 @@ func TestDataDamaged(t *testing.T) {
 	}
 }
 
-// TestDropped: a configuration that was dropped on the FAT partition is taken before the daemon starts, and removed. No PC finds
+// TestDropped checks that a configuration on the FAT partition is taken before the daemon starts, and removed, so that no PC finds
 // its password there.
 func TestDropped(t *testing.T) {
 	const password = "seen by nobody"
@@ -294,7 +294,7 @@ func TestDropped(t *testing.T) {
 		t.Fatal("the password is not where it is looked for")
 	}
 	m := fast(t, c)
-	// The lender's Wi-Fi is nowhere to be found.
+	// The lender's Wi-Fi does not exist.
 	wait(t, m, `(?m)^(offline|closed): `, bootLimit)
 	if got := shell(t, m, "ls /boot/firmware | grep -e toml -e txt"); !strings.Contains(got, "accepted.txt") || strings.Contains(got, "passerelle.toml") {
 		t.Errorf("on the FAT partition there are %q", got)
@@ -317,7 +317,8 @@ func TestDropped(t *testing.T) {
 	}
 }
 
-// TestBoard: a Raspberry Pi 3 by its SD card and U-Boot. Nothing is written to the slots' state, since the slot is proven.
+// TestBoard boots a Raspberry Pi 3 from its SD card with U-Boot. It checks that the slot state is not written, since the slot is
+// proven.
 func TestBoard(t *testing.T) {
 	c := newCard(t)
 	before, err := c.State()
@@ -334,18 +335,19 @@ func TestBoard(t *testing.T) {
 	}
 }
 
-// TestFallback: an unproven slot b whose root cannot be mounted is tried as often as it may be, then the box goes back to a.
+// TestFallback checks that an unproven slot b whose root cannot be mounted is booted until its tries are used up, and that the box
+// then falls back to slot a.
 func TestFallback(t *testing.T) {
 	long(t)
 	c := newCard(t)
-	// b has a's kernel, and no root.
+	// Slot b has the kernel of slot a, and no root.
 	at := int64((4+64+768)<<20 - 64<<20)
 	container, err := c.ReadAt(64<<20, at)
 	must(t, err)
 	must(t, c.WriteAt(container, at+768<<20))
 	must(t, c.WriteState("good=a serial=9 slot=b tries=2"))
 
-	// QEMU's board does not come back from a restart of its own: it is started again.
+	// QEMU's board does not come back after a restart, so it is started again.
 	for _, left := range []string{"1", "0"} {
 		m := board(t, c)
 		wait(t, m, "slot b is unproven: after this one "+left+" tries are left", bootLimit)
@@ -367,8 +369,8 @@ func TestFallback(t *testing.T) {
 	}
 }
 
-// TestNoKernel: where the unproven slot has no kernel that can be read, the other one is booted at once; where no copy of the
-// state can be read, a is.
+// TestNoKernel checks that the other slot is booted at once if the unproven slot has no readable kernel, and that slot a is booted
+// if no copy of the state is readable.
 func TestNoKernel(t *testing.T) {
 	long(t)
 	c := newCard(t)

@@ -17,11 +17,12 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// crowd is how many residents a box with 512 MB is to have room for.
+// crowd is how many residents a box with 512 MB must be able to serve.
 const crowd = 50
 
-// TestCrowd: 50 residents at once get an address, a session and the portal's pages, each page of it by somebody, while a
-// technician imports a pack. The machine has the memory of the smallest board, and none of its processes is ended for want of it.
+// TestCrowd checks that 50 residents at once get an address, a session and the portal's pages while a technician imports a pack.
+// Together they read every page. The machine has the memory of the smallest board, and none of its processes is killed because
+// memory runs out.
 func TestCrowd(t *testing.T) {
 	c := newCard(t)
 	a := newAround(t, crowd)
@@ -67,7 +68,7 @@ func TestCrowd(t *testing.T) {
 	}
 }
 
-// packOfPictures writes a pack of that many bytes of pictures, and returns its file.
+// packOfPictures writes a pack with that many bytes of pictures, and returns its file.
 func packOfPictures(t *testing.T, size int) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "pack.zip")
@@ -96,7 +97,7 @@ func packOfPictures(t *testing.T, size int) string {
 	return file
 }
 
-// portal are the paths of the portal's pages that were met, and those that nobody has read.
+// portal has the paths of the portal's pages that were found in links, and those of them that nobody has read yet.
 type portal struct {
 	mu     sync.Mutex
 	met    map[string]bool
@@ -114,7 +115,7 @@ func (p *portal) meet(paths ...string) {
 	}
 }
 
-// next returns a path that nobody has read.
+// next returns a path that nobody has read yet.
 func (p *portal) next() (path string, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -127,7 +128,7 @@ func (p *portal) next() (path string, ok bool) {
 
 var inPortal = regexp.MustCompile(`href="(/[^"#?]*)`)
 
-// visit has a resident join, press the button, read the first page and then pages that nobody has read.
+// visit makes a resident join, press the button, read the first page and then pages that nobody has read yet.
 func (p *portal) visit(t *testing.T, r *netlab.Resident) {
 	try := func(what string, ask func(context.Context) error) bool {
 		var err error

@@ -21,17 +21,17 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// aroundLimit bounds what a machine is asked over its cables. It is slow, and slower where others work too.
+// aroundLimit is the timeout for requests to a machine over its cables. The machine is slow, and slower on a busy computer.
 const aroundLimit = 20 * time.Minute
 
-// around is what the machine is plugged into: an internet, two lenders of which the second one's connection is in no
-// configuration, and residents. The lenders' routers give addresses, as routers do.
+// around is what the machine is plugged into: an internet, two lenders, and residents. The second lender's connection is not in the
+// configuration. The lenders' routers run DHCP servers.
 type around struct {
 	*netlab.Scene
 	cables []string // to eth0 (a lender), eth1 (residents), eth2 (the other lender)
 }
 
-// newAround makes it. In the place of the scene's own box is the machine.
+// newAround creates the surroundings of a machine, which takes the place of the scene's own box.
 func newAround(t *testing.T, residents int) around {
 	t.Helper()
 	s, err := netlab.Standard(t.Context(), netlab.Options{Name: "image", Residents: residents, Uplinks: 2})
@@ -66,7 +66,7 @@ func newAround(t *testing.T, residents int) around {
 	return a
 }
 
-// within asks again and again, until a call succeeds.
+// within calls ask until it succeeds.
 func within(t *testing.T, what string, limit time.Duration, ask func(context.Context) error) {
 	t.Helper()
 	until := time.Now().Add(limit)
@@ -119,9 +119,9 @@ func startSharing(t *testing.T, c check.Card, a around) *check.Machine {
 	return m
 }
 
-// TestResident: a box whose configuration was dropped on the card shares a line with a resident: the page first, then by a press
-// the internet. Nothing else of it is open to the resident, to the lender, nor to who is at another of its cables; and it does
-// with the memory of the smallest board.
+// TestResident checks that a box whose configuration was put on the card shares a line with a resident: first the page, then, after
+// a press of the button, the internet. Nothing else of the box is open to the resident, to the lender, or on its other cables. The
+// memory of the smallest board is enough.
 func TestResident(t *testing.T) {
 	c := newCard(t)
 	a := newAround(t, 1)
@@ -153,7 +153,7 @@ func TestResident(t *testing.T) {
 	})
 	page(200, netlab.InternetPage, "http://www.example/")
 
-	// Who answers on the hotspot must not be a line's router to the box.
+	// The box must not use a router that answers on the hotspot as a line.
 	if got := shell(t, m, "networkctl --no-legend list eth1 | cat"); !strings.HasSuffix(strings.TrimSpace(got), "unmanaged") {
 		t.Errorf("systemd-networkd says of the hotspot: %s", got)
 	}
@@ -164,7 +164,7 @@ func TestResident(t *testing.T) {
 		t.Errorf("the box uses %d MB, want at most 150", used)
 	}
 
-	// What listens, whatever the gate lets through.
+	// Log all listening sockets, whatever the gate lets through.
 	t.Logf("what listens:\n%s", shell(t, m, "for f in tcp tcp6 udp udp6; do echo $f; cat /proc/net/$f; done"))
 	for _, side := range []struct {
 		name string
@@ -182,7 +182,7 @@ func TestResident(t *testing.T) {
 	}
 }
 
-// memory returns how much of the machine's memory is in use, in MB (10^6 bytes): what could not be had for something else.
+// memory returns how much of the machine's memory is in use and not available for anything else, in MB (10^6 bytes).
 func memory(t *testing.T, m *check.Machine) int {
 	t.Helper()
 	text := shell(t, m, "cat /proc/meminfo")
@@ -198,8 +198,8 @@ func memory(t *testing.T, m *check.Machine) int {
 	return (value("MemTotal") - value("MemAvailable")) * 1024 / 1e6
 }
 
-// openPorts returns which TCP ports of an address accept a connection from a host: all are tried. The machine may be slow to
-// answer: those that are known to be open are tried until they answer, or it is clear that they do not.
+// openPorts tries all TCP ports of an address from a host, and returns those that accept a connection. The machine may be slow to
+// answer, so the ports that are known to be open are tried again until they answer or it is clear that they do not.
 func openPorts(t *testing.T, from *netlab.Host, to netip.Addr, known []int) (open []int) {
 	t.Helper()
 	try := func(port int, patience time.Duration) bool {
@@ -244,8 +244,8 @@ func openPorts(t *testing.T, from *netlab.Host, to netip.Addr, known []int) (ope
 	return open
 }
 
-// TestSetup: a technician at a PC on the lender's network sets a new box up by its pages, in a browser, until it shares by its
-// radio. The walk is that of image/vm/outside.
+// TestSetup checks that a technician can set a new box up with its pages, in a browser on the lender's network, until it shares by
+// its radio. The steps are those of TestWalk in image/vm/outside.
 func TestSetup(t *testing.T) {
 	c := newCard(t)
 	a := newAround(t, 1)
@@ -287,7 +287,7 @@ func TestSetup(t *testing.T) {
 	if got := shell(t, m, "passerelle status"); !strings.HasPrefix(got, "sharing: ") || !strings.Contains(got, "; firmware: ") {
 		t.Errorf("the box says:\n%s", got)
 	}
-	code("0") // it was used
+	code("0") // the code was used
 	if got := shell(t, m, "passerelle slot status"); !strings.Contains(got, "slot a is running, and has proved itself") {
 		t.Errorf("slot status says:\n%s", got)
 	}

@@ -11,7 +11,7 @@ import (
 	"passerelle/image/slot"
 )
 
-// twice returns a card both of whose slots have the system.
+// twice returns a card that has the system in both slots.
 func twice(t *testing.T) check.Card {
 	t.Helper()
 	c := newCard(t)
@@ -19,7 +19,7 @@ func twice(t *testing.T) check.Card {
 	return c
 }
 
-// held returns the state that holds on a card: that of the valid copy with the higher serial.
+// held returns the slot state in effect on a card: that of the valid copy with the higher serial.
 func held(t *testing.T, c check.Card) (holds slot.State) {
 	t.Helper()
 	copies, err := c.Copies()
@@ -36,7 +36,7 @@ func held(t *testing.T, c check.Card) (holds slot.State) {
 	return holds
 }
 
-// choose does what the boot script does, which only a board runs: TestFallback and TestNoKernel are its tests.
+// choose does what the boot script does on a board. TestFallback and TestNoKernel test the script itself.
 func choose(t *testing.T, c check.Card) check.Fast {
 	t.Helper()
 	s := held(t, c).Boot()
@@ -48,7 +48,7 @@ func choose(t *testing.T, c check.Card) check.Fast {
 	return check.Fast{Slot: string(s.Slot)}
 }
 
-// restarts waits until the machine restarts by itself, which ends a fast one.
+// restarts waits until the machine restarts on its own, which ends a fast machine.
 func restarts(t *testing.T, m *check.Machine, limit time.Duration) {
 	t.Helper()
 	select {
@@ -58,7 +58,7 @@ func restarts(t *testing.T, m *check.Machine, limit time.Duration) {
 	}
 }
 
-// TestOther: the technician has the box boot the other slot, which proves itself, and then is the good one.
+// TestOther checks that the technician can make the box boot the other slot, which proves itself and then is the good slot.
 func TestOther(t *testing.T) {
 	long(t)
 	c := twice(t)
@@ -84,8 +84,8 @@ func TestOther(t *testing.T) {
 	}
 }
 
-// TestUnhealthy: a slot whose daemon never runs restarts the box when its time is over, and without more tries the box goes
-// back to the slot before.
+// TestUnhealthy checks that a slot whose daemon never runs restarts the box when its time is over, and that the box falls back to
+// the previous slot when no tries are left.
 func TestUnhealthy(t *testing.T) {
 	long(t)
 	c := twice(t)
@@ -108,7 +108,7 @@ func TestUnhealthy(t *testing.T) {
 	}
 }
 
-// TestHealthyTooLate: a slot whose daemon works, but not for long enough before the time of its trial is over, is not good.
+// TestHealthyTooLate checks that a slot is not marked good if its daemon does not work for long enough before its trial is over.
 func TestHealthyTooLate(t *testing.T) {
 	long(t)
 	c := twice(t)
@@ -117,7 +117,7 @@ func TestHealthyTooLate(t *testing.T) {
 	f.Arguments = "systemd.mask=passerelle.service"
 	m := start(t, c, f)
 	wait(t, m, `systemd|initrd|#`, bootLimit)
-	// The same service under another name, half a minute before the end (health.TrialLimit): it needs two to be good.
+	// The same service starts under another name half a minute before the end (health.TrialLimit). It needs two minutes to be good.
 	const late = `while [ "$(cut -d . -f 1 /proc/uptime)" -lt 570 ]; do sleep 5; done; ` +
 		`cp /usr/lib/systemd/system/passerelle.service /run/systemd/system/late.service; systemctl daemon-reload; systemctl start --no-block late`
 	must(t, m.Type("("+late+") &\n"))
@@ -130,7 +130,7 @@ func TestHealthyTooLate(t *testing.T) {
 	}
 }
 
-// TestDiesAfterMarking: the power fails as soon as the card has the slot as good: that is what is booted then, and it works.
+// TestDiesAfterMarking cuts the power as soon as the slot is marked good on the card, and checks that this slot is booted and works.
 func TestDiesAfterMarking(t *testing.T) {
 	long(t)
 	c := twice(t)
@@ -152,9 +152,9 @@ func TestDiesAfterMarking(t *testing.T) {
 	}
 }
 
-// TestManyPowerCuts: the power is cut 20 times at random: in first boots with their growth, while the box waits for its
-// technician, in the command that switches the slot, and in the boots after it. The state of the slots is whole each time,
-// and the box comes up with what it had.
+// TestManyPowerCuts cuts the power 20 times at random: in first boots, when the data partition grows, while the box waits for its
+// technician, in the command that switches the slot, and in the boots after it. It checks that the slot state is valid each time,
+// and that the box comes up with the data that it had.
 func TestManyPowerCuts(t *testing.T) {
 	long(t)
 	blank := twice(t)

@@ -20,7 +20,7 @@ import (
 	"passerelle/image/slot"
 )
 
-// federation is a repository of releases, and the keys that sign them, by the command that federations use.
+// federation is a repository of releases and the keys that sign them. It uses the command that federations use.
 type federation struct {
 	t         *testing.T
 	tool, dir string
@@ -43,7 +43,7 @@ func newFederation(t *testing.T) *federation {
 	return f
 }
 
-// run runs a command of the tool.
+// run runs one of the tool's commands.
 func (f *federation) run(words ...string) {
 	f.t.Helper()
 	cmd := exec.Command(f.tool, words...)
@@ -53,7 +53,7 @@ func (f *federation) run(words ...string) {
 	}
 }
 
-// sign has two keys sign a role, and publishes it.
+// sign signs a role with two keys, and publishes it.
 func (f *federation) sign(role string, keys ...string) {
 	f.t.Helper()
 	for _, key := range keys {
@@ -62,7 +62,7 @@ func (f *federation) sign(role string, keys ...string) {
 	f.run("publish", "repo")
 }
 
-// release publishes what is in a card's slot a.
+// release publishes the content of a card's slot a as a release.
 func (f *federation) release(version string, epoch int, c check.Card) {
 	f.t.Helper()
 	f.run("release", "--version", version, "--epoch", fmt.Sprint(epoch), "repo", string(c))
@@ -78,7 +78,7 @@ func (f *federation) root() []byte {
 	return text
 }
 
-// stick returns a file with a USB stick of FAT that has the repository.
+// stick returns a file with the content of a FAT USB stick that has the repository.
 func (f *federation) stick() string {
 	f.t.Helper()
 	file := filepath.Join(f.dir, "stick")
@@ -96,18 +96,18 @@ func (f *federation) stick() string {
 	return file
 }
 
-// technician is signed in to the box's pages, at a PC on the network of its cable.
+// technician is a technician who is signed in to the box's pages, at a PC on the network of the box's cable.
 type technician struct {
 	t      *testing.T
 	client *http.Client
-	pages  string // Fast.Pages
+	pages  string // as in Fast.Pages
 	login  *http.Cookie
 }
 
-// box is the machine's address on the network that QEMU makes.
+// box is the machine's address on QEMU's network.
 const box = "10.0.2.15"
 
-// signIn signs in with the technicians' password, which is chosen with the setup code if there is none yet.
+// signIn signs in with the technicians' password. If there is none yet, it sets one with the setup code.
 func signIn(t *testing.T, pages, code string) *technician {
 	t.Helper()
 	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} // the certificate is the box's own
@@ -133,7 +133,7 @@ func signIn(t *testing.T, pages, code string) *technician {
 	return p
 }
 
-// within asks again and again, until a call succeeds. The hash of a password takes its time.
+// within calls ask until it succeeds. Hashing a password takes long on this machine.
 func (p *technician) within(what string, ask func(context.Context) error) {
 	p.t.Helper()
 	for until := time.Now().Add(aroundLimit); ; time.Sleep(time.Second) {
@@ -149,7 +149,7 @@ func (p *technician) within(what string, ask func(context.Context) error) {
 	}
 }
 
-// ask asks for a page, or sends a form.
+// ask requests a page, or sends a form.
 func (p *technician) ask(ctx context.Context, method, path string, form url.Values) (text string, cookies []*http.Cookie, err error) {
 	r, err := http.NewRequestWithContext(ctx, method, "https://"+p.pages+path, strings.NewReader(form.Encode()))
 	if err != nil {
@@ -175,7 +175,7 @@ func (p *technician) ask(ctx context.Context, method, path string, form url.Valu
 	return string(body), answer.Cookies(), err
 }
 
-// press presses a button of the page of updates.
+// press presses a button on the page of updates.
 func (p *technician) press(button string) {
 	p.t.Helper()
 	p.within("the button "+button, func(ctx context.Context) error {
@@ -184,17 +184,17 @@ func (p *technician) press(button string) {
 	})
 }
 
-// page returns the page of updates, "" if it does not come.
+// page returns the page of updates, "" if the request fails.
 func (p *technician) page() string {
 	ctx, cancel := context.WithTimeout(p.t.Context(), time.Minute)
 	defer cancel()
-	text, _, _ := p.ask(ctx, http.MethodGet, "/admin/update", nil) // who waits for a text asks again
+	text, _, _ := p.ask(ctx, http.MethodGet, "/admin/update", nil) // callers that wait for a text retry
 	return text
 }
 
-// TestUpdate: a technician installs a signed release from a USB stick by the page of updates. The box restarts into it by itself, since
-// it was switched on a moment ago; where that was too long ago, the technician has it restart. The new system runs, proves
-// itself, and knows its name. The image is one that was built with the federation's root of trust.
+// TestUpdate checks that a technician can install a signed release from a USB stick with the page of updates. The box restarts into
+// the new system on its own, since it was switched on a moment ago. If that was too long ago, the technician restarts it. The new
+// system runs, proves itself, and reports its version. The image must be built with the federation's root of trust.
 func TestUpdate(t *testing.T) {
 	long(t)
 	c := newCard(t)
@@ -252,7 +252,7 @@ func TestUpdate(t *testing.T) {
 	t.Log(shell(t, m, "journalctl --no-pager -o short-monotonic -u passerelle-update -u passerelle-slot | cut -c 1-200"))
 }
 
-// ended tells whether the machine has ended, as a fast one does where a board restarts.
+// ended tells whether the machine has ended, as a fast machine does where a board would restart.
 func ended(m *check.Machine) bool {
 	select {
 	case <-m.Ended():
@@ -262,7 +262,7 @@ func ended(m *check.Machine) bool {
 	}
 }
 
-// freeAddress returns an address of this computer at which nothing listens.
+// freeAddress returns an address of this computer on which nothing listens.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
