@@ -1,5 +1,5 @@
-// Describe writes what lies beside an image: its list of packages with the reason, size and licence of each, the same for
-// programs as a software bill of materials (SPDX 2.3), and the list that Raspberry Pi Imager reads. image/build runs it.
+// Describe writes the files that accompany an image: a list of its packages with the reason and size of each, a software bill of
+// materials (SPDX 2.3) for programs, and the list that Raspberry Pi Imager reads. image/build runs it.
 package main
 
 import (
@@ -27,20 +27,20 @@ func main() {
 	}
 }
 
-// An image is described from what built it.
+// An image is an image and the files that it was built from.
 type image struct {
 	name, version string
 	time          time.Time
 	wanted, lock  string // the files image/packages and image/lock
 	root          string // the root before it was packed
-	owned         string // a folder with a file for each package: the paths of its files, of which some were removed
-	daemon        string // the program
-	url           string // of the folder where the image will be downloaded
-	card          sized  // as it is on a card
+	owned         string // a folder with a file for each package: the paths of its files, some of which were removed
+	daemon        string // the program's file
+	url           string // of the folder that the image will be downloaded from
+	card          sized  // uncompressed, as on a card
 	compressed    sized
 }
 
-// sized is a file by its size in bytes and its SHA-256 in hexadecimal.
+// sized is the size of a file, in bytes, and its SHA-256, in hexadecimal.
 type sized struct {
 	size int64
 	sum  string
@@ -91,15 +91,15 @@ func run(args []string) error {
 	)
 }
 
-// pkg is a package of Debian in the image.
+// pkg is a Debian package in the image.
 type pkg struct {
 	name, version, architecture, sum string
 	reason                           string
 	size                             int64  // of its files in the image, in bytes
-	notFree                          string // its licence's text, "" for free software
+	notFree                          string // the text of its licence, "" for free software
 }
 
-// packages returns what the lock names, by size, the largest first.
+// packages returns the packages of the lock, the largest first.
 func (i image) packages() ([]pkg, error) {
 	reasons := map[string]string{}
 	wanted, err := lines(i.wanted)
@@ -119,7 +119,7 @@ func (i image) packages() ([]pkg, error) {
 	for _, l := range locked {
 		f := strings.Fields(l)
 		if len(f) != 8 {
-			continue // the suite, the time
+			continue // a line with the suite or the time
 		}
 		p := pkg{name: f[1], version: f[2], architecture: f[3], sum: f[5], reason: reasons[f[1]]}
 		if p.reason == "" {
@@ -144,7 +144,7 @@ func (i image) packages() ([]pkg, error) {
 	return out, nil
 }
 
-// size returns how much of a package is in the image, in bytes.
+// size returns the size of a package's files in the image, in bytes.
 func (i image) size(p pkg) (n int64, err error) {
 	files, err := lines(filepath.Join(i.owned, p.name))
 	if err != nil {
@@ -165,7 +165,7 @@ func (i image) size(p pkg) (n int64, err error) {
 	return n, nil
 }
 
-// table is the list of packages for people.
+// table returns the list of packages as text for people.
 func (i image) table(packages []pkg) []byte {
 	var b bytes.Buffer
 	daemon, _ := os.Stat(i.daemon)
@@ -243,10 +243,10 @@ type (
 	}
 )
 
-// none says of a field that nothing is asserted.
+// none is the value of a field about which nothing is asserted.
 const none = "NOASSERTION"
 
-// bill returns the software bill of materials: Debian's packages, and the modules of Go in the daemon.
+// bill returns the software bill of materials: the Debian packages, and the Go modules in the daemon.
 func (i image) bill(packages []pkg) (spdxDocument, error) {
 	d := spdxDocument{
 		Version: "SPDX-2.3", DataLicense: "CC0-1.0", ID: "SPDXRef-DOCUMENT", Name: i.name,
@@ -322,12 +322,12 @@ func (i image) imager() imagerList {
 		DownloadSize: i.compressed.size,
 		DownloadSum:  i.compressed.sum,
 		Date:         i.time.Format(time.DateOnly),
-		Init:         "none", // passerelle.toml is its own way
+		Init:         "none", // the box is configured by passerelle.toml instead
 		Devices:      []string{"pi4-64bit", "pi3-64bit"},
 	}}}
 }
 
-// lines returns a file's lines but for comments and empty ones.
+// lines returns a file's lines, except comments and empty lines.
 func lines(path string) ([]string, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
