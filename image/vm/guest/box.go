@@ -21,21 +21,20 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// Box is the daemon on a host.
+// Box is a host that runs the daemon.
 type Box struct {
 	*netlab.Host
 	daemon    *lab.Daemon
-	netnsArgs []string // the command that enters the box's network namespace, if that is not the host's
+	netnsArgs []string // the command that enters the box's network namespace, nil if that is the host's
 }
 
-// Program returns the path of a program next to this one.
+// Program returns the path of a program in the same folder as this one.
 func Program(name string) (string, error) {
 	self, err := os.Executable()
 	return filepath.Join(filepath.Dir(self), name), err
 }
 
-// StartBox starts the daemon on a host with this configuration, "" for none, and waits until it has applied its first
-// plan.
+// StartBox starts the daemon on a host with a configuration, "" for none, and waits until the daemon has applied its first plan.
 func StartBox(ctx context.Context, h *netlab.Host, configuration string) (*Box, error) {
 	return startBox(ctx, h, nil, configuration)
 }
@@ -56,7 +55,7 @@ func startBox(ctx context.Context, h *netlab.Host, within []string, configuratio
 	if err == nil {
 		if within == nil {
 			err = b.asService()
-		} else { // only root enters another network namespace; an earlier daemon's folders are its own then
+		} else { // only root may enter another network namespace; then root owns an earlier daemon's folders
 			err = b.daemon.AsService(lab.Service{})
 		}
 	}
@@ -66,10 +65,10 @@ func startBox(ctx context.Context, h *netlab.Host, within []string, configuratio
 	return b, b.Start(ctx)
 }
 
-// serviceUser stands for the user of the service.
+// serviceUser is the ID that stands for the service's user and group.
 const serviceUser = 64321
 
-// asService has the daemon run as its service does, with what of the board its user may use (image/deb/udev).
+// asService makes the daemon run as its service does. Its user may use the board's devices, as with image/deb/udev.
 func (b *Box) asService() error {
 	capabilities, err := image.Capabilities()
 	if err != nil {
@@ -103,7 +102,7 @@ func (b *Box) Configured() bool {
 // Reload makes the daemon reload its configuration.
 func (b *Box) Reload() error { return b.daemon.Proc.Signal(syscall.SIGHUP) }
 
-// Start starts the daemon, also after Stop or Kill, and waits until it has applied its first plan.
+// Start starts the daemon, possibly after Stop or Kill, and waits until it has applied its first plan.
 func (b *Box) Start(ctx context.Context) error {
 	if err := b.daemon.Start("--setup", "--verbose"); err != nil {
 		return err
@@ -118,7 +117,7 @@ func (b *Box) Start(ctx context.Context) error {
 	return err
 }
 
-// healthy requests a page of the box from itself and tells whether it succeeded.
+// healthy requests one of the box's pages from the box itself, and tells whether that succeeded.
 func (b *Box) healthy(ctx context.Context, url string) bool {
 	if b.netnsArgs == nil {
 		page, err := b.Get(ctx, url)
@@ -128,17 +127,17 @@ func (b *Box) healthy(ctx context.Context, url string) bool {
 	return err == nil
 }
 
-// StatusText runs the status command.
+// StatusText runs `status --json` and returns its output.
 func (b *Box) StatusText(ctx context.Context) (string, error) {
 	return b.Do(ctx, "status", "--json", "--socket", b.daemon.Socket)
 }
 
-// Screen returns what the status command prints for people.
+// Screen returns the status command's output for people.
 func (b *Box) Screen(ctx context.Context) (string, error) {
 	return b.Do(ctx, "status", "--socket", b.daemon.Socket)
 }
 
-// Status is StatusText without the second that an emulated processor takes to start the program.
+// Status returns the daemon's status. It starts no program, which takes a second on an emulated processor.
 func (b *Box) Status(ctx context.Context) (state.Status, error) {
 	return b.daemon.Status(ctx)
 }
@@ -175,8 +174,8 @@ func (b *Box) Scan(ctx context.Context, device string) (string, error) {
 	return b.Do(ctx, "wifi", "scan", "--config", b.daemon.Config, "--interface", device)
 }
 
-// Lend adds a lender's network, given as the text of its QR code, on one of the box's interfaces: "" leaves the choice
-// to the box. The name is the donation's.
+// Lend adds a lender's network, given as the text of its QR code, on one of the box's interfaces; with "" the box chooses. The name
+// is the donation's.
 func (b *Box) Lend(ctx context.Context, code, name, device string) error {
 	words := []string{"wifi", "lend", "--config", b.daemon.Config, "--socket", b.daemon.Socket, "--cap", "0", "--name", name}
 	if device != "" {
@@ -199,8 +198,8 @@ func (b *Box) Child(name string) (int, error) {
 // Log returns the output of the box's daemons.
 func (b *Box) Log() string { return b.daemon.Log() }
 
-// Stop stops the daemon, and fails if it exits with an error. A busy emulated machine takes longer than a world's
-// processes are given.
+// Stop stops the daemon, and fails if it exits with an error. A busy emulated machine takes longer to stop it than a world's processes
+// are given.
 func (b *Box) Stop() error {
 	err := b.daemon.Proc.Signal(syscall.SIGTERM)
 	select {
@@ -213,5 +212,5 @@ func (b *Box) Stop() error {
 	return nil
 }
 
-// Kill kills the daemon (SIGKILL): its children stay.
+// Kill kills the daemon (SIGKILL). Its children keep running.
 func (b *Box) Kill() error { return b.daemon.Crash() }

@@ -12,9 +12,9 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// TestBox: the box on a wired hotspot. It finds the kernel as a board has it that was just switched on. Its queues are this
-// kernel's fair ones, its light shows what it does and its button asks for what the hold says, through the kernel's
-// character device.
+// TestBox tests the box on a wired hotspot, with the kernel in the state of a board that was just switched on. The queues are this
+// kernel's fair queues. The light shows what the box does, and the button requests what the time of the hold says, through the
+// kernel's GPIO character device.
 func TestBox(t *testing.T) {
 	needMachine(t)
 	if _, err := guest.Parameter(trackedMost); !errors.Is(err, fs.ErrNotExist) {
@@ -27,7 +27,7 @@ func TestBox(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	scene, err := netlab.Standard(patience(t, time.Minute), netlab.Options{Name: "box", Direct: true}) // no router that masquerades
+	scene, err := netlab.Standard(patience(t, time.Minute), netlab.Options{Name: "box", Direct: true}) // without a masquerading router
 	must(t, err)
 	closeWorld(t, scene.World)
 	light, button := chip.Light(2), chip.Button(5)
@@ -65,7 +65,7 @@ button = "panel 5 low"
 	})
 	t.Run("a stuck button asks for nothing, and a line that fails shows", func(t *testing.T) {
 		must(t, button.Set(true))
-		// Held, the light promises what letting go would do; stuck, it shows the State again.
+		// While the button is held, the light shows what a release would do. When the button is stuck, it shows the State again.
 		waitMatch(t, light, hw.Holds[hw.Nothing], 20*time.Second)
 		must(t, scene.Lenders[0].LAN.Cut())
 		waitMatch(t, light, hw.States[state.Offline], 45*time.Second)
@@ -86,8 +86,8 @@ button = "panel 5 low"
 	})
 }
 
-// slack is how much too long or too short a stretch of light may be on an emulated machine. Patterns differ by more:
-// TestMatchTellsPatternsApart.
+// slack is by how much an interval of the light may be too long or too short on an emulated machine. Patterns differ by more, as
+// TestMatchTellsPatternsApart checks.
 const slack = 80 * time.Millisecond
 
 // waitMatch waits until the light shows a pattern.

@@ -9,23 +9,22 @@ import (
 	"passerelle/netctl/wpa"
 )
 
-// On every host with a radio: its interface, and the folder of hostapd's or wpa_supplicant's control socket.
+// The radio's interface on every host with a radio, and the folder of hostapd's or wpa_supplicant's control socket.
 const (
 	radioName  = netlab.HotspotInterface
 	controlDir = "/run/radio"
 )
 
-// listen connects to a host's hostapd or wpa_supplicant, which is about to open its control socket, and subscribes to
-// events.
+// listen waits until a host's hostapd or wpa_supplicant opens its control socket, connects to it, and subscribes to events.
 func listen(ctx context.Context, h *netlab.Host, program *netlab.Proc) (*wpa.Conn, error) {
 	for {
-		// Answers arrive at a socket in the host's folder, which the program sees under the same path, unlike its /run.
+		// Answers arrive at a socket in the host's folder. The program sees that folder under the same path, unlike its /run.
 		c, err := wpa.Dial(h.Path(controlDir+"/"+radioName), h.Path("/"))
 		if err == nil {
 			if err = c.Attach(ctx); err == nil {
 				return c, nil
 			}
-			c.Close() // it has opened its socket, but is busy with its radio
+			c.Close() // the program has opened its socket, but is busy with its radio
 		}
 		select {
 		case <-program.Exited():

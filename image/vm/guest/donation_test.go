@@ -14,13 +14,13 @@ import (
 	"passerelle/image/vm/guest"
 )
 
-// The phone's donation, and the hotspot's network. The channels here leave those from 5 on to TestHotspot.
+// The phone's donation, and the hotspot's network. The tests here use channels below 5; TestHotspot uses those from 5 on.
 const (
 	lent    = "Téléphone de Maria"
 	lending = "Partage de Maria"
 )
 
-// donationOf returns what a status says of a donation.
+// donationOf returns a donation's part of a status.
 func donationOf(s state.Status, name string) (d state.Donation) {
 	if i := slices.IndexFunc(s.Donations, func(d state.Donation) bool { return d.Name == name }); i >= 0 {
 		d = s.Donations[i]
@@ -28,7 +28,7 @@ func donationOf(s state.Status, name string) (d state.Donation) {
 	return d
 }
 
-// waitLent waits until it is so with the phone's donation.
+// waitLent waits until the phone's donation is as wanted.
 func waitLent(t *testing.T, b *guest.Box, what string, wanted func(state.Donation) bool) state.Status {
 	t.Helper()
 	s, err := b.WaitFor(patience(t, time.Minute), what, func(s state.Status) bool {
@@ -40,10 +40,10 @@ func waitLent(t *testing.T, b *guest.Box, what string, wanted func(state.Donatio
 	return s
 }
 
-// used tells whether residents' packets go by the donation's line, which works.
+// used tells whether the donation's line works and residents' packets use it.
 func used(d state.Donation) bool { return d.Chosen && d.Works }
 
-// asksAddress does the system's part on the interface of the phone's donation, once it is there.
+// asksAddress runs a DHCP client on the interface of the phone's donation, as the system does, once the interface exists.
 func asksAddress(t *testing.T, b *guest.Box, device string) {
 	t.Helper()
 	waitLent(t, b, device+" is there", func(d state.Donation) bool { return d.Ifname == device })
@@ -58,8 +58,8 @@ func code(n guest.Network) string {
 // marias is the network of the phone.
 var marias = guest.Network{SSID: "Maria 4G", Security: guest.WPA2, Passphrase: "trois mots doux", Channel: 4}
 
-// TestLentNetwork: a lender's Wi-Fi, by a radio of its own and by the hotspot's. It takes long enough for the watchdog
-// to act if it heard nothing.
+// TestLentNetwork tests a lender's Wi-Fi, through a separate radio and through the hotspot's. It takes long enough for the watchdog
+// to time out if the daemon did not reset it.
 func TestLentNetwork(t *testing.T) {
 	needMachine(t)
 	t.Parallel()
@@ -93,7 +93,7 @@ func TestLentNetwork(t *testing.T) {
 	t.Run("is listed", func(t *testing.T) {
 		ctx := patience(t, time.Minute)
 		must(t, box.SetUp("wlan1", true))
-		for said := ""; !strings.Contains(said, marias.SSID); { // one look may be too short for a beacon
+		for said := ""; !strings.Contains(said, marias.SSID); { // one scan may be too short for a beacon
 			out, err := box.Scan(ctx, "wlan1")
 			if err != nil {
 				t.Fatalf("%v; passerelle wifi scan said:\n%s", err, said)
@@ -118,7 +118,7 @@ func TestLentNetwork(t *testing.T) {
 		}
 	})
 	t.Run("by the hotspot's radio takes the hotspot to its channel", func(t *testing.T) {
-		lend(t, marias, "lend0") // an interface that the box makes
+		lend(t, marias, "lend0") // the box creates this interface
 		asksAddress(t, box, "lend0")
 		follows(t, 2427)
 	})
@@ -155,7 +155,7 @@ func TestLentNetwork(t *testing.T) {
 	})
 }
 
-// waitMHz waits until the box's network is on the air there, and returns it.
+// waitMHz waits until the box's network is on the air at that frequency, and returns it.
 func waitMHz(t *testing.T, b *guest.Box, mhz int) state.WiFi {
 	t.Helper()
 	return waitAir(t, b, fmt.Sprintf("its network is on %d MHz", mhz), func(w state.WiFi) bool {

@@ -22,7 +22,7 @@ type Chip struct {
 	lines  string // its folder of lines
 }
 
-// NewChip creates a chip with so many lines. The label identifies it to the daemon, and must be new.
+// NewChip creates a chip with that many lines. The label identifies it to the daemon, and must be new.
 func NewChip(label string, lines int) (*Chip, error) {
 	c := &Chip{config: filepath.Join(simulators, label)}
 	if err := c.build(label, lines); err != nil {
@@ -60,7 +60,7 @@ func (c *Chip) Close() error {
 	)
 }
 
-// line returns a file of a line.
+// line returns the path of one of a line's files.
 func (c *Chip) line(offset int, file string) string {
 	return filepath.Join(c.lines, fmt.Sprintf("sim_gpio%d", offset), file)
 }

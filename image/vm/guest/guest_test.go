@@ -17,7 +17,7 @@ import (
 
 var vm = flag.Bool("vm", false, "run the tests that need the virtual machine; fail if they cannot run")
 
-// needMachine skips the test unless the flag -vm is given. With it, what the machine lacks fails the tests that use it.
+// needMachine skips the test unless the flag -vm is given. With the flag, a test fails if the machine lacks something that it needs.
 func needMachine(t *testing.T) {
 	t.Helper()
 	if !*vm {
@@ -25,7 +25,7 @@ func needMachine(t *testing.T) {
 	}
 }
 
-// patience returns a context that ends if what the test waits for never comes. Emulated machines are slow.
+// patience returns a context with a timeout for something that the test waits for. Emulated machines are slow.
 func patience(t *testing.T, d time.Duration) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), d)
@@ -49,7 +49,8 @@ func closeWorld(t *testing.T, w *netlab.World) {
 	})
 }
 
-// newStation adds a resident's phone to a world. Its number makes its MAC: worlds beside each other have different ones.
+// newStation adds a resident's phone to a world. The phone's MAC is made from its number, which differs among worlds that run at the
+// same time.
 func newStation(t *testing.T, w *netlab.World, number byte) *guest.Station {
 	t.Helper()
 	s, err := guest.AddStation(patience(t, time.Minute), w, fmt.Sprintf("station%d", number), stationMAC(number))
@@ -65,8 +66,7 @@ func newStation(t *testing.T, w *netlab.World, number byte) *guest.Station {
 // stationMAC returns a locally administered address.
 func stationMAC(number byte) net.HardwareAddr { return net.HardwareAddr{2, 0, 0, 0, 0, number} }
 
-// startBox starts the daemon on the box of a scene, with its line and further lines of configuration, and waits until it
-// shares.
+// startBox starts the daemon on the box of a scene, with its uplink and more lines of configuration, and waits until it shares.
 func startBox(t *testing.T, s *netlab.Scene, more string) *guest.Box {
 	t.Helper()
 	b := startBoxOn(t, s, `
@@ -81,7 +81,7 @@ cap = "0"
 	return b
 }
 
-// startBoxOn starts the daemon on the box of a scene, on the veth hotspot, with these lines of configuration.
+// startBoxOn starts the daemon on the box of a scene, on the veth hotspot, with more lines of configuration.
 func startBoxOn(t *testing.T, s *netlab.Scene, more string) *guest.Box {
 	t.Helper()
 	return startConfigured(t, s, wired(netlab.HotspotInterface, more))
@@ -96,7 +96,7 @@ func startConfigured(t *testing.T, s *netlab.Scene, configuration string) *guest
 	return b
 }
 
-// stops has the daemon end with the test, and tells what it wrote if the test failed.
+// stops stops the daemon at the test's end, and shows its output if the test failed.
 func stops(t *testing.T, b *guest.Box) {
 	t.Cleanup(func() {
 		if err := b.Stop(); err != nil {
@@ -108,7 +108,7 @@ func stops(t *testing.T, b *guest.Box) {
 	})
 }
 
-// wired is a configuration with a hotspot that is a network already, and with further lines.
+// wired returns a configuration whose hotspot is an existing network, with more lines.
 func wired(hotspot, more string) string {
 	head, _, _ := strings.Cut(testdata.Box, "[[donation]]")
 	return strings.Replace(head, "wlan0", hotspot, 1) + more

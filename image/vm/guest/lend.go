@@ -13,7 +13,7 @@ import (
 	"passerelle/image/vm/outside"
 )
 
-// Offer tells the person at the desk outside that somebody comes who lends.
+// Offer tells the person at the desk outside that a lender has come.
 func Offer(o outside.Offer) error {
 	text, err := json.Marshal(o)
 	if err != nil {
@@ -23,7 +23,7 @@ func Offer(o outside.Offer) error {
 	return errors.Join(os.WriteFile(path+".part", text, 0o600), os.Rename(path+".part", path))
 }
 
-// Desk waits for a file that the person at the desk outside writes.
+// Desk waits for a file that the person at the desk outside writes, and returns its content.
 func Desk(ctx context.Context, name string) (r outside.Report, err error) {
 	for {
 		text, err := os.ReadFile(filepath.Join(share, name))
@@ -39,7 +39,8 @@ func Desk(ctx context.Context, name string) (r outside.Report, err error) {
 	}
 }
 
-// ConfirmTime confirms that the machine's time of day is right. A busy emulated machine may answer too late for the command.
+// ConfirmTime confirms that the machine's time of day is right. It retries, because a busy emulated machine may answer too late for
+// the command.
 func (b *Box) ConfirmTime(ctx context.Context) error {
 	for {
 		_, err := b.Do(ctx, "clock", "--confirm", "--socket", b.daemon.Socket)

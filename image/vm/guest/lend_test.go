@@ -11,12 +11,12 @@ import (
 	"passerelle/image/vm/outside"
 )
 
-// TestLendAtTheDesk: Élise's phone shares its connection, the desk photographs its code and accepts, and the box shares by it. She
-// turns the sharing off and on again: the loan goes on by itself. Then she comes with another password.
+// TestLendAtTheDesk: Élise's phone shares its connection, the person at the desk photographs its code and accepts, and the box shares
+// that connection. Élise turns the sharing off and on again, and the loan continues on its own. Then she comes with another password.
 func TestLendAtTheDesk(t *testing.T) {
 	needMachine(t)
 	t.Parallel()
-	oneOutside.Lock() // there is one cable to it
+	oneOutside.Lock() // there is only one cable to the outside
 	t.Cleanup(oneOutside.Unlock)
 	const lent = "Élise"
 	elises := guest.Network{SSID: "iPhone d'Élise", Security: guest.WPA2, Passphrase: "l'eau; et \"le\" vent", Channel: 13}
@@ -38,7 +38,7 @@ func TestLendAtTheDesk(t *testing.T) {
 	must(t, guest.Offer(outside.Offer{
 		Screen: screen, Lender: lent, Code: `WIFI:T:WPA;S:iPhone d'Élise;P:l'eau\; et \"le\" vent;;`,
 	}))
-	_, err = guest.Desk(patience(t, 8*time.Minute), outside.DeskReady) // signed in
+	_, err = guest.Desk(patience(t, 8*time.Minute), outside.DeskReady) // the person at the desk is signed in
 	must(t, err)
 	began := time.Now()
 	report, err := guest.Desk(patience(t, 8*time.Minute), outside.OfferReport)
@@ -68,7 +68,7 @@ func TestLendAtTheDesk(t *testing.T) {
 	}
 	must(t, phone.Off())
 	waitDonation("the phone's network is gone", func(d state.Donation) bool { return !d.Works && !d.Chosen })
-	waitState(t, box, state.Sharing) // by the other line
+	waitState(t, box, state.Sharing) // through the other line
 	must(t, phone.On(patience(t, 30*time.Second), elises))
 	s = waitDonation("the phone is back", used)
 	if len(s.Donations) != 2 || donationOf(s, lent).Cap != 12e9 {

@@ -13,10 +13,9 @@ import (
 // ownNetwork runs a program in the network namespace of process 1.
 var ownNetwork = []string{"nsenter", "--net=/proc/1/ns/net"}
 
-// StartBoxOnMachine starts the daemon in the machine's own network namespace, as on a board: only there may it change
-// kernel-wide settings. The interfaces of the scene's box, towards residents and its first lender, are moved there
-// under these names, and the second is configured as the system would. Files, and everything of the machine except the
-// network, are those of the scene's box.
+// StartBoxOnMachine starts the daemon in the machine's own network namespace, as on a board, because only there it may change
+// kernel-wide settings. The interfaces of the scene's box to residents and to its first lender are moved there and renamed to hotspot
+// and line. line is configured as the system would. Files, and everything except the network, are those of the scene's box.
 func StartBoxOnMachine(ctx context.Context, s *netlab.Scene, hotspot, line, configuration string) (*Box, error) {
 	lender := s.Lenders[0]
 	for from, to := range map[string]string{netlab.HotspotInterface: hotspot, lender.Interface: line} {
@@ -44,7 +43,7 @@ func Parameter(path string) (uint64, error) {
 	return strconv.ParseUint(text, 10, 64)
 }
 
-// SetParameter sets one.
+// SetParameter writes a numeric sysctl of the machine's own network, by its path below /proc/sys.
 func SetParameter(path string, value uint64) error {
 	return os.WriteFile("/proc/sys/"+path, []byte(strconv.FormatUint(value, 10)), 0)
 }

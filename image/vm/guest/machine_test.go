@@ -7,7 +7,7 @@ import (
 	"passerelle/image/vm/guest"
 )
 
-// TestMachine: the machine is what the tests expect.
+// TestMachine checks that the machine is as the tests expect.
 func TestMachine(t *testing.T) {
 	needMachine(t)
 	radios, err := os.ReadDir("/sys/class/ieee80211")

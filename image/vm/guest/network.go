@@ -23,10 +23,10 @@ type Network struct {
 	SSID       string
 	Security   Security
 	Passphrase string // of WPA2, SAE and Transition
-	Channel    int    // 1 to 13, or of the 5 GHz band; to stations 0 is anywhere
+	Channel    int    // 1 to 13, or a channel of the 5 GHz band; for stations, 0 means any channel
 }
 
-// frequency returns a channel's, in MHz (IEEE 802.11-2020, 17.3.8.4.2 and 18.4.2).
+// frequency returns a channel's center frequency in MHz (IEEE 802.11-2020, 17.3.8.4.2 and 18.4.2).
 func frequency(channel int) int {
 	if channel <= 13 {
 		return 2407 + 5*channel
@@ -34,7 +34,7 @@ func frequency(channel int) int {
 	return 5000 + 5*channel
 }
 
-// hostapd returns the network as an access point's configuration.
+// hostapd returns hostapd's configuration for the network.
 func (n Network) hostapd() string {
 	band := "g"
 	if n.Channel > 14 {
@@ -67,7 +67,7 @@ func (n Network) hostapd() string {
 	return strings.Join(lines, "\n") + "\n"
 }
 
-// supplicant returns the settings of a station that knows the network.
+// supplicant returns wpa_supplicant's settings of the network, as names and values.
 func (n Network) supplicant() [][2]string {
 	quoted := `"` + n.Passphrase + `"`
 	settings := [][2]string{{"ssid", hex.EncodeToString([]byte(n.SSID))}}

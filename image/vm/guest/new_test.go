@@ -10,7 +10,7 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// TestNewBox: a box that no technician has configured, and one that is reset.
+// TestNewBox tests a box that no technician has configured, and a box that is reset.
 func TestNewBox(t *testing.T) {
 	needMachine(t)
 	t.Parallel()

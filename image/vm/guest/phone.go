@@ -12,7 +12,7 @@ import (
 	"passerelle/netctl/wpa"
 )
 
-// A lender's phone: its own network, and its uplink.
+// The addresses of a lender's phone: on its own network, and of its uplink.
 var (
 	phoneAddress = netip.MustParsePrefix("192.168.43.1/24")
 	phoneFar     = netip.MustParsePrefix("203.0.113.201/30") // the internet's end
@@ -23,7 +23,7 @@ var (
 // Its methods are for one goroutine at a time. Switch it off before its world is closed.
 type Phone struct {
 	*netlab.Host
-	procs   []*netlab.Proc // none when it is off
+	procs   []*netlab.Proc // empty when it is off
 	control *wpa.Conn
 }
 
@@ -55,7 +55,7 @@ func addPhoneHost(in *netlab.Internet, w *netlab.World) (*netlab.Host, error) {
 	)
 }
 
-// On starts tethering as this network, also after another one.
+// On starts tethering as this network. It first stops an earlier one.
 func (p *Phone) On(ctx context.Context, n Network) error {
 	if err := p.on(ctx, n); err != nil {
 		return fmt.Errorf("switch on %s as %q (%s): %w", p.Name(), n.SSID, n.Security, errors.Join(err, p.Off()))
@@ -108,9 +108,9 @@ func (p *Phone) waitEnabled(ctx context.Context) error {
 	}
 }
 
-// Move changes the channel within the band, with an announcement, and waits until it is done.
+// Move changes the channel within the band, with an announcement, and waits until the phone is on the new channel.
 func (p *Phone) Move(ctx context.Context, channel int) error {
-	const beacons = 5 // that announce it
+	const beacons = 5 // beacons that announce the change
 	_, err := p.control.Request(ctx, fmt.Sprintf("CHAN_SWITCH %d %d", beacons, frequency(channel)))
 	if err == nil {
 		_, err = await(ctx, p.control, wpa.APSwitched)
@@ -126,7 +126,7 @@ func (p *Phone) Off() error {
 		p.control = nil
 	}
 	for _, proc := range p.procs {
-		proc.Stop() // its exit status is that of a signal
+		proc.Stop() // an error is expected, as it ends by a signal
 	}
 	p.procs = nil
 	return errors.Join(err, p.SetUp(radioName, false))

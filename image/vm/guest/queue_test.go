@@ -11,7 +11,7 @@ import (
 	"passerelle/image/vm/guest"
 )
 
-// TestLowLimit runs the gate's own test of that name where residents' queues are fq_codel.
+// TestLowLimit runs the gate's test of that name on a kernel where residents' queues are fq_codel.
 func TestLowLimit(t *testing.T) {
 	needMachine(t)
 	gate, err := guest.Program("gate.test")
@@ -26,8 +26,8 @@ func TestLowLimit(t *testing.T) {
 	}
 }
 
-// TestBystander has the bench say what a full line is to somebody who only pings, where residents' queues are fq_codel.
-// It prints the figures and asserts none: an emulated processor's pauses are in them.
+// TestBystander runs the benchmark of what a full line means for somebody who only pings, on a kernel where residents' queues are
+// fq_codel. It only prints the figures, because they include the pauses of an emulated processor.
 func TestBystander(t *testing.T) {
 	needMachine(t)
 	bench, err := guest.Program("bench")

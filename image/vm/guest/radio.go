@@ -15,18 +15,18 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// phys has a folder for each free radio: those in the machine's own network namespace.
+// phys is the folder of the free radios. Free are the radios in the machine's own network namespace.
 const phys = "/sys/class/ieee80211"
 
 // pollInterval is the interval between two checks in a wait.
 const pollInterval = 50 * time.Millisecond
 
-// moveMu is held while an interface in the machine's own namespace has the name "moving", on its way into a host: names
-// are unique there.
+// moveMu is held while an interface in the machine's own namespace is named "moving", on its way into a host. It is needed because
+// names are unique in a namespace.
 var moveMu sync.Mutex
 
-// TakeRadio moves one of the machine's radios into a host, where its interface has the name and is down. The radio
-// returns when the host's world is closed; a returning radio is waited for.
+// TakeRadio moves one of the machine's radios into a host, where its interface gets the name and is down. The radio returns when the
+// host's world is closed. If no radio is free, TakeRadio waits until one returns.
 func TakeRadio(ctx context.Context, h *netlab.Host, name string) error {
 	moveMu.Lock()
 	defer moveMu.Unlock()
@@ -34,7 +34,7 @@ func TakeRadio(ctx context.Context, h *netlab.Host, name string) error {
 	if err != nil {
 		return fmt.Errorf("take a radio for %s: %w", h.Name(), err)
 	}
-	// An earlier host may have changed the hardware address, which another one may use now.
+	// An earlier host may have changed the hardware address to one that another radio uses now.
 	err = errors.Join(netlink.LinkSetDown(link), netlink.LinkSetHardwareAddr(link, link.Attrs().PermHWAddr),
 		netlink.LinkSetName(link, "moving"))
 	if err == nil {
@@ -52,8 +52,8 @@ func TakeRadio(ctx context.Context, h *netlab.Host, name string) error {
 	return nil
 }
 
-// GiveRadio moves the radio of an interface, with all its interfaces, from one host to another, where they are down:
-// like unplugging an adapter from the first and plugging it into the second.
+// GiveRadio moves the radio of an interface, with all its interfaces, from one host to another, where they are down. It is like
+// unplugging an adapter from the first host and plugging it into the second.
 func GiveRadio(ctx context.Context, from, to *netlab.Host, name string) error {
 	number, err := from.Run(ctx, "cat", "/sys/class/net/"+name+"/phy80211/index")
 	if err != nil {
@@ -63,7 +63,7 @@ func GiveRadio(ctx context.Context, from, to *netlab.Host, name string) error {
 		"iw", "phy#"+strings.TrimSpace(number), "set", "netns", "name", to.Namespace())
 }
 
-// BlockRadio switches the radio of a host's interface off, or on again, by rfkill.
+// BlockRadio switches the radio of a host's interface off or on with rfkill.
 func BlockRadio(ctx context.Context, h *netlab.Host, name string, off bool) error {
 	value := "0"
 	if off {
@@ -74,7 +74,7 @@ func BlockRadio(ctx context.Context, h *netlab.Host, name string, off bool) erro
 	return err
 }
 
-// freeRadio returns a free radio, and its interface.
+// freeRadio returns a free radio and its interface. It waits for one until ctx ends.
 func freeRadio(ctx context.Context) (phy string, link netlink.Link, err error) {
 	for {
 		found, err := filepath.Glob(phys + "/*/device/net/*")
@@ -91,7 +91,7 @@ func freeRadio(ctx context.Context) (phy string, link netlink.Link, err error) {
 	}
 }
 
-// phyOf cuts a radio's name out of PHYS/NAME/device/net/INTERFACE.
+// phyOf returns the radio's name from a path PHYS/NAME/device/net/INTERFACE.
 func phyOf(path string) string {
 	return filepath.Base(filepath.Dir(filepath.Dir(filepath.Dir(path))))
 }
@@ -104,7 +104,7 @@ func run(ctx context.Context, argv ...string) error {
 	return nil
 }
 
-// pause waits, or until the context ends.
+// pause waits for d. If the context ends before, it returns the context's error.
 func pause(ctx context.Context, d time.Duration) error {
 	select {
 	case <-time.After(d):

@@ -19,7 +19,7 @@ var ErrWrongKey = errors.New("the passphrase is wrong")
 // Leave before its world is closed.
 type Station struct {
 	*netlab.Resident
-	supplicant *netlab.Proc // nil when it has joined nothing
+	supplicant *netlab.Proc // nil while it has joined no network
 	control    *wpa.Conn
 }
 
@@ -36,9 +36,9 @@ func AddStation(ctx context.Context, w *netlab.World, name string, mac net.Hardw
 	return s, s.Resident.SetMAC(mac)
 }
 
-// Join joins a network and gets a lease. With OWE it joins again if there is no lease, until the context ends: an
-// access point's first key exchange takes so long on an emulated machine that the kernel, after 200 ms
-// (IEEE80211_ASSOC_TIMEOUT in net/mac80211/mlme.c), starts a second one, and the two ends may keep different keys.
+// Join joins a network and gets a lease. With OWE it joins again if it gets no lease, until the context ends. On an emulated machine
+// an access point's first key exchange takes so long that the kernel starts a second one after 200 ms (IEEE80211_ASSOC_TIMEOUT in
+// net/mac80211/mlme.c), and the two ends may keep different keys.
 func (s *Station) Join(ctx context.Context, n Network) (netlab.Lease, error) {
 	for {
 		if err := s.Associate(ctx, n); err != nil {
@@ -51,8 +51,8 @@ func (s *Station) Join(ctx context.Context, n Network) (netlab.Lease, error) {
 	}
 }
 
-// Associate joins a network, without a lease. It retries until the context ends, except with a wrong passphrase, if the
-// network's security detects that (ErrWrongKey).
+// Associate joins a network without getting a lease. It retries until the context ends. If the network's security detects a wrong
+// passphrase, it returns ErrWrongKey at once.
 func (s *Station) Associate(ctx context.Context, n Network) error {
 	if err := s.associate(ctx, n); err != nil {
 		return fmt.Errorf("join %s to %q (%s): %w", s.Name(), n.SSID, n.Security, errors.Join(err, s.Leave()))
@@ -104,17 +104,17 @@ func (s *Station) Lost(ctx context.Context) error {
 	return err
 }
 
-// Back waits until wpa_supplicant has reconnected by itself.
+// Back waits until wpa_supplicant has reconnected on its own.
 func (s *Station) Back(ctx context.Context) error {
 	_, err := await(ctx, s.control, wpa.Connected)
 	return err
 }
 
-// Elements returns the beacon elements of a network by channel and BSSID, in hexadecimal digits; "" if it is not
-// received. The station scans for it, and stays connected.
+// Elements returns the beacon elements of the network with that channel and BSSID, in hexadecimal digits, or "" if it is not
+// received. The station scans for the network, and stays connected.
 func (s *Station) Elements(ctx context.Context, channel int, bssid net.HardwareAddr) (string, error) {
 	if _, err := s.control.Request(ctx, fmt.Sprintf("SCAN freq=%d", frequency(channel))); err != nil {
-		return "", errors.Join(err, pause(ctx, pollInterval)) // another scan is under way
+		return "", errors.Join(err, pause(ctx, pollInterval)) // another scan is running
 	}
 	if _, err := await(ctx, s.control, wpa.ScanResults, wpa.ScanFailed); err != nil {
 		return "", err
@@ -133,7 +133,7 @@ func (s *Station) Leave() error {
 		s.control = nil
 	}
 	if s.supplicant != nil {
-		s.supplicant.Stop() // its exit status is that of a signal
+		s.supplicant.Stop() // an error is expected, as it ends by a signal
 		s.supplicant = nil
 	}
 	return errors.Join(err, s.Resident.Leave())
@@ -144,7 +144,7 @@ func (s *Station) SetMAC(mac net.HardwareAddr) error {
 	return errors.Join(s.Leave(), s.Resident.SetMAC(mac))
 }
 
-// Ping fails without an echo reply within a whole number of seconds.
+// Ping sends one echo request, and fails if no reply comes within the time, which is rounded down to seconds.
 func (s *Station) Ping(ctx context.Context, addr string, within time.Duration) error {
 	_, err := s.Run(ctx, "busybox", "ping", "-c", "1", "-W", fmt.Sprint(int(within.Seconds())), addr)
 	return err

@@ -26,7 +26,7 @@ const (
 	neighbours3    = "net/ipv4/neigh/default/gc_thresh3"
 )
 
-// kernelHas sets parameters of the kernel's until the test ends.
+// kernelHas sets kernel parameters until the test ends.
 func kernelHas(t *testing.T, values map[string]uint64) {
 	t.Helper()
 	for path, value := range values {
@@ -41,7 +41,7 @@ func kernelHas(t *testing.T, values map[string]uint64) {
 	}
 }
 
-// waitParameters waits until parameters of the kernel's are as wanted.
+// waitParameters waits until kernel parameters are as wanted.
 func waitParameters(t *testing.T, what string, wanted func(path string, value uint64) bool, paths ...string) {
 	t.Helper()
 	ctx := patience(t, 30*time.Second)
@@ -65,9 +65,10 @@ func waitParameters(t *testing.T, what string, wanted func(path string, value ui
 	}
 }
 
-// TestKernelTables: what has room in the whole kernel for a number of things. On the machine's own network the daemon makes
-// it as large as the box needs, and puts back what was. In a network namespace it may not: there the bounds on devices
-// follow what is there, so that eight which open all that they can leave room for others.
+// TestKernelTables tests the kernel's tables whose size is limited for the whole kernel. In the machine's own network namespace the
+// daemon makes them as large as the box needs, and restores the earlier limits. In another network namespace it may not. There the
+// limits on devices follow from the tables' size, so that eight devices that open as many connections as they can leave room for
+// others.
 func TestKernelTables(t *testing.T) {
 	needMachine(t)
 	t.Parallel()
@@ -154,7 +155,7 @@ cap = "0"
 	})
 }
 
-// getsOnline has a resident join the hotspot, begin a session and see the internet.
+// getsOnline makes a resident join the hotspot, begin a session and reach the internet.
 func getsOnline(ctx context.Context, r *netlab.Resident) error {
 	if _, err := r.Join(ctx); err != nil {
 		return err
@@ -175,7 +176,7 @@ func getsOnline(ctx context.Context, r *netlab.Resident) error {
 	return nil
 }
 
-// holdsConnections has the internet take connections and keep them, and returns where.
+// holdsConnections makes the internet accept connections and keep them open, and returns its address.
 func holdsConnections(t *testing.T, in *netlab.Internet) string {
 	t.Helper()
 	address := netlab.WebAddr.String() + ":7000"
@@ -199,14 +200,14 @@ func holdsConnections(t *testing.T, in *netlab.Internet) string {
 	return address
 }
 
-// opens opens a connection, which may take some tries.
+// opens opens a connection. That may take several tries.
 func opens(ctx context.Context, r *netlab.Resident, target string) (net.Conn, error) {
 	ctx, stop := context.WithTimeout(ctx, 4*time.Second)
 	defer stop()
 	return r.Dial(ctx, "tcp", target)
 }
 
-// opensAll has a resident open connections until no more are let through. It keeps them until the test ends.
+// opensAll makes a resident open connections until no more are let through. It keeps them open until the test ends.
 func opensAll(ctx context.Context, t *testing.T, r *netlab.Resident, target string, most int) error {
 	for range most {
 		c, err := opens(ctx, r, target)

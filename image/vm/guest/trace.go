@@ -23,7 +23,7 @@ func (s Interval) String() string {
 // Trace is the sampled state of a light. Its first and last interval are truncated.
 type Trace []Interval
 
-// Add adds a sample, taken after the last one; samples older than most are dropped.
+// Add adds a sample, which was taken the time after later than the last one. It drops samples that are older than most.
 func (l *Trace) Add(on bool, after, most time.Duration) {
 	seen := *l
 	if len(seen) == 0 {
@@ -51,8 +51,8 @@ func (l Trace) length() (d time.Duration) {
 	return d
 }
 
-// TraceTime returns how long a light must be sampled to distinguish a pattern from all others: one and a half of its
-// periods. The confirmation of a gesture, which lasts a second, is not a pattern.
+// TraceTime returns how long a light must be sampled to distinguish a pattern from all others: one and a half periods, but at least
+// 1.5 s, so that the confirmation of a gesture, which lasts a second, is not mistaken for a pattern.
 func TraceTime(p hw.Pattern) (d time.Duration) {
 	for _, step := range p {
 		d += step.For
@@ -73,8 +73,8 @@ func intervals(p hw.Pattern) (all []Interval) {
 	return all
 }
 
-// Match returns why the trace is not the pattern, with each interval at most slack too short or too long, or too short
-// to tell.
+// Match returns why the trace does not match the pattern, nil if it matches. Each interval may be too short or too long by at most
+// slack. A trace that is too short to decide does not match.
 func Match(seen Trace, p hw.Pattern, slack time.Duration) error {
 	want := intervals(p)
 	if seen.length() < TraceTime(p) {
@@ -88,7 +88,7 @@ func Match(seen Trace, p hw.Pattern, slack time.Duration) error {
 	return fmt.Errorf("the light was %v, which is not %v again and again", seen, want)
 }
 
-// matchFrom tells whether the trace is the pattern, starting within its interval number from.
+// matchFrom tells whether the trace matches the pattern if it starts within the pattern's interval number from.
 func matchFrom(seen Trace, want []Interval, from int, slack time.Duration) bool {
 	if len(want) == 1 {
 		return len(seen) == 1 && seen[0].On == want[0].On

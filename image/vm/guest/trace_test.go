@@ -9,10 +9,10 @@ import (
 	"passerelle/image/vm/guest"
 )
 
-// look is what is seen of a pattern, from some moment of it on, by who waits for another.
+// look returns the trace of the pattern shown, as recorded by an observer who waits for another pattern, from some moment on.
 func look(shown hw.Pattern, from time.Duration, awaited hw.Pattern) (seen guest.Trace) {
 	const step = 5 * time.Millisecond
-	// What was seen long ago is forgotten.
+	// The first second is dropped from the trace.
 	for at := from - time.Second; at <= from+guest.TraceTime(awaited); at += step {
 		c, _ := shown.At(at + time.Minute)
 		seen.Add(c != hw.Dark, step, guest.TraceTime(awaited))
@@ -20,7 +20,7 @@ func look(shown hw.Pattern, from time.Duration, awaited hw.Pattern) (seen guest.
 	return seen
 }
 
-// TestMatchTellsPatternsApart: a trace that starts at any time matches the shown pattern and no other.
+// TestMatchTellsPatternsApart checks that a trace that starts at any time matches the shown pattern and no other.
 func TestMatchTellsPatternsApart(t *testing.T) {
 	t.Parallel()
 	for _, shown := range state.States {

@@ -16,17 +16,17 @@ import (
 	"passerelle/netctl/nlmsg"
 )
 
-// usbDrivers is the folder where devices are unbound from the USB core, and bound again.
+// usbDrivers is the folder in which devices are unbound from the USB core, and bound again.
 const usbDrivers = "/sys/bus/usb/drivers/usb"
 
-// The hardware addresses of the machine's PCI network adapters, as image/vm/run sets them: the far end of the USB phone's cable,
-// and the cable that leads out of the machine.
+// The hardware addresses of the machine's PCI network adapters, as image/vm/run sets them: of the far end of the USB phone's cable,
+// and of the cable that leads out of the machine.
 var (
 	phoneMAC   = net.HardwareAddr{2, 0, 0, 0, 1, 1}
 	outsideMAC = net.HardwareAddr{2, 0, 0, 0, 1, 2}
 )
 
-// takeAdapter moves the machine's network adapter with that address into a host, where it has the name and is down.
+// takeAdapter moves the machine's network adapter with that address into a host, where it gets the name and is down.
 func takeAdapter(h *netlab.Host, mac net.HardwareAddr, name string) error {
 	links, err := nlmsg.RetryInterruptedDump(netlink.LinkList)
 	if err != nil {
@@ -46,7 +46,7 @@ type USBPhone struct {
 	port string // the USB port of the adapter
 }
 
-// AddUSBPhone adds a phone that is not plugged in. A machine has one.
+// AddUSBPhone adds a phone that is not plugged in. A machine has only one.
 func AddUSBPhone(ctx context.Context, in *netlab.Internet, w *netlab.World) (*USBPhone, error) {
 	h, err := addPhoneHost(in, w)
 	if err != nil {
@@ -72,7 +72,7 @@ func AddUSBPhone(ctx context.Context, in *netlab.Internet, w *netlab.World) (*US
 }
 
 func firstOf(pattern string) string {
-	found, _ := filepath.Glob(pattern) // the pattern is one
+	found, _ := filepath.Glob(pattern) // fails only if the pattern is invalid
 	if len(found) == 0 {
 		return ""
 	}
@@ -93,8 +93,8 @@ func (p *USBPhone) adapter(ctx context.Context) (netlink.Link, error) {
 	}
 }
 
-// Plug plugs the phone into a host, where the kernel gives the interface a new index, and where it gets an address and
-// a default route, as the system would do.
+// Plug plugs the phone into a host. There the interface gets a new index from the kernel, and an address and a default route as from
+// the system.
 func (p *USBPhone) Plug(ctx context.Context, into *netlab.Host, name string) error {
 	if err := os.WriteFile(usbDrivers+"/bind", []byte(p.port), 0o200); err != nil {
 		return fmt.Errorf("plug the phone in: %w", err)
@@ -109,7 +109,7 @@ func (p *USBPhone) Plug(ctx context.Context, into *netlab.Host, name string) err
 	}
 	if link, err = into.Netlink().LinkByName(name); err == nil {
 		err = into.Netlink().RouteAdd(&netlink.Route{
-			LinkIndex: link.Attrs().Index, Gw: phoneAddress.Addr().AsSlice(), Priority: 600, // beside the route by a cable
+			LinkIndex: link.Attrs().Index, Gw: phoneAddress.Addr().AsSlice(), Priority: 600, // differs from that of a cable's route
 		})
 	}
 	if err != nil {
@@ -118,7 +118,7 @@ func (p *USBPhone) Plug(ctx context.Context, into *netlab.Host, name string) err
 	return nil
 }
 
-// takeLink moves an interface of the machine's own namespace into a host, where it has the name and is down.
+// takeLink moves an interface of the machine's own namespace into a host, where it gets the name and is down.
 func takeLink(h *netlab.Host, link netlink.Link, name string) error {
 	ns, err := os.Open(h.NamespacePath())
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// TestPhoneOnUSB: a phone on a cable is recognised by its driver, and the same donation however often it is plugged in.
+// TestPhoneOnUSB checks that a phone on a cable is recognised by its driver, and is the same donation however often it is plugged in.
 func TestPhoneOnUSB(t *testing.T) {
 	needMachine(t)
 	t.Parallel()

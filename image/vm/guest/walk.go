@@ -15,10 +15,10 @@ import (
 	"passerelle/netctl/netlab"
 )
 
-// share is the folder that the machine shares with what is outside.
+// share is the folder that the machine shares with the tests outside (package outside).
 const share = "/share"
 
-// ConnectOutside plugs the cable that leads out of the machine into a lender's network.
+// ConnectOutside connects the cable that leads out of the machine to a lender's network.
 func ConnectOutside(l *netlab.Lender) error {
 	const name = "outside"
 	err := takeAdapter(l.Router, outsideMAC, name)
@@ -51,8 +51,8 @@ func Walk(ctx context.Context, screen string) (r outside.Report, err error) {
 	}
 }
 
-// ScanCode returns the network that the text of a QR code says, as a phone reads it: keys and values, in which a backslash takes
-// the next character as it is (the ZXing project, "Barcode Contents").
+// ScanCode parses the text of a Wi-Fi QR code as a phone does: keys and values, in which a backslash escapes the next character (the
+// ZXing project, "Barcode Contents").
 func ScanCode(text string) (n Network, err error) {
 	rest, ok := strings.CutPrefix(text, "WIFI:")
 	if !ok {

@@ -25,17 +25,17 @@ func TestScanCode(t *testing.T) {
 	}
 }
 
-// oneOutside is held by the test that leads the cable out of the machine: there is one.
+// oneOutside is held by the test that uses the cable that leads out of the machine: there is only one.
 var oneOutside sync.Mutex
 
-// TestWalk: a new box, from the first start to a poster by which somebody joins. Its radio is plugged in first. The technician is
-// outside of the machine, on the lender's network.
+// TestWalk follows a new box from its first start to a poster that somebody joins with. Its radio is plugged in first. The technician
+// is outside the machine, on the lender's network.
 func TestWalk(t *testing.T) {
 	needMachine(t)
 	t.Parallel()
 	oneOutside.Lock()
 	t.Cleanup(oneOutside.Unlock)
-	const adapter = "wlx020000000300" // as systems call a radio on USB
+	const adapter = "wlx020000000300" // as systems name a radio on USB
 	scene := radioScene(t, "walk")
 	must(t, guest.ConnectOutside(scene.Lenders[0]))
 	box := startConfigured(t, scene, "")

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Watchdog returns whether the machine's watchdog (softdog) is "active" or "inactive". It is an error if it ever timed
+// Watchdog returns the state of the machine's watchdog (softdog): "active" or "inactive". It is an error if the watchdog ever timed
 // out, which would have reset a board.
 func Watchdog(ctx context.Context) (state string, err error) {
 	log, err := exec.CommandContext(ctx, "dmesg").Output()

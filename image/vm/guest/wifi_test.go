@@ -25,13 +25,13 @@ import (
 	"passerelle/testdata"
 )
 
-// The hotspot's network; tests that run beside TestHotspot have others.
+// The hotspot's network. Tests that run at the same time as TestHotspot have other networks.
 const (
 	ssid   = "Partage à ouvrir"
 	portal = "http://10.80.0.1"
 )
 
-// radioScene makes a scene whose box has radios in the place of the wired hotspot, under these names.
+// radioScene creates a scene whose box has radios with these names in place of the wired hotspot.
 func radioScene(t *testing.T, name string, radios ...string) *netlab.Scene {
 	t.Helper()
 	ctx := patience(t, time.Minute)
@@ -58,7 +58,7 @@ func newPhone(t *testing.T, s *netlab.Scene) *guest.Phone {
 	return p
 }
 
-// serving is a configuration by which the box makes a network of that name, with further lines of the hotspot and at
+// serving returns a configuration with which the box provides a network of that name, with more lines in the hotspot's section and at
 // the end.
 func serving(ssid, hotspot, more string) string {
 	return strings.NewReplacer(
@@ -85,7 +85,7 @@ func waitOn(t *testing.T, b *guest.Box) state.WiFi {
 	return waitAir(t, b, "its network is on the air", func(w state.WiFi) bool { return w.On })
 }
 
-// joins has a station join the hotspot.
+// joins makes a station join the hotspot.
 func joins(t *testing.T, s *guest.Station, n guest.Network) netlab.Lease {
 	t.Helper()
 	l, err := s.Join(patience(t, time.Minute), n)
@@ -93,7 +93,7 @@ func joins(t *testing.T, s *guest.Station, n guest.Network) netlab.Lease {
 	return l
 }
 
-// held fails the test unless the box answers the station in the internet's place, with the way to its first page.
+// held fails the test unless the box answers the station in place of the internet, with a redirect to its first page.
 func held(t *testing.T, s *guest.Station) {
 	t.Helper()
 	ctx := patience(t, 30*time.Second)
@@ -119,7 +119,7 @@ func press(t *testing.T, s *guest.Station) {
 	}
 }
 
-// online waits until the internet answers a station.
+// online waits until a station reaches the internet.
 func online(t *testing.T, s *guest.Station) {
 	t.Helper()
 	ctx := patience(t, 30*time.Second)
@@ -138,7 +138,7 @@ func online(t *testing.T, s *guest.Station) {
 	}
 }
 
-// admitted has a station join the hotspot and begin a session.
+// admitted makes a station join the hotspot and begin a session.
 func admitted(t *testing.T, s *guest.Station, n guest.Network) netlab.Lease {
 	t.Helper()
 	l := joins(t, s, n)
@@ -148,14 +148,13 @@ func admitted(t *testing.T, s *guest.Station, n guest.Network) netlab.Lease {
 	return l
 }
 
-// straight tells whether an echo of one station's comes back from another, though it never asked for the other's
-// hardware address.
+// straight tells whether one station gets an echo reply from another without resolving the other's hardware address.
 func straight(t *testing.T, from, to *guest.Station) bool {
 	t.Helper()
 	return reaches(t, from, to, "ip", "neighbour", "replace", address(to), "lladdr", to.MAC.String(), "dev", "wlan0")
 }
 
-// around tells the same of the way through the box.
+// around tells the same for the path through the box.
 func around(t *testing.T, from, to *guest.Station) bool {
 	t.Helper()
 	return reaches(t, from, to, "ip", "route", "replace", address(to), "via", from.Lease().Router.String(), "dev", "wlan0")
@@ -171,7 +170,7 @@ func reaches(t *testing.T, from, to *guest.Station, way ...string) bool {
 	return from.Ping(ctx, address(to), time.Second) == nil
 }
 
-// apart fails the test if one of two stations reaches the other, or one does not reach the box.
+// apart fails the test if one of two stations reaches the other, or does not reach the box.
 func apart(t *testing.T, a, b *guest.Station) {
 	t.Helper()
 	for _, s := range []*guest.Station{a, b} {
@@ -182,7 +181,7 @@ func apart(t *testing.T, a, b *guest.Station) {
 	}
 }
 
-// alsoAt gives a station a further address, and returns what takes it away.
+// alsoAt gives a station an additional address. undo removes it.
 func alsoAt(t *testing.T, s *guest.Station, address string) (undo func()) {
 	t.Helper()
 	must(t, s.AddAddress("wlan0", netip.MustParsePrefix(address+"/22")))
@@ -199,7 +198,7 @@ func getsFrom(ctx context.Context, s *guest.Station, address string) bool {
 	return err == nil
 }
 
-// says has a station send the box a datagram for its name server, from one of its addresses and a port.
+// says makes a station send a datagram to the box's name server, from one of its addresses and a port.
 func says(t *testing.T, s *guest.Station, address string, port int) {
 	t.Helper()
 	must(t, s.Do(func() error {
@@ -212,8 +211,8 @@ func says(t *testing.T, s *guest.Station, address string, port int) {
 	}))
 }
 
-// forges fails the test if the box takes anything from a station that says it has another's address: by ARP, unasked and as
-// an answer, or in a packet.
+// forges fails the test if the box accepts anything from a station that claims another's address: in ARP, both unsolicited and as a
+// reply, or in a packet.
 func forges(t *testing.T, b *guest.Box, thief, victim *guest.Station) {
 	t.Helper()
 	ctx := patience(t, time.Minute)
@@ -223,7 +222,7 @@ func forges(t *testing.T, b *guest.Box, thief, victim *guest.Station) {
 		_, err := thief.Run(ctx, "busybox", "arping", how, "-c", "2", "-I", "wlan0", "-s", stolen, stolen)
 		must(t, err)
 	}
-	// What comes from its own address afterwards shows that what came before it was heard.
+	// A later datagram from its own address shows that the earlier ones have arrived.
 	const forged, honest = 40053, 40054
 	says(t, thief, stolen, forged)
 	says(t, thief, own, honest)
@@ -249,7 +248,7 @@ func forges(t *testing.T, b *guest.Box, thief, victim *guest.Station) {
 	}
 }
 
-// TestHotspot: the network that the box makes.
+// TestHotspot tests the network that the box provides.
 func TestHotspot(t *testing.T) {
 	needMachine(t)
 	t.Parallel()
@@ -424,7 +423,7 @@ func TestHotspot(t *testing.T) {
 	})
 }
 
-// connectedFor returns for how many seconds a station has been connected.
+// connectedFor returns how many seconds a station has been connected.
 func connectedFor(t *testing.T, s *guest.Station) int {
 	t.Helper()
 	out, err := s.Run(patience(t, 30*time.Second), "iw", "dev", "wlan0", "station", "dump")
@@ -436,8 +435,8 @@ func connectedFor(t *testing.T, s *guest.Station) int {
 	return n
 }
 
-// nobodyIsTold fails the test if a text, or a file of the box's, has a station's address. Two of dnsmasq's have, which lie
-// in memory: its leases, and what it gets about devices.
+// nobodyIsTold fails the test if a text or one of the box's files contains a station's address. Two of dnsmasq's files, which are in
+// memory, may contain one: its leases, and the file of hosts that it is given.
 func nobodyIsTold(t *testing.T, b *guest.Box, texts map[string]string, stations ...*guest.Station) {
 	t.Helper()
 	var addresses []string

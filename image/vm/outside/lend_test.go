@@ -17,8 +17,8 @@ import (
 	"passerelle/captive/web/webtest"
 )
 
-// TestLendAtTheDesk: somebody comes to the desk with a phone that lends. The person at the desk is signed in, takes a photo of the
-// phone's code, chooses 12 gigabytes, and accepts.
+// TestLendAtTheDesk: a lender comes to the desk with a phone. The person at the desk is signed in, takes a photo of the phone's code,
+// chooses 12 gigabytes, and accepts.
 func TestLendAtTheDesk(t *testing.T) {
 	if *share == "" {
 		t.Skip("needs the virtual machine: run it with `make test-vm`")
@@ -36,7 +36,7 @@ func TestLendAtTheDesk(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	defer report(OfferReport) // also after a failure
+	defer report(OfferReport) // even after a failure
 
 	word := regexp.MustCompile(`type the code (\S+)`).FindStringSubmatch(offer.Screen)
 	if word == nil {
@@ -81,7 +81,7 @@ func TestLendAtTheDesk(t *testing.T) {
 	t.Logf("%d presses and %v until the loan is accepted", p.presses, time.Since(began).Round(time.Second))
 }
 
-// awaitOffer waits for somebody who lends, and returns nil if the machine ends without one.
+// awaitOffer waits for an Offer. It returns nil if the machine ends without one.
 func awaitOffer(t *testing.T) *Offer {
 	for {
 		text, err := os.ReadFile(filepath.Join(*share, OfferFile))

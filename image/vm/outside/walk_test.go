@@ -26,13 +26,13 @@ import (
 
 var share = flag.String("share", "", "the `DIR` shared with the virtual machine; without one its tests do not run")
 
-// patience bounds every wait of the technician's, and loading is how long a page may take to come: emulated machines are slow.
+// patience bounds each of the technician's waits, and loading is how long a page may take to load. Emulated machines are slow.
 const (
 	patience = 5 * time.Minute
 	loading  = 30 * time.Second
 )
 
-// TestWalk: a technician who has never seen the box sets it up, from its screen to its poster.
+// TestWalk lets a technician who has never seen the box set it up, from its screen to its poster.
 func TestWalk(t *testing.T) {
 	if *share == "" {
 		t.Skip("needs the virtual machine: run it with `make test-vm`")
@@ -44,7 +44,7 @@ func TestWalk(t *testing.T) {
 	}
 	p := &person{t: t, name: "walk"}
 	var code string
-	defer func() { // also after a failure
+	defer func() { // even after a failure
 		text, err := json.Marshal(Report{Failed: t.Failed(), Presses: p.presses, Code: code})
 		path := filepath.Join(*share, ReportFile)
 		if err := errors.Join(err, os.WriteFile(path+".part", text, 0o644), os.Rename(path+".part", path)); err != nil {
@@ -115,11 +115,11 @@ func awaitScreen(t *testing.T) string {
 	}
 }
 
-// person is somebody at a browser, whose presses are counted.
+// person is somebody at a browser. Presses of keys and buttons are counted.
 type person struct {
 	t       *testing.T
 	ctx     context.Context
-	name    string // of its pictures
+	name    string // of the screenshots
 	presses int
 	shots   int
 }
@@ -134,7 +134,7 @@ func (p *person) do(actions ...chromedp.Action) {
 	}
 }
 
-// open types an address. What comes may be the browser's warning.
+// open types an address. The page may be the browser's warning.
 func (p *person) open(url string) {
 	p.t.Helper()
 	p.presses++
@@ -150,7 +150,7 @@ func (p *person) click(selector string) {
 	p.do(chromedp.Click(selector, chromedp.ByQuery))
 }
 
-// fill types into a field, which is empty.
+// fill types into an empty field.
 func (p *person) fill(selector, text string) {
 	p.t.Helper()
 	p.presses++
@@ -163,8 +163,8 @@ func (p *person) on() {
 	p.click(`main form>button:not([hidden])`)
 }
 
-// see waits for a page, and keeps a picture of it. A page of the browser's own, in the place of one that did not come, is loaded
-// again by a press; its warning of the certificate is such a page, too, and stays until the next one has come.
+// see waits for a page, and takes a screenshot of it. If the browser shows an error page instead, it is reloaded, which counts as a
+// press. The warning about the certificate is such a page, too. It stays until the next page has loaded.
 func (p *person) see(selector, name string) {
 	p.t.Helper()
 	began := time.Now()
@@ -174,7 +174,7 @@ func (p *person) see(selector, name string) {
 			chromedp.Evaluate(fmt.Sprintf("document.readyState == 'complete' && document.querySelector(%q) != null", selector), &there),
 			chromedp.Evaluate(`location.protocol == "chrome-error:"`, &lost),
 			chromedp.Evaluate(`document.querySelector("#proceed-link") != null`, &warned))
-		switch { // an error may be that another page is about to come
+		switch { // an error may mean that another page is about to load
 		case there:
 			p.shoot(name)
 			return
@@ -205,7 +205,7 @@ func (p *person) says(text string) {
 	}
 }
 
-// shoot keeps a picture of the page in the folder SCREENSHOTS, if there is one.
+// shoot saves a screenshot of the page in the folder SCREENSHOTS, if that is set.
 func (p *person) shoot(name string) {
 	folder := os.Getenv("SCREENSHOTS")
 	if folder == "" {
