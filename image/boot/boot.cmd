@@ -1,18 +1,18 @@
-# U-Boot's script (boot.scr on the FAT partition): chooses the slot, counts tries, goes back by itself. What is said of a
-# slot's kernel is in boot/slot.cmd.
+# U-Boot's script (boot.scr on the FAT partition). It chooses the slot, counts the tries, and falls back to the good slot. The
+# part that depends on a slot's kernel is in boot/slot.cmd.
 #
-# What it decides by is outside of FAT: two copies of 4096 bytes at 1 MiB and 2 MiB of the card, as env export -c writes
-# them (a CRC-32, then key=value). The valid copy with the higher serial holds and the other one is written next, so
-# that a power cut leaves one that is whole. While slot is the good one nothing is written.
+# The slot state is outside the FAT partition: two copies of 4096 bytes at 1 MiB and 2 MiB of the card, as env export -c writes
+# them (a CRC-32, then key=value). The valid copy with the higher serial is in effect. The other copy is written next, so that a
+# power cut leaves one copy intact. While slot is the good one, nothing is written.
 #
-# Numbers are hexadecimal to this language, but for test, and decimal in the copies, which image/slot writes too: what is
-# added to is a number in BCD.
+# In this language numbers are hexadecimal, except for test. In the copies, which image/slot writes too, they are decimal. So
+# the serial is increased in BCD.
 
 setenv state_at 0x07000000
 setenv container 0x08000000
 mmc dev ${devnum}
 
-# held is the serial of the copy that holds, over the block where the next one goes.
+# held is the serial of the copy in effect, over the block where the next copy is written.
 setenv held
 setenv over 800
 for block in 800 1000; do
@@ -56,14 +56,14 @@ if test "${slot}" != "${good}"; then
 		setexpr six ${one} * 6
 		if itest ${digit} == ${ten}; then setexpr serial ${serial} + ${six}; fi
 	done
-	# What is left of the copy before in memory is not ours to write.
+	# Clear what is left in memory of the copy that was read, so that it is not written.
 	mw.b ${state_at} 0 1000
 	env export -c -s 1000 ${state_at} serial slot good tries failed
 	mmc write ${state_at} ${over} 8
 fi
 
-# The kernel's container lies in the last 64 MiB of the slot's partition: a legacy image of several parts with a CRC-32,
-# the first of which is the slot's own script. Its length is the big-endian word at 12 of a header of 64 bytes.
+# The kernel's container is in the last 64 MiB of the slot's partition: a legacy multi-file image with a CRC-32. Its first part is
+# the slot's script. Its length is the big-endian word at offset 12 of the header, which has 64 bytes.
 setenv boot_slot '
 	echo "booting slot ${slot}"
 	setenv part 2

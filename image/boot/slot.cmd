@@ -1,7 +1,7 @@
-# U-Boot's script of one slot, the first part of its container: boots the slot's kernel. boot/boot.cmd, which belongs to no
-# slot, has read and checked the container and set container, slot and devnum.
+# U-Boot's script of one slot, the first part of its container. It boots the slot's kernel. boot/boot.cmd, which belongs to no slot,
+# has read and checked the container and set container, slot and devnum.
 #
-# The parts after it: 1 the kernel (gzip), 2 the initrd, from 3 on the device trees in the order of image/boot/boards.
+# The parts after this one: 1 the kernel (gzip), 2 the initrd, from 3 on the device trees in the order of image/boot/boards.
 
 setenv dtb
 @BOARDS@
@@ -14,8 +14,8 @@ else
 	imxtract ${container} 2
 	setenv initrd ${fileaddr}:${filesize}
 
-	# The watchdog (bcm2835_wdt.c in the kernel, which feeds it from when it is loaded on): 15 s, its longest. A kernel
-	# that hangs is a try. QEMU has no timer there and resets at once; its boards have the serial number 0.
+	# Start the watchdog with 15 s, its maximum. The kernel's driver (bcm2835_wdt.c) resets it once it is loaded. So a kernel that
+	# hangs uses up a try. QEMU has no timer there and would reset at once; its boards have the serial number 0.
 	setenv power 3f100000
 	if test ${dtb} -ge @BCM2711@; then setenv power fe100000; fi
 	if itest.s "${serial#}" != 0000000000000000; then
