@@ -194,11 +194,11 @@ const (
 	// MinorOwn is the leaf of the box's own packets. In a /16 it is the offset of the last host, which is not in the address
 	// pool.
 	MinorOwn = 0xfffe
-	// MinorGarden is the leaf of the walled garden, likewise.
+	// MinorGarden is the leaf of the walled garden. In a /16 it is not in the address pool either.
 	MinorGarden = 0xfffd
-	// MinorDNS is the leaf of residents' DNS queries, likewise.
+	// MinorDNS is the leaf of residents' DNS queries. In a /16 it is not in the address pool either.
 	MinorDNS = 0xfffc
-	// MinorSlow is the inner class of all slow lanes, likewise.
+	// MinorSlow is the inner class of all slow lanes. In a /16 it is not in the address pool either.
 	MinorSlow = 0xfffb
 	// MinorFirst is the lowest minor number that is not a resident's.
 	MinorFirst = MinorSlow
