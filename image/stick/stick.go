@@ -79,7 +79,7 @@ func (e *Error) Error() string { return e.Text }
 // Mark says whose backups a stick keeps.
 type Mark struct {
 	Box    string `json:"box"`    // an identifier that the box generated
-	Centre string `json:"centre"` // the place's name
+	Centre string `json:"centre"` // the box's name, from its configuration
 }
 
 // Stick is a stick that is plugged in.
