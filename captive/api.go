@@ -50,13 +50,14 @@ type captivity struct {
 	BytesRemaining   *uint64 `json:"bytes-remaining,omitempty"`
 }
 
-// api tells phones that query it, instead of probing, whether they are captive. A resident who dismissed the portal is not.
+// api tells phones that query the captive-portal API, instead of probing, whether they are captive. A resident who dismissed the
+// portal is not.
 func (s *Server) api(w http.ResponseWriter, r *request) {
 	c := captivity{Captive: !r.online() && !s.dismissed(r), UserPortalURL: r.portal, VenueInfoURL: r.portal}
 	if r.online() {
 		left := seconds(r.session.Left)
 		c.SecondsRemaining, c.CanExtendSession = &left, r.extends()
-		if r.session.Limited && !r.session.Slow { // in the slow lane no number of bytes makes a client captive
+		if r.session.Limited && !r.session.Slow { // a slow session does not end when its bytes are used
 			c.BytesRemaining = &r.session.DataLeft
 		}
 	}

@@ -23,7 +23,7 @@ func commonRequest(url string) *http.Request {
 	return r
 }
 
-// discard is a ResponseWriter without cost.
+// discard is a ResponseWriter that keeps nothing but its header.
 type discard struct{ header http.Header }
 
 func (d discard) Header() http.Header         { return d.header }

@@ -28,8 +28,8 @@ import (
 )
 
 // A real browser with scripts off, as in some phones' sign-in windows, is redirected to the first page, presses the button,
-// sees the session and ends it. It finds the box by name, so its origin is not trustworthy: browsers then send Origin but no
-// Sec-Fetch-Site, as on a hotspot.
+// sees the session and ends it. It opens the box by name over plain http, which is not a trustworthy origin: as on a hotspot, the
+// browser then sends Origin but no Sec-Fetch-Site.
 func TestPressWithoutScripts(t *testing.T) {
 	labtest.Root(t, webtest.Shell)
 	t.Parallel()
@@ -83,7 +83,7 @@ func TestPressWithoutScripts(t *testing.T) {
 		t.Errorf("before the press there are %q, after it %q, %v", before, after, err)
 	}
 
-	// After the data of the day the session and the portal go on: the page says how.
+	// When the day's data is used, the session continues slowly: the page says so.
 	b.pass(slowly)
 	err = chromedp.Run(ctx,
 		chromedp.Navigate(site+"/session"),
@@ -126,7 +126,7 @@ func TestPressWithoutScripts(t *testing.T) {
 	}
 }
 
-// shoot keeps a picture of what the browser shows in the folder SHOTS, if there is one: make pictures does.
+// shoot saves a screenshot in the folder that the environment variable SHOTS names, if it is set, as by make pictures.
 func shoot(name string) chromedp.Action {
 	return chromedp.ActionFunc(func(ctx context.Context) error {
 		folder := os.Getenv("SHOTS")
@@ -277,8 +277,8 @@ func TestLessonsWithoutScripts(t *testing.T) {
 	}
 }
 
-// Each lesson is printed on two pages, with the centre's card, a code that leads back to it, and lines for notes. No page has a
-// third that is empty.
+// Each lesson prints on two pages, with the centre's card, a QR code of its address, and lines for notes. The lower third of a page
+// is never empty.
 func TestLessonsPrint(t *testing.T) {
 	labtest.Root(t, webtest.Shell, "pdftoppm")
 	t.Parallel()
@@ -319,7 +319,7 @@ func TestLessonsPrint(t *testing.T) {
 	}
 }
 
-// paper returns the pages of FILE.pdf as pictures, in pixels an inch.
+// paper returns the pages of FILE.pdf as pictures. The resolution is in pixels per inch.
 func paper(t testing.TB, file, resolution string) (pages []image.Image) {
 	t.Helper()
 	if out, err := exec.Command("pdftoppm", "-r", resolution, "-gray", "-png", file+".pdf", file).CombinedOutput(); err != nil {
@@ -343,7 +343,7 @@ func paper(t testing.TB, file, resolution string) (pages []image.Image) {
 	return pages
 }
 
-// emptyBelow is the part of a page that is empty from its lower edge up.
+// emptyBelow returns the part of a page's height that is empty at its lower edge, between 0 and 1.
 func emptyBelow(page image.Image) float64 {
 	all := page.Bounds()
 	for y := all.Max.Y - 1; y >= all.Min.Y; y-- {

@@ -20,7 +20,7 @@ import (
 	"passerelle/captive/web"
 )
 
-// slowBox takes some time to start or end a session, and serves one request at a time, like the box's loop.
+// slowBox takes some time to start or end a session, and serves one request at a time, as the box's loop does.
 type slowBox struct {
 	*fakeBox
 	takes time.Duration
@@ -117,8 +117,8 @@ func count(all []answered, status int) (n int) {
 
 func device(n int) string { return fmt.Sprintf("10.80.%d.%d", 1+n/200, 1+n%200) }
 
-// One device that presses over thirty connections has one request served and one waiting, so another device's is served
-// soon. Others are refused at once, with a button that repeats the request.
+// Of a device that presses over thirty connections one request is served and one waits, so another device's is served soon. The
+// device's other requests are refused at once, with a button that repeats the request.
 func TestPressesOfOneDevice(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -191,8 +191,8 @@ func TestNewcomersPressFirst(t *testing.T) {
 	})
 }
 
-// The rate of a device's presses is limited, also of ends. Other devices' presses do not count, nor do ends without a
-// session.
+// The rate of a device's presses is limited, including those that end a session. Other devices' presses do not count, nor do
+// presses that end a session when there is none.
 func TestPressesOften(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -231,7 +231,7 @@ func TestPressesOften(t *testing.T) {
 	})
 }
 
-// A program gets the wait as JSON.
+// A program gets the busy answer as JSON.
 func TestBusyAsJSON(t *testing.T) {
 	t.Parallel()
 	b := newFakeBox()

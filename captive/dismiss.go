@@ -8,7 +8,7 @@ import (
 
 const (
 	stayFor       = time.Hour
-	maxDismissals = 4096 // four times the residents of a /22, and less than 1 MB
+	maxDismissals = 4096 // four times the addresses of a /22, in less than 1 MB
 )
 
 // dismissals remembers who dismissed the portal with "stay here": in memory only, for an hour.
@@ -50,8 +50,8 @@ func (s *dismissals) drop(now time.Time) {
 	}
 }
 
-// has says whether addr dismissed the portal. A dismissal while there was no internet ends when there is: the phone's next
-// probe then opens the sign-in window.
+// has reports whether addr dismissed the portal. A dismissal made while the box was not sharing ends once the box shares: the
+// phone's next probe then opens the sign-in window.
 func (s *dismissals) has(addr netip.Addr, now time.Time, sharing bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

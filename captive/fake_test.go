@@ -39,7 +39,7 @@ type fakeBox struct {
 	mu       sync.Mutex
 	site     state.Site
 	sessions map[netip.Addr]state.Session
-	admit    error // the error of Admit
+	admit    error // returned by Authorize
 	endErr   error
 	admits   int
 }
@@ -155,7 +155,7 @@ func (b *fakeBox) pass(f func(*state.Session)) {
 // quiet is a logger that discards.
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 
-// aBrowser is the header that tells a browser opening a page.
+// aBrowser is the header by which a browser that opens a page is recognised.
 const aBrowser = "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 // sharingBox is a box with shares to mount.

@@ -22,7 +22,7 @@ import (
 // maxFile bounds a lesson's file, in bytes.
 const maxFile = 300_000
 
-// TestLessonFile: each lesson can be kept as one small file that names nothing but sites.
+// TestLessonFile: each lesson can be saved as one small file, whose only links are to web sites.
 func TestLessonFile(t *testing.T) {
 	t.Parallel()
 	s := newServer(newFakeBox())
@@ -50,7 +50,7 @@ func TestLessonFile(t *testing.T) {
 	if got := res.Header.Get("Content-Disposition"); got != name {
 		t.Errorf("the file is called %q", got)
 	}
-	// Without the box a link to a lesson leads nowhere: the text says where the lesson is.
+	// Without the box a link to a lesson leads nowhere, so the text says where the lesson is.
 	page := body(t, ask(t, s, "GET /tutorials/arnaques/file"))
 	for _, part := range []string{"(leçon au centre)", "partage.internal/tutorials/si-ca-arrive", "Cette leçon vient du centre", "vérifié en"} {
 		if !strings.Contains(page, part) {
@@ -94,7 +94,7 @@ func withPictures(t testing.TB, b *fakeBox) {
 	b.tutorials.Show(library)
 }
 
-// TestPackLessonFile: pictures of a pack are in the file while they fit, and it says what is not there.
+// TestPackLessonFile: a file contains a pack's pictures as far as they fit, and says what it leaves out.
 func TestPackLessonFile(t *testing.T) {
 	t.Parallel()
 	b := newFakeBox()
@@ -110,7 +110,7 @@ func TestPackLessonFile(t *testing.T) {
 	}
 }
 
-// TestLessonFileWithoutNetwork: a browser shows a lesson's file from its disk without any network, and without a flaw.
+// TestLessonFileWithoutNetwork: a browser shows a lesson's file from the disk without a network, and the page has no flaw.
 func TestLessonFileWithoutNetwork(t *testing.T) {
 	labtest.Root(t, webtest.Shell)
 	t.Parallel()
@@ -148,8 +148,8 @@ func TestLessonFileWithoutNetwork(t *testing.T) {
 	}
 }
 
-// TestStoryFits: on a wide, a low and a small screen the buttons of the pictures, the picture and its sentence are in sight
-// without scrolling; what else is on the page comes after them.
+// TestStoryFits: on a wide, a low and a small screen, the picture, its sentence and its buttons are visible without scrolling. The
+// rest of the page comes after them.
 func TestStoryFits(t *testing.T) {
 	labtest.Root(t, webtest.Shell)
 	t.Parallel()
@@ -193,7 +193,7 @@ func TestStoryFits(t *testing.T) {
 	}
 }
 
-// longestHeading is the path of the picture with the longest sentence in a language.
+// longestHeading returns the path of the picture with the longest sentence in a language.
 func longestHeading(code string) (path string) {
 	most := 0
 	for _, l := range lessons.Own().Lessons() {

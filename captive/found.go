@@ -20,7 +20,7 @@ func (r *request) Search(query string, most int) []web.Found {
 		if share.Search != nil {
 			all = append(all, share.Search(r.Words, query, most)...)
 		}
-		if i == 0 { // after the lessons
+		if i == 0 { // the first share is the lessons: services come after them
 			all = append(all, r.searchServices(query, most))
 		}
 	}
@@ -29,7 +29,7 @@ func (r *request) Search(query string, most int) []web.Found {
 	for _, f := range all {
 		best = max(best, f.Sure)
 	}
-	// As within a kind: next to what is asked for, what has little to do with it only hides it.
+	// Weak kinds are dropped, as weak results are within a kind: they would hide the good ones.
 	all = slices.DeleteFunc(all, func(f web.Found) bool { return f.Sure < best*leastSure })
 	sure := func(f web.Found) int {
 		if f.Sure >= best*nearlySure {
@@ -41,11 +41,11 @@ func (r *request) Search(query string, most int) []web.Found {
 	return all
 }
 
-// Kinds are left out if they are less sure than a part of the best one, and shown in their usual order, lessons first, from a
-// greater part on.
+// A kind of results is left out if its Sure is less than leastSure of the best kind's. Kinds with at least nearlySure of the best
+// are shown first, in their usual order: lessons, then services, then the other shares.
 const leastSure, nearlySure = 0.6, 0.75
 
-// Weights of a service's words, and how many services are shown.
+// The weights of a service's words, and the greatest number of services shown.
 const (
 	inKeyword, inTitle, inPurpose, inKeywordApart = 12, 8, 3, 2
 
@@ -55,8 +55,8 @@ const (
 //go:embed services.toml
 var servicesFile string
 
-// serviceKeywords returns how people say what an essential service is for, by its name and language. They are read for each
-// index, and not kept.
+// serviceKeywords returns the words that people use for what an essential service does, by service name and language. The file is
+// decoded for each index, and the result is not kept in memory.
 func serviceKeywords() (all map[string]map[string][]string) {
 	if _, err := toml.Decode(servicesFile, &all); err != nil {
 		panic(fmt.Errorf("services.toml: %w", err)) // it is embedded: the program was built wrong
@@ -64,7 +64,7 @@ func serviceKeywords() (all map[string]map[string][]string) {
 	return all
 }
 
-// serviceIndex is the essential services that are shown, in one language.
+// serviceIndex is a search index of the essential services that are shown, in one language.
 type serviceIndex struct {
 	services []state.Service
 	words    *search.Index

@@ -42,7 +42,7 @@ func readQueries(t testing.TB) (all []question) {
 // resultTile matches a result, with its path, fragment and title.
 var resultTile = regexp.MustCompile(`<a class="tile" href="([^"?#]*)[^"#]*#?([^"]*)">.*?<strong>(.*?)</strong>`)
 
-// results returns what a search page shows, the first first, named as in testdata/queries.tsv.
+// results returns the results on a search page in their order, named as in testdata/queries.tsv.
 func results(page string) (all []string) {
 	_, page, ok := strings.Cut(page, `id="found"`)
 	if !ok {
@@ -70,8 +70,8 @@ func results(page string) (all []string) {
 	return all
 }
 
-// TestQueriesFindTheirAnswer: at least nine of ten queries show what is right first, and what this box has nothing about
-// finds nothing.
+// TestQueriesFindTheirAnswer: at least nine of ten queries show a right answer first, and queries that this box has no answer to
+// find nothing.
 func TestQueriesFindTheirAnswer(t *testing.T) {
 	t.Parallel()
 	b := newFakeBox()
@@ -113,7 +113,8 @@ func TestQueriesFindTheirAnswer(t *testing.T) {
 	}
 }
 
-// TestServiceKeywords: every essential service that is shown has keywords in all six languages, and each says something.
+// TestServiceKeywords: every essential service that is shown has keywords in all six languages, and each keyword has a word that is
+// searched for.
 func TestServiceKeywords(t *testing.T) {
 	t.Parallel()
 	shown, keywords := map[string]bool{}, serviceKeywords()

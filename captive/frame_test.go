@@ -22,7 +22,7 @@ import (
 	"passerelle/netctl/netlab/labtest"
 )
 
-// tricks are ways in which a pack's page may try to lead the window to EVIL, by itself or when it is clicked.
+// tricks are ways in which a pack's page may try to navigate the window to EVIL, when it is loaded or clicked.
 var tricks = map[string]string{
 	"location":     `<script>location = "EVIL"</script>`,
 	"top":          `<script>top.location = "EVIL"</script>`,
@@ -43,7 +43,7 @@ var tricks = map[string]string{
 	"loaded":       `<script src="EVIL"></script><img src="EVIL">`,
 }
 
-// hostile is a page with a trick. It loads a picture of its own to show that it was rendered.
+// hostile returns a page with a trick. The page loads a picture of its own to show that it was rendered.
 func hostile(trick, evil string) string {
 	return `<!doctype html><title>A game</title><style>a,button{position:fixed;inset:0;width:100%;background:#fff}</style>` +
 		`<img src="shown.gif">` + strings.ReplaceAll(trick, "EVIL", evil)
@@ -81,8 +81,8 @@ func (p *paths) wait(t testing.TB, part string) {
 	}
 }
 
-// A pack's page that tries to lead its reader to another site stays in its frame, and our page around it, whatever the
-// reader clicks. Without frame and policy each trick works, as the browser shows for the same pages.
+// A pack's page that tries to lead its reader to another site stays in its frame, and the box's page stays around it, whatever the
+// reader clicks. Without the frame and its policy each trick works, as the browser shows for the same pages.
 func TestHostilePack(t *testing.T) {
 	labtest.Root(t, webtest.Shell)
 	t.Parallel()
@@ -135,7 +135,7 @@ func TestHostilePack(t *testing.T) {
 		}
 		return tab
 	}
-	// A browser does not report a click on a page that is gone meanwhile, as happens here, so it is repeated.
+	// The browser does not report a click on a page that has been left in the meantime, as happens here, so the click is repeated.
 	press := func(tab context.Context) (err error) {
 		for range 5 {
 			once, cancel := context.WithTimeout(tab, 5*time.Second)
@@ -187,7 +187,7 @@ func framed(t testing.TB, s *Server, name string) (path string) {
 	return path
 }
 
-// TestPackLoadsItsParts: in its frame, a pack's page gets its own module scripts, data and folders, and asks nobody else.
+// TestPackLoadsItsParts: in its frame, a pack's page gets its own module scripts, data and folders, and requests nothing else.
 func TestPackLoadsItsParts(t *testing.T) {
 	labtest.Root(t)
 	dir, from := t.TempDir(), t.TempDir()

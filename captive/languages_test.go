@@ -16,7 +16,7 @@ var (
 	ownLink = regexp.MustCompile(`^/($|[^/])`)
 )
 
-// A chosen language is kept: on every page that can be reached, every link and form within the box has it, except those that
+// A chosen language is kept: on every page that can be reached, every link and form within the box carries it, except those that
 // change it.
 func TestChoiceIsOnEveryLink(t *testing.T) {
 	t.Parallel()
@@ -102,7 +102,7 @@ func TestLessonInAnotherLanguage(t *testing.T) {
 	}
 }
 
-// The page for helpers is in all six languages: nothing of it is left in another, and it is as light as a page of lessons.
+// The page for helpers is in all six languages, no part of it is in another language, and it is as light as a page of lessons.
 func TestHelpersInEveryLanguage(t *testing.T) {
 	t.Parallel()
 	b := newFakeBox()

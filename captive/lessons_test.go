@@ -21,9 +21,9 @@ var (
 	anyLink = regexp.MustCompile(`href="([^"]*)"`)
 	anyID   = regexp.MustCompile(` id="([^"]*)"`)
 
-	// narrowing matches the address of a list, or of a place in it, with more than one choice.
+	// narrowing matches the address of a list of places, or of a place in it, with more than one filter.
 	narrowing = regexp.MustCompile(`^/places.*\?.*(q|page|service|for|care|free|open|bus|languages)=.*&(page|service|for|care|free|open|bus|languages)=`)
-	// reachable matches what needs the internet or a phone.
+	// reachable matches links that need the internet, a phone or a mail program, and data: addresses: they are not followed.
 	reachable = regexp.MustCompile(`^(data:|https://|mailto:|tel:|sms:)`)
 )
 
@@ -34,7 +34,7 @@ func TestEveryLinkLeadsSomewhere(t *testing.T) {
 	withPlaces(t, b)
 	s := newServer(b)
 	seen, stories := map[string]map[string]bool{}, 0
-	wanted := map[string]string{} // page and fragment: where the link is
+	wanted := map[string]string{} // the page with the link, by the link's page and fragment
 	var visit func(string)
 	visit = func(path string) {
 		if seen[path] != nil {
@@ -72,7 +72,7 @@ func TestEveryLinkLeadsSomewhere(t *testing.T) {
 			}
 			if strings.HasPrefix(link, "/") {
 				if narrowing.MatchString(link) || strings.HasPrefix(link, "/lend/") {
-					continue // choices of places combine to thousands of pages, and the form is served over https
+					continue // the filters of places combine to thousands of pages, and the form is served over https
 				}
 				visit(link)
 			} else if !reachable.MatchString(link) {
@@ -266,8 +266,8 @@ For people who have a garden.
 	b.tutorials.Show(library)
 }
 
-// A pack is available once it is imported. A lesson in another language says so. Its video's size is shown before it is
-// loaded, and ranges of it can be requested.
+// A pack is available once it is imported. A lesson in another language says so. The size of its video is shown before the video
+// is loaded, and ranges of it can be requested.
 func TestPack(t *testing.T) {
 	t.Parallel()
 	b := newFakeBox()

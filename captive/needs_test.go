@@ -19,7 +19,7 @@ import (
 )
 
 // Somebody in danger finds a number in two presses from the first page, without scripts, on a narrow screen and without
-// internet, and leaves in one: the page that is left to does not learn where from.
+// internet, and can leave the page in one press. The page opened by leaving does not learn which page was left.
 func TestNeedsInDanger(t *testing.T) {
 	labtest.Root(t, webtest.Shell)
 	t.Parallel()
@@ -77,7 +77,7 @@ func TestNeedsInDanger(t *testing.T) {
 	}
 }
 
-// Every question, and answers of each kind, in every language: see TestNoFlaw.
+// TestNeedsNoFlaw is TestNoFlaw for every question and for answers of each kind, in every language.
 func TestNeedsNoFlaw(t *testing.T) {
 	labtest.Root(t, webtest.Shell)
 	t.Parallel()

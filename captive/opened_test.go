@@ -2,7 +2,7 @@ package captive
 
 import "testing"
 
-// TestOpenedLessons: each opening of a lesson counts, also from the cache, and nothing else does.
+// TestOpenedLessons: each opening of a lesson counts, also one served from the cache, and nothing else does.
 func TestOpenedLessons(t *testing.T) {
 	t.Parallel()
 	b := newFakeBox()

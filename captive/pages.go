@@ -16,7 +16,7 @@ const (
 	first   page = "first"   // how to get online
 	online  page = "online"  // the first page of a resident who is online
 	ending  page = "ending"  // the same when the session is about to expire
-	none    page = "none"    // "my session" of somebody who has none
+	none    page = "none"    // the session page of a resident without a session
 	ended   page = "ended"   // the first page after the resident ended the session
 	spent   page = "spent"   // the resident's data is used up
 	unknown page = "unknown" // no such device on the hotspot
@@ -132,7 +132,7 @@ func (r *request) reason(p page) []string {
 	case page(state.Paused):
 		lines := w.Lines("paused.text")
 		if t := r.site.Resumes; t.After(r.from) {
-			lines[1] = w.T("paused.until", "when", w.When(t.In(r.site.Location), r.from)) // in place of whom to ask
+			lines[1] = w.T("paused.until", "when", w.When(t.In(r.site.Location), r.from)) // replaces the line that says whom to ask
 		}
 		return lines
 	case spent:
@@ -181,7 +181,7 @@ func (r *request) services() web.Essential {
 	return p
 }
 
-// service describes a service. A technician's addition has only its name.
+// service describes a service. A service that a technician added has only its name.
 func service(w *web.Words, s state.Service) web.Service {
 	label := s.Name
 	if s.Topic != "" {
@@ -228,7 +228,7 @@ func (r *request) sessionPage(hold bool) web.Page {
 	return p
 }
 
-// share returns the remaining part of the whole, in per cent.
+// share returns the remaining part of the whole, in percent.
 func share(left, whole uint64) int {
 	if whole == 0 {
 		return 0

@@ -36,10 +36,10 @@ func (c pageCase) server(t testing.TB, b *fakeBox) *Server {
 	return s
 }
 
-// slowly makes a session one that has used its data and goes on slowly.
+// slowly changes a session to one that has used its data and continues slowly.
 func slowly(s *state.Session) { s.DataLeft, s.Slow = 0, true }
 
-// pageCases are all pages except those of lessons: each State's, and each answer to a press.
+// pageCases returns all pages except those of lessons: each State's, and each answer to a press.
 func pageCases() []pageCase {
 	monday := time.Date(2026, 11, 23, 8, 30, 0, 0, paris)
 	inState := func(state state.State) func(*fakeBox) {
@@ -119,8 +119,8 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// The first page with its icon and headers has at most 14 kB on the wire in each language, with all others offered and all
-// that is known of the centre.
+// The first page with its icon and headers takes at most 14 kB on the wire in each language, with all languages offered and all
+// facts about the centre shown.
 func TestFirstPageWeight(t *testing.T) {
 	t.Parallel()
 	const most = 14_000
@@ -141,7 +141,7 @@ func TestFirstPageWeight(t *testing.T) {
 	}
 }
 
-// No page loads anything: no address in it leads elsewhere, except to essential services, and nothing in it runs.
+// No page loads anything: no address in it leads elsewhere, except to essential services, and it has no scripts.
 func TestPagesLoadNothing(t *testing.T) {
 	t.Parallel()
 	b := newFakeBox()
@@ -167,7 +167,7 @@ func TestPagesLoadNothing(t *testing.T) {
 	}
 }
 
-// Telephone numbers belong to services of the list, and are said with the month in which they were looked up.
+// Every telephone number belongs to a service of the list, and is shown with the month in which it was checked.
 func TestServicesHavePhones(t *testing.T) {
 	t.Parallel()
 	page := body(t, ask(t, newServer(newFakeBox()), "GET /essential"))
@@ -183,7 +183,7 @@ func TestServicesHavePhones(t *testing.T) {
 	}
 }
 
-// Every service that the box knows is on the page of each language, in that language's words, and once; so is its topic.
+// Every service that the box knows is on the page of each language exactly once, in that language's words, and so is its topic.
 func TestServicesHaveWords(t *testing.T) {
 	t.Parallel()
 	s := newServer(newFakeBox())

@@ -8,9 +8,9 @@ type phone struct {
 	checked time.Month // of 2026, when it was compared with its sources
 }
 
-// phones are those of essential services, by name: numbers for the whole of mainland France that at least two public sources of
-// 2021 to 2026 agree on. Hours are left out: they differ by department. Emergencies and numbers to talk to somebody are on a page
-// of their own (places/numbers.toml).
+// phones holds the telephone numbers of essential services, by service name. The numbers are valid in the whole of mainland France,
+// and at least two public sources of 2021 to 2026 agree on each. Opening hours are left out, since they differ by department.
+// Emergency numbers and helplines have a page of their own (places/numbers.toml).
 //
 //   - caf.fr: aide-sociale.fr (fin des appels surtaxés), lepointdujour.fr of 24 August 2025
 //   - ameli.fr: goodassur.com (contacter la Sécurité sociale), aide-sociale.fr

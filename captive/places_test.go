@@ -57,7 +57,7 @@ func withCard(b *fakeBox) {
 	}
 }
 
-// placePages are pages of the fictional list: of each kind, and of single places, the nearest first.
+// placePages returns pages of the fictional list: lists of each kind, and single places, the nearest first.
 func placePages(t testing.TB) (lists, places []string) {
 	b := newFakeBox()
 	withPlaces(t, b)
@@ -113,10 +113,10 @@ func TestPlaces(t *testing.T) {
 	if n := len(placesIn(says("GET /places?page=2", "Page 2 sur 2", `href="/places" rel="prev"`))); n != 5 {
 		t.Errorf("%d places on the second page", n)
 	}
-	// Monday to Friday may mean every day: nothing is said of a Saturday.
+	// A source may write Monday to Friday for every day, so the page says nothing about Saturday.
 	says("GET /places?for=youth", "Mission locale", "Rien d’indiqué pour aujourd’hui, ouvre lundi 23 novembre à 9 h")
 
-	// Filters: each has a link that takes it away.
+	// Each filter has a link that removes it.
 	says("GET /places?service=procedures&open=1&free=1", `href="/places?free=1&open=1"`, `href="/places?free=1&service=procedures"`,
 		"Papiers, démarches", "Ouvert maintenant", "Lieux trouvés : 2", `<input type="hidden" name="service" value="procedures">`)
 	says("GET /places?bus=1", "Lieux trouvés : 1", "Bus France services")
@@ -150,7 +150,7 @@ func TestPlaces(t *testing.T) {
 	}
 }
 
-// content returns what is between a page's header and its footer, as plain text is written.
+// content returns the part of a page between its header and its footer, with plain spaces and unescaped.
 func content(t testing.TB, s http.Handler, line string) string {
 	t.Helper()
 	_, page, _ := strings.Cut(body(t, ask(t, s, line)), "<main")
@@ -177,7 +177,7 @@ func TestPlacesWithoutList(t *testing.T) {
 	}
 }
 
-// Nothing that a list says is a link but a page, a number, a mailbox; nor is it markup.
+// The only links made from a list's text are to web pages, telephone numbers and mail addresses, and its text is never markup.
 func TestHostilePlaces(t *testing.T) {
 	t.Parallel()
 	b := newFakeBox()
@@ -206,7 +206,7 @@ func TestHostilePlaces(t *testing.T) {
 	}
 }
 
-// Each page of places has at most 40 kB on the wire, in every State and language.
+// Each page of places takes at most 40 kB on the wire, in every State and language.
 func TestPlacesWeight(t *testing.T) {
 	t.Parallel()
 	const header, limit = 700, 40_000
@@ -234,7 +234,7 @@ func TestPlacesWeight(t *testing.T) {
 	t.Logf("the heaviest: %d bytes", most)
 }
 
-// The centre's card is on the first page, in print, and on every page that says to ask the desk.
+// The centre's card is on the first page, in printed pages, and on every page that says to ask the desk.
 func TestCard(t *testing.T) {
 	t.Parallel()
 	for _, of := range []state.State{
@@ -264,7 +264,7 @@ func TestCard(t *testing.T) {
 	}
 }
 
-// Pages say all that the configuration lets a desk help with.
+// Pages list everything that the configuration says the desk helps with.
 func TestDeskServices(t *testing.T) {
 	t.Parallel()
 	b := newFakeBox()
@@ -331,7 +331,7 @@ func TestPlacesWithoutScripts(t *testing.T) {
 	}
 }
 
-// BenchmarkPlaces serves a list, and a place, out of 20,000.
+// BenchmarkPlaces serves a list and a single place from a list of 20,000 places.
 func BenchmarkPlaces(b *testing.B) {
 	const n = 20_000
 	list := []string{"id,nom,commune,code_postal,adresse,latitude,longitude,telephone,horaires,services,date_maj,pivot,source"}

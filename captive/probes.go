@@ -21,9 +21,9 @@ func text(contentType, body string) *answer {
 	}, []byte(body)}
 }
 
-// The systems' probes, from their source code or documentation: Android's NetworkMonitor.java, Chromium's
+// The systems' probes are from their source code or documentation: Android's NetworkMonitor.java, Chromium's
 // captive_portal_detector.cc, Microsoft's NCSI documentation, Firefox's captivedetect.canonicalURL and -Content,
-// NetworkManager's nm-connectivity.c and the distributions' conf.d; Apple's and Amazon's as seen on the wire.
+// NetworkManager's nm-connectivity.c and the distributions' conf.d. Apple's and Amazon's are as seen on the wire.
 var (
 	noContent = &answer{http.StatusNoContent, http.Header{"Cache-Control": noStore}, nil}
 	apple     = text("text/html", "<HTML><HEAD><TITLE>Success</TITLE></HEAD><BODY>Success</BODY></HTML>")
@@ -36,7 +36,7 @@ var (
 	fedora     = text("text/plain", "OK")
 	kindle     = text("text/html", "<html><body>81ce4465-7167-4dcb-835b-dcc9e44c112a</body></html>\n")
 	ubuntu     = &answer{http.StatusNoContent, http.Header{"Cache-Control": noStore, "X-NetworkManager-Status": {"online"}}, nil}
-	// Nintendo's consoles look for the header (Switch, and before it 3DS and Wii U).
+	// Nintendo's consoles (Switch, and before it 3DS and Wii U) check the X-Organization header.
 	nintendo = &answer{http.StatusOK, http.Header{
 		"Content-Type": {"text/plain"}, "Content-Length": {"2"}, "Cache-Control": noStore, "X-Organization": {"Nintendo"},
 	}, []byte("ok")}
@@ -46,7 +46,7 @@ var (
 		"/captiveportal/generate_204":     noContent, // Edge
 		"/hotspot-detect.html":            apple,
 		"/library/test/success.html":      apple,
-		"/connecttest.txt":                windows, // Windows 10 on; also at ipv6.msftconnecttest.com
+		"/connecttest.txt":                windows, // since Windows 10; also at ipv6.msftconnecttest.com
 		"/ncsi.txt":                       windowsOld,
 		"/canonical.html":                 firefox,
 		"/success.txt":                    firefoxOld,
@@ -57,7 +57,7 @@ var (
 		"/kindle-wifi/wifistub.html":      kindle,
 		"/kindle-wifi/wifistub-eink.html": kindle,
 	}
-	// Hosts that serve only a probe, at any path.
+	// askedByHosts are hosts that serve nothing but a probe's answer, at any path.
 	askedByHosts = map[string]*answer{
 		"captive.apple.com":             apple,
 		"connectivity-check.ubuntu.com": ubuntu,
@@ -73,12 +73,12 @@ var (
 	}
 )
 
-// appleProbe is the prefix of the User-Agent of Apple's probe. It also requests hosts and paths that change, and the page
+// appleProbe is the prefix of the User-Agent of Apple's probe. The probe also requests hosts and paths that vary, and the page
 // that it is redirected to.
 const appleProbe = "CaptiveNetworkSupport"
 
 // answerFor returns the answer that a system's probe expects, or nil if the request is not a probe. Windows' /redirect is
-// not one: Windows opens it for people after its probe failed. A host may have capitals and end in a point.
+// not one: Windows opens it for people after its probe failed. A host may contain capitals and end in a dot.
 func answerFor(host, path string) *answer {
 	if a := askedByPaths[path]; a != nil {
 		return a

@@ -11,7 +11,7 @@ import (
 	"passerelle/appliance/state"
 )
 
-// systems are the systems' probes, and the answers that they take for the internet.
+// systems are the systems' probes, and the answers by which they recognise the internet.
 var systems = []struct {
 	name, url string
 	status    int
@@ -122,7 +122,7 @@ func TestAppleProbesAnywhere(t *testing.T) {
 	}
 }
 
-// The address that Windows opens for people redirects everybody to the first page; so does any other site.
+// The address that Windows opens for people redirects everybody to the first page, as any other site does.
 func TestNoProbes(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{"http://www.msftconnecttest.com/redirect", "http://www.google.com/", "http://example.org/generate_2040"} {

@@ -70,7 +70,7 @@ var asked = []struct {
 }
 
 // Clients that show pages to a person are redirected to the first page. All others get an error status, and a page that
-// leads a person on.
+// links a person to the first page.
 func TestProgramsAreNotLed(t *testing.T) {
 	t.Parallel()
 	s := newServer(newFakeBox())

@@ -9,11 +9,11 @@ import (
 	"passerelle/appliance/state"
 )
 
-// maxRefused bounds the devices that are remembered in an hour: beyond it they are counted again.
+// maxRefused bounds the entries that are remembered in an hour. When it is reached all are forgotten, so devices may count again.
 const maxRefused = 8192
 
-// refusals counts the devices that asked for the internet and did not get it. One that presses again and again counts once in
-// an hour for a reason. Only the sums outlive the hour.
+// refusals counts the devices that asked for the internet and did not get it. A device that presses again and again counts once
+// an hour for each reason. Only the sums outlive the hour.
 type refusals struct {
 	mu   sync.Mutex
 	hour time.Time
@@ -51,7 +51,7 @@ func (r *refusals) count(from netip.Addr, now time.Time, err error) {
 	*of.sum++
 }
 
-// published returns the sums as others may know them.
+// published returns the sums in fives, the form in which they may leave the box.
 func (r *refusals) published() state.Refused {
 	r.mu.Lock()
 	defer r.mu.Unlock()

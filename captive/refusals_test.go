@@ -9,7 +9,7 @@ import (
 	"passerelle/appliance/state"
 )
 
-// TestRefusals: a device counts once in an hour for a reason, and an unknown one or a fault does not.
+// TestRefusals: a device counts once an hour for each reason. An unknown device does not count, nor does a fault.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	var r refusals

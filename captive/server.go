@@ -33,15 +33,15 @@ type Server struct {
 	shares  []web.Share
 	catalog *web.Catalog
 	routes  map[string]route // by path
-	folders map[string]route // those whose path ends in "/", by the name between
+	folders map[string]route // routes whose path ends in "/", by the path without its slashes
 
 	snapshot atomic.Pointer[snapshot]
 	served   atomic.Int64 // when a page was last served, in nanoseconds after began; 0: never
 }
 
 // Bounds on residents' requests to the box. Ending a session takes the kernel ten milliseconds if its connection table is
-// large. So each device has one request carried out at a time, those that pressed less often lately come first, and one that
-// presses again and again must wait.
+// large. So each device has one request in flight at a time, devices that pressed less often lately are served first, and a token
+// bucket limits the rate of each device's presses.
 const (
 	callsAtOnce  = 2 // one runs, the next is ready
 	waitingCalls = 128
@@ -50,7 +50,7 @@ const (
 	pressEvery = 5 * time.Second
 )
 
-// retryAfter is the Retry-After of a device over its allowance, in seconds.
+// retryAfter is the Retry-After of an answer that says busy, in seconds.
 const retryAfter = "2"
 
 // New returns the residents' handler with these shares mounted. The clock is for calendar words ("tomorrow") and for how
@@ -87,7 +87,7 @@ func mounted(h web.Handler) handler {
 	return func(_ *Server, w http.ResponseWriter, r *request) { h(w, &r.Request) }
 }
 
-// Refresh makes a share, or all without a name, read its content from the disk again.
+// Refresh makes the named share, or all shares if the name is empty, read its content from the disk again.
 func (s *Server) Refresh(name string) error {
 	known := name == ""
 	for _, share := range s.shares {
@@ -105,8 +105,8 @@ func (s *Server) Refresh(name string) error {
 	return nil
 }
 
-// Served returns the time since a page was last served to a resident; the box itself requests none. Pages served are the
-// best evidence that pages can be served.
+// Served returns the time since a page was last served to a resident, or since the Server began if none was. The box itself
+// requests no pages, so a served page is the best evidence that pages can be served.
 func (s *Server) Served() time.Duration {
 	return s.now().Sub(s.began.Add(time.Duration(s.served.Load())))
 }
@@ -120,7 +120,7 @@ type request struct {
 	*snapshot
 	server     *Server
 	session    state.Session
-	authorized bool // session is one
+	authorized bool // session is set
 }
 
 // sharing says whether the box shares a connection.
@@ -132,13 +132,13 @@ func (r *request) online() bool { return r.authorized && r.sharing() && !r.spent
 // extends says whether a press makes the resident's session longer.
 func (r *request) extends() bool { return r.online() && r.session.Extends }
 
-// spent says whether the resident has a session without data left in it, that does not go on slowly.
+// spent says whether the resident's session has used up its data and does not continue at the slow rate.
 func (r *request) spent() bool {
 	return r.authorized && r.session.Limited && r.session.DataLeft == 0 && !r.session.Slow
 }
 
-// closeConn closes the connection of a resident who is online after this request. The request was for another site, and came
-// to the box because its connection is older than the session: the next connection gets through.
+// closeConn makes the answer close the connection if the resident is online. The request was for another site, and reached the
+// box only because its connection is older than the session. The next connection passes the gate.
 func (r *request) closeConn(h http.Header) {
 	if r.online() {
 		h["Connection"] = closing
@@ -153,8 +153,8 @@ var (
 	one     = []string{"1"}
 )
 
-// ServeHTTP answers systems' probes and requests for the box's own names, redirects browsers that request other sites, and
-// answers programs that do with an error.
+// ServeHTTP answers systems' probes and requests for the box's own names. Of requests for other sites it redirects those of
+// browsers, and answers those of programs with an error.
 func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	now, site := s.now(), s.box.Site()
 	r := &request{server: s}
@@ -180,7 +180,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	}
 }
 
-// use answers the request from a snapshot.
+// use makes a snapshot the one that the request is answered from.
 func (r *request) use(snap *snapshot) { r.snapshot, r.Head = snap, &snap.head }
 
 // isOwnHost says whether the request names the box itself.
@@ -270,7 +270,7 @@ func (s *Server) find(path string) (r route, ok bool) {
 	return r, ok
 }
 
-// usual returns the path of a page that somebody typed with capitals, or with a slash at its end; "" for none.
+// usual returns the path of a page that was requested in capitals or with a trailing slash, or "" if there is no such page.
 func (s *Server) usual(r *request) string {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return ""
@@ -286,7 +286,7 @@ func (s *Server) usual(r *request) string {
 	return ""
 }
 
-// change passes on a POST that comes from our own pages.
+// change passes a POST to its handler if it comes from one of the box's own pages.
 func (s *Server) change(w http.ResponseWriter, r *request, to route) {
 	status := http.StatusOK
 	if !to.form {
@@ -344,7 +344,7 @@ func (r *request) Serve(w http.ResponseWriter, p web.Page, status int) {
 	r.server.serve(w, r, d, err, status)
 }
 
-// busy says that too many requests are waiting, with a button to repeat the resident's.
+// busy says that too many requests are waiting. The page has a button that repeats the resident's request.
 func (s *Server) busy(w http.ResponseWriter, r *request) {
 	if r.Context().Err() != nil {
 		return // the client is gone
@@ -436,7 +436,8 @@ func (s *Server) session(w http.ResponseWriter, r *request) {
 // errBusy says that too many requests are waiting.
 var errBusy = errors.New("too many requests")
 
-// call calls the box for the resident, when it is the resident's turn.
+// call calls the box for the resident when it is the resident's turn. It returns errBusy if the device pressed too often or too
+// many requests are waiting.
 func (s *Server) call(r *request, f func(context.Context) error) error {
 	had, ok := s.presses.Take(r.Client, r.Now)
 	if !ok {
@@ -465,7 +466,7 @@ func (s *Server) authorize(w http.ResponseWriter, r *request) {
 	case err == nil:
 		r.Lead(w, http.StatusSeeOther, "/session")
 	case errors.Is(err, state.ErrNotSharing):
-		p := busy // it is sharing again meanwhile
+		p := busy // for a box that shares again by now
 		site := s.box.Site()
 		r.use(s.current(&site, r.Now))
 		if !r.sharing() {
@@ -504,7 +505,7 @@ func (s *Server) end(w http.ResponseWriter, r *request) {
 	r.Lead(w, http.StatusSeeOther, "/session/end")
 }
 
-// ended says that the resident's session has ended, unless there is one again.
+// ended says that the resident's session has ended. A resident who has a session again is redirected to it.
 func (s *Server) ended(w http.ResponseWriter, r *request) {
 	switch p := r.obstacle(); {
 	case p != "":
@@ -527,7 +528,7 @@ func (s *Server) accessibility(w http.ResponseWriter, r *request) {
 	s.page(w, r, accessibility, http.StatusOK)
 }
 
-// health is for monitoring: 200 once the first plan has been applied. The control socket answers by then.
+// health is for monitoring. It answers 200 once the first plan has been applied; by then the control socket answers, too.
 func (s *Server) health(w http.ResponseWriter, r *request) {
 	w.Header()["Cache-Control"] = noStore
 	if s := r.site.State; s == state.Starting || s == state.Fault {

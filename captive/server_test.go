@@ -134,7 +134,7 @@ func TestAdmitErrors(t *testing.T) {
 	want(t, ask(t, newServer(b), "POST /session/end"), http.StatusInternalServerError)
 }
 
-// If the State changes between the request's snapshot and Admit, the new one is shown.
+// If the State changes between the request's snapshot and Authorize, the new one is shown.
 func TestStateChangesUnderAPress(t *testing.T) {
 	t.Parallel()
 	b := newFakeBox()
@@ -179,7 +179,7 @@ func TestHostNames(t *testing.T) {
 	want(t, ask(t, s, "GET http://10.80.0.2/session?lang=en"), http.StatusFound, "Location: http://10.80.0.1/")
 }
 
-// Paths that need https redirect to it, by the box's address, and only for the box's own names.
+// Paths that need https redirect to https at the box's address, and only if the box was requested by one of its own names.
 func TestHTTPS(t *testing.T) {
 	t.Parallel()
 	s := newServer(newFakeBox())
@@ -427,7 +427,7 @@ func TestPortalHost(t *testing.T) {
 	want(t, ask(t, newServer(b), "GET /captive-portal/api", "Host: portail.example"), http.StatusOK)
 }
 
-// A change in any field of the Site renews the pages: a field that is not compared would be shown as it was.
+// A change in any field of the Site renews the pages: the old value of a field that is not compared would stay on them.
 func TestSameSiteSeesEveryField(t *testing.T) {
 	t.Parallel()
 	base := aSite()
@@ -471,7 +471,7 @@ func TestSameSiteSeesEveryField(t *testing.T) {
 	}
 }
 
-// Pages that name a time change when the day does, or when the time has come.
+// Pages that name a time change at midnight, or when that time has come.
 func TestWordsOfTimeFollowTheClock(t *testing.T) {
 	t.Parallel()
 	b := newFakeBox()
@@ -510,7 +510,7 @@ func TestNoAddress(t *testing.T) {
 	}
 }
 
-// TestTypedPaths: a page is found by its path in capitals, and with a slash at its end.
+// TestTypedPaths: a page is found by its path in capitals, and with a trailing slash.
 func TestTypedPaths(t *testing.T) {
 	t.Parallel()
 	s := newServer(newFakeBox())

@@ -67,7 +67,7 @@ func (b *gardenBox) shares() []web.Share {
 	})
 }
 
-// TestShare: a share brings its pages, words, paths, doors and search results, and no other code has to know it.
+// TestShare: a share brings its pages, words, paths, doors and search results, and no other code needs to know about it.
 func TestShare(t *testing.T) {
 	t.Parallel()
 	b := &gardenBox{fakeBox: newFakeBox()}

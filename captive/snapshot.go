@@ -22,7 +22,7 @@ type snapshot struct {
 	portalHost string   // of Site.PortalURL
 	portal     string   // https URL of the first page for RFC 8908, or ""
 	location   []string // of the first page, by the box's address
-	secure     string   // where pages that need https begin, likewise
+	secure     string   // the prefix of URLs of pages that need https, also by the box's address
 
 	head  web.Head
 	pages cache
@@ -70,8 +70,8 @@ func card(c *state.Card) (shown web.Card) {
 	return shown
 }
 
-// wordsHold returns when the words for a Site's times expire: at the next midnight, at one of the times, or when the desk
-// opens or closes.
+// wordsHold returns when the words for a Site's times expire: at the next midnight, at the first of these times, or when the desk
+// next opens or closes, whichever comes first.
 func wordsHold(v state.Site, desk *hours.Schedule, now time.Time) time.Time {
 	y, m, d := now.In(v.Location).Date()
 	until := hours.DayStart(y, m, d+1, v.Location)
@@ -99,7 +99,7 @@ func (s *Server) current(v *state.Site, now time.Time) *snapshot {
 	return snap
 }
 
-// shows says whether a snapshot is of these versions of the shares.
+// shows says whether these are the shares' current versions.
 func (s *Server) shows(versions []uint64) bool {
 	for i, share := range s.shares {
 		if share.Version() != versions[i] {
@@ -111,7 +111,7 @@ func (s *Server) shows(versions []uint64) bool {
 
 // pageKey names a page that is the same for all residents.
 type pageKey struct {
-	name   string // a page of ours, or a share's
+	name   string // one of this package's pages, or a share's
 	words  *web.Words
 	chosen bool // the language was chosen by a link
 	stays  bool
@@ -123,8 +123,8 @@ type keptPage struct {
 	status int
 }
 
-// maxPages bounds the cached pages, in bytes. All lessons with all their pictures take 3 MB in two languages; what residents
-// read takes much less.
+// maxPages bounds the cached pages, in bytes. All lessons with all their pictures take 3 MB in two languages; the pages that
+// residents read take much less.
 const maxPages = 4 << 20
 
 // cache keeps rendered pages in two generations: at most maxPages, the most recently requested ones. The zero value is
@@ -150,7 +150,7 @@ func (c *cache) get(k pageKey) (p keptPage, ok bool) {
 	return p, ok
 }
 
-// put caches a page. When the young generation fills half the room, it becomes the old one, and the old one is dropped.
+// put caches a page. If the young generation would exceed half of maxPages, it becomes the old one, and the old one is dropped.
 func (c *cache) put(k pageKey, p keptPage) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -159,7 +159,7 @@ func (c *cache) put(k pageKey, p keptPage) {
 	}
 	if _, known := c.young[k]; !known {
 		c.size += p.Size()
-		k.name = strings.Clone(k.name) // a part of a request would keep all of it in memory
+		k.name = strings.Clone(k.name) // a substring of the request would keep all of it in memory
 	}
 	c.young[k] = p
 }

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestTitlesInTheReadersLanguage: lists, answers and a picture story of a French lesson speak the reader's language; only the
-// drawing's description and the lesson itself are French, and both say so.
+// TestTitlesInTheReadersLanguage: the titles of a French lesson in lists, answers and picture stories are in the reader's language.
+// Only the drawing's description and the lesson itself are French, and both say so.
 func TestTitlesInTheReadersLanguage(t *testing.T) {
 	t.Parallel()
 	b := newFakeBox()

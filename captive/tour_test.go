@@ -17,8 +17,8 @@ import (
 var everyLanguage = []string{"fr", "en", "ar", "es", "pt", "uk"}
 
 // TestNoFlaw checks every page of ours and every lesson in every language for barriers to its use: see [webtest.Judge].
-// Lessons have one layout, so it checks all of them in French, and some in the other languages. It checks colours and wide
-// screens in French only, too.
+// Lessons have one layout, so it checks all of them in French, and some in the other languages. Colours and wide screens are
+// checked in French only.
 func TestNoFlaw(t *testing.T) {
 	tour(t, func(send sender) {
 		for _, c := range pageCases() {
@@ -56,10 +56,10 @@ func TestNoFlawInPlaces(t *testing.T) {
 	})
 }
 
-// sender has a page judged in some languages.
+// sender queues a page to be judged in some languages.
 type sender func(site, path string, codes ...string)
 
-// tour judges pages, in two tabs of a browser of its own. They load nothing from elsewhere.
+// tour judges pages in two tabs of a browser of its own. The pages load nothing from elsewhere.
 func tour(t *testing.T, pages func(send sender)) {
 	labtest.Root(t, webtest.Shell)
 	t.Parallel()

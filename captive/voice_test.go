@@ -87,7 +87,7 @@ func TestVoiceWeight(t *testing.T) {
 	t.Logf("the heaviest: %d bytes", most)
 }
 
-// TestVoiceNoFlaw is TestNoFlaw for the board and opinions, also for what answers a press. Some pages are checked in French and
+// TestVoiceNoFlaw is TestNoFlaw for the board and opinions, including the answers to a press. Some pages are checked in French and
 // Arabic only: in the other languages they have the same layout.
 func TestVoiceNoFlaw(t *testing.T) {
 	labtest.Root(t, webtest.Shell)
@@ -100,7 +100,7 @@ func TestVoiceNoFlaw(t *testing.T) {
 	s := newServer(b)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.RemoteAddr = resident + ":40000"
-		if form := r.URL.Query().Get("form"); form != "" { // what a press answers, by its path
+		if form := r.URL.Query().Get("form"); form != "" { // the answer to a press, as if it had an address of its own
 			r = httptest.NewRequest(http.MethodPost, r.URL.Path+"?lang="+r.URL.Query().Get("lang"), strings.NewReader(form))
 			r.Host, r.RemoteAddr = "partage.internal", resident+":40000"
 			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
@@ -177,7 +177,7 @@ func TestLendADrill(t *testing.T) {
 	}
 }
 
-// A resident rates a service and answers the centre's question by pressing, without scripts; the second time is too often.
+// A resident without scripts rates a service and answers the centre's question by pressing. A second answer is refused as too often.
 func TestRateAService(t *testing.T) {
 	labtest.Root(t, webtest.Shell)
 	t.Parallel()
