@@ -7,13 +7,14 @@ import (
 	"time"
 )
 
-// deskServices are what a centre's desk may help with, in the order of the page. The words are desk.KEY.
+// deskServices are the kinds of help that a centre's desk may offer, in the order of the page: a pictogram and a key. The message of
+// a kind is desk.KEY.
 var deskServices = []Fact{
 	{"papers", "papers"}, {"pen", "writer"}, {"book", "learn"}, {"computer", "computer"}, {"printer", "print"},
 	{"device", "equipment"}, {"tool", "repair"}, {"listen", "listen"},
 }
 
-// Contact is what a page shows of the centre: how to find its desk, and what it does there.
+// Contact is what a page shows about the centre: how to find its desk, and what the desk helps with.
 type Contact struct {
 	Name         string
 	Address      []string // lines
@@ -32,7 +33,7 @@ func (c Contact) Known() bool {
 // Reachable says whether there is a way to ask the desk from elsewhere, or a time to go there.
 func (c Contact) Reachable() bool { return c.Phone.Text != "" || c.Now != "" }
 
-// contact returns what is known of the centre, in words.
+// contact returns what is known about the centre, in these words. It is cached for each language.
 func (h *Head) contact(w *Words, now time.Time) Contact {
 	known, ok := h.contacts.Load(w)
 	if !ok {

@@ -15,8 +15,8 @@ import (
 	"sync"
 )
 
-// Catalog has every language's words, with the templates that use them: those of the common pages, and those of shares.
-// Create one with [NewCatalog].
+// Catalog holds the words of every language and the templates that use them, of the common pages and of shares. Create one with
+// [NewCatalog].
 type Catalog struct {
 	languages map[string]func() *Words
 	templates map[string]func() *pageTemplate // by name
@@ -25,8 +25,8 @@ type Catalog struct {
 // own is the catalog of the pages that belong to no share.
 var own = NewCatalog()
 
-// NewCatalog returns the catalog of our own pages and of these shares. An error in a share's files is a programming error,
-// and panics when one of its languages is first requested.
+// NewCatalog returns the catalog of this package's pages and of these shares. An error in a share's words is a programming error,
+// and panics when the language is first requested.
 func NewCatalog(shares ...Share) *Catalog {
 	c := &Catalog{languages: make(map[string]func() *Words, len(languages)), templates: ownRoom.templates()}
 	rooms := make([]*room, len(shares))
@@ -79,7 +79,7 @@ func (w *Words) In(code string) *Words { return w.catalog.Language(code) }
 // Language returns a language's words without those of shares, or nil if there are none.
 func Language(code string) *Words { return own.Language(code) }
 
-// room is the source of templates, their styles and their words: this package or a share.
+// room is a source of templates, styles and words: this package or a share.
 type room struct {
 	name   string // prefix of the templates' names
 	files  fs.FS
@@ -92,7 +92,7 @@ type room struct {
 // ownRoom has the frame, and the pages that belong to no share.
 var ownRoom = newRoom("", files, nil)
 
-// newRoom reads a room's styles. Its pages may also use the base's.
+// newRoom reads a room's styles. Its pages may also use the styles of base, which may be nil.
 func newRoom(name string, files fs.FS, base *room) *room {
 	r := &room{name: name, files: files, styles: make(map[string]string)}
 	if base != nil {
@@ -102,19 +102,19 @@ func newRoom(name string, files fs.FS, base *room) *room {
 	for _, file := range names {
 		r.styles[strings.TrimSuffix(path.Base(file), ".css")] = mustRead(files, file)
 	}
-	// Pages load only the styles within them, known by their hashes, the icon, and the box's own pictures and videos. Forms
-	// are sent only here. No other site may frame a page.
+	// A page loads only the styles within it, identified by their hashes, the icon, and the box's own pictures and videos. Forms
+	// are sent only to the box. No site may frame a page.
 	policy := "default-src 'none'; style-src" + hashes(r.styles) + "; " +
 		"img-src 'self' data:; media-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 	r.policy = []string{policy}
-	// A frame shows only pages of the box, wherever a script or a link in it leads. Only the frame sends this policy; its
-	// sandbox keeps its content from the window.
+	// A frame shows only pages of the box, wherever a script or a link in it leads. Only the pages that show a frame send this
+	// policy. The frame's sandbox keeps its content from navigating the window.
 	r.framing = []string{policy + "; frame-src 'self'"}
 	return r
 }
 
-// pageTemplate is a template with its room. Its functions use the words of one language at a time: a template of its own for
-// each language would take several megabytes.
+// pageTemplate is a template with its room. Its functions use the words of one language at a time, since one template for each
+// language would take several megabytes.
 type pageTemplate struct {
 	room *room
 
@@ -134,7 +134,7 @@ func (t *pageTemplate) render(to io.Writer, p Page) error {
 	return t.template.ExecuteTemplate(to, "layout", p)
 }
 
-// functions are those that pages use.
+// functions returns the functions that templates use.
 func (r *room) functions(words *Words) template.FuncMap {
 	return template.FuncMap{
 		"t": words.Message,
@@ -152,8 +152,8 @@ func (r *room) functions(words *Words) template.FuncMap {
 	}
 }
 
-// templates returns a room's templates by name, each parsed when it is first requested. Every file in pages is a template,
-// except the shared ones: our layout, and the room's parts.html.
+// templates returns a room's templates by name, each parsed when it is first requested. Every HTML file in pages is a template,
+// except the shared ones: this package's layout.html, and the room's parts.html.
 func (r *room) templates() map[string]func() *pageTemplate {
 	layout := sync.OnceValue(func() *template.Template {
 		t := template.Must(template.New("").Funcs(r.functions(nil)).ParseFS(files, layoutFile))
@@ -175,7 +175,7 @@ func (r *room) templates() map[string]func() *pageTemplate {
 	return all
 }
 
-// Files that templates of a room have in common.
+// Files that are part of every template of a room.
 const (
 	layoutFile = "pages/layout.html"
 	partsFile  = "pages/parts.html"
@@ -190,7 +190,7 @@ func (r *room) style(name string) (template.CSS, error) {
 	return template.CSS(style), nil
 }
 
-// hashes lists styles in the policy's syntax.
+// hashes lists the styles' hashes in the syntax of Content-Security-Policy.
 func hashes(styles map[string]string) string {
 	var all []string
 	for _, name := range slices.Sorted(maps.Keys(styles)) {

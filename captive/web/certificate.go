@@ -26,23 +26,23 @@ import (
 	"passerelle/appliance/private"
 )
 
-// When the box's own certificate is valid. The board has no clock battery and may issue it with any date, while the phones
-// that verify it know the time. A browser remembers that its user trusts this certificate, so that renewals are rare.
+// The dates of the box's own certificate. The board has no clock battery and may issue it at any date, while the phones that verify
+// it know the time. A browser remembers that its user trusts this certificate, so renewals should be rare.
 var (
 	// Apple's systems refuse a certificate of more than 825 days without asking their user if it begins after June 2019
 	// (https://support.apple.com/103769). This one begins earlier.
 	certificateBegins = time.Date(2015, 1, 1, 0, 0, 0, 0, time.UTC)
-	// The present is later than this, whatever the clock says.
+	// The true time is later than this, whatever the clock says.
 	certificateKnown = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 )
 
 const (
 	certificateYears = 10
-	certificateSpare = 1 // years before its end when it is renewed
+	certificateSpare = 1 // years before its expiry at which it is renewed
 )
 
-// Certificate is the box's own, self-signed: the pages on https hold a password or a lender's link, and no authority
-// certifies a box without a public name. It is safe for concurrent use.
+// Certificate is the box's own self-signed certificate. It serves the pages that need https, because they carry a password or a
+// lender's link; no authority certifies a box without a public name. It is safe for concurrent use.
 type Certificate struct {
 	Path string                                       // of the file with the certificate and its key
 	Site func() (hostname string, address netip.Addr) // the box's current name and address
@@ -53,8 +53,8 @@ type Certificate struct {
 	pair *tls.Certificate
 }
 
-// get returns the certificate: the one in memory, the file's, or a new one if that does not fit. One that cannot be written
-// is used until the daemon ends.
+// get returns the certificate in memory, or else the file's, or a new one if that does not fit. A new certificate that cannot be
+// written to the file is used until the daemon ends.
 func (c *Certificate) get() (*tls.Certificate, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -80,8 +80,8 @@ func (c *Certificate) get() (*tls.Certificate, error) {
 	return pair, nil
 }
 
-// Fingerprint returns the SHA-256 of the certificate as browsers show it, in four groups of eight bytes: who knows it can tell
-// the box's pages from an impostor's.
+// Fingerprint returns the SHA-256 of the certificate as browsers show it, in four groups of eight bytes in hex. With it a person can
+// tell the box's pages from an impostor's.
 func (c *Certificate) Fingerprint() (string, error) {
 	pair, err := c.get()
 	if err != nil {
@@ -130,7 +130,7 @@ func makeCertificate(hostname string, address netip.Addr, now time.Time) (*tls.C
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 
-		BasicConstraintsValid: true, // but it certifies only itself
+		BasicConstraintsValid: true, // with IsCA false: it certifies only itself
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
@@ -172,12 +172,11 @@ func writeCertificate(path string, text []byte) error {
 	return nil
 }
 
-// errNotOurs ends a handshake for another site's name.
+// errNotOurs ends a TLS handshake for another site's name.
 var errNotOurs = errors.New("the client requests another site's name")
 
-// TLS returns the box's TLS configuration. While the box shares nothing, every name resolves to the box. Browsers and apps
-// that connect to another site find the connection closed, as if nobody listened, and no user is asked to trust a
-// certificate for another site.
+// TLS returns the box's TLS configuration. While the box is not sharing, every name resolves to the box. A connection to another
+// site's name is closed without an answer, as if nothing listened there, so no user is asked to trust a certificate for another site.
 func (c *Certificate) TLS() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,

@@ -44,7 +44,7 @@ func leaf(t *testing.T, c *Certificate) *x509.Certificate {
 
 func year(y int) time.Time { return time.Date(y, 6, 1, 12, 0, 0, 0, time.UTC) }
 
-// A browser with a right clock can trust a certificate that was made with any wrong clock.
+// A browser with a correct clock can trust a certificate that was made with any wrong clock.
 func TestCertificateOfAWrongClock(t *testing.T) {
 	t.Parallel()
 	for _, now := range []time.Time{{}, year(1970), year(2000), year(2027), year(2038), year(2099)} {
@@ -72,7 +72,7 @@ func TestCertificateOfAWrongClock(t *testing.T) {
 	}
 }
 
-// The same certificate is used, whatever the clock does, until its last year or until the box's name changes.
+// The same certificate is used, whatever the clock does, until its last year or until the box's name or address changes.
 func TestCertificateStays(t *testing.T) {
 	t.Parallel()
 	c, path := aCertificate(t, year(2027), io.Discard)
@@ -104,7 +104,7 @@ func TestCertificateStays(t *testing.T) {
 	}
 }
 
-// TestFingerprint: it is that of the certificate that is served, as browsers show it, and changes with it.
+// TestFingerprint: the fingerprint is that of the certificate that is served, as browsers show it, and changes with it.
 func TestFingerprint(t *testing.T) {
 	t.Parallel()
 	c, _ := aCertificate(t, year(2027), io.Discard)
@@ -120,7 +120,7 @@ func TestFingerprint(t *testing.T) {
 	}
 }
 
-// A damaged file is replaced, one that cannot be written is not needed, and both are logged.
+// A damaged file is replaced, the certificate works although its file cannot be written, and both are logged.
 func TestCertificateTrouble(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
@@ -158,7 +158,7 @@ func TestCertificateTrouble(t *testing.T) {
 	}
 }
 
-// Concurrent clients get one certificate.
+// Concurrent clients get the same certificate.
 func TestCertificateTogether(t *testing.T) {
 	t.Parallel()
 	c, _ := aCertificate(t, year(2027), io.Discard)
@@ -197,7 +197,7 @@ func serveSecurely(t *testing.T) (address string) {
 	return l.Addr().String()
 }
 
-// TLS is 1.3, or 1.2 with authenticated encryption: every suite that this program knows is tried by itself.
+// TLS is 1.3, or 1.2 with authenticated encryption: every suite that crypto/tls implements is tried alone.
 func TestSuitesOfTLS(t *testing.T) {
 	t.Parallel()
 	address := serveSecurely(t)

@@ -114,7 +114,7 @@ func (w *Words) checkForms(say func(key, format string, args ...any)) {
 	}
 }
 
-// Placeholders, and letters that run on.
+// Placeholders, and runs of letters.
 var (
 	placeholder = regexp.MustCompile(`\{[a-z]+\}`)
 	letters     = regexp.MustCompile(`[\p{L}\p{M}]+`)
@@ -133,7 +133,7 @@ var alphabets = map[string]*regexp.Regexp{
 
 var latin = regexp.MustCompile(`^\p{Latin}+$`)
 
-// checkText checks for what no message may have: it is a typing error, or readers would see it as it is.
+// checkText checks for what no message may contain: typing errors, and markup that readers would see as text.
 func (w *Words) checkText(m string) error {
 	if !norm.NFC.IsNormalString(m) {
 		return errors.New("not in Unicode's form NFC")
@@ -161,7 +161,7 @@ func (w *Words) checkText(m string) error {
 	return nil
 }
 
-// compare checks for missing and superfluous messages compared with the reference, and for different placeholders.
+// compare checks for messages and placeholders that are missing or superfluous compared with the reference.
 func (w *Words) compare(first *Words, say func(key, format string, args ...any)) {
 	want, have := first.placeholders(), w.placeholders()
 	for _, key := range slices.Sorted(maps.Keys(want)) {
@@ -189,7 +189,7 @@ func (w *Words) compare(first *Words, say func(key, format string, args ...any))
 	}
 }
 
-// placeholders returns those of every message, by its common key.
+// placeholders returns the placeholders of every message, by its common key.
 func (w *Words) placeholders() map[string]map[string]bool {
 	all := map[string]map[string]bool{}
 	for key, m := range w.messages {

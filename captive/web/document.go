@@ -30,13 +30,13 @@ var (
 	noSniff    = []string{"nosniff"}
 	nothing    = []string{"0"}
 	closing    = []string{"close"}
-	// No other site learns the address of a page that links to it, which matters for a lender's. With "no-referrer" browsers
-	// would send "Origin: null" with our own forms, which then look like another site's.
+	// No other site learns the address of a page that links to it, which matters for a lender's page. With "no-referrer" browsers
+	// would send "Origin: null" with the box's own forms, which would then look like another site's.
 	sameOrigin = []string{"same-origin"}
 	noReferrer = []string{"no-referrer"} // of pages without forms
 )
 
-// A compressor takes more than half a megabyte, so they are pooled and not created for each page.
+// compressors are pooled, not created for each page: one takes more than half a megabyte.
 var compressors = sync.Pool{New: func() any {
 	z, err := gzip.NewWriterLevel(nil, gzip.BestCompression)
 	if err != nil {
@@ -75,7 +75,7 @@ func NewDocument(p Page) (*Document, error) {
 	}, nil
 }
 
-// Serve writes the document, compressed if the client accepts that. Pages are never stored by clients: they show the current
+// Serve writes the document, compressed if the client accepts gzip. Clients are told not to store pages, since they show the current
 // state.
 func (d *Document) Serve(w http.ResponseWriter, r *http.Request, status int) {
 	h := w.Header()
@@ -98,7 +98,7 @@ func (d *Document) Serve(w http.ResponseWriter, r *http.Request, status int) {
 	}
 }
 
-// acceptsGzip parses Accept-Encoding (RFC 9110, section 12.5.3) as far as one coding needs it.
+// acceptsGzip reports whether Accept-Encoding (RFC 9110, section 12.5.3) lists gzip with a weight above 0.
 func acceptsGzip(h http.Header) bool {
 	for _, line := range h["Accept-Encoding"] {
 		for line != "" {

@@ -58,8 +58,8 @@ func (w *Words) SizeParts(bytes uint64) Amount {
 	}
 }
 
-// Shown returns the bytes that Size shows of a number: whole gigabytes from 100 on, tenths below, whole megabytes below one.
-// With it, parts can be made to add up as they are shown.
+// Shown returns a number of bytes as Size rounds it down: to whole gigabytes from 100 GB on, to tenths of one from 1 GB on, else to
+// whole megabytes. With it, parts can be made to add up as they are shown.
 func Shown(bytes uint64) uint64 {
 	switch {
 	case bytes >= 100*giga:
@@ -70,7 +70,7 @@ func Shown(bytes uint64) uint64 {
 	return bytes / mega * mega
 }
 
-// amount formats a number of tenths with its unit. A plural form may include the number, as Arabic's dual does.
+// amount formats a number, given in tenths, with its unit. A plural form may include the number, as Arabic's dual does.
 func (w *Words) amount(unit string, tenths int) Amount {
 	form := w.T("unit." + unit + "." + w.form(tenths))
 	if name, counted := strings.CutPrefix(form, countedBy); counted {
@@ -79,7 +79,7 @@ func (w *Words) amount(unit string, tenths int) Amount {
 	return Amount{Number: form}
 }
 
-// Count formats a number of things, a unit of the words.
+// Count formats a number of things. The unit is one that the words have plural forms for.
 func (w *Words) Count(unit string, n int) string { return w.CountParts(unit, n).String() }
 
 // CountParts is Count with a separate number.
@@ -97,7 +97,7 @@ func (w *Words) Distance(metres float64) string {
 	return w.Count("kilometre", int(math.Round(metres/1000)))
 }
 
-// countedBy is the prefix of a unit's plural form if its number is written next to it.
+// countedBy is the prefix of a unit's plural form that is written after its number.
 const countedBy = "{number} "
 
 // Rate formats bit/s as technicians write them: "12 Mbit/s", "8.2 Mbit/s", "320 kbit/s". The words need the units kbit and mbit.
@@ -112,8 +112,8 @@ func (w *Words) Rate(bits uint64) string {
 	return w.Count("kbit", int((bits+kilo/2)/kilo))
 }
 
-// Speed says what a rate in bit/s is good for; 0 is no limit. An HD film needs some 8 Mbit/s, a video on a phone 2, radio
-// and calls half of one.
+// Speed says what a rate in bit/s is good for; 0 means no limit. An HD film needs some 8 Mbit/s, a video on a phone 2 Mbit/s, radio
+// and calls 0.5 Mbit/s.
 func (w *Words) Speed(bits uint64) string {
 	switch {
 	case bits == 0:
@@ -129,7 +129,7 @@ func (w *Words) Speed(bits uint64) string {
 	}
 }
 
-// Video says how long a phone can play video within a number of bytes, or "" when that is not a useful picture.
+// Video says how long a phone can play video within a number of bytes, or "" if it is less than ten minutes.
 func (w *Words) Video(bytes uint64) string {
 	if long := videoTime(bytes); long > 0 {
 		return w.Duration(long)
@@ -137,7 +137,7 @@ func (w *Words) Video(bytes uint64) string {
 	return ""
 }
 
-// VideoParts is Video with separate numbers, nil for "".
+// VideoParts is Video with separate numbers. It returns nil where Video returns "".
 func (w *Words) VideoParts(bytes uint64) []Amount {
 	if long := videoTime(bytes); long > 0 {
 		return w.DurationParts(long)
@@ -145,8 +145,8 @@ func (w *Words) VideoParts(bytes uint64) []Amount {
 	return nil
 }
 
-// videoTime is how long a phone can play video within a number of bytes: it uses about half a gigabyte an hour. It is rounded
-// down, to ten minutes below two hours, else to hours; less than ten minutes are 0.
+// videoTime returns how long a phone can play video within a number of bytes, at about half a gigabyte an hour. It rounds down: to
+// multiples of ten minutes below two hours, else to hours.
 func videoTime(bytes uint64) time.Duration {
 	const hour = 500_000_000
 	minutes := time.Duration(min(bytes, 1_000_000*hour) * 60 / hour)
@@ -156,7 +156,7 @@ func videoTime(bytes uint64) time.Duration {
 	return minutes / 60 * time.Hour
 }
 
-// When formats t relative to now, in t's time zone: "tomorrow at 8:30 am". A day's beginning is only named as the day, since
+// When formats t relative to now, in t's time zone: "tomorrow at 8:30 am". Midnight is written as the day alone, since
 // "Monday at midnight" is ambiguous.
 func (w *Words) When(t, now time.Time) string {
 	midnight := t.Hour() == 0 && t.Minute() == 0
@@ -186,7 +186,7 @@ func (w *Words) Month(t time.Time) string {
 	return w.date("when.month-year", t, "year", strconv.Itoa(t.Year()))
 }
 
-// date fills t's date, and further pairs, into the message of a key.
+// date returns the message of a key with t's date and further pairs filled in.
 func (w *Words) date(key string, t time.Time, pairs ...string) string {
 	day := strconv.Itoa(t.Day())
 	if t.Day() == 1 {
@@ -208,7 +208,7 @@ func (w *Words) At(t time.Time) string {
 	return w.T("when.at.any", "clock", w.Clock(t))
 }
 
-// Clock formats the time of day by the language's layout, one of package time.
+// Clock formats the time of day by the language's layout, in the format of package time.
 func (w *Words) Clock(t time.Time) string {
 	layout := w.T("when.clock")
 	if t.Minute() == 0 {

@@ -99,7 +99,8 @@ func TestDistance(t *testing.T) {
 	}
 }
 
-// A number is separate from its unit, so that it can be large; where the word includes the number, the word is.
+// A number is separate from its unit, so that a page can show it in large type. Where the word includes the number, the word is the
+// Number.
 func TestAmountParts(t *testing.T) {
 	t.Parallel()
 	arabic := Language("ar")

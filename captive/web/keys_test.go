@@ -16,9 +16,9 @@ import (
 	syntax "text/template/parse"
 )
 
-// Every key that code or a template names is a message, and every message is named. A call whose key cannot be determined
-// fails, too, so that none is missed. A key made of parts, as "lender."+state+".title", names all messages whose variable
-// parts are strings in the code: an unused one may pass if its name is used for something else.
+// Every key that code or a template names is a message, and every message is named. The test also fails for a call whose key cannot
+// be determined, so that no key is missed. A key made of parts, such as "lender."+state+".title", names all messages whose variable
+// parts are strings in the code. So an unused message may pass if its variable part is used for something else.
 func TestKeysAreUsed(t *testing.T) {
 	t.Parallel()
 	u := newUses()
@@ -66,8 +66,8 @@ func TestKeysAreUsed(t *testing.T) {
 	}
 }
 
-// allRooms returns the sources of templates and words: this package under "", and every folder with words among its siblings
-// and in them, by its name with a slash, and the hub's pages under "hub/".
+// allRooms returns the sources of templates and words: this package under "", every folder with words among and below its siblings
+// by its name with a slash, and the hub's pages under "hub/".
 func allRooms(t *testing.T) map[string]fs.FS {
 	t.Helper()
 	rooms := map[string]fs.FS{"": files}
@@ -97,8 +97,8 @@ type uses struct {
 	problems []string
 	compiled map[string]*regexp.Regexp // of the patterns with a star
 
-	keyed     map[string]int // functions and methods: which argument is a key
-	templates map[string]int // likewise functions of templates
+	keyed     map[string]int // by function or method: the index of the argument that is a key
+	templates map[string]int // the same for functions of templates
 }
 
 func newUses() *uses {
@@ -190,7 +190,7 @@ func (u *uses) readCode(root string) error {
 
 // scope is the function that contains a call.
 type scope struct {
-	decl       ast.Decl // which it is, or is within
+	decl       ast.Decl // the function's declaration, or the one that it is within
 	parameters []string
 	forward    func(parameter int) // called with the parameter that the function passes on as a key
 }
@@ -250,7 +250,7 @@ func (u *uses) readCall(call *ast.CallExpr, s scope) {
 	}
 }
 
-// add records a key. One without a known part would match every message.
+// add records a key. A key without a known part is a problem: it would match every message.
 func (u *uses) add(pattern, where string) {
 	if strings.Trim(pattern, "*.") == "" {
 		u.problems = append(u.problems, where+": cannot see which message this is: write its key, or a part of it, here")

@@ -9,13 +9,13 @@ import (
 	"golang.org/x/text/language"
 )
 
-// Bounds on the cost of a reader's languages.
+// Bounds on the cost of negotiating a reader's language.
 const (
 	maxLanguage = 256 // bytes of Accept-Language that are read, up to the last whole language
 	maxAccepts  = 256 // cached values: each phone model has a handful
 )
 
-// Languages are those that a box offers. Its methods are safe for concurrent use.
+// Languages holds the languages that a box offers. Its methods are safe for concurrent use.
 type Languages struct {
 	offered []*Words // the default first, never empty
 	matcher language.Matcher
@@ -27,7 +27,7 @@ type Languages struct {
 // Offer is [Catalog.Offer] for pages that belong to no share.
 func Offer(codes ...string) *Languages { return own.Offer(codes...) }
 
-// Offer returns the languages of these codes, the default first. Codes without words are ignored; if none is left, French is
+// Offer returns the languages of these codes; the first is the default. Codes without words are ignored; if none is left, French is
 // offered.
 func (c *Catalog) Offer(codes ...string) *Languages {
 	l := &Languages{accepts: make(map[string]*Words)}
@@ -47,7 +47,8 @@ func (c *Catalog) Offer(codes ...string) *Languages {
 	return l
 }
 
-// For returns the language for a request, and whether a link chose it: else the phone's, else the default.
+// For returns the language for a request, and whether a link chose it. Without a choice it is the phone's language if the box offers
+// it, else the default.
 func (l *Languages) For(r *http.Request) (w *Words, chosen bool) {
 	if r.URL.RawQuery != "" {
 		code := r.URL.Query().Get("lang")
@@ -78,7 +79,7 @@ func (l *Languages) For(r *http.Request) (w *Words, chosen bool) {
 	}
 	l.mu.Lock()
 	if len(l.accepts) < maxAccepts {
-		l.accepts[strings.Clone(header)] = w // a copy: the request's string would keep its whole header in memory
+		l.accepts[strings.Clone(header)] = w // a copy: the substring would keep the request's whole header in memory
 	}
 	l.mu.Unlock()
 	return w, false
@@ -104,7 +105,7 @@ func (w *Words) Lang(code string) *Lang {
 	return l
 }
 
-// LangName returns a language's name in itself, or its code if there are no words for it.
+// LangName returns a language's own name for itself, or its code if there are no words for it.
 func LangName(code string) string {
 	if w := Language(code); w != nil {
 		return w.Name

@@ -7,16 +7,17 @@ import (
 	"sync"
 )
 
-// Bounds of Limit. A browser opens six connections to a site and a phone's apps try a dozen more; 1024 of them cost the box
-// at most some 15 MB.
+// Bounds of Limit. A browser opens six connections to a site, and a phone's apps try a dozen more. 1024 connections cost the box at
+// most some 15 MB.
 const (
 	connsPerClient = 32
 	connsInAll     = 1024
 )
 
-// Limit returns l with a bound on the connections of each client address and of all together, so that no resident keeps the
-// others from the page. A connection over its client's bound is reset at once. When the box is full, the client with the
-// most connections loses its oldest one; if that is the newcomer, the new connection is reset. Requests are served in slots.
+// Limit returns l with a bound on the connections of each client address and of all together, so that no resident keeps the others
+// from the pages. A connection over its client's bound is reset at once. When all connections are in use, the client with the most
+// connections loses its oldest one; if the new connection's client would then have the most, the new connection is reset instead.
+// Requests are served in slots.
 func Limit(l net.Listener, slots *Slots) net.Listener {
 	return limit(l, slots, connsPerClient, connsInAll)
 }
@@ -34,11 +35,11 @@ type limiter struct {
 
 	mu      sync.Mutex
 	clients map[netip.Addr][]*limited // each client's connections, the oldest first
-	open    int                       // all of them
-	serial  uint64                    // of the newest
+	open    int                       // the number of all connections
+	serial  uint64                    // of the newest connection
 }
 
-// limited is a connection that counts.
+// limited is a connection that counts towards the bounds.
 type limited struct {
 	net.Conn
 	from   *limiter
@@ -64,8 +65,8 @@ func (l *limiter) Accept() (net.Conn, error) {
 	}
 }
 
-// enter counts a new connection. It returns the connection if it may stay, and the one that must be reset for it, if any,
-// which may be the new one itself.
+// enter counts a new connection. It returns the connection if it may stay, and the connection that must be reset, if any: an older
+// one, or the new one itself.
 func (l *limiter) enter(conn net.Conn) (in *limited, out net.Conn) {
 	var client netip.Addr // all addresses that are not IP count as one client
 	if from, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil {
@@ -92,7 +93,7 @@ func (l *limiter) enter(conn net.Conn) (in *limited, out net.Conn) {
 	return in, out
 }
 
-// heaviest returns the oldest connection of the client with the most; with several such clients, the oldest of all.
+// heaviest returns the oldest connection of the client with the most connections; of several such clients, the oldest of all of theirs.
 func (l *limiter) heaviest() *limited {
 	var most *limited
 	count := 0
@@ -104,7 +105,7 @@ func (l *limiter) heaviest() *limited {
 	return most
 }
 
-// remove uncounts c, once.
+// remove stops counting c. It is idempotent.
 func (l *limiter) remove(c *limited) {
 	conns := l.clients[c.client]
 	i := slices.Index(conns, c)
@@ -131,7 +132,7 @@ func (c *limited) Close() error {
 func (c *limited) Read(b []byte) (int, error)  { return c.work.Read(c.Conn, b) }
 func (c *limited) Write(b []byte) (int, error) { return c.work.Write(c.Conn, b) }
 
-// Work is for package web.
+// Work returns the connection's part in Slots: see worker.
 func (c *limited) Work() *Work { return c.work }
 
 // reset closes a connection with RST: nothing of it lingers in the kernel, and the peer notices at once.

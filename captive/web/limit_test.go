@@ -33,7 +33,7 @@ func serveLimited(t testing.TB) (addr string) {
 	return l.Addr().String()
 }
 
-// One resident's half-open requests keep no other resident from the page.
+// One resident's incomplete requests keep no other resident from the page.
 func TestHalfOpenConnectionsOfOne(t *testing.T) {
 	t.Parallel()
 	addr := serveLimited(t)
@@ -96,7 +96,7 @@ type stubConn struct {
 func (c stubConn) RemoteAddr() net.Addr { return c.from }
 func (c stubConn) Close() error         { *c.closed = true; return nil }
 
-// In any sequence of connections the bounds hold, a client without connections gets in, and only the one with the most loses
+// In any sequence of connections the bounds hold, a client without connections gets one, and only the client with the most loses
 // any.
 func TestLimitIsFair(t *testing.T) {
 	t.Parallel()

@@ -12,7 +12,7 @@ import (
 // OpenDays are days with the same hours, in words: "Du lundi au vendredi", "de 9 h à 12 h" and "de 14 h à 18 h".
 type OpenDays struct {
 	Days  string
-	Hours []string // none if it is closed
+	Hours []string // empty if it is closed
 }
 
 // Open says whether hours are open at a time, and until when.
@@ -24,8 +24,8 @@ func (w *Words) Open(s *hours.Schedule, now time.Time) (open bool, text string) 
 	return false, w.ClosedUntil(until, now)
 }
 
-// OpenUntil says that something is open now, until a time in the zone of now: "Ouvert aujourd’hui jusqu’à 18 h". The zero
-// time is never.
+// OpenUntil says that something is open now, until a time in the zone of now: "Ouvert aujourd’hui jusqu’à 18 h". The zero time
+// means that it never closes.
 func (w *Words) OpenUntil(until, now time.Time) string {
 	switch midnight := hours.DayStart(now.Year(), now.Month(), now.Day()+1, now.Location()); {
 	case until.IsZero():
@@ -36,8 +36,8 @@ func (w *Words) OpenUntil(until, now time.Time) string {
 	return w.T("hours.open", "until", w.until(until))
 }
 
-// ClosedUntil says that something is closed now, until a time: "Fermé pour le moment, ouvre demain à 9 h". The zero time is
-// unknown.
+// ClosedUntil says that something is closed now, until a time: "Fermé pour le moment, ouvre demain à 9 h". The zero time means
+// that it is not known.
 func (w *Words) ClosedUntil(until, now time.Time) string {
 	if until.IsZero() {
 		return w.T("hours.closed")
@@ -45,14 +45,14 @@ func (w *Words) ClosedUntil(until, now time.Time) string {
 	return w.T("hours.closed-until", "when", w.When(until, now))
 }
 
-// Limits on the days that differ from a usual week.
+// Bounds on the listed days that differ from a usual week.
 const (
 	maxOthers  = 3
 	othersSoon = 3 * 7 * 24 * time.Hour
 )
 
-// OpenWeek says a usual week's hours, and which of the next weeks' days differ. Days without hours are said to be closed
-// if the hours are complete, else they are left out.
+// OpenWeek returns a usual week's hours, and the days of the next weeks that differ. Days without hours are listed as closed if the
+// hours are complete, else they are left out.
 func (w *Words) OpenWeek(s *hours.Schedule, complete bool, now time.Time) (usual, others []OpenDays) {
 	week := s.Week(now)
 	for first := 0; first < len(week.Days); {
@@ -123,7 +123,7 @@ func (w *Words) until(t time.Time) string {
 	return w.T("when.until.any", "clock", w.Clock(t))
 }
 
-// capital begins a sentence.
+// capital returns s with a capital first letter, for the beginning of a sentence.
 func capital(s string) string {
 	first, size := utf8.DecodeRuneInString(s)
 	return string(unicode.ToUpper(first)) + s[size:]

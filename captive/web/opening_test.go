@@ -70,7 +70,7 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-// written is a week as lines.
+// written returns a week as text, one line for each entry.
 func written(all []OpenDays) string {
 	var lines []string
 	for _, d := range all {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// held are the criteria of RGAA 4.1 that the pages meet, by the test that fails when they do not.
+// held maps each criterion of RGAA 4.1 that the pages meet to the test that fails when they do not.
 var held = map[string]string{
 	"1.1": "TestNoFlaw", "1.2": "TestNoFlaw", "2.1": "TestNoFlaw", "3.2": "TestNoFlaw", "3.3": "TestContrast", "6.2": "TestNoFlaw",
 	"8.1": "TestRender", "8.3": "TestNoFlaw", "8.4": "TestNoFlaw", "8.5": "TestNoFlaw", "9.2": "TestNoFlaw", "10.6": "TestNoFlaw",
@@ -17,7 +17,7 @@ var held = map[string]string{
 	"13.8": "TestNoFlaw",
 }
 
-// TestAccessibilityNumbers: what the page says of RGAA counts all its criteria, and a test holds each that it says is met.
+// TestAccessibilityNumbers: the page's numbers count all criteria of RGAA, and each criterion that is said to be met has a test.
 func TestAccessibilityNumbers(t *testing.T) {
 	t.Parallel()
 	criteria := [13]int{9, 2, 3, 13, 8, 2, 5, 10, 4, 14, 13, 11, 12} // of each topic

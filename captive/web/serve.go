@@ -20,9 +20,9 @@ const (
 	writeTimeout = 15 * time.Second
 )
 
-// NewServer returns a server for h with bounds against slow, large and broken clients: a phone on a bad radio needs seconds,
-// never minutes. Connections with a part in Slots, such as web.Limit's, are served in one. Errors of net/http are logged
-// without client addresses.
+// NewServer returns a server for h with bounds against slow, large and broken requests: a phone with a bad radio link needs seconds,
+// never minutes. Requests on connections with a part in Slots, such as those of [Limit], are served in a slot. Errors of net/http
+// are logged without client addresses.
 func NewServer(h http.Handler, l *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler:           inSlot(h),
@@ -51,7 +51,7 @@ func (a anonymous) Write(line []byte) (int, error) {
 	switch {
 	case strings.HasPrefix(text, "http: panic serving"):
 		a.log.Error("a page could not be served", "err", text)
-	case strings.HasPrefix(text, "http: TLS handshake error"), // from each browser that asks its user before it trusts the box
+	case strings.HasPrefix(text, "http: TLS handshake error"), // from each browser that asks its user whether to trust the box
 		strings.HasPrefix(text, "http: URL query contains semicolon"): // a client's fault
 		a.log.Debug("serve pages", "err", text)
 	default:
@@ -60,15 +60,15 @@ func (a anonymous) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// crossOrigin tells our own forms from those of other sites. Old phones send neither Origin nor Sec-Fetch-Site. For them the
-// Host header decides, which is one of ours when a handler checks.
+// crossOrigin tells the box's own forms from those of other sites. Old phones send neither Origin nor Sec-Fetch-Site. For them the
+// Host header decides, which is one of the box's names by the time a handler checks.
 var crossOrigin = http.NewCrossOriginProtection()
 
-// FromOurPages says whether a request that changes something comes from our own pages.
+// FromOurPages reports whether a request that changes something comes from one of the box's own pages.
 func FromOurPages(r *http.Request) bool { return crossOrigin.Check(r) == nil }
 
-// CheckPOST says whether a request without a form may change something: it comes from our own pages, and its body, which is
-// ignored, is small. It returns 200, or the status to refuse it with.
+// CheckPOST checks whether a request without a form may change something: it must come from one of the box's own pages, and its body,
+// which is ignored, must be small. It returns 200, or the status to refuse the request with.
 func CheckPOST(w http.ResponseWriter, r *http.Request) (status int) {
 	if !FromOurPages(r) {
 		return http.StatusForbidden
@@ -97,8 +97,8 @@ func drain(w http.ResponseWriter, r *http.Request) (status int) {
 	return http.StatusOK
 }
 
-// ExtendDeadline returns w for an answer too large for a page's time limit: the client must read some of it within each such
-// time.
+// ExtendDeadline returns w for an answer that is too large for a page's write timeout: each write gets a timeout of its own, so the
+// client only has to keep reading.
 func ExtendDeadline(w http.ResponseWriter) http.ResponseWriter {
 	return deadlineExtender{w, http.NewResponseController(w)}
 }
@@ -115,8 +115,8 @@ func (p deadlineExtender) Write(b []byte) (int, error) {
 	return p.ResponseWriter.Write(b)
 }
 
-// IsOwnHost says whether a request names the box itself, by its address (without brackets) or by one of its names, at the
-// scheme's port or the one it came in by. Empty ones match nothing.
+// IsOwnHost reports whether a request names the box itself, by its address (without brackets) or by one of its names, with no port,
+// the scheme's, or the port that it arrived at. An empty address or name matches nothing.
 func IsOwnHost(r *http.Request, schemePort, address string, names ...string) bool {
 	host, port, ok := splitHost(r.Host)
 	if !ok || host == "" || port != "" && port != schemePort && port != localPort(r) {
@@ -133,8 +133,8 @@ func IsOwnHost(r *http.Request, schemePort, address string, names ...string) boo
 	return false
 }
 
-// splitHost splits a Host header (RFC 9110, section 7.2) without allocating. For net.SplitHostPort a missing port is an
-// error.
+// splitHost splits a Host header (RFC 9110, section 7.2) without allocating. net.SplitHostPort would return an error for a missing
+// port.
 func splitHost(s string) (host, port string, ok bool) {
 	if rest, bracketed := strings.CutPrefix(s, "["); bracketed {
 		if host, rest, ok = strings.Cut(rest, "]"); !ok {

@@ -67,7 +67,7 @@ func TestExtendDeadline(t *testing.T) {
 	}
 }
 
-// TestReadForm: a small form is read; what is larger or none is an error.
+// TestReadForm: a small form is read; a larger one, or a body that is not a form, is an error.
 func TestReadForm(t *testing.T) {
 	t.Parallel()
 	const form = "application/x-www-form-urlencoded"

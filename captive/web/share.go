@@ -15,42 +15,42 @@ import (
 	"passerelle/appliance/hours"
 )
 
-// Share is a room of residents' pages, such as the tutorials: everything that the residents' server needs to mount it. A
-// share's content is in its own folder; apart from it, only the list of shares names it.
+// Share is a group of residents' pages, such as the tutorials, with everything that the residents' server needs to mount it. A share's
+// code and content are in a folder of its own. Outside that folder only the list of shares names it.
 type Share struct {
 	Name string // its templates are called NAME/FILE
 
-	// Files has the templates, pages/FILE.html, with their common parts in pages/parts.html; the styles, pages/FILE.css; and
-	// the words, words/CODE.toml for every language.
+	// Files has the templates pages/FILE.html, with their common parts in pages/parts.html, the styles pages/FILE.css, and the
+	// words words/CODE.toml for every language.
 	Files fs.FS
 
-	// Routes are its paths. A path that ends in "/" is a folder at the top level with everything below it. It includes the
-	// folder's own path unless that has a route.
+	// Routes are the share's routes by path. A path that ends in "/" is a top-level folder with everything below it, and includes
+	// the folder's path without the slash unless that has a route of its own.
 	Routes map[string]Route
 
-	// Refresh reads the share's content from the disk again, after a command changed it; nil for a share without any.
+	// Refresh reads the share's content from the disk again, after a command changed it; nil for a share without content.
 	Refresh func()
 
-	// Run does what the share does besides answering, such as writing what residents said, until ctx ends; nil for nothing.
+	// Run does the share's background work until ctx ends, such as writing residents' answers to the disk; nil for none.
 	Run func(ctx context.Context) error
 
-	// Version changes whenever its pages change, which discards its cached pages. It changes together with the pages'
-	// content, or after it; otherwise an old page would be cached as a new one.
+	// Version changes whenever the share's pages change, which discards its cached pages. It must change together with the pages'
+	// content, or after it. If it changed before, an old page could be cached under the new version.
 	Version func() uint64
 
 	// Doors are links into the share, from the first page and from pages without internet.
 	Doors func(*Words) []Door
 
-	// Opened returns how often its lessons were opened since it began, nil for a share without any.
+	// Opened returns how often the share's lessons were opened since the program began; nil for a share without lessons.
 	Opened func() uint64
 
-	// Search returns what the share has about a query, by kind, the best of each kind first. It is nil for a share without a
+	// Search returns at most that many results of each kind for a query, the best of each kind first; nil for a share without a
 	// search.
 	Search func(w *Words, query string, most int) []Found
 }
 
-// Route answers the methods of a path; nil for one that is not allowed. Only forms of our own pages reach Post, which reads
-// them with [Request.ReadForm].
+// Route answers the methods of a path. A nil Handler means that the method is not allowed. Only forms of the box's own pages reach
+// Post, which reads them with [Request.ReadForm].
 type Route struct{ Get, Post Handler }
 
 // Handler answers a request.
@@ -63,12 +63,12 @@ type Door struct {
 	Session         bool // it is also on the page of a running session
 }
 
-// Found is the results of a search of one kind, such as lessons or places.
+// Found holds the search results of one kind, such as lessons or places.
 type Found struct {
 	Title, Pictogram string // of the kind
 	Tiles            []Tile
 	Sprite           template.HTML // the symbols that the tiles' pictures use
-	Sure             float64       // how much of the query the first one is about: see search.Hit
+	Sure             float64       // how much of the query the first result matches: see search.Hit
 }
 
 // Tile is a link with a picture.
@@ -85,14 +85,14 @@ type Tile struct {
 // Fact is a short piece of information, with its pictogram.
 type Fact struct{ Pictogram, Text string }
 
-// Head is what all pages of a server share. It holds until the desk opens or closes, and at most until midnight.
+// Head is what all pages of a server share. It is valid until the desk opens or closes, and at most until midnight.
 type Head struct {
 	Centre    string // the centre's name
-	Card      Card   // what else is known of it
+	Card      Card   // what else is known about it
 	Hostname  string // the address to come back to
 	Languages *Languages
 
-	contacts sync.Map // of Contact, by language: a year's hours are read for one
+	contacts sync.Map // Contact by language: cached, since computing one goes through a year of opening hours
 }
 
 // Card is the centre's own card. Everything in it is optional.
@@ -107,14 +107,14 @@ type Card struct {
 // Point is a place on earth, in degrees (WGS 84).
 type Point struct{ Latitude, Longitude float64 }
 
-// Request is a request for a page of ours.
+// Request is a request for one of the box's pages.
 type Request struct {
 	*http.Request
 	Head   *Head
-	Now    time.Time  // when it came, in the box's zone
+	Now    time.Time  // when it arrived, in the box's time zone
 	Client netip.Addr // of the device; invalid if the request came over no IP network
 	Words  *Words     // of the answer
-	Chosen bool       // a link chose their language
+	Chosen bool       // a link chose the language
 
 	Mount // nil where no shares are mounted
 }
@@ -123,19 +123,20 @@ type Request struct {
 type Mount interface {
 	// Kept answers with the page that is cached under a name, in the request's language. It returns false if there is none.
 	Kept(w http.ResponseWriter, name string) bool
-	// Keep renders a page that is the same for all residents, caches it while the share's version and the box's facts do not
-	// change, and answers with it. The name is the share's own, such as the page's path.
+	// Keep renders a page that is the same for all residents, caches it until a share's version or the box's facts change, and
+	// answers with it. The name is the share's own, such as the page's path.
 	Keep(w http.ResponseWriter, name string, p Page, status int)
 	// Serve renders a page for this request, and answers with it.
 	Serve(w http.ResponseWriter, p Page, status int)
-	// Search searches the box and all shares. It returns the kinds that have something, the one with the best result first.
+	// Search searches the essential services and all shares. It returns the kinds that have results. Kinds whose best result is
+	// nearly as good as the best of all come first, in their usual order.
 	Search(query string, most int) []Found
 }
 
 // Negotiate chooses the language of the answer.
 func (r *Request) Negotiate() { r.Words, r.Chosen = r.Head.Languages.For(r.Request) }
 
-// Frame is what a page at a path has around its content.
+// Frame returns the frame of a page at a path.
 func (r *Request) Frame(path, title string) Frame {
 	f := Frame{
 		Words: r.Words, Others: r.Head.Languages.Others(r.Words), Title: title, Path: path,
@@ -147,7 +148,7 @@ func (r *Request) Frame(path, title string) Frame {
 	return f
 }
 
-// Lead redirects to a page of ours, in the chosen language.
+// Lead redirects to one of the box's pages, and keeps a chosen language.
 func (r *Request) Lead(w http.ResponseWriter, status int, path string) {
 	if r.Chosen {
 		path += "?lang=" + r.Words.Code
@@ -162,8 +163,8 @@ func (r *Request) Lead(w http.ResponseWriter, status int, path string) {
 // ErrForm says that a request has no readable form.
 var ErrForm = errors.New("not a form of ours")
 
-// ReadForm reads a form of at most so many bytes. The error is *http.MaxBytesError for a larger one, and [ErrForm] for
-// what is not one. Files cannot be sent.
+// ReadForm reads a form (application/x-www-form-urlencoded) of at most that many bytes. The error is *http.MaxBytesError for a larger
+// form, and [ErrForm] if the body is not such a form. A form with files is an error, too.
 func (r *Request) ReadForm(w http.ResponseWriter, most int64) (url.Values, error) {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/x-www-form-urlencoded" {
 		return nil, ErrForm

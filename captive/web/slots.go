@@ -10,15 +10,15 @@ import (
 	"sync/atomic"
 )
 
-// Slots bound how many requests are served at once, by all servers that share them, with a round robin of clients: each
-// waiting client has one request started before any has a second. So the cost of a client's requests to others is bounded by
-// the number of clients, whatever it requests and over how many connections, and the rest of the program gets its processor
-// time. A client is an address. Create them with NewSlots; they are safe for concurrent use.
+// Slots bound the number of requests served at once by all servers that share them. Clients are served round robin: each waiting
+// client has one request started before any client has a second. So a request waits for at most one request of each other client,
+// whatever a client requests and over how many connections, and the rest of the program gets its processor time. A client is an
+// address. Create Slots with NewSlots; they are safe for concurrent use.
 type Slots struct {
 	mu     sync.Mutex
 	free   int
 	queues map[netip.Addr]*queue // of waiting clients
-	turns  []*queue              // the same, the next one first
+	turns  []*queue              // the same queues in the order in which they are served
 }
 
 // queue is the queue of one client.
@@ -27,7 +27,7 @@ type queue struct {
 	waits  []chan struct{}
 }
 
-// NewSlots returns so many slots.
+// NewSlots returns n slots.
 func NewSlots(n int) *Slots { return &Slots{free: n, queues: make(map[netip.Addr]*queue)} }
 
 // acquire waits for a slot.
@@ -50,7 +50,7 @@ func (s *Slots) acquire(client netip.Addr) {
 	<-mine
 }
 
-// release returns a slot, to the next in turn.
+// release returns a slot. It goes to the client whose turn it is, if any waits.
 func (s *Slots) release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -68,8 +68,8 @@ func (s *Slots) release() {
 	}
 }
 
-// Work is a connection's part in Slots. It holds a slot from the receipt of a part of a request, or of a handshake, until it
-// waits for the next one, or begins to send the answer. No slow client holds one.
+// Work is a connection's part in Slots. It holds a slot from when it received a part of a request or of a handshake until it waits
+// for the next part or begins to send the answer. So a slow client does not hold a slot while it is waited for.
 type Work struct {
 	slots  *Slots
 	client netip.Addr
@@ -80,8 +80,8 @@ type Work struct {
 // Work returns the part of one connection of a client.
 func (s *Slots) Work(client netip.Addr) *Work { return &Work{slots: s, client: client} }
 
-// Read reads from the connection. While a handler runs, net/http reads one byte to notice the connection's end: that is not
-// a request.
+// Read reads from the connection, and acquires a slot for what it read. While a handler runs, net/http reads one byte to notice the
+// connection's end. That read is not a request and leaves the slot as it is.
 func (w *Work) Read(c net.Conn, b []byte) (int, error) {
 	if w.serves.Load() || len(b) == 1 {
 		return c.Read(b)
@@ -94,7 +94,7 @@ func (w *Work) Read(c net.Conn, b []byte) (int, error) {
 	return n, err
 }
 
-// Write writes to the connection.
+// Write returns the slot, then writes to the connection.
 func (w *Work) Write(c net.Conn, b []byte) (int, error) {
 	w.Yield()
 	return c.Write(b)
@@ -105,7 +105,7 @@ func (w *Work) acquire() {
 	w.held.Store(true)
 }
 
-// Yield returns the slot, if it holds one: when the connection ends, and before a wait for anything but a processor.
+// Yield returns the slot, if one is held. It is called when the connection ends, and before a wait for anything but the processor.
 func (w *Work) Yield() {
 	if w.held.CompareAndSwap(true, false) {
 		w.slots.release()
@@ -134,7 +134,7 @@ func inSlot(h http.Handler) http.Handler {
 		if work, ok := r.Context().Value(workKey{}).(*Work); ok {
 			work.serves.Store(true)
 			defer work.serves.Store(false)
-			if !work.held.Load() { // the request arrived together with the one before
+			if !work.held.Load() { // the request was pipelined: it arrived together with the previous one
 				work.acquire()
 			}
 		}
@@ -142,7 +142,7 @@ func inSlot(h http.Handler) http.Handler {
 	})
 }
 
-// Yield returns a request's slot. A handler calls it before a wait for anything but a processor.
+// Yield returns a request's slot. A handler calls it before a wait for anything but the processor.
 func Yield(r *http.Request) {
 	if work, ok := r.Context().Value(workKey{}).(*Work); ok {
 		work.Yield()

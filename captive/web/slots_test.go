@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// Whatever clients request, no more run at once than there are slots, and a client with one request waits for at most one of
-// each other client.
+// Whatever clients request, no more requests run at once than there are slots, and a client with one request waits for at most one
+// request of each other client.
 func TestSlotsAreFair(t *testing.T) {
 	t.Parallel()
 	const slots, greedy, piece = 2, 30, 10 * time.Millisecond
@@ -30,7 +30,7 @@ func TestSlotsAreFair(t *testing.T) {
 			time.Sleep(takes)
 			running.Add(-1)
 			w.Yield()
-			w.Yield() // twice is the same as once
+			w.Yield() // Yield is idempotent
 		}
 		for who := range greedy {
 			for range 20 {
@@ -59,7 +59,7 @@ func TestSlotsAreFair(t *testing.T) {
 	})
 }
 
-// slotted gives accepted connections a part in slots, each as another client's.
+// slotted gives accepted connections a part in slots, each as that of a different client.
 type slotted struct {
 	net.Listener
 	slots *Slots
@@ -88,8 +88,8 @@ func (c slottedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// With one slot, one request is served at a time, however it arrives; and whatever delays a request, others are served: a
-// header or a body that does not come, an answer that is not read, a handler that waits.
+// With one slot, one request is served at a time, however it arrives. Others are served whatever delays a request: a header or a body
+// that does not arrive, an answer that is not read, or a handler that waits.
 func TestRequestsInSlots(t *testing.T) {
 	t.Parallel()
 	slots := NewSlots(1)

@@ -9,37 +9,37 @@ import (
 	"time"
 )
 
-// Turns bounds the tasks for clients: so many run at once, and so many clients wait. Each client has one running and one
-// waiting at most. Those with the least lately are served first, and equals in order of arrival: a client that asks for much
-// waits behind all that ask for little. Nobody waits longer than an answer can be written afterwards. A client is an address.
-// Create one with NewTurns; its methods are safe for concurrent use.
+// Turns bounds the tasks run for clients, and the number of clients that wait. Each client has at most one task running and one
+// waiting. Clients that had the fewest tasks lately are served first, and equal ones in order of arrival, so a client that asks
+// often waits behind those that ask rarely. A wait ends while there is still time to write an answer: see maxWait. A client is an
+// address. Create one with NewTurns; its methods are safe for concurrent use.
 type Turns struct {
 	atOnce, waiting int
 
 	mu    sync.Mutex
 	busy  map[netip.Addr]bool // clients being served
-	queue []*turn             // those waiting, in order of arrival
+	queue []*turn             // those waiting, in the order in which they are served
 }
 
 // turn is a waiting request.
 type turn struct {
 	client netip.Addr
-	had    int
-	result chan bool // the result, sent once, without blocking
+	had    int       // tasks that the client had lately
+	result chan bool // the result of Take; sent once, never blocks
 }
 
-// maxWait is how long a client waits at most. The rest of writeTimeout is for its task and the answer: an answer after it would end the
-// connection instead, which a browser shows as an error of its own.
+// maxWait is the longest wait of a client. The rest of writeTimeout is for its task and the answer: after writeTimeout the answer is
+// lost and the connection ends, which a browser shows as an error of its own.
 const maxWait = writeTimeout / 2
 
-// NewTurns returns turns of which atOnce run at once, while up to waiting clients wait.
+// NewTurns returns Turns that run atOnce tasks at once, while up to waiting clients wait.
 func NewTurns(atOnce, waiting int) *Turns {
 	return &Turns{atOnce: atOnce, waiting: waiting, busy: make(map[netip.Addr]bool)}
 }
 
-// Take waits for the turn of a client that had so many lately. It returns false at once if too many wait with no more than
-// that. It returns false later if a client with less needs the place, after maxWait, if ctx ends, or if the client asks again: its
-// last request is the one that it waits for, and keeps the place in the queue. After true, done must be called.
+// Take waits for the turn of a client that had that many tasks lately. It returns false at once if the queue is full of clients that
+// had no more. It returns false later if a client that had fewer needs the place, after maxWait, if ctx ends, or if the client asks
+// again: its newest request takes the older one's place in the queue. If ok is true, the caller must call done.
 func (t *Turns) Take(ctx context.Context, client netip.Addr, had int) (done func(), ok bool) {
 	mine := &turn{client, had, make(chan bool, 1)}
 	t.mu.Lock()
@@ -68,7 +68,7 @@ func (t *Turns) Take(ctx context.Context, client netip.Addr, had int) (done func
 	return func() { t.done(client) }, ok
 }
 
-// leave removes a turn from the queue. It returns whether it was there, or had been refused.
+// leave removes a turn from the queue. It returns true if the turn was still waiting or had been refused, false if it was granted.
 func (t *Turns) leave(mine *turn) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -86,7 +86,7 @@ func (t *Turns) done(client netip.Addr) {
 	t.next()
 }
 
-// next starts those whose turn it is.
+// next starts tasks while fewer than atOnce run, skipping clients that have one running.
 func (t *Turns) next() {
 	for len(t.busy) < t.atOnce {
 		i := slices.IndexFunc(t.queue, func(waits *turn) bool { return !t.busy[waits.client] })
@@ -100,25 +100,25 @@ func (t *Turns) next() {
 	}
 }
 
-// maxAllowed bounds the clients in an Allowance: four times the residents of a /22.
+// maxAllowed bounds the clients in an Allowance: four times the addresses of a /22.
 const maxAllowed = 4096
 
-// Allowance is a rate limit for each client: a burst, and then one per interval. Create one with NewAllowance; its methods
-// are safe for concurrent use.
+// Allowance is a rate limit for each client, by a token bucket: a burst, and then one per interval. Create one with NewAllowance; its
+// methods are safe for concurrent use.
 type Allowance struct {
 	burst int
 	every time.Duration
 
 	mu     sync.Mutex
-	fullAt map[netip.Addr]time.Time // when a client's allowance is full again; a missing client's is full
+	fullAt map[netip.Addr]time.Time // when a client's bucket is full again; that of a missing client is full
 }
 
-// NewAllowance returns an allowance of burst times, refilled by one per interval.
+// NewAllowance returns an Allowance of burst tokens for each client, refilled by one token per interval.
 func NewAllowance(burst int, every time.Duration) *Allowance {
 	return &Allowance{burst: burst, every: every, fullAt: make(map[netip.Addr]time.Time)}
 }
 
-// Take uses one of the client's times, and returns how many others it used lately. If none is left ok is false.
+// Take takes one of the client's tokens, and returns how many others are not refilled yet. If no token is left, ok is false.
 func (a *Allowance) Take(client netip.Addr, now time.Time) (had int, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -137,7 +137,7 @@ func (a *Allowance) Take(client netip.Addr, now time.Time) (had int, ok bool) {
 	return had, true
 }
 
-// forget makes room: it drops clients whose allowance is full, or the one whose is full soonest.
+// forget makes room: it drops the clients whose bucket is full, or else the client whose bucket is full soonest.
 func (a *Allowance) forget(now time.Time) {
 	var soonest netip.Addr
 	for client, whole := range a.fullAt {

@@ -29,7 +29,7 @@ func (a *asker) note(what string) {
 
 func (a *asker) ask(ctx context.Context, who int, name string) { a.askAfter(ctx, who, 0, name) }
 
-// askAfter requests a turn for a client that had so many lately.
+// askAfter requests a turn for a client that had that many tasks lately.
 func (a *asker) askAfter(ctx context.Context, who, had int, name string) {
 	go func() {
 		done, ok := a.turns.Take(ctx, client(who), had)
@@ -79,7 +79,7 @@ func TestTurns(t *testing.T) {
 		a.ask(ctx, 4, "4a")
 		a.expect(t, "2a refused", "1a", "3a", "4a")
 
-		// A client that had less comes first, and takes the place of one that had more.
+		// A client that had fewer tasks comes first, and takes the place of one that had more.
 		a.askAfter(ctx, 1, 0, "1")
 		a.askAfter(ctx, 2, 9, "2")
 		a.askAfter(ctx, 3, 3, "3")
@@ -88,14 +88,14 @@ func TestTurns(t *testing.T) {
 		a.askAfter(ctx, 6, 0, "6")
 		a.expect(t, "4 refused", "2 refused", "5 refused", "1", "6", "3")
 
-		// At once, but no client twice.
+		// Several tasks run at once, but no two of one client.
 		a.turns = NewTurns(3, 0)
 		for who := range 4 {
 			a.ask(ctx, who/2, string(rune('a'+who)))
 		}
 		a.expect(t, "b refused", "d refused", "a", "c")
 
-		// Who has waited for so long that the answer would come too late is refused; a place is free again.
+		// A client that has waited so long that the answer would be too late is refused, and its place is free again.
 		a.turns = NewTurns(1, 20)
 		for who := range 10 {
 			a.ask(ctx, who, string(rune('a'+who)))
@@ -107,7 +107,7 @@ func TestTurns(t *testing.T) {
 }
 
 // Whatever is requested, the bounds hold, every request is answered, and a client with one request at a time waits for at
-// most one of each other client.
+// most one request of each other client.
 func TestTurnsAreFair(t *testing.T) {
 	t.Parallel()
 	const atOnce, waiting, greedy = 2, 40, 30
@@ -196,7 +196,7 @@ func TestAllowance(t *testing.T) {
 	}
 	take(1, 3, false)
 
-	// The number of remembered clients is bounded; the one that used most is forgotten last.
+	// The number of remembered clients is bounded; the client that used most is forgotten last.
 	for who := range maxAllowed + 100 {
 		take(10+who, 0, true)
 	}

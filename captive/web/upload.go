@@ -12,27 +12,27 @@ import (
 
 // Bounds of an upload.
 const (
-	uploadPause  = 20 * time.Second // the longest time without a byte of it
+	uploadPause  = 20 * time.Second // the longest time without a byte of the upload
 	uploadFields = 64               // fields before the file
 	uploadField  = 4 << 10          // bytes of a field
-	uploadRest   = 64 << 20         // bytes of a refused upload that are read, so that the browser shows the answer
+	uploadRest   = 64 << 20         // bytes of a refused upload that are still read, so that the browser shows the answer
 )
 
-// ErrNoFile says that a form has no file: nobody has chosen one.
+// ErrNoFile says that a form has no file: its user has chosen none.
 var ErrNoFile = errors.New("the form has no file")
 
 // Upload is a form with a file, which is read as it arrives.
 type Upload struct {
 	Form url.Values // the fields before the file
-	Name string     // of the file, as the browser says: without folders, but with any signs
-	File io.Reader  // its error is *http.MaxBytesError beyond the bound
+	Name string     // the file's name according to the browser: without folders, but with any characters
+	File io.Reader  // its error is *http.MaxBytesError if the form exceeds the bound
 
 	body io.Reader
 }
 
-// ReadUpload reads a form of at most so many bytes (multipart/form-data, RFC 7578) up to its file. The client must send some of
-// it all the time, and may take as long as it needs for all. The error is [ErrForm], [ErrNoFile], or *http.MaxBytesError for a
-// form that says that it is larger.
+// ReadUpload reads a form (multipart/form-data, RFC 7578) of at most that many bytes up to its file. The client must send some bytes
+// every uploadPause, and may take as long as it needs for the whole form. The error is [ErrForm], [ErrNoFile], or
+// *http.MaxBytesError for a form that is larger.
 func (r *Request) ReadUpload(w http.ResponseWriter, most int64) (*Upload, error) {
 	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || kind != "multipart/form-data" || params["boundary"] == "" {
@@ -70,12 +70,12 @@ func (r *Request) ReadUpload(w http.ResponseWriter, most int64) (*Upload, error)
 	return nil, ErrForm
 }
 
-// Discard reads what is left of an upload that is refused, within bounds: a browser that is still sending shows no answer.
+// Discard reads the rest of a refused upload, up to uploadRest: a browser shows no answer while it is still sending.
 func (u *Upload) Discard() {
 	io.CopyN(io.Discard, u.body, uploadRest) // an error means that the client is gone
 }
 
-// formError returns an error of reading a form.
+// formError returns *http.MaxBytesError as it is, and joins any other error of reading a form with [ErrForm].
 func formError(err error) error {
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
 		return err
@@ -83,7 +83,7 @@ func formError(err error) error {
 	return errors.Join(ErrForm, err)
 }
 
-// pacedReader gives a client time for each part of a body.
+// pacedReader gives a client uploadPause for each read of the body.
 type pacedReader struct {
 	io.ReadCloser
 	control *http.ResponseController
@@ -96,12 +96,12 @@ func (p pacedReader) Read(b []byte) (int, error) {
 	return p.ReadCloser.Read(b)
 }
 
-// AllowTime lets the handler of a request that was read work for so long before it answers. Without it the request's context
-// ends, and its answer is lost, after a page's time limit.
+// AllowTime lets the handler of a request whose body has been read work for d before it answers. Without it the request's context
+// ends, and its answer is lost, after the server's timeouts for a page.
 func AllowTime(w http.ResponseWriter, d time.Duration) error {
 	control := http.NewResponseController(w)
 	err := errors.Join(control.SetReadDeadline(time.Now().Add(d)), control.SetWriteDeadline(time.Now().Add(d+writeTimeout)))
-	if errors.Is(err, http.ErrNotSupported) { // of a test
+	if errors.Is(err, http.ErrNotSupported) { // a test's ResponseWriter
 		return nil
 	}
 	return err

@@ -1,9 +1,8 @@
 // Package web renders pages and sends them. It owns the templates, the words of every language, the pictograms, the
-// Content-Security-Policy, the compression and what all its pages' servers share: bounds, languages, the box's own names. It
-// serves residents' pages and all others. Pages are rendered on the server, run no script, load nothing but a lesson's media
-// from packs, and are small. The package must not know the box: callers pass the structs declared here. It declares what a
-// [Share] is, a room of residents' pages, and must not know any: a share has its templates, styles and words in its own
-// folder.
+// Content-Security-Policy, the compression, and what all servers of its pages share: bounds, languages, the box's own names. It
+// serves residents' pages and all others. Pages are rendered on the server, are small, run no scripts, and load nothing but a
+// lesson's media from packs. The package does not depend on the box: callers pass the structs declared here. It declares what a
+// [Share] is, a group of residents' pages, but depends on none: a share has its templates, styles and words in its own folder.
 package web
 
 import (
@@ -22,10 +21,10 @@ var files embed.FS
 type Frame struct {
 	Words    *Words
 	Others   []*Words // the other languages offered
-	Language string   // the language's code if a link chose it: links carry it on, without a cookie
+	Language string   // the language's code if a link chose it: the page's links keep it, without a cookie
 	Title    string
 	Path     string // this page's path: the links to other languages lead to it
-	Query    string // what these links carry besides the language, e.g. "q=caf"
+	Query    string // the query of these links besides the language, e.g. "q=caf"
 	Centre   string
 	Contact  Contact // of the centre's desk
 	Hostname string  // the address to come back to
@@ -59,7 +58,7 @@ type First struct {
 	Time   string
 	Speed  string
 	Data   string // a day
-	Video  string // how long a video may play within it; "" for no useful picture
+	Video  string // how long a video may play within it; "" if that is too short to say
 
 	Notice    string // of the box's federation, "" for none
 	Doors     []Door
@@ -71,13 +70,13 @@ type Session struct {
 	Frame
 	TimeLeft  []Amount
 	TimeGiven string
-	TimeShare int      // per cent left
+	TimeShare int      // percent left
 	More      string   // as in First
 	DataLeft  []Amount // nil if there is no limit
 	Video     bool     // DataLeft says how long a video may play
-	DataOf    string   // of how much
-	DataShare int      // per cent left
-	Slow      bool     // the data is used, and the session goes on slowly
+	DataOf    string   // the amount that DataLeft is left of
+	DataShare int      // percent left
+	Slow      bool     // the data is used, and the session continues slowly
 	Doors     []Door
 }
 
@@ -92,15 +91,15 @@ type Notice struct {
 	Repeat     bool   // a button to repeat the form that led here
 	Retry      bool   // a link to Frame.Path again
 	OffersStay bool   // there is no internet: a button to dismiss the portal
-	Doors      []Door // what is available without it
+	Doors      []Door // links to what is available without internet
 	Essential  bool   // essential services are available
 }
 
 // Link is a link to a page.
 type Link struct{ Href, Text string }
 
-// Signpost is for a program that requested another site, and for a person who sees it anyway. It is short, says why the site
-// is not available, and redirects a browser.
+// Signpost answers a program that requested another site. In case a person sees it, it is short, says why the site is not available,
+// and redirects a browser.
 type Signpost struct {
 	Words *Words
 	Title string
@@ -122,7 +121,7 @@ type Topic struct {
 	Services  []Service
 }
 
-// TopicPictograms are the pictograms of the categories of services; "own" is for the technician's additions.
+// TopicPictograms are the pictograms of the categories of services; "own" is for services that a technician added.
 var TopicPictograms = map[string]string{
 	"rights": "euro", "help": "lifebuoy", "health": "cross", "housing": "house", "work": "briefcase", "papers": "card",
 	"accounts": "key", "own": "pin",
@@ -135,20 +134,20 @@ type Service struct {
 	Purpose string // "" for none
 	Host    string // its host name
 	Phone   string // its telephone number as people write it, "" for none
-	Checked string // in which month that was looked up: "novembre 2026"
+	Checked string // the month in which the number was looked up: "novembre 2026"
 }
 
 // Dial is the telephone number without spaces.
 func (s Service) Dial() string { return strings.ReplaceAll(s.Phone, " ", "") }
 
-// Accessibility says how far everybody can use the pages, and whom to tell when something is in the way. It must stay
-// true: what it says of RGAA 4.1 is counted from [rgaa], whose criteria that are met are held by tests. What packs bring into a
-// frame is their makers'.
+// Accessibility says how far everybody can use the pages, and whom to tell about a barrier. It must stay true: its numbers about
+// RGAA 4.1 are counted from [rgaa], and each criterion that is met there has a test. It does not cover the pages of packs in a frame,
+// for which their authors are responsible.
 type Accessibility struct{ Frame }
 
 // Page is a struct with a template. It embeds a [Frame].
 type Page interface {
-	// Template returns its name: a file in pages, in a share's folder after the share's name.
+	// Template returns the template's name: FILE for pages/FILE.html of this package, SHARE/FILE for that of a share.
 	Template() string
 	words() *Words
 }
@@ -156,8 +155,8 @@ type Page interface {
 // Framer is a page that shows pages of the box in a frame.
 type Framer interface{ ShowsFrame() }
 
-// Discreet is a page that may hide its address from every page that it links to, also from ours. Then it has no forms, and
-// its title and its address say nothing.
+// Discreet is a page that may hide its address from every page that it links to, including the box's own. Such a page has no forms,
+// and its title and address reveal nothing.
 type Discreet interface{ HidesAddress() bool }
 
 func (f Frame) words() *Words    { return f.Words }
@@ -187,9 +186,9 @@ func render(p Page) (html []byte, from *room, err error) {
 	return b.Bytes(), t.room, nil
 }
 
-// Our styles: common ones, and those of single pages, so that the first page stays small. Colours are named by purpose:
-// ground, card and tint are backgrounds; ink and soft are text; go is for buttons; warn is for warnings; look is the
-// keyboard's focus. At night, and in print, the same names have other values. Drawings have their own: see
+// The styles are split into common ones and those of single pages, so that the first page stays small. Colours are named by purpose:
+// ground, card and tint are backgrounds; ink and soft are text; go is for buttons; warn is for warnings; look is the keyboard's
+// focus. In dark mode and in print the same names have other values. Drawings have their own colours: see
 // tutorials/lessons/KIT.md.
 var (
 	// scene is the drawing on the first page: people who meet on a footbridge.
@@ -224,7 +223,7 @@ func icon() template.URL {
 	return template.URL("data:image/svg+xml," + url.PathEscape(svg))
 }
 
-// HasPictogram says whether there is a pictogram with a name.
+// HasPictogram reports whether there is a pictogram with that name.
 func HasPictogram(name string) bool { return pictograms[name] != "" }
 
 // pictogram returns a decorative symbol next to a word.

@@ -93,7 +93,7 @@ func TestServe(t *testing.T) {
 	}
 }
 
-// palette returns a style's colours by name, by day and by night.
+// palette returns a style's colours by name, in light and in dark mode.
 func palette(t *testing.T, style string) (day, night map[string]string) {
 	t.Helper()
 	roots := regexp.MustCompile(`:root\{([^}]*)\}`).FindAllStringSubmatch(ownRoom.styles[style], -1)
@@ -112,7 +112,7 @@ func palette(t *testing.T, style string) (day, night map[string]string) {
 	return read(roots[0][1]), read(roots[1][1])
 }
 
-// By day and by night text has a contrast of at least 7 to 1 with its background (WCAG 2.2, 1.4.6), and other visible parts
+// In light and in dark mode text has a contrast of at least 7 to 1 with its background (WCAG 2.2, 1.4.6), and other visible parts
 // of 3 to 1 (1.4.11).
 func TestContrast(t *testing.T) {
 	t.Parallel()
@@ -143,7 +143,7 @@ func TestContrast(t *testing.T) {
 	}
 }
 
-// contrast is the contrast ratio of WCAG 2.2.
+// contrast returns the contrast ratio of WCAG 2.2.
 func contrast(t *testing.T, a, b string) float64 {
 	t.Helper()
 	luminance := func(colour string) float64 {
@@ -182,7 +182,7 @@ func TestPlace(t *testing.T) {
 	}
 }
 
-// No drawing leaves its frame, and the highest bar or the reference line reaches its top.
+// Nothing in a chart exceeds its bounds, and the highest bar or the reference line reaches its top.
 func TestChart(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -215,7 +215,7 @@ func TestChart(t *testing.T) {
 	}
 }
 
-// TestLongAcceptLanguage: of a long header the first languages count.
+// TestLongAcceptLanguage: only the first languages of a long header count.
 func TestLongAcceptLanguage(t *testing.T) {
 	t.Parallel()
 	l := Offer("fr", "en")

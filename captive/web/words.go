@@ -24,19 +24,19 @@ var wordFiles embed.FS
 // Words is one language: its messages, and its formats of times and amounts.
 type Words struct {
 	Tag       language.Tag
-	Code      string // as the file is named and as pages say it in their lang attribute, e.g. "fr"
-	Name      string // the language's name in itself
+	Code      string // the file's name and the pages' lang attribute, e.g. "fr"
+	Name      string // the language's own name for itself
 	Direction string // "ltr" or "rtl"
 	Reviewed  bool   // by a speaker
 
 	locale   language.Tag      // for its numbers and plural forms
 	numbers  *message.Printer  // writes them
 	messages map[string]string // by "section.key"; an array's items by "section.key.0" and on
-	catalog  *Catalog          // that it belongs to
+	catalog  *Catalog          // the catalog that it belongs to
 }
 
-// languages has every language by code, with our own words. Each is read when it is first requested: reading takes a small
-// board noticeable time, most boxes offer two, and most commands need none.
+// languages has every language by code, with this package's words. Each is read when it is first requested: reading takes noticeable
+// time on a small board, most boxes offer two languages, and most commands need none.
 var languages = func() map[string]func() *Words {
 	names, err := fs.Glob(wordFiles, "words/*.toml")
 	if err != nil {
@@ -58,7 +58,7 @@ var languages = func() map[string]func() *Words {
 // code returns the code of the language of a words file.
 func code(name string) string { return strings.TrimSuffix(path.Base(name), ".toml") }
 
-// load reads words/CODE.toml, ours or a share's: see parse. Its error names the file, and the key if there is one. Tests,
+// load reads words/CODE.toml of this package or of a share: see parse. Its error names the file, and the key if there is one. Tests,
 // not the box, check that a file has every message that pages use.
 func load(files fs.FS, name string, of *Words) (*Words, error) {
 	w, err := parse(files, name, of)
@@ -69,8 +69,8 @@ func load(files fs.FS, name string, of *Words) (*Words, error) {
 	return w, nil
 }
 
-// parse reads a language's file, with its messages as typed. Our own file describes the language; a share's has only
-// messages of that language.
+// parse reads a language's file, with its messages as typed. This package's file describes the language; a share's has only
+// messages, and of is the language that they are in.
 func parse(files fs.FS, name string, of *Words) (*Words, error) {
 	var sections map[string]toml.Primitive
 	file, err := toml.DecodeFS(files, name, &sections)
@@ -177,15 +177,15 @@ func (w *Words) T(key string, pairs ...string) string {
 	return m
 }
 
-// Lines is T split into lines: one sentence each, by the rule of the words files.
+// Lines is T split into lines. By the rule of the words files each line is one sentence.
 func (w *Words) Lines(key string, pairs ...string) []string {
 	return strings.Split(w.T(key, pairs...), "\n")
 }
 
 // Isolate keeps a left-to-right text, such as a name or an address, from mixing with the text around it in a right-to-left
-// language (UAX #9, section 2.4.1). It uses characters and not elements because they work in titles, attributes and
-// messages, too, and left-to-right pages stay unchanged. FIRST STRONG ISOLATE would not do: it ignores
-// isolated texts within the text, and takes the direction from the characters around them.
+// language (UAX #9, section 2.4.1). It uses characters, not elements, because characters also work in titles, attributes and
+// messages, and left-to-right pages stay unchanged. FIRST STRONG ISOLATE is no alternative: it ignores isolated texts within the
+// text, and takes the direction from the characters around them.
 func (w *Words) Isolate(s string) string {
 	first := strings.IndexFunc(s, unicode.IsLetter)
 	if w.Direction != "rtl" || s == "" || first >= 0 && rightToLeft.MatchString(s[first:]) {
@@ -194,7 +194,7 @@ func (w *Words) Isolate(s string) string {
 	return leftToRightIsolate + s + popIsolate
 }
 
-// rightToLeft matches a text that begins with a letter of such a script.
+// rightToLeft matches a text that begins with a letter of a right-to-left script.
 var rightToLeft = regexp.MustCompile(`^[\p{Arabic}\p{Hebrew}]`)
 
 // forms are CLDR's names of plural forms, as the words files use them.
@@ -219,7 +219,7 @@ const (
 	popIsolate         = "\u2069"
 )
 
-// typeset adds to messages what translators need not type.
+// typeset typesets all messages, and puts no-break spaces between numbers and units.
 func (w *Words) typeset() {
 	for key, m := range w.messages {
 		if strings.HasPrefix(key, "unit.") {
@@ -229,7 +229,7 @@ func (w *Words) typeset() {
 	}
 }
 
-// Typeset adds to a text in this language what its author need not type.
+// Typeset returns a text in this language with the special spaces, hyphens and isolates that its author need not type.
 func (w *Words) Typeset(s string) string {
 	s = strings.ReplaceAll(s, "Wi-Fi", "Wi\u2011Fi") // no line break within it
 	if w.Code == "fr" {
@@ -252,8 +252,8 @@ func frenchSpaces(s string) string {
 	return strings.ReplaceAll(s, " :", noBreak+":")
 }
 
-// latinRun matches a run of Latin letters with what stands within it, as in "1 jeune 1 solution" and "France Titres (ANTS)",
-// or a placeholder, which is not one.
+// latinRun matches a run of Latin letters with the numbers and signs in it, as in "1 jeune 1 solution" and "France Titres (ANTS)". It
+// also matches a placeholder, so that its letters are not taken for a run.
 var latinRun = regexp.MustCompile(`\{[a-z]+\}|` +
 	`(?:\d+ )?\p{Latin}(?:[\p{Latin}\d ’.@:/\x{2011}-]*[\p{Latin}\d])?(?: \([\p{Latin}\d ]+\))?`)
 

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Each way to break a file is an error that names file and key; the actual files have none.
+// Each way to break a file is an error that names file and key; the actual files have no errors.
 func TestBrokenWords(t *testing.T) {
 	t.Parallel()
 	files := theFiles(t, wordFiles)
@@ -73,8 +73,8 @@ func TestBrokenWords(t *testing.T) {
 	}
 }
 
-// Every share has the same messages in every language, and each way to break one of its files is such an error. No two rooms
-// have the same message.
+// Every share has the same messages in every language, and each way to break one of its files is an error that names file and key.
+// No two rooms have the same message.
 func TestBrokenWordsOfShares(t *testing.T) {
 	t.Parallel()
 	taken := map[string]string{}
@@ -102,7 +102,7 @@ func TestBrokenWordsOfShares(t *testing.T) {
 		last := "uk"
 		for code := range languages {
 			if (room == "admin/" || room == "hub/") && code != "fr" && code != "en" {
-				last = "en" // technicians' pages, and those of who runs a fleet, are in two languages
+				last = "en" // pages for technicians and for those who run a fleet are in two languages
 			} else if files["words/"+code+".toml"] == nil {
 				t.Errorf("%swords/%s.toml: not there", room, code)
 			}
@@ -134,7 +134,7 @@ func TestBrokenWordsOfShares(t *testing.T) {
 	}
 }
 
-// loadAndCheck returns every error in words files: ours, or a share's in the existing languages.
+// loadAndCheck returns every error in words files: this package's, or a share's in the existing languages.
 func loadAndCheck(files fstest.MapFS, language func(code string) *Words) error {
 	var problems []error
 	all := map[string]*Words{}
@@ -201,7 +201,8 @@ func TestIsolate(t *testing.T) {
 			t.Errorf("%s: %q, want %q", typed, got, want)
 		}
 	}
-	// A text of the language's own that is made of others stays as it is: isolated, its order would be reversed.
+	// A text that is in the page's language but contains isolated parts stays as it is: if it were isolated, its order would be
+	// reversed.
 	arabic := Language("ar")
 	day := arabic.Day(time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC))
 	if want := "\u206623\u2069" + noBreak + "نوفمبر"; day != want {

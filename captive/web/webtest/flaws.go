@@ -24,10 +24,11 @@ const axe = "bin/axe.min.js"
 type Judge struct {
 	ctx   context.Context
 	rules string // axe-core
-	all   bool   // in every language by axe-core, and in every look
+	all   bool   // axe-core judges every language, in every look
 }
 
-// judgeAll is set, to anything, if pages are to be judged in every language by axe-core, and in every look: see [Judge.Page].
+// judgeAll is an environment variable. If it is set to anything, axe-core judges pages in every language, in every look: see
+// [Judge.Page].
 const judgeAll = "JUDGE_ALL"
 
 // NewJudge returns a judge for a tab: see [Browser].
@@ -37,14 +38,14 @@ func NewJudge(t testing.TB, ctx context.Context) *Judge {
 	if err != nil {
 		t.Fatalf("axe-core is missing, `make test-tools` brings it: %v", err)
 	}
-	// A background tab has the focus as well.
+	// A background tab has the focus, too.
 	if err := chromedp.Run(ctx, emulation.SetFocusEmulationEnabled(true)); err != nil {
 		t.Fatal(err)
 	}
 	return &Judge{ctx, string(rules), os.Getenv(judgeAll) != ""}
 }
 
-// moduleFolder returns the folder of go.mod: tests run in that of their package.
+// moduleFolder returns the folder of go.mod. It is above the folder of the package, in which tests run.
 func moduleFolder(t testing.TB) string {
 	t.Helper()
 	folder, err := os.Getwd()
@@ -67,18 +68,18 @@ func moduleFolder(t testing.TB) string {
 type look struct {
 	width int64
 	dark  bool
-	whole bool // by every rule; else by those that depend on the look
+	whole bool // check every rule; else only those that depend on the look
 }
 
-// looks are light and dark, on a narrow phone and on a screen. The first two have each width and each scheme once.
+// looks are light and dark, on a narrow phone and on a wide screen. The first two cover each width and each scheme once.
 var looks = []look{{320, false, true}, {1280, true, false}, {320, true, false}, {1280, false, false}}
 
-// Page opens a page, which should be in the language and direction, and returns its flaws. It checks it in light colours on
-// a narrow screen; if thorough is true, also in dark colours on a wide one. A width moves things and a scheme
-// colours them, so the other two looks find next to nothing else: `make pages` has them as well.
+// Page opens a page, which should be in the language and direction, and returns its flaws. It checks the page in light colours on a
+// narrow screen and, if thorough is true, also in dark colours on a wide screen. Width and colours are independent, so the other
+// two looks find next to nothing else; `make pages` checks them as well.
 //
-// axe-core takes half of the time, and finds the same in each language of a page but for what its direction changes: it judges
-// structure in French and Arabic, and contrast in French. `make pages` has it judge the structure in every language.
+// axe-core takes half of the time, and its findings differ between a page's languages only by their direction. So it judges structure
+// in French and Arabic, and contrast in French. `make pages` has it judge the structure in every language.
 func (j *Judge) Page(url, lang, dir string, thorough bool) (flaws []string, err error) {
 	if err := chromedp.Run(j.ctx, chromedp.EmulateViewport(320, 800), chromedp.Navigate(url)); err != nil {
 		return nil, fmt.Errorf("open %s: %w", url, err)

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// DialFrom connects from one of loopback's addresses.
+// DialFrom connects from one of the loopback addresses.
 func DialFrom(t testing.TB, from, to string) (net.Conn, error) {
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: 10 * time.Second}
 	c, err := d.DialContext(t.Context(), "tcp", to)

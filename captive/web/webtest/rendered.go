@@ -10,8 +10,8 @@ import (
 
 var sentStyle = regexp.MustCompile(`(?s)<style>(.*?)</style>`)
 
-// Flaws returns what is wrong with a page in a language, and with its policy. The page's texts contain <b> and <i>, which
-// must be escaped.
+// Flaws returns what is wrong with a page in a language, checked against its Content-Security-Policy. The page's texts contain <b>
+// and <i>, which must be escaped.
 func Flaws(code, page, policy string) (flaws []string) {
 	say := func(format string, args ...any) {
 		flaws = append(flaws, fmt.Sprintf(format, args...)+":\n"+page)

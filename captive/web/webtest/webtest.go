@@ -1,5 +1,5 @@
-// Package webtest is what tests of pages share: requests, golden files, and a browser to check pages with. It must not know
-// what is on a page.
+// Package webtest is what tests of pages share: requests, golden files, and a browser to check pages with. It does not depend on
+// what a page contains.
 package webtest
 
 import (
@@ -27,7 +27,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files of what is served now")
 
-// What all pages have in common is left out of the golden files: web's own tests check it.
+// alike matches what all pages have in common. It is left out of the golden files: web's own tests check it.
 var alike = []struct {
 	what *regexp.Regexp
 	by   string
@@ -37,8 +37,8 @@ var alike = []struct {
 	{regexp.MustCompile(`(?s)<svg [^>]*viewBox.*?</svg>`), "*"},
 }
 
-// Gist is a golden file's form of an answer: its status, and the page without what all pages have in common. In it * is a
-// pictogram.
+// Gist returns an answer in the form of a golden file: its status, and the page without what all pages have in common. An asterisk
+// stands for a pictogram.
 func Gist(status int, page string) []byte {
 	for _, a := range alike {
 		page = a.what.ReplaceAllString(page, a.by)
@@ -67,8 +67,8 @@ func Golden(t testing.TB, name string, got *txtar.Archive) {
 	}
 }
 
-// Ask sends a request to a handler: "GET /path" of a site such as "http://10.80.0.1", or "GET http://host/path", then
-// headers as "Name: value". It comes from an address with its port.
+// Ask sends a request to a handler and returns the response. The line is "GET /path" for a path of site, such as "http://10.80.0.1",
+// or "GET http://host/path". Headers are given as "Name: value". The request comes from the address and port in from.
 func Ask(t testing.TB, h http.Handler, site, from, line string, headers ...string) *http.Response {
 	t.Helper()
 	method, target, _ := strings.Cut(line, " ")
@@ -103,14 +103,15 @@ func Body(t testing.TB, res *http.Response) string {
 // browserLife bounds how long a test may use its browser.
 const browserLife = 15 * time.Minute
 
-// startLimit bounds how long a browser takes to start: others start at the same time.
+// startLimit bounds how long a browser may take to start. It is long because other browsers start at the same time.
 const startLimit = 2 * time.Minute
 
-// Shell is the browser that tests of pages run: Chromium without the windows around a page, which took more of the processor than
-// the pages. The command of this name would run it as a child, which outlives a test that is killed.
+// Shell is the browser that tests of pages run: Chromium without the windows around a page, which took more processor time than the
+// pages. The command of the same name is a wrapper: the browser would be its child, and would outlive a test that is killed.
 const Shell = "/usr/lib/chromium/chromium-headless-shell"
 
-// shared is the browser of this process's tests: one process is started for all that run at a time, and ends with the last.
+// shared is the browser of this process's tests. It starts with the first test that uses it, and ends with the last one that runs at
+// the same time.
 var shared struct {
 	mu    sync.Mutex
 	users int
@@ -118,9 +119,9 @@ var shared struct {
 	stop  func() error
 }
 
-// Browser gives the test a window of the shell with cookies and a cache of its own, and reports the URLs that its first tab
-// requests. It resolves only the box's name, to loopback, and trusts the box's own certificate as its user would after being
-// asked. As the only window of a screen would be, it has the focus.
+// Browser gives the test a window of the shell with cookies and a cache of its own, and reports the URLs that its first tab requests.
+// The browser resolves only the box's name, to loopback, and trusts the box's own certificate, as its user would after being asked.
+// The window has the focus, as the only window on a screen would.
 func Browser(t testing.TB) (ctx context.Context, asked func() []string) {
 	t.Helper()
 	ctx, cancelTime := context.WithTimeout(share(t), browserLife)
@@ -166,7 +167,7 @@ func share(t testing.TB) context.Context {
 	return shared.ctx
 }
 
-// NewBrowser starts Chromium for the test as a person has it, but for these options, and reports the URLs that its first tab
+// NewBrowser starts a full Chromium for the test, with these options besides the common ones, and reports the URLs that its first tab
 // requests.
 func NewBrowser(t testing.TB, more ...chromedp.ExecAllocatorOption) (ctx context.Context, asked func() []string) {
 	t.Helper()
@@ -189,7 +190,7 @@ func start(program, profile string, more ...chromedp.ExecAllocatorOption) (ctx c
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(program), chromedp.NoSandbox, chromedp.UserDataDir(profile),
 		chromedp.Flag("disable-component-update", true), chromedp.WSURLReadTimeout(startLimit))
-	// Not a test's context, which ends before its cleanups: the browser must be closed cleanly.
+	// This is not a test's context, since that ends before the test's cleanups, and the browser must be closed cleanly.
 	allocator, cancelProcess := chromedp.NewExecAllocator(context.Background(), append(options, more...)...)
 	ctx, cancel := chromedp.NewContext(allocator, chromedp.WithBrowserOption(chromedp.WithDialTimeout(startLimit)))
 	stop = func() error {
@@ -200,7 +201,7 @@ func start(program, profile string, more ...chromedp.ExecAllocatorOption) (ctx c
 		cancelProcess()
 		return err
 	}
-	if err := chromedp.Run(ctx); err != nil { // starts it: a tab opened before would be another browser's
+	if err := chromedp.Run(ctx); err != nil { // this starts the browser: a tab opened before would start another one
 		cancel()
 		cancelProcess()
 		return nil, nil, err
@@ -214,7 +215,7 @@ func Tab(t testing.TB, browser context.Context) (ctx context.Context, asked func
 	ctx, cancel := chromedp.NewContext(browser)
 	t.Cleanup(cancel)
 	asked = listen(ctx)
-	if err := chromedp.Run(ctx); err != nil { // opens it: it would close with a shorter context that used it first
+	if err := chromedp.Run(ctx); err != nil { // this opens the tab: if a shorter context used it first, the tab would close with that context
 		t.Fatal(err)
 	}
 	return ctx, asked
