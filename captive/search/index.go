@@ -22,16 +22,16 @@ const MaxWeight = 15
 // maxLetters is the length of the longest word that is compared with misspellings.
 const maxLetters = 63
 
-// Index is the words of documents, and where they are. It is immutable and safe for concurrent use.
+// Index holds the words of documents, and where they occur. It is immutable and safe for concurrent use.
 type Index struct {
 	docs     int
 	text     string   // all words, sorted, without anything between them
 	ends     []uint32 // the end of each word in text
-	letters  []uint64 // the words' outlines
-	lengths  []uint8
-	sounds   []uint64 // of each word that has one its sound, then its number; sorted
-	tails    []uint32 // the words by what follows their first letter
-	phrases  int      // how many of the words, the first ones, are phrases
+	letters  []uint64 // the words' outlines: the classes of their letters
+	lengths  []uint8  // the words' outlines: their lengths
+	sounds   []uint64 // for each word with a sound: the sound in the upper 32 bits, the word's number in the lower; sorted
+	tails    []uint32 // the words' numbers, sorted by what follows their first letter
+	phrases  int      // the number of phrases, which are the first words
 	stops    []uint32 // the end of each word's postings
 	postings io.ReaderAt
 }
@@ -45,22 +45,22 @@ type Builder struct {
 	words map[string]*occurrences
 }
 
-// occurrences are the postings of a word: for each, the distance from the last document, the weight and whether it has a
-// part in one number, then the part.
+// occurrences are the postings of a word, in varints. The first varint of a posting has the distance from the previous document, the
+// weight, and whether a part follows; the second, if any, is the part.
 type occurrences struct {
 	last    posting
-	at      int // where the last posting is encoded
+	at      int // the offset of the last posting in encoded
 	encoded []byte
 }
 
-// Document begins the next document, and returns its number, from 0 on.
+// Document begins the next document, and returns its number, counted from 0.
 func (b *Builder) Document() int {
 	b.docs++
 	return int(b.docs) - 1
 }
 
-// Add adds a text of the document, with its part or Whole, and its weight, from 1 to MaxWeight. Of a word that occurs
-// several times in a row in the same part only the heaviest counts.
+// Add adds a text to the current document. Its part is a number or Whole, its weight is from 1 to MaxWeight. If a word is added to the
+// same part several times in a row, only the greatest weight counts.
 func (b *Builder) Add(text string, part, weight int) { b.AddForms(Forms(text), part, weight) }
 
 // AddForms is Add for the forms of a text, which many documents may have.
@@ -70,8 +70,9 @@ func (b *Builder) AddForms(forms []string, part, weight int) {
 	}
 }
 
-// AddPhrase adds words that mean something together, such as "mot de passe", to the whole of the document. They are found
-// written apart, together, and without the small words between. One of several words alone has only the weight apart.
+// AddPhrase adds words that mean something together, such as "mot de passe", to the whole document. They are found if they are
+// written as several words or as one, with or without the small words between them. One of several words alone has only the weight
+// apart.
 func (b *Builder) AddPhrase(phrase string, weight, apart int) {
 	p := posting{b.docs - 1, Whole, int32(weight)}
 	forms := phraseForms(phrase)
@@ -87,10 +88,11 @@ func (b *Builder) AddPhrase(phrase string, weight, apart int) {
 	}
 }
 
-// joined is before a phrase that is one word in an index: nothing is the beginning of it. It sorts before all letters.
+// joined is the prefix of a phrase of several words that is one word in an index. It keeps other words from being a beginning of the
+// phrase, and sorts before all letters.
 const joined = "+"
 
-// Forms returns the folded words of a text but the stop words, as an index has them.
+// Forms returns the folded words of a text without its stop words, as an index has them.
 func Forms(text string) (all []string) {
 	for _, w := range split(text) {
 		all = append(all, w.forms()...)
@@ -105,7 +107,7 @@ func (b *Builder) add(word string, p posting) {
 	o := b.words[word]
 	if o == nil {
 		o = new(occurrences)
-		b.words[strings.Clone(word)] = o // a copy: a part would keep the whole text in memory
+		b.words[strings.Clone(word)] = o // a copy: a substring would keep the whole text in memory
 	} else if o.last.doc == p.doc && o.last.part == p.part {
 		if p.weight > o.last.weight { // the weight is in the first byte
 			o.encoded[o.at] = o.encoded[o.at]&^(MaxWeight<<1) | byte(p.weight)<<1
@@ -123,7 +125,7 @@ func (b *Builder) add(word string, p posting) {
 	o.last = p
 }
 
-// Index returns the index of what was added.
+// Index returns the index of all documents that were added.
 func (b *Builder) Index() *Index {
 	x := &Index{docs: int(b.docs)}
 	words := slices.Sorted(maps.Keys(b.words))
@@ -162,7 +164,7 @@ func (x *Index) outline() {
 	x.phrases = sort.Search(len(x.ends), func(i int) bool { return !strings.HasPrefix(x.word(i), joined) })
 }
 
-// alike returns the matches of words other than one, that sound as it does.
+// alike returns the matches of the words that have this sound, except the word itself.
 func (x *Index) alike(index int, word string, sound uint32, sure float64) (found []match) {
 	heard := uint64(sound)
 	if heard == 0 {
@@ -184,7 +186,7 @@ func (x *Index) Docs() int { return x.docs }
 // word returns a word by its number.
 func (x *Index) word(i int) string { return x.text[before(x.ends, i):x.ends[i]] }
 
-// plain is word without the sign of a phrase.
+// plain is word without the prefix of a phrase.
 func (x *Index) plain(i int) string { return strings.TrimPrefix(x.word(i), joined) }
 
 // tail is what follows the first letter of plain.
@@ -194,15 +196,15 @@ func (x *Index) tail(i int) string {
 	return word[size:]
 }
 
-// beginning returns the words that begin with a text, from inclusive, to exclusive.
+// beginning returns the range of words that begin with a text: from inclusive, to exclusive.
 func (x *Index) beginning(text string) (from, to int) {
 	from, _ = x.find(text)
 	return from, from + sort.Search(len(x.ends)-from, func(i int) bool { return !strings.HasPrefix(x.word(from+i), text) })
 }
 
-// typos calls try with the number of each word that a word may be with a mistake or two; with only phrases, of each phrase.
-// These begin with the same letter, or the only mistake is there: see mistyped. So few words have to be compared, however many
-// there are.
+// typos calls try with the number of each word that a misspelt word may stand for, or of each phrase if only is true. A candidate
+// begins with the same letter, or the only mistake is at its beginning: see mistyped. So few words have to be compared, however large
+// the index is.
 func (x *Index) typos(word string, only bool, try func(i int)) {
 	first, size := utf8.DecodeRuneInString(word)
 	rest := word[size:]
@@ -219,14 +221,14 @@ func (x *Index) typos(word string, only bool, try func(i int)) {
 			try(i)
 		}
 	}
-	// The first letter is another one, or it is missing.
+	// The first letter is wrong, or missing.
 	for _, tail := range []string{rest, word} {
 		from := sort.Search(len(x.tails), func(i int) bool { return x.tail(int(x.tails[i])) >= tail })
 		for ; from < len(x.tails) && x.tail(int(x.tails[from])) == tail; from++ {
 			other(int(x.tails[from]))
 		}
 	}
-	// It is too much, or swapped with the second.
+	// The first letter is superfluous, or swapped with the second.
 	_, second := utf8.DecodeRuneInString(rest)
 	for _, spelt := range []string{rest, rest[:second] + word[:size] + rest[second:]} {
 		for _, sign := range []string{joined, ""} {
@@ -237,7 +239,7 @@ func (x *Index) typos(word string, only bool, try func(i int)) {
 	}
 }
 
-// before returns where the item i begins, from the ends of all.
+// before returns where item i begins, given the ends of all items.
 func before(ends []uint32, i int) uint32 {
 	if i == 0 {
 		return 0
@@ -245,7 +247,7 @@ func before(ends []uint32, i int) uint32 {
 	return ends[i-1]
 }
 
-// find returns the number of a word, or of the first after it.
+// find returns the number of a word, or if there is none, of the first word after it.
 func (x *Index) find(word string) (i int, ok bool) {
 	low, high := 0, len(x.ends)
 	for low < high {
@@ -260,7 +262,7 @@ func (x *Index) find(word string) (i int, ok bool) {
 
 func (x *Index) hasPhrases() bool { return x.phrases > 0 }
 
-// exactly returns the matches of a word that is in the index, by itself or as a phrase.
+// exactly returns the matches of a word that is in the index, as a plain word or as a phrase.
 func (x *Index) exactly(index int, word string) (found []match) {
 	for _, w := range []string{word, joined + word} {
 		if n, ok := x.find(w); ok {
@@ -270,12 +272,12 @@ func (x *Index) exactly(index int, word string) (found []match) {
 	return found
 }
 
-// size returns how many bytes the postings of words have: at least as many as there are postings.
+// size returns the bytes that the postings of a range of words take, which is at least the number of postings.
 func (x *Index) size(from, to int) int { return int(x.stops[to-1] - before(x.stops, from)) }
 
 var errDamaged = errors.New("the index of words is damaged")
 
-// read calls each with the postings of words, from inclusive, to exclusive. It returns the buffer, grown if necessary.
+// read calls each with the postings of a range of words: from inclusive, to exclusive. It returns the buffer, grown if necessary.
 func (x *Index) read(buffer []byte, from, to int, each func(posting)) ([]byte, error) {
 	start, size := before(x.stops, from), x.size(from, to)
 	buffer = slices.Grow(buffer[:0], size)[:size]
@@ -309,7 +311,7 @@ func (x *Index) read(buffer []byte, from, to int, each func(posting)) ([]byte, e
 	return buffer, nil
 }
 
-// maxPart bounds a damaged index.
+// maxPart bounds the memory that a damaged index can make a search use.
 const maxPart = 1 << 16
 
 func readAt(r io.ReaderAt, b []byte, at int64) error {
@@ -319,7 +321,7 @@ func readAt(r io.ReaderAt, b []byte, at int64) error {
 	return nil
 }
 
-// WriteTo writes the index for Read.
+// WriteTo writes the index in the format that Read reads.
 func (x *Index) WriteTo(w io.Writer) (int64, error) {
 	size := int64(before(x.stops, len(x.stops)))
 	head := make([]byte, 0, 16+8*len(x.ends)+len(x.text))
@@ -340,8 +342,8 @@ func (x *Index) WriteTo(w io.Writer) (int64, error) {
 	return int64(n) + copied, err
 }
 
-// Read reads an index of WriteTo from r, which has size bytes of it. The words are read into memory; where they are is
-// read from r in every search.
+// Read reads an index that WriteTo wrote from r, which holds size bytes. The words are read into memory. Their postings are read from r
+// in every search.
 func Read(r io.ReaderAt, size int64) (*Index, error) {
 	var counts [4]uint32
 	head := make([]byte, 16)

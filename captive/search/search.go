@@ -1,13 +1,13 @@
-// Package search finds documents by words. It owns how words are folded, compared and ranked, and the index, which is
-// compact enough for ten thousands of documents on a small board; it must not know what the documents are.
+// Package search finds documents by words. It owns how words are folded, compared and ranked, and the index, which is compact enough
+// for tens of thousands of documents on a small board. It does not depend on what the documents are.
 //
-// Every word of a query but the stop words is looked up among the words of the documents, and so are neighbours as one word,
-// since people write "motdepasse" and "wi fi". Words are compared folded: without accents, capitals, plural endings and joined
-// articles. A word that no document has counts as a prefix, or as a misspelling, by its sound or by its letters. The words are
-// a sorted list, and a misspelling is compared only with words that begin alike and have about the same letters: see typos and
-// outline.
+// Every word of a query except stop words is looked up among the words of the documents, and so are neighbouring words joined into
+// one, since people write "motdepasse" and "wi fi". Words are compared folded: without accents, capitals, plural endings and joined
+// articles. A word also matches longer words that begin with it and words that sound like it. A word with no such match is compared
+// as a misspelling, by its letters. The words are a sorted list, and a misspelling is compared only with words that begin alike and
+// have about the same letters: see typos and outline.
 //
-// A document is found if at least half of what was asked is what it is about: see floor.
+// A document is found if it is about at least half of what was asked: see floor.
 package search
 
 import (
@@ -25,15 +25,17 @@ const (
 	maxQuery  = 256 // bytes that are read
 	maxWords  = 12
 	maxPhrase = 4        // words that may be written as one
-	minBegin  = 4        // letters of a beginning: fewer say nothing
-	maxBegin  = 16 << 10 // bytes of postings: letters that thousands of words begin with say nothing
+	minBegin  = 4        // letters of a prefix: a shorter one says nothing
+	maxBegin  = 16 << 10 // bytes of a prefix's postings: a prefix of thousands of words says nothing
 )
 
-// How sure a match is, by its kind.
+// The certainty of a match, from 0 to 1, by its kind: the word itself; a word with the same sound; the same if the word itself is
+// known, too; a longer word that begins with it.
 const exact, alike, alikeOnly, beginning = 1.0, 0.85, 0.5, 0.65
 
-// typo is how sure a match with mistakes is, in a word of so many letters. Four letters have no mistake, for with one they are
-// mostly another word; and so are eight with two. What is misspelt by ear is found by its sound.
+// typo returns the certainty of a match with mistakes, by the number of letters. A word of up to four letters is not taken for a
+// misspelling, since with one mistake it mostly is another word. The same holds for up to eight letters with two mistakes: see
+// misspelt. Words that are misspelt by ear are found by their sound.
 func typo(letters, mistakes int) float64 {
 	if letters < 8 || mistakes > 1 {
 		return 0.55
@@ -41,11 +43,11 @@ func typo(letters, mistakes int) float64 {
 	return 0.7
 }
 
-// full is the weight of a text that says what its document is about, such as a title. Heavier is what the author said people
-// look for it by.
+// full is the weight of a text that says what its document is about, such as a title. Heavier texts are keywords: what people search
+// for, according to the author, to find the document.
 const full = 8
 
-// about says how much a word in a text of a weight says of what its document is about: 1 in a title, a third in the text.
+// about says, by a text's weight, how much a word in it says about the document's subject: 1 in a title, about a third at weight 1.
 var about = func() (all [MaxWeight + 1]float64) {
 	for weight := range all {
 		all[weight] = math.Sqrt(float64(weight) / full)
@@ -53,21 +55,21 @@ var about = func() (all [MaxWeight + 1]float64) {
 	return all
 }()
 
-// floor is the part of a query that a document must be about. Each word counts as much as it is rare. With less than half,
-// more was asked for that the document does not have than what it has: it would be an absurd answer to "acheter une voiture"
-// that one can buy on the internet. Words that no document has count together as one, for people tell their story.
+// floor is the part of a query that a document must be about. Rare words count more. A document that is about less than half of the
+// query lacks more of it than it has: a page about shopping on the internet would be an absurd answer to "acheter une voiture". All
+// words that no document has count together as one, since people tell their story.
 const floor = 0.5
 
-// lightly is how much a light word counts.
+// lightly is the weight of a light word in a query; that of other words is 1.
 const lightly = 0.4
 
 // Hit is a document that matches a query.
 type Hit struct {
-	Index int // which index it is in
+	Index int // the number of its index among those searched
 	Doc   int
-	Part  int     // the most relevant part; Whole: all of it
-	Score float64 // the order; comparable within one search
-	Sure  float64 // how much of the query it is about, from floor on; 1: all. Comparable between searches for one query
+	Part  int     // the most relevant part, or Whole
+	Score float64 // hits are ordered by it; comparable within one search
+	Sure  float64 // how much of the query it is about, from floor; 1 is all of it. Comparable between searches for one query
 
 	number int // in Results
 }
@@ -80,15 +82,15 @@ type Results struct {
 	fullest float64 // of matched
 }
 
-// Search finds the documents of all indexes that match a query, without those that keep refuses; nil keeps all. The error
-// is from reading an index.
+// Search finds the documents of all indexes that match a query, without those for which keep returns false; a nil keep keeps all. The
+// error is from reading an index.
 func Search(query string, keep func(index, doc int) bool, indexes ...*Index) (*Results, error) {
 	s := searcher{indexes: indexes, keep: keep, slots: make([][]int32, len(indexes))}
 	for i, x := range indexes {
 		s.slots[i] = make([]int32, x.docs)
 		s.docs += x.docs
 	}
-	// What no document has is as rare as a word of some documents is in the middle.
+	// A word that no document has counts halfway between a word that one document is about and a word that all are about.
 	missing, missed := math.Log(float64(max(s.docs, 1)))/2+common, 0.0
 	for i, w := range s.words(query) {
 		if len(w.found) == 0 {
@@ -106,8 +108,8 @@ func Search(query string, keep func(index, doc int) bool, indexes ...*Index) (*R
 	return &s.Results, nil
 }
 
-// Best returns the best documents that are about the query, the best first, and of equals in the order of the indexes. Next
-// to a full match, documents that match little of the query are dropped.
+// Best returns at most that many documents that are about the query, the best first, and equals in the order of the indexes. Documents
+// that are about much less of the query than the best are dropped.
 func (r *Results) Best(most int) []Hit {
 	var best worst
 	for i := range r.hits {
@@ -138,11 +140,11 @@ func (r *Results) Best(most int) []Hit {
 	return best
 }
 
-// Fullest returns the index and the document of all that match the most of the query, whatever they are about.
+// Fullest returns the index and the number of each document that matches the most of the query, whatever the document is about.
 func (r *Results) Fullest() iter.Seq2[int, int] {
 	return func(yield func(index, doc int) bool) {
 		for i := range r.hits {
-			// Sums in another order may differ in their last digits.
+			// Sums of the same numbers in a different order may differ in their last digits.
 			if h := &r.hits[i]; h.matched >= r.fullest*(1-1e-9) && !yield(int(h.index), int(h.doc)) {
 				return
 			}
@@ -163,7 +165,7 @@ func (w worst) Swap(i, j int)      { w[i], w[j] = w[j], w[i] }
 func (w *worst) Push(h any)        { *w = append(*w, h.(Hit)) }
 func (w *worst) Pop() any          { panic("only Push and Fix are used") }
 
-// searcher is one search.
+// searcher is the state of one search.
 type searcher struct {
 	Results
 	indexes []*Index
@@ -173,17 +175,17 @@ type searcher struct {
 	buffer  []byte    // postings as they are read
 }
 
-// scored is a document that matches, while it is counted.
+// scored is a document that matches, with its sums so far.
 type scored struct {
 	index, doc int32
-	word       int32     // the number of the query's word that weight and about are of
+	word       int32     // the number of the query's word that weight and about belong to
 	weight     float64   // of the word's best match
-	about      float64   // likewise, how much the document is about the word
-	matched    float64   // how much of the query it has, more for rare words
+	about      float64   // how much the document is about the word, by the best match
+	matched    float64   // how much of the query it contains; rare words count more
 	covered    float64   // how much of the query it is about
 	total      float64   // the weight of the matches
-	whole      float64   // the weight of the matches in no part
-	parts      []float64 // likewise, by part
+	whole      float64   // the weight of the matches outside all parts
+	parts      []float64 // the weight of the matches in each part
 }
 
 // wanted is a word of a query, and what matches it.
@@ -192,7 +194,7 @@ type wanted struct {
 	found  []match
 }
 
-// match is words of an index, from inclusive, to exclusive, that match a word of a query.
+// match is a range of words of an index (from inclusive, to exclusive) that match a word of a query.
 type match struct {
 	index    int
 	from, to int
@@ -205,7 +207,7 @@ func (s *searcher) words(query string) (all []wanted) {
 		query = query[:maxQuery]
 	}
 	list := tokens(strings.ToValidUTF8(query, " "))
-	numbers := make([]int, len(list)) // of the tokens' words in all; -1: none
+	numbers := make([]int, len(list)) // each token's index in all; -1: none
 	seen := make(map[string]bool)
 	for i, t := range list {
 		numbers[i] = -1
@@ -229,7 +231,7 @@ func (s *searcher) words(query string) (all []wanted) {
 	for from := range list {
 		var whole, short string
 		var covered []int
-		some := false // one of them is known by itself
+		some := false // one of the covered words has matches of its own
 		for to := from; to < len(list) && to < from+maxPhrase; to++ {
 			t := list[to]
 			whole += t.form()
@@ -256,19 +258,19 @@ func (s *searcher) words(query string) (all []wanted) {
 	return all
 }
 
-// common is what a word that all documents have counts.
+// common is the weight of a word that all documents are about.
 const common = 0.05
 
-// fine is how finely documents are counted that are partly about a word.
+// fine is the fixed-point unit for counting documents that are partly about a word.
 const fine = 64
 
-// add counts the matches of a query's word with its number, from 1.
+// add counts the matches of a query's word. The word's number is counted from 1.
 func (s *searcher) add(number int32, w wanted) (err error) {
 	few, postings := 0, 0
 	for _, m := range w.found {
 		postings += s.indexes[m.index].size(m.from, m.to)
 	}
-	s.hits = slices.Grow(s.hits, min(postings, s.docs-len(s.hits))) // of thousands, doubling leaves much behind
+	s.hits = slices.Grow(s.hits, min(postings, s.docs-len(s.hits))) // doubling a slice of thousands leaves much garbage
 	for _, m := range w.found {
 		s.buffer, err = s.indexes[m.index].read(s.buffer, m.from, m.to, func(p posting) {
 			slot := &s.slots[m.index][p.doc]
@@ -293,7 +295,7 @@ func (s *searcher) add(number int32, w wanted) (err error) {
 			return err
 		}
 	}
-	// A word that few documents are about is more specific than one of all.
+	// A word that few documents are about is more specific than one that many are about.
 	rare := w.weight * (max(math.Log(fine*float64(s.docs)/float64(max(few, fine))), 0) + common)
 	s.asked += rare
 	for _, m := range w.found {
@@ -345,7 +347,8 @@ func (s *searcher) lookUp(word string) (found []match) {
 	return s.misspelt(word, false)
 }
 
-// lookUpPhrase returns the indexes' words that match a few words of a query as one; with mistakes only if some of them are known.
+// lookUpPhrase returns the indexes' words that match a few words of a query joined into one. Misspellings count only if some is true:
+// one of the words has matches of its own.
 func (s *searcher) lookUpPhrase(phrase string, some bool) []match {
 	if found := s.wellSpelt(phrase, (*Index).hasPhrases); len(found) > 0 || !some {
 		return found
@@ -353,8 +356,8 @@ func (s *searcher) lookUpPhrase(phrase string, some bool) []match {
 	return s.misspelt(phrase, true)
 }
 
-// wellSpelt returns the indexes' words that are a word, and those of some indexes that sound like it. Where the word itself is
-// one, to sound like it says less: "scan" and "scam".
+// wellSpelt returns the indexes' words that equal a word, and the words that sound like it in the indexes that bySound accepts. If the
+// word itself is known, a word that sounds like it is less certain: "scan" and "scam".
 func (s *searcher) wellSpelt(word string, bySound func(*Index) bool) (found []match) {
 	for i, x := range s.indexes {
 		found = append(found, x.exactly(i, word)...)
@@ -371,8 +374,8 @@ func (s *searcher) wellSpelt(word string, bySound func(*Index) bool) (found []ma
 	return found
 }
 
-// misspelt returns the words of the indexes that are the nearest to a word by their letters (see mistyped); to a few words as
-// one, the nearest phrases. These are longer, so that more mistakes would be needed to be sure of one.
+// misspelt returns the indexes' words that are the nearest to a word by their letters (see mistyped). For a few words joined into
+// one it returns the nearest phrases, and a phrase must be longer for the same number of mistakes to be allowed.
 func (s *searcher) misspelt(word string, phrase bool) (found []match) {
 	letters, fewest := []rune(word), 0
 	switch n := len(letters); {

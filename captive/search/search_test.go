@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// documents returns made-up documents: words of few letters, so that they match each other, in a whole and some parts.
+// documents returns made-up documents. Their words have few different letters, so that they match each other, and are in the whole
+// document and in some parts.
 func documents(rnd *rand.Rand, n int) (all [][]string) {
 	for range n {
 		var doc []string
@@ -48,8 +49,8 @@ func build(docs [][]string) *Index {
 	return b.Index()
 }
 
-// TestSearchInSeveral: to search several indexes is to search one of all their documents; and an index that was written
-// and read answers the same.
+// TestSearchInSeveral: a search in several indexes finds the same as a search in one index of all their documents, and so does an
+// index that was written and read.
 func TestSearchInSeveral(t *testing.T) {
 	t.Parallel()
 	rnd := rand.New(rand.NewPCG(7, 8))
@@ -98,7 +99,7 @@ func TestSearchInSeveral(t *testing.T) {
 	}
 }
 
-// TestSearchKeeps: documents that are not kept change nothing but how rare a word is.
+// TestSearchKeeps: documents that are not kept affect only how rare a word is.
 func TestSearchKeeps(t *testing.T) {
 	t.Parallel()
 	x := build([][]string{{"bus jaune"}, {"bus jaune"}, {"car jaune", "bus"}, {"bus"}})
@@ -118,7 +119,7 @@ func TestSearchKeeps(t *testing.T) {
 	}
 }
 
-// TestStopWordsAreNothing: no word is found because it is like a stop word, or the plural of one; "pass" is no plural.
+// TestStopWordsAreNothing: no word is found because it is like a stop word or its plural. "pass" is not a plural.
 func TestStopWordsAreNothing(t *testing.T) {
 	t.Parallel()
 	x := build([][]string{{"Toutes les urgences", "Il est avec vous"}, {"Le Pass Navigo"}, {"Violences faites aux femmes"}, {"Le 15 ou le 18"}})
@@ -140,7 +141,7 @@ func TestStopWordsAreNothing(t *testing.T) {
 	}
 }
 
-// TestTyposAreAll: no word that a word may be with mistakes is left out, and none is tried twice.
+// TestTyposAreAll: typos tries every word that a misspelt word may stand for, and none twice.
 func TestTyposAreAll(t *testing.T) {
 	t.Parallel()
 	rnd := rand.New(rand.NewPCG(5, 6))
@@ -195,7 +196,7 @@ func TestSearchReadsDamagedIndexes(t *testing.T) {
 	}
 	for i := range file.Bytes() {
 		if i < 4 {
-			continue // the number of documents: its reader knows it
+			continue // the number of documents: the caller of Read checks it
 		}
 		for _, flip := range []byte{1, 0x80} {
 			b := bytes.Clone(file.Bytes())
@@ -233,7 +234,7 @@ func BenchmarkSearch(b *testing.B) {
 	}
 }
 
-// TestPhrases: words that belong together are found together, apart, joined and with mistakes; one of them alone is less.
+// TestPhrases: words that belong together are found side by side, apart, joined and with mistakes; one of them alone counts less.
 func TestPhrases(t *testing.T) {
 	t.Parallel()
 	var b Builder
@@ -260,7 +261,7 @@ func TestPhrases(t *testing.T) {
 	}
 }
 
-// TestFloor: a document is not found by what it is hardly about, nor by the smaller part of what was asked.
+// TestFloor: a document is not found by words that it is hardly about, nor by the smaller part of the query.
 func TestFloor(t *testing.T) {
 	t.Parallel()
 	var b Builder
@@ -288,7 +289,7 @@ func TestFloor(t *testing.T) {
 	}
 }
 
-// TestStopWords: they are written as texts are folded, and what is light is not a stop word.
+// TestStopWords: each stop word is a single folded word, and no light word is a stop word.
 func TestStopWords(t *testing.T) {
 	t.Parallel()
 	for language, words := range stopWords {

@@ -6,16 +6,16 @@ import (
 	"strings"
 )
 
-// minSound is the length of the shortest sound that says anything: shorter ones are shared by words of all kinds.
+// minSound is the length of the shortest sound that is compared: shorter ones are shared by too many different words.
 const minSound = 3
 
-// sound returns how a French reader says a folded word, roughly: "arnak", "arnaques" and "arnaquer" sound the same. Letters
-// that people mix up when they write by ear have one code, and endings that are not heard, or that only decline a word, have
-// none. It is "" for a word of other letters than a to z.
+// sound returns roughly how a French reader pronounces a folded word: "arnak", "arnaques" and "arnaquer" sound the same. Letters that
+// people confuse when they spell by ear have the same code. Endings that are silent, or that only inflect a word, have none. The result
+// is "" for a word with letters other than a to z.
 //
-// The codes: A E I O U are the vowels, Y is a French u; 1 2 3 are the nasal vowels of "vin", "vent" and "bon"; J is the end of
-// "travail", Z the beginning of "jeu", C that of "chat". S and Z of "poisson" and "poison" are one. No library that is kept up
-// has a key for French: Soundex, Metaphone and their like are for English names.
+// The codes: A E I O U are the vowels, Y is the French u; 1 2 3 are the nasal vowels of "vin", "vent" and "bon"; J is the end of
+// "travail", Z the beginning of "jeu", C that of "chat". The s sounds of "poisson" and "poison" have the same code. No maintained
+// library has a phonetic key for French: Soundex, Metaphone and the like are for English names.
 func sound(word string) string {
 	for i := range len(word) {
 		if word[i] < 'a' || word[i] > 'z' {
@@ -39,7 +39,7 @@ func sound(word string) string {
 	return string(codes)
 }
 
-// unheard removes the letters at a word's end that are not heard.
+// unheard removes the silent letters at a word's end.
 func unheard(word string) string {
 	for len(word) > 3 && strings.IndexByte("tdszxp", word[len(word)-1]) >= 0 {
 		word = word[:len(word)-1]
@@ -50,23 +50,23 @@ func unheard(word string) string {
 	return word
 }
 
-// hear returns the codes of the first letters of what is left of a word, and how many letters these are.
+// hear returns the codes of the first spelling in the rest of a word, and the number of its letters.
 func hear(before, rest string) (code string, n int) {
 	for _, s := range sounds[rest[0]-'a'] {
 		if after, ok := strings.CutPrefix(rest, s.letters); ok && s.where(before, after) {
 			return s.code, len(s.letters)
 		}
 	}
-	return "", 1 // h
+	return "", 1 // h is silent
 }
 
-// spelling is a sound's spelling, where it is said so.
+// spelling is a spelling of a sound, and the condition on the letters around it for this pronunciation.
 type spelling struct {
 	letters, code string
 	where         func(before, after string) bool
 }
 
-// sounds are the spellings by their first letter, those that are tried first before the others.
+// sounds are the spellings by their first letter, in the order in which they are tried.
 var sounds = func() (all [26][]spelling) {
 	always := func(string, string) bool { return true }
 	follows := func(letters string) func(_, after string) bool {
@@ -107,13 +107,13 @@ var sounds = func() (all [26][]spelling) {
 		first := &all[s.letters[0]-'a']
 		*first = append(*first, s)
 	}
-	for _, spellings := range all { // the longer one first
+	for _, spellings := range all { // longer ones first
 		slices.SortStableFunc(spellings, func(a, b spelling) int { return len(b.letters) - len(a.letters) })
 	}
 	return all
 }()
 
-// soundOf returns a number of a word's sound; 0 for none, or one too short to say anything.
+// soundOf returns a hash of a word's sound, or 0 if there is none or it is shorter than minSound.
 func soundOf(word string) uint32 {
 	s := sound(word)
 	if len(s) < minSound {

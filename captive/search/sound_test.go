@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestSound: what is written by ear sounds the same, and other words do not.
+// TestSound: words that are spelt by ear have the same sound as the right spelling, and other words do not.
 func TestSound(t *testing.T) {
 	t.Parallel()
 	for _, same := range []string{

@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// stopWords are the words that say nothing about what somebody looks for, by language: articles, pronouns, courtesies, and
-// what a question begins with; in French also as they are written in text messages. All languages count in every query,
-// since people do not only write in the language of the page. So a word is here only if in no other of these languages it
-// is something that people look for: "son" and "car" are not.
+// stopWords are the words that say nothing about what somebody looks for, by language: articles, pronouns, courtesies and the
+// beginnings of questions, in French also in the spelling of text messages. The stop words of all languages apply to every query,
+// since people do not only write in the language of the page. So a word is listed only if it is nothing that people look for in any
+// other of these languages: "son" and "car" are not listed.
 var stopWords = map[string]string{
 	"fr": `a à ai ais aie aient ait aller alors as au aucun aussi autre autres aux avait avec avez avoir avons bah ben bjr bonjour bonsoir
 		c ca ça ce ceci cela celle celui ces cet cette ceux chez ci comme comment d dans de dedans dehors deja depuis des
@@ -43,7 +43,8 @@ var stopWords = map[string]string{
 		потрібна потрібен мати привіт допоможіть`,
 }
 
-// lightWords say a little: what people do with most things, what most things here are done with, and for whom. So do numbers.
+// lightWords say little: they are what people do with most things, what most things here are done with, and for whom. Numbers are
+// light, too.
 const lightWords = `compte cours place telephone tel portable smartphone mobile femme homme enfant mari fils fille mere pere famille apprendre acheter aide aider chercher cherche change changer choisir connaitre creer demande demander donner envoyer fonctionne
 	gratuit gratuite gratuitement internet ligne marche numero obtenir ouvrir prendre refaire regarder site trouver trouve utiliser
 	nouveau nouvelle petit petite grand grande bon bonne bien mal personne gens jour
@@ -56,13 +57,13 @@ const lightWords = `compte cours place telephone tel portable smartphone mobile 
 	حساب هاتف امرأة رجل طفل عائلة تعلم بحث مساعدة إنشاء فتح
 	рахунок телефон жінка чоловік дитина родина вивчити знайти створити відкрити шукаю допомога`
 
-// stops and light have the folded words; light has the stems.
+// stops has the folded stop words and their stems; light has the stems of the light words.
 var stops, light = func() (stops, light map[string]bool) {
 	stops, light = make(map[string]bool), make(map[string]bool)
 	for _, words := range stopWords {
 		for _, w := range strings.Fields(words) {
 			folded := Fold(w)
-			stops[folded], stops[stem(folded)] = true, true // of "faites", "faite" says no more
+			stops[folded], stops[stem(folded)] = true, true // "faite" says no more than "faites"
 		}
 	}
 	for _, w := range strings.Fields(lightWords) {
@@ -71,7 +72,7 @@ var stops, light = func() (stops, light map[string]bool) {
 	return stops, light
 }()
 
-// likeStop says whether a word that is not known is a misspelt stop word, such as "coment".
+// likeStop says whether a word without matches is a misspelt stop word, such as "coment".
 func likeStop(word string) bool {
 	letters := []rune(word)
 	if len(letters) < longStop {
@@ -86,7 +87,7 @@ func likeStop(word string) bool {
 	return false
 }
 
-// longStop is the length from which a misspelt stop word is known.
+// longStop is the length from which a misspelt stop word is recognised.
 const longStop = 6
 
 type stopWord struct {
@@ -94,7 +95,7 @@ type stopWord struct {
 	outline
 }
 
-// longStops are the stop words that a word of longStop letters may be, by their first letter.
+// longStops are the stop words that a misspelt word of at least longStop letters may stand for, by their first letter.
 var longStops = func() map[rune][]stopWord {
 	all := make(map[rune][]stopWord)
 	for w := range stops {
@@ -105,7 +106,7 @@ var longStops = func() map[rune][]stopWord {
 	return all
 }()
 
-// Says says whether a text has a word that is searched for: one that is no stop word.
+// Says reports whether a text has a word that is searched for: one that is not a stop word.
 func Says(text string) bool {
 	return slices.ContainsFunc(tokens(text), func(t token) bool { return !t.stop })
 }

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// outline is a word's summary for a fast comparison: its number of letters, and which it has, in 64 classes.
+// outline summarises a word for a fast comparison: its number of letters, and which of 64 classes of letters it has.
 type outline struct {
 	letters uint64
 	length  int
@@ -23,15 +23,15 @@ func outlineOf(word []rune) (o outline) {
 	return o
 }
 
-// apart returns a lower bound of two words' distance. An added or missing letter changes one class at most, a replaced one
-// two, a swap none.
+// apart returns a lower bound of two words' Distance. An added or missing letter changes at most one class, a replaced letter at
+// most two, a swap none.
 func (o outline) apart(other outline) int {
 	length := o.length - other.length
 	return max(length, -length, (bits.OnesCount64(o.letters^other.letters)+1)/2)
 }
 
-// Distance returns how many letters must be changed, added, removed or swapped with the next to turn a into b, or most+1 if
-// there are more (optimal string alignment).
+// Distance returns how many letters must be replaced, added, removed or swapped with the next to turn a into b, or most+1 if more
+// than most are needed (optimal string alignment). It also returns most+1 if b has more than maxLetters letters.
 func Distance(a, b []rune, most int) int {
 	if d := len(a) - len(b); d > most || -d > most {
 		return most + 1
@@ -65,8 +65,8 @@ func Distance(a, b []rune, most int) int {
 	return min(rows[len(a)%3][len(b)], most+1)
 }
 
-// mistyped says whether a word is another with some mistakes, rather than a word of its own. The first letter is rarely wrong.
-// In a short word a consonant in another's place makes another word: "voter" and "voler".
+// mistyped says whether a word is another one with some mistakes, rather than a word of its own. The first letter is rarely wrong. In a
+// short word a replaced consonant makes a different word: "voter" and "voler".
 func mistyped(word, other []rune, mistakes int) bool {
 	if word[0] != other[0] && (mistakes > 1 || len(word) < 6) {
 		return false
@@ -81,14 +81,14 @@ func mistyped(word, other []rune, mistakes int) bool {
 			consonants = isConsonant(r) && isConsonant(other[i])
 		}
 	}
-	return differ > 1 || !consonants // two that differ were swapped
+	return differ > 1 || !consonants // two letters that differ were swapped
 }
 
 func isConsonant(r rune) bool {
 	return r >= 'a' && r <= 'z' && strings.IndexByte(vowels, byte(r)) < 0
 }
 
-// vowels are the Latin ones.
+// vowels are the Latin vowels.
 const vowels = "aeiouy"
 
 // word is a word of a text with its parts: of "e-mail", "e" and "mail".
@@ -112,11 +112,11 @@ func (w word) forms() []string {
 	return forms
 }
 
-// at is a word for the sign @, which people search for by its name and by itself.
+// at is the word that replaces the sign @, which people search for by its French name and by the sign itself.
 const at = " arobase "
 
-// split returns the folded words of a text. Before an apostrophe is an article or the like ("l’", "d’", "qu’"), and what
-// follows an English one is not a word either ("it’s"), so short ones are dropped.
+// split returns the folded words of a text. What is before an apostrophe is an article or the like ("l’", "d’", "qu’"), and the letter
+// after an English one is not a word either ("it’s"), so single letters and "qu" next to an apostrophe are dropped.
 func split(text string) []word {
 	var words []word
 	for _, chunk := range strings.FieldsFunc(strings.ReplaceAll(Fold(text), "@", at), func(r rune) bool {
@@ -134,10 +134,10 @@ func split(text string) []word {
 	return words
 }
 
-// phrase is how a phrase is in an index.
+// phrase is a phrase as it is stored in an index.
 type phrase struct {
-	together []string // as one word: with all of its words, and without the small ones
-	apart    []string // its words; none if it has only one
+	together []string // joined into one word: with all of its words, and without the small ones
+	apart    []string // its words without the small ones; empty if it has only one word
 }
 
 func phraseForms(text string) (p phrase) {
@@ -153,7 +153,7 @@ func phraseForms(text string) (p phrase) {
 	switch {
 	case whole == "":
 		return phrase{}
-	case len(p.apart) < 2 || short == whole: // the small words make it what it is, as in "au travail"
+	case len(p.apart) < 2 || short == whole: // without its small words it would be a single word, as in "au travail"
 		p.together = []string{whole}
 	default:
 		p.together = []string{whole, short}
@@ -170,7 +170,7 @@ type token struct {
 	stop, light bool   // see stopWords and lightWords
 }
 
-// form is the token as a part of a phrase that is written as one word.
+// form returns the token as a part of a phrase that is joined into one word.
 func (t token) form() string {
 	if t.stop {
 		return t.text
@@ -178,7 +178,7 @@ func (t token) form() string {
 	return t.stem
 }
 
-// tokens returns the words of a query or of a phrase, those with hyphens in their parts. Letters apart, as in "C.V.", are one.
+// tokens returns the words of a query or of a phrase. Words with hyphens are split. Single letters in a row, as in "C.V.", are joined.
 func tokens(text string) (all []token) {
 	var parts []string
 	for _, w := range split(text) {
@@ -197,22 +197,22 @@ func tokens(text string) (all []token) {
 	return all
 }
 
-// isStop says whether a folded word is not searched for. No index has it, where it would be like words that are: "les" sounds
-// like "laissé".
+// isStop says whether a folded word is not searched for: it is a stop word or a single letter. Indexes leave it out, since other words
+// would match it: "les" sounds like "laissé".
 func isStop(word string) bool { return stops[word] || single(word) }
 
-// isNumber says whether a word is digits. In a sentence it is a day or an amount more often than a number to call.
+// isNumber says whether a word consists of digits. In a sentence that is a day or an amount more often than a number to call.
 func isNumber(word string) bool {
 	return !strings.ContainsFunc(word, func(r rune) bool { return !unicode.IsDigit(r) })
 }
 
 func single(word string) bool { return utf8.RuneCountInString(word) == 1 }
 
-// letters maps letters that Unicode does not decompose, and marks with the same meaning.
+// letters maps letters that Unicode does not decompose to similar ones, and unifies apostrophes and hyphens.
 var letters = strings.NewReplacer("œ", "oe", "æ", "ae", "ß", "ss", "ø", "o", "ł", "l", "ı", "i", "ґ", "г",
 	"ى", "ي", "ة", "ه", "ـ", "", "’", "'", "ʼ", "'", "‘", "'", "\u2010", "-", "\u2011", "-")
 
-// Fold lowercases letters and removes accents, and the vowel signs of Arabic.
+// Fold converts letters to lower case, and removes accents and the vowel signs of Arabic.
 func Fold(s string) string {
 	if isASCII(s) {
 		return strings.ToLower(s)
@@ -254,8 +254,8 @@ func stem(w string) string {
 	return w
 }
 
-// The endings that are removed, the longer ones first: those of light stemmers (Larkey, Ballesteros and Connell, "Light
-// stemming for Arabic information retrieval", 2007) and those of the Ukrainian cases and genders, folded.
+// The endings that stem removes, folded, the longer ones first: those of light stemmers (Larkey, Ballesteros and Connell, "Light
+// stemming for Arabic information retrieval", 2007) and those of the Ukrainian cases and genders.
 var (
 	arabicEndings    = []string{"ها", "ان", "ات", "ون", "ين", "يه", "ه", "ي"}
 	ukrainianEndings = []string{
@@ -264,7 +264,7 @@ var (
 	}
 )
 
-// cut removes the first of some affixes that leaves three letters or more.
+// cut removes the first of these affixes whose removal leaves three letters or more.
 func cut(w string, affix func(s, affix string) (string, bool), affixes ...string) string {
 	for _, a := range affixes {
 		if rest, ok := affix(w, a); ok && utf8.RuneCountInString(rest) >= 3 {
