@@ -8,14 +8,15 @@ import (
 	"passerelle/captive/web"
 )
 
-// Weights of a number's words, and how many numbers are shown.
+// The weights of a number's words, and the greatest number of numbers shown.
 const (
 	inKeyword, inTitle, inText, inKeywordApart = 12, 8, 3, 2
 
 	maxNumbers = 3
 )
 
-// numberIndex is the words of the national numbers in all languages: people do not only write in the language of the page.
+// numberIndex is a search index of the national numbers' words in all languages, since people do not only write in the language of
+// the page.
 type numberIndex struct {
 	numbers []Number
 	words   *search.Index
@@ -60,5 +61,5 @@ func (x *numberIndex) search(w *web.Words, query string, most int) web.Found {
 	return found
 }
 
-// anchor is the number's place on its page.
+// anchor returns the number's fragment on the page of numbers.
 func (n Number) anchor() string { return "n" + strings.ReplaceAll(n.Number, " ", "") }

@@ -11,22 +11,22 @@ import (
 	"passerelle/captive/web"
 )
 
-// needsRoutes are the paths of "Where do I go?". The answers are in the address, and nowhere else: pages are rendered for
-// each request and not kept.
+// needsRoutes returns the routes of "Where do I go?". The answers are in the address and nowhere else: pages are rendered for each
+// request and not cached.
 func (p *Places) needsRoutes() map[string]web.Route {
 	return map[string]web.Route{"/needs": {Get: p.needs}, "/needs/": {Get: p.needs}}
 }
 
-// away is where "leave quickly" leads: an ordinary page with much on it.
+// away is the page that "leave quickly" leads to: an ordinary page with much on it.
 const away = "/tutorials"
 
-// needs serves a question, or the answer to all of them.
+// needs serves the next question, or the page of destinations after the last one.
 func (p *Places) needs(w http.ResponseWriter, r *web.Request) {
 	g := p.guide.Load()
 	path := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/needs"), "/")
 	answers, next, whole := g.Read(path)
 	if !whole || path != answers.Path() {
-		r.Lead(w, http.StatusFound, needsPath(answers)) // the question again
+		r.Lead(w, http.StatusFound, needsPath(answers)) // ask the question again
 		return
 	}
 	var page web.Page
@@ -46,7 +46,7 @@ type needsFrame struct {
 	web.Frame
 	Heading  string
 	Lang     *web.Lang // of the heading, nil if it is the page's
-	Discreet bool      // it is about danger; by the rules' neutral keys, its address says nothing either
+	Discreet bool      // it is about danger; its address reveals nothing either, since the rules' keys are neutral
 	Away     string    // path that "leave quickly" leads to
 	Back     string    // path of the question before; "" for none
 }
@@ -55,8 +55,8 @@ type needsFrame struct {
 type questionPage struct {
 	needsFrame
 	First         bool
-	Number, Count int // of questions
-	Now           []destination
+	Number, Count int           // of questions
+	Now           []destination // shown above the choices
 	Choices       []needChoice
 }
 
@@ -67,15 +67,15 @@ type needChoice struct {
 	Danger          bool
 }
 
-// answerPage says where to go, the best first.
+// answerPage says where to go, with the best destination first.
 type answerPage struct {
 	needsFrame
 	Best    destination
 	Also    []destination
-	Say     []string  // to the desk, in French
-	SayLang *web.Lang // nil if that is the page's language
+	Say     []string  // what to say at the desk, in French
+	SayLang *web.Lang // nil if French is the page's language
 	Meaning []string  // the same in the page's language; nil if that is French
-	Without phrase
+	Without phrase    // how to do it without the internet
 }
 
 // phrase is a text with its language, nil if it is the page's.
@@ -92,23 +92,23 @@ type destination struct {
 	Href      string // path on the box, with the language; "" for none
 	Phone     web.Phone
 	Open      string // whether somebody answers the phone now; "" if that is not known
-	Action    string // the words of the link or the call
+	Action    string // the text of the link or the call button
 }
 
-// Person says whether there is no link: one goes and asks.
+// Person reports whether the destination has neither a link nor a number: the reader goes there and asks.
 func (d destination) Person() bool { return d.Href == "" && d.Phone.Text == "" }
 
-// HidesAddress is for [web.Discreet].
+// HidesAddress implements [web.Discreet].
 func (f needsFrame) HidesAddress() bool { return f.Discreet }
 
 func (questionPage) Template() string { return "places/needs" }
 func (answerPage) Template() string   { return "places/needs" }
 
-// Asks says which part of the template the page is.
+// Asks tells the template, which both pages share, whether the page asks a question.
 func (questionPage) Asks() bool { return true }
 func (answerPage) Asks() bool   { return false }
 
-// Seen says for each question whether it was reached.
+// Seen reports for each question whether it was reached.
 func (p questionPage) Seen() []bool {
 	seen := make([]bool, p.Count)
 	for i := range seen {
@@ -117,7 +117,7 @@ func (p questionPage) Seen() []bool {
 	return seen
 }
 
-// newNeedsFrame is what all pages of the questions have in common. The title of one about danger says nothing.
+// newNeedsFrame returns what all pages of the questions have in common. The title of a page about danger reveals nothing.
 func newNeedsFrame(r *web.Request, a needs.Answers, heading phrase) needsFrame {
 	f := needsFrame{
 		Frame: r.Frame(needsPath(a), heading.Lines[0]), Heading: heading.Lines[0], Lang: heading.Lang,
@@ -132,7 +132,7 @@ func newNeedsFrame(r *web.Request, a needs.Answers, heading phrase) needsFrame {
 	return f
 }
 
-// newQuestion asks the next question.
+// newQuestion returns the page that asks the next question.
 func (p *Places) newQuestion(r *web.Request, g *needs.Guide, a needs.Answers, q *needs.Question) web.Page {
 	page := questionPage{
 		needsFrame: newNeedsFrame(r, a, newPhrase(r.Words, q.Ask)),
@@ -148,7 +148,7 @@ func (p *Places) newQuestion(r *web.Request, g *needs.Guide, a needs.Answers, q 
 	return page
 }
 
-// newAnswer says where to go.
+// newAnswer returns the page that says where to go.
 func (p *Places) newAnswer(r *web.Request, g *needs.Guide, a needs.Answers) web.Page {
 	w := r.Words
 	heading := "needs.answer"
@@ -167,8 +167,8 @@ func (p *Places) newAnswer(r *web.Request, g *needs.Guide, a needs.Answers) web.
 	return page
 }
 
-// sayToDesk makes sentences for the desk of the answers, with the question who can help. Those in danger only say that they
-// want to talk. A sentence that the language lacks is left out.
+// sayToDesk returns the answers as sentences to say at the desk, followed by the question who can help. Somebody in danger only says
+// that they want to talk, so the question is left out. A sentence that is missing in the language is left out, too.
 func sayToDesk(w *web.Words, a needs.Answers) (lines []string) {
 	for _, answer := range a {
 		if say := newPhrase(w, answer.Say); say.Lang == nil {
@@ -181,7 +181,7 @@ func sayToDesk(w *web.Words, a needs.Answers) (lines []string) {
 	return lines
 }
 
-// newPhrase returns a text in the page's language, or in French; zero for nil.
+// newPhrase returns a text in the page's language, or else in French; the zero phrase for a nil text.
 func newPhrase(w *web.Words, t needs.Text) phrase {
 	text, code := t.In(w.Code)
 	if text == "" {
@@ -191,8 +191,8 @@ func newPhrase(w *web.Words, t needs.Text) phrase {
 	return phrase{strings.Split(in.Typeset(text), "\n"), w.Lang(code)}
 }
 
-// destinations returns those that there are now: a list of places that has none is left out. The rules see to it that
-// something is left.
+// destinations returns the destinations that exist now: those that lead to places are left out if there are no such places. The checks
+// of the rules guarantee that some destination is left.
 func (p *Places) destinations(r *web.Request, to []needs.Destination) (all []destination) {
 	for _, d := range to {
 		if d, ok := p.destination(r, d); ok {
@@ -202,7 +202,7 @@ func (p *Places) destinations(r *web.Request, to []needs.Destination) (all []des
 	return all
 }
 
-// destination returns one of them, if it is there. The one without the internet is no link.
+// destination returns a destination, and whether it exists now. One of the kind [needs.Without] does not count.
 func (p *Places) destination(r *web.Request, to needs.Destination) (d destination, ok bool) {
 	w, language, query := r.Words, "", ""
 	if r.Chosen {
@@ -257,7 +257,7 @@ func (p *Places) destination(r *web.Request, to needs.Destination) (d destinatio
 	return d, false
 }
 
-// numberDestination returns a number to call. One that a technician's file lacks is ours.
+// numberDestination returns a number to call: the technician's, or the built-in one if the technician's file lacks it.
 func (p *Places) numberDestination(r *web.Request, key string) (d destination, ok bool) {
 	named := func(n Number) bool { return numberKey(n) == key }
 	numbers := p.nationalNumbers()
@@ -278,11 +278,11 @@ func (p *Places) numberDestination(r *web.Request, key string) (d destination, o
 	}, true
 }
 
-// numberKey is how rules name a number: without spaces.
+// numberKey returns the key by which rules name a number: the number without spaces.
 func numberKey(n Number) string { return strings.ReplaceAll(string(n.Number), " ", "") }
 
-// has says whether there are places as wanted. Words also find places that have some of them: those with the label have all,
-// and then only such are found.
+// has reports whether there are places that match a wish. A search by words also finds places that have only some of the words. But
+// if some places have the wanted label, they match all words, and only such places are found. So the first one found decides.
 func (p *Places) has(wanted wish) bool {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
@@ -297,7 +297,7 @@ func (p *Places) has(wanted wish) bool {
 	return i >= 0 && hits[0].Programmes.Terms.Has(1<<i)
 }
 
-// labels are the programmes and the types of places that rules may name, with the standard's labels: words that find them.
+// labels are the programmes and types of places that rules may name, with the standard's labels, which are the words to find them by.
 var labels = map[needs.Destination]string{
 	{Kind: needs.Programme, Key: "france-services"}: "France Services",
 	{Kind: needs.Programme, Key: "aidants-connect"}: "Aidants Connect",
@@ -313,7 +313,7 @@ var personPictograms = map[string]string{
 	needs.Desk: "house", needs.SocialWorker: "people", needs.PublicWriter: "pen", needs.Adviser: "computer", needs.Volunteers: "tool",
 }
 
-// NeedsKnown says which destinations rules may name: those of this program, which every box has.
+// NeedsKnown returns the destinations that rules may name: those that are built into the program, which every box has.
 func NeedsKnown() needs.Known {
 	numbers := make(map[string]bool)
 	for _, n := range builtInNumbers() {

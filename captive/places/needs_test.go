@@ -20,7 +20,7 @@ import (
 	"passerelle/captive/web/webtest"
 )
 
-// allLanguages are those of the pages.
+// allLanguages are the languages of the pages.
 var allLanguages = []string{"fr", "en", "ar", "es", "pt", "uk"}
 
 // mount serves a share's pages without a server.
@@ -40,7 +40,7 @@ func (m mount) Serve(w http.ResponseWriter, p web.Page, status int) {
 	d.Serve(w, m.r.Request, status)
 }
 
-// asker asks a share for its pages.
+// asker requests pages from a share.
 type asker struct {
 	places *Places
 	head   *web.Head
@@ -57,7 +57,7 @@ func newAsker(dir string) *asker {
 	}, share.Routes}
 }
 
-// get asks for a path.
+// get requests a path.
 func (a *asker) get(path string) *httptest.ResponseRecorder {
 	r := &web.Request{
 		Request: httptest.NewRequest("GET", path, nil), Head: a.head,
@@ -93,8 +93,7 @@ var (
 	anyHref = regexp.MustCompile(`href="([^"]*)"`)
 )
 
-// Every question and every answer is a complete page in every language; it is small, and says how to do it without the
-// internet.
+// Every question and every answer is a complete and small page in every language. Every answer says how to do it without the internet.
 func TestNeedsPages(t *testing.T) {
 	t.Parallel()
 	a := newAsker(t.TempDir())
@@ -137,8 +136,8 @@ func TestNeedsPages(t *testing.T) {
 	t.Logf("the heaviest page has %d bytes without compression", heaviest)
 }
 
-// A page about danger leaves as little as it can: nothing is stored, no page learns of it, and neither its title, its icon
-// nor its address tells what it is about. Its first link leads away, and a number is a press away from the first question.
+// A page about danger leaves as few traces as it can: nothing is stored, no linked page learns its address, and neither its title,
+// icon nor address reveals what it is about. Its first link leads away, and a number is one press away from the first question.
 func TestNeedsDiscreet(t *testing.T) {
 	t.Parallel()
 	a := newAsker(t.TempDir())
@@ -203,7 +202,7 @@ func TestNeedsDiscreet(t *testing.T) {
 	}
 }
 
-// What is no answer leads to the question again, in the chosen language.
+// A path that is not an answer leads to the question again, in the chosen language.
 func TestNeedsUnknown(t *testing.T) {
 	t.Parallel()
 	a := newAsker(t.TempDir())
@@ -238,7 +237,7 @@ func TestNeedsUnknown(t *testing.T) {
 	}
 }
 
-// Places are named once there are some; without a list, the centre, lessons and numbers remain.
+// Answers lead to places only if there are some; without a list, the centre, lessons and numbers remain.
 func TestNeedsWithoutPlaces(t *testing.T) {
 	t.Parallel()
 	a := newAsker(t.TempDir())
@@ -254,7 +253,7 @@ func TestNeedsWithoutPlaces(t *testing.T) {
 	}
 }
 
-// With a list, answers lead to the places in it, and to no others; the lists that they lead to show these places.
+// With a list, answers lead to the kinds of places in it, and to no others; the pages that they lead to show these places.
 func TestNeedsWithPlaces(t *testing.T) {
 	t.Parallel()
 	const head = "id,nom,commune,code_postal,adresse,latitude,longitude,typologie,dispositif_programmes_nationaux,services,pivot,date_maj\n"
@@ -358,7 +357,7 @@ func TestNeedsOfACentre(t *testing.T) {
 	}
 }
 
-// Everything that our rules name exists, in every language; and everything that rules may name has words.
+// Everything that the built-in rules name exists in every language, and everything that rules may name has words.
 func TestNeedsKnown(t *testing.T) {
 	t.Parallel()
 	if _, err := needs.Parse(needs.OwnName, needs.Own().File(), NeedsKnown()); err != nil {
@@ -400,7 +399,7 @@ func TestNeedsKnown(t *testing.T) {
 	}
 }
 
-// Texts of our rules follow the rules of the words' files, as far as a program sees that.
+// Texts of the built-in rules follow the conventions of the words files, as far as a program can check them.
 func TestNeedsTexts(t *testing.T) {
 	t.Parallel()
 	wrong := regexp.MustCompile("['\"<>{}\u00a0\u202f\u200b]|  | $|^ ")

@@ -20,7 +20,7 @@ import (
 	"passerelle/captive/web"
 )
 
-// numbersFile is the name of the national numbers' file, ours and a technician's in the share's folder.
+// numbersFile is the name of a file of national numbers: the built-in one, and a technician's in the share's folder.
 const numbersFile = "numbers.toml"
 
 //go:embed numbers.toml
@@ -29,11 +29,11 @@ var ownNumbers []byte
 // maxNumbersFile bounds a technician's file, in bytes.
 const maxNumbersFile = 1 << 20
 
-// Number is a number that everybody can call, also without internet.
+// Number is a telephone number that everybody can call, even without internet.
 type Number struct {
 	Number  string    // as people write it: "116 006"
 	Group   string    // a key of groups
-	SMS     bool      // one writes to it
+	SMS     bool      // for text messages, not calls
 	Free    bool      // calls cost nothing
 	Hours   *schedule // nil: not known
 	Source  string    // where it was looked up
@@ -41,10 +41,10 @@ type Number struct {
 	Title   texts
 	Text    texts
 
-	Keywords map[string][]string // how people say what it is for, by language
+	Keywords map[string][]string // what people search for to find it, by language
 }
 
-// groups are the parts of the page of numbers, in its order, each with its pictogram.
+// groups are the parts of the page of numbers, in the page's order, each with its pictogram.
 var groups = []struct{ key, pictogram string }{{"emergency", "fault"}, {"talk", "listen"}}
 
 // schedule is opening hours.
@@ -58,7 +58,7 @@ func (s *schedule) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-// month is when a number was compared with its source.
+// month is the month in which a number was compared with its source.
 type month struct{ time.Time }
 
 func (m *month) UnmarshalText(text []byte) (err error) {
@@ -68,10 +68,10 @@ func (m *month) UnmarshalText(text []byte) (err error) {
 	return nil
 }
 
-// texts are a text in several languages, by code.
+// texts is a text in several languages, by code.
 type texts map[string]string
 
-// in returns the text in a language, or in French, and in which it is: nil for the page's.
+// in returns the text in the page's language with a nil lang, or else in French with its lang.
 func (t texts) in(w *web.Words) (text string, lang *web.Lang) {
 	if text := t[w.Code]; text != "" {
 		return text, nil
@@ -79,8 +79,8 @@ func (t texts) in(w *web.Words) (text string, lang *web.Lang) {
 	return t["fr"], w.Lang("fr")
 }
 
-// readNumbers returns a technician's numbers from the share's folder, or ours: if there are none, or if they are broken,
-// which is returned as an error.
+// readNumbers returns a technician's numbers from the share's folder, or the built-in ones if there are none. If the file is broken,
+// it returns the built-in ones and the error.
 func readNumbers(dir string) ([]Number, error) {
 	path := filepath.Join(dir, numbersFile)
 	info, err := os.Stat(path)
@@ -105,13 +105,13 @@ func readNumbers(dir string) ([]Number, error) {
 	return numbers, nil
 }
 
-// CheckNumbers returns what is wrong with the numbers in a folder. None there are right.
+// CheckNumbers returns what is wrong with the numbers in a folder; nil if there are none.
 func CheckNumbers(dir string) error {
 	_, err := readNumbers(dir)
 	return err
 }
 
-// builtInNumbers returns our own numbers.
+// builtInNumbers returns the built-in numbers.
 func builtInNumbers() []Number {
 	numbers, err := parseNumbers(numbersFile, ownNumbers)
 	if err != nil {
@@ -151,10 +151,10 @@ func parseNumbers(name string, text []byte) ([]Number, error) {
 	return file.Number, nil
 }
 
-// numberHead matches where a number begins in a file.
+// numberHead matches the header of a number in a file.
 var numberHead = regexp.MustCompile(`(?m)^[ \t]*\[\[[ \t]*number[ \t]*\]\]`)
 
-// check checks a number as a whole, next to those before it.
+// check checks a number on its own and against those before it.
 func (n Number) check(before []Number) error {
 	switch {
 	case n.Number == "":
@@ -198,8 +198,8 @@ type numberCard struct {
 	Title, Text string
 	Lang        *web.Lang // of the title, nil if it is the page's
 	TextLang    *web.Lang
-	Open        string // whether somebody answers now; "" if its hours are not known
-	Always      bool   // at any time
+	Open        string // whether somebody answers now; "" if its hours are not known, or always
+	Always      bool   // somebody answers at any time
 	Week        []web.OpenDays
 	Checked     string
 }
@@ -210,7 +210,7 @@ type numberGroup struct {
 	Numbers               []numberCard
 }
 
-// newNumberCard says a number in words.
+// newNumberCard returns a number as it is shown in these words.
 func newNumberCard(w *web.Words, n Number, now time.Time) numberCard {
 	c := numberCard{
 		ID: n.anchor(), Phone: web.NewPhone(n.Number), SMS: n.SMS, Free: n.Free,
@@ -230,7 +230,7 @@ func newNumberCard(w *web.Words, n Number, now time.Time) numberCard {
 	return c
 }
 
-// newNumberGroups says all numbers in words, by group.
+// newNumberGroups returns all numbers as they are shown in these words, by group.
 func newNumberGroups(w *web.Words, numbers []Number, now time.Time) (all []numberGroup) {
 	for _, g := range groups {
 		shown := numberGroup{Key: g.key, Title: w.T("number.group." + g.key), Pictogram: g.pictogram}

@@ -17,7 +17,7 @@ var saturday = time.Date(2026, 11, 21, 15, 10, 0, 0, time.FixedZone("CET", 3600)
 // codes are all languages.
 var codes = []string{"fr", "en", "ar", "es", "pt", "uk"}
 
-// The built-in numbers have all that a page says, in every language; each was looked up lately, and dials.
+// The built-in numbers have all texts of the page in every language; each was looked up lately, and can be dialled.
 func TestOwnNumbers(t *testing.T) {
 	t.Parallel()
 	var all []string
@@ -50,7 +50,7 @@ hours = "Mo-Fr 09:00-17:00"
 title.fr = "La mairie"
 `
 
-// A technician's file is refused as a whole with its line, and the built-in numbers stay.
+// A broken technician's file is refused as a whole, the error names the line, and the built-in numbers stay.
 func TestBrokenNumbers(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{

@@ -12,13 +12,13 @@ import (
 	"passerelle/captive/web"
 )
 
-// listPage lists places: those near, or those that the reader wants.
+// listPage lists places: the nearest ones, or those that match the reader's wish.
 type listPage struct {
 	web.Frame
 	Asked    string
-	Hidden   []field  // of the search's form: what else is wanted
-	Wanted   []choice // what is wanted, to take away
-	Clear    string   // address without any choice
+	Hidden   []field  // of the search's form: the filters that are set
+	Wanted   []choice // the filters that are set, as links that remove them
+	Clear    string   // address without any filter
 	Services choices
 	Filters  []choices
 	Found    string // how many there are; "" if there is no list
@@ -39,7 +39,7 @@ type placeTile struct {
 	Number   string // on the plan
 	Href     string
 	Name     string
-	Lang     *web.Lang // of what the list says, nil if it is the page's
+	Lang     *web.Lang // of the list's texts, nil if it is the page's
 	Where    string    // "à 800 mètres"; "" if it is not known
 	Town     string
 	Open     bool
@@ -54,14 +54,14 @@ type placePage struct {
 	Back     string // address of the list that led here
 	Name     string
 	Types    []string
-	Lang     *web.Lang // of what the list says, nil if it is the page's
+	Lang     *web.Lang // of the list's texts, nil if it is the page's
 	Receives bool
 
 	Open    bool
 	Hours   string // whether it is open
 	Week    []web.OpenDays
 	Unusual []web.OpenDays
-	Partly  bool   // nothing is known of some days
+	Partly  bool   // the hours of some days are not known
 	Written string // its hours as the list has them, if they cannot be read
 	Note    string
 
@@ -70,7 +70,7 @@ type placePage struct {
 	Sites   []link
 	Booking *link
 	Sheet   *link
-	Card    string // address of its contact for a phone
+	Card    string // address of its vCard
 
 	Services   []web.Fact
 	Modes      []string
@@ -106,7 +106,7 @@ func (listPage) Template() string    { return "places/places" }
 func (placePage) Template() string   { return "places/place" }
 func (numbersPage) Template() string { return "places/numbers" }
 
-// newListPage finds the places that are wanted.
+// newListPage returns the page of the places that match a wish.
 func (p *Places) newListPage(r *web.Request, wanted wish) (listPage, error) {
 	w := r.Words
 	page := listPage{Frame: r.Frame("/places", w.T("places.title"))}
@@ -160,8 +160,8 @@ func (p *Places) newListPage(r *web.Request, wanted wish) (listPage, error) {
 	return page, nil
 }
 
-// find asks the lists. The centre is where distances are from; nil if it is not known. A query that is a postcode asks for
-// what is near there.
+// find queries the lists. The centre is the point that distances are measured from; nil if it is not known. If the wish's words are a
+// postcode, it finds the places near that postcode, and the centre is there.
 func (p *Places) find(r *web.Request, q directory.Query, wanted wish) (
 	hits []directory.Hit, total int, centre *directory.Point, lists bool, err error,
 ) {
@@ -181,7 +181,7 @@ func (p *Places) find(r *web.Request, q directory.Query, wanted wish) (
 	return hits, total, centre, true, err
 }
 
-// centre returns where the centre is: by its coordinates, or its postcode. It is called with the lock held.
+// centre returns the centre's position by its coordinates or else its postcode; nil if neither is known. The caller holds the lock.
 func (p *Places) centre(card web.Card) *directory.Point {
 	if card.At != nil {
 		return &directory.Point{Lat: card.At.Latitude, Lon: card.At.Longitude}
@@ -192,7 +192,7 @@ func (p *Places) centre(card web.Card) *directory.Point {
 	return nil
 }
 
-// newPlaceTile is a place in a list.
+// newPlaceTile returns a place as it is shown in a list.
 func newPlaceTile(w *web.Words, hit directory.Hit, number int, wanted wish, language string, now time.Time) placeTile {
 	t := placeTile{
 		Number: strconv.Itoa(number), Href: wanted.link("/places/"+hit.ID, language),
@@ -210,7 +210,7 @@ func newPlaceTile(w *web.Words, hit directory.Hit, number int, wanted wish, lang
 	return t
 }
 
-// newSearchTile is a place among the results of the search in all shares.
+// newSearchTile returns a place as it is shown among the results of the search in all shares.
 func newSearchTile(w *web.Words, place directory.Place) web.Tile {
 	t := web.Tile{
 		Href: "/places/" + place.ID, Title: place.Name, Text: place.Town, Lang: w.Lang("fr"),
@@ -250,7 +250,7 @@ func phones(place directory.Place) (all []web.Phone) {
 	return all
 }
 
-// facts says terms in words, each with its pictogram. Terms that the schema does not have are shown as they are.
+// facts returns terms in words, each with its pictogram. Terms that are not in the schema are shown as they are.
 func facts(terms []directory.Term, set directory.Set, pictograms map[string]string, text func(directory.Term) string) (all []web.Fact) {
 	for i, t := range terms {
 		if set.Terms.Has(1 << i) {
@@ -271,18 +271,18 @@ func plain(terms []directory.Term, set directory.Set, text func(directory.Term) 
 	return all
 }
 
-// label is a term's own, which is a name.
+// label returns a term's label, for terms whose label is a name.
 func label(t directory.Term) string { return t.Label }
 
-// in returns the words of a kind of terms.
+// in returns a function that returns the words of a term of a kind.
 func in(w *web.Words, kind string) func(directory.Term) string {
 	return func(t directory.Term) string { return w.T("term." + kind + "." + t.Key) }
 }
 
-// feePictograms are those of the fees.
+// feePictograms are the pictograms of the fees, by key.
 var feePictograms = map[string]string{"free": "free", "free-for-some": "free", "paid": "euro"}
 
-// newPlacePage is a place's page.
+// newPlacePage returns a place's page.
 func (p *Places) newPlacePage(r *web.Request, place directory.Place, wanted wish) placePage {
 	w := r.Words
 	page := placePage{

@@ -1,6 +1,6 @@
-// Package places is a share: the places where people help, the numbers that work without internet, and what leads to them.
-// It owns their pages, words, addresses, the plan and the search results. Package directory owns the lists of places. It
-// must not know the box, nor other shares.
+// Package places is a share: the places where people help, the telephone numbers that work without internet, and the questions that
+// lead to them. It owns their pages, words, addresses, the plan and the search results. Package directory owns the lists of places.
+// Package places does not depend on the box. Of the other shares it only knows the built-in lessons, which the questions lead to.
 package places
 
 import (
@@ -23,7 +23,7 @@ import (
 //go:embed pages/*.html pages/*.css words/*.toml
 var files embed.FS
 
-// Places shows the lists and numbers in a folder. Make one with New; its methods are safe for concurrent use.
+// Places shows the lists and numbers in a folder. Create one with New; its methods are safe for concurrent use.
 type Places struct {
 	dir string
 	log *slog.Logger
@@ -35,7 +35,7 @@ type Places struct {
 	numbers []Number
 	version uint64
 
-	foundNumbers *numberIndex // of numbers
+	foundNumbers *numberIndex // the search index of numbers
 }
 
 // New returns a share of the lists in a folder, which is read by the share's Refresh.
@@ -63,22 +63,22 @@ func (p *Places) Share() web.Share {
 	}
 }
 
-// doors leads to the questions, which lead to lessons, people and places.
+// doors returns the door to the questions, which lead to lessons, people and places.
 func doors(w *web.Words) []web.Door {
 	return []web.Door{{Href: "/needs", Pictogram: "lifebuoy", Title: w.T("places.door"), Text: w.T("places.door-text"), Session: true}}
 }
 
-// placesDoor leads to the places.
+// placesDoor returns a door to the places.
 func placesDoor(w *web.Words) web.Door {
 	return web.Door{Href: "/places", Pictogram: "pin", Title: w.T("places.title"), Text: w.T("places.text")}
 }
 
-// numbersDoor leads to the numbers.
+// numbersDoor returns a door to the numbers.
 func numbersDoor(w *web.Words) web.Door {
 	return web.Door{Href: "/places/numbers", Pictogram: "phone", Title: w.T("number.title"), Text: w.T("number.text")}
 }
 
-// refresh reads the folder again. A broken list is left out, and broken numbers are replaced by ours.
+// refresh reads the folder again. A broken list is left out, and broken numbers are replaced by the built-in ones.
 func (p *Places) refresh() {
 	p.refreshNeeds()
 	lists, problems := directory.Open(p.dir)
@@ -113,7 +113,7 @@ func (p *Places) nationalNumbers() []Number {
 	return p.numbers
 }
 
-// overview lists places: those that the query wants.
+// overview lists the places that match the query.
 func (p *Places) overview(w http.ResponseWriter, r *web.Request) {
 	page, err := p.newListPage(r, parseWish(r.URL.Query()))
 	if err != nil {
@@ -123,10 +123,10 @@ func (p *Places) overview(w http.ResponseWriter, r *web.Request) {
 	r.Serve(w, page, http.StatusOK)
 }
 
-// placePath matches what is below /places/: an ID, or its contact.
+// placePath matches a path below /places/: a place's ID, or its vCard.
 var placePath = regexp.MustCompile(`^([0-9a-f]{16})(\.vcf)?$`)
 
-// below serves a place's page, or its contact for a phone.
+// below serves a place's page or its vCard.
 func (p *Places) below(w http.ResponseWriter, r *web.Request) {
 	name := strings.TrimPrefix(r.URL.Path, "/places/")
 	if name == "" {
@@ -187,7 +187,7 @@ func (p *Places) fail(w http.ResponseWriter, r *web.Request, err error) {
 	}, http.StatusInternalServerError)
 }
 
-// maxFound is how many places the search in all shares shows: the page of places shows all.
+// maxFound bounds the places that the search in all shares shows. The page of places shows all.
 const maxFound = 6
 
 // search finds numbers and places, for the search in all shares.

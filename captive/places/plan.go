@@ -24,8 +24,8 @@ type spot struct {
 	at     directory.Point
 }
 
-// plan draws where places are around the centre, north up: rings of distance, and each place's number. It is nil for none.
-// The list next to it says the same.
+// plan returns a drawing of the places around the centre, north up, with rings of distance and each place's number. It is "" if there
+// are no places. The list next to it has the same information.
 func plan(w *web.Words, centre directory.Point, spots []spot) template.HTML {
 	if len(spots) == 0 {
 		return ""
@@ -50,7 +50,7 @@ func plan(w *web.Words, centre directory.Point, spots []spot) template.HTML {
 	for i := 1; i <= rings; i++ {
 		write(&b, "far", middle, middle+planRadius*float64(i)/rings+4.5, shortDistance(w, step*float64(i)))
 	}
-	// A badge that would cover another stands aside, with a line to where the place is.
+	// A badge that would cover another is drawn beside it, with a line to the place's position.
 	var badges strings.Builder
 	taken := []position{{middle, middle}}
 	for _, s := range spots {
@@ -72,7 +72,7 @@ func plan(w *web.Words, centre directory.Point, spots []spot) template.HTML {
 	return template.HTML(b.String())
 }
 
-// write writes a text with its middle at a position.
+// write writes a text element at a position.
 func write(b *strings.Builder, class string, x, y float64, text string) {
 	b.WriteString(`<text class="` + class + `" x="` + strconv.FormatFloat(x, 'f', 1, 64) + `" y="` +
 		strconv.FormatFloat(y, 'f', 1, 64) + `">` + template.HTMLEscapeString(text) + `</text>`)
@@ -81,8 +81,8 @@ func write(b *strings.Builder, class string, x, y float64, text string) {
 // position is a point of the drawing.
 type position struct{ x, y float64 }
 
-// free returns the position nearest to the wanted one, in a spiral around it, where a badge covers no other and lies within
-// the drawing.
+// free returns the first position on a spiral around the wanted one where a badge covers no other and lies within the drawing, or the
+// wanted position if there is none.
 func free(wanted position, taken []position) position {
 	const turn = math.Pi * (3 - 2.2360679775) // the golden angle spreads the trials evenly
 	for i := range 400 {
@@ -102,7 +102,7 @@ func free(wanted position, taken []position) position {
 	return wanted
 }
 
-// ringStep returns the distance between rings in metres, a round number, so that the outermost reaches the farthest place.
+// ringStep returns the distance between rings in metres: a round number for which the outermost ring reaches the farthest place.
 func ringStep(farthest float64) float64 {
 	for scale := 100.0; ; scale *= 10 {
 		for _, n := range []float64{1, 2, 3, 5} {
@@ -113,8 +113,8 @@ func ringStep(farthest float64) float64 {
 	}
 }
 
-// from returns the distance in metres and the bearing in radians, clockwise from north, of a point as seen from another.
-// Near places lie on a plane; the great circle's distance is the directory's.
+// from returns the distance in metres and the bearing in radians, clockwise from north, of b as seen from a. It treats the earth as a
+// plane, which is accurate enough for near places; package directory computes great-circle distances.
 func from(a, b directory.Point) (distance, bearing float64) {
 	const degree = 111_195 // metres
 	x := (b.Lon - a.Lon) * math.Cos((a.Lat+b.Lat)/2*math.Pi/180) * degree
@@ -122,16 +122,16 @@ func from(a, b directory.Point) (distance, bearing float64) {
 	return math.Hypot(x, y), math.Atan2(x, y)
 }
 
-// compassPoints are the words of eight directions, clockwise from north.
+// compassPoints are the keys of eight directions, clockwise from north.
 var compassPoints = [8]string{"n", "ne", "e", "se", "s", "sw", "w", "nw"}
 
-// direction says in which direction a bearing leads.
+// direction returns the words for the direction of a bearing in radians.
 func direction(w *web.Words, bearing float64) string {
 	eighth := int(math.Round(bearing/(math.Pi/4))+8) % 8
 	return w.T("direction." + compassPoints[eighth])
 }
 
-// shortDistance writes a ring's distance: "500 m", "2 km".
+// shortDistance formats a ring's distance: "500 m", "2 km".
 func shortDistance(w *web.Words, metres float64) string {
 	if metres < 1000 {
 		return strconv.Itoa(int(metres)) + "\u00a0" + w.T("places.metres")

@@ -13,7 +13,7 @@ import (
 	"passerelle/captive/web"
 )
 
-// lilas is where the fictional centre is.
+// lilas is the position of the fictional centre.
 var lilas = directory.Point{Lat: 48.88, Lon: 2.4165}
 
 // catalog has the words of the share.
@@ -56,7 +56,7 @@ func TestPlan(t *testing.T) {
 	}
 }
 
-// readBadges returns the positions of the badges. The drawing is well-formed, with a name.
+// readBadges returns the positions of the badges. It fails the test unless the drawing is well-formed and has a name.
 func readBadges(t *testing.T, svg string) (all []position) {
 	t.Helper()
 	if !strings.Contains(svg, `role="img" aria-label="Plan`) || strings.Contains(svg, "NaN") || strings.Contains(svg, "Inf") {
@@ -89,7 +89,7 @@ func readBadges(t *testing.T, svg string) (all []position) {
 	}
 }
 
-// The rings are round distances, and the outermost reaches the farthest place without much room to spare.
+// The rings are at round distances, and the outermost reaches the farthest place without much space to spare.
 func TestRings(t *testing.T) {
 	t.Parallel()
 	for metres := 1.0; metres < 2e7; metres *= 1.07 {

@@ -8,7 +8,7 @@ import (
 	"passerelle/captive/places/directory"
 )
 
-// vCard returns a place as a contact for a phone: version 3.0 (RFC 2426), which old phones read, too.
+// vCard returns a place as a vCard, for a phone's contacts. It uses version 3.0 (RFC 2426), which old phones read, too.
 func vCard(p directory.Place) string {
 	var c card
 	c.line("BEGIN:VCARD")
@@ -42,10 +42,10 @@ func vCard(p directory.Place) string {
 	return c.text.String()
 }
 
-// card is a text of content lines.
+// card is a vCard's text, made of content lines.
 type card struct{ text strings.Builder }
 
-// maxOctets is the length of a line (RFC 2425, section 5.8.1), without its end.
+// maxOctets is the greatest length of a line in bytes (RFC 2425, section 5.8.1), without its end.
 const maxOctets = 75
 
 // line writes a content line. A long one is folded between characters, not within one.
@@ -62,8 +62,8 @@ func (c *card) line(s string) {
 	c.text.WriteString(s + "\r\n")
 }
 
-// escape writes a text as a value (RFC 2426, section 4): its own line ends, separators and backslashes are no syntax. Other
-// control characters are left out.
+// escape returns a text as a value (RFC 2426, section 4): line ends, separators and backslashes in it are escaped. Other control
+// characters are left out.
 func escape(s string) string {
 	var b strings.Builder
 	for _, r := range strings.ReplaceAll(s, "\r\n", "\n") {
@@ -79,5 +79,5 @@ func escape(s string) string {
 	return b.String()
 }
 
-// degrees writes a coordinate, to about a metre.
+// degrees formats a coordinate with six decimals.
 func degrees(d float64) string { return strconv.FormatFloat(d, 'f', 6, 64) }

@@ -47,7 +47,7 @@ END:VCARD
 // property matches a content line (RFC 2425, section 5.8.2) whose value has no control characters.
 var property = regexp.MustCompile(`^[A-Z]+(;[A-Z]+=[A-Z,]+)?:[^\x00-\x1f\x7f]*$`)
 
-// Whatever a list holds, a contact has its own properties only, and lines that phones read.
+// Whatever a list contains, a vCard has only its own properties, and only lines that phones can read.
 func FuzzVCard(f *testing.F) {
 	f.Add("Le Fil", "4 place\r\nBEGIN:VCARD", "\xff\xfe;,\\")
 	f.Add(strings.Repeat("é", 200), strings.Repeat("a", 75), "\r")

@@ -18,20 +18,20 @@ const (
 	maxPage  = 10_000
 )
 
-// wish is which places a reader wants: a page's address without its path.
+// wish says which places a reader wants. It is what a page's query says, without the language.
 type wish struct {
 	Words     string
 	Page      int    // from 1
-	Service   string // key of the one service; "" for any
-	Audience  string // likewise
-	Care      string // likewise
+	Service   string // key of a service; "" for any
+	Audience  string // key of an audience; "" for any
+	Care      string // key of a kind of care; "" for any
 	Free      bool
 	Open      bool
 	Bus       bool
 	Languages bool
 }
 
-// parseWish reads a query. What it does not know is left out.
+// parseWish parses a query. Unknown keys and values are ignored.
 func parseWish(q url.Values) wish {
 	words := strings.Join(strings.Fields(strings.ToValidUTF8(q.Get("q"), "")), " ")
 	if cut := []rune(words); len(cut) > maxQuery {
@@ -61,7 +61,7 @@ func known(terms []directory.Term, key string) string {
 	return key
 }
 
-// termBit returns the bit of the term with a key, 0 if there is none.
+// termBit returns the bit of the term with a key, or 0 if there is none.
 func termBit(terms []directory.Term, key string) directory.Terms {
 	i := slices.IndexFunc(terms, func(t directory.Term) bool { return t.Key == key })
 	if i < 0 {
@@ -70,7 +70,7 @@ func termBit(terms []directory.Term, key string) directory.Terms {
 	return 1 << i
 }
 
-// values is the wish as a query, without the language.
+// values returns the wish as a query, without the language.
 func (w wish) values() url.Values {
 	v := url.Values{}
 	for name, value := range map[string]string{"q": w.Words, "service": w.Service, "for": w.Audience, "care": w.Care} {
@@ -89,7 +89,7 @@ func (w wish) values() url.Values {
 	return v
 }
 
-// link returns the address of a path with the wish, in the chosen language.
+// link returns a path with the wish as its query, and with a chosen language.
 func (w wish) link(path, language string) string {
 	v := w.values()
 	if language != "" {
@@ -101,10 +101,10 @@ func (w wish) link(path, language string) string {
 	return path + "?" + v.Encode()
 }
 
-// postcode matches a query that is one.
+// postcode matches words that are a postcode.
 var postcode = regexp.MustCompile(`^[0-9]{5}$`)
 
-// query is the wish as the directory understands it, but for where the reader is.
+// query returns the wish as a query for the directory, without From and Now.
 func (w wish) query() directory.Query {
 	return directory.Query{
 		Services:  termBit(directory.Services, w.Service),
@@ -114,7 +114,7 @@ func (w wish) query() directory.Query {
 	}
 }
 
-// choice is a filter: a link that switches it, or that replaces the one of its kind.
+// choice is a filter, with a link that switches it on or off. Of some kinds only one filter is on at a time.
 type choice struct {
 	Href, Pictogram, Text string
 	On                    bool
@@ -126,7 +126,7 @@ type choices struct {
 	All        []choice
 }
 
-// Pictograms of the schema's terms, by key. Their words are term.KIND.KEY.
+// The pictograms of the schema's terms, by key. The message of a term is term.KIND.KEY.
 var (
 	servicePictograms = map[string]string{
 		"procedures": "papers", "everyday": "computer", "work": "briefcase", "safety": "lock", "parenting": "family",
@@ -149,7 +149,7 @@ func (w wish) filters(words *web.Words, language string) (services choices, othe
 		change(&to)
 		return to.link("/places", language)
 	}
-	// one returns the filters of which at most one is set.
+	// one returns the filters of a kind of which at most one is set.
 	one := func(terms []directory.Term, pictograms map[string]string, text func(directory.Term) string, field func(*wish) *string) (all []choice) {
 		for _, t := range terms {
 			key, on := t.Key, *field(&w) == t.Key
@@ -166,7 +166,7 @@ func (w wish) filters(words *web.Words, language string) (services choices, othe
 	services = choices{"services", words.T("places.choose"), one(directory.Services, servicePictograms,
 		in(words, "service"), func(w *wish) *string { return &w.Service })}
 	care := slices.DeleteFunc(slices.Clone(directory.Care), func(t directory.Term) bool {
-		return t.Key == "english" || t.Key == "languages" // the filter Languages is both
+		return t.Key == "english" || t.Key == "languages" // the filter Languages covers both
 	})
 	others = []choices{
 		{"how", words.T("places.how"), []choice{
@@ -183,7 +183,7 @@ func (w wish) filters(words *web.Words, language string) (services choices, othe
 	return services, others
 }
 
-// active returns the filters that are set, and the words: each link takes one away.
+// active returns the filters that are set, and the words. The link of each removes it.
 func (w wish) active(words *web.Words, language string) (all []choice) {
 	services, others := w.filters(words, language)
 	for _, kind := range append([]choices{services}, others...) {

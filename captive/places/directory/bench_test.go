@@ -57,7 +57,7 @@ func BenchmarkFind(b *testing.B) {
 			}
 		})
 	}
-	// The first of the day, and of a public holiday, when many hours must be read.
+	// The first query of a day, and the first of a public holiday, when many hours must be parsed.
 	for name, day := range map[string]time.Time{"day": now, "holiday": time.Date(2026, 7, 14, 10, 0, 0, 0, time.UTC)} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {

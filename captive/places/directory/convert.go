@@ -24,15 +24,15 @@ const (
 	maxItems   = 12
 )
 
-// converter makes places of records. It repairs what has one plausible meaning, and warns.
+// converter converts records to places. It repairs values that have one plausible meaning, and warns about them.
 type converter struct {
 	at    [columns]int // the cell of each column; -1: the file has none
 	names [columns]string
 	warn  warnings
 	now   time.Time
 	zone  *time.Location
-	hours map[string]error     // what is wrong with a text of hours
-	seen  []map[string]meaning // of values as the file has them, by enumeration: the few are there thousands of times
+	hours map[string]error     // what is wrong with a text of hours; nil for nothing
+	seen  []map[string]meaning // a cache of the values in the file, by enumeration: a few values occur thousands of times
 
 	line int // of the record
 }
@@ -42,7 +42,7 @@ func (c *converter) note(col column, kind, format string, values ...any) {
 	c.warn.add(c.line, c.names[col], kind, fmt.Sprintf(format, values...))
 }
 
-// place makes a place of a record. It returns false for a record without a place.
+// place converts a record to a place. It returns false for a record without a name, which is left out.
 func (c *converter) place(cells []string) (Place, bool) {
 	get := func(col column) string {
 		if c.at[col] < 0 {
@@ -110,13 +110,13 @@ func (c *converter) place(cells []string) (Place, bool) {
 	return p, true
 }
 
-// hashID returns a place's identity: identifiers of merged places have up to 2,704 bytes.
+// hashID returns a place's ID. It is a hash, since identifiers of merged places have up to 2,704 bytes.
 func hashID(id string) string {
 	sum := sha256.Sum256([]byte(id))
 	return hex.EncodeToString(sum[:8])
 }
 
-// text cleans a text of one line, and cuts it after most characters.
+// text cleans a text of one line, and cuts it to at most that many characters.
 func (c *converter) text(col column, s string, most int) string {
 	s = strings.Join(strings.Fields(c.visible(col, s)), " ")
 	if len(s) > most && utf8.RuneCountInString(s) > most {
@@ -145,8 +145,8 @@ func (c *converter) paragraphs(col column, s string, most int) string {
 	return strings.Join(lines, "\n")
 }
 
-// visible removes what has no picture and may hide or turn round other text, and restores quotation marks, which the
-// official exporter widens.
+// visible removes invisible characters, some of which may hide or reorder other text, and restores quotation marks, which the
+// official exporter replaces by full-width ones.
 func (c *converter) visible(col column, s string) string {
 	if isPlainASCII(s) {
 		return s
@@ -181,7 +181,7 @@ func isNumber(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789") == ""
 }
 
-// regions are where French places are (France and its overseas territories): latitudes and longitudes.
+// regions are the bounds of France and its overseas territories: the least and greatest latitude, then longitude.
 var regions = [][4]float64{
 	{41, 51.5, -5.5, 10},       // metropolitan France
 	{15.7, 16.6, -62, -60.9},   // Guadeloupe
@@ -263,7 +263,7 @@ func newConverter(now time.Time) *converter {
 	return c
 }
 
-// terms reads a column of terms, the enumeration i. It returns false if it says that nobody is excluded.
+// terms reads the column of the enumeration i. It returns false if a value says that nobody is excluded.
 func (c *converter) terms(p *Place, i int, cell string) (excludes bool) {
 	e := enumerations[i]
 	excludes = true
@@ -299,7 +299,7 @@ func meaningOf(i int, value string) (meaning, bool) {
 	return m, ok
 }
 
-// values splits a cell of terms. Commas separate only where every part is a known term: some terms have commas.
+// values splits a cell of terms. A comma counts as a separator only if every part is a known term, since some terms contain commas.
 func (c *converter) values(i int, cell string) []string {
 	values := splitList(cell)
 	if len(values) != 1 || !strings.Contains(cell, ",") {
@@ -317,7 +317,7 @@ func (c *converter) values(i int, cell string) []string {
 	return parts
 }
 
-// splitList splits a cell at the standard's separator, else at that of version 0.1.
+// splitList splits a cell at the standard's separator, or if it has none, at that of version 0.1.
 func splitList(cell string) []string {
 	if strings.Contains(cell, "|") {
 		return splitBy(cell, "|")
@@ -325,7 +325,7 @@ func splitList(cell string) []string {
 	return splitBy(cell, ";")
 }
 
-// splitBy returns what stands between any of the separators, without blanks and empty parts.
+// splitBy splits a cell at any of the separators. The parts are trimmed, and empty ones left out.
 func splitBy(cell, separators string) (parts []string) {
 	for _, part := range strings.FieldsFunc(cell, func(r rune) bool { return strings.ContainsRune(separators, r) }) {
 		if part = strings.TrimSpace(part); part != "" {
@@ -378,7 +378,7 @@ func (c *converter) sites(col column, cell string) (all []string) {
 	return all
 }
 
-// dateForms are how dates are written: by the standard, with a time and zone, by JavaScript, by people.
+// dateForms are the other forms in which dates are written: with a time and a zone, by JavaScript, by people.
 var dateForms = []string{
 	"2006-01-02T15:04:05Z07:00", "2006-01-02T15:04:05Z0700", "2006-01-02 15:04:05Z07:00", "2006-01-02T15:04:05",
 	"2006-01-02 15:04:05", "Mon Jan 02 2006 15:04:05 GMT-0700", "02/01/2006",
@@ -415,7 +415,7 @@ func (c *converter) date(cell string) time.Time {
 	return t
 }
 
-// checkHours warns about hours that nobody can rely on.
+// checkHours warns about hours that cannot be relied on.
 func (c *converter) checkHours(text string) {
 	err, known := c.hours[text]
 	if !known {
@@ -427,7 +427,7 @@ func (c *converter) checkHours(text string) {
 	}
 }
 
-// quoted quotes a value for a warning: one line, without what a terminal would obey.
+// quoted quotes a value for a warning: on one line, shortened, and without control characters for a terminal.
 func quoted(s string) string {
 	if r := []rune(s); len(r) > 60 {
 		s = string(r[:59]) + "…"

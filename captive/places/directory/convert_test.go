@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-// TestStandard: every term has its own key and bit, every older value means something, every type has a label.
+// TestStandard: every term has a key and a bit of its own, every older value has a meaning, and every type has a label.
 func TestStandard(t *testing.T) {
 	t.Parallel()
 	keys := make(map[string]bool)
@@ -93,7 +93,7 @@ func TestPhone(t *testing.T) {
 	}
 }
 
-// FuzzPlace: whatever the cells are, a place is safe to show, and the same when it is stored.
+// FuzzPlace: whatever the cells are, the place is safe to show, and unchanged after it is stored and read.
 func FuzzPlace(f *testing.F) {
 	rows := strings.Split(made(3), "\n")
 	for _, row := range rows[1:4] {
@@ -106,7 +106,7 @@ func FuzzPlace(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, row string) {
-		row = strings.ToValidUTF8(row, "\ufffd") // as the reader does
+		row = strings.ToValidUTF8(row, "\ufffd") // as the CSV reader does
 		cells, _ := splitLine(row, ',')
 		for len(cells) < len(names) {
 			cells = append(cells, cells[len(cells)/2])
@@ -162,7 +162,7 @@ func FuzzPlace(f *testing.F) {
 	})
 }
 
-// TestParagraphs: a text of several lines is cut after so many characters, also where a line ends just there.
+// TestParagraphs: a text of several lines is cut to the greatest number of characters, even if a line ends exactly there.
 func TestParagraphs(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{

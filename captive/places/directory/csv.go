@@ -18,7 +18,7 @@ import (
 const (
 	MaxFile   = 200_000_000 // bytes of a CSV file
 	maxRecord = 64 << 10    // bytes of a record
-	maxWaste  = 50_000_000  // bytes that are read again, looking for the end of records with a quotation mark too many
+	maxWaste  = 50_000_000  // bytes that are read again in search of the end of records with an unmatched quotation mark
 )
 
 // Errors of a csvReader.
@@ -29,27 +29,27 @@ var (
 	errCut     = errors.New("the file is cut off in its last line: copy or download it again")
 )
 
-// csvReader reads records as the standard's exporters write them. The official one puts cells in quotation marks and
-// escapes nothing, so encoding/csv refuses its files, also with LazyQuotes. Other programs escape, by RFC 4180.
+// csvReader reads records as the standard's exporters write them. The official one puts cells in quotation marks and escapes nothing,
+// so encoding/csv refuses its files, even with LazyQuotes. Other programs escape as in RFC 4180.
 //
-// A record is one line if that line is whole: it has as many cells as the header, by RFC 4180, or else when a quotation
-// mark ends a cell only before a separator or the end of the line. If it is not, following lines are joined to it, by RFC
-// 4180, or else as long as none is whole by itself. If that does not help, the line is left out and reading goes on with
-// the next.
+// There are two ways to split a line: strictly by RFC 4180, or leniently, where a quotation mark ends a cell only before a separator or
+// the end of the line. A line is a whole record if it splits into as many cells as the header has. If it is not whole, the following
+// lines are joined to it: strictly by RFC 4180, or else leniently as long as none of them is whole by itself. If that does not help,
+// the line is left out, and reading continues with the next.
 type csvReader struct {
 	lines   lineReader
 	comma   byte
 	columns int    // cells that a record has
-	ahead   []line // lines that were read, and not used
-	wasted  int    // bytes that were joined for nothing
+	ahead   []line // lines that were read, but not used yet
+	wasted  int    // bytes that were joined in vain
 }
 
-// record is a record, or why a line is none.
+// record is a record, or the reason why a line is not one.
 type record struct {
 	line    int // from 1
 	cells   []string
-	problem string // "" if the record is whole
-	repairs []string
+	problem string   // why the line is left out; "" if the record is whole
+	repairs []string // warnings about what was repaired
 }
 
 // next returns the next record. The error is io.EOF at the end of the file.
@@ -72,7 +72,7 @@ func (r *csvReader) next() (record, error) {
 	}
 }
 
-// record reads the record that begins with a line, and returns how many lines it has.
+// record reads the record that begins with a line, and returns how many lines it used.
 func (r *csvReader) record(l line) (rec record, used int, err error) {
 	rec.line = l.number
 	if l.long {
@@ -102,7 +102,7 @@ func (r *csvReader) record(l line) (rec record, used int, err error) {
 // strict reads a record by RFC 4180. cells is nil if the lines are not such a record.
 func (r *csvReader) strict(l line) (cells []string, used int, err error) {
 	var cell []byte
-	inside := false // a cell in quotation marks that goes on
+	inside := false // within a cell in quotation marks
 	size := 0
 	defer func() {
 		if cells == nil {
@@ -193,7 +193,8 @@ func (r *csvReader) lenient(l line) (cells []string, used int, err error) {
 	}
 }
 
-// whole tells whether a line is a record by itself. The end of a cell that began before leaves its quotation mark behind.
+// whole reports whether a line is a record by itself. A first cell that only ends with a quotation mark is the end of a cell that began
+// on an earlier line.
 func (r *csvReader) whole(text string) bool {
 	cells, open := splitLine(text, r.comma)
 	if open || r.fit(cells) == nil {
@@ -203,7 +204,7 @@ func (r *csvReader) whole(text string) bool {
 	return strings.HasPrefix(end, `"`) || !strings.HasSuffix(end, `"`)
 }
 
-// fit returns the cells if they are as many as the header's, without empty ones beyond; else nil.
+// fit returns the cells if they are as many as the header's, without superfluous empty ones at the end; else nil.
 func (r *csvReader) fit(cells []string) []string {
 	for len(cells) > r.columns && cells[len(cells)-1] == "" {
 		cells = cells[:len(cells)-1]
@@ -214,8 +215,8 @@ func (r *csvReader) fit(cells []string) []string {
 	return cells
 }
 
-// splitLine splits a text into cells. A quotation mark at the beginning of a cell is a part of it unless the cell ends
-// with another. open tells that the last one does not end.
+// splitLine splits a text into cells leniently. A cell that begins with a quotation mark ends with the next one before a separator or
+// the end of the text. open reports that the last cell has no such end.
 func splitLine(text string, comma byte) (cells []string, open bool) {
 	for {
 		if !strings.HasPrefix(text, `"`) {
@@ -246,7 +247,7 @@ func splitLine(text string, comma byte) (cells []string, open bool) {
 	}
 }
 
-// line returns a line ahead.
+// line returns line i ahead of the current position, counted from 0.
 func (r *csvReader) line(i int) (line, error) {
 	for len(r.ahead) <= i {
 		l, err := r.lines.next()
@@ -263,20 +264,20 @@ type line struct {
 	number int // from 1
 	text   string
 	latin  bool // it was not UTF-8
-	long   bool // it has more bytes than a record may have; they are not in text
+	long   bool // it is longer than a record may be; text is empty
 	ended  bool // it has a line end
 }
 
-// lineReader reads lines that end with \n, \r\n, or, if the first does, with \r. Elsewhere \r belongs to the text: the
-// official exporter leaves some in cells.
+// lineReader reads lines that end with \n or \r\n, or with \r if the first line does. Any other \r belongs to the text: the official
+// exporter leaves some in cells.
 type lineReader struct {
 	in     *bufio.Reader
-	end    byte // of a line
+	end    byte // of a line: '\n' or '\r'
 	number int
 	buffer []byte
 }
 
-// newLineReader begins to read a file. UTF-16 is recognised by its byte order mark.
+// newLineReader returns a reader of a file's lines. UTF-16 is recognised by its byte order mark.
 func newLineReader(in io.Reader) (*lineReader, error) {
 	b := bufio.NewReaderSize(in, maxRecord)
 	head, err := b.Peek(4)
@@ -331,16 +332,16 @@ func (r *lineReader) next() (line, error) {
 	}
 	if !utf8.Valid(text) {
 		l.latin = true
-		text, _ = charmap.Windows1252.NewDecoder().Bytes(text) // it has a rune for every byte
+		text, _ = charmap.Windows1252.NewDecoder().Bytes(text) // no error: the decoder has a rune for every byte
 	}
 	l.text = string(text)
 	return l, nil
 }
 
-// separators are what may stand between cells.
+// separators are the characters that may separate cells.
 var separators = []byte{',', ';', '\t'}
 
-// header reads the first line that is not empty, and finds out the separator: the one that gives most known columns.
+// header reads the first line that is not empty, and chooses the separator that gives the most known columns.
 func (r *csvReader) header() ([]string, error) {
 	for {
 		l, err := r.line(0)

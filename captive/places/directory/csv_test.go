@@ -86,7 +86,7 @@ func TestCSV(t *testing.T) {
 	}
 }
 
-// TestCSVLikeEncoding: of what encoding/csv writes, this reader reads the same.
+// TestCSVLikeEncoding: this reader reads what encoding/csv wrote.
 func TestCSVLikeEncoding(t *testing.T) {
 	t.Parallel()
 	rnd := rand.New(rand.NewPCG(13, 14))
@@ -101,7 +101,7 @@ func TestCSVLikeEncoding(t *testing.T) {
 					row[i] += pieces[rnd.IntN(len(pieces))]
 				}
 			}
-			row[0] = "1" + row[0] // no record that is blank
+			row[0] = "1" + row[0] // so that no record is blank
 			want = append(want, row)
 		}
 		var text strings.Builder

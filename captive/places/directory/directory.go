@@ -1,9 +1,8 @@
-// Package directory owns the lists of places where people help with digital matters: it imports them from CSV files of
-// the national standard "lieux de médiation numérique", keeps them on the disk, and answers which places are near, open
-// or match a query.
+// Package directory owns the lists of places where people help with digital matters. It imports them from CSV files of the national
+// standard "lieux de médiation numérique", keeps them on the disk, and answers which places are near, open or match a query.
 //
-// It must not know how a page looks, nor who asks: handlers query a Directory. A Directory is immutable; another one is
-// opened after an import.
+// It does not depend on pages or on who asks: handlers query a Directory. A Directory is immutable; after an import a new one is
+// opened.
 package directory
 
 import (
@@ -23,15 +22,15 @@ import (
 	"passerelle/captive/search"
 )
 
-// Directory is all lists together. It is immutable and safe for concurrent use. Its records stay on the disk and are
-// read when they are needed.
+// Directory holds all lists. It is immutable and safe for concurrent use. Its records stay on the disk and are read when they are
+// needed.
 type Directory struct {
 	lists []*list
-	undo  []bool // by list: the one that it replaced is there
+	undo  []bool // by list: the list that it replaced is kept
 
 	mutex sync.Mutex
-	date  [3]int // whose hours are in days
-	days  []day  // by list
+	date  [3]int // the date of days: year, month, day
+	days  []day  // a cache of that date's hours, by list
 }
 
 // List is an imported list.
@@ -42,27 +41,27 @@ type List struct {
 	Updated  time.Time // of its newest place; zero if unknown
 	Places   int
 	Listed   int       // places that people may go to
-	Undo     bool      // the list that it replaced can be brought back
-	Warnings []Warning // of its import, those of one kind together, in the order of the file
+	Undo     bool      // the list that it replaced can be restored
+	Warnings []Warning // of its import, grouped by kind, in the order of the file
 }
 
-// Query says which places are wanted. The zero value wants all that receive people.
+// Query says which places are wanted. The zero value matches all places that receive people.
 type Query struct {
 	From *Point    // nearest first; nil: by town, then name
 	Now  time.Time // in the zone of the places, for OpenNow
 
-	Services   Terms // all of them
-	Audiences  Terms // all of them welcome: also where everybody is
-	Care       Terms // all of them
-	Programmes Terms // all of them
-	Modes      Terms // all of them
+	Services   Terms // the place has all of them
+	Audiences  Terms // all of them are welcome, as they are where everybody is
+	Care       Terms // the place has all of them
+	Programmes Terms // the place has all of them
+	Modes      Terms // the place has all of them
 	Languages  bool  // English or another foreign language
 	Free       bool
 	OpenNow    bool // certainly open
 	Itinerant  bool
 
-	Town, Postcode string // the town without accents, case and signs
-	Words          string // places that match most of the words
+	Town, Postcode string // the town is compared without accents, case and signs
+	Words          string // only places that match the most of the words
 }
 
 // Hit is a place that a query found.
@@ -71,7 +70,7 @@ type Hit struct {
 	Distance float64 // metres from Query.From; negative if unknown
 }
 
-// Open opens the lists in a folder, which may be missing. A broken list is left out, and its error is returned.
+// Open opens the lists in a folder, which need not exist. A broken list is left out, and its error is returned.
 func Open(dir string) (*Directory, []error) {
 	d := new(Directory)
 	var problems []error
@@ -96,13 +95,13 @@ func Open(dir string) (*Directory, []error) {
 	return d, problems
 }
 
-// HasLists tells whether a folder has a list, without opening it.
+// HasLists reports whether a folder has a list, without opening it.
 func HasLists(dir string) bool {
 	names, err := filepath.Glob(filepath.Join(dir, "*"+listEnding))
 	return err == nil && len(names) > 0
 }
 
-// hideOlder hides places that another list has too, with a newer date, or, of equals, before.
+// hideOlder hides the older records of places that are in several lists. If their dates are equal, the first list's record stays.
 func (d *Directory) hideOlder() {
 	if len(d.lists) < 2 {
 		return
@@ -128,7 +127,7 @@ func (d *Directory) hideOlder() {
 	}
 }
 
-// Close releases the files. Queries fail then.
+// Close closes the files. Later queries fail.
 func (d *Directory) Close() error {
 	var err error
 	for _, l := range d.lists {
@@ -152,7 +151,7 @@ func (a about) list(name string, undo bool) List {
 	}
 }
 
-// Place returns a place by its ID, also one that receives nobody. The error is fs.ErrNotExist if there is no such place.
+// Place returns a place by its ID, even if it receives nobody. The error is fs.ErrNotExist if there is no such place.
 func (d *Directory) Place(id string) (Place, error) {
 	wanted, err := parseID(id)
 	if err == nil {
@@ -167,19 +166,19 @@ func (d *Directory) Place(id string) (Place, error) {
 	return Place{}, fmt.Errorf("place %.20q: %w", id, fs.ErrNotExist)
 }
 
-// candidate is a place that a query wants.
+// candidate is a place that matches a query.
 type candidate struct {
 	away      float32 // the square of the chord on the unit sphere; infinite if unknown
 	list, row int32
-	order     uint64 // of those as far away
-	rank      uint32
+	order     uint64 // the beginning of the town's name: the order of places at the same distance
+	rank      uint32 // the order within a list
 }
 
 func (a candidate) compare(b candidate) int {
 	return cmp.Or(cmp.Compare(a.away, b.away), cmp.Compare(a.order, b.order), cmp.Compare(a.list, b.list), cmp.Compare(a.rank, b.rank))
 }
 
-// last is a heap of candidates with the last on top.
+// last is a heap of candidates with the last in order on top.
 type last []candidate
 
 func (h last) Len() int           { return len(h) }
@@ -188,7 +187,7 @@ func (h last) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
 func (h *last) Push(c any)        { *h = append(*h, c.(candidate)) }
 func (h *last) Pop() any          { panic("only Fix is used") }
 
-// Find returns the places that a query wants, from the offset on, most at most, and how many there are in all.
+// Find returns the places that match a query, beginning at the offset and at most that many, and the total number of matches.
 func (d *Directory) Find(q Query, offset, most int) (hits []Hit, total int, err error) {
 	wanted, err := d.matches(q)
 	if err != nil {
@@ -243,7 +242,7 @@ func (d *Directory) Find(q Query, offset, most int) (hits []Hit, total int, err 
 	return hits, total, nil
 }
 
-// matches returns what tells whether a query wants a listed place, by its list and row.
+// matches returns a function that reports whether a listed place, given by its list and row, matches a query.
 func (d *Directory) matches(q Query) (func(list, row int) bool, error) {
 	var days []day
 	if q.OpenNow {
@@ -286,7 +285,7 @@ func (d *Directory) matches(q Query) (func(list, row int) bool, error) {
 	}, nil
 }
 
-// on returns the hours of t's date, by list. The last date's are kept.
+// on returns the hours of t's date, by list. Those of the last date are cached.
 func (d *Directory) on(t time.Time) []day {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
@@ -308,8 +307,8 @@ func (d *Directory) search(words string) (*search.Results, error) {
 	return search.Search(words, func(list, row int) bool { return d.lists[list].rows[row].listed() }, indexes...)
 }
 
-// Search returns the places that are about words, for a search next to others: the best first, not the nearest; and how much
-// of the words the first is about (see search.Hit).
+// Search returns at most that many places that are about the words, the best first and not the nearest, and how much of the words the
+// first is about (see search.Hit). It is for a search that has other kinds of results, too.
 func (d *Directory) Search(words string, most int) (places []Place, sure float64, err error) {
 	results, err := d.search(words)
 	if err != nil {
@@ -328,8 +327,8 @@ func (d *Directory) Search(words string, most int) (places []Place, sure float64
 	return places, sure, nil
 }
 
-// Postcode returns the middle of the places that have a postcode. Without any, it is the middle of its département, and
-// not exact.
+// Postcode returns the middle of the places with a postcode. If there are none, it returns the middle of the places in its
+// département, and exact is false. ok is false if there are none either.
 func (d *Directory) Postcode(code string) (at Point, exact, ok bool) {
 	wanted := parsePostcode(code)
 	if wanted == 0 {
@@ -360,7 +359,7 @@ func (d *Directory) Postcode(code string) (at Point, exact, ok bool) {
 	return Point{}, false, false
 }
 
-// departmentOf returns the département that a postcode of parsePostcode begins with: overseas by three digits.
+// departmentOf returns the département of a postcode from parsePostcode: its first two digits, or three overseas.
 func departmentOf(postcode uint32) uint32 {
 	d := (postcode - 1) / 1000
 	if d >= 97 {

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// TestMemory: 20,000 places need no more than 4 MB of memory, all their hours and words included.
+// TestMemory: 20,000 places need no more than 4 MB of memory, including all their hours and words.
 func TestMemory(t *testing.T) {
 	dir := t.TempDir()
 	text := made(many)
@@ -178,7 +178,7 @@ func TestFindWordsAndPlaces(t *testing.T) {
 	if places, sure, err := d.Search("lilas", 5); err != nil || len(places) != 1 || sure < 0.5 || places[0].List != "essai" {
 		t.Errorf("search: %v, %v", places, err)
 	}
-	// A place that receives nobody has its page, but is never listed.
+	// A place that receives nobody has a page, but is never listed.
 	if p, err := d.Place(hashID("4")); err != nil || p.Receives || p.Name != "Réserve des Lilas" {
 		t.Errorf("%+v, %v", p, err)
 	}
@@ -202,7 +202,7 @@ func TestFindWordsAndPlaces(t *testing.T) {
 	}
 }
 
-// TestLists: lists stand side by side; of a place in several the newest counts.
+// TestLists: several lists are used together; for a place in several lists the newest record counts.
 func TestLists(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -241,7 +241,7 @@ func TestLists(t *testing.T) {
 // importing names the folder in which TestKilled's child imports lists until it is killed.
 const importing = "PASSERELLE_TEST_IMPORTING"
 
-// TestKilled kills imports at any moment: the old or the new list is there, whole, and the next import works.
+// TestKilled kills imports at random moments: the old or the new list is intact, and the next import works.
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	texts := []string{made(50), made(55)}

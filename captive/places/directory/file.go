@@ -19,10 +19,10 @@ import (
 	"passerelle/captive/search"
 )
 
-// A list is one file: the records of its places (JSON), then the table of its rows, the table of different hours, the
-// index of words, and what is known of the list (JSON). A trailer says where each begins, and has the checksum of all
-// before it. In memory are only the tables and the words, some 100 bytes for a place; the rest is read when it is needed.
-// It is not mapped: a card that fails would end the program then.
+// A list is one file: the records of its places (JSON), the table of its rows, the table of its different hours, the index of words, and
+// the facts about the list (JSON). A trailer has the offset where each of the four after the records begins, the end of the last, and
+// the checksum of all before the checksum. Only the tables and the words are kept in memory, some 100 bytes per place; the rest is
+// read when it is needed. The file is not mapped into memory, since a failing card would then end the program.
 const (
 	magic       = "PlacesA\x01" // the last byte is the version
 	trailerSize = 5*8 + 4 + len(magic)
@@ -31,16 +31,16 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// errBroken says what to do about a broken file.
+// errBroken is the error for a damaged file, and says what to do about it.
 var errBroken = errors.New("the file is damaged: import the list again")
 
-// row is what queries need of a place.
+// row is what queries need to know about a place.
 type row struct {
 	id         uint64
 	at         uint32     // where its record begins
 	where      [3]float32 // on the unit sphere; zero: not known
 	hours      uint32     // in the table of hours, from 1; 0: none
-	town       uint64     // the beginning of the town's name, in plain form: for the order
+	town       uint64     // the first 8 bytes of the town's name in plain form: for the order
 	townHash   uint32     // of the whole name
 	rank       uint32     // by town, then name, in the list
 	postcode   uint32     // 0: unknown
@@ -58,13 +58,13 @@ const (
 	flagReceives = 1 << iota
 	flagItinerant
 	flagDropped // a newer row of the list has the same id
-	flagHidden  // another list has the same place, newer; only in memory
+	flagHidden  // another list has a record of the same place that counts; set in memory only
 )
 
-// listed tells whether people may go there.
+// listed reports whether the row counts for its place, and people may go there.
 func (r *row) listed() bool { return r.flags&(flagReceives|flagDropped|flagHidden) == flagReceives }
 
-// kept tells whether the row is the newest of its place.
+// kept reports whether the row is the one that counts for its place.
 func (r *row) kept() bool { return r.flags&(flagDropped|flagHidden) == 0 }
 
 func (r *row) located() bool { return r.where != [3]float32{} }
@@ -97,7 +97,7 @@ func (r *row) read(b []byte) {
 	r.audiences, r.care, r.fees, r.modes, r.flags = b[56], b[57], b[58], b[59], b[60]
 }
 
-// about is what is known of a list.
+// about holds the facts about a list.
 type about struct {
 	File     string    `json:"file"`
 	Imported time.Time `json:"imported"`
@@ -129,15 +129,15 @@ func newWriter(f *os.File) *writer {
 	return w
 }
 
-// Write writes to the file; its error comes from finish.
+// Write writes to the file. Its error may be ignored, since finish returns it.
 func (w *writer) Write(b []byte) (int, error) {
 	w.sum = crc32.Update(w.sum, castagnoli, b)
 	w.size += int64(len(b))
 	return w.out.Write(b)
 }
 
-// add adds a place. Of those with the same identity the newest is kept, and of equals the last. It returns whether there
-// was one before.
+// add adds a place. Of places with the same ID the newest is kept, or the last one if their dates are equal. It returns whether the ID
+// was added before.
 func (w *writer) add(p Place) (again bool, err error) {
 	id, err := parseID(p.ID)
 	if err != nil {
@@ -196,7 +196,7 @@ func (w *writer) add(p Place) (again bool, err error) {
 	return again, nil
 }
 
-// index adds a place's words, those that it is known by first.
+// index adds a place's words to the index. The words that it is known by have the greatest weight.
 func (w *writer) index(p Place) {
 	const name, place, kind, other = 8, 4, 3, 1
 	w.words.Document()
@@ -234,7 +234,7 @@ func (w *writer) index(p Place) {
 	add(other, p.Address, p.Complement, p.Summary)
 }
 
-// finish writes what comes after the records, and syncs the file.
+// finish writes everything that follows the records, and syncs the file.
 func (w *writer) finish(a about) error {
 	order := make([]int, len(w.rows))
 	for i := range order {
@@ -285,7 +285,7 @@ func parseID(s string) (uint64, error) {
 	return binary.BigEndian.Uint64(b[:]), nil
 }
 
-// parsePostcode returns a postcode of five digits, plus one so that it is never 0, or 0.
+// parsePostcode returns a postcode of five digits plus one, so that it is never 0; it returns 0 for any other text.
 func parsePostcode(s string) (n uint32) {
 	if len(s) != 5 || !isNumber(s) {
 		return 0
@@ -300,18 +300,18 @@ func hashTown(name string) uint32 {
 	return crc32.Checksum([]byte(plain(name)), castagnoli)
 }
 
-// What is known of hours in their table.
+// Flags in the table of hours.
 const (
-	hoursWeekly   = 1 << iota // the edges of the week are all
-	hoursHolidays             // rules are about public holidays
+	hoursWeekly   = 1 << iota // they are the same every week: the edges are all there is
+	hoursHolidays             // they have rules about public holidays
 	hoursAlways               // open at every time
 )
 
-// appendHours writes the table of hours: for each text its flags, the edges of its week, and itself.
+// appendHours appends the table of hours: for each text its flags, the edges of its week, and the text itself.
 func appendHours(b []byte, texts []string) []byte {
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(texts)))
 	for _, text := range texts {
-		flags := byte(hoursWeekly) // hours that are not relied on are never open
+		flags := byte(hoursWeekly) // hours that cannot be relied on have no edges: they are never open
 		var edges []uint16
 		if r, err := readHours(text); err == nil {
 			weekly, holidays := r.schedule.Weekly()
@@ -337,12 +337,12 @@ func appendHours(b []byte, texts []string) []byte {
 	return b
 }
 
-// hoursTable is the different hours of a list.
+// hoursTable holds the different hours of a list.
 type hoursTable struct {
 	flags []uint8
-	ends  []uint32 // of the edges of each text
+	ends  []uint32 // by text: the end of its edges
 	edges []uint16
-	texts map[int]string // of those that are not weekly, or have rules about public holidays
+	texts map[int]string // of hours that are not weekly, or have rules about public holidays
 }
 
 func readHoursTable(b []byte) (t hoursTable, ok bool) {
@@ -390,13 +390,13 @@ func readHoursTable(b []byte) (t hoursTable, ok bool) {
 	return t, len(b) == 0
 }
 
-// day is the hours of a list on one date.
+// day holds the hours of a list on one date.
 type day struct {
-	ends  []uint32 // of the edges of each text
+	ends  []uint32 // by text: the end of its edges
 	edges []uint16 // minutes since midnight, at which it opens and closes in turn
 }
 
-// on returns what is certain of t's date: see Place.Opening.
+// on returns what is certain about the hours of t's date: see Place.Opening.
 func (h *hoursTable) on(t time.Time) (d day) {
 	today, yesterday := hours.Holiday(t), hours.Holiday(t.AddDate(0, 0, -1))
 	midnight := (int(t.Weekday()) + 6) % 7 * 24 * 60
@@ -408,7 +408,7 @@ func (h *hoursTable) on(t time.Time) (d day) {
 		case flags&hoursAlways != 0:
 			d.edges = append(d.edges, 0)
 		case flags&hoursHolidays == 0 && today:
-			// They say nothing about it.
+			// The hours say nothing about public holidays.
 		case flags&hoursWeekly == 0, flags&hoursHolidays != 0 && (today || yesterday):
 			if r, _ := readHours(h.texts[i]); r.schedule != nil {
 				for _, open := range r.schedule.Day(t) {
@@ -427,7 +427,7 @@ func (h *hoursTable) on(t time.Time) (d day) {
 	return d
 }
 
-// open tells whether the text of a number, from 1, is open at a minute.
+// open reports whether the hours with a number, counted from 1, are open at a minute of the day.
 func (d *day) open(number uint32, minute int) bool {
 	if number == 0 {
 		return false
@@ -439,7 +439,7 @@ func (d *day) open(number uint32, minute int) bool {
 	return openAt(d.edges[from:d.ends[number-1]], minute)
 }
 
-// openAt tells whether a minute is open: after an odd number of edges.
+// openAt reports whether a minute is open: whether the number of edges up to it is odd.
 func openAt(edges []uint16, minute int) bool {
 	open := false
 	for _, e := range edges {
@@ -470,7 +470,7 @@ type list struct {
 	words *search.Index
 }
 
-// openList opens a list, and checks all of it.
+// openList opens a list, and checks the whole file.
 func openList(path, name string) (_ *list, err error) {
 	f, err := os.Open(path)
 	if err != nil {

@@ -9,15 +9,14 @@ import (
 	"passerelle/appliance/hours"
 )
 
-// reading is what may be relied on of a place's hours.
+// reading is the part of a place's hours that can be relied on.
 type reading struct {
 	schedule *hours.Schedule // nil: nothing
 	note     string          // the words that go with it
 	weekend  bool            // the schedule says nothing about Saturday and Sunday
 }
 
-// Hours that nobody keeps: a span of more than longest is a typing error, as in Mo-Fr 14:00-12:00, unless it is a whole
-// day.
+// longest is the longest plausible span, in minutes. A longer one is a typing error, as in Mo-Fr 14:00-12:00, unless it is a whole day.
 const longest = 16 * 60
 
 var (
@@ -27,15 +26,15 @@ var (
 	exception = regexp.MustCompile(`(?i)\b(sauf|hors|except\w*|ferm\w*|pas|jusqu\w*|partir|du|le|les|mo|tu|we|th|fr|sa|su|ph|sh)\b`)
 )
 
-// Reasons why hours are not relied on.
+// Reasons why hours cannot be relied on.
 var (
 	errUnread = errors.New("nobody can read them for certain: they are shown as they are, and never count as open")
 	errLong   = errors.New("more than 16 hours at a stretch are a typing error: they are shown as they are, and never count as open")
 	errNoTime = errors.New("days without hours would be open day and night: they are shown as they are, and never count as open")
 )
 
-// readHours reads hours in the syntax of OpenStreetMap. Empty text is unknown. Words after the hours ("sur rendez-vous",
-// which lost their quotation marks in the official export) become the note, unless they may change the hours.
+// readHours reads hours in the syntax of OpenStreetMap. An empty text means that they are unknown. Words after the hours become the
+// note, unless they may change the hours: the official export removed the quotation marks of comments such as "sur rendez-vous".
 func readHours(text string) (r reading, err error) {
 	if text == "" {
 		return reading{}, nil
@@ -75,7 +74,7 @@ func readHours(text string) (r reading, err error) {
 	return r, nil
 }
 
-// join joins notes.
+// join joins two notes, either of which may be empty.
 func join(a, b string) string {
 	b = strings.TrimSpace(b)
 	if a == "" || b == "" {
@@ -84,8 +83,8 @@ func join(a, b string) string {
 	return a + ", " + b
 }
 
-// Opening returns what may be claimed at t, on the wall clock of t's zone. Lists write "every day" as "Mo-Fr", so such
-// hours say nothing about a Saturday or a Sunday; and hours without a word about public holidays nothing about those.
+// Opening returns what may be claimed at t, by the wall clock of t's zone. Lists write "every day" as "Mo-Fr", so such hours say nothing
+// about a Saturday or a Sunday. Hours without rules about public holidays say nothing about those.
 func (p Place) Opening(t time.Time) Opening {
 	if p.Schedule == nil {
 		return Opening{}
@@ -112,7 +111,7 @@ func (p Place) Opening(t time.Time) Opening {
 	return o
 }
 
-// silent tells whether the hours say nothing about t's date, although they are open then, or closed.
+// silent reports whether the hours say nothing about t's date, although by the schedule they would be open or closed.
 func (p Place) silent(t time.Time, open bool) bool {
 	if hours.Holiday(t) {
 		_, holidays := p.Schedule.Weekly()
@@ -124,12 +123,12 @@ func (p Place) silent(t time.Time, open bool) bool {
 
 func sameDay(a, b time.Time) bool { return a.YearDay() == b.YearDay() && a.Year() == b.Year() }
 
-// maxEdges bounds the edges of a week: places have some ten, and a text of hours not many more.
+// maxEdges bounds the edges of a week. Places have some ten.
 const maxEdges = 14 * 50
 
-// week returns the minutes of a week, from Monday on, at which a weekly schedule opens and closes in turn.
+// week returns the minutes of a week, from Monday, at which a weekly schedule opens and closes in turn.
 func week(s *hours.Schedule) (edges []uint16) {
-	// A week of September without a public holiday, and none on the day before.
+	// A week of September without a public holiday, and without one on the day before.
 	monday := time.Date(2026, 9, 7, 12, 0, 0, 0, time.UTC)
 	for day := range 7 {
 		for _, open := range s.Day(monday.AddDate(0, 0, day)) {

@@ -12,7 +12,7 @@ import (
 func TestReadHours(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		text, read, note string // read: what the schedule is made of
+		text, read, note string // read: the text that the schedule is parsed from
 		err              error
 	}{
 		{"", "", "", nil},
@@ -100,7 +100,7 @@ func TestOpening(t *testing.T) {
 	}
 }
 
-// TestWeek: a week's edges say the same as the schedule, at every minute.
+// TestWeek: a week's edges agree with the schedule at every minute.
 func TestWeek(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{

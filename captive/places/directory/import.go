@@ -31,8 +31,8 @@ const (
 // Bounds on lists.
 const (
 	maxNameLength = 40
-	maxPlaces     = 60_000 // of all lists: of each, some 100 bytes stay in memory
-	fewer         = 0.8    // a list with a smaller part of the places of the one it replaces is refused
+	maxPlaces     = 60_000 // of all lists together: each place takes some 100 bytes of memory
+	fewer         = 0.8    // a list with less than this part of the places of the list it replaces is refused
 )
 
 // ErrFewer says that a file has far fewer places than the list that it would replace.
@@ -42,26 +42,26 @@ var ErrFewer = errors.New("far fewer places than before")
 type Importer struct {
 	Dir      string // "places" in the state folder; created if missing
 	Now      func() time.Time
-	Progress func(done, all int64) // bytes, all is 0 if unknown; called often; nil for none
-	Yes      bool                  // replace a list although the file has far fewer places
+	Progress func(done, all int64) // bytes; all is 0 if unknown; called often; nil for none
+	Yes      bool                  // replace a list even if the file has far fewer places
 	Edition  string                // of the list that may be replaced: see [Edition]; "" for any
 }
 
-// Report is what an import did, or would do.
+// Report says what an import did, or would do.
 type Report struct {
 	List
-	Replaced int     // places of the list that it replaced; -1: there was none
-	Located  int     // places with a position
+	Replaced int     // the number of places in the list that it replaces; -1 if there is none
+	Located  int     // the number of places with a position
 	Fewer    bool    // it has far fewer places than the list that it replaces
-	Changes  Changes // of a Check
-	Edition  string  // of the list that a Check compared with
+	Changes  Changes // set by Check
+	Edition  string  // of the list that Check compared with
 }
 
-// Changes are the differences of a list from the one that it replaces, in places. A place is known by its identity.
+// Changes counts the differences of a list from the one that it replaces, in places. A place is identified by its ID.
 type Changes struct{ New, Gone, Changed int }
 
-// Import imports a CSV file, and replaces the list of that name. Everything is checked first: if it is refused or the
-// import is killed, the old list stays in use. An empty name stands for the file's.
+// Import imports a CSV file, and replaces the list of that name. Everything is checked first: if the file is refused or the import is
+// killed, the old list stays in use. An empty name stands for the one derived from the file's: see [NameOf].
 func (i Importer) Import(ctx context.Context, path, name string) (Report, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -78,7 +78,7 @@ func (i Importer) Import(ctx context.Context, path, name string) (Report, error)
 	return i.Read(ctx, f, info.Size(), filepath.Base(path), name)
 }
 
-// Check says what Import would do. It changes nothing, and far fewer places are only reported.
+// Check reports what Import would do. It changes nothing. Far fewer places are only reported, not an error.
 func (i Importer) Check(ctx context.Context, path, name string) (Report, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -95,7 +95,7 @@ func (i Importer) Check(ctx context.Context, path, name string) (Report, error) 
 	})
 }
 
-// compare returns how the list in a file differs from that in another, which may be missing or broken.
+// compare returns how the list in the file after differs from that in the file before, which may be missing or broken.
 func compare(before, after string) (c Changes, err error) {
 	type record struct {
 		list *list
@@ -139,7 +139,7 @@ func compare(before, after string) (c Changes, err error) {
 	return c, nil
 }
 
-// Read is Import from a stream of size bytes (negative if unknown), which comes from a file or an address called from.
+// Read is Import from a stream of size bytes (negative if unknown). from is the name of the file or the address that it comes from.
 func (i Importer) Read(ctx context.Context, r io.Reader, size int64, from, name string) (Report, error) {
 	return i.stage(ctx, r, size, from, name, func(report *Report, stage string) error {
 		if report.Fewer && !i.Yes {
@@ -156,7 +156,7 @@ func (i Importer) Read(ctx context.Context, r io.Reader, size int64, from, name 
 	})
 }
 
-// stage writes the list of a stream to a file of its own, and passes it on while no other import runs.
+// stage converts a stream to a list in a temporary file, and calls use with it. No other import runs meanwhile.
 func (i Importer) stage(ctx context.Context, r io.Reader, size int64, from, name string, use func(report *Report, stage string) error) (Report, error) {
 	name = cmp.Or(name, NameOf(from))
 	if err := checkName(name); err != nil {
@@ -190,7 +190,7 @@ func (i Importer) stage(ctx context.Context, r io.Reader, size int64, from, name
 	return report, use(&report, stage.Name())
 }
 
-// counts returns how many places the list of a name has, -1 without one, and how many the others have.
+// counts returns how many places the list of a name has, or -1 if there is none, and how many the other lists have.
 func counts(dir, name string) (before, others int, err error) {
 	d, _ := Open(dir) // a broken list is replaced
 	before = -1
@@ -204,7 +204,7 @@ func counts(dir, name string) (before, others int, err error) {
 	return before, others, d.Close()
 }
 
-// write reads a CSV file, and writes the list.
+// write reads a CSV file with at most that many places, and writes the list.
 func (i Importer) write(ctx context.Context, in io.Reader, from string, out *os.File, most int) (Report, error) {
 	lines, err := newLineReader(in)
 	if err != nil {
@@ -293,7 +293,7 @@ func (c *converter) columns(header []string) error {
 		c.names[col] = column(col).String()
 	}
 	var unknown []string
-	rank := func(col column, name string) int { // of the names of one column the standard's is preferred
+	rank := func(col column, name string) int { // of several names of one column the standard's is preferred
 		for i, n := range columnNames[col] {
 			if plain(n) == plain(name) {
 				return i
@@ -338,7 +338,7 @@ func (c *converter) columns(header []string) error {
 	return nil
 }
 
-// Inspect tells whether a file begins as a CSV file of the standard. The error says what is wrong.
+// Inspect checks whether a file begins as a CSV file of the standard. The error says what is wrong.
 func Inspect(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -356,7 +356,7 @@ func Inspect(path string) error {
 	return new(converter).columns(header)
 }
 
-// meter reads a file up to the bound, reports progress, and stops when ctx ends.
+// meter reads a file of at most MaxFile bytes, reports progress, and stops when ctx ends.
 type meter struct {
 	ctx       context.Context
 	in        io.Reader
@@ -389,7 +389,7 @@ func checkName(name string) error {
 	return nil
 }
 
-// NameOf derives a list's name from a file's.
+// NameOf derives a list's name from a file's name.
 func NameOf(file string) string {
 	base := strings.TrimSuffix(search.Fold(filepath.Base(file)), ".csv")
 	parts := strings.FieldsFunc(base, func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') })
@@ -397,7 +397,7 @@ func NameOf(file string) string {
 	return strings.TrimRight(name[:min(len(name), maxNameLength)], "-")
 }
 
-// put moves a written list into place, and keeps the one that it replaces for Undo.
+// put moves a written list into place, and keeps the list that it replaces for Undo.
 func put(dir, name, stage string) error {
 	place, previous := filepath.Join(dir, name+listEnding), filepath.Join(dir, name+previousEnding)
 	if err := private.KeepAs(place, previous); err != nil {
@@ -409,7 +409,7 @@ func put(dir, name, stage string) error {
 	return private.SyncFolder(dir)
 }
 
-// Edition identifies the list of a name as it is now.
+// Edition returns an identifier of the current content of the list of a name.
 func Edition(dir, name string) (string, error) {
 	if err := checkName(name); err != nil {
 		return "", err
@@ -417,7 +417,7 @@ func Edition(dir, name string) (string, error) {
 	return private.Edition(filepath.Join(dir, name+listEnding))
 }
 
-// Removed returns the names of lists that are not there any more, but that Undo brings back.
+// Removed returns the names of lists that were removed, and that Undo can restore.
 func Removed(dir string) (names []string, err error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -435,15 +435,15 @@ func Removed(dir string) (names []string, err error) {
 	return names, err
 }
 
-// Remove removes a list; Undo brings it back. The error is fs.ErrNotExist if there is no such list, and private.ErrReplaced if
-// it has another edition than the one that was seen; "" stands for any.
+// Remove removes a list; Undo restores it. The error is fs.ErrNotExist if there is no such list, and private.ErrReplaced if its edition
+// is not the one that was seen; "" stands for any.
 func Remove(dir, name, seen string) error {
 	return change(dir, name, seen, func(place, previous string) error { return os.Rename(place, previous) })
 }
 
-// Undo brings back the list that the last import of this name replaced, or that was removed. Undo again brings back the
-// other. The error is fs.ErrNotExist if there is none, and private.ErrReplaced if the list has another edition than the one
-// that was seen; "" stands for any.
+// Undo restores the list that the last import of this name replaced, or that was removed. A second Undo restores the other one. The
+// error is fs.ErrNotExist if there is none, and private.ErrReplaced if the list's edition is not the one that was seen; "" stands for
+// any.
 func Undo(dir, name, seen string) error {
 	return change(dir, name, seen, func(place, previous string) error {
 		err := unix.Renameat2(unix.AT_FDCWD, place, unix.AT_FDCWD, previous, unix.RENAME_EXCHANGE)

@@ -54,7 +54,7 @@ func TestImport(t *testing.T) {
 	}
 }
 
-// describe writes a report and the places of the only list, in the order of the file.
+// describe returns a report and the places of the only list as text, in the order of the file.
 func describe(t *testing.T, d *Directory, r Report) string {
 	t.Helper()
 	var b strings.Builder
@@ -151,7 +151,7 @@ func tree(t *testing.T, dir string) string {
 	return strings.Join(all, ", ")
 }
 
-// endless is rows without end.
+// endless is an endless stream of rows.
 type endless struct{ rest []byte }
 
 func (e *endless) Read(b []byte) (n int, err error) {
@@ -171,7 +171,7 @@ func TestImportBounds(t *testing.T) {
 	if _, err := importer(dir).Read(t.Context(), io.MultiReader(head, &endless{}), -1, "essai.csv", ""); !errors.Is(err, errTooBig) {
 		t.Errorf("a file without end: %v", err)
 	}
-	// A file of 300 MB that takes no room on the disk.
+	// A sparse file of 300 MB.
 	path := filepath.Join(t.TempDir(), "essai.csv")
 	if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, 300_000_000)); err != nil {
 		t.Fatal(err)
@@ -197,7 +197,7 @@ func TestImportBounds(t *testing.T) {
 	}
 }
 
-// TestImportEncodings: the same places, however the file is encoded and its lines end.
+// TestImportEncodings: the places are the same, however the file is encoded and its lines end.
 func TestImportEncodings(t *testing.T) {
 	t.Parallel()
 	text := "id;nom;commune;code_postal;adresse\n1;Médiathèque;Évry;91000;3 allée de l’Été\n2;B;C;91000;D\n"
@@ -227,7 +227,7 @@ func TestImportEncodings(t *testing.T) {
 	}
 }
 
-// TestImportHostile: what is no address never becomes one, whatever the field.
+// TestImportHostile: a text that is not a valid address never becomes one, whatever the field.
 func TestImportHostile(t *testing.T) {
 	t.Parallel()
 	columns := strings.Split(strings.ReplaceAll(header, `"`, ""), ",")
@@ -336,7 +336,7 @@ func TestUndo(t *testing.T) {
 	undo("deux")
 }
 
-// TestDamaged: a file that lacks its end, or in which anything changed, is left out, and what to do is said.
+// TestDamaged: a file that is truncated or changed anywhere is left out, and the error says what to do.
 func TestDamaged(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -372,15 +372,14 @@ func TestDamaged(t *testing.T) {
 		b[i] ^= 4
 		broken(b, fmt.Sprintf("byte %d", i))
 	}
-	// It can be replaced.
+	// A damaged list can be replaced.
 	if _, err := importer(dir).Import(t.Context(), write(t, made(5)), "liste"); err != nil {
 		t.Error(err)
 	}
 	opened(t, dir)
 }
 
-// TestCheck: what an import would do is known before it, nothing is changed by that, and somebody else's import in between is
-// noticed.
+// TestCheck: a check reports what an import would do and changes nothing, and somebody else's import in between is noticed.
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

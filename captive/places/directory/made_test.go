@@ -17,8 +17,8 @@ const header = `"id","pivot","nom","commune","code_postal","code_insee","adresse
 	`"frais_a_charge","dispositif_programmes_nationaux","formations_labels","autres_formations_labels","modalites_acces",` +
 	`"modalites_accompagnement","fiche_acces_libre","prise_rdv"`
 
-// made writes a file of n made-up places all over France, which is always the same. It has what real files have: several
-// thousand different hours, texts of some hundred characters, marks that are not escaped.
+// made returns a file of n made-up places all over France, which is always the same. As real files do, it has several thousand
+// different hours, texts of some hundred characters, and quotation marks that are not escaped.
 func made(n int) string {
 	rnd := rand.New(rand.NewPCG(20, 26))
 	pick := func(all ...string) string { return all[rnd.IntN(len(all))] }

@@ -5,20 +5,21 @@ import (
 	"strings"
 )
 
-// numbersApart separates the numbers in a cell, and ends a number before words ("(accueil)", "poste 12").
 var (
+	// numbersApart matches what separates the numbers in a cell.
 	numbersApart = regexp.MustCompile(`(?i)\s*[|;,/]\s*|\s+(?:ou|et|puis)\s+|[\r\n]+`)
-	phoneStart   = regexp.MustCompile(`^[^0-9+]*(\+?[0-9][0-9 .()\-\x{a0}\x{202f}]*)`)
-	// standardPhone is a number as the standard writes it.
+	// phoneStart matches a number up to the words after it ("(accueil)", "poste 12").
+	phoneStart = regexp.MustCompile(`^[^0-9+]*(\+?[0-9][0-9 .()\-\x{a0}\x{202f}]*)`)
+	// standardPhone matches a number as the standard writes it.
 	standardPhone = regexp.MustCompile(`^\+[0-9]+$`)
-	// usualPhone is a number as people write it.
+	// usualPhone matches a number as people write it.
 	usualPhone = regexp.MustCompile(`^0 ?[1-9]([ .-]?[0-9]){8}$`)
-	// twoNumbers are two national ones without anything between them but blanks.
+	// twoNumbers matches the digits of two national numbers that only spaces separated.
 	twoNumbers = regexp.MustCompile(`^(0[1-9][0-9]{8})(0[1-9][0-9]{8})$`)
 )
 
-// overseas are the country codes of the territories, with the national numbers that begin like them: 0590, and 0690 for
-// mobile telephones.
+// overseas are the country codes of the overseas territories, with the beginnings of their national numbers: 0590, and 0690 for mobile
+// telephones.
 var overseas = map[string][]string{
 	"+262": {"0262", "0263", "0269", "0639", "0692", "0693"},
 	"+590": {"0590", "0690", "0691"},
@@ -85,7 +86,8 @@ func dialled(s string) string {
 	return digits
 }
 
-// phone returns a French number, of 4 digits, of 10, or with the code of a country, from its digits.
+// phone returns a telephone number from its digits: a short number, a French number of 10 digits, or a number with a country code. ok
+// is false for anything else.
 func phone(n string) (Phone, bool) {
 	switch {
 	case len(n) == 4 && (n[0] == '1' || n[0] == '3'): // short numbers: 3230, 3960
@@ -132,7 +134,7 @@ func phone(n string) (Phone, bool) {
 	return Phone{}, false
 }
 
-// pairs writes digits in pairs.
+// pairs returns digits with a space after every second one.
 func pairs(digits string) string {
 	var b strings.Builder
 	for i := range len(digits) {

@@ -9,7 +9,7 @@ import (
 // Place is a place where people help with digital matters, as its list describes it. Texts are one line each, except
 // Summary and Detail, whose lines are separated by "\n".
 type Place struct {
-	ID     string `json:",omitzero"` // 16 hexadecimal digits: safe in addresses, the same in every import
+	ID     string `json:",omitzero"` // 16 hexadecimal digits: safe in addresses, and stable across imports
 	Name   string `json:",omitzero"`
 	Parent string `json:",omitzero"` // the organisation that it belongs to
 	List   string `json:"-"`         // the name of its list
@@ -25,7 +25,7 @@ type Place struct {
 	Sites  []string `json:",omitzero"` // http and https addresses only
 
 	Hours    string          `json:",omitzero"` // as the list has them
-	Schedule *hours.Schedule `json:"-"`         // what may be relied on of Hours; nil: unknown, see Opening
+	Schedule *hours.Schedule `json:"-"`         // the part of Hours that can be relied on; nil: none, see Opening
 	Note     string          `json:"-"`         // the words that go with the Schedule, such as "sur rendez-vous"
 
 	// WeekendUnknown says that the hours say nothing about Saturday and Sunday: lists write "every day" as "Mo-Fr".
@@ -34,18 +34,18 @@ type Place struct {
 	Summary, Detail string    `json:",omitzero"`
 	Source          string    `json:",omitzero"` // who collected the data
 	Booking         string    `json:",omitzero"` // an http or https address for appointments
-	AccessSheet     string    `json:",omitzero"` // likewise, which describes the way in for people with handicaps
+	AccessSheet     string    `json:",omitzero"` // an http or https address of a page about access for people with disabilities
 	Updated         time.Time `json:",omitzero"` // a date
 	Itinerant       bool      `json:",omitzero"` // it comes by bus
 
 	Services   Set `json:",omitzero"`
 	Audiences  Set `json:",omitzero"` // if empty, everybody is welcome
-	Care       Set `json:",omitzero"` // handicaps and needs that it takes into account, languages among them
+	Care       Set `json:",omitzero"` // disabilities and needs that it takes into account, including languages
 	Fees       Set `json:",omitzero"`
 	Programmes Set `json:",omitzero"`
 	Labels     Set `json:",omitzero"`
-	Access     Set `json:",omitzero"` // how to come
-	Modes      Set `json:",omitzero"` // alone, with somebody, in a workshop, from afar
+	Access     Set `json:",omitzero"` // how to get in touch or come
+	Modes      Set `json:",omitzero"` // alone, with somebody, in a workshop, remotely
 
 	Receives bool `json:",omitzero"` // people may come; places that receive nobody are never listed
 }
@@ -59,16 +59,16 @@ type Phone struct {
 	Dial  string // for a tel: link: "+33180059880" or "3960"; "" if Shown is not a number
 }
 
-// Set is a place's terms of one of the schema's enumerations.
+// Set holds a place's terms of one of the schema's enumerations.
 type Set struct {
 	Terms Terms    `json:",omitzero"` // those of the enumeration
 	Other []string `json:",omitzero"` // others, as the list has them
 }
 
-// Terms are terms of one enumeration: bit i stands for the enumeration's term i.
+// Terms is a set of terms of one enumeration: bit i stands for the enumeration's term i.
 type Terms uint16
 
-// Has tells whether all of the terms are in t.
+// Has reports whether all of the terms are in t.
 func (t Terms) Has(terms Terms) bool { return t&terms == terms }
 
 // Term is a term of the schema "lieux de médiation numérique".
@@ -81,7 +81,7 @@ type Term struct {
 type State int
 
 const (
-	UnknownHours State = iota // nothing: show the hours as they are, and that they must be checked
+	UnknownHours State = iota // nothing: show the hours as they are, and say that they must be checked
 	OpenNow
 	ClosedNow
 )
@@ -93,5 +93,5 @@ type Opening struct {
 	Until time.Time
 }
 
-// IsZero tells whether the set is empty.
+// IsZero reports whether the set is empty.
 func (s Set) IsZero() bool { return s.Terms == 0 && len(s.Other) == 0 }

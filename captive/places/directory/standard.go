@@ -208,8 +208,8 @@ const (
 	colModes
 	colAccessSheet
 	colBooking
-	colIgnored // known, and of no use to residents
-	columns    // how many there are
+	colIgnored // known, but of no use to residents
+	columns    // the number of columns
 )
 
 // columnNames are the names of the columns, the standard's first, then older ones.
@@ -247,7 +247,7 @@ var columnNames = [columns][]string{
 	colIgnored:     {"pivot", "code_insee", "cle_ban"},
 }
 
-// requiredColumns are those without which a file is in another format.
+// requiredColumns are the columns without which a file is in another format.
 var requiredColumns = []column{colID, colName, colTown, colPostcode, colAddress}
 
 func (c column) String() string { return columnNames[c][0] }
@@ -263,13 +263,13 @@ var columnsByName = sync.OnceValue(func() map[string]column {
 	return all
 })
 
-// columnOf returns the column with a name in any case, with blanks or hyphens for its underscores.
+// columnOf returns the column with a name. Case, accents and signs do not count, so spaces or hyphens may replace underscores.
 func columnOf(name string) (column, bool) {
 	c, ok := columnsByName()[plain(name)]
 	return c, ok
 }
 
-// plain returns a text's letters and digits, without accents and case: in this form terms are compared.
+// plain returns a text's letters and digits, without accents and case. Terms are compared in this form.
 func plain(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsLetter(r) || unicode.IsDigit(r) {
@@ -297,8 +297,8 @@ var enumerations = []enumeration{
 	{colModes, Modes, func(p *Place) *Set { return &p.Modes }},
 }
 
-// olderTerm is a value of version 0.1, or another spelling, and what it stands for, maybe in another column. Labels that
-// no longer exist (APTIC, Point relais CAF, French Tech) are not mapped: they are shown as they are.
+// olderTerm is a value of version 0.1, or another spelling, and the terms that it stands for, possibly in another column. Labels that no
+// longer exist (APTIC, Point relais CAF, French Tech) are not mapped: they are shown as they are.
 type olderTerm struct {
 	column column
 	value  string
@@ -351,7 +351,7 @@ var olderTerms = []olderTerm{
 	{colModes, "À ma place", colModes, WithSomebody},
 }
 
-// everybody is a value of version 0.1: others beside it exclude nobody.
+// everybody is a value of version 0.1. If it is listed, the other values exclude nobody.
 const everybody = "Adultes"
 
 // meaning is what a value of a column stands for.
@@ -360,7 +360,7 @@ type meaning struct {
 	terms       Terms
 }
 
-// meanings are the meanings of values in their plain form, by the column's enumeration.
+// meanings returns the meanings of values in their plain form, by the number of the column's enumeration.
 var meanings = sync.OnceValue(func() []map[string]meaning {
 	all := make([]map[string]meaning, len(enumerations))
 	number := make(map[column]int)

@@ -1,6 +1,6 @@
 package directory
 
-// types are the labels of the codes in the column "typologie", from the standard's library
+// types maps the codes in the column "typologie" to their labels, from the standard's library
 // (anct-cartographie-nationale/lieux-de-mediation-numerique), Licence Ouverte 2.0. PE is the old name of FT.
 var types = map[string]string{
 	"ACI":            "Structures porteuses d’ateliers et chantiers d’insertion",

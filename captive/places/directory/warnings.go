@@ -1,20 +1,20 @@
 package directory
 
-// shown is how many warnings of one kind are in a report.
+// shown is the greatest number of warnings of one kind in a report.
 const shown = 3
 
 // Warning is something in the file that was repaired, left out or not understood.
 type Warning struct {
 	Line   int    `json:"line"`             // from 1; 0: the whole file
-	Column string `json:"column,omitempty"` // its name in the file, "" for the whole line
+	Column string `json:"column,omitempty"` // the column's name in the file; "" for the whole line
 	Text   string `json:"text"`             // what is wrong, and what was done
 	More   int    `json:"more,omitempty"`   // how many others of this kind are not in the report
 }
 
-// warnings collects warnings by kind, the first of each.
+// warnings collects the first warnings of each kind.
 type warnings struct {
 	kinds  map[warningKind]*[]Warning
-	groups []*[]Warning // in the order of the first
+	groups []*[]Warning // in the order of their first warnings
 }
 
 type warningKind struct{ column, kind string }
@@ -37,7 +37,7 @@ func (w *warnings) add(line int, column, kind, text string) {
 	*group = append(*group, Warning{Line: line, Column: column, Text: text})
 }
 
-// list returns the warnings, those of one kind together.
+// list returns the warnings, grouped by kind.
 func (w *warnings) list() (all []Warning) {
 	for _, g := range w.groups {
 		all = append(all, *g...)

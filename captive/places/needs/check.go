@@ -6,15 +6,15 @@ import (
 	"strings"
 )
 
-// check proves of what was read, by trying all combinations of answers:
+// check verifies what was read, by trying all combinations of answers:
 //
 //   - Every question and choice can be reached, every rule applies to at least one combination, and every text is shown.
-//   - Every combination has a rule. Each rule ends with how to do it without the internet, and leads to something that is
-//     there without any list of places.
-//   - Danger comes first, and leads to a number, which needs no internet, at every step.
+//   - Every combination has a rule. Each rule ends with how to do it without the internet, and leads to something that exists
+//     without any list of places.
+//   - Danger is the first choice, and at every step after it there is a telephone number, which needs no internet.
 //   - Administrative procedures never lead to volunteers.
 //
-// That destinations exist is checked when they are read.
+// Whether destinations exist is checked when they are read.
 func (r *reader) check() {
 	r.checkQuestions()
 	r.checkRules()
@@ -23,7 +23,7 @@ func (r *reader) check() {
 	}
 }
 
-// checkQuestions checks questions and choices for themselves.
+// checkQuestions checks each question and choice on its own.
 func (r *reader) checkQuestions() {
 	g := &r.guide
 	if len(g.Questions) == 0 {
@@ -77,14 +77,14 @@ func (r *reader) checkQuestions() {
 	}
 }
 
-// checkText checks that a text has French, from which other languages are filled in.
+// checkText checks that a text is there in French, which stands in for missing languages.
 func (r *reader) checkText(line int, name string, t Text, needed bool) {
 	if _, ok := t[mainLanguage]; !ok && (needed || t != nil) {
 		r.problem(line, "there is no %s.%s", name, mainLanguage)
 	}
 }
 
-// checkRules checks rules for themselves, and the texts they name.
+// checkRules checks each rule on its own, and the texts that rules name.
 func (r *reader) checkRules() {
 	g := &r.guide
 	g.without = make(map[string]Text, len(r.withouts))
@@ -141,7 +141,7 @@ func (r *reader) checkRules() {
 	}
 }
 
-// combinations counts the combinations of answers without trying them, up to one more than allowed.
+// combinations counts the combinations of answers without trying them. It stops at one more than allowed.
 func (r *reader) combinations() int {
 	g := &r.guide
 	count := map[*Question]int{nil: 1}
@@ -161,7 +161,7 @@ func (r *reader) combinations() int {
 func (r *reader) checkAnswers() {
 	g := &r.guide
 	applied := make([]bool, len(g.Rules))
-	told := map[int]bool{} // lines
+	told := map[int]bool{} // lines whose problem was reported
 	once := func(line int, format string, args ...any) {
 		if !told[line] {
 			told[line] = true

@@ -47,11 +47,11 @@ func readSmall(path string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, MaxSize+1))
 }
 
-// Edition identifies a centre's own rules as they are now.
+// Edition returns an identifier of the current content of a centre's own rules.
 func Edition(dir string) (string, error) { return private.Edition(filepath.Join(dir, File)) }
 
-// Install checks a file and copies it into the share's folder. The error is private.ErrReplaced if the centre's own rules have
-// another edition than the one that was seen; "" stands for any.
+// Install checks a file and copies it into the share's folder. The error is private.ErrReplaced if the edition of the centre's own
+// rules is not the one that was seen; "" stands for any.
 func Install(dir, path string, known Known, seen string) (*Guide, error) {
 	text, err := readSmall(path)
 	if err != nil {

@@ -1,8 +1,8 @@
-// Package needs owns the rules of "Where do I go?": a few questions with a few choices each, and which destinations every
-// combination of answers leads to. The rules are data: rules.toml in this package, or a centre's own file, which is checked
-// in the same way. The checks prove that nobody is left without an answer: see check.
+// Package needs owns the rules of "Where do I go?": a few questions with a few choices each, and the destinations that every
+// combination of answers leads to. The rules are data: rules.toml in this package, or a centre's own file, which is checked in the
+// same way. The checks guarantee that nobody is left without an answer: see check.
 //
-// It must not know pages, readers or the box, nor what a lesson, a place or a number is: its caller says which ones exist.
+// It does not depend on pages, readers or the box, nor on what a lesson, a place or a number is: its caller says which ones exist.
 package needs
 
 import (
@@ -47,9 +47,9 @@ type Choice struct {
 	Pictogram string
 	Title     Text
 	Hint      Text // examples; nil for none
-	Say       Text // the same as a sentence to say at the desk; nil for none
-	Danger    bool // somebody is in danger: the pages behind it are discreet
-	Official  bool // an administrative procedure: professionals only
+	Say       Text // the choice as a sentence to say at the desk; nil for none
+	Danger    bool // somebody is in danger: the pages after it are discreet
+	Official  bool // an administrative procedure: never leads to volunteers
 
 	next string // as in Question, "" for the question's
 	line int
@@ -57,7 +57,7 @@ type Choice struct {
 
 // Rule leads to destinations, the best first. The last one is [Without].
 type Rule struct {
-	When map[string][]string // choices by question: the answer is one of them
+	When map[string][]string // choices by question: each answer must be one of them
 	To   []Destination
 
 	line  int
@@ -86,10 +86,10 @@ const (
 	Without   Kind = "without"   // how to do it without the internet: the key of a text in the same file
 )
 
-// kinds are all of them, as a file may name them.
+// kinds are all kinds, as a file may name them.
 var kinds = []Kind{Lesson, Path, Page, Person, Number, Service, Programme, Typology, Without}
 
-// IsPlace says whether the destination is a list of places. There are none until a list is imported.
+// IsPlace reports whether the destination is a list of places. There are no places until a list is imported.
 func (d Destination) IsPlace() bool {
 	return d.Kind == Service || d.Kind == Programme || d.Kind == Typology
 }
@@ -144,10 +144,10 @@ type Answer struct {
 	*Choice
 }
 
-// Answers are those given so far, in order.
+// Answers are the answers given so far, in order.
 type Answers []Answer
 
-// Path is the part of a page's address that stands for the answers: "papers/alone/phone".
+// Path returns the part of a page's address that stands for the answers: "papers/alone/phone".
 func (a Answers) Path() string {
 	keys := make([]string, len(a))
 	for i, answer := range a {
@@ -156,23 +156,23 @@ func (a Answers) Path() string {
 	return strings.Join(keys, "/")
 }
 
-// Danger says whether one of the answers names a danger.
+// Danger reports whether one of the answers names a danger.
 func (a Answers) Danger() bool {
 	return slices.ContainsFunc(a, func(a Answer) bool { return a.Danger })
 }
 
-// Official says whether one of the answers is an administrative procedure.
+// Official reports whether one of the answers is an administrative procedure.
 func (a Answers) Official() bool {
 	return slices.ContainsFunc(a, func(a Answer) bool { return a.Official })
 }
 
-// with returns the answers and one more, in memory of their own.
+// with returns a copy of the answers with one more.
 func (a Answers) with(q *Question, c *Choice) Answers {
 	return append(slices.Clip(a), Answer{q, c})
 }
 
-// Read returns the answers that a path stands for, and the question that comes next, nil if all are answered. It ends
-// at the first part that is no choice; whole says whether there is none.
+// Read returns the answers that a path stands for, and the next question, nil if all are answered. It stops at the first part of the
+// path that is not a choice; whole is false if there is one.
 func (g *Guide) Read(path string) (a Answers, next *Question, whole bool) {
 	next = g.Questions[0]
 	for path != "" {
@@ -219,13 +219,13 @@ func (g *Guide) question(key string) *Question {
 	return nil
 }
 
-// Length returns the most questions that are asked from one on, with it; 0 for nil.
+// Length returns the greatest number of questions that may be asked from q on, including q; 0 for nil.
 func (g *Guide) Length(q *Question) int {
 	if q == nil {
 		return 0
 	}
 	most := 0
-	followers := map[*Question]bool{} // many choices have the same one
+	followers := map[*Question]bool{} // a set, since many choices lead to the same question
 	for _, c := range q.Choices {
 		followers[g.after(q, c)] = true
 	}
@@ -235,7 +235,7 @@ func (g *Guide) Length(q *Question) int {
 	return 1 + most
 }
 
-// Rule returns the rule for all answers.
+// Rule returns the rule that applies to a whole combination of answers, or nil if there is none.
 func (g *Guide) Rule(a Answers) *Rule {
 	i := g.match(a)
 	if i < 0 {
@@ -249,7 +249,7 @@ func (g *Guide) match(a Answers) int {
 	return slices.IndexFunc(g.Rules, func(r *Rule) bool { return r.holds(a) })
 }
 
-// holds says whether the rule's conditions hold. A question that was not asked has no answer.
+// holds says whether the rule's conditions hold. A condition on a question that was not asked does not hold.
 func (r *Rule) holds(a Answers) bool {
 	for question, choices := range r.When {
 		if !slices.ContainsFunc(a, func(a Answer) bool {
@@ -269,7 +269,7 @@ func (g *Guide) All() iter.Seq[Answers] {
 	return func(yield func(Answers) bool) { g.extend(nil, g.Questions[0], yield) }
 }
 
-// extend yields all combinations that begin with some answers.
+// extend yields all combinations that begin with these answers.
 func (g *Guide) extend(a Answers, next *Question, yield func(Answers) bool) bool {
 	if next == nil {
 		return yield(a)
@@ -282,7 +282,7 @@ func (g *Guide) extend(a Answers, next *Question, yield func(Answers) bool) bool
 	return true
 }
 
-// Languages returns the codes of the languages that some text has.
+// Languages returns the codes of all languages that occur in the texts.
 func (g *Guide) Languages() []string {
 	codes := map[string]bool{}
 	for _, t := range g.texts() {

@@ -13,7 +13,7 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// Bounds on a file. The rules in this package have a tenth of them.
+// Bounds on a file. The rules in this package use about a tenth of them.
 const (
 	MaxSize      = 256 << 10 // bytes
 	maxQuestions = 12
@@ -25,7 +25,7 @@ const (
 	maxProblems  = 20  // more are only counted
 )
 
-// Known tells which things outside the rules exist. A nil function knows everything.
+// Known says which things outside the rules exist. A nil function means that everything does.
 type Known struct {
 	Destination func(Destination) bool
 	Pictogram   func(name string) bool
@@ -34,7 +34,7 @@ type Known struct {
 func (k Known) destination(d Destination) bool { return k.Destination == nil || k.Destination(d) }
 func (k Known) pictogram(name string) bool     { return k.Pictogram == nil || k.Pictogram(name) }
 
-// Problem is what is wrong with a file, and where.
+// Problem is a mistake in a file.
 type Problem struct {
 	File string
 	Line int // from 1
@@ -45,8 +45,8 @@ func (p Problem) Error() string { return fmt.Sprintf("%s:%d: %s", p.File, p.Line
 
 // Parse reads and checks a file. The error joins a [Problem] for each mistake, in the order of the file.
 //
-// The file is TOML: tables [[question]], each with its [[question.choice]], then [[rule]] and [[without]]. It is read from
-// the syntax tree, because every error names its line.
+// The file is TOML: tables [[question]], each with its [[question.choice]], then [[rule]] and [[without]]. It is read from the syntax
+// tree, so that every error can name its line.
 func Parse(name string, text []byte, known Known) (*Guide, error) {
 	r := &reader{file: name, text: bytes.TrimPrefix(text, []byte("\ufeff")), known: known, line: 1}
 	switch {
@@ -83,13 +83,13 @@ type reader struct {
 	guide    Guide
 	withouts []*without
 	problems []Problem
-	count    int // of problems, also of those that are not kept
+	count    int // of problems, including those that are not kept
 
 	table  string           // name of the table being read
 	fields map[string]field // of that table, by the first part of their keys
 	seen   map[string]bool  // keys of that table
 
-	counted, line int // the line of an offset, from which the next one is counted
+	counted, line int // an offset and its line; the line of the next offset is counted from there
 }
 
 // without is a table [[without]].
@@ -100,7 +100,7 @@ type without struct {
 	used bool
 }
 
-// field reads a value. The part of its key after the first is "" for none.
+// field reads a value. part is the last part of its key.
 type field func(line int, part string, value *unstable.Node)
 
 func (r *reader) problem(line int, format string, args ...any) {
@@ -109,7 +109,7 @@ func (r *reader) problem(line int, format string, args ...any) {
 	}
 }
 
-// lineAt returns the line of an offset, which is not before that of the last call.
+// lineAt returns the line of an offset, which must not be before that of the last call.
 func (r *reader) lineAt(offset uint32) int {
 	if at := int(offset); at > r.counted {
 		r.line += bytes.Count(r.text[r.counted:at], []byte("\n"))
@@ -223,7 +223,7 @@ const maxSlug = 40 // bytes
 
 func isSlug(s string) bool { return len(s) <= maxSlug && slugForm.MatchString(s) }
 
-// slug reads a key that may be a part of an address.
+// slug reads a key that can be a part of an address.
 func (r *reader) slug(to *string) field {
 	return func(line int, part string, value *unstable.Node) {
 		if *to = string(value.Data); value.Kind != unstable.String || !isSlug(*to) {

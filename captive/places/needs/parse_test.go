@@ -14,7 +14,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 )
 
-// small is a file with little in it, to break.
+// small is a small file for tests to break.
 const small = `[[question]]
 key = "need"
 next = "with"
@@ -88,7 +88,7 @@ key = "internet"
 text.fr = "Demandez."
 `
 
-// things knows what the tests' files name.
+// things knows the things that the tests' files name.
 var things = Known{
 	Destination: func(d Destination) bool {
 		switch d {
@@ -100,14 +100,14 @@ var things = Known{
 	Pictogram: func(name string) bool { return name != "dragon" },
 }
 
-// Each mistake is named with its line, and the file as it is has none.
+// Each mistake is reported with its line, and the unchanged file has none.
 func TestBroken(t *testing.T) {
 	t.Parallel()
 	if _, err := Parse("needs.toml", []byte(small), things); err != nil {
 		t.Fatalf("the file as it is: %v", err)
 	}
 	for _, test := range []struct{ old, new, problem string }{
-		// Where it leads.
+		// Destinations.
 		{`"lesson wifi", "without internet"]
 
 [[rule]]`, `"lesson wi-fi", "without internet"]
@@ -148,7 +148,7 @@ when.need = ["learn"]`, `:59: without paper: there is no [[without]] with this k
 		{"to = [\"lesson wifi\", \"without internet\"]\n\n[[without]]", "[[without]]", `:66: the rule leads nowhere as long as`},
 		{`"lesson wifi"`, `"wifi"`, `:64: "wifi": a destination is one of [lesson path`},
 
-		// Which combinations.
+		// Combinations.
 		{"[[rule]]\nto = [\"lesson wifi\", \"without internet\"]\n", "", `:1: no rule applies to learn/someone`},
 		{`when.with = ["alone"]`, "when.with = [\"alone\", \"someone\"]", `:66: the rule never applies: earlier ones take all its answers`},
 		{`when.need = ["learn"]`, `when.need = ["info"]`, `:61: the rule never applies`},
@@ -215,7 +215,7 @@ when.need = ["learn"]`, `:59: without paper: there is no [[without]] with this k
 	}
 }
 
-// Files that are too large in any way are refused quickly, with few words.
+// Files that are too large in any way are refused quickly, with a short error.
 func TestLarge(t *testing.T) {
 	t.Parallel()
 	rules := strings.Repeat("\n[[rule]]\nto = [\"lesson wifi\", \"without internet\"]\n", 1000)
@@ -257,7 +257,7 @@ func TestLarge(t *testing.T) {
 	}
 }
 
-// A path is read as far as it is one.
+// A path is read up to the first part that is not a choice.
 func TestRead(t *testing.T) {
 	t.Parallel()
 	g := Own()
@@ -287,7 +287,7 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// A broken file of a centre's is not used, and a file that is not installed changes nothing.
+// A centre's broken file is not used, and a file that is refused changes nothing.
 func TestInstall(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "places")
@@ -337,7 +337,7 @@ func TestInstall(t *testing.T) {
 	}
 }
 
-// Whatever the file, there is an error or a guide that leaves nobody without an answer.
+// Whatever the file, the result is an error or a guide that leaves nobody without an answer.
 func FuzzParse(f *testing.F) {
 	f.Add(small)
 	f.Add(string(Own().File()))

@@ -14,7 +14,8 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// TestOwnTable: what the rules in this package say, for people to read: combinations with the same destinations together.
+// TestOwnTable compares the rules in this package with a table for people to read, which groups combinations with the same
+// destinations.
 func TestOwnTable(t *testing.T) {
 	t.Parallel()
 	const file = "testdata/own.txtar"
@@ -120,7 +121,7 @@ func TestOwnRules(t *testing.T) {
 	}
 }
 
-// Every text of ours is in all six languages.
+// Every text of the rules in this package is in all six languages.
 func TestOwnLanguages(t *testing.T) {
 	t.Parallel()
 	want := []string{"ar", "en", "es", "fr", "pt", "uk"}
