@@ -8,8 +8,8 @@ import (
 	"rsc.io/qr"
 )
 
-// code returns the QR code of a text as a drawing, with the margin that readers need (ISO/IEC 18004: 4 modules). Screen readers
-// skip it: the text stands beside it. It is "" for a text that is too long.
+// code returns the QR code of a text as a drawing, with the margin that code readers need (ISO/IEC 18004: 4 modules). Screen readers
+// skip the drawing, since the text is next to it. It is "" for a text that is too long.
 func code(text string) template.HTML {
 	c, err := qr.Encode(text, qr.L)
 	if err != nil {

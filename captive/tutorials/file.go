@@ -16,20 +16,20 @@ import (
 	"passerelle/captive/web"
 )
 
-// fileSuffix follows a lesson's path for the lesson as a file to keep.
+// fileSuffix, appended to a lesson's path, is the path of the lesson as a file to save.
 const fileSuffix = "/file"
 
-// maxPictures bounds the pictures of a pack's lesson within a file, in base64, so that the file has at most 300 kB. Our own
-// drawings are part of the text.
+// maxPictures bounds the pictures of a pack's lesson within a file, in bytes of base64, so that the file has at most 300 kB. The
+// built-in lessons' drawings are part of the text and do not count.
 const maxPictures = 240_000
 
 // filePage is a lesson as one file that loads nothing, to read without the box and without the internet. It is in the lesson's
-// language, says what it lacks, and tells nothing that changes, such as whether the desk is open.
+// language, says what it leaves out, and contains nothing that changes, such as whether the desk is open.
 type filePage struct {
 	lessonPage
-	Checked   string // the month in which its facts were checked, "" for unknown
-	Sites     bool   // it links to sites
-	Elsewhere []web.Link
+	Checked   string     // the month in which its facts were checked, "" for unknown
+	Sites     bool       // it links to web sites
+	Elsewhere []web.Link // the lessons that it mentions, by their address on the box
 }
 
 func (filePage) Template() string { return "tutorials/file" }
@@ -49,13 +49,13 @@ func (t *Tutorials) file(w http.ResponseWriter, r *web.Request, slug string) boo
 	return true
 }
 
-// attachment is the Content-Disposition of a lesson's file (RFC 6266): its name in ASCII, and its title.
+// attachment returns the Content-Disposition of a lesson's file (RFC 6266), with a file name in ASCII and its title as the extended one.
 func attachment(l *lessons.Lesson) string {
 	title := strings.Map(func(c rune) rune {
 		switch {
 		case unicode.IsSpace(c):
 			return ' '
-		case unicode.IsControl(c), strings.ContainsRune(`/\:*?"<>|`, c): // which some systems do not allow
+		case unicode.IsControl(c), strings.ContainsRune(`/\:*?"<>|`, c): // some systems do not allow these
 			return -1
 		}
 		return c
@@ -64,7 +64,7 @@ func attachment(l *lessons.Lesson) string {
 	return `attachment; filename="` + l.Slug + "-" + l.Language + `.html"; filename*=UTF-8''` + title + ".html"
 }
 
-// newFile makes the file of a lesson.
+// newFile returns the file of a lesson.
 func newFile(r *web.Request, l *lessons.Library, lesson *lessons.Lesson) web.Page {
 	own := *r
 	own.Chosen, own.Words = false, cmp.Or(r.Words.In(lesson.Language), r.Words)
@@ -72,7 +72,7 @@ func newFile(r *web.Request, l *lessons.Library, lesson *lessons.Lesson) web.Pag
 	if !lesson.Checked.IsZero() {
 		f.Checked = own.Words.Month(lesson.Checked)
 	}
-	var linked []string // lessons
+	var linked []string // slugs of lessons
 	text := func(h template.HTML) template.HTML {
 		f.Sites = f.Sites || strings.Contains(string(h), `<a href="http`)
 		return template.HTML(linkToLesson.ReplaceAllStringFunc(string(h), func(link string) string {
@@ -83,7 +83,7 @@ func newFile(r *web.Request, l *lessons.Library, lesson *lessons.Lesson) web.Pag
 			return m[2] + " " + template.HTMLEscapeString(own.Words.T("taken.at-centre"))
 		}))
 	}
-	f.Intro = nil // it is the library's
+	f.Intro = nil // a new slice: the current one belongs to the library
 	for _, h := range lesson.Intro {
 		f.Intro = append(f.Intro, text(h))
 	}
@@ -103,10 +103,11 @@ func newFile(r *web.Request, l *lessons.Library, lesson *lessons.Lesson) web.Pag
 	return f
 }
 
-// linkToLesson matches a link of a lesson's text to another lesson.
+// linkToLesson matches a link in a lesson's text to another lesson.
 var linkToLesson = regexp.MustCompile(`<a href="/tutorials/([a-z0-9-]+)">(.*?)</a>`)
 
-// embedded returns a picture as a part of its page, while there is room for it, else what it shows and why it is not there.
+// embedded returns a picture as a part of the file if it fits in room, which it reduces. Otherwise it returns the picture's description
+// and the reason why it is left out.
 func embedded(w *web.Words, l *lessons.Library, d lessons.Drawing, p picture, room *int) picture {
 	m := d.Media
 	if m == nil {
@@ -124,7 +125,7 @@ func embedded(w *web.Words, l *lessons.Library, d lessons.Drawing, p picture, ro
 	return picture{Alt: p.Alt, Missing: w.T("taken.picture")}
 }
 
-// readMedia reads a pack's picture of at most maxPictures.
+// readMedia reads a pack's picture, at most maxPictures bytes of it.
 func readMedia(l *lessons.Library, m *lessons.Media) ([]byte, error) {
 	path, err := url.PathUnescape(strings.TrimPrefix(m.Path, "/tutorials/media/"))
 	if err != nil {

@@ -14,16 +14,15 @@ import (
 	"passerelle/captive/web"
 )
 
-// mediaPolicy is the policy of a pack's pictures and videos. Packs are not trusted, so the browser treats each file as an
-// origin of its own, which can neither read our pages nor send a form.
+// mediaPolicy is the Content-Security-Policy of a pack's pictures and videos. Packs are not trusted, so the browser treats each file as
+// an origin of its own, which can neither read the box's pages nor send a form.
 const mediaPolicy = "sandbox; default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 
-// packPolicy is the policy of a pack's pages, whose files are below a URL. They may run scripts, which exercises need. The
-// scripts have no origin, so they cannot read or send anything as their reader, and they reach only their own pack's files.
-// To a page without an origin these files are another's: fonts, module scripts and what scripts fetch come only with the header
-// that lets any origin read them, and so packFile sends it.
-// Only our pages may frame them. Everything is named by the address of the request, since not every browser knows what
-// 'self' is without an origin.
+// packPolicy returns the Content-Security-Policy of a pack's pages. site is the box's origin, files the URL that the pack's files are
+// below. The pages may run scripts, which exercises need. The scripts have an opaque origin, so they cannot read or send anything as
+// their reader, and they reach only their own pack's files. For a page with an opaque origin these files are cross-origin: fonts,
+// module scripts and what scripts fetch are loaded only if a header lets any origin read them, so packFile sends it. Only the box's
+// pages may frame a pack's. All sources are written as URLs, since not every browser knows what 'self' is for an opaque origin.
 func packPolicy(site, files string) string {
 	code := " 'unsafe-inline' data: " + files
 	return "sandbox allow-scripts; default-src 'none'; script-src" + code + "; style-src" + code +
@@ -31,9 +30,9 @@ func packPolicy(site, files string) string {
 		"; connect-src " + files + "; form-action 'none'; base-uri 'none'; frame-ancestors " + site
 }
 
-// media serves what is below /tutorials/media/: packs' pictures, videos and captions for lessons. Only our own pages, which
-// show them, link to them. A drawing that is opened by itself is downloaded and not shown: its links would lead the window
-// away.
+// media serves the files below /tutorials/media/: packs' pictures, videos and captions for lessons. Only the box's own pages, which
+// show them, link to them. A drawing that is opened on its own is downloaded, not shown: its links could lead the window to another
+// site.
 func (t *Tutorials) media(w http.ResponseWriter, r *web.Request, path string) {
 	pack, _, _ := strings.Cut(path, "/")
 	if _, pages := t.Library().Pages(pack); pages {
@@ -43,18 +42,18 @@ func (t *Tutorials) media(w http.ResponseWriter, r *web.Request, path string) {
 	t.packFile(w, r, path, mediaPolicy)
 }
 
-// framePath is the path of our page that shows a pack's pages in a frame.
+// framePath returns the path of the box's page that shows a pack's pages in a frame.
 func framePath(p lessons.Pack) string { return "/packs/" + p.Name }
 
-// filesPath is the path of a pack's pages. They must be in the frame: in a window of their own they could redirect it to
-// another site that imitates the centre's. On plain HTTP no browser tells what a request is for (Sec-Fetch-Dest is for https
-// only), so the path has the time of the import, which no external link, nor the pack itself, can know.
+// filesPath returns the path of a pack's pages. They must be in the frame: in a window of their own they could redirect it to another
+// site that imitates the centre's. On plain HTTP browsers do not send what a request is for (Sec-Fetch-Dest is for https only). So the
+// path contains a hash of the time of the import, which neither an external link nor the pack itself can know.
 func filesPath(p lessons.Pack) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d", p.Name, p.Imported.UnixNano()))
 	return framePath(p) + "/" + hex.EncodeToString(sum[:8]) + "/"
 }
 
-// pack serves what is below /packs/: the page with a pack's frame, the frame's files, and redirects to the page.
+// pack serves the paths below /packs/: the page with a pack's frame, the frame's files, and redirects to that page.
 func (t *Tutorials) pack(w http.ResponseWriter, r *web.Request) {
 	name, _, below := strings.Cut(strings.TrimPrefix(r.URL.Path, "/packs/"), "/")
 	p, ok := t.Library().Pages(name)
@@ -82,7 +81,7 @@ func (t *Tutorials) pack(w http.ResponseWriter, r *web.Request) {
 		if file == "" || strings.HasSuffix(file, "/") {
 			file += "index.html"
 		}
-		if t.Library().IsFolder(name, file) { // its page links relative to what is in it
+		if t.Library().IsFolder(name, file) { // its page has links relative to the folder
 			r.Lead(w, http.StatusFound, r.URL.Path+"/")
 			return
 		}
@@ -91,8 +90,8 @@ func (t *Tutorials) pack(w http.ResponseWriter, r *web.Request) {
 	}
 }
 
-// packFile serves a file by its path, which begins with its pack's name. Files are large, so that ranges can be requested,
-// and do not change until the pack does.
+// packFile serves a file by its path, which begins with its pack's name. Files may be large, so ranges can be requested. They do not
+// change until the pack does.
 func (t *Tutorials) packFile(w http.ResponseWriter, r *web.Request, path, policy string) {
 	pack, name, _ := strings.Cut(path, "/")
 	web.Yield(r.Request) // it waits for the disk
@@ -101,7 +100,7 @@ func (t *Tutorials) packFile(w http.ResponseWriter, r *web.Request, path, policy
 		if !errors.Is(err, fs.ErrNotExist) {
 			t.log.Error("open a file of a pack", "err", err)
 		}
-		if policy != mediaPolicy { // else it is in a frame, which must not show our pages
+		if policy != mediaPolicy { // it is in a frame, which must not show the box's pages
 			w.Header().Set("Content-Security-Policy", policy)
 			http.Error(w, r.Words.T("tutorials.missing.title"), http.StatusNotFound)
 			return

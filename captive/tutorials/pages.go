@@ -18,7 +18,7 @@ type overviewPage struct {
 	Asked   string // the reader's query; "" for none
 	Found   []web.Found
 	Paths   []web.Tile
-	Start   *web.Tile     // where somebody begins who has never used a phone
+	Start   *web.Tile     // the path for somebody who has never used a phone
 	Foreign bool          // most lessons are in another language
 	Doors   []web.Door    // to pages that the centre added, and to the one for helpers
 	Sprite  template.HTML // the symbols of the page's drawings
@@ -43,10 +43,10 @@ type lessonPage struct {
 	Help      string
 	Sprite    template.HTML
 	Stories   bool          // it links to the lesson in pictures, and to the desk
-	Code      template.HTML // on paper, of Address
+	Code      template.HTML // printed: the QR code of Address
 	Address   string        // of the page, without its scheme
-	Rules     []struct{}    // lines for notes on paper
-	Whole     bool          // the steps fill a page of paper
+	Rules     []struct{}    // printed: lines for notes
+	Whole     bool          // printed: the steps fill the first page
 }
 
 // content is what a lesson's page and its pictures' pages share.
@@ -68,7 +68,7 @@ type step struct {
 	Heading string
 	Picture picture
 	Text    template.HTML
-	Style   string // on paper
+	Style   string // when printed
 }
 
 // picture is what a step shows: a drawing within the page, or a file; zero for none.
@@ -79,13 +79,13 @@ type picture struct {
 	Alt      string
 	Size     string // of a video
 	Captions []captions
-	Missing  string // why there is nothing but Alt
+	Missing  string // why only Alt is shown
 }
 
 // captions are a video's captions.
 type captions struct{ Src, Language, Name string }
 
-// storyPage is one picture of a lesson with one sentence, or its end.
+// storyPage is one picture of a lesson with one sentence, or the page after the last picture.
 type storyPage struct {
 	web.Frame
 	content
@@ -93,14 +93,14 @@ type storyPage struct {
 	Spoken    *web.Lang // of the picture's description, nil if it is the page's
 	Number    int       // from 1; the end is one more than the number of steps
 	Count     int       // steps
-	Questions bool      // the lesson has some
+	Questions bool      // the lesson has questions
 	Sprite    template.HTML
 }
 
-// End says whether all pictures have been shown.
+// End reports whether all pictures have been shown.
 func (s storyPage) End() bool { return s.Number > s.Count }
 
-// Back and Forward are the paths of the pages before and after this one.
+// Back returns the path of the page before this one: the previous picture, or the lesson.
 func (s storyPage) Back() string {
 	if s.Number == 1 {
 		return s.Lesson()
@@ -108,14 +108,15 @@ func (s storyPage) Back() string {
 	return s.picture(s.Number - 1)
 }
 
+// Forward returns the path of the page after this one.
 func (s storyPage) Forward() string { return s.picture(s.Number + 1) }
 
-// First is the path of the first picture.
+// First returns the path of the first picture.
 func (s storyPage) First() string { return s.picture(1) }
 
 func (s storyPage) picture(n int) string { return s.Lesson() + "/" + strconv.Itoa(n) }
 
-// Seen says for each picture whether it was shown.
+// Seen reports for each picture whether it was shown.
 func (s storyPage) Seen() []bool {
 	seen := make([]bool, s.Count)
 	for i := range seen {
@@ -124,13 +125,13 @@ func (s storyPage) Seen() []bool {
 	return seen
 }
 
-// packPage shows a pack's pages. They are not trusted: their effects stay within their frame.
+// packPage shows a pack's pages in a frame. They are not trusted: the frame confines their effects.
 type packPage struct {
 	web.Frame
-	Src string // path of the first of them
+	Src string // path of the first page
 }
 
-// helpersPage is for those who help others.
+// helpersPage is the page for those who help others.
 type helpersPage struct {
 	web.Frame
 	Lead     string
@@ -151,7 +152,7 @@ type part struct {
 // partPictures are the symbols of the sections of the page for helpers, in order.
 var partPictures = []string{"two-people", "lock", "person-desk", "paper", "briefcase"}
 
-// Lesson is the path of the lesson's page.
+// Lesson returns the path of the lesson's page.
 func (c content) Lesson() string { return "/tutorials/" + c.Slug }
 
 func (overviewPage) Template() string { return "tutorials/tutorials" }
@@ -161,10 +162,10 @@ func (storyPage) Template() string    { return "tutorials/story" }
 func (packPage) Template() string     { return "tutorials/pack" }
 func (helpersPage) Template() string  { return "tutorials/helpers" }
 
-// ShowsFrame says that the page shows a pack's pages in a frame.
+// ShowsFrame implements [web.Framer]: the page shows a pack's pages in a frame.
 func (packPage) ShowsFrame() {}
 
-// newOverview lists all lessons.
+// newOverview returns the page of all paths and lessons.
 func newOverview(r *web.Request, l *lessons.Library) overviewPage {
 	w := r.Words
 	p := overviewPage{Frame: r.Frame("/tutorials", w.T("tutorials.title"))}
@@ -192,7 +193,7 @@ func newOverview(r *web.Request, l *lessons.Library) overviewPage {
 	return p
 }
 
-// newStart links to the first path, if it begins with a lesson for somebody who has never used a phone.
+// newStart returns a link to the first path with lessons, if it begins with a lesson for somebody who has never used a phone.
 func newStart(w *web.Words, l *lessons.Library) (tile web.Tile, picture lessons.Drawing, ok bool) {
 	for _, path := range l.Paths() {
 		if len(path.Lessons) == 0 {
@@ -226,7 +227,7 @@ func mostlyForeign(w *web.Words, l *lessons.Library) bool {
 	return own < all-own
 }
 
-// newSearch is the same with the results of all shares.
+// newSearch returns the overview with the results of a search in all shares in place of the paths, if there are any.
 func newSearch(r *web.Request, l *lessons.Library, asked string) overviewPage {
 	p := newOverview(r, l)
 	p.Asked, p.Query = asked, "q="+url.QueryEscape(asked)
@@ -236,7 +237,7 @@ func newSearch(r *web.Request, l *lessons.Library, asked string) overviewPage {
 	return p
 }
 
-// newHit links to a lesson that was found, or to a step of it.
+// newHit returns a link to a lesson that was found, or to one of its steps.
 func newHit(w *web.Words, hit lessons.Hit) (web.Tile, lessons.Drawing) {
 	tile, picture := newTile(w, hit.Lesson, max(hit.Step, 0))
 	if hit.Step >= 0 {
@@ -252,7 +253,7 @@ func newHit(w *web.Words, hit lessons.Hit) (web.Tile, lessons.Drawing) {
 	return tile, picture
 }
 
-// newHelpersTile links to the page for those who help others.
+// newHelpersTile returns a link to the page for those who help others.
 func newHelpersTile(w *web.Words) web.Tile {
 	t := lessons.Helpers(w.Code)
 	return web.Tile{
@@ -261,7 +262,7 @@ func newHelpersTile(w *web.Words) web.Tile {
 	}
 }
 
-// pathLang is the language of a path's title and need.
+// pathLang returns the language of a path's title and need, nil if it is the page's or not known.
 func pathLang(w *web.Words, p lessons.Path) *web.Lang {
 	for _, code := range []string{w.Code, "fr"} {
 		if p.Title[code] != "" {
@@ -271,7 +272,7 @@ func pathLang(w *web.Words, p lessons.Path) *web.Lang {
 	return nil
 }
 
-// newPath lists the lessons for one need.
+// newPath returns the page of the lessons for one need.
 func newPath(r *web.Request, l *lessons.Library, path lessons.Path) web.Page {
 	title, need := path.In(r.Words.Code)
 	p := pathPage{Frame: r.Frame("/tutorials/"+path.Slug, title), Need: need, Lang: pathLang(r.Words, path)}
@@ -288,7 +289,7 @@ func newPath(r *web.Request, l *lessons.Library, path lessons.Path) web.Page {
 	return p
 }
 
-// newTile links to a lesson, with the drawing of one of its steps.
+// newTile returns a link to a lesson, with the drawing of one of its steps.
 func newTile(w *web.Words, l *lessons.Lesson, step int) (web.Tile, lessons.Drawing) {
 	var picture lessons.Drawing
 	if step < len(l.Steps) {
@@ -304,24 +305,25 @@ func newTile(w *web.Words, l *lessons.Lesson, step int) (web.Tile, lessons.Drawi
 	return tile, picture
 }
 
-// written says in which language a lesson is, if it is not the reader's: before the reader opens it.
+// written says in which language a lesson is if it is not the reader's, so that the reader knows before opening it.
 func written(w *web.Words, l *lessons.Lesson) []web.Fact {
 	if l.Language == w.Code {
 		return nil
 	}
 	in, err := w.Message("lesson.in." + l.Language)
-	if err != nil { // a pack's
+	if err != nil { // a language that only a pack has
 		in = w.T("lesson.in-another", "language", web.LangName(l.Language))
 	}
 	return []web.Fact{{Pictogram: "globe", Text: in}}
 }
 
-// level says for whom a lesson is.
+// level says for which readers a lesson is.
 func level(w *web.Words, l *lessons.Lesson) web.Fact {
 	return web.Fact{Pictogram: "level", Text: w.T("lesson.level." + strconv.Itoa(l.Level))}
 }
 
-// titles returns what is shown of a lesson that is not written in the reader's language, if it is known.
+// titles returns the titles of a lesson in the reader's language. ok is false if the lesson itself is in that language, or has no such
+// titles.
 func titles(w *web.Words, l *lessons.Lesson) (t lessons.Titles, ok bool) {
 	if l.Language == w.Code {
 		return t, false
@@ -339,7 +341,7 @@ func minutes(w *web.Words, l *lessons.Lesson) []web.Fact {
 	return []web.Fact{{Pictogram: "clock", Text: w.Duration(time.Duration(l.Minutes) * time.Minute)}}
 }
 
-// newContent is what a lesson's page and its pictures' pages share; next is the drawing of the next lesson.
+// newContent returns what a lesson's page and its pictures' pages share. next is the drawing of the next lesson.
 func newContent(w *web.Words, l *lessons.Library, lesson *lessons.Lesson) (c content, next lessons.Drawing) {
 	c = content{
 		Slug: lesson.Slug, Name: lesson.Title, Summary: lesson.Summary, Lang: w.Lang(lesson.Language),
@@ -360,7 +362,7 @@ func newContent(w *web.Words, l *lessons.Library, lesson *lessons.Lesson) (c con
 	return c, next
 }
 
-// newLesson shows a lesson as a text with drawings; nil if there is no such lesson.
+// newLesson returns a lesson's page, or nil if there is no such lesson.
 func newLesson(r *web.Request, l *lessons.Library, slug string) web.Page {
 	lesson, ok := l.Lesson(slug, r.Words.Code)
 	if !ok {
@@ -371,7 +373,7 @@ func newLesson(r *web.Request, l *lessons.Library, slug string) web.Page {
 	return p
 }
 
-// lessonOf is a lesson's page without what leads elsewhere in the box.
+// lessonOf returns a lesson's page without the links to its pictures and to the desk.
 func lessonOf(r *web.Request, l *lessons.Library, lesson *lessons.Lesson) lessonPage {
 	content, next := newContent(r.Words, l, lesson)
 	p := lessonPage{
@@ -397,10 +399,10 @@ func lessonOf(r *web.Request, l *lessons.Library, lesson *lessons.Lesson) lesson
 	return p
 }
 
-// toLesson matches the links of a lesson's text to another lesson.
+// toLesson matches the link of a text to a lesson.
 var toLesson = regexp.MustCompile(`href="(/tutorials/[a-z0-9-]+)"`)
 
-// keepChoice returns a text whose links to lessons keep the language that the reader chose.
+// keepChoice returns a text in which links to lessons keep the language that the reader chose.
 func keepChoice(f web.Frame, text []template.HTML) []template.HTML {
 	chosen := f.Chosen()
 	if chosen == "" {
@@ -413,7 +415,7 @@ func keepChoice(f web.Frame, text []template.HTML) []template.HTML {
 	return kept
 }
 
-// newStory shows one picture of a lesson, or the end; nil if there is no such picture.
+// newStory returns the page of one picture of a lesson, or the page after the last one; nil if there is no such picture.
 func newStory(r *web.Request, l *lessons.Library, slug string, number int) web.Page {
 	lesson, ok := l.Lesson(slug, r.Words.Code)
 	if !ok || number < 1 || number > len(lesson.Steps)+1 {
@@ -458,7 +460,7 @@ func newStep(w *web.Words, s lessons.Step) step {
 	return step{Heading: s.Heading, Picture: p, Text: s.Text}
 }
 
-// newHelpers is for those who help others.
+// newHelpers returns the page for those who help others.
 func newHelpers(r *web.Request) web.Page {
 	t, picture := lessons.Helpers(r.Words.Code), lessons.Pictogram("two-people")
 	frame := r.Frame("/helpers", t.Title)

@@ -11,7 +11,7 @@ import (
 	"passerelle/captive/web/webtest"
 )
 
-// pages has one page of each kind.
+// pages returns one page of each kind.
 func pages(w *web.Words) []web.Page {
 	f := web.Frame{Words: w, Title: "T", Centre: `L’<b>"atelier"</b> & co`, Hostname: "partage.internal", Path: "/"}
 	tile := web.Tile{

@@ -7,34 +7,34 @@ import (
 	"unicode/utf8"
 )
 
-// A lesson of three to eight steps is printed on two pages of A4: four steps on the first one, the others, the questions and
-// lines for notes on the second one. The drawings and the lines fill what the text leaves, by these estimates in millimetres.
-// A style sheet cannot know how much room is left, and a page must not have styles of its own.
+// A lesson of three to eight steps is printed on two pages of A4: up to four steps on the first page, and the other steps, the
+// questions and lines for notes on the second. The drawings and the lines fill the space that the text leaves, by these estimates in
+// millimetres. A style sheet cannot know how much space is left, and a page must not have styles of its own.
 const (
-	sheetHeight  = 268. // that is printed on, less what the estimates may be wrong by
+	sheetHeight  = 268. // the printable height, less a margin for errors of the estimates
 	sheetTop     = 20.  // the centre's name, and the facts below the summary
-	sheetCode    = 42.  // the top with the code beside it has at least this much
+	sheetCode    = 42.  // the least height of the top, which has the QR code beside it
 	sheetContact = 52.  // the centre's card and the address
 	stepExtra    = 12.  // around a step's heading, drawing and text
 	ruleHeight   = 8.2
 	lineHeight   = 4.9
 	headHeight   = 5.4
-	stepLine     = 42 // characters of a line in a step, in a wide font
+	stepLine     = 42 // characters per line in a step, in a wide font
 	headLine     = 28
 	sheetLine    = 92
 
 	fewRules, mostRules = 2, 15
-	cautious            = 30. // the estimates of a long text are too high by at least this much: below, the lines give way
+	cautious            = 30. // the estimates of a long text are too high by at least this much, so that fewRules still fit
 )
 
-// drawingWidths are the widths of the styles w0 to w5, in millimetres. A drawing's height is 200 to its width's 320.
+// drawingWidths are the widths of the styles w0 to w5, in millimetres. Drawings are 320 wide to 200 high.
 var drawingWidths = [...]float64{30, 38, 46, 54, 62, 70}
 
 // sheet is how a lesson is printed: a style for each step, and the number of lines for notes.
 type sheet struct {
 	styles []string
 	rules  int
-	whole  bool // the steps are the first page, so that what follows begins the second one
+	whole  bool // all steps are on the first page, so what follows them begins the second page
 }
 
 // newSheet plans the pages of a lesson.
@@ -80,7 +80,7 @@ func newSheet(p *lessonPage) sheet {
 	return s
 }
 
-// widest is the index of the widest drawings with which steps fit a height.
+// widest returns the index of the widest drawings with which the steps fit into a height.
 func widest(steps []step, room float64) int {
 	for i := len(drawingWidths) - 1; i > 0; i-- {
 		if height(steps, i) <= room {
@@ -90,7 +90,7 @@ func widest(steps []step, room float64) int {
 	return 0
 }
 
-// height is that of steps, two in a row, with drawings of a width.
+// height returns the height of steps, two in a row, with drawings of the width with that index.
 func height(steps []step, index int) (all float64) {
 	for i := 0; i < len(steps); i += 2 {
 		row := 0.
@@ -102,13 +102,13 @@ func height(steps []step, index int) (all float64) {
 	return all
 }
 
-// Tags that end a line, and any.
+// Tags that end a line, and any tags.
 var (
 	lineEnd = regexp.MustCompile(`<br[^>]*>|</p>|</li>|</tr>`)
 	anyTag  = regexp.MustCompile(`<[^>]*>`)
 )
 
-// textHeight is that of a text in lines of so many characters.
+// textHeight returns the height of a text with that many characters per line.
 func textHeight(h template.HTML, line int) (all float64) {
 	for _, text := range lineEnd.Split(string(h), -1) {
 		if text = strings.TrimSpace(anyTag.ReplaceAllString(text, "")); text != "" {
@@ -118,7 +118,7 @@ func textHeight(h template.HTML, line int) (all float64) {
 	return all + 1 + 2*float64(strings.Count(string(h), "<li>"))
 }
 
-// lines is how many lines of so many characters a text takes.
+// lines returns how many lines a text takes, with that many characters per line.
 func lines(text string, line int) float64 {
 	return float64((utf8.RuneCountInString(text) + line - 1) / line)
 }

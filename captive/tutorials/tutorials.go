@@ -1,5 +1,5 @@
-// Package tutorials is a share: the lessons, and packs' pages. It owns their pages, words, addresses and search results.
-// Package lessons owns the lessons themselves. It must not know the box, nor other shares.
+// Package tutorials is a share: the lessons, and packs' pages. It owns their pages, words, addresses and search results. Package
+// lessons owns the lessons themselves. Package tutorials depends neither on the box nor on other shares.
 package tutorials
 
 import (
@@ -23,7 +23,7 @@ const (
 	maxHits  = 12
 )
 
-// Tutorials shows a library. Make one with New; its methods are safe for concurrent use.
+// Tutorials shows a library. Create one with New; its methods are safe for concurrent use.
 type Tutorials struct {
 	dir   string
 	log   *slog.Logger
@@ -38,7 +38,7 @@ type shown struct {
 	version uint64
 }
 
-// New returns a share that shows our own lessons; Refresh adds the packs in a folder.
+// New returns a share that shows the built-in lessons; Refresh adds the packs in a folder.
 func New(dir string, log *slog.Logger) *Tutorials {
 	t := &Tutorials{dir: dir, log: log}
 	t.shown.Store(&shown{Library: lessons.Own()})
@@ -85,7 +85,7 @@ func (t *Tutorials) Share() web.Share {
 	}
 }
 
-// doors are the links to the lessons, and to the page for helpers.
+// doors returns the links to the lessons, and to the page for helpers.
 func doors(w *web.Words) []web.Door { return []web.Door{lessonsDoor(w), helpersDoor(w)} }
 
 func lessonsDoor(w *web.Words) web.Door {
@@ -110,7 +110,7 @@ func (t *Tutorials) overview(w http.ResponseWriter, r *web.Request) {
 	}
 }
 
-// lesson serves what is below /tutorials/: a path, a lesson, one of its pictures, or a pack's file.
+// lesson serves the paths below /tutorials/: a path of lessons, a lesson, one of its pictures, or a pack's file.
 func (t *Tutorials) lesson(w http.ResponseWriter, r *web.Request) {
 	if slug := strings.TrimPrefix(r.URL.Path, "/tutorials/"); r.Method == http.MethodGet {
 		if _, ok := t.Library().Lesson(slug, r.Words.Code); ok {
@@ -135,14 +135,14 @@ func (t *Tutorials) lesson(w http.ResponseWriter, r *web.Request) {
 	}
 	if page := t.page(r, below); page != nil {
 		r.Keep(w, r.URL.Path, page, http.StatusOK)
-	} else if usual != below && t.page(r, usual) != nil { // typed with capitals, or with a slash at its end
+	} else if usual != below && t.page(r, usual) != nil { // requested in capitals or with a trailing slash
 		r.Lead(w, http.StatusFound, "/tutorials/"+usual)
 	} else {
 		t.missing(w, r)
 	}
 }
 
-// page returns the page below /tutorials/: a path, a lesson or one of its pictures; nil for none.
+// page returns the page below /tutorials/: a path of lessons, a lesson or one of its pictures; nil for none.
 func (t *Tutorials) page(r *web.Request, below string) web.Page {
 	slug, rest, deeper := strings.Cut(below, "/")
 	l := t.Library()
@@ -154,7 +154,7 @@ func (t *Tutorials) page(r *web.Request, below string) web.Page {
 	return newLesson(r, l, slug)
 }
 
-// pictureNumber parses the number of a picture; 0 is invalid.
+// pictureNumber parses the number of a picture; it returns 0 if it is invalid.
 func pictureNumber(text string) int {
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 || strconv.Itoa(n) != text {

@@ -14,8 +14,8 @@ import (
 	"sync"
 )
 
-// Drawings are embedded in pages, so that they share the kit's symbols and the page's colours. A drawing is parsed by the
-// grammar below and written from the result: an SVG file can hold scripts, styles and links, a drawing cannot.
+// Drawings are embedded in pages, so that they share the kit's symbols and the page's colours. A drawing is parsed by the grammar below
+// and written again from the result, so it cannot contain the scripts, styles and links that an SVG file may have.
 
 const (
 	svgNamespace = "http://www.w3.org/2000/svg"
@@ -49,14 +49,14 @@ var shapes = map[string]map[string]*regexp.Regexp{
 	"use":      {"href": reference, "x": number, "y": number, "width": number, "height": number},
 }
 
-// symbol is a drawing without its frame: one of the kit's, or the inside of a whole drawing.
+// symbol is a drawing without its svg element: one of the kit's, or the content of a whole drawing.
 type symbol struct {
 	viewBox string // always "0 0 WIDTH HEIGHT"
 	body    string
-	uses    []string // symbols, in order, each once
+	uses    []string // the symbols that it uses, in order, each once
 }
 
-// kit is our set of symbols to draw with.
+// kit is a set of symbols to draw with.
 type kit struct {
 	symbols map[string]symbol
 	order   []string
@@ -104,7 +104,7 @@ func readKit(b []byte) (kit, error) {
 	return k, nil
 }
 
-// check says whether the symbols that a symbol uses exist.
+// check returns an error if a symbol uses one that does not exist.
 func (k kit) check(s symbol) error {
 	for _, id := range s.uses {
 		if _, ok := k.symbols[id]; !ok {
@@ -137,10 +137,10 @@ func (k kit) draw(b []byte) (symbol, error) {
 	return s, k.check(s)
 }
 
-// errEnd says that the parent's end came instead of an element.
+// errEnd says that the end of the parent was found in place of an element.
 var errEnd = errors.New("unexpected end of an element")
 
-// startOf reads the start of an element, which has only these attributes.
+// startOf reads the start of an element, which may have only these attributes.
 func startOf(d *xml.Decoder, name string, allowed map[string]*regexp.Regexp) (attrs map[string]string, err error) {
 	for {
 		token, err := d.Token()
@@ -164,7 +164,7 @@ func startOf(d *xml.Decoder, name string, allowed map[string]*regexp.Regexp) (at
 	}
 }
 
-// attributes checks an element's attributes, without the XML namespace.
+// attributes checks an element's attributes, and returns them without the declaration of the namespace.
 func attributes(e xml.StartElement, allowed map[string]*regexp.Regexp) (map[string]string, error) {
 	attrs := make(map[string]string, len(e.Attr))
 	for _, a := range e.Attr {
@@ -183,7 +183,7 @@ func attributes(e xml.StartElement, allowed map[string]*regexp.Regexp) (map[stri
 	return attrs, nil
 }
 
-// read parses shapes up to the end of their element, and writes them from the result.
+// read parses shapes up to the end of their parent, and sets the symbol's body and uses from the result.
 func (s *symbol) read(d *xml.Decoder) error {
 	var b strings.Builder
 	var inside []string
@@ -238,7 +238,7 @@ func (s *symbol) read(d *xml.Decoder) error {
 	}
 }
 
-// drawing makes a complete element of a symbol, with alt as its accessible name.
+// drawing returns a symbol as a complete element, with alt as its accessible name.
 func (s symbol) drawing(alt string) Drawing {
 	return Drawing{
 		SVG: template.HTML(`<svg class="drawing" viewBox="` + s.viewBox + `" role="img" aria-label="` +
@@ -248,7 +248,7 @@ func (s symbol) drawing(alt string) Drawing {
 	}
 }
 
-// Pictogram returns one symbol of the kit as a decorative drawing next to a word. It is empty if there is no such symbol.
+// Pictogram returns one symbol of the kit as a decorative drawing to put next to a word. It is empty if there is no such symbol.
 func Pictogram(name string) Drawing {
 	s, ok := ownKit().symbols[name]
 	if !ok {
@@ -261,8 +261,8 @@ func Pictogram(name string) Drawing {
 	}
 }
 
-// Sprite returns the symbols that drawings use, directly or through other symbols, in one hidden <svg> that stands in the
-// page before them, or "" if they use none.
+// Sprite returns the symbols that drawings use, directly or through other symbols, in one hidden <svg> to put in the page before them.
+// It is "" if they use none.
 func Sprite(drawings ...Drawing) template.HTML {
 	k := ownKit()
 	used := make(map[string]bool)

@@ -56,7 +56,7 @@ func TestDrawingsThatAreRefused(t *testing.T) {
 	}
 }
 
-// TestPeopleDiffer: our drawings show everybody that the kit has, and women help as well as men.
+// TestPeopleDiffer: the built-in drawings show everybody that the kit has, and women help as well as men.
 func TestPeopleDiffer(t *testing.T) {
 	t.Parallel()
 	shown := make(map[string]int)

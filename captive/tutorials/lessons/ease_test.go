@@ -8,21 +8,21 @@ import (
 	"unicode"
 )
 
-// How easy our French lessons read. Kandel and Moles fitted Flesch's formula to French (L. Kandel, A. Moles, "Application
-// de l'indice de Flesch à la langue française", Cahiers d'études de radio-télévision 19, 1958, p. 253-274). It is quoted
-// in two forms, so that both must be reached:
+// Bounds on how hard the built-in French lessons are to read. Kandel and Moles adapted Flesch's formula to French (L. Kandel, A. Moles,
+// "Application de l'indice de Flesch à la langue française", Cahiers d'études de radio-télévision 19, 1958, p. 253-274). It is quoted
+// in two forms, so both must be reached:
 //
 //	209 − 1.15 · words a sentence − 0.68 · syllables in 100 words
 //	207 − 1.015 · words a sentence − 0.736 · syllables in 100 words
 //
-// From 70 on a text counts as easy, from 80 as very easy. Its limits: it sees the length of words and sentences and
-// nothing else. It does not know whether a word is known (the longest here are those that people must learn: « mot de
-// passe », « identifiant »), whether one sentence follows from the other, or whether the picture helps; a list of short
-// nonsense reads very easily by it. Syllables are counted by rules, some words by one too many. It keeps a lesson from
-// becoming heavy in some later change; whether it is understood, only readers can say.
+// From 70 a text counts as easy, from 80 as very easy. The formula has limits: it measures the length of words and sentences and
+// nothing else. It does not measure whether a word is known (the longest here are those that people must learn: « mot de passe »,
+// « identifiant »), whether one sentence follows from the other, or whether the picture helps; a list of short nonsense counts as
+// very easy. Syllables are counted by rules, which give some words one too many. The test keeps a lesson from becoming hard to read in
+// a later change; only readers can say whether they understand it.
 const (
 	minEase     = 80
-	maxAverage  = 15 // words a sentence, over a lesson
+	maxAverage  = 15 // words per sentence, on average over a lesson
 	maxSentence = 25 // words
 )
 
@@ -70,14 +70,14 @@ var (
 	sentenceEnd = regexp.MustCompile(`[.!?…]+[\s\x{202f}\x{a0}»”]+|\n`)
 )
 
-// frenchSentences returns the sentences of a piece of HTML. A line of its own is one, too.
+// frenchSentences returns the sentences of a piece of HTML. A line of its own counts as a sentence, too.
 func frenchSentences(text string) []string {
 	text = strings.ReplaceAll(text, "\n", " ")
 	text = html.UnescapeString(anyTag.ReplaceAllString(lineEnds.ReplaceAllString(text, "\n"), ""))
 	return sentenceEnd.Split(text, -1)
 }
 
-// frenchWords returns the words of a sentence; an article before an apostrophe is one.
+// frenchWords returns the words of a sentence; an article before an apostrophe counts as a word.
 func frenchWords(sentence string) []string {
 	var words []string
 	for _, w := range strings.FieldsFunc(sentence, func(r rune) bool { return unicode.IsSpace(r) || r == '’' }) {

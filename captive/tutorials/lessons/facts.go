@@ -14,10 +14,10 @@ const (
 	maxSource  = 500 // bytes
 )
 
-// CheckFor is how long a check of a lesson's facts is good: benefits, numbers and sites change within about two years.
+// CheckFor is how long a check of a lesson's facts is valid: benefits, numbers and sites change within about two years.
 const CheckFor = 2 // years
 
-// setFacts sets what the front matter says in checked, a TOML date, and in sources. Both are optional.
+// setFacts sets Checked and Sources from the front matter: checked is a TOML date, sources are URLs. Both are optional.
 func (l *Lesson) setFacts(checked any, sources []string) error {
 	if checked != nil {
 		day, ok := checked.(time.Time)
@@ -42,12 +42,13 @@ func (l *Lesson) setFacts(checked any, sources []string) error {
 	return nil
 }
 
-// Stale says whether the lesson's facts should be looked up again. A lesson without a date has never been checked.
+// Stale reports whether the lesson's facts should be looked up again. A lesson without a date was never checked, and is stale.
 func (l *Lesson) Stale(now time.Time) bool {
 	return l.Checked.AddDate(CheckFor, 0, 0).Before(now)
 }
 
-// Lessons returns every lesson in each of its languages, in the order of the paths; French first, then by language.
+// Lessons returns every lesson in each of its languages, in the order of the paths. Of one lesson French comes first, then the others
+// by language code.
 func (l *Library) Lessons() []*Lesson {
 	var all []*Lesson
 	for _, p := range l.paths {

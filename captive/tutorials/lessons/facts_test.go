@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// TestOwnFactsAreChecked: each of our lessons says when its facts were looked up, and where. Its two languages agree.
+// TestOwnFactsAreChecked: each built-in lesson says when and where its facts were looked up. Its two languages agree.
 func TestOwnFactsAreChecked(t *testing.T) {
 	t.Parallel()
 	first := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC) // no lesson had a date before

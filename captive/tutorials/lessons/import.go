@@ -33,7 +33,7 @@ const (
 	maxPackName  = 40
 	maxHead      = 64 << 10    // bytes of index.html that are searched for its title
 	spareRoom    = 100_000_000 // bytes that an import leaves free on the disk
-	sniffed      = 512         // bytes of a file that show its type
+	sniffed      = 512         // bytes of a file that its type is checked by
 	stagePattern = ".import-*" // folders that imports unpack into
 	lockFile     = ".lock"     // held during an import; a pack's name begins with a letter or digit
 )
@@ -43,22 +43,22 @@ type Importer struct {
 	Dir      string // "tutorials" in the state folder; created if missing
 	MaxSize  int64  // bytes that a pack may have
 	Now      func() time.Time
-	Progress func(done, all int64) // bytes; called often
+	Progress func(done, all int64) // bytes; called often; must not be nil
 	Edition  string                // of the pack that may be replaced: see [Edition]; "" for any
 
-	// LeftOut, if not nil, is told the names of the files that were left out, since no pack of that kind has a use for them.
+	// LeftOut, if not nil, is called with the names of the files that were left out, since no pack of that kind has a use for them.
 	LeftOut func(names []string)
 }
 
-// Changes are the differences of a pack from the one that it replaces, in files.
+// Changes counts the differences of a pack from the one that it replaces, in files.
 type Changes struct {
 	New, Gone, Changed int
 	Replaces           bool   // there is a pack of this name
 	Edition            string // of that pack
 }
 
-// Import imports a pack, a zip or a folder, into the importer's folder, and replaces the pack of that name. Everything is
-// checked first: until then, and if the import is killed, the old pack stays in use. An empty name stands for the file's.
+// Import imports a pack, a zip or a folder, into the importer's folder, and replaces the pack of that name. Everything is checked first:
+// until then, and if the import is killed, the old pack stays in use. An empty name stands for one derived from the file's name.
 func (i Importer) Import(ctx context.Context, from, name string) (Pack, error) {
 	return i.stage(ctx, from, name, func(stage, place string, r record) error {
 		if err := private.CheckEdition(filepath.Join(place, recordFile), i.Edition); err != nil {
@@ -68,7 +68,7 @@ func (i Importer) Import(ctx context.Context, from, name string) (Pack, error) {
 	})
 }
 
-// Check says what Import would do, and changes nothing.
+// Check reports what Import would do, and changes nothing.
 func (i Importer) Check(ctx context.Context, from, name string) (p Pack, c Changes, err error) {
 	p, err = i.stage(ctx, from, name, func(stage, place string, _ record) (err error) {
 		if c.Edition, err = private.Edition(filepath.Join(place, recordFile)); err != nil {
@@ -79,7 +79,7 @@ func (i Importer) Check(ctx context.Context, from, name string) (p Pack, c Chang
 	return p, c, err
 }
 
-// compare counts how the files of a pack differ from those of another one, which may be missing.
+// compare counts how the files of the pack in the folder after differ from those in the folder before, which may be missing.
 func (c *Changes) compare(before, after string) error {
 	known, err := files(before)
 	if err != nil {
@@ -111,7 +111,7 @@ func (c *Changes) compare(before, after string) error {
 	return nil
 }
 
-// files returns the sizes of a pack's files by their names, nil if there is no such folder.
+// files returns the sizes of a pack's files by name, nil if there is no such folder.
 func files(dir string) (sizes map[string]int64, err error) {
 	err = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		if path == dir && errors.Is(err, fs.ErrNotExist) {
@@ -132,7 +132,7 @@ func files(dir string) (sizes map[string]int64, err error) {
 	return sizes, err
 }
 
-// sameContent tells whether two files of one size have the same content.
+// sameContent reports whether two files of the same size have the same content.
 func sameContent(a, b string) (bool, error) {
 	f, err := os.Open(a)
 	if err != nil {
@@ -160,7 +160,7 @@ func sameContent(a, b string) (bool, error) {
 	}
 }
 
-// stage unpacks a pack into a folder of its own, and passes it on while no other import runs.
+// stage unpacks a pack into a temporary folder, checks it, and calls use with it. No other import runs meanwhile.
 func (i Importer) stage(ctx context.Context, from, name string, use func(stage, place string, r record) error) (Pack, error) {
 	name = cmp.Or(name, packName(from))
 	if err := checkPackName(name); err != nil {
@@ -207,7 +207,7 @@ func (i Importer) stage(ctx context.Context, from, name string, use func(stage, 
 	return r.pack(name), nil
 }
 
-// Edition identifies the pack of a name as it is now.
+// Edition returns an identifier of the current content of the pack of a name.
 func Edition(dir, name string) (string, error) {
 	if err := checkPackName(name); err != nil {
 		return "", err
@@ -215,8 +215,8 @@ func Edition(dir, name string) (string, error) {
 	return private.Edition(filepath.Join(dir, name, recordFile))
 }
 
-// Remove removes a pack. The error is fs.ErrNotExist if there is no such pack, and private.ErrReplaced if it has another
-// edition than the one that was seen; "" stands for any.
+// Remove removes a pack. The error is fs.ErrNotExist if there is no such pack, and private.ErrReplaced if its edition is not the one that
+// was seen; "" stands for any.
 func Remove(dir, name, seen string) error {
 	if err := checkPackName(name); err != nil {
 		return err
@@ -240,7 +240,7 @@ func Remove(dir, name, seen string) error {
 	return private.SyncFolder(dir)
 }
 
-// Reserved paths below /tutorials/, and names that could be mistaken for them.
+// reservedNames are paths below /tutorials/, and names that could be mistaken for them.
 var reservedNames = []string{"media", "pages", "search", "path", "paths", "story", "print", "lessons", "helpers"}
 
 func checkPackName(name string) error {
@@ -251,7 +251,7 @@ func checkPackName(name string) error {
 	return nil
 }
 
-// packName derives a pack's name from a file's.
+// packName derives a pack's name from a file's name.
 func packName(from string) string {
 	if abs, err := filepath.Abs(from); err == nil {
 		from = abs
@@ -276,7 +276,7 @@ func room(dir string, s *packSource) error {
 	return nil
 }
 
-// unpack writes the files, each no longer than announced, and checks their types.
+// unpack writes the files, checks that each has the announced size, and checks their types.
 func (i Importer) unpack(ctx context.Context, s *packSource, stage string) error {
 	root, err := os.OpenRoot(stage)
 	if err != nil {
@@ -291,13 +291,13 @@ func (i Importer) unpack(ctx context.Context, s *packSource, stage string) error
 			err = fmt.Errorf("%q: %w", f.name, err)
 		}
 		if all.add(err); err != nil && !errors.Is(err, errType) {
-			break // such a one may come with every file
+			break // another error, such as a full disk, may occur for every file
 		}
 	}
 	return all.err()
 }
 
-// errType is the error of a file that is not what its name says.
+// errType is the error for a file whose content is not what its extension says.
 var errType = errors.New("its content does not match its extension")
 
 func unpackFile(root *os.Root, f packFile, progress *meter) (err error) {
@@ -308,7 +308,7 @@ func unpackFile(root *os.Root, f packFile, progress *meter) (err error) {
 	defer r.Close()
 	ending := strings.ToLower(path.Ext(f.name))
 	var head []byte
-	whole := io.Reader(io.LimitReader(io.TeeReader(r, progress), f.size+1)) // the size in the header is the limit: it was counted in
+	whole := io.Reader(io.LimitReader(io.TeeReader(r, progress), f.size+1)) // the announced size is the limit: only it was counted
 	if isTextFile(ending) && f.size <= maxDecoded {
 		b, err := io.ReadAll(whole)
 		if err != nil {
@@ -363,7 +363,7 @@ func (m *meter) Write(p []byte) (int, error) {
 
 var pageTitle = regexp.MustCompile(`(?is)<title[^>]*>(.*?)</title>`)
 
-// inspect loads what was unpacked as the daemon will, together with the other packs.
+// inspect loads an unpacked pack as the daemon will, together with the other packs.
 func (i Importer) inspect(s *packSource, stage, name string) (record, error) {
 	root, err := os.OpenRoot(stage)
 	if err != nil {
@@ -407,7 +407,7 @@ func (i Importer) inspect(s *packSource, stage, name string) (record, error) {
 		return record{}, fmt.Errorf("%.1f MB of Markdown are more than the %.1f MB that lessons may have",
 			float64(texts)/1e6, maxTexts/1e6)
 	}
-	others, _ := load(i.Dir, name) // errors in the others do not matter here
+	others, _ := load(i.Dir, name) // errors in the other packs do not matter here
 	before := len(others.lessons)
 	if err := others.add(folder{files: root.FS(), name: name, pack: name, title: r.Title}); err != nil {
 		return record{}, err
@@ -427,7 +427,7 @@ func readBeginning(root *os.Root, name string, most int64) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, most))
 }
 
-// put completes an unpacked pack and moves it into place. The old pack is then in the stage.
+// put completes an unpacked pack and moves it into place. The old pack, if any, is then in the folder stage.
 func put(stage, place string, r record) error {
 	b, err := json.Marshal(r)
 	if err != nil {

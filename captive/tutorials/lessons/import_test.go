@@ -148,7 +148,7 @@ func TestImport(t *testing.T) {
 		t.Errorf("a pack that is not there: %v", err)
 	}
 
-	// Static pages replace it, from a folder.
+	// Static pages from a folder replace the pack.
 	stick := t.TempDir()
 	for name, text := range map[string]string{"index.html": "<!doctype html><title>Le\n jardin &amp; moi</title>", "a/b.css": "b{}", "a/Photo.JPG": "\xff\xd8\xff"} {
 		if err := os.MkdirAll(filepath.Dir(filepath.Join(stick, name)), 0o700); err != nil {
@@ -185,7 +185,7 @@ func TestImport(t *testing.T) {
 	}
 }
 
-// TestImportRefuses imports broken packs over a valid one, which stays.
+// TestImportRefuses: an import of a broken pack over a valid one is refused, and the valid one stays.
 func TestImportRefuses(t *testing.T) {
 	t.Parallel()
 	lesson := item{name: "semer/fr.md", text: lessonText}
@@ -326,7 +326,7 @@ func TestImportedNames(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "tutorials")
 	from := writeZip(t, item{name: "caf/fr.md", text: lessonText})
 	for name, want := range map[string]string{
-		"compte": "there is a lesson or path \"compte-caf\" already", // the slug of one of ours
+		"compte": "there is a lesson or path \"compte-caf\" already", // the slug of a built-in lesson
 		"wifi":   "there is a lesson or path \"wifi\" already",
 		"media":  "cannot be a pack's name", "Jardin": "cannot be a pack's name", "../x": "cannot be a pack's name",
 		"a--b": "cannot be a pack's name", strings.Repeat("a", 41): "cannot be a pack's name",
@@ -434,7 +434,7 @@ func TestImportAmongOthers(t *testing.T) {
 	}
 }
 
-// killMe, in the environment, makes this program import a pack and kill itself on the way.
+// killMe is an environment variable. It makes this program import a pack and kill itself on the way.
 const killMe = "TUTORIALS_TEST_IMPORT"
 
 func TestMain(m *testing.M) {
@@ -515,8 +515,7 @@ func FuzzImport(f *testing.F) {
 	})
 }
 
-// TestCheck: what an import would do is known before it, nothing is changed by that, and somebody else's import in between is
-// noticed.
+// TestCheck: a check reports what an import would do and changes nothing, and somebody else's import in between is noticed.
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "tutorials")
@@ -554,7 +553,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// extraName is the extra field with a name in UTF-8.
+// extraName returns the extra field of a zip with a name in UTF-8.
 func extraName(name, utf8Name string) []byte {
 	field := binary.LittleEndian.AppendUint32([]byte{1}, crc32.ChecksumIEEE([]byte(name)))
 	field = append(field, utf8Name...)
@@ -562,10 +561,10 @@ func extraName(name, utf8Name string) []byte {
 	return append(binary.LittleEndian.AppendUint16(b, uint16(len(field))), field...)
 }
 
-// legacy is a name without the mark that it is UTF-8.
+// legacy sets that a name has no mark that it is UTF-8.
 func legacy(h *zip.FileHeader) { h.NonUTF8 = true }
 
-// TestImportAsExported imports what programs export, with files that no page needs, and says which were left out.
+// TestImportAsExported imports what programs export, with files that no page needs, and checks which are left out.
 func TestImportAsExported(t *testing.T) {
 	t.Parallel()
 	page := func(name string) item { return item{name: name, text: "<!doctype html><title>Guide</title>"} }
@@ -629,7 +628,7 @@ func TestImportAsExported(t *testing.T) {
 	}
 }
 
-// TestImportedTexts: texts in other encodings are UTF-8 in a pack.
+// TestImportedTexts: texts in other encodings are converted to UTF-8 in a pack.
 func TestImportedTexts(t *testing.T) {
 	t.Parallel()
 	const word = "<html><head><meta http-equiv=Content-Type content=\"text/html; charset=windows-1252\"></head>L\x92\xe9t\xe9 \x80"

@@ -1,9 +1,9 @@
-// Package lessons owns the lessons: those embedded in the program, and packs that a technician imports. It parses Markdown
-// and drawings, checks them, keeps them in memory, and searches them. Packs are checked completely when they are imported,
-// and again for memory and page safety when they are loaded.
+// Package lessons owns the lessons: those embedded in the program, and packs that a technician imports. It parses Markdown and
+// drawings, checks them, keeps them in memory, and searches them. Packs are checked completely when they are imported. When they are
+// loaded, the bounds on memory and the safety of their pages are checked again.
 //
-// It must not know how a page looks, who reads it or what the box does: handlers query a Library. A Library is immutable; a
-// new one is loaded after an import.
+// It does not depend on how a page looks, who reads it or what the box does: handlers query a Library. A Library is immutable; a new
+// one is loaded after an import.
 package lessons
 
 import (
@@ -21,10 +21,10 @@ import (
 //go:embed own titles kit.svg helpers
 var ownFiles embed.FS
 
-// The fallback language.
+// mainLanguage is the fallback language.
 const mainLanguage = "fr"
 
-// Library holds lessons, paths and packs. What it holds never changes, and it is safe for concurrent use.
+// Library holds lessons, paths and packs. It is immutable and safe for concurrent use.
 type Library struct {
 	lessons map[string]map[string]*Lesson // by slug and language
 	paths   []Path
@@ -52,24 +52,24 @@ type Lesson struct {
 	Help                           string   // where to find help with it
 	Next                           string   // slug of the next lesson, or ""
 	Path                           string   // slug of the path that it belongs to
-	Pack                           string   // name of its pack, "" for ours
+	Pack                           string   // name of its pack, "" for a built-in lesson
 	Level                          int      // 1: first time, 2: knows the basics, 3: at ease
-	Minutes                        int      // to do it; 0 if unknown
+	Minutes                        int      // that it takes; 0 if unknown
 	Services                       []string // terms of the schema "lieux de médiation numérique"
 	Intro                          []template.HTML
 	Steps                          []Step
 	Questions                      []Question
-	Weight                         int64     // bytes of its media; 0 for ours
+	Weight                         int64     // bytes of its media; 0 for a built-in lesson
 	Checked                        time.Time // the day on which its facts were looked up, zero if unknown
-	Sources                        []string  // URLs of the pages that say so
+	Sources                        []string  // URLs of the pages that the facts are from
 
-	Titles map[string]Titles // by other languages; ours only
+	Titles map[string]Titles // by language, for others than its own; built-in lessons only
 
 	plain    string // the introduction as plain text, for the search
-	keywords string // how people say what it is about, in all languages, a line each
+	keywords string // what people search for to find it, in all languages, one per line
 }
 
-// Step is one step of a lesson. Its heading alone tells what to do: the picture story shows nothing else.
+// Step is one step of a lesson. Its heading alone says what to do: the picture story has no other text.
 type Step struct {
 	Heading string
 	Drawing Drawing
@@ -78,17 +78,17 @@ type Step struct {
 	plain string // as plain text, for the search
 }
 
-// Question is for readers to check themselves. No score is kept.
+// Question lets readers check what they learnt. No score is kept.
 type Question struct{ Ask, Answer string }
 
-// Drawing is a step's picture or video: SVG embedded in the page, or Media to link to. Both are empty if a step of a pack's
-// lesson has none.
+// Drawing is a step's picture or video: SVG embedded in the page, or Media to load. Both are empty if a step of a pack's lesson has
+// neither.
 type Drawing struct {
 	SVG   template.HTML // a complete element, named by Alt; its symbols come from Sprite
 	Alt   string        // what it shows
 	Media *Media
 
-	uses []string // symbols
+	uses []string // the symbols that it uses
 }
 
 // Media is a pack's picture or video.
@@ -112,13 +112,13 @@ type Pack struct {
 	Imported    time.Time
 }
 
-// Text is a page of our own that is not a lesson.
+// Text is a built-in page that is not a lesson.
 type Text struct {
 	Language, Title, Summary string
 	Intro                    []template.HTML
 	Sections                 []Section
 
-	keywords string // as a lesson's
+	keywords string // as in Lesson
 }
 
 // Section is a part of a Text.
@@ -146,8 +146,8 @@ var own = sync.OnceValue(func() *Library {
 	return l
 })
 
-// Paths returns all paths in order: ours first, then each pack's. The lessons of a pack that are in none of its paths form a
-// path named like the pack.
+// Paths returns all paths in order: the built-in ones first, then each pack's. The lessons of a pack that are in none of its paths form
+// a path named after the pack.
 func (l *Library) Paths() []Path { return l.paths }
 
 // Path returns a path by its slug.
@@ -159,7 +159,7 @@ func (l *Library) Path(slug string) (Path, bool) {
 	return l.paths[i], true
 }
 
-// Lesson returns a lesson in a language, else in French, else in any: Lesson.Language says which.
+// Lesson returns a lesson in a language, else in French, else in any. Its field Language says which.
 func (l *Library) Lesson(slug, language string) (*Lesson, bool) {
 	all := l.lessons[slug]
 	if len(all) == 0 {

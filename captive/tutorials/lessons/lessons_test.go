@@ -10,7 +10,7 @@ import (
 	"unicode"
 )
 
-// services are the words of the schema "lieux de médiation numérique", v1.0.1, field services
+// services are the values of the schema "lieux de médiation numérique", v1.0.1, field services
 // (https://schema.data.gouv.fr/LaMednum/standard-mediation-num).
 var services = []string{
 	"Aide aux démarches administratives",
@@ -24,7 +24,7 @@ var services = []string{
 	"Acquisition de matériel informatique à prix solidaire",
 }
 
-// TestOwnLessons checks the rules for our own lessons.
+// TestOwnLessons checks the rules for the built-in lessons.
 func TestOwnLessons(t *testing.T) {
 	t.Parallel()
 	l := Own()
@@ -62,7 +62,7 @@ func TestOwnLessons(t *testing.T) {
 	}
 }
 
-// plainHTML matches the markup that our lessons use.
+// plainHTML matches the markup that the built-in lessons use.
 var plainHTML = regexp.MustCompile(`</?(p|ul|ol|li|strong|em)>|<br>|</?a( href="[^"]*")?>`)
 
 func checkOwn(t *testing.T, l *Lesson) {

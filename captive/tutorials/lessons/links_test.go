@@ -15,7 +15,7 @@ var (
 	notSites = []string{".gouv.fr"} // the ending of the State's names
 )
 
-// TestOwnTextsLink: in our own texts, a site or another lesson that is named is a link to it.
+// TestOwnTextsLink: if a built-in text names a site or another lesson, the name is a link to it.
 func TestOwnTextsLink(t *testing.T) {
 	t.Parallel()
 	to := make(map[string]int)
@@ -58,7 +58,7 @@ func TestOwnTextsLink(t *testing.T) {
 	}
 }
 
-// TestNamesOfServices: a public service has one spelling, its own.
+// TestNamesOfServices: the name of a public service is always spelt as the service spells it.
 func TestNamesOfServices(t *testing.T) {
 	t.Parallel()
 	wrong := regexp.MustCompile(`France Services|[Mm]aison France|France services (house|centre)|\bCAF\b|France travail|Pole|Carte Vitale`)

@@ -12,12 +12,12 @@ import (
 	"strings"
 )
 
-// folder is a folder of lessons: ours, or a pack's. Each lesson is a folder with its pictures and one file per language
-// (fr.md); its name is the lesson's slug. An optional paths.toml orders the lessons.
+// folder is a folder of lessons: the built-in one, or a pack's. Each lesson is a folder with its pictures and one file per language
+// (fr.md); the folder's name is the lesson's slug. An optional paths.toml orders the lessons.
 type folder struct {
 	files fs.FS
 	name  string // for errors
-	pack  string // "" for ours
+	pack  string // the pack's name, "" for the built-in lessons
 	title string // of the pack
 }
 
@@ -26,7 +26,7 @@ var (
 	languageForm = regexp.MustCompile(`^[a-z]{2,3}(-[A-Za-z0-9]{2,8})?$`)
 )
 
-// ownLink returns the target of a link from our own texts to one of our own lessons.
+// ownLink returns the target of a link to a built-in lesson, or "" if there is no such lesson.
 func ownLink(slug string) string {
 	if _, err := fs.Stat(ownFiles, "own/"+slug+"/"+mainLanguage+".md"); err != nil {
 		return ""
@@ -34,7 +34,7 @@ func ownLink(slug string) string {
 	return "/tutorials/" + slug
 }
 
-// slug returns a lesson's slug in the library. A pack's lesson cannot hide ours.
+// slug returns a lesson's slug in the library. A pack's lesson gets the pack's name as a prefix, so that it cannot hide a built-in one.
 func (f folder) slug(name string) string {
 	if f.pack == "" {
 		return name
@@ -124,7 +124,7 @@ func (l *Library) add(f folder) error {
 	return nil
 }
 
-// taken says whether a lesson or a path already has an address.
+// taken says whether a lesson or a path already has a slug.
 func (l *Library) taken(slug string) bool {
 	_, path := l.Path(slug)
 	return path || l.lessons[slug] != nil
@@ -197,7 +197,7 @@ func (f folder) paths(lessons map[string]map[string]*Lesson) ([]Path, error) {
 	return paths, errors.Join(problems...)
 }
 
-// spaced sets the typographic spaces in the words of a path.
+// spaced sets the typographic spaces in a path's texts.
 func spaced(words map[string]string) map[string]string {
 	for language, text := range words {
 		words[language] = spaces(text)
@@ -205,8 +205,8 @@ func spaced(words map[string]string) map[string]string {
 	return words
 }
 
-// picture loads a step's picture or video by its name in the lesson's folder. A pack's drawing that is more than shapes is
-// shown as an image, which can do no harm.
+// picture loads a step's picture or video by its name in the lesson's folder. A pack's drawing that has more than the allowed shapes is
+// shown as an image, which cannot run scripts.
 func (f folder) picture(lesson, language, name, alt string) (Drawing, error) {
 	file := path.Join(lesson, name)
 	if !fs.ValidPath(file) {

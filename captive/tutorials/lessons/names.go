@@ -16,7 +16,7 @@ import (
 	"golang.org/x/text/encoding/unicode"
 )
 
-// Methods of compression of a zip (APPNOTE.TXT, section 4.4.5) that Go does not read by itself.
+// Compression methods of a zip (APPNOTE.TXT, section 4.4.5) that archive/zip does not support.
 const methodBzip2 = 12
 
 var methodNames = map[uint16]string{
@@ -31,7 +31,7 @@ func methodName(method uint16) string {
 	return fmt.Sprintf("the method %d", method)
 }
 
-// archiveKind returns what a file is that people take for a zip, "" if that is not known.
+// archiveKind returns the kind of a file that is not a zip, for files that people take for one; "" if it is not known.
 func archiveKind(f io.ReaderAt) string {
 	head := make([]byte, 512)
 	n, _ := f.ReadAt(head, 0)
@@ -52,11 +52,12 @@ func archiveKind(f io.ReaderAt) string {
 	return ""
 }
 
-// unicodePath is the extra field with a name in UTF-8, and the checksum of the one that it replaces (APPNOTE.TXT, section 4.6.9).
+// unicodePath is the ID of the extra field with a name in UTF-8, and the checksum of the name that it replaces (APPNOTE.TXT, section
+// 4.6.9).
 const unicodePath = 0x7075
 
-// zipNames returns the names of a zip's files in UTF-8, with slashes. Names without a mark that they are UTF-8 are what the
-// program's system had: code page 850 in Windows' Explorer in western Europe, 1252 in others.
+// zipNames returns the names of a zip's files in UTF-8, with slashes. Names without a mark that they are UTF-8 are in the code page of
+// the program that wrote them: 850 for Windows' Explorer in western Europe, 1252 for others.
 func zipNames(files []*zip.File) []string {
 	names := make([]string, len(files))
 	var odd [][]byte
@@ -75,7 +76,7 @@ func zipNames(files []*zip.File) []string {
 				name = decoded
 			}
 		}
-		names[i] = strings.ReplaceAll(name, `\`, "/") // of Windows programs that do not keep to section 4.4.17
+		names[i] = strings.ReplaceAll(name, `\`, "/") // some Windows programs violate section 4.4.17
 	}
 	return names
 }
@@ -96,7 +97,7 @@ func unicodeName(f *zip.File) (name string, ok bool) {
 	return "", false
 }
 
-// codePage returns the code page in which names have more letters of French and its neighbours.
+// codePage returns the code page in which the names have more letters of French and neighbouring languages.
 func codePage(names [][]byte) encoding.Encoding {
 	const letters = "éèêëàâäçîïôöûùüñáíóúÉÈÊÀÂÇÎÔœŒ°«»’"
 	count := func(page *charmap.Charmap) (n int) {
@@ -124,8 +125,8 @@ func isTextFile(ending string) bool {
 	return strings.Contains(media, "charset=utf-8") || ending == ".json" || ending == ".toml" || ending == ".svg"
 }
 
-// toUTF8 converts a text to UTF-8: from UTF-16 if it begins so, a page from what it says, and else from Windows-1252, which is
-// Latin-1 with more.
+// toUTF8 converts a text to UTF-8: from UTF-16 if it has that byte order mark, a page from the encoding that it declares, anything else
+// from Windows-1252, which extends Latin-1. A text that is valid UTF-8, or that cannot be converted, is returned unchanged.
 func toUTF8(text []byte, ending string) []byte {
 	var from encoding.Encoding = charmap.Windows1252
 	switch {

@@ -21,11 +21,11 @@ import (
 
 // Kinds of packs.
 const (
-	kindLessons = "lessons" // folders of Markdown, like ours
+	kindLessons = "lessons" // folders of Markdown, as for the built-in lessons
 	kindPages   = "pages"   // static HTML that begins with index.html
 )
 
-// recordFile is the record's name in the pack. Hidden files are not imported, so that none can replace it.
+// recordFile is the record's name in the pack. Hidden files are not imported, so no file of a pack can replace it.
 const recordFile = ".pack.json"
 
 // record is what is stored about a pack.
@@ -41,7 +41,7 @@ func (r record) pack(name string) Pack {
 	return Pack{Name: name, Title: r.Title, Kind: r.Kind, Size: r.Size, Lessons: r.Lessons, Imported: r.Imported}
 }
 
-// Load returns our own lessons and the packs of a folder, which may be missing. A broken pack is left out, and its error is
+// Load returns the built-in lessons and the packs of a folder, which may be missing. A broken pack is left out, and its error is
 // returned.
 func Load(dir string) (*Library, []error) {
 	l, problems := load(dir, "")
@@ -59,7 +59,7 @@ func Packs(dir string) ([]Pack, []error) {
 	return l.packs, problems
 }
 
-// load is Load without one pack, and without a search index.
+// load is Load without the pack named but, and without search indexes.
 func load(dir, but string) (*Library, []error) {
 	o := Own()
 	l := &Library{lessons: maps.Clone(o.lessons), paths: slices.Clone(o.paths), dir: dir}
@@ -110,7 +110,7 @@ func (l *Library) addPack(name string) error {
 	return nil
 }
 
-// IsFolder says whether a path in a pack is a folder with a page of its own.
+// IsFolder reports whether a path in a pack is a folder with an index.html.
 func (l *Library) IsFolder(pack, name string) bool {
 	if name == "" || strings.HasSuffix(name, "/") || path.Ext(name) == ".html" || !fs.ValidPath(name) {
 		return false

@@ -27,8 +27,8 @@ import (
 
 // Bounds on a lesson, which stays in memory.
 const (
-	maxText   = 20_000 // bytes of a Markdown or TOML file; parsing odd ones takes quadratic time
-	maxBraces = 200    // in TOML: parsing nested ones takes cubic time
+	maxText   = 20_000 // bytes of a Markdown or TOML file; parsing hostile ones takes quadratic time
+	maxBraces = 200    // in TOML: parsing nested braces takes cubic time
 	maxTitle  = 200    // bytes of a title or heading
 	maxSteps  = 30
 )
@@ -69,7 +69,7 @@ type front struct {
 	Help     string     `toml:"help"`
 	Question []question `toml:"question"`
 
-	// When the facts were looked up, and where.
+	// The day on which the facts were looked up, and the URLs that they are from.
 	Checked any      `toml:"checked"`
 	Sources []string `toml:"sources"`
 
@@ -86,7 +86,7 @@ type source struct {
 	name     string // of the file, for errors
 	language string
 	body     []byte
-	line     int // of the file, on which body begins
+	line     int // the file's line on which body begins
 
 	// picture loads a step's picture or video by its name in the Markdown.
 	picture func(name, alt string) (Drawing, error)
@@ -98,7 +98,7 @@ func (s *source) errorf(line int, format string, args ...any) error {
 	return fmt.Errorf("%s:%d: %w", s.name, line, fmt.Errorf(format, args...))
 }
 
-// open reads a file's front matter into head, and the rest with typographic spaces.
+// open reads a file's front matter into head, and the rest into body, with typographic spaces.
 func (s *source) open(files fs.FS, name string, head any) error {
 	s.language = strings.TrimSuffix(path.Base(name), ".md")
 	b, err := readSmall(files, name)
@@ -133,7 +133,7 @@ func (s *source) open(files fs.FS, name string, head any) error {
 // mistyped matches the TOML package's error about a value of the wrong type.
 var mistyped = regexp.MustCompile(`^toml: line (\d+) \(last key "(.*)"\): (.*)$`)
 
-// decode parses TOML that begins on a line of the file. Its error names the file's line.
+// decode parses TOML that begins on the file's line first. Its error names the file and the line.
 func (s *source) decode(matter string, first int, into any) error {
 	if strings.Count(matter, "{") > maxBraces {
 		return s.errorf(first, "more than %d braces", maxBraces)
@@ -161,7 +161,7 @@ func (s *source) decode(matter string, first int, into any) error {
 	return nil
 }
 
-// readSmall reads a text file of bounded size.
+// readSmall reads a text file of at most maxText bytes.
 func readSmall(files fs.FS, name string) ([]byte, error) {
 	info, err := fs.Stat(files, name)
 	if err != nil {
@@ -225,8 +225,8 @@ func (s *source) lesson(files fs.FS, name string) (*Lesson, error) {
 	return l, nil
 }
 
-// keywords checks the keywords of a front matter, and returns all of them, a line each: thousands of small texts would take
-// several times the memory. Its error has each problem on a line with the file's name.
+// keywords checks the keywords of a front matter, and returns all of them as one text, one per line: thousands of small strings would
+// take several times the memory. Its error has each problem on a line with the file's name.
 func (s *source) keywords(all map[string][]string) (lines string, err error) {
 	problems := checkKeywords(all)
 	for i, p := range problems {
@@ -239,7 +239,7 @@ func (s *source) keywords(all map[string][]string) (lines string, err error) {
 	return strings.Join(words, "\n"), errors.Join(problems...)
 }
 
-// readText parses one of our own pages.
+// readText parses a built-in page that is not a lesson.
 func readText(files fs.FS, name string) (Text, error) {
 	s := source{name: name, link: ownLink}
 	var f struct {
@@ -269,7 +269,7 @@ func readText(files fs.FS, name string) (Text, error) {
 	return t, nil
 }
 
-// part is the content under one heading, or before the first.
+// part is the content under one heading, or before the first heading.
 type part struct {
 	line    int
 	heading string
@@ -278,7 +278,7 @@ type part struct {
 	plain   string
 }
 
-// parts parses the Markdown.
+// parts parses the Markdown into the parts under its headings.
 func (s *source) parts() ([]part, error) {
 	doc := markdown.Parser().Parse(text.NewReader(s.body))
 	parts := []part{{line: s.line}}
@@ -360,7 +360,7 @@ func (s *source) block(n ast.Node, p *part) error {
 	return nil
 }
 
-// relink keeps links to the web and to lessons, and reduces any other to its text.
+// relink keeps links to web sites and to lessons, and replaces any other link by its text.
 func (s *source) relink(n ast.Node) {
 	switch n := n.(type) {
 	case *ast.Link:
@@ -429,8 +429,8 @@ func (s *source) plain(n ast.Node) string {
 
 var marks = regexp.MustCompile(` ([;!?»])|(«) `)
 
-// spaces sets the spaces that French typography requires around its marks, so that authors need not type them. No other
-// language has a space there. "Wi-Fi" is not broken across lines.
+// spaces sets the spaces that French typography requires around its marks, so that authors need not type them. No other language has a
+// space there. It also keeps "Wi-Fi" from being broken across lines.
 func spaces(s string) string {
 	s = marks.ReplaceAllString(s, "$2\u202f$1")
 	s = strings.ReplaceAll(s, "Wi-Fi", "Wi\u2011Fi")

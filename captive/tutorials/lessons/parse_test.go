@@ -67,7 +67,7 @@ func TestLessons(t *testing.T) {
 	}
 }
 
-// describe writes a library as text.
+// describe returns a library as text.
 func describe(l *Library) string {
 	var b bytes.Buffer
 	for _, p := range l.Paths() {
@@ -193,7 +193,7 @@ func TestBrokenFiles(t *testing.T) {
 	}
 }
 
-// TestTables: a table is shown as one, without styles, and its words are found.
+// TestTables: a table is rendered as a table, without styles, and a search finds its words.
 func TestTables(t *testing.T) {
 	t.Parallel()
 	files := fstest.MapFS{"semer/fr.md": {Data: []byte(lessonText + "| Graine | Jours |\n|:---|---:|\n| Radis | **4** |\n| <b>Pois</b> | 9 |\n")}}

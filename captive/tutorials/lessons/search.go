@@ -11,20 +11,20 @@ import (
 	"passerelle/captive/search"
 )
 
-// Weights of a word, by its place in a lesson. A keyword is what people say who look for the lesson, so nothing says more of
-// what it is about; one word of several of a keyword says little.
+// The weights of a word, by its place in a lesson. A keyword is what people search for to find the lesson, so nothing says more about
+// its subject; a single word of a keyword of several words says little.
 const (
 	inKeyword, inTitle, inSummary, inHeading, inKeywordApart, inPlain = 12, 8, 4, 3, 2, 1
 )
 
-// Bounds on keywords, all of which stay in memory.
+// Bounds on keywords, which all stay in memory.
 const (
-	maxKeywords     = 60 // of a language
+	maxKeywords     = 60 // per language
 	maxKeyword      = 40 // letters
 	maxKeywordWords = 6
 )
 
-// checkKeywords checks how people say what a lesson is about, by language. It returns every problem, each without its place.
+// checkKeywords checks a lesson's keywords, by language. It returns every problem, without the file's name and line.
 func checkKeywords(all map[string][]string) (problems []error) {
 	for _, language := range slices.Sorted(maps.Keys(all)) {
 		words := all[language]
@@ -54,20 +54,20 @@ func checkKeywords(all map[string][]string) (problems []error) {
 
 // Hit is a lesson found by a search.
 type Hit struct {
-	Lesson *Lesson // nil: the page for helpers
-	Step   int     // the most relevant step, from 0; -1: the whole lesson
+	Lesson *Lesson // nil for the page for helpers
+	Step   int     // the most relevant step, from 0; -1 for the whole lesson
 	Sure   float64 // how much of the query it is about: see search.Hit
 }
 
-// index is the words of one language's lessons. The documents are the lessons, their parts the steps; the last document is the
-// page for helpers.
+// index is a search index of the lessons in one language. The documents are the lessons, their parts the steps; the last document is
+// the page for helpers.
 type index struct {
 	lessons []*Lesson
 	words   *search.Index
 }
 
-// prepareIndexes sets the index of each language, which is built by the first search in it: all of them took a third of what
-// the daemon computes at its start.
+// prepareIndexes sets the index of each language. An index is built by the first search in its language: building all of them took a
+// third of the processor time of the daemon's start.
 func (l *Library) prepareIndexes() {
 	languages := map[string]bool{mainLanguage: true}
 	for _, all := range l.lessons {
@@ -117,7 +117,7 @@ func newIndex(l *Library, language string) *index {
 	return x
 }
 
-// keywords returns a lesson's keywords in all languages: people do not only write in the language of the page.
+// keywords returns a lesson's keywords in all languages, since people do not only write in the language of the page.
 func (l *Library) keywords(slug string) (all []string) {
 	for _, lesson := range l.lessons[slug] {
 		all = append(all, strings.Split(lesson.keywords, "\n")...)
@@ -125,7 +125,7 @@ func (l *Library) keywords(slug string) (all []string) {
 	return all
 }
 
-// helperKeywords returns those of the page for helpers.
+// helperKeywords returns the keywords of the page for helpers in all languages.
 func helperKeywords() (all []string) {
 	for _, page := range helpers() {
 		all = append(all, strings.Split(page.keywords, "\n")...)
@@ -133,7 +133,7 @@ func helperKeywords() (all []string) {
 	return all
 }
 
-// Search returns the lessons that match a query in a language, the best first.
+// Search returns at most that many lessons that match a query in a language, the best first. The page for helpers may be among them.
 func (l *Library) Search(language, query string, most int) []Hit {
 	built := l.indexes[language]
 	if built == nil {

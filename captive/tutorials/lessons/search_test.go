@@ -39,7 +39,7 @@ func TestSearch(t *testing.T) {
 		{"en", "password", "mots-de-passe"},
 		{"en", "scams", "arnaques"},
 		{"en", "recognize a scam", "arnaques"},
-		{"ar", "wifi", "wifi"}, // in French: it is in no other language
+		{"ar", "wifi", "wifi"}, // the lesson is in French only
 		{"fr", "", ""},
 		{"fr", "?! …", ""},
 		{"fr", "xyzzyxyzzy", ""},
@@ -87,7 +87,7 @@ func TestSearchInOtherScripts(t *testing.T) {
 	}
 }
 
-// TestSearchFindsTitles searches for every lesson by its title: as it is, without accents, and with a wrong letter.
+// TestSearchFindsTitles searches for every lesson by its title: unchanged, without accents, and with a wrong letter.
 func TestSearchFindsTitles(t *testing.T) {
 	t.Parallel()
 	rnd := rand.New(rand.NewPCG(1, 2))
@@ -123,7 +123,7 @@ func FuzzSearch(f *testing.F) {
 	for _, q := range []string{"wifi", "l’adresse", "سقي", "\xff\xfe", "-'-'", strings.Repeat("été ", 3000), "e-mail e-mail"} {
 		f.Add(q, 3)
 	}
-	f.Add("d", 114) // many words begin with it
+	f.Add("d", 114) // a letter that many words begin with
 	l := Own()
 	f.Fuzz(func(t *testing.T, query string, most int) {
 		hits := l.Search("fr", query, most)
@@ -143,7 +143,7 @@ func FuzzSearch(f *testing.F) {
 	})
 }
 
-// unknownWords are as many words as a query may have, all unknown.
+// unknownWords has as many words as a query may have, all unknown.
 const unknownWords = "zqvkawoxbu zqvkbwoxcu zqvkcwoxdu zqvkdwoxeu zqvkewoxfu zqvkfwoxgu " +
 	"zqvkgwoxhu zqvkhwoxiu zqvkiwoxju zqvkjwoxku zqvkkwoxlu zqvklwoxmu"
 
@@ -158,8 +158,8 @@ func BenchmarkSearch(b *testing.B) {
 	}
 }
 
-// TestKeywords: a lesson is found by its keywords in every language, and those of the page's language are not needed; a part
-// of one says less than the whole.
+// TestKeywords: a lesson is found by its keywords in every language, even if it has none in the page's language; a part of a keyword
+// counts less than the whole.
 func TestKeywords(t *testing.T) {
 	t.Parallel()
 	l := &Library{lessons: make(map[string]map[string]*Lesson)}
@@ -179,7 +179,7 @@ func TestKeywords(t *testing.T) {
 	}
 }
 
-// TestKeywordBounds: keywords that would find nothing, twice the same, or too much are refused, each with its place.
+// TestKeywordBounds: keywords that find nothing, occur twice or are too long or too many are refused, each with its file and line.
 func TestKeywordBounds(t *testing.T) {
 	t.Parallel()
 	many := make([]string, maxKeywords+1)
@@ -213,7 +213,7 @@ func TestKeywordBounds(t *testing.T) {
 	}
 }
 
-// TestOwnKeywords: every lesson of ours has keywords in all six languages.
+// TestOwnKeywords: every built-in lesson has keywords in all six languages.
 func TestOwnKeywords(t *testing.T) {
 	t.Parallel()
 	for slug := range Own().lessons {

@@ -28,15 +28,15 @@ const (
 	maxElement  = 100 // bytes of one name in a path
 )
 
-// fileType is what a file with an extension must be.
+// fileType is the type that a file with an extension must have.
 type fileType struct {
 	media string
 	pages bool                     // only in a pack of pages
 	is    func(begins []byte) bool // by its first bytes
 }
 
-// fileTypes are the files that a pack may have, by extension. The signatures are those of the WHATWG MIME Sniffing standard,
-// sections 6 and 7.
+// fileTypes are the types of the files that a pack may have, by extension. The signatures are those of the WHATWG MIME Sniffing
+// standard, sections 6 and 7.
 var fileTypes = map[string]fileType{
 	".md":    {"text/markdown; charset=utf-8", false, isText},
 	".toml":  {"application/toml", false, isText},
@@ -87,7 +87,7 @@ func isCaptions(b []byte) bool {
 
 func isText(b []byte) bool { return !bytes.ContainsRune(b, 0) }
 
-// packSource is a pack before it is unpacked. Its names are checked; its sizes are only announced.
+// packSource is a pack before it is unpacked. Its names are checked; its sizes are those that the zip or folder announces.
 type packSource struct {
 	kind    string
 	files   []packFile
@@ -103,10 +103,10 @@ type packFile struct {
 	open func() (io.ReadCloser, error)
 }
 
-// maxFaults is how many faults of a pack are said at once.
+// maxFaults is how many faults of a pack are reported at once; more are only counted.
 const maxFaults = 20
 
-// faults are all that is wrong with a pack, so that it can be mended at once.
+// faults collects everything that is wrong with a pack, so that all of it can be corrected before the next attempt.
 type faults struct {
 	list []error
 	more int
@@ -156,14 +156,14 @@ func openSource(from string) (*packSource, error) {
 	return s, nil
 }
 
-// litter says whether a file is hidden, or a leftover of an operating system.
+// litter says whether a file is hidden, or was left by an operating system.
 func litter(name string) bool {
 	base := path.Base(name)
 	return strings.HasPrefix(name, ".") || strings.Contains(name, "/.") || strings.HasPrefix(name, "__MACOSX/") ||
 		base == "Thumbs.db" || base == "desktop.ini"
 }
 
-// add adds a file by its name in the source. In a pack names are composed (NFC): macOS writes accents apart from their letters.
+// add adds a file by its name in the source. In a pack names are composed (NFC), since macOS stores accents apart from their letters.
 func (s *packSource) add(f packFile) error {
 	if fs.ValidPath(f.name) && litter(f.name) {
 		return nil
@@ -175,7 +175,7 @@ func (s *packSource) add(f packFile) error {
 		s.faults.add(err)
 		return nil
 	}
-	if f.size < 0 || f.size > 1<<48 { // so that the sum of all fits
+	if f.size < 0 || f.size > 1<<48 { // so that the sum of all sizes does not overflow
 		return fmt.Errorf("%q says that it has %d bytes", f.name, f.size)
 	}
 	f.name = norm.NFC.String(f.name)
@@ -205,7 +205,7 @@ func (s *packSource) listFolder(from string) error {
 	})
 }
 
-// contents reads a zip's central directory within bounds: it may be as long as the zip.
+// contents reads a zip's central directory, at most left bytes: without a bound it may be as long as the zip.
 type contents struct {
 	io.ReaderAt
 	left int64
@@ -271,7 +271,7 @@ func (s *packSource) listZip(from string) error {
 	return nil
 }
 
-// devices are names that Windows reserves for devices, with any extension: a pack must be readable on any system.
+// devices matches names that Windows reserves for devices, with any extension. A pack must be readable on any system.
 var devices = regexp.MustCompile(`(?i)^(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)`)
 
 // checkName checks a file's name and its folders' names.
@@ -299,8 +299,8 @@ func checkName(name string) error {
 	return nil
 }
 
-// settle strips the folders that all is in, determines the kind of pack, leaves out what it has no use for, and checks its names
-// as a whole.
+// settle strips the folders that contain all files, determines the kind of the pack, leaves out the files that it has no use for, and
+// checks the remaining names together.
 func (s *packSource) settle() error {
 	if len(s.files) == 0 {
 		if err := s.faults.err(); err != nil {
@@ -351,7 +351,7 @@ func (s *packSource) settle() error {
 	return s.distinct()
 }
 
-// enter makes a folder the pack: what is beside it is left out.
+// enter makes a folder the top of the pack. Files outside it are left out.
 func (s *packSource) enter(folder string) {
 	kept := s.files[:0]
 	for _, f := range s.files {
@@ -366,14 +366,14 @@ func (s *packSource) enter(folder string) {
 	s.files = kept
 }
 
-// isIndex tells whether a file is a folder's page by the name that people and programs give it.
+// isIndex reports whether a file's name is one that people and programs give to a folder's index page.
 func isIndex(name string) bool {
 	base := strings.ToLower(path.Base(name))
 	return base == "index.html" || base == "index.htm"
 }
 
-// pagesIn returns the folder whose page begins a pack of pages, "." for the top, "" if it is a pack of lessons. Without a page at
-// the top it is the one folder with a page that lies highest.
+// pagesIn returns the folder whose index page is the first page of a pack of pages: "." for the top, "" if it is a pack of lessons.
+// Without an index page at the top it is the highest folder with one. It is an error if there are several such folders.
 func (s *packSource) pagesIn() (folder string, err error) {
 	var folders []string
 	highest := maxDepth + 1
@@ -402,7 +402,7 @@ func (s *packSource) pagesIn() (folder string, err error) {
 	return "", nil
 }
 
-// topPage returns "." if a page at the top begins the pack, else "".
+// topPage returns "." if there is an index page at the top, else "".
 func (s *packSource) topPage() string {
 	if slices.ContainsFunc(s.files, func(f packFile) bool { return isIndex(f.name) && !strings.Contains(f.name, "/") }) {
 		return "."
@@ -410,7 +410,7 @@ func (s *packSource) topPage() string {
 	return ""
 }
 
-// nameIndexes gives each folder's page its usual name, index.html.
+// nameIndexes renames each folder's index page to index.html, unless there is such a file.
 func (s *packSource) nameIndexes() {
 	have := map[string]bool{}
 	for _, f := range s.files {
@@ -424,8 +424,8 @@ func (s *packSource) nameIndexes() {
 	}
 }
 
-// needless says whether no pack of this kind has a use for a file: what programs and repositories put beside the pages. Of
-// lessons it is also what is not in their folders, but pack.toml and paths.toml.
+// needless says whether no pack of this kind has a use for a file: those that programs and repositories put beside the pages. In a pack
+// of lessons Markdown at the top is needless, too.
 func (s *packSource) needless(name string) bool {
 	t, known := fileTypes[strings.ToLower(path.Ext(name))]
 	switch {
@@ -437,7 +437,7 @@ func (s *packSource) needless(name string) bool {
 	return false
 }
 
-// allowed says whether a pack of this kind may have a file of that name.
+// allowed returns an error if a pack of this kind must not have a file of that name.
 func (s *packSource) allowed(name string) error {
 	lesson, _, _ := strings.Cut(name, "/")
 	if s.kind == kindLessons && path.Ext(name) == ".md" && (!slugForm.MatchString(lesson) || strings.Count(name, "/") != 1) {
@@ -446,7 +446,7 @@ func (s *packSource) allowed(name string) error {
 	return nil
 }
 
-// distinct checks that no two names, of files or their folders, are the same on a case-insensitive file system.
+// distinct checks that no two names of files or folders are the same on a case-insensitive file system.
 func (s *packSource) distinct() error {
 	type entry struct {
 		name string
@@ -465,7 +465,8 @@ func (s *packSource) distinct() error {
 	return nil
 }
 
-// Inspect returns the kind of pack that a file or folder would be, and its size, without unpacking it.
+// Inspect returns the kind of pack that a zip or a folder is, the number of its files and their total size in bytes, without unpacking
+// it.
 func Inspect(from string) (kind string, files int, size int64, err error) {
 	src, err := openSource(from)
 	if err != nil {

@@ -7,14 +7,14 @@ import (
 	"strings"
 )
 
-// Titles are what lists and picture stories show of a lesson in a language that it is not written in.
+// Titles are the texts of a lesson that lists and picture stories show in a language that the lesson is not written in.
 type Titles struct {
 	Title   string   `toml:"title"`
 	Summary string   `toml:"summary"`
-	Steps   []string `toml:"steps"` // headings, one a step
+	Steps   []string `toml:"steps"` // the headings, one for each step
 }
 
-// Named returns the lesson's title and summary in a language, or else in its own, and which of the two that is.
+// Named returns the lesson's title and summary in a language, or else in its own, and the code of the language that they are in.
 func (l *Lesson) Named(language string) (title, summary, in string) {
 	if t, ok := l.Titles[language]; ok && l.Language != language {
 		return t.Title, t.Summary, language
@@ -22,7 +22,7 @@ func (l *Lesson) Named(language string) (title, summary, in string) {
 	return l.Title, l.Summary, l.Language
 }
 
-// addTitles reads the files of a folder, named by their language (es.toml): a table for each lesson.
+// addTitles reads the titles in a folder. Each file is named by its language (es.toml), and has a table for each lesson.
 func (l *Library) addTitles(files fs.FS, folder string) error {
 	names, err := fs.Glob(files, folder+"/*.toml")
 	if err != nil {

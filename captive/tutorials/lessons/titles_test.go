@@ -7,10 +7,10 @@ import (
 	"unicode"
 )
 
-// scripts are the writing of each language that our lessons have titles in.
+// scripts are the scripts of the languages that the built-in lessons have titles in.
 var scripts = map[string]*unicode.RangeTable{"es": unicode.Latin, "pt": unicode.Latin, "ar": unicode.Arabic, "uk": unicode.Cyrillic}
 
-// TestTitlesInSixLanguages: lists and picture stories can be shown in each language of the portal.
+// TestTitlesInSixLanguages: lists and picture stories can be shown in every language of the portal.
 func TestTitlesInSixLanguages(t *testing.T) {
 	t.Parallel()
 	for language, script := range scripts {
