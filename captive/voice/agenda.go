@@ -18,11 +18,11 @@ import (
 )
 
 const (
-	agendaDays   = 14  // that the agenda shows, today included
-	datesAhead   = 60  // days in which an event's page looks for its dates
+	agendaDays   = 14  // days that the agenda shows, including today
+	datesAhead   = 60  // days ahead for which an event's page lists dates
 	maxDates     = 10  // on an event's page
 	maxOnPage    = 50  // occurrences on a page of the agenda
-	maxLineTitle = 100 // characters of a title there
+	maxLineTitle = 100 // characters of a title on such a page
 	maxLinePlace = 80
 	maxDoor      = 60
 	maxOwnAgenda = 500 // events in the file of all of them
@@ -36,19 +36,19 @@ type calendar struct {
 	shown atomic.Pointer[shownDays]
 
 	mu     sync.Mutex
-	events []*agenda.Event // that are not over
+	events []*agenda.Event // those that are not over
 }
 
-// shownDays are what the agenda shows until midnight, or until it is read again.
+// shownDays is what the agenda shows until midnight, or until it is read again.
 type shownDays struct {
-	from, until time.Time // of today
+	from, until time.Time // the midnights that begin and end today
 	events      []*agenda.Event
 	list        []agenda.Occurrence
-	index       *search.Index // of those that it finds
-	found       []int         // for each document its place in list
+	index       *search.Index // its documents are events
+	found       []int         // for each document, the index of its first occurrence in list
 	turns       []time.Time   // when something begins or ends, sorted
-	version     uint64        // at from
-	file        func() []byte // everything, for phones
+	version     uint64        // the version at from
+	file        func() []byte // a calendar file with all events, for phones
 }
 
 func newCalendar(o Options) *calendar {
@@ -63,7 +63,7 @@ func (c *calendar) routes() map[string]web.Route {
 	}
 }
 
-// refresh reads the events again. What cannot be read is left out.
+// refresh reads the events again. Those that cannot be read are left out.
 func (c *calendar) refresh() {
 	events, problems := c.store.Events()
 	for _, err := range problems {
@@ -77,10 +77,10 @@ func (c *calendar) refresh() {
 	c.show(now)
 }
 
-// save does nothing: the agenda is changed by commands.
+// save does nothing, since commands write the agenda's changes to disk themselves.
 func (c *calendar) save() {}
 
-// current returns what is shown at a time.
+// current returns the shownDays for a time, and computes them if necessary.
 func (c *calendar) current(now time.Time) *shownDays {
 	s := c.shown.Load()
 	if s == nil || now.Before(s.from) || !now.Before(s.until) || s.from.Location().String() != now.Location().String() {
@@ -89,7 +89,7 @@ func (c *calendar) current(now time.Time) *shownDays {
 	return s
 }
 
-// show computes what is shown from a day on.
+// show computes the shownDays of a day.
 func (c *calendar) show(now time.Time) *shownDays {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -121,7 +121,7 @@ func (c *calendar) show(now time.Time) *shownDays {
 	return s
 }
 
-// inOrder returns all events, those first that are shown.
+// inOrder returns at most maxOwnAgenda events, those that are shown first.
 func inOrder(s *shownDays) []*agenda.Event {
 	var all []*agenda.Event
 	seen := make(map[*agenda.Event]bool)
@@ -153,12 +153,12 @@ func (c *calendar) version() uint64 {
 	return s.version + uint64(passed)
 }
 
-// ahead returns what is not over yet.
+// ahead returns the occurrences that are not over yet.
 func (s *shownDays) ahead(now time.Time) []agenda.Occurrence {
 	return slices.DeleteFunc(slices.Clone(s.list), func(o agenda.Occurrence) bool { return over(o, now) })
 }
 
-// overAt returns when an occurrence is over. One without an end is, an hour after it began.
+// overAt returns when an occurrence is over. If its end is not known, that is an hour after it began.
 func overAt(o agenda.Occurrence) time.Time {
 	if o.End.Equal(o.Start) {
 		return o.Start.Add(time.Hour)
@@ -171,7 +171,8 @@ func over(o agenda.Occurrence, now time.Time) bool { return !now.Before(overAt(o
 // takesPlace says whether an occurrence is neither cancelled nor moved away.
 func takesPlace(o agenda.Occurrence) bool { return !o.Cancelled && o.MovedTo.IsZero() }
 
-// doors lead to the agenda, while something takes place. The door says what begins next, or what is going on.
+// doors returns a door to the agenda if something is coming up or going on. The door says what begins next or, if nothing does, what is
+// going on.
 func (c *calendar) doors(w *web.Words) []web.Door {
 	now := c.now()
 	s := c.current(now)
@@ -211,10 +212,10 @@ func (c *calendar) search(w *web.Words, query string, most int) (found web.Found
 	return found
 }
 
-// calendarPicture stands beside an event that was found.
+// calendarPicture is the picture of an event in search results.
 const calendarPicture template.HTML = `<svg class="pictogram" viewBox="0 0 24 24"><path d="M4 5.5h16v15H4zM4 10h16M8.5 3v4M15.5 3v4M9 15.5l2 2 4-4"/></svg>`
 
-// overview lists the next days, maxOnPage occurrences a page.
+// overview lists the next days, with maxOnPage occurrences on a page.
 func (c *calendar) overview(w http.ResponseWriter, r *web.Request) {
 	number := max(1, pageNumber(r.URL.Query().Get("page")))
 	name := "/agenda " + strconv.Itoa(number)
@@ -231,7 +232,7 @@ func (c *calendar) overview(w http.ResponseWriter, r *web.Request) {
 	r.Keep(w, name, newAgenda(r, now, list, number, pages), http.StatusOK)
 }
 
-// pageNumber parses a page's number; 0 is invalid.
+// pageNumber parses a page's number; it returns 0 if it is invalid.
 func pageNumber(s string) int {
 	n, err := strconv.Atoi(s)
 	if err != nil || n < 1 || n > 1000 {
@@ -240,7 +241,7 @@ func pageNumber(s string) int {
 	return n
 }
 
-// event serves an event's page, or its file for a phone.
+// event serves an event's page, or its calendar file for a phone.
 func (c *calendar) event(w http.ResponseWriter, r *web.Request) {
 	id := strings.TrimPrefix(r.URL.Path, "/agenda/")
 	if id == "" {
@@ -268,22 +269,22 @@ func (c *calendar) event(w http.ResponseWriter, r *web.Request) {
 	r.Keep(w, r.URL.Path, newEvent(r, now, e, dates[:min(len(dates), maxDates)]), http.StatusOK)
 }
 
-// all serves everything, for phones.
+// all serves a calendar file with all events, for phones.
 func (c *calendar) all(w http.ResponseWriter, r *web.Request) {
 	send(w, "agenda.ics", c.current(c.now()).file())
 }
 
-// export returns events as a file for phones.
+// export returns events as a calendar file for phones.
 func (c *calendar) export(now time.Time, events ...*agenda.Event) []byte {
 	var b bytes.Buffer
 	err := agenda.ForPhones{Box: now.Location(), Now: now}.Write(&b, events...)
 	if err != nil {
-		c.log.Error("write a calendar", "err", err) // a buffer takes everything
+		c.log.Error("write a calendar", "err", err) // unexpected: writing to a buffer does not fail
 	}
 	return b.Bytes()
 }
 
-// send answers with a calendar, which a phone opens with its own.
+// send answers with a calendar file, which a phone opens with its calendar app.
 func send(w http.ResponseWriter, name string, file []byte) {
 	h := w.Header()
 	h.Set("Content-Type", "text/calendar; charset=utf-8")

@@ -33,7 +33,7 @@ func serveAgenda(t testing.TB, b *agendaBox) (site string) {
 	return "http://partage.internal:" + port
 }
 
-// TestAgendaForEverybody: the pages have no flaw in any language, on a phone and on a screen, by day and by night.
+// TestAgendaForEverybody: the pages have no flaw in any language, on a phone and on a wide screen, in light and in dark mode.
 func TestAgendaForEverybody(t *testing.T) {
 	labtest.Root(t, webtest.Shell)
 	t.Parallel()

@@ -32,25 +32,25 @@ type agendaItem struct {
 	When       string // its time of day
 	Title      string
 	Place      string
-	Off        bool // it does not take place then
+	Off        bool // it is cancelled, or was moved to another time
 	Running    bool
-	Mark, Sign string // what is unusual about it, with its pictogram; "" for nothing
+	Mark, Sign string // what is unusual about it, and a pictogram for that; "" for nothing
 }
 
 // eventPage is an event's own page.
 type eventPage struct {
 	web.Frame
 	Name, Place, Text string
-	Cancelled         bool // all of it
+	Cancelled         bool // the whole event
 	Dates             []agendaItem
-	File              string // path of its file
+	File              string // path of its calendar file
 	Here              string // the address of this page
 }
 
 func (agendaPage) Template() string { return "voice/agenda" }
 func (eventPage) Template() string  { return "voice/event" }
 
-// newAgenda lists one page of occurrences by day.
+// newAgenda returns one page of the list of occurrences, by day.
 func newAgenda(r *web.Request, now time.Time, list []agenda.Occurrence, number, pages int) agendaPage {
 	w := r.Words
 	p := agendaPage{Frame: r.Frame("/agenda", w.T("agenda.title"))}
@@ -87,7 +87,7 @@ func newAgenda(r *web.Request, now time.Time, list []agenda.Occurrence, number, 
 	return p
 }
 
-// newEvent describes an event with its next dates.
+// newEvent returns an event's page, with its next dates.
 func newEvent(r *web.Request, now time.Time, e *agenda.Event, dates []agenda.Occurrence) eventPage {
 	w := r.Words
 	p := eventPage{Cancelled: e.Cancelled, File: hrefOf(e) + ".ics", Here: r.Head.Hostname + hrefOf(e)}
@@ -143,7 +143,7 @@ func titleOf(w *web.Words, o agenda.Occurrence) string {
 	return o.Title
 }
 
-// dayTitle names a day: "Tomorrow,", "Wednesday 2 December". Paper needs only the second part.
+// dayTitle names a day in two parts: "Tomorrow,", "Wednesday 2 December". Only the second part is printed.
 func dayTitle(w *web.Words, day, now time.Time) (soon, name string) {
 	name = dayOf(w, day)
 	switch {
@@ -195,13 +195,13 @@ func soon(w *web.Words, o agenda.Occurrence, now time.Time) string {
 	}
 }
 
-// upper begins a text with a capital.
+// upper returns a text with a capital first letter.
 func upper(s string) string {
 	first, size := utf8.DecodeRuneInString(s)
 	return string(unicode.ToUpper(first)) + s[size:]
 }
 
-// short cuts a text at a word's end, to at most so many characters.
+// short cuts a text at the end of a word, after at most that many characters.
 func short(s string, most int) string {
 	r := []rune(s)
 	if len(r) <= most {

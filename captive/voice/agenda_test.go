@@ -62,7 +62,7 @@ func newAgendaBox(t testing.TB) *agendaBox {
 	return b
 }
 
-// has imports a calendar with these events, or adds them to those it has.
+// has imports a calendar with these events. A calendar of that name is replaced.
 func (b *agendaBox) has(t testing.TB, name string, events ...string) {
 	t.Helper()
 	file := "BEGIN:VCALENDAR\n" + strings.Join(events, "\n") + "\nEND:VCALENDAR\n"
@@ -82,7 +82,7 @@ func oneEvent(uid string, lines ...string) string {
 	return "BEGIN:VEVENT\nUID:" + uid + "\n" + strings.Join(lines, "\n") + "\nEND:VEVENT"
 }
 
-// aFortnight has what an agenda can have.
+// aFortnight has every kind of event that an agenda can have.
 var aFortnight = []string{
 	oneEvent("a", "SUMMARY:Café <b>numérique</b>", "LOCATION:Salle <i>bleue</i>", "DTSTART:20261125T140000", "DTEND:20261125T163000",
 		"RRULE:FREQ=WEEKLY;COUNT=8", `DESCRIPTION:Venez avec votre téléphone.\n<script>alert(1)</script> javascript:alert(1)\nhttps://exemple.example`),
@@ -167,7 +167,7 @@ func TestAgendaLinks(t *testing.T) {
 	}
 }
 
-// TestTimePasses: pages, although cached, change when something begins or ends, and at midnight.
+// TestTimePasses: cached pages change when something begins or ends, and at midnight.
 func TestTimePasses(t *testing.T) {
 	t.Parallel()
 	b := newAgendaBox(t)
@@ -209,10 +209,10 @@ func TestTimePasses(t *testing.T) {
 	shows("/agenda", at(2, 19, 0), list("Rien n’est prévu"), list("Soir"))
 	shows("/", at(2, 19, 0), nil, list("/agenda"))
 	shows("/agenda", at(3, 0, 0), list("Quinzaine"), nil)
-	shows("/agenda", at(1, 15, 10), list("Matin"), nil) // the clock was put right
+	shows("/agenda", at(1, 15, 10), list("Matin"), nil) // the clock was set back
 }
 
-// TestAgendaFiles: phones get what the pages say.
+// TestAgendaFiles: the calendar files for phones have the same events as the pages.
 func TestAgendaFiles(t *testing.T) {
 	t.Parallel()
 	b := newAgendaBox(t)
@@ -238,7 +238,7 @@ func TestAgendaFiles(t *testing.T) {
 	}
 }
 
-// TestFullAgenda: the fullest agenda with the longest texts has small pages, that together show all of it.
+// TestFullAgenda: the fullest agenda with the longest texts has small pages, which together show all occurrences.
 func TestFullAgenda(t *testing.T) {
 	t.Parallel()
 	b := newAgendaBox(t)

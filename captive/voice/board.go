@@ -20,14 +20,14 @@ import (
 	"passerelle/captive/web"
 )
 
-// Bounds on what a device posts. The room for posts that wait is everybody's: a device that fills it loses its newest post to
-// one with fewer. Devices are known by their addresses, in memory only. Somebody who makes up addresses can fill the room, and
-// then nobody can post until staff refuse those posts.
+// Bounds on what a device posts. All devices share the space for posts that wait. When it is full, the device with the most posts loses
+// its newest one to a device with fewer. Devices are identified by their addresses, in memory only. Somebody who makes up addresses
+// can fill the space, and then nobody can post until staff refuse those posts.
 const (
-	postsBurst = 3 // a day, and waiting
+	postsBurst = 3 // per day, and waiting at a time
 	postsEvery = 24 * time.Hour / postsBurst
 
-	maxPostForm = 16 << 10 // bytes; 280 characters may take 3360, and a longer text is shown again to be made shorter
+	maxPostForm = 16 << 10 // bytes; 280 characters may take 3360, and a longer text is shown again for its author to shorten
 
 	postsPerPage = 15
 )
@@ -37,7 +37,7 @@ func BoardFile(dir string) records.File[board.Board] {
 	return records.File[board.Board]{Path: filepath.Join(dir, "board.json"), Version: 1}
 }
 
-// boardRoom is the feature of mutual aid.
+// boardRoom is the board of mutual aid, a feature of the share.
 type boardRoom struct {
 	file  records.File[board.Board]
 	log   *slog.Logger
@@ -45,12 +45,12 @@ type boardRoom struct {
 	open  func() bool
 	posts *web.Allowance
 
-	shown atomic.Pointer[board.Board] // with what is not on disk
+	shown atomic.Pointer[board.Board] // including what is not on disk
 
-	mu      sync.Mutex // of the changes; held while the disk is written
+	mu      sync.Mutex // held for a change, including writing to the disk
 	unsaved []board.Post
-	owners  map[int]netip.Addr // the devices of the posts that wait; unknown for those from before the start
-	failing bool               // the disk
+	owners  map[int]netip.Addr // the devices of the posts that wait, by number; not known for posts from before the start
+	failing bool               // the last write failed
 }
 
 func newBoard(o Options) *boardRoom {
@@ -79,7 +79,7 @@ func (b *boardRoom) doors(w *web.Words) []web.Door {
 
 func (b *boardRoom) search(*web.Words, string, int) web.Found { return web.Found{} }
 
-// ifOpen answers for a board that is closed.
+// ifOpen returns a handler that calls h while the board is open, and otherwise says that it is closed.
 func (b *boardRoom) ifOpen(h web.Handler) web.Handler {
 	return func(w http.ResponseWriter, r *web.Request) {
 		if b.open() {
@@ -90,13 +90,13 @@ func (b *boardRoom) ifOpen(h web.Handler) web.Handler {
 	}
 }
 
-// Errors of a post that the board has no room for.
+// Errors of a post that the board does not take.
 var (
 	errEnough = errors.New("the device has posted enough")
 	errNoRoom = errors.New("too many posts wait")
 )
 
-// add adds a post of a device, on disk or, while that cannot be written, in memory.
+// add adds a device's post, on disk or, while the disk cannot be written, in memory.
 func (b *boardRoom) add(from netip.Addr, now time.Time, p board.Post) (number int, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -132,7 +132,7 @@ func (b *boardRoom) add(from netip.Addr, now time.Time, p board.Post) (number in
 	return number, err
 }
 
-// waiting counts the posts of a device that wait.
+// waiting counts the waiting posts of a device.
 func (b *boardRoom) waiting(all *board.Board, from netip.Addr) (n int) {
 	for _, p := range all.Waiting() {
 		if owner, known := b.owners[p.Number]; known && owner == from {
@@ -142,7 +142,7 @@ func (b *boardRoom) waiting(all *board.Board, from netip.Addr) (n int) {
 	return n
 }
 
-// heaviest returns the newest waiting post of the device with the most, if these are more than so many.
+// heaviest returns the newest waiting post of the device with the most waiting posts, if that device has more than that many.
 func (b *boardRoom) heaviest(all *board.Board, than int) (newest int, ok bool) {
 	for _, p := range all.Waiting() {
 		owner, known := b.owners[p.Number]
@@ -156,7 +156,7 @@ func (b *boardRoom) heaviest(all *board.Board, than int) (newest int, ok bool) {
 	return newest, ok
 }
 
-// forget drops the devices of posts that wait no more.
+// forget drops the devices of posts that no longer wait.
 func (b *boardRoom) forget() {
 	all := b.shown.Load()
 	for number := range b.owners {
@@ -166,7 +166,7 @@ func (b *boardRoom) forget() {
 	}
 }
 
-// update changes the board on disk, with what was not written before.
+// update changes the board on disk, after it has added the posts that could not be written before.
 func (b *boardRoom) update(change func(*board.Board) error) error {
 	all, err := b.file.Update(func(all *board.Board) error {
 		for _, p := range b.unsaved {
@@ -196,7 +196,7 @@ func (b *boardRoom) update(change func(*board.Board) error) error {
 	return nil
 }
 
-// save writes what is not on disk, and removes there what is over.
+// save writes the posts that are not on disk, and removes expired ones.
 func (b *boardRoom) save() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -204,7 +204,7 @@ func (b *boardRoom) save() {
 	before := len(all.Posts)
 	all.Expire(now)
 	if len(b.unsaved) > 0 || len(all.Posts) < before {
-		b.update(func(all *board.Board) error { all.Expire(now); return nil }) // it logs its error
+		b.update(func(all *board.Board) error { all.Expire(now); return nil }) // update logs its error
 	}
 	b.forget()
 }
@@ -227,7 +227,7 @@ func (b *boardRoom) refresh() {
 // boardPage lists the posts that are shown.
 type boardPage struct {
 	web.Frame
-	Kinds []web.Link // to the posts of each kind
+	Kinds []web.Link // links to the posts of each kind
 	Kind  string     // of this page, "" for all
 	Posts []shownPost
 	Back  string // path of the page before, "" for none
@@ -253,7 +253,7 @@ type postPage struct {
 	Sides, Kinds []option
 	Text         string
 	Most         int
-	Problems     []string // with what was sent
+	Problems     []string // what is wrong with the form that was sent
 }
 
 // sentPage says that a post waits, and what its author does next.
@@ -268,7 +268,7 @@ func (sentPage) Template() string  { return "voice/sent" }
 
 func (b *boardRoom) list(w http.ResponseWriter, r *web.Request) { b.page(w, r, "", 1) }
 
-// below serves what is below /board/: posts of a kind, further pages, and a post that was sent.
+// below serves the paths below /board/: posts of a kind, further pages, and the page for a post that was sent.
 func (b *boardRoom) below(w http.ResponseWriter, r *web.Request) {
 	what, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/board/"), "/")
 	number, err := strconv.Atoi(rest)
@@ -344,7 +344,7 @@ func (b *boardRoom) page(w http.ResponseWriter, r *web.Request, kind string, num
 	r.Serve(w, p, http.StatusOK)
 }
 
-// sent shows the number of a post that waits, and nothing else of it: the number is no secret.
+// sent shows the number of a post that waits, and nothing else about it, since the number is not secret.
 func (b *boardRoom) sent(w http.ResponseWriter, r *web.Request, number int) {
 	n := strconv.Itoa(number)
 	if p, ok := b.shown.Load().Find(number); !ok || !p.Waits() {
@@ -358,7 +358,7 @@ func (b *boardRoom) form(w http.ResponseWriter, r *web.Request) {
 	r.Serve(w, newPostPage(r, url.Values{}), http.StatusOK)
 }
 
-// newPostPage is the form with what was sent before.
+// newPostPage returns the form, filled in with what was sent before.
 func newPostPage(r *web.Request, sent url.Values) postPage {
 	words := r.Words
 	p := postPage{
@@ -373,7 +373,7 @@ func newPostPage(r *web.Request, sent url.Values) postPage {
 	return p
 }
 
-// post takes a post. A text that says who its author is, or where, is refused: the page says what to remove.
+// post takes a post. A text that says who its author is, or how to reach them, is refused: the page says what to remove.
 func (b *boardRoom) post(w http.ResponseWriter, r *web.Request) {
 	sent, err := r.ReadForm(w, maxPostForm)
 	if err != nil {
@@ -413,7 +413,7 @@ func (b *boardRoom) post(w http.ResponseWriter, r *web.Request) {
 	}
 }
 
-// keep answers with a notice that has the title and the text of a key. It is rendered once: a device that floods gets many.
+// keep answers with a notice that has the title and the text of a key. It is cached, since a device that floods gets many.
 func keep(w http.ResponseWriter, r *web.Request, key, pictogram string, to *web.Link, status int) {
 	if name := "voice." + key; !r.Kept(w, name) {
 		r.Keep(w, name, web.Notice{
@@ -426,7 +426,7 @@ func keep(w http.ResponseWriter, r *web.Request, key, pictogram string, to *web.
 // refuse answers a form that could not be read.
 func refuse(w http.ResponseWriter, r *web.Request, err error) {
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
-		w.Header().Set("Connection", "close") // with the rest of the form
+		w.Header().Set("Connection", "close") // the rest of the form is not read
 	}
 	keep(w, r, "refused", "fault", nil, http.StatusBadRequest)
 }

@@ -12,7 +12,7 @@ import (
 	"passerelle/captive/voice/week"
 )
 
-// Desk is what staff and technicians do with what residents said, from the command line and from their pages.
+// Desk is what staff and technicians do with residents' posts and answers, and with the agenda, on the command line and on their pages.
 type Desk struct {
 	Dir string           // the share's data, STATE/voice
 	Now func() time.Time // in the box's zone
@@ -21,7 +21,7 @@ type Desk struct {
 	Refresh func() error
 }
 
-// Board returns the notices that wait and those that are shown.
+// Board returns the board with the posts that wait and those that are shown.
 func (d Desk) Board() (board.Board, error) {
 	if err := d.Refresh(); err != nil {
 		return board.Board{}, err
@@ -33,8 +33,8 @@ func (d Desk) Board() (board.Board, error) {
 	return b, err
 }
 
-// Accept shows notices that wait. If one of them does not, nothing is changed, and the error is board.ErrUnknown; it is
-// board.ErrFull if they do not fit.
+// Accept shows posts that wait. If one of them does not wait, nothing is changed, and the error is board.ErrUnknown. If they do not all
+// fit, nothing is changed either, and the error is board.ErrFull.
 func (d Desk) Accept(numbers ...int) error {
 	return d.changeBoard(func(b *board.Board) error {
 		for _, n := range numbers {
@@ -46,7 +46,7 @@ func (d Desk) Accept(numbers ...int) error {
 	})
 }
 
-// Refuse removes notices. If one of them is not there, nothing is changed, and the error is board.ErrNoNotice.
+// Refuse removes posts. If one of them does not exist, nothing is changed, and the error is board.ErrNoNotice.
 func (d Desk) Refuse(numbers ...int) error {
 	return d.changeBoard(func(b *board.Board) error {
 		for _, n := range numbers {
@@ -58,7 +58,7 @@ func (d Desk) Refuse(numbers ...int) error {
 	})
 }
 
-// RefuseAll removes all notices that wait, and those with the numbers. It returns how many it has removed.
+// RefuseAll removes all posts that wait, and those with these numbers. It returns how many it removed.
 func (d Desk) RefuseAll(numbers ...int) (removed int, err error) {
 	err = d.changeBoard(func(b *board.Board) error {
 		removed = 0
@@ -75,7 +75,7 @@ func (d Desk) RefuseAll(numbers ...int) (removed int, err error) {
 	return removed, err
 }
 
-// changeBoard changes the board's file. A file that cannot be read is not changed: nobody would know what is on it.
+// changeBoard changes the board's file. A file that cannot be read is not changed, since its content is not known.
 func (d Desk) changeBoard(change func(*board.Board) error) error {
 	file := BoardFile(d.Dir)
 	if _, err := d.Board(); err != nil {
@@ -91,7 +91,7 @@ func (d Desk) changeBoard(change func(*board.Board) error) error {
 	return d.Refresh()
 }
 
-// Question returns the centre's question of the moment, nil for none.
+// Question returns the centre's current question, nil for none.
 func (d Desk) Question() (*opinion.Question, error) {
 	all, err := OpinionFile(d.Dir).Read()
 	if err != nil {
@@ -103,13 +103,14 @@ func (d Desk) Question() (*opinion.Question, error) {
 // AnyQuestion stands for any current question.
 const AnyQuestion = -1
 
-// Ask asks a question instead of the one with the number seen, 0 for none. The error is opinion.ErrAnother if it is another one, and
-// an opinion.RefusedError for a question that cannot be asked.
+// Ask replaces the current question, whose number must be seen; 0 stands for none. The error is opinion.ErrAnother if the current
+// question is another one, and an opinion.RefusedError for a question that cannot be asked.
 func (d Desk) Ask(text string, choices []opinion.ChoiceText, seen int) error {
 	return d.changeOpinions(seen, func(o *opinion.Opinions) error { return o.Ask(text, choices) })
 }
 
-// Close ends the question with the number seen: nothing is asked. Its answers are kept.
+// Close ends the current question, whose number must be seen: then no question is asked. Its answers are kept. The error is
+// opinion.ErrAnother as for Ask.
 func (d Desk) Close(seen int) error {
 	return d.changeOpinions(seen, func(o *opinion.Opinions) error {
 		o.Current = 0
@@ -122,7 +123,7 @@ func (d Desk) changeOpinions(seen int, change func(*opinion.Opinions) error) err
 	if _, err := file.Read(); err != nil {
 		return err
 	}
-	if err := d.Refresh(); err != nil { // answers to the question before
+	if err := d.Refresh(); err != nil { // saves the answers to the current question
 		return err
 	}
 	_, err := file.Update(func(o *opinion.Opinions) error {
@@ -137,7 +138,7 @@ func (d Desk) changeOpinions(seen int, change func(*opinion.Opinions) error) err
 	return d.Refresh()
 }
 
-// Results returns what residents answered in the last so many weeks that ended.
+// Results returns the results of the last weeks that ended, up to that many.
 func (d Desk) Results(weeks int) ([]opinion.Row, error) {
 	if err := d.Refresh(); err != nil {
 		return nil, err
@@ -154,8 +155,8 @@ func (d Desk) Results(weeks int) ([]opinion.Row, error) {
 // Agenda returns the files of the agenda.
 func (d Desk) Agenda() agenda.Store { return agenda.Store{Dir: d.Dir} }
 
-// ChangeEvents changes the staff's events. If their file could not be read, it is set aside, and the change is made to none:
-// the error is a *records.UnreadableError then.
+// ChangeEvents changes the staff's events. If their file cannot be read, it is set aside, the change is made to an empty list, and the
+// error is a *records.UnreadableError.
 func (d Desk) ChangeEvents(change func(*agenda.Own) error) error {
 	err := d.Agenda().Change(change)
 	if _, aside := errors.AsType[*records.UnreadableError](err); err != nil && !aside {

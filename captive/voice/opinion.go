@@ -21,17 +21,17 @@ import (
 	"passerelle/captive/web"
 )
 
-// Bounds on what a device presses, kept in memory for a day: after a restart it may count again. A device is known by its
-// address. The hotspot's network bounds how many there are (1,022 in a /22), so somebody who makes up addresses can count so
-// often, but nobody's press is lost for it.
+// Bounds on a device's presses. They are kept in memory for a day, so after a restart a device may count again. A device is identified
+// by its address. The hotspot's network bounds the number of addresses (1,022 in a /22): somebody who makes up addresses can count
+// that often, but no other device's press is lost by that.
 const (
-	pressesADay = 40   // of a device: 20 services, each with a hurdle
-	maxPressers = 8192 // devices; four times those of a /21
+	pressesADay = 40   // per device: 20 services, each with a hurdle
+	maxPressers = 8192 // devices; four times the addresses of a /21
 
 	maxPressForm = 1 << 10 // bytes
 )
 
-// resultWeeks are the weeks that residents see results of, three months.
+// resultWeeks is the number of weeks that residents see results of: three months.
 const resultWeeks = 13
 
 // OpinionFile is the file of the opinions in the share's folder.
@@ -39,7 +39,7 @@ func OpinionFile(dir string) records.File[opinion.Opinions] {
 	return records.File[opinion.Opinions]{Path: filepath.Join(dir, "opinion.json"), Version: 1}
 }
 
-// opinionRoom is the feature of being heard.
+// opinionRoom counts residents' opinions, a feature of the share.
 type opinionRoom struct {
 	file     records.File[opinion.Opinions]
 	log      *slog.Logger
@@ -47,13 +47,13 @@ type opinionRoom struct {
 	services []state.Service
 	changed  func()
 
-	saving  sync.Mutex // of the file
-	failing bool       // the disk
+	saving  sync.Mutex // held while the file is read or written
+	failing bool       // the last write failed
 
-	mu      sync.Mutex // of all below; never held while the disk is written
+	mu      sync.Mutex // guards all fields below; never held while the disk is written
 	all     opinion.Opinions
-	unsaved map[opinion.Press]int // in all, but not on disk
-	day     string                // of pressed
+	unsaved map[opinion.Press]int // counted in all, but not on disk
+	day     string                // the day of pressed
 	pressed map[netip.Addr][]key
 }
 
@@ -97,7 +97,7 @@ var (
 	errPressed = errors.New("the device, or all devices, have pressed enough today")
 )
 
-// count counts a press of a device.
+// count counts a device's press. The error is errAgain or errPressed.
 func (o *opinionRoom) count(from netip.Addr, now time.Time, p opinion.Press, of key) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -119,14 +119,14 @@ func (o *opinionRoom) count(from netip.Addr, now time.Time, p opinion.Press, of 
 	return nil
 }
 
-// has says whether a device has pressed something today.
+// has says whether a device has pressed that key today.
 func (o *opinionRoom) has(from netip.Addr, now time.Time, of key) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return now.Format(time.DateOnly) == o.day && slices.Contains(o.pressed[from], of)
 }
 
-// save adds to the file what was pressed since it was written. What cannot be written stays in memory.
+// save adds the presses since the last write to the file. If it cannot be written, they stay in memory.
 func (o *opinionRoom) save() {
 	o.saving.Lock()
 	defer o.saving.Unlock()
@@ -166,7 +166,7 @@ func (o *opinionRoom) save() {
 	o.all = all
 }
 
-// add counts presses, those of earlier weeks first.
+// add adds presses to the counts, those of earlier weeks first.
 func add(all *opinion.Opinions, presses map[opinion.Press]int) {
 	for _, p := range slices.SortedFunc(maps.Keys(presses), func(a, b opinion.Press) int { return cmp.Compare(a.Week, b.Week) }) {
 		all.Add(p, presses[p])
@@ -204,14 +204,14 @@ type servicesPage struct {
 	Topics []web.Topic
 }
 
-// askPage asks about a service: how it was, or what was in the way.
+// askPage asks about a service: how it was, or which hurdle there was.
 type askPage struct {
 	web.Frame
 	Service string
 	Ask     string
 	Part    opinion.Part
 	Options []option
-	Skip    string // path of the page that ends it
+	Skip    string // path of the page to continue without an answer, "" for none
 }
 
 // thanksPage says that a press counted.
@@ -226,7 +226,7 @@ type resultsPage struct {
 	Links  []web.Link // to the results of services
 }
 
-// resultTable is the counts of a question, or of a part of a service.
+// resultTable holds the counts of a question, or of a part of a service.
 type resultTable struct {
 	ID    string
 	Title string
@@ -234,10 +234,10 @@ type resultTable struct {
 	Own   bool // the texts are the centre's own, not the page's words
 }
 
-// bar is a count, with the share of the largest in per cent.
+// bar is a count, with its share of the largest count in percent.
 type bar struct {
 	Text, Pictogram string
-	Number          string // "" for what is not shown
+	Number          string // "" for a count that is not shown
 	Share           int
 }
 
@@ -265,7 +265,7 @@ func (o *opinionRoom) start(w http.ResponseWriter, r *web.Request) {
 	r.Keep(w, name, p, http.StatusOK)
 }
 
-// below serves what is below /opinion/: the services, a service, its hurdles, its results, and thanks.
+// below serves the paths below /opinion/: the services, a service, its hurdles, its results, and thanks.
 func (o *opinionRoom) below(w http.ResponseWriter, r *web.Request) {
 	path := r.URL.Path
 	what, rest, _ := strings.Cut(strings.TrimPrefix(path, "/opinion/"), "/")
@@ -297,7 +297,7 @@ func noService(w http.ResponseWriter, r *web.Request) {
 	keep(w, r, "opinion.missing", "search", more(r), http.StatusNotFound)
 }
 
-// more is the link to the page of opinions.
+// more returns a link to the page of opinions.
 func more(r *web.Request) *web.Link {
 	return &web.Link{Href: "/opinion", Text: r.Words.T("opinion.more")}
 }
@@ -307,7 +307,7 @@ func (o *opinionRoom) known(name string) bool {
 	return name == opinion.Other || slices.ContainsFunc(o.services, func(s state.Service) bool { return s.Name == name })
 }
 
-// title is a service's name in the page's words, and what it is for.
+// title returns a service's name in the page's words, and what it is for.
 func title(w *web.Words, service string) (name, purpose string) {
 	label := w.T("opinion.another")
 	if service != opinion.Other {
@@ -335,7 +335,7 @@ func (o *opinionRoom) list(r *web.Request) servicesPage {
 	return p
 }
 
-// hurdlePictograms are those of hurdles.
+// hurdlePictograms are the pictograms of hurdles.
 var hurdlePictograms = map[string]string{
 	"account": "key", "words": "letters", "documents": "papers", "bug": "fault", "no-answer": "wait", "language": "globe",
 	"handicap": "wheelchair", "none": "done",
@@ -404,7 +404,7 @@ func (o *opinionRoom) press(w http.ResponseWriter, r *web.Request) {
 	}
 	err = o.count(r.Client, r.Now, p, of)
 	if errors.Is(err, errAgain) && p.Part == opinion.Face && !o.has(r.Client, r.Now, key{opinion.Hurdle, name}) {
-		err = nil // it has yet to say what was in the way
+		err = nil // the hurdle is not answered yet: the page for it is shown again
 	}
 	o.done(w, r, err, next)
 }
@@ -416,7 +416,7 @@ func (o *opinionRoom) answer(w http.ResponseWriter, r *web.Request) {
 		refuse(w, r, err)
 		return
 	}
-	number, _ := strconv.Atoi(sent.Get("question")) // 0 is none
+	number, _ := strconv.Atoi(sent.Get("question")) // 0 is no question
 	choice, err := strconv.Atoi(sent.Get("choice"))
 	o.mu.Lock()
 	q := o.all.Question(o.all.Current)
@@ -424,7 +424,7 @@ func (o *opinionRoom) answer(w http.ResponseWriter, r *web.Request) {
 	valid := asked && err == nil && choice >= 0 && choice < len(q.Choices)
 	o.mu.Unlock()
 	switch {
-	case !asked: // there is another one meanwhile
+	case !asked: // there is another question by now
 		r.Lead(w, http.StatusSeeOther, "/opinion")
 	case !valid:
 		refuse(w, r, web.ErrForm)
@@ -434,7 +434,7 @@ func (o *opinionRoom) answer(w http.ResponseWriter, r *web.Request) {
 	}
 }
 
-// done answers a press.
+// done answers a press by its error, or with a redirect to the next page.
 func (o *opinionRoom) done(w http.ResponseWriter, r *web.Request, err error, next string) {
 	switch {
 	case errors.Is(err, errAgain):
@@ -446,7 +446,7 @@ func (o *opinionRoom) done(w http.ResponseWriter, r *web.Request, err error, nex
 	}
 }
 
-// results shows the counts of the centre's question, and which services have some.
+// results shows the counts of the centre's question, and links to the services with results.
 func (o *opinionRoom) results(w http.ResponseWriter, r *web.Request) {
 	words, now := r.Words, week.Of(r.Now)
 	from := now.Add(-resultWeeks)
@@ -521,7 +521,7 @@ func newBar(text, pictogram string, n int) bar {
 	return b
 }
 
-// scaled makes the bars' shares per cent of the largest.
+// scaled converts the bars' shares from counts to percent of the largest.
 func (t resultTable) scaled() resultTable {
 	most := 1
 	for _, b := range t.Bars {

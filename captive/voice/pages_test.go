@@ -17,20 +17,20 @@ import (
 // saturday is the current time of the tests.
 var saturday = time.Date(2026, 11, 21, 15, 10, 0, 0, time.FixedZone("CET", 3600))
 
-// services are some that residents rate.
+// services are some services that residents rate.
 var services = []state.Service{
 	{Name: "caf.fr", Site: "caf.fr", Topic: "rights"}, {Name: "ameli.fr", Site: "ameli.fr", Topic: "health"},
 	{Name: "cdn.example", Topic: "health"}, {Name: "technician.example", Site: "technician.example"},
 }
 
-// options are those of a share with an open board.
+// options returns the options of a share with an open board.
 func options(dir string, now func() time.Time) Options {
 	return Options{
 		Dir: dir, Log: slog.New(slog.DiscardHandler), Now: now, Services: services, Board: func() bool { return true },
 	}
 }
 
-// pages has one page of each kind, with what a resident may have written.
+// pages returns one page of each kind, with texts that a resident may have written.
 func pages(w *web.Words) []web.Page {
 	f := web.Frame{Words: w, Title: "T", Centre: `L’<b>"atelier"</b> & co`, Hostname: "partage.internal", Path: "/"}
 	var kinds, sides []option

@@ -1,6 +1,6 @@
-// Package voice is a share: how residents are heard, and what happens at the centre. It owns the pages, words and addresses
-// of the board, the opinions and the agenda. Packages board, opinion and agenda own their rules and data. It must not know
-// the box, nor other shares.
+// Package voice is a share: how residents are heard, and what happens at the centre. It owns the pages, words and addresses of the board,
+// the opinions and the agenda. Packages board, opinion and agenda own their rules and data. Package voice depends neither on the box,
+// except for the types of package state, nor on other shares.
 package voice
 
 import (
@@ -18,7 +18,7 @@ import (
 //go:embed pages/*.html pages/*.css words/*.toml
 var files embed.FS
 
-// Options are what a Voice works with. All are required.
+// Options are a Voice's dependencies. All are required.
 type Options struct {
 	Dir string // the share's data, STATE/voice
 	Log *slog.Logger
@@ -27,11 +27,11 @@ type Options struct {
 	// Services are the online public services that residents may rate, in the order of the page.
 	Services []state.Service
 
-	// Board says whether the board is open: if not, it has no door, and its page says so.
+	// Board says whether the board is open. A closed board has no door, and its pages say that it is closed.
 	Board func() bool
 }
 
-// Voice is the share. Make one with New; its methods are safe for concurrent use.
+// Voice is the share. Create one with New; its methods are safe for concurrent use.
 type Voice struct {
 	features []feature
 	calendar *calendar
@@ -46,11 +46,11 @@ type feature interface {
 	search(w *web.Words, query string, most int) web.Found
 	// refresh saves, and reads the data from disk again.
 	refresh()
-	// save writes what is not on disk yet.
+	// save writes the data that is not on disk yet.
 	save()
 }
 
-// New returns the share. Refresh reads its data.
+// New returns the share, without data. Refresh reads its data.
 func New(o Options) *Voice {
 	v := &Voice{board: o.Board, calendar: newCalendar(o)}
 	v.features = []feature{newOpinions(o, v.changed), newBoard(o), v.calendar}
@@ -72,8 +72,8 @@ func (v *Voice) Share() web.Share {
 	}
 }
 
-// current is the version of the pages. They change when the board opens or closes, and those of the agenda as time passes,
-// too.
+// current returns the version of the pages. It also changes when the board opens or closes, and as time passes, since the agenda's
+// pages do.
 func (v *Voice) current() uint64 {
 	n := (v.version.Load() + v.calendar.version()) << 1
 	if v.board() {
@@ -82,7 +82,7 @@ func (v *Voice) current() uint64 {
 	return n
 }
 
-// Refresh reads all data from disk again, after what is not there yet is written.
+// Refresh writes the data that is not on disk yet, and reads all data from disk again.
 func (v *Voice) Refresh() {
 	for _, f := range v.features {
 		f.refresh()
@@ -90,10 +90,11 @@ func (v *Voice) Refresh() {
 	v.changed()
 }
 
-// saveEvery is how often what residents pressed is written: flash has few writes. A power cut loses what was pressed since.
+// saveEvery is how often residents' presses are written to disk. It is rare, since flash wears out. A power cut loses the presses since
+// the last write.
 const saveEvery = 10 * time.Minute
 
-// Run writes from time to time what is not on disk yet, and once more when ctx ends.
+// Run writes the data that is not on disk yet every saveEvery, and once more when ctx ends.
 func (v *Voice) Run(ctx context.Context) error {
 	tick := time.NewTicker(saveEvery)
 	defer tick.Stop()

@@ -34,7 +34,7 @@ type site struct {
 	kept  sync.Map // pages
 }
 
-// lines are what was logged.
+// lines are the logged lines.
 type lines struct {
 	mu  sync.Mutex
 	all []string
@@ -59,7 +59,7 @@ func newSite(t testing.TB, dir string) *site {
 	return s
 }
 
-// mount keeps pages as the server does.
+// mount caches pages as the server does.
 type mount struct {
 	*site
 	r *web.Request
@@ -103,12 +103,12 @@ func (m mount) render(p web.Page) *web.Document {
 
 func (mount) Search(string, int) []web.Found { return nil }
 
-// device is the address of the n-th device.
+// device returns the address of the n-th device.
 func device(n int) netip.Addr {
 	return netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)})
 }
 
-// do sends a request of a device: a form if there is one.
+// do sends a device's request: a POST if there is a form, else a GET.
 func (s *site) do(from netip.Addr, path string, form url.Values) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(http.MethodGet, path, nil)
 	if form != nil {
@@ -141,7 +141,7 @@ func (s *site) send(from netip.Addr, hr *http.Request) *httptest.ResponseRecorde
 	return w
 }
 
-// want sends a request and checks the status, where it leads to, or parts of the page.
+// want sends a request and checks the status, and that the page, or the address of a redirect, has these parts.
 func (s *site) want(from netip.Addr, path string, form url.Values, status int, parts ...string) string {
 	s.t.Helper()
 	w := s.do(from, path, form)
@@ -165,7 +165,7 @@ func drill(text string) url.Values {
 	return url.Values{"side": {"offer"}, "kind": {"lend"}, "text": {text}}
 }
 
-// A resident lends a drill: the number, staff's answer, the board, and 30 days.
+// A resident lends a drill: the post gets a number, staff accept it, the board shows it, and it is gone after 30 days.
 func TestBoard(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -206,7 +206,7 @@ func TestBoard(t *testing.T) {
 	}
 }
 
-// A board with 200 posts has pages, each of them small.
+// A board with 200 posts is split into pages, each of them small.
 func TestBoardPages(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -242,7 +242,7 @@ func TestBoardPages(t *testing.T) {
 	}
 }
 
-// What a text must not have is named, and the text stays in the form. Nothing is kept.
+// The page names what a text must not have, and keeps the text in the form. Nothing is stored.
 func TestRefusedPosts(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -274,11 +274,11 @@ func TestRefusedPosts(t *testing.T) {
 	if left, err := filepath.Glob(filepath.Join(dir, "*.json")); err != nil || left != nil {
 		t.Errorf("kept: %v, %v", left, err)
 	}
-	// A refused post is none of the three.
+	// Refused posts do not count towards the three of a day.
 	s.want(one, "/board/new", drill("Perceuse"), 303)
 }
 
-// One device does not fill the board, nor keep others from posting, and neither do two.
+// One device can neither fill the board nor keep others from posting, and neither can two.
 func TestFlood(t *testing.T) {
 	t.Parallel()
 	s, honest := newSite(t, t.TempDir()), device(1)
@@ -294,10 +294,10 @@ func TestFlood(t *testing.T) {
 	if n := waiting(); n != 1+2*postsBurst {
 		t.Errorf("%d posts wait", n)
 	}
-	// Day after day it gets no further while its posts wait.
+	// On later days it can post no more while its posts wait.
 	s.now = s.now.AddDate(0, 0, 2)
 	s.want(device(2), "/board/new", drill("Des choses"), http.StatusTooManyRequests, "C’est assez pour le moment")
-	// Devices with three posts each fill the room: the newest of them give way to those with none.
+	// Devices with three posts each fill the space: the newest of their posts give way to those of devices without any.
 	for n := 4; waiting() < board.MaxWaiting; n++ {
 		for range postsBurst {
 			s.do(device(n), "/board/new", drill("Des choses"))
@@ -310,7 +310,7 @@ func TestFlood(t *testing.T) {
 	if _, ok := s.boardRoom().shown.Load().Find(1); !ok {
 		t.Error("the only post of a device gave way")
 	}
-	// When each device has one, a newcomer asks at the desk.
+	// When each device has one post, a new device is told to ask at the desk.
 	for n := range 40 {
 		s.do(device(101+n), "/board/new", drill("Une échelle"))
 	}
@@ -345,7 +345,7 @@ func TestClosedBoard(t *testing.T) {
 // rate chooses a face.
 func rate(face string) url.Values { return url.Values{"face": {face}} }
 
-// A resident rates a service, says what was in the way, and answers the centre's question. Next week others see it.
+// A resident rates a service, names a hurdle, and answers the centre's question. In the next week others see the results.
 func TestOpinion(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -369,7 +369,7 @@ func TestOpinion(t *testing.T) {
 		}
 		s.want(device(n), "/opinion/question", url.Values{"question": {"1"}, "choice": {fmt.Sprint(n % 2)}}, 303, "/opinion/thanks")
 	}
-	s.want(device(6), "/opinion/services/caf.fr", rate("bad"), 303, "/hurdle") // it has yet to say what was in the way
+	s.want(device(6), "/opinion/services/caf.fr", rate("bad"), 303, "/hurdle") // the hurdle is not answered yet
 	s.want(one, "/opinion/services/caf.fr", rate("bad"), 429, "Vous avez déjà répondu")
 	s.want(one, "/opinion/services/caf.fr/hurdle", url.Values{"hurdle": {"bug"}}, 429)
 	s.want(one, "/opinion/question", url.Values{"question": {"1"}, "choice": {"0"}}, 429)
@@ -411,7 +411,7 @@ func TestOpinion(t *testing.T) {
 	after.want(one, "/opinion/results/caf.fr", nil, 200, "<strong>7</strong>")
 }
 
-// Ten thousand presses of one device count once; it cannot use up what others can press, nor the box's memory.
+// Ten thousand presses of one device count once. The device can use up neither other devices' presses nor the box's memory.
 func TestManyOpinions(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, t.TempDir())
@@ -428,7 +428,7 @@ func TestManyOpinions(t *testing.T) {
 	if n, known := faces(), len(s.opinionRoom().pressed); n != maxPressers || known != maxPressers {
 		t.Errorf("%d presses of %d devices", n, known)
 	}
-	// Who has pressed before still can; the next day everybody can.
+	// Devices that have pressed before can still press; on the next day every device can.
 	s.want(device(1), "/opinion/services/ameli.fr", rate("good"), 303)
 	s.want(device(20_000), "/opinion/services/caf.fr", rate("good"), 429, "Revenez demain.")
 	s.now = s.now.AddDate(0, 0, 1)
@@ -438,12 +438,12 @@ func TestManyOpinions(t *testing.T) {
 	}
 }
 
-// A disk that cannot be written stops nothing: what is said stays in memory, is logged once, and is written later.
+// A disk that cannot be written stops nothing: posts and presses stay in memory and are written later, and the error is logged once.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	top := t.TempDir()
 	dir := filepath.Join(top, "voice")
-	if err := os.WriteFile(dir, nil, 0o600); err != nil { // no folder can be there
+	if err := os.WriteFile(dir, nil, 0o600); err != nil { // a file in place of the folder
 		t.Fatal(err)
 	}
 	s := newSite(t, dir)
@@ -472,7 +472,7 @@ func TestFullDisk(t *testing.T) {
 	s.want(device(4), "/board/new", drill("Perceuse"), 303, "/board/sent/4")
 }
 
-// A damaged file is kept aside, and the share begins with none.
+// A damaged file is set aside, and the share begins without data.
 func TestDamagedFiles(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -534,7 +534,7 @@ func TestRun(t *testing.T) {
 	})
 }
 
-// Everybody at once.
+// All features are safe for concurrent use.
 func TestConcurrent(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, t.TempDir())

@@ -1,9 +1,9 @@
 // Package agenda knows when things happen at the centre. It owns the reading and writing of calendars (iCalendar, RFC 5545),
-// what their rules and time zones mean, the staff's own events, and the files of both. It must not know pages, their readers
+// what their rules and time zones mean, the staff's own events, and the files of both. It does not depend on pages, their readers
 // or the box.
 //
-// Calendars come from many programs, and few of them keep to the RFC. One bad event is left out with a warning and does not
-// lose the rest, and nothing in a file can take much memory or time: everything is bounded by number.
+// Calendars come from many programs, and few of them follow the RFC. A bad event is left out with a warning, and the other events are
+// kept. Nothing in a file can take much memory or time: everything has a bound.
 package agenda
 
 import (
@@ -20,14 +20,14 @@ const (
 	maxLine   = 64_000    // bytes of a line, unfolded
 	maxEvents = 5_000
 	maxDates  = 1_000  // RDATE and EXDATE of an event
-	maxAll    = 20_000 // of all events of a file
+	maxAll    = 20_000 // RDATE and EXDATE of all events of a file
 	maxZones  = 100
-	maxOnsets = 100       // of a part of a described zone
-	maxWork   = 1_000_000 // see settle
+	maxOnsets = 100       // parts of a described zone, and RDATE of a part
+	maxWork   = 1_000_000 // the budget of a file: see settle
 
 	maxWarnings = 100
 
-	maxTitle = 200   // characters; what is longer is cut
+	maxTitle = 200   // characters; longer titles are cut
 	maxText  = 2_000 // characters
 
 	maxLength = 366 // days of an event
@@ -37,10 +37,10 @@ const (
 // MaxShown is the largest number of occurrences that Occurrences returns.
 const MaxShown = 500
 
-// Event is something that happens once or repeatedly. It does not change.
+// Event is something that happens once or repeatedly. It is immutable.
 type Event struct {
 	ID  string // for addresses: short, of letters and digits
-	UID string // unique in the world, and stable: calendars recognise an event by it
+	UID string // globally unique and stable: calendars recognise an event by it
 
 	Title, Place, Text string // plain text; Text may have several lines
 	Cancelled          bool
@@ -55,13 +55,13 @@ type Event struct {
 	changes  []change
 }
 
-// length is how long something takes: days on the calendar, or exactly so long (RFC 5545, section 3.8.5.3).
+// length is how long something takes: days on the calendar, or an exact duration (RFC 5545, section 3.8.5.3).
 type length struct {
 	days  int
 	exact time.Duration
 }
 
-// instance is a date of an event besides its rule (RDATE).
+// instance is a date of an event in addition to its rule (RDATE).
 type instance struct {
 	start  moment
 	length length
@@ -70,7 +70,7 @@ type instance struct {
 // change replaces the occurrence that would begin at id (RECURRENCE-ID).
 type change struct {
 	id                 moment
-	following          bool // likewise all that follow (RANGE=THISANDFUTURE)
+	following          bool // it also replaces all later occurrences (RANGE=THISANDFUTURE)
 	sequence           int
 	stamp              time.Time
 	start              moment
@@ -86,8 +86,8 @@ type Occurrence struct {
 	Start, End         time.Time // in the box's zone; equal if the end is unknown. A whole day ends at the next midnight.
 	AllDay             bool
 	Cancelled          bool
-	Was                time.Time // when it would have begun, if it was moved; zero if it was not
-	MovedTo            time.Time // when it takes place instead: this is where a moved one is missed; zero else
+	Was                time.Time // the start that it was moved from; zero if it was not moved
+	MovedTo            time.Time // for the old date of an occurrence that was moved: its new start; else zero
 }
 
 // idOf returns the ID of an imported event.
@@ -96,8 +96,8 @@ func idOf(uid string) string {
 	return hex.EncodeToString(sum[:5])
 }
 
-// Occurrences returns what happens, at least partly, in [from, to): the first MaxShown, sorted. The zone of from is the
-// box's, that of events without one.
+// Occurrences returns the occurrences that are at least partly in [from, to): the first MaxShown, sorted. The zone of from must be the
+// box's, which events without a zone are in.
 func Occurrences(events []*Event, from, to time.Time) (all []Occurrence) {
 	for _, e := range events {
 		e.occurrences(from, to, func(o Occurrence) { all = append(all, o) })
@@ -112,7 +112,7 @@ func Occurrences(events []*Event, from, to time.Time) (all []Occurrence) {
 // first sorts occurrences and keeps the first MaxShown.
 func first(all []Occurrence) []Occurrence {
 	slices.SortStableFunc(all, func(a, b Occurrence) int {
-		wholeDays := func(o Occurrence) int { // stand before the others of their day
+		wholeDays := func(o Occurrence) int { // they come before the others of their day
 			if o.AllDay {
 				return 0
 			}
@@ -124,7 +124,8 @@ func first(all []Occurrence) []Occurrence {
 	return slices.Clip(all[:min(len(all), MaxShown)])
 }
 
-// Ended says whether nothing of an event, as far as its rule tells, is left at t.
+// Ended reports whether an event has no occurrence at t or later, as far as its rule, dates and changes tell. It may report false for
+// some days after the last one.
 func (e *Event) Ended(t time.Time) bool {
 	last := e.start.at(t.Location())
 	later := func(m moment) {
@@ -154,16 +155,16 @@ func (e *Event) Ended(t time.Time) bool {
 	return last.AddDate(0, 0, days).Before(t)
 }
 
-// daysAtMost returns the number of days that include the length, however the clock changes.
+// daysAtMost returns a number of days that contain the length, however the clock changes.
 func (l length) daysAtMost() int { return l.days + int(l.exact/(24*time.Hour)) + 2 }
 
-// after returns the moment so long after another.
+// after returns the instant that is the length after a moment.
 func (l length) after(m moment, box *time.Location) time.Time {
 	m.wall = m.wall.AddDate(0, 0, l.days)
 	return m.at(box).Add(l.exact)
 }
 
-// occurrences passes on what happens, at least partly, in [from, to), unsorted.
+// occurrences yields the event's occurrences that are at least partly in [from, to), unsorted.
 func (e *Event) occurrences(from, to time.Time, yield func(Occurrence)) {
 	box := from.Location()
 	show := func(o Occurrence) {
@@ -171,7 +172,7 @@ func (e *Event) occurrences(from, to time.Time, yield func(Occurrence)) {
 			yield(o)
 		}
 	}
-	// All times of the event that may matter, by its wall clock.
+	// All times of the event that may matter, on the wall clock of its zone.
 	far := e.length.daysAtMost()
 	for _, c := range e.changes {
 		if c.following {
@@ -203,7 +204,8 @@ func (e *Event) occurrences(from, to time.Time, yield func(Occurrence)) {
 	for _, a := range e.added {
 		add(a.start.wallIn(e.start, box), a.length)
 	}
-	// without removes a date, or all of a day if that is what stands for it (seen), and returns the last one removed.
+	// without removes a date, and returns it. Some calendars name a date with a time by its day alone: then all dates of that day are
+	// removed, and the last one is returned.
 	without := func(m moment) moment {
 		at := m.wallIn(e.start, box)
 		if m.date && !e.start.date {
@@ -244,7 +246,7 @@ func (e *Event) occurrences(from, to time.Time, yield func(Occurrence)) {
 			c := following[n-1]
 			shift := c.start.wallIn(e.start, box).Sub(c.id.wallIn(e.start, box))
 			c.start = moment{wall.Add(shift), e.start.zone, c.start.date}
-			if shift != 0 && !exact { // only the first one is said to be moved
+			if shift != 0 && !exact { // only the first one is shown as moved
 				m = c.start
 			}
 			e.changed(c, m, box, show)
@@ -257,7 +259,7 @@ func (e *Event) occurrences(from, to time.Time, yield func(Occurrence)) {
 	}
 }
 
-// changed shows an occurrence that a change replaces, and where it is missed.
+// changed shows an occurrence that a change replaces. If it was moved to another day, it is shown on its old day, too.
 func (e *Event) changed(c change, id moment, box *time.Location, show func(Occurrence)) {
 	o := Occurrence{
 		Event: e, Title: c.title, Place: c.place, Text: c.text, Cancelled: e.Cancelled || c.cancelled, AllDay: c.start.date,
@@ -265,7 +267,7 @@ func (e *Event) changed(c change, id moment, box *time.Location, show func(Occur
 	}
 	was := id.at(box).In(box)
 	if o.Start.Equal(was) || o.Cancelled {
-		if c.cancelled { // the date that is missed
+		if c.cancelled { // it is shown at its old time
 			o.Start, o.AllDay = was, id.date
 			o.End = e.length.after(id, box).In(box)
 		}

@@ -23,7 +23,7 @@ func paris(t testing.TB) *time.Location {
 	return l
 }
 
-// describe writes occurrences as goldens have them.
+// describe returns occurrences as text, as in golden files.
 func describe(all []Occurrence) string {
 	var b strings.Builder
 	for _, o := range all {
@@ -56,7 +56,7 @@ func describe(all []Occurrence) string {
 	return b.String()
 }
 
-// TestCalendars compares what calendars mean with testdata/*.txtar, and once more after they were written and read again.
+// TestCalendars compares the occurrences of calendars with testdata/*.txtar, also after the calendars were written and read again.
 func TestCalendars(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/*.txtar")

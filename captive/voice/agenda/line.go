@@ -13,7 +13,7 @@ import (
 	"golang.org/x/text/encoding/charmap"
 )
 
-// property is a content line: NAME;PARAMETER=VALUE:VALUE (RFC 5545, section 3.1). The zero value is a missing one.
+// property is a content line: NAME;PARAMETER=VALUE:VALUE (RFC 5545, section 3.1). The zero value stands for a missing property.
 type property struct {
 	line   int    // its first line in the file
 	name   string // in upper case
@@ -21,7 +21,7 @@ type property struct {
 	value  string
 }
 
-// parseProperty splits a content line. It returns false for a line that is none.
+// parseProperty splits a content line. ok is false if the line is not one.
 func parseProperty(s string, line int) (p property, ok bool) {
 	begin := strings.IndexAny(s, ";:")
 	if begin <= 0 {
@@ -44,7 +44,7 @@ func parseProperty(s string, line int) (p property, ok bool) {
 	return property{line, strings.ToUpper(strings.TrimSpace(s[:begin])), s[begin:colon], s[colon+1:]}, true
 }
 
-// param returns the value of a parameter without its quotation marks, or "".
+// param returns the value of a parameter without its quotation marks, or "" if there is none.
 func (p property) param(name string) string {
 	quoted := false
 	for _, part := range strings.FieldsFunc(p.params, func(r rune) bool {
@@ -58,8 +58,8 @@ func (p property) param(name string) string {
 	return ""
 }
 
-// text returns a value of type TEXT (RFC 5545, section 3.3.11) without its escapes, control characters, and characters that turn
-// the direction of others.
+// text returns a value of type TEXT (RFC 5545, section 3.3.11) without escapes, control characters other than line ends and tabs, and
+// characters that change the direction of text.
 func (p property) text() string {
 	var b strings.Builder
 	escaped := false
@@ -78,8 +78,8 @@ func (p property) text() string {
 	return strings.TrimSpace(b.String())
 }
 
-// lines reads content lines. Files come with LF, CRLF and CR, with and without a byte order mark, and folded with spaces and
-// with tabs, also inside a character of several bytes.
+// lines reads content lines. Files come with LF, CRLF and CR, with and without a byte order mark, and folded with spaces or tabs, even
+// within a character of several bytes.
 type lines struct {
 	r      *bufio.Reader
 	line   int // lines read so far
@@ -88,12 +88,12 @@ type lines struct {
 }
 
 var (
-	// ErrTooLarge is the error for a file above the bound.
+	// ErrTooLarge is the error for a file of more than MaxFile bytes.
 	ErrTooLarge = fmt.Errorf("the file is larger than %d MB", MaxFile/1_000_000)
 	errUTF16    = errors.New("the file is in UTF-16: save it as UTF-8")
 )
 
-// newLines reads from r, at most MaxFile bytes.
+// newLines returns a reader of lines from r, of at most MaxFile bytes.
 func newLines(r io.Reader, warn func(line int, what string)) (*lines, error) {
 	l := &lines{r: bufio.NewReaderSize(&bounded{r, MaxFile}, 32<<10), warn: warn}
 	start, err := l.r.Peek(3)
@@ -110,7 +110,7 @@ func newLines(r io.Reader, warn func(line int, what string)) (*lines, error) {
 	return l, nil
 }
 
-// bounded fails with ErrTooLarge after so many bytes.
+// bounded fails with ErrTooLarge after left bytes.
 type bounded struct {
 	r    io.Reader
 	left int64
@@ -124,7 +124,7 @@ func (b *bounded) Read(p []byte) (n int, err error) {
 	return n, err
 }
 
-// next returns the next content line; io.EOF after the last one. Lines that are too long, or none, are left out with a
+// next returns the next content line, and io.EOF after the last one. Lines that are too long, or not content lines, are left out with a
 // warning.
 func (l *lines) next() (property, error) {
 	for {
@@ -154,7 +154,7 @@ func (l *lines) next() (property, error) {
 	}
 }
 
-// unfold returns the next logical line that is not empty, its first line's number, and whether it is whole.
+// unfold returns the next logical line that is not empty, its first line's number, and whether it is whole or was cut.
 func (l *lines) unfold() (raw []byte, first int, whole bool, err error) {
 	whole = true
 	add := func(b byte) {
@@ -181,7 +181,7 @@ func (l *lines) unfold() (raw []byte, first int, whole bool, err error) {
 			continue
 		}
 		l.line++
-		next, _ := l.r.Peek(2) // an error returns with the next ReadByte
+		next, _ := l.r.Peek(2) // the next ReadByte returns the error, if any
 		if b == '\r' && bytes.HasPrefix(next, []byte("\n")) {
 			l.r.Discard(1)
 			next = next[1:]

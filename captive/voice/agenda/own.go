@@ -17,13 +17,13 @@ import (
 // maxOwn bounds the staff's events.
 const maxOwn = 500
 
-// Own are the staff's events, in the form of their file.
+// Own holds the staff's events, in the form of their file.
 type Own struct {
-	Next   int     `json:"next"` // number of the next one
+	Next   int     `json:"next"` // number of the next event
 	Events []Entry `json:"events"`
 }
 
-// Entry is an event of the staff's. Dates are written as 2026-12-02, times as 14:00, both on the clock of the box.
+// Entry is one of the staff's events. Dates are written as 2026-12-02, times as 14:00, both in the box's zone.
 type Entry struct {
 	Number  int       `json:"number"`
 	UID     string    `json:"uid"`
@@ -35,8 +35,8 @@ type Entry struct {
 	To      string    `json:"to,omitempty"`    // "": unknown
 	Every   string    `json:"every,omitempty"` // "week", "2weeks", "month"; "": once
 	Until   string    `json:"until,omitempty"` // last day; "": without an end
-	Off     bool      `json:"off,omitempty"`   // all of it is cancelled
-	Days    []Day     `json:"days,omitempty"`  // those that differ
+	Off     bool      `json:"off,omitempty"`   // the whole event is cancelled
+	Days    []Day     `json:"days,omitempty"`  // occurrences that differ
 	Edition int       `json:"edition,omitempty"`
 	Changed time.Time `json:"changed"`
 }
@@ -60,10 +60,10 @@ const (
 	clockLayout = "15:04"
 )
 
-// ErrUnknown is the error for an event that is not there.
+// ErrUnknown is the error for an event that does not exist.
 var ErrUnknown = errors.New("there is no such event")
 
-// Add adds an event, whose number and edition it sets. The UID must be unique in the world.
+// Add adds an event, and returns it with its number, UID and time of change. The UID must be globally unique.
 func (o *Own) Add(e Entry, uid string, now time.Time) (Entry, error) {
 	if len(o.Events) >= maxOwn {
 		return e, fmt.Errorf("there are already %d events: remove old ones", maxOwn)
@@ -85,7 +85,7 @@ func (o *Own) Add(e Entry, uid string, now time.Time) (Entry, error) {
 	return e, nil
 }
 
-// Cancel cancels an event: one occurrence, or all of it if the day is "". A cancelled event stays in the agenda, so that
+// Cancel cancels one occurrence of an event, or the whole event if the day is "". A cancelled event stays in the agenda, so that
 // residents see that it does not take place.
 func (o *Own) Cancel(number int, on string, now time.Time) (Entry, error) {
 	return o.change(number, now, func(e *Entry) error {
@@ -97,7 +97,7 @@ func (o *Own) Cancel(number int, on string, now time.Time) (Entry, error) {
 	})
 }
 
-// Restore takes a cancellation back: of one occurrence, or of all of an event if the day is "".
+// Restore undoes the cancellation of one occurrence, or of the whole event if the day is "".
 func (o *Own) Restore(number int, on string, now time.Time) (Entry, error) {
 	return o.change(number, now, func(e *Entry) error {
 		if on == "" {
@@ -113,7 +113,8 @@ func (o *Own) Restore(number int, on string, now time.Time) (Entry, error) {
 	})
 }
 
-// Move moves an occurrence; that of an event that takes place once needs no day. Without times it keeps its own.
+// Move moves the occurrence on the day to.On, which may be "" for an event that takes place once. Without new times the occurrence keeps
+// its times.
 func (o *Own) Move(number int, to Day, now time.Time) (Entry, error) {
 	return o.change(number, now, func(e *Entry) error {
 		if to.On == "" {
@@ -159,7 +160,7 @@ func (o *Own) change(number int, now time.Time, f func(*Entry) error) (Entry, er
 	return e, nil
 }
 
-// set replaces what is known of one occurrence.
+// set replaces the Day of one occurrence.
 func (e *Entry) set(d Day) (err error) {
 	if d.On, err = parseDay(d.On); err != nil {
 		return err
@@ -188,7 +189,7 @@ func (e *Entry) set(d Day) (err error) {
 	return nil
 }
 
-// on says whether an event of the staff's begins on a day.
+// on says whether one of the staff's events begins on a day.
 func (e *Event) on(day string) bool {
 	from, err := time.Parse(dayLayout, day)
 	if err != nil {
@@ -199,7 +200,7 @@ func (e *Event) on(day string) bool {
 	})
 }
 
-// clean checks what was typed and writes it in the file's form.
+// clean checks what was typed and converts it to the file's form.
 func (e *Entry) clean() (err error) {
 	e.Title, e.Where, e.Text = cut(oneLine(plain(e.Title)), maxTitle), cut(oneLine(plain(e.Where)), maxTitle), cut(plain(e.Text), maxText)
 	if e.Title == "" {
@@ -228,7 +229,7 @@ func (e *Entry) clean() (err error) {
 	return nil
 }
 
-// plain removes control characters but line ends, those that turn the direction of others, and what is not UTF-8.
+// plain removes control characters except line ends, characters that change the direction of text, and invalid UTF-8.
 func plain(s string) string {
 	return strings.TrimSpace(strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) && r != '\n' || unicode.Is(unicode.Bidi_Control, r) {
@@ -274,7 +275,7 @@ func parseClock(s string) (string, error) {
 
 var everyWeeks = regexp.MustCompile(`^([1-9]\d?)?weeks?$`)
 
-// Event returns the event as calendars have it.
+// Event returns the entry as an event.
 func (e Entry) Event() (*Event, error) {
 	v := &Event{
 		ID: strconv.Itoa(e.Number), UID: e.UID, Title: e.Title, Place: e.Where, Text: e.Text, Cancelled: e.Off,
@@ -287,7 +288,7 @@ func (e Entry) Event() (*Event, error) {
 	var rule string
 	switch weeks := everyWeeks.FindStringSubmatch(e.Every); {
 	case e.Every == "":
-	case e.Every == "month": // on the same weekday of the month; a fifth one is the last
+	case e.Every == "month": // on the same weekday of the month, such as the second Tuesday; the fifth one stands for the last
 		week := (v.start.wall.Day()-1)/7 + 1
 		if week == 5 {
 			week = -1
@@ -364,7 +365,7 @@ func timesOf(on, from, to string) (start moment, l length, err error) {
 	return moment{wall: begin}, l, nil
 }
 
-// events returns all events; those that cannot be understood are in the errors. Only a file that somebody edited has some.
+// events returns all events, and an error for each entry that cannot be interpreted. Only a file that somebody edited has such entries.
 func (o Own) events() (all []*Event, problems []error) {
 	for _, e := range o.Events {
 		v, err := e.Event()

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// TestOwn: staff add, cancel and move events, and see what is wrong with what they typed.
+// TestOwn: staff add, cancel and move events, and get an error that says what is wrong with what they typed.
 func TestOwn(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 30, 9, 0, 0, 0, paris(t))
@@ -89,7 +89,7 @@ Wed 2027-01-27 14:00 +01 | Réparation
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
 
-	// For phones, all of it is read the same, and every date has a zone.
+	// The file for phones means the same when it is read, and every date in it has a zone.
 	var file strings.Builder
 	if err := (ForPhones{paris(t), now}).Write(&file, events...); err != nil {
 		t.Fatal(err)
@@ -124,7 +124,7 @@ Wed 2027-01-27 14:00 +01 | Réparation
 	add(Entry{Title: "x", On: "2026-12-02"}, "remove old ones")
 }
 
-// TestEnded: an event is kept until nothing of it is left.
+// TestEnded: an event is kept until its last occurrence is over.
 func TestEnded(t *testing.T) {
 	t.Parallel()
 	for lines, last := range map[string]string{
@@ -152,7 +152,8 @@ func TestEnded(t *testing.T) {
 	}
 }
 
-// TestRestore: a cancelled date, or a cancelled event, takes place again as if it had not been cancelled; another is refused.
+// TestRestore: a cancelled date or event takes place again as if it had not been cancelled. Restoring a date that is not cancelled is
+// refused.
 func TestRestore(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 30, 9, 0, 0, 0, paris(t))

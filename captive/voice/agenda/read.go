@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// Warning says what of a file was left out or repaired.
+// Warning says what in a file was left out or repaired.
 type Warning struct {
 	Line int    // from 1; 0: the whole file
-	What string // names the event
+	What string // the problem; it names the event
 }
 
 func (w Warning) String() string {
@@ -23,7 +23,7 @@ func (w Warning) String() string {
 	return fmt.Sprintf("line %d: %s", w.Line, w.What)
 }
 
-// Errors of Read. Nothing of such a file is used.
+// Errors of Read for files of which nothing is used.
 var (
 	ErrNoCalendar = errors.New("this is not a calendar: an iCalendar file (.ics) begins with BEGIN:VCALENDAR")
 	ErrCut        = errors.New("the file is cut off: its last line is not END:VCALENDAR")
@@ -36,13 +36,13 @@ type reader struct {
 	zones    zones
 	warnings []Warning
 	drafts   []draft
-	unknown  map[string]bool // zones that are warned of
+	unknown  map[string]bool // unknown zones that were warned about
 	dates    int             // RDATE and EXDATE of all events
-	work     int             // left: see settle
-	cancels  bool            // METHOD:CANCEL: the file calls off its events
+	work     int             // what is left of the budget: see settle
+	cancels  bool            // METHOD:CANCEL: the file cancels its events
 }
 
-// draft is a VEVENT whose dates are not yet understood: a zone may be described after it.
+// draft is a VEVENT whose dates are not interpreted yet, since their zone may be described after it.
 type draft struct {
 	line                     int
 	event                    Event
@@ -52,8 +52,8 @@ type draft struct {
 	problem                  string // why it cannot be shown
 }
 
-// Read reads a calendar's events. Of those with the same UID it keeps the last revision. The error is about the whole file;
-// what is wrong with single events is in the warnings, at most maxWarnings of them.
+// Read reads a calendar's events. Of events with the same UID it keeps the last revision. The error is about the whole file; problems
+// with single events are in the warnings, of which there are at most maxWarnings and one that counts the others.
 func Read(r io.Reader) (events []*Event, warnings []Warning, err error) {
 	f := &reader{work: maxWork, unknown: map[string]bool{}, zones: zones{described: map[string]*zone{}, found: map[string]*zone{}}}
 	f.lines, err = newLines(r, f.warn)
@@ -82,7 +82,8 @@ func (f *reader) warn(line int, what string) {
 	f.warnings = append(f.warnings, w)
 }
 
-// file reads all components. A calendar within a calendar is read like its parent, and several one after another like one.
+// file reads all components. A calendar within a calendar is read as a part of its parent, and several calendars in a row are read as
+// one.
 func (f *reader) file() error {
 	var open []string
 	closed := false
@@ -115,7 +116,7 @@ func (f *reader) file() error {
 			open = append(open, component)
 		case p.name == "END":
 			for at := len(open) - 1; at >= 0; at-- {
-				if open[at] == component { // those within it lack their end
+				if open[at] == component { // components within it may lack their END
 					open = open[:at]
 					closed = closed || len(open) == 0
 					break
@@ -133,7 +134,7 @@ func (f *reader) file() error {
 // event reads a VEVENT to its end.
 func (f *reader) event(line int) error {
 	d := draft{line: line}
-	var within []string // components within it, such as VALARM
+	var within []string // open components within the event, such as VALARM
 	for {
 		p, err := f.lines.next()
 		if err == io.EOF {
@@ -178,7 +179,7 @@ func (d *draft) name() string {
 	return "an event"
 }
 
-// read reads a property of an event. Of one that comes twice, the first counts.
+// read reads a property of an event. If a property with one value occurs twice, the first one counts.
 func (f *reader) read(d *draft, p property) {
 	once := func(to *property) {
 		if to.name == "" {
@@ -218,7 +219,7 @@ func (f *reader) read(d *draft, p property) {
 	case "STATUS":
 		e.Cancelled = strings.EqualFold(strings.TrimSpace(p.value), "CANCELLED")
 	case "SEQUENCE":
-		e.sequence, _ = number(p.value, 0, 1<<30) // unreadable: the first revision
+		e.sequence, _ = number(p.value, 0, 1<<30) // 0, the first revision, if it is not a number
 	case "DTSTAMP":
 		if m, err := parseMoment(p.value, utc); err == nil {
 			if e.stamp = m.at(time.UTC); e.stamp.Equal(unknownTime) {
@@ -247,7 +248,7 @@ func (f *reader) read(d *draft, p property) {
 	}
 }
 
-// cut cuts a text to so many characters.
+// cut cuts a text to at most that many characters.
 func cut(s string, most int) string {
 	if len(s) <= most {
 		return s
@@ -258,7 +259,7 @@ func cut(s string, most int) string {
 	return s
 }
 
-// zone reads a VTIMEZONE to its end. One that makes no sense is left out with a warning.
+// zone reads a VTIMEZONE to its end. An invalid one is left out with a warning.
 func (f *reader) zone() error {
 	z := &zone{onsets: map[int][]onset{}}
 	var o observance
@@ -353,11 +354,11 @@ func (o *observance) complete(start, rule property, added []property, work *int)
 	return nil
 }
 
-// events understands the drafts.
+// events interprets the drafts.
 func (f *reader) events() (all []*Event) {
 	byUID := map[string]*Event{}
 	changes := map[string][]change{}
-	alone := map[string]*Event{} // changes of events that the file does not have
+	alone := map[string]*Event{} // by UID, the first change, in case the file does not have its event
 	for i := range f.drafts {
 		d := &f.drafts[i]
 		if f.cancels {
@@ -389,7 +390,7 @@ func (f *reader) events() (all []*Event) {
 	}
 	for _, uid := range sortedKeys(changes) {
 		e := byUID[uid]
-		if e == nil { // a part of a calendar: the single occurrence is all that is known
+		if e == nil { // the file is a part of a calendar: only the changed occurrences are known
 			e = alone[uid]
 			if e.start = changes[uid][0].id; e.start.date {
 				e.length = length{days: 1}
@@ -401,7 +402,7 @@ func (f *reader) events() (all []*Event) {
 	return all
 }
 
-// newer says whether one revision is later than another.
+// newer says whether the first revision is later than the second.
 func newer(sequence int, stamp time.Time, than int, thanStamp time.Time) bool {
 	return cmp.Or(cmp.Compare(sequence, than), stamp.Compare(thanStamp)) > 0
 }
@@ -439,14 +440,14 @@ func sortedKeys(m map[string][]change) []string {
 	return keys
 }
 
-// understand reads an event's dates.
+// understand interprets the dates of a draft.
 func (f *reader) understand(d *draft) (*Event, error) {
 	e := d.event
 	if d.problem != "" {
 		return nil, errors.New("it " + d.problem)
 	}
 	if d.start.name == "" {
-		d.start = d.id // a called off occurrence needs no more
+		d.start = d.id // a cancelled occurrence may have nothing else
 	}
 	if d.start.name == "" {
 		return nil, errors.New("it has no DTSTART")
@@ -480,7 +481,7 @@ func (f *reader) understand(d *draft) (*Event, error) {
 	for _, p := range d.removed {
 		m, err := f.moment(d, p)
 		if err != nil {
-			return nil, fmt.Errorf("EXDATE: %w", err) // or it would be shown on a day it does not take place
+			return nil, fmt.Errorf("EXDATE: %w", err) // otherwise it would be shown on a day on which it does not take place
 		}
 		e.removed = append(e.removed, m)
 	}
@@ -491,7 +492,7 @@ func (f *reader) understand(d *draft) (*Event, error) {
 	return &e, nil
 }
 
-// moment reads a property's date. An unknown zone is the box's, with a warning.
+// moment reads a property's date. For an unknown zone the box's is used, with a warning.
 func (f *reader) moment(d *draft, p property) (moment, error) {
 	id := p.param("TZID")
 	z := f.zones.find(id)
@@ -530,7 +531,7 @@ func (f *reader) length(d *draft, start moment) (l length, err error) {
 		return usual, nil
 	}
 	switch {
-	case start.date && l == length{}: // seen: the end is the same day
+	case start.date && l == length{}: // some programs write the same day as the end
 		return usual, nil
 	case l.days < 0 || l.exact < 0:
 		return usual, errors.New("it is before the start")
@@ -599,7 +600,7 @@ func parseDuration(s string) (l length, err error) {
 	return l, nil
 }
 
-// change reads what replaces an occurrence.
+// change returns the change of an occurrence that a draft with a RECURRENCE-ID stands for.
 func (f *reader) change(d *draft, e *Event) (change, error) {
 	if e.rule != nil || len(e.added) > 0 {
 		return change{}, errors.New("it has a RECURRENCE-ID, and repeats")

@@ -23,7 +23,7 @@ func anEvent(lines ...string) string {
 	return "BEGIN:VEVENT\n" + strings.Join(lines, "\n") + "\nEND:VEVENT"
 }
 
-// december shows what a calendar has in December 2026.
+// december returns a calendar's occurrences in December 2026 as text.
 func december(t testing.TB, file string) (string, []Warning) {
 	t.Helper()
 	events, warnings, err := Read(strings.NewReader(file))
@@ -34,7 +34,7 @@ func december(t testing.TB, file string) (string, []Warning) {
 	return describe(Occurrences(events, from, from.AddDate(0, 1, 0))), warnings
 }
 
-// fold folds a file's lines after so many bytes.
+// fold folds a file's lines every that many bytes.
 func fold(file string, every int, by string) string {
 	var b strings.Builder
 	for line := range strings.Lines(file) {
@@ -48,7 +48,7 @@ func fold(file string, every int, by string) string {
 	return b.String()
 }
 
-// TestForms: the same calendar in every form in which programs write it.
+// TestForms: a calendar has the same events in every form in which programs write it.
 func TestForms(t *testing.T) {
 	t.Parallel()
 	file := calendar(anEvent(
@@ -88,7 +88,7 @@ func TestForms(t *testing.T) {
 	}
 }
 
-// TestHostileFiles: each is answered clearly and at once; what is good in it is kept.
+// TestHostileFiles: each hostile file gets a clear error or warning without delay, and its good events are kept.
 func TestHostileFiles(t *testing.T) {
 	t.Parallel()
 	good := anEvent("UID:good", "SUMMARY:Good", "DTSTART:20261202T100000")
@@ -169,7 +169,7 @@ type badReader struct{}
 
 func (badReader) Read([]byte) (int, error) { return 0, errBroken }
 
-// TestManyEvents: as many events as a file may have, each as often as may be, are bounded in what is shown.
+// TestManyEvents: with as many events as a file may have, each repeating as often as it may, the number of occurrences shown is bounded.
 func TestManyEvents(t *testing.T) {
 	t.Parallel()
 	var file strings.Builder
@@ -207,7 +207,7 @@ func FuzzRead(f *testing.F) {
 		if strings.ContainsFunc(shown, func(r rune) bool { return unicode.Is(unicode.Bidi_Control, r) }) {
 			t.Errorf("%q turns the direction of what follows", shown)
 		}
-		// What is written is read as the same.
+		// A written calendar is read as the same events.
 		var again bytes.Buffer
 		if err := write(&again, events, nil, unknownTime); err != nil {
 			t.Fatal(err)

@@ -11,22 +11,22 @@ import (
 	"github.com/teambition/rrule-go"
 )
 
-// rule is a recurrence rule (RFC 5545, section 3.3.10). It counts in wall clock times, so that a workshop at 14:00 is at
-// 14:00 all year. What the RFC takes from the first time is written out in it, so that a search need not begin there.
+// rule is a recurrence rule (RFC 5545, section 3.3.10). It counts in wall clock times, so that a workshop at 14:00 is at 14:00 all year.
+// The parts that by the RFC default to those of the first time are written out in option, so that a search need not begin there.
 type rule struct {
-	option rrule.ROption // without beginning, COUNT and UNTIL
+	option rrule.ROption // without start, COUNT and UNTIL
 	text   string        // as written, in upper case, without COUNT and UNTIL
 	start  time.Time     // the first time
 	count  int           // 0: not limited
 	until  moment        // zero: not limited
-	last   time.Time     // the last time, if COUNT limits it
+	last   time.Time     // the last time; set by settle if there is a COUNT
 }
 
 // Bounds on a rule.
 const (
 	maxInterval = 1000
 	maxCount    = 10_000
-	maxTimes    = 24 // of a day: BYHOUR, BYMINUTE and BYSECOND together
+	maxTimes    = 24 // per day: BYHOUR, BYMINUTE and BYSECOND together
 	maxList     = 400
 )
 
@@ -38,11 +38,11 @@ var weekdays = map[string]rrule.Weekday{
 	"MO": rrule.MO, "TU": rrule.TU, "WE": rrule.WE, "TH": rrule.TH, "FR": rrule.FR, "SA": rrule.SA, "SU": rrule.SU,
 }
 
-// parseRule parses a rule of something that begins at start.
+// parseRule parses the rule of an event that begins at start.
 func parseRule(value string, start moment) (*rule, error) {
 	r := &rule{start: start.wall, option: rrule.ROption{Freq: -1, Interval: 1}}
 	var parts []string
-	var by int // parts that begin with BY, without BYSETPOS
+	var by int // the number of parts that begin with BY, without BYSETPOS
 	for part := range strings.SplitSeq(strings.ToUpper(strings.TrimSpace(value)), ";") {
 		key, value, _ := strings.Cut(strings.TrimSpace(part), "=")
 		var err error
@@ -106,7 +106,7 @@ func parseRule(value string, start moment) (*rule, error) {
 	return r, nil
 }
 
-// check refuses what the RFC forbids and the library misreads, and more times a day than an agenda has.
+// check refuses rules that the RFC forbids and the library misreads, and rules with more than maxTimes times a day.
 func (r *rule) check(by int) error {
 	o := &r.option
 	numbered := slices.ContainsFunc(o.Byweekday, func(d rrule.Weekday) bool { return d.N() != 0 })
@@ -153,7 +153,7 @@ func (r *rule) check(by int) error {
 	return nil
 }
 
-// complete writes out what the RFC takes from the first time.
+// complete sets the parts that by the RFC default to those of the first time.
 func (r *rule) complete(date bool) {
 	o := &r.option
 	days := len(o.Bymonthday) + len(o.Byyearday) + len(o.Byweekday)
@@ -182,20 +182,20 @@ func (r *rule) complete(date bool) {
 	}
 }
 
-// The calendar repeats every 400 years, weekdays included. The library searches for the next time until the year 9999:
-// shifted to its last such cycles, a rule that never comes true, such as one for 30 February, ends after at most 800 years
-// instead of 8,000.
+// cycle is the number of years after which the calendar repeats, including weekdays. The library searches for the next time until the
+// year 9999. For a rule that never matches, such as one for 30 February, from shifts the search by whole cycles towards that year, so
+// that it ends after at most 800 years instead of 8,000.
 const cycle = 400
 
-// from returns the rule's times from t on, the first time of all only if the rule says so. The search begins shortly before
-// t, however long ago the first time was.
+// from returns an iterator of the rule's times from t on. The event's first time is among them only if it matches the rule. The search
+// begins shortly before t, however long ago the first time was.
 func (r *rule) from(t time.Time) (next func() (time.Time, bool), err error) {
 	if t.Before(r.start) {
 		t = r.start
 	}
 	o := r.option
 	year, month, day := r.start.Date()
-	periods := func(n int) int { return max(0, n-1) / o.Interval * o.Interval } // one earlier: the first one may be cut
+	periods := func(n int) int { return max(0, n-1) / o.Interval * o.Interval } // one period earlier, since the first one may be incomplete
 	switch o.Freq {
 	case rrule.YEARLY:
 		year, month, day = year+periods(t.Year()-year), 1, 1
@@ -232,14 +232,14 @@ func (r *rule) from(t time.Time) (next func() (time.Time, bool), err error) {
 	}, nil
 }
 
-// between returns at most so many of the rule's times in [from, to).
+// between returns the rule's times in [from, to), at most that many.
 func (r *rule) between(from, to time.Time, most int) (all []time.Time) {
 	if !to.After(r.start) {
 		return nil
 	}
 	next, err := r.from(from)
 	if err != nil {
-		return nil // settle has refused such a rule
+		return nil // cannot happen: settle refused such a rule
 	}
 	for len(all) < most {
 		t, ok := next()
@@ -251,8 +251,8 @@ func (r *rule) between(from, to time.Time, most int) (all []time.Time) {
 	return all
 }
 
-// settle counts COUNT once and for all, and refuses a rule that never comes true. Both cost time, so that all rules of a
-// file share a budget: a repeat costs 1, a day without one a quarter.
+// settle finds the last time of a rule with a COUNT, and refuses a rule that never matches. Both take time, so all rules of a file share
+// a budget: each time costs 1, each day between times a quarter.
 func (r *rule) settle(budget *int) error {
 	next, err := r.from(r.start)
 	if err != nil {
@@ -268,7 +268,7 @@ func (r *rule) settle(budget *int) error {
 		return nil
 	}
 	r.last = r.start
-	counted := 1 // the first time counts, whether or not the rule says so (RFC 5545, section 3.8.2.4)
+	counted := 1 // the first time counts, whether or not it matches the rule (RFC 5545, section 3.8.2.4)
 	for ; ok && counted < r.count; now, ok = next() {
 		if now.Equal(r.start) {
 			continue
@@ -282,7 +282,7 @@ func (r *rule) settle(budget *int) error {
 	return nil
 }
 
-// end returns the time after which the rule has no more; zero: there is none.
+// end returns the rule's last possible time on the wall clock, or zero if it has no end.
 func (r *rule) end(start moment, box *time.Location) time.Time {
 	switch u := r.until; {
 	case u == moment{}:
@@ -290,14 +290,14 @@ func (r *rule) end(start moment, box *time.Location) time.Time {
 	case start.date && !u.date:
 		y, m, d := u.wallIn(moment{}, box).Date()
 		return time.Date(y, m, d, 0, 0, 0, 0, time.UTC)
-	case u.date && !start.date: // seen: all of that day is meant
+	case u.date && !start.date: // some programs write a day and mean all of it
 		return u.wall.Add(24*time.Hour - time.Second)
 	default:
 		return u.wallIn(start, box)
 	}
 }
 
-// String writes the rule as parseRule reads it.
+// String returns the rule in the form that parseRule reads.
 func (r *rule) String() string {
 	switch {
 	case r.count > 0:
@@ -323,7 +323,7 @@ func number(s string, least, most int) (int, error) {
 	return n, nil
 }
 
-// numbers parses a list of numbers in a range, without 0 if it has negative ones.
+// numbers parses a list of numbers in a range. If the range has negative numbers, 0 is refused.
 func numbers(s string, least, most int) (all []int, err error) {
 	for item := range strings.SplitSeq(s, ",") {
 		n, err := number(item, least, most)

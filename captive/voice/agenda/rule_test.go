@@ -11,7 +11,7 @@ import (
 	"github.com/teambition/rrule-go"
 )
 
-// naive returns a rule's times before the horizon, day by day, as the RFC describes them.
+// naive returns a rule's times before the horizon. It tries day by day, as the RFC describes rules.
 func naive(r *rule, horizon time.Time) (all []time.Time) {
 	o := r.option
 	midnight := r.start.Truncate(24 * time.Hour)
@@ -41,7 +41,7 @@ func naive(r *rule, horizon time.Time) (all []time.Time) {
 			!either(o.Byyearday, t.YearDay(), t.YearDay()-yearLength-1) {
 			return false
 		}
-		if len(o.Byweekno) > 0 { // of the week's fourth day, only weeks within a year are tested
+		if len(o.Byweekno) > 0 { // by the week's fourth day; only positive week numbers are tested
 			if fourth := weekStart(t).AddDate(0, 0, 3); !slices.Contains(o.Byweekno, (fourth.YearDay()-1)/7+1) {
 				return false
 			}
@@ -135,7 +135,7 @@ func randomRule(r *rand.Rand) string {
 	return rule
 }
 
-// TestRules compares random rules with a naive enumeration, from their beginning and from later on.
+// TestRules compares random rules with a naive enumeration, from their first time and from later times.
 func TestRules(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(13, 4))
@@ -167,7 +167,7 @@ func TestRules(t *testing.T) {
 		if len(want) == 0 {
 			continue
 		}
-		// The first time counts, whether or not it fits.
+		// The first time counts, whether or not it matches the rule.
 		if rule.count = 1 + r.IntN(20); !want[0].Equal(start) {
 			want = append([]time.Time{start}, want...)
 		}
@@ -191,7 +191,7 @@ func sort(all []time.Time, t time.Time) int {
 
 func short(all []time.Time) []time.Time { return all[:min(len(all), 6)] }
 
-// TestRefusedRules: what the RFC forbids, and what would cost much.
+// TestRefusedRules: rules that the RFC forbids, and rules that would take too much time, are refused.
 func TestRefusedRules(t *testing.T) {
 	t.Parallel()
 	start := moment{wall: time.Date(2026, 12, 1, 14, 0, 0, 0, time.UTC)}
@@ -242,7 +242,7 @@ func TestRefusedRules(t *testing.T) {
 	}
 }
 
-// TestWorkIsBounded: rules that cost much use up the budget of their file, not the box's time.
+// TestWorkIsBounded: expensive rules use up the budget of their file, not the box's processor time.
 func TestWorkIsBounded(t *testing.T) {
 	t.Parallel()
 	start := moment{wall: time.Date(1970, 1, 1, 0, 0, 0, 0, time.UTC)}

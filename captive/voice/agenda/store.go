@@ -19,9 +19,9 @@ import (
 	"passerelle/appliance/private"
 )
 
-// Store is the agenda on disk: the staff's events in agenda.json, and each imported calendar, as far as it was understood, in
-// calendars/NAME.ics. The calendar that a change replaced or removed is kept next to it, for one undo. A change is whole:
-// after a power cut a calendar is the old one or the new one.
+// Store is the agenda on disk: the staff's events in agenda.json, and each imported calendar, with the events that could be
+// interpreted, in calendars/NAME.ics. The calendar that a change replaced or removed is kept next to it, for one undo. Changes are
+// atomic: after a power cut a calendar is the old one or the new one.
 type Store struct {
 	Dir string // STATE/voice
 }
@@ -31,7 +31,7 @@ const (
 	maxName      = 40 // characters
 
 	extension = ".ics"
-	before    = ".before" // ends the name of a calendar's predecessor
+	before    = ".before" // the suffix of a calendar's predecessor
 )
 
 // Calendar is an imported calendar.
@@ -46,13 +46,13 @@ type Calendar struct {
 type Report struct {
 	Calendar
 	Warnings []Warning
-	Replaced bool // a calendar of this name
-	Same     bool // nothing is changed: the calendar has these events already
+	Replaced bool // there was a calendar of this name
+	Same     bool // nothing is changed: the calendar already has these events
 }
 
 var calendarName = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 
-// NameOf derives a calendar's name from a file's; "" if that has nothing for a name.
+// NameOf derives a calendar's name from a file's; "" if that contains no letters a to z and no digits.
 func NameOf(file string) string {
 	base := filepath.Base(file)
 	base = strings.TrimSuffix(base, filepath.Ext(base))
@@ -72,8 +72,8 @@ func (s Store) calendars() string { return filepath.Join(s.Dir, "calendars") }
 
 func (s Store) path(name string) string { return filepath.Join(s.calendars(), name+extension) }
 
-// Events returns all events: the staff's, and those of the calendars. Of those with the same UID it returns the last
-// revision. What cannot be read is left out, and in the errors.
+// Events returns all events: the staff's, and those of the calendars. Of events with the same UID it returns the last revision. Events
+// and files that cannot be read are left out, with an error for each.
 func (s Store) Events() (all []*Event, problems []error) {
 	own, err := ownFile(s.Dir).Read()
 	if err != nil {
@@ -108,7 +108,7 @@ func (s Store) Events() (all []*Event, problems []error) {
 	return all, problems
 }
 
-// read reads a calendar of ours.
+// read reads a stored calendar.
 func (s Store) read(name string) ([]*Event, error) {
 	f, err := os.Open(s.path(name))
 	if err != nil {
@@ -136,7 +136,7 @@ func (s Store) names() (all []string, err error) {
 	return all, err
 }
 
-// Calendars lists the imported calendars. Those that cannot be read are in the errors, too.
+// Calendars lists the imported calendars. For each that cannot be read there is an error, too.
 func (s Store) Calendars() (all []Calendar, problems []error) {
 	names, err := s.names()
 	if err != nil {
@@ -164,7 +164,7 @@ func (s Store) describe(name string) (Calendar, error) {
 	return c, err
 }
 
-// Edition identifies the calendar of a name as it is now.
+// Edition returns an identifier of the current content of the calendar of a name.
 func (s Store) Edition(name string) (string, error) {
 	if err := checkName(name); err != nil {
 		return "", err
@@ -172,14 +172,14 @@ func (s Store) Edition(name string) (string, error) {
 	return private.Edition(s.path(name))
 }
 
-// Changes are the differences of a calendar from the one that it replaces, in events. An event is known by its UID.
+// Changes counts the differences of a calendar from the one that it replaces, in events. An event is identified by its UID.
 type Changes struct {
 	New, Gone, Changed int
 	Replaces           bool   // there is a calendar of this name
 	Edition            string // of that calendar
 }
 
-// Check says what Import would do, and changes nothing.
+// Check reports what Import would do, and changes nothing.
 func (s Store) Check(r io.Reader, name string) (report Report, c Changes, err error) {
 	report, events, text, err := read(r, name)
 	if err != nil {
@@ -219,14 +219,14 @@ func (s Store) Check(r io.Reader, name string) (report Report, c Changes, err er
 	return report, c, nil
 }
 
-// text returns the event as a calendar of its own.
+// text returns the event as a calendar with that event only.
 func (e *Event) text() ([]byte, error) {
 	var b bytes.Buffer
 	err := write(&b, []*Event{e}, nil, unknownTime)
 	return b.Bytes(), err
 }
 
-// read reads a calendar from r, and returns what a calendar of ours of this name would have.
+// read reads a calendar from r, and returns its events and the text that would be stored under this name.
 func read(r io.Reader, name string) (report Report, events []*Event, text []byte, err error) {
 	report.Name = name
 	if err := checkName(name); err != nil {
@@ -241,9 +241,9 @@ func read(r io.Reader, name string) (report Report, events []*Event, text []byte
 	return report, events, b.Bytes(), err
 }
 
-// Import reads a calendar from r and puts it in place of the one with this name. After an error nothing is changed: it is
-// private.ErrReplaced if the calendar has another edition than the one that was seen; "" stands for any. The report has the
-// warnings in either case.
+// Import reads a calendar from r, and replaces the one with this name. After an error nothing is changed. The error is
+// private.ErrReplaced if the calendar's edition is not the one that was seen; "" stands for any. The report has the warnings in either
+// case.
 func (s Store) Import(r io.Reader, name, seen string) (Report, error) {
 	report, _, text, err := read(r, name)
 	if err != nil {
@@ -280,10 +280,10 @@ func (s Store) Import(r io.Reader, name, seen string) (Report, error) {
 	return report, err
 }
 
-// unknownTime stands for the time of an unknown change in calendars of ours.
+// unknownTime is the DTSTAMP in stored calendars of an event whose time of change is unknown.
 var unknownTime = time.Unix(0, 0)
 
-// Removed returns the names of calendars that are not there any more, but that Undo brings back.
+// Removed returns the names of calendars that were removed, and that Undo can restore.
 func (s Store) Removed() (names []string, err error) {
 	entries, err := os.ReadDir(s.calendars())
 	if errors.Is(err, fs.ErrNotExist) {
@@ -324,8 +324,8 @@ func (s Store) Remove(name, seen string) error {
 // ErrNothingToUndo is the error for a calendar without a predecessor.
 var ErrNothingToUndo = errors.New("there is no earlier calendar to go back to")
 
-// Undo puts a calendar's predecessor in its place; another Undo takes that back. Without a name it is that of the only
-// calendar with a predecessor. The error is private.ErrReplaced as for Import.
+// Undo restores a calendar's predecessor; a second Undo reverses the first. An empty name stands for the only calendar with a
+// predecessor. The error is ErrNothingToUndo if there is none, and private.ErrReplaced as for Import.
 func (s Store) Undo(name, seen string) (Calendar, error) {
 	if name == "" {
 		kept, err := filepath.Glob(filepath.Join(s.calendars(), "*"+extension+before))
@@ -353,7 +353,7 @@ func (s Store) Undo(name, seen string) (Calendar, error) {
 		return Calendar{}, err
 	}
 	defer unlock()
-	// At any moment the calendar is there, whole; a power cut can only lose the way back.
+	// The calendar is complete at any moment. A power cut can only lose the predecessor.
 	path := s.path(name)
 	if err := private.CheckEdition(path, seen); err != nil {
 		return Calendar{}, err
@@ -390,13 +390,13 @@ func (s Store) Undo(name, seen string) (Calendar, error) {
 // Own returns the staff's events.
 func (s Store) Own() (Own, error) { return ownFile(s.Dir).Read() }
 
-// Change changes the staff's events. A damaged file is set aside, with a *records.UnreadableError.
+// Change changes the staff's events. A damaged file is set aside; the error is then a *records.UnreadableError.
 func (s Store) Change(change func(*Own) error) error {
 	_, err := ownFile(s.Dir).Update(change)
 	return err
 }
 
-// lock creates the folder of calendars, locks it against other changes, and removes what a killed one left.
+// lock creates the folder of calendars, locks it against other changes, and removes temporary files that a killed change left.
 func (s Store) lock() (unlock func(), err error) {
 	return private.ClaimForImport(s.calendars(), "lock", ".*")
 }

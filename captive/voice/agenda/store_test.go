@@ -13,7 +13,7 @@ import (
 	"passerelle/captive/records"
 )
 
-// titles are those of all events in a store.
+// titles returns the titles of all events in a store.
 func titles(t *testing.T, s Store) string {
 	t.Helper()
 	events, problems := s.Events()
@@ -27,7 +27,7 @@ func titles(t *testing.T, s Store) string {
 	return strings.Join(all, ", ")
 }
 
-// TestStore: calendars stand side by side by name, the same name replaces, and undo goes back.
+// TestStore: calendars with different names are kept side by side, one with the same name replaces the other, and undo restores that.
 func TestStore(t *testing.T) {
 	t.Parallel()
 	s := Store{filepath.Join(t.TempDir(), "voice")}
@@ -96,7 +96,7 @@ func TestStore(t *testing.T) {
 	}
 	shows("one, two, later")
 
-	// A calendar that somebody damaged does not lose the others, nor what was left by a crash.
+	// A damaged calendar, or a file left by a crash, does not affect the other calendars.
 	if err := os.WriteFile(s.path("quartier"), []byte("BEGIN:VCAL"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +120,7 @@ func TestStore(t *testing.T) {
 	}
 }
 
-// TestOwnFile: the staff's events are on disk, and a damaged file is set aside.
+// TestOwnFile: the staff's events are kept on disk, and a damaged file is set aside.
 func TestOwnFile(t *testing.T) {
 	t.Parallel()
 	s := Store{t.TempDir()}
@@ -163,7 +163,7 @@ func TestNameOf(t *testing.T) {
 	}
 }
 
-// TestCheckImport: what an import would do is known before it, and somebody else's import in between is noticed.
+// TestCheckImport: a check reports what an import would do, and somebody else's import in between is noticed.
 func TestCheckImport(t *testing.T) {
 	t.Parallel()
 	s := Store{filepath.Join(t.TempDir(), "voice")}

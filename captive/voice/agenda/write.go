@@ -12,20 +12,20 @@ import (
 // product names the writer in the files.
 const product = "-//Passerelle//Agenda//FR"
 
-// ForPhones says how events are written for residents.
+// ForPhones writes events for residents' phones.
 //
-// A single event is written in UTC: no phone needs to know a zone for it. One that repeats has its zone, by its IANA name,
-// since it would be an hour off after the clock changes otherwise, and a VTIMEZONE: Outlook refuses a TZID without one.
-// Nothing is left without a zone: a phone reads that in its own.
+// An event that does not repeat is written in UTC, so a phone needs to know no zone. An event that repeats has its zone by its IANA
+// name, since otherwise it would be an hour off after the clock changes. It also has a VTIMEZONE, since Outlook refuses a TZID without
+// one. No time is left without a zone, since a phone would read it in its own.
 type ForPhones struct {
 	Box *time.Location // the zone of events without one
-	Now time.Time      // DTSTAMP of events that have none
+	Now time.Time      // the DTSTAMP of events without one
 }
 
 // Write writes a calendar for residents.
 func (p ForPhones) Write(w io.Writer, events ...*Event) error { return write(w, events, p.Box, p.Now) }
 
-// write writes a calendar (RFC 5545). Without the box's zone all dates are written as they were read.
+// write writes a calendar (RFC 5545). If box is nil, all dates are written as they were read. now is the DTSTAMP of events without one.
 func write(w io.Writer, events []*Event, box *time.Location, now time.Time) error {
 	o := &writer{w: bufio.NewWriter(w), box: box, names: map[string]*zone{}}
 	o.line("BEGIN:VCALENDAR")
@@ -47,11 +47,11 @@ func write(w io.Writer, events []*Event, box *time.Location, now time.Time) erro
 type writer struct {
 	w     *bufio.Writer
 	box   *time.Location
-	names map[string]*zone // described so far
+	names map[string]*zone // the zones described so far, by TZID
 	own   *zone            // the box's
 }
 
-// moments returns all dates that are written with a zone.
+// moments returns all dates of an event that may be written with a zone.
 func (e *Event) moments() []moment {
 	all := append([]moment{e.start}, e.removed...)
 	for _, a := range e.added {
@@ -63,7 +63,7 @@ func (e *Event) moments() []moment {
 	return all
 }
 
-// zoned returns the event with the zones to be written.
+// zoned returns the event with the zones that are to be written.
 func (o *writer) zoned(e *Event) *Event {
 	if o.box == nil {
 		return e
@@ -98,7 +98,7 @@ func (o *writer) zoned(e *Event) *Event {
 		c.id, c.start = turn(c.id), turn(c.start)
 		turned.changes[i] = c
 	}
-	if e.rule != nil && !e.start.date && e.rule.until != (moment{}) { // in UTC, if there is a zone (section 3.3.10)
+	if e.rule != nil && !e.start.date && e.rule.until != (moment{}) { // UNTIL must be in UTC if the start has a zone (section 3.3.10)
 		r := *e.rule
 		end := moment{wall: r.end(e.start, o.box), zone: turned.start.zone}
 		r.until = moment{end.at(o.box).UTC(), utc, false}
@@ -148,7 +148,7 @@ func (o *writer) begin(e *Event, stamp, now time.Time, sequence int, start momen
 	}
 	o.moment("DTSTART", start)
 	switch {
-	case start.date && l.exact == 0: // phones read DTEND more often right than days in a DURATION
+	case start.date && l.exact == 0: // more phones support DTEND than a DURATION in days
 		o.moment("DTEND", moment{wall: start.wall.AddDate(0, 0, l.days), date: true})
 	case start.date, l.days > 0:
 		o.line("DURATION:" + l.String())
@@ -156,7 +156,7 @@ func (o *writer) begin(e *Event, stamp, now time.Time, sequence int, start momen
 		end := moment{start.in(o.boxOrUTC()).wall(start.at(o.boxOrUTC()).Add(l.exact)), start.zone, false}
 		if end.at(o.boxOrUTC()).Sub(start.at(o.boxOrUTC())) == l.exact {
 			o.moment("DTEND", end)
-		} else { // the second of two equal hours in autumn
+		} else { // the end is in the second of two equal hours in autumn
 			o.line("DURATION:" + l.String())
 		}
 	}
@@ -168,7 +168,7 @@ func (o *writer) begin(e *Event, stamp, now time.Time, sequence int, start momen
 	}
 }
 
-// boxOrUTC is a zone in which a length can be added to a time without a zone.
+// boxOrUTC returns a zone in which a length can be added to a time without a zone.
 func (o *writer) boxOrUTC() *time.Location {
 	if o.box == nil {
 		return time.UTC
@@ -176,7 +176,7 @@ func (o *writer) boxOrUTC() *time.Location {
 	return o.box
 }
 
-// String writes a length as parseDuration reads it.
+// String returns the length in the form that parseDuration reads.
 func (l length) String() string {
 	s := "P"
 	if l.days > 0 {
@@ -196,7 +196,7 @@ func (o *writer) moment(name string, m moment) {
 	o.line(name + o.zoneOf(m) + ":" + m.String())
 }
 
-// zoneOf returns the TZID parameter of a date, or "".
+// zoneOf returns the TZID parameter of a date, or "" if it has none.
 func (o *writer) zoneOf(m moment) string {
 	if m.date || m.zone == nil || m.zone == utc {
 		return ""
@@ -208,7 +208,7 @@ func (o *writer) zoneOf(m moment) string {
 	return ";TZID=" + name
 }
 
-// nameOf returns the TZID of a zone. Zones of two calendars may have the same one.
+// nameOf returns the TZID of a zone. Zones of two calendars may have the same name, so a number is added if necessary.
 func (o *writer) nameOf(z *zone) string {
 	name := strings.ReplaceAll(z.name, `"`, "")
 	for n := 2; ; n++ {
@@ -220,8 +220,8 @@ func (o *writer) nameOf(z *zone) string {
 	}
 }
 
-// describe writes a zone's VTIMEZONE, once. That of an IANA zone describes the year's two changes as they repeat; programs
-// that know the name do not read it.
+// describe writes a zone's VTIMEZONE, once. For an IANA zone it describes the two changes of that year as if they repeated every year;
+// programs that know the zone's name do not read it.
 func (o *writer) describe(z *zone, year int) {
 	if z == nil || z == utc {
 		return
@@ -257,10 +257,10 @@ func (o *writer) describe(z *zone, year int) {
 	o.line("END:VTIMEZONE")
 }
 
-// lawSince is the year from which descriptions of IANA zones hold. Nobody adds earlier events to a phone.
+// lawSince is the year in which descriptions of IANA zones begin. Nobody adds earlier events to a phone.
 const lawSince = 2000
 
-// yearly returns a location's changes as they are in a year, repeated: on a month's n-th or last such weekday.
+// yearly returns a location's changes in a year as rules that repeat them every year, on the month's n-th or last such weekday.
 func yearly(l *time.Location, year int) (all []observance) {
 	t := time.Date(year, 1, 1, 0, 0, 0, 0, l)
 	for {
@@ -294,7 +294,7 @@ func yearly(l *time.Location, year int) (all []observance) {
 	return all
 }
 
-// offsetText writes an offset as parseOffset reads it.
+// offsetText returns an offset in the form that parseOffset reads.
 func offsetText(d time.Duration) string {
 	sign := "+"
 	if d < 0 {
@@ -309,17 +309,17 @@ func offsetText(d time.Duration) string {
 
 var escape = strings.NewReplacer(`\`, `\\`, ";", `\;`, ",", `\,`, "\n", `\n`)
 
-// text writes a property of type TEXT; none if it is empty.
+// text writes a property of type TEXT, unless it is empty.
 func (o *writer) text(name, value string) {
 	if value != "" {
 		o.line(name + ":" + escape.Replace(value))
 	}
 }
 
-// foldAt is the largest number of octets of a line without its end (RFC 5545, section 3.1).
+// foldAt is the greatest number of bytes of a line without its end (RFC 5545, section 3.1).
 const foldAt = 75
 
-// line writes a content line, folded between characters: old phones show a broken one otherwise.
+// line writes a content line. It is folded between characters, since old phones show a broken character otherwise.
 func (o *writer) line(s string) {
 	s = strings.ToValidUTF8(s, "\ufffd")
 	for room := foldAt; len(s) > room; room = foldAt - 1 {

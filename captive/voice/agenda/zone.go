@@ -8,19 +8,19 @@ import (
 	"time"
 )
 
-// Wall clock times are carried as times in UTC: rules count in them, and a zone turns them into instants.
+// Wall clock times are stored as times in UTC. Rules count in them, and a zone converts them to instants.
 
 // moment is a date, or a date with a time, as a calendar has it.
 type moment struct {
-	wall time.Time // in UTC
-	zone *zone     // nil: that of the box
-	date bool      // there is no time
+	wall time.Time // the wall clock time, stored as UTC
+	zone *zone     // nil: the box's
+	date bool      // it has no time
 }
 
-// at returns the moment's instant; box is the zone of moments without one.
+// at returns the moment's instant. box is the zone for moments without one.
 func (m moment) at(box *time.Location) time.Time { return m.in(box).instant(m.wall) }
 
-// in returns the moment's zone.
+// in returns the moment's zone, which is box for a date or a moment without a zone.
 func (m moment) in(box *time.Location) *zone {
 	if m.zone == nil || m.date {
 		return &zone{location: box}
@@ -28,7 +28,7 @@ func (m moment) in(box *time.Location) *zone {
 	return m.zone
 }
 
-// wallIn returns the wall clock time of a moment in another one's zone; of a date, its beginning.
+// wallIn returns the wall clock time of a moment in another moment's zone. For a date that is its midnight.
 func (m moment) wallIn(other moment, box *time.Location) time.Time {
 	if m.date || other.date && m.zone == nil || m.zone == other.zone {
 		return m.wall
@@ -36,20 +36,20 @@ func (m moment) wallIn(other moment, box *time.Location) time.Time {
 	return other.in(box).wall(m.at(box))
 }
 
-// zone is a time zone: one of the IANA's, or one that a calendar describes.
+// zone is a time zone: an IANA zone, or one that a calendar describes.
 type zone struct {
 	name     string // for TZID
 	location *time.Location
-	changes  []observance // without a location: at least one
+	changes  []observance // at least one if there is no location
 
 	mu     sync.Mutex
-	onsets map[int][]onset // by year, as far as they were needed
+	onsets map[int][]onset // a cache, by year
 }
 
 var utc = &zone{name: "UTC", location: time.UTC}
 
-// instant returns the instant of a wall clock time. A time that occurs twice is the first one, and one that is skipped is
-// counted with the offset before the change (RFC 5545, section 3.3.5). No zone changes twice within two days.
+// instant returns the instant of a wall clock time. For a time that occurs twice it is the first one, and a time that is skipped is
+// interpreted with the offset before the change (RFC 5545, section 3.3.5). No zone changes twice within two days.
 func (z *zone) instant(wall time.Time) time.Time {
 	before, after := z.offset(wall.Add(-36*time.Hour)), z.offset(wall.Add(36*time.Hour))
 	first, second := wall.Add(-before), wall.Add(-after)
@@ -86,7 +86,7 @@ func (z *zone) offset(t time.Time) time.Duration {
 	return now
 }
 
-// observance is a part STANDARD or DAYLIGHT of a VTIMEZONE: when it begins, and the offsets before and after.
+// observance is a STANDARD or DAYLIGHT part of a VTIMEZONE: when it begins, and the offsets before and after.
 type observance struct {
 	daylight      bool
 	before, after time.Duration
@@ -101,7 +101,7 @@ type onset struct {
 	before, after time.Duration
 }
 
-// around returns the onsets that matter in a year, sorted. There is at least one.
+// around returns the onsets that matter for a year, sorted. There is at least one.
 func (z *zone) around(year int) (all []onset) {
 	for _, o := range z.changes {
 		walls := append([]time.Time{o.start}, o.added...)
@@ -120,13 +120,14 @@ func (z *zone) around(year int) (all []onset) {
 	return all
 }
 
-// zones are the time zones of a calendar by their TZID, with those that it describes.
+// zones holds the time zones of a calendar by their TZID, including those that it describes.
 type zones struct {
 	described map[string]*zone
 	found     map[string]*zone
 }
 
-// find returns the zone of a TZID: IANA's, Windows', or the calendar's own. It is nil for an unknown one.
+// find returns the zone of a TZID: an IANA zone by its own or its Windows name, or else one that the calendar describes; nil if it is
+// unknown.
 func (z *zones) find(id string) *zone {
 	found, known := z.found[id]
 	if !known {
@@ -139,7 +140,7 @@ func (z *zones) find(id string) *zone {
 	return found
 }
 
-// locate returns the zone of an IANA or Windows name, or nil. Some programs set a prefix before it, such as
+// locate returns the zone of an IANA or Windows name, or nil. Some programs add a prefix, as in
 // "/mozilla.org/20050126_1/Europe/Paris".
 func locate(id string) *zone {
 	id = strings.TrimSpace(id)
@@ -200,10 +201,10 @@ func parseMoment(s string, z *zone) (moment, error) {
 	case len(s) == len(dateLayout):
 		m.date = true
 		m.wall, err = time.Parse(dateLayout, s)
-	case len(clock) == len("20060102T1504"): // seen without its seconds
+	case len(clock) == len("20060102T1504"): // some programs leave out the seconds
 		m.wall, err = time.Parse("20060102T1504", clock)
 	default:
-		if strings.HasSuffix(clock, "60") { // a leap second: package time has none
+		if strings.HasSuffix(clock, "60") { // a leap second, which package time does not know
 			clock = clock[:len(clock)-2] + "59"
 		}
 		m.wall, err = time.Parse(timeLayout, clock)
@@ -219,7 +220,7 @@ func parseMoment(s string, z *zone) (moment, error) {
 	return m, nil
 }
 
-// String writes the moment as parseMoment reads it.
+// String returns the moment in the form that parseMoment reads.
 func (m moment) String() string {
 	switch {
 	case m.date:

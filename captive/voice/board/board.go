@@ -1,5 +1,5 @@
-// Package board is the board of mutual aid: what residents offer and ask for. It owns what a post has, when it is shown and
-// gone, and what its text must not say. It must not know pages, devices or files. A post has nothing of the device or the
+// Package board is the board of mutual aid: what residents offer and ask for. It owns what a post contains, when it is shown and when it
+// expires, and what its text must not say. It does not depend on pages, devices or files. A post contains neither the device nor the
 // hour; its author gives a name on paper, at the desk.
 package board
 
@@ -23,14 +23,15 @@ const (
 	MaxShown   = 200 // posts on the board
 	MaxLines   = 8
 
-	// Days is how long a post is shown. Its week is the only date of one that waits, so that it waits from that week's Monday.
+	// Days is how long a post is shown, and how long it waits at most. A waiting post has no date but its week, so its wait is counted
+	// from that week's Monday.
 	Days = 30
 )
 
 // Kinds are what people do for each other, in the order of the page.
 var Kinds = []string{"lend", "repair", "teach", "drive", "accompany"}
 
-// Sides are who does it: the author offers it, or asks for it.
+// Sides are the two sides of a post: its author offers something, or asks for it.
 var Sides = []string{Offer, Request}
 
 const (
@@ -38,16 +39,16 @@ const (
 	Request = "request"
 )
 
-// Errors of Accept, and of those who remove a post.
+// Errors of Accept, and of callers that remove a post.
 var (
-	// ErrNoNotice says that a post is not there, or not any more; its number follows.
+	// ErrNoNotice says that a post does not exist, or no longer does. The post's number is appended to it.
 	ErrNoNotice = errors.New("there is no notice")
 
 	ErrUnknown = errors.New("no such post is waiting")
 	ErrFull    = errors.New("the board is full")
 )
 
-// Board is all posts, in the order of their numbers.
+// Board holds all posts, in the order of their numbers.
 type Board struct {
 	Last  int    `json:"last"` // number of the newest post ever
 	Posts []Post `json:"posts"`
@@ -63,7 +64,7 @@ type Post struct {
 	Shown  string    `json:"shown,omitempty"` // the day on which staff accepted it, "2026-11-21"; "" while it waits
 }
 
-// Waits says whether staff have not accepted the post yet.
+// Waits reports whether staff have not accepted the post yet.
 func (p Post) Waits() bool { return p.Shown == "" }
 
 // Waiting returns the posts that wait for staff, the oldest first.
@@ -97,7 +98,7 @@ func (b *Board) index(number int) int {
 	return slices.IndexFunc(b.Posts, func(p Post) bool { return p.Number == number })
 }
 
-// Add adds a post that waits, and returns it with its number.
+// Add adds a post, which then waits for staff, and returns it with its number.
 func (b *Board) Add(p Post) Post {
 	b.Last++
 	p.Number, p.Shown = b.Last, ""
@@ -105,7 +106,7 @@ func (b *Board) Add(p Post) Post {
 	return p
 }
 
-// Accept shows a post that waits, from this day on.
+// Accept shows a post that waits, from this day. The error is ErrUnknown or ErrFull.
 func (b *Board) Accept(number int, today time.Time) error {
 	i := b.index(number)
 	if i < 0 || !b.Posts[i].Waits() {
@@ -119,19 +120,19 @@ func (b *Board) Accept(number int, today time.Time) error {
 	return nil
 }
 
-// Remove removes a post, and says whether there was one.
+// Remove removes a post, and reports whether there was one.
 func (b *Board) Remove(number int) bool {
 	before := len(b.Posts)
 	b.Posts = slices.DeleteFunc(slices.Clone(b.Posts), func(p Post) bool { return p.Number == number })
 	return len(b.Posts) < before
 }
 
-// Expire removes the posts whose time is over.
+// Expire removes the posts that have waited or been shown for Days.
 func (b *Board) Expire(now time.Time) {
 	b.Posts = slices.DeleteFunc(slices.Clone(b.Posts), func(p Post) bool { return p.over(now) })
 }
 
-// over says whether a post is to be removed. A day that cannot be read is over.
+// over says whether a post has expired. A post with a date that cannot be parsed has.
 func (p Post) over(now time.Time) bool {
 	from := p.Week.Monday()
 	if !p.Waits() {
@@ -141,8 +142,8 @@ func (p Post) over(now time.Time) bool {
 	return !time.Date(y, m, d, 0, 0, 0, 0, time.UTC).Before(from.AddDate(0, 0, Days))
 }
 
-// Clean returns a text as the board keeps it: composed characters, no control characters, none that turn the direction of
-// what follows, and lines that say something.
+// Clean returns a text in the form that the board stores: with composed characters (NFC), and without control characters, characters
+// that change the direction of text, and empty lines.
 func Clean(text string) string {
 	text = norm.NFC.String(strings.ToValidUTF8(text, ""))
 	text = strings.Map(func(r rune) rune {
@@ -162,10 +163,10 @@ func Clean(text string) string {
 			lines = append(lines, line)
 		}
 	}
-	return norm.NFC.String(strings.Join(lines, "\n")) // what is gone may have kept two characters apart
+	return norm.NFC.String(strings.Join(lines, "\n")) // a removed character may have separated two that compose
 }
 
-// Fits says whether a clean text has the size of a post: something, and not too much.
+// Fits reports whether a clean text is empty, that is without letters, or too long for a post.
 func Fits(text string) (empty, long bool) {
 	return !strings.ContainsFunc(text, unicode.IsLetter),
 		utf8.RuneCountInString(text) > MaxText || strings.Count(text, "\n") >= MaxLines

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// What a text must not say. They are in the order of a page.
+// What a text must not contain, in the order of the page.
 const (
 	Phone = "phone"
 	Mail  = "mail"
@@ -17,15 +17,16 @@ const (
 	Name  = "name"
 )
 
-// Finding is a part of a text that says who its author is, or where.
+// Finding is a part of a text that says who its author is, or how to reach them.
 type Finding struct {
 	What string // Phone, Mail, Link or Name
-	Part string // as the text has it
+	Part string // as written in the text
 }
 
-// Personal returns what a text says of its author: telephone numbers, addresses of mail, links, and what reads like a
-// signature, at most one of each. The board shows none, since everybody reads it. It errs on both sides: it knows the usual
-// forms, also those that hide from programs ("zéro six …", "(at)"), and no names. So staff read each text before it is shown.
+// Personal returns what a text says about its author: telephone numbers, mail addresses, links, and what reads like a signature, at most
+// one of each. The board shows none of these, since everybody reads it. Personal has false positives and false negatives: it knows the
+// usual forms, including those that hide from programs ("zéro six …", "(at)"), but no names. So staff read each text before it is
+// shown.
 func Personal(text string) (found []Finding) {
 	f := fold(text)
 	for _, look := range []struct {
@@ -44,14 +45,14 @@ func Personal(text string) (found []Finding) {
 	return found
 }
 
-// folded is a text that is reduced to what can be compared: small letters without accents, ASCII digits and marks.
+// folded is a text reduced to a form that can be compared: lower-case letters without accents, ASCII digits and marks.
 type folded struct {
 	text     string
 	original string
-	at       []int // for each byte of text, where its rune begins in the original; then the original's length
+	at       []int // for each byte of text, the offset of its rune in the original; the last element is the original's length
 }
 
-// fold reduces a text. Digits of all scripts, in circles, full width or as emoji become ASCII.
+// fold reduces a text. Digits of all scripts, also circled, full-width or emoji digits, become ASCII.
 func fold(original string) folded {
 	f := folded{original: original}
 	var b strings.Builder
@@ -95,7 +96,7 @@ func foldRune(r rune) rune {
 	return unicode.ToLower(r)
 }
 
-// digit returns the value of a decimal digit. Unicode assigns the ten of a script in one ascending range, from zero.
+// digit returns the value of a decimal digit. Unicode assigns the ten digits of a script in one ascending range, from zero.
 func digit(r rune) rune {
 	for _, in := range unicode.Nd.R16 {
 		if r >= rune(in.Lo) && r <= rune(in.Hi) {
@@ -114,14 +115,14 @@ func digit(r rune) rune {
 func (f folded) part(start, end int) string {
 	from := f.at[start]
 	to := f.at[end]
-	if to == from { // the end is within one rune's letters
+	if to == from { // the end is within the letters that one rune was folded to
 		_, size := utf8.DecodeRuneInString(f.original[from:])
 		to += size
 	}
 	return f.original[from:to]
 }
 
-// first returns the first match of patterns.
+// first returns the match of the first pattern that matches.
 func (f folded) first(patterns []*regexp.Regexp) (part string, ok bool) {
 	for _, p := range patterns {
 		if m := p.FindStringIndex(f.text); m != nil {
@@ -137,7 +138,7 @@ const dot = `\s*(?:\.|,|\bpoint\b|\bdot\b|\bpunto\b|\bponto\b|\bкрапка\b)\
 var (
 	mails = compile(
 		`[\w.+-]+@[\w-]+(?:\.[\w-]+)*`,
-		`(?:^|[\s:(])@ ?[a-z_][\w.]{2,}`, // a name in a network
+		`(?:^|[\s:(])@ ?[a-z_][\w.]{2,}`, // a name in a social network
 		`[\w.+-]+\s+@\s+[\w-]+`+dot+`[a-z]{2,}`,
 		`[\w.+-]+\s*[(\[{<]\s*(?:@|at|arobase?|arroba)\s*[)\]}>]\s*[\w-]+(?:`+dot+`[a-z]{2,4}\b)?`,
 		`[\w.+-]+\s+(?:arobase?|arroba|at)\s+[\w-]+`+dot+`[a-z]{2,}`,
@@ -166,7 +167,7 @@ func compile(patterns ...string) (all []*regexp.Regexp) {
 	return all
 }
 
-// Parts of a signature, in a text as it was written: names have capitals, or a script without them.
+// Patterns of the parts of a signature, in the original text: names begin with a capital, or are in a script without capitals.
 const (
 	nameWord = `(?:\p{Lu}|\p{Lo})[\p{L}\p{M}'’-]*`
 	fullName = nameWord + `\.?(?:[ \x{a0}]+(?:(?:de|du|la|le|el|ben|da|dos|van)[ \x{a0}]+)?` + nameWord + `\.?){0,2}`
@@ -181,7 +182,7 @@ const (
 		`|obrigad[oa]|дякую|شكرا)`
 )
 
-// signatures are the forms of a signature. The group is the name.
+// signatures are the patterns of signatures. Their group is the name.
 var signatures = compile(
 	before+closing+`[\s,،.;:!–—-]+(`+anyName+`)`+atEnd,
 	before+thanks+`\s*[,،.;:!–—\n-]\s*(`+fullName+`)`+atEnd,
@@ -201,7 +202,7 @@ var signatures = compile(
 	before+`(?i:de la part de|signée?)\s*[:,]?\s*(`+nameWord+`)`,
 )
 
-// noNames are words that stand where a name would, and are none.
+// noNames are words that occur where a name would, but are not names.
 var noNames = words(`merci beaucoup bonne bon bonjour bonsoir à a au aux tous toutes tout vous et ou pour de d’avance avec en sur
 	urgent gratuit gratuitement disponible lundi mardi mercredi jeudi vendredi samedi dimanche janvier février mars avril mai juin
 	juillet août septembre octobre novembre décembre semaine week-end matin soir après-midi svp stp les le la un une voisins
@@ -216,7 +217,7 @@ func words(list string) map[string]bool {
 	return all
 }
 
-// people are the ends of words for people of a country or a town, which some write with a capital: "je suis Français".
+// people matches the endings of words for the people of a country or a town, which some write with a capital: "je suis Français".
 var people = regexp.MustCompile(`(?:ais|aise|ois|oise|ien|ienne|ain|aine|éen|éenne|ol|ole)$`)
 
 // signature returns a part of the text that reads like a signature, or an introduction.
@@ -235,7 +236,8 @@ func signature(text string) (part string, ok bool) {
 	return "", false
 }
 
-// isName says whether words, in small letters, may be a name. Particles such as "le" do not begin one.
+// isName says whether words, in lower case, may be a name: none of them is in noNames, except particles such as "le" after the first
+// word.
 func isName(lower string) bool {
 	for i, w := range strings.Fields(lower) {
 		if i > 0 && len(w) <= 2 {

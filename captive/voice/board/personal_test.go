@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-// texts that a resident may post, with what each says of its author.
+// texts are texts that a resident may post, with what each says about its author.
 var texts = []struct{ text, found string }{
 	// Telephone numbers.
 	{"Appelez le 06 12 34 56 78", Phone},
@@ -52,7 +52,7 @@ var texts = []struct{ text, found string }{
 	{"صفر ستة واحد اثنان ثلاثة أربعة خمسة ستة سبعة ثمانية", Phone},
 	{"le 12/12/2026 06 12 34 56 78", Phone},
 
-	// Mail, and names in networks.
+	// Mail addresses, and names in social networks.
 	{"marie.dupont@exemple.fr", Mail + " " + Link},
 	{"marie＠exemple", Mail},
 	{"marie @ exemple . fr", Mail + " " + Link},
@@ -109,7 +109,7 @@ var texts = []struct{ text, found string }{
 	// More than one.
 	{"Marie Dupont, 06 12 34 56 78, marie@exemple.fr", Phone + " " + Mail + " " + Link},
 
-	// What must pass.
+	// Texts that must pass.
 	{"", ""},
 	{"Je prête 2 chaises", ""},
 	{"Perceuse 18 V", ""},
@@ -180,7 +180,7 @@ func TestPersonal(t *testing.T) {
 	}
 }
 
-// The part is what the author has to remove, no more.
+// The part is exactly what the author has to remove.
 func TestPersonalPart(t *testing.T) {
 	t.Parallel()
 	for text, part := range map[string]string{

@@ -19,11 +19,11 @@ func (t token) isNumber() bool { return t.text[0] >= '0' && t.text[0] <= '9' }
 // group is a number, in digits or words, within a row of numbers.
 type group struct {
 	digits     string
-	before     string // what is between it and the one before
+	before     string // the text between it and the previous group
 	start, end int
 }
 
-// maxGap is how many characters other than letters may be between two groups of a telephone number.
+// maxGap is the greatest number of characters between two groups of a telephone number.
 const maxGap = 4
 
 // phone returns the first telephone number.
@@ -38,8 +38,8 @@ func (f folded) phone() (part string, ok bool) {
 	return "", false
 }
 
-// phoneIn returns the first group that a telephone number begins with. Numbers begin with zero or plus. Without them they are known
-// by how they are grouped, or by their length.
+// phoneIn returns the first group that a telephone number begins with. Numbers begin with zero or plus. Without these they are
+// recognised by their grouping or their length.
 func phoneIn(text string, groups []group) (first int, ok bool) {
 	rest := ""
 	for i := len(groups) - 1; i >= 0; i-- {
@@ -87,7 +87,7 @@ func withoutDates(row []group) (parts [][]group) {
 	return parts
 }
 
-// calendar returns how many groups at the start of a row are a date, two years or a time of day.
+// calendar returns how many groups at the start of a row are a date, two years or a time of day; 0 for none.
 func calendar(row []group) int {
 	short := func(i, most int) bool {
 		n, err := strconv.Atoi(row[i].digits)
@@ -164,8 +164,7 @@ func tokenize(text string) (tokens []token) {
 	return tokens
 }
 
-// number returns the digits of the number that tokens begin with, and how many tokens it is; none if they begin with another
-// word.
+// number returns the digits of the number that tokens begin with, and how many tokens it takes; n is 0 if they begin with another word.
 func number(tokens []token) (digits string, n int) {
 	first := tokens[0]
 	if first.isNumber() {
@@ -227,7 +226,7 @@ func number(tokens []token) (digits string, n int) {
 	return strconv.Itoa(value), n
 }
 
-// numerals are the words of numbers: French ones, and the other languages' from zero to nine.
+// numerals are the words for numbers: the French ones, and those of the other languages from zero to nine.
 var numerals = func() map[string]int {
 	all := map[string]int{"vingt": 20, "vingts": 20, "une": 1, "trente": 30, "quarante": 40, "cinquante": 50, "soixante": 60}
 	for _, list := range []string{
@@ -245,5 +244,5 @@ var numerals = func() map[string]int {
 	return all
 }()
 
-// fragments are parts of words of numbers that an apostrophe divides: п’ять, дев’ять.
+// fragments are the first parts of words for numbers that an apostrophe divides: п’ять, дев’ять.
 var fragments = map[string]struct{}{"п": {}, "дев": {}}

@@ -1,15 +1,15 @@
-// Package opinion counts what residents say of online public services, and their answers to the centre's question. It owns
-// what is counted, what of it is shown, and its form for those who evaluate services. It must not know pages, devices or
-// files. There is nothing of a person or an hour in it.
+// Package opinion counts what residents say about online public services, and their answers to the centre's question. It owns what is
+// counted, which counts are shown, and the form in which those who evaluate services get them. It does not depend on pages, devices or
+// files. It stores nothing about a person or an hour.
 //
-// Nobody is recognised by a number: a count is shown when at least [Least] presses stand behind it.
-//   - While a week runs, nothing of it is shown, so that nobody can watch a count change with a press.
-//   - When it ends, each answer's count is shown if it reaches Least. A smaller one waits, and is shown together with that of a
-//     later week, so that small centres have results, too. So two numbers shown of an answer, in two weeks or on two days,
-//     differ by 0 or by at least Least.
-//   - Each press is in one shown number at most, and no total has those that wait. What is shown is added up, nothing else.
-//   - Hurdles are named after a face was chosen. They are shown as long as they are not more than the faces shown: else their
-//     number would say how many faces are not (20 hurdles, and five faces below five, would be four of each).
+// Nobody can be recognised by a number: a count is shown only if it is of at least [Least] presses.
+//   - While a week runs, none of its counts are shown, so that nobody can watch a count change with a press.
+//   - When it ends, each answer's count is shown if it reaches Least. A smaller count waits, and is shown together with that of a
+//     later week, so that small centres have results, too. So two numbers shown for an answer, in two weeks or on two days, differ
+//     by 0 or by at least Least.
+//   - Each press is in at most one shown number, and no total includes those that wait. Only shown numbers are added up.
+//   - A hurdle is named after a face was chosen. Hurdles are shown only as long as they are not more than the faces shown: otherwise
+//     their number would reveal how many faces are not shown (20 hurdles, with all five faces below five, would mean four of each).
 package opinion
 
 import (
@@ -25,7 +25,7 @@ import (
 )
 
 const (
-	// Least is the smallest count that is shown.
+	// Least is the smallest count that may be shown.
 	Least = 5
 
 	// months is how long counts are kept.
@@ -43,10 +43,10 @@ const (
 // Faces are the marks of a service, the worst first.
 var Faces = []string{"very-bad", "bad", "middling", "good", "very-good"}
 
-// Hurdles are what was in the way.
+// Hurdles are what may have been in the resident's way.
 var Hurdles = []string{"account", "words", "documents", "bug", "no-answer", "language", "handicap", "none"}
 
-// Other is the name of all services that have none here.
+// Other stands for all services that are not listed.
 const Other = "other"
 
 // Part is what a press answers.
@@ -63,21 +63,21 @@ const (
 type Press struct {
 	Week     week.Week
 	Part     Part
-	Service  string // that a face or a hurdle is for
-	Question int    // that a choice is for
-	Which    int    // index in Faces, in Hurdles or of the choice
+	Service  string // the service that a face or a hurdle is for
+	Question int    // the number of the question that a choice is for
+	Which    int    // the index in Faces, in Hurdles or of the choice
 }
 
-// Opinions are all counts. The zero value has none.
+// Opinions holds all counts. The zero value has none.
 type Opinions struct {
-	Open      week.Week           `json:"open"` // the week that runs: its presses wait
+	Open      week.Week           `json:"open"` // the current week: its presses wait
 	Services  map[string]*Service `json:"services,omitempty"`
 	Questions []*Question         `json:"questions,omitempty"` // in order of their numbers
 	Current   int                 `json:"current,omitempty"`   // the question that residents see, 0 for none
 	Last      int                 `json:"last,omitempty"`      // the number of the newest question ever
 }
 
-// Service has the counts of a service.
+// Service holds the counts of a service.
 type Service struct {
 	Faces   []Count `json:"faces"`
 	Hurdles []Count `json:"hurdles"`
@@ -89,7 +89,7 @@ type Question struct {
 	Number  int          `json:"number"`
 	Text    string       `json:"text"`
 	Choices []ChoiceText `json:"choices"`
-	Answers []Count      `json:"answers"` // of each choice
+	Answers []Count      `json:"answers"` // one for each choice
 }
 
 // ChoiceText is a choice as residents see it.
@@ -100,12 +100,12 @@ type ChoiceText struct {
 
 // Count is the count of an answer.
 type Count struct {
-	Waiting int               `json:"waiting,omitempty"` // not shown yet
-	Since   week.Week         `json:"since,omitempty"`   // of the oldest of them
-	Weeks   map[week.Week]int `json:"weeks,omitempty"`   // shown when each week ended, at least Least each
+	Waiting int               `json:"waiting,omitempty"` // presses that are not shown yet
+	Since   week.Week         `json:"since,omitempty"`   // the week of the oldest of them
+	Weeks   map[week.Week]int `json:"weeks,omitempty"`   // what was shown when each week ended, at least Least each
 }
 
-// Shown adds up what was shown from a week on.
+// Shown returns the sum of what was shown since a week, including it.
 func (c Count) Shown(from week.Week) (n int) {
 	for w, shown := range c.Weeks {
 		if w >= from {
@@ -115,8 +115,8 @@ func (c Count) Shown(from week.Week) (n int) {
 	return n
 }
 
-// Add counts a press so many times. It ignores one for a question that is gone, or for an answer that does not exist. A press
-// of an earlier week than the one that runs, by a clock that was set back, counts in the one that runs.
+// Add counts a press that many times. It ignores a press for a question or an answer that does not exist. If the clock was set back, a
+// press of a week before the current one counts in the current one.
 func (o *Opinions) Add(p Press, times int) {
 	o.Close(p.Week)
 	var counts []Count
@@ -140,7 +140,8 @@ func (o *Opinions) Add(p Press, times int) {
 	c.Waiting += times
 }
 
-// service returns a service's counts. A later release may have more faces or hurdles than the one that wrote them.
+// service returns a service's counts, which it creates or extends if necessary: this release may have more faces or hurdles than the one
+// that wrote them.
 func (o *Opinions) service(name string) *Service {
 	s := o.Services[name]
 	if s == nil {
@@ -159,7 +160,7 @@ func atLeast(counts []Count, n int) []Count {
 	return append(counts, make([]Count, max(n-len(counts), 0))...)
 }
 
-// Question returns the question of a number, nil for none.
+// Question returns the question with a number, nil for none.
 func (o *Opinions) Question(number int) *Question {
 	for _, q := range o.Questions {
 		if q.Number == number {
@@ -169,7 +170,7 @@ func (o *Opinions) Question(number int) *Question {
 	return nil
 }
 
-// Close ends the week that runs, if now is a later one: it shows what can be shown, and drops what is old.
+// Close ends the current week if now is a later one: it shows the counts that may be shown, and drops those that are too old.
 func (o *Opinions) Close(now week.Week) {
 	if now <= o.Open {
 		return
@@ -198,7 +199,8 @@ func (o *Opinions) Close(now week.Week) {
 
 const noBound = -1
 
-// show shows in a week what waited and has become enough, at most so many in all. It returns how many.
+// show adds the waiting counts that have reached Least to those shown in a week, at most that many presses in total. It returns their
+// number.
 func show(counts []Count, in week.Week, most int) (all int) {
 	for i := range counts {
 		c := &counts[i]
@@ -216,7 +218,7 @@ func show(counts []Count, in week.Week, most int) (all int) {
 	return all
 }
 
-// drop removes what is older than a week, and says whether nothing is left.
+// drop removes counts from before the oldest week, and says whether nothing is left.
 func drop(counts []Count, oldest week.Week) (empty bool) {
 	empty = true
 	for i := range counts {
@@ -230,7 +232,7 @@ func drop(counts []Count, oldest week.Week) (empty bool) {
 	return empty
 }
 
-// ErrAnother says that residents are asked another question than the one that was seen.
+// ErrAnother says that the current question is not the one that was seen.
 var ErrAnother = errors.New("somebody else has changed the question meanwhile")
 
 // RefusedError says why a question cannot be asked.
@@ -240,8 +242,8 @@ func (e RefusedError) Error() string { return e.Why }
 
 func refuse(format string, args ...any) error { return RefusedError{fmt.Sprintf(format, args...)} }
 
-// Ask makes a question the current one. The counts of the one before are kept. Asking the current one again changes nothing.
-// The error is a RefusedError.
+// Ask makes a question the current one. The counts of the previous one are kept. Asking the current question again changes nothing. The
+// error is a RefusedError.
 func (o *Opinions) Ask(text string, choices []ChoiceText) error {
 	if err := checkText("question", text, MaxQuestion); err != nil {
 		return err
@@ -266,7 +268,7 @@ func (o *Opinions) Ask(text string, choices []ChoiceText) error {
 	return nil
 }
 
-// checkText checks a text of staff's.
+// checkText checks a text that staff wrote.
 func checkText(what, text string, most int) error {
 	switch n := utf8.RuneCountInString(text); {
 	case text == "" || strings.TrimSpace(text) != text:
@@ -287,7 +289,7 @@ var Pictures = []string{
 	"wifi", "yes",
 }
 
-// ParseChoice reads a choice from the command line: a text, with a pictogram's name and a colon before it if it has one.
+// ParseChoice parses a choice from the command line: a text, or a pictogram's name, a colon and a text.
 func ParseChoice(s string) (c ChoiceText, err error) {
 	name, text, ok := strings.Cut(s, ":")
 	if !ok || strings.ContainsFunc(name, func(r rune) bool { return r != '-' && (r < 'a' || r > 'z') }) {
@@ -299,7 +301,7 @@ func ParseChoice(s string) (c ChoiceText, err error) {
 	return ChoiceText{Text: strings.TrimSpace(text), Picture: name}, nil
 }
 
-// DropWaiting removes the counts that are not shown, for copies that leave the box.
+// DropWaiting removes the counts that are not shown yet, for copies that leave the box.
 func (o *Opinions) DropWaiting() {
 	drop := func(counts []Count) {
 		for i := range counts {

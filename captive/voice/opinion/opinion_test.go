@@ -16,7 +16,7 @@ import (
 
 const first = week.Week("2026-W10")
 
-// published is what everybody can see of counts, as text.
+// published returns what everybody can see of the counts, as text.
 func published(o *Opinions) string {
 	var b bytes.Buffer
 	if err := WriteCSV(&b, o.Results("")); err != nil {
@@ -32,7 +32,7 @@ func press(o *Opinions, w week.Week, part Part, which, times int) {
 	}
 }
 
-// possible collects, for each thing that is published, which counts may stand behind it.
+// possible collects, for each published text, the counts that lead to it.
 type possible map[string]map[string]map[int]bool
 
 func (p possible) add(shown string, counts map[string]int) {
@@ -47,7 +47,7 @@ func (p possible) add(shown string, counts map[string]int) {
 	}
 }
 
-// check fails where what is published leaves a single small count that is possible.
+// check fails the test if a published text leaves only one possible value for a small count.
 func (p possible) check(t *testing.T) {
 	t.Helper()
 	if len(p) < 20 {
@@ -64,8 +64,8 @@ func (p possible) check(t *testing.T) {
 	}
 }
 
-// Of all tables of a service up to a size, none is published so that a count from 1 to 4 follows from it: not from the numbers,
-// nor from what is missing, and not for somebody who knows how it is done.
+// For all tables of a service up to a size, no count from 1 to 4 can be derived from what is published: neither from the numbers nor
+// from what is missing, even by somebody who knows the rules.
 func TestNoSmallCountFollows(t *testing.T) {
 	t.Parallel()
 	const most = 9
@@ -91,7 +91,7 @@ func TestNoSmallCountFollows(t *testing.T) {
 	p.check(t)
 }
 
-// Likewise over two weeks: what is published after the second says nothing of a small count in either.
+// The same holds over two weeks: what is published after the second reveals no small count of either week.
 func TestNoSmallCountFollowsFromTwoWeeks(t *testing.T) {
 	t.Parallel()
 	const most = 10
@@ -109,7 +109,7 @@ func TestNoSmallCountFollowsFromTwoWeeks(t *testing.T) {
 					press(o, first.Add(1), Hurdle, 0, i)
 					o.Close(first.Add(2))
 					if a+b >= most+Least || h+i >= most+Least {
-						continue // larger counts than the first loops have may stand behind it
+						continue // larger counts than those of the loops may lead to it, too
 					}
 					p.add(before+"then\n"+published(o), map[string]int{
 						"face, week 1": a, "face, week 2": b, "face": a + b, "hurdle, week 1": h, "hurdle, week 2": i, "hurdle": h + i,
@@ -121,8 +121,8 @@ func TestNoSmallCountFollowsFromTwoWeeks(t *testing.T) {
 	p.check(t)
 }
 
-// Whatever is pressed, in whatever weeks: a number that is shown is at least 5, from one day to the next numbers differ by 0 or
-// at least 5, and each press is shown once at most.
+// Whatever is pressed in whatever weeks, a number that is shown is at least 5, numbers change from one day to the next by 0 or at least
+// 5, and each press is shown at most once.
 func TestSteps(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(200) {
@@ -182,7 +182,7 @@ func TestSteps(t *testing.T) {
 	}
 }
 
-// Counts are kept for 13 months, those that wait, too.
+// Counts are kept for 13 months, including those that wait.
 func TestKept(t *testing.T) {
 	t.Parallel()
 	o := &Opinions{}
@@ -205,7 +205,7 @@ func TestKept(t *testing.T) {
 	if o.Question(o.Current) == nil {
 		t.Error("the current question is gone")
 	}
-	// A clock that was set back takes nothing away.
+	// If the clock is set back, nothing is lost.
 	open := o.Open
 	o.Add(Press{Week: first, Part: Face, Service: "msa.fr", Which: 2}, 1)
 	if s := o.Services["msa.fr"]; o.Open != open || s == nil || s.Faces[2].Waiting != 1 || s.Faces[2].Since != open {
@@ -213,7 +213,7 @@ func TestKept(t *testing.T) {
 	}
 }
 
-// Presses that name nothing count nothing.
+// Presses for answers or questions that do not exist are not counted.
 func TestStrayPresses(t *testing.T) {
 	t.Parallel()
 	o := &Opinions{}
@@ -266,7 +266,7 @@ func TestAsk(t *testing.T) {
 	}
 }
 
-// The CSV is one, has no formulas, and its schema describes it.
+// The CSV is valid, has no formulas, and its schema describes it.
 func TestCSV(t *testing.T) {
 	t.Parallel()
 	o := &Opinions{}

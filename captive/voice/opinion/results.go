@@ -13,7 +13,7 @@ import (
 	"passerelle/captive/voice/week"
 )
 
-// Row is a result: what was shown of an answer when a week ended.
+// Row is a result: the count of an answer that was shown when a week ended.
 type Row struct {
 	Week    week.Week
 	Part    Part
@@ -22,13 +22,13 @@ type Row struct {
 	Count   int    // 0: not shown
 }
 
-// What stands for a count that is not shown. A hurdle's may be larger: see the package.
+// The texts for a count that is not shown. A hurdle's count may be larger than 4: see the package comment.
 const (
 	few      = "fewer than 5"
 	notShown = "not shown"
 )
 
-// Number is the row's count as it is written.
+// Number returns the row's count as text.
 func (r Row) Number() string {
 	switch {
 	case r.Count > 0:
@@ -39,7 +39,7 @@ func (r Row) Number() string {
 	return few
 }
 
-// table is the counts of one subject.
+// table holds the counts of one subject.
 type table struct {
 	part    Part
 	subject string
@@ -63,8 +63,8 @@ func (o *Opinions) tables() (all []table) {
 	return all
 }
 
-// Results returns the weeks that ended, from a week on: all answers in each, for each service and question of which something
-// was shown in one of them. What is not shown says nothing, not even by its row.
+// Results returns the rows of the weeks that ended, since a week. For each service and question with a shown count in one of these weeks
+// there is a row for every answer in every week, so whether a row exists reveals nothing about counts that are not shown.
 func (o *Opinions) Results(from week.Week) (rows []Row) {
 	first := o.Open
 	tables := slices.DeleteFunc(o.tables(), func(t table) bool {
@@ -88,7 +88,7 @@ func (o *Opinions) Results(from week.Week) (rows []Row) {
 	return rows
 }
 
-// Sums adds up the weeks of results, in their order. Only what was shown is added up.
+// Sums adds up the weeks of results, in the order of the rows. Only shown counts are added up.
 func Sums(rows []Row) (sums []Row) {
 	at := make(map[Row]int)
 	for _, r := range rows {
@@ -103,7 +103,7 @@ func Sums(rows []Row) (sums []Row) {
 	return sums
 }
 
-// columns are those of the CSV, with their descriptions.
+// columns are the columns of the CSV, with their descriptions.
 var columns = []struct{ name, kind, about string }{
 	{"week", "string", "ISO 8601 week at whose end the count became public, as in 2026-W47"},
 	{"part", "string", "face: how an online public service was; hurdle: what was in the way; choice: an answer to a question of the centre"},
@@ -120,7 +120,7 @@ func WriteCSV(w io.Writer, rows []Row) error {
 	for _, column := range columns {
 		head = append(head, column.name)
 	}
-	c.Write(head) // Error has its error
+	c.Write(head) // c.Error returns its error
 	for _, r := range rows {
 		c.Write([]string{string(r.Week), string(r.Part), defuse(r.Subject), defuse(r.Answer), r.Number()})
 	}
@@ -128,7 +128,7 @@ func WriteCSV(w io.Writer, rows []Row) error {
 	return c.Error()
 }
 
-// defuse keeps a cell from being a formula.
+// defuse returns a cell that a spreadsheet does not take for a formula.
 func defuse(cell string) string {
 	if cell != "" && strings.ContainsRune("=+-@\t\r", rune(cell[0])) {
 		return "'" + cell
