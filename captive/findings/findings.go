@@ -1,5 +1,5 @@
-// Package findings has the words for what the doctor finds: steps, verdicts and codes of state.Diagnosis, for the pages of a box and
-// of a fleet's hub. It must not know how something is found, nor the pages.
+// Package findings has the words for what the doctor finds: the steps, verdicts and codes of state.Diagnosis, for the pages of a box and
+// of a fleet's hub. It depends neither on how something is found nor on the pages.
 package findings
 
 import (
@@ -11,5 +11,5 @@ import (
 //go:embed words/*.toml
 var files embed.FS
 
-// Share has the words, for the catalogs of pages.
+// Share returns a share with these words, for the catalogs of pages.
 func Share() web.Share { return web.Share{Name: "findings", Files: files} }

@@ -13,7 +13,7 @@ import (
 	"github.com/makiuchi-d/gozxing/qrcode"
 )
 
-// Bounds of a photo. A picture's bytes say its size in pixels, which bounds the memory that reading it takes.
+// Bounds of a photo. A picture's header has its size in pixels, so the memory for decoding it can be bounded before it is decoded.
 const (
 	MaxPhoto   = 10_000_000 // bytes
 	MaxPixels  = 8_000_000
@@ -28,10 +28,11 @@ var (
 	ErrReading = errors.New("another picture is being read")
 )
 
-// reading has one if a picture is being read.
+// reading holds an element while a picture is being read.
 var reading = make(chan struct{}, 1)
 
-// ReadCode returns the text of the QR code on a photo. One picture is read at a time: the error is ErrReading meanwhile.
+// ReadCode returns the text of the QR code on a photo, a JPEG or PNG. One picture is read at a time: meanwhile the error for others is
+// ErrReading. The other errors are ErrPicture, ErrLarge and ErrNoCode.
 func ReadCode(photo []byte) (text string, err error) {
 	select {
 	case reading <- struct{}{}:
@@ -43,7 +44,7 @@ func ReadCode(photo []byte) (text string, err error) {
 }
 
 func readCode(photo []byte) (text string, err error) {
-	defer func() { // a decoder may have a fault that a picture meets
+	defer func() { // a decoder may have a bug that a picture triggers
 		if p := recover(); p != nil {
 			text, err = "", fmt.Errorf("%w: %v", ErrPicture, p)
 		}
@@ -65,7 +66,7 @@ func readCode(photo []byte) (text string, err error) {
 	hints := map[gozxing.DecodeHintType]any{
 		gozxing.DecodeHintType_TRY_HARDER: true, gozxing.DecodeHintType_CHARACTER_SET: "UTF-8",
 	}
-	for _, most := range []int{1200, 2400} { // small is quick and even; a code that is far away needs more
+	for _, most := range []int{1200, 2400} { // a small picture is quicker and has less noise; a code that is far away needs a larger one
 		grey := shrink(picture, most)
 		bitmap, err := gozxing.NewBinaryBitmap(gozxing.NewHybridBinarizer(gozxing.NewLuminanceSourceFromImage(grey)))
 		if err != nil {
@@ -81,8 +82,8 @@ func readCode(photo []byte) (text string, err error) {
 	return "", ErrNoCode
 }
 
-// cost returns the bytes of memory that a pixel takes while a picture is decoded. A progressive JPEG (ITU-T T.81, marker SOF2)
-// has all its coefficients in memory, four bytes each, of three components.
+// cost returns an upper bound of the bytes of memory that a pixel takes while a picture is decoded. For a progressive JPEG (ITU-T T.81,
+// marker SOF2) all coefficients of three components are in memory, four bytes each.
 func cost(photo []byte, format string, model color.Model) int64 {
 	switch {
 	case format == "jpeg" && bytes.Contains(photo, []byte{0xff, 0xc2}):
@@ -95,7 +96,7 @@ func cost(photo []byte, format string, model color.Model) int64 {
 	return 4
 }
 
-// shrink returns a picture in grey, each side at most so long: a pixel is the mean of those that it stands for.
+// shrink returns a picture in grey with sides of about most pixels or less. A pixel is the mean of those that it stands for.
 func shrink(p image.Image, most int) *image.Gray {
 	b := p.Bounds()
 	step := (max(b.Dx(), b.Dy()) + most - 1) / most
@@ -118,7 +119,7 @@ func shrink(p image.Image, most int) *image.Gray {
 	return small
 }
 
-// lumaOf returns a function that returns a pixel's brightness, 0 to 255. Photos have it as it is.
+// lumaOf returns a function that returns a pixel's brightness, 0 to 255. JPEG photos store the brightness itself.
 func lumaOf(p image.Image) func(x, y int) int {
 	switch p := p.(type) {
 	case *image.YCbCr:
@@ -127,7 +128,7 @@ func lumaOf(p image.Image) func(x, y int) int {
 		return func(x, y int) int { return int(p.GrayAt(x, y).Y) }
 	}
 	return func(x, y int) int {
-		r, g, b, a := p.At(x, y).RGBA() // what is transparent is white
+		r, g, b, a := p.At(x, y).RGBA() // transparent pixels are white
 		return int((19595*(r+0xffff-a) + 38470*(g+0xffff-a) + 7471*(b+0xffff-a) + 1<<15) >> 24)
 	}
 }

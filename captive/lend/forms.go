@@ -12,7 +12,7 @@ import (
 	"passerelle/captive/web"
 )
 
-// Names of the fields of forms.
+// The names of the forms' fields.
 const (
 	LenderField  = "lender"
 	NetworkField = "network"
@@ -23,7 +23,7 @@ const (
 	CodeField    = "code" // the text of a QR code
 )
 
-// Spans are how many days a loan may last, today not counted.
+// Spans are the numbers of days that forms offer for a loan, not counting today.
 var Spans = []int{0, 7, 30, 90}
 
 // usualSpan is the one of Spans that forms start with.
@@ -32,10 +32,10 @@ const usualSpan = 30
 // onDate is the value of UntilField for a date of the lender's own.
 const onDate = "date"
 
-// maxLender is the length of what a lender wants to be called, in characters.
+// maxLender is the greatest length of a lender's name, in characters.
 const maxLender = 40
 
-// maxDays is how far away the last day may be.
+// maxDays is how many days away the last day may be.
 const maxDays = 366
 
 // Choice is a value that a form offers.
@@ -48,12 +48,13 @@ type Choice struct {
 type Terms struct {
 	Lender string
 	Sizes  []Choice
-	Spans  []Choice // none if the box does not know the date
+	Spans  []Choice // empty if the box does not know the date
 	Date   string
 	First  string // the earliest date, "" if the box does not know
 }
 
-// NewTerms returns the fields with what a form has, or at first. now is in the box's zone; known says whether it is right.
+// NewTerms returns the fields with the values that a form has, or with the initial ones. now is in the box's zone; known says whether
+// the clock is right.
 func NewTerms(w *web.Words, form url.Values, now time.Time, known bool) Terms {
 	t := Terms{Lender: form.Get(LenderField), Date: form.Get(DateField)}
 	size, until := form.Get(SizeField), form.Get(UntilField)
@@ -80,7 +81,8 @@ func NewTerms(w *web.Words, form url.Values, now time.Time, known bool) Terms {
 	return t
 }
 
-// ReadTerms reads a form's fields into an offer. problems are words for what is wrong.
+// ReadTerms reads a form's fields into an offer. problems has a word for each thing that is wrong: "lender", "size", "until", "past" or
+// "far".
 func ReadTerms(form url.Values, o *Offer, now time.Time, known bool) (problems []string) {
 	o.Lender = strings.Join(strings.Fields(form.Get(LenderField)), " ")
 	if utf8.RuneCountInString(o.Lender) > maxLender || !utf8.ValidString(o.Lender) || strings.ContainsFunc(o.Lender, func(r rune) bool { return !unicode.IsPrint(r) }) {
@@ -118,18 +120,18 @@ type FormPage struct {
 	Problems []string // words for what is wrong
 }
 
-// Template names its file.
+// Template implements [web.Page].
 func (FormPage) Template() string { return "lend/form" }
 
-// WaitPage says which number the lender says at the desk.
+// WaitPage shows the number that the lender has to say at the desk.
 type WaitPage struct {
 	web.Frame
 	Offer
-	Means string // how much it is
-	Day   string // until when
+	Means string // how much is lent
+	Day   string // the last day
 }
 
-// Template names its file.
+// Template implements [web.Page].
 func (WaitPage) Template() string { return "lend/wait" }
 
 // OverPage thanks a lender when the loan is over.
@@ -140,7 +142,7 @@ type OverPage struct {
 	Day      string // its last day
 }
 
-// Template names its file.
+// Template implements [web.Page].
 func (OverPage) Template() string { return "lend/over" }
 
 // DeskPage lists the offers that wait, and has the forms for one at the desk.
@@ -148,35 +150,35 @@ type DeskPage struct {
 	web.Frame
 	Up       web.Link
 	Waiting  []OfferCard
-	Plugged  []Plugged // phones on a cable that no donation covers
-	Heard    []Heard   // networks in the air that offer to lend
-	Listened bool      // somebody has just asked which networks are in the air
+	Plugged  []Plugged // phones on a cable that belong to no donation
+	Heard    []Heard   // Wi-Fi networks in range that offer to lend
+	Listened bool      // the networks in range have just been looked for
 	Problem  string    // a word for what is wrong, "" for nothing
 	Network  string    // as typed
 	Offers   string    // the name of networks that offer to lend, "" for none
 }
 
-// Template names its file.
+// Template implements [web.Page].
 func (DeskPage) Template() string { return "lend/desk" }
 
 // OfferCard is an offer that waits.
 type OfferCard struct {
 	Offer
-	Since string // when it came
-	Means string // how much it is; "" if the desk must choose
-	Day   string // until when
+	Since string // when it arrived
+	Means string // how much is lent; "" if the desk must choose
+	Day   string // the last day
 }
 
 // Plugged is a phone on a cable.
 type Plugged struct {
 	Interface string
-	Works     bool // it leads to a network
+	Works     bool // it has a working connection
 }
 
-// Heard is a network in the air.
+// Heard is a Wi-Fi network in range.
 type Heard struct {
-	Name   string // as the configuration has it
-	Strong bool   // it is near
+	Name   string // in the configuration's form
+	Strong bool   // its signal is strong
 }
 
 // LoanPage is an offer whose terms the desk chooses, or about which it must answer a question.
@@ -186,19 +188,19 @@ type LoanPage struct {
 	Up       web.Link
 	Offer    Offer
 	Cable    string   // the interface of a phone on a cable, "" for an offer
-	Same     string   // the donation that a network of this name is already; "" for none
+	Same     string   // the donation that already uses a network of this name; "" for none
 	Problems []string // words for what is wrong
 	Detail   string   // in English
 }
 
-// Template names its file.
+// Template implements [web.Page].
 func (LoanPage) Template() string { return "lend/loan" }
 
-// DonePage says what became of an offer, and has the lender's link.
+// DonePage says how an offer was answered, and has the lender's link.
 type DonePage struct {
 	web.Frame
 	Up       web.Link
-	Word     string // what became of it
+	Word     string // how it was answered
 	Donation string
 	Link     string // the lender's page with its address; "" for none
 	Size     int    // modules of its QR code with the margin
@@ -206,5 +208,5 @@ type DonePage struct {
 	Detail   string // in English
 }
 
-// Template names its file.
+// Template implements [web.Page].
 func (DonePage) Template() string { return "lend/done" }

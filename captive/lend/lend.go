@@ -1,10 +1,9 @@
-// Package lend is a share: how people offer the connection of their phone. It owns the page /lend, the words and templates of
-// all pages about offers, the room where offers wait for the desk, and how a photo of a QR code is read. Pages with a
-// password, and the desk's, are served by package admin, over https. It must not know the box or its configuration, nor other
-// shares.
+// Package lend is a share: how people offer the connection of their phone. It owns the page /lend, the words and templates of all pages
+// about offers, the Room where offers wait for the desk, and the reading of QR codes on photos. Pages with a password, and those of the
+// desk, are served by package admin, over https. Package lend depends neither on the box or its configuration nor on other shares.
 //
-// A lender's password is in the Room alone, in memory, until the desk has answered or an hour has passed. No page, log or
-// answer has it.
+// A lender's password is only in the Room, in memory, until the desk has answered or an hour has passed. No page, log or answer
+// contains it.
 package lend
 
 import (
@@ -20,13 +19,13 @@ import (
 //go:embed pages/*.html pages/*.css words/*.toml
 var files embed.FS
 
-// Path is the residents' page. What is below it is served over https.
+// Path is the path of the residents' page. The paths below it are served over https.
 const Path = "/lend"
 
-// FormPath is the form for the lender's own phone, over https.
+// FormPath is the path of the form for the lender's own phone, over https.
 const FormPath = Path + "/phone"
 
-// Options are what a Lend works with. All are required.
+// Options are a Lend's dependencies. All are required.
 type Options struct {
 	Room *Room
 	Now  func() time.Time
@@ -34,13 +33,13 @@ type Options struct {
 	Name func() string
 }
 
-// Lend is the share. Make one with New.
+// Lend is the share. Create one with New.
 type Lend struct{ Options }
 
 // New returns the share.
 func New(o Options) *Lend { return &Lend{o} }
 
-// Words is a share with the words and templates alone, for pages that are served elsewhere.
+// Words returns a share with only the words and templates, for pages that are served elsewhere.
 func Words() web.Share { return web.Share{Name: "lend", Files: files} }
 
 // Share returns what the residents' server mounts.
@@ -51,14 +50,14 @@ func (l *Lend) Share() web.Share {
 	return s
 }
 
-// version changes with the name that the page says.
+// version changes with the name that the page shows.
 func (l *Lend) version() uint64 {
 	h := fnv.New64a()
 	h.Write([]byte(l.Name()))
 	return h.Sum64()
 }
 
-// run forgets what waited for too long, until ctx ends.
+// run removes expired offers from the Room every minute, until ctx ends.
 func (l *Lend) run(ctx context.Context) error {
 	tick := time.NewTicker(time.Minute)
 	defer tick.Stop()
@@ -76,7 +75,7 @@ func doors(w *web.Words) []web.Door {
 	return []web.Door{{Href: Path, Pictogram: "lend", Title: w.T("lend.title"), Text: w.T("lend.text")}}
 }
 
-// lessonDoor leads to the lesson about lending, which is part of every box.
+// lessonDoor returns a door to the lesson about lending, which every box has.
 func lessonDoor(w *web.Words) web.Door {
 	return web.Door{Href: "/tutorials/preter", Pictogram: "book", Title: w.T("lend.lesson"), Text: w.T("lend.lesson-text")}
 }
@@ -103,13 +102,13 @@ func (l *Lend) start(w http.ResponseWriter, r *web.Request) {
 	r.Keep(w, Path, p, http.StatusOK)
 }
 
-// Sizes are what can be lent at most, in bytes, as pages offer it.
+// Sizes are the caps of a loan that pages offer, in bytes.
 var Sizes = []uint64{1e9, 2e9, 5e9, 12e9, 20e9, 50e9}
 
 // UsualSize is the one of Sizes that forms start with.
 const UsualSize = 5e9
 
-// Means says how much a number of bytes is: "12 gigabytes, about 24 hours of video for the centre".
+// Means says how much a number of bytes is, in words: "12 gigabytes, about 24 hours of video for the centre".
 func Means(w *web.Words, bytes uint64) string {
 	video := w.Video(bytes)
 	if video == "" {

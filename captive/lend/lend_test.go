@@ -31,7 +31,7 @@ const secret = "trois petits chats"
 
 func from(n int) netip.Addr { return netip.AddrFrom4([4]byte{10, 80, byte(n / 256), byte(n % 256)}) }
 
-// TestRoomIsBounded: a device has one offer, all devices a few, and they never take the desk's places.
+// TestRoomIsBounded: a device has one waiting offer, all devices together a few, and they never take the desk's places.
 func TestRoomIsBounded(t *testing.T) {
 	t.Parallel()
 	r := &Room{}
@@ -69,7 +69,7 @@ func TestRoomIsBounded(t *testing.T) {
 	}
 }
 
-// TestRoomForgets: what waits is gone after an hour, and what is answered an hour later; the password at once.
+// TestRoomForgets: a waiting offer is gone after an hour, an answered one an hour after the answer, and its password at once.
 func TestRoomForgets(t *testing.T) {
 	t.Parallel()
 	r := &Room{}
@@ -102,7 +102,7 @@ func TestRoomForgets(t *testing.T) {
 	}
 }
 
-// TestClaimedOnce: of two desks that accept at once, one does.
+// TestClaimedOnce: if two desks accept an offer at once, only one succeeds.
 func TestClaimedOnce(t *testing.T) {
 	t.Parallel()
 	r := &Room{}
@@ -149,7 +149,7 @@ func TestClaimedOnce(t *testing.T) {
 	}
 }
 
-// TestTerms: how much and until when, by choice or by date, with a clock that is right and with one that is not.
+// TestTerms: forms say how much is lent and until when, by a choice or a date, with a clock that is right and with one that is not.
 func TestTerms(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -185,7 +185,7 @@ func TestTerms(t *testing.T) {
 	}
 }
 
-// photo is a picture of a QR code, so many pixels wide and high, somewhere on a table.
+// photo returns a picture of a QR code on a table, with that width and height in pixels.
 func photo(t testing.TB, text string, width, height int) *image.Gray {
 	t.Helper()
 	code, err := qr.Encode(text, qr.M)
@@ -227,7 +227,7 @@ func asPNG(t testing.TB, p image.Image) []byte {
 	return b.Bytes()
 }
 
-// cat is a picture that has no code: round eyes, and fur.
+// cat returns a picture without a code: round eyes, and fur.
 func cat() image.Image {
 	p := image.NewRGBA(image.Rect(0, 0, 800, 600))
 	for y := range 600 {
@@ -244,7 +244,7 @@ func cat() image.Image {
 	return p
 }
 
-// bomb is a PNG of a few bytes that says that it has so many pixels, of 16 bits in four channels if deep.
+// bomb returns a PNG of a few bytes that claims to have that many pixels, with four channels of 16 bits if deep.
 func bomb(width, height uint32, deep bool) []byte {
 	head := []byte{'I', 'H', 'D', 'R', byte(width >> 24), byte(width >> 16), byte(width >> 8), byte(width), byte(height >> 24), byte(height >> 16), byte(height >> 8), byte(height), 8, 0, 0, 0, 0}
 	if deep {
@@ -257,7 +257,7 @@ func bomb(width, height uint32, deep bool) []byte {
 
 const lent = "WIFI:T:WPA;S:iPhone d’Élise;P:trois petits chats;H:false;;"
 
-// TestReadCode: a photo's code is read; what is none, too large or damaged is refused by its word.
+// TestReadCode: a photo's code is read; a file that is not a picture, too large, damaged or without a code gets its error.
 func TestReadCode(t *testing.T) {
 	good := asJPEG(t, photo(t, lent, 1600, 1200))
 	progressive := bytes.Replace(asJPEG(t, photo(t, lent, 3000, 2000)), []byte{0xff, 0xc0}, []byte{0xff, 0xc2}, 1)
@@ -298,7 +298,7 @@ func TestReadCode(t *testing.T) {
 	}
 }
 
-// TestMemoryOfPhotos: a picture that says that it is huge is refused before its pixels take memory.
+// TestMemoryOfPhotos: a picture that claims to be huge is refused before its pixels take memory.
 func TestMemoryOfPhotos(t *testing.T) {
 	for _, b := range [][]byte{bomb(100_000, 100_000, false), bomb(2800, 2800, true), bomb(1<<31-1, 1<<31-1, true)} {
 		var before, after runtime.MemStats
@@ -319,7 +319,7 @@ func inColours(p *image.Gray) image.Image {
 	return c
 }
 
-// FuzzReadCode: no file ends the program.
+// FuzzReadCode: no file makes the program panic.
 func FuzzReadCode(f *testing.F) {
 	f.Add(asPNG(f, photo(f, lent, 300, 300)))
 	f.Add(asJPEG(f, photo(f, lent, 300, 300)))

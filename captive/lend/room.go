@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Way is how an offer came.
+// Way is how an offer was made.
 type Way string
 
 // The ways.
@@ -20,7 +20,7 @@ const (
 	ByDesk Way = "desk" // somebody at the desk typed it, or photographed a code
 )
 
-// Answer is what became of an offer.
+// Answer is how an offer was answered.
 type Answer string
 
 // The answers. An offer that waits has none.
@@ -29,13 +29,13 @@ const (
 	Refused  Answer = "refused"
 )
 
-// Network is the Wi-Fi network of a phone. Its password leaves the room by [Room.Claim] alone.
+// Network is the Wi-Fi network of a phone. Only [Room.Claim] returns its password.
 type Network struct {
-	SSID       string // as the configuration has it
+	SSID       string // in the configuration's form
 	Passphrase string
 }
 
-// String leaves the password out, so that no log has it.
+// String returns the SSID without the password, so that no log contains it.
 func (n Network) String() string { return n.SSID }
 
 // GoString is String.
@@ -43,14 +43,14 @@ func (n Network) GoString() string { return n.String() }
 
 // Offer is a connection that somebody offers to lend, without its password.
 type Offer struct {
-	ID       string // secret: who knows it sees what became of the offer
-	Number   int    // 10 to 99, which the lender says at the desk
+	ID       string // secret: with it one can see how the offer was answered
+	Number   int    // 10 to 99; the lender says it at the desk
 	Way      Way
 	Network  string    // the name of its Wi-Fi network
-	Lender   string    // what the lender wants to be called; "" for nothing
+	Lender   string    // the name that the lender gave; "" for none
 	Cap      uint64    // bytes; 0 if the desk must choose
 	Until    string    // the last day, YYYY-MM-DD; "" if the desk must choose
-	At       time.Time // when it came
+	At       time.Time // when it was made
 	Answer   Answer
 	Settled  time.Time // when it was answered; zero if it was not
 	Page     string    // Accepted: the path of the lender's page
@@ -65,13 +65,12 @@ var (
 	ErrSettled = errors.New("this offer has been answered")
 )
 
-// Bounds of a Room. Offers of devices that make up addresses fill their own part alone: the desk's part stays free, and what the
-// desk types needs no place among them.
+// Bounds of a Room. Devices that make up addresses can only fill the devices' part: the desk's offers have a part of their own.
 const (
-	Life       = time.Hour // of an offer that waits, and then of its answer
-	maxOffers  = 12        // of devices that wait
-	maxOfDesk  = 4         // of the desk that wait; the oldest makes room
-	maxSettled = 32        // whose answer is known; the oldest makes room
+	Life       = time.Hour // of a waiting offer, and then of an answered one
+	maxOffers  = 12        // waiting offers of devices
+	maxOfDesk  = 4         // waiting offers of the desk; a new one replaces the oldest
+	maxSettled = 32        // answered offers; a new one replaces the oldest
 )
 
 // entry is an offer with its secret.
@@ -88,7 +87,7 @@ type Room struct {
 	all []*entry // the oldest first
 }
 
-// Add has an offer wait. It replaces the one that the same device has waiting. The error is ErrFull.
+// Add adds an offer, and returns it with its ID, number and time. It replaces a waiting offer of the same device. The error is ErrFull.
 func (r *Room) Add(o Offer, n Network, from netip.Addr, now time.Time) (Offer, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -116,7 +115,7 @@ func (r *Room) number() int {
 	for {
 		n, err := rand.Int(rand.Reader, big.NewInt(90))
 		if err != nil {
-			panic(fmt.Sprintf("lend: %v", err)) // it never fails: see rand.Reader
+			panic(fmt.Sprintf("lend: %v", err)) // crypto/rand never fails: see rand.Reader
 		}
 		number := 10 + int(n.Int64())
 		if !slices.ContainsFunc(r.all, func(e *entry) bool { return e.Number == number }) {
@@ -147,7 +146,7 @@ func (r *Room) Waiting(now time.Time) (all []Offer) {
 	return all
 }
 
-// Find returns an offer, also one that was answered within the last hour.
+// Find returns an offer that waits, or that was answered within the last hour.
 func (r *Room) Find(id string, now time.Time) (Offer, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -158,8 +157,8 @@ func (r *Room) Find(id string, now time.Time) (Offer, bool) {
 	return Offer{}, false
 }
 
-// Claim takes an offer to answer it: nobody else can until Settle or Release. The error is ErrNone, ErrBusy or ErrSettled, with
-// the offer as it is.
+// Claim claims an offer in order to answer it: nobody else can claim it until Settle or Release. The error is ErrNone, or, with the
+// offer in its current state, ErrBusy or ErrSettled.
 func (r *Room) Claim(id string, now time.Time) (Offer, Network, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -177,7 +176,7 @@ func (r *Room) Claim(id string, now time.Time) (Offer, Network, error) {
 	return e.Offer, e.network, nil
 }
 
-// Release gives a claimed offer back: it waits on.
+// Release gives up the claim on an offer, which waits again.
 func (r *Room) Release(id string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -186,7 +185,7 @@ func (r *Room) Release(id string) {
 	}
 }
 
-// Settle answers a claimed offer, and forgets its password. page and donation are those of an accepted one.
+// Settle answers a claimed offer, and forgets its password. page and donation are set for an accepted offer.
 func (r *Room) Settle(id string, a Answer, page, donation string, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -202,15 +201,15 @@ func (r *Room) Settle(id string, a Answer, page, donation string, now time.Time)
 	}
 }
 
-// Expire forgets what is too old.
+// Expire removes offers that have waited for an hour, or were answered an hour ago.
 func (r *Room) Expire(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.expire(now)
 }
 
-// expire is Expire. r.mu is held. A claimed offer is being answered, and stays. Time that went back keeps nothing longer than
-// an hour from now.
+// expire is Expire with r.mu held. A claimed offer is being answered, and stays. Offers from more than an hour in the future, after the
+// clock was set back, are removed, too.
 func (r *Room) expire(now time.Time) {
 	r.all = slices.DeleteFunc(r.all, func(e *entry) bool {
 		since := e.At

@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// List is a list that is changed in memory and written to its file when its owner says so, so that a card is written rarely. Make
-// one with OpenList; its methods are safe for concurrent use.
+// List is a list that is changed in memory and written to its file only by Save, so that the card is written rarely. Create one with
+// OpenList; its methods are safe for concurrent use.
 type List[T any] struct {
 	file File[[]T]
 
@@ -15,7 +15,7 @@ type List[T any] struct {
 	unsaved bool
 }
 
-// OpenList reads the list in a file. Next to an error it returns an empty one.
+// OpenList reads the list in a file. If there is an error, the returned list is empty and usable.
 func OpenList[T any](f File[[]T]) (*List[T], error) {
 	all, err := f.Read()
 	return &List[T]{file: f, all: all}, err
@@ -28,8 +28,8 @@ func (l *List[T]) All() []T {
 	return slices.Clone(l.all)
 }
 
-// Change makes the list what change returns, one change at a time. change is told whether the list has something that is not
-// written, and tells whether it has changed it.
+// Change replaces the list by what change returns, one change at a time. unsaved tells change whether the list has changes that are not
+// written; changed says whether change has changed the list.
 func (l *List[T]) Change(change func(all []T, unsaved bool) (after []T, changed bool)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -37,7 +37,7 @@ func (l *List[T]) Change(change func(all []T, unsaved bool) (after []T, changed 
 	l.all, l.unsaved = after, l.unsaved || changed
 }
 
-// Save writes the list, if it has something that is not written. After an error it still has.
+// Save writes the list if it has changes that are not written. After an error they still count as not written.
 func (l *List[T]) Save() error {
 	l.mu.Lock()
 	all, unsaved := slices.Clone(l.all), l.unsaved

@@ -1,9 +1,9 @@
-// Package records keeps a share's small data, such as an agenda, in one JSON file. The daemon and the command line change the
-// same file, one after the other. A change is whole: after a power cut the file has the old content or the new one. The
-// package owns the file's form, its versions, and what happens to a file that cannot be read; it does not know what is in it.
+// Package records keeps a share's small data, such as an agenda, in one JSON file. The daemon and the command line change the same file,
+// one at a time. Changes are atomic: after a power cut the file has the old content or the new one. The package owns the file's format,
+// its versions, and what happens to a file that cannot be read; it does not know the content.
 //
-// A box may go back to the release before, which sets a form aside that it does not know. So a release that knows a new form
-// goes on in the old one; the release after it writes the new one. All files have had one form so far.
+// A box may go back to the previous release, which sets a file with an unknown form aside. So a release that introduces a new form
+// reads it, but still writes the old one; only the next release writes the new form. All files have had one form so far.
 package records
 
 import (
@@ -22,25 +22,25 @@ import (
 // maxFile bounds a file, in bytes.
 const maxFile = 16 << 20
 
-// lockWait is how long a change waits for another process's.
+// lockWait is how long a change waits for that of another process.
 const lockWait = 5 * time.Second
 
-// File is the file of records of a type. Its methods are safe for concurrent use, also by several processes.
+// File is a file with records of a type. Its methods are safe for concurrent use, also by several processes.
 type File[T any] struct {
-	Path    string // in a folder that only its owner writes; Update creates the folder
+	Path    string // in a folder that only its owner can write to; Update creates the folder
 	Version int    // of the content's form, from 1
 
-	// Upgrade reads the content of an older version; nil if there is none.
+	// Upgrade reads the content of an older version; nil if there are no older versions.
 	Upgrade func(version int, content json.RawMessage) (T, error)
 }
 
-// envelope is what the file has.
+// envelope is the file's JSON.
 type envelope struct {
 	Version int             `json:"version"`
 	Content json.RawMessage `json:"content"`
 }
 
-// UnreadableError says that a file could not be read, and what it is called now.
+// UnreadableError says that the file at Path could not be read because of Err, and was renamed to Aside.
 type UnreadableError struct {
 	Path, Aside string
 	Err         error
@@ -52,8 +52,8 @@ func (e *UnreadableError) Error() string {
 
 func (e *UnreadableError) Unwrap() error { return e.Err }
 
-// Read returns the records; without a file, none. A damaged file, and one of a newer version, are not changed: the error says
-// why, and the next Update sets the file aside.
+// Read returns the records, or none if there is no file. A damaged file, or one of a newer version, is not changed: the error says what
+// is wrong, and the next Update sets the file aside.
 func (f File[T]) Read() (records T, err error) {
 	text, err := os.ReadFile(f.Path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -94,7 +94,7 @@ func (f File[T]) decode(text []byte) (records T, err error) {
 // Parse returns the records of a file's text, as Read does.
 func (f File[T]) Parse(text []byte) (T, error) { return f.decode(text) }
 
-// Text returns the text of a file with the records.
+// Text returns the text of a file with these records.
 func (f File[T]) Text(records T) ([]byte, error) {
 	content, err := json.Marshal(records)
 	if err != nil {
@@ -103,9 +103,9 @@ func (f File[T]) Text(records T) ([]byte, error) {
 	return json.Marshal(envelope{f.Version, content})
 }
 
-// Update changes the records and returns the new ones. It writes only if change does not fail and the text is another one. If
-// the file could not be read, the change is made to no records, the file is kept under another name, and the error is an
-// *UnreadableError next to the new records. After any other error the file is as it was.
+// Update changes the records and returns the new ones. It writes only if change does not fail and the text differs. If the file could
+// not be read, change gets no records, the file is kept under another name, and Update returns the new records together with an
+// *UnreadableError. After any other error the file is unchanged, or set aside if only writing the new one failed.
 func (f File[T]) Update(change func(*T) error) (records T, err error) {
 	if err := private.Folder(filepath.Dir(f.Path), 0o700); err != nil {
 		return records, err
@@ -152,7 +152,8 @@ func (f File[T]) Update(change func(*T) error) (records T, err error) {
 	return records, nil
 }
 
-// lock waits until no other process changes the file. The lock has a file of its own, because the records' file is replaced.
+// lock waits until nobody else changes the file, for at most lockWait. The lock has a file of its own, because the records' file is
+// replaced.
 func (f File[T]) lock() (unlock func(), err error) {
 	for waited := time.Duration(0); ; waited += lockWait / 100 {
 		l, err := private.Lock(f.Path + ".lock")
@@ -166,7 +167,7 @@ func (f File[T]) lock() (unlock func(), err error) {
 	}
 }
 
-// setAside renames an unreadable file. An earlier one keeps its name.
+// setAside renames an unreadable file, and returns its new name. Files set aside earlier keep their names.
 func (f File[T]) setAside() (name string, err error) {
 	for n := 1; ; n++ {
 		name = fmt.Sprintf("%s.unreadable-%d", f.Path, n)

@@ -40,7 +40,7 @@ func wantNotes(t *testing.T, f File[book], notes ...string) {
 	}
 }
 
-// TestUpdate: changes add up, a failed one leaves no trace, and an unchanged file is not written.
+// TestUpdate: changes add up, a failed change has no effect, and an unchanged file is not written.
 func TestUpdate(t *testing.T) {
 	t.Parallel()
 	f := newFile(t)
@@ -71,7 +71,7 @@ func TestUpdate(t *testing.T) {
 	wantNotes(t, f, "a", "b")
 }
 
-// TestConcurrent: of many changes at once none is lost.
+// TestConcurrent: no change is lost if many are made at once.
 func TestConcurrent(t *testing.T) {
 	t.Parallel()
 	f := newFile(t)
@@ -89,7 +89,7 @@ func TestConcurrent(t *testing.T) {
 	}
 }
 
-// TestUnreadable: a file that cannot be read is kept, and the next change begins with none; an older one is upgraded.
+// TestUnreadable: a file that cannot be read is set aside, and the next change begins without records; an older file is upgraded.
 func TestUnreadable(t *testing.T) {
 	t.Parallel()
 	for text, why := range map[string]string{
@@ -141,7 +141,7 @@ func TestUnreadable(t *testing.T) {
 	wantNotes(t, f, "old", "new")
 }
 
-// TestInterrupted: what a power cut leaves of a change is not read.
+// TestInterrupted: a file that a power cut left of a change is not read.
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
 	f := newFile(t)
