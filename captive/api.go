@@ -16,7 +16,7 @@ type Status struct {
 	SecondsGiven int64       `json:"seconds_given"`         // the session's full length
 	BytesLeft    *uint64     `json:"bytes_left,omitempty"`  // today's; absent without a limit or a session
 	BytesGiven   *uint64     `json:"bytes_given,omitempty"` // for the whole day
-	Slow         bool        `json:"slow,omitempty"`        // today's data is used, and the session goes on slowly
+	Slow         bool        `json:"slow,omitempty"`        // today's data is used, and the session continues slowly
 	CanExtend    bool        `json:"can_extend"`            // POST /session restores the session's full length
 	Stay         bool        `json:"stay"`                  // "stay here" was pressed within the hour
 	Busy         bool        `json:"busy,omitempty"`        // the request was not carried out: repeat it after Retry-After

@@ -51,7 +51,7 @@ func (r *refusals) count(from netip.Addr, now time.Time, err error) {
 	*of.sum++
 }
 
-// published returns the sums in fives, the form in which they may leave the box.
+// published returns the sums in fives, the form in which others may know them.
 func (r *refusals) published() state.Refused {
 	r.mu.Lock()
 	defer r.mu.Unlock()

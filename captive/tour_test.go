@@ -16,7 +16,7 @@ import (
 // everyLanguage is all that a centre may offer.
 var everyLanguage = []string{"fr", "en", "ar", "es", "pt", "uk"}
 
-// TestNoFlaw checks every page of ours and every lesson in every language for barriers to its use: see [webtest.Judge].
+// TestNoFlaw checks every page of this package and every lesson in every language for barriers to its use: see [webtest.Judge].
 // Lessons have one layout, so it checks all of them in French, and some in the other languages. Colours and wide screens are
 // checked in French only.
 func TestNoFlaw(t *testing.T) {

@@ -96,7 +96,7 @@ func cost(photo []byte, format string, model color.Model) int64 {
 	return 4
 }
 
-// shrink returns a picture in grey with sides of about most pixels or less. A pixel is the mean of those that it stands for.
+// shrink returns a picture in grey with sides of at most that many pixels. A pixel is the mean of those that it stands for.
 func shrink(p image.Image, most int) *image.Gray {
 	b := p.Bounds()
 	step := (max(b.Dx(), b.Dy()) + most - 1) / most

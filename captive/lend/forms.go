@@ -172,7 +172,7 @@ type OfferCard struct {
 // Plugged is a phone on a cable.
 type Plugged struct {
 	Interface string
-	Works     bool // it has a working connection
+	Works     bool // it has link, address and default route
 }
 
 // Heard is a Wi-Fi network in range.

@@ -87,7 +87,8 @@ type Room struct {
 	all []*entry // the oldest first
 }
 
-// Add adds an offer, and returns it with its ID, number and time. It replaces a waiting offer of the same device. The error is ErrFull.
+// Add adds an offer, and returns it with its ID, number and time. An offer from a form replaces a waiting one of the same device. The
+// error is ErrFull.
 func (r *Room) Add(o Offer, n Network, from netip.Addr, now time.Time) (Offer, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -208,7 +209,7 @@ func (r *Room) Expire(now time.Time) {
 	r.expire(now)
 }
 
-// expire is Expire with r.mu held. A claimed offer is being answered, and stays. Offers from more than an hour in the future, after the
+// expire is Expire with r.mu held. A claimed offer is being answered, and stays. Offers from an hour or more in the future, after the
 // clock was set back, are removed, too.
 func (r *Room) expire(now time.Time) {
 	r.all = slices.DeleteFunc(r.all, func(e *entry) bool {

@@ -29,8 +29,8 @@ const (
 	maxBegin  = 16 << 10 // bytes of a prefix's postings: a prefix of thousands of words says nothing
 )
 
-// The certainty of a match, from 0 to 1, by its kind: the word itself; a word with the same sound; the same if the word itself is
-// known, too; a longer word that begins with it.
+// The certainties of a match, from 0 to 1, by its kind: the word itself (exact), a word with the same sound (alike), such a word if the
+// word itself is known, too (alikeOnly), and a longer word that begins with it (beginning).
 const exact, alike, alikeOnly, beginning = 1.0, 0.85, 0.5, 0.65
 
 // typo returns the certainty of a match with mistakes, by the number of letters. A word of up to four letters is not taken for a

@@ -165,7 +165,7 @@ func (helpersPage) Template() string  { return "tutorials/helpers" }
 // ShowsFrame implements [web.Framer]: the page shows a pack's pages in a frame.
 func (packPage) ShowsFrame() {}
 
-// newOverview returns the page of all paths and lessons.
+// newOverview returns the page of all paths of lessons.
 func newOverview(r *web.Request, l *lessons.Library) overviewPage {
 	w := r.Words
 	p := overviewPage{Frame: r.Frame("/tutorials", w.T("tutorials.title"))}

@@ -171,8 +171,8 @@ func over(o agenda.Occurrence, now time.Time) bool { return !now.Before(overAt(o
 // takesPlace says whether an occurrence is neither cancelled nor moved away.
 func takesPlace(o agenda.Occurrence) bool { return !o.Cancelled && o.MovedTo.IsZero() }
 
-// doors returns a door to the agenda if something is coming up or going on. The door says what begins next or, if nothing does, what is
-// going on.
+// doors returns a door to the agenda if something is coming up or going on. The door names the first occurrence that begins today or
+// later and is not over, or else one that began on an earlier day.
 func (c *calendar) doors(w *web.Words) []web.Door {
 	now := c.now()
 	s := c.current(now)

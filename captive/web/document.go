@@ -93,8 +93,8 @@ func (d *Document) Serve(w http.ResponseWriter, r *http.Request, status int) {
 	}
 	h["Content-Length"] = d.htmlLength
 	w.WriteHeader(status)
-	if z, err := gzip.NewReader(bytes.NewReader(d.gzip)); err == nil { // our own output, so it is valid
-		io.Copy(w, z) // likewise
+	if z, err := gzip.NewReader(bytes.NewReader(d.gzip)); err == nil { // it was compressed here, so it is valid
+		io.Copy(w, z) // an error means that the client is gone
 	}
 }
 

@@ -201,12 +201,12 @@ var helpers = sync.OnceValue(func() map[string]Text {
 	all := make(map[string]Text)
 	names, err := fs.Glob(ownFiles, "helpers/*.md")
 	if err != nil || len(names) == 0 {
-		panic(cmp.Or(err, fs.ErrNotExist)) // likewise
+		panic(cmp.Or(err, fs.ErrNotExist)) // they are embedded: the program was built wrong
 	}
 	for _, name := range names {
 		t, err := readText(ownFiles, name)
 		if err != nil {
-			panic(err) // likewise
+			panic(err) // they are embedded, too
 		}
 		all[t.Language] = t
 	}

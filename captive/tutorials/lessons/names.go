@@ -16,7 +16,7 @@ import (
 	"golang.org/x/text/encoding/unicode"
 )
 
-// Compression methods of a zip (APPNOTE.TXT, section 4.4.5) that archive/zip does not support.
+// methodBzip2 is the compression method bzip2 of a zip (APPNOTE.TXT, section 4.4.5), for which archive/zip has no decompressor.
 const methodBzip2 = 12
 
 var methodNames = map[uint16]string{
