@@ -25,8 +25,8 @@ func localOf(r *http.Request) netip.Addr {
 	return at.Addr().Unmap()
 }
 
-// sideOf tells from where a request comes, by the address of the box that its connection reached: no header says so. The
-// hotspot's devices reach only the hotspot's address. The box itself counts as the hotspot.
+// sideOf returns the side that a request comes from. It decides by the box's address that the connection reached, never by a
+// header, which a client could forge. Devices on the hotspot reach only the hotspot's address. The box itself counts as the hotspot.
 func sideOf(local, hotspot netip.Addr) config.Side {
 	if local.IsValid() && local != hotspot && !local.IsLoopback() {
 		return config.SideWired
@@ -34,7 +34,7 @@ func sideOf(local, hotspot netip.Addr) config.Side {
 	return config.SideHotspot
 }
 
-// barred returns why technicians' pages are closed to a request now, "" if they are not.
+// barred returns why technicians' pages are closed to a request now, or "" if they are open.
 func (s *Server) barred(r *request) (why string) {
 	switch s.Access() {
 	case config.Wired:
@@ -63,15 +63,15 @@ func (s *Server) bar(w http.ResponseWriter, r *request, why string) {
 	s.serve(w, r, barredPage{r.Frame(adminPath, lines[0]), lines[1:]}, http.StatusForbidden)
 }
 
-// Journal keeps the changes that people make. Its methods are safe for concurrent use.
+// Journal records the changes that people make. Its methods are safe for concurrent use.
 type Journal interface {
 	// Note adds a change that was made just now.
 	Note(journal.Entry)
-	// Entries returns the last changes, the last one first.
+	// Entries returns the last changes, newest first.
 	Entries() ([]journal.Entry, error)
 }
 
-// note notes a change of somebody who is signed in, or of a technician who just does.
+// note records a change in the journal. The role is that of the login; a request without one is a technician's who is signing in.
 func (s *Server) note(r *request, what journal.What) {
 	s.Journal.Note(journal.Entry{What: what, By: cmp.Or(r.role, config.RoleTechnician), Side: r.side})
 }
@@ -87,7 +87,7 @@ func (journalPage) Template() string { return "admin/journal" }
 // journalRow is a change, and who made it.
 type journalRow struct {
 	What, When, By string
-	Keys           []string // their labels
+	Keys           []string // labels of the keys that changed
 }
 
 const journalPath = "/admin/journal"
@@ -114,5 +114,5 @@ func (s *Server) journal(w http.ResponseWriter, r *request) {
 	s.serve(w, r, p, http.StatusOK)
 }
 
-// fingerprint returns the groups of the certificate's fingerprint, none if it is unknown.
+// fingerprint returns the certificate's fingerprint in groups, or nothing if it is unknown.
 func (s *Server) fingerprint() []string { return strings.Fields(s.Fingerprint()) }

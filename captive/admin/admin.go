@@ -1,14 +1,14 @@
-// Package admin serves the pages of those who manage the box, over https: lenders', staff's and technicians'. It owns their
-// handlers and which role has which page (duties), and issues and verifies lenders' links; package login decides who is
-// signed in, and in which role. It reads and changes the box through the interfaces declared
-// here; it must not know kernels, files or databases, nor anything of residents.
+// Package admin serves the management pages over https: those of lenders, of staff and of technicians. It owns the handlers,
+// decides which role may see which page (duties), and issues and verifies lenders' links. Package login decides who is signed
+// in, and in which role. The package reads and changes the box through the interfaces declared here. It must not know about
+// the kernel, files or databases, nor anything about residents.
 //
-// The pages are served on two sides: the hotspot, and the networks of the connections, where lenders' pages are not.
+// The pages are served on two sides: on the hotspot, and on the uplinks' own networks. Lenders' pages exist only on the hotspot.
 //
-// A lender's link is a secret of 130 random bits in the page's path. Only its SHA-256 hash is stored, and it is looked up by
-// its hash: the look-up's timing is of no use to an attacker, who cannot choose a token by its hash. Guesses are not
+// A lender's link is a secret of 130 random bits in the page's path. Only its SHA-256 hash is stored, and links are looked up
+// by that hash. The timing of the lookup does not help an attacker, who cannot choose a token by its hash. Guesses are not
 // rate-limited: with a thousand links, a million guesses a second for a hundred years succeed with a probability of 10⁻²¹,
-// and a limit would let one resident lock a lender out of the page. Paths are never logged.
+// and a rate limit would let one resident lock a lender out of the page. Paths are never logged.
 package admin
 
 import (
@@ -32,15 +32,15 @@ import (
 	"passerelle/captive/web"
 )
 
-// Box is what the pages need of the appliance. Its methods are safe for concurrent use.
+// Box is the part of the appliance that the pages use. Its methods are safe for concurrent use.
 type Box interface {
 	Site() state.Site
 	Status() state.Status
-	// SetDonationPaused pauses or resumes a donation, and records by whom. It has taken effect when it returns.
+	// SetDonationPaused pauses or resumes a donation, and records who did it. It returns once the change has taken effect.
 	SetDonationPaused(ctx context.Context, name, by string, paused bool) error
-	// Pause stops sharing until Resume, and records by whom.
+	// Pause stops sharing until Resume, and records who did it.
 	Pause(ctx context.Context, by string) error
-	// PauseUntilTomorrow stops sharing until the next day's opening (Status.Tomorrow), and records by whom.
+	// PauseUntilTomorrow stops sharing until the next day's opening (Status.Tomorrow), and records who did it.
 	PauseUntilTomorrow(ctx context.Context, by string) error
 	Resume(ctx context.Context) error
 	// ConfirmTime confirms that the machine's time of day is right.
@@ -49,7 +49,7 @@ type Box interface {
 
 // Tokens stores lenders' links by the hashes of their tokens. Its methods are safe for concurrent use.
 type Tokens interface {
-	// Set stores the hash of a donation's link, and revokes the link before it.
+	// Set stores the hash of a donation's link, and revokes the previous link.
 	Set(donation string, hash [sha256.Size]byte) error
 	// Donation returns the name of the donation whose link has this hash.
 	Donation(hash [sha256.Size]byte) (name string, ok bool)
@@ -62,24 +62,24 @@ type Parts struct {
 	Tokens        Tokens
 	Logins        *login.Keeper
 	Configuration Configuration
-	Day           *Day                  // what the box did in the last 24 hours, nil if nobody counts
-	Refusals      func() []refusals.Day // of the last days, nil if nobody counts
-	Months        func() []months.Month // what was counted by month, nil if nobody counts
-	Disk          func() Disk           // with the box's state, nil if unknown
-	Lists         func() []List         // of places, nil if there are none
+	Day           *Day                  // counts of the last 24 hours; nil if nothing is counted
+	Refusals      func() []refusals.Day // refusals of the last days; nil if nothing is counted
+	Months        func() []months.Month // monthly counts; nil if nothing is counted
+	Disk          func() Disk           // the disk that holds the box's state; nil if unknown
+	Lists         func() []List         // lists of places; nil if there are none
 	Journal       Journal
 	Access        func() config.Access
-	Fingerprint   func() string // of the box's certificate, in groups; "" if there is none
+	Fingerprint   func() string // fingerprint of the box's certificate, in groups; "" if there is none
 	Machine       Machine
 	Content       Content
 	Doctor        Doctor
 	Backups       Backups
 	Updates       Updates
 	Fleet         Fleet
-	Offers        *lend.Room // of connections that people offer to lend; nil for a new one
+	Offers        *lend.Room // connections that people offer to lend; nil: New makes an empty one
 	Nearby        Nearby
-	Known         func(donation string) bool // whether there was ever a donation of that name; nil: unknown
-	SetupDir      string                     // folder of the answers of the first start
+	Known         func(donation string) bool // whether a donation of that name ever existed; nil if unknown
+	SetupDir      string                     // folder for the answers of the first start
 	Now           func() time.Time
 	Log           *slog.Logger
 }
@@ -95,8 +95,8 @@ type Server struct {
 	uploads *uploads
 
 	capsSeen  capsSeen
-	offering  *web.Allowance // of each device, to send an offer
-	admitting sync.Mutex     // held while the desk makes a donation of an offer
+	offering  *web.Allowance // rate limit on offers, per device
+	admitting sync.Mutex     // held while the desk turns an offer into a donation
 
 	// roleOf returns the role of a login.
 	roleOf func(token string) (role config.Role, signedIn bool)
@@ -141,8 +141,8 @@ func (s *Server) handle(pattern string, h http.HandlerFunc) {
 	s.routes.HandleFunc(pattern, h)
 }
 
-// ServeHTTP answers only for the box's own names. A request for another site's name gets no page. From the networks of the
-// connections only technicians' and staff's pages exist.
+// ServeHTTP answers only for the box's own names and addresses: a request for another host gets status 421. On the uplinks'
+// networks only technicians' and staff's pages exist.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h, local := s.current(), localOf(r)
 	address, wired := h.site.Address, sideOf(local, h.site.Address) == config.SideWired
@@ -162,11 +162,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// head is what all pages share while the Site does not change.
+// head holds what all pages share as long as the Site does not change.
 type head struct {
 	site                 state.Site
 	lenders, technicians web.Head
-	staff                func() *web.Head // made when it is first requested: it has many languages
+	staff                func() *web.Head // made on first use: it has many languages
 	until                time.Time        // when the words for the desk's hours expire
 }
 
@@ -191,7 +191,7 @@ func (s *Server) current() *head {
 	return h
 }
 
-// cardOf returns what lenders need of the centre's card: how to reach the desk.
+// cardOf returns the part of the centre's card that lenders need: how to reach the desk.
 func cardOf(c *state.Card) web.Card {
 	if c == nil {
 		return web.Card{}
@@ -204,7 +204,7 @@ func cardOf(c *state.Card) web.Card {
 	return card
 }
 
-// cardHolds returns when the words for a card expire: when the desk opens or closes, and at the next midnight.
+// cardHolds returns when the words for a card expire: when the desk next opens or closes, or at the next midnight if that is sooner.
 func cardHolds(card web.Card, now time.Time) time.Time {
 	y, m, d := now.Date()
 	until := hours.DayStart(y, m, d+1, now.Location())
@@ -214,13 +214,13 @@ func cardHolds(card web.Card, now time.Time) time.Time {
 	return until
 }
 
-// request is a request with the Site for its page's head, and the side that it comes from.
+// request is an HTTP request with the Site for its page's head, and the side that it comes from.
 type request struct {
 	web.Request
 	site state.Site
 	side config.Side
-	role config.Role // of the login; "" without one
-	desk bool        // its page is in staff's languages
+	role config.Role // of the login; "" if not signed in
+	desk bool        // the page is in staff's languages
 }
 
 func (s *Server) request(hr *http.Request) *request {
@@ -255,7 +255,7 @@ func (s *Server) residents(w http.ResponseWriter, r *request) {
 }
 
 func (s *Server) missing(w http.ResponseWriter, r *request) {
-	if r.side == config.SideWired { // the page leads to the residents'
+	if r.side == config.SideWired { // the page below links to the residents' pages, which are not on this side
 		http.Error(w, http.StatusText(http.StatusNotFound), http.StatusNotFound)
 		return
 	}

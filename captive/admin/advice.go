@@ -9,8 +9,8 @@ import (
 	"passerelle/captive/web"
 )
 
-// advice says what the box does, in words for staff: why residents have no internet, what staff can do, and a sentence to
-// read out to residents.
+// advice describes the box's state for staff: why residents have no internet, what staff can do, and sentences to read out to
+// residents.
 type advice struct {
 	Pictogram string // of the State
 	Good      bool   // residents have internet
@@ -46,16 +46,16 @@ func adviceOf(w *web.Words, box state.Status, now time.Time) advice {
 	return a
 }
 
-// weak says whether a line in use carries so little now that staff notice it, and might help.
+// weak reports whether an uplink in use is so slow now that people notice, and staff might be able to help.
 func weak(d state.Donation) bool {
 	return d.Chosen && d.Rate != nil && d.Rate.DownHeld == heldLine && d.Rate.Down < weakLine
 }
 
-// weakLine, in bit/s, is half of a video: people notice it.
+// weakLine is the rate in bit/s below which an uplink counts as weak. It is half of what a video needs, so people notice.
 const weakLine = 1_000_000
 
-// causeOf returns the words' name of what keeps residents from the internet, or of the State, and when that ends by itself, if
-// that is known.
+// causeOf returns the message key for what keeps residents from the internet, or for the State. at is when that ends without
+// anybody's doing; zero if that is unknown.
 func causeOf(box state.Status, now time.Time) (key string, at time.Time) {
 	switch box.State {
 	case state.Paused:
@@ -83,7 +83,7 @@ func causeOf(box state.Status, now time.Time) (key string, at time.Time) {
 	return string(box.State), at
 }
 
-// optional returns the lines of a message, none if there is no such message.
+// optional returns the lines of a message, or nothing if there is no such message.
 func optional(message string, err error) []string {
 	if err != nil {
 		return nil
@@ -91,7 +91,7 @@ func optional(message string, err error) []string {
 	return strings.Split(message, "\n")
 }
 
-// pausedBy names who paused sharing: the words are those of staff.by.
+// pausedBy names who paused sharing. The result is a key below staff.by.
 func pausedBy(by string) string {
 	switch by {
 	case "staff":
@@ -107,7 +107,7 @@ func pausedBy(by string) string {
 	return "command"
 }
 
-// problemKind says what a problem means to staff: what hands can do, or that a technician should know.
+// problemKind says what a problem means to staff: something they can fix by hand, or something to tell a technician.
 func problemKind(p state.Problem) string {
 	switch p.Code {
 	case state.PowerWeak, state.PowerWasWeak:
@@ -120,7 +120,7 @@ func problemKind(p state.Problem) string {
 	return "technician"
 }
 
-// pausable tells whether a pause would change something. One that does not end by itself can become one that does.
+// pausable reports whether a pause would change something. A pause without an end can be replaced by a pause until tomorrow.
 func pausable(box state.Status) bool {
 	switch box.State {
 	case state.Sharing, state.Exhausted, state.Offline:
@@ -131,10 +131,10 @@ func pausable(box state.Status) bool {
 	return false
 }
 
-// situation is what happens to one resident while the others have internet, and a sentence for that.
+// situation is a problem that one resident has while the others have internet, and a sentence to say to that resident.
 type situation struct{ Title, Say string }
 
-// situationsOf returns the usual ones, while the box shares.
+// situationsOf returns the usual situations while the box shares, and none otherwise.
 func situationsOf(w *web.Words, box state.Status, site state.Site) (all []situation) {
 	if box.State != state.Sharing {
 		return nil

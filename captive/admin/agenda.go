@@ -17,7 +17,8 @@ import (
 
 const agendaPath = "/admin/agenda"
 
-// agendaDays are the days ahead that the page shows, and eventDays those of one event.
+// Bounds of the pages. agendaDays is how many days ahead the agenda shows, and maxDates how many dates. eventDays and eventDates
+// are the same for the page of one event.
 const (
 	agendaDays = 60
 	maxDates   = 60
@@ -36,9 +37,9 @@ type agendaPage struct {
 	Problem *problem
 	Fields  []input
 	Rare    []input
-	Open    bool // the rare ones are shown
+	Open    bool // the rare fields are shown
 
-	Calendars web.Link // those that are imported; zero for who does not import any
+	Calendars web.Link // to the imported calendars; zero for a role that may not import any
 }
 
 func (agendaPage) Template() string { return "admin/agenda" }
@@ -53,19 +54,19 @@ type agendaDay struct {
 type agendaEvent struct {
 	At, Title, Place, Note string
 
-	// Of an event of the staff's; "" and 0 for one of a calendar.
+	// These are set for staff's own events only, not for events from a calendar.
 	Href    string
-	Version int    // its edition, as the page shows it
-	On      string // the date that a press is for, "" for all of an event that takes place once
-	Press   string // what it does: "cancel", "restore"; "" for nothing
-	Name    string // of what it is for
+	Version int    // the event's edition, as the page shows it
+	On      string // the date that the button is for; "" for an event that takes place once
+	Press   string // what the button does: "cancel" or "restore"; "" for no button
+	Name    string // what the button is for
 }
 
 func (s *Server) agenda(w http.ResponseWriter, r *request) {
 	s.showAgenda(w, r, url.Values{}, nil, nil, http.StatusOK)
 }
 
-// eventFields are those of an event, with their kinds and lengths.
+// eventFields are the fields of an event's form, with their kinds and lengths.
 var eventFields = []struct {
 	name string
 	kind kind
@@ -76,7 +77,7 @@ var eventFields = []struct {
 	{"every", aChoice, 0, false}, {"until", aDate, 0, true}, {"where", aLine, 200, true}, {"text", someText, 2000, true},
 }
 
-// repeats are how often an event of the staff's takes place.
+// repeats lists how often one of staff's events can take place.
 var repeats = []string{"once", "week", "2weeks", "month"}
 
 func (s *Server) showAgenda(w http.ResponseWriter, r *request, form url.Values, beside map[string]string, wrong *problem, status int) {
@@ -90,7 +91,7 @@ func (s *Server) showAgenda(w http.ResponseWriter, r *request, form url.Values, 
 	for _, err := range problems {
 		p.Broken = append(p.Broken, err.Error())
 	}
-	own, _ := s.Content.Desk.Agenda().Own() // Events has its error
+	own, _ := s.Content.Desk.Agenda().Own() // Events has reported the error
 	today := startOfDay(r.Now)
 	all := agenda.Occurrences(events, today, today.AddDate(0, 0, agendaDays))
 	if p.More = len(all) > maxDates; p.More {
@@ -122,11 +123,11 @@ func (s *Server) showAgenda(w http.ResponseWriter, r *request, form url.Values, 
 	s.serve(w, r, p, status)
 }
 
-// ofStaff adds what can be done with an event of the staff's on a day.
+// ofStaff fills in what can be done with one of staff's events on a day.
 func (e *agendaEvent) ofStaff(entry agenda.Entry, o agenda.Occurrence, day string) {
 	e.Href, e.Version, e.Name = agendaPath+"/"+o.Event.ID, entry.Edition, o.Title+", "+day
 	if !o.MovedTo.IsZero() || !o.Was.IsZero() || entry.Off && entry.Every != "" {
-		return // its own page has that
+		return // this is done on the event's own page
 	}
 	if e.Press = "cancel"; o.Cancelled {
 		e.Press = "restore"
@@ -157,7 +158,7 @@ func startOfDay(t time.Time) time.Time {
 	return time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, t.Location())
 }
 
-// dateOf returns a date with its day of the week.
+// dateOf formats a date with its day of the week.
 func dateOf(w *web.Words, t time.Time) string {
 	return w.T("dates.day", "weekday", weekday(w, (int(t.Weekday())+6)%7), "date", w.Day(t))
 }
@@ -173,7 +174,7 @@ func clockOf(w *web.Words, o agenda.Occurrence) string {
 	return w.T("dates.from-to", "from", w.Clock(o.Start), "to", w.Clock(o.End))
 }
 
-// noteOf says what is special about something that takes place, "" for nothing.
+// noteOf says that an occurrence is cancelled or moved. It returns "" for one that is neither.
 func noteOf(w *web.Words, o agenda.Occurrence) string {
 	switch {
 	case o.Cancelled:
@@ -186,7 +187,7 @@ func noteOf(w *web.Words, o agenda.Occurrence) string {
 	return ""
 }
 
-// entryOf reads the form of an event. beside are words for what is wrong, by field.
+// entryOf reads the form of an event. beside has a word for what is wrong with a field, by the field's name.
 func entryOf(form url.Values, now time.Time) (e agenda.Entry, beside map[string]string) {
 	beside = make(map[string]string)
 	e = agenda.Entry{
@@ -265,13 +266,13 @@ type eventPage struct {
 	techFrame
 	Up      web.Link
 	Number  int
-	Version int // its edition, as the page shows it
+	Version int // the event's edition, as the page shows it
 	Facts   []string
 	Off     bool
 	Dates   []eventDate
 	Repeats bool
 	Problem *problem
-	Fields  []input // where it is moved to
+	Fields  []input // the form to move one date
 }
 
 func (eventPage) Template() string { return "admin/event" }

@@ -12,38 +12,38 @@ import (
 	"passerelle/captive/web"
 )
 
-// Disk is the disk with the box's state, in bytes. Free is what the box may still write.
+// Disk describes the disk that holds the box's state, in bytes. Free is what the box may still write.
 type Disk struct{ Free, Total uint64 }
 
-// List is a list of places. Updated is when it was made, as far as that is known.
+// List is a list of places. Updated is when it was made; zero if unknown.
 type List struct {
 	Name    string
 	Updated time.Time
 }
 
-// remark is the severity of a finding that can wait. It is below those of problems.
+// remark is the severity of a finding that can wait. It is lower than the severities of problems.
 const remark state.Severity = "remark"
 
-// Bounds of what wants attention.
+// Thresholds of findings.
 const (
 	capLow     = 10            // percent of a cap
-	paceSpare  = 20            // a 20th more than the cap allows is not worth a word
-	flapStops  = 4             // within a day
-	diskLow    = 1_000_000_000 // bytes, if that is less than a tenth
-	listMonths = 6             // the age of a list of places
+	paceSpare  = 20            // a pace that exceeds the cap by less than 1/20 of what is left is not reported
+	flapStops  = 4             // failures of an uplink within a day
+	diskLow    = 1_000_000_000 // bytes; a tenth of the disk if that is less
+	listMonths = 6             // age of a list of places, in months
 )
 
-// finding is something that wants a technician's attention.
+// finding is something that needs a technician's attention.
 type finding struct {
 	Code     string // its words are attention.CODE
 	Severity state.Severity
 	Lines    []string
 	Detail   string // in English, from the box; "" for none
 	To       string // the page that helps; "" for none
-	Clock    bool   // confirming the clock helps
+	Clock    bool   // confirming the clock resolves it
 }
 
-// Pictogram is the finding's.
+// Pictogram returns the name of the finding's pictogram.
 func (f finding) Pictogram() string {
 	switch {
 	case f.Clock:
@@ -54,7 +54,7 @@ func (f finding) Pictogram() string {
 	return "fault"
 }
 
-// facts are what findings are made from.
+// facts is the input that findings are made from.
 type facts struct {
 	now      time.Time // in the box's zone
 	box      state.Status
@@ -65,7 +65,7 @@ type facts struct {
 	unknowns []string // offered languages that no speaker has reviewed
 }
 
-// helpful are the pages that help with a problem. A code without one needs hands.
+// helpful maps a problem's code to the page that helps with it. A problem without a page must be fixed at the box itself.
 var helpful = map[state.Code]string{
 	state.ConfigRefused:  textPath,
 	state.HotspotRadio:   settingsPath + "/hotspot",
@@ -77,7 +77,7 @@ var helpful = map[state.Code]string{
 	state.StickReadOnly:  backupPath,
 }
 
-// findings returns what wants attention: errors first, and remarks last.
+// findings returns what needs attention: errors first, remarks last.
 func (f facts) findings(w *web.Words) (all []finding) {
 	add := func(code string, severity state.Severity, to, detail string, pairs ...string) {
 		all = append(all, finding{
@@ -97,7 +97,7 @@ func (f facts) findings(w *web.Words) (all []finding) {
 			}
 		}
 		code := string(p.Code)
-		if _, err := w.Message("attention." + code); err != nil { // of another release
+		if _, err := w.Message("attention." + code); err != nil { // a code of another release
 			code = string(state.Failed)
 		}
 		add(code, p.Severity(), helpful[p.Code], detail, pairs...)
@@ -135,12 +135,12 @@ func (f facts) findings(w *web.Words) (all []finding) {
 	return all
 }
 
-// ofDonation adds the findings of a donation: one of its line, and one of its cap.
+// ofDonation adds the findings of a donation: at most one about its uplink, and one about its cap.
 func (f facts) ofDonation(
 	w *web.Words, d state.Donation, to string, add func(code string, severity state.Severity, to, detail string, pairs ...string),
 ) {
 	if d.PausedBy != "" || !d.Open {
-		return // nothing of it shows
+		return // it is not in use, so nothing can be observed
 	}
 	stops := 0
 	for _, h := range f.hours {
@@ -166,24 +166,24 @@ func (f facts) ofDonation(
 	}
 }
 
-// lasts says whether a cap lasts its period if each day uses as much as today, or as yesterday if that was more, and else on
-// which day it ends.
+// lasts reports whether a cap lasts until it resets, if each day uses as much as today, or as yesterday if that was more. If
+// not, end is the day on which it runs out.
 func (f facts) lasts(d state.Donation) (end time.Time, ok bool) {
 	today := state.DateOf(f.now).Time
-	days := int(state.DateOf(d.Resets.In(f.now.Location())).Sub(today) / dayLength) // with today
+	days := int(state.DateOf(d.Resets.In(f.now.Location())).Sub(today) / dayLength) // including today
 	if !f.box.Clock.Trusted || d.Resets.IsZero() || days < 2 {
 		return time.Time{}, true
 	}
 	used, pace := usedOn(d, today), usedOn(d, today.AddDate(0, 0, -1))
 	pace = max(pace, used)
-	rest := pace*uint64(days) - used // that this pace still needs
+	rest := pace*uint64(days) - used // what this pace still needs
 	if pace == 0 || rest <= d.Left+d.Left/paceSpare {
 		return time.Time{}, true
 	}
 	return f.now.AddDate(0, 0, int((d.Left+used)/pace)), false
 }
 
-// usedOn returns what a donation used on a day.
+// usedOn returns how many bytes a donation carried on a day.
 func usedOn(d state.Donation, day time.Time) uint64 {
 	for _, x := range d.Days {
 		if x.Date.Equal(day) {

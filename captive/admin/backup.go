@@ -22,44 +22,46 @@ import (
 
 // Backups makes and restores backups of the box. Its methods are safe for concurrent use.
 type Backups interface {
-	// Name returns a name for a file with a backup made now.
+	// Name returns a file name for a backup made now.
 	Name() string
-	// Write writes a backup; with a passphrase it has all secrets, and is sealed.
+	// Write writes a backup. With a passphrase the backup contains all secrets and is encrypted.
 	Write(w io.Writer, passphrase string) error
-	// MaxFile is the largest backup, in bytes.
+	// MaxFile returns the size of the largest backup that is accepted, in bytes.
 	MaxFile() int64
-	// Check checks a backup, which then waits to be restored or dropped. CheckUndo does so with the state before the last one
-	// restored; the error is fs.ErrNotExist if there is none.
+	// Check checks a backup, which then waits to be restored or dropped. CheckUndo does the same with the state from before the
+	// last restore; its error is fs.ErrNotExist if there is none.
 	Check(r io.Reader, passphrase string) (state.Restore, error)
 	CheckUndo() (state.Restore, error)
 	Undoable() bool
 	Drop()
-	// Restore begins to restore a checked backup: the box restarts. used has what lines have carried in the running period, in
-	// bytes by donation. Last tells how the last one ended.
+	// Restore begins to restore a checked backup: the box restarts. used says how many bytes each donation has carried in the
+	// current period. Last returns how the last restore ended.
 	Restore(id string, used map[string]uint64, from config.Side) error
 	Last() state.RestoreResult
-	// Sticks returns the USB sticks that are plugged in. MarkStick marks one, and writes the first backup to it, which the
-	// passphrase opens; WriteStick writes one to those that are marked. LastStick tells how that goes, nil if none is marked.
+	// Sticks returns the USB sticks that are plugged in. MarkStick marks one for the box's backups, and writes the first backup
+	// to it, which the passphrase opens. WriteStick writes a backup to the marked sticks. LastStick returns how the last backup
+	// to a stick went, nil if no stick is marked.
 	Sticks(ctx context.Context) ([]state.Stick, error)
 	MarkStick(ctx context.Context, device, passphrase string) error
 	WriteStick(ctx context.Context) error
 	LastStick() *state.StickBackup
-	// CheckStick does as Check does with a backup of a stick.
+	// CheckStick is Check for a backup on a stick.
 	CheckStick(ctx context.Context, device, name, passphrase string) (state.Restore, error)
-	// StateUse states what a donation's line has carried in the running period, of a donation whose use is unknown.
+	// StateUse sets how many bytes a donation has carried in the current period, for a donation whose usage is unknown.
 	StateUse(ctx context.Context, donation string, bytes uint64) error
-	// Trouble returns the word for why a backup cannot be made or restored, "" for a reason of the machine: "passphrase",
-	// "wrong", "weak", "not-backup", "newer", "damaged", "cut", "large", "unusable", "expired", or "stick-" and a StickBackup's Why.
+	// Trouble returns a word for why a backup cannot be made or restored: "passphrase", "wrong", "weak", "not-backup", "newer",
+	// "damaged", "cut", "large", "unusable", "expired", or "stick-" and a StickBackup's Why. It returns "" for an error of the
+	// machine, such as one of the disk.
 	Trouble(err error) string
 }
 
 const (
 	backupPath  = "/admin/backup"
-	setupBackup = setupPath + "/backup" // of a box without a configuration
+	setupBackup = setupPath + "/backup" // for a box without a configuration
 
 	passphraseName = "passphrase"
 	restoreName    = "id"
-	ofName         = "of." // and a number: a donation
+	ofName         = "of." // followed by a number: a donation's name
 	usedName       = "used."
 )
 
@@ -76,7 +78,7 @@ var backupRoutes = map[string]techHandler{
 	"POST " + backupPath + "/used":     (*Server).stateUse,
 }
 
-// backupPage makes backups, and asks for one to restore.
+// backupPage is the page to make a backup, and to choose one to restore.
 type backupPage struct {
 	techFrame
 	First   bool // the box has no configuration: there is nothing to back up
@@ -85,14 +87,14 @@ type backupPage struct {
 	Used    *problem
 	Undo    bool
 	Last    *lastRestore
-	Unknown []string // donations whose use nobody knows
+	Unknown []string // donations whose usage is unknown
 	Limit   string
 	Stick   stickPart
 }
 
 func (backupPage) Template() string { return "admin/backup" }
 
-// lastRestore says how the last restoring ended.
+// lastRestore says how the last restore ended.
 type lastRestore struct {
 	Good  bool
 	Lines []string
@@ -103,7 +105,7 @@ func (s *Server) backup(w http.ResponseWriter, r *request) {
 	s.showBackup(w, r, func(*backupPage) {}, http.StatusOK)
 }
 
-// showBackup shows the page, with what say adds to it.
+// showBackup shows the page after say has filled in its part.
 func (s *Server) showBackup(w http.ResponseWriter, r *request, say func(*backupPage), status int) {
 	first := s.unconfigured()
 	switch path := r.URL.Path; {
@@ -135,13 +137,13 @@ func (s *Server) showBackup(w http.ResponseWriter, r *request, say func(*backupP
 			p.Unknown = append(p.Unknown, d.Name)
 		}
 	}
-	web.Yield(r.Request.Request) // a stick takes its time
+	web.Yield(r.Request.Request) // reading a stick can take seconds
 	p.Stick = s.stickPart(r, first)
 	say(&p)
 	s.serve(w, r, p, status)
 }
 
-// backupTrouble returns what a page says of an error, and the status to answer with.
+// backupTrouble returns what the page says about an error, and the HTTP status to answer with.
 func (s *Server) backupTrouble(w *web.Words, err error) (*problem, int) {
 	var large *http.MaxBytesError
 	word, status := s.Backups.Trouble(err), http.StatusUnprocessableEntity
@@ -172,7 +174,7 @@ func (s *Server) backupTrouble(w *web.Words, err error) (*problem, int) {
 	return p, status
 }
 
-// downloadBackup sends a backup. What fails before its first byte is said on the page; later the download breaks off.
+// downloadBackup sends a backup. An error before the first byte is shown on the page; after it, the connection is aborted.
 func (s *Server) downloadBackup(w http.ResponseWriter, r *request) {
 	form, err := r.ReadForm(w, maxForm)
 	if err != nil {
@@ -209,7 +211,7 @@ func (s *Server) downloadBackup(w http.ResponseWriter, r *request) {
 
 var errNoPassphrase = errors.New("no passphrase")
 
-// attachment is a download whose head is sent with its first byte.
+// attachment is a download whose headers are set with the first byte, so that an error before it can still be answered by a page.
 type attachment struct {
 	w     http.ResponseWriter
 	name  string
@@ -261,7 +263,7 @@ func (s *Server) checkBackup(w http.ResponseWriter, r *request, check func() (st
 	return check()
 }
 
-// cannotRestore shows the page again, with why a backup cannot be restored.
+// cannotRestore shows the page again, with the reason why a backup cannot be restored.
 func (s *Server) cannotRestore(w http.ResponseWriter, r *request, err error) {
 	p, status := s.backupTrouble(r.Words, err)
 	if status == http.StatusRequestEntityTooLarge {
@@ -297,7 +299,7 @@ type restorePage struct {
 	Facts    []string
 	Changes  []changeRow
 	Effect   []string
-	Secrets  []string // that are not in the backup
+	Secrets  []string // names of secrets that are not in the backup
 	Accounts []accountRow
 	Files    []string
 	Kept     []string
@@ -307,7 +309,7 @@ type restorePage struct {
 
 func (restorePage) Template() string { return "admin/backup-plan" }
 
-// accountRow is what becomes of a donation's account.
+// accountRow says what restoring does to the usage count of a donation.
 type accountRow struct {
 	Number  int
 	Name    string
@@ -372,7 +374,7 @@ func (s *Server) dropBackup(w http.ResponseWriter, r *request) {
 	r.Lead(w, http.StatusSeeOther, to)
 }
 
-// gigabytes returns a number of bytes as somebody writes it in gigabytes; ok is false if it is no such number.
+// gigabytes parses a number of gigabytes as people type it, and returns it in bytes. ok is false if it is not such a number.
 func gigabytes(text string) (bytes uint64, ok bool) {
 	text = strings.Join(strings.Fields(strings.Replace(text, ",", ".", 1)), "")
 	n, err := strconv.ParseFloat(text, 64)
@@ -382,7 +384,7 @@ func gigabytes(text string) (bytes uint64, ok bool) {
 	return uint64(math.Ceil(n * 1e9)), true
 }
 
-// restoreBackup restores a backup that was shown.
+// restoreBackup restores a backup that was checked and shown.
 func (s *Server) restoreBackup(w http.ResponseWriter, r *request) {
 	form, err := r.ReadForm(w, maxForm)
 	if err != nil {
@@ -423,7 +425,7 @@ func (s *Server) restoreBackup(w http.ResponseWriter, r *request) {
 
 var errNotGigabytes = errors.New("this is no number of gigabytes")
 
-// restoring leads on from a restored backup.
+// restoring redirects to the page to continue with after a restore.
 func (s *Server) restoring(w http.ResponseWriter, r *request) {
 	last := s.Backups.Last()
 	switch {
@@ -436,7 +438,7 @@ func (s *Server) restoring(w http.ResponseWriter, r *request) {
 	}
 }
 
-// stateUse states what a donation has used.
+// stateUse sets a donation's usage, as the technician states it.
 func (s *Server) stateUse(w http.ResponseWriter, r *request) {
 	form, err := r.ReadForm(w, maxForm)
 	if err != nil {

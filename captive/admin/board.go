@@ -15,21 +15,22 @@ import (
 	"passerelle/captive/web"
 )
 
-// Desk is what those who run the centre's day do with its agenda and with what residents said. Its methods are safe for
+// Desk is what staff work with: the agenda, the residents' notices, and the question to residents. Its methods are safe for
 // concurrent use.
 type Desk interface {
 	Agenda() agenda.Store
-	// ChangeEvents changes the staff's events. The error is a *records.UnreadableError next to a change that is made, if
-	// their file could not be read and was set aside.
+	// ChangeEvents changes staff's own events. If their file could not be read, it is set aside, the change is still made, and the
+	// error is a *records.UnreadableError.
 	ChangeEvents(change func(*agenda.Own) error) error
 
 	Board() (board.Board, error)
-	// Accept and Refuse change all notices, or none: the error is board.ErrUnknown, board.ErrNoNotice or board.ErrFull.
+	// Accept and Refuse change all of the notices or none. The errors are board.ErrUnknown, board.ErrNoNotice and board.ErrFull.
 	Accept(numbers ...int) error
 	Refuse(numbers ...int) error
 
 	Question() (*opinion.Question, error)
-	// Ask and Close change the question with the number seen, 0 for none: the error is opinion.ErrAnother if it is another.
+	// Ask replaces the question with the number seen, and Close ends it; 0 stands for no question. The error is
+	// opinion.ErrAnother if the current question has another number.
 	Ask(text string, choices []opinion.ChoiceText, seen int) error
 	Close(seen int) error
 	Results(weeks int) ([]opinion.Row, error)
@@ -54,7 +55,7 @@ type noticeCard struct {
 	Title, Kind string
 	Picture     string
 	Text        string
-	Until       string // since when it waits, or how long it is shown
+	Until       string // the week it was written in if it waits, else how long it is shown
 }
 
 func (s *Server) board(w http.ResponseWriter, r *request) {
@@ -77,7 +78,7 @@ func (s *Server) board(w http.ResponseWriter, r *request) {
 	s.serve(w, r, p, http.StatusOK)
 }
 
-// boardOpen tells whether residents see the board.
+// boardOpen reports whether residents see the board.
 func (s *Server) boardOpen() bool {
 	text, _, err := s.Configuration.Read()
 	if err != nil {
@@ -125,7 +126,7 @@ func (s *Server) changeBoard(w http.ResponseWriter, r *request) {
 	r.Lead(w, http.StatusSeeOther, boardPath)
 }
 
-// numbersOf returns the numbers of notices in a form.
+// numbersOf returns the numbers of the notices that a form chooses.
 func numbersOf(form url.Values) (all []int, err error) {
 	for _, text := range form["number"] {
 		n, err := strconv.Atoi(text)

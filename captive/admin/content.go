@@ -15,40 +15,40 @@ import (
 	"passerelle/captive/web"
 )
 
-// Content is what technicians' pages need of the shares: what residents find on the box besides the internet.
+// Content is what residents find on the box besides the internet, as far as technicians' and staff's pages manage it.
 type Content struct {
 	Places, Packs, Calendars Shelf
 	Needs                    Rules
 	Finder                   Finder
 	Desk                     Desk
 	Downloads                Downloads
-	Uploads                  string // the folder of files that wait to be imported; its content does not outlive the server
+	Uploads                  string // the folder of uploaded files that wait to be imported; New empties it
 }
 
 // Downloads are the files that the box keeps up to date. Its methods are safe for concurrent use.
 type Downloads interface {
-	// Start begins the download of a name now. The error says why it does not.
+	// Start begins the download of that name now. The error says why it cannot begin.
 	Start(name string) error
 	Status() []state.Download
 }
 
-// duty is a part of what the pages are for.
+// duty is a group of pages that a role may or may not use.
 type duty string
 
 // The duties.
 const (
 	configures duty = "configures" // the box: its settings, its password, the desk's code
 	provides   duty = "provides"   // what residents read: places, packs, calendars, rules
-	welcomes   duty = "welcomes"   // the centre's day: pause, loans, lenders' links and sheets, agenda, board, opinion, poster, what is wrong
+	welcomes   duty = "welcomes"   // the desk's work: pause, loans, lenders' links and sheets, agenda, board, opinion, poster, diagnosis
 )
 
-// duties are those of each role that can sign in.
+// duties lists the duties of each role that can sign in.
 var duties = map[config.Role][]duty{
 	config.RoleTechnician: {configures, provides, welcomes},
 	config.RoleStaff:      {welcomes},
 }
 
-// may tells whether a role has a duty.
+// may reports whether a role has a duty.
 func may(role config.Role, d duty) bool { return slices.Contains(duties[role], d) }
 
 // dutyRoute is a page for those who have a duty.
@@ -147,7 +147,7 @@ func (s *Server) content(w http.ResponseWriter, r *request) {
 	s.serve(w, r, p, http.StatusOK)
 }
 
-// contentUp leads to the overview of the content, or of the desk.
+// contentUp returns the link to the overview of the content, or to the desk's page for a role without that overview.
 func (s *Server) contentUp(r *request) web.Link {
 	if !may(r.role, provides) {
 		return web.Link{Href: deskPath, Text: r.Words.T("staff.title")}
@@ -155,8 +155,8 @@ func (s *Server) contentUp(r *request) web.Link {
 	return web.Link{Href: contentPath, Text: r.Words.T("content.title")}
 }
 
-// trouble returns the word for what an error of a change means, and the status to answer with. It is "refused" for an error
-// that only its text explains.
+// trouble returns a word for what the error of a change means, and the HTTP status to answer with. The word is "refused" for any
+// other error: then only the error's own text explains it.
 func trouble(err error) (word string, status int) {
 	switch {
 	case errors.Is(err, private.ErrReplaced):
@@ -175,7 +175,7 @@ func trouble(err error) (word string, status int) {
 	return "refused", http.StatusUnprocessableEntity
 }
 
-// contentTrouble says why a change of the content was not made, and leads back.
+// contentTrouble serves a page that says why a change of the content was not made, with a link back.
 func (s *Server) contentTrouble(w http.ResponseWriter, r *request, back string, err error) {
 	if r.Context().Err() != nil {
 		return // the client is gone
@@ -191,7 +191,7 @@ func (s *Server) contentTrouble(w http.ResponseWriter, r *request, back string, 
 	s.serve(w, r, p, status)
 }
 
-// contentNotice says that something is done.
+// contentNotice returns a page that says that something is done, with a link back.
 func (s *Server) contentNotice(r *request, back string, lines []string) settingsNotice {
 	return settingsNotice{
 		techFrame: s.tech(r, "content", contentPath, lines[0]), Pictogram: "done", Good: true, Lines: lines,
@@ -199,7 +199,7 @@ func (s *Server) contentNotice(r *request, back string, lines []string) settings
 	}
 }
 
-// contentDone notes a change of the content, and says that it is made.
+// contentDone records a change of the content in the journal, and serves a page that says that it is made.
 func (s *Server) contentDone(w http.ResponseWriter, r *request, back string, what journal.What) {
 	s.note(r, what)
 	s.serve(w, r, s.contentNotice(r, back, r.Words.Lines("content.done."+string(what))), http.StatusOK)

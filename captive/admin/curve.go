@@ -9,37 +9,37 @@ import (
 	"passerelle/captive/web"
 )
 
-// The drawing's own units: it is stretched to the width of the page.
+// Size of a drawing in its own units. The page stretches it to its width.
 const (
 	curveWidth  = 1000
 	curveHeight = 100
 )
 
-// maxLayers is how many donations a drawing tells apart; the others are one layer.
+// maxLayers is how many donations have a layer of their own in a drawing. The others share one layer.
 const maxLayers = 4
 
-// layer is a donation's part of a drawing, or that of the others.
+// layer is the part of a drawing that shows one donation, or all others together.
 type layer struct {
 	Name   string // "" for the others
 	Class  string
-	Values []uint64 // one for each span
+	Values []uint64 // one per span
 	Sum    uint64
 }
 
-// span is a part of the time that a drawing shows, from 0 to 1 of its width, and its factor: what a value is multiplied with
-// for its height, so that a part of an hour is drawn as an hour. 0 leaves it out.
+// span is a part of the time that a drawing shows. from and to are fractions of its width, from 0 to 1. A value is multiplied by
+// factor to get its height, so that a part of an hour is drawn at the rate of a whole hour. A span with factor 0 is not drawn.
 type span struct{ from, to, factor float64 }
 
-// drawing is a drawing of layers on top of each other: what is used in all, by donation.
+// drawing is a stacked area chart: the top edge is the sum of all layers.
 type drawing struct {
-	Areas []shape // the topmost layer first: each is painted over the one before
+	Areas []shape // topmost layer first: each area is painted over the one before it
 }
 
 // shape is the area of a layer, with the curve that is its upper edge.
 type shape struct{ Class, Area, Curve string }
 
-// layersOf orders values by donation: the first names have a layer of their own, all others one together. Layers without any
-// bytes are left out, but keep their colour.
+// layersOf groups values by donation. The first maxLayers names get a layer of their own, all others share one. Layers without
+// any bytes are left out; the colours of the other layers do not change.
 func layersOf(names []string, spans int, value func(i int) map[string]uint64) (layers []layer) {
 	shown := names[:min(len(names), maxLayers)]
 	for i, name := range shown {
@@ -70,9 +70,9 @@ func layersOf(names []string, spans int, value func(i int) map[string]uint64) (l
 	return used
 }
 
-// draw draws layers over spans. All layers share one scale, up to the highest sum.
+// draw draws layers over spans. All layers share one scale, whose maximum is the highest sum.
 func draw(spans []span, layers []layer) drawing {
-	sums := make([][]float64, len(layers)) // of a layer and all below it
+	sums := make([][]float64, len(layers)) // sums of a layer and all layers below it
 	highest := 0.0
 	for l := range layers {
 		sums[l] = make([]float64, len(spans))
@@ -95,7 +95,7 @@ func draw(spans []span, layers []layer) drawing {
 	return d
 }
 
-// areaOf returns the area below points from left to right.
+// areaOf returns the area below a curve through points, which are ordered from left to right.
 func areaOf(points []point, class string) shape {
 	curve := curveThrough(points)
 	first, last := points[0], points[len(points)-1]
@@ -107,7 +107,8 @@ func areaOf(points []point, class string) shape {
 
 type point struct{ x, y float64 }
 
-// pointsOf places a value in the middle of each span, and level to the ends of the first and the last.
+// pointsOf puts a point with the span's value at the middle of each span. The first and the last value are extended to the edges
+// of their spans.
 func pointsOf(spans []span, values []float64, highest float64) (points []point) {
 	var first, last span
 	for i, s := range spans {
@@ -130,9 +131,9 @@ func pointsOf(spans []span, values []float64, highest float64) (points []point) 
 	return points
 }
 
-// curveThrough returns the path of a smooth curve through points from left to right: a cubic that rises and falls only as the
-// points do, so that it never goes below the axis (F. N. Fritsch and R. E. Carlson, "Monotone Piecewise Cubic
-// Interpolation", 1980).
+// curveThrough returns the SVG path of a smooth curve through points from left to right. It is a monotone cubic interpolation,
+// which does not overshoot the points, so that the curve never goes below the axis (F. N. Fritsch and R. E. Carlson, "Monotone
+// Piecewise Cubic Interpolation", 1980).
 func curveThrough(points []point) string {
 	slope := func(i int) float64 {
 		return (points[i+1].y - points[i].y) / max(points[i+1].x-points[i].x, 1e-9)
@@ -145,7 +146,7 @@ func curveThrough(points []point) string {
 		if before*after <= 0 {
 			return 0
 		}
-		return 2 * before * after / (before + after) // steeper than neither by more than twice
+		return 2 * before * after / (before + after) // harmonic mean: at most twice the smaller of the two slopes
 	}
 	var path strings.Builder
 	path.WriteString("M" + coordinates(points[0]))
@@ -158,7 +159,7 @@ func curveThrough(points []point) string {
 	return path.String()
 }
 
-// coordinates writes a point with as few digits as a screen can show.
+// coordinates formats a point with one decimal, which is as much as a screen can show.
 func coordinates(p point) string {
 	tenth := func(f float64) string { return strconv.FormatFloat(math.Round(f*10)/10, 'f', -1, 64) }
 	return tenth(p.x) + "," + tenth(p.y)
@@ -168,25 +169,25 @@ func coordinates(p point) string {
 type usageRow struct {
 	When   string
 	Sum    string
-	By     []string // of each donation, if there is more than one
-	People string   // the most at once; "" where that is not known
+	By     []string // what each donation carried, if there is more than one
+	People string   // the most sessions at once; "" if unknown
 
-	Refused string // how many devices were; "" for none
+	Refused string // how many devices were refused; "" for none
 }
 
-// usage is a drawing of data, with its table and its words.
+// usage is a drawing of data, with its table and its text.
 type usage struct {
 	drawing
-	Legend       []legend // if there are two layers or more
-	Most         string   // what was the most, and when; "" for no data at all
-	Begins, Ends string   // below the drawing
+	Legend       []legend // set if there are two layers or more
+	Most         string   // the highest value, and when it was; "" if there is no data
+	Begins, Ends string   // labels below the drawing
 	Rows         []usageRow
 
-	Refusals drawing  // in the same spans; without areas if nothing was refused
-	Refused  []string // how many for each reason; none for no reason
+	Refusals drawing  // over the same spans; it has no areas if nothing was refused
+	Refused  []string // the count for each reason that occurred
 }
 
-// refuse draws what was refused in the spans, and fills in its part of the table and its sums.
+// refuse draws how many devices were refused in each span, and fills in the counts of the table and the sums by reason.
 func (u *usage) refuse(w *web.Words, spans []span, refused []state.Refused) {
 	var sums state.Refused
 	l := layer{Class: "people"}
@@ -213,10 +214,10 @@ func (u *usage) refuse(w *web.Words, spans []span, refused []state.Refused) {
 	say(sums.Busy, func(n string) string { return w.T("home.refused-busy", "number", n) })
 }
 
-// legend says what an area is.
+// legend explains an area of a drawing.
 type legend struct{ Class, Text string }
 
-// newUsage draws layers, and fills in the table and the legend. i is the span in which the most was used.
+// newUsage draws layers, and fills in the table and the legend. i is the span with the highest sum, and most is that sum.
 func newUsage(w *web.Words, spans []span, layers []layer, when func(i int) string) (u usage, i int, most uint64) {
 	u.drawing = draw(spans, layers)
 	name := func(l layer) string {

@@ -12,17 +12,17 @@ import (
 
 const (
 	dayLength = 24 * time.Hour
-	sampling  = 10 * time.Second // between samples
+	sampling  = 10 * time.Second // interval between samples
 
-	maxHours = 48 // bounds a Day while its clock is set again and again
-	maxNames = 32 // bounds the donations of an hour: those beyond count under ""
+	maxHours = 48 // limits the memory of a Day if the clock is set repeatedly
+	maxNames = 32 // donations counted by name in an hour; further ones are counted under ""
 )
 
-// Day counts what the box did in the last 24 hours, in memory only: bytes by donation, the most sessions at once, how often a
-// line stopped working, what its line carried, and how many devices were refused. It counts people in fives, and knows nothing of
-// a single resident. Make one with NewDay; its methods are safe for concurrent use.
+// Day counts what the box did in the last 24 hours, in memory only: bytes by donation, the most sessions at once, how often each
+// uplink stopped working, the rates of each uplink, and how many devices were refused. Sessions are counted in fives, and nothing
+// is known of a single resident. Make one with NewDay; its methods are safe for concurrent use.
 type Day struct {
-	began time.Time // its age is measured by the monotonic clock
+	began time.Time // has a monotonic reading, by which the Day's age is measured
 
 	mu     sync.Mutex
 	counts counts
@@ -52,7 +52,7 @@ func (d *Day) Add(now time.Time, s state.Status) {
 	d.counts.add(now, now.Sub(d.began), s)
 }
 
-// last returns the hours of the last 24, the oldest first, and the Day's age.
+// last returns the counts of the last 24 hours, oldest first, and the Day's age.
 func (d *Day) last(now time.Time) (hours []hour, age time.Duration) {
 	age = now.Sub(d.began)
 	d.mu.Lock()
@@ -66,34 +66,34 @@ func (d *Day) last(now time.Time) (hours []hour, age time.Duration) {
 	return hours, age
 }
 
-// hour is a part of a day: an hour of the clock, shorter if the daemon began in it, or if the clock was set.
+// hour holds the counts of one hour of the clock, or of a part of it if the daemon started in it or the clock was set.
 type hour struct {
-	from, to time.Duration     // the Day's age
+	from, to time.Duration     // the Day's age at the beginning and at the end
 	bytes    map[string]uint64 // by donation; "" for further ones
-	stops    map[string]int    // by donation: how often its line stopped working
+	stops    map[string]int    // by donation: how often its uplink stopped working
 	sessions int               // the most at once, in fives
 	refused  state.Refused
-	paces    map[string]pace // by donation: what its line carried, while the box measured it; nil for none
+	paces    map[string]pace // by donation: its uplink's rates while the box measured them; nil for none
 }
 
-// counts is the pure part of a Day. Its hours follow the Day's age, not the clock, so that no hour is lost or counted twice
-// when somebody sets the clock.
+// counts is the part of a Day without lock and clock. Hours are placed by the Day's age, not by the clock, so that no hour is lost
+// or counted twice when somebody sets the clock.
 type counts struct {
-	hours []hour          // the oldest first
-	clock time.Time       // at the last sample
-	lines map[string]line // then
+	hours []hour          // oldest first
+	clock time.Time       // the time of the last sample
+	lines map[string]line // the donations at the last sample
 
-	refused state.Refused // then
+	refused state.Refused // the counter at the last sample
 }
 
-// line is a donation at the last sample.
+// line is the state of a donation at a sample.
 type line struct {
 	used         uint64
-	asked, works bool // the box may use it, and it works
+	asked, works bool // whether the box may use it, and whether its uplink works
 }
 
-// add counts what changed since the last sample, at an age that never decreases. What a donation used before its first sample
-// is not counted: it may be of another day. A donation with a new name is another one.
+// add counts what changed since the last sample. age never decreases. What a donation used before its first sample is not
+// counted, since that may have been on another day. A renamed donation counts as a new one.
 func (c *counts) add(now time.Time, age time.Duration, s state.Status) {
 	if n := len(c.hours); n == 0 || !now.Truncate(time.Hour).Equal(c.clock.Truncate(time.Hour)) {
 		if n > 0 {

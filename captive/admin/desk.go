@@ -25,13 +25,13 @@ import (
 //go:embed desk/words/*.toml
 var deskFiles embed.FS
 
-// deskWords are the words of the pages that staff have, in all languages. Technicians have them, too.
+// deskWords has the words of staff's pages, in all languages. Technicians' pages use them, too.
 var deskWords = sub(deskFiles, "desk")
 
 // staffCatalog has staff's pages and words.
 var staffCatalog = web.NewCatalog(web.Share{Name: "admin", Files: staffFiles{}}, guide.Share(), findings.Share())
 
-// staffFiles are the files of staff's catalog: the pages are the technicians', without the technicians' words.
+// staffFiles is the file system of staff's catalog: the technicians' pages, with staff's words instead of the technicians'.
 type staffFiles struct{}
 
 func (staffFiles) Open(name string) (fs.File, error) {
@@ -41,7 +41,7 @@ func (staffFiles) Open(name string) (fs.File, error) {
 	return files.Open(name)
 }
 
-// sub returns a folder of embedded files, which is there.
+// sub returns a folder of embedded files. It panics if there is no such folder.
 func sub(of embed.FS, folder string) fs.FS {
 	f, err := fs.Sub(of, folder)
 	if err != nil {
@@ -50,21 +50,22 @@ func sub(of embed.FS, folder string) fs.FS {
 	return f
 }
 
-// staffLanguages returns the languages of staff's pages: all, the box's own first.
+// staffLanguages returns the languages of staff's pages: all of them, the box's own first.
 func staffLanguages(own string) *web.Languages {
 	return staffCatalog.Offer(append([]string{own}, languages...)...)
 }
 
-// Paths of the desk: short to say on the phone. Its pages of the content have those of the technicians'.
+// Paths of the desk. They are short, so that they can be said on the phone. Pages that staff share with technicians are below
+// /admin/.
 const (
 	deskPath       = "/desk"
 	deskSignInPath = "/desk/login"
 )
 
-// isDesk tells whether a path is one of the desk's own.
+// isDesk reports whether a path is one of the desk's own.
 func isDesk(path string) bool { return path == deskPath || strings.HasPrefix(path, deskPath+"/") }
 
-// deskRoutes are the pages of those who run the centre's day, besides those of the content. All need the duty to welcome.
+// deskRoutes are staff's pages, besides those of the content. All need the duty welcomes.
 var deskRoutes = map[string]techHandler{
 	"GET " + deskPath:          (*Server).desk,
 	"GET " + deskPath + "/{$}": (*Server).desk,
@@ -78,22 +79,22 @@ var deskRoutes = map[string]techHandler{
 // deskTile is a door of the desk's page.
 type deskTile struct {
 	web.Door
-	Waits bool // somebody waits for a press: it stands first
+	Waits bool // somebody waits for staff to act: the tile comes first
 }
 
-// deskTiles are the doors in the order of the page. One that leads nowhere now is left out.
+// deskTiles makes the tiles in the order of the page. A tile with shown false is left out.
 var deskTiles = []func(*Server, *request) (tile deskTile, shown bool){
 	(*Server).loansTile, (*Server).lendersTile, (*Server).boardTile, (*Server).agendaTile, (*Server).opinionTile, (*Server).posterTile,
 	(*Server).doctorTile, (*Server).guideTile,
 }
 
-// deskPage is what staff see first: what the box does and why, what to tell residents, and the doors of the day.
+// deskPage is staff's first page: what the box does and why, what to tell residents, and links to the other pages.
 type deskPage struct {
 	techFrame
 	advice
 	Tomorrow   string // when a pause until tomorrow would end; "" if there is no button for it
-	Paused     bool   // a button resumes
-	Pauses     bool   // a button pauses
+	Paused     bool   // there is a button to resume
+	Pauses     bool   // there is a button to pause
 	Caps       []capWarning
 	Situations []situation
 	Tiles      []deskTile
@@ -150,7 +151,7 @@ func (s *Server) boardTile(r *request) (t deskTile, shown bool) {
 
 func (s *Server) agendaTile(r *request) (t deskTile, shown bool) {
 	t.Door = web.Door{Href: agendaPath, Pictogram: "calendar", Title: r.Words.T("dates.title"), Text: r.Words.T("dates.none")}
-	events, _ := s.Content.Desk.Agenda().Events() // the page says what is broken
+	events, _ := s.Content.Desk.Agenda().Events() // the agenda's page reports the errors
 	for _, o := range agenda.Occurrences(events, r.Now, startOfDay(r.Now).AddDate(0, 0, agendaDays)) {
 		if !o.Cancelled && o.MovedTo.IsZero() {
 			t.Text = r.Words.T("staff.next", "title", o.Title, "day", dateOf(r.Words, o.Start))
@@ -176,7 +177,7 @@ func (s *Server) posterTile(r *request) (t deskTile, shown bool) {
 	return t, true
 }
 
-// Values of the field that says what becomes of the sharing, or of a warning.
+// Values of the form field "do": what to do with the sharing, or with a warning.
 const (
 	pauseNow      = "pause"
 	pauseTomorrow = "tomorrow"
@@ -184,20 +185,20 @@ const (
 	seenCap       = "seen"
 )
 
-// capsSeen are the loans of which the desk has seen that most is used, with the begin of that period. They are in memory: after a
-// restart the desk is warned once more.
+// capsSeen records for which donations staff have dismissed the warning that most of the cap is used, with the start of that
+// period. It is in memory only: after a restart the warnings appear once more.
 type capsSeen struct {
 	mu   sync.Mutex
 	seen map[string]time.Time
 }
 
-// warnings returns those that nobody has seen in this period.
+// warnings returns the warnings that nobody has dismissed in this period.
 func (c *capsSeen) warnings(w *web.Words, box state.Status) (all []capWarning) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, d := range box.Donations {
 		if !mostlyUsed(d) {
-			delete(c.seen, d.Name) // of an earlier period, or of a lower cap
+			delete(c.seen, d.Name) // the entry is from an earlier period, or from a lower cap
 			continue
 		}
 		if begun, ok := c.seen[d.Name]; !ok || !begun.Equal(d.PeriodStart) {
@@ -210,7 +211,7 @@ func (c *capsSeen) warnings(w *web.Words, box state.Status) (all []capWarning) {
 	return all
 }
 
-// see notes that the desk has seen the warning of a donation.
+// see dismisses the warning of a donation for this period.
 func (c *capsSeen) see(name string, box state.Status) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -224,7 +225,7 @@ func (c *capsSeen) see(name string, box state.Status) {
 	}
 }
 
-// changeDesk pauses or resumes, or takes a warning from the page.
+// changeDesk pauses or resumes sharing, or dismisses a warning.
 func (s *Server) changeDesk(w http.ResponseWriter, r *request) {
 	form, err := r.ReadForm(w, maxForm)
 	if err != nil {
@@ -259,8 +260,8 @@ func (s *Server) changeDesk(w http.ResponseWriter, r *request) {
 // deskSignInForm is staff's page to sign in.
 type deskSignInForm struct {
 	web.Frame
-	Closed bool   // there is no code
-	To     string // the page to show then
+	Closed bool   // there is no code, so staff cannot sign in
+	To     string // the page to show after signing in
 	Wrong  string // as in signInForm
 	Wait   string
 	Other  string // the technicians' page to sign in
@@ -316,7 +317,7 @@ func (s *Server) deskSignIn(w http.ResponseWriter, hr *http.Request) {
 	s.serve(w, r, p, status)
 }
 
-// staffRequest is a request in one of staff's languages.
+// staffRequest returns a request in one of the languages of staff's pages.
 func (s *Server) staffRequest(hr *http.Request) *request {
 	r := s.request(hr)
 	r.Head, r.desk = s.current().staff(), true
@@ -326,7 +327,7 @@ func (s *Server) staffRequest(hr *http.Request) *request {
 
 const deskCodePath = "/admin/desk"
 
-// deskCodePage is where a technician makes the desk's code, or removes it. The code is shown once, on a card.
+// deskCodePage is the page on which a technician makes the desk's code, or removes it. The code is shown once, on a card.
 type deskCodePage struct {
 	techFrame
 	Up   web.Link
@@ -376,7 +377,7 @@ func (s *Server) changeDeskCode(w http.ResponseWriter, r *request) {
 	}
 }
 
-// renewDeskCode shows a new code. It is in this answer only.
+// renewDeskCode makes a new code, and shows it. Only this one response contains it.
 func (s *Server) renewDeskCode(w http.ResponseWriter, r *request) {
 	code, err := poster.NewCode("http://" + r.site.Hostname + deskPath)
 	if err != nil {

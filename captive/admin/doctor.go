@@ -11,20 +11,20 @@ import (
 	"passerelle/captive/web"
 )
 
-// Doctor finds what is wrong. Its methods are safe for concurrent use.
+// Doctor diagnoses the box. Its methods are safe for concurrent use.
 type Doctor interface {
-	// Search begins a search, unless one is running.
+	// Search starts a diagnosis, unless one is running.
 	Search()
-	// Diagnosis returns the running search as far as it is, else the last one; ok is false if there is none.
+	// Diagnosis returns the results so far of the running diagnosis, or else the last one. ok is false if there is none.
 	Diagnosis() (d state.Diagnosis, ok bool)
-	// RecentLog returns the log of the last hour, the oldest line first.
+	// RecentLog returns the log of the last hour, oldest line first.
 	RecentLog() []state.LogEntry
-	// Support returns a zip for those who help.
+	// Support returns the support file, a zip.
 	Support(ctx context.Context) ([]byte, error)
 }
 
-// The duties of those who may search for what is wrong, and of those who may see what the box says of it in English, the log, and
-// the file for those who help.
+// diagnoses is the duty that is needed to run a diagnosis. supports is the duty that is needed to see its details in English, the
+// log, and the support file.
 const (
 	diagnoses = welcomes
 	supports  = configures
@@ -34,44 +34,44 @@ const (
 	doctorPath  = "/admin/doctor"
 	supportPath = doctorPath + "/support.zip"
 
-	// refreshAfter is how often the page loads itself while a search runs, in seconds.
+	// refreshAfter is how often the page reloads while a diagnosis runs, in seconds.
 	refreshAfter = 2
-	// maxLog is how many lines of the log a page has.
+	// maxLog is how many lines of the log the page shows.
 	maxLog = 60
 )
 
-// doctorRoutes are the pages about what is wrong.
+// doctorRoutes are the pages of the diagnosis.
 var doctorRoutes = map[string]dutyRoute{
 	"GET " + doctorPath:  {diagnoses, (*Server).doctorPage},
 	"POST " + doctorPath: {diagnoses, (*Server).search},
 	"GET " + supportPath: {supports, (*Server).support},
 }
 
-// doctorPage shows a search for what is wrong, and its result.
+// doctorPage shows a running diagnosis, or the result of the last one.
 type doctorPage struct {
 	techFrame
 	Up      web.Link
 	Running bool
-	Done    int // steps
-	All     int
+	Done    int        // steps that have a result
+	All     int        // steps in all
 	Cause   *foundStep // nil if all is well, or nothing is known
 	Well    bool
-	When    string // of the last search, and what it took
-	Cost    string // what it used of the lines
+	When    string // when the last diagnosis ran, and how long it took
+	Cost    string // how much data it used
 	Groups  []stepGroup
 	Log     []logLine
-	Support bool // the reader may see the details and the log, and take the file
+	Support bool // the reader may see the details, the log and the support file
 }
 
 func (doctorPage) Template() string { return "admin/doctor" }
 
-// stepGroup is the steps about one thing: the box, or a line.
+// stepGroup holds consecutive steps about one thing: the box, or a donation.
 type stepGroup struct {
-	Name  string // of the donation; "" for the box
+	Name  string // the donation's name; "" for the box
 	Steps []foundStep
 }
 
-// foundStep is one step of the chain.
+// foundStep is one step of the diagnosis, as the page shows it.
 type foundStep struct {
 	Title, Of string
 	Verdict   state.Verdict
@@ -82,7 +82,7 @@ type foundStep struct {
 	Detail    string // in English, from the box; "" for none
 }
 
-// stepPictograms are those of verdicts.
+// stepPictograms has the pictogram of each verdict.
 var stepPictograms = map[state.Verdict]string{
 	state.OK: "done", state.Warn: "question", state.Bad: "fault", state.Skipped: "paused", "": "wait",
 }
@@ -90,10 +90,10 @@ var stepPictograms = map[state.Verdict]string{
 // logLine is a line of the log.
 type logLine struct {
 	At    string
-	Level string // "warning", "error", or "" for what is neither
-	Word  string // in words
+	Level string // "warning", "error", or "" for lower levels
+	Word  string // the level in words
 	Text  string
-	Lang  string // "en" if the box says it
+	Lang  string // "en" if the text is the log's own, "" if it is in the page's language
 }
 
 func (s *Server) doctorPage(w http.ResponseWriter, r *request) {
@@ -122,7 +122,7 @@ func (s *Server) doctorPage(w http.ResponseWriter, r *request) {
 	s.serve(w, r, p, http.StatusOK)
 }
 
-// doctorTile is the desk's door to the search. It stands first while nobody has internet and nobody chose that.
+// doctorTile is the desk's link to the diagnosis. It comes first while residents have no internet because of a failure.
 func (s *Server) doctorTile(r *request) (t deskTile, shown bool) {
 	box := s.Box.Status().State
 	t.Door = web.Door{Href: doctorPath, Pictogram: "search", Title: r.Words.T("doctor.title"), Text: r.Words.T("staff.doctor")}
@@ -130,7 +130,7 @@ func (s *Server) doctorTile(r *request) (t deskTile, shown bool) {
 	return t, true
 }
 
-// show shows a search.
+// show fills in the page from a diagnosis.
 func (p *doctorPage) show(d state.Diagnosis, r *request) {
 	words := r.Words
 	for _, f := range d.Steps {
@@ -139,7 +139,7 @@ func (p *doctorPage) show(d state.Diagnosis, r *request) {
 			p.Done++
 		}
 		p.All++
-		// The steps of a donation stand together, those of the box before and after them.
+		// The steps of one donation are consecutive. Steps of the box come before and after them, so the box can have two groups.
 		if n := len(p.Groups); n == 0 || p.Groups[n-1].Name != f.Of {
 			p.Groups = append(p.Groups, stepGroup{Name: f.Of})
 		}
@@ -161,7 +161,8 @@ func (p *doctorPage) show(d state.Diagnosis, r *request) {
 	}
 }
 
-// newFound says what a step saw, in the reader's language where it knows the code; with details also what the box says in English.
+// newFound describes what a step found, in the reader's language if it has words for the code. With details it adds the box's own
+// English text.
 func newFound(w *web.Words, f state.Finding, details bool) foundStep {
 	x := foundStep{
 		Title: w.T("step." + string(f.Step)), Of: f.Of, Verdict: f.Verdict, Pictogram: stepPictograms[f.Verdict],
@@ -191,7 +192,7 @@ func newFound(w *web.Words, f state.Finding, details bool) foundStep {
 		}
 	}
 	text, err := w.Message("found."+string(f.Code), pairs...)
-	if err != nil { // of another release
+	if err != nil { // a code of another release
 		text = strings.TrimSpace(f.Saw + "\n" + f.Do)
 	}
 	lines := strings.Split(text, "\n")
@@ -203,7 +204,7 @@ func newFound(w *web.Words, f state.Finding, details bool) foundStep {
 	return x
 }
 
-// milliseconds formats a duration.
+// milliseconds formats a duration of n milliseconds.
 func milliseconds(w *web.Words, n int64) string {
 	switch {
 	case n < 1:
@@ -214,13 +215,13 @@ func milliseconds(w *web.Words, n int64) string {
 	return w.T("doctor.seconds", "number", strconv.FormatInt((n+500)/1000, 10))
 }
 
-// logMessages are the messages of the log that the pages have words for. The others are in English.
+// logMessages are the codes of log messages that the pages have words for. Other messages are shown in English.
 var logMessages = []string{
 	"state", "uplink-probed", "uplink-fails", "child-started", "child-failed", "problem", "sessions-restored", "configuration-applied",
 	"restarting",
 }
 
-// newLogLine says a line of the log in the reader's words where it knows the code.
+// newLogLine returns a line of the log, in the reader's language if there are words for its code.
 func newLogLine(w *web.Words, e state.LogEntry, r *request) logLine {
 	l := logLine{At: w.Clock(e.At.In(r.Now.Location())), Text: e.Text, Lang: "en"}
 	switch e.Level {
@@ -245,19 +246,19 @@ func newLogLine(w *web.Words, e state.LogEntry, r *request) logLine {
 	if !slices.Contains(logMessages, code) {
 		return l
 	}
-	if text := w.T("log."+code, pairs...); !strings.Contains(text, "{") { // else it is another release's
+	if text := w.T("log."+code, pairs...); !strings.Contains(text, "{") { // else another release logged it, with other arguments
 		l.Text, l.Lang = text, ""
 	}
 	return l
 }
 
-// search begins a search.
+// search starts a diagnosis.
 func (s *Server) search(w http.ResponseWriter, r *request) {
 	s.Doctor.Search()
 	r.Lead(w, http.StatusSeeOther, doctorPath)
 }
 
-// support sends the file for those who help.
+// support sends the support file.
 func (s *Server) support(w http.ResponseWriter, r *request) {
 	zip, err := s.Doctor.Support(r.Context())
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"passerelle/captive/web"
 )
 
-// kind is how a field is shown and read.
+// kind says how a field is shown and read.
 type kind string
 
 // The kinds, and the type of their values in a config.Change.
@@ -24,17 +24,17 @@ const (
 	aSecret   kind = "secret"   // string that is never shown
 	aChoice   kind = "choice"   // string: one of choices
 	aFlag     kind = "flag"     // bool
-	aDefault  kind = "default"  // bool; nil for what the rest of the form implies: one of choices, which are byDefault, "true" and "false"
+	aDefault  kind = "default"  // bool, or nil if the rest of the form decides; the choices are byDefault, "true" and "false"
 	aSize     kind = "size"     // string: a number with a unit
-	aRate     kind = "rate"     // likewise
-	aDuration kind = "duration" // likewise
+	aRate     kind = "rate"     // string: a number with a unit
+	aDuration kind = "duration" // string: a number with a unit
 	aList     kind = "list"     // []string: the checked ones of choices, then one per line
 	checks    kind = "checks"   // []string: the checked ones of choices
 	someHours kind = "hours"    // string: opening hours
 	aWiFi     kind = "wifi"     // config.Table: a lender's network
 
-	// Those of no key.
-	aDate    kind = "date"
+	// Kinds of forms that have no keys, except that donation.until is an aDate.
+	aDate    kind = "date" // string
 	aTime    kind = "time"
 	someText kind = "text" // several lines
 )
@@ -44,16 +44,16 @@ type field struct {
 	key      string // dotted; those of a donation begin with "donation."
 	kind     kind
 	choices  []string // known values
-	labels   []string // the words of each, if they have words
-	suggests []string // values to choose from, among others
-	unit     string   // of a size, rate or duration, to start with
-	most     int      // length of a line, highest number
+	labels   []string // message keys of the choices, in the same order; a choice without one is a language code
+	suggests []string // suggested values; others are allowed
+	unit     string   // initial unit of a size, rate or duration
+	most     int      // maximum length of a line, or maximum of a number
 	rare     bool     // most people never need it
 	required bool
-	unknown  bool   // no hours means that they are unknown; else always open
-	zero     string // the words of a rate of 0; "": no limit
+	unknown  bool   // empty hours mean that the hours are unknown; otherwise they mean always open
+	zero     string // message key for a rate of 0; "" means no limit
 
-	only func(form url.Values) bool // tells whether the key has a meaning with the rest of the form; nil: always
+	only func(form url.Values) bool // reports whether the key applies, given the rest of the form; nil: it always does
 }
 
 // group is a page of fields.
@@ -63,7 +63,7 @@ type group struct {
 	fields    []field
 }
 
-// groups are the pages, in their order. Every key of the configuration has a place here.
+// groups are the pages, in their order. Every key of the configuration outside donations is on one of them.
 var groups = []group{
 	{"centre", "house", []field{
 		{key: "box.name", kind: aLine, most: 80, required: true},
@@ -136,7 +136,7 @@ var groups = []group{
 	}},
 }
 
-// donationFields are those of each donation.
+// donationFields are the fields of a donation.
 var donationFields = []field{
 	{key: "donation.name", kind: aLine, most: 80, required: true},
 	{key: "donation.interface", kind: aLine, most: 15, required: true, suggests: []string{"eth0", "eth1", config.USB, "wlan0", "wlan1"}},
@@ -173,17 +173,17 @@ var (
 	}
 )
 
-// byDefault is the choice of no value.
+// byDefault is the choice that sets no value.
 const byDefault = "auto"
 
-// units are those of numbers, from small to large.
+// units are the units of each kind of number, from small to large.
 var units = map[kind][]string{
 	aSize:     {"kB", "MB", "GB", "TB"},
 	aRate:     {"kbit", "mbit", "gbit"},
 	aDuration: {"s", "m", "h"},
 }
 
-// fieldOf returns the field of a key, nil for none.
+// fieldOf returns the field of a key, or nil if no page has it.
 func fieldOf(key string) *field {
 	for _, all := range append(groups, group{fields: donationFields}) {
 		for i := range all.fields {
@@ -260,8 +260,8 @@ func (f *field) write(form url.Values, value any) {
 	}
 }
 
-// read reads a value from a form. was is the value before, which a form may keep. problem is a word for what is wrong with
-// it, "" for nothing that this package knows.
+// read reads a value from a form. was is the value before, which the form may keep. problem is a word for what is wrong with the
+// value. "" means that this package found nothing wrong; package config may still refuse it.
 func (f *field) read(form url.Values, was any) (value any, problem string) {
 	text := strings.TrimSpace(form.Get(f.key))
 	switch f.kind {
@@ -296,7 +296,7 @@ func (f *field) read(form url.Values, was any) (value any, problem string) {
 	return text, ""
 }
 
-// readSecret keeps the secret that was, unless there is another one or it is to be removed.
+// readSecret returns the secret that was there before, unless the form has a new one or asks to remove it.
 func readSecret(form url.Values, name string, was any) any {
 	switch {
 	case form.Get(name+removeName) != "":
@@ -309,7 +309,7 @@ func readSecret(form url.Values, name string, was any) any {
 	return was
 }
 
-// passphrase returns that of a lender's Wi-Fi, nil for none.
+// passphrase returns the passphrase of a lender's Wi-Fi, or nil if there is none.
 func passphrase(wifi any) any {
 	table, _ := wifi.(config.Table)
 	for _, p := range table {
@@ -320,7 +320,8 @@ func passphrase(wifi any) any {
 	return nil
 }
 
-// readList reads a list: those that were there before stay in their order.
+// readList reads a list. Values that were there before keep their order, so that a form that changes nothing does not reorder the
+// file. A changed aList is in the form's order.
 func (f *field) readList(form url.Values, was any) []string {
 	chosen := form[f.key]
 	for line := range strings.SplitSeq(form.Get(f.key+linesName), "\n") {
@@ -372,14 +373,14 @@ func (f *field) readHours(form url.Values, was any) (value any, problem string) 
 			return before, "week"
 		}
 		if old, ok := weekOf(before); ok && reflect.DeepEqual(old, w) {
-			return before, "" // however it was spelt
+			return before, "" // keep the old spelling
 		}
 		return w.String(), ""
 	}
 	return strings.TrimSpace(form.Get(f.key)), ""
 }
 
-// isAlways tells whether hours need no text.
+// isAlways reports whether hours mean always open, or unknown hours for a field with unknown.
 func (f *field) isAlways(text string) bool {
 	if strings.TrimSpace(text) == "" {
 		return true
@@ -388,7 +389,7 @@ func (f *field) isAlways(text string) bool {
 	return !f.unknown && err == nil && schedule.Always()
 }
 
-// split splits a number and its unit. None has the unit to start with.
+// split splits a value into its number and its unit. A value without a unit gets the field's initial unit.
 func (f *field) split(value string) (number, unit string) {
 	if f.kind == aDuration {
 		if d, err := time.ParseDuration(value); err == nil {
@@ -407,7 +408,8 @@ func (f *field) split(value string) (number, unit string) {
 	return value[:end], value[end:]
 }
 
-// join joins a number and its unit as the file has them: "1500MB". French numbers have a comma, and a space in thousands.
+// join joins a number and its unit as the file has them: "1500MB". It accepts French numbers, which have a decimal comma and
+// spaces between thousands.
 func (f *field) join(number, unit string) string {
 	number = strings.NewReplacer(",", ".", " ", "", "\u00a0", "", "\u202f", "").Replace(number)
 	switch {
@@ -440,7 +442,7 @@ func (f *field) join(number, unit string) string {
 	return value
 }
 
-// same tells whether two values of a field are the same.
+// same reports whether two values of a field are equal. Empty lists are equal, and so are empty tables.
 func same(a, b any) bool {
 	if list, ok := a.([]string); ok && len(list) == 0 {
 		other, ok := b.([]string)
@@ -460,7 +462,7 @@ type input struct {
 	Label    string
 	Help     []string
 	Value    string
-	Lines    string // of a list
+	Lines    string // the values of a list that are not choices, one per line
 	Units    []option
 	Options  []option
 	Suggests []string
@@ -470,14 +472,14 @@ type input struct {
 	Rare     bool
 
 	Set    bool // there is a secret
-	Remove bool // it is to be removed
-	Retype bool // one was typed, which is not shown again
+	Remove bool // the secret is to be removed
+	Retype bool // a secret was typed, which is not shown again
 	SSID   string
 
 	Mode    string
 	Week    []gridDay
 	Off     bool
-	Reading []string // hours, as the box reads them
+	Reading []string // how the box understands the hours
 
 	Problem *problem
 }
@@ -488,7 +490,7 @@ type option struct {
 	Chosen       bool
 }
 
-// gridDay is a day of a week's grid.
+// gridDay is one day in the grid of a week's opening hours.
 type gridDay struct {
 	Name  string
 	Spans []gridSpan
@@ -496,13 +498,13 @@ type gridDay struct {
 
 type gridSpan struct{ FromName, From, ToName, To string }
 
-// problem is what is wrong with a value.
+// problem says what is wrong with a value.
 type problem struct {
 	Text   string
 	Detail string // in English, from the box
 }
 
-// input returns a field as a form has it. was is its value in the configuration.
+// input returns the field as the page shows it, with the form's value. was is its value in the configuration.
 func (f *field) input(w *web.Words, form url.Values, was any) input {
 	in := input{
 		Kind: f.kind, Name: f.key, Label: w.T("field." + f.key), Help: w.Lines("help." + f.key),
@@ -540,13 +542,13 @@ func (f *field) input(w *web.Words, form url.Values, was any) input {
 	return in
 }
 
-// aMonday is when a week begins that shows the days of opening hours.
+// aMonday is the start of the week by which the page shows how the box reads opening hours.
 var aMonday = time.Date(2026, 1, 5, 12, 0, 0, 0, time.UTC)
 
-// weekday returns the name of a day, from Monday on.
+// weekday returns the name of a day. Day 0 is Monday.
 func weekday(w *web.Words, day int) string { return w.T("when.weekday." + strconv.Itoa((day+1)%7)) }
 
-// readingOf says how the box reads opening hours, a line a day.
+// readingOf says how the box understands opening hours, one line per day.
 func readingOf(w *web.Words, text string) (lines []string) {
 	schedule, err := hours.Parse(text)
 	if err != nil || schedule.Always() || strings.TrimSpace(text) == "" {
@@ -565,7 +567,7 @@ func readingOf(w *web.Words, text string) (lines []string) {
 	return lines
 }
 
-// sayHours returns opening hours with the names of days, if a week says all of them.
+// sayHours returns opening hours with the names of days in words, if a week's grid can express them, and the text itself otherwise.
 func sayHours(w *web.Words, text string) string {
 	week, ok := weekOf(text)
 	if !ok {
@@ -578,7 +580,7 @@ func sayHours(w *web.Words, text string) string {
 	return strings.NewReplacer(pairs...).Replace(week.String())
 }
 
-// label returns the words for one of a field's choices.
+// label returns the text for one of a field's choices.
 func (f *field) label(w *web.Words, choice string) string {
 	if i := slices.Index(f.choices, choice); i >= 0 && i < len(f.labels) {
 		return w.T("choice." + f.labels[i])

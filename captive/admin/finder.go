@@ -9,29 +9,29 @@ import (
 	"passerelle/captive/web"
 )
 
-// Finder finds places in the lists that are loaded. Its methods are safe for concurrent use.
+// Finder searches the loaded lists of places. Its methods are safe for concurrent use.
 type Finder interface {
-	// Loaded tells whether there is a list.
+	// Loaded reports whether a list is loaded.
 	Loaded() bool
-	// Find returns places whose name or town matches, the best first.
+	// Find returns at most the given number of places whose name or town matches, best match first.
 	Find(words string, most int) ([]FoundPlace, error)
 	// Place returns a place by its ID. The error is fs.ErrNotExist if there is none.
 	Place(id string) (FoundPlace, error)
 }
 
-// FoundPlace is a place of a list, as far as a centre's card has it.
+// FoundPlace is a place of a list, with the fields that a centre's card has.
 type FoundPlace struct {
 	ID                                   string
 	Name, Address, Postcode, Town, Phone string
-	Hours                                string // opening hours that the box can read; "" for none
+	Hours                                string // opening hours that the box can parse; "" for none
 }
 
 // Names of the finder's part of a form.
 const (
-	findName   = "find"   // the words
-	foundName  = "found"  // the words that the page shows places for
-	searchName = "search" // the button
-	takeName   = "take"   // the button of a place, with its ID
+	findName   = "find"   // the search words
+	foundName  = "found"  // the search words of the places that the page shows
+	searchName = "search" // the search button
+	takeName   = "take"   // the button of a place; its value is the place's ID
 )
 
 const (
@@ -39,14 +39,14 @@ const (
 	maxFind  = 80 // characters
 )
 
-// finder is the part of a form that finds the centre in the lists.
+// finder is the part of a form that searches the lists for the centre.
 type finder struct {
 	Words  string
 	Asked  bool
 	Places []FoundPlace
 }
 
-// finderOf returns the finder of a centre's form, nil without a list.
+// finderOf returns the finder of a centre's form, or nil if no list is loaded.
 func (s *Server) finderOf(form url.Values) *finder {
 	if s.Content.Finder == nil || !s.Content.Finder.Loaded() {
 		return nil
@@ -63,11 +63,11 @@ func (s *Server) finderOf(form url.Values) *finder {
 	return f
 }
 
-// find does what a form's finder is asked for: it searches, or takes a place into the form, which is changed. It returns false
-// if the finder is not asked.
+// find handles the finder's buttons: it sets the words to search for, or copies a place into the form. It returns false if no such
+// button was pressed. It removes the finder's other fields from the form.
 func (s *Server) find(r *request, form url.Values) bool {
 	words, before, id := oneLine(form.Get(findName)), form.Get(foundName), form.Get(takeName)
-	search := form.Get(searchName) != "" || words != "" && words != before // Enter in the field
+	search := form.Get(searchName) != "" || words != "" && words != before // the latter: Enter was pressed in the field
 	for _, name := range []string{findName, foundName, searchName, takeName} {
 		form.Del(name)
 	}
@@ -86,7 +86,7 @@ func (s *Server) find(r *request, form url.Values) bool {
 		if !errors.Is(err, fs.ErrNotExist) {
 			s.Log.Warn("read a place", "err", err)
 		}
-		return true // the list was replaced meanwhile
+		return true // the list was replaced in the meantime
 	}
 	for key, value := range map[string]string{
 		"box.name": p.Name, "centre.address": p.Address, "centre.postcode": p.Postcode, "centre.town": p.Town,
@@ -99,7 +99,8 @@ func (s *Server) find(r *request, form url.Values) bool {
 	return true
 }
 
-// foundCentre shows the centre's form again after its finder was asked, unless it was not. Nothing is saved.
+// foundCentre shows the centre's form again if one of its finder's buttons was pressed, and reports whether it did. Nothing is
+// saved.
 func (s *Server) foundCentre(w http.ResponseWriter, r *request, g *group, form url.Values, was map[string]any) bool {
 	if g.name != centreStep.name || !s.find(r, form) {
 		return false

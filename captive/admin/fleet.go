@@ -11,14 +11,14 @@ import (
 	"passerelle/captive/web"
 )
 
-// Fleet is the box in its fleet. Its methods are safe for concurrent use. The errors say why something cannot be done.
+// Fleet is the box's membership in a fleet. Its methods are safe for concurrent use. The errors say why something cannot be done.
 type Fleet interface {
-	// Status is the box's, with the fields Fleet, Layers and Commands.
+	// Status returns the box's status with the fields Fleet, Layers and Commands.
 	Status() state.Status
-	// Join asks for the box's membership with a sticker's code. Leave forgets it.
+	// Join requests membership with the code on a sticker. Leave discards the membership or the request.
 	Join(code string) error
 	Leave() error
-	// Accept opens an essential service that the fleet proposes, Withdraw closes it again.
+	// Accept opens an essential service that the fleet proposes. Withdraw closes it again.
 	Accept(ctx context.Context, service string) error
 	Withdraw(ctx context.Context, service string) error
 }
@@ -26,7 +26,7 @@ type Fleet interface {
 const (
 	fleetPath = "/admin/fleet"
 
-	fleetDo    = "do" // and one of these:
+	fleetDo    = "do" // the name of the field; its values:
 	doJoin     = "join"
 	doLeave    = "leave"
 	doAccept   = "accept"
@@ -36,28 +36,28 @@ const (
 	fleetService = "service"
 )
 
-// maxCode is as much of a typed code as is read, in bytes: it has ten letters, and what people put between them.
+// maxCode is how many bytes of a typed code are used. A code has ten letters, and people type separators between them.
 const maxCode = 100
 
-// fleetRoutes are the page of the fleet and its presses.
+// fleetRoutes are the page of the fleet and its buttons.
 var fleetRoutes = map[string]techHandler{
 	"GET " + fleetPath:  (*Server).fleet,
 	"POST " + fleetPath: (*Server).pressFleet,
 }
 
-// fleetPage shows how the box is in its fleet, what that has changed and proposes, and what it asked for.
+// fleetPage shows the box's membership in a fleet, what the fleet has changed and proposes, and what it asked the box to do.
 type fleetPage struct {
 	techFrame
 	None     bool             // the configuration has no hubs
-	Lines    []string         // how the box is in it
-	Compare  []string         // words
-	Wrong    string           // in the page's language: why the last press or try failed
-	Why      string           // likewise, in English
+	Lines    []string         // the state of the membership
+	Compare  []string         // words that the technician compares with those at the fleet
+	Wrong    string           // why the last request failed, in the page's language
+	Why      string           // the same in English
 	Warn     []problem        // what else does not work
-	Join     bool             // a code can be typed
-	Leave    bool             // there is something to leave
-	Typed    string           // the code of a press that failed
-	Proposed []state.Proposal // their By in the page's language, as of the next two
+	Join     bool             // there is a field for a code
+	Leave    bool             // there is a membership or a request to leave
+	Typed    string           // the code of a request that failed
+	Proposed []state.Proposal // By is in the page's language, here and in the next two fields
 	Set      []state.LayerKey
 	Refused  []state.LayerKey
 	Handouts []fleetFile
@@ -70,7 +70,7 @@ type fleetFile struct {
 	Why                   string // in English
 }
 
-// fleetCommand is what the fleet asked for.
+// fleetCommand is something that the fleet asked the box to do.
 type fleetCommand struct {
 	When, What, Became string
 	By                 string
@@ -82,7 +82,7 @@ func (s *Server) fleet(w http.ResponseWriter, r *request) {
 	s.showFleet(w, r, "", nil, http.StatusOK)
 }
 
-// showFleet shows the page, with the error of a press.
+// showFleet shows the page, with the error of the last request if it failed.
 func (s *Server) showFleet(w http.ResponseWriter, r *request, typed string, failed error, status int) {
 	p := fleetPage{techFrame: s.tech(r, "settings", fleetPath, r.Words.T("fleet.title")), Typed: typed}
 	now := s.Fleet.Status()
@@ -95,7 +95,7 @@ func (s *Server) showFleet(w http.ResponseWriter, r *request, typed string, fail
 	s.serve(w, r, p, status)
 }
 
-// The words of package fleet, protocol, updates and command that the page has sentences for.
+// The words of packages fleet, protocol, updates and command for which the page has messages.
 var (
 	fleetStages   = []string{"alone", "asking", "waiting", "member"}
 	fleetRefusals = []string{"unknown", "used", "refused"}
@@ -170,7 +170,7 @@ func (p *fleetPage) describe(w *web.Words, s state.Status) {
 	}
 }
 
-// levels returns keys with the names of their levels in the page's language.
+// levels returns a copy of keys with By in the page's language.
 func levels(w *web.Words, keys []state.LayerKey) []state.LayerKey {
 	keys = slices.Clone(keys)
 	for i := range keys {
@@ -179,7 +179,7 @@ func levels(w *web.Words, keys []state.LayerKey) []state.LayerKey {
 	return keys
 }
 
-// levelName returns what package layer calls a level of the fleet, in the page's language.
+// levelName translates the name that package layer gives to a level of the fleet into the page's language.
 func levelName(w *web.Words, by string) string {
 	if kind, name, ok := strings.Cut(by, " "); ok && (kind == "region" || kind == "association") {
 		return w.T("fleet.level."+kind, "name", name)
@@ -187,7 +187,7 @@ func levelName(w *web.Words, by string) string {
 	return w.T("fleet.level.all")
 }
 
-// pressFleet does what a press asks for, and leads back to the page.
+// pressFleet does what the pressed button asks for, and redirects to the page.
 func (s *Server) pressFleet(w http.ResponseWriter, r *request) {
 	form, err := r.ReadForm(w, maxForm)
 	if err != nil || !readable(form) || s.Fleet.Status().Fleet == nil {

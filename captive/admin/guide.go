@@ -18,8 +18,8 @@ const guidePath = deskPath + "/guide"
 type guidePage struct {
 	techFrame
 	Up         web.Link
-	Facts      []web.Fact // of this box
-	Phone      web.Phone  // of the centre
+	Facts      []web.Fact // about this box
+	Phone      web.Phone  // the centre's
 	Week       []web.OpenDays
 	Plug       []string // steps
 	Lights     []guideLight
@@ -28,12 +28,12 @@ type guidePage struct {
 	Situations []situation
 	Cases      []guideCase
 	Law        guide.Law
-	LawLang    *web.Lang // nil if it is the page's
+	LawLang    *web.Lang // nil if it is the page's language
 }
 
 func (guidePage) Template() string { return "admin/guide" }
 
-// guideLight is what the light of a State looks like and means.
+// guideLight says what the light of a State looks like and means.
 type guideLight struct {
 	Lamp    template.HTML
 	Rhythm  string
@@ -43,22 +43,22 @@ type guideLight struct {
 	Say     []string
 }
 
-// guideHold is what the button does after it was held for a time.
+// guideHold says what the button does after it was held for some time.
 type guideHold struct {
 	Lamp    template.HTML
 	Held    string
-	Rhythm  string // of the light meanwhile
+	Rhythm  string // the light's, while the button is held
 	Does    string
 	Nothing bool
 }
 
-// guideCase is what to do in a case.
+// guideCase says what to do when something happens.
 type guideCase struct {
 	Title string
 	Steps []string
 }
 
-// guideTile is the desk's door to the guide.
+// guideTile is the desk's link to the guide.
 func (s *Server) guideTile(r *request) (t deskTile, shown bool) {
 	t.Door = web.Door{Href: guidePath, Pictogram: "lifebuoy", Title: r.Words.T("guide.title"), Text: r.Words.T("guide.tile")}
 	return t, true
@@ -94,12 +94,12 @@ func (s *Server) guide(w http.ResponseWriter, r *request) {
 		usual, others := x.OpenWeek(card.Hours, true, r.Now)
 		p.Week = append(usual, others...)
 	}
-	box.State = state.Sharing // what may happen to one person then
+	box.State = state.Sharing // the guide has what can happen to one resident while the box shares
 	p.Situations = situationsOf(x, box, r.site)
 	s.serve(w, r, p, http.StatusOK)
 }
 
-// lightsOf are the lights of all States, with the words that the desk's page has for them.
+// lightsOf returns the lights of all States, with the words that the desk's page has for them.
 func lightsOf(x *web.Words) (all []guideLight) {
 	for _, s := range state.States {
 		l := guideLight{
@@ -118,11 +118,11 @@ func lightsOf(x *web.Words) (all []guideLight) {
 		}
 		all = append(all, l)
 	}
-	slices.Reverse(all) // what is usual first
+	slices.Reverse(all) // the usual State, Sharing, comes first
 	return all
 }
 
-// holdsOf are what the button does, by how long it is held.
+// holdsOf returns what the button does, by how long it is held.
 func holdsOf(x *web.Words) (all []guideHold) {
 	for _, h := range hw.AllHolds() {
 		all = append(all, guideHold{
@@ -133,7 +133,7 @@ func holdsOf(x *web.Words) (all []guideHold) {
 	return all
 }
 
-// casesOf are what may happen, and what to do then.
+// casesOf returns what can happen, and what to do then.
 func casesOf(x *web.Words) []guideCase {
 	loans := lenderCatalog.Language(x.Code).T("lend.desk-title")
 	return []guideCase{

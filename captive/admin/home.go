@@ -14,22 +14,22 @@ import (
 	"passerelle/captive/web"
 )
 
-// homePage is what the box does, and what wants a technician's attention.
+// homePage shows what the box does, and what needs a technician's attention.
 type homePage struct {
 	techFrame
 	Pictogram string // of the State
 	Good      bool   // residents have internet
 	Lines     []string
 	Why       string   // in English, from the box
-	Press     string   // the button's path: pause or resume; "" for none
+	Press     string   // path of the button to pause or resume; "" for no button
 	Go        web.Link // to the setting that is the cause; zero for none
 	Findings  []finding
-	Remarks   []finding // they can wait
+	Remarks   []finding // findings that can wait
 	Online    []web.Amount
 	Day       usage
-	People    drawing // the most at once, over the same hours
-	MostAt    string  // when that was
-	Since     string  // when the box began to count, if that is not a day ago
+	People    drawing // the most sessions at once, over the hours of Day
+	MostAt    string  // the highest number of them, and when it was
+	Since     string  // when counting began, if that is less than a day ago
 	Loans     []loanBar
 	Month     usage
 	Saved     string // when a backup was last written to a USB stick; "" without a stick
@@ -37,22 +37,22 @@ type homePage struct {
 
 func (homePage) Template() string { return "admin/home" }
 
-// loanBar is a donation, its line, and what is left of its cap.
+// loanBar shows a donation, its uplink, and what is left of its cap.
 type loanBar struct {
 	Name      string
 	Pictogram string
 	Good      bool
 	Doing     []string
-	Line      string // what kind of line it is, and how it works
-	Why       string // in English, if it does not work
+	Line      string // the kind of uplink, and whether it works
+	Why       string // in English: why it does not work
 	Left      []string
-	Parts     []web.Part // of the cap, none without one
+	Parts     []web.Part // parts of the cap; none without a cap
 	Paused    bool       // the button resumes
-	Held      bool       // there is no button: only its lender resumes it
+	Held      bool       // there is no button: only its lender can resume it
 	Pace      *paceBar   // nil if its rates are fixed
 }
 
-// statePictograms are the pictograms of States.
+// statePictograms has the pictogram of each State.
 var statePictograms = map[state.State]string{
 	state.Starting: "wait", state.Fault: "fault", state.Setup: "wait", state.Paused: "paused", state.Closed: "closed",
 	state.Exhausted: "empty", state.Offline: "offline", state.Sharing: "share",
@@ -109,7 +109,7 @@ func (s *Server) home(w http.ResponseWriter, r *request) {
 	s.serve(w, r, p, http.StatusOK)
 }
 
-// does says what the box does, and what helps: a press, or a page.
+// does returns the lines that say what the box does, and what helps: the path of a button, or the link to a page.
 func does(w *web.Words, box state.Status, now time.Time) (lines []string, press string, to web.Link) {
 	lines = w.Lines("home." + string(box.State))
 	switch box.State {
@@ -141,7 +141,8 @@ func does(w *web.Words, box state.Status, now time.Time) (lines []string, press 
 	return lines, press, to
 }
 
-// heldByLender says whether a donation's lender paused it. Then nobody else resumes it: what it costs is the lender's.
+// heldByLender reports whether a donation was paused by its lender. Then nobody else can resume it here, since the lender pays for
+// the connection.
 func heldByLender(d state.Donation) bool { return d.PausedBy != "" && d.PausedBy != aTechnician }
 
 // loanBar composes a donation's part of the page.
@@ -189,7 +190,7 @@ func (f facts) loanBar(w *web.Words, d state.Donation) loanBar {
 	return b
 }
 
-// lineKind names what kind of line a donation has.
+// lineKind returns a word for the kind of a donation's uplink.
 func lineKind(d state.Donation) string {
 	switch {
 	case d.Kind == "Wi-Fi":
@@ -206,7 +207,7 @@ func lineKind(d state.Donation) string {
 	return "socket"
 }
 
-// lineText says what kind of line a donation has, and how it works.
+// lineText says what kind of uplink a donation has, and whether it works.
 func lineText(w *web.Words, d state.Donation) string {
 	parts := []string{w.T("line."+lineKind(d), "interface", cmp.Or(d.Ifname, d.Interface))}
 	switch {
@@ -231,7 +232,7 @@ func lineText(w *web.Words, d state.Donation) string {
 	return strings.Join(parts, ", ")
 }
 
-// names returns the names of the donations, in their order.
+// names returns the names of the donations, in the order of the Status.
 func (f facts) names() (all []string) {
 	for _, d := range f.box.Donations {
 		all = append(all, d.Name)
@@ -239,7 +240,7 @@ func (f facts) names() (all []string) {
 	return all
 }
 
-// day draws the last 24 hours. age is how long the box has counted.
+// day draws the last 24 hours. age is how long ago counting began.
 func (p *homePage) day(f facts, age time.Duration) {
 	w := p.Words
 	if len(f.hours) == 0 {
@@ -252,7 +253,7 @@ func (p *homePage) day(f facts, age time.Duration) {
 	for i, h := range f.hours {
 		x := spanOf(h, age)
 		x.factor = 0
-		if length := h.to - h.from; length >= time.Hour/4 { // a shorter part says little of an hour
+		if length := h.to - h.from; length >= time.Hour/4 { // a shorter part is too little to extrapolate to an hour
 			x.factor = float64(time.Hour) / float64(length)
 		}
 		spans = append(spans, x)
@@ -266,7 +267,7 @@ func (p *homePage) day(f facts, age time.Duration) {
 	if bytes > 0 {
 		u.Most = w.T("home.most-hour", "size", w.Size(bytes), "at", w.At(begins(at)))
 	}
-	counted := slices.Clone(spans) // numbers are not one per hour
+	counted := slices.Clone(spans) // for numbers that are not rates, and so are not scaled to an hour
 	refused := make([]state.Refused, len(spans))
 	for i := range u.Rows {
 		u.Rows[i].People, _ = few(w, uint64(f.hours[i].sessions))
@@ -332,7 +333,7 @@ func (f facts) month(w *web.Words) (u usage) {
 		u.Most = w.T("lender.most", "day", w.Day(date(most)), "size", w.Size(bytes))
 	}
 	u.Begins, u.Ends = w.Day(first), w.Day(today)
-	begin := 0 // rows before the first known day say nothing
+	begin := 0 // leave out rows before the first known day
 	for begin < chartDays-1 && used[date(begin)] == nil && refused[begin].Sum() == 0 {
 		begin++
 	}
@@ -373,7 +374,7 @@ func (s *Server) pauseDonation(w http.ResponseWriter, r *request) {
 		return
 	}
 	err = s.Box.SetDonationPaused(r.Context(), name, aTechnician, pause)
-	if err != nil && !errors.Is(err, state.ErrNoDonation) { // without it, the page shows those of now
+	if err != nil && !errors.Is(err, state.ErrNoDonation) { // if it is gone, the page shows the donations that there are
 		s.failed(w, r, "pause or resume a donation", err)
 		return
 	}
@@ -389,7 +390,7 @@ func (s *Server) confirmClock(w http.ResponseWriter, r *request) {
 	s.done(w, r, adminPath)
 }
 
-// confirmChange confirms the last change of the configuration.
+// confirmChange confirms the last change of the configuration, so that it is not undone.
 func (s *Server) confirmChange(w http.ResponseWriter, r *request) {
 	if err := s.Configuration.Confirm(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		s.failed(w, r, "confirm a change", err)
@@ -398,5 +399,5 @@ func (s *Server) confirmChange(w http.ResponseWriter, r *request) {
 	s.done(w, r, adminPath)
 }
 
-// aTechnician is who pauses or confirms, for status and log.
+// aTechnician names who pauses or confirms something, in the status and the log.
 const aTechnician = "a technician"

@@ -17,9 +17,9 @@ import (
 // State is what a donation is doing.
 type State string
 
-// The States. The first that applies is the donation's.
+// The States. A donation has the first one that applies.
 const (
-	Paused State = "paused" // its lender paused it
+	Paused State = "paused" // its lender or a technician paused it
 	Closed State = "closed" // outside its opening hours
 	Spent  State = "spent"  // its cap is spent
 	Broken State = "broken" // its uplink does not work
@@ -28,11 +28,11 @@ const (
 	Shared State = "shared" // residents use it
 )
 
-// loan is a donation as its lender's page shows it.
+// loan is a donation, with what its lender's page needs besides.
 type loan struct {
 	state.Donation
 	doing   State
-	until   time.Time // Paused, Closed, Spent: when that ends; zero: never, or unknown
+	until   time.Time // when Paused, Closed or Spent ends; zero if never or unknown
 	untimed bool      // the clock is not trusted, so no cap resets
 }
 
@@ -71,12 +71,12 @@ var pictograms = map[State]string{
 	Paused: "paused", Closed: "closed", Spent: "empty", Broken: "offline", Held: "wait", Ready: "done", Shared: "share",
 }
 
-// itsLender is who pauses a donation on its page.
+// itsLender names the lender as who paused a donation.
 const itsLender = "its lender"
 
 const lenderPath = "/lender/"
 
-// IssueLink creates a new link for a donation, and returns its path. It revokes the link before it.
+// IssueLink creates a new link for a donation, and returns its path. The previous link is revoked.
 func IssueLink(tokens Tokens, donation string) (path string, err error) {
 	token := strings.ToLower(rand.Text())
 	if err := tokens.Set(donation, hash(token)); err != nil {
@@ -85,10 +85,11 @@ func IssueLink(tokens Tokens, donation string) (path string, err error) {
 	return lenderPath + token, nil
 }
 
-// hash is the stored form of a token. A typed token is not case-sensitive.
+// hash returns the stored form of a token. Tokens are not case-sensitive, since people may type them.
 func hash(token string) [sha256.Size]byte { return sha256.Sum256([]byte(strings.ToLower(token))) }
 
-// loan returns the donation of the request's link, if it is still configured, and its page's path.
+// loan returns the donation that the request's link belongs to, and the path of its page. ok is false if the link is unknown or
+// the donation is no longer configured.
 func (s *Server) loan(r *request) (l loan, path string, ok bool) {
 	token := r.PathValue("token")
 	name, ok := s.Tokens.Donation(hash(token))
@@ -118,7 +119,7 @@ func (s *Server) lender(w http.ResponseWriter, r *request) {
 	s.serve(w, r, p, http.StatusOK)
 }
 
-// notFound serves the page for a link without a donation: thanks, if it had one.
+// notFound serves the page for a link without a donation: a thank-you page if the donation has ended.
 func (s *Server) notFound(w http.ResponseWriter, r *request) {
 	if name, ok := s.Tokens.Donation(hash(r.PathValue("token"))); ok && s.knowsItsDonations() {
 		if p, ok := s.ended(r, name); ok {
@@ -132,7 +133,7 @@ func (s *Server) notFound(w http.ResponseWriter, r *request) {
 	}, http.StatusNotFound)
 }
 
-// lenderPage composes a donation's page.
+// lenderPage composes the lender's page of a donation.
 func (r *request) lenderPage(path string, d loan, now time.Time) web.Lender {
 	w, key := r.Words, "lender."+string(d.doing)
 	undated := d.Undated && d.doing == Closed
@@ -195,7 +196,7 @@ func (r *request) lenderPage(path string, d loan, now time.Time) web.Lender {
 	return p
 }
 
-// account fills in the rest of the cap, or the usage of a donation without a cap.
+// account fills in what is left of the cap, or the usage of a donation without a cap.
 func (r *request) account(p *web.Lender, d loan, now time.Time) {
 	w := r.Words
 	if d.Cap == 0 {
@@ -210,7 +211,7 @@ func (r *request) account(p *web.Lender, d loan, now time.Time) {
 		p.Terms = append(p.Terms, w.T("lender.cap-lowered", "size", w.Size(d.limit())))
 	}
 	switch {
-	case d.untimed && d.Period != "once" && d.doing != Spent: // said above otherwise
+	case d.untimed && d.Period != "once" && d.doing != Spent: // for Spent, lenderPage says it
 		p.Terms = append(p.Terms, w.Lines("lender.untimed")...)
 	case d.Resets.After(now) && !d.untimed:
 		p.Terms = append(p.Terms, w.T("lender.resets", "when", w.When(d.Resets.In(r.site.Location), now)))
@@ -220,9 +221,8 @@ func (r *request) account(p *web.Lender, d loan, now time.Time) {
 	}
 }
 
-// parts splits the cap. The "kept" part is for the box's own traffic and the safety margin, the "withheld" one what its
-// lender took off. "kept" is computed from the other
-// parts as they are written, so that all parts add up to the cap.
+// parts splits the cap. "kept" is for the box's own traffic and the safety margin. "withheld" is what the lender took off. "kept"
+// is computed from the other parts as the page rounds them, so that the parts on the page add up to the cap.
 func (r *request) parts(p *web.Lender, d loan, left, granted uint64) {
 	w := r.Words
 	rest, shown := d.Cap, d.Cap
@@ -248,11 +248,11 @@ func (r *request) parts(p *web.Lender, d loan, left, granted uint64) {
 	web.Place(d.Cap, p.Parts)
 }
 
-// chartDays is how many days the chart shows if the period's own number does not suit.
+// chartDays is how many days the chart shows unless it shows exactly the period.
 const chartDays = 31
 
-// days fills in the usage of each day: of the period, or of the last 31 days if the period is a day or never ends. Without a
-// trusted clock, the last known day stands for today.
+// days fills in the usage of each day of the period, or of the last 31 days if the period is a day, never ends, or is longer than
+// that. Without a trusted clock, the last known day stands for today.
 func (r *request) days(p *web.Lender, d loan, now time.Time) {
 	w := r.Words
 	date := func(t time.Time) time.Time { return state.DateOf(t.In(r.site.Location)).Time }
@@ -312,7 +312,7 @@ func (r *request) days(p *web.Lender, d loan, now time.Time) {
 // overPage thanks a lender whose loan is over.
 func (r *request) overPage(path string, d loan) lend.OverPage {
 	gave := d.Used
-	if d.Period != "once" { // of this period alone
+	if d.Period != "once" { // d.Used is of this period only
 		gave = 0
 		for _, day := range d.Days {
 			gave += day.Bytes

@@ -16,29 +16,29 @@ import (
 
 const lendersPath = "/admin/lenders"
 
-// lendersPage lists the donations for those who know their lenders: a new link for a lost one.
+// lendersPage lists the donations for staff, who know the lenders. They can make a new link for a lender who lost theirs.
 type lendersPage struct {
 	techFrame
 	Up      web.Link
 	Lenders []lenderCard
-	Made    *madeLink  // a link that was just made, nil for none
+	Made    *madeLink  // the link that was just made; nil for none
 	Years   []web.Link // the centre's sheets
 }
 
 func (lendersPage) Template() string { return "admin/lenders" }
 
-// lenderCard is a donation and what it does.
+// lenderCard shows a donation and what it does.
 type lenderCard struct {
 	Name      string
 	Pictogram string
 	Doing     []string
-	Sheets    []web.Link // of the last months
+	Sheets    []web.Link // the sheets of the last months
 }
 
-// sheetsShown is how many months' sheets a card leads to: a sheet leads to all others.
+// sheetsShown is how many sheets a card links to. Each sheet links to all others.
 const sheetsShown = 2
 
-// madeLink is a new link, for this one page: only its hash is stored.
+// madeLink is a new link. Only one page shows it, since only its hash is stored.
 type madeLink struct {
 	Name string
 	URL  string
@@ -68,7 +68,7 @@ func (s *Server) lendersPage(r *request) lendersPage {
 	return p
 }
 
-// says returns what a donation does, in words for those who are not its lender.
+// says returns what a donation does, in words for people other than its lender.
 func (l loan) says(w *web.Words, now time.Time) []string {
 	switch {
 	case heldByLender(l.Donation):
@@ -79,13 +79,13 @@ func (l loan) says(w *web.Words, now time.Time) []string {
 	return w.Lines("loan." + string(l.doing))
 }
 
-// lendersTile is the desk's door to the lenders' links and sheets.
+// lendersTile is the desk's link to the lenders' links and sheets.
 func (s *Server) lendersTile(r *request) (t deskTile, shown bool) {
 	t.Door = web.Door{Href: lendersPath, Pictogram: "key", Title: r.Words.T("lenders.title"), Text: r.Words.T("staff.lenders")}
 	return t, true
 }
 
-// sheetLink is a link to a sheet, in the chosen language.
+// sheetLink returns a link to a sheet, in the language that the reader chose.
 func (r *request) sheetLink(path string, query url.Values, text string) web.Link {
 	if r.Chosen {
 		query.Set("lang", r.Words.Code)
@@ -93,7 +93,7 @@ func (r *request) sheetLink(path string, query url.Values, text string) web.Link
 	return web.Link{Href: path + "?" + query.Encode(), Text: text}
 }
 
-// makeLink makes a new link for a donation's lender, and shows it once. The link before it no longer works.
+// makeLink makes a new link for a donation's lender, and shows it once. The previous link no longer works.
 func (s *Server) makeLink(w http.ResponseWriter, r *request) {
 	form, err := r.ReadForm(w, maxForm)
 	if err != nil {
@@ -102,7 +102,7 @@ func (s *Server) makeLink(w http.ResponseWriter, r *request) {
 	}
 	name := form.Get("name")
 	if !slices.ContainsFunc(s.Box.Status().Donations, func(d state.Donation) bool { return d.Name == name }) {
-		s.done(w, r, lendersPath) // the page shows those of now
+		s.done(w, r, lendersPath) // the page shows the donations that there are
 		return
 	}
 	path, err := IssueLink(s.Tokens, name)
@@ -113,7 +113,7 @@ func (s *Server) makeLink(w http.ResponseWriter, r *request) {
 	url := "https://" + r.site.Hostname + path
 	code, codeErr := poster.NewCode(url)
 	if codeErr != nil {
-		s.failed(w, r, "draw a lender's link", errors.New("the link does not fit a QR code")) // no error may have the link
+		s.failed(w, r, "draw a lender's link", errors.New("the link does not fit a QR code")) // no error may contain the link
 		return
 	}
 	s.note(r, journal.LinkMade)

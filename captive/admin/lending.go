@@ -21,28 +21,28 @@ import (
 	"passerelle/captive/web"
 )
 
-// Nearby is what is there to be lent. Its methods are safe for concurrent use.
+// Nearby finds connections that could be lent. Its methods are safe for concurrent use.
 type Nearby interface {
-	// Phones returns the phones on cables that may be lines.
+	// Phones returns the phones on USB cables that can be an uplink.
 	Phones() ([]lend.Plugged, error)
-	// Networks returns the Wi-Fi networks of a name that the radios have heard in the last seconds, the strongest first. With
-	// listen, radios that serve nobody listen first, for some seconds.
+	// Networks returns the Wi-Fi networks whose SSID matches named and which the radios have heard in the last seconds, strongest
+	// first. With listen, radios that serve nobody scan first, for some seconds.
 	Networks(ctx context.Context, named func(ssid string) bool, listen bool) ([]lend.Heard, error)
 }
 
-// lenderCatalog has the words of lenders' pages: of all languages, also for the desk.
+// lenderCatalog has the words of lenders' pages in all languages. The desk's pages of loans use it, too.
 var lenderCatalog = web.NewCatalog(lend.Words())
 
 const loansPath = "/admin/loans"
 
-// Bounds of what a device may send as an offer, and of the form.
+// Rate limit on the offers of a device, and the size limit of the form.
 const (
 	offerBurst = 5
 	offerEvery = time.Minute
 	maxOffer   = 8 << 10 // bytes
 )
 
-// lendRoutes are the pages on the lender's own phone. They need no login.
+// lendRoutes are the pages to offer a loan from the lender's own phone. They need no login.
 var lendRoutes = map[string]func(*Server, http.ResponseWriter, *request){
 	"GET " + lend.Path:               (*Server).residents,
 	"GET " + lend.FormPath:           (*Server).offerForm,
@@ -62,7 +62,7 @@ var loanRoutes = map[string]techHandler{
 	"POST " + loansPath + "/{id}":   (*Server).answerLoan,
 }
 
-// now is the time of day in the box's zone, and whether it is right.
+// now returns the time in the box's zone, and whether the clock is trusted.
 func (s *Server) now(r *request) (t time.Time, known bool) {
 	return r.Now, s.Box.Status().Clock.Trusted
 }
@@ -80,7 +80,7 @@ func (s *Server) showOfferForm(w http.ResponseWriter, r *request, form url.Value
 	}, status)
 }
 
-// offer has what a lender's phone sends wait for the desk.
+// offer queues what a lender's phone sends, for the desk to accept or refuse.
 func (s *Server) offer(w http.ResponseWriter, r *request) {
 	if !web.FromOurPages(r.Request.Request) {
 		s.refuseLoan(w, r, http.StatusForbidden)
@@ -121,11 +121,11 @@ func (s *Server) refuseLoan(w http.ResponseWriter, r *request, status int) {
 	}, status)
 }
 
-// typedNetwork returns a network that somebody typed, or a word for what is wrong with it.
+// typedNetwork parses a network that somebody typed. wrong is a word for what is wrong with it, "" for nothing.
 func (s *Server) typedNetwork(name, password string) (n lend.Network, wrong string) {
 	name = strings.TrimSpace(name)
 	if _, err := config.ParseSSID(name); err != nil {
-		name = strings.ReplaceAll(name, `\`, `\\`) // as people type it
+		name = strings.ReplaceAll(name, `\`, `\\`) // people type a backslash unescaped
 	}
 	ssid, err := config.ParseSSID(name)
 	if err != nil {
@@ -141,13 +141,13 @@ func (s *Server) typedNetwork(name, password string) (n lend.Network, wrong stri
 	return lend.Network{SSID: wifi.SSID.String(), Passphrase: wifi.Passphrase}, ""
 }
 
-// ownNetwork tells whether a network is the box's own.
+// ownNetwork reports whether a network is the box's own.
 func (s *Server) ownNetwork(ssid config.SSID) bool {
 	own := s.Box.Status().Hotspot.WiFi
 	return own != nil && own.SSID == string(ssid)
 }
 
-// offered says what became of an offer, to the phone that sent it.
+// offered shows the state of an offer to the phone that sent it.
 func (s *Server) offered(w http.ResponseWriter, r *request) {
 	o, ok := s.Offers.Find(r.PathValue("id"), s.Now())
 	path := lend.FormPath + "/" + r.PathValue("id")
@@ -172,7 +172,7 @@ func (s *Server) offered(w http.ResponseWriter, r *request) {
 	s.serve(w, r, p, http.StatusOK)
 }
 
-// dayIn returns a day in words.
+// dayIn formats a day; "" for none.
 func dayIn(w *web.Words, day string) string {
 	t := config.Day(day).Time()
 	if t.IsZero() {
@@ -181,16 +181,16 @@ func dayIn(w *web.Words, day string) string {
 	return w.Day(t)
 }
 
-// deskRequest is a request in a language of lenders' pages: the desk has all of them.
+// deskRequest switches a request to the languages of lenders' pages, which are all languages that the box offers.
 func (s *Server) deskRequest(r *request) {
 	r.Head = &s.current().lenders
 	r.Negotiate()
 }
 
-// deskUp leads back to a page.
+// deskUp returns a link back to a page.
 func deskUp(w *web.Words, path string) web.Link { return web.Link{Href: path, Text: w.T("lend.up")} }
 
-// loansTile is the desk's door to the loans. Its words are those of lenders' pages, which are in all languages.
+// loansTile is the desk's link to the loans. It uses the words of lenders' pages, which are in all languages.
 func (s *Server) loansTile(r *request) (t deskTile, shown bool) {
 	words := lenderCatalog.Language(r.Words.Code)
 	t.Door = web.Door{Href: loansPath, Pictogram: "lend", Title: words.T("lend.desk-title"), Text: words.T("lend.none")}
@@ -200,7 +200,7 @@ func (s *Server) loansTile(r *request) (t deskTile, shown bool) {
 	return t, true
 }
 
-// loans lists the offers that wait.
+// loans lists the offers that wait for an answer.
 func (s *Server) loans(w http.ResponseWriter, r *request) {
 	s.deskRequest(r)
 	s.showLoans(w, r, lend.DeskPage{}, http.StatusOK)
@@ -236,7 +236,7 @@ func (s *Server) showLoans(w http.ResponseWriter, r *request, p lend.DeskPage, s
 	s.serve(w, r, p, status)
 }
 
-// lendable returns the configuration, nil if there is none that loans can be added to.
+// lendable returns the configuration, or nil if there is no valid one to add loans to.
 func (s *Server) lendable() *config.Config {
 	text, _, err := s.Configuration.Read()
 	if err != nil || text == nil {
@@ -249,7 +249,7 @@ func (s *Server) lendable() *config.Config {
 	return c
 }
 
-// over returns which donations are over: after their last day, or with a cap that never resets and is spent.
+// over returns a function that reports whether a donation is over: its last day has passed, or its cap never resets and is spent.
 func (s *Server) over() func(config.Donation) bool {
 	box := s.Box.Status()
 	return func(d config.Donation) bool {
@@ -258,7 +258,7 @@ func (s *Server) over() func(config.Donation) bool {
 	}
 }
 
-// plugged returns the phones on cables that no donation covers.
+// plugged returns the phones on cables that belong to no donation.
 func (s *Server) plugged(c *config.Config) []lend.Plugged {
 	all, err := s.Nearby.Phones()
 	if err != nil {
@@ -273,8 +273,8 @@ func (s *Server) plugged(c *config.Config) []lend.Plugged {
 	})
 }
 
-// heard returns the networks in the air that offer to lend: those that carry the name, but not the box's own and those of
-// donations.
+// heard returns the networks in range that offer to lend. Their SSID is the configured name, or begins with it and a space. The
+// box's own network and those of donations are left out.
 func (s *Server) heard(ctx context.Context, c *config.Config, listen bool) ([]lend.Heard, error) {
 	over := s.over()
 	return s.Nearby.Networks(ctx, func(ssid string) bool {
@@ -284,7 +284,7 @@ func (s *Server) heard(ctx context.Context, c *config.Config, listen bool) ([]le
 	}, listen)
 }
 
-// loansListen has the radios listen for networks that offer to lend.
+// loansListen makes the radios scan for networks that offer to lend, and shows the list.
 func (s *Server) loansListen(w http.ResponseWriter, r *request) {
 	s.deskRequest(r)
 	if status := web.CheckPOST(w, r.Request.Request); status != http.StatusOK {
@@ -294,7 +294,7 @@ func (s *Server) loansListen(w http.ResponseWriter, r *request) {
 	s.showLoans(w, r, lend.DeskPage{Listened: true}, http.StatusOK)
 }
 
-// loanPhoto reads the QR code on a photo, and has its network wait for its terms.
+// loanPhoto reads the QR code on a photo, and adds its network as an offer whose terms the desk then chooses.
 func (s *Server) loanPhoto(w http.ResponseWriter, r *request) {
 	s.deskRequest(r)
 	up, err := r.ReadUpload(w, lend.MaxPhoto+maxForm)
@@ -339,7 +339,8 @@ func (s *Server) loanPhoto(w http.ResponseWriter, r *request) {
 	}
 }
 
-// loanText has a network wait for its terms whose name and password, or whose code's text, somebody typed.
+// loanText adds a network as an offer whose terms the desk then chooses. Staff type its name and password, or the text of its QR
+// code.
 func (s *Server) loanText(w http.ResponseWriter, r *request) {
 	s.deskRequest(r)
 	form, err := r.ReadForm(w, maxOffer)
@@ -360,7 +361,7 @@ func (s *Server) loanText(w http.ResponseWriter, r *request) {
 	s.addAtDesk(w, r, network)
 }
 
-// addCode has the network of a QR code's text wait for its terms.
+// addCode adds the network in the text of a QR code as an offer.
 func (s *Server) addCode(w http.ResponseWriter, r *request, text string) {
 	p := lend.DeskPage{}
 	wifi, err := config.ParseWiFiQR(text)
@@ -387,7 +388,7 @@ func (s *Server) addAtDesk(w http.ResponseWriter, r *request, n lend.Network) {
 	r.Lead(w, http.StatusSeeOther, loansPath+"/"+o.ID)
 }
 
-// waitingLoan shows an offer, with its terms to choose.
+// waitingLoan shows an offer that waits, with a form for its terms.
 func (s *Server) waitingLoan(w http.ResponseWriter, r *request) {
 	s.deskRequest(r)
 	o, ok := s.Offers.Find(r.PathValue("id"), s.Now())
@@ -398,7 +399,7 @@ func (s *Server) waitingLoan(w http.ResponseWriter, r *request) {
 	s.showLoan(w, r, o, "", url.Values{lend.LenderField: {o.Lender}}, nil, "", http.StatusOK)
 }
 
-// showLoan shows an offer. same is the donation that is lent as a network of its name, "" for none.
+// showLoan shows an offer. same is the name of the donation that already lends a network of the same SSID, "" for none.
 func (s *Server) showLoan(w http.ResponseWriter, r *request, o lend.Offer, same string, form url.Values, problems []string, detail string, status int) {
 	now, known := s.now(r)
 	s.serve(w, r, lend.LoanPage{
@@ -429,7 +430,7 @@ func (s *Server) answerLoan(w http.ResponseWriter, r *request) {
 		s.loanDone(w, r, "refused", "", "", nil, http.StatusOK)
 		return
 	}
-	defer s.Offers.Release(o.ID) // has no effect once it is settled
+	defer s.Offers.Release(o.ID) // has no effect on a settled offer
 	if o.Cap == 0 && do == "accept" || form.Has(lend.SizeField) {
 		now, known := s.now(r)
 		if problems := lend.ReadTerms(form, &o, now, known); problems != nil {
@@ -446,7 +447,7 @@ func (s *Server) answerLoan(w http.ResponseWriter, r *request) {
 	s.admit(w, r, a, form)
 }
 
-// cableLoan shows a phone on a cable, with the terms to choose.
+// cableLoan shows a phone on a cable, with a form for the terms.
 func (s *Server) cableLoan(w http.ResponseWriter, r *request) {
 	s.deskRequest(r)
 	s.showCable(w, r, url.Values{}, nil, "", http.StatusOK)
@@ -486,24 +487,25 @@ func (s *Server) acceptCable(w http.ResponseWriter, r *request) {
 	s.admit(w, r, admission{offer: o}, form)
 }
 
-// admission is an offer that the desk accepts.
+// admission is an offer that the desk accepts. same and another are staff's answer if a donation already lends a network of the
+// same SSID.
 type admission struct {
 	offer   lend.Offer
 	wifi    *config.WiFi // nil for a phone on a cable
-	same    bool         // it is the phone of a donation, whose password has changed
-	another bool         // it is another phone than that of a donation whose network has the same name
+	same    bool         // it is that donation's phone, and its password has changed
+	another bool         // it is another phone
 }
 
-// What may come of an admission besides a donation.
+// Errors of donate that are not failures.
 var (
 	errKnown = errors.New("the phone lends already")
 	errSame  = errors.New("a network of this name is lent already, with another password")
 )
 
-// admitTries is how often an admission is tried again when somebody else changes the configuration meanwhile.
+// admitTries is how often an admission is tried if somebody else changes the configuration in the meantime.
 const admitTries = 5
 
-// admit makes a donation of an offer, and answers the request.
+// admit turns an offer into a donation, and answers the request.
 func (s *Server) admit(w http.ResponseWriter, r *request, a admission, form url.Values) {
 	s.admitting.Lock()
 	defer s.admitting.Unlock()
@@ -542,8 +544,8 @@ func (s *Server) admit(w http.ResponseWriter, r *request, a admission, form url.
 	s.loanDone(w, r, word, d.Name, path, err, http.StatusOK)
 }
 
-// donate writes an offer into the configuration, by the one door for its changes. With errKnown and errSame the donation is the
-// one that exists.
+// donate adds an offer to the configuration, through Configuration.Apply as all changes do. With errKnown and errSame it returns
+// the donation that already lends a network of the same SSID.
 func (s *Server) donate(r *request, a admission) (d config.Donation, err error) {
 	for range admitTries {
 		text, revision, err := s.Configuration.Read()
@@ -590,7 +592,7 @@ func (s *Server) donate(r *request, a admission) (d config.Donation, err error) 
 	return d, config.ErrChanged
 }
 
-// phoneName is the name of a donation whose lender gave none.
+// phoneName returns the name of a donation whose lender gave no name.
 func phoneName(wifi *config.WiFi) string {
 	if wifi == nil {
 		return "USB"
@@ -598,8 +600,8 @@ func phoneName(wifi *config.WiFi) string {
 	return wifi.SSID.String()
 }
 
-// freeRadio returns the interface of a radio that is not the hotspot's and that no donation joins by; "" for none: then the
-// box makes one on the hotspot's radio.
+// freeRadio returns the interface of a radio that neither the hotspot nor a donation uses. It returns "" if there is none: then the
+// box creates an interface on the hotspot's radio.
 func (s *Server) freeRadio(c *config.Config, over func(config.Donation) bool) string {
 	all, err := s.Machine.FindRadios()
 	if err != nil {
@@ -615,7 +617,7 @@ func (s *Server) freeRadio(c *config.Config, over func(config.Donation) bool) st
 	return ""
 }
 
-// loanDone says what became of an offer. path is that of the lender's page, "" for none.
+// loanDone says what was done with an offer. path is the path of the lender's page, "" for none.
 func (s *Server) loanDone(w http.ResponseWriter, r *request, word, donation, path string, err error, status int) {
 	p := lend.DonePage{
 		Frame: r.Frame(loansPath, r.Words.T("lend.done-title."+word)), Up: deskUp(r.Words, loansPath), Word: word, Donation: donation,

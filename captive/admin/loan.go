@@ -15,23 +15,23 @@ import (
 	"passerelle/captive/web"
 )
 
-// Loans is what the pages need of the box so that a lender can lend less. Nothing in it lends more. Its methods are safe for
-// concurrent use. The error is state.ErrNoDonation for a donation that is not configured.
+// Loans lets a lender lend less. None of its methods lends more. They are safe for concurrent use. The error is
+// state.ErrNoDonation for a donation that is not configured.
 type Loans interface {
 	// PauseDonationUntilTomorrow pauses a donation until the next day begins.
 	PauseDonationUntilTomorrow(ctx context.Context, name, by string) error
-	// CountAtLeast notes what the lender's provider says was used in this period, in bytes.
+	// CountAtLeast records how many bytes were used in this period according to the lender's provider.
 	CountAtLeast(ctx context.Context, name string, bytes uint64) error
-	// LowerThisPeriod lowers a cap to so many bytes until the period ends.
+	// LowerThisPeriod lowers a cap to a number of bytes until the period ends.
 	LowerThisPeriod(ctx context.Context, name string, bytes uint64) error
 	// LowerCap lowers a cap in the configuration. The error is ErrNotLower for a cap that is not lower, and config.ErrByHand
-	// if the file's form does not allow it.
+	// if the file is written in a way that cannot be edited automatically.
 	LowerCap(ctx context.Context, name string, bytes uint64, from config.Side) error
-	// Close removes a donation from the configuration, and its Wi-Fi password from all that the box keeps. The error is
+	// Close removes a donation from the configuration, and its Wi-Fi password from everything that the box stores. The error is
 	// ErrKept if the donation is removed, but copies of the password are not yet.
 	Close(ctx context.Context, name string, from config.Side) error
-	// Lent returns what a donation carried on each day that is known, the oldest first, also after it is closed. ok is false
-	// if there never was one of that name.
+	// Lent returns what a donation carried on each known day, oldest first. It works after the donation is closed, too. ok is
+	// false if there never was a donation of that name.
 	Lent(ctx context.Context, name string) (days []state.Day, ok bool)
 }
 
@@ -41,13 +41,13 @@ var (
 	ErrKept     = errors.New("the loan is closed, but copies of its Wi-Fi password are still to be removed")
 )
 
-// limit is the cap of this period.
+// limit returns the cap that applies to this period.
 func (l loan) limit() uint64 { return l.Cap - min(l.Lowered, l.Cap) }
 
-// mostlyUsedFrom is the share of a cap from which its lender is warned, in per cent.
+// mostlyUsedFrom is the share of a cap, in percent, from which its lender is warned.
 const mostlyUsedFrom = 80
 
-// usedShare returns how much of this period's cap is used, in per cent. It is 0 without a cap, and if the usage is unknown.
+// usedShare returns how much of this period's cap is used, in percent. It is 0 without a cap, or if the usage is unknown.
 func usedShare(d state.Donation) int {
 	limit := loan{Donation: d}.limit()
 	if limit == 0 || d.Lost {
@@ -56,13 +56,13 @@ func usedShare(d state.Donation) int {
 	return int(min(float64(d.Used+d.Stated)/float64(limit)*100, 100))
 }
 
-// mostlyUsed says whether the lender, and the desk, are warned that most of this period's cap is used. Of what is spent, or over,
-// the State speaks.
+// mostlyUsed reports whether lender and staff are warned that most of this period's cap is used. There is no warning for a donation
+// that is spent or over: its State says so already.
 func mostlyUsed(d state.Donation) bool {
 	return usedShare(d) >= mostlyUsedFrom && !d.Spent && !d.Ended
 }
 
-// thanks fills in the figure that the page begins with, and a warning.
+// thanks fills in what the lender has given, with which the page begins, and the warning that most of the cap is used.
 func (r *request) thanks(p *web.Lender, d loan) {
 	w := r.Words
 	if d.Used > 0 {
@@ -84,7 +84,7 @@ func (r *request) thanks(p *web.Lender, d loan) {
 	}
 }
 
-// sumOf returns the first day on which something was carried, and the sum of all.
+// sumOf returns the first day on which a donation carried something, and the sum of all days.
 func sumOf(days []state.Day) (since time.Time, bytes uint64) {
 	for _, day := range days {
 		if bytes == 0 {
@@ -111,7 +111,7 @@ func (r *request) pauseLines(d loan, when string) (lines []string) {
 	return lines
 }
 
-// changes fills in the forms by which a lender lends less.
+// changes fills in the forms with which a lender lends less.
 func (r *request) changes(p *web.Lender, d loan) {
 	w := r.Words
 	p.Less.Ever = d.Cap == 0
@@ -127,7 +127,7 @@ func (r *request) changes(p *web.Lender, d loan) {
 	}
 }
 
-// doing is what a lender has just done, as the page says it.
+// doing is a word for what a lender has just done.
 type doing string
 
 const (
@@ -139,7 +139,7 @@ const (
 
 var dones = []doing{capLowered, periodLowered, figureTaken, figureSmaller}
 
-// pressed returns the donation of a press on its page. If it returns false, the request is answered.
+// pressed returns the donation whose page a button was pressed on. If it returns false, it has answered the request.
 func (s *Server) pressed(w http.ResponseWriter, r *request) (d loan, path string, ok bool) {
 	if d, path, ok = s.loan(r); !ok {
 		s.notFound(w, r)
@@ -153,7 +153,7 @@ func (s *Server) pressed(w http.ResponseWriter, r *request) (d loan, path string
 	return d, path, true
 }
 
-// sent is pressed for a form.
+// sent is pressed for a request with a form.
 func (s *Server) sent(w http.ResponseWriter, r *request) (d loan, path string, form url.Values, ok bool) {
 	if d, path, ok = s.loan(r); !ok {
 		s.notFound(w, r)
@@ -222,11 +222,11 @@ func (s *Server) pauseUntilTomorrow(w http.ResponseWriter, r *request) {
 	r.Lead(w, http.StatusSeeOther, path)
 }
 
-// leastCap is the smallest cap that a lender can choose, in bytes. Who wants to lend nothing stops the loan: a cap of 0 is no
-// limit.
+// leastCap is the smallest cap that a lender can choose, in bytes. A lender who wants to lend nothing stops the loan instead, since
+// a cap of 0 means no limit.
 const leastCap = 100_000_000
 
-// lendLess lowers the cap, for good or for this period.
+// lendLess lowers the cap, permanently or for this period.
 func (s *Server) lendLess(w http.ResponseWriter, r *request) {
 	d, path, form, ok := s.sent(w, r)
 	if !ok {
@@ -264,7 +264,7 @@ func (s *Server) lendLess(w http.ResponseWriter, r *request) {
 	switch {
 	case err == nil:
 		s.noted(w, r, path, done)
-	case errors.Is(err, ErrNotLower): // somebody else lowered it meanwhile
+	case errors.Is(err, ErrNotLower): // somebody else lowered it in the meantime
 		wrong("not-lower", http.StatusConflict)
 	case r.Context().Err() == nil:
 		s.Log.Error("lower a cap", "donation", d.Name, "err", err)
@@ -272,7 +272,7 @@ func (s *Server) lendLess(w http.ResponseWriter, r *request) {
 	}
 }
 
-// stateFigure notes what the provider counted.
+// stateFigure records what the lender's provider counted.
 func (s *Server) stateFigure(w http.ResponseWriter, r *request) {
 	d, path, form, ok := s.sent(w, r)
 	if !ok {
@@ -295,7 +295,7 @@ func (s *Server) stateFigure(w http.ResponseWriter, r *request) {
 	s.noted(w, r, path, figureTaken)
 }
 
-// noted leads back to the page, which says what was done.
+// noted redirects to the page, which says what was done.
 func (s *Server) noted(w http.ResponseWriter, r *request, path string, done doing) {
 	query := url.Values{"done": {string(done)}}
 	if r.Chosen {
@@ -324,7 +324,7 @@ func parseGigabytes(text string) (bytes uint64, ok bool) {
 			return 0, false
 		}
 		if decimals >= 3 {
-			continue // less than a megabyte
+			continue // digits below a megabyte
 		}
 		digits.WriteRune(c)
 		if decimals >= 0 {
@@ -341,7 +341,7 @@ func parseGigabytes(text string) (bytes uint64, ok bool) {
 	return n * 1_000_000, err == nil
 }
 
-// askToStop asks whether the loan is to be stopped for good.
+// askToStop asks whether the loan should really be stopped for good.
 func (s *Server) askToStop(w http.ResponseWriter, r *request) {
 	d, path, ok := s.loan(r)
 	if !ok {
@@ -351,7 +351,7 @@ func (s *Server) askToStop(w http.ResponseWriter, r *request) {
 	s.serve(w, r, web.Ending{Frame: r.Frame(path+"/stop", r.Words.T("ending.title")), Donation: d.Name, Back: path}, http.StatusOK)
 }
 
-// stop closes the loan. One that cannot be closed is paused.
+// stop closes the loan. If that fails, the loan is paused instead.
 func (s *Server) stop(w http.ResponseWriter, r *request) {
 	d, path, ok := s.pressed(w, r)
 	if !ok {
@@ -386,7 +386,7 @@ func (s *Server) stop(w http.ResponseWriter, r *request) {
 	}, http.StatusInternalServerError)
 }
 
-// ended returns the page of a loan that has ended: thanks, and what it gave. ok is false if nothing is known of it.
+// ended returns the page of a loan that has ended: thanks, and what it gave. ok is false if there never was such a loan.
 func (s *Server) ended(r *request, name string) (p web.Notice, ok bool) {
 	days, ok := s.Loans.Lent(r.Context(), name)
 	if !ok {
@@ -404,7 +404,8 @@ func (r *request) endedNotice(days []state.Day) web.Notice {
 	return p
 }
 
-// knowsItsDonations says whether the box uses a technician's configuration: otherwise a missing donation has not ended.
+// knowsItsDonations reports whether the box runs with a technician's configuration. If not, a missing donation does not mean that
+// the loan has ended.
 func (s *Server) knowsItsDonations() bool {
 	switch s.Box.Status().State {
 	case state.Starting, state.Fault, state.Setup:

@@ -6,7 +6,7 @@ import (
 	"passerelle/captive/web"
 )
 
-// Rules are the shelf of the rules of "Where do I go?": the centre's own, or none.
+// Rules is the shelf for the rules of "Where do I go?". It has the centre's own rules, or nothing.
 type Rules interface {
 	Shelf
 	// File returns the text of the rules in use.
@@ -15,13 +15,13 @@ type Rules interface {
 	Ways(language string) ([]Way, error)
 }
 
-// Way is where a combination of answers leads.
+// Way says where a combination of answers leads.
 type Way struct {
 	Answers []string      // in words
-	To      []Destination // the best first
+	To      []Destination // best first
 }
 
-// Destination is where a rule leads: its kind is a word, and its key says which one.
+// Destination is where a rule leads. Kind is a word for the kind of destination, and Key names one of that kind.
 type Destination struct{ Kind, Key string }
 
 // way is a Way as the page shows it.
@@ -34,7 +34,7 @@ type way struct {
 func (s *Server) waysOf(w *web.Words) (all []way) {
 	ways, err := s.Content.Needs.Ways(w.Code)
 	if err != nil {
-		s.Log.Error("read the rules of needs", "err", err) // the page says so: see Items
+		s.Log.Error("read the rules of needs", "err", err) // Items reports it on the page
 	}
 	for _, x := range ways {
 		row := way{Answers: x.Answers}
@@ -46,7 +46,7 @@ func (s *Server) waysOf(w *web.Words) (all []way) {
 	return all
 }
 
-// needsFile sends the rules in use, as a file to edit.
+// needsFile sends the rules in use as a file, to be edited.
 func (s *Server) needsFile(w http.ResponseWriter, r *request) {
 	text, err := s.Content.Needs.File()
 	if err != nil {
@@ -56,7 +56,7 @@ func (s *Server) needsFile(w http.ResponseWriter, r *request) {
 	sendFile(w, "needs.toml", "text/plain; charset=utf-8", text)
 }
 
-// sendFile sends a file to keep, which no browser runs or shows.
+// sendFile sends a file as a download, which no browser runs or shows.
 func sendFile(w http.ResponseWriter, name, media string, text []byte) {
 	h := w.Header()
 	h.Set("Content-Type", media)

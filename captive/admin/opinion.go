@@ -16,16 +16,16 @@ import (
 
 const opinionPath = "/admin/opinion"
 
-// resultWeeks are the weeks of which results are shown: 13 months, as long as they are kept.
+// resultWeeks is how many weeks of results are shown: 13 months, which is as long as they are kept.
 const resultWeeks = 57
 
-// opinionPage shows the question, what residents answered, and asks for another question.
+// opinionPage shows the current question and what residents answered, and has a form for another question.
 type opinionPage struct {
 	techFrame
 	Up      web.Link
 	Note    bool // the form is shown again
 	Problem *problem
-	Number  int // of the question, 0 for none
+	Number  int // the question's number; 0 for no question
 	Text    string
 	Choices []opinion.ChoiceText
 	Results []resultTable
@@ -35,7 +35,7 @@ type opinionPage struct {
 
 func (opinionPage) Template() string { return "admin/opinion" }
 
-// offer is the fields of a choice.
+// offer holds the form's fields for one choice.
 type offer struct {
 	Text, Picture input
 }
@@ -48,14 +48,14 @@ type resultTable struct {
 
 type resultRow struct {
 	Answer, Count string
-	Bar           int // of 1000, as wide as the count
+	Bar           int // width of the bar, in thousandths of the longest one
 }
 
-// Names of the form of a question.
+// Names of the fields in a question's form.
 const (
 	questionName = "question"
-	choiceName   = "choice"  // with a number
-	pictureName  = "picture" // with a number
+	choiceName   = "choice"  // followed by a number
+	pictureName  = "picture" // followed by a number
 	seenName     = "seen"    // the number of the question that the page showed
 )
 
@@ -102,7 +102,7 @@ func (s *Server) showOpinion(w http.ResponseWriter, r *request, form url.Values,
 	s.serve(w, r, p, status)
 }
 
-// resultsOf returns sums as tables, in their order.
+// resultsOf returns sums as tables, in the order of the sums.
 func resultsOf(w *web.Words, sums []opinion.Row) (all []resultTable) {
 	most := 1
 	for _, row := range sums {
@@ -183,7 +183,7 @@ func (s *Server) ask(w http.ResponseWriter, r *request) {
 	}
 }
 
-// oneLine joins words with single spaces.
+// oneLine replaces each run of white space by one space.
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
 // closeQuestion ends the question.
@@ -210,7 +210,7 @@ func (s *Server) closeQuestion(w http.ResponseWriter, r *request) {
 	}
 }
 
-// results sends what residents answered, week by week, or its description.
+// results sends what residents answered, week by week, as CSV, or the schema of that file.
 func (s *Server) results(w http.ResponseWriter, r *request) {
 	var b bytes.Buffer
 	name, media := r.PathValue("file"), ""

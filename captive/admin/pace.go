@@ -8,17 +8,17 @@ import (
 	"passerelle/captive/web"
 )
 
-// pace is what a line carried in a part of a day, towards residents: one sample each [sampling], while the box measured it.
+// pace sums up an uplink's download rate during an hour of a Day: one sample per [sampling], while the box measured it.
 type pace struct {
 	samples uint64
-	sum     uint64             // of the samples, in bit/s
-	least   uint64             // of the samples, in bit/s
-	held    [len(helds)]uint64 // samples, by what held it back
-	waits   uint64             // samples of which the wait beyond the box is known
-	wait    float64            // their sum, in ms
+	sum     uint64             // sum of the samples, in bit/s
+	least   uint64             // smallest sample, in bit/s
+	held    [len(helds)]uint64 // number of samples, by what limited the rate
+	waits   uint64             // number of samples whose delay beyond the box is known
+	wait    float64            // sum of those delays, in ms
 }
 
-// What holds a line back, as state.Rate names it.
+// Two of the things that limit a rate, as state.Rate names them.
 const (
 	heldLine   = "line"
 	heldLender = "lender"
@@ -26,7 +26,7 @@ const (
 
 var helds = [...]string{"nothing", "limit", heldLine, heldLender}
 
-// measure takes a sample of a donation's line, if the box measures it now.
+// measure takes a sample of a donation's uplink, if the box measures it now.
 func (h *hour) measure(d state.Donation) {
 	if d.Rate == nil {
 		return
@@ -57,12 +57,12 @@ func (h *hour) measure(d state.Donation) {
 // mean returns the mean rate, in bit/s.
 func (x pace) mean() uint64 { return x.sum / max(x.samples, 1) }
 
-// meanWait returns the mean wait, in ms. ok is false if it is not known.
+// meanWait returns the mean delay, in ms. ok is false if it is unknown.
 func (x pace) meanWait() (ms int64, ok bool) {
 	return int64(x.wait/float64(max(x.waits, 1)) + .5), x.waits > 0
 }
 
-// heldBy returns what held the line back most of the time.
+// heldBy returns what limited the rate most of the time.
 func (x pace) heldBy() string {
 	most := 0
 	for i := range x.held {
@@ -73,27 +73,27 @@ func (x pace) heldBy() string {
 	return helds[most]
 }
 
-// paceBar is what a line carries that changes: now, and in the last 24 hours.
+// paceBar shows the rates of an uplink with autorate: now, and over the last 24 hours.
 type paceBar struct {
-	Now          []string // what it carries now, and what holds it back
-	Rates, Waits drawing  // of each hour: the mean and the least rate; the mean wait beyond the box
+	Now          []string // the rates now, and what limits them
+	Rates, Waits drawing  // for each hour: the mean and the lowest rate; the mean delay beyond the box
 	Legend       []legend // of Rates
-	Says         []string // the same in words; none if nothing was measured
-	Begins, Ends string   // below the drawings
+	Says         []string // the drawings in words; none if nothing was measured
+	Begins, Ends string   // labels below the drawings
 	Rows         []paceRow
 }
 
 // paceRow is an hour in the table beside the drawings.
 type paceRow struct{ When, Rate, Least, Wait, Held string }
 
-// paceBar composes the rates of a donation's line, nil if they are fixed. age is how long the box has counted.
+// paceBar composes the rates of a donation's uplink. It returns nil if they are fixed. age is how long ago counting began.
 func (f facts) paceBar(w *web.Words, d state.Donation, age time.Duration) *paceBar {
 	if !d.Autorate {
 		return nil
 	}
 	p := &paceBar{Now: paceNow(w, d), Begins: w.T("home.day-ago"), Ends: w.T("home.now")}
 	held := func(by string) string { return heldText(w, d, by) }
-	var spans []span // of the hours in which the line was measured
+	var spans []span // the hours in which the uplink was measured
 	var paces []pace
 	var rates, leasts, waits []float64
 	begins := func(s span) time.Time {
@@ -142,13 +142,13 @@ func (f facts) paceBar(w *web.Words, d state.Donation, age time.Duration) *paceB
 	return p
 }
 
-// spanOf returns the place of an hour in a drawing of the last 24, of which the last one ends at age.
+// spanOf returns the place of an hour in a drawing of the last 24 hours, which ends at age.
 func spanOf(h hour, age time.Duration) span {
 	part := func(t time.Duration) float64 { return float64(t-age+dayLength) / float64(dayLength) }
 	return span{from: part(h.from), to: part(h.to), factor: 1}
 }
 
-// paceNow says what a line carries in each direction now, and why not more.
+// paceNow says how fast an uplink is in each direction now, and what limits it.
 func paceNow(w *web.Words, d state.Donation) (lines []string) {
 	if d.Rate == nil {
 		return w.Lines("pace.idle")
@@ -166,7 +166,7 @@ func paceNow(w *web.Words, d state.Donation) (lines []string) {
 	return lines
 }
 
-// heldText says what holds a donation's line back.
+// heldText says what limits the rate of a donation's uplink.
 func heldText(w *web.Words, d state.Donation, by string) string {
 	kind := lineKind(d)
 	switch {
@@ -175,10 +175,10 @@ func heldText(w *web.Words, d state.Donation, by string) string {
 	case slices.Contains(helds[:], by):
 		return w.T("pace.held." + by)
 	}
-	return by // of another release
+	return by // a word of another release
 }
 
-// drawRuns draws values up to highest. Where spans do not touch, nothing is known and nothing is drawn.
+// drawRuns draws values on a scale up to highest. Between spans that do not touch, nothing is known, so nothing is drawn.
 func drawRuns(spans []span, highest float64, class string, values []float64) (d drawing) {
 	for begin := 0; begin < len(spans); {
 		end := begin + 1

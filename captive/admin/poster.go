@@ -15,8 +15,8 @@ import (
 
 const posterPath = "/admin/poster"
 
-// PosterBox is what a poster says of the configured box, with its certificate's fingerprint, if that is known. The time
-// chooses the week whose hours it has.
+// PosterBox returns what a poster says about the configured box. fingerprint is that of its certificate, "" if unknown. now decides
+// for which week the poster shows the opening hours.
 func PosterBox(c *config.Config, fingerprint string, now time.Time) poster.Box {
 	return poster.Box{
 		Centre: c.Box.Name, Hostname: c.Box.Hostname,
@@ -26,18 +26,18 @@ func PosterBox(c *config.Config, fingerprint string, now time.Time) poster.Box {
 	}
 }
 
-// sheetsPage shows posters as they are printed, and leads to their PDF.
+// sheetsPage shows posters as they are printed, and links to their PDF.
 type sheetsPage struct {
 	techFrame
-	Up        web.Link // to the desk; zero for technicians, whose poster is a part of their pages
-	Style     string   // with the paper's size
+	Up        web.Link // to the desk; zero for technicians, who have the poster in their menu
+	Style     string   // the style sheet with the paper's size
 	Size      poster.Size
 	Sizes     []choiceLink
 	Languages []choiceLink
 	Paper     string // what the size is for
-	Password  bool   // the sheets have it
-	PDF       string // its path; "" if none of the languages can be in one
-	Letters   bool   // some of them cannot
+	Password  bool   // the sheets show the Wi-Fi password
+	PDF       string // path of the PDF; "" if it supports none of the chosen languages
+	Letters   bool   // the PDF does not support some of the chosen languages
 	Codes     []poster.Code
 	Sheets    []poster.Sheet
 }
@@ -51,10 +51,10 @@ type choiceLink struct {
 	Lang   *web.Lang
 }
 
-// Length says how long a text of a sheet is: see [poster.Length].
+// Length returns a class for the length of a text on a sheet: see [poster.Length].
 func (sheetsPage) Length(text string) string { return poster.Length(text) }
 
-// Labels are the stickers of a sheet: six with the codes, two for a window.
+// Labels returns the stickers of a sheet: false for each of six with the codes, true for each of two for a window.
 func (sheetsPage) Labels() []bool {
 	return []bool{false, false, false, false, false, false, true, true}
 }
@@ -65,7 +65,7 @@ type posterChoice struct {
 	langs []string
 }
 
-// chosenPoster reads the choice. Without one it is a poster in the languages that the box offers.
+// chosenPoster reads the choice from the URL. The default is an A4 poster in the languages that the box offers.
 func chosenPoster(r *request, c *config.Config) posterChoice {
 	q := r.URL.Query()
 	p := posterChoice{size: poster.Size(q.Get("size"))}
@@ -83,12 +83,12 @@ func chosenPoster(r *request, c *config.Config) posterChoice {
 	return p
 }
 
-// query is the choice in a link.
+// query returns the choice as a URL query.
 func (p posterChoice) query() string {
 	return "size=" + string(p.size) + "&langs=" + strings.Join(p.langs, ",")
 }
 
-// toggled is the choice with a language more, or less. One stays.
+// toggled returns the choice with a language added or removed. The last language is not removed.
 func (p posterChoice) toggled(code string) posterChoice {
 	if !slices.Contains(p.langs, code) {
 		p.langs = append(slices.Clone(p.langs), code)

@@ -16,34 +16,34 @@ import (
 	"passerelle/captive/web"
 )
 
-// draft is a change of the configuration that is not saved yet. It may have secrets: only its id is in pages.
+// draft is a change of the configuration that is not saved yet. It may contain secrets, so pages have only its id.
 type draft struct {
 	owner   string // the login of the technician who made it
 	made    time.Time
 	base    []byte          // the text that it was made from
-	changes []config.Change // of base, or of another text; nil for a whole text
-	text    []byte          // the result
-	masks   config.Masks    // of a whole text
+	changes []config.Change // changes that can be made to base or to a newer text; nil if the draft is a whole text
+	text    []byte          // the resulting text
+	masks   config.Masks    // the masked secrets of a whole text
 	from    string          // the path of the page that made it
 }
 
-// Bounds of what is in memory.
+// Limits on memory and on the preview.
 const (
 	draftLife  = 15 * time.Minute
-	maxDrafts  = 4 // of a login
+	maxDrafts  = 4 // per login
 	maxTexts   = 8
-	maxPreview = 400 // lines of a difference
+	maxPreview = 400 // lines of a diff
 )
 
-// drafts are the drafts of all technicians, and the texts that their pages were made from. Its methods are safe for concurrent
+// drafts holds the drafts of all technicians, and the texts that their pages were made from. Its methods are safe for concurrent
 // use. The zero value is empty.
 type drafts struct {
 	mu    sync.Mutex
 	all   map[string]draft // by id
-	texts [][]byte         // the last one last
+	texts [][]byte         // oldest first
 }
 
-// put stores a draft for a while, and returns its id. A login's oldest drafts make room.
+// put stores a draft for draftLife, and returns its id. A login's oldest drafts are dropped to make room.
 func (d *drafts) put(now time.Time, new draft) (id string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -82,7 +82,7 @@ func (d *drafts) remove(id string) {
 	delete(d.all, id)
 }
 
-// remember keeps a text that a page shows.
+// remember keeps a text that a page shows, so that the page's form can be compared with it later.
 func (d *drafts) remember(text []byte) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -91,7 +91,7 @@ func (d *drafts) remember(text []byte) {
 	d.texts = d.texts[max(0, len(d.texts)-maxTexts):]
 }
 
-// text returns the text of a revision, nil if it is not kept.
+// text returns the text of a revision, or nil if it is not kept.
 func (d *drafts) text(r config.Revision) []byte {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -101,17 +101,17 @@ func (d *drafts) text(r config.Revision) []byte {
 	return nil
 }
 
-// attempt is what a draft would make of the configuration as it is now.
+// attempt is the result of applying a draft to the current configuration without saving it.
 type attempt struct {
 	current       []byte
 	text          []byte
-	before, after *config.Config // before is nil if the file is not valid
-	others        []config.Difference
-	moved         bool // the file is another one than the draft's base
+	before, after *config.Config      // before is nil if the file is not valid
+	others        []config.Difference // what others have changed since the draft's base
+	moved         bool                // the file is no longer the draft's base
 }
 
-// try makes a draft's change without saving it. Its error is config.ErrByHand, or of type config.Problems if the new text is
-// not valid.
+// try applies a draft's change without saving it. The error is config.ErrByHand if the file cannot be edited automatically, or of
+// type config.Problems if the new text is not valid.
 func (s *Server) try(d draft) (a attempt, err error) {
 	if a.current, _, err = s.Configuration.Read(); err != nil {
 		return a, err
@@ -139,13 +139,13 @@ type previewPage struct {
 	techFrame
 	ID       string
 	Revision config.Revision
-	Theirs   []changeRow // what somebody else changed meanwhile
-	Moved    bool        // somebody did
-	Whole    bool        // the draft is a whole text, and would undo that
+	Theirs   []changeRow // what somebody else has changed in the meantime
+	Moved    bool        // the file has changed in the meantime
+	Whole    bool        // the draft is a whole text, and would undo that change
 	Changes  []changeRow
 	Diff     []diffLine
-	More     bool     // the difference is longer
-	Effect   []string // what saving does
+	More     bool     // the diff is longer than shown
+	Effect   []string // what saving does to the people on the hotspot
 	From     string
 }
 
@@ -153,13 +153,13 @@ func (previewPage) Template() string { return "admin/settings-preview" }
 
 // changeRow is a change in words.
 type changeRow struct {
-	Of, Label     string // the donation, "" for none; the key
+	Of, Label     string // the donation's name, "" for none; the key's label
 	Before, After string
-	Added         bool // the whole donation
-	Removed       bool
+	Added         bool // the whole donation is added
+	Removed       bool // the whole donation is removed
 }
 
-// diffLine is a line of a difference of two texts.
+// diffLine is a line of the diff of two texts.
 type diffLine struct {
 	Sign string // "+", "-", " ", or "@" for a part that is left out
 	Text string
@@ -184,7 +184,7 @@ func (s *Server) showPreview(w http.ResponseWriter, r *request, d draft, a attem
 	s.serve(w, r, p, status)
 }
 
-// notesOf returns lines about what differences mean beyond themselves.
+// notesOf returns lines about the consequences of removing or renaming a donation.
 func notesOf(w *web.Words, all []config.Difference) []string {
 	added, removed := 0, 0
 	for _, d := range all {
@@ -218,7 +218,7 @@ func changeRows(w *web.Words, all []config.Difference) (rows []changeRow) {
 		default:
 			row.Label = f.title(w)
 			row.Before, row.After = f.say(w, config.ParseValue(d.Before)), f.say(w, config.ParseValue(d.After))
-			if row.Before == row.After && d.After != "" { // a secret, or another spelling
+			if row.Before == row.After && d.After != "" { // a secret, or the same value in another spelling
 				row.After = w.T("settings.another")
 			}
 		}
@@ -227,12 +227,12 @@ func changeRows(w *web.Words, all []config.Difference) (rows []changeRow) {
 	return rows
 }
 
-// diffOf returns the lines in which two texts differ, without secrets. more is true if there are too many of them.
+// diffOf returns the diff of two texts, without secrets. more is true if it has more than maxPreview lines.
 func diffOf(before, after []byte) (lines []diffLine, more bool) {
 	var m config.Masks
 	m.Mask(before)
 	m.Mask(after)
-	old, new := m.Mask(before), m.Mask(after) // again: a secret of one may be in a comment of the other
+	old, new := m.Mask(before), m.Mask(after) // mask again: a secret of one text may be in a comment of the other
 	for i, line := range strings.Split(strings.TrimSuffix(string(diff.Diff("", old, "", new)), "\n"), "\n") {
 		switch {
 		case i < 3 || line == "": // the names of the texts
@@ -249,7 +249,7 @@ func diffOf(before, after []byte) (lines []diffLine, more bool) {
 	return lines, false
 }
 
-// saveSettings saves a draft, if the file is still the one that its preview was made from.
+// saveSettings saves a draft, if the file is still the one that the preview was made from.
 func (s *Server) saveSettings(w http.ResponseWriter, r *request) {
 	form, err := r.ReadForm(w, maxForm)
 	if err != nil {
@@ -298,7 +298,7 @@ func (s *Server) saveSettings(w http.ResponseWriter, r *request) {
 	s.serve(w, r, p, http.StatusOK)
 }
 
-// problemsError returns problems as an error, nil for none.
+// problemsError returns problems as an error, or nil if there are none.
 func problemsError(p config.Problems) error {
 	if len(p) == 0 {
 		return nil

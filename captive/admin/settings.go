@@ -23,9 +23,9 @@ const (
 	versionsPath  = settingsPath + "/versions"
 )
 
-// Fields of forms that no key has.
+// Names of form fields that are not keys of the configuration.
 const (
-	revisionName = "revision" // of the text that the form shows
+	revisionName = "revision" // the revision of the text that the form shows
 	draftName    = "draft"    // the id of a draft
 	nameName     = "of"       // a donation's name
 )
@@ -34,12 +34,12 @@ const (
 type settingsPage struct {
 	techFrame
 	Doors []web.Door
-	Wrong []lineProblem // with the file, which somebody changed by hand
+	Wrong []lineProblem // problems of a file that somebody edited by hand
 }
 
 func (settingsPage) Template() string { return "admin/settings" }
 
-// lineProblem is a problem of a text.
+// lineProblem is a problem in a line of a text.
 type lineProblem struct {
 	Line   int
 	Name   string // the label of the key, "" for none
@@ -63,7 +63,7 @@ func (s *Server) settings(w http.ResponseWriter, r *request) {
 	}
 	for _, g := range groups {
 		if c == nil {
-			break // its fields cannot be shown: the text can
+			break // the fields of an invalid file cannot be shown; its text can
 		}
 		if g.name == "limits" {
 			var names []string
@@ -102,10 +102,11 @@ func (s *Server) settings(w http.ResponseWriter, r *request) {
 	s.serve(w, r, p, http.StatusOK)
 }
 
-// fileName is the configuration's name in problems, which the pages do not show.
+// fileName is the configuration's name in problems. The pages do not show it, except as the name of the download.
 const fileName = "passerelle.toml"
 
-// readConfiguration returns the text and its revision. If there is none, it answers the request, and returns false.
+// readConfiguration returns the configuration's text and revision. If there is no configuration, it answers the request and returns
+// false.
 func (s *Server) readConfiguration(w http.ResponseWriter, r *request) (text []byte, revision config.Revision, ok bool) {
 	text, revision, err := s.Configuration.Read()
 	switch {
@@ -120,7 +121,7 @@ func (s *Server) readConfiguration(w http.ResponseWriter, r *request) (text []by
 	return nil, "", false
 }
 
-// parsed is readConfiguration for pages of fields, which need a valid file.
+// parsed is readConfiguration for pages that need a valid configuration.
 func (s *Server) parsed(w http.ResponseWriter, r *request) (c *config.Config, revision config.Revision, ok bool) {
 	text, revision, ok := s.readConfiguration(w, r)
 	if !ok {
@@ -134,7 +135,7 @@ func (s *Server) parsed(w http.ResponseWriter, r *request) (c *config.Config, re
 	return c, revision, true
 }
 
-// textOf returns the text of a revision that a form was made from, nil if nobody knows it any more.
+// textOf returns the text of the revision that a form was made from, or nil if it is no longer known.
 func (s *Server) textOf(revision config.Revision) []byte {
 	if text := s.drafts.text(revision); text != nil {
 		return text
@@ -154,20 +155,20 @@ type settingsForm struct {
 	Name     string // of the group, or "donation"
 	Lead     []string
 	Action   string
-	Up       web.Link // the page above
+	Up       web.Link // to the page above
 	Revision config.Revision
 	Of       string // the donation's name, "" for a new one
 	Inputs   []input
 	Rare     []input
-	Open     bool          // the rare ones are shown
-	Note     string        // a word for why the form is shown again, "" for the first time
-	Besides  []lineProblem // with other keys
-	Finder   *finder       // of the centre, nil if there is nothing to search in
+	Open     bool          // the rare fields are shown
+	Note     string        // a word for why the form is shown again, "" if it is shown for the first time
+	Besides  []lineProblem // problems of keys that are not on this page
+	Finder   *finder       // search for the centre; nil if no list of places is loaded
 }
 
 func (settingsForm) Template() string { return "admin/settings-form" }
 
-// formOf returns the page of a group, with a form and the values that it started from.
+// formOf returns the page of a group with the values of a form. was has the values of the configuration that the form started from.
 func (s *Server) formOf(r *request, g *group, form url.Values, was map[string]any, problems map[string]*problem) settingsForm {
 	p := settingsForm{
 		techFrame: s.tech(r, "settings", settingsPath+"/"+g.name, r.Words.T("settings.group."+g.name)),
@@ -191,7 +192,7 @@ func (s *Server) formOf(r *request, g *group, form url.Values, was map[string]an
 	return p
 }
 
-// newForm returns a form with values.
+// newForm returns a form with the values of a configuration.
 func newForm(g *group, values map[string]any, revision config.Revision) url.Values {
 	form := url.Values{revisionName: {string(revision)}}
 	for _, f := range g.fields {
@@ -221,7 +222,7 @@ func (s *Server) settingsGroup(w http.ResponseWriter, r *request) {
 	s.serve(w, r, s.formOf(r, g, newForm(g, values, revision), values, nil), http.StatusOK)
 }
 
-// changesIn returns what a form changes, and the problems that the fields know of. path is the path of a key in the file.
+// changesIn returns what a form changes, and the problems that the fields found. path returns the path of a key in the file.
 func changesIn(g *group, form url.Values, was map[string]any, path func(key string) []string) (changes []config.Change, problems map[string]*problem) {
 	problems = make(map[string]*problem)
 	for _, f := range g.fields {
@@ -267,7 +268,7 @@ func (s *Server) prepareGroup(w http.ResponseWriter, r *request) {
 	s.prepare(w, r, d, problems, func(problems map[string]*problem) settingsForm { return s.formOf(r, g, form, was, problems) })
 }
 
-// readSettings reads a form of fields, and the configuration that it was made from. If it cannot, it answers the request, and
+// readSettings reads a form of fields, and the configuration that the form was made from. If it cannot, it answers the request and
 // returns false.
 func (s *Server) readSettings(w http.ResponseWriter, r *request) (form url.Values, base []byte, c *config.Config, ok bool) {
 	form, err := r.ReadForm(w, maxForm)
@@ -283,8 +284,8 @@ func (s *Server) readSettings(w http.ResponseWriter, r *request) (form url.Value
 	return form, base, c, true
 }
 
-// prepare shows what a draft of fields would change, or the form again with what is wrong: the problems that are known, or
-// those of the whole text.
+// prepare shows what a draft of fields would change. If something is wrong, it shows the form again: with the known problems, or
+// else with those of the resulting text.
 func (s *Server) prepare(w http.ResponseWriter, r *request, d draft, known map[string]*problem, form func(map[string]*problem) settingsForm) {
 	again := func(note string, others []lineProblem, status int) {
 		for _, p := range known {
@@ -326,7 +327,7 @@ func (s *Server) prepare(w http.ResponseWriter, r *request, d draft, known map[s
 	}
 }
 
-// within tells whether a key is another one, or in its table.
+// within reports whether a key is the given table or a key in it.
 func within(key, table string) bool {
 	rest, ok := strings.CutPrefix(key, table)
 	return ok && (rest == "" || rest[0] == '.')
@@ -352,7 +353,7 @@ func newLineProblem(w *web.Words, p config.Problem) lineProblem {
 	return l
 }
 
-// settingsNotice says that something cannot be done, or is done, and leads back.
+// settingsNotice says that something is done, or cannot be done, and has a link back.
 type settingsNotice struct {
 	techFrame
 	Pictogram string
@@ -386,9 +387,9 @@ func (donationsPage) Template() string { return "admin/settings-donations" }
 type donationRow struct {
 	Name, Href string
 	Facts      []string
-	First      bool // it is used first
-	Last       bool
-	Only       bool // it cannot be removed
+	First      bool // it is used first, so it cannot move up
+	Last       bool // it cannot move down
+	Only       bool // it is the only one, so it cannot be removed
 }
 
 // byPriority returns the donations in the order in which they are used.
@@ -425,7 +426,7 @@ func (s *Server) donations(w http.ResponseWriter, r *request) {
 
 func (f *field) title(w *web.Words) string { return w.T("field." + f.key) }
 
-// newDonation is the path's number of a donation that is to be added.
+// newDonation stands in the path for the number of a donation that is to be added.
 const newDonation = "new"
 
 // donation shows a donation's page, by its number in the file.
@@ -452,7 +453,7 @@ func (s *Server) donation(w http.ResponseWriter, r *request) {
 
 var donationGroup = group{"donation", "share", donationFields}
 
-// blank returns the values of a donation without keys: the defaults, and what is required is empty.
+// blank returns the values of a new donation: the defaults, and nothing for what is required.
 func blank() map[string]any {
 	d := config.Donation{Period: "month", Resets: 1, Priority: 1, Metered: config.Auto}
 	values := valuesOf(&d, nil)
@@ -460,8 +461,8 @@ func blank() map[string]any {
 	return values
 }
 
-// valuesOf returns the values of a donation's keys as its form has them: nil for a key that a configuration's text lacks and whose
-// default changes with the kind of line.
+// valuesOf returns the values of a donation's keys as its form has them. The value of autorate is nil if the text does not set it,
+// because its default depends on the kind of uplink.
 func valuesOf(d *config.Donation, text []byte) map[string]any {
 	values := d.Values()
 	without, err := config.Edit(text, []config.Change{{Path: []string{"donation", d.Name, "autorate"}}})
@@ -471,7 +472,7 @@ func valuesOf(d *config.Donation, text []byte) map[string]any {
 	return values
 }
 
-// lastPriority returns the priority of a donation that is used after all others.
+// lastPriority returns a priority for a donation that is to be used after all others.
 func lastPriority(c *config.Config) int {
 	last := 0
 	for _, d := range c.Donations {
@@ -520,13 +521,13 @@ func (s *Server) prepareDonation(w http.ResponseWriter, r *request) {
 		if slices.ContainsFunc(c.Donations, func(d config.Donation) bool { return d.Name == rename.Value }) {
 			problems["donation.name"] = &problem{Text: "taken"}
 		}
-		changes = append(slices.Delete(changes, i, i+1), rename) // last: the others find it by its name before
+		changes = append(slices.Delete(changes, i, i+1), rename) // last, because the other changes find the donation by its old name
 	}
 	d := draft{base: base, changes: changes, from: donationsPath}
 	s.prepare(w, r, d, problems, func(problems map[string]*problem) settingsForm { return s.donationForm(r, path, form, was, problems) })
 }
 
-// addition turns the changes of a new donation's keys into one of the whole table, with the keys that are required.
+// addition turns the changes of a new donation's keys into one change that adds the whole table. The table has all required keys.
 func addition(c *config.Config, form url.Values, changes []config.Change, problems map[string]*problem) ([]config.Change, map[string]*problem) {
 	name := strings.TrimSpace(form.Get("donation.name"))
 	switch {
@@ -549,7 +550,7 @@ func addition(c *config.Config, form url.Values, changes []config.Change, proble
 	return []config.Change{{Path: []string{"donation", name}, Value: table}}, problems
 }
 
-// moveDonation makes a donation be used earlier or later. Afterwards priorities are 1, 2, 3 …
+// moveDonation moves a donation up or down in the order of use. Afterwards the priorities are 1, 2, 3 …
 func (s *Server) moveDonation(w http.ResponseWriter, r *request) {
 	form, base, c, ok := s.readSettings(w, r)
 	if !ok {
@@ -586,7 +587,7 @@ func (s *Server) removeDonation(w http.ResponseWriter, r *request) {
 	})
 }
 
-// prepareOther shows what a draft would change that no form made.
+// prepareOther shows what a draft would change that was not made by a form of fields.
 func (s *Server) prepareOther(w http.ResponseWriter, r *request, d draft) {
 	result, err := s.try(d)
 	if err != nil {
@@ -596,7 +597,7 @@ func (s *Server) prepareOther(w http.ResponseWriter, r *request, d draft) {
 	s.showPreview(w, r, d, result, http.StatusOK)
 }
 
-// cannot says that a draft cannot be saved.
+// cannot serves a page that says why a draft cannot be saved.
 func (s *Server) cannot(w http.ResponseWriter, r *request, err error) {
 	what := "refused"
 	if errors.Is(err, config.ErrByHand) {

@@ -16,21 +16,21 @@ import (
 	"passerelle/captive/web"
 )
 
-// The first start asks for what a box needs that has no configuration, on one page after the other. The answers are kept on
-// disk until the last page makes a configuration of them: a technician who leaves half-way finds them again, in any browser
-// that signs in.
+// The first start is a wizard: it asks for what a box without a configuration needs, one page after the other. The answers are
+// kept on disk until the last page makes a configuration from them. A technician who leaves half-way finds them again, in any
+// browser that signs in.
 
-// setupPath is the path of the first start; a page's is setupPath/NAME.
+// setupPath is the path of the first start. A page's path is setupPath/NAME.
 const setupPath = "/admin/setup"
 
 // step is a page of the first start with a form.
 type step struct {
 	name   string
-	keys   []string                                // of the configuration, and names of the form, that are asked for
-	start  func(a answers, m seen) url.Values      // the form at first
-	change func(form url.Values) []config.Change   // what a form says
-	lacks  func(form url.Values) map[string]string // words for what is wrong, by name, that the configuration does not know
-	parts  func(setupForm, *web.Words) []setupPart // the page's
+	keys   []string                                // the keys of the configuration, and other fields of the form, that the page asks for
+	start  func(a answers, m seen) url.Values      // returns the initial form
+	change func(form url.Values) []config.Change   // returns the changes that a form makes
+	lacks  func(form url.Values) map[string]string // returns a word for each problem that package config does not find, by field
+	parts  func(setupForm, *web.Words) []setupPart // returns the parts of the page
 }
 
 // The pages that are not forms.
@@ -46,20 +46,20 @@ func setupStep(name string) int {
 	return slices.IndexFunc(setupSteps, func(s step) bool { return s.name == name })
 }
 
-// answers are the forms of the pages, by page, as a browser sends them. They may have secrets.
+// answers are the forms of the pages, by page, as a browser sends them. They may contain secrets.
 type answers map[string]url.Values
 
-// kept is what the file of answers has.
+// kept is the content of the file of answers.
 type kept struct {
 	Pages answers `json:"pages"`
 }
 
-// answersFile is the file of answers, which only the box reads.
+// answersFile returns the file of answers.
 func (s *Server) answersFile() records.File[kept] {
 	return records.File[kept]{Path: filepath.Join(s.SetupDir, "answers.json"), Version: 1}
 }
 
-// answers returns those so far. A file that cannot be read counts as none: the technician answers again.
+// answers returns the answers so far. A file that cannot be read counts as empty: the technician answers again.
 func (s *Server) answers() answers {
 	k, err := s.answersFile().Read()
 	if err != nil {
@@ -68,7 +68,7 @@ func (s *Server) answers() answers {
 	return k.Pages
 }
 
-// keep stores the form of a page, and returns all answers.
+// keep stores the form of a page, and returns all answers so far.
 func (s *Server) keep(name string, form url.Values) (answers, error) {
 	k, err := s.answersFile().Update(func(k *kept) error {
 		if k.Pages == nil {
@@ -85,21 +85,21 @@ func (s *Server) keep(name string, form url.Values) (answers, error) {
 	return k.Pages, err
 }
 
-// forget removes the answers: there is a configuration.
+// forget removes the answers. It is called when there is a configuration.
 func (s *Server) forget() {
 	if err := os.RemoveAll(s.SetupDir); err != nil {
 		s.Log.Error("remove the answers of the first start", "err", err)
 	}
 }
 
-// seen is what the machine has.
+// seen is the hardware that was found.
 type seen struct {
 	lines  []Line
 	radios []Radio
 	failed bool // it could not be read
 }
 
-// see reads the machine. It takes some seconds.
+// see looks for the machine's lines and radios. It takes a few seconds.
 func (s *Server) see(r *request) (m seen) {
 	web.Yield(r.Request.Request)
 	var linesErr, radiosErr error
@@ -112,14 +112,14 @@ func (s *Server) see(r *request) (m seen) {
 	return m
 }
 
-// made is the configuration that answers make. Making it takes long enough on a small board to do so once for a page.
+// made is the configuration that answers result in. On a small board making it is slow, so a page makes it only once.
 type made struct {
 	text []byte
 	conf *config.Config
 	err  error // of type config.Problems if the answers are not complete
 }
 
-// make returns the configuration that the answers make.
+// make returns the configuration that the answers result in.
 func (a answers) make() (m made) {
 	m.text, m.conf, m.err = a.text()
 	return m
@@ -145,8 +145,7 @@ func (a answers) text() ([]byte, *config.Config, error) {
 	return config.Format(c), c, nil
 }
 
-// problems returns what is wrong with a page's answers: beside its fields, and with the rest of the configuration that all
-// answers make.
+// problems returns what is wrong with a page's answers. beside has the problems of its fields, and others those that have no field.
 func (a answers) problems(w *web.Words, s step, m made) (beside map[string]*problem, others []lineProblem) {
 	beside = map[string]*problem{}
 	for name, word := range s.lacks(a[s.name]) {
@@ -165,7 +164,7 @@ func (a answers) problems(w *web.Words, s step, m made) (beside map[string]*prob
 	return beside, others
 }
 
-// next returns the first page that is not answered, or not well: the one to continue with. m is what the answers make.
+// next returns the page to continue with: the first one that is not answered, or has a problem. m is what the answers result in.
 func (a answers) next(w *web.Words, m made) string {
 	for _, s := range setupSteps {
 		if a[s.name] == nil {
@@ -187,20 +186,20 @@ type setupForm struct {
 	Wrong    bool // the form is shown again with what is wrong
 	Besides  []lineProblem
 	Parts    []setupPart
-	Stick    bool   // a stick with a backup is plugged in
-	Centre   string // of the box that it is of, "" if unknown
+	Stick    bool   // a USB stick with a backup is plugged in
+	Centre   string // the centre of the box that made the backup; "" if unknown
 
 	words   *web.Words
-	finder  *finder // of the centre
+	finder  *finder // search for the centre
 	form    url.Values
-	secrets url.Values // the form that is kept: which secrets there are
+	secrets url.Values // the stored form, which says which secrets there are
 	seen    seen
 	beside  map[string]*problem
 }
 
 func (setupForm) Template() string { return "admin/setup-form" }
 
-// setupProgress says where a page is.
+// setupProgress shows the place of a page among all pages.
 type setupProgress struct {
 	Number, Of int
 	Steps      []setupMark
@@ -216,10 +215,10 @@ type setupMark struct {
 type setupPart struct {
 	Choice *bigChoice
 	Inputs []input
-	Title  string // what opens the fields; "" if they are always shown
+	Title  string // title that unfolds the fields; "" if they are always shown
 	Open   bool
 	Finder *finder
-	When   string // the option that the fields belong to, "" for all: they need not be shown without it
+	When   string // the option that the fields belong to, "" for all. Without that option the fields can be hidden
 }
 
 // bigChoice is a choice between a few large options.
@@ -227,22 +226,22 @@ type bigChoice struct {
 	Name, Label string
 	Help        []string
 	Options     []bigOption
-	Note        []string // what is missing
-	None        []string // said without options
-	Again       bool     // a button looks again
+	Note        []string // says what is missing
+	None        []string // shown if there are no options
+	Again       bool     // there is a button to look again
 	Problem     *problem
 }
 
 type bigOption struct {
 	Value, Title string
 	Lines        []string
-	Detail       string // of the machine, as an interface's name
+	Detail       string // technical detail, such as an interface's name
 	Good         bool   // it works
-	Bad          bool   // it does not
+	Bad          bool   // it does not work
 	Chosen       bool
 }
 
-// progressOf returns the progress of a page.
+// progressOf returns the progress that a page shows.
 func progressOf(w *web.Words, name string) (p setupProgress) {
 	p.Of = len(setupTitles)
 	p.Number = slices.Index(setupTitles, name) + 1
@@ -255,13 +254,13 @@ func progressOf(w *web.Words, name string) (p setupProgress) {
 // setupTitles are the names of all pages.
 var setupTitles = []string{"centre", "line", "hotspot", "limits", setupSummary, setupDone}
 
-// unconfigured tells whether the box waits for its first configuration.
+// unconfigured reports whether the box waits for its first configuration.
 func (s *Server) unconfigured() bool {
 	text, _, err := s.Configuration.Read()
 	return text == nil && err == nil && len(s.Box.Status().Donations) == 0
 }
 
-// setup leads to the page to continue with.
+// setup redirects to the page to continue with.
 func (s *Server) setup(w http.ResponseWriter, r *request) {
 	if !s.unconfigured() {
 		r.Lead(w, http.StatusSeeOther, adminPath)
@@ -289,7 +288,7 @@ func (s *Server) setupPage(w http.ResponseWriter, r *request) {
 	}
 	a := s.answers()
 	m := a.make()
-	// A page needs those before it.
+	// A page needs the answers of all pages before it.
 	if next := a.next(r.Words, m); name == setupDone || slices.Index(setupTitles, name) > slices.Index(setupTitles, next) {
 		r.Lead(w, http.StatusSeeOther, setupPath+"/"+next)
 		return
@@ -301,7 +300,7 @@ func (s *Server) setupPage(w http.ResponseWriter, r *request) {
 	s.showStep(w, r, setupSteps[i], a, a[name], nil, nil, http.StatusOK)
 }
 
-// showStep shows a page with a form; nil is the form at first.
+// showStep shows a page with a form. A nil form stands for the initial one.
 func (s *Server) showStep(w http.ResponseWriter, r *request, st step, a answers, form url.Values, beside map[string]*problem,
 	others []lineProblem, status int) {
 	var m seen
@@ -312,7 +311,7 @@ func (s *Server) showStep(w http.ResponseWriter, r *request, st step, a answers,
 	if form == nil {
 		form = start
 	}
-	for _, name := range []string{lineName, placeName} { // what was plugged in since is chosen
+	for _, name := range []string{lineName, placeName} { // choose what was plugged in since the last look
 		if form.Get(name) == "" && start.Has(name) {
 			form = maps.Clone(form)
 			form.Set(name, start.Get(name))
@@ -323,7 +322,7 @@ func (s *Server) showStep(w http.ResponseWriter, r *request, st step, a answers,
 		Progress: progressOf(r.Words, st.name), Wrong: len(beside)+len(others) > 0, Besides: others,
 		words: r.Words, form: form, secrets: a[st.name], seen: m, beside: beside,
 	}
-	if st.name == hotspotStep.name { // the line is taken
+	if st.name == hotspotStep.name { // the interface of the uplink cannot be the hotspot, too
 		_, taken, _ := strings.Cut(a[lineStep.name].Get(lineName), ":")
 		f.seen.lines = slices.DeleteFunc(f.seen.lines, func(l Line) bool { return l.Interface == taken })
 	}
@@ -331,19 +330,19 @@ func (s *Server) showStep(w http.ResponseWriter, r *request, st step, a answers,
 		f.finder = s.finderOf(form)
 	}
 	if st.name == setupSteps[0].name {
-		web.Yield(r.Request.Request) // a stick takes its time
+		web.Yield(r.Request.Request) // reading a stick can take seconds
 		f.Centre, f.Stick = s.savedCentre(r)
 	}
 	f.Parts = st.parts(f, r.Words)
 	s.serve(w, r, f, status)
 }
 
-// setupFrame is the frame of a page of the first start: there are no other parts yet.
+// setupFrame returns the frame of a page of the first start. It has no menu, since the other pages need a configuration.
 func (s *Server) setupFrame(r *request, name string) techFrame {
 	return techFrame{Frame: r.Frame(setupPath+"/"+name, r.Words.T("setup.title."+name))}
 }
 
-// answerSetup keeps a page's form, and leads on if it is right.
+// answerSetup stores a page's form, and redirects to the next page if nothing is wrong with it.
 func (s *Server) answerSetup(w http.ResponseWriter, r *request) {
 	name := r.PathValue("step")
 	i := setupStep(name)
@@ -385,7 +384,7 @@ func (s *Server) answerSetup(w http.ResponseWriter, r *request) {
 		r.Lead(w, http.StatusSeeOther, setupPath+"/"+setupTitles[i+1])
 		return
 	}
-	for _, key := range []string{"hotspot.password", "donation.wifi"} { // a wrong secret cannot be corrected: it is not shown
+	for _, key := range []string{"hotspot.password", "donation.wifi"} { // drop a wrong secret: nobody could correct it, since it is not shown
 		if beside[key] != nil && form.Has(key) {
 			form.Del(key)
 			if a, err = s.keep(name, form); err != nil {
@@ -397,7 +396,7 @@ func (s *Server) answerSetup(w http.ResponseWriter, r *request) {
 	s.showStep(w, r, st, a, form, beside, others, http.StatusUnprocessableEntity)
 }
 
-// readable tells whether a form has only text that a configuration may have.
+// readable reports whether a form has only text that a configuration may contain: valid UTF-8 without NUL.
 func readable(form url.Values) bool {
 	for name, values := range form {
 		for _, v := range append([]string{name}, values...) {
@@ -409,8 +408,8 @@ func readable(form url.Values) bool {
 	return true
 }
 
-// keepNames returns what a page asked for of a form. A secret that was left empty is the one before, unless it is to be
-// removed.
+// keepNames returns the fields of a form that the page asked for. A secret that was left empty keeps its previous value, unless it
+// is to be removed.
 func (st step) keepNames(sent, before url.Values) url.Values {
 	form := url.Values{}
 	for name, values := range sent {
@@ -436,7 +435,7 @@ func (st step) keepNames(sent, before url.Values) url.Values {
 	return form
 }
 
-// fields returns the inputs of keys, as the page's form has them. Secrets are never among them.
+// fields returns the inputs of keys, with the values of the page's form. Secrets are never shown.
 func (f setupForm) fields(keys ...string) (all []input) {
 	for _, key := range keys {
 		field := *fieldOf(key)
@@ -457,7 +456,7 @@ func (f setupForm) fields(keys ...string) (all []input) {
 	return all
 }
 
-// choice returns a choice with options; chosen is that of the form.
+// choice returns a choice with options. The form's value is the chosen one.
 func (f setupForm) choice(name string, options ...bigOption) *bigChoice {
 	c := &bigChoice{
 		Name: name, Label: f.words.T("setup.ask." + name), Help: f.words.Lines("setup.about." + name), Problem: f.beside[name],
@@ -469,7 +468,7 @@ func (f setupForm) choice(name string, options ...bigOption) *bigChoice {
 	return c
 }
 
-// wrongIn tells whether something is wrong with one of the keys.
+// wrongIn reports whether something is wrong with one of the keys.
 func (f setupForm) wrongIn(keys ...string) bool {
 	return slices.ContainsFunc(keys, func(key string) bool { return f.beside[key] != nil })
 }
@@ -477,13 +476,13 @@ func (f setupForm) wrongIn(keys ...string) bool {
 // changesOf returns the changes that a form makes to fields outside the donation.
 func changesOf(form url.Values, keys ...string) (changes []config.Change) {
 	for _, key := range keys {
-		value, _ := fieldOf(key).read(form, nil) // lacks says what is wrong
+		value, _ := fieldOf(key).read(form, nil) // the step's lacks reports what is wrong
 		changes = append(changes, config.Change{Path: strings.Split(key, "."), Value: value})
 	}
 	return changes
 }
 
-// startOf returns a form with these values.
+// startOf returns a form with the given values.
 func startOf(values map[string]any) url.Values {
 	form := url.Values{}
 	for key, value := range values {
@@ -492,7 +491,7 @@ func startOf(values map[string]any) url.Values {
 	return form
 }
 
-// lacksOf returns the problems that fields know of.
+// lacksOf returns the problems that the fields of keys find, by key.
 func lacksOf(form url.Values, keys ...string) map[string]string {
 	problems := map[string]string{}
 	for _, key := range keys {

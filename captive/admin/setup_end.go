@@ -10,21 +10,21 @@ import (
 	"passerelle/captive/web"
 )
 
-// summaryPage says what the answers make, before they are used.
+// summaryPage shows the configuration that the answers result in, before it is used.
 type summaryPage struct {
 	techFrame
 	Progress setupProgress
-	Note     string // "changed" if the answers are not those of the page before
+	Note     string // "changed" if the answers have changed since the page was shown
 	Revision config.Revision
 	Groups   []summaryGroup
 	Text     string // the file, without secrets
-	Radio    string // the Wi-Fi network to join then; "" if the hotspot is wired
-	Cable    bool   // the technician is not on the hotspot, and may stay where they are
+	Radio    string // the Wi-Fi network to join afterwards; "" if the hotspot is wired
+	Cable    bool   // the technician is not on the hotspot, and stays connected
 }
 
 func (summaryPage) Template() string { return "admin/setup-summary" }
 
-// summaryGroup is what one page said.
+// summaryGroup shows the answers of one page.
 type summaryGroup struct {
 	Title, Href string
 	Facts       []summaryFact
@@ -32,7 +32,7 @@ type summaryGroup struct {
 
 type summaryFact struct{ Label, Value string }
 
-// showSummary shows the summary, or leads to the page that lacks something.
+// showSummary shows the summary, or redirects to the page that still has a problem.
 func (s *Server) showSummary(w http.ResponseWriter, r *request, a answers, m made, note string, status int) {
 	if m.err != nil {
 		r.Lead(w, http.StatusSeeOther, setupPath+"/"+a.next(r.Words, m))
@@ -50,7 +50,7 @@ func (s *Server) showSummary(w http.ResponseWriter, r *request, a answers, m mad
 	s.serve(w, r, p, status)
 }
 
-// summaryOf says a configuration in words, page by page. Values that nobody gave are left out.
+// summaryOf describes a configuration in words, page by page. Values that nobody gave are left out.
 func summaryOf(w *web.Words, c *config.Config) (groups []summaryGroup) {
 	values, d := c.Values(), c.Donations[0]
 	for key, value := range d.Values() {
@@ -82,7 +82,7 @@ func summaryOf(w *web.Words, c *config.Config) (groups []summaryGroup) {
 	return groups
 }
 
-// share makes the configuration of the answers, if they are those that the technician saw.
+// share saves the configuration that the answers result in, if it is the one that the technician saw on the summary.
 func (s *Server) share(w http.ResponseWriter, r *request, form url.Values) {
 	a := s.answers()
 	m := a.make()
@@ -100,7 +100,7 @@ func (s *Server) share(w http.ResponseWriter, r *request, form url.Values) {
 	case err != nil:
 		s.failed(w, r, "make the first configuration", err)
 		return
-	case result.Outcome == config.Conflict: // a file appeared
+	case result.Outcome == config.Conflict: // in the meantime a file has appeared
 		s.forget()
 		r.Lead(w, http.StatusSeeOther, adminPath)
 		return
@@ -118,24 +118,24 @@ type endPage struct {
 	Progress  setupProgress
 	Pictogram string
 	Good      bool
-	Starts    bool // the box takes the configuration now
+	Starts    bool // the box restarts with the configuration now
 	Lines     []string
 	Why       string // in English, from the box
 	Network   string // the Wi-Fi network; "" if the hotspot is wired
-	Cable     bool   // the technician is not on the hotspot: mostly they may stay where they are
+	Cable     bool   // the technician is not on the hotspot, and mostly stays connected
 	Address   string // of this page
 	Lights    []setupLight
 }
 
 func (endPage) Template() string { return "admin/setup-done" }
 
-// setupLight is a rhythm of the light, and what it means.
+// setupLight is a blink pattern of the light, and what it means.
 type setupLight struct{ Rhythm, Meaning string }
 
-// lightsSaid are the States that the last page explains.
+// lightsSaid are the States whose lights the last page explains.
 var lightsSaid = []state.State{state.Sharing, state.Paused, state.Closed, state.Exhausted, state.Offline, state.Fault}
 
-// setupEnd shows the last page; starts tells that the box restarts with its first configuration.
+// setupEnd shows the last page. starts says that the box is about to restart with its first configuration.
 func (s *Server) setupEnd(w http.ResponseWriter, r *request, starts bool) {
 	box, words := s.Box.Status(), r.Words
 	starts = starts || box.State == state.Starting || box.State == state.Setup

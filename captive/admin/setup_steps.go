@@ -10,16 +10,16 @@ import (
 	"passerelle/captive/web"
 )
 
-// Names of the forms that no key of the configuration has.
+// Names and values of form fields that are not keys of the configuration.
 const (
 	lineName   = "line"   // "KIND:INTERFACE"
-	planName   = "plan"   // one of plans, or own
+	planName   = "plan"   // the name of one of plans, or own
 	placeName  = "place"  // where the hotspot is: "radio:INTERFACE" or "wired:INTERFACE"
-	doorName   = "door"   // "open" or "closed": the hotspot's password
-	presetName = "preset" // one of presets, or own
+	doorName   = "door"   // "open" for a hotspot without a password, "closed" for one with a password
+	presetName = "preset" // the name of one of presets, or own
 
-	own      = "own"  // own values
-	aNetwork = "wifi" // the kind of a line that is a lender's Wi-Fi
+	own      = "own"  // the technician's own values
+	aNetwork = "wifi" // the KIND of a lender's Wi-Fi
 )
 
 var centreKeys = []string{
@@ -56,7 +56,7 @@ func centreParts(f setupForm, w *web.Words) []setupPart {
 	}
 }
 
-// plan is what a lender's contract gives, as people know it.
+// plan is a typical contract of a lender, with the cap and the period that suit it.
 type plan struct{ name, cap, period string }
 
 var plans = []plan{{"fibre", "200GB", "month"}, {"prepaid", "10GB", "once"}, {"unlimited", "0", "month"}}
@@ -123,7 +123,7 @@ func lineParts(f setupForm, w *web.Words) (parts []setupPart) {
 	var lines []bigOption
 	for _, l := range f.seen.lines {
 		if l.Kind == Bridge {
-			continue // of residents, mostly
+			continue // mostly a network of residents
 		}
 		lines = append(lines, bigOption{
 			Value: lineValue(l), Title: w.T("setup.line." + string(l.Kind)), Lines: []string{w.T("setup.state." + string(l.State))},
@@ -163,8 +163,8 @@ func lineParts(f setupForm, w *web.Words) (parts []setupPart) {
 
 func lineValue(l Line) string { return string(l.Kind) + ":" + l.Interface }
 
-// joins returns the interface for a lender's Wi-Fi, "" if no radio can join one: that of a radio that is not the hotspot's, or
-// a new one on the hotspot's radio.
+// joins returns the interface that can join a lender's Wi-Fi: that of a second radio, or a new one on the only radio. It returns ""
+// if no radio can join one.
 func (m seen) joins() string {
 	switch {
 	case len(m.radios) > 1:
@@ -175,10 +175,10 @@ func (m seen) joins() string {
 	return ""
 }
 
-// newClient is the interface that joins a lender's Wi-Fi on the hotspot's radio; the box makes it.
+// newClient is the interface that joins a lender's Wi-Fi on the hotspot's radio. The box creates it.
 const newClient = "wlan1"
 
-// changeLine makes the first donation of a form. It replaces the example's.
+// changeLine makes the first donation from a form. It replaces the donation of the example.
 func changeLine(form url.Values) []config.Change {
 	kind, device, _ := strings.Cut(form.Get(lineName), ":")
 	read := func(key string) any {
@@ -202,7 +202,7 @@ func changeLine(form url.Values) []config.Change {
 			table = append(table, config.Pair{Key: "resets", Value: day})
 		}
 	}
-	if size, err := config.ParseSize(limit.(string)); err == nil { // a hundredth for essential services
+	if size, err := config.ParseSize(limit.(string)); err == nil { // reserve a hundredth for essential services
 		table = append(table, config.Pair{Key: "reserve", Value: (size / 100).String()})
 	}
 	if text, _ := read("donation.hours").(string); text != "" {
@@ -230,8 +230,8 @@ var hotspotStep = step{
 	parts:  hotspotParts,
 }
 
-// startHotspot chooses a radio, if there is one. A cable is for the technician to choose: without anything that makes a Wi-Fi
-// behind it, nobody can join.
+// startHotspot chooses a radio, if there is one. It never chooses a cable: without an access point behind it, nobody could join,
+// so that is for the technician to decide.
 func startHotspot(a answers, m seen) url.Values {
 	ssid := a[centreStep.name].Get("box.name")
 	for len(ssid) > maxSSID {
@@ -333,7 +333,7 @@ func hotspotParts(f setupForm, w *web.Words) []setupPart {
 	}
 }
 
-// preset is what each resident gets, in the words of a centre.
+// preset is a set of limits for each resident, by a name that staff of a centre understand.
 type preset struct{ name, session, download, upload, data string }
 
 var presets = []preset{

@@ -24,29 +24,29 @@ const (
 	monthLayout = "2006-01"
 )
 
-// pageBytes is what a web page takes, about: the median of pages for phones was 2.3 MB in October 2024, of those for computers
-// 2.7 MB (HTTP Archive, Web Almanac 2024, page weight).
+// pageBytes is roughly the size of a web page: in October 2024 the median was 2.3 MB for pages on phones, and 2.7 MB on desktop
+// computers (HTTP Archive, Web Almanac 2024, page weight).
 const pageBytes = 2_500_000
 
-// sheet is a sheet to print, and the same as rows for a spreadsheet.
+// sheet is a sheet to print, and the same data as rows for a spreadsheet.
 type sheet struct {
 	poster.Report
-	rows [][]string // the first one is the names of the columns
+	rows [][]string // the first row has the names of the columns
 }
 
-// sheetPage shows a sheet as it is printed, and leads to its PDF and its CSV.
+// sheetPage shows a sheet as it is printed, and links to its PDF and its CSV.
 type sheetPage struct {
 	techFrame
 	Up       web.Link
 	Sheet    poster.Report
 	Lang     string
-	PDF, CSV string       // no PDF in a language whose letters its fonts lack
-	More     []choiceLink // the other months, or years
+	PDF, CSV string       // links; PDF is "" for a language whose letters the PDF's fonts lack
+	More     []choiceLink // links to all months, or years
 }
 
 func (sheetPage) Template() string { return "admin/sheet" }
 
-// lentDays are the days of all donations that are known, by name, also of those that are closed.
+// lentDays returns the days of all known donations by name, including closed ones.
 func (s *Server) lentDays(r *request) map[string][]state.Day {
 	all := map[string][]state.Day{}
 	for _, d := range s.Box.Status().Donations {
@@ -72,7 +72,7 @@ func (s *Server) monthSums() []months.Month {
 	return s.Months()
 }
 
-// monthsOf returns the months in which a donation was lent or shared, the last one first.
+// monthsOf returns the months in which a donation carried data or was shared, newest first.
 func monthsOf(days []state.Day, name string, sums []months.Month) (all []time.Time) {
 	known := map[string]bool{}
 	for _, d := range days {
@@ -103,12 +103,12 @@ func bytesIn(days []state.Day, month string) (sum uint64) {
 	return sum
 }
 
-// published returns what sheets say of what was counted of a donation in a month.
+// published returns what sheets show of a donation's counts in a month: sessions are rounded to fives.
 func published(x months.Loan) months.Loan {
 	return months.Loan{Seconds: x.Seconds, Sessions: state.InFives(x.Sessions)}
 }
 
-// loanIn returns what sheets say of a donation in a month.
+// loanIn returns what sheets show of a donation's counts in a month.
 func loanIn(sums []months.Month, month, name string) months.Loan {
 	for _, m := range sums {
 		if m.Month == month {
@@ -118,7 +118,7 @@ func loanIn(sums []months.Month, month, name string) months.Loan {
 	return months.Loan{}
 }
 
-// few writes a count in fives for people, and for a spreadsheet: none is fewer than five.
+// few formats a count in fives, for people and for a spreadsheet. 0 is written as fewer than five.
 func few(w *web.Words, n uint64) (said, cell string) {
 	if n == 0 {
 		return w.T("sheets.below", "number", strconv.Itoa(state.Fewest)), "<" + strconv.Itoa(state.Fewest)
@@ -126,7 +126,7 @@ func few(w *web.Words, n uint64) (said, cell string) {
 	return strconv.FormatUint(n, 10), strconv.FormatUint(n, 10)
 }
 
-// long writes how long something was shared: whole hours from two on.
+// long formats how long something was shared, in whole hours from two hours on.
 func long(w *web.Words, seconds uint64) string {
 	d := time.Duration(seconds) * time.Second
 	if d >= 2*time.Hour {
@@ -135,11 +135,11 @@ func long(w *web.Words, seconds uint64) string {
 	return w.Duration(d)
 }
 
-// means says what an amount of data is good for.
+// means says what an amount of data is enough for.
 func means(w *web.Words, bytes uint64) string {
 	pages := bytes / pageBytes
 	for step := uint64(1); pages >= 10*step; step *= 10 {
-		pages = pages / step * step // two digits say enough
+		pages = pages / step * step // two significant digits are enough
 	}
 	video := w.Video(bytes)
 	switch {
@@ -151,7 +151,7 @@ func means(w *web.Words, bytes uint64) string {
 	return w.T("sheets.means", "time", video, "pages", w.Count("page", int(pages)))
 }
 
-// newMonthSheet makes the sheet of a donation's month.
+// newMonthSheet makes the sheet of a donation for a month.
 func newMonthSheet(w *web.Words, centre, name string, month time.Time, bytes uint64, loan months.Loan) sheet {
 	sessions, cell := few(w, loan.Sessions)
 	return sheet{
@@ -171,10 +171,10 @@ func newMonthSheet(w *web.Words, centre, name string, month time.Time, bytes uin
 	}
 }
 
-// newYearSheet makes the sheet of the centre's year. Months of which there is nothing to say are left out.
+// newYearSheet makes the sheet of the centre for a year. Months without any data are left out.
 //
-// A month adds up what the months' sheets of its donations say, and the year what its months say: nothing here comes from a count
-// that no sheet says, so nobody computes one by subtraction.
+// A month's numbers are the sums of what the monthly sheets of its donations show, and the year's numbers are the sums of its
+// months. No exact count goes into them, so nobody can compute one by subtracting sheets from each other.
 func newYearSheet(w *web.Words, centre string, year int, lent map[string][]state.Day, sums []months.Month) sheet {
 	s := sheet{rows: [][]string{{"month", "bytes", "seconds_shared", "sessions", "lessons_opened"}}}
 	var bytes, sessions, lessons uint64
@@ -224,8 +224,8 @@ func newYearSheet(w *web.Words, centre string, year int, lent map[string][]state
 	return s
 }
 
-// monthSheet returns the sheet that a request asks for, with the months that there are. ok is false if it asks for none of
-// ours.
+// monthSheet returns the sheet that a request asks for, with its query and all months of the donation. ok is false if there is no
+// such sheet.
 func (s *Server) monthSheet(r *request) (x sheet, query url.Values, all []time.Time, ok bool) {
 	name := r.URL.Query().Get("name")
 	days, known := s.lentDays(r)[name]
@@ -261,7 +261,7 @@ func (s *Server) monthFile(w http.ResponseWriter, r *request) {
 	s.sendSheet(w, r, x, "month", query.Get("month"), ok)
 }
 
-// yearsOf returns the years of which something is known, the last one first.
+// yearsOf returns the years for which there is data, newest first.
 func yearsOf(lent map[string][]state.Day, sums []months.Month) (all []int) {
 	for _, days := range lent {
 		for _, d := range days {
@@ -277,7 +277,7 @@ func yearsOf(lent map[string][]state.Day, sums []months.Month) (all []int) {
 	return slices.Compact(all)
 }
 
-// yearSheet is monthSheet for the centre's year.
+// yearSheet is monthSheet for a year of the centre.
 func (s *Server) yearSheet(r *request) (x sheet, year int, all []int, ok bool) {
 	lent, sums := s.lentDays(r), s.monthSums()
 	all = yearsOf(lent, sums)
@@ -354,7 +354,7 @@ func (s *Server) sendSheet(w http.ResponseWriter, r *request, x sheet, what, whe
 	sendFile(w, name, media, b.Bytes())
 }
 
-// spreadsheet returns rows in which no cell is a formula, whatever a donation is called (OWASP, CSV injection).
+// spreadsheet escapes cells that a spreadsheet would take for a formula, such as the name of a donation (OWASP, CSV injection).
 func spreadsheet(rows [][]string) (safe [][]string) {
 	for _, row := range rows {
 		row = slices.Clone(row)

@@ -16,66 +16,66 @@ import (
 	"passerelle/captive/web"
 )
 
-// Shelf is where imported files of one kind are. Its methods are safe for concurrent use. Errors are those of the command line,
-// in English. A change of an item that is not the edition that was seen any more is refused with private.ErrReplaced.
+// Shelf stores the imported files of one kind. Its methods are safe for concurrent use. Errors are in English, as the command line
+// shows them. A change of an item whose edition is no longer the given one is refused with private.ErrReplaced.
 type Shelf interface {
-	// MaxFile is the largest file that is imported, in bytes.
+	// MaxFile returns the size of the largest file that can be imported, in bytes.
 	MaxFile() int64
-	// Items returns what is there, by name. What cannot be read is in the problems.
+	// Items returns the items by name. problems has the errors of items that cannot be read.
 	Items() (all []Item, problems []error)
-	// Check says what importing a file would do, and changes nothing. An empty name stands for the file's.
+	// Check says what importing a file would do, without changing anything. An empty name stands for the file's own.
 	Check(ctx context.Context, path, name string) (Plan, error)
-	// Import imports a file that was checked.
+	// Import imports a file by the plan that Check returned.
 	Import(ctx context.Context, path string, p Plan) error
 	// Remove removes an item. The error is fs.ErrNotExist if it is not there.
 	Remove(name, edition string) error
-	// Undo brings back what an item replaced, or a removed one. The error is fs.ErrNotExist if there is nothing.
+	// Undo restores what an item replaced, or a removed item. The error is fs.ErrNotExist if there is nothing to restore.
 	Undo(name, edition string) error
 }
 
 // Item is something that was imported.
 type Item struct {
 	Name, Edition string
-	Title         string // what it calls itself; "" for nothing
-	File          string // that it was imported from; "" if unknown
-	Kind          string // a word for what is in it: "lessons", "pages"; "" if all of a shelf are the same
-	Count         int    // of what the shelf counts
-	Open          int    // of the places, those that people may go to
+	Title         string // its own title; "" if it has none
+	File          string // name of the imported file; "" if unknown
+	Kind          string // a word for its content: "lessons" or "pages"; "" if all items of the shelf are alike
+	Count         int    // how many things it has; the shelf defines what is counted
+	Open          int    // for places: how many of them people may go to
 	Size          uint64 // bytes; 0 if unknown
 	Imported      time.Time
-	Updated       time.Time // when it was made, zero if unknown
-	Undo          bool      // what it replaced can be brought back
-	Removed       bool      // it is not there any more, but can be brought back
-	Warnings      []Warning // of its import
+	Updated       time.Time // when its content was made; zero if unknown
+	Undo          bool      // what it replaced can be restored
+	Removed       bool      // it is removed, but can be restored
+	Warnings      []Warning // warnings of its import
 }
 
 // Warning is something in a file that was repaired, left out or not understood.
 type Warning struct {
-	Line   int    // 0: the whole file
+	Line   int    // 0 for the whole file
 	Column string // "" for the whole line
 	Text   string // in English
-	More   int    // others of this kind
+	More   int    // number of further warnings of this kind
 }
 
 // Plan is what an import would do.
 type Plan struct {
-	Item               // as it would be; its edition is that of the one that it replaces
+	Item               // the item as it would be; its edition is that of the item that it replaces
 	Replaces           bool
-	New, Gone, Changed int  // compared with that
-	Same               bool // it would change nothing
-	Fewer              bool // it has far fewer than that
+	New, Gone, Changed int  // compared with the item that it replaces
+	Same               bool // the import would change nothing
+	Fewer              bool // it has far fewer entries than the item that it replaces
 }
 
-// shelfKind is how the pages speak of a shelf.
+// shelfKind describes a shelf for the pages.
 type shelfKind struct {
-	name      string // its path, and its words
+	name      string // in its path and in message keys
 	pictogram string
-	ending    string // of its files
+	ending    string // extension of its files
 	counts    string // the unit of Count; "" if it depends on the kind of item
-	differs   string // the unit of what is new, gone or changed
+	differs   string // the unit of Plan's New, Gone and Changed
 	named     bool   // the technician may choose a name
 	undo      bool
-	download  string // the name of its download, "" for none
+	download  string // the name of its download; "" if it has none
 	duty      duty
 	shelf     func(Content) Shelf
 
@@ -84,7 +84,7 @@ type shelfKind struct {
 
 const needsPath = "/admin/needs"
 
-// shelfKinds are all of them.
+// shelfKinds has all kinds of shelves.
 var shelfKinds = []shelfKind{
 	{
 		name: "places", pictogram: "pin", ending: ".csv", counts: "place", differs: "place", named: true, undo: true,
@@ -110,7 +110,7 @@ var shelfKinds = []shelfKind{
 
 func (k *shelfKind) path() string { return adminPath + k.name }
 
-// up leads to the page above.
+// up returns the link to the page above.
 func (k *shelfKind) up(s *Server, r *request) web.Link {
 	if k.name == "calendars" {
 		return web.Link{Href: agendaPath, Text: r.Words.T("dates.title")}
@@ -120,16 +120,16 @@ func (k *shelfKind) up(s *Server, r *request) web.Link {
 
 // Names of the forms' fields.
 const (
-	editionName = "edition" // of an item, as the page showed it
+	editionName = "edition" // the edition of the item that the page showed
 	itemName    = "name"    // an item's name
 	uploadName  = "upload"  // the id of an upload
-	fewerName   = "fewer"   // that far fewer are right
+	fewerName   = "fewer"   // confirms that far fewer entries are intended
 )
 
-// checkTime is how long a check or an import may take: a pack of 1 GB on a slow card.
+// checkTime is the timeout of a check or an import. It is enough for a pack of 1 GB on a slow card.
 const checkTime = 10 * time.Minute
 
-// shelfPage lists what was imported, and asks for a file.
+// shelfPage lists what was imported, and has a form to upload a file.
 type shelfPage struct {
 	techFrame
 	Kind     string
@@ -137,14 +137,14 @@ type shelfPage struct {
 	Up       web.Link
 	Items    []itemCard
 	Broken   []string // what cannot be read, in English
-	Input    input    // for the name; without a name if there is none
+	Input    input    // field for the item's name; zero if the shelf has no names
 	Accept   string
-	Limit    string   // the largest file, "" for one that nobody reaches
-	Problem  *problem // of the last file
+	Limit    string   // size of the largest file; "" if nobody reaches it
+	Problem  *problem // what was wrong with the last file
 	Warnings []Warning
 	Download *downloadCard
-	Ways     []way // of the rules
-	Own      bool  // the rules are the centre's own
+	Ways     []way // for the rules: where they lead
+	Own      bool  // for the rules: they are the centre's own
 }
 
 func (shelfPage) Template() string { return "admin/shelf" }
@@ -160,9 +160,9 @@ type itemCard struct {
 
 // downloadCard is the state of a shelf's download.
 type downloadCard struct {
-	Settings string   // the page of its address; "" for those who may not change it
-	Known    bool     // there is an address
-	Lines    []string // how it goes
+	Settings string   // the page where its URL is set; "" for a role that may not change it
+	Known    bool     // a URL is configured
+	Lines    []string // its state in words
 	Problem  string   // in English
 	Running  bool
 }
@@ -181,7 +181,7 @@ func (s *Server) showShelf(w http.ResponseWriter, r *request, k *shelfKind, wron
 		Lead: r.Words.Lines("shelf.lead." + k.name), Up: k.up(s, r), Accept: k.ending,
 		Problem: wrong, Warnings: warnings,
 	}
-	if most := uint64(shelf.MaxFile()); most >= 1_000_000 { // a smaller one is more than anybody writes
+	if most := uint64(shelf.MaxFile()); most >= 1_000_000 { // smaller limits are for files that people write, and nobody reaches them
 		p.Limit = r.Words.Size(most)
 	}
 	for _, err := range problems {
@@ -228,7 +228,7 @@ func (s *Server) cardOf(r *request, k *shelfKind, i Item) itemCard {
 	return c
 }
 
-// factsOf returns what is known of an item in words.
+// factsOf returns what is known about an item, in words.
 func factsOf(r *request, k *shelfKind, i Item) (facts []string) {
 	w := r.Words
 	if unit := k.unitOf(i); unit != "" {
@@ -301,8 +301,8 @@ type planPage struct {
 	Plan     Plan
 	Facts    []string
 	Changes  []string
-	Busy     bool // another import was running
-	Unasked  bool // far fewer, and nobody has said that this is right
+	Busy     bool // the import failed because another one was running
+	Unasked  bool // the file has far fewer entries, and that is not confirmed yet
 	Back     string
 	Warnings []Warning
 }
@@ -356,20 +356,20 @@ func (s *Server) upload(w http.ResponseWriter, r *request, k *shelfKind) {
 	s.showPlan(w, r, x, http.StatusOK, false, false)
 }
 
-// receive writes an upload to the disk. It leaves room there.
+// receive writes an upload to the disk, unless less than spareRoom would be left free.
 func (s *Server) receive(r *request, up *web.Upload, k *shelfKind, most int64) (path string, err error) {
 	if s.Disk != nil && r.ContentLength > 0 {
 		if d := s.Disk(); d.Total > 0 && uint64(r.ContentLength)+spareRoom > d.Free {
 			return "", fmt.Errorf("receive a file: %w", syscall.ENOSPC)
 		}
 	}
-	if r.ContentLength < 0 { // nobody knows whether it fits; browsers say it
+	if r.ContentLength < 0 { // it is unknown whether the file fits; browsers always send the length
 		return "", web.ErrForm
 	}
 	return s.uploads.receive(up.File, fileNameOf(up.Name, k.ending), most)
 }
 
-// allowCheck gives a request the time of a check or an import.
+// allowCheck extends a request's timeout to that of a check or an import, and returns a context with it.
 func allowCheck(w http.ResponseWriter, r *request) (context.Context, context.CancelFunc, error) {
 	web.Yield(r.Request.Request)
 	if err := web.AllowTime(w, checkTime); err != nil {
@@ -379,7 +379,7 @@ func allowCheck(w http.ResponseWriter, r *request) (context.Context, context.Can
 	return ctx, cancel, nil
 }
 
-// wrongFile shows the shelf again, with what is wrong with a file. Nothing is changed.
+// wrongFile shows the shelf again, with what is wrong with an uploaded file. Nothing is changed.
 func (s *Server) wrongFile(w http.ResponseWriter, r *request, k *shelfKind, err error, warnings ...Warning) {
 	if r.Context().Err() != nil {
 		return // the client is gone
@@ -394,7 +394,7 @@ func (s *Server) wrongFile(w http.ResponseWriter, r *request, k *shelfKind, err 
 	s.showShelf(w, r, k, p, status, warnings...)
 }
 
-// showPlan shows what an import would do. The upload waits.
+// showPlan shows what an import would do, and keeps the upload until the technician decides.
 func (s *Server) showPlan(w http.ResponseWriter, r *request, x *upload, status int, busy, unasked bool) {
 	k, words := x.kind, r.Words
 	p := planPage{
@@ -413,7 +413,7 @@ func (s *Server) showPlan(w http.ResponseWriter, r *request, x *upload, status i
 	s.serve(w, r, p, status)
 }
 
-// importUpload imports a file that was shown.
+// importUpload imports an upload whose plan was shown.
 func (s *Server) importUpload(w http.ResponseWriter, r *request, k *shelfKind) {
 	form, err := r.ReadForm(w, maxForm)
 	if err != nil {
@@ -448,7 +448,7 @@ func (s *Server) importUpload(w http.ResponseWriter, r *request, k *shelfKind) {
 	s.contentDone(w, r, k.path(), k.imported)
 }
 
-// dropUpload forgets a file that was shown.
+// dropUpload discards an upload whose plan was shown.
 func (s *Server) dropUpload(w http.ResponseWriter, r *request, k *shelfKind) {
 	form, err := r.ReadForm(w, maxForm)
 	if err != nil {
@@ -469,7 +469,7 @@ func (s *Server) undoItem(w http.ResponseWriter, r *request, k *shelfKind) {
 	s.changeItem(w, r, k, k.shelf(s.Content).Undo, k.restored)
 }
 
-// changeItem changes an item of an edition.
+// changeItem removes or restores an item, if it still has the edition that the form names.
 func (s *Server) changeItem(w http.ResponseWriter, r *request, k *shelfKind, change func(name, edition string) error, what journal.What) {
 	form, err := r.ReadForm(w, maxForm)
 	if err != nil || form.Get(editionName) == "" {
@@ -484,7 +484,7 @@ func (s *Server) changeItem(w http.ResponseWriter, r *request, k *shelfKind, cha
 	s.contentDone(w, r, k.path(), what)
 }
 
-// fetch begins a shelf's download.
+// fetch starts a shelf's download.
 func (s *Server) fetch(w http.ResponseWriter, r *request, k *shelfKind) {
 	if status := web.CheckPOST(w, r.Request.Request); status != http.StatusOK {
 		s.refuse(w, r, status)

@@ -15,10 +15,10 @@ import (
 const (
 	stickPath = backupPath + "/stick"
 
-	stickLookTime = 8 * time.Second // a page waits no longer for a slow stick
+	stickLookTime = 8 * time.Second // timeout for reading slow sticks while a page is made
 
 	deviceName = "device"
-	savedName  = "saved" // a device, a slash, and a backup on it
+	savedName  = "saved" // DEVICE/NAME of a backup
 )
 
 // stickRoutes are the requests about backups on USB sticks.
@@ -40,19 +40,19 @@ type stickRow struct {
 // savedOption is a backup on a stick.
 type savedOption struct{ Value, Text string }
 
-// stickPart is what the page of backups says of sticks.
+// stickPart is the part of the backups' page about sticks.
 type stickPart struct {
-	Said   []string // how writing to them goes
+	Said   []string // when the last backup was written, and why none since
 	Why    string   // in English
-	Good   bool     // the last backup is written
-	Ours   bool     // one of this box is plugged in
+	Good   bool     // the last backup was written
+	Ours   bool     // a usable stick of this box is plugged in
 	Sticks []stickRow
 	Saved  []savedOption
-	Wrong  *problem // of a request
-	Opens  *problem // of one to restore
+	Wrong  *problem // why marking or writing failed
+	Opens  *problem // why a backup on a stick cannot be restored
 }
 
-// sticks returns the sticks that are plugged in. Where they cannot be read there are none: the log says why.
+// sticks returns the sticks that are plugged in. An error is only logged.
 func (s *Server) sticks(r *request) []state.Stick {
 	ctx, cancel := context.WithTimeout(r.Context(), stickLookTime)
 	defer cancel()
@@ -63,7 +63,7 @@ func (s *Server) sticks(r *request) []state.Stick {
 	return all
 }
 
-// stickPart composes what the page of backups says of sticks.
+// stickPart composes the part of the backups' page about sticks.
 func (s *Server) stickPart(r *request, first bool) (p stickPart) {
 	w := r.Words
 	last := s.Backups.LastStick()
@@ -98,7 +98,7 @@ func (s *Server) stickPart(r *request, first bool) (p stickPart) {
 	return p
 }
 
-// stickWord returns the word for why a stick cannot be used, whose words are stick.why.WORD.
+// stickWord returns a word for why a stick cannot be used. Its message is stick.why.WORD.
 func stickWord(w *web.Words, why string) string {
 	if _, err := w.Message("stick.why." + why); err != nil {
 		return "failed"
@@ -106,7 +106,7 @@ func stickWord(w *web.Words, why string) string {
 	return why
 }
 
-// stickSays says when a backup was written to a stick, and why not since.
+// stickSays says when the last backup was written to a stick, and why none was written since.
 func stickSays(w *web.Words, last state.StickBackup, now time.Time) (lines []string) {
 	if last.Done.IsZero() {
 		lines = append(lines, w.T("stick.none"))
@@ -120,8 +120,7 @@ func stickSays(w *web.Words, last state.StickBackup, now time.Time) (lines []str
 	return lines
 }
 
-// savedCentre returns the name of the box whose backups are on a stick that is plugged in, for a box without a configuration. ok is
-// false if there is no backup.
+// savedCentre returns the name of the centre whose backups are on a stick that is plugged in. ok is false if no stick has a backup.
 func (s *Server) savedCentre(r *request) (name string, ok bool) {
 	for _, x := range s.sticks(r) {
 		if len(x.Backups) > 0 {
@@ -170,7 +169,7 @@ func (s *Server) toStick(w http.ResponseWriter, r *request, do func(context.Cont
 	}
 }
 
-// stickTrouble returns what a page says of an error, and the status to answer with.
+// stickTrouble returns what the page says about an error, and the HTTP status to answer with.
 func (s *Server) stickTrouble(w *web.Words, err error) (*problem, int) {
 	if why, ok := strings.CutPrefix(s.Backups.Trouble(err), "stick-"); ok {
 		p := &problem{Text: strings.Join(w.Lines("stick.why."+stickWord(w, why)), " ")}
@@ -182,7 +181,7 @@ func (s *Server) stickTrouble(w *web.Words, err error) (*problem, int) {
 	return s.backupTrouble(w, err)
 }
 
-// restoreStick checks a backup of a stick, and shows what restoring it would change.
+// restoreStick checks a backup on a stick, and shows what restoring it would change.
 func (s *Server) restoreStick(w http.ResponseWriter, r *request) {
 	form, err := r.ReadForm(w, maxForm)
 	if err != nil {

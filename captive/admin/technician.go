@@ -23,20 +23,20 @@ var files embed.FS
 // catalog has the technicians' pages and words: in French and English only, unlike lenders' and staff's.
 var catalog = web.NewCatalog(web.Share{Name: "admin", Files: files}, web.Share{Name: "desk", Files: deskWords}, guide.Share(), findings.Share())
 
-// Configuration is what technicians' pages need of the box's configuration. Its methods are safe for concurrent use.
+// Configuration reads and changes the box's configuration. Its methods are safe for concurrent use.
 type Configuration interface {
 	// Read returns the file's text. Without a file the text is nil and the revision "".
 	Read() (text []byte, r config.Revision, err error)
-	// Apply replaces the file if it still has the revision, and applies the text to the box. It notes the change, and the
-	// side that it comes from.
+	// Apply replaces the file if it still has revision r, and applies the text to the box. It records the change, and the side
+	// that it comes from.
 	Apply(ctx context.Context, text []byte, r config.Revision, from config.Side) (config.Result, error)
-	// Confirm confirms the last change: it is not undone. The error is fs.ErrNotExist if none waits for that.
+	// Confirm confirms the last change, so that it is not undone. The error is fs.ErrNotExist if no change waits for that.
 	Confirm() error
 	// Effect returns what a change does to the people on the hotspot.
 	Effect(before, after *config.Config) Effect
-	// Until returns when the last change will be undone. ok is false if none waits for a confirmation.
+	// Until returns when the last change will be undone. ok is false if no change waits for a confirmation.
 	Until() (t time.Time, ok bool)
-	// Versions returns the versions before, the last one first; Version returns the text of one.
+	// Versions returns the earlier versions, newest first. Version returns the text of one of them.
 	Versions() ([]config.Version, error)
 	Version(r config.Revision) ([]byte, error)
 }
@@ -52,8 +52,8 @@ const (
 	CutsOff     Effect = "cuts-off"    // the hotspot restarts: the change is undone unless a technician confirms it
 )
 
-// cookie is the name of the login's cookie. With this prefix browsers take it only over https, from this host, for all paths
-// (draft-ietf-httpbis-rfc6265bis, section 4.1.3.2).
+// cookie is the name of the login's cookie. With the prefix __Host- browsers accept it only over https, from this host, and for all
+// paths (draft-ietf-httpbis-rfc6265bis, section 4.1.3.2).
 const cookie = "__Host-login"
 
 const (
@@ -63,7 +63,7 @@ const (
 	maxForm = 64 << 10 // bytes: the configuration's text is the largest field
 )
 
-// techHandler answers a technician who is signed in.
+// techHandler answers a request of somebody who is signed in and may see the page.
 type techHandler func(*Server, http.ResponseWriter, *request)
 
 // techRoutes are the technicians' pages. GET shows, POST changes; both need a login.
@@ -101,7 +101,7 @@ var techRoutes = map[string]techHandler{
 	"POST " + deskCodePath: (*Server).changeDeskCode,
 }
 
-// technicianRoutes registers the pages of technicians, of the content, and of the desk.
+// technicianRoutes registers the pages that need a login, and the pages to sign in.
 func (s *Server) technicianRoutes() {
 	for pattern, h := range techRoutes {
 		s.signedIn(pattern, dutyRoute{configures, h})
@@ -136,8 +136,8 @@ func (s *Server) technicianRoutes() {
 	s.handle("POST "+deskSignInPath, s.deskSignIn)
 }
 
-// signedIn registers a page for those who are signed in, in a role that has the page's duty. Technicians have access from where
-// and when the configuration says; the desk is always open to staff.
+// signedIn registers a page for people who are signed in, in a role that has the page's duty. For technicians the configuration
+// (admin.access) restricts from where and when the pages are open; for staff they are always open.
 func (s *Server) signedIn(pattern string, route dutyRoute) {
 	s.handle(pattern, func(w http.ResponseWriter, hr *http.Request) {
 		role, ok := s.roleOf(loginOf(hr))
@@ -165,7 +165,7 @@ func (s *Server) signedIn(pattern string, route dutyRoute) {
 	})
 }
 
-// technicians registers a page for technicians, signed in or not, from where and when they have access.
+// technicians registers a page for technicians, signed in or not. It is closed where and when technicians have no access.
 func (s *Server) technicians(pattern string, h func(http.ResponseWriter, *request)) {
 	s.handle(pattern, func(w http.ResponseWriter, hr *http.Request) {
 		r := s.techRequest(hr)
@@ -177,7 +177,7 @@ func (s *Server) technicians(pattern string, h func(http.ResponseWriter, *reques
 	})
 }
 
-// techRequest is a request in a technician's language.
+// techRequest returns a request in one of the languages of technicians' pages.
 func (s *Server) techRequest(hr *http.Request) *request {
 	r := s.request(hr)
 	r.Head = &s.current().technicians
@@ -185,7 +185,7 @@ func (s *Server) techRequest(hr *http.Request) *request {
 	return r
 }
 
-// technicianLanguages returns those of technicians' pages, English first if it is the box's own.
+// technicianLanguages returns the languages of technicians' pages. English is first if it is the box's own language.
 func technicianLanguages(own string) *web.Languages {
 	if own == "en" {
 		return catalog.Offer("en", "fr")
@@ -202,11 +202,11 @@ func loginOf(r *http.Request) string {
 	return c.Value
 }
 
-// mustSignIn leads to the page to sign in, and from there back to a page that was requested: staff's page for a page that staff
-// have.
+// mustSignIn redirects to the page to sign in, which leads back to the page that was requested. For a page that staff have it is
+// staff's page to sign in.
 //
-// A browser sends the cookie only with requests from our own pages (SameSite=Strict). When another page, such as the
-// residents' on plain http, leads here, the page leads to itself once.
+// A browser sends the cookie only with requests from our own pages (SameSite=Strict). When another page links here, such as the
+// residents' page on plain http, the cookie is missing. So the answer is a page that reloads itself once.
 func (s *Server) mustSignIn(w http.ResponseWriter, r *request, d duty) {
 	if r.Method == http.MethodGet && r.Header.Get("Sec-Fetch-Site") == "cross-site" {
 		p := techNotice{Frame: r.Frame(r.URL.Path, homeOf(r).Text), Again: true}
@@ -225,7 +225,7 @@ func (s *Server) mustSignIn(w http.ResponseWriter, r *request, d duty) {
 	http.Redirect(w, r.Request.Request, path, http.StatusSeeOther)
 }
 
-// returnPath returns the page to show after signing in: one of ours, whatever a link says, or home.
+// returnPath returns the page to show after signing in: to if it is one of our pages, else home. That prevents open redirects.
 func returnPath(to, home string) string {
 	if u, err := url.Parse(to); err != nil || u.Scheme != "" || u.Host != "" || u.Opaque != "" ||
 		!strings.HasPrefix(u.Path, adminPath) && !isDesk(u.Path) || strings.Contains(u.Path, "//") || strings.Contains(u.Path, "\\") {
@@ -234,15 +234,15 @@ func returnPath(to, home string) string {
 	return to
 }
 
-// techFrame is what technicians' pages have around their content.
+// techFrame is what technicians' and staff's pages have around their content.
 type techFrame struct {
 	web.Frame
-	Here  string    // the part of the pages that this one belongs to
-	Parts []part    // of the pages; none before signing in
-	Until time.Time // when the last change will be undone, zero if none waits for a confirmation
+	Here  string    // name of the part that this page belongs to
+	Parts []part    // the menu; none for staff, and before signing in
+	Until time.Time // when the last change will be undone; zero if no change waits for a confirmation
 }
 
-// part is a part of the technicians' pages.
+// part is an entry of the technicians' menu.
 type part struct{ Name, Href, Pictogram string }
 
 var parts = []part{
@@ -253,7 +253,7 @@ var parts = []part{
 	{"poster", posterPath, "printer"},
 }
 
-// tech returns the frame of a page of a part. Staff have one page, which leads to all of theirs, and confirm no changes.
+// tech returns the frame of a page. Staff have no menu, since the desk's page links to all of theirs, and they confirm no changes.
 func (s *Server) tech(r *request, here, path, title string) techFrame {
 	f := techFrame{Frame: r.Frame(path, title), Here: here}
 	if !may(r.role, configures) {
@@ -271,7 +271,7 @@ type signInForm struct {
 	web.Frame
 	First bool   // there is no password yet
 	Code  string // the setup code as typed, if only the password was wrong
-	To    string // the page to show then
+	To    string // the page to show after signing in
 	Wrong string // what was wrong, "" for nothing
 	Wait  string // how long this device must wait
 
@@ -280,10 +280,10 @@ type signInForm struct {
 
 func (signInForm) Template() string { return "admin/login" }
 
-// techNotice leads on, or says that something was refused.
+// techNotice reloads itself, or says that something was refused.
 type techNotice struct {
 	web.Frame
-	Again bool // the page leads to itself at once
+	Again bool // the page reloads itself
 	Lines []string
 	Back  web.Link
 }
@@ -369,7 +369,7 @@ func signInProblem(w *web.Words, err error) (wrong, wait string) {
 	return "", ""
 }
 
-// setCookie sets the login's cookie, or removes it with a negative age.
+// setCookie sets the login's cookie. A negative age removes it.
 func (s *Server) setCookie(w http.ResponseWriter, token string, age int) {
 	http.SetCookie(w, &http.Cookie{
 		Name: cookie, Value: token, Path: "/", MaxAge: age, Secure: true, HttpOnly: true, SameSite: http.SameSiteStrictMode,
@@ -401,7 +401,7 @@ func (s *Server) notYours(w http.ResponseWriter, r *request) {
 	s.serve(w, r, techNotice{Frame: r.Frame(r.URL.Path, lines[0]), Lines: lines[1:], Back: homeOf(r)}, http.StatusForbidden)
 }
 
-// homeOf leads to the first page of a role.
+// homeOf returns the link to the first page of the reader's role.
 func homeOf(r *request) web.Link {
 	if r.desk {
 		return web.Link{Href: deskPath, Text: r.Words.T("staff.back")}
@@ -409,7 +409,7 @@ func homeOf(r *request) web.Link {
 	return web.Link{Href: adminPath, Text: r.Words.T("admin.back")}
 }
 
-// done leads back to a page after a change.
+// done redirects to a page after a change.
 func (s *Server) done(w http.ResponseWriter, r *request, path string) {
 	w.Header().Set("Cache-Control", "no-store")
 	http.Redirect(w, r.Request.Request, path, http.StatusSeeOther)

@@ -9,11 +9,11 @@ import (
 	"passerelle/appliance/config"
 )
 
-// textPage is the whole configuration as text. Secrets have placeholders, which keep them.
+// textPage shows the whole configuration as text. Placeholders stand for secrets; a secret whose placeholder stays is not changed.
 type textPage struct {
 	techFrame
 	Revision config.Revision
-	ID       string // of the draft with the secrets of a text that is shown again, "" for none
+	ID       string // id of the draft that has the secrets of a text that is shown again; "" for none
 	Text     string
 	Note     string // as in settingsForm
 	Problems []lineProblem
@@ -22,7 +22,7 @@ type textPage struct {
 
 func (textPage) Template() string { return "admin/settings-text" }
 
-// maxText is how large a text may be for a form: its characters are sent as up to three.
+// maxText is the size in bytes up to which a text can be edited in a form. URL encoding makes the text that is sent larger.
 const maxText = maxForm / 2
 
 func (s *Server) settingsText(w http.ResponseWriter, r *request) {
@@ -63,7 +63,7 @@ func (s *Server) prepareText(w http.ResponseWriter, r *request) {
 	if d, ok := s.drafts.get(s.Now(), form.Get(draftName), loginOf(r.Request.Request)); ok {
 		m = d.masks
 	} else if form.Get(draftName) != "" {
-		s.notice(w, r, "expired", http.StatusConflict) // its placeholders mean nothing any more
+		s.notice(w, r, "expired", http.StatusConflict) // the secrets behind its placeholders are lost
 		return
 	}
 	text, err := m.Unmask(fileName, lineEnds(form, base))
@@ -92,7 +92,7 @@ func (s *Server) prepareText(w http.ResponseWriter, r *request) {
 	s.serve(w, r, p, http.StatusUnprocessableEntity)
 }
 
-// lineEnds returns the text of a form with the line ends of base: browsers send CR and LF (HTML, section 4.10.22.4).
+// lineEnds returns the text of a form with the line endings of base. Browsers always send CR LF (HTML, section 4.10.22.4).
 func lineEnds(form url.Values, base []byte) []byte {
 	text := strings.ReplaceAll(form.Get("text"), "\r\n", "\n")
 	if bytes.Contains(base, []byte("\r\n")) {

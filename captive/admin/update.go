@@ -10,12 +10,12 @@ import (
 	"passerelle/captive/web"
 )
 
-// Updates bring the box's own system. Its methods are safe for concurrent use.
+// Updates installs releases of the box's own system. Its methods are safe for concurrent use.
 type Updates interface {
-	// Status tells what runs and what comes; nil on a machine without slots.
+	// Status returns which release runs and which one comes next, or nil on a machine without slots.
 	Status() *state.Updates
-	// Look asks the configured address for a newer release now. FromStick takes one from a USB stick; expired passes over the expiry
-	// of its signatures. Other restarts the box into the other slot. The errors say why it cannot be done now.
+	// Look asks the configured mirror for a newer release now. FromStick installs one from a USB stick; with expired it accepts
+	// signatures that have expired. Other restarts the box into the other slot. The errors say why it cannot be done now.
 	Look() error
 	FromStick(expired bool) error
 	Other() error
@@ -24,33 +24,33 @@ type Updates interface {
 const (
 	updatePath = "/admin/update"
 
-	updateDo = "do" // and one of these:
+	updateDo = "do" // the name of the field; its values:
 	doLook   = "look"
 	doStick  = "stick"
 	doExpire = "expired"
 	doOther  = "other"
 )
 
-// updateRoutes are the page of updates and its presses.
+// updateRoutes are the page of updates and its buttons.
 var updateRoutes = map[string]techHandler{
 	"GET " + updatePath:  (*Server).update,
 	"POST " + updatePath: (*Server).pressUpdate,
 }
 
-// updatePage shows which system runs and what comes in its place.
+// updatePage shows which release runs, and which one comes next.
 type updatePage struct {
 	techFrame
 	None    bool     // the machine has no slots
-	Lines   []string // what runs
-	Fell    []string // the box went back from a system
+	Lines   []string // the release that runs
+	Fell    []string // says that the box fell back to the previous release
 	FellWhy string   // in English
-	Next    []string // what comes, and when
+	Next    []string // the next release, and when it starts
 	Busy    bool
-	Wrong   string // of the last request or press, in the page's language
-	Why     string // likewise, in English
-	Mirror  bool   // there is an address to ask
-	Old     bool   // only the expiry of its signatures is in the way of a stick
-	Other   bool   // there may be another system
+	Wrong   string // why the last request failed, in the page's language
+	Why     string // the same in English
+	Mirror  bool   // a mirror is configured
+	Old     bool   // the last release was refused only because its signatures have expired
+	Other   bool   // the other slot may have a release
 }
 
 func (updatePage) Template() string { return "admin/update" }
@@ -59,7 +59,7 @@ func (s *Server) update(w http.ResponseWriter, r *request) {
 	s.showUpdate(w, r, nil, http.StatusOK)
 }
 
-// showUpdate shows the page, with the error of a press.
+// showUpdate shows the page, with the error of the last request if it failed.
 func (s *Server) showUpdate(w http.ResponseWriter, r *request, failed error, status int) {
 	p := updatePage{techFrame: s.tech(r, "settings", updatePath, r.Words.T("update.title"))}
 	u := s.Updates.Status()
@@ -72,13 +72,13 @@ func (s *Server) showUpdate(w http.ResponseWriter, r *request, failed error, sta
 	s.serve(w, r, p, status)
 }
 
-// updateWrong are the words for why a request failed, by the codes of package agent.
+// updateWrong has the words for why a request failed, by the codes of package agent.
 var updateWrong = map[string]string{
 	"busy": "busy", "stick": "no-stick", "unfit": "unfit", "blocked": "blocked", "ran": "ran", "root": "root",
 	"expired": "expired", "unsigned": "unsigned", "older": "older", "damaged": "damaged", "missing": "damaged",
 }
 
-// updateWaits are the words for why something is not done now, as packages updates and rollout have them.
+// updateWaits are the words of packages updates and rollout for why something is not done now.
 var updateWaits = []string{"residents", "hours", "clock", "quiet", "later", "halted"}
 
 func (p *updatePage) describe(w *web.Words, u state.Updates) {
@@ -125,7 +125,7 @@ func (p *updatePage) describe(w *web.Words, u state.Updates) {
 	}
 }
 
-// pressUpdate does what a press asks for, and leads back to the page, which shows how it goes.
+// pressUpdate does what the pressed button asks for, and redirects to the page, which shows the progress.
 func (s *Server) pressUpdate(w http.ResponseWriter, r *request) {
 	form, err := r.ReadForm(w, maxForm)
 	if err != nil || s.Updates.Status() == nil {

@@ -14,17 +14,17 @@ import (
 	"passerelle/appliance/private"
 )
 
-// Bounds of what waits to be imported.
+// Limits on uploads that wait to be imported.
 const (
 	uploadLife    = 15 * time.Minute
-	maxUploads    = 2           // of a login
-	maxAllUploads = 4           // of all
-	spareRoom     = 150_000_000 // bytes that an upload leaves free on the disk: those that an import leaves, and more
+	maxUploads    = 2           // per login
+	maxAllUploads = 4           // in all
+	spareRoom     = 150_000_000 // bytes that an upload leaves free on the disk: more than an import must leave free
 	maxUploadName = 80          // bytes of a file's name
 )
 
-// upload is a file that a technician has sent, and what importing it would do. It is in a folder of its own, so that its name
-// is the browser's as far as that can be a file's.
+// upload is a file that a technician has sent, and what importing it would do. It is in a folder of its own, so that it can keep
+// the name that the browser sent, except for characters that are not safe in a file name.
 type upload struct {
 	owner string // the login of the technician who sent it
 	made  time.Time
@@ -33,7 +33,7 @@ type upload struct {
 	plan  Plan
 }
 
-// uploads are the files that wait to be imported. Its methods are safe for concurrent use.
+// uploads holds the files that wait to be imported. Its methods are safe for concurrent use, except those for which u.mu is held.
 type uploads struct {
 	dir string
 
@@ -41,7 +41,7 @@ type uploads struct {
 	all map[string]*upload // by id
 }
 
-// newUploads returns an empty folder. What an earlier server left is removed.
+// newUploads returns uploads in an empty folder. It removes what an earlier run of the daemon left there.
 func newUploads(dir string) (*uploads, error) {
 	u := &uploads{dir: dir, all: make(map[string]*upload)}
 	if dir == "" {
@@ -50,8 +50,8 @@ func newUploads(dir string) (*uploads, error) {
 	return u, os.RemoveAll(dir)
 }
 
-// receive writes a file of at most so many bytes, which is not among the uploads yet: see keep. The error is
-// *http.MaxBytesError for a larger one.
+// receive writes a file of at most most bytes. It does not wait to be imported until keep adds it. The error is a
+// *http.MaxBytesError for a larger file.
 func (u *uploads) receive(in io.Reader, name string, most int64) (path string, err error) {
 	if err := private.Folder(u.dir, 0o700); err != nil {
 		return "", err
@@ -62,7 +62,7 @@ func (u *uploads) receive(in io.Reader, name string, most int64) (path string, e
 	}
 	defer func() {
 		if err != nil {
-			os.RemoveAll(dir) // nothing can be done if that fails, too; the next server removes it
+			os.RemoveAll(dir) // if that fails, too, newUploads removes it at the next start
 		}
 	}()
 	path = filepath.Join(dir, name)
@@ -81,7 +81,7 @@ func (u *uploads) receive(in io.Reader, name string, most int64) (path string, e
 	return path, f.Close()
 }
 
-// keep adds a received file. The oldest ones of its login, and of all, make room.
+// keep adds a received file, and returns its id. The oldest files of its login, and of all logins, are dropped to make room.
 func (u *uploads) keep(new *upload, now time.Time) (id string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -97,6 +97,7 @@ func (u *uploads) keep(new *upload, now time.Time) (id string) {
 	return id
 }
 
+// count returns how many files of a login wait. u.mu is held.
 func (u *uploads) count(owner string) (n int) {
 	for _, x := range u.all {
 		if x.owner == owner {
@@ -106,7 +107,8 @@ func (u *uploads) count(owner string) (n int) {
 	return n
 }
 
-// oldest returns the id of a login's oldest file, or of all; "" for none.
+// oldest returns the id of a login's oldest file, or of the oldest file of all logins if owner is "". It returns "" for none. u.mu
+// is held.
 func (u *uploads) oldest(owner string) (id string) {
 	for other, x := range u.all {
 		if (owner == "" || x.owner == owner) && (id == "" || x.made.Before(u.all[id].made)) {
@@ -116,7 +118,7 @@ func (u *uploads) oldest(owner string) (id string) {
 	return id
 }
 
-// expire removes what has waited for too long. u.mu is held.
+// expire removes files that have waited for too long. u.mu is held.
 func (u *uploads) expire(now time.Time) {
 	for id, x := range u.all {
 		if now.Sub(x.made) > uploadLife {
@@ -136,7 +138,7 @@ func (u *uploads) drop(id string) {
 // discard removes a received file.
 func (u *uploads) discard(path string) { os.RemoveAll(filepath.Dir(path)) }
 
-// take removes a login's file of a kind from those that wait. The caller discards it.
+// take returns a login's file of a kind, and removes it from those that wait. The caller must discard it or keep it again.
 func (u *uploads) take(now time.Time, id, owner string, kind *shelfKind) (*upload, bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -149,15 +151,15 @@ func (u *uploads) take(now time.Time, id, owner string, kind *shelfKind) (*uploa
 	return x, true
 }
 
-// forget removes what has waited for too long.
+// forget removes files that have waited for too long.
 func (u *uploads) forget(now time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.expire(now)
 }
 
-// fileNameOf returns a name for a file that a browser calls so: no path, no hidden file, and only letters, digits and a few
-// signs. It has the ending.
+// fileNameOf returns a safe file name for the name that a browser sent. It has no path, is not a hidden file, contains only letters,
+// digits and a few other characters, and has the ending.
 func fileNameOf(name, ending string) string {
 	name = name[strings.LastIndexAny(name, `/\`)+1:]
 	if len(name) > len(ending) && strings.EqualFold(name[len(name)-len(ending):], ending) {

@@ -13,7 +13,7 @@ import (
 // versionsPage lists the last versions of the configuration.
 type versionsPage struct {
 	techFrame
-	Revision config.Revision // of the file now
+	Revision config.Revision // of the current file
 	Versions []versionRow
 }
 
@@ -26,7 +26,7 @@ type versionRow struct {
 	Changes  []changeRow
 }
 
-// roles are the words for those who change the configuration or the box.
+// roles has the words for who changed the configuration or the box.
 var roles = map[config.Role]string{
 	config.RoleTechnician: "technician", config.RoleCommandLine: "command", config.RoleSignal: "by-hand",
 	config.RoleCard: "card", config.RoleLender: "lender", journal.Button: "button", config.RoleStaff: "staff",
@@ -37,7 +37,7 @@ func byWhom(w *web.Words, by config.Role, from config.Side) string {
 	role, ok := roles[by]
 	switch {
 	case !ok:
-		return w.T("settings.by.box") // which undid a change
+		return w.T("settings.by.box") // the box itself, when it undid a change
 	case by == config.RoleTechnician && from != "":
 		return w.T("settings.by." + string(from))
 	}

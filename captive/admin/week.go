@@ -11,13 +11,13 @@ import (
 	"passerelle/appliance/hours"
 )
 
-// week is a week's grid of opening hours: up to two spans a day. It says less than OpenStreetMap's syntax does.
+// week is a grid of opening hours: up to two spans a day. It can express less than OpenStreetMap's syntax.
 type week struct {
 	days [7][]hoursSpan // from Monday on
 	off  bool           // closed on public holidays
 }
 
-// hoursSpan is a part of a day, from and to as "08:30". It ends on the next day if to is not after from.
+// hoursSpan is a part of a day. from and to are written as "08:30". The span ends on the next day if to is not after from.
 type hoursSpan struct{ from, to string }
 
 const (
@@ -71,10 +71,10 @@ func (w week) String() string {
 	return text
 }
 
-// ruleOfWeek matches a rule that a week may have.
+// ruleOfWeek matches a rule that a week can express.
 var ruleOfWeek = regexp.MustCompile(`^([A-Z][a-z](?:[-,][A-Z][a-z])*) (off|\d\d:\d\d-\d\d:\d\d(?:,\d\d:\d\d-\d\d:\d\d)*)$`)
 
-// weekOf returns the week of opening hours, if it says all that they do.
+// weekOf parses opening hours into a week. ok is false if a week cannot express all that they say.
 func weekOf(text string) (w week, ok bool) {
 	if _, err := hours.Parse(text); err != nil {
 		return w, false
@@ -108,7 +108,7 @@ func weekOf(text string) (w week, ok bool) {
 			}
 			for day := from; day <= to; day++ {
 				if added && len(w.days[day]) > 0 {
-					return week{}, false // it has both
+					return week{}, false // the day has the hours of both rules
 				}
 				w.days[day] = spans
 			}
@@ -121,7 +121,7 @@ func weekOf(text string) (w week, ok bool) {
 	return w, true
 }
 
-// endOfDay returns the end of a span that is not the beginning of a day.
+// endOfDay returns the end of a span, with midnight as "24:00" instead of "00:00".
 func endOfDay(to string) string {
 	if to == "00:00" {
 		return midnight
@@ -129,10 +129,10 @@ func endOfDay(to string) string {
 	return to
 }
 
-// errWeek says that the hours of a week make no sense.
+// errWeek says that the hours of a week do not make sense.
 var errWeek = errors.New("hours that are missing, or in a wrong order")
 
-// check returns errWeek if the week is not one that people mean.
+// check returns errWeek if a day has too many spans, times that are missing or in the wrong order, or if no day is open.
 func (w week) check() error {
 	open := false
 	for _, spans := range w.days {
@@ -153,7 +153,7 @@ func (w week) check() error {
 	return nil
 }
 
-// isClock tells whether s is a time of day, "00:00" to "24:00".
+// isClock reports whether s is a time of day, from "00:00" to "24:00".
 func isClock(s string) bool {
 	hour, minute, ok := strings.Cut(s, ":")
 	h, err := strconv.ParseUint(hour, 10, 8)
@@ -161,14 +161,14 @@ func isClock(s string) bool {
 	return ok && len(s) == len(midnight) && len(hour) == 2 && errors.Join(err, err2) == nil && (h < 24 && m < 60 || s == midnight)
 }
 
-// The names of a week's fields in a form, after the name of the whole.
+// timeName returns the name of a time's field in a form, which follows the name of the week.
 func timeName(day, span int, end string) string {
 	return ".day" + strconv.Itoa(day) + "." + end + strconv.Itoa(span)
 }
 
 const offName = ".off"
 
-// write writes the week into a form. A form's times are those of a clock: a day ends at 00:00.
+// write writes the week into a form. A form's time fields have no 24:00, so the end of a day is 00:00.
 func (w week) write(form url.Values, name string) {
 	for day, spans := range w.days {
 		for i, s := range spans {
