@@ -14,7 +14,7 @@ import (
 	"passerelle/netctl/netlab/labtest"
 )
 
-// TestAccessInABrowser judges the page to sign in with its help unfolded, the journal, and the refusals.
+// TestAccessInABrowser judges the sign-in page with its help unfolded, the journal, and the pages that say why access is refused.
 func TestAccessInABrowser(t *testing.T) {
 	labtest.Root(t, webtest.Shell)
 	t.Parallel()

@@ -34,7 +34,7 @@ type door struct {
 	real string // where the test reaches it
 }
 
-// open serves the technician's box as if each connection reached one of its addresses.
+// open serves the technician's box as if each connection had reached the given address of the box.
 func (x *technician) open(address string) *door {
 	x.t.Helper()
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
@@ -59,7 +59,7 @@ func (x *technician) open(address string) *door {
 	return &door{x.t, l.Addr().String()}
 }
 
-// reached is a listener whose connections reached another address.
+// reached is a listener whose connections have another local address.
 type reached struct {
 	net.Listener
 	at net.Addr
@@ -77,7 +77,7 @@ type reachedConn struct {
 
 func (c reachedConn) LocalAddr() net.Addr { return c.at }
 
-// browser is a browser at the door, at an address of its own, with at most one cookie.
+// browser is a browser at the door, with its own source address and at most one cookie.
 type browser struct {
 	*door
 	http.Client
@@ -85,7 +85,7 @@ type browser struct {
 	cookie string
 }
 
-// browser returns number n, which types the site's name or address.
+// browser returns browser number n. site is the host name or address that it requests.
 func (d *door) browser(n int, site string) *browser {
 	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, byte(n))}}
 	transport := &http.Transport{
@@ -101,14 +101,14 @@ func (d *door) browser(n int, site string) *browser {
 	}}
 }
 
-// reply is what a browser gets.
+// reply is an answer that a browser gets.
 type reply struct {
 	status   int
 	to, page string
-	cookie   *http.Cookie // that it sets
+	cookie   *http.Cookie // the cookie that the answer sets
 }
 
-// try sends a request. A form is posted.
+// try sends a request: POST with a form, GET without one.
 func (b *browser) try(ctx context.Context, path string, form url.Values, headers ...string) (r reply, err error) {
 	q, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+b.site+path, nil)
 	if form != nil && err == nil {
@@ -150,7 +150,7 @@ func (b *browser) try(ctx context.Context, path string, form url.Values, headers
 	return r, err
 }
 
-// ask is try for a request that must be answered.
+// ask is try, but fails the test if there is no answer.
 func (b *browser) ask(path string, form url.Values, headers ...string) reply {
 	b.t.Helper()
 	r, err := b.try(b.t.Context(), path, form, headers...)
@@ -165,14 +165,14 @@ func TestAccess(t *testing.T) {
 	t.Parallel()
 	x := signedIn(t)
 	hotspot, line := x.open(onHotspot).browser(1, "partage.internal"), x.open(onLine).browser(2, onLine)
-	// No header tells the side.
+	// No header may decide the side.
 	lies := []string{
 		"X-Forwarded-For: 192.168.1.7", "X-Forwarded-Host: " + onLine, "Forwarded: for=192.168.1.7;host=" + onLine, "X-Real-IP: " + onLine,
 	}
 	for _, test := range []struct {
 		access            config.Access
-		window            time.Duration // that the button's setup window is still open
-		byHotspot, byLine string        // the words of a refusal
+		window            time.Duration // how long the button's setup window is still open
+		byHotspot, byLine string        // what a refusal says on each side
 	}{
 		{config.Anywhere, 0, "", ""},
 		{config.Wired, 0, "fermées depuis le Wi‑Fi partagé", ""},
@@ -217,7 +217,7 @@ func TestAccess(t *testing.T) {
 	}
 }
 
-// TestWiredSide: on the network of a connection only technicians' pages exist, under the box's address there or its name.
+// TestWiredSide: on an uplink's network only technicians' and staff's pages exist, under the box's address there or its name.
 func TestWiredSide(t *testing.T) {
 	t.Parallel()
 	x := signedIn(t)
@@ -281,7 +281,7 @@ func TestWiredSide(t *testing.T) {
 	}
 }
 
-// TestFirstSignIn: a new box has no password that somebody could know, and the code is used once.
+// TestFirstSignIn: a new box has no default password, and the setup code works only once.
 func TestFirstSignIn(t *testing.T) {
 	t.Parallel()
 	x := newTechnician(t)
@@ -318,7 +318,7 @@ func TestFirstSignIn(t *testing.T) {
 	}
 }
 
-// TestFixation: a cookie from before signing in opens nothing after it, nor does one from before signing out.
+// TestFixation: a cookie from before signing in is not valid after it, nor is one from before signing out (session fixation).
 func TestFixation(t *testing.T) {
 	t.Parallel()
 	x := signedIn(t)
@@ -366,7 +366,7 @@ func TestForeignForms(t *testing.T) {
 			}
 		}
 	}
-	// A browser that sends neither header, nor the cookie from another site's page (SameSite).
+	// A browser that sends neither of the headers, and no cookie from another site's page (SameSite).
 	b.cookie = ""
 	if r := b.ask("/admin/pause", url.Values{}, "Origin: ", "Sec-Fetch-Site: "); r.status != http.StatusSeeOther || r.to != signInPath {
 		t.Errorf("without headers: %d", r.status)
@@ -427,7 +427,7 @@ func TestGuessers(t *testing.T) {
 	guessing.Wait()
 }
 
-// TestDevicesOfResidents: a resident's device gets no page of technicians', and learns nothing of the configuration.
+// TestDevicesOfResidents: a resident's device gets no technicians' page, and learns nothing about the configuration.
 func TestDevicesOfResidents(t *testing.T) {
 	t.Parallel()
 	x := signedIn(t)
@@ -445,7 +445,7 @@ func TestDevicesOfResidents(t *testing.T) {
 	}
 }
 
-// TestSecretsOfBefore: the file of an earlier start opens the pages, and its setup code is gone.
+// TestSecretsOfBefore: the password in the file of an earlier start still works, and its setup code is gone.
 func TestSecretsOfBefore(t *testing.T) {
 	t.Parallel()
 	x := newTechnician(t)
@@ -470,7 +470,7 @@ func TestSecretsOfBefore(t *testing.T) {
 	}
 }
 
-// TestChangeAccess: the preview says what to do, and the version of before tells the side.
+// TestChangeAccess: the preview says what to do, and the list of versions says from which side the change came.
 func TestChangeAccess(t *testing.T) {
 	t.Parallel()
 	x := settler(t)

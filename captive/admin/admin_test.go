@@ -22,7 +22,7 @@ import (
 
 const page = "/lender/" + token
 
-// TestPages holds each page in each language to its golden file, testdata/CASE.txtar.
+// TestPages compares each page in each language with its golden file, testdata/CASE.txtar.
 func TestPages(t *testing.T) {
 	t.Parallel()
 	monday := time.Date(2026, 11, 23, 8, 30, 0, 0, paris)
@@ -65,7 +65,7 @@ func TestPages(t *testing.T) {
 			d.Spent, s.Clock.Trusted, d.PeriodStart, d.Resets = true, false, time.Time{}, time.Time{}
 			d.Left, d.Granted, d.Daily, d.Used = 0, 0, 0, 197_000_000_000
 		}},
-		{name: "untimed", set: func(s *state.Status, d *state.Donation) { // it knows the days before, not the usage since
+		{name: "untimed", set: func(s *state.Status, d *state.Donation) { // earlier days are known, the usage since is not
 			s.Clock.Trusted, d.Daily = false, 0
 			d.PeriodStart, d.Resets, d.Days = time.Time{}, time.Time{}, d.Days[:5]
 		}},
@@ -123,7 +123,7 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// A chosen language is kept on every page, also from here to the residents' pages.
+// A chosen language is kept in every link, including those to the residents' pages.
 func TestChoiceIsOnEveryLink(t *testing.T) {
 	t.Parallel()
 	s := newServer(newFakeBox(), io.Discard)
@@ -167,7 +167,7 @@ func TestPauseAndResume(t *testing.T) {
 	}
 }
 
-// Requests that are not from the page, or without a valid link, change nothing.
+// Requests that do not come from the page, or have no valid link, change nothing.
 func TestPressesThatAreNot(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -181,7 +181,7 @@ func TestPressesThatAreNot(t *testing.T) {
 		{"POST https://www.example.org" + page + "/pause", nil, 421},
 		{"POST https://partage.internal:8443" + page + "/pause", nil, 421},
 		{"POST /lender/" + strings.Repeat("a", 26) + "/pause", nil, 404},
-		{"POST /lender//pause", nil, 307}, // to the path without the empty part, which does not exist
+		{"POST /lender//pause", nil, 307}, // redirected to the path without the empty part, which does not exist
 		{"GET " + page + "/pause", nil, 404},
 		{"PUT " + page + "/pause", nil, 404},
 		{"POST " + page, nil, 404},
@@ -233,7 +233,7 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
-// A new link replaces the one before, only its hash is stored, and a link to a removed donation is not found.
+// A new link replaces the previous one, only its hash is stored, and a link to a removed donation is not found.
 func TestLinks(t *testing.T) {
 	t.Parallel()
 	b := newFakeBox()
@@ -313,7 +313,7 @@ func TestOddDonations(t *testing.T) {
 	}
 }
 
-// TestPartsAddUp: the parts, as they are written, add up to the cap, except for the last digit of one at most.
+// TestPartsAddUp: the parts as the page rounds them add up to the cap, except for the last digit of one at most.
 func TestPartsAddUp(t *testing.T) {
 	t.Parallel()
 	rnd := rand.New(rand.NewPCG(5, 8))
@@ -352,7 +352,7 @@ func TestPartsAddUp(t *testing.T) {
 	}
 }
 
-// TestButton: pausing is the page's primary button while there is something to pause, and resuming always is.
+// TestButton: the button to pause is the page's primary one while there is something to pause; the button to resume always is.
 func TestButton(t *testing.T) {
 	t.Parallel()
 	const minor = `<button class="second" type="submit" aria-describedby="note">`

@@ -36,7 +36,7 @@ type fakeBackups struct {
 	sticks   []state.Stick
 	stick    *state.StickBackup
 	asked    []string
-	restored func() // what the box is then
+	restored func() // makes the box what it is after a restore
 }
 
 func (f *fakeBackups) does(format string, a ...any) error {
@@ -118,7 +118,7 @@ func (*fakeBackups) Trouble(err error) string {
 	return ""
 }
 
-// savedLilas is what a backup says that shows every part of the page.
+// savedLilas is the content of a backup for which the page shows all its parts.
 var savedLilas = state.Restore{
 	ID: "7", Made: noon.Add(-50 * time.Hour), Release: "1.2", Centre: "Centre social des Lilas", Network: "Partage de Co - Les Lilas", CutsOff: true,
 	Settings:   []state.SettingChange{{Key: "box.name", Before: `"Les Roses"`, After: `"Les Lilas"`}, {Donation: "Fibre du centre", Key: "donation.cap", Before: `"100GB"`, After: `"200GB"`}},
@@ -131,7 +131,7 @@ var savedLilas = state.Restore{
 	Unusable: []string{"voice/calendars/a.ics: half a calendar"}, Packs: []string{"Vikidia"}, Kept: []string{"board", "opinion", "access"},
 }
 
-// uploads sends a backup.
+// uploads uploads a backup.
 func (x *technician) uploads(passphrase, text string) *httptest.ResponseRecorder {
 	x.t.Helper()
 	var b bytes.Buffer
@@ -150,8 +150,8 @@ func (x *technician) uploads(passphrase, text string) *httptest.ResponseRecorder
 	return x.send(r)
 }
 
-// TestBackupPages: a technician downloads a backup, is shown what restoring one changes, restores it with what was used, and
-// undoes that.
+// TestBackupPages: a technician downloads a backup, sees what restoring one would change, restores it with the usage that was
+// stated, and undoes that.
 func TestBackupPages(t *testing.T) {
 	t.Parallel()
 	x := signedIn(t)
@@ -202,12 +202,12 @@ func TestBackupPages(t *testing.T) {
 	if got := strings.Join(f.asked, "|"); got != want {
 		t.Errorf("asked for\n%s, want\n%s", got, want)
 	}
-	if got := len(x.box.journal.all); got != 4 { // the password, two backups, and the use; the daemon notes what it restored
+	if got := len(x.box.journal.all); got != 4 { // the password, two backups, and the usage; the daemon records restores itself
 		t.Errorf("the journal has %d entries: %v", got, x.box.journal.all)
 	}
 }
 
-// TestBackupTroubles: what goes wrong is said in words, and nothing of a backup is sent to who is not signed in.
+// TestBackupTroubles: errors are explained in words, and nobody who is not signed in gets any part of a backup.
 func TestBackupTroubles(t *testing.T) {
 	t.Parallel()
 	x := signedIn(t)
@@ -245,7 +245,7 @@ func TestBackupTroubles(t *testing.T) {
 			t.Errorf("a stranger's requests did %q", f.asked)
 		}
 	}
-	for pattern := range backupRoutes { // another site's page has the browser's cookie in vain
+	for pattern := range backupRoutes { // requests from another site's page are refused, even with the browser's cookie
 		if method, path, _ := strings.Cut(pattern, " "); method == http.MethodPost {
 			if res := x.post(path, url.Values{"id": {"7"}}, "Sec-Fetch-Site: cross-site"); res.Code != http.StatusForbidden {
 				t.Errorf("%s from another site: %d", pattern, res.Code)
@@ -257,8 +257,8 @@ func TestBackupTroubles(t *testing.T) {
 	}
 }
 
-// TestBackupInBrowser: a new box is restored in three presses from its first page, in a real browser with scripts off; each page
-// of backups is judged.
+// TestBackupInBrowser: a new box is restored in three presses from its first page, in a real browser with scripts off. Each page
+// of the backups is judged.
 func TestBackupInBrowser(t *testing.T) {
 	labtest.Root(t, webtest.Shell)
 	t.Parallel()
@@ -312,7 +312,7 @@ func TestBackupInBrowser(t *testing.T) {
 	b.backups.last.Error = "no space left on device"
 	v.judged("/admin/backup")
 
-	// The plan is a page of a form: it is judged as a page of its own.
+	// The plan is the answer to a form, so it is served at a path of its own to be judged.
 	plan := newServer(b, io.Discard)
 	plan.routes.HandleFunc("GET /plan", func(w http.ResponseWriter, hr *http.Request) {
 		r := plan.techRequest(hr)

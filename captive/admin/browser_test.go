@@ -10,8 +10,8 @@ import (
 	"passerelle/netctl/netlab/labtest"
 )
 
-// A lender pauses and resumes in a real browser with scripts off, over https with a certificate that it trusts, on a narrow
-// screen, also by keyboard.
+// A lender pauses and resumes in a real browser with scripts off, over https with a certificate that the browser trusts, on a
+// narrow screen, and also by keyboard.
 func TestLenderWithoutScripts(t *testing.T) {
 	labtest.Root(t, webtest.Shell)
 	t.Parallel()

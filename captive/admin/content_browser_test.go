@@ -52,7 +52,7 @@ func TestContentWithoutScripts(t *testing.T) {
 		chromedp.Value(`[name="centre.town"]`, &town, chromedp.ByQuery),
 		chromedp.Navigate(v.site+"/admin/board"),
 		chromedp.Click(`button[value="show"]`, chromedp.ByQuery),
-		chromedp.WaitNotPresent(`details.remove`, chromedp.ByQuery), // one notice waits: there is nothing to refuse at once
+		chromedp.WaitNotPresent(`details.remove`, chromedp.ByQuery), // only one notice waits, so there is no button to refuse all
 	)
 	if !strings.Contains(changes, "En plus") || !strings.Contains(warnings, "Ligne 4") || town != "Valfleury" {
 		t.Errorf("the plan says %q and %q; the town is %q", changes, warnings, town)
@@ -69,7 +69,7 @@ func TestContentWithoutScripts(t *testing.T) {
 	v.stayed()
 }
 
-// shootHere keeps pictures of the page that a browser shows, in the folder SHOTS, if there is one.
+// shootHere saves screenshots of the page that a browser shows in the folder $SHOTS, if that is set.
 func shootHere(t *testing.T, ctx context.Context, name string) {
 	t.Helper()
 	folder := os.Getenv("SHOTS")

@@ -41,15 +41,15 @@ const (
 		"4,Café du Port,Valfleury,12000,4 quai du Port,,sur rendez-vous,2026-11-02\n"
 )
 
-// provider is a technician whose box has shares on disk.
+// provider is a technician whose box has its content on disk.
 type provider struct {
 	*technician
 	state   string
-	reads   []string // shares that were told to read their files
+	reads   []string // shares that were told to read their files again
 	fetches fakeDownloads
 }
 
-// fakeDownloads are downloads that begin, unless they must not.
+// fakeDownloads are downloads that begin, unless the test forbids it.
 type fakeDownloads struct {
 	all     []state.Download
 	started []string
@@ -80,7 +80,7 @@ func newProvider(t *testing.T) *provider {
 	return p
 }
 
-// signIn signs in, with the code as the first one.
+// signIn signs in. With a code it chooses the first password.
 func (p *provider) signIn(code string) {
 	p.t.Helper()
 	p.cookie = ""
@@ -89,7 +89,7 @@ func (p *provider) signIn(code string) {
 	}
 }
 
-// another returns another technician of the same box.
+// another returns a second technician of the same box.
 func (p *provider) another() *provider {
 	p.t.Helper()
 	x := *p.technician
@@ -98,7 +98,7 @@ func (p *provider) another() *provider {
 	return other
 }
 
-// send sends a file as a browser does from one of our pages.
+// upload sends a file as a browser does from one of our pages.
 func (p *provider) upload(kind, name, text string, fields map[string]string, headers ...string) *httptest.ResponseRecorder {
 	p.t.Helper()
 	var b bytes.Buffer
@@ -143,7 +143,7 @@ func (p *provider) put(kind, name, text string) {
 	}
 }
 
-// says fails the test unless an answer has the status and the words.
+// says fails the test unless an answer has the status and contains the words.
 func (p *provider) says(what string, res *httptest.ResponseRecorder, status int, want ...string) {
 	p.t.Helper()
 	text := words(res.Body.String())
@@ -157,7 +157,7 @@ func (p *provider) says(what string, res *httptest.ResponseRecorder, status int,
 	}
 }
 
-// noted are the changes in the journal, the first one first.
+// noted returns the changes in the journal after the choice of the password, oldest first.
 func (p *provider) noted() (all []string) {
 	for _, e := range p.box.journal.all {
 		if e.By != config.RoleTechnician || e.Side != config.SideHotspot || e.Keys != nil {
@@ -165,10 +165,10 @@ func (p *provider) noted() (all []string) {
 		}
 		all = append(all, string(e.What))
 	}
-	return all[1:] // the password
+	return all[1:] // the first one is the password
 }
 
-// left are the files that wait to be imported.
+// left returns the files that wait to be imported.
 func (p *provider) left() (all []string) {
 	all, err := filepath.Glob(filepath.Join(p.state, "uploads", "*", "*"))
 	if err != nil {
@@ -196,7 +196,7 @@ func pack(t *testing.T, files map[string]string) string {
 	return b.String()
 }
 
-// TestPlaces: a technician imports a list, sees what another one changes before it does, and brings the first one back.
+// TestPlaces: a technician imports a list, sees what importing another one would change, imports it, and restores the first one.
 func TestPlaces(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t)
@@ -252,7 +252,7 @@ func TestPlaces(t *testing.T) {
 	}
 }
 
-// TestOldPlaces: a list that is older than six months is said to be, if the clock is trusted.
+// TestOldPlaces: the page says that a list is older than six months, if the clock is trusted.
 func TestOldPlaces(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t)
@@ -264,7 +264,7 @@ func TestOldPlaces(t *testing.T) {
 	}
 }
 
-// TestTwoImport: of two technicians who have seen the same, the second learns of the first one's change, and it stays.
+// TestTwoImport: two technicians start from the same list. The second learns of the first one's change, which is not overwritten.
 func TestTwoImport(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t)
@@ -307,7 +307,7 @@ func rulesOf(p *provider) string {
 	return res.Body.String()
 }
 
-// TestOtherShelves: packs, calendars and rules are imported, replaced and removed as lists of places are.
+// TestOtherShelves: packs, calendars and rules are imported, replaced and removed like lists of places.
 func TestOtherShelves(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t)
@@ -340,7 +340,7 @@ func TestOtherShelves(t *testing.T) {
 	}
 }
 
-// TestFetch: a download begins by a press, or the page says why not.
+// TestFetch: a button starts a download, or the page says why it cannot start.
 func TestFetch(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t)
@@ -365,7 +365,7 @@ func TestFetch(t *testing.T) {
 	}
 }
 
-// TestContentDoors: without a login, from another site, or to another path, nothing is shown or changed.
+// TestContentDoors: a request without a login, from another site, or for a path that does not exist shows and changes nothing.
 func TestContentDoors(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t)
@@ -415,8 +415,8 @@ func TestContentDoors(t *testing.T) {
 	}
 }
 
-// TestHostileUploads: what is no file of its kind is refused with a reason, and leaves nothing behind. A program in a pack is
-// left out.
+// TestHostileUploads: a file that is not of its shelf's kind is refused with a reason, and leaves nothing behind. A program in a
+// pack is left out.
 func TestHostileUploads(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t)
@@ -465,7 +465,7 @@ func TestHostileUploads(t *testing.T) {
 	}
 }
 
-// TestUploadNames: a file is written under a name that is only a file's.
+// TestUploadNames: a file is stored under a name that is neither a path nor a hidden file.
 func TestUploadNames(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]string{
@@ -479,7 +479,7 @@ func TestUploadNames(t *testing.T) {
 	}
 }
 
-// TestUploadsEnd: what waits is bounded, and forgotten after a while.
+// TestUploadsEnd: the number of waiting uploads is limited, and each is forgotten after a while.
 func TestUploadsEnd(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t)
@@ -506,7 +506,7 @@ func TestUploadsEnd(t *testing.T) {
 	}
 }
 
-// failingShelf fails to import.
+// failingShelf is a shelf whose imports fail.
 type failingShelf struct {
 	Shelf
 	err error
@@ -514,7 +514,7 @@ type failingShelf struct {
 
 func (f failingShelf) Remove(string, string) error { return f.err }
 
-// TestFullDisk: a disk that is full, or cannot be written, is said to be, and the old content stays.
+// TestFullDisk: the page says that the disk is full or read-only, and the old content stays.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t)
@@ -533,7 +533,7 @@ func TestFullDisk(t *testing.T) {
 	p.says("the list", p.get("/admin/places"), http.StatusOK, "3 lieux")
 }
 
-// TestBoard: notices are shown, refused and removed, and one that somebody else has dealt with is said to be.
+// TestBoard: notices are shown, refused and removed, and the page says so if somebody else has already dealt with one.
 func TestBoard(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t)
@@ -580,7 +580,7 @@ func TestBoard(t *testing.T) {
 	}
 }
 
-// TestOpinion: a question is asked, replaced only by those who saw it, and ended; results are shown and downloaded.
+// TestOpinion: a question is asked, replaced only by somebody who has seen it, and ended. Results are shown and downloaded.
 func TestOpinion(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t)
@@ -637,7 +637,7 @@ func TestOpinion(t *testing.T) {
 	}
 }
 
-// TestAgenda: events are added, cancelled, moved and removed, each only as it was seen.
+// TestAgenda: events are added, cancelled, moved and removed. A change is refused if the event has changed since it was shown.
 func TestAgenda(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t)
@@ -801,7 +801,7 @@ func (p *provider) fill() {
 	p.fetches.all = []state.Download{{Name: "places", From: "data.example", Done: noon.Add(-50 * time.Hour), Tried: noon.Add(-time.Hour), Error: "the server answers 404"}}
 }
 
-// TestContentPages: each page is whole in both languages, escapes what others wrote, and weighs little.
+// TestContentPages: each page is complete in both languages, escapes what others wrote, and is small.
 func TestContentPages(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t)

@@ -20,7 +20,7 @@ import (
 	"passerelle/netctl/netlab/labtest"
 )
 
-// twice does a thing from the desk's page, in two presses at most.
+// twice does something from the desk's page, and checks that it takes two presses at most.
 func (d *visitor) twice(thing string, f func()) {
 	d.Helper()
 	d.presses = 0
@@ -31,8 +31,8 @@ func (d *visitor) twice(thing string, f func()) {
 	}
 }
 
-// TestDeskInTwoPresses: on a phone of 360 px with scripts off, staff sign in with the code, and do each thing of their day in two
-// presses; then every page of theirs is judged in six languages.
+// TestDeskInTwoPresses: on a phone of 360 px with scripts off, staff sign in with the code, and do each of their tasks in two
+// presses. Then every page of theirs is judged in six languages.
 func TestDeskInTwoPresses(t *testing.T) {
 	labtest.Root(t, webtest.Shell)
 	t.Parallel()

@@ -24,7 +24,7 @@ import (
 	"passerelle/netctl/netlab/labtest"
 )
 
-// fakeDoctor has a result, nil for none.
+// fakeDoctor returns a fixed result, or none.
 type fakeDoctor struct {
 	found    *state.Diagnosis
 	log      []state.LogEntry
@@ -56,7 +56,7 @@ func of(name string, f state.Finding) state.Finding {
 	return f
 }
 
-// found is a search after a cable was pulled.
+// found returns a diagnosis after a cable was pulled.
 func found() *state.Diagnosis {
 	const fibre = "Fibre du centre"
 	d := &state.Diagnosis{Began: noon.Add(-time.Minute), Took: 4321, Bytes: 2345, Steps: []state.Finding{
@@ -72,7 +72,7 @@ func found() *state.Diagnosis {
 	return d
 }
 
-// TestDoctor holds the page before a search, in one, and after it, to its golden file.
+// TestDoctor compares the page before, during and after a diagnosis with its golden file.
 func TestDoctor(t *testing.T) {
 	t.Parallel()
 	for name, f := range map[string]func(*fakeDoctor){
@@ -109,7 +109,7 @@ func TestDoctor(t *testing.T) {
 	}
 }
 
-// TestDoctorAtMost: with twelve lines and a long log the page weighs at most 60 kB on the wire.
+// TestDoctorAtMost: with twelve donations and a long log the page takes at most 60 kB on the wire.
 func TestDoctorAtMost(t *testing.T) {
 	t.Parallel()
 	x := signedIn(t)
@@ -130,7 +130,7 @@ func TestDoctorAtMost(t *testing.T) {
 	}
 }
 
-// TestSearchByPress: only a press begins a search, and only of somebody who is signed in; the file is theirs, too.
+// TestSearchByPress: only a button starts a diagnosis, and only for somebody who is signed in. The support file needs a login, too.
 func TestSearchByPress(t *testing.T) {
 	t.Parallel()
 	x := newTechnician(t)
@@ -169,8 +169,9 @@ func TestSearchByPress(t *testing.T) {
 	}
 }
 
-// TestDoctorWords: each code of the doctor has words in the languages of those who read it, with arguments that the doctor gives,
-// and says what to do where the doctor does. What only the command finds, without a daemon, is for technicians.
+// TestDoctorWords: each code of the doctor has words in the languages of its readers. The words use only arguments that the doctor
+// gives, and say what to do if the doctor does. Codes that only the command finds, without a daemon, have words for technicians
+// only.
 func TestDoctorWords(t *testing.T) {
 	t.Parallel()
 	argument := regexp.MustCompile(`\{[a-z]+\}`)
@@ -202,8 +203,8 @@ func TestDoctorWords(t *testing.T) {
 	}
 }
 
-// TestDoctorAtDesk: staff search too, and see the chain in their languages, but neither what the box says in English nor its log nor
-// the file for those who help.
+// TestDoctorAtDesk: staff can run a diagnosis, too, and see its steps in their languages. They see neither the box's English texts
+// nor its log nor the support file.
 func TestDoctorAtDesk(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t)
@@ -233,8 +234,8 @@ func TestDoctorAtDesk(t *testing.T) {
 	}
 }
 
-// A technician searches in a real browser with scripts off, on a narrow screen: the page refreshes itself until the end. Then it is
-// judged before, in and after a search.
+// A technician runs a diagnosis in a real browser with scripts off, on a narrow screen: the page reloads itself until the end. Then
+// the page is judged before, during and after a diagnosis.
 func TestDoctorWithoutScripts(t *testing.T) {
 	labtest.Root(t, webtest.Shell)
 	t.Parallel()
@@ -265,7 +266,7 @@ func TestDoctorWithoutScripts(t *testing.T) {
 	}
 }
 
-// slowDoctor ends a search when the page was loaded twice in it.
+// slowDoctor ends a diagnosis once the page was loaded twice during it.
 type slowDoctor struct {
 	fakeDoctor
 	looks int

@@ -31,15 +31,15 @@ var noon = time.Date(2026, 11, 21, 15, 10, 0, 0, paris)
 // token is the token of the fibre's link in most tests.
 const token = "k3vqzj5xw7oadcl2ygt4me6rnb"
 
-// fakeBox is an appliance with unused donations, and the store of their links.
+// fakeBox is an appliance with donations, and the store of their links.
 type fakeBox struct {
 	mu      sync.Mutex
 	status  state.Status // with one donation
 	tokens  map[[sha256.Size]byte]string
-	presses []string               // by whom, and what
+	presses []string               // who pressed what
 	err     error                  // the error of SetDonationPaused and Set
-	lent    map[string][]state.Day // by donation, beside those of status
-	kept    error                  // the error of Close once it is closed
+	lent    map[string][]state.Day // by donation, in addition to those of status
+	kept    error                  // the error of Close after it has closed the donation
 	card    *state.Card
 	offers  string // residents' languages
 
@@ -47,7 +47,7 @@ type fakeBox struct {
 	access  config.Access
 	journal journalEntries
 	machine fakeMachine
-	answers string // folder of those of the first start
+	answers string // folder for the answers of the first start
 	content Content
 	nearby  fakeNearby
 	disk    Disk // zero if unknown
@@ -57,7 +57,7 @@ type fakeBox struct {
 	configuration
 }
 
-// fakeMachine has these lines and radios.
+// fakeMachine has fixed lines and radios.
 type fakeMachine struct {
 	lines  []Line
 	radios []Radio
@@ -68,7 +68,7 @@ func (m *fakeMachine) FindLines(context.Context) ([]Line, error) { return slices
 
 func (m *fakeMachine) FindRadios() ([]Radio, error) { return m.radios, m.err }
 
-// fakeNearby has these phones, and networks that only listening finds.
+// fakeNearby has fixed phones, and networks that are found only with listen.
 type fakeNearby struct {
 	mu       sync.Mutex
 	phones   []lend.Plugged
@@ -93,14 +93,14 @@ func (n *fakeNearby) Networks(_ context.Context, named func(string) bool, listen
 	return all, n.err
 }
 
-// configuration is a configuration in memory. Tests set its fields before there are requests.
+// configuration is a configuration in memory. Tests set its fields before they send requests.
 type configuration struct {
 	edit     sync.Mutex
 	text     []byte    // nil for no file
 	full     error     // the error of Apply
-	until    time.Time // of a change that is not confirmed
+	until    time.Time // when an unconfirmed change is undone
 	versions map[config.Revision][]byte
-	changes  []config.Version // of them, the first one first
+	changes  []config.Version // what replaced each version, oldest first
 }
 
 func (c *configuration) Read() ([]byte, config.Revision, error) {
@@ -141,7 +141,7 @@ func (c *configuration) Apply(_ context.Context, text []byte, r config.Revision,
 	return config.Result{Outcome: config.Applied, Revision: config.RevisionOf(text)}, nil
 }
 
-// Effect is the daemon's, as far as tests need it.
+// Effect does what the daemon's Effect does, as far as the tests need it.
 func (c *configuration) Effect(before, after *config.Config) Effect {
 	switch {
 	case before.Hotspot != after.Hotspot:
@@ -222,7 +222,7 @@ func (b *fakeBox) press(what string, f func(*state.Status)) error {
 // journalEntries is a journal in memory.
 type journalEntries struct {
 	mu  sync.Mutex
-	all []journal.Entry // the first one first
+	all []journal.Entry // oldest first
 }
 
 func (j *journalEntries) Note(e journal.Entry) {
@@ -240,7 +240,7 @@ func (j *journalEntries) Entries() ([]journal.Entry, error) {
 	return all, nil
 }
 
-// newFakeBox has one donation, in the middle of its month.
+// newFakeBox returns a box with one donation, in the middle of its month.
 func newFakeBox() *fakeBox {
 	b := &fakeBox{offers: "fr en", tokens: map[[sha256.Size]byte]string{hash(token): "Fibre du centre"}}
 	d := state.Donation{
@@ -258,7 +258,7 @@ func newFakeBox() *fakeBox {
 	return b
 }
 
-// change changes the one donation, and the status that contains it.
+// change changes the donation, and the status that contains it.
 func (b *fakeBox) change(f func(*state.Status, *state.Donation)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -13,7 +13,7 @@ import (
 	"passerelle/captive/admin/journal"
 )
 
-// fakeFleet is a box's fleet.
+// fakeFleet is the membership of a box in a fleet.
 type fakeFleet struct {
 	status state.Status
 	asked  []string
@@ -35,7 +35,7 @@ func (f *fakeFleet) ask(what string) error {
 	return f.err
 }
 
-// aMember is the status of a box that its fleet has much to say to.
+// aMember is the status of a member box with all that the page can show.
 var aMember = state.Status{
 	Fleet: &state.Fleet{Stage: "member", Association: "lilas", Box: "abcdefghij", Connected: true, Contact: noon, Files: "no root", Handouts: []state.FleetFile{
 		{Kind: "packs", Name: "velo", By: "association lilas", State: "waits", Why: "residents", Done: 3e6, Size: 20e6},
@@ -50,14 +50,14 @@ var aMember = state.Status{
 	Commands: []state.FleetCommand{{At: noon, Action: "pause", By: "Ana", Verdict: "yields"}},
 }
 
-// TestFleetPage: the page says how the box is in its fleet, what the fleet proposes and has changed, and what it asked for.
+// TestFleetPage: the page shows the box's membership, what the fleet proposes and has changed, and what it asked the box to do.
 func TestFleetPage(t *testing.T) {
 	t.Parallel()
 	x := settler(t)
 	for name, c := range map[string]struct {
 		status  state.Status
 		fr, en  []string
-		without []string // in neither
+		without []string // words that appear in neither language
 	}{
 		"no fleet": {
 			state.Status{}, []string{"aucune fédération"}, []string{"no federation"}, []string{`value="join"`, `value="leave"`},
@@ -107,7 +107,7 @@ func TestFleetPage(t *testing.T) {
 	}
 }
 
-// TestFleetWords: each word of the fleet's packages has its sentence.
+// TestFleetWords: each word of the fleet's packages has a message.
 func TestFleetWords(t *testing.T) {
 	t.Parallel()
 	x := settler(t)
@@ -139,7 +139,8 @@ func TestFleetWords(t *testing.T) {
 	}
 }
 
-// TestFleetPresses: each press asks for one thing, is noted, and leads back; a code that was refused is still in its field.
+// TestFleetPresses: each button does one thing, is recorded in the journal, and leads back to the page. A code that was refused is
+// still in its field.
 func TestFleetPresses(t *testing.T) {
 	t.Parallel()
 	x := settler(t)

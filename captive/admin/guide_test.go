@@ -20,7 +20,7 @@ import (
 	"passerelle/netctl/netlab/labtest"
 )
 
-// guided is a box whose guide has everything that can be filled in.
+// guided returns a box for which everything in the guide can be filled in.
 func guided(t *testing.T) *provider {
 	t.Helper()
 	p := newProvider(t)
@@ -30,8 +30,8 @@ func guided(t *testing.T) *provider {
 	return p
 }
 
-// TestGuide: what the guide says, in the two languages of the law; in the others the law is in French, marked as such. It says
-// what is known of the box, and the lights and holds of package hw are all in it.
+// TestGuide: the guide is complete in the two languages of the law. In the other languages the law is in French, and marked as
+// French. The guide says what is known about the box, and has all lights and holds of package hw.
 func TestGuide(t *testing.T) {
 	t.Parallel()
 	p := guided(t)
@@ -74,7 +74,7 @@ func TestGuide(t *testing.T) {
 		t.Errorf("a technician's guide is answered %d", res.Code)
 	}
 
-	// Before anything is known of the box it is whole, too.
+	// It is also complete before anything is known about the box.
 	bare := newProvider(t)
 	_, staff, _ = bare.browsers()
 	if page := staff.get("/desk/guide?lang=fr").Body.String(); strings.Contains(page, "tel:") || strings.Contains(page, "Les heures") || !strings.Contains(page, "La lumière") {
@@ -82,8 +82,8 @@ func TestGuide(t *testing.T) {
 	}
 }
 
-// TestGuideInBrowser: the guide is printed on A4 sheets, each chapter from the top of one, and none of them nearly empty. How it
-// looks on screens is judged with staff's other pages.
+// TestGuideInBrowser: the guide is printed on A4 sheets. Each chapter begins at the top of a sheet, and no sheet is nearly empty.
+// How the guide looks on screens is judged with staff's other pages.
 func TestGuideInBrowser(t *testing.T) {
 	labtest.Root(t, webtest.Shell, "pdftotext")
 	t.Parallel()

@@ -12,8 +12,8 @@ import (
 	"passerelle/netctl/netlab/labtest"
 )
 
-// A technician pauses one donation and resumes it in a real browser with scripts off, on a narrow screen; then the page is
-// judged as it is when all is well, and with everything that can be wrong.
+// A technician pauses one donation and resumes it in a real browser with scripts off, on a narrow screen. Then the page is judged
+// twice: when all is well, and with everything wrong that can be.
 func TestHomeWithoutScripts(t *testing.T) {
 	labtest.Root(t, webtest.Shell)
 	t.Parallel()

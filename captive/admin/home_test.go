@@ -25,7 +25,7 @@ import (
 	"passerelle/captive/web/webtest"
 )
 
-// phone is a second donation: a telephone's prepaid card.
+// phone is a second donation: a phone with a prepaid card.
 var phone = state.Donation{
 	Name: "Téléphone d’Awa", Interface: "usb", Ifname: "usb0", Kind: "phone on USB (Android)", Open: true, Works: true,
 	Cap: 10_000_000_000, Left: 7_300_000_000, Used: 2_500_000_000, Period: "once",
@@ -35,7 +35,7 @@ var phone = state.Donation{
 	},
 }
 
-// aDay samples a day of b: its last 20 hours.
+// aDay returns a Day with samples of b's last 20 hours.
 func aDay(b *fakeBox) *Day {
 	now := noon.Add(-20 * time.Hour)
 	d, s := NewDay(now), b.Status()
@@ -61,7 +61,7 @@ func aDay(b *fakeBox) *Day {
 	return d
 }
 
-// spoil gives b and its server everything that wants attention.
+// spoil gives b and its server everything that needs attention.
 func spoil(b *fakeBox, s *Server) {
 	b.change(func(box *state.Status, d *state.Donation) {
 		box.Donations = append(box.Donations, phone)
@@ -88,7 +88,7 @@ func spoil(b *fakeBox, s *Server) {
 	s.Lists = func() []List { return []List{{"France numérique", noon.AddDate(0, -9, 0)}, {"Le quartier", noon}} }
 }
 
-// TestHome holds the page in each State, and in each language, to its golden file.
+// TestHome compares the page in each State, and in each language, with its golden file.
 func TestHome(t *testing.T) {
 	t.Parallel()
 	monday := time.Date(2026, 11, 23, 8, 30, 0, 0, paris)
@@ -147,7 +147,7 @@ func TestHome(t *testing.T) {
 	}
 }
 
-// TestHomeAtMost: with everything at once the page says all of it, in at most 60 kB.
+// TestHomeAtMost: with everything at once the page shows all of it, in at most 60 kB.
 func TestHomeAtMost(t *testing.T) {
 	t.Parallel()
 	x := signedIn(t)
@@ -169,7 +169,7 @@ func TestHomeAtMost(t *testing.T) {
 	}
 }
 
-// TestRefused: the page says how many devices were refused, why, and when, also if nothing was shared.
+// TestRefused: the page says how many devices were refused, why, and when, even if nothing was shared.
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	x := signedIn(t)
@@ -220,7 +220,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestHistoryInFives: what the page says of hours that are over is the same for any five numbers of people.
+// TestHistoryInFives: the page shows past hours in fives, so five successive numbers of people look the same.
 func TestHistoryInFives(t *testing.T) {
 	t.Parallel()
 	w := catalog.Language("en")
@@ -251,7 +251,7 @@ func TestHistoryInFives(t *testing.T) {
 	}
 }
 
-// TestRemarks: languages that nobody reviewed do not disturb a page on which all is well.
+// TestRemarks: languages that nobody has reviewed are only a remark on a page on which all is well.
 func TestRemarks(t *testing.T) {
 	t.Parallel()
 	x := signedIn(t)
@@ -262,7 +262,7 @@ func TestRemarks(t *testing.T) {
 	}
 }
 
-// TestPauseDonation: a technician pauses one donation, also one that is gone meanwhile.
+// TestPauseDonation: a technician pauses one donation. Pausing one that no longer exists is not an error.
 func TestPauseDonation(t *testing.T) {
 	t.Parallel()
 	x := signedIn(t)
@@ -294,7 +294,7 @@ func TestPauseDonation(t *testing.T) {
 	}
 }
 
-// TestFindings: what wants attention, in order, and nothing else.
+// TestFindings: what needs attention is found, in order, and nothing else.
 func TestFindings(t *testing.T) {
 	t.Parallel()
 	flaps := func(name string, n int) []hour {
@@ -304,7 +304,7 @@ func TestFindings(t *testing.T) {
 	for _, c := range []struct {
 		what string
 		set  func(*facts, *state.Donation)
-		want string // codes with their severity, and the page that helps
+		want string // the codes with their severity, and the page that helps
 	}{
 		{"all is well", func(*facts, *state.Donation) {}, ""},
 		{"a problem", func(f *facts, _ *state.Donation) {
@@ -377,7 +377,7 @@ func TestFindings(t *testing.T) {
 	}
 }
 
-// TestEveryProblemHasWords: in both languages, with arguments that problems of its code have.
+// TestEveryProblemHasWords: each problem has words in both languages, which use only arguments that problems of its code have.
 func TestEveryProblemHasWords(t *testing.T) {
 	t.Parallel()
 	file, err := parser.ParseFile(syntax.NewFileSet(), "../../appliance/state/problem.go", nil, 0)
@@ -410,15 +410,15 @@ func TestEveryProblemHasWords(t *testing.T) {
 	}
 }
 
-// sample is a sample of a Day: what the clock says, the Day's age, and the state.
+// sample is a sample of a Day: the clock's time, the Day's age, and the state.
 type sample struct {
 	clock, age string // since 9:00, and since the Day began
 	sessions   int
 	used       map[string]uint64
-	down       string // the donation whose line does not work
+	down       string // the donation whose uplink does not work
 }
 
-// TestCounts: what a day counts, whatever the clock and the donations do.
+// TestCounts: what a Day counts while the clock is set and the donations change.
 func TestCounts(t *testing.T) {
 	t.Parallel()
 	used := func(pairs ...any) map[string]uint64 {
@@ -514,7 +514,7 @@ func status(x sample) (s state.Status) {
 	return s
 }
 
-// TestCountsAreBounded: neither a clock that is set all the time nor names that change all the time fill the memory.
+// TestCountsAreBounded: memory use is bounded, even if the clock is set all the time or names change all the time.
 func TestCountsAreBounded(t *testing.T) {
 	t.Parallel()
 	var c counts
@@ -541,7 +541,8 @@ func TestCountsAreBounded(t *testing.T) {
 	}
 }
 
-// TestLayers: donations in their order, those beyond and those of before as one; unused ones keep their colour.
+// TestLayers: donations have layers in their order, and further or former ones share one layer. A donation keeps its colour when one
+// before it is unused.
 func TestLayers(t *testing.T) {
 	t.Parallel()
 	values := []map[string]uint64{{"B": 3, "gone": 1}, {"D": 2, "E": 5, "": 1}}
@@ -554,7 +555,7 @@ func TestLayers(t *testing.T) {
 	}
 }
 
-// TestDraw: paths by hand.
+// TestDraw compares drawings with paths that were computed by hand.
 func TestDraw(t *testing.T) {
 	t.Parallel()
 	half := []span{{0, 0.5, 1}, {0.5, 1, 1}}
@@ -582,7 +583,7 @@ func TestDraw(t *testing.T) {
 	}
 }
 
-// A curve stays between its points: it never shows less than nothing, nor more than the most.
+// FuzzCurveStaysBetweenItsPoints: a curve never goes below the axis or above the highest value.
 func FuzzCurveStaysBetweenItsPoints(f *testing.F) {
 	f.Add([]byte{0, 0, 255, 1, 0, 90, 91, 3})
 	f.Add([]byte{7})

@@ -11,7 +11,7 @@ import (
 	"passerelle/netctl/netlab/labtest"
 )
 
-// A technician makes a new link, and a lender lowers the cap and stops the loan, in a real browser with scripts off; then their
+// A technician makes a new link, and a lender lowers the cap and stops the loan, in a real browser with scripts off. Then their
 // pages, the sheets and the six languages of the lender's page are judged.
 func TestLendersWithoutScripts(t *testing.T) {
 	labtest.Root(t, webtest.Shell)

@@ -10,7 +10,8 @@ import (
 	"passerelle/captive/admin/journal"
 )
 
-// TestNewLink: a lender who lost the link gets another one, shown once; the old one leads nowhere, and nothing keeps the new one.
+// TestNewLink: a lender who lost the link gets a new one, which is shown once. The old link no longer works, and the new one is
+// not stored.
 func TestNewLink(t *testing.T) {
 	t.Parallel()
 	x := signedIn(t)

@@ -15,8 +15,9 @@ import (
 	"passerelle/netctl/netlab/labtest"
 )
 
-// A lender fills in the form on a phone, the desk accepts, and the phone has the lender's page by itself; then the desk reads a
-// code's photo. In a real browser with scripts off; then every page of a loan is judged, in all languages.
+// A lender fills in the form on a phone, the desk accepts, and the phone shows the lender's page without a further press. Then the
+// desk reads a photo of a code. All this is in a real browser with scripts off. At the end every page of a loan is judged, in all
+// languages.
 func TestLendingWithoutScripts(t *testing.T) {
 	labtest.Root(t, webtest.Shell)
 	t.Parallel()
@@ -46,7 +47,7 @@ func TestLendingWithoutScripts(t *testing.T) {
 	offer := l.server.Offers.Waiting(noon)[0]
 	desk.press(`button[value="accept"]`, `svg.code`)
 	shootHere(t, desk.ctx, "accepted")
-	v.does( // the phone loads its page again by itself
+	v.does( // the phone's page reloads itself
 		chromedp.WaitVisible(`a.button[href^="/lender/"]`, chromedp.ByQuery),
 		chromedp.Click(`a.button[href^="/lender/"]`, chromedp.ByQuery),
 		chromedp.WaitReady(`body`, chromedp.ByQuery),

@@ -26,10 +26,10 @@ import (
 	"passerelle/captive/lend"
 )
 
-// secret is the password of the phones in these tests: no page or log has it.
+// secret is the password of the phones in these tests. No page or log may contain it.
 const secret = "trois petits chats"
 
-// lending is a desk, and the people who lend. Its log is kept, to be searched.
+// lending is a desk, and the people who lend. Its log is kept, so that it can be searched for secrets.
 type lending struct {
 	*technician
 	log   *bytes.Buffer
@@ -56,7 +56,7 @@ func (l *lending) keep(w *httptest.ResponseRecorder) *httptest.ResponseRecorder 
 	return w
 }
 
-// offers is what a lender's phone sends, without a login; it returns the path of its page.
+// offers sends a form from a lender's phone, without a login, and returns the path of the offer's page.
 func (l *lending) offers(form url.Values, from string) (path string, page *httptest.ResponseRecorder) {
 	l.t.Helper()
 	r := httptest.NewRequest(http.MethodPost, "https://partage.internal"+lend.FormPath, strings.NewReader(form.Encode()))
@@ -75,7 +75,7 @@ var elises = url.Values{
 
 const elisesPhone = "10.80.0.42:40000"
 
-// with returns a form with other values.
+// with returns a copy of a form with some values changed.
 func with(form url.Values, pairs ...string) url.Values {
 	other := url.Values{}
 	for name, values := range form {
@@ -87,7 +87,7 @@ func with(form url.Values, pairs ...string) url.Values {
 	return other
 }
 
-// donated returns a donation of the box's configuration, nil for none.
+// donated returns a donation of the box's configuration, or nil if there is none of that name.
 func (l *lending) donated(name string) *config.Donation {
 	c := l.parsed()
 	if i := slices.IndexFunc(c.Donations, func(d config.Donation) bool { return d.Name == name }); i >= 0 {
@@ -96,7 +96,7 @@ func (l *lending) donated(name string) *config.Donation {
 	return nil
 }
 
-// TestLendByForm: a lender's phone sends the form, the desk accepts with one press, and the lender has the page with its button.
+// TestLendByForm: a lender's phone sends the form, the desk accepts with one press, and the lender gets the page of the loan.
 func TestLendByForm(t *testing.T) {
 	t.Parallel()
 	l := newLending(t)
@@ -141,7 +141,7 @@ func TestLendByForm(t *testing.T) {
 	}
 }
 
-// TestOfferedTwice: a loan is accepted once, by whichever of two desks is first, and however often its lender sends it.
+// TestOfferedTwice: a loan is accepted only once, even if two desks accept it at the same time or its lender sends it repeatedly.
 func TestOfferedTwice(t *testing.T) {
 	t.Parallel()
 	l := newLending(t)
@@ -181,7 +181,8 @@ func TestOfferedTwice(t *testing.T) {
 	}
 }
 
-// TestSameName: a phone of a donation's name with another password is asked about, and nothing is replaced before.
+// TestSameName: if a donation already lends a network of that name with another password, the desk is asked, and nothing is replaced
+// before it answers.
 func TestSameName(t *testing.T) {
 	t.Parallel()
 	l := newLending(t)
@@ -215,8 +216,8 @@ func TestSameName(t *testing.T) {
 	}
 }
 
-// TestHostileOffers: a device has one offer and few tries; devices that make up addresses fill their places alone, and the desk's
-// own are free.
+// TestHostileOffers: a device can have one offer, and its tries are rate-limited. Devices that make up addresses can fill only the
+// places of phones' offers; the desk's own places stay free.
 func TestHostileOffers(t *testing.T) {
 	t.Parallel()
 	l := newLending(t)
@@ -281,7 +282,7 @@ func (l *lending) sendsPhoto(photo []byte) *httptest.ResponseRecorder {
 	return l.keep(l.send(r))
 }
 
-// codeOf is a picture of a QR code.
+// codeOf returns a picture of a QR code.
 func codeOf(t *testing.T, text string) []byte {
 	t.Helper()
 	code, err := qr.Encode(text, qr.M)
@@ -292,8 +293,8 @@ func codeOf(t *testing.T, text string) []byte {
 	return code.PNG()
 }
 
-// TestLendByPhoto: the desk photographs the code, chooses how much and until when, and accepts; what is no phone's code is refused
-// in words.
+// TestLendByPhoto: the desk photographs the code, chooses how much and until when, and accepts. A photo without a phone's code is
+// refused with an explanation.
 func TestLendByPhoto(t *testing.T) {
 	t.Parallel()
 	l := newLending(t)
@@ -347,8 +348,8 @@ func TestLendByPhoto(t *testing.T) {
 	}
 }
 
-// TestLendByCable: a phone on a cable that no donation covers waits, and is one press; once lent it does not. When that loan is
-// over, the next phone waits.
+// TestLendByCable: a phone on a cable that belongs to no donation is listed, and one press accepts it. A phone that is lent is not
+// listed. When that loan is over, the next phone is listed.
 func TestLendByCable(t *testing.T) {
 	t.Parallel()
 	l := newLending(t)
@@ -380,7 +381,7 @@ func TestLendByCable(t *testing.T) {
 	}
 }
 
-// TestHeardOffers: a network of the movement's name is shown to the desk, but not the box's own, a donation's, or another one.
+// TestHeardOffers: the desk sees networks that carry the configured name, but not the box's own, those of donations, or others.
 func TestHeardOffers(t *testing.T) {
 	t.Parallel()
 	l := newLending(t)
@@ -401,7 +402,7 @@ func TestHeardOffers(t *testing.T) {
 	}
 }
 
-// TestLoanNotLost: on a full disk nothing is changed, and the offer waits on; a refused one is gone with its password.
+// TestLoanNotLost: on a full disk nothing is changed, and the offer still waits. A refused offer is gone, and so is its password.
 func TestLoanNotLost(t *testing.T) {
 	t.Parallel()
 	l := newLending(t)
@@ -412,7 +413,7 @@ func TestLoanNotLost(t *testing.T) {
 		t.Errorf("on a full disk it is answered %d", res.Code)
 	}
 	l.box.full = nil
-	l.box.err = syscall.ENOSPC // of the link
+	l.box.err = syscall.ENOSPC // storing the link fails
 	if res := l.keep(l.post(loansPath+"/"+id, url.Values{"do": {"accept"}})); res.Code != http.StatusOK || l.donated("Élise") == nil {
 		t.Errorf("without a link: %d: %s", res.Code, words(res.Body.String()))
 	}
@@ -435,7 +436,7 @@ func TestLoanNotLost(t *testing.T) {
 	}
 }
 
-// TestUntimedLoan: a box that does not know the date asks for one, and promises no span from today.
+// TestUntimedLoan: a box that does not know the date asks for a last day as a date, and offers no duration from today.
 func TestUntimedLoan(t *testing.T) {
 	t.Parallel()
 	l := newLending(t)
@@ -453,7 +454,7 @@ func TestUntimedLoan(t *testing.T) {
 	}
 }
 
-// TestThanks: after the last day the lender's page says thank you, and what the loan gave; before the date is known it says so.
+// TestThanks: after the last day the lender's page says thank you, and what the loan gave. While the date is unknown it says so.
 func TestThanks(t *testing.T) {
 	t.Parallel()
 	l := newLending(t)
@@ -473,7 +474,7 @@ func TestThanks(t *testing.T) {
 	}
 }
 
-// TestCodesHaveWords: the desk's page has words, in each of its languages, for each fault of a code.
+// TestCodesHaveWords: the desk's page has words for each fault of a QR code, in each of its languages.
 func TestCodesHaveWords(t *testing.T) {
 	t.Parallel()
 	said := map[string]string{}
@@ -491,7 +492,7 @@ func TestCodesHaveWords(t *testing.T) {
 	}
 }
 
-// TestLoansInAllLanguages: lenders and the desk read every page in each language of the centre.
+// TestLoansInAllLanguages: every page for lenders and the desk is complete in each language.
 func TestLoansInAllLanguages(t *testing.T) {
 	t.Parallel()
 	l := newLending(t)

@@ -72,7 +72,8 @@ func send(t *testing.T, s http.Handler, path string, form ...string) *http.Respo
 	return w.Result()
 }
 
-// TestLenderPausesUntilTomorrow: until tomorrow, by one press; before it and after it the page says until when, as the desk's does.
+// TestLenderPausesUntilTomorrow: a lender pauses until tomorrow with one press. Before and after it the page says until when, and so
+// does the desk's.
 func TestLenderPausesUntilTomorrow(t *testing.T) {
 	t.Parallel()
 	b := newFakeBox()
@@ -97,16 +98,16 @@ func TestLenderPausesUntilTomorrow(t *testing.T) {
 	}
 }
 
-// TestLenderLendsLess: a lender's word only lowers; what is not lower, or not a number, changes nothing.
+// TestLenderLendsLess: a lender can only lower the cap. A value that is not lower, or not a number, changes nothing.
 func TestLenderLendsLess(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		path   string
 		form   []string
-		cap    uint64 // 0: that of the fake
+		cap    uint64 // 0: the fake's default
 		status int
-		says   string // on the page that follows
-		told   string // the box
+		says   string // what the page that follows says
+		told   string // the call that the box got
 	}{
 		{"/cap", []string{"size", "100", "until", "period"}, 0, 303, "lower for this period", "Fibre du centre is lowered to 100000000000 for now"},
 		{"/cap", []string{"size", "99,5 Go", "until", "ever"}, 0, 303, "Your limit is lower.", "Fibre du centre is lowered to 99500000000"},
@@ -148,7 +149,8 @@ func TestLenderLendsLess(t *testing.T) {
 	}
 }
 
-// TestLenderLowersMeanwhile: a cap that somebody else lowered to less is not raised, and an error is said.
+// TestLenderLowersMeanwhile: a cap that somebody else has lowered further in the meantime is not raised, and the page says so. An
+// error is shown, too.
 func TestLenderLowersMeanwhile(t *testing.T) {
 	t.Parallel()
 	for err, says := range map[error]string{ErrNotLower: "not smaller", config.ErrByHand: "The centre"} {
@@ -168,7 +170,7 @@ func TestLenderLowersMeanwhile(t *testing.T) {
 	}
 }
 
-// TestLenderStops: the page asks once more; then the loan is closed, and its link says thanks with what it gave.
+// TestLenderStops: the page asks for confirmation. Then the loan is closed, and its link shows thanks, with what the loan gave.
 func TestLenderStops(t *testing.T) {
 	t.Parallel()
 	b := newFakeBox()
@@ -199,7 +201,7 @@ func TestLenderStops(t *testing.T) {
 	}
 }
 
-// TestLenderCannotStop: a loan that cannot be closed is paused, and copies of a password that remain are said.
+// TestLenderCannotStop: a loan that cannot be closed is paused, and the page says so if copies of the password remain.
 func TestLenderCannotStop(t *testing.T) {
 	t.Parallel()
 	b := newFakeBox()
@@ -220,12 +222,12 @@ func TestLenderCannotStop(t *testing.T) {
 	}
 }
 
-// closedTo cannot close a donation.
+// closedTo is a box that cannot close a donation.
 type closedTo struct{ *fakeBox }
 
 func (c *closedTo) Close(context.Context, string, config.Side) error { return c.kept }
 
-// TestLenderCallsTheCentre: the centre's telephone and its hours are on the page, as of now.
+// TestLenderCallsTheCentre: the page shows the centre's phone number, and its opening hours as of now.
 func TestLenderCallsTheCentre(t *testing.T) {
 	t.Parallel()
 	b := newFakeBox()
@@ -248,7 +250,7 @@ func TestLenderCallsTheCentre(t *testing.T) {
 	}
 }
 
-// TestMostlyUsedIsFound: at 80 % the desk hears of it, once, and not where it is nearly empty or paused.
+// TestMostlyUsedIsFound: from 80 % used on there is one finding, unless less than 10 % is left or the donation is paused.
 func TestMostlyUsedIsFound(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -275,7 +277,7 @@ func TestMostlyUsedIsFound(t *testing.T) {
 	}
 }
 
-// FuzzGigabytes: no text is read as more than it says.
+// FuzzGigabytes: no text is parsed as a larger number than it says.
 func FuzzGigabytes(f *testing.F) {
 	for _, text := range []string{"12", "2,5", "0.75 Go", "٣٫٥", "1,2,3", "", "Go", "9999999999", "0,0009999", "1 000"} {
 		f.Add(text)

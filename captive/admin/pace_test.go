@@ -10,7 +10,7 @@ import (
 	"passerelle/appliance/state"
 )
 
-// TestMeasure: what an hour keeps of a line's rates, and that names which change all the time do not fill the memory.
+// TestMeasure: what an hour keeps of an uplink's rates, and that its memory is bounded even if names change all the time.
 func TestMeasure(t *testing.T) {
 	t.Parallel()
 	rate := func(down uint64, held string, ms float64) *state.Rate {
@@ -44,7 +44,7 @@ func TestMeasure(t *testing.T) {
 	}
 }
 
-// TestPaceBar: what the page says of a day in which the line was measured in three hours, two of them in a row.
+// TestPaceBar: what the page shows for a day in which the uplink was measured in three hours, two of them in a row.
 func TestPaceBar(t *testing.T) {
 	t.Parallel()
 	wait := 12.4
@@ -93,7 +93,7 @@ func TestPaceBar(t *testing.T) {
 		p.Rows[2].Wait != en.T("doctor.instant") {
 		t.Errorf("the table: %+v", p.Rows)
 	}
-	// Two runs of means, then two of the least: the hour without samples is not bridged.
+	// Two runs of mean rates, then two of lowest rates: no line is drawn across the hour without samples.
 	var runs []string
 	for _, a := range p.Rates.Areas {
 		runs = append(runs, a.Class+" "+a.Curve[:strings.Index(a.Curve, "C")])
@@ -106,7 +106,7 @@ func TestPaceBar(t *testing.T) {
 	}
 }
 
-// TestHeldTexts: each cause has words, and reception is said of phones only.
+// TestHeldTexts: each cause has words, and only phones are said to have poor reception.
 func TestHeldTexts(t *testing.T) {
 	t.Parallel()
 	for _, code := range []string{"fr", "en"} {

@@ -30,7 +30,7 @@ const (
 	posterJoin     = `WIFI:T:WPA;S:Lilas \"\;\\\,\: 🌉;P:<b>&\"\;\\\,\:';;`
 )
 
-// posterText is a configuration with that network, and a desk with other hours on each day.
+// posterText returns a configuration with that network, and with a desk whose hours differ from day to day.
 func posterText(t *testing.T) []byte {
 	t.Helper()
 	text, err := config.Edit([]byte(settingsText), []config.Change{
@@ -43,7 +43,7 @@ func posterText(t *testing.T) []byte {
 	return text
 }
 
-// TestPosterPage: sizes and languages are chosen by links, and each has its files.
+// TestPosterPage: links choose sizes and languages, and each choice has its files.
 func TestPosterPage(t *testing.T) {
 	t.Parallel()
 	x := signedIn(t)
@@ -86,7 +86,7 @@ func TestPosterPage(t *testing.T) {
 	}
 }
 
-// TestPosterInBrowser reads the codes back from what a browser shows and prints, and judges the page.
+// TestPosterInBrowser reads the QR codes back from what a browser shows and prints, and judges the page.
 func TestPosterInBrowser(t *testing.T) {
 	labtest.Root(t, webtest.Shell)
 	t.Parallel()

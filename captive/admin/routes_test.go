@@ -14,9 +14,9 @@ import (
 	"passerelle/appliance/config"
 )
 
-// Every route is one of these, or a technician's alone: who adds one for others says so here.
+// Routes that are not only for technicians. A new route for others must be added here.
 var (
-	// Everybody has these: they show nothing, or know the reader by a secret in the path, or ask for one.
+	// Routes for everybody: they show nothing private, or know the reader by a secret in the path, or ask for a secret.
 	openRoutes = []string{
 		"/", "GET /{$}", "GET /accessibility",
 		"GET /lender/{token}", "POST /lender/{token}/pause", "POST /lender/{token}/tomorrow", "POST /lender/{token}/resume",
@@ -24,7 +24,7 @@ var (
 		"GET /admin/login", "POST /admin/login", "GET /desk/login", "POST /desk/login",
 		"GET /lend", "GET /lend/phone", "POST /lend/phone", "GET /lend/phone/{id}",
 	}
-	// Staff have these, and technicians.
+	// Routes for staff and technicians.
 	staffRoutes = []string{
 		"GET /desk", "GET /desk/{$}", "POST /desk", "POST /admin/logout",
 		"GET /admin/agenda", "POST /admin/agenda", "GET /admin/agenda/{number}", "POST /admin/agenda/{number}",
@@ -39,7 +39,7 @@ var (
 	}
 )
 
-// browsers returns the same box's browsers: one without a login, one of staff's and one of a technician's.
+// browsers returns three browsers at the same box: one without a login, one of staff, and one of a technician.
 func (p *provider) browsers() (nobody, staff, technician *provider) {
 	p.t.Helper()
 	code, err := p.box.logins.RenewDesk()
@@ -79,8 +79,8 @@ func (p *provider) request(pattern string, headers ...string) *httptest.Response
 	return p.get(path, headers...)
 }
 
-// TestRoutes: each route answers those who have it, and nobody else: a technician has all, staff the desk's, and without a
-// login there is the page to sign in.
+// TestRoutes: each route answers the roles that may use it, and nobody else. A technician may use all, staff the desk's, and a
+// browser without a login is sent to the page to sign in.
 func TestRoutes(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t)
@@ -135,7 +135,7 @@ func TestRoutes(t *testing.T) {
 			t.Errorf("%s changed something", pattern)
 		}
 	}
-	// Those who have a route get an answer of it: last, since some of these end logins, and files.
+	// Roles that may use a route get its answer. This comes last, since some routes end logins or remove files.
 	for _, pattern := range p.server.patterns {
 		if slices.Contains(openRoutes, pattern) || pattern == "POST /admin/logout" {
 			continue
@@ -147,13 +147,13 @@ func TestRoutes(t *testing.T) {
 		for _, x := range all {
 			res := x.request(pattern)
 			if res.Code == http.StatusForbidden || signIn(res, signInPath) || signIn(res, deskSignInPath) {
-				if !strings.Contains(pattern, "password") { // a wrong one is forbidden, too
+				if !strings.Contains(pattern, "password") { // a wrong password is answered with 403, too
 					t.Errorf("%s: %d to %s", pattern, res.Code, res.Header().Get("Location"))
 				}
 			}
 		}
 	}
-	// A role that nobody knows has nothing.
+	// An unknown role may use nothing.
 	p.server.roleOf = func(string) (config.Role, bool) { return "somebody", true }
 	for _, pattern := range p.server.patterns {
 		if res := technician.request(pattern); !slices.Contains(openRoutes, pattern) && res.Code != http.StatusForbidden {
@@ -162,7 +162,7 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
-// TestOneDoor: no code registers a route but by handle, so that TestRoutes knows all.
+// TestOneDoor: all code registers routes with handle, so that TestRoutes knows all of them.
 func TestOneDoor(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("*.go")
@@ -184,8 +184,8 @@ func TestOneDoor(t *testing.T) {
 	}
 }
 
-// TestStaffSignIn: staff enter with the desk's code only, come to where they were going, and leave; a technician enters the same
-// pages with the password. The code opens no technicians' page, and no other site enters for them.
+// TestStaffSignIn: staff sign in with nothing but the desk's code, get to the page that they asked for, and sign out. A technician
+// opens the same pages with the password. The code opens no technicians' page, and another site cannot sign in for them.
 func TestStaffSignIn(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t)

@@ -15,8 +15,8 @@ import (
 	"passerelle/netctl/netlab/labtest"
 )
 
-// A technician changes hours on the week's grid, sees what changes, and saves, in a real browser with scripts off; then every
-// page of the configuration is judged.
+// A technician changes hours on the week's grid, sees what changes, and saves, in a real browser with scripts off. Then every page
+// of the configuration is judged.
 func TestSettingsWithoutScripts(t *testing.T) {
 	labtest.Root(t, webtest.Shell)
 	t.Parallel()

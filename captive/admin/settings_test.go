@@ -41,7 +41,7 @@ autorate = true
 priority = 2
 `
 
-// settler returns a technician who is signed in to a box with that configuration.
+// settler returns a technician who is signed in to a box with the configuration settingsText.
 func settler(t *testing.T) *technician {
 	x := signedIn(t)
 	x.box.text = []byte(settingsText)
@@ -154,7 +154,7 @@ func TestEveryKeyHasAPlace(t *testing.T) {
 	}
 }
 
-// pages are all pages of the configuration.
+// settingsPages are all pages of the configuration.
 var settingsPages = []string{
 	"/admin/settings", "/admin/settings/centre", "/admin/settings/hotspot", "/admin/settings/limits", "/admin/settings/donations",
 	"/admin/settings/essential", "/admin/settings/languages", "/admin/settings/places", "/admin/settings/metrics", "/admin/settings/fleet", "/admin/settings/lights",
@@ -162,7 +162,7 @@ var settingsPages = []string{
 	"/admin/settings/text", "/admin/settings/text/download", "/admin/settings/versions",
 }
 
-// TestSettingsPages: each page is whole, small and without secrets, in both languages.
+// TestSettingsPages: each page is complete, small and without secrets, in both languages.
 func TestSettingsPages(t *testing.T) {
 	t.Parallel()
 	x := settler(t)
@@ -196,7 +196,7 @@ func TestSettingsPages(t *testing.T) {
 	}
 }
 
-// TestFieldsRoundTrip: a form that comes back as it was sent changes nothing, whatever its values are.
+// TestFieldsRoundTrip: a form that is sent back unchanged changes nothing, whatever its values are.
 func TestFieldsRoundTrip(t *testing.T) {
 	t.Parallel()
 	x := settler(t)
@@ -228,7 +228,7 @@ func TestFieldsRoundTrip(t *testing.T) {
 	}
 }
 
-// TestChangeEachField: a change of each kind of field reaches the file, and nothing else does.
+// TestChangeEachField: a change of each kind of field changes that key in the file, and nothing else.
 func TestChangeEachField(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -236,7 +236,7 @@ func TestChangeEachField(t *testing.T) {
 		change url.Values
 		key    string
 		want   any
-		said   string // in the preview
+		said   string // what the preview says
 	}{
 		{"/admin/settings/centre", url.Values{"box.name": {"Centre « Les Tilleuls »"}}, "box.name", "Centre « Les Tilleuls »", "Nom du centre Centre social des Lilas → Centre « Les Tilleuls »"},
 		{"/admin/settings/centre", url.Values{"centre.desk": {"print", "papers"}}, "centre.desk", []string{"print", "papers"}, "rien → Imprimer, Démarches"},
@@ -309,14 +309,14 @@ func TestChangeEachField(t *testing.T) {
 	}
 }
 
-// TestRateThatFollows: whether a rate follows its line is what the form says, for every kind of line: a choice, or the box's, which
-// follows where a new line's interface, or a changed one, is a phone's.
+// TestRateThatFollows: the form decides whether autorate is on, for every kind of uplink. The default is on if the interface, new or
+// changed, is a phone's.
 func TestRateThatFollows(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		iface, choice string // of the form
 		want          bool
-		then          string // the interface is changed to this
+		then          string // the interface that it is changed to
 		after         bool
 	}{
 		{"usb", "auto", true, "eth1", false},
@@ -443,7 +443,7 @@ func TestDonations(t *testing.T) {
 	}
 }
 
-// TestTwoTechnicians: who saves second sees what the first changed, and saves on top of it.
+// TestTwoTechnicians: the technician who saves second sees what the first one changed, and saves on top of it.
 func TestTwoTechnicians(t *testing.T) {
 	t.Parallel()
 	x := settler(t)
@@ -458,10 +458,10 @@ func TestTwoTechnicians(t *testing.T) {
 	form := x.form("/admin/settings/limits", "/admin/settings/limits")
 	form.Set("limits.upload", "2")
 	first := x.post("/admin/settings/limits", form)
-	early := y.post("/admin/settings/limits", mine) // a preview before the first one saves
+	early := y.post("/admin/settings/limits", mine) // a preview from before the first one saves
 	x.save(first)
 
-	// After the first one saved: from the form, and from the preview.
+	// After the first one has saved, the second one continues from the form, and from the preview.
 	for what, res := range map[string]*httptest.ResponseRecorder{
 		"the form": y.post("/admin/settings/limits", mine), "the preview": y.save(early),
 	} {
@@ -496,7 +496,7 @@ func TestTwoTechnicians(t *testing.T) {
 	}
 }
 
-// TestDraftsEnd: a draft belongs to its login, waits a quarter of an hour, and only a few wait.
+// TestDraftsEnd: a draft belongs to its login, expires after a quarter of an hour, and the number of drafts is limited.
 func TestDraftsEnd(t *testing.T) {
 	t.Parallel()
 	var d drafts
@@ -578,7 +578,8 @@ func TestProblemsBesideFields(t *testing.T) {
 	}
 }
 
-// TestByHand: a form that the text's form does not allow says so, and a file that is broken by hand is shown with its lines.
+// TestByHand: the page says so if the way the file is written does not allow a change. A file that somebody broke by hand is shown
+// with the lines of its problems.
 func TestByHand(t *testing.T) {
 	t.Parallel()
 	x := settler(t)
@@ -592,7 +593,7 @@ func TestByHand(t *testing.T) {
 	if got := words(x.get("/admin/settings/text").Body.String()); !strings.Contains(got, "Corrigez le fichier") || strings.Contains(got, hotspotSecret) {
 		t.Errorf("its text: %s", got)
 	}
-	// Lists and tables in one line are changed where they are.
+	// Inline lists and tables are changed in place.
 	x.box.text = []byte(`donation = [{ name = "A", interface = "eth0", cap = "0" }] # hers
 box.name = "Centre"
 hotspot = { interface = "wlan0", radio = "none" }
@@ -603,7 +604,7 @@ hotspot = { interface = "wlan0", radio = "none" }
 	if want := `donation = [{ name = "A", interface = "eth0", cap = "3GB" }] # hers`; !strings.HasPrefix(string(x.box.text), want) {
 		t.Errorf("the file becomes:\n%s", x.box.text)
 	}
-	// Somebody breaks the file by hand while a form is open: it has the donation twice.
+	// Somebody breaks the file by hand while a form is open: the file then has the donation twice.
 	form = x.form("/admin/settings/donation/1", "/admin/settings/donation")
 	form.Set("donation.cap", "4")
 	x.box.text = bytes.Replace(x.box.text, []byte("}] #"), []byte(`}, { name = "A" }] #`), 1)
@@ -613,7 +614,7 @@ hotspot = { interface = "wlan0", radio = "none" }
 	}
 }
 
-// TestText: the whole text is shown without secrets, which stay when it is saved; problems have lines.
+// TestText: the whole text is shown without secrets. Saving it keeps them. Problems have line numbers.
 func TestText(t *testing.T) {
 	t.Parallel()
 	x := settler(t)
@@ -629,7 +630,7 @@ func TestText(t *testing.T) {
 		t.Errorf("the file is:\n%s", x.box.text)
 	}
 
-	// A refused text is shown again with a new password hidden, which is not lost.
+	// A refused text is shown again. A new password in it is hidden, but not lost.
 	form = x.form("/admin/settings/text", "/admin/settings/text")
 	form.Set("text", strings.Replace(strings.Replace(form.Get("text"), `password = "********1"`, `password = "un-nouveau-mot"`, 1), `country = "FR"`, `country = "France"`, 1))
 	res := x.post("/admin/settings/text", form)
@@ -658,7 +659,7 @@ func TestText(t *testing.T) {
 	}
 }
 
-// TestVersionsAndBack: what changed is listed, and a press leads back to before it.
+// TestVersionsAndBack: changes are listed, and a button restores the version from before a change.
 func TestVersionsAndBack(t *testing.T) {
 	t.Parallel()
 	x := settler(t)
@@ -682,7 +683,7 @@ func TestVersionsAndBack(t *testing.T) {
 	}
 }
 
-// TestHostileValues: whatever is typed into any field, either it is refused, or the file has exactly that change.
+// TestHostileValues: whatever is typed into a field is either refused, or changes exactly that key in the file.
 func TestHostileValues(t *testing.T) {
 	t.Parallel()
 	x := settler(t)

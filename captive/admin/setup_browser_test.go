@@ -19,8 +19,7 @@ import (
 	"passerelle/netctl/netlab/labtest"
 )
 
-// A technician walks through the first start in a real browser with scripts off; each page is judged on the way, in both
-// languages.
+// A technician goes through the first start in a real browser with scripts off. Each page is judged on the way, in both languages.
 func TestFirstStartWithoutScripts(t *testing.T) {
 	labtest.Root(t, webtest.Shell)
 	t.Parallel()
@@ -53,7 +52,7 @@ func TestFirstStartWithoutScripts(t *testing.T) {
 	v.does(chromedp.Click(`[value="messages"]`, chromedp.ByQuery), next(`[action="/admin/setup/summary"]`))
 	judged("summary")
 	was := pages.answers()
-	for step, chosen := range map[string]url.Values{ // what a choice shows is judged, too
+	for step, chosen := range map[string]url.Values{ // the fields that a choice unfolds are judged, too
 		"line": {lineName: {"wifi:wlan1"}, planName: {own}}, "hotspot": {doorName: {"closed"}}, "limits": {presetName: {own}},
 	} {
 		form := maps.Clone(was[step])
@@ -81,7 +80,7 @@ func TestFirstStartWithoutScripts(t *testing.T) {
 	v.stayed()
 }
 
-// shoot keeps pictures of a page in the folder SHOTS, if there is one.
+// shoot saves screenshots of a page in the folder $SHOTS, if that is set.
 func shoot(t *testing.T, ctx context.Context, page, name string) {
 	folder := os.Getenv("SHOTS")
 	if folder == "" {

@@ -19,7 +19,7 @@ import (
 	"passerelle/appliance/state"
 )
 
-// newBoxes are the lines and radio of a new box on a fibre.
+// newBoxes has the lines and the radio of a new box on a fibre uplink.
 var newBoxes = fakeMachine{
 	lines: []Line{
 		{Interface: "eth0", Kind: Cable, State: Works, Address: "192.168.1.34/24"},
@@ -29,13 +29,13 @@ var newBoxes = fakeMachine{
 	radios: []Radio{{Interface: "wlan0", Stations: 32, Fast: true, Encrypts: true, Client: true}},
 }
 
-// fresh makes a box one without a configuration.
+// fresh removes a box's configuration.
 func (b *fakeBox) fresh(t *testing.T) {
 	b.text, b.answers, b.machine = nil, filepath.Join(t.TempDir(), "setup"), newBoxes
 	b.status = state.Status{State: state.Setup, Why: "no technician has configured this box yet", Clock: state.Clock{Trusted: true}}
 }
 
-// walker is a technician of a new box, whose presses are counted: a typed or chosen field is one, too.
+// walker is a technician of a new box whose presses are counted. Filling in a field counts as one press.
 type walker struct {
 	*technician
 	presses int
@@ -58,7 +58,7 @@ func (x *walker) signIn() {
 	x.presses += 3
 }
 
-// TestWeakAtFirst: somebody whose first password is too short need not type the code again.
+// TestWeakAtFirst: a technician whose first password is too short does not have to type the code again.
 func TestWeakAtFirst(t *testing.T) {
 	t.Parallel()
 	x := newWalker(t)
@@ -75,7 +75,7 @@ func TestWeakAtFirst(t *testing.T) {
 	}
 }
 
-// open opens a page and follows where it leads. It returns the page and its path.
+// open opens a page and follows redirects. It returns the final page and its path.
 func (x *walker) open(path string) (page, at string) {
 	x.t.Helper()
 	for range 4 {
@@ -91,7 +91,7 @@ func (x *walker) open(path string) (page, at string) {
 	return "", ""
 }
 
-// answer fills a page's form as a person does, and presses its button. It returns the answer.
+// answer fills in a page's form as a person does, and presses its button. It returns the response.
 func (x *walker) answer(path string, fields map[string]string) *httptest.ResponseRecorder {
 	x.t.Helper()
 	page, at := x.open(path)
@@ -109,7 +109,7 @@ func (x *walker) answer(path string, fields map[string]string) *httptest.Respons
 	return x.post(path, form)
 }
 
-// on answers a page that leads to the next.
+// on answers a page, and checks that it leads to the next one.
 func (x *walker) on(path string, fields map[string]string, next string) {
 	x.t.Helper()
 	res := x.answer(path, fields)
@@ -118,7 +118,7 @@ func (x *walker) on(path string, fields map[string]string, next string) {
 	}
 }
 
-// TestFirstStart: from the setup code to a box that shares, in at most 25 presses, with a cap, on six pages.
+// TestFirstStart: it takes at most 25 presses on six pages from the setup code to a box that shares, with a cap.
 func TestFirstStart(t *testing.T) {
 	t.Parallel()
 	x := newWalker(t)
@@ -170,7 +170,7 @@ func TestFirstStart(t *testing.T) {
 	if _, err := os.Stat(x.box.answers); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the answers remain: %v", err)
 	}
-	// The box runs with it.
+	// The box now runs with the configuration.
 	x.box.status = newFakeBox().status
 	for path, want := range map[string]string{"/admin/setup": "/admin/", "/admin/setup/line": "/admin/setup/done", "/admin/setup/done": "/admin/setup/done"} {
 		if page, at := x.open(path); at != want || path == "/admin/setup/done" && !strings.Contains(page, `href="/admin/poster"`) {
@@ -228,7 +228,7 @@ func TestFirstStartOtherWays(t *testing.T) {
 			x.on("/admin/setup/line", c.line, "/admin/setup/hotspot")
 			x.on("/admin/setup/hotspot", c.hotspot, "/admin/setup/limits")
 			x.on("/admin/setup/limits", c.limits, "/admin/setup/summary")
-			for _, s := range setupTitles[:5] { // secrets are on no page, and stay when a page is answered again
+			for _, s := range setupTitles[:5] { // no page shows secrets, and answering a page again keeps them
 				page, _ := x.open("/admin/setup/" + s)
 				for _, secret := range []string{lenderSecret, hotspotSecret} {
 					if strings.Contains(page, secret) {
@@ -253,8 +253,8 @@ func TestFirstStartOtherWays(t *testing.T) {
 	}
 }
 
-// TestRadioPluggedIn: without a radio the page says so, and a cable is taken only if somebody chooses it. What is plugged in
-// and found on a second look is chosen, as it would have been at first.
+// TestRadioPluggedIn: without a radio the page says so, and a cable is used only if somebody chooses it. A radio that is plugged in
+// and found on a second look is preselected, as it would have been at first.
 func TestRadioPluggedIn(t *testing.T) {
 	t.Parallel()
 	x := newWalker(t)
@@ -281,7 +281,7 @@ func TestRadioPluggedIn(t *testing.T) {
 	}
 }
 
-// TestByCable: a technician whose device is on the box's wired side need not join the new Wi-Fi.
+// TestByCable: a technician whose device is on the box's wired side does not have to join the new Wi-Fi.
 func TestByCable(t *testing.T) {
 	t.Parallel()
 	x := walked(t)
@@ -306,8 +306,8 @@ func TestByCable(t *testing.T) {
 	}
 }
 
-// TestHalfWay: a technician who leaves finds the answers again, in another browser and after a restart of the box; going back
-// and looking again lose nothing.
+// TestHalfWay: a technician who leaves finds the answers again, in another browser and after a restart of the box. Going back and
+// looking for hardware again do not lose answers.
 func TestHalfWay(t *testing.T) {
 	t.Parallel()
 	x := newWalker(t)
@@ -333,14 +333,14 @@ func TestHalfWay(t *testing.T) {
 	if page, _ = other.open("/admin/setup/centre"); !strings.Contains(page, "Le Lavoir") {
 		t.Error("the centre's name is lost")
 	}
-	// A damaged file loses the answers, not the pages.
+	// With a damaged file the answers are lost, but the pages still work.
 	if err := os.WriteFile(filepath.Join(x.box.answers, "answers.json"), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	x.on("/admin/setup/centre", map[string]string{"box.name": "Le Lavoir"}, "/admin/setup/line")
 }
 
-// walked is a walker who is at the summary.
+// walked returns a walker who has reached the summary.
 func walked(t *testing.T) *walker {
 	x := newWalker(t)
 	x.signIn()
@@ -351,8 +351,8 @@ func walked(t *testing.T) *walker {
 	return x
 }
 
-// TestTwoAtFirstStart: what somebody else changed after the summary was shown is shown before it is used, and a file that
-// appears meanwhile stays.
+// TestTwoAtFirstStart: if somebody else changes an answer after the summary was shown, the new summary is shown before it is used. A
+// file that appears in the meantime is not overwritten.
 func TestTwoAtFirstStart(t *testing.T) {
 	t.Parallel()
 	x := walked(t)
@@ -390,7 +390,7 @@ func (l *lateFile) Apply(ctx context.Context, text []byte, r config.Revision, fr
 	return l.configuration.Apply(ctx, text, r, from)
 }
 
-// TestFullDiskAtFirstStart: nothing is lost, and a later try works.
+// TestFullDiskAtFirstStart: on a full disk nothing is lost, and a later try works.
 func TestFullDiskAtFirstStart(t *testing.T) {
 	t.Parallel()
 	x := walked(t)
@@ -412,8 +412,8 @@ func TestFullDiskAtFirstStart(t *testing.T) {
 	}
 }
 
-// TestHostileAnswers: whatever is sent, the page comes back with what is wrong, and nothing of it becomes markup, another key
-// or a crash.
+// TestHostileAnswers: whatever is sent, the page comes back with what is wrong. No input becomes markup or another key, and none
+// causes a crash.
 func TestHostileAnswers(t *testing.T) {
 	t.Parallel()
 	for step, fields := range map[string][]string{
@@ -505,7 +505,7 @@ func TestWrongAnswers(t *testing.T) {
 	}
 }
 
-// TestSetupPages: each page is whole and small in both languages, also without lines, radios and answers.
+// TestSetupPages: each page is complete and small in both languages, even without lines, radios and answers.
 func TestSetupPages(t *testing.T) {
 	t.Parallel()
 	x := walked(t)

@@ -18,7 +18,7 @@ import (
 	"passerelle/captive/poster"
 )
 
-// withSheets is a technician of a box that has lent for two months, with a loan that is closed.
+// withSheets returns a technician of a box with two months of loans, one of which is closed.
 func withSheets(t *testing.T) *technician {
 	x := signedIn(t)
 	x.box.lent = map[string][]state.Day{"=4G d’Élise": {{Date: state.DateOf(time.Date(2026, 10, 30, 0, 0, 0, 0, time.UTC)), Bytes: 3_000_000_000}}}
@@ -35,12 +35,12 @@ func sheetQuery(name, month string) string {
 	return "?" + url.Values{"lang": {"en"}, "name": {name}, "month": {month}}.Encode()
 }
 
-// text is what a page says.
+// text returns the text of a page, with plain spaces.
 func text(page string) string {
 	return strings.NewReplacer("\u00a0", " ", "\u202f", " ").Replace(words(page))
 }
 
-// TestMonthSheet: the month of a loan in people's words, as a page, a PDF and a CSV; a small number of sessions is not said.
+// TestMonthSheet: a loan's month in words, as a page, a PDF and a CSV. A small number of sessions is not shown.
 func TestMonthSheet(t *testing.T) {
 	t.Parallel()
 	x := withSheets(t)
@@ -82,7 +82,7 @@ func TestMonthSheet(t *testing.T) {
 	}
 }
 
-// TestYearSheet: the centre's year has all loans, also closed ones.
+// TestYearSheet: the centre's year includes all loans, closed ones, too.
 func TestYearSheet(t *testing.T) {
 	t.Parallel()
 	x := withSheets(t)
@@ -109,7 +109,7 @@ func TestYearSheet(t *testing.T) {
 	}
 }
 
-// publishedSheets returns all that the sheets of a year say, as pages, PDF and CSV have it.
+// publishedSheets returns everything that the sheets of a year show, on pages, in PDFs and in CSV files.
 func publishedSheets(sums []months.Month, lent map[string][]state.Day, names []string) (all []string) {
 	w := catalog.Language("en")
 	add := func(x sheet) { all = append(all, fmt.Sprintf("%+v\n%q", x.Report, x.rows)) }
@@ -125,8 +125,8 @@ func publishedSheets(sums []months.Month, lent map[string][]state.Day, names []s
 	return all
 }
 
-// TestNobodyIsCounted: all sheets of a year together fit five values of each count that they are made from, so that no
-// subtraction of one from the others finds a count of 1 to 4, also not of a month that changes while somebody watches.
+// TestNobodyIsCounted: all sheets of a year together are consistent with five values of each count that they are made from. So
+// subtracting sheets from each other cannot reveal a count of 1 to 4, not even for a month that changes while somebody watches.
 func TestNobodyIsCounted(t *testing.T) {
 	t.Parallel()
 	names := []string{"Fibre", "4G d’Élise", "Mairie"}
@@ -163,7 +163,7 @@ func TestNobodyIsCounted(t *testing.T) {
 	}
 }
 
-// TestWholeYearFits: twelve months, long names and large figures fit on one page of A4.
+// TestWholeYearFits: twelve months, long names and large numbers fit on one page of A4.
 func TestWholeYearFits(t *testing.T) {
 	t.Parallel()
 	for _, code := range []string{"fr", "en"} {

@@ -19,7 +19,7 @@ import (
 	"passerelle/captive/web/webtest"
 )
 
-// staffPages are the pages that staff have, besides the desk's own.
+// staffPages are staff's pages, besides the desk's own.
 var staffPages = []string{
 	"/admin/agenda", "/admin/agenda/1", "/admin/board", "/admin/opinion",
 	"/admin/poster", "/admin/poster?size=a6", "/admin/poster?size=stickers",
@@ -27,7 +27,7 @@ var staffPages = []string{
 	"/desk/guide",
 }
 
-// deskSituations are a box's, as the desk's page shows them.
+// deskSituations are situations of a box for the desk's page.
 var deskSituations = []struct {
 	name string
 	set  func(*state.Status)
@@ -76,7 +76,7 @@ func (b *fakeBox) in(set func(*state.Status)) {
 	b.status = s
 }
 
-// TestDeskPage: what the desk's page says of every State, in French; and in each language, whole.
+// TestDeskPage: what the desk's page says about every State, in French. The page is complete in each language.
 func TestDeskPage(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t)
@@ -101,7 +101,8 @@ func TestDeskPage(t *testing.T) {
 	}
 }
 
-// TestStaffLanguages: every page of staff's is in the browser's language, of six, without a word that only technicians have.
+// TestStaffLanguages: each of staff's pages is in the browser's language, for all six. It uses no message that only technicians'
+// pages have.
 func TestStaffLanguages(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t)
@@ -126,7 +127,7 @@ func TestStaffLanguages(t *testing.T) {
 				t.Errorf("%s in %s: %d, %d bytes, begins %.80q", path, code, res.Code, len(page), page)
 			}
 			for _, flaw := range webtest.Flaws(code, page, res.Header().Get("Content-Security-Policy")) {
-				if path != "/admin/nothing" { // a lender's page, in the box's languages
+				if path != "/admin/nothing" { // that one is a lenders' page, in the box's languages
 					t.Errorf("%s: %s", path, flaw)
 				}
 			}
@@ -134,7 +135,7 @@ func TestStaffLanguages(t *testing.T) {
 				t.Errorf("%s in %s says %q", path, code, key)
 			}
 		}
-		// Answers to forms, which say what is wrong.
+		// Answers to forms that say what is wrong.
 		for what, res := range map[string]string{
 			"a new link": staff.post("/admin/lenders", url.Values{"name": {"Fibre du centre"}}, accept).Body.String(),
 			"no title":   staff.post("/admin/agenda", url.Values{"title": {""}}, accept).Body.String(),
@@ -155,7 +156,7 @@ func TestStaffLanguages(t *testing.T) {
 	}
 }
 
-// unsaid returns a key of the technicians' words, or of staff's, that a page shows in place of a message.
+// unsaid returns a message key of technicians' or staff's words that a page shows instead of the message.
 func unsaid(w *web.Words, page string) string {
 	text := words(page)
 	for _, key := range technicianKeys() {
@@ -168,7 +169,7 @@ func unsaid(w *web.Words, page string) string {
 	return regexp.MustCompile(`\b(staff|notices|asking|dates|event|picture|print|desk-code|lenders|sheets|doctor|step|verdict|loan|guide)\.[a-z-]+`).FindString(text)
 }
 
-// technicianKeys are the keys of the technicians' words, with a dot in each.
+// technicianKeys returns the keys of the technicians' words that contain a dot.
 var technicianKeys = func() func() []string {
 	var keys []string
 	return func() []string {
@@ -190,7 +191,7 @@ var technicianKeys = func() func() []string {
 	}
 }()
 
-// TestCapAtDesk: the desk is warned of a loan of which most is used, until somebody has seen it, once a period.
+// TestCapAtDesk: the desk is warned once per period about a loan of which most is used, until somebody dismisses the warning.
 func TestCapAtDesk(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t)
@@ -257,7 +258,7 @@ func TestCapAtDesk(t *testing.T) {
 	}
 }
 
-// TestTiles: what waits for staff stands first on their page, whatever the order of the doors.
+// TestTiles: tiles that wait for staff come first on their page, whatever the usual order.
 func TestTiles(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t)
@@ -289,7 +290,7 @@ func TestTiles(t *testing.T) {
 	}
 }
 
-// TestTwoDesks: two phones at once are both signed in, and what one did, the other is told.
+// TestTwoDesks: two phones can be signed in at once, and each learns what the other one has done.
 func TestTwoDesks(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t)
@@ -336,7 +337,7 @@ func TestTwoDesks(t *testing.T) {
 	}
 }
 
-// TestDeskCode: a technician makes, renews and removes the code, which is shown in one answer and noted nowhere.
+// TestDeskCode: a technician makes, renews and removes the code. It is shown in one response, and is in no log or journal.
 func TestDeskCode(t *testing.T) {
 	t.Parallel()
 	var log strings.Builder
@@ -394,7 +395,7 @@ func TestDeskCode(t *testing.T) {
 	}
 }
 
-// TestDeskAccess: where technicians' pages are closed, the desk is open to staff, and to no technician.
+// TestDeskAccess: while technicians' pages are closed, the desk is open to staff, but not to technicians.
 func TestDeskAccess(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t)
@@ -419,7 +420,7 @@ func TestDeskAccess(t *testing.T) {
 			t.Errorf("%s: a technician is answered %d", access, res.Code)
 		}
 	}
-	// The desk is also on a connection's own network, where the centre's computers are.
+	// The desk also exists on an uplink's own network, where the centre's computers are.
 	p.box.access = config.Access("anywhere")
 	staff.local = "192.168.1.20"
 	if res := staff.get("/desk", "Host: 192.168.1.20"); res.Code != http.StatusOK {
@@ -427,8 +428,8 @@ func TestDeskAccess(t *testing.T) {
 	}
 }
 
-// TestCancelInList: a date of an event, and an event that takes place once, are cancelled and restored on the agenda's own page;
-// what somebody else has changed meanwhile is not.
+// TestCancelInList: a date of an event, and an event that takes place once, are cancelled and restored on the agenda's own page. An
+// event that somebody else has changed in the meantime is not.
 func TestCancelInList(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t)
@@ -463,7 +464,7 @@ func TestCancelInList(t *testing.T) {
 		}
 		button("cancel", name)
 	}
-	button("restore", "mercredi 9") // cancelled before, and still so
+	button("restore", "mercredi 9") // it was cancelled before, and still is
 	own, err := p.server.Content.Desk.Agenda().Own()
 	if err != nil || len(own.Events) != 2 || own.Events[1].Off || len(own.Events[0].Days) != 1 {
 		t.Errorf("the events are %+v, %v", own.Events, err)

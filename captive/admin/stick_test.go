@@ -17,7 +17,7 @@ import (
 	"passerelle/netctl/netlab/labtest"
 )
 
-// plugged are sticks of each kind.
+// plugged returns sticks of each kind.
 func plugged() []state.Stick {
 	day := func(n int) state.Date { return state.DateOf(noon.AddDate(0, 0, -n)) }
 	return []state.Stick{
@@ -30,7 +30,7 @@ func plugged() []state.Stick {
 	}
 }
 
-// TestStickPages: a technician marks a stick, writes to it, and restores from it; what goes wrong is said in words.
+// TestStickPages: a technician marks a stick, writes to it, and restores from it. Errors are explained in words.
 func TestStickPages(t *testing.T) {
 	t.Parallel()
 	x := signedIn(t)
@@ -116,8 +116,8 @@ func (e stickError) Error() string { return string(e) }
 
 func errStick(code string) error { return stickError("stick-" + code) }
 
-// TestStickInBrowser: a new box with a stick offers to restore from its first page, in three presses, with scripts off; the pages are
-// judged.
+// TestStickInBrowser: a new box with a stick offers to restore the backup on its first page. It takes three presses, with scripts
+// off. The pages are judged.
 func TestStickInBrowser(t *testing.T) {
 	labtest.Root(t, webtest.Shell)
 	t.Parallel()

@@ -18,17 +18,17 @@ import (
 // password is the technician's in these tests.
 const password = "les lilas en mai"
 
-// technician is a browser of a technician's, without cookies at first.
+// technician is a technician's browser, which has no cookies at first.
 type technician struct {
 	t      *testing.T
 	box    *fakeBox
 	server *Server
 	cookie string
-	local  string // the box's address that the connection reaches, "" for an unknown one
-	device string // its address, "" for the usual one
+	local  string // the box's address that the connection reaches; "" for unknown
+	device string // the browser's address; "" for the default
 }
 
-// newTechnician returns one whose box has a setup code.
+// newTechnician returns a technician whose box still has its setup code.
 func newTechnician(t *testing.T) *technician {
 	t.Helper()
 	b := newFakeBox()
@@ -39,7 +39,7 @@ func newTechnician(t *testing.T) *technician {
 	return &technician{t: t, box: b, server: newServer(b, io.Discard)}
 }
 
-// signedIn returns one who has chosen the password.
+// signedIn returns a technician who has chosen the password, and is signed in.
 func signedIn(t *testing.T) *technician {
 	t.Helper()
 	x := newTechnician(t)
@@ -89,8 +89,8 @@ func (x *technician) send(r *http.Request, headers ...string) *httptest.Response
 	return w
 }
 
-// TestSignIn: with the code a technician chooses the password; then the password alone opens the pages, and leads to the page
-// that was requested.
+// TestSignIn: a technician chooses the password with the code. From then on the password alone opens the pages, and leads to the
+// page that was requested.
 func TestSignIn(t *testing.T) {
 	t.Parallel()
 	x := newTechnician(t)
@@ -135,7 +135,7 @@ func TestSignIn(t *testing.T) {
 	}
 }
 
-// TestDoors tries to get in, or to make a technician's browser do something, without the password.
+// TestDoors tries to get in without the password, or to make a technician's browser do something.
 func TestDoors(t *testing.T) {
 	t.Parallel()
 	x := signedIn(t)
@@ -182,7 +182,7 @@ func TestDoors(t *testing.T) {
 			t.Errorf("after signing in %q leads to %q", to, got)
 		}
 	}
-	// A link from another page, such as the residents' on plain http: the browser does not send the cookie yet.
+	// For a link from another page, such as the residents' on plain http, the browser does not send the cookie at first.
 	x.cookie = ""
 	if res := x.get("/admin/", "Sec-Fetch-Site: cross-site"); res.Code != http.StatusOK || !strings.Contains(res.Body.String(), `href="/admin/"`) {
 		t.Errorf("from another page: %d", res.Code)
@@ -218,7 +218,7 @@ func TestPresses(t *testing.T) {
 	}
 }
 
-// TestChangePassword: only who knows the password changes it.
+// TestChangePassword: only somebody who knows the password can change it.
 func TestChangePassword(t *testing.T) {
 	t.Parallel()
 	x := signedIn(t)

@@ -36,7 +36,7 @@ func (f *fakeUpdates) ask(what string) error {
 	return f.err
 }
 
-// TestUpdatePage: what runs, what comes and why it waits is said in words, in both languages.
+// TestUpdatePage: the page says in words what runs, what comes next and why it waits, in both languages.
 func TestUpdatePage(t *testing.T) {
 	t.Parallel()
 	x := settler(t)
@@ -44,7 +44,7 @@ func TestUpdatePage(t *testing.T) {
 	for name, c := range map[string]struct {
 		updates *state.Updates
 		fr, en  []string
-		without []string // in neither
+		without []string // words that appear in neither language
 	}{
 		"no slots": {nil, []string{"ses propres paquets"}, []string{"own packages"}, []string{`value="stick"`}},
 		"unread":   {&state.Updates{}, []string{"pas encore lu"}, []string{"not read"}, []string{`value="look"`, `value="other"`, `value="expired"`}},
@@ -103,7 +103,7 @@ func TestUpdatePage(t *testing.T) {
 	}
 }
 
-// TestUpdateWords: each word of the packages that decide has its sentence.
+// TestUpdateWords: each word of the packages that decide has a message.
 func TestUpdateWords(t *testing.T) {
 	t.Parallel()
 	x := settler(t)
@@ -121,7 +121,7 @@ func TestUpdateWords(t *testing.T) {
 	}
 }
 
-// TestUpdatePresses: each press asks for one thing, is noted, and leads back.
+// TestUpdatePresses: each button does one thing, is recorded in the journal, and leads back to the page.
 func TestUpdatePresses(t *testing.T) {
 	t.Parallel()
 	x := settler(t)

@@ -16,17 +16,17 @@ import (
 	"passerelle/captive/web/webtest"
 )
 
-// visitor is somebody at the pages, in a real browser with scripts off that asks for French.
+// visitor is somebody who uses the pages in a real browser. Its scripts are off, and it asks for French.
 type visitor struct {
 	*testing.T
 	ctx     context.Context // of the browser's tab
-	site    string          // what addresses of pages begin with
-	asked   func() []string // what the tab asked for
+	site    string          // prefix of the pages' URLs
+	asked   func() []string // returns what the tab has requested
 	judge   *webtest.Judge  // in a tab of its own; nil until a page is judged
-	presses int             // since they were last set to 0
+	presses int             // number of presses; tests reset it
 }
 
-// visit serves pages over https, and opens a browser of some width in pixels.
+// visit serves pages over https, and opens a browser of the given width in pixels.
 func visit(t *testing.T, pages http.Handler, width int64) *visitor {
 	t.Helper()
 	v := &visitor{T: t, site: serve(t, pages)}
@@ -39,7 +39,7 @@ func visit(t *testing.T, pages http.Handler, width int64) *visitor {
 	return v
 }
 
-// serve serves pages over https, and returns what their addresses begin with.
+// serve serves pages over https, and returns the prefix of their URLs.
 func serve(t *testing.T, pages http.Handler) (site string) {
 	t.Helper()
 	server := httptest.NewTLSServer(pages)
@@ -60,12 +60,12 @@ func (v *visitor) does(actions ...chromedp.Action) {
 		var at, page string
 		ctx, cancel := context.WithTimeout(v.ctx, time.Second)
 		defer cancel()
-		_ = chromedp.Run(ctx, chromedp.Location(&at), chromedp.OuterHTML("main", &page, chromedp.ByQuery)) // only to say more
+		_ = chromedp.Run(ctx, chromedp.Location(&at), chromedp.OuterHTML("main", &page, chromedp.ByQuery)) // only for a better error message
 		v.Fatalf("%v at %s:\n%s", err, at, page)
 	}
 }
 
-// enters signs a technician in at a page, with the setup code if there is one, and waits for what then is there.
+// enters signs a technician in at a page, with the setup code if one is given, and waits for the element then.
 func (v *visitor) enters(path, code, then string) {
 	v.Helper()
 	v.does(chromedp.Navigate(v.site + path))
@@ -79,7 +79,7 @@ func (v *visitor) enters(path, code, then string) {
 	)
 }
 
-// press presses what is there, and waits for what then is.
+// press presses the element what, and waits for the element then.
 func (v *visitor) press(what, then string) {
 	v.Helper()
 	v.presses++
@@ -103,7 +103,7 @@ func (v *visitor) fits() {
 	}
 }
 
-// judged judges a page in French, thoroughly, and in English.
+// judged judges a page thoroughly in French, and briefly in English.
 func (v *visitor) judged(path string) {
 	v.Helper()
 	v.judgedIn(path, "fr", true)
@@ -130,7 +130,7 @@ func (v *visitor) judgedIn(path, code string, thorough bool) {
 	}
 }
 
-// stayed fails the test if the browser asked anybody but the box.
+// stayed fails the test if the browser sent a request to any host but the box.
 func (v *visitor) stayed() {
 	v.Helper()
 	for _, u := range v.asked() {

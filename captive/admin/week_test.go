@@ -10,7 +10,7 @@ import (
 	"passerelle/appliance/hours"
 )
 
-// TestWeekOf: hours that a week's grid can say are read into it; others are not.
+// TestWeekOf: hours that a week's grid can express are parsed into it; others are not.
 func TestWeekOf(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
@@ -48,7 +48,7 @@ func TestWeekOf(t *testing.T) {
 	}
 }
 
-// TestWeekRoundTrip: any week that makes sense is written as hours, read back and shown in a form without a change.
+// TestWeekRoundTrip: any valid week is the same after it is written as hours and parsed, and after it is shown in a form and read.
 func TestWeekRoundTrip(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(3, 4))
