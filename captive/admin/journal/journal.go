@@ -1,5 +1,5 @@
-// Package journal keeps a list of the last changes that people made to the box: what, when, in which role and from which
-// side. It owns its file, and has no address, no name and no value of anybody. It does not know who may read it.
+// Package journal records the last changes that people made to the box: what, when, in which role and from which side. It owns
+// its file. The file contains no address, no person's name and no value of a setting. The package does not decide who may read it.
 package journal
 
 import (
@@ -13,7 +13,7 @@ import (
 	"passerelle/captive/records"
 )
 
-// What is what somebody changed.
+// What says what somebody changed.
 type What string
 
 // The changes.
@@ -24,28 +24,28 @@ const (
 	Clock    What = "clock"     // confirmed
 	Password What = "password"  // chosen, or changed
 	DeskCode What = "desk-code" // made, or renewed
-	DeskShut What = "desk-shut" // staff have no code any more
-	Settings What = "settings"  // Keys of the configuration
+	DeskShut What = "desk-shut" // the desk's code was removed
+	Settings What = "settings"  // the configuration; Keys says which keys
 
 	PlacesImported What = "places-imported" // a list
 	PlacesRemoved  What = "places-removed"
-	PlacesRestored What = "places-restored" // the one before
-	PlacesFetched  What = "places-fetched"  // a download has begun
+	PlacesRestored What = "places-restored" // the previous list
+	PlacesFetched  What = "places-fetched"  // a download was started
 
 	PackImported What = "pack-imported" // of lessons or pages
 	PackRemoved  What = "pack-removed"
 
 	CalendarImported What = "calendar-imported"
 	CalendarRemoved  What = "calendar-removed"
-	CalendarRestored What = "calendar-restored" // the one before
-	CalendarFetched  What = "calendar-fetched"  // a download has begun
+	CalendarRestored What = "calendar-restored" // the previous calendar
+	CalendarFetched  What = "calendar-fetched"  // a download was started
 
 	RulesImported What = "rules-imported" // of "Where do I go?"
-	RulesRemoved  What = "rules-removed"  // the built-in ones are used
+	RulesRemoved  What = "rules-removed"  // the built-in rules are used
 
-	EventAdded     What = "event-added" // of the staff's
+	EventAdded     What = "event-added" // one of staff's events
 	EventCancelled What = "event-cancelled"
-	EventRestored  What = "event-restored" // a cancelled one
+	EventRestored  What = "event-restored" // a cancelled event
 	EventMoved     What = "event-moved"
 	EventRemoved   What = "event-removed"
 
@@ -53,31 +53,31 @@ const (
 	NoticesRemoved What = "notices-removed"
 
 	ServiceAccepted  What = "service-accepted"  // an essential service that the fleet proposes
-	ServiceWithdrawn What = "service-withdrawn" // one that was accepted
+	ServiceWithdrawn What = "service-withdrawn" // a service that was accepted before
 
-	FleetAsked What = "fleet-asked" // for the box's membership
+	FleetAsked What = "fleet-asked" // membership was requested
 	FleetLeft  What = "fleet-left"
 
-	LinkMade What = "link-made" // of a lender's page: the one before no longer works
+	LinkMade What = "link-made" // a new link to a lender's page; the previous one no longer works
 
-	BackedUp      What = "backed-up"      // the box, as a file
+	BackedUp      What = "backed-up"      // a backup was made, as a download or on a USB stick
 	Restored      What = "restored"       // a backup
-	RestoreUndone What = "restore-undone" // the state before it is back
-	UseStated     What = "use-stated"     // of a donation whose use was unknown
+	RestoreUndone What = "restore-undone" // the state from before the restore is back
+	UseStated     What = "use-stated"     // the usage of a donation whose usage was unknown
 
-	UpdateStick   What = "update-stick"   // a release from a stick was asked for
-	UpdateExpired What = "update-expired" // likewise, although its signatures have expired
-	UpdateLook    What = "update-look"    // the releases' address was asked
-	OtherSystem   What = "other-system"   // the other slot was started
+	UpdateStick   What = "update-stick"   // an update from a USB stick was requested
+	UpdateExpired What = "update-expired" // the same, although its signatures have expired
+	UpdateLook    What = "update-look"    // a check of the mirror for releases was requested
+	OtherSystem   What = "other-system"   // a restart into the other slot was requested
 
 	QuestionAsked  What = "question-asked" // of residents
 	QuestionClosed What = "question-closed"
 
-	LoanAccepted What = "loan-accepted" // a connection that somebody offered
+	LoanAccepted What = "loan-accepted" // a connection that somebody offered to lend
 	LoanRefused  What = "loan-refused"
 )
 
-// Button is the role of a press of the box's button.
+// Button is the role of somebody who presses the box's button.
 const Button config.Role = "the button"
 
 // Entry is a change.
@@ -86,7 +86,7 @@ type Entry struct {
 	What What        `json:"what"`
 	By   config.Role `json:"by"`
 	Side config.Side `json:"side,omitempty"`
-	Keys []string    `json:"keys,omitempty"` // dotted, of Settings; never a value
+	Keys []string    `json:"keys,omitempty"` // for Settings: the dotted keys that changed; never a value
 }
 
 // maxEntries is how many changes are kept.
@@ -104,7 +104,7 @@ func New(dir string, now func() time.Time, log *slog.Logger) *Journal {
 	return &Journal{file: records.File[[]Entry]{Path: filepath.Join(dir, "journal.json"), Version: 1}, now: now, log: log}
 }
 
-// Note adds a change that was made just now. A journal that cannot be written does not stop the change.
+// Note adds a change that was made just now. An error is only logged: a journal that cannot be written must not prevent a change.
 func (j *Journal) Note(e Entry) {
 	e.At = j.now().Truncate(time.Second)
 	_, err := j.file.Update(func(all *[]Entry) error {
@@ -121,7 +121,7 @@ func (j *Journal) Note(e Entry) {
 	}
 }
 
-// Entries returns the changes, the last one first.
+// Entries returns the changes, newest first.
 func (j *Journal) Entries() ([]Entry, error) {
 	all, err := j.file.Read()
 	slices.Reverse(all)

@@ -12,8 +12,8 @@ import (
 	"passerelle/appliance/config"
 )
 
-// TestJournal: the last 200 changes are kept, the last one first, readable by root only. A damaged file and a full disk stop
-// nobody.
+// TestJournal: the last 200 changes are kept, newest first, in a file that only its owner can read. Neither a damaged file nor a
+// failing disk prevents a change.
 func TestJournal(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
