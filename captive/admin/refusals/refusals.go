@@ -1,9 +1,8 @@
-// Package refusals keeps how many requests for the internet were refused on each of the last days. It owns their file, which
-// has sums in fives, see [state.InFives], and nothing of a single device.
+// Package refusals counts how many requests for the internet were refused on each of the last days. It owns their file, which has
+// sums in fives (see [state.InFives]) and nothing about a single device.
 //
-// The file is written when a day is over and when the daemon ends, if there is something new: after a power cut the sums of
-// the day that was running are lost. An older release has no such file and leaves it alone; a newer form is not overwritten
-// by this release, but set aside.
+// The file is written when a day is over and when the daemon ends, if there is something new. A power cut loses the sums of the
+// current day. Older releases do not know the file and leave it alone. A file in a newer format is not overwritten, but set aside.
 package refusals
 
 import (
@@ -25,13 +24,13 @@ type Day struct {
 	state.Refused
 }
 
-// Days are the sums of the last days. Make one with Open; its methods are safe for concurrent use.
+// Days holds the sums of the last days. Make one with Open; its methods are safe for concurrent use.
 type Days struct {
-	*records.List[Day]               // those with refusals, the oldest first
-	last               state.Refused // changed with the list
+	*records.List[Day]               // days with refusals, oldest first
+	last               state.Refused // counter at the last Add; guarded by the list's lock
 }
 
-// Open reads the sums in a folder. Next to an error it returns Days that begin with none.
+// Open reads the sums in a folder. With an error it also returns Days, which are empty.
 func Open(dir string) (*Days, error) {
 	list, err := records.OpenList(records.File[[]Day]{Path: filepath.Join(dir, "refusals.json"), Version: 1})
 	list.Change(func(all []Day, _ bool) ([]Day, bool) {
@@ -43,8 +42,8 @@ func Open(dir string) (*Days, error) {
 	return &Days{List: list}, err
 }
 
-// Add counts what was refused since the last call, by a counter that begins at zero with the daemon, on the day of a trusted
-// time. It returns whether a day with something unsaved is over.
+// Add adds what was refused since the last call to the sums of the current day. sums is a counter that starts at zero with the
+// daemon. Without a trusted time nothing is added. over says that a day with unsaved sums has ended.
 func (d *Days) Add(now time.Time, trusted bool, sums state.Refused) (over bool) {
 	d.Change(func(all []Day, unsaved bool) ([]Day, bool) {
 		more := sums.Since(d.last)
@@ -67,7 +66,7 @@ func (d *Days) Add(now time.Time, trusted bool, sums state.Refused) (over bool) 
 	return over
 }
 
-// Watch counts until ctx ends, and saves. The errors of the disk go to failed: the sums stay in memory.
+// Watch counts until ctx ends, and saves the sums. It passes disk errors to failed; the sums then stay in memory.
 func (d *Days) Watch(ctx context.Context, now func() time.Time, status func() state.Status, failed func(error)) error {
 	save := func() {
 		if err := d.Save(); err != nil {

@@ -13,7 +13,7 @@ import (
 
 var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 
-// TestDays: sums count once, on the day of a trusted time, are written when their day is over, and survive a restart.
+// TestDays: refusals count once, on the day of a trusted time. Sums are written when their day is over, and survive a restart.
 func TestDays(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -52,7 +52,7 @@ func TestDays(t *testing.T) {
 		t.Errorf("a file without news was written: %v", err)
 	}
 	d = open()
-	add(noon.AddDate(0, 0, 2), true, 20, false) // of a new daemon
+	add(noon.AddDate(0, 0, 2), true, 20, false) // the daemon was restarted, so its counter started at zero again
 	add(noon.AddDate(0, 0, 1), true, 25, true)  // the clock was set back
 	want := []Day{
 		{state.DateOf(noon), state.Refused{Data: 15}}, {state.DateOf(noon.AddDate(0, 0, 1)), state.Refused{Data: 5}},
@@ -72,8 +72,7 @@ func TestDays(t *testing.T) {
 	}
 }
 
-// TestOlderRelease: what an older release counted one by one is read in fives, and a count that could not be written is written
-// later.
+// TestOlderRelease: exact counts of an older release are read in fives. A count that could not be written is written later.
 func TestOlderRelease(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
