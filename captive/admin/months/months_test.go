@@ -24,13 +24,13 @@ func open(t *testing.T, dir string) *Months {
 	return m
 }
 
-// TestCounts: time, sessions and lessons are of the month and the donation that they were in, and come back from the file.
+// TestCounts: time, sessions and lessons count for the month and the donation that they belong to, and are read back from the file.
 func TestCounts(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	m := open(t, dir)
 	s := Sample{Now: noon, Trusted: true, Shared: "Fibre", Sessions: 100, Lessons: 7}
-	m.Add(s) // what was before the first sample is of nobody knows when
+	m.Add(s) // what was before the first sample does not count: it is unknown when that was
 	step := func(passed time.Duration, change func()) (over bool) {
 		s.Now = s.Now.Add(passed)
 		if change != nil {
@@ -39,16 +39,16 @@ func TestCounts(t *testing.T) {
 		return m.Add(s)
 	}
 	step(time.Minute, func() { s.Sessions, s.Lessons = 103, 9 })
-	step(time.Minute, func() { s.Shared = "4G" })                  // between two lines: no time
-	step(time.Minute, func() { s.Sessions = 2 })                   // the daemon started again
-	step(time.Hour, nil)                                           // the machine slept
+	step(time.Minute, func() { s.Shared = "4G" })                  // the donation changed: no time counts
+	step(time.Minute, func() { s.Sessions = 2 })                   // the daemon was restarted
+	step(time.Hour, nil)                                           // the machine was suspended
 	step(time.Minute, func() { s.Shared = "" })                    // nothing is shared
-	step(time.Minute, func() { s.Trusted, s.Lessons = false, 20 }) // nobody knows when
+	step(time.Minute, func() { s.Trusted, s.Lessons = false, 20 }) // the time is not trusted
 	step(time.Minute, func() { s.Trusted = true })
 	if !step(12*time.Hour, func() { s.Shared, s.Lessons = "Fibre", 21 }) {
 		t.Error("a month is over, and nobody says so")
 	}
-	step(-time.Hour, nil) // the clock is set back: no time, and no month twice
+	step(-time.Hour, nil) // the clock is set back: no time counts, and no month appears twice
 	want := []Month{
 		{"2026-11", map[string]Loan{"Fibre": {60, 3}, "4G": {60 + 120, 2}}, 2},
 		{"2026-12", nil, 1},
@@ -64,7 +64,7 @@ func TestCounts(t *testing.T) {
 	}
 }
 
-// TestBounds: months and loans are bounded, whatever the clock and the names do.
+// TestBounds: the numbers of months and loans are limited, whatever happens to the clock and to the names.
 func TestBounds(t *testing.T) {
 	t.Parallel()
 	m := open(t, t.TempDir())
@@ -84,7 +84,7 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-// TestWatch: it saves each hour and at the end; a disk that fails loses nothing.
+// TestWatch: it saves every hour and at the end. Nothing is lost while the disk fails.
 func TestWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "counts")
