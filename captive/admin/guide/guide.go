@@ -1,6 +1,7 @@
-// Package guide is what the desk's printable guide says and draws: the light of each State and the button, from the patterns and
-// times that package hw plays, so that guide and light cannot differ; and what the law asks of who offers Wi-Fi, with the day
-// when each text was looked up. The words for the drawings are in its own words folder. It must not know the page, nor the box.
+// Package guide has content for the desk's printable guide. It draws the light of each State and describes the button, from the
+// same patterns and times that package hw uses, so that guide and hardware cannot differ. It also has what the law requires of
+// those who offer Wi-Fi, with the day when each text was looked up. The words for the drawings are in its own words folder. The
+// package must not know about the page or the box.
 package guide
 
 import (
@@ -19,38 +20,38 @@ import (
 //go:embed words/*.toml law.toml
 var files embed.FS
 
-// Share has the guide's words, for the catalogs of the desk's and of technicians' pages.
+// Share returns the guide's words, for the catalogs of staff's and of technicians' pages.
 func Share() web.Share { return web.Share{Name: "guide", Files: files} }
 
-// LawLanguages are the languages that the law's part is written in. It is about France, so French is the first.
+// LawLanguages are the languages of the part about the law. It is about French law, so French comes first.
 var LawLanguages = []string{"fr", "en"}
 
-// Law is what the law asks, in one language.
+// Law is the part about the law, in one language.
 type Law struct {
 	Title string
 	Note  []string // what this is, and what it is not
 	Parts []LawPart
 }
 
-// LawPart is the texts about one question.
+// LawPart holds the texts about one question.
 type LawPart struct {
 	Title string
 	Texts []LawText
 }
 
-// LawText is a text, in our own words.
+// LawText summarizes a legal text in our own words.
 type LawText struct {
-	Name    string   // with its number and date; "" for what is not about a text
+	Name    string   // the text's name, with its number and date; "" for a paragraph that is not about a text
 	Lines   []string // what it says
-	Checked string   // the day when it was looked up, as a sentence
-	Sources string   // the word for them
+	Checked string   // a sentence with the day when it was looked up
+	Sources string   // the word for "sources"
 	From    []Source
 }
 
-// Source is a page that was read.
+// Source is a web page on which the text was looked up.
 type Source struct{ URL, Site string }
 
-// LawIn returns the law's part in a language, or in French.
+// LawIn returns the part about the law in a language, or in French if it does not exist in that language.
 func LawIn(language string) Law {
 	if language == "en" {
 		return inEnglish()
@@ -74,12 +75,12 @@ func (t words) in(language string) string {
 	return t.FR
 }
 
-// lines are the paragraphs of a text.
+// lines returns the paragraphs of a text.
 func (t words) lines(language string) []string {
 	return strings.Split(strings.TrimSpace(t.in(language)), "\n")
 }
 
-// lawFile is law.toml.
+// lawFile is the structure of law.toml.
 type lawFile struct {
 	FR, EN struct{ Title, Note, Checked, Sources, Day string }
 	Part   []struct {
@@ -93,7 +94,7 @@ type lawFile struct {
 	}
 }
 
-// readFile reads law.toml. The error names what the program does not know.
+// readFile reads law.toml. An unknown key is an error.
 func readFile() (f lawFile, err error) {
 	text, err := fs.ReadFile(files, "law.toml")
 	if err != nil {
@@ -106,7 +107,7 @@ func readFile() (f lawFile, err error) {
 	return f, err
 }
 
-// mustRead returns the law's part in a language. The file is a part of the program.
+// mustRead returns the part about the law in a language. It panics on an error, since the file is embedded in the program.
 func mustRead(language string) Law {
 	f, err := readFile()
 	if err != nil {
@@ -137,7 +138,7 @@ func mustRead(language string) Law {
 	return law
 }
 
-// siteOf returns the host of an address, as people name it.
+// siteOf returns the host of a URL, without "www.".
 func siteOf(address string) string {
 	_, rest, _ := strings.Cut(address, "://")
 	host, _, _ := strings.Cut(rest, "/")

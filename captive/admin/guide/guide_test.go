@@ -21,13 +21,13 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files of what is drawn now")
 
-// languages are those of the guide's words.
+// languages are the languages of the guide's words.
 var languages = []string{"fr", "en", "ar", "es", "pt", "uk"}
 
 // catalog has the guide's words.
 var catalog = web.NewCatalog(Share())
 
-// patterns are all patterns that a box plays to people, by a name.
+// patterns returns all patterns that a box shows to people, by name.
 func patterns() map[string]hw.Pattern {
 	all := map[string]hw.Pattern{}
 	for _, s := range state.States {
@@ -41,7 +41,7 @@ func patterns() map[string]hw.Pattern {
 
 var bar = regexp.MustCompile(`<path class="([a-z]+)" d="M([0-9.]+) 0h([0-9.]+)v`)
 
-// TestLamp: a drawing has a bar of the right colour where the light is on, and none elsewhere, at each moment that is drawn.
+// TestLamp: at each drawn moment the drawing has a bar of the right colour if the light is on, and none if it is off.
 func TestLamp(t *testing.T) {
 	t.Parallel()
 	for name, p := range patterns() {
@@ -78,7 +78,7 @@ func TestLamp(t *testing.T) {
 	}
 }
 
-// picture draws the lights of all States with their words, in English, as a file of its own.
+// picture returns a standalone SVG file of the lights of all States, with their English descriptions.
 func picture() string {
 	const row, left, wide = 46, 150, 700
 	en := catalog.Language("en")
@@ -96,7 +96,7 @@ func picture() string {
 	return b.String()
 }
 
-// TestPicture: README's picture of the lights is the one that is drawn now; -update writes it.
+// TestPicture: the picture of the lights in the README is up to date; -update writes it.
 func TestPicture(t *testing.T) {
 	t.Parallel()
 	golden := filepath.Join("..", "..", "..", "cmd", "passerelle", "pictures", "lights.svg")
@@ -114,7 +114,7 @@ func TestPicture(t *testing.T) {
 	}
 }
 
-// TestDrawnWhole: each pattern is seen whole.
+// TestDrawnWhole: each pattern is drawn at full length.
 func TestDrawnWhole(t *testing.T) {
 	t.Parallel()
 	for name, p := range patterns() {
@@ -124,7 +124,7 @@ func TestDrawnWhole(t *testing.T) {
 	}
 }
 
-// TestRhythms: in each language the words alone tell the States from each other, and what holding the button does.
+// TestRhythms: in each language the descriptions of the rhythms differ for all States, and for all that holding the button does.
 func TestRhythms(t *testing.T) {
 	t.Parallel()
 	for _, code := range languages {
@@ -158,7 +158,7 @@ func TestRhythms(t *testing.T) {
 	}
 }
 
-// TestSeconds: what the words give in whole seconds is whole seconds.
+// TestSeconds: the times that the descriptions give in whole seconds are whole seconds.
 func TestSeconds(t *testing.T) {
 	t.Parallel()
 	whole := func(what string, d time.Duration) {
@@ -169,7 +169,7 @@ func TestSeconds(t *testing.T) {
 	for name, p := range patterns() {
 		switch all := p.Length(); {
 		case all == 0:
-		case all < time.Second: // so many a second
+		case all < time.Second: // described as a number of flashes per second
 			if time.Second%all != 0 {
 				t.Errorf("%s: %v is no part of a second", name, all)
 			}
@@ -186,7 +186,7 @@ func TestSeconds(t *testing.T) {
 	}
 }
 
-// TestHeld: how long, in words.
+// TestHeld: how long the button is held, in words.
 func TestHeld(t *testing.T) {
 	t.Parallel()
 	var got []string
@@ -200,14 +200,14 @@ func TestHeld(t *testing.T) {
 	}
 }
 
-// dated matches a day as a text of law has it.
+// dated matches the date in the name of a legal text.
 var dated = map[string]*regexp.Regexp{
 	"fr": regexp.MustCompile(`\d{1,2}(er)? (janvier|février|mars|avril|mai|juin|juillet|août|septembre|octobre|novembre|décembre) (19|20)\d\d`),
 	"en": regexp.MustCompile(`\d{1,2} (January|February|March|April|May|June|July|August|September|October|November|December) (19|20)\d\d`),
 }
 
-// TestLaw: each text is named with its date, was looked up on a day, in pages that are named; what is ours has none of these.
-// Both languages say as much.
+// TestLaw: each legal text has a name with its date, the day when it was looked up, and its sources. Our own paragraphs have none of
+// these. Both languages have the same number of paragraphs.
 func TestLaw(t *testing.T) {
 	t.Parallel()
 	f, err := readFile()

@@ -10,24 +10,24 @@ import (
 	"passerelle/hw"
 )
 
-// Drawn is how much of each pattern is drawn: enough for the longest one to be seen whole.
+// Drawn is the length of each drawing. It is enough to show the longest pattern at full length.
 const Drawn = 7 * time.Second
 
-// Sizes of the drawings, in units of 10 ms across.
+// Sizes of the drawings. One unit across is 10 ms.
 const (
 	unit       = 10 * time.Millisecond
 	lampHeight = 30
 )
 
-// Lamp draws the first seconds of a pattern: time goes from left to right, and a bar is a time when the light is on. It is
-// decorative: the words of Rhythm say the same.
+// Lamp draws the first seconds of a pattern as SVG. Time runs from left to right, and bars show when the light is on. The drawing
+// is decorative, since Rhythm says the same in words.
 func Lamp(p hw.Pattern) template.HTML {
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg class="lamp" viewBox="0 0 %d %d" preserveAspectRatio="none" aria-hidden="true"><path class="dark" d="M0 12h%dv6H0z"/>`,
 		Drawn/unit, lampHeight, Drawn/unit)
 	for at := time.Duration(0); at < Drawn; {
 		c, left := p.At(at)
-		until := min(Drawn, at+min(left, Drawn)) // what never changes is left for ever
+		until := min(Drawn, at+min(left, Drawn)) // a pattern that never changes has an unlimited time left; avoid an overflow
 		if c != hw.Dark {
 			fmt.Fprintf(&b, `<path class="%s" d="M%s 0h%sv%dh-%sz"/>`, c, across(at), across(until-at), lampHeight, across(until-at))
 		}
@@ -37,15 +37,15 @@ func Lamp(p hw.Pattern) template.HTML {
 	return template.HTML(b.String())
 }
 
-// across is a time as a length.
+// across formats a time as a length in units.
 func across(d time.Duration) string {
 	return strings.TrimSuffix(fmt.Sprintf("%.1f", float64(d)/float64(unit)), ".0")
 }
 
-// flash is a time when the light is on, and the dark time after it.
+// flash is how long the light is on, and how long it is dark afterwards.
 type flash struct{ lit, dark time.Duration }
 
-// flashesOf returns the flashes of one turn of a pattern that changes, the first lit step first.
+// flashesOf returns the flashes of one cycle of a pattern that changes. The cycle starts with the first lit step.
 func flashesOf(p hw.Pattern) (all []flash) {
 	start := 0
 	for start < len(p) && p[start].Colour == hw.Dark {
@@ -64,10 +64,10 @@ func flashesOf(p hw.Pattern) (all []flash) {
 	return all
 }
 
-// slowest is the shortest time that people see as a light that is on, and not as a flash.
+// slowest is the shortest time for which people see the light as on, not as a flash.
 const slowest = 500 * time.Millisecond
 
-// Rhythm says in words what a pattern looks like, without its colours.
+// Rhythm describes a pattern in words, without its colours.
 func Rhythm(w *web.Words, p hw.Pattern) string {
 	if p.Length() == 0 {
 		if p[0].Colour == hw.Dark {
@@ -90,7 +90,7 @@ func Rhythm(w *web.Words, p hw.Pattern) string {
 	panic(fmt.Sprintf("guide: no words for the pattern %v", p)) // TestRhythms has all patterns
 }
 
-// sameLit tells whether all flashes are as long.
+// sameLit reports whether all flashes have the same length.
 func sameLit(all []flash) bool {
 	for _, f := range all {
 		if f.lit != all[0].lit {
@@ -100,7 +100,7 @@ func sameLit(all []flash) bool {
 	return true
 }
 
-// runs lists flashes of two lengths, in words: how many of the same length follow each other.
+// runs describes flashes of two lengths in words: the number of successive flashes of each length.
 func runs(w *web.Words, all []flash) string {
 	short := all[0].lit
 	for _, f := range all {
@@ -135,10 +135,10 @@ func Colours(w *web.Words, p hw.Pattern) string {
 	return strings.Join(names, w.T("guide.rhythm.comma")+" ")
 }
 
-// seconds is a whole number of seconds, in words.
+// seconds formats a whole number of seconds in words.
 func seconds(w *web.Words, d time.Duration) string { return w.Count("second", int(d/time.Second)) }
 
-// Held says how long the button is held in a row of hw.AllHolds, in words.
+// Held says in words how long the button is held for an entry of hw.AllHolds.
 func Held(w *web.Words, h hw.Hold) string {
 	switch {
 	case h.From == 0:
