@@ -14,7 +14,7 @@ import (
 	"passerelle/appliance/config"
 )
 
-// renewed returns a new code of the desk.
+// renewed makes a new code for the desk, and returns it.
 func renewed(t *testing.T, k *Keeper) string {
 	t.Helper()
 	code, err := k.RenewDesk()
@@ -24,8 +24,7 @@ func renewed(t *testing.T, k *Keeper) string {
 	return code
 }
 
-// TestDesk: a code lets staff in as people type it, over a restart too, until it is renewed or removed; nothing but its hash is
-// stored.
+// TestDesk: a code lets staff in as people type it, also after a restart, until it is renewed or removed. Only its hash is stored.
 func TestDesk(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -95,7 +94,7 @@ func TestDesk(t *testing.T) {
 	}
 }
 
-// TestDeskCodes: codes are all different, and have no letters that look like others.
+// TestDeskCodes: codes are all different, and have no letters that look like others or like digits.
 func TestDeskCodes(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
@@ -108,8 +107,8 @@ func TestDeskCodes(t *testing.T) {
 	}
 }
 
-// TestDeskDelays: wrong codes cost a device more and more time, no other device any; and who knows the code cannot forget wrong
-// passwords with it.
+// TestDeskDelays: each wrong code makes a device wait longer, and no other device waits. Signing in with the right code does not
+// reset the count of wrong passwords.
 func TestDeskDelays(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -145,7 +144,7 @@ func TestDeskDelays(t *testing.T) {
 				t.Errorf("the code between: %v", err)
 			}
 			if n == 0 {
-				continue // a first wrong one costs no time
+				continue // there is no delay after the first wrong one
 			}
 			want := time.Second << (n - 1)
 			if _, err := k.SignIn(t.Context(), guesser, "a guess"); waits(err) != want {
@@ -156,7 +155,7 @@ func TestDeskDelays(t *testing.T) {
 	})
 }
 
-// TestDeskLogins: staff's login lasts a working day, also unused, and no longer; many of staff's end none of a technician's.
+// TestDeskLogins: staff's login lasts a working day, even if unused, and no longer. Many logins of staff do not end a technician's.
 func TestDeskLogins(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -195,7 +194,7 @@ func TestDeskLogins(t *testing.T) {
 	})
 }
 
-// TestRenewRace: no login of the code before outlives a new one.
+// TestRenewRace: no login of the old code outlives a new code.
 func TestRenewRace(t *testing.T) {
 	t.Parallel()
 	k := started(t, t.TempDir())

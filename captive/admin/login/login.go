@@ -1,13 +1,14 @@
-// Package login decides who may use the pages of technicians and of staff: it owns the setup code, the technicians' password,
-// the desk's code, the delays after wrong ones, and the logins of browsers. Logins are in memory only, and end with the daemon.
-// The package knows neither pages nor cookies, nor what a role may do.
+// Package login authenticates technicians and staff. It owns the setup code, the technicians' password, the desk's code, the delays
+// after wrong attempts, and the logins of browsers. Logins are in memory only, so they end with the daemon. The package knows
+// neither pages nor cookies, nor what a role may do.
 //
-// A box without a password has a setup code, which only its console and its command line show. The first technician types
-// it to choose the password, which removes it. A factory reset removes the password, so that there is a new code.
+// A box without a password has a setup code, which only its console and its command line show. The first technician types it to
+// choose the password. After that the setup code no longer exists. A factory reset removes the password, so that there is a new
+// setup code.
 //
-// Staff sign in with the desk's code, which a technician makes. Like the password, only its hash is stored. It has 40 random
-// bits, of which a device that guesses tries one in a quarter of an hour. Wrong codes and wrong passwords are counted apart,
-// so that somebody who knows the code cannot guess the password without delays.
+// Staff sign in with the desk's code, which a technician makes. Only hashes of the code and of the password are stored. The code
+// has 40 random bits, and a device that guesses is soon limited to one guess in a quarter of an hour. Wrong codes and wrong
+// passwords are counted separately, so that somebody who knows the code cannot use it to reset the delays after wrong passwords.
 package login
 
 import (
@@ -38,10 +39,10 @@ import (
 var (
 	ErrWrong = errors.New("wrong password or code")
 	ErrBusy  = errors.New("too many sign-ins at once")
-	ErrDone  = errors.New("the setup code has been used") // there is a password
+	ErrDone  = errors.New("the setup code has been used") // there is a password already
 )
 
-// WaitError says how long a device must wait after wrong passwords.
+// WaitError says how long a device must wait after wrong passwords or codes.
 type WaitError struct{ For time.Duration }
 
 func (e *WaitError) Error() string { return fmt.Sprintf("wait %v", e.For.Round(time.Second)) }
@@ -58,38 +59,38 @@ const (
 
 func (e WeakError) Error() string { return "the password is too " + string(e) }
 
-// Bounds on passwords. NIST SP 800-63B asks for eight characters at least and sets no rules for them.
+// Limits on the length of passwords. NIST SP 800-63B requires at least eight characters, and no rules about which ones.
 const (
 	MinPassword = 10
 	maxPassword = 256
 )
 
-// Bounds on sign-ins and logins.
+// Limits on sign-ins and logins.
 const (
-	atOnce    = 2 // hashes, of 9 MiB each
-	waiting   = 64
-	maxLogins = 16 // of each role: staff cannot sign technicians out
+	atOnce    = 2  // hashes computed at the same time, of 9 MiB each
+	waiting   = 64 // sign-ins that wait for their turn
+	maxLogins = 16 // per role, so that staff cannot push out technicians' logins
 
-	idle     = 2 * time.Hour  // of a technician's
-	lifetime = 12 * time.Hour // staff sign in once a day, also if nobody uses the desk's phone for hours
+	idle     = 2 * time.Hour  // a technician's login ends after this time without use; staff's does not
+	lifetime = 12 * time.Hour // staff sign in once a day, even if nobody uses the desk's phone for hours
 
-	firstDelay = time.Second // after a second wrong one; it doubles
+	firstDelay = time.Second // after the second wrong attempt; it doubles with each further one
 	maxDelay   = 15 * time.Minute
-	forgetful  = time.Hour // without a wrong one, all are forgotten
+	forgetful  = time.Hour // after this time without a wrong attempt, a device's count is reset
 	maxSources = 4096
 )
 
-// The cost of a hash: one of OWASP's parameters for Argon2id of equal strength, with the least time for a board that has few
-// megabytes to spare. They are stored with each hash.
+// full is the cost of a hash. OWASP lists several sets of parameters of equal strength for Argon2id; this one suits a board that has
+// few megabytes to spare. The parameters are stored with each hash.
 var full = cost{Passes: 4, MemoryKiB: 9 << 10}
 
-// cost is what a hash takes: time in passes over memory.
+// cost has the parameters of a hash: the memory that it uses, and the number of passes over it.
 type cost struct {
 	Passes    uint32 `json:"passes"`
 	MemoryKiB uint32 `json:"memory_kib"`
 }
 
-// Keeper knows who is signed in. Create one with Open; its methods are safe for concurrent use.
+// Keeper knows the secrets, and who is signed in. Create one with Open; its methods are safe for concurrent use.
 type Keeper struct {
 	file  records.File[secrets]
 	now   func() time.Time
@@ -102,7 +103,7 @@ type Keeper struct {
 	logins  map[[sha256.Size]byte]*login
 }
 
-// secrets are what the file has: a setup code, or the hash of a password and perhaps of the desk's code.
+// secrets is the content of the file: a setup code, or else the hash of the password and perhaps that of the desk's code.
 type secrets struct {
 	Code     string `json:"code,omitempty"`
 	Password hash   `json:"password,omitzero"`
@@ -116,13 +117,13 @@ type hash struct {
 	Key  []byte `json:"key"`
 }
 
-// source is a device that signs in, in a role.
+// source is a device that signs in, with the role that it signs in for.
 type source struct {
 	netip.Addr
 	role config.Role
 }
 
-// failures are a source's wrong secrets in a row.
+// failures counts a source's consecutive wrong attempts.
 type failures struct {
 	count int
 	next  time.Time // when it may try again
@@ -134,11 +135,11 @@ type login struct {
 	began, used time.Time
 }
 
-// accessFile has the secrets.
+// accessFile is the name of the file with the secrets.
 const accessFile = "access.json"
 
-// Open reads the secrets in a folder, and creates a setup code if there are none. Next to an error it returns a Keeper that
-// works, but lets nobody in that the disk does not know.
+// Open reads the secrets in a folder, and creates a setup code if there are none. With an error it also returns a Keeper. That one
+// works, but has only secrets that are stored on the disk: if none could be stored, nobody can sign in.
 func Open(dir string, now func() time.Time) (*Keeper, error) {
 	k := &Keeper{
 		file: records.File[secrets]{Path: filepath.Join(dir, accessFile), Version: 1}, now: now,
@@ -147,7 +148,7 @@ func Open(dir string, now func() time.Time) (*Keeper, error) {
 	}
 	var err error
 	if k.secrets, err = k.file.Read(); err == nil && (k.secrets.Code != "" || k.secrets.Password.Key != nil) {
-		return k, nil // also from a read-only disk
+		return k, nil // without writing, so that a read-only disk is enough
 	}
 	k.secrets, err = k.file.Update(func(s *secrets) error {
 		if s.Code == "" && s.Password.Key == nil {
@@ -162,13 +163,13 @@ func Open(dir string, now func() time.Time) (*Keeper, error) {
 	return k, err
 }
 
-// Chosen tells whether the folder has a password that a technician has chosen.
+// Chosen reports whether a technician has chosen the password: whether the folder has one.
 func Chosen(dir string) bool {
 	s, err := records.File[secrets]{Path: filepath.Join(dir, accessFile), Version: 1}.Read()
 	return err == nil && s.Password.Key != nil
 }
 
-// newCode returns a code of 40 random bits, in letters and digits that people do not confuse (Crockford's base 32).
+// newCode returns a code of 40 random bits, in letters and digits that are hard to confuse (Crockford's base 32).
 func newCode() string {
 	const digits = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 	var b [8]byte
@@ -179,7 +180,7 @@ func newCode() string {
 	return string(b[:4]) + "-" + string(b[4:])
 }
 
-// canonical returns a code as newCode writes it.
+// canonical returns a typed code in the form in which newCode writes it.
 func canonical(code string) string {
 	code = strings.NewReplacer("O", "0", "I", "1", "L", "1", "-", "", " ", "", "\u00a0", "").Replace(strings.ToUpper(code))
 	if len(code) != 8 {
@@ -195,8 +196,8 @@ func (k *Keeper) Code() string {
 	return k.secrets.Code
 }
 
-// Start sets the first password with the setup code, and signs in. The errors are ErrWrong, ErrBusy, ErrDone, a *WaitError, a
-// WeakError, or that of the disk; then nothing has changed.
+// Start sets the first password with the setup code, signs in, and returns the token. The errors are ErrWrong, ErrBusy, ErrDone, a
+// *WaitError, a WeakError, ctx's, or one of the disk. After an error nothing has changed.
 func (k *Keeper) Start(ctx context.Context, from netip.Addr, code, password string) (token string, err error) {
 	if err := check(password); err != nil {
 		return "", err
@@ -217,7 +218,7 @@ func (k *Keeper) Start(ctx context.Context, from netip.Addr, code, password stri
 	return k.signIn(config.RoleTechnician), nil
 }
 
-// SignIn returns a technician's token for the password. The errors are ErrWrong, ErrBusy, a *WaitError, or ctx's.
+// SignIn checks the password, and returns a token for a technician's login. The errors are ErrWrong, ErrBusy, a *WaitError, or ctx's.
 func (k *Keeper) SignIn(ctx context.Context, from netip.Addr, password string) (token string, err error) {
 	if err := k.try(ctx, source{from, config.RoleTechnician}, func() (bool, error) {
 		return len(password) <= maxPassword && k.known().Password.matches(password), nil
@@ -234,8 +235,8 @@ func (k *Keeper) known() secrets {
 	return k.secrets
 }
 
-// SignInStaff returns a token of staff for the desk's code, as people type it. The errors are those of SignIn: without a code
-// every one is wrong.
+// SignInStaff checks the desk's code, as people type it, and returns a token for staff's login. The errors are those of SignIn. If
+// there is no code, the error is ErrWrong for every code.
 func (k *Keeper) SignInStaff(ctx context.Context, from netip.Addr, code string) (token string, err error) {
 	var desk hash
 	if err := k.try(ctx, source{from, config.RoleStaff}, func() (bool, error) {
@@ -245,27 +246,27 @@ func (k *Keeper) SignInStaff(ctx context.Context, from netip.Addr, code string) 
 		return "", err
 	}
 	token = k.signIn(config.RoleStaff)
-	if !bytes.Equal(k.known().Desk.Key, desk.Key) { // it was renewed meanwhile, which ended the logins until then
+	if !bytes.Equal(k.known().Desk.Key, desk.Key) { // the code was renewed in the meantime, which ends all logins of the old code
 		k.SignOut(token)
 		return "", ErrWrong
 	}
 	return token, nil
 }
 
-// HasDesk tells whether staff can sign in.
+// HasDesk reports whether the desk has a code, so that staff can sign in.
 func (k *Keeper) HasDesk() bool { return k.known().Desk.Key != nil }
 
-// RenewDesk makes a code for the desk, which nobody can read again, and ends staff's logins. The errors are ErrNoPassword, or
-// that of the disk; then nothing has changed.
+// RenewDesk makes a new code for the desk, and ends staff's logins. It returns the code, which cannot be read again later. The
+// errors are ErrNoPassword, or one of the disk. After an error nothing has changed.
 func (k *Keeper) RenewDesk() (code string, err error) {
 	code = newCode()
 	return code, k.setDesk(newHash(k.cost, code))
 }
 
-// CloseDesk ends staff's logins, and removes their code. The error is that of the disk; then nothing has changed.
+// CloseDesk removes the desk's code, and ends staff's logins. The errors are those of RenewDesk. After an error nothing has changed.
 func (k *Keeper) CloseDesk() error { return k.setDesk(hash{}) }
 
-// ErrNoPassword says that a box which nobody has set up has no desk.
+// ErrNoPassword says that a box without a password cannot have a code for the desk.
 var ErrNoPassword = errors.New("a technician must choose the password first")
 
 // setDesk stores the hash of the desk's code, and ends staff's logins.
@@ -287,8 +288,8 @@ func (k *Keeper) setDesk(h hash) error {
 	return nil
 }
 
-// Change replaces the password, and ends technicians' logins but the token's. The errors are those of SignIn with the old
-// password, and of Start.
+// Change replaces the password, and ends all technicians' logins except the token's. The errors are those of SignIn with the old
+// password, and those of Start.
 func (k *Keeper) Change(ctx context.Context, from netip.Addr, token, old, password string) error {
 	if err := check(password); err != nil {
 		return err
@@ -309,7 +310,7 @@ func (k *Keeper) Change(ctx context.Context, from netip.Addr, token, old, passwo
 	return nil
 }
 
-// check returns why a password cannot be used.
+// check returns a WeakError if a password cannot be used.
 func check(password string) error {
 	switch {
 	case utf8.RuneCountInString(password) < MinPassword:
@@ -322,8 +323,8 @@ func check(password string) error {
 	return nil
 }
 
-// common tells whether a password is one of those that guessers try first: one character again and again, a run on the
-// keyboard, or the box's own words with digits.
+// common reports whether a password is one that guessers try first: one repeated character, a run of keys, or one of a few obvious
+// words, with or without digits and punctuation around it.
 func common(password string) bool {
 	p := strings.ToLower(password)
 	first, _ := utf8.DecodeRuneInString(p)
@@ -344,7 +345,7 @@ func common(password string) bool {
 	return false
 }
 
-// set stores the hash of a password, if the setup code is still this one.
+// set stores the hash of a password, if the stored setup code is still the given one. "" stands for none.
 func (k *Keeper) set(h hash, code string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -361,8 +362,8 @@ func (k *Keeper) set(h hash, code string) error {
 	return err
 }
 
-// try checks a secret of a device when its turn comes: those with the fewest wrong ones come first, so that a technician
-// does not wait for those who guess.
+// try checks a device's secret when it is the device's turn. Devices with the fewest wrong attempts come first, so that a technician
+// does not have to wait for devices that guess.
 func (k *Keeper) try(ctx context.Context, from source, right func() (bool, error)) error {
 	count, err := k.wait(from)
 	if err != nil {
@@ -376,7 +377,7 @@ func (k *Keeper) try(ctx context.Context, from source, right func() (bool, error
 		return ErrBusy
 	}
 	defer done()
-	if _, err := k.wait(from); err != nil { // another request of the device was wrong meanwhile
+	if _, err := k.wait(from); err != nil { // another request of the same device was wrong in the meantime
 		return err
 	}
 	matches, err := right()
@@ -393,7 +394,7 @@ func (k *Keeper) try(ctx context.Context, from source, right func() (bool, error
 	return ErrWrong
 }
 
-// wait returns how many wrong ones a device had, or an error if it must wait.
+// wait returns how many wrong attempts a device has made, or a *WaitError if it must wait.
 func (k *Keeper) wait(from source) (count int, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -408,7 +409,7 @@ func (k *Keeper) wait(from source) (count int, err error) {
 	return f.count, nil
 }
 
-// fail notes a wrong one. The caller holds the lock.
+// fail records a wrong attempt. The caller holds the lock.
 func (k *Keeper) fail(from source) {
 	now := k.now()
 	if _, known := k.failed[from]; !known && len(k.failed) >= maxSources {
@@ -425,14 +426,14 @@ func (k *Keeper) fail(from source) {
 		}
 	}
 	f := k.failed[from]
-	delay := time.Duration(0) // a first one is a typing mistake
+	delay := time.Duration(0) // no delay after the first one, which may be a typing mistake
 	if f.count > 0 {
 		delay = min(firstDelay<<min(f.count-1, 20), maxDelay)
 	}
 	k.failed[from] = failures{f.count + 1, now.Add(delay)}
 }
 
-// signIn adds a login, and returns its token.
+// signIn adds a login, and returns its token. If the role has maxLogins already, the one that was unused for longest ends.
 func (k *Keeper) signIn(role config.Role) (token string) {
 	var b [32]byte
 	rand.Read(b[:])
@@ -462,7 +463,8 @@ func (l *login) ended(now time.Time) bool {
 	return l.role != config.RoleStaff && now.Sub(l.used) > idle || now.Sub(l.began) > lifetime
 }
 
-// Role returns the role of a token's login, and keeps it from expiring while it is used. ok is false if no such login runs.
+// Role returns the role of a token's login, and marks the login as used now. ok is false if there is no such login, or if it has
+// expired.
 func (k *Keeper) Role(token string) (role config.Role, ok bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -482,7 +484,7 @@ func (k *Keeper) SignOut(token string) {
 	delete(k.logins, sha256.Sum256([]byte(token)))
 }
 
-// newHash returns the hash of a password at a cost.
+// newHash returns the hash of a password, with a new salt.
 func newHash(c cost, password string) hash {
 	h := hash{cost: c, Salt: make([]byte, 16)}
 	rand.Read(h.Salt)
@@ -494,7 +496,7 @@ func (h hash) of(password string) []byte {
 	return argon2.IDKey([]byte(password), h.Salt, h.Passes, h.MemoryKiB, 1, 32)
 }
 
-// matches tells whether a password has this hash. Without one, none has.
+// matches reports whether a password has this hash. It returns false for the zero hash, and for parameters out of range.
 func (h hash) matches(password string) bool {
 	if len(h.Key) == 0 || h.Passes < 1 || h.Passes > 64 || h.MemoryKiB > 64<<10 {
 		return false

@@ -29,7 +29,7 @@ func open(t *testing.T, dir string) *Keeper {
 	return k
 }
 
-// signedIn tells whether a token's login runs.
+// signedIn reports whether a token's login is valid.
 func signedIn(k *Keeper, token string) bool {
 	_, ok := k.Role(token)
 	return ok
@@ -44,7 +44,7 @@ func started(t *testing.T, dir string) *Keeper {
 	return k
 }
 
-// TestStart: the setup code works once, as people type it; then there is a password, over a restart too.
+// TestStart: the setup code works once, as people type it. Then there is a password, also after a restart.
 func TestStart(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -89,7 +89,7 @@ func TestStart(t *testing.T) {
 	}
 }
 
-// TestFirstWins: of two who type the code at once, one chooses the password.
+// TestFirstWins: if several people type the setup code at once, exactly one chooses the password.
 func TestFirstWins(t *testing.T) {
 	t.Parallel()
 	k := open(t, t.TempDir())
@@ -111,7 +111,7 @@ func TestFirstWins(t *testing.T) {
 	}
 }
 
-// TestDelays: wrong passwords cost a device more and more time, and no other device any.
+// TestDelays: each wrong password makes a device wait longer, and no other device waits.
 func TestDelays(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -150,7 +150,7 @@ func TestDelays(t *testing.T) {
 	})
 }
 
-// TestGuessers: fifty devices that guess without an end do not keep a technician out.
+// TestGuessers: fifty devices that guess without end do not keep a technician from signing in.
 func TestGuessers(t *testing.T) {
 	t.Parallel()
 	k := started(t, t.TempDir())
@@ -253,7 +253,7 @@ func TestLogins(t *testing.T) {
 	})
 }
 
-// TestDiskFails: with a disk that fails nobody gets in, and with a damaged file there is a new code.
+// TestDiskFails: if the disk fails, nobody gets in. If the file is damaged, there is a new setup code.
 func TestDiskFails(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
