@@ -10,26 +10,27 @@ import (
 	"strings"
 )
 
-// point is a place in a drawing, in its units: x to the right, y down.
+// point is a position in a drawing, in its units: x to the right, y down.
 type point struct{ x, y float64 }
 
 func (p point) plus(q point) point { return point{p.x + q.x, p.y + q.y} }
 
-// step is a part of a path: 'M' and 'L' to one point, 'C' along a cubic Bézier curve by three, 'Z' closes.
+// step is a command of a path. 'M' and 'L' have one point, 'C' has the three points of a cubic Bézier curve, and 'Z', which closes
+// the path, has none.
 type step struct {
 	kind byte
 	to   []point
 }
 
-// line is a path that is drawn with a pen, not filled.
+// line is a path that is stroked, not filled.
 type line struct {
 	steps []step
-	width float64 // of the pen; 0: the drawing's usual one
+	width float64 // stroke width; 0 for the drawing's default
 }
 
-// parseDrawing reads a pictogram's SVG as lines on its grid of 24 by 24. It knows what pictograms consist of: the elements
+// parseDrawing parses a pictogram's SVG into lines on its grid of 24 by 24. It supports what pictograms consist of: the elements
 // path, circle, rect and line, the attributes stroke-width and transform="translate(X Y)", and every command of paths
-// (SVG 1.1, 8.3). Anything else is an error, so that no pictogram is drawn in part.
+// (SVG 1.1, 8.3). Anything else is an error, so that no pictogram is drawn only in part.
 func parseDrawing(svg string) ([]line, error) {
 	var lines []line
 	for d := xml.NewDecoder(strings.NewReader(svg)); ; {
@@ -75,7 +76,7 @@ func parseElement(e xml.StartElement) (l line, err error) {
 			return line{}, fmt.Errorf("unknown attribute %s", name)
 		}
 	}
-	// The shapes are the paths that SVG 1.1 defines them by (9.2 to 9.5).
+	// Shapes are converted to the paths that define them in SVG 1.1 (9.2 to 9.5).
 	switch e.Name.Local {
 	case "path":
 	case "circle":
@@ -101,10 +102,10 @@ func parseElement(e xml.StartElement) (l line, err error) {
 	return l, nil
 }
 
-// numbers reads numbers as paths write them: "4.5.2-7" is 4.5, 0.2 and -7. After something else it reads NaN.
+// numbers reads numbers as paths write them: "4.5.2-7" is 4.5, 0.2 and -7. If no number comes next, it returns NaN.
 type numbers struct{ rest string }
 
-// ahead says whether a number comes next.
+// ahead skips separators, and reports whether a number comes next.
 func (n *numbers) ahead() bool {
 	n.rest = strings.TrimLeft(n.rest, " ,\t\r\n")
 	return n.rest != "" && strings.IndexByte("+-.0123456789", n.rest[0]) >= 0
@@ -138,7 +139,7 @@ func (n *numbers) next() float64 {
 	return f
 }
 
-// flag reads a flag of an arc: one digit, which the next number may follow at once.
+// flag reads a flag of an arc. It is one digit, and the next number may follow without a separator.
 func (n *numbers) flag() bool {
 	if !n.ahead() {
 		return false
@@ -148,10 +149,10 @@ func (n *numbers) flag() bool {
 	return set
 }
 
-// parsePath reads a path's data, and turns every command into lines and cubic curves in absolute coordinates.
+// parsePath parses a path's data, and converts every command to lines and cubic curves in absolute coordinates.
 func parsePath(data string) (steps []step, err error) {
 	in := numbers{data}
-	var at, start, control point // control: of the curve before, for a smooth one
+	var at, start, control point // control is the last control point of the previous curve, for smooth curves
 	var command, before byte
 	for {
 		if !in.ahead() {
@@ -160,7 +161,7 @@ func parsePath(data string) (steps []step, err error) {
 			}
 			command, in.rest = in.rest[0], in.rest[1:]
 		} else if command == 'M' || command == 'm' {
-			command-- // further points of a move are lines to them: 'L' and 'l' come before 'M' and 'm'
+			command-- // further points after a move are lines: 'L' and 'l' precede 'M' and 'm' in ASCII
 		} else if command == 0 || command == 'Z' || command == 'z' {
 			return nil, errors.New("a number without a command")
 		}
@@ -172,7 +173,7 @@ func parsePath(data string) (steps []step, err error) {
 			x := in.next()
 			return point{x, in.next()}.plus(origin)
 		}
-		mirrored := func(after string) point { // of the control point before
+		mirrored := func(after string) point { // the mirror image of control, if the previous command is one of after
 			if strings.IndexByte(after, before) < 0 {
 				return at
 			}
@@ -209,7 +210,7 @@ func parsePath(data string) (steps []step, err error) {
 			return nil, fmt.Errorf("unknown command %q", command)
 		}
 		for _, p := range to {
-			if math.IsNaN(p.x-p.x) || math.IsNaN(p.y-p.y) { // of infinity, too
+			if math.IsNaN(p.x-p.x) || math.IsNaN(p.y-p.y) { // true for NaN and for infinity
 				return nil, fmt.Errorf("command %q lacks numbers", command)
 			}
 		}
@@ -229,21 +230,21 @@ func parsePath(data string) (steps []step, err error) {
 	}
 }
 
-// quadratic is a quadratic Bézier curve as a cubic one.
+// quadratic returns a quadratic Bézier curve as a cubic one.
 func quadratic(from, control, to point) []point {
 	third := func(p point) point { return point{p.x + (control.x-p.x)*2/3, p.y + (control.y-p.y)*2/3} }
 	return []point{third(from), third(to), to}
 }
 
-// arc approximates an elliptical arc by cubic curves, each of at most a quarter turn (SVG 1.1, F.6.5 and F.6.6).
+// arc approximates an elliptical arc by cubic Bézier curves, each of at most a quarter turn (SVG 1.1, F.6.5 and F.6.6).
 func arc(from, to point, rx, ry, turn float64, large, sweep bool) (curves []point) {
 	if from == to || rx == 0 || ry == 0 {
 		return []point{from, to, to}
 	}
 	sin, cos := math.Sincos(turn)
 	half := point{(from.x - to.x) / 2, (from.y - to.y) / 2}
-	p := point{(cos*half.x + sin*half.y) / rx, (cos*half.y - sin*half.x) / ry} // on the circle of radius 1
-	if d := math.Hypot(p.x, p.y); d > 1 {                                      // too small to reach: as large as needed
+	p := point{(cos*half.x + sin*half.y) / rx, (cos*half.y - sin*half.x) / ry} // mapped to the unit circle
+	if d := math.Hypot(p.x, p.y); d > 1 {                                      // the radii are too small: scale them up as needed
 		rx, ry, p = rx*d, ry*d, point{p.x / d, p.y / d}
 	}
 	d := p.x*p.x + p.y*p.y
@@ -261,13 +262,13 @@ func arc(from, to point, rx, ry, turn float64, large, sweep bool) (curves []poin
 		angle -= 2 * math.Pi
 	}
 	if math.IsNaN(angle) {
-		return []point{from, to, to} // numbers too large to compute with
+		return []point{from, to, to} // the numbers are too large to compute with
 	}
-	place := func(q point) point { // from the circle to the ellipse
+	place := func(q point) point { // maps from the unit circle to the ellipse
 		x, y := rx*(q.x+centre.x), ry*(q.y+centre.y)
 		return point{cos*x - sin*y + (from.x+to.x)/2, sin*x + cos*y + (from.y+to.y)/2}
 	}
-	n := max(1, math.Ceil(math.Abs(angle)/(math.Pi/2)-1e-9)) // one even for the turn of nothing that a huge radius leaves
+	n := max(1, math.Ceil(math.Abs(angle)/(math.Pi/2)-1e-9)) // at least one, even if the angle rounds to 0 with a huge radius
 	part := angle / n
 	reach := 4. / 3 * math.Tan(part/4)
 	for i := range int(n) {

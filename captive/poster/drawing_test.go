@@ -9,7 +9,7 @@ import (
 	"passerelle/captive/web"
 )
 
-// TestPictograms: every pictogram can be drawn, on its grid, and each of its lines begins somewhere.
+// TestPictograms: every pictogram can be drawn, stays on its grid, and each of its lines begins with a move.
 func TestPictograms(t *testing.T) {
 	t.Parallel()
 	entries, err := os.ReadDir("../web/pictograms")
@@ -69,14 +69,14 @@ func TestParsePath(t *testing.T) {
 	}
 }
 
-// TestArc: points of arcs are on their circle, arcs go the right way round, and those that cannot reach grow.
+// TestArc: points of arcs are on their circle, arcs go the right way round, and radii that are too small are scaled up.
 func TestArc(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		path   string
 		centre point
 		radius float64
-		length float64 // in turns
+		length float64 // in full turns
 	}{
 		{"M3 12a9 9 0 0 1 18 0", point{12, 12}, 9, .5},
 		{"M3 12a9 9 0 01 9-9", point{12, 12}, 9, .25},
@@ -105,7 +105,7 @@ func TestArc(t *testing.T) {
 	}
 }
 
-// bezier is a point of a cubic curve, at 0 to 1.
+// bezier returns the point of a cubic curve at a parameter from 0 to 1.
 func bezier(from point, to []point, at float64) point {
 	a, b, c, d := math.Pow(1-at, 3), 3*at*(1-at)*(1-at), 3*at*at*(1-at), at*at*at
 	return point{a*from.x + b*to[0].x + c*to[1].x + d*to[2].x, a*from.y + b*to[0].y + c*to[1].y + d*to[2].y}
@@ -128,11 +128,11 @@ func near(a, b []step) bool {
 	return true
 }
 
-// FuzzPath: whatever a path says, reading it ends, and gives numbers.
+// FuzzPath: parsing any path terminates, and gives no NaN.
 func FuzzPath(f *testing.F) {
 	f.Add("M12 3.5l2.6 5.4 5.9.8-4.3 4.1a9 9 0 1 0-3.6 7.2S3 4 5 6z")
 	f.Add("m0 0q1 1 2 2t3 3h1v1c1 1 2 2 3 3")
-	f.Add("M0 0A1e20 1e20 0 0 0 1 1A1e20 1e20 0 1 1 2 2A1e-200 1e200 9 1 0 3 3") // a turn that rounds to nothing
+	f.Add("M0 0A1e20 1e20 0 0 0 1 1A1e20 1e20 0 1 1 2 2A1e-200 1e200 9 1 0 3 3") // an angle that rounds to 0
 	f.Fuzz(func(t *testing.T, path string) {
 		steps, err := parsePath(path)
 		for _, s := range steps {

@@ -14,16 +14,16 @@ import (
 	"passerelle/captive/web"
 )
 
-// printable are the languages whose letters the fonts within every PDF reader have.
+// printable has the languages whose letters are in the fonts that every PDF reader has.
 var printable = []string{"fr", "en", "es", "pt"}
 
-// InPDF says whether a PDF can be in a language. The print page can be in every one.
+// InPDF reports whether a PDF can be in a language. The page to print supports every language.
 func InPDF(language string) bool { return slices.Contains(printable, language) }
 
 // colour is red, green and blue.
 type colour [3]int
 
-// The colours of the pages in daylight, darker where ink is thin: see captive/web/pages/style.css.
+// The colours of the pages' light theme, some of them darker for print: see captive/web/pages/style.css.
 var (
 	ink   = colour{27, 38, 36}
 	soft  = colour{67, 80, 77}
@@ -33,10 +33,11 @@ var (
 	white = colour{255, 255, 255}
 )
 
-// point in typography: 1/72 inch, in mm.
+// pt is a typographic point, 1/72 inch, in mm.
 const pt = 25.4 / 72
 
-// PDF writes sheets of a size, one page each. Every language of the sheets must be one that [InPDF] allows.
+// PDF writes sheets in a size, one page each. The error says that there are no sheets, that the size is unknown, or that [InPDF] does
+// not allow a sheet's language; otherwise it is one of w or of the drawing.
 func PDF(w io.Writer, size Size, sheets []Sheet) error {
 	if len(sheets) == 0 {
 		return errors.New("a poster needs a language")
@@ -71,25 +72,25 @@ func PDF(w io.Writer, size Size, sheets []Sheet) error {
 	return p.Output(w)
 }
 
-// page draws on a PDF's page, in mm from its upper left corner.
+// page draws on a PDF's page. Coordinates are in mm from the upper left corner.
 type page struct {
 	*fpdf.Fpdf
-	measuring bool // nothing is drawn
+	measuring bool // only measure, draw nothing
 }
 
-// style is how a text is set. Sizes are in points.
+// style says how a text is set. Sizes are in points.
 type style struct {
-	size, min float64 // it shrinks from size until it fits, at most to min
-	lines     int     // at most
+	size, min float64 // the text shrinks from size until it fits, but not below min
+	lines     int     // maximum number of lines
 	bold      bool
 	colour    colour
-	align     byte // 'C' or 'R'; else left
+	align     byte // 'C' or 'R'; anything else is left
 }
 
-// leading is the distance of lines, in sizes of the text.
+// leading is the distance between baselines, as a multiple of the text's size.
 const leading = 1.2
 
-// set measures a text in a width: its lines, and the size at which it fits.
+// set breaks a text into lines of a width, and returns the lines and the size at which they fit.
 func (p *page) set(text string, width float64, st style) (lines []string, size float64) {
 	text, size = latin(text), st.size
 	for ; ; size -= .25 {
@@ -102,13 +103,13 @@ func (p *page) set(text string, width float64, st style) (lines []string, size f
 	}
 }
 
-// height is a text's height in a width.
+// height returns a text's height if it is set in a width.
 func (p *page) height(text string, width float64, st style) float64 {
 	lines, size := p.set(text, width, st)
 	return float64(len(lines)) * size * pt * leading
 }
 
-// text sets a text from y on, and returns where it ends.
+// text draws a text from y on, and returns the y at which it ends.
 func (p *page) text(text string, x, y, width float64, st style) float64 {
 	if p.measuring {
 		return y + p.height(text, width, st)
@@ -137,7 +138,7 @@ func (p *page) font(bold bool, size float64) {
 	p.SetFont("Helvetica", name, size)
 }
 
-// wrap breaks a text in the fonts' encoding between words. With anywhere it also breaks words that are too wide.
+// wrap breaks a text, in the fonts' encoding, between words. With anywhere it also breaks words that are too wide.
 func (p *page) wrap(text string, width float64, anywhere bool) (lines []string) {
 	line := ""
 	for _, word := range strings.Split(text, " ") {
@@ -163,14 +164,14 @@ func (p *page) wrap(text string, width float64, anywhere bool) (lines []string) 
 	return append(lines, line)
 }
 
-// latin encodes a text for the fonts (Windows-1252). A letter that they lack loses its accent, or becomes a question mark.
+// latin encodes a text in the fonts' encoding, Windows-1252. A letter that it lacks loses its accent, or becomes a question mark.
 func latin(text string) string {
 	var b strings.Builder
 	for _, r := range text {
 		switch r {
-		case '\u202f': // a narrow space that does not break
+		case '\u202f': // narrow no-break space
 			r = '\u00a0'
-		case '\u2011': // a hyphen that does not break
+		case '\u2011': // non-breaking hyphen
 			r = '-'
 		}
 		c, ok := charmap.Windows1252.EncodeRune(r)
@@ -196,10 +197,10 @@ func (p *page) card(x, y, w, h, r float64, c colour) {
 	}
 }
 
-// disc fills a circle in a square.
+// disc fills the circle that is inscribed in a square.
 func (p *page) disc(x, y, side float64, c colour) { p.card(x, y, side, side, side/2, c) }
 
-// code draws a QR code on white.
+// code draws a QR code on a white ground.
 func (p *page) code(c Code, x, y, side float64) {
 	if p.measuring {
 		return
@@ -208,12 +209,12 @@ func (p *page) code(c Code, x, y, side float64) {
 	m := side / float64(c.Side())
 	p.SetFillColor(0, 0, 0)
 	c.rows(func(cx, cy, n int) {
-		// A little more than a module, so that no reader shows gaps between rows.
+		// The height is slightly more than a module, so that no viewer shows gaps between rows.
 		p.Rect(x+float64(cx)*m, y+float64(cy)*m, float64(n)*m, m*1.02, "F")
 	})
 }
 
-// pictogram draws one in a square.
+// pictogram draws a pictogram in a square.
 func (p *page) pictogram(name string, x, y, side float64, c colour) {
 	if p.measuring {
 		return
@@ -228,7 +229,7 @@ func (p *page) pictogram(name string, x, y, side float64, c colour) {
 	for _, l := range lines {
 		width := l.width
 		if width == 0 {
-			width = 1.8 // as on pages
+			width = 1.8 // as on the web pages
 		}
 		p.SetLineWidth(width * k)
 		for _, s := range l.steps {
@@ -264,16 +265,16 @@ func (p *page) number(n int, x, y, side float64) {
 	p.text(fmt.Sprint(n), x, y+side/2-size*pt*.58, side, style{size: size, min: size, lines: 1, bold: true, colour: white, align: 'C'})
 }
 
-// layout is the measures of a poster: of the paper in mm, of texts in points.
+// layout has the measures of a poster: in mm for the paper, in points for texts.
 type layout struct {
 	width, height, margin, gap                                   float64
 	centre, title, step, label, value, fact, desk, gesture, note float64
 }
 
-// codeSide is how large a code is, at least, in widths of the paper.
+// codeSide is the minimum side of a QR code, as a fraction of the paper's width.
 const codeSide = .3
 
-// poster draws a sheet as a poster. If the codes would be too small, all other things are.
+// poster draws a sheet as a poster. If the codes would be too small, everything else is made smaller, in up to 8 rounds.
 func (p *page) poster(s Sheet, l layout) {
 	p.measuring = true
 	for k := 0; k < 8 && p.compose(s, l) < codeSide*l.width; k++ {
@@ -285,8 +286,8 @@ func (p *page) poster(s Sheet, l layout) {
 	p.compose(s, l)
 }
 
-// compose draws a poster, and returns the side of its codes. What stands at its head and foot has its height; the steps get
-// the rest.
+// compose draws a poster, and returns the side of its codes. Head and foot take the height that they need, and the steps get the
+// rest.
 func (p *page) compose(s Sheet, l layout) (side float64) {
 	x, y, width := l.margin, l.margin, l.width-2*l.margin
 
@@ -323,8 +324,8 @@ func (p *page) compose(s Sheet, l layout) (side float64) {
 	return p.steps(s.Steps, x, y, width, foot-y, l)
 }
 
-// hours draws the desk's hours above bottom, and returns where they begin. More than three lines stand in two columns, if
-// they are not too wide for that.
+// hours draws the desk's hours above bottom, and returns the y at which they begin. More than three lines are set in two columns, if
+// they are narrow enough.
 func (p *page) hours(s Sheet, x, bottom, width float64, l layout) float64 {
 	icon := l.fact * pt * 2.3
 	left := icon + l.gap*.7
@@ -360,7 +361,7 @@ func (p *page) hours(s Sheet, x, bottom, width float64, l layout) float64 {
 	return y
 }
 
-// facts draws what the box is, in two rows above bottom, and returns where they begin.
+// facts draws the facts about the box in two columns above bottom, and returns the y at which they begin.
 func (p *page) facts(facts []web.Fact, x, bottom, width float64, l layout) float64 {
 	icon := l.fact * pt * 2.9
 	column := (width - l.gap) / 2
@@ -377,14 +378,14 @@ func (p *page) facts(facts []web.Fact, x, bottom, width float64, l layout) float
 	return top
 }
 
-// steps draws cards side by side in a height: the step, its code as large as there is space, and what to type. It returns
-// the codes' side.
+// steps draws the steps as cards side by side within a height. A card has the step's text, its code as large as space allows, and
+// what to type. It returns the side of the codes.
 func (p *page) steps(steps []Step, x, y, width, height float64, l layout) (side float64) {
 	w := (width - l.gap) / 2
 	if len(steps) == 1 {
 		w = width * .6
 	}
-	x += (width - float64(len(steps))*w - float64(len(steps)-1)*l.gap) / 2 // a single one stands in the middle
+	x += (width - float64(len(steps))*w - float64(len(steps)-1)*l.gap) / 2 // a single card is centred
 	pad := l.gap * .8
 	inner := w - 2*pad
 	number := l.step * pt * 1.9
@@ -392,7 +393,7 @@ func (p *page) steps(steps []Step, x, y, width, height float64, l layout) (side 
 	value := style{size: l.value, min: l.value * .46, lines: 1, bold: true, colour: ink, align: 'C'}
 	text := style{size: l.step, min: l.step * .6, lines: 2, bold: true, colour: ink}
 
-	typed := 0. // of the step with most
+	typed := 0. // height of what to type, for the step that needs most
 	for _, s := range steps {
 		h := 0.
 		for _, t := range s.Typed {
@@ -420,12 +421,12 @@ func (p *page) steps(steps []Step, x, y, width, height float64, l layout) (side 
 	return side
 }
 
-// The sheet of stickers is that of common labels, 99.1 by 67.7 mm, two by four on A4: on other paper, thin lines show where
-// to cut.
+// Measures of the sheet of stickers, in mm. They are those of common label sheets, with two by four labels of 99.1 by 67.7 mm on A4.
+// For plain paper, thin lines show where to cut.
 const (
 	stickerWidth, stickerHeight = 99.1, 67.7
 	stickersLeft, stickersTop   = 4.65, 13.1
-	stickersApart               = 101.6 // from one left edge to the next
+	stickersApart               = 101.6 // distance between left edges
 )
 
 // stickers draws six stickers with the codes, and two for a window.
@@ -479,7 +480,7 @@ func (p *page) sticker(s Sheet, x, y float64) {
 	}
 }
 
-// window draws the movement's gesture on a label, to be seen from the street.
+// window draws a label with the poster's gesture for a window, to be seen from the street.
 func (p *page) window(s Sheet, x, y float64) {
 	const pad, hand, gap = 6, 32, 5
 	p.card(x, y, stickerWidth, stickerHeight, 3, green)

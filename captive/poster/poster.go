@@ -1,7 +1,6 @@
-// Package poster makes what a centre puts on its walls and windows: posters and stickers by which people join the box's Wi-Fi
-// and open its page. It owns their words, what stands on them, and their PDF; it draws QR codes and pictograms as lines and
-// squares. It is pure: its callers say what a box is called, and show or write the result. It must not know
-// configurations, servers or files.
+// Package poster makes the posters and stickers that a centre puts up so that people can join the box's Wi-Fi and open its page. It
+// owns their words, their content and their PDF, in which QR codes and pictograms are vector graphics. It has no side effects: its
+// callers describe the box, and show or write the result. It must not know about configurations, servers or files.
 package poster
 
 import (
@@ -23,30 +22,30 @@ var files embed.FS
 
 var catalog = web.NewCatalog(web.Share{Name: "poster", Files: files})
 
-// Size is what is printed.
+// Size is a format to print.
 type Size string
 
 // The sizes.
 const (
 	A4       Size = "a4"       // a poster
 	A6       Size = "a6"       // a card for a table
-	Stickers Size = "stickers" // a sheet of eight, on A4
+	Stickers Size = "stickers" // a sheet of eight stickers, on A4
 )
 
-// Sizes are all sizes, the usual one first.
+// Sizes has all sizes, the default first.
 var Sizes = []Size{A4, A6, Stickers}
 
-// Box is what a poster says of a box.
+// Box is what a poster says about a box.
 type Box struct {
-	Centre   string          // its name, one line
-	SSID     string          // "" if the box does not know the network's name: nothing is said of it
-	Password string          // of the network; "": none is needed
-	Join     string          // text of the QR code by which phones join the network
-	Hostname string          // of the page
-	Hours    *hours.Schedule // of the desk; nil: unknown
-	Now      time.Time       // in the box's zone: hours are those of its week
+	Centre   string          // the centre's name, one line
+	SSID     string          // "" if the box does not know it; the poster then has no step to join the network
+	Password string          // the network's password; "" if none is needed
+	Join     string          // text of the QR code with which phones join the network
+	Hostname string          // host of the page
+	Hours    *hours.Schedule // the desk's hours; nil if unknown
+	Now      time.Time       // in the box's zone; the poster shows the hours of this week
 
-	Fingerprint string // SHA-256 of its certificate, in groups with spaces between; "": unknown
+	Fingerprint string // SHA-256 fingerprint of the certificate, in groups separated by spaces; "" if unknown
 }
 
 // Sheet is a poster in one language.
@@ -54,21 +53,21 @@ type Sheet struct {
 	Words         *web.Words
 	Centre        string
 	Title         string
-	Steps         []Step // to be online: they are numbered from 1
+	Steps         []Step // steps to get online, numbered from 1
 	Facts         []web.Fact
-	Desk          string // title of its hours
-	Hours         []Days // of the desk in a usual week; none if they are unknown
+	Desk          string // title of Hours
+	Hours         []Days // the desk's hours in a usual week; none if unknown
 	Gesture, Here string
 
-	// For technicians, in small letters at the foot of posters and cards: by it who signs in, or lends, can tell this box from
-	// another. Both are "" if the certificate is unknown.
+	// The certificate's host and fingerprint, in small letters at the foot of posters and cards. With them people who sign in, or
+	// lend, can tell this box from another one. Both are "" if the certificate is unknown.
 	Certificate, Fingerprint string
 }
 
-// Days are days with the same hours, in words: "Du lundi au vendredi" and "de 9 h à 12 h, de 14 h à 18 h".
+// Days is a group of days with the same hours, in words: "Du lundi au vendredi" and "de 9 h à 12 h, de 14 h à 18 h".
 type Days struct{ Days, Times string }
 
-// Step is something to do, by a QR code or by hand.
+// Step is something to do, with a QR code or by hand.
 type Step struct {
 	Text  string
 	Code  Code
@@ -76,10 +75,11 @@ type Step struct {
 	Typed []Typed
 }
 
-// Typed is what somebody types who does not scan the code.
+// Typed is what people type who do not scan the code.
 type Typed struct{ Label, Value string }
 
-// New returns the sheets of a poster in these languages. Those without words are left out.
+// New returns the sheets of a poster in the given languages. Languages without words are left out. The error is that of a text which
+// does not fit a QR code.
 func New(b Box, languages ...string) ([]Sheet, error) {
 	open, err := NewCode("http://" + b.Hostname + "/")
 	if err != nil {
@@ -129,11 +129,11 @@ func New(b Box, languages ...string) ([]Sheet, error) {
 	return sheets, nil
 }
 
-// Length says how long the value is: see [Length].
+// Length returns a class for the length of the value: see [Length].
 func (t Typed) Length() string { return Length(t.Value) }
 
-// Length says how long a text is for the space that a page has for it: "", "long", "longer" or "longest", from 14, 22 and 36
-// characters.
+// Length returns a style class for the length of a text: "" for up to 14 characters, "long" for up to 22, "longer" for up to 36, and
+// "longest" for more.
 func Length(text string) string {
 	switch n := utf8.RuneCountInString(text); {
 	case n <= 14:
@@ -146,13 +146,14 @@ func Length(text string) string {
 	return "longest"
 }
 
-// quiet is the quiet zone around a QR code (ISO/IEC 18004, 5.3.8), in modules.
+// quiet is the width of the quiet zone around a QR code, in modules (ISO/IEC 18004, 5.3.8).
 const quiet = 4
 
 // Code is a QR code. It is drawn black on white, with its quiet zone.
 type Code struct{ code *qr.Code }
 
-// NewCode returns the code of a text, which is still read with 15 % of it hidden (level M).
+// NewCode returns the code of a text. Its error correction level is M: it can be read with 15 % of it damaged. The error says that
+// the text is too long.
 func NewCode(text string) (Code, error) {
 	c, err := qr.Encode(text, qr.M)
 	if err != nil {
@@ -161,10 +162,10 @@ func NewCode(text string) (Code, error) {
 	return Code{c}, nil
 }
 
-// Side is the code's width and height in modules, with the quiet zone.
+// Side returns the code's width and height in modules, including the quiet zone.
 func (c Code) Side() int { return c.code.Size + 2*quiet }
 
-// rows calls f for each run of black modules.
+// rows calls f for each horizontal run of n black modules, which begins at x, y.
 func (c Code) rows(f func(x, y, n int)) {
 	for y := range c.code.Size {
 		for x := 0; x < c.code.Size; x++ {
@@ -180,7 +181,7 @@ func (c Code) rows(f func(x, y, n int)) {
 	}
 }
 
-// Path is the code's black as the data of an SVG path.
+// Path returns the black modules as the data of an SVG path.
 func (c Code) Path() string {
 	var b strings.Builder
 	c.rows(func(x, y, n int) { fmt.Fprintf(&b, "M%d %dh%dv1h-%[3]dz", x, y, n) })

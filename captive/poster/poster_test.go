@@ -23,7 +23,7 @@ var now = time.Date(2026, 11, 21, 15, 10, 0, 0, time.UTC)
 
 const fingerprint = "92:CE:1F:46:61:F5:AC:10 7B:5F:23:EE:F1:EE:B3:0F B2:02:39:61:CE:1C:6F:70 CB:8C:2E:AC:17:96:95:26"
 
-// boxes are boxes with usual and with awkward names.
+// boxes returns boxes with usual and with awkward names.
 func boxes(t *testing.T) map[string]Box {
 	t.Helper()
 	week, err := hours.Parse("Mo-Fr 09:00-12:00,14:00-18:00; Sa 09:00-12:30")
@@ -54,7 +54,7 @@ func boxes(t *testing.T) map[string]Box {
 	return all
 }
 
-// TestSheets: what stands on a poster, in each language.
+// TestSheets: what a poster says, in each language.
 func TestSheets(t *testing.T) {
 	t.Parallel()
 	b := boxes(t)["open"]
@@ -80,7 +80,7 @@ func TestSheets(t *testing.T) {
 	}
 }
 
-// TestPDFLanguages: a PDF is only in languages that its fonts have, and has a page for each.
+// TestPDFLanguages: a PDF can be made only in languages whose letters its fonts have.
 func TestPDFLanguages(t *testing.T) {
 	t.Parallel()
 	for _, code := range []string{"fr", "en", "es", "pt", "ar", "uk"} {
@@ -136,7 +136,7 @@ func TestCodesInPDF(t *testing.T) {
 				t.Fatalf("%s, %s: %v", name, size, err)
 			}
 			pages, said := render(t, file.Bytes())
-			// Residents' stickers have none of it.
+			// Stickers, which are for residents, do not have it.
 			if has, want := strings.Contains(said, b.Fingerprint[:min(23, len(b.Fingerprint))]), size != Stickers; b.Fingerprint != "" && has != want {
 				t.Errorf("%s, %s: the fingerprint is there: %v", name, size, has)
 			}
@@ -151,7 +151,7 @@ func TestCodesInPDF(t *testing.T) {
 			page := pages[0]
 			w, h := page.Bounds().Dx(), page.Bounds().Dy()
 			parts := []image.Rectangle{image.Rect(0, 0, w/2, h), image.Rect(w/2, 0, w, h)}
-			if size == Stickers { // the first, and the last
+			if size == Stickers { // the first and the last sticker with codes
 				y := h / 25
 				parts = []image.Rectangle{
 					image.Rect(0, y, w/4, y+h/4), image.Rect(w/4, y, w/2, y+h/4),
@@ -159,7 +159,7 @@ func TestCodesInPDF(t *testing.T) {
 				}
 			}
 			want := []string{b.Join, "http://" + b.Hostname + "/"}
-			if b.SSID == "" { // one code, in the middle of a poster and of each sticker
+			if b.SSID == "" { // there is only one code, in the middle of a poster and of each sticker
 				parts, want = []image.Rectangle{image.Rect(0, h/25, w/2, h*29/100)}, want[1:]
 				if size != Stickers {
 					parts[0] = page.Bounds()
@@ -175,7 +175,7 @@ func TestCodesInPDF(t *testing.T) {
 	}
 }
 
-// render returns a PDF's pages at 200 dots per inch, and its text.
+// render returns a PDF's pages as images at 200 dpi, and its text.
 func render(t *testing.T, pdf []byte) (pages []image.Image, text string) {
 	t.Helper()
 	dir := t.TempDir()

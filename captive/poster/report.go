@@ -7,27 +7,28 @@ import (
 	"codeberg.org/go-pdf/fpdf"
 )
 
-// Report is a sheet of figures to hang or to send: what a loan gave in a month, or a centre in a year.
+// Report is a sheet with figures to put up or to send: what a loan gave in a month, or a centre in a year.
 type Report struct {
 	Language string // one that [InPDF] allows
 	Centre   string
 	Title    string
-	Subject  string // what it is about: a donation; "" for the centre
+	Subject  string // the donation that it is about; "" for the centre
 	Figures  []Figure
-	Columns  []string // of the table; none for no table
+	Columns  []string // columns of the table; none for no table
 	Rows     [][]string
 	Notes    []string // what the figures mean
 	Thanks   string
 }
 
-// Figure is a number in large type, with what it is.
+// Figure is a number in large type, with a text that says what it is.
 type Figure struct {
 	Pictogram string
 	Number    string
 	Text      string
 }
 
-// ReportPDF writes a report as one page of A4. Rows that do not fit are left out, with an error.
+// ReportPDF writes a report as one page of A4. If the table does not fit, or [InPDF] does not allow the language, it returns an error
+// and writes nothing.
 func ReportPDF(w io.Writer, r Report) error {
 	if !InPDF(r.Language) {
 		return fmt.Errorf("a PDF in %q: its letters are not in the fonts; print the page of the box instead", r.Language)
@@ -46,7 +47,7 @@ func ReportPDF(w io.Writer, r Report) error {
 	return p.Output(w)
 }
 
-// report draws a report from the head of the page on, and its thanks at the foot.
+// report draws a report from the top of the page down, and its thanks at the foot.
 func (p *page) report(r Report) error {
 	const (
 		left, width = 18., 174.
@@ -96,7 +97,8 @@ func (p *page) report(r Report) error {
 	return nil
 }
 
-// table draws a table of equal columns, the first one twice as wide, and returns where it ends. Rows get smaller to fit.
+// table draws a table of equal columns, except that the first one is twice as wide, and returns the y at which it ends. Rows get
+// smaller to fit. If that would make them too small, nothing is drawn, and the result is beyond end.
 func (p *page) table(r Report, x, y, width, end float64) float64 {
 	row := min(8, (end-y)/float64(len(r.Rows)+1))
 	if row < 4.2 {
