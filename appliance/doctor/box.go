@@ -18,7 +18,7 @@ import (
 	"passerelle/netctl/names"
 )
 
-// box says what the box does.
+// box reports what the box does.
 func box(s state.Status) said {
 	switch s.State {
 	case state.Fault:
@@ -42,7 +42,7 @@ func box(s state.Status) said {
 	return say("box-starting")
 }
 
-// hotspot carries out the steps of the network that residents join.
+// hotspot runs the steps of the network that residents join.
 func (s *search) hotspot(ctx context.Context, lines []*line) {
 	ok := s.chain(ctx, subject{}, check{state.StepHotspot, func(context.Context) said { return s.network() }})
 	each := func(c check) {
@@ -63,7 +63,7 @@ func (s *search) hotspot(ctx context.Context, lines []*line) {
 	side.Wait()
 }
 
-// network says whether the hotspot's interface is there, with the box's address.
+// network checks that the hotspot's interface exists and has the box's address.
 func (s *search) network() said {
 	link, box, err := s.src.Kernel.Hotspot()
 	switch {
@@ -79,8 +79,8 @@ func (s *search) network() said {
 	return say("hotspot-ok", "interface", link.Interface, "address", box.String())
 }
 
-// answers asks the box's name servers what residents ask: that of every name that leads to the box, and where the box shares,
-// those of who is online and of who is not for a new name of the internet, if the line in use has any.
+// answers queries the box's own name servers as residents do. The captive one must answer every name with the box's address. While
+// the box shares, and if names resolve on the uplink in use, the other two must resolve a new name of the internet.
 func (s *search) answers(ctx context.Context, lines []*line) said {
 	servers := s.src.Services.NameServers()
 	const somewhere = "www.example.com"
@@ -103,7 +103,7 @@ func (s *search) answers(ctx context.Context, lines []*line) said {
 		if err != nil {
 			return say("answers-silent", "child", server.Child)
 		}
-		s.spend(2 * ownQuery) // what it asked the line's server
+		s.spend(2 * ownQuery) // for its query to the uplink's server
 		if !z.In.Contains(a.Addr) {
 			return say("answers-wrong", "child", server.Child, "answer", describe(a))
 		}
@@ -112,7 +112,7 @@ func (s *search) answers(ctx context.Context, lines []*line) said {
 	return say("answers-ok", "took", ms(longest))
 }
 
-// ownQuery is about what a query of the box's own name server and its answer take on the line, in bytes.
+// ownQuery is roughly the size of a DNS query, or of its answer, on the uplink, in bytes.
 const ownQuery = 100
 
 func (s *search) askOwn(ctx context.Context, at NameServer, name string) (names.Answer, error) {
@@ -121,7 +121,7 @@ func (s *search) askOwn(ctx context.Context, at NameServer, name string) (names.
 	return s.src.Services.Ask(ctx, at, name)
 }
 
-// describe says what a name server answered.
+// describe formats what a name server answered.
 func describe(a names.Answer) string {
 	switch {
 	case a.Addr.IsValid():
@@ -149,7 +149,7 @@ func (s *search) portal(ctx context.Context) said {
 	return say("portal-ok", "to", p.Location, "took", ms(took))
 }
 
-// fewLeases is the part of the addresses, and the number, below which free ones are few.
+// Free addresses are few if they are less than 1/fewPart of all, or less than fewLeases.
 const (
 	fewPart   = 10
 	fewLeases = 5
@@ -176,12 +176,13 @@ func (s *search) dhcp(ctx context.Context) said {
 	case err != nil:
 		return say("dhcp-unread", "error", err.Error())
 	case asked == nil:
-		taken = min(taken, size-1) // one was free: a lease has just ended
+		taken = min(taken, size-1) // an address was offered, so one is free: a lease has just ended
 	}
 	return leases(taken, size)
 }
 
-// leases says how many addresses are left: fewer than there are, so that nobody learns how many of 1 to 4 devices there are.
+// leases reports how many addresses are free. The number is rounded down in fives, so that nobody learns whether there are 1, 2, 3 or
+// 4 devices.
 func leases(taken, size int) said {
 	free := max(0, size-taken)
 	inFives := size - int(state.InFives(uint64(taken+state.Fewest-1)))
@@ -195,7 +196,7 @@ func leases(taken, size int) said {
 	return say("dhcp-ok", args...)
 }
 
-// radio says whether the box's own Wi-Fi network is on.
+// radio reports whether the box's own Wi-Fi network is on.
 func radio(h state.Hotspot) said {
 	w := h.WiFi
 	if w == nil {
@@ -214,10 +215,10 @@ func radio(h state.Hotspot) said {
 	return say("radio-ok", "channel", strconv.Itoa(w.Channel), "band", w.Band)
 }
 
-// diskLow is the rest of a disk below which it is nearly full, in bytes, if that is less than a tenth of it.
+// diskLow is how many free bytes count as few, or a tenth of the disk if that is less.
 const diskLow = 1_000_000_000
 
-// disk says whether the disk can be written.
+// disk reports whether the disk can be written. tested is false if the test did not end in time.
 func disk(d Disk, tested bool) said {
 	args := []string{"room", count(d.Free), "total", count(d.Total), "took", ms(d.Took)}
 	switch {
@@ -237,7 +238,7 @@ func disk(d Disk, tested bool) said {
 	return say("disk-ok", args...)
 }
 
-// clock says whether the time of day is trusted. most is how far it may be off, by a time server.
+// clock reports whether the time of day is trusted. If a time server disciplines the clock, most is how far it may be off.
 func clock(c state.Clock, most time.Duration, disciplined bool) said {
 	at := c.Now.Format("2006-01-02 15:04:05 MST")
 	switch {
@@ -249,10 +250,10 @@ func clock(c state.Clock, most time.Duration, disciplined bool) said {
 	return say("clock-ok", "at", at, "by", c.By)
 }
 
-// lowPart is the part of a cap below which what is left is little.
+// lowPart: less than 1/lowPart of a cap left is reported as little.
 const lowPart = 10
 
-// capOf says what is left of a donation.
+// capOf reports what is left of a donation's cap.
 func capOf(d state.Donation) said {
 	args := []string{"left", count(d.Left), "cap", count(d.Cap), "used", count(d.Used)}
 	switch {
@@ -268,7 +269,7 @@ func capOf(d state.Donation) said {
 	return say("cap-ok", args...)
 }
 
-// lights says which light and button are in use.
+// lights reports which lights and button are in use.
 func lights(names []string, problems []error, now state.State) said {
 	switch {
 	case len(problems) > 0:

@@ -1,17 +1,18 @@
-// Package doctor finds what is wrong: a chain of steps over what the kernel, the line and the box's own services say. It owns
-// the order of the steps, where the chain stops, how long each may take, and the verdict and the English text of each. It must
-// not know how a fact is read: the daemon passes it Sources.
+// Package doctor diagnoses the box. It runs steps that check the kernel, the uplinks and the box's own services. It owns the order of
+// the steps, where a chain of steps stops, how long each may take, and the verdict and the English text of each result. It must not
+// know how a fact is read: the daemon passes it Sources.
 //
-// The steps of a line depend on each other: after a fault the later ones are not checked, since they would only repeat it. The
-// hotspot's steps likewise depend on the hotspot. Disk, clock, radio, caps and lights depend on nothing and are always checked.
+// The steps of a donation's uplink (a line) depend on each other: after a fault the later ones are not checked, since they would only
+// repeat it. In the same way the hotspot's other steps depend on the hotspot. Disk, clock, radio, caps and lights depend on nothing
+// and are always checked.
 //
 //	box
-//	interface ─ link ─ address ─ gateway ─ resolver ─ names ─ tcp ─ page     for each line
+//	interface ─ link ─ address ─ gateway ─ resolver ─ names ─ tcp ─ page     for each donation
 //	hotspot ─ answers, portal, dhcp
 //	radio, disk, clock, cap (of each donation), lights
 //
-// Only the line in use is asked beyond its gateway, or every open one if none is. All that this sends counts on the cap, as
-// everything on the line does, and is reported; when a cap is spent, no connection is made at all.
+// Only the uplinks in use are tested beyond their gateway, or all open ones if none is in use. What the tests send and receive counts
+// towards the cap, like everything on the uplink, and is reported. If a cap is spent, no TCP connection is made.
 package doctor
 
 import (
@@ -27,53 +28,54 @@ import (
 	"passerelle/netctl/uplink"
 )
 
-// Limits of time. The longest way, of a line whose servers and pages are all silent, takes 22 s.
+// Timeouts. The longest chain, of an uplink whose servers and pages are all silent, takes 22 s.
 const (
-	limit       = 28 * time.Second // of a search
+	limit       = 28 * time.Second // for a whole search
 	askWait     = 2 * time.Second  // for an answer of a name server
-	connectWait = 4 * time.Second  // for connections, which are tried side by side
+	connectWait = 4 * time.Second  // for connections, which are tried in parallel
 	pageWait    = 4 * time.Second  // for each page
-	ownWait     = 2 * time.Second  // for the box's own services
-	diskWait    = 10 * time.Second // for a test that is written
+	ownWait     = 2 * time.Second  // for an answer of one of the box's own services
+	diskWait    = 10 * time.Second // for the write test of the disk
 	arpTries    = 3
 )
 
-// Kernel reads what the kernel has.
+// Kernel reads the kernel's state.
 type Kernel interface {
-	// Lines returns the uplinks of the names, and Hotspot the interface that residents join.
+	// Lines returns the uplinks for the interfaces' names in the configuration. Hotspot returns the interface that residents join,
+	// and the box's address on it.
 	Lines(names []string) ([]uplink.Status, error)
 	Hotspot() (link uplink.Status, box netip.Prefix, err error)
-	// Gateway asks for the gateway's address by ARP, and waits for the answers.
+	// Gateway sends an ARP request for the gateway's address, and waits for the answers.
 	Gateway(ctx context.Context, line uplink.Status) (netctl.Claim, error)
-	// Clock returns how far the clock may be off; ok is false while no time server disciplines it.
+	// Clock returns how far the clock may be off. ok is false while no time server disciplines it.
 	Clock() (most time.Duration, ok bool)
 }
 
-// Internet asks through a line, by its interface in the kernel.
+// Internet sends requests through an uplink. device is the uplink's interface in the kernel.
 type Internet interface {
 	Ask(ctx context.Context, device string, server netip.Addr, name string) (names.Answer, bool, names.Traffic)
 	Reach(ctx context.Context, device string, to netip.AddrPort) (bool, names.Traffic)
 	Load(ctx context.Context, device string, addr netip.Addr, page uplink.Page) (uplink.Seen, bool, names.Traffic)
 }
 
-// Services are the box's own, asked at the addresses to which the rules lead residents.
+// Services are the box's own services. They are queried at the addresses to which the firewall rules lead residents.
 type Services interface {
 	NameServers() NameServers
 	Ask(ctx context.Context, s NameServer, name string) (names.Answer, error)
-	// Portal requests what a phone that is not admitted does: the page by which it tests for the internet, and RFC 8908's API.
+	// Portal requests what a phone without a session does: the page with which it tests for captive portals, and the API of RFC 8908.
 	Portal(ctx context.Context) (Portal, error)
-	// Leases returns how many addresses are leased, of how many.
+	// Leases returns how many addresses are leased, and the size of the pool.
 	Leases() (taken, size int, err error)
-	// Offer asks for an address as a phone that joins would, and does not take it. The error is dhcp.ErrClosed if no DHCP server
-	// runs, and dhcp.ErrSilent if none answers until ctx ends.
+	// Offer sends a DHCP request for an address like a phone that joins, but does not take the address. The error is dhcp.ErrClosed
+	// if no DHCP server runs, and dhcp.ErrSilent if none answers until ctx ends.
 	Offer(ctx context.Context) (dhcp.Offer, error)
 }
 
-// NameServers are the box's.
+// NameServers are the box's own name servers.
 type NameServers struct {
 	Online  NameServer // for residents who are online
-	Guests  NameServer // for the others, while a line may be used
-	Captive NameServer // leads every name to the box
+	Guests  NameServer // for other residents, while an uplink can be used
+	Captive NameServer // answers every name with the box's address
 }
 
 // NameServer is one of the box's name servers.
@@ -82,33 +84,33 @@ type NameServer struct {
 	At    netip.AddrPort
 }
 
-// Portal is what a phone gets.
+// Portal is what a phone gets from the captive portal.
 type Portal struct {
-	Status   int    // of the answer to its test
-	Location string // that it is led to
-	First    string // the first page, where it should be led
-	API      error  // why the API's answer is not right
+	Status   int    // HTTP status of the answer to the phone's test
+	Location string // where the answer redirects to
+	First    string // the first page, where it should redirect to
+	API      error  // what is wrong with the API's answer; nil if it is right
 }
 
-// Disk is the state folder's.
+// Disk is the disk with the state folder, and the result of the write test.
 type Disk struct {
-	Free, Total uint64
-	ReadOnly    bool   // as the kernel says
-	Errors      uint64 // of the file system
+	Free, Total uint64 // bytes
+	ReadOnly    bool   // the kernel has mounted it read-only
+	Errors      uint64 // errors that the file system has counted
 	Took        time.Duration
-	Write       error // of the test; Full if the disk is
-	Full        bool
+	Write       error // the error of the write test
+	Full        bool  // the write test failed because the disk is full
 }
 
 // Machine is the box's hardware.
 type Machine interface {
-	// Disk writes a test in the state folder, and removes it. It may block as long as the disk does.
+	// Disk writes a test file in the state folder, and removes it. It may block as long as the disk does.
 	Disk() Disk
-	// Lights returns the names of the lights and of the button in use, and why others are not.
+	// Lights returns the names of the lights and of the button in use, and the errors of those that cannot be used.
 	Lights() (names []string, problems []error)
 }
 
-// Sources are where facts come from. Their methods are safe for concurrent use.
+// Sources provide the facts. Their methods are safe for concurrent use.
 type Sources struct {
 	Kernel   Kernel
 	Internet Internet
@@ -118,7 +120,7 @@ type Sources struct {
 	Zones    func() []uplink.Zone
 	Pages    []uplink.Page
 	Now      func() time.Time
-	SSIDs    func() []string // lenders' networks, in the order of the donations; "" for a line that is none
+	SSIDs    func() []string // lenders' Wi-Fi networks, in the order of the donations; "" for a donation without one
 }
 
 // Doctor runs one search at a time. Make one with New; its methods are safe for concurrent use.
@@ -128,16 +130,16 @@ type Doctor struct {
 
 	mu   sync.Mutex
 	last *search
-	disk bool // a test of the disk still waits
+	disk bool // a write test of the disk has not ended yet
 }
 
-// New returns a doctor. Run makes it work.
+// New returns a doctor. It works only while Run runs.
 func New(s Sources) *Doctor { return &Doctor{src: s, starts: make(chan struct{}, 1)} }
 
-// String names the task in the daemon's log.
+// String returns the task's name in the daemon's log.
 func (*Doctor) String() string { return "doctor" }
 
-// Run carries out searches until ctx ends.
+// Run runs searches until ctx ends.
 func (d *Doctor) Run(ctx context.Context) error {
 	for {
 		select {
@@ -152,7 +154,7 @@ func (d *Doctor) Run(ctx context.Context) error {
 	}
 }
 
-// Start begins a search, unless one is running.
+// Start starts a search, unless one is running.
 func (d *Doctor) Start() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -160,10 +162,10 @@ func (d *Doctor) Start() {
 		return
 	}
 	d.last = newSearch(d.src)
-	d.starts <- struct{}{} // the one before has been taken
+	d.starts <- struct{}{} // does not block: Run has received the previous one
 }
 
-// Diagnosis returns the running search as far as it is, else the last one. ok is false if there is none.
+// Diagnosis returns the results so far of the running search, or else those of the last one. ok is false if there was none yet.
 func (d *Doctor) Diagnosis() (out state.Diagnosis, ok bool) {
 	d.mu.Lock()
 	s := d.last
@@ -174,7 +176,7 @@ func (d *Doctor) Diagnosis() (out state.Diagnosis, ok bool) {
 	return s.diagnosis(), true
 }
 
-// Search waits for a search: the running one, or a new one. The error is ctx's.
+// Search waits for the running search, or for a new one, and returns its result. The error is ctx's.
 func (d *Doctor) Search(ctx context.Context) (state.Diagnosis, error) {
 	d.Start()
 	d.mu.Lock()
@@ -188,7 +190,7 @@ func (d *Doctor) Search(ctx context.Context) (state.Diagnosis, error) {
 	}
 }
 
-// testDisk tests the disk, unless the test before still waits for it. ok is false if it was not done in time.
+// testDisk runs the write test of the disk, unless an earlier test still blocks. ok is false if there is no result in time.
 func (d *Doctor) testDisk(ctx context.Context) (out Disk, ok bool) {
 	d.mu.Lock()
 	waits := d.disk
@@ -198,7 +200,7 @@ func (d *Doctor) testDisk(ctx context.Context) (out Disk, ok bool) {
 		return out, false
 	}
 	tested := make(chan Disk, 1)
-	go func() { // it may outlive the search: nothing ends a write that a broken card holds up
+	go func() { // it may outlive the search: a write that blocks on a broken card cannot be cancelled
 		x := d.src.Machine.Disk()
 		d.mu.Lock()
 		d.disk = false

@@ -29,18 +29,18 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// world is a box in which all is well, until a test changes it. Answers take no time.
+// world is a box in which all is well, until a test changes it. Its answers take no time.
 type world struct {
 	status  state.Status
 	links   map[string]uplink.Status
 	linkErr error
 	hotspot uplink.Status
 	claim   netctl.Claim
-	answer  names.Answer // of the line's servers
-	silent  bool         // they are
+	answer  names.Answer // the answer of the uplink's name servers
+	silent  bool         // the uplink's name servers do not answer
 	blocked bool         // no connection is established
 	seen    uplink.Seen
-	own     map[string]names.Answer // of the box's name servers, by child
+	own     map[string]names.Answer // answers of the box's own name servers, by child process
 	portal  Portal
 	down    error // why the pages do not answer
 	taken   int
@@ -49,7 +49,7 @@ type world struct {
 	disk    func() Disk
 	names   []string
 	faults  []error
-	offset  time.Duration // 0: no time server
+	offset  time.Duration // how far the clock may be off; 0 for no time server
 
 	mu   sync.Mutex
 	sent []string
@@ -92,7 +92,7 @@ func newWorld() *world {
 	return w
 }
 
-// change changes the line and its donation.
+// change changes the uplink and its donation.
 func (w *world) change(f func(*uplink.Status, *state.Donation)) {
 	l := w.links["eth0"]
 	f(&l, &w.status.Donations[0])
@@ -148,7 +148,7 @@ func (w *world) Load(context.Context, string, netip.Addr, uplink.Page) (uplink.S
 	return w.seen, true, names.Traffic{Sent: 400, Received: 600}
 }
 
-// services is the world's, whose Ask is another one than the line's.
+// services is a world as Services. It is a type of its own, because Ask has another signature than Internet's.
 type services struct{ *world }
 
 func (s services) NameServers() NameServers {
@@ -181,7 +181,7 @@ func (w *world) sources() Sources {
 	}
 }
 
-// search runs a search in the world, in a bubble of synctest.
+// search runs a search in the world, inside a synctest bubble.
 func (w *world) search(t *testing.T) state.Diagnosis {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -199,7 +199,7 @@ func (w *world) search(t *testing.T) state.Diagnosis {
 	return found
 }
 
-// scenes are worlds in which something is wrong, with the cause to be found.
+// scenes are worlds in which something is wrong, with the cause that must be found.
 var scenes = []struct {
 	name  string
 	cause state.Code
@@ -274,8 +274,8 @@ var scenes = []struct {
 	}},
 }
 
-// TestScenes: for each fault the chain names its step, stops there, still checks what does not depend on it, and says what the golden
-// file has. All of it takes less than 30 s, even where everything that is asked is silent.
+// TestScenes: for each fault the search names its step, skips the later steps of its chain, and still checks what does not depend on
+// it. The texts are those of the golden file. A search takes less than 30 s, even if nothing answers.
 func TestScenes(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder
@@ -284,14 +284,14 @@ func TestScenes(t *testing.T) {
 			w := newWorld()
 			c.spoil(w)
 			d := w.search(t)
-			time.Sleep(2 * time.Minute) // until a disk that hangs has answered
+			time.Sleep(2 * time.Minute) // until the test of a disk that hangs has ended
 			if d.Cause != c.cause {
 				t.Errorf("%s: the cause is %q, want %q", c.name, d.Cause, c.cause)
 			}
 			if d.Took > 30_000 {
 				t.Errorf("%s: it took %d ms", c.name, d.Took)
 			}
-			stopped := map[string]bool{} // lines that have a fault
+			stopped := map[string]bool{} // donations whose chain has a fault
 			for _, f := range d.Steps {
 				if f.Verdict == "" || f.Saw == "" || strings.Contains(f.Saw+f.Do, "{") {
 					t.Errorf("%s: the step %s says %q, %q", c.name, f.Step, f.Saw, f.Do)
@@ -323,7 +323,7 @@ func TestScenes(t *testing.T) {
 	}
 }
 
-// TestSilence: with everything silent at once the search still ends in time.
+// TestSilence: if nothing answers at all, the search still ends in time.
 func TestSilence(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -344,7 +344,8 @@ func TestSilence(t *testing.T) {
 	})
 }
 
-// TestNothingBeyond: on lines that are paused, closed, spent or not in use, nothing is sent that costs their lenders.
+// TestNothingBeyond: on a paused or closed uplink nothing is sent beyond the gateway. On one whose cap is spent only names are asked
+// for.
 func TestNothingBeyond(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -367,7 +368,7 @@ func TestNothingBeyond(t *testing.T) {
 	}
 }
 
-// TestOneAtATime: who asks while a search runs gets its result, and the next search is a new one.
+// TestOneAtATime: callers who ask while a search runs get its result, and the next search is a new one.
 func TestOneAtATime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -411,7 +412,7 @@ func TestOneAtATime(t *testing.T) {
 	})
 }
 
-// TestTexts: every fault and warning says what to do, and nothing but those does.
+// TestTexts: every fault and warning says what to do, and no other code does.
 func TestTexts(t *testing.T) {
 	t.Parallel()
 	placeholder := regexp.MustCompile(`\{[a-z_]+\}`)
@@ -430,7 +431,7 @@ func TestTexts(t *testing.T) {
 	}
 }
 
-// TestCodes: the codes that others may know are those that have a text.
+// TestCodes: the codes and steps in package state, for other packages, are those that have a text here.
 func TestCodes(t *testing.T) {
 	t.Parallel()
 	if all := slices.Sorted(maps.Keys(texts)); !slices.Equal(all, state.FindingCodes) {

@@ -15,37 +15,37 @@ import (
 	"passerelle/netctl/uplink"
 )
 
-// line is a donation's line in a search.
+// line is a donation's uplink in a search.
 type line struct {
 	*search
 	donation state.Donation
-	wifi     bool // it joins a lender's network
+	wifi     bool // it joins a lender's Wi-Fi network
 	link     uplink.Status
-	err      error        // why link is not known
-	network  netip.Prefix // the hotspot's
-	barred   state.Code   // why nothing is sent beyond its gateway, "" if it is asked
+	err      error        // why link is unknown
+	network  netip.Prefix // the hotspot's network
+	barred   state.Code   // why nothing is sent beyond its gateway; "" if it is tested
 
 	servers []server
-	zone    uplink.Zone // in which a name resolved
-	target  netip.Addr  // that the name led to
+	zone    uplink.Zone // the zone in which a name resolved
+	target  netip.Addr  // the address that the name resolved to
 	pages   []target
 }
 
-// server is one of a line's name servers.
+// server is one of an uplink's name servers.
 type server struct {
 	addr  netip.Addr
-	best  uplink.Names
-	took  time.Duration // of its first answer
-	rcode string
+	best  uplink.Names  // its best answer
+	took  time.Duration // time until its first answer
+	rcode string        // response code of the best answer
 }
 
-// target is a known page with its address.
+// target is a known page with the address of its host.
 type target struct {
 	uplink.Page
 	addr netip.Addr
 }
 
-// lines returns the lines of the search.
+// lines returns the uplinks of all donations.
 func (s *search) lines(context.Context) (all []*line) {
 	var asked []string
 	inUse := slices.ContainsFunc(s.status.Donations, func(d state.Donation) bool { return d.Chosen || d.Essential })
@@ -54,7 +54,7 @@ func (s *search) lines(context.Context) (all []*line) {
 		asked = append(asked, d.Interface)
 	}
 	links, err := s.src.Kernel.Lines(asked)
-	_, box, _ := s.src.Kernel.Hotspot() // without it, nothing overlaps
+	_, box, _ := s.src.Kernel.Hotspot() // without an address, hasAddress finds no overlap
 	for i, d := range s.status.Donations {
 		l := &line{search: s, donation: d, err: err, network: box.Masked(), wifi: i < len(ssids) && ssids[i] != ""}
 		if err == nil {
@@ -73,7 +73,7 @@ func (s *search) lines(context.Context) (all []*line) {
 	return all
 }
 
-// run carries out the line's chain.
+// run runs the uplink's chain of steps.
 func (l *line) run(ctx context.Context) {
 	beyond := func(f func(context.Context) said) func(context.Context) said {
 		return func(ctx context.Context) said {
@@ -103,7 +103,7 @@ func (l *line) run(ctx context.Context) {
 	)
 }
 
-// resolved tells whether names were found to resolve.
+// resolved reports whether a name has resolved on the uplink.
 func (l *line) resolved() bool { return l.target.IsValid() }
 
 func (l *line) isThere() said {
@@ -176,8 +176,8 @@ func (l *line) gateway(ctx context.Context) said {
 	return say("gateway-several", "gateway", at.String(), "count", count(uint64(len(c.MACs))))
 }
 
-// resolver asks all of the line's servers for a new name, of one zone and of a second if the first gives none: its operator may
-// have an outage.
+// resolver queries all of the uplink's name servers for a new name, which cannot be in a cache. If a server gives no right answer
+// for the first zone, it is asked for a name in a second one, since the first zone's operator may have an outage.
 func (l *line) resolver(ctx context.Context) said {
 	zones := l.src.Zones()
 	zones = zones[:min(2, len(zones))]
@@ -220,7 +220,7 @@ func (l *line) resolver(ctx context.Context) said {
 	return answering(l.servers)
 }
 
-// donationServers are the servers that residents' names go to on the line: the configuration's, else the line's own.
+// donationServers returns the name servers that residents' queries use on the uplink: the configured ones, or else the uplink's own.
 func (l *line) donationServers() (list []netip.Addr) {
 	for _, text := range l.donation.Servers {
 		if a, err := netip.ParseAddr(text); err == nil {
@@ -230,7 +230,7 @@ func (l *line) donationServers() (list []netip.Addr) {
 	return list
 }
 
-// ask asks a server of the line for a name.
+// ask queries one of the uplink's name servers for a name.
 func (l *line) ask(ctx context.Context, server netip.Addr, name string) (names.Answer, bool) {
 	ctx, cancel := context.WithTimeout(ctx, askWait)
 	defer cancel()
@@ -239,14 +239,14 @@ func (l *line) ask(ctx context.Context, server netip.Addr, name string) (names.A
 	return a, ok
 }
 
-// worse orders the answers of name servers, the worst first.
+// worse orders the answers of name servers, worst first.
 var worse = []uplink.Names{
 	uplink.NamesSilent, uplink.NamesRefused, uplink.NamesServfail, uplink.NamesMissing, uplink.NamesWrong, uplink.NamesRight,
 }
 
 func better(a, than uplink.Names) bool { return slices.Index(worse, a) > slices.Index(worse, than) }
 
-// answering says which servers answer at all.
+// answering reports which servers answer at all.
 func answering(all []server) said {
 	var good, silent []string
 	var first time.Duration
@@ -269,7 +269,7 @@ func answering(all []server) said {
 	return say("resolver-ok", "servers", strings.Join(good, ", "), "took", ms(first))
 }
 
-// names says what the servers' best answer is.
+// names reports the best answer of all servers.
 func (l *line) names() said {
 	best := slices.MaxFunc(l.servers, func(a, b server) int {
 		return cmp.Compare(slices.Index(worse, a.best), slices.Index(worse, b.best))
@@ -287,7 +287,8 @@ func (l *line) names() said {
 	return say("names-refused", "rcode", best.rcode)
 }
 
-// tcp connects to the known pages' servers and to a zone's address, side by side, until one connection is established.
+// tcp connects in parallel to the servers of the known pages, and to the address that a zone's name resolved to, until one connection
+// is established.
 func (l *line) tcp(ctx context.Context) said {
 	var found sync.WaitGroup
 	l.pages = make([]target, len(l.src.Pages))
@@ -330,7 +331,7 @@ func (l *line) tcp(ctx context.Context) said {
 	for range goals {
 		if host := <-reached; host != "" && first == "" {
 			first, took = host, l.src.Now().Sub(began)
-			cancel() // the others
+			cancel() // end the other attempts
 		}
 	}
 	if first == "" {
@@ -339,7 +340,7 @@ func (l *line) tcp(ctx context.Context) said {
 	return say("tcp-ok", "host", first, "took", ms(took))
 }
 
-// resolve asks the line's servers that answer for a host's address, one after the other.
+// resolve returns a host's address. It asks the servers that have answered before, one after the other.
 func (l *line) resolve(ctx context.Context, host string) netip.Addr {
 	for _, s := range l.servers {
 		if s.best == uplink.NamesSilent {
@@ -352,7 +353,7 @@ func (l *line) resolve(ctx context.Context, host string) netip.Addr {
 	return netip.Addr{}
 }
 
-// page requests the known pages, until one comes, or another page in its place.
+// page requests the known pages one after the other, until one is received, or a sign-in page in its place.
 func (l *line) page(ctx context.Context) said {
 	var hosts []string
 	for _, p := range l.pages {

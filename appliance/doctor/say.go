@@ -11,13 +11,13 @@ import (
 	"passerelle/appliance/state"
 )
 
-// said is what a step says: a code of texts, and its arguments.
+// said is the result of a step: a code in texts, and its arguments.
 type said struct {
 	code state.Code
 	args map[string]string
 }
 
-// say returns what a step says, with arguments in pairs of name and value.
+// say returns the result of a step. args are pairs of name and value.
 func say(code state.Code, args ...string) said {
 	s := said{code, map[string]string{}}
 	for i := 0; i+1 < len(args); i += 2 {
@@ -40,7 +40,7 @@ func NewFinding(step state.Step, code state.Code, args ...string) state.Finding 
 	return say(code, args...).finding(step, "")
 }
 
-// Codes returns every code with the step-independent English text, for those who translate them.
+// Codes returns every code with its English text, for translations. Arguments in the text are {names}.
 func Codes() map[state.Code]string {
 	all := map[state.Code]string{}
 	for code, t := range texts {
@@ -49,7 +49,7 @@ func Codes() map[state.Code]string {
 	return all
 }
 
-// fill fills arguments into a text.
+// fill replaces the {names} in a text by arguments.
 func fill(text string, args map[string]string) string {
 	for name, value := range args {
 		text = strings.ReplaceAll(text, "{"+name+"}", shown(name, value))
@@ -80,7 +80,7 @@ func shown(name, value string) string {
 	return value
 }
 
-// size formats a number of bytes, in decimal units, rounded down.
+// size formats a number of bytes in decimal units, rounded down.
 func size(n uint64) string {
 	for _, u := range []struct {
 		name string

@@ -9,20 +9,20 @@ import (
 	"passerelle/appliance/state"
 )
 
-// search is one run of the chain.
+// search is one run of all steps.
 type search struct {
 	src    Sources
-	status state.Status // of the box, when the search began
+	status state.Status // the box's status when the search began
 	done   chan struct{}
 
 	mu    sync.Mutex
 	began time.Time
-	ended time.Time // zero while it runs
-	bytes uint64
-	steps []state.Finding // all of them, in their order; those without a verdict are not done
+	ended time.Time       // zero while it runs
+	bytes uint64          // sent and received on uplinks
+	steps []state.Finding // all steps in order; a step without a verdict is not done yet
 }
 
-// lineSteps are those of a line.
+// lineSteps are the steps of an uplink, in order.
 var lineSteps = []state.Step{
 	state.StepInterface, state.StepLink, state.StepAddress, state.StepGateway, state.StepResolver, state.StepNames, state.StepTCP,
 	state.StepPage,
@@ -70,8 +70,8 @@ func (s *search) diagnosis() state.Diagnosis {
 	return d
 }
 
-// spare returns what a fault of a donation counts as. While another one is in use, the box does without it; one that is paused or
-// closed need not work.
+// spare returns the verdict that a fault of a donation counts as; "" for a fault. While another donation is in use, it is only a
+// warning, since the box does without this one. A paused or closed donation does not need to work.
 func (s *search) spare(d state.Donation) state.Verdict {
 	inUse := func(d state.Donation) bool { return d.Chosen }
 	switch {
@@ -83,7 +83,7 @@ func (s *search) spare(d state.Donation) state.Verdict {
 	return ""
 }
 
-// put records a finding.
+// put stores the finding of a step.
 func (s *search) put(f state.Finding) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -91,14 +91,14 @@ func (s *search) put(f state.Finding) {
 	s.steps[i] = f
 }
 
-// spend counts bytes on a line.
+// spend counts bytes that were sent or received on an uplink.
 func (s *search) spend(bytes uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.bytes += bytes
 }
 
-// check is a step and how it is done.
+// check is a step, with the function that does it.
 type check struct {
 	step state.Step
 	do   func(ctx context.Context) said
@@ -106,11 +106,12 @@ type check struct {
 
 // subject is what a chain is about.
 type subject struct {
-	of    string        // the donation; "" for the box
-	fault state.Verdict // what a fault counts as, "" for itself
+	of    string        // the donation's name; "" for the box
+	fault state.Verdict // the verdict that a fault counts as; "" for a fault
 }
 
-// chain carries out steps about the same thing, one after the other, until one has a fault.
+// chain runs steps about the same subject, one after the other. After a fault the later steps are skipped. ok is false if there was a
+// fault.
 func (s *search) chain(ctx context.Context, about subject, checks ...check) (ok bool) {
 	var cause state.Step
 	for _, c := range checks {
@@ -122,7 +123,7 @@ func (s *search) chain(ctx context.Context, about subject, checks ...check) (ok 
 			x = say("not-in-time")
 		default:
 			x = c.do(ctx)
-			if verdict := x.verdict(); ctx.Err() != nil && verdict != state.OK { // it was cut short
+			if verdict := x.verdict(); ctx.Err() != nil && verdict != state.OK { // the timeout may have caused the verdict
 				x = say("not-in-time")
 			} else if verdict == state.Bad {
 				cause = c.step
@@ -137,7 +138,7 @@ func (s *search) chain(ctx context.Context, about subject, checks ...check) (ok 
 	return cause == ""
 }
 
-// run carries out the search.
+// run runs the search.
 func (s *search) run(ctx context.Context, d *Doctor) {
 	defer close(s.done)
 	ctx, cancel := context.WithTimeout(ctx, limit)

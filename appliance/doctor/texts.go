@@ -2,7 +2,7 @@ package doctor
 
 import "passerelle/appliance/state"
 
-// titles are the steps' names in English.
+// titles has the steps' names in English.
 var titles = map[state.Step]string{
 	state.StepBox:       "what the box does",
 	state.StepInterface: "interface",
@@ -27,13 +27,13 @@ var titles = map[state.Step]string{
 	state.StepPorts:     "ports",
 }
 
-// text is what a code says in English: what was seen, and what to do. {names} stand for arguments.
+// text is the English text of a code: what was seen, and what to do. {names} stand for arguments.
 type text struct {
 	verdict state.Verdict
 	saw, do string
 }
 
-// texts has every code.
+// texts has the verdict and the text of every code.
 var texts = map[state.Code]text{
 	"box-sharing": {state.OK, "The box shares.", ""},
 	"box-starting": {
